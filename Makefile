@@ -1,0 +1,63 @@
+# What one needs on a fresh machine: Python 3.11 or newer, make, and a C compiler where a wheel is missing.
+#   make demo    see it work          make test    the fast tests          make help    the rest
+
+.DEFAULT_GOAL := help
+PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
+	$$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+BIN := .venv/bin
+STAMP := .venv/.installed
+UV := 0.13.9
+
+.PHONY: help install demo test test-all lint format docs lock clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1 - \2/'
+
+install: $(STAMP) ## .venv with the `lifecycle` command, from locked versions with hashes
+
+$(STAMP): requirements-dev.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer with the venv module is needed: install it (Debian: apt-get install python3-venv), or name one with make PYTHON=…" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: install ## real shop history through Kafka, live in the terminal; ARGS=--once ends after the history
+	@$(BIN)/lifecycle demo $(ARGS)
+
+test: install ## the fast tests; ARGS goes to pytest
+	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+test-all: install ## all tests
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: install ## ruff, mypy, import-linter
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format: install ## let ruff put the code in form
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+docs: install ## write the reference pages that are made from tables in the code
+	$(BIN)/lifecycle settings --markdown > docs/settings.md
+	$(BIN)/python -m streams.observe.docs > docs/metrics.md
+
+# The lock files name no package index: pip takes the one it is configured for. Entries that still fit are kept; delete
+# a file to renew all of it, or pass ARGS="--upgrade-package NAME".
+lock: ## refresh the lock files from pyproject.toml
+	$(PYTHON) -m venv .cache/lock
+	.cache/lock/bin/pip install --quiet --disable-pip-version-check uv==$(UV)
+	$(call compile,requirements.lock,build)
+	$(call compile,requirements-dev.lock,dev)
+
+define compile
+UV_CUSTOM_COMPILE_COMMAND="make lock" UV_FIND_LINKS= .cache/lock/bin/uv pip compile pyproject.toml --quiet --universal \
+	--python-version 3.11 --generate-hashes --no-emit-package lifecycle-streams --extra $(2) --output-file $(1) $(ARGS)
+endef
+
+clean: ## remove what was made here
+	rm -rf .venv .cache build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

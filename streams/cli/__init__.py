@@ -1,0 +1,136 @@
+"""The command line, `lifecycle`. Each command imports what it needs when it runs, so that help and mistakes are quick.
+
+A command ends with the exit code of what it ran: 0, or 1 where that reports a failure. What the user must put right
+(`UserError`) is one line on standard error and exit code 2, as are wrong options.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from streams import __version__, values
+from streams.cli.options import Spread, ValueType
+from streams.errors import UserError
+
+FILE = click.Path(path_type=Path, dir_okay=False)
+TIME = ValueType("time", values.parse_time)
+
+
+class _Commands(click.Group):
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            click.echo(f"lifecycle: {error}", err=True)
+            ctx.exit(2)
+        except KeyboardInterrupt:
+            ctx.exit(130)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, message="%(prog)s %(version)s")
+def main() -> None:
+    """Customer lifecycle in real time: clickstream and orders in, stage changes and abandonments out.
+
+    Settings come from LIFECYCLE_* environment variables and the TOML file that LIFECYCLE_CONFIG names; `lifecycle
+    settings` lists them.
+    """
+
+
+@main.command()
+def worker() -> None:
+    """Run a worker: one member of the consumer group, until SIGTERM or Ctrl-C."""
+    from streams.settings import load
+    from streams.shell.worker import run
+
+    sys.exit(run(load()))
+
+
+@main.command()
+@click.option("--check", "only_check", is_flag=True, help="Create nothing; exit with 1 if something is wrong.")
+def topics(only_check: bool) -> None:
+    """Create the topics that are missing and check all of them."""
+    from streams.settings import load
+    from streams.shell import topics
+
+    report = topics.run(load(), create=not only_check)
+    width = max(len(status.topic) for status in report)
+    for status in report:
+        click.echo(f"{status.topic:{width}}  {status.state:8} {status.detail}".rstrip())
+    sys.exit(1 if any(status.state == "problem" for status in report) else 0)
+
+
+@main.command()
+@click.option("--port", type=click.IntRange(0, 65535), default=9092, show_default=True, help="0 takes a free one.")
+def broker(port: int) -> None:
+    """Run the embedded broker in the foreground, for trying things out. It keeps everything in memory.
+
+    Prints its address once it answers, and ends with SIGTERM or Ctrl-C.
+    """
+    from streams.shell.broker import serve
+
+    sys.exit(serve(port, announce=click.echo))
+
+
+@main.command(cls=Spread)
+@click.option("--clickstream", type=FILE, multiple=True, metavar="FILE...", help="JSON Lines, plain or gzip.")
+@click.option("--orders", type=FILE, multiple=True, metavar="FILE...", help="JSON Lines, plain or gzip.")
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Directory for the output."
+)
+@click.option("--until", type=TIME, help="Let time pass to this instant, so that deadlines up to it fire.")
+@click.option("--now", type=TIME, help="Events too far after it are dead letters; by default the present.")
+@click.option("--currency", type=ValueType("code", values.CURRENCY.parse), help="For events that name none.")
+def replay(
+    clickstream: tuple[Path, ...],
+    orders: tuple[Path, ...],
+    out: Path,
+    until: int | None,
+    now: int | None,
+    currency: str | None,
+) -> None:
+    """Run the lifecycle over files, without Kafka; the same input yields the same output, byte for byte."""
+    if not clickstream and not orders:
+        raise UserError("there is nothing to replay: name files with --clickstream or --orders.")
+    import dataclasses
+
+    from streams.replay.runner import run
+    from streams.settings import load
+
+    settings = load()
+    if currency is not None:
+        settings = dataclasses.replace(settings, currency=currency)
+    sys.exit(run(settings, clickstream=clickstream, orders=orders, out=out, until=until, now=now))
+
+
+@main.command()
+@click.option("--once", is_flag=True, help="End after the history, with a summary.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Of the simulated shoppers.")
+@click.option(
+    "--broker",
+    type=ValueType("address", values.BROKERS.parse),
+    help="Use this Kafka instead of the embedded broker. Topics are made on it, named demo-…, and deleted at the end.",
+)
+def demo(once: bool, seed: int, broker: str | None) -> None:
+    """Watch it work: real shop history through Kafka at high speed, then simulated shoppers, live."""
+    from streams.demo.main import run
+
+    sys.exit(run(once=once, seed=seed, broker=broker))
+
+
+@main.command()
+@click.option("--markdown", is_flag=True, help="The reference, as in docs/settings.md.")
+def settings(markdown: bool) -> None:
+    """List all settings with their values and where these come from."""
+    from streams.cli import listing
+    from streams.settings import load_with_origins
+
+    if markdown:
+        click.echo(listing.reference(), nl=False)
+    else:
+        for line in listing.current(*load_with_origins()):
+            click.echo(line)

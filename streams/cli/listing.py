@@ -1,0 +1,65 @@
+"""The settings as text: `lifecycle settings`, and the reference in docs/settings.md."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from streams.settings import CONFIG, FIELDS, PREFIX, About, Settings
+
+SECTIONS = {
+    "broker": "Kafka",
+    "clickstream_topic": "Topics",
+    "lateness": "Time",
+    "emit_after": "Outputs",
+    "data_dir": "The worker",
+}
+"""The heading that stands before a setting."""
+
+_INTRODUCTION = f"""\
+# Settings
+
+A command reads its settings from environment variables, and from a TOML file if `{CONFIG}` names one; the
+environment wins. In the file a setting is called as its variable without `{PREFIX}`, in small letters:
+`lateness = "10s"`. An empty variable counts as unset. A name that is not listed here is a mistake, and so is a value
+that cannot be read: the command ends with a sentence that says so.
+
+Durations are numbers with units `ms`, `s`, `m`, `h`, `d`: `10m`, `5s`, `250ms`, `1h30m`. Sizes are numbers with `KiB`,
+`MiB` or `GiB`. Times are RFC 3339 with an offset: `2026-11-21T10:00:00Z`.
+
+`lifecycle settings` prints the values in force and where they come from; this page is made by `make docs`.
+"""
+
+
+def reference() -> str:
+    """The whole of docs/settings.md; a test holds the file against it."""
+    lines = [_INTRODUCTION.rstrip()]
+    for key, field in FIELDS.items():
+        if key in SECTIONS:
+            lines += ["", f"## {SECTIONS[key]}", "", "| variable | default | what it does |", "|---|---|---|"]
+        about = _about(key)
+        lines.append(
+            f"| `{PREFIX}{key.upper()}` | `{about.kind.show(field.default)}` "
+            f"| {about.help} *{about.kind.what}*, such as `{about.example}` |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def current(settings: Settings, origins: dict[str, str]) -> Iterator[str]:
+    """The lines of `lifecycle settings`."""
+    name_width = max(map(len, FIELDS)) + len(PREFIX)
+    texts = {key: _about(key).kind.show(getattr(settings, key)) for key in FIELDS}
+    text_width = max(map(len, texts.values()))
+    for key, text in texts.items():
+        if key in SECTIONS:
+            yield f"\n# {SECTIONS[key]}"
+        yield f"{PREFIX + key.upper():{name_width}}  {text:{text_width}}  {_origin(key, origins)}"
+
+
+def _origin(key: str, origins: dict[str, str]) -> str:
+    origin = origins.get(key, "default")
+    return "environment" if origin.startswith(PREFIX) else origin
+
+
+def _about(key: str) -> About:
+    about: About = FIELDS[key].metadata["about"]
+    return about

@@ -1,0 +1,23 @@
+"""Identifiers of people: which of those that producers send are none."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+MAX_BYTES: Final = 256
+"""Of any id, in UTF-8."""
+
+# What trackers send when they mean "nobody": all customers of such an id would become one.
+_NOBODY: Final = re.compile(r"[0-]*|-1|null|undefined|none|anonymous", re.ASCII | re.IGNORECASE)
+
+
+def fits(identifier: str) -> bool:
+    """Whether an id of any kind is short enough. What is longer counts as absent: cut, two could become one."""
+    # 64 characters of 4 bytes fit: no need to encode most ids.
+    return len(identifier) <= 64 or len(identifier.encode()) <= MAX_BYTES
+
+
+def names_somebody(identifier: str) -> bool:
+    """Whether a customer or anonymous id is one. One that is not counts as absent."""
+    return fits(identifier) and not _NOBODY.fullmatch(identifier)

@@ -1,0 +1,261 @@
+"""The native input format: the bytes of one record to one activity. `schemas/json/` describes it field by field.
+
+The good path is one pass of msgspec over the bytes and a few checks that it cannot express; why a record is refused is
+worked out only once it is.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import msgspec
+
+from streams.contracts import identity, money, times
+from streams.contracts.rejected import Reason, Rejected
+from streams.core.activity import ORDER_TYPES, Activity, Item, Source
+
+MAX_QUANTITY: Final = 1_000_000
+MAX_STRING: Final = 1024
+"""Bytes in UTF-8 of a string that is no id; what is longer is cut."""
+MAX_DEPTH: Final = 512
+"""Of nesting. A fixed bound, because msgspec's own is what happens to be left of the interpreter's stack."""
+
+_ABSENT: Final = msgspec.Raw(b"null")
+_ANY_JSON: Final = msgspec.json.Decoder(msgspec.Raw)
+_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
+_REASON_OF_FIELD: Final[dict[str, Reason]] = {"": "not_object", "occurred_at": "invalid_time"}
+
+# Fields that are read must be of their kind whatever the type of the event, null counts as absent, and all others are
+# skipped. Money stays JSON text, to be read as a decimal.
+
+
+class _Item(msgspec.Struct, gc=False):
+    product_id: str | int | None = None
+    category: str | None = None
+    price: msgspec.Raw = _ABSENT
+    quantity: int | float | None = None
+
+
+class _Record(msgspec.Struct, gc=False):
+    event_id: str | int | None = None
+    type: str | None = None
+    occurred_at: str | int | float | None = None
+    customer_id: str | int | None = None
+    anonymous_id: str | int | None = None
+    cart_id: str | int | None = None
+    checkout_id: str | int | None = None
+    currency: str | None = None
+    items: list[_Item] | None = None
+
+
+class _Click(_Record, gc=False):
+    session_id: str | int | None = None
+    product_id: str | int | None = None
+    category: str | None = None
+    price: msgspec.Raw = _ABSENT
+    quantity: int | float | None = None
+
+
+class _Order(_Record, gc=False):
+    order_id: str | int | None = None
+    total: msgspec.Raw = _ABSENT
+    channel: str | None = None
+    coupon: str | None = None
+
+
+class Decoder:
+    """Decodes the records of one source topic. The shell and the replay hold one per source; it keeps no record.
+
+    `rejected_identifiers` and `cut_strings` count, since the start, ids that were taken for absent (nobody's, or too
+    long) and strings that were cut; whoever observes reads them.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        topic: str,
+        *,
+        default_currency: str = "EUR",
+        max_future_skew: int = 300_000,
+        max_bytes: int = 262_144,
+    ) -> None:
+        """`max_future_skew` in ms; a record of more than `max_bytes` is refused unread."""
+        if default_currency not in money.EXPONENTS:
+            raise ValueError(f"default currency {default_currency!r} is not an ISO 4217 currency with a minor unit")
+        self._source = source
+        self._topic = topic
+        self._default_currency = default_currency
+        self._max_future_skew = max_future_skew
+        self._max_bytes = max_bytes
+        self._json: msgspec.json.Decoder[_Click] | msgspec.json.Decoder[_Order] = (
+            msgspec.json.Decoder(_Click) if source is Source.CLICKSTREAM else msgspec.json.Decoder(_Order)
+        )
+        self.rejected_identifiers = 0
+        self.cut_strings = 0
+
+    def decode(self, value: bytes | None, *, partition: int, offset: int, timestamp: int) -> Activity:
+        """The activity in a record's value. `timestamp`, ms, is the record's, against which clocks are checked.
+
+        Raises Rejected, and nothing else whatever the bytes.
+        """
+        if value is None:
+            raise Rejected("null_value", "the record has no value")
+        size = len(value)
+        if size > self._max_bytes:
+            raise Rejected("too_large", f"{size} bytes, more than {self._max_bytes}")
+        _check_text(value)
+        try:
+            record = self._json.decode(value)
+        except msgspec.MsgspecError as error:
+            raise _diagnosed(value, error) from None
+
+        customer, identified = self._identity(record)
+        at = self._time(record.occurred_at, timestamp)
+        if not record.type:
+            raise Rejected("invalid_field", "type: missing")
+        currency = self._default_currency if record.currency is None else record.currency
+        if currency not in money.EXPONENTS:
+            raise Rejected("unknown_currency", "currency: not an ISO 4217 code with a minor unit")
+        activity = Activity(
+            source=self._source,
+            offset=offset,
+            timestamp=timestamp,
+            size=size,
+            at=at,
+            customer=customer,
+            identified=identified,
+            event_id=self._id(record.event_id) or f"{self._topic}/{partition}/{offset}",
+            type=self._string(record.type),
+            cart_id=self._id(record.cart_id),
+            checkout_id=self._id(record.checkout_id),
+            currency=currency,
+        )
+        if record.items is not None:
+            activity.items = tuple([self._item(item, currency, n) for n, item in enumerate(record.items)])
+        if isinstance(record, _Click):
+            self._add_click(activity, record)
+        else:
+            self._add_order(activity, record)
+        return activity
+
+    def _add_click(self, activity: Activity, record: _Click) -> None:
+        activity.session_id = self._id(record.session_id)
+        activity.product_id = self._id(record.product_id)
+        activity.category = self._optional(record.category)
+        activity.price = _money(record.price, activity.currency, "price")
+        activity.quantity = _quantity(record.quantity, "quantity")
+
+    def _add_order(self, activity: Activity, record: _Order) -> None:
+        activity.order_id = self._id(record.order_id)
+        if activity.order_id is None and record.type in ORDER_TYPES:
+            raise Rejected("invalid_field", "order_id: missing, empty or too long")
+        activity.total = _money(record.total, activity.currency, "total")
+        activity.channel = self._optional(record.channel)
+        activity.coupon = self._optional(record.coupon)
+
+    def _time(self, occurred_at: str | int | float | None, timestamp: int) -> int:
+        if occurred_at is None:
+            raise Rejected("missing_time", "occurred_at: missing")
+        try:
+            at = times.parse(occurred_at)
+        except ValueError as error:
+            raise Rejected("invalid_time", f"occurred_at: {error}") from None
+        if at > timestamp + self._max_future_skew:
+            raise Rejected("clock_skew", f"occurred_at: {at - timestamp} ms ahead of the record's timestamp")
+        return at
+
+    def _identity(self, record: _Record) -> tuple[str, bool]:
+        """The canonical id, and whether it is a known customer's."""
+        if record.customer_id is not None:
+            customer = str(record.customer_id)
+            if identity.names_somebody(customer):
+                return customer, True
+            self.rejected_identifiers += 1
+        if record.anonymous_id is not None:
+            anonymous = str(record.anonymous_id)
+            if identity.names_somebody(anonymous):
+                return anonymous, False
+            self.rejected_identifiers += 1
+        elif record.customer_id is None:
+            raise Rejected("no_identity", "customer_id, anonymous_id: both missing")
+        raise Rejected("invalid_identity", "customer_id, anonymous_id: none that names somebody")
+
+    def _id(self, value: str | int | None) -> str | None:
+        """An id that is not a person's: empty is absent, and so is what is too long."""
+        if value is None or value == "":
+            return None
+        identifier = str(value)
+        if identity.fits(identifier):
+            return identifier
+        self.rejected_identifiers += 1
+        return None
+
+    def _string(self, value: str) -> str:
+        if len(value) * 4 <= MAX_STRING or len(encoded := value.encode()) <= MAX_STRING:
+            return value
+        self.cut_strings += 1
+        return encoded[:MAX_STRING].decode(errors="ignore")  # ignored is what is left of a character cut in two
+
+    def _optional(self, value: str | None) -> str | None:
+        return None if value is None else self._string(value)
+
+    def _item(self, item: _Item, currency: str, n: int) -> Item:
+        return Item(
+            product_id=self._id(item.product_id),
+            category=self._optional(item.category),
+            price=_money(item.price, currency, f"items[{n}].price"),
+            currency=currency,
+            quantity=_quantity(item.quantity, f"items[{n}].quantity"),
+        )
+
+
+def _money(raw: msgspec.Raw, currency: str, field: str) -> int | None:
+    try:
+        return money.parse(bytes(raw), currency)
+    except ValueError as error:
+        raise Rejected("invalid_money", f"{field}: {error}") from None
+
+
+def _quantity(value: float | None, field: str) -> int:
+    if value is None:
+        return 1
+    if value != int(value):
+        raise Rejected("invalid_field", f"{field}: not an integer")
+    if not 1 <= value <= MAX_QUANTITY:
+        raise Rejected("invalid_field", f"{field}: not from 1 to {MAX_QUANTITY}")
+    return int(value)
+
+
+def _check_text(value: bytes) -> None:
+    """What msgspec does not check: the bytes of strings it skips, and nesting by a fixed bound."""
+    if not value.isascii():
+        try:
+            value.decode()
+        except UnicodeDecodeError as error:
+            raise Rejected("not_utf8", f"invalid UTF-8 at byte {error.start}") from None
+    # Depth is at most the number of brackets, and that at most of bytes: hardly any record is looked at more closely.
+    if len(value) > MAX_DEPTH and value.count(b"{") + value.count(b"[") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
+        raise Rejected("too_deep", f"nested more than {MAX_DEPTH} deep")
+
+
+def _depth(value: bytes) -> int:
+    depth = deepest = 0
+    for byte in _STRING.sub(b"", value):
+        if byte in b"{[":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif byte in b"}]":
+            depth -= 1
+    return deepest
+
+
+def _diagnosed(value: bytes, error: msgspec.MsgspecError) -> Rejected:
+    """Why msgspec refused. Its messages say what kind it expected where, and what kind it got: they quote no value."""
+    try:
+        _ANY_JSON.decode(value)  # a wrong kind is found before what is malformed further on
+    except msgspec.DecodeError as malformed:
+        return Rejected("not_json", str(malformed))
+    problem, _, field = str(error).partition(" - at `$.")
+    field = field.removesuffix("`")
+    return Rejected(_REASON_OF_FIELD.get(field, "invalid_field"), f"{field or 'the record'}: {problem}")

@@ -1,0 +1,67 @@
+"""Times: RFC 3339 or a number on the way in, RFC 3339 UTC on the way out, integer milliseconds inside."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Final
+
+END: Final = 32_503_680_000_000
+"""The year 3000. Later times (microseconds taken for milliseconds, mostly) and those before 1970 are refused."""
+
+_SECONDS_BELOW: Final = 10**11
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MINUTE: Final = 60_000
+_DAY: Final = 24 * 60 * _MINUTE
+# What fromisoformat takes beyond RFC 3339 (week dates, no offset, commas) is kept out here; calendar dates it checks.
+_RFC_3339: Final = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ](?:[01][0-9]|2[0-3]):[0-5][0-9]:(?:[0-5][0-9]|(60))(?:\.[0-9]+)?"
+    r"(?:[Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
+)
+
+
+def parse(value: str | int | float) -> int:
+    """Milliseconds since the epoch. Raises ValueError saying what is wrong.
+
+    A number is epoch seconds if below 1e11, else milliseconds, and is rounded half up; of text, what is finer than a
+    millisecond is cut.
+    """
+    at = _of_text(value) if isinstance(value, str) else _of_number(value)
+    if not 0 <= at < END:
+        raise ValueError("before 1970 or after 2999")
+    return at
+
+
+def text(at: int) -> str:
+    """As `2026-11-21T10:00:00.000Z`."""
+    return (_EPOCH + timedelta(milliseconds=at)).isoformat(timespec="milliseconds")[:23] + "Z"
+
+
+def _of_text(value: str) -> int:
+    match = _RFC_3339.fullmatch(value)
+    if match is None:
+        raise ValueError("not RFC 3339 with an offset")
+    leap = match.lastindex is not None
+    if leap:  # datetime has no second 60
+        value = f"{value[:17]}59{value[19:]}"
+    if value[-1] == "z":
+        value = value.upper()
+    try:
+        since = datetime.fromisoformat(value) - _EPOCH
+    except ValueError:
+        raise ValueError("no such date") from None
+    at = since.days * _DAY + since.seconds * 1_000 + since.microseconds // 1_000
+    if leap:
+        at += 1_000  # as POSIX time has it: the leap second is the first one of the next day
+        if at % _DAY >= 1_000:
+            raise ValueError("a leap second not at the end of a UTC day")
+    return at
+
+
+def _of_number(value: float) -> int:
+    if isinstance(value, int):
+        return value * 1_000 if value < _SECONDS_BELOW else value
+    # Through the shortest text of the float, which is the text it was read from if that had up to 15 digits.
+    exact = Decimal(repr(value))
+    return int((exact * 1_000 if exact < _SECONDS_BELOW else exact).to_integral_value(ROUND_HALF_UP))

@@ -1,0 +1,314 @@
+"""Abandonment: episodes, step 1, further steps, cool-down, and what becomes of an abandonment.
+
+Called by `customer.Lifecycle` only. Times in ms. `Profile.armed` tells whether step 1 is awaited; once it has come due,
+`Episode.abandoned` lets further steps of the latest abandonment follow, until new activity arms step 1 again.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Final, Literal
+
+from streams.core import ids
+from streams.core.activity import Activity, Item
+from streams.core.cart import as_items, key, updated
+from streams.core.effects import Abandonment, AbandonmentType, Kind, Output
+from streams.core.policy import Policy
+from streams.core.profile import Abandoned, Episode, Order, Profile
+
+RANK: Final[dict[Kind, int]] = {"browse": 0, "cart": 1, "checkout": 2}
+
+
+def value(items: Sequence[Item], currency: str) -> tuple[int | None, str | None]:
+    """What the items come to, and in which currency (of nothing: in the given one).
+
+    The sum is None where a price is missing or currencies differ, the currency where there is not one.
+    """
+    if not items:
+        return 0, currency
+    currencies = {item.currency for item in items if item.price is not None}
+    if len(currencies) != 1:
+        return None, None
+    total = 0
+    for item in items:
+        if item.price is None:
+            return None, currencies.pop()
+        total += item.price * item.quantity
+    return total, currencies.pop()
+
+
+def _quantities(items: Sequence[Item]) -> set[tuple[str | None, int]]:
+    return {(item.product_id, item.quantity) for item in items}
+
+
+class Abandonments:
+    """The rules that open and close episodes and abandon them. Holds no state of its own."""
+
+    def __init__(self, policy: Policy, namespace: uuid.UUID) -> None:
+        self._policy = policy
+        self._namespace = namespace
+        self._windows: dict[Kind, int] = {
+            "browse": policy.browse_window,
+            "cart": policy.cart_window,
+            "checkout": policy.checkout_window,
+        }
+
+    # -- what the episode is
+
+    def kind(self, profile: Profile) -> Kind | None:
+        """The kind of the open episode; None if it is of none, or none is open."""
+        episode, last, cart = profile.episode, profile.last_activity_at, profile.cart.now
+        if episode is None or last is None:
+            return None
+        if cart.checkout_at is not None and last - cart.checkout_at < self._policy.checkout_fresh:
+            return "checkout"
+        if cart.lines:
+            return "cart"
+        return "browse" if episode.views else None
+
+    @staticmethod
+    def _content(profile: Profile, kind: Kind) -> tuple[Item, ...]:
+        lines, episode = profile.cart.now.lines, profile.episode
+        if lines and kind != "browse":
+            return as_items(lines)
+        return () if episode is None else as_items(episode.views)
+
+    # -- deadlines
+
+    def step_due(self, profile: Profile) -> int | None:
+        """When step 1, or the next step of the latest abandonment, is due."""
+        last, episode, latest = profile.last_activity_at, profile.episode, profile.latest
+        if episode is None or last is None:
+            return None
+        if profile.armed:
+            kind = self.kind(profile)
+            return None if kind is None else last + self._windows[kind]
+        if episode.abandoned and latest is not None and latest.open and latest.step < self._steps(latest.kind):
+            return last + self._policy.ladder[latest.step - 1]
+        return None
+
+    def expiry_due(self, profile: Profile) -> int | None:
+        """When an open episode, or a cart that an order has left behind, expires."""
+        last = profile.last_activity_at
+        if last is None or (profile.episode is None and not profile.cart.now.lines):
+            return None
+        return last + self._policy.expiry
+
+    def fire_step(self, profile: Profile, due: int, outputs: list[Output]) -> None:
+        """Abandon the episode, go on with the latest abandonment silently, or make its next step."""
+        if not profile.armed:
+            self._next_step(profile, due, outputs)
+            return
+        kind, episode, latest = self.kind(profile), profile.episode, profile.latest
+        assert kind is not None
+        assert episode is not None
+        items = self._content(profile, kind)
+        profile.armed, episode.abandoned = False, True
+        goes_on = (
+            latest is not None
+            and latest.open
+            and RANK[kind] <= RANK[latest.kind]
+            and due - latest.step1_at < self._policy.cool_down
+            and _quantities(items) == _quantities(latest.items)
+        )
+        if not goes_on:
+            self._abandon(profile, kind, due, items, outputs)
+        if kind == "browse":
+            profile.episode = None
+            profile.cart.settle()
+            profile.cart.now.checkout_at = None  # a mark that made it no checkout is stale
+
+    def fire_expiry(self, profile: Profile, due: int, outputs: list[Output]) -> None:
+        """Close the episode, and an abandonment of it that is still open; empty the cart."""
+        episode, latest = profile.episode, profile.latest
+        if episode is not None and episode.abandoned and latest is not None and latest.open and latest.kind != "browse":
+            self._close(profile, latest, "expired", due, outputs)
+        profile.episode = None
+        profile.cart.settle()
+        profile.cart.now.lines.clear()
+        profile.cart.now.checkout_at = None
+
+    def _abandon(self, profile: Profile, kind: Kind, due: int, items: tuple[Item, ...], outputs: list[Output]) -> None:
+        cart, episode, latest, last = profile.cart.now, profile.episode, profile.latest, profile.last_activity_at
+        assert episode is not None
+        assert last is not None
+        recent = [at for at in profile.recent_steps if at > due - self._policy.recent_window]
+        profile.latest = new = Abandoned(
+            id=self._id(profile, kind, due, 1),
+            kind=kind,
+            step1_at=due,
+            armed_at=last,
+            step=1,
+            step_at=due,
+            last_activity_at=last,
+            episode_started_at=episode.started_at,
+            items=items,
+            cart_id=cart.cart_id,
+            checkout_id=cart.checkout_id,
+            session_id=profile.session_id,
+            supersedes=latest.id if latest is not None and latest.open else None,
+            recent=sum(at < due for at in recent),
+            episode=episode if kind == "browse" else None,
+        )
+        profile.recent_steps = [*recent, due]
+        outputs.append(self._event(profile, new, "abandoned", new.id, due))
+
+    def _next_step(self, profile: Profile, due: int, outputs: list[Output]) -> None:
+        cart, latest, last = profile.cart.now, profile.latest, profile.last_activity_at
+        assert latest is not None
+        assert last is not None
+        latest.step += 1
+        latest.step_at, latest.last_activity_at = due, last
+        latest.items = self._content(profile, latest.kind)
+        latest.cart_id, latest.checkout_id, latest.session_id = cart.cart_id, cart.checkout_id, profile.session_id
+        id_ = self._id(profile, latest.kind, latest.step1_at, latest.step)
+        outputs.append(self._event(profile, latest, "abandoned", id_, due))
+
+    # -- events
+
+    def shopped(
+        self,
+        profile: Profile,
+        at: int,
+        last_order_at: int | None,
+        viewed: Activity | None,
+        counts: Counter[tuple[str, str]],
+    ) -> None:
+        """A view (`viewed`), an addition or a checkout at `at`: opens an episode or belongs to it.
+
+        Not if it is older than the last order before it: that closed what it belonged to.
+        """
+        if last_order_at is not None and at < last_order_at:
+            return
+        episode = profile.episode
+        if episode is None:
+            profile.episode = episode = Episode(at, at)
+        elif at > episode.newest:
+            episode.newest = at
+        elif at < episode.started_at:
+            episode.started_at = at
+        if viewed is None:
+            return
+        product, views = key(viewed.product_id), episode.views
+        line = updated(views.pop(product, None), viewed.category, viewed.price, viewed.currency, 1, at)
+        views[product] = line
+        if at < episode.newest:  # it may not be the most recent: by time
+            views = episode.views = dict(sorted(views.items(), key=lambda view: view[1].at))
+        if len(views) > self._policy.viewed_products:
+            del views[next(iter(views))]
+            counts["trimmed", "viewed_products"] += 1
+
+    def ordered(self, profile: Profile, activity: Activity, order: Order, outputs: list[Output]) -> None:
+        """A completion that counts: closes the episode, and settles the latest abandonment."""
+        at, latest = activity.at, profile.latest
+        if profile.episode is not None:
+            self._close_episode(profile, profile.episode, at)
+        if latest is None or not latest.open:
+            return
+        if at < latest.step1_at:
+            if at >= latest.episode_started_at:
+                self._close(profile, latest, "retracted", at, outputs, reason="late_order")
+        elif at <= latest.step_at + self._policy.recovery_window:
+            self._close(
+                profile,
+                latest,
+                "recovered",
+                at,
+                outputs,
+                order_id=activity.order_id,
+                order_total=order.total,
+                order_currency=order.currency,
+                recovered_after_ms=at - latest.step1_at,
+                match=_match(latest, activity),
+            )
+        else:
+            _forget_content(latest)
+
+    @staticmethod
+    def _close_episode(profile: Profile, episode: Episode, order_at: int) -> None:
+        """Unless something newer than the order has happened in it: then that is what remains of it."""
+        if episode.newest <= order_at:
+            profile.episode = None
+        elif episode.started_at <= order_at:
+            cart = profile.cart.now
+            episode.views = {product: view for product, view in episode.views.items() if view.at > order_at}
+            newer = [line.at for line in (*episode.views.values(), *cart.lines.values()) if line.at > order_at]
+            if cart.checkout_at is not None and cart.checkout_at > order_at:
+                newer.append(cart.checkout_at)
+            episode.started_at = min(newer, default=episode.newest)
+
+    def late_activity(self, profile: Profile, at: int, outputs: list[Output]) -> None:
+        """Activity at `at`: if the latest abandonment should not have come due, take it back and arm step 1 again."""
+        latest = profile.latest
+        if latest is None or not latest.open or not latest.armed_at < at < latest.step1_at:
+            return
+        if profile.episode is None:
+            profile.episode = latest.episode
+        profile.armed = True
+        self._close(profile, latest, "retracted", at, outputs, reason="late_activity")
+
+    # -- events out
+
+    def _steps(self, kind: Kind) -> int:
+        return 1 if kind == "browse" else 1 + len(self._policy.ladder)
+
+    def _id(self, profile: Profile, kind: Kind, step1_at: int, step_or_type: int | str) -> str:
+        return ids.abandonment_id(self._namespace, profile.identified, profile.customer, kind, step1_at, step_or_type)
+
+    def _close(
+        self,
+        profile: Profile,
+        latest: Abandoned,
+        type_: Literal["recovered", "retracted", "expired"],
+        at: int,
+        outputs: list[Output],
+        **more: Any,
+    ) -> None:
+        id_ = self._id(profile, latest.kind, latest.step1_at, type_)
+        outputs.append(self._event(profile, latest, type_, id_, at, **more))
+        _forget_content(latest)
+
+    def _event(
+        self, profile: Profile, latest: Abandoned, type_: AbandonmentType, id_: str, at: int, **more: Any
+    ) -> Abandonment:
+        total, currency = value(latest.items, profile.currency or self._policy.currency)
+        return Abandonment(
+            id=id_,
+            type=type_,
+            kind=latest.kind,
+            abandonment_id=latest.id,
+            customer=profile.customer,
+            identified=profile.identified,
+            subscribed=profile.subscribed,
+            step=latest.step,
+            steps=self._steps(latest.kind),
+            occurred_at=at,
+            last_activity_at=latest.last_activity_at,
+            episode_started_at=latest.episode_started_at,
+            items=latest.items,
+            value=total,
+            currency=currency,
+            cart_id=latest.cart_id,
+            checkout_id=latest.checkout_id,
+            session_id=latest.session_id,
+            supersedes=latest.supersedes,
+            recent_abandonments=latest.recent,
+            **more,
+        )
+
+
+def _match(latest: Abandoned, order: Activity) -> Literal["cart", "checkout", "items", "customer"]:
+    if order.cart_id is not None and order.cart_id == latest.cart_id:
+        return "cart"
+    if order.checkout_id is not None and order.checkout_id == latest.checkout_id:
+        return "checkout"
+    if {key(item.product_id) for item in order.items or ()} & {key(item.product_id) for item in latest.items}:
+        return "items"
+    return "customer"
+
+
+def _forget_content(latest: Abandoned) -> None:
+    """It is closed. What it held is of no more use; its id and whether it was withheld are."""
+    latest.open, latest.items, latest.episode = False, (), None

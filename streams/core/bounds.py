@@ -1,0 +1,95 @@
+"""Keeping a profile small: what goes is the oldest, and a counter tells.
+
+A profile is measured only when it may have become too large, by a bound that every event adds to. That bound is packed
+with the profile, so what is trimmed does not depend on when the profile was packed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Final
+
+from streams.core import orders
+from streams.core.activity import Activity
+from streams.core.packing import HEADER_ROOM, packed_size
+from streams.core.policy import Policy
+from streams.core.profile import Profile
+from streams.core.recent_ids import ENTRY_BYTES
+
+BYTES_PER_EVENT: Final = 100
+"""What an event can add to a packed profile beside twice what its record holds (in the cart and in its log)."""
+
+
+def keep_bounds(profile: Profile, activity: Activity, policy: Policy, counts: Counter[tuple[str, str]]) -> None:
+    """Trim the profile after `activity` if, packed, it could be larger than the policy allows.
+
+    Outputs that wait for their commit come on top: they are not the profile's to drop.
+    """
+    limit = policy.profile_bytes - HEADER_ROOM
+    profile.weight += 2 * activity.size + BYTES_PER_EVENT
+    if profile.weight <= limit:
+        return
+    profile.weight = _weight(profile)
+    while profile.weight > limit and _drop(profile, counts):
+        profile.weight = _weight(profile)
+
+
+def _weight(profile: Profile) -> int:
+    """Packed, with room for the copies that the cart's log and an abandonment may make of the cart and the views."""
+    views = {} if profile.episode is None else profile.episode.views
+    return packed_size(profile) + 2 * packed_size(profile.cart.now) + packed_size(views)
+
+
+def _drop(profile: Profile, counts: Counter[tuple[str, str]]) -> bool:
+    """Drop the oldest quarter of what takes most room; False if there is nothing left to drop."""
+    views = {} if profile.episode is None else profile.episode.views
+    abandoned = () if profile.latest is None else profile.latest.items
+    parts: list[tuple[str, object, int, Callable[[Profile, int], None]]] = [
+        ("cart_lines", profile.cart, len(profile.cart.now.lines), _drop_lines),
+        ("orders", profile.order_book, len(profile.order_book), _drop_orders),
+        ("order_notes", profile.order_notes, len(profile.order_notes), _drop_notes),
+        ("viewed_products", views, len(views), _drop_views),
+        ("abandoned_items", abandoned, len(abandoned), _drop_items),
+        ("event_ids", profile.event_ids, len(profile.event_ids) // ENTRY_BYTES, _drop_event_ids),
+    ]
+    parts = [part for part in parts if part[2]]
+    if not parts:
+        return False
+    what, _, length, drop = max(parts, key=lambda part: packed_size(part[1]))
+    number = -(-length // 4)
+    drop(profile, number)
+    counts["trimmed", what] += number
+    return True
+
+
+def _drop_lines(profile: Profile, number: int) -> None:
+    profile.cart.settle()
+    lines = profile.cart.now.lines
+    for product in sorted(lines, key=lambda product: lines[product].at)[:number]:
+        del lines[product]
+
+
+def _drop_orders(profile: Profile, number: int) -> None:
+    for _ in range(number):
+        orders.drop_oldest(profile)
+
+
+def _drop_notes(profile: Profile, number: int) -> None:
+    for order_id in list(profile.order_notes)[:number]:
+        del profile.order_notes[order_id]
+
+
+def _drop_views(profile: Profile, number: int) -> None:
+    assert profile.episode is not None
+    for product in list(profile.episode.views)[:number]:
+        del profile.episode.views[product]
+
+
+def _drop_items(profile: Profile, number: int) -> None:
+    assert profile.latest is not None
+    profile.latest.items = profile.latest.items[number:]
+
+
+def _drop_event_ids(profile: Profile, number: int) -> None:
+    del profile.event_ids[: number * ENTRY_BYTES]

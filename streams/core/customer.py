@@ -1,0 +1,238 @@
+"""The rules of one customer: what an event, or a deadline, does to a profile.
+
+The engine calls `is_duplicate` and `apply` for each event and `fire` for each deadline that is due. Everything here is
+a pure function of the profile and the event: no clock, no other customers.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections import Counter
+from typing import Final
+
+from streams.core import ids, orders, recent_ids, tracks
+from streams.core.abandonment import Abandonments, value
+from streams.core.activity import Activity, Source
+from streams.core.bounds import keep_bounds
+from streams.core.cart import OPERATIONS, OpKind, as_items, operation
+from streams.core.effects import Cause, Output, StageChange, Summary
+from streams.core.policy import Policy
+from streams.core.profile import Profile
+
+PASSIVE_CLICKS: Final = frozenset({"message_opened", "unsubscribed"})
+PASSIVE_ORDERS: Final = frozenset({"order_updated", "order_cancelled", "order_refunded", "order_fulfilled"})
+PASSIVE_CHANNELS: Final = frozenset({"pos", "retail", "subscription", "marketplace"})
+
+
+class Lifecycle:
+    """The rules that move one customer's profile; holds no state of its own."""
+
+    def __init__(self, policy: Policy = Policy(), namespace: uuid.UUID = ids.NAMESPACE) -> None:
+        self.policy = policy
+        self._namespace = namespace
+        self._abandonments = Abandonments(policy, namespace)
+
+    def new(self, customer: str, identified: bool) -> Profile:
+        """An empty profile, in no stage yet: its first event is to be applied at once."""
+        return Profile(customer, identified)
+
+    def is_duplicate(self, profile: Profile, activity: Activity) -> bool:
+        """Whether this event id was applied to the customer within 24 h before: then nothing is to be done for it."""
+        at = recent_ids.seen_at(profile.event_ids, ids.fingerprint(activity.event_id))
+        return at is not None and activity.at <= at + self.policy.event_id_window
+
+    def apply(
+        self, profile: Profile, activity: Activity, outputs: list[Output], counts: Counter[tuple[str, str]]
+    ) -> None:
+        """Apply one event; append what comes of it to `outputs`.
+
+        The event must not be a duplicate, and the profile's deadlines at or before its time must have been fired.
+        """
+        policy, at, first = self.policy, activity.at, profile.stage is None
+        if first:
+            profile.first_seen_at = profile.last_seen_at = at
+        elif at >= profile.last_seen_at:
+            profile.last_seen_at = at
+        else:
+            counts["out_of_order", ""] += 1
+            if at < profile.first_seen_at:
+                profile.first_seen_at = at
+        recent_ids.note(profile.event_ids, ids.fingerprint(activity.event_id), at, policy.event_ids)
+
+        if activity.source == Source.ORDERS:
+            active = self._order(profile, activity, outputs, counts)
+        else:
+            active = self._click(profile, activity, outputs, counts)
+        if active:
+            if profile.last_activity_at is None or at > profile.last_activity_at:
+                profile.last_activity_at, profile.armed = at, True
+            if at >= profile.last_seen_at - policy.lateness:
+                profile.sessions.note(at, policy.session_gap)
+
+        if first:
+            self._enter_by(profile, activity, tracks.INITIAL, outputs)
+        self._transit(profile, activity, active, outputs)
+
+        keep_bounds(profile, activity, policy, counts)
+        self._schedule(profile)
+
+    def fire(self, profile: Profile, outputs: list[Output], counts: Counter[tuple[str, str]]) -> None:
+        """Fire the profile's earliest deadline; there must be one.
+
+        A forgotten profile is in no stage and has no deadline any more: it is to be deleted.
+        """
+        due, policy, abandonments = profile.next_deadline, self.policy, self._abandonments
+        assert due is not None
+        if due == abandonments.step_due(profile):
+            abandonments.fire_step(profile, due, outputs)
+        elif due == abandonments.expiry_due(profile):
+            abandonments.fire_expiry(profile, due, outputs)
+        elif due == tracks.lapse_due(profile, policy):
+            lapse = tracks.LAPSE_FROM[profile.stage or ""]
+            assert lapse is not None
+            cause = Cause(kind="inactivity", rule=lapse.target, deadline=due)
+            self._enter(profile, lapse.target, max(due, profile.last_seen_at), cause, outputs)
+        else:
+            cause = Cause(kind="forgotten", deadline=due)
+            self._enter(profile, None, max(due, profile.last_seen_at), cause, outputs)
+            profile.next_deadline = None
+            return
+        self._schedule(profile)
+
+    def summary(self, profile: Profile) -> Summary:
+        """The customer as of now."""
+        lines = profile.cart.now.lines
+        currency = profile.currency or self.policy.currency
+        cart_value, cart_currency = value(as_items(lines), currency)
+        count, revenue = profile.orders, profile.revenue
+        return Summary(
+            first_seen_at=profile.first_seen_at,
+            last_seen_at=profile.last_seen_at,
+            sessions=profile.sessions.count,
+            product_views=profile.product_views,
+            orders=count,
+            revenue=revenue,
+            currency=currency,
+            average_order_value=(2 * revenue + count) // (2 * count) if count else None,  # half up
+            cart_items=sum(line.quantity for line in lines.values()),
+            cart_value=cart_value if cart_currency == currency else None,  # the summary names one currency
+        )
+
+    # -- events
+
+    def _click(
+        self, profile: Profile, activity: Activity, outputs: list[Output], counts: Counter[tuple[str, str]]
+    ) -> bool:
+        """An event of the clickstream; whether it is activity."""
+        at, type_, abandonments = activity.at, activity.type, self._abandonments
+        active = type_ not in PASSIVE_CLICKS
+        if active:
+            abandonments.late_activity(profile, at, outputs)
+        if activity.session_id is not None and (profile.session_id is None or at >= profile.session_id_at):
+            profile.session_id, profile.session_id_at = activity.session_id, at
+
+        added = False
+        kind = OPERATIONS.get(type_, OpKind.SHOW)
+        if kind is OpKind.REPLACE and activity.items is None:
+            kind = OpKind.SHOW
+        if kind is not OpKind.SHOW or activity.cart_id is not None or activity.checkout_id is not None:
+            op = operation(activity, kind)
+            added = profile.cart.record(op, profile.last_seen_at, profile.last_order_at, self.policy, counts)
+
+        if type_ == "product_viewed":
+            profile.product_views += 1
+            abandonments.shopped(profile, at, profile.last_order_at, activity, counts)
+        elif type_ == "checkout_started":
+            profile.checkouts += 1
+            abandonments.shopped(profile, at, profile.last_order_at, None, counts)
+        elif added:
+            abandonments.shopped(profile, at, profile.last_order_at, None, counts)
+        elif type_ in ("subscribed", "unsubscribed"):
+            if profile.subscribed is None or at >= profile.subscribed_at:
+                profile.subscribed, profile.subscribed_at = type_ == "subscribed", at
+        elif type_ == "signed_up":
+            profile.signed_up = True
+        elif type_ == "product_reviewed":
+            profile.reviews += 1
+        elif type_ == "referral_made":
+            profile.referrals += 1
+        return active
+
+    def _order(
+        self, profile: Profile, activity: Activity, outputs: list[Output], counts: Counter[tuple[str, str]]
+    ) -> bool:
+        """An event of the orders; whether it is activity."""
+        active = activity.channel not in PASSIVE_CHANNELS
+        if activity.type == "order_completed":
+            last_order_at = profile.last_order_at
+            order = orders.complete(profile, activity, self.policy, counts)
+            if order is None:
+                return False
+            profile.orders_in_stage += 1
+            op = operation(activity, OpKind.ORDER)
+            profile.cart.record(op, profile.last_seen_at, last_order_at, self.policy, counts)
+            self._abandonments.ordered(profile, activity, order, outputs)
+        elif activity.type in orders.CORRECTIONS:
+            orders.correct(profile, activity, self.policy, counts)
+        active = active and activity.type not in PASSIVE_ORDERS
+        if active:
+            self._abandonments.late_activity(profile, activity.at, outputs)
+        return active
+
+    # -- stages
+
+    def _transit(self, profile: Profile, activity: Activity, active: bool, outputs: list[Output]) -> None:
+        """Try the table from the top, until nothing applies."""
+        entered: tuple[str, ...] = ()
+        while (row := tracks.next_transition(profile, active, entered)) is not None:
+            entered = (*entered, row.target)
+            if row.starts_cycle:
+                profile.cycle += 1
+            self._enter_by(profile, activity, row.target, outputs)
+
+    def _enter_by(self, profile: Profile, activity: Activity, stage: str, outputs: list[Output]) -> None:
+        cause = Cause(kind="activity", rule=stage, event_id=activity.event_id, event_type=activity.type)
+        self._enter(profile, stage, activity.at, cause, outputs)
+
+    def _enter(self, profile: Profile, stage: str | None, at: int, cause: Cause, outputs: list[Output]) -> None:
+        left, left_at = profile.stage, profile.entered_at
+        if left is not None and at < left_at:
+            at = left_at
+        profile.sequence += 1
+        profile.stage, profile.entered_at, profile.orders_in_stage = stage, at, 0
+        outputs.append(
+            StageChange(
+                id=ids.stage_change_id(
+                    self._namespace, profile.identified, profile.customer, tracks.TRACK, profile.sequence, stage, at
+                ),
+                customer=profile.customer,
+                identified=profile.identified,
+                subscribed=profile.subscribed,
+                track=tracks.TRACK,
+                from_stage=left,
+                to_stage=stage,
+                occurred_at=at,
+                sequence=profile.sequence,
+                cycle=profile.cycle,
+                cause=cause,
+                previous_stage_ms=None if left is None else at - left_at,
+                profile=self.summary(profile),
+            )
+        )
+
+    # -- deadlines
+
+    def _schedule(self, profile: Profile) -> None:
+        """Keep `next_deadline` right. Which of equal ones goes first is decided in `fire`."""
+        due = self._abandonments.step_due(profile)
+        if (other := self._abandonments.expiry_due(profile)) is not None and (due is None or other < due):
+            due = other
+        if (other := tracks.lapse_due(profile, self.policy)) is not None and (due is None or other < due):
+            due = other
+        if profile.currency is None:  # never had an order
+            policy = self.policy
+            after = policy.forget_identified if profile.identified else policy.forget_unidentified
+            other = profile.last_seen_at + after
+            if due is None or other < due:
+                due = other
+        profile.next_deadline = due

@@ -1,0 +1,110 @@
+"""What the core gives back: frozen facts. Encoded for the wire by `streams.contracts`, counted by `streams.observe`.
+
+Times are integer milliseconds, amounts integer minor units (`currency` tells of which).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Literal
+
+import msgspec
+
+from streams.core.activity import Item
+
+AbandonmentType = Literal["abandoned", "recovered", "retracted", "expired"]
+Kind = Literal["browse", "cart", "checkout"]
+
+
+class Cause(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Why a stage changed: `activity` (with rule and event), `inactivity` (with rule and deadline) or `forgotten`."""
+
+    kind: Literal["activity", "inactivity", "merge", "forgotten"]
+    rule: str | None = None
+    event_id: str | None = None
+    event_type: str | None = None
+    deadline: int | None = None
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """The `profile` of a stage change: the customer as of the change."""
+
+    first_seen_at: int
+    last_seen_at: int
+    sessions: int
+    product_views: int
+    orders: int
+    revenue: int
+    currency: str
+    average_order_value: int | None
+    cart_items: int
+    cart_value: int | None
+
+
+class StageChange(msgspec.Struct, frozen=True, kw_only=True, tag="stage_changed", tag_field="output"):
+    """A customer entered, moved between or left stages of a track."""
+
+    id: str
+    customer: str
+    identified: bool
+    subscribed: bool | None
+    track: str
+    from_stage: str | None
+    to_stage: str | None
+    occurred_at: int
+    sequence: int
+    cycle: int
+    cause: Cause
+    previous_stage_ms: int | None
+    profile: Summary
+
+
+class Abandonment(msgspec.Struct, frozen=True, kw_only=True, tag="abandonment", tag_field="output"):
+    """An abandonment, or what became of one. `id == abandonment_id` for the `abandoned` event of step 1."""
+
+    id: str
+    type: AbandonmentType
+    kind: Kind
+    abandonment_id: str
+    customer: str
+    identified: bool
+    subscribed: bool | None
+    step: int
+    steps: int
+    occurred_at: int
+    last_activity_at: int
+    episode_started_at: int
+    items: tuple[Item, ...]
+    value: int | None
+    currency: str | None
+    cart_id: str | None
+    checkout_id: str | None
+    session_id: str | None
+    supersedes: str | None
+    recent_abandonments: int
+    # recovered
+    order_id: str | None = None
+    order_total: int | None = None
+    order_currency: str | None = None
+    recovered_after_ms: int | None = None
+    match: Literal["cart", "checkout", "items", "customer"] | None = None
+    # retracted
+    reason: Literal["late_order", "late_activity", "merge"] | None = None
+
+
+Output = StageChange | Abandonment
+
+
+class Effects(msgspec.Struct):
+    """What one call of the engine did, beside changing its state."""
+
+    outputs: list[Output]
+    """To be sent at once, in this order. Outputs of deadlines are not among them: they wait for the commit."""
+    counts: Counter[tuple[str, str]]
+    """What to add to counters, by (name, label): `streams.core.engine` lists the names."""
+    deadlines: list[int]
+    """The deadlines (ms) that the watermark made fire."""
+
+    @classmethod
+    def none(cls) -> Effects:
+        return cls([], Counter(), [])

@@ -1,0 +1,309 @@
+"""The engine of one partition task: merges its sources in time order, applies, fires deadlines, says what to emit.
+
+One engine serves the worker, the replay, the tests and the benchmarks. It does no I/O and asks no clock: `apply` gives
+it records, `advance` tells it the time and what the fetches showed, `snapshot` takes what a commit has to write.
+
+Names in `Effects.counts`: applied, duplicate, replayed, late, out_of_order (label: the source's name in lower case),
+withheld (label: output type/reason), trimmed (label: what).
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+import msgspec
+
+from streams.core.activity import Activity, Source
+from streams.core.customer import Lifecycle
+from streams.core.effects import Abandonment, Effects, Output
+from streams.core.profile import Profile
+from streams.core.state import TaskState, record_key
+from streams.core.watermark import Fetch, Mark, SourceProgress, SourceSpec
+
+SOURCES: Final = tuple(Source)
+LABELS: Final = {source: source.name.lower() for source in Source}
+
+
+class Emission(msgspec.Struct, frozen=True, kw_only=True):
+    """Which outputs leave. Withheld ones are counted, and state advances all the same."""
+
+    emit_after: int | None = None
+    """Outputs that occurred before it (ms) are withheld; None: always emit."""
+    max_delay: int | None = None
+    """Abandonments produced later than this after they occurred (ms) are withheld; None: no limit."""
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """What one commit writes, in this order: `changes` to the changelog, then `outputs`, then `positions` with `marks`.
+
+    The outputs of activities that the engine returned before must be acknowledged before any of it.
+    """
+
+    commit: int
+    changes: list[tuple[bytes, bytes | None]]
+    outputs: list[Output]
+    positions: dict[Source, int]
+    marks: dict[Source, Mark]
+
+
+class PartitionEngine:
+    """One partition's profiles, timers and watermark. Not thread-safe; no call awaits.
+
+    `positions` are the offsets at which reading starts, `marks` what was stored with them. `state` may hold what
+    recovery restored.
+    """
+
+    def __init__(
+        self,
+        lifecycle: Lifecycle,
+        *,
+        sources: Mapping[Source, SourceSpec] | None = None,
+        emission: Emission = Emission(),
+        state: TaskState | None = None,
+        positions: Mapping[Source, int] | None = None,
+        marks: Mapping[Source, Mark] | None = None,
+        commit: int = 0,
+    ) -> None:
+        self.state = TaskState() if state is None else state
+        self.state.commit = max(self.state.commit, commit)
+        self.watermark: int | None = None
+        """Everything up to it (ms) is taken to have arrived. Never goes back."""
+        self._lifecycle = lifecycle
+        self._emission = emission
+        self._lateness = lifecycle.policy.lateness
+        specs, positions, marks = sources or {}, positions or {}, marks or {}
+        self._progress = {
+            source: SourceProgress(specs.get(source, SourceSpec()), positions.get(source, 0), marks.get(source, Mark()))
+            for source in SOURCES
+        }
+        self._queues: dict[Source, deque[Activity]] = {source: deque() for source in SOURCES}
+        self._buffered = dict.fromkeys(SOURCES, 0)
+        self._silent: frozenset[Source] = frozenset()
+        self._by_deadline: list[Output] = []
+        self._changed = False
+        self._now = 0
+
+    # -- the interface
+
+    def apply(self, source: Source, records: Iterable[Activity], position: int, now: int) -> Effects:
+        """Take in the records read from `source` up to `position` (the next offset), apply what is due.
+
+        Records wait here while a source that may still have earlier ones is behind.
+        """
+        progress, queue, size = self._progress[source], self._queues[source], 0
+        for record in records:
+            progress.saw(record.at, record.timestamp, now)
+            queue.append(record)
+            size += record.size
+        self._buffered[source] += size
+        self._changed = self._changed or position != progress.position
+        progress.position = position
+        effects = Effects.none()
+        self._now = now
+        self._merge(effects)
+        return effects
+
+    def advance(
+        self, now: int, fetches: Mapping[Source, Fetch] | None = None, silent: frozenset[Source] = frozenset()
+    ) -> Effects:
+        """Let time pass to `now` with what the fetches showed: apply what was waiting, fire what has come due.
+
+        `silent`: sources whose whole topic has been silent for longer than their owner believes (`hold_after`).
+        """
+        for source in self._silent - silent:  # it speaks again: only a fetch of after that can show its end
+            self._progress[source].fetch = None
+        self._now, self._silent = now, silent
+        for source, fetch in (fetches or {}).items():
+            self._progress[source].fetched(fetch)
+        effects = Effects.none()
+        self._merge(effects)
+        self._fire(effects)
+        return effects
+
+    def snapshot(self, *, force: bool = False) -> Snapshot | None:
+        """What a commit has to write now, None if nothing happened since the last one (unless `force`).
+
+        The commit must be carried through before the next call, or this engine be dropped.
+        """
+        if not (force or self._changed or self.state.owes):
+            return None
+        self._changed = False
+        marks = {source: progress.mark() for source, progress in self._progress.items()}
+        outputs, self._by_deadline = self._by_deadline, []
+        commit = self.state.commit + 1
+        return Snapshot(commit, self.state.changes(commit), outputs, self.positions(), marks)
+
+    # -- what the shell looks at
+
+    def positions(self) -> dict[Source, int]:
+        """Per source the offset up to which everything is applied: what may be committed."""
+        return {
+            source: queue[0].offset if (queue := self._queues[source]) else self._progress[source].position
+            for source in SOURCES
+        }
+
+    def buffered_bytes(self, source: Source) -> int:
+        """Bytes of records that wait for another source: the shell pauses a source at a bound."""
+        return self._buffered[source]
+
+    def progress(self, source: Source) -> SourceProgress:
+        """A source's progress, to look at."""
+        return self._progress[source]
+
+    def held_by(self) -> Source:
+        """The source whose progress is the least: it holds the watermark."""
+        return min(SOURCES, key=lambda source: (-1 if (p := self._progress_of(source)) is None else p, source))
+
+    # -- merging
+
+    def _progress_of(self, source: Source) -> int | None:
+        return self._progress[source].progress(self._now, silence_counts=source not in self._silent)
+
+    def _merge(self, effects: Effects) -> None:
+        """Apply buffered records in (time, source, offset) order, as far as no source can still have an earlier one."""
+        queues, now = self._queues, self._now
+        while True:
+            best: Source | None = None
+            limit: int | None = None  # nothing newer may be applied
+            best_at = 0
+            empty_unknown = False
+            for source in SOURCES:
+                queue = queues[source]
+                if queue:
+                    at = queue[0].at
+                    if best is None or at < best_at:
+                        best, best_at = source, at
+                elif not self._progress[source].drained(now):
+                    progress = self._progress_of(source)
+                    if progress is None:
+                        empty_unknown = True
+                    elif limit is None or progress < limit:
+                        limit = progress
+            if best is None or empty_unknown:
+                return
+            # Take a run from this source: up to the next head of another one, and to the limit.
+            bound = limit
+            for source in SOURCES:
+                if source is not best and queues[source]:
+                    # at equal times the source of lower rank goes first
+                    other = queues[source][0].at - (0 if best < source else 1)
+                    bound = other if bound is None else min(bound, other)
+            queue, taken = queues[best], 0
+            while queue and (bound is None or queue[0].at <= bound):
+                record = queue.popleft()
+                taken += record.size
+                self._apply_one(record, effects)
+            self._buffered[best] -= taken
+            if not taken:
+                return
+
+    def _apply_one(self, record: Activity, effects: Effects) -> None:
+        state, lifecycle, counts, label = self.state, self._lifecycle, effects.counts, LABELS[record.source]
+        key = record_key(record.customer, record.identified)
+        profile = state.get(key)
+        if profile is None:
+            profile = lifecycle.new(record.customer, record.identified)
+            state.put(key, profile)
+        elif record.offset <= profile.applied[record.source]:
+            counts["replayed", label] += 1
+            return
+        elif profile.stage is not None and lifecycle.is_duplicate(profile, record):
+            counts["duplicate", label] += 1
+            return
+        before = profile.stage
+        if self.watermark is not None and record.at < self.watermark:
+            counts["late", label] += 1
+        if profile.sequence and record.at < profile.last_seen_at:
+            counts["out_of_order", label] += 1
+        while (deadline := profile.next_deadline) is not None and deadline <= record.at:
+            self._fire_one(profile, effects)
+        if profile.stage is None and profile.sequence:  # forgotten: this event starts afresh
+            applied, pending, commit = profile.applied, profile.pending, profile.commit
+            profile = lifecycle.new(record.customer, record.identified)
+            profile.applied, profile.pending, profile.commit = applied, pending, commit
+            state.put(key, profile)
+        outputs: list[Output] = []
+        lifecycle.apply(profile, record, outputs, counts)
+        profile.applied[record.source] = record.offset
+        for output in outputs:
+            if self._leaves(profile, output, False, counts):
+                # Behind an output that waits for the commit, the customer's next ones wait too: subscribers see each
+                # customer's outputs in the order they were made.
+                if profile.pending:
+                    profile.pending.append(output)
+                    self._by_deadline.append(output)
+                else:
+                    effects.outputs.append(output)
+        counts["applied", label] += 1
+        state.touched(key, profile, before)
+        self._changed = True
+
+    # -- deadlines
+
+    def _fire(self, effects: Effects) -> None:
+        """Move the watermark, fire every deadline it has reached."""
+        least: int | None = None
+        for source in SOURCES:
+            progress = self._progress_of(source)
+            if progress is None:
+                return
+            least = progress if least is None else min(least, progress)
+        assert least is not None
+        watermark = least - self._lateness
+        if self.watermark is not None and watermark <= self.watermark:
+            return
+        self.watermark = watermark
+        state = self.state
+        while (key := state.timers.due(watermark)) is not None:
+            deadline = state.next_deadline(key)
+            if deadline is None:
+                continue
+            if deadline > watermark:
+                state.timers.arm(key, deadline)
+                continue
+            profile = state.get(key)
+            assert profile is not None
+            before = profile.stage
+            while (deadline := profile.next_deadline) is not None and deadline <= watermark:
+                effects.deadlines.append(deadline)
+                self._fire_one(profile, effects, by_watermark=True)
+            state.touched(key, profile, before)
+            self._changed = True
+
+    def _fire_one(self, profile: Profile, effects: Effects, *, by_watermark: bool = False) -> None:
+        outputs: list[Output] = []
+        self._lifecycle.fire(profile, outputs, effects.counts)
+        for output in outputs:
+            if self._leaves(profile, output, not by_watermark and bool(self._silent), effects.counts):
+                profile.pending.append(output)
+                self._by_deadline.append(output)
+
+    # -- what is emitted
+
+    def _leaves(self, profile: Profile, output: Output, held: bool, counts: Counter[tuple[str, str]]) -> bool:
+        reason: str | None = None
+        emission = self._emission
+        before_start = emission.emit_after is not None and output.occurred_at < emission.emit_after
+        if not isinstance(output, Abandonment):
+            reason = "before_emit_after" if before_start else None
+            kind = "stage_changed"
+        else:
+            kind = output.type
+            if output.type == "abandoned" and output.step == 1:
+                reason = "before_emit_after" if before_start else self._too_late(output) or ("source_silent" if held else None)
+                profile.note_withheld(output.abandonment_id, reason is not None)
+            elif profile.is_withheld(output.abandonment_id):
+                reason = "follows_withheld"
+            elif output.type == "abandoned":
+                reason = self._too_late(output) or ("source_silent" if held else None)
+            # What became of an abandonment that was sent is always sent: it takes it back or closes it.
+        if reason is None:
+            return True
+        counts["withheld", f"{kind}/{reason}"] += 1
+        return False
+
+    def _too_late(self, output: Output) -> str | None:
+        limit = self._emission.max_delay
+        return "delayed" if limit is not None and self._now - output.occurred_at > limit else None

@@ -1,0 +1,51 @@
+"""The numbers of the default playbook, in one place. Units: ms, pieces, bytes."""
+
+from __future__ import annotations
+
+import msgspec
+
+SECOND = 1_000
+MINUTE = 60 * SECOND
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True):
+    """How the core behaves. The defaults are the shipped playbook; `streams.settings` may replace single values."""
+
+    currency: str = "EUR"
+    """Shown where a profile has no order yet, and taken for events that name none."""
+    session_gap: int = 30 * MINUTE
+
+    # abandonment
+    browse_window: int = 30 * MINUTE
+    cart_window: int = 60 * MINUTE
+    checkout_window: int = 30 * MINUTE
+    checkout_fresh: int = 24 * HOUR
+    """An episode is a checkout while its last checkout event is less than this older than the last activity."""
+    ladder: tuple[int, ...] = (24 * HOUR, 72 * HOUR)
+    """Steps 2, 3, … of cart and checkout: due so long after the last activity."""
+    cool_down: int = 7 * DAY
+    recovery_window: int = 7 * DAY
+    recent_window: int = 7 * DAY
+    expiry: int = 30 * DAY
+
+    # the lifecycle track
+    dormant_after: int = 30 * DAY
+    at_risk_after: int = 90 * DAY
+    lapsed_after: int = 180 * DAY
+
+    # forgetting
+    forget_identified: int = 400 * DAY
+    forget_unidentified: int = 90 * DAY
+
+    # out-of-order input
+    lateness: int = 10 * SECOND
+
+    # bounds
+    event_ids: int = 512
+    event_id_window: int = 24 * HOUR
+    orders: int = 200
+    cart_lines: int = 200
+    viewed_products: int = 10
+    profile_bytes: int = 64 * 1024

@@ -1,0 +1,181 @@
+"""The profiles of one partition task: what the changelog holds, what is in memory, what is to be written.
+
+Keys are the customer's name space and id (`record_key`); values are packed profiles. A profile stays packed until it is
+first touched: recovery reads headers only.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from streams.core.activity import Source
+from streams.core.effects import Output
+from streams.core.packing import Header, pack, peek, unpack
+from streams.core.profile import Profile
+from streams.core.timers import Timers
+
+
+def record_key(customer: str, identified: bool) -> bytes:
+    """The changelog key: known customers and anonymous ids are separate name spaces."""
+    return (b"c" if identified else b"a") + customer.encode()
+
+
+class TaskState:
+    """All profiles of one partition, their timers, and which of them the changelog does not have yet.
+
+    Filled by recovery (`restore`), worked on by the engine, written by a commit (`changes`).
+    """
+
+    def __init__(self) -> None:
+        self.timers = Timers()
+        self.population: Counter[str] = Counter()
+        """Customers in each stage."""
+        self.largest = 0
+        """Bytes of the largest profile packed or restored so far."""
+        self.commit = 0
+        """The highest commit number seen."""
+        self.applied = [-1] * len(Source)
+        """The highest offset applied, per source."""
+        self._records: dict[bytes, Profile | bytes] = {}
+        self._dirty: dict[bytes, None] = {}  # ordered sets: what is written has one order
+        self._graves: dict[bytes, None] = {}  # forgotten and written as such: their tombstones are owed
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._records)
+
+    # -- recovery
+
+    def restore(self, key: bytes, value: bytes | None) -> None:
+        """Take in one record of the changelog, in its order.
+
+        A staler record that follows a fresher one was written by a worker that had lost the partition: it is passed
+        over, and the fresher one will be written again.
+        """
+        known = self._records.get(key)
+        if value is None:
+            if isinstance(known, bytes):
+                self._forget_header(peek(known))
+                del self._records[key]
+                self._dirty.pop(key, None)
+                self._graves.pop(key, None)
+            return
+        header = peek(value)
+        if isinstance(known, bytes):
+            have = peek(known)
+            if _age(header) < _age(have):
+                self._dirty[key] = None
+                return
+            self._forget_header(have)
+        self._records[key] = value
+        self._dirty.pop(key, None)
+        self._graves.pop(key, None)
+        if header.stage is not None:
+            self.population[header.stage] += 1
+        if header.next_deadline is not None:
+            self.timers.arm(key, header.next_deadline)
+        self.largest = max(self.largest, len(value))
+        self.commit = max(self.commit, header.commit)
+        for source, offset in enumerate(header.applied):
+            self.applied[source] = max(self.applied[source], offset)
+        if header.forgotten:
+            self._graves[key] = None
+
+    def unsent(self, committed: int) -> list[Output]:
+        """The outputs that profiles keep from commits later than `committed`: they may never have been sent."""
+        outputs: list[Output] = []
+        for value in self._records.values():
+            if isinstance(value, bytes):
+                if peek(value).commit > committed:
+                    outputs += unpack(value).pending
+        return outputs
+
+    # -- work
+
+    def get(self, key: bytes) -> Profile | None:
+        """The profile, unpacked on first touch; None if there is none."""
+        value = self._records.get(key)
+        if isinstance(value, bytes):
+            value = unpack(value)
+            value.pending = []
+            self._records[key] = value
+        return value
+
+    def next_deadline(self, key: bytes) -> int | None:
+        """The profile's next deadline, without unpacking it."""
+        value = self._records.get(key)
+        if value is None:
+            return None
+        return peek(value).next_deadline if isinstance(value, bytes) else value.next_deadline
+
+    def put(self, key: bytes, profile: Profile) -> None:
+        """Add a fresh profile, or replace a forgotten one."""
+        self._records[key] = profile
+
+    def touched(self, key: bytes, profile: Profile, stage_before: str | None) -> None:
+        """The profile changed: it is written at the next commit, its timer armed, the population kept."""
+        self._dirty[key] = None
+        if profile.next_deadline is not None:
+            self.timers.arm(key, profile.next_deadline)
+        if profile.stage != stage_before:
+            if stage_before is not None:
+                self._leave(stage_before)
+            if profile.stage is not None:
+                self.population[profile.stage] += 1
+
+    # -- commit
+
+    @property
+    def owes(self) -> bool:
+        """Whether a commit would write anything."""
+        return bool(self._dirty or self._graves)
+
+    def changes(self, commit: int) -> list[tuple[bytes, bytes | None]]:
+        """Everything changed since the last call, as changelog records of commit number `commit`.
+
+        Every profile is given with the outputs of its deadlines since then (`Profile.pending`), which are taken from it.
+        A forgotten profile is written once like any other, so that its last outputs are safe, and gets its tombstone
+        at the call after (the commit before has then succeeded: a commit that fails ends the task).
+        """
+        self.commit = commit
+        graves, self._graves = self._graves, {}
+        written: list[tuple[bytes, bytes | None]] = []
+        for key in graves:
+            if key not in self._dirty and self._records.pop(key, None) is not None:
+                written.append((key, None))
+        dirty, self._dirty = self._dirty, {}
+        for key in dirty:
+            value = self._records[key]
+            if not isinstance(value, bytes):
+                value.commit = commit
+                packed = pack(value)
+                value.pending = []
+                self.largest = max(self.largest, len(packed))
+                if value.stage is None:
+                    self._graves[key] = None
+                value = packed
+            written.append((key, value))
+        return written
+
+    def items(self) -> Iterator[tuple[bytes, Profile]]:
+        """Every living profile, unpacked (for replay and tests: it touches all)."""
+        for key in list(self._records):
+            profile = self.get(key)
+            if profile is not None and profile.stage is not None:
+                yield key, profile
+
+    def _forget_header(self, header: Header) -> None:
+        if header.stage is not None:
+            self._leave(header.stage)
+
+    def _leave(self, stage: str) -> None:
+        self.population[stage] -= 1
+        if not self.population[stage]:
+            del self.population[stage]
+
+
+def _age(header: Header) -> tuple[int, int]:
+    return sum(header.applied), header.commit

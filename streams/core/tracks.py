@@ -1,0 +1,137 @@
+"""The default track, `lifecycle`: the table of DESIGN section 3, literally, and how it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Final, NamedTuple
+
+from streams.core.policy import Policy
+from streams.core.profile import Profile
+
+TRACK: Final = "lifecycle"
+INITIAL: Final = "visitor"
+"""The stage that a new profile enters at its first event."""
+
+
+# -- conditions: of the profile after an event, and of whether that event was activity (not passive)
+
+Condition = Callable[[Profile, bool], bool]
+
+
+def ordered(p: Profile, active: bool) -> bool:
+    return p.orders >= 1
+
+
+def ordered_twice(p: Profile, active: bool) -> bool:
+    return p.orders >= 2
+
+
+def ordered_five_times(p: Profile, active: bool) -> bool:
+    return p.orders >= 5
+
+
+def ordered_in_stage(p: Profile, active: bool) -> bool:
+    return p.orders_in_stage >= 1
+
+
+def ordered_in_stage_and_five_times(p: Profile, active: bool) -> bool:
+    return p.orders_in_stage >= 1 and p.orders >= 5
+
+
+def recommends(p: Profile, active: bool) -> bool:
+    return p.reviews + p.referrals >= 1
+
+
+def no_order_counts(p: Profile, active: bool) -> bool:
+    return p.orders == 0
+
+
+def interested(p: Profile, active: bool) -> bool:
+    return bool(p.signed_up or p.subscribed or p.product_views >= 3 or p.cart.now.lines or p.checkouts)
+
+
+def is_active(p: Profile, active: bool) -> bool:
+    return active
+
+
+# -- deadlines: when, ms
+
+Due = Callable[[Profile, Policy], int | None]
+
+
+def idle(p: Profile, policy: Policy) -> int | None:
+    since = p.entered_at if p.last_activity_at is None else max(p.entered_at, p.last_activity_at)
+    return since + policy.dormant_after
+
+
+def long_without_order(p: Profile, policy: Policy) -> int | None:
+    return None if p.last_order_at is None else p.last_order_at + policy.at_risk_after
+
+
+def very_long_without_order(p: Profile, policy: Policy) -> int | None:
+    return None if p.last_order_at is None else p.last_order_at + policy.lapsed_after
+
+
+# -- the table
+
+
+class Transition(NamedTuple):
+    """After an event, one of `sources` becomes `target` when the condition holds. Tried from the top."""
+
+    sources: str
+    target: str
+    when: Condition
+    starts_cycle: bool = False
+
+
+class Lapse(NamedTuple):
+    """One of `sources` becomes `target` when the deadline is due."""
+
+    sources: str
+    target: str
+    due: Due
+
+
+TRANSITIONS: Final = (
+    Transition("visitor prospect dormant", "customer", ordered),
+    Transition("customer", "repeat", ordered_twice),
+    Transition("reactivated", "loyal", ordered_in_stage_and_five_times),
+    Transition("reactivated", "repeat", ordered_in_stage),
+    Transition("repeat", "loyal", ordered_five_times),
+    Transition("loyal", "advocate", recommends),
+    Transition("at_risk", "reactivated", ordered_in_stage),
+    Transition("lapsed", "reactivated", ordered_in_stage, starts_cycle=True),
+    Transition("customer repeat loyal advocate reactivated at_risk lapsed", "prospect", no_order_counts),
+    Transition("visitor", "prospect", interested),
+    Transition("dormant", "prospect", is_active),
+)
+
+LAPSES: Final = (
+    Lapse("visitor prospect", "dormant", idle),
+    Lapse("customer repeat loyal advocate reactivated", "at_risk", long_without_order),
+    Lapse("at_risk", "lapsed", very_long_without_order),
+)
+
+STAGES: Final = tuple(
+    dict.fromkeys([INITIAL, *(row.target for row in TRANSITIONS), *(row.target for row in LAPSES)]),
+)
+
+# -- the table by stage
+
+TRANSITIONS_FROM: Final = {stage: tuple(row for row in TRANSITIONS if stage in row.sources.split()) for stage in STAGES}
+LAPSE_FROM: Final = {stage: next((row for row in LAPSES if stage in row.sources.split()), None) for stage in STAGES}
+
+
+def next_transition(profile: Profile, active: bool, entered: Collection[str]) -> Transition | None:
+    """The first transition that applies and does not lead where this event has led already."""
+    assert profile.stage is not None
+    for row in TRANSITIONS_FROM[profile.stage]:
+        if row.when(profile, active) and row.target not in entered:
+            return row
+    return None
+
+
+def lapse_due(profile: Profile, policy: Policy) -> int | None:
+    """When the stage's deadline is due, ms; None if it has none."""
+    lapse = None if profile.stage is None else LAPSE_FROM[profile.stage]
+    return None if lapse is None else lapse.due(profile, policy)

@@ -1,0 +1,112 @@
+"""How far event time has come: what each source has shown, and what its silence proves.
+
+A policy object that is told the time. The rule it stands on: **no fresh fetch, no progress**. An outage of the broker,
+of a partition's leader or of this process invents no silence, so nothing that waits for silence fires because of one.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from streams.core.policy import HOUR, MINUTE, SECOND
+
+BACKFILL_LAG = HOUR
+"""A last record older than its Kafka timestamp by more than this says that the source is being backfilled."""
+FETCH_FRESH = 5 * SECOND
+"""How long a fetch that showed the end of a source is good for calling it drained *now*. A consumer at the end of a
+partition fetches twice a second, so a gap of this size means that something is away."""
+
+
+class SourceSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """How a source behaves, as its owner declares it (ms)."""
+
+    delay: int = 5 * SECOND
+    """What its pipeline takes from an event to its record."""
+    backfill_idle: int = 10 * MINUTE
+    """While it is being backfilled, being drained counts only after so long without a record."""
+
+
+class Fetch(msgspec.Struct, frozen=True):
+    """What the last successful fetch of a source's partition showed."""
+
+    sent_at: int
+    """When the request was sent, ms of the worker's clock."""
+    end: int
+    """The last stable offset the response showed."""
+
+
+class Mark(msgspec.Struct, frozen=True, array_like=True):
+    """What is stored of a source with its committed offset, and restored from it."""
+
+    progress: int | None = None
+    backfilling: bool = False
+    last_record_at: int = 0
+
+
+class SourceProgress:
+    """The progress of one source of one partition task. Used by the engine, one per source."""
+
+    __slots__ = ("_progress", "backfilling", "fetch", "last_record_at", "newest", "position", "spec")
+
+    def __init__(self, spec: SourceSpec, position: int, mark: Mark = Mark()) -> None:
+        self.spec = spec
+        self.position = position
+        """The next offset: everything before it was handed to the engine."""
+        self.fetch: Fetch | None = None
+        self.newest: int | None = None
+        """The largest event time shown since the start."""
+        self.backfilling = mark.backfilling
+        self.last_record_at = mark.last_record_at
+        self._progress = mark.progress
+
+    def saw(self, at: int, timestamp: int, now: int) -> None:
+        """A valid record was handed over: its event time, its Kafka timestamp, the present."""
+        if self.newest is None or at > self.newest:
+            self.newest = at
+        self.backfilling = timestamp - at > BACKFILL_LAG
+        self.last_record_at = now
+
+    def fetched(self, fetch: Fetch) -> None:
+        """A fetch succeeded. Older news than what is known is dropped."""
+        if self.fetch is None or fetch.sent_at >= self.fetch.sent_at:
+            self.fetch = fetch
+
+    def drained_at(self) -> int | None:
+        """The instant as of which the source is known to have held nothing more, if it is."""
+        fetch = self.fetch
+        if fetch is None or self.position < fetch.end:
+            return None
+        if self.backfilling and fetch.sent_at - self.last_record_at < self.spec.backfill_idle:
+            return None
+        return fetch.sent_at
+
+    def drained(self, now: int) -> bool:
+        """Whether the source may be taken to hold nothing more at present."""
+        at = self.drained_at()
+        return at is not None and now - at <= FETCH_FRESH
+
+    def progress(self, now: int, *, silence_counts: bool = True) -> int | None:
+        """The time up to which the source has spoken, None if it never did. Never goes back.
+
+        `silence_counts` is False while the whole topic has been silent for longer than its owner believes
+        (`hold_after`): its silence is then no proof.
+        """
+        progress = self._progress
+        if self.newest is not None:
+            shown = min(self.newest, now)
+            if progress is None or shown > progress:
+                progress = shown
+        drained_at = self.drained_at() if silence_counts else None
+        if drained_at is not None and (progress is None or drained_at - self.spec.delay > progress):
+            progress = drained_at - self.spec.delay
+        self._progress = progress
+        return progress
+
+    @property
+    def reached(self) -> int | None:
+        """The progress as of the last call of `progress`: to look at, without a judgement of silence."""
+        return self._progress
+
+    def mark(self) -> Mark:
+        """What to store with the committed offset."""
+        return Mark(self._progress, self.backfilling, self.last_record_at)

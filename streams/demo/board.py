@@ -1,0 +1,122 @@
+"""What the demo knows: the outputs it has received as a subscriber, and what the worker's metrics said last."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from typing import Any, Final
+
+import msgspec
+
+from streams.demo.scrape import Scrape
+from streams.settings import Settings
+
+STAGES: Final = (
+    *("visitor", "prospect", "customer", "repeat", "loyal", "advocate"),
+    *("reactivated", "dormant", "at_risk", "lapsed"),
+)
+KINDS: Final = ("browse", "cart", "checkout")
+SENT: Final = (
+    *("lifecycle_stage_changes_total", "lifecycle_abandonments_total", "lifecycle_recoveries_total"),
+    *("lifecycle_retractions_total", "lifecycle_expirations_total", "lifecycle_dead_letters_total"),
+)
+LATEST: Final = 4
+RATE_OVER: Final = 3.0
+"""Seconds."""
+
+
+class Board:
+    """One part of the demo: fed by the subscriber and the scraper, read by the screen and the summary."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._topics = settings
+        self.stages: Counter[str] = Counter()
+        """Customers in each stage, from the stage changes."""
+        self.flows: Counter[tuple[str, str]] = Counter()
+        """Stage changes by (from, to), "" where a profile begins or ends."""
+        self.abandonments: Counter[tuple[str, str]] = Counter()
+        """Events by (kind, what): `1`, `2`, `3` for the steps, else `recovered`, `retracted`, `expired`."""
+        self.dead_letters: Counter[str] = Counter()
+        """By reason."""
+        self.latest: deque[tuple[str, str, str]] = deque(maxlen=LATEST)
+        """(time of day, customer, what happened), newest last."""
+        self.received = 0
+        """Outputs and dead letters, each once."""
+        self.played = 0
+        """Events sent to the input topics."""
+        self.outcomes: Counter[str] = Counter()
+        """What became of them, by the worker's metrics."""
+        self.lag = 0
+        """Records the worker has still to apply."""
+        self.sent = 0
+        """Outputs and dead letters that the worker says it has sent."""
+        self.watermark_lags: list[float] = []
+        """Seconds, by partition."""
+        self._seen: set[str] = set()
+        self._history: deque[tuple[float, int]] = deque()
+
+    # -- fed
+
+    def take(self, topic: str, value: bytes, headers: dict[str, bytes]) -> None:
+        """A record of an output topic. Outputs come at least once: one seen before is passed over."""
+        if topic == self._topics.dead_letters_topic:
+            self.dead_letters[headers["__streams.errors.reason"].decode()] += 1
+            self.received += 1
+            return
+        document = msgspec.json.decode(value)
+        if document["id"] in self._seen:
+            return
+        self._seen.add(document["id"])
+        self.received += 1
+        text = self._stage_change(document) if document["type"] == "stage_changed" else self._abandonment(document)
+        self.latest.append((document["occurred_at"][:19].replace("T", " "), document["customer_id"], text))
+
+    def measured(self, scrape: Scrape, at: float) -> None:
+        """What the metrics say at the moment `at` (seconds of any steady clock)."""
+        for outcome in ("applied", "duplicate", "replayed", "rejected"):
+            self.outcomes[outcome] = scrape.total("lifecycle_events_total", outcome=outcome)
+        self.lag = scrape.total("lifecycle_consumer_lag_records")
+        self.sent = sum(scrape.total(name) for name in SENT)
+        self.watermark_lags = list(scrape.values("lifecycle_watermark_lag_seconds"))
+        self._history.append((at, self.processed))
+        while at - self._history[0][0] > RATE_OVER:
+            self._history.popleft()
+
+    # -- read
+
+    @property
+    def processed(self) -> int:
+        """Events that something has become of."""
+        return self.outcomes["applied"] + self.outcomes["duplicate"] + self.outcomes["rejected"]
+
+    @property
+    def rate(self) -> float:
+        """Events per second of late."""
+        if len(self._history) < 2:
+            return 0.0
+        (start, before), (end, now) = self._history[0], self._history[-1]
+        return (now - before) / (end - start)
+
+    def count(self, what: str) -> int:
+        """Abandonment events of one sort, over all kinds."""
+        return sum(self.abandonments[kind, what] for kind in KINDS)
+
+    # -- inside
+
+    def _stage_change(self, document: dict[str, Any]) -> str:
+        left, entered = document["from_stage"] or "", document["to_stage"] or ""
+        self.flows[left, entered] += 1
+        for stage, change in ((left, -1), (entered, 1)):
+            if stage:
+                self.stages[stage] += change
+        return f"{left or 'new'} → {entered or 'forgotten'}"
+
+    def _abandonment(self, document: dict[str, Any]) -> str:
+        kind, type = document["kind"], document["type"]
+        self.abandonments[kind, str(document["step"]) if type == "abandoned" else type] += 1
+        if type == "abandoned":
+            worth = f", {document['value']} {document['currency']}" if float(document["value"] or 0) else ""
+            reminder = f" (reminder {document['step'] - 1})" if document["step"] > 1 else ""
+            return f"{kind} abandoned{reminder}{worth}"
+        if type == "recovered":
+            return f"{kind} recovered by an order ({document['match']})"
+        return f"{kind} abandonment {type}" + (f" ({document['reason']})" if type == "retracted" else "")

@@ -1,0 +1,76 @@
+"""The two parts of the demo, as settings and policies of their workers."""
+
+from __future__ import annotations
+
+import socket
+from typing import Final, Literal
+
+from streams.core.policy import MINUTE, SECOND, Policy
+from streams.settings import FIELDS, PREFIX, Settings
+from streams.values import show_duration
+
+PartName = Literal["history", "live"]
+
+POLICIES: Final[dict[PartName, Policy]] = {
+    "history": Policy(),
+    "live": Policy(
+        session_gap=10 * SECOND,
+        browse_window=8 * SECOND,
+        cart_window=10 * SECOND,
+        checkout_window=8 * SECOND,
+        checkout_fresh=30 * SECOND,
+        ladder=(20 * SECOND, 40 * SECOND),
+        cool_down=1 * MINUTE,
+        recovery_window=1 * MINUTE,
+        recent_window=1 * MINUTE,
+        expiry=3 * MINUTE,
+        dormant_after=45 * SECOND,
+        at_risk_after=90 * SECOND,
+        lapsed_after=3 * MINUTE,
+        lateness=1 * SECOND,
+    ),
+}
+"""The history is judged by the playbook as it is. Live one would wait an hour for a cart: the windows are shortened."""
+
+_COMMON: Final = {
+    "emit_after": "always",
+    "max_emit_delay": "off",
+    "backfill_idle": "2s",
+    "commit_interval": "500ms",
+    "log_level": "warning",
+}
+_LIVE: Final = {"lateness": "1s", "clickstream_delay": "1s", "orders_delay": "1s"}
+_QUICK_GROUP: Final = {"session_timeout": "3s", "heartbeat_interval": "1s", "rebalance_timeout": "1s"}
+"""For the embedded broker, where joining a group waits for these. Apache Kafka does not, and refuses such a session."""
+
+
+def environment(part: PartName, broker: str, prefix: str, *, embedded: bool) -> dict[str, str]:
+    """The LIFECYCLE_* variables of a part's worker. Topics and group have their default names behind `prefix`."""
+    if part == "live":
+        prefix += "live-"
+    chosen = {key: prefix + name for key, name in Settings().topics.items()}
+    chosen |= {"broker": broker, "app_id": prefix + Settings().app_id, "web_port": str(_free_port())}
+    chosen |= _COMMON | (_LIVE if part == "live" else {}) | (_QUICK_GROUP if embedded else {})
+    assert chosen.keys() <= FIELDS.keys()
+    return {PREFIX + key.upper(): text for key, text in chosen.items()}
+
+
+def windows(part: PartName) -> str:
+    """Which windows are in force, in one line."""
+    policy = POLICIES[part]
+    named = {
+        "browse": policy.browse_window,
+        "cart": policy.cart_window,
+        "checkout": policy.checkout_window,
+        "dormant": policy.dormant_after,
+        "at risk": policy.at_risk_after,
+        "lapsed": policy.lapsed_after,
+    }
+    return ", ".join(f"{name} {show_duration(window)}" for name, window in named.items())
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

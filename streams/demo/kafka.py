@@ -1,0 +1,80 @@
+"""The demo's own clients: it produces events and subscribes to outputs, as a shop and its services would."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
+from streams.core.activity import Source
+from streams.demo.board import Board
+from streams.demo.data import Event
+from streams.errors import UserError
+from streams.settings import Settings
+
+BATCH = 2_000
+
+
+def wall_clock() -> int:
+    """The present, ms."""
+    return time.time_ns() // 1_000_000
+
+
+async def produce(client: AIOKafkaProducer, topics: Mapping[Source, str], events: Iterable[Event]) -> int:
+    """Put events on the topics of their sources, keyed by customer, in their order; returns how many, when all are
+    acknowledged. Records bear the time of their production, as Kafka clients have it."""
+    count, waiting = 0, []
+    for count, event in enumerate(events, 1):
+        waiting.append(await client.send(topics[event.source], event.value, key=event.customer.encode()))
+        if count % BATCH == 0:
+            await asyncio.gather(*waiting)
+            waiting = []
+    await asyncio.gather(*waiting)
+    return count
+
+
+@asynccontextmanager
+async def producer(broker: str) -> AsyncIterator[AIOKafkaProducer]:
+    """One that is connected, for all parts of the demo."""
+    client = AIOKafkaProducer(bootstrap_servers=broker, linger_ms=5, acks="all")
+    try:
+        await client.start()
+    except KafkaError:
+        raise UserError(f"no Kafka broker answers on {broker}: leave --broker out to use the embedded one.") from None
+    try:
+        yield client
+    finally:
+        await client.stop()
+
+
+async def subscribe(settings: Settings, board: Board) -> None:
+    """Hand every record of the output topics to the board, from the first on, without end."""
+    topics = (settings.stage_changes_topic, settings.abandonments_topic, settings.dead_letters_topic)
+    consumer = AIOKafkaConsumer(
+        *topics, bootstrap_servers=settings.broker, auto_offset_reset="earliest", fetch_max_wait_ms=200
+    )
+    await consumer.start()
+    try:
+        async for record in consumer:
+            board.take(record.topic, record.value, dict(record.headers))
+    finally:
+        await consumer.stop()
+
+
+async def delete_topics(broker: str, prefix: str) -> None:
+    """Remove what the demo has made on a Kafka that is not its own."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=broker)
+    try:
+        await admin.start()
+        await admin.delete_topics([topic for topic in await admin.list_topics() if topic.startswith(prefix)])
+    except KafkaError as error:
+        raise UserError(
+            f"the demo's topics could not be removed ({type(error).__name__}): delete those that begin with {prefix}."
+        ) from None
+    finally:
+        await admin.close()

@@ -1,0 +1,194 @@
+"""Simulated shoppers: who they are and what they do, seeded and told the time, so that a test can drive them.
+
+They browse, search, fill carts, check out, buy, go away and come back, at a pace at which one can watch. Each is a
+generator of steps; `Shoppers` is the clock that runs them all.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from streams.contracts import times
+from streams.core.activity import Source
+from streams.core.policy import SECOND
+from streams.demo.data import Event
+
+NAMES: Final = (
+    *("ada", "alan", "anita", "barbara", "blaise", "dorothy", "edsger", "emmy", "evelyn", "frances"),
+    *("grace", "hedy", "ida", "katherine", "margaret", "marie", "noether", "radia", "rosalind", "tim"),
+)
+
+
+class Product(NamedTuple):
+    """What the shop sells."""
+
+    id: str
+    category: str
+    price: str
+    """EUR."""
+
+
+SHELVES: Final = {
+    "tea": ("4.90", "7.50", "12.00", "18.40"),
+    "mugs": ("9.00", "11.50", "14.90", "24.00"),
+    "books": ("8.99", "15.00", "22.00", "39.90"),
+    "lamps": ("29.00", "49.00", "79.00", "119.00"),
+    "plants": ("5.50", "12.90", "19.90", "34.00"),
+}
+PRODUCTS: Final = tuple(
+    Product(f"{category}-{number}", category, price)
+    for category, prices in SHELVES.items()
+    for number, price in enumerate(prices, 1)
+)
+
+
+class Step(NamedTuple):
+    """After so many seconds, this happens."""
+
+    seconds: float
+    source: Source
+    fields: dict[str, Any]
+
+
+@dataclass
+class Shopper:
+    """One person with a cart that stays full between visits."""
+
+    customer: str
+    random: random.Random
+    cart: dict[Product, int] = field(default_factory=dict)
+    visits: int = 0
+    orders: int = 0
+
+    def life(self) -> Iterator[Step]:
+        """Visit after visit, without end."""
+        pause = self.random.uniform(0, 25)
+        while True:
+            yield from self._visit(pause)
+            # Away for moments, for long enough to have abandoned what is in the cart, or for (demo) months.
+            pause = self.random.choices(
+                (self._between(4, 10), self._between(12, 45), self._between(60, 200)), (3, 5, 2)
+            )[0]
+
+    def _visit(self, pause: float) -> Iterator[Step]:
+        self.visits += 1
+        yield self._click(pause, "page_viewed", url="/")
+        if self.visits == 1 and self._chance(0.3):
+            yield self._click(self._between(1, 3), "signed_up")
+        if self.visits == 1 and self._chance(0.3):
+            yield self._click(self._between(1, 2), "subscribed")
+        if self.cart and self._chance(0.6):  # back for what was left behind
+            yield self._click(self._between(1, 3), "cart_viewed", items=self._lines())
+            yield from self._check_out(0.8)
+            return
+        yield from self._browse()
+        if self.cart and self._chance(0.45):
+            yield from self._check_out(0.6)
+        elif self.orders and self._chance(0.25):
+            yield self._click(self._between(2, 4), "product_reviewed", **self._any_product())
+
+    def _browse(self) -> Iterator[Step]:
+        if self._chance(0.4):
+            yield self._click(self._between(1, 3), "products_searched")
+        for _ in range(self.random.randint(1, 4)):
+            product = self.random.choice(PRODUCTS)
+            about = {"product_id": product.id, "category": product.category, "price": product.price, "currency": "EUR"}
+            yield self._click(self._between(1, 3), "product_viewed", **about)
+            if self._chance(0.35):
+                quantity = 2 if self._chance(0.15) else 1
+                self.cart[product] = self.cart.get(product, 0) + quantity
+                yield self._click(self._between(1, 3), "product_added", quantity=quantity, **about)
+        if self.cart and self._chance(0.06):
+            self.cart.clear()
+            yield self._click(self._between(1, 2), "cart_emptied")
+
+    def _check_out(self, buys: float) -> Iterator[Step]:
+        checkout = f"{self.customer}-checkout-{self.visits}"
+        yield self._click(self._between(1, 3), "checkout_started", items=self._lines(), checkout_id=checkout)
+        if self._chance(0.8):
+            yield self._click(self._between(1, 3), "checkout_step_completed", checkout_id=checkout)
+        if self._chance(buys):
+            yield self._order(self._between(1, 3), checkout)
+            self.cart.clear()
+
+    def _click(self, seconds: float, type: str, **fields: Any) -> Step:
+        ids = {"session_id": f"{self.customer}-{self.visits}", "cart_id": self._cart_id()}
+        return Step(seconds, Source.CLICKSTREAM, {"type": type, **ids, **fields})
+
+    def _order(self, seconds: float, checkout: str) -> Step:
+        cents = sum(round(float(product.price) * 100) * quantity for product, quantity in self.cart.items())
+        fields: dict[str, Any] = {
+            "type": "order_completed",
+            "order_id": f"{self.customer}-order-{self.orders + 1}",
+            "cart_id": self._cart_id(),
+            "checkout_id": checkout,
+            "total": f"{cents // 100}.{cents % 100:02d}",
+            "currency": "EUR",
+            "items": self._lines(),
+        }
+        self.orders += 1
+        return Step(seconds, Source.ORDERS, fields)
+
+    def _cart_id(self) -> str:
+        return f"{self.customer}-cart-{self.orders + 1}"
+
+    def _lines(self) -> list[dict[str, Any]]:
+        return [
+            {"product_id": product.id, "category": product.category, "price": product.price, "quantity": quantity}
+            for product, quantity in self.cart.items()
+        ]
+
+    def _any_product(self) -> dict[str, Any]:
+        return {"product_id": self.random.choice(PRODUCTS).id}
+
+    def _chance(self, probability: float) -> bool:
+        return self.random.random() < probability
+
+    def _between(self, least: float, most: float) -> float:
+        return self.random.uniform(least, most)
+
+
+class Shoppers:
+    """All of them, from `start` (ms) on. The same seed and start give the same events, however often `due` is asked."""
+
+    def __init__(self, seed: int, start: int, *, count: int = 80) -> None:
+        self._seed = seed
+        self._made = 0
+        self._lives: list[Iterator[Step]] = []
+        self._customers: list[str] = []
+        self._queue: list[tuple[float, int, Step]] = []  # due (ms), whose, what
+        for number in range(count):
+            customer = f"{NAMES[number % len(NAMES)]}-{number // len(NAMES) + 1}"
+            self._customers.append(customer)
+            self._lives.append(Shopper(customer, random.Random(f"{seed} {customer}")).life())
+            self._plan(number, start)
+
+    @property
+    def next_at(self) -> float:
+        """When the next event is due, ms."""
+        return self._queue[0][0]
+
+    def due(self, now: int) -> list[Event]:
+        """The events up to `now` that were not given yet, in time order."""
+        events: list[Event] = []
+        while self.next_at <= now:
+            at, number, step = heapq.heappop(self._queue)
+            events.append(self._event(int(at), number, step))
+            self._plan(number, at)
+        return events
+
+    def _plan(self, number: int, after: float) -> None:
+        step = next(self._lives[number])
+        heapq.heappush(self._queue, (after + step.seconds * SECOND, number, step))
+
+    def _event(self, at: int, number: int, step: Step) -> Event:
+        self._made += 1
+        customer = self._customers[number]
+        ids = {"event_id": f"live-{self._seed}-{self._made}", "occurred_at": times.text(at), "customer_id": customer}
+        return Event(step.source, at, customer, msgspec.json.encode(ids | step.fields))

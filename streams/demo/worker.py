@@ -1,0 +1,48 @@
+"""`python -m streams.demo.worker history|live`: a worker that the demo starts, and that ends with it.
+
+It is the ordinary worker, set up by its environment, with the policy of its part. Standard input is a pipe that the
+demo holds open: when it closes, however the demo has ended, the worker ends too.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Final
+
+from streams.demo.configuration import POLICIES, PartName
+from streams.errors import UserError
+from streams.settings import load
+from streams.shell.worker import run
+
+GRACE: Final = 10.0
+"""Seconds for an orderly end."""
+
+
+def main(part: PartName) -> int:
+    """Work until told to stop."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        with tempfile.TemporaryDirectory(prefix="lifecycle-demo-") as directory:
+            return run(dataclasses.replace(load(), data_dir=Path(directory)), policy=POLICIES[part])
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def _end_with_parent() -> None:
+    while os.read(sys.stdin.fileno(), 1024):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(GRACE)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main("live" if sys.argv[1:] == ["live"] else "history"))

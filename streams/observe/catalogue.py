@@ -1,0 +1,351 @@
+"""Every metric of a worker, as data: the one place that says what is measured, in what unit, and when to worry.
+
+`streams.observe.prometheus` builds its collectors from this table and `docs/metrics.md` is generated from it. Names are
+as a scrape shows them, times in seconds, sizes in bytes. No label is of a customer: labels come from the code, the
+playbook and the settings, so that the number of series is bounded and no scrape holds personal data.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import msgspec
+
+from streams.core.activity import Source
+
+KindOfMetric = Literal["counter", "gauge", "histogram"]
+OTHER: Final = "other"
+"""What a label shows whose value is none of its closed set: a defect here, but no reason to stop a worker."""
+
+
+class Label(msgspec.Struct, frozen=True):
+    """A label. `values` closes its set (its series then stand at 0 from the start); None: what `meaning` says."""
+
+    name: str
+    meaning: str
+    values: tuple[str, ...] | None = None
+
+
+class Metric(msgspec.Struct, frozen=True, kw_only=True):
+    """One metric. `unit` is the base unit its name shows, "" for a plain number. `buckets` are upper bounds."""
+
+    name: str
+    kind: KindOfMetric
+    help: str
+    worry: str
+    labels: tuple[Label, ...] = ()
+    unit: Literal["", "seconds", "bytes", "records"] = ""
+    buckets: tuple[float, ...] = ()
+
+
+SOURCE = Label("source", "the input role", tuple(source.name.lower() for source in Source))
+TOPIC = Label("topic", "a topic's name, from the settings")
+PARTITION = Label("partition", "a partition's number; a task owns it in every source topic")
+KIND = Label("kind", "of the abandonment", ("browse", "cart", "checkout"))
+
+DEAD_LETTER_REASONS = (
+    "null_value", "too_large", "not_utf8", "too_deep", "not_json", "not_object", "no_identity", "invalid_identity",
+    "missing_time", "invalid_time", "clock_skew", "invalid_money", "unknown_currency", "invalid_field",
+    "wrong_partition",
+)  # fmt: skip
+"""Held against `streams.contracts` by a test: neither package imports the other."""
+
+TRIMMED = ("event_ids", "orders", "cart_lines", "viewed_products", "profile_bytes", "strings")
+"""The bounds of `streams.core.policy.Policy` by their names, and the strings that the decoders cut."""
+
+FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+SLOW = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+CATALOGUE: Final[tuple[Metric, ...]] = (
+    # -- what came in
+    Metric(
+        name="lifecycle_events_total",
+        kind="counter",
+        help="Input records by what became of them: applied, a duplicate, one applied before a restart, or rejected.",
+        labels=(SOURCE, Label("outcome", "what became of it", ("applied", "duplicate", "replayed", "rejected"))),
+        worry="`applied` of a source stands still while its topic grows; `rejected` is more than a few in a thousand; "
+        "`duplicate` jumps (a producer retries, or a source is delivered twice); `replayed` without a restart.",
+    ),
+    Metric(
+        name="lifecycle_events_late_total",
+        kind="counter",
+        help="Activities older than the watermark when they were applied.",
+        labels=(SOURCE,),
+        worry="More than a few in a hundred of `lifecycle_events_total`: abandonments are sent and taken back. Raise "
+        "the source's delay (`LIFECYCLE_CLICKSTREAM_DELAY`, `LIFECYCLE_ORDERS_DELAY`), or `LIFECYCLE_LATENESS`.",
+    ),
+    Metric(
+        name="lifecycle_events_out_of_order_total",
+        kind="counter",
+        help="Activities older than the last one of their customer.",
+        labels=(SOURCE,),
+        worry="A jump after a release of a client: its clocks, or the order in which it sends, have changed.",
+    ),
+    Metric(
+        name="lifecycle_identifiers_rejected_total",
+        kind="counter",
+        help="Identifiers taken as absent: placeholders such as null or 0, or longer than 256 bytes.",
+        labels=(SOURCE,),
+        worry="A jump: a client sends a placeholder where the customer's id belongs.",
+    ),
+    Metric(
+        name="lifecycle_dead_letters_total",
+        kind="counter",
+        help="Records put on the dead-letter topic, by the topic they came from and the reason.",
+        labels=(TOPIC, Label("reason", "the reason in the record's headers", DEAD_LETTER_REASONS)),
+        worry="Any steady rate: read the dead-letter topic, it holds the records and says what is wrong with each. "
+        "`clock_skew` means a clock that runs ahead.",
+    ),
+    Metric(
+        name="lifecycle_wrong_partition_total",
+        kind="counter",
+        help="Records on a partition that is not their customer's.",
+        labels=(TOPIC,),
+        worry="More than 0: the producer keys by something else or uses another partitioner than "
+        "`LIFECYCLE_PARTITIONER` says, or the topic's partitions were increased.",
+    ),
+    # -- what came out
+    Metric(
+        name="lifecycle_stage_changes_total",
+        kind="counter",
+        help="Stage changes sent. Stages are none where a profile begins or ends.",
+        labels=(
+            Label("track", "the track's name"),
+            Label("from_stage", "the stage left, or `none`"),
+            Label("to_stage", "the stage entered, or `none`"),
+            Label("cause", "why", ("activity", "inactivity", "merge", "forgotten")),
+        ),
+        worry="0 while events are applied; a wave into `at_risk`, `lapsed` or `dormant` (a source is missing).",
+    ),
+    Metric(
+        name="lifecycle_abandonments_total",
+        kind="counter",
+        help="Abandonments sent, every step of them.",
+        labels=(KIND, Label("step", "1, 2, …")),
+        worry="A jump of step 1 against `lifecycle_events_total`: orders may not be coming in. Look at "
+        "`lifecycle_source_progress_lag_seconds` of `orders`, and consider "
+        "`LIFECYCLE_ORDERS_HOLD_AFTER`.",
+    ),
+    Metric(
+        name="lifecycle_recoveries_total",
+        kind="counter",
+        help="Abandonments recovered by an order, by what ties the order to them.",
+        labels=(KIND, Label("match", "the strongest tie", ("cart", "checkout", "items", "customer"))),
+        worry="`customer` takes the share of `cart`: orders no longer carry `cart_id` or `checkout_id`.",
+    ),
+    Metric(
+        name="lifecycle_retractions_total",
+        kind="counter",
+        help="Abandonments taken back, by reason.",
+        labels=(KIND, Label("reason", "what contradicted it", ("late_order", "late_activity", "merge"))),
+        worry='More than a few in a hundred of `lifecycle_abandonments_total{step="1"}`: a source delivers later '
+        "than its delay says (`LIFECYCLE_ORDERS_DELAY`, `LIFECYCLE_CLICKSTREAM_DELAY`).",
+    ),
+    Metric(
+        name="lifecycle_expirations_total",
+        kind="counter",
+        help="Abandonments expired, unrecovered.",
+        labels=(KIND,),
+        worry="For the business to judge, against recoveries.",
+    ),
+    Metric(
+        name="lifecycle_outputs_withheld_total",
+        kind="counter",
+        help="Outputs made but not sent, by reason. State advances all the same.",
+        labels=(
+            Label("type", "the output's type", ("stage_changed", "abandoned", "recovered", "retracted", "expired")),
+            Label("reason", "why", ("before_emit_after", "delayed", "follows_withheld", "source_silent")),
+        ),
+        worry="`delayed`: the worker was down or behind for longer than `LIFECYCLE_MAX_EMIT_DELAY`. `source_silent`: "
+        "a source is dead. `before_emit_after` is normal while history is read.",
+    ),
+    Metric(
+        name="lifecycle_output_latency_seconds",
+        kind="histogram",
+        help="From an input record's Kafka timestamp to the acknowledgement of the output it caused.",
+        labels=(TOPIC,),
+        unit="seconds",
+        buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0),
+        worry="The 99th percentile above 1 s while `lifecycle_consumer_lag_records` is near 0 (with exactly-once: "
+        "above two of `LIFECYCLE_COMMIT_INTERVAL`).",
+    ),
+    Metric(
+        name="lifecycle_deadline_delay_seconds",
+        kind="histogram",
+        help="From a deadline to its firing by the wall clock, of deadlines fired live.",
+        unit="seconds",
+        buckets=(5.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 120.0, 300.0, 900.0, 3600.0, 21600.0),
+        worry="The median above a minute. About 15 s is normal: the delay of the sources plus "
+        "`LIFECYCLE_LATENESS`, and a commit.",
+    ),
+    # -- time
+    Metric(
+        name="lifecycle_watermark_lag_seconds",
+        kind="gauge",
+        help="How far the task's watermark is behind the wall clock.",
+        labels=(PARTITION,),
+        unit="seconds",
+        worry="Above 60 s for 5 min outside of a catch-up: deadlines fire late. `lifecycle_watermark_held_by` names "
+        "the source.",
+    ),
+    Metric(
+        name="lifecycle_watermark_held_by",
+        kind="gauge",
+        help="1 for the source with the least progress, which holds the watermark, else 0.",
+        labels=(PARTITION, SOURCE),
+        worry="Only together with a lag: it says where to look.",
+    ),
+    Metric(
+        name="lifecycle_source_progress_lag_seconds",
+        kind="gauge",
+        help="How far the source's progress is behind the wall clock.",
+        labels=(PARTITION, SOURCE),
+        unit="seconds",
+        worry="One source far above the other: it is behind, its leader is away, or its events come late.",
+    ),
+    Metric(
+        name="lifecycle_source_drained",
+        kind="gauge",
+        help="1 while the source is known to hold nothing more, else 0.",
+        labels=(PARTITION, SOURCE),
+        worry="0 for minutes while `lifecycle_consumer_lag_records` is 0: fetches do not succeed.",
+    ),
+    Metric(
+        name="lifecycle_source_backfilling",
+        kind="gauge",
+        help="1 while the source is being backfilled, so that being drained proves nothing yet, else 0.",
+        labels=(PARTITION, SOURCE),
+        worry="1 when nobody is backfilling: a producer sends events an hour old or more, and holds time back.",
+    ),
+    Metric(
+        name="lifecycle_source_silent",
+        kind="gauge",
+        help="1 while abandonments are held back because the source's whole topic is silent, else 0.",
+        labels=(SOURCE,),
+        worry="1: the source is dead, and no abandonments leave. `LIFECYCLE_ORDERS_HOLD_AFTER` and "
+        "`LIFECYCLE_CLICKSTREAM_HOLD_AFTER` say after how long.",
+    ),
+    Metric(
+        name="lifecycle_clock_skew_seconds",
+        kind="gauge",
+        help="The worker's clock less the broker's, from append times.",
+        unit="seconds",
+        worry="Beyond 5 s either way; beyond 30 s no deadline fires and `/readyz` fails. Repair NTP.",
+    ),
+    # -- state
+    Metric(
+        name="lifecycle_customers",
+        kind="gauge",
+        help="Customers now in each stage of the lifecycle track, of the partitions of this worker.",
+        labels=(Label("stage", "the stage's name"),),
+        worry="The sum over all workers drops outside of a rebalance.",
+    ),
+    Metric(
+        name="lifecycle_timers_pending",
+        kind="gauge",
+        help="Customers with a deadline to come.",
+        labels=(PARTITION,),
+        worry="One partition far above the others: keys are skewed.",
+    ),
+    Metric(
+        name="lifecycle_largest_profile_bytes",
+        kind="gauge",
+        help="The largest packed profile seen.",
+        labels=(PARTITION,),
+        unit="bytes",
+        worry="Near 65536, the bound: one id is shared by many people, or is a robot. "
+        "`lifecycle_trimmed_total` then moves.",
+    ),
+    Metric(
+        name="lifecycle_trimmed_total",
+        kind="counter",
+        help="What was cut at a bound: the oldest of a profile, or the end of a long string.",
+        labels=(Label("what", "the bound", TRIMMED),),
+        worry="A steady rate of anything but `strings` or `viewed_products`: one id is shared by many people, or is a "
+        "robot.",
+    ),
+    # -- Kafka
+    Metric(
+        name="lifecycle_consumer_lag_records",
+        kind="gauge",
+        help="Records between the consumer's position and the end of the partition.",
+        labels=(TOPIC, PARTITION),
+        unit="records",
+        worry="It grows for 5 min: add a worker, or look at `lifecycle_chunk_seconds`.",
+    ),
+    Metric(
+        name="lifecycle_buffered_bytes",
+        kind="gauge",
+        help="Records read that wait for another source to come as far.",
+        labels=(PARTITION, SOURCE),
+        unit="bytes",
+        worry="Near `LIFECYCLE_MAX_BUFFER_BYTES` for long: the other source holds time back.",
+    ),
+    Metric(
+        name="lifecycle_partitions_assigned",
+        kind="gauge",
+        help="Partitions this worker processes: assigned to it and recovered.",
+        worry="The sum over all workers is below `LIFECYCLE_PARTITIONS` for longer than a rebalance takes; one worker "
+        "stays at 0 while others have several.",
+    ),
+    Metric(
+        name="lifecycle_recovery_records_remaining",
+        kind="gauge",
+        help="Changelog records still to be read before the partition is worked on.",
+        labels=(PARTITION,),
+        worry="It stands still above 0 for a minute.",
+    ),
+    Metric(
+        name="lifecycle_commit_seconds",
+        kind="histogram",
+        help="Duration of a commit: outputs, changelog and offsets, acknowledged.",
+        unit="seconds",
+        buckets=SLOW,
+        worry="The 99th percentile above `LIFECYCLE_COMMIT_INTERVAL`: the broker is slow, or too much is dirty.",
+    ),
+    Metric(
+        name="lifecycle_commit_failures_total",
+        kind="counter",
+        help="Commits that failed. The worker then ends without committing, and what it did is done again.",
+        worry="More than one in an hour.",
+    ),
+    # -- the process
+    Metric(
+        name="lifecycle_chunk_seconds",
+        kind="histogram",
+        help="Processing of one chunk of records, from bytes to outputs handed over.",
+        labels=(SOURCE,),
+        unit="seconds",
+        buckets=FAST,
+        worry="The 99th percentile above 0.1 s: chunks are too large, or the processor is taken by something else.",
+    ),
+    Metric(
+        name="lifecycle_chunk_records",
+        kind="histogram",
+        help="Records in one chunk.",
+        labels=(SOURCE,),
+        unit="records",
+        buckets=(1, 3, 10, 30, 100, 300, 1_000, 3_000, 10_000),
+        worry="A median near 1 at a high rate: work is paid per record. Look at the fetch settings.",
+    ),
+    Metric(
+        name="lifecycle_event_loop_lag_seconds",
+        kind="gauge",
+        help="The longest that the event loop was held up in the last minute, until now.",
+        unit="seconds",
+        worry="Above 1 s; above 10 s the group may throw the worker out; at 60 s `/healthz` fails.",
+    ),
+    Metric(
+        name="lifecycle_ready",
+        kind="gauge",
+        help="1 where /readyz answers 200, else 0.",
+        worry="0 for longer than a recovery takes; `/readyz` says why.",
+    ),
+    Metric(
+        name="lifecycle_build_info",
+        kind="gauge",
+        help="Always 1; the label tells the version.",
+        labels=(Label("version", "of the distribution lifecycle-streams"),),
+        worry="Several versions for longer than a roll-out takes.",
+    ),
+)

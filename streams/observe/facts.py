@@ -1,0 +1,29 @@
+"""What the shell tells of a partition task, as plain frozen facts. Times are event times in ms, sizes in bytes."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class SourceFacts(msgspec.Struct, frozen=True):
+    """One source of a task."""
+
+    source: str
+    progress: int | None
+    """The time up to which it has spoken, None if it never did."""
+    drained: bool
+    backfilling: bool
+    buffered_bytes: int
+
+
+class TaskFacts(msgspec.Struct, frozen=True):
+    """A task as it stands. Immutable through and through, since the scrape reads it in another thread."""
+
+    partition: int
+    watermark: int | None
+    held_by: str | None
+    sources: tuple[SourceFacts, ...]
+    timers: int
+    largest_profile_bytes: int
+    population: tuple[tuple[str, int], ...]
+    """Customers in each stage of the lifecycle track."""

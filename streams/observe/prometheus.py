@@ -1,0 +1,316 @@
+"""The Prometheus adapter: the shell tells it plain facts, a scrape gets them in the exposition format.
+
+Counters and histograms move as things happen. Gauges are computed when scraped, from the facts last given: what lags
+goes on lagging while the event loop is stuck, and what belongs to a revoked partition is gone because nothing is left
+that tells of it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from itertools import product
+from typing import Final, TypeVar
+
+import prometheus_client as client
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.registry import Collector
+
+from streams.core.effects import Output, StageChange
+from streams.observe.catalogue import CATALOGUE, OTHER, SOURCE, Metric
+from streams.observe.facts import TaskFacts
+
+log = logging.getLogger(__name__)
+
+METRICS: Final = {metric.name: metric for metric in CATALOGUE}
+NO_STAGE: Final = "none"
+TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
+OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+
+M = TypeVar("M", client.Counter, client.Histogram)
+Sample = tuple[str, tuple[str, ...], float]
+"""A gauge's name, label values in the catalogue's order, value."""
+
+
+class Metrics(Collector):
+    """What one worker shows to Prometheus. All methods but `exposition` are called by the shell on its event loop.
+
+    `ready` and `event_loop_lag` are asked at each scrape, in the scrape's thread. `clock` tells epoch seconds. `strict`
+    is for tests: what the catalogue does not know raises, where a worker logs it once and goes on.
+    """
+
+    def __init__(
+        self,
+        *,
+        version: str,
+        ready: Callable[[], bool],
+        event_loop_lag: Callable[[], float],
+        clock: Callable[[], float] = time.time,
+        strict: bool = False,
+    ) -> None:
+        # Series of creation times would double the number of series, and Prometheus does not need them.
+        client.disable_created_metrics()  # type: ignore[no-untyped-call]
+        self._version = version
+        self._ready = ready
+        self._event_loop_lag = event_loop_lag
+        self._clock = clock
+        self._strict = strict
+        self._reported: set[str] = set()
+
+        # What gauges are computed from. Values are replaced, never changed: the scrape reads them in another thread.
+        self._assigned: frozenset[int] = frozenset()
+        self._tasks: dict[int, TaskFacts] = {}
+        self._consumer_lag: Mapping[tuple[str, int], int] = {}
+        self._recovery: Mapping[int, int] = {}
+        self._silent: frozenset[str] = frozenset()
+        self._clock_skew: float | None = None
+        self._stages: frozenset[str] = frozenset()
+
+        self._registry = client.CollectorRegistry()
+        client.ProcessCollector(registry=self._registry)
+        client.PlatformCollector(registry=self._registry)
+        client.GCCollector(registry=self._registry)
+        self._counters: dict[str, client.Counter] = {}
+        self._histograms: dict[str, client.Histogram] = {}
+        self._build()
+        self._registry.register(self)
+
+        # Resolved once: looking a child up by its labels costs more than moving it.
+        self._counter_children: dict[tuple[str, ...], client.Counter] = {}
+        self._histogram_children: dict[tuple[str, ...], client.Histogram] = {}
+
+    # -- told as it happens
+
+    def engine_counts(self, counts: Mapping[tuple[str, str], int]) -> None:
+        """`Effects.counts` of one call of the engine. `rejected` may be among them, by the source's name."""
+        for (name, label), count in counts.items():
+            if (child := self._tally(name, label)) is not None:
+                child.inc(count)
+
+    def identifiers_rejected(self, source: str, count: int) -> None:
+        """So many identifiers of a chunk were taken as absent."""
+        self._counter("lifecycle_identifiers_rejected_total", source).inc(count)
+
+    def dead_letter(self, topic: str, reason: str) -> None:
+        """A record of `topic` went to the dead-letter topic."""
+        self._counter("lifecycle_dead_letters_total", topic, reason).inc()
+
+    def wrong_partition(self, topic: str, count: int = 1) -> None:
+        """Records of `topic` were not on their customer's partition."""
+        self._counter("lifecycle_wrong_partition_total", topic).inc(count)
+
+    def outputs_sent(self, outputs: Iterable[Output]) -> None:
+        """Outputs were acknowledged."""
+        for output in outputs:
+            self._counter(*_labels_of(output)).inc()
+
+    def output_latency(self, topic: str, seconds: Iterable[float]) -> None:
+        """Of outputs acknowledged on `topic`: since the Kafka timestamps of the records that caused them."""
+        histogram = self._histogram("lifecycle_output_latency_seconds", topic)
+        for latency in seconds:
+            histogram.observe(latency)
+
+    def deadlines_fired(self, delays: Iterable[float]) -> None:
+        """Deadlines fired live (not in a catch-up), so many seconds after they were due."""
+        histogram = self._histogram("lifecycle_deadline_delay_seconds")
+        for delay in delays:
+            histogram.observe(delay)
+
+    def chunk(self, source: str, records: int, seconds: float) -> None:
+        """A chunk was processed."""
+        self._histogram("lifecycle_chunk_seconds", source).observe(seconds)
+        self._histogram("lifecycle_chunk_records", source).observe(records)
+
+    def committed(self, seconds: float) -> None:
+        """A commit went through."""
+        self._histogram("lifecycle_commit_seconds").observe(seconds)
+
+    def commit_failed(self) -> None:
+        """A commit failed."""
+        self._counter("lifecycle_commit_failures_total").inc()
+
+    # -- told as it stands
+
+    def assigned(self, partitions: Collection[int]) -> None:
+        """All the partitions this worker processes from now on: none when a rebalance begins, the new ones once they
+        are recovered. What was told of others is dropped, and not taken up until they are again. Counters go on.
+        """
+        self._assigned = frozenset(partitions)
+        self._tasks = {partition: facts for partition, facts in self._tasks.items() if partition in self._assigned}
+
+    def task(self, facts: TaskFacts) -> None:
+        """A partition task as it stands: every second or so."""
+        if facts.partition in self._assigned:
+            self._tasks = {**self._tasks, facts.partition: facts}
+            self._stages |= {stage for stage, _ in facts.population}
+
+    def consumer_lag(self, records: Mapping[tuple[str, int], int]) -> None:
+        """Records behind the end, by (topic, partition): all of them at once."""
+        self._consumer_lag = dict(records)
+
+    def recovery_remaining(self, records: Mapping[int, int]) -> None:
+        """Changelog records still to be read, by partition: all of them at once, none once they are recovered."""
+        self._recovery = dict(records)
+
+    def silent_sources(self, sources: Collection[str]) -> None:
+        """The sources that are held for silence (`hold_after`): all of them at once."""
+        self._silent = frozenset(sources)
+
+    def clock_skew(self, seconds: float) -> None:
+        """The worker's clock less the broker's."""
+        self._clock_skew = seconds
+
+    # -- the scrape
+
+    def exposition(self, accept: str = "") -> tuple[bytes, str]:
+        """What `/metrics` answers to an `Accept` header, and its content type. Called in any thread."""
+        if "application/openmetrics-text" in accept:
+            return openmetrics.generate_latest(self._registry), OPENMETRICS  # type: ignore[no-untyped-call]
+        return client.generate_latest(self._registry), TEXT
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """The gauges. Called by the registry at each scrape."""
+        samples = defaultdict(list)
+        for name, labels, value in self._gauges():
+            samples[name].append((labels, value))
+        for metric in CATALOGUE:
+            if metric.kind == "gauge":
+                family = GaugeMetricFamily(
+                    metric.name, metric.help, labels=[label.name for label in metric.labels], unit=metric.unit
+                )
+                for labels, value in samples.pop(metric.name, ()):
+                    family.add_metric(self._bounded(metric, labels), value)
+                yield family
+
+    def _gauges(self) -> Iterator[Sample]:
+        now, assigned = self._clock(), self._assigned
+        tasks = [facts for facts in self._tasks.values() if facts.partition in assigned]
+        yield "lifecycle_ready", (), self._ready()
+        yield "lifecycle_build_info", (self._version,), 1
+        yield "lifecycle_event_loop_lag_seconds", (), self._event_loop_lag()
+        yield "lifecycle_partitions_assigned", (), len(assigned)
+        if self._clock_skew is not None:
+            yield "lifecycle_clock_skew_seconds", (), self._clock_skew
+        for source in SOURCE.values or ():
+            yield "lifecycle_source_silent", (source,), source in self._silent
+        for (topic, number), records in self._consumer_lag.items():
+            if number in assigned:
+                yield "lifecycle_consumer_lag_records", (topic, str(number)), records
+        for number, records in self._recovery.items():
+            yield "lifecycle_recovery_records_remaining", (str(number),), records
+        customers = dict.fromkeys(self._stages, 0)  # a stage that everybody left shows 0, not nothing
+        for task in tasks:
+            yield from _gauges_of(task, now)
+            for stage, count in task.population:
+                customers[stage] = customers.get(stage, 0) + count
+        for stage, count in customers.items():
+            yield "lifecycle_customers", (stage,), count
+
+    # -- from the catalogue to collectors
+
+    def _build(self) -> None:
+        for metric in CATALOGUE:
+            labels = [label.name for label in metric.labels]
+            if metric.kind == "counter":
+                collector = client.Counter(metric.name, metric.help, labels, registry=self._registry)
+                self._counters[metric.name] = collector
+                if labels and (combinations := _closed(metric)):
+                    for values in combinations:
+                        collector.labels(*values)
+            elif metric.kind == "histogram":
+                self._histograms[metric.name] = client.Histogram(
+                    metric.name, metric.help, labels, unit=metric.unit, buckets=metric.buckets, registry=self._registry
+                )
+
+    def _counter(self, name: str, *labels: str) -> client.Counter:
+        return self._counter_children.get((name, *labels)) or self._child(
+            self._counters[name], self._counter_children, METRICS[name], labels
+        )
+
+    def _histogram(self, name: str, *labels: str) -> client.Histogram:
+        return self._histogram_children.get((name, *labels)) or self._child(
+            self._histograms[name], self._histogram_children, METRICS[name], labels
+        )
+
+    def _child(self, parent: M, children: dict[tuple[str, ...], M], metric: Metric, labels: tuple[str, ...]) -> M:
+        bounded = self._bounded(metric, labels)
+        child = parent.labels(*bounded) if bounded else parent
+        if bounded == labels:  # else the cache would not be bounded
+            children[metric.name, *labels] = child
+        return child
+
+    def _tally(self, name: str, label: str) -> client.Counter | None:
+        match name:
+            case "applied" | "duplicate" | "replayed" | "rejected":
+                return self._counter("lifecycle_events_total", label, name)
+            case "late":
+                return self._counter("lifecycle_events_late_total", label)
+            case "out_of_order":
+                return self._counter("lifecycle_events_out_of_order_total", label or OTHER)
+            case "withheld":
+                output, _, reason = label.partition("/")
+                return self._counter("lifecycle_outputs_withheld_total", output, reason)
+            case "trimmed":
+                return self._counter("lifecycle_trimmed_total", label)
+        self._unknown(f"the engine's tally {name!r}")
+        return None
+
+    def _bounded(self, metric: Metric, values: tuple[str, ...]) -> tuple[str, ...]:
+        """Label values with those outside a closed set replaced: no scrape shows what nobody foresaw."""
+        bounded = []
+        for label, value in zip(metric.labels, values, strict=True):
+            known = label.values is None or value in label.values or value == OTHER
+            if not known:
+                self._unknown(f"a value of {metric.name}{{{label.name}}}")  # the value itself is not for the log
+            bounded.append(value if known else OTHER)
+        return tuple(bounded)
+
+    def _unknown(self, what: str) -> None:
+        if self._strict:
+            raise ValueError(f"not in the metric catalogue: {what}")
+        if what not in self._reported:
+            self._reported.add(what)
+            log.error("Not in the metric catalogue, so not counted as it should be: %s", what)
+
+
+def _closed(metric: Metric) -> list[tuple[str, ...]]:
+    """All label values of a metric whose labels are all closed sets: these series stand at 0 from the start, so that
+    the first event is an increase and not the birth of a series."""
+    if any(label.values is None for label in metric.labels):
+        return []
+    return list(product(*(label.values or () for label in metric.labels)))
+
+
+def _labels_of(output: Output) -> tuple[str, ...]:
+    """The counter that an output moves, and its label values."""
+    if isinstance(output, StageChange):
+        left, entered = output.from_stage or NO_STAGE, output.to_stage or NO_STAGE
+        return "lifecycle_stage_changes_total", output.track, left, entered, output.cause.kind
+    match output.type:
+        case "abandoned":
+            return "lifecycle_abandonments_total", output.kind, str(output.step)
+        case "recovered":
+            return "lifecycle_recoveries_total", output.kind, output.match or OTHER
+        case "retracted":
+            return "lifecycle_retractions_total", output.kind, output.reason or OTHER
+        case "expired":
+            return "lifecycle_expirations_total", output.kind
+
+
+def _gauges_of(task: TaskFacts, now: float) -> Iterator[Sample]:
+    partition = str(task.partition)
+    if task.watermark is not None:
+        yield "lifecycle_watermark_lag_seconds", (partition,), now - task.watermark / 1000
+    yield "lifecycle_timers_pending", (partition,), task.timers
+    yield "lifecycle_largest_profile_bytes", (partition,), task.largest_profile_bytes
+    for facts in task.sources:
+        labels = (partition, facts.source)
+        if facts.progress is not None:
+            yield "lifecycle_source_progress_lag_seconds", labels, now - facts.progress / 1000
+        yield "lifecycle_watermark_held_by", labels, facts.source == task.held_by
+        yield "lifecycle_source_drained", labels, facts.drained
+        yield "lifecycle_source_backfilling", labels, facts.backfilling
+        yield "lifecycle_buffered_bytes", labels, facts.buffered_bytes

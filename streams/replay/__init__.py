@@ -1,0 +1,1 @@
+"""The offline runtime: the engine of the worker over files, without Kafka."""

@@ -1,0 +1,80 @@
+"""What a replay has to say at its end."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from streams.core.activity import Activity
+from streams.core.effects import Output, StageChange
+from streams.values import show_time
+
+
+@dataclass
+class Tally:
+    """Counted while it runs."""
+
+    first: int | None = None
+    last: int | None = None
+    """The span of the events read, ms."""
+    valid: int = 0
+    after_until: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+    """Dead letters by reason."""
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """What the engine counted."""
+    stage_changes: Counter[str] = field(default_factory=Counter)
+    """By the stage entered."""
+    abandonments: Counter[str] = field(default_factory=Counter)
+    """By type and kind."""
+    population: dict[str, int] = field(default_factory=dict)
+    """Customers in each stage at the end."""
+
+    def saw(self, activities: Iterable[Activity]) -> None:
+        """Valid events were read."""
+        for activity in activities:
+            self.valid += 1
+            self.first = activity.at if self.first is None else min(self.first, activity.at)
+            self.last = activity.at if self.last is None else max(self.last, activity.at)
+
+    def made(self, outputs: Iterable[Output]) -> None:
+        """Outputs were made."""
+        for output in outputs:
+            if isinstance(output, StageChange):
+                self.stage_changes[output.to_stage or "(forgotten)"] += 1
+            else:
+                self.abandonments[f"{output.type} {output.kind}"] += 1
+
+    def engine(self, name: str) -> int:
+        """What the engine counted under a name, over all sources."""
+        return sum(count for (counted, _), count in self.counts.items() if counted == name)
+
+
+def report(tally: Tally, out: Path, seconds: float) -> str:
+    """The summary, for people."""
+    return "\n".join(f"{name:<16}{text}" for name, text in _lines(tally, out, seconds))
+
+
+def _lines(tally: Tally, out: Path, seconds: float) -> Iterator[tuple[str, str]]:
+    read = tally.valid + tally.rejected.total()
+    yield "events", f"{read:,} read in {seconds:.1f} s, {read / seconds if seconds else 0:,.0f}/s"
+    if tally.first is not None and tally.last is not None:
+        yield "time", f"{show_time(tally.first)} to {show_time(tally.last)}"
+    yield "applied", f"{tally.engine('applied'):,}"
+    yield "duplicate", f"{tally.engine('duplicate'):,}"
+    yield "rejected", _counts(tally.rejected)
+    if tally.after_until:
+        yield "not read", f"{tally.after_until:,} after --until"
+    yield "stage changes", _counts(tally.stage_changes)
+    yield "abandonments", _counts(tally.abandonments)
+    yield "customers", _counts(Counter(tally.population))
+    yield "written to", str(out)
+
+
+def _counts(counter: Counter[str]) -> str:
+    parts = ", ".join(
+        f"{name} {count:,}" for name, count in sorted(counter.items(), key=lambda item: (-item[1], item[0]))
+    )
+    return f"{counter.total():,}" + (f": {parts}" if parts else "")

@@ -1,0 +1,81 @@
+"""The output of a replay: four JSON Lines files that appear together at its end, or not at all."""
+
+from __future__ import annotations
+
+import base64
+import tempfile
+from collections.abc import Iterable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, Final, Self
+
+import msgspec
+
+from streams.contracts.rejected import Rejected
+from streams.errors import UserError
+
+STAGE_CHANGES: Final = "stage-changes.jsonl"
+ABANDONMENTS: Final = "abandonments.jsonl"
+DEAD_LETTERS: Final = "dead-letters.jsonl"
+PROFILES: Final = "profiles.jsonl"
+NAMES: Final = (STAGE_CHANGES, ABANDONMENTS, DEAD_LETTERS, PROFILES)
+
+
+class Results:
+    """The files while they are written. A context manager: what was not `publish`ed is removed at its end."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._stack = ExitStack()
+        self._partial = Path()
+        self._files: dict[str, IO[bytes]] = {}
+
+    def write(self, name: str, lines: Iterable[bytes]) -> None:
+        """Add lines, given without their ends."""
+        try:
+            self._files[name].writelines(line + b"\n" for line in lines)
+        except OSError as error:
+            raise self._unwritable(error) from None
+
+    def publish(self) -> None:
+        """Put the files in their places; called once, at the end."""
+        try:
+            for name, file in self._files.items():
+                file.close()
+                (self._partial / name).replace(self._directory / name)
+        except OSError as error:
+            raise self._unwritable(error) from None
+
+    def __enter__(self) -> Self:
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            temporary = tempfile.TemporaryDirectory(prefix=".replay-", dir=self._directory)
+            self._partial = Path(self._stack.enter_context(temporary))
+            for name in NAMES:
+                self._files[name] = self._stack.enter_context((self._partial / name).open("wb"))
+        except OSError as error:
+            self._stack.close()
+            raise self._unwritable(error) from None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def _unwritable(self, error: OSError) -> UserError:
+        return UserError(f"{self._directory} cannot be written: {error.strerror or error}.")
+
+
+def dead_letter(topic: str, offset: int, value: bytes, rejected: Rejected) -> bytes:
+    """The line of a record that was not taken: where it was, why, and what it is, as text if it is text."""
+    letter: dict[str, object] = {
+        "topic": topic,
+        "partition": 0,
+        "offset": offset,
+        "reason": rejected.reason,
+        "message": rejected.detail,
+    }
+    try:
+        letter["value"] = value.decode()
+    except UnicodeDecodeError:
+        letter["value_base64"] = base64.b64encode(value).decode()
+    return msgspec.json.encode(letter)

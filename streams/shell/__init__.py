@@ -1,0 +1,1 @@
+"""The shell: the engine's outside. Faust app, agents, commit, dead letters, HTTP."""

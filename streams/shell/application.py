@@ -1,0 +1,398 @@
+"""The Faust application: one agent per input topic, the table of profiles, the tasks of the assigned partitions.
+
+Faust decides who owns which partition and recovers the table; from there on a `PartitionTask` does the work. Whatever
+leaves memory and log disagreeing ends the process (`fail`): the next one recovers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import faust
+from aiokafka.errors import KafkaError
+from faust.types import TP
+
+from streams import __version__
+from streams.core.activity import Source
+from streams.core.customer import Lifecycle
+from streams.core.engine import LABELS, Emission, PartitionEngine
+from streams.core.policy import Policy
+from streams.core.watermark import Fetch, Mark, SourceSpec
+from streams.observe.prometheus import Metrics
+from streams.settings import Settings
+from streams.shell import topics
+from streams.shell.changelog import Changelog
+from streams.shell.clock import MAX_SKEW_MS, ClockWatch
+from streams.shell.committer import Committer
+from streams.shell.http import Health, HttpServer, LoopLag
+from streams.shell.marks import decode_marker, decode_metadata, source_mark
+from streams.shell.outbox import Outbox
+from streams.shell.partitions import partition_of
+from streams.shell.silence import SilenceWatch
+from streams.shell.task import PartitionTask, State
+from streams.transport import driver
+from streams.transport.chunks import ChunkSchema
+from streams.transport.table import StateTable
+
+log = logging.getLogger(__name__)
+
+TICK_S = 0.1
+FACTS_S = 1.0
+EXIT_FORCED = 70
+"""The exit code when shutting down took too long (EX_SOFTWARE)."""
+
+
+class App(faust.App):
+    """Made by `create_app`."""
+
+    settings: Settings
+    table: StateTable
+
+    def __init__(self, settings: Settings, policy: Policy, clock: Callable[[], int]) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.tasks: dict[int, PartitionTask] = {}
+        """By partition: those that process. Empty during a rebalance."""
+        self.failure: str | None = None
+        """Why the worker ends, if it does so by itself."""
+        self._lifecycle = Lifecycle(policy, settings.id_namespace)
+        self._paused: dict[TP, Source] = {}
+        self._clock_watch = ClockWatch(clock, time.monotonic)
+        self._silence = SilenceWatch(
+            {Source.CLICKSTREAM: settings.clickstream_hold_after, Source.ORDERS: settings.orders_hold_after}
+        )
+        self.health = Health()
+        self._loop_lag = LoopLag(self.health)
+        self.metrics = Metrics(
+            version=__version__, ready=self.health.ready, event_loop_lag=self._loop_lag.worst, clock=lambda: clock() / 1000
+        )
+        self.committer = Committer(self)
+        self._http = HttpServer(settings.web_host, settings.web_port, self.health, self.metrics.exposition)
+        self._stopping = False
+        super().__init__(settings.app_id, **faust_configuration(settings))
+
+    # -- life
+
+    async def on_start(self) -> None:
+        """Called by Faust when the worker starts."""
+        await super().on_start()
+        if problems := await topics.check(self.settings):
+            self.fail(" ".join(problem.sentence for problem in problems))
+            raise RuntimeError(self.failure)
+        self._http.start()
+        log.info("Metrics at %s/metrics", self._http.url)
+        for loop in (self._loop_lag.run, self._tick, self._commit, self._show):
+            self.add_future(self._guarded(loop))
+
+    async def stop(self) -> None:
+        """Called by Faust on SIGTERM, SIGINT or a crash: commit, leave, and be gone in time whatever happens."""
+        if not self._stopping:
+            self._stopping = True
+            self.health.not_ready("stopping")
+            self._watchdog()
+            if self.failure is None:
+                await self._let_go(timeout=self.settings.shutdown_timeout / 2000)
+        await super().stop()
+
+    async def on_stop(self) -> None:
+        """Called by Faust at the end."""
+        await super().on_stop()
+        self._http.stop()
+
+    def fail(self, sentence: str, cause: BaseException | None = None) -> None:
+        """End the worker: nothing more is committed, the sentence says why and what to do."""
+        if self.failure is None:
+            self.failure = sentence
+            self.tasks = {}
+            log.critical("%s", sentence, exc_info=cause)
+            self._watchdog()
+            error = RuntimeError(sentence)
+            error.__cause__ = cause
+            self.loop.call_soon_threadsafe(lambda: asyncio.ensure_future(self.crash(error)))
+
+    def _watchdog(self) -> None:
+        def end() -> None:
+            log.error("Shutting down took longer than LIFECYCLE_SHUTDOWN_TIMEOUT: leaving as it is.")
+            logging.shutdown()
+            os._exit(EXIT_FORCED if self.failure or self.tasks else 0)
+
+        timer = threading.Timer(self.settings.shutdown_timeout / 1000, end)
+        timer.daemon = True
+        timer.start()
+
+    async def _guarded(self, loop: Callable[[], Any]) -> None:
+        try:
+            await loop()
+        except asyncio.CancelledError:
+            raise
+        except Exception as exc:
+            self.fail(f"{type(exc).__name__}: {exc}", exc)
+
+    # -- assignment (streams.transport.driver.Owner)
+
+    async def on_sources_assigned(self, sources: frozenset[TP]) -> None:
+        """The table is recovered: read where the last commit left off, and begin."""
+        consumer = self.consumer
+        consumer.fetches.clear()
+        committed = await consumer.committed_offsets(sources)
+        fresh = [tp for tp in sources if tp not in committed]
+        earliest = await consumer.earliest_offsets(*fresh) if fresh else {}
+        tasks = {}
+        for number in sorted({tp.partition for tp in sources}):
+            assigned = {source: TP(topic, number) for source, topic in self.source_topics.items()}
+            if missing := [tp.topic for tp in assigned.values() if tp not in sources]:
+                self.fail(
+                    f"Partition {number} of {missing[0]} was not assigned together with the other source's: give all "
+                    "input topics the same number of partitions, and all workers the same settings."
+                )
+                return
+            positions = {
+                source: committed[tp].offset if tp in committed else earliest[tp] for source, tp in assigned.items()
+            }
+            metadata = {source: committed[tp].metadata if tp in committed else "" for source, tp in assigned.items()}
+            tasks[number] = self._new_task(number, positions, metadata)
+            for source, tp in assigned.items():
+                await consumer.seek_source(tp, positions[source])
+        self._paused.clear()
+        self.committer.begin({TP(tp.topic, tp.partition): (o.offset, o.metadata) for tp, o in committed.items()})
+        self.tasks = tasks
+        self.metrics.assigned(tasks.keys())
+        self.health.recovered()
+        log.info("Processing partitions %s", sorted(tasks))
+
+    async def on_sources_revoked(self) -> None:
+        """A rebalance begins."""
+        self.health.consumer_rests()
+        if self.failure is None and not self._stopping:
+            await self._let_go(timeout=self.settings.rebalance_timeout / 1000)
+
+    async def _let_go(self, timeout: float) -> None:
+        tasks, self.tasks = self.tasks, {}
+        self.metrics.assigned(())
+        if tasks:
+            try:
+                await asyncio.wait_for(self.committer.commit(tasks, leaving=True), timeout)
+            except TimeoutError:
+                self.fail("The last commit did not come through in time: is a broker reachable? The work since the "
+                          "one before will be done again.")  # fmt: skip
+
+    def _new_task(
+        self, number: int, positions: Mapping[Source, int], metadata: Mapping[Source, str]
+    ) -> PartitionTask:
+        state = self.table.data.partition(number)
+        assert isinstance(state, State)
+        marks = {source: mark for source, text in metadata.items() if (mark := decode_metadata(text))}
+        marker = decode_marker(state.marker)
+        committed = min((mark.commit for mark in marks.values()), default=0)
+        if marker is not None and not marks:
+            # The broker keeps no metadata. The flush that this marker ends is complete; whether the outputs of its
+            # deadlines left is not known, so they leave again, with the same ids.
+            marks = {source: source_mark(marker, source) for source in Source}
+            committed = marker.commit - 1
+        started_at = min((mark.started_at for mark in marks.values()), default=self.clock())
+        emit_after = self.settings.emit_after
+        sources = {
+            Source.CLICKSTREAM: SourceSpec(
+                delay=self.settings.clickstream_delay, backfill_idle=self.settings.backfill_idle
+            ),
+            Source.ORDERS: SourceSpec(delay=self.settings.orders_delay, backfill_idle=self.settings.backfill_idle),
+        }
+        unsent = state.unsent(committed)
+        engine = PartitionEngine(
+            self._lifecycle,
+            sources=sources,
+            emission=Emission(
+                emit_after=emit_after if isinstance(emit_after, int) else started_at if emit_after == "start" else None,
+                max_delay=self.settings.max_emit_delay,
+            ),
+            state=state,
+            positions=positions,
+            marks={source: mark.mark for source, mark in marks.items()} or dict.fromkeys(Source, Mark()),
+            commit=committed,
+        )
+        changelog = Changelog(
+            self._kafka_producer,
+            self.table.changelog_topic_name,
+            number,
+            clock=self.clock,
+            on_written=lambda offset: self.table.data.set_persisted_offset(self.table.changelog_tp(number), offset),
+        )
+        task = PartitionTask(
+            number,
+            engine,
+            self._lifecycle,
+            settings=self.settings,
+            started_at=started_at,
+            partition_of=partition_of(self.settings),
+            outbox=Outbox(self._kafka_producer),
+            changelog=changelog,
+            metrics=self.metrics,
+            clock=self.clock,
+        )
+        task.send_again(unsent)
+        return task
+
+    def _kafka_producer(self) -> Any:
+        return self.producer.client
+
+    # -- work
+
+    async def process(self, source: Source, message: Any, chunk: Any) -> None:
+        """Called by the agents with each chunk."""
+        task = self.tasks.get(message.partition)
+        if task is None or message.generation_id != self.consumer_generation_id:
+            return  # from before a rebalance: it is read again
+        try:
+            task.process(source, chunk)
+            if task.full(source) and message.tp not in self._paused:
+                self._paused[message.tp] = source
+                self.consumer.pause_partitions({message.tp})
+            await task.flush()
+        except asyncio.CancelledError:
+            raise
+        except Exception as exc:
+            self.fail(str(exc) or repr(exc), exc)
+
+    async def _tick(self) -> None:
+        while not self.should_stop:
+            await asyncio.sleep(TICK_S)
+            if not self.consumer.flow_active:
+                self.health.consumer_rests()
+            for tp, offset in self.consumer.out_of_range.items():
+                raise OutOfRange(tp, offset)
+            jumped = self._clock_watch.jumped()
+            silent = self._silence.silent(self.clock())
+            for task in list(self.tasks.values()):
+                if jumped:
+                    task.trusted = False
+                task.advance(self._fetches(task.number) if task.trusted else {}, silent)
+                await task.flush()
+            for tp, source in list(self._paused.items()):
+                task = self.tasks.get(tp.partition)
+                if task is not None and task.may_resume(source):
+                    del self._paused[tp]
+                    self.consumer.resume_partitions({tp})
+
+    async def _commit(self) -> None:
+        while not self.should_stop:
+            await asyncio.sleep(self.settings.commit_interval / 1000)
+            await self.committer.commit(self.tasks)
+
+    async def _show(self) -> None:
+        while not self.should_stop:
+            await asyncio.sleep(FACTS_S)
+            lag: dict[tuple[str, int], int] = {}
+            for task in self.tasks.values():
+                self.metrics.task(task.facts())
+                lag |= task.lag(self._fetches(task.number))
+            self.metrics.consumer_lag(lag)
+            if skews := [skew for task in self.tasks.values() if (skew := task.changelog.skew) is not None]:
+                self._judge_clock(max(skews, key=abs))
+            remaining = self.tables.recovery.active_remaining() if self.in_recovery else {}
+            self.metrics.recovery_remaining({tp.partition: n for tp, n in remaining.items() if n > 0})
+            await self._watch_silence()
+
+    def _judge_clock(self, skew: int) -> None:
+        self.metrics.clock_skew(skew / 1000)
+        if abs(skew) <= MAX_SKEW_MS:
+            self.health.clear("clock_skew")
+        elif "clock_skew" not in self.health.reasons():
+            self.health.not_ready("clock_skew")
+            log.error(
+                "This machine's clock is %+.0f s off the broker's: no deadline fires until they agree. Set the clocks "
+                "(NTP) of this machine and of the brokers.",
+                skew / 1000,
+            )
+
+    async def _watch_silence(self) -> None:
+        for source in self._silence.due(self.clock()):
+            topic = self.source_topics[source]
+            tps = {TP(topic, n) for n in range(self.settings.partitions)}
+            try:
+                ends = await self.consumer.highwaters(*tps)
+            except KafkaError as exc:
+                log.warning("The ends of %s cannot be read: %r", topic, exc)
+            else:
+                self._silence.saw(source, sum(ends.values()), self.clock())
+        self.metrics.silent_sources([LABELS[source] for source in self._silence.silent(self.clock())])
+
+    def _fetches(self, number: int) -> dict[Source, Fetch]:
+        fetches = self.consumer.fetches
+        return {
+            source: fetch for source, topic in self.source_topics.items() if (fetch := fetches.get(TP(topic, number)))
+        }
+
+    @property
+    def source_topics(self) -> dict[Source, str]:
+        """The topic of each source."""
+        return {Source.CLICKSTREAM: self.settings.clickstream_topic, Source.ORDERS: self.settings.orders_topic}
+
+
+class OutOfRange(Exception):
+    """A position that the topic does not have."""
+
+    def __init__(self, tp: TP, offset: int) -> None:
+        super().__init__(
+            f"{tp.topic}, partition {tp.partition}, has no offset {offset}, which is this group's next: records were "
+            "deleted before they were read, or the topic was made anew. Nothing is reset silently: stop all workers, "
+            "then either set the group's offset (kafka-consumer-groups --reset-offsets) or, for a new topic, start "
+            "with another LIFECYCLE_APP_ID."
+        )
+
+
+def faust_configuration(settings: Settings) -> dict[str, Any]:
+    """Faust's settings. What is not said here keeps Faust's default."""
+    return {
+        "broker": ";".join(f"{driver.SCHEME}://{address}" for address in settings.broker.split(",")),
+        "Table": StateTable,
+        "topic_partitions": settings.partitions,
+        "topic_replication_factor": settings.replication,
+        "topic_disable_leader": True,
+        "store": "memory://",
+        "datadir": str(settings.data_dir),
+        "web_enabled": False,
+        "processing_guarantee": "at_least_once",
+        "consumer_auto_offset_reset": "earliest",
+        "consumer_max_fetch_size": 4 << 20,
+        "producer_max_batch_size": 1 << 19,
+        "producer_max_request_size": 4 << 20,
+        "producer_linger_ms": 0,
+        "producer_request_timeout": 120.0,
+        "broker_session_timeout": settings.session_timeout / 1000,
+        "broker_heartbeat_interval": settings.heartbeat_interval / 1000,
+        "broker_rebalance_timeout": settings.rebalance_timeout / 1000,
+        "broker_request_timeout": max(40.0, settings.session_timeout / 1000 + 10),
+        "broker_check_crcs": True,
+        "table_standby_replicas": settings.standby_replicas,
+        "stream_recovery_delay": 0.0,
+        "stream_wait_empty": False,
+        "worker_redirect_stdouts": False,
+    }
+
+
+def create_app(settings: Settings, *, policy: Policy | None = None, clock: Callable[[], int] = driver.wall_clock) -> App:
+    """The application of one worker. `policy` is the playbook's if not given."""
+    app = App(settings, settings.policy if policy is None else policy, clock)
+    app.table = app.Table(
+        topics.STATE_TABLE,
+        new_state=State,
+        partitions=settings.partitions,
+        extra_topic_configs=topics.changelog_configs(settings),
+    )
+    for source, name in app.source_topics.items():
+        topic = app.topic(name, schema=ChunkSchema(), partitions=settings.partitions, acks=False, maxsize=4)
+        _add_agent(app, source, topic)
+    return app
+
+
+def _add_agent(app: App, source: Source, topic: Any) -> None:
+    @app.agent(topic, name=f"streams.{LABELS[source]}")
+    async def agent(stream: Any) -> None:
+        async for chunk in stream:
+            await app.process(source, stream.current_event.message, chunk)

@@ -1,0 +1,63 @@
+"""Writing a partition's changelog: one batch after another, then a marker record in a batch of its own.
+
+The marker ends each flush. Its append time is the broker's clock, against which the worker's is held. It has a batch of
+its own because the embedded broker tells the end of a partition by the start of the last batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from streams.shell.marks import MARKER_KEY
+
+LOG_APPEND_TIME = 1
+
+
+class Changelog:
+    """The changelog of one partition. Used by its task at each commit."""
+
+    MARKER_KEY = MARKER_KEY
+
+    def __init__(
+        self,
+        producer: Callable[[], Any],
+        topic: str,
+        partition: int,
+        *,
+        clock: Callable[[], int],
+        on_written: Callable[[int], None],
+    ) -> None:
+        self._producer = producer
+        self._topic = topic
+        self._partition = partition
+        self._clock = clock
+        self._on_written = on_written
+        self.skew: int | None = None
+        """The worker's clock less the broker's at the last write, ms: 0 if the append time lies within the time the
+        write took. None before the first write, and where the topic does not keep append times."""
+        self.written = False
+        """Whether anything was written since the partition was assigned."""
+
+    async def write(self, changes: Iterable[tuple[bytes, bytes | None]], marker: bytes) -> None:
+        """Write changes and marker; returns when the broker has all of it. Raises what a send has failed with."""
+        producer = self._producer()
+        batches = []
+        batch = None
+        for key, value in changes:
+            if batch is None or batch.append(key=key, value=value, timestamp=None) is None:
+                batch = producer.create_batch()
+                batches.append(batch)
+                if batch.append(key=key, value=value, timestamp=None) is None:
+                    raise ValueError(f"a profile of {len(value or b'')} bytes does not fit a batch of {self._topic}")
+        for batch in batches:
+            await (await producer.send_batch(batch, self._topic, partition=self._partition))
+        last = producer.create_batch()
+        last.append(key=MARKER_KEY, value=marker, timestamp=None)
+        began = self._clock()
+        metadata = await (await producer.send_batch(last, self._topic, partition=self._partition))
+        ended = self._clock()
+        if metadata.timestamp_type == LOG_APPEND_TIME:
+            self.skew = max(0, began - metadata.timestamp) or min(0, ended - metadata.timestamp)
+        self.written = True
+        self._on_written(metadata.offset)

@@ -1,0 +1,72 @@
+"""Commits: outputs, then changelog, then outputs of deadlines, then offsets. One at a time.
+
+A commit that fails ends the worker without offsets: what memory holds and what the log holds would no longer agree.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from faust.types import TP
+
+from streams.shell.task import PartitionTask
+
+
+class Committer:
+    """Used by the app: at an interval, and when partitions are let go."""
+
+    def __init__(self, app: Any, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._app = app
+        self._monotonic = monotonic
+        self._lock = asyncio.Lock()
+        self._offsets: dict[TP, tuple[int, str]] = {}
+        self._confirmed_at = 0.0
+
+    def begin(self, offsets: Mapping[TP, tuple[int, str]]) -> None:
+        """A new assignment, with what is committed for it."""
+        self._offsets = dict(offsets)
+        self._confirmed_at = self._monotonic()
+
+    async def commit(self, tasks: Mapping[int, PartitionTask], *, leaving: bool = False) -> None:
+        """Commit what has happened since the last time. `leaving`: the tasks will not be used again.
+
+        Ends the worker (`App.fail`) when it cannot be carried through.
+        """
+        async with self._lock:
+            if not leaving:
+                tasks = {n: task for n, task in tasks.items() if self._app.tasks.get(n) is task}
+            if not tasks or self._app.failure is not None:
+                return
+            began = time.perf_counter()
+            try:
+                if await self._commit(tasks):
+                    self._app.metrics.committed(time.perf_counter() - began)
+            except asyncio.CancelledError:
+                raise
+            except Exception as exc:
+                self._app.metrics.commit_failed()
+                self._app.fail(
+                    f"A commit failed ({type(exc).__name__}: {exc}). Nothing is lost: the worker ends, and the next one "
+                    "goes on from the last commit.",
+                    exc,
+                )
+
+    async def _commit(self, tasks: Mapping[int, PartitionTask]) -> bool:
+        now = self._monotonic()
+        if self._offsets and now - self._confirmed_at > self._app.settings.session_timeout / 2000:
+            # So long without a word from the group that it may have dealt our partitions to somebody else. Ask before
+            # the changelog is written: the broker refuses the offsets of a member it has given up.
+            await self._app.consumer.commit_offsets(self._offsets)
+            self._confirmed_at = now
+        snapshots = {n: s for n, task in tasks.items() if (s := task.snapshot(force=not task.trusted)) is not None}
+        if not snapshots:
+            return False
+        await asyncio.gather(*(tasks[n].write(snapshot) for n, snapshot in snapshots.items()))
+        offsets = {TP(*at): o for n, snapshot in snapshots.items() for at, o in tasks[n].offsets(snapshot).items()}
+        await self._app.consumer.commit_offsets(offsets)
+        self._offsets |= offsets
+        self._confirmed_at = self._monotonic()
+        return True

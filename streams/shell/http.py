@@ -1,0 +1,281 @@
+"""The worker's own HTTP: `/metrics`, `/healthz`, `/readyz`, answered also while the event loop is stuck.
+
+Hence threads of their own, from the standard library. `/healthz` asks whether this process still moves (its answer is a
+restart), `/readyz` whether it takes part (its answer is patience); neither asks whether the broker is there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http.server
+import json
+import logging
+import socket
+import socketserver
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from streams.errors import UserError
+
+log = logging.getLogger(__name__)
+
+STUCK_AFTER: Final = 60.0
+"""Seconds without a step after which `/healthz` fails."""
+REQUEST_TIMEOUT: Final = 5.0
+"""Seconds that a client may keep a connection waiting."""
+CONNECTIONS: Final = 16
+"""Served at once; more are closed unanswered. A scrape, two probes and a person need four."""
+
+Exposition = Callable[[str], tuple[bytes, str]]
+"""From an `Accept` header to the metrics and their content type (`Metrics.exposition`)."""
+
+
+class Health:
+    """Whether the worker moves, and whether it takes part. Told by the shell, asked by HTTP; thread-safe.
+
+    `clock` tells seconds and never goes back.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._steps = {"event_loop": clock()}
+        self._reasons = {"recovering"}
+
+    def loop_step(self) -> None:
+        """The event loop turns. Called by `LoopLag`."""
+        self._step("event_loop")
+
+    def consumer_step(self) -> None:
+        """The consumer has polled, with or without records, and whether or not the broker answered.
+
+        Watched from its first step on: a broker that is away at the start is no reason for a restart.
+        """
+        self._step("consumer")
+
+    def consumer_rests(self) -> None:
+        """The consumer does not poll until its next step, on purpose: in a rebalance, which lasts while the broker is
+        away."""
+        with self._lock:
+            self._steps.pop("consumer", None)
+
+    def recovered(self) -> None:
+        """The tables are recovered, for the first time or again; also with no partition assigned."""
+        self.clear("recovering")
+
+    def not_ready(self, reason: str) -> None:
+        """Readiness fails while this reason stands (`clock_skew`, `stopping`). A rebalance is none."""
+        with self._lock:
+            self._reasons.add(reason)
+
+    def clear(self, reason: str) -> None:
+        """The reason no longer stands."""
+        with self._lock:
+            self._reasons.discard(reason)
+
+    def stuck(self) -> dict[str, float]:
+        """What has made no step for `STUCK_AFTER`, and for how many seconds. Empty: healthy."""
+        with self._lock:
+            now = self._clock()
+            return {what: now - at for what, at in self._steps.items() if now - at >= STUCK_AFTER}
+
+    def reasons(self) -> list[str]:
+        """Why the worker is not ready. Empty: ready."""
+        with self._lock:
+            return sorted(self._reasons)
+
+    def ready(self) -> bool:
+        """Whether `/readyz` answers 200."""
+        return not self.reasons()
+
+    def _step(self, what: str) -> None:
+        with self._lock:
+            self._steps[what] = self._clock()
+
+
+class LoopLag:
+    """Measures how long the event loop is held up, and tells `Health` that it turns. `run` is one task of the shell."""
+
+    def __init__(
+        self,
+        health: Health,
+        *,
+        interval: float = 0.5,
+        window: float = 60.0,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._health = health
+        self._interval = interval
+        self._clock = clock
+        self._sleep = sleep
+        self._lock = threading.Lock()
+        self._lags: deque[float] = deque(maxlen=round(window / interval))
+        self._due: float | None = None
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            with self._lock:
+                self._due = self._clock() + self._interval
+            await self._sleep(self._interval)
+            with self._lock:
+                self._lags.append(self._clock() - self._due)
+            self._health.loop_step()
+
+    def worst(self) -> float:
+        """Seconds: the longest within the window, a hold-up under way included. Callable from any thread."""
+        with self._lock:
+            overdue = 0.0 if self._due is None else self._clock() - self._due
+            return max(0.0, overdue, *self._lags)
+
+
+class HttpServer:
+    """Serves from the moment `start` is called, in daemon threads. Port 0 takes a free one; `port` tells which."""
+
+    def __init__(self, host: str, port: int, health: Health, exposition: Exposition) -> None:
+        try:
+            self._server = _Server(host, port, health, exposition)
+        except OSError as error:
+            raise UserError(
+                f"Cannot listen on {host}:{port} for HTTP ({error.strerror or error}): "
+                "set LIFECYCLE_WEB_HOST to an address of this machine and LIFECYCLE_WEB_PORT to a free port, or to 0."
+            ) from error
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, name="http", daemon=True
+        )
+
+    @property
+    def port(self) -> int:
+        """The port that is bound."""
+        return int(self._server.server_address[1])
+
+    @property
+    def url(self) -> str:
+        """`http://host:port`."""
+        host = str(self._server.server_address[0])
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+    def start(self) -> None:
+        """Once."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Give the port back. Requests under way are not waited for."""
+        if self._thread.is_alive():
+            self._server.shutdown()
+        self._server.server_close()
+
+
+class _Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, host: str, port: int, health: Health, exposition: Exposition) -> None:
+        self.health = health
+        self.exposition = exposition
+        self._free = threading.BoundedSemaphore(CONNECTIONS)
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        self.address_family = family
+        super().__init__(address[:2], _Handler)  # type: ignore[arg-type]
+
+    def server_bind(self) -> None:
+        socketserver.TCPServer.server_bind(self)  # without the look-up of the host's name, which can take seconds
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if not self._free.acquire(blocking=False):
+            self.shutdown_request(request)
+            return
+        try:
+            super().process_request(request, client_address)
+        except BaseException:  # no thread could be started
+            self._free.release()
+            raise
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exc_info()[1], OSError):  # a client that hangs up is no news
+            log.exception("A request over HTTP failed.")
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    server: _Server
+    server_version = "lifecycle"
+    sys_version = ""
+    timeout = REQUEST_TIMEOUT
+
+    def do_GET(self) -> None:
+        match urlsplit(self.path).path:
+            case "/metrics":
+                self._metrics()
+            case "/healthz":
+                stuck = self.server.health.stuck()
+                if stuck:
+                    seconds = {what: round(since, 1) for what, since in stuck.items()}
+                    self._json(HTTPStatus.SERVICE_UNAVAILABLE, {"status": "stuck", "seconds_without_a_step": seconds})
+                else:
+                    self._json(HTTPStatus.OK, {"status": "ok"})
+            case "/readyz":
+                reasons = self.server.health.reasons()
+                if reasons:
+                    self._json(HTTPStatus.SERVICE_UNAVAILABLE, {"status": "not ready", "reasons": reasons})
+                else:
+                    self._json(HTTPStatus.OK, {"status": "ready"})
+            case "/":
+                self._answer(HTTPStatus.OK, "text/html; charset=utf-8", INDEX)
+            case _:
+                self._json(HTTPStatus.NOT_FOUND, {"status": "not found"})
+
+    do_HEAD = do_GET
+
+    def _metrics(self) -> None:
+        try:
+            body, content_type = self.server.exposition(self.headers.get("Accept", ""))
+        except Exception:
+            log.exception("The metrics could not be rendered.")
+            self._json(HTTPStatus.INTERNAL_SERVER_ERROR, {"status": "the metrics could not be rendered, see the log"})
+        else:
+            self._answer(HTTPStatus.OK, content_type, body)
+
+    def _not_allowed(self) -> None:
+        self._json(HTTPStatus.METHOD_NOT_ALLOWED, {"status": "method not allowed"}, Allow="GET, HEAD")
+
+    do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _not_allowed
+
+    def _json(self, status: HTTPStatus, body: dict[str, Any], **headers: str) -> None:
+        self._answer(status, "application/json", json.dumps(body).encode() + b"\n", **headers)
+
+    def _answer(self, status: HTTPStatus, content_type: str, body: bytes, **headers: str) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Cache-Control", "no-store")
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Requests are not logged: probes are noise, and a query string may hold anything."""
+
+
+INDEX: Final = b"""<!doctype html>
+<html lang="en"><title>Lifecycle Streams worker</title>
+<h1>Lifecycle Streams worker</h1>
+<ul>
+<li><a href="/metrics">/metrics</a> for Prometheus
+<li><a href="/healthz">/healthz</a> 503 when the process no longer moves: restart it
+<li><a href="/readyz">/readyz</a> 503 while it does not take part yet, with the reasons
+</ul>
+"""

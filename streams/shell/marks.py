@@ -1,0 +1,61 @@
+"""What a commit stores beside offsets: in their metadata, and in a marker record that ends the flush in the changelog.
+
+The metadata is the authority. The marker serves where a broker keeps no metadata (the embedded one), and its own append
+time tells how far the worker's clock is from the broker's.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from streams.core.activity import Source
+from streams.core.watermark import Mark
+
+MARKER_KEY = b"\x00task"
+
+
+class SourceMark(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The metadata of one source's committed offset."""
+
+    commit: int
+    """The number of the commit."""
+    started_at: int
+    """When this application was first started, ms."""
+    mark: Mark
+    version: int = 1
+
+
+class TaskMark(msgspec.Struct, frozen=True):
+    """The value of the marker record."""
+
+    commit: int
+    started_at: int
+    marks: dict[int, Mark]
+    version: int = 1
+
+
+_source = msgspec.json.Decoder(SourceMark)
+_task = msgspec.json.Decoder(TaskMark)
+
+
+def encode(mark: SourceMark | TaskMark) -> bytes:
+    """JSON, so that an operator can read it."""
+    return msgspec.json.encode(mark)
+
+
+def decode_metadata(metadata: str) -> SourceMark | None:
+    """The metadata of a committed offset; None where there is none or it is not ours (an offset set by hand)."""
+    try:
+        return _source.decode(metadata) if metadata else None
+    except msgspec.MsgspecError:
+        return None
+
+
+def decode_marker(value: bytes | None) -> TaskMark | None:
+    """The marker record of a changelog partition."""
+    return None if value is None else _task.decode(value)
+
+
+def source_mark(task: TaskMark, source: Source) -> SourceMark:
+    """What the metadata of `source` would have said at the marker."""
+    return SourceMark(task.commit, task.started_at, task.marks.get(source, Mark()))

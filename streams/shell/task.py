@@ -1,0 +1,272 @@
+"""A partition task: one engine with its inputs decoded, its outputs sent, its commits carried through.
+
+All that happens to state happens in `process`, `advance` and the first step of `commit`, none of which awaits. The
+clock and the producer are given, so that tests drive them.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import orjson
+
+from streams.contracts.deadletters import dead_letter
+from streams.contracts.native import Decoder
+from streams.contracts.outputs import Encoder
+from streams.contracts.profiles import profile_document
+from streams.contracts.rejected import Rejected
+from streams.core.activity import Activity, Source
+from streams.core.customer import Lifecycle
+from streams.core.effects import Effects, Output, StageChange
+from streams.core.engine import LABELS, PartitionEngine, Snapshot
+from streams.core.packing import unpack
+from streams.core.state import TaskState
+from streams.core.watermark import Fetch
+from streams.observe.facts import SourceFacts, TaskFacts
+from streams.observe.prometheus import Metrics
+from streams.settings import Settings
+from streams.shell.changelog import Changelog
+from streams.shell.clock import MAX_SKEW_MS
+from streams.shell.marks import SourceMark, TaskMark, encode
+from streams.shell.outbox import Outbox, Record
+
+log = logging.getLogger(__name__)
+
+LIVE_MS = 60_000
+"""A watermark within this of the present is live; what fires in a catch-up says nothing of how late deadlines are."""
+
+
+class State(TaskState):
+    """The state of one partition as its changelog holds it: profiles, and the marker of the last flush."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.marker: bytes | None = None
+
+    def restore(self, key: bytes, value: bytes | None) -> None:
+        """Called by recovery with each changelog record."""
+        if key == Changelog.MARKER_KEY:
+            self.marker = value
+        else:
+            super().restore(key, value)
+
+
+class PartitionTask:
+    """Owned by the app from the assignment of a partition to its revocation."""
+
+    def __init__(
+        self,
+        number: int,
+        engine: PartitionEngine,
+        lifecycle: Lifecycle,
+        *,
+        settings: Settings,
+        started_at: int,
+        partition_of: Callable[[bytes], int],
+        outbox: Outbox,
+        changelog: Changelog,
+        metrics: Metrics,
+        clock: Callable[[], int],
+    ) -> None:
+        self.number = number
+        self.engine = engine
+        self.changelog = changelog
+        self._lifecycle = lifecycle
+        self.trusted = False
+        """Whether the worker's clock was found to agree with the broker's. Until it is, silence proves nothing."""
+        self._settings = settings
+        self._started_at = started_at
+        self._partition_of = partition_of
+        self._outbox = outbox
+        self._metrics = metrics
+        self._clock = clock
+        self._topics = {Source.CLICKSTREAM: settings.clickstream_topic, Source.ORDERS: settings.orders_topic}
+        self._encoder = Encoder(settings.ce_source)
+        self._decoders = {
+            source: Decoder(
+                source, topic, default_currency=settings.currency, max_future_skew=settings.max_future_skew
+            )
+            for source, topic in self._topics.items()
+        }
+
+    # -- records in
+
+    def process(self, source: Source, chunk: Any) -> None:
+        """Decode a chunk of raw records, apply what is due, put out what follows.
+
+        A chunk from before a seek is passed over. Raises `Hole` if records between are missing.
+        """
+        position = self.engine.progress(source).position
+        if chunk.start != position:
+            if chunk.start > position:
+                raise Hole(self._topics[source], self.number, position, chunk.start)
+            return
+        started, began = self._clock(), time.perf_counter()
+        decoder = self._decoders[source]
+        rejected_before, cut_before = decoder.rejected_identifiers, decoder.cut_strings
+        activities: list[Activity] = []
+        for record in chunk:
+            try:
+                activity = decoder.decode(
+                    record.value, partition=self.number, offset=record.offset, timestamp=record.timestamp
+                )
+                if self._partition_of(activity.customer.encode()) != self.number:
+                    self._metrics.wrong_partition(self._topics[source])
+                    raise Rejected("wrong_partition", "the record is not on the partition of its customer id")
+                activities.append(activity)
+            except Rejected as rejected:
+                self._dead_letter(source, record, rejected)
+        if decoder.rejected_identifiers != rejected_before:
+            self._metrics.identifiers_rejected(LABELS[source], decoder.rejected_identifiers - rejected_before)
+        if decoder.cut_strings != cut_before:
+            self._metrics.engine_counts({("trimmed", "strings"): decoder.cut_strings - cut_before})
+        effects = self.engine.apply(source, activities, chunk.next, started)
+        self._emit(effects, chunk[0].timestamp if chunk else started)
+        self._metrics.chunk(LABELS[source], len(chunk), time.perf_counter() - began)
+
+    def advance(self, fetches: Mapping[Source, Fetch], silent: frozenset[Source]) -> None:
+        """Let time pass: fire what has come due."""
+        now, watermark = self._clock(), self.engine.watermark
+        effects = self.engine.advance(now, fetches, silent)
+        self._emit(effects, now)
+        if effects.deadlines and watermark is not None and now - watermark < LIVE_MS:
+            self._metrics.deadlines_fired((now - deadline) / 1000 for deadline in effects.deadlines)
+
+    def full(self, source: Source) -> bool:
+        """Whether the source is so far ahead of the other that it must be paused."""
+        return self.engine.buffered_bytes(source) > self._settings.max_buffer_bytes
+
+    def may_resume(self, source: Source) -> bool:
+        """Whether a paused source may go on: at half the bound, so that it does not flutter."""
+        return self.engine.buffered_bytes(source) <= self._settings.max_buffer_bytes // 2
+
+    # -- records out
+
+    async def flush(self) -> None:
+        """Send what is waiting. Does not wait for acknowledgements."""
+        await self._outbox.flush()
+
+    def snapshot(self, *, force: bool = False) -> Snapshot | None:
+        """What a commit has to write; `force` for one even if nothing happened."""
+        return self.engine.snapshot(force=force)
+
+    async def write(self, snapshot: Snapshot) -> None:
+        """Carry a commit through up to its offsets: outputs, changelog, outputs of deadlines, each acknowledged."""
+        await self._outbox.settled()
+        mark = TaskMark(snapshot.commit, self._started_at, {int(s): m for s, m in snapshot.marks.items()})
+        await self.changelog.write(snapshot.changes, encode(mark))
+        self.trusted = abs(self.changelog.skew or 0) <= MAX_SKEW_MS
+        for output in snapshot.outputs:
+            self._put(output, None)
+        if self._settings.profiles:
+            self._put_profiles(snapshot)
+        await self._outbox.settled()
+
+    def offsets(self, snapshot: Snapshot) -> dict[tuple[str, int], tuple[int, str]]:
+        """The offsets of a commit, with metadata, by topic and partition."""
+        return {
+            (self._topics[source], self.number): (
+                position,
+                encode(SourceMark(snapshot.commit, self._started_at, snapshot.marks[source])).decode(),
+            )
+            for source, position in snapshot.positions.items()
+        }
+
+    def send_again(self, unsent: list[Output]) -> None:
+        """Outputs that recovery found in profiles of a commit that did not go through."""
+        for output in unsent:
+            self._put(output, None)
+
+    # -- what is to be seen
+
+    def facts(self) -> TaskFacts:
+        """The task as it stands."""
+        engine, now = self.engine, self._clock()
+        sources = tuple(
+            SourceFacts(
+                LABELS[source],
+                engine.progress(source).reached,
+                engine.progress(source).drained(now),
+                engine.progress(source).backfilling,
+                engine.buffered_bytes(source),
+            )
+            for source in Source
+        )
+        state = engine.state
+        return TaskFacts(
+            partition=self.number,
+            watermark=engine.watermark,
+            held_by=LABELS[engine.held_by()],
+            sources=sources,
+            timers=len(state.timers),
+            largest_profile_bytes=state.largest,
+            population=tuple(sorted(state.population.items())),
+        )
+
+    def lag(self, fetches: Mapping[Source, Fetch]) -> dict[tuple[str, int], int]:
+        """Records not yet applied, by topic and partition."""
+        positions = self.engine.positions()
+        return {
+            (self._topics[source], self.number): max(0, fetch.end - positions[source])
+            for source, fetch in fetches.items()
+        }
+
+    # -- inside
+
+    def _emit(self, effects: Effects, caused_at: int) -> None:
+        for output in effects.outputs:
+            self._put(output, caused_at)
+        self._metrics.engine_counts(effects.counts)
+
+    def _put(self, output: Output, caused_at: int | None) -> None:
+        key, value, headers = self._encoder.encode(output)
+        settings = self._settings
+        topic = settings.stage_changes_topic if isinstance(output, StageChange) else settings.abandonments_topic
+
+        def acknowledged() -> None:
+            self._metrics.outputs_sent((output,))
+            if caused_at is not None:
+                self._metrics.output_latency(topic, ((self._clock() - caused_at) / 1000,))
+
+        self._outbox.put(Record(topic, key, value, headers, acknowledged=acknowledged))
+
+    def _put_profiles(self, snapshot: Snapshot) -> None:
+        for _, value in snapshot.changes:
+            if value is None:
+                continue
+            profile = unpack(value)
+            document = None  # forgotten
+            if profile.stage is not None:
+                document = orjson.dumps(profile_document(profile, self._lifecycle.summary(profile)))
+            self._outbox.put(Record(self._settings.profiles_topic, profile.customer.encode(), document))
+
+    def _dead_letter(self, source: Source, record: Any, rejected: Rejected) -> None:
+        topic = self._topics[source]
+        letter = dead_letter(
+            rejected,
+            key=record.key,
+            value=record.value,
+            timestamp=record.timestamp,
+            topic=topic,
+            partition=self.number,
+            offset=record.offset,
+        )
+        self._metrics.dead_letter(topic, rejected.reason)
+        self._metrics.engine_counts({("rejected", LABELS[source]): 1})
+        self._outbox.put(
+            Record(self._settings.dead_letters_topic, letter.key, letter.value, letter.headers, letter.timestamp)
+        )
+
+
+class Hole(Exception):
+    """Records that were never read are gone from an input topic."""
+
+    def __init__(self, topic: str, partition: int, expected: int, found: int) -> None:
+        super().__init__(
+            f"{topic}, partition {partition}: offset {expected} is next, but the topic begins at {found}: records were "
+            f"deleted before they were read. Raise the topic's retention. To go on without them, stop all workers and "
+            f"set this group's offset of that partition to {found} (kafka-consumer-groups --reset-offsets)."
+        )

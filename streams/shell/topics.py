@@ -1,0 +1,239 @@
+"""The topics: made where they are missing, and checked. By `lifecycle topics`, the demo, and a worker at its start."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Literal, NamedTuple
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import (
+    InvalidReplicationFactorError,
+    KafkaError,
+    TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
+    for_code,
+)
+
+from streams.core.policy import HOUR
+from streams.errors import UserError
+from streams.settings import PREFIX, Settings
+
+STATE_TABLE = "profiles"
+"""The Faust table that holds the customers; its name is part of the changelog's."""
+
+_INPUTS = ("clickstream_topic", "orders_topic")
+_COMPACTED = "profiles_topic"
+_ORIGINAL_TIMESTAMPS = "dead_letters_topic"
+
+
+class Status(NamedTuple):
+    """What is to be said about one topic; `detail` of a problem is a sentence that says what to do."""
+
+    topic: str
+    state: Literal["created", "ok", "problem"]
+    detail: str
+
+
+class Problem(NamedTuple):
+    """What keeps a worker from starting."""
+
+    topic: str
+    sentence: str
+
+
+def changelog_topic(settings: Settings) -> str:
+    """The topic that holds the state, made by Faust when the first worker starts."""
+    return f"{settings.app_id}-{STATE_TABLE}-changelog"
+
+
+def changelog_configs(settings: Settings) -> dict[str, str]:
+    """How the changelog has to be made; the table's `extra_topic_configs`.
+
+    What is overwritten stays for an hour, so that recovery can tell the record of a worker that had lost the partition
+    from the right one. Append times show the broker's clock, against which a worker checks its own.
+    """
+    return {
+        "cleanup.policy": "compact",
+        "min.compaction.lag.ms": str(HOUR),
+        "message.timestamp.type": "LogAppendTime",
+        **_durability(settings),
+    }
+
+
+def topic_configs(settings: Settings, key: str) -> dict[str, str]:
+    """How the topic of a setting has to be made.
+
+    Times are the broker's, so that retention counts from arrival also when history is loaded. Dead letters keep the
+    time of the record that they are.
+    """
+    configs = _durability(settings)
+    if key != _ORIGINAL_TIMESTAMPS:
+        configs["message.timestamp.type"] = "LogAppendTime"
+    if key == _COMPACTED:
+        configs["cleanup.policy"] = "compact"
+    return configs
+
+
+def _durability(settings: Settings) -> dict[str, str]:
+    return {"min.insync.replicas": "2"} if settings.replication >= 3 else {}
+
+
+async def check(settings: Settings) -> list[Problem]:
+    """What is wrong with the topics; a worker starts only if nothing is. Raises `UserError` if no broker answers."""
+    return [Problem(status.topic, status.detail) for status in await _run(settings, create=False) if _bad(status)]
+
+
+async def ensure(settings: Settings) -> list[Status]:
+    """Create what is missing, check the rest. Raises `UserError` if no broker answers or it refuses."""
+    return await _run(settings, create=True)
+
+
+def run(settings: Settings, create: bool) -> list[Status]:
+    """`lifecycle topics`, for use outside an event loop."""
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what it logs ends in our own sentence
+    return asyncio.run(_run(settings, create))
+
+
+def _bad(status: Status) -> bool:
+    return status.state == "problem"
+
+
+async def _run(settings: Settings, create: bool) -> list[Status]:
+    async with _admin(settings) as admin:
+        partitions = await _partitions(admin)
+        missing = [key for key, topic in settings.topics.items() if topic not in partitions]
+        if create and missing:
+            await _create(admin, settings, missing)
+            partitions = await _partitions_once_there(admin, {settings.topics[key] for key in missing})
+        created = set(missing) if create else set()
+        report = [
+            Status(topic, "created", f"{partitions[topic]} partitions")
+            if key in created
+            else await _status(admin, settings, key, topic, partitions.get(topic))
+            for key, topic in settings.topics.items()
+        ]
+        if (changelog := changelog_topic(settings)) in partitions:
+            report.append(await _changelog_status(admin, settings, changelog, partitions[changelog]))
+        return report
+
+
+# ---------------------------------------------------------------------------------------------------------- checks
+
+
+async def _status(
+    admin: AIOKafkaAdminClient, settings: Settings, key: str, topic: str, partitions: int | None
+) -> Status:
+    if partitions is None:
+        return Status(
+            topic,
+            "problem",
+            f"topic {topic} does not exist on {settings.broker}: create it with `lifecycle topics`, or set "
+            f"{PREFIX}{key.upper()} to the name that it has.",
+        )
+    if key in _INPUTS and partitions != settings.partitions:
+        return Status(
+            topic,
+            "problem",
+            f"topic {topic} has {partitions} partitions, but {PREFIX}PARTITIONS is {settings.partitions}: set it to "
+            f"{partitions}, or give the topic {settings.partitions}; all input topics need the same number.",
+        )
+    if key == _COMPACTED and "compact" not in (await _configs(admin, topic)).get("cleanup.policy", ""):
+        return Status(
+            topic, "problem", f"topic {topic} is not compacted: set its cleanup.policy to compact, or choose another."
+        )
+    return Status(topic, "ok", f"{partitions} partitions")
+
+
+async def _changelog_status(admin: AIOKafkaAdminClient, settings: Settings, topic: str, partitions: int) -> Status:
+    if partitions != settings.partitions:
+        return Status(
+            topic,
+            "problem",
+            f"the state of {settings.app_id} in topic {topic} has {partitions} partitions, but {PREFIX}PARTITIONS is "
+            f"{settings.partitions}: set it to {partitions}, or {PREFIX}APP_ID to a new name to start from nothing.",
+        )
+    if "compact" not in (await _configs(admin, topic)).get("cleanup.policy", ""):
+        return Status(
+            topic, "problem", f"topic {topic} is not compacted and will lose state: set its cleanup.policy to compact."
+        )
+    return Status(topic, "ok", f"{partitions} partitions")
+
+
+# ----------------------------------------------------------------------------------------------------- the cluster
+
+
+@asynccontextmanager
+async def _admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
+    """A connected client; `UserError` if none answers within `broker_wait`, or one falls silent later."""
+    loop = asyncio.get_running_loop()
+    give_up = loop.time() + settings.broker_wait / 1000
+    while True:
+        admin = AIOKafkaAdminClient(bootstrap_servers=settings.broker, request_timeout_ms=10_000)
+        try:
+            await admin.start()
+            break
+        except KafkaError:
+            await admin.close()
+            if loop.time() >= give_up:
+                raise UserError(
+                    f"no Kafka broker answers on {settings.broker}: set {PREFIX}BROKER to its address, or start one "
+                    "(`lifecycle broker` runs a small one)."
+                ) from None
+            await asyncio.sleep(min(0.5, max(0.0, give_up - loop.time())))
+    try:
+        yield admin
+    except (KafkaError, TimeoutError) as error:
+        raise UserError(
+            f"the Kafka broker on {settings.broker} does not do what was asked ({type(error).__name__}): see that the "
+            "addresses it advertises can be reached from here."
+        ) from error
+    finally:
+        await admin.close()
+
+
+async def _partitions(admin: AIOKafkaAdminClient) -> dict[str, int]:
+    """Topic to number of partitions. It asks for all topics, for asking for one can create it."""
+    return {
+        topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics() if not topic["error_code"]
+    }
+
+
+async def _partitions_once_there(admin: AIOKafkaAdminClient, topics: set[str]) -> dict[str, int]:
+    """As `_partitions`, once a broker other than the one that made them has heard of them."""
+    async with asyncio.timeout(10):
+        while not topics <= (partitions := await _partitions(admin)).keys():
+            await asyncio.sleep(0.1)
+    return partitions
+
+
+async def _configs(admin: AIOKafkaAdminClient, topic: str) -> Mapping[str, str]:
+    responses = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
+    return {
+        entry[0]: entry[1] or "" for response in responses for resource in response.resources for entry in resource[4]
+    }
+
+
+async def _create(admin: AIOKafkaAdminClient, settings: Settings, keys: list[str]) -> None:
+    topics = [
+        NewTopic(
+            settings.topics[key], settings.partitions, settings.replication, topic_configs=topic_configs(settings, key)
+        )
+        for key in keys
+    ]
+    response: Any = await admin.create_topics(topics)
+    for topic, code, *message in response.topic_errors:
+        error: type[Exception] = for_code(code)
+        if code == 0 or error is TopicAlreadyExistsError:  # another process was faster
+            continue
+        if error is InvalidReplicationFactorError:
+            raise UserError(
+                f"topic {topic} cannot have {settings.replication} copies: set {PREFIX}REPLICATION to the number of "
+                "brokers at most."
+            )
+        if error is TopicAuthorizationFailedError:
+            raise UserError(f"topic {topic} may not be created by this user: have it created, or grant the right to.")
+        raise UserError(f"topic {topic} cannot be created: {(message and message[0]) or error.__name__}.")

@@ -1,0 +1,118 @@
+"""Chunks: the records of one fetch of one partition, as one Faust event.
+
+The private names of aiokafka 0.14 that are relied on are all in this module: `Fetcher._records`,
+`Fetcher._proc_fetch_request`, `FetchResult._partition_records`, `PartitionRecords.next_fetch_offset` and
+`._consumer_record`, and the state of a partition (`lso`, `highwater`, `timestamp`).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+from aiokafka.consumer.fetcher import Fetcher, FetchResult
+from aiokafka.structs import TopicPartition
+from faust.serializers.schemas import Schema
+from faust.types import TP
+
+from streams.core.watermark import Fetch
+
+
+class RawRecord(Protocol):
+    """A record as aiokafka's parser yields it, without a wrapper of its own."""
+
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Any
+
+
+class Chunk(list[RawRecord]):
+    """Raw records in offset order, and the consumer's position before and after them.
+
+    Control records and aborted batches move the position without a record, so a chunk can be empty and still count:
+    it is true if the position moved.
+    """
+
+    __slots__ = ("next", "start")
+    start: int
+    next: int
+
+    def __bool__(self) -> bool:
+        return self.start != self.next
+
+
+class ChunkSchema(Schema):
+    """`app.topic(..., schema=ChunkSchema())`: the events of the topic carry a `Chunk` as their value."""
+
+    def compile(self, app: Any, **kwargs: Any) -> Callable[..., Awaitable[Any]]:
+        """Called by Faust for the topic: the decoder passes the chunk through."""
+
+        async def decode(message: Any, *, propagate: bool = False) -> Any:
+            return app.create_event(None, message.value, None, message)
+
+        return decode
+
+
+def _raw(tp: TopicPartition, record: RawRecord) -> RawRecord:
+    return record
+
+
+def _take(result: FetchResult, max_records: int | None = None) -> Chunk:
+    records = result._partition_records
+    start = records and records.next_fetch_offset
+    chunk = Chunk(FetchResult.getall(result, max_records))
+    chunk.start, chunk.next = start, records and records.next_fetch_offset
+    return chunk
+
+
+class _Results(OrderedDict[TopicPartition, Any]):
+    """Takes the place of `Fetcher._records`: what arrives for a chunked topic will be handed out as a `Chunk`."""
+
+    def __init__(self, is_chunked: Callable[[str], bool]) -> None:
+        super().__init__()
+        self._is_chunked = is_chunked
+
+    def __setitem__(self, tp: TopicPartition, result: Any) -> None:
+        if type(result) is FetchResult and self._is_chunked(tp.topic):
+            result._partition_records._consumer_record = _raw
+            result.getall = functools.partial(_take, result)
+        super().__setitem__(tp, result)
+
+
+class Observer(Protocol):
+    """Who wants the chunks. Read and written on the consumer's thread; single items may be read from any thread."""
+
+    fetches: dict[TP, Fetch]
+    out_of_range: dict[TP, int]
+
+    def is_chunked(self, topic: str) -> bool:
+        """Whether the topic's records come in chunks."""
+
+
+def chunk_fetches(fetcher: Fetcher, observer: Observer, clock: Callable[[], int]) -> None:
+    """Make a started consumer's fetcher hand out chunks, and note what each fetch showed."""
+    fetcher._records = _Results(observer.is_chunked)
+    process = fetcher._proc_fetch_request
+
+    async def observed(assignment: Any, node_id: int, request: Any) -> Any:
+        sent_at = clock()
+        asked = {TopicPartition(topic, p): offset for topic, parts in request.topics for p, offset, _ in parts}
+        for tp in asked:
+            assignment.state_value(tp).timestamp = None  # set again by a success only
+        result = await process(assignment, node_id, request)
+        if assignment.active:
+            for asked_tp, offset in asked.items():
+                state, tp = assignment.state_value(asked_tp), TP(asked_tp.topic, asked_tp.partition)
+                if state is None:
+                    continue
+                if state.timestamp is not None:
+                    observer.fetches[tp] = Fetch(sent_at, state.highwater if state.lso is None else state.lso)
+                elif state.awaiting_reset and observer.is_chunked(tp.topic):
+                    observer.out_of_range[tp] = offset  # aiokafka would go on from the beginning without a word
+        return result
+
+    fetcher._proc_fetch_request = observed

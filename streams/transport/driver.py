@@ -1,0 +1,184 @@
+"""The Faust transport for chunked topics: URL scheme `chunked://`.
+
+A topic with `ChunkSchema` and `acks=False` is chunked: each poll gives one event per partition, and its offsets are
+committed by whoever owns the chunks (`Consumer.commit_offsets`), never by Faust. Other topics go Faust's ordinary way.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import Any, Protocol
+
+from aiokafka.structs import OffsetAndMetadata
+from faust.transport.consumer import ensure_TP
+from faust.transport.drivers import TRANSPORTS
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP, ConsumerMessage
+
+from streams.core.watermark import Fetch
+from streams.transport.chunks import ChunkSchema, chunk_fetches
+
+SCHEME = "chunked"
+FETCH_MAX_WAIT_MS = 500
+
+
+def wall_clock() -> int:
+    """The present, in ms."""
+    return time.time_ns() // 1_000_000
+
+
+class Owner(Protocol):
+    """Who owns the chunks: the app. Called on the app's event loop."""
+
+    async def on_sources_assigned(self, sources: frozenset[TP]) -> None:
+        """The tables are recovered: seek each of `sources`, then processing starts."""
+
+    async def on_sources_revoked(self) -> None:
+        """Processing has stopped: commit, and let go of every partition."""
+
+
+class ConsumerThread(driver.AIOKafkaConsumerThread):
+    """Faust's consumer thread, reading committed records in chunks."""
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._isolation_level = "read_committed"
+        consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS
+        return consumer
+
+    async def on_start(self) -> None:
+        """Called by Faust when the thread starts."""
+        await super().on_start()
+        parent: Consumer = self.consumer
+        chunk_fetches(self._consumer._fetcher, parent, wall_clock)
+
+    async def committed_offsets(self, tps: Iterable[TP]) -> dict[TP, OffsetAndMetadata]:
+        """What the group has committed, with metadata; partitions without are absent."""
+        return await self.call_thread(self._committed_offsets, [driver.ensure_aiokafka_TP(tp) for tp in tps])
+
+    async def _committed_offsets(self, tps: list[Any]) -> dict[TP, OffsetAndMetadata]:
+        found = await self._ensure_consumer()._coordinator.fetch_committed_offsets(tps)
+        return {ensure_TP(tp): offset for tp, offset in found.items()}
+
+    async def commit_offsets(self, offsets: Mapping[TP, tuple[int, str]]) -> None:
+        """Commit offsets with metadata; raises what the broker answers."""
+        consumer = self._ensure_consumer()
+        await self.call_thread(
+            consumer.commit, {driver.ensure_aiokafka_TP(tp): OffsetAndMetadata(*o) for tp, o in offsets.items()}
+        )
+
+
+class Consumer(driver.Consumer):
+    """Faust's consumer with chunked topics beside ordinary ones."""
+
+    _thread: ConsumerThread
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.fetches: dict[TP, Fetch] = {}
+        """What the last successful fetch of each partition showed. Written by the consumer's thread."""
+        self.out_of_range: dict[TP, int] = {}
+        """Positions that a topic turned out not to have. Written by the consumer's thread."""
+        super().__init__(*args, **kwargs)
+
+    def _new_consumer_thread(self) -> ConsumerThread:
+        return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    def is_chunked(self, topic: str) -> bool:
+        """Whether the topic's records come in chunks."""
+        return topic in self._chunked_topics()
+
+    def _chunked_topics(self) -> set[str]:
+        topics = self.app.topics
+        if len(topics) != getattr(self, "_topics_seen", -1):
+            self._topics_seen = len(topics)
+            self._chunked = {n for t in list(topics) if isinstance(t.schema, ChunkSchema) for n in t.topics}
+        return self._chunked
+
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:
+        """Called by Faust's fetcher: one message per partition for chunked topics."""
+        self.app.health.consumer_step()
+        if not self.flow_active:
+            await self.wait(self.can_resume_flow)
+        active = self._get_active_partitions()
+        if self.app.rebalancing:  # recovery: no sources yet
+            active = {tp for tp in active if tp.topic in self.app.tables.changelog_topics}
+        if not active:
+            await self.sleep(0.05)
+            return
+        records = await self._getmany(active_partitions=active, timeout=timeout)
+        generation = self.app.consumer_generation_id
+        if not records or self.should_stop or not self.flow_active:
+            return  # what was fetched before a rebalance is read again after it: every partition is sought then
+        ordinary = {}
+        for tp, chunk in records.items():
+            if not self.is_chunked(tp.topic):
+                ordinary[tp] = chunk
+                continue
+            if not self.flow_active or self.app.consumer_generation_id != generation:
+                return
+            tp = ensure_TP(tp)
+            if tp in active or tp in self._buffered_partitions:
+                yield tp, ConsumerMessage(
+                    tp.topic, tp.partition, chunk.next - 1, time.time(), 0, None, None, chunk, None, 0, 0, tp,
+                    generation_id=generation,
+                )  # fmt: skip
+        for tp, record in self.scheduler.iterate(ordinary):
+            if not self.flow_active or self.app.consumer_generation_id != generation:
+                return
+            tp = ensure_TP(tp)
+            if tp in active or tp in self._buffered_partitions:
+                yield tp, self._to_message(tp, record)
+
+    def sources(self) -> frozenset[TP]:
+        """The assigned partitions of chunked topics that are not changelogs."""
+        changelogs = self.app.tables.changelog_topics
+        return frozenset(
+            tp for tp in map(ensure_TP, self.assignment()) if self.is_chunked(tp.topic) and tp.topic not in changelogs
+        )
+
+    async def perform_seek(self) -> None:
+        """Called by Faust when recovery is complete, before processing starts."""
+        await self.app.on_sources_assigned(self.sources())
+
+    async def seek_source(self, tp: TP, offset: int) -> None:
+        """Read `tp` from `offset`; what was fetched before is dropped."""
+        await self.seek_wait({tp: offset})
+        self._read_offset[tp] = None
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """Called by Faust at the start of every rebalance."""
+        self.stop_flow()
+        await self.app.on_sources_revoked()
+        self.fetches.clear()
+        await super().on_partitions_revoked(revoked)
+
+    async def committed_offsets(self, tps: Iterable[TP]) -> dict[TP, OffsetAndMetadata]:
+        """What the group has committed, with metadata; partitions without are absent."""
+        return await self._thread.committed_offsets(tps)
+
+    async def commit_offsets(self, offsets: Mapping[TP, tuple[int, str]]) -> None:
+        """Commit offsets with metadata; raises what the broker answers."""
+        await self._thread.commit_offsets(offsets)
+
+
+class Producer(driver.Producer):
+    """Faust's producer, with acknowledgements that can be awaited."""
+
+    def _settings_extra(self) -> Mapping[str, Any]:
+        return {**super()._settings_extra(), "acks": "all"}
+
+    @property
+    def client(self) -> Any:
+        """The aiokafka producer: `await client.send(...)` gives the future of the acknowledgement."""
+        return self._ensure_producer()
+
+
+class Transport(driver.Transport):
+    """Registered as `chunked://`."""
+
+    Consumer = Consumer
+    Producer = Producer
+
+
+TRANSPORTS.data[SCHEME] = f"{__name__}:Transport"

@@ -1,0 +1,234 @@
+"""Values as people write them: durations, sizes, times, addresses. Text in, checked value out, and back.
+
+Used by the settings and by the options of the command line. A parser raises `ValueError` whose text completes the
+sentence "LIFECYCLE_X=text …", so that every place reports the same mistake in the same words.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Kind(Generic[T]):
+    """One sort of value: what it looks like, how to read it, how to write it."""
+
+    what: str
+    parse: Callable[[str], T]
+    show: Callable[[T], str] = str
+
+
+# ------------------------------------------------------------------------------------------------------- durations
+
+_UNITS = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
+_DURATION = re.compile("".join(rf"(?:([0-9]{{1,9}}){unit})?" for unit in _UNITS))
+
+
+def parse_duration(text: str) -> int:
+    """Milliseconds of `10m`, `5s`, `250ms`, `1h30m`, `2d`."""
+    match = _DURATION.fullmatch(text)
+    if not text or match is None:
+        raise ValueError("is not a duration: write a number and a unit (ms, s, m, h, d), such as 10m or 1h30m")
+    return sum(int(count or 0) * size for count, size in zip(match.groups(), _UNITS.values(), strict=True))
+
+
+def show_duration(milliseconds: int) -> str:
+    """The shortest text that `parse_duration` reads as so many milliseconds."""
+    parts = []
+    for unit, size in _UNITS.items():
+        count, milliseconds = divmod(milliseconds, size)
+        if count:
+            parts.append(f"{count}{unit}")
+    return "".join(parts) or "0s"
+
+
+def duration(at_least: int = 0) -> Kind[int]:
+    """A duration in milliseconds."""
+
+    def parse(text: str) -> int:
+        value = parse_duration(text)
+        if value < at_least:
+            raise ValueError(f"is too short: the least is {show_duration(at_least)}")
+        return value
+
+    return Kind("duration", parse, show_duration)
+
+
+def optional_duration() -> Kind[int | None]:
+    """A duration in milliseconds, or None for `off`."""
+    return Kind(
+        "duration or off",
+        lambda text: None if text.lower() == "off" else parse_duration(text),
+        lambda value: "off" if value is None else show_duration(value),
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------ times
+
+
+def parse_time(text: str) -> int:
+    """Epoch milliseconds of an RFC 3339 time with offset; finer fractions are cut."""
+    try:
+        time = datetime.datetime.fromisoformat(text)
+    except ValueError:
+        time = None
+    if time is None or time.tzinfo is None or len(text) < len("2026-11-21T10:00Z"):
+        raise ValueError("is not a time: write it with date, time and offset, such as 2026-11-21T10:00:00Z")
+    return (time - _EPOCH) // datetime.timedelta(milliseconds=1)
+
+
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+
+
+def show_time(milliseconds: int) -> str:
+    """RFC 3339 in UTC with milliseconds."""
+    time = _EPOCH + datetime.timedelta(milliseconds=milliseconds)
+    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def time_or(*words: str) -> Kind[int | str]:
+    """A time in epoch milliseconds, or one of some words."""
+
+    def parse(text: str) -> int | str:
+        if text.lower() in words:
+            return text.lower()
+        try:
+            return parse_time(text)
+        except ValueError:
+            raise ValueError(f"is neither {_either(words)} nor a time such as 2026-11-21T10:00:00Z") from None
+
+    what = f"{', '.join(f'`{word}`' for word in words)} or a time"
+    return Kind(what, parse, lambda value: value if isinstance(value, str) else show_time(value))
+
+
+# ----------------------------------------------------------------------------------------------- numbers and words
+
+
+def integer(least: int, most: int) -> Kind[int]:
+    """A whole number within bounds."""
+
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"-?[0-9]{1,18}", text) or not least <= int(text) <= most:
+            raise ValueError(f"is not a whole number from {least} to {most}")
+        return int(text)
+
+    return Kind(f"whole number, {least} to {most}", parse)
+
+
+_SIZES = {"GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10, "B": 1}
+
+
+def _parse_size(text: str) -> int:
+    match = re.fullmatch(r"([0-9]{1,9}) ?(GiB|MiB|KiB|B)", text)
+    if match is None:
+        raise ValueError("is not a size: write a number and KiB, MiB or GiB, such as 8MiB")
+    return int(match[1]) * _SIZES[match[2]]
+
+
+def _show_size(count: int) -> str:
+    unit = next(unit for unit, size in _SIZES.items() if count % size == 0)
+    return f"{count // _SIZES[unit]}{unit}"
+
+
+SIZE = Kind("size", _parse_size, _show_size)
+
+
+def word(*words: str, refused: dict[str, str] | None = None) -> Kind[Any]:
+    """One of some words. `refused` gives words that one might expect, each with the reason why not."""
+
+    def parse(text: str) -> str:
+        if text.lower() in words:
+            return text.lower()
+        if refused and text.lower() in refused:
+            raise ValueError(refused[text.lower()])
+        raise ValueError(f"is not {_either(words)}")
+
+    return Kind(", ".join(f"`{word}`" for word in words), parse)
+
+
+def _parse_switch(text: str) -> bool:
+    if text.lower() not in {"on", "off"}:
+        raise ValueError("is neither on nor off")
+    return text.lower() == "on"
+
+
+SWITCH = Kind("`on` or `off`", _parse_switch, lambda value: "on" if value else "off")
+
+
+def _either(words: tuple[str, ...]) -> str:
+    return " or ".join(words)
+
+
+# ------------------------------------------------------------------------------------------------ names and places
+
+
+def _parse_topic(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", text) or text in {".", ".."}:
+        raise ValueError("is not a name that Kafka takes: letters, digits, '.', '_' and '-', at most 249")
+    return text
+
+
+def _parse_application(text: str) -> str:
+    if len(_parse_topic(text)) > 150:
+        raise ValueError("is too long: at most 150 characters, for names of topics are made from it")
+    return text
+
+
+def _parse_host(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._:-]{1,253}", text):
+        raise ValueError("is not a host name or address, such as 127.0.0.1")
+    return text
+
+
+def _parse_brokers(text: str) -> str:
+    addresses = [part.strip().removeprefix("kafka://") for part in re.split("[,;]", text)]
+    for address in addresses:
+        match = re.fullmatch(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]{1,253}):([0-9]{1,5})", address)
+        if match is None or not 0 < int(match[1]) < 65536:
+            raise ValueError("is not an address: write host:port, or several of them with commas between")
+    return ",".join(addresses)
+
+
+def _parse_uuid(text: str) -> uuid.UUID:
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        raise ValueError("is not a UUID, such as 6ba7b810-9dad-11d1-80b4-00c04fd430c8") from None
+
+
+def _parse_currency(text: str) -> str:
+    if not re.fullmatch("[A-Z]{3}", text):
+        raise ValueError("is not an ISO 4217 code of three capital letters, such as EUR")
+    return text
+
+
+def _parse_reference(text: str) -> str:
+    if not re.fullmatch(r"[!#-;=?-Z_a-z~\[\]]+", text):
+        raise ValueError("is not a URI reference, such as /lifecycle-streams")
+    return text
+
+
+def parse_path(text: str) -> Path:
+    """A path of the file system, `~` expanded."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise ValueError("names a home directory that is not known") from None
+
+
+TOPIC = Kind("topic name", _parse_topic)
+APPLICATION = Kind("name", _parse_application)
+HOST = Kind("host", _parse_host)
+BROKERS = Kind("host:port, …", _parse_brokers)
+UUID = Kind("UUID", _parse_uuid)
+CURRENCY = Kind("ISO 4217 code", _parse_currency)
+REFERENCE = Kind("URI reference", _parse_reference)
+PATH = Kind("path", parse_path)

@@ -1,0 +1,154 @@
+"""`lifecycle topics` and the check at a worker's start, against the embedded broker."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from click.testing import CliRunner
+
+from streams.cli import main
+from streams.errors import UserError
+from streams.settings import Settings
+from streams.shell import topics
+from streams.shell.broker import EmbeddedBroker
+
+HOUR = 3_600_000
+
+
+@pytest.fixture
+def settings() -> Iterator[Settings]:
+    with EmbeddedBroker() as broker:
+        yield Settings(broker=broker.address, partitions=2, broker_wait=5_000)
+
+
+@pytest.fixture
+async def admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
+    client = AIOKafkaAdminClient(bootstrap_servers=settings.broker)
+    await client.start()
+    yield client
+    await client.close()
+
+
+async def make(admin: AIOKafkaAdminClient, topic: str, partitions: int, **configs: str) -> None:
+    names = {key.replace("_", "."): value for key, value in configs.items()}
+    await admin.create_topics([NewTopic(topic, partitions, 1, topic_configs=names)])
+
+
+async def configs(admin: AIOKafkaAdminClient, topic: str) -> dict[str, str]:
+    [response] = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
+    return {entry[0]: entry[1] for entry in response.resources[0][4]}
+
+
+async def test_what_is_missing_is_created_once(settings: Settings) -> None:
+    first = await topics.ensure(settings)
+    assert {status.topic for status in first} == set(settings.topics.values())
+    assert {status.state for status in first} == {"created"}
+    assert {status.state for status in await topics.ensure(settings)} == {"ok"}
+    assert await topics.check(settings) == []
+
+
+async def test_how_topics_are_made(settings: Settings, admin: AIOKafkaAdminClient) -> None:
+    settings = dataclasses.replace(settings, profiles=True)
+    await topics.ensure(settings)
+    partitions = {topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics()}
+    assert partitions == dict.fromkeys(settings.topics.values(), 2)
+    for key, topic in settings.topics.items():
+        made = await configs(admin, topic)
+        assert made.get("message.timestamp.type") == (None if key == "dead_letters_topic" else "LogAppendTime")
+        assert made.get("cleanup.policy", "delete") == ("compact" if key == "profiles_topic" else "delete")
+
+
+async def test_a_check_creates_nothing(settings: Settings, admin: AIOKafkaAdminClient) -> None:
+    problems = await topics.check(settings)
+    assert {problem.topic for problem in problems} == set(settings.topics.values())
+    assert await admin.list_topics() == []
+
+
+async def test_a_missing_input_topic(settings: Settings) -> None:
+    await topics.ensure(settings)
+    [problem] = await topics.check(dataclasses.replace(settings, orders_topic="shop.orders"))
+    assert problem.sentence == (
+        f"topic shop.orders does not exist on {settings.broker}: create it with `lifecycle topics`, or set "
+        "LIFECYCLE_ORDERS_TOPIC to the name that it has."
+    )
+
+
+async def test_an_input_topic_of_other_partitions(settings: Settings, admin: AIOKafkaAdminClient) -> None:
+    await make(admin, "orders", 3)
+    await topics.ensure(settings)
+    [problem] = await topics.check(settings)
+    assert problem.sentence == (
+        "topic orders has 3 partitions, but LIFECYCLE_PARTITIONS is 2: set it to 3, or give the topic 2; all input "
+        "topics need the same number."
+    )
+
+
+async def test_an_output_topic_may_have_any_number(settings: Settings, admin: AIOKafkaAdminClient) -> None:
+    await make(admin, "lifecycle-abandonments", 7)
+    await topics.ensure(settings)
+    assert await topics.check(settings) == []
+
+
+async def test_a_profiles_topic_that_is_not_compacted(settings: Settings, admin: AIOKafkaAdminClient) -> None:
+    settings = dataclasses.replace(settings, profiles=True)
+    await make(admin, "lifecycle-profiles", 2)
+    await topics.ensure(settings)
+    [problem] = await topics.check(settings)
+    assert "set its cleanup.policy to compact" in problem.sentence
+
+
+async def test_the_changelog_is_checked_when_it_is_there(settings: Settings, admin: AIOKafkaAdminClient) -> None:
+    await topics.ensure(settings)
+    changelog = topics.changelog_topic(settings)
+    await make(admin, changelog, 2, cleanup_policy="compact")
+    assert await topics.check(settings) == []
+
+    [*others, problem] = await topics.check(dataclasses.replace(settings, partitions=4))
+    assert {other.topic for other in others} == {"clickstream", "orders"}
+    assert problem.topic == changelog
+    assert "LIFECYCLE_APP_ID to a new name to start from nothing" in problem.sentence
+
+    another = dataclasses.replace(settings, app_id="another")
+    await make(admin, topics.changelog_topic(another), 2)
+    [problem] = await topics.check(another)
+    assert "is not compacted and will lose state" in problem.sentence
+
+
+def test_how_the_changelog_is_to_be_made() -> None:
+    assert topics.changelog_configs(Settings()) == {
+        "cleanup.policy": "compact",
+        "min.compaction.lag.ms": str(HOUR),
+        "message.timestamp.type": "LogAppendTime",
+    }
+    assert topics.changelog_configs(Settings(replication=3))["min.insync.replicas"] == "2"
+
+
+@pytest.mark.parametrize("create", [True, False])
+def test_no_broker_within_the_wait(create: bool) -> None:
+    with EmbeddedBroker() as broker:
+        settings = Settings(broker=broker.address, broker_wait=200)
+    with pytest.raises(UserError, match=f"no Kafka broker answers on {settings.broker}: set LIFECYCLE_BROKER"):
+        topics.run(settings, create)
+
+
+def test_the_command_reports_and_exits(settings: Settings) -> None:
+    environ = {"LIFECYCLE_BROKER": settings.broker, "LIFECYCLE_PARTITIONS": "2"}
+
+    def lifecycle(*args: str, **more: str) -> tuple[int, list[str]]:
+        result = CliRunner().invoke(main, args, env=environ | more)
+        return result.exit_code, [" ".join(line.split()) for line in result.stdout.splitlines()]
+
+    code, lines = lifecycle("topics", "--check")
+    assert code == 1
+    assert lines[0].startswith("clickstream problem topic clickstream does not exist")
+    code, lines = lifecycle("topics")
+    assert code == 0
+    assert lines[0] == "clickstream created 2 partitions"
+    assert lifecycle("topics", "--check") == (0, [line.replace("created", "ok") for line in lines])
+    code, lines = lifecycle("topics", LIFECYCLE_PARTITIONS="3")
+    assert code == 1
+    assert lines[0].startswith("clickstream problem topic clickstream has 2 partitions, but LIFECYCLE_PARTITIONS is 3")

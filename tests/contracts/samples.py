@@ -1,0 +1,167 @@
+"""One real effect for each example of an output topic: `schemas/examples/<topic>/valid/<name>.json` is what it becomes."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Final
+
+import msgspec
+
+from streams.core.activity import Item
+from streams.core.effects import Abandonment, Cause, Output, StageChange, Summary
+
+AT: Final = 1_795_255_200_000  # 2026-11-21T10:00:00Z
+HOUR: Final = 3_600_000
+DAY: Final = 24 * HOUR
+
+
+def _id(name: str) -> str:
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, name))
+
+
+PROSPECT = StageChange(
+    id=_id("prospect"),
+    customer="c-1",
+    identified=True,
+    subscribed=None,
+    track="lifecycle",
+    from_stage="visitor",
+    to_stage="prospect",
+    occurred_at=AT,
+    sequence=2,
+    cycle=1,
+    cause=Cause(kind="activity", rule="prospect", event_id="e-9", event_type="product_viewed"),
+    previous_stage_ms=61_200,
+    profile=Summary(
+        first_seen_at=AT - 61_200,
+        last_seen_at=AT,
+        sessions=1,
+        product_views=3,
+        orders=0,
+        revenue=0,
+        currency="EUR",
+        average_order_value=None,
+        cart_items=0,
+        cart_value=0,
+    ),
+)
+_BUYER = msgspec.structs.replace(
+    PROSPECT.profile, orders=2, revenue=11_981, average_order_value=5_991, cart_items=3, cart_value=None
+)
+STAGE_CHANGES: Final[dict[str, Output]] = {
+    "activity": PROSPECT,
+    "first": msgspec.structs.replace(
+        PROSPECT,
+        id=_id("first"),
+        customer="a-7",
+        identified=False,
+        from_stage=None,
+        to_stage="visitor",
+        occurred_at=AT - 61_200,
+        sequence=1,
+        cause=Cause(kind="activity", rule="visitor", event_id="clickstream/0/17", event_type="page_viewed"),
+        previous_stage_ms=None,
+    ),
+    "inactivity": msgspec.structs.replace(
+        PROSPECT,
+        id=_id("inactivity"),
+        subscribed=False,
+        from_stage="repeat",
+        to_stage="at_risk",
+        occurred_at=AT + 90 * DAY,
+        sequence=5,
+        cycle=2,
+        cause=Cause(kind="inactivity", rule="at_risk", deadline=AT + 90 * DAY),
+        previous_stage_ms=90 * DAY,
+        profile=_BUYER,
+    ),
+    "forgotten": msgspec.structs.replace(
+        PROSPECT,
+        id=_id("forgotten"),
+        subscribed=True,
+        from_stage="dormant",
+        to_stage=None,
+        occurred_at=AT + 400 * DAY,
+        sequence=4,
+        cause=Cause(kind="forgotten", deadline=AT + 400 * DAY),
+        previous_stage_ms=370 * DAY + 1,
+        profile=msgspec.structs.replace(PROSPECT.profile, currency="JPY"),
+    ),
+}
+
+ABANDONED = Abandonment(
+    id=_id("abandoned"),
+    type="abandoned",
+    kind="cart",
+    abandonment_id=_id("abandoned"),
+    customer="c-1",
+    identified=True,
+    subscribed=True,
+    step=1,
+    steps=3,
+    occurred_at=AT,
+    last_activity_at=AT - HOUR,
+    episode_started_at=AT - 2 * HOUR,
+    items=(
+        Item("p-42", "shoes", 5_990, "EUR", 2),
+        Item(None, None, 5, "EUR", 1),
+    ),
+    value=11_985,
+    currency="EUR",
+    cart_id="k-1",
+    checkout_id=None,
+    session_id="s-3",
+    supersedes=None,
+    recent_abandonments=0,
+)
+ABANDONMENTS: Final[dict[str, Output]] = {
+    "abandoned.cart": ABANDONED,
+    "abandoned.step-2": msgspec.structs.replace(
+        ABANDONED, id=_id("step-2"), step=2, occurred_at=AT + 23 * HOUR, supersedes=_id("earlier"), recent_abandonments=1
+    ),
+    "abandoned.checkout": msgspec.structs.replace(
+        ABANDONED, kind="checkout", checkout_id="h-1", items=(Item("p-42", "shoes", None, "EUR", 1),), value=None
+    ),
+    "abandoned.browse": msgspec.structs.replace(
+        ABANDONED,
+        kind="browse",
+        customer="a-7",
+        identified=False,
+        subscribed=None,
+        steps=1,
+        items=(Item("p-1", None, 1_980, "JPY", 1), Item("p-2", None, 12_345, "KWD", 1)),
+        value=None,
+        currency=None,
+        cart_id=None,
+        session_id=None,
+    ),
+    "recovered": msgspec.structs.replace(
+        ABANDONED,
+        id=_id("recovered"),
+        type="recovered",
+        occurred_at=AT + 90_500,
+        order_id="o-1",
+        order_total=11_980,
+        order_currency="EUR",
+        recovered_after_ms=90_500,
+        match="cart",
+    ),
+    "recovered.unknown-total": msgspec.structs.replace(
+        ABANDONED,
+        id=_id("recovered"),
+        type="recovered",
+        occurred_at=AT + 7 * DAY,
+        order_id="o-1",
+        recovered_after_ms=7 * DAY,
+        match="customer",
+    ),
+    "retracted": msgspec.structs.replace(
+        ABANDONED, id=_id("retracted"), type="retracted", occurred_at=AT - 1, reason="late_order"
+    ),
+    "retracted.late-activity": msgspec.structs.replace(
+        ABANDONED, id=_id("retracted"), type="retracted", occurred_at=AT - 1, reason="late_activity"
+    ),
+    "expired": msgspec.structs.replace(
+        ABANDONED, id=_id("expired"), type="expired", step=3, occurred_at=AT + 30 * DAY - HOUR
+    ),
+}

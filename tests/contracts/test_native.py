@@ -1,0 +1,392 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.contracts.native import MAX_DEPTH, MAX_QUANTITY, Decoder
+from streams.contracts.rejected import REASONS, Rejected
+from streams.core.activity import Activity, Item, Source
+
+AT = 1_795_255_200_000
+CLICK: dict[str, Any] = {
+    "event_id": "e-1",
+    "type": "product_viewed",
+    "occurred_at": "2026-11-21T10:00:00.000Z",
+    "customer_id": "c-1",
+}
+ORDER = CLICK | {"type": "order_completed", "order_id": "o-1"}
+
+
+@pytest.fixture
+def clicks() -> Decoder:
+    return Decoder(Source.CLICKSTREAM, "clickstream")
+
+
+@pytest.fixture
+def orders() -> Decoder:
+    return Decoder(Source.ORDERS, "orders")
+
+
+def decode(decoder: Decoder, value: bytes | dict[str, Any] | None, timestamp: int = AT) -> Activity:
+    if isinstance(value, dict):
+        value = json.dumps(value).encode()
+    return decoder.decode(value, partition=3, offset=17, timestamp=timestamp)
+
+
+def rejection(decoder: Decoder, value: bytes | dict[str, Any] | None, timestamp: int = AT) -> tuple[str, str]:
+    with pytest.raises(Rejected) as caught:
+        decode(decoder, value, timestamp)
+    return caught.value.reason, caught.value.detail
+
+
+# -- what is read
+
+
+def test_a_click_with_everything(clicks: Decoder) -> None:
+    value = json.dumps(
+        CLICK
+        | {
+            "anonymous_id": "a-1",
+            "session_id": "s-1",
+            "cart_id": "k-1",
+            "checkout_id": "h-1",
+            "product_id": "p-1",
+            "category": "shoes",
+            "price": "59.90",
+            "currency": "USD",
+            "quantity": 2,
+            "items": [{"product_id": "p-2", "category": "socks", "price": 5, "quantity": 3}, {}],
+            "url": "https://shop.example/",
+            "properties": {"a": [1]},
+        }
+    ).encode()
+    assert clicks.decode(value, partition=3, offset=17, timestamp=AT + 5) == Activity(
+        source=Source.CLICKSTREAM,
+        offset=17,
+        timestamp=AT + 5,
+        size=len(value),
+        at=AT,
+        customer="c-1",
+        identified=True,
+        event_id="e-1",
+        type="product_viewed",
+        session_id="s-1",
+        cart_id="k-1",
+        checkout_id="h-1",
+        product_id="p-1",
+        category="shoes",
+        price=5990,
+        quantity=2,
+        currency="USD",
+        items=(Item("p-2", "socks", 500, "USD", 3), Item(None, None, None, "USD", 1)),
+    )
+
+
+def test_an_order_with_everything(orders: Decoder) -> None:
+    value = json.dumps(
+        ORDER
+        | {
+            "anonymous_id": "a-1",
+            "cart_id": "k-1",
+            "checkout_id": "h-1",
+            "total": 119.8,
+            "currency": "JPY",
+            "channel": "pos",
+            "coupon": "SPRING",
+            "items": [{"product_id": "p-1", "price": "59.5", "quantity": 2}],
+        }
+    ).encode()
+    assert orders.decode(value, partition=3, offset=17, timestamp=AT) == Activity(
+        source=Source.ORDERS,
+        offset=17,
+        timestamp=AT,
+        size=len(value),
+        at=AT,
+        customer="c-1",
+        identified=True,
+        event_id="e-1",
+        type="order_completed",
+        cart_id="k-1",
+        checkout_id="h-1",
+        order_id="o-1",
+        total=120,
+        channel="pos",
+        coupon="SPRING",
+        currency="JPY",
+        items=(Item("p-1", None, 60, "JPY", 2),),
+    )
+
+
+def test_the_least_that_will_do(clicks: Decoder) -> None:
+    activity = decode(clicks, {"type": "page_viewed", "occurred_at": AT, "anonymous_id": "a-1"})
+    assert (activity.customer, activity.identified, activity.event_id) == ("a-1", False, "clickstream/3/17")
+    assert (activity.quantity, activity.currency, activity.items) == (1, "EUR", None)
+
+
+def test_null_is_absent(clicks: Decoder) -> None:
+    names = "anonymous_id session_id cart_id checkout_id product_id category price currency quantity items".split()
+    activity = decode(clicks, CLICK | dict.fromkeys(names))
+    assert activity == msgspec.structs.replace(decode(clicks, CLICK), size=activity.size)
+    assert decode(clicks, CLICK | {"event_id": None}).event_id == "clickstream/3/17"
+
+
+def test_an_empty_cart_is_not_an_absent_one(clicks: Decoder) -> None:
+    assert decode(clicks, CLICK | {"items": []}).items == ()
+
+
+def test_fields_of_the_other_topic_are_ignored(clicks: Decoder, orders: Decoder) -> None:
+    assert decode(clicks, CLICK | {"order_id": [], "total": "much", "channel": 1}).total is None
+    assert decode(orders, ORDER | {"price": "much", "quantity": 0, "session_id": []}).price is None
+
+
+def test_types_of_the_other_topic_are_unknown(clicks: Decoder, orders: Decoder) -> None:
+    click = decode(clicks, CLICK | {"type": "order_completed"})
+    assert (click.source, click.type, click.order_id) == (Source.CLICKSTREAM, "order_completed", None)
+    assert decode(orders, CLICK).type == "product_viewed"
+
+
+def test_the_last_of_equal_keys_counts(clicks: Decoder) -> None:
+    value = json.dumps(CLICK).encode()[:-1] + b', "price": -1, "price": 2, "customer_id": "c-2"}'
+    activity = decode(clicks, value)
+    assert (activity.customer, activity.price) == ("c-2", 200)
+
+
+def test_the_default_currency(clicks: Decoder) -> None:
+    yen = Decoder(Source.CLICKSTREAM, "clickstream", default_currency="JPY")
+    assert decode(yen, CLICK | {"price": 5.5, "items": [{"price": 7}]}).price == 6
+    assert decode(yen, CLICK | {"price": 5.5, "currency": "EUR"}).price == 550
+    with pytest.raises(ValueError, match="XXX"):
+        Decoder(Source.CLICKSTREAM, "clickstream", default_currency="XXX")
+
+
+# -- identifiers
+
+
+def test_integers_are_their_decimal_text(clicks: Decoder, orders: Decoder) -> None:
+    ids = {"event_id": 1, "session_id": 2, "cart_id": 3, "checkout_id": 4, "product_id": 5, "customer_id": 10**100}
+    activity = decode(clicks, CLICK | ids)
+    assert (activity.event_id, activity.session_id, activity.cart_id) == ("1", "2", "3")
+    assert (activity.checkout_id, activity.product_id, activity.customer) == ("4", "5", "1" + "0" * 100)
+    assert decode(orders, ORDER | {"order_id": 0}).order_id == "0"
+
+
+def test_an_id_of_nobody_leaves_the_other_one(clicks: Decoder) -> None:
+    activity = decode(clicks, CLICK | {"customer_id": "undefined", "anonymous_id": "a-1"})
+    assert (activity.customer, activity.identified) == ("a-1", False)
+    assert clicks.rejected_identifiers == 1
+
+
+@pytest.mark.parametrize("nobody", ["", "0", 0, -1, "NULL", "x" * 257, 10**256])
+def test_ids_of_nobody_are_no_identity(clicks: Decoder, nobody: str | int) -> None:
+    reason, _ = rejection(clicks, CLICK | {"customer_id": nobody, "anonymous_id": nobody})
+    assert (reason, clicks.rejected_identifiers) == ("invalid_identity", 2)
+
+
+def test_other_ids_may_be_zero_but_not_long(clicks: Decoder) -> None:
+    activity = decode(
+        clicks, CLICK | {"event_id": "0", "product_id": "null", "session_id": "", "cart_id": "x" * 257}
+    )
+    assert (activity.event_id, activity.product_id, activity.session_id, activity.cart_id) == ("0", "null", None, None)
+    assert clicks.rejected_identifiers == 1
+
+
+def test_a_long_or_empty_event_id_is_replaced(clicks: Decoder) -> None:
+    assert decode(clicks, CLICK | {"event_id": "x" * 257}).event_id == "clickstream/3/17"
+    assert decode(clicks, CLICK | {"event_id": ""}).event_id == "clickstream/3/17"
+
+
+# -- bounds
+
+
+def test_long_strings_are_cut_between_characters(clicks: Decoder, orders: Decoder) -> None:
+    activity = decode(clicks, CLICK | {"type": "t" * 1025, "category": "é" * 513, "items": [{"category": "😀" * 256}]})
+    assert activity.items is not None
+    assert (activity.type, activity.category) == ("t" * 1024, "é" * 512)
+    assert (activity.items[0].category, clicks.cut_strings) == ("😀" * 256, 2)
+    order = decode(orders, ORDER | {"channel": "x" + "€" * 400, "coupon": "x" * 1024})
+    assert (order.channel, order.coupon, orders.cut_strings) == ("x" + "€" * 341, "x" * 1024, 1)
+
+
+def test_size() -> None:
+    value = json.dumps(CLICK).encode()
+    exact = Decoder(Source.CLICKSTREAM, "clickstream", max_bytes=len(value))
+    assert decode(exact, value).size == len(value)
+    assert rejection(exact, value + b" ")[0] == "too_large"
+
+
+def test_a_record_of_a_megabyte(clicks: Decoder) -> None:
+    assert rejection(clicks, CLICK | {"properties": "x" * 1_000_000})[0] == "too_large"
+
+
+@pytest.mark.parametrize("field", ["properties", "price", "category", "items"])
+def test_depth(clicks: Decoder, field: str) -> None:
+    def nested(depth: int) -> bytes:
+        around = json.dumps(CLICK).encode()[:-1]
+        return around + f', "{field}": {"[" * depth}{"]" * depth}}}'.encode()
+
+    assert rejection(clicks, nested(MAX_DEPTH))[0] == "too_deep"
+    assert rejection(clicks, nested(100_000))[0] == "too_deep"
+    if field == "properties":
+        assert decode(clicks, nested(MAX_DEPTH - 1)).customer == "c-1"
+    else:
+        assert rejection(clicks, nested(MAX_DEPTH - 1))[0] != "too_deep"
+
+
+def test_depth_is_not_breadth_nor_text(clicks: Decoder) -> None:
+    items = [{"product_id": f"p-{n}"} for n in range(1000)]
+    text = r'{[\"' * 1000
+    activity = decode(clicks, CLICK | {"items": items, "url": text, r"a\"[{": text})
+    assert activity.items is not None
+    assert len(activity.items) == 1000
+
+
+# -- what is refused
+
+
+@pytest.mark.parametrize(
+    ("value", "reason", "detail"),
+    [
+        (None, "null_value", "no value"),
+        (b"", "not_json", ""),
+        (b"hello", "not_json", ""),
+        (b'"hello', "not_json", ""),
+        (b"[1, 2", "not_json", ""),
+        (b'{"type": 1', "not_json", ""),
+        (b"NaN", "not_json", ""),
+        (b"\xef\xbb\xbf{}", "not_json", ""),
+        (b'{"a": "\\ud800"}', "not_json", ""),
+        (b"\xff\xfe{\x00}\x00", "not_utf8", "byte 0"),
+        (b'{"a": "\xff"}', "not_utf8", "byte 7"),
+        (b"null", "not_object", "got `null`"),
+        (b"[]", "not_object", "got `array`"),
+        (b'"hello"', "not_object", "got `str`"),
+        (b"12", "not_object", "got `int`"),
+        (b"{}", "no_identity", "customer_id, anonymous_id"),
+    ],
+)
+def test_no_record_at_all(clicks: Decoder, value: bytes | None, reason: str, detail: str) -> None:
+    got, why = rejection(clicks, value)
+    assert got == reason
+    assert detail in why
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason", "detail"),
+    [
+        ({"occurred_at": None}, "missing_time", "occurred_at: missing"),
+        ({"occurred_at": "soon"}, "invalid_time", "occurred_at: not RFC 3339"),
+        ({"occurred_at": True}, "invalid_time", "occurred_at: "),
+        ({"occurred_at": 10**5000}, "invalid_time", "occurred_at: "),
+        ({"price": -1}, "invalid_money", "price: negative"),
+        ({"price": "free"}, "invalid_money", "price: not a decimal number"),
+        ({"items": [{}, {"price": []}]}, "invalid_money", "items[1].price: not a decimal number"),
+        ({"currency": "eur"}, "unknown_currency", "currency: "),
+        ({"currency": "XXX"}, "unknown_currency", "currency: "),
+        ({"currency": 978}, "invalid_field", "currency: "),
+        ({"type": None}, "invalid_field", "type: missing"),
+        ({"type": ""}, "invalid_field", "type: missing"),
+        ({"type": 1}, "invalid_field", "type: "),
+        ({"customer_id": 1.5}, "invalid_field", "customer_id: "),
+        ({"customer_id": 10**5000}, "invalid_field", "customer_id: "),
+        ({"session_id": {}}, "invalid_field", "session_id: "),
+        ({"category": 3}, "invalid_field", "category: "),
+        ({"quantity": "2"}, "invalid_field", "quantity: "),
+        ({"quantity": 1.5}, "invalid_field", "quantity: not an integer"),
+        ({"quantity": 0}, "invalid_field", "quantity: not from 1"),
+        ({"quantity": -3}, "invalid_field", "quantity: not from 1"),
+        ({"quantity": 10**30}, "invalid_field", "quantity: not from 1"),
+        ({"items": [{"quantity": 0}]}, "invalid_field", "items[0].quantity: not from 1"),
+        ({"items": [None]}, "invalid_field", "items[0]: "),
+        ({"items": {}}, "invalid_field", "items: "),
+    ],
+)
+def test_a_click_with_a_fault(clicks: Decoder, fields: dict[str, Any], reason: str, detail: str) -> None:
+    with_big_integers = json.dumps(
+        {name: "@" if isinstance(value, int) and abs(value) > 10**4000 else value for name, value in fields.items()}
+    ).replace('"@"', "1" + "0" * 5000)
+    got, why = rejection(clicks, json.dumps(CLICK)[:-1].encode() + b", " + with_big_integers[1:].encode())
+    assert got == reason
+    assert why.startswith(detail)
+
+
+@pytest.mark.parametrize("order_id", [None, "", "x" * 257, True, {}])
+def test_an_order_without_an_order_id(orders: Decoder, order_id: object) -> None:
+    reason, detail = rejection(orders, ORDER | {"order_id": order_id})
+    assert reason == "invalid_field"
+    assert detail.startswith("order_id: ")
+    assert rejection(orders, {name: ORDER[name] for name in ORDER if name != "order_id"})[0] == "invalid_field"
+
+
+def test_an_unknown_type_needs_no_order_id(orders: Decoder) -> None:
+    assert decode(orders, CLICK | {"type": "order_shipped"}).order_id is None
+
+
+def test_integral_quantities(clicks: Decoder) -> None:
+    assert decode(clicks, CLICK | {"quantity": 2.0}).quantity == 2
+    assert decode(clicks, CLICK | {"quantity": MAX_QUANTITY}).quantity == MAX_QUANTITY
+
+
+def test_clock_skew(clicks: Decoder) -> None:
+    assert decode(clicks, CLICK, timestamp=AT - 300_000).at == AT
+    assert rejection(clicks, CLICK, timestamp=AT - 300_001) == (
+        "clock_skew",
+        "occurred_at: 300001 ms ahead of the record's timestamp",
+    )
+    strict = Decoder(Source.CLICKSTREAM, "clickstream", max_future_skew=0)
+    assert rejection(strict, CLICK, timestamp=AT - 1)[0] == "clock_skew"
+
+
+# -- whatever comes
+
+_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+_odd = _json | st.sampled_from(["c-1", "0", "59.90", "EUR", AT, "2026-11-21T10:00:00Z", 1e400, 10**30, 10**5000, "\ud800"])
+_names = "event_id type occurred_at customer_id anonymous_id session_id cart_id checkout_id product_id category price "
+_names += "currency quantity items order_id total channel coupon url"
+_records = st.fixed_dictionaries({}, optional={name: _odd for name in _names.split()})
+
+
+def _text(value: object) -> bytes:
+    if isinstance(value, dict):
+        return b"{" + b",".join(json.dumps(k).encode() + b":" + _text(v) for k, v in value.items()) + b"}"
+    if isinstance(value, int) and abs(value) > 10**4000:
+        return b"1" + b"0" * 5000
+    return json.dumps(value).encode()
+
+
+def outcome(source: Source, value: bytes | dict[str, Any]) -> Activity | Rejected:
+    try:
+        return decode(Decoder(source, "topic"), value)
+    except Rejected as rejected:
+        return rejected
+
+
+@given(value=st.binary() | _json.map(_text) | _records.map(_text) | _records.map(lambda r: _text(CLICK | r)))
+def test_nothing_but_an_activity_or_a_rejection(value: bytes) -> None:
+    for source in Source:
+        result = outcome(source, value)
+        if isinstance(result, Rejected):
+            assert result.reason in REASONS
+            assert str(result) == f"{result.reason}: {result.detail}"
+        else:
+            assert 0 <= result.at <= AT + 300_000
+            assert result.event_id
+            assert 0 < len(result.customer.encode()) <= 256
+            assert result.quantity >= 1
+            assert json.loads(value, parse_int=str)["type"].startswith(result.type)
+
+
+@given(secret=st.text("xyz", min_size=8, max_size=20), field=st.sampled_from(_names.split()))
+def test_details_quote_nothing(secret: str, field: str) -> None:
+    for source in Source:
+        for value in (secret, [secret], {secret: secret}):
+            result = outcome(source, CLICK | {"order_id": "o-1", field: value})
+            assert isinstance(result, Activity) or secret not in str(result)

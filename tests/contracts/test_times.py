@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.contracts import times
+
+AT = 1_795_255_200_000
+
+
+@pytest.mark.parametrize(
+    ("value", "at"),
+    [
+        ("2026-11-21T10:00:00Z", AT),
+        ("2026-11-21t10:00:00z", AT),
+        ("2026-11-21 10:00:00+00:00", AT),
+        ("2026-11-21T10:00:00-00:00", AT),
+        ("2026-11-21T12:30:00+02:30", AT),
+        ("2026-11-21T00:00:00-10:00", AT),
+        ("2026-11-21T10:00:00.1Z", AT + 100),
+        ("2026-11-21T10:00:00.123Z", AT + 123),
+        ("2026-11-21T10:00:00.1239999999999Z", AT + 123),
+        ("2026-11-21T10:00:00.999999999Z", AT + 999),
+        ("2024-02-29T00:00:00Z", 1_709_164_800_000),
+        ("1970-01-01T00:00:00Z", 0),
+        ("2999-12-31T23:59:59.999Z", times.END - 1),
+        ("2016-12-31T23:59:60Z", 1_483_228_800_000),  # a leap second is the first second of the next day
+        ("2016-12-31T23:59:60.5Z", 1_483_228_800_500),
+        ("2017-01-01T08:59:60+09:00", 1_483_228_800_000),
+        (0, 0),
+        (1_795_255_200, AT),
+        (1_795_255_200.5, AT + 500),
+        (1_795_255_200.1235, AT + 124),
+        (1_795_255_200.1234, AT + 123),
+        (99_999_999_999 // 10_000, 9_999_999_000),
+        (AT, AT),
+        (AT + 0.5, AT + 1),
+        (10**11, 10**11),
+    ],
+)
+def test_read(value: str | float, at: int) -> None:
+    assert times.parse(value) == at
+
+
+def test_the_number_that_divides_seconds_from_milliseconds() -> None:
+    with pytest.raises(ValueError, match="after 2999"):
+        times.parse(10**11 - 1)  # seconds, of the year 5138
+    assert times.text(times.parse(10**11)) == "1973-03-03T09:46:40.000Z"
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ("", "not RFC 3339"),
+        ("2026-11-21", "not RFC 3339"),
+        ("2026-11-21T10:00:00", "not RFC 3339"),
+        ("2026-11-21T10:00Z", "not RFC 3339"),
+        ("20261121T100000Z", "not RFC 3339"),
+        ("2026-W47-6T10:00:00Z", "not RFC 3339"),
+        ("2026-11-21T10:00:00,5Z", "not RFC 3339"),
+        ("2026-11-21T10:00:00.Z", "not RFC 3339"),
+        ("2026-11-21T10:00:00+0200", "not RFC 3339"),
+        ("2026-11-21T10:00:00+24:00", "not RFC 3339"),
+        ("2026-11-21T10:00:00+02:60", "not RFC 3339"),
+        ("2026-11-21T24:00:00Z", "not RFC 3339"),
+        ("2026-11-21T10:60:00Z", "not RFC 3339"),
+        ("2026-11-21T10:00:61Z", "not RFC 3339"),
+        (" 2026-11-21T10:00:00Z", "not RFC 3339"),
+        ("2026-11-21T10:00:00Z\n", "not RFC 3339"),
+        ("٢٠٢٦-11-21T10:00:00Z", "not RFC 3339"),
+        ("+026-11-21T10:00:00Z", "not RFC 3339"),
+        ("2026-02-29T10:00:00Z", "no such date"),
+        ("2026-13-01T10:00:00Z", "no such date"),
+        ("0000-01-01T10:00:00Z", "no such date"),
+        ("2026-11-21T10:00:60Z", "leap second"),
+        ("2016-12-31T23:59:60+01:00", "leap second"),
+        ("1969-12-31T23:59:59.999Z", "before 1970"),
+        ("1970-01-01T00:00:00+00:01", "before 1970"),
+        ("0001-01-01T00:00:00+23:59", "before 1970"),
+        ("3000-01-01T00:00:00Z", "after 2999"),
+        ("9999-12-31T23:59:60Z", "after 2999"),
+        ("9999-12-31T23:59:59-23:59", "after 2999"),
+        (-1, "before 1970"),
+        (AT * 1_000, "after 2999"),
+        (10**400, "after 2999"),
+        (1.7e308, "after 2999"),
+    ],
+)
+def test_refused(value: str | float, problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        times.parse(value)
+
+
+@given(at=st.integers(0, times.END - 1))
+def test_what_is_written_reads_the_same(at: int) -> None:
+    assert times.parse(times.text(at)) == at
+    assert datetime.fromisoformat(times.text(at)) == datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=at)
+
+
+@given(
+    moment=st.datetimes(datetime(1970, 1, 2), datetime(2999, 12, 30)),
+    offset=st.integers(-1439, 1439),
+)
+def test_any_offset_and_microseconds(moment: datetime, offset: int) -> None:
+    local = moment.replace(tzinfo=timezone(timedelta(minutes=offset)))
+    expected = (local - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
+    assert times.parse(local.isoformat()) == expected
+
+
+@given(value=st.floats(0, 3.2e10, allow_nan=False) | st.floats(1e11, 3e13, allow_nan=False))
+def test_numbers_are_rounded_to_the_nearest(value: float) -> None:
+    exact = value * 1_000 if value < 1e11 else value
+    assert abs(times.parse(value) - exact) <= 0.501

@@ -1,0 +1,114 @@
+"""Customers by hand: `run` plays events of one customer through the rules as the engine does.
+
+Times are given in ms after `T0`; `click` and `order` make events with an id of their own.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from streams.core.activity import Activity, Item, Source
+from streams.core.customer import Lifecycle
+from streams.core.effects import Abandonment, Output, StageChange
+from streams.core.policy import DAY, HOUR, MINUTE, SECOND, Policy
+from streams.core.profile import Profile
+
+__all__ = ["DAY", "HOUR", "MINUTE", "SECOND", "T0", "History", "click", "item", "order", "run"]
+
+T0 = 1_760_000_000_000
+
+_numbers = itertools.count()
+
+
+def item(product_id: str | None, quantity: int = 1, price: int | None = 1000, **fields: Any) -> Item:
+    """One line of a cart or an order."""
+    return Item(**{"product_id": product_id, "category": None, "price": price, "currency": "EUR"} | fields, quantity=quantity)
+
+
+def click(at: int, type_: str = "page_viewed", product_id: str | None = None, **fields: Any) -> Activity:
+    """An event of the clickstream. A view or an addition costs 10.00 EUR unless told otherwise."""
+    priced = type_ in ("product_viewed", "product_added")
+    return _event(Source.CLICKSTREAM, at, type_, {"product_id": product_id, "price": 1000 if priced else None} | fields)
+
+
+def order(at: int, order_id: str = "o-1", type_: str = "order_completed", **fields: Any) -> Activity:
+    """An event of the orders."""
+    total = 5000 if type_ == "order_completed" else None
+    return _event(Source.ORDERS, at, type_, {"order_id": order_id, "total": total} | fields)
+
+
+def _event(source: Source, at: int, type_: str, fields: dict[str, Any]) -> Activity:
+    number = next(_numbers)
+    common = {"customer": "c-1", "identified": True, "event_id": f"e-{number}", "currency": "EUR"}
+    return Activity(
+        **common | fields, source=source, offset=number, timestamp=T0 + at, size=200, at=T0 + at, type=type_
+    )
+
+
+class History:
+    """What became of a customer. Times are given in ms after `T0`."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.lifecycle = Lifecycle(policy)
+        self.profile: Profile | None = None
+        self.outputs: list[Output] = []
+        self.counts: Counter[tuple[str, str]] = Counter()
+        self.duplicates = 0
+
+    def play(self, *events: Activity, until: int | None = None) -> History:
+        """Apply the events as they come, then let time pass to `until`."""
+        for event in events:
+            if self.profile is not None and self.lifecycle.is_duplicate(self.profile, event):
+                self.duplicates += 1
+                continue
+            self._pass_time(event.at)
+            if self.profile is None:
+                self.profile = self.lifecycle.new(event.customer, event.identified)
+            self.lifecycle.apply(self.profile, event, self.outputs, self.counts)
+        if until is not None:
+            self._pass_time(T0 + until)
+        return self
+
+    def _pass_time(self, to: int) -> None:
+        while self.profile is not None and (due := self.profile.next_deadline) is not None and due <= to:
+            self.lifecycle.fire(self.profile, self.outputs, self.counts)
+            if self.profile.stage is None:
+                assert self.profile.next_deadline is None
+                self.profile = None
+
+    @property
+    def alive(self) -> Profile:
+        """The profile, which must not be forgotten."""
+        assert self.profile is not None
+        return self.profile
+
+    @property
+    def changes(self) -> list[StageChange]:
+        return [output for output in self.outputs if isinstance(output, StageChange)]
+
+    @property
+    def stages(self) -> list[tuple[str | None, int]]:
+        """The stages entered, and when."""
+        return [(change.to_stage, change.occurred_at - T0) for change in self.changes]
+
+    @property
+    def abandonments(self) -> list[Abandonment]:
+        return [output for output in self.outputs if isinstance(output, Abandonment)]
+
+    @property
+    def told(self) -> list[tuple[str, str, int, int]]:
+        """Of the abandonments: type, kind, step and when."""
+        return [(a.type, a.kind, a.step, a.occurred_at - T0) for a in self.abandonments]
+
+    @property
+    def cart(self) -> dict[str, int]:
+        """Quantities in the cart."""
+        return {product: line.quantity for product, line in self.alive.cart.now.lines.items()}
+
+
+def run(events: Iterable[Activity], until: int | None = None, policy: Policy = Policy()) -> History:
+    """A new customer's history."""
+    return History(policy).play(*events, until=until)

@@ -1,0 +1,112 @@
+"""Progress: what a source has shown and what its silence proves. A driven clock, no sleeps."""
+
+from __future__ import annotations
+
+from streams.core.policy import HOUR, MINUTE, SECOND
+from streams.core.watermark import FETCH_FRESH, Fetch, Mark, SourceProgress, SourceSpec
+
+NOON = 1_763_719_200_000
+SPEC = SourceSpec(delay=5 * SECOND, backfill_idle=10 * MINUTE)
+
+
+def source(position: int = 0, mark: Mark = Mark()) -> SourceProgress:
+    return SourceProgress(SPEC, position, mark)
+
+
+def test_a_source_that_has_said_nothing_has_no_progress() -> None:
+    assert source().progress(NOON) is None
+
+
+def test_progress_is_the_largest_event_time_shown() -> None:
+    s = source()
+    s.saw(NOON, NOON, NOON + 1)
+    s.saw(NOON - HOUR // 2, NOON, NOON + 2)
+    assert s.progress(NOON + 3) == NOON
+
+
+def test_progress_is_never_beyond_the_wall_clock() -> None:
+    s = source()
+    s.saw(NOON + 4 * MINUTE, NOON, NOON)
+    assert s.progress(NOON) == NOON
+    assert s.progress(NOON + MINUTE) == NOON + MINUTE
+    assert s.progress(NOON + HOUR) == NOON + 4 * MINUTE
+
+
+def test_a_drained_source_has_come_to_when_the_fetch_was_sent_less_its_delay() -> None:
+    s = source(position=7)
+    s.fetched(Fetch(NOON, 7))
+    assert s.drained(NOON + 1)
+    assert s.progress(NOON + HOUR) == NOON - 5 * SECOND
+
+
+def test_a_source_with_records_ahead_is_not_drained() -> None:
+    s = source(position=6)
+    s.fetched(Fetch(NOON, 7))
+    assert not s.drained(NOON)
+    assert s.progress(NOON) is None
+    s.position = 7
+    assert s.drained(NOON)
+
+
+def test_no_fresh_fetch_no_progress() -> None:
+    """An unreachable leader, or a process that was stopped: the last fetch goes on meaning what it meant."""
+    s = source(position=7)
+    s.fetched(Fetch(NOON, 7))
+    assert s.drained(NOON + FETCH_FRESH)
+    assert not s.drained(NOON + FETCH_FRESH + 1)
+    assert s.progress(NOON + 3 * HOUR) == NOON - 5 * SECOND
+
+
+def test_a_response_that_was_overtaken_is_dropped() -> None:
+    s = source(position=7)
+    s.fetched(Fetch(NOON + 10, 9))
+    s.fetched(Fetch(NOON, 7))
+    assert not s.drained(NOON + 10)
+
+
+def test_a_source_being_backfilled_counts_as_drained_only_after_ten_minutes_without_a_record() -> None:
+    s = source()
+    s.saw(NOON - 2 * HOUR, NOON, NOON)  # its record came two hours after the event
+    s.position = 1
+    s.fetched(Fetch(NOON + 10 * MINUTE - 1, 1))
+    assert not s.drained(NOON + 10 * MINUTE)
+    assert s.progress(NOON + 10 * MINUTE) == NOON - 2 * HOUR
+    s.fetched(Fetch(NOON + 10 * MINUTE, 1))
+    assert s.drained(NOON + 10 * MINUTE)
+    assert s.progress(NOON + 10 * MINUTE) == NOON + 10 * MINUTE - 5 * SECOND
+
+
+def test_exactly_an_hour_is_no_backfill_and_the_last_record_decides() -> None:
+    s = source()
+    s.saw(NOON - HOUR, NOON, NOON)
+    assert not s.backfilling
+    s.saw(NOON - HOUR - 1, NOON, NOON)
+    assert s.backfilling
+    s.saw(NOON, NOON, NOON)
+    assert not s.backfilling
+
+
+def test_a_backfill_is_remembered_over_a_restart() -> None:
+    s = source()
+    s.saw(NOON - 2 * HOUR, NOON, NOON)
+    s.progress(NOON)
+    again = source(position=1, mark=s.mark())
+    again.fetched(Fetch(NOON + MINUTE, 1))
+    assert not again.drained(NOON + MINUTE)
+    assert again.progress(NOON + MINUTE) == NOON - 2 * HOUR
+
+
+def test_progress_never_goes_back_not_even_with_the_clock() -> None:
+    s = source(position=7)
+    s.fetched(Fetch(NOON, 7))
+    before = s.progress(NOON)
+    s.position = 8
+    s.saw(NOON - HOUR // 2, NOON, NOON)
+    assert s.progress(NOON - HOUR) == before
+
+
+def test_the_silence_of_a_topic_its_owner_does_not_believe_proves_nothing() -> None:
+    s = source(position=7)
+    s.fetched(Fetch(NOON, 7))
+    assert s.progress(NOON, silence_counts=False) is None
+    assert s.progress(NOON) == NOON - 5 * SECOND

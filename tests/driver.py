@@ -1,0 +1,130 @@
+"""A partition task without Kafka: topics are lists, the clock is in the test's hand, a crash is a method call.
+
+After Kafka Streams' TopologyTestDriver. The engine is the real one; what a broker would keep (input topics, changelog,
+committed offsets with their marks, what subscribers have received) outlives `crash`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from streams.core.activity import Activity, Source
+from streams.core.customer import Lifecycle
+from streams.core.effects import Effects, Output
+from streams.core.engine import Emission, PartitionEngine, Snapshot
+from streams.core.policy import Policy
+from streams.core.state import TaskState
+from streams.core.watermark import Fetch, Mark, SourceSpec
+
+ALWAYS = Emission()
+
+
+class Driver:
+    """One application on one partition."""
+
+    def __init__(
+        self,
+        now: int,
+        policy: Policy | None = None,
+        emission: Emission = ALWAYS,
+        spec: SourceSpec | None = None,
+    ) -> None:
+        self.now = now
+        self.logs: dict[Source, list[Activity]] = {source: [] for source in Source}
+        self.changelog: list[tuple[bytes, bytes | None]] = []
+        self.committed: tuple[int, dict[Source, int], dict[Source, Mark]] = (0, {}, {})
+        self.received: list[Output] = []
+        """What subscribers have, in order, repeats included."""
+        self.counts: Counter[tuple[str, str]] = Counter()
+        self.deadlines: list[int] = []
+        self._lifecycle = Lifecycle(Policy() if policy is None else policy)
+        self._emission = emission
+        self._spec = SourceSpec() if spec is None else spec
+        self.start()
+
+    def start(self) -> None:
+        """Recover and begin, as a worker does that was assigned the partition."""
+        commit, positions, marks = self.committed
+        state = TaskState()
+        for key, value in self.changelog:
+            state.restore(key, value)
+        self.received += state.unsent(commit)
+        self.engine = PartitionEngine(
+            self._lifecycle,
+            sources=dict.fromkeys(Source, self._spec),
+            emission=self._emission,
+            state=state,
+            positions=positions,
+            marks=marks,
+            commit=commit,
+        )
+
+    restart = start
+    """After a crash: all that was not committed is forgotten."""
+
+    # -- the world
+
+    def put(self, *activities: Activity) -> None:
+        """Records arrive on the topics, with the present as their timestamp unless they have one."""
+        for activity in activities:
+            log = self.logs[activity.source]
+            activity.offset = len(log)
+            activity.timestamp = activity.timestamp or self.now
+            log.append(activity)
+
+    def pass_time(self, ms: int) -> None:
+        self.now += ms
+
+    # -- the worker
+
+    def fetch(self, *sources: Source, most: int | None = None, sent_at: int | None = None) -> None:
+        """Fetch from sources (default: all) that can be reached: records are handed over, and the end is shown."""
+        sent_at = self.now if sent_at is None else sent_at
+        for source in sources or tuple(Source):
+            position, log = self.engine.progress(source).position, self.logs[source]
+            records = log[position : None if most is None else position + most]
+            if records:
+                self._take(self.engine.apply(source, records, position + len(records), self.now))
+            self._take(self.engine.advance(self.now, {source: Fetch(sent_at, len(log))}))
+
+    def tick(self) -> None:
+        """Time is looked at, nothing was fetched."""
+        self._take(self.engine.advance(self.now))
+
+    def commit(self, *, crash_after: str = "") -> None:
+        """Carry a commit through, or only its steps up to one of: snapshot, changelog, outputs."""
+        snapshot = self.engine.snapshot()
+        if snapshot is None or crash_after == "snapshot":
+            return
+        self.changelog += snapshot.changes
+        if crash_after == "changelog":
+            return
+        self.received += snapshot.outputs
+        if crash_after == "outputs":
+            return
+        self._committed(snapshot)
+
+    def run(self, *activities: Activity, until: int | None = None) -> list[Output]:
+        """Put, read everything, let time pass to `until` with all sources drained, commit; what was received since."""
+        before = len(self.received)
+        self.put(*activities)
+        self.fetch()
+        if until is not None:
+            self.now = max(self.now, until + 15_000)
+            self.fetch(sent_at=until + 15_000)
+        self.commit()
+        return self.received[before:]
+
+    def _committed(self, snapshot: Snapshot) -> None:
+        self.committed = (snapshot.commit, snapshot.positions, snapshot.marks)
+
+    def _take(self, effects: Effects) -> None:
+        self.received += effects.outputs
+        self.counts += effects.counts
+        self.deadlines += effects.deadlines
+
+
+def once(outputs: Iterable[Output]) -> list[Output]:
+    """As a subscriber that de-duplicates by id sees them."""
+    return list({output.id: output for output in outputs}.values())

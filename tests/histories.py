@@ -1,0 +1,190 @@
+"""Hypothesis strategies: histories of customers, as they are and at their nastiest.
+
+A history is built from gaps between events, chosen around the times at which something happens, so that what fails
+shrinks to few events close together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from hypothesis import strategies as st
+
+from streams.core.activity import Activity, Item, Source
+from streams.core.policy import DAY, HOUR, MINUTE, SECOND, Policy
+
+START = 1_700_000_000_000
+CUSTOMERS = ((True, "c-1"), (False, "c-1"), (True, 'ü "\\\n'))
+BOUNDARIES = (
+    30 * MINUTE,
+    60 * MINUTE,
+    24 * HOUR,
+    72 * HOUR,
+    7 * DAY,
+    30 * MINUTE + 7 * DAY,
+    60 * MINUTE + 7 * DAY,
+    7 * DAY - 60 * MINUTE,
+    72 * HOUR + 7 * DAY,
+    30 * DAY,
+    60 * DAY,
+    90 * DAY,
+    180 * DAY,
+    400 * DAY,
+)
+
+
+def around(*instants: int) -> st.SearchStrategy[int]:
+    """One of the instants, or a millisecond off."""
+    return st.builds(lambda instant, off: instant + off, st.sampled_from(instants), st.sampled_from((0, -1, 1)))
+
+
+short_gaps = st.sampled_from((0, 1, 5 * SECOND, MINUTE, 20 * MINUTE))
+window_gaps = around(*BOUNDARIES[:3])
+gaps = (
+    short_gaps | short_gaps | short_gaps | window_gaps | window_gaps | around(*BOUNDARIES) | st.integers(0, 100 * DAY)
+)
+late = st.sampled_from((SECOND, 10 * SECOND, MINUTE, 30 * MINUTE, HOUR, 2 * HOUR, 2 * DAY, 8 * DAY, 31 * DAY))
+"""Delays, most of them beyond `lateness`."""
+
+products = st.sampled_from(("A", "B", None, "C", "D"))
+categories = st.sampled_from((None, "shoes", "hats"))
+prices = st.sampled_from((500, None, 0, 1999))
+currencies = st.sampled_from(("EUR", "EUR", "EUR", "USD"))
+quantities = st.sampled_from((1, 1, 2, 3))
+cart_ids = st.sampled_from((None, "cart-1", "cart-2"))
+checkout_ids = st.sampled_from((None, "checkout-1", "checkout-2"))
+item_lists = st.lists(st.builds(Item, products, categories, prices, currencies, quantities), max_size=5).map(tuple)
+
+Draft = dict[str, Any]
+
+
+def _clicks(types: tuple[str, ...], **fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Draft]:
+    return st.fixed_dictionaries(
+        {
+            "source": st.just(Source.CLICKSTREAM),
+            "type": st.sampled_from(types),
+            "session_id": st.sampled_from((None, "session-1", "session-2")),
+            "cart_id": cart_ids,
+            "checkout_id": checkout_ids,
+            **fields,
+        }
+    )
+
+
+def _orders(types: tuple[str, ...], **fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Draft]:
+    return st.fixed_dictionaries(
+        {
+            "source": st.just(Source.ORDERS),
+            "type": st.sampled_from(types),
+            "order_id": st.integers(1, 7).map("order-{}".format),
+            "channel": st.sampled_from((None, None, None, "web", "pos", "subscription")),
+            "currency": currencies,
+            **fields,
+        }
+    )
+
+
+_about_products: dict[str, st.SearchStrategy[Any]] = {
+    "product_id": products,
+    "category": categories,
+    "price": prices,
+    "currency": currencies,
+}
+views = _clicks(("product_viewed",), **_about_products)
+additions = _clicks(("product_added",), quantity=quantities, **_about_products)
+removals = _clicks(("product_removed",), quantity=quantities, product_id=products)
+listings = _clicks(("cart_viewed", "checkout_started"), items=st.none() | item_lists)
+checkouts = _clicks(("checkout_started", "checkout_step_completed"))
+others = _clicks(
+    (
+        "page_viewed",
+        "cart_emptied",
+        "signed_up",
+        "subscribed",
+        "unsubscribed",
+        "message_opened",
+        "message_clicked",
+        "product_reviewed",
+        "referral_made",
+        "something_unknown",
+        "order_completed",  # a type of the other topic is an unknown one
+    )
+)
+purchases = _orders(
+    ("order_completed",),
+    total=st.sampled_from((1000, None, 0, 501, 1500)),
+    items=st.none() | item_lists,
+    cart_id=cart_ids,
+    checkout_id=checkout_ids,
+)
+corrections = _orders(
+    ("order_refunded", "order_cancelled", "order_updated", "order_fulfilled", "something_unknown", "unsubscribed"),
+    total=st.sampled_from((None, 0, 400, 600, 1000, 1500)),
+)
+drafts = st.one_of(views, additions, purchases, listings, additions, checkouts, others, removals, corrections, views)
+
+
+@st.composite
+def policies(draw: st.DrawFn) -> Policy:
+    """The default one, or one whose bounds are reached."""
+    lateness = draw(st.sampled_from((10 * SECOND, 0, 10 * MINUTE)))
+    if draw(st.booleans()):
+        return Policy(lateness=lateness)
+    return Policy(lateness=lateness, event_ids=3, orders=3, cart_lines=3, viewed_products=3)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What happens next in a history."""
+
+    gap: int
+    fields: Draft
+    whose: int
+    again: int
+    """The event id is that of the event so many before, if there was one; of itself for 0."""
+    delay: int
+    """So much later than it happened does it arrive."""
+
+
+@st.composite
+def histories(draw: st.DrawFn, delays: st.SearchStrategy[int] | None = None) -> list[Activity]:
+    """Activities in the order in which they are applied: in time order, or each by its delay later."""
+    customers = draw(st.sampled_from((CUSTOMERS[:1], CUSTOMERS)))
+    delay = st.just(0) if delays is None else st.just(0) | delays
+    again = st.sampled_from((0,) * 9 + (1, 2, 5))
+    step = st.builds(Step, gaps, drafts, st.integers(0, len(customers) - 1), again, delay)
+    steps = draw(st.lists(step, min_size=draw(st.sampled_from((1, 10, 20))), max_size=25))
+    bought = draw(st.sampled_from((0, 0, 1, 4)))
+    steps[:0] = [Step(0, _past_order(n), n % len(customers), 0, 0) for n in range(bought)]
+    at, events = START, []
+    for n, s in enumerate(steps):
+        at += s.gap
+        identified, customer = customers[s.whose]
+        events.append(
+            Activity(
+                **({"currency": "EUR"} | s.fields),
+                offset=n,
+                timestamp=at,
+                size=100,
+                at=at,
+                customer=customer,
+                identified=identified,
+                event_id=f"e-{max(0, n - s.again)}",
+            )
+        )
+    arrivals = [(event.at + s.delay, event) for event, s in zip(events, steps, strict=True)]
+    if delays is not None:  # some are delivered twice
+        copies = draw(st.lists(st.tuples(st.sampled_from(events), delays), max_size=2))
+        arrivals += [(copy.at + delay, msgspec.structs.replace(copy)) for copy, delay in copies]
+    return [event for _, event in sorted(arrivals, key=lambda arrival: arrival[0])]
+
+
+def _past_order(n: int) -> Draft:
+    return {"source": Source.ORDERS, "type": "order_completed", "order_id": f"past-{n}", "total": 1000}
+
+
+def untils(events: list[Activity]) -> st.SearchStrategy[int | None]:
+    """No end, or one some while after the last event."""
+    return st.none() | gaps.map(lambda gap: max(event.at for event in events) + gap)

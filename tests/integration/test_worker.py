@@ -1,0 +1,275 @@
+"""The worker as a process against a real broker over TCP: parity with replay, restarts, take-over, dead letters, the end."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from streams.shell.broker import EmbeddedBroker
+from tests.integration.cluster import Cluster, until
+
+MINUTE = 60_000
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
+
+
+def now() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def click(customer: str, at: int, type: str = "page_viewed", **fields: Any) -> dict[str, Any]:
+    return {"event_id": f"{customer}-{at}-{type}", "type": type, "occurred_at": at, "customer_id": customer, **fields}
+
+
+def order(customer: str, at: int, order_id: str, type: str = "order_completed", **fields: Any) -> dict[str, Any]:
+    return click(customer, at, type, order_id=order_id, **fields)
+
+
+def shop(seed: int, customers: int, events: int, end: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """A few days of a shop, in time order: clicks and orders."""
+    rng = random.Random(seed)
+    times = sorted(rng.randrange(end - 3 * DAY, end) for _ in range(events))
+    clicks, orders = [], []
+    types = ["page_viewed"] * 4 + ["product_viewed"] * 5 + ["product_added"] * 2 + ["checkout_started", "cart_emptied"]
+    for n, at in enumerate(times):
+        customer = f"c-{int(rng.paretovariate(1.1)) % customers}"
+        if rng.random() < 0.07:
+            orders.append(order(customer, at, f"o-{n}", total="12.50", currency="EUR"))
+        else:
+            product = f"p-{rng.randrange(8)}"
+            clicks.append(click(customer, at, rng.choice(types), product_id=product, price="9.99", currency="EUR"))
+    return clicks, orders
+
+
+def replayed(directory: Path, clicks: list[dict[str, Any]], orders: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    directory.mkdir()
+    for name, events in (("clicks", clicks), ("orders", orders)):
+        (directory / f"{name}.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
+    subprocess.run(
+        [sys.executable, "-m", "streams", "replay", "--clickstream", directory / "clicks.jsonl",
+         "--orders", directory / "orders.jsonl", "--out", directory / "out"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return [
+        json.loads(line)
+        for name in ("stage-changes", "abandonments")
+        for line in (directory / "out" / f"{name}.jsonl").read_text().splitlines()
+    ]
+
+
+async def settled(cluster: Cluster, events: int) -> None:
+    """Wait until the workers have applied so many events and time has caught up with the present."""
+    workers = [w for w in cluster.workers if w.process.poll() is None]
+
+    def done() -> bool:
+        applied = sum(w.metric("lifecycle_events_total") for w in workers)
+        lag = max(w.metric("lifecycle_watermark_lag_seconds", partition=str(p)) for w in workers for p in range(2))
+        return applied >= events and lag < 60
+
+    await until(done, f"{events} events and a watermark near the present")
+
+
+async def test_a_worker_gives_what_replay_gives_and_a_restart_loses_nothing(
+    make_cluster: Callable[..., Any], tmp_path: Path
+) -> None:
+    end = now() - 10 * MINUTE
+    clicks, orders = shop(seed=7, customers=60, events=1500, end=end)
+    expected = replayed(tmp_path / "replay", clicks, orders)
+    last = max(event["occurred_at"] for event in (*clicks, *orders))
+    cluster: Cluster = await make_cluster()
+
+    half = len(clicks) // 2, next(n for n, o in enumerate(orders) if o["occurred_at"] > clicks[len(clicks) // 2]["occurred_at"])
+    first = cluster.start_worker()
+    await cluster.clicks(*clicks[: half[0]])
+    await cluster.orders(*orders[: half[1]])
+    await first.ready()
+    await until(lambda: first.metric("lifecycle_events_total", outcome="applied") > 200, "some progress")
+    first.kill()  # in the middle of it, without a word
+    await cluster.clicks(*clicks[half[0] :])
+    await cluster.orders(*orders[half[1] :])
+    second = cluster.start_worker()
+    await second.ready()
+
+    def ids(documents: list[dict[str, Any]]) -> set[str]:
+        within = datetime.fromtimestamp((last - 10_000) / 1000, UTC).isoformat(timespec="milliseconds")
+        return {d["id"] for d in documents if d["occurred_at"] <= within.replace("+00:00", "Z")}
+
+    async def all_there() -> bool:
+        live = await cluster.stage_changes() + await cluster.abandonments()
+        return ids(expected) <= {d["id"] for d in live}
+
+    await until(all_there, "every output of the replay")
+    live = await cluster.stage_changes() + await cluster.abandonments()
+    assert ids(live) == ids(expected)
+    assert len(ids(expected)) > 100
+    by_id = {d["id"]: d for d in live}
+    assert all(by_id[d["id"]] == d for d in expected if d["id"] in ids(expected))
+
+
+async def test_pending_deadlines_fire_after_a_restart_without_any_new_input(make_cluster: Callable[..., Any]) -> None:
+    cluster: Cluster = await make_cluster(lateness="1s", clickstream_delay="1s", orders_delay="1s")
+    at = now() - 30 * MINUTE + 14_000  # the cart is abandoned 60 min after, the browse 30 min: 14 s from now
+    await cluster.clicks(*(click(f"c-{n}", at, "product_viewed", product_id="p") for n in range(20)))
+    first = cluster.start_worker()
+    await first.ready()
+    await until(lambda: first.metric("lifecycle_events_total", outcome="applied") == 20, "20 events applied")
+    first.terminate()
+    assert first.process.wait(timeout=10) == 0
+    assert await cluster.abandonments() == []
+    second = cluster.start_worker()
+    await second.ready()
+
+    async def all_abandoned() -> bool:
+        return len({d["id"] for d in await cluster.abandonments()}) == 20
+
+    await until(all_abandoned, "20 abandonments")
+    assert {(d["customer_id"], d["kind"]) for d in await cluster.abandonments()} == {(f"c-{n}", "browse") for n in range(20)}
+
+
+async def test_a_second_worker_takes_over_its_share_and_then_all(make_cluster: Callable[..., Any]) -> None:
+    cluster: Cluster = await make_cluster()
+    first = cluster.start_worker()
+    await first.ready()
+    second = cluster.start_worker()
+    await second.ready()
+    assigned = "lifecycle_partitions_assigned"
+    await until(lambda: first.metric(assigned) == 1 and second.metric(assigned) == 1, "one partition each")
+    await cluster.clicks(*(click(f"c-{n}", now() - HOUR // 2, event_id=f"a-{n}") for n in range(40)))
+
+    def applied() -> float:
+        return sum(w.metric("lifecycle_events_total", outcome="applied") for w in (first, second))
+
+    await until(lambda: applied() == 40, "40 events between the two")
+    assert all(w.metric("lifecycle_events_total", outcome="applied") > 0 for w in (first, second))
+    first.kill()
+    await until(lambda: second.metric(assigned) == 2, "the second to take over")
+    await until(lambda: second.metric("lifecycle_customers") == 40, "all customers with the second")
+    await cluster.orders(*(order(f"c-{n}", now(), f"o-{n}") for n in range(40)))
+
+    async def all_customers() -> bool:
+        changes = await cluster.stage_changes()
+        return len({d["customer_id"] for d in changes if d["to_stage"] == "customer"}) == 40
+
+    await until(all_customers, "40 first orders")
+    changes = await cluster.stage_changes()
+    visitor = [d for d in changes if d["to_stage"] == "visitor"]
+    assert len({d["id"] for d in visitor}) == 40  # nobody was seen as new a second time
+
+
+BAD: list[tuple[str, bytes | None, str]] = [
+    ("not JSON", b"{", "not_json"),
+    ("not an object", b"[1]", "not_object"),
+    ("not UTF-8", b'{"type":"page_viewed","customer_id":"\xff"}', "not_utf8"),
+    ("no ids", b'{"type":"page_viewed","occurred_at":1763719200}', "no_identity"),
+    ("invalid identity", b'{"type":"page_viewed","occurred_at":1763719200,"customer_id":"null"}', "invalid_identity"),
+    ("no time", b'{"type":"page_viewed","customer_id":"c"}', "missing_time"),
+    ("unparsable time", b'{"type":"page_viewed","customer_id":"c","occurred_at":"soon"}', "invalid_time"),
+    ("negative money", b'{"type":"product_added","customer_id":"c","occurred_at":1763719200,"price":-1}', "invalid_money"),
+    ("money in words", b'{"type":"product_added","customer_id":"c","occurred_at":1763719200,"price":"ten"}', "invalid_money"),
+    ("no such currency", b'{"type":"product_added","customer_id":"c","occurred_at":1763719200,"currency":"XXQ"}', "unknown_currency"),
+    ("null", None, "null_value"),
+    ("1 MB", b'{"type":"' + b"x" * 1_000_000 + b'"}', "too_large"),
+    ("a huge integer", b'{"type":"page_viewed","customer_id":"c","occurred_at":' + b"9" * 500 + b"}", "invalid_time"),
+    ("deep nesting", b'{"properties":' + b"[" * 20_000 + b"]" * 20_000 + b"}", "too_deep"),
+]  # fmt: skip
+
+
+async def test_bad_input_is_dead_lettered_each_with_its_reason_and_the_partition_goes_on(
+    make_cluster: Callable[..., Any],
+) -> None:
+    cluster: Cluster = await make_cluster(partitions="1")
+    worker = cluster.start_worker()
+    topic = cluster.settings.clickstream_topic
+    await cluster.produce(topic, [("c", value) for _, value, _ in BAD])
+    await cluster.clicks(click("good", now()))
+    await worker.ready()
+
+    async def good_came_through() -> bool:
+        return [d["customer_id"] for d in await cluster.stage_changes()] == ["good"]
+
+    await until(good_came_through, "the good event behind the bad ones")
+    letters = await cluster.read(cluster.settings.dead_letters_topic)
+    headers = [{name: value.decode() for name, value in letter.headers} for letter in letters]
+    assert [h["__streams.errors.reason"] for h in headers] == [reason for _, _, reason in BAD]
+    assert [(h["__streams.errors.topic"], h["__streams.errors.offset"]) for h in headers] == [
+        (topic, str(n)) for n in range(len(BAD))
+    ]
+    for (name, value, _), letter in zip(BAD, letters, strict=True):
+        assert letter.key == b"c"
+        if name != "1 MB":
+            assert letter.value == value
+    for reason in {reason for _, _, reason in BAD}:
+        expected = sum(r == reason for _, _, r in BAD)
+        assert worker.metric("lifecycle_dead_letters_total", topic=topic, reason=reason) == expected
+
+
+async def test_a_record_on_a_partition_that_is_not_its_customers_is_dead_lettered(
+    make_cluster: Callable[..., Any],
+) -> None:
+    cluster: Cluster = await make_cluster()
+    worker = cluster.start_worker()
+    await worker.ready()
+    topic = cluster.settings.clickstream_topic
+    await cluster.produce(topic, [(f"another-{n}", click("c", now(), event_id=str(n))) for n in range(20)])
+
+    def all_done() -> bool:
+        return worker.metric("lifecycle_events_total") == 20
+
+    await until(all_done, "20 events")
+    wrong = worker.metric("lifecycle_wrong_partition_total", topic=topic)
+    assert 0 < wrong < 20
+    letters = await cluster.read(cluster.settings.dead_letters_topic)
+    assert len(letters) == wrong
+    assert all(dict(letter.headers)["__streams.errors.reason"] == b"wrong_partition" for letter in letters)
+
+
+async def test_sigterm_ends_the_worker_with_offsets_committed(make_cluster: Callable[..., Any]) -> None:
+    cluster: Cluster = await make_cluster(commit_interval="60s")  # only the end commits
+    worker = cluster.start_worker()
+    await worker.ready()
+    await cluster.clicks(*(click(f"c-{n}", now()) for n in range(10)))
+    await until(lambda: worker.metric("lifecycle_events_total", outcome="applied") == 10, "10 events")
+    worker.terminate()
+    assert worker.process.wait(timeout=10) == 0, worker.tail()
+    again = cluster.start_worker()
+    await again.ready()
+    await until(lambda: again.metric("lifecycle_customers") == 10, "the 10 customers")
+    assert again.metric("lifecycle_events_total") == 0  # nothing was read a second time
+
+
+async def test_sigterm_ends_the_worker_in_time_also_when_the_broker_is_gone(tmp_path: Path) -> None:
+    with EmbeddedBroker() as broker:
+        cluster = Cluster(broker.address, tmp_path)
+        await cluster.create_topics()
+        worker = cluster.start_worker()
+        try:
+            await worker.ready()
+            await cluster.clicks(*(click(f"c-{n}", now()) for n in range(10)))
+            await until(lambda: worker.metric("lifecycle_events_total", outcome="applied") == 10, "10 events")
+            broker.stop()
+            assert worker.get("/healthz")[0] == 200  # that the broker is away is no reason for a restart
+            worker.terminate()
+            worker.process.wait(timeout=10)
+        finally:
+            cluster.stop()
+
+
+async def test_profiles_are_published_if_asked_for(make_cluster: Callable[..., Any]) -> None:
+    cluster: Cluster = await make_cluster(profiles="on")
+    worker = cluster.start_worker()
+    await worker.ready()
+    await cluster.clicks(click("c-1", now(), "product_viewed", product_id="p"))
+    await cluster.orders(order("c-1", now() + 1, "o-1", total="5.00", currency="EUR"))
+
+    async def latest() -> bool:
+        documents = await cluster.documents(cluster.settings.profiles_topic)
+        return bool(documents) and documents[-1]["stage"] == "customer" and documents[-1]["revenue"] == "5.00"
+
+    await until(latest, "the profile of a customer")

@@ -1,0 +1,145 @@
+"""Facts to feed the adapter with. Every identifier in them holds `SECRET`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from streams.core.activity import Item
+from streams.core.effects import Abandonment, Cause, StageChange, Summary
+from streams.observe.facts import SourceFacts, TaskFacts
+from streams.observe.prometheus import Metrics
+
+SECRET = "jane.doe"
+NOW = 1_800_000_000.0
+"""What the adapter's clock shows, s."""
+
+SUMMARY = Summary(
+    first_seen_at=0,
+    last_seen_at=0,
+    sessions=1,
+    product_views=0,
+    orders=0,
+    revenue=0,
+    currency="EUR",
+    average_order_value=None,
+    cart_items=0,
+    cart_value=0,
+)
+
+
+def stage_change(from_stage: str | None = "visitor", to_stage: str | None = "prospect") -> StageChange:
+    return StageChange(
+        id=f"id-{SECRET}",
+        customer=f"c-{SECRET}",
+        identified=True,
+        subscribed=None,
+        track="lifecycle",
+        from_stage=from_stage,
+        to_stage=to_stage,
+        occurred_at=0,
+        sequence=1,
+        cycle=1,
+        cause=Cause("activity", "prospect", f"e-{SECRET}", f"type-{SECRET}"),
+        previous_stage_ms=None,
+        profile=SUMMARY,
+    )
+
+
+def abandonment(type: str = "abandoned", step: int = 1, **more: Any) -> Abandonment:
+    return Abandonment(
+        id=f"id-{SECRET}",
+        type=type,  # type: ignore[arg-type]
+        kind="cart",
+        abandonment_id=f"id-{SECRET}",
+        customer=f"c-{SECRET}",
+        identified=False,
+        subscribed=True,
+        step=step,
+        steps=3,
+        occurred_at=0,
+        last_activity_at=0,
+        episode_started_at=0,
+        items=(Item(f"p-{SECRET}", f"category-{SECRET}", 1, "EUR", 1),),
+        value=1,
+        currency="EUR",
+        cart_id=f"cart-{SECRET}",
+        checkout_id=f"checkout-{SECRET}",
+        session_id=f"session-{SECRET}",
+        supersedes=f"id-{SECRET}",
+        recent_abandonments=1,
+        order_id=f"order-{SECRET}",
+        **more,
+    )
+
+
+OUTPUTS = (
+    stage_change(),
+    stage_change(None, "visitor"),
+    stage_change("visitor", None),
+    abandonment(),
+    abandonment(step=2),
+    abandonment("recovered", match="items"),
+    abandonment("retracted", reason="late_order"),
+    abandonment("expired"),
+)
+
+
+def task(partition: int = 3, **population: int) -> TaskFacts:
+    return TaskFacts(
+        partition=partition,
+        watermark=int(NOW * 1000) - 15_500,
+        held_by="orders",
+        sources=(
+            SourceFacts("clickstream", int(NOW * 1000) - 1_000, drained=False, backfilling=True, buffered_bytes=77),
+            SourceFacts("orders", int(NOW * 1000) - 5_500, drained=True, backfilling=False, buffered_bytes=0),
+        ),
+        timers=12,
+        largest_profile_bytes=4_096,
+        population=tuple(population.items()),
+    )
+
+
+def adapter(**options: Any) -> Metrics:
+    defaults: dict[str, Any] = {
+        "version": "1.2.3",
+        "ready": lambda: True,
+        "event_loop_lag": lambda: 0.25,
+        "clock": lambda: NOW,
+        "strict": True,
+    }
+    return Metrics(**(defaults | options))
+
+
+TALLIES = {
+    ("applied", "clickstream"): 5,
+    ("duplicate", "orders"): 1,
+    ("replayed", "orders"): 2,
+    ("rejected", "clickstream"): 3,
+    ("late", "clickstream"): 4,
+    ("out_of_order", "orders"): 1,
+    ("out_of_order", ""): 1,
+    ("withheld", "abandoned/delayed"): 1,
+    ("trimmed", "cart_lines"): 1,
+}
+"""Every tally of the engine."""
+
+
+def feed_everything(metrics: Metrics) -> None:
+    """Call every method with ordinary facts."""
+    metrics.assigned({3, 4})
+    metrics.task(task(3, visitor=2, customer=1))
+    metrics.task(task(4, visitor=5))
+    metrics.consumer_lag({("clickstream", 3): 17, ("orders", 4): 0})
+    metrics.recovery_remaining({4: 1_000})
+    metrics.silent_sources({"orders"})
+    metrics.clock_skew(-1.5)
+    metrics.engine_counts(TALLIES)
+    metrics.identifiers_rejected("clickstream", 2)
+    metrics.dead_letter("clickstream", "not_json")
+    metrics.wrong_partition("clickstream")
+    metrics.outputs_sent(OUTPUTS)
+    metrics.output_latency("lifecycle-stage-changes", (0.02, 0.3))
+    metrics.deadlines_fired((14.0, 16.5))
+    metrics.chunk("clickstream", 250, 0.004)
+    metrics.committed(0.03)
+    metrics.commit_failed()

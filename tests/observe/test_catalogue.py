@@ -1,0 +1,89 @@
+"""The catalogue is whole, keeps the conventions, and says nothing that is not so."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from streams import settings
+from streams.contracts.rejected import REASONS
+from streams.core.activity import Source
+from streams.core.policy import Policy
+from streams.observe import docs
+from streams.observe.catalogue import CATALOGUE, DEAD_LETTER_REASONS, SOURCE, TRIMMED, Metric
+
+ROOT = Path(__file__).parents[2]
+NAMES = {metric.name for metric in CATALOGUE}
+PAGE = docs.render()
+HISTOGRAM_PARTS = ("bucket", "sum", "count")
+
+each_metric = pytest.mark.parametrize("metric", CATALOGUE, ids=lambda metric: metric.name)
+
+
+def test_no_name_twice() -> None:
+    assert len(NAMES) == len(CATALOGUE)
+
+
+@each_metric
+def test_says_what_it_is_and_when_to_worry(metric: Metric) -> None:
+    assert len(metric.help.split()) >= 3
+    assert metric.help.endswith(".")
+    assert len(metric.worry.split()) >= 4
+    assert metric.worry.endswith(".")
+    assert all(label.meaning for label in metric.labels)
+
+
+@each_metric
+def test_naming_conventions(metric: Metric) -> None:
+    assert re.fullmatch(r"lifecycle(_[a-z]+)+", metric.name)
+    assert metric.name.endswith("_total") == (metric.kind == "counter")
+    assert not re.search(r"_(ms|milliseconds|minutes|hours|kb|mb|kilobytes|percent|count|sum|bucket)(_|$)", metric.name)
+    for unit in ("seconds", "bytes"):
+        assert metric.name.removesuffix("_total").endswith(f"_{unit}") == (metric.unit == unit)
+    if metric.unit:
+        assert metric.name.endswith(f"_{metric.unit}")
+    for label in metric.labels:
+        assert re.fullmatch("[a-z]+(_[a-z]+)*", label.name)
+        assert label.name != "le"
+
+
+@each_metric
+def test_buckets_are_of_histograms_and_rise(metric: Metric) -> None:
+    assert bool(metric.buckets) == (metric.kind == "histogram")
+    assert list(metric.buckets) == sorted(set(metric.buckets))
+
+
+@each_metric
+def test_advice_names_metrics_and_settings_that_exist(metric: Metric) -> None:
+    said = metric.help + metric.worry
+    assert set(re.findall(r"\blifecycle(?:_[a-z]+)+", said)) <= NAMES
+    assert set(re.findall(r"\bLIFECYCLE_[A-Z_]+", said)) <= {settings.PREFIX + key.upper() for key in settings.FIELDS}
+
+
+def test_closed_label_sets_are_those_of_the_code() -> None:
+    assert set(DEAD_LETTER_REASONS) == set(REASONS)
+    assert SOURCE.values == tuple(source.name.lower() for source in Source)
+    assert set(TRIMMED) - {"strings"} <= set(Policy.__struct_fields__)
+
+
+def test_the_page_is_up_to_date() -> None:
+    committed = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+    assert committed == PAGE, "run: python -m streams.observe.docs > docs/metrics.md"
+
+
+def test_the_page_has_every_metric_with_its_advice() -> None:
+    for metric in CATALOGUE:
+        entry = PAGE.split(f"### `{metric.name}`\n")[1].split("###")[0]
+        assert metric.help in entry
+        assert metric.worry in entry
+        assert all(f"`{label.name}`" in entry for label in metric.labels)
+
+
+def test_the_alerts_ask_for_metrics_that_exist() -> None:
+    shown = NAMES | {f"{metric.name}_{part}" for metric in CATALOGUE if metric.buckets for part in HISTOGRAM_PARTS}
+    rules = (ROOT / "deploy" / "prometheus" / "alerts.yml").read_text(encoding="utf-8")
+    asked = set(re.findall(r"\blifecycle(?:_[a-z]+)+", rules))
+    assert asked
+    assert asked <= shown

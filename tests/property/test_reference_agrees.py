@@ -1,0 +1,88 @@
+"""The core against the naive reference, on histories made by Hypothesis."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.core.activity import Activity, Item, Source
+from streams.core.customer import Lifecycle
+from streams.core.effects import Output
+from streams.core.engine import PartitionEngine
+from streams.core.policy import DAY, HOUR, SECOND, Policy
+from streams.core.profile import Profile
+from streams.core.watermark import Fetch, SourceSpec
+from tests.histories import histories, late, policies, short_gaps, untils, window_gaps
+from tests.reference import final, reference
+
+Who = tuple[bool, str]
+
+
+def drive(
+    events: Sequence[Activity], policy: Policy, until: int | None
+) -> tuple[dict[Who, list[Output]], dict[Who, Profile]]:
+    """The core without the engine around it: exactly in this order."""
+    lifecycle = Lifecycle(policy)
+    profiles: dict[Who, Profile] = {}
+    outputs: defaultdict[Who, list[Output]] = defaultdict(list)
+    counts: Counter[tuple[str, str]] = Counter()
+
+    def pass_time(who: Who, to: int) -> None:
+        while who in profiles and (due := profiles[who].next_deadline) is not None and due <= to:
+            lifecycle.fire(profiles[who], outputs[who], counts)
+            if profiles[who].stage is None:
+                del profiles[who]
+
+    for event in events:
+        who = (event.identified, event.customer)
+        if who in profiles and lifecycle.is_duplicate(profiles[who], event):
+            continue
+        pass_time(who, event.at)
+        profile = profiles.setdefault(who, lifecycle.new(event.customer, event.identified))
+        lifecycle.apply(profile, event, outputs[who], counts)
+    if until is not None:
+        for who in list(profiles):
+            pass_time(who, until)
+    return dict(outputs), profiles
+
+
+def by_customer(outputs: Iterable[Output]) -> dict[Who, list[Output]]:
+    each: defaultdict[Who, list[Output]] = defaultdict(list)
+    for output in outputs:
+        each[output.identified, output.customer].append(output)
+    return dict(each)
+
+
+def view(profile: Profile, policy: Policy) -> dict[str, Any]:
+    """A profile as `final` of the reference shows it."""
+    lines = profile.cart.now.lines.items()
+    cart = tuple(Item(product or None, li.category, li.price, li.currency, li.quantity) for product, li in lines)
+    same = (
+        "first_seen_at last_seen_at product_views orders revenue stage sequence cycle last_activity_at last_order_at "
+        "other_currency_orders subscribed"
+    )
+    return {name: getattr(profile, name) for name in same.split()} | {
+        "sessions": profile.sessions.count,
+        "currency": profile.currency or policy.currency,
+        "cart": cart,
+    }
+
+
+def without_cart_sums(seen: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in seen.items() if name not in ("cart_items", "cart_value")}
+
+
+def agrees(events: Sequence[Activity], policy: Policy, until: int | None) -> None:
+    outputs, profiles = drive(events, policy, until)
+    assert outputs == by_customer(reference(events, policy, until))
+    expected = {who: without_cart_sums(seen) for who, seen in final(events, policy, until).items()}
+    assert {who: view(profile, policy) for who, profile in profiles.items()} == expected
+
+
+@given(histories(), policies(), st.data())
+def test_in_time_order(events: list[Activity], policy: Policy, data: st.DataObject) -> None:
+    agrees(events, policy, data.draw(untils(events)))

@@ -1,0 +1,734 @@
+"""The naive reference: what DESIGN section 3 says, written to be read and not to be fast.
+
+It keeps the whole history of each customer and computes what it can from it again, at every question: sessions,
+counts, orders, the cart. Nothing here is shared with the engine but the types of what goes in and comes out.
+
+`reference` returns the outputs, `final` what is left of the customers; both take the activities in the order in which
+they are applied. A customer's own deadlines at or before an event fire before it, those up to `until` at the end.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import msgspec
+
+from streams.core.activity import Activity, Item, Source
+from streams.core.effects import Abandonment, Cause, Kind, Output, StageChange, Summary
+from streams.core.policy import Policy
+
+PASSIVE_CLICKS = {"message_opened", "unsubscribed"}
+PASSIVE_ORDERS = {"order_updated", "order_cancelled", "order_refunded", "order_fulfilled"}
+PASSIVE_CHANNELS = {"pos", "retail", "subscription", "marketplace"}
+RANK = {"browse": 1, "cart": 2, "checkout": 3}
+
+
+def reference(histories: Sequence[Activity], policy: Policy, until: int | None) -> list[Output]:
+    """All outputs, each customer's in the order made."""
+    outputs: list[Output] = []
+    _play(histories, policy, until, outputs)
+    return outputs
+
+
+def final(histories: Sequence[Activity], policy: Policy, until: int | None) -> dict[tuple[bool, str], dict[str, Any]]:
+    """What is known of each customer in the end; forgotten ones are absent."""
+    return {who: customer.view() for who, customer in _play(histories, policy, until, []).items()}
+
+
+def _play(
+    histories: Sequence[Activity], policy: Policy, until: int | None, outputs: list[Output]
+) -> dict[tuple[bool, str], _Customer]:
+    customers: dict[tuple[bool, str], _Customer] = {}
+
+    def pass_time(who: tuple[bool, str], to: int) -> None:
+        while who in customers and (due := customers[who].deadlines()) and due[0][0] <= to:
+            customers[who].fire(due[0][0], due[0][1])
+            if customers[who].forgotten:
+                del customers[who]
+
+    for event in histories:
+        who = (event.identified, event.customer)
+        if who in customers and customers[who].has_had(event):
+            continue
+        pass_time(who, event.at)
+        if who not in customers:
+            customers[who] = _Customer(policy, event, outputs)
+        customers[who].apply(event)
+    if until is not None:
+        for who in list(customers):
+            pass_time(who, until)
+    return customers
+
+
+@dataclass(eq=False)
+class _Applied:
+    """An event of the customer, and what was found when it came."""
+
+    event: Activity
+    active: bool
+    """It is activity: not passive."""
+    buys: bool
+    """A completion that counted when it came."""
+    behind: bool
+    """More than `lateness` older than the customer's newest event: too late to be put in its place."""
+    outdated: bool
+    """Older than the customer's last order."""
+
+    @property
+    def at(self) -> int:
+        return self.event.at
+
+    def clicks(self, *types: str) -> bool:
+        return self.event.source is Source.CLICKSTREAM and self.event.type in types
+
+
+@dataclass(eq=False)
+class _Cleared:
+    """A deadline that emptied the cart, or only took the checkout mark."""
+
+    at: int
+    all: bool
+
+
+@dataclass
+class _Line:
+    product_id: str | None
+    category: str | None
+    price: int | None
+    currency: str
+    quantity: int
+    at: int
+
+    def describe(self, category: str | None, price: int | None, currency: str) -> None:
+        """What is not said stays as last known."""
+        self.category = category or self.category
+        if price is not None:
+            self.price, self.currency = price, currency
+
+
+@dataclass
+class _Order:
+    events: list[Activity] = field(default_factory=list)
+
+    @property
+    def completion(self) -> Activity | None:
+        return next((e for e in self.events if e.type == "order_completed"), None)
+
+    def _amounts(self, type_: str) -> list[Activity]:
+        """In the order's own currency."""
+        done = self.completion
+        amounts = [e for e in self.events if e.type == type_ and e.total is not None]
+        return [e for e in amounts if done is None or e.currency == done.currency]
+
+    @property
+    def total(self) -> int | None:
+        updates = sorted(self._amounts("order_updated"), key=lambda e: e.at)
+        if updates:
+            return updates[-1].total
+        return self.completion.total if self.completion else None
+
+    @property
+    def refunded(self) -> int:
+        return sum(e.total or 0 for e in self._amounts("order_refunded"))
+
+    @property
+    def counts(self) -> bool:
+        if self.completion is None or any(e.type == "order_cancelled" for e in self.events):
+            return False
+        if any(e.type == "order_refunded" and e.total is None for e in self.events):
+            return False
+        return self.refunded == 0 or self.total is None or self.refunded < self.total
+
+    @property
+    def net(self) -> int:
+        return 0 if self.total is None else self.total - self.refunded
+
+
+@dataclass
+class _Episode:
+    started_at: int
+    newest: int
+    """The newest view, addition or checkout in it."""
+    views: list[Activity] = field(default_factory=list)
+    armed: bool = True
+    """Step 1 is awaited; otherwise the next step of the latest abandonment."""
+    abandoned: bool = False
+    """The latest abandonment is of this episode."""
+
+
+@dataclass
+class _Abandoned:
+    step1: Abandonment
+    last: Abandonment
+    """As of its last step."""
+    episode: _Episode
+    open: bool = True
+    """Neither recovered, retracted, expired, superseded nor closed silently."""
+
+
+class _Customer:
+    def __init__(self, policy: Policy, first: Activity, outputs: list[Output]) -> None:
+        self.policy = policy
+        self.customer, self.identified = first.customer, first.identified
+        self.outputs = outputs
+        self.applied: list[_Applied] = []
+        """In the order in which they came."""
+        self.story: list[_Applied | _Cleared] = []
+        """In the order in which they count for the cart: by time, as far as `lateness` allows."""
+        self.completed: dict[str, _Order] = {}
+        self.spoken_of: dict[str, _Order] = {}
+        self.written_off: list[_Order] = []
+        """No longer kept, and so left as they were."""
+        self.order_currency: str | None = None
+        self.stage: str | None = None
+        self.entered_at = 0
+        self.sequence, self.cycle, self.orders_in_stage = 0, 1, 0
+        self.episode: _Episode | None = None
+        self.latest: _Abandoned | None = None
+        self.first_steps: list[int] = []
+
+    @property
+    def forgotten(self) -> bool:
+        return self.stage is None and self.sequence > 0
+
+    # What the history says
+
+    def has_had(self, event: Activity) -> bool:
+        newest = {a.event.event_id: a.at for a in self.applied}
+        order = list(dict.fromkeys(a.event.event_id for a in reversed(self.applied)))
+        kept = order[: self.policy.event_ids]
+        return event.event_id in kept and event.at <= newest[event.event_id] + self.policy.event_id_window
+
+    def count(self, *types: str) -> int:
+        return sum(a.clicks(*types) for a in self.applied)
+
+    def latest_of(self, applied: Sequence[_Applied]) -> _Applied | None:
+        """The last by time; of equally old ones the one that came last."""
+        return sorted(applied, key=lambda a: a.at)[-1] if applied else None
+
+    @property
+    def last_seen_at(self) -> int:
+        return max(a.at for a in self.applied)
+
+    @property
+    def last_activity_at(self) -> int | None:
+        return max((a.at for a in self.applied if a.active), default=None)
+
+    @property
+    def sessions(self) -> int:
+        times = sorted(a.at for a in self.applied if a.active and not a.behind)
+        return sum(i == 0 or at - times[i - 1] >= self.policy.session_gap for i, at in enumerate(times))
+
+    @property
+    def subscribed(self) -> bool | None:
+        last = self.latest_of([a for a in self.applied if a.clicks("subscribed", "unsubscribed")])
+        return None if last is None else last.event.type == "subscribed"
+
+    def shown(self, name: str) -> Any:
+        last = self.latest_of(
+            [a for a in self.applied if a.event.source is Source.CLICKSTREAM and getattr(a.event, name)]
+        )
+        return None if last is None else getattr(last.event, name)
+
+    @property
+    def counting(self) -> list[_Order]:
+        return [order for order in [*self.written_off, *self.completed.values()] if order.counts]
+
+    @property
+    def last_order_at(self) -> int | None:
+        return max((order.completion.at for order in self.counting if order.completion), default=None)
+
+    @property
+    def currency(self) -> str:
+        return self.order_currency or self.policy.currency
+
+    @property
+    def revenue(self) -> int:
+        ours = [o for o in self.counting if o.completion and o.completion.currency == self.order_currency]
+        return sum(o.net for o in ours)
+
+    @property
+    def other_currency_orders(self) -> int:
+        return sum(o.completion is not None and o.completion.currency != self.order_currency for o in self.counting)
+
+    def summary(self) -> Summary:
+        orders, lines = len(self.counting), self.cart()
+        value, currency = _value(lines, self.currency)
+        return Summary(
+            first_seen_at=min(a.at for a in self.applied),
+            last_seen_at=self.last_seen_at,
+            sessions=self.sessions,
+            product_views=self.count("product_viewed"),
+            orders=orders,
+            revenue=self.revenue,
+            currency=self.currency,
+            average_order_value=(2 * self.revenue + orders) // (2 * orders) if orders else None,
+            cart_items=sum(line.quantity for line in lines),
+            cart_value=value if currency == self.currency else None,
+        )
+
+    # The cart: the story told from its beginning
+
+    def cart(self) -> tuple[Item, ...]:
+        return _items(self.tell()[0].values())
+
+    def tell(self, addition: _Applied | None = None) -> tuple[dict[str | None, _Line], int | None, bool]:
+        """The lines, the checkout mark, and whether `addition` added something."""
+        cart: dict[str | None, _Line] = {}
+        mark: int | None = None
+        shown: dict[str, tuple[int, str]] = {}
+        added = False
+
+        def take(products: Sequence[str | None], at: int) -> bool:
+            """Never what is newer. Whether there was something, and nothing is left."""
+            taken = {p for p in products if p in cart and cart[p].at <= at}
+            for product in taken:
+                del cart[product]
+            return bool(taken) and not cart
+
+        def unmark(at: int) -> None:
+            nonlocal mark
+            if mark is not None and mark <= at:
+                mark = None
+
+        for a in self.story:
+            if isinstance(a, _Cleared):
+                mark = None
+                if a.all:
+                    cart.clear()
+                continue
+            e, too_late = a.event, a.behind and a.outdated
+            if e.source is Source.CLICKSTREAM:
+                for name in ("cart_id", "checkout_id"):
+                    if (value := getattr(e, name)) and e.at >= shown.get(name, (e.at, ""))[0]:
+                        shown[name] = (e.at, value)
+            if a.clicks("product_added") and not too_late:
+                added |= a is addition
+                _put(cart, Item(e.product_id, e.category, e.price, e.currency, e.quantity), e.at, total=False)
+            elif a.clicks("product_removed"):
+                line = cart.get(e.product_id)
+                if line is not None and line.at <= e.at:
+                    line.quantity, line.at = line.quantity - e.quantity, e.at
+                    if line.quantity <= 0 and take([e.product_id], e.at):
+                        unmark(e.at)
+            elif a.clicks("cart_emptied"):
+                take(list(cart), e.at)
+                unmark(e.at)
+            elif a.clicks("cart_viewed", "checkout_started"):
+                if e.items is not None:
+                    listed = _combined(e.items)
+                    take([p for p in cart if p not in listed], e.at)
+                    if not listed:
+                        unmark(e.at)
+                    for product, item in listed.items():
+                        held = cart[product].quantity if product in cart else 0
+                        if product in cart and cart[product].at > e.at:
+                            continue
+                        if item.quantity > held and too_late:
+                            continue
+                        added |= item.quantity > held and a is addition
+                        _put(cart, item, e.at, total=True)
+                if a.clicks("checkout_started") and not too_late:
+                    mark = max(mark or e.at, e.at)
+            elif a.clicks("checkout_step_completed"):
+                mark = None if mark is None else max(mark, e.at)
+            elif a.buys:
+                unmark(e.at)
+                bought = [item.product_id for item in e.items or ()]
+                same = any(
+                    getattr(e, name) and getattr(e, name) == shown.get(name, (0, None))[1]
+                    for name in ("cart_id", "checkout_id")
+                )
+                take(list(cart) if same or not any(bought) else bought, e.at)
+            while len(cart) > self.policy.cart_lines:
+                del cart[min(cart, key=lambda p: cart[p].at)]
+        return cart, mark, added
+
+    def place(self, a: _Applied) -> None:
+        """Where it belongs by its time, unless it comes too late for that: then after all that is settled."""
+        newest = max(a.at, self.last_seen_at) if self.applied else a.at
+        limit = newest - self.policy.lateness - 1 if a.behind else a.at
+        before = [i + 1 for i, b in enumerate(self.story) if b.at <= limit or isinstance(b, _Cleared)]
+        self.story.insert(max(before, default=0), a)
+
+    # An event
+
+    def apply(self, event: Activity) -> None:
+        newest, before, last_order = (
+            (self.last_seen_at, self.last_activity_at, self.last_order_at) if self.applied else (event.at, None, None)
+        )
+        active, buys = self.note_order(event)
+        a = _Applied(
+            event,
+            active,
+            buys,
+            behind=event.at < newest - self.policy.lateness,
+            outdated=last_order is not None and event.at < last_order,
+        )
+        self.place(a)
+        self.applied.append(a)
+        if buys:
+            self.orders_in_stage += 1
+            self.settle_by_order(event)
+        if active:
+            self.act(a, moved=before is None or event.at > before)
+        self.try_rules(a)
+
+    def note_order(self, event: Activity) -> tuple[bool, bool]:
+        """Whether it is activity, and whether it is a completion that counts."""
+        if event.source is Source.CLICKSTREAM:
+            return event.type not in PASSIVE_CLICKS, False
+        active = event.type not in PASSIVE_ORDERS and event.channel not in PASSIVE_CHANNELS
+        if event.order_id is None or event.type not in PASSIVE_ORDERS | {"order_completed"}:
+            return active, False
+        if event.order_id in self.completed:
+            self.completed[event.order_id].events.append(event)
+            return False, False
+        if event.type != "order_completed":
+            if event.type != "order_fulfilled":
+                self.spoken_of.setdefault(event.order_id, _Order()).events.append(event)
+            if len(self.spoken_of) > self.policy.orders:
+                del self.spoken_of[next(iter(self.spoken_of))]
+            return active, False
+        order = self.spoken_of.pop(event.order_id, _Order())
+        order.events.append(event)
+        self.completed[event.order_id] = order
+        self.order_currency = self.order_currency or event.currency
+        if len(self.completed) > self.policy.orders:
+            self.written_off.append(self.completed.pop(next(iter(self.completed))))
+        return active and order.counts, order.counts
+
+    def settle_by_order(self, order: Activity) -> None:
+        x = self.latest
+        if self.episode is not None and self.episode.newest <= order.at:
+            self.episode = None
+        if x is None or not x.open:
+            return
+        since = order.at - x.step1.occurred_at
+        if since < 0:
+            if order.at >= x.last.episode_started_at:
+                self.close(x, "retracted", order.at, reason="late_order")
+        elif order.at <= x.last.occurred_at + self.policy.recovery_window:
+            bought = {item.product_id for item in order.items or ()}
+            match: Literal["cart", "checkout", "items", "customer"] = "customer"
+            if order.cart_id and order.cart_id == x.last.cart_id:
+                match = "cart"
+            elif order.checkout_id and order.checkout_id == x.last.checkout_id:
+                match = "checkout"
+            elif bought & {item.product_id for item in x.last.items}:
+                match = "items"
+            assert order.order_id is not None
+            self.close(
+                x,
+                "recovered",
+                order.at,
+                order_id=order.order_id,
+                order_total=self.completed[order.order_id].total,
+                order_currency=order.currency,
+                recovered_after_ms=since,
+                match=match,
+            )
+        x.open = False if since >= 0 else x.open
+
+    def act(self, a: _Applied, moved: bool) -> None:
+        """Activity: takes an abandonment back that it shows to be wrong, opens an episode, re-arms step 1."""
+        x = self.latest
+        if x is not None and x.open and x.step1.last_activity_at < a.at < x.step1.occurred_at:
+            self.close(x, "retracted", a.at, reason="late_activity")
+            self.episode = self.episode or x.episode
+            self.episode.armed = True
+        opens = a.clicks("product_viewed", "checkout_started") or self.tell(addition=a)[2]
+        if opens and not a.outdated:
+            self.episode = self.episode or _Episode(a.at, a.at)
+            self.episode.started_at = min(self.episode.started_at, a.at)
+            self.episode.newest = max(self.episode.newest, a.at)
+            if a.clicks("product_viewed"):
+                self.episode.views.append(a.event)
+        if self.episode is not None and moved:
+            self.episode.armed = True
+
+    # Stages
+
+    def try_rules(self, a: _Applied) -> None:
+        entered: set[str] = set()
+
+        def enter(stage: str) -> None:
+            entered.add(stage)
+            cause = Cause(kind="activity", rule=stage, event_id=a.event.event_id, event_type=a.event.type)
+            self.enter(stage, a.at, cause)
+
+        if self.stage is None:
+            enter("visitor")
+        while True:
+            possible = [stage for stage in self.rules(a.active) if stage not in entered]
+            if not possible:
+                return
+            enter(possible[0])
+
+    def rules(self, active: bool) -> list[str]:
+        """The stages that the table leads to, from its top."""
+        orders, here = len(self.counting), self.orders_in_stage
+        wants = (
+            self.count("signed_up") > 0
+            or self.subscribed is True
+            or self.count("product_viewed") >= 3
+            or sum(item.quantity for item in self.cart()) > 0
+            or self.count("checkout_started") > 0
+        )
+        praise = self.count("product_reviewed", "referral_made")
+        bought_once = "customer repeat loyal advocate reactivated at_risk lapsed"
+        table = [
+            ("visitor prospect dormant", "customer", orders >= 1),
+            ("customer", "repeat", orders >= 2),
+            ("reactivated", "loyal", here >= 1 and orders >= 5),
+            ("reactivated", "repeat", here >= 1),
+            ("repeat", "loyal", orders >= 5),
+            ("loyal", "advocate", praise >= 1),
+            ("at_risk lapsed", "reactivated", here >= 1),
+            (bought_once, "prospect", orders == 0),
+            ("visitor", "prospect", wants),
+            ("dormant", "prospect", active),
+        ]
+        return [to for sources, to, holds in table if holds and self.stage in sources.split()]
+
+    def enter(self, stage: str | None, at: int, cause: Cause) -> None:
+        at = max(at, self.entered_at) if self.stage else at
+        left, left_at = self.stage, self.entered_at
+        if left == "lapsed" and stage == "reactivated":
+            self.cycle += 1
+        self.sequence += 1
+        self.stage, self.entered_at, self.orders_in_stage = stage, at, 0
+        name = ["stage_changed", self.identified, self.customer, "lifecycle", self.sequence, stage, at]
+        self.outputs.append(
+            StageChange(
+                id=_id(name),
+                customer=self.customer,
+                identified=self.identified,
+                subscribed=self.subscribed,
+                track="lifecycle",
+                from_stage=left,
+                to_stage=stage,
+                occurred_at=at,
+                sequence=self.sequence,
+                cycle=self.cycle,
+                cause=cause,
+                previous_stage_ms=None if left is None else at - left_at,
+                profile=self.summary(),
+            )
+        )
+
+    # Abandonment
+
+    def views(self) -> tuple[Item, ...]:
+        """The last distinct ones of the episode, the most recent last."""
+        seen: dict[str | None, _Line] = {}
+        for e in sorted(self.episode.views if self.episode else [], key=lambda e: e.at):
+            line = seen.pop(e.product_id, _Line(e.product_id, None, None, e.currency, 1, e.at))
+            line.describe(e.category, e.price, e.currency)
+            seen[e.product_id] = line
+            while len(seen) > self.policy.viewed_products:
+                del seen[next(iter(seen))]
+        return _items(seen.values())
+
+    def kind(self) -> Kind | None:
+        cart, mark, _ = self.tell()
+        assert self.last_activity_at is not None
+        if mark is not None and self.last_activity_at - mark < self.policy.checkout_fresh:
+            return "checkout"
+        if cart:
+            return "cart"
+        return "browse" if self.views() else None
+
+    def content(self, kind: Kind) -> tuple[Item, ...]:
+        return self.views() if kind == "browse" else self.cart() or self.views()
+
+    def step_due(self) -> int | None:
+        last, episode, x = self.last_activity_at, self.episode, self.latest
+        if episode is None or last is None:
+            return None
+        if episode.armed:
+            kind = self.kind()
+            return None if kind is None else last + getattr(self.policy, f"{kind}_window")
+        if x is not None and x.open and episode.abandoned and x.last.step < x.last.steps:
+            return last + self.policy.ladder[x.last.step - 1]
+        return None
+
+    def fire_step(self, due: int) -> None:
+        episode, x = self.episode, self.latest
+        assert episode is not None
+        if not episode.armed:
+            assert x is not None
+            x.last = self.abandonment(x.last.kind, due, x)
+            self.outputs.append(x.last)
+            return
+        kind = self.kind()
+        assert kind is not None
+        episode.armed, episode.abandoned = False, True
+        goes_on = (
+            x is not None
+            and x.open
+            and RANK[kind] <= RANK[x.last.kind]
+            and _quantities(self.content(kind)) == _quantities(x.last.items)
+            and due - x.step1.occurred_at < self.policy.cool_down
+        )
+        if not goes_on:
+            step1 = self.abandonment(kind, due, None)
+            if x is not None:
+                x.open = False
+            self.latest = _Abandoned(step1, step1, episode)
+            self.first_steps.append(due)
+            self.outputs.append(step1)
+        if kind == "browse":
+            self.episode = None
+            self.story.append(_Cleared(due, all=False))
+
+    def abandonment(self, kind: Kind, due: int, x: _Abandoned | None) -> Abandonment:
+        """Step 1, or the next step of `x`."""
+        episode, latest = self.episode, self.latest
+        assert episode is not None
+        assert self.last_activity_at is not None
+        step1, step = (x.step1.occurred_at, x.last.step + 1) if x else (due, 1)
+        items = self.content(kind)
+        value, currency = _value(items, self.currency)
+        supersedes = latest.step1.id if latest is not None and latest.open else None
+        return Abandonment(
+            id=_id(["abandonment", self.identified, self.customer, kind, step1, step]),
+            type="abandoned",
+            kind=kind,
+            abandonment_id=_id(["abandonment", self.identified, self.customer, kind, step1, 1]),
+            customer=self.customer,
+            identified=self.identified,
+            subscribed=self.subscribed,
+            step=step,
+            steps=1 if kind == "browse" else 1 + len(self.policy.ladder),
+            occurred_at=due,
+            last_activity_at=self.last_activity_at,
+            episode_started_at=episode.started_at,
+            items=items,
+            value=value,
+            currency=currency,
+            cart_id=self.shown("cart_id"),
+            checkout_id=self.shown("checkout_id"),
+            session_id=self.shown("session_id"),
+            supersedes=x.step1.supersedes if x else supersedes,
+            recent_abandonments=x.step1.recent_abandonments if x else self.recent(due),
+        )
+
+    def recent(self, due: int) -> int:
+        return sum(due - self.policy.recent_window < at < due for at in self.first_steps)
+
+    def close(self, x: _Abandoned, type_: str, at: int, **more: Any) -> None:
+        x.open = False
+        name = ["abandonment", self.identified, self.customer, x.last.kind, x.step1.occurred_at, type_]
+        change = {"id": _id(name), "type": type_, "occurred_at": at, "subscribed": self.subscribed, **more}
+        self.outputs.append(msgspec.structs.replace(x.last, **change))
+
+    def expire(self, due: int) -> None:
+        episode, x = self.episode, self.latest
+        if episode is not None and episode.abandoned and x is not None and x.open and x.last.kind != "browse":
+            self.close(x, "expired", due)
+        self.episode = None
+        self.story.append(_Cleared(due, all=True))
+
+    # Deadlines
+
+    def deadlines(self) -> list[tuple[int, int]]:
+        """When, and what: 0 abandonment, 1 expiry, 2 the track, 3 forgetting. The first to fire first."""
+        last = self.last_activity_at
+        track = self.track_deadline()
+        found: list[tuple[int | None, int]] = [(self.step_due(), 0), (track[0] if track else None, 2)]
+        if last is not None and (self.episode is not None or self.cart()):
+            found.append((last + self.policy.expiry, 1))
+        if not self.completed and not self.written_off:
+            days = self.policy.forget_identified if self.identified else self.policy.forget_unidentified
+            found.append((self.last_seen_at + days, 3))
+        return sorted((at, what) for at, what in found if at is not None)
+
+    def track_deadline(self) -> tuple[int, str] | None:
+        if self.stage in ("visitor", "prospect"):
+            since = max(self.entered_at, self.last_activity_at or self.entered_at)
+            return since + self.policy.dormant_after, "dormant"
+        if self.last_order_at is None or self.stage in ("dormant", "lapsed"):
+            return None
+        if self.stage == "at_risk":
+            return self.last_order_at + self.policy.lapsed_after, "lapsed"
+        return self.last_order_at + self.policy.at_risk_after, "at_risk"
+
+    def fire(self, due: int, what: int) -> None:
+        if what == 0:
+            self.fire_step(due)
+        elif what == 1:
+            self.expire(due)
+        elif what == 2:
+            track = self.track_deadline()
+            assert track is not None
+            self.enter(track[1], max(due, self.last_seen_at), Cause(kind="inactivity", rule=track[1], deadline=due))
+        else:
+            self.enter(None, max(due, self.last_seen_at), Cause(kind="forgotten", deadline=due))
+
+    def view(self) -> dict[str, Any]:
+        seen = msgspec.structs.asdict(self.summary())
+        del seen["average_order_value"]
+        return {
+            **seen,
+            "stage": self.stage,
+            "sequence": self.sequence,
+            "cycle": self.cycle,
+            "last_activity_at": self.last_activity_at,
+            "last_order_at": self.last_order_at,
+            "other_currency_orders": self.other_currency_orders,
+            "subscribed": self.subscribed,
+            "cart": self.cart(),
+        }
+
+
+def _put(cart: dict[str | None, _Line], item: Item, at: int, *, total: bool) -> None:
+    """Adds the item, or with `total` makes the line what it says."""
+    line = cart.setdefault(item.product_id, _Line(item.product_id, None, None, item.currency, 0, at))
+    line.quantity = item.quantity if total else line.quantity + item.quantity
+    newer = at >= line.at
+    line.describe(
+        item.category if newer else line.category or item.category,
+        item.price if newer or line.price is None else None,
+        item.currency,
+    )
+    line.at = max(line.at, at)
+
+
+def _combined(items: Sequence[Item]) -> dict[str | None, Item]:
+    """One line per product."""
+    lines: dict[str | None, _Line] = {}
+    for item in items:
+        _put(lines, item, 0, total=False)
+    return {i.product_id: i for i in _items(lines.values())}
+
+
+def _items(lines: Any) -> tuple[Item, ...]:
+    return tuple(Item(li.product_id, li.category, li.price, li.currency, li.quantity) for li in lines)
+
+
+def _quantities(items: Sequence[Item]) -> set[tuple[str | None, int]]:
+    return {(item.product_id, item.quantity) for item in items}
+
+
+def _value(items: Sequence[Item], usual: str) -> tuple[int | None, str | None]:
+    """The sum, None where a price is missing or currencies differ, and the currency of the prices, if it is one.
+
+    Nothing is worth 0 of the usual currency.
+    """
+    if not items:
+        return 0, usual
+    currencies = {item.currency for item in items if item.price is not None}
+    missing = any(item.price is None for item in items)
+    value = None if missing or len(currencies) > 1 else sum((item.price or 0) * item.quantity for item in items)
+    return value, currencies.pop() if len(currencies) == 1 else None
+
+
+def _id(name: list[Any]) -> str:
+    from streams.core.ids import NAMESPACE
+
+    return str(uuid.uuid5(NAMESPACE, json.dumps(name, ensure_ascii=False, separators=(",", ":"))))
