@@ -146,6 +146,8 @@ class Step:
     """The event id is that of the event so many before, if there was one; of itself for 0."""
     delay: int
     """So much later than it happened does it arrive."""
+    copy: int | None
+    """And, if so, a second time."""
 
 
 @st.composite
@@ -153,11 +155,16 @@ def histories(draw: st.DrawFn, delays: st.SearchStrategy[int] | None = None) -> 
     """Activities in the order in which they are applied: in time order, or each by its delay later."""
     customers = draw(st.sampled_from((CUSTOMERS[:1], CUSTOMERS)))
     delay = st.just(0) if delays is None else st.just(0) | delays
+    copy = (
+        st.none()
+        if delays is None
+        else st.sampled_from((False,) * 9 + (True,)).flatmap(lambda c: delays if c else st.none())
+    )
     again = st.sampled_from((0,) * 9 + (1, 2, 5))
-    step = st.builds(Step, gaps, drafts, st.integers(0, len(customers) - 1), again, delay)
-    steps = draw(st.lists(step, min_size=draw(st.sampled_from((1, 10, 20))), max_size=25))
+    step = st.builds(Step, gaps, drafts, st.integers(0, len(customers) - 1), again, delay, copy)
+    steps = [s for n in (1, 0, 0) for s in draw(st.lists(step, min_size=n, max_size=12))]  # longer than one list
     bought = draw(st.sampled_from((0, 0, 1, 4)))
-    steps[:0] = [Step(0, _past_order(n), n % len(customers), 0, 0) for n in range(bought)]
+    steps[:0] = [Step(0, _past_order(n), n % len(customers), 0, 0, None) for n in range(bought)]
     at, events = START, []
     for n, s in enumerate(steps):
         at += s.gap
@@ -175,9 +182,11 @@ def histories(draw: st.DrawFn, delays: st.SearchStrategy[int] | None = None) -> 
             )
         )
     arrivals = [(event.at + s.delay, event) for event, s in zip(events, steps, strict=True)]
-    if delays is not None:  # some are delivered twice
-        copies = draw(st.lists(st.tuples(st.sampled_from(events), delays), max_size=2))
-        arrivals += [(copy.at + delay, msgspec.structs.replace(copy)) for copy, delay in copies]
+    arrivals += [
+        (event.at + s.copy, msgspec.structs.replace(event))
+        for event, s in zip(events, steps, strict=True)
+        if s.copy is not None
+    ]
     return [event for _, event in sorted(arrivals, key=lambda arrival: arrival[0])]
 
 

@@ -151,11 +151,7 @@ class _Order:
 @dataclass
 class _Episode:
     started_at: int
-    newest: int
-    """The newest view, addition or checkout in it."""
     views: list[Activity] = field(default_factory=list)
-    armed: bool = True
-    """Step 1 is awaited; otherwise the next step of the latest abandonment."""
     abandoned: bool = False
     """The latest abandonment is of this episode."""
 
@@ -188,6 +184,8 @@ class _Customer:
         self.entered_at = 0
         self.sequence, self.cycle, self.orders_in_stage = 0, 1, 0
         self.episode: _Episode | None = None
+        self.armed = False
+        """Step 1 is awaited: it has not come due since the last activity. Otherwise a further step is."""
         self.latest: _Abandoned | None = None
         self.first_steps: list[int] = []
 
@@ -404,8 +402,15 @@ class _Customer:
 
     def settle_by_order(self, order: Activity) -> None:
         x = self.latest
-        if self.episode is not None and self.episode.newest <= order.at:
-            self.episode = None
+        if self.episode is not None:
+            cart, mark, _ = self.tell()
+            self.episode.views = [e for e in self.episode.views if e.at > order.at]
+            viewed = {e.product_id: e.at for e in sorted(self.episode.views, key=lambda e: e.at)}
+            times = [*viewed.values(), *(line.at for line in cart.values()), mark or order.at]
+            if newer := [at for at in times if at > order.at]:
+                self.episode.started_at = min(newer)
+            else:
+                self.episode = None
         if x is None or not x.open:
             return
         since = order.at - x.step1.occurred_at
@@ -439,17 +444,16 @@ class _Customer:
         x = self.latest
         if x is not None and x.open and x.step1.last_activity_at < a.at < x.step1.occurred_at:
             self.close(x, "retracted", a.at, reason="late_activity")
-            self.episode = self.episode or x.episode
-            self.episode.armed = True
+            if x.last.kind == "browse":  # which had closed its episode
+                self.episode = self.episode or x.episode
+            self.armed = True
         opens = a.clicks("product_viewed", "checkout_started") or self.tell(addition=a)[2]
         if opens and not a.outdated:
-            self.episode = self.episode or _Episode(a.at, a.at)
+            self.episode = self.episode or _Episode(a.at)
             self.episode.started_at = min(self.episode.started_at, a.at)
-            self.episode.newest = max(self.episode.newest, a.at)
             if a.clicks("product_viewed"):
                 self.episode.views.append(a.event)
-        if self.episode is not None and moved:
-            self.episode.armed = True
+        self.armed = self.armed or moved
 
     # Stages
 
@@ -550,7 +554,7 @@ class _Customer:
         last, episode, x = self.last_activity_at, self.episode, self.latest
         if episode is None or last is None:
             return None
-        if episode.armed:
+        if self.armed:
             kind = self.kind()
             return None if kind is None else last + getattr(self.policy, f"{kind}_window")
         if x is not None and x.open and episode.abandoned and x.last.step < x.last.steps:
@@ -560,14 +564,14 @@ class _Customer:
     def fire_step(self, due: int) -> None:
         episode, x = self.episode, self.latest
         assert episode is not None
-        if not episode.armed:
+        if not self.armed:
             assert x is not None
             x.last = self.abandonment(x.last.kind, due, x)
             self.outputs.append(x.last)
             return
         kind = self.kind()
         assert kind is not None
-        episode.armed, episode.abandoned = False, True
+        self.armed, episode.abandoned = False, True
         goes_on = (
             x is not None
             and x.open

@@ -12,7 +12,7 @@ from streams.core.profile import Profile
 
 
 def profile_document(profile: Profile, summary: Summary) -> dict[str, Any]:
-    """A profile as `schemas/json/profiles.schema.json` describes it; `summary` is `Lifecycle.summary` of it."""
+    """A profile as `lifecycle-profiles.schema.json` describes it; `summary` is `Lifecycle.summary` of it."""
     currency = summary.currency
     return {
         "customer_id": profile.customer,

@@ -156,11 +156,12 @@ class Abandonments:
         outputs.append(self._event(profile, new, "abandoned", new.id, due))
 
     def _next_step(self, profile: Profile, due: int, outputs: list[Output]) -> None:
-        cart, latest, last = profile.cart.now, profile.latest, profile.last_activity_at
+        cart, episode, latest, last = profile.cart.now, profile.episode, profile.latest, profile.last_activity_at
+        assert episode is not None
         assert latest is not None
         assert last is not None
         latest.step += 1
-        latest.step_at, latest.last_activity_at = due, last
+        latest.step_at, latest.last_activity_at, latest.episode_started_at = due, last, episode.started_at
         latest.items = self._content(profile, latest.kind)
         latest.cart_id, latest.checkout_id, latest.session_id = cart.cart_id, cart.checkout_id, profile.session_id
         id_ = self._id(profile, latest.kind, latest.step1_at, latest.step)
@@ -192,8 +193,10 @@ class Abandonments:
         if viewed is None:
             return
         product, views = key(viewed.product_id), episode.views
-        line = updated(views.pop(product, None), viewed.category, viewed.price, viewed.currency, 1, at)
-        views[product] = line
+        known = views.get(product)
+        if known is not None and at >= known.at:
+            del views[product]
+        views[product] = updated(known, viewed.category, viewed.price, viewed.currency, 1, at)
         if at < episode.newest:  # it may not be the most recent: by time
             views = episode.views = dict(sorted(views.items(), key=lambda view: view[1].at))
         if len(views) > self._policy.viewed_products:

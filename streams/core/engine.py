@@ -81,6 +81,7 @@ class PartitionEngine:
         self._queues: dict[Source, deque[Activity]] = {source: deque() for source in SOURCES}
         self._buffered = dict.fromkeys(SOURCES, 0)
         self._silent: frozenset[Source] = frozenset()
+        self._clock_trusted = True
         self._by_deadline: list[Output] = []
         self._changed = False
         self._now = 0
@@ -106,15 +107,22 @@ class PartitionEngine:
         return effects
 
     def advance(
-        self, now: int, fetches: Mapping[Source, Fetch] | None = None, silent: frozenset[Source] = frozenset()
+        self,
+        now: int,
+        fetches: Mapping[Source, Fetch] | None = None,
+        *,
+        silent: frozenset[Source] = frozenset(),
+        clock_trusted: bool = True,
     ) -> Effects:
         """Let time pass to `now` with what the fetches showed: apply what was waiting, fire what has come due.
 
         `silent`: sources whose whole topic has been silent for longer than their owner believes (`hold_after`).
+        `clock_trusted` is False while `now` may be wrong: events go on, but silence proves nothing.
         """
-        for source in self._silent - silent:  # it speaks again: only a fetch of after that can show its end
-            self._progress[source].fetch = None
-        self._now, self._silent = now, silent
+        for source in SOURCES:
+            if clock_trusted is not self._clock_trusted or (source in self._silent and source not in silent):
+                self._progress[source].fetch = None  # from now on, only a fetch of from now on shows an end
+        self._now, self._silent, self._clock_trusted = now, silent, clock_trusted
         for source, fetch in (fetches or {}).items():
             self._progress[source].fetched(fetch)
         effects = Effects.none()
@@ -159,7 +167,8 @@ class PartitionEngine:
     # -- merging
 
     def _progress_of(self, source: Source) -> int | None:
-        return self._progress[source].progress(self._now, silence_counts=source not in self._silent)
+        silence_counts = self._clock_trusted and source not in self._silent
+        return self._progress[source].progress(self._now, silence_counts=silence_counts)
 
     def _merge(self, effects: Effects) -> None:
         """Apply buffered records in (time, source, offset) order, as far as no source can still have an earlier one."""
@@ -292,18 +301,20 @@ class PartitionEngine:
         else:
             kind = output.type
             if output.type == "abandoned" and output.step == 1:
-                reason = "before_emit_after" if before_start else self._too_late(output) or ("source_silent" if held else None)
+                reason = "before_emit_after" if before_start else self._untimely(output, held)
                 profile.note_withheld(output.abandonment_id, reason is not None)
             elif profile.is_withheld(output.abandonment_id):
                 reason = "follows_withheld"
             elif output.type == "abandoned":
-                reason = self._too_late(output) or ("source_silent" if held else None)
+                reason = self._untimely(output, held)
             # What became of an abandonment that was sent is always sent: it takes it back or closes it.
         if reason is None:
             return True
         counts["withheld", f"{kind}/{reason}"] += 1
         return False
 
-    def _too_late(self, output: Output) -> str | None:
+    def _untimely(self, output: Output, held: bool) -> str | None:
         limit = self._emission.max_delay
-        return "delayed" if limit is not None and self._now - output.occurred_at > limit else None
+        if limit is not None and self._now - output.occurred_at > limit:
+            return "delayed"
+        return "source_silent" if held else None

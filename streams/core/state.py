@@ -88,9 +88,8 @@ class TaskState:
         """The outputs that profiles keep from commits later than `committed`: they may never have been sent."""
         outputs: list[Output] = []
         for value in self._records.values():
-            if isinstance(value, bytes):
-                if peek(value).commit > committed:
-                    outputs += unpack(value).pending
+            if isinstance(value, bytes) and peek(value).commit > committed:
+                outputs += unpack(value).pending
         return outputs
 
     # -- work
@@ -136,7 +135,7 @@ class TaskState:
     def changes(self, commit: int) -> list[tuple[bytes, bytes | None]]:
         """Everything changed since the last call, as changelog records of commit number `commit`.
 
-        Every profile is given with the outputs of its deadlines since then (`Profile.pending`), which are taken from it.
+        Every profile is given with its outputs that wait for the commit (`Profile.pending`), which are taken from it.
         A forgotten profile is written once like any other, so that its last outputs are safe, and gets its tombstone
         at the call after (the commit before has then succeeded: a commit that fails ends the task).
         """

@@ -15,11 +15,13 @@ STAGES: Final = (
     *("reactivated", "dormant", "at_risk", "lapsed"),
 )
 KINDS: Final = ("browse", "cart", "checkout")
+ENDS: Final = ("recovered", "retracted", "expired")
 SENT: Final = (
     *("lifecycle_stage_changes_total", "lifecycle_abandonments_total", "lifecycle_recoveries_total"),
     *("lifecycle_retractions_total", "lifecycle_expirations_total", "lifecycle_dead_letters_total"),
 )
-LATEST: Final = 4
+LATEST: Final = 7
+MOST: Final = 0.99
 RATE_OVER: Final = 3.0
 """Seconds."""
 
@@ -51,6 +53,11 @@ class Board:
         """Outputs and dead letters that the worker says it has sent."""
         self.watermark_lags: list[float] = []
         """Seconds, by partition."""
+        self.took = 0.0
+        """Seconds from the worker's being ready to the last event processed, as seen from outside."""
+        self.most_took = 0.0
+        """The same to the 99th in a hundred: the rest may wait until a topic is known to hold no more."""
+        self._began = 0.0
         self._seen: set[str] = set()
         self._history: deque[tuple[float, int]] = deque()
 
@@ -72,8 +79,15 @@ class Board:
 
     def measured(self, scrape: Scrape, at: float) -> None:
         """What the metrics say at the moment `at` (seconds of any steady clock)."""
+        before = self.processed
         for outcome in ("applied", "duplicate", "replayed", "rejected"):
             self.outcomes[outcome] = scrape.total("lifecycle_events_total", outcome=outcome)
+        if not self.processed and not scrape.total("lifecycle_ready"):
+            self._began = at
+        if before < MOST * self.played:
+            self.most_took = at - self._began
+        if before < self.played:
+            self.took = at - self._began
         self.lag = scrape.total("lifecycle_consumer_lag_records")
         self.sent = sum(scrape.total(name) for name in SENT)
         self.watermark_lags = list(scrape.values("lifecycle_watermark_lag_seconds"))
@@ -115,8 +129,8 @@ class Board:
         self.abandonments[kind, str(document["step"]) if type == "abandoned" else type] += 1
         if type == "abandoned":
             worth = f", {document['value']} {document['currency']}" if float(document["value"] or 0) else ""
-            reminder = f" (reminder {document['step'] - 1})" if document["step"] > 1 else ""
-            return f"{kind} abandoned{reminder}{worth}"
+            again = {1: "", 2: " again", 3: " a 3rd time"}[document["step"]]
+            return f"{kind} abandoned{again}{worth}"
         if type == "recovered":
-            return f"{kind} recovered by an order ({document['match']})"
-        return f"{kind} abandonment {type}" + (f" ({document['reason']})" if type == "retracted" else "")
+            return f"{kind} recovered ({document['match']})"
+        return f"{kind} {type}" + (f" ({document['reason']})" if type == "retracted" else "")

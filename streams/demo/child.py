@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -12,8 +14,10 @@ from typing import Self
 
 from streams.settings import PREFIX
 
-STOP_TIMEOUT = 12.0
+STOP_TIMEOUT = 5.0
 TAIL = 6
+_UNPRINTABLE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[^\S\n ]|[\x00-\x08\x0e-\x1f]")
+"""What moves the cursor, and the like."""
 
 
 class WorkerGone(Exception):
@@ -62,9 +66,11 @@ class WorkerProcess:
         assert self._process is not None
         while (code := self._process.poll()) is None:
             await asyncio.sleep(interval)
-        raise WorkerGone(f"the demo's worker ended with code {code}; the last it said:\n{self._last_words()}")
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+        said = self._last_words()
+        raise WorkerGone(f"the demo's worker {how}; " + (f"the last it said:\n{said}" if said else "it said nothing."))
 
     def _last_words(self) -> str:
         self._log.seek(0)
-        lines = self._log.read().decode(errors="replace").splitlines()
-        return "\n".join(f"  {line}" for line in lines[-TAIL:]) or "  nothing"
+        lines = _UNPRINTABLE.sub("", self._log.read().decode(errors="replace")).splitlines()
+        return "\n".join(f"  {line}" for line in lines[-TAIL:] if line.strip())

@@ -6,6 +6,7 @@ import socket
 from typing import Final, Literal
 
 from streams.core.policy import MINUTE, SECOND, Policy
+from streams.demo.data import cache_dir
 from streams.settings import FIELDS, PREFIX, Settings
 from streams.values import show_duration
 
@@ -37,6 +38,7 @@ _COMMON: Final = {
     "max_emit_delay": "off",
     "backfill_idle": "2s",
     "commit_interval": "500ms",
+    "shutdown_timeout": "3s",
     "log_level": "warning",
 }
 _LIVE: Final = {"lateness": "1s", "clickstream_delay": "1s", "orders_delay": "1s"}
@@ -49,7 +51,8 @@ def environment(part: PartName, broker: str, prefix: str, *, embedded: bool) -> 
     if part == "live":
         prefix += "live-"
     chosen = {key: prefix + name for key, name in Settings().topics.items()}
-    chosen |= {"broker": broker, "app_id": prefix + Settings().app_id, "web_port": str(_free_port())}
+    chosen |= {"broker": broker, "app_id": prefix + Settings().app_id}
+    chosen |= {"data_dir": str(cache_dir() / "worker"), "web_port": str(_free_port())}
     chosen |= _COMMON | (_LIVE if part == "live" else {}) | (_QUICK_GROUP if embedded else {})
     assert chosen.keys() <= FIELDS.keys()
     return {PREFIX + key.upper(): text for key, text in chosen.items()}

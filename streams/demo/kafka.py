@@ -45,6 +45,7 @@ async def producer(broker: str) -> AsyncIterator[AIOKafkaProducer]:
     try:
         await client.start()
     except KafkaError:
+        await client.stop()
         raise UserError(f"no Kafka broker answers on {broker}: leave --broker out to use the embedded one.") from None
     try:
         yield client

@@ -15,6 +15,7 @@ import secrets
 import signal
 import sys
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 from aiokafka import AIOKafkaProducer
 from rich.console import Console
@@ -24,7 +25,7 @@ from streams.demo.child import WorkerGone
 from streams.demo.configuration import PartName, environment, windows
 from streams.demo.kafka import delete_topics, producer, wall_clock
 from streams.demo.part import Part, TooSlow, beside
-from streams.demo.screen import Caption, summary
+from streams.demo.screen import Caption, render, summary
 from streams.demo.shoppers import Shoppers
 from streams.shell.broker import EmbeddedBroker
 
@@ -32,7 +33,7 @@ from streams.shell.broker import EmbeddedBroker
 def run(*, once: bool, seed: int, broker: str | None) -> int:
     """Called by the command line; returns its exit code. Everything that was started is gone when it returns."""
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what matters of it ends in a sentence of ours
-    demo = Demo(once=once, seed=seed, broker=broker)
+    demo = Demo(data.locate(), once=once, seed=seed, broker=broker)
     try:
         asyncio.run(demo.run())
     except (WorkerGone, TooSlow) as error:
@@ -44,11 +45,12 @@ def run(*, once: bool, seed: int, broker: str | None) -> int:
 
 
 class Demo:
-    """One run of it. `broker` is a Kafka to use in place of the embedded one."""
+    """One run of it, with the history in a file. `broker` is a Kafka to use in place of the embedded one."""
 
-    def __init__(self, *, once: bool, seed: int, broker: str | None) -> None:
+    def __init__(self, path: Path, *, once: bool, seed: int, broker: str | None) -> None:
         self.live = False
         """Whether it has come to the live part, which only Ctrl-C ends."""
+        self._data = path
         self._once = once
         self._seed = seed
         self._broker = broker
@@ -61,20 +63,18 @@ class Demo:
         assert task is not None
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-        path = await asyncio.to_thread(data.locate)
         async with AsyncExitStack() as stack:
             broker = self._broker or await self._embedded(stack)
+            kafka = await stack.enter_async_context(producer(broker))
             if self._prefix:
                 stack.push_async_callback(delete_topics, broker, self._prefix)
-            kafka = await stack.enter_async_context(producer(broker))
-            await self._play_history(broker, kafka, data.history(path, wall_clock()))
+            await self._play_history(broker, kafka, data.history(self._data, wall_clock()))
             if not self._once:
                 await self._shop_live(broker, kafka)
 
     async def _embedded(self, stack: AsyncExitStack) -> str:
         embedded = EmbeddedBroker()
-        await asyncio.to_thread(embedded.start)
-        stack.callback(embedded.stop)
+        stack.enter_context(embedded)
         await stack.enter_async_context(beside(embedded.watch()))
         self._say(f"The embedded broker is on {embedded.address}.")
         return embedded.address
@@ -86,8 +86,8 @@ class Demo:
         self._say(f"{len(events):,} events of history are in Kafka; starting a worker on them.")
         caption = Caption("Half a year of a shop, at full speed", windows("history"), data.CREDIT)
         async with part.watched(self._console, caption):
-            seconds = await part.until_processed()
-        self._say(summary(part.board, events, seconds))
+            await part.until_processed()
+        self._say(summary(part.board, events))
         self._say(f"{'data':<15}{data.CREDIT}, moved by whole days to end within a day of now\n")
 
     async def _shop_live(self, broker: str, kafka: AIOKafkaProducer) -> None:
@@ -95,9 +95,12 @@ class Demo:
         await part.make_topics()
         self._say("Starting a second worker, with windows short enough to watch, for simulated shoppers.")
         caption = Caption(f"Simulated shoppers, live (seed {self._seed})", windows("live"), "shortened for the demo")
-        async with part.watched(self._console, caption):
-            self.live = True
-            await part.shop(Shoppers(self._seed, wall_clock()))
+        try:
+            async with part.watched(self._console, caption):
+                self.live = True
+                await part.shop(Shoppers(self._seed, wall_clock()))
+        finally:
+            self._console.print(render(part.board, caption, part.url))
 
     def _environment(self, name: PartName, broker: str) -> dict[str, str]:
         return environment(name, broker, self._prefix, embedded=self._broker is None)

@@ -53,7 +53,7 @@ class Part:
             Source.CLICKSTREAM: self.settings.clickstream_topic,
             Source.ORDERS: self.settings.orders_topic,
         }
-        self._url = f"http://{self.settings.web_host}:{self.settings.web_port}"
+        self.url = f"http://{self.settings.web_host}:{self.settings.web_port}"
 
     async def make_topics(self) -> None:
         """First."""
@@ -84,28 +84,22 @@ class Part:
             async with beside(self._show(console, caption)):
                 yield
 
-    async def until_processed(self) -> Processed:
+    async def until_processed(self) -> None:
         """Return when everything played is processed and what follows from it received."""
-        board, quiet_since, received = self.board, 0.0, -1
-        began = nearly = ended = entered = time.perf_counter()
+        board, received = self.board, -1
+        began = quiet_since = time.perf_counter()
         while True:
             now = time.perf_counter()
-            if not board.processed:
-                began = now
-            if board.processed < NEARLY_ALL * board.played:
-                nearly = now
-            if board.processed < board.played:
-                ended = now
             if not self._all_received() or board.received != received:
                 received, quiet_since = board.received, now
             elif now - quiet_since > QUIET:
-                return Processed(nearly - began, ended - began)
-            if now - entered > PROCESS_TIMEOUT:
+                return
+            if now - began > PROCESS_TIMEOUT:
                 raise TooSlow(
                     f"the demo's worker has processed {board.processed:,} of {board.played:,} events after "
                     f"{PROCESS_TIMEOUT:.0f} s, and {board.received:,} of {board.sent:,} outputs have come."
                 )
-            await asyncio.sleep(SCRAPE_EVERY / 4)
+            await asyncio.sleep(SCRAPE_EVERY)
 
     def _all_received(self) -> bool:
         """Whether all events are processed, time has passed their deadlines, and all outputs sent have come."""
@@ -116,7 +110,7 @@ class Part:
     async def _measure(self, answered: asyncio.Event) -> None:
         async with aiohttp.ClientSession() as http:
             while True:
-                if (found := await scrape(http, self._url)) is not None:
+                if (found := await scrape(http, self.url)) is not None:
                     self.board.measured(found, time.perf_counter())
                     answered.set()
                 await asyncio.sleep(SCRAPE_EVERY)
@@ -127,9 +121,9 @@ class Part:
             while True:
                 console.print(progress_line(self.board, caption.title), markup=False, highlight=False, soft_wrap=True)
                 await asyncio.sleep(LINE_EVERY)
-        with Live(console=console, screen=True, auto_refresh=False) as live:
+        with Live(console=console, screen=True, auto_refresh=False, vertical_overflow="crop") as live:
             while True:
-                live.update(render(self.board, caption, self._url), refresh=True)
+                live.update(render(self.board, caption, self.url), refresh=True)
                 await asyncio.sleep(1 / FRAMES_PER_SECOND)
 
 

@@ -68,7 +68,7 @@ class Shopper:
 
     def life(self) -> Iterator[Step]:
         """Visit after visit, without end."""
-        pause = self.random.uniform(0, 25)
+        pause = self.random.uniform(0, 15)
         while True:
             yield from self._visit(pause)
             # Away for moments, for long enough to have abandoned what is in the cart, or for (demo) months.

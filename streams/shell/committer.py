@@ -42,26 +42,27 @@ class Committer:
                 return
             began = time.perf_counter()
             try:
-                if await self._commit(tasks):
+                if await self._commit(tasks, leaving):
                     self._app.metrics.committed(time.perf_counter() - began)
             except asyncio.CancelledError:
                 raise
             except Exception as exc:
                 self._app.metrics.commit_failed()
                 self._app.fail(
-                    f"A commit failed ({type(exc).__name__}: {exc}). Nothing is lost: the worker ends, and the next one "
-                    "goes on from the last commit.",
+                    f"A commit failed ({type(exc).__name__}: {exc}). Nothing is lost: this worker ends, the next goes "
+                    "on from the last commit.",
                     exc,
                 )
 
-    async def _commit(self, tasks: Mapping[int, PartitionTask]) -> bool:
-        now = self._monotonic()
-        if self._offsets and now - self._confirmed_at > self._app.settings.session_timeout / 2000:
-            # So long without a word from the group that it may have dealt our partitions to somebody else. Ask before
-            # the changelog is written: the broker refuses the offsets of a member it has given up.
+    async def _commit(self, tasks: Mapping[int, PartitionTask], leaving: bool) -> bool:
+        unheard = self._monotonic() - self._confirmed_at
+        if self._offsets and (leaving or unheard > self._app.settings.session_timeout / 2000):
+            # The group may have dealt our partitions to somebody else, and may deal them to us again without our
+            # noticing. Ask before the changelog is written: the broker refuses the offsets of a member it gave up.
             await self._app.consumer.commit_offsets(self._offsets)
-            self._confirmed_at = now
-        snapshots = {n: s for n, task in tasks.items() if (s := task.snapshot(force=not task.trusted)) is not None}
+            self._confirmed_at = self._monotonic()
+        taken = {n: task.snapshot(force=not task.trusted) for n, task in tasks.items()}
+        snapshots = {n: snapshot for n, snapshot in taken.items() if snapshot is not None}
         if not snapshots:
             return False
         await asyncio.gather(*(tasks[n].write(snapshot) for n, snapshot in snapshots.items()))

@@ -7,6 +7,7 @@ final (the producer has retried by then): it raises there, and the worker commit
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
@@ -73,7 +74,7 @@ class Outbox:
                     )
                 )
                 self._unacknowledged.add(acknowledgement)
-                acknowledgement.add_done_callback(lambda done, record=record: self._done(done, record))
+                acknowledgement.add_done_callback(functools.partial(self._done, record))
 
     async def settled(self) -> None:
         """Return when all that was put before the call is acknowledged. Raises what a send has failed with."""
@@ -83,7 +84,7 @@ class Outbox:
         if self._failure is not None:
             raise self._failure
 
-    def _done(self, acknowledgement: asyncio.Future[object], record: Record) -> None:
+    def _done(self, record: Record, acknowledgement: asyncio.Future[object]) -> None:
         self._unacknowledged.discard(acknowledgement)
         if acknowledgement.cancelled():
             self._failure = self._failure or ConnectionError(f"sending to {record.topic} was cancelled")

@@ -86,9 +86,7 @@ class PartitionTask:
         self._topics = {Source.CLICKSTREAM: settings.clickstream_topic, Source.ORDERS: settings.orders_topic}
         self._encoder = Encoder(settings.ce_source)
         self._decoders = {
-            source: Decoder(
-                source, topic, default_currency=settings.currency, max_future_skew=settings.max_future_skew
-            )
+            source: Decoder(source, topic, default_currency=settings.currency, max_future_skew=settings.max_future_skew)
             for source, topic in self._topics.items()
         }
 
@@ -128,9 +126,9 @@ class PartitionTask:
         self._metrics.chunk(LABELS[source], len(chunk), time.perf_counter() - began)
 
     def advance(self, fetches: Mapping[Source, Fetch], silent: frozenset[Source]) -> None:
-        """Let time pass: fire what has come due."""
+        """Let time pass: apply what was waiting, fire what has come due."""
         now, watermark = self._clock(), self.engine.watermark
-        effects = self.engine.advance(now, fetches, silent)
+        effects = self.engine.advance(now, fetches, silent=silent, clock_trusted=self.trusted)
         self._emit(effects, now)
         if effects.deadlines and watermark is not None and now - watermark < LIVE_MS:
             self._metrics.deadlines_fired((now - deadline) / 1000 for deadline in effects.deadlines)

@@ -45,7 +45,7 @@ class Chunk(list[RawRecord]):
         return self.start != self.next
 
 
-class ChunkSchema(Schema):
+class ChunkSchema(Schema[Any, Any]):
     """`app.topic(..., schema=ChunkSchema())`: the events of the topic carry a `Chunk` as their value."""
 
     def compile(self, app: Any, **kwargs: Any) -> Callable[..., Awaitable[Any]]:
@@ -104,6 +104,7 @@ def chunk_fetches(fetcher: Fetcher, observer: Observer, clock: Callable[[], int]
         for tp in asked:
             assignment.state_value(tp).timestamp = None  # set again by a success only
         result = await process(assignment, node_id, request)
+        sent_at = min(sent_at, clock())  # the clock may have been set back meanwhile
         if assignment.active:
             for asked_tp, offset in asked.items():
                 state, tp = assignment.state_value(asked_tp), TP(asked_tp.topic, asked_tp.partition)

@@ -31,11 +31,22 @@ def wall_clock() -> int:
 class Owner(Protocol):
     """Who owns the chunks: the app. Called on the app's event loop."""
 
+    @property
+    def health(self) -> Health:
+        """Told of every poll."""
+
     async def on_sources_assigned(self, sources: frozenset[TP]) -> None:
         """The tables are recovered: seek each of `sources`, then processing starts."""
 
     async def on_sources_revoked(self) -> None:
         """Processing has stopped: commit, and let go of every partition."""
+
+
+class Health(Protocol):
+    """Who watches that the consumer moves."""
+
+    def consumer_step(self) -> None:
+        """The consumer polls."""
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):
@@ -50,12 +61,14 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     async def on_start(self) -> None:
         """Called by Faust when the thread starts."""
         await super().on_start()
-        parent: Consumer = self.consumer
-        chunk_fetches(self._consumer._fetcher, parent, wall_clock)
+        parent: Any = self.consumer
+        chunk_fetches(self._ensure_consumer()._fetcher, parent, wall_clock)
 
     async def committed_offsets(self, tps: Iterable[TP]) -> dict[TP, OffsetAndMetadata]:
         """What the group has committed, with metadata; partitions without are absent."""
-        return await self.call_thread(self._committed_offsets, [driver.ensure_aiokafka_TP(tp) for tp in tps])
+        wanted = [driver.ensure_aiokafka_TP(tp) for tp in tps]
+        found: dict[TP, OffsetAndMetadata] = await self.call_thread(self._committed_offsets, wanted)
+        return found
 
     async def _committed_offsets(self, tps: list[Any]) -> dict[TP, OffsetAndMetadata]:
         found = await self._ensure_consumer()._coordinator.fetch_committed_offsets(tps)
@@ -72,6 +85,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 class Consumer(driver.Consumer):
     """Faust's consumer with chunked topics beside ordinary ones."""
 
+    app: Any
+    """An `Owner`."""
     _thread: ConsumerThread
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -99,14 +114,14 @@ class Consumer(driver.Consumer):
         """Called by Faust's fetcher: one message per partition for chunked topics."""
         self.app.health.consumer_step()
         if not self.flow_active:
-            await self.wait(self.can_resume_flow)
+            await self.wait(self.can_resume_flow.wait())
         active = self._get_active_partitions()
         if self.app.rebalancing:  # recovery: no sources yet
             active = {tp for tp in active if tp.topic in self.app.tables.changelog_topics}
         if not active:
             await self.sleep(0.05)
             return
-        records = await self._getmany(active_partitions=active, timeout=timeout)
+        records: Any = await self._getmany(active_partitions=active, timeout=timeout)
         generation = self.app.consumer_generation_id
         if not records or self.should_stop or not self.flow_active:
             return  # what was fetched before a rebalance is read again after it: every partition is sought then

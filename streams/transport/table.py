@@ -6,7 +6,7 @@ Faust finds the changelog, assigns it, recovers it, keeps standbys; the state of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 from faust.stores.base import Store
@@ -22,12 +22,22 @@ class PartitionState(Protocol):
     def restore(self, key: bytes, value: bytes | None) -> None:
         """Take in one changelog record, in log order."""
 
+    def __iter__(self) -> Iterator[bytes]:
+        """The keys."""
 
-class StateStore(Store):
+    def __len__(self) -> int:
+        """How many there are."""
+
+
+class StateStore(Store[Any, Any]):
     """The partitions' states and how much of each changelog partition they contain."""
+
+    app: Any
+    table: Any
 
     def __post_init__(self) -> None:
         self.partitions: dict[int, PartitionState] = {}
+        self._live: set[int] = set()
         self._offsets: dict[TP, int] = {}
 
     def persisted_offset(self, tp: TP) -> int | None:
@@ -42,6 +52,11 @@ class StateStore(Store):
         """Called by Faust: whether the partition has to be read."""
         return tp not in self._offsets
 
+    def take(self, number: int) -> PartitionState:
+        """The recovered state of a partition, to be worked on: from now on the changelog follows it."""
+        self._live.add(number)
+        return self.partition(number)
+
     def partition(self, number: int) -> PartitionState:
         """The state of a partition, empty if there was none."""
         state = self.partitions.get(number)
@@ -53,6 +68,8 @@ class StateStore(Store):
         """Called by recovery with events that carry chunks."""
         for event in batch:
             tp = event.message.tp
+            if tp.partition in self._live:
+                continue  # what we wrote ourselves
             state, have = self.partition(tp.partition), self._offsets.get(tp, -1)
             try:
                 for record in event.message.value:
@@ -62,19 +79,22 @@ class StateStore(Store):
                 # Faust logs and goes on, which would lose the rest of the chunk: nothing may be built on such a state.
                 self.app.fail(f"The changelog {tp.topic}, partition {tp.partition}, cannot be read: {exc}", exc)
                 raise
-            self._offsets[tp] = event.message.offset
+            self._offsets[tp] = max(have, event.message.offset)
 
     async def on_rebalance(
         self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
     ) -> None:
-        """Called by Faust: drop what is no longer ours."""
-        for tp in revoked:
-            if tp.topic == self.table.changelog_topic_name:
+        """Called by Faust: drop what is no longer ours. What becomes a standby is read anew."""
+        actives = self.app.assignor.assigned_actives()
+        for number in set(self.partitions):
+            tp = self.table.changelog_tp(number)
+            if tp in revoked or (number in self._live and tp not in actives):
                 self.drop(tp)
 
     def drop(self, tp: TP) -> None:
         """Forget a partition: it will be read from the changelog again."""
         self.partitions.pop(tp.partition, None)
+        self._live.discard(tp.partition)
         self._offsets.pop(tp, None)
 
     # What Faust's store interface has beside: nothing is kept outside memory.
@@ -96,14 +116,14 @@ class StateStore(Store):
     def __delitem__(self, key: Any) -> None:
         raise TypeError("a state table is written by its engine")
 
-    def __iter__(self) -> Any:
-        return (key for state in self.partitions.values() for key in state)  # type: ignore[attr-defined]
+    def __iter__(self) -> Iterator[bytes]:
+        return (key for state in self.partitions.values() for key in state)
 
     def __len__(self) -> int:
-        return sum(len(state) for state in self.partitions.values())  # type: ignore[arg-type]
+        return sum(len(state) for state in self.partitions.values())
 
 
-class StateTable(Table):
+class StateTable(Table[Any, Any]):
     """`StateTable(app, name=…, new_state=…)`: `new_state()` makes the empty state of a partition."""
 
     data: StateStore

@@ -1,4 +1,4 @@
-"""One real effect for each example of an output topic: `schemas/examples/<topic>/valid/<name>.json` is what it becomes."""
+"""One effect for each example of an output topic: it becomes `schemas/examples/<topic>/valid/<name>.json`."""
 
 from __future__ import annotations
 
@@ -117,7 +117,12 @@ ABANDONED = Abandonment(
 ABANDONMENTS: Final[dict[str, Output]] = {
     "abandoned.cart": ABANDONED,
     "abandoned.step-2": msgspec.structs.replace(
-        ABANDONED, id=_id("step-2"), step=2, occurred_at=AT + 23 * HOUR, supersedes=_id("earlier"), recent_abandonments=1
+        ABANDONED,
+        id=_id("step-2"),
+        step=2,
+        occurred_at=AT + 23 * HOUR,
+        supersedes=_id("earlier"),
+        recent_abandonments=1,
     ),
     "abandoned.checkout": msgspec.structs.replace(
         ABANDONED, kind="checkout", checkout_id="h-1", items=(Item("p-42", "shoes", None, "EUR", 1),), value=None

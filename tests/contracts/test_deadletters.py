@@ -65,7 +65,11 @@ def test_so_is_its_key() -> None:
 
 @given(key=st.none() | st.integers(0, 8_000), value=st.none() | st.integers(0, 8_000), room=st.integers(2_500, 6_000))
 def test_it_fits(key: int | None, value: int | None, room: int) -> None:
-    cut = letter(key and b"k" * key, value and b"v" * value, max_bytes=room)
+    cut = letter(_bytes(key), _bytes(value), max_bytes=room)
     batch = DefaultRecordBatchBuilder(2, 0, False, -1, -1, -1, 10**9)
-    assert batch.append(0, cut.timestamp, cut.key, cut.value, [(name, content) for name, content in cut.headers])
+    assert batch.append(0, cut.timestamp, cut.key, cut.value, cut.headers)
     assert len(batch.build()) <= room
+
+
+def _bytes(size: int | None) -> bytes | None:
+    return None if size is None else b"x" * size

@@ -4,20 +4,22 @@ import pytest
 
 from streams.contracts import identity
 
+NOBODY = ["", "0", "-", "000-0", "00000000-0000-0000-0000-000000000000", "-1", "null", "NULL", "Undefined", "none"]
+SOMEBODY = ["c-1", "1", "10", "-2", "--1", "nullable", "anonymous-1", "0\n", "null ", "anonymou\u017f"]
+TOO_LONG = ["x" * 257, "é" * 129, "😀" * 65]
+LONG = ["x" * 256, "é" * 128, "😀" * 64]
 
-@pytest.mark.parametrize(
-    "identifier",
-    ["", "0", "-", "000-0", "00000000-0000-0000-0000-000000000000", "-1", "null", "NULL", "Undefined", "none", "nOnE"]
-    + ["anonymous", "ANONYMOUS", "x" * 257, "é" * 129, "😀" * 65],
-)
+
+@pytest.mark.parametrize("identifier", [*NOBODY, "ANONYMOUS", *TOO_LONG])
 def test_nobody(identifier: str) -> None:
     assert not identity.names_somebody(identifier)
 
 
-@pytest.mark.parametrize(
-    "identifier",
-    ["c-1", "1", "10", "-2", "--1", "nullable", "anonymous-1", "0\n", "null ", "anonymouſ", "x" * 256, "é" * 128]
-    + ["😀" * 64],
-)
+@pytest.mark.parametrize("identifier", [*SOMEBODY, *LONG])
 def test_somebody(identifier: str) -> None:
     assert identity.names_somebody(identifier)
+
+
+def test_what_fits() -> None:
+    assert all(identity.fits(identifier) for identifier in [*NOBODY, *SOMEBODY, *LONG])
+    assert not any(identity.fits(identifier) for identifier in TOO_LONG)

@@ -16,7 +16,7 @@ from streams.core.effects import Abandonment, Output, StageChange
 from streams.core.policy import DAY, HOUR, MINUTE, SECOND, Policy
 from streams.core.profile import Profile
 
-__all__ = ["DAY", "HOUR", "MINUTE", "SECOND", "T0", "History", "click", "item", "order", "run"]
+__all__ = ["DAY", "HOUR", "MINUTE", "SECOND", "T0", "Activity", "History", "click", "item", "order", "run"]
 
 T0 = 1_760_000_000_000
 
@@ -25,7 +25,9 @@ _numbers = itertools.count()
 
 def item(product_id: str | None, quantity: int = 1, price: int | None = 1000, **fields: Any) -> Item:
     """One line of a cart or an order."""
-    return Item(**{"product_id": product_id, "category": None, "price": price, "currency": "EUR"} | fields, quantity=quantity)
+    return Item(
+        **{"product_id": product_id, "category": None, "price": price, "currency": "EUR"} | fields, quantity=quantity
+    )
 
 
 def click(at: int, type_: str = "page_viewed", product_id: str | None = None, **fields: Any) -> Activity:
@@ -42,7 +44,7 @@ def order(at: int, order_id: str = "o-1", type_: str = "order_completed", **fiel
 
 def _event(source: Source, at: int, type_: str, fields: dict[str, Any]) -> Activity:
     number = next(_numbers)
-    common = {"customer": "c-1", "identified": True, "event_id": f"e-{number}", "currency": "EUR"}
+    common: dict[str, Any] = {"customer": "c-1", "identified": True, "event_id": f"e-{number}", "currency": "EUR"}
     return Activity(
         **common | fields, source=source, offset=number, timestamp=T0 + at, size=200, at=T0 + at, type=type_
     )

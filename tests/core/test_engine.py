@@ -75,7 +75,9 @@ def test_nothing_newer_than_a_source_that_is_behind_is_applied() -> None:
 
 def test_at_equal_times_the_clickstream_goes_first_then_the_offset() -> None:
     driver = Driver(NOON)
-    driver.put(order(NOON, customer="o1"), order(NOON, customer="o2"), click(NOON, customer="c1"), click(NOON, customer="c2"))
+    driver.put(
+        order(NOON, customer="o1"), order(NOON, customer="o2"), click(NOON, customer="c1"), click(NOON, customer="c2")
+    )
     driver.engine.apply(ORDERS, driver.logs[ORDERS], 2, NOON)
     driver._take(driver.engine.apply(CLICKS, driver.logs[CLICKS], 2, NOON))
     driver.fetch()
@@ -217,7 +219,9 @@ def test_a_crash_between_firing_and_commit_loses_and_changes_nothing(step: str) 
     driver.commit()
     assert once(driver.received) == once(expected.received)
     assert dict(driver.engine.state.items()) != {}
-    assert [p.sequence for _, p in driver.engine.state.items()] == [p.sequence for _, p in expected.engine.state.items()]
+    assert [p.sequence for _, p in driver.engine.state.items()] == [
+        p.sequence for _, p in expected.engine.state.items()
+    ]
 
 
 @pytest.mark.parametrize("step", ["snapshot", "changelog", "outputs"])
@@ -336,7 +340,7 @@ def test_while_a_topic_is_silent_beyond_belief_time_is_held_and_abandonments_are
     driver.run(click(NOON, "product_added"), click(NOON, "product_added", "other"))
     driver.now = NOON + 2 * HOUR
     fetches = {CLICKS: Fetch(driver.now, 2), ORDERS: Fetch(driver.now, 0)}
-    driver._take(driver.engine.advance(driver.now, fetches, frozenset({ORDERS})))
+    driver._take(driver.engine.advance(driver.now, fetches, silent=frozenset({ORDERS})))
     driver.commit()
     assert abandonments(driver.received) == []
     driver.put(click(driver.now, "page_viewed"))  # clicks go on; this customer's own deadline fires before it
@@ -348,6 +352,25 @@ def test_while_a_topic_is_silent_beyond_belief_time_is_held_and_abandonments_are
     driver.put(order(NOON + MINUTE, customer="other"))  # the feed is back, with what it owed
     driver.fetch()
     driver.commit()
+    assert abandonments(driver.received) == []
+
+
+def test_with_a_clock_that_cannot_be_trusted_events_go_on_and_no_deadline_fires() -> None:
+    driver = Driver(NOON)
+    driver.run(click(NOON, "product_added"))
+    ahead = NOON + 5 * HOUR  # the clock was set ahead
+    driver.put(click(NOON + MINUTE, "page_viewed"))
+    fetches = {CLICKS: Fetch(ahead, 2), ORDERS: Fetch(ahead, 0)}
+    driver._take(driver.engine.apply(CLICKS, driver.logs[CLICKS][1:], 2, ahead))
+    driver._take(driver.engine.advance(ahead, fetches, clock_trusted=False))
+    assert driver.engine.positions()[CLICKS] == 2
+    assert driver.deadlines == []
+    driver.now = NOON + 2 * MINUTE  # set right: what was seen by the wrong clock is forgotten
+    driver.tick()
+    assert driver.engine.watermark == NOON - TAIL
+    driver.fetch()
+    driver.commit()
+    assert driver.engine.watermark == driver.now - TAIL
     assert abandonments(driver.received) == []
 
 

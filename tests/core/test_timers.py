@@ -45,6 +45,6 @@ def test_no_deadline_is_missed(arms: list[tuple[bytes, int]]) -> None:
         timers.arm(key, deadline)
         least[key] = min(deadline, least.get(key, deadline))
     for now in range(51):
-        while (key := timers.due(now)) is not None:
-            assert least.pop(key) == now
+        while (due := timers.due(now)) is not None:
+            assert least.pop(due) == now
     assert not least

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from streams.shell.outbox import Outbox, Record
+from streams.shell.outbox import Headers, Outbox, Record
 
 
 class Producer:
@@ -16,7 +16,15 @@ class Producer:
         self.sent: list[tuple[str, bytes | None]] = []
         self.acknowledgements: list[asyncio.Future[object]] = []
 
-    async def send(self, topic: str, value: bytes | None = None, **_: object) -> asyncio.Future[object]:
+    async def send(
+        self,
+        topic: str,
+        value: bytes | None = None,
+        key: bytes | None = None,
+        partition: int | None = None,
+        timestamp_ms: int | None = None,
+        headers: Headers | None = None,
+    ) -> asyncio.Future[object]:
         self.sent.append((topic, value))
         await asyncio.sleep(0)  # another task gets its turn, as in aiokafka
         future: asyncio.Future[object] = asyncio.get_running_loop().create_future()

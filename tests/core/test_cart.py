@@ -1,0 +1,183 @@
+"""The cart: what is in it, the checkout mark, and operations that arrive out of order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from streams.core.policy import Policy
+from tests.core.helpers import DAY, HOUR, MINUTE, SECOND, T0, Activity, click, item, order, run
+
+
+def add(at: int, product: str | None = "A", **fields: Any) -> Activity:
+    return click(at, "product_added", product, **fields)
+
+
+def remove(at: int, product: str | None = "A", **fields: Any) -> Activity:
+    return click(at, "product_removed", product, **fields)
+
+
+def test_added_less_removed_per_product() -> None:
+    history = run([add(0), add(1, quantity=2), add(2, "B"), remove(3), remove(4, "C")])
+    assert history.cart == {"A": 2, "B": 1}
+    history.play(remove(5, quantity=9))
+    assert history.cart == {"B": 1}
+
+
+def test_an_addition_without_a_price_keeps_the_last_known_one() -> None:
+    history = run([add(0, price=700, category="hats"), add(1, price=None)])
+    line = history.alive.cart.now.lines["A"]
+    assert (line.price, line.category, line.quantity, line.at) == (700, "hats", 2, T0 + 1)
+
+
+def test_products_without_an_id_are_one_unnamed_product() -> None:
+    assert run([add(0, None), add(1, None), remove(2, None)]).cart == {"": 1}
+
+
+def test_items_replace_the_cart() -> None:
+    history = run(
+        [add(0), add(1, "B", quantity=5), click(2, "cart_viewed", items=(item("B", 2), item("C"), item("C")))]
+    )
+    assert history.cart == {"B": 2, "C": 2}
+    history.play(click(3, "checkout_started", items=(item("D"),)))
+    assert history.cart == {"D": 1}
+    assert history.alive.cart.now.checkout_at == T0 + 3
+
+
+def test_absent_items_change_nothing() -> None:
+    assert run([add(0), click(1, "cart_viewed"), click(2, "checkout_started")]).cart == {"A": 1}
+
+
+def test_an_empty_list_empties_the_cart_and_clears_the_mark() -> None:
+    history = run([add(0), click(1, "checkout_started"), click(2, "cart_viewed", items=())])
+    assert history.cart == {}
+    assert history.alive.cart.now.checkout_at is None
+    history.play(click(3, "checkout_started", items=()))
+    assert history.alive.cart.now.checkout_at == T0 + 3
+
+
+def test_emptying_and_removing_the_last_line_clear_the_mark() -> None:
+    for last in (click(2, "cart_emptied"), remove(2)):
+        history = run([add(0), click(1, "checkout_started"), last])
+        assert history.cart == {}
+        assert history.alive.cart.now.checkout_at is None
+
+
+def test_removing_what_is_not_there_does_not_clear_the_mark() -> None:
+    history = run([click(1, "checkout_started"), remove(2)])
+    assert history.alive.cart.now.checkout_at == T0 + 1
+
+
+def test_an_order_takes_out_what_it_contains_whole_lines() -> None:
+    history = run([add(0, quantity=3), add(1, "B"), click(2, "checkout_started"), order(3, items=(item("A", 1),))])
+    assert history.cart == {"B": 1}
+    assert history.alive.cart.now.checkout_at is None
+
+
+def test_an_item_without_an_id_takes_the_unnamed_line() -> None:
+    assert run([add(0), add(1, None), add(2, "B"), order(3, items=(item("A"), item(None)))]).cart == {"B": 1}
+
+
+def test_an_order_takes_everything_if_it_names_no_product() -> None:
+    for items in (None, (), (item(None),)):
+        assert run([add(0), add(1, "B"), order(2, items=items)]).cart == {}
+
+
+def test_an_order_takes_everything_if_the_cart_or_the_checkout_is_the_last_shown() -> None:
+    shown = [add(0, cart_id="k-1"), add(1, "B", checkout_id="x-1")]
+    assert run([*shown, order(2, items=(item("Z"),), cart_id="k-1")]).cart == {}
+    assert run([*shown, order(2, "o-2", items=(item("Z"),), checkout_id="x-1")]).cart == {}
+    other = order(3, "o-3", items=(item("Z"),), cart_id="k-1")
+    assert run([*shown, click(2, cart_id="k-2"), other]).cart == {"A": 1, "B": 1}
+
+
+def test_what_an_order_shows_is_not_what_the_clickstream_showed() -> None:
+    history = run(
+        [add(0), order(1, "o-1", items=(item("Z"),), cart_id="k-1"), order(2, "o-2", items=(item("Z"),), cart_id="k-1")]
+    )
+    assert history.cart == {"A": 1}
+
+
+def test_an_in_store_order_leaves_other_goods_in_the_cart() -> None:
+    assert run([add(0), add(1, "B"), order(2, channel="pos", items=(item("B"),))]).cart == {"A": 1}
+
+
+def test_an_order_takes_nothing_newer_than_itself() -> None:
+    events = [add(0), add(MINUTE, "B"), click(2 * MINUTE, "checkout_started")]
+    history = run([*events, order(30 * SECOND)])  # delivered after the fact
+    assert history.cart == {"B": 1}
+    assert history.alive.cart.now.checkout_at == T0 + 2 * MINUTE
+
+
+def test_an_addition_delivered_after_the_order_that_bought_it() -> None:
+    bought = order(MINUTE, items=(item("A"),))
+    for delay in (SECOND, HOUR):  # within and beyond lateness
+        history = run([click(0), bought, click(MINUTE + delay), add(MINUTE - SECOND)])
+        assert history.cart == {}
+        assert history.alive.episode is None
+
+
+def test_an_addition_of_other_goods_that_is_older_than_the_last_order() -> None:
+    bought = order(MINUTE, items=(item("B"),))
+    # Within lateness it ends as in time order; later it is what the shop's server reported before the browser did.
+    assert run([click(0), bought, add(MINUTE - SECOND)]).cart == {"A": 1}
+    assert run([click(0), bought, click(HOUR), add(MINUTE - SECOND)]).cart == {}
+    late_items = click(MINUTE - SECOND, "cart_viewed", items=(item("A"),))
+    assert run([click(0), bought, click(HOUR), late_items]).cart == {}
+    late_checkout = click(MINUTE - SECOND, "checkout_started")
+    assert run([click(0), bought, click(HOUR), late_checkout]).alive.cart.now.checkout_at is None
+
+
+def test_a_removal_cancels_an_addition_that_arrives_up_to_lateness_after_it() -> None:
+    assert run([click(0), remove(2 * SECOND), click(12 * SECOND), add(SECOND)]).cart == {}
+    assert run([click(0), remove(2 * SECOND), click(12 * SECOND + 1), add(SECOND)]).cart == {"A": 1}
+
+
+def test_operations_within_lateness_are_put_in_their_place() -> None:
+    history = run([add(0), click(5 * SECOND, "cart_emptied"), add(8 * SECOND, "B"), add(3 * SECOND, "C")])
+    assert history.cart == {"B": 1}
+    history.play(add(6 * SECOND, "D", cart_id="k-1"), click(9 * SECOND, cart_id="k-2"))
+    assert history.cart == {"D": 1, "B": 1}
+    history.play(order(7 * SECOND, items=(item("Z"),), cart_id="k-1"))  # the cart shown at that time
+    assert history.cart == {"B": 1}
+
+
+def test_an_older_operation_overrides_nothing_newer() -> None:
+    start = [add(0, price=100), add(HOUR, "B", price=200)]
+    half = 30 * MINUTE
+    assert run([*start, click(half, "cart_emptied")]).cart == {"B": 1}
+    assert run([*start, click(half, "cart_viewed", items=(item("C"),))]).cart == {"B": 1, "C": 1}
+    assert run([*start, remove(half, "B")]).cart == {"A": 1, "B": 1}
+    assert run([*start, add(half, "B", price=999)]).alive.cart.now.lines["B"].price == 200
+    shown = run([click(HOUR, cart_id="k-2"), click(half, cart_id="k-1")])
+    assert shown.alive.cart.now.cart_id == "k-2"
+
+
+def test_the_oldest_lines_go_first() -> None:
+    history = run([add(0), add(1, "B"), add(2), add(3, "C")], policy=Policy(cart_lines=2))
+    assert history.cart == {"A": 2, "C": 1}
+    assert history.counts["trimmed", "cart_lines"] == 1
+
+
+def test_the_value_of_the_cart() -> None:
+    def of(*events: Activity) -> tuple[int, int | None]:
+        history = run(events)
+        summary = history.lifecycle.summary(history.alive)
+        return summary.cart_items, summary.cart_value
+
+    assert of(click(0)) == (0, 0)
+    assert of(add(0, price=250, quantity=3), add(1, "B", price=50)) == (4, 800)
+    assert of(add(0), add(1, "B", price=None)) == (2, None)
+    assert of(add(0), add(1, "B", currency="USD")) == (2, None)
+    assert of(add(0, currency="JPY")) == (1, None)  # the summary names EUR
+
+
+def test_the_cart_goes_30_days_after_the_last_activity() -> None:
+    history = run([add(0), order(DAY, items=(item("B"),)), click(2 * DAY, "message_opened")], until=31 * DAY - 1)
+    assert history.cart == {"A": 1}
+    history.play(until=31 * DAY)
+    assert history.cart == {}
+    assert history.told == [
+        ("abandoned", "cart", 1, HOUR),
+        ("abandoned", "cart", 2, DAY),
+        ("recovered", "cart", 2, DAY),
+    ]

@@ -1,0 +1,166 @@
+"""Times, sessions, duplicates, forgetting and bounds."""
+
+from __future__ import annotations
+
+import pytest
+
+from streams.core.effects import Cause
+from streams.core.ids import NAMESPACE, stage_change_id
+from streams.core.packing import pack
+from streams.core.policy import Policy
+from tests.core.helpers import DAY, HOUR, MINUTE, SECOND, T0, Activity, click, item, order, run
+
+# -- sessions and times
+
+
+@pytest.mark.parametrize(("gap", "sessions"), [(30 * MINUTE - 1, 1), (30 * MINUTE, 2), (30 * MINUTE + 1, 2)])
+def test_a_gap_of_30_min_starts_a_session(gap: int, sessions: int) -> None:
+    assert run([click(0), click(gap)]).alive.sessions.count == sessions
+
+
+def test_passive_events_are_in_no_session() -> None:
+    history = run([click(0), click(20 * MINUTE, "message_opened"), click(40 * MINUTE), order(2 * HOUR, channel="pos")])
+    assert history.alive.sessions.count == 2
+
+
+def test_activity_out_of_order_can_close_a_gap() -> None:
+    history = run([click(0), click(30 * MINUTE)])
+    assert history.alive.sessions.count == 2
+    history.play(click(30 * MINUTE - SECOND))
+    assert history.alive.sessions.count == 1
+
+
+def test_time_going_backwards() -> None:
+    history = run([click(HOUR), click(0), click(30 * MINUTE, "product_viewed", "A")])
+    profile = history.alive
+    assert (profile.first_seen_at, profile.last_seen_at, profile.last_activity_at) == (T0, T0 + HOUR, T0 + HOUR)
+    assert profile.sessions.count == 1  # too late to be put in its place
+    assert profile.product_views == 1
+    assert history.counts["out_of_order", ""] == 2
+    history.play(until=DAY)
+    assert history.told == [("abandoned", "browse", 1, 90 * MINUTE)]
+
+
+def test_subscribed_is_what_the_last_event_by_time_said() -> None:
+    assert run([click(0)]).alive.subscribed is None
+    assert run([click(5, "unsubscribed"), click(3, "subscribed")]).alive.subscribed is False
+    assert run([click(5, "unsubscribed"), click(5, "subscribed")]).alive.subscribed is True
+
+
+def test_the_session_shown_last_by_time() -> None:
+    history = run([click(5, session_id="s-2"), click(3, session_id="s-1"), click(7), order(8, session_id="s-3")])
+    assert history.alive.session_id == "s-2"
+
+
+# -- duplicates
+
+
+@pytest.mark.parametrize(("at", "duplicate"), [(-HOUR, 1), (0, 1), (DAY, 1), (DAY + 1, 0)])
+def test_an_event_id_is_known_for_24_h(at: int, duplicate: int) -> None:
+    history = run([click(0, event_id="e"), click(at, "product_viewed", event_id="e")])
+    assert history.duplicates == duplicate
+    assert history.alive.product_views == 1 - duplicate
+
+
+def test_the_24_h_are_after_the_copy_that_was_applied() -> None:
+    copies = [click(n * (DAY - HOUR), event_id="e") for n in range(3)]
+    assert run(copies).duplicates == 1
+
+
+def test_a_duplicate_changes_nothing_and_fires_nothing() -> None:
+    history = run([click(0, "product_added", "A", event_id="e")])
+    before = pack(history.alive)
+    history.play(click(2 * HOUR, event_id="e"))
+    assert (history.duplicates, pack(history.alive), history.told) == (1, before, [])
+
+
+def test_ids_are_shared_by_the_topics() -> None:
+    assert run([click(0, event_id="e"), order(1, event_id="e")]).alive.orders == 0
+
+
+def test_only_the_newest_event_ids_are_kept_in_order_of_application() -> None:
+    history = run([click(n, event_id=f"e-{n}") for n in (3, 1, 2)], policy=Policy(event_ids=2))
+    assert history.play(click(4, event_id="e-1"), click(4, event_id="e-2")).duplicates == 2
+    assert history.play(click(4, event_id="e-3")).duplicates == 2
+
+
+# -- forgetting
+
+
+def test_who_never_ordered_is_forgotten_400_days_after_the_last_event() -> None:
+    history = run([click(0), click(DAY, "message_opened")], until=401 * DAY - 1)
+    assert history.alive.stage == "dormant"
+    history.play(until=401 * DAY)
+    assert history.profile is None
+    last = history.changes[-1]
+    assert (last.from_stage, last.to_stage, last.occurred_at, last.sequence) == ("dormant", None, T0 + 401 * DAY, 3)
+    assert last.cause == Cause(kind="forgotten", deadline=T0 + 401 * DAY)
+    assert last.id == stage_change_id(NAMESPACE, True, "c-1", "lifecycle", 3, None, T0 + 401 * DAY)
+
+
+def test_an_anonymous_one_after_90_days() -> None:
+    history = run([click(0, identified=False)], until=90 * DAY)
+    assert history.stages == [("visitor", 0), ("dormant", 30 * DAY), (None, 90 * DAY)]
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [order(0)],
+        [order(0), order(1, type_="order_cancelled")],
+        [order(0, type_="order_cancelled"), order(1)],  # completed, although it never counted
+    ],
+)
+def test_who_ever_completed_an_order_is_not_forgotten(events: list[Activity]) -> None:
+    history = run(events, until=2000 * DAY)
+    assert history.profile is not None
+    assert history.alive.next_deadline is None
+
+
+def test_who_only_cancelled_is_forgotten() -> None:
+    assert run([order(0, type_="order_cancelled")], until=400 * DAY).profile is None
+
+
+def test_after_forgetting_a_profile_is_fresh() -> None:
+    history = run([click(0, "product_added", "A", event_id="e"), click(400 * DAY, event_id="e")])
+    assert history.stages[-2:] == [(None, 400 * DAY), ("visitor", 400 * DAY)]
+    assert (history.changes[-1].sequence, history.changes[-1].from_stage) == (1, None)
+    assert history.alive.first_seen_at == T0 + 400 * DAY
+
+
+# -- bounds
+
+
+def test_a_profile_stays_within_its_bytes() -> None:
+    policy = Policy(profile_bytes=8 * 1024)
+    history = run([click(0)], policy=policy)
+    largest = 0
+    for n in range(400):
+        name = f"{n:0250}"
+        history.play(
+            click(n * SECOND, "product_added", name, category="x" * 900),
+            click(n * SECOND, "product_viewed", name, category="x" * 900),
+            click(n * SECOND, "cart_viewed", items=(item(name), item(f"{n}"))),
+            order(n * SECOND, name, "order_refunded"),
+            order(n * SECOND, name, items=(item("Z"),)),
+        )
+        largest = max(largest, len(pack(history.alive)))
+    assert 4 * 1024 < largest <= policy.profile_bytes
+    assert history.counts["trimmed", "orders"] > 0
+    assert history.alive.orders == 0
+    assert list(history.alive.order_book)[-1] == f"{399:0250}"
+
+
+def test_what_is_trimmed_does_not_depend_on_when_it_is_packed() -> None:
+    from streams.core.packing import unpack
+
+    policy = Policy(profile_bytes=8 * 1024)
+    once, packed = run([click(0)], policy=policy), run([click(0)], policy=policy)
+    for n in range(200):
+        event = click(n * SECOND, "product_added", f"{n:0200}", event_id=f"e-{n}")
+        once.play(event)
+        packed.play(event)
+        packed.profile = unpack(pack(packed.alive))
+        assert packed.alive.cart == once.alive.cart
+    assert once.counts == packed.counts
+    assert once.counts["trimmed", "cart_lines"] > 0

@@ -1,0 +1,28 @@
+"""The names of ids are a contract: these vectors never change."""
+
+from __future__ import annotations
+
+import uuid
+
+from streams.core.ids import NAMESPACE, abandonment_id, stage_change_id
+
+
+def test_the_name_of_a_stage_change() -> None:
+    name = '["stage_changed",true,"c-1","lifecycle",2,"prospect",1760000000000]'
+    id_ = stage_change_id(NAMESPACE, True, "c-1", "lifecycle", 2, "prospect", 1760000000000)
+    assert id_ == str(uuid.uuid5(NAMESPACE, name)) == "1a300d53-29c7-55bf-8fc8-49a17a53ab53"
+    last = stage_change_id(NAMESPACE, False, 'ü "\\\n', "lifecycle", 3, None, -1)
+    assert last == str(uuid.uuid5(NAMESPACE, r'["stage_changed",false,"ü \"\\\n","lifecycle",3,null,-1]'))
+
+
+def test_the_name_of_an_abandonment() -> None:
+    name = '["abandonment",true,"c-1","cart",1760003600000,1]'
+    id_ = abandonment_id(NAMESPACE, True, "c-1", "cart", 1760003600000, 1)
+    assert id_ == str(uuid.uuid5(NAMESPACE, name)) == "49c4059e-6249-5602-a20e-507239dbb868"
+    recovered = abandonment_id(NAMESPACE, True, "c-1", "cart", 1760003600000, "recovered")
+    assert recovered == str(uuid.uuid5(NAMESPACE, '["abandonment",true,"c-1","cart",1760003600000,"recovered"]'))
+
+
+def test_another_name_space_yields_other_ids() -> None:
+    other = uuid.UUID(int=1)
+    assert abandonment_id(other, True, "c", "cart", 1, 1) != abandonment_id(NAMESPACE, True, "c", "cart", 1, 1)

@@ -1,0 +1,234 @@
+"""The lifecycle track, row by row."""
+
+from __future__ import annotations
+
+import pytest
+
+from streams.core.effects import Cause
+from tests.core.helpers import DAY, HOUR, MINUTE, T0, Activity, click, order, run
+
+
+def orders(count: int, start: int = 0, gap: int = DAY) -> list[Activity]:
+    return [order(start + n * gap, f"o-{n}") for n in range(count)]
+
+
+def test_a_new_profile_enters_visitor_at_its_first_event() -> None:
+    history = run([click(0)])
+    assert history.stages == [("visitor", 0)]
+    change = history.changes[0]
+    assert (change.from_stage, change.sequence, change.cycle) == (None, 1, 1)
+    assert change.previous_stage_ms is None
+    assert (change.cause.kind, change.cause.rule, change.cause.event_type) == ("activity", "visitor", "page_viewed")
+
+
+def test_a_passive_first_event_makes_a_visitor_without_activity() -> None:
+    history = run([click(0, "message_opened")])
+    assert history.stages == [("visitor", 0)]
+    assert history.alive.last_activity_at is None
+    assert history.alive.sessions.count == 0
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [click(0), click(1, "signed_up")],
+        [click(0), click(1, "subscribed")],
+        [click(0, "product_viewed"), click(0, "product_viewed"), click(1, "product_viewed")],
+        [click(0), click(1, "product_added", "A")],
+        [click(0), click(1, "checkout_started")],
+    ],
+)
+def test_a_visitor_becomes_a_prospect(events: list[Activity]) -> None:
+    assert run(events).stages == [("visitor", 0), ("prospect", 1)]
+
+
+def test_a_visitor_who_only_looks_stays_one() -> None:
+    views = [click(0, "product_viewed"), click(1, "product_viewed")]
+    assert run([*views, click(2), click(3, "checkout_step_completed"), click(4, "unsubscribed")]).stages == [
+        ("visitor", 0)
+    ]
+
+
+def test_stages_entered_by_one_event_are_each_told() -> None:
+    history = run([order(0)])
+    assert history.stages == [("visitor", 0), ("customer", 0)]
+    assert [change.sequence for change in history.changes] == [1, 2]
+    assert history.changes[1].previous_stage_ms == 0
+
+
+def test_a_prospect_becomes_a_customer_with_the_first_order() -> None:
+    history = run([click(0, "signed_up"), order(HOUR)])
+    assert history.stages == [("visitor", 0), ("prospect", 0), ("customer", HOUR)]
+    assert history.changes[2].previous_stage_ms == HOUR
+
+
+def test_a_dormant_one_becomes_a_customer_with_an_order() -> None:
+    history = run([click(0), order(40 * DAY)])
+    assert history.stages == [("visitor", 0), ("dormant", 30 * DAY), ("customer", 40 * DAY)]
+
+
+def test_customer_repeat_loyal() -> None:
+    assert run(orders(5)).stages == [
+        ("visitor", 0),
+        ("customer", 0),
+        ("repeat", DAY),
+        ("loyal", 4 * DAY),
+    ]
+
+
+def test_a_loyal_one_becomes_an_advocate_by_a_review() -> None:
+    history = run([*orders(5), click(5 * DAY, "product_reviewed")])
+    assert history.stages[-1] == ("advocate", 5 * DAY)
+
+
+def test_an_earlier_referral_counts() -> None:
+    history = run([click(0, "referral_made"), *orders(5, start=DAY)])
+    assert history.stages[-2:] == [("loyal", 5 * DAY), ("advocate", 5 * DAY)]
+
+
+@pytest.mark.parametrize(("bought", "stage"), [(1, "customer"), (2, "repeat"), (5, "loyal")])
+def test_at_risk_90_days_after_the_last_order(bought: int, stage: str) -> None:
+    last = (bought - 1) * DAY
+    history = run(orders(bought), until=last + 90 * DAY - 1)
+    assert history.stages[-1][0] == stage
+    history.play(until=last + 90 * DAY)
+    assert history.stages[-1] == ("at_risk", last + 90 * DAY)
+    assert history.changes[-1].cause == Cause(kind="inactivity", rule="at_risk", deadline=T0 + last + 90 * DAY)
+
+
+def test_an_advocate_and_a_reactivated_one_can_be_at_risk() -> None:
+    advocate = run([*orders(5), click(4 * DAY, "product_reviewed")], until=94 * DAY)
+    assert advocate.stages[-2:] == [("advocate", 4 * DAY), ("at_risk", 94 * DAY)]
+    reactivated = run([order(0), order(100 * DAY, "o-2")], until=190 * DAY)
+    assert reactivated.stages[-2:] == [("reactivated", 100 * DAY), ("at_risk", 190 * DAY)]
+
+
+def test_activity_without_an_order_does_not_put_off_at_risk() -> None:
+    assert run([order(0), click(89 * DAY)], until=91 * DAY).stages[-1] == ("at_risk", 90 * DAY)
+
+
+def test_lapsed_180_days_after_the_last_order() -> None:
+    history = run([order(0)], until=180 * DAY - 1)
+    assert history.stages[-1] == ("at_risk", 90 * DAY)
+    history.play(until=180 * DAY)
+    assert history.stages[-1] == ("lapsed", 180 * DAY)
+
+
+def test_reactivated_from_at_risk_keeps_the_cycle() -> None:
+    history = run([order(0), order(100 * DAY, "o-2")])
+    assert history.stages[-1] == ("reactivated", 100 * DAY)
+    assert history.changes[-1].cycle == 1
+
+
+def test_reactivated_from_lapsed_starts_a_cycle() -> None:
+    history = run([order(0), order(200 * DAY, "o-2")])
+    assert history.stages[-2:] == [("lapsed", 180 * DAY), ("reactivated", 200 * DAY)]
+    assert [change.cycle for change in history.changes] == [1, 1, 1, 1, 2]
+
+
+def test_the_order_that_reactivates_is_not_seen_again_by_that_stage() -> None:
+    history = run([order(0), order(100 * DAY, "o-2"), click(101 * DAY)])
+    assert history.stages[-1][0] == "reactivated"
+    history.play(order(102 * DAY, "o-3"))
+    assert history.stages[-1] == ("repeat", 102 * DAY)
+
+
+def test_a_reactivated_one_with_five_orders_becomes_loyal() -> None:
+    history = run([*orders(3), order(100 * DAY, "o-3"), order(101 * DAY, "o-4")])
+    assert history.stages[-2:] == [("reactivated", 100 * DAY), ("loyal", 101 * DAY)]
+
+
+@pytest.mark.parametrize(
+    ("events", "at", "stage"),
+    [
+        (orders(1), 6 * DAY, "customer"),
+        (orders(2), 6 * DAY, "repeat"),
+        (orders(5), 6 * DAY, "loyal"),
+        ([*orders(5), click(5 * DAY, "product_reviewed")], 6 * DAY, "advocate"),
+        (orders(2, gap=100 * DAY), 101 * DAY, "reactivated"),
+        (orders(1), 101 * DAY, "at_risk"),
+        (orders(1), 201 * DAY, "lapsed"),
+    ],
+)
+def test_whose_orders_are_all_cancelled_is_a_prospect_again(events: list[Activity], at: int, stage: str) -> None:
+    history = run(events, until=at)
+    for order_id in list(history.alive.order_book):
+        assert history.stages[-1][0] == stage
+        history.play(order(at, order_id, "order_cancelled"))
+    assert history.stages[-1] == ("prospect", at)
+    cause = history.changes[-1].cause
+    assert (cause.kind, cause.rule, cause.event_type) == ("activity", "prospect", "order_cancelled")
+
+
+def test_an_order_that_counts_again_makes_a_customer_of_a_prospect() -> None:
+    history = run([order(0), order(1, type_="order_refunded", total=5000), order(2, type_="order_updated", total=6000)])
+    assert history.stages[1:] == [("customer", 0), ("prospect", 1), ("customer", 2)]
+
+
+def test_one_of_several_orders_cancelled_takes_no_stage_back() -> None:
+    history = run([*orders(2), order(2 * DAY, "o-0", "order_cancelled")])
+    assert history.stages[-1][0] == "repeat"
+    assert history.alive.orders == 1
+
+
+def test_dormant_30_days_after_the_last_activity() -> None:
+    history = run([click(0), click(HOUR), click(2 * HOUR, "message_opened")], until=30 * DAY + HOUR - 1)
+    assert history.stages == [("visitor", 0)]
+    history.play(until=30 * DAY + HOUR)
+    assert history.stages[-1] == ("dormant", 30 * DAY + HOUR)
+
+
+def test_dormant_30_days_after_the_entry_where_that_is_later() -> None:
+    history = run([order(0, "o-1"), order(10 * DAY, "o-1", "order_cancelled")], until=40 * DAY)
+    assert history.stages[-2:] == [("prospect", 10 * DAY), ("dormant", 40 * DAY)]
+
+
+def test_the_deadline_goes_before_an_event_at_the_same_time() -> None:
+    history = run([click(0), click(30 * DAY)])
+    assert history.stages == [("visitor", 0), ("dormant", 30 * DAY), ("prospect", 30 * DAY)]
+
+
+def test_activity_wakes_a_dormant_one_a_passive_event_does_not() -> None:
+    history = run([click(0), click(31 * DAY, "message_opened"), order(32 * DAY, type_="order_fulfilled")])
+    assert history.stages[-1] == ("dormant", 30 * DAY)
+    history.play(click(33 * DAY, "message_clicked"))
+    assert history.stages[-1] == ("prospect", 33 * DAY)
+
+
+def test_a_deadline_in_the_past_fires_at_the_next_opportunity_and_not_before_what_was_applied() -> None:
+    # The newer order is cancelled 95 days after the older one, which is now the last.
+    history = run([order(0, "o-1"), order(50 * DAY, "o-2"), order(95 * DAY, "o-2", "order_cancelled")])
+    assert history.stages[-1][0] == "repeat"
+    history.play(click(95 * DAY + HOUR))
+    assert history.stages[-1] == ("at_risk", 95 * DAY)
+    assert history.changes[-1].cause.deadline == T0 + 90 * DAY
+
+
+def test_a_stage_change_is_never_before_the_entry_of_the_stage_it_ends() -> None:
+    history = run([click(HOUR), click(HOUR - MINUTE, "signed_up")])
+    assert history.stages == [("visitor", HOUR), ("prospect", HOUR)]
+    assert history.changes[1].previous_stage_ms == 0
+
+
+def test_the_summary_is_of_the_change() -> None:
+    history = run(
+        [
+            click(0, "product_viewed", "A"),
+            click(MINUTE, "product_added", "A", quantity=2),
+            click(2 * MINUTE, "product_added", "B", price=550),
+            order(HOUR, total=1001, items=()),
+            order(2 * HOUR, "o-2", total=1000),
+        ]
+    )
+    assert [change.to_stage for change in history.changes] == ["visitor", "prospect", "customer", "repeat"]
+    prospect, last = history.changes[1].profile, history.changes[-1].profile
+    assert (prospect.cart_items, prospect.cart_value, prospect.average_order_value) == (2, 2000, None)
+    assert (prospect.orders, prospect.revenue, prospect.currency, prospect.product_views) == (0, 0, "EUR", 1)
+    assert (last.orders, last.revenue, last.average_order_value) == (2, 2001, 1001)
+    assert (last.cart_items, last.cart_value) == (0, 0)
+    assert (last.first_seen_at, last.last_seen_at, last.sessions) == (T0, T0 + 2 * HOUR, 3)
+
+
+def test_every_change_carries_subscribed() -> None:
+    history = run([click(0), click(1, "subscribed"), click(2, "unsubscribed"), order(3)])
+    assert [change.subscribed for change in history.changes] == [None, True, False]
