@@ -407,10 +407,11 @@ class _Customer:
             self.episode.views = [e for e in self.episode.views if e.at > order.at]
             viewed = {e.product_id: e.at for e in sorted(self.episode.views, key=lambda e: e.at)}
             times = [*viewed.values(), *(line.at for line in cart.values()), mark or order.at]
-            if newer := [at for at in times if at > order.at]:
-                self.episode.started_at = min(newer)
-            else:
+            newer = [at for at in times if at > order.at]
+            if not newer:
                 self.episode = None
+            elif self.episode.started_at <= order.at:
+                self.episode.started_at = min(newer)
         if x is None or not x.open:
             return
         since = order.at - x.step1.occurred_at

@@ -53,10 +53,8 @@ class Lifecycle:
             profile.first_seen_at = profile.last_seen_at = at
         elif at >= profile.last_seen_at:
             profile.last_seen_at = at
-        else:
-            counts["out_of_order", ""] += 1
-            if at < profile.first_seen_at:
-                profile.first_seen_at = at
+        elif at < profile.first_seen_at:
+            profile.first_seen_at = at
         recent_ids.note(profile.event_ids, ids.fingerprint(activity.event_id), at, policy.event_ids)
 
         if activity.source == Source.ORDERS:

@@ -16,6 +16,7 @@ import signal
 import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Final
 
 from aiokafka import AIOKafkaProducer
 from rich.console import Console
@@ -28,6 +29,8 @@ from streams.demo.part import Part, TooSlow, beside
 from streams.demo.screen import Caption, render, summary
 from streams.demo.shoppers import Shoppers
 from streams.shell.broker import EmbeddedBroker
+
+SHORTENED: Final = "These windows are shortened for the demo; the playbook's are half an hour to half a year."
 
 
 def run(*, once: bool, seed: int, broker: str | None) -> int:
@@ -94,7 +97,7 @@ class Demo:
         part = Part("live", self._environment("live", broker), kafka)
         await part.make_topics()
         self._say("Starting a second worker, with windows short enough to watch, for simulated shoppers.")
-        caption = Caption(f"Simulated shoppers, live (seed {self._seed})", windows("live"), "shortened for the demo")
+        caption = Caption(f"Simulated shoppers, live (seed {self._seed})", windows("live"), SHORTENED)
         try:
             async with part.watched(self._console, caption):
                 self.live = True

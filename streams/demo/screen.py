@@ -110,10 +110,11 @@ def _abandonments(board: Board) -> Table:
 
 def _latest(board: Board) -> Table:
     table = Table.grid(padding=(0, 1))
-    table.add_column(style="dim", no_wrap=True, min_width=14)
+    table.add_column(style="dim", no_wrap=True, min_width=len("10:00:00"))
     table.add_column(no_wrap=True, overflow="ellipsis")
+    one_day = len({at[:10] for at, _, _ in board.latest}) == 1
     for at, customer, text in board.latest:
-        table.add_row(at[5:], f"{customer} {text}")
+        table.add_row(at[11:] if one_day else at[5:], f"{customer} {text}")
     return table
 
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from aiokafka.errors import CommitFailedError
 from faust.types import TP
 
 from streams.shell.task import PartitionTask
@@ -46,6 +47,13 @@ class Committer:
                     self._app.metrics.committed(time.perf_counter() - began)
             except asyncio.CancelledError:
                 raise
+            except CommitFailedError as exc:
+                self._app.metrics.commit_failed()
+                self._app.fail(
+                    "This worker was out of touch with its group for longer than LIFECYCLE_SESSION_TIMEOUT, and its "
+                    "partitions went to others. It wrote nothing since: it ends, and a new one may take its place.",
+                    exc,
+                )
             except Exception as exc:
                 self._app.metrics.commit_failed()
                 self._app.fail(

@@ -42,7 +42,11 @@ def run(settings: Settings, *, policy: Policy | None = None) -> int:
 
 
 class _Worker(faust.Worker):
-    """Faust's worker without its banner and spinner."""
+    """Faust's worker without its spinner."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.spinner = None
 
     def _on_sigint(self) -> None:
         self._on_sigterm()

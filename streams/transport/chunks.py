@@ -1,8 +1,9 @@
 """Chunks: the records of one fetch of one partition, as one Faust event.
 
 The private names of aiokafka 0.14 that are relied on are all in this module: `Fetcher._records`,
-`Fetcher._proc_fetch_request`, `FetchResult._partition_records`, `PartitionRecords.next_fetch_offset` and
-`._consumer_record`, and the state of a partition (`lso`, `highwater`, `timestamp`).
+`Fetcher._proc_fetch_request`, `Fetcher._fetch_max_wait_ms` and `._fetch_min_bytes`, `FetchResult._partition_records`,
+`PartitionRecords.next_fetch_offset` and `._consumer_record`, and the state of a partition (`lso`, `highwater`,
+`timestamp`, `awaiting_reset`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from faust.serializers.schemas import Schema
 from faust.types import TP
 
 from streams.core.watermark import Fetch
+from streams.transport.pacing import Pacing
 
 
 class RawRecord(Protocol):
@@ -96,7 +98,8 @@ class Observer(Protocol):
 def chunk_fetches(fetcher: Fetcher, observer: Observer, clock: Callable[[], int]) -> None:
     """Make a started consumer's fetcher hand out chunks, and note what each fetch showed."""
     fetcher._records = _Results(observer.is_chunked)
-    process = fetcher._proc_fetch_request
+    process, pacing = fetcher._proc_fetch_request, Pacing()
+    fetcher._fetch_max_wait_ms, fetcher._fetch_min_bytes = pacing.ask
 
     async def observed(assignment: Any, node_id: int, request: Any) -> Any:
         sent_at = clock()
@@ -105,6 +108,8 @@ def chunk_fetches(fetcher: Fetcher, observer: Observer, clock: Callable[[], int]
             assignment.state_value(tp).timestamp = None  # set again by a success only
         result = await process(assignment, node_id, request)
         sent_at = min(sent_at, clock())  # the clock may have been set back meanwhile
+        ask = pacing.fetched(bool(result))
+        fetcher._fetch_max_wait_ms, fetcher._fetch_min_bytes = ask
         if assignment.active:
             for asked_tp, offset in asked.items():
                 state, tp = assignment.state_value(asked_tp), TP(asked_tp.topic, asked_tp.partition)

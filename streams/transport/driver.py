@@ -20,7 +20,6 @@ from streams.core.watermark import Fetch
 from streams.transport.chunks import ChunkSchema, chunk_fetches
 
 SCHEME = "chunked"
-FETCH_MAX_WAIT_MS = 500
 
 
 def wall_clock() -> int:
@@ -55,7 +54,6 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
         consumer._isolation_level = "read_committed"
-        consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS
         return consumer
 
     async def on_start(self) -> None:

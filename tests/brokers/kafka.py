@@ -71,7 +71,11 @@ class ApacheKafka(LocalBroker):
 
     def start(self, timeout: float = 60.0) -> Self:
         """Start the node and wait until it answers. Raises `Unavailable` where that cannot be."""
-        return super().start(timeout)
+        try:
+            return super().start(timeout)
+        except BaseException:
+            self.stop()
+            raise
 
     def kill(self) -> None:
         """SIGKILL. What was acknowledged is on disk or in the page cache, and so there after the next `start`."""
@@ -100,7 +104,7 @@ class ApacheKafka(LocalBroker):
         tool = [*java, "kafka.tools.StorageTool", "format", "--cluster-id", cluster, "--config", str(properties)]
         done = subprocess.run(tool, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise Unavailable(f"Apache Kafka's storage cannot be made: {_last_line(done.stderr or done.stdout)}.")
+            raise UserError(f"Apache Kafka's storage cannot be made: {_last_line(done.stderr or done.stdout)}.")
 
 
 def jars() -> Path:

@@ -20,19 +20,22 @@ cart_ids = st.sampled_from([None, "k-1", "k-2"])
 
 # Cancellations, and refunds in full, are left out: one that overtakes its completion leaves that without effect on the
 # cart, which is meant.
-drafts = st.one_of(
-    st.tuples(
-        st.just(click),
-        st.fixed_dictionaries(
-            {
-                "type_": st.sampled_from(["product_viewed", "product_added", "product_added", "product_removed"]),
-                "product_id": products,
-                "price": prices,
-                "cart_id": cart_ids,
-                "quantity": st.integers(1, 3),
-            }
-        ),
+cart_changes = st.tuples(
+    st.just(click),
+    st.fixed_dictionaries(
+        {
+            "type_": st.sampled_from(["product_viewed", "product_added", "product_added", "product_removed"]),
+            "product_id": products,
+            "price": prices,
+            "cart_id": cart_ids,
+            "quantity": st.integers(1, 3),
+        }
     ),
+)
+drafts = st.one_of(
+    cart_changes,
+    cart_changes,
+    cart_changes,
     st.tuples(
         st.just(click),
         st.fixed_dictionaries(
@@ -89,11 +92,14 @@ short = st.sampled_from([1, SECOND, 3 * SECOND])
 gaps = short | short | st.sampled_from([LATENESS, LATENESS + 1, 10 * MINUTE, 30 * MINUTE - 1, 30 * MINUTE])
 
 
+delays = st.sampled_from([0, LATENESS, 2 * SECOND])
+
+
 @st.composite
 def deliveries(draw: st.DrawFn) -> tuple[list[Activity], list[Activity]]:
     """Events at distinct times in time order, and as delivered: each up to `lateness` after newer ones."""
     at, completed, events = 0, set(), []
-    for gap, (make, fields) in draw(st.lists(st.tuples(gaps, drafts), min_size=2, max_size=12)):
+    for gap, (make, fields) in draw(st.lists(st.tuples(gaps, drafts), min_size=3, max_size=12)):
         at += gap
         order_id = fields.get("order_id")
         if fields["type_"] == "order_completed":
@@ -101,8 +107,8 @@ def deliveries(draw: st.DrawFn) -> tuple[list[Activity], list[Activity]]:
                 continue
             completed.add(order_id)
         events.append(make(at, **fields, event_id=f"e-{at}"))
-    delays = {event.at: draw(st.integers(0, LATENESS)) for event in events}
-    return events, sorted(events, key=lambda event: event.at + delays[event.at])
+    arrivals = {event.at: event.at + draw(delays) for event in events}
+    return events, sorted(events, key=lambda event: arrivals[event.at])
 
 
 def what_ends_the_same(profile: Profile) -> dict[str, Any]:

@@ -13,11 +13,13 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 
 from streams.settings import Settings, load
 from streams.shell import topics
@@ -77,10 +79,31 @@ class Cluster:
     async def create_topics(self) -> None:
         await topics.ensure(self.settings)
 
-    def start_worker(self, **settings: str) -> Worker:
-        worker = Worker(self, len(self.workers), {f"LIFECYCLE_{key.upper()}": value for key, value in settings.items()})
+    def start_worker(self, *, program: str = "", **settings: str) -> Worker:
+        """`lifecycle worker`, or a Python program in its place."""
+        worker = Worker(self, len(self.workers), self._environ(settings), program)
         self.workers.append(worker)
         return worker
+
+    def command(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        """Run a `lifecycle` command to its end."""
+        command = [sys.executable, "-m", "streams", *arguments]
+        environ = self._environ(settings)
+        return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+
+    def _environ(self, settings: dict[str, str]) -> dict[str, str]:
+        others = {k: v for k, v in os.environ.items() if not k.startswith("LIFECYCLE_")}
+        return others | self.environ | {f"LIFECYCLE_{key.upper()}": value for key, value in settings.items()}
+
+    @asynccontextmanager
+    async def admin(self) -> AsyncIterator[AIOKafkaAdminClient]:
+        """A client for what neither producers nor consumers can do."""
+        client = AIOKafkaAdminClient(bootstrap_servers=self.settings.broker)
+        await client.start()
+        try:
+            yield client
+        finally:
+            await client.close()
 
     def stop(self) -> None:
         for worker in self.workers:
@@ -142,16 +165,16 @@ async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> set[int]:
 
 
 class Worker:
-    """One `lifecycle worker` process."""
+    """One worker process."""
 
-    def __init__(self, cluster: Cluster, number: int, settings: dict[str, str]) -> None:
+    def __init__(self, cluster: Cluster, number: int, environ: dict[str, str], program: str) -> None:
         self.port = free_port()
         self.log = cluster.directory / f"worker-{number}.log"
-        environ = {k: v for k, v in os.environ.items() if not k.startswith("LIFECYCLE_")}
-        environ |= cluster.environ | {"LIFECYCLE_WEB_PORT": str(self.port)} | settings
+        arguments = ["-c", program] if program else ["-m", "streams", "worker"]
+        environ = environ | {"LIFECYCLE_WEB_PORT": str(self.port)}
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "streams", "worker"], env=environ, stdout=log, stderr=subprocess.STDOUT
+                [sys.executable, *arguments], env=environ, stdout=log, stderr=subprocess.STDOUT
             )
 
     def get(self, path: str) -> tuple[int, str]:

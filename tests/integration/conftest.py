@@ -1,24 +1,57 @@
+"""Brokers: each starts with the first test that asks for it, and serves until the last."""
+
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
-from streams.shell.broker import EmbeddedBroker
+from streams.shell.broker import EmbeddedBroker, LocalBroker
+from tests.brokers.kafka import ApacheKafka, Unavailable
 from tests.integration.cluster import Cluster
 
 
 @pytest.fixture(scope="session")
-def broker() -> Iterator[EmbeddedBroker]:
+def embedded_broker() -> Iterator[EmbeddedBroker]:
     with EmbeddedBroker() as running:
         yield running
 
 
+@pytest.fixture(scope="session")
+def apache_kafka() -> Iterator[ApacheKafka]:
+    """Where it cannot run its tests are skipped, but not under CI."""
+    with ExitStack() as ends:
+        try:
+            kafka = ends.enter_context(ApacheKafka())
+        except Unavailable as reason:
+            if os.environ.get("CI") == "true":
+                raise
+            pytest.skip(str(reason))
+        yield kafka
+
+
+
+@pytest.fixture(params=["embedded_broker", pytest.param("apache_kafka", marks=pytest.mark.slow)])
+def broker(request: pytest.FixtureRequest) -> LocalBroker:
+    """The tests that use it run on both."""
+    running: LocalBroker = request.getfixturevalue(request.param)
+    running.check()
+    return running
+
+
+@pytest.fixture
+def broker_type(broker: LocalBroker) -> type[LocalBroker]:
+    """For a test that has to harm a broker, and so starts one of its own."""
+    return type(broker)
+
+
 @pytest_asyncio.fixture
-async def make_cluster(broker: EmbeddedBroker, tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
+async def make_cluster(broker: LocalBroker, tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
     """`await make_cluster(setting="value")`: an application with its topics; its workers end with the test."""
     clusters: list[Cluster] = []
 

@@ -1,79 +1,17 @@
-"""The worker as a process against a real broker over TCP: parity with replay, restarts, take-over, dead letters, the end."""
+"""The worker as a process against a real broker over TCP: parity with replay, restarts, take-over, dead letters, the end.
+
+All of it on the embedded broker and on Apache Kafka.
+"""
 
 from __future__ import annotations
 
-import json
-import random
-import subprocess
-import sys
-import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from streams.shell.broker import EmbeddedBroker
+from streams.shell.broker import LocalBroker
 from tests.integration.cluster import Cluster, until
-
-MINUTE = 60_000
-HOUR = 60 * MINUTE
-DAY = 24 * HOUR
-
-
-def now() -> int:
-    return time.time_ns() // 1_000_000
-
-
-def click(customer: str, at: int, type: str = "page_viewed", **fields: Any) -> dict[str, Any]:
-    return {"event_id": f"{customer}-{at}-{type}", "type": type, "occurred_at": at, "customer_id": customer, **fields}
-
-
-def order(customer: str, at: int, order_id: str, type: str = "order_completed", **fields: Any) -> dict[str, Any]:
-    return click(customer, at, type, order_id=order_id, **fields)
-
-
-def shop(seed: int, customers: int, events: int, end: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """A few days of a shop, in time order: clicks and orders."""
-    rng = random.Random(seed)
-    times = sorted(rng.randrange(end - 3 * DAY, end) for _ in range(events))
-    clicks, orders = [], []
-    types = ["page_viewed"] * 4 + ["product_viewed"] * 5 + ["product_added"] * 2 + ["checkout_started", "cart_emptied"]
-    for n, at in enumerate(times):
-        customer = f"c-{int(rng.paretovariate(1.1)) % customers}"
-        if rng.random() < 0.07:
-            orders.append(order(customer, at, f"o-{n}", total="12.50", currency="EUR"))
-        else:
-            product = f"p-{rng.randrange(8)}"
-            clicks.append(click(customer, at, rng.choice(types), product_id=product, price="9.99", currency="EUR"))
-    return clicks, orders
-
-
-def replayed(directory: Path, clicks: list[dict[str, Any]], orders: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    directory.mkdir()
-    for name, events in (("clicks", clicks), ("orders", orders)):
-        (directory / f"{name}.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
-    subprocess.run(
-        [sys.executable, "-m", "streams", "replay", "--clickstream", directory / "clicks.jsonl",
-         "--orders", directory / "orders.jsonl", "--out", directory / "out"],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    return [
-        json.loads(line)
-        for name in ("stage-changes", "abandonments")
-        for line in (directory / "out" / f"{name}.jsonl").read_text().splitlines()
-    ]
-
-
-async def settled(cluster: Cluster, events: int) -> None:
-    """Wait until the workers have applied so many events and time has caught up with the present."""
-    workers = [w for w in cluster.workers if w.process.poll() is None]
-
-    def done() -> bool:
-        applied = sum(w.metric("lifecycle_events_total") for w in workers)
-        lag = max(w.metric("lifecycle_watermark_lag_seconds", partition=str(p)) for w in workers for p in range(2))
-        return applied >= events and lag < 60
-
-    await until(done, f"{events} events and a watermark near the present")
+from tests.integration.shop import HOUR, MINUTE, click, now, order, replayed, shop, up_to
 
 
 async def test_a_worker_gives_what_replay_gives_and_a_restart_loses_nothing(
@@ -98,8 +36,7 @@ async def test_a_worker_gives_what_replay_gives_and_a_restart_loses_nothing(
     await second.ready()
 
     def ids(documents: list[dict[str, Any]]) -> set[str]:
-        within = datetime.fromtimestamp((last - 10_000) / 1000, UTC).isoformat(timespec="milliseconds")
-        return {d["id"] for d in documents if d["occurred_at"] <= within.replace("+00:00", "Z")}
+        return up_to(last - 10_000, documents)
 
     async def all_there() -> bool:
         live = await cluster.stage_changes() + await cluster.abandonments()
@@ -244,8 +181,10 @@ async def test_sigterm_ends_the_worker_with_offsets_committed(make_cluster: Call
     assert again.metric("lifecycle_events_total") == 0  # nothing was read a second time
 
 
-async def test_sigterm_ends_the_worker_in_time_also_when_the_broker_is_gone(tmp_path: Path) -> None:
-    with EmbeddedBroker() as broker:
+async def test_sigterm_ends_the_worker_in_time_also_when_the_broker_is_gone(
+    broker_type: Callable[[], LocalBroker], tmp_path: Path
+) -> None:
+    with broker_type() as broker:
         cluster = Cluster(broker.address, tmp_path)
         await cluster.create_topics()
         worker = cluster.start_worker()

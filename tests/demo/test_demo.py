@@ -1,0 +1,137 @@
+"""The demo as a whole, and its processes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from streams.demo import data
+from streams.demo.child import WorkerGone, WorkerProcess
+from streams.demo.configuration import environment
+from streams.demo.part import beside
+from streams.replay import runner
+from streams.settings import Settings
+
+MARK = "DEMO_TEST"
+
+
+def processes_of(mark: str) -> list[int]:
+    """Those that were started with the mark in their environment, by whomever."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if f"{MARK}={mark}".encode() in path.read_bytes().split(b"\0"):
+                found.append(int(path.parent.name))
+        except OSError:
+            continue
+    return found
+
+
+@pytest.fixture
+def mark(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    value = uuid.uuid4().hex
+    yield value
+    for pid in processes_of(value):
+        os.kill(pid, 9)
+
+
+def demo(mark: str, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "streams", "demo", *arguments],
+        env=os.environ | {MARK: mark},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def wait_until_gone(mark: str, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while processes_of(mark):
+        assert time.monotonic() < deadline, "something that the demo started is still there"
+        time.sleep(0.1)
+
+
+# ------------------------------------------------------------------------------------------------------------- whole
+
+
+@pytest.mark.slow
+def test_once_plays_the_history_and_says_what_a_replay_of_it_says(tmp_path: Path, mark: str) -> None:
+    before = time.time_ns() // 1_000_000
+    running = demo(mark, "--once")
+    output, _ = running.communicate(timeout=120)
+    after = time.time_ns() // 1_000_000
+    assert running.returncode == 0, output
+    assert processes_of(mark) == []
+    said = dict(re.findall(r"^([a-z ]+?) {2,}(.*)$", output, re.MULTILINE))
+    assert said["events played"].startswith("31,106 of 600 customers")
+    assert "applied 31,106, duplicate 0, rejected 0" in said["processed"]
+    assert said["dead letters"] == "0"
+
+    # The worker's time passed to some moment of the run: its figures lie between those of replays to both its ends.
+    paths = data.export(data.history(data.locate(), before), tmp_path)
+    counts = []
+    for until in (before - 60_000, after):
+        out = tmp_path / str(until)
+        runner.run(Settings(), clickstream=paths[:1], orders=paths[1:], out=out, until=until)
+        made = [json.loads(line) for line in (out / "abandonments.jsonl").open()]
+        steps = sum(output["type"] == "abandoned" and output["step"] == 1 for output in made)
+        counts.append((sum(1 for _ in (out / "stage-changes.jsonl").open()), steps))
+    found = tuple(int(said[name].split()[0].replace(",", "")) for name in ("stage changes", "abandonments"))
+    assert all(least <= figure <= most for least, figure, most in zip(counts[0], found, counts[1], strict=True))
+
+
+@pytest.mark.slow
+def test_whatever_ends_the_demo_ends_all_of_it(mark: str) -> None:
+    data.locate()
+    for number in (2, 9):
+        running = demo(mark, "--once")
+        assert running.stdout is not None
+        next(line for line in running.stdout if "starting a worker" in line)
+        running.send_signal(number)
+        running.communicate(timeout=15)
+        assert running.returncode == (130 if number == 2 else -9)
+        wait_until_gone(mark, 15)
+
+
+# ------------------------------------------------------------------------------------------------------- its processes
+
+
+async def test_a_worker_that_ends_is_told_with_its_last_words() -> None:
+    settings = environment("history", "127.0.0.1:9092", "", embedded=True) | {"LIFECYCLE_LATENESS": "soon"}
+    with pytest.raises(WorkerGone) as raised:
+        async with WorkerProcess("history", settings) as worker:
+            await asyncio.wait_for(worker.watch(), 30)
+    assert str(raised.value).startswith("the demo's worker ended with code 2; the last it said:\n")
+    assert "LIFECYCLE_LATENESS=soon is not a duration" in str(raised.value)
+
+
+async def test_what_runs_beside_ends_the_body_with_its_error_and_the_body_ends_it() -> None:
+    cancelled = []
+
+    async def endless() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.append(True)
+
+    async def broken() -> None:
+        raise WorkerGone("gone")
+
+    async with beside(endless()):
+        await asyncio.sleep(0)
+    assert cancelled == [True]
+    with pytest.raises(WorkerGone):
+        async with beside(endless(), broken()):
+            await asyncio.Event().wait()
+    assert cancelled == [True, True]

@@ -1,0 +1,67 @@
+"""A shop's events, what a replay makes of them, and waiting for workers that have done with them."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+MINUTE = 60_000
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
+
+
+def now() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def click(customer: str, at: int, type: str = "page_viewed", **fields: Any) -> dict[str, Any]:
+    return {"event_id": f"{customer}-{at}-{type}", "type": type, "occurred_at": at, "customer_id": customer, **fields}
+
+
+def order(customer: str, at: int, order_id: str, type: str = "order_completed", **fields: Any) -> dict[str, Any]:
+    return click(customer, at, type, order_id=order_id, **fields)
+
+
+def shop(seed: int, customers: int, events: int, end: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """A few days of a shop, in time order: clicks and orders."""
+    rng = random.Random(seed)
+    times = sorted(rng.randrange(end - 3 * DAY, end) for _ in range(events))
+    clicks, orders = [], []
+    types = ["page_viewed"] * 4 + ["product_viewed"] * 5 + ["product_added"] * 2 + ["checkout_started", "cart_emptied"]
+    for n, at in enumerate(times):
+        customer = f"c-{int(rng.paretovariate(1.1)) % customers}"
+        if rng.random() < 0.07:
+            orders.append(order(customer, at, f"o-{n}", total="12.50", currency="EUR"))
+        else:
+            product = f"p-{rng.randrange(8)}"
+            clicks.append(click(customer, at, rng.choice(types), product_id=product, price="9.99", currency="EUR"))
+    return clicks, orders
+
+
+def replayed(directory: Path, clicks: list[dict[str, Any]], orders: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    directory.mkdir()
+    for name, events in (("clicks", clicks), ("orders", orders)):
+        (directory / f"{name}.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
+    subprocess.run(
+        [sys.executable, "-m", "streams", "replay", "--clickstream", directory / "clicks.jsonl",
+         "--orders", directory / "orders.jsonl", "--out", directory / "out"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return [
+        json.loads(line)
+        for name in ("stage-changes", "abandonments")
+        for line in (directory / "out" / f"{name}.jsonl").read_text().splitlines()
+    ]
+
+
+def up_to(at: int, documents: Iterable[dict[str, Any]]) -> set[str]:
+    """The ids of what occurred until then."""
+    limit = datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return {document["id"] for document in documents if document["occurred_at"] <= limit}

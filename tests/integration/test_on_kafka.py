@@ -1,0 +1,415 @@
+"""What only Apache Kafka can show: append times, offset metadata, transactions, deleted records; and kills, for it keeps
+what it has acknowledged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import shutil
+import subprocess
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.admin import NewTopic, RecordsToDelete
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
+from streams.shell.marks import SourceMark, decode_metadata
+from streams.shell.topics import changelog_topic
+from tests.brokers.kafka import ApacheKafka
+from tests.integration.cluster import Cluster, Worker, key_of, until
+from tests.integration.shop import MINUTE, click, now, order, replayed, shop, up_to
+
+pytestmark = pytest.mark.slow
+
+NewCluster = Callable[..., Awaitable[Cluster]]
+
+
+@pytest.fixture
+def broker(apache_kafka: ApacheKafka) -> ApacheKafka:
+    apache_kafka.check()
+    return apache_kafka
+
+
+# ------------------------------------------------------------------------------------------------------------ topics
+
+
+async def configs(cluster: Cluster, topic: str) -> dict[str, str]:
+    async with cluster.admin() as admin:
+        [response] = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
+        return {entry[0]: entry[1] for entry in response.resources[0][4]}
+
+
+async def test_topics_keep_append_times_and_the_changelog_is_compacted_but_not_at_once(make_cluster: NewCluster) -> None:
+    cluster = await make_cluster(profiles="on")
+    worker = cluster.start_worker()
+    await worker.ready()
+    settings = cluster.settings
+    made = {topic: await configs(cluster, topic) for topic in (*settings.topics.values(), changelog_topic(settings))}
+    kinds = {topic: c["message.timestamp.type"] for topic, c in made.items()}
+    assert kinds.pop(settings.dead_letters_topic) == "CreateTime"  # it keeps the time of the record that it is
+    assert set(kinds.values()) == {"LogAppendTime"}
+    compacted = {topic for topic, c in made.items() if c["cleanup.policy"] == "compact"}
+    assert compacted == {settings.profiles_topic, changelog_topic(settings)}
+    assert made[changelog_topic(settings)]["min.compaction.lag.ms"] == "3600000"
+    assert [status for status in cluster.command("topics").stdout.splitlines() if " ok " not in status] == []
+
+
+# --------------------------------------------------------------------------------------------- offsets and restarts
+
+
+async def marks(cluster: Cluster) -> dict[TopicPartition, SourceMark]:
+    """What the group's committed offsets say."""
+    async with cluster.admin() as admin:
+        committed = await admin.list_consumer_group_offsets(cluster.settings.app_id)
+    found = {tp: decode_metadata(offset.metadata) for tp, offset in committed.items() if offset.offset >= 0}
+    return {tp: mark for tp, mark in found.items() if mark is not None}
+
+
+async def all_outputs(cluster: Cluster) -> list[dict[str, Any]]:
+    return await cluster.stage_changes() + await cluster.abandonments()
+
+
+async def test_a_graceful_restart_sends_nothing_twice_and_goes_on_from_the_stored_progress(
+    make_cluster: NewCluster, tmp_path: Path
+) -> None:
+    began = now()
+    end = began - 10 * MINUTE
+    clicks, orders = shop(seed=3, customers=50, events=1200, end=end)
+    expected = replayed(tmp_path / "replay", clicks, orders)
+    cluster = await make_cluster()
+    half = len(clicks) // 2
+    middle = clicks[half]["occurred_at"]
+    await cluster.clicks(*clicks[:half])
+    await cluster.orders(*(o for o in orders if o["occurred_at"] < middle))
+    first = cluster.start_worker()
+    await first.ready()
+    await until(lambda: first.metric("lifecycle_events_total", outcome="applied") > 400, "some progress")
+    first.terminate()
+    assert first.process.wait(timeout=10) == 0, first.tail()
+
+    stored = await marks(cluster)
+    settings = cluster.settings
+    topics = (settings.clickstream_topic, settings.orders_topic)
+    assert stored.keys() == {TopicPartition(topic, p) for topic in topics for p in range(2)}
+    assert all(mark.commit > 0 and began <= mark.started_at <= now() for mark in stored.values())
+    for mark in stored.values():
+        assert mark.mark.backfilling
+        assert mark.mark.progress is not None
+        assert middle - 60 * MINUTE < mark.mark.progress < now()
+
+    second = cluster.start_worker()
+    await cluster.clicks(*clicks[half:])
+    await cluster.orders(*(o for o in orders if o["occurred_at"] >= middle))
+    await second.ready()
+    last = max(event["occurred_at"] for event in (*clicks, *orders)) - 10_000
+
+    async def all_there() -> bool:
+        return up_to(last, expected) <= up_to(last, await all_outputs(cluster))
+
+    await until(all_there, "every output of the replay")
+    second.terminate()
+    assert second.process.wait(timeout=10) == 0, second.tail()
+    outputs = await all_outputs(cluster)
+    assert up_to(last, outputs) == up_to(last, expected)
+    assert len(outputs) == len({output["id"] for output in outputs})
+    later = await marks(cluster)
+    assert all(later[tp].commit > stored[tp].commit for tp in stored)
+    assert {mark.started_at for mark in later.values()} == {mark.started_at for mark in stored.values()}
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_kills_at_random_moments_lose_nothing_and_repeat_only_what_is_equal(
+    make_cluster: NewCluster, tmp_path: Path, seed: int
+) -> None:
+    rng = random.Random(seed)
+    clicks, orders = shop(seed=seed, customers=80, events=4000, end=now() - 10 * MINUTE)
+    events = sorted((*clicks, *orders), key=lambda event: event["occurred_at"])
+    expected = replayed(tmp_path / "replay", clicks, orders)
+    cluster = await make_cluster(
+        backfill_idle="3s", session_timeout="1s", heartbeat_interval="300ms", commit_interval="100ms"
+    )
+    topic_of = {True: cluster.settings.orders_topic, False: cluster.settings.clickstream_topic}
+
+    async def stream() -> None:
+        """In time order, 40 at a time, for some 15 s."""
+        producer = AIOKafkaProducer(bootstrap_servers=cluster.settings.broker)
+        await producer.start()
+        try:
+            for n in range(0, len(events), 40):
+                for event in events[n : n + 40]:
+                    topic, key = topic_of["order_id" in event], key_of(event).encode()
+                    await producer.send(topic, json.dumps(event).encode(), key=key)
+                await producer.flush()
+                await asyncio.sleep(0.15)
+        finally:
+            await producer.stop()
+
+    streaming = asyncio.create_task(stream())
+    for _ in range(4):
+        worker = cluster.start_worker()
+        await worker.ready()
+        await asyncio.sleep(rng.uniform(0, 1))
+        worker.kill()
+    survivor = cluster.start_worker()
+    await survivor.ready()
+    await streaming
+    last = events[-1]["occurred_at"] - 10_000
+
+    async def all_there() -> bool:
+        return up_to(last, expected) <= up_to(last, await all_outputs(cluster))
+
+    await until(all_there, "every output of the replay")
+    outputs = await all_outputs(cluster)
+    assert up_to(last, outputs) == up_to(last, expected)
+    values = defaultdict(set)
+    for output in outputs:
+        values[output["id"]].add(json.dumps(output, sort_keys=True))
+    assert [id for id, different in values.items() if len(different) > 1] == []
+
+
+async def test_a_worker_outlives_the_broker(tmp_path: Path) -> None:
+    """Killed and started again on the same data: the worker waits, then goes on; nothing is lost, nothing invented."""
+    with ApacheKafka() as broker:
+        cluster = Cluster(broker.address, tmp_path)
+        await cluster.create_topics()
+        try:
+            worker = cluster.start_worker()
+            await worker.ready()
+            at = now() - 29 * MINUTE  # the browse would be abandoned in a minute
+            await cluster.clicks(*(click(f"c-{n}", at, "product_viewed", product_id="p") for n in range(20)))
+            await until(lambda: worker.metric("lifecycle_events_total", outcome="applied") == 20, "20 events")
+            broker.kill()
+            await asyncio.sleep(3)
+            assert worker.get("/healthz")[0] == 200
+            broker.start()
+            await cluster.orders(*(order(f"c-{n}", now(), f"o-{n}") for n in range(20)))
+
+            async def all_customers() -> bool:
+                return len({d["id"] for d in await cluster.stage_changes() if d["to_stage"] == "customer"}) == 20
+
+            await until(all_customers, "20 first orders")
+            assert await cluster.abandonments() == []
+        finally:
+            cluster.stop()
+
+
+async def test_the_start_is_stored_and_a_second_start_does_not_move_it(make_cluster: NewCluster) -> None:
+    cluster = await make_cluster(emit_after="start")
+    before = now()
+    first = cluster.start_worker()
+    await first.ready()
+    await until(lambda: committed_everywhere(cluster), "the first commits")
+    between = now()
+    first.terminate()
+    assert first.process.wait(timeout=10) == 0, first.tail()
+    await cluster.clicks(*(click(f"old-{n}", before - MINUTE) for n in range(10)))
+    await cluster.clicks(*(click(f"new-{n}", between) for n in range(10)))
+    second = cluster.start_worker()
+    await second.ready()
+
+    async def all_new() -> bool:
+        return len({d["customer_id"] for d in await cluster.stage_changes()} & {f"new-{n}" for n in range(10)}) == 10
+
+    await until(all_new, "what occurred between the two starts")
+    assert {d["customer_id"] for d in await cluster.stage_changes()} == {f"new-{n}" for n in range(10)}
+    assert second.metric("lifecycle_customers") == 20  # the old ones are known all the same
+    assert all(before <= mark.started_at <= between for mark in (await marks(cluster)).values())
+
+
+async def committed_everywhere(cluster: Cluster) -> bool:
+    return len(await marks(cluster)) == 2 * cluster.settings.partitions
+
+
+# ------------------------------------------------------------------------------------------------------------ clocks
+
+WORKER_WITH_A_WRONG_CLOCK = """
+import sys
+from pathlib import Path
+from streams.transport import driver
+right = driver.wall_clock
+driver.wall_clock = lambda: right() + int(Path({path!r}).read_text())
+from streams.cli import main
+main(["worker"])
+"""
+
+
+@pytest.mark.parametrize("hours", [2, -2])
+async def test_a_worker_whose_clock_is_wrong_fires_nothing_and_says_so(
+    make_cluster: NewCluster, tmp_path: Path, hours: int
+) -> None:
+    cluster = await make_cluster(partitions="1", lateness="1s", clickstream_delay="1s", orders_delay="1s")
+    wrong = tmp_path / "wrong"
+    wrong.write_text(str(hours * 60 * MINUTE))
+    worker = cluster.start_worker(program=WORKER_WITH_A_WRONG_CLOCK.format(path=str(wrong)))
+    due = now() + 10_000
+    await cluster.clicks(click("c", due - 30 * MINUTE, "product_viewed", product_id="p"))
+    await until(lambda: "clock_skew" in worker.get("/readyz")[1], "readiness to fail")
+    assert worker.get("/readyz")[0] == 503
+    assert worker.get("/healthz")[0] == 200
+    await until(lambda: worker.metric("lifecycle_events_total", outcome="applied") == 1, "the event")  # these go on
+    assert abs(worker.metric("lifecycle_clock_skew_seconds") - hours * 3600) < 5
+    [said] = [line for line in worker.log.read_text().splitlines() if "clock" in line]
+    assert f"This machine's clock is {hours * 3600:+d} s off the broker's" in said
+    assert "Set the clocks (NTP)" in said
+    await asyncio.sleep(max(0, due - now()) / 1000 + 4)  # it is due by the right clock too
+    assert await cluster.abandonments() == []
+
+    wrong.write_text("0")  # somebody has set it
+    await until(lambda: worker.get("/readyz")[0] == 200, "readiness to return")
+    await until(cluster.abandonments, "the abandonment")
+    assert len(await cluster.abandonments()) == 1
+
+
+# ------------------------------------------------------------------------------------------------------ transactions
+
+
+async def test_aborted_records_are_never_seen_and_control_records_hold_no_deadline_up(make_cluster: NewCluster) -> None:
+    cluster = await make_cluster(partitions="1")
+    worker = cluster.start_worker()
+    await worker.ready()
+    topic = cluster.settings.clickstream_topic
+    at = now() - 31 * MINUTE  # so the browse is due at once
+
+    async def send(producer: AIOKafkaProducer, customer: str) -> None:
+        event = click(customer, at, "product_viewed", product_id="p")
+        await producer.send_and_wait(topic, json.dumps(event).encode(), key=customer.encode())
+
+    async def abandoned() -> set[str]:
+        return {d["customer_id"] for d in await cluster.abandonments()}
+
+    async with AIOKafkaProducer(
+        bootstrap_servers=cluster.settings.broker, transactional_id=cluster.settings.app_id, enable_idempotence=True
+    ) as producer:
+        async with producer.transaction():
+            await send(producer, "first")
+        await producer.begin_transaction()
+        await send(producer, "aborted")
+        await producer.abort_transaction()  # the log ends in aborted records and a control record
+        await until(lambda: _is(abandoned, {"first"}), "the abandonment of the first")
+
+        await producer.begin_transaction()
+        await send(producer, "open")
+        await until(lambda: worker.metric("lifecycle_consumer_lag_records") == 0, "a lag of nothing")
+        await asyncio.sleep(1)
+        assert await abandoned() == {"first"}  # an open transaction is not there yet
+        await producer.commit_transaction()
+        await until(lambda: _is(abandoned, {"first", "open"}), "the abandonment of the second")
+
+    assert worker.metric("lifecycle_events_total") == 2
+    assert {d["customer_id"] for d in await cluster.stage_changes()} == {"first", "open"}
+    worker.terminate()
+    assert worker.process.wait(timeout=10) == 0, worker.tail()
+    async with cluster.admin() as admin:
+        committed = await admin.list_consumer_group_offsets(cluster.settings.app_id)
+    assert committed[TopicPartition(topic, 0)].offset == 6  # three records and three control records: nothing is left
+
+
+async def _is(what: Callable[[], Awaitable[Any]], expected: Any) -> bool:
+    return bool(await what() == expected)
+
+
+# --------------------------------------------------------------------------------------------------- missing records
+
+
+async def stopped_after(cluster: Cluster, events: int) -> None:
+    """A worker has read so many events, committed, and ended."""
+    worker = cluster.start_worker()
+    await worker.ready()
+    await cluster.clicks(*(click(f"c-{n}", now(), event_id=f"a-{n}") for n in range(events)))
+    await until(lambda: worker.metric("lifecycle_events_total", outcome="applied") == events, f"{events} events")
+    worker.terminate()
+    assert worker.process.wait(timeout=10) == 0, worker.tail()
+
+
+async def last_words(worker: Worker) -> str:
+    """What a worker that ends by itself says: one sentence, at the level that wakes somebody."""
+    await until(lambda: worker.process.poll() is not None, "the worker to end", patience=30)
+    assert worker.process.returncode == 1, worker.tail()
+    said = worker.log.read_text()
+    assert "Traceback" not in said
+    [critical] = [line for line in said.splitlines() if " CRITICAL " in line]
+    return critical
+
+
+async def test_records_deleted_before_they_were_read_end_the_worker_with_the_remedy(make_cluster: NewCluster) -> None:
+    cluster = await make_cluster(partitions="1")
+    await stopped_after(cluster, 5)
+    await cluster.clicks(*(click(f"d-{n}", now(), event_id=f"b-{n}") for n in range(10)))
+    topic = cluster.settings.clickstream_topic
+    async with cluster.admin() as admin:
+        await admin.delete_records({TopicPartition(topic, 0): RecordsToDelete(before_offset=12)})
+    worker = cluster.start_worker()
+    said = await last_words(worker)
+    assert f"{topic}, partition 0" in said
+    assert "offset 5" in said
+    assert "deleted" in said
+    assert "kafka-consumer-groups --reset-offsets" in said
+    assert (await committed(cluster))[topic] == 5  # nothing was reset
+
+
+async def test_a_topic_made_anew_ends_the_worker_with_the_remedy(make_cluster: NewCluster) -> None:
+    cluster = await make_cluster(partitions="1")
+    await stopped_after(cluster, 5)
+    topic = cluster.settings.clickstream_topic
+    async with cluster.admin() as admin:
+        await admin.delete_topics([topic])
+        await admin.create_topics([NewTopic(topic, 1, 1, topic_configs={"message.timestamp.type": "LogAppendTime"})])
+    await cluster.clicks(click("d", now()))
+    worker = cluster.start_worker()
+    said = await last_words(worker)
+    assert f"{topic}, partition 0" in said
+    assert "offset 5" in said
+    assert "made anew" in said
+    assert "LIFECYCLE_APP_ID" in said
+    assert (await committed(cluster))[topic] == 5
+
+
+async def committed(cluster: Cluster) -> dict[str, int]:
+    """The group's offsets in partition 0."""
+    async with cluster.admin() as admin:
+        found = await admin.list_consumer_group_offsets(cluster.settings.app_id)
+    return {tp.topic: offset.offset for tp, offset in found.items() if tp.partition == 0}
+
+
+# ---------------------------------------------------------------------------------------------------- another client
+
+
+async def test_another_client_reads_key_headers_and_value(make_cluster: NewCluster) -> None:
+    kcat = shutil.which("kcat")
+    if kcat is None:
+        reason = "kcat is not on this machine (Debian: apt-get install kcat)"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    cluster = await make_cluster()
+    worker = cluster.start_worker()
+    at = now() - MINUTE
+    await cluster.clicks(click("c-ü", at))
+    await worker.ready()
+    await until(cluster.stage_changes, "a stage change")
+    topic = cluster.settings.stage_changes_topic
+    command = [kcat, "-b", cluster.settings.broker, "-C", "-t", topic, "-o", "beginning", "-e", "-q", "-J"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    [record] = [json.loads(line) for line in done.stdout.splitlines()]
+    value = json.loads(record["payload"])
+    headers = dict(zip(record["headers"][::2], record["headers"][1::2], strict=True))
+    assert record["key"] == value["customer_id"] == "c-ü"
+    assert record["tstype"] == "logappend"
+    assert abs(record["ts"] - time.time() * 1000) < 60_000
+    assert headers == {
+        "ce_specversion": "1.0",
+        "ce_id": value["id"],
+        "ce_type": headers["ce_type"],
+        "ce_source": "/lifecycle-streams",
+        "ce_time": value["occurred_at"],
+        "content-type": "application/json",
+    }
+    assert headers["ce_type"].endswith("stage_changed")
