@@ -404,8 +404,8 @@ class _Customer:
         x = self.latest
         if self.episode is not None:
             cart, mark, _ = self.tell()
-            self.episode.views = [e for e in self.episode.views if e.at > order.at]
             viewed = {e.product_id: e.at for e in sorted(self.episode.views, key=lambda e: e.at)}
+            self.episode.views = [e for e in self.episode.views if viewed[e.product_id] > order.at]
             times = [*viewed.values(), *(line.at for line in cart.values()), mark or order.at]
             newer = [at for at in times if at > order.at]
             if not newer:

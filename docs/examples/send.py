@@ -17,11 +17,15 @@ BROKER = os.environ.get("LIFECYCLE_BROKER", "127.0.0.1:9092")
 
 async def main(topic: str) -> None:
     async with AIOKafkaProducer(bootstrap_servers=BROKER, acks="all") as producer:
+        sent = []
         for line in filter(str.strip, sys.stdin):
             event = json.loads(line)
-            customer = event.get("customer_id") or event["anonymous_id"]
-            sent = await producer.send_and_wait(topic, line.strip().encode(), key=str(customer).encode())
-            print(f"{topic} partition {sent.partition} offset {sent.offset}: {event['type']} of {customer}")
+            customer = str(event.get("customer_id") or event["anonymous_id"])
+            acknowledgement = await producer.send(topic, line.strip().encode(), key=customer.encode())
+            sent.append((acknowledgement, f"{event['type']} of {customer}"))
+        for acknowledgement, what in sent:
+            record = await acknowledgement
+            print(f"{topic} partition {record.partition} offset {record.offset}: {what}")
 
 
 asyncio.run(main(sys.argv[1]))

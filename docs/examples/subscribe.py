@@ -20,7 +20,11 @@ TOPICS = ("lifecycle-stage-changes", "lifecycle-abandonments")
 async def main(group: str | None) -> None:
     seen: set[str] = set()  # a service keeps these with what it did because of them, for as long as it cares
     consumer = AIOKafkaConsumer(
-        *TOPICS, bootstrap_servers=BROKER, group_id=group, auto_offset_reset="earliest", isolation_level="read_committed"
+        *TOPICS,
+        bootstrap_servers=BROKER,
+        group_id=group,
+        auto_offset_reset="earliest",
+        isolation_level="read_committed",
     )
     async with consumer:
         async for record in consumer:

@@ -145,6 +145,7 @@ class Abandonments:
             last_activity_at=last,
             episode_started_at=episode.started_at,
             items=items,
+            currency=profile.currency or self._policy.currency,
             cart_id=cart.cart_id,
             checkout_id=cart.checkout_id,
             session_id=profile.session_id,
@@ -162,7 +163,7 @@ class Abandonments:
         assert last is not None
         latest.step += 1
         latest.step_at, latest.last_activity_at, latest.episode_started_at = due, last, episode.started_at
-        latest.items = self._content(profile, latest.kind)
+        latest.items, latest.currency = self._content(profile, latest.kind), profile.currency or self._policy.currency
         latest.cart_id, latest.checkout_id, latest.session_id = cart.cart_id, cart.checkout_id, profile.session_id
         id_ = self._id(profile, latest.kind, latest.step1_at, latest.step)
         outputs.append(self._event(profile, latest, "abandoned", id_, due))
@@ -276,7 +277,7 @@ class Abandonments:
     def _event(
         self, profile: Profile, latest: Abandoned, type_: AbandonmentType, id_: str, at: int, **more: Any
     ) -> Abandonment:
-        total, currency = value(latest.items, profile.currency or self._policy.currency)
+        total, currency = value(latest.items, latest.currency)
         return Abandonment(
             id=id_,
             type=type_,

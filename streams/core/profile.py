@@ -73,6 +73,8 @@ class Abandoned(msgspec.Struct, array_like=True, gc=False):
     last_activity_at: int
     episode_started_at: int
     items: tuple[Item, ...]
+    currency: str
+    """The customer's at its last step, in which no items are worth 0."""
     cart_id: str | None
     checkout_id: str | None
     session_id: str | None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
@@ -18,6 +18,7 @@ from streams.errors import UserError
 from streams.settings import Settings
 
 BATCH = 2_000
+STOP_TIMEOUT = 3.0
 
 
 def wall_clock() -> int:
@@ -45,12 +46,12 @@ async def producer(broker: str) -> AsyncIterator[AIOKafkaProducer]:
     try:
         await client.start()
     except KafkaError:
-        await client.stop()
+        await _stop(client)
         raise UserError(f"no Kafka broker answers on {broker}: leave --broker out to use the embedded one.") from None
     try:
         yield client
     finally:
-        await client.stop()
+        await _stop(client)
 
 
 async def subscribe(settings: Settings, board: Board) -> None:
@@ -64,7 +65,13 @@ async def subscribe(settings: Settings, board: Board) -> None:
         async for record in consumer:
             board.take(record.topic, record.value, dict(record.headers))
     finally:
-        await consumer.stop()
+        await _stop(consumer)
+
+
+async def _stop(client: AIOKafkaProducer | AIOKafkaConsumer) -> None:
+    """Without a broker, what was not sent would be waited for."""
+    with suppress(TimeoutError):
+        await asyncio.wait_for(client.stop(), STOP_TIMEOUT)
 
 
 async def delete_topics(broker: str, prefix: str) -> None:

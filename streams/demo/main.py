@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
 from rich.console import Console
 
 from streams.demo import data
@@ -30,7 +31,7 @@ from streams.demo.screen import Caption, render, summary
 from streams.demo.shoppers import Shoppers
 from streams.shell.broker import EmbeddedBroker
 
-SHORTENED: Final = "These windows are shortened for the demo; the playbook's are half an hour to half a year."
+SHORTENED: Final = "Shortened for the demo; the playbook's windows are 30 min to 180 d."
 
 
 def run(*, once: bool, seed: int, broker: str | None) -> int:
@@ -41,6 +42,9 @@ def run(*, once: bool, seed: int, broker: str | None) -> int:
         asyncio.run(demo.run())
     except (WorkerGone, TooSlow) as error:
         print(f"lifecycle: {error}", file=sys.stderr)
+        return 1
+    except KafkaError as error:
+        print(f"lifecycle: the Kafka broker no longer does what is asked ({type(error).__name__}).", file=sys.stderr)
         return 1
     except asyncio.CancelledError:
         return 0 if demo.live else 130

@@ -38,8 +38,6 @@ from streams.shell.partitions import partition_of
 from streams.shell.silence import SilenceWatch
 from streams.shell.task import PartitionTask, State
 from streams.transport import driver
-from streams.transport.chunks import ChunkSchema
-from streams.transport.table import StateTable
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +52,7 @@ class _BootStrategy(BootStrategy):
 
 
 class App(faust.App):
-    """Made by `create_app`."""
+    """Made by `streams.shell.factory.create_app`."""
 
     BootStrategy = _BootStrategy
 
@@ -62,7 +60,9 @@ class App(faust.App):
     table: Any
     """The `StateTable` of profiles."""
 
-    def __init__(self, settings: Settings, policy: Policy, clock: Callable[[], int]) -> None:
+    def __init__(
+        self, settings: Settings, policy: Policy, clock: Callable[[], int], faust_configuration: Mapping[str, Any]
+    ) -> None:
         self.settings = settings
         self.clock = clock
         self.tasks: dict[int, PartitionTask] = {}
@@ -86,7 +86,7 @@ class App(faust.App):
         self.committer = Committer(self)
         self._http = HttpServer(settings.web_host, settings.web_port, self.health, self.metrics.exposition)
         self._stopping = False
-        super().__init__(settings.app_id, **faust_configuration(settings))
+        super().__init__(settings.app_id, **faust_configuration)
 
     # -- life
 
@@ -364,57 +364,3 @@ class OutOfRange(Exception):
             "then either set the group's offset (kafka-consumer-groups --reset-offsets) or, for a new topic, start "
             "with another LIFECYCLE_APP_ID."
         )
-
-
-def faust_configuration(settings: Settings) -> dict[str, Any]:
-    """Faust's settings. What is not said here keeps Faust's default."""
-    return {
-        "broker": ";".join(f"{driver.SCHEME}://{address}" for address in settings.broker.split(",")),
-        "Table": StateTable,
-        "topic_partitions": settings.partitions,
-        "topic_replication_factor": settings.replication,
-        "topic_disable_leader": True,
-        "store": "memory://",
-        "datadir": str(settings.data_dir),
-        "web_enabled": False,
-        "processing_guarantee": "at_least_once",
-        "consumer_auto_offset_reset": "earliest",
-        "consumer_max_fetch_size": 4 << 20,
-        "producer_max_batch_size": 1 << 19,
-        "producer_max_request_size": 4 << 20,
-        "producer_linger_ms": 0,
-        "producer_request_timeout": 120.0,
-        "broker_session_timeout": settings.session_timeout / 1000,
-        "broker_heartbeat_interval": settings.heartbeat_interval / 1000,
-        "broker_rebalance_timeout": settings.rebalance_timeout / 1000,
-        "broker_request_timeout": max(40.0, settings.session_timeout / 1000 + 10),
-        "broker_check_crcs": True,
-        "table_standby_replicas": settings.standby_replicas,
-        "stream_recovery_delay": 0.0,
-        "stream_wait_empty": False,
-        "worker_redirect_stdouts": False,
-    }
-
-
-def create_app(
-    settings: Settings, *, policy: Policy | None = None, clock: Callable[[], int] = driver.wall_clock
-) -> App:
-    """The application of one worker. `policy` is the playbook's if not given."""
-    app = App(settings, settings.policy if policy is None else policy, clock)
-    app.table = app.Table(
-        topics.STATE_TABLE,
-        new_state=State,
-        partitions=settings.partitions,
-        extra_topic_configs=topics.changelog_configs(settings),
-    )
-    for source, name in app.source_topics.items():
-        topic = app.topic(name, schema=ChunkSchema(), partitions=settings.partitions, acks=False, maxsize=4)
-        _add_agent(app, source, topic)
-    return app
-
-
-def _add_agent(app: App, source: Source, topic: Any) -> None:
-    @app.agent(topic, name=f"streams.{LABELS[source]}")
-    async def agent(stream: Any) -> None:
-        async for chunk in stream:
-            await app.process(source, stream.current_event.message, chunk)

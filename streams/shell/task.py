@@ -122,7 +122,7 @@ class PartitionTask:
         if decoder.cut_strings != cut_before:
             self._metrics.engine_counts({("trimmed", "strings"): decoder.cut_strings - cut_before})
         effects = self.engine.apply(source, activities, chunk.next, started)
-        self._emit(effects, chunk[0].timestamp if chunk else started)
+        self._emit(effects, chunk[0].timestamp if len(chunk) else started)
         self._metrics.chunk(LABELS[source], len(chunk), time.perf_counter() - began)
 
     def advance(self, fetches: Mapping[Source, Fetch], silent: frozenset[Source]) -> None:

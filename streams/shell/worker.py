@@ -14,7 +14,7 @@ from streams.core.policy import Policy
 from streams.errors import UserError
 from streams.settings import Settings
 from streams.shell import topics
-from streams.shell.application import create_app
+from streams.shell.factory import create_app
 
 
 def run(settings: Settings, *, policy: Policy | None = None) -> int:

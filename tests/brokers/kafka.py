@@ -101,7 +101,7 @@ class ApacheKafka(LocalBroker):
             PROPERTIES.format(host=HOST, port=self._port, controller_port=_lasting_port(), directory=directory)
         )
         cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        tool = [*java, "kafka.tools.StorageTool", "format", "--cluster-id", cluster, "--config", str(properties)]
+        tool = [*java, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "--config", str(properties)]
         done = subprocess.run(tool, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
         if done.returncode:
             raise UserError(f"Apache Kafka's storage cannot be made: {_last_line(done.stderr or done.stdout)}.")

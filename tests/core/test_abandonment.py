@@ -140,6 +140,14 @@ def test_the_ids_last_shown_by_the_clickstream() -> None:
     assert (abandoned.session_id, abandoned.cart_id, abandoned.checkout_id) == ("s-2", "k-2", "x-1")
 
 
+def test_a_checkout_of_nothing_is_worth_nothing_and_stays_so() -> None:
+    history = run([checkout(0), order(HOUR, currency="USD")])
+    assert [(a.type, a.items, a.value, a.currency) for a in history.abandonments] == [
+        ("abandoned", (), 0, "EUR"),
+        ("recovered", (), 0, "EUR"),
+    ]
+
+
 # -- a purchase around the deadline
 
 
@@ -364,6 +372,10 @@ def test_a_late_order_leaves_what_is_newer_in_the_episode() -> None:
     history.play(until=2 * HOUR)
     assert history.told == [("abandoned", "browse", 1, 70 * MINUTE)]
     assert history.abandonments[0].items == (item("B"),)
+
+
+def test_an_order_at_the_time_of_the_last_view_closes_the_episode() -> None:
+    assert run([view(0), view(MINUTE), order(MINUTE)], until=DAY).told == []
 
 
 def test_activity_that_is_no_shopping_does_not_keep_an_episode_open() -> None:

@@ -104,6 +104,19 @@ def test_whatever_ends_the_demo_ends_all_of_it(mark: str) -> None:
         wait_until_gone(mark, 15)
 
 
+@pytest.mark.slow
+def test_a_broker_that_dies_under_the_shoppers_ends_the_demo_with_a_sentence(mark: str) -> None:
+    running = demo(mark)
+    assert running.stdout is not None
+    next(line for line in running.stdout if line.startswith("Simulated shoppers, live") and " 0 of " not in line)
+    (broker,) = (pid for pid in processes_of(mark) if b"tansu\0broker" in Path(f"/proc/{pid}/cmdline").read_bytes())
+    os.kill(broker, 9)
+    output, _ = running.communicate(timeout=20)
+    assert running.returncode == 2
+    assert "lifecycle: the embedded broker was killed by SIGKILL" in output
+    wait_until_gone(mark, 5)
+
+
 # ------------------------------------------------------------------------------------------------------- its processes
 
 

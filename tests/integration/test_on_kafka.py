@@ -363,7 +363,7 @@ async def test_a_topic_made_anew_ends_the_worker_with_the_remedy(make_cluster: N
         await admin.delete_topics([topic])
         await admin.create_topics([NewTopic(topic, 1, 1, topic_configs={"message.timestamp.type": "LogAppendTime"})])
     await cluster.clicks(click("d", now()))
-    worker = cluster.start_worker()
+    worker = cluster.start_worker(log_level="debug")
     said = await last_words(worker)
     assert f"{topic}, partition 0" in said
     assert "offset 5" in said

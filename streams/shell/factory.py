@@ -1,0 +1,71 @@
+"""The application put together: Faust configured, the table and the agents declared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from streams.core.activity import Source
+from streams.core.engine import LABELS
+from streams.core.policy import Policy
+from streams.settings import Settings
+from streams.shell import topics
+from streams.shell.application import App
+from streams.shell.task import State
+from streams.transport import driver
+from streams.transport.chunks import ChunkSchema
+from streams.transport.table import StateTable
+
+
+def faust_configuration(settings: Settings) -> dict[str, Any]:
+    """Faust's settings. What is not said here keeps Faust's default."""
+    return {
+        "broker": ";".join(f"{driver.SCHEME}://{address}" for address in settings.broker.split(",")),
+        "Table": StateTable,
+        "topic_partitions": settings.partitions,
+        "topic_replication_factor": settings.replication,
+        "topic_disable_leader": True,
+        "store": "memory://",
+        "datadir": str(settings.data_dir),
+        "web_enabled": False,
+        "processing_guarantee": "at_least_once",
+        "consumer_auto_offset_reset": "earliest",
+        "consumer_max_fetch_size": 4 << 20,
+        "producer_max_batch_size": 1 << 19,
+        "producer_max_request_size": 4 << 20,
+        "producer_linger_ms": 0,
+        "producer_request_timeout": 120.0,
+        "broker_session_timeout": settings.session_timeout / 1000,
+        "broker_heartbeat_interval": settings.heartbeat_interval / 1000,
+        "broker_rebalance_timeout": settings.rebalance_timeout / 1000,
+        "broker_request_timeout": max(40.0, settings.session_timeout / 1000 + 10),
+        "broker_check_crcs": True,
+        "table_standby_replicas": settings.standby_replicas,
+        "stream_recovery_delay": 0.0,
+        "stream_wait_empty": False,
+        "worker_redirect_stdouts": False,
+    }
+
+
+def create_app(
+    settings: Settings, *, policy: Policy | None = None, clock: Callable[[], int] = driver.wall_clock
+) -> App:
+    """The application of one worker. `policy` is the playbook's if not given."""
+    app = App(settings, settings.policy if policy is None else policy, clock, faust_configuration(settings))
+    app.table = app.Table(
+        topics.STATE_TABLE,
+        new_state=State,
+        partitions=settings.partitions,
+        extra_topic_configs=topics.changelog_configs(settings),
+    )
+    for source, name in app.source_topics.items():
+        topic = app.topic(name, schema=ChunkSchema(), partitions=settings.partitions, acks=False, maxsize=4)
+        _add_agent(app, source, topic)
+    return app
+
+
+def _add_agent(app: App, source: Source, topic: Any) -> None:
+    @app.agent(topic, name=f"streams.{LABELS[source]}")
+    async def agent(stream: Any) -> None:
+        async for chunk in stream:
+            await app.process(source, stream.current_event.message, chunk)

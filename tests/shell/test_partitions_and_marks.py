@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from streams.core.activity import Source
+from streams.core.watermark import Mark
+from streams.settings import Settings
+from streams.shell.marks import SourceMark, TaskMark, decode_marker, decode_metadata, encode, source_mark
+from streams.shell.partitions import partition_of
+
+
+@pytest.mark.parametrize(
+    ("key", "murmur2", "crc32"),
+    [  # murmur2: the vectors of Kafka's own UtilsTest (then `& 0x7fffffff`); crc32: of the IEEE polynomial
+        (b"21", -973932308, None),
+        (b"foobar", -790332482, 0x9EF61F95),
+        (b"a-little-bit-long-string", -985981536, None),
+        (b"abc", 479470107, 0x352441C2),
+    ],
+)
+def test_partitions_are_those_of_the_producers(key: bytes, murmur2: int, crc32: int | None) -> None:
+    prime = 9973
+    settings = Settings(partitions=prime)
+    assert partition_of(settings)(key) == (murmur2 & 0x7FFFFFFF) % prime
+    if crc32 is not None:
+        assert partition_of(dataclasses.replace(settings, partitioner="crc32"))(key) == crc32 % prime
+
+
+MARK = Mark(progress=1_763_719_200_000, backfilling=True, last_record_at=1_763_719_300_000)
+
+
+def test_the_metadata_of_an_offset_says_what_was_stored() -> None:
+    mark = SourceMark(commit=7, started_at=1_763_000_000_000, mark=MARK)
+    assert decode_metadata(encode(mark).decode()) == mark
+
+
+@pytest.mark.parametrize("foreign", ["", "set by hand", "{}", '{"commit":"x"}'])
+def test_metadata_that_is_not_ours_counts_as_none(foreign: str) -> None:
+    assert decode_metadata(foreign) is None
+
+
+def test_the_marker_says_what_the_metadata_would_have_said() -> None:
+    task = TaskMark(commit=7, started_at=5, marks={int(Source.ORDERS): MARK})
+    marker = decode_marker(encode(task))
+    assert marker == task
+    assert source_mark(marker, Source.ORDERS) == SourceMark(7, 5, MARK)
+    assert source_mark(marker, Source.CLICKSTREAM) == SourceMark(7, 5, Mark())
+    assert decode_marker(None) is None

@@ -1,0 +1,97 @@
+"""The table's store, as Faust's recovery drives it."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from faust.types import TP
+
+from streams.transport.table import StateStore
+
+
+class State(dict[bytes, bytes]):
+    def restore(self, key: bytes, value: bytes | None) -> None:
+        if key == b"poison":
+            raise ValueError("cannot be read")
+        if value is None:
+            self.pop(key, None)
+        else:
+            self[key] = value
+
+
+class App:
+    def __init__(self) -> None:
+        self.failures: list[str] = []
+        self.actives: set[TP] = set()
+        self.assignor = SimpleNamespace(assigned_actives=lambda: self.actives)
+
+    def fail(self, sentence: str, cause: BaseException | None = None) -> None:
+        self.failures.append(sentence)
+
+
+def tp(number: int) -> TP:
+    return TP("log", number)
+
+
+def chunk(number: int, *records: tuple[int, bytes, bytes | None]) -> Any:
+    raw = [SimpleNamespace(offset=offset, key=key, value=value) for offset, key, value in records]
+    return SimpleNamespace(message=SimpleNamespace(tp=tp(number), offset=records[-1][0], value=raw))
+
+
+def state_of(store: StateStore, number: int) -> State:
+    state = store.partition(number)
+    assert isinstance(state, State)
+    return state
+
+
+@pytest.fixture
+def store() -> StateStore:
+    table = SimpleNamespace(new_state=State, name="t", changelog_topic_name="log", changelog_tp=tp)
+    return StateStore("memory://", App(), table, table_name="t")  # type: ignore[arg-type]
+
+
+def test_recovery_fills_a_partition_and_knows_how_far(store: StateStore) -> None:
+    assert store.persisted_offset(tp(0)) is None
+    store.apply_changelog_batch([chunk(0, (3, b"a", b"1"), (4, b"b", b"2")), chunk(0, (5, b"a", None))], None, None)
+    assert dict(state_of(store, 0)) == {b"b": b"2"}
+    assert store.persisted_offset(tp(0)) == 5
+
+
+def test_what_is_contained_already_is_passed_over(store: StateStore) -> None:
+    store.apply_changelog_batch([chunk(0, (4, b"a", b"new"))], None, None)
+    store.apply_changelog_batch([chunk(0, (3, b"a", b"old"))], None, None)
+    assert dict(state_of(store, 0)) == {b"a": b"new"}
+    assert store.persisted_offset(tp(0)) == 4
+
+
+def test_a_partition_that_is_worked_on_does_not_read_its_own_writes(store: StateStore) -> None:
+    state = store.take(0)
+    store.set_persisted_offset(tp(0), 7)
+    store.apply_changelog_batch([chunk(0, (8, b"a", b"1"))], None, None)
+    assert len(state) == 0
+
+
+def test_a_record_that_cannot_be_read_ends_the_worker(store: StateStore) -> None:
+    with pytest.raises(ValueError, match="cannot be read"):
+        store.apply_changelog_batch([chunk(0, (1, b"poison", b""))], None, None)
+    assert store.app.failures == ["The changelog log, partition 0, cannot be read: cannot be read"]
+
+
+async def test_a_rebalance_drops_what_is_gone_and_what_became_a_standby(store: StateStore) -> None:
+    for number in range(4):
+        store.apply_changelog_batch([chunk(number, (1, b"a", b"1"))], None, None)
+    for number in (0, 1, 2):
+        store.take(number)
+    store.app.actives = {tp(0)}
+    await store.on_rebalance(assigned={tp(0), tp(1), tp(3)}, revoked={tp(2)}, newly_assigned=set())
+    assert set(store.partitions) == {0, 3}  # kept as active, kept as standby
+    assert store.persisted_offset(tp(1)) is None
+    assert store.persisted_offset(tp(3)) == 1
+
+
+def test_the_store_is_the_sum_of_its_partitions(store: StateStore) -> None:
+    store.apply_changelog_batch([chunk(0, (1, b"a", b"1")), chunk(1, (1, b"b", b"1"))], None, None)
+    assert sorted(store) == [b"a", b"b"]
+    assert len(store) == 2
