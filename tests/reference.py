@@ -402,16 +402,8 @@ class _Customer:
 
     def settle_by_order(self, order: Activity) -> None:
         x = self.latest
-        if self.episode is not None:
-            cart, mark, _ = self.tell()
-            viewed = {e.product_id: e.at for e in sorted(self.episode.views, key=lambda e: e.at)}
-            self.episode.views = [e for e in self.episode.views if viewed[e.product_id] > order.at]
-            times = [*viewed.values(), *(line.at for line in cart.values()), mark or order.at]
-            newer = [at for at in times if at > order.at]
-            if not newer:
-                self.episode = None
-            elif self.episode.started_at <= order.at:
-                self.episode.started_at = min(newer)
+        if self.episode is not None and self.episode.started_at <= order.at:
+            self.episode = self.newer_part(self.episode, order.at)
         if x is None or not x.open:
             return
         since = order.at - x.step1.occurred_at
@@ -439,6 +431,17 @@ class _Customer:
                 match=match,
             )
         x.open = False if since >= 0 else x.open
+
+    def newer_part(self, episode: _Episode, than: int) -> _Episode | None:
+        """What lines, mark and views show to have happened after an order; without any of it the order closes it."""
+        cart, mark, _ = self.tell()
+        viewed = {e.product_id: e.at for e in sorted(episode.views, key=lambda e: e.at)}
+        times = [*viewed.values(), *(line.at for line in cart.values()), *([] if mark is None else [mark])]
+        if not any(at > than for at in times):
+            return None
+        episode.started_at = min(at for at in times if at > than)
+        episode.views = [e for e in episode.views if viewed[e.product_id] > than]
+        return episode
 
     def act(self, a: _Applied, moved: bool) -> None:
         """Activity: takes an abandonment back that it shows to be wrong, opens an episode, re-arms step 1."""

@@ -25,6 +25,7 @@ from streams.core.customer import Lifecycle
 from streams.core.engine import LABELS, Emission, PartitionEngine
 from streams.core.policy import Policy
 from streams.core.watermark import Fetch, Mark, SourceSpec
+from streams.errors import UserError
 from streams.observe.prometheus import Metrics
 from streams.settings import Settings
 from streams.shell import topics
@@ -121,7 +122,7 @@ class App(faust.App):
         if self.failure is None:
             self.failure = sentence
             self.tasks = {}
-            log.critical("%s", sentence, exc_info=cause)
+            log.critical("%s", sentence, exc_info=None if isinstance(cause, UserError) else cause)
             self._watchdog()
             error = RuntimeError(sentence)
             error.__cause__ = cause
@@ -142,6 +143,8 @@ class App(faust.App):
             await loop()
         except asyncio.CancelledError:
             raise
+        except UserError as exc:
+            self.fail(str(exc), exc)
         except Exception as exc:
             self.fail(f"{type(exc).__name__}: {exc}", exc)
 
@@ -153,6 +156,10 @@ class App(faust.App):
         consumer.fetches.clear()
         committed = await consumer.committed_offsets(sources)
         fresh = [tp for tp in sources if tp not in committed]
+        for tp in fresh:
+            if self.table.data.partition(tp.partition).marker is not None:
+                self.fail(str(NoOffset(tp)))
+                return
         earliest = await consumer.earliest_offsets(*fresh) if fresh else {}
         tasks = {}
         for number in sorted({tp.partition for tp in sources}):
@@ -171,7 +178,10 @@ class App(faust.App):
             for source, tp in assigned.items():
                 await consumer.seek_source(tp, positions[source])
         self._paused.clear()
-        self.committer.begin({TP(tp.topic, tp.partition): (o.offset, o.metadata) for tp, o in committed.items()})
+        self.committer.begin(
+            {TP(tp.topic, tp.partition): (o.offset, o.metadata) for tp, o in committed.items()},
+            first={tp: (offset, "") for tp, offset in earliest.items()},
+        )
         self.tasks = tasks
         self.metrics.assigned(tasks.keys())
         self.health.recovered()
@@ -354,13 +364,27 @@ class App(faust.App):
         return {Source.CLICKSTREAM: self.settings.clickstream_topic, Source.ORDERS: self.settings.orders_topic}
 
 
-class OutOfRange(Exception):
+class OutOfRange(UserError):
     """A position that the topic does not have."""
 
     def __init__(self, tp: TP, offset: int) -> None:
         super().__init__(
             f"{tp.topic}, partition {tp.partition}, has no offset {offset}, which is this group's next: records were "
-            "deleted before they were read, or the topic was made anew. Nothing is reset silently: stop all workers, "
-            "then either set the group's offset (kafka-consumer-groups --reset-offsets) or, for a new topic, start "
-            "with another LIFECYCLE_APP_ID."
+            f"deleted before they were read, or the topic was made anew. {_REMEDY}"
         )
+
+
+class NoOffset(UserError):
+    """State whose place in the topic is not known: the first offsets are committed before the first state."""
+
+    def __init__(self, tp: TP) -> None:
+        super().__init__(
+            f"{tp.topic}, partition {tp.partition}: this group has state, but no offset there: the topic was made "
+            f"anew, or the offset was deleted or has expired. {_REMEDY}"
+        )
+
+
+_REMEDY = (
+    "Nothing is reset silently: stop all workers, then either set the group's offset (kafka-consumer-groups "
+    "--reset-offsets) or, for a new topic, start with another LIFECYCLE_APP_ID."
+)

@@ -105,7 +105,7 @@ class LocalBroker(abc.ABC):
             return
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
         said = self._last_words()
-        raise UserError(f"{self.name} {how}; {self.remedy}{f' ({said})' if said else ''}.")
+        raise UserError(f"{self.name} {how}; {self.remedy}{f' (its last line: {said})' if said else ''}.")
 
     async def watch(self, interval: float = 0.25) -> None:
         """Run beside what uses the broker: returns never, raises `UserError` within `interval` seconds of its end."""

@@ -6,6 +6,7 @@ A commit that fails ends the worker without offsets: what memory holds and what 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -26,10 +27,13 @@ class Committer:
         self._offsets: dict[TP, tuple[int, str]] = {}
         self._confirmed_at = 0.0
 
-    def begin(self, offsets: Mapping[TP, tuple[int, str]]) -> None:
-        """A new assignment, with what is committed for it."""
-        self._offsets = dict(offsets)
-        self._confirmed_at = self._monotonic()
+    def begin(self, offsets: Mapping[TP, tuple[int, str]], first: Mapping[TP, tuple[int, str]]) -> None:
+        """A new assignment, with what is committed for it, and where the partitions begin for which nothing is.
+
+        These first offsets are committed before any state, so that state without offsets shows that they were lost.
+        """
+        self._offsets = {**offsets, **first}
+        self._confirmed_at = -math.inf if first else self._monotonic()
 
     async def commit(self, tasks: Mapping[int, PartitionTask], *, leaving: bool = False) -> None:
         """Commit what has happened since the last time. `leaving`: the tasks will not be used again.

@@ -25,6 +25,7 @@ from streams.core.engine import LABELS, PartitionEngine, Snapshot
 from streams.core.packing import unpack
 from streams.core.state import TaskState
 from streams.core.watermark import Fetch
+from streams.errors import UserError
 from streams.observe.facts import SourceFacts, TaskFacts
 from streams.observe.prometheus import Metrics
 from streams.settings import Settings
@@ -259,7 +260,7 @@ class PartitionTask:
         )
 
 
-class Hole(Exception):
+class Hole(UserError):
     """Records that were never read are gone from an input topic."""
 
     def __init__(self, topic: str, partition: int, expected: int, found: int) -> None:

