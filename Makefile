@@ -8,7 +8,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 UV := 0.13.9
 
-.PHONY: help install demo test test-all lint format docs lock clean
+.PHONY: help install demo kafka test test-all lint format docs lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1 - \2/'
@@ -24,6 +24,9 @@ $(STAMP): requirements-dev.lock pyproject.toml
 
 demo: install ## real shop history through Kafka, live in the terminal; ARGS=--once ends after the history
 	@$(BIN)/lifecycle demo $(ARGS)
+
+kafka: install ## Apache Kafka in the foreground, for trying things out; ARGS="--port 9092". Needs Java 17 and Maven
+	@$(BIN)/python -m tests.brokers.kafka $(ARGS)
 
 test: install ## the fast tests; ARGS goes to pytest
 	@$(BIN)/python -m pytest -m "not slow" $(ARGS)

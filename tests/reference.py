@@ -151,6 +151,8 @@ class _Order:
 @dataclass
 class _Episode:
     started_at: int
+    newest: int
+    """The last view, addition or checkout."""
     views: list[Activity] = field(default_factory=list)
     abandoned: bool = False
     """The latest abandonment is of this episode."""
@@ -255,6 +257,7 @@ class _Customer:
 
     def summary(self) -> Summary:
         orders, lines = len(self.counting), self.cart()
+        of = orders - self.other_currency_orders  # amounts of other currencies are not in the revenue
         value, currency = _value(lines, self.currency)
         return Summary(
             first_seen_at=min(a.at for a in self.applied),
@@ -264,7 +267,7 @@ class _Customer:
             orders=orders,
             revenue=self.revenue,
             currency=self.currency,
-            average_order_value=(2 * self.revenue + orders) // (2 * orders) if orders else None,
+            average_order_value=(2 * self.revenue + of) // (2 * of) if of else None,
             cart_items=sum(line.quantity for line in lines),
             cart_value=value if currency == self.currency else None,
         )
@@ -433,10 +436,10 @@ class _Customer:
         x.open = False if since >= 0 else x.open
 
     def newer_part(self, episode: _Episode, than: int) -> _Episode | None:
-        """What lines, mark and views show to have happened after an order; without any of it the order closes it."""
+        """What is left of an episode by an order in the midst of it."""
         cart, mark, _ = self.tell()
         viewed = {e.product_id: e.at for e in sorted(episode.views, key=lambda e: e.at)}
-        times = [*viewed.values(), *(line.at for line in cart.values()), *([] if mark is None else [mark])]
+        times = [episode.newest, *viewed.values(), *(line.at for line in cart.values()), *([] if mark is None else [mark])]
         if not any(at > than for at in times):
             return None
         episode.started_at = min(at for at in times if at > than)
@@ -453,8 +456,9 @@ class _Customer:
             self.armed = True
         opens = a.clicks("product_viewed", "checkout_started") or self.tell(addition=a)[2]
         if opens and not a.outdated:
-            self.episode = self.episode or _Episode(a.at)
+            self.episode = self.episode or _Episode(a.at, a.at)
             self.episode.started_at = min(self.episode.started_at, a.at)
+            self.episode.newest = max(self.episode.newest, a.at)
             if a.clicks("product_viewed"):
                 self.episode.views.append(a.event)
         self.armed = self.armed or moved

@@ -121,9 +121,9 @@ class Abandonments:
             profile.cart.now.checkout_at = None  # a mark that made it no checkout is stale
 
     def fire_expiry(self, profile: Profile, due: int, outputs: list[Output]) -> None:
-        """Close the episode, and an abandonment of it that is still open; empty the cart."""
+        """Close the episode, and its abandonment if open (no browse, which closes its episode); empty the cart."""
         episode, latest = profile.episode, profile.latest
-        if episode is not None and episode.abandoned and latest is not None and latest.open and latest.kind != "browse":
+        if episode is not None and episode.abandoned and latest is not None and latest.open:
             self._close(profile, latest, "expired", due, outputs)
         profile.episode = None
         profile.cart.settle()

@@ -102,16 +102,16 @@ class Lifecycle:
         lines = profile.cart.now.lines
         currency = profile.currency or self.policy.currency
         cart_value, cart_currency = value(as_items(lines), currency)
-        count, revenue = profile.orders, profile.revenue
+        revenue, of = profile.revenue, profile.orders - profile.other_currency_orders
         return Summary(
             first_seen_at=profile.first_seen_at,
             last_seen_at=profile.last_seen_at,
             sessions=profile.sessions.count,
             product_views=profile.product_views,
-            orders=count,
+            orders=profile.orders,
             revenue=revenue,
             currency=currency,
-            average_order_value=(2 * revenue + count) // (2 * count) if count else None,  # half up
+            average_order_value=(2 * revenue + of) // (2 * of) if of else None,  # half up
             cart_items=sum(line.quantity for line in lines.values()),
             cart_value=cart_value if cart_currency == currency else None,  # the summary names one currency
         )

@@ -4,7 +4,7 @@ One engine serves the worker, the replay, the tests and the benchmarks. It does 
 it records, `advance` tells it the time and what the fetches showed, `snapshot` takes what a commit has to write.
 
 Names in `Effects.counts`: applied, duplicate, replayed, late, out_of_order (label: the source's name in lower case),
-withheld (label: output type/reason), trimmed (label: what).
+withheld (label: output type/reason), trimmed (label: what), ignored (label: which correction of an order).
 """
 
 from __future__ import annotations

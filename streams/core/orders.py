@@ -71,7 +71,7 @@ def _apply(order: Order, correction: Correction, counts: Counter[tuple[str, str]
         # Without an amount there is no currency to differ; an update without a total says nothing.
         order.refunded_fully = order.refunded_fully or correction.type == "order_refunded"
     elif correction.currency != order.currency:
-        counts["refund_currency" if correction.type == "order_refunded" else "update_currency", ""] += 1
+        counts["ignored", "refund_currency" if correction.type == "order_refunded" else "update_currency"] += 1
     elif correction.type == "order_refunded":
         order.refunded += correction.total
     elif order.updated_at is None or correction.at >= order.updated_at:

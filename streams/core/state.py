@@ -1,19 +1,23 @@
 """The profiles of one partition task: what the changelog holds, what is in memory, what is to be written.
 
-Keys are the customer's name space and id (`record_key`); values are packed profiles. A profile stays packed until it is
-first touched: recovery reads headers only.
+Keys are the customer's name space and id (`record_key`); values are packed profiles. A profile is packed (cold) until
+it is touched, and again when it has not been touched for a while: recovery reads headers only, and memory holds few
+hundred bytes for most customers.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from typing import Final
 
 from streams.core.activity import Source
 from streams.core.effects import Output
 from streams.core.packing import Header, pack, peek, unpack
 from streams.core.profile import Profile
 from streams.core.timers import Timers
+
+HOT: Final = 20_000
 
 
 def record_key(customer: str, identified: bool) -> bytes:
@@ -27,7 +31,8 @@ class TaskState:
     Filled by recovery (`restore`), worked on by the engine, written by a commit (`changes`).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, hot: int = HOT) -> None:
+        """`hot`: how many profiles may stay unpacked over a commit."""
         self.timers = Timers()
         self.population: Counter[str] = Counter()
         """Customers in each stage."""
@@ -38,6 +43,10 @@ class TaskState:
         self.applied = [-1] * len(Source)
         """The highest offset applied, per source."""
         self._records: dict[bytes, Profile | bytes] = {}
+        self._generation = max(1, hot // 2)
+        self._young: set[bytes] = set()
+        self._old: set[bytes] = set()
+        """The hot keys, in two generations: what is touched is young; see `_cool`."""
         self._dirty: dict[bytes, None] = {}  # ordered sets: what is written has one order
         self._graves: dict[bytes, None] = {}  # forgotten and written as such: their tombstones are owed
 
@@ -46,6 +55,11 @@ class TaskState:
 
     def __iter__(self) -> Iterator[bytes]:
         return iter(self._records)
+
+    @property
+    def hot(self) -> int:
+        """How many profiles are unpacked."""
+        return len(self._young | self._old)
 
     # -- recovery
 
@@ -101,6 +115,7 @@ class TaskState:
             value = unpack(value)
             value.pending = []
             self._records[key] = value
+            self._young.add(key)
         return value
 
     def next_deadline(self, key: bytes) -> int | None:
@@ -113,10 +128,13 @@ class TaskState:
     def put(self, key: bytes, profile: Profile) -> None:
         """Add a fresh profile, or replace a forgotten one."""
         self._records[key] = profile
+        self._young.add(key)
 
     def touched(self, key: bytes, profile: Profile, stage_before: str | None) -> None:
         """The profile changed: it is written at the next commit, its timer armed, the population kept."""
         self._dirty[key] = None
+        if key in self._old:
+            self._young.add(key)
         if profile.next_deadline is not None:
             self.timers.arm(key, profile.next_deadline)
         if profile.stage != stage_before:
@@ -157,6 +175,8 @@ class TaskState:
                     self._graves[key] = None
                 value = packed
             written.append((key, value))
+        if len(self._young) >= self._generation:
+            self._cool()
         return written
 
     def items(self) -> Iterator[tuple[bytes, Profile]]:
@@ -165,6 +185,14 @@ class TaskState:
             profile = self.get(key)
             if profile is not None and profile.stage is not None:
                 yield key, profile
+
+    def _cool(self) -> None:
+        """Pack what was not touched since the last time; everything is clean now."""
+        for key in self._old - self._young:
+            value = self._records.get(key)
+            if value is not None and not isinstance(value, bytes):
+                self._records[key] = pack(value)
+        self._old, self._young = self._young, set()
 
     def _forget_header(self, header: Header) -> None:
         if header.stage is not None:

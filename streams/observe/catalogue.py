@@ -50,8 +50,10 @@ DEAD_LETTER_REASONS = (
 )  # fmt: skip
 """Held against `streams.contracts` by a test: neither package imports the other."""
 
-TRIMMED = ("event_ids", "orders", "cart_lines", "viewed_products", "profile_bytes", "strings")
-"""The bounds of `streams.core.policy.Policy` by their names, and the strings that the decoders cut."""
+TRIMMED = (
+    "event_ids", "orders", "order_notes", "cart_lines", "cart_log", "viewed_products", "abandoned_items", "strings",
+)  # fmt: skip
+"""The parts of a profile that the core bounds, and the strings that the decoders cut."""
 
 FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 SLOW = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -80,6 +82,13 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         help="Activities older than the last one of their customer.",
         labels=(SOURCE,),
         worry="A jump after a release of a client: its clocks, or the order in which it sends, have changed.",
+    ),
+    Metric(
+        name="lifecycle_corrections_ignored_total",
+        kind="counter",
+        help="Refunds and updates of orders that changed nothing: they were in another currency than the order.",
+        labels=(Label("reason", "what it was", ("refund_currency", "update_currency")),),
+        worry="Any steady rate: revenue is too high by what was refunded. Ask who sends the orders.",
     ),
     Metric(
         name="lifecycle_identifiers_rejected_total",

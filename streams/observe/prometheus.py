@@ -249,7 +249,9 @@ class Metrics(Collector):
             case "late":
                 return self._counter("lifecycle_events_late_total", label)
             case "out_of_order":
-                return self._counter("lifecycle_events_out_of_order_total", label or OTHER)
+                return self._counter("lifecycle_events_out_of_order_total", label)
+            case "ignored":
+                return self._counter("lifecycle_corrections_ignored_total", label)
             case "withheld":
                 output, _, reason = label.partition("/")
                 return self._counter("lifecycle_outputs_withheld_total", output, reason)

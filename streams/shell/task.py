@@ -76,6 +76,8 @@ class PartitionTask:
         self.engine = engine
         self.changelog = changelog
         self._lifecycle = lifecycle
+        self._behind_commit: list[Record] | None = None
+        """Outputs of activities since a snapshot whose own outputs are not on their way yet."""
         self.trusted = False
         """Whether the worker's clock was found to agree with the broker's. Until it is, silence proves nothing."""
         self._settings = settings
@@ -128,6 +130,9 @@ class PartitionTask:
 
     def advance(self, fetches: Mapping[Source, Fetch], silent: frozenset[Source]) -> None:
         """Let time pass: apply what was waiting, fire what has come due."""
+        for source, fetch in fetches.items():
+            if self.engine.state.applied[source] >= fetch.end:
+                raise Truncated(self._topics[source], self.number, self.engine.state.applied[source], fetch.end)
         now, watermark = self._clock(), self.engine.watermark
         effects = self.engine.advance(now, fetches, silent=silent, clock_trusted=self.trusted)
         self._emit(effects, now)
@@ -149,8 +154,15 @@ class PartitionTask:
         await self._outbox.flush()
 
     def snapshot(self, *, force: bool = False) -> Snapshot | None:
-        """What a commit has to write; `force` for one even if nothing happened."""
-        return self.engine.snapshot(force=force)
+        """What a commit has to write; `force` for one even if nothing happened. `write` must follow.
+
+        Until then the outputs of activities wait: each customer's are sent in the order made, and those of its
+        deadlines are sent only once the changelog has them.
+        """
+        snapshot = self.engine.snapshot(force=force)
+        if snapshot is not None:
+            self._behind_commit = []
+        return snapshot
 
     async def write(self, snapshot: Snapshot) -> None:
         """Carry a commit through up to its offsets: outputs, changelog, outputs of deadlines, each acknowledged."""
@@ -159,7 +171,10 @@ class PartitionTask:
         await self.changelog.write(snapshot.changes, encode(mark))
         self.trusted = abs(self.changelog.skew or 0) <= MAX_SKEW_MS
         for output in snapshot.outputs:
-            self._put(output, None)
+            self._outbox.put(self._record(output, None))
+        behind, self._behind_commit = self._behind_commit or [], None
+        for record in behind:
+            self._outbox.put(record)
         if self._settings.profiles:
             self._put_profiles(snapshot)
         await self._outbox.settled()
@@ -177,7 +192,7 @@ class PartitionTask:
     def send_again(self, unsent: list[Output]) -> None:
         """Outputs that recovery found in profiles of a commit that did not go through."""
         for output in unsent:
-            self._put(output, None)
+            self._outbox.put(self._record(output, None))
 
     # -- what is to be seen
 
@@ -217,10 +232,14 @@ class PartitionTask:
 
     def _emit(self, effects: Effects, caused_at: int) -> None:
         for output in effects.outputs:
-            self._put(output, caused_at)
+            record = self._record(output, caused_at)
+            if self._behind_commit is None:
+                self._outbox.put(record)
+            else:
+                self._behind_commit.append(record)
         self._metrics.engine_counts(effects.counts)
 
-    def _put(self, output: Output, caused_at: int | None) -> None:
+    def _record(self, output: Output, caused_at: int | None) -> Record:
         key, value, headers = self._encoder.encode(output)
         settings = self._settings
         topic = settings.stage_changes_topic if isinstance(output, StageChange) else settings.abandonments_topic
@@ -230,7 +249,7 @@ class PartitionTask:
             if caused_at is not None:
                 self._metrics.output_latency(topic, ((self._clock() - caused_at) / 1000,))
 
-        self._outbox.put(Record(topic, key, value, headers, acknowledged=acknowledged))
+        return Record(topic, key, value, headers, acknowledged=acknowledged)
 
     def _put_profiles(self, snapshot: Snapshot) -> None:
         for _, value in snapshot.changes:
@@ -257,6 +276,17 @@ class PartitionTask:
         self._metrics.engine_counts({("rejected", LABELS[source]): 1})
         self._outbox.put(
             Record(self._settings.dead_letters_topic, letter.key, letter.value, letter.headers, letter.timestamp)
+        )
+
+
+class Truncated(UserError):
+    """A topic ends before what was applied from it: it is another topic, or records were lost."""
+
+    def __init__(self, topic: str, partition: int, applied: int, end: int) -> None:
+        super().__init__(
+            f"{topic}, partition {partition}, ends at offset {end}, but the state holds what came at {applied}: the "
+            "topic was made anew, or the brokers lost records. Nothing is reset silently: stop all workers, and start "
+            "with another LIFECYCLE_APP_ID."
         )
 
 

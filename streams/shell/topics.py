@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Literal, NamedTuple
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -94,7 +94,6 @@ async def ensure(settings: Settings) -> list[Status]:
 
 def run(settings: Settings, create: bool) -> list[Status]:
     """`lifecycle topics`, for use outside an event loop."""
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what it logs ends in our own sentence
     return asyncio.run(_run(settings, create))
 
 
@@ -169,13 +168,26 @@ async def _changelog_status(admin: AIOKafkaAdminClient, settings: Settings, topi
 @asynccontextmanager
 async def _admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
     """A connected client; `UserError` if none answers within `broker_wait`, or one falls silent later."""
+    with _hushed():
+        admin = await _connected(settings)
+        try:
+            yield admin
+        except (KafkaError, TimeoutError) as error:
+            raise UserError(
+                f"the Kafka broker on {settings.broker} does not do what was asked ({type(error).__name__}): see that "
+                "the addresses it advertises can be reached from here."
+            ) from error
+        finally:
+            await admin.close()
+
+
+async def _connected(settings: Settings) -> AIOKafkaAdminClient:
     loop = asyncio.get_running_loop()
     give_up = loop.time() + settings.broker_wait / 1000
     while True:
         admin = AIOKafkaAdminClient(bootstrap_servers=settings.broker, request_timeout_ms=10_000)
         try:
             await admin.start()
-            break
         except KafkaError:
             await admin.close()
             if loop.time() >= give_up:
@@ -184,15 +196,20 @@ async def _admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
                     "(`lifecycle broker` runs a small one)."
                 ) from None
             await asyncio.sleep(min(0.5, max(0.0, give_up - loop.time())))
+        else:
+            return admin
+
+
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """Without aiokafka's word on every attempt: what they come to is our own sentence."""
+    logger = logging.getLogger("aiokafka")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
     try:
-        yield admin
-    except (KafkaError, TimeoutError) as error:
-        raise UserError(
-            f"the Kafka broker on {settings.broker} does not do what was asked ({type(error).__name__}): see that the "
-            "addresses it advertises can be reached from here."
-        ) from error
+        yield
     finally:
-        await admin.close()
+        logger.setLevel(level)
 
 
 async def _partitions(admin: AIOKafkaAdminClient) -> dict[str, int]:

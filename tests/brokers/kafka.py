@@ -69,6 +69,11 @@ class ApacheKafka(LocalBroker):
         super().__init__(port or _lasting_port())
         self._directory: tempfile.TemporaryDirectory[str] | None = None
 
+    @property
+    def directory(self) -> Path | None:
+        """Where its topics are, while there are any."""
+        return Path(self._directory.name) if self._directory else None
+
     def start(self, timeout: float = 60.0) -> Self:
         """Start the node and wait until it answers. Raises `Unavailable` where that cannot be."""
         try:

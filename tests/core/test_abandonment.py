@@ -375,7 +375,7 @@ def test_a_late_order_leaves_what_is_newer_in_the_episode() -> None:
 
 
 def test_an_order_at_the_time_of_the_last_view_closes_the_episode() -> None:
-    assert run([view(0), view(MINUTE), order(MINUTE)], until=DAY).told == []
+    assert run([view(0), view(MINUTE), order(MINUTE)]).alive.episode is None
 
 
 def test_activity_that_is_no_shopping_does_not_keep_an_episode_open() -> None:
@@ -439,6 +439,30 @@ def test_a_late_event_as_old_as_what_was_abandoned_does_not_abandon_it_twice() -
     assert history.told == [("abandoned", "browse", 1, 31 * MINUTE)]
 
 
+def test_activity_as_old_as_the_last_one_arms_nothing() -> None:
+    history = run([view(0)], until=HOUR).play(view(0, "B"), until=10 * DAY)
+    assert history.told == [("abandoned", "browse", 1, 30 * MINUTE)]
+
+
+def test_an_episode_that_a_late_addition_opens_does_not_go_on_with_the_steps_of_another() -> None:
+    history = run([view(0), add(0), click(2 * HOUR, "cart_emptied")], until=3 * HOUR)
+    history.play(add(110 * MINUTE, "B"), until=10 * DAY)
+    assert history.told == [("abandoned", "cart", 1, HOUR)]
+
+
+def test_a_late_view_is_put_in_its_place_in_the_episode() -> None:
+    history = run([view(2 * MINUTE), view(3 * MINUTE, "B"), view(MINUTE, "C"), view(0, "B")], until=HOUR)
+    (told,) = history.abandonments
+    assert [i.product_id for i in told.items] == ["C", "A", "B"]
+    assert told.episode_started_at == T0
+
+
+def test_an_abandonment_before_the_one_that_was_retracted_does_not_count_it_as_recent() -> None:
+    history = run([view(0), add(0)], until=HOUR).play(click(10 * MINUTE, "cart_emptied"), until=HOUR)
+    assert history.told[-1] == ("abandoned", "browse", 1, 40 * MINUTE)
+    assert history.abandonments[-1].recent_abandonments == 0
+
+
 # -- expiry
 
 
@@ -470,6 +494,12 @@ def test_a_browse_or_a_recovered_one_does_not_expire() -> None:
     recovered = run([add(0), order(2 * HOUR, items=(item("B"),))], until=60 * DAY)
     assert [told[0] for told in recovered.told] == ["abandoned", "recovered"]
     assert recovered.cart == {}
+
+
+def test_only_the_abandonment_of_the_episode_expires_with_it() -> None:
+    events = [view(0), add(0), click(2 * HOUR, "cart_emptied"), add(DAY, "B"), click(DAY, "cart_emptied")]
+    history = run(events, until=40 * DAY)
+    assert history.told == [("abandoned", "cart", 1, HOUR)]
 
 
 def test_an_episode_that_never_came_due_expires_silently() -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from streams.core.policy import Policy
-from tests.core.helpers import DAY, HOUR, MINUTE, SECOND, T0, Activity, click, item, order, run
+from tests.core.helpers import DAY, HOUR, MINUTE, SECOND, T0, Activity, History, click, item, order, run
 
 
 def add(at: int, product: str | None = "A", **fields: Any) -> Activity:
@@ -141,15 +143,31 @@ def test_operations_within_lateness_are_put_in_their_place() -> None:
     assert history.cart == {"B": 1}
 
 
-def test_an_older_operation_overrides_nothing_newer() -> None:
-    start = [add(0, price=100), add(HOUR, "B", price=200)]
+def test_operations_of_the_same_time_are_in_the_order_in_which_they_came() -> None:
+    assert run([add(SECOND), add(2 * SECOND, "B"), click(SECOND, "cart_emptied")]).cart == {"B": 1}
+
+
+def test_exactly_lateness_is_not_too_late() -> None:
+    bought = order(5 * SECOND, items=(item("B"),))
+    assert run([click(0), bought, click(12 * SECOND), add(2 * SECOND)]).cart == {"A": 1}
+
+
+@pytest.mark.parametrize("newest", [HOUR, 2 * HOUR])  # told again, and where the newer ones are settled
+def test_an_older_operation_overrides_nothing_newer(newest: int) -> None:
+    def after(*late: Activity) -> History:
+        start = [add(0, price=100), add(HOUR, "B", price=200, cart_id="k-2"), click(HOUR, "checkout_started")]
+        return run([*start, click(newest), *late])
+
     half = 30 * MINUTE
-    assert run([*start, click(half, "cart_emptied")]).cart == {"B": 1}
-    assert run([*start, click(half, "cart_viewed", items=(item("C"),))]).cart == {"B": 1, "C": 1}
-    assert run([*start, remove(half, "B")]).cart == {"A": 1, "B": 1}
-    assert run([*start, add(half, "B", price=999)]).alive.cart.now.lines["B"].price == 200
-    shown = run([click(HOUR, cart_id="k-2"), click(half, cart_id="k-1")])
-    assert shown.alive.cart.now.cart_id == "k-2"
+    assert after(click(half, "cart_emptied")).cart == {"B": 1}
+    assert after(click(half, "cart_emptied")).alive.cart.now.checkout_at == T0 + HOUR
+    assert set(after(click(half, "cart_viewed", items=(item("C"),))).cart) == {"B", "C"}
+    listed = after(click(half, "cart_viewed", items=(item("B", 7),)))
+    assert listed.cart == ({"B": 8} if newest == HOUR else {"B": 1})  # told again, one is added to seven
+    assert after(remove(half, "B")).cart == {"A": 1, "B": 1}
+    assert after(add(half, "B", price=999)).alive.cart.now.lines["B"].price == 200
+    assert after(click(half, cart_id="k-1")).alive.cart.now.cart_id == "k-2"
+    assert after(click(half, "checkout_started")).alive.cart.now.checkout_at == T0 + HOUR
 
 
 def test_the_oldest_lines_go_first() -> None:

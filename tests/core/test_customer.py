@@ -6,8 +6,9 @@ import pytest
 
 from streams.core.effects import Cause
 from streams.core.ids import NAMESPACE, stage_change_id
-from streams.core.packing import pack
+from streams.core.packing import pack, unpack
 from streams.core.policy import Policy
+from streams.core.recent_ids import note, seen_at
 from tests.core.helpers import DAY, HOUR, MINUTE, SECOND, T0, Activity, click, item, order, run
 
 # -- sessions and times
@@ -26,8 +27,16 @@ def test_passive_events_are_in_no_session() -> None:
 def test_activity_out_of_order_can_close_a_gap() -> None:
     history = run([click(0), click(30 * MINUTE)])
     assert history.alive.sessions.count == 2
-    history.play(click(30 * MINUTE - SECOND))
+    history.play(click(30 * MINUTE - SECOND), click(30 * MINUTE - 2 * SECOND))
     assert history.alive.sessions.count == 1
+
+
+def test_activity_out_of_order_that_leaves_a_gap_of_30_min_closes_none() -> None:
+    assert run([click(0), click(30 * MINUTE + SECOND), click(30 * MINUTE)]).alive.sessions.count == 2
+
+
+def test_activity_later_than_lateness_is_in_no_session() -> None:
+    assert run([click(0), click(40 * MINUTE), click(20 * MINUTE)]).alive.sessions.count == 2
 
 
 def test_time_going_backwards() -> None:
@@ -81,6 +90,21 @@ def test_only_the_newest_event_ids_are_kept_in_order_of_application() -> None:
     history = run([click(n, event_id=f"e-{n}") for n in (3, 1, 2)], policy=Policy(event_ids=2))
     assert history.play(click(4, event_id="e-1"), click(4, event_id="e-2")).duplicates == 2
     assert history.play(click(4, event_id="e-3")).duplicates == 2
+
+
+def test_an_event_id_applied_again_is_kept_once() -> None:
+    events = [click(2 * HOUR, event_id="e-1"), click(0, event_id="e-2"), click(DAY + 1, event_id="e-2")]
+    history = run([*events, click(DAY + HOUR, event_id="e-1")], policy=Policy(event_ids=2))
+    assert history.duplicates == 1
+
+
+def test_a_fingerprint_is_not_found_where_it_only_looks_like_one() -> None:
+    ids = bytearray()
+    note(ids, b"x" * 8, 0, limit=512)  # its time is eight zero bytes
+    assert seen_at(ids, bytes(8)) is None
+    note(ids, bytes(8), -5, limit=512)
+    assert seen_at(ids, bytes(8)) == -5
+    assert seen_at(ids, b"x" * 8) == 0
 
 
 # -- forgetting
@@ -151,8 +175,6 @@ def test_a_profile_stays_within_its_bytes() -> None:
 
 
 def test_what_is_trimmed_does_not_depend_on_when_it_is_packed() -> None:
-    from streams.core.packing import unpack
-
     policy = Policy(profile_bytes=8 * 1024)
     once, packed = run([click(0)], policy=policy), run([click(0)], policy=policy)
     for n in range(200):

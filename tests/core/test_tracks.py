@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from streams.core.effects import Cause
+from streams.core.tracks import next_transition
 from tests.core.helpers import DAY, HOUR, MINUTE, T0, Activity, click, order, run
 
 
@@ -232,3 +233,12 @@ def test_the_summary_is_of_the_change() -> None:
 def test_every_change_carries_subscribed() -> None:
     history = run([click(0), click(1, "subscribed"), click(2, "unsubscribed"), order(3)])
     assert [change.subscribed for change in history.changes] == [None, True, False]
+
+
+def test_a_stage_is_entered_at_most_once_per_event() -> None:
+    profile = run([click(0)]).alive
+    profile.signed_up = True
+    prospect = next_transition(profile, True, ())
+    assert prospect is not None
+    assert prospect.target == "prospect"
+    assert next_transition(profile, True, ("prospect",)) is None

@@ -60,7 +60,7 @@ def test_alerts_speak_of_metrics_that_exist() -> None:
 def test_alerts_say_what_to_do() -> None:
     for rule in rules():
         assert rule["labels"]["severity"] in {"page", "ticket"}, rule["alert"]
-        assert rule["annotations"].keys() == {"summary", "description"}, rule["alert"]
+        assert rule["annotations"].keys() == {"runbook", "summary", "description"}, rule["alert"]
         named = set(re.findall(r"\bLIFECYCLE_\w+", str(rule["annotations"])))
         assert named <= {PREFIX + key.upper() for key in FIELDS}, rule["alert"]
         metrics = set(re.findall(r"\blifecycle_\w+", str(rule["annotations"])))

@@ -27,6 +27,8 @@ from streams.shell import topics
 PATIENCE_S = 60.0
 """How long a test waits for what must happen. It bounds a failure; nothing passes because of it."""
 
+ROLES = ("clickstream", "orders", "stage_changes", "abandonments", "triggers", "profiles", "dead_letters")
+
 
 def free_port() -> int:
     with socket.socket() as s:
@@ -67,10 +69,7 @@ class Cluster:
             "LIFECYCLE_SESSION_TIMEOUT": "3s",
             "LIFECYCLE_HEARTBEAT_INTERVAL": "1s",
             "LIFECYCLE_REBALANCE_TIMEOUT": "3s",
-            **{
-                f"LIFECYCLE_{role.upper()}_TOPIC": f"{role.replace('_', '-')}-{name}"
-                for role in ("clickstream", "orders", "stage_changes", "abandonments", "triggers", "profiles", "dead_letters")
-            },
+            **{f"LIFECYCLE_{role.upper()}_TOPIC": f"{role.replace('_', '-')}-{name}" for role in ROLES},
             **{f"LIFECYCLE_{key.upper()}": value for key, value in settings.items()},
         }  # fmt: skip
         self.settings: Settings = load(self.environ)
@@ -134,7 +133,10 @@ class Cluster:
         await consumer.start()
         try:
             await consumer._client.force_metadata_update()
-            partitions = [TopicPartition(topic, p) for p in sorted(consumer.partitions_for_topic(topic) or await _partitions(consumer, topic))]
+            partitions = [
+                TopicPartition(topic, p)
+                for p in sorted(consumer.partitions_for_topic(topic) or await _partitions(consumer, topic))
+            ]
             consumer.assign(partitions)
             await consumer.seek_to_beginning(*partitions)
             records: list[Any] = []
@@ -191,12 +193,17 @@ class Worker:
         """The sum of the series of that name with those labels."""
         total = 0.0
         for line in self.get("/metrics")[1].splitlines():
-            if line.startswith(name) and line[len(name)] in "{ " and all(f'{k}="{v}"' in line for k, v in labels.items()):
+            if (
+                line.startswith(name)
+                and line[len(name)] in "{ "
+                and all(f'{k}="{v}"' in line for k, v in labels.items())
+            ):
                 total += float(line.rsplit(" ", 1)[1])
         return total
 
     async def ready(self) -> None:
         """Wait until the worker has partitions and processes."""
+
         def check() -> bool:
             assert self.process.poll() is None, f"the worker ended with {self.process.returncode}:\n{self.tail()}"
             return self.get("/readyz")[0] == 200

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,8 @@ import pytest
 import pytest_asyncio
 
 from streams.shell.broker import EmbeddedBroker, LocalBroker
-from tests.brokers.kafka import ApacheKafka, Unavailable
+from tests.brokers import machine
+from tests.brokers.kafka import ApacheKafka
 from tests.integration.cluster import Cluster
 
 
@@ -24,16 +23,8 @@ def embedded_broker() -> Iterator[EmbeddedBroker]:
 
 @pytest.fixture(scope="session")
 def apache_kafka() -> Iterator[ApacheKafka]:
-    """Where it cannot run its tests are skipped, but not under CI."""
-    with ExitStack() as ends:
-        try:
-            kafka = ends.enter_context(ApacheKafka())
-        except Unavailable as reason:
-            if os.environ.get("CI") == "true":
-                raise
-            pytest.skip(str(reason))
-        yield kafka
-
+    with machine.apache_kafka() as running:
+        yield running
 
 
 @pytest.fixture(params=["embedded_broker", pytest.param("apache_kafka", marks=pytest.mark.slow)])

@@ -1,4 +1,4 @@
-"""The worker as a process against a real broker over TCP: parity with replay, restarts, take-over, dead letters, the end.
+"""The worker as a process against a real broker over TCP: parity with replay, restarts, take-over, dead letters, end.
 
 All of it on the embedded broker and on Apache Kafka.
 """
@@ -23,7 +23,10 @@ async def test_a_worker_gives_what_replay_gives_and_a_restart_loses_nothing(
     last = max(event["occurred_at"] for event in (*clicks, *orders))
     cluster: Cluster = await make_cluster()
 
-    half = len(clicks) // 2, next(n for n, o in enumerate(orders) if o["occurred_at"] > clicks[len(clicks) // 2]["occurred_at"])
+    half = (
+        len(clicks) // 2,
+        next(n for n, o in enumerate(orders) if o["occurred_at"] > clicks[len(clicks) // 2]["occurred_at"]),
+    )
     first = cluster.start_worker()
     await cluster.clicks(*clicks[: half[0]])
     await cluster.orders(*orders[: half[1]])
@@ -67,7 +70,9 @@ async def test_pending_deadlines_fire_after_a_restart_without_any_new_input(make
         return len({d["id"] for d in await cluster.abandonments()}) == 20
 
     await until(all_abandoned, "20 abandonments")
-    assert {(d["customer_id"], d["kind"]) for d in await cluster.abandonments()} == {(f"c-{n}", "browse") for n in range(20)}
+    assert {(d["customer_id"], d["kind"]) for d in await cluster.abandonments()} == {
+        (f"c-{n}", "browse") for n in range(20)
+    }
 
 
 async def test_a_second_worker_takes_over_its_share_and_then_all(make_cluster: Callable[..., Any]) -> None:
@@ -108,9 +113,9 @@ BAD: list[tuple[str, bytes | None, str]] = [
     ("invalid identity", b'{"type":"page_viewed","occurred_at":1763719200,"customer_id":"null"}', "invalid_identity"),
     ("no time", b'{"type":"page_viewed","customer_id":"c"}', "missing_time"),
     ("unparsable time", b'{"type":"page_viewed","customer_id":"c","occurred_at":"soon"}', "invalid_time"),
-    ("negative money", b'{"type":"product_added","customer_id":"c","occurred_at":1763719200,"price":-1}', "invalid_money"),
-    ("money in words", b'{"type":"product_added","customer_id":"c","occurred_at":1763719200,"price":"ten"}', "invalid_money"),
-    ("no such currency", b'{"type":"product_added","customer_id":"c","occurred_at":1763719200,"currency":"XXQ"}', "unknown_currency"),
+    ("negative money", b'{"type":"product_added","customer_id":"c","occurred_at":1,"price":-1}', "invalid_money"),
+    ("money in words", b'{"type":"product_added","customer_id":"c","occurred_at":1,"price":"ten"}', "invalid_money"),
+    ("bad currency", b'{"type":"product_added","customer_id":"c","occurred_at":1,"currency":"XQ"}', "unknown_currency"),
     ("null", None, "null_value"),
     ("1 MB", b'{"type":"' + b"x" * 1_000_000 + b'"}', "too_large"),
     ("a huge integer", b'{"type":"page_viewed","customer_id":"c","occurred_at":' + b"9" * 500 + b"}", "invalid_time"),

@@ -25,7 +25,9 @@ async def test_a_zombie_leaves_without_touching_what_others_own_now(make_cluster
     await until(lambda: heir.metric("lifecycle_events_total", source="orders") == 30, "30 orders with the heir")
     zombie.process.send_signal(signal.SIGCONT)
     await cluster.clicks(*(click(f"c-{n}", start + 2 * MINUTE, "message_clicked") for n in range(30)))
-    await until(lambda: heir.metric("lifecycle_events_total", source="clickstream", outcome="applied") >= 30, "30 clicks")
+    await until(
+        lambda: heir.metric("lifecycle_events_total", source="clickstream", outcome="applied") >= 30, "30 clicks"
+    )
     # Whether it left or joined again: whoever has the partition next has all of it.
     heir.kill()
     if zombie.process.poll() is None:

@@ -117,7 +117,7 @@ TALLIES = {
     ("rejected", "clickstream"): 3,
     ("late", "clickstream"): 4,
     ("out_of_order", "orders"): 1,
-    ("out_of_order", ""): 1,
+    ("ignored", "refund_currency"): 1,
     ("withheld", "abandoned/delayed"): 1,
     ("trimmed", "cart_lines"): 1,
 }

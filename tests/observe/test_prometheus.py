@@ -154,7 +154,7 @@ def test_the_engines_tallies_are_counted() -> None:
     assert value(metrics, "lifecycle_events_total", source="clickstream", outcome="rejected") == 3
     assert value(metrics, "lifecycle_events_late_total", source="clickstream") == 4
     assert value(metrics, "lifecycle_events_out_of_order_total", source="orders") == 1
-    assert value(metrics, "lifecycle_events_out_of_order_total", source="other") == 1
+    assert value(metrics, "lifecycle_corrections_ignored_total", reason="refund_currency") == 1
     assert value(metrics, "lifecycle_outputs_withheld_total", type="abandoned", reason="delayed") == 1
     assert value(metrics, "lifecycle_trimmed_total", what="cart_lines") == 1
 

@@ -1,0 +1,30 @@
+"""What tests need and not every machine has. Missing, it is a failure under CI, elsewhere a skip with its reason."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import NoReturn
+
+import pytest
+
+from tests.brokers.kafka import ApacheKafka, Unavailable
+
+
+def lacking(reason: str) -> NoReturn:
+    """End the test because this machine has not what it takes."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+@contextmanager
+def apache_kafka() -> Iterator[ApacheKafka]:
+    """A running one, for the length of the block."""
+    with ExitStack() as ends:
+        try:
+            broker = ends.enter_context(ApacheKafka())
+        except Unavailable as reason:
+            lacking(str(reason))
+        yield broker

@@ -1,0 +1,147 @@
+"""The Apache Kafka of the tests: fetched once, there after a kill, gone with whoever started it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from tests.broker.test_broker import accepts, gone
+from tests.brokers import kafka, machine
+from tests.brokers.kafka import ApacheKafka, Unavailable, jars
+
+MAVEN = """#!/bin/sh
+for argument; do case $argument in -DoutputDirectory=*) directory=${argument#*=};; esac; done
+sleep 0.2; mkdir -p "$directory"; echo "$directory" >> "$FETCHED"; exit ${FAILS:-0}
+"""
+
+
+@pytest.fixture
+def maven(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A Maven that only notes what it was asked to fill, in an empty cache."""
+    program = tmp_path / "bin" / "mvn"
+    program.parent.mkdir()
+    program.write_text(MAVEN)
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("FETCHED", str(tmp_path / "fetched"))
+    return tmp_path / "fetched"
+
+
+def test_of_several_that_need_the_jars_one_fetches_them(maven: Path) -> None:
+    found: list[Path] = []
+    threads = [threading.Thread(target=lambda: found.append(jars())) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(maven.read_text().splitlines()) == 1
+    assert set(found) == {maven.parent / "cache" / "lifecycle-streams" / f"apache-kafka-{kafka.VERSION}"}
+    assert found[0].is_dir()
+
+
+def test_what_was_fetched_in_part_does_not_count(maven: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAILS", "1")
+    with pytest.raises(Unavailable, match="Maven cannot fetch Apache Kafka's jars"):
+        jars()
+    monkeypatch.setenv("FAILS", "0")
+    assert jars().is_dir()
+    assert [path.name for path in jars().parent.iterdir() if path.is_dir()] == [f"apache-kafka-{kafka.VERSION}"]
+
+
+def test_a_machine_without_java_or_maven_is_told_what_is_missing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(shutil, "which", lambda _program: None)
+    with pytest.raises(Unavailable, match=r"fetched with Maven: install it"):
+        jars()
+    with pytest.raises(Unavailable, match=r"needs Java 17: install it"):
+        ApacheKafka().start()
+
+
+def test_what_is_missing_is_a_failure_under_ci_and_a_skip_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(pytest.fail.Exception, match="no such thing"):
+        machine.lacking("no such thing")
+    monkeypatch.delenv("CI")
+    with pytest.raises(pytest.skip.Exception, match="no such thing"):
+        machine.lacking("no such thing")
+
+
+@pytest.fixture(scope="module")
+def apache_kafka() -> Iterator[ApacheKafka]:
+    with machine.apache_kafka() as running:
+        yield running
+
+
+@pytest.mark.slow
+async def test_its_topics_outlast_a_kill_and_nothing_outlasts_a_stop(apache_kafka: ApacheKafka) -> None:
+    with ApacheKafka() as broker:  # beside the one that runs: ports and data are its own
+        assert broker.address != apache_kafka.address
+        await create(broker, "kept")
+        broker.kill()
+        assert not accepts(broker.address)
+        address = broker.address
+        broker.start()
+        assert broker.address == address
+        assert "kept" in await topics(broker)
+        assert "kept" not in await topics(apache_kafka)
+        pid, directory = broker.pid, broker.directory
+    assert pid is not None
+    assert gone(pid)
+    assert directory is not None
+    assert not directory.exists()
+
+
+async def create(broker: ApacheKafka, topic: str) -> None:
+    client = AIOKafkaAdminClient(bootstrap_servers=broker.address)
+    await client.start()
+    try:
+        await client.create_topics([NewTopic(topic, 1, 1)])
+    finally:
+        await client.close()
+
+
+async def topics(broker: ApacheKafka) -> list[str]:
+    client = AIOKafkaAdminClient(bootstrap_servers=broker.address)
+    await client.start()
+    try:
+        return list(await client.list_topics())
+    finally:
+        await client.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_the_command_prints_its_address_and_takes_the_broker_with_it(
+    apache_kafka: ApacheKafka, number: signal.Signals, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "tests.brokers.kafka", "--port", "0"]
+    environ = os.environ | {"TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        address = process.stdout.readline().strip()
+        assert accepts(address)
+        process.send_signal(number)
+        assert process.wait(10) == (-number if number == signal.SIGKILL else 0)
+    assert closes(address)
+
+
+def closes(address: str) -> bool:
+    deadline = time.monotonic() + 5
+    while accepts(address):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True

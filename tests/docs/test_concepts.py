@@ -1,0 +1,176 @@
+"""docs/concepts.md and docs/contract.md against the core: the table, the diagram, the story, the windows, the ids."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import uuid
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from streams.core import tracks
+from streams.core.activity import Activity, Source
+from streams.core.cart import Line
+from streams.core.customer import PASSIVE_CHANNELS, PASSIVE_CLICKS, PASSIVE_ORDERS, Lifecycle
+from streams.core.effects import Abandonment, Output
+from streams.core.engine import PartitionEngine
+from streams.core.ids import NAMESPACE
+from streams.core.policy import DAY, HOUR, MINUTE, Policy
+from streams.core.profile import Profile
+from streams.core.watermark import Fetch, SourceSpec
+from tests.docs.pages import ROOT, fences, section, table
+
+CONCEPTS = ROOT / "docs" / "concepts.md"
+CONTRACT = ROOT / "docs" / "contract.md"
+POLICY = Policy()
+ROWS = table(section(CONCEPTS, "The lifecycle"), "from", "to", "when")
+BY_EVENT = ROWS[: len(tracks.TRANSITIONS)]
+BY_DEADLINE = ROWS[len(tracks.TRANSITIONS) :]
+
+
+# ------------------------------------------------------------------------------------------------------- the stages
+
+
+def test_the_table_has_the_transitions_in_their_order() -> None:
+    rows = [(sources.split(", "), target) for sources, target, _ in ROWS]
+    transitions = [(row.sources.split(), row.target) for row in (*tracks.TRANSITIONS, *tracks.LAPSES)]
+    assert rows == transitions
+
+
+def profiles() -> list[tuple[Profile, bool]]:
+    """Profiles on both sides of every bound, after an activity and after a passive event."""
+    found = []
+    for orders, in_stage, (views, cart, checkouts), (signed_up, subscribed), praise, active in itertools.product(
+        (0, 1, 2, 4, 5), (0, 1), ((0, 0, 0), (2, 0, 0), (3, 0, 0), (0, 1, 0), (0, 0, 1)),
+        ((False, None), (True, None), (False, False), (False, True)), ((0, 0), (1, 0), (0, 1)), (True, False),
+    ):  # fmt: skip
+        profile = Profile("c", True, orders=orders, orders_in_stage=in_stage, product_views=views, checkouts=checkouts)
+        profile.signed_up, profile.subscribed = signed_up, subscribed
+        profile.reviews, profile.referrals = praise
+        if cart:
+            profile.cart.now.lines["p"] = Line(None, None, "EUR", cart, 0)
+        found.append((profile, active))
+    return found
+
+
+@pytest.mark.parametrize("number", range(len(BY_EVENT)), ids=[f"{row[0]} to {row[1]}" for row in BY_EVENT])
+def test_what_the_table_says_of_an_event_is_what_the_rule_does(number: int) -> None:
+    rule = tracks.TRANSITIONS[number]
+    [condition] = re.findall(r"`(.+)`", BY_EVENT[number][2])
+    outcomes = set()
+    for profile, active in profiles():
+        names = {field: getattr(profile, field) for field in profile.__struct_fields__}
+        names |= {"cart_items": sum(line.quantity for line in profile.cart.now.lines.values()), "activity": active}
+        said = bool(eval(condition, {"__builtins__": {}}, names))
+        assert rule.when(profile, active) is said, (condition, profile)
+        outcomes.add(said)
+    assert outcomes == {True, False}
+    assert rule.starts_cycle is ("a new cycle" in BY_EVENT[number][2])
+
+
+@pytest.mark.parametrize("number", range(len(BY_DEADLINE)), ids=[f"{row[0]} to {row[1]}" for row in BY_DEADLINE])
+def test_what_the_table_says_of_a_deadline_is_when_it_is_due(number: int) -> None:
+    [(days, since)] = re.findall(r"deadline: (\d+) d after the (.+)", BY_DEADLINE[number][2])
+    for entered_at, last_activity_at in ((5 * DAY, 7 * DAY), (7 * DAY, 5 * DAY)):
+        profile = Profile("c", True, entered_at=entered_at, last_activity_at=last_activity_at, last_order_at=3 * DAY)
+        start = {
+            "last order": 3 * DAY,
+            "last activity or the entry into the stage, whichever is later": max(entered_at, last_activity_at),
+        }[since]
+        assert tracks.LAPSES[number].due(profile, POLICY) == start + int(days) * DAY
+
+
+def test_the_diagram_has_the_same_arrows() -> None:
+    [diagram] = [fence.text for fence in fences(CONCEPTS) if fence.language == "mermaid"]
+    arrows = re.findall(r"^ +(\S+) --> (\w+)", diagram, re.MULTILINE)
+    rows = (*tracks.TRANSITIONS, *tracks.LAPSES)
+    expected = {(source, row.target) for row in rows for source in row.sources.split()} | {("[*]", tracks.INITIAL)}
+    assert len(arrows) == len(set(arrows))
+    assert set(arrows) == expected
+
+
+# -------------------------------------------------------------------------------------------------------- the story
+
+
+def test_the_story_is_what_the_engine_does() -> None:
+    story = table(section(CONCEPTS, "Abandonment"), "when", "what happens", "what is sent")
+    expected = [(when, sent) for when, _, sent in story if sent]
+    assert len(expected) >= 6
+    happened: list[tuple[str, str]] = []
+    engine = PartitionEngine(Lifecycle(), sources=dict.fromkeys(Source, SourceSpec(delay=0)))
+    read = dict.fromkeys(Source, 0)
+    moments = [_moment(when) for when, _, _ in story]
+    for moment, (_, what, _) in zip(moments, story, strict=True):
+        if what:
+            [(type_, product)] = re.findall(r"`(\w+)`(?: ([\w-]+))?", what)
+            source = Source.ORDERS if type_ == "order_completed" else Source.CLICKSTREAM
+            activity = Activity(
+                source=source, offset=read[source], timestamp=moment, size=100, at=moment, customer="c-1",
+                identified=True, event_id=f"{moment}", type=type_, product_id=product or None, order_id="1",
+                price=7900, currency="EUR",
+            )  # fmt: skip
+            read[source] += 1
+            engine.apply(source, [activity], read[source], moment)
+        time = moment + POLICY.lateness
+        effects = engine.advance(time, {source: Fetch(time, read[source]) for source in Source})
+        snapshot = engine.snapshot()
+        outputs = [*effects.outputs, *(snapshot.outputs if snapshot else [])]
+        if outputs:
+            happened.append((_when(outputs[0].occurred_at), ", ".join(sorted(map(_sent, outputs)))))
+    assert happened == expected
+
+
+def _moment(when: str) -> int:
+    return int(datetime.strptime(f"2026 {when}", "%Y %d %b %H:%M").replace(tzinfo=UTC).timestamp()) * 1000
+
+
+def _when(at: int) -> str:
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=at)
+    return f"{moment.day} {moment:%b %H:%M}"
+
+
+def _sent(output: Output) -> str:
+    if not isinstance(output, Abandonment):
+        return f"stage `{output.to_stage}`"
+    step = f", step {output.step}" if output.type == "abandoned" else ""
+    return f"`{output.type}` {output.kind}{step}"
+
+
+# ------------------------------------------------------------------------------------------------------ the numbers
+
+
+def test_the_windows() -> None:
+    rows = table(section(CONCEPTS, "Abandonment"), "kind", "when", "step 1 after", "further steps")
+    windows = {kind.strip("`"): (after, further) for kind, _, after, further in rows}
+    ladder = ", ".join(f"{step // HOUR} h" for step in POLICY.ladder)
+    assert windows == {
+        "browse": (f"{POLICY.browse_window // MINUTE} min", "none"),
+        "cart": (f"{POLICY.cart_window // MINUTE} min", ladder),
+        "checkout": (f"{POLICY.checkout_window // MINUTE} min", ladder),
+    }
+
+
+def test_the_bounds() -> None:
+    bounds = {what: bound.split(";")[0] for what, bound in table(section(CONCEPTS, "Bounds"), "what", "bound")}
+    assert bounds["lines of a cart"] == str(POLICY.cart_lines)
+    assert bounds["products viewed in an episode"] == str(POLICY.viewed_products)
+    assert bounds["orders that can still be corrected"] == str(POLICY.orders)
+    assert bounds["event ids remembered"] == str(POLICY.event_ids)
+    assert bounds["a packed profile"] == f"{POLICY.profile_bytes // 1024} KiB"
+
+
+def test_what_is_passive() -> None:
+    text = re.search(r"Passive are: (.*?)\n\n", section(CONCEPTS, "Events and activity"), re.DOTALL)
+    assert text
+    named = set(re.findall(r"`(\w+)`", text[1].partition(" A click")[0]))
+    assert named - {"orders", "channel", "message_clicked"} == PASSIVE_CLICKS | PASSIVE_ORDERS | PASSIVE_CHANNELS
+
+
+def test_the_vectors_of_the_ids() -> None:
+    text = section(CONTRACT, "Ids")
+    assert f"`{NAMESPACE}`" in text
+    rows = [[cell.strip("`") for cell in row] for row in table(text, "name", "id")]
+    assert len(rows) == 2  # that the core makes these names is held by tests/core/test_ids.py
+    for vector_name, id_ in rows:
+        assert str(uuid.uuid5(NAMESPACE, vector_name)) == id_

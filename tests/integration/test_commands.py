@@ -1,0 +1,66 @@
+"""What `lifecycle worker` and `lifecycle topics` say when Kafka is not as it has to be: one sentence, no traceback."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from aiokafka.admin import NewTopic
+
+from streams.shell import topics
+from tests.integration.cluster import Cluster, free_port
+
+NewCluster = Callable[..., Awaitable[Cluster]]
+
+
+def sentence(done: subprocess.CompletedProcess[str]) -> str:
+    """The one line on standard error of a command that cannot start."""
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    [line] = done.stderr.splitlines()
+    assert line.startswith("lifecycle: ")
+    return line
+
+
+@pytest.mark.parametrize("command", ["worker", "topics"])
+def test_a_broker_that_cannot_be_reached(command: str, tmp_path: Path) -> None:
+    cluster = Cluster(f"127.0.0.1:{free_port()}", tmp_path, broker_wait="500ms")
+    said = sentence(cluster.command(command))
+    assert f"no Kafka broker answers on {cluster.settings.broker}: set LIFECYCLE_BROKER to its address" in said
+
+
+async def test_an_input_topic_that_is_missing(make_cluster: NewCluster) -> None:
+    cluster = await make_cluster()
+    said = sentence(cluster.command("worker", orders_topic="no-orders"))
+    assert f"topic no-orders does not exist on {cluster.settings.broker}: create it with `lifecycle topics`" in said
+    assert "LIFECYCLE_ORDERS_TOPIC" in said
+    checked = cluster.command("topics", "--check", orders_topic="no-orders")
+    assert checked.returncode == 1
+    assert "no-orders does not exist" in checked.stdout
+    assert checked.stderr == ""
+    assert cluster.command("topics", "--check").returncode == 0  # nothing has made it meanwhile
+
+
+async def test_an_input_topic_with_another_number_of_partitions(make_cluster: NewCluster) -> None:
+    cluster = await make_cluster(partitions="2")
+    said = sentence(cluster.command("worker", partitions="3"))
+    topic = cluster.settings.clickstream_topic
+    assert f"topic {topic} has 2 partitions, but LIFECYCLE_PARTITIONS is 3: set it to 2" in said
+    checked = cluster.command("topics", partitions="3")
+    assert checked.returncode == 1
+    [line] = [line for line in checked.stdout.splitlines() if line.startswith(topic)]
+    assert "has 2 partitions, but LIFECYCLE_PARTITIONS is 3" in line
+    assert checked.stderr == ""
+
+
+async def test_state_with_another_number_of_partitions(make_cluster: NewCluster) -> None:
+    cluster = await make_cluster(partitions="2")
+    changelog = topics.changelog_topic(cluster.settings)
+    configs = topics.changelog_configs(cluster.settings)
+    async with cluster.admin() as admin:
+        await admin.create_topics([NewTopic(changelog, 3, 1, topic_configs=configs)])
+    said = sentence(cluster.command("worker"))
+    assert f"the state of {cluster.settings.app_id} in topic {changelog} has 3 partitions" in said
+    assert "LIFECYCLE_APP_ID" in said

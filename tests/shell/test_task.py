@@ -1,0 +1,148 @@
+"""A partition task with a driven clock and a producer that acknowledges when told to."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from streams.core.activity import Source
+from streams.core.customer import Lifecycle
+from streams.core.engine import PartitionEngine
+from streams.core.watermark import Fetch
+from streams.observe.prometheus import Metrics
+from streams.settings import Settings
+from streams.shell.outbox import Outbox
+from streams.shell.task import Hole, PartitionTask, State, Truncated
+from streams.transport.chunks import Chunk
+
+NOON = 1_763_719_200_000
+MINUTE = 60_000
+SETTINGS = Settings(partitions=1)
+
+
+class Producer:
+    """Acknowledges at once, and remembers."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, Any]] = []
+
+    async def send(self, topic: str, value: bytes | None = None, **_: Any) -> asyncio.Future[object]:
+        self.sent.append((topic, None if value is None else json.loads(value)))
+        done: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        done.set_result(None)
+        return done
+
+    def of(self, topic: str) -> list[Any]:
+        return [value for to, value in self.sent if to == topic]
+
+
+class Changelog:
+    """Writes when the test lets it."""
+
+    def __init__(self) -> None:
+        self.may_write = asyncio.Event()
+        self.skew = 0
+        self.records: list[tuple[bytes, bytes | None]] = []
+
+    async def write(self, changes: Iterable[tuple[bytes, bytes | None]], marker: bytes) -> None:
+        await self.may_write.wait()
+        self.records += changes
+
+
+class World:
+    def __init__(self) -> None:
+        self.now = NOON
+        self.producer, self.changelog = Producer(), Changelog()
+        lifecycle, state = Lifecycle(), State()
+        self.engine = PartitionEngine(lifecycle, state=state)
+        self.offsets = dict.fromkeys(Source, 0)
+        self.task = PartitionTask(
+            0,
+            self.engine,
+            lifecycle,
+            settings=SETTINGS,
+            started_at=NOON,
+            partition_of=lambda key: 0,
+            outbox=Outbox(lambda: self.producer),  # type: ignore[arg-type, return-value]
+            changelog=self.changelog,  # type: ignore[arg-type]
+            metrics=Metrics(version="0", ready=lambda: True, event_loop_lag=lambda: 0.0, strict=True),
+            clock=lambda: self.now,
+        )
+        self.task.trusted = True
+
+    def process(self, source: Source, **event: Any) -> None:
+        offset = self.offsets[source]
+        self.offsets[source] += 1
+        value = json.dumps({"customer_id": "c", "occurred_at": self.now} | event).encode()
+        chunk = Chunk([SimpleNamespace(offset=offset, timestamp=self.now, key=b"c", value=value, headers=[])])
+        chunk.start, chunk.next = offset, offset + 1
+        self.task.process(source, chunk)
+
+    def look(self) -> None:
+        self.task.advance({s: Fetch(self.now, self.offsets[s]) for s in Source}, frozenset())
+
+
+async def test_a_customers_outputs_keep_their_order_also_while_a_commit_is_under_way() -> None:
+    world = World()
+    world.process(Source.CLICKSTREAM, type="product_viewed", product_id="p")
+    world.now += 31 * MINUTE
+    world.look()
+    snapshot = world.task.snapshot()
+    assert snapshot is not None
+    assert [output.occurred_at for output in snapshot.outputs] == [NOON + 30 * MINUTE]
+    commit = asyncio.create_task(world.task.write(snapshot))
+    await asyncio.sleep(0)
+    world.process(Source.ORDERS, type="order_completed", order_id="o")  # while the changelog is being written
+    world.look()
+    await world.task.flush()
+    assert world.producer.of(SETTINGS.abandonments_topic) == []
+    world.changelog.may_write.set()
+    await commit
+    await world.task.flush()
+    assert [d["type"] for d in world.producer.of(SETTINGS.abandonments_topic)] == ["abandoned", "recovered"]
+    assert [d["to_stage"] for d in world.producer.of(SETTINGS.stage_changes_topic)] == ["visitor", "customer"]
+
+
+async def test_outputs_of_deadlines_leave_only_once_the_changelog_has_them() -> None:
+    world = World()
+    world.process(Source.CLICKSTREAM, type="product_viewed", product_id="p")
+    world.look()
+    await world.task.flush()
+    assert [d["to_stage"] for d in world.producer.of(SETTINGS.stage_changes_topic)] == ["visitor"]  # at once
+    world.now += 31 * MINUTE
+    world.look()
+    await world.task.flush()
+    snapshot = world.task.snapshot()
+    assert snapshot is not None
+    commit = asyncio.create_task(world.task.write(snapshot))
+    await asyncio.sleep(0)
+    assert world.changelog.records == []
+    assert world.producer.of(SETTINGS.abandonments_topic) == []
+    world.changelog.may_write.set()
+    await commit
+    assert len(world.changelog.records) == 1
+    assert len(world.producer.of(SETTINGS.abandonments_topic)) == 1
+
+
+async def test_a_chunk_from_before_a_seek_is_passed_over_and_one_behind_a_gap_ends_the_worker() -> None:
+    world = World()
+    world.process(Source.CLICKSTREAM, type="page_viewed")
+    world.offsets[Source.CLICKSTREAM] = 0
+    world.process(Source.CLICKSTREAM, type="page_viewed", event_id="again")
+    assert world.engine.positions()[Source.CLICKSTREAM] <= 1
+    world.offsets[Source.CLICKSTREAM] = 5
+    with pytest.raises(Hole, match="offset 1 is next, but the topic begins at 5"):
+        world.process(Source.CLICKSTREAM, type="page_viewed")
+
+
+async def test_state_that_is_ahead_of_its_topic_ends_the_worker() -> None:
+    world = World()
+    world.engine.state.applied[Source.ORDERS] = 7
+    with pytest.raises(Truncated, match="ends at offset 3, but the state holds what came at 7"):
+        world.task.advance({Source.ORDERS: Fetch(NOON, 3)}, frozenset())
+    world.task.advance({Source.ORDERS: Fetch(NOON, 8)}, frozenset())
