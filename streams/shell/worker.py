@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import logging
-import sys
 from typing import Any
 
 import faust
@@ -13,7 +10,7 @@ import faust
 from streams.core.policy import Policy
 from streams.errors import UserError
 from streams.settings import Settings
-from streams.shell import topics
+from streams.shell import logs, topics
 from streams.shell.factory import create_app
 
 
@@ -22,12 +19,18 @@ def run(settings: Settings, *, policy: Policy | None = None) -> int:
 
     Raises `UserError` for what has to be put right before a worker can start. `policy` replaces the playbook's.
     """
-    _log_to_stderr(settings)
+    logs.to_stderr(settings)
     if problems := asyncio.run(topics.check(settings)):
         raise UserError(" ".join(problem.sentence for problem in problems))
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"LIFECYCLE_DATA_DIR={settings.data_dir} cannot be made: {error.strerror}. Set it to a directory that this "
+            "user may write to."
+        ) from None
     app = create_app(settings, policy=policy)
     worker = _Worker(app, loop=loop, override_logging=False, redirect_stdouts=False, quiet=True)
     try:
@@ -50,29 +53,3 @@ class _Worker(faust.Worker):
 
     def _on_sigint(self) -> None:
         self._on_sigterm()
-
-
-def _log_to_stderr(settings: Settings) -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    text = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
-    handler.setFormatter(_JsonFormatter() if settings.log_format == "json" else text)
-    logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
-    # Faust tells every step of a rebalance as news, aiokafka every reconnection: an operator who wants them has debug.
-    if settings.log_level != "debug":
-        for name in ("faust", "mode", "aiokafka"):
-            logging.getLogger(name).setLevel(logging.WARNING)
-
-
-class _JsonFormatter(logging.Formatter):
-    """One JSON object per entry."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        entry: dict[str, Any] = {
-            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        if record.exc_info:
-            entry["exception"] = self.formatException(record.exc_info)
-        return json.dumps(entry, ensure_ascii=False)

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import json
+import logging
+
+from streams.shell.logs import Calm, JsonFormatter
+
+
+def entry(name: str, message: str, level: int = logging.WARNING, *args: object) -> logging.LogRecord:
+    return logging.LogRecord(name, level, __file__, 1, message, args, None)
+
+
+def test_a_library_that_repeats_itself_is_heard_once_in_a_while_with_the_count() -> None:
+    now = 100.0
+    calm = Calm(lambda: now)
+    assert calm.filter(entry("aiokafka.client", "Unable to connect to %s", logging.ERROR, "a"))
+    assert not any(
+        calm.filter(entry("aiokafka.client", "Unable to connect to %s", logging.ERROR, n)) for n in range(57)
+    )
+    assert calm.filter(entry("aiokafka.client", "Something else"))
+    now += 10
+    again = entry("aiokafka.client", "Unable to connect to %s", logging.ERROR, "b")
+    assert calm.filter(again)
+    assert again.getMessage() == "Unable to connect to b (and 57 more like it before)"
+
+
+def test_the_steps_of_fausts_services_are_not_news_and_our_own_entries_always_are() -> None:
+    calm = Calm(lambda: 0.0)
+    assert not calm.filter(entry("faust.tables", "[^---Recovery]: Resuming flow...", logging.INFO))
+    assert not calm.filter(entry("streams.shell.application", "[^-App]: Starting...", logging.INFO))
+    assert calm.filter(entry("streams.shell.application", "[^-App]: Crashed reason=…", logging.ERROR))
+    for _ in range(3):
+        assert calm.filter(entry("streams.shell.application", "Processing partitions %s", logging.INFO, [1]))
+
+
+def test_json_is_one_object_per_entry() -> None:
+    line = JsonFormatter().format(entry("streams.shell", "a\nb %s", logging.ERROR, "ü"))
+    assert "\n" not in line
+    said = json.loads(line)
+    assert (said["level"], said["logger"], said["message"]) == ("error", "streams.shell", "a\nb ü")
