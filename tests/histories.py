@@ -58,6 +58,7 @@ checkout_ids = st.sampled_from((None, "checkout-1", "checkout-2"))
 item_lists = st.lists(st.builds(Item, products, categories, prices, currencies, quantities), max_size=5).map(tuple)
 
 Draft = dict[str, Any]
+EURO: Draft = {"currency": "EUR"}
 
 
 def _clicks(types: tuple[str, ...], **fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Draft]:
@@ -151,7 +152,9 @@ class Step:
 
 
 @st.composite
-def histories(draw: st.DrawFn, delays: st.SearchStrategy[int] | None = None) -> list[Activity]:
+def histories(
+    draw: st.DrawFn, delays: st.SearchStrategy[int] | None = None, spacing: st.SearchStrategy[int] = gaps
+) -> list[Activity]:
     """Activities in the order in which they are applied: in time order, or each by its delay later."""
     customers = draw(st.sampled_from((CUSTOMERS[:1], CUSTOMERS)))
     delay = st.just(0) if delays is None else st.just(0) | delays
@@ -161,7 +164,7 @@ def histories(draw: st.DrawFn, delays: st.SearchStrategy[int] | None = None) -> 
         else st.sampled_from((False,) * 9 + (True,)).flatmap(lambda c: delays if c else st.none())
     )
     again = st.sampled_from((0,) * 9 + (1, 2, 5))
-    step = st.builds(Step, gaps, drafts, st.integers(0, len(customers) - 1), again, delay, copy)
+    step = st.builds(Step, spacing, drafts, st.integers(0, len(customers) - 1), again, delay, copy)
     steps = [s for n in (1, 0, 0) for s in draw(st.lists(step, min_size=n, max_size=12))]  # longer than one list
     bought = draw(st.sampled_from((0, 0, 1, 4)))
     steps[:0] = [Step(0, _past_order(n), n % len(customers), 0, 0, None) for n in range(bought)]
@@ -171,7 +174,7 @@ def histories(draw: st.DrawFn, delays: st.SearchStrategy[int] | None = None) -> 
         identified, customer = customers[s.whose]
         events.append(
             Activity(
-                **({"currency": "EUR"} | s.fields),
+                **(EURO | s.fields),
                 offset=n,
                 timestamp=at,
                 size=100,

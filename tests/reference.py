@@ -20,6 +20,7 @@ import msgspec
 from streams.core.activity import Activity, Item, Source
 from streams.core.effects import Abandonment, Cause, Kind, Output, StageChange, Summary
 from streams.core.policy import Policy
+from tests.reference_cart import Applied, Cleared, Line, Story, items_of
 
 PASSIVE_CLICKS = {"message_opened", "unsubscribed"}
 PASSIVE_ORDERS = {"order_updated", "order_cancelled", "order_refunded", "order_fulfilled"}
@@ -62,52 +63,6 @@ def _play(
         for who in list(customers):
             pass_time(who, until)
     return customers
-
-
-@dataclass(eq=False)
-class _Applied:
-    """An event of the customer, and what was found when it came."""
-
-    event: Activity
-    active: bool
-    """It is activity: not passive."""
-    buys: bool
-    """A completion that counted when it came."""
-    behind: bool
-    """More than `lateness` older than the customer's newest event: too late to be put in its place."""
-    outdated: bool
-    """Older than the customer's last order."""
-
-    @property
-    def at(self) -> int:
-        return self.event.at
-
-    def clicks(self, *types: str) -> bool:
-        return self.event.source is Source.CLICKSTREAM and self.event.type in types
-
-
-@dataclass(eq=False)
-class _Cleared:
-    """A deadline that emptied the cart, or only took the checkout mark."""
-
-    at: int
-    all: bool
-
-
-@dataclass
-class _Line:
-    product_id: str | None
-    category: str | None
-    price: int | None
-    currency: str
-    quantity: int
-    at: int
-
-    def describe(self, category: str | None, price: int | None, currency: str) -> None:
-        """What is not said stays as last known."""
-        self.category = category or self.category
-        if price is not None:
-            self.price, self.currency = price, currency
 
 
 @dataclass
@@ -157,6 +112,11 @@ class _Episode:
     abandoned: bool = False
     """The latest abandonment is of this episode."""
 
+    @property
+    def viewed(self) -> dict[str | None, int]:
+        """When each product was viewed last."""
+        return {e.product_id: e.at for e in sorted(self.views, key=lambda e: e.at)}
+
 
 @dataclass
 class _Abandoned:
@@ -173,10 +133,9 @@ class _Customer:
         self.policy = policy
         self.customer, self.identified = first.customer, first.identified
         self.outputs = outputs
-        self.applied: list[_Applied] = []
+        self.applied: list[Applied] = []
         """In the order in which they came."""
-        self.story: list[_Applied | _Cleared] = []
-        """In the order in which they count for the cart: by time, as far as `lateness` allows."""
+        self.story = Story(policy)
         self.completed: dict[str, _Order] = {}
         self.spoken_of: dict[str, _Order] = {}
         self.written_off: list[_Order] = []
@@ -206,7 +165,7 @@ class _Customer:
     def count(self, *types: str) -> int:
         return sum(a.clicks(*types) for a in self.applied)
 
-    def latest_of(self, applied: Sequence[_Applied]) -> _Applied | None:
+    def latest_of(self, applied: Sequence[Applied]) -> Applied | None:
         """The last by time; of equally old ones the one that came last."""
         return sorted(applied, key=lambda a: a.at)[-1] if applied else None
 
@@ -272,89 +231,8 @@ class _Customer:
             cart_value=value if currency == self.currency else None,
         )
 
-    # The cart: the story told from its beginning
-
     def cart(self) -> tuple[Item, ...]:
-        return _items(self.tell()[0].values())
-
-    def tell(self, addition: _Applied | None = None) -> tuple[dict[str | None, _Line], int | None, bool]:
-        """The lines, the checkout mark, and whether `addition` added something."""
-        cart: dict[str | None, _Line] = {}
-        mark: int | None = None
-        shown: dict[str, tuple[int, str]] = {}
-        added = False
-
-        def take(products: Sequence[str | None], at: int) -> bool:
-            """Never what is newer. Whether there was something, and nothing is left."""
-            taken = {p for p in products if p in cart and cart[p].at <= at}
-            for product in taken:
-                del cart[product]
-            return bool(taken) and not cart
-
-        def unmark(at: int) -> None:
-            nonlocal mark
-            if mark is not None and mark <= at:
-                mark = None
-
-        for a in self.story:
-            if isinstance(a, _Cleared):
-                mark = None
-                if a.all:
-                    cart.clear()
-                continue
-            e, too_late = a.event, a.behind and a.outdated
-            if e.source is Source.CLICKSTREAM:
-                for name in ("cart_id", "checkout_id"):
-                    if (value := getattr(e, name)) and e.at >= shown.get(name, (e.at, ""))[0]:
-                        shown[name] = (e.at, value)
-            if a.clicks("product_added") and not too_late:
-                added |= a is addition
-                _put(cart, Item(e.product_id, e.category, e.price, e.currency, e.quantity), e.at, total=False)
-            elif a.clicks("product_removed"):
-                line = cart.get(e.product_id)
-                if line is not None and line.at <= e.at:
-                    line.quantity, line.at = line.quantity - e.quantity, e.at
-                    if line.quantity <= 0 and take([e.product_id], e.at):
-                        unmark(e.at)
-            elif a.clicks("cart_emptied"):
-                take(list(cart), e.at)
-                unmark(e.at)
-            elif a.clicks("cart_viewed", "checkout_started"):
-                if e.items is not None:
-                    listed = _combined(e.items)
-                    take([p for p in cart if p not in listed], e.at)
-                    if not listed:
-                        unmark(e.at)
-                    for product, item in listed.items():
-                        held = cart[product].quantity if product in cart else 0
-                        if product in cart and cart[product].at > e.at:
-                            continue
-                        if item.quantity > held and too_late:
-                            continue
-                        added |= item.quantity > held and a is addition
-                        _put(cart, item, e.at, total=True)
-                if a.clicks("checkout_started") and not too_late:
-                    mark = max(mark or e.at, e.at)
-            elif a.clicks("checkout_step_completed"):
-                mark = None if mark is None else max(mark, e.at)
-            elif a.buys:
-                unmark(e.at)
-                bought = [item.product_id for item in e.items or ()]
-                same = any(
-                    getattr(e, name) and getattr(e, name) == shown.get(name, (0, None))[1]
-                    for name in ("cart_id", "checkout_id")
-                )
-                take(list(cart) if same or not any(bought) else bought, e.at)
-            while len(cart) > self.policy.cart_lines:
-                del cart[min(cart, key=lambda p: cart[p].at)]
-        return cart, mark, added
-
-    def place(self, a: _Applied) -> None:
-        """Where it belongs by its time, unless it comes too late for that: then after all that is settled."""
-        newest = max(a.at, self.last_seen_at) if self.applied else a.at
-        limit = newest - self.policy.lateness - 1 if a.behind else a.at
-        before = [i + 1 for i, b in enumerate(self.story) if b.at <= limit or isinstance(b, _Cleared)]
-        self.story.insert(max(before, default=0), a)
+        return items_of(self.story.tell()[0].values())
 
     # An event
 
@@ -363,14 +241,14 @@ class _Customer:
             (self.last_seen_at, self.last_activity_at, self.last_order_at) if self.applied else (event.at, None, None)
         )
         active, buys = self.note_order(event)
-        a = _Applied(
+        a = Applied(
             event,
             active,
             buys,
             behind=event.at < newest - self.policy.lateness,
             outdated=last_order is not None and event.at < last_order,
         )
-        self.place(a)
+        self.story.place(a, max(event.at, newest))
         self.applied.append(a)
         if buys:
             self.orders_in_stage += 1
@@ -436,17 +314,20 @@ class _Customer:
         x.open = False if since >= 0 else x.open
 
     def newer_part(self, episode: _Episode, than: int) -> _Episode | None:
-        """What is left of an episode by an order in the midst of it."""
-        cart, mark, _ = self.tell()
-        viewed = {e.product_id: e.at for e in sorted(episode.views, key=lambda e: e.at)}
-        times = [episode.newest, *viewed.values(), *(line.at for line in cart.values()), *([] if mark is None else [mark])]
-        if not any(at > than for at in times):
+        """What an order in the midst of an episode leaves of it: from the oldest newer thing still to be seen."""
+        if episode.newest <= than and not self.newer_times(episode, than):
             return None
-        episode.started_at = min(at for at in times if at > than)
-        episode.views = [e for e in episode.views if viewed[e.product_id] > than]
+        episode.started_at = min(self.newer_times(episode, than), default=episode.newest)
+        episode.views = [e for e in episode.views if episode.viewed[e.product_id] > than]
         return episode
 
-    def act(self, a: _Applied, moved: bool) -> None:
+    def newer_times(self, episode: _Episode, than: int) -> list[int]:
+        """Lines, mark and views have the time of their last event."""
+        cart, mark, _ = self.story.tell()
+        times = [*episode.viewed.values(), *(line.at for line in cart.values()), *([] if mark is None else [mark])]
+        return [at for at in times if at > than]
+
+    def act(self, a: Applied, moved: bool) -> None:
         """Activity: takes an abandonment back that it shows to be wrong, opens an episode, re-arms step 1."""
         x = self.latest
         if x is not None and x.open and x.step1.last_activity_at < a.at < x.step1.occurred_at:
@@ -454,7 +335,7 @@ class _Customer:
             if x.last.kind == "browse":  # which had closed its episode
                 self.episode = self.episode or x.episode
             self.armed = True
-        opens = a.clicks("product_viewed", "checkout_started") or self.tell(addition=a)[2]
+        opens = a.clicks("product_viewed", "checkout_started") or self.story.tell(addition=a)[2]
         if opens and not a.outdated:
             self.episode = self.episode or _Episode(a.at, a.at)
             self.episode.started_at = min(self.episode.started_at, a.at)
@@ -465,7 +346,7 @@ class _Customer:
 
     # Stages
 
-    def try_rules(self, a: _Applied) -> None:
+    def try_rules(self, a: Applied) -> None:
         entered: set[str] = set()
 
         def enter(stage: str) -> None:
@@ -537,17 +418,17 @@ class _Customer:
 
     def views(self) -> tuple[Item, ...]:
         """The last distinct ones of the episode, the most recent last."""
-        seen: dict[str | None, _Line] = {}
+        seen: dict[str | None, Line] = {}
         for e in sorted(self.episode.views if self.episode else [], key=lambda e: e.at):
-            line = seen.pop(e.product_id, _Line(e.product_id, None, None, e.currency, 1, e.at))
+            line = seen.pop(e.product_id, Line(e.product_id, None, None, e.currency, 1, e.at))
             line.describe(e.category, e.price, e.currency)
             seen[e.product_id] = line
             while len(seen) > self.policy.viewed_products:
                 del seen[next(iter(seen))]
-        return _items(seen.values())
+        return items_of(seen.values())
 
     def kind(self) -> Kind | None:
-        cart, mark, _ = self.tell()
+        cart, mark, _ = self.story.tell()
         assert self.last_activity_at is not None
         if mark is not None and self.last_activity_at - mark < self.policy.checkout_fresh:
             return "checkout"
@@ -596,7 +477,7 @@ class _Customer:
             self.outputs.append(step1)
         if kind == "browse":
             self.episode = None
-            self.story.append(_Cleared(due, all=False))
+            self.story.entries.append(Cleared(due, all=False))
 
     def abandonment(self, kind: Kind, due: int, x: _Abandoned | None) -> Abandonment:
         """Step 1, or the next step of `x`."""
@@ -644,7 +525,7 @@ class _Customer:
         if episode is not None and episode.abandoned and x is not None and x.open and x.last.kind != "browse":
             self.close(x, "expired", due)
         self.episode = None
-        self.story.append(_Cleared(due, all=True))
+        self.story.entries.append(Cleared(due, all=True))
 
     # Deadlines
 
@@ -696,31 +577,6 @@ class _Customer:
             "subscribed": self.subscribed,
             "cart": self.cart(),
         }
-
-
-def _put(cart: dict[str | None, _Line], item: Item, at: int, *, total: bool) -> None:
-    """Adds the item, or with `total` makes the line what it says."""
-    line = cart.setdefault(item.product_id, _Line(item.product_id, None, None, item.currency, 0, at))
-    line.quantity = item.quantity if total else line.quantity + item.quantity
-    newer = at >= line.at
-    line.describe(
-        item.category if newer else line.category or item.category,
-        item.price if newer or line.price is None else None,
-        item.currency,
-    )
-    line.at = max(line.at, at)
-
-
-def _combined(items: Sequence[Item]) -> dict[str | None, Item]:
-    """One line per product."""
-    lines: dict[str | None, _Line] = {}
-    for item in items:
-        _put(lines, item, 0, total=False)
-    return {i.product_id: i for i in _items(lines.values())}
-
-
-def _items(lines: Any) -> tuple[Item, ...]:
-    return tuple(Item(li.product_id, li.category, li.price, li.currency, li.quantity) for li in lines)
 
 
 def _quantities(items: Sequence[Item]) -> set[tuple[str | None, int]]:

@@ -15,16 +15,18 @@ from streams.core import ids
 from streams.core.activity import Activity, Item
 from streams.core.cart import as_items, key, updated
 from streams.core.effects import Abandonment, AbandonmentType, Kind, Output
-from streams.core.policy import Policy
+from streams.core.policy import LARGEST_AMOUNT, Policy
 from streams.core.profile import Abandoned, Episode, Order, Profile
 
+RECENT_LIMIT: Final = 512
+"""Step-1 times kept: more than a week of half hours. It takes retractions without end to reach it."""
 RANK: Final[dict[Kind, int]] = {"browse": 0, "cart": 1, "checkout": 2}
 
 
 def value(items: Sequence[Item], currency: str) -> tuple[int | None, str | None]:
     """What the items come to, and in which currency (of nothing: in the given one).
 
-    The sum is None where a price is missing or currencies differ, the currency where there is not one.
+    The sum is None where a price is missing, currencies differ or it is absurd, the currency where there is not one.
     """
     if not items:
         return 0, currency
@@ -36,7 +38,7 @@ def value(items: Sequence[Item], currency: str) -> tuple[int | None, str | None]
         if item.price is None:
             return None, currencies.pop()
         total += item.price * item.quantity
-    return total, currencies.pop()
+    return None if total > LARGEST_AMOUNT else total, currencies.pop()
 
 
 def _quantities(items: Sequence[Item]) -> set[tuple[str | None, int]]:
@@ -153,7 +155,7 @@ class Abandonments:
             recent=sum(at < due for at in recent),
             episode=episode if kind == "browse" else None,
         )
-        profile.recent_steps = [*recent, due]
+        profile.recent_steps = [*recent[-RECENT_LIMIT + 1 :], due]
         outputs.append(self._event(profile, new, "abandoned", new.id, due))
 
     def _next_step(self, profile: Profile, due: int, outputs: list[Output]) -> None:

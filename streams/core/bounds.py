@@ -46,7 +46,8 @@ def _drop(profile: Profile, counts: Counter[tuple[str, str]]) -> bool:
     views = {} if profile.episode is None else profile.episode.views
     abandoned = () if profile.latest is None else profile.latest.items
     parts: list[tuple[str, object, int, Callable[[Profile, int], None]]] = [
-        ("cart_lines", profile.cart, len(profile.cart.now.lines), _drop_lines),
+        ("cart_log", profile.cart.log, len(profile.cart.log), _drop_log),
+        ("cart_lines", profile.cart.now.lines, len(profile.cart.now.lines), _drop_lines),
         ("orders", profile.order_book, len(profile.order_book), _drop_orders),
         ("order_notes", profile.order_notes, len(profile.order_notes), _drop_notes),
         ("viewed_products", views, len(views), _drop_views),
@@ -61,6 +62,11 @@ def _drop(profile: Profile, counts: Counter[tuple[str, str]]) -> bool:
     drop(profile, number)
     counts["trimmed", what] += number
     return True
+
+
+def _drop_log(profile: Profile, number: int) -> None:
+    del number  # what is told again is told from its beginning, or not at all
+    profile.cart.settle()
 
 
 def _drop_lines(profile: Profile, number: int) -> None:

@@ -97,7 +97,10 @@ class Op(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 def operation(activity: Activity, kind: OpKind) -> Op:
-    """The operation that an activity is."""
+    """The operation that an activity is. Of an order's items, only which products they are matters."""
+    items = activity.items
+    if kind is OpKind.ORDER and items:
+        items = tuple(Item(product, None, None, "", 1) for product in dict.fromkeys(item.product_id for item in items))
     return Op(
         activity.at,
         kind,
@@ -106,7 +109,7 @@ def operation(activity: Activity, kind: OpKind) -> Op:
         activity.price,
         activity.currency,
         activity.quantity,
-        activity.items,
+        items,
         activity.cart_id,
         activity.checkout_id,
     )
@@ -227,9 +230,11 @@ class Contents(msgspec.Struct, array_like=True, gc=False):
 
     def _trim(self, limit: int, counts: Counter[tuple[str, str]]) -> None:
         lines = self.lines
-        while len(lines) > limit:
-            del lines[min(lines, key=lambda product: lines[product].at)]
-            counts["trimmed", "cart_lines"] += 1
+        excess = len(lines) - limit
+        if excess > 0:
+            for product in sorted(lines, key=lambda product: lines[product].at)[:excess]:
+                del lines[product]
+            counts["trimmed", "cart_lines"] += excess
 
 
 class Cart(msgspec.Struct, array_like=True, gc=False):
@@ -251,7 +256,8 @@ class Cart(msgspec.Struct, array_like=True, gc=False):
         horizon, log, limit = newest - policy.lateness, self.log, policy.cart_lines
         if log and log[0].at < horizon:
             self._settle_before(horizon, limit)
-        if op.at < horizon:
+        # The log may have been cut short: what belongs before it is then as old as what is older than the horizon.
+        if op.at < horizon or (len(log) >= LOG_LIMIT and op.at < log[0].at):
             barred = last_order_at is not None and op.at < last_order_at
             if self.before is None:
                 return self.now.apply(op, barred, limit, counts)

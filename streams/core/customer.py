@@ -75,7 +75,7 @@ class Lifecycle:
         self._schedule(profile)
 
     def fire(self, profile: Profile, outputs: list[Output], counts: Counter[tuple[str, str]]) -> None:
-        """Fire the profile's earliest deadline; there must be one.
+        """Fire the profile's earliest deadline; there must be one. One that the policy no longer knows only goes.
 
         A forgotten profile is in no stage and has no deadline any more: it is to be deleted.
         """
@@ -90,11 +90,12 @@ class Lifecycle:
             assert lapse is not None
             cause = Cause(kind="inactivity", rule=lapse.target, deadline=due)
             self._enter(profile, lapse.target, max(due, profile.last_seen_at), cause, outputs)
-        else:
+        elif due == self._forget_due(profile):
             cause = Cause(kind="forgotten", deadline=due)
             self._enter(profile, None, max(due, profile.last_seen_at), cause, outputs)
             profile.next_deadline = None
             return
+        # Else it was packed under another policy, by which this was a deadline: from here on, it is as of now.
         self._schedule(profile)
 
     def summary(self, profile: Profile) -> Summary:
@@ -227,10 +228,13 @@ class Lifecycle:
             due = other
         if (other := tracks.lapse_due(profile, self.policy)) is not None and (due is None or other < due):
             due = other
-        if profile.currency is None:  # never had an order
-            policy = self.policy
-            after = policy.forget_identified if profile.identified else policy.forget_unidentified
-            other = profile.last_seen_at + after
-            if due is None or other < due:
-                due = other
+        if (other := self._forget_due(profile)) is not None and (due is None or other < due):
+            due = other
         profile.next_deadline = due
+
+    def _forget_due(self, profile: Profile) -> int | None:
+        """When the profile is forgotten; None if it ever had an order."""
+        if profile.currency is not None:
+            return None
+        policy = self.policy
+        return profile.last_seen_at + (policy.forget_identified if profile.identified else policy.forget_unidentified)

@@ -80,6 +80,8 @@ class PartitionEngine:
         }
         self._queues: dict[Source, deque[Activity]] = {source: deque() for source in SOURCES}
         self._buffered = dict.fromkeys(SOURCES, 0)
+        self._committed = self.positions()
+        """As of the last snapshot: its commit is taken to have gone through when the next one is taken."""
         self._silent: frozenset[Source] = frozenset()
         self._clock_trusted = True
         self._by_deadline: list[Output] = []
@@ -135,13 +137,18 @@ class PartitionEngine:
 
         The commit must be carried through before the next call, or this engine be dropped.
         """
-        if not (force or self._changed or self.state.owes):
+        if not (force or self._changed or self.state.owes(self._committed)):
             return None
         self._changed = False
-        marks = {source: progress.mark() for source, progress in self._progress.items()}
+        marks = {
+            source: progress.mark(self._queues[source][0].at if self._queues[source] else None)
+            for source, progress in self._progress.items()
+        }
         outputs, self._by_deadline = self._by_deadline, []
-        commit = self.state.commit + 1
-        return Snapshot(commit, self.state.changes(commit), outputs, self.positions(), marks)
+        commit, positions = self.state.commit + 1, self.positions()
+        changes = self.state.changes(commit, self._committed)
+        self._committed = positions
+        return Snapshot(commit, changes, outputs, positions, marks)
 
     # -- what the shell looks at
 
@@ -175,7 +182,7 @@ class PartitionEngine:
         queues, now = self._queues, self._now
         while True:
             best: Source | None = None
-            limit: int | None = None  # nothing newer may be applied
+            limits: list[tuple[int, Source]] = []  # of sources that may still have records: nothing newer is applied
             best_at = 0
             empty_unknown = False
             for source in SOURCES:
@@ -188,17 +195,14 @@ class PartitionEngine:
                     progress = self._progress_of(source)
                     if progress is None:
                         empty_unknown = True
-                    elif limit is None or progress < limit:
-                        limit = progress
+                    else:
+                        limits.append((progress, source))
             if best is None or empty_unknown:
                 return
-            # Take a run from this source: up to the next head of another one, and to the limit.
-            bound = limit
-            for source in SOURCES:
-                if source is not best and queues[source]:
-                    # at equal times the source of lower rank goes first
-                    other = queues[source][0].at - (0 if best < source else 1)
-                    bound = other if bound is None else min(bound, other)
+            # Take a run from this source: up to the next head of another one, and to the limits. At equal times the
+            # source of lower rank goes first, also if what it has of that time is still to come.
+            heads = [(queues[source][0].at, source) for source in SOURCES if source is not best and queues[source]]
+            bound = min((at - (source < best) for at, source in heads + limits), default=None)
             queue, taken = queues[best], 0
             while queue and (bound is None or queue[0].at <= bound):
                 record = queue.popleft()
@@ -219,6 +223,7 @@ class PartitionEngine:
             counts["replayed", label] += 1
             return
         elif profile.stage is not None and lifecycle.is_duplicate(profile, record):
+            profile.applied[record.source] = record.offset  # a duplicate also should it come again after a forgetting
             counts["duplicate", label] += 1
             return
         before = profile.stage
@@ -252,7 +257,9 @@ class PartitionEngine:
     # -- deadlines
 
     def _fire(self, effects: Effects) -> None:
-        """Move the watermark, fire every deadline it has reached."""
+        """Move the watermark, fire every deadline it has reached. Not by a clock that may be wrong."""
+        if not self._clock_trusted:
+            return
         least: int | None = None
         for source in SOURCES:
             progress = self._progress_of(source)
@@ -315,6 +322,6 @@ class PartitionEngine:
 
     def _untimely(self, output: Output, held: bool) -> str | None:
         limit = self._emission.max_delay
-        if limit is not None and self._now - output.occurred_at > limit:
+        if limit is not None and self._clock_trusted and self._now - output.occurred_at > limit:
             return "delayed"
         return "source_silent" if held else None

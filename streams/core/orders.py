@@ -6,11 +6,10 @@ from collections import Counter
 from typing import Final
 
 from streams.core.activity import Activity
-from streams.core.policy import Policy
+from streams.core.policy import LARGEST_AMOUNT, Policy
 from streams.core.profile import Correction, Order, Profile
 
 CORRECTIONS: Final = frozenset({"order_cancelled", "order_refunded", "order_updated"})
-NOTES_PER_ORDER: Final = 20
 
 
 def complete(profile: Profile, activity: Activity, policy: Policy, counts: Counter[tuple[str, str]]) -> Order | None:
@@ -46,11 +45,7 @@ def correct(profile: Profile, activity: Activity, policy: Policy, counts: Counte
         _tally(profile, order, 1)
         _find_last(profile, order)
         return
-    notes = profile.order_notes.setdefault(order_id, [])
-    notes.append(correction)
-    if len(notes) > NOTES_PER_ORDER:
-        del notes[0]
-        counts["trimmed", "order_notes"] += 1
+    _note(profile.order_notes.setdefault(order_id, []), correction)
     if len(profile.order_notes) > policy.orders:
         del profile.order_notes[next(iter(profile.order_notes))]
         counts["trimmed", "order_notes"] += 1
@@ -73,9 +68,22 @@ def _apply(order: Order, correction: Correction, counts: Counter[tuple[str, str]
     elif correction.currency != order.currency:
         counts["ignored", "refund_currency" if correction.type == "order_refunded" else "update_currency"] += 1
     elif correction.type == "order_refunded":
-        order.refunded += correction.total
+        order.refunded = min(LARGEST_AMOUNT, order.refunded + correction.total)
     elif order.updated_at is None or correction.at >= order.updated_at:
         order.total, order.updated_at = correction.total, correction.at
+
+
+def _note(notes: list[Correction], new: Correction) -> None:
+    """Keep a correction for later. Those of a kind become one, so that no number of them crowds out another."""
+    for n, noted in enumerate(notes):
+        if (noted.type, noted.currency, noted.total is None) == (new.type, new.currency, new.total is None):
+            if new.type == "order_refunded" and noted.total is not None and new.total is not None:
+                total = min(LARGEST_AMOUNT, noted.total + new.total)
+                notes[n] = Correction(new.type, new.at, new.currency, total)
+            elif new.type == "order_updated" and new.at >= noted.at:
+                notes[n] = new
+            return
+    notes.append(new)
 
 
 def _tally(profile: Profile, order: Order, sign: int) -> None:
@@ -83,7 +91,8 @@ def _tally(profile: Profile, order: Order, sign: int) -> None:
         return
     profile.orders += sign
     if order.currency == profile.currency:
-        profile.revenue += sign * order.net
+        revenue = profile.revenue + sign * order.net
+        profile.revenue = max(-LARGEST_AMOUNT, min(LARGEST_AMOUNT, revenue))
     else:
         profile.other_currency_orders += sign
 

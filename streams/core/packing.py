@@ -71,9 +71,7 @@ def pack(profile: Profile) -> bytes:
     )
     applied = profile.applied
     header = _FIXED.pack(VERSION, flags, profile.next_deadline or 0, profile.commit, len(applied), len(stage))
-    rest = copy.copy(profile)
-    rest.identified, rest.next_deadline, rest.commit, rest.applied, rest.stage = False, None, 0, [], None
-    return b"".join((header, struct.pack(f"<{len(applied)}q", *applied), stage, _ENCODER.encode(rest)))
+    return b"".join((header, struct.pack(f"<{len(applied)}q", *applied), stage, _ENCODER.encode(_rest(profile))))
 
 
 def peek(data: bytes) -> Header:
@@ -96,11 +94,19 @@ def unpack(data: bytes) -> Profile:
 
 
 def packed_size(part: object) -> int:
-    """Bytes that a profile or a part of one takes, without the outputs that wait for their commit."""
-    if isinstance(part, Profile) and part.pending:
-        part = copy.copy(part)
+    """Bytes that a part of a profile takes, or a profile without its header and the outputs that wait for their commit:
+    those depend on when and where it was worked on."""
+    if isinstance(part, Profile):
+        part = _rest(part)
         part.pending = []
     return len(_ENCODER.encode(part))
+
+
+def _rest(profile: Profile) -> Profile:
+    """What is packed behind the header."""
+    rest = copy.copy(profile)
+    rest.identified, rest.next_deadline, rest.commit, rest.applied, rest.stage = False, None, 0, [], None
+    return rest
 
 
 def _header(data: bytes) -> tuple[Header, int]:

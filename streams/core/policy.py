@@ -9,6 +9,9 @@ MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 
+LARGEST_AMOUNT = 2**63 - 1
+"""Minor units: what fits where amounts are packed. Sums beyond it are no longer told apart."""
+
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """How the core behaves. The defaults are the shipped playbook; `streams.settings` may replace single values."""

@@ -8,7 +8,7 @@ hundred bytes for most customers.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from streams.core.activity import Source
@@ -71,11 +71,12 @@ class TaskState:
         """
         known = self._records.get(key)
         if value is None:
-            if isinstance(known, bytes):
-                self._forget_header(peek(known))
+            if isinstance(known, bytes) and peek(known).forgotten:
                 del self._records[key]
                 self._dirty.pop(key, None)
                 self._graves.pop(key, None)
+            elif known is not None:  # the tombstone of a zombie: its own forgetting went before
+                self._dirty[key] = None
             return
         header = peek(value)
         if isinstance(known, bytes):
@@ -145,23 +146,23 @@ class TaskState:
 
     # -- commit
 
-    @property
-    def owes(self) -> bool:
-        """Whether a commit would write anything."""
-        return bool(self._dirty or self._graves)
+    def owes(self, committed: Mapping[Source, int]) -> bool:
+        """Whether a commit would write anything (see `changes`)."""
+        return bool(self._dirty) or any(self._behind(key, committed) for key in self._graves)
 
-    def changes(self, commit: int) -> list[tuple[bytes, bytes | None]]:
+    def changes(self, commit: int, committed: Mapping[Source, int]) -> list[tuple[bytes, bytes | None]]:
         """Everything changed since the last call, as changelog records of commit number `commit`.
 
         Every profile is given with its outputs that wait for the commit (`Profile.pending`), which are taken from it.
-        A forgotten profile is written once like any other, so that its last outputs are safe, and gets its tombstone
-        at the call after (the commit before has then succeeded: a commit that fails ends the task).
+        A forgotten profile is written once like any other, so that its last outputs are safe. It gets its tombstone
+        when no event of it can be read again: when the positions that are known to be committed are behind them all.
         """
         self.commit = commit
-        graves, self._graves = self._graves, {}
         written: list[tuple[bytes, bytes | None]] = []
-        for key in graves:
-            if key not in self._dirty and self._records.pop(key, None) is not None:
+        for key in [key for key in self._graves if self._behind(key, committed)]:
+            del self._graves[key]
+            if key not in self._dirty:
+                del self._records[key]
                 written.append((key, None))
         dirty, self._dirty = self._dirty, {}
         for key in dirty:
@@ -171,13 +172,24 @@ class TaskState:
                 packed = pack(value)
                 value.pending = []
                 self.largest = max(self.largest, len(packed))
-                if value.stage is None:
-                    self._graves[key] = None
+                forgotten = value.stage is None
                 value = packed
+            else:  # recovered, and a staler record of a zombie followed it
+                forgotten = peek(value).forgotten
+            if forgotten:
+                self._graves[key] = None
+            else:
+                self._graves.pop(key, None)
             written.append((key, value))
         if len(self._young) >= self._generation:
             self._cool()
         return written
+
+    def _behind(self, key: bytes, committed: Mapping[Source, int]) -> bool:
+        """Whether all that was applied to the profile lies before the committed positions."""
+        value = self._records[key]
+        applied = peek(value).applied if isinstance(value, bytes) else value.applied
+        return all(offset < committed[Source(source)] for source, offset in enumerate(applied))
 
     def items(self) -> Iterator[tuple[bytes, Profile]]:
         """Every living profile, unpacked (for replay and tests: it touches all)."""

@@ -107,6 +107,12 @@ class SourceProgress:
         """The progress as of the last call of `progress`: to look at, without a judgement of silence."""
         return self._progress
 
-    def mark(self) -> Mark:
-        """What to store with the committed offset."""
-        return Mark(self._progress, self.backfilling, self.last_record_at)
+    def mark(self, waiting: int | None) -> Mark:
+        """What to store with the committed offset. `waiting`: the time of the first record that is not applied yet.
+
+        Such a record is read again after a restart; until then, the source has not come further than to it.
+        """
+        progress = self._progress
+        if waiting is not None and progress is not None:
+            progress = min(progress, waiting)
+        return Mark(progress, self.backfilling, self.last_record_at)

@@ -32,6 +32,7 @@ from streams.shell import topics
 from streams.shell.changelog import Changelog
 from streams.shell.clock import MAX_SKEW_MS, ClockWatch
 from streams.shell.committer import Committer
+from streams.shell.faults import NoOffset, OutOfRange, StateBehind
 from streams.shell.http import Health, HttpServer, LoopLag
 from streams.shell.marks import decode_marker, decode_metadata, source_mark
 from streams.shell.outbox import Outbox
@@ -43,6 +44,7 @@ from streams.transport import driver
 log = logging.getLogger(__name__)
 
 TICK_S = 0.1
+OFFSET_ATTEMPTS = 3
 FACTS_S = 1.0
 EXIT_FORCED = 70
 """The exit code when shutting down took too long (EX_SOFTWARE)."""
@@ -124,9 +126,11 @@ class App(faust.App):
             self.tasks = {}
             log.critical("%s", sentence, exc_info=None if isinstance(cause, UserError) else cause)
             self._watchdog()
-            error = RuntimeError(sentence)
-            error.__cause__ = cause
-            self.loop.call_soon_threadsafe(lambda: asyncio.ensure_future(self.crash(error)))
+            self.loop.call_soon_threadsafe(self.end, RuntimeError(sentence))
+
+    def end(self, error: RuntimeError) -> None:
+        """How a failed worker is ended: by Faust's crash, unless who runs it has a quieter way."""
+        asyncio.ensure_future(self.crash(error))  # noqa: RUF006 - it outlives everybody who could hold it
 
     def _watchdog(self) -> None:
         def end() -> None:
@@ -152,24 +156,33 @@ class App(faust.App):
 
     async def on_sources_assigned(self, sources: frozenset[TP]) -> None:
         """The table is recovered: read where the last commit left off, and begin."""
+        try:
+            await self._begin(sources)
+        except UserError as fault:
+            self.fail(str(fault), fault)
+
+    async def _begin(self, sources: frozenset[TP]) -> None:
         consumer = self.kafka
         consumer.fetches.clear()
         committed = await consumer.committed_offsets(sources)
-        fresh = [tp for tp in sources if tp not in committed]
-        for tp in fresh:
-            if self.table.data.partition(tp.partition).marker is not None:
-                self.fail(str(NoOffset(tp)))
-                return
+        for _ in range(OFFSET_ATTEMPTS):
+            fresh = [tp for tp in sources if tp not in committed]
+            lost = [tp for tp in fresh if self.table.data.partition(tp.partition).marker is not None]
+            if not lost:
+                break
+            await asyncio.sleep(1.0)  # the sentence makes people set offsets, so ask again before it is said
+            committed = await consumer.committed_offsets(sources)
+        else:
+            raise NoOffset(lost[0])
         earliest = await consumer.earliest_offsets(*fresh) if fresh else {}
         tasks = {}
         for number in sorted({tp.partition for tp in sources}):
             assigned = {source: TP(topic, number) for source, topic in self.source_topics.items()}
             if missing := [tp.topic for tp in assigned.values() if tp not in sources]:
-                self.fail(
+                raise UserError(
                     f"Partition {number} of {missing[0]} was not assigned together with the other source's: give all "
                     "input topics the same number of partitions, and all workers the same settings."
                 )
-                return
             positions = {
                 source: committed[tp].offset if tp in committed else earliest[tp] for source, tp in assigned.items()
             }
@@ -196,6 +209,8 @@ class App(faust.App):
 
     async def _let_go(self, timeout: float) -> None:
         tasks, self.tasks = self.tasks, {}
+        for task in tasks.values():
+            task.closed = True
         self.metrics.assigned(())
         if tasks:
             try:
@@ -209,12 +224,16 @@ class App(faust.App):
         assert isinstance(state, State)
         marks = {source: mark for source, text in metadata.items() if (mark := decode_metadata(text))}
         marker = decode_marker(state.marker)
+        if marker is not None:
+            state.commit = max(state.commit, marker.commit)
         committed = min((mark.commit for mark in marks.values()), default=0)
         if marker is not None and not marks:
             # The broker keeps no metadata. The flush that this marker ends is complete; whether the outputs of its
             # deadlines left is not known, so they leave again, with the same ids.
             marks = {source: source_mark(marker, source) for source in Source}
             committed = marker.commit - 1
+        if committed > state.commit:
+            raise StateBehind(self.table.changelog_topic_name, number, committed, state.commit)
         started_at = min((mark.started_at for mark in marks.values()), default=self.clock())
         emit_after = self.settings.emit_after
         sources = {
@@ -246,6 +265,7 @@ class App(faust.App):
         task = PartitionTask(
             number,
             engine,
+            state,
             self._lifecycle,
             settings=self.settings,
             started_at=started_at,
@@ -297,10 +317,12 @@ class App(faust.App):
             if jumped:
                 self.kafka.fetches.clear()
             silent = self._silence.silent(self.clock())
-            for task in list(self.tasks.values()):
+            tasks = list(self.tasks.values())
+            for task in tasks:
                 if jumped:
                     task.trusted = False
                 task.advance(self._fetches(task.number), silent)
+            for task in tasks:
                 await task.flush()
             for tp, source in list(self._paused.items()):
                 paused = self.tasks.get(tp.partition)
@@ -320,6 +342,7 @@ class App(faust.App):
             for task in self.tasks.values():
                 self.metrics.task(task.facts())
                 lag |= task.lag(self._fetches(task.number))
+            lag |= await self._lag_of_paused()
             self.metrics.consumer_lag(lag)
             if skews := [skew for task in self.tasks.values() if (skew := task.changelog.skew) is not None]:
                 self._judge_clock(max(skews, key=abs))
@@ -327,6 +350,17 @@ class App(faust.App):
             remaining = recovery.recovery.active_remaining() if self.in_recovery else {}
             self.metrics.recovery_remaining({tp.partition: n for tp, n in remaining.items() if n > 0})
             await self._watch_silence()
+
+    async def _lag_of_paused(self) -> dict[tuple[str, int], int]:
+        """A paused partition is not fetched, and so shows no end by itself."""
+        if not self._paused:
+            return {}
+        ends = await self.kafka.highwaters(*self._paused)
+        return {
+            (tp.topic, tp.partition): max(0, end - self.tasks[tp.partition].engine.positions()[source])
+            for tp, end in ends.items()
+            if (source := self._paused.get(tp)) is not None and tp.partition in self.tasks
+        }
 
     def _judge_clock(self, skew: int) -> None:
         self.metrics.clock_skew(skew / 1000)
@@ -362,29 +396,3 @@ class App(faust.App):
     def source_topics(self) -> dict[Source, str]:
         """The topic of each source."""
         return {Source.CLICKSTREAM: self.settings.clickstream_topic, Source.ORDERS: self.settings.orders_topic}
-
-
-class OutOfRange(UserError):
-    """A position that the topic does not have."""
-
-    def __init__(self, tp: TP, offset: int) -> None:
-        super().__init__(
-            f"{tp.topic}, partition {tp.partition}, has no offset {offset}, which is this group's next: records were "
-            f"deleted before they were read, or the topic was made anew. {_REMEDY}"
-        )
-
-
-class NoOffset(UserError):
-    """State whose place in the topic is not known: the first offsets are committed before the first state."""
-
-    def __init__(self, tp: TP) -> None:
-        super().__init__(
-            f"{tp.topic}, partition {tp.partition}: this group has state, but no offset there: the topic was made "
-            f"anew, or the offset was deleted or has expired. {_REMEDY}"
-        )
-
-
-_REMEDY = (
-    "Nothing is reset silently: stop all workers, then either set the group's offset (kafka-consumer-groups "
-    "--reset-offsets) or, for a new topic, start with another LIFECYCLE_APP_ID."
-)

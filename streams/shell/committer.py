@@ -67,16 +67,16 @@ class Committer:
                 )
 
     async def _commit(self, tasks: Mapping[int, PartitionTask], leaving: bool) -> bool:
-        unheard = self._monotonic() - self._confirmed_at
-        if self._offsets and (leaving or unheard > self._app.settings.session_timeout / 2000):
-            # The group may have dealt our partitions to somebody else, and may deal them to us again without our
-            # noticing. Ask before the changelog is written: the broker refuses the offsets of a member it gave up.
-            await self._app.consumer.commit_offsets(self._offsets)
-            self._confirmed_at = self._monotonic()
         taken = {n: task.snapshot(force=not task.trusted) for n, task in tasks.items()}
         snapshots = {n: snapshot for n, snapshot in taken.items() if snapshot is not None}
         if not snapshots:
             return False
+        unheard = self._monotonic() - self._confirmed_at
+        if self._offsets and (leaving or unheard > self._app.settings.session_timeout / 2000):
+            # The group may have dealt our partitions to somebody else. Ask before the changelog is written: the broker
+            # refuses the offsets of a member it gave up.
+            await self._app.consumer.commit_offsets(self._offsets)
+            self._confirmed_at = self._monotonic()
         await asyncio.gather(*(tasks[n].write(snapshot) for n, snapshot in snapshots.items()))
         offsets = {TP(*at): o for n, snapshot in snapshots.items() for at, o in tasks[n].offsets(snapshot).items()}
         await self._app.consumer.commit_offsets(offsets)

@@ -14,6 +14,7 @@ from streams.shell.application import App
 from streams.shell.task import State
 from streams.transport import driver
 from streams.transport.chunks import ChunkSchema
+from streams.transport.recovery import TableManager
 from streams.transport.table import StateTable
 
 
@@ -22,6 +23,7 @@ def faust_configuration(settings: Settings) -> dict[str, Any]:
     return {
         "broker": ";".join(f"{driver.SCHEME}://{address}" for address in settings.broker.split(",")),
         "Table": StateTable,
+        "TableManager": TableManager,
         "topic_partitions": settings.partitions,
         "topic_replication_factor": settings.replication,
         "topic_disable_leader": True,

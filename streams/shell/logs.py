@@ -12,6 +12,8 @@ from typing import Any, Final
 from streams.settings import Settings
 
 LIBRARIES: Final = ("faust", "mode", "aiokafka")
+PERSONAL: Final = ("aiokafka.conn", "aiokafka.producer.producer")
+"""At debug they log what is sent and received, keys and values and all: never."""
 INTERVAL_S: Final = 10.0
 
 
@@ -22,6 +24,8 @@ def to_stderr(settings: Settings) -> None:
     handler.setFormatter(JsonFormatter() if settings.log_format == "json" else text)
     if settings.log_level != "debug":
         handler.addFilter(Calm())
+    for name in PERSONAL:
+        logging.getLogger(name).setLevel(logging.INFO)
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
 
 

@@ -25,12 +25,12 @@ from streams.core.engine import LABELS, PartitionEngine, Snapshot
 from streams.core.packing import unpack
 from streams.core.state import TaskState
 from streams.core.watermark import Fetch
-from streams.errors import UserError
 from streams.observe.facts import SourceFacts, TaskFacts
 from streams.observe.prometheus import Metrics
 from streams.settings import Settings
 from streams.shell.changelog import Changelog
 from streams.shell.clock import MAX_SKEW_MS
+from streams.shell.faults import Hole, Truncated
 from streams.shell.marks import SourceMark, TaskMark, encode
 from streams.shell.outbox import Outbox, Record
 
@@ -62,6 +62,7 @@ class PartitionTask:
         self,
         number: int,
         engine: PartitionEngine,
+        state: State,
         lifecycle: Lifecycle,
         *,
         settings: Settings,
@@ -74,10 +75,13 @@ class PartitionTask:
     ) -> None:
         self.number = number
         self.engine = engine
+        self.state = state
         self.changelog = changelog
         self._lifecycle = lifecycle
         self._behind_commit: list[Record] | None = None
         """Outputs of activities since a snapshot whose own outputs are not on their way yet."""
+        self.closed = False
+        """Whether it was let go: then nothing may happen to its state any more."""
         self.trusted = False
         """Whether the worker's clock was found to agree with the broker's. Until it is, silence proves nothing."""
         self._settings = settings
@@ -101,6 +105,8 @@ class PartitionTask:
         A chunk from before a seek is passed over. Raises `Hole` if records between are missing.
         """
         position = self.engine.progress(source).position
+        if self.closed:
+            return
         if chunk.start != position:
             if chunk.start > position:
                 raise Hole(self._topics[source], self.number, position, chunk.start)
@@ -130,9 +136,11 @@ class PartitionTask:
 
     def advance(self, fetches: Mapping[Source, Fetch], silent: frozenset[Source]) -> None:
         """Let time pass: apply what was waiting, fire what has come due."""
+        if self.closed:
+            return
         for source, fetch in fetches.items():
-            if self.engine.state.applied[source] >= fetch.end:
-                raise Truncated(self._topics[source], self.number, self.engine.state.applied[source], fetch.end)
+            if self.state.applied[source] >= fetch.end:
+                raise Truncated(self._topics[source], self.number, self.state.applied[source], fetch.end)
         now, watermark = self._clock(), self.engine.watermark
         effects = self.engine.advance(now, fetches, silent=silent, clock_trusted=self.trusted)
         self._emit(effects, now)
@@ -168,7 +176,9 @@ class PartitionTask:
         """Carry a commit through up to its offsets: outputs, changelog, outputs of deadlines, each acknowledged."""
         await self._outbox.settled()
         mark = TaskMark(snapshot.commit, self._started_at, {int(s): m for s, m in snapshot.marks.items()})
-        await self.changelog.write(snapshot.changes, encode(mark))
+        marker = encode(mark)
+        await self.changelog.write(snapshot.changes, marker)
+        self.state.marker = marker
         self.trusted = abs(self.changelog.skew or 0) <= MAX_SKEW_MS
         for output in snapshot.outputs:
             self._outbox.put(self._record(output, None))
@@ -209,7 +219,7 @@ class PartitionTask:
             )
             for source in Source
         )
-        state = engine.state
+        state = self.state
         return TaskFacts(
             partition=self.number,
             watermark=engine.watermark,
@@ -276,26 +286,4 @@ class PartitionTask:
         self._metrics.engine_counts({("rejected", LABELS[source]): 1})
         self._outbox.put(
             Record(self._settings.dead_letters_topic, letter.key, letter.value, letter.headers, letter.timestamp)
-        )
-
-
-class Truncated(UserError):
-    """A topic ends before what was applied from it: it is another topic, or records were lost."""
-
-    def __init__(self, topic: str, partition: int, applied: int, end: int) -> None:
-        super().__init__(
-            f"{topic}, partition {partition}, ends at offset {end}, but the state holds what came at {applied}: the "
-            "topic was made anew, or the brokers lost records. Nothing is reset silently: stop all workers, and start "
-            "with another LIFECYCLE_APP_ID."
-        )
-
-
-class Hole(UserError):
-    """Records that were never read are gone from an input topic."""
-
-    def __init__(self, topic: str, partition: int, expected: int, found: int) -> None:
-        super().__init__(
-            f"{topic}, partition {partition}: offset {expected} is next, but the topic begins at {found}: records were "
-            f"deleted before they were read. Raise the topic's retention. To go on without them, stop all workers and "
-            f"set this group's offset of that partition to {found} (kafka-consumer-groups --reset-offsets)."
         )

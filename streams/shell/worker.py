@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from typing import Any
 
 import faust
@@ -32,6 +33,7 @@ def run(settings: Settings, *, policy: Policy | None = None) -> int:
             "user may write to."
         ) from None
     app = create_app(settings, policy=policy)
+    app.end = lambda error: signal.raise_signal(signal.SIGTERM)  # type: ignore[method-assign]  # it has been logged
     worker = _Worker(app, loop=loop, override_logging=False, redirect_stdouts=False, quiet=True)
     try:
         worker.execute_from_commandline()

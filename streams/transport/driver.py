@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any, Protocol
 
+from aiokafka.errors import CommitFailedError
 from aiokafka.structs import OffsetAndMetadata
 from faust.transport.consumer import ensure_TP
 from faust.transport.drivers import TRANSPORTS
@@ -75,6 +76,9 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     async def commit_offsets(self, offsets: Mapping[TP, tuple[int, str]]) -> None:
         """Commit offsets with metadata; raises what the broker answers."""
         consumer = self._ensure_consumer()
+        if consumer._coordinator.generation < 0:
+            # The member was given up. Without a generation, a group that is empty would take what is stale by now.
+            raise CommitFailedError("this worker is no member of its group any more")
         await self.call_thread(
             consumer.commit, {driver.ensure_aiokafka_TP(tp): OffsetAndMetadata(*o) for tp, o in offsets.items()}
         )
@@ -113,7 +117,7 @@ class Consumer(driver.Consumer):
         self.app.health.consumer_step()
         if not self.flow_active:
             await self.wait(self.can_resume_flow.wait())
-        active = self._get_active_partitions()
+        active = set(self._get_active_partitions())  # as of now: it shrinks where a partition is paused
         if self.app.rebalancing:  # recovery: no sources yet
             active = {tp for tp in active if tp.topic in self.app.tables.changelog_topics}
         if not active:

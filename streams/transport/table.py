@@ -38,6 +38,7 @@ class StateStore(Store[Any, Any]):
     def __post_init__(self) -> None:
         self.partitions: dict[int, PartitionState] = {}
         self._live: set[int] = set()
+        self._generation = 0
         self._offsets: dict[TP, int] = {}
 
     def persisted_offset(self, tp: TP) -> int | None:
@@ -84,11 +85,16 @@ class StateStore(Store[Any, Any]):
     async def on_rebalance(
         self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
     ) -> None:
-        """Called by Faust: drop what is no longer ours. What becomes a standby is read anew."""
+        """Called by Faust: drop what is no longer ours. What becomes a standby is read anew.
+
+        So is all that was worked on if a generation of the group was missed: somebody else may have had it in between.
+        """
         actives = self.app.assignor.assigned_actives()
+        missed = generation_id != self._generation + 1
+        self._generation = generation_id
         for number in set(self.partitions):
             tp = self.table.changelog_tp(number)
-            if tp in revoked or (number in self._live and tp not in actives):
+            if tp in revoked or (number in self._live and (missed or tp not in actives)):
                 self.drop(tp)
 
     def drop(self, tp: TP) -> None:
@@ -96,6 +102,9 @@ class StateStore(Store[Any, Any]):
         self.partitions.pop(tp.partition, None)
         self._live.discard(tp.partition)
         self._offsets.pop(tp, None)
+        recovery = self.app.tables.recovery  # which else goes on from where it was
+        recovery.active_offsets.pop(tp, None)
+        recovery.standby_offsets.pop(tp, None)
 
     # What Faust's store interface has beside: nothing is kept outside memory.
 

@@ -1,4 +1,4 @@
-"""Examples worked out by hand from DESIGN section 3: they pin the reference itself."""
+"""Examples worked out by hand from DESIGN section 3: they pin the naive reference, and the core with it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,21 @@ from streams.core.activity import Activity, Item, Source
 from streams.core.effects import Abandonment, Output, StageChange
 from streams.core.ids import NAMESPACE
 from streams.core.policy import DAY, HOUR, MINUTE, SECOND, Policy
-from tests.reference import final, reference
+from tests import reference as naive
+from tests.agreement import agrees
 
 MS = 1
 DEFAULT = Policy()
+
+
+def reference(events: Sequence[Activity], policy: Policy, until: int | None) -> list[Output]:
+    agrees(events, policy, until)
+    return naive.reference(events, policy, until)
+
+
+def final(events: Sequence[Activity], policy: Policy, until: int | None) -> dict[tuple[bool, str], dict[str, Any]]:
+    agrees(events, policy, until)
+    return naive.final(events, policy, until)
 
 
 def click(at: int, type_: str, **fields: Any) -> Activity:
@@ -28,7 +39,12 @@ def order(at: int, type_: str = "completed", order_id: str = "o", **fields: Any)
 
 def make(at: int, source: Source, type_: str, fields: dict[str, Any]) -> Activity:
     about = fields.get("order_id") or fields.get("product_id")
-    known = {"event_id": f"{type_} {about} @{at}", "customer": "c", "identified": True, "currency": "EUR"}
+    known: dict[str, Any] = {
+        "event_id": f"{type_} {about} @{at}",
+        "customer": "c",
+        "identified": True,
+        "currency": "EUR",
+    }
     return Activity(source=source, type=type_, at=at, offset=0, timestamp=at, size=100, **(known | fields))
 
 

@@ -90,7 +90,7 @@ def test_a_backfill_is_remembered_over_a_restart() -> None:
     s = source()
     s.saw(NOON - 2 * HOUR, NOON, NOON)
     s.progress(NOON)
-    again = source(position=1, mark=s.mark())
+    again = source(position=1, mark=s.mark(None))
     again.fetched(Fetch(NOON + MINUTE, 1))
     assert not again.drained(NOON + MINUTE)
     assert again.progress(NOON + MINUTE) == NOON - 2 * HOUR

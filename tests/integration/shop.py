@@ -61,6 +61,17 @@ def replayed(directory: Path, clicks: list[dict[str, Any]], orders: list[dict[st
     ]
 
 
+def unlike(
+    live: Iterable[dict[str, Any]], expected: Iterable[dict[str, Any]], until: int
+) -> list[tuple[str, dict[str, Any]]]:
+    """What of the expected outputs is lost, and what should not be there, of all that occurred until then."""
+    live, expected = list(live), list(expected)
+    right, found = up_to(until, expected), up_to(until, live)
+    return [("lost", d) for d in expected if d["id"] in right - found] + [
+        ("unexpected", d) for d in live if d["id"] in found - right
+    ]
+
+
 def up_to(at: int, documents: Iterable[dict[str, Any]]) -> set[str]:
     """The ids of what occurred until then."""
     limit = datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

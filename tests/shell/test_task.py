@@ -16,8 +16,9 @@ from streams.core.engine import PartitionEngine
 from streams.core.watermark import Fetch
 from streams.observe.prometheus import Metrics
 from streams.settings import Settings
+from streams.shell.faults import Hole, Truncated
 from streams.shell.outbox import Outbox
-from streams.shell.task import Hole, PartitionTask, State, Truncated
+from streams.shell.task import PartitionTask, State
 from streams.transport.chunks import Chunk
 
 NOON = 1_763_719_200_000
@@ -64,6 +65,7 @@ class World:
         self.task = PartitionTask(
             0,
             self.engine,
+            state,
             lifecycle,
             settings=SETTINGS,
             started_at=NOON,

@@ -26,6 +26,10 @@ class App:
         self.failures: list[str] = []
         self.actives: set[TP] = set()
         self.assignor = SimpleNamespace(assigned_actives=lambda: self.actives)
+        self.read_from: dict[TP, int] = {}
+        self.tables = SimpleNamespace(
+            recovery=SimpleNamespace(active_offsets=self.read_from, standby_offsets=self.read_from)
+        )
 
     def fail(self, sentence: str, cause: BaseException | None = None) -> None:
         self.failures.append(sentence)
@@ -85,10 +89,24 @@ async def test_a_rebalance_drops_what_is_gone_and_what_became_a_standby(store: S
     for number in (0, 1, 2):
         store.take(number)
     store.app.actives = {tp(0)}
-    await store.on_rebalance(assigned={tp(0), tp(1), tp(3)}, revoked={tp(2)}, newly_assigned=set())
+    store.app.read_from |= {tp(number): 1 for number in range(4)}
+    await store.on_rebalance({tp(0), tp(1), tp(3)}, revoked={tp(2)}, newly_assigned=set(), generation_id=1)
+    assert set(store.app.read_from) == {tp(0), tp(3)}  # Faust would go on from there
     assert set(store.partitions) == {0, 3}  # kept as active, kept as standby
     assert store.persisted_offset(tp(1)) is None
     assert store.persisted_offset(tp(3)) == 1
+
+
+async def test_after_a_generation_that_was_missed_what_was_worked_on_is_read_anew(store: StateStore) -> None:
+    store.apply_changelog_batch([chunk(0, (1, b"a", b"1")), chunk(1, (1, b"a", b"1"))], None, None)
+    store.app.actives = {tp(0)}
+    await store.on_rebalance({tp(0), tp(1)}, set(), {tp(0), tp(1)}, generation_id=41)
+    store.take(0)
+    await store.on_rebalance({tp(0), tp(1)}, set(), set(), generation_id=42)
+    assert set(store.partitions) == {0, 1}
+    await store.on_rebalance({tp(0), tp(1)}, set(), set(), generation_id=44)  # somebody else may have had it in 43
+    assert set(store.partitions) == {1}  # the standby only followed the changelog
+    assert store.persisted_offset(tp(0)) is None
 
 
 def test_the_store_is_the_sum_of_its_partitions(store: StateStore) -> None:

@@ -1,0 +1,63 @@
+"""What ends a worker because its topics are not what its state says: nothing is reset silently."""
+
+from __future__ import annotations
+
+from faust.types import TP
+
+from streams.errors import UserError
+
+_ANEW = "Nothing is reset silently: stop all workers, and start with another LIFECYCLE_APP_ID"
+"""Offsets may not be set where a topic was made anew: records with offsets that the state has seen are passed over."""
+
+
+class OutOfRange(UserError):
+    """A position that the topic does not have."""
+
+    def __init__(self, tp: TP, offset: int) -> None:
+        super().__init__(
+            f"{tp.topic}, partition {tp.partition}, has no offset {offset}, which is this group's next: records were "
+            f"deleted before they were read, or the topic was made anew. {_ANEW}, or, for records that were deleted, "
+            "set this group's offset (kafka-consumer-groups --reset-offsets)."
+        )
+
+
+class NoOffset(UserError):
+    """State whose place in the topic is not known: the first offsets are committed before the first state."""
+
+    def __init__(self, tp: TP) -> None:
+        super().__init__(
+            f"{tp.topic}, partition {tp.partition}: this group has state, but no offset there: the topic was made "
+            f"anew, or the offset was deleted or has expired. {_ANEW}, or, for an offset that was lost, set it where "
+            "it was (kafka-consumer-groups --reset-offsets)."
+        )
+
+
+class Truncated(UserError):
+    """A topic ends before what was applied from it: it is another topic, or records were lost."""
+
+    def __init__(self, topic: str, partition: int, applied: int, end: int) -> None:
+        super().__init__(
+            f"{topic}, partition {partition}, ends at offset {end}, but the state holds what came at {applied}: the "
+            f"topic was made anew, or the brokers lost records. {_ANEW}."
+        )
+
+
+class Hole(UserError):
+    """Records that were never read are gone from an input topic."""
+
+    def __init__(self, topic: str, partition: int, expected: int, found: int) -> None:
+        super().__init__(
+            f"{topic}, partition {partition}: offset {expected} is next, but the topic begins at {found}: records were "
+            f"deleted before they were read. Raise the topic's retention. To go on without them, stop all workers and "
+            f"set this group's offset of that partition to {found} (kafka-consumer-groups --reset-offsets)."
+        )
+
+
+class StateBehind(UserError):
+    """The group has committed more than the changelog holds."""
+
+    def __init__(self, changelog: str, partition: int, committed: int, found: int) -> None:
+        super().__init__(
+            f"{changelog}, partition {partition}, holds the state up to commit {found}, but commit {committed} went "
+            f"through: the changelog was made anew, or the brokers lost records. {_ANEW}."
+        )
