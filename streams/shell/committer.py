@@ -51,12 +51,12 @@ class Committer:
                     self._app.metrics.committed(time.perf_counter() - began)
             except asyncio.CancelledError:
                 raise
-            except CommitFailedError as exc:
+            except CommitFailedError:
                 self._app.metrics.commit_failed()
                 self._app.fail(
                     "This worker was out of touch with its group for longer than LIFECYCLE_SESSION_TIMEOUT, and its "
-                    "partitions went to others. It wrote nothing since: it ends, and a new one may take its place.",
-                    exc,
+                    "partitions went to others. It ends, so that a new one may take its place: what it did since its "
+                    "last commit is done again, with the same ids."
                 )
             except Exception as exc:
                 self._app.metrics.commit_failed()

@@ -44,10 +44,14 @@ def order(at: int, order_id: str = "o-1", type_: str = "order_completed", **fiel
 
 def _event(source: Source, at: int, type_: str, fields: dict[str, Any]) -> Activity:
     number = next(_numbers)
-    common: dict[str, Any] = {"customer": "c-1", "identified": True, "event_id": f"e-{number}", "currency": "EUR"}
-    return Activity(
-        **common | fields, source=source, offset=number, timestamp=T0 + at, size=200, at=T0 + at, type=type_
-    )
+    common: dict[str, Any] = {
+        "customer": "c-1",
+        "identified": True,
+        "event_id": f"e-{number}",
+        "currency": "EUR",
+        "size": 200,
+    }
+    return Activity(**common | fields, source=source, offset=number, timestamp=T0 + at, at=T0 + at, type=type_)
 
 
 class History:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
+from streams.core.customer import Lifecycle
 from streams.core.effects import Cause
 from streams.core.ids import NAMESPACE, stage_change_id
-from streams.core.packing import pack, unpack
+from streams.core.packing import pack, packed_size, unpack
 from streams.core.policy import Policy
 from streams.core.recent_ids import note, seen_at
 from tests.core.helpers import DAY, HOUR, MINUTE, SECOND, T0, Activity, click, item, order, run
@@ -185,3 +188,59 @@ def test_what_is_trimmed_does_not_depend_on_when_it_is_packed() -> None:
         assert packed.alive.cart == once.alive.cart
     assert once.counts == packed.counts
     assert once.counts["trimmed", "cart_lines"] > 0
+
+
+def test_a_deadline_of_another_policy_only_goes() -> None:
+    """Profiles outlive the numbers that they were packed under."""
+    history = run([order(0)])
+    due = history.alive.next_deadline
+    history.lifecycle = Lifecycle(Policy(at_risk_after=120 * DAY))
+    before = len(history.outputs)
+    history.lifecycle.fire(history.alive, history.outputs, history.counts)
+    assert history.outputs[before:] == []
+    assert (due, history.alive.next_deadline) == (T0 + 90 * DAY, T0 + 120 * DAY)
+
+
+def test_a_large_order_costs_a_profile_neither_its_orders_nor_its_event_ids() -> None:
+    bought = tuple(item(f"product-{n}-{'x' * 100}") for n in range(700))
+    history = run([*(order(n, f"o-{n}") for n in range(50)), order(60_000, "large", items=bought, size=100_000)])
+    assert len(history.alive.order_book) == 51
+    assert history.alive.orders == 51
+    assert packed_size(history.alive) < Policy().profile_bytes
+
+
+def test_what_is_trimmed_does_not_depend_on_where_the_events_were_read() -> None:
+    tight = Policy(profile_bytes=1200)
+
+    def trimmed(first: int) -> tuple[Counter[tuple[str, str]], int]:
+        history = run(
+            [click(n, "product_viewed", f"p{n}", event_id=str(n), size=5_000) for n in range(40)], policy=tight
+        )
+        history.alive.applied, history.alive.commit = [first, first], first
+        history.play(click(100, "product_viewed", "p", event_id="last", size=5_000))
+        return history.counts, len(history.alive.event_ids)
+
+    assert trimmed(0) == trimmed(10**10)
+    assert trimmed(0)[0]["trimmed", "event_ids"] > 0
+
+
+def test_the_times_of_recent_abandonments_are_bounded() -> None:
+    history = run([click(0, "product_added", "A")])
+    for n in range(1, 600):
+        history.play(click(HOUR + n, "message_opened"), click(n))
+    assert len(history.alive.recent_steps) <= 512
+    assert len(history.abandonments) > 1000
+
+
+def test_hundreds_of_items_are_trimmed_in_one_go() -> None:
+    items = tuple(item(f"p{n}") for n in range(4000))
+    history = run([click(0), *(click(9000 - n, "cart_viewed", items=items) for n in range(6))])
+    assert len(history.cart) == 200
+    assert history.counts["trimmed", "cart_lines"] >= 3800
+
+
+def test_an_addition_from_before_an_order_that_left_a_full_log_stays_out() -> None:
+    bought = order(2000, items=(item("A"),))
+    history = run([bought, *(click(2001 + n, "product_added", "B") for n in range(101))])
+    history.play(click(1000, "product_added", "A"))
+    assert history.cart == {"B": 101}

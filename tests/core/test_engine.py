@@ -417,3 +417,114 @@ def test_the_same_id_known_and_anonymous_are_two_customers() -> None:
     outputs = driver.run(click(NOON, customer="x", type="page_viewed"), anonymous)
     assert [(o.identified, o.customer) for o in outputs] == [(True, "x"), (False, "x")]
     assert len({o.id for o in outputs}) == 2
+
+
+# -- what a review found
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_restart_in_a_catch_up_invents_no_abandonment(restarted: bool) -> None:
+    """The progress that is stored does not run ahead of records that wait to be applied."""
+    start = NOON - 5 * HOUR
+    driver = Driver(NOON)
+    driver.put(click(start, customer="x"), click(start + MINUTE, "product_added"), click(NOON - HOUR, customer="x"))
+    driver.put(order(start, "x", "x"), order(start + 30 * MINUTE), order(NOON - HOUR, "y", "x"))
+    driver.fetch(ORDERS)
+    driver.fetch(CLICKS, most=1)
+    driver.commit()
+    if restarted:
+        driver.restart()
+        driver.fetch(CLICKS)
+        driver.fetch(ORDERS)
+    driver.fetch()
+    driver.commit()
+    mine = [output for output in once(driver.received) if output.customer == "c"]
+    assert abandonments(mine) == []
+    assert stages(mine) == ["visitor", "prospect", "customer"]
+
+
+def test_a_tie_at_the_end_of_a_batch_is_no_different() -> None:
+    """The clickstream has shown this millisecond, and may have more of it."""
+    driver = Driver(NOON)
+    driver.put(click(NOON, customer="other"), click(NOON, "product_added"), order(NOON))
+    driver.put(click(NOON + 1, customer="other"), order(NOON + 1, "o2", "other"))
+    driver.fetch(ORDERS)
+    driver.fetch(CLICKS, most=1)
+    driver.fetch()
+    mine = [output for output in driver.received if output.customer == "c"]
+    assert stages(mine) == ["visitor", "prospect", "customer"]
+
+
+@pytest.mark.parametrize("step", ["snapshot", "changelog", "outputs"])
+def test_events_of_a_forgotten_profile_that_are_read_again_make_no_new_one(step: str) -> None:
+    """Whichever comes first after the crash, the next commit or the reading."""
+    anonymous = [click(NOON, customer="a"), click(NOON + DAY, customer="a", type="page_viewed")]
+    for activity in anonymous:
+        activity.identified = False
+    driver = Driver(NOON + 1_000)
+    driver.run(anonymous[0])
+    driver.now = NOON + 121 * DAY
+    driver.put(anonymous[1], click(NOON + 120 * DAY, customer="o"), order(NOON + 120 * DAY, "z", "o"))
+    driver.fetch()
+    driver.commit(crash_after=step)
+    driver.restart()
+    driver.commit()
+    driver.fetch()
+    driver.commit()
+    changes = [o for o in once(driver.received) if isinstance(o, StageChange) and o.customer == "a"]
+    assert [(c.to_stage, c.sequence) for c in changes] == [("visitor", 1), ("dormant", 2), (None, 3)]
+    driver.commit()
+    assert all(not key.startswith(b"a") for key in driver.engine.state)
+
+
+def test_a_duplicate_that_is_read_again_after_its_customer_was_forgotten_stays_one() -> None:
+    driver = Driver(NOON)
+    copy = click(NOON + 1, type="page_viewed")
+    first = click(NOON)
+    copy.event_id = first.event_id
+    driver.run(order(NOON, "x", "o"))
+    driver.now = NOON + 500 * DAY
+    driver.put(first, copy, click(NOON + 450 * DAY, customer="o"), order(NOON + 450 * DAY, "y", "o"))
+    driver.fetch()
+    driver.commit(crash_after="changelog")
+    driver.restart()
+    driver.fetch()
+    driver.commit()
+    changes = [o for o in once(driver.received) if isinstance(o, StageChange) and o.customer == "c"]
+    assert [(c.to_stage, c.sequence) for c in changes] == [("visitor", 1), ("dormant", 2), (None, 3)]
+
+
+def test_a_zombies_tombstone_does_not_delete_who_came_back() -> None:
+    driver = Driver(NOON)
+    driver.run(click(NOON), until=NOON + 500 * DAY)
+    driver.run(click(NOON + 500 * DAY + TAIL, "page_viewed"))  # the same id, another life
+    driver.changelog.append((driver.changelog[-1][0], None))
+    driver.restart()
+    assert driver.engine.state.population == {"visitor": 1}
+    driver.commit()
+    assert driver.changelog[-1][1] is not None
+    driver.restart()
+    assert driver.engine.state.population == {"visitor": 1}
+
+
+def test_a_forgotten_profile_that_was_written_again_over_a_zombies_record_is_deleted_in_the_end() -> None:
+    driver = Driver(NOON)
+    driver.run(click(NOON))
+    stale = driver.changelog[-1]
+    driver.run(until=NOON + 500 * DAY)
+    driver.changelog.append(stale)
+    driver.restart()
+    assert driver.engine.state.population == {}
+    driver.commit()
+    driver.commit()
+    assert driver.changelog[-1] == (stale[0], None)
+    driver.restart()
+    assert len(driver.engine.state) == 0
+
+
+def test_no_amount_is_too_large_for_a_commit() -> None:
+    driver = Driver(NOON)
+    driver.run(click(NOON, "product_added", price=10**15 - 1, quantity=10**6), until=NOON + 2 * HOUR)
+    abandoned = next(o for o in driver.received if isinstance(o, Abandonment))
+    assert (abandoned.value, abandoned.currency) == (None, "EUR")
+    assert len(driver.changelog) >= 1

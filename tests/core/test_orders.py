@@ -6,6 +6,7 @@ from itertools import permutations
 
 import pytest
 
+from streams.core.packing import pack
 from streams.core.policy import Policy
 from tests.core.helpers import DAY, HOUR, MINUTE, T0, Activity, click, order, run
 
@@ -170,3 +171,22 @@ def test_an_order_of_a_passive_channel_counts_without_being_activity(channel: st
     profile = history.alive
     assert history.stages[-1] == ("customer", MINUTE)
     assert (profile.orders, profile.last_activity_at, profile.last_seen_at) == (1, T0, T0 + MINUTE)
+
+
+def test_no_number_of_early_refunds_crowds_out_an_early_cancellation() -> None:
+    early = [cancelled(0), *(refunded(n, 1) for n in range(1, 60))]
+    history = run([*early, order(100)])
+    assert (history.alive.orders, history.alive.stage) == (0, "visitor")
+    assert len(history.alive.order_notes) == 0
+
+
+def test_early_corrections_of_a_kind_are_kept_as_one() -> None:
+    history = run([refunded(0, 1000), refunded(1, 500), updated(2, 9000), updated(1, 100), order(100)])
+    assert (history.alive.orders, history.alive.revenue) == (1, 7500)
+
+
+def test_revenue_stays_within_what_can_be_packed() -> None:
+    history = run([order(n, f"o-{n}", total=10**15 - 1) for n in range(9300)])
+    assert history.alive.revenue == 2**63 - 1
+    assert history.alive.orders == 9300
+    assert pack(history.alive)

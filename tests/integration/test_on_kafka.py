@@ -147,7 +147,8 @@ async def test_kills_at_random_moments_lose_nothing_and_repeat_only_what_is_equa
     make_cluster: NewCluster, tmp_path: Path, seed: int
 ) -> None:
     rng = random.Random(seed)
-    clicks, orders = shop(seed=seed, customers=80, events=4000, end=now() - 10 * MINUTE)
+    end = now() - 90 * MINUTE  # so all of it is a backfill: days in seconds are not taken for silence in between
+    clicks, orders = shop(seed=seed, customers=80, events=4000, end=end)
     events = sorted((*clicks, *orders), key=lambda event: event["occurred_at"])
     expected = replayed(tmp_path / "replay", clicks, orders)
     cluster = await make_cluster(
