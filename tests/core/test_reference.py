@@ -514,7 +514,11 @@ class TestAbandonment:
             (HOUR, "abandoned", "cart", 1, "A"),
             (30 * MINUTE, "retracted", "cart", 1, "A"),
         ]
-        assert last([*events[:2], order(0)], 3 * HOUR).to_stage == "customer"
+
+    @pytest.mark.parametrize(("bought", "types"), [(10, ["abandoned", "retracted"]), (9, ["abandoned"])])
+    def test_a_late_order_retracts_what_began_before_it(self, bought: int, types: list[str]) -> None:
+        events = [added(10), click(2 * HOUR, "message_opened"), order(bought, items=items("X"))]
+        assert [a[1] for a in abandonments(events)] == types
 
     def test_an_order_before_the_episode_retracts_nothing(self) -> None:
         events = [added(HOUR), click(3 * HOUR, "message_opened"), order(HOUR - MS)]
@@ -527,6 +531,15 @@ class TestAbandonment:
             (30 * MINUTE, "retracted", "cart", 1, "A"),
             (90 * MINUTE, "abandoned", "cart", 1, "A"),
         ]
+
+    @pytest.mark.parametrize(("at", "retracted"), [(0, False), (MS, True), (HOUR - MS, True), (HOUR, False)])
+    def test_only_activity_between_the_last_one_and_step_1_retracts(self, at: int, retracted: bool) -> None:
+        events = [added(0), click(2 * HOUR, "message_opened"), click(at, "page_viewed")]
+        assert ("retracted" in [a[1] for a in abandonments(events)]) is retracted
+
+    def test_a_checkout_delivered_long_after_the_order_is_none(self) -> None:
+        events = [order(HOUR), viewed(HOUR + MS), click(HOUR - MINUTE, "checkout_started")]
+        assert abandonments(events, 2 * HOUR) == [(90 * MINUTE + MS, "abandoned", "browse", 1, "A")]
 
     def test_the_thank_you_page_before_the_order(self) -> None:
         events = [added(0), click(MINUTE + SECOND, "page_viewed"), order(MINUTE)]

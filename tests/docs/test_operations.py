@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 import yaml
+from faust.types import TP
 
 from streams.contracts.rejected import REASONS
+from streams.shell.faults import Hole, NoOffset, OutOfRange, StateBehind, Truncated
 from tests.docs.pages import ROOT, anchor, headings, section, table
 
 OPERATIONS = ROOT / "docs" / "operations.md"
@@ -45,3 +47,21 @@ def test_what_a_worker_is_said_to_say_is_what_it_says() -> None:
         pieces = re.split(r"…|\b[NMT]\b", said.strip("`"))
         pattern = ".{0,60}?".join(re.escape(piece.strip()) for piece in pieces if piece.strip(" ()"))
         assert re.search(pattern, source), said
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        OutOfRange(TP("orders", 0), 7),
+        NoOffset(TP("orders", 0)),
+        Truncated("orders", 0, 9, 7),
+        Hole("orders", 0, 7, 9),
+        StateBehind("changelog", 0, 9, 7),
+    ],
+    ids=lambda fault: type(fault).__name__,
+)
+def test_every_fault_of_the_topics_has_its_remedy(fault: Exception) -> None:
+    rows = table(section(OPERATIONS, "When a worker ends"), "it says", "because", "do")
+    patterns = [".*".join(map(re.escape, re.split(r"…|\b[NM]\b", said.strip("`")))) for said, _, _ in rows]
+    assert sum(re.search(pattern, str(fault)) is not None for pattern in patterns) == 1
+    assert "LIFECYCLE_APP_ID" in str(fault) or "--reset-offsets" in str(fault)
