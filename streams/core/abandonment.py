@@ -235,15 +235,17 @@ class Abandonments:
     @staticmethod
     def _close_episode(profile: Profile, episode: Episode, order_at: int) -> None:
         """Unless something newer than the order has happened in it: then that is what remains of it."""
-        if episode.newest <= order_at:
+        cart = profile.cart.now
+        shown = [line.at for line in (*episode.views.values(), *cart.lines.values())]
+        if cart.checkout_at is not None:
+            shown.append(cart.checkout_at)
+        newer = [at for at in shown if at > order_at]
+        if episode.newest <= order_at and not newer:
             profile.episode = None
         elif episode.started_at <= order_at:
-            cart = profile.cart.now
             episode.views = {product: view for product, view in episode.views.items() if view.at > order_at}
-            newer = [line.at for line in (*episode.views.values(), *cart.lines.values()) if line.at > order_at]
-            if cart.checkout_at is not None and cart.checkout_at > order_at:
-                newer.append(cart.checkout_at)
             episode.started_at = min(newer, default=episode.newest)
+            episode.newest = max([episode.newest, *newer])
 
     def late_activity(self, profile: Profile, at: int, outputs: list[Output]) -> None:
         """Activity at `at`: if the latest abandonment should not have come due, take it back and arm step 1 again."""

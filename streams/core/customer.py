@@ -125,6 +125,8 @@ class Lifecycle:
         """An event of the clickstream; whether it is activity."""
         at, type_, abandonments = activity.at, activity.type, self._abandonments
         active = type_ not in PASSIVE_CLICKS
+        if type_ in ("subscribed", "unsubscribed") and (profile.subscribed is None or at >= profile.subscribed_at):
+            profile.subscribed, profile.subscribed_at = type_ == "subscribed", at  # before anything is told
         if active:
             abandonments.late_activity(profile, at, outputs)
         if activity.session_id is not None and (profile.session_id is None or at >= profile.session_id_at):
@@ -146,9 +148,6 @@ class Lifecycle:
             abandonments.shopped(profile, at, profile.last_order_at, None, counts)
         elif added:
             abandonments.shopped(profile, at, profile.last_order_at, None, counts)
-        elif type_ in ("subscribed", "unsubscribed"):
-            if profile.subscribed is None or at >= profile.subscribed_at:
-                profile.subscribed, profile.subscribed_at = type_ == "subscribed", at
         elif type_ == "signed_up":
             profile.signed_up = True
         elif type_ == "product_reviewed":

@@ -179,9 +179,10 @@ class TestStages:
         assert [o.cycle for o in reference(events, DEFAULT, None) if isinstance(o, StageChange)] == [1, 1, 1, 1, 2, 2]
 
     def test_reactivated_with_five_orders_is_loyal(self) -> None:
-        events = [*BUYS_FIVE, order(91 * DAY, order_id="p"), order(92 * DAY, order_id="q")]
-        assert [s for _, s in stages(events)][-3:] == ["at_risk", "reactivated", "loyal"]
-        assert reference(events, DEFAULT, None)[-1].sequence == 7  # type: ignore[union-attr]
+        events = [*BUYS_FIVE[:3], order(91 * DAY, order_id="p"), order(92 * DAY, order_id="q")]
+        assert stages_since(2, events)[1:] == [(91 * DAY, "reactivated"), (92 * DAY, "loyal")]
+        change = last(events)
+        assert (change.from_stage, change.sequence, change.profile.orders) == ("reactivated", 6, 5)
 
     def test_a_customer_without_orders_left_is_a_prospect(self) -> None:
         assert stages([order(0), order(5, "cancelled")])[-1] == (5, "prospect")
@@ -558,3 +559,18 @@ def test_ids() -> None:
     assert abandoned.id == str(uuid.uuid5(NAMESPACE, '["abandonment",true,"ü \\"x\\"","cart",3600000,1]'))
     assert again.id == str(uuid.uuid5(NAMESPACE, '["abandonment",true,"ü \\"x\\"","cart",3600000,2]'))
     assert len({visitor.id, prospect.id, abandoned.id, again.id}) == 4
+
+
+def test_a_retraction_knows_of_the_subscription_that_caused_it() -> None:
+    outputs = reference([viewed(0), click(30 * MINUTE, "page_viewed"), click(1, "subscribed")], DEFAULT, None)
+    retracted = next(o for o in outputs if isinstance(o, Abandonment) and o.type == "retracted")
+    assert retracted.subscribed is True
+
+
+def test_a_late_order_leaves_the_episode_of_a_cart_that_was_shown_after_it() -> None:
+    items = (Item("A", None, 500, "EUR", 1),)
+    events = [click(0, "cart_viewed", items=items), click(1, "cart_viewed", items=items), order(0)]
+    outputs = reference(events, DEFAULT, HOUR + 1)
+    abandoned = next(o for o in outputs if isinstance(o, Abandonment))
+    assert (abandoned.type, abandoned.kind, abandoned.occurred_at) == ("abandoned", "cart", HOUR + 1)
+    assert abandoned.episode_started_at == 1

@@ -54,10 +54,10 @@ async def test_a_worker_gives_what_replay_gives_and_a_restart_loses_nothing(
 
 
 async def test_pending_deadlines_fire_after_a_restart_without_any_new_input(make_cluster: Callable[..., Any]) -> None:
-    cluster: Cluster = await make_cluster(lateness="1s", clickstream_delay="1s", orders_delay="1s")
-    at = now() - 30 * MINUTE + 14_000  # the cart is abandoned 60 min after, the browse 30 min: 14 s from now
+    cluster: Cluster = await make_cluster()
+    at = now() - 31 * MINUTE
     await cluster.clicks(*(click(f"c-{n}", at, "product_viewed", product_id="p") for n in range(20)))
-    first = cluster.start_worker()
+    first = cluster.start_worker(lateness="2h")  # to it, a deadline a minute ago is one in two hours
     await first.ready()
     await until(lambda: first.metric("lifecycle_events_total", outcome="applied") == 20, "20 events applied")
     first.terminate()
