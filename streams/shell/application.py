@@ -190,6 +190,8 @@ class App(faust.App):
             tasks[number] = self._new_task(number, positions, metadata)
             for source, tp in assigned.items():
                 await consumer.seek_source(tp, positions[source])
+        if self.failure is not None:
+            return
         self._paused.clear()
         self.committer.begin(
             {TP(tp.topic, tp.partition): (o.offset, o.metadata) for tp, o in committed.items()},
