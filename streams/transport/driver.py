@@ -6,6 +6,7 @@ committed by whoever owns the chunks (`Consumer.commit_offsets`), never by Faust
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any, Protocol
@@ -21,6 +22,8 @@ from streams.core.watermark import Fetch
 from streams.transport.chunks import ChunkSchema, chunk_fetches
 
 SCHEME = "chunked"
+REBALANCING_POLL_S = 0.2
+"""What a poll may wait during recovery, whose end waits for it."""
 
 
 def wall_clock() -> int:
@@ -94,6 +97,7 @@ class Consumer(driver.Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.fetches: dict[TP, Fetch] = {}
         """What the last successful fetch of each partition showed. Written by the consumer's thread."""
+        self._polling = asyncio.Lock()
         self.out_of_range: dict[TP, int] = {}
         """Positions that a topic turned out not to have. Written by the consumer's thread."""
         super().__init__(*args, **kwargs)
@@ -120,12 +124,14 @@ class Consumer(driver.Consumer):
         active = set(self._get_active_partitions())  # as of now: it shrinks where a partition is paused
         if self.app.rebalancing:  # recovery: no sources yet
             active = {tp for tp in active if tp.topic in self.app.tables.changelog_topics}
+            timeout = min(timeout, REBALANCING_POLL_S)
         if not active:
             await self.sleep(0.05)
             return
-        records: Any = await self._getmany(active_partitions=active, timeout=timeout)
         generation = self.app.consumer_generation_id
-        if not records or self.should_stop or not self.flow_active:
+        async with self._polling:
+            records: Any = await self._getmany(active_partitions=active, timeout=timeout)
+        if not records or self.should_stop or not self.flow_active or self.app.consumer_generation_id != generation:
             return  # what was fetched before a rebalance is read again after it: every partition is sought then
         ordinary = {}
         for tp, chunk in records.items():
@@ -155,8 +161,13 @@ class Consumer(driver.Consumer):
         )
 
     async def perform_seek(self) -> None:
-        """Called by Faust when recovery is complete, before processing starts."""
-        await self.app.on_sources_assigned(self.sources())
+        """Called by Faust when recovery is complete, before processing starts.
+
+        Not while a poll of before the rebalance is still out: it could bring records of after the seek, and Faust
+        empties its queues once more before it goes on.
+        """
+        async with self._polling:
+            await self.app.on_sources_assigned(self.sources())
 
     async def seek_source(self, tp: TP, offset: int) -> None:
         """Read `tp` from `offset`; what was fetched before is dropped."""

@@ -73,6 +73,8 @@ class StateStore(Store[Any, Any]):
                 continue  # what we wrote ourselves
             state, have = self.partition(tp.partition), self._offsets.get(tp, -1)
             try:
+                if have >= 0 and event.message.value.start > have + 1:
+                    raise ValueError(f"what lies between offsets {have} and {event.message.value.start} was not read")
                 for record in event.message.value:
                     if record.offset > have:
                         state.restore(record.key, record.value)

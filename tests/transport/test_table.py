@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from faust.types import TP
 
+from streams.transport.chunks import Chunk
 from streams.transport.table import StateStore
 
 
@@ -40,7 +41,8 @@ def tp(number: int) -> TP:
 
 
 def chunk(number: int, *records: tuple[int, bytes, bytes | None]) -> Any:
-    raw = [SimpleNamespace(offset=offset, key=key, value=value) for offset, key, value in records]
+    raw = Chunk([SimpleNamespace(offset=offset, key=key, value=value) for offset, key, value in records])
+    raw.start, raw.next = records[0][0], records[-1][0] + 1
     return SimpleNamespace(message=SimpleNamespace(tp=tp(number), offset=records[-1][0], value=raw))
 
 
@@ -68,6 +70,14 @@ def test_what_is_contained_already_is_passed_over(store: StateStore) -> None:
     store.apply_changelog_batch([chunk(0, (3, b"a", b"old"))], None, None)
     assert dict(state_of(store, 0)) == {b"a": b"new"}
     assert store.persisted_offset(tp(0)) == 4
+
+
+def test_a_hole_in_the_changelog_ends_the_worker(store: StateStore) -> None:
+    store.apply_changelog_batch([chunk(0, (4, b"a", b"1"))], None, None)
+    store.apply_changelog_batch([chunk(0, (5, b"a", b"2"))], None, None)
+    with pytest.raises(ValueError, match="between offsets 5 and 7"):
+        store.apply_changelog_batch([chunk(0, (7, b"b", b"1"))], None, None)
+    assert len(store.app.failures) == 1
 
 
 def test_a_partition_that_is_worked_on_does_not_read_its_own_writes(store: StateStore) -> None:

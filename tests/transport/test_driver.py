@@ -1,0 +1,89 @@
+"""The consumer at a rebalance: no record is taken that nobody will read again."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+from faust.types import TP
+
+from streams.transport.chunks import Chunk
+from streams.transport.driver import Consumer
+
+CLICKS = TP("clicks", 0)
+
+
+class Driven(Consumer):
+    """Without Faust around it: its polls end, and its generation changes, when the test says so."""
+
+    should_stop = False
+    flow_active = True
+
+    def __init__(self) -> None:
+        self.generation = 1
+        self.events: list[str] = []
+        self.answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._polling = asyncio.Lock()
+        self._buffered_partitions = set()
+        self.scheduler: Any = SimpleNamespace(iterate=lambda records: iter(()))
+        self.app = self
+
+    # what it asks of its app
+    health: Any = SimpleNamespace(consumer_step=lambda: None)
+    tables: Any = SimpleNamespace(changelog_topics=frozenset())
+    rebalancing = False
+
+    @property
+    def consumer_generation_id(self) -> int:
+        return self.generation
+
+    async def on_sources_assigned(self, sources: frozenset[TP]) -> None:
+        self.events.append("sought")
+
+    # what it asks of Faust's consumer
+    def is_chunked(self, topic: str) -> bool:
+        return True
+
+    def sources(self) -> frozenset[TP]:
+        return frozenset({CLICKS})
+
+    def _get_active_partitions(self) -> set[TP]:
+        return {CLICKS}
+
+    async def _getmany(self, active_partitions: Any, timeout: float) -> Any:
+        records = await self.answer
+        self.events.append("polled")
+        return records
+
+
+def one_chunk() -> Chunk:
+    chunk = Chunk()
+    chunk.start, chunk.next = 5, 6
+    return chunk
+
+
+async def taken(consumer: Driven) -> list[TP]:
+    return [tp async for tp, _ in consumer.getmany(1.0)]
+
+
+async def test_what_is_polled_is_handed_over() -> None:
+    consumer = Driven()
+    consumer.answer.set_result({CLICKS: one_chunk()})
+    assert await taken(consumer) == [CLICKS]
+
+
+async def test_the_seek_waits_for_a_poll_of_before_the_rebalance_and_what_that_brings_is_dropped() -> None:
+    """Else it could bring what comes after the seek, to be lost when Faust empties its queues."""
+    consumer = Driven()
+    poll = asyncio.create_task(taken(consumer))
+    await asyncio.sleep(0)
+    consumer.generation = 2
+    seek = asyncio.create_task(consumer.perform_seek())
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert consumer.events == []
+    consumer.answer.set_result({CLICKS: one_chunk()})
+    assert await poll == []
+    await seek
+    assert consumer.events == ["polled", "sought"]
