@@ -3,7 +3,10 @@ from __future__ import annotations
 import json
 import logging
 
-from streams.shell.logs import Calm, JsonFormatter
+import pytest
+
+from streams.settings import Settings
+from streams.shell.logs import PERSONAL, Calm, JsonFormatter, to_stderr
 
 
 def entry(name: str, message: str, level: int = logging.WARNING, *args: object) -> logging.LogRecord:
@@ -38,3 +41,15 @@ def test_json_is_one_object_per_entry() -> None:
     assert "\n" not in line
     said = json.loads(line)
     assert (said["level"], said["logger"], said["message"]) == ("error", "streams.shell", "a\nb ü")
+
+
+def test_what_is_sent_and_received_is_not_logged_even_at_debug(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logging, "basicConfig", lambda **_: None)
+    loggers = [logging.getLogger(name) for name in PERSONAL]
+    before = [logger.level for logger in loggers]
+    try:
+        to_stderr(Settings(log_level="debug"))
+        assert not any(logger.isEnabledFor(logging.DEBUG) for logger in loggers)
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)

@@ -148,3 +148,18 @@ async def test_state_that_is_ahead_of_its_topic_ends_the_worker() -> None:
     with pytest.raises(Truncated, match="ends at offset 3, but the state holds what came at 7"):
         world.task.advance({Source.ORDERS: Fetch(NOON, 3)}, frozenset())
     world.task.advance({Source.ORDERS: Fetch(NOON, 8)}, frozenset())
+
+
+async def test_a_task_that_was_let_go_does_nothing_any_more() -> None:
+    """A tick or an agent may still hold it: what it did now would be in the state and never be sent."""
+    world = World()
+    world.process(Source.CLICKSTREAM, type="product_viewed", product_id="p")
+    world.look()
+    world.task.closed = True
+    world.now += 31 * MINUTE
+    world.look()
+    world.process(Source.ORDERS, type="order_completed", order_id="o")
+    snapshot = world.task.snapshot()
+    assert snapshot is not None
+    assert snapshot.outputs == []
+    assert snapshot.positions == {Source.CLICKSTREAM: 1, Source.ORDERS: 0}

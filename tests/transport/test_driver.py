@@ -6,10 +6,14 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+from aiokafka.errors import CommitFailedError
+from faust.tables.recovery import Recovery as FaustRecovery
 from faust.types import TP
 
 from streams.transport.chunks import Chunk
-from streams.transport.driver import Consumer
+from streams.transport.driver import Consumer, ConsumerThread
+from streams.transport.recovery import Recovery
 
 CLICKS = TP("clicks", 0)
 
@@ -87,3 +91,24 @@ async def test_the_seek_waits_for_a_poll_of_before_the_rebalance_and_what_that_b
     assert await poll == []
     await seek
     assert consumer.events == ["polled", "sought"]
+
+
+async def test_a_member_that_was_given_up_commits_nothing() -> None:
+    """Without a generation, an empty group would take its offsets, stale as they are."""
+    thread = object.__new__(ConsumerThread)
+    client = SimpleNamespace(_coordinator=SimpleNamespace(generation=-1), commit=None)
+    thread._consumer = client
+    with pytest.raises(CommitFailedError, match="no member of its group"):
+        await thread.commit_offsets({CLICKS: (7, "")})
+
+
+async def test_recovery_is_given_the_time_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Faust takes a step that is slower than its timeout for the end of the service."""
+    given: list[Any] = []
+
+    async def wait(self: Any, coro: Any, timeout: Any = None) -> None:
+        given.append(timeout)
+
+    monkeypatch.setattr(FaustRecovery, "_wait", wait)
+    await object.__new__(Recovery)._wait(None, timeout=40.0)
+    assert given == [None]
