@@ -11,7 +11,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import faust
@@ -357,7 +357,7 @@ class App(faust.App):
         """A paused partition is not fetched, and so shows no end by itself."""
         if not self._paused:
             return {}
-        ends = await self.kafka.highwaters(*self._paused)
+        ends = await self._ends(self._paused)
         return {
             (tp.topic, tp.partition): max(0, end - self.tasks[tp.partition].engine.positions()[source])
             for tp, end in ends.items()
@@ -378,15 +378,18 @@ class App(faust.App):
 
     async def _watch_silence(self) -> None:
         for source in self._silence.due(self.clock()):
-            topic = self.source_topics[source]
-            tps = {TP(topic, n) for n in range(self.settings.partitions)}
-            try:
-                ends = await self.consumer.highwaters(*tps)
-            except KafkaError as exc:
-                log.warning("The ends of %s cannot be read: %r", topic, exc)
-            else:
+            tps = [TP(self.source_topics[source], n) for n in range(self.settings.partitions)]
+            if ends := await self._ends(tps):
                 self._silence.saw(source, sum(ends.values()), self.clock())
         self.metrics.silent_sources([LABELS[source] for source in self._silence.silent(self.clock())])
+
+    async def _ends(self, tps: Collection[TP]) -> Mapping[TP, int]:
+        """Where partitions end; nothing while the broker does not say, which is no reason to end."""
+        try:
+            return await self.kafka.highwaters(*tps)
+        except KafkaError as exc:
+            log.warning("The ends of %s cannot be read: %r", sorted({tp.topic for tp in tps}), exc)
+            return {}
 
     def _fetches(self, number: int) -> dict[Source, Fetch]:
         fetches = self.kafka.fetches
