@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from streams import values
 from streams.core import ids
+from streams.core.activity import Source
 from streams.core.policy import HOUR, MINUTE, SECOND, Policy
 from streams.errors import UserError
 
@@ -254,6 +255,11 @@ class Settings:
     def policy(self) -> Policy:
         """The default playbook with these settings in it."""
         return Policy(currency=self.currency, lateness=self.lateness)
+
+    @property
+    def source_topics(self) -> dict[Source, str]:
+        """The topic of each source."""
+        return {Source.CLICKSTREAM: self.clickstream_topic, Source.ORDERS: self.orders_topic}
 
     @property
     def topics(self) -> dict[str, str]:

@@ -192,7 +192,7 @@ class TaskState:
         return all(offset < committed[Source(source)] for source, offset in enumerate(applied))
 
     def items(self) -> Iterator[tuple[bytes, Profile]]:
-        """Every living profile, unpacked (for replay and tests: it touches all)."""
+        """Every living profile, unpacked (for tests: it touches all)."""
         for key in list(self._records):
             profile = self.get(key)
             if profile is not None and profile.stage is not None:

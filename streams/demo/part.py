@@ -13,7 +13,6 @@ from aiokafka import AIOKafkaProducer
 from rich.console import Console
 from rich.live import Live
 
-from streams.core.activity import Source
 from streams.demo.board import Board
 from streams.demo.child import WorkerProcess
 from streams.demo.configuration import PartName
@@ -49,10 +48,7 @@ class Part:
         self._name = name
         self._environment = environment
         self._kafka = kafka
-        self._inputs = {
-            Source.CLICKSTREAM: self.settings.clickstream_topic,
-            Source.ORDERS: self.settings.orders_topic,
-        }
+        self._inputs = self.settings.source_topics
         self.url = f"http://{self.settings.web_host}:{self.settings.web_port}"
 
     async def make_topics(self) -> None:

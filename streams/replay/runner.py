@@ -75,7 +75,7 @@ class Replay:
         self._results = results
         self._until = until
         self._now = now
-        self._topics = {Source.CLICKSTREAM: settings.clickstream_topic, Source.ORDERS: settings.orders_topic}
+        self._topics = settings.source_topics
         self._decoders = {
             source: Decoder(source, topic, default_currency=settings.currency, max_future_skew=settings.max_future_skew)
             for source, topic in self._topics.items()

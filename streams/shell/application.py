@@ -67,6 +67,7 @@ class App(faust.App):
         self, settings: Settings, policy: Policy, clock: Callable[[], int], faust_configuration: Mapping[str, Any]
     ) -> None:
         self.settings = settings
+        self.source_topics = settings.source_topics
         self.clock = clock
         self.tasks: dict[int, PartitionTask] = {}
         """By partition: those that process. Empty during a rebalance."""
@@ -396,8 +397,3 @@ class App(faust.App):
         return {
             source: fetch for source, topic in self.source_topics.items() if (fetch := fetches.get(TP(topic, number)))
         }
-
-    @property
-    def source_topics(self) -> dict[Source, str]:
-        """The topic of each source."""
-        return {Source.CLICKSTREAM: self.settings.clickstream_topic, Source.ORDERS: self.settings.orders_topic}

@@ -17,8 +17,6 @@ LOG_APPEND_TIME = 1
 class Changelog:
     """The changelog of one partition. Used by its task at each commit."""
 
-    MARKER_KEY = MARKER_KEY
-
     def __init__(
         self,
         producer: Callable[[], Any],
@@ -36,8 +34,6 @@ class Changelog:
         self.skew: int | None = None
         """The worker's clock less the broker's at the last write, ms: 0 if the append time lies within the time the
         write took. None before the first write, and where the topic does not keep append times."""
-        self.written = False
-        """Whether anything was written since the partition was assigned."""
 
     async def write(self, changes: Iterable[tuple[bytes, bytes | None]], marker: bytes) -> None:
         """Write changes and marker; returns when the broker has all of it. Raises what a send has failed with."""
@@ -59,5 +55,4 @@ class Changelog:
         ended = self._clock()
         if metadata.timestamp_type == LOG_APPEND_TIME:
             self.skew = max(0, began - metadata.timestamp) or min(0, ended - metadata.timestamp)
-        self.written = True
         self._on_written(metadata.offset)

@@ -31,7 +31,7 @@ from streams.settings import Settings
 from streams.shell.changelog import Changelog
 from streams.shell.clock import MAX_SKEW_MS
 from streams.shell.faults import Hole, Truncated
-from streams.shell.marks import SourceMark, TaskMark, encode
+from streams.shell.marks import MARKER_KEY, SourceMark, TaskMark, encode
 from streams.shell.outbox import Outbox, Record
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ class State(TaskState):
 
     def restore(self, key: bytes, value: bytes | None) -> None:
         """Called by recovery with each changelog record."""
-        if key == Changelog.MARKER_KEY:
+        if key == MARKER_KEY:
             self.marker = value
         else:
             super().restore(key, value)
@@ -90,7 +90,7 @@ class PartitionTask:
         self._outbox = outbox
         self._metrics = metrics
         self._clock = clock
-        self._topics = {Source.CLICKSTREAM: settings.clickstream_topic, Source.ORDERS: settings.orders_topic}
+        self._topics = settings.source_topics
         self._encoder = Encoder(settings.ce_source)
         self._decoders = {
             source: Decoder(source, topic, default_currency=settings.currency, max_future_skew=settings.max_future_skew)
@@ -104,9 +104,9 @@ class PartitionTask:
 
         A chunk from before a seek is passed over. Raises `Hole` if records between are missing.
         """
-        position = self.engine.progress(source).position
         if self.closed:
             return
+        position = self.engine.progress(source).position
         if chunk.start != position:
             if chunk.start > position:
                 raise Hole(self._topics[source], self.number, position, chunk.start)
