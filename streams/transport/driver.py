@@ -112,8 +112,9 @@ class Consumer(driver.Consumer):
     def _chunked_topics(self) -> set[str]:
         topics = self.app.topics
         if len(topics) != getattr(self, "_topics_seen", -1):
-            self._topics_seen = len(topics)
+            seen = len(topics)
             self._chunked = {n for t in list(topics) if isinstance(t.schema, ChunkSchema) for n in t.topics}
+            self._topics_seen = seen  # last: the consumer's thread asks as well
         return self._chunked
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:
