@@ -538,7 +538,7 @@ class _Customer:
             found.append((last + self.policy.expiry, 1))
         if not self.completed and not self.written_off:
             days = self.policy.forget_identified if self.identified else self.policy.forget_unidentified
-            found.append((self.last_seen_at + days, 3))
+            found.append((None if days is None else self.last_seen_at + days, 3))
         return sorted((at, what) for at, what in found if at is not None)
 
     def track_deadline(self) -> tuple[int, str] | None:

@@ -20,6 +20,7 @@ import msgspec
 
 from streams.core.activity import Source
 from streams.core.profile import Profile
+from streams.core.recent_ids import tags_of
 
 VERSION: Final = 1
 
@@ -29,6 +30,7 @@ HEADER_ROOM: Final = 512
 _FIXED: Final = struct.Struct("<BBqqBB")
 _IDENTIFIED, _HAS_DEADLINE, _HAS_STAGE = 1, 2, 4
 _ENCODER: Final = msgspec.msgpack.Encoder()
+_NONE: Final = bytearray()
 _DECODER: Final = msgspec.msgpack.Decoder(Profile)
 
 
@@ -87,7 +89,7 @@ def unpack(data: bytes) -> Profile:
     except msgspec.DecodeError as error:
         raise Corrupt(f"this is not a packed profile, or it is damaged: {error}") from error
     profile.identified, profile.stage, profile.next_deadline = header.identified, header.stage, header.next_deadline
-    profile.commit = header.commit
+    profile.commit, profile.event_tags = header.commit, tags_of(profile.event_ids)
     # A source that is newer than the profile has nothing applied to it yet.
     profile.applied = [*header.applied, *[-1] * (len(Source) - len(header.applied))]
     return profile
@@ -106,6 +108,7 @@ def _rest(profile: Profile) -> Profile:
     """What is packed behind the header."""
     rest = copy.copy(profile)
     rest.identified, rest.next_deadline, rest.commit, rest.applied, rest.stage = False, None, 0, [], None
+    rest.event_tags = _NONE
     return rest
 
 

@@ -159,6 +159,11 @@ class Profile(msgspec.Struct, array_like=True, gc=False):
     weight: int = 0
     """An upper bound of its packed size in bytes, as of the last time it was measured and what came since."""
 
+    type_counts: dict[str, int] = {}
+    """Events applied, of each type that the playbook counts."""
+    event_tags: bytearray = msgspec.field(default_factory=bytearray)
+    """See `recent_ids`. Follows from `event_ids`, and is not packed."""
+
     def note_withheld(self, abandonment_id: str, withheld: bool) -> None:
         """The engine decided whether step 1 of the latest abandonment leaves."""
         if self.latest is not None and self.latest.id == abandonment_id:

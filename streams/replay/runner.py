@@ -82,7 +82,7 @@ class Replay:
         }
         self._encoder = Encoder(settings.ce_source)
         at_once = SourceSpec(delay=0)
-        self._lifecycle = Lifecycle(settings.policy, settings.id_namespace)
+        self._lifecycle = Lifecycle(settings.playbook, settings.id_namespace)
         self._engine = PartitionEngine(self._lifecycle, sources=dict.fromkeys(Source, at_once))
         self._open = set(Source)
         self._time = 0

@@ -23,7 +23,7 @@ from streams import __version__
 from streams.core.activity import Source
 from streams.core.customer import Lifecycle
 from streams.core.engine import LABELS, Emission, PartitionEngine
-from streams.core.policy import Policy
+from streams.core.playbook import Playbook
 from streams.core.watermark import Fetch, Mark, SourceSpec
 from streams.errors import UserError
 from streams.observe.prometheus import Metrics
@@ -64,7 +64,7 @@ class App(faust.App):
     """The `StateTable` of profiles."""
 
     def __init__(
-        self, settings: Settings, policy: Policy, clock: Callable[[], int], faust_configuration: Mapping[str, Any]
+        self, settings: Settings, playbook: Playbook, clock: Callable[[], int], faust_configuration: Mapping[str, Any]
     ) -> None:
         self.settings = settings
         self.source_topics = settings.source_topics
@@ -73,7 +73,7 @@ class App(faust.App):
         """By partition: those that process. Empty during a rebalance."""
         self.failure: str | None = None
         """Why the worker ends, if it does so by itself."""
-        self._lifecycle = Lifecycle(policy, settings.id_namespace)
+        self._lifecycle = Lifecycle(playbook, settings.id_namespace)
         self._paused: dict[TP, Source] = {}
         self._clock_watch = ClockWatch(clock, time.monotonic)
         self._silence = SilenceWatch(

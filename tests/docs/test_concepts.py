@@ -34,7 +34,7 @@ BY_DEADLINE = ROWS[len(tracks.TRANSITIONS) :]
 
 def test_the_table_has_the_transitions_in_their_order() -> None:
     rows = [(sources.split(", "), target) for sources, target, _ in ROWS]
-    transitions = [(row.sources.split(), row.target) for row in (*tracks.TRANSITIONS, *tracks.LAPSES)]
+    transitions = [(list(row.sources), row.target) for row in (*tracks.TRANSITIONS, *tracks.LAPSES)]
     assert rows == transitions
 
 
@@ -85,7 +85,7 @@ def test_the_diagram_has_the_same_arrows() -> None:
     [diagram] = [fence.text for fence in fences(CONCEPTS) if fence.language == "mermaid"]
     arrows = re.findall(r"^ +(\S+) --> (\w+)", diagram, re.MULTILINE)
     rows = (*tracks.TRANSITIONS, *tracks.LAPSES)
-    expected = {(source, row.target) for row in rows for source in row.sources.split()} | {("[*]", tracks.INITIAL)}
+    expected = {(source, row.target) for row in rows for source in row.sources} | {("[*]", tracks.LIFECYCLE.initial)}
     assert len(arrows) == len(set(arrows))
     assert set(arrows) == expected
 

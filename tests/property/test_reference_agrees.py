@@ -13,6 +13,7 @@ from streams.core.activity import Activity, Source
 from streams.core.customer import Lifecycle
 from streams.core.effects import Output
 from streams.core.engine import PartitionEngine
+from streams.core.playbook import Playbook
 from streams.core.policy import DAY, SECOND, Policy
 from streams.core.watermark import Fetch, SourceSpec
 from tests.agreement import Who, agrees, by_customer, drive, expected, view
@@ -70,7 +71,7 @@ def test_the_engine_whatever_the_batches_and_commits(
     until = events[-1].at + rest
     spec = SourceSpec()
     now = until + spec.delay + policy.lateness
-    engine = PartitionEngine(Lifecycle(policy), sources=dict.fromkeys(Source, spec))
+    engine = PartitionEngine(Lifecycle(Playbook(policy=policy)), sources=dict.fromkeys(Source, spec))
     waiting = {source: [event for event in events if event.source is source] for source in Source}
     outputs: list[Output] = []
     positions = dict.fromkeys(Source, 0)
