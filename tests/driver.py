@@ -11,12 +11,12 @@ from collections.abc import Iterable
 
 from streams.core.activity import Activity, Source
 from streams.core.customer import Lifecycle
-from streams.core.effects import Effects, Output
-from streams.core.engine import Emission, PartitionEngine, Snapshot
+from streams.core.effects import Effects, Emission, Output, Snapshot
+from streams.core.engine import PartitionEngine
 from streams.core.playbook import Playbook
 from streams.core.policy import Policy
+from streams.core.sources import Fetch, Mark, SourceSpec
 from streams.core.state import TaskState
-from streams.core.watermark import Fetch, Mark, SourceSpec
 
 ALWAYS = Emission()
 

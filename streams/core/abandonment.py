@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 
 from streams.core import ids
 from streams.core.activity import Activity, Item
-from streams.core.cart import as_items, key, updated
+from streams.core.cart import as_items, key, settle, updated
 from streams.core.effects import Abandonment, AbandonmentType, Kind, Output
 from streams.core.policy import LARGEST_AMOUNT, Policy
 from streams.core.profile import Abandoned, Episode, Order, Profile
@@ -119,7 +119,7 @@ class Abandonments:
             self._abandon(profile, kind, due, items, outputs)
         if kind == "browse":
             profile.episode = None
-            profile.cart.settle()
+            settle(profile.cart)
             profile.cart.now.checkout_at = None  # a mark that made it no checkout is stale
 
     def fire_expiry(self, profile: Profile, due: int, outputs: list[Output]) -> None:
@@ -128,7 +128,7 @@ class Abandonments:
         if episode is not None and episode.abandoned and latest is not None and latest.open:
             self._close(profile, latest, "expired", due, outputs)
         profile.episode = None
-        profile.cart.settle()
+        settle(profile.cart)
         profile.cart.now.lines.clear()
         profile.cart.now.checkout_at = None
 

@@ -12,6 +12,7 @@ from typing import Final
 
 from streams.core import orders, recent_ids
 from streams.core.activity import Activity
+from streams.core.cart import oldest, settle
 from streams.core.packing import HEADER_ROOM, packed_size
 from streams.core.policy import Policy
 from streams.core.profile import Profile
@@ -65,13 +66,13 @@ def _drop(profile: Profile, counts: Counter[tuple[str, str]]) -> bool:
 
 def _drop_log(profile: Profile, number: int) -> None:
     del number  # what is told again is told from its beginning, or not at all
-    profile.cart.settle()
+    settle(profile.cart)
 
 
 def _drop_lines(profile: Profile, number: int) -> None:
-    profile.cart.settle()
+    settle(profile.cart)
     lines = profile.cart.now.lines
-    for product in sorted(lines, key=lambda product: lines[product].at)[:number]:
+    for product in oldest(lines)[:number]:
         del lines[product]
 
 

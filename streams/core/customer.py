@@ -10,14 +10,14 @@ import uuid
 from collections import Counter
 from typing import Final
 
-from streams.core import ids, orders, recent_ids
+from streams.core import ids, orders, recent_ids, sessions
 from streams.core.abandonment import Abandonments, value
 from streams.core.activity import Activity, Source
 from streams.core.bounds import keep_bounds
-from streams.core.cart import OpKind, as_items, operation
+from streams.core.cart import as_items, operation, record
 from streams.core.effects import Cause, Output, StageChange, Summary
 from streams.core.playbook import Playbook
-from streams.core.profile import Profile
+from streams.core.profile import OpKind, Profile
 
 PASSIVE_CLICKS: Final = frozenset({"message_opened", "unsubscribed"})
 PASSIVE_ORDERS: Final = frozenset({"order_updated", "order_cancelled", "order_refunded", "order_fulfilled"})
@@ -75,7 +75,7 @@ class Lifecycle:
             if profile.last_activity_at is None or at > profile.last_activity_at:
                 profile.last_activity_at, profile.armed = at, True
             if playbook.sessions and at >= profile.last_seen_at - policy.lateness:
-                profile.sessions.note(at, policy.session_gap)
+                sessions.note(profile.sessions, at, policy.session_gap)
 
         if first:
             self._enter_by(profile, activity, self._track.initial, outputs)
@@ -146,7 +146,7 @@ class Lifecycle:
             kind = OpKind.SHOW
         if kind is not OpKind.SHOW or activity.cart_id is not None or activity.checkout_id is not None:
             op = operation(activity, kind)
-            added = profile.cart.record(op, profile.last_seen_at, profile.last_order_at, self.policy, counts)
+            added = record(profile.cart, op, profile.last_seen_at, profile.last_order_at, self.policy, counts)
 
         viewed = type_ == "product_viewed"
         if playbook.abandonment and (viewed or added or type_ == "checkout_started"):
@@ -175,7 +175,7 @@ class Lifecycle:
                 return False
             profile.orders_in_stage += 1
             op = operation(activity, OpKind.ORDER)
-            profile.cart.record(op, profile.last_seen_at, last_order_at, self.policy, counts)
+            record(profile.cart, op, profile.last_seen_at, last_order_at, self.policy, counts)
             self._abandonments.ordered(profile, activity, order, outputs)
         elif activity.type in orders.CORRECTIONS:
             orders.correct(profile, activity, self.policy, counts)

@@ -13,39 +13,16 @@ from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-import msgspec
-
 from streams.core.activity import Activity, Source
 from streams.core.customer import Lifecycle
-from streams.core.effects import Abandonment, Effects, Output
+from streams.core.effects import Abandonment, Effects, Emission, Output, Snapshot
 from streams.core.profile import Profile
+from streams.core.sources import Fetch, Mark, SourceSpec
 from streams.core.state import TaskState, record_key
-from streams.core.watermark import Fetch, Mark, SourceProgress, SourceSpec
+from streams.core.watermark import SourceProgress
 
 SOURCES: Final = tuple(Source)
 LABELS: Final = {source: source.name.lower() for source in Source}
-
-
-class Emission(msgspec.Struct, frozen=True, kw_only=True):
-    """Which outputs leave. Withheld ones are counted, and state advances all the same."""
-
-    emit_after: int | None = None
-    """Outputs that occurred before it (ms) are withheld; None: always emit."""
-    max_delay: int | None = None
-    """Abandonments produced later than this after they occurred (ms) are withheld; None: no limit."""
-
-
-class Snapshot(msgspec.Struct, frozen=True):
-    """What one commit writes, in this order: `changes` to the changelog, then `outputs`, then `positions` with `marks`.
-
-    The outputs of activities that the engine returned before must be acknowledged before any of it.
-    """
-
-    commit: int
-    changes: list[tuple[bytes, bytes | None]]
-    outputs: list[Output]
-    positions: dict[Source, int]
-    marks: dict[Source, Mark]
 
 
 class PartitionEngine:

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 
 import msgspec
 
-from streams.core.cart import OPERATIONS, OpKind
+from streams.core.cart import OPERATIONS
 from streams.core.policy import Policy
+from streams.core.profile import OpKind
 from streams.core.tracks import LIFECYCLE, Track
 
 

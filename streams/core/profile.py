@@ -5,12 +5,84 @@ Fields are packed in their order: append new ones with a default, never insert o
 
 from __future__ import annotations
 
+from enum import IntEnum
+
 import msgspec
 
 from streams.core.activity import Item, Source
-from streams.core.cart import Cart, Line
 from streams.core.effects import Kind, Output
-from streams.core.sessions import Sessions
+
+
+class Line(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A product in the cart, or viewed (then `quantity` is 1). `at` is the time of its last event, ms."""
+
+    category: str | None
+    price: int | None
+    currency: str
+    quantity: int
+    at: int
+
+
+class OpKind(IntEnum):
+    """What an operation does to the cart."""
+
+    SHOW = 0
+    """Nothing but showing the cart's or the checkout's id, as every operation of the clickstream may."""
+    ADD = 1
+    REMOVE = 2
+    REPLACE = 3
+    EMPTY = 4
+    CHECKOUT = 5
+    STEP = 6
+    ORDER = 7
+
+
+class Op(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One operation on a cart. Of an ORDER, the ids are the order's and not shown."""
+
+    at: int
+    kind: OpKind
+    product: str
+    category: str | None
+    price: int | None
+    currency: str
+    quantity: int
+    items: tuple[Item, ...] | None
+    cart_id: str | None
+    checkout_id: str | None
+
+
+class Contents(msgspec.Struct, array_like=True, gc=False):
+    """The cart at one point of its story."""
+
+    lines: dict[str, Line] = {}
+    checkout_at: int | None = None
+    """The checkout mark: the time of the last checkout event, None where it is not set."""
+    cart_id: str | None = None
+    cart_id_at: int = 0
+    checkout_id: str | None = None
+    checkout_id_at: int = 0
+
+
+class Cart(msgspec.Struct, array_like=True, gc=False):
+    """The cart as it is, and what is needed to put an operation in its place that arrives late."""
+
+    now: Contents = msgspec.field(default_factory=Contents)
+    log: list[Op] = []
+    """The latest operations, in (time, arrival) order."""
+    before: Contents | None = None
+    """The cart before the log's first operation; None if the log is empty."""
+
+
+class Sessions(msgspec.Struct, array_like=True, gc=False):
+    """How many sessions a customer had, and as much of the last two as activity out of order needs."""
+
+    count: int = 0
+    start: int = 0
+    """Of the last session, ms."""
+    end: int = 0
+    """Of the last session so far, ms."""
+    previous_end: int | None = None
 
 
 class Order(msgspec.Struct, array_like=True, gc=False):

@@ -22,9 +22,10 @@ from faust.types import TP
 from streams import __version__
 from streams.core.activity import Source
 from streams.core.customer import Lifecycle
-from streams.core.engine import LABELS, Emission, PartitionEngine
+from streams.core.effects import Emission
+from streams.core.engine import LABELS, PartitionEngine
 from streams.core.playbook import Playbook
-from streams.core.watermark import Fetch, Mark, SourceSpec
+from streams.core.sources import Fetch, Mark, SourceSpec
 from streams.errors import UserError
 from streams.observe.prometheus import Metrics
 from streams.settings import Settings

@@ -20,11 +20,11 @@ from streams.contracts.profiles import profile_document
 from streams.contracts.rejected import Rejected
 from streams.core.activity import Activity, Source
 from streams.core.customer import Lifecycle
-from streams.core.effects import Effects, Output, StageChange
-from streams.core.engine import LABELS, PartitionEngine, Snapshot
+from streams.core.effects import Effects, Output, Snapshot, StageChange
+from streams.core.engine import LABELS, PartitionEngine
 from streams.core.packing import unpack
+from streams.core.sources import Fetch
 from streams.core.state import TaskState
-from streams.core.watermark import Fetch
 from streams.observe.facts import SourceFacts, TaskFacts
 from streams.observe.prometheus import Metrics
 from streams.settings import Settings

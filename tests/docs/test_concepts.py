@@ -11,14 +11,13 @@ import pytest
 
 from streams.core import tracks
 from streams.core.activity import Activity, Source
-from streams.core.cart import Line
 from streams.core.customer import PASSIVE_CHANNELS, PASSIVE_CLICKS, PASSIVE_ORDERS, Lifecycle
 from streams.core.effects import Abandonment, Output
 from streams.core.engine import PartitionEngine
 from streams.core.ids import NAMESPACE
 from streams.core.policy import DAY, HOUR, MINUTE, Policy
-from streams.core.profile import Profile
-from streams.core.watermark import Fetch, SourceSpec
+from streams.core.profile import Line, Profile
+from streams.core.sources import Fetch, SourceSpec
 from tests.docs.pages import ROOT, fences, section, table
 
 CONCEPTS = ROOT / "docs" / "concepts.md"

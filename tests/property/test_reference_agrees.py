@@ -15,7 +15,7 @@ from streams.core.effects import Output
 from streams.core.engine import PartitionEngine
 from streams.core.playbook import Playbook
 from streams.core.policy import DAY, SECOND, Policy
-from streams.core.watermark import Fetch, SourceSpec
+from streams.core.sources import Fetch, SourceSpec
 from tests.agreement import Who, agrees, by_customer, drive, expected, view
 from tests.histories import gaps, histories, late, policies, short_gaps, untils, window_gaps
 from tests.reference import final, reference

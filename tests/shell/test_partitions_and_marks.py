@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from streams.core.activity import Source
-from streams.core.watermark import Mark
+from streams.core.sources import Mark
 from streams.settings import Settings
 from streams.shell.marks import SourceMark, TaskMark, decode_marker, decode_metadata, encode, source_mark
 from streams.shell.partitions import partition_of

@@ -13,7 +13,7 @@ import pytest
 from streams.core.activity import Source
 from streams.core.customer import Lifecycle
 from streams.core.engine import PartitionEngine
-from streams.core.watermark import Fetch
+from streams.core.sources import Fetch
 from streams.observe.prometheus import Metrics
 from streams.settings import Settings
 from streams.shell.faults import Hole, Truncated
