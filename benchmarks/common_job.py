@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from benchmarks.job import RULES, TYPES
+from streams.core.parts import OpKind
 from streams.core.playbook import Playbook
 from streams.core.policy import Policy
-from streams.core.profile import OpKind, Profile
+from streams.core.profile import Profile
 from streams.core.tracks import Condition, Track, Transition
 
 

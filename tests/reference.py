@@ -18,7 +18,8 @@ from typing import Any, Literal
 import msgspec
 
 from streams.core.activity import Activity, Item, Source
-from streams.core.effects import Abandonment, Cause, Kind, Output, StageChange, Summary
+from streams.core.effects import Abandonment, Cause, Output, StageChange, Summary
+from streams.core.parts import Kind
 from streams.core.policy import Policy
 from tests.reference_cart import Applied, Cleared, Line, Story, items_of
 

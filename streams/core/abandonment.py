@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from typing import Any, Final, Literal
 
 from streams.core import ids
-from streams.core.activity import Activity, Item
+from streams.core.activity import Activity
 from streams.core.cart import as_items, key, settle, updated
-from streams.core.effects import Abandonment, AbandonmentType, Kind, Output
+from streams.core.effects import Abandonment, AbandonmentType, Output
+from streams.core.parts import Abandoned, Episode, Item, Kind, Order
 from streams.core.policy import LARGEST_AMOUNT, Policy
-from streams.core.profile import Abandoned, Episode, Order, Profile
+from streams.core.profile import Profile
 
 RECENT_LIMIT: Final = 512
 """Step-1 times kept: more than a week of half hours. It takes retractions without end to reach it."""

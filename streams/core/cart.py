@@ -12,9 +12,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from streams.core.activity import Activity, Item
+from streams.core.activity import Activity
+from streams.core.parts import Cart, Contents, Item, Line, Op, OpKind
 from streams.core.policy import Policy
-from streams.core.profile import Cart, Contents, Line, Op, OpKind
 
 LOG_LIMIT: Final = 100
 """Operations kept to be told again: bounds the cost of one that arrives late."""

@@ -16,8 +16,9 @@ from streams.core.activity import Activity, Source
 from streams.core.bounds import keep_bounds
 from streams.core.cart import as_items, operation, record
 from streams.core.effects import Cause, Output, StageChange, Summary
+from streams.core.parts import OpKind
 from streams.core.playbook import Playbook
-from streams.core.profile import OpKind, Profile
+from streams.core.profile import Profile
 
 PASSIVE_CLICKS: Final = frozenset({"message_opened", "unsubscribed"})
 PASSIVE_ORDERS: Final = frozenset({"order_updated", "order_cancelled", "order_refunded", "order_fulfilled"})

@@ -10,11 +10,11 @@ from typing import Literal
 
 import msgspec
 
-from streams.core.activity import Item, Source
+from streams.core.activity import Source
+from streams.core.parts import Item, Kind
 from streams.core.sources import Mark
 
 AbandonmentType = Literal["abandoned", "recovered", "retracted", "expired"]
-Kind = Literal["browse", "cart", "checkout"]
 
 
 class Cause(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 import msgspec
 
 from streams.core.cart import OPERATIONS
+from streams.core.parts import OpKind
 from streams.core.policy import Policy
-from streams.core.profile import OpKind
 from streams.core.tracks import LIFECYCLE, Track
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streams.core.profile import Sessions
+from streams.core.parts import Sessions
 
 
 def note(sessions: Sessions, at: int, gap: int) -> None:

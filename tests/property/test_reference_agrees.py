@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -43,7 +43,7 @@ def test_within_lateness_the_order_of_arrival_does_not_matter(events: list[Activ
     (Among orders it does matter: a completion that comes after its cancellation is no activity.)
     """
     assume(events[-1].at - events[0].at < 30 * DAY)  # nothing expires
-    events = [msgspec.structs.replace(event, event_id=f"e-{n}") for n, event in enumerate(events)]
+    events = [dataclasses.replace(event, event_id=f"e-{n}") for n, event in enumerate(events)]
     policy = Policy(lateness=10 * SECOND)
     delay = st.integers(0, policy.lateness)
     of_orders = data.draw(delay)
