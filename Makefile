@@ -5,6 +5,7 @@
 PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 	$$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 BIN := .venv/bin
+LIBRARIES := .venv/.libraries
 STAMP := .venv/.installed
 UV := 0.13.9
 
@@ -15,10 +16,14 @@ help: ## this list
 
 install: $(STAMP) ## .venv with the `lifecycle` command, from locked versions with hashes
 
-$(STAMP): requirements-dev.lock pyproject.toml
+$(LIBRARIES): requirements-dev.lock
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer with the venv module is needed: install it (Debian: apt-get install python3-venv), or name one with make PYTHON=…" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@
+
+# Compiles what every event goes through (setup.py): about half a minute, again whenever it changes.
+$(STAMP): $(LIBRARIES) pyproject.toml setup.py $(wildcard streams/core/*.py streams/contracts/*.py)
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
@@ -31,8 +36,9 @@ kafka: install ## Apache Kafka in the foreground, for trying things out; ARGS="-
 test: install ## the fast tests; ARGS goes to pytest
 	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
 
-test-all: install ## all tests
+test-all: install ## all tests, and those of the core once more as interpreted Python
 	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --interpreted tests/core tests/contracts tests/property
 
 lint: install ## ruff, mypy, import-linter
 	$(BIN)/ruff check
@@ -62,5 +68,5 @@ UV_CUSTOM_COMPILE_COMMAND="make lock" UV_FIND_LINKS= .cache/lock/bin/uv pip comp
 endef
 
 clean: ## remove what was made here
-	rm -rf .venv .cache build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .cache build dist *.egg-info *.so streams/*/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

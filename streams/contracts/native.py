@@ -7,11 +7,14 @@ worked out only once it is.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
 
 from streams.contracts import identity, money, records, times
+from streams.contracts.partitioning import Partitioner
+from streams.contracts.records import RawRecord
 from streams.contracts.rejected import Reason, Rejected
 from streams.core.activity import ORDER_TYPES, Activity, Item, Source
 
@@ -55,6 +58,28 @@ class Decoder:
         )
         self.rejected_identifiers = 0
         self.cut_strings = 0
+
+    def decode_all(
+        self, records: Iterable[RawRecord], partition: int, partitioner: Partitioner
+    ) -> tuple[list[Activity], list[tuple[RawRecord, Rejected]]]:
+        """The activities of a partition's records, in their order, and the records that are none, with why.
+
+        A record that is not on its customer's partition (`wrong_partition`) is among the latter.
+        """
+        activities: list[Activity] = []
+        refused: list[tuple[RawRecord, Rejected]] = []
+        for record in records:
+            try:
+                activity = self.decode(
+                    record.value, partition=partition, offset=record.offset, timestamp=record.timestamp
+                )
+                if partitioner.partition(activity.customer.encode()) != partition:
+                    raise Rejected("wrong_partition", "the record is not on the partition of its customer id")
+            except Rejected as rejected:
+                refused.append((record, rejected))
+            else:
+                activities.append(activity)
+        return activities, refused
 
     def decode(self, value: bytes | None, *, partition: int, offset: int, timestamp: int) -> Activity:
         """The activity in a record's value. `timestamp`, ms, is the record's, against which clocks are checked.
@@ -196,7 +221,7 @@ def _money(raw: msgspec.Raw, currency: str, field: str) -> int | None:
         raise Rejected("invalid_money", f"{field}: {error}") from None
 
 
-def _quantity(value: float | None, field: str) -> int:
+def _quantity(value: int | float | None, field: str) -> int:
     if value is None:
         return 1
     if value != int(value):

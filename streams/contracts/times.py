@@ -95,7 +95,7 @@ def _of_any_text(value: str) -> int:
     return at
 
 
-def _of_number(value: float) -> int:
+def _of_number(value: int | float) -> int:
     if isinstance(value, int):
         return value * 1_000 if value < _SECONDS_BELOW else value
     # Through the shortest text of the float, which is the text it was read from if that had up to 15 digits.
