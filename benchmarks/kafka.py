@@ -68,10 +68,15 @@ class Cluster:
                 "queue.buffering.max.kbytes": 1 << 20,
             }
         )
+
+        def delivered(error: Any, _message: Any) -> None:
+            if error is not None:
+                failed.append(error)
+
         for key, value in records:
             while True:
                 try:
-                    producer.produce(topic, value, key, on_delivery=lambda error, _: error and failed.append(error))
+                    producer.produce(topic, value, key, on_delivery=delivered)
                     break
                 except BufferError:
                     producer.poll(0.1)

@@ -1,7 +1,7 @@
 """`make bench`: the common job by every peer, interleaved, against one broker; figures go to `results/`, then the report.
 
-    python -m benchmarks.run --quick
-    python -m benchmarks.run --events 200000,1000000 --rounds 5 --peers lifecycle-streams,faust --modes 1s
+python -m benchmarks.run --quick
+python -m benchmarks.run --events 200000,1000000 --rounds 5 --peers lifecycle-streams,faust --modes 1s
 """
 
 from __future__ import annotations
@@ -109,7 +109,9 @@ def told(row: dict[str, Any]) -> str:
 
 def main() -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="make bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="make bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--events", default="200000,1000000", help="sizes of the job")
     parser.add_argument("--customers", type=int, default=CUSTOMERS)
     parser.add_argument("--rounds", type=int, default=5)

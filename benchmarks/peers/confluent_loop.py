@@ -70,9 +70,7 @@ def run(given: Arguments) -> None:
             state = states.get(customer)
             if state is None:
                 state = states[customer] = plain.new()
-            for output in plain.step(
-                state, customer, event.type, event.occurred_at, event.product_id, event.quantity
-            ):
+            for output in plain.step(state, customer, event.type, event.occurred_at, event.product_id, event.quantity):
                 producer.produce(given.output, encode(output), customer, on_delivery=delivered)
         producer.poll(0)
         if time.monotonic() >= due:

@@ -5,6 +5,8 @@ Faust's own Cython extensions are in its wheel and in use; events are plain JSON
 
 from __future__ import annotations
 
+from typing import Any
+
 import faust
 
 from benchmarks.job import PARTITIONS
@@ -31,7 +33,7 @@ def create_app(given: Arguments) -> faust.App:
     customers = app.Table("customers", default=plain.new, partitions=PARTITIONS)
 
     @app.agent(events)  # type: ignore[untyped-decorator, unused-ignore]
-    async def lifecycle(stream: faust.StreamT[dict[str, object]]) -> None:
+    async def lifecycle(stream: faust.StreamT[dict[str, Any]]) -> None:
         async for event in stream:
             customer = event["customer_id"]
             state = customers[customer]

@@ -1,4 +1,4 @@
-"""Quix Streams as its documentation teaches it: a StreamingDataFrame with state, in RocksDB and on a changelog topic."""
+"""Quix Streams as its documentation teaches it: a StreamingDataFrame with state (RocksDB and changelog)."""
 
 from __future__ import annotations
 
