@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import json
 import sys
+import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
+from benchmarks.jvm import build
 from benchmarks.peers import arguments, bytewax_store, ours
 from benchmarks.peers.arguments import Arguments
+from streams.core import engine
 
 Store = Literal["changelog", "directory", "none"]
 """Where a peer's state outlasts it: on a topic of the broker, in its state directory alone, or nowhere."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Peer:
-    """One row of the report."""
+    """One in Python: a process of its own for each trial."""
 
     name: str
     module: str
@@ -46,63 +49,116 @@ class Peer:
         return [sys.executable, "-m", self.module, *arguments.command(given)]
 
 
-OURS = "lifecycle-streams"
+@dataclass(frozen=True, kw_only=True)
+class JvmPeer:
+    """One on the JVM: it does the job several times in one process, so that the first is cold and the others warm."""
 
-PEERS = (
+    name: str
+    program: build.Peer
+    store: Store
+    default_interval: str
+    settings: str
+    options: tuple[str, ...] = ()
+    """For the program, besides those that all have."""
+
+    @property
+    def versions(self) -> str:
+        """Of what it is made of."""
+        properties = ET.parse(build.HERE / "pom.xml").getroot().find("{*}properties")
+        assert properties is not None
+        return ", ".join(
+            f"{entry.tag.rpartition('}')[2].removesuffix('.version')} {entry.text}"
+            for entry in properties
+            if entry.tag.rpartition("}")[2] in ("kafka.version", "jackson.version", f"{self.program}.version")
+        )
+
+    def command(self, given: Arguments, *options: str) -> list[str]:
+        """How it is started."""
+        said = [part for option in arguments.command(given) for part in option.split("=", 1)]
+        return [*build.command(self.program), *said, *self.options, *options]
+
+
+OURS: Final = "lifecycle-streams"
+COMPILED: Final = "compiled" if not str(engine.__file__).endswith(".py") else "not compiled"
+
+PEERS: Final[tuple[Peer | JvmPeer, ...]] = (
     Peer(
-        OURS,
-        "benchmarks.peers.ours",
-        "changelog",
-        ("lifecycle-streams", "faust-streaming", "aiokafka", "msgspec"),
-        "1 s",
-        "the worker as it ships, the job as its playbook; acks all, CRCs checked",
+        name=OURS,
+        module="benchmarks.peers.ours",
+        store="changelog",
+        packages=("lifecycle-streams", "faust-streaming", "aiokafka", "msgspec"),
+        default_interval="1 s",
+        settings=f"the worker as it ships, the job as its playbook; acks all, CRCs checked; its core is {COMPILED}",
         parse=ours.as_output,
         prepare=ours.prepare,
     ),
     Peer(
-        "confluent-kafka loop",
-        "benchmarks.peers.confluent_loop",
-        "none",
-        ("confluent-kafka", "msgspec"),
-        "5 s, the client's for automatic commits",
-        "hand-written; consume() of up to 10,000, msgspec, linger 5 ms, acks all",
+        name="confluent-kafka loop",
+        module="benchmarks.peers.confluent_loop",
+        store="none",
+        packages=("confluent-kafka", "msgspec"),
+        default_interval="5 s, the client's for automatic commits",
+        settings="hand-written; consume() of up to 10,000, msgspec, linger 5 ms, acks all",
     ),
     Peer(
-        "aiokafka loop",
-        "benchmarks.peers.aiokafka_loop",
-        "none",
-        ("aiokafka", "msgspec"),
-        "5 s, the client's for automatic commits",
-        "hand-written; getmany(), msgspec, send_batch, acks all",
+        name="aiokafka loop",
+        module="benchmarks.peers.aiokafka_loop",
+        store="none",
+        packages=("aiokafka", "msgspec"),
+        default_interval="5 s, the client's for automatic commits",
+        settings="hand-written; getmany(), msgspec, send_batch, acks all, CRCs checked",
+    ),
+    JvmPeer(
+        name="Kafka Streams",
+        program="kafka-streams",
+        store="changelog",
+        default_interval="30 s, its own",
+        settings=f"Processor API, RocksDB, default cache, changelog, Jackson; {' '.join(build.FLAGS['kafka-streams'])}",
+    ),
+    JvmPeer(
+        name="Flink, heap",
+        program="flink",
+        store="directory",
+        default_interval="1 s: it takes no checkpoints by default",
+        settings=f"KeyedProcessFunction, state on the heap, Jackson; {' '.join(build.FLAGS['flink'])}",
+        options=("--store", "heap"),
+    ),
+    JvmPeer(
+        name="Flink, RocksDB",
+        program="flink",
+        store="directory",
+        default_interval="1 s: it takes no checkpoints by default",
+        settings=f"KeyedProcessFunction, state in RocksDB, Jackson; {' '.join(build.FLAGS['flink'])}",
+        options=("--store", "rocksdb"),
     ),
     Peer(
-        "Quix Streams",
-        "benchmarks.peers.quix",
-        "changelog",
-        ("quixstreams", "confluent-kafka", "rocksdict"),
-        "5 s, its own",
-        "StreamingDataFrame with state in RocksDB and on a changelog topic, as it comes",
+        name="Quix Streams",
+        module="benchmarks.peers.quix",
+        store="changelog",
+        packages=("quixstreams", "confluent-kafka", "rocksdict", "orjson"),
+        default_interval="5 s, its own",
+        settings="StreamingDataFrame with state in RocksDB and on a changelog topic, as it comes",
     ),
     Peer(
-        "Bytewax",
-        "benchmarks.peers.bytewax_flow",
-        "directory",
-        ("bytewax", "confluent-kafka", "orjson"),
-        "10 s, its default epoch",
-        "one worker, orjson, stateful_flat_map, snapshots in SQLite",
+        name="Bytewax",
+        module="benchmarks.peers.bytewax_flow",
+        store="directory",
+        packages=("bytewax", "confluent-kafka", "orjson"),
+        default_interval="10 s, its default epoch",
+        settings="one worker, orjson, stateful_flat_map, snapshots in SQLite",
         committed=bytewax_store.committed,
     ),
     Peer(
-        "Faust",
-        "benchmarks.peers.faust_idiomatic",
-        "changelog",
-        ("faust-streaming", "aiokafka", "orjson"),
-        "2.8 s, its own",
-        "an agent and a table as documented, memory store with changelog, Cython extensions in use",
+        name="Faust",
+        module="benchmarks.peers.faust_idiomatic",
+        store="changelog",
+        packages=("faust-streaming", "aiokafka", "orjson"),
+        default_interval="2.8 s, its own",
+        settings="an agent and a table as documented, memory store with changelog, its Cython extensions in use",
     ),
 )
 
 
 def slug(name: str) -> str:
     """A peer's name as topics, directories and the command line have it."""
-    return name.lower().replace(" ", "-")
+    return name.lower().replace(",", "").replace(" ", "-")

@@ -42,7 +42,8 @@ class Process:
                 command, cwd=ROOT, stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True
             )
         self._lines: queue.Queue[Said] = queue.Queue()
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     @property
     def cpu_s(self) -> float:
@@ -68,9 +69,21 @@ class Process:
     def check(self) -> None:
         """Raise `Failed` if it has ended."""
         code = self._process.poll()
-        if code is not None and self._lines.empty():
+        if code is None:
+            return
+        self._reader.join(STOP_S)
+        if self._lines.empty():
             last = self._log.read_text(errors="replace").strip().splitlines()[-1:]
             raise Failed(f"it ended with code {code}: {last[0] if last else 'it says nothing'}")
+
+    def wait(self) -> None:
+        """Until it ends by itself, having said all it has to say."""
+        try:
+            code = self._process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            raise Failed(f"it did not end within {STOP_S:.0f} s") from None
+        if code:
+            raise Failed(f"it ended with code {code}")
 
     def stop(self) -> None:
         """SIGTERM, and SIGKILL to what is left of it after 30 s."""

@@ -1,4 +1,4 @@
-"""`make bench`: the common job by every peer, interleaved, against one broker; figures go to `results/`, then the report.
+"""`make bench`: the common job by every peer, interleaved, against one broker; then the report.
 
 python -m benchmarks.run --quick
 python -m benchmarks.run --events 200000,1000000 --rounds 5 --peers lifecycle-streams,faust --modes 1s
@@ -16,19 +16,35 @@ import tempfile
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from benchmarks.catalogue import PEERS, Peer, slug
+from benchmarks import jvm_trial
+from benchmarks.catalogue import PEERS, JvmPeer, Peer, slug
 from benchmarks.job import CUSTOMERS
 from benchmarks.kafka import Broker, Cluster
 from benchmarks.peers.arguments import MODES
-from benchmarks.trial import Job, Trial
+from benchmarks.trial import Trial
+from benchmarks.work import Work
 from tests.brokers.kafka import VERSION
 
 RESULTS: Final = Path(__file__).parent / "results"
 QUICK_EVENTS: Final = 20_000
 RECOVERY_MODE: Final = "1s"
 """What there is to recover does not depend on the mode, so it is measured in one."""
+
+
+AnyPeer = Peer | JvmPeer
+
+
+class Plan(NamedTuple):
+    """What is run."""
+
+    sizes: list[int]
+    customers: int
+    rounds: int
+    jvm_rounds: int
+    modes: list[str]
+    peers: list[AnyPeer]
 
 
 class Results:
@@ -45,7 +61,8 @@ class Results:
 
 def machine() -> dict[str, Any]:
     """What it ran on."""
-    models = (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").open() if line.startswith("model name"))
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    models = (line.split(":")[1].strip() for line in lines if line.startswith("model name"))
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
         "processor": next(models, "unknown"),
@@ -57,7 +74,7 @@ def machine() -> dict[str, Any]:
     }
 
 
-def schedule(rounds: int, modes: list[str], peers: list[Peer]) -> Iterator[tuple[int, str, Peer]]:
+def schedule(rounds: int, modes: list[str], peers: list[AnyPeer]) -> Iterator[tuple[int, str, AnyPeer]]:
     """Every peer once in each mode, then all again; each round begins with another, so that none has the best place."""
     for number in range(rounds):
         turn = number % len(peers)
@@ -66,68 +83,82 @@ def schedule(rounds: int, modes: list[str], peers: list[Peer]) -> Iterator[tuple
                 yield number + 1, mode, peer
 
 
-def run(sizes: list[int], customers: int, rounds: int, modes: list[str], peers: list[Peer]) -> Path:
+def run(given: Plan) -> Path:
     """All trials; returns the file of results."""
     began = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
     results = Results(RESULTS / f"common-{began}.jsonl")
     results.add({"kind": "machine", "began": began, **machine()})
-    for peer in peers:
+    for peer in given.peers:
         described = {"versions": peer.versions, "default_interval": peer.default_interval, "settings": peer.settings}
         results.add({"kind": "peer", "peer": peer.name, **described, "store": peer.store})
     with Broker() as broker, tempfile.TemporaryDirectory(prefix="lifecycle-bench-") as directory:
         cluster = Cluster(broker.address)
-        for size in sizes:
-            job = Job(size, customers)
-            for number, mode, peer in schedule(rounds, modes, peers):
-                row = {"kind": "trial", "peer": peer.name, "mode": mode, "round": number}
-                row |= {"events": size, "customers": customers}
-                trial = Trial(cluster, job, peer, mode, Path(directory) / str(size), number)
+        for size in given.sizes:
+            work = Work(size, given.customers)
+            for number, mode, peer in schedule(given.rounds, given.modes, given.peers):
+                row = {"kind": "trial", "peer": peer.name, "jit": None, "mode": mode, "round": number}
+                row |= {"events": size, "customers": given.customers}
+                recovery = mode == RECOVERY_MODE
                 try:
-                    row |= trial.run(recovery=mode == RECOVERY_MODE)
+                    if isinstance(peer, JvmPeer):
+                        of_rounds = jvm_trial.run(
+                            cluster, work, peer, mode, Path(directory) / str(size), number, given.jvm_rounds, recovery
+                        )
+                        rows = [{**row, "jit": jit, **figures} for jit, figures in of_rounds.items()]
+                    else:
+                        trial = Trial(cluster, work, peer, mode, Path(directory) / str(size), number)
+                        rows = [{**row, **trial.run(recovery)}]
                 except Exception as error:
                     traceback.print_exc()
-                    row["error"] = f"{type(error).__name__}: {error}"
-                results.add(row)
-                print(told(row), flush=True)
+                    rows = [{**row, "error": f"{type(error).__name__}: {error}"}]
+                for row in rows:
+                    results.add(row)
+                    print(told(row), flush=True)
                 cluster.delete_all()
     return results.path
 
 
 def told(row: dict[str, Any]) -> str:
     """A trial in a line, for who waits."""
-    head = f"{row['events']:>9} {row['mode']:7} #{row['round']} {row['peer']:20} "
+    name = f"{row['peer']}, {row['jit']}" if row["jit"] else row["peer"]
+    head = f"{row['events']:>9} {row['mode']:7} #{row['round']} {name:22} "
     if "error" in row:
-        return head + row["error"]
+        return f"{head}{row['error']}"
     per_event = 1e6 / row["events"]
     text = f"{row['job_cpu_s'] * per_event:7.1f} us/event {row['events'] / row['outputs_s']:9,.0f} events/s"
-    text += f" {row['peak_rss_mb']:6.0f} MB  start {row['start_cpu_s']:.2f} s idle {row['idle_share']:.1%}"
-    if "restart_s" in row:
-        text += f"  recovery {row['restart_s'] - row['bare_s']:.2f} s"
-    wrong = row["differs"] or row.get("recovered_differs")
+    text += f" {row['peak_rss_mb']:6.0f} MB"
+    if "recovery_s" in row:
+        text += f"  recovery {row['recovery_s']:.2f} s"
+    wrong: str | None = row["differs"] or row.get("recovered_differs")
     return head + text + (f"  DIFFERS: {wrong[:200]}" if wrong else "  outputs equal")
 
 
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="make bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        prog="make bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    known = {slug(peer.name): peer for peer in PEERS}
     parser.add_argument("--events", default="200000,1000000", help="sizes of the job")
     parser.add_argument("--customers", type=int, default=CUSTOMERS)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--peers", help=f"of {','.join(slug(peer.name) for peer in PEERS)}; all by default")
+    parser.add_argument("--jvm-rounds", type=int, default=5, help="in each JVM: the first is cold, the others warm")
+    parser.add_argument("--peers", default=",".join(known))
     parser.add_argument("--modes", default=",".join(MODES))
-    parser.add_argument("--quick", action="store_true", help=f"{QUICK_EVENTS:,} events, one round")
+    parser.add_argument("--quick", action="store_true", help=f"{QUICK_EVENTS:,} events, one round, three in each JVM")
     given = parser.parse_args()
-    names = given.peers.split(",") if given.peers else [slug(peer.name) for peer in PEERS]
-    by_name = {slug(peer.name): peer for peer in PEERS}
-    modes = given.modes.split(",")
-    if unknown := [name for name in names if name not in by_name] + [mode for mode in modes if mode not in MODES]:
+    names, modes = given.peers.split(","), given.modes.split(",")
+    if unknown := [name for name in names if name not in known] + [mode for mode in modes if mode not in MODES]:
         parser.error(f"not known: {', '.join(unknown)}")
-    sizes, rounds = [int(size) for size in given.events.split(",")], given.rounds
-    if given.quick:
-        sizes, rounds = [QUICK_EVENTS], 1
-    print(run(sizes, given.customers, rounds, modes, [by_name[name] for name in names]))
+    plan = Plan(
+        sizes=[QUICK_EVENTS] if given.quick else [int(size) for size in given.events.split(",")],
+        customers=given.customers,
+        rounds=1 if given.quick else given.rounds,
+        jvm_rounds=3 if given.quick else given.jvm_rounds,
+        modes=modes,
+        peers=[known[name] for name in names],
+    )
+    print(f"Figures: {run(plan)}")
     return 0
 
 

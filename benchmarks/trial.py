@@ -1,24 +1,20 @@
-"""One trial of one peer: the whole job, then the recovery of its state. Returns figures, judges nothing."""
+"""One trial of one Python peer: the whole job, then the recovery of its state. Returns figures, judges nothing."""
 
 from __future__ import annotations
 
-import itertools
-import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
-from aiokafka.partitioner import murmur2
-
 from benchmarks.catalogue import Peer, slug
-from benchmarks.job import CUSTOMERS, PARTITIONS, START_MS, STEP_MS, differences, events, oracle
+from benchmarks.job import differences
 from benchmarks.kafka import Cluster
 from benchmarks.peers.arguments import Arguments
 from benchmarks.process import Failed, Process
+from benchmarks.work import Work
 
 POLL_S: Final = 0.05
 IDLE_S: Final = 2.0
@@ -29,58 +25,20 @@ SLOWEST_S: Final = 0.002
 """An event takes no longer, or the trial has failed."""
 
 Figures = dict[str, Any]
-
-
-class Job:
-    """The events, and what must come out."""
-
-    def __init__(self, number: int, customers: int = CUSTOMERS) -> None:
-        self.number = number
-        self.customers = customers
-        self.records = list(events(number, customers))
-        self.expected = oracle(iter(self.records))
-
-    @cached_property
-    def further(self) -> list[tuple[bytes, bytes]]:
-        """One more event per partition, of a customer who is known and changes stage by it: a first order. Its output
-        tells by `from` and `sequence` whether the state was there."""
-        after = START_MS + self.number * STEP_MS
-        found: dict[int, tuple[bytes, bytes]] = {}
-        for customer, outputs in self.expected.items():
-            key = customer.encode()
-            partition = (murmur2(key) & 0x7FFFFFFF) % PARTITIONS
-            if partition not in found and outputs[-1]["to"] in ("engaged", "cart", "checkout"):
-                found[partition] = key, _order(customer, after + partition)
-        return list(found.values())
-
-    @cached_property
-    def further_expected(self) -> dict[str, list[dict[str, Any]]]:
-        """What must have come out after these, too."""
-        return oracle(itertools.chain(self.records, self.further))
-
-
-def _order(customer: str, at: int) -> bytes:
-    event = {
-        "event_id": f"{customer}-{at}",
-        "type": "order_completed",
-        "occurred_at": at,
-        "customer_id": customer,
-        "session_id": "s0",
-        "product_id": "p0",
-        "category": "category-0",
-        "price": 1.0,
-        "currency": "EUR",
-        "quantity": 1,
-    }
-    return json.dumps(event, separators=(",", ":")).encode()
+"""By name: times in seconds, memory in MB, `differs` None or a sentence."""
 
 
 class Trial:
-    """Everything of it has names of its own on the broker and in the work directory."""
+    """Everything of it has names of its own on the broker and in the work directory.
 
-    def __init__(self, cluster: Cluster, job: Job, peer: Peer, mode: str, directory: Path, number: int) -> None:
+    What a peer uses while all is done and it only waits for its next commit is not charged to the job: the share of a
+    processor that it takes when idle is measured afterwards, and taken off for the time from its last output to that
+    commit.
+    """
+
+    def __init__(self, cluster: Cluster, work: Work, peer: Peer, mode: str, directory: Path, number: int) -> None:
         self._cluster = cluster
-        self._job = job
+        self._work = work
         self._peer = peer
         self._name = f"{slug(peer.name)}-{mode}-{number}"
         self._directory = directory
@@ -88,21 +46,21 @@ class Trial:
 
     def run(self, recovery: bool) -> Figures:
         """The job, and with `recovery` a restart, if there is state to recover."""
-        self._prepare(self._given, self._job.records)
-        figures = self._work()
+        self._prepare(self._given, self._work.records)
+        figures = self._do()
         if recovery and self._peer.store != "none":
             figures |= self._recover()
         return figures
 
     # -- the job
 
-    def _work(self) -> Figures:
+    def _do(self) -> Figures:
         given, cluster = self._given, self._cluster
         with self._process(given) as process:
             ready = process.line(START_S)
-            self._wait(process, lambda: self._committed() >= self._job.number, self._job.number * SLOWEST_S + START_S)
+            self._wait(process, lambda: self._committed() >= self._work.number, self._work.number * SLOWEST_S + START_S)
             done_at, done_cpu_s = time.time(), process.cpu_s
-            if cluster.count(given.output) < self._expected_outputs:
+            if cluster.count(given.output) < self._work.outputs:
                 self._wait_for_outputs(process)
                 done_at, done_cpu_s = time.time(), process.cpu_s
             peak_rss_mb = process.peak_rss_mb
@@ -111,19 +69,16 @@ class Trial:
         outputs = cluster.outputs(given.output, self._peer.parse)
         last_output_at = done_at if outputs.last_at is None else min(outputs.last_at, done_at)
         return {
-            "start_cpu_s": ready.cpu_s,
             "start_s": ready.at - process.started_at,
-            "job_cpu_s": done_cpu_s - ready.cpu_s,
+            "start_cpu_s": ready.cpu_s,
+            "job_cpu_s": done_cpu_s - ready.cpu_s - idle_share * (done_at - last_output_at),
+            "gross_cpu_s": done_cpu_s - ready.cpu_s,
+            "idle_share": idle_share,
             "outputs_s": last_output_at - ready.at,
             "committed_s": done_at - ready.at,
-            "idle_share": idle_share,
             "peak_rss_mb": peak_rss_mb,
-            "differs": differences(self._job.expected, outputs.by_customer),
+            "differs": differences(self._work.expected, outputs.by_customer),
         }
-
-    @cached_property
-    def _expected_outputs(self) -> int:
-        return sum(map(len, self._job.expected.values()))
 
     def _committed(self) -> int:
         if self._peer.committed is not None:
@@ -133,7 +88,7 @@ class Trial:
     def _wait_for_outputs(self, process: Process) -> None:
         """They may be too few for good: then the comparison says so."""
         try:
-            self._wait(process, lambda: self._cluster.count(self._given.output) >= self._expected_outputs, OUTPUTS_S)
+            self._wait(process, lambda: self._cluster.count(self._given.output) >= self._work.outputs, OUTPUTS_S)
         except TimeoutError:
             return
 
@@ -142,9 +97,9 @@ class Trial:
     def _recover(self) -> Figures:
         """How much longer than with nothing to recover it takes from the start of the process to the outputs of one
         further event per partition, and what it uses until then."""
-        given, job = self._given, self._job
+        given, work = self._given, self._work
         bare = self._arguments(f"{self._name}-bare", given.mode)
-        self._prepare(bare, job.further)
+        self._prepare(bare, work.further)
         bare_s, bare_cpu_s = self._until_further_outputs(bare, before=0)
 
         if self._peer.store == "changelog":  # a new machine, with nothing on its disk
@@ -152,20 +107,20 @@ class Trial:
             given.state_dir.mkdir()
         self._wait_until_left()
         before = self._cluster.count(given.output)
-        self._cluster.produce(given.input, job.further)
+        self._cluster.produce(given.input, work.further)
         restart_s, restart_cpu_s = self._until_further_outputs(given, before)
         outputs = self._cluster.outputs(given.output, self._peer.parse).by_customer
         return {
-            "bare_s": bare_s,
-            "bare_cpu_s": bare_cpu_s,
+            "recovery_s": restart_s - bare_s,
+            "recovery_cpu_s": restart_cpu_s - bare_cpu_s,
             "restart_s": restart_s,
-            "restart_cpu_s": restart_cpu_s,
-            "recovered_differs": differences(job.further_expected, outputs),
+            "bare_s": bare_s,
+            "recovered_differs": differences(work.further_expected, outputs),
         }
 
     def _until_further_outputs(self, given: Arguments, before: int) -> tuple[float, float]:
         """Seconds from the start of the process until they are on their topic, and processor seconds."""
-        expected = before + len(self._job.further) * (2 if before == 0 else 1)  # of an unknown one: visitor, customer
+        expected = before + len(self._work.further) * (2 if before == 0 else 1)  # of an unknown one: visitor, customer
         with self._process(given) as process:
             process.line(START_S)
             self._wait(process, lambda: self._cluster.count(given.output) >= expected, START_S)
@@ -190,7 +145,7 @@ class Trial:
             input=f"{name}-in",
             output=f"{name}-out",
             group=name,
-            events=self._job.number,
+            events=self._work.number,
             mode=mode,
             state_dir=self._directory / name,
         )
