@@ -1,5 +1,7 @@
 """`make bench`: the common job by every peer, interleaved, against one broker; then the report.
 
+A run of every peer in both modes writes the report of the project, any other one of its own beside its figures.
+
 python -m benchmarks.run --quick
 python -m benchmarks.run --events 200000,1000000 --rounds 5 --peers lifecycle-streams,faust --modes 1s
 """
@@ -18,11 +20,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from benchmarks import jvm_trial
+from benchmarks import report
 from benchmarks.catalogue import PEERS, JvmPeer, Peer, slug
 from benchmarks.job import CUSTOMERS
+from benchmarks.jvm_trial import JvmTrial
 from benchmarks.kafka import Broker, Cluster
 from benchmarks.peers.arguments import MODES
+from benchmarks.process import ROOT
 from benchmarks.trial import Trial
 from benchmarks.work import Work
 from tests.brokers.kafka import VERSION
@@ -101,10 +105,9 @@ def run(given: Plan) -> Path:
                 recovery = mode == RECOVERY_MODE
                 try:
                     if isinstance(peer, JvmPeer):
-                        of_rounds = jvm_trial.run(
-                            cluster, work, peer, mode, Path(directory) / str(size), number, given.jvm_rounds, recovery
-                        )
-                        rows = [{**row, "jit": jit, **figures} for jit, figures in of_rounds.items()]
+                        jvm_trial = JvmTrial(cluster, work, peer, mode, Path(directory) / str(size), number)
+                        by_jit = jvm_trial.run(given.jvm_rounds, recovery)
+                        rows = [{**row, "jit": jit, **figures} for jit, figures in by_jit.items()]
                     else:
                         trial = Trial(cluster, work, peer, mode, Path(directory) / str(size), number)
                         rows = [{**row, **trial.run(recovery)}]
@@ -158,7 +161,11 @@ def main() -> int:
         modes=modes,
         peers=[known[name] for name in names],
     )
-    print(f"Figures: {run(plan)}")
+    path = run(plan)
+    whole = not given.quick and names == list(known) and modes == list(MODES)
+    to = report.REPORT if whole else path.with_suffix(".md")
+    report.write(path, to)
+    print(f"{to.relative_to(ROOT)} from {path.relative_to(ROOT)}")
     return 0
 
 

@@ -58,7 +58,9 @@ class Trial:
         given, cluster = self._given, self._cluster
         with self._process(given) as process:
             ready = process.line(START_S)
-            self._wait(process, lambda: self._committed() >= self._work.number, self._work.number * SLOWEST_S + START_S)
+            self._wait(
+                process, lambda: self._committed(given) >= self._work.number, self._work.number * SLOWEST_S + START_S
+            )
             done_at, done_cpu_s = time.time(), process.cpu_s
             if cluster.count(given.output) < self._work.outputs:
                 self._wait_for_outputs(process)
@@ -80,10 +82,10 @@ class Trial:
             "differs": differences(self._work.expected, outputs.by_customer),
         }
 
-    def _committed(self) -> int:
+    def _committed(self, given: Arguments) -> int:
         if self._peer.committed is not None:
-            return self._peer.committed(self._given)
-        return sum(self._cluster.committed(self._given.group, self._given.input))
+            return self._peer.committed(given)
+        return sum(self._cluster.committed(given.group, given.input))
 
     def _wait_for_outputs(self, process: Process) -> None:
         """They may be too few for good: then the comparison says so."""
@@ -95,32 +97,33 @@ class Trial:
     # -- recovery
 
     def _recover(self) -> Figures:
-        """How much longer than with nothing to recover it takes from the start of the process to the outputs of one
-        further event per partition, and what it uses until then."""
+        """Of two restarts, with the state of the job and with that of a handful of customers: how much longer the first
+        takes from the start of the process to the outputs of one further event per partition, and what more it uses."""
         given, work = self._given, self._work
         bare = self._arguments(f"{self._name}-bare", given.mode)
-        self._prepare(bare, work.further)
-        bare_s, bare_cpu_s = self._until_further_outputs(bare, before=0)
-
-        if self._peer.store == "changelog":  # a new machine, with nothing on its disk
-            shutil.rmtree(given.state_dir)
-            given.state_dir.mkdir()
-        self._wait_until_left()
-        before = self._cluster.count(given.output)
-        self._cluster.produce(given.input, work.further)
-        restart_s, restart_cpu_s = self._until_further_outputs(given, before)
+        self._prepare(bare, work.first_orders)
+        with self._process(bare) as process:
+            process.line(START_S)
+            self._wait(process, lambda: self._committed(bare) >= len(work.first_orders), START_S)
+        bare_s, bare_cpu_s = self._restart(bare, work.second_orders)
+        restart_s, restart_cpu_s = self._restart(given, work.first_orders)
         outputs = self._cluster.outputs(given.output, self._peer.parse).by_customer
         return {
             "recovery_s": restart_s - bare_s,
             "recovery_cpu_s": restart_cpu_s - bare_cpu_s,
             "restart_s": restart_s,
-            "bare_s": bare_s,
-            "recovered_differs": differences(work.further_expected, outputs),
+            "restart_cpu_s": restart_cpu_s,
+            "recovered_differs": differences(work.expected_with_orders, outputs),
         }
 
-    def _until_further_outputs(self, given: Arguments, before: int) -> tuple[float, float]:
-        """Seconds from the start of the process until they are on their topic, and processor seconds."""
-        expected = before + len(self._work.further) * (2 if before == 0 else 1)  # of an unknown one: visitor, customer
+    def _restart(self, given: Arguments, records: list[tuple[bytes, bytes]]) -> tuple[float, float]:
+        """Each of `records` makes one output. Seconds until the last of them is on its topic, and processor seconds."""
+        if self._peer.store == "changelog":  # a new machine, with nothing on its disk
+            shutil.rmtree(given.state_dir)
+            given.state_dir.mkdir()
+        self._wait_until_left(given.group)
+        expected = self._cluster.count(given.output) + len(records)
+        self._cluster.produce(given.input, records)
         with self._process(given) as process:
             process.line(START_S)
             self._wait(process, lambda: self._cluster.count(given.output) >= expected, START_S)
@@ -129,10 +132,10 @@ class Trial:
         assert last_at is not None
         return last_at - process.started_at, used
 
-    def _wait_until_left(self) -> None:
+    def _wait_until_left(self, group: str) -> None:
         """That a group waits for the session of a member that is gone is no recovery of state."""
         give_up = time.monotonic() + START_S
-        while self._peer.committed is None and self._cluster.members(self._given.group):
+        while self._peer.committed is None and self._cluster.members(group):
             if time.monotonic() > give_up:
                 raise Failed("its group never became empty")
             time.sleep(POLL_S)
