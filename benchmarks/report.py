@@ -128,7 +128,7 @@ def _outputs(common: Common, column: Column, one: Contestant) -> str:
         said.append(f"**differ after recovery** in {len(lost)} of {len(trials)}: {lost[0]}")
     if errors:
         said.append(f"**failed** in {len(errors)} of {len(trials) + len(errors)}: {errors[0]}")
-    return "; ".join(said).replace("|", "/") or "equal"
+    return "; ".join(said) or "equal"
 
 
 # -- the rest
@@ -185,7 +185,7 @@ def _number(value: float, digits: int | None = None) -> str:
 
 def _table(head: list[str], rows: Iterable[list[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines) + "\n"
 
 
 def newest() -> Path:
