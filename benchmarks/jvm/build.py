@@ -26,11 +26,8 @@ MAIN: Final[dict[Peer, str]] = {
     "kafka-streams": "benchmarks.kafkastreams.KafkaStreamsPeer",
     "flink": "benchmarks.flink.FlinkPeer",
 }
-FLAGS: Final[dict[Peer, list[str]]] = {
-    "kafka-streams": ["-Xmx1g", "-XX:+UseSerialGC"],
-    "flink": ["-Xmx1g", "-XX:+UseSerialGC"],
-}
-"""Those of a few collectors that cost the least CPU here."""
+JVM: Final = ["-Xmx1g", "-XX:+UseSerialGC"]
+"""README.md says why these."""
 
 
 def command(peer: Peer) -> list[str]:
@@ -41,7 +38,7 @@ def command(peer: Peer) -> list[str]:
     java = _program("java", "openjdk-17-jdk-headless")
     _program("javac", "openjdk-17-jdk-headless")
     _build(_program("mvn", "maven"))
-    return [java, *FLAGS[peer], "-cp", f"{OUTPUT / peer / 'lib'}/*", MAIN[peer]]
+    return [java, *JVM, "-cp", f"{OUTPUT / peer / 'lib'}/*", MAIN[peer]]
 
 
 def _program(name: str, package: str) -> str:
@@ -54,25 +51,26 @@ def _program(name: str, package: str) -> str:
 
 
 def _build(maven: str) -> None:
-    """Of several that ask at once, one builds."""
-    OUTPUT.mkdir(parents=True, exist_ok=True)
-    stamp = OUTPUT / "built"
-    with (OUTPUT / "lock").open("w") as lock:
+    """Of several that ask at once, one builds. What was built in part does not count."""
+    OUTPUT.parent.mkdir(parents=True, exist_ok=True)
+    built = OUTPUT / "built"
+    with OUTPUT.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         wanted = _digest()
-        if stamp.is_file() and stamp.read_text() == wanted:
+        if built.is_file() and built.read_text() == wanted:
             return
-        stamp.unlink(missing_ok=True)
-        for peer in get_args(Peer):  # jars of other versions must not stay on the class path
-            shutil.rmtree(OUTPUT / peer, ignore_errors=True)
-        arguments = ["--batch-mode", "--quiet", "--file", str(HERE / "pom.xml"), f"-Doutput={OUTPUT}", "package"]
-        done = subprocess.run(
-            [maven, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-        )
+        shutil.rmtree(OUTPUT, ignore_errors=True)  # jars of other versions must not stay on the class path
+        command = [maven, "--batch-mode", "--quiet", "-Dstyle.color=never", "--file", str(HERE / "pom.xml")]
+        command += [f"-Doutput={OUTPUT}", "package"]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
         if done.returncode:
-            errors = [line for line in done.stdout.splitlines() if "ERROR" in line and not line.endswith("ERROR :")]
-            raise UserError(f"Maven cannot build the peers on the JVM: {errors[0] if errors else done.stderr[-500:]}")
-        stamp.write_text(wanted)
+            raise UserError(f"Maven cannot build the peers on the JVM: {_first_error(done.stdout) or done.stderr}")
+        built.write_text(wanted)
+
+
+def _first_error(said: str) -> str | None:
+    errors = (line.partition("[ERROR]")[2].strip() for line in said.splitlines() if "[ERROR]" in line)
+    return next((error for error in errors if error and error != "COMPILATION ERROR :"), None)
 
 
 def _digest() -> str:

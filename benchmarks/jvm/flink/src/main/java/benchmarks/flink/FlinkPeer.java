@@ -28,7 +28,6 @@ import org.apache.flink.connector.kafka.source.KafkaSource;
 import org.apache.flink.connector.kafka.source.enumerator.initializer.OffsetsInitializer;
 import org.apache.flink.runtime.jobgraph.JobGraph;
 import org.apache.flink.runtime.jobgraph.SavepointRestoreSettings;
-import org.apache.flink.runtime.jobmaster.JobResult;
 import org.apache.flink.runtime.minicluster.MiniCluster;
 import org.apache.flink.runtime.minicluster.MiniClusterConfiguration;
 import org.apache.flink.streaming.api.environment.StreamExecutionEnvironment;
@@ -56,20 +55,18 @@ public final class FlinkPeer implements Peer {
 
     @Override
     public Running run(String group, String output) throws Exception {
-        Progress progress = new Progress(options.events(), options.threads());
-        Job job = new Job(graph(group, output));
-        job.failure(progress);
+        Progress progress = Progress.begin(options.events(), options.threads());
+        Job job = new Job(graph(group, output), progress);
         progress.done.get();
         return job;
     }
 
     @Override
     public Recovered recover(String group, String output) throws Exception {
-        Progress progress = new Progress(options.events(), options.threads());
+        Progress progress = Progress.begin(options.events(), options.threads());
         JobGraph graph = graph(group, output);
         graph.setSavepointRestoreSettings(SavepointRestoreSettings.forPath(lastCheckpoint(group).toString()));
-        Job job = new Job(graph);
-        job.failure(progress);
+        Job job = new Job(graph, progress);
         return new Recovered(progress.ready.get(), job);
     }
 
@@ -136,26 +133,18 @@ public final class FlinkPeer implements Peer {
     private final class Job implements Running {
         private final JobID id;
 
-        Job(JobGraph graph) throws Exception {
+        Job(JobGraph graph, Progress progress) throws Exception {
             id = cluster.submitJob(graph).get().getJobID();
-        }
-
-        /** Has whoever waits for progress told of the job's end. */
-        void failure(Progress progress) {
             cluster.requestJobResult(id).thenAccept(result -> {
-                Throwable cause = result.getSerializedThrowable()
-                        .<Throwable>map(error -> error)
-                        .orElseGet(() -> new IllegalStateException("the job has ended"));
-                progress.done.completeExceptionally(cause);
-                progress.ready.completeExceptionally(cause);
+                Throwable cause = result.getSerializedThrowable().orElse(null);
+                progress.fail(new IllegalStateException("the job has ended: " + result.getApplicationStatus(), cause));
             });
         }
 
         @Override
         public void close() throws Exception {
             cluster.cancelJob(id).get();
-            JobResult ended = cluster.requestJobResult(id).get();
-            assert ended != null;
+            cluster.requestJobResult(id).get(); // comes when the job has ended
         }
     }
 }

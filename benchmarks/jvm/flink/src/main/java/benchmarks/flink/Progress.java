@@ -19,10 +19,15 @@ final class Progress {
     /** Completes, with the number of customers, when every subtask has its state. */
     final CompletableFuture<Long> ready = new CompletableFuture<>();
 
-    Progress(long events, int subtasks) {
+    private Progress(long events, int subtasks) {
         this.events = events;
         this.subtasks = subtasks;
-        current = this;
+    }
+
+    /** Of the job that is started next; the one before has ended. */
+    static Progress begin(long events, int subtasks) {
+        current = new Progress(events, subtasks);
+        return current;
     }
 
     static void durable(int subtask, long processed) {
@@ -39,6 +44,12 @@ final class Progress {
         if (progress.restored.size() == progress.subtasks) {
             progress.ready.complete(sum(progress.restored));
         }
+    }
+
+    /** If it has not got there by now, it will not. */
+    void fail(Throwable cause) {
+        done.completeExceptionally(cause);
+        ready.completeExceptionally(cause);
     }
 
     private static long sum(Map<Integer, Long> ofSubtasks) {

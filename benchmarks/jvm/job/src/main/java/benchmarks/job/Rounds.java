@@ -1,7 +1,11 @@
 package benchmarks.job;
 
+import static java.nio.charset.StandardCharsets.US_ASCII;
+
 import com.sun.management.OperatingSystemMXBean;
+import java.io.BufferedReader;
 import java.io.IOException;
+import java.io.InputStreamReader;
 import java.lang.management.ManagementFactory;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -11,6 +15,8 @@ import java.util.Locale;
 public final class Rounds {
     private static final OperatingSystemMXBean SYSTEM =
             ManagementFactory.getPlatformMXBean(OperatingSystemMXBean.class);
+
+    private static final BufferedReader GO = new BufferedReader(new InputStreamReader(System.in, US_ASCII));
 
     private Rounds() {}
 
@@ -39,7 +45,7 @@ public final class Rounds {
 
     private static void rounds(Peer peer, Options options) throws Exception {
         for (int round = 1; round <= options.rounds(); round++) {
-            System.out.println("ready");
+            ready(options);
             Used before = Used.now();
             try (Peer.Running running = peer.run(options.group() + "-" + round, options.output() + "-" + round)) {
                 Used used = Used.now().since(before);
@@ -51,7 +57,7 @@ public final class Rounds {
     }
 
     private static void recover(Peer peer, Options options) throws Exception {
-        System.out.println("ready");
+        ready(options);
         Used before = Used.now();
         Peer.Recovered recovered = peer.recover(options.group() + "-1", options.output() + "-1");
         try (Peer.Running running = recovered.running()) {
@@ -59,6 +65,13 @@ public final class Rounds {
             say(
                     "{\"recovery_s\": %.3f, \"recovery_cpu_s\": %.3f, \"records\": %d}",
                     used.wall(), used.cpu(), recovered.records());
+        }
+    }
+
+    private static void ready(Options options) throws IOException {
+        System.out.println("ready");
+        if (options.paced()) {
+            GO.readLine();
         }
     }
 
