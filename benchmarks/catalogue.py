@@ -81,6 +81,8 @@ class JvmPeer:
 OURS: Final = "lifecycle-streams"
 COMPILED: Final = "compiled" if not str(engine.__file__).endswith(".py") else "not compiled"
 
+_JVM: Final = f"one thread; {' '.join(build.JVM)}"
+
 PEERS: Final[tuple[Peer | JvmPeer, ...]] = (
     Peer(
         name=OURS,
@@ -113,14 +115,14 @@ PEERS: Final[tuple[Peer | JvmPeer, ...]] = (
         program="kafka-streams",
         store="changelog",
         default_interval="30 s, its own",
-        settings=f"Processor API, RocksDB, default cache, changelog, Jackson; {' '.join(build.FLAGS['kafka-streams'])}",
+        settings=f"Processor API, RocksDB, default cache, changelog, Jackson; {_JVM}",
     ),
     JvmPeer(
         name="Flink, heap",
         program="flink",
         store="directory",
         default_interval="1 s: it takes no checkpoints by default",
-        settings=f"KeyedProcessFunction, state on the heap, Jackson; {' '.join(build.FLAGS['flink'])}",
+        settings=f"KeyedProcessFunction, state on the heap, Jackson; {_JVM}",
         options=("--store", "heap"),
     ),
     JvmPeer(
@@ -128,7 +130,7 @@ PEERS: Final[tuple[Peer | JvmPeer, ...]] = (
         program="flink",
         store="directory",
         default_interval="1 s: it takes no checkpoints by default",
-        settings=f"KeyedProcessFunction, state in RocksDB, Jackson; {' '.join(build.FLAGS['flink'])}",
+        settings=f"KeyedProcessFunction, state in RocksDB, Jackson; {_JVM}",
         options=("--store", "rocksdb"),
     ),
     Peer(

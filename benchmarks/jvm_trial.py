@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import statistics
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks.catalogue import JvmPeer, slug
 from benchmarks.job import differences
@@ -18,6 +20,15 @@ from benchmarks.work import Records, Work
 
 COLD = "cold"
 WARM = "warm"
+
+
+class Warming(NamedTuple):
+    """When a JVM is warm, and what of it is then measured."""
+
+    events: int
+    """after so many"""
+    rounds: int
+    """the median of so many"""
 
 
 class JvmTrial:
@@ -34,22 +45,25 @@ class JvmTrial:
         self._name = f"{slug(peer.name)}-{mode}-{number}"
         self._directory = directory
 
-    def run(self, rounds: int, recovery: bool) -> dict[str, Figures]:
-        """The first round is cold; of those after it, warm, the median of each figure is given. With `recovery`, a new
-        JVM then gets the state of the first round back."""
+    def run(self, warming: Warming, recovery: bool) -> dict[str, Figures]:
+        """The first round is cold; of the warm ones the median of each figure is given. With `recovery`, a new JVM then
+        gets the state of the first round back."""
+        rounds = max(1, math.ceil(warming.events / self._work.number)) + warming.rounds
         given = self._prepare(self._name, self._work.records, rounds)
-        with self._process(given, "--rounds", str(rounds)) as process:
+        with self._process(given, "--paced", "--rounds", str(rounds)) as process:
             done = [self._round(process, f"{given.output}-{n}") for n in range(1, rounds + 1)]
             process.wait()
-        cold, *warm = done
+        cold, warm = done[0], done[-warming.rounds :]
         cold["start_cpu_s"] = cold.pop("used_before_s")
         if recovery:
             cold |= self._recover(given)
-        return {COLD: cold, WARM: _median(warm)} if warm else {COLD: cold}
+        return {COLD: cold, WARM: _median(warm)}
 
     def _round(self, process: Process, output: str) -> Figures:
+        process.go()
         ready = process.line(START_S)
         said = process.line(self._work.number * SLOWEST_S + START_S)
+        peak_rss_mb = process.peak_rss_mb
         outputs = self._cluster.outputs(output, json.loads)
         done_s = said.at - ready.at
         return {
@@ -57,7 +71,7 @@ class JvmTrial:
             "job_cpu_s": said.cpu_s - ready.cpu_s,
             "outputs_s": done_s if outputs.last_at is None else min(outputs.last_at - ready.at, done_s),
             "committed_s": done_s,
-            "peak_rss_mb": json.loads(said.line)["peak_rss_mb"],
+            "peak_rss_mb": peak_rss_mb,
             "differs": differences(self._work.expected, outputs.by_customer),
         }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, Producer, TopicPartition
@@ -50,10 +50,9 @@ class Cluster:
         while not set(names) <= set(self._admin.list_topics(timeout=_WAIT_S).topics):
             time.sleep(0.05)
 
-    def delete_all(self, but: Iterable[str] = ()) -> None:
-        """Remove the topics of a run that is over, so that the broker is the same for the next."""
-        topics = set(self._admin.list_topics(timeout=_WAIT_S).topics) - set(but)
-        names = [name for name in topics if not name.startswith("__")]
+    def delete_all(self) -> None:
+        """Remove the topics of a trial that is over, so that the broker is the same for the next."""
+        names = [name for name in self._admin.list_topics(timeout=_WAIT_S).topics if not name.startswith("__")]
         for future in self._admin.delete_topics(names).values() if names else ():
             future.result(_WAIT_S)
 
@@ -83,6 +82,18 @@ class Cluster:
             producer.poll(0)
         if producer.flush(_WAIT_S) or failed:
             raise RuntimeError(f"not all events could be produced: {failed[:1]}")
+
+    def warm_up(self, records: Sequence[tuple[bytes, bytes]]) -> None:
+        """Have the broker take and give so many records: its JIT must not be the first trial's to wait for."""
+        self.create("warm-up")
+        self.produce("warm-up", records)
+        consumer = Consumer({"bootstrap.servers": self.address, "group.id": "benchmark-warm-up"})
+        consumer.assign([TopicPartition("warm-up", n, 0) for n in range(PARTITIONS)])
+        left = len(records)
+        while left > 0:
+            left -= len(consumer.consume(10_000, timeout=1.0))
+        consumer.close()
+        self.delete_all()
 
     def count(self, topic: str) -> int:
         """How many records are on a topic, all partitions together."""

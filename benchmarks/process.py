@@ -8,6 +8,7 @@ import signal
 import subprocess
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,7 +40,13 @@ class Process:
         with log.open("ab") as errors:
             self.started_at = time.time()
             self._process = subprocess.Popen(
-                command, cwd=ROOT, stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True
+                command,
+                cwd=ROOT,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                start_new_session=True,
             )
         self._lines: queue.Queue[Said] = queue.Queue()
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -54,6 +61,13 @@ class Process:
     def peak_rss_mb(self) -> float:
         """The most that was resident so far."""
         return measure.peak_rss_mb(self._process.pid)
+
+    def go(self) -> None:
+        """Give it a line on its standard input, if it waits for one."""
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):  # it has ended: who waits for its next line is told
+            self._process.stdin.write("\n")
+            self._process.stdin.flush()
 
     def line(self, timeout: float) -> Said:
         """The next line that it says."""

@@ -24,10 +24,26 @@ This page is made by `make bench` from what was measured; nothing on it is writt
 what was decided for fairness' sake is in [README.md](README.md).
 """
 
+LEGEND: Final = """\
+How to read the tables below, in short:
+
+- **CPU of the job**: user and system time of the whole process, from when it is up to when every event is committed;
+  **with its start** adds what interpreter, imports and construction took. **Ours to it** is our CPU per event by this
+  peer's, round by round.
+- **Cold** is the first time that a JVM does the job, **warm** a later one in the same JVM, once its JIT has seen
+  {warming_events:,} events: the median of {warming_rounds} times, and so once per round.
+- **Events/s** are from when it is up to its last output.
+- **Recovery** is how much longer a restart takes with the state of the job than with that of four customers, and how
+  much more CPU; `-` where nothing is kept or it was not measured. About 0 means: not to be told from noise.
+- **Outputs** were read back from the topic and compared with an oracle's, every one, also after the recovery.
+"""
+
 
 def render(common: Common, own: list[Scenario], picture: str) -> str:
     """The page. `picture` is where its plot is, beside it."""
     parts = [INTRODUCTION, *_goals(common, own), f"![CPU per event]({picture})\n"]
+    warming = common.machine["warming"]
+    parts.append(LEGEND.format(warming_events=warming["events"], warming_rounds=warming["rounds"]))
     for column in common.columns:
         parts += _common(common, column)
     parts += [*_scenarios(own), *_peers(common), *_machine(common)]
@@ -42,7 +58,7 @@ def _goals(common: Common, own: list[Scenario]) -> Iterator[str]:
     yield "## Goals\n"
     yield (
         f"CPU per event of the common job as a ratio, ours to the other's, round by round: median (least to most) of "
-        f"{rounds} interleaved rounds.\n"
+        f"{rounds} interleaved round{'s' if rounds > 1 else ''}.\n"
     )
     yield _table(
         ["goal", *(_title(column) for column in common.columns)],
@@ -88,7 +104,7 @@ def _common(common: Common, column: Column) -> Iterator[str]:
             "CPU of the job, us/event",
             "ours to it",
             "with its start, us/event",
-            "1,000 events/s",
+            "events/s, thousands",
             "peak RSS, MB",
             "recovery, s",
             "of CPU, s",

@@ -23,7 +23,7 @@ from typing import Any, Final, NamedTuple
 from benchmarks import report
 from benchmarks.catalogue import PEERS, JvmPeer, Peer, slug
 from benchmarks.job import CUSTOMERS
-from benchmarks.jvm_trial import JvmTrial
+from benchmarks.jvm_trial import JvmTrial, Warming
 from benchmarks.kafka import Broker, Cluster
 from benchmarks.peers.arguments import MODES
 from benchmarks.process import ROOT
@@ -33,6 +33,8 @@ from tests.brokers.kafka import VERSION
 
 RESULTS: Final = Path(__file__).parent / "results"
 QUICK_EVENTS: Final = 20_000
+WARMING: Final = Warming(1_000_000, 3)
+"""The JIT needs as many events until the figures hold still."""
 RECOVERY_MODE: Final = "1s"
 """What there is to recover does not depend on the mode, so it is measured in one."""
 
@@ -46,7 +48,7 @@ class Plan(NamedTuple):
     sizes: list[int]
     customers: int
     rounds: int
-    jvm_rounds: int
+    warming: Warming
     modes: list[str]
     peers: list[AnyPeer]
 
@@ -91,7 +93,7 @@ def run(given: Plan) -> Path:
     """All trials; returns the file of results."""
     began = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
     results = Results(RESULTS / f"common-{began}.jsonl")
-    results.add({"kind": "machine", "began": began, **machine()})
+    results.add({"kind": "machine", "began": began, **machine(), "warming": given.warming._asdict()})
     for peer in given.peers:
         described = {"versions": peer.versions, "default_interval": peer.default_interval, "settings": peer.settings}
         results.add({"kind": "peer", "peer": peer.name, **described, "store": peer.store})
@@ -99,6 +101,7 @@ def run(given: Plan) -> Path:
         cluster = Cluster(broker.address)
         for size in given.sizes:
             work = Work(size, given.customers)
+            cluster.warm_up(work.records)
             for number, mode, peer in schedule(given.rounds, given.modes, given.peers):
                 row = {"kind": "trial", "peer": peer.name, "jit": None, "mode": mode, "round": number}
                 row |= {"events": size, "customers": given.customers}
@@ -106,7 +109,7 @@ def run(given: Plan) -> Path:
                 try:
                     if isinstance(peer, JvmPeer):
                         jvm_trial = JvmTrial(cluster, work, peer, mode, Path(directory) / str(size), number)
-                        by_jit = jvm_trial.run(given.jvm_rounds, recovery)
+                        by_jit = jvm_trial.run(given.warming, recovery)
                         rows = [{**row, "jit": jit, **figures} for jit, figures in by_jit.items()]
                     else:
                         trial = Trial(cluster, work, peer, mode, Path(directory) / str(size), number)
@@ -145,10 +148,13 @@ def main() -> int:
     parser.add_argument("--events", default="200000,1000000", help="sizes of the job")
     parser.add_argument("--customers", type=int, default=CUSTOMERS)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--jvm-rounds", type=int, default=5, help="in each JVM: the first is cold, the others warm")
     parser.add_argument("--peers", default=",".join(known))
     parser.add_argument("--modes", default=",".join(MODES))
-    parser.add_argument("--quick", action="store_true", help=f"{QUICK_EVENTS:,} events, one round, three in each JVM")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help=f"{QUICK_EVENTS:,} events, one round, three in each JVM (which are not warm by then)",
+    )
     given = parser.parse_args()
     names, modes = given.peers.split(","), given.modes.split(",")
     if unknown := [name for name in names if name not in known] + [mode for mode in modes if mode not in MODES]:
@@ -157,7 +163,7 @@ def main() -> int:
         sizes=[QUICK_EVENTS] if given.quick else [int(size) for size in given.events.split(",")],
         customers=given.customers,
         rounds=1 if given.quick else given.rounds,
-        jvm_rounds=3 if given.quick else given.jvm_rounds,
+        warming=Warming(2 * QUICK_EVENTS, 1) if given.quick else WARMING,
         modes=modes,
         peers=[known[name] for name in names],
     )

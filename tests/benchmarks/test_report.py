@@ -13,6 +13,7 @@ from benchmarks.report import render
 
 EVENTS = 200_000
 COLUMN = Column(EVENTS, 20_000, "1s")
+WARMING = {"events": 1_000_000, "rounds": 3}
 LOOP = "confluent-kafka loop"
 
 
@@ -36,7 +37,13 @@ def trial(peer: str, us: float, number: int = 1, jit: str | None = None, **more:
 
 
 def common(*trials: dict[str, Any]) -> Common:
-    machine = {"kind": "machine", "began": "20261122T000000Z", "processor": "a processor", "cores": 2}
+    machine = {
+        "kind": "machine",
+        "began": "20261122T000000Z",
+        "processor": "a processor",
+        "cores": 2,
+        "warming": WARMING,
+    }
     machine |= {"memory_gb": 8.0, "system": "Linux", "python": "3.11", "broker": "a broker"}
     about = {"versions": "1.0", "default_interval": "1 s", "settings": "none", "store": "changelog"}
     names = dict.fromkeys(row["peer"] for row in trials)
