@@ -9,7 +9,9 @@ LIBRARIES := .venv/.libraries
 STAMP := .venv/.installed
 UV := 0.13.9
 
-.PHONY: help install demo kafka test test-all lint format docs lock clean
+BENCH := .cache/bench-venv
+
+.PHONY: help install demo kafka bench test test-all lint format docs lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1 - \2/'
@@ -32,6 +34,16 @@ demo: install ## real shop history through Kafka, live in the terminal; ARGS=--o
 
 kafka: install ## Apache Kafka in the foreground, for trying things out; ARGS="--port 9092". Needs Java 17 and Maven
 	@$(BIN)/python -m tests.brokers.kafka $(ARGS)
+
+bench: $(BENCH)/.installed ## the common job by this project and its peers, for hours; ARGS=--quick for minutes. Needs Java 17 and Maven
+	@$(BENCH)/bin/python -m benchmarks.run $(ARGS)
+
+$(BENCH)/.installed: requirements-bench.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer with the venv module is needed." >&2; exit 1; }
+	$(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
+	$(BENCH)/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
 
 test: install ## the fast tests; ARGS goes to pytest
 	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
@@ -61,6 +73,7 @@ lock: ## refresh the lock files from pyproject.toml
 	.cache/lock/bin/pip install --quiet --disable-pip-version-check uv==$(UV)
 	$(call compile,requirements.lock,build)
 	$(call compile,requirements-dev.lock,dev)
+	$(call compile,requirements-bench.lock,bench)
 
 define compile
 UV_CUSTOM_COMPILE_COMMAND="make lock" UV_FIND_LINKS= .cache/lock/bin/uv pip compile pyproject.toml --quiet --universal \
