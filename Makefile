@@ -35,14 +35,14 @@ demo: install ## real shop history through Kafka, live in the terminal; ARGS=--o
 kafka: install ## Apache Kafka in the foreground, for trying things out; ARGS="--port 9092". Needs Java 17 and Maven
 	@$(BIN)/python -m tests.brokers.kafka $(ARGS)
 
-bench: $(BENCH)/.installed ## the common job by this project and its peers, for hours; ARGS=--quick for minutes. Needs Java 17 and Maven
+bench: install $(BENCH)/.installed ## the common job by this project and its peers, for hours; ARGS=--quick for minutes. Needs Java 17 and Maven
 	@$(BENCH)/bin/python -m benchmarks.run $(ARGS)
 
 $(BENCH)/.installed: requirements-bench.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer with the venv module is needed." >&2; exit 1; }
 	$(PYTHON) -m venv $(BENCH)
 	$(BENCH)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
-	$(BENCH)/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	LIFECYCLE_INTERPRETED=1 $(BENCH)/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable . # what `install` compiled is found beside its source
 	@touch $@
 
 test: install ## the fast tests; ARGS goes to pytest

@@ -16,7 +16,7 @@ from benchmarks.job import PARTITIONS, RULES, TYPES
 from benchmarks.peers import arguments
 from benchmarks.peers.arguments import Arguments
 from streams import values
-from streams.core.cart import OpKind
+from streams.core.parts import OpKind
 from streams.core.playbook import Playbook
 from streams.core.policy import Policy
 from streams.core.profile import Profile

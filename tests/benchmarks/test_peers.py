@@ -22,7 +22,7 @@ from streams.contracts.outputs import Encoder
 from streams.core.activity import Source
 from streams.core.customer import Lifecycle
 from streams.core.engine import PartitionEngine
-from streams.core.watermark import Fetch
+from streams.core.sources import Fetch
 
 NUMBER = 20_000
 CUSTOMERS = 500
