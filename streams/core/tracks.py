@@ -49,6 +49,15 @@ def is_active(p: Profile, active: bool) -> bool:
     return active
 
 
+def counted(type_: str, number: int) -> Condition:
+    """So many events of that type were applied; the playbook counts them (`Playbook.counted_types`)."""
+
+    def condition(p: Profile, active: bool) -> bool:
+        return p.type_counts.get(type_, 0) >= number
+
+    return condition
+
+
 # -- deadlines: when, ms
 
 Due = Callable[[Profile, Policy], int | None]
