@@ -55,13 +55,19 @@ class Lifecycle:
         return Profile(customer, identified)
 
     def is_duplicate(self, profile: Profile, activity: Activity) -> bool:
-        """Whether this event id was applied to the customer within 24 h before: then nothing is to be done for it."""
+        """Whether this event id was applied to the customer within 24 h before: then nothing is to be done for it.
+
+        Else the id is not known any more, so that it can be noted. To be asked before each `apply`.
+        """
         if not self._event_ids:
             return False
         place = recent_ids.find(profile.event_tags, profile.event_ids, ids.fingerprint(activity.event_id))
         if place < 0:
             return False
-        return activity.at <= recent_ids.seen_at(profile.event_ids, place) + self._event_id_window
+        if activity.at <= recent_ids.seen_at(profile.event_ids, place) + self._event_id_window:
+            return True
+        recent_ids.forget(profile.event_tags, profile.event_ids, place)
+        return False
 
     def apply(
         self, profile: Profile, activity: Activity, outputs: list[Output], counts: Counter[tuple[str, str]]
