@@ -79,9 +79,14 @@ def _parse(json: bytes, currency: str) -> int:
 def text(minor: int, currency: str) -> str:
     """The amount in major units, with exactly the currency's decimal places: `"0.00"`."""
     exponent = EXPONENTS[currency]
-    digits = f"{abs(minor):0{exponent + 1}}"
-    sign = "-" if minor < 0 else ""
-    return f"{sign}{digits[:-exponent]}.{digits[-exponent:]}" if exponent else f"{sign}{digits}"
+    if minor < 0:
+        return "-" + text(-minor, currency)
+    digits = str(minor)
+    if not exponent:
+        return digits
+    if len(digits) <= exponent:
+        digits = _NOUGHTS[exponent + 1 - len(digits)] + digits
+    return digits[:-exponent] + "." + digits[-exponent:]
 
 
 _EXPONENT: Final = {
@@ -99,5 +104,6 @@ _EXPONENT: Final = {
 EXPONENTS: Final = {currency: exponent for exponent, codes in _EXPONENT.items() for currency in codes.split()}
 """Decimal places of each ISO 4217 currency that has a minor unit; gold, test codes and `XXX` are no currencies here."""
 
+_NOUGHTS: Final = ("", "0", "00", "000", "0000", "00000")
 _POWERS: Final = (1, 10, 100, 1_000, 10_000)
 _UNITS: Final = {exponent: Decimal(1).scaleb(-exponent) for exponent in _EXPONENT}

@@ -226,7 +226,7 @@ def _money(raw: msgspec.Raw, currency: str, field: str) -> int | None:
 def _quantity(value: int | float | None, field: str) -> int:
     if value is None:
         return 1
-    if value != int(value):
+    if not isinstance(value, int) and value != int(value):
         raise Rejected("invalid_field", f"{field}: not an integer")
     if not 1 <= value <= MAX_QUANTITY:
         raise Rejected("invalid_field", f"{field}: not from 1 to {MAX_QUANTITY}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final
 
 from streams.core.policy import Policy
 from streams.core.profile import Profile
@@ -79,21 +79,23 @@ def very_long_without_order(p: Profile, policy: Policy) -> int | None:
 # -- the table
 
 
-class Transition(NamedTuple):
+class Transition:
     """After an event, one of `sources` becomes `target` when the condition holds. Tried from the top."""
 
-    sources: tuple[str, ...]
-    target: str
-    when: Condition
-    starts_cycle: bool = False
+    def __init__(self, sources: tuple[str, ...], target: str, when: Condition, *, starts_cycle: bool = False) -> None:
+        self.sources = sources
+        self.target = target
+        self.when = when
+        self.starts_cycle = starts_cycle
 
 
-class Lapse(NamedTuple):
+class Lapse:
     """One of `sources` becomes `target` when the deadline is due."""
 
-    sources: tuple[str, ...]
-    target: str
-    due: Due
+    def __init__(self, sources: tuple[str, ...], target: str, due: Due) -> None:
+        self.sources = sources
+        self.target = target
+        self.due = due
 
 
 TRANSITIONS: Final = (
