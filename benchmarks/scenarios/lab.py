@@ -1,0 +1,100 @@
+"""What the scenarios share: a broker, an application whose worker is as its operator has it, a load, a row of results.
+
+Times are the broker's: a record's append time on its input topic, and that of what came of it on the output topic. No
+client's poll is counted, and the clock is one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from tests.brokers.kafka import ApacheKafka
+from tests.integration.cluster import Cluster, Worker
+
+RESULTS: Final = Path(__file__).parents[1] / "results" / "scenarios.jsonl"
+PARTITIONS: Final = 4
+RUNS: Final = 3
+TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
+
+OPERATED: Final = {
+    "partitions": str(PARTITIONS),
+    "commit_interval": "1s",
+    "session_timeout": "10s",
+    "heartbeat_interval": "3s",
+    "rebalance_timeout": "10s",
+}
+"""Where the tests' settings are not those of a shop."""
+
+
+@asynccontextmanager
+async def application(broker: ApacheKafka, **settings: str) -> AsyncIterator[Cluster]:
+    """An application of its own on the broker; its workers end with the block."""
+    with tempfile.TemporaryDirectory(prefix="lifecycle-bench-") as directory:
+        cluster = Cluster(broker.address, Path(directory), **{**OPERATED, **settings})
+        await cluster.create_topics()
+        try:
+            yield cluster
+        finally:
+            cluster.stop()
+
+
+def load(cluster: Cluster, *arguments: str) -> subprocess.Popen[bytes]:
+    """Start `benchmarks.scenarios.load`, a process of its own, on the application's input topics."""
+    settings = cluster.settings
+    topics = ["--clickstream", settings.clickstream_topic, "--orders", settings.orders_topic]
+    command = [sys.executable, "-m", "benchmarks.scenarios.load", "--broker", settings.broker, *topics, *arguments]
+    return subprocess.Popen(command)
+
+
+def cpu_s(worker: Worker) -> float:
+    """Seconds of CPU, user and system, that the worker's process has used so far."""
+    fields = Path(f"/proc/{worker.process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
+
+
+def memory_mb(worker: Worker, what: str = "VmRSS") -> float:
+    """MB (10^6 bytes) that the worker's process has resident now; `VmHWM`: at most so far."""
+    status = Path(f"/proc/{worker.process.pid}/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith(f"{what}:")) * 1024 / 1e6
+
+
+def percentile(values: list[float], percent: float) -> float:
+    """The value that so many percent do not exceed."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
+
+
+def arguments(**defaults: float) -> argparse.Namespace:
+    """The command line of a scenario: `--runs`, and what it has defaults for."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--runs", type=int, default=RUNS)
+    for name, default in defaults.items():
+        parser.add_argument(f"--{name}", type=type(default), default=default)
+    return parser.parse_args()
+
+
+def report(scenario: str, metric: str, runs: list[float], unit: str, goal: str = "", **more: Any) -> None:
+    """Append a row to the results: the median of the runs, and the runs."""
+    row = {
+        "scenario": scenario,
+        "metric": metric,
+        "value": round(statistics.median(runs), 3),
+        "unit": unit,
+        "goal": goal,
+        "runs": [round(run, 3) for run in runs],
+        **more,
+    }
+    RESULTS.parent.mkdir(exist_ok=True)
+    with RESULTS.open("a") as file:
+        file.write(json.dumps(row) + "\n")
+    print(f"{scenario}: {metric}: {row['value']} {unit}{f' (goal {goal})' if goal else ''}, runs {row['runs']}", flush=True)
