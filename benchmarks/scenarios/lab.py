@@ -97,4 +97,5 @@ def report(scenario: str, metric: str, runs: list[float], unit: str, goal: str =
     RESULTS.parent.mkdir(exist_ok=True)
     with RESULTS.open("a") as file:
         file.write(json.dumps(row) + "\n")
-    print(f"{scenario}: {metric}: {row['value']} {unit}{f' (goal {goal})' if goal else ''}, runs {row['runs']}", flush=True)
+    aim = f" (goal {goal})" if goal else ""
+    print(f"{scenario}: {metric}: {row['value']} {unit}{aim}, runs {row['runs']}", flush=True)
