@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, TypeVar
 from streams import values
 from streams.core import ids
 from streams.core.activity import Source
+from streams.core.playbook import Playbook
 from streams.core.policy import HOUR, MINUTE, SECOND, Policy
 from streams.errors import UserError
 
@@ -252,9 +253,9 @@ class Settings:
     )
 
     @property
-    def policy(self) -> Policy:
+    def playbook(self) -> Playbook:
         """The default playbook with these settings in it."""
-        return Policy(currency=self.currency, lateness=self.lateness)
+        return Playbook(policy=Policy(currency=self.currency, lateness=self.lateness))
 
     @property
     def source_topics(self) -> dict[Source, str]:

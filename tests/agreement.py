@@ -11,6 +11,7 @@ import msgspec
 from streams.core.activity import Activity, Item
 from streams.core.customer import Lifecycle
 from streams.core.effects import Abandonment, Output
+from streams.core.playbook import Playbook
 from streams.core.policy import Policy
 from streams.core.profile import Profile
 from tests.reference import final, reference
@@ -20,7 +21,7 @@ Who = tuple[bool, str]
 
 def drive(events: Sequence[Activity], policy: Policy, until: int | None) -> tuple[list[Output], dict[Who, Profile]]:
     """The core without the engine around it: exactly in this order."""
-    lifecycle = Lifecycle(policy)
+    lifecycle = Lifecycle(Playbook(policy=policy))
     profiles: dict[Who, Profile] = {}
     outputs: list[Output] = []
     counts: Counter[tuple[str, str]] = Counter()

@@ -11,11 +11,12 @@ from collections.abc import Iterable
 
 from streams.core.activity import Activity, Source
 from streams.core.customer import Lifecycle
-from streams.core.effects import Effects, Output
-from streams.core.engine import Emission, PartitionEngine, Snapshot
+from streams.core.effects import Effects, Emission, Output, Snapshot
+from streams.core.engine import PartitionEngine
+from streams.core.playbook import Playbook
 from streams.core.policy import Policy
+from streams.core.sources import Fetch, Mark, SourceSpec
 from streams.core.state import TaskState
-from streams.core.watermark import Fetch, Mark, SourceSpec
 
 ALWAYS = Emission()
 
@@ -38,7 +39,7 @@ class Driver:
         """What subscribers have, in order, repeats included."""
         self.counts: Counter[tuple[str, str]] = Counter()
         self.deadlines: list[int] = []
-        self._lifecycle = Lifecycle(Policy() if policy is None else policy)
+        self._lifecycle = Lifecycle(Playbook(policy=Policy() if policy is None else policy))
         self._emission = emission
         self._spec = SourceSpec() if spec is None else spec
         self.start()

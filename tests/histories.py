@@ -6,10 +6,10 @@ shrinks to few events close together.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 from hypothesis import strategies as st
 
 from streams.core.activity import Activity, Item, Source
@@ -186,7 +186,7 @@ def histories(
         )
     arrivals = [(event.at + s.delay, event) for event, s in zip(events, steps, strict=True)]
     arrivals += [
-        (event.at + s.copy, msgspec.structs.replace(event))
+        (event.at + s.copy, dataclasses.replace(event))
         for event, s in zip(events, steps, strict=True)
         if s.copy is not None
     ]

@@ -18,7 +18,8 @@ from typing import Any, Literal
 import msgspec
 
 from streams.core.activity import Activity, Item, Source
-from streams.core.effects import Abandonment, Cause, Kind, Output, StageChange, Summary
+from streams.core.effects import Abandonment, Cause, Output, StageChange, Summary
+from streams.core.parts import Kind
 from streams.core.policy import Policy
 from tests.reference_cart import Applied, Cleared, Line, Story, items_of
 
@@ -538,7 +539,7 @@ class _Customer:
             found.append((last + self.policy.expiry, 1))
         if not self.completed and not self.written_off:
             days = self.policy.forget_identified if self.identified else self.policy.forget_unidentified
-            found.append((self.last_seen_at + days, 3))
+            found.append((None if days is None else self.last_seen_at + days, 3))
         return sorted((at, what) for at, what in found if at is not None)
 
     def track_deadline(self) -> tuple[int, str] | None:

@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from typing import Any, Final, Literal
 
 from streams.core import ids
-from streams.core.activity import Activity, Item
-from streams.core.cart import as_items, key, updated
-from streams.core.effects import Abandonment, AbandonmentType, Kind, Output
+from streams.core.activity import Activity
+from streams.core.cart import as_items, key, settle, updated
+from streams.core.effects import Abandonment, AbandonmentType, Output
+from streams.core.parts import Abandoned, Episode, Item, Kind, Order
 from streams.core.policy import LARGEST_AMOUNT, Policy
-from streams.core.profile import Abandoned, Episode, Order, Profile
+from streams.core.profile import Profile
 
 RECENT_LIMIT: Final = 512
 """Step-1 times kept: more than a week of half hours. It takes retractions without end to reach it."""
@@ -119,7 +120,7 @@ class Abandonments:
             self._abandon(profile, kind, due, items, outputs)
         if kind == "browse":
             profile.episode = None
-            profile.cart.settle()
+            settle(profile.cart)
             profile.cart.now.checkout_at = None  # a mark that made it no checkout is stale
 
     def fire_expiry(self, profile: Profile, due: int, outputs: list[Output]) -> None:
@@ -128,7 +129,7 @@ class Abandonments:
         if episode is not None and episode.abandoned and latest is not None and latest.open:
             self._close(profile, latest, "expired", due, outputs)
         profile.episode = None
-        profile.cart.settle()
+        settle(profile.cart)
         profile.cart.now.lines.clear()
         profile.cart.now.checkout_at = None
 

@@ -7,8 +7,9 @@ milliseconds since the epoch (UTC), all amounts integer minor units of their ISO
 from __future__ import annotations
 
 import enum
+from dataclasses import dataclass
 
-import msgspec
+from streams.core.parts import Item as Item
 
 
 class Source(enum.IntEnum):
@@ -18,17 +19,8 @@ class Source(enum.IntEnum):
     ORDERS = 1
 
 
-class Item(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One line of a cart or an order. `price` is of one piece, None where unknown."""
-
-    product_id: str | None
-    category: str | None
-    price: int | None
-    currency: str
-    quantity: int
-
-
-class Activity(msgspec.Struct, kw_only=True, gc=False):
+@dataclass(init=False, eq=True)
+class Activity:
     """One input event of one customer, valid in form.
 
     `customer` is the canonical id (a known customer's if `identified`, else an anonymous id; the two are separate
@@ -48,24 +40,57 @@ class Activity(msgspec.Struct, kw_only=True, gc=False):
     identified: bool
     event_id: str
     type: str
-    session_id: str | None = None
-    cart_id: str | None = None
-    checkout_id: str | None = None
+    session_id: str | None
+    cart_id: str | None
+    checkout_id: str | None
     # clickstream
-    product_id: str | None = None
-    category: str | None = None
-    price: int | None = None
-    quantity: int = 1
+    product_id: str | None
+    category: str | None
+    price: int | None
+    quantity: int
     # orders
-    order_id: str | None = None
-    total: int | None = None
-    channel: str | None = None
-    coupon: str | None = None
+    order_id: str | None
+    total: int | None
+    channel: str | None
+    coupon: str | None
     # both
-    currency: str = ""
+    currency: str
     """Of `price` and `total`; the configured default where the event named none."""
-    items: tuple[Item, ...] | None = None
+    items: tuple[Item, ...] | None
     """None where absent; empty means an empty cart."""
+
+    def __init__(
+        self,
+        source: Source,
+        offset: int,
+        timestamp: int,
+        size: int,
+        at: int,
+        customer: str,
+        identified: bool,
+        event_id: str,
+        type: str,
+        session_id: str | None = None,
+        cart_id: str | None = None,
+        checkout_id: str | None = None,
+        product_id: str | None = None,
+        category: str | None = None,
+        price: int | None = None,
+        quantity: int = 1,
+        order_id: str | None = None,
+        total: int | None = None,
+        channel: str | None = None,
+        coupon: str | None = None,
+        currency: str = "",
+        items: tuple[Item, ...] | None = None,
+    ) -> None:
+        self.source, self.offset, self.timestamp, self.size = source, offset, timestamp, size
+        self.at, self.customer, self.identified = at, customer, identified
+        self.event_id, self.type = event_id, type
+        self.session_id, self.cart_id, self.checkout_id = session_id, cart_id, checkout_id
+        self.product_id, self.category, self.price, self.quantity = product_id, category, price, quantity
+        self.order_id, self.total, self.channel, self.coupon = order_id, total, channel, coupon
+        self.currency, self.items = currency, items
 
 
 CLICKSTREAM_TYPES = frozenset({

@@ -10,12 +10,12 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
-from streams.core import orders
+from streams.core import orders, recent_ids
 from streams.core.activity import Activity
+from streams.core.cart import oldest, settle
 from streams.core.packing import HEADER_ROOM, packed_size
 from streams.core.policy import Policy
 from streams.core.profile import Profile
-from streams.core.recent_ids import ENTRY_BYTES
 
 BYTES_PER_EVENT: Final = 100
 """What an event can add to a packed profile beside twice what its record holds (in the cart and in its log)."""
@@ -52,7 +52,7 @@ def _drop(profile: Profile, counts: Counter[tuple[str, str]]) -> bool:
         ("order_notes", profile.order_notes, len(profile.order_notes), _drop_notes),
         ("viewed_products", views, len(views), _drop_views),
         ("abandoned_items", abandoned, len(abandoned), _drop_items),
-        ("event_ids", profile.event_ids, len(profile.event_ids) // ENTRY_BYTES, _drop_event_ids),
+        ("event_ids", profile.event_ids, len(profile.event_tags), _drop_event_ids),
     ]
     parts = [part for part in parts if part[2]]
     if not parts:
@@ -66,13 +66,13 @@ def _drop(profile: Profile, counts: Counter[tuple[str, str]]) -> bool:
 
 def _drop_log(profile: Profile, number: int) -> None:
     del number  # what is told again is told from its beginning, or not at all
-    profile.cart.settle()
+    settle(profile.cart)
 
 
 def _drop_lines(profile: Profile, number: int) -> None:
-    profile.cart.settle()
+    settle(profile.cart)
     lines = profile.cart.now.lines
-    for product in sorted(lines, key=lambda product: lines[product].at)[:number]:
+    for product in oldest(lines)[:number]:
         del lines[product]
 
 
@@ -98,4 +98,4 @@ def _drop_items(profile: Profile, number: int) -> None:
 
 
 def _drop_event_ids(profile: Profile, number: int) -> None:
-    del profile.event_ids[: number * ENTRY_BYTES]
+    recent_ids.drop(profile.event_tags, profile.event_ids, number)

@@ -10,13 +10,14 @@ import uuid
 from collections import Counter
 from typing import Final
 
-from streams.core import ids, orders, recent_ids, tracks
+from streams.core import ids, orders, recent_ids, sessions
 from streams.core.abandonment import Abandonments, value
 from streams.core.activity import Activity, Source
 from streams.core.bounds import keep_bounds
-from streams.core.cart import OPERATIONS, OpKind, as_items, operation
+from streams.core.cart import as_items, operation, record
 from streams.core.effects import Cause, Output, StageChange, Summary
-from streams.core.policy import Policy
+from streams.core.parts import OpKind
+from streams.core.playbook import Playbook
 from streams.core.profile import Profile
 
 PASSIVE_CLICKS: Final = frozenset({"message_opened", "unsubscribed"})
@@ -27,8 +28,17 @@ PASSIVE_CHANNELS: Final = frozenset({"pos", "retail", "subscription", "marketpla
 class Lifecycle:
     """The rules that move one customer's profile; holds no state of its own."""
 
-    def __init__(self, policy: Policy = Policy(), namespace: uuid.UUID = ids.NAMESPACE) -> None:
-        self.policy = policy
+    def __init__(self, playbook: Playbook = Playbook(), namespace: uuid.UUID = ids.NAMESPACE) -> None:
+        self.policy = policy = playbook.policy
+        self._track = playbook.track
+        self._cart = playbook.cart
+        self._counted_types = playbook.counted_types
+        self._keeps_sessions = playbook.sessions
+        self._keeps_episodes = playbook.abandonment
+        self._lateness = policy.lateness
+        self._session_gap = policy.session_gap
+        self._event_ids = policy.event_ids
+        self._event_id_window = policy.event_id_window
         self._namespace = namespace
         self._abandonments = Abandonments(policy, namespace)
 
@@ -38,8 +48,12 @@ class Lifecycle:
 
     def is_duplicate(self, profile: Profile, activity: Activity) -> bool:
         """Whether this event id was applied to the customer within 24 h before: then nothing is to be done for it."""
-        at = recent_ids.seen_at(profile.event_ids, ids.fingerprint(activity.event_id))
-        return at is not None and activity.at <= at + self.policy.event_id_window
+        if not self._event_ids:
+            return False
+        place = recent_ids.find(profile.event_tags, profile.event_ids, ids.fingerprint(activity.event_id))
+        if place < 0:
+            return False
+        return activity.at <= recent_ids.seen_at(profile.event_ids, place) + self._event_id_window
 
     def apply(
         self, profile: Profile, activity: Activity, outputs: list[Output], counts: Counter[tuple[str, str]]
@@ -55,7 +69,11 @@ class Lifecycle:
             profile.last_seen_at = at
         elif at < profile.first_seen_at:
             profile.first_seen_at = at
-        recent_ids.note(profile.event_ids, ids.fingerprint(activity.event_id), at, policy.event_ids)
+        if self._event_ids:
+            fingerprint = ids.fingerprint(activity.event_id)
+            recent_ids.note(profile.event_tags, profile.event_ids, fingerprint, at, self._event_ids)
+        if activity.type in self._counted_types:
+            profile.type_counts[activity.type] = profile.type_counts.get(activity.type, 0) + 1
 
         if activity.source == Source.ORDERS:
             active = self._order(profile, activity, outputs, counts)
@@ -64,11 +82,11 @@ class Lifecycle:
         if active:
             if profile.last_activity_at is None or at > profile.last_activity_at:
                 profile.last_activity_at, profile.armed = at, True
-            if at >= profile.last_seen_at - policy.lateness:
-                profile.sessions.note(at, policy.session_gap)
+            if self._keeps_sessions and at >= profile.last_seen_at - self._lateness:
+                sessions.note(profile.sessions, at, self._session_gap)
 
         if first:
-            self._enter_by(profile, activity, tracks.INITIAL, outputs)
+            self._enter_by(profile, activity, self._track.initial, outputs)
         self._transit(profile, activity, active, outputs)
 
         keep_bounds(profile, activity, policy, counts)
@@ -85,9 +103,7 @@ class Lifecycle:
             abandonments.fire_step(profile, due, outputs)
         elif due == abandonments.expiry_due(profile):
             abandonments.fire_expiry(profile, due, outputs)
-        elif due == tracks.lapse_due(profile, policy):
-            lapse = tracks.LAPSE_FROM[profile.stage or ""]
-            assert lapse is not None
+        elif (lapse := self._track.lapse(profile.stage)) is not None and due == lapse.due(profile, policy):
             cause = Cause(kind="inactivity", rule=lapse.target, deadline=due)
             self._enter(profile, lapse.target, max(due, profile.last_seen_at), cause, outputs)
         elif due == self._forget_due(profile):
@@ -133,21 +149,20 @@ class Lifecycle:
             profile.session_id, profile.session_id_at = activity.session_id, at
 
         added = False
-        kind = OPERATIONS.get(type_, OpKind.SHOW)
+        kind = self._cart.get(type_, OpKind.SHOW)
         if kind is OpKind.REPLACE and activity.items is None:
             kind = OpKind.SHOW
         if kind is not OpKind.SHOW or activity.cart_id is not None or activity.checkout_id is not None:
             op = operation(activity, kind)
-            added = profile.cart.record(op, profile.last_seen_at, profile.last_order_at, self.policy, counts)
+            added = record(profile.cart, op, profile.last_seen_at, profile.last_order_at, self.policy, counts)
 
-        if type_ == "product_viewed":
+        viewed = type_ == "product_viewed"
+        if self._keeps_episodes and (viewed or added or type_ == "checkout_started"):
+            abandonments.shopped(profile, at, profile.last_order_at, activity if viewed else None, counts)
+        if viewed:
             profile.product_views += 1
-            abandonments.shopped(profile, at, profile.last_order_at, activity, counts)
         elif type_ == "checkout_started":
             profile.checkouts += 1
-            abandonments.shopped(profile, at, profile.last_order_at, None, counts)
-        elif added:
-            abandonments.shopped(profile, at, profile.last_order_at, None, counts)
         elif type_ == "signed_up":
             profile.signed_up = True
         elif type_ == "product_reviewed":
@@ -168,7 +183,7 @@ class Lifecycle:
                 return False
             profile.orders_in_stage += 1
             op = operation(activity, OpKind.ORDER)
-            profile.cart.record(op, profile.last_seen_at, last_order_at, self.policy, counts)
+            record(profile.cart, op, profile.last_seen_at, last_order_at, self.policy, counts)
             self._abandonments.ordered(profile, activity, order, outputs)
         elif activity.type in orders.CORRECTIONS:
             orders.correct(profile, activity, self.policy, counts)
@@ -182,7 +197,7 @@ class Lifecycle:
     def _transit(self, profile: Profile, activity: Activity, active: bool, outputs: list[Output]) -> None:
         """Try the table from the top, until nothing applies."""
         entered: tuple[str, ...] = ()
-        while (row := tracks.next_transition(profile, active, entered)) is not None:
+        while (row := self._track.next_transition(profile, active, entered)) is not None:
             entered = (*entered, row.target)
             if row.starts_cycle:
                 profile.cycle += 1
@@ -201,12 +216,12 @@ class Lifecycle:
         outputs.append(
             StageChange(
                 id=ids.stage_change_id(
-                    self._namespace, profile.identified, profile.customer, tracks.TRACK, profile.sequence, stage, at
+                    self._namespace, profile.identified, profile.customer, self._track.name, profile.sequence, stage, at
                 ),
                 customer=profile.customer,
                 identified=profile.identified,
                 subscribed=profile.subscribed,
-                track=tracks.TRACK,
+                track=self._track.name,
                 from_stage=left,
                 to_stage=stage,
                 occurred_at=at,
@@ -225,15 +240,15 @@ class Lifecycle:
         due = self._abandonments.step_due(profile)
         if (other := self._abandonments.expiry_due(profile)) is not None and (due is None or other < due):
             due = other
-        if (other := tracks.lapse_due(profile, self.policy)) is not None and (due is None or other < due):
+        if (other := self._track.lapse_due(profile, self.policy)) is not None and (due is None or other < due):
             due = other
         if (other := self._forget_due(profile)) is not None and (due is None or other < due):
             due = other
         profile.next_deadline = due
 
     def _forget_due(self, profile: Profile) -> int | None:
-        """When the profile is forgotten; None if it ever had an order."""
+        """When the profile is forgotten; None if it never is, or ever had an order."""
         if profile.currency is not None:
             return None
-        policy = self.policy
-        return profile.last_seen_at + (policy.forget_identified if profile.identified else policy.forget_unidentified)
+        after = self.policy.forget_identified if profile.identified else self.policy.forget_unidentified
+        return None if after is None else profile.last_seen_at + after

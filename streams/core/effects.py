@@ -10,10 +10,11 @@ from typing import Literal
 
 import msgspec
 
-from streams.core.activity import Item
+from streams.core.activity import Source
+from streams.core.parts import Item, Kind
+from streams.core.sources import Mark
 
 AbandonmentType = Literal["abandoned", "recovered", "retracted", "expired"]
-Kind = Literal["browse", "cart", "checkout"]
 
 
 class Cause(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -108,3 +109,25 @@ class Effects(msgspec.Struct):
     @classmethod
     def none(cls) -> Effects:
         return cls([], Counter(), [])
+
+
+class Emission(msgspec.Struct, frozen=True, kw_only=True):
+    """Which outputs leave. Withheld ones are counted, and state advances all the same."""
+
+    emit_after: int | None = None
+    """Outputs that occurred before it (ms) are withheld; None: always emit."""
+    max_delay: int | None = None
+    """Abandonments produced later than this after they occurred (ms) are withheld; None: no limit."""
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """What one commit writes, in this order: `changes` to the changelog, then `outputs`, then `positions` with `marks`.
+
+    The outputs of activities that the engine returned before must be acknowledged before any of it.
+    """
+
+    commit: int
+    changes: list[tuple[bytes, bytes | None]]
+    outputs: list[Output]
+    positions: dict[Source, int]
+    marks: dict[Source, Mark]

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Callable
 from functools import lru_cache
-from hashlib import blake2b
+from hashlib import blake2b, sha1
 from typing import Final
 
 NAMESPACE: Final = uuid.UUID("6f1c2f0e-5f0b-5d0a-9c55-8f5d2b7a4c11")
@@ -21,8 +22,17 @@ NAMESPACE: Final = uuid.UUID("6f1c2f0e-5f0b-5d0a-9c55-8f5d2b7a4c11")
 FINGERPRINT_BYTES: Final = 8
 
 
-def _name(*parts: str | int | bool | None) -> str:
-    return json.dumps(parts, ensure_ascii=False, separators=(",", ":"))
+_quoted: Final[Callable[[str], str]] = json.JSONEncoder(ensure_ascii=False).encode
+
+
+def _uuid5(namespace: uuid.UUID, name: str) -> str:
+    """As `str(uuid.uuid5(namespace, name))`: RFC 9562 section 5.5, without the objects in between."""
+    h = sha1(namespace.bytes + name.encode(), usedforsecurity=False).hexdigest()
+    return f"{h[:8]}-{h[8:12]}-5{h[13:16]}-{_VARIANT[h[16]]}{h[17:20]}-{h[20:32]}"
+
+
+_VARIANT: Final = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
+"""What becomes of the digit that holds the variant: its two highest bits are 10."""
 
 
 def stage_change_id(
@@ -35,15 +45,19 @@ def stage_change_id(
     occurred_at: int,
 ) -> str:
     """The id of a stage change; `occurred_at` in ms."""
-    name = _name("stage_changed", identified, customer, track, sequence, to_stage, occurred_at)
-    return str(uuid.uuid5(namespace, name))
+    target = "null" if to_stage is None else _quoted(to_stage)
+    known = "true" if identified else "false"
+    name = f'["stage_changed",{known},{_quoted(customer)},{_quoted(track)},{sequence},{target},{occurred_at}]'
+    return _uuid5(namespace, name)
 
 
 def abandonment_id(
     namespace: uuid.UUID, identified: bool, customer: str, kind: str, step1_at: int, step_or_type: int | str
 ) -> str:
     """The id of an abandonment event; `step1_at` is the deadline of step 1 in ms, whatever `step_or_type`."""
-    return str(uuid.uuid5(namespace, _name("abandonment", identified, customer, kind, step1_at, step_or_type)))
+    last = _quoted(step_or_type) if isinstance(step_or_type, str) else str(step_or_type)
+    known = "true" if identified else "false"
+    return _uuid5(namespace, f'["abandonment",{known},{_quoted(customer)},{_quoted(kind)},{step1_at},{last}]')
 
 
 @lru_cache(maxsize=1)  # asked twice for each event: is it a duplicate, and note it

@@ -6,8 +6,9 @@ from collections import Counter
 from typing import Final
 
 from streams.core.activity import Activity
+from streams.core.parts import Correction, Order
 from streams.core.policy import LARGEST_AMOUNT, Policy
-from streams.core.profile import Correction, Order, Profile
+from streams.core.profile import Profile
 
 CORRECTIONS: Final = frozenset({"order_cancelled", "order_refunded", "order_updated"})
 

@@ -12,14 +12,16 @@ fields was packed before the last ones existed: those take their defaults. So a 
 
 from __future__ import annotations
 
-import copy
 import struct
 from typing import Final
 
 import msgspec
 
 from streams.core.activity import Source
+from streams.core.effects import Output
 from streams.core.profile import Profile
+from streams.core.recent_ids import tags_of
+from streams.core.rest import Rest
 
 VERSION: Final = 1
 
@@ -28,8 +30,9 @@ HEADER_ROOM: Final = 512
 
 _FIXED: Final = struct.Struct("<BBqqBB")
 _IDENTIFIED, _HAS_DEADLINE, _HAS_STAGE = 1, 2, 4
+_SOURCES: Final = len(Source)
 _ENCODER: Final = msgspec.msgpack.Encoder()
-_DECODER: Final = msgspec.msgpack.Decoder(Profile)
+_DECODER: Final = msgspec.msgpack.Decoder(Rest)
 
 
 class Unreadable(ValueError):
@@ -44,34 +47,39 @@ class Corrupt(Unreadable):
     """It is not a packed profile."""
 
 
-class Header(msgspec.Struct, frozen=True):
+class Header:
     """What recovery needs of a profile: its timer, its place in the population, and how fresh it is."""
 
-    version: int
-    identified: bool
-    stage: str | None
-    next_deadline: int | None
-    applied: tuple[int, ...]
-    """Per source, the last offset applied; -1: none."""
-    commit: int
-
-    @property
-    def forgotten(self) -> bool:
+    def __init__(
+        self, version: int, identified: bool, stage: str | None, next_deadline: int | None, applied: tuple[int, ...],
+        commit: int,
+    ) -> None:  # fmt: skip
+        self.version = version
+        self.identified = identified
+        self.stage = stage
+        self.next_deadline = next_deadline
+        self.applied = applied
+        """Per source, the last offset applied; -1: none."""
+        self.commit = commit
+        self.forgotten = stage is None
         """Only its last outputs are kept, until they are known to be sent."""
-        return self.stage is None
 
 
 def pack(profile: Profile) -> bytes:
     """The profile as bytes. It is not changed."""
     stage = (profile.stage or "").encode()
-    flags = (
-        _IDENTIFIED * profile.identified
-        | _HAS_DEADLINE * (profile.next_deadline is not None)
-        | _HAS_STAGE * (profile.stage is not None)
-    )
+    flags = 0
+    if profile.identified:
+        flags |= _IDENTIFIED
+    if profile.next_deadline is not None:
+        flags |= _HAS_DEADLINE
+    if profile.stage is not None:
+        flags |= _HAS_STAGE
     applied = profile.applied
     header = _FIXED.pack(VERSION, flags, profile.next_deadline or 0, profile.commit, len(applied), len(stage))
-    return b"".join((header, struct.pack(f"<{len(applied)}q", *applied), stage, _ENCODER.encode(_rest(profile))))
+    return (
+        header + struct.pack(f"<{len(applied)}q", *applied) + stage + _ENCODER.encode(_rest(profile, profile.pending))
+    )
 
 
 def peek(data: bytes) -> Header:
@@ -83,30 +91,101 @@ def unpack(data: bytes) -> Profile:
     """The profile. Raises `NewerVersion`, or `Corrupt` if this is no packed profile."""
     header, end = _header(data)
     try:
-        profile = _DECODER.decode(memoryview(data)[end:])
+        rest = _DECODER.decode(memoryview(data)[end:])
     except msgspec.DecodeError as error:
         raise Corrupt(f"this is not a packed profile, or it is damaged: {error}") from error
-    profile.identified, profile.stage, profile.next_deadline = header.identified, header.stage, header.next_deadline
-    profile.commit = header.commit
+    profile = Profile(rest.customer, header.identified)
+    profile.stage, profile.next_deadline, profile.commit = header.stage, header.next_deadline, header.commit
     # A source that is newer than the profile has nothing applied to it yet.
-    profile.applied = [*header.applied, *[-1] * (len(Source) - len(header.applied))]
+    profile.applied = [*header.applied, *[-1] * (_SOURCES - len(header.applied))]
+    profile.pending = rest.pending
+    profile.entered_at = rest.entered_at
+    profile.sequence = rest.sequence
+    profile.cycle = rest.cycle
+    profile.orders_in_stage = rest.orders_in_stage
+    profile.first_seen_at = rest.first_seen_at
+    profile.last_seen_at = rest.last_seen_at
+    profile.last_activity_at = rest.last_activity_at
+    profile.event_ids = rest.event_ids
+    profile.sessions = rest.sessions
+    profile.session_id = rest.session_id
+    profile.session_id_at = rest.session_id_at
+    profile.subscribed = rest.subscribed
+    profile.subscribed_at = rest.subscribed_at
+    profile.signed_up = rest.signed_up
+    profile.product_views = rest.product_views
+    profile.checkouts = rest.checkouts
+    profile.reviews = rest.reviews
+    profile.referrals = rest.referrals
+    profile.orders = rest.orders
+    profile.revenue = rest.revenue
+    profile.currency = rest.currency
+    profile.other_currency_orders = rest.other_currency_orders
+    profile.last_order_at = rest.last_order_at
+    profile.dropped_order_at = rest.dropped_order_at
+    profile.order_book = rest.order_book
+    profile.order_notes = rest.order_notes
+    profile.cart = rest.cart
+    profile.episode = rest.episode
+    profile.armed = rest.armed
+    profile.latest = rest.latest
+    profile.recent_steps = rest.recent_steps
+    profile.weight = rest.weight
+    profile.type_counts = rest.type_counts
+    profile.event_tags = tags_of(rest.event_ids)
     return profile
 
 
 def packed_size(part: object) -> int:
     """Bytes that a part of a profile takes, or a profile without its header and the outputs that wait for their commit:
     those depend on when and where it was worked on."""
-    if isinstance(part, Profile):
-        part = _rest(part)
-        part.pending = []
-    return len(_ENCODER.encode(part))
+    return len(_ENCODER.encode(_rest(part, []) if isinstance(part, Profile) else part))
 
 
-def _rest(profile: Profile) -> Profile:
-    """What is packed behind the header."""
-    rest = copy.copy(profile)
-    rest.identified, rest.next_deadline, rest.commit, rest.applied, rest.stage = False, None, 0, [], None
-    return rest
+def _rest(profile: Profile, pending: list[Output]) -> list[object]:
+    """What is packed behind the header: the fields of `Rest`, in its order."""
+    return [
+        profile.customer,
+        False,
+        (),
+        0,
+        pending,
+        None,
+        None,
+        profile.entered_at,
+        profile.sequence,
+        profile.cycle,
+        profile.orders_in_stage,
+        profile.first_seen_at,
+        profile.last_seen_at,
+        profile.last_activity_at,
+        profile.event_ids,
+        profile.sessions,
+        profile.session_id,
+        profile.session_id_at,
+        profile.subscribed,
+        profile.subscribed_at,
+        profile.signed_up,
+        profile.product_views,
+        profile.checkouts,
+        profile.reviews,
+        profile.referrals,
+        profile.orders,
+        profile.revenue,
+        profile.currency,
+        profile.other_currency_orders,
+        profile.last_order_at,
+        profile.dropped_order_at,
+        profile.order_book,
+        profile.order_notes,
+        profile.cart,
+        profile.episode,
+        profile.armed,
+        profile.latest,
+        profile.recent_steps,
+        profile.weight,
+        profile.type_counts,
+    ]
 
 
 def _header(data: bytes) -> tuple[Header, int]:
@@ -128,11 +207,11 @@ def _header(data: bytes) -> tuple[Header, int]:
     if version == 0:
         raise Corrupt("this is not a packed profile: there is no format 0")
     header = Header(
-        version=version,
-        identified=bool(flags & _IDENTIFIED),
-        stage=stage if flags & _HAS_STAGE else None,
-        next_deadline=next_deadline if flags & _HAS_DEADLINE else None,
-        applied=applied,
-        commit=commit,
+        version,
+        bool(flags & _IDENTIFIED),
+        stage if flags & _HAS_STAGE else None,
+        next_deadline if flags & _HAS_DEADLINE else None,
+        applied,
+        commit,
     )
     return header, start + stage_length

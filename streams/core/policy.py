@@ -39,14 +39,16 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     lapsed_after: int = 180 * DAY
 
     # forgetting
-    forget_identified: int = 400 * DAY
-    forget_unidentified: int = 90 * DAY
+    forget_identified: int | None = 400 * DAY
+    """None: never."""
+    forget_unidentified: int | None = 90 * DAY
 
     # out-of-order input
     lateness: int = 10 * SECOND
 
     # bounds
     event_ids: int = 512
+    """How many are remembered of a customer. 0: duplicates are not looked for."""
     event_id_window: int = 24 * HOUR
     orders: int = 200
     cart_lines: int = 200

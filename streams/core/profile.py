@@ -1,163 +1,133 @@
-"""What is known of one customer: plain data, moved by the rules in `customer` and packed by `packing`.
-
-Fields are packed in their order: append new ones with a default, never insert or remove.
-"""
+"""What is known of one customer: plain data, moved by the rules in `customer` and packed by `packing`."""
 
 from __future__ import annotations
 
-import msgspec
+from dataclasses import dataclass
 
-from streams.core.activity import Item, Source
-from streams.core.cart import Cart, Line
-from streams.core.effects import Kind, Output
-from streams.core.sessions import Sessions
-
-
-class Order(msgspec.Struct, array_like=True, gc=False):
-    """A completed order. Amounts in minor units of its currency."""
-
-    at: int
-    currency: str
-    total: int | None
-    refunded: int = 0
-    refunded_fully: bool = False
-    """By a refund without an amount."""
-    cancelled: bool = False
-    updated_at: int | None = None
-    """Time of the update that set `total`; None: the completion did."""
-
-    @property
-    def counts(self) -> bool:
-        """Neither cancelled nor refunded in full."""
-        if self.cancelled or self.refunded_fully:
-            return False
-        return self.total is None or self.refunded == 0 or self.refunded < self.total
-
-    @property
-    def net(self) -> int:
-        """The total less refunds; 0 where the total is unknown."""
-        return 0 if self.total is None else self.total - self.refunded
+from streams.core.activity import Source
+from streams.core.effects import Output
+from streams.core.parts import Abandoned, Cart, Correction, Episode, Order, Sessions
 
 
-class Correction(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A cancellation, refund or update of an order."""
-
-    type: str
-    at: int
-    currency: str
-    total: int | None
-
-
-class Episode(msgspec.Struct, array_like=True, gc=False):
-    """A stretch of shopping, open until an order, an abandonment of kind browse, or expiry."""
-
-    started_at: int
-    newest: int
-    """The newest view, addition or checkout in it, ms."""
-    views: dict[str, Line] = {}
-    """The last distinct products viewed, the most recent last."""
-    abandoned: bool = False
-    """Its step 1 came due, emitted or silenced, so that further steps may follow."""
-
-
-class Abandoned(msgspec.Struct, array_like=True, gc=False):
-    """The customer's latest abandonment, as of its last step."""
-
-    id: str
-    kind: Kind
-    step1_at: int
-    armed_at: int
-    """The last activity before step 1, ms."""
-    step: int
-    step_at: int
-    last_activity_at: int
-    episode_started_at: int
-    items: tuple[Item, ...]
-    currency: str
-    """The customer's at its last step, in which no items are worth 0."""
-    cart_id: str | None
-    checkout_id: str | None
-    session_id: str | None
-    supersedes: str | None
-    recent: int
-    episode: Episode | None
-    """The episode that a browse closed, to open it again should the abandonment be retracted."""
-    open: bool = True
-    """Neither recovered, retracted, expired nor closed silently."""
-    withheld: bool = False
-
-
-class Profile(msgspec.Struct, array_like=True, gc=False):
+@dataclass(init=False, eq=True)
+class Profile:
     """One customer. `stage` is None before the first event and after forgetting (then `sequence` is not 0)."""
 
     customer: str
     identified: bool
 
     # kept by the engine, and packed into the header (with `identified`, `stage` and `next_deadline`)
-    applied: list[int] = msgspec.field(default_factory=lambda: [-1] * len(Source))
+    applied: list[int]
     """Per source, the last offset applied; -1: none."""
-    commit: int = 0
+    commit: int
     """The number of the commit that last wrote it."""
-    pending: list[Output] = []
+    pending: list[Output]
     """Outputs of deadlines, kept until they are known to be sent."""
 
-    next_deadline: int | None = None
+    next_deadline: int | None
     """When the earliest deadline is due, ms; kept right by `Lifecycle`."""
 
     # the lifecycle track
-    stage: str | None = None
-    entered_at: int = 0
+    stage: str | None
+    entered_at: int
     """When the stage was entered, ms."""
-    sequence: int = 0
-    cycle: int = 1
-    orders_in_stage: int = 0
+    sequence: int
+    cycle: int
+    orders_in_stage: int
 
     # times, ms
-    first_seen_at: int = 0
-    last_seen_at: int = 0
-    last_activity_at: int | None = None
+    first_seen_at: int
+    last_seen_at: int
+    last_activity_at: int | None
 
     # what the customer did
-    event_ids: bytearray = msgspec.field(default_factory=bytearray)
+    event_ids: bytearray
     """See `recent_ids`."""
-    sessions: Sessions = msgspec.field(default_factory=Sessions)
-    session_id: str | None = None
-    session_id_at: int = 0
-    subscribed: bool | None = None
-    subscribed_at: int = 0
-    signed_up: bool = False
-    product_views: int = 0
-    checkouts: int = 0
-    reviews: int = 0
-    referrals: int = 0
+    sessions: Sessions
+    session_id: str | None
+    session_id_at: int
+    subscribed: bool | None
+    subscribed_at: int
+    signed_up: bool
+    product_views: int
+    checkouts: int
+    reviews: int
+    referrals: int
 
     # orders
-    orders: int = 0
+    orders: int
     """Distinct completed orders that count."""
-    revenue: int = 0
-    currency: str | None = None
+    revenue: int
+    currency: str | None
     """Of the first completed order; None: there was none yet, counted or not."""
-    other_currency_orders: int = 0
-    last_order_at: int | None = None
+    other_currency_orders: int
+    last_order_at: int | None
     """The latest order that counts, ms."""
-    dropped_order_at: int | None = None
+    dropped_order_at: int | None
     """The latest order that counted when it was dropped from the book, ms."""
-    order_book: dict[str, Order] = {}
+    order_book: dict[str, Order]
     """The newest completed orders, in order of application."""
-    order_notes: dict[str, list[Correction]] = {}
+    order_notes: dict[str, list[Correction]]
     """What came for orders that are not completed yet."""
 
     # shopping and abandonment
-    cart: Cart = msgspec.field(default_factory=Cart)
-    episode: Episode | None = None
-    armed: bool = False
+    cart: Cart
+    episode: Episode | None
+    armed: bool
     """Step 1 has not come due since the last activity."""
-    latest: Abandoned | None = None
-    recent_steps: list[int] = []
+    latest: Abandoned | None
+    recent_steps: list[int]
     """Step-1 times of the abandonments in the recent window, ms."""
 
-    weight: int = 0
+    weight: int
     """An upper bound of its packed size in bytes, as of the last time it was measured and what came since."""
+
+    type_counts: dict[str, int]
+    """Events applied, of each type that the playbook counts."""
+    event_tags: bytearray
+    """See `recent_ids`. Follows from `event_ids`, and is not packed."""
+
+    def __init__(self, customer: str, identified: bool) -> None:
+        self.customer, self.identified = customer, identified
+        self.applied = [-1] * len(Source)
+        self.commit = 0
+        self.pending = []
+        self.next_deadline = None
+        self.stage = None
+        self.entered_at = 0
+        self.sequence = 0
+        self.cycle = 1
+        self.orders_in_stage = 0
+        self.first_seen_at = 0
+        self.last_seen_at = 0
+        self.last_activity_at = None
+        self.event_ids = bytearray()
+        self.sessions = Sessions()
+        self.session_id = None
+        self.session_id_at = 0
+        self.subscribed = None
+        self.subscribed_at = 0
+        self.signed_up = False
+        self.product_views = 0
+        self.checkouts = 0
+        self.reviews = 0
+        self.referrals = 0
+        self.orders = 0
+        self.revenue = 0
+        self.currency = None
+        self.other_currency_orders = 0
+        self.last_order_at = None
+        self.dropped_order_at = None
+        self.order_book = {}
+        self.order_notes = {}
+        self.cart = Cart()
+        self.episode = None
+        self.armed = False
+        self.latest = None
+        self.recent_steps = []
+        self.weight = 0
+        self.type_counts = {}
+        self.event_tags = bytearray()
 
     def note_withheld(self, abandonment_id: str, withheld: bool) -> None:
         """The engine decided whether step 1 of the latest abandonment leaves."""

@@ -1,17 +1,12 @@
-"""The default track, `lifecycle`: the table of DESIGN section 3, literally, and how it is read."""
+"""Tracks: state machines as tables. The default one, `lifecycle`, literally, and how any of them is read."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from streams.core.policy import Policy
 from streams.core.profile import Profile
-
-TRACK: Final = "lifecycle"
-INITIAL: Final = "visitor"
-"""The stage that a new profile enters at its first event."""
-
 
 # -- conditions: of the profile after an event, and of whether that event was activity (not passive)
 
@@ -78,7 +73,7 @@ def very_long_without_order(p: Profile, policy: Policy) -> int | None:
 class Transition(NamedTuple):
     """After an event, one of `sources` becomes `target` when the condition holds. Tried from the top."""
 
-    sources: str
+    sources: tuple[str, ...]
     target: str
     when: Condition
     starts_cycle: bool = False
@@ -87,51 +82,66 @@ class Transition(NamedTuple):
 class Lapse(NamedTuple):
     """One of `sources` becomes `target` when the deadline is due."""
 
-    sources: str
+    sources: tuple[str, ...]
     target: str
     due: Due
 
 
 TRANSITIONS: Final = (
-    Transition("visitor prospect dormant", "customer", ordered),
-    Transition("customer", "repeat", ordered_twice),
-    Transition("reactivated", "loyal", ordered_in_stage_and_five_times),
-    Transition("reactivated", "repeat", ordered_in_stage),
-    Transition("repeat", "loyal", ordered_five_times),
-    Transition("loyal", "advocate", recommends),
-    Transition("at_risk", "reactivated", ordered_in_stage),
-    Transition("lapsed", "reactivated", ordered_in_stage, starts_cycle=True),
-    Transition("customer repeat loyal advocate reactivated at_risk lapsed", "prospect", no_order_counts),
-    Transition("visitor", "prospect", interested),
-    Transition("dormant", "prospect", is_active),
+    Transition(("visitor", "prospect", "dormant"), "customer", ordered),
+    Transition(("customer",), "repeat", ordered_twice),
+    Transition(("reactivated",), "loyal", ordered_in_stage_and_five_times),
+    Transition(("reactivated",), "repeat", ordered_in_stage),
+    Transition(("repeat",), "loyal", ordered_five_times),
+    Transition(("loyal",), "advocate", recommends),
+    Transition(("at_risk",), "reactivated", ordered_in_stage),
+    Transition(("lapsed",), "reactivated", ordered_in_stage, starts_cycle=True),
+    Transition(
+        ("customer", "repeat", "loyal", "advocate", "reactivated", "at_risk", "lapsed"), "prospect", no_order_counts
+    ),
+    Transition(("visitor",), "prospect", interested),
+    Transition(("dormant",), "prospect", is_active),
 )
 
 LAPSES: Final = (
-    Lapse("visitor prospect", "dormant", idle),
-    Lapse("customer repeat loyal advocate reactivated", "at_risk", long_without_order),
-    Lapse("at_risk", "lapsed", very_long_without_order),
+    Lapse(("visitor", "prospect"), "dormant", idle),
+    Lapse(("customer", "repeat", "loyal", "advocate", "reactivated"), "at_risk", long_without_order),
+    Lapse(("at_risk",), "lapsed", very_long_without_order),
 )
 
-STAGES: Final = tuple(
-    dict.fromkeys([INITIAL, *(row.target for row in TRANSITIONS), *(row.target for row in LAPSES)]),
-)
 
-# -- the table by stage
+class Track:
+    """A state machine as tables: the stage a new profile enters, what events and what deadlines lead to.
 
-TRANSITIONS_FROM: Final = {stage: tuple(row for row in TRANSITIONS if stage in row.sources.split()) for stage in STAGES}
-LAPSE_FROM: Final = {stage: next((row for row in LAPSES if stage in row.sources.split()), None) for stage in STAGES}
+    Transitions are tried from the top. Made once; asked by `customer.Lifecycle` for every event.
+    """
+
+    def __init__(
+        self, name: str, initial: str, transitions: tuple[Transition, ...], lapses: tuple[Lapse, ...] = ()
+    ) -> None:
+        self.name = name
+        self.initial = initial
+        targets = [initial, *(row.target for row in transitions), *(row.target for row in lapses)]
+        self.stages = tuple(dict.fromkeys(targets))
+        self._transitions = {stage: tuple(row for row in transitions if stage in row.sources) for stage in self.stages}
+        self._lapses = {stage: next((row for row in lapses if stage in row.sources), None) for stage in self.stages}
+
+    def next_transition(self, profile: Profile, active: bool, entered: tuple[str, ...]) -> Transition | None:
+        """The first transition that applies and does not lead where this event has led already."""
+        assert profile.stage is not None
+        for row in self._transitions.get(profile.stage, ()):
+            if row.when(profile, active) and row.target not in entered:
+                return row
+        return None
+
+    def lapse(self, stage: str | None) -> Lapse | None:
+        """The deadline that a stage has, if any."""
+        return None if stage is None else self._lapses.get(stage)
+
+    def lapse_due(self, profile: Profile, policy: Policy) -> int | None:
+        """When the stage's deadline is due, ms; None if it has none."""
+        lapse = self.lapse(profile.stage)
+        return None if lapse is None else lapse.due(profile, policy)
 
 
-def next_transition(profile: Profile, active: bool, entered: Collection[str]) -> Transition | None:
-    """The first transition that applies and does not lead where this event has led already."""
-    assert profile.stage is not None
-    for row in TRANSITIONS_FROM[profile.stage]:
-        if row.when(profile, active) and row.target not in entered:
-            return row
-    return None
-
-
-def lapse_due(profile: Profile, policy: Policy) -> int | None:
-    """When the stage's deadline is due, ms; None if it has none."""
-    lapse = None if profile.stage is None else LAPSE_FROM[profile.stage]
-    return None if lapse is None else lapse.due(profile, policy)
+LIFECYCLE: Final = Track("lifecycle", "visitor", TRANSITIONS, LAPSES)

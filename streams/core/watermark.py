@@ -6,41 +6,14 @@ of a partition's leader or of this process invents no silence, so nothing that w
 
 from __future__ import annotations
 
-import msgspec
-
-from streams.core.policy import HOUR, MINUTE, SECOND
+from streams.core.policy import HOUR, SECOND
+from streams.core.sources import Fetch, Mark, SourceSpec
 
 BACKFILL_LAG = HOUR
 """A last record older than its Kafka timestamp by more than this says that the source is being backfilled."""
 FETCH_FRESH = 5 * SECOND
 """How long a fetch that showed the end of a source is good for calling it drained *now*. A consumer at the end of a
 partition fetches twice a second, so a gap of this size means that something is away."""
-
-
-class SourceSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """How a source behaves, as its owner declares it (ms)."""
-
-    delay: int = 5 * SECOND
-    """What its pipeline takes from an event to its record."""
-    backfill_idle: int = 10 * MINUTE
-    """While it is being backfilled, being drained counts only after so long without a record."""
-
-
-class Fetch(msgspec.Struct, frozen=True):
-    """What the last successful fetch of a source's partition showed."""
-
-    sent_at: int
-    """When the request was sent, ms of the worker's clock."""
-    end: int
-    """The last stable offset the response showed."""
-
-
-class Mark(msgspec.Struct, frozen=True, array_like=True):
-    """What is stored of a source with its committed offset, and restored from it."""
-
-    progress: int | None = None
-    backfilling: bool = False
-    last_record_at: int = 0
 
 
 class SourceProgress:

@@ -24,7 +24,7 @@ from streams.core.activity import Activity, Source
 from streams.core.customer import Lifecycle
 from streams.core.effects import Effects, Output, StageChange
 from streams.core.engine import PartitionEngine
-from streams.core.watermark import Fetch, SourceSpec
+from streams.core.sources import Fetch, SourceSpec
 from streams.replay.lines import Lines
 from streams.replay.report import Tally, report
 from streams.replay.results import ABANDONMENTS, DEAD_LETTERS, PROFILES, STAGE_CHANGES, Results, dead_letter
@@ -82,7 +82,7 @@ class Replay:
         }
         self._encoder = Encoder(settings.ce_source)
         at_once = SourceSpec(delay=0)
-        self._lifecycle = Lifecycle(settings.policy, settings.id_namespace)
+        self._lifecycle = Lifecycle(settings.playbook, settings.id_namespace)
         self._engine = PartitionEngine(self._lifecycle, sources=dict.fromkeys(Source, at_once))
         self._open = set(Source)
         self._time = 0

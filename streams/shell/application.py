@@ -22,9 +22,10 @@ from faust.types import TP
 from streams import __version__
 from streams.core.activity import Source
 from streams.core.customer import Lifecycle
-from streams.core.engine import LABELS, Emission, PartitionEngine
-from streams.core.policy import Policy
-from streams.core.watermark import Fetch, Mark, SourceSpec
+from streams.core.effects import Emission
+from streams.core.engine import LABELS, PartitionEngine
+from streams.core.playbook import Playbook
+from streams.core.sources import Fetch, Mark, SourceSpec
 from streams.errors import UserError
 from streams.observe.prometheus import Metrics
 from streams.settings import Settings
@@ -35,8 +36,6 @@ from streams.shell.committer import Committer
 from streams.shell.faults import NoOffset, OutOfRange, StateBehind
 from streams.shell.http import Health, HttpServer, LoopLag
 from streams.shell.marks import decode_marker, decode_metadata, source_mark
-from streams.shell.outbox import Outbox
-from streams.shell.partitions import partition_of
 from streams.shell.silence import SilenceWatch
 from streams.shell.task import PartitionTask, State
 from streams.transport import driver
@@ -64,7 +63,7 @@ class App(faust.App):
     """The `StateTable` of profiles."""
 
     def __init__(
-        self, settings: Settings, policy: Policy, clock: Callable[[], int], faust_configuration: Mapping[str, Any]
+        self, settings: Settings, playbook: Playbook, clock: Callable[[], int], faust_configuration: Mapping[str, Any]
     ) -> None:
         self.settings = settings
         self.source_topics = settings.source_topics
@@ -73,7 +72,7 @@ class App(faust.App):
         """By partition: those that process. Empty during a rebalance."""
         self.failure: str | None = None
         """Why the worker ends, if it does so by itself."""
-        self._lifecycle = Lifecycle(policy, settings.id_namespace)
+        self._lifecycle = Lifecycle(playbook, settings.id_namespace)
         self._paused: dict[TP, Source] = {}
         self._clock_watch = ClockWatch(clock, time.monotonic)
         self._silence = SilenceWatch(
@@ -228,15 +227,15 @@ class App(faust.App):
         marks = {source: mark for source, text in metadata.items() if (mark := decode_metadata(text))}
         marker = decode_marker(state.marker)
         if marker is not None:
-            state.commit = max(state.commit, marker.commit)
+            state.profiles.commit = max(state.profiles.commit, marker.commit)
         committed = min((mark.commit for mark in marks.values()), default=0)
         if marker is not None and not marks:
             # The broker keeps no metadata. The flush that this marker ends is complete; whether the outputs of its
             # deadlines left is not known, so they leave again, with the same ids.
             marks = {source: source_mark(marker, source) for source in Source}
             committed = marker.commit - 1
-        if committed > state.commit:
-            raise StateBehind(self.table.changelog_topic_name, number, committed, state.commit)
+        if committed > state.profiles.commit:
+            raise StateBehind(self.table.changelog_topic_name, number, committed, state.profiles.commit)
         started_at = min((mark.started_at for mark in marks.values()), default=self.clock())
         emit_after = self.settings.emit_after
         sources = {
@@ -245,7 +244,7 @@ class App(faust.App):
             ),
             Source.ORDERS: SourceSpec(delay=self.settings.orders_delay, backfill_idle=self.settings.backfill_idle),
         }
-        unsent = state.unsent(committed)
+        unsent = state.profiles.unsent(committed)
         engine = PartitionEngine(
             self._lifecycle,
             sources=sources,
@@ -253,7 +252,7 @@ class App(faust.App):
                 emit_after=emit_after if isinstance(emit_after, int) else started_at if emit_after == "start" else None,
                 max_delay=self.settings.max_emit_delay,
             ),
-            state=state,
+            state=state.profiles,
             positions=positions,
             marks={source: mark.mark for source, mark in marks.items()} or dict.fromkeys(Source, Mark()),
             commit=committed,
@@ -272,8 +271,7 @@ class App(faust.App):
             self._lifecycle,
             settings=self.settings,
             started_at=started_at,
-            partition_of=partition_of(self.settings),
-            outbox=Outbox(self._kafka_producer),
+            producer=self._kafka_producer,
             changelog=changelog,
             metrics=self.metrics,
             clock=self.clock,

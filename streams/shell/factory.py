@@ -7,7 +7,7 @@ from typing import Any
 
 from streams.core.activity import Source
 from streams.core.engine import LABELS
-from streams.core.policy import Policy
+from streams.core.playbook import Playbook
 from streams.settings import Settings
 from streams.shell import topics
 from streams.shell.application import App
@@ -50,10 +50,10 @@ def faust_configuration(settings: Settings) -> dict[str, Any]:
 
 
 def create_app(
-    settings: Settings, *, policy: Policy | None = None, clock: Callable[[], int] = driver.wall_clock
+    settings: Settings, *, playbook: Playbook | None = None, clock: Callable[[], int] = driver.wall_clock
 ) -> App:
-    """The application of one worker. `policy` is the playbook's if not given."""
-    app = App(settings, settings.policy if policy is None else policy, clock, faust_configuration(settings))
+    """The application of one worker. `playbook` replaces that of the settings."""
+    app = App(settings, settings.playbook if playbook is None else playbook, clock, faust_configuration(settings))
     app.table = app.Table(
         topics.STATE_TABLE,
         new_state=State,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from streams.core.activity import Source
-from streams.core.watermark import Mark
+from streams.core.sources import Mark
 
 MARKER_KEY = b"\x00task"
 

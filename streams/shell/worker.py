@@ -8,17 +8,17 @@ from typing import Any
 
 import faust
 
-from streams.core.policy import Policy
+from streams.core.playbook import Playbook
 from streams.errors import UserError
 from streams.settings import Settings
 from streams.shell import logs, topics
 from streams.shell.factory import create_app
 
 
-def run(settings: Settings, *, policy: Policy | None = None) -> int:
+def run(settings: Settings, *, playbook: Playbook | None = None) -> int:
     """Work until SIGTERM or SIGINT; returns the exit code. Called by the command line and the demo.
 
-    Raises `UserError` for what has to be put right before a worker can start. `policy` replaces the playbook's.
+    Raises `UserError` for what has to be put right before a worker can start. `playbook` replaces that of the settings.
     """
     logs.to_stderr(settings)
     if problems := asyncio.run(topics.check(settings)):
@@ -32,7 +32,7 @@ def run(settings: Settings, *, policy: Policy | None = None) -> int:
             f"LIFECYCLE_DATA_DIR={settings.data_dir} cannot be made: {error.strerror}. Set it to a directory that this "
             "user may write to."
         ) from None
-    app = create_app(settings, policy=policy)
+    app = create_app(settings, playbook=playbook)
     app.end = lambda error: signal.raise_signal(signal.SIGTERM)  # type: ignore[method-assign]  # it has been logged
     worker = _Worker(app, loop=loop, override_logging=False, redirect_stdouts=False, quiet=True)
     try:

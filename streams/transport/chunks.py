@@ -18,7 +18,7 @@ from aiokafka.structs import TopicPartition
 from faust.serializers.schemas import Schema
 from faust.types import TP
 
-from streams.core.watermark import Fetch
+from streams.core.sources import Fetch
 from streams.transport.pacing import Pacing
 
 

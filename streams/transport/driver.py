@@ -21,7 +21,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 from mode.services import WaitResults
 
-from streams.core.watermark import Fetch
+from streams.core.sources import Fetch
 from streams.transport.chunks import ChunkSchema, chunk_fetches
 
 SCHEME = "chunked"

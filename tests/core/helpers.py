@@ -13,6 +13,7 @@ from typing import Any
 from streams.core.activity import Activity, Item, Source
 from streams.core.customer import Lifecycle
 from streams.core.effects import Abandonment, Output, StageChange
+from streams.core.playbook import Playbook
 from streams.core.policy import DAY, HOUR, MINUTE, SECOND, Policy
 from streams.core.profile import Profile
 
@@ -58,7 +59,7 @@ class History:
     """What became of a customer. Times are given in ms after `T0`."""
 
     def __init__(self, policy: Policy) -> None:
-        self.lifecycle = Lifecycle(policy)
+        self.lifecycle = Lifecycle(Playbook(policy=policy))
         self.profile: Profile | None = None
         self.outputs: list[Output] = []
         self.counts: Counter[tuple[str, str]] = Counter()

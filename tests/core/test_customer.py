@@ -10,8 +10,9 @@ from streams.core.customer import Lifecycle
 from streams.core.effects import Cause
 from streams.core.ids import NAMESPACE, stage_change_id
 from streams.core.packing import pack, packed_size, unpack
+from streams.core.playbook import Playbook
 from streams.core.policy import Policy
-from streams.core.recent_ids import note, seen_at
+from streams.core.recent_ids import find, note, seen_at, tags_of
 from tests.core.helpers import DAY, HOUR, MINUTE, SECOND, T0, Activity, click, item, order, run
 
 # -- sessions and times
@@ -102,12 +103,13 @@ def test_an_event_id_applied_again_is_kept_once() -> None:
 
 
 def test_a_fingerprint_is_not_found_where_it_only_looks_like_one() -> None:
-    ids = bytearray()
-    note(ids, b"x" * 8, 0, limit=512)  # its time is eight zero bytes
-    assert seen_at(ids, bytes(8)) is None
-    note(ids, bytes(8), -5, limit=512)
-    assert seen_at(ids, bytes(8)) == -5
-    assert seen_at(ids, b"x" * 8) == 0
+    tags, ids = bytearray(), bytearray()
+    note(tags, ids, b"x" * 8, 0, limit=512)
+    note(tags, ids, b"x" + b"y" * 7, -5, limit=512)  # of the same tag
+    assert find(tags, ids, b"x" * 7 + b"z") == -1
+    assert [seen_at(ids, find(tags, ids, known)) for known in (b"x" * 8, b"x" + b"y" * 7)] == [0, -5]
+    assert find(tags, ids, bytes(8)) == -1  # as the time of the first one
+    assert tags_of(ids) == tags
 
 
 # -- forgetting
@@ -194,7 +196,7 @@ def test_a_deadline_of_another_policy_only_goes() -> None:
     """Profiles outlive the numbers that they were packed under."""
     history = run([order(0)])
     due = history.alive.next_deadline
-    history.lifecycle = Lifecycle(Policy(at_risk_after=120 * DAY))
+    history.lifecycle = Lifecycle(Playbook(policy=Policy(at_risk_after=120 * DAY)))
     before = len(history.outputs)
     history.lifecycle.fire(history.alive, history.outputs, history.counts)
     assert history.outputs[before:] == []

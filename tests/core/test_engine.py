@@ -5,11 +5,10 @@ from __future__ import annotations
 import pytest
 
 from streams.core.activity import Activity, Source
-from streams.core.effects import Abandonment, Output, StageChange
-from streams.core.engine import Emission
+from streams.core.effects import Abandonment, Emission, Output, StageChange
 from streams.core.packing import unpack
 from streams.core.policy import DAY, HOUR, MINUTE, SECOND
-from streams.core.watermark import Fetch
+from streams.core.sources import Fetch
 from tests.driver import Driver, once
 
 NOON = 1_763_719_200_000

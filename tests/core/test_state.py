@@ -9,8 +9,8 @@ from streams.core.customer import Lifecycle
 from streams.core.effects import Output
 from streams.core.engine import PartitionEngine
 from streams.core.policy import DAY, HOUR
+from streams.core.sources import Fetch
 from streams.core.state import TaskState
-from streams.core.watermark import Fetch
 
 NOON = 1_763_719_200_000
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from streams.core.effects import Cause
-from streams.core.tracks import next_transition
+from streams.core.tracks import LIFECYCLE
 from tests.core.helpers import DAY, HOUR, MINUTE, T0, Activity, click, order, run
 
 
@@ -238,7 +238,7 @@ def test_every_change_carries_subscribed() -> None:
 def test_a_stage_is_entered_at_most_once_per_event() -> None:
     profile = run([click(0)]).alive
     profile.signed_up = True
-    prospect = next_transition(profile, True, ())
+    prospect = LIFECYCLE.next_transition(profile, True, ())
     assert prospect is not None
     assert prospect.target == "prospect"
-    assert next_transition(profile, True, ("prospect",)) is None
+    assert LIFECYCLE.next_transition(profile, True, ("prospect",)) is None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from streams.core.policy import HOUR, MINUTE, SECOND
-from streams.core.watermark import FETCH_FRESH, Fetch, Mark, SourceProgress, SourceSpec
+from streams.core.sources import Fetch, Mark, SourceSpec
+from streams.core.watermark import FETCH_FRESH, SourceProgress
 
 NOON = 1_763_719_200_000
 SPEC = SourceSpec(delay=5 * SECOND, backfill_idle=10 * MINUTE)

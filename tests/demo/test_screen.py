@@ -225,7 +225,7 @@ def test_the_windows_shown_are_those_in_force() -> None:
 
 
 def test_the_history_is_judged_by_the_playbook() -> None:
-    assert POLICIES["history"] == Settings().policy
+    assert POLICIES["history"] == Settings().playbook.policy
 
 
 @pytest.mark.parametrize("embedded", [True, False])

@@ -11,14 +11,14 @@ import pytest
 
 from streams.core import tracks
 from streams.core.activity import Activity, Source
-from streams.core.cart import Line
 from streams.core.customer import PASSIVE_CHANNELS, PASSIVE_CLICKS, PASSIVE_ORDERS, Lifecycle
 from streams.core.effects import Abandonment, Output
 from streams.core.engine import PartitionEngine
 from streams.core.ids import NAMESPACE
+from streams.core.parts import Line
 from streams.core.policy import DAY, HOUR, MINUTE, Policy
 from streams.core.profile import Profile
-from streams.core.watermark import Fetch, SourceSpec
+from streams.core.sources import Fetch, SourceSpec
 from tests.docs.pages import ROOT, fences, section, table
 
 CONCEPTS = ROOT / "docs" / "concepts.md"
@@ -34,7 +34,7 @@ BY_DEADLINE = ROWS[len(tracks.TRANSITIONS) :]
 
 def test_the_table_has_the_transitions_in_their_order() -> None:
     rows = [(sources.split(", "), target) for sources, target, _ in ROWS]
-    transitions = [(row.sources.split(), row.target) for row in (*tracks.TRANSITIONS, *tracks.LAPSES)]
+    transitions = [(list(row.sources), row.target) for row in (*tracks.TRANSITIONS, *tracks.LAPSES)]
     assert rows == transitions
 
 
@@ -45,7 +45,9 @@ def profiles() -> list[tuple[Profile, bool]]:
         (0, 1, 2, 4, 5), (0, 1), ((0, 0, 0), (2, 0, 0), (3, 0, 0), (0, 1, 0), (0, 0, 1)),
         ((False, None), (True, None), (False, False), (False, True)), ((0, 0), (1, 0), (0, 1)), (True, False),
     ):  # fmt: skip
-        profile = Profile("c", True, orders=orders, orders_in_stage=in_stage, product_views=views, checkouts=checkouts)
+        profile = Profile("c", True)
+        profile.orders, profile.orders_in_stage = orders, in_stage
+        profile.product_views, profile.checkouts = views, checkouts
         profile.signed_up, profile.subscribed = signed_up, subscribed
         profile.reviews, profile.referrals = praise
         if cart:
@@ -60,7 +62,7 @@ def test_what_the_table_says_of_an_event_is_what_the_rule_does(number: int) -> N
     [condition] = re.findall(r"`(.+)`", BY_EVENT[number][2])
     outcomes = set()
     for profile, active in profiles():
-        names = {field: getattr(profile, field) for field in profile.__struct_fields__}
+        names = {field: getattr(profile, field) for field in Profile.__annotations__}
         names |= {"cart_items": sum(line.quantity for line in profile.cart.now.lines.values()), "activity": active}
         said = bool(eval(condition, {"__builtins__": {}}, names))
         assert rule.when(profile, active) is said, (condition, profile)
@@ -73,7 +75,8 @@ def test_what_the_table_says_of_an_event_is_what_the_rule_does(number: int) -> N
 def test_what_the_table_says_of_a_deadline_is_when_it_is_due(number: int) -> None:
     [(days, since)] = re.findall(r"deadline: (\d+) d after the (.+)", BY_DEADLINE[number][2])
     for entered_at, last_activity_at in ((5 * DAY, 7 * DAY), (7 * DAY, 5 * DAY)):
-        profile = Profile("c", True, entered_at=entered_at, last_activity_at=last_activity_at, last_order_at=3 * DAY)
+        profile = Profile("c", True)
+        profile.entered_at, profile.last_activity_at, profile.last_order_at = entered_at, last_activity_at, 3 * DAY
         start = {
             "last order": 3 * DAY,
             "last activity or the entry into the stage, whichever is later": max(entered_at, last_activity_at),
@@ -85,7 +88,7 @@ def test_the_diagram_has_the_same_arrows() -> None:
     [diagram] = [fence.text for fence in fences(CONCEPTS) if fence.language == "mermaid"]
     arrows = re.findall(r"^ +(\S+) --> (\w+)", diagram, re.MULTILINE)
     rows = (*tracks.TRANSITIONS, *tracks.LAPSES)
-    expected = {(source, row.target) for row in rows for source in row.sources.split()} | {("[*]", tracks.INITIAL)}
+    expected = {(source, row.target) for row in rows for source in row.sources} | {("[*]", tracks.LIFECYCLE.initial)}
     assert len(arrows) == len(set(arrows))
     assert set(arrows) == expected
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -13,8 +13,9 @@ from streams.core.activity import Activity, Source
 from streams.core.customer import Lifecycle
 from streams.core.effects import Output
 from streams.core.engine import PartitionEngine
+from streams.core.playbook import Playbook
 from streams.core.policy import DAY, SECOND, Policy
-from streams.core.watermark import Fetch, SourceSpec
+from streams.core.sources import Fetch, SourceSpec
 from tests.agreement import Who, agrees, by_customer, drive, expected, view
 from tests.histories import gaps, histories, late, policies, short_gaps, untils, window_gaps
 from tests.reference import final, reference
@@ -42,7 +43,7 @@ def test_within_lateness_the_order_of_arrival_does_not_matter(events: list[Activ
     (Among orders it does matter: a completion that comes after its cancellation is no activity.)
     """
     assume(events[-1].at - events[0].at < 30 * DAY)  # nothing expires
-    events = [msgspec.structs.replace(event, event_id=f"e-{n}") for n, event in enumerate(events)]
+    events = [dataclasses.replace(event, event_id=f"e-{n}") for n, event in enumerate(events)]
     policy = Policy(lateness=10 * SECOND)
     delay = st.integers(0, policy.lateness)
     of_orders = data.draw(delay)
@@ -70,7 +71,7 @@ def test_the_engine_whatever_the_batches_and_commits(
     until = events[-1].at + rest
     spec = SourceSpec()
     now = until + spec.delay + policy.lateness
-    engine = PartitionEngine(Lifecycle(policy), sources=dict.fromkeys(Source, spec))
+    engine = PartitionEngine(Lifecycle(Playbook(policy=policy)), sources=dict.fromkeys(Source, spec))
     waiting = {source: [event for event in events if event.source is source] for source in Source}
     outputs: list[Output] = []
     positions = dict.fromkeys(Source, 0)

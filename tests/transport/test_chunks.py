@@ -17,7 +17,7 @@ from faust.transport.consumer import Consumer
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
-from streams.core.watermark import Fetch
+from streams.core.sources import Fetch
 from streams.transport.chunks import Chunk, chunk_fetches
 from streams.transport.pacing import FEW, FLOWING, IDLE, TRICKLING, Pacing
 

@@ -1,0 +1,169 @@
+"""What profiles, events and outputs are made of: plain data, packed field by field.
+
+Fields are packed in their order: append new ones with a default, never insert or remove.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Literal
+
+import msgspec
+
+Kind = Literal["browse", "cart", "checkout"]
+
+
+class Item(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One line of a cart or an order. `price` is of one piece, None where unknown."""
+
+    product_id: str | None
+    category: str | None
+    price: int | None
+    currency: str
+    quantity: int
+
+
+class Line(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A product in the cart, or viewed (then `quantity` is 1). `at` is the time of its last event, ms."""
+
+    category: str | None
+    price: int | None
+    currency: str
+    quantity: int
+    at: int
+
+
+class OpKind(IntEnum):
+    """What an operation does to the cart."""
+
+    SHOW = 0
+    """Nothing but showing the cart's or the checkout's id, as every operation of the clickstream may."""
+    ADD = 1
+    REMOVE = 2
+    REPLACE = 3
+    EMPTY = 4
+    CHECKOUT = 5
+    STEP = 6
+    ORDER = 7
+
+
+class Op(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One operation on a cart. Of an ORDER, the ids are the order's and not shown."""
+
+    at: int
+    kind: OpKind
+    product: str
+    category: str | None
+    price: int | None
+    currency: str
+    quantity: int
+    items: tuple[Item, ...] | None
+    cart_id: str | None
+    checkout_id: str | None
+
+
+class Contents(msgspec.Struct, array_like=True, gc=False):
+    """The cart at one point of its story."""
+
+    lines: dict[str, Line] = {}
+    checkout_at: int | None = None
+    """The checkout mark: the time of the last checkout event, None where it is not set."""
+    cart_id: str | None = None
+    cart_id_at: int = 0
+    checkout_id: str | None = None
+    checkout_id_at: int = 0
+
+
+class Cart(msgspec.Struct, array_like=True, gc=False):
+    """The cart as it is, and what is needed to put an operation in its place that arrives late."""
+
+    now: Contents = msgspec.field(default_factory=Contents)
+    log: list[Op] = []
+    """The latest operations, in (time, arrival) order."""
+    before: Contents | None = None
+    """The cart before the log's first operation; None if the log is empty."""
+
+
+class Sessions(msgspec.Struct, array_like=True, gc=False):
+    """How many sessions a customer had, and as much of the last two as activity out of order needs."""
+
+    count: int = 0
+    start: int = 0
+    """Of the last session, ms."""
+    end: int = 0
+    """Of the last session so far, ms."""
+    previous_end: int | None = None
+
+
+class Order(msgspec.Struct, array_like=True, gc=False):
+    """A completed order. Amounts in minor units of its currency."""
+
+    at: int
+    currency: str
+    total: int | None
+    refunded: int = 0
+    refunded_fully: bool = False
+    """By a refund without an amount."""
+    cancelled: bool = False
+    updated_at: int | None = None
+    """Time of the update that set `total`; None: the completion did."""
+
+    @property
+    def counts(self) -> bool:
+        """Neither cancelled nor refunded in full."""
+        if self.cancelled or self.refunded_fully:
+            return False
+        return self.total is None or self.refunded == 0 or self.refunded < self.total
+
+    @property
+    def net(self) -> int:
+        """The total less refunds; 0 where the total is unknown."""
+        return 0 if self.total is None else self.total - self.refunded
+
+
+class Correction(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A cancellation, refund or update of an order."""
+
+    type: str
+    at: int
+    currency: str
+    total: int | None
+
+
+class Episode(msgspec.Struct, array_like=True, gc=False):
+    """A stretch of shopping, open until an order, an abandonment of kind browse, or expiry."""
+
+    started_at: int
+    newest: int
+    """The newest view, addition or checkout in it, ms."""
+    views: dict[str, Line] = {}
+    """The last distinct products viewed, the most recent last."""
+    abandoned: bool = False
+    """Its step 1 came due, emitted or silenced, so that further steps may follow."""
+
+
+class Abandoned(msgspec.Struct, array_like=True, gc=False):
+    """The customer's latest abandonment, as of its last step."""
+
+    id: str
+    kind: Kind
+    step1_at: int
+    armed_at: int
+    """The last activity before step 1, ms."""
+    step: int
+    step_at: int
+    last_activity_at: int
+    episode_started_at: int
+    items: tuple[Item, ...]
+    currency: str
+    """The customer's at its last step, in which no items are worth 0."""
+    cart_id: str | None
+    checkout_id: str | None
+    session_id: str | None
+    supersedes: str | None
+    recent: int
+    episode: Episode | None
+    """The episode that a browse closed, to open it again should the abandonment be retracted."""
+    open: bool = True
+    """Neither recovered, retracted, expired nor closed silently."""
+    withheld: bool = False
