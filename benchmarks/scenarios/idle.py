@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 
+from benchmarks.kafka import Broker
 from benchmarks.scenarios.lab import arguments, report
 from benchmarks.scenarios.rates import at_rate
-from tests.brokers.kafka import ApacheKafka
 
 GOALS = {1_000: "<= 8", 100: "<= 4", 0: "< 2"}
 SECONDS = 30.0
 
 
-async def run(broker: ApacheKafka, runs: int, seconds: float = SECONDS) -> None:
+async def run(broker: Broker, runs: int, seconds: float = SECONDS) -> None:
     """Measure and report."""
     for rate, goal in GOALS.items():
         cores = [(await at_rate(broker, rate, seconds)).cores for _ in range(runs)]
@@ -21,5 +21,5 @@ async def run(broker: ApacheKafka, runs: int, seconds: float = SECONDS) -> None:
 
 if __name__ == "__main__":
     given = arguments(seconds=SECONDS)
-    with ApacheKafka() as broker:
+    with Broker() as broker:
         asyncio.run(run(broker, given.runs, given.seconds))

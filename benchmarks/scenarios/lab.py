@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -18,18 +17,18 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from tests.brokers.kafka import ApacheKafka
+from benchmarks import measure
+from benchmarks.job import PARTITIONS
+from benchmarks.kafka import Broker
 from tests.integration.cluster import Cluster, Worker
 
 RESULTS: Final = Path(__file__).parents[1] / "results" / "scenarios.jsonl"
-PARTITIONS: Final = 4
 RUNS: Final = 3
-TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 
 OPERATED: Final = {
     "partitions": str(PARTITIONS),
     "commit_interval": "1s",
-    "session_timeout": "10s",
+    "session_timeout": "30s",
     "heartbeat_interval": "3s",
     "rebalance_timeout": "10s",
 }
@@ -37,7 +36,7 @@ OPERATED: Final = {
 
 
 @asynccontextmanager
-async def application(broker: ApacheKafka, **settings: str) -> AsyncIterator[Cluster]:
+async def application(broker: Broker, **settings: str) -> AsyncIterator[Cluster]:
     """An application of its own on the broker; its workers end with the block."""
     with tempfile.TemporaryDirectory(prefix="lifecycle-bench-") as directory:
         cluster = Cluster(broker.address, Path(directory), **{**OPERATED, **settings})
@@ -57,9 +56,8 @@ def load(cluster: Cluster, *arguments: str) -> subprocess.Popen[bytes]:
 
 
 def cpu_s(worker: Worker) -> float:
-    """Seconds of CPU, user and system, that the worker's process has used so far."""
-    fields = Path(f"/proc/{worker.process.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
+    """Seconds of CPU, user and system, that the worker has used so far."""
+    return measure.cpu_s(worker.process.pid)
 
 
 def memory_mb(worker: Worker, what: str = "VmRSS") -> float:
@@ -74,7 +72,7 @@ def percentile(values: list[float], percent: float) -> float:
     return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
 
 
-def arguments(**defaults: float) -> argparse.Namespace:
+def arguments(**defaults: float | str) -> argparse.Namespace:
     """The command line of a scenario: `--runs`, and what it has defaults for."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--runs", type=int, default=RUNS)

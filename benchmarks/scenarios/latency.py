@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import asyncio
 
+from benchmarks.kafka import Broker
 from benchmarks.scenarios.lab import arguments, percentile, report
 from benchmarks.scenarios.rates import at_rate
-from tests.brokers.kafka import ApacheKafka
 
 RATES = (1_000, 5_000)
 SECONDS = 30.0
 
 
-async def run(broker: ApacheKafka, runs: int, seconds: float = SECONDS) -> None:
+async def run(broker: Broker, runs: int, seconds: float = SECONDS) -> None:
     """Measure and report."""
     measured = {rate: [await at_rate(broker, rate, seconds) for _ in range(runs)] for rate in RATES}
     for rate, results in measured.items():
@@ -26,5 +26,5 @@ async def run(broker: ApacheKafka, runs: int, seconds: float = SECONDS) -> None:
 
 if __name__ == "__main__":
     given = arguments(seconds=SECONDS)
-    with ApacheKafka() as broker:
+    with Broker() as broker:
         asyncio.run(run(broker, given.runs, given.seconds))

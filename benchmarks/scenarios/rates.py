@@ -7,8 +7,8 @@ import json
 import time
 from typing import NamedTuple
 
+from benchmarks.kafka import Broker
 from benchmarks.scenarios.lab import application, cpu_s, load
-from tests.brokers.kafka import ApacheKafka
 from tests.integration.cluster import Cluster
 
 WARM_UP_S = 5.0
@@ -24,7 +24,7 @@ class AtRate(NamedTuple):
     """From a record's append time on its input topic to that of its stage change on the output topic."""
 
 
-async def at_rate(broker: ApacheKafka, rate: int, seconds: float) -> AtRate:
+async def at_rate(broker: Broker, rate: int, seconds: float) -> AtRate:
     """Let a worker have so many events a second (0: none) for so long."""
     async with application(broker) as cluster:
         worker = cluster.start_worker()

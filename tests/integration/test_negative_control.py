@@ -88,7 +88,8 @@ async def test_kill_9_between_changelog_and_offsets(
         async with cluster.admin() as admin:
             committed = await admin.list_consumer_group_offsets(cluster.settings.app_id)
         topic = cluster.settings.clickstream_topic
-        return sum(offset.offset for tp, offset in committed.items() if tp.topic == topic) == len(views)
+        applied: int = sum(offset.offset for tp, offset in committed.items() if tp.topic == topic)
+        return applied == len(views)
 
     await until(all_committed, "the last commit")
     records = await cluster.read(changelog_topic(cluster.settings))
