@@ -19,7 +19,7 @@ from faust.types import TP
 
 from streams.core.sources import Fetch
 from streams.transport.chunks import Chunk, chunk_fetches
-from streams.transport.pacing import FLOWING, IDLE, Pacing
+from streams.transport.pacing import FEW, FLOWING, IDLE, TRICKLING, Pacing
 
 CLICKS, PLAIN = TopicPartition("clicks", 0), TopicPartition("plain", 0)
 
@@ -37,7 +37,12 @@ def test_the_inside_of_aiokafka_and_faust_is_what_it_was() -> None:
     consumer = inspect.getsource(Consumer)
     for name in ("_read_offset", "_buffered_partitions", "can_resume_flow", "def _get_active_partitions"):
         assert name in consumer, name
-    assert "_create_worker_consumer" in inspect.getsource(driver.AIOKafkaConsumerThread)
+    thread = inspect.getsource(driver.AIOKafkaConsumerThread)
+    assert "_create_worker_consumer" in thread
+    assert "max_records=_consumer._max_poll_records" in thread
+    assert "async def _fetch_records(" in thread
+    assert "self.wait_first(" in consumer
+    assert "await self.sleep(0)" in consumer
 
 
 def test_a_chunk_counts_if_the_position_moved() -> None:
@@ -140,16 +145,24 @@ async def test_a_position_that_a_chunked_topic_does_not_have_is_noted() -> None:
     assert world.observer.out_of_range == {TP("clicks", 0): 41}  # other topics are Faust's
 
 
-@pytest.mark.parametrize(("brought", "ask"), [(True, FLOWING), (False, IDLE)])
-def test_a_fetch_waits_for_many_bytes_only_while_records_flow(brought: bool, ask: object) -> None:
+@pytest.mark.parametrize(
+    ("records", "ask"), [(0, IDLE), (1, TRICKLING), (FEW - 1, TRICKLING), (FEW, FLOWING), (100_000, FLOWING)]
+)
+def test_a_fetch_waits_for_many_bytes_only_while_records_flow(records: int, ask: object) -> None:
     pacing = Pacing()
     assert pacing.ask == IDLE
-    assert pacing.fetched(brought) == ask
+    assert pacing.fetched(records) == ask
 
 
 async def test_the_next_fetch_asks_as_the_last_one_went() -> None:
     world = World()
     assert (world.fetcher._fetch_max_wait_ms, world.fetcher._fetch_min_bytes) == IDLE
+
+    def answer() -> bool:
+        world.states[CLICKS].timestamp, world.states[CLICKS].highwater = 1, 41 + FEW
+        return True
+
+    world.answer = answer
     await world.fetch()
     assert (world.fetcher._fetch_max_wait_ms, world.fetcher._fetch_min_bytes) == FLOWING
     world.answer = lambda: False
