@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 MAX_BYTES: Final = 256
 """Of any id, in UTF-8."""
 
-# What trackers send when they mean "nobody": all customers of such an id would become one.
-_NOBODY: Final = re.compile(r"[0-]*|-1|null|undefined|none|anonymous", re.ASCII | re.IGNORECASE)
+# What trackers send when they mean "nobody", beside zeros and dashes: all customers of such an id would become one.
+_NOBODY: Final = frozenset({"-1", "null", "undefined", "none", "anonymous"})
 
 
 def fits(identifier: str) -> bool:
@@ -20,4 +19,4 @@ def fits(identifier: str) -> bool:
 
 def names_somebody(identifier: str) -> bool:
     """Whether a customer or anonymous id is one. One that is not counts as absent."""
-    return fits(identifier) and not _NOBODY.fullmatch(identifier)
+    return fits(identifier) and identifier.strip("0-") != "" and identifier.lower() not in _NOBODY

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from streams.contracts import identity, money, times
+from streams.contracts import identity, money, records, times
 from streams.contracts.rejected import Reason, Rejected
 from streams.core.activity import ORDER_TYPES, Activity, Item, Source
 
@@ -21,47 +21,9 @@ MAX_STRING: Final = 1024
 MAX_DEPTH: Final = 512
 """Of nesting. A fixed bound, because msgspec's own is what happens to be left of the interpreter's stack."""
 
-_ABSENT: Final = msgspec.Raw(b"null")
 _ANY_JSON: Final = msgspec.json.Decoder(msgspec.Raw)
 _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 _REASON_OF_FIELD: Final[dict[str, Reason]] = {"": "not_object", "occurred_at": "invalid_time"}
-
-# Fields that are read must be of their kind whatever the type of the event, null counts as absent, and all others are
-# skipped. Money stays JSON text, to be read as a decimal.
-
-
-class _Item(msgspec.Struct, gc=False):
-    product_id: str | int | None = None
-    category: str | None = None
-    price: msgspec.Raw = _ABSENT
-    quantity: int | float | None = None
-
-
-class _Record(msgspec.Struct, gc=False):
-    event_id: str | int | None = None
-    type: str | None = None
-    occurred_at: str | int | float | None = None
-    customer_id: str | int | None = None
-    anonymous_id: str | int | None = None
-    cart_id: str | int | None = None
-    checkout_id: str | int | None = None
-    currency: str | None = None
-    items: list[_Item] | None = None
-
-
-class _Click(_Record, gc=False):
-    session_id: str | int | None = None
-    product_id: str | int | None = None
-    category: str | None = None
-    price: msgspec.Raw = _ABSENT
-    quantity: int | float | None = None
-
-
-class _Order(_Record, gc=False):
-    order_id: str | int | None = None
-    total: msgspec.Raw = _ABSENT
-    channel: str | None = None
-    coupon: str | None = None
 
 
 class Decoder:
@@ -88,8 +50,8 @@ class Decoder:
         self._default_currency = default_currency
         self._max_future_skew = max_future_skew
         self._max_bytes = max_bytes
-        self._json: msgspec.json.Decoder[_Click] | msgspec.json.Decoder[_Order] = (
-            msgspec.json.Decoder(_Click) if source is Source.CLICKSTREAM else msgspec.json.Decoder(_Order)
+        self._json: msgspec.json.Decoder[records.Click] | msgspec.json.Decoder[records.Order] = (
+            msgspec.json.Decoder(records.Click) if source is Source.CLICKSTREAM else msgspec.json.Decoder(records.Order)
         )
         self.rejected_identifiers = 0
         self.cut_strings = 0
@@ -110,49 +72,64 @@ class Decoder:
         except msgspec.MsgspecError as error:
             raise _diagnosed(value, error) from None
 
-        customer, identified = self._identity(record)
-        at = self._time(record.occurred_at, timestamp)
-        if not record.type:
-            raise Rejected("invalid_field", "type: missing")
-        currency = self._default_currency if record.currency is None else record.currency
-        if currency not in money.EXPONENTS:
-            raise Rejected("unknown_currency", "currency: not an ISO 4217 code with a minor unit")
-        activity = Activity(
-            source=self._source,
-            offset=offset,
-            timestamp=timestamp,
-            size=size,
-            at=at,
-            customer=customer,
-            identified=identified,
-            event_id=self._id(record.event_id) or f"{self._topic}/{partition}/{offset}",
-            type=self._string(record.type),
-            cart_id=self._id(record.cart_id),
-            checkout_id=self._id(record.checkout_id),
-            currency=currency,
-        )
-        if record.items is not None:
-            activity.items = tuple([self._item(item, currency, n) for n, item in enumerate(record.items)])
-        if isinstance(record, _Click):
+        activity = self._activity(record, partition, offset, timestamp, size)
+        if isinstance(record, records.Click):
             self._add_click(activity, record)
         else:
             self._add_order(activity, record)
         return activity
 
-    def _add_click(self, activity: Activity, record: _Click) -> None:
-        activity.session_id = self._id(record.session_id)
-        activity.product_id = self._id(record.product_id)
-        activity.category = self._optional(record.category)
-        activity.price = _money(record.price, activity.currency, "price")
-        activity.quantity = _quantity(record.quantity, "quantity")
+    def _activity(self, record: records.Record, partition: int, offset: int, timestamp: int, size: int) -> Activity:
+        """What records of all sources have."""
+        identified = False
+        customer = self._person(record.customer_id)
+        if customer is not None:
+            identified = True
+        else:
+            customer = self._person(record.anonymous_id)
+            if customer is None:
+                raise _nobody(record)
+        at = self._time(record.occurred_at, timestamp)
+        type_, currency, items = record.type, record.currency, record.items
+        if not type_:
+            raise Rejected("invalid_field", "type: missing")
+        if currency is None:
+            currency = self._default_currency
+        elif currency not in money.EXPONENTS:
+            raise Rejected("unknown_currency", "currency: not an ISO 4217 code with a minor unit")
+        activity = Activity(
+            self._source,
+            offset,
+            timestamp,
+            size,
+            at,
+            customer,
+            identified,
+            self._id(record.event_id) or f"{self._topic}/{partition}/{offset}",
+            self._string(type_),
+            None,
+            self._id(record.cart_id),
+            self._id(record.checkout_id),
+            currency=currency,
+        )
+        if items is not None:
+            activity.items = tuple([self._item(item, currency, n) for n, item in enumerate(items)])
+        return activity
 
-    def _add_order(self, activity: Activity, record: _Order) -> None:
-        activity.order_id = self._id(record.order_id)
-        if activity.order_id is None and record.type in ORDER_TYPES:
+    def _add_click(self, activity: Activity, click: records.Click) -> None:
+        activity.session_id = self._id(click.session_id)
+        activity.product_id = self._id(click.product_id)
+        activity.category = self._optional(click.category)
+        activity.price = _money(click.price, activity.currency, "price")
+        activity.quantity = _quantity(click.quantity, "quantity")
+
+    def _add_order(self, activity: Activity, order: records.Order) -> None:
+        activity.order_id = self._id(order.order_id)
+        if activity.order_id is None and order.type in ORDER_TYPES:
             raise Rejected("invalid_field", "order_id: missing, empty or too long")
-        activity.total = _money(record.total, activity.currency, "total")
-        activity.channel = self._optional(record.channel)
-        activity.coupon = self._optional(record.coupon)
+        activity.total = _money(order.total, activity.currency, "total")
+        activity.channel = self._optional(order.channel)
+        activity.coupon = self._optional(order.coupon)
 
     def _time(self, occurred_at: str | int | float | None, timestamp: int) -> int:
         if occurred_at is None:
@@ -165,27 +142,21 @@ class Decoder:
             raise Rejected("clock_skew", f"occurred_at: {at - timestamp} ms ahead of the record's timestamp")
         return at
 
-    def _identity(self, record: _Record) -> tuple[str, bool]:
-        """The canonical id, and whether it is a known customer's."""
-        if record.customer_id is not None:
-            customer = str(record.customer_id)
-            if identity.names_somebody(customer):
-                return customer, True
-            self.rejected_identifiers += 1
-        if record.anonymous_id is not None:
-            anonymous = str(record.anonymous_id)
-            if identity.names_somebody(anonymous):
-                return anonymous, False
-            self.rejected_identifiers += 1
-        elif record.customer_id is None:
-            raise Rejected("no_identity", "customer_id, anonymous_id: both missing")
-        raise Rejected("invalid_identity", "customer_id, anonymous_id: none that names somebody")
+    def _person(self, value: str | int | None) -> str | None:
+        """The id of a customer or an anonymous visitor, None if it is absent or names nobody."""
+        if value is None:
+            return None
+        person = value if isinstance(value, str) else str(value)
+        if identity.names_somebody(person):
+            return person
+        self.rejected_identifiers += 1
+        return None
 
     def _id(self, value: str | int | None) -> str | None:
         """An id that is not a person's: empty is absent, and so is what is too long."""
         if value is None or value == "":
             return None
-        identifier = str(value)
+        identifier = value if isinstance(value, str) else str(value)
         if identity.fits(identifier):
             return identifier
         self.rejected_identifiers += 1
@@ -200,7 +171,7 @@ class Decoder:
     def _optional(self, value: str | None) -> str | None:
         return None if value is None else self._string(value)
 
-    def _item(self, item: _Item, currency: str, n: int) -> Item:
+    def _item(self, item: records.Item, currency: str, n: int) -> Item:
         return Item(
             product_id=self._id(item.product_id),
             category=self._optional(item.category),
@@ -210,7 +181,15 @@ class Decoder:
         )
 
 
+def _nobody(record: records.Record) -> Rejected:
+    if record.customer_id is None and record.anonymous_id is None:
+        return Rejected("no_identity", "customer_id, anonymous_id: both missing")
+    return Rejected("invalid_identity", "customer_id, anonymous_id: none that names somebody")
+
+
 def _money(raw: msgspec.Raw, currency: str, field: str) -> int | None:
+    if raw is records.ABSENT:
+        return None
     try:
         return money.parse(bytes(raw), currency)
     except ValueError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
+from functools import lru_cache
 from typing import Final
 
 END: Final = 32_503_680_000_000
@@ -35,10 +36,45 @@ def parse(value: str | int | float) -> int:
 
 def text(at: int) -> str:
     """As `2026-11-21T10:00:00.000Z`."""
-    return (_EPOCH + timedelta(milliseconds=at)).isoformat(timespec="milliseconds")[:23] + "Z"
+    day, rest = divmod(at, _DAY)
+    seconds, milliseconds = divmod(rest, 1_000)
+    minutes, second = divmod(seconds, 60)
+    hour, minute = divmod(minutes, 60)
+    return f"{_date(day)}T{_TWO[hour]}:{_TWO[minute]}:{_TWO[second]}.{_THREE[milliseconds]}Z"
+
+
+_TWO: Final = tuple(f"{n:02}" for n in range(60))
+_THREE: Final = tuple(f"{n:03}" for n in range(1_000))
+
+
+@lru_cache(maxsize=1024)
+def _date(day: int) -> str:
+    return (_EPOCH + timedelta(days=day)).date().isoformat()
+
+
+@lru_cache(maxsize=1024)
+def _midnight(date: str) -> int:
+    return _of_any_text(f"{date}T00:00:00Z")
 
 
 def _of_text(value: str) -> int:
+    # The one form that most producers write is read without a regular expression; all others, and what is wrong, below.
+    if (
+        len(value) == 24
+        and value[10] == "T"
+        and value[13] == value[16] == ":"
+        and value[19] == "."
+        and value[23] == "Z"
+    ):
+        digits = value[11:13] + value[14:16] + value[17:19] + value[20:23]
+        hour, minute, second = digits[:2], digits[2:4], digits[4:6]
+        if digits.isascii() and digits.isdigit() and hour < "24" and minute < "60" and second < "60":
+            seconds = int(hour) * 3600 + int(minute) * 60 + int(second)
+            return _midnight(value[:10]) + seconds * 1_000 + int(digits[6:])
+    return _of_any_text(value)
+
+
+def _of_any_text(value: str) -> int:
     match = _RFC_3339.fullmatch(value)
     if match is None:
         raise ValueError("not RFC 3339 with an offset")

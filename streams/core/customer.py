@@ -30,8 +30,15 @@ class Lifecycle:
 
     def __init__(self, playbook: Playbook = Playbook(), namespace: uuid.UUID = ids.NAMESPACE) -> None:
         self.policy = policy = playbook.policy
-        self._playbook = playbook
         self._track = playbook.track
+        self._cart = playbook.cart
+        self._counted_types = playbook.counted_types
+        self._keeps_sessions = playbook.sessions
+        self._keeps_episodes = playbook.abandonment
+        self._lateness = policy.lateness
+        self._session_gap = policy.session_gap
+        self._event_ids = policy.event_ids
+        self._event_id_window = policy.event_id_window
         self._namespace = namespace
         self._abandonments = Abandonments(policy, namespace)
 
@@ -41,12 +48,12 @@ class Lifecycle:
 
     def is_duplicate(self, profile: Profile, activity: Activity) -> bool:
         """Whether this event id was applied to the customer within 24 h before: then nothing is to be done for it."""
-        if not self.policy.event_ids:
+        if not self._event_ids:
             return False
         place = recent_ids.find(profile.event_tags, profile.event_ids, ids.fingerprint(activity.event_id))
         if place < 0:
             return False
-        return activity.at <= recent_ids.seen_at(profile.event_ids, place) + self.policy.event_id_window
+        return activity.at <= recent_ids.seen_at(profile.event_ids, place) + self._event_id_window
 
     def apply(
         self, profile: Profile, activity: Activity, outputs: list[Output], counts: Counter[tuple[str, str]]
@@ -55,17 +62,17 @@ class Lifecycle:
 
         The event must not be a duplicate, and the profile's deadlines at or before its time must have been fired.
         """
-        policy, playbook, at, first = self.policy, self._playbook, activity.at, profile.stage is None
+        policy, at, first = self.policy, activity.at, profile.stage is None
         if first:
             profile.first_seen_at = profile.last_seen_at = at
         elif at >= profile.last_seen_at:
             profile.last_seen_at = at
         elif at < profile.first_seen_at:
             profile.first_seen_at = at
-        if policy.event_ids:
+        if self._event_ids:
             fingerprint = ids.fingerprint(activity.event_id)
-            recent_ids.note(profile.event_tags, profile.event_ids, fingerprint, at, policy.event_ids)
-        if activity.type in playbook.counted_types:
+            recent_ids.note(profile.event_tags, profile.event_ids, fingerprint, at, self._event_ids)
+        if activity.type in self._counted_types:
             profile.type_counts[activity.type] = profile.type_counts.get(activity.type, 0) + 1
 
         if activity.source == Source.ORDERS:
@@ -75,8 +82,8 @@ class Lifecycle:
         if active:
             if profile.last_activity_at is None or at > profile.last_activity_at:
                 profile.last_activity_at, profile.armed = at, True
-            if playbook.sessions and at >= profile.last_seen_at - policy.lateness:
-                sessions.note(profile.sessions, at, policy.session_gap)
+            if self._keeps_sessions and at >= profile.last_seen_at - self._lateness:
+                sessions.note(profile.sessions, at, self._session_gap)
 
         if first:
             self._enter_by(profile, activity, self._track.initial, outputs)
@@ -132,7 +139,7 @@ class Lifecycle:
         self, profile: Profile, activity: Activity, outputs: list[Output], counts: Counter[tuple[str, str]]
     ) -> bool:
         """An event of the clickstream; whether it is activity."""
-        at, type_, abandonments, playbook = activity.at, activity.type, self._abandonments, self._playbook
+        at, type_, abandonments = activity.at, activity.type, self._abandonments
         active = type_ not in PASSIVE_CLICKS
         if type_ in ("subscribed", "unsubscribed") and (profile.subscribed is None or at >= profile.subscribed_at):
             profile.subscribed, profile.subscribed_at = type_ == "subscribed", at  # before anything is told
@@ -142,7 +149,7 @@ class Lifecycle:
             profile.session_id, profile.session_id_at = activity.session_id, at
 
         added = False
-        kind = playbook.cart.get(type_, OpKind.SHOW)
+        kind = self._cart.get(type_, OpKind.SHOW)
         if kind is OpKind.REPLACE and activity.items is None:
             kind = OpKind.SHOW
         if kind is not OpKind.SHOW or activity.cart_id is not None or activity.checkout_id is not None:
@@ -150,7 +157,7 @@ class Lifecycle:
             added = record(profile.cart, op, profile.last_seen_at, profile.last_order_at, self.policy, counts)
 
         viewed = type_ == "product_viewed"
-        if playbook.abandonment and (viewed or added or type_ == "checkout_started"):
+        if self._keeps_episodes and (viewed or added or type_ == "checkout_started"):
             abandonments.shopped(profile, at, profile.last_order_at, activity if viewed else None, counts)
         if viewed:
             profile.product_views += 1

@@ -180,29 +180,34 @@ class PartitionEngine:
             # source of lower rank goes first, also if what it has of that time is still to come.
             heads = [(queues[source][0].at, source) for source in SOURCES if source is not best and queues[source]]
             bound = min((at - (source < best) for at, source in heads + limits), default=None)
-            queue, taken = queues[best], 0
+            queue, rank, label, taken, applied = queues[best], int(best), LABELS[best], 0, 0
             while queue and (bound is None or queue[0].at <= bound):
                 record = queue.popleft()
                 taken += record.size
-                self._apply_one(record, effects)
+                if self._apply_one(record, rank, label, effects):
+                    applied += 1
             self._buffered[best] -= taken
+            if applied:
+                effects.counts["applied", label] += applied
+                self._changed = True
             if not taken:
                 return
 
-    def _apply_one(self, record: Activity, effects: Effects) -> None:
-        state, lifecycle, counts, label = self.state, self._lifecycle, effects.counts, LABELS[record.source]
+    def _apply_one(self, record: Activity, rank: int, label: str, effects: Effects) -> bool:
+        """Apply a record, unless it was applied already; whether it was."""
+        state, lifecycle, counts = self.state, self._lifecycle, effects.counts
         key = record_key(record.customer, record.identified)
         profile = state.get(key)
         if profile is None:
             profile = lifecycle.new(record.customer, record.identified)
             state.put(key, profile)
-        elif record.offset <= profile.applied[record.source]:
+        elif record.offset <= profile.applied[rank]:
             counts["replayed", label] += 1
-            return
+            return False
         elif profile.stage is not None and lifecycle.is_duplicate(profile, record):
-            profile.applied[record.source] = record.offset  # a duplicate also should it come again after a forgetting
+            profile.applied[rank] = record.offset  # a duplicate also should it come again after a forgetting
             counts["duplicate", label] += 1
-            return
+            return False
         before = profile.stage
         if self.watermark is not None and record.at < self.watermark:
             counts["late", label] += 1
@@ -217,7 +222,7 @@ class PartitionEngine:
             state.put(key, profile)
         outputs: list[Output] = []
         lifecycle.apply(profile, record, outputs, counts)
-        profile.applied[record.source] = record.offset
+        profile.applied[rank] = record.offset
         for output in outputs:
             if self._leaves(profile, output, False, counts):
                 # Behind an output that waits for the commit, the customer's next ones wait too: subscribers see each
@@ -227,9 +232,8 @@ class PartitionEngine:
                     self._by_deadline.append(output)
                 else:
                     effects.outputs.append(output)
-        counts["applied", label] += 1
         state.touched(key, profile, before)
-        self._changed = True
+        return True
 
     # -- deadlines
 

@@ -97,7 +97,7 @@ def test_sums_are_written_whatever_their_size_and_sign(minor: int) -> None:
 
 
 def test_the_threads_decimal_context_changes_nothing() -> None:
-    money.parse.cache_clear()
+    money._parse.cache_clear()
     with localcontext(Context(prec=1, traps=[])):
         assert money.parse(b"59.905", "EUR") == 5991
         assert money.text(1234, "EUR") == "12.34"

@@ -1,0 +1,47 @@
+"""The shapes of input records, as msgspec reads them: what `native` makes activities of.
+
+Fields that are read must be of their kind whatever the type of the event, null counts as absent, and all others are
+skipped. Money stays JSON text, to be read as a decimal.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+ABSENT: Final = msgspec.Raw(b"null")
+
+
+class Item(msgspec.Struct, gc=False):
+    product_id: str | int | None = None
+    category: str | None = None
+    price: msgspec.Raw = ABSENT
+    quantity: int | float | None = None
+
+
+class Record(msgspec.Struct, gc=False):
+    event_id: str | int | None = None
+    type: str | None = None
+    occurred_at: str | int | float | None = None
+    customer_id: str | int | None = None
+    anonymous_id: str | int | None = None
+    cart_id: str | int | None = None
+    checkout_id: str | int | None = None
+    currency: str | None = None
+    items: list[Item] | None = None
+
+
+class Click(Record, gc=False):
+    session_id: str | int | None = None
+    product_id: str | int | None = None
+    category: str | None = None
+    price: msgspec.Raw = ABSENT
+    quantity: int | float | None = None
+
+
+class Order(Record, gc=False):
+    order_id: str | int | None = None
+    total: msgspec.Raw = ABSENT
+    channel: str | None = None
+    coupon: str | None = None
