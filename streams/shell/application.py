@@ -39,7 +39,8 @@ from streams.shell.marks import decode_marker, decode_metadata, source_mark
 from streams.shell.outbox import Outbox
 from streams.shell.partitions import partition_of
 from streams.shell.silence import SilenceWatch
-from streams.shell.task import PartitionTask, State
+from streams.shell.state import State
+from streams.shell.task import PartitionTask
 from streams.transport import driver
 
 log = logging.getLogger(__name__)
@@ -227,17 +228,17 @@ class App(faust.App):
         state = self.table.data.take(number)
         assert isinstance(state, State)
         marks = {source: mark for source, text in metadata.items() if (mark := decode_metadata(text))}
-        marker = decode_marker(state.marker)
+        profiles, marker = state.profiles, decode_marker(state.marker)
         if marker is not None:
-            state.commit = max(state.commit, marker.commit)
+            profiles.commit = max(profiles.commit, marker.commit)
         committed = min((mark.commit for mark in marks.values()), default=0)
         if marker is not None and not marks:
             # The broker keeps no metadata. The flush that this marker ends is complete; whether the outputs of its
             # deadlines left is not known, so they leave again, with the same ids.
             marks = {source: source_mark(marker, source) for source in Source}
             committed = marker.commit - 1
-        if committed > state.commit:
-            raise StateBehind(self.table.changelog_topic_name, number, committed, state.commit)
+        if committed > profiles.commit:
+            raise StateBehind(self.table.changelog_topic_name, number, committed, profiles.commit)
         started_at = min((mark.started_at for mark in marks.values()), default=self.clock())
         emit_after = self.settings.emit_after
         sources = {
@@ -246,7 +247,7 @@ class App(faust.App):
             ),
             Source.ORDERS: SourceSpec(delay=self.settings.orders_delay, backfill_idle=self.settings.backfill_idle),
         }
-        unsent = state.unsent(committed)
+        unsent = profiles.unsent(committed)
         engine = PartitionEngine(
             self._lifecycle,
             sources=sources,
@@ -254,7 +255,7 @@ class App(faust.App):
                 emit_after=emit_after if isinstance(emit_after, int) else started_at if emit_after == "start" else None,
                 max_delay=self.settings.max_emit_delay,
             ),
-            state=state,
+            state=profiles,
             positions=positions,
             marks={source: mark.mark for source, mark in marks.items()} or dict.fromkeys(Source, Mark()),
             commit=committed,

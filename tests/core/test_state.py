@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from streams.core.activity import Activity, Source
-from streams.core.cold import CHECKPOINT
+from streams.core.cold import CHECKPOINT, Disk
 from streams.core.customer import Lifecycle
 from streams.core.effects import Output
 from streams.core.engine import PartitionEngine
@@ -29,7 +29,7 @@ def view(n: int, customer: str) -> Activity:
 Log = list[tuple[bytes, bytes | None]]
 
 
-def run(hot: int, disk: MemoryDisk | None = None) -> tuple[PartitionEngine, list[Output], Log]:
+def run(hot: int, disk: Disk | None = None) -> tuple[PartitionEngine, list[Output], Log]:
     """600 views of 100 customers, the first of whom come again and again, with a commit after every 20."""
     engine = PartitionEngine(Lifecycle(), state=TaskState(hot, disk, nearest=3))
     outputs: list[Output] = []

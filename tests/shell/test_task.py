@@ -16,9 +16,11 @@ from streams.core.engine import PartitionEngine
 from streams.core.sources import Fetch
 from streams.observe.prometheus import Metrics
 from streams.settings import Settings
+from streams.shell.changelog import Flush
 from streams.shell.faults import Hole, Truncated
 from streams.shell.outbox import Outbox
-from streams.shell.task import PartitionTask, State
+from streams.shell.state import State
+from streams.shell.task import PartitionTask
 from streams.transport.chunks import Chunk
 
 NOON = 1_763_719_200_000
@@ -50,9 +52,11 @@ class Changelog:
         self.skew = 0
         self.records: list[tuple[bytes, bytes | None]] = []
 
-    async def write(self, changes: Iterable[tuple[bytes, bytes | None]], marker: bytes) -> None:
+    async def write(self, changes: Iterable[tuple[bytes, bytes | None]], marker: bytes) -> Flush:
         await self.may_write.wait()
+        first = len(self.records)
         self.records += changes
+        return Flush(first, len(self.records), whole=True)
 
 
 class World:
@@ -60,7 +64,7 @@ class World:
         self.now = NOON
         self.producer, self.changelog = Producer(), Changelog()
         lifecycle, state = Lifecycle(), State()
-        self.engine = PartitionEngine(lifecycle, state=state)
+        self.engine = PartitionEngine(lifecycle, state=state.profiles)
         self.offsets = dict.fromkeys(Source, 0)
         self.task = PartitionTask(
             0,
