@@ -38,6 +38,7 @@ from streams.shell.http import Health, HttpServer, LoopLag
 from streams.shell.marks import decode_marker, decode_metadata, source_mark
 from streams.shell.outbox import Outbox
 from streams.shell.partitions import partition_of
+from streams.shell.recovering import RecoveryWatch
 from streams.shell.silence import SilenceWatch
 from streams.shell.state import State
 from streams.shell.task import PartitionTask
@@ -83,6 +84,7 @@ class App(faust.App):
         )
         self.health = Health()
         self._loop_lag = LoopLag(self.health)
+        self._recovery_watch = RecoveryWatch()
         self.metrics = Metrics(
             version=__version__,
             ready=self.health.ready,
@@ -353,8 +355,15 @@ class App(faust.App):
                 self._judge_clock(max(skews, key=abs))
             recovery: Any = self.tables
             remaining = recovery.recovery.active_remaining() if self.in_recovery else {}
-            self.metrics.recovery_remaining({tp.partition: n for tp, n in remaining.items() if n > 0})
+            self._show_recovery({tp.partition: n for tp, n in remaining.items() if n > 0})
             await self._watch_silence()
+
+    def _show_recovery(self, remaining: Mapping[int, int]) -> None:
+        self._recovery_watch.saw(remaining)
+        figures = self._recovery_watch.figures
+        self.metrics.recovery_remaining(remaining, 0.0 if figures is None else figures.seconds_left)
+        self.metrics.changelog_read(self.table.data.take_count())
+        self.health.recovery(None if figures is None else figures._asdict())
 
     async def _lag_of_paused(self) -> dict[tuple[str, int], int]:
         """A paused partition is not fetched, and so shows no end by itself."""

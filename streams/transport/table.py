@@ -58,6 +58,7 @@ class StateStore(Store[Any, Any]):
         self._live: set[int] = set()
         self._generation = 0
         self._offsets: dict[TP, int] = {}
+        self._read = 0
 
     def persisted_offset(self, tp: TP) -> int | None:
         """Called by recovery: the last changelog offset contained, None if nothing is."""
@@ -98,6 +99,11 @@ class StateStore(Store[Any, Any]):
                 raise
         return state
 
+    def take_count(self) -> int:
+        """How many changelog records were read since the last call."""
+        read, self._read = self._read, 0
+        return read
+
     def apply_changelog_batch(self, batch: Iterable[Any], to_key: Any, to_value: Any) -> None:
         """Called by recovery with events that carry chunks."""
         for event in batch:
@@ -108,8 +114,9 @@ class StateStore(Store[Any, Any]):
             try:
                 if have >= 0 and event.message.value.start > have + 1:
                     raise ValueError(f"what lies between offsets {have} and {event.message.value.start} was not read")
-                have_now = max(have, event.message.offset)
-                state.restore([(r.key, r.value) for r in event.message.value if r.offset > have], have_now)
+                records = [(record.key, record.value) for record in event.message.value if record.offset > have]
+                have = max(have, event.message.offset)
+                state.restore(records, have)
             except Exception as exc:
                 # Faust logs and goes on, which would lose the rest of the chunk: nothing may be built on such a state.
                 if isinstance(exc, UserError):
@@ -117,7 +124,8 @@ class StateStore(Store[Any, Any]):
                 else:
                     self.app.fail(f"The changelog {tp.topic}, partition {tp.partition}, cannot be read: {exc}", exc)
                 raise
-            self._offsets[tp] = have_now
+            self._offsets[tp] = have
+            self._read += len(records)
 
     async def on_rebalance(
         self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
