@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -43,7 +44,7 @@ class OtherChangelog(UserError):
     def __init__(self, number: int) -> None:
         super().__init__(
             f"The state of partition {number} on disk is of a changelog that is there no more: its topic was made "
-            "anew. The files are deleted; the next start reads the whole changelog."
+            "anew. The next start deletes the files and reads the whole changelog."
         )
 
 
@@ -57,8 +58,11 @@ class State:
         clock: Callable[[], int] = lambda: 0,
         database: Database | None = None,
         delete: Callable[[], None] = lambda: None,
+        distrust: Callable[[], None] = lambda: None,
     ) -> None:
-        """`delete` deletes the files of the database once it is closed. Raises `ValueError` if they make no sense."""
+        """`delete` deletes the files of the database once it is closed, `distrust` those of all partitions at the next
+        start. Raises `ValueError` if they cannot be read.
+        """
         self.profiles = TaskState(disk=database)
         self.marker: bytes | None = None
         """The last one, None before the first flush."""
@@ -68,6 +72,7 @@ class State:
         self._clock = clock
         self._database = database
         self._delete = delete
+        self._distrust = distrust
         self._written_at = 0
         self._stored_marker: bytes | None = None
         if self.profiles.note:
@@ -138,7 +143,7 @@ class State:
     def _see(self, marker: bytes | None) -> None:
         stored, read = decode_marker(self._stored_marker), decode_marker(marker)
         if stored is not None and read is not None and stored.started_at != read.started_at:
-            self.discard()
+            self._distrust()
             raise OtherChangelog(self._number)
         self.marker = marker
 
@@ -161,17 +166,14 @@ def states(settings: Settings, clock: Callable[[], int]) -> Callable[[int], Stat
     databases, topic = Databases(settings.data_dir / STATE_DIRECTORY), changelog_topic(settings)
 
     def stored(number: int) -> State:
-        def delete() -> None:
-            databases.delete(topic, number)
-
-        for _ in range(2):
-            database = databases.open(topic, number)
-            try:
-                return State(number, clock=clock, database=database, delete=delete)
-            except ValueError as error:
-                log.warning("The state of partition %d on disk cannot be read (%s): deleted", number, error)
-                database.close()
-                delete()
-        raise AssertionError("an empty database cannot be read")
+        delete, distrust = partial(databases.delete, topic, number), partial(databases.distrust, topic)
+        database = databases.open(topic, number)
+        try:
+            return State(number, clock=clock, database=database, delete=delete, distrust=distrust)
+        except ValueError as error:
+            log.warning("The state of partition %d on disk cannot be read (%s): deleted", number, error)
+            database.close()
+            delete()
+            return stored(number)
 
     return stored

@@ -144,6 +144,11 @@ class Databases:
         """Delete what there is of a changelog partition. It must be closed."""
         shutil.rmtree(self._path(topic, partition), ignore_errors=True)
 
+    def distrust(self, topic: str) -> None:
+        """Have what there is of all partitions of a changelog deleted when it is next opened."""
+        for path in (self._directory / topic).iterdir():
+            (path / DAMAGED).touch()
+
     def close(self) -> None:
         """Others may use the directory. The databases must be closed."""
         self._lock.close()

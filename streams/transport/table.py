@@ -59,6 +59,7 @@ class StateStore(Store[Any, Any]):
         self._generation = 0
         self._offsets: dict[TP, int] = {}
         self._read = 0
+        self._failed = False
 
     def persisted_offset(self, tp: TP) -> int | None:
         """Called by recovery: the last changelog offset contained, None if nothing is."""
@@ -105,8 +106,8 @@ class StateStore(Store[Any, Any]):
         return read
 
     def apply_changelog_batch(self, batch: Iterable[Any], to_key: Any, to_value: Any) -> None:
-        """Called by recovery with events that carry chunks."""
-        for event in batch:
+        """Called by recovery with events that carry chunks; also at the end, with those that had failed."""
+        for event in [] if self._failed else batch:
             tp = event.message.tp
             if tp.partition in self._live:
                 continue  # what we wrote ourselves
@@ -118,6 +119,7 @@ class StateStore(Store[Any, Any]):
                 have = max(have, event.message.offset)
                 state.restore(records, have)
             except Exception as exc:
+                self._failed = True
                 # Faust logs and goes on, which would lose the rest of the chunk: nothing may be built on such a state.
                 if isinstance(exc, UserError):
                     self.app.fail(str(exc), exc)

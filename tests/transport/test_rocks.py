@@ -102,6 +102,17 @@ def test_what_turns_out_to_be_damaged_is_deleted_at_the_next_start(databases: Da
     assert list(databases.open("log", 0).scan(b"", b"z")) == []
 
 
+def test_files_that_are_distrusted_are_deleted_at_the_next_start(databases: Databases) -> None:
+    opened = [databases.open("log", number) for number in (0, 1)]
+    for database in opened:
+        database.write([(b"a", b"1")])
+    databases.distrust("log")
+    for number, database in enumerate(opened):
+        assert database.get(b"a") == b"1"
+        database.close()
+        assert databases.open("log", number).get(b"a") is None
+
+
 def test_files_that_somebody_deleted_end_the_worker_sooner_or_later(databases: Databases, tmp_path: Path) -> None:
     database = databases.open("log", 0)
     shutil.rmtree(tmp_path / "state" / "log" / "0")

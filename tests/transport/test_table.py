@@ -112,6 +112,7 @@ def test_a_partition_that_is_worked_on_does_not_read_its_own_writes(store: State
 def test_a_record_that_cannot_be_read_ends_the_worker(store: StateStore) -> None:
     with pytest.raises(ValueError, match="cannot be read"):
         store.apply_changelog_batch([chunk(0, (1, b"poison", b""))], None, None)
+    store.apply_changelog_batch([chunk(0, (1, b"poison", b""))], None, None)  # again, when the worker stops
     assert store.app.failures == ["The changelog log, partition 0, cannot be read: cannot be read"]
 
 
