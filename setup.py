@@ -12,7 +12,7 @@ COMPILED = [
     *(
         f"streams/core/{name}.py"
         for name in (
-            "abandonment", "activity", "bounds", "cart", "customer", "engine", "ids", "orders", "packing", "profile",
+            "abandonment", "activity", "bounds", "cart", "cold", "customer", "engine", "ids", "orders", "packing", "profile",
             "recent_ids", "sessions", "state", "timers", "tracks", "watermark",
         )
     ),

@@ -1,9 +1,6 @@
 """Chunks: the records of one fetch of one partition, as one Faust event.
 
-The private names of aiokafka 0.14 that are relied on are all in this module: `Fetcher._records`,
-`Fetcher._proc_fetch_request`, `Fetcher._fetch_max_wait_ms` and `._fetch_min_bytes`, `FetchResult._partition_records`,
-`PartitionRecords.next_fetch_offset` and `._consumer_record`, and the state of a partition (`lso`, `highwater`,
-`timestamp`, `awaiting_reset`).
+This reaches into aiokafka's fetcher, since it has no seam where a fetch could be taken whole.
 """
 
 from __future__ import annotations
