@@ -44,10 +44,24 @@ RELIED_ON: dict[Any, dict[str, str]] = {
         "_fetch_max_wait_ms": "set by the pacing",
         "_fetch_min_bytes": "set by the pacing",
     },
-    fetcher.FetchResult: {"_partition_records": "the records of a result", "getall": "takes them out"},
+    fetcher.FetchResult: {
+        "_partition_records": "the records of a result",
+        "getall": "takes them out",
+        "check_assignment": "whether they are still wanted",
+        "has_more": "whether they are still there",
+        "_topic_partition": "whose they are",
+        "_update_position": "to behind them",
+    },
     fetcher.PartitionRecords: {
-        "_consumer_record": "what wraps a record",
         "next_fetch_offset": "moves over control records and aborted batches too",
+        "_unpack_records": "what is done here a batch at a time",
+        "_records": "the batches",
+        "_tp": "whose they are",
+        "_check_crcs": "whether the checksum is looked at",
+        "_isolation_level": "read_committed",
+        "_aborted_producers": "whose transaction was aborted",
+        "_consume_aborted_up_to": "keeps them",
+        "_contains_abort_marker": "whether a control batch ends an aborted transaction",
     },
     TopicPartitionState: {
         "lso": "the end for who reads committed records",
@@ -117,7 +131,8 @@ def test_what_is_done_with_them_is_what_it_was() -> None:
     source = inspect.getsource(fetcher)
     for text in ("self._records[tp] = FetchResult(", "self._proc_fetch_request(", "self._fetch_min_bytes,",
                  "self._fetch_max_wait_ms,", "tp_state.timestamp = now_ms", "tp_state.lso = lso",
-                 "self._consumer_record(", "type(res_or_error) is FetchResult"):  # fmt: skip
+                 "type(res_or_error) is FetchResult", "if record.offset < self.next_fetch_offset:",
+                 "self.next_fetch_offset = next_batch.next_offset"):  # fmt: skip
         assert text in source, text
 
 
