@@ -103,6 +103,7 @@ def run(given: Plan) -> Path:
             work = Work(size, given.customers)
             cluster.warm_up(work.records)
             for number, mode, peer in schedule(given.rounds, given.modes, given.peers):
+                broker.check()
                 row = {"kind": "trial", "peer": peer.name, "jit": None, "mode": mode, "round": number}
                 row |= {"events": size, "customers": given.customers}
                 recovery = mode == RECOVERY_MODE
