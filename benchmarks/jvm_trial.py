@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import math
 import statistics
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +13,7 @@ from benchmarks.job import differences
 from benchmarks.kafka import Cluster
 from benchmarks.peers.arguments import Arguments
 from benchmarks.process import Process
-from benchmarks.trial import SLOWEST_S, START_S, Figures
+from benchmarks.trial import START_S, Figures
 from benchmarks.work import Records, Work
 
 COLD = "cold"
@@ -62,7 +60,7 @@ class JvmTrial:
     def _round(self, process: Process, output: str) -> Figures:
         process.go()
         ready = process.line(START_S)
-        said = process.line(self._work.number * SLOWEST_S + START_S)
+        said = process.line(self._work.patience_s)
         peak_rss_mb = process.peak_rss_mb
         outputs = self._cluster.outputs(output, json.loads)
         done_s = said.at - ready.at
@@ -97,7 +95,7 @@ class JvmTrial:
     def _restart(self, given: Arguments) -> tuple[float, float]:
         with self._process(given, "--recover") as process:
             process.line(START_S)
-            told = json.loads(process.line(START_S).line)
+            told = json.loads(process.line(self._work.patience_s).line)
             process.wait()
         return told["recovery_s"], told["recovery_cpu_s"]
 
@@ -119,13 +117,8 @@ class JvmTrial:
         self._cluster.produce(given.input, records)
         return given
 
-    @contextmanager
-    def _process(self, given: Arguments, *options: str) -> Iterator[Process]:
-        process = Process(self._peer.command(given, *options), self._directory / f"{given.group}.log")
-        try:
-            yield process
-        finally:
-            process.stop()
+    def _process(self, given: Arguments, *options: str) -> Process:
+        return Process(self._peer.command(given, *options), self._directory / f"{given.group}.log")
 
 
 def _median(rounds: list[Figures]) -> Figures:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,8 +20,7 @@ IDLE_S: Final = 2.0
 OUTPUTS_S: Final = 10.0
 """How long outputs may take after the offsets were committed."""
 START_S: Final = 120.0
-SLOWEST_S: Final = 0.002
-"""An event takes no longer, or the trial has failed."""
+"""What has nothing to do with the number of events takes no longer, or the trial has failed."""
 
 Figures = dict[str, Any]
 """By name: times in seconds, memory in MB, `differs` None or a sentence."""
@@ -58,9 +56,7 @@ class Trial:
         given, cluster = self._given, self._cluster
         with self._process(given) as process:
             ready = process.line(START_S)
-            self._wait(
-                process, lambda: self._committed(given) >= self._work.number, self._work.number * SLOWEST_S + START_S
-            )
+            self._wait(process, lambda: self._committed(given) >= self._work.number, self._work.patience_s)
             done_at, done_cpu_s = time.time(), process.cpu_s
             if cluster.count(given.output) < self._work.outputs:
                 self._wait_for_outputs(process)
@@ -126,7 +122,7 @@ class Trial:
         self._cluster.produce(given.input, records)
         with self._process(given) as process:
             process.line(START_S)
-            self._wait(process, lambda: self._cluster.count(given.output) >= expected, START_S)
+            self._wait(process, lambda: self._cluster.count(given.output) >= expected, self._work.patience_s)
             used = process.cpu_s
         last_at = self._cluster.outputs(given.output, self._peer.parse).last_at
         assert last_at is not None
@@ -161,13 +157,8 @@ class Trial:
             self._peer.prepare(given)
         self._cluster.produce(given.input, records)
 
-    @contextmanager
-    def _process(self, given: Arguments) -> Iterator[Process]:
-        process = Process(self._peer.command(given), self._directory / f"{given.group}.log")
-        try:
-            yield process
-        finally:
-            process.stop()
+    def _process(self, given: Arguments) -> Process:
+        return Process(self._peer.command(given), self._directory / f"{given.group}.log")
 
     @staticmethod
     def _wait(process: Process, done: Callable[[], bool], timeout: float) -> None:
