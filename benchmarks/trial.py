@@ -42,18 +42,12 @@ class Trial:
         self._directory = directory
         self._given = self._arguments(self._name, mode)
 
-    def run(self, recovery: bool) -> Figures:
-        """The job, and with `recovery` a restart, if there is state to recover."""
-        self._prepare(self._given, self._work.records)
-        figures = self._do()
-        if recovery and self._peer.store != "none":
-            figures |= self._recover()
-        return figures
-
     # -- the job
 
-    def _do(self) -> Figures:
+    def run(self) -> Figures:
+        """The whole job."""
         given, cluster = self._given, self._cluster
+        self._prepare(given, self._work.records)
         with self._process(given) as process:
             ready = process.line(START_S)
             self._wait(process, lambda: self._committed(given) >= self._work.number, self._work.patience_s)
@@ -92,9 +86,12 @@ class Trial:
 
     # -- recovery
 
-    def _recover(self) -> Figures:
-        """Of two restarts, with the state of the job and with that of a handful of customers: how much longer the first
-        takes from the start of the process to the outputs of one further event per partition, and what more it uses."""
+    def recover(self) -> Figures:
+        """After `run`, if the peer keeps its state.
+
+        Of two restarts, with the state of the job and with that of a handful of customers: how much longer the first
+        takes from the start of the process to the outputs of one further event per partition, and what more it uses.
+        """
         given, work = self._given, self._work
         bare = self._arguments(f"{self._name}-bare", given.mode)
         self._prepare(bare, work.first_orders)
