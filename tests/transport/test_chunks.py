@@ -1,43 +1,20 @@
-"""What is relied on of aiokafka's inside, and what is noted of each fetch. The real path is in tests/integration."""
+"""Chunks, and what is noted of each fetch. The real path is in tests/integration."""
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
-import aiokafka
-import faust
 import pytest
-from aiokafka.consumer import fetcher as aiokafka_fetcher
-from aiokafka.consumer.subscription_state import TopicPartitionState
 from aiokafka.structs import TopicPartition
-from faust.transport.consumer import Consumer
-from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from streams.core.sources import Fetch
 from streams.transport.chunks import Chunk, chunk_fetches
-from streams.transport.pacing import FLOWING, IDLE, Pacing
+from streams.transport.pacing import FEW, FLOWING, IDLE, TRICKLING, Pacing
 
 CLICKS, PLAIN = TopicPartition("clicks", 0), TopicPartition("plain", 0)
-
-
-def test_the_inside_of_aiokafka_and_faust_is_what_it_was() -> None:
-    """If this fails after an upgrade, streams/transport has to be looked at before anything is trusted."""
-    assert aiokafka.__version__.startswith("0.14.")
-    assert faust.__version__.startswith("0.15.")
-    fetcher = inspect.getsource(aiokafka_fetcher)
-    for name in ("self._records[tp] = FetchResult(", "self._proc_fetch_request(" , "self._fetch_min_bytes,",
-                 "self._fetch_max_wait_ms,", "tp_state.timestamp = now_ms", "tp_state.lso = lso",
-                 "self._consumer_record(", "next_fetch_offset", "type(res_or_error) is FetchResult"):  # fmt: skip
-        assert name in fetcher, name
-    assert isinstance(TopicPartitionState.awaiting_reset, property)
-    consumer = inspect.getsource(Consumer)
-    for name in ("_read_offset", "_buffered_partitions", "can_resume_flow", "def _get_active_partitions"):
-        assert name in consumer, name
-    assert "_create_worker_consumer" in inspect.getsource(driver.AIOKafkaConsumerThread)
 
 
 def test_a_chunk_counts_if_the_position_moved() -> None:
@@ -140,16 +117,24 @@ async def test_a_position_that_a_chunked_topic_does_not_have_is_noted() -> None:
     assert world.observer.out_of_range == {TP("clicks", 0): 41}  # other topics are Faust's
 
 
-@pytest.mark.parametrize(("brought", "ask"), [(True, FLOWING), (False, IDLE)])
-def test_a_fetch_waits_for_many_bytes_only_while_records_flow(brought: bool, ask: object) -> None:
+@pytest.mark.parametrize(
+    ("records", "ask"), [(0, IDLE), (1, TRICKLING), (FEW - 1, TRICKLING), (FEW, FLOWING), (100_000, FLOWING)]
+)
+def test_a_fetch_waits_for_many_bytes_only_while_records_flow(records: int, ask: object) -> None:
     pacing = Pacing()
     assert pacing.ask == IDLE
-    assert pacing.fetched(brought) == ask
+    assert pacing.fetched(records) == ask
 
 
 async def test_the_next_fetch_asks_as_the_last_one_went() -> None:
     world = World()
     assert (world.fetcher._fetch_max_wait_ms, world.fetcher._fetch_min_bytes) == IDLE
+
+    def answer() -> bool:
+        world.states[CLICKS].timestamp, world.states[CLICKS].highwater = 1, 41 + FEW
+        return True
+
+    world.answer = answer
     await world.fetch()
     assert (world.fetcher._fetch_max_wait_ms, world.fetcher._fetch_min_bytes) == FLOWING
     world.answer = lambda: False
