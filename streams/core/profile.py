@@ -24,6 +24,9 @@ class Profile:
     pending: list[Output]
     """Outputs of deadlines, kept until they are known to be sent."""
 
+    dirty: bool
+    """Kept by the state, and not packed: it has changed since it was last written."""
+
     next_deadline: int | None
     """When the earliest deadline is due, ms; kept right by `Lifecycle`."""
 
@@ -92,6 +95,7 @@ class Profile:
         self.applied = [-1] * len(Source)
         self.commit = 0
         self.pending = []
+        self.dirty = False
         self.next_deadline = None
         self.stage = None
         self.entered_at = 0

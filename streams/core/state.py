@@ -174,15 +174,23 @@ class TaskState:
         self._hot[key] = profile
         self._young.add(key)
 
-    def touched(self, key: bytes, profile: Profile, stage_before: str | None) -> None:
-        """The profile changed: it is written at the next commit, its timer armed, the population kept."""
-        self._dirty[key] = None
-        if key in self._old:
+    def touched(
+        self, key: bytes, profile: Profile, stage_before: str | None, deadline_before: int | None, came_up: bool = False
+    ) -> None:
+        """The profile changed: it is written at the next commit, its timer armed, the population kept.
+
+        `came_up`: its timer did, so that none is armed.
+        """
+        if not profile.dirty:
+            profile.dirty = True
+            self._dirty[key] = None
             self._young.add(key)
-        if profile.next_deadline is not None:
-            self.timers.arm(key, profile.next_deadline)
-        else:
-            self.timers.disarm(key)
+        deadline = profile.next_deadline
+        if deadline is None:
+            if deadline_before is not None:
+                self.timers.disarm(key)
+        elif deadline_before is None or came_up or deadline < deadline_before:  # else it comes up early enough
+            self.timers.arm(key, deadline)
         if profile.stage != stage_before:
             if stage_before is not None:
                 self._leave(stage_before)
@@ -217,7 +225,7 @@ class TaskState:
         for key in dirty:
             profile = self._hot.get(key)
             if profile is not None:
-                profile.commit = commit
+                profile.commit, profile.dirty = commit, False
                 value = pack(profile)
                 if profile.pending:
                     profile.pending = []
