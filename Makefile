@@ -5,20 +5,27 @@
 PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 	$$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 BIN := .venv/bin
+LIBRARIES := .venv/.libraries
 STAMP := .venv/.installed
 UV := 0.13.9
 
-.PHONY: help install demo kafka test test-all lint format docs lock clean
+BENCH := .cache/bench-venv
+
+.PHONY: help install demo kafka bench test test-all lint format docs lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1 - \2/'
 
 install: $(STAMP) ## .venv with the `lifecycle` command, from locked versions with hashes
 
-$(STAMP): requirements-dev.lock pyproject.toml
+$(LIBRARIES): requirements-dev.lock
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer with the venv module is needed: install it (Debian: apt-get install python3-venv), or name one with make PYTHON=…" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@
+
+# Compiles what every event goes through (setup.py): about half a minute, again whenever it changes.
+$(STAMP): $(LIBRARIES) pyproject.toml setup.py $(wildcard streams/core/*.py streams/contracts/*.py)
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
@@ -28,11 +35,22 @@ demo: install ## real shop history through Kafka, live in the terminal; ARGS=--o
 kafka: install ## Apache Kafka in the foreground, for trying things out; ARGS="--port 9092". Needs Java 17 and Maven
 	@$(BIN)/python -m tests.brokers.kafka $(ARGS)
 
+bench: install $(BENCH)/.installed ## the common job by this project and its peers, for hours; ARGS=--quick for minutes. Needs Java 17 and Maven
+	@$(BENCH)/bin/python -m benchmarks.run $(ARGS)
+
+$(BENCH)/.installed: requirements-bench.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer with the venv module is needed." >&2; exit 1; }
+	$(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
+	LIFECYCLE_INTERPRETED=1 $(BENCH)/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable . # what `install` compiled is found beside its source
+	@touch $@
+
 test: install ## the fast tests; ARGS goes to pytest
 	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
 
-test-all: install ## all tests
+test-all: install ## all tests, and those of the core once more as interpreted Python
 	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --interpreted tests/core tests/contracts tests/property
 
 lint: install ## ruff, mypy, import-linter
 	$(BIN)/ruff check
@@ -55,6 +73,7 @@ lock: ## refresh the lock files from pyproject.toml
 	.cache/lock/bin/pip install --quiet --disable-pip-version-check uv==$(UV)
 	$(call compile,requirements.lock,build)
 	$(call compile,requirements-dev.lock,dev)
+	$(call compile,requirements-bench.lock,bench)
 
 define compile
 UV_CUSTOM_COMPILE_COMMAND="make lock" UV_FIND_LINKS= .cache/lock/bin/uv pip compile pyproject.toml --quiet --universal \
@@ -62,5 +81,5 @@ UV_CUSTOM_COMPILE_COMMAND="make lock" UV_FIND_LINKS= .cache/lock/bin/uv pip comp
 endef
 
 clean: ## remove what was made here
-	rm -rf .venv .cache build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .cache build dist *.egg-info *.so streams/*/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -112,7 +112,7 @@ def oracle(records: Iterator[tuple[bytes, bytes]]) -> dict[str, list[dict[str, A
 
 
 def differences(expected: dict[str, list[dict[str, Any]]], got: dict[str, list[dict[str, Any]]]) -> str | None:
-    """In what a peer's outputs, in their topic's order, differ from the oracle's. None: they do not."""
+    """In what a peer's outputs (in the order of their topic) differ from the oracle's; None: in nothing."""
     wrong = [customer for customer in expected.keys() | got.keys() if expected.get(customer) != got.get(customer)]
     if not wrong:
         return None

@@ -7,11 +7,14 @@ worked out only once it is.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
 
 from streams.contracts import identity, money, records, times
+from streams.contracts.partitioning import Partitioner
+from streams.contracts.records import Click, RawRecord
 from streams.contracts.rejected import Reason, Rejected
 from streams.core.activity import ORDER_TYPES, Activity, Item, Source
 
@@ -21,6 +24,8 @@ MAX_STRING: Final = 1024
 MAX_DEPTH: Final = 512
 """Of nesting. A fixed bound, because msgspec's own is what happens to be left of the interpreter's stack."""
 
+_ABSENT: Final = records.ABSENT
+_CURRENCIES: Final = money.EXPONENTS
 _ANY_JSON: Final = msgspec.json.Decoder(msgspec.Raw)
 _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 _REASON_OF_FIELD: Final[dict[str, Reason]] = {"": "not_object", "occurred_at": "invalid_time"}
@@ -50,11 +55,33 @@ class Decoder:
         self._default_currency = default_currency
         self._max_future_skew = max_future_skew
         self._max_bytes = max_bytes
-        self._json: msgspec.json.Decoder[records.Click] | msgspec.json.Decoder[records.Order] = (
-            msgspec.json.Decoder(records.Click) if source is Source.CLICKSTREAM else msgspec.json.Decoder(records.Order)
+        self._json: msgspec.json.Decoder[Click] | msgspec.json.Decoder[records.Order] = (
+            msgspec.json.Decoder(Click) if source is Source.CLICKSTREAM else msgspec.json.Decoder(records.Order)
         )
         self.rejected_identifiers = 0
         self.cut_strings = 0
+
+    def decode_all(
+        self, records: Iterable[RawRecord], partition: int, partitioner: Partitioner
+    ) -> tuple[list[Activity], list[tuple[RawRecord, Rejected]]]:
+        """The activities of a partition's records, in their order, and the records that are none, with why.
+
+        A record that is not on its customer's partition (`wrong_partition`) is among the latter.
+        """
+        activities: list[Activity] = []
+        refused: list[tuple[RawRecord, Rejected]] = []
+        for record in records:
+            try:
+                activity = self.decode(
+                    record.value, partition=partition, offset=record.offset, timestamp=record.timestamp
+                )
+                if partitioner.partition(activity.customer.encode()) != partition:
+                    raise Rejected("wrong_partition", "the record is not on the partition of its customer id")
+            except Rejected as rejected:
+                refused.append((record, rejected))
+            else:
+                activities.append(activity)
+        return activities, refused
 
     def decode(self, value: bytes | None, *, partition: int, offset: int, timestamp: int) -> Activity:
         """The activity in a record's value. `timestamp`, ms, is the record's, against which clocks are checked.
@@ -73,7 +100,7 @@ class Decoder:
             raise _diagnosed(value, error) from None
 
         activity = self._activity(record, partition, offset, timestamp, size)
-        if isinstance(record, records.Click):
+        if isinstance(record, Click):
             self._add_click(activity, record)
         else:
             self._add_order(activity, record)
@@ -95,7 +122,7 @@ class Decoder:
             raise Rejected("invalid_field", "type: missing")
         if currency is None:
             currency = self._default_currency
-        elif currency not in money.EXPONENTS:
+        elif currency not in _CURRENCIES:
             raise Rejected("unknown_currency", "currency: not an ISO 4217 code with a minor unit")
         activity = Activity(
             self._source,
@@ -116,7 +143,7 @@ class Decoder:
             activity.items = tuple([self._item(item, currency, n) for n, item in enumerate(items)])
         return activity
 
-    def _add_click(self, activity: Activity, click: records.Click) -> None:
+    def _add_click(self, activity: Activity, click: Click) -> None:
         activity.session_id = self._id(click.session_id)
         activity.product_id = self._id(click.product_id)
         activity.category = self._optional(click.category)
@@ -188,7 +215,7 @@ def _nobody(record: records.Record) -> Rejected:
 
 
 def _money(raw: msgspec.Raw, currency: str, field: str) -> int | None:
-    if raw is records.ABSENT:
+    if raw is _ABSENT:
         return None
     try:
         return money.parse(bytes(raw), currency)
@@ -196,10 +223,10 @@ def _money(raw: msgspec.Raw, currency: str, field: str) -> int | None:
         raise Rejected("invalid_money", f"{field}: {error}") from None
 
 
-def _quantity(value: float | None, field: str) -> int:
+def _quantity(value: int | float | None, field: str) -> int:
     if value is None:
         return 1
-    if value != int(value):
+    if not isinstance(value, int) and value != int(value):
         raise Rejected("invalid_field", f"{field}: not an integer")
     if not 1 <= value <= MAX_QUANTITY:
         raise Rejected("invalid_field", f"{field}: not from 1 to {MAX_QUANTITY}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import product
 from typing import Final, TypeVar
@@ -105,8 +105,8 @@ class Metrics(Collector):
 
     def outputs_sent(self, outputs: Iterable[Output]) -> None:
         """Outputs were acknowledged."""
-        for output in outputs:
-            self._counter(*_labels_of(output)).inc()
+        for labels, count in Counter(map(_labels_of, outputs)).items():
+            self._counter(*labels).inc(count)
 
     def output_latency(self, topic: str, seconds: Iterable[float]) -> None:
         """Of outputs acknowledged on `topic`: since the Kafka timestamps of the records that caused them."""

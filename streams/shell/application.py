@@ -36,8 +36,6 @@ from streams.shell.committer import Committer
 from streams.shell.faults import NoOffset, OutOfRange, StateBehind
 from streams.shell.http import Health, HttpServer, LoopLag
 from streams.shell.marks import decode_marker, decode_metadata, source_mark
-from streams.shell.outbox import Outbox
-from streams.shell.partitions import partition_of
 from streams.shell.recovering import RecoveryWatch
 from streams.shell.silence import SilenceWatch
 from streams.shell.state import State
@@ -276,8 +274,7 @@ class App(faust.App):
             self._lifecycle,
             settings=self.settings,
             started_at=started_at,
-            partition_of=partition_of(self.settings),
-            outbox=Outbox(self._kafka_producer),
+            producer=self._kafka_producer,
             changelog=changelog,
             metrics=self.metrics,
             clock=self.clock,

@@ -1,24 +1,27 @@
 """Sending, in order and acknowledged.
 
-What is put is sent in the order put; `settled` returns when the broker has acknowledged all of it. A send that fails is
-final (the producer has retried by then): it raises there, and the worker commits nothing more.
+What is put is sent in the order put, in batches: each topic partition's records keep their order. `settled` returns
+when the broker has acknowledged all of it. A send that fails is final (the producer has retried by then): it raises
+there, and the worker commits nothing more.
 """
 
 from __future__ import annotations
 
 import asyncio
 import functools
-from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Any, Protocol
 
 import msgspec
+
+from streams.contracts.partitioning import Partitioner
+from streams.core.effects import Output
 
 Headers = Sequence[tuple[str, bytes]]
 
 
-class Record(msgspec.Struct, frozen=True):
-    """One record to be sent, to the partition of its key."""
+class Record(msgspec.Struct, frozen=True, gc=False):
+    """One record to be sent, to the partition of its key, or to any."""
 
     topic: str
     key: bytes | None
@@ -26,34 +29,37 @@ class Record(msgspec.Struct, frozen=True):
     headers: Headers = ()
     timestamp: int | None = None
     """ms; None for the time of production."""
-    acknowledged: Callable[[], None] | None = None
-    """Called once the broker has it."""
+    output: Output | None = None
+    """What it tells, if it is an output."""
+    caused_at: int | None = None
+    """The Kafka timestamp (ms) of what caused the output, if that was a record."""
 
 
 class Producer(Protocol):
     """What of `aiokafka.AIOKafkaProducer` is used."""
 
-    async def send(
-        self,
-        topic: str,
-        value: bytes | None = None,
-        key: bytes | None = None,
-        partition: int | None = None,
-        timestamp_ms: int | None = None,
-        headers: Headers | None = None,
-    ) -> Awaitable[object]:
-        """Queue one record; the awaitable is its acknowledgement."""
+    async def partitions_for(self, topic: str) -> set[int]:
+        """The partitions of a topic."""
+
+    def create_batch(self) -> Any:
+        """An empty batch (`aiokafka.producer.message_accumulator.BatchBuilder`)."""
+
+    async def send_batch(self, batch: Any, topic: str, *, partition: int) -> Awaitable[object]:
+        """Queue a batch; the awaitable is its acknowledgement."""
 
 
 class Outbox:
     """The records of one partition task on their way out."""
 
-    def __init__(self, producer: Callable[[], Producer]) -> None:
+    def __init__(self, producer: Callable[[], Producer], sent: Callable[[Sequence[Record]], None]) -> None:
+        """`sent` is called once the broker has these records, which are of one topic."""
         self._producer = producer
-        self._waiting: deque[Record] = deque()
+        self._sent = sent
+        self._waiting: list[Record] = []
         self._sending = asyncio.Lock()
         self._unacknowledged: set[asyncio.Future[object]] = set()
         self._failure: BaseException | None = None
+        self._partitioners: dict[str, Partitioner] = {}
 
     def put(self, record: Record) -> None:
         """Add a record. Does not wait: safe in the same step as the state change it belongs to."""
@@ -61,20 +67,25 @@ class Outbox:
 
     async def flush(self) -> None:
         """Hand everything put so far to the producer, in order."""
+        if not self._waiting and not self._sending.locked():
+            return
         async with self._sending:
-            while self._waiting:
-                record = self._waiting.popleft()
-                acknowledgement = asyncio.ensure_future(
-                    await self._producer().send(
-                        record.topic,
-                        record.value,
-                        key=record.key,
-                        timestamp_ms=record.timestamp,
-                        headers=list(record.headers),
+            waiting, self._waiting = self._waiting, []
+            producer = self._producer()
+            for topic in {record.topic for record in waiting} - self._partitioners.keys():
+                self._partitioners[topic] = Partitioner(len(await producer.partitions_for(topic)))
+            by_partition: dict[tuple[str, int], list[Record]] = {}
+            for record in waiting:
+                # Without a key any partition will do, and one is best for batches.
+                partition = 0 if record.key is None else self._partitioners[record.topic].partition(record.key)
+                by_partition.setdefault((record.topic, partition), []).append(record)
+            for (topic, partition), records in by_partition.items():
+                for batch, contents in _batches(producer, records):
+                    acknowledgement = asyncio.ensure_future(
+                        await producer.send_batch(batch, topic, partition=partition)
                     )
-                )
-                self._unacknowledged.add(acknowledgement)
-                acknowledgement.add_done_callback(functools.partial(self._done, record))
+                    self._unacknowledged.add(acknowledgement)
+                    acknowledgement.add_done_callback(functools.partial(self._done, contents))
 
     async def settled(self) -> None:
         """Return when all that was put before the call is acknowledged. Raises what a send has failed with."""
@@ -84,11 +95,30 @@ class Outbox:
         if self._failure is not None:
             raise self._failure
 
-    def _done(self, record: Record, acknowledgement: asyncio.Future[object]) -> None:
+    def _done(self, records: Sequence[Record], acknowledgement: asyncio.Future[object]) -> None:
         self._unacknowledged.discard(acknowledgement)
         if acknowledgement.cancelled():
-            self._failure = self._failure or ConnectionError(f"sending to {record.topic} was cancelled")
+            self._failure = self._failure or ConnectionError(f"sending to {records[0].topic} was cancelled")
         elif (error := acknowledgement.exception()) is not None:
             self._failure = self._failure or error
-        elif record.acknowledged is not None:
-            record.acknowledged()
+        else:
+            self._sent(records)
+
+
+def _batches(producer: Producer, records: Sequence[Record]) -> Iterator[tuple[Any, list[Record]]]:
+    """The records in as few batches as hold them, each with what is in it."""
+    batch, contents = producer.create_batch(), list[Record]()
+    for record in records:
+        if not _append(batch, record):
+            if contents:
+                yield batch, contents
+            batch, contents = producer.create_batch(), []
+            if not _append(batch, record):
+                raise ValueError(f"a record of {len(record.value or b'')} bytes does not fit a batch of {record.topic}")
+        contents.append(record)
+    yield batch, contents
+
+
+def _append(batch: Any, record: Record) -> bool:
+    added = batch.append(timestamp=record.timestamp, key=record.key, value=record.value, headers=list(record.headers))
+    return added is not None

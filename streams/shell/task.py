@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -16,9 +16,10 @@ import orjson
 from streams.contracts.deadletters import dead_letter
 from streams.contracts.native import Decoder
 from streams.contracts.outputs import Encoder
+from streams.contracts.partitioning import Partitioner
 from streams.contracts.profiles import profile_document
 from streams.contracts.rejected import Rejected
-from streams.core.activity import Activity, Source
+from streams.core.activity import Source
 from streams.core.customer import Lifecycle
 from streams.core.effects import Effects, Output, Snapshot, StageChange
 from streams.core.engine import LABELS, PartitionEngine
@@ -31,7 +32,7 @@ from streams.shell.changelog import Changelog
 from streams.shell.clock import MAX_SKEW_MS
 from streams.shell.faults import Hole, Truncated
 from streams.shell.marks import SourceMark, TaskMark, encode
-from streams.shell.outbox import Outbox, Record
+from streams.shell.outbox import Outbox, Producer, Record
 from streams.shell.state import State
 
 log = logging.getLogger(__name__)
@@ -52,8 +53,7 @@ class PartitionTask:
         *,
         settings: Settings,
         started_at: int,
-        partition_of: Callable[[bytes], int],
-        outbox: Outbox,
+        producer: Callable[[], Producer],
         changelog: Changelog,
         metrics: Metrics,
         clock: Callable[[], int],
@@ -72,8 +72,8 @@ class PartitionTask:
         """Whether the worker's clock was found to agree with the broker's. Until it is, silence proves nothing."""
         self._settings = settings
         self._started_at = started_at
-        self._partition_of = partition_of
-        self._outbox = outbox
+        self._partitioner = Partitioner(settings.partitions, settings.partitioner)
+        self._outbox = Outbox(producer, self.sent)
         self._metrics = metrics
         self._clock = clock
         self._topics = settings.source_topics
@@ -100,18 +100,9 @@ class PartitionTask:
         started, began = self._clock(), time.perf_counter()
         decoder = self._decoders[source]
         rejected_before, cut_before = decoder.rejected_identifiers, decoder.cut_strings
-        activities: list[Activity] = []
-        for record in chunk:
-            try:
-                activity = decoder.decode(
-                    record.value, partition=self.number, offset=record.offset, timestamp=record.timestamp
-                )
-                if self._partition_of(activity.customer.encode()) != self.number:
-                    self._metrics.wrong_partition(self._topics[source])
-                    raise Rejected("wrong_partition", "the record is not on the partition of its customer id")
-                activities.append(activity)
-            except Rejected as rejected:
-                self._dead_letter(source, record, rejected)
+        activities, refused = decoder.decode_all(chunk, self.number, self._partitioner)
+        for record, rejected in refused:
+            self._dead_letter(source, record, rejected)
         if decoder.rejected_identifiers != rejected_before:
             self._metrics.identifiers_rejected(LABELS[source], decoder.rejected_identifiers - rejected_before)
         if decoder.cut_strings != cut_before:
@@ -239,12 +230,18 @@ class PartitionTask:
         settings = self._settings
         topic = settings.stage_changes_topic if isinstance(output, StageChange) else settings.abandonments_topic
 
-        def acknowledged() -> None:
-            self._metrics.outputs_sent((output,))
-            if caused_at is not None:
-                self._metrics.output_latency(topic, ((self._clock() - caused_at) / 1000,))
+        return Record(topic, key, value, headers, output=output, caused_at=caused_at)
 
-        return Record(topic, key, value, headers, acknowledged=acknowledged)
+    def sent(self, records: Sequence[Record]) -> None:
+        """Called by the outbox: these records of one topic are acknowledged."""
+        outputs = [record.output for record in records if record.output is not None]
+        if outputs:
+            now = self._clock()
+            self._metrics.outputs_sent(outputs)
+            self._metrics.output_latency(
+                records[0].topic,
+                [(now - record.caused_at) / 1000 for record in records if record.caused_at is not None],
+            )
 
     def _put_profiles(self, snapshot: Snapshot) -> None:
         for _, value in snapshot.changes:
@@ -268,6 +265,8 @@ class PartitionTask:
             offset=record.offset,
         )
         self._metrics.dead_letter(topic, rejected.reason)
+        if rejected.reason == "wrong_partition":
+            self._metrics.wrong_partition(topic)
         self._metrics.engine_counts({("rejected", LABELS[source]): 1})
         self._outbox.put(
             Record(self._settings.dead_letters_topic, letter.key, letter.value, letter.headers, letter.timestamp)

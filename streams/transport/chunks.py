@@ -105,17 +105,19 @@ def chunk_fetches(fetcher: Fetcher, observer: Observer, clock: Callable[[], int]
             assignment.state_value(tp).timestamp = None  # set again by a success only
         result = await process(assignment, node_id, request)
         sent_at = min(sent_at, clock())  # the clock may have been set back meanwhile
-        ask = pacing.fetched(bool(result))
-        fetcher._fetch_max_wait_ms, fetcher._fetch_min_bytes = ask
+        beyond = 0
         if assignment.active:
             for asked_tp, offset in asked.items():
                 state, tp = assignment.state_value(asked_tp), TP(asked_tp.topic, asked_tp.partition)
                 if state is None:
                     continue
                 if state.timestamp is not None:
-                    observer.fetches[tp] = Fetch(sent_at, state.highwater if state.lso is None else state.lso)
+                    end = state.highwater if state.lso is None else state.lso
+                    observer.fetches[tp] = Fetch(sent_at, end)
+                    beyond += end - offset
                 elif state.awaiting_reset and observer.is_chunked(tp.topic):
                     observer.out_of_range[tp] = offset  # aiokafka would go on from the beginning without a word
+        fetcher._fetch_max_wait_ms, fetcher._fetch_min_bytes = pacing.fetched(beyond if result else 0)
         return result
 
     fetcher._proc_fetch_request = observed

@@ -7,8 +7,10 @@ committed by whoever owns the chunks (`Consumer.commit_offsets`), never by Faust
 from __future__ import annotations
 
 import asyncio
+import inspect
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
+import types
+from collections.abc import AsyncIterator, Generator, Iterable, Mapping
 from typing import Any, Protocol
 
 from aiokafka.errors import CommitFailedError
@@ -17,6 +19,7 @@ from faust.transport.consumer import ensure_TP
 from faust.transport.drivers import TRANSPORTS
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
+from mode.services import WaitResults
 
 from streams.core.sources import Fetch
 from streams.transport.chunks import ChunkSchema, chunk_fetches
@@ -66,6 +69,14 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         parent: Any = self.consumer
         chunk_fetches(self._ensure_consumer()._fetcher, parent, wall_clock)
 
+    async def getmany(self, active_partitions: Any, timeout: float) -> Any:
+        """Called by `Consumer.getmany`: as Faust's, without its queue of calls, whose tasks cost more than a poll."""
+        consumer = self._ensure_consumer()
+        fetched = self._fetch_records(
+            consumer, active_partitions, timeout=timeout, max_records=consumer._max_poll_records
+        )
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(fetched, self.thread_loop))
+
     async def committed_offsets(self, tps: Iterable[TP]) -> dict[TP, OffsetAndMetadata]:
         """What the group has committed, with metadata; partitions without are absent."""
         wanted = [driver.ensure_aiokafka_TP(tp) for tp in tps]
@@ -85,6 +96,17 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         await self.call_thread(
             consumer.commit, {driver.ensure_aiokafka_TP(tp): OffsetAndMetadata(*o) for tp, o in offsets.items()}
         )
+
+
+async def _resumed(begun: Any, waits_for: Any) -> Any:
+    """A coroutine whose first step was made outside of a task, made fit for one."""
+
+    @types.coroutine
+    def go_on() -> Generator[Any, Any, Any]:
+        yield waits_for
+        return (yield from begun)
+
+    return await go_on()
 
 
 class Consumer(driver.Consumer):
@@ -153,6 +175,31 @@ class Consumer(driver.Consumer):
             tp = ensure_TP(tp)
             if tp in active or tp in self._buffered_partitions:
                 yield tp, self._to_message(tp, record)
+
+    async def wait_first(self, *coros: Any, timeout: Any = None) -> Any:
+        """Called by Faust's fetcher to hand a message over, and for other waits.
+
+        What does not have to wait costs no task: Faust would make four for each chunk.
+        """
+        if not all(map(inspect.iscoroutine, coros)):
+            return await super().wait_first(*coros, timeout=timeout)
+        first, *others = coros
+        try:
+            waits_for = first.send(None)
+        except BaseException as ended:
+            for other in others:
+                other.close()
+            if not isinstance(ended, StopIteration):
+                raise
+            return WaitResults([], [], True) if self.should_stop else WaitResults([first], [ended.value], False)
+        return await super().wait_first(_resumed(first, waits_for), *others, timeout=timeout)
+
+    async def sleep(self, n: Any) -> None:
+        """Called by Faust's fetcher before each poll, with 0."""
+        if n:
+            await super().sleep(n)
+        else:
+            await asyncio.sleep(0)
 
     def sources(self) -> frozenset[TP]:
         """The assigned partitions of chunked topics that are not changelogs."""

@@ -27,9 +27,6 @@ from streams.shell.broker import HOST, LocalBroker, in_foreground
 POM = Path(__file__).with_name("pom.xml")
 VERSION = ET.parse(POM).findtext(".//{*}kafka.version")
 
-JVM = ["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
-"""A broker that is up soon and leaves the processors to what is tested."""
-
 PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
@@ -64,6 +61,8 @@ class ApacheKafka(LocalBroker):
 
     name = "Apache Kafka"
     remedy = "its topics are still there, so start it again"
+    jvm: tuple[str, ...] = ("-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+    """For a broker that is up soon and leaves the processors to what is tested."""
 
     def __init__(self, port: int = 0) -> None:
         super().__init__(port or _lasting_port())
@@ -94,7 +93,7 @@ class ApacheKafka(LocalBroker):
             self._directory = None
 
     def _command(self) -> list[str]:
-        java = [_java(), *JVM, "-cp", f"{jars()}/*"]
+        java = [_java(), *self.jvm, "-cp", f"{jars()}/*"]
         if self._directory is None:
             self._directory = tempfile.TemporaryDirectory(prefix="lifecycle-kafka-")
             self._format(java, Path(self._directory.name))

@@ -1,76 +1,104 @@
-"""The outbox against a driven producer: order, acknowledgement, failure."""
+"""The outbox against a driven producer: order, batches, acknowledgement, failure."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
+from aiokafka.partitioner import murmur2
 
-from streams.shell.outbox import Headers, Outbox, Record
-
-
-class Producer:
-    """Acknowledges when told to."""
-
-    def __init__(self) -> None:
-        self.sent: list[tuple[str, bytes | None]] = []
-        self.acknowledgements: list[asyncio.Future[object]] = []
-
-    async def send(
-        self,
-        topic: str,
-        value: bytes | None = None,
-        key: bytes | None = None,
-        partition: int | None = None,
-        timestamp_ms: int | None = None,
-        headers: Headers | None = None,
-    ) -> asyncio.Future[object]:
-        self.sent.append((topic, value))
-        await asyncio.sleep(0)  # another task gets its turn, as in aiokafka
-        future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-        self.acknowledgements.append(future)
-        return future
+from streams.shell.outbox import Outbox, Record
+from tests.shell.producer import Producer
 
 
-def record(n: int, told: list[int] | None = None) -> Record:
-    return Record("t", b"k", b"%d" % n, acknowledged=None if told is None else lambda: told.append(n))
+def record(n: int, topic: str = "t", key: bytes | None = b"k") -> Record:
+    return Record(topic, key, b"%d" % n)
+
+
+def nobody(records: Sequence[Record]) -> None:
+    """Is told, and does nothing."""
 
 
 async def test_records_leave_in_the_order_put_also_when_two_flush_at_once() -> None:
-    producer = Producer()
-    outbox = Outbox(lambda: producer)
+    producer = Producer(room=2)
+    outbox = Outbox(lambda: producer, nobody)
     for n in range(3):
         outbox.put(record(n))
     first = asyncio.create_task(outbox.flush())
     await asyncio.sleep(0)
     outbox.put(record(3))
     await asyncio.gather(first, outbox.flush())
-    assert [value for _, value in producer.sent] == [b"0", b"1", b"2", b"3"]
+    assert [value for *_, value in producer.sent] == [b"0", b"1", b"2", b"3"]
 
 
-async def test_settled_waits_for_every_acknowledgement_and_tells_who_asked() -> None:
-    producer, told = Producer(), list[int]()
-    outbox = Outbox(lambda: producer)
-    outbox.put(record(1, told))
-    outbox.put(record(2, told))
+async def test_each_key_goes_to_its_partition_in_one_batch_with_its_like() -> None:
+    producer = Producer(partitions=3)
+    outbox = Outbox(lambda: producer, nobody)
+    for n in range(30):
+        outbox.put(record(n, key=b"%d" % n))
+    await outbox.flush()
+    assert producer.batches == 3
+    assert {(int(key or b""), partition) for _, partition, key, _ in producer.sent} == {
+        (n, (murmur2(b"%d" % n) & 0x7FFFFFFF) % 3) for n in range(30)
+    }
+
+
+async def test_what_has_no_key_leaves_too() -> None:
+    producer = Producer(partitions=3)
+    outbox = Outbox(lambda: producer, nobody)
+    outbox.put(record(1, key=None))
+    await outbox.flush()
+    assert [(key, value) for _, _, key, value in producer.sent] == [(None, b"1")]
+
+
+async def test_settled_waits_for_every_acknowledgement_and_tells_what_was_sent() -> None:
+    producer, told = Producer(acknowledging=False), list[bytes | None]()
+    outbox = Outbox(lambda: producer, lambda records: told.extend(record.value for record in records))
+    outbox.put(record(1, "a"))
+    outbox.put(record(2, "b"))
     settled = asyncio.create_task(outbox.settled())
     while len(producer.acknowledgements) < 2:
         await asyncio.sleep(0)
     producer.acknowledgements[1].set_result(None)
     await asyncio.sleep(0)
     assert not settled.done()
-    assert told == [2]
+    assert told == [b"2"]
     producer.acknowledgements[0].set_result(None)
     await settled
-    assert told == [2, 1]
+    assert told == [b"2", b"1"]
+
+
+async def test_settled_waits_for_what_another_flush_is_still_handing_over() -> None:
+    producer = Producer(acknowledging=False, room=1)
+    outbox = Outbox(lambda: producer, nobody)
+    outbox.put(record(1))
+    outbox.put(record(2))
+    flush = asyncio.create_task(outbox.flush())
+    await asyncio.sleep(0)
+    settled = asyncio.create_task(outbox.settled())
+    await flush
+    producer.acknowledgements[0].set_result(None)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not settled.done()
+    producer.acknowledgements[1].set_result(None)
+    await settled
 
 
 async def test_a_failed_send_is_raised_by_every_settled_after_it() -> None:
-    producer = Producer()
-    outbox = Outbox(lambda: producer)
+    producer = Producer(acknowledging=False)
+    outbox = Outbox(lambda: producer, nobody)
     outbox.put(record(1))
     await outbox.flush()
     producer.acknowledgements[0].set_exception(ConnectionError("gone"))
     for _ in range(2):
         with pytest.raises(ConnectionError, match="gone"):
             await outbox.settled()
+
+
+async def test_what_fits_no_batch_is_said() -> None:
+    outbox = Outbox(lambda: Producer(room=0), nobody)
+    outbox.put(record(1))
+    with pytest.raises(ValueError, match="a record of 1 bytes does not fit a batch of t"):
+        await outbox.flush()

@@ -1,18 +1,18 @@
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
+from aiokafka.partitioner import murmur2
+from hypothesis import given
+from hypothesis import strategies as st
 
+from streams.contracts.partitioning import Partitioner
 from streams.core.activity import Source
 from streams.core.sources import Mark
-from streams.settings import Settings
 from streams.shell.marks import SourceMark, TaskMark, decode_marker, decode_metadata, encode, source_mark
-from streams.shell.partitions import partition_of
 
 
 @pytest.mark.parametrize(
-    ("key", "murmur2", "crc32"),
+    ("key", "hash_", "crc32"),
     [  # murmur2: the vectors of Kafka's own UtilsTest (then `& 0x7fffffff`); crc32: of the IEEE polynomial
         (b"21", -973932308, None),
         (b"foobar", -790332482, 0x9EF61F95),
@@ -20,12 +20,16 @@ from streams.shell.partitions import partition_of
         (b"abc", 479470107, 0x352441C2),
     ],
 )
-def test_partitions_are_those_of_the_producers(key: bytes, murmur2: int, crc32: int | None) -> None:
+def test_partitions_are_those_of_the_producers(key: bytes, hash_: int, crc32: int | None) -> None:
     prime = 9973
-    settings = Settings(partitions=prime)
-    assert partition_of(settings)(key) == (murmur2 & 0x7FFFFFFF) % prime
+    assert Partitioner(prime).partition(key) == (hash_ & 0x7FFFFFFF) % prime
     if crc32 is not None:
-        assert partition_of(dataclasses.replace(settings, partitioner="crc32"))(key) == crc32 % prime
+        assert Partitioner(prime, "crc32").partition(key) == crc32 % prime
+
+
+@given(st.binary(max_size=40))
+def test_the_hash_is_that_of_aiokafka(key: bytes) -> None:
+    assert Partitioner(2**31).partition(key) == murmur2(key) & 0x7FFFFFFF
 
 
 MARK = Mark(progress=1_763_719_200_000, backfilling=True, last_record_at=1_763_719_300_000)

@@ -18,30 +18,14 @@ from streams.observe.prometheus import Metrics
 from streams.settings import Settings
 from streams.shell.changelog import Flush
 from streams.shell.faults import Hole, Truncated
-from streams.shell.outbox import Outbox
 from streams.shell.state import State
 from streams.shell.task import PartitionTask
 from streams.transport.chunks import Chunk
+from tests.shell.producer import Producer
 
 NOON = 1_763_719_200_000
 MINUTE = 60_000
 SETTINGS = Settings(partitions=1)
-
-
-class Producer:
-    """Acknowledges at once, and remembers."""
-
-    def __init__(self) -> None:
-        self.sent: list[tuple[str, Any]] = []
-
-    async def send(self, topic: str, value: bytes | None = None, **_: Any) -> asyncio.Future[object]:
-        self.sent.append((topic, None if value is None else json.loads(value)))
-        done: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-        done.set_result(None)
-        return done
-
-    def of(self, topic: str) -> list[Any]:
-        return [value for to, value in self.sent if to == topic]
 
 
 class Changelog:
@@ -73,8 +57,7 @@ class World:
             lifecycle,
             settings=SETTINGS,
             started_at=NOON,
-            partition_of=lambda key: 0,
-            outbox=Outbox(lambda: self.producer),  # type: ignore[arg-type, return-value]
+            producer=lambda: self.producer,
             changelog=self.changelog,  # type: ignore[arg-type]
             metrics=Metrics(version="0", ready=lambda: True, event_loop_lag=lambda: 0.0, strict=True),
             clock=lambda: self.now,
@@ -88,6 +71,9 @@ class World:
         chunk = Chunk([SimpleNamespace(offset=offset, timestamp=self.now, key=b"c", value=value, headers=[])])
         chunk.start, chunk.next = offset, offset + 1
         self.task.process(source, chunk)
+
+    def sent(self, topic: str) -> list[Any]:
+        return [json.loads(value or b"null") for to, _, _, value in self.producer.sent if to == topic]
 
     def look(self) -> None:
         self.task.advance({s: Fetch(self.now, self.offsets[s]) for s in Source}, frozenset())
@@ -106,12 +92,12 @@ async def test_a_customers_outputs_keep_their_order_also_while_a_commit_is_under
     world.process(Source.ORDERS, type="order_completed", order_id="o")  # while the changelog is being written
     world.look()
     await world.task.flush()
-    assert world.producer.of(SETTINGS.abandonments_topic) == []
+    assert world.sent(SETTINGS.abandonments_topic) == []
     world.changelog.may_write.set()
     await commit
     await world.task.flush()
-    assert [d["type"] for d in world.producer.of(SETTINGS.abandonments_topic)] == ["abandoned", "recovered"]
-    assert [d["to_stage"] for d in world.producer.of(SETTINGS.stage_changes_topic)] == ["visitor", "customer"]
+    assert [d["type"] for d in world.sent(SETTINGS.abandonments_topic)] == ["abandoned", "recovered"]
+    assert [d["to_stage"] for d in world.sent(SETTINGS.stage_changes_topic)] == ["visitor", "customer"]
 
 
 async def test_outputs_of_deadlines_leave_only_once_the_changelog_has_them() -> None:
@@ -119,7 +105,7 @@ async def test_outputs_of_deadlines_leave_only_once_the_changelog_has_them() -> 
     world.process(Source.CLICKSTREAM, type="product_viewed", product_id="p")
     world.look()
     await world.task.flush()
-    assert [d["to_stage"] for d in world.producer.of(SETTINGS.stage_changes_topic)] == ["visitor"]  # at once
+    assert [d["to_stage"] for d in world.sent(SETTINGS.stage_changes_topic)] == ["visitor"]  # at once
     world.now += 31 * MINUTE
     world.look()
     await world.task.flush()
@@ -128,11 +114,11 @@ async def test_outputs_of_deadlines_leave_only_once_the_changelog_has_them() -> 
     commit = asyncio.create_task(world.task.write(snapshot))
     await asyncio.sleep(0)
     assert world.changelog.records == []
-    assert world.producer.of(SETTINGS.abandonments_topic) == []
+    assert world.sent(SETTINGS.abandonments_topic) == []
     world.changelog.may_write.set()
     await commit
     assert len(world.changelog.records) == 1
-    assert len(world.producer.of(SETTINGS.abandonments_topic)) == 1
+    assert len(world.sent(SETTINGS.abandonments_topic)) == 1
 
 
 async def test_a_chunk_from_before_a_seek_is_passed_over_and_one_behind_a_gap_ends_the_worker() -> None:

@@ -12,7 +12,7 @@ from faust.types import TP
 
 from streams.core.sources import Fetch
 from streams.transport.chunks import Chunk, chunk_fetches
-from streams.transport.pacing import FLOWING, IDLE, Pacing
+from streams.transport.pacing import FEW, FLOWING, IDLE, TRICKLING, Pacing
 
 CLICKS, PLAIN = TopicPartition("clicks", 0), TopicPartition("plain", 0)
 
@@ -117,16 +117,24 @@ async def test_a_position_that_a_chunked_topic_does_not_have_is_noted() -> None:
     assert world.observer.out_of_range == {TP("clicks", 0): 41}  # other topics are Faust's
 
 
-@pytest.mark.parametrize(("brought", "ask"), [(True, FLOWING), (False, IDLE)])
-def test_a_fetch_waits_for_many_bytes_only_while_records_flow(brought: bool, ask: object) -> None:
+@pytest.mark.parametrize(
+    ("records", "ask"), [(0, IDLE), (1, TRICKLING), (FEW - 1, TRICKLING), (FEW, FLOWING), (100_000, FLOWING)]
+)
+def test_a_fetch_waits_for_many_bytes_only_while_records_flow(records: int, ask: object) -> None:
     pacing = Pacing()
     assert pacing.ask == IDLE
-    assert pacing.fetched(brought) == ask
+    assert pacing.fetched(records) == ask
 
 
 async def test_the_next_fetch_asks_as_the_last_one_went() -> None:
     world = World()
     assert (world.fetcher._fetch_max_wait_ms, world.fetcher._fetch_min_bytes) == IDLE
+
+    def answer() -> bool:
+        world.states[CLICKS].timestamp, world.states[CLICKS].highwater = 1, 41 + FEW
+        return True
+
+    world.answer = answer
     await world.fetch()
     assert (world.fetcher._fetch_max_wait_ms, world.fetcher._fetch_min_bytes) == FLOWING
     world.answer = lambda: False

@@ -10,6 +10,7 @@ import pytest
 from aiokafka.errors import CommitFailedError
 from faust.tables.recovery import Recovery as FaustRecovery
 from faust.types import TP
+from mode.utils.locks import Event
 
 from streams.transport.chunks import Chunk
 from streams.transport.driver import Consumer, ConsumerThread
@@ -32,6 +33,8 @@ class Driven(Consumer):
         self._buffered_partitions = set()
         self.scheduler: Any = SimpleNamespace(iterate=lambda records: iter(()))
         self.app = self
+        self.loop = asyncio.get_running_loop()
+        self._stopped, self._crashed = Event(), Event()
 
     # what it asks of its app
     health: Any = SimpleNamespace(consumer_step=lambda: None)
@@ -91,6 +94,60 @@ async def test_the_seek_waits_for_a_poll_of_before_the_rebalance_and_what_that_b
     assert await poll == []
     await seek
     assert consumer.events == ["polled", "sought"]
+
+
+async def put(queue: asyncio.Queue[int], item: int) -> str:
+    await queue.put(item)
+    return "put"
+
+
+async def test_a_chunk_for_which_there_is_room_is_handed_over_without_a_task() -> None:
+    consumer, queue, never = Driven(), asyncio.Queue[int](), asyncio.Event()
+    tasks = asyncio.all_tasks()
+    before = asyncio.current_task()
+    handed: list[Any] = []
+
+    async def hand_over() -> None:
+        handed.append(asyncio.current_task())
+        await queue.put(1)
+
+    done = await consumer.wait_first(hand_over(), never.wait())
+    assert (handed, queue.qsize(), done.stopped) == ([before], 1, False)
+    assert asyncio.all_tasks() == tasks
+
+
+async def test_a_chunk_for_which_there_is_no_room_waits_for_it() -> None:
+    consumer, queue, never = Driven(), asyncio.Queue[int](1), asyncio.Event()
+    await queue.put(1)
+    waiting = asyncio.create_task(consumer.wait_first(put(queue, 2), never.wait()))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not waiting.done()
+    assert queue.get_nowait() == 1
+    assert (await waiting).results == ["put"]
+    assert queue.get_nowait() == 2
+
+
+async def test_a_rebalance_or_the_end_does_not_wait_for_room() -> None:
+    consumer, queue, suspended = Driven(), asyncio.Queue[int](1), asyncio.Event()
+    await queue.put(1)
+    waiting = asyncio.create_task(consumer.wait_first(put(queue, 2), suspended.wait()))
+    await asyncio.sleep(0)
+    suspended.set()
+    assert (await waiting).results == [True]
+    waiting = asyncio.create_task(consumer.wait_first(put(queue, 2), asyncio.Event().wait()))
+    await asyncio.sleep(0)
+    consumer._stopped.set()
+    assert (await waiting).stopped
+    assert queue.qsize() == 1
+
+
+async def test_what_fails_to_be_handed_over_says_so() -> None:
+    async def fail() -> None:
+        raise KeyError("no such channel")
+
+    with pytest.raises(KeyError):
+        await Driven().wait_first(fail(), asyncio.Event().wait())
 
 
 async def test_a_member_that_was_given_up_commits_nothing() -> None:

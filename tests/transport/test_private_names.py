@@ -35,6 +35,7 @@ RELIED_ON: dict[Any, dict[str, str]] = {
         "_isolation_level": "read_committed, which Faust sets only for its own exactly_once",
         "_fetcher": "its results become chunks",
         "_coordinator": "committed offsets with metadata; the generation of the member",
+        "_max_poll_records": "how many a poll of an ordinary topic gives",
     },
     GroupCoordinator: {"fetch_committed_offsets": "with metadata", "generation": "negative: no member any more"},
     fetcher.Fetcher: {
@@ -58,6 +59,7 @@ RELIED_ON: dict[Any, dict[str, str]] = {
     driver.AIOKafkaConsumerThread: {
         "_create_worker_consumer": "makes the aiokafka consumer",
         "_ensure_consumer": "the aiokafka consumer",
+        "_fetch_records": "one poll, on the consumer's thread",
     },
     driver.Consumer: {"_new_consumer_thread": "makes the thread", "_to_message": "an ordinary record as a message"},
     driver.Producer: {"_settings_extra": "settings of the aiokafka producer", "_ensure_producer": "that producer"},
@@ -106,6 +108,12 @@ def test_what_is_done_with_them_is_what_it_was() -> None:
     ]  # fmt: skip
     assert list(inspect.signature(Recovery._wait).parameters) == ["self", "coro", "timeout"]
     assert isinstance(TopicPartitionState.awaiting_reset, property)
+    assert list(inspect.signature(driver.AIOKafkaConsumerThread._fetch_records).parameters) == [
+        "self", "consumer", "active_partitions", "timeout", "max_records",
+    ]  # fmt: skip
+    consumer = inspect.getsource(Consumer)
+    assert "self.wait_first(" in consumer  # overridden: what Faust's fetcher calls
+    assert "await self.sleep(0)" in consumer
     source = inspect.getsource(fetcher)
     for text in ("self._records[tp] = FetchResult(", "self._proc_fetch_request(", "self._fetch_min_bytes,",
                  "self._fetch_max_wait_ms,", "tp_state.timestamp = now_ms", "tp_state.lso = lso",

@@ -1,0 +1,166 @@
+"""The peers of the common job: how each is started, what it keeps, what its modes mean."""
+
+from __future__ import annotations
+
+import json
+import sys
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any, Final, Literal
+
+from benchmarks.jvm import build
+from benchmarks.peers import arguments, bytewax_store, ours
+from benchmarks.peers.arguments import Arguments
+from streams.core import engine
+
+Store = Literal["changelog", "directory", "none"]
+"""Where a peer's state outlasts it: on a topic of the broker, in its state directory alone, or nowhere."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Peer:
+    """One in Python: a process of its own for each trial."""
+
+    name: str
+    module: str
+    store: Store
+    packages: tuple[str, ...]
+    """The distributions whose versions are told."""
+    default_interval: str
+    """How often it commits by default, and by whose word."""
+    settings: str
+    """What else of its configuration is to be known."""
+    parse: Callable[[bytes], dict[str, Any]] = json.loads
+    """From a value on its output topic to the fields of the job's outputs."""
+    prepare: Callable[[Arguments], None] | None = None
+    """What is to be done before it can be started."""
+    committed: Callable[[Arguments], int] | None = None
+    """How many events it has made durable; None where its consumer group says so."""
+
+    @property
+    def versions(self) -> str:
+        """Of what it is made of."""
+        return ", ".join(f"{package} {version(package)}" for package in self.packages)
+
+    def command(self, given: Arguments) -> list[str]:
+        """How it is started."""
+        return [sys.executable, "-m", self.module, *arguments.command(given)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class JvmPeer:
+    """One on the JVM: it does the job several times in one process, so that the first is cold and the others warm."""
+
+    name: str
+    program: build.Peer
+    store: Store
+    default_interval: str
+    settings: str
+    options: tuple[str, ...] = ()
+    """For the program, besides those that all have."""
+
+    @property
+    def versions(self) -> str:
+        """Of what it is made of."""
+        properties = ET.parse(build.HERE / "pom.xml").getroot().find("{*}properties")
+        assert properties is not None
+        return ", ".join(
+            f"{entry.tag.rpartition('}')[2].removesuffix('.version')} {entry.text}"
+            for entry in properties
+            if entry.tag.rpartition("}")[2] in ("kafka.version", "jackson.version", f"{self.program}.version")
+        )
+
+    def command(self, given: Arguments, *options: str) -> list[str]:
+        """How it is started."""
+        said = [part for option in arguments.command(given) for part in option.split("=", 1)]
+        return [*build.command(self.program), *said, *self.options, *options]
+
+
+OURS: Final = "lifecycle-streams"
+COMPILED: Final = "compiled" if not str(engine.__file__).endswith(".py") else "not compiled"
+
+_JVM: Final = f"one thread; {' '.join(build.JVM)}"
+
+PEERS: Final[tuple[Peer | JvmPeer, ...]] = (
+    Peer(
+        name=OURS,
+        module="benchmarks.peers.ours",
+        store="changelog",
+        packages=("lifecycle-streams", "faust-streaming", "aiokafka", "msgspec"),
+        default_interval="1 s",
+        settings=f"the worker as it ships, the job as its playbook; acks all, CRCs checked; its core is {COMPILED}",
+        parse=ours.as_output,
+        prepare=ours.prepare,
+    ),
+    Peer(
+        name="confluent-kafka loop",
+        module="benchmarks.peers.confluent_loop",
+        store="none",
+        packages=("confluent-kafka", "msgspec"),
+        default_interval="5 s, the client's for automatic commits",
+        settings="hand-written; consume() of up to 10,000, msgspec, linger 5 ms, acks all",
+    ),
+    Peer(
+        name="aiokafka loop",
+        module="benchmarks.peers.aiokafka_loop",
+        store="none",
+        packages=("aiokafka", "msgspec"),
+        default_interval="5 s, the client's for automatic commits",
+        settings="hand-written; getmany(), msgspec, send_batch, acks all, CRCs checked",
+    ),
+    JvmPeer(
+        name="Kafka Streams",
+        program="kafka-streams",
+        store="changelog",
+        default_interval="30 s, its own",
+        settings=f"Processor API, RocksDB, default cache, changelog, Jackson; {_JVM}",
+    ),
+    JvmPeer(
+        name="Flink, heap",
+        program="flink",
+        store="directory",
+        default_interval="1 s: it takes no checkpoints by default",
+        settings=f"KeyedProcessFunction, state on the heap, Jackson; {_JVM}",
+        options=("--store", "heap"),
+    ),
+    JvmPeer(
+        name="Flink, RocksDB",
+        program="flink",
+        store="directory",
+        default_interval="1 s: it takes no checkpoints by default",
+        settings=f"KeyedProcessFunction, state in RocksDB, Jackson; {_JVM}",
+        options=("--store", "rocksdb"),
+    ),
+    Peer(
+        name="Quix Streams",
+        module="benchmarks.peers.quix",
+        store="changelog",
+        packages=("quixstreams", "confluent-kafka", "rocksdict", "orjson"),
+        default_interval="5 s, its own",
+        settings="StreamingDataFrame with state in RocksDB and on a changelog topic, as it comes",
+    ),
+    Peer(
+        name="Bytewax",
+        module="benchmarks.peers.bytewax_flow",
+        store="directory",
+        packages=("bytewax", "confluent-kafka", "orjson"),
+        default_interval="10 s, its default epoch",
+        settings="one worker, orjson, stateful_flat_map, snapshots in SQLite",
+        committed=bytewax_store.committed,
+    ),
+    Peer(
+        name="Faust",
+        module="benchmarks.peers.faust_idiomatic",
+        store="changelog",
+        packages=("faust-streaming", "aiokafka", "orjson"),
+        default_interval="2.8 s, its own",
+        settings="an agent and a table as documented, memory store with changelog, its Cython extensions in use",
+    ),
+)
+
+
+def slug(name: str) -> str:
+    """A peer's name as topics, directories and the command line have it."""
+    return name.lower().replace(",", "").replace(" ", "-")

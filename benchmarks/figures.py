@@ -1,0 +1,157 @@
+"""The figures behind the report: the trials of one file of results, and what is computed from them."""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+Row = dict[str, Any]
+
+
+class Spread(NamedTuple):
+    """Of one figure over the rounds."""
+
+    median: float
+    least: float
+    most: float
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> Spread | None:
+        """None where there are no values."""
+        found = list(values)
+        return cls(statistics.median(found), min(found), max(found)) if found else None
+
+
+class Contestant(NamedTuple):
+    """A peer as the tables have it."""
+
+    peer: str
+    jit: str | None
+    """`cold` or `warm`, for those on the JVM"""
+
+    def __str__(self) -> str:
+        return f"{self.peer}, {self.jit}" if self.jit else self.peer
+
+
+class Column(NamedTuple):
+    """What is compared with one another: the same job, as often durable."""
+
+    events: int
+    customers: int
+    mode: str
+
+
+class Goal(NamedTuple):
+    """Our CPU per event may be so many times another's."""
+
+    says: str
+    other: Contestant
+    at_most: float
+
+
+OURS: Final = Contestant("lifecycle-streams", None)
+GOALS: Final = (
+    Goal("no more than the confluent-kafka loop", Contestant("confluent-kafka loop", None), 1.0),
+    Goal("at most 0.55 times warm Kafka Streams", Contestant("Kafka Streams", "warm"), 0.55),
+    Goal("at most 0.9 times warm Flink on the heap", Contestant("Flink, heap", "warm"), 0.9),
+    Goal("at least 5 times less than Quix Streams", Contestant("Quix Streams", None), 1 / 5),
+    Goal("at least 50 times less than idiomatic Faust", Contestant("Faust", None), 1 / 50),
+)
+
+
+class Common:
+    """One run of the common job."""
+
+    def __init__(self, rows: Iterable[Row]) -> None:
+        self.machine: Row = {}
+        self.peers: list[Row] = []
+        self._trials: dict[Column, dict[Contestant, list[Row]]] = {}
+        for row in rows:
+            if row["kind"] == "machine":
+                self.machine = row
+            elif row["kind"] == "peer":
+                self.peers.append(row)
+            else:
+                column = Column(row["events"], row["customers"], row["mode"])
+                contestant = Contestant(row["peer"], row["jit"])
+                self._trials.setdefault(column, {}).setdefault(contestant, []).append(row)
+
+    @property
+    def columns(self) -> list[Column]:
+        """In the order of the run."""
+        return list(self._trials)
+
+    def contestants(self, column: Column) -> list[Contestant]:
+        """In the order in which the peers are listed."""
+        order = [peer["peer"] for peer in self.peers]
+        return sorted(self._trials[column], key=lambda one: (order.index(one.peer), one.jit or ""))
+
+    def trials(self, column: Column, contestant: Contestant) -> list[Row]:
+        """Those that came through."""
+        return [row for row in self._all(column, contestant) if "error" not in row]
+
+    def errors(self, column: Column, contestant: Contestant) -> list[str]:
+        """What kept the others from it."""
+        return [row["error"] for row in self._all(column, contestant) if "error" in row]
+
+    def sound(self, column: Column, contestant: Contestant) -> bool:
+        """Whether every trial came through, and with the right outputs."""
+        rows = self._all(column, contestant)
+        return not any(row.get("error") or row.get("differs") or row.get("recovered_differs") for row in rows)
+
+    def spread(self, column: Column, contestant: Contestant, name: str, per: float = 1.0) -> Spread | None:
+        """Of a figure, divided by `per`."""
+        return Spread.of(row[name] / per for row in self.trials(column, contestant) if name in row)
+
+    def ratio(self, column: Column, other: Contestant) -> Spread | None:
+        """Our CPU per event by another's, round by round: what the machine did to a round it did to both."""
+        theirs = {row["round"]: row["job_cpu_s"] for row in self.trials(column, other)}
+        return Spread.of(
+            row["job_cpu_s"] / theirs[row["round"]] for row in self.trials(column, OURS) if row["round"] in theirs
+        )
+
+    def _all(self, column: Column, contestant: Contestant) -> list[Row]:
+        return self._trials[column].get(contestant, [])
+
+
+class Scenario(NamedTuple):
+    """A figure of our own worker."""
+
+    scenario: str
+    metric: str
+    value: float
+    unit: str
+    goal: str
+    """`<= 8`, `< 2`, `>= 20`; empty where none was set"""
+
+    @property
+    def met(self) -> bool | None:
+        """None where there is no goal."""
+        if not self.goal:
+            return None
+        operator, bound = _GOAL.fullmatch(self.goal.strip()).groups()  # type: ignore[union-attr]
+        limit = float(bound)
+        return {
+            "<=": self.value <= limit,
+            "<": self.value < limit,
+            ">=": self.value >= limit,
+            ">": self.value > limit,
+        }[operator]
+
+
+_GOAL = re.compile(r"(<=|<|>=|>)\s*([\d.]+)")
+
+
+def scenarios(rows: Iterable[Row]) -> list[Scenario]:
+    """The latest of each."""
+    latest = {(row["scenario"], row["metric"]): row for row in rows}
+    return [Scenario(*(row[field] for field in Scenario._fields)) for row in latest.values()]
+
+
+def read(path: Path) -> list[Row]:
+    """The rows of a file of results; none if it is not there."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []

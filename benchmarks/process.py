@@ -1,0 +1,115 @@
+"""A peer as a process: what it says, when, and what it had used by then."""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import subprocess
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks import measure
+
+ROOT = Path(__file__).parent.parent
+STOP_S = 30.0
+
+
+class Failed(Exception):
+    """A peer ended, or did not do in time what it should."""
+
+
+class Said(NamedTuple):
+    """A line of a peer's standard output."""
+
+    line: str
+    at: float
+    """epoch seconds"""
+    cpu_s: float
+    """what the process had used when it said so"""
+
+
+class Process:
+    """Started when made; in a session of its own, so that `stop` ends its descendants too."""
+
+    def __init__(self, command: list[str], log: Path) -> None:
+        self._log = log
+        with log.open("ab") as errors:
+            self.started_at = time.time()
+            self._process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                start_new_session=True,
+            )
+        self._lines: queue.Queue[Said] = queue.Queue()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    @property
+    def cpu_s(self) -> float:
+        """What it has used so far."""
+        return measure.cpu_s(self._process.pid)
+
+    @property
+    def peak_rss_mb(self) -> float:
+        """The most that was resident so far."""
+        return measure.peak_rss_mb(self._process.pid)
+
+    def go(self) -> None:
+        """Give it a line on its standard input, if it waits for one."""
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):  # it has ended: who waits for its next line is told
+            self._process.stdin.write("\n")
+            self._process.stdin.flush()
+
+    def line(self, timeout: float) -> Said:
+        """The next line that it says."""
+        give_up = time.monotonic() + timeout
+        while True:
+            try:
+                return self._lines.get(timeout=0.1)
+            except queue.Empty:
+                self.check()
+                if time.monotonic() > give_up:
+                    raise Failed(f"it said nothing within {timeout:.0f} s") from None
+
+    def check(self) -> None:
+        """Raise `Failed` if it has ended."""
+        code = self._process.poll()
+        if code is None:
+            return
+        self._reader.join(STOP_S)
+        if self._lines.empty():
+            last = self._log.read_text(errors="replace").strip().splitlines()[-1:]
+            raise Failed(f"it ended with code {code}: {last[0] if last else 'it says nothing'}")
+
+    def wait(self) -> None:
+        """Until it ends by itself, having said all it has to say."""
+        try:
+            code = self._process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            raise Failed(f"it did not end within {STOP_S:.0f} s") from None
+        if code:
+            raise Failed(f"it ended with code {code}")
+
+    def stop(self) -> None:
+        """SIGTERM, and SIGKILL to what is left of it after 30 s."""
+        if self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(STOP_S)
+            except subprocess.TimeoutExpired:
+                os.killpg(self._process.pid, signal.SIGKILL)
+                self._process.wait()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self._lines.put(Said(line.strip(), time.time(), self.cpu_s))

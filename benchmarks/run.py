@@ -1,0 +1,179 @@
+"""`make bench`: the common job by every peer, interleaved, against one broker; then the report.
+
+A run of every peer in both modes writes the report of the project, any other one of its own beside its figures.
+
+python -m benchmarks.run --quick
+python -m benchmarks.run --events 200000,1000000 --rounds 5 --peers lifecycle-streams,faust --modes 1s
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import sys
+import tempfile
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from benchmarks import report
+from benchmarks.catalogue import PEERS, JvmPeer, Peer, slug
+from benchmarks.job import CUSTOMERS
+from benchmarks.jvm_trial import JvmTrial, Warming
+from benchmarks.kafka import Broker, Cluster
+from benchmarks.peers.arguments import MODES
+from benchmarks.process import ROOT
+from benchmarks.trial import Trial
+from benchmarks.work import Work
+from tests.brokers.kafka import VERSION
+
+RESULTS: Final = Path(__file__).parent / "results"
+QUICK_EVENTS: Final = 20_000
+WARMING: Final = Warming(1_000_000, 3)
+"""The JIT needs as many events until the figures hold still."""
+RECOVERY_MODE: Final = "1s"
+"""What there is to recover does not depend on the mode, so it is measured in one."""
+
+
+AnyPeer = Peer | JvmPeer
+
+
+class Plan(NamedTuple):
+    """What is run."""
+
+    sizes: list[int]
+    customers: int
+    rounds: int
+    warming: Warming
+    modes: list[str]
+    peers: list[AnyPeer]
+
+
+class Results:
+    """A file of one JSON line per figure, written at once: what was measured stays when a later trial fails."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(exist_ok=True)
+        self.path = path
+
+    def add(self, row: dict[str, Any]) -> None:
+        with self.path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
+
+def machine() -> dict[str, Any]:
+    """What it ran on."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    models = (line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {
+        "processor": next(models, "unknown"),
+        "cores": os.cpu_count(),
+        "memory_gb": round(memory / 1e9, 1),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "broker": f"Apache Kafka {VERSION}, one node on the same machine, {' '.join(Broker.jvm)}",
+    }
+
+
+def schedule(rounds: int, modes: list[str], peers: list[AnyPeer]) -> Iterator[tuple[int, str, AnyPeer]]:
+    """Every peer once in each mode, then all again; each round begins with another, so that none has the best place."""
+    for number in range(rounds):
+        turn = number % len(peers)
+        for mode in modes:
+            for peer in peers[turn:] + peers[:turn]:
+                yield number + 1, mode, peer
+
+
+def run(given: Plan) -> Path:
+    """All trials; returns the file of results."""
+    began = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
+    results = Results(RESULTS / f"common-{began}.jsonl")
+    results.add({"kind": "machine", "began": began, **machine(), "warming": given.warming._asdict()})
+    for peer in given.peers:
+        described = {"versions": peer.versions, "default_interval": peer.default_interval, "settings": peer.settings}
+        results.add({"kind": "peer", "peer": peer.name, **described, "store": peer.store})
+    with Broker() as broker, tempfile.TemporaryDirectory(prefix="lifecycle-bench-") as directory:
+        cluster = Cluster(broker.address)
+        for size in given.sizes:
+            work = Work(size, given.customers)
+            cluster.warm_up(work.records)
+            for number, mode, peer in schedule(given.rounds, given.modes, given.peers):
+                row = {"kind": "trial", "peer": peer.name, "jit": None, "mode": mode, "round": number}
+                row |= {"events": size, "customers": given.customers}
+                recovery = mode == RECOVERY_MODE
+                try:
+                    if isinstance(peer, JvmPeer):
+                        jvm_trial = JvmTrial(cluster, work, peer, mode, Path(directory) / str(size), number)
+                        by_jit = jvm_trial.run(given.warming, recovery)
+                        rows = [{**row, "jit": jit, **figures} for jit, figures in by_jit.items()]
+                    else:
+                        trial = Trial(cluster, work, peer, mode, Path(directory) / str(size), number)
+                        rows = [{**row, **trial.run(recovery)}]
+                except Exception as error:
+                    traceback.print_exc()
+                    rows = [{**row, "error": f"{type(error).__name__}: {error}"}]
+                for row in rows:
+                    results.add(row)
+                    print(told(row), flush=True)
+                cluster.delete_all()
+    return results.path
+
+
+def told(row: dict[str, Any]) -> str:
+    """A trial in a line, for who waits."""
+    name = f"{row['peer']}, {row['jit']}" if row["jit"] else row["peer"]
+    head = f"{row['events']:>9} {row['mode']:7} #{row['round']} {name:22} "
+    if "error" in row:
+        return f"{head}{row['error']}"
+    per_event = 1e6 / row["events"]
+    text = f"{row['job_cpu_s'] * per_event:7.1f} us/event {row['events'] / row['outputs_s']:9,.0f} events/s"
+    text += f" {row['peak_rss_mb']:6.0f} MB"
+    if "recovery_s" in row:
+        text += f"  recovery {row['recovery_s']:.2f} s"
+    wrong: str | None = row["differs"] or row.get("recovered_differs")
+    return head + text + (f"  DIFFERS: {wrong[:200]}" if wrong else "  outputs equal")
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="make bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    known = {slug(peer.name): peer for peer in PEERS}
+    parser.add_argument("--events", default="200000,1000000", help="sizes of the job")
+    parser.add_argument("--customers", type=int, default=CUSTOMERS)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--peers", default=",".join(known))
+    parser.add_argument("--modes", default=",".join(MODES))
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help=f"{QUICK_EVENTS:,} events, one round, three in each JVM (which are not warm by then)",
+    )
+    given = parser.parse_args()
+    names, modes = given.peers.split(","), given.modes.split(",")
+    if unknown := [name for name in names if name not in known] + [mode for mode in modes if mode not in MODES]:
+        parser.error(f"not known: {', '.join(unknown)}")
+    plan = Plan(
+        sizes=[QUICK_EVENTS] if given.quick else [int(size) for size in given.events.split(",")],
+        customers=given.customers,
+        rounds=1 if given.quick else given.rounds,
+        warming=Warming(2 * QUICK_EVENTS, 1) if given.quick else WARMING,
+        modes=modes,
+        peers=[known[name] for name in names],
+    )
+    path = run(plan)
+    whole = not given.quick and names == list(known) and modes == list(MODES)
+    to = report.REPORT if whole else path.with_suffix(".md")
+    report.write(path, to)
+    print(f"{to.relative_to(ROOT)} from {path.relative_to(ROOT)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,76 @@
+"""What the worker does with many events at once: shared by the scenarios of memory, recovery, scale and mix."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from aiokafka.admin import AIOKafkaAdminClient
+
+from benchmarks import kafka
+from benchmarks.scenarios.lab import cpu_s
+from benchmarks.scenarios.shop import Event, newcomers
+from tests.integration.cluster import Cluster, Worker, until
+
+PATIENCE_S = 1_800.0
+"""What a million events and more may take before it is called a failure."""
+
+
+def produce(cluster: Cluster, events: Iterable[Event]) -> int:
+    """Put events on their topics; how many."""
+    settings, number = cluster.settings, 0
+    client = kafka.Cluster(settings.broker)
+    orders: list[tuple[bytes, bytes]] = []
+
+    def clicks() -> Iterable[tuple[bytes, bytes]]:
+        nonlocal number
+        for event in events:
+            number += 1
+            record = event.customer.encode(), event.value
+            if event.order:
+                orders.append(record)
+            else:
+                yield record
+
+    client.produce(settings.clickstream_topic, clicks())
+    client.produce(settings.orders_topic, orders)
+    return number
+
+
+async def done(cluster: Cluster, number: int) -> None:
+    """Wait until so many events, of all there ever were, are committed."""
+    async with cluster.admin() as admin:
+        await until(lambda: _committed(admin, cluster, number), f"{number} events", PATIENCE_S)
+
+
+async def _committed(admin: AIOKafkaAdminClient, cluster: Cluster, number: int) -> bool:
+    offsets: dict[Any, Any] = await admin.list_consumer_group_offsets(cluster.settings.app_id)
+    committed: int = sum(max(0, offset.offset) for offset in offsets.values())
+    return committed >= number
+
+
+async def cpu_us(cluster: Cluster, workers: Sequence[Worker], before: int, events: Iterable[Event]) -> float:
+    """The CPU of all workers per event, microseconds, that ready workers take for events, having had so many before.
+
+    They are stopped while the events are put on their topics: what is measured is a backlog, not how fast it came.
+    """
+    used = sum(map(cpu_s, workers))
+    for worker in workers:
+        worker.process.send_signal(signal.SIGSTOP)
+    try:
+        number = produce(cluster, events)
+    finally:
+        for worker in workers:
+            worker.process.send_signal(signal.SIGCONT)
+    await done(cluster, before + number)
+    return 1e6 * (sum(map(cpu_s, workers)) - used) / number
+
+
+async def filled(cluster: Cluster, customers: int) -> float:
+    """Have the workers take in newcomers, on topics still empty; seconds until all are committed."""
+    began = time.monotonic()
+    produce(cluster, newcomers(customers))
+    await done(cluster, customers)
+    return time.monotonic() - began

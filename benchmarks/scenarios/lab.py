@@ -1,0 +1,99 @@
+"""What the scenarios share: a broker, an application whose worker is as its operator has it, a load, a row of results.
+
+Times are the broker's: a record's append time on its input topic, and that of what came of it on the output topic. No
+client's poll is counted, and the clock is one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks import measure
+from benchmarks.job import PARTITIONS
+from benchmarks.kafka import Broker
+from tests.integration.cluster import Cluster, Worker
+
+RESULTS: Final = Path(__file__).parents[1] / "results" / "scenarios.jsonl"
+RUNS: Final = 3
+
+OPERATED: Final = {
+    "partitions": str(PARTITIONS),
+    "commit_interval": "1s",
+    "session_timeout": "30s",
+    "heartbeat_interval": "3s",
+    "rebalance_timeout": "10s",
+}
+"""Where the tests' settings are not those of a shop."""
+
+
+@asynccontextmanager
+async def application(broker: Broker, **settings: str) -> AsyncIterator[Cluster]:
+    """An application of its own on the broker; its workers end with the block."""
+    with tempfile.TemporaryDirectory(prefix="lifecycle-bench-") as directory:
+        cluster = Cluster(broker.address, Path(directory), **{**OPERATED, **settings})
+        await cluster.create_topics()
+        try:
+            yield cluster
+        finally:
+            cluster.stop()
+
+
+def load(cluster: Cluster, *arguments: str) -> subprocess.Popen[bytes]:
+    """Start `benchmarks.scenarios.load`, a process of its own, on the application's input topics."""
+    settings = cluster.settings
+    topics = ["--clickstream", settings.clickstream_topic, "--orders", settings.orders_topic]
+    command = [sys.executable, "-m", "benchmarks.scenarios.load", "--broker", settings.broker, *topics, *arguments]
+    return subprocess.Popen(command)
+
+
+def cpu_s(worker: Worker) -> float:
+    """Seconds of CPU, user and system, that the worker has used so far."""
+    return measure.cpu_s(worker.process.pid)
+
+
+def memory_mb(worker: Worker, what: str = "VmRSS") -> float:
+    """MB (10^6 bytes) that the worker's process has resident now; `VmHWM`: at most so far."""
+    status = Path(f"/proc/{worker.process.pid}/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith(f"{what}:")) * 1024 / 1e6
+
+
+def percentile(values: list[float], percent: float) -> float:
+    """The value that so many percent do not exceed."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
+
+
+def arguments(**defaults: float | str) -> argparse.Namespace:
+    """The command line of a scenario: `--runs`, and what it has defaults for."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--runs", type=int, default=RUNS)
+    for name, default in defaults.items():
+        parser.add_argument(f"--{name}", type=type(default), default=default)
+    return parser.parse_args()
+
+
+def report(scenario: str, metric: str, runs: list[float], unit: str, goal: str = "", **more: Any) -> None:
+    """Append a row to the results: the median of the runs, and the runs."""
+    row = {
+        "scenario": scenario,
+        "metric": metric,
+        "value": round(statistics.median(runs), 3),
+        "unit": unit,
+        "goal": goal,
+        "runs": [round(run, 3) for run in runs],
+        **more,
+    }
+    RESULTS.parent.mkdir(exist_ok=True)
+    with RESULTS.open("a") as file:
+        file.write(json.dumps(row) + "\n")
+    aim = f" (goal {goal})" if goal else ""
+    print(f"{scenario}: {metric}: {row['value']} {unit}{aim}, runs {row['runs']}", flush=True)

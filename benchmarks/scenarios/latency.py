@@ -1,0 +1,30 @@
+"""From the record's arrival on the input topic to the stage change on the output topic, at 1,000 and 5,000 events/s.
+
+Both times are append times of the one broker, in ms.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from benchmarks.kafka import Broker
+from benchmarks.scenarios.lab import arguments, percentile, report
+from benchmarks.scenarios.rates import at_rate
+
+RATES = (1_000, 5_000)
+SECONDS = 30.0
+
+
+async def run(broker: Broker, runs: int, seconds: float = SECONDS) -> None:
+    """Measure and report."""
+    measured = {rate: [await at_rate(broker, rate, seconds) for _ in range(runs)] for rate in RATES}
+    for rate, results in measured.items():
+        for percent, goal in ((50, ""), (99, "<= 50")):
+            values = [percentile(result.latencies_ms, percent) for result in results]
+            report("latency", f"p{percent} at {rate} events/s", values, "ms", goal)
+
+
+if __name__ == "__main__":
+    given = arguments(seconds=SECONDS)
+    with Broker() as broker:
+        asyncio.run(run(broker, given.runs, given.seconds))

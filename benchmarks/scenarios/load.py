@@ -1,0 +1,70 @@
+"""A shop's live events, at a rate: each produced singly, as by many web servers, with linger 0. A process of its own.
+
+One event in ten is the first of a new customer, and so a change of stage; the others are of customers seen before, one
+in twenty of them an order. Written on confluent-kafka, whose C does the work: it must not disturb what is measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import time
+from typing import Any, Final
+
+from confluent_kafka import Producer
+
+NEW_EVERY: Final = 10
+ORDER_EVERY: Final = 20
+
+CLICK: Final = (
+    '{"event_id":"e-%d","type":"page_viewed","occurred_at":%d,"customer_id":"c-%d","session_id":"s-%d",'
+    '"url":"https://shop.example/category-%d/product-%d","currency":"EUR","properties":{"referrer":"newsletter"}}'
+)
+ORDER: Final = (
+    '{"event_id":"e-%d","type":"order_completed","occurred_at":%d,"customer_id":"c-%d","order_id":"o-%d",'
+    '"total":"12.50","currency":"EUR","properties":{"channel":"web"}}'
+)
+
+
+def producer(broker: str, **settings: Any) -> Producer:
+    """A producer that chooses partitions as our settings' default does."""
+    return Producer({"bootstrap.servers": broker, "partitioner": "murmur2_random", "acks": "all", **settings})
+
+
+def trickle(broker: str, clickstream: str, orders: str, rate: int, seconds: float) -> None:
+    """Produce at the rate, on a fixed schedule: what is late is made up for."""
+    singly = producer(broker, **{"linger.ms": 0, "batch.num.messages": 1, "queue.buffering.max.messages": 1_000_000})
+    draw = random.Random(1)
+    began = time.perf_counter()
+    for n in range(round(rate * seconds)):
+        wait = began + n / rate - time.perf_counter()
+        if wait > 0:
+            time.sleep(wait)
+        now = time.time_ns() // 1_000_000
+        newest = n // NEW_EVERY
+        customer = newest if n % NEW_EVERY == 0 else draw.randrange(newest + 1)
+        if n % ORDER_EVERY == 1:
+            topic, value = orders, ORDER % (n, now, customer, n)
+        else:
+            topic, value = clickstream, CLICK % (n, now, customer, customer, n % 40, n % 2_000)
+        singly.produce(topic, value, key=f"c-{customer}")
+        singly.poll(0)
+    left = singly.flush(30)
+    took = time.perf_counter() - began
+    assert left == 0, f"{left} events were not acknowledged"
+    assert took < seconds * 1.05, f"{took:.1f} s for {seconds} s of events: this machine cannot produce {rate}/s"
+
+
+def main() -> None:
+    """Called by the scenarios as a process."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name in ("broker", "clickstream", "orders"):
+        parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--rate", type=int, required=True, help="events per second")
+    parser.add_argument("--seconds", type=float, required=True)
+    given = parser.parse_args()
+    trickle(given.broker, given.clickstream, given.orders, given.rate, given.seconds)
+
+
+if __name__ == "__main__":
+    main()

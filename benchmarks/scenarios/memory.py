@@ -1,0 +1,38 @@
+"""Resident memory of the worker's process with a million customers in memory, or five million in RocksDB.
+
+The worker has had one event of each. A settled size, not a peak: that is a row of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from benchmarks.kafka import Broker
+from benchmarks.scenarios import bulk
+from benchmarks.scenarios.lab import application, arguments, memory_mb, report
+
+CUSTOMERS = {"memory": 1_000_000, "rocksdb": 5_000_000}
+GOALS = {"memory": "<= 700", "rocksdb": "<= 1000"}
+
+
+async def run(broker: Broker, runs: int, store: str = "memory", customers: int = 0) -> None:
+    """Measure and report. A store that the settings do not know is an error of theirs."""
+    customers = customers or CUSTOMERS[store]
+    resident, peak = [], []
+    for _ in range(runs):
+        async with application(broker, **({} if store == "memory" else {"state_store": store})) as cluster:
+            worker = cluster.start_worker()
+            await worker.ready()
+            await bulk.filled(cluster, customers)
+            assert worker.metric("lifecycle_customers") == customers
+            resident.append(memory_mb(worker))
+            peak.append(memory_mb(worker, "VmHWM"))
+    goal = GOALS[store] if customers == CUSTOMERS[store] else ""
+    report("memory", f"resident, {customers} customers, {store}", resident, "MB", goal)
+    report("memory", f"peak, {customers} customers, {store}", peak, "MB")
+
+
+if __name__ == "__main__":
+    given = arguments(store="memory", customers=0)
+    with Broker() as broker:
+        asyncio.run(run(broker, given.runs, given.store, given.customers))

@@ -1,0 +1,54 @@
+"""The full default playbook on days of a shop, against the common job: CPU per event, by the same worker and broker."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from benchmarks import job
+from benchmarks.kafka import Broker
+from benchmarks.scenarios import bulk, shop
+from benchmarks.scenarios.lab import application, arguments, report
+from benchmarks.scenarios.shop import Event
+
+EVENTS = 200_000
+
+COMMON = """
+import sys
+from benchmarks.peers.ours import PLAYBOOK
+from streams.settings import load
+from streams.shell.worker import run
+sys.exit(run(load(), playbook=PLAYBOOK))
+"""
+
+
+def common(events: int) -> Iterable[Event]:
+    """The common job's, all of them on the clickstream."""
+    return (Event(0, key.decode(), False, value) for key, value in job.events(events))
+
+
+async def run(broker: Broker, runs: int, events: int = EVENTS) -> None:
+    """Measure and report, interleaved."""
+    full: list[float] = []
+    plain: list[float] = []
+    for _ in range(runs):
+        async with application(broker) as cluster:
+            worker = cluster.start_worker()
+            await worker.ready()
+            full.append(await bulk.cpu_us(cluster, [worker], 0, shop.mix(events, job.CUSTOMERS)))
+            assert worker.metric("lifecycle_abandonments_total") > 0
+            assert worker.metric("lifecycle_recoveries_total") > 0
+        async with application(broker, lateness="0s") as cluster:
+            worker = cluster.start_worker(program=COMMON)
+            await worker.ready()
+            plain.append(await bulk.cpu_us(cluster, [worker], 0, common(events)))
+    report("mix", f"CPU per event, default playbook, {events} events", full, "us")
+    report("mix", f"CPU per event, common job, {events} events", plain, "us")
+    report("mix", "default playbook against the common job", [f / p for f, p in zip(full, plain, strict=True)],
+           "times", "<= 2")  # fmt: skip
+
+
+if __name__ == "__main__":
+    given = arguments(events=EVENTS)
+    with Broker() as broker:
+        asyncio.run(run(broker, given.runs, given.events))

@@ -1,0 +1,49 @@
+"""Which partition a key belongs on, as the producers of the topics see it. Asked for every event."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Final
+
+from mypy_extensions import i64
+
+_M: Final[i64] = 0x5BD1E995
+_32_BITS: Final[i64] = 0xFFFFFFFF
+
+
+class Partitioner:
+    """Of a topic with so many partitions.
+
+    `murmur2` as in Kafka's Java clients, `crc32` as in librdkafka's `consistent` and `consistent_random`.
+    """
+
+    def __init__(self, partitions: int, algorithm: str = "murmur2") -> None:
+        self._partitions = partitions
+        self._crc32 = algorithm == "crc32"
+
+    def partition(self, key: bytes) -> int:
+        """The partition of a record with this key."""
+        return (zlib.crc32(key) if self._crc32 else _murmur2(key)) % self._partitions
+
+
+def _murmur2(key: bytes) -> int:
+    """`org.apache.kafka.common.utils.Utils.toPositive(murmur2(key))` of Kafka's clients."""
+    length = len(key)
+    h: i64 = 0x9747B28C ^ i64(length)
+    start = 0
+    while start + 4 <= length:
+        k: i64 = key[start] | key[start + 1] << 8 | key[start + 2] << 16 | key[start + 3] << 24
+        k = (k * _M) & _32_BITS
+        k = ((k ^ (k >> 24)) * _M) & _32_BITS
+        h = ((h * _M) & _32_BITS) ^ k
+        start += 4
+    rest = length - start
+    if rest:
+        if rest == 3:
+            h ^= key[start + 2] << 16
+        if rest >= 2:
+            h ^= key[start + 1] << 8
+        h = ((h ^ key[start]) * _M) & _32_BITS
+    h = ((h ^ (h >> 13)) * _M) & _32_BITS
+    h ^= h >> 15
+    return int(h & 0x7FFFFFFF)

@@ -1,0 +1,70 @@
+"""What is measured of a process is what it used, its descendants' too."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from benchmarks import measure
+from benchmarks.process import Failed, Process
+
+BURN = "import time\nwhile time.process_time() < 0.2: pass\n"
+
+
+@contextmanager
+def running(tmp_path: Path, program: str) -> Iterator[Process]:
+    process = Process([sys.executable, "-c", program], tmp_path / "log")
+    try:
+        yield process
+    finally:
+        process.stop()
+
+
+def test_a_line_says_what_had_been_used_by_then(tmp_path: Path) -> None:
+    program = f"print('ready', flush=True)\n{BURN}print('done', flush=True)\nimport time; time.sleep(60)"
+    with running(tmp_path, program) as process:
+        ready, done = process.line(60), process.line(60)
+        assert (ready.line, done.line) == ("ready", "done")
+        assert done.cpu_s >= 0.2
+        assert process.started_at <= ready.at <= done.at
+        assert process.cpu_s >= done.cpu_s > ready.cpu_s
+
+
+def test_descendants_count_running_and_ended(tmp_path: Path) -> None:
+    child = f"[sys.executable, '-c', {BURN!r}]"
+    grandchild = f"[sys.executable, '-c', {BURN + 'print(1, flush=True); time.sleep(60)'!r}]"
+    program = (
+        f"import subprocess, sys, time\nsubprocess.run({child})\n"
+        f"other = subprocess.Popen({grandchild}, stdout=subprocess.PIPE)\nother.stdout.readline()\n"
+        "print('done', flush=True)\ntime.sleep(60)"
+    )
+    with running(tmp_path, program) as process:
+        assert process.line(60).cpu_s >= 0.39  # what has ended is counted in ticks
+
+
+def test_the_peak_of_memory_is_kept_when_it_is_given_back(tmp_path: Path) -> None:
+    program = "import time\nheld = b'x' * 80_000_000\ndel held\nprint('done', flush=True)\ntime.sleep(60)"
+    with running(tmp_path, program) as process:
+        process.line(60)
+        assert process.peak_rss_mb > 80
+
+
+def test_one_that_ends_has_failed_with_its_last_words(tmp_path: Path) -> None:
+    program = "import sys; sys.exit('no broker')"
+    with running(tmp_path, program) as process, pytest.raises(Failed, match="code 1: no broker"):
+        process.line(60)
+
+
+def test_one_that_says_nothing_has_failed(tmp_path: Path) -> None:
+    program = "import time; time.sleep(60)"
+    with running(tmp_path, program) as process, pytest.raises(Failed, match="said nothing"):
+        process.line(0.01)
+
+
+def test_what_is_not_there_has_used_nothing() -> None:
+    assert measure.cpu_s(2**22 + 1) == 0
+    assert measure.peak_rss_mb(2**22 + 1) == 0

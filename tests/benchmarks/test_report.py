@@ -1,0 +1,160 @@
+"""The report says what the figures say, and no more."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.figures import OURS, Column, Common, Contestant, Scenario, read, scenarios
+from benchmarks.report import render
+
+EVENTS = 200_000
+COLUMN = Column(EVENTS, 20_000, "1s")
+WARMING = {"events": 1_000_000, "rounds": 3}
+LOOP = "confluent-kafka loop"
+
+
+def trial(peer: str, us: float, number: int = 1, jit: str | None = None, **more: Any) -> dict[str, Any]:
+    """A row as a run writes it; `us` per event."""
+    return {
+        "kind": "trial",
+        "peer": peer,
+        "jit": jit,
+        "mode": COLUMN.mode,
+        "round": number,
+        "events": EVENTS,
+        "customers": COLUMN.customers,
+        "start_cpu_s": 0.2,
+        "job_cpu_s": us * EVENTS / 1e6,
+        "outputs_s": 2.0,
+        "peak_rss_mb": 64.4,
+        "differs": None,
+        **more,
+    }
+
+
+def common(*trials: dict[str, Any]) -> Common:
+    machine = {
+        "kind": "machine",
+        "began": "20261122T000000Z",
+        "processor": "a processor",
+        "cores": 2,
+        "warming": WARMING,
+    }
+    machine |= {"memory_gb": 8.0, "system": "Linux", "python": "3.11", "broker": "a broker"}
+    about = {"versions": "1.0", "default_interval": "1 s", "settings": "none", "store": "changelog"}
+    names = dict.fromkeys(row["peer"] for row in trials)
+    return Common([machine, *({"kind": "peer", "peer": name, **about} for name in names), *trials])
+
+
+def page(*trials: dict[str, Any], own: list[Scenario] | None = None) -> str:
+    return render(common(*trials), own or [], "plot.svg")
+
+
+def line(text: str, start: str) -> str:
+    return next(line for line in text.splitlines() if line.startswith(f"| {start}"))
+
+
+@pytest.mark.parametrize(
+    ("peer", "jit", "limit", "goal"),
+    [
+        (LOOP, None, 1.0, "no more than the confluent"),
+        ("Kafka Streams", "warm", 0.55, "at most 0.55"),
+        ("Flink, heap", "warm", 0.9, "at most 0.9"),
+        ("Quix Streams", None, 0.2, "at least 5 times"),
+        ("Faust", None, 0.02, "at least 50 times"),
+    ],
+)
+def test_a_goal_is_met_up_to_its_limit_and_not_beyond(peer: str, jit: str | None, limit: float, goal: str) -> None:
+    theirs = trial(peer, 100.0, jit=jit)
+    assert line(page(trial(OURS.peer, 99.9 * limit), theirs), goal).endswith("**met** |")
+    assert line(page(trial(OURS.peer, 100.1 * limit), theirs), goal).endswith("**not met** |")
+
+
+def test_the_cold_jvm_is_not_what_the_goal_is_about() -> None:
+    text = page(trial(OURS.peer, 1.0), trial("Kafka Streams", 100.0, jit="cold"))
+    assert line(text, "at most 0.55").endswith("not measured |")
+
+
+def test_a_goal_is_not_met_with_wrong_outputs_however_little_they_cost() -> None:
+    text = page(trial(OURS.peer, 1.0, differs="3 customers differ"), trial(LOOP, 100.0))
+    assert "**not met**, our outputs are not right" in line(text, "no more than the confluent")
+    assert "**differ** in 1 of 1: 3 customers differ" in line(text, "**lifecycle-streams**")
+
+
+def test_ratios_are_of_the_same_round_and_medians_have_their_spread() -> None:
+    rows = [trial(OURS.peer, us, n) for n, us in enumerate((4.0, 8.0, 6.0))]
+    rows += [trial(LOOP, us, n) for n, us in enumerate((4.0, 4.0, 12.0))]
+    ratio = common(*rows).ratio(COLUMN, Contestant(LOOP, None))
+    assert ratio == (1.0, 0.5, 2.0)
+    text = page(*rows)
+    assert "| 4.00 (4.00 to 12.0) | 1.00 (0.50 to 2.00) |" in line(text, LOOP)
+    assert "| **lifecycle-streams** | 6.00 (4.00 to 8.00) |" in text
+    assert "of 3 interleaved rounds" in text
+
+
+def test_a_trial_that_failed_is_said_and_does_not_count() -> None:
+    failed = {key: trial(LOOP, 0.0)[key] for key in ("kind", "peer", "jit", "mode", "events", "customers")}
+    text = page(trial(OURS.peer, 4.0), trial(LOOP, 5.0), {**failed, "round": 2, "error": "it ended with code 1"})
+    assert "| 5.00 |" in line(text, LOOP)
+    assert "**failed** in 1 of 2: it ended with code 1" in line(text, LOOP)
+
+
+def test_a_peer_that_never_came_through_has_a_row() -> None:
+    failed = {key: trial(LOOP, 0.0)[key] for key in ("kind", "peer", "jit", "mode", "round", "events", "customers")}
+    text = page(trial(OURS.peer, 4.0), {**failed, "error": "no java"})
+    assert "**failed** in 1 of 1: no java" in line(text, LOOP)
+    assert line(text, "no more than the confluent").endswith("not measured |")
+
+
+def test_state_that_did_not_come_back_is_said() -> None:
+    text = page(trial(OURS.peer, 4.0, recovery_s=0.5, recovery_cpu_s=0.1, recovered_differs="1 customers differ"))
+    assert "**differ after recovery** in 1 of 1" in line(text, "**lifecycle-streams**")
+    assert "| 0.50 | 0.10 |" in line(text, "**lifecycle-streams**")
+
+
+def test_every_row_of_a_table_has_its_columns() -> None:
+    own = [Scenario("idle", "CPU | at rest", 1.5, "% of a core", "< 2"), Scenario("scale", "slope", 1.0, "", "")]
+    lines = page(trial(OURS.peer, 4.0), trial("Kafka Streams", 9.0, jit="cold", differs="a | b"), own=own).splitlines()
+    previous = None
+    for row in lines:
+        columns = row.count("|") if row.startswith("|") else None
+        assert previous is None or columns is None or columns == previous, row
+        previous = columns
+
+
+# -- scenarios
+
+
+@pytest.mark.parametrize(
+    ("goal", "value", "met"),
+    [
+        ("<= 8", 8.0, True),
+        ("<= 8", 8.1, False),
+        ("< 2", 2.0, False),
+        ("< 2", 1.9, True),
+        (">= 20", 20.0, True),
+        (">= 20", 19.9, False),
+        ("> 1.8", 1.8, False),
+        ("", 1.0, None),
+    ],
+)
+def test_goals_of_scenarios(goal: str, value: float, met: bool | None) -> None:
+    assert Scenario("idle", "CPU", value, "%", goal).met is met
+
+
+def test_the_latest_figure_of_a_scenario_is_the_one_that_counts(tmp_path: Path) -> None:
+    row = {"scenario": "idle", "metric": "CPU at 0 events/s", "unit": "% of a core", "goal": "< 2", "runs": [1.0]}
+    path = tmp_path / "scenarios.jsonl"
+    path.write_text("".join(json.dumps({**row, "value": value}) + "\n" for value in (1.0, 3.0)))
+    own = scenarios(read(path))
+    assert [one.value for one in own] == [3.0]
+    text = page(trial(OURS.peer, 4.0), own=own)
+    assert line(text, "idle") == "| idle | CPU at 0 events/s | < 2 % of a core | 3.00 % of a core | **not met** |"
+
+
+def test_no_file_is_no_figures(tmp_path: Path) -> None:
+    assert read(tmp_path / "none.jsonl") == []

@@ -1,0 +1,38 @@
+"""Tests run what is installed: the compiled core (`setup.py`), or with `--interpreted` its Python source."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+class _Sources(MetaPathFinder):
+    """Finds the source of a module of ours, where Python prefers what was compiled from it."""
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+        file = ROOT / f"{name.replace('.', '/')}.py"
+        is_ours = name.startswith("streams.") and file.is_file()
+        return importlib.util.spec_from_file_location(name, file) if is_ours else None
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--interpreted", action="store_true", help="run the core's Python source, not what is compiled")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--interpreted"):
+        sys.meta_path.insert(0, _Sources())
+        return
+    for compiled in ROOT.glob("streams/*/*.so"):
+        source = compiled.with_name(compiled.name.partition(".")[0] + ".py")
+        if not source.exists() or source.stat().st_mtime > compiled.stat().st_mtime:
+            pytest.exit(f"{source.relative_to(ROOT)} has changed since it was compiled: run `make install`", 4)

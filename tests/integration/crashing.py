@@ -1,0 +1,73 @@
+"""A worker that kills itself between the changelog and the offsets of a commit, and one whose state cannot tell that it
+has had a record before: for tests of what a crash leaves.
+
+The check is taken away where states are recovered, not in the engine, whose code may be compiled.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from streams.core.packing import pack, unpack
+from streams.core.playbook import Playbook
+from streams.core.policy import Policy
+from streams.settings import load
+from streams.shell.marks import MARKER_KEY
+from streams.shell.task import PartitionTask
+from streams.shell.worker import run
+from streams.transport.table import PartitionState, StateTable
+
+
+def without_applied(value: bytes | None) -> bytes | None:
+    """A packed profile that does not know which offsets were applied to it."""
+    if value is None:
+        return None
+    profile = unpack(value)
+    profile.applied = [-1] * len(profile.applied)
+    return pack(profile)
+
+
+def program(*, check: bool, dies: bool) -> str:
+    """For `Cluster.start_worker`. `check`: whether offsets that were applied are passed over."""
+    return f"from tests.integration import crashing; crashing.main(check={check}, dies={dies})"
+
+
+def main(*, check: bool, dies: bool) -> None:
+    """A worker that passes over no event for its id."""
+    if not check:
+        _recover_without_applied()
+    if dies:
+        _die_before_offsets()
+    sys.exit(run(load(), playbook=Playbook(policy=Policy(event_ids=0))))
+
+
+def _recover_without_applied() -> None:
+    table: Any = StateTable
+    initialise = table.__init__
+
+    def forgetful(new_state: Callable[[], PartitionState]) -> Any:
+        state: Any = new_state()
+        restore = state.restore
+        state.restore = lambda key, value: restore(key, value if key == MARKER_KEY else without_applied(value))
+        return state
+
+    def init(self: Any, app: Any, *, new_state: Callable[[], PartitionState], **kwargs: Any) -> None:
+        initialise(self, app, new_state=lambda: forgetful(new_state), **kwargs)
+
+    table.__init__ = init
+
+
+def _die_before_offsets() -> None:
+    task: Any = PartitionTask
+    offsets = task.offsets
+
+    def die(self: Any, snapshot: Any) -> Any:
+        if snapshot.changes:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return offsets(self, snapshot)
+
+    task.offsets = die

@@ -1,0 +1,101 @@
+"""Kill -9 at the worst moment, and the same with the applied-offset check off: then states must be wrong.
+
+Without the second, the first could pass because its kills never come between a changelog and its offsets. Event ids are
+not looked at here: they would do the check's work.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from streams.core.packing import unpack
+from streams.core.policy import Policy
+from streams.shell.marks import MARKER_KEY
+from streams.shell.topics import changelog_topic
+from tests.brokers.kafka import ApacheKafka
+from tests.core.helpers import T0
+from tests.core.helpers import click as activity
+from tests.driver import Driver
+from tests.integration.cluster import Cluster, until
+from tests.integration.crashing import program, without_applied
+from tests.integration.shop import MINUTE, click, now
+
+CHECK = pytest.mark.parametrize("check", [True, False], ids=["checked", "unchecked"])
+
+
+class Unchecked(Driver):
+    """Recovers states that do not know which offsets were applied to them."""
+
+    def start(self) -> None:
+        self.changelog = [(key, without_applied(value)) for key, value in self.changelog]
+        super().start()
+
+    restart = start
+
+
+@CHECK
+@pytest.mark.parametrize("step", ["changelog", "outputs"])
+def test_a_crash_between_changelog_and_offsets(step: str, check: bool) -> None:
+    rng = random.Random(step)
+    driver = (Driver if check else Unchecked)(T0, Policy(event_ids=0))
+    expected: Counter[str] = Counter()
+    for _ in range(20):
+        customers = [f"c-{rng.randrange(30)}" for _ in range(25)]
+        expected.update(customers)
+        driver.put(*(activity(driver.now - T0, "product_viewed", "p", customer=customer) for customer in customers))
+        driver.fetch()
+        if rng.random() < 0.5:
+            driver.commit()
+        else:
+            driver.commit(crash_after=step)
+            driver.restart()
+            driver.fetch()
+        driver.pass_time(1_000)
+    found = {profile.customer: profile.product_views for _, profile in driver.engine.state.items()}
+    assert found.keys() == expected.keys()
+    assert (found == expected) is check
+
+
+@pytest.fixture
+def broker(apache_kafka: ApacheKafka) -> ApacheKafka:
+    apache_kafka.check()
+    return apache_kafka
+
+
+@pytest.mark.slow
+@CHECK
+async def test_kill_9_between_changelog_and_offsets(
+    make_cluster: Callable[..., Awaitable[Cluster]], check: bool
+) -> None:
+    rng = random.Random(9)
+    start = now() - 20 * MINUTE
+    customers = [f"c-{rng.randrange(200)}" for _ in range(3_000)]
+    cluster = await make_cluster(session_timeout="1s", heartbeat_interval="300ms")
+    views = [click(c, start + n, "product_viewed", product_id="p") for n, c in enumerate(customers)]
+    for part in (views[:1_000], views[1_000:2_000]):
+        await cluster.clicks(*part)
+        worker = cluster.start_worker(program=program(check=check, dies=True))
+        assert await until(lambda killed=worker: killed.process.poll(), "the kill") == -9, worker.tail()  # type: ignore[misc]
+    await cluster.clicks(*views[2_000:])
+    survivor = cluster.start_worker(program=program(check=check, dies=False))
+    await survivor.ready()
+
+    async def all_committed() -> bool:
+        async with cluster.admin() as admin:
+            committed = await admin.list_consumer_group_offsets(cluster.settings.app_id)
+        topic = cluster.settings.clickstream_topic
+        applied: int = sum(offset.offset for tp, offset in committed.items() if tp.topic == topic)
+        return applied == len(views)
+
+    await until(all_committed, "the last commit")
+    records = await cluster.read(changelog_topic(cluster.settings))
+    profiles = map(unpack, {r.key: r.value for r in records if r.key != MARKER_KEY}.values())
+    found = {profile.customer: profile.product_views for profile in profiles}
+    expected = Counter(customers)
+    assert found.keys() == expected.keys()
+    assert (found == expected) is check
+    assert survivor.metric("lifecycle_events_total", outcome="replayed") > 0 or not check
