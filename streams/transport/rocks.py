@@ -25,9 +25,9 @@ from streams.errors import UserError
 log = logging.getLogger(__name__)
 
 CACHE_BYTES = 64 << 20
-WRITE_BUFFER_BYTES = 64 << 20
+WRITE_BUFFER_BYTES = 128 << 20
 """Both for all partitions of a worker together."""
-FILE_BYTES = 16 << 20
+FILE_BYTES = 32 << 20
 DAMAGED = "DAMAGED"
 """A file of this name marks a database that is to be deleted when it is next opened."""
 
@@ -170,6 +170,8 @@ def _options() -> Options:
     options.set_target_file_size_base(FILE_BYTES)
     options.set_compression_type(DBCompressionType.lz4())
     options.set_max_background_jobs(2)
+    options.set_level_zero_file_num_compaction_trigger(8)  # recovery writes keys in no order: the less is merged the
+    options.set_max_bytes_for_level_base(512 << 20)  # better, and filters spare look-ups the files without the key
     options.set_level_zero_slowdown_writes_trigger(1_000)  # a write that is held up holds the whole process up
     options.set_level_zero_stop_writes_trigger(2_000)
     options.set_keep_log_file_num(2)

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from streams.core.packing import pack, unpack
@@ -49,14 +50,16 @@ def _recover_without_applied() -> None:
     table: Any = StateTable
     initialise = table.__init__
 
-    def forgetful(new_state: Callable[[], PartitionState]) -> Any:
-        state: Any = new_state()
+    def forgetful(new_state: Callable[[int], PartitionState], number: int) -> Any:
+        state: Any = new_state(number)
         restore = state.restore
-        state.restore = lambda key, value: restore(key, value if key == MARKER_KEY else without_applied(value))
+        state.restore = lambda records, offset: restore(
+            [(key, value if key == MARKER_KEY else without_applied(value)) for key, value in records], offset
+        )
         return state
 
-    def init(self: Any, app: Any, *, new_state: Callable[[], PartitionState], **kwargs: Any) -> None:
-        initialise(self, app, new_state=lambda: forgetful(new_state), **kwargs)
+    def init(self: Any, app: Any, *, new_state: Callable[[int], PartitionState], **kwargs: Any) -> None:
+        initialise(self, app, new_state=partial(forgetful, new_state), **kwargs)
 
     table.__init__ = init
 

@@ -142,17 +142,18 @@ async def test_a_graceful_restart_sends_nothing_twice_and_goes_on_from_the_store
     assert {mark.started_at for mark in later.values()} == {mark.started_at for mark in stored.values()}
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize(("seed", "store"), [(1, "memory"), (2, "memory"), (3, "rocksdb")])
 async def test_kills_at_random_moments_lose_nothing_and_repeat_only_what_is_equal(
-    make_cluster: NewCluster, tmp_path: Path, seed: int
+    make_cluster: NewCluster, tmp_path: Path, seed: int, store: str
 ) -> None:
+    """On disk, every other worker ends as it should: the next one goes on from its files, and is killed with them."""
     rng = random.Random(seed)
     end = now() - 90 * MINUTE  # so all of it is a backfill: days in seconds are not taken for silence in between
     clicks, orders = shop(seed=seed, customers=80, events=4000, end=end)
     events = sorted((*clicks, *orders), key=lambda event: event["occurred_at"])
     expected = replayed(tmp_path / "replay", clicks, orders)
     cluster = await make_cluster(
-        backfill_idle="3s", session_timeout="1s", heartbeat_interval="300ms", commit_interval="100ms"
+        state_store=store, backfill_idle="3s", session_timeout="1s", heartbeat_interval="300ms", commit_interval="100ms"
     )
     topic_of = {True: cluster.settings.orders_topic, False: cluster.settings.clickstream_topic}
 
@@ -171,11 +172,15 @@ async def test_kills_at_random_moments_lose_nothing_and_repeat_only_what_is_equa
             await producer.stop()
 
     streaming = asyncio.create_task(asyncio.to_thread(lambda: asyncio.run(stream())))
-    for _ in range(4):
+    for n in range(4):
         worker = cluster.start_worker()
         await worker.ready()
         await asyncio.sleep(rng.uniform(0, 1))
-        worker.kill()
+        if store == "rocksdb" and n % 2 == 0:
+            worker.terminate()
+            assert worker.process.wait(timeout=20) == 0
+        else:
+            worker.kill()
     survivor = cluster.start_worker()
     await survivor.ready()
     await streaming
