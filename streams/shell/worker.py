@@ -36,7 +36,7 @@ def run(settings: Settings, *, playbook: Playbook | None = None) -> int:
     app = create_app(settings, playbook=playbook)
     # State is freed by counting references: cycles are rare, and looking for them among all profiles costs a fifth.
     gc.freeze()
-    gc.set_threshold(100_000, 50, 50)
+    gc.set_threshold(20_000, 50, 100)
     app.end = lambda error: signal.raise_signal(signal.SIGTERM)  # type: ignore[method-assign]  # it has been logged
     worker = _Worker(app, loop=loop, override_logging=False, redirect_stdouts=False, quiet=True)
     try:

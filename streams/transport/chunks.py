@@ -70,6 +70,7 @@ def _take(result: FetchResult, max_records: int | None = None) -> Chunk:
     chunk.next = records.next_fetch_offset
     result._update_position()
     result._partition_records = None
+    records._records_iterator = None  # it refers back: the bytes of the fetch would wait for the garbage collector
     return chunk
 
 

@@ -56,6 +56,7 @@ RELIED_ON: dict[Any, dict[str, str]] = {
         "next_fetch_offset": "moves over control records and aborted batches too",
         "_unpack_records": "what is done here a batch at a time",
         "_records": "the batches",
+        "_records_iterator": "in a cycle with them",
         "_tp": "whose they are",
         "_check_crcs": "whether the checksum is looked at",
         "_isolation_level": "read_committed",
