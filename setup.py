@@ -12,8 +12,8 @@ COMPILED = [
     *(
         f"streams/core/{name}.py"
         for name in (
-            "abandonment", "activity", "bounds", "cart", "customer", "engine", "ids", "orders", "packing", "profile",
-            "recent_ids", "sessions", "state", "timers", "tracks", "watermark",
+            "abandonment", "activity", "bounds", "cart", "cold", "customer", "engine", "ids", "orders", "packing",
+            "profile", "recent_ids", "sessions", "state", "timers", "tracks", "watermark",
         )
     ),
     *(f"streams/contracts/{name}.py" for name in ("identity", "money", "native", "outputs", "partitioning", "times")),

@@ -56,6 +56,8 @@ class JvmPeer:
     name: str
     program: build.Peer
     store: Store
+    packages: dict[str, str]
+    """What it is called to what the pom calls it."""
     default_interval: str
     settings: str
     options: tuple[str, ...] = ()
@@ -63,14 +65,9 @@ class JvmPeer:
 
     @property
     def versions(self) -> str:
-        """Of what it is made of."""
-        properties = ET.parse(build.HERE / "pom.xml").getroot().find("{*}properties")
-        assert properties is not None
-        return ", ".join(
-            f"{entry.tag.rpartition('}')[2].removesuffix('.version')} {entry.text}"
-            for entry in properties
-            if entry.tag.rpartition("}")[2] in ("kafka.version", "jackson.version", f"{self.program}.version")
-        )
+        """Of what it is made of; all else is in the README of these peers."""
+        pom = ET.parse(build.HERE / "pom.xml")
+        return ", ".join(f"{name} {pom.findtext(f'.//{{*}}{key}.version')}" for name, key in self.packages.items())
 
     def command(self, given: Arguments, *options: str) -> list[str]:
         """How it is started."""
@@ -82,6 +79,8 @@ OURS: Final = "lifecycle-streams"
 COMPILED: Final = "compiled" if not str(engine.__file__).endswith(".py") else "not compiled"
 
 _JVM: Final = f"one thread; {' '.join(build.JVM)}"
+
+_FLINK: Final = {"Flink": "flink", "its Kafka connector": "flink.kafka", "Jackson": "jackson"}
 
 PEERS: Final[tuple[Peer | JvmPeer, ...]] = (
     Peer(
@@ -114,6 +113,7 @@ PEERS: Final[tuple[Peer | JvmPeer, ...]] = (
         name="Kafka Streams",
         program="kafka-streams",
         store="changelog",
+        packages={"Kafka Streams": "kafka", "Jackson": "jackson"},
         default_interval="30 s, its own",
         settings=f"Processor API, RocksDB, default cache, changelog, Jackson; {_JVM}",
     ),
@@ -121,6 +121,7 @@ PEERS: Final[tuple[Peer | JvmPeer, ...]] = (
         name="Flink, heap",
         program="flink",
         store="directory",
+        packages=_FLINK,
         default_interval="1 s: it takes no checkpoints by default",
         settings=f"KeyedProcessFunction, state on the heap, Jackson; {_JVM}",
         options=("--store", "heap"),
@@ -129,6 +130,7 @@ PEERS: Final[tuple[Peer | JvmPeer, ...]] = (
         name="Flink, RocksDB",
         program="flink",
         store="directory",
+        packages=_FLINK,
         default_interval="1 s: it takes no checkpoints by default",
         settings=f"KeyedProcessFunction, state in RocksDB, Jackson; {_JVM}",
         options=("--store", "rocksdb"),

@@ -63,6 +63,10 @@ GOALS: Final = (
 )
 
 
+FAULTS: Final = ("error", "differs", "recovered_differs", "recovery_error")
+"""What a row has when not all went well, as sentences."""
+
+
 class Common:
     """One run of the common job."""
 
@@ -101,7 +105,7 @@ class Common:
     def sound(self, column: Column, contestant: Contestant) -> bool:
         """Whether every trial came through, and with the right outputs."""
         rows = self._all(column, contestant)
-        return not any(row.get("error") or row.get("differs") or row.get("recovered_differs") for row in rows)
+        return not any(row.get(key) for row in rows for key in FAULTS)
 
     def spread(self, column: Column, contestant: Contestant, name: str, per: float = 1.0) -> Spread | None:
         """Of a figure, divided by `per`."""

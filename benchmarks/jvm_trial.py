@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import math
 import statistics
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +13,7 @@ from benchmarks.job import differences
 from benchmarks.kafka import Cluster
 from benchmarks.peers.arguments import Arguments
 from benchmarks.process import Process
-from benchmarks.trial import SLOWEST_S, START_S, Figures
+from benchmarks.trial import START_S, Figures
 from benchmarks.work import Records, Work
 
 COLD = "cold"
@@ -42,27 +40,27 @@ class JvmTrial:
         self._work = work
         self._peer = peer
         self._mode = mode
-        self._name = f"{slug(peer.name)}-{mode}-{number}"
         self._directory = directory
+        self._given = self._arguments(f"{slug(peer.name)}-{mode}-{number}", len(work.records))
 
-    def run(self, warming: Warming, recovery: bool) -> dict[str, Figures]:
-        """The first round is cold; of the warm ones the median of each figure is given. With `recovery`, a new JVM then
-        gets the state of the first round back."""
+    # -- the job
+
+    def run(self, warming: Warming) -> dict[str, Figures]:
+        """The first round is cold; of the warm ones the median of each figure is given."""
+        given = self._given
         rounds = max(1, math.ceil(warming.events / self._work.number)) + warming.rounds
-        given = self._prepare(self._name, self._work.records, rounds)
+        self._prepare(given, self._work.records, rounds)
         with self._process(given, "--paced", "--rounds", str(rounds)) as process:
             done = [self._round(process, f"{given.output}-{n}") for n in range(1, rounds + 1)]
             process.wait()
         cold, warm = done[0], done[-warming.rounds :]
         cold["start_cpu_s"] = cold.pop("used_before_s")
-        if recovery:
-            cold |= self._recover(given)
         return {COLD: cold, WARM: _median(warm)}
 
     def _round(self, process: Process, output: str) -> Figures:
         process.go()
         ready = process.line(START_S)
-        said = process.line(self._work.number * SLOWEST_S + START_S)
+        said = process.line(self._work.patience_s)
         peak_rss_mb = process.peak_rss_mb
         outputs = self._cluster.outputs(output, json.loads)
         done_s = said.at - ready.at
@@ -77,16 +75,20 @@ class JvmTrial:
 
     # -- recovery
 
-    def _recover(self, given: Arguments) -> Figures:
-        """Of two restarts, with the state of the job and with that of a handful of customers: how much longer the first
-        takes from when the JVM is up to when the state is back, and what more it uses."""
-        bare = self._prepare(f"{self._name}-bare", self._work.first_orders, rounds=1)
+    def recover(self) -> Figures:
+        """After `run`: a new JVM gets the state of the first round back.
+
+        Of two restarts, with that state and with that of a handful of customers: how much longer the first takes from
+        when the JVM is up to when the state is back, and what more it uses.
+        """
+        bare = self._arguments(f"{self._given.group}-bare", len(self._work.first_orders))
+        self._prepare(bare, self._work.first_orders, rounds=1)
         with self._process(bare) as process:
             process.line(START_S)
             process.line(START_S)
             process.wait()
         bare_s, bare_cpu_s = self._restart(bare)
-        restart_s, restart_cpu_s = self._restart(given)
+        restart_s, restart_cpu_s = self._restart(self._given)
         return {
             "recovery_s": restart_s - bare_s,
             "recovery_cpu_s": restart_cpu_s - bare_cpu_s,
@@ -97,35 +99,31 @@ class JvmTrial:
     def _restart(self, given: Arguments) -> tuple[float, float]:
         with self._process(given, "--recover") as process:
             process.line(START_S)
-            told = json.loads(process.line(START_S).line)
+            told = json.loads(process.line(self._work.patience_s).line)
             process.wait()
         return told["recovery_s"], told["recovery_cpu_s"]
 
     # -- the process
 
-    def _prepare(self, name: str, records: Records, rounds: int) -> Arguments:
-        given = Arguments(
+    def _arguments(self, name: str, events: int) -> Arguments:
+        return Arguments(
             bootstrap=self._cluster.address,
             input=f"{name}-in",
             output=f"{name}-out",
             group=name,
-            events=len(records),
+            events=events,
             mode=self._mode,
             state_dir=self._directory / name,
         )
+
+    def _prepare(self, given: Arguments, records: Records, rounds: int) -> None:
         given.state_dir.mkdir(parents=True)
         self._cluster.create(given.input)
         self._cluster.create(*(f"{given.output}-{n}" for n in range(1, rounds + 1)), appended_times=True)
         self._cluster.produce(given.input, records)
-        return given
 
-    @contextmanager
-    def _process(self, given: Arguments, *options: str) -> Iterator[Process]:
-        process = Process(self._peer.command(given, *options), self._directory / f"{given.group}.log")
-        try:
-            yield process
-        finally:
-            process.stop()
+    def _process(self, given: Arguments, *options: str) -> Process:
+        return Process(self._peer.command(given, *options), self._directory / f"{given.group}.log")
 
 
 def _median(rounds: list[Figures]) -> Figures:

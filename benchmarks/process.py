@@ -10,7 +10,8 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from types import TracebackType
+from typing import NamedTuple, Self
 
 from benchmarks import measure
 
@@ -33,7 +34,8 @@ class Said(NamedTuple):
 
 
 class Process:
-    """Started when made; in a session of its own, so that `stop` ends its descendants too."""
+    """Started when made, stopped at the end of a `with` block; in a session of its own, so that its descendants are
+    stopped too. What it writes to standard error goes to `log`."""
 
     def __init__(self, command: list[str], log: Path) -> None:
         self._log = log
@@ -80,6 +82,16 @@ class Process:
                 if time.monotonic() > give_up:
                     raise Failed(f"it said nothing within {timeout:.0f} s") from None
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _type: type[BaseException] | None, error: BaseException | None, _at: TracebackType | None
+    ) -> None:
+        self.stop()
+        if error is not None:
+            error.add_note("\n".join(["The last that it wrote:", *self._written()[-20:]]))
+
     def check(self) -> None:
         """Raise `Failed` if it has ended."""
         code = self._process.poll()
@@ -87,8 +99,7 @@ class Process:
             return
         self._reader.join(STOP_S)
         if self._lines.empty():
-            last = self._log.read_text(errors="replace").strip().splitlines()[-1:]
-            raise Failed(f"it ended with code {code}: {last[0] if last else 'it says nothing'}")
+            raise Failed(f"it ended with code {code}: {(self._written() or ['it says nothing'])[-1]}")
 
     def wait(self) -> None:
         """Until it ends by itself, having said all it has to say."""
@@ -108,6 +119,10 @@ class Process:
             except subprocess.TimeoutExpired:
                 os.killpg(self._process.pid, signal.SIGKILL)
                 self._process.wait()
+
+    def _written(self) -> list[str]:
+        """On standard error."""
+        return self._log.read_text(errors="replace").strip().splitlines()
 
     def _read(self) -> None:
         assert self._process.stdout is not None

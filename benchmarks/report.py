@@ -83,7 +83,7 @@ def _goal(common: Common, column: Column, other: Contestant, at_most: float) -> 
     if ratio is None:
         return "not measured"
     if not common.sound(column, OURS):
-        return f"{_spread(ratio)}: {_met(False)}, our outputs are not right"
+        return f"{_spread(ratio)}: {_met(False)}, not all of ours went well"
     return f"{_spread(ratio, digits=3 if at_most < 0.1 else 2)}: {_met(ratio.median <= at_most)}"
 
 
@@ -142,6 +142,9 @@ def _outputs(common: Common, column: Column, one: Contestant) -> str:
         said.append(f"**differ** in {len(wrong)} of {len(trials)}: {wrong[0]}")
     if lost:
         said.append(f"**differ after recovery** in {len(lost)} of {len(trials)}: {lost[0]}")
+    stuck = [row["recovery_error"] for row in trials if "recovery_error" in row]
+    if stuck:
+        said.append(f"equal, but **not restarted** in {len(stuck)} of {len(trials)}: {stuck[0]}")
     if errors:
         said.append(f"**failed** in {len(errors)} of {len(trials) + len(errors)}: {errors[0]}")
     return "; ".join(said) or "equal"

@@ -27,7 +27,7 @@ from benchmarks.jvm_trial import JvmTrial, Warming
 from benchmarks.kafka import Broker, Cluster
 from benchmarks.peers.arguments import MODES
 from benchmarks.process import ROOT
-from benchmarks.trial import Trial
+from benchmarks.trial import Figures, Trial
 from benchmarks.work import Work
 from tests.brokers.kafka import VERSION
 
@@ -103,25 +103,43 @@ def run(given: Plan) -> Path:
             work = Work(size, given.customers)
             cluster.warm_up(work.records)
             for number, mode, peer in schedule(given.rounds, given.modes, given.peers):
-                row = {"kind": "trial", "peer": peer.name, "jit": None, "mode": mode, "round": number}
-                row |= {"events": size, "customers": given.customers}
-                recovery = mode == RECOVERY_MODE
-                try:
-                    if isinstance(peer, JvmPeer):
-                        jvm_trial = JvmTrial(cluster, work, peer, mode, Path(directory) / str(size), number)
-                        by_jit = jvm_trial.run(given.warming, recovery)
-                        rows = [{**row, "jit": jit, **figures} for jit, figures in by_jit.items()]
-                    else:
-                        trial = Trial(cluster, work, peer, mode, Path(directory) / str(size), number)
-                        rows = [{**row, **trial.run(recovery)}]
-                except Exception as error:
-                    traceback.print_exc()
-                    rows = [{**row, "error": f"{type(error).__name__}: {error}"}]
-                for row in rows:
+                broker.check()
+                said = {"kind": "trial", "peer": peer.name, "jit": None, "mode": mode, "round": number}
+                said |= {"events": size, "customers": given.customers}
+                place = Path(directory) / str(size)
+                for figures in trial(cluster, work, peer, mode, place, number, given.warming):
+                    row = {**said, **figures}
                     results.add(row)
                     print(told(row), flush=True)
                 cluster.delete_all()
     return results.path
+
+
+def trial(
+    cluster: Cluster, work: Work, peer: AnyPeer, mode: str, place: Path, number: int, warming: Warming
+) -> list[Figures]:
+    """One peer's turn. What fails is among the figures: as `error`, or once the job is done as `recovery_error`."""
+    one: Trial | JvmTrial
+    try:
+        if isinstance(peer, JvmPeer):
+            one = JvmTrial(cluster, work, peer, mode, place, number)
+            rows = [{"jit": jit, **figures} for jit, figures in one.run(warming).items()]
+        else:
+            one = Trial(cluster, work, peer, mode, place, number)
+            rows = [one.run()]
+    except Exception as error:
+        return [{"error": _reason(error)}]
+    if mode == RECOVERY_MODE and peer.store != "none":
+        try:
+            rows[0] |= one.recover()
+        except Exception as error:
+            rows[0]["recovery_error"] = _reason(error)
+    return rows
+
+
+def _reason(error: Exception) -> str:
+    traceback.print_exception(error)
+    return f"{type(error).__name__}: {error}"
 
 
 def told(row: dict[str, Any]) -> str:
@@ -135,6 +153,8 @@ def told(row: dict[str, Any]) -> str:
     text += f" {row['peak_rss_mb']:6.0f} MB"
     if "recovery_s" in row:
         text += f"  recovery {row['recovery_s']:.2f} s"
+    if "recovery_error" in row:
+        text += f"  recovery: {row['recovery_error']}"
     wrong: str | None = row["differs"] or row.get("recovered_differs")
     return head + text + (f"  DIFFERS: {wrong[:200]}" if wrong else "  outputs equal")
 

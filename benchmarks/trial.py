@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,8 +20,7 @@ IDLE_S: Final = 2.0
 OUTPUTS_S: Final = 10.0
 """How long outputs may take after the offsets were committed."""
 START_S: Final = 120.0
-SLOWEST_S: Final = 0.002
-"""An event takes no longer, or the trial has failed."""
+"""What has nothing to do with the number of events takes no longer, or the trial has failed."""
 
 Figures = dict[str, Any]
 """By name: times in seconds, memory in MB, `differs` None or a sentence."""
@@ -44,23 +42,15 @@ class Trial:
         self._directory = directory
         self._given = self._arguments(self._name, mode)
 
-    def run(self, recovery: bool) -> Figures:
-        """The job, and with `recovery` a restart, if there is state to recover."""
-        self._prepare(self._given, self._work.records)
-        figures = self._do()
-        if recovery and self._peer.store != "none":
-            figures |= self._recover()
-        return figures
-
     # -- the job
 
-    def _do(self) -> Figures:
+    def run(self) -> Figures:
+        """The whole job."""
         given, cluster = self._given, self._cluster
+        self._prepare(given, self._work.records)
         with self._process(given) as process:
             ready = process.line(START_S)
-            self._wait(
-                process, lambda: self._committed(given) >= self._work.number, self._work.number * SLOWEST_S + START_S
-            )
+            self._wait(process, lambda: self._committed(given) >= self._work.number, self._work.patience_s)
             done_at, done_cpu_s = time.time(), process.cpu_s
             if cluster.count(given.output) < self._work.outputs:
                 self._wait_for_outputs(process)
@@ -96,9 +86,12 @@ class Trial:
 
     # -- recovery
 
-    def _recover(self) -> Figures:
-        """Of two restarts, with the state of the job and with that of a handful of customers: how much longer the first
-        takes from the start of the process to the outputs of one further event per partition, and what more it uses."""
+    def recover(self) -> Figures:
+        """After `run`, if the peer keeps its state.
+
+        Of two restarts, with the state of the job and with that of a handful of customers: how much longer the first
+        takes from the start of the process to the outputs of one further event per partition, and what more it uses.
+        """
         given, work = self._given, self._work
         bare = self._arguments(f"{self._name}-bare", given.mode)
         self._prepare(bare, work.first_orders)
@@ -126,7 +119,7 @@ class Trial:
         self._cluster.produce(given.input, records)
         with self._process(given) as process:
             process.line(START_S)
-            self._wait(process, lambda: self._cluster.count(given.output) >= expected, START_S)
+            self._wait(process, lambda: self._cluster.count(given.output) >= expected, self._work.patience_s)
             used = process.cpu_s
         last_at = self._cluster.outputs(given.output, self._peer.parse).last_at
         assert last_at is not None
@@ -161,13 +154,8 @@ class Trial:
             self._peer.prepare(given)
         self._cluster.produce(given.input, records)
 
-    @contextmanager
-    def _process(self, given: Arguments) -> Iterator[Process]:
-        process = Process(self._peer.command(given), self._directory / f"{given.group}.log")
-        try:
-            yield process
-        finally:
-            process.stop()
+    def _process(self, given: Arguments) -> Process:
+        return Process(self._peer.command(given), self._directory / f"{given.group}.log")
 
     @staticmethod
     def _wait(process: Process, done: Callable[[], bool], timeout: float) -> None:

@@ -23,6 +23,8 @@ class Work:
         self.records: Records = list(events(number, customers))
         self.expected = oracle(iter(self.records))
         self.outputs = sum(map(len, self.expected.values()))
+        self.patience_s = 120 + number * 0.002
+        """The job, or the recovery of its state, takes no longer, or the trial has failed."""
 
     @cached_property
     def first_orders(self) -> Records:

@@ -223,11 +223,19 @@ class Settings:
     )
 
     # The worker
+    state_store: str = _setting(
+        "memory",
+        values.word("memory", "rocksdb"),
+        "rocksdb",
+        "Where customers are who have done nothing for a while: in memory, or in RocksDB below `data_dir`, for more "
+        "customers than fit into memory, and to restart without reading all of the changelog.",
+    )
     data_dir: Path = _setting(
         Path("lifecycle-data"),
         values.PATH,
         "/var/lib/lifecycle",
-        "Where a worker keeps files. All that matters is in Kafka: it may be empty at every start.",
+        "Where a worker keeps files; each worker has its own. All that matters is in Kafka: it may be empty at every "
+        "start.",
     )
     web_host: str = _setting(
         "127.0.0.1", values.HOST, "0.0.0.0", "The address on which /metrics, /healthz and /readyz are served."

@@ -7,7 +7,8 @@ committed offsets with their marks, what subscribers have received) outlives `cr
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import ClassVar
 
 from streams.core.activity import Activity, Source
 from streams.core.customer import Lifecycle
@@ -17,12 +18,16 @@ from streams.core.playbook import Playbook
 from streams.core.policy import Policy
 from streams.core.sources import Fetch, Mark, SourceSpec
 from streams.core.state import TaskState
+from tests.disk import MemoryDisk
 
 ALWAYS = Emission()
 
 
 class Driver:
     """One application on one partition."""
+
+    on_disk: ClassVar = False
+    """Whether cold profiles are on a disk, which outlives a crash, and as little as possible is in memory."""
 
     def __init__(
         self,
@@ -34,6 +39,9 @@ class Driver:
         self.now = now
         self.logs: dict[Source, list[Activity]] = {source: [] for source in Source}
         self.changelog: list[tuple[bytes, bytes | None]] = []
+        self.disk = MemoryDisk() if self.on_disk else None
+        self.restored = 0
+        """Records of the changelog that the last start had to read."""
         self.committed: tuple[int, dict[Source, int], dict[Source, Mark]] = (0, {}, {})
         self.received: list[Output] = []
         """What subscribers have, in order, repeats included."""
@@ -47,9 +55,13 @@ class Driver:
     def start(self) -> None:
         """Recover and begin, as a worker does that was assigned the partition."""
         commit, positions, marks = self.committed
-        state = TaskState()
-        for key, value in self.changelog:
+        state = TaskState() if self.disk is None else TaskState(hot=0, disk=self.disk, nearest=1)
+        first = int(state.note or b"0")
+        for key, value in self.changelog[first:]:
             state.restore(key, value)
+        self.restored = len(self.changelog) - first
+        self._followed = len(self.changelog)
+        state.keep(b"%d" % self._followed)
         self.received += state.unsent(commit)
         self.engine = PartitionEngine(
             self._lifecycle,
@@ -93,13 +105,22 @@ class Driver:
         """Time is looked at, nothing was fetched."""
         self._take(self.engine.advance(self.now))
 
-    def commit(self, *, crash_after: str = "") -> None:
-        """Carry a commit through, or only its steps up to one of: snapshot, changelog, outputs."""
+    def commit(self, *, crash_after: str = "", meanwhile: Callable[[], None] = lambda: None) -> None:
+        """Carry a commit through, or only its steps up to one of: snapshot, changelog, disk, outputs.
+
+        `meanwhile` is what the worker does while the broker has not acknowledged anything yet.
+        """
         snapshot = self.engine.snapshot()
         if snapshot is None or crash_after == "snapshot":
             return
+        meanwhile()
+        if self._followed == len(self.changelog):  # else a zombie has written in between: it is read at the next start
+            self._followed += len(snapshot.changes)
         self.changelog += snapshot.changes
         if crash_after == "changelog":
+            return
+        self.engine.state.keep(b"%d" % self._followed)
+        if crash_after == "disk":
             return
         self.received += snapshot.outputs
         if crash_after == "outputs":

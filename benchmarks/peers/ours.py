@@ -19,23 +19,13 @@ from streams import values
 from streams.core.parts import OpKind
 from streams.core.playbook import Playbook
 from streams.core.policy import Policy
-from streams.core.profile import Profile
-from streams.core.tracks import Condition, Track, Transition
+from streams.core.tracks import Track, Transition, counted
 from streams.settings import Settings, load
 from streams.shell import topics
 from streams.shell.worker import run
 
 COMMIT_S = 1.0
 """The worker's default."""
-
-
-def counted(kind: str, n: int) -> Condition:
-    """So many events of that type were counted."""
-
-    def condition(profile: Profile, active: bool) -> bool:
-        return profile.type_counts.get(kind, 0) >= n
-
-    return condition
 
 
 PLAYBOOK: Final = Playbook(

@@ -11,7 +11,7 @@ SECTIONS = {
     "clickstream_topic": "Topics",
     "lateness": "Time",
     "emit_after": "Outputs",
-    "data_dir": "The worker",
+    "state_store": "The worker",
 }
 """The heading that stands before a setting."""
 

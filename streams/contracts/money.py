@@ -8,11 +8,18 @@ from functools import lru_cache
 from typing import Final
 
 import msgspec
+from mypy_extensions import i64
 
 MAX_MINOR: Final = 10**15 - 1
 """The largest amount accepted. Beyond it JavaScript and doubles no longer hold sums of amounts exactly."""
 
 _MAX_LENGTH: Final = 1024
+_SHORT: Final = 11
+"""Characters: with four more places, it is at most `MAX_MINOR`."""
+_QUOTE: Final = 0x22
+_POINT: Final = 0x2E
+_NOUGHT: Final = 0x30
+_NINE: Final = 0x39
 # A number by JSON's grammar; in a string also with leading zeros. Checked before Decimal sees it, which would also take
 # "NaN", "1_0", " 1 " and the digits of every script.
 _NUMBER: Final = re.compile(rb"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
@@ -27,12 +34,26 @@ def parse(json: bytes, currency: str) -> int | None:
     """
     if json == b"null":
         return None
-    whole, point, fraction = json.strip(b'"').partition(b".")
+    # Most amounts are digits with no more places than the currency has: no need of decimals.
+    start, end = (1, len(json) - 1) if json[0] == _QUOTE else (0, len(json))
+    if end - start > _SHORT:
+        return _parse(json, currency)
+    amount: i64 = 0
+    places = -1
+    for n in range(start, end):
+        character = json[n]
+        if _NOUGHT <= character <= _NINE:
+            amount = amount * 10 + character - _NOUGHT
+            if places >= 0:
+                places += 1
+        elif character == _POINT and places < 0 and n > start:
+            places = 0
+        else:
+            return _parse(json, currency)
     exponent = EXPONENTS[currency]
-    # Most amounts are plain digits with as many places as the currency has: no need of decimals.
-    if whole.isdigit() and len(whole) < 12 and len(fraction) <= exponent and (fraction.isdigit() or not point):
-        return int(whole + fraction + _ZEROS[exponent - len(fraction)])
-    return _parse(json, currency)
+    if start == end or places == 0 or places > exponent:
+        return _parse(json, currency)
+    return int(amount) * _POWERS[exponent - max(places, 0)]
 
 
 @lru_cache(maxsize=4096)
@@ -58,9 +79,14 @@ def _parse(json: bytes, currency: str) -> int:
 def text(minor: int, currency: str) -> str:
     """The amount in major units, with exactly the currency's decimal places: `"0.00"`."""
     exponent = EXPONENTS[currency]
-    digits = f"{abs(minor):0{exponent + 1}}"
-    sign = "-" if minor < 0 else ""
-    return f"{sign}{digits[:-exponent]}.{digits[-exponent:]}" if exponent else f"{sign}{digits}"
+    if minor < 0:
+        return "-" + text(-minor, currency)
+    digits = str(minor)
+    if not exponent:
+        return digits
+    if len(digits) <= exponent:
+        digits = _NOUGHTS[exponent + 1 - len(digits)] + digits
+    return digits[:-exponent] + "." + digits[-exponent:]
 
 
 _EXPONENT: Final = {
@@ -78,5 +104,6 @@ _EXPONENT: Final = {
 EXPONENTS: Final = {currency: exponent for exponent, codes in _EXPONENT.items() for currency in codes.split()}
 """Decimal places of each ISO 4217 currency that has a minor unit; gold, test codes and `XXX` are no currencies here."""
 
-_ZEROS: Final = (b"", b"0", b"00", b"000", b"0000")
+_NOUGHTS: Final = ("", "0", "00", "000", "0000", "00000")
+_POWERS: Final = (1, 10, 100, 1_000, 10_000)
 _UNITS: Final = {exponent: Decimal(1).scaleb(-exponent) for exponent in _EXPONENT}

@@ -14,7 +14,7 @@ import msgspec
 
 from streams.contracts import identity, money, records, times
 from streams.contracts.partitioning import Partitioner
-from streams.contracts.records import RawRecord
+from streams.contracts.records import Click, RawRecord
 from streams.contracts.rejected import Reason, Rejected
 from streams.core.activity import ORDER_TYPES, Activity, Item, Source
 
@@ -24,6 +24,8 @@ MAX_STRING: Final = 1024
 MAX_DEPTH: Final = 512
 """Of nesting. A fixed bound, because msgspec's own is what happens to be left of the interpreter's stack."""
 
+_ABSENT: Final = records.ABSENT
+_CURRENCIES: Final = money.EXPONENTS
 _ANY_JSON: Final = msgspec.json.Decoder(msgspec.Raw)
 _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 _REASON_OF_FIELD: Final[dict[str, Reason]] = {"": "not_object", "occurred_at": "invalid_time"}
@@ -53,8 +55,8 @@ class Decoder:
         self._default_currency = default_currency
         self._max_future_skew = max_future_skew
         self._max_bytes = max_bytes
-        self._json: msgspec.json.Decoder[records.Click] | msgspec.json.Decoder[records.Order] = (
-            msgspec.json.Decoder(records.Click) if source is Source.CLICKSTREAM else msgspec.json.Decoder(records.Order)
+        self._json: msgspec.json.Decoder[Click] | msgspec.json.Decoder[records.Order] = (
+            msgspec.json.Decoder(Click) if source is Source.CLICKSTREAM else msgspec.json.Decoder(records.Order)
         )
         self.rejected_identifiers = 0
         self.cut_strings = 0
@@ -98,7 +100,7 @@ class Decoder:
             raise _diagnosed(value, error) from None
 
         activity = self._activity(record, partition, offset, timestamp, size)
-        if isinstance(record, records.Click):
+        if isinstance(record, Click):
             self._add_click(activity, record)
         else:
             self._add_order(activity, record)
@@ -120,7 +122,7 @@ class Decoder:
             raise Rejected("invalid_field", "type: missing")
         if currency is None:
             currency = self._default_currency
-        elif currency not in money.EXPONENTS:
+        elif currency not in _CURRENCIES:
             raise Rejected("unknown_currency", "currency: not an ISO 4217 code with a minor unit")
         activity = Activity(
             self._source,
@@ -141,7 +143,7 @@ class Decoder:
             activity.items = tuple([self._item(item, currency, n) for n, item in enumerate(items)])
         return activity
 
-    def _add_click(self, activity: Activity, click: records.Click) -> None:
+    def _add_click(self, activity: Activity, click: Click) -> None:
         activity.session_id = self._id(click.session_id)
         activity.product_id = self._id(click.product_id)
         activity.category = self._optional(click.category)
@@ -213,7 +215,7 @@ def _nobody(record: records.Record) -> Rejected:
 
 
 def _money(raw: msgspec.Raw, currency: str, field: str) -> int | None:
-    if raw is records.ABSENT:
+    if raw is _ABSENT:
         return None
     try:
         return money.parse(bytes(raw), currency)
@@ -224,7 +226,7 @@ def _money(raw: msgspec.Raw, currency: str, field: str) -> int | None:
 def _quantity(value: int | float | None, field: str) -> int:
     if value is None:
         return 1
-    if value != int(value):
+    if not isinstance(value, int) and value != int(value):
         raise Rejected("invalid_field", f"{field}: not an integer")
     if not 1 <= value <= MAX_QUANTITY:
         raise Rejected("invalid_field", f"{field}: not from 1 to {MAX_QUANTITY}")

@@ -8,6 +8,8 @@ from decimal import ROUND_HALF_UP, Decimal
 from functools import lru_cache
 from typing import Final
 
+from mypy_extensions import i64
+
 END: Final = 32_503_680_000_000
 """The year 3000. Later times (microseconds taken for milliseconds, mostly) and those before 1970 are refused."""
 
@@ -36,15 +38,17 @@ def parse(value: str | int | float) -> int:
 
 def text(at: int) -> str:
     """As `2026-11-21T10:00:00.000Z`."""
-    day, rest = divmod(at, _DAY)
-    seconds, milliseconds = divmod(rest, 1_000)
-    minutes, second = divmod(seconds, 60)
-    hour, minute = divmod(minutes, 60)
-    return f"{_date(day)}T{_TWO[hour]}:{_TWO[minute]}:{_TWO[second]}.{_THREE[milliseconds]}Z"
+    day = at // _DAY
+    milliseconds: i64 = at - day * _DAY
+    seconds = milliseconds // 1_000
+    minutes = seconds // 60
+    clock = _MINUTES[minutes] + _SECONDS[seconds % 60] + _MILLISECONDS[milliseconds % 1_000]
+    return _date(day) + clock
 
 
-_TWO: Final = tuple(f"{n:02}" for n in range(60))
-_THREE: Final = tuple(f"{n:03}" for n in range(1_000))
+_MINUTES: Final = [f"T{n // 60:02}:{n % 60:02}:" for n in range(24 * 60)]
+_SECONDS: Final = [f"{n:02}." for n in range(60)]
+_MILLISECONDS: Final = [f"{n:03}Z" for n in range(1_000)]
 
 
 @lru_cache(maxsize=1024)

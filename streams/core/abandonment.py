@@ -52,6 +52,8 @@ class Abandonments:
     def __init__(self, policy: Policy, namespace: uuid.UUID) -> None:
         self._policy = policy
         self._namespace = namespace
+        self._expiry = policy.expiry
+        self._checkout_fresh = policy.checkout_fresh
         self._windows: dict[Kind, int] = {
             "browse": policy.browse_window,
             "cart": policy.cart_window,
@@ -65,7 +67,7 @@ class Abandonments:
         episode, last, cart = profile.episode, profile.last_activity_at, profile.cart.now
         if episode is None or last is None:
             return None
-        if cart.checkout_at is not None and last - cart.checkout_at < self._policy.checkout_fresh:
+        if cart.checkout_at is not None and last - cart.checkout_at < self._checkout_fresh:
             return "checkout"
         if cart.lines:
             return "cart"
@@ -97,7 +99,7 @@ class Abandonments:
         last = profile.last_activity_at
         if last is None or (profile.episode is None and not profile.cart.now.lines):
             return None
-        return last + self._policy.expiry
+        return last + self._expiry
 
     def fire_step(self, profile: Profile, due: int, outputs: list[Output]) -> None:
         """Abandon the episode, go on with the latest abandonment silently, or make its next step."""

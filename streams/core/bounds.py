@@ -11,25 +11,19 @@ from collections.abc import Callable
 from typing import Final
 
 from streams.core import orders, recent_ids
-from streams.core.activity import Activity
 from streams.core.cart import oldest, settle
-from streams.core.packing import HEADER_ROOM, packed_size
-from streams.core.policy import Policy
+from streams.core.packing import packed_size
 from streams.core.profile import Profile
 
 BYTES_PER_EVENT: Final = 100
 """What an event can add to a packed profile beside twice what its record holds (in the cart and in its log)."""
 
 
-def keep_bounds(profile: Profile, activity: Activity, policy: Policy, counts: Counter[tuple[str, str]]) -> None:
-    """Trim the profile after `activity` if, packed, it could be larger than the policy allows.
+def trim(profile: Profile, limit: int, counts: Counter[tuple[str, str]]) -> None:
+    """Trim the profile if it takes more than `limit` bytes without its header; its weight says that it may.
 
     Outputs that wait for their commit come on top: they are not the profile's to drop.
     """
-    limit = policy.profile_bytes - HEADER_ROOM
-    profile.weight += 2 * activity.size + BYTES_PER_EVENT
-    if profile.weight <= limit:
-        return
     profile.weight = _weight(profile)
     while profile.weight > limit and _drop(profile, counts):
         profile.weight = _weight(profile)

@@ -50,6 +50,13 @@ def oldest(lines: Mapping[str, Line]) -> list[str]:
     return sorted(lines, key=lambda product: lines[product].at)
 
 
+_ADD: Final = OpKind.ADD
+_REMOVE: Final = OpKind.REMOVE
+_REPLACE: Final = OpKind.REPLACE
+_EMPTY: Final = OpKind.EMPTY
+_CHECKOUT: Final = OpKind.CHECKOUT
+_STEP: Final = OpKind.STEP
+_ORDER: Final = OpKind.ORDER
 OPERATIONS: Final = {
     "product_added": OpKind.ADD,
     "product_removed": OpKind.REMOVE,
@@ -67,7 +74,7 @@ def _time(op: Op) -> int:
 def operation(activity: Activity, kind: OpKind) -> Op:
     """The operation that an activity is. Of an order's items, only which products they are matters."""
     items = activity.items
-    if kind is OpKind.ORDER and items:
+    if kind is _ORDER and items:
         items = tuple(Item(product, None, None, "", 1) for product in dict.fromkeys(item.product_id for item in items))
     return Op(
         activity.at,
@@ -162,7 +169,7 @@ def _apply(cart: Contents, op: Op, barred: bool, limit: int, counts: Counter[tup
     Every branch takes and overrides only what is not newer than `op`.
     """
     kind, at = op.kind, op.at
-    if kind is OpKind.ORDER:
+    if kind is _ORDER:
         _order(cart, op)
         return False
     if op.cart_id is not None and (cart.cart_id is None or at >= cart.cart_id_at):
@@ -170,24 +177,24 @@ def _apply(cart: Contents, op: Op, barred: bool, limit: int, counts: Counter[tup
     if op.checkout_id is not None and (cart.checkout_id is None or at >= cart.checkout_id_at):
         cart.checkout_id, cart.checkout_id_at = op.checkout_id, at
     added = False
-    if kind is OpKind.ADD:
+    if kind is _ADD:
         if not barred:
             line = cart.lines.get(op.product)
             quantity = op.quantity if line is None else line.quantity + op.quantity
             cart.lines[op.product] = updated(line, op.category, op.price, op.currency, quantity, at)
             added = True
-    elif kind is OpKind.REMOVE:
+    elif kind is _REMOVE:
         _remove(cart, op)
-    elif kind is OpKind.EMPTY:
+    elif kind is _EMPTY:
         _take(cart, tuple(cart.lines), at)
         _unmark(cart, at)
-    elif kind is OpKind.STEP:
+    elif kind is _STEP:
         if cart.checkout_at is not None and at > cart.checkout_at:
             cart.checkout_at = at
-    elif kind in (OpKind.REPLACE, OpKind.CHECKOUT):
+    elif kind is _REPLACE or kind is _CHECKOUT:
         if op.items is not None:
             added = _replace(cart, op.items, at, barred)
-        if kind is OpKind.CHECKOUT and not barred and (cart.checkout_at is None or at > cart.checkout_at):
+        if kind is _CHECKOUT and not barred and (cart.checkout_at is None or at > cart.checkout_at):
             cart.checkout_at = at
     if added:
         _trim(cart, limit, counts)

@@ -13,13 +13,18 @@ from typing import Final
 from streams.core import ids, orders, recent_ids, sessions
 from streams.core.abandonment import Abandonments, value
 from streams.core.activity import Activity, Source
-from streams.core.bounds import keep_bounds
+from streams.core.bounds import BYTES_PER_EVENT, trim
 from streams.core.cart import as_items, operation, record
 from streams.core.effects import Cause, Output, StageChange, Summary
+from streams.core.packing import HEADER_ROOM
 from streams.core.parts import OpKind
 from streams.core.playbook import Playbook
 from streams.core.profile import Profile
 
+_ORDERS: Final = Source.ORDERS
+_SHOW: Final = OpKind.SHOW
+_REPLACE: Final = OpKind.REPLACE
+_ORDER: Final = OpKind.ORDER
 PASSIVE_CLICKS: Final = frozenset({"message_opened", "unsubscribed"})
 PASSIVE_ORDERS: Final = frozenset({"order_updated", "order_cancelled", "order_refunded", "order_fulfilled"})
 PASSIVE_CHANNELS: Final = frozenset({"pos", "retail", "subscription", "marketplace"})
@@ -39,6 +44,9 @@ class Lifecycle:
         self._session_gap = policy.session_gap
         self._event_ids = policy.event_ids
         self._event_id_window = policy.event_id_window
+        self._largest = policy.profile_bytes - HEADER_ROOM
+        self._forget_identified = policy.forget_identified
+        self._forget_unidentified = policy.forget_unidentified
         self._namespace = namespace
         self._abandonments = Abandonments(policy, namespace)
 
@@ -47,13 +55,19 @@ class Lifecycle:
         return Profile(customer, identified)
 
     def is_duplicate(self, profile: Profile, activity: Activity) -> bool:
-        """Whether this event id was applied to the customer within 24 h before: then nothing is to be done for it."""
+        """Whether this event id was applied to the customer within 24 h before: then nothing is to be done for it.
+
+        Else the id is not known any more, so that it can be noted. To be asked before each `apply`.
+        """
         if not self._event_ids:
             return False
         place = recent_ids.find(profile.event_tags, profile.event_ids, ids.fingerprint(activity.event_id))
         if place < 0:
             return False
-        return activity.at <= recent_ids.seen_at(profile.event_ids, place) + self._event_id_window
+        if activity.at <= recent_ids.seen_at(profile.event_ids, place) + self._event_id_window:
+            return True
+        recent_ids.forget(profile.event_tags, profile.event_ids, place)
+        return False
 
     def apply(
         self, profile: Profile, activity: Activity, outputs: list[Output], counts: Counter[tuple[str, str]]
@@ -62,7 +76,7 @@ class Lifecycle:
 
         The event must not be a duplicate, and the profile's deadlines at or before its time must have been fired.
         """
-        policy, at, first = self.policy, activity.at, profile.stage is None
+        at, first = activity.at, profile.stage is None
         if first:
             profile.first_seen_at = profile.last_seen_at = at
         elif at >= profile.last_seen_at:
@@ -75,7 +89,7 @@ class Lifecycle:
         if activity.type in self._counted_types:
             profile.type_counts[activity.type] = profile.type_counts.get(activity.type, 0) + 1
 
-        if activity.source == Source.ORDERS:
+        if activity.source is _ORDERS:
             active = self._order(profile, activity, outputs, counts)
         else:
             active = self._click(profile, activity, outputs, counts)
@@ -89,7 +103,9 @@ class Lifecycle:
             self._enter_by(profile, activity, self._track.initial, outputs)
         self._transit(profile, activity, active, outputs)
 
-        keep_bounds(profile, activity, policy, counts)
+        profile.weight += 2 * activity.size + BYTES_PER_EVENT
+        if profile.weight > self._largest:
+            trim(profile, self._largest, counts)
         self._schedule(profile)
 
     def fire(self, profile: Profile, outputs: list[Output], counts: Counter[tuple[str, str]]) -> None:
@@ -149,11 +165,11 @@ class Lifecycle:
             profile.session_id, profile.session_id_at = activity.session_id, at
 
         added = False
-        kind = self._cart.get(type_, OpKind.SHOW)
-        if kind is OpKind.REPLACE and activity.items is None:
-            kind = OpKind.SHOW
-        if kind is not OpKind.SHOW or activity.cart_id is not None or activity.checkout_id is not None:
-            op = operation(activity, kind)
+        kind = self._cart.get(type_)
+        if kind is _REPLACE and activity.items is None:
+            kind = None
+        if kind is not None or activity.cart_id is not None or activity.checkout_id is not None:
+            op = operation(activity, _SHOW if kind is None else kind)
             added = record(profile.cart, op, profile.last_seen_at, profile.last_order_at, self.policy, counts)
 
         viewed = type_ == "product_viewed"
@@ -182,7 +198,7 @@ class Lifecycle:
             if order is None:
                 return False
             profile.orders_in_stage += 1
-            op = operation(activity, OpKind.ORDER)
+            op = operation(activity, _ORDER)
             record(profile.cart, op, profile.last_seen_at, last_order_at, self.policy, counts)
             self._abandonments.ordered(profile, activity, order, outputs)
         elif activity.type in orders.CORRECTIONS:
@@ -237,9 +253,11 @@ class Lifecycle:
 
     def _schedule(self, profile: Profile) -> None:
         """Keep `next_deadline` right. Which of equal ones goes first is decided in `fire`."""
-        due = self._abandonments.step_due(profile)
-        if (other := self._abandonments.expiry_due(profile)) is not None and (due is None or other < due):
-            due = other
+        due: int | None = None
+        if self._keeps_episodes:
+            due = self._abandonments.step_due(profile)
+            if (other := self._abandonments.expiry_due(profile)) is not None and (due is None or other < due):
+                due = other
         if (other := self._track.lapse_due(profile, self.policy)) is not None and (due is None or other < due):
             due = other
         if (other := self._forget_due(profile)) is not None and (due is None or other < due):
@@ -250,5 +268,5 @@ class Lifecycle:
         """When the profile is forgotten; None if it never is, or ever had an order."""
         if profile.currency is not None:
             return None
-        after = self.policy.forget_identified if profile.identified else self.policy.forget_unidentified
+        after = self._forget_identified if profile.identified else self._forget_unidentified
         return None if after is None else profile.last_seen_at + after

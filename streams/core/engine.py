@@ -208,7 +208,7 @@ class PartitionEngine:
             profile.applied[rank] = record.offset  # a duplicate also should it come again after a forgetting
             counts["duplicate", label] += 1
             return False
-        before = profile.stage
+        before, deadline_before = profile.stage, profile.next_deadline
         if self.watermark is not None and record.at < self.watermark:
             counts["late", label] += 1
         if profile.sequence and record.at < profile.last_seen_at:
@@ -232,7 +232,7 @@ class PartitionEngine:
                     self._by_deadline.append(output)
                 else:
                     effects.outputs.append(output)
-        state.touched(key, profile, before)
+        state.touched(key, profile, before, deadline_before)
         return True
 
     # -- deadlines
@@ -262,11 +262,11 @@ class PartitionEngine:
                 continue
             profile = state.get(key)
             assert profile is not None
-            before = profile.stage
+            before, deadline_before = profile.stage, deadline
             while (deadline := profile.next_deadline) is not None and deadline <= watermark:
                 effects.deadlines.append(deadline)
                 self._fire_one(profile, effects, by_watermark=True)
-            state.touched(key, profile, before)
+            state.touched(key, profile, before, deadline_before, came_up=True)
             self._changed = True
 
     def _fire_one(self, profile: Profile, effects: Effects, *, by_watermark: bool = False) -> None:

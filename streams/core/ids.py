@@ -23,6 +23,7 @@ FINGERPRINT_BYTES: Final = 8
 
 
 _quoted: Final[Callable[[str], str]] = json.JSONEncoder(ensure_ascii=False).encode
+_quoted_name = lru_cache(maxsize=1024)(_quoted)
 
 
 def _uuid5(namespace: uuid.UUID, name: str) -> str:
@@ -45,9 +46,9 @@ def stage_change_id(
     occurred_at: int,
 ) -> str:
     """The id of a stage change; `occurred_at` in ms."""
-    target = "null" if to_stage is None else _quoted(to_stage)
+    target = "null" if to_stage is None else _quoted_name(to_stage)
     known = "true" if identified else "false"
-    name = f'["stage_changed",{known},{_quoted(customer)},{_quoted(track)},{sequence},{target},{occurred_at}]'
+    name = f'["stage_changed",{known},{_quoted(customer)},{_quoted_name(track)},{sequence},{target},{occurred_at}]'
     return _uuid5(namespace, name)
 
 
@@ -57,7 +58,7 @@ def abandonment_id(
     """The id of an abandonment event; `step1_at` is the deadline of step 1 in ms, whatever `step_or_type`."""
     last = _quoted(step_or_type) if isinstance(step_or_type, str) else str(step_or_type)
     known = "true" if identified else "false"
-    return _uuid5(namespace, f'["abandonment",{known},{_quoted(customer)},{_quoted(kind)},{step1_at},{last}]')
+    return _uuid5(namespace, f'["abandonment",{known},{_quoted(customer)},{_quoted_name(kind)},{step1_at},{last}]')
 
 
 @lru_cache(maxsize=1)  # asked twice for each event: is it a duplicate, and note it

@@ -13,85 +13,78 @@ from streams.core.parts import Abandoned, Cart, Correction, Episode, Order, Sess
 class Profile:
     """One customer. `stage` is None before the first event and after forgetting (then `sequence` is not 0)."""
 
-    customer: str
-    identified: bool
-
-    # kept by the engine, and packed into the header (with `identified`, `stage` and `next_deadline`)
-    applied: list[int]
-    """Per source, the last offset applied; -1: none."""
-    commit: int
-    """The number of the commit that last wrote it."""
-    pending: list[Output]
-    """Outputs of deadlines, kept until they are known to be sent."""
-
-    next_deadline: int | None
-    """When the earliest deadline is due, ms; kept right by `Lifecycle`."""
-
-    # the lifecycle track
+    # Attributes lie in memory in this order. Those that every event touches come first: with many customers, an event
+    # costs what it takes to fetch a few lines of memory.
     stage: str | None
-    entered_at: int
-    """When the stage was entered, ms."""
-    sequence: int
-    cycle: int
-    orders_in_stage: int
-
-    # times, ms
-    first_seen_at: int
-    last_seen_at: int
-    last_activity_at: int | None
-
-    # what the customer did
-    event_ids: bytearray
-    """See `recent_ids`."""
-    sessions: Sessions
-    session_id: str | None
-    session_id_at: int
-    subscribed: bool | None
-    subscribed_at: int
-    signed_up: bool
-    product_views: int
-    checkouts: int
-    reviews: int
-    referrals: int
-
-    # orders
-    orders: int
-    """Distinct completed orders that count."""
-    revenue: int
-    currency: str | None
-    """Of the first completed order; None: there was none yet, counted or not."""
-    other_currency_orders: int
-    last_order_at: int | None
-    """The latest order that counts, ms."""
-    dropped_order_at: int | None
-    """The latest order that counted when it was dropped from the book, ms."""
-    order_book: dict[str, Order]
-    """The newest completed orders, in order of application."""
-    order_notes: dict[str, list[Correction]]
-    """What came for orders that are not completed yet."""
-
-    # shopping and abandonment
-    cart: Cart
-    episode: Episode | None
+    identified: bool
+    dirty: bool
+    """Kept by the state, and not packed: it has changed since it was last written."""
     armed: bool
     """Step 1 has not come due since the last activity."""
-    latest: Abandoned | None
-    recent_steps: list[int]
-    """Step-1 times of the abandonments in the recent window, ms."""
-
+    sequence: int
+    applied: list[int]
+    """Per source, the last offset applied; -1: none. Packed into the header, with `identified`, `stage`, `commit` and
+    `next_deadline`."""
+    first_seen_at: int
+    """Times are ms."""
+    last_seen_at: int
+    last_activity_at: int | None
+    next_deadline: int | None
+    """When the earliest deadline is due; kept right by `Lifecycle`."""
+    session_id: str | None
+    session_id_at: int
     weight: int
     """An upper bound of its packed size in bytes, as of the last time it was measured and what came since."""
-
+    latest: Abandoned | None
+    episode: Episode | None
+    cart: Cart
+    sessions: Sessions
     type_counts: dict[str, int]
     """Events applied, of each type that the playbook counts."""
     event_tags: bytearray
     """See `recent_ids`. Follows from `event_ids`, and is not packed."""
+    event_ids: bytearray
+    """See `recent_ids`."""
+    product_views: int
+    entered_at: int
+    """When the stage was entered."""
+    pending: list[Output]
+    """Outputs of deadlines, kept until they are known to be sent."""
+    currency: str | None
+    """Of the first completed order; None: there was none yet, counted or not."""
+    orders: int
+    """Distinct completed orders that count."""
+    orders_in_stage: int
+    last_order_at: int | None
+    """The latest order that counts."""
+
+    customer: str
+    commit: int
+    """The number of the commit that last wrote it."""
+    cycle: int
+    subscribed: bool | None
+    subscribed_at: int
+    signed_up: bool
+    checkouts: int
+    reviews: int
+    referrals: int
+    revenue: int
+    other_currency_orders: int
+    dropped_order_at: int | None
+    """The latest order that counted when it was dropped from the book."""
+    order_book: dict[str, Order]
+    """The newest completed orders, in order of application."""
+    order_notes: dict[str, list[Correction]]
+    """What came for orders that are not completed yet."""
+    recent_steps: list[int]
+    """Step-1 times of the abandonments in the recent window."""
 
     def __init__(self, customer: str, identified: bool) -> None:
         self.customer, self.identified = customer, identified
         self.applied = [-1] * len(Source)
         self.commit = 0
         self.pending = []
+        self.dirty = False
         self.next_deadline = None
         self.stage = None
         self.entered_at = 0

@@ -22,6 +22,8 @@ def tags_of(ids: bytearray) -> bytearray:
 def find(tags: bytearray, ids: bytearray, fingerprint: bytes) -> int:
     """The place of an id, -1 if it is not known."""
     tag = fingerprint[0]
+    if tag not in tags:  # most often; and this asks for less than `find`
+        return -1
     place = tags.find(tag)
     while place >= 0:
         start = place * ENTRY_BYTES
@@ -37,11 +39,13 @@ def seen_at(ids: bytearray, place: int) -> int:
     return int.from_bytes(ids[start : start + 8], "little", signed=True)
 
 
+def forget(tags: bytearray, ids: bytearray, place: int) -> None:
+    """No longer remember the id at this place."""
+    del tags[place], ids[place * ENTRY_BYTES : (place + 1) * ENTRY_BYTES]
+
+
 def note(tags: bytearray, ids: bytearray, fingerprint: bytes, at: int, limit: int) -> None:
-    """Remember that an event with this id was applied; only the newest `limit` are kept, in order of application."""
-    known = find(tags, ids, fingerprint)
-    if known >= 0:
-        del tags[known], ids[known * ENTRY_BYTES : (known + 1) * ENTRY_BYTES]
+    """Remember that an event with this id was applied, which is not known; only the newest `limit` are kept."""
     tags.append(fingerprint[0])
     ids += fingerprint + at.to_bytes(8, "little", signed=True)
     if len(tags) > limit:

@@ -1,23 +1,26 @@
-"""The profiles of one partition task: what the changelog holds, what is in memory, what is to be written.
+"""The profiles of one partition task: what the changelog holds, what is hot in memory, what is to be written.
 
-Keys are the customer's name space and id (`record_key`); values are packed profiles. A profile is packed (cold) until
-it is touched, and again when it has not been touched for a while: recovery reads headers only, and memory holds few
-hundred bytes for most customers.
+Keys are the customer's name space and id (`record_key`). Two tiers: a profile that is worked on is an object (hot);
+every profile is also there packed, as the changelog has it (cold), in memory or on disk. What was not touched for a
+while is dropped from the hot ones, and unpacked again when it is touched.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from streams.core.activity import Source
+from streams.core.checkpoint import VERSION, Checkpoint, decode, encode
+from streams.core.cold import CHECKPOINT, Cold, ColdOnDisk, Disk
 from streams.core.effects import Output
 from streams.core.packing import Header, pack, peek, unpack
 from streams.core.profile import Profile
-from streams.core.timers import Timers
+from streams.core.timers import NEAREST, Timers, TimersOnDisk
 
 HOT: Final = 20_000
+RECENT: Final = 20_000
 
 
 def record_key(customer: str, identified: bool) -> bytes:
@@ -28,11 +31,17 @@ def record_key(customer: str, identified: bool) -> bytes:
 class TaskState:
     """All profiles of one partition, their timers, and which of them the changelog does not have yet.
 
-    Filled by recovery (`restore`), worked on by the engine, written by a commit (`changes`).
+    Filled by recovery (`restore`), worked on by the engine, written by a commit (`changes`). A hot profile may change
+    only if `touched` is told: one that the changelog has can be dropped at any commit.
+
+    With a `disk`, the cold profiles are there: `keep` writes them, and a state made of the same disk later is as it was
+    then, so that recovery need only go on from there. It may hold more than that: restoring a record again is harmless.
     """
 
-    def __init__(self, hot: int = HOT) -> None:
-        """`hot`: how many profiles may stay unpacked over a commit."""
+    def __init__(self, hot: int = HOT, disk: Disk | None = None, nearest: int = NEAREST) -> None:
+        """`hot`: how many profiles may stay unpacked over a commit. `nearest`: how many timers are in memory at least
+        if all are on disk. Raises `ValueError` if what is on the disk cannot be read.
+        """
         self.timers = Timers()
         self.population: Counter[str] = Counter()
         """Customers in each stage."""
@@ -41,25 +50,39 @@ class TaskState:
         self.commit = 0
         """The highest commit number seen."""
         self.applied = [-1] * len(Source)
-        """The highest offset applied, per source."""
-        self._records: dict[bytes, Profile | bytes] = {}
+        """The highest offset applied and written, per source."""
+        self.note = b""
+        """What the owner had kept with the state that is on disk."""
+        self._cold = Cold()
+        self._hot: dict[bytes, Profile] = {}
         self._generation = max(1, hot // 2)
         self._young: set[bytes] = set()
         self._old: set[bytes] = set()
         """The hot keys, in two generations: what is touched is young; see `_cool`."""
+        self._records = 0
         self._dirty: dict[bytes, None] = {}  # ordered sets: what is written has one order
         self._graves: dict[bytes, None] = {}  # forgotten and written as such: their tombstones are owed
+        self._recent: dict[bytes, int] = {}
+        """The records of commits later than `_recent_since`: their outputs may not have been sent."""
+        self._recent_since = 0
+        self._on_disk: ColdOnDisk | None = None
+        self._timers_on_disk: TimersOnDisk | None = None
+        self._checkpoint: Checkpoint | None = None
+        """As of the last `changes`, until it is on disk."""
+        if disk is not None:
+            self._open(disk, nearest)
 
     def __len__(self) -> int:
-        return len(self._records)
+        return self._records
 
     def __iter__(self) -> Iterator[bytes]:
-        return iter(self._records)
+        cold = [key for key, _ in self._cold.items()]
+        return iter({**dict.fromkeys(cold), **dict.fromkeys(self._hot)})
 
     @property
     def hot(self) -> int:
         """How many profiles are unpacked."""
-        return len(self._young | self._old)
+        return len(self._hot)
 
     # -- recovery
 
@@ -69,41 +92,54 @@ class TaskState:
         A staler record that follows a fresher one was written by a worker that had lost the partition: it is passed
         over, and the fresher one will be written again.
         """
-        known = self._records.get(key)
+        known = self._cold.get(key)
+        have = None if known is None else peek(known)
         if value is None:
-            if isinstance(known, bytes) and peek(known).forgotten:
-                del self._records[key]
-                self._dirty.pop(key, None)
-                self._graves.pop(key, None)
-            elif known is not None:  # the tombstone of a zombie: its own forgetting went before
+            if have is None:
+                return
+            if not have.forgotten:  # the tombstone of a zombie: its own forgetting went before
                 self._dirty[key] = None
+                return
+            self._cold.delete(key)
+            self._records -= 1
+            self._dirty.pop(key, None)
+            self._graves.pop(key, None)
             return
         header = peek(value)
-        if isinstance(known, bytes):
-            have = peek(known)
+        if have is None:
+            self._records += 1
+            self.timers.restored(key, None, header.next_deadline)
+        else:
             if _age(header) < _age(have):
                 self._dirty[key] = None
                 return
-            self._forget_header(have)
-        self._records[key] = value
+            if have.stage is not None:
+                self._leave(have.stage)
+            self.timers.restored(key, have.next_deadline, header.next_deadline)
+        self._cold.put(key, value)
         self._dirty.pop(key, None)
         self._graves.pop(key, None)
         if header.stage is not None:
             self.population[header.stage] += 1
-        if header.next_deadline is not None:
-            self.timers.arm(key, header.next_deadline)
         self.largest = max(self.largest, len(value))
         self.commit = max(self.commit, header.commit)
-        for source, offset in enumerate(header.applied):
-            self.applied[source] = max(self.applied[source], offset)
+        self._note_applied(header.applied)
         if header.forgotten:
             self._graves[key] = None
+        if header.commit > self._recent_since:
+            self._recent[key] = header.commit
+            if len(self._recent) > RECENT:
+                self._forget_older()
 
     def unsent(self, committed: int) -> list[Output]:
         """The outputs that profiles keep from commits later than `committed`: they may never have been sent."""
+        keys: Iterable[bytes] = self._recent
+        if committed < self._recent_since:
+            keys = [key for key, _ in self._cold.items()]
         outputs: list[Output] = []
-        for value in self._records.values():
-            if isinstance(value, bytes) and peek(value).commit > committed:
+        for key in keys:
+            value = self._cold.get(key)
+            if value is not None and peek(value).commit > committed:
                 outputs += unpack(value).pending
         return outputs
 
@@ -111,33 +147,50 @@ class TaskState:
 
     def get(self, key: bytes) -> Profile | None:
         """The profile, unpacked on first touch; None if there is none."""
-        value = self._records.get(key)
-        if isinstance(value, bytes):
-            value = unpack(value)
-            value.pending = []
-            self._records[key] = value
+        profile = self._hot.get(key)
+        if profile is None:
+            value = self._cold.get(key)
+            if value is None:
+                return None
+            profile = unpack(value)
+            profile.pending = []
+            self._hot[key] = profile
             self._young.add(key)
-        return value
+            self.timers.thawed(key, profile.next_deadline)
+        return profile
 
     def next_deadline(self, key: bytes) -> int | None:
         """The profile's next deadline, without unpacking it."""
-        value = self._records.get(key)
-        if value is None:
-            return None
-        return peek(value).next_deadline if isinstance(value, bytes) else value.next_deadline
+        profile = self._hot.get(key)
+        if profile is not None:
+            return profile.next_deadline
+        value = self._cold.get(key)
+        return None if value is None else peek(value).next_deadline
 
     def put(self, key: bytes, profile: Profile) -> None:
-        """Add a fresh profile, or replace a forgotten one."""
-        self._records[key] = profile
+        """Add a fresh profile where `get` found none, or replace a forgotten one that it found."""
+        if key not in self._hot:
+            self._records += 1
+        self._hot[key] = profile
         self._young.add(key)
 
-    def touched(self, key: bytes, profile: Profile, stage_before: str | None) -> None:
-        """The profile changed: it is written at the next commit, its timer armed, the population kept."""
-        self._dirty[key] = None
-        if key in self._old:
+    def touched(
+        self, key: bytes, profile: Profile, stage_before: str | None, deadline_before: int | None, came_up: bool = False
+    ) -> None:
+        """The profile changed: it is written at the next commit, its timer armed, the population kept.
+
+        `came_up`: its timer did, so that none is armed.
+        """
+        if not profile.dirty:
+            profile.dirty = True
+            self._dirty[key] = None
             self._young.add(key)
-        if profile.next_deadline is not None:
-            self.timers.arm(key, profile.next_deadline)
+        deadline = profile.next_deadline
+        if deadline is None:
+            if deadline_before is not None:
+                self.timers.disarm(key)
+        elif deadline_before is None or came_up or deadline < deadline_before:  # else it comes up early enough
+            self.timers.arm(key, deadline)
         if profile.stage != stage_before:
             if stage_before is not None:
                 self._leave(stage_before)
@@ -158,24 +211,33 @@ class TaskState:
         when no event of it can be read again: when the positions that are known to be committed are behind them all.
         """
         self.commit = commit
+        self._recent, self._recent_since = {}, commit - 1  # the commit before has gone through
         written: list[tuple[bytes, bytes | None]] = []
         for key in [key for key in self._graves if self._behind(key, committed)]:
             del self._graves[key]
             if key not in self._dirty:
-                del self._records[key]
+                self._cold.delete(key)
+                self._records -= 1
+                if self._hot.pop(key, None) is not None:
+                    self.timers.cooled(key)
                 written.append((key, None))
         dirty, self._dirty = self._dirty, {}
         for key in dirty:
-            value = self._records[key]
-            if not isinstance(value, bytes):
-                value.commit = commit
-                packed = pack(value)
-                value.pending = []
-                self.largest = max(self.largest, len(packed))
-                forgotten = value.stage is None
-                value = packed
+            profile = self._hot.get(key)
+            if profile is not None:
+                profile.commit, profile.dirty = commit, False
+                value = pack(profile)
+                if profile.pending:
+                    profile.pending = []
+                    self._recent[key] = commit
+                self.largest = max(self.largest, len(value))
+                self._note_applied(profile.applied)
+                forgotten = profile.stage is None
+                self._cold.put(key, value)
             else:  # recovered, and a staler record of a zombie followed it
-                forgotten = peek(value).forgotten
+                recovered = self._cold.get(key)
+                assert recovered is not None
+                value, forgotten = recovered, peek(recovered).forgotten
             if forgotten:
                 self._graves[key] = None
             else:
@@ -183,37 +245,103 @@ class TaskState:
             written.append((key, value))
         if len(self._young) >= self._generation:
             self._cool()
+        if self._timers_on_disk is not None:
+            self._timers_on_disk.take()
+            self._checkpoint = self._as_it_stands()
         return written
 
-    def _behind(self, key: bytes, committed: Mapping[Source, int]) -> bool:
-        """Whether all that was applied to the profile lies before the committed positions."""
-        value = self._records[key]
-        applied = peek(value).applied if isinstance(value, bytes) else value.applied
-        return all(offset < committed[Source(source)] for source, offset in enumerate(applied))
+    def keep(self, note: bytes) -> None:
+        """Let disk have what was restored, or what `changes` gave last: the changelog has it.
+
+        `note` is kept with it. Nothing happens without a disk. Raises what the disk raises.
+        """
+        if self._on_disk is None or self._timers_on_disk is None:
+            return
+        checkpoint = self._checkpoint
+        if checkpoint is None:
+            self._timers_on_disk.take()
+            checkpoint = self._as_it_stands()
+        self._checkpoint = None
+        checkpoint.note = self.note = note
+        self._on_disk.flush(self._timers_on_disk.being_written, encode(checkpoint))
+        self._timers_on_disk.written()
 
     def items(self) -> Iterator[tuple[bytes, Profile]]:
         """Every living profile, unpacked (for tests: it touches all)."""
-        for key in list(self._records):
+        for key in self:
             profile = self.get(key)
             if profile is not None and profile.stage is not None:
                 yield key, profile
 
+    # -- inside
+
+    def _behind(self, key: bytes, committed: Mapping[Source, int]) -> bool:
+        """Whether all that was applied to the profile lies before the committed positions."""
+        profile = self._hot.get(key)
+        if profile is not None:
+            applied: Iterable[int] = profile.applied
+        else:
+            value = self._cold.get(key)
+            assert value is not None
+            applied = peek(value).applied
+        return all(offset < committed[Source(source)] for source, offset in enumerate(applied))
+
     def _cool(self) -> None:
-        """Pack what was not touched since the last time; everything is clean now."""
+        """Drop what was not touched since the last time; nothing is dirty now."""
         for key in self._old - self._young:
-            value = self._records.get(key)
-            if value is not None and not isinstance(value, bytes):
-                self._records[key] = pack(value)
+            if self._hot.pop(key, None) is not None:
+                self.timers.cooled(key)
         self._old, self._young = self._young, set()
 
-    def _forget_header(self, header: Header) -> None:
-        if header.stage is not None:
-            self._leave(header.stage)
+    def _note_applied(self, applied: Iterable[int]) -> None:
+        for source, offset in enumerate(applied):
+            if offset > self.applied[source]:
+                self.applied[source] = offset
 
     def _leave(self, stage: str) -> None:
         self.population[stage] -= 1
         if not self.population[stage]:
             del self.population[stage]
+
+    def _forget_older(self) -> None:
+        """Keep the later half of the recent records. If even older ones are asked for, all have to be looked at."""
+        commits = sorted(self._recent.values())
+        self._recent_since = commits[len(commits) // 2]
+        self._recent = {key: commit for key, commit in self._recent.items() if commit > self._recent_since}
+
+    def _open(self, disk: Disk, nearest: int) -> None:
+        stored = disk.get(CHECKPOINT)
+        self._on_disk = self._cold = ColdOnDisk(disk)
+        scheduled = 0
+        if stored is not None:
+            checkpoint = decode(stored)
+            self.note = checkpoint.note
+            self.population.update(checkpoint.population)
+            self.largest, self.commit = checkpoint.largest, checkpoint.commit
+            self._note_applied(checkpoint.applied)
+            self._records = checkpoint.records
+            self._recent_since = checkpoint.recent_since
+            self._recent = dict.fromkeys(checkpoint.recent, checkpoint.commit)
+            self._dirty = dict.fromkeys(checkpoint.dirty)
+            self._graves = dict.fromkeys(checkpoint.graves)
+            scheduled = checkpoint.scheduled
+        self.timers = self._timers_on_disk = TimersOnDisk(disk, scheduled, nearest)
+
+    def _as_it_stands(self) -> Checkpoint:
+        return Checkpoint(
+            VERSION,
+            b"",
+            self._records,
+            len(self.timers),
+            dict(self.population),
+            self.largest,
+            self.commit,
+            list(self.applied),
+            list(self._recent),
+            self._recent_since,
+            list(self._dirty),
+            list(self._graves),
+        )
 
 
 def _age(header: Header) -> tuple[int, int]:

@@ -6,13 +6,18 @@ pushes its customer's deadline back). So what comes up is a hint, and the engine
 
 from __future__ import annotations
 
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
+from typing import Final
+
+from streams.core.cold import Disk, timers_from
+
+NEAREST: Final = 10_000
+NEVER: Final = 1 << 62
+_BEGINNING: Final = (-(1 << 62), b"")
 
 
 class Timers:
     """A heap of (deadline in ms, key), at most one live entry a key."""
-
-    __slots__ = ("_armed", "_heap")
 
     def __init__(self) -> None:
         self._heap: list[tuple[int, bytes]] = []
@@ -20,6 +25,8 @@ class Timers:
 
     def __len__(self) -> int:
         return len(self._armed)
+
+    # -- used by the engine
 
     def arm(self, key: bytes, deadline: int) -> None:
         """Make sure that `key` comes up at `deadline` or before."""
@@ -40,3 +47,150 @@ class Timers:
                 del armed[key]
                 return key
         return None
+
+    # -- used by the state
+
+    def disarm(self, key: bytes) -> None:
+        """The profile has no deadline any more."""
+        self._armed.pop(key, None)
+
+    def thawed(self, key: bytes, deadline: int | None) -> None:
+        """The profile became hot; its deadline when it was last written."""
+
+    def cooled(self, key: bytes) -> None:
+        """The profile is hot no more."""
+
+    def restored(self, key: bytes, before: int | None, deadline: int | None) -> None:
+        """Recovery found a record with this deadline, in the place of one with the deadline `before`."""
+        if deadline is not None:
+            self.arm(key, deadline)
+        else:
+            self.disarm(key)
+
+
+class TimersOnDisk(Timers):
+    """All entries are on disk, and the nearest in memory too.
+
+    For each profile that has a deadline, there is an entry at or before it. Where that is cannot be told without a
+    search, but for a hot profile a bound is known: the entry is there at `_bounds[key]` or before. A new entry is
+    written only where the deadline comes to lie before that. Further entries of a key are hints that lead nowhere.
+    """
+
+    def __init__(self, disk: Disk, scheduled: int, nearest: int = NEAREST) -> None:
+        """`scheduled`: how many profiles have a deadline. Up to 2 * `nearest` entries are in memory."""
+        super().__init__()
+        self._disk = disk
+        self._scheduled = scheduled
+        self._nearest = nearest
+        self._end: tuple[int, bytes] | None = _BEGINNING
+        """Entries before it are in memory, None if all are."""
+        self._bounds: dict[bytes, int] = {}
+        """Of the hot profiles with a deadline. NEVER: no entry is known."""
+        self._up: bytes | None = None
+        """The cold key that came up last: its entry is gone."""
+        self._unwritten: dict[tuple[int, bytes], bool] = {}
+        """Entries added (True) or taken away (False) that disk does not have so."""
+        self.being_written: dict[tuple[int, bytes], bool] = {}
+        """Those of them that were taken to be written."""
+
+    def __len__(self) -> int:
+        return self._scheduled
+
+    def arm(self, key: bytes, deadline: int) -> None:
+        """Make sure that `key` comes up at `deadline` or before."""
+        bound = self._bounds.get(key)
+        if bound is None:
+            if key != self._up:  # else it is cold, and came up too early
+                self._scheduled += 1
+                self._bounds[key] = deadline
+        elif deadline < bound:
+            self._bounds[key] = deadline
+            if bound != NEVER:
+                self._unwritten[bound, key] = False
+        else:
+            return
+        self._add((deadline, key))
+
+    def due(self, until: int) -> bytes | None:
+        """As in memory; what comes up may have come up too early."""
+        heap = self._heap
+        self._up = None
+        while True:
+            if heap:
+                if heap[0][0] > until:
+                    return None
+                entry = heappop(heap)
+                while heap and heap[0] == entry:
+                    heappop(heap)
+                self._unwritten[entry] = False
+                key = entry[1]
+                if key in self._bounds:
+                    self._bounds[key] = NEVER
+                else:
+                    self._up = key
+                return key
+            if self._end is None or self._end[0] > until:
+                return None
+            self._load(self._end)
+
+    def disarm(self, key: bytes) -> None:
+        """The profile has no deadline any more."""
+        bound = self._bounds.pop(key, None)
+        if bound is not None:
+            self._scheduled -= 1
+            if bound != NEVER:
+                self._unwritten[bound, key] = False
+
+    def thawed(self, key: bytes, deadline: int | None) -> None:
+        """An entry is where the deadline was when the profile was last written, or before, unless it just came up."""
+        if deadline is not None:
+            self._bounds[key] = NEVER if key == self._up else deadline
+
+    def cooled(self, key: bytes) -> None:
+        """The profile is hot no more."""
+        self._bounds.pop(key, None)
+
+    def restored(self, key: bytes, before: int | None, deadline: int | None) -> None:
+        """As in memory. Nothing is hot."""
+        self._scheduled += (deadline is not None) - (before is not None)
+        if before is not None and (deadline is None or deadline < before):
+            self._unwritten[before, key] = False
+        if deadline is not None and (before is None or deadline < before):
+            self._add((deadline, key))
+
+    def take(self) -> None:
+        """`being_written` becomes what disk does not have; `written` says that it does."""
+        self.being_written.update(self._unwritten)
+        self._unwritten = {}
+
+    def written(self) -> None:
+        """Disk has what was taken."""
+        self.being_written = {}
+
+    def _add(self, entry: tuple[int, bytes]) -> None:
+        self._unwritten[entry] = True
+        if self._end is None or entry < self._end:
+            heappush(self._heap, entry)
+            if len(self._heap) > 2 * self._nearest:
+                self._heap.sort()
+                self._end = self._heap[self._nearest]
+                del self._heap[self._nearest :]
+
+    def _load(self, start: tuple[int, bytes]) -> None:
+        """Fill the empty heap with the entries that are next."""
+        entries: set[tuple[int, bytes]] = set()
+        end: tuple[int, bytes] | None = None
+        for entry in timers_from(self._disk, start):
+            if len(entries) == self._nearest:
+                end = entry
+                break
+            entries.add(entry)
+        for changes in (self.being_written, self._unwritten):
+            for entry, added in changes.items():
+                if added and entry >= start and (end is None or entry < end):
+                    entries.add(entry)
+                elif not added:
+                    entries.discard(entry)
+        self._heap.extend(entries)
+        heapify(self._heap)
+        self._end = end

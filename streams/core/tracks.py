@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final
 
 from streams.core.policy import Policy
 from streams.core.profile import Profile
@@ -49,6 +49,15 @@ def is_active(p: Profile, active: bool) -> bool:
     return active
 
 
+def counted(type_: str, number: int) -> Condition:
+    """So many events of that type were applied; the playbook counts them (`Playbook.counted_types`)."""
+
+    def condition(p: Profile, active: bool) -> bool:
+        return p.type_counts.get(type_, 0) >= number
+
+    return condition
+
+
 # -- deadlines: when, ms
 
 Due = Callable[[Profile, Policy], int | None]
@@ -70,21 +79,23 @@ def very_long_without_order(p: Profile, policy: Policy) -> int | None:
 # -- the table
 
 
-class Transition(NamedTuple):
+class Transition:
     """After an event, one of `sources` becomes `target` when the condition holds. Tried from the top."""
 
-    sources: tuple[str, ...]
-    target: str
-    when: Condition
-    starts_cycle: bool = False
+    def __init__(self, sources: tuple[str, ...], target: str, when: Condition, *, starts_cycle: bool = False) -> None:
+        self.sources = sources
+        self.target = target
+        self.when = when
+        self.starts_cycle = starts_cycle
 
 
-class Lapse(NamedTuple):
+class Lapse:
     """One of `sources` becomes `target` when the deadline is due."""
 
-    sources: tuple[str, ...]
-    target: str
-    due: Due
+    def __init__(self, sources: tuple[str, ...], target: str, due: Due) -> None:
+        self.sources = sources
+        self.target = target
+        self.due = due
 
 
 TRANSITIONS: Final = (

@@ -305,6 +305,19 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         worry="It stands still above 0 for a minute.",
     ),
     Metric(
+        name="lifecycle_recovery_remaining_seconds",
+        kind="gauge",
+        help="How long recovery will take yet, at the rate of the last 10 s; 0 without one, absent if it stands still.",
+        unit="seconds",
+        worry="It grows, or is absent for a minute.",
+    ),
+    Metric(
+        name="lifecycle_recovery_records_total",
+        kind="counter",
+        help="Changelog records read: by recovery, and to keep standby copies.",
+        worry="After a restart of a worker whose state is on disk it grows by all there are: its files were not used.",
+    ),
+    Metric(
         name="lifecycle_commit_seconds",
         kind="histogram",
         help="Duration of a commit: outputs, changelog and offsets, acknowledged.",

@@ -65,6 +65,7 @@ class Metrics(Collector):
         self._tasks: dict[int, TaskFacts] = {}
         self._consumer_lag: Mapping[tuple[str, int], int] = {}
         self._recovery: Mapping[int, int] = {}
+        self._recovery_seconds: float | None = 0.0
         self._silent: frozenset[str] = frozenset()
         self._clock_skew: float | None = None
         self._stages: frozenset[str] = frozenset()
@@ -128,6 +129,10 @@ class Metrics(Collector):
         """A commit went through."""
         self._histogram("lifecycle_commit_seconds").observe(seconds)
 
+    def changelog_read(self, records: int) -> None:
+        """Records of the changelog were read, by recovery or for a standby."""
+        self._counter("lifecycle_recovery_records_total").inc(records)
+
     def commit_failed(self) -> None:
         """A commit failed."""
         self._counter("lifecycle_commit_failures_total").inc()
@@ -151,9 +156,11 @@ class Metrics(Collector):
         """Records behind the end, by (topic, partition): all of them at once."""
         self._consumer_lag = dict(records)
 
-    def recovery_remaining(self, records: Mapping[int, int]) -> None:
-        """Changelog records still to be read, by partition: all of them at once, none once they are recovered."""
+    def recovery_remaining(self, records: Mapping[int, int], seconds: float | None) -> None:
+        """Changelog records still to be read, by partition: all of them at once, none once they are recovered. And how
+        long that will take, None if it cannot be told."""
         self._recovery = dict(records)
+        self._recovery_seconds = seconds
 
     def silent_sources(self, sources: Collection[str]) -> None:
         """The sources that are held for silence (`hold_after`): all of them at once."""
@@ -201,6 +208,8 @@ class Metrics(Collector):
                 yield "lifecycle_consumer_lag_records", (topic, str(number)), records
         for number, records in self._recovery.items():
             yield "lifecycle_recovery_records_remaining", (str(number),), records
+        if self._recovery_seconds is not None:
+            yield "lifecycle_recovery_remaining_seconds", (), self._recovery_seconds
         customers = dict.fromkeys(self._stages, 0)  # a stage that everybody left shows 0, not nothing
         for task in tasks:
             yield from _gauges_of(task, now)

@@ -36,8 +36,10 @@ from streams.shell.committer import Committer
 from streams.shell.faults import NoOffset, OutOfRange, StateBehind
 from streams.shell.http import Health, HttpServer, LoopLag
 from streams.shell.marks import decode_marker, decode_metadata, source_mark
+from streams.shell.recovering import RecoveryWatch
 from streams.shell.silence import SilenceWatch
-from streams.shell.task import PartitionTask, State
+from streams.shell.state import State
+from streams.shell.task import PartitionTask
 from streams.transport import driver
 
 log = logging.getLogger(__name__)
@@ -80,6 +82,7 @@ class App(faust.App):
         )
         self.health = Health()
         self._loop_lag = LoopLag(self.health)
+        self._recovery_watch = RecoveryWatch()
         self.metrics = Metrics(
             version=__version__,
             ready=self.health.ready,
@@ -225,17 +228,17 @@ class App(faust.App):
         state = self.table.data.take(number)
         assert isinstance(state, State)
         marks = {source: mark for source, text in metadata.items() if (mark := decode_metadata(text))}
-        marker = decode_marker(state.marker)
+        profiles, marker = state.profiles, decode_marker(state.marker)
         if marker is not None:
-            state.profiles.commit = max(state.profiles.commit, marker.commit)
+            profiles.commit = max(profiles.commit, marker.commit)
         committed = min((mark.commit for mark in marks.values()), default=0)
         if marker is not None and not marks:
             # The broker keeps no metadata. The flush that this marker ends is complete; whether the outputs of its
             # deadlines left is not known, so they leave again, with the same ids.
             marks = {source: source_mark(marker, source) for source in Source}
             committed = marker.commit - 1
-        if committed > state.profiles.commit:
-            raise StateBehind(self.table.changelog_topic_name, number, committed, state.profiles.commit)
+        if committed > profiles.commit:
+            raise StateBehind(self.table.changelog_topic_name, number, committed, profiles.commit)
         started_at = min((mark.started_at for mark in marks.values()), default=self.clock())
         emit_after = self.settings.emit_after
         sources = {
@@ -244,7 +247,7 @@ class App(faust.App):
             ),
             Source.ORDERS: SourceSpec(delay=self.settings.orders_delay, backfill_idle=self.settings.backfill_idle),
         }
-        unsent = state.profiles.unsent(committed)
+        unsent = profiles.unsent(committed)
         engine = PartitionEngine(
             self._lifecycle,
             sources=sources,
@@ -252,7 +255,7 @@ class App(faust.App):
                 emit_after=emit_after if isinstance(emit_after, int) else started_at if emit_after == "start" else None,
                 max_delay=self.settings.max_emit_delay,
             ),
-            state=state.profiles,
+            state=profiles,
             positions=positions,
             marks={source: mark.mark for source, mark in marks.items()} or dict.fromkeys(Source, Mark()),
             commit=committed,
@@ -349,8 +352,15 @@ class App(faust.App):
                 self._judge_clock(max(skews, key=abs))
             recovery: Any = self.tables
             remaining = recovery.recovery.active_remaining() if self.in_recovery else {}
-            self.metrics.recovery_remaining({tp.partition: n for tp, n in remaining.items() if n > 0})
+            self._show_recovery({tp.partition: n for tp, n in remaining.items() if n > 0})
             await self._watch_silence()
+
+    def _show_recovery(self, remaining: Mapping[int, int]) -> None:
+        self._recovery_watch.saw(remaining)
+        figures = self._recovery_watch.figures
+        self.metrics.recovery_remaining(remaining, 0.0 if figures is None else figures.seconds_left)
+        self.metrics.changelog_read(self.table.data.take_count())
+        self.health.recovery(None if figures is None else figures._asdict())
 
     async def _lag_of_paused(self) -> dict[tuple[str, int], int]:
         """A paused partition is not fetched, and so shows no end by itself."""

@@ -7,11 +7,22 @@ its own because the embedded broker tells the end of a partition by the start of
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 from streams.shell.marks import MARKER_KEY
 
 LOG_APPEND_TIME = 1
+
+
+class Flush(NamedTuple):
+    """Where a flush came to lie in the changelog."""
+
+    first: int
+    last: int
+    """Offset of the marker."""
+    whole: bool
+    """Nobody else's records lie between, and none twice."""
 
 
 class Changelog:
@@ -35,7 +46,7 @@ class Changelog:
         """The worker's clock less the broker's at the last write, ms: 0 if the append time lies within the time the
         write took. None before the first write, and where the topic does not keep append times."""
 
-    async def write(self, changes: Iterable[tuple[bytes, bytes | None]], marker: bytes) -> None:
+    async def write(self, changes: Iterable[tuple[bytes, bytes | None]], marker: bytes) -> Flush:
         """Write changes and marker; returns when the broker has all of it. Raises what a send has failed with."""
         producer = self._producer()
         batches = []
@@ -46,8 +57,10 @@ class Changelog:
                 batches.append(batch)
                 if batch.append(key=key, value=value, timestamp=None) is None:
                     raise ValueError(f"a profile of {len(value or b'')} bytes does not fit a batch of {self._topic}")
+        offsets = []
         for batch in batches:
-            await (await producer.send_batch(batch, self._topic, partition=self._partition))
+            sent = await (await producer.send_batch(batch, self._topic, partition=self._partition))
+            offsets.append((sent.offset, batch.record_count()))
         last = producer.create_batch()
         last.append(key=MARKER_KEY, value=marker, timestamp=None)
         began = self._clock()
@@ -55,4 +68,7 @@ class Changelog:
         ended = self._clock()
         if metadata.timestamp_type == LOG_APPEND_TIME:
             self.skew = max(0, began - metadata.timestamp) or min(0, ended - metadata.timestamp)
+        offsets.append((metadata.offset, 1))
         self._on_written(metadata.offset)
+        whole = all(first + records == following for (first, records), (following, _) in pairwise(offsets))
+        return Flush(offsets[0][0], metadata.offset, whole)

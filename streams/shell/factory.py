@@ -11,7 +11,7 @@ from streams.core.playbook import Playbook
 from streams.settings import Settings
 from streams.shell import topics
 from streams.shell.application import App
-from streams.shell.task import State
+from streams.shell.state import states
 from streams.transport import driver
 from streams.transport.chunks import ChunkSchema
 from streams.transport.recovery import TableManager
@@ -32,7 +32,7 @@ def faust_configuration(settings: Settings) -> dict[str, Any]:
         "web_enabled": False,
         "processing_guarantee": "at_least_once",
         "consumer_auto_offset_reset": "earliest",
-        "consumer_max_fetch_size": 4 << 20,
+        "consumer_max_fetch_size": int(__import__("os").environ.get("FS", 4 << 20)),
         "producer_max_batch_size": 1 << 19,
         "producer_max_request_size": 4 << 20,
         "producer_linger_ms": 0,
@@ -56,7 +56,7 @@ def create_app(
     app = App(settings, settings.playbook if playbook is None else playbook, clock, faust_configuration(settings))
     app.table = app.Table(
         topics.STATE_TABLE,
-        new_state=State,
+        new_state=states(settings, clock),
         partitions=settings.partitions,
         extra_topic_configs=topics.changelog_configs(settings),
     )

@@ -47,6 +47,7 @@ class Health:
         self._lock = threading.Lock()
         self._steps = {"event_loop": clock()}
         self._reasons = {"recovering"}
+        self._recovery: dict[str, Any] | None = None
 
     def loop_step(self) -> None:
         """The event loop turns. Called by `LoopLag`."""
@@ -69,6 +70,11 @@ class Health:
         """The tables are recovered, for the first time or again; also with no partition assigned."""
         self.clear("recovering")
 
+    def recovery(self, figures: dict[str, Any] | None) -> None:
+        """How recovery gets on, for people; None without one."""
+        with self._lock:
+            self._recovery = figures
+
     def not_ready(self, reason: str) -> None:
         """Readiness fails while this reason stands (`clock_skew`, `stopping`). A rebalance is none."""
         with self._lock:
@@ -89,6 +95,11 @@ class Health:
         """Why the worker is not ready. Empty: ready."""
         with self._lock:
             return sorted(self._reasons)
+
+    def details(self) -> dict[str, Any]:
+        """What is to be said beside the reasons."""
+        with self._lock:
+            return {"recovery": self._recovery} if "recovering" in self._reasons and self._recovery else {}
 
     def ready(self) -> bool:
         """Whether `/readyz` answers 200."""
@@ -228,7 +239,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             case "/readyz":
                 reasons = self.server.health.reasons()
                 if reasons:
-                    self._json(HTTPStatus.SERVICE_UNAVAILABLE, {"status": "not ready", "reasons": reasons})
+                    answer = {"status": "not ready", "reasons": reasons, **self.server.health.details()}
+                    self._json(HTTPStatus.SERVICE_UNAVAILABLE, answer)
                 else:
                     self._json(HTTPStatus.OK, {"status": "ready"})
             case "/":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -25,15 +25,15 @@ from streams.core.effects import Effects, Output, Snapshot, StageChange
 from streams.core.engine import LABELS, PartitionEngine
 from streams.core.packing import unpack
 from streams.core.sources import Fetch
-from streams.core.state import TaskState
 from streams.observe.facts import SourceFacts, TaskFacts
 from streams.observe.prometheus import Metrics
 from streams.settings import Settings
 from streams.shell.changelog import Changelog
 from streams.shell.clock import MAX_SKEW_MS
 from streams.shell.faults import Hole, Truncated
-from streams.shell.marks import MARKER_KEY, SourceMark, TaskMark, encode
+from streams.shell.marks import SourceMark, TaskMark, encode
 from streams.shell.outbox import Outbox, Producer, Record
+from streams.shell.state import State
 
 log = logging.getLogger(__name__)
 
@@ -41,25 +41,8 @@ LIVE_MS = 60_000
 """A watermark within this of the present is live; what fires in a catch-up says nothing of how late deadlines are."""
 
 
-class State:
-    """The state of one partition as its changelog holds it: profiles, and the marker of the last flush."""
-
-    def __init__(self) -> None:
-        self.profiles = TaskState()
-        self.marker: bytes | None = None
-
-    def restore(self, key: bytes, value: bytes | None) -> None:
-        """Called by recovery with each changelog record."""
-        if key == MARKER_KEY:
-            self.marker = value
-        else:
-            self.profiles.restore(key, value)
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(self.profiles)
-
-    def __len__(self) -> int:
-        return len(self.profiles)
+SLICE = 256
+"""Records decoded before they are applied: so few that they are still in the processor's cache when they are."""
 
 
 class PartitionTask:
@@ -82,6 +65,7 @@ class PartitionTask:
         self.number = number
         self.engine = engine
         self.state = state
+        self._profiles = state.profiles
         self.changelog = changelog
         self._lifecycle = lifecycle
         self._behind_commit: list[Record] | None = None
@@ -120,15 +104,18 @@ class PartitionTask:
         started, began = self._clock(), time.perf_counter()
         decoder = self._decoders[source]
         rejected_before, cut_before = decoder.rejected_identifiers, decoder.cut_strings
-        activities, refused = decoder.decode_all(chunk, self.number, self._partitioner)
-        for record, rejected in refused:
-            self._dead_letter(source, record, rejected)
+        for first in range(0, len(chunk), SLICE):
+            records = chunk[first : first + SLICE]
+            activities, refused = decoder.decode_all(records, self.number, self._partitioner)
+            for record, rejected in refused:
+                self._dead_letter(source, record, rejected)
+            effects = self.engine.apply(source, activities, records[-1].offset + 1, started)
+            self._emit(effects, chunk[0].timestamp)
+        self._emit(self.engine.apply(source, [], chunk.next, started), started)
         if decoder.rejected_identifiers != rejected_before:
             self._metrics.identifiers_rejected(LABELS[source], decoder.rejected_identifiers - rejected_before)
         if decoder.cut_strings != cut_before:
             self._metrics.engine_counts({("trimmed", "strings"): decoder.cut_strings - cut_before})
-        effects = self.engine.apply(source, activities, chunk.next, started)
-        self._emit(effects, chunk[0].timestamp if len(chunk) else started)
         self._metrics.chunk(LABELS[source], len(chunk), time.perf_counter() - began)
 
     def advance(self, fetches: Mapping[Source, Fetch], silent: frozenset[Source]) -> None:
@@ -136,9 +123,8 @@ class PartitionTask:
         if self.closed:
             return
         for source, fetch in fetches.items():
-            applied = self.state.profiles.applied[source]
-            if applied >= fetch.end:
-                raise Truncated(self._topics[source], self.number, applied, fetch.end)
+            if self._profiles.applied[source] >= fetch.end:
+                raise Truncated(self._topics[source], self.number, self._profiles.applied[source], fetch.end)
         now, watermark = self._clock(), self.engine.watermark
         effects = self.engine.advance(now, fetches, silent=silent, clock_trusted=self.trusted)
         self._emit(effects, now)
@@ -175,8 +161,7 @@ class PartitionTask:
         await self._outbox.settled()
         mark = TaskMark(snapshot.commit, self._started_at, {int(s): m for s, m in snapshot.marks.items()})
         marker = encode(mark)
-        await self.changelog.write(snapshot.changes, marker)
-        self.state.marker = marker
+        self.state.flushed(marker, await self.changelog.write(snapshot.changes, marker))
         self.trusted = abs(self.changelog.skew or 0) <= MAX_SKEW_MS
         for output in snapshot.outputs:
             self._outbox.put(self._record(output, None))
@@ -217,7 +202,7 @@ class PartitionTask:
             )
             for source in Source
         )
-        state = self.state.profiles
+        state = self._profiles
         return TaskFacts(
             partition=self.number,
             watermark=engine.watermark,

@@ -18,12 +18,15 @@ from aiokafka.errors import (
     for_code,
 )
 
-from streams.core.policy import HOUR
+from streams.core.policy import DAY, HOUR
 from streams.errors import UserError
 from streams.settings import PREFIX, Settings
 
 STATE_TABLE = "profiles"
 """The Faust table that holds the customers; its name is part of the changelog's."""
+
+DELETES_KEPT = DAY
+"""How long the changelog shows at least that a customer was forgotten, ms."""
 
 _INPUTS = ("clickstream_topic", "orders_topic")
 _COMPACTED = "profiles_topic"
@@ -59,6 +62,7 @@ def changelog_configs(settings: Settings) -> dict[str, str]:
     return {
         "cleanup.policy": "compact",
         "min.compaction.lag.ms": str(HOUR),
+        "delete.retention.ms": str(DELETES_KEPT),
         "message.timestamp.type": "LogAppendTime",
         **_durability(settings),
     }

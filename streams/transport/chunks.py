@@ -1,19 +1,17 @@
 """Chunks: the records of one fetch of one partition, as one Faust event.
 
-The private names of aiokafka 0.14 that are relied on are all in this module: `Fetcher._records`,
-`Fetcher._proc_fetch_request`, `Fetcher._fetch_max_wait_ms` and `._fetch_min_bytes`, `FetchResult._partition_records`,
-`PartitionRecords.next_fetch_offset` and `._consumer_record`, and the state of a partition (`lso`, `highwater`,
-`timestamp`, `awaiting_reset`).
+This reaches into aiokafka's fetcher, since it has no seam where a fetch could be taken whole.
 """
 
 from __future__ import annotations
 
 import functools
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Protocol
 
-from aiokafka.consumer.fetcher import Fetcher, FetchResult
+from aiokafka.consumer.fetcher import READ_COMMITTED, Fetcher, FetchResult, PartitionRecords
+from aiokafka.errors import CorruptRecordException
 from aiokafka.structs import TopicPartition
 from faust.serializers.schemas import Schema
 from faust.types import TP
@@ -59,16 +57,40 @@ class ChunkSchema(Schema[Any, Any]):
         return decode
 
 
-def _raw(tp: TopicPartition, record: RawRecord) -> RawRecord:
-    return record
-
-
 def _take(result: FetchResult, max_records: int | None = None) -> Chunk:
+    """As `FetchResult.getall`, but all at once: how many there may be, the size of a fetch says."""
+    chunk = Chunk()
+    if not result.check_assignment(result._topic_partition) or not result.has_more():
+        chunk.start = chunk.next = 0  # the same: it does not count
+        return chunk
     records = result._partition_records
-    start = records and records.next_fetch_offset
-    chunk = Chunk(FetchResult.getall(result, max_records))
-    chunk.start, chunk.next = start, records and records.next_fetch_offset
+    chunk.start = records.next_fetch_offset
+    for batch in _batches(records):
+        chunk += batch
+    chunk.next = records.next_fetch_offset
+    result._update_position()
+    result._partition_records = None
     return chunk
+
+
+def _batches(records: PartitionRecords) -> Iterator[list[RawRecord]]:
+    """As `PartitionRecords._unpack_records`, a batch at a time instead of a record."""
+    while records._records.has_next():
+        batch = records._records.next_batch()
+        if records._check_crcs and not batch.validate_crc():
+            raise CorruptRecordException(f"Invalid CRC - {records._tp}")
+        aborted = False
+        if records._isolation_level == READ_COMMITTED and batch.producer_id is not None:
+            records._consume_aborted_up_to(batch.base_offset)
+            if batch.is_control_batch and records._contains_abort_marker(batch):
+                records._aborted_producers.discard(batch.producer_id)
+            aborted = batch.is_transactional and batch.producer_id in records._aborted_producers
+        if not (aborted or batch.is_control_batch):
+            unpacked: list[RawRecord] = list(batch)
+            if unpacked and unpacked[0].offset < records.next_fetch_offset:  # a batch that was asked for in its midst
+                unpacked = [record for record in unpacked if record.offset >= records.next_fetch_offset]
+            yield unpacked
+        records.next_fetch_offset = batch.next_offset
 
 
 class _Results(OrderedDict[TopicPartition, Any]):
@@ -80,7 +102,6 @@ class _Results(OrderedDict[TopicPartition, Any]):
 
     def __setitem__(self, tp: TopicPartition, result: Any) -> None:
         if type(result) is FetchResult and self._is_chunked(tp.topic):
-            result._partition_records._consumer_record = _raw
             result.getall = functools.partial(_take, result)
         super().__setitem__(tp, result)
 

@@ -1,4 +1,4 @@
-"""Faust's recovery, made to outlast a broker that is away."""
+"""Faust's recovery, made to outlast a broker that is away, and to look at what it goes on from."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 from faust.tables.manager import TableManager as FaustTableManager
 from faust.tables.recovery import Recovery as FaustRecovery
+from faust.types import TP
 
 
 class Recovery(FaustRecovery):
@@ -17,6 +18,16 @@ class Recovery(FaustRecovery):
 
     async def _wait(self, coro: Any, timeout: Any = None) -> None:
         await super()._wait(coro)
+
+    async def _build_offsets(self, consumer: Any, tps: set[TP], destination: Any, title: str) -> None:
+        """Called before anything is read, with the offsets that states contain, some of them from disk."""
+        if known := {tp for tp in tps if destination[tp] is not None}:
+            ends, firsts = await consumer.highwaters(*known), await consumer.earliest_offsets(*known)
+            for tp in known:
+                table: Any = self.tp_to_table[tp]
+                if not table.data.verify(tp, firsts.get(tp) or 0, ends.get(tp) or 0):
+                    destination[tp] = None
+        await super()._build_offsets(consumer, tps, destination, title)
 
 
 class TableManager(FaustTableManager):

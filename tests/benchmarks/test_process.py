@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,13 +13,8 @@ from benchmarks.process import Failed, Process
 BURN = "import time\nwhile time.process_time() < 0.2: pass\n"
 
 
-@contextmanager
-def running(tmp_path: Path, program: str) -> Iterator[Process]:
-    process = Process([sys.executable, "-c", program], tmp_path / "log")
-    try:
-        yield process
-    finally:
-        process.stop()
+def running(tmp_path: Path, program: str) -> Process:
+    return Process([sys.executable, "-c", program], tmp_path / "log")
 
 
 def test_a_line_says_what_had_been_used_by_then(tmp_path: Path) -> None:
@@ -55,8 +48,9 @@ def test_the_peak_of_memory_is_kept_when_it_is_given_back(tmp_path: Path) -> Non
 
 def test_one_that_ends_has_failed_with_its_last_words(tmp_path: Path) -> None:
     program = "import sys; sys.exit('no broker')"
-    with running(tmp_path, program) as process, pytest.raises(Failed, match="code 1: no broker"):
+    with pytest.raises(Failed, match="code 1: no broker") as failed, running(tmp_path, program) as process:
         process.line(60)
+    assert failed.value.__notes__ == ["The last that it wrote:\nno broker"]
 
 
 def test_one_that_says_nothing_has_failed(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def test_the_cold_jvm_is_not_what_the_goal_is_about() -> None:
 
 def test_a_goal_is_not_met_with_wrong_outputs_however_little_they_cost() -> None:
     text = page(trial(OURS.peer, 1.0, differs="3 customers differ"), trial(LOOP, 100.0))
-    assert "**not met**, our outputs are not right" in line(text, "no more than the confluent")
+    assert "**not met**, not all of ours went well" in line(text, "no more than the confluent")
     assert "**differ** in 1 of 1: 3 customers differ" in line(text, "**lifecycle-streams**")
 
 
@@ -114,6 +114,13 @@ def test_state_that_did_not_come_back_is_said() -> None:
     text = page(trial(OURS.peer, 4.0, recovery_s=0.5, recovery_cpu_s=0.1, recovered_differs="1 customers differ"))
     assert "**differ after recovery** in 1 of 1" in line(text, "**lifecycle-streams**")
     assert "| 0.50 | 0.10 |" in line(text, "**lifecycle-streams**")
+
+
+def test_a_restart_that_failed_leaves_the_figures_of_the_job_and_is_said() -> None:
+    text = page(trial(OURS.peer, 4.0), trial("Faust", 400.0, recovery_error="TimeoutError: not done"))
+    assert line(text, "at least 50 times").endswith("0.010: **met** |")
+    assert "| 400 | 0.01 |" in line(text, "Faust")
+    assert "**not restarted** in 1 of 1: TimeoutError: not done" in line(text, "Faust")
 
 
 def test_every_row_of_a_table_has_its_columns() -> None:

@@ -17,6 +17,7 @@ from streams.shell import topics
 from streams.shell.broker import EmbeddedBroker
 
 HOUR = 3_600_000
+DAY = 24 * HOUR
 
 
 @pytest.fixture
@@ -122,6 +123,7 @@ def test_how_the_changelog_is_to_be_made() -> None:
     assert topics.changelog_configs(Settings()) == {
         "cleanup.policy": "compact",
         "min.compaction.lag.ms": str(HOUR),
+        "delete.retention.ms": str(DAY),
         "message.timestamp.type": "LogAppendTime",
     }
     assert topics.changelog_configs(Settings(replication=3))["min.insync.replicas"] == "2"

@@ -40,6 +40,12 @@ def abandonments(outputs: list[Output]) -> list[tuple[str, int]]:
     return [(output.type, output.step) for output in outputs if isinstance(output, Abandonment)]
 
 
+@pytest.fixture(autouse=True, params=["memory", "disk"])
+def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It makes no difference where cold profiles and timers are."""
+    monkeypatch.setattr(Driver, "on_disk", request.param == "disk")
+
+
 # -- merging
 
 
@@ -204,7 +210,7 @@ def test_the_watermark_never_goes_back_also_not_over_a_restart() -> None:
 # -- crashes
 
 
-@pytest.mark.parametrize("step", ["snapshot", "changelog", "outputs"])
+@pytest.mark.parametrize("step", ["snapshot", "changelog", "disk", "outputs"])
 def test_a_crash_between_firing_and_commit_loses_and_changes_nothing(step: str) -> None:
     expected = Driver(NOON)
     expected.run(click(NOON, "product_added"), until=NOON + 30 * HOUR)
@@ -223,7 +229,7 @@ def test_a_crash_between_firing_and_commit_loses_and_changes_nothing(step: str) 
     ]
 
 
-@pytest.mark.parametrize("step", ["snapshot", "changelog", "outputs"])
+@pytest.mark.parametrize("step", ["snapshot", "changelog", "disk", "outputs"])
 def test_what_is_read_again_after_a_crash_is_not_applied_again(step: str) -> None:
     driver = Driver(NOON)
     driver.put(click(NOON - 3), click(NOON - 2), click(NOON - 1), order(NOON))
@@ -238,7 +244,7 @@ def test_what_is_read_again_after_a_crash_is_not_applied_again(step: str) -> Non
     assert driver.counts["replayed", "clickstream"] == (0 if step == "snapshot" else 3)
 
 
-@pytest.mark.parametrize("step", ["snapshot", "changelog", "outputs"])
+@pytest.mark.parametrize("step", ["snapshot", "changelog", "disk", "outputs"])
 def test_a_profile_forgotten_in_the_crash_stays_forgotten(step: str) -> None:
     driver = Driver(NOON)
     driver.put(click(NOON))
@@ -454,7 +460,7 @@ def test_a_tie_at_the_end_of_a_batch_is_no_different() -> None:
     assert stages(mine) == ["visitor", "prospect", "customer"]
 
 
-@pytest.mark.parametrize("step", ["snapshot", "changelog", "outputs"])
+@pytest.mark.parametrize("step", ["snapshot", "changelog", "disk", "outputs"])
 def test_events_of_a_forgotten_profile_that_are_read_again_make_no_new_one(step: str) -> None:
     """Whichever comes first after the crash, the next commit or the reading."""
     anonymous = [click(NOON, customer="a"), click(NOON + DAY, customer="a", type="page_viewed")]

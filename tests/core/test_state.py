@@ -5,12 +5,16 @@ from __future__ import annotations
 import pytest
 
 from streams.core.activity import Activity, Source
+from streams.core.cold import CHECKPOINT, Disk
 from streams.core.customer import Lifecycle
 from streams.core.effects import Output
 from streams.core.engine import PartitionEngine
+from streams.core.packing import pack
 from streams.core.policy import DAY, HOUR
+from streams.core.profile import Profile
 from streams.core.sources import Fetch
-from streams.core.state import TaskState
+from streams.core.state import RECENT, TaskState, record_key
+from tests.disk import MemoryDisk
 
 NOON = 1_763_719_200_000
 
@@ -22,11 +26,14 @@ def view(n: int, customer: str) -> Activity:
     )  # fmt: skip
 
 
-def run(hot: int) -> tuple[PartitionEngine, list[Output], list[tuple[bytes, bytes | None]]]:
+Log = list[tuple[bytes, bytes | None]]
+
+
+def run(hot: int, disk: Disk | None = None) -> tuple[PartitionEngine, list[Output], Log]:
     """600 views of 100 customers, the first of whom come again and again, with a commit after every 20."""
-    engine = PartitionEngine(Lifecycle(), state=TaskState(hot))
+    engine = PartitionEngine(Lifecycle(), state=TaskState(hot, disk, nearest=3))
     outputs: list[Output] = []
-    log: list[tuple[bytes, bytes | None]] = []
+    log: Log = []
     for first in range(0, 600, 20):
         records = [view(n, f"c{n % 100 if n % 2 else n % 7}") for n in range(first, first + 20)]
         outputs += engine.apply(Source.CLICKSTREAM, records, first + 20, NOON + first).outputs
@@ -38,15 +45,17 @@ def run(hot: int) -> tuple[PartitionEngine, list[Output], list[tuple[bytes, byte
         assert snapshot is not None
         outputs += snapshot.outputs
         log += snapshot.changes
+        engine.state.keep(b"%d" % len(log))
         if first < 580:  # the last round wakes everybody
             assert engine.state.hot <= max(hot, 20 + hot // 2)  # what a commit touched is cooled at a later one
     return engine, outputs, log
 
 
+@pytest.mark.parametrize("on_disk", [False, True])
 @pytest.mark.parametrize("hot", [0, 2, 10, 50])
-def test_what_is_cold_makes_no_difference(hot: int) -> None:
+def test_what_is_cold_makes_no_difference(hot: int, on_disk: bool) -> None:
     warm, warm_outputs, warm_log = run(10_000)
-    cold, cold_outputs, cold_log = run(hot)
+    cold, cold_outputs, cold_log = run(hot, MemoryDisk() if on_disk else None)
     assert cold_outputs == warm_outputs
     assert cold_log == warm_log
     assert cold.state.population == warm.state.population
@@ -55,13 +64,109 @@ def test_what_is_cold_makes_no_difference(hot: int) -> None:
     assert {k: p.product_views for k, p in cold.state.items()} == {k: p.product_views for k, p in warm.state.items()}
 
 
-def test_recovery_leaves_every_profile_cold() -> None:
+@pytest.mark.parametrize("disk", [None, MemoryDisk()])
+def test_recovery_leaves_every_profile_cold(disk: MemoryDisk | None) -> None:
     engine, _, log = run(10_000)
-    state = TaskState()
+    state = TaskState(disk=disk)
     for key, value in log:
         state.restore(key, value)
     assert (len(state), state.hot) == (len(engine.state), 0)
-    assert state.population == engine.state.population
+    assert seen(state) == seen(engine.state)
+
+
+def test_a_state_made_of_a_disk_is_as_it_was_and_reads_no_profile() -> None:
+    disk = MemoryDisk()
+    engine, _, log = run(10, disk)
+    reads = disk.reads
+    state = TaskState(disk=disk)
+    assert disk.reads == reads + 1  # the checkpoint
+    assert state.note == b"%d" % len(log)
+    assert (len(state), state.hot) == (len(engine.state), 0)
+    assert seen(state) == seen(engine.state)
+    assert dict(state.items()).keys() == dict(engine.state.items()).keys()
+
+
+def test_what_is_on_disk_is_not_in_memory() -> None:
+    _, _, log = run(10)
+    disk = MemoryDisk()
+    state = TaskState(disk=disk)
+    for key, value in log:
+        state.restore(key, value)
+    for written in (0, 1):
+        reads = disk.reads
+        assert state.next_deadline(log[0][0]) is not None
+        assert disk.reads - reads == written
+        state.keep(b"")
+
+
+def seen(state: TaskState) -> tuple[object, ...]:
+    return state.population, len(state.timers), state.largest, state.commit, state.applied, sorted(state)
+
+
+def test_what_a_disk_holds_of_another_version_is_not_read() -> None:
+    disk = MemoryDisk()
+    TaskState(disk=disk).keep(b"")
+    written = disk.get(CHECKPOINT)
+    assert written is not None
+    disk.write([(CHECKPOINT, written.replace(b"\x9c\x01", b"\x9c\x02", 1))])
+    with pytest.raises(ValueError, match="its format is 2, not 1"):
+        TaskState(disk=disk)
+
+
+@pytest.mark.parametrize("disk", [None, MemoryDisk()])
+def test_what_a_zombie_overwrote_is_written_again_also_if_it_was_on_disk(disk: MemoryDisk | None) -> None:
+    _, _, log = run(10_000)
+    key = record_key("c0", True)
+    records = [value for k, value in log if k == key]
+    state = TaskState(disk=disk)
+    for value in (records[-1], records[0]):
+        state.restore(key, value)
+    state.keep(b"")
+    if disk is not None:
+        state = TaskState(disk=disk)
+    assert state.owes({})
+    assert state.changes(1_000, {}) == [(key, records[-1])]
+
+
+def forgotten(commit: int, applied: int) -> bytes:
+    profile = Profile("c", True)
+    profile.sequence, profile.commit, profile.applied = 3, commit, [applied, -1]
+    return pack(profile)
+
+
+@pytest.mark.parametrize("disk", [None, MemoryDisk()])
+def test_a_tombstone_that_is_owed_is_not_forgotten(disk: MemoryDisk | None) -> None:
+    key = record_key("c", True)
+    state = TaskState(disk=disk)
+    state.restore(key, forgotten(5, 7))
+    state.keep(b"")
+    if disk is not None:
+        state = TaskState(disk=disk)
+    assert not state.owes({Source.CLICKSTREAM: 7, Source.ORDERS: 0})
+    assert state.changes(6, {Source.CLICKSTREAM: 8, Source.ORDERS: 0}) == [(key, None)]
+    for _ in range(2):
+        assert state.get(key) is None  # also before the disk has been told
+        assert (len(state), list(state)) == (0, [])
+        state.keep(b"")
+
+
+@pytest.mark.parametrize("disk", [None, MemoryDisk()])
+def test_outputs_that_may_not_have_left_are_found_among_the_latest_and_among_all(disk: MemoryDisk | None) -> None:
+    _, outputs, _ = run(10_000)
+    profile = Profile("c", True)
+    profile.stage, profile.pending = "visitor", outputs[-1:]
+    state = TaskState(disk=disk)
+    for commit in range(1, RECENT + 10):
+        profile.commit, profile.applied = commit, [commit, -1]
+        state.restore(b"%d" % commit, pack(profile))
+    state.keep(b"")
+    if disk is not None:
+        state = TaskState(disk=disk)
+    assert state.unsent(RECENT + 9) == []
+    assert state.unsent(RECENT + 7) == 2 * outputs[-1:]
+    assert state.unsent(3) == (RECENT + 6) * outputs[-1:]  # older than what is remembered: all are looked at
+    state.changes(RECENT + 10, {})
+    assert state.unsent(RECENT + 9) == []
 
 
 def test_a_deadline_that_moved_later_leaves_a_cold_profile_cold() -> None:

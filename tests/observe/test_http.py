@@ -101,6 +101,9 @@ def test_a_consumer_that_has_not_begun_or_rests_is_not_stuck(health: Health, clo
 def test_ready_once_recovered_and_not_before(server: HttpServer, health: Health) -> None:
     status, _, body = ask(server, "/readyz")
     assert (status, json.loads(body)) == (503, {"status": "not ready", "reasons": ["recovering"]})
+    health.recovery({"records_left": 5, "records_per_second": 2.5, "seconds_left": 2.0})
+    answer = json.loads(ask(server, "/readyz")[2])
+    assert answer["recovery"] == {"records_left": 5, "records_per_second": 2.5, "seconds_left": 2.0}
     health.recovered()
     status, _, body = ask(server, "/readyz")
     assert (status, json.loads(body)) == (200, {"status": "ready"})

@@ -235,7 +235,7 @@ def test_a_revoked_partition_leaves_no_series_and_counters_go_on() -> None:
     feed_everything(metrics)
     counters = {metric.name for metric in CATALOGUE if metric.kind != "gauge"}
     before = scrape(metrics)
-    metrics.recovery_remaining({})
+    metrics.recovery_remaining({}, 0.0)
     metrics.assigned({3})
     metrics.task(task(4, visitor=5))  # told too late
     after = scrape(metrics)
@@ -255,9 +255,12 @@ def test_a_revoked_partition_leaves_no_series_and_counters_go_on() -> None:
 def test_recovery_is_shown_while_nothing_is_processed_yet() -> None:
     metrics = adapter()
     metrics.assigned(())
-    metrics.recovery_remaining({0: 12_000})
+    metrics.recovery_remaining({0: 12_000}, 7.5)
     assert value(metrics, "lifecycle_recovery_records_remaining", partition="0") == 12_000
-    metrics.recovery_remaining({})
+    assert value(metrics, "lifecycle_recovery_remaining_seconds") == 7.5
+    metrics.recovery_remaining({0: 12_000}, None)  # nothing comes: nobody knows
+    assert value(metrics, "lifecycle_recovery_remaining_seconds") is None
+    metrics.recovery_remaining({}, 0.0)
     assert value(metrics, "lifecycle_recovery_records_remaining", partition="0") is None
 
 

@@ -16,8 +16,10 @@ from streams.core.engine import PartitionEngine
 from streams.core.sources import Fetch
 from streams.observe.prometheus import Metrics
 from streams.settings import Settings
+from streams.shell.changelog import Flush
 from streams.shell.faults import Hole, Truncated
-from streams.shell.task import PartitionTask, State
+from streams.shell.state import State
+from streams.shell.task import PartitionTask
 from streams.transport.chunks import Chunk
 from tests.shell.producer import Producer
 
@@ -34,9 +36,11 @@ class Changelog:
         self.skew = 0
         self.records: list[tuple[bytes, bytes | None]] = []
 
-    async def write(self, changes: Iterable[tuple[bytes, bytes | None]], marker: bytes) -> None:
+    async def write(self, changes: Iterable[tuple[bytes, bytes | None]], marker: bytes) -> Flush:
         await self.may_write.wait()
+        first = len(self.records)
         self.records += changes
+        return Flush(first, len(self.records), whole=True)
 
 
 class World:

@@ -1,20 +1,13 @@
-"""What is relied on of aiokafka's inside, and what is noted of each fetch. The real path is in tests/integration."""
+"""Chunks, and what is noted of each fetch. The real path is in tests/integration."""
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
-import aiokafka
-import faust
 import pytest
-from aiokafka.consumer import fetcher as aiokafka_fetcher
-from aiokafka.consumer.subscription_state import TopicPartitionState
 from aiokafka.structs import TopicPartition
-from faust.transport.consumer import Consumer
-from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from streams.core.sources import Fetch
@@ -22,27 +15,6 @@ from streams.transport.chunks import Chunk, chunk_fetches
 from streams.transport.pacing import FEW, FLOWING, IDLE, TRICKLING, Pacing
 
 CLICKS, PLAIN = TopicPartition("clicks", 0), TopicPartition("plain", 0)
-
-
-def test_the_inside_of_aiokafka_and_faust_is_what_it_was() -> None:
-    """If this fails after an upgrade, streams/transport has to be looked at before anything is trusted."""
-    assert aiokafka.__version__.startswith("0.14.")
-    assert faust.__version__.startswith("0.15.")
-    fetcher = inspect.getsource(aiokafka_fetcher)
-    for name in ("self._records[tp] = FetchResult(", "self._proc_fetch_request(" , "self._fetch_min_bytes,",
-                 "self._fetch_max_wait_ms,", "tp_state.timestamp = now_ms", "tp_state.lso = lso",
-                 "self._consumer_record(", "next_fetch_offset", "type(res_or_error) is FetchResult"):  # fmt: skip
-        assert name in fetcher, name
-    assert isinstance(TopicPartitionState.awaiting_reset, property)
-    consumer = inspect.getsource(Consumer)
-    for name in ("_read_offset", "_buffered_partitions", "can_resume_flow", "def _get_active_partitions"):
-        assert name in consumer, name
-    thread = inspect.getsource(driver.AIOKafkaConsumerThread)
-    assert "_create_worker_consumer" in thread
-    assert "max_records=_consumer._max_poll_records" in thread
-    assert "async def _fetch_records(" in thread
-    assert "self.wait_first(" in consumer
-    assert "await self.sleep(0)" in consumer
 
 
 def test_a_chunk_counts_if_the_position_moved() -> None:

@@ -2,24 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from faust.types import TP
 
+from streams.errors import UserError
 from streams.transport.chunks import Chunk
 from streams.transport.table import StateStore
 
+ON_DISK = 9
+"""A partition of which disk has records."""
+
 
 class State(dict[bytes, bytes]):
-    def restore(self, key: bytes, value: bytes | None) -> None:
-        if key == b"poison":
-            raise ValueError("cannot be read")
-        if value is None:
-            self.pop(key, None)
-        else:
-            self[key] = value
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.offset: int | None = 6 if number == ON_DISK else None
+        self.in_doubt = False
+        self.ended = ""
+
+    def doubt(self, first: int, end: int) -> str | None:
+        return f"it is not within {first} and {end}" if self.in_doubt else None
+
+    def restore(self, records: Iterable[tuple[bytes, bytes | None]], offset: int) -> None:
+        for key, value in records:
+            if key == b"poison":
+                raise ValueError("cannot be read")
+            if value is None:
+                self.pop(key, None)
+            else:
+                self[key] = value
+        self.offset = offset
+
+    def close(self) -> None:
+        self.ended = "closed"
+
+    def discard(self) -> None:
+        self.ended = "discarded"
 
 
 class App:
@@ -90,6 +112,7 @@ def test_a_partition_that_is_worked_on_does_not_read_its_own_writes(store: State
 def test_a_record_that_cannot_be_read_ends_the_worker(store: StateStore) -> None:
     with pytest.raises(ValueError, match="cannot be read"):
         store.apply_changelog_batch([chunk(0, (1, b"poison", b""))], None, None)
+    store.apply_changelog_batch([chunk(0, (1, b"poison", b""))], None, None)  # again, when the worker stops
     assert store.app.failures == ["The changelog log, partition 0, cannot be read: cannot be read"]
 
 
@@ -123,3 +146,44 @@ def test_the_store_is_the_sum_of_its_partitions(store: StateStore) -> None:
     store.apply_changelog_batch([chunk(0, (1, b"a", b"1")), chunk(1, (1, b"b", b"1"))], None, None)
     assert sorted(store) == [b"a", b"b"]
     assert len(store) == 2
+
+
+def test_recovery_goes_on_from_what_is_on_disk(store: StateStore) -> None:
+    assert store.persisted_offset(tp(ON_DISK)) == 6
+    store.apply_changelog_batch([chunk(ON_DISK, (6, b"a", b"old"), (7, b"b", b"1"))], None, None)
+    assert dict(state_of(store, ON_DISK)) == {b"b": b"1"}
+    assert store.persisted_offset(tp(ON_DISK)) == 7
+
+
+def test_what_is_in_doubt_is_read_from_the_beginning(store: StateStore) -> None:
+    assert store.persisted_offset(tp(ON_DISK)) == 6
+    assert store.verify(tp(ON_DISK), 0, 7)
+    state = state_of(store, ON_DISK)
+    state.in_doubt = True
+    assert not store.verify(tp(ON_DISK), 0, 6)
+    assert state.ended == "discarded"
+    assert ON_DISK not in store.partitions
+
+
+def test_what_is_worked_on_is_not_in_doubt(store: StateStore) -> None:
+    store.take(0)
+    state_of(store, 0).in_doubt = True
+    assert store.verify(tp(0), 0, 6)
+
+
+async def test_what_is_let_go_is_closed(store: StateStore) -> None:
+    states = [state_of(store, number) for number in (0, 1)]
+    await store.on_rebalance({tp(1)}, revoked={tp(0)}, newly_assigned=set(), generation_id=1)
+    assert [state.ended for state in states] == ["closed", ""]
+    await store.on_stop()
+    assert [state.ended for state in states] == ["closed", "closed"]
+
+
+def test_a_state_that_cannot_be_opened_ends_the_worker(store: StateStore) -> None:
+    def refuse(number: int) -> State:
+        raise UserError("the disk is away")
+
+    store.table.new_state = refuse
+    with pytest.raises(UserError):
+        store.persisted_offset(tp(0))
+    assert store.app.failures == ["the disk is away"]

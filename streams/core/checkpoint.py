@@ -1,0 +1,53 @@
+"""What a partition's state on disk consists of beside its records: written with them, so that a start reads no record.
+
+Plain data; `streams.core.state` fills it and takes it in.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+VERSION = 1
+"""Raised when the layout on disk changes: what has another version is not read."""
+
+
+class Checkpoint(msgspec.Struct, array_like=True):
+    """The state of a partition as of one write to disk, without profiles and timers."""
+
+    version: int
+    note: bytes
+    """The owner's, opaque here."""
+    records: int
+    scheduled: int
+    """Profiles with a deadline to come."""
+    population: dict[str, int]
+    largest: int
+    commit: int
+    applied: list[int]
+    recent: list[bytes]
+    """The keys of the records of commits later than `recent_since`."""
+    recent_since: int
+    dirty: list[bytes]
+    """Keys whose record has to be written to the changelog again."""
+    graves: list[bytes]
+    """Keys whose tombstone is owed to the changelog."""
+
+
+class UnknownVersion(ValueError):
+    """It was written by another version of this program."""
+
+
+_DECODER = msgspec.msgpack.Decoder(Checkpoint)
+
+
+def encode(checkpoint: Checkpoint) -> bytes:
+    """As it is stored."""
+    return msgspec.msgpack.encode(checkpoint)
+
+
+def decode(data: bytes) -> Checkpoint:
+    """What `encode` made. Raises `ValueError` for anything else."""
+    checkpoint = _DECODER.decode(data)
+    if checkpoint.version != VERSION:
+        raise UnknownVersion(f"its format is {checkpoint.version}, not {VERSION}")
+    return checkpoint

@@ -1,0 +1,181 @@
+"""RocksDB under `streams.core.cold.Disk`: a database for each changelog partition, in a directory of the worker's own.
+
+The changelog is the truth, the files save reading it. So writes are not logged ahead, and after a crash the last ones
+are missing: the partition then goes on from an earlier offset. And files with which anything is wrong are deleted.
+
+No filter or index block is in the block cache: a filter is larger than what a shard of a small cache takes, and would
+be read for each look-up.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import shutil
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+from rocksdict import BlockBasedOptions, Cache, DBCompressionType, Options, Rdict, WriteBatch, WriteOptions
+from rocksdict import WriteBufferManager as WriteBuffers
+
+from streams.errors import UserError
+
+log = logging.getLogger(__name__)
+
+CACHE_BYTES = 64 << 20
+WRITE_BUFFER_BYTES = 64 << 20
+"""Both for all partitions of a worker together."""
+FILE_BYTES = 16 << 20
+DAMAGED = "DAMAGED"
+"""A file of this name marks a database that is to be deleted when it is next opened."""
+
+
+class DiskFailed(UserError):
+    """The files of a partition cannot be read or written."""
+
+    def __init__(self, path: Path, error: Exception) -> None:
+        super().__init__(
+            f"The state in {path} cannot be read or written ({error}). Nothing is lost, the changelog has all of it: "
+            "see that the disk has room and works. What is damaged is deleted and read from the changelog at the next "
+            "start."
+        )
+
+
+class Database:
+    """One partition's. Made by `Databases.open`."""
+
+    def __init__(self, path: Path, options: Options) -> None:
+        self._path = path
+        self._unlogged = WriteOptions()
+        self._unlogged.disable_wal = True  # type: ignore[method-assign, assignment]  # it is a property
+        self._db = Rdict(str(path), options)
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value, None if there is none."""
+        try:
+            value: bytes | None = self._db.get(key)
+        except Exception as error:
+            raise self._failed(error) from error
+        return value
+
+    def scan(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Keys and values from `start` to before `end`, in order."""
+        items = self._db.iter()
+        try:
+            items.seek(start)
+            while items.valid() and (key := items.key()) < end:
+                yield key, items.value()
+                items.next()
+            items.status()  # an iterator that met with an error just ends
+        except Exception as error:
+            raise self._failed(error) from error
+
+    def write(self, changes: list[tuple[bytes, bytes | None]]) -> None:
+        """All of it or nothing; None deletes. Lost in a crash, the last first, until `close` or RocksDB flushes it."""
+        batch = WriteBatch(raw_mode=True)
+        for key, value in changes:
+            if value is None:
+                batch.delete(key)
+            else:
+                batch.put(key, value)
+        try:
+            self._db.write(batch, self._unlogged)
+        except Exception as error:
+            raise self._failed(error) from error
+
+    def close(self) -> None:
+        """Nothing can be done with it any more. What was written is safe, unless a warning is logged."""
+        try:
+            self._db.close()
+        except Exception as error:
+            log.warning("%s", self._failed(error))
+
+    def _failed(self, error: Exception) -> DiskFailed:
+        if _damaged(error):
+            with suppress(OSError):
+                (self._path / DAMAGED).touch()
+        return DiskFailed(self._path, error)
+
+
+class Databases:
+    """All of one worker's, below a directory that no other process uses meanwhile."""
+
+    def __init__(self, directory: Path) -> None:
+        """Raises `UserError` if the directory cannot be used, or another worker uses it."""
+        self._directory = directory
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            self._lock: IO[bytes] = (directory / "lock").open("wb")
+        except OSError as error:
+            raise UserError(
+                f"LIFECYCLE_DATA_DIR: {directory} cannot be used ({error.strerror}). Set it to a directory that this "
+                "user may write to."
+            ) from None
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(
+                f"LIFECYCLE_DATA_DIR: {directory} is another worker's, which is running. Give each worker on a machine "
+                "a LIFECYCLE_DATA_DIR of its own."
+            ) from None
+        self._options = _options()
+
+    def open(self, topic: str, partition: int) -> Database:
+        """What there is of a changelog partition. What is damaged is deleted first. Raises `DiskFailed`."""
+        path = self._path(topic, partition)
+        if (path / DAMAGED).exists():
+            self.delete(topic, partition)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            try:
+                return Database(path, self._options)
+            except Exception as error:
+                if not _damaged(error):
+                    raise
+                log.warning("The files in %s are damaged (%s): deleted, the changelog has all of it", path, error)
+                self.delete(topic, partition)
+                return Database(path, self._options)
+        except Exception as error:
+            raise DiskFailed(path, error) from error
+
+    def delete(self, topic: str, partition: int) -> None:
+        """Delete what there is of a changelog partition. It must be closed."""
+        shutil.rmtree(self._path(topic, partition), ignore_errors=True)
+
+    def distrust(self, topic: str) -> None:
+        """Have what there is of all partitions of a changelog deleted when it is next opened."""
+        for path in (self._directory / topic).iterdir():
+            (path / DAMAGED).touch()
+
+    def close(self) -> None:
+        """Others may use the directory. The databases must be closed."""
+        self._lock.close()
+
+    def _path(self, topic: str, partition: int) -> Path:
+        return self._directory / topic / str(partition)
+
+
+def _damaged(error: Exception) -> bool:
+    """Whether the files are wrong, and not just out of reach or without room."""
+    return str(error).startswith(("Corruption", "Invalid argument", "Not implemented"))
+
+
+def _options() -> Options:
+    options = Options(raw_mode=True)
+    options.create_if_missing(True)
+    options.set_write_buffer_manager(WriteBuffers(WRITE_BUFFER_BYTES, False))
+    options.set_write_buffer_size(FILE_BYTES)
+    options.set_target_file_size_base(FILE_BYTES)
+    options.set_compression_type(DBCompressionType.lz4())
+    options.set_max_background_jobs(2)
+    options.set_level_zero_slowdown_writes_trigger(1_000)  # a write that is held up holds the whole process up
+    options.set_level_zero_stop_writes_trigger(2_000)
+    options.set_keep_log_file_num(2)
+    options.set_max_log_file_size(1 << 20)
+    blocks = BlockBasedOptions()
+    blocks.set_block_cache(Cache(CACHE_BYTES))
+    blocks.set_bloom_filter(10, False)
+    options.set_block_based_table_factory(blocks)
+    return options

@@ -1,0 +1,47 @@
+"""The peers: each can be told from the others, and what is said of it is there."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from benchmarks.catalogue import PEERS, JvmPeer, Peer, slug
+from benchmarks.figures import GOALS, OURS
+from benchmarks.peers.arguments import Arguments
+
+GIVEN = Arguments("127.0.0.1:9092", "in", "out", "group", 20_000, "1s", Path("/state"))
+
+
+def test_names_differ_also_as_topics_and_directories() -> None:
+    assert len({slug(peer.name) for peer in PEERS}) == len(PEERS)
+    assert all(slug(peer.name).replace("-", "").isalnum() for peer in PEERS)
+
+
+def test_the_goals_are_about_peers_that_there_are() -> None:
+    names = {peer.name: peer for peer in PEERS}
+    assert OURS.peer in names
+    for goal in GOALS:
+        assert (goal.other.jit is not None) is isinstance(names[goal.other.peer], JvmPeer)
+
+
+@pytest.mark.parametrize("peer", [peer for peer in PEERS if isinstance(peer, Peer)], ids=lambda peer: peer.name)
+def test_a_python_peer_is_a_module_that_is_told_everything(peer: Peer) -> None:
+    _, flag, module, *told = peer.command(GIVEN)
+    assert flag == "-m"
+    assert importlib.util.find_spec(module) is not None
+    assert told == [
+        "--bootstrap=127.0.0.1:9092",
+        "--input=in",
+        "--output=out",
+        "--group=group",
+        "--events=20000",
+        "--mode=1s",
+        "--state-dir=/state",
+    ]
+
+
+@pytest.mark.parametrize("peer", [peer for peer in PEERS if isinstance(peer, JvmPeer)], ids=lambda peer: peer.name)
+def test_the_versions_of_a_peer_on_the_jvm_are_in_its_pom(peer: JvmPeer) -> None:
+    assert "None" not in peer.versions

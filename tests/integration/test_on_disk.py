@@ -1,0 +1,131 @@
+"""A worker with its state in RocksDB: restarts that go on from the files, and files that are of no use."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from streams.shell.state import STATE_DIRECTORY
+from streams.shell.topics import changelog_topic
+from tests.integration.cluster import Cluster, Worker, until
+from tests.integration.shop import HOUR, MINUTE, click, now, order
+
+CUSTOMERS = 40
+
+
+async def worked(cluster: Cluster) -> None:
+    """A worker has seen some customers, and ended as it should."""
+    worker = cluster.start_worker()
+    await worker.ready()
+    await cluster.clicks(*(click(f"c-{n}", now() - HOUR, event_id=f"a-{n}") for n in range(CUSTOMERS)))
+    await until(lambda: worker.metric("lifecycle_customers") == CUSTOMERS, "all customers")
+    worker.terminate()
+    assert worker.process.wait(timeout=20) == 0
+
+
+async def knows_all(worker: Worker) -> float:
+    """How many changelog records it had to read for that."""
+    await worker.ready()
+    await until(lambda: worker.metric("lifecycle_customers") == CUSTOMERS, "all customers")
+    return worker.metric("lifecycle_recovery_records_total")
+
+
+async def in_changelog(cluster: Cluster) -> int:
+    return len(await cluster.read(changelog_topic(cluster.settings)))
+
+
+def files(cluster: Cluster) -> Path:
+    return cluster.settings.data_dir / STATE_DIRECTORY / changelog_topic(cluster.settings)
+
+
+async def test_a_restart_reads_what_is_not_on_disk_and_no_more(make_cluster: Callable[..., Any]) -> None:
+    cluster: Cluster = await make_cluster(state_store="rocksdb")
+    await worked(cluster)
+    assert await in_changelog(cluster) >= CUSTOMERS
+    second = cluster.start_worker()
+    assert await knows_all(second) == 0
+    await cluster.orders(*(order(f"c-{n}", now() - MINUTE, f"o-{n}") for n in range(CUSTOMERS)))
+    await until(lambda: second.metric("lifecycle_customers", stage="customer") == CUSTOMERS, "their first orders")
+    second.kill()  # what it wrote since its start may not be in the files
+    third = cluster.start_worker()
+    read = await knows_all(third)
+    await until(lambda: third.metric("lifecycle_customers", stage="customer") == CUSTOMERS, "their first orders")
+    assert read < await in_changelog(cluster) - CUSTOMERS
+    changes = await cluster.stage_changes()
+    assert len({d["id"] for d in changes if d["to_stage"] == "visitor"}) == CUSTOMERS
+    assert len({d["id"] for d in changes if d["to_stage"] == "customer"}) == CUSTOMERS
+
+
+async def test_files_that_are_damaged_or_gone_are_read_from_the_changelog(make_cluster: Callable[..., Any]) -> None:
+    cluster: Cluster = await make_cluster(state_store="rocksdb")
+    await worked(cluster)
+    (files(cluster) / "0" / "CURRENT").write_text("nothing")
+    shutil.rmtree(files(cluster) / "1")
+    second = cluster.start_worker()
+    assert await knows_all(second) >= CUSTOMERS
+    assert "damaged" in second.tail()
+
+
+async def test_files_that_are_ahead_of_the_changelog_are_not_believed(make_cluster: Callable[..., Any]) -> None:
+    """As after a cluster was set up anew under the same names."""
+    cluster: Cluster = await make_cluster(state_store="rocksdb")
+    await worked(cluster)
+    other: Cluster = await make_cluster(state_store="rocksdb")
+    shutil.copytree(files(cluster), files(other))
+    worker = other.start_worker()
+    await worker.ready()
+    assert worker.metric("lifecycle_customers") == 0
+    assert "but the changelog ends at" in worker.tail()
+
+
+async def test_files_of_another_changelog_end_the_worker_and_are_gone(make_cluster: Callable[..., Any]) -> None:
+    """The topic was made anew, and has more records already than the files know of."""
+    cluster: Cluster = await make_cluster(state_store="rocksdb")
+    starting = cluster.start_worker()
+    await starting.ready()
+    starting.terminate()
+    assert starting.process.wait(timeout=20) == 0
+    other: Cluster = await make_cluster(state_store="rocksdb")
+    await worked(other)
+    shutil.rmtree(files(other))
+    shutil.copytree(files(cluster), files(other))
+    worker = other.start_worker()
+    await until(lambda: worker.process.poll() is not None, "the end of the worker")
+    assert worker.process.returncode == 1
+    assert "a changelog that is there no more" in worker.tail()
+    assert await knows_all(other.start_worker()) >= CUSTOMERS
+
+
+async def test_partitions_that_went_away_and_came_back_are_read_from_where_they_were(
+    make_cluster: Callable[..., Any], tmp_path: Path
+) -> None:
+    cluster: Cluster = await make_cluster(state_store="rocksdb")
+    first = cluster.start_worker()
+    await first.ready()
+    await cluster.clicks(*(click(f"c-{n}", now() - HOUR, event_id=f"a-{n}") for n in range(CUSTOMERS)))
+    await until(lambda: first.metric("lifecycle_customers") == CUSTOMERS, "all customers")
+    second = cluster.start_worker(data_dir=str(tmp_path / "second"))
+    await second.ready()
+    await until(lambda: first.metric("lifecycle_partitions_assigned") == 1, "one partition each")
+    await cluster.orders(*(order(f"c-{n}", now() - MINUTE, f"o-{n}") for n in range(CUSTOMERS)))
+
+    def customers(*workers: Worker) -> float:
+        return sum(worker.metric("lifecycle_customers", stage="customer") for worker in workers)
+
+    await until(lambda: customers(first, second) == CUSTOMERS, "their first orders")
+    second.terminate()
+    assert second.process.wait(timeout=20) == 0
+    await until(lambda: customers(first) == CUSTOMERS, "all with the first")
+    assert 0 < first.metric("lifecycle_recovery_records_total") < CUSTOMERS + 20
+
+
+async def test_two_workers_of_one_directory_are_refused(make_cluster: Callable[..., Any]) -> None:
+    cluster: Cluster = await make_cluster(state_store="rocksdb")
+    first = cluster.start_worker()
+    await first.ready()
+    second = cluster.start_worker()
+    await until(lambda: second.process.poll() is not None, "the end of the second")
+    assert second.process.returncode == 2
+    assert "Give each worker on a machine a LIFECYCLE_DATA_DIR of its own" in second.tail()

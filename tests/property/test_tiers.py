@@ -1,0 +1,116 @@
+"""Cold profiles and timers on a disk that crashes: the same as in memory, whatever happens when."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.core.activity import Activity, Source
+from streams.core.policy import DAY, HOUR, MINUTE
+from tests.agreement import Who, by_customer, view
+from tests.driver import Driver, once
+
+NOON = 1_763_719_200_000
+
+activities = st.builds(
+    lambda type, customer, identified, product: (type, customer, identified, product),
+    st.sampled_from(["page_viewed", "product_viewed", "product_added", "checkout_started", "order_completed"]),
+    st.sampled_from("abcde"),
+    st.booleans(),
+    st.sampled_from(["p", "q"]),
+)
+waits = st.sampled_from([0, 1, MINUTE, 29 * MINUTE, HOUR, 25 * HOUR, 8 * DAY, 31 * DAY, 200 * DAY, 500 * DAY])
+stages = st.sampled_from(["changelog", "disk", "outputs"])
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("events"), st.lists(activities, min_size=1, max_size=4)),
+        st.tuples(st.just("wait"), waits),
+        st.tuples(st.just("commit"), st.tuples(waits, st.lists(activities, max_size=2))),
+        st.tuples(st.just("commit"), st.tuples(st.just(0), st.just(()))),
+        st.tuples(st.just("crash"), st.tuples(waits, stages, st.integers(0, 3))),
+        st.tuples(st.just("zombie"), st.integers(0, 5)),
+    ),
+    max_size=25,
+)
+
+
+class OnDisk(Driver):
+    on_disk = True
+
+
+def activity(n: int, at: int, type: str, customer: str, identified: bool, product: str) -> Activity:
+    order = type == "order_completed"
+    return Activity(
+        source=Source.ORDERS if order else Source.CLICKSTREAM, offset=-1, timestamp=0, size=100, at=at,
+        customer=customer, identified=identified, event_id=f"e{n}", type=type, currency="EUR", product_id=product,
+        order_id=f"o{n}" if order else None, total=1000 if order else None,
+    )  # fmt: skip
+
+
+@given(steps)
+def test_on_disk_is_as_in_memory(steps: list[tuple[str, Any]]) -> None:
+    drivers: list[Driver] = [Driver(NOON), OnDisk(NOON)]
+    made = 0
+
+    def live(driver: Driver, wait: int, events: Sequence[tuple[str, str, bool, str]]) -> None:
+        driver.now += wait
+        driver.put(*(activity(made + n, driver.now, *event) for n, event in enumerate(events)))
+        driver.fetch()
+
+    for what, how in steps:
+        for driver in drivers:
+            match what:
+                case "events":
+                    live(driver, 0, how)
+                case "wait":
+                    live(driver, how, ())
+                case "commit":
+                    driver.commit(meanwhile=partial(live, driver, *how))
+                case "crash":
+                    wait, step, lost = how
+                    driver.commit(crash_after=step, meanwhile=partial(live, driver, wait, ()))
+                    if driver.disk is not None:
+                        driver.disk.lose(lost)
+                    driver.restart()
+                case "zombie":  # one who does not know that it has lost the partition writes a record again
+                    if len(driver.changelog) > how:
+                        driver.changelog.append(driver.changelog[-1 - how])
+        made += 4
+        assert as_seen(drivers[0]) == as_seen(drivers[1])
+    for driver in drivers:
+        driver.commit()
+        driver.now += 600 * DAY
+        driver.fetch()
+        driver.commit()
+        driver.restart()
+    assert as_seen(drivers[0]) == as_seen(drivers[1])
+    assert by_customer(once(drivers[0].received)) == by_customer(once(drivers[1].received))
+
+
+def as_seen(driver: Driver) -> tuple[Any, ...]:
+    state, policy = driver.engine.state, driver._lifecycle.policy
+    profiles: dict[Who, dict[str, Any]] = {
+        (profile.identified, profile.customer): view(profile, policy) for _, profile in state.items()
+    }
+    return profiles, dict(state.population), len(state), len(state.timers), sorted(state)
+
+
+def test_a_restart_reads_only_what_is_not_on_disk() -> None:
+    driver = OnDisk(NOON)
+    for n in range(5):
+        driver.run(activity(n, NOON, "product_viewed", "abcde"[n], True, "p"))
+    driver.restart()
+    assert (driver.restored, len(driver.changelog)) == (0, 5)
+    driver.put(activity(5, NOON, "product_viewed", "a", True, "p"))
+    driver.fetch()
+    driver.commit(crash_after="changelog")
+    driver.restart()
+    assert (driver.restored, len(driver.changelog)) == (1, 6)
+    assert driver.disk is not None
+    driver.disk.lose(3)  # the starts write too
+    driver.restart()
+    assert driver.restored == 2

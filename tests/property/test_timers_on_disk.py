@@ -1,0 +1,154 @@
+"""Timers of which only the nearest are in memory: none is missed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.core.cold import ColdOnDisk
+from streams.core.timers import TimersOnDisk
+from tests.disk import MemoryDisk
+
+
+class Profiles:
+    """Some profiles with deadlines as the state has them, hot or cold, and the engine's dealings with their timers."""
+
+    def __init__(self) -> None:
+        self.disk = MemoryDisk()
+        self.deadlines: dict[bytes, int | None] = {}
+        self.written: dict[bytes, int | None] = {}
+        self.being_written: dict[bytes, int | None] = {}
+        self.dirty: set[bytes] = set()
+        self.hot: set[bytes] = set()
+        self.start()
+
+    def start(self) -> None:
+        """After a crash: what the disk has is all there is."""
+        self.deadlines, self.dirty, self.hot = dict(self.written), set(), set()
+        self.timers = TimersOnDisk(self.disk, self.count(), nearest=2)
+
+    def count(self) -> int:
+        return sum(deadline is not None for deadline in self.deadlines.values())
+
+    def touch(self, key: bytes, deadline: int | None) -> None:
+        self.thaw(key)
+        self.dirty.add(key)
+        self.deadlines[key] = deadline
+        if deadline is None:
+            self.timers.disarm(key)
+        else:
+            self.timers.arm(key, deadline)
+
+    def thaw(self, key: bytes) -> None:
+        if key not in self.hot:
+            self.timers.thawed(key, self.deadlines.get(key))
+            self.hot.add(key)
+
+    def snapshot(self) -> None:
+        self.timers.take()
+        self.being_written = dict(self.deadlines)
+        self.dirty.clear()
+
+    def flush(self) -> None:
+        """The snapshot reaches the disk."""
+        ColdOnDisk(self.disk).flush(self.timers.being_written, b"")
+        self.timers.written()
+        self.written = self.being_written
+
+    def cool(self, key: bytes) -> None:
+        if key in self.hot and key not in self.dirty:
+            self.hot.remove(key)
+            self.timers.cooled(key)
+
+    def pass_time(self, until: int, then: int | None) -> list[int]:
+        """The deadlines that fire. After it, a profile's next one is `then` later; None: there is none."""
+        fired = []
+        while (key := self.timers.due(until)) is not None:
+            deadline = self.deadlines.get(key)
+            if deadline is None:
+                continue
+            if deadline > until:
+                self.timers.arm(key, deadline)
+                continue
+            self.thaw(key)
+            fired.append(deadline)
+            self.touch(key, None if then is None else until + 1 + then)
+        return fired
+
+
+keys = st.sampled_from([b"a", b"b", b"c", b"d", b"e"])
+doings = st.lists(
+    st.one_of(
+        st.tuples(st.just("touch"), keys, st.integers(0, 40)),
+        st.tuples(st.just("touch"), keys, st.integers(0, 40)),
+        st.tuples(st.just("disarm"), keys, st.just(0)),
+        st.tuples(st.just("cool"), keys, st.just(0)),
+        st.tuples(st.just("time"), st.none() | st.integers(0, 20), st.integers(0, 10)),
+        st.tuples(st.just("snapshot"), st.none(), st.just(0)),
+        st.tuples(st.just("flush"), st.none(), st.just(0)),
+        st.tuples(st.just("commit"), st.none(), st.just(0)),
+        st.tuples(st.just("crash"), st.none(), st.just(0)),
+    ),
+    max_size=30,
+)
+
+
+@given(doings)
+def test_on_disk_no_deadline_is_missed_whatever_is_hot_written_or_lost(doings: list[tuple[str, Any, int]]) -> None:
+    profiles, now, taken = Profiles(), 0, False
+    for what, how, number in [*doings, ("time", None, 100)]:
+        match what:
+            case "touch":
+                profiles.touch(how, now + 1 + number)
+            case "disarm":
+                profiles.touch(how, None)
+            case "cool":
+                profiles.cool(how)
+            case "time":
+                now += number
+                due = sorted(d for d in profiles.deadlines.values() if d is not None and d <= now)
+                assert sorted(profiles.pass_time(now, how)) == due
+            case "snapshot" if not taken:
+                profiles.snapshot()
+                taken = True
+            case "flush" if taken:
+                profiles.flush()
+                taken = False
+            case "commit" if not taken:
+                profiles.snapshot()
+                profiles.flush()
+            case "crash":
+                profiles.start()
+                taken = False
+        assert len(profiles.timers) == profiles.count()
+
+
+def test_on_disk_only_the_nearest_are_in_memory_and_a_later_deadline_writes_nothing() -> None:
+    profiles = Profiles()
+    for n in range(100):
+        profiles.touch(b"%03d" % n, 1_000 + n)
+    profiles.snapshot()
+    profiles.flush()
+    assert len(profiles.timers._heap) <= 4
+    profiles.touch(b"050", 5_000)
+    profiles.snapshot()
+    assert profiles.timers.being_written == {}
+    profiles.flush()
+    assert profiles.pass_time(1_000 + 99, None) == [1_000 + n for n in range(100) if n != 50]
+    assert profiles.pass_time(5_000, None) == [5_000]
+
+
+def test_on_disk_a_cold_profile_that_comes_up_too_early_stays_one() -> None:
+    profiles = Profiles()
+    profiles.touch(b"a", 10)
+    profiles.touch(b"a", 30)
+    profiles.snapshot()
+    profiles.flush()
+    profiles.cool(b"a")
+    assert profiles.pass_time(15, None) == []
+    assert len(profiles.timers) == 1
+    profiles.touch(b"a", 20)
+    assert profiles.pass_time(30, None) == [20]
+    assert len(profiles.timers) == 0

@@ -1,0 +1,67 @@
+"""What is told of a recovery, with a driven clock."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from streams.shell.recovering import Figures, RecoveryWatch
+
+
+class Watched:
+    def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level(logging.INFO)
+        self.now = 100.0
+        self.watch = RecoveryWatch(lambda: self.now)
+        self._caplog = caplog
+
+    def saw(self, seconds: float, **left: int) -> list[str]:
+        """After so many seconds: what is left, by partition. What is logged then."""
+        self.now += seconds
+        self._caplog.clear()
+        self.watch.saw({int(name.removeprefix("p")): records for name, records in left.items()})
+        return self._caplog.messages
+
+
+@pytest.fixture
+def watched(caplog: pytest.LogCaptureFixture) -> Watched:
+    return Watched(caplog)
+
+
+def test_a_recovery_from_its_beginning_to_its_end(watched: Watched) -> None:
+    assert watched.saw(1) == []
+    assert watched.watch.figures is None
+    assert watched.saw(1, p0=6_000, p3=4_000) == ["Recovery: 10000 changelog records to read, of partitions [0, 3]"]
+    assert watched.watch.figures == Figures(10_000, 0.0, None)
+    assert watched.saw(2, p0=4_000, p3=4_000) == []
+    assert watched.watch.figures == Figures(8_000, 1_000.0, 8.0)
+    assert watched.saw(3, p3=4_000) == ["Recovery: 4000 changelog records left, 1200 a second, about 3 s"]
+    assert watched.saw(2) == ["Recovered: 10000 changelog records in 7.0 s"]
+    assert watched.watch.figures is None
+    assert watched.saw(1) == []
+
+
+def test_the_rate_is_that_of_late(watched: Watched) -> None:
+    watched.saw(0, p0=1_000_000)
+    for n in range(1, 10):
+        watched.saw(1, p0=1_000_000 - n * 100_000)
+    for n in range(12):
+        watched.saw(1, p0=100_000 - n * 1_000)
+    assert watched.watch.figures == Figures(89_000, 1_000.0, 89.0)
+
+
+def test_a_recovery_that_stands_still_is_warned_of_and_not_too_often(watched: Watched) -> None:
+    watched.saw(0, p0=500)
+    lines = [line for _ in range(95) for line in watched.saw(1, p0=500)]
+    assert [line.split(";")[0] for line in lines] == [f"Recovery has not read anything for {s} s" for s in (30, 60, 90)]
+    assert watched.watch.figures == Figures(500, 0.0, None)
+    assert watched.saw(1, p0=400)[0].startswith("Recovery: 400 changelog records left")
+    assert watched.saw(4, p0=300) == []
+
+
+def test_a_recovery_that_begins_again_counts_anew(watched: Watched) -> None:
+    watched.saw(0, p0=500)
+    watched.saw(1, p0=100)
+    assert watched.saw(1, p0=100, p1=700) == ["Recovery: 800 changelog records to read, of partitions [0, 1]"]
+    assert watched.watch.figures == Figures(800, 0.0, None)

@@ -1,0 +1,140 @@
+"""The state of a partition on disk: how much of the changelog it has, and when that is not to be believed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from streams.core.cold import CHECKPOINT
+from streams.core.packing import pack
+from streams.core.policy import DAY, HOUR
+from streams.core.profile import Profile
+from streams.settings import Settings
+from streams.shell.changelog import Flush
+from streams.shell.marks import MARKER_KEY, TaskMark, encode
+from streams.shell.state import OtherChangelog, State, states
+from streams.shell.topics import changelog_topic
+from streams.transport.rocks import Databases
+
+NOON = 1_763_719_200_000
+
+
+def marker(commit: int, started_at: int = NOON) -> bytes:
+    return encode(TaskMark(commit, started_at, {}))
+
+
+def record(customer: str, commit: int) -> tuple[bytes, bytes]:
+    profile = Profile(customer, True)
+    profile.stage, profile.commit, profile.applied, profile.next_deadline = "visitor", commit, [commit, -1], NOON
+    return b"c" + customer.encode(), pack(profile)
+
+
+class Machine:
+    """One whose worker starts again and again."""
+
+    def __init__(self, directory: Path) -> None:
+        self.now = NOON
+        self._settings = Settings(state_store="rocksdb", data_dir=directory)
+        self._new = states(self._settings, lambda: self.now)
+        self._state: State | None = None
+
+    def start(self) -> State:
+        if self._state is not None:
+            self._state.close()
+        self._state = self._new(3)
+        return self._state
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+def test_what_was_restored_or_flushed_is_there_after_a_restart(machine: Machine) -> None:
+    state = machine.start()
+    assert (state.offset, state.marker, len(state)) == (None, None, 0)
+    state.restore([record("a", 1), (MARKER_KEY, marker(1))], 7)
+    state = machine.start()
+    assert (state.offset, state.marker, list(state)) == (7, marker(1), [b"ca"])
+    state.profiles.restore(*record("b", 2))
+    state.flushed(marker(2), Flush(8, 9, whole=True))
+    state = machine.start()
+    assert (state.offset, state.marker, sorted(state)) == (9, marker(2), [b"ca", b"cb"])
+    assert state.profiles.population == {"visitor": 2}
+
+
+@pytest.mark.parametrize("flush", [Flush(9, 10, whole=True), Flush(8, 10, whole=False)])
+def test_where_somebody_else_wrote_to_the_changelog_the_next_start_reads_it(machine: Machine, flush: Flush) -> None:
+    state = machine.start()
+    state.restore([record("a", 1), (MARKER_KEY, marker(1))], 7)
+    state.profiles.restore(*record("b", 2))
+    state.flushed(marker(2), flush)
+    state.flushed(marker(3), Flush(11, 11, whole=True))
+    state = machine.start()
+    assert (state.offset, sorted(state)) == (7, [b"ca", b"cb"])
+
+
+def test_the_first_flush_of_an_empty_changelog_counts(machine: Machine) -> None:
+    state = machine.start()
+    state.flushed(marker(1), Flush(0, 0, whole=True))
+    assert machine.start().offset == 0
+
+
+@pytest.mark.parametrize(
+    ("first", "end", "later", "doubt"),
+    [
+        (0, 8, 0, None),
+        (8, 20, 0, None),
+        (0, 8, 30 * DAY, None),  # nothing has been written since
+        (0, 20, 12 * HOUR, None),
+        (0, 7, 0, "goes up to offset 7, but the changelog ends at 7"),
+        (9, 20, 0, "goes up to offset 7, but the changelog begins at 9"),
+        (0, 20, 12 * HOUR + 1, "may no longer show what was deleted"),
+    ],
+)
+def test_when_recovery_may_go_on_from_disk(
+    machine: Machine, first: int, end: int, later: int, doubt: str | None
+) -> None:
+    machine.start().restore([record("a", 1)], 7)
+    state = machine.start()
+    machine.now += later
+    found = state.doubt(first, end)
+    assert found is None if doubt is None else doubt in str(found)
+
+
+def test_what_is_discarded_is_gone(machine: Machine) -> None:
+    state = machine.start()
+    state.restore([record("a", 1)], 7)
+    state.discard()
+    state = machine.start()
+    assert (state.offset, len(state)) == (None, 0)
+
+
+def test_a_marker_of_another_application_shows_that_it_is_another_changelog(machine: Machine) -> None:
+    machine.start().restore([record("a", 1), (MARKER_KEY, marker(1))], 7)
+    state = machine.start()
+    state.restore([(MARKER_KEY, marker(2))], 8)
+    with pytest.raises(OtherChangelog, match="partition 3 on disk is of a changelog that is there no more"):
+        state.restore([(MARKER_KEY, marker(9, NOON + 1))], 9)
+    assert machine.start().offset is None
+
+
+def test_what_is_on_disk_and_makes_no_sense_is_deleted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    settings = Settings(state_store="rocksdb", data_dir=tmp_path)
+    databases = Databases(tmp_path / "state")
+    database = databases.open(changelog_topic(settings), 3)
+    database.write([(CHECKPOINT, b"\xff")])
+    database.close()
+    databases.close()
+    assert Machine(tmp_path).start().offset is None
+    assert "cannot be read" in caplog.text
+
+
+def test_in_memory_nothing_stays() -> None:
+    new: Callable[[int], State] = states(Settings(), lambda: NOON)
+    state = new(3)
+    state.restore([record("a", 1)], 7)
+    assert (state.offset, len(state)) == (7, 1)
+    assert (new(3).offset, len(new(3))) == (None, 0)

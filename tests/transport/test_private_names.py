@@ -1,0 +1,173 @@
+"""Every private name of Faust and aiokafka that streams/transport relies on: the one place where they are listed.
+
+If a test here fails after an upgrade, streams/transport has to be looked at before anything is trusted.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import re
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import aiokafka
+import faust
+import pytest
+from aiokafka.consumer import fetcher
+from aiokafka.consumer.group_coordinator import GroupCoordinator
+from aiokafka.consumer.subscription_state import TopicPartitionState
+from faust.tables.base import Collection
+from faust.tables.manager import TableManager
+from faust.tables.recovery import Recovery
+from faust.transport.consumer import Consumer, ThreadDelegateConsumer
+from faust.transport.drivers import aiokafka as driver
+
+import streams.transport
+
+CHECKED_WITH = {"faust-streaming": "0.15.3", "aiokafka": "0.14.0"}
+
+RELIED_ON: dict[Any, dict[str, str]] = {
+    # -- aiokafka
+    aiokafka.AIOKafkaConsumer: {
+        "_isolation_level": "read_committed, which Faust sets only for its own exactly_once",
+        "_fetcher": "its results become chunks",
+        "_coordinator": "committed offsets with metadata; the generation of the member",
+        "_max_poll_records": "how many a poll of an ordinary topic gives",
+    },
+    GroupCoordinator: {"fetch_committed_offsets": "with metadata", "generation": "negative: no member any more"},
+    fetcher.Fetcher: {
+        "_records": "where results wait, one a partition",
+        "_proc_fetch_request": "one request and its answer",
+        "_fetch_max_wait_ms": "set by the pacing",
+        "_fetch_min_bytes": "set by the pacing",
+    },
+    fetcher.FetchResult: {
+        "_partition_records": "the records of a result",
+        "getall": "takes them out",
+        "check_assignment": "whether they are still wanted",
+        "has_more": "whether they are still there",
+        "_topic_partition": "whose they are",
+        "_update_position": "to behind them",
+    },
+    fetcher.PartitionRecords: {
+        "next_fetch_offset": "moves over control records and aborted batches too",
+        "_unpack_records": "what is done here a batch at a time",
+        "_records": "the batches",
+        "_tp": "whose they are",
+        "_check_crcs": "whether the checksum is looked at",
+        "_isolation_level": "read_committed",
+        "_aborted_producers": "whose transaction was aborted",
+        "_consume_aborted_up_to": "keeps them",
+        "_contains_abort_marker": "whether a control batch ends an aborted transaction",
+    },
+    TopicPartitionState: {
+        "lso": "the end for who reads committed records",
+        "highwater": "the end",
+        "timestamp": "set by each successful fetch",
+        "awaiting_reset": "the position was out of range",
+    },
+    # -- Faust
+    driver.AIOKafkaConsumerThread: {
+        "_create_worker_consumer": "makes the aiokafka consumer",
+        "_ensure_consumer": "the aiokafka consumer",
+        "_fetch_records": "one poll, on the consumer's thread",
+    },
+    driver.Consumer: {"_new_consumer_thread": "makes the thread", "_to_message": "an ordinary record as a message"},
+    driver.Producer: {"_settings_extra": "settings of the aiokafka producer", "_ensure_producer": "that producer"},
+    Consumer: {
+        "_get_active_partitions": "what is to be polled",
+        "_getmany": "one poll",
+        "_buffered_partitions": "paused while their buffer is full",
+        "_read_offset": "the last offset handed out; None after a seek",
+        "can_resume_flow": "set while records may flow",
+        "scheduler": "mixes the partitions of ordinary topics",
+    },
+    ThreadDelegateConsumer: {"_thread": "the consumer's thread"},
+    Recovery: {
+        "_wait": "a step, with Faust's timeout on it",
+        "_build_offsets": "where reading starts",
+        "active_offsets": "by partition: what was read",
+        "standby_offsets": "by partition: what was read",
+        "tp_to_table": "the table of a changelog partition",
+    },
+    TableManager: {"_recovery": "the recovery service, made on first use"},
+    Collection: {"_new_store": "makes the store of a table"},
+}
+NAMES = {name for names in RELIED_ON.values() for name in names}
+MODULES = sorted(Path(inspect.getfile(streams.transport)).parent.glob("[a-z]*.py"))
+
+
+def test_they_were_checked_with_these_versions() -> None:
+    assert {"faust-streaming": faust.__version__, "aiokafka": aiokafka.__version__} == CHECKED_WITH
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [(owner, name) for owner, names in RELIED_ON.items() for name in names],
+    ids=lambda value: value if isinstance(value, str) else value.__name__,
+)
+def test_it_is_there(owner: type, name: str) -> None:
+    assert name in known_to(owner)
+
+
+def test_what_is_done_with_them_is_what_it_was() -> None:
+    assert list(inspect.signature(fetcher.Fetcher._proc_fetch_request).parameters) == [
+        "self", "assignment", "node_id", "request",
+    ]  # fmt: skip
+    assert list(inspect.signature(Recovery._build_offsets).parameters) == [
+        "self", "consumer", "tps", "destination", "title",
+    ]  # fmt: skip
+    assert list(inspect.signature(Recovery._wait).parameters) == ["self", "coro", "timeout"]
+    assert isinstance(TopicPartitionState.awaiting_reset, property)
+    assert list(inspect.signature(driver.AIOKafkaConsumerThread._fetch_records).parameters) == [
+        "self", "consumer", "active_partitions", "timeout", "max_records",
+    ]  # fmt: skip
+    consumer = inspect.getsource(Consumer)
+    assert "self.wait_first(" in consumer  # overridden: what Faust's fetcher calls
+    assert "await self.sleep(0)" in consumer
+    source = inspect.getsource(fetcher)
+    for text in ("self._records[tp] = FetchResult(", "self._proc_fetch_request(", "self._fetch_min_bytes,",
+                 "self._fetch_max_wait_ms,", "tp_state.timestamp = now_ms", "tp_state.lso = lso",
+                 "type(res_or_error) is FetchResult", "if record.offset < self.next_fetch_offset:",
+                 "self.next_fetch_offset = next_batch.next_offset"):  # fmt: skip
+        assert text in source, text
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_the_list_is_complete(path: Path) -> None:
+    """What a module uses is on it or its own; and what is its own hides nothing of the library's."""
+    tree = ast.parse(path.read_text())
+    made = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+    used = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            used.add(node.attr)
+            if isinstance(node.ctx, ast.Store) and ast.unparse(node.value) == "self":
+                made.add(node.attr)
+    used, made = {name for name in used if private(name)}, {name for name in made if private(name)}
+    assert used - made <= NAMES
+    module = importlib.import_module(f"streams.transport.{path.stem}")
+    assert made & of_library_bases(module) <= NAMES
+
+
+def test_the_list_has_nothing_that_is_not_used() -> None:
+    everything = "".join(path.read_text() for path in MODULES)
+    assert {name for name in NAMES if name not in everything} == set()
+
+
+def private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__")
+
+
+def known_to(owner: type) -> set[str]:
+    """The names that a class has, or that its methods use of themselves."""
+    return set(dir(owner)) | set(re.findall(r"self\.(\w+)", inspect.getsource(owner)))
+
+
+def of_library_bases(module: ModuleType) -> set[str]:
+    classes = [cls for cls in vars(module).values() if isinstance(cls, type) and cls.__module__ == module.__name__]
+    bases = {base for cls in classes for base in cls.__mro__ if base.__module__.startswith(("faust.", "aiokafka."))}
+    return {name for base in bases for name in known_to(base)}

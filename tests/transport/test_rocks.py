@@ -1,0 +1,154 @@
+"""RocksDB as a disk: what it keeps, and what becomes of files that are damaged, away, full or another's."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from rocksdict import WriteOptions
+
+from streams.errors import UserError
+from streams.transport.rocks import Database, Databases, DiskFailed
+from tests.core.test_state import run, seen
+from tests.disk import MemoryDisk
+
+
+@pytest.fixture
+def databases(tmp_path: Path) -> Iterator[Databases]:
+    made = Databases(tmp_path / "state")
+    yield made
+    made.close()
+
+
+def test_what_was_written_is_there_and_in_order(databases: Databases) -> None:
+    database = databases.open("log", 0)
+    database.write([(b"b", b"2"), (b"a", b"1"), (b"c", b""), (b"d", b"4")])
+    database.write([(b"d", None), (b"a", b"3"), (b"nothing", None)])
+    for _ in range(2):
+        assert [database.get(key) for key in (b"a", b"b", b"c", b"d", b"e")] == [b"3", b"2", b"", None, None]
+        assert list(database.scan(b"", b"c")) == [(b"a", b"3"), (b"b", b"2")]
+        assert list(database.scan(b"b", b"z")) == [(b"b", b"2"), (b"c", b"")]
+        database.close()
+        database = databases.open("log", 0)
+    scan = database.scan(b"", b"z")
+    next(scan)
+    database.close()  # with a scan under way
+
+
+def test_partitions_and_topics_do_not_meet(databases: Databases) -> None:
+    database = databases.open("log", 0)
+    database.write([(b"a", b"1")])
+    assert databases.open("log", 1).get(b"a") is None
+    assert databases.open("other", 0).get(b"a") is None
+    database.close()
+    databases.delete("log", 0)
+    assert databases.open("log", 0).get(b"a") is None
+
+
+def test_it_is_the_disk_that_the_core_is_tested_with(databases: Databases) -> None:
+    database, model = databases.open("log", 0), MemoryDisk()
+    (engine, outputs, log), (expected, others, same) = run(5, database), run(5, model)
+    assert (outputs, log, seen(engine.state)) == (others, same, seen(expected.state))
+    assert list(database.scan(b"", b"\xff")) == list(model.scan(b"", b"\xff"))
+    assert len(list(database.scan(b"t", b"u"))) >= len(engine.state.timers) > 0
+
+
+def test_a_directory_is_one_workers(databases: Databases, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"another worker's.*a LIFECYCLE_DATA_DIR of its own"):
+        Databases(tmp_path / "state")
+    databases.close()
+    Databases(tmp_path / "state").close()
+
+
+def test_a_directory_that_cannot_be_made_is_said_so(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"LIFECYCLE_DATA_DIR: .*cannot be used"):
+        Databases(tmp_path / "file" / "state")
+
+
+def filled(databases: Databases, tmp_path: Path) -> Path:
+    database = databases.open("log", 0)
+    database.write([(b"%06d" % n, b"x" * 100) for n in range(20_000)])
+    database.close()
+    return tmp_path / "state" / "log" / "0"
+
+
+def largest(path: Path) -> Path:
+    return max(path.glob("*.sst"), key=lambda file: file.stat().st_size)
+
+
+def test_files_that_miss_a_part_are_deleted_when_opened(
+    databases: Databases, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    largest(filled(databases, tmp_path)).unlink()
+    assert databases.open("log", 0).get(b"000001") is None
+    assert "damaged" in caplog.text
+
+
+def test_what_turns_out_to_be_damaged_is_deleted_at_the_next_start(databases: Databases, tmp_path: Path) -> None:
+    file = largest(filled(databases, tmp_path))
+    data = bytearray(file.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 200] = bytes(200)
+    file.write_bytes(data)
+    database = databases.open("log", 0)
+    with pytest.raises(DiskFailed, match=r"Corruption.*Nothing is lost"):
+        list(database.scan(b"", b"z"))
+    database.close()
+    assert list(databases.open("log", 0).scan(b"", b"z")) == []
+
+
+def test_files_that_are_distrusted_are_deleted_at_the_next_start(databases: Databases) -> None:
+    opened = [databases.open("log", number) for number in (0, 1)]
+    for database in opened:
+        database.write([(b"a", b"1")])
+    databases.distrust("log")
+    for number, database in enumerate(opened):
+        assert database.get(b"a") == b"1"
+        database.close()
+        assert databases.open("log", number).get(b"a") is None
+
+
+def test_files_that_somebody_deleted_end_the_worker_sooner_or_later(databases: Databases, tmp_path: Path) -> None:
+    database = databases.open("log", 0)
+    shutil.rmtree(tmp_path / "state" / "log" / "0")
+    with pytest.raises(DiskFailed, match="cannot be read or written"):
+        write_without_end(database)
+    database.close()
+
+
+def write_without_end(database: Database) -> None:
+    for n in range(100_000):
+        database.write([(b"%06d-%02d" % (n, m), bytes([n % 256]) * 1_000) for m in range(100)])
+
+
+FULL = """
+import resource, signal, sys
+from pathlib import Path
+from streams.transport.rocks import Databases, DiskFailed
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+database = Databases(Path(sys.argv[1])).open("log", 0)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+try:
+    for n in range(100_000):
+        database.write([(b"%06d-%02d" % (n, m), bytes([n % 256]) * 1_000) for m in range(100)])
+except DiskFailed as error:
+    print(error)
+"""
+
+
+def test_a_disk_that_takes_no_more_is_said_so(tmp_path: Path) -> None:
+    said = subprocess.run([sys.executable, "-c", FULL, tmp_path], capture_output=True, text=True, check=True).stdout
+    assert "File too large" in said
+    assert "see that the disk has room" in said
+    assert not list(tmp_path.rglob("DAMAGED"))
+
+
+def test_what_is_relied_on_of_rocksdict() -> None:
+    """A property, though its stub has a method: where it is one, nothing would be switched off."""
+    assert not callable(WriteOptions().disable_wal)
