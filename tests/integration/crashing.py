@@ -49,14 +49,14 @@ def _recover_without_applied() -> None:
     table: Any = StateTable
     initialise = table.__init__
 
-    def forgetful(new_state: Callable[[], PartitionState]) -> Any:
-        state: Any = new_state()
+    def forgetful(new_state: Callable[[int], PartitionState], number: int) -> Any:
+        state: Any = new_state(number)
         restore = state.restore
         state.restore = lambda key, value: restore(key, value if key == MARKER_KEY else without_applied(value))
         return state
 
-    def init(self: Any, app: Any, *, new_state: Callable[[], PartitionState], **kwargs: Any) -> None:
-        initialise(self, app, new_state=lambda: forgetful(new_state), **kwargs)
+    def init(self: Any, app: Any, *, new_state: Callable[[int], PartitionState], **kwargs: Any) -> None:
+        initialise(self, app, new_state=lambda number: forgetful(new_state, number), **kwargs)
 
     table.__init__ = init
 
