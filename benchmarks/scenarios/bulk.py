@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -39,15 +38,18 @@ def produce(cluster: Cluster, events: Iterable[Event]) -> int:
     return number
 
 
-async def done(cluster: Cluster, number: int) -> None:
-    """Wait until so many events, of all there ever were, are committed."""
+async def done(cluster: Cluster, number: int, group: str = "") -> None:
+    """Wait until so many events, of all there ever were, are committed; by our workers' group if none is named."""
     async with cluster.admin() as admin:
-        await until(lambda: _committed(admin, cluster, number), f"{number} events", PATIENCE_S)
+        await until(
+            lambda: _committed(admin, cluster, group or cluster.settings.app_id, number), f"{number} events", PATIENCE_S
+        )
 
 
-async def _committed(admin: AIOKafkaAdminClient, cluster: Cluster, number: int) -> bool:
-    offsets: dict[Any, Any] = await admin.list_consumer_group_offsets(cluster.settings.app_id)
-    committed: int = sum(max(0, offset.offset) for offset in offsets.values())
+async def _committed(admin: AIOKafkaAdminClient, cluster: Cluster, group: str, number: int) -> bool:
+    inputs = set(cluster.settings.source_topics.values())
+    offsets: dict[Any, Any] = await admin.list_consumer_group_offsets(group)
+    committed: int = sum(max(0, offset.offset) for tp, offset in offsets.items() if tp.topic in inputs)
     return committed >= number
 
 
@@ -68,9 +70,7 @@ async def cpu_us(cluster: Cluster, workers: Sequence[Worker], before: int, event
     return 1e6 * (sum(map(cpu_s, workers)) - used) / number
 
 
-async def filled(cluster: Cluster, customers: int) -> float:
-    """Have the workers take in newcomers, on topics still empty; seconds until all are committed."""
-    began = time.monotonic()
-    produce(cluster, newcomers(customers))
-    await done(cluster, customers)
-    return time.monotonic() - began
+async def filled(cluster: Cluster, customers: int, until: int, group: str = "") -> None:
+    """Have the workers of a group take in newcomers, on topics still empty; returns when all are committed."""
+    produce(cluster, newcomers(customers, until))
+    await done(cluster, customers, group)

@@ -27,6 +27,7 @@ RUNS: Final = 3
 
 OPERATED: Final = {
     "partitions": str(PARTITIONS),
+    "backfill_idle": "10m",
     "commit_interval": "1s",
     "session_timeout": "30s",
     "heartbeat_interval": "3s",

@@ -10,6 +10,7 @@ import asyncio
 from benchmarks.kafka import Broker
 from benchmarks.scenarios import bulk
 from benchmarks.scenarios.lab import application, arguments, memory_mb, report
+from streams.transport.driver import wall_clock
 
 CUSTOMERS = {"memory": 1_000_000, "rocksdb": 5_000_000}
 GOALS = {"memory": "<= 700", "rocksdb": "<= 1000"}
@@ -23,7 +24,7 @@ async def run(broker: Broker, runs: int, store: str = "memory", customers: int =
         async with application(broker, **({} if store == "memory" else {"state_store": store})) as cluster:
             worker = cluster.start_worker()
             await worker.ready()
-            await bulk.filled(cluster, customers)
+            await bulk.filled(cluster, customers, until=wall_clock())
             assert worker.metric("lifecycle_customers") == customers
             resident.append(memory_mb(worker))
             peak.append(memory_mb(worker, "VmHWM"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from benchmarks import job
 from benchmarks.kafka import Broker
 from benchmarks.scenarios import bulk
 from benchmarks.scenarios.lab import application, arguments, report
@@ -20,7 +21,7 @@ async def per_event(broker: Broker, events: int, customers: int, workers: int = 
         started = [cluster.start_worker() for _ in range(workers)]
         for worker in started:
             await worker.ready()
-        await bulk.filled(cluster, customers)
+        await bulk.filled(cluster, customers, until=job.START_MS - 1)
         return await bulk.cpu_us(cluster, started, customers, mix(events, customers))
 
 

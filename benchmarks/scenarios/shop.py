@@ -31,10 +31,14 @@ class Event(NamedTuple):
     value: bytes
 
 
-def newcomers(number: int, first: int = 0) -> Iterator[Event]:
-    """So many customers who viewed one product each, one a millisecond, before any mix begins."""
-    for n in range(first, first + number):
-        yield _event(START_MS - first - number + n, f"c{n}", "product_viewed", f"n{n}", product_id=f"p{n % 2_000}")
+def newcomers(number: int, until: int) -> Iterator[Event]:
+    """So many customers who viewed one product each, 50 a millisecond, the last one at `until` (ms).
+
+    Within minutes: until the browse window is over, none of them is a deadline.
+    """
+    for n in range(number):
+        at = until - (number - 1 - n) // 50
+        yield _event(at, f"c{n}", "product_viewed", f"n{n}", product_id=f"p{n % 2_000}")
 
 
 def mix(number: int, customers: int, seed: int = 1) -> list[Event]:

@@ -1,0 +1,136 @@
+"""From the start of a process in place of one that was killed (-9) until it has its state back: ours, and stock Faust.
+
+The dead one's membership has run out before, so that nobody waits for it. Ours has a million customers. Stock Faust,
+which would take too long to fill with so many, has a tenth; what a start takes with nothing to recover is measured as
+well, and the rest is per record. Its values are the events themselves as JSON, of much the same size as our profiles.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable
+
+from benchmarks import kafka
+from benchmarks.job import PARTITIONS
+from benchmarks.kafka import Broker
+from benchmarks.scenarios import bulk
+from benchmarks.scenarios.lab import application, arguments, memory_mb, report
+from streams.transport.driver import wall_clock
+from tests.integration.cluster import Cluster, until
+
+CUSTOMERS = 1_000_000
+STOCK_SHARE = 10
+
+
+async def ours(broker: Broker, customers: int, runs: int) -> tuple[list[float], float, float]:
+    """Seconds to recover so many customers, and none; the resident MB after it."""
+    async with application(broker) as cluster:
+
+        async def start() -> float:
+            began = time.monotonic()
+            worker = cluster.start_worker()
+            await worker.ready()
+            return time.monotonic() - began
+
+        async def kill() -> None:
+            cluster.stop()
+            await _forgotten(cluster, cluster.settings.app_id)
+
+        nothing = statistics.median(await _restarts(start, kill, runs))
+        await start()
+        await bulk.filled(cluster, customers, until=wall_clock())
+        await kill()
+        took = await _restarts(start, kill, runs - 1) + [await start()]
+        recovered = cluster.workers[-1]
+        assert await until(lambda: recovered.metric("lifecycle_customers") == customers, f"{customers} customers")
+        return took, nothing, memory_mb(recovered)
+
+
+async def stock(broker: Broker, customers: int, runs: int) -> tuple[list[float], float]:
+    """Seconds that stock Faust takes to recover so many customers, and none."""
+    async with application(broker) as cluster:
+        group = f"{cluster.settings.app_id}-stock"
+        running: list[subprocess.Popen[str]] = []
+
+        async def start() -> float:
+            began = time.monotonic()
+            running.append(_stock(cluster, group))
+            await asyncio.to_thread(_recovered, running[-1])
+            return time.monotonic() - began
+
+        async def kill() -> None:
+            process = running.pop()
+            process.kill()
+            process.wait()
+            await _forgotten(cluster, group)
+
+        try:
+            await start()
+            await kill()  # which has made the changelog
+            nothing = statistics.median(await _restarts(start, kill, runs))
+            await start()
+            await bulk.filled(cluster, customers, until=wall_clock(), group=group)
+            await kill()
+            return await _restarts(start, kill, runs), nothing
+        finally:
+            for process in running:
+                process.kill()
+                process.wait()
+
+
+async def _restarts(
+    start: Callable[[], Awaitable[float]], kill: Callable[[], Awaitable[None]], runs: int
+) -> list[float]:
+    took = []
+    for _ in range(runs):
+        took.append(await start())
+        await kill()
+    return took
+
+
+async def _forgotten(cluster: Cluster, group: str) -> None:
+    client = kafka.Cluster(cluster.settings.broker)
+    await until(lambda: client.members(group) == 0, f"{group} to be empty")
+
+
+def _stock(cluster: Cluster, group: str) -> subprocess.Popen[str]:
+    settings = cluster.settings
+    command = [sys.executable, "-m", "benchmarks.scenarios.stock_faust", "--broker", settings.broker, "--group", group]
+    command += ["--topic", settings.clickstream_topic, "--partitions", str(PARTITIONS)]
+    command += ["--data-dir", str(cluster.directory / "stock")]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def _recovered(process: subprocess.Popen[str]) -> None:
+    assert process.stdout is not None
+    if not any("recovered" in line for line in process.stdout):  # its spinner writes there as well
+        raise RuntimeError(f"stock Faust ended with {process.wait()}")
+
+
+async def run(broker: Broker, runs: int, customers: int = CUSTOMERS) -> None:
+    """Measure and report."""
+    took, nothing, resident = await ours(broker, customers, runs)
+    fewer = customers // STOCK_SHARE
+    stock_took, stock_nothing = await stock(broker, fewer, runs)
+    per_record = [1e6 * (seconds - nothing) / customers for seconds in took]
+    stock_per_record = [1e6 * (seconds - stock_nothing) / fewer for seconds in stock_took]
+    goal = "< 10" if customers == CUSTOMERS else ""
+    report("recovery", f"start after kill -9 to processing, {customers} customers", took, "s", goal)
+    report("recovery", "the same with none", [nothing], "s")
+    report("recovery", "per record", per_record, "us")
+    report("recovery", f"stock Faust: start after kill -9 to its table recovered, {fewer} customers", stock_took, "s")
+    report("recovery", "stock Faust: the same with none", [stock_nothing], "s")
+    report("recovery", "stock Faust: per record", stock_per_record, "us")
+    ratios = [theirs / of_ours for of_ours, theirs in zip(per_record, stock_per_record, strict=True)]
+    report("recovery", "stock Faust's time per record against ours", ratios, "times", ">= 20")
+    report("recovery", f"resident after recovery, {customers} customers", [resident], "MB")
+
+
+if __name__ == "__main__":
+    given = arguments(customers=CUSTOMERS)
+    with Broker() as broker:
+        asyncio.run(run(broker, given.runs, given.customers))
