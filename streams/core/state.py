@@ -19,7 +19,8 @@ from streams.core.packing import Header, pack, peek, unpack
 from streams.core.profile import Profile
 from streams.core.timers import NEAREST, Timers, TimersOnDisk
 
-HOT: Final = 20_000
+HOT: Final = 10_000
+"""Profiles of a partition that stay unpacked: some 2 KB each, and a partition is one of many."""
 RECENT: Final = 20_000
 
 
@@ -56,8 +57,8 @@ class TaskState:
         self._cold = Cold()
         self._hot: dict[bytes, Profile] = {}
         self._generation = max(1, hot // 2)
-        self._young: set[bytes] = set()
-        self._old: set[bytes] = set()
+        self._young: dict[bytes, None] = {}
+        self._old: dict[bytes, None] = {}
         """The hot keys, in two generations: what is touched is young; see `_cool`."""
         self._records = 0
         self._dirty: dict[bytes, None] = {}  # ordered sets: what is written has one order
@@ -83,6 +84,11 @@ class TaskState:
     def hot(self) -> int:
         """How many profiles are unpacked."""
         return len(self._hot)
+
+    @property
+    def full(self) -> bool:
+        """Whether so many profiles wait to be written that a commit should not be put off."""
+        return len(self._dirty) >= self._generation
 
     # -- recovery
 
@@ -155,7 +161,7 @@ class TaskState:
             profile = unpack(value)
             profile.pending = []
             self._hot[key] = profile
-            self._young.add(key)
+            self._young[key] = None
             self.timers.thawed(key, profile.next_deadline)
         return profile
 
@@ -172,7 +178,7 @@ class TaskState:
         if key not in self._hot:
             self._records += 1
         self._hot[key] = profile
-        self._young.add(key)
+        self._young[key] = None
 
     def touched(
         self, key: bytes, profile: Profile, stage_before: str | None, deadline_before: int | None, came_up: bool = False
@@ -184,7 +190,7 @@ class TaskState:
         if not profile.dirty:
             profile.dirty = True
             self._dirty[key] = None
-            self._young.add(key)
+            self._young[key] = None
         deadline = profile.next_deadline
         if deadline is None:
             if deadline_before is not None:
@@ -287,11 +293,17 @@ class TaskState:
         return all(offset < committed[Source(source)] for source, offset in enumerate(applied))
 
     def _cool(self) -> None:
-        """Drop what was not touched since the last time; nothing is dirty now."""
-        for key in self._old - self._young:
-            if self._hot.pop(key, None) is not None:
-                self.timers.cooled(key)
-        self._old, self._young = self._young, set()
+        """Drop what was not touched since the last time, and of what was as much as is too much; nothing is dirty now.
+
+        A backlog touches more between two commits than may stay: then those go that were touched first.
+        """
+        touched = list(self._young)
+        stay = dict.fromkeys(touched[-self._generation :])
+        for keys in (self._old, self._young):
+            for key in keys:
+                if key not in stay and self._hot.pop(key, None) is not None:
+                    self.timers.cooled(key)
+        self._old, self._young = stay, {}
 
     def _note_applied(self, applied: Iterable[int]) -> None:
         for source, offset in enumerate(applied):

@@ -305,6 +305,8 @@ class App(faust.App):
                 self._paused[message.tp] = source
                 self.consumer.pause_partitions({message.tp})
             await task.flush()
+            if task.must_commit:
+                await self.committer.commit(self.tasks)
         except asyncio.CancelledError:
             raise
         except Exception as exc:

@@ -32,7 +32,7 @@ def faust_configuration(settings: Settings) -> dict[str, Any]:
         "web_enabled": False,
         "processing_guarantee": "at_least_once",
         "consumer_auto_offset_reset": "earliest",
-        "consumer_max_fetch_size": 4 << 20,
+        "consumer_max_fetch_size": 2 << 20,
         "producer_max_batch_size": 1 << 19,
         "producer_max_request_size": 4 << 20,
         "producer_linger_ms": 0,

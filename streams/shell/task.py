@@ -135,6 +135,11 @@ class PartitionTask:
         """Whether the source is so far ahead of the other that it must be paused."""
         return self.engine.buffered_bytes(source) > self._settings.max_buffer_bytes
 
+    @property
+    def must_commit(self) -> bool:
+        """Whether it should not go on without a commit: what is not committed cannot be packed away."""
+        return self._profiles.full
+
     def may_resume(self, source: Source) -> bool:
         """Whether a paused source may go on: at half the bound, so that it does not flutter."""
         return self.engine.buffered_bytes(source) <= self._settings.max_buffer_bytes // 2
