@@ -1,4 +1,4 @@
-# What one needs on a fresh machine: Python 3.11 or newer, make, and a C compiler where a wheel is missing.
+# What one needs on a fresh machine: Python 3.11 or newer, make, and gcc.
 #   make demo    see it work          make test    the fast tests          make help    the rest
 
 .DEFAULT_GOAL := help

@@ -94,8 +94,8 @@ class Lifecycle:
         else:
             active = self._click(profile, activity, outputs, counts)
         if active:
-            if profile.last_activity_at is None or at > profile.last_activity_at:
-                profile.last_activity_at, profile.armed = at, True
+            if at > profile.active_at:
+                profile.active_at, profile.armed = at, True
             if self._keeps_sessions and at >= profile.last_seen_at - self._lateness:
                 sessions.note(profile.sessions, at, self._session_gap)
 
@@ -161,8 +161,10 @@ class Lifecycle:
             profile.subscribed, profile.subscribed_at = type_ == "subscribed", at  # before anything is told
         if active:
             abandonments.late_activity(profile, at, outputs)
-        if activity.session_id is not None and (profile.session_id is None or at >= profile.session_id_at):
-            profile.session_id, profile.session_id_at = activity.session_id, at
+        if self._keeps_episodes:
+            session = activity.session_id  # for the abandonments to tell
+            if session is not None and (profile.session_id is None or at >= profile.session_id_at):
+                profile.session_id, profile.session_id_at = session, at
 
         added = False
         kind = self._cart.get(type_)

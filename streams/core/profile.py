@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from streams.core.activity import Source
 from streams.core.effects import Output
 from streams.core.parts import Abandoned, Cart, Correction, Episode, Order, Sessions
 
@@ -22,13 +21,14 @@ class Profile:
     armed: bool
     """Step 1 has not come due since the last activity."""
     sequence: int
-    applied: list[int]
-    """Per source, the last offset applied; -1: none. Packed into the header, with `identified`, `stage`, `commit` and
-    `next_deadline`."""
+    applied_clicks: int
+    applied_orders: int
+    """The last offset applied of each source; -1: none. See `applied`."""
     first_seen_at: int
     """Times are ms."""
     last_seen_at: int
-    last_activity_at: int | None
+    active_at: int
+    """See `last_activity_at`; -1: never."""
     next_deadline: int | None
     """When the earliest deadline is due; kept right by `Lifecycle`."""
     session_id: str | None
@@ -81,7 +81,7 @@ class Profile:
 
     def __init__(self, customer: str, identified: bool) -> None:
         self.customer, self.identified = customer, identified
-        self.applied = [-1] * len(Source)
+        self.applied_clicks = self.applied_orders = -1
         self.commit = 0
         self.pending = []
         self.dirty = False
@@ -93,7 +93,7 @@ class Profile:
         self.orders_in_stage = 0
         self.first_seen_at = 0
         self.last_seen_at = 0
-        self.last_activity_at = None
+        self.active_at = -1
         self.event_ids = bytearray()
         self.sessions = Sessions()
         self.session_id = None
@@ -121,6 +121,28 @@ class Profile:
         self.weight = 0
         self.type_counts = {}
         self.event_tags = bytearray()
+
+    # Lists and numbers that may be None are objects of their own, each a line of memory to fetch. So what every event
+    # moves is kept as plain numbers.
+
+    @property
+    def applied(self) -> list[int]:
+        """Per source, the last offset applied; -1: none. Packed into the header, with `identified`, `stage`, `commit`
+        and `next_deadline`."""
+        return [self.applied_clicks, self.applied_orders]
+
+    @applied.setter
+    def applied(self, offsets: list[int]) -> None:
+        self.applied_clicks, self.applied_orders = offsets
+
+    @property
+    def last_activity_at(self) -> int | None:
+        """None if there was none yet."""
+        return None if self.active_at < 0 else self.active_at
+
+    @last_activity_at.setter
+    def last_activity_at(self, at: int | None) -> None:
+        self.active_at = -1 if at is None else at
 
     def note_withheld(self, abandonment_id: str, withheld: bool) -> None:
         """The engine decided whether step 1 of the latest abandonment leaves."""

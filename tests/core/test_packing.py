@@ -78,9 +78,12 @@ def test_the_header_of_a_forgotten_profile() -> None:
 
 def test_a_profile_from_before_a_source_was_added() -> None:
     profile = run([click(0)]).alive
-    profile.applied = [41]
-    assert peek(pack(profile)).applied == (41,)
-    assert unpack(pack(profile)).applied == [41, -1]
+    profile.applied = [41, -1]
+    data = bytearray(pack(profile))
+    data[18] = 1  # the number of sources
+    del data[28:36]
+    assert peek(bytes(data)).applied == (41,)
+    assert unpack(bytes(data)).applied == [41, -1]
 
 
 def test_a_newer_version_is_refused_with_what_to_do() -> None:
