@@ -47,6 +47,8 @@ log = logging.getLogger(__name__)
 TICK_S = 0.1
 OFFSET_ATTEMPTS = 3
 FACTS_S = 1.0
+SMALL_CHUNK = 200
+"""Records of a chunk whose outputs may wait for those of the poll's others."""
 EXIT_FORCED = 70
 """The exit code when shutting down took too long (EX_SOFTWARE)."""
 
@@ -294,17 +296,21 @@ class App(faust.App):
 
     # -- work
 
-    async def process(self, source: Source, message: Any, chunk: Any) -> None:
-        """Called by the agents with each chunk."""
-        task = self.tasks.get(message.partition)
-        if task is None or message.generation_id != self.consumer_generation_id:
-            return  # from before a rebalance: it is read again
+    async def process(self, source: Source, message: Any, polled: driver.Polled) -> None:
+        """Called by the agents with what each poll brought."""
         try:
-            task.process(source, chunk)
-            if task.full(source) and message.tp not in self._paused:
-                self._paused[message.tp] = source
-                self.consumer.pause_partitions({message.tp})
-            await task.flush()
+            for tp, chunk in polled:
+                task = self.tasks.get(tp.partition)
+                if task is None or message.generation_id != self.consumer_generation_id:
+                    return  # from before a rebalance: it is read again
+                task.process(source, chunk)
+                if task.full(source) and tp not in self._paused:
+                    self._paused[tp] = source
+                    self.consumer.pause_partitions({tp})
+                if len(chunk) > SMALL_CHUNK:
+                    await task.flush()
+            for task in list(self.tasks.values()):  # what is little leaves together
+                await task.flush()
         except asyncio.CancelledError:
             raise
         except Exception as exc:
