@@ -98,6 +98,13 @@ class App(faust.App):
 
     # -- life
 
+    def on_init_dependencies(self) -> Any:
+        """Called by Faust."""
+        services = super().on_init_dependencies()
+        self.sensors.remove(self.monitor)  # its statistics of each message, which nobody reads, cost …
+        self.sensors.add(faust.Sensor())  # … but without any sensor Faust warns at each rebalance
+        return services
+
     async def on_start(self) -> None:
         """Called by Faust when the worker starts."""
         await super().on_start()
