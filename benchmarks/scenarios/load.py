@@ -1,7 +1,8 @@
 """A shop's live events, at a rate: each produced singly, as by many web servers, with linger 0. A process of its own.
 
-One event in ten is the first of a new customer, and so a change of stage; the others are of customers seen before, one
-in twenty of them an order. Written on confluent-kafka, whose C does the work: it must not disturb what is measured.
+One event in forty is the first of a new customer, and one in forty an order, most of them a first one: so one in twenty
+is a change of stage, as in the common job. Written on confluent-kafka, whose C does the work: it must not disturb what
+is measured.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from typing import Any, Final
 
 from confluent_kafka import Producer
 
-NEW_EVERY: Final = 10
-ORDER_EVERY: Final = 20
+NEW_EVERY: Final = 40
+ORDER_EVERY: Final = 40
 
 CLICK: Final = (
     '{"event_id":"e-%d","type":"page_viewed","occurred_at":%d,"customer_id":"c-%d","session_id":"s-%d",'

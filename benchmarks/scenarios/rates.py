@@ -11,8 +11,8 @@ from benchmarks.kafka import Broker
 from benchmarks.scenarios.lab import application, cpu_s, load
 from tests.integration.cluster import Cluster
 
-WARM_UP_S = 5.0
-"""Of each run's beginning, not counted: connections, caches, the broker's JIT."""
+WARM_UP_S = 15.0
+"""Of each run's beginning, not counted: connections, caches, above all the JIT of the broker, which lags until then."""
 
 
 class AtRate(NamedTuple):

@@ -47,6 +47,8 @@ log = logging.getLogger(__name__)
 TICK_S = 0.1
 OFFSET_ATTEMPTS = 3
 FACTS_S = 1.0
+SMALL_CHUNK = 200
+"""Records of a chunk whose outputs may wait for those of the poll's others."""
 EXIT_FORCED = 70
 """The exit code when shutting down took too long (EX_SOFTWARE)."""
 
@@ -95,6 +97,13 @@ class App(faust.App):
         super().__init__(settings.app_id, **faust_configuration)
 
     # -- life
+
+    def on_init_dependencies(self) -> Any:
+        """Called by Faust."""
+        services = super().on_init_dependencies()
+        self.sensors.remove(self.monitor)  # its statistics of each message, which nobody reads, cost …
+        self.sensors.add(faust.Sensor())  # … but without any sensor Faust warns at each rebalance
+        return services
 
     async def on_start(self) -> None:
         """Called by Faust when the worker starts."""
@@ -294,19 +303,23 @@ class App(faust.App):
 
     # -- work
 
-    async def process(self, source: Source, message: Any, chunk: Any) -> None:
-        """Called by the agents with each chunk."""
-        task = self.tasks.get(message.partition)
-        if task is None or message.generation_id != self.consumer_generation_id:
-            return  # from before a rebalance: it is read again
+    async def process(self, source: Source, message: Any, polled: driver.Polled) -> None:
+        """Called by the agents with what each poll brought."""
         try:
-            task.process(source, chunk)
-            if task.full(source) and message.tp not in self._paused:
-                self._paused[message.tp] = source
-                self.consumer.pause_partitions({message.tp})
-            await task.flush()
-            if task.must_commit:
-                await self.committer.commit(self.tasks)
+            for tp, chunk in polled:
+                task = self.tasks.get(tp.partition)
+                if task is None or message.generation_id != self.consumer_generation_id:
+                    return  # from before a rebalance: it is read again
+                task.process(source, chunk)
+                if task.full(source) and tp not in self._paused:
+                    self._paused[tp] = source
+                    self.consumer.pause_partitions({tp})
+                if len(chunk) > SMALL_CHUNK:
+                    await task.flush()
+                if task.must_commit:
+                    await self.committer.commit(self.tasks)
+            for task in list(self.tasks.values()):  # what is little leaves together
+                await task.flush()
         except asyncio.CancelledError:
             raise
         except Exception as exc:

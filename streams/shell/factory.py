@@ -61,7 +61,7 @@ def create_app(
         extra_topic_configs=topics.changelog_configs(settings),
     )
     for source, name in app.source_topics.items():
-        topic = app.topic(name, schema=ChunkSchema(), partitions=settings.partitions, acks=False, maxsize=4)
+        topic = app.topic(name, schema=ChunkSchema(), partitions=settings.partitions, acks=False, maxsize=1)
         _add_agent(app, source, topic)
     return app
 
@@ -69,5 +69,5 @@ def create_app(
 def _add_agent(app: App, source: Source, topic: Any) -> None:
     @app.agent(topic, name=f"streams.{LABELS[source]}")
     async def agent(stream: Any) -> None:
-        async for chunk in stream:
-            await app.process(source, stream.current_event.message, chunk)
+        async for polled in stream:
+            await app.process(source, stream.current_event.message, polled)

@@ -46,7 +46,7 @@ class Chunk(list[RawRecord]):
 
 
 class ChunkSchema(Schema[Any, Any]):
-    """`app.topic(..., schema=ChunkSchema())`: the events of the topic carry a `Chunk` as their value."""
+    """`app.topic(..., schema=ChunkSchema())`: the events of the topic carry chunks as their value."""
 
     def compile(self, app: Any, **kwargs: Any) -> Callable[..., Awaitable[Any]]:
         """Called by Faust for the topic: the decoder passes the chunk through."""

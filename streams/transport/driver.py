@@ -1,6 +1,6 @@
 """The Faust transport for chunked topics: URL scheme `chunked://`.
 
-A topic with `ChunkSchema` and `acks=False` is chunked: each poll gives one event per partition, and its offsets are
+A topic with `ChunkSchema` and `acks=False` is chunked: each poll gives one event (`Polled`), and its offsets are
 committed by whoever owns the chunks (`Consumer.commit_offsets`), never by Faust. Other topics go Faust's ordinary way.
 """
 
@@ -22,11 +22,15 @@ from faust.types import TP, ConsumerMessage
 from mode.services import WaitResults
 
 from streams.core.sources import Fetch
-from streams.transport.chunks import ChunkSchema, chunk_fetches
+from streams.transport.chunks import Chunk, ChunkSchema, chunk_fetches
 
 SCHEME = "chunked"
 REBALANCING_POLL_S = 0.2
 """What a poll may wait during recovery, whose end waits for it."""
+
+
+Polled = list[tuple[TP, Chunk]]
+"""What a poll brought of a topic, by partition."""
 
 
 def wall_clock() -> int:
@@ -98,6 +102,13 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         )
 
 
+def _message(tp: TP, chunk: Chunk, value: Any, generation: int) -> ConsumerMessage:
+    return ConsumerMessage(
+        tp.topic, tp.partition, chunk.next - 1, time.time(), 0, None, None, value, None, 0, 0, tp,
+        generation_id=generation,
+    )  # fmt: skip
+
+
 async def _resumed(begun: Any, waits_for: Any) -> Any:
     """A coroutine whose first step was made outside of a task, made fit for one."""
 
@@ -140,7 +151,12 @@ class Consumer(driver.Consumer):
         return self._chunked
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:
-        """Called by Faust's fetcher: one message per partition for chunked topics."""
+        """Called by Faust's fetcher.
+
+        What a poll brought of a chunked topic is one message, whose value is a list of partitions with their chunks
+        (`Polled`): while chunks are small, what Faust does for a message costs more than they do. It passes for one of
+        the first of these partitions. Of a changelog it is a message per partition: so recovery counts.
+        """
         self.app.health.consumer_step()
         if not self.flow_active:
             await self.wait(self.can_resume_flow.wait())
@@ -157,18 +173,24 @@ class Consumer(driver.Consumer):
         if not records or self.should_stop or not self.flow_active or self.app.consumer_generation_id != generation:
             return  # what was fetched before a rebalance is read again after it: every partition is sought then
         ordinary = {}
+        polled: dict[str, Polled] = {}
         for tp, chunk in records.items():
             if not self.is_chunked(tp.topic):
                 ordinary[tp] = chunk
                 continue
-            if not self.flow_active or self.app.consumer_generation_id != generation:
-                return
             tp = ensure_TP(tp)
             if tp in active or tp in self._buffered_partitions:
-                yield tp, ConsumerMessage(
-                    tp.topic, tp.partition, chunk.next - 1, time.time(), 0, None, None, chunk, None, 0, 0, tp,
-                    generation_id=generation,
-                )  # fmt: skip
+                if tp.topic in self.app.tables.changelog_topics:
+                    if not self.flow_active or self.app.consumer_generation_id != generation:
+                        return
+                    yield tp, _message(tp, chunk, chunk, generation)
+                else:
+                    polled.setdefault(tp.topic, []).append((tp, chunk))
+        for chunks in polled.values():
+            if not self.flow_active or self.app.consumer_generation_id != generation:
+                return
+            tp, chunk = chunks[0]
+            yield tp, _message(tp, chunk, chunks, generation)
         for tp, record in self.scheduler.iterate(ordinary):
             if not self.flow_active or self.app.consumer_generation_id != generation:
                 return

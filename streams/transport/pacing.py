@@ -1,9 +1,9 @@
 """How long a fetch may wait on the broker: the cost of a poll is per poll, whatever it brings.
 
 Idle, a fetch asks for one byte and answers at once when it comes. While records flow, each such fetch would bring one
-or two, so it asks for many bytes and is answered after some milliseconds with what there is: longer while they are so
-few that the polls cost more than the records. A policy object: told what each fetch brought, it says how the next one
-asks.
+or two, so it asks for many bytes and is answered after some milliseconds with what there is: the longer, the fewer they
+are, for the polls then cost more than the records. A policy object: told what each fetch brought, it says how the next
+one asks.
 """
 
 from __future__ import annotations
@@ -19,10 +19,14 @@ class Ask(NamedTuple):
 
 
 IDLE: Final = Ask(500, 1)
-TRICKLING: Final = Ask(50, 100_000)
-FLOWING: Final = Ask(30, 100_000)
+TRICKLING: Final = Ask(60, 100_000)
+FLOWING: Final = Ask(35, 100_000)
+POURING: Final = Ask(20, 100_000)
+
 FEW: Final = 16
-"""Records of a fetch: less is a trickle, up to some 300 records a second."""
+"""Fewer records to a fetch are a trickle: up to some 300 a second."""
+MANY: Final = 100
+"""So many and more pour: from some 3,000 a second."""
 
 
 class Pacing:
@@ -33,5 +37,10 @@ class Pacing:
 
     def fetched(self, records: int) -> Ask:
         """A fetch came back, with so many records."""
-        self.ask = FLOWING if records >= FEW else TRICKLING if records else IDLE
+        if not records:
+            self.ask = IDLE
+        elif records < FEW:
+            self.ask = TRICKLING
+        else:
+            self.ask = FLOWING if records < MANY else POURING
         return self.ask

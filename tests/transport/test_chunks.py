@@ -12,7 +12,7 @@ from faust.types import TP
 
 from streams.core.sources import Fetch
 from streams.transport.chunks import Chunk, chunk_fetches
-from streams.transport.pacing import FEW, FLOWING, IDLE, TRICKLING, Pacing
+from streams.transport.pacing import FEW, FLOWING, IDLE, MANY, POURING, TRICKLING, Pacing
 
 CLICKS, PLAIN = TopicPartition("clicks", 0), TopicPartition("plain", 0)
 
@@ -118,7 +118,8 @@ async def test_a_position_that_a_chunked_topic_does_not_have_is_noted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("records", "ask"), [(0, IDLE), (1, TRICKLING), (FEW - 1, TRICKLING), (FEW, FLOWING), (100_000, FLOWING)]
+    ("records", "ask"),
+    [(0, IDLE), (1, TRICKLING), (FEW - 1, TRICKLING), (FEW, FLOWING), (MANY - 1, FLOWING), (MANY, POURING)],
 )
 def test_a_fetch_waits_for_many_bytes_only_while_records_flow(records: int, ask: object) -> None:
     pacing = Pacing()

@@ -28,6 +28,7 @@ class Driven(Consumer):
     def __init__(self) -> None:
         self.generation = 1
         self.events: list[str] = []
+        self.active = {CLICKS}
         self.answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._polling = asyncio.Lock()
         self._buffered_partitions = set()
@@ -56,7 +57,7 @@ class Driven(Consumer):
         return frozenset({CLICKS})
 
     def _get_active_partitions(self) -> set[TP]:
-        return {CLICKS}
+        return self.active
 
     async def _getmany(self, active_partitions: Any, timeout: float) -> Any:
         records = await self.answer
@@ -78,6 +79,22 @@ async def test_what_is_polled_is_handed_over() -> None:
     consumer = Driven()
     consumer.answer.set_result({CLICKS: one_chunk()})
     assert await taken(consumer) == [CLICKS]
+
+
+async def test_what_a_poll_brought_of_a_topic_is_one_message_and_of_a_changelog_one_per_partition() -> None:
+    consumer = Driven()
+    consumer.tables = SimpleNamespace(changelog_topics=frozenset({"state"}))
+    polled = {tp: one_chunk() for tp in (CLICKS, TP("clicks", 1), TP("state", 0), TP("state", 1), TP("orders", 1))}
+    consumer.active = set(polled)
+    consumer.answer.set_result(polled)
+    handed = [(tp, message.value) async for tp, message in consumer.getmany(1.0)]
+    assert {(tp, tuple(value)) for tp, value in handed if tp.topic == "state"} == {
+        (TP("state", n), tuple(polled[TP("state", n)])) for n in range(2)
+    }
+    assert [value for tp, value in handed if tp.topic != "state"] == [
+        [(tp, polled[tp]) for tp in (CLICKS, TP("clicks", 1))],
+        [(TP("orders", 1), polled[TP("orders", 1)])],
+    ]
 
 
 async def test_the_seek_waits_for_a_poll_of_before_the_rebalance_and_what_that_brings_is_dropped() -> None:
