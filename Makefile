@@ -42,7 +42,7 @@ $(BENCH)/.installed: requirements-bench.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer with the venv module is needed." >&2; exit 1; }
 	$(PYTHON) -m venv $(BENCH)
 	$(BENCH)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
-	LIFECYCLE_INTERPRETED=1 $(BENCH)/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable . # what `install` compiled is found beside its source
+	STREAMS_INTERPRETED=1 $(BENCH)/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable . # what `install` compiled is found beside its source
 	@touch $@
 
 test: install ## the fast tests; ARGS goes to pytest

@@ -1,6 +1,6 @@
 """Compiles the code that every event goes through with mypyc: the same Python, about half the time.
 
-Set LIFECYCLE_INTERPRETED=1 to build without: nothing but speed differs.
+Set STREAMS_INTERPRETED=1 to build without: nothing but speed differs.
 """
 
 import os
@@ -20,7 +20,7 @@ COMPILED = [
 ]  # fmt: skip
 """Not among them: modules of msgspec Structs, whose metaclass mypyc would pass by."""
 
-if os.environ.get("LIFECYCLE_INTERPRETED"):
+if os.environ.get("STREAMS_INTERPRETED"):
     setup()
 else:
     from mypyc.build import mypycify
