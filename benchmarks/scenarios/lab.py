@@ -15,12 +15,14 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks import measure
 from benchmarks.job import PARTITIONS
-from benchmarks.kafka import Broker
 from tests.integration.cluster import Cluster, Worker
+
+if TYPE_CHECKING:
+    from benchmarks.kafka import Broker  # its packages are the benchmarks' own
 
 RESULTS: Final = Path(__file__).parents[1] / "results" / "scenarios.jsonl"
 RUNS: Final = 3

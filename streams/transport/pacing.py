@@ -21,7 +21,7 @@ class Ask(NamedTuple):
 IDLE: Final = Ask(500, 1)
 TRICKLING: Final = Ask(60, 100_000)
 FLOWING: Final = Ask(35, 100_000)
-POURING: Final = Ask(20, 100_000)
+POURING: Final = Ask(15, 100_000)
 
 FEW: Final = 16
 """Fewer records to a fetch are a trickle: up to some 300 a second."""
