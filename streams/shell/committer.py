@@ -67,8 +67,12 @@ class Committer:
                 )
 
     async def _commit(self, tasks: Mapping[int, PartitionTask], leaving: bool) -> bool:
-        taken = {n: task.snapshot(force=not task.trusted) for n, task in tasks.items()}
-        snapshots = {n: snapshot for n, snapshot in taken.items() if snapshot is not None}
+        snapshots = {}
+        for n, task in tasks.items():
+            snapshot = task.snapshot(force=not task.trusted)
+            if snapshot is not None:
+                snapshots[n] = snapshot
+                await asyncio.sleep(0)  # packing takes its time, and events should not wait for all of it
         if not snapshots:
             return False
         unheard = self._monotonic() - self._confirmed_at

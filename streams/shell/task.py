@@ -153,11 +153,11 @@ class PartitionTask:
     def snapshot(self, *, force: bool = False) -> Snapshot | None:
         """What a commit has to write; `force` for one even if nothing happened. `write` must follow.
 
-        Until then the outputs of activities wait: each customer's are sent in the order made, and those of its
-        deadlines are sent only once the changelog has them.
+        Until then, if there are outputs of deadlines, those of activities wait behind them: each customer's are sent in
+        the order made, and those of its deadlines only once the changelog has them.
         """
         snapshot = self.engine.snapshot(force=force)
-        if snapshot is not None:
+        if snapshot is not None and snapshot.outputs:
             self._behind_commit = []
         return snapshot
 

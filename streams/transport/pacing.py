@@ -25,8 +25,8 @@ POURING: Final = Ask(15, 100_000)
 
 FEW: Final = 16
 """Fewer records to a fetch are a trickle: up to some 300 a second."""
-MANY: Final = 100
-"""So many and more pour: from some 3,000 a second."""
+MANY: Final = 60
+"""So many and more pour: from some 4,000 a second, whichever wait they had."""
 
 
 class Pacing:
