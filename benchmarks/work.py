@@ -7,9 +7,8 @@ import json
 from functools import cached_property
 from typing import Any
 
-from aiokafka.partitioner import murmur2
-
 from benchmarks.job import CUSTOMERS, PARTITIONS, START_MS, STEP_MS, events, oracle
+from streams.contracts.partitioning import Partitioner
 
 Records = list[tuple[bytes, bytes]]
 """Keys and values."""
@@ -45,9 +44,10 @@ class Work:
 
     def _one_per_partition(self) -> list[str]:
         found: dict[int, str] = {}
+        partitioner = Partitioner(PARTITIONS)
         for customer, outputs in self.expected.items():
             if outputs[-1]["to"] in ("engaged", "cart", "checkout"):
-                found.setdefault((murmur2(customer.encode()) & 0x7FFFFFFF) % PARTITIONS, customer)
+                found.setdefault(partitioner.partition(customer.encode()), customer)
         return list(found.values())
 
 

@@ -14,9 +14,10 @@ import msgspec
 
 from streams.contracts import identity, money, records, times
 from streams.contracts.partitioning import Partitioner
-from streams.contracts.records import Click, RawRecord
+from streams.contracts.records import Click
 from streams.contracts.rejected import Reason, Rejected
 from streams.core.activity import ORDER_TYPES, Activity, Item, Source
+from streams.core.sources import RawRecord
 
 MAX_QUANTITY: Final = 1_000_000
 MAX_STRING: Final = 1024
@@ -62,7 +63,7 @@ class Decoder:
         self.cut_strings = 0
 
     def decode_all(
-        self, records: Iterable[RawRecord], partition: int, partitioner: Partitioner
+        self, raw: Iterable[RawRecord], partition: int, partitioner: Partitioner
     ) -> tuple[list[Activity], list[tuple[RawRecord, Rejected]]]:
         """The activities of a partition's records, in their order, and the records that are none, with why.
 
@@ -70,7 +71,7 @@ class Decoder:
         """
         activities: list[Activity] = []
         refused: list[tuple[RawRecord, Rejected]] = []
-        for record in records:
+        for record in raw:
             try:
                 activity = self.decode(
                     record.value, partition=partition, offset=record.offset, timestamp=record.timestamp

@@ -6,21 +6,11 @@ skipped. Money stays JSON text, to be read as a decimal.
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 
 ABSENT: Final = msgspec.Raw(b"null")
-
-
-class RawRecord(Protocol):
-    """A record as the consumer's parser yields it."""
-
-    offset: int
-    timestamp: int
-    """ms"""
-    key: bytes | None
-    value: bytes | None
 
 
 class Item(msgspec.Struct, gc=False):

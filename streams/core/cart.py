@@ -50,6 +50,7 @@ def oldest(lines: Mapping[str, Line]) -> list[str]:
     return sorted(lines, key=lambda product: lines[product].at)
 
 
+# Each look into an Enum is a search.
 _ADD: Final = OpKind.ADD
 _REMOVE: Final = OpKind.REMOVE
 _REPLACE: Final = OpKind.REPLACE
@@ -57,13 +58,14 @@ _EMPTY: Final = OpKind.EMPTY
 _CHECKOUT: Final = OpKind.CHECKOUT
 _STEP: Final = OpKind.STEP
 _ORDER: Final = OpKind.ORDER
+
 OPERATIONS: Final = {
-    "product_added": OpKind.ADD,
-    "product_removed": OpKind.REMOVE,
-    "cart_viewed": OpKind.REPLACE,
-    "cart_emptied": OpKind.EMPTY,
-    "checkout_started": OpKind.CHECKOUT,
-    "checkout_step_completed": OpKind.STEP,
+    "product_added": _ADD,
+    "product_removed": _REMOVE,
+    "cart_viewed": _REPLACE,
+    "cart_emptied": _EMPTY,
+    "checkout_started": _CHECKOUT,
+    "checkout_step_completed": _STEP,
 }
 
 

@@ -21,6 +21,7 @@ from streams.core.parts import OpKind
 from streams.core.playbook import Playbook
 from streams.core.profile import Profile
 
+# Each look into an Enum is a search.
 _ORDERS: Final = Source.ORDERS
 _SHOW: Final = OpKind.SHOW
 _REPLACE: Final = OpKind.REPLACE
@@ -35,6 +36,7 @@ class Lifecycle:
 
     def __init__(self, playbook: Playbook = Playbook(), namespace: uuid.UUID = ids.NAMESPACE) -> None:
         self.policy = policy = playbook.policy
+        # What every event asks for: attributes here are read much faster than those of the Structs they come from.
         self._track = playbook.track
         self._cart = playbook.cart
         self._counted_types = playbook.counted_types

@@ -201,11 +201,11 @@ class PartitionEngine:
         if profile is None:
             profile = lifecycle.new(record.customer, record.identified)
             state.put(key, profile)
-        elif record.offset <= (profile.applied_orders if rank else profile.applied_clicks):
+        elif record.offset <= profile.last_applied(rank):
             counts["replayed", label] += 1
             return False
         elif profile.stage is not None and lifecycle.is_duplicate(profile, record):
-            _applied(profile, rank, record.offset)  # a duplicate also should it come again after a forgetting
+            profile.note_applied(rank, record.offset)  # a duplicate also should it come again after a forgetting
             counts["duplicate", label] += 1
             return False
         before, deadline_before = profile.stage, profile.next_deadline
@@ -222,7 +222,7 @@ class PartitionEngine:
             state.put(key, profile)
         outputs: list[Output] = []
         lifecycle.apply(profile, record, outputs, counts)
-        _applied(profile, rank, record.offset)
+        profile.note_applied(rank, record.offset)
         for output in outputs:
             if self._leaves(profile, output, False, counts):
                 # Behind an output that waits for the commit, the customer's next ones wait too: subscribers see each
@@ -306,10 +306,3 @@ class PartitionEngine:
         if limit is not None and self._clock_trusted and self._now - output.occurred_at > limit:
             return "delayed"
         return "source_silent" if held else None
-
-
-def _applied(profile: Profile, rank: int, offset: int) -> None:
-    if rank:
-        profile.applied_orders = offset
-    else:
-        profile.applied_clicks = offset

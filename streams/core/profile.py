@@ -125,6 +125,17 @@ class Profile:
     # Lists and numbers that may be None are objects of their own, each a line of memory to fetch. So what every event
     # moves is kept as plain numbers.
 
+    def last_applied(self, rank: int) -> int:
+        """The last offset applied of the source of this rank; -1: none."""
+        return self.applied_orders if rank else self.applied_clicks
+
+    def note_applied(self, rank: int, offset: int) -> None:
+        """An offset of the source of this rank was applied."""
+        if rank:
+            self.applied_orders = offset
+        else:
+            self.applied_clicks = offset
+
     @property
     def applied(self) -> list[int]:
         """Per source, the last offset applied; -1: none. Packed into the header, with `identified`, `stage`, `commit`

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import msgspec
 
 from streams.core.policy import MINUTE, SECOND
+
+
+class RawRecord(Protocol):
+    """A record as the consumer's parser yields it, without a wrapper of its own."""
+
+    offset: int
+    timestamp: int
+    """ms"""
+    key: bytes | None
+    value: bytes | None
 
 
 class SourceSpec(msgspec.Struct, frozen=True, kw_only=True):

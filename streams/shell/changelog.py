@@ -10,9 +10,13 @@ from collections.abc import Callable, Iterable
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+from streams.shell.batches import batches
 from streams.shell.marks import MARKER_KEY
 
 LOG_APPEND_TIME = 1
+
+Change = tuple[bytes, bytes | None]
+"""Key and value; None deletes."""
 
 
 class Flush(NamedTuple):
@@ -46,23 +50,16 @@ class Changelog:
         """The worker's clock less the broker's at the last write, ms: 0 if the append time lies within the time the
         write took. None before the first write, and where the topic does not keep append times."""
 
-    async def write(self, changes: Iterable[tuple[bytes, bytes | None]], marker: bytes) -> Flush:
+    async def write(self, changes: Iterable[Change], marker: bytes) -> Flush:
         """Write changes and marker; returns when the broker has all of it. Raises what a send has failed with."""
         producer = self._producer()
-        batches = []
-        batch = None
-        for key, value in changes:
-            if batch is None or batch.append(key=key, value=value, timestamp=None) is None:
-                batch = producer.create_batch()
-                batches.append(batch)
-                if batch.append(key=key, value=value, timestamp=None) is None:
-                    raise ValueError(f"a profile of {len(value or b'')} bytes does not fit a batch of {self._topic}")
+        filled = list(batches(producer.create_batch, changes, _append, self._too_large))  # all, before any is sent
         offsets = []
-        for batch in batches:
+        for batch, contents in filled:
             sent = await (await producer.send_batch(batch, self._topic, partition=self._partition))
-            offsets.append((sent.offset, batch.record_count()))
+            offsets.append((sent.offset, len(contents)))
         last = producer.create_batch()
-        last.append(key=MARKER_KEY, value=marker, timestamp=None)
+        _append(last, (MARKER_KEY, marker))
         began = self._clock()
         metadata = await (await producer.send_batch(last, self._topic, partition=self._partition))
         ended = self._clock()
@@ -72,3 +69,10 @@ class Changelog:
         self._on_written(metadata.offset)
         whole = all(first + records == following for (first, records), (following, _) in pairwise(offsets))
         return Flush(offsets[0][0], metadata.offset, whole)
+
+    def _too_large(self, change: Change) -> str:
+        return f"a profile of {len(change[1] or b'')} bytes does not fit a batch of {self._topic}"
+
+
+def _append(batch: Any, change: Change) -> object:
+    return batch.append(key=change[0], value=change[1], timestamp=None)

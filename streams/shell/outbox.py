@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 import msgspec
 
 from streams.contracts.partitioning import Partitioner
 from streams.core.effects import Output
+from streams.shell.batches import batches
 
 Headers = Sequence[tuple[str, bytes]]
 
@@ -80,7 +81,7 @@ class Outbox:
                 partition = 0 if record.key is None else self._partitioners[record.topic].partition(record.key)
                 by_partition.setdefault((record.topic, partition), []).append(record)
             for (topic, partition), records in by_partition.items():
-                for batch, contents in _batches(producer, records):
+                for batch, contents in batches(producer.create_batch, records, _append, _too_large):
                     acknowledgement = asyncio.ensure_future(
                         await producer.send_batch(batch, topic, partition=partition)
                     )
@@ -105,20 +106,9 @@ class Outbox:
             self._sent(records)
 
 
-def _batches(producer: Producer, records: Sequence[Record]) -> Iterator[tuple[Any, list[Record]]]:
-    """The records in as few batches as hold them, each with what is in it."""
-    batch, contents = producer.create_batch(), list[Record]()
-    for record in records:
-        if not _append(batch, record):
-            if contents:
-                yield batch, contents
-            batch, contents = producer.create_batch(), []
-            if not _append(batch, record):
-                raise ValueError(f"a record of {len(record.value or b'')} bytes does not fit a batch of {record.topic}")
-        contents.append(record)
-    yield batch, contents
+def _append(batch: Any, record: Record) -> object:
+    return batch.append(timestamp=record.timestamp, key=record.key, value=record.value, headers=list(record.headers))
 
 
-def _append(batch: Any, record: Record) -> bool:
-    added = batch.append(timestamp=record.timestamp, key=record.key, value=record.value, headers=list(record.headers))
-    return added is not None
+def _too_large(record: Record) -> str:
+    return f"a record of {len(record.value or b'')} bytes does not fit a batch of {record.topic}"

@@ -104,14 +104,15 @@ class PartitionTask:
         started, began = self._clock(), time.perf_counter()
         decoder = self._decoders[source]
         rejected_before, cut_before = decoder.rejected_identifiers, decoder.cut_strings
-        for first in range(0, len(chunk), SLICE):
+        caused_at = chunk[0].timestamp if len(chunk) else started
+        for first in range(0, max(1, len(chunk)), SLICE):
             records = chunk[first : first + SLICE]
             activities, refused = decoder.decode_all(records, self.number, self._partitioner)
             for record, rejected in refused:
                 self._dead_letter(source, record, rejected)
-            effects = self.engine.apply(source, activities, records[-1].offset + 1, started)
-            self._emit(effects, chunk[0].timestamp)
-        self._emit(self.engine.apply(source, [], chunk.next, started), started)
+            # A chunk may end behind its last record, or hold none at all.
+            position = records[-1].offset + 1 if first + SLICE < len(chunk) else chunk.next
+            self._emit(self.engine.apply(source, activities, position, started), caused_at)
         if decoder.rejected_identifiers != rejected_before:
             self._metrics.identifiers_rejected(LABELS[source], decoder.rejected_identifiers - rejected_before)
         if decoder.cut_strings != cut_before:
@@ -241,7 +242,6 @@ class PartitionTask:
         key, value, headers = self._encoder.encode(output)
         settings = self._settings
         topic = settings.stage_changes_topic if isinstance(output, StageChange) else settings.abandonments_topic
-
         return Record(topic, key, value, headers, output=output, caused_at=caused_at)
 
     def sent(self, records: Sequence[Record]) -> None:

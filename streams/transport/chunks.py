@@ -16,18 +16,8 @@ from aiokafka.structs import TopicPartition
 from faust.serializers.schemas import Schema
 from faust.types import TP
 
-from streams.core.sources import Fetch
+from streams.core.sources import Fetch, RawRecord
 from streams.transport.pacing import Pacing
-
-
-class RawRecord(Protocol):
-    """A record as aiokafka's parser yields it, without a wrapper of its own."""
-
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: Any
 
 
 class Chunk(list[RawRecord]):

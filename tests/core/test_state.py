@@ -174,3 +174,15 @@ def test_a_deadline_that_moved_later_leaves_a_cold_profile_cold() -> None:
     before = engine.state.hot
     engine.advance(NOON + 2 * DAY + HOUR, {s: Fetch(NOON + 2 * DAY + HOUR, 600) for s in Source})
     assert engine.state.hot == before
+
+
+def test_a_commit_is_due_when_half_of_what_may_be_hot_is_unwritten() -> None:
+    engine = PartitionEngine(Lifecycle(), state=TaskState(hot=6))
+    now = {Source.ORDERS: Fetch(NOON, 0)}
+    for n in range(3):
+        assert not engine.state.full
+        engine.advance(NOON, now)
+        engine.apply(Source.CLICKSTREAM, [view(n, f"c{n}")], n + 1, NOON)
+    assert engine.state.full
+    assert engine.snapshot() is not None
+    assert not engine.state.full

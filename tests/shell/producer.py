@@ -18,7 +18,12 @@ class Batch:
         self.records: list[tuple[bytes | None, bytes | None]] = []
 
     def append(
-        self, *, timestamp: int | None, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes]]
+        self,
+        *,
+        timestamp: int | None,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Sequence[tuple[str, bytes]] = (),
     ) -> object | None:
         """As aiokafka's: None if it is full."""
         if len(self.records) == self.room:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka.consumer.fetcher import FetchResult, PartitionRecords
+from aiokafka.errors import CorruptRecordException
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.memory_records import MemoryRecords
+from aiokafka.record.util import calc_crc32c
 from aiokafka.structs import TopicPartition
 from faust.types import TP
 
@@ -141,3 +148,81 @@ async def test_the_next_fetch_asks_as_the_last_one_went() -> None:
     world.answer = lambda: False
     await world.fetch()
     assert (world.fetcher._fetch_max_wait_ms, world.fetcher._fetch_min_bytes) == IDLE
+
+
+# ----------------------------------------------------------------------------------------------- what is in a fetch
+
+CONTROL = 0x20
+
+
+def batch(base: int, values: list[bytes], *, producer: int = -1, kind: int = 0) -> bytes:
+    """A record batch as a broker stores it. `kind`: the bits of the attributes for transactional and control."""
+    builder = DefaultRecordBatchBuilder(
+        magic=2, compression_type=0, is_transactional=0, producer_id=producer, producer_epoch=0, base_sequence=0,
+        batch_size=1 << 16,
+    )  # fmt: skip
+    for n, value in enumerate(values):
+        builder.append(n, 1_000 + n, ABORT if kind & CONTROL else b"k", value, [])
+    data = bytearray(builder.build())
+    data[0:8] = base.to_bytes(8, "big")
+    data[21:23] = kind.to_bytes(2, "big")
+    data[17:21] = calc_crc32c(bytes(data[21:])).to_bytes(4, "big")
+    return bytes(data)
+
+
+TRANSACTIONAL = 0x10
+ABORT = bytes(4)  # version 0, type 0
+LOG = [
+    batch(40, [b"a", b"b", b"c"]),
+    batch(43, [b"aborted"] * 2, producer=7, kind=TRANSACTIONAL),
+    batch(45, [b"kept"], producer=8, kind=TRANSACTIONAL),
+    batch(46, [b""], producer=7, kind=TRANSACTIONAL | CONTROL),
+    batch(50, [b"d"]),  # what was before is compacted away
+    batch(51, [b"after"], producer=7, kind=TRANSACTIONAL),
+    batch(52, [b""], producer=8, kind=TRANSACTIONAL | CONTROL),
+]
+
+
+def fetched(log: list[bytes], offset: int, *, chunked: bool) -> tuple[Any, Any]:
+    """A fetch's result, as `Fetcher._records` gives it out for a topic, and the records it was made of."""
+    records = PartitionRecords(CLICKS, MemoryRecords(b"".join(log)), [(7, 43)], offset, None, None, True, 1)
+    state = SimpleNamespace(paused=False, position=offset, consumed_to=lambda position: None)
+    assignment = SimpleNamespace(active=True, state_value=lambda tp: state)
+    result = FetchResult(CLICKS, assignment=assignment, partition_records=records, backoff=0)
+    if chunked:
+        fetcher = World().fetcher
+        fetcher._records[CLICKS] = result
+        result = fetcher._records[CLICKS]
+    return result, records
+
+
+@pytest.mark.parametrize("offset", [40, 42, 43, 44, 45, 50, 52])
+def test_a_chunk_has_the_records_that_aiokafka_would_give(offset: int) -> None:
+    log = [data for n, data in enumerate(LOG) if [42, 44, 45, 46, 50, 51, 52][n] >= offset]  # a broker begins with it
+    plain, records = fetched(log, offset, chunked=False)
+    expected, end = [(record.offset, record.value) for record in plain.getall()], records.next_fetch_offset
+    result, _ = fetched(log, offset, chunked=True)
+    chunk = result.getall()
+    assert [(record.offset, record.value) for record in chunk] == expected
+    assert (chunk.start, chunk.next) == (offset, end) == (offset, 53)
+    assert b"aborted" not in dict(expected).values()
+    assert not result.has_more()
+
+
+def test_a_chunk_with_a_wrong_checksum_is_refused() -> None:
+    result, _ = fetched([LOG[0][:-2] + b"!" + LOG[0][-1:]], 40, chunked=True)
+    with pytest.raises(CorruptRecordException):
+        result.getall()
+
+
+def test_the_bytes_of_a_fetch_go_with_its_chunk() -> None:
+    """The garbage collector is told to look rarely: what waited for it would add up."""
+    result, records = fetched(LOG, 40, chunked=True)
+    alive = weakref.ref(records)
+    result.getall()
+    gc.disable()
+    try:
+        del records
+        assert alive() is None
+    finally:
+        gc.enable()

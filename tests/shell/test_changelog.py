@@ -1,0 +1,46 @@
+"""The changelog against a driven producer: batches, and what fits none."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from streams.shell.changelog import Changelog, Flush
+from streams.shell.marks import MARKER_KEY
+from tests.shell.producer import Producer
+
+
+class Log(Producer):
+    """Says at which offset each batch begins."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__(acknowledging=False, room=room)
+
+    async def send_batch(self, batch: Any, topic: str, *, partition: int) -> Any:
+        """As aiokafka's."""
+        begins = len(self.sent)
+        acknowledgement = await super().send_batch(batch, topic, partition=partition)
+        acknowledgement.set_result(SimpleNamespace(offset=begins, timestamp=0, timestamp_type=0))
+        return acknowledgement
+
+
+def changelog(log: Log, written: list[int]) -> Changelog:
+    return Changelog(lambda: log, "changelog", 3, clock=lambda: 0, on_written=written.append)
+
+
+async def test_changes_leave_in_batches_in_their_order_and_a_marker_behind_them() -> None:
+    log, written = Log(room=2), list[int]()
+    flush = await changelog(log, written).write([(b"%d" % n, None if n == 1 else b"v") for n in range(5)], b"m")
+    keys = [key for _, _, key, _ in log.sent]
+    assert keys == [b"0", b"1", b"2", b"3", b"4", MARKER_KEY]
+    assert {(topic, partition) for topic, partition, _, _ in log.sent} == {("changelog", 3)}
+    assert (log.batches, flush, written) == (4, Flush(0, 5, True), [5])
+
+
+async def test_a_profile_that_fits_no_batch_is_said_before_anything_is_sent() -> None:
+    log = Log(room=0)
+    with pytest.raises(ValueError, match="a profile of 3 bytes does not fit a batch of changelog"):
+        await changelog(log, []).write([(b"k", b"abc")], b"m")
+    assert log.sent == []
