@@ -33,7 +33,7 @@ demo: install ## real shop history through Kafka, live in the terminal; ARGS=--o
 	@$(BIN)/lifecycle demo $(ARGS)
 
 kafka: install ## Apache Kafka in the foreground, for trying things out; ARGS="--port 9092". Needs Java 17 and Maven
-	@$(BIN)/python -m tests.brokers.kafka $(ARGS)
+	@$(BIN)/python -m streams.shell.kafka $(ARGS)
 
 bench: install $(BENCH)/.installed ## the common job by this project and its peers, for hours; ARGS=--quick for minutes. Needs Java 17 and Maven
 	@$(BENCH)/bin/python -m benchmarks.run $(ARGS)

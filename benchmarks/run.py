@@ -29,7 +29,7 @@ from benchmarks.peers.arguments import MODES
 from benchmarks.process import ROOT
 from benchmarks.trial import Figures, Trial
 from benchmarks.work import Work
-from tests.brokers.kafka import VERSION
+from streams.shell.kafka import VERSION
 
 RESULTS: Final = Path(__file__).parent / "results"
 QUICK_EVENTS: Final = 20_000

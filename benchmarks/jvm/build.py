@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final, Literal, get_args
 
 from streams.errors import UserError
-from tests.brokers.kafka import Unavailable
+from streams.shell.kafka import Unavailable
 
 Peer = Literal["kafka-streams", "flink"]
 

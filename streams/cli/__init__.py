@@ -112,8 +112,9 @@ def replay(
 @click.option("--seed", type=int, default=1, show_default=True, help="Of the simulated shoppers.")
 @click.option(
     "--broker",
-    type=ValueType("address", values.BROKERS.parse),
-    help="Use this Kafka instead of the embedded broker. Topics are made on it, named demo-…, and deleted at the end.",
+    type=ValueType("address", lambda text: text if text == "kafka" else values.BROKERS.parse(text)),
+    help="Use this Kafka instead of the embedded broker. Topics are made on it, named demo-…, and deleted at the end. "
+    "`kafka` starts an Apache Kafka for the demo; it needs Java 17, and Maven the first time.",
 )
 def demo(once: bool, seed: int, broker: str | None) -> None:
     """Watch it work: real shop history through Kafka at high speed, then simulated shoppers, live."""

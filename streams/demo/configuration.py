@@ -43,17 +43,18 @@ _COMMON: Final = {
 }
 _LIVE: Final = {"lateness": "1s", "clickstream_delay": "1s", "orders_delay": "1s"}
 _QUICK_GROUP: Final = {"session_timeout": "3s", "heartbeat_interval": "1s", "rebalance_timeout": "1s"}
-"""For the embedded broker, where joining a group waits for these. Apache Kafka does not, and refuses such a session."""
+"""For a broker of the demo's own: where it is the embedded one, joining a group waits for these. Another Apache Kafka
+refuses such a session, unless it is set to take it."""
 
 
-def environment(part: PartName, broker: str, prefix: str, *, embedded: bool) -> dict[str, str]:
+def environment(part: PartName, broker: str, prefix: str, *, own: bool) -> dict[str, str]:
     """The LIFECYCLE_* variables of a part's worker. Topics and group have their default names behind `prefix`."""
     if part == "live":
         prefix += "live-"
     chosen = {key: prefix + name for key, name in Settings().topics.items()}
     chosen |= {"broker": broker, "app_id": prefix + Settings().app_id}
     chosen |= {"data_dir": str(cache_dir() / "worker"), "web_port": str(_free_port())}
-    chosen |= _COMMON | (_LIVE if part == "live" else {}) | (_QUICK_GROUP if embedded else {})
+    chosen |= _COMMON | (_LIVE if part == "live" else {}) | (_QUICK_GROUP if own else {})
     assert chosen.keys() <= FIELDS.keys()
     return {PREFIX + key.upper(): text for key, text in chosen.items()}
 

@@ -29,8 +29,11 @@ from streams.demo.kafka import delete_topics, producer, wall_clock
 from streams.demo.part import Part, TooSlow, beside
 from streams.demo.screen import Caption, render, summary
 from streams.demo.shoppers import Shoppers
-from streams.shell.broker import EmbeddedBroker
+from streams.shell.broker import EmbeddedBroker, LocalBroker
+from streams.shell.kafka import ApacheKafka
 
+OWN_KAFKA: Final = "kafka"
+"""In place of an address: an Apache Kafka started for the demo."""
 SHORTENED: Final = "Shortened for the demo; the playbook's windows are 30 min to 180 d."
 
 
@@ -52,7 +55,8 @@ def run(*, once: bool, seed: int, broker: str | None) -> int:
 
 
 class Demo:
-    """One run of it, with the history in a file. `broker` is a Kafka to use in place of the embedded one."""
+    """One run of it, with the history in a file. `broker` is a Kafka to use in place of the embedded one, or `kafka`
+    to start one."""
 
     def __init__(self, path: Path, *, once: bool, seed: int, broker: str | None) -> None:
         self.live = False
@@ -60,8 +64,9 @@ class Demo:
         self._data = path
         self._once = once
         self._seed = seed
-        self._broker = broker
-        self._prefix = "" if broker is None else f"demo-{secrets.token_hex(3)}-"
+        self._broker = broker if broker != OWN_KAFKA else None
+        self._own: LocalBroker = ApacheKafka() if broker == OWN_KAFKA else EmbeddedBroker()
+        self._prefix = "" if self._broker is None else f"demo-{secrets.token_hex(3)}-"
         self._console = Console()
 
     async def run(self) -> None:
@@ -71,7 +76,7 @@ class Demo:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             asyncio.get_running_loop().add_signal_handler(number, task.cancel)
         async with AsyncExitStack() as stack:
-            broker = self._broker or await self._embedded(stack)
+            broker = self._broker or await self._start(stack)
             kafka = await stack.enter_async_context(producer(broker))
             if self._prefix:
                 stack.push_async_callback(delete_topics, broker, self._prefix)
@@ -79,12 +84,11 @@ class Demo:
             if not self._once:
                 await self._shop_live(broker, kafka)
 
-    async def _embedded(self, stack: AsyncExitStack) -> str:
-        embedded = EmbeddedBroker()
-        stack.enter_context(embedded)
-        await stack.enter_async_context(beside(embedded.watch()))
-        self._say(f"The embedded broker is on {embedded.address}.")
-        return embedded.address
+    async def _start(self, stack: AsyncExitStack) -> str:
+        own = stack.enter_context(self._own)
+        await stack.enter_async_context(beside(own.watch()))
+        self._say(f"{own.name[0].upper()}{own.name[1:]} is on {own.address}.")
+        return own.address
 
     async def _play_history(self, broker: str, kafka: AIOKafkaProducer, events: list[data.Event]) -> None:
         part = Part("history", self._environment("history", broker), kafka)
@@ -110,7 +114,7 @@ class Demo:
             self._console.print(render(part.board, caption, part.url))
 
     def _environment(self, name: PartName, broker: str) -> dict[str, str]:
-        return environment(name, broker, self._prefix, embedded=self._broker is None)
+        return environment(name, broker, self._prefix, own=self._broker is None)
 
     def _say(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -1,172 +1,62 @@
-"""Apache Kafka for tests and for `make kafka`: one node in KRaft mode, from its Maven jars. No Docker, no root.
-
-The jars are fetched once, into `lifecycle-streams` in XDG_CACHE_HOME or in ~/.cache. Topics live in a directory of the
-broker's own: they outlast `kill`, and end with `stop`.
-"""
+"""The Apache Kafka of the tests: one node, or a cluster of three whose nodes can be killed one by one."""
 
 from __future__ import annotations
 
-import argparse
-import fcntl
-import os
-import random
-import shutil
-import socket
-import subprocess
-import sys
-import tempfile
-import uuid
-import xml.etree.ElementTree as ET
-from base64 import urlsafe_b64encode
-from pathlib import Path
+import json
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
 from typing import Self
 
-from streams.errors import UserError
-from streams.shell.broker import HOST, LocalBroker, in_foreground
+from streams.shell.kafka import ApacheKafka, Membership, Unavailable
 
-POM = Path(__file__).with_name("pom.xml")
-VERSION = ET.parse(POM).findtext(".//{*}kafka.version")
-
-PROPERTIES = """\
-process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@{host}:{controller_port}
-controller.listener.names=CONTROLLER
-listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}
-advertised.listeners=PLAINTEXT://{host}:{port}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
-log.dirs={directory}/data
-auto.create.topics.enable=false
-offsets.topic.replication.factor=1
-offsets.topic.num.partitions=4
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
-transaction.state.log.num.partitions=4
-share.coordinator.state.topic.replication.factor=1
-share.coordinator.state.topic.min.isr=1
-group.initial.rebalance.delay.ms=0
-group.min.session.timeout.ms=1000
-broker.heartbeat.interval.ms=500
-broker.session.timeout.ms=2000
-"""
-"""The last two: how soon a node that was killed is let in again."""
+__all__ = ["ApacheKafka", "KafkaCluster", "Unavailable"]
 
 
-class Unavailable(UserError):
-    """This machine has not what it takes to run Apache Kafka."""
+class KafkaCluster:
+    """Nodes that are broker and controller each. A context manager, as a single one is."""
 
-
-class ApacheKafka(LocalBroker):
-    """One node, broker and controller. It keeps its port and its topics from `start` to `kill` to `start`."""
-
-    name = "Apache Kafka"
-    remedy = "its topics are still there, so start it again"
-    jvm: tuple[str, ...] = ("-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
-    """For a broker that is up soon and leaves the processors to what is tested."""
-
-    def __init__(self, port: int = 0) -> None:
-        super().__init__(port or _lasting_port())
-        self._directory: tempfile.TemporaryDirectory[str] | None = None
+    def __init__(self, nodes: int = 3) -> None:
+        membership = Membership.of(nodes)
+        self.nodes = [ApacheKafka(node=n, membership=membership) for n in range(1, nodes + 1)]
 
     @property
-    def directory(self) -> Path | None:
-        """Where its topics are, while there are any."""
-        return Path(self._directory.name) if self._directory else None
+    def address(self) -> str:
+        """All nodes, as LIFECYCLE_BROKER takes them."""
+        return ",".join(node.address for node in self.nodes)
 
-    def start(self, timeout: float = 60.0) -> Self:
-        """Start the node and wait until it answers. Raises `Unavailable` where that cannot be."""
-        try:
-            return super().start(timeout)
-        except BaseException:
-            self.stop()
-            raise
+    def start(self, nodes: Iterable[ApacheKafka] | None = None) -> Self:
+        """Start nodes (default: all), at the same time: none answers before most are there."""
+        starting = list(self.nodes if nodes is None else nodes)
+        with ThreadPoolExecutor(len(starting)) as pool:
+            list(pool.map(lambda node: node.start(), starting))
+        return self
 
     def kill(self) -> None:
-        """SIGKILL. What was acknowledged is on disk or in the page cache, and so there after the next `start`."""
-        super().stop()
+        """SIGKILL for all of them at once."""
+        for node in self.nodes:
+            node.kill()
 
-    def stop(self) -> None:
-        """As `kill`, and its topics are gone."""
-        self.kill()
-        if self._directory is not None:
-            self._directory.cleanup()
-            self._directory = None
+    def check(self) -> None:
+        """Raise `UserError` if a node is gone."""
+        for node in self.nodes:
+            node.check()
 
-    def _command(self) -> list[str]:
-        java = [_java(), *self.jvm, "-cp", f"{jars()}/*"]
-        if self._directory is None:
-            self._directory = tempfile.TemporaryDirectory(prefix="lifecycle-kafka-")
-            self._format(java, Path(self._directory.name))
-        return [*java, "kafka.Kafka", f"{self._directory.name}/server.properties"]
+    def controller(self) -> ApacheKafka | None:
+        """The node that leads the quorum, by what the nodes that run have noted; None during an election."""
+        noted = []
+        for node in self.nodes:
+            if node.pid is not None and node.directory is not None:
+                state = json.loads((node.directory / "data/__cluster_metadata-0/quorum-state").read_text())
+                noted.append((state["leaderEpoch"], state["leaderId"]))
+        _, leader = max(noted)
+        return next((node for node in self.nodes if node.node == leader), None)
 
-    def _format(self, java: list[str], directory: Path) -> None:
-        properties = directory / "server.properties"
-        properties.write_text(
-            PROPERTIES.format(host=HOST, port=self._port, controller_port=_lasting_port(), directory=directory)
-        )
-        cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        tool = [*java, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "--config", str(properties)]
-        done = subprocess.run(tool, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise UserError(f"Apache Kafka's storage cannot be made: {_last_line(done.stderr or done.stdout)}.")
+    def __enter__(self) -> Self:
+        return self.start()
 
-
-def jars() -> Path:
-    """The directory with Apache Kafka's jars, fetched if need be. Of several that ask at once, one fetches."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lifecycle-streams"
-    cache.mkdir(parents=True, exist_ok=True)
-    complete = cache / f"apache-kafka-{VERSION}"
-    with (cache / f"{complete.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not complete.is_dir():
-            with tempfile.TemporaryDirectory(prefix=f"{complete.name}-", dir=cache) as partial:
-                _fetch(Path(partial) / "jars")
-                (Path(partial) / "jars").rename(complete)
-    return complete
-
-
-def _fetch(into: Path) -> None:
-    maven = shutil.which("mvn")
-    if maven is None:
-        raise Unavailable("Apache Kafka's jars are fetched with Maven: install it (Debian: apt-get install maven).")
-    command = [maven, "--batch-mode", "--quiet", "--file", str(POM), "dependency:copy-dependencies"]
-    command.append(f"-DoutputDirectory={into}")
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    if done.returncode:
-        errors = [line for line in done.stdout.splitlines() if "ERROR" in line]
-        raise Unavailable(f"Maven cannot fetch Apache Kafka's jars: {errors[0] if errors else _last_line(done.stderr)}")
-
-
-def _java() -> str:
-    java = shutil.which("java")
-    if java is None:
-        raise Unavailable("Apache Kafka needs Java 17: install it (Debian: apt-get install openjdk-17-jre-headless).")
-    return java
-
-
-def _lasting_port() -> int:
-    """A free port that no client's end of a connection can take while the broker is down."""
-    while True:
-        port = random.randrange(20_000, 32_000)
-        with socket.socket() as probe:
-            if probe.connect_ex((HOST, port)) != 0:
-                return port
-
-
-def _last_line(text: str) -> str:
-    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "it says nothing")
-
-
-def main() -> int:
-    """`make kafka`: prints the address once it answers, ends with SIGTERM or Ctrl-C."""
-    parser = argparse.ArgumentParser(prog="make kafka", description=__doc__)
-    parser.add_argument("--port", type=int, default=9092, help="0 takes a free one")
-    try:
-        return in_foreground(ApacheKafka(parser.parse_args().port), announce=lambda address: print(address, flush=True))
-    except UserError as error:
-        print(f"kafka: {error}", file=sys.stderr)
-        return 2
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    def __exit__(
+        self, _type: type[BaseException] | None, _error: BaseException | None, _at: TracebackType | None
+    ) -> None:
+        for node in self.nodes:
+            node.stop()

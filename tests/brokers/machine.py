@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 import pytest
 
-from tests.brokers.kafka import ApacheKafka, Unavailable
+from tests.brokers.kafka import ApacheKafka, KafkaCluster, Unavailable
+
+Broker = TypeVar("Broker", ApacheKafka, KafkaCluster)
 
 
 def lacking(reason: str) -> NoReturn:
@@ -22,9 +24,22 @@ def lacking(reason: str) -> NoReturn:
 @contextmanager
 def apache_kafka() -> Iterator[ApacheKafka]:
     """A running one, for the length of the block."""
+    with _running(ApacheKafka()) as broker:
+        yield broker
+
+
+@contextmanager
+def kafka_cluster() -> Iterator[KafkaCluster]:
+    """As `apache_kafka`, of three nodes."""
+    with _running(KafkaCluster()) as cluster:
+        yield cluster
+
+
+@contextmanager
+def _running(broker: Broker) -> Iterator[Broker]:
     with ExitStack() as ends:
         try:
-            broker = ends.enter_context(ApacheKafka())
+            ends.enter_context(broker)
         except Unavailable as reason:
             lacking(str(reason))
         yield broker

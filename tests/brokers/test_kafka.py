@@ -14,10 +14,14 @@ from pathlib import Path
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError
 
+from streams.shell import kafka
+from streams.shell.kafka import jars
 from tests.broker.test_broker import accepts, gone
-from tests.brokers import kafka, machine
-from tests.brokers.kafka import ApacheKafka, Unavailable, jars
+from tests.brokers import machine
+from tests.brokers.kafka import ApacheKafka, KafkaCluster, Unavailable
+from tests.integration.cluster import until
 
 MAVEN = """#!/bin/sh
 for argument; do case $argument in -DoutputDirectory=*) directory=${argument#*=};; esac; done
@@ -104,17 +108,45 @@ async def test_its_topics_outlast_a_kill_and_nothing_outlasts_a_stop(apache_kafk
     assert not directory.exists()
 
 
-async def create(broker: ApacheKafka, topic: str) -> None:
-    client = AIOKafkaAdminClient(bootstrap_servers=broker.address)
+@pytest.mark.slow
+async def test_of_three_nodes_two_go_on_and_the_third_comes_back() -> None:
+    with machine.kafka_cluster() as cluster:
+        await create(cluster, "kept", copies=3)
+        controller = await until(cluster.controller, "a controller")
+        controller.kill()
+        left = [node for node in cluster.nodes if node is not controller]
+        await until(lambda: cluster.controller() not in (controller, None), "another controller")
+        await until(lambda: known(left[0], "kept"), "the topic")
+        await until(lambda: known(left[1], make="made-meanwhile"), "another topic")
+        cluster.start([controller])
+        cluster.check()
+        await until(lambda: known(controller, "kept", "made-meanwhile"), "both topics with the node that was away")
+        cluster.kill()
+        cluster.start()
+        await until(lambda: known(cluster, "kept", "made-meanwhile"), "both topics")
+
+
+async def known(broker: ApacheKafka | KafkaCluster, *names: str, make: str = "") -> bool:
+    """Whether a broker knows these topics, and makes another if asked. It may send us to a node that is gone."""
+    try:
+        if make:
+            await create(broker, make, copies=2)
+        return set(names) <= set(await topics(broker))
+    except (KafkaError, TimeoutError):
+        return False
+
+
+async def create(broker: ApacheKafka | KafkaCluster, topic: str, copies: int = 1) -> None:
+    client = AIOKafkaAdminClient(bootstrap_servers=broker.address, request_timeout_ms=5_000)
     await client.start()
     try:
-        await client.create_topics([NewTopic(topic, 1, 1)])
+        await client.create_topics([NewTopic(topic, 1, copies)])
     finally:
         await client.close()
 
 
-async def topics(broker: ApacheKafka) -> list[str]:
-    client = AIOKafkaAdminClient(bootstrap_servers=broker.address)
+async def topics(broker: ApacheKafka | KafkaCluster) -> list[str]:
+    client = AIOKafkaAdminClient(bootstrap_servers=broker.address, request_timeout_ms=5_000)
     await client.start()
     try:
         return list(await client.list_topics())
@@ -127,7 +159,7 @@ async def topics(broker: ApacheKafka) -> list[str]:
 def test_the_command_prints_its_address_and_takes_the_broker_with_it(
     apache_kafka: ApacheKafka, number: signal.Signals, tmp_path: Path
 ) -> None:
-    command = [sys.executable, "-m", "tests.brokers.kafka", "--port", "0"]
+    command = [sys.executable, "-m", "streams.shell.kafka", "--port", "0"]
     environ = os.environ | {"TMPDIR": str(tmp_path)}
     with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

@@ -21,6 +21,7 @@ from streams.demo.configuration import environment
 from streams.demo.part import beside
 from streams.replay import runner
 from streams.settings import Settings
+from tests.brokers import machine
 
 MARK = "DEMO_TEST"
 
@@ -66,9 +67,15 @@ def wait_until_gone(mark: str, seconds: float) -> None:
 
 
 @pytest.mark.slow
-def test_once_plays_the_history_and_says_what_a_replay_of_it_says(tmp_path: Path, mark: str) -> None:
+@pytest.mark.parametrize("broker", [(), ("--broker", "kafka")], ids=["embedded", "kafka"])
+def test_once_plays_the_history_and_says_what_a_replay_of_it_says(
+    tmp_path: Path, mark: str, broker: tuple[str, ...]
+) -> None:
+    if broker:
+        with machine.apache_kafka():
+            pass  # this machine can
     before = time.time_ns() // 1_000_000
-    running = demo(mark, "--once")
+    running = demo(mark, "--once", *broker)
     output, _ = running.communicate(timeout=120)
     after = time.time_ns() // 1_000_000
     assert running.returncode == 0, output
@@ -121,7 +128,7 @@ def test_a_broker_that_dies_under_the_shoppers_ends_the_demo_with_a_sentence(mar
 
 
 async def test_a_worker_that_ends_is_told_with_its_last_words() -> None:
-    settings = environment("history", "127.0.0.1:9092", "", embedded=True) | {"LIFECYCLE_LATENESS": "soon"}
+    settings = environment("history", "127.0.0.1:9092", "", own=True) | {"LIFECYCLE_LATENESS": "soon"}
     with pytest.raises(WorkerGone) as raised:
         async with WorkerProcess("history", settings) as worker:
             await asyncio.wait_for(worker.watch(), 30)

@@ -228,10 +228,10 @@ def test_the_history_is_judged_by_the_playbook() -> None:
     assert POLICIES["history"] == Settings().playbook.policy
 
 
-@pytest.mark.parametrize("embedded", [True, False])
-def test_a_worker_is_told_nothing_that_it_does_not_take(embedded: bool) -> None:
-    history = load(environment("history", "k:1", "demo-1-", embedded=embedded))
-    live = load(environment("live", "k:1", "demo-1-", embedded=embedded))
+@pytest.mark.parametrize("own", [True, False])
+def test_a_worker_is_told_nothing_that_it_does_not_take(own: bool) -> None:
+    history = load(environment("history", "k:1", "demo-1-", own=own))
+    live = load(environment("live", "k:1", "demo-1-", own=own))
     assert (history.broker, history.emit_after, history.max_emit_delay) == ("k:1", "always", None)
     assert live.lateness == POLICIES["live"].lateness
     assert not set(history.topics.values()) & set(live.topics.values())
@@ -239,4 +239,4 @@ def test_a_worker_is_told_nothing_that_it_does_not_take(embedded: bool) -> None:
 
 
 def test_the_embedded_broker_has_the_names_of_the_wire_contract() -> None:
-    assert load(environment("history", "127.0.0.1:9092", "", embedded=True)).topics == SETTINGS.topics
+    assert load(environment("history", "127.0.0.1:9092", "", own=True)).topics == SETTINGS.topics
