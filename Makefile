@@ -25,7 +25,7 @@ $(LIBRARIES): requirements-dev.lock
 	@touch $@
 
 # Compiles what every event goes through (setup.py): about half a minute, again whenever it changes.
-$(STAMP): $(LIBRARIES) pyproject.toml setup.py $(wildcard streams/core/*.py streams/contracts/*.py)
+$(STAMP): $(LIBRARIES) pyproject.toml setup.py $(wildcard streams/core/*.py streams/core/*/*.py streams/contracts/*.py)
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
@@ -81,5 +81,5 @@ UV_CUSTOM_COMPILE_COMMAND="make lock" UV_FIND_LINKS= .cache/lock/bin/uv pip comp
 endef
 
 clean: ## remove what was made here
-	rm -rf .venv .cache build dist *.egg-info *.so streams/*/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .cache build dist *.egg-info *.so streams/*/*.so streams/*/*/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -16,6 +16,13 @@ COMPILED = [
             "profile", "recent_ids", "sessions", "state", "timers", "tracks", "watermark",
         )
     ),
+    *(
+        f"streams/core/rules/{name}.py"
+        for name in (
+            "checker", "compiler", "errors", "functions", "lexer", "moment", "needs", "nodes", "parser", "reading",
+            "touching", "tree", "types", "vocabulary",
+        )
+    ),
     *(f"streams/contracts/{name}.py" for name in ("identity", "money", "native", "outputs", "partitioning", "times")),
 ]  # fmt: skip
 """Not among them: modules of msgspec Structs, whose metaclass mypyc would pass by."""

@@ -32,7 +32,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--interpreted"):
         sys.meta_path.insert(0, _Sources())
         return
-    for compiled in ROOT.glob("streams/*/*.so"):
+    for compiled in ROOT.glob("streams/**/*.so"):
         source = compiled.with_name(compiled.name.partition(".")[0] + ".py")
         if not source.exists() or source.stat().st_mtime > compiled.stat().st_mtime:
             pytest.exit(f"{source.relative_to(ROOT)} has changed since it was compiled: run `make install`", 4)

@@ -1,0 +1,13 @@
+"""The playbook's expression language: text to a checked tree to compiled nodes. `docs/rules.md` is its reference.
+
+No text of a user reaches the interpreter: a rule is a tree of the node classes in here, and only names of the
+vocabulary are looked up.
+"""
+
+from streams.core.rules.compiler import Rule, compile_rule
+from streams.core.rules.errors import RuleError
+from streams.core.rules.moment import Moment
+from streams.core.rules.types import Type
+from streams.core.rules.vocabulary import Vocabulary
+
+__all__ = ["Moment", "Rule", "RuleError", "Type", "Vocabulary", "compile_rule"]

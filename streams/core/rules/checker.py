@@ -1,0 +1,319 @@
+"""A tree to nodes: looks names up, verifies types, and notes what the rule reads and needs.
+
+Called by `compile_rule`. What is wrong is a RuleError that says what is allowed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Final
+
+from streams.core.rules import nodes, tree
+from streams.core.rules.errors import RuleError, suggestion
+from streams.core.rules.types import Type
+from streams.core.rules.vocabulary import WORDS, Vocabulary
+
+_BOOL: Final = Type.BOOL
+_NUMBER: Final = Type.NUMBER
+_MONEY: Final = Type.MONEY
+_DURATION: Final = Type.DURATION
+_TIME: Final = Type.TIME
+_TEXT: Final = Type.TEXT
+
+_COMPARISONS: Final = {
+    "==": nodes.EQ, "!=": nodes.NE, "<": nodes.LT, "<=": nodes.LE, ">": nodes.GT, ">=": nodes.GE,
+}  # fmt: skip
+_ARITHMETIC: Final = {"+": nodes.ADD, "-": nodes.SUBTRACT, "*": nodes.MULTIPLY, "/": nodes.DIVIDE}
+
+
+class Typed:
+    """A checked part: its type, its node, and where it stands. `stages` are the texts that it can come to, if known."""
+
+    def __init__(self, type_: Type, node: nodes.Node, part: tree.Tree, stages: tuple[str, ...] = ()) -> None:
+        self.type = type_
+        self.node = node
+        self.tree = part
+        self.stages = stages
+
+
+class Function:
+    """How a function is called. `functions` has all of them."""
+
+    def __init__(
+        self,
+        usage: str,
+        arguments: tuple[int, int],
+        named: tuple[str, ...],
+        check: Callable[[Checker, tree.Call], Typed],
+    ) -> None:
+        self.usage = usage
+        self.arguments = arguments
+        """The least and the most of those without a name."""
+        self.named = named
+        """Those that may be given by name."""
+        self.check = check
+
+
+class Checker:
+    """Checks one rule."""
+
+    def __init__(self, vocabulary: Vocabulary, functions: dict[str, Function]) -> None:
+        self.vocabulary = vocabulary
+        self._functions = functions
+        self.reads: set[str] = set()
+        self.counted_types: set[str] = set()
+
+    def check(self, part: tree.Tree) -> Typed:
+        """The part, checked."""
+        if isinstance(part, tree.Logic):
+            parts = [self.condition(below) for below in part.parts]
+            return Typed(_BOOL, nodes.All(parts) if part.operator == "and" else nodes.Any(parts), part)
+        if isinstance(part, tree.Unary):
+            if part.operator == "not":
+                return Typed(_BOOL, nodes.Not(self.condition(part.operand)), part)
+            return self._negative(part)
+        if isinstance(part, tree.Binary):
+            if part.operator in ("in", "not in"):
+                return self._among(part)
+            if part.operator in _COMPARISONS:
+                return self._comparison(part)
+            return self._arithmetic(part)
+        if isinstance(part, tree.Name):
+            return self._name(part)
+        if isinstance(part, tree.Call):
+            return self._call(part)
+        if isinstance(part, tree.Number):
+            if "." in part.text:
+                return Typed(_NUMBER, nodes.ConstantReal(float(part.text)), part)
+            return Typed(_NUMBER, nodes.ConstantWhole(int(part.text)), part)
+        if isinstance(part, tree.Span):
+            return Typed(_DURATION, nodes.ConstantWhole(part.ms), part)
+        if isinstance(part, tree.Text):
+            return Typed(_TEXT, nodes.ConstantText(part.value), part)
+        if isinstance(part, tree.Truth):
+            return Typed(_BOOL, nodes.ConstantBool(part.value), part)
+        raise RuleError("several things in parentheses stand only behind in", part.start, part.end)
+
+    # -- as what is wanted
+
+    def condition(self, part: tree.Tree) -> nodes.Bool:
+        """Something that is true or false."""
+        node = self._wanted(part, _BOOL).node
+        assert isinstance(node, nodes.Bool)
+        return node
+
+    def text(self, part: tree.Tree) -> nodes.Text:
+        """A text."""
+        node = self._wanted(part, _TEXT).node
+        assert isinstance(node, nodes.Text)
+        return node
+
+    def time(self, part: tree.Tree) -> nodes.Whole:
+        """A time."""
+        return whole(self._wanted(part, _TIME))
+
+    def _wanted(self, part: tree.Tree, type_: Type) -> Typed:
+        typed = self.check(part)
+        if typed.type is not type_:
+            raise RuleError(f"this is {typed.type.value}, where {type_.value} belongs", part.start, part.end)
+        return typed
+
+    # -- names and functions
+
+    def _name(self, part: tree.Name) -> Typed:
+        word = WORDS.get(part.name)
+        if word is None:
+            raise self._unknown(part.name, part)
+        self.reads.update(word.reads)
+        stages = self.vocabulary.tracks.get("lifecycle", ()) if part.name == "stage" else ()
+        return Typed(word.type, word.make(self.vocabulary), part, stages)
+
+    def _unknown(self, name: str, part: tree.Tree) -> RuleError:
+        if name in self._functions:
+            return RuleError(f"{name} is a function: {self._functions[name].usage}", part.start, part.end)
+        return RuleError(f"{name[:64]} is unknown{suggestion(name, WORDS)}", part.start, part.end)
+
+    def _call(self, part: tree.Call) -> Typed:
+        function = self._functions.get(part.name)
+        if function is None:
+            if part.name in WORDS:
+                raise RuleError(f"{part.name} is no function: write it without ()", part.start, part.end)
+            hint = suggestion(part.name, self._functions)
+            raise RuleError(f"there is no function {part.name[:64]}{hint}", part.start, part.end)
+        least, most = function.arguments
+        for name, value in part.named.items():
+            if name not in function.named:
+                allowed = f"{', '.join(function.named)}" if function.named else "none"
+                raise RuleError(
+                    f"{part.name} takes no argument {name[:64]}; by name it takes: {allowed}", value.start, value.end
+                )
+        if not least <= len(part.arguments) <= most:
+            raise RuleError(f"the arguments do not fit: {function.usage}", part.start, part.end)
+        return function.check(self, part)
+
+    # -- operators
+
+    def _negative(self, part: tree.Unary) -> Typed:
+        operand = self.check(part.operand)
+        node = operand.node
+        if operand.type is _NUMBER and isinstance(node, nodes.Real):
+            if isinstance(node, nodes.ConstantReal):
+                return Typed(_NUMBER, nodes.ConstantReal(-node.value), part)
+            return Typed(_NUMBER, nodes.WithReal(nodes.SUBTRACT, nodes.ConstantReal(0.0), node), part)
+        if operand.type not in (_NUMBER, _MONEY, _DURATION):
+            raise RuleError(f"- stands before a number, an amount or a duration, not {operand.type.value}",
+                            part.start, part.end)  # fmt: skip
+        if isinstance(node, nodes.ConstantWhole):
+            return Typed(operand.type, nodes.ConstantWhole(-node.value), part)
+        zero = nodes.ConstantWhole(0)
+        return Typed(operand.type, nodes.WithWhole(nodes.SUBTRACT, zero, whole(operand)), part)
+
+    def _among(self, part: tree.Binary) -> Typed:
+        item, right = self.check(part.left), part.right
+        items = right.items if isinstance(right, tree.Sequence) else [right]
+        if not isinstance(right, tree.Sequence) or not items:
+            raise RuleError("behind in belong several values: in ('a', 'b')", right.start, right.end)
+        inside = part.operator == "in"
+        if item.type is _TEXT:
+            assert isinstance(item.node, nodes.Text)
+            values: list[str] = []
+            for below in items:
+                if not isinstance(below, tree.Text):
+                    raise RuleError("a text in quotes belongs here", below.start, below.end)
+                self._known_stage(item, below)
+                values.append(below.value)
+            return Typed(_BOOL, nodes.InTexts(item.node, frozenset(values), inside), part)
+        operator = nodes.EQ if inside else nodes.NE
+        parts = [self._compared(operator, item, self.check(below)) for below in items]
+        return Typed(_BOOL, nodes.Any(parts) if inside else nodes.All(parts), part)
+
+    def _comparison(self, part: tree.Binary) -> Typed:
+        left, right = self.check(part.left), self.check(part.right)
+        operator = _COMPARISONS[part.operator]
+        if left.type is right.type and left.type in (_TEXT, _BOOL):
+            if operator not in (nodes.EQ, nodes.NE):
+                kind = left.type.value
+                raise RuleError(f"{kind} is compared by == and != only", part.start, part.end)
+            same = operator == nodes.EQ
+            if isinstance(left.node, nodes.Text) and isinstance(right.node, nodes.Text):
+                self._known_stage(left, right.tree)
+                self._known_stage(right, left.tree)
+                return Typed(_BOOL, nodes.SameText(left.node, right.node, same), part)
+            assert isinstance(left.node, nodes.Bool)
+            assert isinstance(right.node, nodes.Bool)
+            return Typed(_BOOL, nodes.SameBool(left.node, right.node, same), part)
+        return Typed(_BOOL, self._compared(operator, left, right), part)
+
+    @staticmethod
+    def _known_stage(item: Typed, part: tree.Tree) -> None:
+        if item.stages and isinstance(part, tree.Text) and part.value not in item.stages:
+            hint = suggestion(part.value, item.stages)
+            raise RuleError(f"there is no stage {part.value[:64]!r}{hint}", part.start, part.end)
+
+    def _compared(self, operator: int, left: Typed, right: Typed) -> nodes.Bool:
+        left, right = self.same(left, right, "compared with")
+        if isinstance(left.node, nodes.Real) or isinstance(right.node, nodes.Real):
+            return nodes.CompareReal(operator, real(left), real(right))
+        return nodes.CompareWhole(operator, whole(left), whole(right))
+
+    def same(self, left: Typed, right: Typed, verb: str) -> tuple[Typed, Typed]:
+        """Both of one type that has an order: a number as it is written stands for an amount beside an amount."""
+        if left.type is _MONEY and right.type is _NUMBER:
+            right = self._as_money(right)
+        elif left.type is _NUMBER and right.type is _MONEY:
+            left = self._as_money(left)
+        if left.type is not right.type or left.type in (_BOOL, _TEXT):
+            raise RuleError(
+                f"{left.type.value} is not {verb} {right.type.value}", left.tree.start, right.tree.end
+            )  # fmt: skip
+        return left, right
+
+    def _as_money(self, typed: Typed) -> Typed:
+        part, sign = typed.tree, 1
+        if isinstance(part, tree.Unary):
+            part, sign = part.operand, -1
+        if not isinstance(part, tree.Number):
+            raise RuleError("beside an amount of money, this number has to be written as such (500, 9.99)",
+                            typed.tree.start, typed.tree.end)  # fmt: skip
+        minor = Decimal(part.text) * self.vocabulary.minor_units
+        if minor != int(minor):
+            currency = self.vocabulary.currency
+            raise RuleError(f"{part.text} {currency} has too many decimals", part.start, part.end)
+        return Typed(_MONEY, nodes.ConstantWhole(sign * int(minor)), typed.tree)
+
+    def _arithmetic(self, part: tree.Binary) -> Typed:
+        left, right = self.check(part.left), self.check(part.right)
+        operator = _ARITHMETIC[part.operator]
+        if operator in (nodes.ADD, nodes.SUBTRACT):
+            return self._summed(operator, left, right, part)
+        if left.type is _NUMBER and right.type is _NUMBER:
+            if (
+                operator == nodes.MULTIPLY
+                and isinstance(left.node, nodes.Whole)
+                and isinstance(right.node, nodes.Whole)
+            ):
+                return _combined(operator, left, right, _NUMBER, part)
+            return Typed(_NUMBER, nodes.WithReal(operator, real(left), real(right)), part)
+        scaled = left if left.type in (_MONEY, _DURATION) else right
+        other = right if scaled is left else left
+        if (
+            scaled.type in (_MONEY, _DURATION)
+            and other.type is _NUMBER
+            and (operator == nodes.MULTIPLY or scaled is left)
+        ):
+            if operator == nodes.MULTIPLY and isinstance(other.node, nodes.Whole):
+                steady(scaled)
+                return _combined(operator, left, right, scaled.type, part)
+            return Typed(scaled.type, nodes.Rounded(nodes.WithReal(operator, real(left), real(right))), part)
+        if operator == nodes.DIVIDE and left.type is right.type and left.type in (_MONEY, _DURATION):
+            return Typed(_NUMBER, nodes.WithReal(operator, real(left), real(right)), part)
+        verb = "multiplied by" if operator == nodes.MULTIPLY else "divided by"
+        raise RuleError(f"{left.type.value} is not {verb} {right.type.value}", part.start, part.end)
+
+    def _summed(self, operator: int, left: Typed, right: Typed, part: tree.Binary) -> Typed:
+        added = operator == nodes.ADD
+        if left.type is _TIME and right.type is _DURATION:
+            return _combined(operator, left, right, _TIME, part)
+        if left.type is _DURATION and right.type is _TIME and added:
+            return _combined(operator, left, right, _TIME, part)
+        if left.type is _TIME and right.type is _TIME and not added:
+            return _combined(operator, left, right, _DURATION, part)
+        if left.type is _TIME or right.type is _TIME:
+            kinds = f"{left.type.value} and {right.type.value}"
+            raise RuleError(f"{kinds} are not {'added' if added else 'subtracted'}: to a time belongs a duration",
+                            part.start, part.end)  # fmt: skip
+        left, right = self.same(left, right, "added to" if added else "subtracted from")
+        return _combined(operator, left, right, left.type, part)
+
+
+def whole(typed: Typed) -> nodes.Whole:
+    """Its node, which is one of integers."""
+    node = typed.node
+    assert isinstance(node, nodes.Whole)
+    return node
+
+
+def steady(typed: Typed) -> None:
+    """What changes with every ms is added, subtracted and compared, nothing else."""
+    if isinstance(typed.node, nodes.Whole) and typed.node.slope:
+        raise RuleError("what changes with every moment is only added, subtracted and compared: since(x) > 2 * 7d",
+                        typed.tree.start, typed.tree.end)  # fmt: skip
+
+
+def real(typed: Typed) -> nodes.Real:
+    """Its node as one of numbers with fractions."""
+    node = typed.node
+    if isinstance(node, nodes.Real):
+        return node
+    steady(typed)
+    return nodes.AsReal(whole(typed))
+
+
+def _combined(operator: int, left: Typed, right: Typed, type_: Type, part: tree.Tree) -> Typed:
+    if isinstance(left.node, nodes.Real) or isinstance(right.node, nodes.Real):
+        return Typed(type_, nodes.WithReal(operator, real(left), real(right)), part)
+    if operator == nodes.MULTIPLY:
+        steady(left)
+        steady(right)
+    return Typed(type_, nodes.WithWhole(operator, whole(left), whole(right)), part)

@@ -1,0 +1,80 @@
+"""The whole way from a text to something that can be asked."""
+
+from __future__ import annotations
+
+from streams.core.activity import Activity
+from streams.core.profile import Profile
+from streams.core.rules import nodes
+from streams.core.rules.checker import Checker
+from streams.core.rules.errors import RuleError
+from streams.core.rules.functions import FUNCTIONS
+from streams.core.rules.moment import Moment
+from streams.core.rules.needs import Needs
+from streams.core.rules.parser import parse
+from streams.core.rules.types import Type
+from streams.core.rules.vocabulary import Vocabulary
+
+Value = bool | int | float | str | None
+
+
+class Rule:
+    """A compiled expression. Immutable; holds nothing of any customer."""
+
+    def __init__(self, text: str, type_: Type, node: nodes.Node, reads: frozenset[str], needs: Needs) -> None:
+        self.text = text
+        self.type = type_
+        self.reads = reads
+        """The facts it depends on, as `touching` names them."""
+        self.needs = needs
+        """What profiles have to keep for it."""
+        self._bool = node if isinstance(node, nodes.Bool) else nodes.ConstantBool(False)
+        self._whole = node if isinstance(node, nodes.Whole) else nodes.ConstantWhole(nodes.ABSENT)
+        self._node = node
+        self.timed = self._bool.timed or self._whole.timed or (isinstance(node, nodes.Real) and node.timed)
+        """Whether `changes_at` is ever anything but None."""
+
+    def test(self, m: Moment) -> bool:
+        """Of a condition: whether it holds. The fast way, for what every event asks."""
+        return self._bool.test(m)
+
+    def time(self, m: Moment) -> int | None:
+        """Of a time, duration or amount: the ms or minor units; None where there is none."""
+        value = self._whole.get(m)
+        return None if value == nodes.ABSENT else value
+
+    def value(self, profile: Profile, event: Activity | None, at: int, active: bool = False) -> Value:
+        """The value of any rule; None where there is none. Arguments as of `Moment`."""
+        m, node = Moment(profile, event, at, active), self._node
+        if isinstance(node, nodes.Bool):
+            return node.test(m)
+        if isinstance(node, nodes.Whole):
+            return self.time(m)
+        if isinstance(node, nodes.Real):
+            number = node.get(m)
+            return None if number != number else number
+        assert isinstance(node, nodes.Text)
+        return node.get(m)
+
+    def moves(self, m: Moment) -> int | None:
+        """The earliest instant (ms) after `m.at` at which time alone can change the value; None: never."""
+        if not self.timed:
+            return None
+        node = self._node
+        if isinstance(node, nodes.Whole) and node.slope:
+            return m.at + 1
+        at = node.moves(m)
+        return None if at == nodes.NEVER else at
+
+    def changes_at(self, profile: Profile, at: int) -> int | None:
+        """As `moves`, without an event at hand."""
+        return self.moves(Moment(profile, None, at))
+
+
+def compile_rule(text: str, vocabulary: Vocabulary, expected: Type | None = Type.BOOL) -> Rule:
+    """The rule in a text. `expected`: what it has to be; None: anything. Raises RuleError, nothing else."""
+    part = parse(text)
+    checker = Checker(vocabulary, FUNCTIONS)
+    typed = checker.check(part)
+    if expected is not None and typed.type is not expected:
+        raise RuleError(f"this is {typed.type.value}, where {expected.value} belongs", part.start, part.end)
+    return Rule(text, typed.type, typed.node, frozenset(checker.reads), Needs(checker.counted_types))

@@ -1,0 +1,151 @@
+"""The functions of the rule language: how each is called, and how its node is made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from streams.core.rules import lexer, nodes, reading, tree
+from streams.core.rules.checker import Checker, Function, Typed, real, steady, whole
+from streams.core.rules.errors import RuleError, suggestion
+from streams.core.rules.types import Type
+
+Check = Callable[[Checker, tree.Call], Typed]
+MANY: Final = 50
+
+
+def literal(part: tree.Tree, what: str) -> str:
+    """A text as it is written: what has to be known when the rule is loaded."""
+    if not isinstance(part, tree.Text) or not part.value:
+        raise RuleError(f"{what} belongs here, as a text in quotes", part.start, part.end)
+    return part.value
+
+
+def event_type(checker: Checker, part: tree.Tree) -> str:
+    """An event type that the playbook knows."""
+    type_ = literal(part, "an event type")
+    if type_ not in checker.vocabulary.event_types:
+        hint = suggestion(type_, checker.vocabulary.event_types)
+        raise RuleError(
+            f"there is no event type {type_[:64]!r}{hint} (types of your own are declared in the playbook)",
+            part.start,
+            part.end,
+        )
+    return type_
+
+
+def window(part: tree.Tree) -> int:
+    """The length of a rolling window, ms."""
+    ms: int | None = None
+    if isinstance(part, tree.Span):
+        ms = part.ms
+    elif isinstance(part, tree.Text):
+        ms = lexer.duration(part.value)
+    if ms is None or ms < 1_000:
+        raise RuleError("a duration of at least a second belongs here, as '7d' or 7d", part.start, part.end)
+    return ms
+
+
+def _since(checker: Checker, call: tree.Call) -> Typed:
+    checker.reads.add("time")
+    node = nodes.WithWhole(nodes.SUBTRACT, reading.Now(), checker.time(call.arguments[0]))
+    return Typed(Type.DURATION, node, call)
+
+
+def _until(checker: Checker, call: tree.Call) -> Typed:
+    checker.reads.add("time")
+    node = nodes.WithWhole(nodes.SUBTRACT, checker.time(call.arguments[0]), reading.Now())
+    return Typed(Type.DURATION, node, call)
+
+
+def _known(checker: Checker, call: tree.Call) -> Typed:
+    node = checker.check(call.arguments[0]).node
+    if isinstance(node, nodes.Whole):
+        return Typed(Type.BOOL, nodes.KnownWhole(node), call)
+    if isinstance(node, nodes.Real):
+        return Typed(Type.BOOL, nodes.KnownReal(node), call)
+    if isinstance(node, nodes.Text):
+        return Typed(Type.BOOL, nodes.KnownText(node), call)
+    raise RuleError("a condition is always known: it is false where nothing is", call.start, call.end)
+
+
+def _default(checker: Checker, call: tree.Call) -> Typed:
+    left, right = checker.check(call.arguments[0]), checker.check(call.arguments[1])
+    if isinstance(left.node, nodes.Text) and isinstance(right.node, nodes.Text):
+        return Typed(Type.TEXT, nodes.DefaultText(left.node, right.node), call)
+    return _one_of(checker, call, nodes.DEFAULT, left, right)
+
+
+def _one_of(checker: Checker, call: tree.Call, operator: int, left: Typed, right: Typed) -> Typed:
+    left, right = checker.same(left, right, "mixed with")
+    if isinstance(left.node, nodes.Real) or isinstance(right.node, nodes.Real):
+        return Typed(left.type, nodes.WithReal(operator, real(left), real(right)), call)
+    steady(left)
+    steady(right)
+    return Typed(left.type, nodes.WithWhole(operator, whole(left), whole(right)), call)
+
+
+def _extreme(operator: int) -> Check:
+    def check(checker: Checker, call: tree.Call) -> Typed:
+        result = checker.check(call.arguments[0])
+        for part in call.arguments[1:]:
+            result = _one_of(checker, call, operator, result, checker.check(part))
+        return result
+
+    return check
+
+
+def _stage(checker: Checker, call: tree.Call) -> Typed:
+    part = call.arguments[0]
+    track = literal(part, "the name of a track")
+    stages = checker.vocabulary.tracks.get(track)
+    if stages is None:
+        hint = suggestion(track, checker.vocabulary.tracks)
+        raise RuleError(f"there is no track {track[:64]!r}{hint}", part.start, part.end)
+    checker.reads.add(f"stage:{track}")
+    return Typed(Type.TEXT, reading.Stage(), call, stages)
+
+
+def _count(checker: Checker, call: tree.Call) -> Typed:
+    type_ = event_type(checker, call.arguments[0])
+    checker.reads.add(f"count:{type_}")
+    checker.counted_types.add(type_)
+    return Typed(Type.NUMBER, reading.Counted(type_), call)
+
+
+def _number_of_orders(checker: Checker, call: tree.Call) -> Typed:
+    checker.reads.update(("orders", "time"))
+    return Typed(Type.NUMBER, reading.OrdersWithin(_last(call), None), call)
+
+
+def _spend(checker: Checker, call: tree.Call) -> Typed:
+    checker.reads.update(("orders", "time"))
+    return Typed(Type.MONEY, reading.OrdersWithin(_last(call), checker.vocabulary.currency), call)
+
+
+def _last(call: tree.Call) -> int:
+    last = call.named.get("last")
+    if last is None:
+        raise RuleError(f"which time is asked for? {call.name}(last='365d')", call.start, call.end)
+    return window(last)
+
+
+def _event_has(checker: Checker, call: tree.Call) -> Typed:
+    checker.reads.add("event")
+    categories = frozenset([literal(part, "a category") for part in call.arguments])
+    return Typed(Type.BOOL, reading.EventHas(categories), call)
+
+
+FUNCTIONS: Final[dict[str, Function]] = {
+    "since": Function("since(TIME)", (1, 1), (), _since),
+    "until": Function("until(TIME)", (1, 1), (), _until),
+    "known": Function("known(VALUE)", (1, 1), (), _known),
+    "default": Function("default(VALUE, OTHERWISE)", (2, 2), (), _default),
+    "min": Function("min(VALUE, VALUE, …)", (2, MANY), (), _extreme(nodes.LEAST)),
+    "max": Function("max(VALUE, VALUE, …)", (2, MANY), (), _extreme(nodes.GREATEST)),
+    "stage": Function("stage('TRACK')", (1, 1), (), _stage),
+    "count": Function("count('EVENT_TYPE')", (1, 1), (), _count),
+    "orders": Function("orders(last='365d')", (0, 0), ("last",), _number_of_orders),
+    "spend": Function("spend(last='365d')", (0, 0), ("last",), _spend),
+    "event_has": Function("event_has('CATEGORY', …)", (1, MANY), (), _event_has),
+}

@@ -1,0 +1,20 @@
+"""What a rule looks at."""
+
+from __future__ import annotations
+
+from streams.core.activity import Activity
+from streams.core.profile import Profile
+
+
+class Moment:
+    """A customer, after the event at hand was applied (`event` is None at a deadline), as of `at`, ms.
+
+    `at` is the customer's newest event time or the deadline; `active` says whether the event is activity (not passive).
+    Made by `customer.Lifecycle`, which may use one again and again: rules keep nothing of it.
+    """
+
+    def __init__(self, profile: Profile, event: Activity | None, at: int, active: bool = False) -> None:
+        self.profile = profile
+        self.event = event
+        self.at = at
+        self.active = active

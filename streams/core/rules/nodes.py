@@ -1,0 +1,488 @@
+"""What rules are made of: small objects, one for each part of a rule, that are asked directly by the one above.
+
+Compiled with mypyc, asking one is a C call. There are four kinds, by what they answer; where there is nothing to answer
+(a time that never was, say) each says so in its way:
+
+- `Bool`: true or false. Comparisons of what is absent are false, `!=` too.
+- `Whole`: a number, an amount (minor units), a duration or a time (ms) as an integer; ABSENT.
+- `Real`: a number with a fraction, in double precision; NaN.
+- `Text`: None.
+
+`moves(m)` is the earliest instant (ms) after `m.at` at which time alone can change the answer: NEVER, or exact but for
+several parts of one rule that undo each other. A `Whole` whose `slope` is not 0 changes with every ms, by so much
+(`now`, `since(...)`): its `moves` speaks of what comes on top of that.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from streams.core.rules.moment import Moment
+
+ABSENT: Final = -(1 << 61) + 40_961
+"""No amount, count or time comes near it."""
+NEVER: Final = 1 << 61
+NAN: Final = float("nan")
+_LARGEST: Final = 1e300
+"""Of what is turned into a double. Beyond it, nothing is told apart."""
+_ROUNDED: Final = float(1 << 60)
+
+
+class Node:
+    """Some part of a rule."""
+
+    def moves(self, m: Moment) -> int:
+        """See above."""
+        return NEVER
+
+
+class Bool(Node):
+    timed: bool
+    """Whether `moves` may be anything but NEVER."""
+
+    def __init__(self, timed: bool = False) -> None:
+        self.timed = timed
+
+    def test(self, m: Moment) -> bool:
+        raise NotImplementedError
+
+
+class Whole(Node):
+    def __init__(self, timed: bool = False, slope: int = 0) -> None:
+        self.timed = timed
+        self.slope = slope
+
+    def get(self, m: Moment) -> int:
+        raise NotImplementedError
+
+
+class Real(Node):
+    def __init__(self, timed: bool = False) -> None:
+        self.timed = timed
+
+    def get(self, m: Moment) -> float:
+        raise NotImplementedError
+
+
+class Text(Node):
+    def get(self, m: Moment) -> str | None:
+        raise NotImplementedError
+
+
+# -- constants
+
+
+class ConstantBool(Bool):
+    def __init__(self, value: bool) -> None:
+        super().__init__(False)
+        self.value = value
+
+    def test(self, m: Moment) -> bool:
+        return self.value
+
+
+class ConstantWhole(Whole):
+    def __init__(self, value: int) -> None:
+        super().__init__()
+        self.value = value
+
+    def get(self, m: Moment) -> int:
+        return self.value
+
+
+class ConstantReal(Real):
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.value = value
+
+    def get(self, m: Moment) -> float:
+        return self.value
+
+
+class ConstantText(Text):
+    def __init__(self, value: str) -> None:
+        self.value = value
+
+    def get(self, m: Moment) -> str | None:
+        return self.value
+
+
+# -- logic
+
+
+class Not(Bool):
+    def __init__(self, operand: Bool) -> None:
+        super().__init__(operand.timed)
+        self.operand = operand
+
+    def test(self, m: Moment) -> bool:
+        return not self.operand.test(m)
+
+    def moves(self, m: Moment) -> int:
+        return self.operand.moves(m)
+
+
+class All(Bool):
+    """`and`. What time does to one part is of no interest as long as a part that time leaves alone is false."""
+
+    def __init__(self, parts: list[Bool]) -> None:
+        super().__init__(_timed(parts))
+        self.parts = parts
+
+    def test(self, m: Moment) -> bool:
+        for part in self.parts:  # noqa: SIM110 -- mypyc makes a plain loop of this one
+            if not part.test(m):
+                return False
+        return True
+
+    def moves(self, m: Moment) -> int:
+        return _moves(self.parts, m, False)
+
+
+class Any(Bool):
+    """`or`, likewise."""
+
+    def __init__(self, parts: list[Bool]) -> None:
+        super().__init__(_timed(parts))
+        self.parts = parts
+
+    def test(self, m: Moment) -> bool:
+        for part in self.parts:  # noqa: SIM110
+            if part.test(m):
+                return True
+        return False
+
+    def moves(self, m: Moment) -> int:
+        return _moves(self.parts, m, True)
+
+
+def _timed(parts: list[Bool]) -> bool:
+    return True in [part.timed for part in parts]
+
+
+def _moves(parts: list[Bool], m: Moment, decides: bool) -> int:
+    earliest = NEVER
+    for part in parts:
+        if not part.timed:
+            if part.test(m) is decides:
+                return NEVER
+        else:
+            moved = part.moves(m)
+            if part.test(m) is decides and moved == NEVER:
+                return NEVER
+            earliest = min(earliest, moved)
+    return earliest
+
+
+class SameBool(Bool):
+    """`==` and `!=` of conditions."""
+
+    def __init__(self, left: Bool, right: Bool, same: bool) -> None:
+        super().__init__(left.timed or right.timed)
+        self.left = left
+        self.right = right
+        self.same = same
+
+    def test(self, m: Moment) -> bool:
+        return (self.left.test(m) is self.right.test(m)) is self.same
+
+    def moves(self, m: Moment) -> int:
+        return min(self.left.moves(m), self.right.moves(m))
+
+
+# -- comparisons
+
+EQ: Final = 0
+NE: Final = 1
+LT: Final = 2
+LE: Final = 3
+GT: Final = 4
+GE: Final = 5
+
+
+class CompareWhole(Bool):
+    def __init__(self, operator: int, left: Whole, right: Whole) -> None:
+        self.slope = left.slope - right.slope
+        super().__init__(left.timed or right.timed or self.slope != 0)
+        self.operator = operator
+        self.left = left
+        self.right = right
+
+    def test(self, m: Moment) -> bool:
+        left = self.left.get(m)
+        right = self.right.get(m)
+        if left == ABSENT or right == ABSENT:
+            return False
+        operator = self.operator
+        if operator == GE:
+            return left >= right
+        if operator == GT:
+            return left > right
+        if operator == EQ:
+            return left == right
+        if operator == LT:
+            return left < right
+        if operator == LE:
+            return left <= right
+        return left != right
+
+    def moves(self, m: Moment) -> int:
+        if not self.timed:
+            return NEVER
+        earliest = min(self.left.moves(m), self.right.moves(m))
+        slope = self.slope
+        left = self.left.get(m)
+        right = self.right.get(m)
+        if slope == 0 or left == ABSENT or right == ABSENT:
+            return earliest
+        ahead = left - right
+        operator = self.operator
+        if operator in (GE, LT):
+            crossed = _crossing(ahead, slope)
+        elif operator in (GT, LE):
+            crossed = _crossing(ahead - 1, slope)
+        else:  # equal at one instant: then, and no longer after it
+            crossed = min(_crossing(ahead, slope), _crossing(ahead - 1, slope))
+        return earliest if crossed == NEVER else min(earliest, m.at + crossed)
+
+
+def _crossing(ahead: int, slope: int) -> int:
+    """The ms until `ahead`, which grows by `slope` each, is no longer on its side of the line before 0; NEVER."""
+    if slope > 0:
+        return -(ahead // slope) if ahead < 0 else NEVER
+    return ahead // -slope + 1 if ahead >= 0 else NEVER
+
+
+class CompareReal(Bool):
+    """All but `!=` are false by themselves where something is absent: that is what NaN is."""
+
+    def __init__(self, operator: int, left: Real, right: Real) -> None:
+        super().__init__(left.timed or right.timed)
+        self.operator = operator
+        self.left = left
+        self.right = right
+
+    def test(self, m: Moment) -> bool:
+        left = self.left.get(m)
+        right = self.right.get(m)
+        operator = self.operator
+        if operator == GE:
+            return left >= right
+        if operator == GT:
+            return left > right
+        if operator == EQ:
+            return left == right
+        if operator == LT:
+            return left < right
+        if operator == LE:
+            return left <= right
+        return left != right and left == left and right == right
+
+    def moves(self, m: Moment) -> int:
+        return min(self.left.moves(m), self.right.moves(m))
+
+
+class SameText(Bool):
+    """`==` and `!=` of texts."""
+
+    def __init__(self, left: Text, right: Text, same: bool) -> None:
+        super().__init__(False)
+        self.left = left
+        self.right = right
+        self.same = same
+
+    def test(self, m: Moment) -> bool:
+        left = self.left.get(m)
+        right = self.right.get(m)
+        if left is None or right is None:
+            return False
+        return (left == right) is self.same
+
+
+class InTexts(Bool):
+    """`in` and `not in`."""
+
+    def __init__(self, item: Text, among: frozenset[str], inside: bool) -> None:
+        super().__init__(False)
+        self.item = item
+        self.among = among
+        self.inside = inside
+
+    def test(self, m: Moment) -> bool:
+        item = self.item.get(m)
+        return item is not None and (item in self.among) is self.inside
+
+
+class KnownWhole(Bool):
+    """Whether there is a value."""
+
+    def __init__(self, operand: Whole) -> None:
+        super().__init__(operand.timed)
+        self.operand = operand
+
+    def test(self, m: Moment) -> bool:
+        return self.operand.get(m) != ABSENT
+
+    def moves(self, m: Moment) -> int:
+        return self.operand.moves(m)
+
+
+class KnownReal(Bool):
+    def __init__(self, operand: Real) -> None:
+        super().__init__(operand.timed)
+        self.operand = operand
+
+    def test(self, m: Moment) -> bool:
+        value = self.operand.get(m)
+        return value == value
+
+    def moves(self, m: Moment) -> int:
+        return self.operand.moves(m)
+
+
+class KnownText(Bool):
+    def __init__(self, operand: Text) -> None:
+        super().__init__(False)
+        self.operand = operand
+
+    def test(self, m: Moment) -> bool:
+        return self.operand.get(m) is not None
+
+
+# -- arithmetic
+
+ADD: Final = 0
+SUBTRACT: Final = 1
+MULTIPLY: Final = 2
+DIVIDE: Final = 3
+LEAST: Final = 4
+GREATEST: Final = 5
+DEFAULT: Final = 6
+
+
+class WithWhole(Whole):
+    """Two integers to one. LEAST, GREATEST and DEFAULT take the one that is there."""
+
+    def __init__(self, operator: int, left: Whole, right: Whole) -> None:
+        slope = 0
+        if operator == ADD:
+            slope = left.slope + right.slope
+        elif operator == SUBTRACT:
+            slope = left.slope - right.slope
+        super().__init__(left.timed or right.timed, slope)
+        self.operator = operator
+        self.left = left
+        self.right = right
+
+    def get(self, m: Moment) -> int:
+        left = self.left.get(m)
+        operator = self.operator
+        if operator == DEFAULT and left != ABSENT:
+            return left
+        right = self.right.get(m)
+        if operator >= LEAST:
+            if left == ABSENT:
+                return right
+            if right == ABSENT:
+                return left
+            return min(left, right) if operator == LEAST else max(left, right)
+        if left == ABSENT or right == ABSENT:
+            return ABSENT
+        if operator == ADD:
+            return left + right
+        if operator == SUBTRACT:
+            return left - right
+        return left * right
+
+    def moves(self, m: Moment) -> int:
+        return min(self.left.moves(m), self.right.moves(m)) if self.timed else NEVER
+
+
+class WithReal(Real):
+    """Two numbers with fractions to one; nothing where it is divided by 0."""
+
+    def __init__(self, operator: int, left: Real, right: Real) -> None:
+        super().__init__(left.timed or right.timed)
+        self.operator = operator
+        self.left = left
+        self.right = right
+
+    def get(self, m: Moment) -> float:
+        left = self.left.get(m)
+        operator = self.operator
+        if operator == DEFAULT and left == left:
+            return left
+        right = self.right.get(m)
+        if operator >= LEAST:
+            if left != left:
+                return right
+            if right != right:
+                return left
+            return min(left, right) if operator == LEAST else max(left, right)
+        if operator == ADD:
+            return left + right
+        if operator == SUBTRACT:
+            return left - right
+        if operator == MULTIPLY:
+            return left * right
+        return NAN if right == 0.0 else left / right
+
+    def moves(self, m: Moment) -> int:
+        return min(self.left.moves(m), self.right.moves(m))
+
+
+class DefaultText(Text):
+    def __init__(self, left: Text, right: Text) -> None:
+        self.left = left
+        self.right = right
+
+    def get(self, m: Moment) -> str | None:
+        left = self.left.get(m)
+        return self.right.get(m) if left is None else left
+
+
+class AsReal(Real):
+    def __init__(self, operand: Whole) -> None:
+        super().__init__(operand.timed)
+        self.operand = operand
+
+    def get(self, m: Moment) -> float:
+        value = self.operand.get(m)
+        if value == ABSENT:
+            return NAN
+        if -NEVER < value < NEVER:
+            return float(value)
+        return real(value)
+
+    def moves(self, m: Moment) -> int:
+        return self.operand.moves(m)
+
+
+class Rounded(Whole):
+    """Half up; amounts and durations stay whole."""
+
+    def __init__(self, operand: Real) -> None:
+        super().__init__(operand.timed)
+        self.operand = operand
+
+    def get(self, m: Moment) -> int:
+        return rounded(self.operand.get(m))
+
+    def moves(self, m: Moment) -> int:
+        return self.operand.moves(m)
+
+
+def real(value: int) -> float:
+    """The double nearest to an integer of any size that rules can come to."""
+    try:
+        return float(value)
+    except OverflowError:
+        return _LARGEST if value > 0 else -_LARGEST
+
+
+def rounded(value: float) -> int:
+    """The integer nearest to it, half up; ABSENT where that is none worth telling."""
+    if not -_ROUNDED < value < _ROUNDED:  # nor is NaN
+        return ABSENT
+    below = value // 1.0
+    return int(below) + (1 if value - below >= 0.5 else 0)

@@ -1,0 +1,221 @@
+"""Tokens to a tree, by precedence: `or`, `and`, `not`, comparisons and `in`, `+ -`, `* /`, a leading `-`.
+
+Called by `compile_rule`. Bounded in length (the lexer), depth and number of parts: it neither hangs nor exhausts the
+stack, whatever the text.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from streams.core.rules import tree
+from streams.core.rules.errors import RuleError
+from streams.core.rules.lexer import Token, tokens
+
+MAX_DEPTH: Final = 40
+MAX_PARTS: Final = 400
+_COMPARISONS: Final = frozenset({"==", "!=", "<", "<=", ">", ">="})
+_SAID: Final = {"end": "the end of the rule", "number": "a number", "duration": "a duration", "text": "a text"}
+
+
+def parse(text: str) -> tree.Tree:
+    """The tree of a rule. Raises RuleError."""
+    parser = _Parser(tokens(text))
+    root = parser.condition()
+    if parser.token.kind != "end":
+        raise parser.unexpected("an operator (and, or, in, ==, <, +, …) or the end of the rule")
+    return root
+
+
+class _Parser:
+    def __init__(self, found: list[Token]) -> None:
+        self._tokens = found
+        self._place = 0
+        self._depth = 0
+        self._parts = 0
+        self.token = found[0]
+
+    # -- the grammar, from what binds least
+
+    def condition(self) -> tree.Tree:
+        """Everything: conditions joined by `or`."""
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            raise self._too_deep(self.token)
+        parts = [self._all()]
+        while self._takes("or"):
+            parts.append(self._all())
+        self._depth -= 1
+        return parts[0] if len(parts) == 1 else self._kept(tree.Logic("or", parts))
+
+    def _all(self) -> tree.Tree:
+        parts = [self._negated()]
+        while self._takes("and"):
+            parts.append(self._negated())
+        return parts[0] if len(parts) == 1 else self._kept(tree.Logic("and", parts))
+
+    def _negated(self) -> tree.Tree:
+        starts: list[int] = []
+        while self.token.kind == "not":
+            starts.append(self.token.start)
+            self._next()
+        result = self._compared()
+        for start in reversed(starts):
+            result = self._kept(tree.Unary("not", result, start))
+        return result
+
+    def _compared(self) -> tree.Tree:
+        left = self._sum()
+        token = self.token
+        if token.kind in _COMPARISONS:
+            self._next()
+            left = self._kept(tree.Binary(token.kind, left, self._sum()))
+        elif token.kind == "in" or (token.kind == "not" and self._tokens[self._place + 1].kind == "in"):
+            operator = "in"
+            if token.kind == "not":
+                operator = "not in"
+                self._next()
+            self._next()
+            left = self._kept(tree.Binary(operator, left, self._sum()))
+        elif token.kind == "=":
+            raise RuleError("to compare, write ==", token.start, token.end)
+        else:
+            return left
+        if self.token.kind in _COMPARISONS or self.token.kind == "in":
+            raise RuleError("comparisons are not chained: write a < b and b < c", self.token.start, self.token.end)
+        return left
+
+    def _sum(self) -> tree.Tree:
+        left = self._product()
+        while self.token.kind in ("+", "-"):
+            operator = self.token.kind
+            self._next()
+            left = self._kept(tree.Binary(operator, left, self._product()))
+        return left
+
+    def _product(self) -> tree.Tree:
+        left = self._signed()
+        while self.token.kind in ("*", "/"):
+            operator = self.token.kind
+            self._next()
+            left = self._kept(tree.Binary(operator, left, self._signed()))
+        return left
+
+    def _signed(self) -> tree.Tree:
+        starts: list[int] = []
+        while self.token.kind == "-":
+            starts.append(self.token.start)
+            self._next()
+        result = self._atom()
+        for start in reversed(starts):
+            result = self._kept(tree.Unary("-", result, start))
+        return result
+
+    def _atom(self) -> tree.Tree:
+        token = self.token
+        kind = token.kind
+        if kind == "number":
+            self._next()
+            return self._kept(tree.Number(token.text, token.start, token.end))
+        if kind == "duration":
+            self._next()
+            return self._kept(tree.Span(token.ms, token.start, token.end))
+        if kind == "text":
+            self._next()
+            return self._kept(tree.Text(token.text, token.start, token.end))
+        if kind in ("true", "false"):
+            self._next()
+            return self._kept(tree.Truth(kind == "true", token.start, token.end))
+        if kind == "name":
+            self._next()
+            if self.token.kind == "(":
+                return self._call(token)
+            return self._kept(tree.Name(token.text, token.start, token.end))
+        if kind == "(":
+            return self._group()
+        if kind == "[":
+            self._next()
+            return self._sequence([], token, "]")
+        raise self.unexpected("a name, a number, a duration, a text or (")
+
+    def _group(self) -> tree.Tree:
+        opening = self.token
+        self._next()
+        if self.token.kind == ")":
+            return self._sequence([], opening, ")")
+        first = self.condition()
+        if self.token.kind == ",":
+            self._next()
+            return self._sequence([first], opening, ")")
+        self._close(")", opening)
+        return first
+
+    def _sequence(self, items: list[tree.Tree], opening: Token, closing: str) -> tree.Tree:
+        while self.token.kind != closing:
+            items.append(self.condition())
+            if not self._takes(","):
+                break
+        end = self._close(closing, opening)
+        return self._kept(tree.Sequence(items, opening.start, end))
+
+    def _call(self, name: Token) -> tree.Tree:
+        opening = self.token
+        self._next()
+        arguments: list[tree.Tree] = []
+        named: dict[str, tree.Tree] = {}
+        while self.token.kind != ")":
+            token = self.token
+            if token.kind == "name" and self._tokens[self._place + 1].kind == "=":
+                if token.text in named:
+                    raise RuleError(f"{token.text} is given twice", token.start, token.end)
+                self._next()
+                self._next()
+                named[token.text] = self.condition()
+            elif named:
+                raise RuleError("arguments without a name come before those with one", token.start, token.end)
+            else:
+                arguments.append(self.condition())
+            if not self._takes(","):
+                break
+        end = self._close(")", opening)
+        return self._kept(tree.Call(name.text, arguments, named, name.start, end))
+
+    # -- tokens
+
+    def unexpected(self, wanted: str) -> RuleError:
+        """The token at hand is not what is wanted."""
+        token = self.token
+        said = _SAID.get(token.kind, token.text)
+        return RuleError(f"{wanted} is expected here, not {said}", token.start, token.end)
+
+    def _next(self) -> None:
+        self._place += 1
+        self.token = self._tokens[self._place]
+
+    def _takes(self, kind: str) -> bool:
+        if self.token.kind != kind:
+            return False
+        self._next()
+        return True
+
+    def _close(self, kind: str, opening: Token) -> int:
+        token = self.token
+        if token.kind != kind:
+            said = _SAID.get(token.kind, token.text)
+            raise RuleError(f"{kind} is expected here, not {said}", opening.start, max(token.end, opening.end))
+        self._next()
+        return token.end
+
+    # -- bounds
+
+    def _kept(self, part: tree.Tree) -> tree.Tree:
+        self._parts += 1
+        if self._parts > MAX_PARTS:
+            raise RuleError(f"a rule has at most {MAX_PARTS} parts: split it", part.start, part.end)
+        if part.depth > MAX_DEPTH:
+            raise RuleError(f"a rule is nested at most {MAX_DEPTH} deep", part.start, part.end)
+        return part
+
+    @staticmethod
+    def _too_deep(token: Token) -> RuleError:
+        return RuleError(f"a rule is nested at most {MAX_DEPTH} deep", token.start, token.end)

@@ -1,0 +1,99 @@
+"""A rule as it was written: what the parser makes of the text, and the checker reads. No names are known here yet."""
+
+from __future__ import annotations
+
+
+class Tree:
+    """A part of the text, from offset `start` to `end`. `depth` counts the levels below and with it."""
+
+    def __init__(self, start: int, end: int, depth: int) -> None:
+        self.start = start
+        self.end = end
+        self.depth = depth
+
+
+class Number(Tree):
+    """A number as it stands in the text: whole, or with decimals."""
+
+    def __init__(self, text: str, start: int, end: int) -> None:
+        super().__init__(start, end, 1)
+        self.text = text
+
+
+class Span(Tree):
+    """A duration, in ms."""
+
+    def __init__(self, ms: int, start: int, end: int) -> None:
+        super().__init__(start, end, 1)
+        self.ms = ms
+
+
+class Text(Tree):
+    """A text in quotes."""
+
+    def __init__(self, value: str, start: int, end: int) -> None:
+        super().__init__(start, end, 1)
+        self.value = value
+
+
+class Truth(Tree):
+    """`true` or `false`."""
+
+    def __init__(self, value: bool, start: int, end: int) -> None:
+        super().__init__(start, end, 1)
+        self.value = value
+
+
+class Name(Tree):
+    """A name, dots included: `orders`, `event.properties.score`."""
+
+    def __init__(self, name: str, start: int, end: int) -> None:
+        super().__init__(start, end, 1)
+        self.name = name
+
+
+class Call(Tree):
+    """A function with its arguments, those given by name apart."""
+
+    def __init__(self, name: str, arguments: list[Tree], named: dict[str, Tree], start: int, end: int) -> None:
+        below = [*arguments, *named.values()]
+        super().__init__(start, end, 1 + max([part.depth for part in below], default=0))
+        self.name = name
+        self.arguments = arguments
+        self.named = named
+
+
+class Sequence(Tree):
+    """Several things in parentheses or brackets: what may stand behind `in`."""
+
+    def __init__(self, items: list[Tree], start: int, end: int) -> None:
+        super().__init__(start, end, 1 + max([part.depth for part in items], default=0))
+        self.items = items
+
+
+class Unary(Tree):
+    """`not` or `-` before something."""
+
+    def __init__(self, operator: str, operand: Tree, start: int) -> None:
+        super().__init__(start, operand.end, 1 + operand.depth)
+        self.operator = operator
+        self.operand = operand
+
+
+class Binary(Tree):
+    """Arithmetic, a comparison, `in` or `not in`."""
+
+    def __init__(self, operator: str, left: Tree, right: Tree) -> None:
+        super().__init__(left.start, right.end, 1 + max(left.depth, right.depth))
+        self.operator = operator
+        self.left = left
+        self.right = right
+
+
+class Logic(Tree):
+    """Two or more conditions joined by `and`, or by `or`."""
+
+    def __init__(self, operator: str, parts: list[Tree]) -> None:
+        super().__init__(parts[0].start, parts[-1].end, 1 + max([part.depth for part in parts]))
+        self.operator = operator
+        self.parts = parts

@@ -1,0 +1,89 @@
+"""What rules can name, and what each playbook adds to it. `docs/rules.md` describes it; a test holds it to that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
+
+from streams.core.activity import CLICKSTREAM_TYPES, ORDER_TYPES
+from streams.core.rules import reading
+from streams.core.rules.nodes import Node
+from streams.core.rules.types import Type
+
+KNOWN_TYPES: Final = CLICKSTREAM_TYPES | ORDER_TYPES
+
+
+class Vocabulary:
+    """What the rules of one playbook, or of one of its tracks, can name. Immutable."""
+
+    def __init__(
+        self,
+        *,
+        tracks: Mapping[str, tuple[str, ...]] | None = None,
+        event_types: Iterable[str] = (),
+        currency: str = "EUR",
+        minor_units: int = 100,
+    ) -> None:
+        """`tracks`: the stages of each. `event_types`: those beside the known ones. `minor_units`: of one unit of
+        the currency (100 cents of a euro)."""
+        self.tracks = dict(tracks or {})
+        self.event_types = KNOWN_TYPES | frozenset(event_types)
+        self.currency = currency
+        self.minor_units = minor_units
+
+
+class Word:
+    """A name that stands for something of the customer, the event or the time."""
+
+    def __init__(self, type_: Type, reads: tuple[str, ...], make: Callable[[Vocabulary], Node]) -> None:
+        self.type = type_
+        self.reads = reads
+        """See `touching`."""
+        self.make = make
+
+
+_BOOL: Final = Type.BOOL
+_NUMBER: Final = Type.NUMBER
+_MONEY: Final = Type.MONEY
+_TIME: Final = Type.TIME
+_TEXT: Final = Type.TEXT
+
+WORDS: Final[dict[str, Word]] = {
+    # orders
+    "orders": Word(_NUMBER, ("orders",), lambda v: reading.Orders()),
+    "orders_in_stage": Word(_NUMBER, ("orders", "stage:lifecycle"), lambda v: reading.OrdersInStage()),
+    "revenue": Word(_MONEY, ("orders",), lambda v: reading.Revenue(v.currency)),
+    "average_order_value": Word(_MONEY, ("orders",), lambda v: reading.AverageOrderValue(v.currency)),
+    "last_order_at": Word(_TIME, ("orders",), lambda v: reading.LastOrderAt()),
+    # what was done
+    "product_views": Word(_NUMBER, ("count:product_viewed",), lambda v: reading.ProductViews()),
+    "checkouts": Word(_NUMBER, ("count:checkout_started",), lambda v: reading.Checkouts()),
+    "reviews": Word(_NUMBER, ("count:product_reviewed",), lambda v: reading.Reviews()),
+    "referrals": Word(_NUMBER, ("count:referral_made",), lambda v: reading.Referrals()),
+    "signed_up": Word(_BOOL, ("count:signed_up",), lambda v: reading.SignedUp()),
+    "subscribed": Word(_BOOL, ("count:subscribed", "count:unsubscribed"), lambda v: reading.Subscribed(True)),
+    "unsubscribed": Word(_BOOL, ("count:subscribed", "count:unsubscribed"), lambda v: reading.Subscribed(False)),
+    "sessions": Word(_NUMBER, ("activity",), lambda v: reading.SessionCount()),
+    "cart_items": Word(_NUMBER, ("cart",), lambda v: reading.CartItems()),
+    "cart_value": Word(_MONEY, ("cart",), lambda v: reading.CartValue(v.currency)),
+    "identified": Word(_BOOL, (), lambda v: reading.Identified()),
+    # times
+    "now": Word(_TIME, ("time",), lambda v: reading.Now()),
+    "first_seen_at": Word(_TIME, ("seen",), lambda v: reading.FirstSeenAt()),
+    "last_seen_at": Word(_TIME, ("seen",), lambda v: reading.LastSeenAt()),
+    "last_activity_at": Word(_TIME, ("activity",), lambda v: reading.LastActivityAt()),
+    # stages
+    "stage": Word(_TEXT, ("stage:lifecycle",), lambda v: reading.Stage()),
+    "entered_at": Word(_TIME, ("stage:lifecycle",), lambda v: reading.EnteredAt()),
+    "cycle": Word(_NUMBER, ("stage:lifecycle",), lambda v: reading.Cycle()),
+    # the event at hand
+    "activity": Word(_BOOL, ("event",), lambda v: reading.Active()),
+    "event.type": Word(_TEXT, ("event",), lambda v: reading.EventType()),
+    "event.product_id": Word(_TEXT, ("event",), lambda v: reading.EventProduct()),
+    "event.category": Word(_TEXT, ("event",), lambda v: reading.EventCategory()),
+    "event.price": Word(_MONEY, ("event",), lambda v: reading.EventAmount(v.currency, False)),
+    "event.quantity": Word(_NUMBER, ("event",), lambda v: reading.EventQuantity()),
+    "event.total": Word(_MONEY, ("event",), lambda v: reading.EventAmount(v.currency, True)),
+    "event.channel": Word(_TEXT, ("event",), lambda v: reading.EventChannel()),
+    "event.coupon": Word(_TEXT, ("event",), lambda v: reading.EventCoupon()),
+}
