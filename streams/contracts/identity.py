@@ -9,6 +9,8 @@ MAX_BYTES: Final = 256
 
 # What trackers send when they mean "nobody", beside zeros and dashes: all customers of such an id would become one.
 _NOBODY: Final = frozenset({"-1", "null", "undefined", "none", "anonymous"})
+_DOUBTFUL: Final = frozenset({"", "0", "-", *"nuaNUA"})
+"""First characters of what may be nobody: hardly any id has to be looked at more closely."""
 
 
 def fits(identifier: str) -> bool:
@@ -19,4 +21,8 @@ def fits(identifier: str) -> bool:
 
 def names_somebody(identifier: str) -> bool:
     """Whether a customer or anonymous id is one. One that is not counts as absent."""
-    return fits(identifier) and identifier.strip("0-") != "" and identifier.lower() not in _NOBODY
+    if not fits(identifier):
+        return False
+    if identifier[:1] not in _DOUBTFUL:
+        return True
+    return identifier.strip("0-") != "" and identifier.lower() not in _NOBODY

@@ -13,9 +13,14 @@ from mypy_extensions import i64
 MAX_MINOR: Final = 10**15 - 1
 """The largest amount accepted. Beyond it JavaScript and doubles no longer hold sums of amounts exactly."""
 
-_MAX_LENGTH: Final = 1024
+MAX_LENGTH: Final = 1024
+"""Bytes of an amount's text."""
 _SHORT: Final = 11
 """Characters: with four more places, it is at most `MAX_MINOR`."""
+_LARGEST_DOUBLE: Final = 1e8
+"""Below it, a double and its product with a power of ten are right to a thousandth of any currency's minor unit."""
+_LARGEST_INTEGER: Final = 10**8
+_DIGITS: Final = frozenset("0123456789")
 _QUOTE: Final = 0x22
 _POINT: Final = 0x2E
 _NOUGHT: Final = 0x30
@@ -56,10 +61,29 @@ def parse(json: bytes, currency: str) -> int | None:
     return int(amount) * _POWERS[exponent - max(places, 0)]
 
 
+def of_double(value: float, currency: str) -> int:
+    """As `parse`, of the double nearest to the text; -1 where it takes the text itself to tell."""
+    if 0.0 < value < _LARGEST_DOUBLE:
+        scaled = value * _SCALES[EXPONENTS[currency]]
+        minor = int(scaled + 0.5)
+        # The text may be another number than its double, but they differ by far less than what is left open here.
+        if -0.499 < scaled - minor < 0.499:
+            return minor
+    return -1
+
+
+def of_value(value: str | int, currency: str) -> int:
+    """As `parse`, of an integer or the content of a string; -1 where it takes the text itself to tell."""
+    if isinstance(value, int):
+        return value * _POWERS[EXPONENTS[currency]] if 0 <= value < _LARGEST_INTEGER else -1
+    minor = parse(value.encode(), currency) if value[:1] in _DIGITS else None
+    return -1 if minor is None else minor
+
+
 @lru_cache(maxsize=4096)
 def _parse(json: bytes, currency: str) -> int:
     number = msgspec.json.decode(json, type=str).encode() if json.startswith(b'"') else json
-    if len(number) > _MAX_LENGTH:
+    if len(number) > MAX_LENGTH:
         raise ValueError("too long")
     if not _NUMBER.fullmatch(number):
         raise ValueError("not a decimal number")
@@ -78,15 +102,12 @@ def _parse(json: bytes, currency: str) -> int:
 
 def text(minor: int, currency: str) -> str:
     """The amount in major units, with exactly the currency's decimal places: `"0.00"`."""
-    exponent = EXPONENTS[currency]
     if minor < 0:
         return "-" + text(-minor, currency)
-    digits = str(minor)
-    if not exponent:
-        return digits
-    if len(digits) <= exponent:
-        digits = _NOUGHTS[exponent + 1 - len(digits)] + digits
-    return digits[:-exponent] + "." + digits[-exponent:]
+    power = _POWERS[EXPONENTS[currency]]
+    if power == 1:
+        return str(minor)
+    return f"{minor // power}.{str(minor % power + power)[1:]}"
 
 
 _EXPONENT: Final = {
@@ -104,6 +125,7 @@ _EXPONENT: Final = {
 EXPONENTS: Final = {currency: exponent for exponent, codes in _EXPONENT.items() for currency in codes.split()}
 """Decimal places of each ISO 4217 currency that has a minor unit; gold, test codes and `XXX` are no currencies here."""
 
-_NOUGHTS: Final = ("", "0", "00", "000", "0000", "00000")
-_POWERS: Final = (1, 10, 100, 1_000, 10_000)
+# Not as tuples of so many: those would be built anew for each look.
+_POWERS: Final[tuple[int, ...]] = (1, 10, 100, 1_000, 10_000)
+_SCALES: Final[tuple[float, ...]] = (1.0, 10.0, 100.0, 1_000.0, 10_000.0)
 _UNITS: Final = {exponent: Decimal(1).scaleb(-exponent) for exponent in _EXPONENT}

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 import msgspec
+from msgspec import Raw
+from msgspec.structs import astuple
 
 from streams.contracts import identity, money, records, times
 from streams.contracts.partitioning import Partitioner
-from streams.contracts.records import Click
 from streams.contracts.rejected import Reason, Rejected
-from streams.core.activity import ORDER_TYPES, Activity, Item, Source
+from streams.core.activity import CLICKSTREAM_TYPES, ORDER_TYPES, Activity, Item, Source
 from streams.core.sources import RawRecord
 
 MAX_QUANTITY: Final = 1_000_000
@@ -25,9 +26,12 @@ MAX_STRING: Final = 1024
 MAX_DEPTH: Final = 512
 """Of nesting. A fixed bound, because msgspec's own is what happens to be left of the interpreter's stack."""
 
+_Json = msgspec.json.Decoder[Any]
 _ABSENT: Final = records.ABSENT
+_TYPES: Final = {type_: type_ for type_ in CLICKSTREAM_TYPES | ORDER_TYPES}
+"""The known types as one object each, whose hash is known: the rules look them up again and again."""
 _CURRENCIES: Final = money.EXPONENTS
-_ANY_JSON: Final = msgspec.json.Decoder(msgspec.Raw)
+_ANY_JSON: Final = msgspec.json.Decoder(Raw)
 _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 _REASON_OF_FIELD: Final[dict[str, Reason]] = {"": "not_object", "occurred_at": "invalid_time"}
 
@@ -56,9 +60,9 @@ class Decoder:
         self._default_currency = default_currency
         self._max_future_skew = max_future_skew
         self._max_bytes = max_bytes
-        self._json: msgspec.json.Decoder[Click] | msgspec.json.Decoder[records.Order] = (
-            msgspec.json.Decoder(Click) if source is Source.CLICKSTREAM else msgspec.json.Decoder(records.Order)
-        )
+        self._of_orders = source is Source.ORDERS
+        self._quick: _Json = msgspec.json.Decoder(records.QuickOrder if self._of_orders else records.QuickClick)
+        self._exact: _Json = msgspec.json.Decoder(records.Order if self._of_orders else records.Click)
         self.rejected_identifiers = 0
         self.cut_strings = 0
 
@@ -95,33 +99,47 @@ class Decoder:
         if size > self._max_bytes:
             raise Rejected("too_large", f"{size} bytes, more than {self._max_bytes}")
         _check_text(value)
+        # Money of a short record is read as numbers, and only where they do not tell, as text.
+        quick = size <= money.MAX_LENGTH
         try:
-            record = self._json.decode(value)
+            record = (self._quick if quick else self._exact).decode(value)
+        except msgspec.MsgspecError:
+            record = self._exactly(value)
+        # All fields at once: reading them one by one takes longer than all else that is done with them.
+        fields = astuple(record)
+        activity = self._activity(fields, partition, offset, timestamp, size)
+        if self._of_orders:
+            self._add_order(activity, fields, value)
+        else:
+            self._add_click(activity, fields, value)
+        return activity
+
+    def _exactly(self, value: bytes) -> Any:
+        """The record with money as text. Raises `Rejected`."""
+        try:
+            return self._exact.decode(value)
         except msgspec.MsgspecError as error:
             raise _diagnosed(value, error) from None
 
-        activity = self._activity(record, partition, offset, timestamp, size)
-        if isinstance(record, Click):
-            self._add_click(activity, record)
-        else:
-            self._add_order(activity, record)
-        return activity
-
-    def _activity(self, record: records.Record, partition: int, offset: int, timestamp: int, size: int) -> Activity:
-        """What records of all sources have."""
+    def _activity(self, fields: tuple[Any, ...], partition: int, offset: int, timestamp: int, size: int) -> Activity:
+        """What records of all sources have: the fields of `records.Record`."""
+        event_id = fields[0]
+        type_: str | None = fields[1]
+        customer_id, anonymous_id = fields[3], fields[4]
+        currency: str | None = fields[7]
+        items: list[records.Item] | None = fields[8]
         identified = False
-        customer = self._person(record.customer_id)
+        customer = self._person(customer_id)
         if customer is not None:
             identified = True
         else:
-            customer = self._person(record.anonymous_id)
+            customer = self._person(anonymous_id)
             if customer is None:
-                raise _nobody(record)
-        at = self._time(record.occurred_at, timestamp)
-        type_, currency, items = record.type, record.currency, record.items
+                raise _nobody(customer_id, anonymous_id)
+        at = self._time(fields[2], timestamp)
         if not type_:
             raise Rejected("invalid_field", "type: missing")
-        if currency is None:
+        if currency is None or currency == self._default_currency:
             currency = self._default_currency
         elif currency not in _CURRENCIES:
             raise Rejected("unknown_currency", "currency: not an ISO 4217 code with a minor unit")
@@ -133,31 +151,56 @@ class Decoder:
             at,
             customer,
             identified,
-            self._id(record.event_id) or f"{self._topic}/{partition}/{offset}",
-            self._string(type_),
+            self._id(event_id) or f"{self._topic}/{partition}/{offset}",
+            _TYPES.get(type_) or self._string(type_),
             None,
-            self._id(record.cart_id),
-            self._id(record.checkout_id),
-            currency=currency,
+            self._id(fields[5]),
+            self._id(fields[6]),
+            None,
+            None,
+            None,
+            1,
+            None,
+            None,
+            None,
+            None,
+            currency,
         )
         if items is not None:
             activity.items = tuple([self._item(item, currency, n) for n, item in enumerate(items)])
         return activity
 
-    def _add_click(self, activity: Activity, click: Click) -> None:
-        activity.session_id = self._id(click.session_id)
-        activity.product_id = self._id(click.product_id)
-        activity.category = self._optional(click.category)
-        activity.price = _money(click.price, activity.currency, "price")
-        activity.quantity = _quantity(click.quantity, "quantity")
+    def _add_click(self, activity: Activity, fields: tuple[Any, ...], value: bytes) -> None:
+        """The fields that `records.Click` adds."""
+        activity.session_id = self._id(fields[9])
+        activity.product_id = self._id(fields[10])
+        activity.category = self._optional(fields[11])
+        activity.price = self._amount(fields[12], activity.currency, "price", value)
+        activity.quantity = _quantity(fields[13], "quantity")
 
-    def _add_order(self, activity: Activity, order: records.Order) -> None:
-        activity.order_id = self._id(order.order_id)
-        if activity.order_id is None and order.type in ORDER_TYPES:
+    def _add_order(self, activity: Activity, fields: tuple[Any, ...], value: bytes) -> None:
+        """The fields that `records.Order` adds."""
+        activity.order_id = self._id(fields[9])
+        if activity.order_id is None and activity.type in ORDER_TYPES:
             raise Rejected("invalid_field", "order_id: missing, empty or too long")
-        activity.total = _money(order.total, activity.currency, "total")
-        activity.channel = self._optional(order.channel)
-        activity.coupon = self._optional(order.coupon)
+        activity.total = self._amount(fields[10], activity.currency, "total", value)
+        activity.channel = self._optional(fields[11])
+        activity.coupon = self._optional(fields[12])
+
+    def _amount(self, amount: Any, currency: str, field: str, value: bytes) -> int | None:
+        """Minor units of a field that `Quick` records have as a number; `value` is the record."""
+        if amount is None:
+            return None
+        if isinstance(amount, float):
+            minor = money.of_double(amount, currency)
+        elif isinstance(amount, Raw):
+            return _money(amount, currency, field)
+        else:
+            try:
+                minor = money.of_value(amount, currency)
+            except ValueError as error:
+                raise Rejected("invalid_money", f"{field}: {error}") from None
+        return minor if minor >= 0 else _money(getattr(self._exactly(value), field), currency, field)
 
     def _time(self, occurred_at: str | int | float | None, timestamp: int) -> int:
         if occurred_at is None:
@@ -209,13 +252,13 @@ class Decoder:
         )
 
 
-def _nobody(record: records.Record) -> Rejected:
-    if record.customer_id is None and record.anonymous_id is None:
+def _nobody(customer_id: str | int | None, anonymous_id: str | int | None) -> Rejected:
+    if customer_id is None and anonymous_id is None:
         return Rejected("no_identity", "customer_id, anonymous_id: both missing")
     return Rejected("invalid_identity", "customer_id, anonymous_id: none that names somebody")
 
 
-def _money(raw: msgspec.Raw, currency: str, field: str) -> int | None:
+def _money(raw: Raw, currency: str, field: str) -> int | None:
     if raw is _ABSENT:
         return None
     try:
@@ -227,11 +270,13 @@ def _money(raw: msgspec.Raw, currency: str, field: str) -> int | None:
 def _quantity(value: int | float | None, field: str) -> int:
     if value is None:
         return 1
-    if not isinstance(value, int) and value != int(value):
-        raise Rejected("invalid_field", f"{field}: not an integer")
+    if isinstance(value, float):
+        if not value.is_integer():
+            raise Rejected("invalid_field", f"{field}: not an integer")
+        value = int(value)
     if not 1 <= value <= MAX_QUANTITY:
         raise Rejected("invalid_field", f"{field}: not from 1 to {MAX_QUANTITY}")
-    return int(value)
+    return value
 
 
 def _check_text(value: bytes) -> None:

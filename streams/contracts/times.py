@@ -42,8 +42,7 @@ def text(at: int) -> str:
     milliseconds: i64 = at - day * _DAY
     seconds = milliseconds // 1_000
     minutes = seconds // 60
-    clock = _MINUTES[minutes] + _SECONDS[seconds % 60] + _MILLISECONDS[milliseconds % 1_000]
-    return _date(day) + clock
+    return f"{_date(day)}{_MINUTES[minutes]}{_SECONDS[seconds % 60]}{_MILLISECONDS[milliseconds % 1_000]}"
 
 
 _MINUTES: Final = [f"T{n // 60:02}:{n % 60:02}:" for n in range(24 * 60)]

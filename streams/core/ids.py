@@ -9,11 +9,10 @@ The name is a compact JSON array in UTF-8 (no spaces, only the escapes that JSON
 
 from __future__ import annotations
 
-import json
 import uuid
-from collections.abc import Callable
 from functools import lru_cache
 from hashlib import blake2b, sha1
+from json.encoder import encode_basestring as _quoted
 from typing import Final
 
 NAMESPACE: Final = uuid.UUID("6f1c2f0e-5f0b-5d0a-9c55-8f5d2b7a4c11")
@@ -22,7 +21,6 @@ NAMESPACE: Final = uuid.UUID("6f1c2f0e-5f0b-5d0a-9c55-8f5d2b7a4c11")
 FINGERPRINT_BYTES: Final = 8
 
 
-_quoted: Final[Callable[[str], str]] = json.JSONEncoder(ensure_ascii=False).encode
 _quoted_name = lru_cache(maxsize=1024)(_quoted)
 
 

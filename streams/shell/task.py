@@ -239,10 +239,10 @@ class PartitionTask:
         self._metrics.engine_counts(effects.counts)
 
     def _record(self, output: Output, caused_at: int | None) -> Record:
-        key, value, headers = self._encoder.encode(output)
+        encoded = self._encoder.encode(output)
         settings = self._settings
         topic = settings.stage_changes_topic if isinstance(output, StageChange) else settings.abandonments_topic
-        return Record(topic, key, value, headers, output=output, caused_at=caused_at)
+        return Record(topic, encoded.key, encoded.value, encoded.headers, None, output, caused_at)
 
     def sent(self, records: Sequence[Record]) -> None:
         """Called by the outbox: these records of one topic are acknowledged."""

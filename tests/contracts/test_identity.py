@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from streams.contracts import identity
 
@@ -23,3 +25,11 @@ def test_somebody(identifier: str) -> None:
 def test_what_fits() -> None:
     assert all(identity.fits(identifier) for identifier in [*NOBODY, *SOMEBODY, *LONG])
     assert not any(identity.fits(identifier) for identifier in TOO_LONG)
+
+
+@given(
+    st.text(max_size=3) | st.text("0-1nulNUL", max_size=6) | st.sampled_from(["Null", "UNDEFINED", "nOne", "anonymous"])
+)
+def test_a_look_at_the_first_character_changes_nothing(identifier: str) -> None:
+    nobody = identifier.strip("0-") == "" or identifier.lower() in {"-1", "null", "undefined", "none", "anonymous"}
+    assert identity.names_somebody(identifier) is not nobody

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streams.contracts import money
 from streams.contracts.native import MAX_DEPTH, MAX_QUANTITY, Decoder
 from streams.contracts.rejected import REASONS, Rejected
 from streams.core.activity import Activity, Item, Source
@@ -395,3 +396,47 @@ def test_details_quote_nothing(secret: str, field: str) -> None:
         for value in (secret, [secret], {secret: secret}):
             result = outcome(source, CLICK | {"order_id": "o-1", field: value})
             assert isinstance(result, Activity) or secret not in str(result)
+
+
+# -- money is read as a double where that tells
+
+DIGITS = st.text("0123456789", min_size=1, max_size=20)
+NUMBERS = st.builds(
+    lambda sign, whole, places, exponent: f"{sign}{whole}{places}{exponent}",
+    st.sampled_from(["", "", "", "-"]),
+    st.just("0") | st.from_regex("[1-9][0-9]{0,17}", fullmatch=True),
+    st.just("")
+    | st.builds(".{}".format, DIGITS | st.from_regex("[0-9]{0,4}(?:5|49{10,20}|50{10,20}1)", fullmatch=True)),
+    st.sampled_from(["", "", "", "e2", "E-3", "e400", "e-400"]),
+)
+
+
+@given(
+    text=NUMBERS
+    | NUMBERS.map(json.dumps)
+    | st.text(max_size=5).map(json.dumps)
+    | st.sampled_from(["true", "[1]", "null"]),
+    currency=st.sampled_from(["EUR", "JPY", "KWD", "CLF"]),
+    source=st.sampled_from(Source),
+)
+def test_an_amount_is_what_its_text_says(text: str, currency: str, source: Source) -> None:
+    field, base = ("price", CLICK) if source is Source.CLICKSTREAM else ("total", ORDER)
+    value = json.dumps(base | {"currency": currency}).encode()[:-1] + f', "{field}": {text}}}'.encode()
+    expected = amount(text, currency)
+    if isinstance(expected, str):
+        assert rejection(Decoder(source, "t"), value) == ("invalid_money", f"{field}: {expected}")
+    else:
+        assert getattr(decode(Decoder(source, "t"), value), field) == expected
+
+
+def amount(text: str, currency: str) -> int | str | None:
+    """What money makes of the text itself, or why it refuses it."""
+    try:
+        return money.parse(text.encode(), currency)
+    except ValueError as error:
+        return str(error)
+
+
+def test_an_amount_that_is_too_long_is_none_whatever_it_is(clicks: Decoder) -> None:
+    value = json.dumps(CLICK).encode()[:-1] + b', "price": 1.' + b"0" * money.MAX_LENGTH + b"}"
+    assert rejection(clicks, value) == ("invalid_money", "price: too long")

@@ -4,9 +4,12 @@ import json
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from streams.contracts.outputs import Encoder
-from streams.core.effects import Cause
+from streams.contracts import money, times
+from streams.contracts.outputs import Encoder, amount
+from streams.core.effects import Cause, StageChange, Summary
 from tests.contracts.samples import ABANDONED, ABANDONMENTS, PROSPECT, STAGE_CHANGES
 
 
@@ -74,3 +77,59 @@ def test_a_rule_is_named_even_where_there_is_none() -> None:
 def test_seconds_to_the_millisecond() -> None:
     sample = msgspec.structs.replace(PROSPECT, previous_stage_ms=400 * 86_400_000 + 1)
     assert b'"previous_stage_seconds":34560000.001,' in Encoder().encode(sample).value
+
+
+TEXT = st.text(max_size=4)
+TIMES = st.integers(0, 32_503_680_000_000 - 1)
+CAUSES = st.builds(Cause, st.sampled_from(["activity", "inactivity", "forgotten"]), TEXT, TEXT, TEXT) | st.builds(
+    Cause, st.just("inactivity"), st.none() | TEXT, deadline=TIMES
+)
+
+
+SUMMARIES = st.builds(Summary, first_seen_at=TIMES, last_seen_at=TIMES, currency=st.sampled_from(["EUR", "JPY", "KWD"]))
+CHANGES = st.builds(
+    StageChange,
+    id=st.uuids().map(str),
+    customer=TEXT,
+    track=TEXT,
+    from_stage=st.none() | TEXT,
+    to_stage=st.none() | TEXT,
+    occurred_at=TIMES,
+    cause=CAUSES,
+    previous_stage_ms=st.none() | TIMES,
+    profile=SUMMARIES,
+)
+
+
+@given(CHANGES)
+def test_a_stage_change_is_the_json_of_its_document(change: StageChange) -> None:
+    profile, cause, currency = change.profile, change.cause, change.profile.currency
+    told = {"kind": cause.kind, "rule": cause.rule}
+    if cause.event_id is not None:
+        told |= {"event_id": cause.event_id, "event_type": cause.event_type}
+    if cause.deadline is not None:
+        told |= {"deadline": times.text(cause.deadline)}
+    summary = msgspec.structs.asdict(profile) | {
+        "first_seen_at": times.text(profile.first_seen_at),
+        "last_seen_at": times.text(profile.last_seen_at),
+        "revenue": money.text(profile.revenue, currency),
+        "average_order_value": amount(profile.average_order_value, currency),
+        "cart_value": amount(profile.cart_value, currency),
+    }
+    document = {
+        "id": change.id,
+        "type": "stage_changed",
+        "customer_id": change.customer,
+        "track": change.track,
+        "from_stage": change.from_stage,
+        "to_stage": change.to_stage,
+        "occurred_at": times.text(change.occurred_at),
+        "sequence": change.sequence,
+        "cycle": change.cycle,
+        "identified": change.identified,
+        "subscribed": change.subscribed,
+        "cause": told,
+        "previous_stage_seconds": None if change.previous_stage_ms is None else change.previous_stage_ms / 1_000,
+        "profile": summary,
+    }
+    assert Encoder().encode(change).value == msgspec.json.encode(document)
