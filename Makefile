@@ -11,7 +11,7 @@ UV := 0.13.9
 
 BENCH := .cache/bench-venv
 
-.PHONY: help install demo kafka bench test test-all lint format docs lock clean
+.PHONY: help install demo kafka chaos bench test test-all lint format docs lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1 - \2/'
@@ -34,6 +34,9 @@ demo: install ## real shop history through Kafka, live in the terminal; ARGS=--o
 
 kafka: install ## Apache Kafka in the foreground, for trying things out; ARGS="--port 9092". Needs Java 17 and Maven
 	@$(BIN)/python -m streams.shell.kafka $(ARGS)
+
+chaos: install ## kills, outages, full disks and wrong clocks against workers, for an hour; ARGS="--only kills --seed 7". Needs Java 17 and Maven
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 bench: install $(BENCH)/.installed ## the common job by this project and its peers, for hours; ARGS=--quick for minutes. Needs Java 17 and Maven
 	@$(BENCH)/bin/python -m benchmarks.run $(ARGS)

@@ -127,9 +127,11 @@ class Cluster:
     async def orders(self, *events: dict[str, Any]) -> None:
         await self.produce(self.settings.orders_topic, [(key_of(e), e) for e in events])
 
-    async def read(self, topic: str) -> list[Any]:
+    async def read(self, topic: str, isolation_level: str = "read_uncommitted") -> list[Any]:
         """All records of a topic at present, as an independent client sees them."""
-        consumer = AIOKafkaConsumer(bootstrap_servers=self.settings.broker, enable_auto_commit=False)
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self.settings.broker, enable_auto_commit=False, isolation_level=isolation_level
+        )
         await consumer.start()
         try:
             await consumer._client.force_metadata_update()

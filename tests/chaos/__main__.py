@@ -1,0 +1,68 @@
+"""`make chaos`: run the programs, print a verdict for each, and write them to a file of JSON lines.
+
+make chaos                                   all of them, in both modes: an hour or more
+make chaos ARGS="--only kills --seed 7"      one of them
+make chaos ARGS="--short"                    as the tests run them
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+import msgspec
+
+from streams.errors import UserError
+from streams.shell.kafka import ApacheKafka
+from tests.brokers.kafka import KafkaCluster
+from tests.chaos.catalogue import PROGRAMS
+from tests.chaos.programs import MODES, Program
+from tests.chaos.run import Run
+from tests.chaos.verdict import Verdict
+
+
+def carry_out(program: Program, mode: str, seed: int, *, short: bool, keep: Path | None = None) -> Verdict:
+    """One run on brokers of its own. `keep`: a directory for its files, workers' logs among them."""
+    with ExitStack() as ends:
+        directory = keep or Path(ends.enter_context(tempfile.TemporaryDirectory(prefix="lifecycle-chaos-")))
+        directory.mkdir(parents=True, exist_ok=True)
+        broker: ApacheKafka | KafkaCluster = KafkaCluster(program.nodes) if program.nodes > 1 else ApacheKafka()
+        ends.enter_context(broker)
+        run = Run(program.name, mode, seed, broker, directory)
+        return asyncio.run(program.run(run, program.short if short else program.long))
+
+
+def main() -> int:
+    """Returns the exit code: whether all is well."""
+    parser = argparse.ArgumentParser(prog="make chaos", description="Harm to a group of workers, with a verdict.")
+    parser.add_argument("--only", choices=[*PROGRAMS], action="append", metavar="NAME", help=", ".join(PROGRAMS))
+    parser.add_argument("--mode", choices=MODES, action="append", help="by default each that the program is for")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--short", action="store_true", help="as the tests run them")
+    parser.add_argument("--out", type=Path, default=Path(".cache/chaos.jsonl"), help="verdicts are added to it")
+    parser.add_argument("--keep", type=Path, help="a directory in which the files of the runs stay")
+    chosen = parser.parse_args()
+    bad = 0
+    for program in (PROGRAMS[name] for name in chosen.only or PROGRAMS):
+        for mode in (mode for mode in chosen.mode or MODES if mode in program.modes):
+            keep = chosen.keep and chosen.keep / f"{program.name}-{mode}-{chosen.seed}"
+            try:
+                verdict = carry_out(program, mode, chosen.seed, short=chosen.short, keep=keep)
+            except (AssertionError, UserError) as error:
+                print(f"FAIL {program.name} ({mode}, seed {chosen.seed}): {error}", flush=True)
+                bad += 1
+                continue
+            print(verdict.sentence(), flush=True)
+            chosen.out.parent.mkdir(parents=True, exist_ok=True)
+            with chosen.out.open("ab") as file:
+                file.write(msgspec.json.encode(verdict) + b"\n")
+            bad += not verdict.ok
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

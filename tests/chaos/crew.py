@@ -1,0 +1,101 @@
+"""The workers of a run, as an orchestrator has them: each in a place with a directory of its own, started again when it
+ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from tests.integration.cluster import Cluster, Worker, until
+
+
+class Crew:
+    """So many places. Nobody is in them before `start` is called or `kept` runs."""
+
+    def __init__(self, cluster: Cluster, places: int, *, program: str = "", **settings: str) -> None:
+        self.workers: list[Worker | None] = [None] * places
+        self.ends: Counter[int] = Counter()
+        """Exit codes of those that ended without being told to."""
+        self.started = 0
+        self.program = program
+        self._cluster = cluster
+        self._settings = settings
+        self._told: set[int] = set()
+
+    def directory(self, place: int) -> Path:
+        """The data directory of a place."""
+        return self._cluster.directory / f"place-{place}"
+
+    def start(self, place: int, **settings: str) -> Worker:
+        """Put a worker in a place that is free."""
+        own = {"data_dir": str(self.directory(place))} | self._settings | settings
+        worker = self._cluster.start_worker(program=self.program, **own)
+        self.workers[place] = worker
+        self.started += 1
+        return worker
+
+    def running(self) -> list[int]:
+        """The places with a worker that runs."""
+        return [n for n, worker in enumerate(self.workers) if worker is not None and worker.process.poll() is None]
+
+    def kill(self, place: int) -> None:
+        """SIGKILL."""
+        worker = self._of(place)
+        self._told.add(worker.process.pid)
+        worker.kill()
+
+    async def terminate(self, place: int, timeout: float = 30.0) -> int:
+        """SIGTERM; returns the exit code. The place is free then, and stays so."""
+        worker = self._of(place)
+        self._told.add(worker.process.pid)
+        worker.terminate()
+        try:
+            await until(lambda: worker.process.poll() is not None, "the end of a worker", timeout)
+        except AssertionError:
+            worker.kill()
+        self.workers[place] = None
+        return worker.process.returncode
+
+    async def ready(self) -> None:
+        """Wait until all that are there have partitions and process."""
+        for place in self.running():
+            await self._of(place).ready()
+
+    @contextlib.asynccontextmanager
+    async def kept(self, pause: float = 0.3) -> AsyncIterator[None]:
+        """For the length of the block, who ends is replaced after a while."""
+
+        async def keep() -> None:
+            while True:
+                self.replace()
+                await asyncio.sleep(pause)
+
+        keeping = asyncio.create_task(keep())
+        try:
+            yield
+        finally:
+            keeping.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await keeping
+
+    def replace(self) -> None:
+        """Put workers in the places that are empty, or whose worker has ended."""
+        for place, worker in enumerate(self.workers):
+            if worker is not None and worker.process.poll() is not None and worker.process.pid not in self._told:
+                self.ends[worker.process.returncode] += 1
+                self._told.add(worker.process.pid)
+            if worker is None or worker.process.poll() is not None:
+                self.start(place)
+
+    async def dismiss(self) -> list[int]:
+        """SIGTERM to all; returns their exit codes."""
+        return list(await asyncio.gather(*(self.terminate(place) for place in self.running())))
+
+    def _of(self, place: int) -> Worker:
+        worker = self.workers[place]
+        assert worker is not None, f"there is nobody in place {place}"
+        return worker

@@ -1,0 +1,83 @@
+"""A shop's history from a seed: sessions that end in orders, in carts left behind, or in nothing.
+
+In time order, as a shop's services report it. Orders come minutes after the clicks that led to them, so that whoever
+applies the one without the other invents an abandonment.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from streams.contracts.partitioning import Partitioner
+from streams.core.activity import Source
+from tests.integration.shop import DAY, HOUR, MINUTE, click, order
+
+FRAME = "frame-"
+"""How the customers are called whose events open and close a history; nobody compares them."""
+SECOND = 1_000
+
+
+class Event(NamedTuple):
+    """What becomes a record."""
+
+    at: int
+    source: Source
+    fields: dict[str, Any]
+
+
+def history(seed: int, *, customers: int, sessions: int, end: int, days: int = 3) -> list[Event]:
+    """So many sessions in the days before `end`, in time order. The same seed gives the same, moved to `end`."""
+    rng = random.Random(seed)
+    events: list[Event] = []
+    for n in range(sessions):
+        start = end - rng.randrange(20 * MINUTE, days * DAY)
+        # Few of them come often: their sessions meet, and their deadlines come between.
+        customer = f"c-{min(rng.randrange(customers), rng.randrange(customers))}"
+        events += (event for event in _session(rng, n, customer, start) if event.at < end)
+    return sorted(events, key=lambda event: event.at)  # stable: what is equal stays as made
+
+
+def _session(rng: random.Random, n: int, customer: str, at: int) -> Iterator[Event]:
+    cart, bought = f"cart-{n}", []
+    for _ in range(rng.randrange(1, 6)):
+        at += rng.randrange(SECOND, 5 * MINUTE)
+        product: dict[str, Any] = {"product_id": f"p-{rng.randrange(9)}", "price": "9.99", "currency": "EUR"}
+        yield Event(at, Source.CLICKSTREAM, click(customer, at, "product_viewed", **product))
+        if rng.random() < 0.4:
+            at += rng.randrange(SECOND, MINUTE)
+            bought.append(product | {"quantity": 1})
+            yield Event(at, Source.CLICKSTREAM, click(customer, at, "product_added", cart_id=cart, **product))
+    if not bought:
+        return
+    if rng.random() < 0.6:
+        at += rng.randrange(SECOND, 2 * MINUTE)
+        yield Event(at, Source.CLICKSTREAM, click(customer, at, "checkout_started", cart_id=cart))
+    fate = rng.random()
+    if fate < 0.5:  # bought within the windows, or as an answer to a reminder
+        at += rng.randrange(SECOND, 25 * MINUTE) if fate < 0.35 else rng.randrange(HOUR, DAY)
+        total: dict[str, Any] = {"total": "20.00", "currency": "EUR", "cart_id": cart, "items": bought}
+        yield Event(at, Source.ORDERS, order(customer, at, f"o-{n}", **total))
+        if fate < 0.05:
+            at += rng.randrange(MINUTE, DAY)
+            yield Event(at, Source.ORDERS, order(customer, at, f"o-{n}", "order_refunded"))
+
+
+def frame(name: str, at: int, partitions: int) -> list[Event]:
+    """An event of each source for each partition, by which it shows that it has come to `at`.
+
+    The last of these wait for what the other source may still have, and are not committed.
+    """
+    partitioner, customers, n = Partitioner(partitions, "murmur2"), dict[int, str](), 0
+    while len(customers) < partitions:
+        customer, n = f"{FRAME}{name}-{n}", n + 1
+        customers.setdefault(partitioner.partition(customer.encode()), customer)
+    return [
+        event
+        for customer in customers.values()
+        for event in (
+            Event(at, Source.CLICKSTREAM, click(customer, at, "message_opened")),
+            Event(at, Source.ORDERS, order(customer, at, f"o-{customer}", "order_updated", total="1.00")),
+        )
+    ]

@@ -1,0 +1,192 @@
+"""One chaos run: an application on an Apache Kafka, a seeded history on its way into it, workers, and the verdict."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from streams.core.activity import Source
+from streams.shell.topics import changelog_topic
+from tests.brokers.kafka import ApacheKafka, KafkaCluster
+from tests.chaos import history
+from tests.chaos.crew import Crew
+from tests.chaos.history import Event
+from tests.chaos.verdict import Documents, Expected, Verdict, compare, differing_profiles, expected, recovered, tally
+from tests.integration.cluster import Cluster, key_of
+from tests.integration.shop import HOUR, now
+
+PATIENCE_S = 120.0
+"""How long the end of a run is waited for. It bounds a failure."""
+SLICE_S = 0.1
+
+
+class Run:
+    """What a program works with. Used by it in this order: `application`, `crew`, `open`, `pour`, `judge`."""
+
+    def __init__(self, name: str, mode: str, seed: int, broker: ApacheKafka | KafkaCluster, directory: Path) -> None:
+        self.name = name
+        self.mode = mode
+        self.seed = seed
+        self.rng = random.Random(seed)
+        self.broker = broker
+        self.directory = directory
+        self.cluster: Cluster
+        self.events: list[Event] = []
+        """All that was produced, in the order of time unless the program says otherwise."""
+        self.crews: list[Crew] = []
+        self._producer: AIOKafkaProducer | None = None
+        self._began = time.monotonic()
+
+    # -- the stage
+
+    async def application(self, **settings: str) -> Cluster:
+        """An application with its topics. The sessions are short, so that a death is noticed soon."""
+        copies = {"replication": "3"} if isinstance(self.broker, KafkaCluster) else {}
+        own = {
+            "partitions": "4", "backfill_idle": "10m", "session_timeout": "2s", "heartbeat_interval": "500ms",
+            "rebalance_timeout": "5s", "commit_interval": "200ms", "processing_guarantee": self.mode,
+        }  # fmt: skip
+        self.cluster = Cluster(self.broker.address, self.directory, **own | copies | settings)
+        await self.cluster.create_topics()
+        return self.cluster
+
+    def crew(self, places: int, *, program: str = "", **settings: str) -> Crew:
+        """Workers for it."""
+        crew = Crew(self.cluster, places, program=program, **settings)
+        self.crews.append(crew)
+        return crew
+
+    async def close(self) -> None:
+        """At the end, whatever happened."""
+        if hasattr(self, "cluster"):
+            self.cluster.stop()
+        if self._producer is not None:
+            await self._producer.stop()
+
+    # -- the input
+
+    def sessions(self, customers: int = 300, sessions: int = 1_500, days: int = 3) -> list[Event]:
+        """The history of this run: days that ended three hours ago, so that all of it is a backfill, in which nothing
+        but the events themselves moves time."""
+        return history.history(self.seed, customers=customers, sessions=sessions, end=now() - 3 * HOUR, days=days)
+
+    async def open(self, events: list[Event]) -> None:
+        """Every partition of every source has spoken before the first event."""
+        await self.produce(history.frame("opening", events[0].at - 1_000, self.cluster.settings.partitions))
+
+    async def produce(self, events: Iterable[Event]) -> None:
+        """Put events on their topics in their order; returns when all are acknowledged."""
+        if self._producer is None:
+            self._producer = AIOKafkaProducer(
+                bootstrap_servers=self.cluster.settings.broker, enable_idempotence=True, linger_ms=5,
+                request_timeout_ms=300_000, metadata_max_age_ms=2_000,
+            )  # fmt: skip
+            await self._producer.start()
+        topics = self.cluster.settings.source_topics
+        sent = []
+        for event in events:
+            self.events.append(event)
+            value, key = json.dumps(event.fields).encode(), key_of(event.fields).encode()
+            sent.append(await self._producer.send(topics[event.source], value, key=key))
+        await asyncio.gather(*sent)
+
+    async def pour(self, events: list[Event], seconds: float) -> None:
+        """Produce events at an even rate."""
+        slices = max(1, int(seconds / SLICE_S))
+        for n in range(slices):
+            await self.produce(events[n * len(events) // slices : (n + 1) * len(events) // slices])
+            await asyncio.sleep(SLICE_S)
+
+    # -- the output
+
+    async def read(self, topic: str) -> list[Any]:
+        """All of a topic, as a subscriber has it who reads committed records."""
+        return await self.cluster.read(topic, isolation_level="read_committed")
+
+    async def received(self) -> Documents:
+        """All outputs."""
+        settings = self.cluster.settings
+        topics = (settings.stage_changes_topic, settings.abandonments_topic)
+        return [json.loads(record.value) for topic in topics for record in await self.read(topic)]
+
+    async def judge(self, harm: Mapping[str, float], *, tolerates: tuple[str, ...] = (), **notes: Any) -> Verdict:
+        """Close the history, wait for all that follows from it, end the workers, and compare."""
+        until = max(event.at for event in self.events)
+        lateness = self.cluster.settings.lateness
+        await self.produce(history.frame("closing", until + lateness, self.cluster.settings.partitions))
+        right = expected(self.cluster.settings, self.events, until, self.directory / "expected")
+        await self.settled(right)
+        codes = [code for crew in self.crews for code in await crew.dismiss()]
+        ends = sum((crew.ends for crew in self.crews), start=type(self.crews[0].ends)())
+        return await self.compared(right, harm, tolerates, {**notes, "ended": dict(ends), "stopped": codes})
+
+    async def settled(self, right: Expected) -> None:
+        """Wait until all outputs expected are there and all input is committed, and a little longer."""
+        deadline = time.monotonic() + PATIENCE_S
+        wanted = {id for id, document in right.outputs.items() if not document["customer_id"].startswith(history.FRAME)}
+        while time.monotonic() < deadline:
+            try:
+                if await self._all_committed() and wanted <= {document["id"] for document in await self.received()}:
+                    break
+            except KafkaError:
+                pass
+            await asyncio.sleep(0.5)
+        await asyncio.sleep(2.0)
+
+    async def compared(
+        self, right: Expected, harm: Mapping[str, float], tolerates: tuple[str, ...], notes: dict[str, Any]
+    ) -> Verdict:
+        """The verdict over what is on the topics now."""
+        found = compare(right.outputs, await self.received())
+        wrong = differing_profiles(right.profiles, recovered(await self.read(changelog_topic(self.cluster.settings))))
+        extra = [*found.orphaned, *found.taken_back, *found.false_abandonments, *found.unexplained]
+        if extra:
+            notes["extra outputs"] = dict(tally(extra))
+        if self.mode == "at_least_once":
+            tolerates = ("repeated", *tolerates)
+        return Verdict(
+            program=self.name,
+            mode=self.mode,
+            seed=self.seed,
+            harm=dict(harm),
+            events=len(self.events),
+            outputs=len(right.outputs),
+            profiles=len(right.profiles),
+            missing=len(found.missing),
+            extra=len(extra),
+            orphaned=len(found.orphaned),
+            taken_back=len(found.taken_back),
+            false_abandonments=len(found.false_abandonments),
+            differing=len(found.differing),
+            repeated=found.repeated,
+            wrong_profiles=len(wrong),
+            tolerates=tolerates,
+            seconds=round(time.monotonic() - self._began, 1),
+            notes=notes,
+        )
+
+    async def _all_committed(self) -> bool:
+        """All but the closing frame, of which what has nothing behind it is not applied."""
+        async with self.cluster.admin() as admin:
+            committed = await admin.list_consumer_group_offsets(self.cluster.settings.app_id)
+        counted = dict.fromkeys(Source, 0)
+        for event in self.events:
+            counted[event.source] += 1
+        topics, partitions = self.cluster.settings.source_topics, self.cluster.settings.partitions
+        return all(
+            sum(
+                max(0, committed[tp].offset)
+                for n in range(partitions)
+                if (tp := TopicPartition(topics[source], n)) in committed
+            )
+            >= count - partitions
+            for source, count in counted.items()
+        )

@@ -1,0 +1,136 @@
+"""A verdict that cannot fail shows nothing: each kind of mistake is found in outputs and profiles that have it."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from streams.core.activity import Source
+from streams.core.packing import pack, unpack
+from streams.settings import Settings
+from tests.chaos import history, verdict
+from tests.chaos.verdict import Comparison, Expected, Profiles, Verdict, compare, differing_profiles
+
+END = 1_790_000_000_000
+
+
+@pytest.fixture(scope="module")
+def right(tmp_path_factory: pytest.TempPathFactory) -> Expected:
+    events = history.history(1, customers=30, sessions=80, end=END)
+    return verdict.expected(Settings(), events, END, tmp_path_factory.mktemp("expected") / "files")
+
+
+def outputs(right: Expected) -> list[dict[str, Any]]:
+    return copy.deepcopy(list(right.outputs.values()))
+
+
+def copies(right: Expected) -> Profiles:
+    return {key: unpack(pack(profile)) for key, profile in right.profiles.items()}
+
+
+def abandoned(documents: list[dict[str, Any]]) -> dict[str, Any]:
+    return next(document for document in documents if document["type"] == "abandoned")
+
+
+def changed(documents: list[dict[str, Any]], kind: str) -> dict[str, Any]:
+    return next(d for d in documents if d["type"] == "stage_changed" and d["cause"]["kind"] == kind)
+
+
+def counts(found: Comparison) -> dict[str, int]:
+    return {name: len(value) if isinstance(value, list) else value for name, value in found._asdict().items()}
+
+
+NONE = dict.fromkeys(Comparison._fields, 0)
+
+
+def test_what_is_right_is_found_to_be(right: Expected) -> None:
+    assert len(right.outputs) > 100
+    assert counts(compare(right.outputs, outputs(right))) == NONE
+    assert differing_profiles(right.profiles, copies(right)) == []
+
+
+def test_the_history_holds_what_the_runs_are_about(right: Expected) -> None:
+    kinds = {document["type"] for document in right.outputs.values()}
+    assert kinds == {"stage_changed", "abandoned", "recovered"}
+    assert history.history(1, customers=30, sessions=80, end=END) == history.history(
+        1, customers=30, sessions=80, end=END
+    )
+    assert history.history(2, customers=30, sessions=80, end=END) != history.history(
+        1, customers=30, sessions=80, end=END
+    )
+
+
+def test_lost_repeated_and_altered_outputs(right: Expected) -> None:
+    documents = outputs(right)
+    assert counts(compare(right.outputs, documents[1:])) == NONE | {"missing": 1}
+    assert counts(compare(right.outputs, [*documents, *documents[:3]])) == NONE | {"repeated": 3}
+    documents[5]["customer_id"] = "somebody"
+    assert counts(compare(right.outputs, documents)) == NONE | {"differing": 1}
+
+
+def test_outputs_that_are_not_expected_are_told_apart(right: Expected) -> None:
+    documents = outputs(right)
+    invented = abandoned(documents) | {"id": "x", "abandonment_id": "x"}
+    assert counts(compare(right.outputs, [*documents, invented])) == NONE | {"false_abandonments": 1}
+    retraction = invented | {"id": "y", "type": "retracted"}
+    assert counts(compare(right.outputs, [*documents, invented, retraction])) == NONE | {"taken_back": 2}
+    activity = changed(documents, "activity") | {"id": "z"}
+    assert counts(compare(right.outputs, [*documents, activity])) == NONE | {"orphaned": 1}
+    silence = activity | {"cause": {"kind": "inactivity"}}
+    assert counts(compare(right.outputs, [*documents, silence])) == NONE | {"unexplained": 1}
+
+
+def test_profiles_have_to_be_equal_to_the_last_bit(right: Expected) -> None:
+    found = copies(right)
+    one, two, three = list(found)[:3]
+    found[one].cart.now.lines.clear()
+    found[one].product_views += 1
+    del found[two]
+    found[b"more"] = found[three]
+    found[three].commit, found[three].applied = 77, [5, 6]  # whoever worked on it: this does not count
+    assert differing_profiles(right.profiles, found) == sorted([one, two, b"more"])
+
+
+def test_a_changelog_is_read_as_a_worker_reads_it(right: Expected) -> None:
+    class Record:
+        def __init__(self, key: bytes, value: bytes | None) -> None:
+            self.key, self.value = key, value
+
+    key, profile = next(iter(copies(right).items()))
+    profile.applied = [10, 10]
+    fresh = pack(profile)
+    profile.applied, profile.product_views = [3, 3], 99
+    zombies = pack(profile)
+    found = verdict.recovered([Record(key, fresh), Record(key, zombies)])
+    assert found[key].product_views != 99
+
+
+def verdict_of(**counted: Any) -> Verdict:
+    none = dict.fromkeys(
+        ("events", "outputs", "profiles", "missing", "extra", "orphaned", "taken_back", "false_abandonments",
+         "differing", "repeated", "wrong_profiles"), 0
+    )  # fmt: skip
+    return Verdict(program="p", mode="m", seed=1, harm={}, **none | counted)
+
+
+@pytest.mark.parametrize(
+    "what", ["missing", "false_abandonments", "differing", "wrong_profiles", "repeated", "orphaned"]
+)
+def test_each_count_that_must_be_nothing_fails_the_run(what: str) -> None:
+    assert verdict_of().ok
+    assert not verdict_of(**{what: 1}).ok
+    assert verdict_of(**{what: 1}).sentence().startswith("FAIL p")
+
+
+def test_what_is_tolerated_does_not_and_what_is_not_explained_does() -> None:
+    assert verdict_of(orphaned=1, extra=1, repeated=2, tolerates=("orphaned", "repeated")).ok
+    assert not verdict_of(orphaned=1, extra=2, tolerates=("orphaned", "repeated")).ok
+    assert not verdict_of(missing=1, tolerates=("missing",)).ok
+
+
+def test_each_partition_is_framed_in_each_source() -> None:
+    framed = history.frame("opening", END, partitions=4)
+    for source in Source:
+        assert len([event for event in framed if event.source is source]) == 4

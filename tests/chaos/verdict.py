@@ -1,0 +1,211 @@
+"""What a chaos run has to show: outputs and profiles of the workers, held against a replay of the same log."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from streams.core.activity import Source
+from streams.core.packing import pack
+from streams.core.profile import Profile
+from streams.core.state import TaskState
+from streams.replay.lines import Lines
+from streams.replay.results import ABANDONMENTS, STAGE_CHANGES, Results
+from streams.replay.runner import Replay
+from streams.settings import Settings
+from streams.shell.marks import MARKER_KEY
+from tests.chaos.history import FRAME, Event
+
+Documents = list[dict[str, Any]]
+Profiles = dict[bytes, Profile]
+
+
+class Expected(NamedTuple):
+    """What the log comes to."""
+
+    outputs: dict[str, dict[str, Any]]
+    """By id."""
+    profiles: Profiles
+
+
+class Verdict(msgspec.Struct, kw_only=True):
+    """Counts, and what they come to. A line of the results file."""
+
+    program: str
+    mode: str
+    seed: int
+    harm: dict[str, float]
+    """What was done, in figures: kills, restarts, seconds of outage, …"""
+    events: int
+    outputs: int
+    """Expected ones."""
+    profiles: int
+    missing: int
+    extra: int
+    """Outputs that are not expected."""
+    orphaned: int
+    """Of these: outputs of activities, which another run of the same events has overtaken."""
+    taken_back: int
+    """Of these: abandonments that a retraction names, and the retractions."""
+    false_abandonments: int
+    """Of these: abandonments that stand."""
+    differing: int
+    """Outputs of an expected id that say something else, or that say two things."""
+    repeated: int
+    """Outputs that came again, with the same id."""
+    wrong_profiles: int
+    tolerates: tuple[str, ...] = ()
+    """Which of orphaned, taken_back and repeated may be more than 0."""
+    seconds: float = 0.0
+    notes: dict[str, Any] = {}
+    """What else is worth knowing."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing went wrong that must not."""
+        counted = self.orphaned + self.taken_back + self.false_abandonments
+        never = self.missing or self.false_abandonments or self.differing or self.wrong_profiles
+        tolerable = {name: getattr(self, name) for name in ("orphaned", "taken_back", "repeated")}
+        return not (
+            never
+            or self.extra > counted
+            or any(count for name, count in tolerable.items() if name not in self.tolerates)
+        )
+
+    def sentence(self) -> str:
+        """The printed verdict."""
+        harm = ", ".join(f"{name} {figure:g}" for name, figure in self.harm.items())
+        counts = ", ".join(
+            f"{name.replace('_', ' ')} {getattr(self, name)}"
+            for name in ("missing", "extra", "orphaned", "taken_back", "false_abandonments", "differing", "repeated")
+        )
+        notes = "".join(f"; {name} {value}" for name, value in self.notes.items())
+        return (
+            f"{'ok  ' if self.ok else 'FAIL'} {self.program} ({self.mode}, seed {self.seed}; {harm}; "
+            f"{self.seconds:.0f} s): {self.events} events, {self.outputs} outputs: {counts}; "
+            f"{self.profiles} profiles: wrong {self.wrong_profiles}{notes}"
+        )
+
+
+def expected(settings: Settings, events: Iterable[Event], until: int, directory: Path) -> Expected:
+    """Replay the events, in the order given, until an instant."""
+    directory.mkdir()
+    files = {source: directory / f"{source.name.lower()}.jsonl" for source in Source}
+    lines: dict[Source, list[str]] = {source: [] for source in Source}
+    for event in events:
+        lines[event.source].append(json.dumps(event.fields) + "\n")
+    for source, file in files.items():
+        file.write_text("".join(lines[source]))
+    with (
+        Lines([files[Source.CLICKSTREAM]]) as clicks,
+        Lines([files[Source.ORDERS]]) as orders,
+        Results(directory) as results,
+    ):
+        inputs = {Source.CLICKSTREAM: clicks, Source.ORDERS: orders}
+        replay = Replay(settings, inputs, results, until=until, now=until)
+        while replay.step():
+            pass
+        replay.finish()
+        results.publish()
+        profiles = profiles_of(replay._engine.state)
+    documents = [
+        json.loads(line)
+        for name in (STAGE_CHANGES, ABANDONMENTS)
+        for line in (directory / name).read_text().splitlines()
+    ]
+    return Expected({document["id"]: document for document in documents}, profiles)
+
+
+def recovered(changelog: Iterable[Any]) -> Profiles:
+    """The profiles that a worker would recover from these records, in the order of their partitions."""
+    state = TaskState()
+    for record in changelog:
+        if record.key != MARKER_KEY:
+            state.restore(record.key, record.value)
+    return profiles_of(state)
+
+
+def profiles_of(state: TaskState) -> Profiles:
+    """The profiles of a state, without those that frame the history."""
+    found = {}
+    for key in state:
+        profile = state.get(key)
+        if profile is not None and profile.stage is not None and not profile.customer.startswith(FRAME):
+            found[key] = profile
+    return found
+
+
+def bare(profile: Profile) -> bytes:
+    """A profile without what depends on who worked on it, and when: it has to be equal to the last bit."""
+    profile.applied = [-1] * len(profile.applied)
+    profile.commit = 0
+    profile.pending = []
+    return pack(profile)
+
+
+def differing_profiles(right: Profiles, found: Profiles) -> list[bytes]:
+    """The keys of those that are missing, too many, or not as they have to be."""
+    return sorted(
+        key
+        for key in right.keys() | found.keys()
+        if key not in right or key not in found or bare(right[key]) != bare(found[key])
+    )
+
+
+class Comparison(NamedTuple):
+    """The outputs received, sorted by what is to be said about them."""
+
+    missing: list[str]
+    orphaned: Documents
+    taken_back: Documents
+    false_abandonments: Documents
+    unexplained: Documents
+    differing: list[str]
+    repeated: int
+
+
+def compare(right: Mapping[str, dict[str, Any]], received: Iterable[dict[str, Any]]) -> Comparison:
+    """Hold what subscribers have received against what they should have."""
+    said: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+    for document in received:
+        if not document["customer_id"].startswith(FRAME):
+            said[document["id"]].append(document)
+    retracted = {d["abandonment_id"] for ds in said.values() for d in ds if d["type"] == "retracted"}
+    kinds: defaultdict[str, Documents] = defaultdict(list)
+    for id, documents in said.items():
+        if id not in right:
+            kinds[_kind(documents[0], retracted)].append(documents[0])
+    return Comparison(
+        missing=sorted(id for id, d in right.items() if id not in said and not d["customer_id"].startswith(FRAME)),
+        orphaned=kinds["orphaned"],
+        taken_back=kinds["taken_back"],
+        false_abandonments=kinds["false_abandonment"],
+        unexplained=kinds["unexplained"],
+        differing=sorted(
+            id
+            for id, documents in said.items()
+            if any(document != right.get(id, documents[0]) for document in documents)
+        ),
+        repeated=sum(len(documents) - 1 for documents in said.values()),
+    )
+
+
+def _kind(document: dict[str, Any], retracted: set[str]) -> str:
+    """What to call an output that is not expected."""
+    if document["type"] == "stage_changed":
+        return "orphaned" if document["cause"]["kind"] == "activity" else "unexplained"
+    if document["abandonment_id"] in retracted:
+        return "taken_back"
+    if document["type"] == "abandoned":
+        return "false_abandonment"
+    return "orphaned" if document["type"] == "recovered" else "unexplained"
+
+
+def tally(documents: Documents) -> Counter[str]:
+    """What kinds of outputs these are, for a note."""
+    return Counter(f"{d['type']} {d.get('to_stage') or d.get('kind') or ''}".strip() for d in documents)

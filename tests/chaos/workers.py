@@ -1,0 +1,111 @@
+"""Harm to workers: killed, replaced, too many and too few, stopped and woken."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+from tests.chaos.programs import program
+from tests.chaos.run import Run
+from tests.chaos.verdict import Verdict
+from tests.integration.cluster import until
+
+
+@program("kill -9 of workers at random moments", short={"kills": 6}, long={"kills": 50})
+async def kills(run: Run, *, kills: int) -> Verdict:
+    """Two workers. Every other kill comes when one is ready again, the others while it starts, recovers or joins."""
+    await run.application()
+    events = run.sessions(sessions=250 * kills)
+    await run.open(events)
+    crew = run.crew(2)
+    async with crew.kept():
+        await asyncio.sleep(1)
+        await crew.ready()
+        for n in range(kills):
+            part = events[n * len(events) // kills : (n + 1) * len(events) // kills]
+            pouring = asyncio.create_task(run.pour(part, 2.0))
+            victim = run.rng.choice(crew.running())
+            if n % 2:
+                await ready(run, victim)
+                await asyncio.sleep(run.rng.uniform(0.0, 1.0))
+            else:
+                await asyncio.sleep(run.rng.uniform(0.0, 2.5))
+            crew.kill(victim)
+            await pouring
+        return await run.judge({"kills": kills})
+
+
+async def ready(run: Run, place: int) -> None:
+    """Wait until the worker in a place processes, unless it ends."""
+    worker = run.crews[-1].workers[place]
+    assert worker is not None
+    await until(lambda: worker.process.poll() is not None or worker.get("/readyz")[0] == 200, "a ready worker")
+
+
+@program("rolling restarts of three workers", short={"rounds": 1}, long={"rounds": 8})
+async def rolling(run: Run, *, rounds: int) -> Verdict:
+    """Each is told to stop, has to be gone in time with exit code 0, and is replaced; then the next."""
+    await run.application()
+    events = run.sessions(sessions=1_200 * rounds)
+    await run.open(events)
+    crew = run.crew(3)
+    crew.replace()
+    await crew.ready()
+    codes = []
+    for n in range(3 * rounds):
+        part = events[n * len(events) // (3 * rounds) : (n + 1) * len(events) // (3 * rounds)]
+        pouring = asyncio.create_task(run.pour(part, 2.5))
+        await asyncio.sleep(run.rng.uniform(0.2, 1.5))
+        codes.append(await crew.terminate(n % 3))
+        crew.start(n % 3)
+        await crew.ready()
+        await pouring
+    return await run.judge({"restarts": 3 * rounds}, failed_stops=sum(code != 0 for code in codes))
+
+
+@program("workers joining and leaving every few seconds", short={"changes": 6}, long={"changes": 40})
+async def coming_and_going(run: Run, *, changes: int) -> Verdict:
+    """One to four workers, in turn with and without a goodbye; nobody waits for a rebalance to be over."""
+    await run.application()
+    events = run.sessions(sessions=250 * changes)
+    await run.open(events)
+    crew = run.crew(4)
+    crew.start(0)
+    for n in range(changes):
+        part = events[n * len(events) // changes : (n + 1) * len(events) // changes]
+        pouring = asyncio.create_task(run.pour(part, 2.0))
+        here = crew.running()
+        free = [place for place in range(4) if place not in here]
+        if free and (len(here) <= 1 or run.rng.random() < 0.55):
+            crew.start(run.rng.choice(free))
+        elif run.rng.random() < 0.5:
+            crew.kill(run.rng.choice(here))
+        else:
+            await crew.terminate(run.rng.choice(here))
+        await pouring
+        await asyncio.sleep(run.rng.uniform(0.0, 2.0))
+    async with crew.kept():
+        return await run.judge({"changes": changes, "workers started": crew.started})
+
+
+@program("SIGSTOP for longer than the session, then SIGCONT", short={"zombies": 1}, long={"zombies": 12})
+async def zombies(run: Run, *, zombies: int) -> Verdict:
+    """It wakes up with old state and half a commit, while others have gone on with its partitions."""
+    await run.application()
+    events = run.sessions(sessions=800 * zombies)
+    await run.open(events)
+    crew = run.crew(2)
+    async with crew.kept():
+        for n in range(zombies):
+            part = events[n * len(events) // zombies : (n + 1) * len(events) // zombies]
+            await asyncio.sleep(0.5)
+            await crew.ready()
+            pouring = asyncio.create_task(run.pour(part, 8.0))
+            await asyncio.sleep(run.rng.uniform(0.5, 1.5))
+            victim = crew.workers[run.rng.choice(crew.running())]
+            assert victim is not None
+            victim.process.send_signal(signal.SIGSTOP)
+            await asyncio.sleep(5.0)
+            victim.process.send_signal(signal.SIGCONT)
+            await pouring
+        return await run.judge({"zombies": zombies})
