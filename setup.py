@@ -12,18 +12,22 @@ COMPILED = [
     *(
         f"streams/core/{name}.py"
         for name in (
-            "abandonment", "activity", "bounds", "cart", "cold", "customer", "engine", "ids", "orders", "packing",
-            "profile", "recent_ids", "sessions", "state", "timers", "tracks", "watermark",
+            "abandonment", "activity", "bounds", "cart", "cold", "customer", "engine", "facts", "ids", "orders",
+            "packing", "profile", "recent_ids", "sessions", "state", "timers", "tracks", "watermark",
         )
     ),
     *(
         f"streams/core/rules/{name}.py"
         for name in (
-            "checker", "compiler", "errors", "functions", "lexer", "moment", "needs", "nodes", "parser", "reading",
+            "checker", "compiler", "errors", "functions", "kept", "lexer", "moment", "needs", "nodes", "parser",
+            "properties", "reading",
             "touching", "tree", "types", "vocabulary",
         )
     ),
-    *(f"streams/contracts/{name}.py" for name in ("identity", "money", "native", "outputs", "partitioning", "times")),
+    *(
+        f"streams/contracts/{name}.py"
+        for name in ("identity", "money", "native", "outputs", "partitioning", "properties", "times")
+    ),
 ]  # fmt: skip
 """Not among them: modules of msgspec Structs, whose metaclass mypyc would pass by."""
 

@@ -7,17 +7,18 @@ worked out only once it is.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
 from msgspec import Raw
 from msgspec.structs import astuple
 
-from streams.contracts import identity, money, records, times
+from streams.contracts import identity, money, properties, records, times
 from streams.contracts.partitioning import Partitioner
 from streams.contracts.rejected import Reason, Rejected
 from streams.core.activity import CLICKSTREAM_TYPES, ORDER_TYPES, Activity, Item, Source
+from streams.core.rules.types import Type
 from streams.core.sources import RawRecord
 
 MAX_QUANTITY: Final = 1_000_000
@@ -51,8 +52,10 @@ class Decoder:
         default_currency: str = "EUR",
         max_future_skew: int = 300_000,
         max_bytes: int = 262_144,
+        properties: Mapping[str, Type] | None = None,
     ) -> None:
-        """`max_future_skew` in ms; a record of more than `max_bytes` is refused unread."""
+        """`max_future_skew` in ms; a record of more than `max_bytes` is refused unread. `properties`: those that the
+        playbook reads; without any, none is looked at."""
         if default_currency not in money.EXPONENTS:
             raise ValueError(f"default currency {default_currency!r} is not an ISO 4217 currency with a minor unit")
         self._source = source
@@ -60,6 +63,7 @@ class Decoder:
         self._default_currency = default_currency
         self._max_future_skew = max_future_skew
         self._max_bytes = max_bytes
+        self._properties = dict(properties or {})
         self._of_orders = source is Source.ORDERS
         self._quick: _Json = msgspec.json.Decoder(records.QuickOrder if self._of_orders else records.QuickClick)
         self._exact: _Json = msgspec.json.Decoder(records.Order if self._of_orders else records.Click)
@@ -112,6 +116,8 @@ class Decoder:
             self._add_order(activity, fields, value)
         else:
             self._add_click(activity, fields, value)
+        if self._properties and b'"properties"' in value:
+            activity.properties = properties.read_all(value, self._properties, activity.currency, self._string)
         return activity
 
     def _exactly(self, value: bytes) -> Any:

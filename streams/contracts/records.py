@@ -54,3 +54,9 @@ class Order(Record, gc=False):
 
 class QuickOrder(Order, gc=False):
     total: str | int | float | None = None  # type: ignore[assignment]
+
+
+class WithProperties(msgspec.Struct, gc=False):
+    """Read apart, and only where a playbook asks for properties."""
+
+    properties: dict[str, msgspec.Raw] = {}

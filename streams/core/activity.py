@@ -58,6 +58,8 @@ class Activity:
     """Of `price` and `total`; the configured default where the event named none."""
     items: tuple[Item, ...] | None
     """None where absent; empty means an empty cart."""
+    properties: dict[str, bool | int | float | str] | None
+    """Those that the playbook asks for; None if it asks for none. Times are in ms, amounts in minor units."""
 
     def __init__(
         self,
@@ -83,6 +85,7 @@ class Activity:
         coupon: str | None = None,
         currency: str = "",
         items: tuple[Item, ...] | None = None,
+        properties: dict[str, bool | int | float | str] | None = None,
     ) -> None:
         self.source, self.offset, self.timestamp, self.size = source, offset, timestamp, size
         self.at, self.customer, self.identified = at, customer, identified
@@ -90,7 +93,7 @@ class Activity:
         self.session_id, self.cart_id, self.checkout_id = session_id, cart_id, checkout_id
         self.product_id, self.category, self.price, self.quantity = product_id, category, price, quantity
         self.order_id, self.total, self.channel, self.coupon = order_id, total, channel, coupon
-        self.currency, self.items = currency, items
+        self.currency, self.items, self.properties = currency, items, properties
 
 
 CLICKSTREAM_TYPES = frozenset({

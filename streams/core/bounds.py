@@ -13,6 +13,7 @@ from typing import Final
 from streams.core import orders, recent_ids
 from streams.core.cart import oldest, settle
 from streams.core.packing import packed_size
+from streams.core.parts import Repeated
 from streams.core.profile import Profile
 
 BYTES_PER_EVENT: Final = 100
@@ -48,6 +49,15 @@ def _drop(profile: Profile, counts: Counter[tuple[str, str]]) -> bool:
         ("abandoned_items", abandoned, len(abandoned), _drop_items),
         ("event_ids", profile.event_ids, len(profile.event_tags), _drop_event_ids),
     ]
+    facts = profile.facts
+    if facts is not None:
+        parts += [
+            ("windows", facts.windows, sum(len(buckets) for buckets in facts.windows.values()), _drop_buckets),
+            ("categories_bought", facts.categories_bought, len(facts.categories_bought), _drop_categories),
+            ("products_bought", facts.products_bought, len(facts.products_bought), _drop_products),
+            ("categories_viewed", facts.categories_viewed, len(facts.categories_viewed), _drop_viewed_categories),
+            ("kept", facts.kept, len(facts.kept), _drop_kept),
+        ]
     parts = [part for part in parts if part[2]]
     if not parts:
         return False
@@ -93,3 +103,38 @@ def _drop_items(profile: Profile, number: int) -> None:
 
 def _drop_event_ids(profile: Profile, number: int) -> None:
     recent_ids.drop(profile.event_tags, profile.event_ids, number)
+
+
+def _drop_buckets(profile: Profile, number: int) -> None:
+    assert profile.facts is not None
+    windows = profile.facts.windows
+    for _ in range(number):
+        buckets = max(windows.values(), key=lambda window: len(window))
+        del buckets[min(buckets)]
+
+
+def _drop_categories(profile: Profile, number: int) -> None:
+    assert profile.facts is not None
+    _drop_repeated(profile.facts.categories_bought, number)
+
+
+def _drop_products(profile: Profile, number: int) -> None:
+    assert profile.facts is not None
+    _drop_repeated(profile.facts.products_bought, number)
+
+
+def _drop_viewed_categories(profile: Profile, number: int) -> None:
+    assert profile.facts is not None
+    _drop_repeated(profile.facts.categories_viewed, number)
+
+
+def _drop_repeated(known: dict[str, Repeated], number: int) -> None:
+    for name in sorted(known, key=lambda name: known[name].last)[:number]:
+        del known[name]
+
+
+def _drop_kept(profile: Profile, number: int) -> None:
+    assert profile.facts is not None
+    kept = profile.facts.kept
+    for name in sorted(kept, key=lambda name: kept[name][1])[:number]:
+        del kept[name]

@@ -10,7 +10,7 @@ import uuid
 from collections import Counter
 from typing import Final
 
-from streams.core import ids, orders, recent_ids, sessions
+from streams.core import facts, ids, orders, recent_ids, sessions
 from streams.core.abandonment import Abandonments, value
 from streams.core.activity import Activity, Source
 from streams.core.bounds import BYTES_PER_EVENT, trim
@@ -49,6 +49,8 @@ class Lifecycle:
         self._largest = policy.profile_bytes - HEADER_ROOM
         self._forget_identified = policy.forget_identified
         self._forget_unidentified = policy.forget_unidentified
+        self._plan = playbook.plan
+        self._bytes_per_event = BYTES_PER_EVENT + (0 if playbook.plan is None else playbook.plan.bytes_per_event)
         self._namespace = namespace
         self._abandonments = Abandonments(policy, namespace)
 
@@ -91,10 +93,13 @@ class Lifecycle:
         if activity.type in self._counted_types:
             profile.type_counts[activity.type] = profile.type_counts.get(activity.type, 0) + 1
 
+        completed = profile.orders_in_stage
         if activity.source is _ORDERS:
             active = self._order(profile, activity, outputs, counts)
         else:
             active = self._click(profile, activity, outputs, counts)
+        if self._plan is not None:
+            facts.note(profile, self._plan, activity, profile.orders_in_stage > completed, counts)
         if active:
             if at > profile.active_at:
                 profile.active_at, profile.armed = at, True
@@ -105,7 +110,7 @@ class Lifecycle:
             self._enter_by(profile, activity, self._track.initial, outputs)
         self._transit(profile, activity, active, outputs)
 
-        profile.weight += 2 * activity.size + BYTES_PER_EVENT
+        profile.weight += 2 * activity.size + self._bytes_per_event
         if profile.weight > self._largest:
             trim(profile, self._largest, counts)
         self._schedule(profile)
@@ -233,6 +238,8 @@ class Lifecycle:
             at = left_at
         profile.sequence += 1
         profile.stage, profile.entered_at, profile.orders_in_stage = stage, at, 0
+        if self._plan is not None:
+            facts.entered(profile, self._plan, self._track.name)
         outputs.append(
             StageChange(
                 id=ids.stage_change_id(

@@ -132,6 +132,7 @@ def unpack(data: bytes) -> Profile:
     profile.recent_steps = rest.recent_steps
     profile.weight = rest.weight
     profile.type_counts = rest.type_counts
+    profile.facts = rest.facts
     profile.event_tags = tags_of(rest.event_ids)
     return profile
 
@@ -185,6 +186,7 @@ def _rest(profile: Profile, pending: list[Output]) -> list[object]:
         profile.recent_steps,
         profile.weight,
         profile.type_counts,
+        profile.facts,
     ]
 
 

@@ -167,3 +167,40 @@ class Abandoned(msgspec.Struct, array_like=True, gc=False):
     open: bool = True
     """Neither recovered, retracted, expired nor closed silently."""
     withheld: bool = False
+
+
+class Repeated(msgspec.Struct, array_like=True, gc=False):
+    """How often something was done, and when first and last, ms."""
+
+    times: int
+    first: int
+    last: int
+
+
+class Credit(msgspec.Struct, array_like=True, gc=False):
+    """What is left of a store credit, in minor units of the playbook's currency."""
+
+    id: str | None
+    amount: int
+    expires_at: int
+
+
+class Facts(msgspec.Struct, array_like=True):
+    """What is kept of a customer because the rules of a playbook ask for it (`streams.core.facts`).
+
+    All of it can be merged with another customer's: numbers add, times widen, what is latest stays.
+    """
+
+    windows: dict[str, dict[int, int]] = {}
+    """Of each rolling window, numbers or amounts by bucket of time."""
+    sums: dict[str, int] = {}
+    """Amounts in total, by event type."""
+    in_stage: dict[str, int] = {}
+    """Events since a track's stage was entered, by track and event type."""
+    categories_bought: dict[str, Repeated] = {}
+    products_bought: dict[str, Repeated] = {}
+    categories_viewed: dict[str, Repeated] = {}
+    kept: dict[str, tuple[bool | int | float | str, int]] = {}
+    """The latest value of each property that is kept, and the time of its event."""
+    credits: list[Credit] = []
+    """Earliest to expire first."""

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import msgspec
 
 from streams.core.cart import OPERATIONS
+from streams.core.facts import Plan
 from streams.core.parts import OpKind
 from streams.core.policy import Policy
 from streams.core.tracks import LIFECYCLE, Track
@@ -29,3 +30,5 @@ class Playbook(msgspec.Struct, frozen=True, kw_only=True):
     """What events of the clickstream do to the cart, by type."""
     counted_types: frozenset[str] = frozenset()
     """Events of these types are counted in `Profile.type_counts`, for the conditions of a track."""
+    plan: Plan | None = None
+    """What the rules ask to be kept in `Profile.facts`; None if nothing."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from streams.core.effects import Output
-from streams.core.parts import Abandoned, Cart, Correction, Episode, Order, Sessions
+from streams.core.parts import Abandoned, Cart, Correction, Episode, Facts, Order, Sessions
 
 
 @dataclass(init=False, eq=True)
@@ -78,6 +78,8 @@ class Profile:
     """What came for orders that are not completed yet."""
     recent_steps: list[int]
     """Step-1 times of the abandonments in the recent window."""
+    facts: Facts | None
+    """What the playbook's rules ask for beside all this; None if they do not."""
 
     def __init__(self, customer: str, identified: bool) -> None:
         self.customer, self.identified = customer, identified
@@ -120,6 +122,7 @@ class Profile:
         self.recent_steps = []
         self.weight = 0
         self.type_counts = {}
+        self.facts = None
         self.event_tags = bytearray()
 
     # Lists and numbers that may be None are objects of their own, each a line of memory to fetch. So what every event

@@ -8,7 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from streams.core.effects import Output
-from streams.core.parts import Abandoned, Cart, Correction, Episode, Order, Sessions
+from streams.core.parts import Abandoned, Cart, Correction, Episode, Facts, Order, Sessions
 
 
 class Rest(msgspec.Struct, array_like=True, gc=False):
@@ -54,3 +54,4 @@ class Rest(msgspec.Struct, array_like=True, gc=False):
     recent_steps: list[int] = []
     weight: int = 0
     type_counts: dict[str, int] = {}
+    facts: Facts | None = None

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Final
 
-from streams.core.rules import nodes, tree
+from streams.core.rules import nodes, properties, tree
 from streams.core.rules.errors import RuleError, suggestion
+from streams.core.rules.needs import Needs, together
 from streams.core.rules.types import Type
 from streams.core.rules.vocabulary import WORDS, Vocabulary
 
@@ -25,6 +26,10 @@ _COMPARISONS: Final = {
     "==": nodes.EQ, "!=": nodes.NE, "<": nodes.LT, "<=": nodes.LE, ">": nodes.GT, ">=": nodes.GE,
 }  # fmt: skip
 _ARITHMETIC: Final = {"+": nodes.ADD, "-": nodes.SUBTRACT, "*": nodes.MULTIPLY, "/": nodes.DIVIDE}
+
+
+EVENT_PROPERTY: Final = "event.properties."
+KEPT: Final = "kept."
 
 
 class Typed:
@@ -62,7 +67,16 @@ class Checker:
         self.vocabulary = vocabulary
         self._functions = functions
         self.reads: set[str] = set()
-        self.counted_types: set[str] = set()
+        self._needs: list[Needs] = []
+
+    def need(self, needs: Needs) -> None:
+        """Note what the rule needs."""
+        self._needs.append(needs)
+
+    @property
+    def needs(self) -> Needs:
+        """All that the rule needs."""
+        return together(self._needs)
 
     def check(self, part: tree.Tree) -> Typed:
         """The part, checked."""
@@ -124,10 +138,38 @@ class Checker:
     def _name(self, part: tree.Name) -> Typed:
         word = WORDS.get(part.name)
         if word is None:
-            raise self._unknown(part.name, part)
+            return self._property(part)
         self.reads.update(word.reads)
+        if word.needs is not None:
+            self.need(word.needs)
         stages = self.vocabulary.tracks.get("lifecycle", ()) if part.name == "stage" else ()
         return Typed(word.type, word.make(self.vocabulary), part, stages)
+
+    def _property(self, part: tree.Name) -> Typed:
+        """`event.properties.NAME` and `kept.NAME`, which the playbook declares."""
+        vocabulary, name = self.vocabulary, part.name
+        if name.startswith(EVENT_PROPERTY):
+            property_ = name.removeprefix(EVENT_PROPERTY)
+            type_ = vocabulary.properties.get(property_)
+            if type_ is None:
+                hint = suggestion(property_, vocabulary.properties)
+                raise RuleError(f"the playbook declares no property {property_[:64]}{hint}", part.start, part.end)
+            self.reads.add("event")
+            self.need(Needs(properties={property_: type_}))
+            return Typed(type_, properties.of_event(property_, type_, vocabulary.currency), part)
+        if name.startswith(KEPT):
+            kept = vocabulary.kept.get(name.removeprefix(KEPT))
+            if kept is None:
+                hint = suggestion(name.removeprefix(KEPT), vocabulary.kept)
+                raise RuleError(
+                    f"the playbook does not keep {name.removeprefix(KEPT)[:64]}{hint}", part.start, part.end
+                )
+            self.reads.update(
+                ["seen"] if kept.event_types is None else [f"count:{type_}" for type_ in kept.event_types]
+            )
+            self.need(Needs(properties={kept.property: kept.type}, kept={kept.name: kept}))
+            return Typed(kept.type, properties.of_profile(kept.name, kept.type), part)
+        raise self._unknown(name, part)
 
     def _unknown(self, name: str, part: tree.Tree) -> RuleError:
         if name in self._functions:

@@ -77,4 +77,4 @@ def compile_rule(text: str, vocabulary: Vocabulary, expected: Type | None = Type
     typed = checker.check(part)
     if expected is not None and typed.type is not expected:
         raise RuleError(f"this is {typed.type.value}, where {expected.value} belongs", part.start, part.end)
-    return Rule(text, typed.type, typed.node, frozenset(checker.reads), Needs(checker.counted_types))
+    return Rule(text, typed.type, typed.node, frozenset(checker.reads), checker.needs)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from streams.core.rules import lexer, nodes, reading, tree
+from streams.core.rules import kept, lexer, nodes, reading, tree
 from streams.core.rules.checker import Checker, Function, Typed, real, steady, whole
 from streams.core.rules.errors import RuleError, suggestion
+from streams.core.rules.needs import EVERYTHING, Needs, Window, stage_key
 from streams.core.rules.types import Type
 
 Check = Callable[[Checker, tree.Call], Typed]
@@ -95,22 +96,125 @@ def _extreme(operator: int) -> Check:
     return check
 
 
-def _stage(checker: Checker, call: tree.Call) -> Typed:
-    part = call.arguments[0]
+def _track(checker: Checker, part: tree.Tree) -> str:
     track = literal(part, "the name of a track")
-    stages = checker.vocabulary.tracks.get(track)
-    if stages is None:
+    if track not in checker.vocabulary.tracks:
         hint = suggestion(track, checker.vocabulary.tracks)
         raise RuleError(f"there is no track {track[:64]!r}{hint}", part.start, part.end)
+    return track
+
+
+def _stage(checker: Checker, call: tree.Call) -> Typed:
+    track = _track(checker, call.arguments[0])
     checker.reads.add(f"stage:{track}")
-    return Typed(Type.TEXT, reading.Stage(), call, stages)
+    return Typed(Type.TEXT, reading.Stage(), call, checker.vocabulary.tracks[track])
 
 
 def _count(checker: Checker, call: tree.Call) -> Typed:
     type_ = event_type(checker, call.arguments[0])
     checker.reads.add(f"count:{type_}")
-    checker.counted_types.add(type_)
+    if "stage" in call.named:
+        if "last" in call.named:
+            raise RuleError("count takes either last or stage", call.start, call.end)
+        track = _track(checker, call.named["stage"])
+        checker.reads.add(f"stage:{track}")
+        checker.need(Needs(in_stage=[(track, type_)]))
+        return Typed(Type.NUMBER, kept.InStage(stage_key(track, type_)), call)
+    if "last" in call.named:
+        return Typed(Type.NUMBER, _windowed(checker, type_, call.named["last"], False), call)
+    checker.need(Needs(counted_types=[type_]))
     return Typed(Type.NUMBER, reading.Counted(type_), call)
+
+
+def _sum(checker: Checker, call: tree.Call) -> Typed:
+    type_ = event_type(checker, call.arguments[0])
+    checker.reads.add(f"count:{type_}")
+    if "last" in call.named:
+        return Typed(Type.MONEY, _windowed(checker, type_, call.named["last"], True), call)
+    checker.need(Needs(sums=[type_]))
+    return Typed(Type.MONEY, kept.Summed(type_), call)
+
+
+def _windowed(checker: Checker, type_: str, last: tree.Tree, amounts: bool) -> nodes.Whole:
+    asked = Window(type_, window(last), amounts)
+    checker.reads.add("time")
+    checker.need(Needs(windows={asked.key: asked}))
+    return kept.InWindow(asked)
+
+
+def _repeated(which: int) -> Callable[[Checker, tree.Call], list[nodes.Text]]:
+    """The names that a function is given, each as a text; notes what has to be kept for them."""
+
+    def names(checker: Checker, call: tree.Call) -> list[nodes.Text]:
+        found = [checker.text(part) for part in call.arguments]
+        wanted = [EVERYTHING if not isinstance(node, nodes.ConstantText) else node.value for node in found]
+        checker.reads.add("count:product_viewed" if which == kept.VIEWED else "orders")
+        if which == kept.VIEWED:
+            checker.need(Needs(categories_viewed=wanted))
+        elif which == kept.BOUGHT:
+            checker.need(Needs(categories_bought=wanted))
+        else:
+            checker.need(Needs(products_bought=wanted))
+        return found
+
+    return names
+
+
+def _done(which: int) -> Check:
+    """Whether: ever, or in the last so many days."""
+
+    def check(checker: Checker, call: tree.Call) -> Typed:
+        names = _repeated(which)(checker, call)
+        if "last" not in call.named:
+            return Typed(
+                Type.BOOL, nodes.CompareWhole(nodes.GE, kept.Times(which, names), nodes.ConstantWhole(1)), call
+            )
+        checker.reads.add("time")
+        ago = nodes.WithWhole(nodes.SUBTRACT, reading.Now(), kept.When(which, names, True))
+        length = nodes.ConstantWhole(window(call.named["last"]))
+        return Typed(Type.BOOL, nodes.CompareWhole(nodes.LT, ago, length), call)
+
+    return check
+
+
+def _times(which: int) -> Check:
+    def check(checker: Checker, call: tree.Call) -> Typed:
+        return Typed(Type.NUMBER, kept.Times(which, _repeated(which)(checker, call)), call)
+
+    return check
+
+
+def _when(which: int, last: bool) -> Check:
+    def check(checker: Checker, call: tree.Call) -> Typed:
+        return Typed(Type.TIME, kept.When(which, _repeated(which)(checker, call), last), call)
+
+    return check
+
+
+def _due_again(which: int) -> Check:
+    """When what was bought thrice or more is due again; of everything kept if nothing is named."""
+
+    def check(checker: Checker, call: tree.Call) -> Typed:
+        names = _repeated(which)(checker, call)
+        checker.reads.add("time")
+        if not names:
+            checker.need(
+                Needs(categories_bought=[EVERYTHING]) if which == kept.BOUGHT else Needs(products_bought=[EVERYTHING])
+            )
+        return Typed(Type.TIME, kept.DueAgain(which, names), call)
+
+    return check
+
+
+def _what_is_due(which: int) -> Check:
+    def check(checker: Checker, call: tree.Call) -> Typed:
+        checker.reads.update(("orders", "time"))
+        checker.need(
+            Needs(categories_bought=[EVERYTHING]) if which == kept.BOUGHT else Needs(products_bought=[EVERYTHING])
+        )
+        return Typed(Type.TEXT, kept.WhatIsDue(which), call)
+
+    return check
 
 
 def _number_of_orders(checker: Checker, call: tree.Call) -> Typed:
@@ -144,8 +248,26 @@ FUNCTIONS: Final[dict[str, Function]] = {
     "min": Function("min(VALUE, VALUE, …)", (2, MANY), (), _extreme(nodes.LEAST)),
     "max": Function("max(VALUE, VALUE, …)", (2, MANY), (), _extreme(nodes.GREATEST)),
     "stage": Function("stage('TRACK')", (1, 1), (), _stage),
-    "count": Function("count('EVENT_TYPE')", (1, 1), (), _count),
+    "count": Function(
+        "count('EVENT_TYPE', last='7d') or count('EVENT_TYPE', stage='TRACK')", (1, 1), ("last", "stage"), _count
+    ),
+    "sum": Function("sum('EVENT_TYPE', last='365d')", (1, 1), ("last",), _sum),
     "orders": Function("orders(last='365d')", (0, 0), ("last",), _number_of_orders),
     "spend": Function("spend(last='365d')", (0, 0), ("last",), _spend),
+    "bought": Function("bought('CATEGORY', …, last='90d')", (1, MANY), ("last",), _done(kept.BOUGHT)),
+    "bought_product": Function("bought_product('PRODUCT', …, last='90d')", (1, MANY), ("last",), _done(kept.PRODUCT)),
+    "viewed": Function("viewed('CATEGORY', …, last='7d')", (1, MANY), ("last",), _done(kept.VIEWED)),
+    "times_bought": Function("times_bought('CATEGORY', …)", (1, MANY), (), _times(kept.BOUGHT)),
+    "times_viewed": Function("times_viewed('CATEGORY', …)", (1, MANY), (), _times(kept.VIEWED)),
+    "first_bought_at": Function("first_bought_at('CATEGORY', …)", (1, MANY), (), _when(kept.BOUGHT, False)),
+    "last_bought_at": Function("last_bought_at('CATEGORY', …)", (1, MANY), (), _when(kept.BOUGHT, True)),
+    "category_due_at": Function(
+        "category_due_at('CATEGORY', …) or category_due_at()", (0, MANY), (), _due_again(kept.BOUGHT)
+    ),
+    "product_due_at": Function(
+        "product_due_at('PRODUCT', …) or product_due_at()", (0, MANY), (), _due_again(kept.PRODUCT)
+    ),
+    "category_due": Function("category_due()", (0, 0), (), _what_is_due(kept.BOUGHT)),
+    "product_due": Function("product_due()", (0, 0), (), _what_is_due(kept.PRODUCT)),
     "event_has": Function("event_has('CATEGORY', …)", (1, MANY), (), _event_has),
 }

@@ -181,6 +181,18 @@ class LastOrderAt(Whole):
         return ABSENT if at is None else at
 
 
+class FirstOrderAt(Whole):
+    """The earliest of the orders kept that counts."""
+
+    def get(self, m: Moment) -> int:
+        first = NEVER
+        for order in m.profile.order_book.values():
+            at: int = order.at
+            if at < first and order.counts:
+                first = at
+        return ABSENT if first == NEVER else first
+
+
 class LastActivityAt(Whole):
     def get(self, m: Moment) -> int:
         at = m.profile.active_at

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from streams.core.activity import CLICKSTREAM_TYPES, ORDER_TYPES
-from streams.core.rules import reading
+from streams.core.rules import properties, reading
+from streams.core.rules.needs import Kept, Needs
 from streams.core.rules.nodes import Node
 from streams.core.rules.types import Type
 
@@ -21,13 +22,18 @@ class Vocabulary:
         *,
         tracks: Mapping[str, tuple[str, ...]] | None = None,
         event_types: Iterable[str] = (),
+        properties: Mapping[str, Type] | None = None,
+        kept: Iterable[Kept] = (),
         currency: str = "EUR",
         minor_units: int = 100,
     ) -> None:
-        """`tracks`: the stages of each. `event_types`: those beside the known ones. `minor_units`: of one unit of
-        the currency (100 cents of a euro)."""
+        """`tracks`: the stages of each. `event_types`: those beside the known ones. `properties`: those of events that
+        rules may read, `kept`: those that profiles keep. `minor_units`: of one unit of the currency (100 cents of a
+        euro)."""
         self.tracks = dict(tracks or {})
         self.event_types = KNOWN_TYPES | frozenset(event_types)
+        self.properties = dict(properties or {})
+        self.kept = {one.name: one for one in kept}
         self.currency = currency
         self.minor_units = minor_units
 
@@ -35,11 +41,18 @@ class Vocabulary:
 class Word:
     """A name that stands for something of the customer, the event or the time."""
 
-    def __init__(self, type_: Type, reads: tuple[str, ...], make: Callable[[Vocabulary], Node]) -> None:
+    def __init__(
+        self,
+        type_: Type,
+        reads: tuple[str, ...],
+        make: Callable[[Vocabulary], Node],
+        needs: Needs | None = None,
+    ) -> None:
         self.type = type_
         self.reads = reads
         """See `touching`."""
         self.make = make
+        self.needs = needs
 
 
 _BOOL: Final = Type.BOOL
@@ -47,6 +60,12 @@ _NUMBER: Final = Type.NUMBER
 _MONEY: Final = Type.MONEY
 _TIME: Final = Type.TIME
 _TEXT: Final = Type.TEXT
+
+_CREDIT: Final = ("count:credit_granted", "count:credit_spent", "time")
+_CREDITS: Final = Needs(
+    properties={"amount": _MONEY, "expires_at": _TIME, "credit_id": _TEXT},
+    credits=True,
+)
 
 WORDS: Final[dict[str, Word]] = {
     # orders
@@ -67,11 +86,14 @@ WORDS: Final[dict[str, Word]] = {
     "cart_items": Word(_NUMBER, ("cart",), lambda v: reading.CartItems()),
     "cart_value": Word(_MONEY, ("cart",), lambda v: reading.CartValue(v.currency)),
     "identified": Word(_BOOL, (), lambda v: reading.Identified()),
+    "credit": Word(_MONEY, _CREDIT, lambda v: properties.Credit(), _CREDITS),
     # times
     "now": Word(_TIME, ("time",), lambda v: reading.Now()),
     "first_seen_at": Word(_TIME, ("seen",), lambda v: reading.FirstSeenAt()),
     "last_seen_at": Word(_TIME, ("seen",), lambda v: reading.LastSeenAt()),
     "last_activity_at": Word(_TIME, ("activity",), lambda v: reading.LastActivityAt()),
+    "first_order_at": Word(_TIME, ("orders",), lambda v: reading.FirstOrderAt()),
+    "credit_expires_at": Word(_TIME, _CREDIT, lambda v: properties.CreditExpiresAt(), _CREDITS),
     # stages
     "stage": Word(_TEXT, ("stage:lifecycle",), lambda v: reading.Stage()),
     "entered_at": Word(_TIME, ("stage:lifecycle",), lambda v: reading.EnteredAt()),
