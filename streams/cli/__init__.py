@@ -108,6 +108,19 @@ def replay(
 
 
 @main.command()
+@click.argument("paths", type=click.Path(path_type=Path), nargs=-1, metavar="[FILE|DIR]...")
+def test(paths: tuple[Path, ...]) -> None:
+    """Run scenarios: YAML files of events, waiting, and the outputs that are expected.
+
+    In a DIR, the files *.scenarios.yaml are run; without any, those that come with the shipped playbooks.
+    """
+    from streams.replay import scenarios
+    from streams.settings import load
+
+    sys.exit(scenarios.run_all(paths or (scenarios.SHIPPED,), load(), scenarios.playbook_of(load())))
+
+
+@main.command()
 @click.option("--once", is_flag=True, help="End after the history, with a summary.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Of the simulated shoppers.")
 @click.option(

@@ -1,0 +1,215 @@
+"""`lifecycle test`: scenarios that pass and fail, what is said of it, and files that are not as they should be."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from rich.console import Console
+
+from streams.cli import main
+from streams.core import tracks
+from streams.core.playbook import Playbook
+from streams.errors import UserError
+from streams.replay import scenario, scenario_file, scenarios
+from streams.replay.scenario import Document, Scenario, differences, run
+from streams.replay.scenarios import SHIPPED
+from streams.settings import Settings
+from tests.docs.pages import ROOT, fences
+
+PAGE = ROOT / "docs" / "scenarios.md"
+STEPS = "scenarios:\n  - name: a\n    steps:\n      - "
+CART = "{type: product_added, product_id: lamp, price: 79}"
+
+
+def write(tmp_path: Path, *steps: str, only: str = "abandonments", name: str = "a.scenarios.yaml") -> Path:
+    path = tmp_path / name
+    lines = [f"      - {step}" for step in steps]
+    head = ["scenarios:", "  - name: a story", f"    only: {only}", "    steps:"]
+    path.write_text("\n".join([*head, *lines]) + "\n")
+    return path
+
+
+def lifecycle_test(*paths: Path) -> Result:
+    return CliRunner().invoke(main, ["test", *map(str, paths)])
+
+
+def load_one(path: Path) -> Scenario:
+    [found] = scenario_file.load(path).scenarios
+    return found
+
+
+# ------------------------------------------------------------------------------------------------ the shipped ones
+
+
+def test_the_shipped_scenarios_pass() -> None:
+    result = lifecycle_test()
+    assert result.exit_code == 0, result.output
+    assert "ok    a cart is abandoned after an hour" in result.output
+
+
+def test_every_row_of_the_default_playbook_has_a_scenario(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By stage left and entered, as the outputs tell; what no story reaches, nobody has promised."""
+    seen: list[Document] = []
+    saw = scenario._Play._saw
+
+    def note(play: scenario._Play, output: Document) -> None:
+        seen.append(output)
+        saw(play, output)
+
+    monkeypatch.setattr(scenario._Play, "_saw", note)
+    for path in scenario_file.find([SHIPPED]):
+        for each in scenario_file.load(path).scenarios:
+            assert run(each, Playbook(), Settings()) is None
+    moves = {(output.get("from_stage"), output.get("to_stage")) for output in seen}
+    for row in (*tracks.TRANSITIONS, *tracks.LAPSES):
+        assert any((source, row.target) in moves for source in row.sources), (row.sources, row.target)
+    kinds = {f"{output['type']} {output.get('kind')} {output.get('reason')}" for output in seen}
+    for kind in ("abandoned browse", "abandoned cart", "abandoned checkout", "recovered cart", "expired cart"):
+        assert any(each.startswith(kind) for each in kinds), kind
+    assert {"retracted cart late_order", "retracted cart late_activity"} <= kinds
+
+
+def test_what_the_page_shows_is_true(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    [example] = [fence.text for fence in fences(PAGE) if fence.language == "yaml"]
+    path = tmp_path / "page.scenarios.yaml"
+    path.write_text(example)
+    assert lifecycle_test(path).exit_code == 0
+    shown = next(fence.text for fence in fences(PAGE) if fence.text.startswith("$ lifecycle test"))
+    failing = [
+        "scenarios:", "  - name: a cart is abandoned twice", "    only: abandonments", "    steps:",
+        f"      - {CART}", "      - {wait: 2d}", "      - expect:", "          - {abandoned: cart, at: 30m}",
+        "          - {abandoned: cart, step: 2}", "          - {recovered: cart}",
+    ]  # fmt: skip
+    (tmp_path / "failing.scenarios.yaml").write_text("\n".join(failing))
+    monkeypatch.chdir(tmp_path)
+    result = lifecycle_test(Path("failing.scenarios.yaml"))
+    assert result.exit_code == 1
+    assert [line for line in result.output.splitlines() if "passed" not in line] == [
+        line for line in shown.splitlines()[1:] if "passed" not in line
+    ]
+
+
+# -------------------------------------------------------------------------------------------------- what may fail
+
+
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [
+        (
+            [CART, "{wait: 1h}", "expect: []"],
+            "+ came, not expected   abandoned: cart, step: 1, customer_id: c-1, at: 1h",
+        ),
+        ([CART, "{wait: 59m}", "expect: [{abandoned: cart}]"], "- expected, not come   abandoned: cart"),
+        ([CART, "{wait: 1h}", "expect: [{abandoned: cart, step: 2}]"], "step: 1, not 2"),
+        ([CART, "{wait: 1h}", "expect: [{abandoned: cart, value: 79}]"], 'value: "79.00", not 79'),
+        ([CART, "{wait: 1h}", "expect: [{abandoned: cart, stepp: 1}]"], "stepp: there is no such field"),
+        ([CART, "{wait: 1h}", "expect: [{abandoned: cart, identified: 1}]"], "identified: true, not 1"),
+        ([CART, "{wait: 1h}", "expect: [{abandoned: cart, items: []}]"], "items: [{"),
+        ([CART, "{wait: 1h}", 'expect: [{abandoned: cart, items: [{price: "7.00"}]}]'], 'price: "79.00", not "7.00"'),
+        (["{type: order_completed}", "expect: []"], "refused: invalid_field"),
+    ],
+)
+def test_what_is_not_as_expected_fails_and_is_told(tmp_path: Path, steps: list[str], said: str) -> None:
+    result = lifecycle_test(write(tmp_path, *steps))
+    assert result.exit_code == 1
+    assert said in result.output
+    assert "0 passed, 1 failed" in result.output
+
+
+def test_order_counts(tmp_path: Path) -> None:
+    steps = [CART, "{wait: 2d}", "expect: [{abandoned: cart, step: 2}, {abandoned: cart, step: 1}]"]
+    assert run(load_one(write(tmp_path, *steps)), Playbook(), Settings()) is not None
+
+
+def test_events_after_a_refused_one_go_on(tmp_path: Path) -> None:
+    steps = [
+        "{type: order_completed}",
+        "expect: [{refused: invalid_field}]",
+        CART,
+        "{wait: 1h}",
+        "expect: [{abandoned: cart}]",
+    ]
+    assert run(load_one(write(tmp_path, *steps)), Playbook(), Settings()) is None
+
+
+def test_a_clock_that_is_ahead_is_refused(tmp_path: Path) -> None:
+    steps = ["{type: page_viewed, occurred_at: 2026-01-01T00:06:00Z}", "expect: [{refused: clock_skew}]"]
+    assert run(load_one(write(tmp_path, *steps)), Playbook(), Settings()) is None
+
+
+def test_the_customers_of_a_wait_come_in_order_of_time(tmp_path: Path) -> None:
+    steps = [
+        "{type: product_added, customer_id: b, product_id: p}",
+        "{type: product_added, customer_id: a, product_id: p, after: 1m}",
+        "{wait: 2d}",
+        "expect: ["
+        + ", ".join(f"{{abandoned: cart, step: {step}, customer_id: {who}}}" for step in (1, 2) for who in "ba")
+        + "]",
+    ]
+    assert run(load_one(write(tmp_path, *steps)), Playbook(), Settings()) is None
+
+
+def test_differences_of_numbers_and_switches() -> None:
+    assert differences({"a": 1}, {"a": 1.0, "b": 2}) == []
+    assert differences({"a": True}, {"a": 1}) == ["a: 1, not true"]
+    assert differences({"a": {"b": [1, 2]}}, {"a": {"b": [1, 3]}}) == ["a.b[1]: 3, not 2"]
+
+
+# ------------------------------------------------------------------------------------------------ files with mistakes
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "1: a file of scenarios is a mapping"),
+        ("scenarios: []", "1: scenarios is a list of at least one"),
+        ("scenario: []", "1: a file of scenarios has no scenario: did you mean scenarios?"),
+        ("scenarios:\n  - steps: []", "2: a scenario has a name"),
+        ("scenarios:\n  - {name: a, steps: [{wait: 1h}]}", "2: the last step of a scenario is an expectation"),
+        ("scenarios:\n  - name: a\n    steps:\n      - {wait: 1}\n      - expect: []", "4: wait: 1 is not a duration"),
+        (f"{STEPS}{{wiat: 1h}}\n      - expect: []", "4: a step has one of"),
+        (f"{STEPS}{{wait: 1h, type: x}}\n      - expect: []", "4: a step has one of"),
+        (STEPS + "expect: [{stage: x, abandoned: y}]", "4: an expected output has one"),
+        ("scenarios:\n  - name: a\n    steps:\n      - expect: [{stage: x, at: soon}]", "4: at: soon is not a time"),
+        ("scenarios:\n  - name: a\n    name: b", "3: name stands twice"),
+        ("scenarios: &a [*a]", "1: this is not YAML: aliases are not read here"),
+        ("scenarios: !!python/object:os.system [x]", "1: the tag"),
+        ("scenarios: [", "this is not YAML"),
+        ("a: \x00", "1: this is no YAML text"),
+        ("[" * 100_000, "1: this is not YAML: this is nested too deep"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_told_with_its_line(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "a.scenarios.yaml"
+    path.write_text(text)
+    result = lifecycle_test(path)
+    assert result.exit_code == 2
+    assert result.output.startswith(f"lifecycle: {path}:")
+    assert said in result.output
+    assert result.output.count("\n") == 1
+
+
+def test_a_word_that_no_output_has_would_let_everything_pass(tmp_path: Path) -> None:
+    result = lifecycle_test(write(tmp_path, CART, "expect: []", only="abandonment"))
+    assert (result.exit_code, "did you mean abandonments?" in result.output) == (2, True)
+
+
+def test_time_has_an_end(tmp_path: Path) -> None:
+    path = write(tmp_path, *["{wait: 999999d}"] * 3, "expect: []")
+    assert "no scenario goes on after" in lifecycle_test(path).output
+    path = write(tmp_path, "{until: 2025-01-01T00:00:00Z}", "expect: []")
+    assert "it is 2026-01-01T00:00:00.000Z already" in lifecycle_test(path).output
+
+
+def test_a_directory_holds_scenarios_or_is_a_mistake(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds no scenarios"):
+        scenario_file.find([tmp_path])
+    inside = tmp_path / "deep" / "er"
+    inside.mkdir(parents=True)
+    path = write(inside, CART, "expect: []")
+    assert scenario_file.find([tmp_path, path]) == [path]
+    console = Console(file=io.StringIO())
+    assert scenarios.run_all([tmp_path], Settings(), lambda file: Playbook(), console) == 0
