@@ -112,7 +112,7 @@ def expected(settings: Settings, events: Iterable[Event], until: int, directory:
             pass
         replay.finish()
         results.publish()
-        profiles = profiles_of(replay._engine.state)
+        profiles = profiles_of(replay.state)
     documents = [
         json.loads(line)
         for name in (STAGE_CHANGES, ABANDONMENTS)

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from streams.errors import UserError
-from streams.replay import lines, runner
+from streams.replay import lines, play, runner
 from streams.replay.results import NAMES
 from streams.settings import Settings
 from streams.values import parse_time
@@ -166,7 +166,7 @@ def test_chunks_change_at_most_the_order_between_customers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int, snapshots: int
 ) -> None:
     monkeypatch.setattr(lines, "CHUNK", chunk)
-    monkeypatch.setattr(runner, "SNAPSHOT_EVERY", snapshots)
+    monkeypatch.setattr(play, "SNAPSHOT_EVERY", snapshots)
     files = replay(tmp_path)
     assert in_any_order(files) == in_any_order(expected())
     sequences: dict[str, list[int]] = {}
