@@ -16,9 +16,11 @@ from typing import Final
 from streams.core.activity import Activity, Source
 from streams.core.customer import Lifecycle
 from streams.core.effects import Abandonment, Effects, Emission, Output, Snapshot
+from streams.core.packing import packed_size
 from streams.core.profile import Profile
 from streams.core.sources import Fetch, Mark, SourceSpec
 from streams.core.state import TaskState, record_key
+from streams.core.step import WHOLE, Step
 from streams.core.watermark import SourceProgress
 
 SOURCES: Final = tuple(Source)
@@ -29,7 +31,8 @@ class PartitionEngine:
     """One partition's profiles, timers and watermark. Not thread-safe; no call awaits.
 
     `positions` are the offsets at which reading starts, `marks` what was stored with them. `state` may hold what
-    recovery restored.
+    recovery restored. With a `step`, a call may leave things undone (`unfinished`), and they may wait for a commit
+    (`full`): whoever gives one looks at both after each call.
     """
 
     def __init__(
@@ -42,7 +45,12 @@ class PartitionEngine:
         positions: Mapping[Source, int] | None = None,
         marks: Mapping[Source, Mark] | None = None,
         commit: int = 0,
+        step: Step = WHOLE,
     ) -> None:
+        self.unfinished = False
+        """Whether the last call has left something undone: `advance` goes on with it."""
+        self.full = False
+        """Whether nothing goes on before a `snapshot`: a profile keeps as many outputs as a record may hold."""
         self.state = TaskState() if state is None else state
         self.state.commit = max(self.state.commit, commit)
         self.watermark: int | None = None
@@ -62,6 +70,12 @@ class PartitionEngine:
         self._silent: frozenset[Source] = frozenset()
         self._clock_trusted = True
         self._by_deadline: list[Output] = []
+        self._firing = False
+        """Whether the last call has left deadlines that the watermark has reached. Until they have fired nothing else
+        happens, so that what comes late finds them fired, as it would have without a bound."""
+        self._step_records, self._step_deadlines, self._step_pending = step.records, step.deadlines, step.pending
+        self._pending: dict[bytes, int] = {}
+        """Bytes of the outputs that profiles keep for the next commit, where these are bounded."""
         self._changed = False
         self._now = 0
 
@@ -82,7 +96,8 @@ class PartitionEngine:
         progress.position = position
         effects = Effects.none()
         self._now = now
-        self._merge(effects)
+        if not self._firing:
+            self._merge(effects)
         return effects
 
     def advance(
@@ -105,8 +120,12 @@ class PartitionEngine:
         for source, fetch in (fetches or {}).items():
             self._progress[source].fetched(fetch)
         effects = Effects.none()
-        self._merge(effects)
-        self._fire(effects)
+        if self._firing:
+            self._fire_due(effects)
+        if not self._firing:
+            self._merge(effects)
+            if not self.unfinished:
+                self._fire(effects)
         return effects
 
     def snapshot(self, *, force: bool = False) -> Snapshot | None:
@@ -116,7 +135,8 @@ class PartitionEngine:
         """
         if not (force or self._changed or self.state.owes(self._committed)):
             return None
-        self._changed = False
+        self._changed = self.full = False
+        self._pending.clear()
         marks = {
             source: progress.mark(self._queues[source][0].at if self._queues[source] else None)
             for source, progress in self._progress.items()
@@ -156,8 +176,11 @@ class PartitionEngine:
 
     def _merge(self, effects: Effects) -> None:
         """Apply buffered records in (time, source, offset) order, as far as no source can still have an earlier one."""
-        queues, now = self._queues, self._now
+        queues, now, left = self._queues, self._now, self._step_records
         while True:
+            self.unfinished = self.full or left <= 0
+            if self.unfinished:
+                return
             best: Source | None = None
             limits: list[tuple[int, Source]] = []  # of sources that may still have records: nothing newer is applied
             best_at = 0
@@ -184,8 +207,11 @@ class PartitionEngine:
             while queue and (bound is None or queue[0].at <= bound):
                 record = queue.popleft()
                 taken += record.size
+                left -= 1
                 if self._apply_one(record, rank, label, effects):
                     applied += 1
+                if left <= 0 or self.full:
+                    break
             self._buffered[best] -= taken
             if applied:
                 effects.counts["applied", label] += applied
@@ -214,7 +240,7 @@ class PartitionEngine:
         if profile.sequence and record.at < profile.last_seen_at:
             counts["out_of_order", label] += 1
         while (deadline := profile.next_deadline) is not None and deadline <= record.at:
-            self._fire_one(profile, effects)
+            self._fire_one(profile, key, effects)
         if profile.stage is None and profile.sequence:  # forgotten: this event starts afresh
             applied, pending, commit = profile.applied, profile.pending, profile.commit
             profile = lifecycle.new(record.customer, record.identified)
@@ -228,8 +254,7 @@ class PartitionEngine:
                 # Behind an output that waits for the commit, the customer's next ones wait too: subscribers see each
                 # customer's outputs in the order they were made.
                 if profile.pending:
-                    profile.pending.append(output)
-                    self._by_deadline.append(output)
+                    self._keep(profile, key, output)
                 else:
                     effects.outputs.append(output)
         state.touched(key, profile, before, deadline_before)
@@ -252,8 +277,17 @@ class PartitionEngine:
         if self.watermark is not None and watermark <= self.watermark:
             return
         self.watermark = watermark
-        state = self.state
-        while (key := state.timers.due(watermark)) is not None:
+        self._fire_due(effects)
+
+    def _fire_due(self, effects: Effects) -> None:
+        """Fire what the watermark has reached, as far as one call may."""
+        watermark, state, left = self.watermark, self.state, self._step_deadlines
+        assert watermark is not None
+        while True:
+            self._firing = self.unfinished = self.full or left <= 0
+            if self._firing or (key := state.timers.due(watermark)) is None:
+                return
+            left -= 1
             deadline = state.next_deadline(key)
             if deadline is None:
                 continue
@@ -265,17 +299,25 @@ class PartitionEngine:
             before, deadline_before = profile.stage, deadline
             while (deadline := profile.next_deadline) is not None and deadline <= watermark:
                 effects.deadlines.append(deadline)
-                self._fire_one(profile, effects, by_watermark=True)
+                self._fire_one(profile, key, effects, by_watermark=True)
             state.touched(key, profile, before, deadline_before, came_up=True)
             self._changed = True
 
-    def _fire_one(self, profile: Profile, effects: Effects, *, by_watermark: bool = False) -> None:
+    def _fire_one(self, profile: Profile, key: bytes, effects: Effects, *, by_watermark: bool = False) -> None:
         outputs: list[Output] = []
         self._lifecycle.fire(profile, outputs, effects.counts)
         for output in outputs:
             if self._leaves(profile, output, not by_watermark and bool(self._silent), effects.counts):
-                profile.pending.append(output)
-                self._by_deadline.append(output)
+                self._keep(profile, key, output)
+
+    def _keep(self, profile: Profile, key: bytes, output: Output) -> None:
+        """The output waits for the commit, in the profile."""
+        profile.pending.append(output)
+        self._by_deadline.append(output)
+        if self._step_pending < WHOLE.pending:
+            kept = self._pending.get(key, 0) + packed_size(output)
+            self._pending[key] = kept
+            self.full = self.full or kept > self._step_pending
 
     # -- what is emitted
 

@@ -26,6 +26,7 @@ from streams.core.effects import Emission
 from streams.core.engine import LABELS, PartitionEngine
 from streams.core.playbook import Playbook
 from streams.core.sources import Fetch, Mark, SourceSpec
+from streams.core.step import Step
 from streams.errors import UserError
 from streams.observe.prometheus import Metrics
 from streams.settings import Settings
@@ -47,6 +48,8 @@ log = logging.getLogger(__name__)
 TICK_S = 0.1
 OFFSET_ATTEMPTS = 3
 FACTS_S = 1.0
+STEP = Step(records=4096, deadlines=500, pending=128 << 10)
+"""Some 30 ms. What a profile keeps fits a record with it: a batch takes 512 KiB, and a profile 64."""
 SMALL_CHUNK = 200
 """Records of a chunk whose outputs may wait for those of the poll's others."""
 EXIT_FORCED = 70
@@ -268,6 +271,7 @@ class App(faust.App):
             positions=positions,
             marks={source: mark.mark for source, mark in marks.items()} or dict.fromkeys(Source, Mark()),
             commit=committed,
+            step=STEP,
         )
         changelog = Changelog(
             self._kafka_producer,
@@ -316,8 +320,8 @@ class App(faust.App):
                     self.consumer.pause_partitions({tp})
                 if len(chunk) > SMALL_CHUNK:
                     await task.flush()
-                if task.must_commit:
-                    await self.committer.commit(self.tasks)
+                if task.must_commit or task.unfinished:
+                    await self._go_on([task])
             for task in list(self.tasks.values()):  # what is little leaves together
                 await task.flush()
         except asyncio.CancelledError:
@@ -335,19 +339,35 @@ class App(faust.App):
             jumped = self._clock_watch.jumped()
             if jumped:
                 self.kafka.fetches.clear()
-            silent = self._silence.silent(self.clock())
             tasks = list(self.tasks.values())
-            for task in tasks:
-                if jumped:
+            if jumped:
+                for task in tasks:
                     task.trusted = False
-                task.advance(self._fetches(task.number), silent)
-            for task in tasks:
-                await task.flush()
+            await self._advance(tasks)
+            await self._go_on(tasks)
             for tp, source in list(self._paused.items()):
                 paused = self.tasks.get(tp.partition)
                 if paused is not None and paused.may_resume(source):
                     del self._paused[tp]
                     self.consumer.resume_partitions({tp})
+
+    async def _advance(self, tasks: Collection[PartitionTask]) -> None:
+        silent = self._silence.silent(self.clock())
+        for task in tasks:
+            task.advance(self._fetches(task.number), silent)
+        for task in tasks:
+            await task.flush()
+
+    async def _go_on(self, tasks: Collection[PartitionTask]) -> None:
+        """What is too much for one step goes on here: between the steps others get a turn, and commits come early."""
+        while True:
+            if any(task.must_commit for task in tasks):
+                await self.committer.commit(self.tasks)
+            tasks = [task for task in tasks if task.unfinished and self.tasks.get(task.number) is task]
+            if not tasks:
+                return
+            await asyncio.sleep(0)
+            await self._advance(tasks)
 
     async def _commit(self) -> None:
         while not self.should_stop:

@@ -139,7 +139,12 @@ class PartitionTask:
     @property
     def must_commit(self) -> bool:
         """Whether it should not go on without a commit: what is not committed cannot be packed away."""
-        return self._profiles.full
+        return self._profiles.full or self.engine.full
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether `advance` has more to do at once, after a commit if it `must_commit`."""
+        return self.engine.unfinished
 
     def may_resume(self, source: Source) -> bool:
         """Whether a paused source may go on: at half the bound, so that it does not flutter."""

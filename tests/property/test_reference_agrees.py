@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from streams.core.activity import Activity, Source
 from streams.core.customer import Lifecycle
-from streams.core.effects import Output
+from streams.core.effects import Effects, Output
 from streams.core.engine import PartitionEngine
 from streams.core.playbook import Playbook
 from streams.core.policy import DAY, SECOND, Policy
 from streams.core.sources import Fetch, SourceSpec
+from streams.core.step import WHOLE, Step
 from tests.agreement import Who, agrees, by_customer, drive, expected, view
 from tests.histories import gaps, histories, late, policies, short_gaps, untils, window_gaps
 from tests.reference import final, reference
@@ -64,26 +65,43 @@ def stages_aside(seen: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in seen.items() if name not in ("stage", "sequence", "cycle")} | {"cart": cart}
 
 
-@given(histories(), policies(), gaps, st.lists(st.tuples(st.sampled_from(Source), st.integers(1, 9), st.booleans())))
-def test_the_engine_whatever_the_batches_and_commits(
-    events: list[Activity], policy: Policy, rest: int, batches: list[tuple[Source, int, bool]]
+steps = st.just(WHOLE) | st.builds(
+    Step, records=st.integers(1, 20), deadlines=st.integers(1, 3), pending=st.integers(1, 2_000)
+)
+
+
+def in_steps(engine: PartitionEngine, effects: Effects, now: int) -> list[Output]:
+    """What a call gave, and what it gives to go on with what it has left."""
+    outputs = [*effects.outputs]
+    while engine.unfinished or engine.full:
+        if engine.full and (snapshot := engine.snapshot()):
+            outputs += snapshot.outputs
+        outputs += engine.advance(now).outputs
+    return outputs
+
+
+@given(
+    histories(), policies(), gaps, st.lists(st.tuples(st.sampled_from(Source), st.integers(1, 9), st.booleans())), steps
+)
+def test_the_engine_whatever_the_batches_and_commits_and_steps(
+    events: list[Activity], policy: Policy, rest: int, batches: list[tuple[Source, int, bool]], step: Step
 ) -> None:
     until = events[-1].at + rest
     spec = SourceSpec()
     now = until + spec.delay + policy.lateness
-    engine = PartitionEngine(Lifecycle(Playbook(policy=policy)), sources=dict.fromkeys(Source, spec))
+    engine = PartitionEngine(Lifecycle(Playbook(policy=policy)), sources=dict.fromkeys(Source, spec), step=step)
     waiting = {source: [event for event in events if event.source is source] for source in Source}
     outputs: list[Output] = []
     positions = dict.fromkeys(Source, 0)
     for source, size, commit in [*batches, *((source, len(events), False) for source in Source)]:
         batch, waiting[source] = waiting[source][:size], waiting[source][size:]
         positions[source] = batch[-1].offset + 1 if batch else positions[source]
-        outputs += engine.apply(source, batch, positions[source], now).outputs
-        outputs += engine.advance(now).outputs
+        outputs += in_steps(engine, engine.apply(source, batch, positions[source], now), now)
+        outputs += in_steps(engine, engine.advance(now), now)
         if commit and (snapshot := engine.snapshot()):
             outputs += snapshot.outputs
     drained = {source: Fetch(sent_at=now, end=position) for source, position in positions.items()}
-    outputs += engine.advance(now, drained).outputs
+    outputs += in_steps(engine, engine.advance(now, drained), now)
     snapshot = engine.snapshot(force=True)
     assert snapshot is not None
     outputs += snapshot.outputs

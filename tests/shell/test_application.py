@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any
 
@@ -39,6 +40,7 @@ class Full(App):
         self.done: list[str] = []
         task: Any = SimpleNamespace(process=self._process, full=lambda source: False, flush=self._flush)
         task.must_commit = True
+        task.unfinished = False
         self.loaded = task
         self.tasks = {0: task}
         self.failure = None
@@ -61,3 +63,70 @@ async def test_a_chunk_that_leaves_too_much_unwritten_is_followed_by_a_commit() 
     polled: Any = [(TP("clicks", 0), [1]), (TP("clicks", 0), [2])]
     await app.process(Source.CLICKSTREAM, SimpleNamespace(generation_id=1), polled)
     assert app.done == ["process [1]", "commit [0]", "process [2]"]
+
+
+class Busy:
+    """A task that needs so many steps, and a commit before the third."""
+
+    def __init__(self, number: int, steps: int, said: list[str]) -> None:
+        self.number, self.said, self._left = number, said, steps
+        self.must_commit = False
+
+    @property
+    def unfinished(self) -> bool:
+        return self._left > 0
+
+    def advance(self, fetches: Any, silent: Any) -> None:
+        self.said.append(f"step of {self.number}")
+        self._left -= 1
+        self.must_commit = self.number == 0 and self._left == 1
+
+    async def flush(self) -> None:
+        """As if it had been sent."""
+
+
+class Stepping(App):
+    def __init__(self, *steps: int) -> None:
+        self.done: list[str] = []
+        tasks: Any = {number: Busy(number, left, self.done) for number, left in enumerate(steps)}
+        self.tasks = tasks
+        self.clock = lambda: 0
+        self.source_topics = {}
+        self.failure = None
+        self.committer: Any = SimpleNamespace(commit=self._commit_all)
+        self._silence: Any = SimpleNamespace(silent=lambda now: frozenset())
+
+    @property
+    def kafka(self) -> Any:
+        return SimpleNamespace(fetches={})
+
+    async def _commit_all(self, tasks: dict[int, Busy]) -> None:
+        self.done.append("commit")
+        for task in tasks.values():
+            task.must_commit = False
+
+
+async def test_what_takes_many_steps_lets_others_in_between_and_commits_in_time() -> None:
+    app = Stepping(3, 1)
+
+    async def other() -> None:
+        while any(task.unfinished for task in app.tasks.values()):
+            app.done.append("another")
+            await asyncio.sleep(0)
+
+    others = asyncio.create_task(other())
+    await app._go_on(list(app.tasks.values()))
+    await others
+    assert app.done == [
+        "another", "step of 0", "step of 1",
+        "another", "step of 0", "commit",
+        "another", "step of 0",
+    ]  # fmt: skip
+
+
+async def test_what_was_let_go_meanwhile_is_not_gone_on_with() -> None:
+    app = Stepping(3, 3)
+    tasks = list(app.tasks.values())
+    del app.tasks[0]
+    await app._go_on(tasks)
+    assert app.done == ["step of 1"] * 3
