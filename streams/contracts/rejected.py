@@ -20,6 +20,7 @@ Reason = Literal[
     "unknown_currency",
     "invalid_field",
     "wrong_partition",
+    "corrupt_batch",
 ]
 REASONS: Final[tuple[Reason, ...]] = get_args(Reason)
 """The closed set: every value of the metric label and of the header `__streams.errors.reason`."""

@@ -197,7 +197,7 @@ def _header(data: bytes) -> tuple[Header, int]:
     if data[0] > VERSION:
         raise NewerVersion(
             f"this profile was packed by a newer version of this program (format {data[0]}, known up to {VERSION}): "
-            "run that version again, or start from an empty state"
+            "upgrade this worker to that version; nothing was changed"
         )
     try:
         version, flags, next_deadline, commit, sources, stage_length = _FIXED.unpack_from(data)

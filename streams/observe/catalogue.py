@@ -46,7 +46,7 @@ KIND = Label("kind", "of the abandonment", ("browse", "cart", "checkout"))
 DEAD_LETTER_REASONS = (
     "null_value", "too_large", "not_utf8", "too_deep", "not_json", "not_object", "no_identity", "invalid_identity",
     "missing_time", "invalid_time", "clock_skew", "invalid_money", "unknown_currency", "invalid_field",
-    "wrong_partition",
+    "wrong_partition", "corrupt_batch",
 )  # fmt: skip
 """Held against `streams.contracts` by a test: neither package imports the other."""
 

@@ -34,7 +34,7 @@ from streams.shell import topics
 from streams.shell.changelog import Changelog
 from streams.shell.clock import MAX_SKEW_MS, ClockWatch
 from streams.shell.committer import Committer
-from streams.shell.faults import NoOffset, OutOfRange, StateBehind
+from streams.shell.faults import NoOffset, OutOfRange, StateBehind, TopicAnew
 from streams.shell.http import Health, HttpServer, LoopLag
 from streams.shell.marks import decode_marker, decode_metadata, source_mark
 from streams.shell.recovering import RecoveryWatch
@@ -48,6 +48,10 @@ log = logging.getLogger(__name__)
 TICK_S = 0.1
 OFFSET_ATTEMPTS = 3
 FACTS_S = 1.0
+TOPIC_IDS_S = 5.0
+"""How often it is asked whether the topics are still the ones they were."""
+AHEAD_MS = 10_000
+"""A leader that was just elected may show an end before the position, but not for so long."""
 STEP = Step(records=4096, deadlines=500, pending=128 << 10)
 """Some 30 ms. What a profile keeps fits a record with it: a batch takes 512 KiB, and a profile 64."""
 SMALL_CHUNK = 200
@@ -97,6 +101,8 @@ class App(faust.App):
         self.committer = Committer(self)
         self._http = HttpServer(settings.web_host, settings.web_port, self.health, self.metrics.exposition)
         self._stopping = False
+        self._topic_ids: dict[str, str] = {}
+        """Of all topics that are read: as they were when they were first seen."""
         super().__init__(settings.app_id, **faust_configuration)
 
     # -- life
@@ -116,7 +122,7 @@ class App(faust.App):
             raise RuntimeError(self.failure)
         self._http.start()
         log.info("Metrics at %s/metrics", self._http.url)
-        for loop in (self._loop_lag.run, self._tick, self._commit, self._show):
+        for loop in (self._loop_lag.run, self._tick, self._commit, self._show, self._watch_topics):
             self.add_future(self._guarded(loop))
 
     async def stop(self) -> None:
@@ -179,6 +185,7 @@ class App(faust.App):
     async def _begin(self, sources: frozenset[TP]) -> None:
         consumer = self.kafka
         consumer.fetches.clear()
+        await self._check_topic_ids()
         committed = await consumer.committed_offsets(sources)
         for _ in range(OFFSET_ATTEMPTS):
             fresh = [tp for tp in sources if tp not in committed]
@@ -240,6 +247,9 @@ class App(faust.App):
         state = self.table.data.take(number)
         assert isinstance(state, State)
         marks = {source: mark for source, text in metadata.items() if (mark := decode_metadata(text))}
+        for source, mark in marks.items():
+            self._same_topic(self.source_topics[source], mark.topic_id)
+            self._same_topic(topics.changelog_topic(self.settings), mark.changelog_id)
         profiles, marker = state.profiles, decode_marker(state.marker)
         if marker is not None:
             profiles.commit = max(profiles.commit, marker.commit)
@@ -291,9 +301,22 @@ class App(faust.App):
             changelog=changelog,
             metrics=self.metrics,
             clock=self.clock,
+            topic_ids=self._topic_ids,
         )
         task.send_again(unsent)
         return task
+
+    async def _check_topic_ids(self) -> None:
+        """Raises `TopicAnew` if a topic is not the one that it was."""
+        names = {*self.source_topics.values(), topics.changelog_topic(self.settings)}
+        for topic, topic_id in (await self.kafka.topic_ids(names)).items():
+            self._same_topic(topic, topic_id)
+            self._topic_ids[topic] = topic_id
+
+    def _same_topic(self, topic: str, topic_id: str) -> None:
+        known = self._topic_ids.get(topic, "")
+        if topic_id and known and topic_id != known:
+            raise TopicAnew(topic)
 
     @property
     def kafka(self) -> driver.Consumer:
@@ -336,6 +359,9 @@ class App(faust.App):
                 self.health.consumer_rests()
             for tp, offset in self.kafka.out_of_range.items():
                 raise OutOfRange(tp, offset)
+            for tp, ahead in self.kafka.ahead.items():
+                if self.clock() - ahead.since > AHEAD_MS:
+                    raise OutOfRange(tp, ahead.position)
             jumped = self._clock_watch.jumped()
             if jumped:
                 self.kafka.fetches.clear()
@@ -389,6 +415,15 @@ class App(faust.App):
             remaining = recovery.recovery.active_remaining() if self.in_recovery else {}
             self._show_recovery({tp.partition: n for tp, n in remaining.items() if n > 0})
             await self._watch_silence()
+
+    async def _watch_topics(self) -> None:
+        while not self.should_stop:
+            await asyncio.sleep(TOPIC_IDS_S)
+            try:
+                if self.tasks:
+                    await self._check_topic_ids()
+            except (KafkaError, TimeoutError) as exc:
+                log.debug("The ids of the topics cannot be read: %r", exc)
 
     def _show_recovery(self, remaining: Mapping[int, int]) -> None:
         self._recovery_watch.saw(remaining)

@@ -21,6 +21,15 @@ class OutOfRange(UserError):
         )
 
 
+class TopicAnew(UserError):
+    """A topic that is not the one that was read or written before under its name."""
+
+    def __init__(self, topic: str) -> None:
+        super().__init__(
+            f"{topic} is not the topic that it was: it was deleted and made anew since this group read it. {_ANEW}."
+        )
+
+
 class NoOffset(UserError):
     """State whose place in the topic is not known: the first offsets are committed before the first state."""
 

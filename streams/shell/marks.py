@@ -6,10 +6,13 @@ time tells how far the worker's clock is from the broker's.
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import msgspec
 
 from streams.core.activity import Source
 from streams.core.sources import Mark
+from streams.errors import UserError
 
 MARKER_KEY = b"\x00task"
 
@@ -23,6 +26,9 @@ class SourceMark(msgspec.Struct, frozen=True, omit_defaults=True):
     """When this application was first started, ms."""
     mark: Mark
     version: int = 1
+    topic_id: str = ""
+    """Of the source's topic, where the broker tells ids."""
+    changelog_id: str = ""
 
 
 class TaskMark(msgspec.Struct, frozen=True):
@@ -34,6 +40,11 @@ class TaskMark(msgspec.Struct, frozen=True):
     version: int = 1
 
 
+VERSION = 1
+"""Of both. What an older one does not know may be added without another; else an older worker has to refuse it."""
+
+M = TypeVar("M", SourceMark, TaskMark)
+
 _source = msgspec.json.Decoder(SourceMark)
 _task = msgspec.json.Decoder(TaskMark)
 
@@ -44,16 +55,29 @@ def encode(mark: SourceMark | TaskMark) -> bytes:
 
 
 def decode_metadata(metadata: str) -> SourceMark | None:
-    """The metadata of a committed offset; None where there is none or it is not ours (an offset set by hand)."""
+    """The metadata of a committed offset; None where there is none or it is not ours (an offset set by hand).
+
+    Raises `UserError` for that of a newer version.
+    """
     try:
-        return _source.decode(metadata) if metadata else None
+        mark = _source.decode(metadata) if metadata else None
     except msgspec.MsgspecError:
         return None
+    return None if mark is None else _known(mark)
 
 
 def decode_marker(value: bytes | None) -> TaskMark | None:
     """The marker record of a changelog partition."""
-    return None if value is None else _task.decode(value)
+    return None if value is None else _known(_task.decode(value))
+
+
+def _known(mark: M) -> M:
+    if mark.version > VERSION:
+        raise UserError(
+            "This group's last commit was made by a newer version of this program: upgrade this worker to that "
+            "version. Nothing was changed."
+        )
+    return mark
 
 
 def source_mark(task: TaskMark, source: Source) -> SourceMark:

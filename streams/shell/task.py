@@ -34,9 +34,12 @@ from streams.shell.faults import Hole, Truncated
 from streams.shell.marks import SourceMark, TaskMark, encode
 from streams.shell.outbox import Outbox, Producer, Record
 from streams.shell.state import State
+from streams.shell.topics import changelog_topic
 
 log = logging.getLogger(__name__)
 
+SHORT_MS = 10_000
+"""A leader that was just elected may show an earlier end for a moment. It is the end if it stays so for so long."""
 LIVE_MS = 60_000
 """A watermark within this of the present is live; what fires in a catch-up says nothing of how late deadlines are."""
 
@@ -61,7 +64,9 @@ class PartitionTask:
         changelog: Changelog,
         metrics: Metrics,
         clock: Callable[[], int],
+        topic_ids: Mapping[str, str] | None = None,
     ) -> None:
+        """`topic_ids`: of the sources' topics and the changelog, as far as they are known."""
         self.number = number
         self.engine = engine
         self.state = state
@@ -81,6 +86,9 @@ class PartitionTask:
         self._metrics = metrics
         self._clock = clock
         self._topics = settings.source_topics
+        self._topic_ids = topic_ids or {}
+        self._short_since: dict[Source, int] = {}
+        """When a source was first seen to end before what was applied from it."""
         self._encoder = Encoder(settings.ce_source)
         self._decoders = {
             source: Decoder(source, topic, default_currency=settings.currency, max_future_skew=settings.max_future_skew)
@@ -102,6 +110,9 @@ class PartitionTask:
                 raise Hole(self._topics[source], self.number, position, chunk.start)
             return
         started, began = self._clock(), time.perf_counter()
+        if chunk.lost is not None:
+            detail = f"offsets {chunk.lost.offset} to {chunk.lost.next - 1}: {chunk.lost.why}"
+            self._dead_letter(source, Rejected("corrupt_batch", detail), chunk.lost.offset, started)
         decoder = self._decoders[source]
         rejected_before, cut_before = decoder.rejected_identifiers, decoder.cut_strings
         caused_at = chunk[0].timestamp if len(chunk) else started
@@ -109,7 +120,7 @@ class PartitionTask:
             records = chunk[first : first + SLICE]
             activities, refused = decoder.decode_all(records, self.number, self._partitioner)
             for record, rejected in refused:
-                self._dead_letter(source, record, rejected)
+                self._dead_letter(source, rejected, record.offset, record.timestamp, record.key, record.value)
             # A chunk may end behind its last record, or hold none at all.
             position = records[-1].offset + 1 if first + SLICE < len(chunk) else chunk.next
             self._emit(self.engine.apply(source, activities, position, started), caused_at)
@@ -123,14 +134,22 @@ class PartitionTask:
         """Let time pass: apply what was waiting, fire what has come due."""
         if self.closed:
             return
-        for source, fetch in fetches.items():
-            if self._profiles.applied[source] >= fetch.end:
-                raise Truncated(self._topics[source], self.number, self._profiles.applied[source], fetch.end)
+        fetches = {source: fetch for source, fetch in fetches.items() if self._reaches(source, fetch)}
         now, watermark = self._clock(), self.engine.watermark
         effects = self.engine.advance(now, fetches, silent=silent, clock_trusted=self.trusted)
         self._emit(effects, now)
         if effects.deadlines and watermark is not None and now - watermark < LIVE_MS:
             self._metrics.deadlines_fired((now - deadline) / 1000 for deadline in effects.deadlines)
+
+    def _reaches(self, source: Source, fetch: Fetch) -> bool:
+        """Whether the end that a fetch shows can be the end. Raises `Truncated` if it stays before what was applied."""
+        applied = self._profiles.applied[source]
+        if applied < fetch.end:
+            self._short_since.pop(source, None)
+            return True
+        if fetch.sent_at - self._short_since.setdefault(source, fetch.sent_at) >= SHORT_MS:
+            raise Truncated(self._topics[source], self.number, applied, fetch.end)
+        return False
 
     def full(self, source: Source) -> bool:
         """Whether the source is so far ahead of the other that it must be paused."""
@@ -188,7 +207,15 @@ class PartitionTask:
         return {
             (self._topics[source], self.number): (
                 position,
-                encode(SourceMark(snapshot.commit, self._started_at, snapshot.marks[source])).decode(),
+                encode(
+                    SourceMark(
+                        snapshot.commit,
+                        self._started_at,
+                        snapshot.marks[source],
+                        topic_id=self._topic_ids.get(self._topics[source], ""),
+                        changelog_id=self._topic_ids.get(changelog_topic(self._settings), ""),
+                    )
+                ).decode(),
             )
             for source, position in snapshot.positions.items()
         }
@@ -270,16 +297,24 @@ class PartitionTask:
                 document = orjson.dumps(profile_document(profile, self._lifecycle.summary(profile)))
             self._outbox.put(Record(self._settings.profiles_topic, profile.customer.encode(), document))
 
-    def _dead_letter(self, source: Source, record: Any, rejected: Rejected) -> None:
+    def _dead_letter(
+        self,
+        source: Source,
+        rejected: Rejected,
+        offset: int,
+        timestamp: int,
+        key: bytes | None = None,
+        value: bytes | None = None,
+    ) -> None:
         topic = self._topics[source]
         letter = dead_letter(
             rejected,
-            key=record.key,
-            value=record.value,
-            timestamp=record.timestamp,
+            key=key,
+            value=value,
+            timestamp=timestamp,
             topic=topic,
             partition=self.number,
-            offset=record.offset,
+            offset=offset,
         )
         self._metrics.dead_letter(topic, rejected.reason)
         if rejected.reason == "wrong_partition":

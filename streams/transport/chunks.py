@@ -6,9 +6,10 @@ This reaches into aiokafka's fetcher, since it has no seam where a fetch could b
 from __future__ import annotations
 
 import functools
+import logging
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterator
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from typing import Any, Final, NamedTuple, Protocol
 
 from aiokafka.consumer.fetcher import READ_COMMITTED, Fetcher, FetchResult, PartitionRecords
 from aiokafka.errors import CorruptRecordException
@@ -19,6 +20,20 @@ from faust.types import TP
 from streams.core.sources import Fetch, RawRecord
 from streams.transport.pacing import Pacing
 
+log = logging.getLogger(__name__)
+
+
+READ_AGAIN: Final = 3
+"""How often what cannot be read is fetched again: what was damaged on its way, or on one of the copies, heals so."""
+
+
+class Lost(NamedTuple):
+    """A batch of records that cannot be read, now or later: damaged, or compressed in a way that is not known here."""
+
+    offset: int
+    next: int
+    why: str
+
 
 class Chunk(list[RawRecord]):
     """Raw records in offset order, and the consumer's position before and after them.
@@ -27,9 +42,15 @@ class Chunk(list[RawRecord]):
     it is true if the position moved.
     """
 
-    __slots__ = ("next", "start")
+    __slots__ = ("lost", "next", "start")
     start: int
     next: int
+    lost: Lost | None
+    """What the chunk consists of instead of records."""
+
+    def __init__(self, records: Iterable[RawRecord] = ()) -> None:
+        super().__init__(records)
+        self.lost = None
 
     def __bool__(self) -> bool:
         return self.start != self.next
@@ -47,16 +68,25 @@ class ChunkSchema(Schema[Any, Any]):
         return decode
 
 
-def _take(result: FetchResult, max_records: int | None = None) -> Chunk:
-    """As `FetchResult.getall`, but all at once: how many there may be, the size of a fetch says."""
+def _take(observer: Observer, result: FetchResult, max_records: int | None = None) -> Chunk:
+    """As `FetchResult.getall`, but all at once: how many there may be, the size of a fetch says.
+
+    What comes before a batch that cannot be read is handed out, and then the batch alone, as lost, if it still cannot
+    be read after some fetches. aiokafka would raise at each, and so would the next worker.
+    """
     chunk = Chunk()
     if not result.check_assignment(result._topic_partition) or not result.has_more():
         chunk.start = chunk.next = 0  # the same: it does not count
         return chunk
     records = result._partition_records
     chunk.start = records.next_fetch_offset
-    for batch in _batches(records):
-        chunk += batch
+    try:
+        for batch in _batches(records):
+            chunk += batch
+    except _Unreadable as unreadable:
+        if records.next_fetch_offset == chunk.start:
+            chunk.lost = _give_up(observer, result, unreadable)
+            records.next_fetch_offset = chunk.start if chunk.lost is None else chunk.lost.next
     chunk.next = records.next_fetch_offset
     result._update_position()
     result._partition_records = None
@@ -64,12 +94,37 @@ def _take(result: FetchResult, max_records: int | None = None) -> Chunk:
     return chunk
 
 
+class _Unreadable(Exception):
+    """The next batch. `next`: the offset behind it, as far as can be told."""
+
+    def __init__(self, next: int, why: str) -> None:
+        super().__init__(why)
+        self.next = next
+
+
+def _give_up(observer: Observer, result: FetchResult, unreadable: _Unreadable) -> Lost | None:
+    """What is lost, if it was fetched often enough."""
+    asked_tp = result._topic_partition
+    tp, state = TP(asked_tp.topic, asked_tp.partition), result._assignment.state_value(asked_tp)
+    position, tries = observer.unreadable.get(tp, (-1, 0))
+    tries = tries + 1 if position == state.position else 1
+    observer.unreadable[tp] = state.position, tries
+    log.warning("%s, partition %d: what is at offset %d cannot be read (%s)", *tp, state.position, unreadable)
+    if tries <= READ_AGAIN:
+        return None
+    plausible = state.position < unreadable.next <= state.highwater
+    return Lost(state.position, unreadable.next if plausible else state.position + 1, str(unreadable))
+
+
 def _batches(records: PartitionRecords) -> Iterator[list[RawRecord]]:
-    """As `PartitionRecords._unpack_records`, a batch at a time instead of a record."""
+    """As `PartitionRecords._unpack_records`, a batch at a time instead of a record. Raises `_Unreadable`."""
     while records._records.has_next():
-        batch = records._records.next_batch()
+        try:
+            batch = records._records.next_batch()
+        except CorruptRecordException as error:
+            raise _Unreadable(-1, str(error)) from error
         if records._check_crcs and not batch.validate_crc():
-            raise CorruptRecordException(f"Invalid CRC - {records._tp}")
+            raise _Unreadable(batch.next_offset, "the checksum is wrong")
         aborted = False
         if records._isolation_level == READ_COMMITTED and batch.producer_id is not None:
             records._consume_aborted_up_to(batch.base_offset)
@@ -77,7 +132,10 @@ def _batches(records: PartitionRecords) -> Iterator[list[RawRecord]]:
                 records._aborted_producers.discard(batch.producer_id)
             aborted = batch.is_transactional and batch.producer_id in records._aborted_producers
         if not (aborted or batch.is_control_batch):
-            unpacked: list[RawRecord] = list(batch)
+            try:
+                unpacked: list[RawRecord] = list(batch)
+            except Exception as error:  # of aiokafka or of the library that unpacks it
+                raise _Unreadable(batch.next_offset, f"it cannot be unpacked: {type(error).__name__}") from error
             if unpacked and unpacked[0].offset < records.next_fetch_offset:  # a batch that was asked for in its midst
                 unpacked = [record for record in unpacked if record.offset >= records.next_fetch_offset]
             yield unpacked
@@ -87,14 +145,23 @@ def _batches(records: PartitionRecords) -> Iterator[list[RawRecord]]:
 class _Results(OrderedDict[TopicPartition, Any]):
     """Takes the place of `Fetcher._records`: what arrives for a chunked topic will be handed out as a `Chunk`."""
 
-    def __init__(self, is_chunked: Callable[[str], bool]) -> None:
+    def __init__(self, observer: Observer) -> None:
         super().__init__()
-        self._is_chunked = is_chunked
+        self._observer = observer
 
     def __setitem__(self, tp: TopicPartition, result: Any) -> None:
-        if type(result) is FetchResult and self._is_chunked(tp.topic):
-            result.getall = functools.partial(_take, result)
+        if type(result) is FetchResult and self._observer.is_chunked(tp.topic):
+            result.getall = functools.partial(_take, self._observer, result)
         super().__setitem__(tp, result)
+
+
+class Ahead(NamedTuple):
+    """A position beyond the end that fetches show."""
+
+    position: int
+    end: int
+    since: int
+    """When the first of them was sent, ms."""
 
 
 class Observer(Protocol):
@@ -102,6 +169,9 @@ class Observer(Protocol):
 
     fetches: dict[TP, Fetch]
     out_of_range: dict[TP, int]
+    ahead: dict[TP, Ahead]
+    unreadable: dict[TP, tuple[int, int]]
+    """The position of what could not be read, and how often."""
 
     def is_chunked(self, topic: str) -> bool:
         """Whether the topic's records come in chunks."""
@@ -109,7 +179,7 @@ class Observer(Protocol):
 
 def chunk_fetches(fetcher: Fetcher, observer: Observer, clock: Callable[[], int]) -> None:
     """Make a started consumer's fetcher hand out chunks, and note what each fetch showed."""
-    fetcher._records = _Results(observer.is_chunked)
+    fetcher._records = _Results(observer)
     process, pacing = fetcher._proc_fetch_request, Pacing()
     fetcher._fetch_max_wait_ms, fetcher._fetch_min_bytes = pacing.ask
 
@@ -128,8 +198,13 @@ def chunk_fetches(fetcher: Fetcher, observer: Observer, clock: Callable[[], int]
                     continue
                 if state.timestamp is not None:
                     end = state.highwater if state.lso is None else state.lso
-                    observer.fetches[tp] = Fetch(sent_at, end)
-                    beyond += end - offset
+                    if end >= offset:
+                        observer.fetches[tp] = Fetch(sent_at, end)
+                        observer.ahead.pop(tp, None)
+                        beyond += end - offset
+                    elif observer.is_chunked(tp.topic):  # a leader that was just elected does not know the end yet
+                        known = observer.ahead.get(tp)
+                        observer.ahead[tp] = Ahead(offset, end, sent_at if known is None else known.since)
                 elif state.awaiting_reset and observer.is_chunked(tp.topic):
                     observer.out_of_range[tp] = offset  # aiokafka would go on from the beginning without a word
         fetcher._fetch_max_wait_ms, fetcher._fetch_min_bytes = pacing.fetched(beyond if result else 0)

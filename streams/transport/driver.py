@@ -10,7 +10,7 @@ import asyncio
 import inspect
 import time
 import types
-from collections.abc import AsyncIterator, Generator, Iterable, Mapping
+from collections.abc import AsyncIterator, Collection, Generator, Iterable, Mapping
 from typing import Any, Protocol
 
 from aiokafka.errors import CommitFailedError
@@ -22,7 +22,8 @@ from faust.types import TP, ConsumerMessage
 from mode.services import WaitResults
 
 from streams.core.sources import Fetch
-from streams.transport.chunks import Chunk, ChunkSchema, chunk_fetches
+from streams.transport.chunks import Ahead, Chunk, ChunkSchema, chunk_fetches
+from streams.transport.topic_ids import topic_ids
 
 SCHEME = "chunked"
 REBALANCING_POLL_S = 0.2
@@ -91,6 +92,11 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         found = await self._ensure_consumer()._coordinator.fetch_committed_offsets(tps)
         return {ensure_TP(tp): offset for tp, offset in found.items()}
 
+    async def topic_ids(self, topics: Collection[str]) -> dict[str, str]:
+        """Topic to id, of those that exist; nothing where the broker knows no ids."""
+        found: dict[str, str] = await self.call_thread(topic_ids, self._ensure_consumer()._client, topics)
+        return found
+
     async def commit_offsets(self, offsets: Mapping[TP, tuple[int, str]]) -> None:
         """Commit offsets with metadata; raises what the broker answers."""
         consumer = self._ensure_consumer()
@@ -133,6 +139,9 @@ class Consumer(driver.Consumer):
         self._polling = asyncio.Lock()
         self.out_of_range: dict[TP, int] = {}
         """Positions that a topic turned out not to have. Written by the consumer's thread."""
+        self.ahead: dict[TP, Ahead] = {}
+        """Positions beyond the ends that fetches show. Written by the consumer's thread."""
+        self.unreadable: dict[TP, tuple[int, int]] = {}
         super().__init__(*args, **kwargs)
 
     def _new_consumer_thread(self) -> ConsumerThread:
@@ -249,11 +258,16 @@ class Consumer(driver.Consumer):
         self.stop_flow()
         await self.app.on_sources_revoked()
         self.fetches.clear()
+        self.ahead.clear()
         await super().on_partitions_revoked(revoked)
 
     async def committed_offsets(self, tps: Iterable[TP]) -> dict[TP, OffsetAndMetadata]:
         """What the group has committed, with metadata; partitions without are absent."""
         return await self._thread.committed_offsets(tps)
+
+    async def topic_ids(self, topics: Collection[str]) -> dict[str, str]:
+        """Topic to id, of those that exist; nothing where the broker knows no ids."""
+        return await self._thread.topic_ids(topics)
 
     async def commit_offsets(self, offsets: Mapping[TP, tuple[int, str]]) -> None:
         """Commit offsets with metadata; raises what the broker answers."""

@@ -113,6 +113,8 @@ class StateStore(Store[Any, Any]):
                 continue  # what we wrote ourselves
             state, have = self.partition(tp.partition), self._offsets.get(tp, -1)
             try:
+                if (lost := event.message.value.lost) is not None:
+                    raise ValueError(f"what is at offset {lost.offset} is damaged ({lost.why})")
                 if have >= 0 and event.message.value.start > have + 1:
                     raise ValueError(f"what lies between offsets {have} and {event.message.value.start} was not read")
                 records = [(record.key, record.value) for record in event.message.value if record.offset > have]
@@ -124,7 +126,8 @@ class StateStore(Store[Any, Any]):
                 if isinstance(exc, UserError):
                     self.app.fail(str(exc), exc)
                 else:
-                    self.app.fail(f"The changelog {tp.topic}, partition {tp.partition}, cannot be read: {exc}", exc)
+                    sentence = f"The changelog {tp.topic}, partition {tp.partition}, cannot be read: {exc}"
+                    self.app.fail(sentence, None if isinstance(exc, ValueError) else exc)  # which says all there is
                 raise
             self._offsets[tp] = have
             self._read += len(records)

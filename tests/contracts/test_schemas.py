@@ -25,7 +25,7 @@ SCHEMAS = Path(__file__).parents[2] / "schemas"
 INPUTS = {"clickstream": Source.CLICKSTREAM, "orders": Source.ORDERS}
 OUTPUTS = {"lifecycle-stage-changes": STAGE_CHANGES, "lifecycle-abandonments": ABANDONMENTS}
 TOPICS = sorted(path.stem for path in (SCHEMAS / "topics").iterdir())
-NOT_IN_A_FILE = {"null_value", "too_large", "wrong_partition"}
+NOT_IN_A_FILE = {"null_value", "too_large", "wrong_partition", "corrupt_batch"}
 """No bytes of a value, too many of them, and a fault of the record rather than of its value."""
 
 

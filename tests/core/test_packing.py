@@ -89,7 +89,7 @@ def test_a_profile_from_before_a_source_was_added() -> None:
 def test_a_newer_version_is_refused_with_what_to_do() -> None:
     data = bytes([VERSION + 1]) + pack(run([click(0)]).alive)[1:]
     for read in (peek, unpack):
-        with pytest.raises(NewerVersion, match=r"newer version of this program .* run that version again"):
+        with pytest.raises(NewerVersion, match=r"newer version of this program .* upgrade this worker"):
             read(data)
 
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from streams.contracts.partitioning import Partitioner
 from streams.core.activity import Source
 from streams.core.sources import Mark
+from streams.errors import UserError
 from streams.shell.marks import SourceMark, TaskMark, decode_marker, decode_metadata, encode, source_mark
 
 
@@ -38,6 +39,14 @@ MARK = Mark(progress=1_763_719_200_000, backfilling=True, last_record_at=1_763_7
 def test_the_metadata_of_an_offset_says_what_was_stored() -> None:
     mark = SourceMark(commit=7, started_at=1_763_000_000_000, mark=MARK)
     assert decode_metadata(encode(mark).decode()) == mark
+
+
+def test_what_a_newer_version_has_committed_is_refused() -> None:
+    mark = SourceMark(7, 1, Mark(), version=2)
+    with pytest.raises(UserError, match="upgrade this worker"):
+        decode_metadata(encode(mark).decode())
+    with pytest.raises(UserError, match="Nothing was changed"):
+        decode_marker(encode(TaskMark(7, 1, {}, version=2)))
 
 
 @pytest.mark.parametrize("foreign", ["", "set by hand", "{}", '{"commit":"x"}'])

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from aiokafka.consumer.fetcher import FetchResult, PartitionRecords
-from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.record.util import calc_crc32c
@@ -18,7 +17,7 @@ from aiokafka.structs import TopicPartition
 from faust.types import TP
 
 from streams.core.sources import Fetch
-from streams.transport.chunks import Chunk, chunk_fetches
+from streams.transport.chunks import READ_AGAIN, Ahead, Chunk, Lost, chunk_fetches
 from streams.transport.pacing import FEW, FLOWING, IDLE, MANY, POURING, TRICKLING, Pacing
 
 CLICKS, PLAIN = TopicPartition("clicks", 0), TopicPartition("plain", 0)
@@ -37,6 +36,8 @@ class Observer:
     def __init__(self) -> None:
         self.fetches: dict[TP, Fetch] = {}
         self.out_of_range: dict[TP, int] = {}
+        self.ahead: dict[TP, Ahead] = {}
+        self.unreadable: dict[TP, tuple[int, int]] = {}
 
     def is_chunked(self, topic: str) -> bool:
         return topic == "clicks"
@@ -48,7 +49,7 @@ class World:
     def __init__(self) -> None:
         self.now = 1_000
         self.states: dict[TopicPartition, Any] = {
-            tp: SimpleNamespace(timestamp=5, lso=None, highwater=0, awaiting_reset=False) for tp in (CLICKS, PLAIN)
+            tp: SimpleNamespace(timestamp=5, lso=None, highwater=50, awaiting_reset=False) for tp in (CLICKS, PLAIN)
         }
         self.assignment = SimpleNamespace(active=True, state_value=self.states.get)
         self.answer: Callable[[], bool] = lambda: True
@@ -122,6 +123,27 @@ async def test_a_position_that_a_chunked_topic_does_not_have_is_noted() -> None:
     world.answer = answer
     await world.fetch()
     assert world.observer.out_of_range == {TP("clicks", 0): 41}  # other topics are Faust's
+
+
+async def test_an_end_before_the_position_proves_nothing_and_is_noted_until_it_is_right() -> None:
+    """It is what a leader shows that was just elected, and also a topic that was made anew."""
+    world = World()
+    end = 30
+
+    def answer() -> bool:
+        world.states[CLICKS].timestamp, world.states[CLICKS].lso = 1, end
+        return False
+
+    world.answer = answer
+    await world.fetch()
+    world.now += 500
+    await world.fetch()
+    assert world.observer.fetches == {}
+    assert world.observer.ahead == {TP("clicks", 0): Ahead(41, 30, 1_000)}
+    end = 41
+    await world.fetch()
+    assert world.observer.fetches == {TP("clicks", 0): Fetch(1_500, 41)}
+    assert world.observer.ahead == {}
 
 
 @pytest.mark.parametrize(
@@ -209,10 +231,77 @@ def test_a_chunk_has_the_records_that_aiokafka_would_give(offset: int) -> None:
     assert not result.has_more()
 
 
-def test_a_chunk_with_a_wrong_checksum_is_refused() -> None:
-    result, _ = fetched([LOG[0][:-2] + b"!" + LOG[0][-1:]], 40, chunked=True)
-    with pytest.raises(CorruptRecordException):
-        result.getall()
+def damaged(data: bytes) -> bytes:
+    return data[:-2] + b"!" + data[-1:]
+
+
+def unpackable(data: bytes) -> bytes:
+    """Said to be compressed with gzip, with the checksum that goes with it."""
+    said = bytearray(data)
+    said[22] |= 1
+    said[17:21] = calc_crc32c(bytes(said[21:])).to_bytes(4, "big")
+    return bytes(said)
+
+
+def taken(log: list[bytes], offset: int, fetcher: Any) -> Any:
+    """What the next fetch at an offset gives."""
+    records = PartitionRecords(CLICKS, MemoryRecords(b"".join(log)), [], offset, None, None, True, 1)
+    state = SimpleNamespace(paused=False, position=offset, consumed_to=lambda position: None, highwater=54)
+    assignment = SimpleNamespace(active=True, state_value=lambda tp: state)
+    fetcher._records[CLICKS] = FetchResult(CLICKS, assignment=assignment, partition_records=records, backoff=0)
+    result = fetcher._records[CLICKS]
+    chunk = result.getall()
+    assert not result.has_more()
+    return chunk
+
+
+@pytest.mark.parametrize(
+    ("damage", "why"),
+    [(damaged, "the checksum is wrong"), (unpackable, "unpacked"), (lambda data: data[:20], "less than")],
+)
+def test_a_batch_that_cannot_be_read_is_fetched_again_and_then_lost_and_what_is_behind_it_is_read(
+    damage: Callable[[bytes], bytes], why: str
+) -> None:
+    """Before it was raised: the worker ended, and the next one did, and the next."""
+    broken = damage(LOG[5])
+    if len(broken) < 60:  # a batch that is cut short cannot be told from where it ends
+        broken = broken[:8] + (len(broken) - 12).to_bytes(4, "big") + broken[12:]
+    log, fetcher = [*LOG[4:5], broken, *LOG[6:]], World().fetcher
+    before = taken(log, 50, fetcher)
+    assert ([record.value for record in before], before.lost, before.next) == ([b"d"], None, 51)
+    for _ in range(READ_AGAIN):
+        assert not taken(log[1:], 51, fetcher)
+    lost = taken(log[1:], 51, fetcher)
+    assert (lost.lost.offset, lost.lost.next, lost.next, list(lost)) == (51, 52, 52, [])
+    assert why in lost.lost.why.lower()
+    assert taken(log[2:], 52, fetcher).next == 53
+
+
+def test_a_batch_that_was_damaged_on_its_way_is_read() -> None:
+    fetcher = World().fetcher
+    for _ in range(READ_AGAIN):
+        assert not taken([damaged(LOG[0])], 40, fetcher)
+    assert [record.value for record in taken([LOG[0]], 40, fetcher)] == [b"a", b"b", b"c"]
+
+
+def test_where_the_header_cannot_be_believed_one_offset_is_lost() -> None:
+    """And then the next one, until the broker gives the batch behind."""
+    wild = bytearray(LOG[0])
+    wild[23:27] = (1 << 30).to_bytes(4, "big")  # the last offset's delta
+    fetcher = World().fetcher
+    for _ in range(READ_AGAIN):
+        taken([bytes(wild)], 41, fetcher)
+    assert taken([bytes(wild)], 41, fetcher).lost == Lost(41, 42, "the checksum is wrong")
+
+
+@pytest.mark.parametrize("codec", range(1, 5))
+def test_what_producers_compress_is_read(codec: int) -> None:
+    """gzip, snappy, lz4 and zstd."""
+    builder = DefaultRecordBatchBuilder(2, codec, 0, -1, -1, -1, 1 << 16)
+    for n in range(3):
+        builder.append(n, 1_000 + n, b"k", b"value" * 100, [])
+    chunk = taken([bytes(builder.build())], 0, World().fetcher)
+    assert [record.value for record in chunk] == [b"value" * 100] * 3
 
 
 def test_the_bytes_of_a_fetch_go_with_its_chunk() -> None:

@@ -34,6 +34,7 @@ RELIED_ON: dict[Any, dict[str, str]] = {
     aiokafka.AIOKafkaConsumer: {
         "_isolation_level": "read_committed, which Faust sets only for its own exactly_once",
         "_fetcher": "its results become chunks",
+        "_client": "asks what topics are there",
         "_coordinator": "committed offsets with metadata; the generation of the member",
         "_max_poll_records": "how many a poll of an ordinary topic gives",
     },
@@ -50,6 +51,7 @@ RELIED_ON: dict[Any, dict[str, str]] = {
         "check_assignment": "whether they are still wanted",
         "has_more": "whether they are still there",
         "_topic_partition": "whose they are",
+        "_assignment": "has its position",
         "_update_position": "to behind them",
     },
     fetcher.PartitionRecords: {

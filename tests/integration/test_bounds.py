@@ -1,0 +1,177 @@
+"""What must not stop a group for good, and what has to: damaged batches, topics made anew, state of a newer version.
+
+On Apache Kafka, whose files can be damaged, and which tells the ids of topics.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import NewTopic
+
+from streams.core.packing import VERSION, pack
+from streams.core.profile import Profile
+from streams.core.state import record_key
+from streams.shell.marks import decode_metadata
+from streams.shell.topics import changelog_topic
+from tests.brokers.kafka import ApacheKafka
+from tests.integration.cluster import Cluster, Worker, until
+from tests.integration.shop import click, now
+from tests.integration.test_on_kafka import committed, last_words, stopped_after
+
+pytestmark = pytest.mark.slow
+
+NewCluster = Callable[..., Awaitable[Cluster]]
+
+
+@pytest.fixture
+def broker(apache_kafka: ApacheKafka) -> ApacheKafka:
+    apache_kafka.check()
+    return apache_kafka
+
+
+async def applied(worker: Worker, events: int) -> None:
+    await until(lambda: worker.metric("lifecycle_events_total", outcome="applied") == events, f"{events} events")
+
+
+# ----------------------------------------------------------------------------------------------------- what is read
+
+
+@pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])
+async def test_whatever_producers_compress_with(make_cluster: NewCluster, codec: str) -> None:
+    cluster = await make_cluster(partitions="1")
+    worker = cluster.start_worker()
+    await worker.ready()
+    async with AIOKafkaProducer(bootstrap_servers=cluster.settings.broker, compression_type=codec) as producer:
+        for n in range(50):
+            value = f'{{"type":"page_viewed","customer_id":"c-{n}","occurred_at":{now()}}}'
+            await producer.send(cluster.settings.clickstream_topic, value.encode(), key=f"c-{n}".encode())
+    await applied(worker, 50)
+
+
+async def test_a_damaged_batch_is_a_dead_letter_and_not_the_end_of_every_worker(
+    make_cluster: NewCluster, broker: ApacheKafka
+) -> None:
+    cluster = await make_cluster(partitions="1")
+    topic = cluster.settings.clickstream_topic
+    for name in ("a", "b", "c"):  # a batch each
+        await cluster.clicks(*(click(f"{name}-{n}", now()) for n in range(3)))
+    assert broker.directory is not None
+    segment = Path(broker.directory) / "data" / f"{topic}-0" / "00000000000000000000.log"
+    await until(lambda: segment.read_bytes().count(b'"b-1"') == 1, "the records on disk")
+    with segment.open("r+b") as file:
+        file.seek(segment.read_bytes().index(b'"b-1"'))
+        file.write(b'"x-1"')
+    worker = cluster.start_worker()
+    await worker.ready()
+    await applied(worker, 6)
+    assert worker.metric("lifecycle_dead_letters_total", topic=topic, reason="corrupt_batch") == 1
+    [letter] = await cluster.read(cluster.settings.dead_letters_topic)
+    headers = {name: value.decode() for name, value in letter.headers}
+    assert headers["__streams.errors.message"] == "offsets 3 to 5: the checksum is wrong"
+    assert letter.value is None
+    assert worker.get("/healthz")[0] == 200
+    await until(lambda: worker.metric("lifecycle_customers") == 6, "six customers")
+    worker.terminate()
+    assert worker.process.wait(timeout=10) == 0, worker.tail()
+    assert (await committed(cluster))[topic] == 9
+
+
+# ------------------------------------------------------------------------------------------------ topics made anew
+
+
+async def anew(cluster: Cluster, topic: str, events: int) -> None:
+    async with cluster.admin() as admin:
+        await admin.delete_topics([topic])
+        await until(lambda: _gone(admin, topic), "the end of the topic")
+    await cluster.create_topics()
+    await cluster.clicks(*(click(f"d-{n}", now()) for n in range(events)))
+
+
+async def _gone(admin: Any, topic: str) -> bool:
+    return topic not in {found["topic"] for found in await admin.describe_topics() if not found["error_code"]}
+
+
+@pytest.mark.parametrize("events", [2, 40])
+async def test_a_topic_made_anew_under_a_running_worker_ends_it(make_cluster: NewCluster, events: int) -> None:
+    """With fewer records than the worker has read, or with more: then no offset is missing."""
+    cluster = await make_cluster(partitions="1")
+    topic = cluster.settings.clickstream_topic
+    worker = cluster.start_worker()
+    await worker.ready()
+    await cluster.clicks(*(click(f"c-{n}", now()) for n in range(10)))
+    await applied(worker, 10)
+    await anew(cluster, topic, events)
+    said = await last_words(worker)
+    assert f"{topic} is not the topic that it was" in said or f"{topic}, partition 0" in said
+    assert "start with another LIFECYCLE_APP_ID" in said
+
+
+async def test_a_topic_made_anew_while_no_worker_ran_is_known_by_its_id(make_cluster: NewCluster) -> None:
+    """Also if somebody has set the offset back to where the group was, and the topic has as many records again."""
+    cluster = await make_cluster(partitions="1")
+    topic = cluster.settings.clickstream_topic
+    await stopped_after(cluster, 5)
+    async with cluster.admin() as admin:
+        before = (await admin.list_consumer_group_offsets(cluster.settings.app_id)).items()
+        [kept] = [offset for tp, offset in before if tp.topic == topic]
+    assert (decode_metadata(kept.metadata) or pytest.fail("no metadata")).topic_id
+    await anew(cluster, topic, 20)
+    await _put_back(cluster, topic, kept)
+    said = await last_words(cluster.start_worker())
+    assert f"{topic} is not the topic that it was" in said
+
+
+async def _put_back(cluster: Cluster, topic: str, kept: Any) -> None:
+
+    async with AIOKafkaConsumer(bootstrap_servers=cluster.settings.broker, group_id=cluster.settings.app_id) as group:
+        group.assign([TopicPartition(topic, 0)])
+        await group.commit({TopicPartition(topic, 0): (kept.offset, kept.metadata)})
+
+
+async def test_a_changelog_made_anew_under_a_running_worker_ends_it(make_cluster: NewCluster) -> None:
+    """What it wrote since would pass for the whole state at the next start."""
+    cluster = await make_cluster(partitions="1")
+    changelog = changelog_topic(cluster.settings)
+    worker = cluster.start_worker()
+    await worker.ready()
+    await cluster.clicks(*(click(f"c-{n}", now()) for n in range(10)))
+    await applied(worker, 10)
+    async with cluster.admin() as admin:
+        await admin.delete_topics([changelog])
+        await until(lambda: _gone(admin, changelog), "the end of the topic")
+
+        await admin.create_topics([NewTopic(changelog, 1, 1, topic_configs={"cleanup.policy": "compact"})])
+    said = await last_words(worker)
+    assert f"{changelog} is not the topic that it was" in said
+
+
+# ----------------------------------------------------------------------------------------------------- newer state
+
+
+async def test_state_of_a_newer_version_is_refused_and_left_as_it_is(make_cluster: NewCluster) -> None:
+    cluster = await make_cluster(partitions="1")
+    await stopped_after(cluster, 5)
+    changelog = changelog_topic(cluster.settings)
+    newer = bytearray(pack(Profile("c-9", True)))
+    newer[0] = VERSION + 1
+    async with AIOKafkaProducer(bootstrap_servers=cluster.settings.broker) as producer:
+        await producer.send_and_wait(changelog, bytes(newer), key=record_key("c-9", True), partition=0)
+    before = [(record.key, record.value) for record in await cluster.read(changelog)]
+    offsets = await committed(cluster)
+    for _ in range(2):  # a supervisor starts it again
+        worker = cluster.start_worker()
+        await until(lambda: worker.process.poll() is not None, "the worker to end", patience=30)  # noqa: B023
+        assert worker.process.returncode == 1, worker.tail()
+        [said] = [line for line in worker.log.read_text().splitlines() if " CRITICAL " in line]
+        assert "a newer version of this program" in said
+        assert "upgrade this worker" in said
+        assert "Traceback" not in worker.log.read_text()
+    await asyncio.sleep(1)
+    assert [(record.key, record.value) for record in await cluster.read(changelog)] == before
+    assert await committed(cluster) == offsets
