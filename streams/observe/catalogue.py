@@ -52,6 +52,7 @@ DEAD_LETTER_REASONS = (
 
 TRIMMED = (
     "event_ids", "orders", "order_notes", "cart_lines", "cart_log", "viewed_products", "abandoned_items", "strings",
+    "windows", "categories_bought", "products_bought", "categories_viewed", "kept", "credits",
 )  # fmt: skip
 """The parts of a profile that the core bounds, and the strings that the decoders cut."""
 
