@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 from msgspec.structs import astuple
+from mypy_extensions import mypyc_attr
 
 from streams.contracts import money, times
 from streams.core.activity import Item
@@ -16,6 +17,7 @@ from streams.core.effects import Abandonment, Cause, Output, StageChange, Summar
 Headers = list[tuple[str, bytes]]
 
 
+@mypyc_attr(acyclic=True)
 class Record:
     """What is produced. The topic is the output's, the timestamp the time of production: both the sender's to give."""
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from mypy_extensions import mypyc_attr
+
 from streams.core.parts import Item as Item
 
 
@@ -19,6 +21,7 @@ class Source(enum.IntEnum):
     ORDERS = 1
 
 
+@mypyc_attr(acyclic=True)  # the garbage collector need not know of it
 @dataclass(init=False, eq=True)
 class Activity:
     """One input event of one customer, valid in form.

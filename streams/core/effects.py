@@ -17,7 +17,7 @@ from streams.core.sources import Mark
 AbandonmentType = Literal["abandoned", "recovered", "retracted", "expired"]
 
 
-class Cause(msgspec.Struct, frozen=True, omit_defaults=True):
+class Cause(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Why a stage changed: `activity` (with rule and event), `inactivity` (with rule and deadline) or `forgotten`."""
 
     kind: Literal["activity", "inactivity", "merge", "forgotten"]
@@ -27,7 +27,7 @@ class Cause(msgspec.Struct, frozen=True, omit_defaults=True):
     deadline: int | None = None
 
 
-class Summary(msgspec.Struct, frozen=True):
+class Summary(msgspec.Struct, frozen=True, gc=False):
     """The `profile` of a stage change: the customer as of the change."""
 
     first_seen_at: int
@@ -42,7 +42,7 @@ class Summary(msgspec.Struct, frozen=True):
     cart_value: int | None
 
 
-class StageChange(msgspec.Struct, frozen=True, kw_only=True, tag="stage_changed", tag_field="output"):
+class StageChange(msgspec.Struct, frozen=True, kw_only=True, tag="stage_changed", tag_field="output", gc=False):
     """A customer entered, moved between or left stages of a track."""
 
     id: str
@@ -60,7 +60,7 @@ class StageChange(msgspec.Struct, frozen=True, kw_only=True, tag="stage_changed"
     profile: Summary
 
 
-class Abandonment(msgspec.Struct, frozen=True, kw_only=True, tag="abandonment", tag_field="output"):
+class Abandonment(msgspec.Struct, frozen=True, kw_only=True, tag="abandonment", tag_field="output", gc=False):
     """An abandonment, or what became of one. `id == abandonment_id` for the `abandoned` event of step 1."""
 
     id: str

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mypy_extensions import mypyc_attr
+
 from streams.core.effects import Output
 from streams.core.parts import Abandoned, Cart, Correction, Episode, Facts, Order, Sessions
 
 
+@mypyc_attr(acyclic=True)  # the garbage collector need not know of it
 @dataclass(init=False, eq=True)
 class Profile:
     """One customer. `stage` is None before the first event and after forgetting (then `sequence` is not 0)."""

@@ -35,8 +35,9 @@ def run(settings: Settings, *, playbook: Playbook | None = None) -> int:
         ) from None
     app = create_app(settings, playbook=playbook)
     # State is freed by counting references: cycles are rare, and looking for them among all profiles costs a fifth.
+    # So is what a poll brings, two objects a record: the threshold is above what is in memory of it at a time.
     gc.freeze()
-    gc.set_threshold(20_000, 50, 100)
+    gc.set_threshold(200_000, 20, 100)
     app.end = lambda error: signal.raise_signal(signal.SIGTERM)  # type: ignore[method-assign]  # it has been logged
     worker = _Worker(app, loop=loop, override_logging=False, redirect_stdouts=False, quiet=True)
     try:
