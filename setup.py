@@ -13,7 +13,8 @@ COMPILED = [
         f"streams/core/{name}.py"
         for name in (
             "abandonment", "activity", "bounds", "cart", "cold", "customer", "engine", "facts", "ids", "orders",
-            "packing", "profile", "recent_ids", "sessions", "state", "timers", "tracks", "watermark",
+            "packing", "profile", "recent_ids", "sessions", "state", "timers", "tracks", "triggering",
+            "triggers", "watermark",
         )
     ),
     *(

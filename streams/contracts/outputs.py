@@ -12,7 +12,8 @@ from mypy_extensions import mypyc_attr
 
 from streams.contracts import money, times
 from streams.core.activity import Item
-from streams.core.effects import Abandonment, Cause, Output, StageChange, Summary
+from streams.core.effects import Abandonment, Cause, Datum, Output, StageChange, Summary, Triggered
+from streams.core.triggers import EARLIEST, LATEST
 
 Headers = list[tuple[str, bytes]]
 
@@ -41,6 +42,8 @@ class Encoder:
         occurred_at = times.text(output.occurred_at)
         if isinstance(output, StageChange):
             event_type, value = b"lifecycle.stage_changed", _stage_change(output, occurred_at).encode()
+        elif isinstance(output, Triggered):
+            event_type, value = b"lifecycle.triggered", msgspec.json.encode(_triggered(output))
         else:
             event_type = f"lifecycle.abandonment.{output.type}".encode()
             value = msgspec.json.encode(_abandonment(output))
@@ -144,6 +147,45 @@ def _abandonment(abandonment: Abandonment) -> dict[str, Any]:
     elif abandonment.type == "retracted":
         document["reason"] = abandonment.reason
     return document
+
+
+def _triggered(triggered: Triggered) -> dict[str, Any]:
+    return {
+        "id": triggered.id,
+        "type": "triggered",
+        "customer_id": triggered.customer,
+        "identified": triggered.identified,
+        "subscribed": triggered.subscribed,
+        "trigger": triggered.trigger,
+        "occurred_at": times.text(triggered.occurred_at),
+        "begun_at": times.text(triggered.begun_at),
+        "occurrence": triggered.number,
+        "step": triggered.step,
+        "steps": triggered.steps,
+        "bucket": triggered.bucket,
+        "held_out": triggered.held_out,
+        "cause": msgspec.Raw(_cause(triggered.cause).encode()),
+        "about": {
+            "event_id": triggered.event_id,
+            "event_type": triggered.event_type,
+            "output_id": triggered.output_id,
+        },
+        "currency": triggered.currency,
+        "data": {datum.name: _datum(datum, triggered.currency) for datum in triggered.data},
+    }
+
+
+def _datum(datum: Datum, currency: str) -> bool | int | float | str | None:
+    """As other outputs show such values: an amount as decimal text, a time as RFC 3339, a duration in seconds."""
+    value = datum.value
+    if isinstance(value, int):
+        if datum.kind == "money":
+            return money.text(value, currency)
+        if datum.kind == "time":
+            return times.text(value) if EARLIEST < value < LATEST else None
+        if datum.kind == "duration":
+            return _seconds(value)
+    return value
 
 
 def lines(items: Iterable[Item]) -> list[dict[str, Any]]:

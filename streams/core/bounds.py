@@ -58,6 +58,10 @@ def _drop(profile: Profile, counts: Counter[tuple[str, str]]) -> bool:
             ("categories_viewed", facts.categories_viewed, len(facts.categories_viewed), _drop_viewed_categories),
             ("kept", facts.kept, len(facts.kept), _drop_kept),
         ]
+    book = profile.triggers
+    if book is not None:
+        runs = [state.runs for state in book.states.values()]
+        parts.append(("trigger_runs", runs, sum(len(of_one) for of_one in runs), _drop_runs))
     parts = [part for part in parts if part[2]]
     if not parts:
         return False
@@ -138,3 +142,10 @@ def _drop_kept(profile: Profile, number: int) -> None:
     kept = profile.facts.kept
     for name in sorted(kept, key=lambda name: kept[name][1])[:number]:
         del kept[name]
+
+
+def _drop_runs(profile: Profile, number: int) -> None:
+    assert profile.triggers is not None
+    for _ in range(number):
+        state = max(profile.triggers.states.values(), key=lambda state: len(state.runs))
+        del state.runs[0]

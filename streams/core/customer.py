@@ -20,6 +20,8 @@ from streams.core.packing import HEADER_ROOM
 from streams.core.parts import OpKind
 from streams.core.playbook import Playbook
 from streams.core.profile import Profile
+from streams.core.triggering import BYTES as BYTES_PER_TRIGGER
+from streams.core.triggering import Triggers
 
 # Each look into an Enum is a search.
 _ORDERS: Final = Source.ORDERS
@@ -53,6 +55,10 @@ class Lifecycle:
         self._bytes_per_event = BYTES_PER_EVENT + (0 if playbook.plan is None else playbook.plan.bytes_per_event)
         self._namespace = namespace
         self._abandonments = Abandonments(policy, namespace)
+        self._triggers: Triggers | None = None
+        if playbook.triggers:
+            self._triggers = Triggers(playbook.triggers, policy.currency, namespace, playbook.cart)
+            self._bytes_per_event += len(playbook.triggers) * BYTES_PER_TRIGGER
 
     def new(self, customer: str, identified: bool) -> Profile:
         """An empty profile, in no stage yet: its first event is to be applied at once."""
@@ -80,7 +86,7 @@ class Lifecycle:
 
         The event must not be a duplicate, and the profile's deadlines at or before its time must have been fired.
         """
-        at, first = activity.at, profile.stage is None
+        at, first, since = activity.at, profile.stage is None, len(outputs)
         if first:
             profile.first_seen_at = profile.last_seen_at = at
         elif at >= profile.last_seen_at:
@@ -109,6 +115,8 @@ class Lifecycle:
         if first:
             self._enter_by(profile, activity, self._track.initial, outputs)
         self._transit(profile, activity, active, outputs)
+        if self._triggers is not None:
+            self._triggers.happened(profile, activity, active, outputs, since, counts)
 
         profile.weight += 2 * activity.size + self._bytes_per_event
         if profile.weight > self._largest:
@@ -120,7 +128,7 @@ class Lifecycle:
 
         A forgotten profile is in no stage and has no deadline any more: it is to be deleted.
         """
-        due, policy, abandonments = profile.next_deadline, self.policy, self._abandonments
+        due, policy, abandonments, since = profile.next_deadline, self.policy, self._abandonments, len(outputs)
         assert due is not None
         if due == abandonments.step_due(profile):
             abandonments.fire_step(profile, due, outputs)
@@ -134,7 +142,11 @@ class Lifecycle:
             self._enter(profile, None, max(due, profile.last_seen_at), cause, outputs)
             profile.next_deadline = None
             return
+        elif self._triggers is not None and self._triggers.fire(profile, due, outputs, counts):
+            since = len(outputs)  # nothing follows up what a trigger says
         # Else it was packed under another policy, by which this was a deadline: from here on, it is as of now.
+        if self._triggers is not None:
+            self._triggers.followed(profile, due, outputs, since, counts)
         self._schedule(profile)
 
     def summary(self, profile: Profile) -> Summary:
@@ -273,6 +285,10 @@ class Lifecycle:
             due = other
         if (other := self._forget_due(profile)) is not None and (due is None or other < due):
             due = other
+        if self._triggers is not None:
+            other = self._triggers.due(profile)
+            if other is not None and (due is None or other < due):
+                due = other
         profile.next_deadline = due
 
     def _forget_due(self, profile: Profile) -> int | None:

@@ -93,7 +93,42 @@ class Abandonment(msgspec.Struct, frozen=True, kw_only=True, tag="abandonment", 
     reason: Literal["late_order", "late_activity", "merge"] | None = None
 
 
-Output = StageChange | Abandonment
+class Datum(msgspec.Struct, frozen=True, array_like=True):
+    """Something that a playbook sends along with a trigger."""
+
+    name: str
+    kind: Literal["bool", "number", "money", "duration", "time", "text"]
+    value: bool | int | float | str | None
+
+
+class Triggered(msgspec.Struct, frozen=True, kw_only=True, tag="triggered", tag_field="output"):
+    """A trigger asks for something to be done for a customer, or says that it would have (`held_out`)."""
+
+    id: str
+    customer: str
+    identified: bool
+    subscribed: bool | None
+    trigger: str
+    occurred_at: int
+    begun_at: int
+    number: int
+    """Counted from 1: which of the times that this trigger has begun for this customer."""
+    step: int
+    steps: int
+    bucket: int
+    """Of 100: which one of this trigger the customer is in."""
+    held_out: bool
+    cause: Cause
+    event_id: str | None
+    event_type: str | None
+    output_id: str | None
+    """What it was begun by: an event, a stage change or an abandonment."""
+    currency: str
+    """Of amounts in `data`."""
+    data: tuple[Datum, ...]
+
+
+Output = StageChange | Abandonment | Triggered
 
 
 class Effects(msgspec.Struct):

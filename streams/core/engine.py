@@ -15,7 +15,7 @@ from typing import Final
 
 from streams.core.activity import Activity, Source
 from streams.core.customer import Lifecycle
-from streams.core.effects import Abandonment, Effects, Emission, Output, Snapshot
+from streams.core.effects import Abandonment, Effects, Emission, Output, Snapshot, StageChange, Triggered
 from streams.core.packing import packed_size
 from streams.core.profile import Profile
 from streams.core.sources import Fetch, Mark, SourceSpec
@@ -325,9 +325,15 @@ class PartitionEngine:
         reason: str | None = None
         emission = self._emission
         before_start = emission.emit_after is not None and output.occurred_at < emission.emit_after
-        if not isinstance(output, Abandonment):
+        if isinstance(output, StageChange):
             reason = "before_emit_after" if before_start else None
             kind = "stage_changed"
+        elif isinstance(output, Triggered):
+            kind = "triggered"
+            if output.output_id is not None and profile.is_withheld(output.output_id):
+                reason = "follows_withheld"
+            else:
+                reason = "before_emit_after" if before_start else self._untimely(output, held)
         else:
             kind = output.type
             if output.type == "abandoned" and output.step == 1:
@@ -343,7 +349,7 @@ class PartitionEngine:
         counts["withheld", f"{kind}/{reason}"] += 1
         return False
 
-    def _untimely(self, output: Output, held: bool) -> str | None:
+    def _untimely(self, output: Abandonment | Triggered, held: bool) -> str | None:
         limit = self._emission.max_delay
         if limit is not None and self._clock_trusted and self._now - output.occurred_at > limit:
             return "delayed"

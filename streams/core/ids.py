@@ -5,6 +5,10 @@ The name is a compact JSON array in UTF-8 (no spaces, only the escapes that JSON
 - a stage change: `["stage_changed",identified,customer,track,sequence,to_stage,occurred_at_ms]`
 - a step of an abandonment: `["abandonment",identified,customer,kind,step1_deadline_ms,step]`
 - what became of it: `["abandonment",identified,customer,kind,step1_deadline_ms,"recovered"]` (or retracted, expired)
+- a step of a trigger: `["trigger",identified,customer,trigger,begun_at_ms,number,step]`
+
+Which of the 100 buckets of a trigger a customer is in is the first 8 bytes (big-endian), modulo 100, of the SHA-1 of
+the name space and `["holdout",identified,customer,trigger]`.
 """
 
 from __future__ import annotations
@@ -57,6 +61,23 @@ def abandonment_id(
     last = _quoted(step_or_type) if isinstance(step_or_type, str) else str(step_or_type)
     known = "true" if identified else "false"
     return _uuid5(namespace, f'["abandonment",{known},{_quoted(customer)},{_quoted_name(kind)},{step1_at},{last}]')
+
+
+def trigger_id(
+    namespace: uuid.UUID, identified: bool, customer: str, trigger: str, begun_at: int, number: int, step: int
+) -> str:
+    """The id of a step (from 1) of a trigger that began at `begun_at`, ms, for the `number`th time."""
+    known = "true" if identified else "false"
+    name = f'["trigger",{known},{_quoted(customer)},{_quoted_name(trigger)},{begun_at},{number},{step}]'
+    return _uuid5(namespace, name)
+
+
+def bucket(namespace: uuid.UUID, identified: bool, customer: str, trigger: str) -> int:
+    """Which of 100 buckets of a trigger the customer is in: spread evenly, and for each trigger anew."""
+    known = "true" if identified else "false"
+    name = f'["holdout",{known},{_quoted(customer)},{_quoted_name(trigger)}]'
+    digest = sha1(namespace.bytes + name.encode(), usedforsecurity=False).digest()
+    return int.from_bytes(digest[:8], "big") % 100
 
 
 @lru_cache(maxsize=1)  # asked twice for each event: is it a duplicate, and note it

@@ -133,6 +133,7 @@ def unpack(data: bytes) -> Profile:
     profile.weight = rest.weight
     profile.type_counts = rest.type_counts
     profile.facts = rest.facts
+    profile.triggers = rest.triggers
     profile.event_tags = tags_of(rest.event_ids)
     return profile
 
@@ -187,6 +188,7 @@ def _rest(profile: Profile, pending: list[Output]) -> list[object]:
         profile.weight,
         profile.type_counts,
         profile.facts,
+        profile.triggers,
     ]
 
 

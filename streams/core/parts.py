@@ -204,3 +204,44 @@ class Facts(msgspec.Struct, array_like=True):
     """The latest value of each property that is kept, and the time of its event."""
     credits: list[Credit] = []
     """Earliest to expire first."""
+
+
+class TriggerRun(msgspec.Struct, array_like=True, gc=False):
+    """A trigger that has begun and has steps to come."""
+
+    begun_at: int
+    """ms"""
+    number: int
+    """Counted from 1: which of the times that the trigger has begun."""
+    step: int
+    """The next one, from 0."""
+    due: int
+    """When that is, ms."""
+    event_id: str | None
+    event_type: str | None
+    output_id: str | None
+    """What it was begun by; `output_id` of a stage change or an abandonment."""
+
+
+class TriggerState(msgspec.Struct, array_like=True, gc=False):
+    """One trigger of one customer."""
+
+    begun: int = 0
+    """How often."""
+    last_at: int | None = None
+    """When last, ms."""
+    runs: list[TriggerRun] = []
+    due: int | None = None
+    """Of a trigger that waits for a time: when it begins, ms; None: not that one knows."""
+    looks: int | None = None
+    """When that time may be another one without an event, ms."""
+
+
+class TriggerBook(msgspec.Struct, array_like=True, gc=False):
+    """The triggers of one customer, by name."""
+
+    tag: int = 0
+    """Of the triggers that it was last worked on under."""
+    due: int | None = None
+    """The earliest of all."""
+    states: dict[str, TriggerState] = {}

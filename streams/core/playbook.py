@@ -15,6 +15,7 @@ from streams.core.facts import Plan
 from streams.core.parts import OpKind
 from streams.core.policy import Policy
 from streams.core.tracks import LIFECYCLE, Track
+from streams.core.triggers import Trigger
 
 
 class Playbook(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,3 +33,5 @@ class Playbook(msgspec.Struct, frozen=True, kw_only=True):
     """Events of these types are counted in `Profile.type_counts`, for the conditions of a track."""
     plan: Plan | None = None
     """What the rules ask to be kept in `Profile.facts`; None if nothing."""
+    triggers: tuple[Trigger, ...] = ()
+    """Asked in this order."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from mypy_extensions import mypyc_attr
 
 from streams.core.effects import Output
-from streams.core.parts import Abandoned, Cart, Correction, Episode, Facts, Order, Sessions
+from streams.core.parts import Abandoned, Cart, Correction, Episode, Facts, Order, Sessions, TriggerBook
 
 
 @mypyc_attr(acyclic=True)  # the garbage collector need not know of it
@@ -83,6 +83,8 @@ class Profile:
     """Step-1 times of the abandonments in the recent window."""
     facts: Facts | None
     """What the playbook's rules ask for beside all this; None if they do not."""
+    triggers: TriggerBook | None
+    """None if the playbook has none."""
 
     def __init__(self, customer: str, identified: bool) -> None:
         self.customer, self.identified = customer, identified
@@ -126,6 +128,7 @@ class Profile:
         self.weight = 0
         self.type_counts = {}
         self.facts = None
+        self.triggers = None
         self.event_tags = bytearray()
 
     # Lists and numbers that may be None are objects of their own, each a line of memory to fetch. So what every event

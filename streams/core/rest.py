@@ -8,7 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from streams.core.effects import Output
-from streams.core.parts import Abandoned, Cart, Correction, Episode, Facts, Order, Sessions
+from streams.core.parts import Abandoned, Cart, Correction, Episode, Facts, Order, Sessions, TriggerBook
 
 
 class Rest(msgspec.Struct, array_like=True, gc=False):
@@ -55,3 +55,4 @@ class Rest(msgspec.Struct, array_like=True, gc=False):
     weight: int = 0
     type_counts: dict[str, int] = {}
     facts: Facts | None = None
+    triggers: TriggerBook | None = None

@@ -50,9 +50,11 @@ DEAD_LETTER_REASONS = (
 )  # fmt: skip
 """Held against `streams.contracts` by a test: neither package imports the other."""
 
+OUTPUT_TYPES = ("stage_changed", "abandoned", "recovered", "retracted", "expired", "triggered")
+
 TRIMMED = (
     "event_ids", "orders", "order_notes", "cart_lines", "cart_log", "viewed_products", "abandoned_items", "strings",
-    "windows", "categories_bought", "products_bought", "categories_viewed", "kept", "credits",
+    "windows", "categories_bought", "products_bought", "categories_viewed", "kept", "credits", "trigger_runs",
 )  # fmt: skip
 """The parts of a profile that the core bounds, and the strings that the decoders cut."""
 
@@ -159,11 +161,22 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         worry="For the business to judge, against recoveries.",
     ),
     Metric(
+        name="lifecycle_triggers_total",
+        kind="counter",
+        help="Triggers sent, step by step, those of held-out customers too.",
+        labels=(
+            Label("trigger", "its name in the playbook"),
+            Label("step", "from 1"),
+            Label("held_out", "whether the customer is only to be observed", ("true", "false")),
+        ),
+        worry="A trigger that is at 0 where it was not before: an event that it needs no longer comes.",
+    ),
+    Metric(
         name="lifecycle_outputs_withheld_total",
         kind="counter",
         help="Outputs made but not sent, by reason. State advances all the same.",
         labels=(
-            Label("type", "the output's type", ("stage_changed", "abandoned", "recovered", "retracted", "expired")),
+            Label("type", "the output's type", OUTPUT_TYPES),
             Label("reason", "why", ("before_emit_after", "delayed", "follows_withheld", "source_silent")),
         ),
         worry="`delayed`: the worker was down or behind for longer than `LIFECYCLE_MAX_EMIT_DELAY`. `source_silent`: "

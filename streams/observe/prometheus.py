@@ -19,7 +19,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
-from streams.core.effects import Output, StageChange
+from streams.core.effects import Output, StageChange, Triggered
 from streams.observe.catalogue import CATALOGUE, OTHER, SOURCE, Metric
 from streams.observe.facts import TaskFacts
 
@@ -300,6 +300,8 @@ def _labels_of(output: Output) -> tuple[str, ...]:
     if isinstance(output, StageChange):
         left, entered = output.from_stage or NO_STAGE, output.to_stage or NO_STAGE
         return "lifecycle_stage_changes_total", output.track, left, entered, output.cause.kind
+    if isinstance(output, Triggered):
+        return "lifecycle_triggers_total", output.trigger, str(output.step), str(output.held_out).lower()
     match output.type:
         case "abandoned":
             return "lifecycle_abandonments_total", output.kind, str(output.step)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from streams.core.activity import Activity
-from streams.core.effects import Output, StageChange
+from streams.core.effects import Output, StageChange, Triggered
 from streams.values import show_time
 
 
@@ -29,6 +29,8 @@ class Tally:
     """By the stage entered."""
     abandonments: Counter[tuple[str, str]] = field(default_factory=Counter)
     """By what happened (`abandoned`, `again` for the further steps, `recovered`, …) and kind."""
+    triggers: Counter[str] = field(default_factory=Counter)
+    """By name."""
     population: dict[str, int] = field(default_factory=dict)
     """Customers in each stage at the end."""
 
@@ -44,6 +46,8 @@ class Tally:
         for output in outputs:
             if isinstance(output, StageChange):
                 self.stage_changes[output.to_stage or "(forgotten)"] += 1
+            elif isinstance(output, Triggered):
+                self.triggers[output.trigger] += 1
             else:
                 what = "again" if output.type == "abandoned" and output.step > 1 else output.type
                 self.abandonments[what, output.kind] += 1
@@ -72,6 +76,8 @@ def _lines(tally: Tally, out: Path, seconds: float) -> Iterator[tuple[str, str]]
     yield "stage changes", _counts(tally.stage_changes)
     for what in ("abandoned", "again", "recovered", "retracted", "expired"):
         yield what, _counts(Counter({kind: n for (made, kind), n in tally.abandonments.items() if made == what}))
+    if tally.triggers:
+        yield "triggered", _counts(tally.triggers)
     yield "customers", _counts(Counter(tally.population))
     yield "written to", str(out)
 

@@ -20,11 +20,11 @@ from streams.contracts.profiles import profile_document
 from streams.contracts.rejected import Rejected
 from streams.core.activity import Source
 from streams.core.customer import Lifecycle
-from streams.core.effects import Effects, Output, StageChange
+from streams.core.effects import Effects, Output
 from streams.replay.lines import Lines
 from streams.replay.play import FileReader, Play
 from streams.replay.report import report
-from streams.replay.results import ABANDONMENTS, DEAD_LETTERS, PROFILES, STAGE_CHANGES, Results, dead_letter
+from streams.replay.results import DEAD_LETTERS, PROFILES, Results, dead_letter, file_of
 from streams.settings import Settings
 
 
@@ -92,8 +92,7 @@ class Replay:
     def made(self, outputs: list[Output]) -> None:
         """Of `play.Sink`."""
         for output in outputs:
-            name = STAGE_CHANGES if isinstance(output, StageChange) else ABANDONMENTS
-            self._results.write(name, [self._encoder.encode(output).value])
+            self._results.write(file_of(output), [self._encoder.encode(output).value])
         self.tally.made(outputs)
 
     def _refused(self, source: Source, offset: int, line: bytes, rejected: Rejected) -> None:

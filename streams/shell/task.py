@@ -21,7 +21,7 @@ from streams.contracts.profiles import profile_document
 from streams.contracts.rejected import Rejected
 from streams.core.activity import Source
 from streams.core.customer import Lifecycle
-from streams.core.effects import Effects, Output, Snapshot, StageChange
+from streams.core.effects import Effects, Output, Snapshot, StageChange, Triggered
 from streams.core.engine import LABELS, PartitionEngine
 from streams.core.packing import unpack
 from streams.core.sources import Fetch
@@ -272,9 +272,12 @@ class PartitionTask:
 
     def _record(self, output: Output, caused_at: int | None) -> Record:
         encoded = self._encoder.encode(output)
-        settings = self._settings
-        topic = settings.stage_changes_topic if isinstance(output, StageChange) else settings.abandonments_topic
-        return Record(topic, encoded.key, encoded.value, encoded.headers, None, output, caused_at)
+        return Record(self._topic_of(output), encoded.key, encoded.value, encoded.headers, None, output, caused_at)
+
+    def _topic_of(self, output: Output) -> str:
+        if isinstance(output, StageChange):
+            return self._settings.stage_changes_topic
+        return self._settings.triggers_topic if isinstance(output, Triggered) else self._settings.abandonments_topic
 
     def sent(self, records: Sequence[Record]) -> None:
         """Called by the outbox: these records of one topic are acknowledged."""

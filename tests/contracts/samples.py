@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from streams.core.activity import Item
-from streams.core.effects import Abandonment, Cause, Output, StageChange, Summary
+from streams.core.effects import Abandonment, Cause, Datum, Output, StageChange, Summary, Triggered
 
 AT: Final = 1_795_255_200_000  # 2026-11-21T10:00:00Z
 HOUR: Final = 3_600_000
@@ -168,5 +168,61 @@ ABANDONMENTS: Final[dict[str, Output]] = {
     ),
     "expired": msgspec.structs.replace(
         ABANDONED, id=_id("expired"), type="expired", step=3, occurred_at=AT + 30 * DAY - HOUR
+    ),
+}
+
+TRIGGERED = Triggered(
+    id=_id("triggered"),
+    customer="c-1",
+    identified=True,
+    subscribed=True,
+    trigger="welcome",
+    occurred_at=AT,
+    begun_at=AT,
+    number=1,
+    step=1,
+    steps=2,
+    bucket=41,
+    held_out=False,
+    cause=Cause(kind="activity", rule="welcome", event_id="e-9", event_type="signed_up"),
+    event_id="e-9",
+    event_type="signed_up",
+    output_id=None,
+    currency="EUR",
+    data=(Datum("template", "text", "welcome"),),
+)
+TRIGGERS: Final[dict[str, Output]] = {
+    "activity": TRIGGERED,
+    "abandonment": msgspec.structs.replace(
+        TRIGGERED,
+        id=_id("follow-up"),
+        trigger="cart-abandoned",
+        step=2,
+        begun_at=AT - DAY,
+        cause=Cause(kind="inactivity", rule="cart-abandoned", deadline=AT),
+        event_id=None,
+        event_type=None,
+        output_id=ABANDONED.id,
+        data=(
+            Datum("offer_percent", "number", 10),
+            Datum("spent", "money", 11_981),
+            Datum("last_order_at", "time", AT - 3 * DAY),
+            Datum("idle_seconds", "duration", DAY),
+            Datum("vip", "bool", True),
+            Datum("category", "text", None),
+        ),
+    ),
+    "held-out": msgspec.structs.replace(
+        TRIGGERED,
+        id=_id("held-out"),
+        customer="c-2",
+        trigger="birthday",
+        steps=1,
+        bucket=4,
+        held_out=True,
+        cause=Cause(kind="inactivity", rule="birthday", deadline=AT),
+        event_id=None,
+        event_type=None,
+        data=(),
     ),
 }

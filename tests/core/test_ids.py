@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 
-from streams.core.ids import NAMESPACE, abandonment_id, stage_change_id
+from streams.core.ids import NAMESPACE, abandonment_id, bucket, stage_change_id, trigger_id
 
 
 def test_the_name_of_a_stage_change() -> None:
@@ -21,6 +21,13 @@ def test_the_name_of_an_abandonment() -> None:
     assert id_ == str(uuid.uuid5(NAMESPACE, name)) == "49c4059e-6249-5602-a20e-507239dbb868"
     recovered = abandonment_id(NAMESPACE, True, "c-1", "cart", 1760003600000, "recovered")
     assert recovered == str(uuid.uuid5(NAMESPACE, '["abandonment",true,"c-1","cart",1760003600000,"recovered"]'))
+
+
+def test_the_name_of_a_trigger() -> None:
+    name = '["trigger",true,"c-1","welcome",1760000000000,1,1]'
+    id_ = trigger_id(NAMESPACE, True, "c-1", "welcome", 1760000000000, 1, 1)
+    assert id_ == str(uuid.uuid5(NAMESPACE, name)) == "3e9ec513-33d1-5b6d-b732-1cf5054dc923"
+    assert bucket(NAMESPACE, True, "c-1", "welcome") == 37
 
 
 def test_another_name_space_yields_other_ids() -> None:

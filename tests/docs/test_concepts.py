@@ -12,7 +12,7 @@ import pytest
 from streams.core import tracks
 from streams.core.activity import Activity, Source
 from streams.core.customer import PASSIVE_CHANNELS, PASSIVE_CLICKS, PASSIVE_ORDERS, Lifecycle
-from streams.core.effects import Abandonment, Output
+from streams.core.effects import Abandonment, Output, StageChange
 from streams.core.engine import PartitionEngine
 from streams.core.ids import NAMESPACE
 from streams.core.parts import Line
@@ -134,8 +134,9 @@ def _when(at: int) -> str:
 
 
 def _sent(output: Output) -> str:
-    if not isinstance(output, Abandonment):
+    if isinstance(output, StageChange):
         return f"stage `{output.to_stage}`"
+    assert isinstance(output, Abandonment)
     step = f", step {output.step}" if output.type == "abandoned" else ""
     return f"`{output.type}` {output.kind}{step}"
 
@@ -174,6 +175,6 @@ def test_the_vectors_of_the_ids() -> None:
     text = section(CONTRACT, "Ids")
     assert f"`{NAMESPACE}`" in text
     rows = [[cell.strip("`") for cell in row] for row in table(text, "name", "id")]
-    assert len(rows) == 2  # that the core makes these names is held by tests/core/test_ids.py
+    assert len(rows) == 3  # that the core makes these names is held by tests/core/test_ids.py
     for vector_name, id_ in rows:
         assert str(uuid.uuid5(NAMESPACE, vector_name)) == id_

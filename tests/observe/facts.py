@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from streams.core.activity import Item
-from streams.core.effects import Abandonment, Cause, StageChange, Summary
+from streams.core.effects import Abandonment, Cause, StageChange, Summary, Triggered
 from streams.observe.facts import SourceFacts, TaskFacts
 from streams.observe.prometheus import Metrics
 
@@ -72,10 +72,34 @@ def abandonment(type: str = "abandoned", step: int = 1, **more: Any) -> Abandonm
     )
 
 
+def triggered() -> Triggered:
+    return Triggered(
+        id="t",
+        customer="c-1",
+        identified=True,
+        subscribed=None,
+        trigger="welcome",
+        occurred_at=0,
+        begun_at=0,
+        number=1,
+        step=1,
+        steps=1,
+        bucket=0,
+        held_out=True,
+        cause=Cause(kind="activity", rule="welcome"),
+        event_id="e-1",
+        event_type="signed_up",
+        output_id=None,
+        currency="EUR",
+        data=(),
+    )
+
+
 OUTPUTS = (
     stage_change(),
     stage_change(None, "visitor"),
     stage_change("visitor", None),
+    triggered(),
     abandonment(),
     abandonment(step=2),
     abandonment("recovered", match="items"),

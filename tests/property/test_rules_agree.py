@@ -35,6 +35,7 @@ VOCABULARY = Vocabulary(
     properties={"score": Type.NUMBER, "good": Type.BOOL, "plan": Type.TEXT, "expires_at": Type.TIME},
     kept=[Kept("score", Type.NUMBER, "score")],
     minor_units=1,
+    of_trigger=True,
 )
 
 

@@ -121,6 +121,8 @@ def _name(name: str, story: Story, event: Activity | None, at: int, active: bool
             return active
         case "now":
             return at
+        case "begun_at":
+            return None  # no trigger has begun
         case "revenue":
             return p.revenue if ours else None
         case "average_order_value":

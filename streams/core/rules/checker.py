@@ -13,7 +13,7 @@ from streams.core.rules import nodes, properties, tree
 from streams.core.rules.errors import RuleError, suggestion
 from streams.core.rules.needs import Needs, together
 from streams.core.rules.types import Type
-from streams.core.rules.vocabulary import WORDS, Vocabulary
+from streams.core.rules.vocabulary import BEGUN_AT, WORDS, Vocabulary
 
 _BOOL: Final = Type.BOOL
 _NUMBER: Final = Type.NUMBER
@@ -139,6 +139,8 @@ class Checker:
         word = WORDS.get(part.name)
         if word is None:
             return self._property(part)
+        if part.name == BEGUN_AT and not self.vocabulary.of_trigger:
+            raise RuleError("begun_at is known to the rules of a trigger only", part.start, part.end)
         self.reads.update(word.reads)
         if word.needs is not None:
             self.need(word.needs)

@@ -32,6 +32,8 @@ class Rule:
         self._node = node
         self.timed = self._bool.timed or self._whole.timed or (isinstance(node, nodes.Real) and node.timed)
         """Whether `changes_at` is ever anything but None."""
+        self.restless = isinstance(node, nodes.Whole) and node.slope != 0
+        """Whether the value is another one at each moment, as `now` is."""
 
     def test(self, m: Moment) -> bool:
         """Of a condition: whether it holds. The fast way, for what every event asks."""
@@ -44,7 +46,11 @@ class Rule:
 
     def value(self, profile: Profile, event: Activity | None, at: int, active: bool = False) -> Value:
         """The value of any rule; None where there is none. Arguments as of `Moment`."""
-        m, node = Moment(profile, event, at, active), self._node
+        return self.find(Moment(profile, event, at, active))
+
+    def find(self, m: Moment) -> Value:
+        """As `value`."""
+        node = self._node
         if isinstance(node, nodes.Bool):
             return node.test(m)
         if isinstance(node, nodes.Whole):
@@ -59,10 +65,9 @@ class Rule:
         """The earliest instant (ms) after `m.at` at which time alone can change the value; None: never."""
         if not self.timed:
             return None
-        node = self._node
-        if isinstance(node, nodes.Whole) and node.slope:
+        if self.restless:
             return m.at + 1
-        at = node.moves(m)
+        at = self._node.moves(m)
         return None if at == nodes.NEVER else at
 
     def changes_at(self, profile: Profile, at: int) -> int | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import re
 from collections.abc import Callable
 from typing import Final
 
@@ -13,6 +15,7 @@ from streams.core.rules.types import Type
 
 Check = Callable[[Checker, tree.Call], Typed]
 MANY: Final = 50
+_DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 def literal(part: tree.Tree, what: str) -> str:
@@ -57,6 +60,19 @@ def _until(checker: Checker, call: tree.Call) -> Typed:
     checker.reads.add("time")
     node = nodes.WithWhole(nodes.SUBTRACT, checker.time(call.arguments[0]), reading.Now())
     return Typed(Type.DURATION, node, call)
+
+
+def _date(checker: Checker, call: tree.Call) -> Typed:
+    part = call.arguments[0]
+    text = literal(part, "a date")
+    try:
+        day = datetime.date.fromisoformat(text) if _DATE.fullmatch(text) else None
+    except ValueError:
+        day = None
+    if day is None:
+        raise RuleError("a date belongs here, as '2026-11-27'", part.start, part.end)
+    ms = (day.toordinal() - datetime.date(1970, 1, 1).toordinal()) * 86_400_000
+    return Typed(Type.TIME, nodes.ConstantWhole(ms), call)
 
 
 def _known(checker: Checker, call: tree.Call) -> Typed:
@@ -243,6 +259,7 @@ def _event_has(checker: Checker, call: tree.Call) -> Typed:
 FUNCTIONS: Final[dict[str, Function]] = {
     "since": Function("since(TIME)", (1, 1), (), _since),
     "until": Function("until(TIME)", (1, 1), (), _until),
+    "date": Function("date('2026-11-27')", (1, 1), (), _date),
     "known": Function("known(VALUE)", (1, 1), (), _known),
     "default": Function("default(VALUE, OTHERWISE)", (2, 2), (), _default),
     "min": Function("min(VALUE, VALUE, …)", (2, MANY), (), _extreme(nodes.LEAST)),

@@ -18,3 +18,5 @@ class Moment:
         self.event = event
         self.at = at
         self.active = active
+        self.begun_at = -1
+        """Of a trigger's rule: when the trigger began, ms; -1: it did not yet."""

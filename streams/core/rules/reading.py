@@ -209,6 +209,13 @@ class LastSeenAt(Whole):
         return m.profile.last_seen_at
 
 
+class BegunAt(Whole):
+    """When the trigger began."""
+
+    def get(self, m: Moment) -> int:
+        return ABSENT if m.begun_at < 0 else m.begun_at
+
+
 # -- stages
 
 

@@ -26,16 +26,18 @@ class Vocabulary:
         kept: Iterable[Kept] = (),
         currency: str = "EUR",
         minor_units: int = 100,
+        of_trigger: bool = False,
     ) -> None:
         """`tracks`: the stages of each. `event_types`: those beside the known ones. `properties`: those of events that
         rules may read, `kept`: those that profiles keep. `minor_units`: of one unit of the currency (100 cents of a
-        euro)."""
+        euro). `of_trigger`: the rules are a trigger's, and can say when it began."""
         self.tracks = dict(tracks or {})
         self.event_types = KNOWN_TYPES | frozenset(event_types)
         self.properties = dict(properties or {})
         self.kept = {one.name: one for one in kept}
         self.currency = currency
         self.minor_units = minor_units
+        self.of_trigger = of_trigger
 
 
 class Word:
@@ -66,6 +68,9 @@ _CREDITS: Final = Needs(
     properties={"amount": _MONEY, "expires_at": _TIME, "credit_id": _TEXT},
     credits=True,
 )
+
+BEGUN_AT: Final = "begun_at"
+"""Known to rules of triggers only."""
 
 WORDS: Final[dict[str, Word]] = {
     # orders
@@ -98,6 +103,8 @@ WORDS: Final[dict[str, Word]] = {
     "stage": Word(_TEXT, ("stage:lifecycle",), lambda v: reading.Stage()),
     "entered_at": Word(_TIME, ("stage:lifecycle",), lambda v: reading.EnteredAt()),
     "cycle": Word(_NUMBER, ("stage:lifecycle",), lambda v: reading.Cycle()),
+    # the trigger
+    BEGUN_AT: Word(_TIME, (), lambda v: reading.BegunAt()),
     # the event at hand
     "activity": Word(_BOOL, ("event",), lambda v: reading.Active()),
     "event.type": Word(_TEXT, ("event",), lambda v: reading.EventType()),

@@ -1,0 +1,73 @@
+"""docs/rules.md against the language: all of it is there, and what is shown there is right."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from streams.core.playbook import Playbook
+from streams.core.policy import DAY, HOUR, MINUTE
+from streams.core.rules import Type, Vocabulary, compile_rule
+from streams.core.rules.functions import FUNCTIONS
+from streams.core.rules.lexer import MAX_LENGTH
+from streams.core.rules.needs import MOST_BUCKETS, bucket_width
+from streams.core.rules.parser import MAX_DEPTH, MAX_PARTS
+from streams.core.rules.vocabulary import WORDS
+
+PAGE = (Path(__file__).parents[2] / "docs" / "rules.md").read_text()
+VOCABULARY = Vocabulary(
+    tracks={"lifecycle": Playbook().track.stages}, event_types=["credit_granted"], of_trigger=True
+)  # fmt: skip
+SHORT = {"yes or no": Type.BOOL, "number": Type.NUMBER, "amount": Type.MONEY, "duration": Type.DURATION,
+         "time": Type.TIME, "text": Type.TEXT}  # fmt: skip
+
+
+def rows(title: str) -> list[list[str]]:
+    part = re.search(rf"^## {title}\n(.*?)(?=^##|\Z)", PAGE, re.DOTALL | re.MULTILINE)
+    assert part
+    lines = [line for line in part[1].splitlines() if line.startswith("| `")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+NAMES, CALLS = rows("Names"), rows("Functions")
+EXAMPLES = [row[3].strip("` ") for row in NAMES + CALLS]
+BLOCKS = [line for block in re.findall(r"```rule\n(.*?)```", PAGE, re.DOTALL) for line in block.splitlines()]
+
+
+def test_every_name_is_documented_with_its_type() -> None:
+    assert {row[0].strip("`"): SHORT[row[1]] for row in NAMES} == {name: word.type for name, word in WORDS.items()}
+
+
+def test_every_function_is_documented() -> None:
+    assert {name for row in CALLS for name in re.findall(r"`([a-z_]+)\(", row[0])} == set(FUNCTIONS)
+
+
+@pytest.mark.parametrize("text", EXAMPLES + BLOCKS)
+def test_every_example_is_a_rule(text: str) -> None:
+    compile_rule(text, VOCABULARY)
+
+
+def test_an_example_is_of_what_it_stands_beside() -> None:
+    for row in NAMES + CALLS:
+        names = re.findall(r"`([a-z_.]+)", row[0])
+        assert any(name in row[3] for name in names), row
+
+
+def test_the_bounds_are_those_of_the_code() -> None:
+    assert f"{MAX_LENGTH:,} characters, {MAX_PARTS} parts and {MAX_DEPTH}\nlevels" in PAGE
+    assert f"at most {MOST_BUCKETS + 1} buckets" in PAGE
+
+
+def test_the_buckets_are_those_of_the_code() -> None:
+    units = {"s": 1000, "min": MINUTE, "h": HOUR, "d": DAY}
+    part = PAGE.partition("| window up to | bucket |\n|---|---|\n")[2].partition("\n\n")[0]
+    shown = [
+        [re.fullmatch(r" ?(\d+) (\w+) ?", cell) for cell in line.strip("|").split("|")] for line in part.split("\n")
+    ]
+    assert len(shown) == 7
+    for window, bucket in shown:
+        assert window
+        assert bucket
+        assert bucket_width(int(window[1]) * units[window[2]]) == int(bucket[1]) * units[bucket[2]]
