@@ -56,11 +56,12 @@ class Settings:
         "kafka-1:9092,kafka-2:9092",
         "The brokers to ask first, with commas between. `kafka://` in front is tolerated.",
     )
-    broker_wait: int = _setting(
+    broker_wait: int | None = _setting(
         30 * SECOND,
-        values.duration(),
+        values.optional_duration(),
         "2m",
-        "How long a command waits at its start for a broker that does not answer.",
+        "How long a command waits at its start for a broker that does not answer, asking again and again. `off`: for "
+        "as long as it takes. Once a worker has started, it always waits.",
     )
     app_id: str = _setting(
         "lifecycle",

@@ -332,6 +332,12 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         worry="After a restart of a worker whose state is on disk it grows by all there are: its files were not used.",
     ),
     Metric(
+        name="lifecycle_recovery_restarts_total",
+        kind="counter",
+        help="How often recovery stood still although the broker answers, so that reading was started again.",
+        worry="More than 0: look at the log. After three times in a row the worker ends.",
+    ),
+    Metric(
         name="lifecycle_commit_seconds",
         kind="histogram",
         help="Duration of a commit: outputs, changelog and offsets, acknowledged.",

@@ -133,6 +133,10 @@ class Metrics(Collector):
         """Records of the changelog were read, by recovery or for a standby."""
         self._counter("lifecycle_recovery_records_total").inc(records)
 
+    def recovery_restarted(self) -> None:
+        """Recovery stood still, and reading starts again."""
+        self._counter("lifecycle_recovery_restarts_total").inc()
+
     def commit_failed(self) -> None:
         """A commit failed."""
         self._counter("lifecycle_commit_failures_total").inc()

@@ -42,6 +42,7 @@ from streams.shell.silence import SilenceWatch
 from streams.shell.state import State
 from streams.shell.task import PartitionTask
 from streams.transport import driver
+from streams.transport.patience import patiently
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ OFFSET_ATTEMPTS = 3
 FACTS_S = 1.0
 TOPIC_IDS_S = 5.0
 """How often it is asked whether the topics are still the ones they were."""
+ANSWERED_MS = 5_000
 AHEAD_MS = 10_000
 """A leader that was just elected may show an end before the position, but not for so long."""
 STEP = Step(records=4096, deadlines=500, pending=128 << 10)
@@ -185,18 +187,18 @@ class App(faust.App):
     async def _begin(self, sources: frozenset[TP]) -> None:
         consumer = self.kafka
         consumer.fetches.clear()
-        await self._check_topic_ids()
-        committed = await consumer.committed_offsets(sources)
+        await patiently(self._check_topic_ids)
+        committed = await patiently(consumer.committed_offsets, sources)
         for _ in range(OFFSET_ATTEMPTS):
             fresh = [tp for tp in sources if tp not in committed]
             lost = [tp for tp in fresh if self.table.data.partition(tp.partition).marker is not None]
             if not lost:
                 break
             await asyncio.sleep(1.0)  # the sentence makes people set offsets, so ask again before it is said
-            committed = await consumer.committed_offsets(sources)
+            committed = await patiently(consumer.committed_offsets, sources)
         else:
             raise NoOffset(lost[0])
-        earliest = await consumer.earliest_offsets(*fresh) if fresh else {}
+        earliest = await patiently(consumer.earliest_offsets, *fresh) if fresh else {}
         tasks = {}
         for number in sorted({tp.partition for tp in sources}):
             assigned = {source: TP(topic, number) for source, topic in self.source_topics.items()}
@@ -414,6 +416,9 @@ class App(faust.App):
             recovery: Any = self.tables
             remaining = recovery.recovery.active_remaining() if self.in_recovery else {}
             self._show_recovery({tp.partition: n for tp, n in remaining.items() if n > 0})
+            if self._recovery_watch.stuck():  # raises when that has not helped
+                self.metrics.recovery_restarted()
+                await recovery.recovery.read_again()
             await self._watch_silence()
 
     async def _watch_topics(self) -> None:
@@ -426,11 +431,17 @@ class App(faust.App):
                 log.debug("The ids of the topics cannot be read: %r", exc)
 
     def _show_recovery(self, remaining: Mapping[int, int]) -> None:
-        self._recovery_watch.saw(remaining)
+        self._recovery_watch.saw(remaining, self._answers(remaining))
         figures = self._recovery_watch.figures
         self.metrics.recovery_remaining(remaining, 0.0 if figures is None else figures.seconds_left)
         self.metrics.changelog_read(self.table.data.take_count())
         self.health.recovery(None if figures is None else figures._asdict())
+
+    def _answers(self, partitions: Collection[int]) -> bool:
+        """Whether the leaders of changelog partitions answered lately."""
+        since = self.clock() - ANSWERED_MS
+        fetches = [self.kafka.fetches.get(self.table.changelog_tp(number)) for number in partitions]
+        return all(fetch is not None and fetch.sent_at >= since for fetch in fetches)
 
     async def _lag_of_paused(self) -> dict[tuple[str, int], int]:
         """A paused partition is not fetched, and so shows no end by itself."""

@@ -8,13 +8,29 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from streams.errors import UserError
+
 log = logging.getLogger(__name__)
 
 WINDOW_S = 10.0
 """What the rate is taken over."""
 LOG_S = 5.0
 STALLED_S = 30.0
-"""After so long without a record, and then as often, there is a warning."""
+"""After so long without a record, and then as often, there is a warning, and a new start if the broker answers."""
+RESTARTS = 3
+"""So often, without a record in between."""
+
+
+class RecoveryStuck(UserError):
+    """Recovery reads nothing, although the broker answers."""
+
+    def __init__(self, left: int, partitions: list[int]) -> None:
+        super().__init__(
+            f"Recovery has stood still at {left} changelog records of partitions {partitions} although the broker "
+            f"answers, and {RESTARTS} new starts of reading have not helped. This worker ends, so that a new one may "
+            "try. If it repeats, hold the ends of these partitions of the changelog against what can be read of them "
+            "(kafka-get-offsets, kafka-console-consumer)."
+        )
 
 
 class Figures(NamedTuple):
@@ -39,9 +55,36 @@ class RecoveryWatch:
         self._logged_at = 0.0
         self._moved_at = 0.0
         self._warned_at = 0.0
+        self._answered_since: float | None = None
+        """Since when nothing was read although the broker answers."""
+        self._restarts = 0
+        self._partitions: list[int] = []
 
-    def saw(self, remaining: Mapping[int, int]) -> None:
-        """Records left, by partition; nothing once they are recovered."""
+    def stuck(self) -> bool:
+        """Whether reading has to start again. Raises `RecoveryStuck` when that has been done often enough."""
+        since = self._answered_since
+        if self.figures is None or since is None or self._clock() - since < STALLED_S:
+            return False
+        if self._restarts == RESTARTS:
+            raise RecoveryStuck(self.figures.records_left, self._partitions)
+        self._restarts += 1
+        self._answered_since = None
+        log.warning("Reading of the changelog starts again (%d of %d times)", self._restarts, RESTARTS)
+        return True
+
+    def saw(self, remaining: Mapping[int, int], answers: bool = True) -> None:
+        """Records left, by partition; nothing once they are recovered. `answers`: the broker does."""
+        before = self.figures
+        self._partitions = sorted(remaining)
+        self._look(remaining)
+        if self.figures is None or before is None or self.figures.records_left != before.records_left:
+            self._restarts, self._answered_since = 0, None
+        elif not answers:
+            self._answered_since = None
+        elif self._answered_since is None:
+            self._answered_since = self._clock()
+
+    def _look(self, remaining: Mapping[int, int]) -> None:
         now, left = self._clock(), sum(remaining.values())
         if not left:
             if self.figures is not None:

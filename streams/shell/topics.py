@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Literal, NamedTuple
@@ -27,6 +28,14 @@ STATE_TABLE = "profiles"
 
 DELETES_KEPT = DAY
 """How long the changelog shows at least that a customer was forgotten, ms."""
+
+FIRST_PAUSE_S = 0.25
+LONGEST_PAUSE_S = 5.0
+"""Between two attempts to reach a broker, doubling."""
+SAID_S = 5.0
+"""How often it is said that none answers."""
+
+log = logging.getLogger(__name__)
 
 _INPUTS = ("clickstream_topic", "orders_topic")
 _COMPACTED = "profiles_topic"
@@ -187,19 +196,26 @@ async def _admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
 
 async def _connected(settings: Settings) -> AIOKafkaAdminClient:
     loop = asyncio.get_running_loop()
-    give_up = loop.time() + settings.broker_wait / 1000
+    began = said = loop.time()
+    pause, wait = FIRST_PAUSE_S, math.inf if settings.broker_wait is None else settings.broker_wait / 1000
     while True:
         admin = AIOKafkaAdminClient(bootstrap_servers=settings.broker, request_timeout_ms=10_000)
         try:
             await admin.start()
         except KafkaError:
             await admin.close()
-            if loop.time() >= give_up:
+            left = began + wait - loop.time()
+            if left <= 0:
                 raise UserError(
                     f"no Kafka broker answers on {settings.broker}: set {PREFIX}BROKER to its address, or start one "
                     "(`lifecycle broker` runs a small one)."
                 ) from None
-            await asyncio.sleep(min(0.5, max(0.0, give_up - loop.time())))
+            if loop.time() - said >= SAID_S:
+                said = loop.time()
+                until = "for as long as it takes" if wait == math.inf else f"for another {left:.0f} s"
+                log.warning("No Kafka broker answers on %s yet: asking again %s", settings.broker, until)
+            await asyncio.sleep(min(pause, left))
+            pause = min(2 * pause, LONGEST_PAUSE_S)
         else:
             return admin
 

@@ -94,8 +94,9 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     async def topic_ids(self, topics: Collection[str]) -> dict[str, str]:
         """Topic to id, of those that exist; nothing where the broker knows no ids."""
-        found: dict[str, str] = await self.call_thread(topic_ids, self._ensure_consumer()._client, topics)
-        return found
+        # Not by the queue of calls: a commit should not wait behind it while the broker is away.
+        asked = topic_ids(self._ensure_consumer()._client, topics)
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(asked, self.thread_loop))
 
     async def commit_offsets(self, offsets: Mapping[TP, tuple[int, str]]) -> None:
         """Commit offsets with metadata; raises what the broker answers."""

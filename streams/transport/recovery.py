@@ -8,6 +8,8 @@ from faust.tables.manager import TableManager as FaustTableManager
 from faust.tables.recovery import Recovery as FaustRecovery
 from faust.types import TP
 
+from streams.transport.patience import patiently
+
 
 class Recovery(FaustRecovery):
     """Waits as long as it takes.
@@ -19,8 +21,22 @@ class Recovery(FaustRecovery):
     async def _wait(self, coro: Any, timeout: Any = None) -> None:
         await super()._wait(coro)
 
+    async def _build_highwaters(self, consumer: Any, tps: set[TP], destination: Any, title: str) -> None:
+        """Called first: where the changelogs end."""
+        await patiently(super()._build_highwaters, consumer, tps, destination, title)
+
     async def _build_offsets(self, consumer: Any, tps: set[TP], destination: Any, title: str) -> None:
         """Called before anything is read, with the offsets that states contain, some of them from disk."""
+        await patiently(self._build_verified_offsets, consumer, tps, destination, title)
+
+    async def read_again(self) -> None:
+        """Read on from what the states contain, whatever the consumer takes for its position.
+
+        What was fetched and dropped, because a rebalance began just then, is fetched so.
+        """
+        await self._seek_offsets(self.app.consumer, self.active_tps, self.active_offsets, "active")
+
+    async def _build_verified_offsets(self, consumer: Any, tps: set[TP], destination: Any, title: str) -> None:
         if known := {tp for tp in tps if destination[tp] is not None}:
             ends, firsts = await consumer.highwaters(*known), await consumer.earliest_offsets(*known)
             for tp in known:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from collections.abc import AsyncIterator, Iterator
+from types import SimpleNamespace
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -135,6 +137,38 @@ def test_no_broker_within_the_wait(create: bool) -> None:
         settings = Settings(broker=broker.address, broker_wait=200)
     with pytest.raises(UserError, match=f"no Kafka broker answers on {settings.broker}: set LIFECYCLE_BROKER"):
         topics.run(settings, create)
+
+
+def test_a_broker_is_asked_ever_more_rarely_and_it_is_said(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with EmbeddedBroker() as broker:
+        address = broker.address
+
+    def ours() -> list[str]:
+        return [record.getMessage() for record in caplog.records if record.name == topics.__name__]
+
+    pauses: list[float] = []
+    loop = SimpleNamespace(now=0.0)
+    loop.time = lambda: loop.now
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        loop.now += seconds
+        if loop.now > 60:
+            raise KeyboardInterrupt  # nobody waits any longer for what would wait for ever
+
+    monkeypatch.setattr(topics, "asyncio", SimpleNamespace(sleep=sleep, get_running_loop=lambda: loop))
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(topics._connected(Settings(broker=address, broker_wait=None)))
+    assert pauses[:7] == [0.25, 0.5, 1, 2, 4, 5, 5]
+    assert ours()[0] == f"No Kafka broker answers on {address} yet: asking again for as long as it takes"
+    pauses.clear()
+    loop.now = 0.0
+    with pytest.raises(UserError, match="no Kafka broker answers"):
+        asyncio.run(topics._connected(Settings(broker=address, broker_wait=20_000)))
+    assert sum(pauses) == 20
+    assert "asking again for another" in ours()[-1]
 
 
 def test_the_command_reports_and_exits(settings: Settings) -> None:

@@ -5,6 +5,7 @@ All of it on the embedded broker and on Apache Kafka.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -190,7 +191,7 @@ async def test_sigterm_ends_the_worker_in_time_also_when_the_broker_is_gone(
     broker_type: Callable[[], LocalBroker], tmp_path: Path
 ) -> None:
     with broker_type() as broker:
-        cluster = Cluster(broker.address, tmp_path)
+        cluster = Cluster(broker.address, tmp_path, shutdown_timeout="3s")
         await cluster.create_topics()
         worker = cluster.start_worker()
         try:
@@ -199,8 +200,10 @@ async def test_sigterm_ends_the_worker_in_time_also_when_the_broker_is_gone(
             await until(lambda: worker.metric("lifecycle_events_total", outcome="applied") == 10, "10 events")
             broker.stop()
             assert worker.get("/healthz")[0] == 200  # that the broker is away is no reason for a restart
+            began = time.monotonic()
             worker.terminate()
             worker.process.wait(timeout=10)
+            assert time.monotonic() - began < 4.5
         finally:
             cluster.stop()
 

@@ -168,3 +168,4 @@ def feed_everything(metrics: Metrics) -> None:
     metrics.chunk("clickstream", 250, 0.004)
     metrics.committed(0.03)
     metrics.commit_failed()
+    metrics.recovery_restarted()

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from streams.shell.recovering import Figures, RecoveryWatch
+from streams.shell.recovering import Figures, RecoveryStuck, RecoveryWatch
 
 
 class Watched:
@@ -65,3 +65,35 @@ def test_a_recovery_that_begins_again_counts_anew(watched: Watched) -> None:
     watched.saw(1, p0=100)
     assert watched.saw(1, p0=100, p1=700) == ["Recovery: 800 changelog records to read, of partitions [0, 1]"]
     assert watched.watch.figures == Figures(800, 0.0, None)
+
+
+def moments(watched: Watched, seconds: int, left: int, *, answers: bool) -> list[int]:
+    """The seconds, of so many, at which reading starts again."""
+    found = []
+    for second in range(1, seconds + 1):
+        watched.now += 1
+        watched.watch.saw({0: left}, answers)
+        if watched.watch.stuck():
+            found.append(second)
+    return found
+
+
+def test_a_recovery_that_reads_nothing_from_a_broker_that_answers_starts_again_and_then_ends_the_worker(
+    watched: Watched,
+) -> None:
+    watched.watch.saw({0: 500}, True)
+    assert moments(watched, 95, 500, answers=True) == [31, 62, 93]
+    with pytest.raises(RecoveryStuck, match=r"stood still at 500 changelog records of partitions \[0\] although"):
+        moments(watched, 31, 500, answers=True)
+
+
+def test_a_recovery_that_has_helped_itself_may_start_again_as_often_as_before(watched: Watched) -> None:
+    watched.watch.saw({0: 500}, True)
+    assert moments(watched, 95, 500, answers=True) == [31, 62, 93]
+    assert moments(watched, 95, 400, answers=True) == [32, 63, 94]
+
+
+def test_a_broker_that_is_away_is_waited_for(watched: Watched) -> None:
+    watched.watch.saw({0: 500}, True)
+    assert moments(watched, 600, 500, answers=False) == []
+    assert moments(watched, 40, 500, answers=True) == [31]

@@ -91,7 +91,9 @@ RELIED_ON: dict[Any, dict[str, str]] = {
     ThreadDelegateConsumer: {"_thread": "the consumer's thread"},
     Recovery: {
         "_wait": "a step, with Faust's timeout on it",
+        "_build_highwaters": "where reading ends",
         "_build_offsets": "where reading starts",
+        "_seek_offsets": "puts the consumer there",
         "active_offsets": "by partition: what was read",
         "standby_offsets": "by partition: what was read",
         "tp_to_table": "the table of a changelog partition",
