@@ -158,8 +158,9 @@ class Databases:
 
 
 def _damaged(error: Exception) -> bool:
-    """Whether the files are wrong, and not just out of reach or without room."""
-    return str(error).startswith(("Corruption", "Invalid argument", "Not implemented"))
+    """Whether files are wrong or missing, and not just out of reach or without room."""
+    said = str(error)
+    return said.startswith(("Corruption", "Invalid argument", "Not implemented")) or "No such file" in said
 
 
 def _options() -> Options:

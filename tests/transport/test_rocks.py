@@ -89,6 +89,16 @@ def test_files_that_miss_a_part_are_deleted_when_opened(
     assert "damaged" in caplog.text
 
 
+@pytest.mark.parametrize("missing", ["MANIFEST-*", "CURRENT", "*.sst", "*"])
+def test_whichever_files_are_missing_it_starts_anew(databases: Databases, tmp_path: Path, missing: str) -> None:
+    for file in filled(databases, tmp_path).glob(missing):
+        file.unlink()
+    database = databases.open("log", 0)
+    assert list(database.scan(b"", b"z")) == []
+    database.write([(b"a", b"1")])
+    assert database.get(b"a") == b"1"
+
+
 def test_what_turns_out_to_be_damaged_is_deleted_at_the_next_start(databases: Databases, tmp_path: Path) -> None:
     file = largest(filled(databases, tmp_path))
     data = bytearray(file.read_bytes())
