@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import sys
 import tempfile
 from contextlib import ExitStack
@@ -46,6 +47,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path(".cache/chaos.jsonl"), help="verdicts are added to it")
     parser.add_argument("--keep", type=Path, help="a directory in which the files of the runs stay")
     chosen = parser.parse_args()
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what becomes of a broker that we killed is no news
     bad = 0
     for program in (PROGRAMS[name] for name in chosen.only or PROGRAMS):
         for mode in (mode for mode in chosen.mode or MODES if mode in program.modes):

@@ -21,7 +21,10 @@ class Crew:
         self.ends: Counter[int] = Counter()
         """Exit codes of those that ended without being told to."""
         self.started = 0
-        self.program = program
+        self.programs = [program] * places
+        """What runs in place of `lifecycle worker`, where it is not empty."""
+        self.closed: set[int] = set()
+        """Places in which nobody is put."""
         self._cluster = cluster
         self._settings = settings
         self._told: set[int] = set()
@@ -33,7 +36,7 @@ class Crew:
     def start(self, place: int, **settings: str) -> Worker:
         """Put a worker in a place that is free."""
         own = {"data_dir": str(self.directory(place))} | self._settings | settings
-        worker = self._cluster.start_worker(program=self.program, **own)
+        worker = self._cluster.start_worker(program=self.programs[place], **own)
         self.workers[place] = worker
         self.started += 1
         return worker
@@ -88,7 +91,7 @@ class Crew:
             if worker is not None and worker.process.poll() is not None and worker.process.pid not in self._told:
                 self.ends[worker.process.returncode] += 1
                 self._told.add(worker.process.pid)
-            if worker is None or worker.process.poll() is not None:
+            if place not in self.closed and (worker is None or worker.process.poll() is not None):
                 self.start(place)
 
     async def dismiss(self) -> list[int]:

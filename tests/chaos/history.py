@@ -27,12 +27,12 @@ class Event(NamedTuple):
     fields: dict[str, Any]
 
 
-def history(seed: int, *, customers: int, sessions: int, end: int, days: int = 3) -> list[Event]:
-    """So many sessions in the days before `end`, in time order. The same seed gives the same, moved to `end`."""
+def history(seed: int, *, customers: int, sessions: int, end: int, span: int = 3 * DAY) -> list[Event]:
+    """So many sessions in the time before `end`, in time order. The same seed gives the same, moved to `end`."""
     rng = random.Random(seed)
     events: list[Event] = []
     for n in range(sessions):
-        start = end - rng.randrange(20 * MINUTE, days * DAY)
+        start = end - rng.randrange(20 * MINUTE, span)
         # Few of them come often: their sessions meet, and their deadlines come between.
         customer = f"c-{min(rng.randrange(customers), rng.randrange(customers))}"
         events += (event for event in _session(rng, n, customer, start) if event.at < end)

@@ -6,20 +6,37 @@ import asyncio
 import json
 import random
 import time
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.admin import NewTopic
 from aiokafka.errors import KafkaError
 
 from streams.core.activity import Source
+from streams.core.profile import Profile
 from streams.shell.topics import changelog_topic
 from tests.brokers.kafka import ApacheKafka, KafkaCluster
 from tests.chaos import history
 from tests.chaos.crew import Crew
 from tests.chaos.history import Event
-from tests.chaos.verdict import Documents, Expected, Verdict, compare, differing_profiles, expected, recovered, tally
+from tests.chaos.verdict import (
+    AT,
+    Documents,
+    Expected,
+    Verdict,
+    abandonments,
+    bare,
+    compare,
+    counted,
+    differing_profiles,
+    expected,
+    recovered,
+    standing,
+    tally,
+)
 from tests.integration.cluster import Cluster, key_of
 from tests.integration.shop import HOUR, now
 
@@ -47,14 +64,21 @@ class Run:
 
     # -- the stage
 
-    async def application(self, **settings: str) -> Cluster:
-        """An application with its topics. The sessions are short, so that a death is noticed soon."""
+    async def application(self, *before: NewTopic, **settings: str) -> Cluster:
+        """An application with its topics. The sessions are short, so that a death is noticed soon.
+
+        `before`: its topics that are to be other than usual; a name is that of the setting.
+        """
         copies = {"replication": "3"} if isinstance(self.broker, KafkaCluster) else {}
         own = {
             "partitions": "4", "backfill_idle": "10m", "session_timeout": "2s", "heartbeat_interval": "500ms",
             "rebalance_timeout": "5s", "commit_interval": "200ms", "processing_guarantee": self.mode,
         }  # fmt: skip
         self.cluster = Cluster(self.broker.address, self.directory, **own | copies | settings)
+        async with self.cluster.admin() as admin:
+            for topic in before:
+                topic.name = self.cluster.settings.topics[topic.name]
+            await admin.create_topics(before)
         await self.cluster.create_topics()
         return self.cluster
 
@@ -73,17 +97,20 @@ class Run:
 
     # -- the input
 
-    def sessions(self, customers: int = 300, sessions: int = 1_500, days: int = 3) -> list[Event]:
+    def sessions(self, customers: int = 300, sessions: int = 1_500) -> list[Event]:
         """The history of this run: days that ended three hours ago, so that all of it is a backfill, in which nothing
         but the events themselves moves time."""
-        return history.history(self.seed, customers=customers, sessions=sessions, end=now() - 3 * HOUR, days=days)
+        return history.history(self.seed, customers=customers, sessions=sessions, end=now() - 3 * HOUR)
 
     async def open(self, events: list[Event]) -> None:
         """Every partition of every source has spoken before the first event."""
         await self.produce(history.frame("opening", events[0].at - 1_000, self.cluster.settings.partitions))
 
-    async def produce(self, events: Iterable[Event]) -> None:
-        """Put events on their topics in their order; returns when all are acknowledged."""
+    async def produce(self, events: Iterable[Event], *, timestamps: bool = False) -> None:
+        """Put events on their topics in their order; returns when all are acknowledged.
+
+        `timestamps`: the records were produced when the events happened, where their topic takes that.
+        """
         if self._producer is None:
             self._producer = AIOKafkaProducer(
                 bootstrap_servers=self.cluster.settings.broker, enable_idempotence=True, linger_ms=5,
@@ -95,7 +122,8 @@ class Run:
         for event in events:
             self.events.append(event)
             value, key = json.dumps(event.fields).encode(), key_of(event.fields).encode()
-            sent.append(await self._producer.send(topics[event.source], value, key=key))
+            at = event.at if timestamps else None
+            sent.append(await self._producer.send(topics[event.source], value, key=key, timestamp_ms=at))
         await asyncio.gather(*sent)
 
     async def pour(self, events: list[Event], seconds: float) -> None:
@@ -115,18 +143,40 @@ class Run:
         """All outputs."""
         settings = self.cluster.settings
         topics = (settings.stage_changes_topic, settings.abandonments_topic)
-        return [json.loads(record.value) for topic in topics for record in await self.read(topic)]
+        records = [record for topic in topics for record in await self.read(topic)]
+        return [json.loads(record.value) | {AT: record.timestamp} for record in records]
 
-    async def judge(self, harm: Mapping[str, float], *, tolerates: tuple[str, ...] = (), **notes: Any) -> Verdict:
-        """Close the history, wait for all that follows from it, end the workers, and compare."""
-        until = max(event.at for event in self.events)
-        lateness = self.cluster.settings.lateness
-        await self.produce(history.frame("closing", until + lateness, self.cluster.settings.partitions))
+    async def judge(
+        self,
+        harm: Mapping[str, float],
+        *,
+        live: bool = False,
+        roughly: bool = False,
+        limits: Mapping[str, tuple[float, float]] = {},
+        tolerates: tuple[str, ...] = (),
+        **notes: Any,
+    ) -> Verdict:
+        """Close the history, wait for all that follows from it, end the workers, and compare.
+
+        `live`: it is not closed, but time goes on in it. The program has seen to it that nothing falls due meanwhile.
+        `roughly`: input was out of order, and only that counts which must be the same all the same: what profiles
+        count, and which abandonments stand.
+        """
+        if live:
+            until = now()
+        else:
+            until = max(event.at for event in self.events)
+            closing = until + self.cluster.settings.lateness
+            await self.produce(history.frame("closing", closing, self.cluster.settings.partitions))
         right = expected(self.cluster.settings, self.events, until, self.directory / "expected")
+        if roughly:
+            right = Expected(abandonments(right.outputs), right.profiles)
         await self.settled(right)
         codes = [code for crew in self.crews for code in await crew.dismiss()]
-        ends = sum((crew.ends for crew in self.crews), start=type(self.crews[0].ends)())
-        return await self.compared(right, harm, tolerates, {**notes, "ended": dict(ends), "stopped": codes})
+        ends = sum((crew.ends for crew in self.crews), start=Counter[int]())
+        notes |= {"ended": dict(ends)} if ends else {}
+        notes |= {"stopped with": codes} if any(codes) else {}
+        return await self.compared(right, harm, dict(limits), tolerates, notes, counted if roughly else bare)
 
     async def settled(self, right: Expected) -> None:
         """Wait until all outputs expected are there and all input is committed, and a little longer."""
@@ -142,11 +192,21 @@ class Run:
         await asyncio.sleep(2.0)
 
     async def compared(
-        self, right: Expected, harm: Mapping[str, float], tolerates: tuple[str, ...], notes: dict[str, Any]
+        self,
+        right: Expected,
+        harm: Mapping[str, float],
+        limits: dict[str, tuple[float, float]],
+        tolerates: tuple[str, ...],
+        notes: dict[str, Any],
+        view: Callable[[Profile], object],
     ) -> Verdict:
         """The verdict over what is on the topics now."""
-        found = compare(right.outputs, await self.received())
-        wrong = differing_profiles(right.profiles, recovered(await self.read(changelog_topic(self.cluster.settings))))
+        received = await self.received()
+        if view is counted:
+            received = standing(received)
+        found = compare(right.outputs, received)
+        profiles = recovered(await self.read(changelog_topic(self.cluster.settings)))
+        wrong = differing_profiles(right.profiles, profiles, view)
         extra = [*found.orphaned, *found.taken_back, *found.false_abandonments, *found.unexplained]
         if extra:
             notes["extra outputs"] = dict(tally(extra))
@@ -168,6 +228,8 @@ class Run:
             differing=len(found.differing),
             repeated=found.repeated,
             wrong_profiles=len(wrong),
+            early=found.early,
+            limits=limits,
             tolerates=tolerates,
             seconds=round(time.monotonic() - self._began, 1),
             notes=notes,

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from streams.contracts import times
 from streams.core.activity import Source
 from streams.core.packing import pack, unpack
 from streams.settings import Settings
 from tests.chaos import history, verdict
+from tests.chaos.table import read, table
 from tests.chaos.verdict import Comparison, Expected, Profiles, Verdict, compare, differing_profiles
 
 END = 1_790_000_000_000
@@ -82,6 +86,15 @@ def test_outputs_that_are_not_expected_are_told_apart(right: Expected) -> None:
     assert counts(compare(right.outputs, [*documents, silence])) == NONE | {"unexplained": 1}
 
 
+def test_an_output_that_came_before_it_was_due_is_early(right: Expected) -> None:
+    documents = outputs(right)
+    due = times.parse(documents[0]["occurred_at"])
+    documents[0][verdict.AT] = due
+    assert counts(compare(right.outputs, documents)) == NONE
+    documents[0][verdict.AT] = due - 1
+    assert counts(compare(right.outputs, documents)) == NONE | {"early": 1}
+
+
 def test_profiles_have_to_be_equal_to_the_last_bit(right: Expected) -> None:
     found = copies(right)
     one, two, three = list(found)[:3]
@@ -110,13 +123,13 @@ def test_a_changelog_is_read_as_a_worker_reads_it(right: Expected) -> None:
 def verdict_of(**counted: Any) -> Verdict:
     none = dict.fromkeys(
         ("events", "outputs", "profiles", "missing", "extra", "orphaned", "taken_back", "false_abandonments",
-         "differing", "repeated", "wrong_profiles"), 0
+         "differing", "repeated", "wrong_profiles", "early"), 0
     )  # fmt: skip
-    return Verdict(program="p", mode="m", seed=1, harm={}, **none | counted)
+    return Verdict(**{"program": "p", "mode": "m", "seed": 1, "harm": {}, **none, **counted})
 
 
 @pytest.mark.parametrize(
-    "what", ["missing", "false_abandonments", "differing", "wrong_profiles", "repeated", "orphaned"]
+    "what", ["missing", "false_abandonments", "differing", "wrong_profiles", "repeated", "orphaned", "early"]
 )
 def test_each_count_that_must_be_nothing_fails_the_run(what: str) -> None:
     assert verdict_of().ok
@@ -128,9 +141,26 @@ def test_what_is_tolerated_does_not_and_what_is_not_explained_does() -> None:
     assert verdict_of(orphaned=1, extra=1, repeated=2, tolerates=("orphaned", "repeated")).ok
     assert not verdict_of(orphaned=1, extra=2, tolerates=("orphaned", "repeated")).ok
     assert not verdict_of(missing=1, tolerates=("missing",)).ok
+    assert verdict_of(limits={"s": (9.9, 10)}).ok
+    assert not verdict_of(limits={"s": (10.1, 10)}).ok
 
 
 def test_each_partition_is_framed_in_each_source() -> None:
     framed = history.frame("opening", END, partitions=4)
     for source in Source:
         assert len([event for event in framed if event.source is source]) == 4
+
+
+def test_the_table_shows_the_last_verdict_of_each_program_and_mode(tmp_path: Path) -> None:
+    first, last = verdict_of(missing=3), verdict_of(events=1_234, harm={"kills": 50}, limits={"s": (3.5, 10.0)})
+    for each in (first, last):
+        each.program, each.mode = "kills", "at_least_once"
+    path = tmp_path / "chaos.jsonl"
+    path.write_bytes(b"\n".join(msgspec.json.encode(each) for each in (first, last)))
+    [*_, row] = table(read(path)).splitlines()
+    assert row == (
+        "| kill -9 of workers at random moments (`kills`) | `at_least_once` | kills 50; s: 3.5 (at most 10) "
+        "| 1,234 | 0 | 0 | 0 | 0 | 0 | 0 | 0 | ok |"
+    )
+    assert "| 3 |" in table([first])
+    assert "**failed**" in table([first])

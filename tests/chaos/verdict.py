@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
+from streams.contracts import times
+from streams.contracts.profiles import profile_document
 from streams.core.activity import Source
+from streams.core.customer import Lifecycle
 from streams.core.packing import pack
+from streams.core.playbook import Playbook
 from streams.core.profile import Profile
 from streams.core.state import TaskState
 from streams.replay.lines import Lines
@@ -22,7 +26,11 @@ from streams.shell.marks import MARKER_KEY
 from tests.chaos.history import FRAME, Event
 
 Documents = list[dict[str, Any]]
+AT = "(came at)"
 Profiles = dict[bytes, Profile]
+
+
+COUNTS = ("missing", "extra", "orphaned", "taken_back", "false_abandonments", "differing", "repeated", "early")
 
 
 class Expected(NamedTuple):
@@ -59,6 +67,10 @@ class Verdict(msgspec.Struct, kw_only=True):
     repeated: int
     """Outputs that came again, with the same id."""
     wrong_profiles: int
+    early: int
+    """Outputs that were there before what they tell had come due, by the broker's clock."""
+    limits: dict[str, tuple[float, float]] = {}
+    """What was measured, and what it may be at most."""
     tolerates: tuple[str, ...] = ()
     """Which of orphaned, taken_back and repeated may be more than 0."""
     seconds: float = 0.0
@@ -69,26 +81,25 @@ class Verdict(msgspec.Struct, kw_only=True):
     def ok(self) -> bool:
         """Whether nothing went wrong that must not."""
         counted = self.orphaned + self.taken_back + self.false_abandonments
-        never = self.missing or self.false_abandonments or self.differing or self.wrong_profiles
+        never = self.missing or self.false_abandonments or self.differing or self.wrong_profiles or self.early
         tolerable = {name: getattr(self, name) for name in ("orphaned", "taken_back", "repeated")}
         return not (
             never
             or self.extra > counted
             or any(count for name, count in tolerable.items() if name not in self.tolerates)
+            or any(measured > most for measured, most in self.limits.values())
         )
 
     def sentence(self) -> str:
         """The printed verdict."""
         harm = ", ".join(f"{name} {figure:g}" for name, figure in self.harm.items())
-        counts = ", ".join(
-            f"{name.replace('_', ' ')} {getattr(self, name)}"
-            for name in ("missing", "extra", "orphaned", "taken_back", "false_abandonments", "differing", "repeated")
-        )
+        counts = ", ".join(f"{name.replace('_', ' ')} {getattr(self, name)}" for name in COUNTS)
+        limits = "".join(f"; {name} {measured:g} of at most {most:g}" for name, (measured, most) in self.limits.items())
         notes = "".join(f"; {name} {value}" for name, value in self.notes.items())
         return (
             f"{'ok  ' if self.ok else 'FAIL'} {self.program} ({self.mode}, seed {self.seed}; {harm}; "
             f"{self.seconds:.0f} s): {self.events} events, {self.outputs} outputs: {counts}; "
-            f"{self.profiles} profiles: wrong {self.wrong_profiles}{notes}"
+            f"{self.profiles} profiles: wrong {self.wrong_profiles}{limits}{notes}"
         )
 
 
@@ -148,13 +159,39 @@ def bare(profile: Profile) -> bytes:
     return pack(profile)
 
 
-def differing_profiles(right: Profiles, found: Profiles) -> list[bytes]:
+def counted(profile: Profile) -> dict[str, Any]:
+    """What a profile counts, whatever the order in which its events came."""
+    document = profile_document(profile, Lifecycle(Playbook()).summary(profile))
+    names = (
+        "customer_id identified orders revenue product_views first_seen_at last_seen_at last_activity_at last_order_at"
+    )
+    return {name: document[name] for name in names.split()}
+
+
+def differing_profiles(right: Profiles, found: Profiles, view: Callable[[Profile], object] = bare) -> list[bytes]:
     """The keys of those that are missing, too many, or not as they have to be."""
     return sorted(
         key
         for key in right.keys() | found.keys()
-        if key not in right or key not in found or bare(right[key]) != bare(found[key])
+        if key not in right or key not in found or view(right[key]) != view(found[key])
     )
+
+
+def abandonments(outputs: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Those of step 1, cut to what says which they are."""
+    cut = ["id", "type", "customer_id", "kind", "occurred_at", "abandonment_id"]
+    return {
+        id: {name: document[name] for name in cut}
+        for id, document in outputs.items()
+        if document["type"] == "abandoned" and document["step"] == 1
+    }
+
+
+def standing(received: Documents) -> Documents:
+    """The abandonments that nobody took back, as `abandonments` cuts them."""
+    retracted = {document["abandonment_id"] for document in received if document["type"] == "retracted"}
+    kept = abandonments({document["id"]: document for document in received})
+    return [document for id, document in kept.items() if id not in retracted]
 
 
 class Comparison(NamedTuple):
@@ -167,14 +204,20 @@ class Comparison(NamedTuple):
     unexplained: Documents
     differing: list[str]
     repeated: int
+    early: int
 
 
 def compare(right: Mapping[str, dict[str, Any]], received: Iterable[dict[str, Any]]) -> Comparison:
-    """Hold what subscribers have received against what they should have."""
+    """Hold what subscribers have received against what they should have.
+
+    `AT` in a document is when it came, by the broker's clock.
+    """
     said: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+    early = 0
     for document in received:
         if not document["customer_id"].startswith(FRAME):
-            said[document["id"]].append(document)
+            said[document["id"]].append({name: value for name, value in document.items() if name != AT})
+            early += AT in document and document[AT] < times.parse(document["occurred_at"])
     retracted = {d["abandonment_id"] for ds in said.values() for d in ds if d["type"] == "retracted"}
     kinds: defaultdict[str, Documents] = defaultdict(list)
     for id, documents in said.items():
@@ -192,6 +235,7 @@ def compare(right: Mapping[str, dict[str, Any]], received: Iterable[dict[str, An
             if any(document != right.get(id, documents[0]) for document in documents)
         ),
         repeated=sum(len(documents) - 1 for documents in said.values()),
+        early=early,
     )
 
 

@@ -1,0 +1,24 @@
+"""A worker whose clock is off by what a file says, in ms: for tests of clocks that jump."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from streams.settings import load
+from streams.shell import factory
+from streams.shell.worker import run
+from streams.transport import driver
+
+
+def main(path: str) -> None:
+    """`lifecycle worker`, but for that."""
+    right, off = driver.wall_clock, Path(path)
+
+    def clock() -> int:
+        return right() + int(off.read_text() or "0")  # it is empty while it is written
+
+    driver.wall_clock = clock
+    assert factory.create_app.__kwdefaults__ is not None
+    factory.create_app.__kwdefaults__["clock"] = clock
+    sys.exit(run(load()))

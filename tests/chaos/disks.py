@@ -1,0 +1,135 @@
+"""Harm to the state directory: no room, files that are gone or not what they were."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.chaos.crew import Crew
+from tests.chaos.programs import program
+from tests.chaos.run import Run
+from tests.chaos.verdict import Verdict
+from tests.integration.cluster import until
+
+SMALL_FILES = """
+import resource
+from streams.transport import rocks
+rocks.WRITE_BUFFER_BYTES, rocks.FILE_BYTES = 64 << 10, 32 << 10
+{limit}
+from streams.cli import main
+main(["worker"])
+"""
+"""A worker whose RocksDB writes files early: what a short run holds would else stay in memory."""
+LIMIT = "resource.setrlimit(resource.RLIMIT_FSIZE, (16 << 10, resource.RLIM_INFINITY))"
+
+
+@contextmanager
+def small_disk(path: Path) -> Iterator[bool]:
+    """A file system of 1 MB at a path; False where only root could mount it and this is somebody else."""
+    path.mkdir(parents=True)
+    mounted = os.geteuid() == 0 and _mount("-t", "tmpfs", "-o", "size=1m", "none", str(path))
+    try:
+        yield mounted
+    finally:
+        if mounted:
+            subprocess.run(["umount", "--lazy", str(path)], check=False)
+
+
+def _mount(*options: str) -> bool:
+    return subprocess.run(["mount", *options], capture_output=True, check=False).returncode == 0
+
+
+@program("a full disk on the state directory", short={"refusals": 2}, long={"refusals": 12})
+async def disk_full(run: Run, *, refusals: int) -> Verdict:
+    """A worker on a disk of 1 MB (without root: with files of 16 KiB at most) ends, again and again, until there is
+    room. Another, with room, has the other partitions."""
+    await run.application(state_store="rocksdb")
+    events = run.sessions(customers=1_000, sessions=3_000)
+    await run.open(events)
+    crew = run.crew(2, program=SMALL_FILES.format(limit=""))
+    with small_disk(crew.directory(0)) as mounted:
+        if not mounted:
+            crew.programs[0] = SMALL_FILES.format(limit=LIMIT)
+        async with crew.kept(pause=1.0):
+            await run.pour(events, 5.0)
+            await until(lambda: crew.ends.total() >= refusals, "workers that end for want of room", 30.0 * refusals)
+            said = sum(
+                "cannot be read or written" in worker.log.read_text() or "No space left" in worker.log.read_text()
+                for worker in run.cluster.workers
+            )
+            if mounted:
+                assert _mount("-o", "remount,size=1g", str(crew.directory(0)))
+            crew.programs[0] = SMALL_FILES.format(limit="")
+            return await run.judge(
+                {"refusals": crew.ends.total()}, disk="tmpfs of 1 MB" if mounted else "RLIMIT_FSIZE", said_so=said
+            )
+
+
+@program("RocksDB files deleted or damaged", short={"damages": 4}, long={"damages": 30})
+async def disk_damaged(run: Run, *, damages: int) -> Verdict:
+    """A worker is stopped or killed, its files are harmed, it starts on them: what is wrong is read from Kafka."""
+    await run.application(state_store="rocksdb")
+    events = run.sessions(sessions=400 * damages)
+    await run.open(events)
+    crew = run.crew(2, program=SMALL_FILES.format(limit=""))
+    done: list[str] = []
+    async with crew.kept():
+        await asyncio.sleep(1)
+        for n in range(damages):
+            place = n % 2
+            await processing(crew, place)
+            await run.pour(events[n * len(events) // damages : (n + 1) * len(events) // damages], 2.0)
+            crew.closed.add(place)
+            if place in crew.running():
+                if run.rng.random() < 0.5:
+                    crew.kill(place)
+                else:
+                    await crew.terminate(place)
+            done.append(damage(crew.directory(place) / "state", run.rng))
+            crew.closed.clear()
+        await processing(crew, 0)
+        read = sum("changelog has all of it" in worker.log.read_text() for worker in run.cluster.workers)
+        return await run.judge({"damages": damages}, kinds={kind: done.count(kind) for kind in done}, found=read)
+
+
+async def processing(crew: Crew, place: int) -> None:
+    """Wait until a worker in a place processes; the first may find damage and end."""
+
+    def check() -> bool:
+        worker = crew.workers[place]
+        return worker is not None and worker.get("/readyz")[0] == 200
+
+    await until(check, "a ready worker")
+
+
+def damage(state: Path, rng: random.Random) -> str:
+    """Harm the files of one partition or of all; returns in which way."""
+    databases = [path for path in state.glob("*/*") if path.is_dir()]
+    if not databases or rng.random() < 0.15:
+        shutil.rmtree(state, ignore_errors=True)
+        return "all deleted"
+    way = rng.choice(["files deleted", "bytes flipped", "files cut"])
+    for database in databases:
+        files = sorted(path for path in database.iterdir() if path.suffix == ".sst" or path.name.startswith("MANIFEST"))
+        for file in rng.sample(files, min(len(files), 3)):
+            if way == "files deleted":
+                file.unlink()
+            elif way == "files cut":
+                os.truncate(file, file.stat().st_size // 2)
+            else:
+                _flip(file, rng)
+    return way
+
+
+def _flip(file: Path, rng: random.Random) -> None:
+    data = bytearray(file.read_bytes())
+    for _ in range(8):
+        if data:
+            data[rng.randrange(len(data))] ^= 0xFF
+    file.write_bytes(data)

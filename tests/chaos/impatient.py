@@ -1,0 +1,23 @@
+"""A worker whose producer gives up after 2 s: for tests of what becomes of a send that fails."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from streams.settings import Settings, load
+from streams.shell import factory
+from streams.shell.worker import run
+
+REQUEST_TIMEOUT_S = 2.0
+
+
+def main() -> None:
+    """`lifecycle worker`, but for that."""
+    usual = factory.faust_configuration
+
+    def impatient(settings: Settings) -> dict[str, Any]:
+        return usual(settings) | {"producer_request_timeout": REQUEST_TIMEOUT_S}
+
+    factory.faust_configuration = impatient
+    sys.exit(run(load()))

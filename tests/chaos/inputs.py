@@ -1,0 +1,116 @@
+"""Harm to the input: a producer that stalls, records twice and out of order, a backlog with the orders behind."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from aiokafka.admin import NewTopic
+
+from streams.core.activity import Source
+from tests.chaos import history
+from tests.chaos.history import Event
+from tests.chaos.programs import program
+from tests.chaos.run import Run
+from tests.chaos.verdict import Verdict, expected
+from tests.integration.shop import HOUR, MINUTE, now
+
+
+def at_stake(run: Run, events: Iterable[Event]) -> int:
+    """How many abandonments would be invented by who saw no orders."""
+    events = list(events)
+    until = max(event.at for event in events)
+    clicks = [event for event in events if event.source is Source.CLICKSTREAM]
+    right = expected(run.cluster.settings, events, until, run.directory / "with-orders").outputs
+    blind = expected(run.cluster.settings, clicks, until, run.directory / "without-orders").outputs
+    return sum(document["type"] == "abandoned" and id not in right for id, document in blind.items())
+
+
+@program("a backfill whose producer stalls", short={"stalls": 2, "seconds": 6}, long={"stalls": 10, "seconds": 60})
+async def backfill_stalls(run: Run, *, stalls: int, seconds: int) -> Verdict:
+    """The orders of a backfill stop coming for longer than delay and lateness; the clicks go on, hours ahead."""
+    idle = f"{4 * seconds + 30}s"
+    await run.application(lateness="1s", clickstream_delay="1s", orders_delay="1s", backfill_idle=idle)
+    events = run.sessions(sessions=1_200 * stalls)
+    await run.open(events)
+    crew = run.crew(2)
+    async with crew.kept():
+        await asyncio.sleep(1)
+        await crew.ready()
+        for n in range(stalls):
+            part = events[n * len(events) // stalls : (n + 1) * len(events) // stalls]
+            await run.pour([event for event in part if event.source is Source.CLICKSTREAM], 2.0)
+            await asyncio.sleep(seconds)
+            await run.pour([event for event in part if event.source is Source.ORDERS], 1.0)
+        return await run.judge({"stalls": stalls, "seconds each": seconds}, at_stake=at_stake(run, events))
+
+
+@program("duplicated input", short={"sessions": 1_500}, long={"sessions": 20_000})
+async def duplicated(run: Run, *, sessions: int) -> Verdict:
+    """Every third record comes a second time, some a third, up to 20 h of event time later; then a worker is killed."""
+    await run.application()
+    events = run.sessions(sessions=sessions)
+    arrivals = [(event.at, event) for event in events]
+    arrivals += [(e.at + run.rng.randrange(20 * HOUR), e) for e in events if run.rng.random() < 0.33]
+    arrivals += [(e.at + run.rng.randrange(20 * HOUR), e) for e in events if run.rng.random() < 0.05]
+    copies = [event for _, event in sorted(arrivals, key=lambda arrival: arrival[0])]
+    await run.open(events)
+    crew = run.crew(2)
+    async with crew.kept():
+        await asyncio.sleep(1)
+        await crew.ready()
+        pouring = asyncio.create_task(run.pour(copies, 5.0))
+        await asyncio.sleep(2)
+        crew.kill(0)
+        await pouring
+        run.events.sort(key=lambda event: event.at)
+        return await run.judge({"copies": len(copies) - len(events)})
+
+
+@program("input out of order within `lateness`", short={"sessions": 1_500}, long={"sessions": 20_000})
+async def reordered_within(run: Run, *, sessions: int) -> Verdict:
+    """Every third record comes up to `lateness` (2 min) late, some twice."""
+    return await reordered(run, sessions, "2m", 2 * MINUTE)
+
+
+@program("input out of order beyond `lateness`", short={"sessions": 1_500}, long={"sessions": 20_000})
+async def reordered_beyond(run: Run, *, sessions: int) -> Verdict:
+    """Every third record comes up to 20 min late, some twice; `lateness` is 10 s."""
+    return await reordered(run, sessions, "10s", 20 * MINUTE)
+
+
+async def reordered(run: Run, sessions: int, lateness: str, delay: int) -> Verdict:
+    """What such input must come to all the same, with a kill in the middle of it."""
+    await run.application(lateness=lateness)
+    events = run.sessions(sessions=sessions)
+    arrivals = [(e.at + (run.rng.randrange(delay) if run.rng.random() < 0.33 else 0), e) for e in events]
+    arrivals += [(e.at + run.rng.randrange(delay), e) for e in events if run.rng.random() < 0.05]
+    await run.open(events)
+    crew = run.crew(2)
+    async with crew.kept():
+        await asyncio.sleep(1)
+        await crew.ready()
+        arriving = [event for _, event in sorted(arrivals, key=lambda arrival: arrival[0])]
+        pouring = asyncio.create_task(run.pour(arriving, 5.0))
+        await asyncio.sleep(2)
+        crew.kill(0)
+        await pouring
+        run.events.sort(key=lambda event: event.at)
+        return await run.judge({"delayed": len(events) // 3}, roughly=True)
+
+
+@program("a five-hour backlog with the orders behind the clicks", short={"sessions": 3_000}, long={"sessions": 40_000})
+async def backlog(run: Run, *, sessions: int) -> Verdict:
+    """As after an outage: records are as old as their events. The orders take ten times as long to read."""
+    kept = {"message.timestamp.type": "CreateTime"}
+    topics = [NewTopic(name, 4, 1, topic_configs=kept) for name in ("clickstream_topic", "orders_topic")]
+    await run.application(*topics)
+    events = history.history(run.seed, customers=sessions, sessions=sessions, end=now() - 75 * MINUTE, span=5 * HOUR)
+    for event in events:
+        if event.source is Source.ORDERS:
+            event.fields["properties"] = {"padding": "x" * 4_000}
+    await run.produce([e for e in events if e.source is Source.CLICKSTREAM], timestamps=True)
+    await run.produce([e for e in events if e.source is Source.ORDERS], timestamps=True)
+    crew = run.crew(2)
+    async with crew.kept():
+        return await run.judge({"hours": 5}, live=True, at_stake=at_stake(run, events))

@@ -1,0 +1,68 @@
+"""The table of docs/guarantees.md, from the file of verdicts that `make chaos` writes.
+
+    python -m tests.chaos.table docs/chaos.jsonl
+
+Of several verdicts of one program and mode the last counts.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from tests.chaos.catalogue import PROGRAMS
+from tests.chaos.programs import MODES
+from tests.chaos.verdict import Verdict
+
+COLUMNS = {
+    "events": "events",
+    "outputs": "outputs",
+    "missing": "lost",
+    "wrong_profiles": "wrong profiles",
+    "false_abandonments": "false abandonments",
+    "early": "early",
+    "repeated": "repeated",
+    "orphaned": "orphaned",
+}
+
+
+def read(path: Path) -> list[Verdict]:
+    """The verdicts of a file."""
+    decoder = msgspec.json.Decoder(Verdict)
+    return [decoder.decode(line) for line in path.read_bytes().splitlines() if line]
+
+
+def table(verdicts: Iterable[Verdict]) -> str:
+    """Markdown; programs in the order of the list."""
+    last = {(verdict.program, verdict.mode): verdict for verdict in verdicts}
+    rows = [
+        ["what is done", "mode", "how much", *COLUMNS.values(), ""],
+        ["---", "---", "---", *["---:"] * len(COLUMNS), "---"],
+    ]
+    for program in PROGRAMS.values():
+        for mode in MODES:
+            if (verdict := last.get((program.name, mode))) is not None:
+                rows.append(
+                    [
+                        f"{program.says} (`{program.name}`)",
+                        f"`{mode}`",
+                        amounts(verdict),
+                        *(f"{getattr(verdict, name):,}" for name in COLUMNS),
+                        "ok" if verdict.ok else "**failed**",
+                    ]
+                )
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
+
+
+def amounts(verdict: Verdict) -> str:
+    """What was done, in figures, and what was measured against a limit."""
+    done = [f"{name} {figure:,g}" for name, figure in verdict.harm.items()]
+    measured = [f"{name}: {figure:g} (at most {most:g})" for name, (figure, most) in verdict.limits.items()]
+    return "; ".join(done + measured)
+
+
+if __name__ == "__main__":
+    print(table(read(Path(sys.argv[1]))), end="")
