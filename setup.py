@@ -12,8 +12,8 @@ COMPILED = [
     *(
         f"streams/core/{name}.py"
         for name in (
-            "abandonment", "activity", "bounds", "cart", "cold", "customer", "engine", "facts", "ids", "orders",
-            "packing", "profile", "recent_ids", "sessions", "state", "timers", "tracks", "triggering",
+            "abandonment", "activity", "bounds", "cart", "cold", "customer", "engine", "facts", "ids", "inputs",
+            "orders", "packing", "profile", "recent_ids", "sessions", "state", "timers", "tracks", "triggering",
             "triggers", "watermark",
         )
     ),

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, TypeVar
 from streams import values
 from streams.core import ids
 from streams.core.activity import Source
+from streams.core.inputs import FORWARDED
 from streams.core.playbook import Playbook
 from streams.core.policy import HOUR, MINUTE, SECOND, Policy
 from streams.errors import UserError
@@ -137,6 +138,15 @@ class Settings:
     # Topics
     clickstream_topic: str = _setting("clickstream", values.TOPIC, "shop.clickstream", "Input: what visitors do.")
     orders_topic: str = _setting("orders", values.TOPIC, "shop.orders", "Input: what becomes of orders.")
+    clickstream_well_keyed: bool = _setting(
+        True,
+        values.SWITCH,
+        "off",
+        "Whether the key of each clickstream record is its customer's id (`customer_id`, else `anonymous_id`), so that "
+        "it is on that partition; one that is not is then a dead letter (`wrong_partition`). `off`: it is forwarded to "
+        "where it belongs, and no time passes there until all partitions have come as far.",
+    )
+    orders_well_keyed: bool = _setting(True, values.SWITCH, "off", "The same for the orders topic.")
     stage_changes_topic: str = _setting(
         "lifecycle-stage-changes", values.TOPIC, "crm.stage-changes", "Output: a customer entered or left a stage."
     )
@@ -246,7 +256,8 @@ class Settings:
         8 << 20,
         values.SIZE,
         "32MiB",
-        "What a partition may hold of a source that is ahead of the other. At this bound that source is paused.",
+        "What a partition may hold of a source that is ahead of the other, and what it may have forwarded ahead of the "
+        "slowest. At this bound that source is paused.",
     )
     shutdown_timeout: int = _setting(
         8 * SECOND,
@@ -270,6 +281,23 @@ class Settings:
     def source_topics(self) -> dict[Source, str]:
         """The topic of each source."""
         return {Source.CLICKSTREAM: self.clickstream_topic, Source.ORDERS: self.orders_topic}
+
+    @property
+    def forwarded_sources(self) -> tuple[Source, ...]:
+        """The sources whose records are forwarded if they are not on their customer's partition."""
+        well_keyed = {Source.CLICKSTREAM: self.clickstream_well_keyed, Source.ORDERS: self.orders_well_keyed}
+        return tuple(source for source in Source if not well_keyed[source])
+
+    @property
+    def activity_topic(self) -> str:
+        """The internal topic on which they are forwarded. There is none if nothing is."""
+        return f"{self.app_id}-activity"
+
+    @property
+    def read_topics(self) -> dict[int, str]:
+        """What a partition's task reads, by rank: the sources, and the activity topic if there is one."""
+        topics = {int(source): topic for source, topic in self.source_topics.items()}
+        return topics | {FORWARDED: self.activity_topic} if self.forwarded_sources else topics
 
     @property
     def topics(self) -> dict[str, str]:

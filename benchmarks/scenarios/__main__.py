@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import fields
 
 from benchmarks.kafka import Broker
-from benchmarks.scenarios import idle, latency, memory, mix, recovery, scale
+from benchmarks.scenarios import forwarding, idle, latency, memory, mix, recovery, scale
 from benchmarks.scenarios.lab import arguments
 from streams.settings import Settings
 
@@ -16,6 +16,7 @@ async def run(broker: Broker, runs: int) -> None:
     await latency.run(broker, runs)
     await idle.run(broker, runs)
     await mix.run(broker, runs)
+    await forwarding.run(broker, runs)
     await scale.run(broker, runs)
     await recovery.run(broker, runs)
     await memory.run(broker, runs)

@@ -37,6 +37,10 @@ _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 _REASON_OF_FIELD: Final[dict[str, Reason]] = {"": "not_object", "occurred_at": "invalid_time"}
 
 
+Elsewhere = tuple[RawRecord, Activity, int]
+"""A record that belongs to another partition, what it holds, and which one."""
+
+
 class Decoder:
     """Decodes the records of one source topic. The shell and the replay hold one per source; it keeps no record.
 
@@ -71,26 +75,31 @@ class Decoder:
         self.cut_strings = 0
 
     def decode_all(
-        self, raw: Iterable[RawRecord], partition: int, partitioner: Partitioner
-    ) -> tuple[list[Activity], list[tuple[RawRecord, Rejected]]]:
-        """The activities of a partition's records, in their order, and the records that are none, with why.
-
-        A record that is not on its customer's partition (`wrong_partition`) is among the latter.
+        self, raw: Iterable[RawRecord], partition: int, partitioner: Partitioner, forwards: bool = False
+    ) -> tuple[list[Activity], list[tuple[RawRecord, Rejected]], list[Elsewhere]]:
+        """The activities of a partition's records, in their order; the records that are none, with why; and those that
+        belong to another partition, if there is one that `forwards` them. Else they are among what is refused
+        (`wrong_partition`).
         """
         activities: list[Activity] = []
         refused: list[tuple[RawRecord, Rejected]] = []
+        elsewhere: list[Elsewhere] = []
         for record in raw:
             try:
                 activity = self.decode(
                     record.value, partition=partition, offset=record.offset, timestamp=record.timestamp
                 )
-                if partitioner.partition(activity.customer.encode()) != partition:
+                home = partitioner.partition(activity.customer.encode())
+                if home != partition:
+                    if forwards:
+                        elsewhere.append((record, activity, home))
+                        continue
                     raise Rejected("wrong_partition", "the record is not on the partition of its customer id")
             except Rejected as rejected:
                 refused.append((record, rejected))
             else:
                 activities.append(activity)
-        return activities, refused
+        return activities, refused, elsewhere
 
     def decode(self, value: bytes | None, *, partition: int, offset: int, timestamp: int) -> Activity:
         """The activity in a record's value. `timestamp`, ms, is the record's, against which clocks are checked.

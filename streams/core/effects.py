@@ -12,7 +12,7 @@ import msgspec
 
 from streams.core.activity import Source
 from streams.core.parts import Item, Kind
-from streams.core.sources import Mark
+from streams.core.sources import Arrivals, Mark
 
 AbandonmentType = Literal["abandoned", "recovered", "retracted", "expired"]
 
@@ -166,3 +166,5 @@ class Snapshot(msgspec.Struct, frozen=True):
     outputs: list[Output]
     positions: dict[Source, int]
     marks: dict[Source, Mark]
+    arrivals: Arrivals | None
+    """None if nothing was ever forwarded."""

@@ -3,22 +3,27 @@
 One engine serves the worker, the replay, the tests and the benchmarks. It does no I/O and asks no clock: `apply` gives
 it records, `advance` tells it the time and what the fetches showed, `snapshot` takes what a commit has to write.
 
+What other tasks forward comes by one topic, and is taken apart again into one queue for each origin (`arrive`).
+
 Names in `Effects.counts`: applied, duplicate, replayed, late, out_of_order (label: the source's name in lower case),
-withheld (label: output type/reason), trimmed (label: what), ignored (label: which correction of an order).
+withheld (label: output type/reason), trimmed (label: what), ignored (label: which correction of an order), arrived
+(label: taken, repeated).
 """
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from heapq import heapify, heappop, heappush
 from typing import Final
 
 from streams.core.activity import Activity, Source
 from streams.core.customer import Lifecycle
 from streams.core.effects import Abandonment, Effects, Emission, Output, Snapshot, StageChange, Triggered
+from streams.core.inputs import FORWARDED, Input, OriginProgress, number_of
 from streams.core.packing import packed_size
 from streams.core.profile import Profile
-from streams.core.sources import Fetch, Mark, SourceSpec
+from streams.core.sources import Arrivals, Fetch, Forwarded, Mark, Report, SourceSpec
 from streams.core.state import TaskState, record_key
 from streams.core.step import WHOLE, Step
 from streams.core.watermark import SourceProgress
@@ -31,8 +36,9 @@ class PartitionEngine:
     """One partition's profiles, timers and watermark. Not thread-safe; no call awaits.
 
     `positions` are the offsets at which reading starts, `marks` what was stored with them. `state` may hold what
-    recovery restored. With a `step`, a call may leave things undone (`unfinished`), and they may wait for a commit
-    (`full`): whoever gives one looks at both after each call.
+    recovery restored. `origins` are the partitions whose tasks forward what belongs here; `arrivals` what was stored of
+    them, with the position at which reading of what they forward starts. With a `step`, a call may leave things undone
+    (`unfinished`), and they may wait for a commit (`full`): whoever gives one looks at both after each call.
     """
 
     def __init__(
@@ -46,6 +52,8 @@ class PartitionEngine:
         marks: Mapping[Source, Mark] | None = None,
         commit: int = 0,
         step: Step = WHOLE,
+        origins: Collection[tuple[Source, int]] = (),
+        arrivals: Arrivals | None = None,
     ) -> None:
         self.unfinished = False
         """Whether the last call has left something undone: `advance` goes on with it."""
@@ -63,10 +71,23 @@ class PartitionEngine:
             source: SourceProgress(specs.get(source, SourceSpec()), positions.get(source, 0), marks.get(source, Mark()))
             for source in SOURCES
         }
-        self._queues: dict[Source, deque[Activity]] = {source: deque() for source in SOURCES}
-        self._buffered = dict.fromkeys(SOURCES, 0)
-        self._committed = self.positions()
+        self._own = {source: Input(source, progress, None, -1) for source, progress in self._progress.items()}
+        stored = {mark.number: mark for mark in arrivals.origins} if arrivals is not None else {}
+        self._origins: dict[int, Input] = {}
+        for source, partition in sorted(origins):
+            number = number_of(source, partition)
+            self._origins[number] = Input(source, None, OriginProgress(stored.get(number)), number)
+        # What is of the same time is applied in this order.
+        self._inputs = sorted([*self._own.values(), *self._origins.values()], key=_rank)
+        self._partition_of = {number_of(source, partition): partition for source, partition in origins}
+        self.arrived_position = 0 if arrivals is None else arrivals.position
+        """The next offset of the activity topic: everything before it was handed to the engine."""
+        self._committed = self.committable()
         """As of the last snapshot: its commit is taken to have gone through when the next one is taken."""
+        self._taken: dict[int, int] = {number: mark.taken for number, mark in stored.items()}
+        """By origin, what was applied as of the last snapshot, like `_committed`."""
+        self._unheard = [mark for number, mark in stored.items() if number not in self._origins]
+        """What is known of origins that do not forward at present: they may do so again."""
         self._silent: frozenset[Source] = frozenset()
         self._clock_trusted = True
         self._by_deadline: list[Output] = []
@@ -86,12 +107,13 @@ class PartitionEngine:
 
         Records wait here while a source that may still have earlier ones is behind.
         """
-        progress, queue, size = self._progress[source], self._queues[source], 0
+        progress, own, size = self._progress[source], self._own[source], 0
+        queue = own.queue
         for record in records:
             progress.saw(record.at, record.timestamp, now)
             queue.append(record)
             size += record.size
-        self._buffered[source] += size
+        own.bytes += size
         self._changed = self._changed or position != progress.position
         progress.position = position
         effects = Effects.none()
@@ -99,6 +121,49 @@ class PartitionEngine:
         if not self._firing:
             self._merge(effects)
         return effects
+
+    def forwarded(self, source: Source, records: Iterable[Activity], now: int) -> None:
+        """Records of `source` were forwarded to other partitions: they show its progress. Before the `apply` that they
+        were read with."""
+        progress = self._progress[source]
+        for record in records:
+            progress.saw(record.at, record.timestamp, now)
+
+    def arrive(self, read: Iterable[tuple[int, Forwarded | Report]], position: int, now: int) -> Effects:
+        """Take in what other tasks forwarded here and say of themselves, read (with its offset) up to `position`.
+
+        What does not follow on what was taken is passed over: it was here before, or will be forwarded again.
+        """
+        effects = Effects.none()
+        for offset, news in read:
+            if isinstance(news, Report):
+                origin = self._origins.get(number_of(news.source, news.partition))
+                if origin is not None and origin.origin is not None:
+                    origin.origin.hear(news)
+                continue
+            origin = self._origins.get(number_of(news.source, news.partition))
+            if origin is None or origin.origin is None or not origin.origin.take(news.offset, news.previous):
+                effects.counts["arrived", "repeated"] += 1
+                continue
+            effects.counts["arrived", "taken"] += 1
+            activity = news.activity
+            if activity is None:
+                continue
+            origin.queue.append(activity)
+            origin.read_at.append(offset)
+            origin.bytes += activity.size
+        self._changed = self._changed or position != self.arrived_position
+        self.arrived_position = position
+        self._now = now
+        if not self._firing:
+            self._merge(effects)
+        return effects
+
+    def lost(self) -> None:
+        """Records of the activity topic cannot be read, and are given up. Before the `arrive` of what follows them."""
+        for origin in self._origins.values():
+            if origin.origin is not None:
+                origin.origin.lost = True
 
     def advance(
         self,
@@ -138,100 +203,143 @@ class PartitionEngine:
         self._changed = self.full = False
         self._pending.clear()
         marks = {
-            source: progress.mark(self._queues[source][0].at if self._queues[source] else None)
+            source: progress.mark(self._own[source].queue[0].at if self._own[source].queue else None)
             for source, progress in self._progress.items()
         }
         outputs, self._by_deadline = self._by_deadline, []
-        commit, positions = self.state.commit + 1, self.positions()
-        changes = self.state.changes(commit, self._committed)
-        self._committed = positions
-        return Snapshot(commit, changes, outputs, positions, marks)
+        commit = self.state.commit + 1
+        changes = self.state.changes(commit, self._committed, self._taken)
+        self._committed = self.committable()
+        arrivals: Arrivals | None = None
+        if self._origins or self._unheard:
+            origins = [*(origin.origin_mark() for origin in self._origins.values()), *self._unheard]
+            arrivals = Arrivals(self._committed.get(FORWARDED, self.arrived_position), origins)
+            self._taken = {mark.number: mark.taken for mark in origins}
+        return Snapshot(commit, changes, outputs, self.positions(), marks, arrivals)
 
     # -- what the shell looks at
 
     def positions(self) -> dict[Source, int]:
         """Per source the offset up to which everything is applied: what may be committed."""
         return {
-            source: queue[0].offset if (queue := self._queues[source]) else self._progress[source].position
+            source: queue[0].offset if (queue := self._own[source].queue) else self._progress[source].position
             for source in SOURCES
         }
 
+    def committable(self) -> dict[int, int]:
+        """As `positions`, by rank, with that of the activity topic if there is one."""
+        waiting = [origin.read_at[0] for origin in self._origins.values() if origin.read_at]
+        positions: dict[int, int] = {int(source): position for source, position in self.positions().items()}
+        if self._origins:
+            positions[FORWARDED] = min(waiting, default=self.arrived_position)
+        return positions
+
     def buffered_bytes(self, source: Source) -> int:
-        """Bytes of records that wait for another source: the shell pauses a source at a bound."""
-        return self._buffered[source]
+        """Bytes of records read here that wait for another source: the shell pauses a source at a bound."""
+        return self._own[source].bytes
+
+    def arrived_bytes(self) -> int:
+        """Bytes of records forwarded here that wait for another source, or for another origin."""
+        return sum(origin.bytes for origin in self._origins.values())
 
     def progress(self, source: Source) -> SourceProgress:
         """A source's progress, to look at."""
         return self._progress[source]
 
-    def held_by(self) -> Source:
-        """The source whose progress is the least: it holds the watermark."""
-        return min(SOURCES, key=lambda source: (-1 if (p := self._progress_of(source)) is None else p, source))
+    def report(self, source: Source) -> tuple[int | None, int | None]:
+        """What to tell other tasks of a source: the time up to which it has spoken, and as of when it is drained."""
+        return self._progress_of(self._own[source]), self._progress[source].drained_at()
+
+    def slowest(self) -> int | None:
+        """The least progress of the sources of this task."""
+        return _least(self._progress_of(own) for own in self._own.values())
+
+    def slowest_anywhere(self) -> int | None:
+        """The least progress of the sources of this task, and of those that forward to it, as far as is known."""
+        return _least([self.slowest(), *(one.origin.slowest for one in self._origins.values() if one.origin)])
+
+    def held_by(self) -> tuple[Source, int | None]:
+        """The source whose progress is the least: it holds the watermark. With the partition if that is another one,
+        whose task has not said more."""
+        least = min(self._inputs, key=lambda one: -1 if (p := self._progress_of(one)) is None else p)
+        return least.source, self._partition_of.get(least.number)
 
     # -- merging
 
-    def _progress_of(self, source: Source) -> int | None:
-        silence_counts = self._clock_trusted and source not in self._silent
-        return self._progress[source].progress(self._now, silence_counts=silence_counts)
+    def _progress_of(self, one: Input) -> int | None:
+        own = one.own
+        if own is not None:
+            silence_counts = self._clock_trusted and one.source not in self._silent
+            return own.progress(self._now, silence_counts=silence_counts)
+        assert one.origin is not None
+        return one.origin.reached
 
     def _merge(self, effects: Effects) -> None:
-        """Apply buffered records in (time, source, offset) order, as far as no source can still have an earlier one."""
-        queues, now, left = self._queues, self._now, self._step_records
+        """Apply what waits, by time, source, partition and offset, as far as nothing earlier may be to come."""
+        inputs, now, left = self._inputs, self._now, self._step_records
+        heads: list[tuple[int, int]] = []  # time and place in the order, of what is next of each
+        limit: tuple[int, int] | None = None  # the least progress of those that may still have records
+        for place, one in enumerate(inputs):
+            if one.queue:
+                heads.append((one.queue[0].at, place))
+            elif not one.drained(now):
+                progress = self._progress_of(one)
+                if progress is None:
+                    limit = (-1, place)
+                elif limit is None or (progress, place) < limit:
+                    limit = (progress, place)
+        heapify(heads)
         while True:
             self.unfinished = self.full or left <= 0
-            if self.unfinished:
+            if self.unfinished or not heads or (limit is not None and limit < heads[0]):
                 return
-            best: Source | None = None
-            limits: list[tuple[int, Source]] = []  # of sources that may still have records: nothing newer is applied
-            best_at = 0
-            empty_unknown = False
-            for source in SOURCES:
-                queue = queues[source]
-                if queue:
-                    at = queue[0].at
-                    if best is None or at < best_at:
-                        best, best_at = source, at
-                elif not self._progress[source].drained(now):
-                    progress = self._progress_of(source)
-                    if progress is None:
-                        empty_unknown = True
-                    else:
-                        limits.append((progress, source))
-            if best is None or empty_unknown:
-                return
-            # Take a run from this source: up to the next head of another one, and to the limits. At equal times the
-            # source of lower rank goes first, also if what it has of that time is still to come.
-            heads = [(queues[source][0].at, source) for source in SOURCES if source is not best and queues[source]]
-            bound = min((at - (source < best) for at, source in heads + limits), default=None)
-            queue, rank, label, taken, applied = queues[best], int(best), LABELS[best], 0, 0
-            while queue and (bound is None or queue[0].at <= bound):
-                record = queue.popleft()
-                taken += record.size
-                left -= 1
-                if self._apply_one(record, rank, label, effects):
-                    applied += 1
-                if left <= 0 or self.full:
-                    break
-            self._buffered[best] -= taken
-            if applied:
-                effects.counts["applied", label] += applied
-                self._changed = True
-            if not taken:
-                return
+            # Take a run: up to the next head of another one, and to the limit. At equal times the lower place goes
+            # first, also if what it has of that time is still to come.
+            place, bound = heappop(heads)[1], limit
+            if heads and (bound is None or heads[0] < bound):
+                bound = heads[0]
+            one = inputs[place]
+            left -= self._apply_run(one, None if bound is None else bound[0] - (bound[1] < place), left, effects)
+            if one.queue:
+                heappush(heads, (one.queue[0].at, place))
+            elif not one.drained(now):
+                progress = self._progress_of(one)
+                if progress is None:
+                    limit = (-1, place)
+                elif limit is None or (progress, place) < limit:
+                    limit = (progress, place)
 
-    def _apply_one(self, record: Activity, rank: int, label: str, effects: Effects) -> bool:
-        """Apply a record, unless it was applied already; whether it was."""
-        state, lifecycle, counts = self.state, self._lifecycle, effects.counts
+    def _apply_run(self, one: Input, bound: int | None, most: int, effects: Effects) -> int:
+        """Apply of an input what is not later than `bound`, but no more than `most` records; how many were taken."""
+        queue, read_at, taken, size, applied = one.queue, one.read_at, 0, 0, 0
+        forwarded = one.own is None
+        while queue and (bound is None or queue[0].at <= bound):
+            record = queue.popleft()
+            size += record.size
+            taken += 1
+            if self._apply_one(record, one, read_at.popleft() if forwarded else -1, effects):
+                applied += 1
+            if taken >= most or self.full:
+                break
+        one.bytes -= size
+        if applied:
+            effects.counts["applied", one.label] += applied
+            self._changed = True
+        return taken
+
+    def _apply_one(self, record: Activity, one: Input, read_at: int, effects: Effects) -> bool:
+        """Apply a record, unless it was applied already; whether it was. `read_at`: see `Input.read_at`."""
+        state, lifecycle, counts, label = self.state, self._lifecycle, effects.counts, one.label
         key = record_key(record.customer, record.identified)
         profile = state.get(key)
         if profile is None:
             profile = lifecycle.new(record.customer, record.identified)
             state.put(key, profile)
-        elif record.offset <= profile.last_applied(rank):
+        elif record.offset <= _last_applied(profile, one):
             counts["replayed", label] += 1
             return False
         elif profile.stage is not None and lifecycle.is_duplicate(profile, record):
-            profile.note_applied(rank, record.offset)  # a duplicate also should it come again after a forgetting
+            _note(profile, one, record.offset, read_at)  # a duplicate also should it come again after a forgetting
             counts["duplicate", label] += 1
             return False
         before, deadline_before = profile.stage, profile.next_deadline
@@ -242,13 +350,14 @@ class PartitionEngine:
         while (deadline := profile.next_deadline) is not None and deadline <= record.at:
             self._fire_one(profile, key, effects)
         if profile.stage is None and profile.sequence:  # forgotten: this event starts afresh
-            applied, pending, commit = profile.applied, profile.pending, profile.commit
+            before_it = profile
             profile = lifecycle.new(record.customer, record.identified)
-            profile.applied, profile.pending, profile.commit = applied, pending, commit
+            profile.applied, profile.of_origins = before_it.applied, before_it.of_origins
+            profile.pending, profile.commit = before_it.pending, before_it.commit
             state.put(key, profile)
         outputs: list[Output] = []
         lifecycle.apply(profile, record, outputs, counts)
-        profile.note_applied(rank, record.offset)
+        _note(profile, one, record.offset, read_at)
         for output in outputs:
             if self._leaves(profile, output, False, counts):
                 # Behind an output that waits for the commit, the customer's next ones wait too: subscribers see each
@@ -267,8 +376,8 @@ class PartitionEngine:
         if not self._clock_trusted:
             return
         least: int | None = None
-        for source in SOURCES:
-            progress = self._progress_of(source)
+        for one in self._inputs:
+            progress = self._progress_of(one)
             if progress is None:
                 return
             least = progress if least is None else min(least, progress)
@@ -354,3 +463,33 @@ class PartitionEngine:
         if limit is not None and self._clock_trusted and self._now - output.occurred_at > limit:
             return "delayed"
         return "source_silent" if held else None
+
+
+def _least(progresses: Iterable[int | None]) -> int | None:
+    """The least of these; None if one is not known."""
+    least: int | None = None
+    for progress in progresses:
+        if progress is None:
+            return None
+        if least is None or progress < least:
+            least = progress
+    return least
+
+
+def _rank(one: Input) -> tuple[int, int]:
+    return one.rank, one.number
+
+
+def _last_applied(profile: Profile, one: Input) -> int:
+    """The last offset applied of an input; -1: none."""
+    if one.own is not None:
+        return profile.last_applied(one.rank)
+    return -1 if profile.of_origins is None else profile.of_origins.get(one.number, -1)
+
+
+def _note(profile: Profile, one: Input, offset: int, read_at: int) -> None:
+    """An offset of an input was applied."""
+    if one.own is not None:
+        profile.note_applied(one.rank, offset)
+    else:
+        profile.note_forwarded(one.number, offset, read_at)

@@ -2,8 +2,9 @@
 
 A fixed header, which recovery reads alone, then the rest as MessagePack:
 
-    u8 version | u8 flags | i64 next deadline, ms | i64 commit | u8 number of sources | u8 length of stage |
-    i64 applied offset, per source | stage, UTF-8 | the profile without these, as an array
+    u8 version | u8 flags | i64 next deadline, ms | i64 commit | u8 number of offsets | u8 length of stage |
+    i64 applied offset, per source and, if any, of the activity topic | stage, UTF-8 |
+    the profile without these, as an array
 
 Little-endian. Flags: 1 identified, 2 has a next deadline, 4 is in a stage. An array that is shorter than the profile's
 fields was packed before the last ones existed: those take their defaults. So a field is only ever appended, and
@@ -17,8 +18,8 @@ from typing import Final
 
 import msgspec
 
-from streams.core.activity import Source
 from streams.core.effects import Output
+from streams.core.inputs import FORWARDED
 from streams.core.profile import Profile
 from streams.core.recent_ids import tags_of
 from streams.core.rest import Rest
@@ -30,7 +31,8 @@ HEADER_ROOM: Final = 512
 
 _FIXED: Final = struct.Struct("<BBqqBB")
 _IDENTIFIED, _HAS_DEADLINE, _HAS_STAGE = 1, 2, 4
-_SOURCES: Final = len(Source)
+_READ: Final = FORWARDED + 1
+"""Offsets that may have been applied: of each source, and of the activity topic."""
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _DECODER: Final = msgspec.msgpack.Decoder(Rest)
 
@@ -59,7 +61,7 @@ class Header:
         self.stage = stage
         self.next_deadline = next_deadline
         self.applied = applied
-        """Per source, the last offset applied; -1: none."""
+        """See `Profile.applied`."""
         self.commit = commit
         self.forgotten = stage is None
         """Only its last outputs are kept, until they are known to be sent."""
@@ -97,7 +99,7 @@ def unpack(data: bytes) -> Profile:
     profile = Profile(rest.customer, header.identified)
     profile.stage, profile.next_deadline, profile.commit = header.stage, header.next_deadline, header.commit
     # A source that is newer than the profile has nothing applied to it yet.
-    profile.applied = [*header.applied, *[-1] * (_SOURCES - len(header.applied))]
+    profile.applied = [*header.applied, *[-1] * (_READ - len(header.applied))]
     profile.pending = rest.pending
     profile.entered_at = rest.entered_at
     profile.sequence = rest.sequence
@@ -134,6 +136,7 @@ def unpack(data: bytes) -> Profile:
     profile.type_counts = rest.type_counts
     profile.facts = rest.facts
     profile.triggers = rest.triggers
+    profile.of_origins = rest.of_origins
     profile.event_tags = tags_of(rest.event_ids)
     return profile
 
@@ -189,6 +192,7 @@ def _rest(profile: Profile, pending: list[Output]) -> list[object]:
         profile.type_counts,
         profile.facts,
         profile.triggers,
+        profile.of_origins,
     ]
 
 

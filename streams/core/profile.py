@@ -85,10 +85,15 @@ class Profile:
     """What the playbook's rules ask for beside all this; None if they do not."""
     triggers: TriggerBook | None
     """None if the playbook has none."""
+    applied_forwarded: int
+    """The highest offset of the activity topic at which something applied was read; -1: none. They are not applied in
+    the order of that topic, so it does not tell what was applied: `of_origins` does."""
+    of_origins: dict[int, int] | None
+    """Of each origin the last offset applied, as far as `OriginMark.taken` may not tell yet."""
 
     def __init__(self, customer: str, identified: bool) -> None:
         self.customer, self.identified = customer, identified
-        self.applied_clicks = self.applied_orders = -1
+        self.applied_clicks = self.applied_orders = self.applied_forwarded = -1
         self.commit = 0
         self.pending = []
         self.dirty = False
@@ -125,6 +130,7 @@ class Profile:
         self.armed = False
         self.latest = None
         self.recent_steps = []
+        self.of_origins = None
         self.weight = 0
         self.type_counts = {}
         self.facts = None
@@ -138,6 +144,13 @@ class Profile:
         """The last offset applied of the source of this rank; -1: none."""
         return self.applied_orders if rank else self.applied_clicks
 
+    def note_forwarded(self, origin: int, offset: int, read_at: int) -> None:
+        """An offset of an origin was applied, which was read at an offset of the activity topic."""
+        if self.of_origins is None:
+            self.of_origins = {}
+        self.of_origins[origin] = offset
+        self.applied_forwarded = max(self.applied_forwarded, read_at)
+
     def note_applied(self, rank: int, offset: int) -> None:
         """An offset of the source of this rank was applied."""
         if rank:
@@ -147,13 +160,16 @@ class Profile:
 
     @property
     def applied(self) -> list[int]:
-        """Per source, the last offset applied; -1: none. Packed into the header, with `identified`, `stage`, `commit`
-        and `next_deadline`."""
-        return [self.applied_clicks, self.applied_orders]
+        """Per source, the last offset applied; -1: none; and `applied_forwarded`, if there is any. Packed into the
+        header, with `identified`, `stage`, `commit` and `next_deadline`."""
+        if self.applied_forwarded < 0:
+            return [self.applied_clicks, self.applied_orders]
+        return [self.applied_clicks, self.applied_orders, self.applied_forwarded]
 
     @applied.setter
     def applied(self, offsets: list[int]) -> None:
-        self.applied_clicks, self.applied_orders = offsets
+        self.applied_clicks, self.applied_orders = offsets[:2]
+        self.applied_forwarded = offsets[2] if len(offsets) > 2 else -1
 
     @property
     def last_activity_at(self) -> int | None:

@@ -56,3 +56,4 @@ class Rest(msgspec.Struct, array_like=True, gc=False):
     type_counts: dict[str, int] = {}
     facts: Facts | None = None
     triggers: TriggerBook | None = None
+    of_origins: dict[int, int] | None = None

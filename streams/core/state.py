@@ -11,10 +11,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
-from streams.core.activity import Source
 from streams.core.checkpoint import VERSION, Checkpoint, decode, encode
 from streams.core.cold import CHECKPOINT, Cold, ColdOnDisk, Disk
 from streams.core.effects import Output
+from streams.core.inputs import FORWARDED
 from streams.core.packing import Header, pack, peek, unpack
 from streams.core.profile import Profile
 from streams.core.timers import NEAREST, Timers, TimersOnDisk
@@ -50,8 +50,8 @@ class TaskState:
         """Bytes of the largest profile packed or restored so far."""
         self.commit = 0
         """The highest commit number seen."""
-        self.applied = [-1] * len(Source)
-        """The highest offset applied and written, per source."""
+        self.applied = [-1] * (FORWARDED + 1)
+        """The highest offset applied and written, per source and of the activity topic."""
         self.note = b""
         """What the owner had kept with the state that is on disk."""
         self._cold = Cold()
@@ -205,12 +205,17 @@ class TaskState:
 
     # -- commit
 
-    def owes(self, committed: Mapping[Source, int]) -> bool:
+    def owes(self, committed: Mapping[int, int]) -> bool:
         """Whether a commit would write anything (see `changes`)."""
         return bool(self._dirty) or any(self._behind(key, committed) for key in self._graves)
 
-    def changes(self, commit: int, committed: Mapping[Source, int]) -> list[tuple[bytes, bytes | None]]:
+    def changes(
+        self, commit: int, committed: Mapping[int, int], taken: Mapping[int, int] | None = None
+    ) -> list[tuple[bytes, bytes | None]]:
         """Everything changed since the last call, as changelog records of commit number `commit`.
+
+        `committed` are the positions that are known to be committed, by rank, and `taken`, by origin, what the state
+        that is in the changelog already knows to be applied of it.
 
         Every profile is given with its outputs that wait for the commit (`Profile.pending`), which are taken from it.
         A forgotten profile is written once like any other, so that its last outputs are safe. It gets its tombstone
@@ -232,6 +237,8 @@ class TaskState:
             profile = self._hot.get(key)
             if profile is not None:
                 profile.commit, profile.dirty = commit, False
+                if profile.of_origins is not None:
+                    profile.of_origins = _not_known(profile.of_origins, taken or {})
                 value = pack(profile)
                 if profile.pending:
                     profile.pending = []
@@ -281,7 +288,7 @@ class TaskState:
 
     # -- inside
 
-    def _behind(self, key: bytes, committed: Mapping[Source, int]) -> bool:
+    def _behind(self, key: bytes, committed: Mapping[int, int]) -> bool:
         """Whether all that was applied to the profile lies before the committed positions."""
         profile = self._hot.get(key)
         if profile is not None:
@@ -290,7 +297,7 @@ class TaskState:
             value = self._cold.get(key)
             assert value is not None
             applied = peek(value).applied
-        return all(offset < committed[Source(source)] for source, offset in enumerate(applied))
+        return all(offset < committed.get(rank, offset + 1) for rank, offset in enumerate(applied))
 
     def _cool(self) -> None:
         """Drop what was not touched since the last time, and of what was as much as is too much; nothing is dirty now.
@@ -354,6 +361,10 @@ class TaskState:
             list(self._dirty),
             list(self._graves),
         )
+
+
+def _not_known(of_origins: dict[int, int], taken: Mapping[int, int]) -> dict[int, int] | None:
+    return {origin: offset for origin, offset in of_origins.items() if offset > taken.get(origin, -1)} or None
 
 
 def _age(header: Header) -> tuple[int, int]:

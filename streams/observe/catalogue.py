@@ -201,6 +201,29 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         worry="The median above a minute. About 15 s is normal: the delay of the sources plus "
         "`LIFECYCLE_LATENESS`, and a commit.",
     ),
+    # -- what belongs elsewhere
+    Metric(
+        name="lifecycle_forwarded_records_total",
+        kind="counter",
+        help="Records that were not on their customer's partition, and were forwarded there.",
+        labels=(SOURCE,),
+        worry="Most of a source: its producers do not key by customer id, and each record is read twice.",
+    ),
+    Metric(
+        name="lifecycle_arrived_records_total",
+        kind="counter",
+        help="Forwarded records that were taken in, or passed over: forwarded again after a restart, or out of turn.",
+        labels=(Label("outcome", "what became of it", ("taken", "repeated")),),
+        worry="`repeated` without a restart or a rebalance.",
+    ),
+    Metric(
+        name="lifecycle_arrived_buffered_bytes",
+        kind="gauge",
+        help="What other partitions forwarded here and waits, because a source somewhere has not come as far.",
+        labels=(PARTITION,),
+        unit="bytes",
+        worry="It grows outside of a catch-up: `lifecycle_watermark_held_by_partition` says for whom it waits.",
+    ),
     # -- time
     Metric(
         name="lifecycle_watermark_lag_seconds",
@@ -217,6 +240,13 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         help="1 for the source with the least progress, which holds the watermark, else 0.",
         labels=(PARTITION, SOURCE),
         worry="Only together with a lag: it says where to look.",
+    ),
+    Metric(
+        name="lifecycle_watermark_held_by_partition",
+        kind="gauge",
+        help="The number of the partition whose source holds the watermark: the own one, or one that forwards to it.",
+        labels=(PARTITION,),
+        worry="Only together with a lag. It names another partition: that one's worker is away, or it is behind.",
     ),
     Metric(
         name="lifecycle_source_progress_lag_seconds",

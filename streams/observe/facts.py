@@ -22,6 +22,10 @@ class TaskFacts(msgspec.Struct, frozen=True):
     partition: int
     watermark: int | None
     held_by: str | None
+    held_by_partition: int
+    """Whose task holds the watermark: this one, or one that forwards to it."""
+    arrived_bytes: int
+    """What others forwarded here that waits."""
     sources: tuple[SourceFacts, ...]
     timers: int
     largest_profile_bytes: int

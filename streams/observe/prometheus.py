@@ -103,6 +103,10 @@ class Metrics(Collector):
         """Records of `topic` were not on their customer's partition."""
         self._counter("lifecycle_wrong_partition_total", topic).inc(count)
 
+    def forwarded(self, source: str, count: int) -> None:
+        """So many records of a chunk belong to other partitions, and are on their way there."""
+        self._counter("lifecycle_forwarded_records_total", source).inc(count)
+
     def outputs_sent(self, outputs: Iterable[Output]) -> None:
         """Outputs were acknowledged."""
         for labels, count in Counter(map(_labels_of, outputs)).items():
@@ -268,6 +272,8 @@ class Metrics(Collector):
             case "withheld":
                 output, _, reason = label.partition("/")
                 return self._counter("lifecycle_outputs_withheld_total", output, reason)
+            case "arrived":
+                return self._counter("lifecycle_arrived_records_total", label)
             case "trimmed":
                 return self._counter("lifecycle_trimmed_total", label)
         self._unknown(f"the engine's tally {name!r}")
@@ -319,6 +325,8 @@ def _labels_of(output: Output) -> tuple[str, ...]:
 
 def _gauges_of(task: TaskFacts, now: float) -> Iterator[Sample]:
     partition = str(task.partition)
+    yield "lifecycle_watermark_held_by_partition", (partition,), task.held_by_partition
+    yield "lifecycle_arrived_buffered_bytes", (partition,), task.arrived_bytes
     if task.watermark is not None:
         yield "lifecycle_watermark_lag_seconds", (partition,), now - task.watermark / 1000
     yield "lifecycle_timers_pending", (partition,), task.timers

@@ -24,8 +24,9 @@ from streams.core.activity import Source
 from streams.core.customer import Lifecycle
 from streams.core.effects import Emission
 from streams.core.engine import LABELS, PartitionEngine
+from streams.core.inputs import FORWARDED
 from streams.core.playbook import Playbook
-from streams.core.sources import Fetch, Mark, SourceSpec
+from streams.core.sources import Arrivals, Fetch, Mark, SourceSpec
 from streams.core.step import Step
 from streams.errors import UserError
 from streams.observe.prometheus import Metrics
@@ -80,6 +81,7 @@ class App(faust.App):
     ) -> None:
         self.settings = settings
         self.source_topics = settings.source_topics
+        self.read_topics = settings.read_topics
         self.clock = clock
         self.tasks: dict[int, PartitionTask] = {}
         """By partition: those that process. Empty during a rebalance."""
@@ -191,7 +193,7 @@ class App(faust.App):
         committed = await patiently(consumer.committed_offsets, sources)
         for _ in range(OFFSET_ATTEMPTS):
             fresh = [tp for tp in sources if tp not in committed]
-            lost = [tp for tp in fresh if self.table.data.partition(tp.partition).marker is not None]
+            lost = [tp for tp in fresh if self._had_offset(tp)]
             if not lost:
                 break
             await asyncio.sleep(1.0)  # the sentence makes people set offsets, so ask again before it is said
@@ -201,19 +203,19 @@ class App(faust.App):
         earliest = await patiently(consumer.earliest_offsets, *fresh) if fresh else {}
         tasks = {}
         for number in sorted({tp.partition for tp in sources}):
-            assigned = {source: TP(topic, number) for source, topic in self.source_topics.items()}
+            assigned = {rank: TP(topic, number) for rank, topic in self.read_topics.items()}
             if missing := [tp.topic for tp in assigned.values() if tp not in sources]:
                 raise UserError(
                     f"Partition {number} of {missing[0]} was not assigned together with the other source's: give all "
                     "input topics the same number of partitions, and all workers the same settings."
                 )
             positions = {
-                source: committed[tp].offset if tp in committed else earliest[tp] for source, tp in assigned.items()
+                rank: committed[tp].offset if tp in committed else earliest[tp] for rank, tp in assigned.items()
             }
-            metadata = {source: committed[tp].metadata if tp in committed else "" for source, tp in assigned.items()}
+            metadata = {rank: committed[tp].metadata if tp in committed else "" for rank, tp in assigned.items()}
             tasks[number] = self._new_task(number, positions, metadata)
-            for source, tp in assigned.items():
-                await consumer.seek_source(tp, positions[source])
+            for rank, tp in assigned.items():
+                await consumer.seek_source(tp, positions[rank])
         if self.failure is not None:
             return
         self._paused.clear()
@@ -226,6 +228,13 @@ class App(faust.App):
         self.health.recovered()
         self.add_future(self.committer.commit(tasks))  # its append times tell whether the clock can be trusted
         log.info("Processing partitions %s", sorted(tasks))
+
+    def _had_offset(self, tp: TP) -> bool:
+        """Whether the state is such that an offset of this partition must once have been committed."""
+        marker = decode_marker(self.table.data.partition(tp.partition).marker)
+        if marker is None:
+            return False
+        return tp.topic in self.source_topics.values() or marker.arrivals is not None
 
     async def on_sources_revoked(self) -> None:
         """A rebalance begins."""
@@ -245,12 +254,13 @@ class App(faust.App):
                 self.fail("The last commit did not come through in time: is a broker reachable? The work since the "
                           "one before will be done again.")  # fmt: skip
 
-    def _new_task(self, number: int, positions: Mapping[Source, int], metadata: Mapping[Source, str]) -> PartitionTask:
+    def _new_task(self, number: int, positions: Mapping[int, int], metadata: Mapping[int, str]) -> PartitionTask:
+        """`positions` and `metadata` are by rank."""
         state = self.table.data.take(number)
         assert isinstance(state, State)
-        marks = {source: mark for source, text in metadata.items() if (mark := decode_metadata(text))}
-        for source, mark in marks.items():
-            self._same_topic(self.source_topics[source], mark.topic_id)
+        marks = {rank: mark for rank, text in metadata.items() if (mark := decode_metadata(text))}
+        for rank, mark in marks.items():
+            self._same_topic(self.read_topics[rank], mark.topic_id)
             self._same_topic(topics.changelog_topic(self.settings), mark.changelog_id)
         profiles, marker = state.profiles, decode_marker(state.marker)
         if marker is not None:
@@ -259,7 +269,7 @@ class App(faust.App):
         if marker is not None and not marks:
             # The broker keeps no metadata. The flush that this marker ends is complete; whether the outputs of its
             # deadlines left is not known, so they leave again, with the same ids.
-            marks = {source: source_mark(marker, source) for source in Source}
+            marks = {int(source): source_mark(marker, source) for source in Source}
             committed = marker.commit - 1
         if committed > profiles.commit:
             raise StateBehind(self.table.changelog_topic_name, number, committed, profiles.commit)
@@ -280,10 +290,20 @@ class App(faust.App):
                 max_delay=self.settings.max_emit_delay,
             ),
             state=profiles,
-            positions=positions,
-            marks={source: mark.mark for source, mark in marks.items()} or dict.fromkeys(Source, Mark()),
+            positions={source: positions[source] for source in Source},
+            marks={source: marks[source].mark if source in marks else Mark() for source in Source},
             commit=committed,
             step=STEP,
+            origins=[
+                (source, other)
+                for source in self.settings.forwarded_sources
+                for other in range(self.settings.partitions)
+                if other != number
+            ],
+            arrivals=Arrivals(
+                positions.get(FORWARDED, 0),
+                [] if marker is None or marker.arrivals is None else marker.arrivals.origins,
+            ),
         )
         changelog = Changelog(
             self._kafka_producer,
@@ -310,7 +330,7 @@ class App(faust.App):
 
     async def _check_topic_ids(self) -> None:
         """Raises `TopicAnew` if a topic is not the one that it was."""
-        names = {*self.source_topics.values(), topics.changelog_topic(self.settings)}
+        names = {*self.read_topics.values(), topics.changelog_topic(self.settings)}
         for topic, topic_id in (await self.kafka.topic_ids(names)).items():
             self._same_topic(topic, topic_id)
             self._topic_ids[topic] = topic_id
@@ -332,17 +352,21 @@ class App(faust.App):
 
     # -- work
 
-    async def process(self, source: Source, message: Any, polled: driver.Polled) -> None:
-        """Called by the agents with what each poll brought."""
+    async def process(self, rank: int, message: Any, polled: driver.Polled) -> None:
+        """Called by the agents with what each poll brought of a source, or of the activity topic."""
         try:
             for tp, chunk in polled:
                 task = self.tasks.get(tp.partition)
                 if task is None or message.generation_id != self.consumer_generation_id:
                     return  # from before a rebalance: it is read again
-                task.process(source, chunk)
-                if task.full(source) and tp not in self._paused:
-                    self._paused[tp] = source
-                    self.consumer.pause_partitions({tp})
+                if rank == FORWARDED:
+                    task.arrive(chunk)
+                else:
+                    source = Source(rank)
+                    task.process(source, chunk)
+                    if task.full(source) and tp not in self._paused:
+                        self._paused[tp] = source
+                        self.consumer.pause_partitions({tp})
                 if len(chunk) > SMALL_CHUNK:
                     await task.flush()
                 if task.must_commit or task.unfinished:
@@ -481,8 +505,6 @@ class App(faust.App):
             log.warning("The ends of %s cannot be read: %r", sorted({tp.topic for tp in tps}), exc)
             return {}
 
-    def _fetches(self, number: int) -> dict[Source, Fetch]:
+    def _fetches(self, number: int) -> dict[int, Fetch]:
         fetches = self.kafka.fetches
-        return {
-            source: fetch for source, topic in self.source_topics.items() if (fetch := fetches.get(TP(topic, number)))
-        }
+        return {rank: fetch for rank, topic in self.read_topics.items() if (fetch := fetches.get(TP(topic, number)))}

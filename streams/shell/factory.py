@@ -7,6 +7,7 @@ from typing import Any
 
 from streams.core.activity import Source
 from streams.core.engine import LABELS
+from streams.core.inputs import FORWARDED
 from streams.core.playbook import Playbook
 from streams.settings import Settings
 from streams.shell import topics
@@ -60,14 +61,14 @@ def create_app(
         partitions=settings.partitions,
         extra_topic_configs=topics.changelog_configs(settings),
     )
-    for source, name in app.source_topics.items():
+    for rank, name in app.read_topics.items():
         topic = app.topic(name, schema=ChunkSchema(), partitions=settings.partitions, acks=False, maxsize=1)
-        _add_agent(app, source, topic)
+        _add_agent(app, rank, topic)
     return app
 
 
-def _add_agent(app: App, source: Source, topic: Any) -> None:
-    @app.agent(topic, name=f"streams.{LABELS[source]}")
+def _add_agent(app: App, rank: int, topic: Any) -> None:
+    @app.agent(topic, name=f"streams.{'activity' if rank == FORWARDED else LABELS[Source(rank)]}")
     async def agent(stream: Any) -> None:
         async for polled in stream:
-            await app.process(source, stream.current_event.message, polled)
+            await app.process(rank, stream.current_event.message, polled)

@@ -1,7 +1,8 @@
 """What a commit stores beside offsets: in their metadata, and in a marker record that ends the flush in the changelog.
 
-The metadata is the authority. The marker serves where a broker keeps no metadata (the embedded one), and its own append
-time tells how far the worker's clock is from the broker's.
+The metadata is the authority of what it holds. What is known of origins is in the marker alone: a broker takes 4 KB of
+metadata, and there are as many origins as partitions. The marker also serves where a broker keeps no metadata (the
+embedded one), and its append time tells how far the worker's clock is from the broker's.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import TypeVar
 import msgspec
 
 from streams.core.activity import Source
-from streams.core.sources import Mark
+from streams.core.sources import Arrivals, Mark
 from streams.errors import UserError
 
 MARKER_KEY = b"\x00task"
@@ -37,6 +38,8 @@ class TaskMark(msgspec.Struct, frozen=True):
     commit: int
     started_at: int
     marks: dict[int, Mark]
+    arrivals: Arrivals | None = None
+    """None if nothing was forwarded."""
     version: int = 1
 
 

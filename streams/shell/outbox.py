@@ -34,6 +34,8 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     """What it tells, if it is an output."""
     caused_at: int | None = None
     """The Kafka timestamp (ms) of what caused the output, if that was a record."""
+    partition: int | None = None
+    """Where to, if that is not for the key to say."""
 
 
 class Producer(Protocol):
@@ -77,8 +79,9 @@ class Outbox:
                 self._partitioners[topic] = Partitioner(len(await producer.partitions_for(topic)))
             by_partition: dict[tuple[str, int], list[Record]] = {}
             for record in waiting:
-                # Without a key any partition will do, and one is best for batches.
-                partition = 0 if record.key is None else self._partitioners[record.topic].partition(record.key)
+                partition = record.partition
+                if partition is None:  # without a key any will do, and one is best for batches
+                    partition = 0 if record.key is None else self._partitioners[record.topic].partition(record.key)
                 by_partition.setdefault((record.topic, partition), []).append(record)
             for (topic, partition), records in by_partition.items():
                 for batch, contents in batches(producer.create_batch, records, _append, _too_large):

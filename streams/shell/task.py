@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from streams.contracts.deadletters import dead_letter
+from streams.contracts.forwarding import Reader
 from streams.contracts.native import Decoder
 from streams.contracts.outputs import Encoder
 from streams.contracts.partitioning import Partitioner
@@ -23,14 +24,16 @@ from streams.core.activity import Source
 from streams.core.customer import Lifecycle
 from streams.core.effects import Effects, Output, Snapshot, StageChange, Triggered
 from streams.core.engine import LABELS, PartitionEngine
+from streams.core.inputs import FORWARDED
 from streams.core.packing import unpack
-from streams.core.sources import Fetch
+from streams.core.sources import Fetch, Mark
 from streams.observe.facts import SourceFacts, TaskFacts
 from streams.observe.prometheus import Metrics
 from streams.settings import Settings
 from streams.shell.changelog import Changelog
 from streams.shell.clock import MAX_SKEW_MS
 from streams.shell.faults import Hole, Truncated
+from streams.shell.forwarder import Forwarder
 from streams.shell.marks import SourceMark, TaskMark, encode
 from streams.shell.outbox import Outbox, Producer, Record
 from streams.shell.state import State
@@ -85,15 +88,22 @@ class PartitionTask:
         self._outbox = Outbox(producer, self.sent)
         self._metrics = metrics
         self._clock = clock
-        self._topics = settings.source_topics
+        self._topics = settings.read_topics
         self._topic_ids = topic_ids or {}
-        self._short_since: dict[Source, int] = {}
-        """When a source was first seen to end before what was applied from it."""
+        self._short_since: dict[int, int] = {}
+        """By rank, when a topic was first seen to end before what was applied from it."""
         self._encoder = Encoder(settings.ce_source)
         self._decoders = {
             source: Decoder(source, topic, default_currency=settings.currency, max_future_skew=settings.max_future_skew)
-            for source, topic in self._topics.items()
+            for source, topic in settings.source_topics.items()
         }
+        self._forwards = frozenset(settings.forwarded_sources)
+        self._reader = Reader({source: self._decoders[source] for source in self._forwards})
+        self._forwarder: Forwarder | None = None
+        if self._forwards:
+            self._forwarder = Forwarder(
+                engine, self._outbox, settings.activity_topic, number, settings.partitions, settings.forwarded_sources
+            )
 
     # -- records in
 
@@ -118,42 +128,81 @@ class PartitionTask:
         caused_at = chunk[0].timestamp if len(chunk) else started
         for first in range(0, max(1, len(chunk)), SLICE):
             records = chunk[first : first + SLICE]
-            activities, refused = decoder.decode_all(records, self.number, self._partitioner)
+            activities, refused, elsewhere = decoder.decode_all(
+                records, self.number, self._partitioner, source in self._forwards
+            )
             for record, rejected in refused:
                 self._dead_letter(source, rejected, record.offset, record.timestamp, record.key, record.value)
+            if elsewhere and self._forwarder is not None:
+                self.engine.forwarded(source, [activity for _, activity, _ in elsewhere], started)
+                self._metrics.forwarded(LABELS[source], self._forwarder.forward(source, elsewhere))
             # A chunk may end behind its last record, or hold none at all.
             position = records[-1].offset + 1 if first + SLICE < len(chunk) else chunk.next
             self._emit(self.engine.apply(source, activities, position, started), caused_at)
+        self._count_strings(source, decoder, rejected_before, cut_before)
+        self._metrics.chunk(LABELS[source], len(chunk), time.perf_counter() - began)
+
+    def arrive(self, chunk: Any) -> None:
+        """As `process`, of the activity topic: what other tasks forwarded here, and how far they have come."""
+        if self.closed:
+            return
+        position = self.engine.arrived_position
+        if chunk.start != position:
+            if chunk.start > position:
+                raise Hole(self._topics[FORWARDED], self.number, position, chunk.start)
+            return
+        started = self._clock()
+        if chunk.lost is not None:
+            detail = f"offsets {chunk.lost.offset} to {chunk.lost.next - 1}: {chunk.lost.why}"
+            self._dead_letter(FORWARDED, Rejected("corrupt_batch", detail), chunk.lost.offset, started)
+            self.engine.lost()
+        news, refused = self._reader.read(chunk)
+        for record, rejected in refused:
+            self._dead_letter(FORWARDED, rejected, record.offset, record.timestamp, record.key, record.value)
+        self._emit(self.engine.arrive(news, chunk.next, started), chunk[0].timestamp if len(chunk) else started)
+
+    def _count_strings(self, source: Source, decoder: Decoder, rejected_before: int, cut_before: int) -> None:
         if decoder.rejected_identifiers != rejected_before:
             self._metrics.identifiers_rejected(LABELS[source], decoder.rejected_identifiers - rejected_before)
         if decoder.cut_strings != cut_before:
             self._metrics.engine_counts({("trimmed", "strings"): decoder.cut_strings - cut_before})
-        self._metrics.chunk(LABELS[source], len(chunk), time.perf_counter() - began)
 
-    def advance(self, fetches: Mapping[Source, Fetch], silent: frozenset[Source]) -> None:
-        """Let time pass: apply what was waiting, fire what has come due."""
+    def advance(self, fetches: Mapping[int, Fetch], silent: frozenset[Source]) -> None:
+        """Let time pass: apply what was waiting, fire what has come due, and tell the others.
+
+        `fetches` are by rank: of the sources, and of the activity topic.
+        """
         if self.closed:
             return
-        fetches = {source: fetch for source, fetch in fetches.items() if self._reaches(source, fetch)}
+        fetches = {rank: fetch for rank, fetch in fetches.items() if self._reaches(rank, fetch)}
         now, watermark = self._clock(), self.engine.watermark
-        effects = self.engine.advance(now, fetches, silent=silent, clock_trusted=self.trusted)
+        of_sources = {source: fetches[source] for source in Source if source in fetches}
+        effects = self.engine.advance(now, of_sources, silent=silent, clock_trusted=self.trusted)
         self._emit(effects, now)
+        if self._forwarder is not None:
+            self._forwarder.report(now)
         if effects.deadlines and watermark is not None and now - watermark < LIVE_MS:
             self._metrics.deadlines_fired((now - deadline) / 1000 for deadline in effects.deadlines)
 
-    def _reaches(self, source: Source, fetch: Fetch) -> bool:
+    def _reaches(self, rank: int, fetch: Fetch) -> bool:
         """Whether the end that a fetch shows can be the end. Raises `Truncated` if it stays before what was applied."""
-        applied = self._profiles.applied[source]
+        applied = self._profiles.applied[rank]
         if applied < fetch.end:
-            self._short_since.pop(source, None)
+            self._short_since.pop(rank, None)
             return True
-        if fetch.sent_at - self._short_since.setdefault(source, fetch.sent_at) >= SHORT_MS:
-            raise Truncated(self._topics[source], self.number, applied, fetch.end)
+        if fetch.sent_at - self._short_since.setdefault(rank, fetch.sent_at) >= SHORT_MS:
+            raise Truncated(self._topics[rank], self.number, applied, fetch.end)
         return False
 
     def full(self, source: Source) -> bool:
-        """Whether the source is so far ahead of the other that it must be paused."""
-        return self.engine.buffered_bytes(source) > self._settings.max_buffer_bytes
+        """Whether the source is so far ahead of others that it must be paused."""
+        return self._ahead_bytes(source) > self._settings.max_buffer_bytes
+
+    def _ahead_bytes(self, source: Source) -> int:
+        waiting = self.engine.buffered_bytes(source)
+        if self._forwarder is not None and source in self._forwards:
+            waiting = max(waiting, self._forwarder.ahead_bytes(source))
+        return waiting
 
     @property
     def must_commit(self) -> bool:
@@ -167,7 +216,7 @@ class PartitionTask:
 
     def may_resume(self, source: Source) -> bool:
         """Whether a paused source may go on: at half the bound, so that it does not flutter."""
-        return self.engine.buffered_bytes(source) <= self._settings.max_buffer_bytes // 2
+        return self._ahead_bytes(source) <= self._settings.max_buffer_bytes // 2
 
     # -- records out
 
@@ -189,7 +238,8 @@ class PartitionTask:
     async def write(self, snapshot: Snapshot) -> None:
         """Carry a commit through up to its offsets: outputs, changelog, outputs of deadlines, each acknowledged."""
         await self._outbox.settled()
-        mark = TaskMark(snapshot.commit, self._started_at, {int(s): m for s, m in snapshot.marks.items()})
+        marks = {int(source): mark for source, mark in snapshot.marks.items()}
+        mark = TaskMark(snapshot.commit, self._started_at, marks, snapshot.arrivals)
         marker = encode(mark)
         self.state.flushed(marker, await self.changelog.write(snapshot.changes, marker))
         self.trusted = abs(self.changelog.skew or 0) <= MAX_SKEW_MS
@@ -204,20 +254,24 @@ class PartitionTask:
 
     def offsets(self, snapshot: Snapshot) -> dict[tuple[str, int], tuple[int, str]]:
         """The offsets of a commit, with metadata, by topic and partition."""
+        positions = {int(source): position for source, position in snapshot.positions.items()}
+        marks = {int(source): mark for source, mark in snapshot.marks.items()}
+        if snapshot.arrivals is not None and FORWARDED in self._topics:
+            positions[FORWARDED] = snapshot.arrivals.position
         return {
-            (self._topics[source], self.number): (
+            (self._topics[rank], self.number): (
                 position,
                 encode(
                     SourceMark(
                         snapshot.commit,
                         self._started_at,
-                        snapshot.marks[source],
-                        topic_id=self._topic_ids.get(self._topics[source], ""),
+                        marks.get(rank, Mark()),
+                        topic_id=self._topic_ids.get(self._topics[rank], ""),
                         changelog_id=self._topic_ids.get(changelog_topic(self._settings), ""),
                     )
                 ).decode(),
             )
-            for source, position in snapshot.positions.items()
+            for rank, position in positions.items()
         }
 
     def send_again(self, unsent: list[Output]) -> None:
@@ -241,22 +295,24 @@ class PartitionTask:
             for source in Source
         )
         state = self._profiles
+        held_by, of_partition = engine.held_by()
         return TaskFacts(
             partition=self.number,
             watermark=engine.watermark,
-            held_by=LABELS[engine.held_by()],
+            held_by=LABELS[held_by],
+            held_by_partition=self.number if of_partition is None else of_partition,
+            arrived_bytes=engine.arrived_bytes(),
             sources=sources,
             timers=len(state.timers),
             largest_profile_bytes=state.largest,
             population=tuple(sorted(state.population.items())),
         )
 
-    def lag(self, fetches: Mapping[Source, Fetch]) -> dict[tuple[str, int], int]:
+    def lag(self, fetches: Mapping[int, Fetch]) -> dict[tuple[str, int], int]:
         """Records not yet applied, by topic and partition."""
-        positions = self.engine.positions()
+        positions = self.engine.committable()
         return {
-            (self._topics[source], self.number): max(0, fetch.end - positions[source])
-            for source, fetch in fetches.items()
+            (self._topics[rank], self.number): max(0, fetch.end - positions[rank]) for rank, fetch in fetches.items()
         }
 
     # -- inside
@@ -302,14 +358,14 @@ class PartitionTask:
 
     def _dead_letter(
         self,
-        source: Source,
+        rank: int,
         rejected: Rejected,
         offset: int,
         timestamp: int,
         key: bytes | None = None,
         value: bytes | None = None,
     ) -> None:
-        topic = self._topics[source]
+        topic = self._topics[rank]
         letter = dead_letter(
             rejected,
             key=key,
@@ -322,7 +378,8 @@ class PartitionTask:
         self._metrics.dead_letter(topic, rejected.reason)
         if rejected.reason == "wrong_partition":
             self._metrics.wrong_partition(topic)
-        self._metrics.engine_counts({("rejected", LABELS[source]): 1})
+        if rank != FORWARDED:
+            self._metrics.engine_counts({("rejected", LABELS[Source(rank)]): 1})
         self._outbox.put(
             Record(self._settings.dead_letters_topic, letter.key, letter.value, letter.headers, letter.timestamp)
         )

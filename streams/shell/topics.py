@@ -29,6 +29,9 @@ STATE_TABLE = "profiles"
 DELETES_KEPT = DAY
 """How long the changelog shows at least that a customer was forgotten, ms."""
 
+ACTIVITY_KEPT = 7 * DAY
+"""How long what is forwarded stays, ms."""
+
 FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 5.0
 """Between two attempts to reach a broker, doubling."""
@@ -91,6 +94,16 @@ def topic_configs(settings: Settings, key: str) -> dict[str, str]:
     return configs
 
 
+def activity_configs(settings: Settings) -> dict[str, str]:
+    """How the activity topic has to be made: what is forwarded waits there while workers are away."""
+    return {
+        "cleanup.policy": "delete",
+        "retention.ms": str(ACTIVITY_KEPT),
+        "message.timestamp.type": "LogAppendTime",
+        **_durability(settings),
+    }
+
+
 def _durability(settings: Settings) -> dict[str, str]:
     return {"min.insync.replicas": "2"} if settings.replication >= 3 else {}
 
@@ -119,7 +132,7 @@ async def _run(settings: Settings, create: bool) -> list[Status]:
         partitions = await _partitions(admin)
         missing = [key for key, topic in settings.topics.items() if topic not in partitions]
         if create and missing:
-            await _create(admin, settings, missing)
+            await _create(admin, settings, {settings.topics[key]: topic_configs(settings, key) for key in missing})
             partitions = await _partitions_once_there(admin, {settings.topics[key] for key in missing})
         created = set(missing) if create else set()
         report = [
@@ -128,6 +141,8 @@ async def _run(settings: Settings, create: bool) -> list[Status]:
             else await _status(admin, settings, key, topic, partitions.get(topic))
             for key, topic in settings.topics.items()
         ]
+        if settings.forwarded_sources:
+            report.append(await _activity_status(admin, settings, partitions.get(settings.activity_topic), create))
         if (changelog := changelog_topic(settings)) in partitions:
             report.append(await _changelog_status(admin, settings, changelog, partitions[changelog]))
         return report
@@ -156,6 +171,31 @@ async def _status(
     if key == _COMPACTED and "compact" not in (await _configs(admin, topic)).get("cleanup.policy", ""):
         return Status(
             topic, "problem", f"topic {topic} is not compacted: set its cleanup.policy to compact, or choose another."
+        )
+    return Status(topic, "ok", f"{partitions} partitions")
+
+
+async def _activity_status(
+    admin: AIOKafkaAdminClient, settings: Settings, partitions: int | None, create: bool
+) -> Status:
+    topic = settings.activity_topic
+    if partitions is None and create:
+        await _create(admin, settings, {topic: activity_configs(settings)})
+        await _partitions_once_there(admin, {topic})
+        return Status(topic, "created", f"{settings.partitions} partitions")
+    if partitions is None:
+        return Status(
+            topic,
+            "problem",
+            f"topic {topic}, on which records are forwarded, does not exist on {settings.broker}: create it with "
+            "`lifecycle topics`.",
+        )
+    if partitions != settings.partitions:
+        return Status(
+            topic,
+            "problem",
+            f"topic {topic} has {partitions} partitions, but {PREFIX}PARTITIONS is {settings.partitions}: set it to "
+            f"{partitions}, or {PREFIX}APP_ID to a new name to start from nothing.",
         )
     return Status(topic, "ok", f"{partitions} partitions")
 
@@ -254,12 +294,11 @@ async def _configs(admin: AIOKafkaAdminClient, topic: str) -> Mapping[str, str]:
     }
 
 
-async def _create(admin: AIOKafkaAdminClient, settings: Settings, keys: list[str]) -> None:
+async def _create(admin: AIOKafkaAdminClient, settings: Settings, configs: Mapping[str, Mapping[str, str]]) -> None:
+    """Create topics, given how each has to be made."""
     topics = [
-        NewTopic(
-            settings.topics[key], settings.partitions, settings.replication, topic_configs=topic_configs(settings, key)
-        )
-        for key in keys
+        NewTopic(topic, settings.partitions, settings.replication, topic_configs=dict(made))
+        for topic, made in configs.items()
     ]
     response: Any = await admin.create_topics(topics)
     for topic, code, *message in response.topic_errors:

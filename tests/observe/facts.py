@@ -113,6 +113,8 @@ def task(partition: int = 3, **population: int) -> TaskFacts:
         partition=partition,
         watermark=int(NOW * 1000) - 15_500,
         held_by="orders",
+        held_by_partition=5,
+        arrived_bytes=1234,
         sources=(
             SourceFacts("clickstream", int(NOW * 1000) - 1_000, drained=False, backfilling=True, buffered_bytes=77),
             SourceFacts("orders", int(NOW * 1000) - 5_500, drained=True, backfilling=False, buffered_bytes=0),
@@ -144,6 +146,7 @@ TALLIES = {
     ("ignored", "refund_currency"): 1,
     ("withheld", "abandoned/delayed"): 1,
     ("trimmed", "cart_lines"): 1,
+    ("arrived", "taken"): 1,
 }
 """Every tally of the engine."""
 
@@ -159,6 +162,7 @@ def feed_everything(metrics: Metrics) -> None:
     metrics.silent_sources({"orders"})
     metrics.clock_skew(-1.5)
     metrics.engine_counts(TALLIES)
+    metrics.forwarded("clickstream", 4)
     metrics.identifiers_rejected("clickstream", 2)
     metrics.dead_letter("clickstream", "not_json")
     metrics.wrong_partition("clickstream")

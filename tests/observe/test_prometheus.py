@@ -200,6 +200,8 @@ def test_a_task_is_shown_as_it_stands() -> None:
     assert value(metrics, "lifecycle_watermark_lag_seconds", partition="3") == 15.5
     assert value(metrics, "lifecycle_watermark_held_by", partition="3", source="orders") == 1
     assert value(metrics, "lifecycle_watermark_held_by", partition="3", source="clickstream") == 0
+    assert value(metrics, "lifecycle_watermark_held_by_partition", partition="3") == 5
+    assert value(metrics, "lifecycle_arrived_buffered_bytes", partition="3") == 1234
     assert value(metrics, "lifecycle_source_progress_lag_seconds", partition="3", source="orders") == 5.5
     assert value(metrics, "lifecycle_source_drained", partition="3", source="orders") == 1
     assert value(metrics, "lifecycle_source_backfilling", partition="3", source="clickstream") == 1

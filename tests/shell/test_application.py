@@ -91,7 +91,7 @@ class Stepping(App):
         tasks: Any = {number: Busy(number, left, self.done) for number, left in enumerate(steps)}
         self.tasks = tasks
         self.clock = lambda: 0
-        self.source_topics = {}
+        self.read_topics = {}
         self.failure = None
         self.committer: Any = SimpleNamespace(commit=self._commit_all)
         self._silence: Any = SimpleNamespace(silent=lambda now: frozenset())

@@ -1,0 +1,92 @@
+"""What a task says to others on the activity topic: records that belong to them, and how far its sources have come.
+
+Whoever receives a record holds it until every other origin has come as far. So that nobody holds too much, a task reads
+no further while it has more than a bound of bytes out that lie ahead of the slowest source there is: that one is never
+held up by this.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Any
+
+from streams.contracts.forwarding import PROGRESS, encode_reports, forwarding_header
+from streams.core.activity import Activity, Source
+from streams.core.engine import PartitionEngine
+from streams.core.sources import Report
+from streams.shell.outbox import Outbox, Record
+
+CHANGED_MS = 200
+PER_PARTITION_MS = 10
+"""How often at most a task says how far its sources have come while records show that. It tells each partition."""
+REPEAT_MS = 1_000
+"""How often it says so if only time has passed. Who hears nothing for `FETCH_FRESH` takes no silence for granted."""
+
+
+class Forwarder:
+    """Of one task, from its start to its end."""
+
+    def __init__(
+        self,
+        engine: PartitionEngine,
+        outbox: Outbox,
+        topic: str,
+        number: int,
+        partitions: int,
+        sources: Iterable[Source],
+    ) -> None:
+        self._engine = engine
+        self._outbox = outbox
+        self._topic = topic
+        self._number = number
+        self._changed_ms = min(REPEAT_MS, max(CHANGED_MS, partitions * PER_PARTITION_MS))
+        self._others = [other for other in range(partitions) if other != number]
+        # What went before is known to be there: offsets are committed only behind what was acknowledged.
+        self._last = {source: dict.fromkeys(self._others, -1) for source in sources}
+        self._ahead: dict[Source, deque[tuple[int, int]]] = {source: deque() for source in self._last}
+        """What may still wait for slower sources: event time, bytes."""
+        self._bytes = dict.fromkeys(self._last, 0)
+        self._told: list[object] = []
+        self._told_at = 0
+
+    def forward(self, source: Source, elsewhere: Iterable[tuple[Any, Activity, int]]) -> int:
+        """Put the records of a chunk on their way, each to the partition that is given with it; how many there are."""
+        last, size, count, latest = self._last[source], 0, 0, 0
+        for record, activity, to in elsewhere:
+            header = forwarding_header(source, self._number, record.offset, last[to], record.timestamp)
+            last[to] = record.offset
+            self._outbox.put(Record(self._topic, record.key, record.value, [*record.headers, header], partition=to))
+            size += activity.size
+            count += 1
+            latest = max(latest, activity.at)
+        if count:
+            self._ahead[source].append((latest, size))
+            self._bytes[source] += size
+        return count
+
+    def ahead_bytes(self, source: Source) -> int:
+        """Bytes forwarded that lie ahead of the slowest source there is."""
+        ahead, slowest = self._ahead[source], self._engine.slowest_anywhere()
+        while ahead and slowest is not None and ahead[0][0] <= slowest:
+            self._bytes[source] -= ahead.popleft()[1]
+        return self._bytes[source]
+
+    def report(self, now: int) -> None:
+        """Say how far the sources have come, if it is time to. Behind all that was forwarded so far."""
+        since = now - self._told_at
+        if 0 <= since < self._changed_ms:
+            return
+        engine = self._engine
+        shown = [(engine.progress(s).newest, engine.progress(s).drained_at() is None) for s in self._last]
+        if shown == self._told and 0 <= since < REPEAT_MS:
+            return
+        self._told, self._told_at = list(shown), now
+        slowest = engine.slowest()
+        said = [(source, engine.report(source)) for source in self._last]
+        for other in self._others:
+            reports = [
+                Report(source, self._number, self._last[source][other], progress, drained_at, slowest)
+                for source, (progress, drained_at) in said
+            ]
+            self._outbox.put(Record(self._topic, None, encode_reports(reports), [(PROGRESS, b"")], partition=other))

@@ -1,0 +1,104 @@
+"""Topics that are not keyed by customer: two workers, each record applied where it belongs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from tests.integration.cluster import Cluster, until
+from tests.integration.shop import MINUTE, now, replayed, shop, unlike, up_to
+
+NewCluster = Callable[..., Awaitable[Cluster]]
+
+BADLY_KEYED = {"clickstream_well_keyed": "off", "orders_well_keyed": "off"}
+
+
+async def all_outputs(cluster: Cluster) -> list[dict[str, Any]]:
+    return await cluster.stage_changes() + await cluster.abandonments()
+
+
+async def anywhere(cluster: Cluster, topic: str, events: list[dict[str, Any]], seed: int) -> None:
+    """Events in order, each on a partition that says nothing of its customer."""
+    rng = random.Random(seed)
+    await cluster.produce(topic, [(f"k-{rng.randrange(50)}", event) for event in events])
+
+
+async def test_badly_keyed_topics_yield_what_well_keyed_ones_do(make_cluster: NewCluster, tmp_path: Path) -> None:
+    end = now() - 90 * MINUTE
+    clicks, orders = shop(seed=5, customers=40, events=1500, end=end)
+    expected = replayed(tmp_path / "replay", clicks, orders)
+    cluster = await make_cluster(**BADLY_KEYED, backfill_idle="3s")
+    await anywhere(cluster, cluster.settings.clickstream_topic, clicks, 1)
+    await anywhere(cluster, cluster.settings.orders_topic, orders, 2)
+    workers = [cluster.start_worker() for _ in range(2)]
+    for worker in workers:
+        await worker.ready()
+    last = max(event["occurred_at"] for event in (*clicks, *orders)) - 10_000
+
+    async def all_there() -> bool:
+        return up_to(last, expected) <= up_to(last, await all_outputs(cluster))
+
+    await until(all_there, "every output of the replay")
+    outputs = await all_outputs(cluster)
+    assert unlike(outputs, expected, last) == []
+    assert await cluster.documents(cluster.settings.dead_letters_topic) == []
+    forwarded = sum(worker.metric("lifecycle_forwarded_records_total") for worker in workers)
+    taken = sum(worker.metric("lifecycle_arrived_records_total", outcome="taken") for worker in workers)
+    assert len(clicks) / 3 < forwarded < len(clicks) + len(orders)
+    assert taken > 0
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_kills_while_records_are_forwarded_lose_nothing_and_repeat_only_what_is_equal(
+    make_cluster: NewCluster, tmp_path: Path, seed: int
+) -> None:
+    rng = random.Random(seed)
+    end = now() - 90 * MINUTE
+    clicks, orders = shop(seed=seed, customers=60, events=4000, end=end)
+    events = sorted((*clicks, *orders), key=lambda event: event["occurred_at"])
+    expected = replayed(tmp_path / "replay", clicks, orders)
+    cluster = await make_cluster(
+        **BADLY_KEYED, backfill_idle="3s", session_timeout="1s", heartbeat_interval="300ms", commit_interval="100ms"
+    )
+
+    async def stream() -> None:
+        producer = AIOKafkaProducer(bootstrap_servers=cluster.settings.broker)
+        await producer.start()
+        try:
+            for n in range(0, len(events), 40):
+                for event in events[n : n + 40]:
+                    topic = cluster.settings.orders_topic if "order_id" in event else cluster.settings.clickstream_topic
+                    await producer.send(topic, json.dumps(event).encode(), partition=rng.randrange(2))
+                await producer.flush()
+                await asyncio.sleep(0.15)
+        finally:
+            await producer.stop()
+
+    streaming = asyncio.create_task(asyncio.to_thread(lambda: asyncio.run(stream())))
+    survivor = cluster.start_worker()
+    for _ in range(3):
+        victim = cluster.start_worker()
+        await victim.ready()
+        await asyncio.sleep(rng.uniform(0.5, 1.5))
+        victim.kill()
+    await streaming
+    last = events[-1]["occurred_at"] - 10_000
+
+    async def all_there() -> bool:
+        assert survivor.process.poll() is None, survivor.tail()
+        return up_to(last, expected) <= up_to(last, await all_outputs(cluster))
+
+    await until(all_there, "every output of the replay")
+    outputs = await all_outputs(cluster)
+    assert unlike(outputs, expected, last) == []
+    contents: dict[str, set[str]] = {}
+    for output in outputs:
+        contents.setdefault(output["id"], set()).add(json.dumps(output, sort_keys=True))
+    assert [id for id, different in contents.items() if len(different) > 1] == []

@@ -1,0 +1,245 @@
+"""A few partition tasks that forward to each other, without Kafka: topics are lists, and so are the broker's promises.
+
+The tasks are the real ones. What a broker keeps (topics, changelogs, committed offsets with their metadata) outlives a
+crash; a send can be made to fail for good, as a broker that is away for long makes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from types import SimpleNamespace
+from typing import Any
+
+from streams.contracts.forwarding import ORIGIN
+from streams.core.activity import Source
+from streams.core.customer import Lifecycle
+from streams.core.engine import PartitionEngine
+from streams.core.inputs import FORWARDED
+from streams.core.packing import pack, unpack
+from streams.core.playbook import Playbook
+from streams.core.policy import Policy
+from streams.core.sources import Arrivals, Fetch, Mark, SourceSpec
+from streams.observe.prometheus import Metrics
+from streams.settings import Settings
+from streams.shell.changelog import Flush
+from streams.shell.marks import MARKER_KEY, decode_marker, decode_metadata
+from streams.shell.state import State
+from streams.shell.task import PartitionTask
+from streams.transport.chunks import Chunk
+from tests.shell.producer import Batch
+
+DELAY = 5_000
+LATENESS = 10_000
+
+
+class World:
+    """The log of everything, and a task for each partition."""
+
+    def __init__(self, now: int, partitions: int, without: str = "", **settings: Any) -> None:
+        """`without` leaves out a part of what makes it exact: `previous`, `taken` or `of_origins`."""
+        self.now = now
+        self.without = without
+        self.settings = Settings(
+            partitions=partitions, clickstream_well_keyed=False, orders_well_keyed=False, **settings
+        )
+        self.logs: dict[tuple[str, int], list[Any]] = defaultdict(list)
+        self.changelogs: dict[int, list[tuple[bytes, bytes | None]]] = defaultdict(list)
+        self.offsets: dict[tuple[str, int], tuple[int, str]] = {}
+        self.counts: Counter[tuple[str, str]] = Counter()
+        self.tasks: dict[int, PartitionTask] = {}
+        self.lose: set[int] = set()
+        """Tasks whose next batch to the activity topic never arrives, while what follows it does."""
+        for number in range(partitions):
+            self.start(number)
+
+    # -- the broker
+
+    def put(self, source: Source, partition: int, event: dict[str, Any], at: int | None = None) -> None:
+        """A record comes to be on a partition, whatever its customer."""
+        self._append((self.settings.source_topics[source], partition), b"", json.dumps(event).encode(), [], at)
+
+    def _append(
+        self, to: tuple[str, int], key: bytes | None, value: bytes | None, headers: Any, at: int | None = None
+    ) -> None:
+        log = self.logs[to]
+        timestamp = self.now if at is None else at
+        log.append(SimpleNamespace(offset=len(log), timestamp=timestamp, key=key, value=value, headers=headers))
+
+    def outputs(self) -> list[dict[str, Any]]:
+        topics = (self.settings.stage_changes_topic, self.settings.abandonments_topic)
+        return [json.loads(record.value) for (topic, _), log in self.logs.items() if topic in topics for record in log]
+
+    # -- a worker's life
+
+    def start(self, number: int, *, forwards: bool = True) -> None:
+        """The task of a partition begins (again): what it had in memory is gone."""
+        state = State()
+        changelog = self.changelogs[number]
+        if self.without == "of_origins":
+            changelog = [(key, value if key == MARKER_KEY else _without_origins(value)) for key, value in changelog]
+        state.restore(changelog, len(changelog) - 1)
+        read = self.settings.read_topics
+        committed = {rank: self.offsets.get((topic, number), (0, "")) for rank, topic in read.items()}
+        marks = {rank: mark for rank, (_, text) in committed.items() if (mark := decode_metadata(text))}
+        marker = decode_marker(state.marker)
+        commit = min((mark.commit for mark in marks.values()), default=0)
+        state.profiles.commit = max(state.profiles.commit, 0 if marker is None else marker.commit)
+        unsent = state.profiles.unsent(commit)
+        known = [] if marker is None or marker.arrivals is None or self.without == "taken" else marker.arrivals.origins
+        lifecycle = Lifecycle(Playbook(policy=Policy(event_ids=0)))  # no event is passed over for its id
+        engine = PartitionEngine(
+            lifecycle,
+            sources=dict.fromkeys(Source, SourceSpec(delay=DELAY, backfill_idle=0)),
+            state=state.profiles,
+            positions={source: committed[source][0] for source in Source},
+            marks={source: marks[source].mark if source in marks else Mark() for source in Source},
+            commit=commit,
+            origins=[(s, p) for s in Source for p in range(self.settings.partitions) if p != number and forwards],
+            arrivals=Arrivals(committed[FORWARDED][0] if forwards else 0, known),
+        )
+        task = PartitionTask(
+            number,
+            engine,
+            state,
+            lifecycle,
+            settings=self.settings,
+            started_at=0,
+            producer=lambda: _Producer(self, number),
+            changelog=_Changelog(self, number),  # type: ignore[arg-type]
+            metrics=_Counting(self.counts),
+            clock=lambda: self.now,
+        )
+        task.trusted = True
+        task.send_again(unsent)
+        self.tasks[number] = task
+
+    def fetch(self, number: int, rank: int, most: int | None = None) -> None:
+        """The task reads on in one of its topics, unless it has paused it."""
+        task = self.tasks[number]
+        engine, log = task.engine, self.logs[self.settings.read_topics[rank], number]
+        if rank == FORWARDED:
+            position = engine.arrived_position
+        else:
+            position = engine.progress(Source(rank)).position
+            if task.full(Source(rank)):
+                return
+        chunk = Chunk(log[position : None if most is None else position + most])
+        chunk.start, chunk.next = position, position + len(chunk)
+        if rank == FORWARDED:
+            task.arrive(chunk)
+        else:
+            task.process(Source(rank), chunk)
+
+    async def tick(self, number: int) -> None:
+        """Time is looked at, with fetches that have shown the ends."""
+        read = self.settings.read_topics
+        self.tasks[number].advance(
+            {rank: Fetch(self.now, len(self.logs[topic, number])) for rank, topic in read.items()}, frozenset()
+        )
+        await self.tasks[number].flush()
+
+    async def commit(self, number: int, *, dies: str = "") -> None:
+        """Carry a commit through; or die before its flush, in it, or before its offsets."""
+        task = self.tasks[number]
+        snapshot = task.snapshot()
+        if snapshot is None:
+            return
+        if dies == "flush":
+            self.start(number)
+            return
+        task.changelog.dies = dies == "in flush"  # type: ignore[attr-defined]
+        try:
+            await task.write(snapshot)
+        except (Died, ConnectionError):
+            self.start(number)
+            return
+        if dies:
+            self.start(number)
+            return
+        self.offsets |= task.offsets(snapshot)
+
+    async def run(self) -> None:
+        """Go on until everything is read, applied and told, and all deadlines up to the present have fired."""
+        for _ in range(20):
+            self.now += 1_000
+            for number in self.tasks:
+                for rank in self.settings.read_topics:
+                    self.fetch(number, rank)
+                await self.tick(number)
+            for number in self.tasks:
+                await self.commit(number)
+
+
+def _without_origins(value: bytes | None) -> bytes | None:
+    if value is None:
+        return None
+    profile = unpack(value)
+    profile.of_origins = None
+    return pack(profile)
+
+
+class Died(Exception):
+    """The process is gone."""
+
+
+class _Changelog:
+    def __init__(self, world: World, number: int) -> None:
+        self._log = world.changelogs[number]
+        self.skew = 0
+        self.dies = False
+
+    async def write(self, changes: Iterable[tuple[bytes, bytes | None]], marker: bytes) -> Flush:
+        first = len(self._log)
+        changes = list(changes)
+        self._log += changes[: len(changes) // 2] if self.dies else changes
+        if self.dies:
+            raise Died
+        self._log.append((MARKER_KEY, marker))
+        return Flush(first, len(self._log) - 1, whole=True)
+
+
+class _Batch(Batch):
+    def append(self, *, timestamp: Any, key: Any, value: Any, headers: Any = ()) -> object | None:
+        added = super().append(timestamp=timestamp, key=key, value=value)
+        if added is not None:
+            self.all_headers = [*getattr(self, "all_headers", []), headers]
+        return added
+
+
+class _Producer:
+    def __init__(self, world: World, number: int) -> None:
+        self._world = world
+        self._number = number
+
+    async def partitions_for(self, topic: str) -> set[int]:
+        return {0} if topic != self._world.settings.activity_topic else set(range(self._world.settings.partitions))
+
+    def create_batch(self) -> _Batch:
+        return _Batch(5)
+
+    async def send_batch(self, batch: Any, topic: str, *, partition: int) -> asyncio.Future[object]:
+        future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        if topic == self._world.settings.activity_topic and self._number in self._world.lose:
+            self._world.lose.discard(self._number)
+            future.set_exception(ConnectionError("the broker was away for too long"))
+            return future
+        for (key, value), headers in zip(batch.records, batch.all_headers, strict=True):
+            if self._world.without == "previous" and headers and headers[-1][0] == ORIGIN:
+                origin = json.loads(headers[-1][1])
+                headers = [(ORIGIN, json.dumps([*origin[:3], -1, origin[4]]).encode())]
+            self._world._append((topic, partition), key, value, headers)
+        future.set_result(None)
+        return future
+
+
+class _Counting(Metrics):
+    def __init__(self, counts: Counter[tuple[str, str]]) -> None:
+        super().__init__(version="0", ready=lambda: True, event_loop_lag=lambda: 0.0, strict=True)
+        self._into = counts
+
+    def engine_counts(self, counts: Any) -> None:
+        self._into.update(counts)
+        super().engine_counts(counts)

@@ -1,0 +1,242 @@
+"""What is on the wrong partition is applied where it belongs: once, in time order, whoever crashes when."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+from typing import Any
+
+import pytest
+
+from streams.contracts.forwarding import ORIGIN
+from streams.core.activity import Source
+from streams.core.inputs import FORWARDED
+from streams.transport.chunks import Chunk, Lost
+from tests.integration.shop import DAY, HOUR, MINUTE, click, order, shop
+from tests.shell.shop_of_tasks import World
+
+NOON = 1_763_719_200_000
+CLICKS, ORDERS = Source.CLICKSTREAM, Source.ORDERS
+
+
+def by_id(outputs: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """As a subscriber that de-duplicates sees them; the same id must not have two contents."""
+    found: dict[str, dict[str, Any]] = {}
+    for output in outputs:
+        assert found.setdefault(output["id"], output) == output
+    return found
+
+
+async def expected(clicks: list[dict[str, Any]], orders: list[dict[str, Any]], end: int) -> dict[str, dict[str, Any]]:
+    """What one partition makes of the same events."""
+    world = World(end, 1)
+    for event in clicks:
+        world.put(CLICKS, 0, event, event["occurred_at"])
+    for event in orders:
+        world.put(ORDERS, 0, event, event["occurred_at"])
+    await world.run()
+    world.now += 2 * DAY
+    await world.run()
+    return by_id(world.outputs())
+
+
+async def crashing(seed: int, without: str = "") -> tuple[bool, World]:
+    """A badly keyed shop on three partitions whose tasks crash at every step; whether all outputs were right."""
+    rng = random.Random(seed)
+    end = NOON
+    clicks, orders = shop(seed, customers=15, events=400, end=end)
+    right = await expected(clicks, orders, end)
+    assert len({output["type"] for output in right.values()}) > 2
+
+    world = World(end, 3, without)
+    for source, events in ((CLICKS, clicks), (ORDERS, orders)):
+        for event in events:
+            world.put(source, rng.randrange(3), event, event["occurred_at"])
+    for _ in range(500):
+        number = rng.randrange(3)
+        match rng.randrange(10):
+            case 0 | 1 | 2 | 3 | 4:
+                world.fetch(number, rng.choice([CLICKS, ORDERS, FORWARDED, FORWARDED]), rng.randrange(1, 30))
+            case 5 | 6:
+                world.now += rng.choice([0, 100, 2_000])
+                await world.tick(number)
+            case 7:
+                await world.commit(number)
+            case 8:
+                await world.commit(number, dies=rng.choice(["flush", "in flush", "offsets"]))
+            case 9 if rng.random() < 0.3:
+                world.lose.add(number)
+    world.lose.clear()
+    await world.run()
+    world.now += 2 * DAY
+    await world.run()
+    applied = [sum(profile.orders for _, profile in task.state.profiles.items()) for task in world.tasks.values()]
+    return by_id(world.outputs()) == right and sum(applied) == len(orders), world
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_crashes_at_every_step_lose_nothing_and_apply_nothing_twice(seed: int) -> None:
+    right, world = await crashing(seed)
+    assert right
+    assert world.counts["arrived", "repeated"] > 0
+    assert world.counts["arrived", "taken"] > 200
+
+
+@pytest.mark.parametrize("without", ["previous", "taken", "of_origins"])
+async def test_without_any_part_of_what_makes_it_exact_it_is_wrong(without: str) -> None:
+    assert not all([(await crashing(seed, without))[0] for seed in range(12)])
+
+
+async def test_a_backlog_on_another_partition_raises_no_false_abandonment() -> None:
+    """The order that prevents it lies on a partition whose task has not read it yet, or is not there at all."""
+    customer = "c-1"
+    world = World(NOON, 3)
+    home = next(n for n in range(3) if world.tasks[n]._partitioner.partition(customer.encode()) == n)
+    other = (home + 1) % 3
+    began = NOON - 5 * HOUR
+    world.put(CLICKS, home, click(customer, began, "product_added", product_id="p", price="5"), began)
+    world.put(ORDERS, other, order(customer, began + 10 * MINUTE, "o-1", total="5"), began + 10 * MINUTE)
+
+    for _ in range(100):  # everybody but the other one
+        world.now += 1_000
+        for number in {0, 1, 2} - {other}:
+            for rank in world.settings.read_topics:
+                world.fetch(number, rank)
+            await world.tick(number)
+            await world.commit(number)
+    engine = world.tasks[home].engine
+    assert [output["type"] for output in world.outputs()] == []
+    assert engine.watermark is None
+    assert engine.held_by() == (CLICKS, other)
+
+    await world.run()
+    assert [o["type"] for o in world.outputs() if o["type"] != "stage_changed"] == []
+    assert [o["to_stage"] for o in world.outputs()] == ["visitor", "prospect", "customer"]
+    assert engine.watermark is not None
+    assert engine.watermark > world.now - 17_000
+
+
+async def test_an_origin_that_falls_silent_holds_the_time_of_all_others() -> None:
+    world = World(NOON, 2)
+    await world.run()
+    before = world.tasks[0].engine.watermark
+    assert before is not None
+    for _ in range(30):
+        world.now += 1_000
+        world.fetch(0, FORWARDED)
+        await world.tick(0)
+    held = world.tasks[0].engine.watermark
+    assert held is not None
+    assert held <= before + 1_000
+    assert world.tasks[0].facts().held_by_partition == 1
+
+
+async def test_a_restart_without_input_keeps_the_watermark_and_what_was_taken() -> None:
+    world = World(NOON, 2)
+    for n in range(20):
+        world.put(CLICKS, n % 2, click(f"c-{n}", NOON - HOUR + n * 1_000), NOON)
+    await world.run()
+    progress = {n: dict(task.engine._taken) for n, task in world.tasks.items()}
+    assert any(taken >= 0 for taken in progress[0].values())
+    outputs = len(world.outputs())
+    for number in (0, 1):
+        world.start(number)
+    engine = world.tasks[0].engine
+    assert engine._taken == progress[0]
+    assert engine.slowest() is not None
+    await world.tick(0)
+    assert engine.watermark is not None  # of what was stored: no origin has spoken yet
+    assert engine.watermark >= world.now - 20_000
+    await world.run()
+    assert len(world.outputs()) == outputs
+
+
+async def test_a_fast_partition_does_not_run_ahead_of_a_slow_one_without_bound() -> None:
+    """Its records lie in wait at the others until the slow one has come as far: it stops, and the slow one does not."""
+    world = World(NOON, 2, max_buffer_bytes=2_000)
+    for n in range(300):
+        for number in (0, 1):
+            world.put(CLICKS, number, click(f"c-{n % 40}", NOON - HOUR + n * 1_000, event_id=f"{number}-{n}"), NOON)
+    most = 0
+    for _ in range(200):
+        world.fetch(0, CLICKS, 10)
+        world.fetch(1, FORWARDED)
+        await world.tick(0)
+        world.now += 200
+        most = max(most, world.tasks[1].engine.arrived_bytes())
+    assert world.tasks[0].full(CLICKS)
+    assert 1_000 < most < 4_000
+    assert world.tasks[0].engine.progress(CLICKS).position < 100
+    for _ in range(400):
+        world.now += 200
+        for number in (0, 1):
+            for rank in world.settings.read_topics:
+                world.fetch(number, rank, 10)
+            await world.tick(number)
+            assert world.tasks[number].engine.arrived_bytes() < 6_000
+    assert all(task.engine.progress(CLICKS).position == 300 for task in world.tasks.values())
+    assert world.counts["applied", "clickstream"] == 600
+
+
+async def test_headers_key_and_timestamp_of_a_forwarded_record_are_kept() -> None:
+    world = World(NOON, 2)
+    event = click("c-1", NOON - HOUR)
+    for partition in (0, 1):
+        world._append(("clickstream", partition), b"s-9", json.dumps(event).encode(), [("ce_id", b"7")], NOON - MINUTE)
+    await world.run()
+    forwarded = [r for n in (0, 1) for r in world.logs[world.settings.activity_topic, n] if r.headers[-1][0] == ORIGIN]
+    assert [(r.key, json.loads(r.value), r.headers[0]) for r in forwarded] == [(b"s-9", event, ("ce_id", b"7"))]
+    assert json.loads(forwarded[0].headers[1][1])[4] == NOON - MINUTE
+    assert world.counts["applied", "clickstream"] == 2
+
+
+async def test_what_was_taken_is_still_known_after_a_time_without_forwarding() -> None:
+    """Else all that the topic still holds would be applied once more when it is switched on again."""
+    world = World(NOON, 2)
+    for n in range(20):
+        world.put(CLICKS, n % 2, click(f"c-{n}", NOON - HOUR + n * 1_000), NOON)
+    await world.run()
+    taken = {n: task.engine._taken for n, task in world.tasks.items()}
+    settings = world.settings
+    world.settings = dataclasses.replace(settings, clickstream_well_keyed=True, orders_well_keyed=True)
+    for number in (0, 1):
+        world.start(number, forwards=False)
+    await world.run()
+    assert all(topic != settings.activity_topic for topic in world.settings.read_topics.values())
+    world.settings = settings
+    for number in (0, 1):
+        world.offsets.pop((settings.activity_topic, number))  # expired, and reading begins at the start
+        world.start(number)
+    assert {n: task.engine._taken for n, task in world.tasks.items()} == taken
+    await world.run()
+    assert world.counts["applied", "clickstream"] == 20
+
+
+async def test_what_somebody_else_puts_on_the_topic_is_a_dead_letter() -> None:
+    world = World(NOON, 2)
+    world._append((world.settings.activity_topic, 0), b"k", b"{}", [])
+    await world.run()
+    letters = [r for (topic, _), log in world.logs.items() if topic == world.settings.dead_letters_topic for r in log]
+    assert [(r.value, dict(r.headers)["__streams.errors.topic"]) for r in letters] == [(b"{}", b"lifecycle-activity")]
+
+
+async def test_a_damaged_batch_of_forwarded_records_is_told_and_does_not_hold_up_what_follows() -> None:
+    world = World(NOON, 2)
+    for n in range(20):
+        world.put(CLICKS, 0, click(f"c-{n}", NOON - HOUR + n * 1_000), NOON)
+    world.fetch(0, CLICKS)
+    await world.tick(0)
+    log = world.logs[world.settings.activity_topic, 1]
+    forwarded = sum(record.headers[-1][0] == ORIGIN for record in log)
+    chunk = Chunk(log[3:])
+    chunk.start, chunk.next, chunk.lost = 0, len(log), Lost(0, 3, "its checksum is wrong")
+    world.tasks[1].arrive(chunk)
+    await world.run()
+    letters = [r for (topic, _), log in world.logs.items() if topic == world.settings.dead_letters_topic for r in log]
+    assert [dict(r.headers)["__streams.errors.reason"] for r in letters] == [b"corrupt_batch"]
+    assert world.counts["applied", "clickstream"] == 20 - 3
+    assert forwarded > 5
+    watermark = world.tasks[1].engine.watermark
+    assert watermark is not None
+    assert watermark > world.now - 17_000
