@@ -50,9 +50,17 @@ _SECONDS: Final = [f"{n:02}." for n in range(60)]
 _MILLISECONDS: Final = [f"{n:03}Z" for n in range(1_000)]
 
 
-@lru_cache(maxsize=1024)
 def _date(day: int) -> str:
-    return (_EPOCH + timedelta(days=day)).date().isoformat()
+    date = _DATES.get(day)
+    if date is None:
+        if len(_DATES) >= _DATES_KEPT:
+            _DATES.clear()
+        date = _DATES[day] = (_EPOCH + timedelta(days=day)).date().isoformat()
+    return date
+
+
+_DATES: Final[dict[int, str]] = {}  # a look into it takes a third of a call through lru_cache
+_DATES_KEPT: Final = 1024
 
 
 @lru_cache(maxsize=1024)

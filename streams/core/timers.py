@@ -14,14 +14,26 @@ from streams.core.cold import Disk, timers_from
 NEAREST: Final = 10_000
 NEVER: Final = 1 << 62
 _BEGINNING: Final = (-(1 << 62), b"")
+_DEADLINE_BYTES: Final = 8
+_MIDDLE: Final = 1 << 61
+"""Added to a deadline, so that those before 1970 sort as well. The sum is a number that needs no object."""
+
+
+def _sortable(deadline: int) -> bytes:
+    return (deadline + _MIDDLE).to_bytes(_DEADLINE_BYTES, "big")
 
 
 class Timers:
-    """A heap of (deadline in ms, key), at most one live entry a key."""
+    """A heap of deadlines and keys, at most one live entry a key.
+
+    An entry is one object, the deadline in bytes that sort as it does, then the key: a million of them are no small
+    part of what a million profiles take.
+    """
 
     def __init__(self) -> None:
-        self._heap: list[tuple[int, bytes]] = []
-        self._armed: dict[bytes, int] = {}
+        self._heap: list[bytes] = []
+        self._armed: dict[bytes, bytes] = {}
+        """The live entry of each key."""
 
     def __len__(self) -> int:
         return len(self._armed)
@@ -30,20 +42,22 @@ class Timers:
 
     def arm(self, key: bytes, deadline: int) -> None:
         """Make sure that `key` comes up at `deadline` or before."""
+        entry = _sortable(deadline) + key
         armed = self._armed.get(key)
-        if armed is None or deadline < armed:
-            self._armed[key] = deadline
-            heappush(self._heap, (deadline, key))
+        if armed is None or entry < armed:
+            self._armed[key] = entry
+            heappush(self._heap, entry)
 
     def due(self, until: int) -> bytes | None:
         """Take out the key whose entry is the earliest at or before `until` (ties: by key), if any.
 
         The caller fires what is due of it and arms it again with what is then its next deadline.
         """
-        heap, armed = self._heap, self._armed
-        while heap and heap[0][0] <= until:
-            deadline, key = heappop(heap)
-            if armed.get(key) == deadline:  # else an earlier deadline took its place
+        heap, armed, later = self._heap, self._armed, _sortable(until + 1)
+        while heap and heap[0] < later:
+            entry = heappop(heap)
+            key = entry[_DEADLINE_BYTES:]
+            if armed.get(key) == entry:  # else an earlier deadline took its place
                 del armed[key]
                 return key
         return None
@@ -79,6 +93,8 @@ class TimersOnDisk(Timers):
     def __init__(self, disk: Disk, scheduled: int, nearest: int = NEAREST) -> None:
         """`scheduled`: how many profiles have a deadline. Up to 2 * `nearest` entries are in memory."""
         super().__init__()
+        self._near: list[tuple[int, bytes]] = []
+        """A heap of those in memory."""
         self._disk = disk
         self._scheduled = scheduled
         self._nearest = nearest
@@ -113,7 +129,7 @@ class TimersOnDisk(Timers):
 
     def due(self, until: int) -> bytes | None:
         """As in memory; what comes up may have come up too early."""
-        heap = self._heap
+        heap = self._near
         self._up = None
         while True:
             if heap:
@@ -170,11 +186,11 @@ class TimersOnDisk(Timers):
     def _add(self, entry: tuple[int, bytes]) -> None:
         self._unwritten[entry] = True
         if self._end is None or entry < self._end:
-            heappush(self._heap, entry)
-            if len(self._heap) > 2 * self._nearest:
-                self._heap.sort()
-                self._end = self._heap[self._nearest]
-                del self._heap[self._nearest :]
+            heappush(self._near, entry)
+            if len(self._near) > 2 * self._nearest:
+                self._near.sort()
+                self._end = self._near[self._nearest]
+                del self._near[self._nearest :]
 
     def _load(self, start: tuple[int, bytes]) -> None:
         """Fill the empty heap with the entries that are next."""
@@ -191,6 +207,6 @@ class TimersOnDisk(Timers):
                     entries.add(entry)
                 elif not added:
                     entries.discard(entry)
-        self._heap.extend(entries)
-        heapify(self._heap)
+        self._near.extend(entries)
+        heapify(self._near)
         self._end = end
