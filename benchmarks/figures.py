@@ -156,6 +156,29 @@ def scenarios(rows: Iterable[Row]) -> list[Scenario]:
     return [Scenario(*(row[field] for field in Scenario._fields)) for row in latest.values()]
 
 
+class AtSize(NamedTuple):
+    """What an event cost to workers who knew so many customers."""
+
+    customers: int
+    us: float
+
+
+def by_customers(own: Iterable[Scenario]) -> list[AtSize]:
+    """Of the scenario `scale`, fewest customers first: the figures of the same number of events, as many as there are.
+
+    Empty where there are fewer than two: they show nothing.
+    """
+    found: dict[str, list[AtSize]] = {}
+    for one in own:
+        if one.scenario == "scale" and (match := _SIZE.fullmatch(one.metric)):
+            found.setdefault(match["events"], []).append(AtSize(int(match["customers"]), one.value))
+    largest = max(found.values(), key=len, default=[])
+    return sorted(largest) if len(largest) > 1 else []
+
+
+_SIZE = re.compile(r"CPU per event, (?P<customers>\d+) customers, (?P<events>\d+) events")
+
+
 def read(path: Path) -> list[Row]:
     """The rows of a file of results; none if it is not there."""
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []

@@ -1,4 +1,4 @@
-"""The report's plot: CPU per event of the common job, a point per peer and mode."""
+"""The report's plots: CPU per event of the common job, a point per peer and mode; and over the number of customers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.figures import OURS, Column, Common, Contestant, Spread
+from benchmarks.figures import OURS, AtSize, Column, Common, Contestant, Spread
 
 
 class Style(NamedTuple):
@@ -48,6 +48,31 @@ def draw(common: Common, path: Path) -> None:
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.set_title(f"The common job, {largest:,} events", loc="left", pad=24)
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(columns), frameon=False)
+    _save(figure, path)
+
+
+def draw_sizes(sizes: list[AtSize], path: Path) -> None:
+    """CPU per event over customers: a logarithmic axis for these, and one from 0 for what is to stay flat."""
+    figure = Figure(figsize=(8, 3), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([size.customers for size in sizes], [size.us for size in sizes], "o-", color=STYLES["1s"].color)
+    for size in sizes:
+        axes.annotate(
+            f"{size.us:.3g}", (size.customers, size.us), xytext=(0, 7), textcoords="offset points", fontsize=8
+        )
+    axes.set_xscale("log")
+    axes.set_ylim(0, 1.25 * max(size.us for size in sizes))
+    axes.margins(x=0.12)
+    axes.grid(color="#e5e7eb")
+    axes.set_axisbelow(True)
+    axes.set_xlabel("customers that the worker knows; logarithmic")
+    axes.set_ylabel("us of CPU per event")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_title("CPU per event of a mix, over the number of customers", loc="left")
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
     matplotlib.rcParams["svg.hashsalt"] = "lifecycle-streams"  # the same figures give the same file
     figure.savefig(path, metadata={"Date": None})
 

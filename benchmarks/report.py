@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-from benchmarks.figures import GOALS, OURS, Column, Common, Contestant, Scenario, Spread, read, scenarios
+from benchmarks.figures import GOALS, OURS, Column, Common, Contestant, Scenario, Spread, by_customers, read, scenarios
 
 HERE: Final = Path(__file__).parent
 RESULTS: Final = HERE / "results"
@@ -39,14 +39,17 @@ How to read the tables below, in short:
 """
 
 
-def render(common: Common, own: list[Scenario], picture: str) -> str:
-    """The page. `picture` is where its plot is, beside it."""
+def render(common: Common, own: list[Scenario], picture: str, sizes: str = "") -> str:
+    """The page. `picture` is where its plot is, beside it; `sizes` that of the cost over customers, if there is one."""
     parts = [INTRODUCTION, *_goals(common, own), f"![CPU per event]({picture})\n"]
     warming = common.machine["warming"]
     parts.append(LEGEND.format(warming_events=warming["events"], warming_rounds=warming["rounds"]))
     for column in common.columns:
         parts += _common(common, column)
-    parts += [*_scenarios(own), *_peers(common), *_machine(common)]
+    parts += _scenarios(own)
+    if sizes:
+        parts.append(f"![CPU per event over customers]({sizes})\n")
+    parts += [*_peers(common), *_machine(common)]
     return "\n".join(parts)
 
 
@@ -219,10 +222,14 @@ def write(path: Path, report: Path = REPORT) -> None:
     """Called at the end of a run, and by the command line."""
     from benchmarks import plot  # matplotlib is there where the peers are; the page can be made without
 
-    common = Common(read(path))
+    common, own = Common(read(path)), scenarios(read(RESULTS / "scenarios.jsonl"))
     picture = report.with_name(f"{report.stem.lower()}.svg")
     plot.draw(common, picture)
-    report.write_text(render(common, scenarios(read(RESULTS / "scenarios.jsonl")), picture.name))
+    sizes = by_customers(own)
+    of_sizes = report.with_name(f"{report.stem.lower()}-customers.svg")
+    if sizes:
+        plot.draw_sizes(sizes, of_sizes)
+    report.write_text(render(common, own, picture.name, of_sizes.name if sizes else ""))
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""`make bench`: the common job by every peer, interleaved, against one broker; then the report.
+"""`make bench`: the common job by every peer, interleaved, against one broker; the scenarios of our own; the report.
 
 A run of every peer in both modes writes the report of the project, any other one of its own beside its figures.
 
@@ -9,6 +9,7 @@ python -m benchmarks.run --events 200000,1000000 --rounds 5 --peers lifecycle-st
 from __future__ import annotations
 
 import argparse
+import asyncio
 import datetime
 import json
 import os
@@ -27,6 +28,8 @@ from benchmarks.jvm_trial import JvmTrial, Warming
 from benchmarks.kafka import Broker, Cluster
 from benchmarks.peers.arguments import MODES
 from benchmarks.process import ROOT
+from benchmarks.scenarios import __main__ as scenarios
+from benchmarks.scenarios.lab import RUNS as SCENARIO_RUNS
 from benchmarks.trial import Figures, Trial
 from benchmarks.work import Work
 from streams.shell.kafka import VERSION
@@ -175,6 +178,12 @@ def main() -> int:
         action="store_true",
         help=f"{QUICK_EVENTS:,} events, one round, three in each JVM (which are not warm by then)",
     )
+    parser.add_argument(
+        "--scenarios",
+        type=int,
+        metavar="RUNS",
+        help=f"how often each scenario of our own worker is run afterwards; {SCENARIO_RUNS} in a whole run, else 0",
+    )
     given = parser.parse_args()
     names, modes = given.peers.split(","), given.modes.split(",")
     if unknown := [name for name in names if name not in known] + [mode for mode in modes if mode not in MODES]:
@@ -187,8 +196,11 @@ def main() -> int:
         modes=modes,
         peers=[known[name] for name in names],
     )
-    path = run(plan)
     whole = not given.quick and names == list(known) and modes == list(MODES)
+    path = run(plan)
+    if runs := (SCENARIO_RUNS if whole else 0) if given.scenarios is None else given.scenarios:
+        with Broker() as broker:  # one of its own: what the peers left on theirs is nothing to our worker
+            asyncio.run(scenarios.run(broker, runs))
     to = report.REPORT if whole else path.with_suffix(".md")
     report.write(path, to)
     print(f"{to.relative_to(ROOT)} from {path.relative_to(ROOT)}")

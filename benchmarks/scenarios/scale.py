@@ -37,9 +37,9 @@ async def run(broker: Broker, runs: int, events: int = EVENTS) -> None:
             values.append(await per_event(broker, number, FEW))
         two.append(await per_event(broker, events, FEW, workers=2))
     for customers, values in by_customers.items():
-        report("scale", f"CPU per event, {customers} customers, {events} events", values, "us", "flat")
+        report("scale", f"CPU per event, {customers} customers, {events} events", values, "us")
     for number, values in by_events.items():
-        report("scale", f"CPU per event, {FEW} customers, {number} events", values, "us", "flat")
+        report("scale", f"CPU per event, {FEW} customers, {number} events", values, "us")
     report("scale", f"CPU per event, two workers, {FEW} customers, {events} events", two, "us")
     gains = [2 * alone / both for alone, both in zip(by_events[events], two, strict=True)]
     report("scale", "work of two workers against one, at equal CPU", gains, "times", ">= 1.8")

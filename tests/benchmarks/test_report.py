@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.figures import OURS, Column, Common, Contestant, Scenario, read, scenarios
+from benchmarks.figures import OURS, Column, Common, Contestant, Scenario, by_customers, read, scenarios
 from benchmarks.report import render
 
 EVENTS = 200_000
@@ -165,3 +165,20 @@ def test_the_latest_figure_of_a_scenario_is_the_one_that_counts(tmp_path: Path) 
 
 def test_no_file_is_no_figures(tmp_path: Path) -> None:
     assert read(tmp_path / "none.jsonl") == []
+
+
+def size(customers: int, events: int, us: float) -> Scenario:
+    return Scenario("scale", f"CPU per event, {customers} customers, {events} events", us, "us", "")
+
+
+def test_the_cost_over_customers_is_of_one_number_of_events() -> None:
+    own = [size(10_000, 400, 4.0), size(1_000_000, 200, 7.0), size(10_000, 200, 5.0), size(100_000, 200, 6.0)]
+    own.append(Scenario("scale", "CPU per event, two workers, 10000 customers, 200 events", 9.0, "us", ""))
+    assert by_customers(own) == [(10_000, 5.0), (100_000, 6.0), (1_000_000, 7.0)]
+    assert by_customers(own[:1]) == []
+
+
+def test_the_picture_of_the_cost_over_customers_is_shown_where_there_is_one() -> None:
+    shown = render(common(trial(OURS.peer, 4.0)), [], "plot.svg", "customers.svg")
+    assert "(customers.svg)" in shown
+    assert shown.replace("![CPU per event over customers](customers.svg)\n\n", "") == page(trial(OURS.peer, 4.0))
