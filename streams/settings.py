@@ -94,14 +94,18 @@ class Settings:
     )
     processing_guarantee: str = _setting(
         "at_least_once",
-        values.word(
-            "at_least_once",
-            refused={
-                "exactly_once": "comes in a later version: take at_least_once, with which an output may repeat, same id"
-            },
-        ),
-        "at_least_once",
-        "After a crash state is exact; an output may be sent again, with the same id.",
+        values.word("at_least_once", "exactly_once"),
+        "exactly_once",
+        "After a crash state is exact in both. `at_least_once`: an output may be sent again, with the same id. "
+        "`exactly_once`: outputs, state and offsets of a commit are one Kafka transaction; who reads with "
+        "`isolation.level=read_committed` sees each output once, when it is committed. All workers need the same.",
+    )
+    transaction_timeout: int = _setting(
+        15 * SECOND,
+        values.duration(at_least=SECOND),
+        "30s",
+        "With `exactly_once`: what a commit may take, brokers that fail over included. For so long a worker that died "
+        "within one keeps subscribers waiting, where nobody takes over.",
     )
     commit_interval: int = _setting(
         SECOND,

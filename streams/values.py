@@ -141,14 +141,12 @@ def _show_size(count: int) -> str:
 SIZE = Kind("size", _parse_size, _show_size)
 
 
-def word(*words: str, refused: dict[str, str] | None = None) -> Kind[Any]:
-    """One of some words. `refused` gives words that one might expect, each with the reason why not."""
+def word(*words: str) -> Kind[Any]:
+    """One of some words."""
 
     def parse(text: str) -> str:
         if text.lower() in words:
             return text.lower()
-        if refused and text.lower() in refused:
-            raise ValueError(refused[text.lower()])
         raise ValueError(f"is not {_either(words)}")
 
     return Kind(", ".join(f"`{word}`" for word in words), parse)

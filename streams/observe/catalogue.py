@@ -381,6 +381,23 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         help="Commits that failed. The worker then ends without committing, and what it did is done again.",
         worry="More than one in an hour.",
     ),
+    Metric(
+        name="lifecycle_transactions_total",
+        kind="counter",
+        help="Transactions of `exactly_once`, one for each partition with something to commit, by how they ended.",
+        labels=(Label("outcome", "how it ended", ("committed", "fenced", "failed")),),
+        worry="Any `fenced`: a worker was out of touch and others took its partitions, or a transaction took longer "
+        "than `LIFECYCLE_TRANSACTION_TIMEOUT`. Any `failed`: see the worker's last words. Either ends the worker.",
+    ),
+    Metric(
+        name="lifecycle_transaction_seconds",
+        kind="histogram",
+        help="Duration of a transaction that was committed, from its beginning to the answer of its coordinator.",
+        unit="seconds",
+        buckets=SLOW,
+        worry="The 99th percentile near `LIFECYCLE_COMMIT_INTERVAL`: outputs are seen late. Near "
+        "`LIFECYCLE_TRANSACTION_TIMEOUT` workers end.",
+    ),
     # -- the process
     Metric(
         name="lifecycle_chunk_seconds",

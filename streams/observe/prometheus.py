@@ -133,6 +133,12 @@ class Metrics(Collector):
         """A commit went through."""
         self._histogram("lifecycle_commit_seconds").observe(seconds)
 
+    def transaction(self, outcome: str, seconds: float | None = None) -> None:
+        """A transaction ended: `committed` (after so many seconds), `fenced` or `failed`."""
+        self._counter("lifecycle_transactions_total", outcome).inc()
+        if seconds is not None:
+            self._histogram("lifecycle_transaction_seconds").observe(seconds)
+
     def changelog_read(self, records: int) -> None:
         """Records of the changelog were read, by recovery or for a standby."""
         self._counter("lifecycle_recovery_records_total").inc(records)

@@ -12,6 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import Any
 
 import faust
@@ -32,10 +33,12 @@ from streams.errors import UserError
 from streams.observe.prometheus import Metrics
 from streams.settings import Settings
 from streams.shell import topics
-from streams.shell.changelog import Changelog
+from streams.shell.at_least_once import AtLeastOnce
 from streams.shell.clock import MAX_SKEW_MS, ClockWatch
 from streams.shell.committer import Committer
+from streams.shell.exactly_once import ExactlyOnce
 from streams.shell.faults import NoOffset, OutOfRange, StateBehind, TopicAnew
+from streams.shell.guarantee import Guarantee
 from streams.shell.http import Health, HttpServer, LoopLag
 from streams.shell.marks import decode_marker, decode_metadata, source_mark
 from streams.shell.recovering import RecoveryWatch
@@ -80,6 +83,7 @@ class App(faust.App):
         self, settings: Settings, playbook: Playbook, clock: Callable[[], int], faust_configuration: Mapping[str, Any]
     ) -> None:
         self.settings = settings
+        self.changelog_topic = topics.changelog_topic(settings)
         self.source_topics = settings.source_topics
         self.read_topics = settings.read_topics
         self.clock = clock
@@ -102,7 +106,10 @@ class App(faust.App):
             event_loop_lag=self._loop_lag.worst,
             clock=lambda: clock() / 1000,
         )
-        self.committer = Committer(self)
+        self._guarantee: Guarantee = (
+            ExactlyOnce(self) if settings.processing_guarantee == "exactly_once" else AtLeastOnce(self)
+        )
+        self.committer = Committer(self, self._guarantee)
         self._http = HttpServer(settings.web_host, settings.web_port, self.health, self.metrics.exposition)
         self._stopping = False
         self._topic_ids: dict[str, str] = {}
@@ -142,6 +149,7 @@ class App(faust.App):
     async def on_stop(self) -> None:
         """Called by Faust at the end."""
         await super().on_stop()
+        await self._guarantee.close()
         self._http.stop()
 
     def fail(self, sentence: str, cause: BaseException | None = None) -> None:
@@ -179,6 +187,19 @@ class App(faust.App):
 
     # -- assignment (streams.transport.driver.Owner)
 
+    def on_assigned(self, sources: frozenset[TP]) -> None:
+        """A rebalance ends: these sources are ours."""
+        if self.failure is None:
+            self._guarantee.assigned({tp.partition for tp in sources})
+
+    async def fenced(self) -> None:
+        """Called by recovery before it reads anything. Does not return if the worker ends over it."""
+        try:
+            await self._guarantee.fenced()
+        except Exception as exc:
+            self.fail(str(exc) or repr(exc), exc)
+            await asyncio.Event().wait()
+
     async def on_sources_assigned(self, sources: frozenset[TP]) -> None:
         """The table is recovered: read where the last commit left off, and begin."""
         try:
@@ -190,6 +211,7 @@ class App(faust.App):
         consumer = self.kafka
         consumer.fetches.clear()
         await patiently(self._check_topic_ids)
+        await self.fenced()  # again: what is committed is final only then
         committed = await patiently(consumer.committed_offsets, sources)
         for _ in range(OFFSET_ATTEMPTS):
             fresh = [tp for tp in sources if tp not in committed]
@@ -219,7 +241,7 @@ class App(faust.App):
         if self.failure is not None:
             return
         self._paused.clear()
-        self.committer.begin(
+        self._guarantee.begin(
             {TP(tp.topic, tp.partition): (o.offset, o.metadata) for tp, o in committed.items()},
             first={tp: (offset, "") for tp, offset in earliest.items()},
         )
@@ -272,7 +294,7 @@ class App(faust.App):
             marks = {int(source): source_mark(marker, source) for source in Source}
             committed = marker.commit - 1
         if committed > profiles.commit:
-            raise StateBehind(self.table.changelog_topic_name, number, committed, profiles.commit)
+            raise StateBehind(self.changelog_topic, number, committed, profiles.commit)
         started_at = min((mark.started_at for mark in marks.values()), default=self.clock())
         emit_after = self.settings.emit_after
         sources = {
@@ -305,13 +327,6 @@ class App(faust.App):
                 [] if marker is None or marker.arrivals is None else marker.arrivals.origins,
             ),
         )
-        changelog = Changelog(
-            self._kafka_producer,
-            self.table.changelog_topic_name,
-            number,
-            clock=self.clock,
-            on_written=lambda offset: self.table.data.set_persisted_offset(self.table.changelog_tp(number), offset),
-        )
         task = PartitionTask(
             number,
             engine,
@@ -319,8 +334,8 @@ class App(faust.App):
             self._lifecycle,
             settings=self.settings,
             started_at=started_at,
-            producer=self._kafka_producer,
-            changelog=changelog,
+            deliver=partial(self._guarantee.delivery, number),
+            on_written=partial(self.table.data.set_persisted_offset, self.table.changelog_tp(number)),
             metrics=self.metrics,
             clock=self.clock,
             topic_ids=self._topic_ids,
@@ -346,7 +361,8 @@ class App(faust.App):
         assert isinstance(self.consumer, driver.Consumer)
         return self.consumer
 
-    def _kafka_producer(self) -> Any:
+    def kafka_producer(self) -> Any:
+        """The aiokafka producer that knows no transactions."""
         assert isinstance(self.producer, driver.Producer)
         return self.producer.client
 
@@ -435,7 +451,7 @@ class App(faust.App):
                 lag |= task.lag(self._fetches(task.number))
             lag |= await self._lag_of_paused()
             self.metrics.consumer_lag(lag)
-            if skews := [skew for task in self.tasks.values() if (skew := task.changelog.skew) is not None]:
+            if skews := [skew for task in self.tasks.values() if (skew := task.skew) is not None]:
                 self._judge_clock(max(skews, key=abs))
             recovery: Any = self.tables
             remaining = recovery.recovery.active_remaining() if self.in_recovery else {}

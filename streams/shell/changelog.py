@@ -1,13 +1,12 @@
-"""Writing a partition's changelog: one batch after another, then a marker record in a batch of its own.
+"""Writing a partition's changelog: one batch after another, then a marker record.
 
-The marker ends each flush. Its append time is the broker's clock, against which the worker's is held. It has a batch of
-its own because the embedded broker tells the end of a partition by the start of the last batch.
+The marker ends each flush. Its append time is the broker's clock, against which the worker's is held.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any, NamedTuple
 
 from streams.shell.batches import batches
@@ -39,13 +38,16 @@ class Changelog:
         partition: int,
         *,
         clock: Callable[[], int],
-        on_written: Callable[[int], None],
+        marker_apart: bool = True,
     ) -> None:
+        """`marker_apart`: the marker has a batch of its own, because the embedded broker tells the end of a partition
+        by the start of the last batch.
+        """
         self._producer = producer
         self._topic = topic
         self._partition = partition
         self._clock = clock
-        self._on_written = on_written
+        self._marker_apart = marker_apart
         self.skew: int | None = None
         """The worker's clock less the broker's at the last write, ms: 0 if the append time lies within the time the
         write took. None before the first write, and where the topic does not keep append times."""
@@ -53,22 +55,22 @@ class Changelog:
     async def write(self, changes: Iterable[Change], marker: bytes) -> Flush:
         """Write changes and marker; returns when the broker has all of it. Raises what a send has failed with."""
         producer = self._producer()
-        filled = list(batches(producer.create_batch, changes, _append, self._too_large))  # all, before any is sent
+        ending = (MARKER_KEY, marker)
+        records = changes if self._marker_apart else chain(changes, [ending])
+        filled = list(batches(producer.create_batch, records, _append, self._too_large))  # all, before any is sent
+        if self._marker_apart:
+            apart = producer.create_batch()
+            _append(apart, ending)
+            filled.append((apart, [ending]))
         offsets = []
         for batch, contents in filled:
-            sent = await (await producer.send_batch(batch, self._topic, partition=self._partition))
-            offsets.append((sent.offset, len(contents)))
-        last = producer.create_batch()
-        _append(last, (MARKER_KEY, marker))
-        began = self._clock()
-        metadata = await (await producer.send_batch(last, self._topic, partition=self._partition))
-        ended = self._clock()
+            began = self._clock()
+            metadata = await (await producer.send_batch(batch, self._topic, partition=self._partition))
+            offsets.append((metadata.offset, len(contents)))
         if metadata.timestamp_type == LOG_APPEND_TIME:
-            self.skew = max(0, began - metadata.timestamp) or min(0, ended - metadata.timestamp)
-        offsets.append((metadata.offset, 1))
-        self._on_written(metadata.offset)
+            self.skew = max(0, began - metadata.timestamp) or min(0, self._clock() - metadata.timestamp)
         whole = all(first + records == following for (first, records), (following, _) in pairwise(offsets))
-        return Flush(offsets[0][0], metadata.offset, whole)
+        return Flush(offsets[0][0], offsets[-1][0] + offsets[-1][1] - 1, whole)
 
     def _too_large(self, change: Change) -> str:
         return f"a profile of {len(change[1] or b'')} bytes does not fit a batch of {self._topic}"

@@ -15,7 +15,8 @@ from streams.contracts.forwarding import PROGRESS, encode_reports, forwarding_he
 from streams.core.activity import Activity, Source
 from streams.core.engine import PartitionEngine
 from streams.core.sources import Report
-from streams.shell.outbox import Outbox, Record
+from streams.shell.guarantee import Delivery
+from streams.shell.outbox import Record
 
 CHANGED_MS = 200
 PER_PARTITION_MS = 10
@@ -30,14 +31,14 @@ class Forwarder:
     def __init__(
         self,
         engine: PartitionEngine,
-        outbox: Outbox,
+        delivery: Delivery,
         topic: str,
         number: int,
         partitions: int,
         sources: Iterable[Source],
     ) -> None:
         self._engine = engine
-        self._outbox = outbox
+        self._delivery = delivery
         self._topic = topic
         self._number = number
         self._changed_ms = min(REPEAT_MS, max(CHANGED_MS, partitions * PER_PARTITION_MS))
@@ -56,7 +57,7 @@ class Forwarder:
         for record, activity, to in elsewhere:
             header = forwarding_header(source, self._number, record.offset, last[to], record.timestamp)
             last[to] = record.offset
-            self._outbox.put(Record(self._topic, record.key, record.value, [*record.headers, header], partition=to))
+            self._delivery.put(Record(self._topic, record.key, record.value, [*record.headers, header], partition=to))
             size += activity.size
             count += 1
             latest = max(latest, activity.at)
@@ -89,4 +90,4 @@ class Forwarder:
                 Report(source, self._number, self._last[source][other], progress, drained_at, slowest)
                 for source, (progress, drained_at) in said
             ]
-            self._outbox.put(Record(self._topic, None, encode_reports(reports), [(PROGRESS, b"")], partition=other))
+            self._delivery.put(Record(self._topic, None, encode_reports(reports), [(PROGRESS, b"")], partition=other))

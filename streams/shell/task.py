@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import orjson
@@ -30,12 +31,12 @@ from streams.core.sources import Fetch, Mark
 from streams.observe.facts import SourceFacts, TaskFacts
 from streams.observe.prometheus import Metrics
 from streams.settings import Settings
-from streams.shell.changelog import Changelog
 from streams.shell.clock import MAX_SKEW_MS
 from streams.shell.faults import Hole, Truncated
 from streams.shell.forwarder import Forwarder
+from streams.shell.guarantee import Commit, Delivery, Sent
 from streams.shell.marks import SourceMark, TaskMark, encode
-from streams.shell.outbox import Outbox, Producer, Record
+from streams.shell.outbox import Record
 from streams.shell.state import State
 from streams.shell.topics import changelog_topic
 
@@ -63,21 +64,20 @@ class PartitionTask:
         *,
         settings: Settings,
         started_at: int,
-        producer: Callable[[], Producer],
-        changelog: Changelog,
+        deliver: Callable[[Sent], Delivery],
+        on_written: Callable[[int], None],
         metrics: Metrics,
         clock: Callable[[], int],
         topic_ids: Mapping[str, str] | None = None,
     ) -> None:
-        """`topic_ids`: of the sources' topics and the changelog, as far as they are known."""
+        """`on_written` is told up to which offset of the changelog the state is contained in it. `topic_ids`: of the
+        sources' topics and the changelog, as far as they are known.
+        """
         self.number = number
         self.engine = engine
         self.state = state
         self._profiles = state.profiles
-        self.changelog = changelog
         self._lifecycle = lifecycle
-        self._behind_commit: list[Record] | None = None
-        """Outputs of activities since a snapshot whose own outputs are not on their way yet."""
         self.closed = False
         """Whether it was let go: then nothing may happen to its state any more."""
         self.trusted = False
@@ -85,7 +85,8 @@ class PartitionTask:
         self._settings = settings
         self._started_at = started_at
         self._partitioner = Partitioner(settings.partitions, settings.partitioner)
-        self._outbox = Outbox(producer, self.sent)
+        self._delivery = deliver(self.sent)
+        self._on_written = on_written
         self._metrics = metrics
         self._clock = clock
         self._topics = settings.read_topics
@@ -102,7 +103,7 @@ class PartitionTask:
         self._forwarder: Forwarder | None = None
         if self._forwards:
             self._forwarder = Forwarder(
-                engine, self._outbox, settings.activity_topic, number, settings.partitions, settings.forwarded_sources
+                engine, self._delivery, settings.activity_topic, number, settings.partitions, settings.forwarded_sources
             )
 
     # -- records in
@@ -206,8 +207,8 @@ class PartitionTask:
 
     @property
     def must_commit(self) -> bool:
-        """Whether it should not go on without a commit: what is not committed cannot be packed away."""
-        return self._profiles.full or self.engine.full
+        """Whether it should not go on without a commit: what is not committed cannot be packed away, or sent."""
+        return self._profiles.full or self.engine.full or self._delivery.full
 
     @property
     def unfinished(self) -> bool:
@@ -221,36 +222,30 @@ class PartitionTask:
     # -- records out
 
     async def flush(self) -> None:
-        """Send what is waiting. Does not wait for acknowledgements."""
-        await self._outbox.flush()
+        """Send what need not wait for the commit. Does not wait for acknowledgements."""
+        await self._delivery.flush()
 
     def snapshot(self, *, force: bool = False) -> Snapshot | None:
         """What a commit has to write; `force` for one even if nothing happened. `write` must follow.
 
-        Until then, if there are outputs of deadlines, those of activities wait behind them: each customer's are sent in
-        the order made, and those of its deadlines only once the changelog has them.
+        Each customer's outputs are sent in the order made, and those of its deadlines only once the changelog has them.
         """
-        snapshot = self.engine.snapshot(force=force)
-        if snapshot is not None and snapshot.outputs:
-            self._behind_commit = []
+        snapshot = self.engine.snapshot(force=force or self._delivery.owes)
+        if snapshot is not None:
+            self._delivery.cut(outputs=bool(snapshot.outputs))
         return snapshot
 
     async def write(self, snapshot: Snapshot) -> None:
-        """Carry a commit through up to its offsets: outputs, changelog, outputs of deadlines, each acknowledged."""
-        await self._outbox.settled()
+        """Carry a commit through; `offsets` are committed with it or behind it, as the guarantee has it."""
         marks = {int(source): mark for source, mark in snapshot.marks.items()}
-        mark = TaskMark(snapshot.commit, self._started_at, marks, snapshot.arrivals)
-        marker = encode(mark)
-        self.state.flushed(marker, await self.changelog.write(snapshot.changes, marker))
-        self.trusted = abs(self.changelog.skew or 0) <= MAX_SKEW_MS
-        for output in snapshot.outputs:
-            self._outbox.put(self._record(output, None))
-        behind, self._behind_commit = self._behind_commit or [], None
-        for record in behind:
-            self._outbox.put(record)
+        marker = encode(TaskMark(snapshot.commit, self._started_at, marks, snapshot.arrivals))
+        records: Iterable[Record] = (self._record(output, None) for output in snapshot.outputs)
         if self._settings.profiles:
-            self._put_profiles(snapshot)
-        await self._outbox.settled()
+            records = chain(records, self._profiles_of(snapshot))
+        flush = await self._delivery.write(Commit(snapshot.changes, marker, records, self.offsets(snapshot)))
+        self.state.flushed(marker, flush)
+        self._on_written(flush.last)
+        self.trusted = abs(self.skew or 0) <= MAX_SKEW_MS
 
     def offsets(self, snapshot: Snapshot) -> dict[tuple[str, int], tuple[int, str]]:
         """The offsets of a commit, with metadata, by topic and partition."""
@@ -277,9 +272,14 @@ class PartitionTask:
     def send_again(self, unsent: list[Output]) -> None:
         """Outputs that recovery found in profiles of a commit that did not go through."""
         for output in unsent:
-            self._outbox.put(self._record(output, None))
+            self._delivery.put(self._record(output, None))
 
     # -- what is to be seen
+
+    @property
+    def skew(self) -> int | None:
+        """The worker's clock less the broker's, ms (`Changelog.skew`)."""
+        return self._delivery.changelog.skew
 
     def facts(self) -> TaskFacts:
         """The task as it stands."""
@@ -319,11 +319,7 @@ class PartitionTask:
 
     def _emit(self, effects: Effects, caused_at: int) -> None:
         for output in effects.outputs:
-            record = self._record(output, caused_at)
-            if self._behind_commit is None:
-                self._outbox.put(record)
-            else:
-                self._behind_commit.append(record)
+            self._delivery.put(self._record(output, caused_at))
         self._metrics.engine_counts(effects.counts)
 
     def _record(self, output: Output, caused_at: int | None) -> Record:
@@ -346,7 +342,7 @@ class PartitionTask:
                 [(now - record.caused_at) / 1000 for record in records if record.caused_at is not None],
             )
 
-    def _put_profiles(self, snapshot: Snapshot) -> None:
+    def _profiles_of(self, snapshot: Snapshot) -> Iterator[Record]:
         for _, value in snapshot.changes:
             if value is None:
                 continue
@@ -354,7 +350,7 @@ class PartitionTask:
             document = None  # forgotten
             if profile.stage is not None:
                 document = orjson.dumps(profile_document(profile, self._lifecycle.summary(profile)))
-            self._outbox.put(Record(self._settings.profiles_topic, profile.customer.encode(), document))
+            yield Record(self._settings.profiles_topic, profile.customer.encode(), document)
 
     def _dead_letter(
         self,
@@ -380,6 +376,6 @@ class PartitionTask:
             self._metrics.wrong_partition(topic)
         if rank != FORWARDED:
             self._metrics.engine_counts({("rejected", LABELS[Source(rank)]): 1})
-        self._outbox.put(
+        self._delivery.put(
             Record(self._settings.dead_letters_topic, letter.key, letter.value, letter.headers, letter.timestamp)
         )

@@ -46,6 +46,12 @@ class Owner(Protocol):
     def health(self) -> Health:
         """Told of every poll."""
 
+    def on_assigned(self, sources: frozenset[TP]) -> None:
+        """A rebalance ends with these sources, nothing is read yet. It must not wait: no heartbeats are sent."""
+
+    async def fenced(self) -> None:
+        """Recovery is about to read: return once nobody else can write what it reads."""
+
     async def on_sources_assigned(self, sources: frozenset[TP]) -> None:
         """The tables are recovered: seek each of `sources`, then processing starts."""
 
@@ -235,10 +241,11 @@ class Consumer(driver.Consumer):
 
     def sources(self) -> frozenset[TP]:
         """The assigned partitions of chunked topics that are not changelogs."""
+        return self._sources(self.assignment())
+
+    def _sources(self, tps: Iterable[TP]) -> frozenset[TP]:
         changelogs = self.app.tables.changelog_topics
-        return frozenset(
-            tp for tp in map(ensure_TP, self.assignment()) if self.is_chunked(tp.topic) and tp.topic not in changelogs
-        )
+        return frozenset(tp for tp in map(ensure_TP, tps) if self.is_chunked(tp.topic) and tp.topic not in changelogs)
 
     async def perform_seek(self) -> None:
         """Called by Faust when recovery is complete, before processing starts.
@@ -261,6 +268,11 @@ class Consumer(driver.Consumer):
         self.fetches.clear()
         self.ahead.clear()
         await super().on_partitions_revoked(revoked)
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        """Called by Faust at the end of every rebalance."""
+        self.app.on_assigned(self._sources(assigned))
+        await super().on_partitions_assigned(assigned, generation_id)
 
     async def committed_offsets(self, tps: Iterable[TP]) -> dict[TP, OffsetAndMetadata]:
         """What the group has committed, with metadata; partitions without are absent."""

@@ -22,7 +22,9 @@ class Recovery(FaustRecovery):
         await super()._wait(coro)
 
     async def _build_highwaters(self, consumer: Any, tps: set[TP], destination: Any, title: str) -> None:
-        """Called first: where the changelogs end."""
+        """Called first: where the changelogs end, which is final once nobody else can write to them."""
+        owner: Any = self.app
+        await owner.fenced()
         await patiently(super()._build_highwaters, consumer, tps, destination, title)
 
     async def _build_offsets(self, consumer: Any, tps: set[TP], destination: Any, title: str) -> None:

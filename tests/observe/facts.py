@@ -173,3 +173,4 @@ def feed_everything(metrics: Metrics) -> None:
     metrics.committed(0.03)
     metrics.commit_failed()
     metrics.recovery_restarted()
+    metrics.transaction("committed", 0.02)

@@ -24,8 +24,10 @@ from streams.core.policy import Policy
 from streams.core.sources import Arrivals, Fetch, Mark, SourceSpec
 from streams.observe.prometheus import Metrics
 from streams.settings import Settings
+from streams.shell.at_least_once import AtOnce
 from streams.shell.changelog import Flush
 from streams.shell.marks import MARKER_KEY, decode_marker, decode_metadata
+from streams.shell.outbox import Outbox
 from streams.shell.state import State
 from streams.shell.task import PartitionTask
 from streams.transport.chunks import Chunk
@@ -50,6 +52,7 @@ class World:
         self.offsets: dict[tuple[str, int], tuple[int, str]] = {}
         self.counts: Counter[tuple[str, str]] = Counter()
         self.tasks: dict[int, PartitionTask] = {}
+        self._writers: dict[int, _Changelog] = {}
         self.lose: set[int] = set()
         """Tasks whose next batch to the activity topic never arrives, while what follows it does."""
         for number in range(partitions):
@@ -100,6 +103,8 @@ class World:
             origins=[(s, p) for s in Source for p in range(self.settings.partitions) if p != number and forwards],
             arrivals=Arrivals(committed[FORWARDED][0] if forwards else 0, known),
         )
+        writer: Any = _Changelog(self, number)
+        self._writers[number] = writer
         task = PartitionTask(
             number,
             engine,
@@ -107,8 +112,8 @@ class World:
             lifecycle,
             settings=self.settings,
             started_at=0,
-            producer=lambda: _Producer(self, number),
-            changelog=_Changelog(self, number),  # type: ignore[arg-type]
+            deliver=lambda sent: AtOnce(Outbox(lambda: _Producer(self, number), sent), writer),
+            on_written=lambda offset: None,
             metrics=_Counting(self.counts),
             clock=lambda: self.now,
         )
@@ -150,7 +155,7 @@ class World:
         if dies == "flush":
             self.start(number)
             return
-        task.changelog.dies = dies == "in flush"  # type: ignore[attr-defined]
+        self._writers[number].dies = dies == "in flush"
         try:
             await task.write(snapshot)
         except (Died, ConnectionError):

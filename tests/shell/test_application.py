@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
 from aiokafka.errors import KafkaTimeoutError
+from aiokafka.structs import OffsetAndMetadata
 from faust.types import TP
 
 from streams.core.activity import Source
+from streams.errors import UserError
+from streams.settings import Settings
 from streams.shell.application import App
 
 
@@ -31,6 +35,97 @@ class Away(App):
 async def test_a_broker_that_is_away_while_a_partition_is_paused_ends_nothing() -> None:
     """What is raised there would end the worker: it is one of the loops that must not fail."""
     assert await Away()._lag_of_paused() == {}
+
+
+class Beginning(App):
+    """Recovered, with a group that has committed an offset of one of its two sources. `done` has what it did."""
+
+    def __init__(self) -> None:
+        self.done: list[Any] = []
+        self.settings = Settings(partitions=1)
+        self.read_topics = self.settings.read_topics
+        self.tasks = {}
+        self._paused = {}
+        self.failure = None
+        state = SimpleNamespace(marker=None)
+        self.table = SimpleNamespace(data=SimpleNamespace(partition=lambda number: state))
+        self._guarantee: Any = SimpleNamespace(fenced=self._fenced, begin=lambda offsets, first: None)
+        self.committer: Any = SimpleNamespace(commit=self._written)
+        self.metrics: Any = SimpleNamespace(assigned=lambda numbers: None)
+        self.health: Any = SimpleNamespace(recovered=lambda: None)
+
+    @property
+    def kafka(self) -> Any:
+        return SimpleNamespace(
+            fetches={}, committed_offsets=self._committed, earliest_offsets=self._earliest, seek_source=self._seek
+        )
+
+    async def _fenced(self) -> None:
+        self.done.append("fenced")
+
+    async def _committed(self, sources: frozenset[TP]) -> dict[TP, OffsetAndMetadata]:
+        self.done.append("committed read")
+        return {CLICKS: OffsetAndMetadata(5, "")}
+
+    async def _earliest(self, *tps: TP) -> dict[TP, int]:
+        return dict.fromkeys(tps, 3)
+
+    async def _seek(self, tp: TP, offset: int) -> None:
+        self.done.append((tp, offset))
+
+    async def _check_topic_ids(self) -> None:
+        """As if they were right."""
+
+    async def _written(self, tasks: Any) -> None:
+        """As if it had been committed."""
+
+    def _new_task(self, number: int, positions: Mapping[int, int], metadata: Mapping[int, str]) -> Any:
+        return dict(positions)
+
+    def add_future(self, coro: Any) -> Any:
+        coro.close()
+
+
+CLICKS, ORDERS = TP("clickstream", 0), TP("orders", 0)
+
+
+async def test_every_source_is_sought_also_one_without_a_committed_offset_and_only_once_predecessors_are_fenced() -> (
+    None
+):
+    """A fetch that was dropped has moved the position; Faust leaves it there, and what it brought would be lost."""
+    app = Beginning()
+    await app.on_sources_assigned(frozenset({CLICKS, ORDERS}))
+    assert app.done[:2] == ["fenced", "committed read"]
+    assert sorted(app.done[2:]) == [(CLICKS, 5), (ORDERS, 3)]
+    tasks: Any = app.tasks
+    assert tasks == {0: {Source.CLICKSTREAM: 5, Source.ORDERS: 3}}
+
+
+async def test_a_worker_that_cannot_be_sure_of_its_partitions_ends_and_reads_nothing() -> None:
+    app = Beginning()
+    failed: list[str] = []
+
+    async def refused() -> None:
+        raise UserError("no transactions here")
+
+    app._guarantee.fenced = refused
+    app.fail = lambda sentence, cause=None: failed.append(sentence)  # type: ignore[method-assign]
+    reading = asyncio.create_task(app.on_sources_assigned(frozenset({CLICKS, ORDERS})))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert failed == ["no transactions here"]
+    assert app.done == []
+    reading.cancel()
+
+
+async def test_a_worker_that_ends_takes_no_new_assignment() -> None:
+    app = Beginning()
+    assigned: list[set[int]] = []
+    app._guarantee.assigned = assigned.append
+    app.on_assigned(frozenset({CLICKS, ORDERS}))
+    app.failure = "something"
+    app.on_assigned(frozenset({CLICKS, ORDERS}))
+    assert assigned == [{0}]
 
 
 class Full(App):

@@ -16,8 +16,10 @@ from streams.core.engine import PartitionEngine
 from streams.core.sources import Fetch
 from streams.observe.prometheus import Metrics
 from streams.settings import Settings
+from streams.shell.at_least_once import AtOnce
 from streams.shell.changelog import Flush
 from streams.shell.faults import Hole, Truncated
+from streams.shell.outbox import Outbox
 from streams.shell.state import State
 from streams.shell.task import PartitionTask
 from streams.transport.chunks import Chunk, Lost
@@ -58,8 +60,8 @@ class World:
             lifecycle,
             settings=SETTINGS,
             started_at=NOON,
-            producer=lambda: self.producer,
-            changelog=self.changelog,  # type: ignore[arg-type]
+            deliver=lambda sent: AtOnce(Outbox(lambda: self.producer, sent), self.changelog),  # type: ignore[arg-type]
+            on_written=lambda offset: None,
             metrics=self.metrics,
             clock=lambda: self.now,
         )

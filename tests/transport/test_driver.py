@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from aiokafka.errors import CommitFailedError
 from faust.tables.recovery import Recovery as FaustRecovery
+from faust.transport.drivers.aiokafka import Consumer as FaustConsumer
 from faust.types import TP
 from mode.utils.locks import Event
 
@@ -174,6 +175,51 @@ async def test_a_member_that_was_given_up_commits_nothing() -> None:
     thread._consumer = client
     with pytest.raises(CommitFailedError, match="no member of its group"):
         await thread.commit_offsets({CLICKS: (7, "")})
+
+
+class Fencing:
+    """An owner whose partitions are fenced when the test says so."""
+
+    def __init__(self) -> None:
+        self.may_read: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def fenced(self) -> None:
+        await self.may_read
+
+
+async def test_recovery_asks_nothing_of_the_log_before_the_predecessors_are_fenced(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+
+    async def build(self: Any, consumer: Any, tps: set[TP], destination: Any, title: str) -> None:
+        asked.append(title)
+
+    monkeypatch.setattr(FaustRecovery, "_build_highwaters", build)
+    recovery = object.__new__(Recovery)
+    owner: Any = Fencing()
+    recovery.app = owner
+    reading = asyncio.create_task(recovery._build_highwaters(None, set(), {}, "active"))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert asked == []
+    owner.may_read.set_result(None)
+    await reading
+    assert asked == ["active"]
+
+
+async def test_a_new_assignment_is_told_before_anything_else_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    consumer = Driven()
+    told: list[frozenset[TP]] = []
+    consumer.on_assigned = told.append  # type: ignore[attr-defined]
+    consumer.tables = SimpleNamespace(changelog_topics=frozenset({"state"}))
+
+    async def assigned(self: Any, tps: set[TP], generation_id: int = 0) -> None:
+        assert told, "Faust's own part comes second"
+
+    monkeypatch.setattr(FaustConsumer, "on_partitions_assigned", assigned)
+    await consumer.on_partitions_assigned({CLICKS, TP("orders", 0), TP("state", 0)}, 7)
+    assert told == [frozenset({CLICKS, TP("orders", 0)})]
 
 
 async def test_recovery_is_given_the_time_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,9 +16,12 @@ from typing import Any
 import aiokafka
 import faust
 import pytest
+from aiokafka.client import AIOKafkaClient
 from aiokafka.consumer import fetcher
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.consumer.subscription_state import TopicPartitionState
+from aiokafka.producer.message_accumulator import MessageAccumulator
+from aiokafka.producer.sender import Sender
 from faust.tables.base import Collection
 from faust.tables.manager import TableManager
 from faust.tables.recovery import Recovery
@@ -38,6 +41,14 @@ RELIED_ON: dict[Any, dict[str, str]] = {
         "_coordinator": "committed offsets with metadata; the generation of the member",
         "_max_poll_records": "how many a poll of an ordinary topic gives",
     },
+    aiokafka.AIOKafkaProducer: {
+        "_sender": "started and closed by itself, on another client",
+        "_message_accumulator": "is told of the other client's cluster",
+        "_metadata": "the client's cluster",
+        "_closed": "whether it was stopped",
+    },
+    MessageAccumulator: {"_cluster": "who leads a partition"},
+    AIOKafkaClient: {"_bootstrap_servers": "given to a producer's own client, which is not used"},
     GroupCoordinator: {"fetch_committed_offsets": "with metadata", "generation": "negative: no member any more"},
     fetcher.Fetcher: {
         "_records": "where results wait, one a partition",
@@ -91,7 +102,7 @@ RELIED_ON: dict[Any, dict[str, str]] = {
     ThreadDelegateConsumer: {"_thread": "the consumer's thread"},
     Recovery: {
         "_wait": "a step, with Faust's timeout on it",
-        "_build_highwaters": "where reading ends",
+        "_build_highwaters": "where reading ends; asked before anything else",
         "_build_offsets": "where reading starts",
         "_seek_offsets": "puts the consumer there",
         "active_offsets": "by partition: what was read",
@@ -125,6 +136,16 @@ def test_what_is_done_with_them_is_what_it_was() -> None:
     assert list(inspect.signature(Recovery._build_offsets).parameters) == [
         "self", "consumer", "tps", "destination", "title",
     ]  # fmt: skip
+    assert list(inspect.signature(Recovery._build_highwaters).parameters) == [
+        "self", "consumer", "tps", "destination", "title",
+    ]  # fmt: skip
+    recovery = inspect.getsource(Recovery)
+    assert recovery.index("T(self._build_highwaters)") < recovery.index("T(self._build_offsets)")
+    producer = inspect.getsource(aiokafka.AIOKafkaProducer)
+    assert "await self.client.bootstrap()\n        await self._sender.start()" in producer  # what `start` does beside
+    assert "self._metadata = self.client.cluster" in producer
+    assert "Sender(\n            self.client," in producer
+    assert "await self._maybe_wait_for_pid()" in inspect.getsource(Sender.start)
     assert list(inspect.signature(Recovery._wait).parameters) == ["self", "coro", "timeout"]
     assert isinstance(TopicPartitionState.awaiting_reset, property)
     assert list(inspect.signature(driver.AIOKafkaConsumerThread._fetch_records).parameters) == [

@@ -1,0 +1,125 @@
+"""At least once: outputs leave as they are made, those of deadlines once the changelog has them, then come the offsets.
+
+What follows a crash may repeat outputs, with the same ids; state is exact.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING, Any
+
+from aiokafka.errors import CommitFailedError
+from faust.types import TP
+
+from streams.core.effects import Snapshot
+from streams.shell.changelog import Changelog, Flush
+from streams.shell.guarantee import Commit, Delivery, Guarantee, Sent
+from streams.shell.outbox import Outbox, Record
+
+if TYPE_CHECKING:
+    from streams.shell.task import PartitionTask
+
+
+class AtOnce(Delivery):
+    """Sends at the next flush, what was put before a commit is through behind that."""
+
+    full = False
+    owes = False
+
+    def __init__(self, outbox: Outbox, changelog: Changelog) -> None:
+        self._changelog = changelog
+        self._outbox = outbox
+        self._behind: list[Record] | None = None
+        """Put since a snapshot whose own outputs are not on their way yet."""
+
+    @property
+    def changelog(self) -> Changelog:
+        """The task's."""
+        return self._changelog
+
+    def put(self, record: Record) -> None:
+        """As `Delivery`."""
+        if self._behind is None:
+            self._outbox.put(record)
+        else:
+            self._behind.append(record)
+
+    async def flush(self) -> None:
+        """As `Delivery`."""
+        await self._outbox.flush()
+
+    def cut(self, *, outputs: bool) -> None:
+        """As `Delivery`. Each customer's outputs are sent in the order made, also if a commit lies between."""
+        if outputs:
+            self._behind = []
+
+    async def write(self, commit: Commit) -> Flush:
+        """Outputs, changelog, outputs of deadlines, each acknowledged. The offsets are not committed here."""
+        await self._outbox.settled()
+        flush = await self._changelog.write(commit.changes, commit.marker)
+        for record in commit.records:
+            self._outbox.put(record)
+        behind, self._behind = self._behind or [], None
+        for record in behind:
+            self._outbox.put(record)
+        await self._outbox.settled()
+        return flush
+
+
+class AtLeastOnce(Guarantee):
+    """The offsets of all tasks are committed together, as a member of the group."""
+
+    def __init__(self, app: Any, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._app = app
+        self._monotonic = monotonic
+        self._offsets: dict[TP, tuple[int, str]] = {}
+        self._confirmed_at = 0.0
+
+    def delivery(self, number: int, sent: Sent) -> Delivery:
+        """As `Guarantee`."""
+        app = self._app
+        changelog = Changelog(app.kafka_producer, app.changelog_topic, number, clock=app.clock)
+        return AtOnce(Outbox(app.kafka_producer, sent), changelog)
+
+    def assigned(self, partitions: Collection[int]) -> None:
+        """Nothing is done: a worker that lost partitions is found out when it commits."""
+
+    async def fenced(self) -> None:
+        """As `assigned`."""
+
+    def begin(self, offsets: Mapping[TP, tuple[int, str]], first: Mapping[TP, tuple[int, str]]) -> None:
+        """The first offsets are committed before any state: state without offsets shows that they were lost."""
+        self._offsets = {**offsets, **first}
+        self._confirmed_at = -math.inf if first else self._monotonic()
+
+    async def write(
+        self, tasks: Mapping[int, PartitionTask], snapshots: Mapping[int, Snapshot], *, leaving: bool
+    ) -> None:
+        """As `Guarantee`."""
+        unheard = self._monotonic() - self._confirmed_at
+        if self._offsets and (leaving or unheard > self._app.settings.session_timeout / 2000):
+            # The group may have dealt our partitions to somebody else. Ask before the changelog is written: the broker
+            # refuses the offsets of a member it gave up.
+            await self._app.consumer.commit_offsets(self._offsets)
+            self._confirmed_at = self._monotonic()
+        await asyncio.gather(*(tasks[n].write(snapshot) for n, snapshot in snapshots.items()))
+        offsets = {TP(*at): o for n, snapshot in snapshots.items() for at, o in tasks[n].offsets(snapshot).items()}
+        await self._app.consumer.commit_offsets(offsets)
+        self._offsets |= offsets
+        self._confirmed_at = self._monotonic()
+
+    def explain(self, error: Exception) -> str | None:
+        """As `Guarantee`."""
+        if not isinstance(error, CommitFailedError):
+            return None
+        return (
+            "This worker was out of touch with its group for longer than LIFECYCLE_SESSION_TIMEOUT, and its partitions "
+            "went to others. It ends, so that a new one may take its place: what it did since its last commit is done "
+            "again, with the same ids."
+        )
+
+    async def close(self) -> None:
+        """Nothing is held."""

@@ -1,0 +1,169 @@
+"""Exactly once: all that a commit of a partition writes is one Kafka transaction.
+
+Outputs, dead letters, profiles, changelog, and the group's offsets with their metadata: who reads committed records
+sees all of it or nothing. Whoever takes a partition over fences its predecessor before reading anything, so what is
+read is final, and a worker that was taken for dead commits nothing more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from aiokafka.errors import KafkaError, ProducerFenced
+from faust.types import TP
+
+from streams.core.effects import Snapshot
+from streams.errors import UserError
+from streams.observe.prometheus import Metrics
+from streams.shell.changelog import Changelog, Flush
+from streams.shell.guarantee import Commit, Delivery, Guarantee, Sent
+from streams.shell.outbox import Outbox, Record
+from streams.transport.transactions import TransactionalProducer, Transactions
+
+if TYPE_CHECKING:
+    from streams.shell.task import PartitionTask
+
+FULL = 10_000
+FULL_BYTES = 8 << 20
+"""So many records, or bytes of them, wait for a commit at most (a chunk's worth aside)."""
+
+PATIENCE_S = 120.0
+"""How long a commit may take, brokers that are away included: as long as Faust's producer would try."""
+
+
+class InTransaction(Delivery):
+    """Everything waits for the commit."""
+
+    def __init__(
+        self,
+        producer: Callable[[], TransactionalProducer],
+        changelog: Changelog,
+        *,
+        group: str,
+        sent: Sent,
+        metrics: Metrics,
+    ) -> None:
+        self._changelog = changelog
+        self._producer = producer
+        self._group = group
+        self._sent = sent
+        self._metrics = metrics
+        self._acknowledged: list[Sequence[Record]] = []
+        self._outbox = Outbox(producer, self._acknowledged.append)
+        self._waiting: list[Record] = []
+        self._bytes = 0
+
+    @property
+    def changelog(self) -> Changelog:
+        """The task's."""
+        return self._changelog
+
+    @property
+    def full(self) -> bool:
+        """As `Delivery`."""
+        return len(self._waiting) > FULL or self._bytes > FULL_BYTES
+
+    @property
+    def owes(self) -> bool:
+        """As `Delivery`: an output comes with a change, but what is said to other tasks may not."""
+        return bool(self._waiting)
+
+    def put(self, record: Record) -> None:
+        """As `Delivery`."""
+        self._waiting.append(record)
+        self._bytes += len(record.value or b"")
+
+    async def flush(self) -> None:
+        """Nothing leaves before the commit."""
+
+    def cut(self, *, outputs: bool) -> None:
+        """As `Delivery`."""
+        for record in self._waiting:
+            self._outbox.put(record)
+        self._waiting, self._bytes = [], 0
+
+    async def write(self, commit: Commit) -> Flush:
+        """Everything, the offsets included, in one transaction."""
+        began = time.perf_counter()
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                flush = await self._transaction(commit)
+        except Exception as error:
+            self._metrics.transaction("fenced" if isinstance(error, ProducerFenced) else "failed")
+            raise
+        self._metrics.transaction("committed", time.perf_counter() - began)
+        for records in self._acknowledged:
+            self._sent(records)
+        self._acknowledged.clear()
+        return flush._replace(last=flush.last + 1)  # behind it lies the control record of the transaction
+
+    async def _transaction(self, commit: Commit) -> Flush:
+        producer = self._producer()
+        for record in commit.records:
+            self._outbox.put(record)
+        await producer.begin_transaction()
+        # Each acknowledgement is waited for: aiokafka commits a transaction although a batch in it has failed.
+        flush, *_ = await asyncio.gather(
+            self._changelog.write(commit.changes, commit.marker),
+            self._outbox.settled(),
+            producer.send_offsets(commit.offsets, self._group),
+        )
+        await producer.commit_transaction()
+        return flush
+
+
+class ExactlyOnce(Guarantee):
+    """Each task commits by itself, in transactions of its partition's producer."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+        settings = app.settings
+        self._transactions = Transactions(settings.broker, settings.app_id, settings.transaction_timeout)
+
+    def delivery(self, number: int, sent: Sent) -> Delivery:
+        """As `Guarantee`."""
+        app, producer = self._app, self._transactions.producer(number)
+        changelog = Changelog(lambda: producer, app.changelog_topic, number, clock=app.clock, marker_apart=False)
+        return InTransaction(lambda: producer, changelog, group=app.settings.app_id, sent=sent, metrics=app.metrics)
+
+    def assigned(self, partitions: Collection[int]) -> None:
+        """As `Guarantee`: also partitions that we keep, since somebody may have had them in between."""
+        self._transactions.fence(partitions)
+
+    async def fenced(self) -> None:
+        """As `Guarantee`."""
+        try:
+            await self._transactions.fenced()
+        except KafkaError as error:
+            raise UserError(
+                f"The broker on {self._app.settings.broker} refuses a transaction ({type(error).__name__}). "
+                "LIFECYCLE_PROCESSING_GUARANTEE=exactly_once needs an Apache Kafka, which the embedded broker is not, "
+                "and the right to use transactional ids that begin with "
+                f"{self._app.settings.app_id}-. Without it, set at_least_once."
+            ) from error
+
+    def begin(self, offsets: Mapping[TP, tuple[int, str]], first: Mapping[TP, tuple[int, str]]) -> None:
+        """Nothing is done: the first offsets are committed with the first state."""
+
+    async def write(
+        self, tasks: Mapping[int, PartitionTask], snapshots: Mapping[int, Snapshot], *, leaving: bool
+    ) -> None:
+        """As `Guarantee`."""
+        await asyncio.gather(*(tasks[n].write(snapshot) for n, snapshot in snapshots.items()))
+
+    def explain(self, error: Exception) -> str | None:
+        """As `Guarantee`."""
+        if not isinstance(error, ProducerFenced):
+            return None
+        return (
+            "Another worker has taken over partitions of this one, which was out of touch for longer than "
+            "LIFECYCLE_SESSION_TIMEOUT; or a commit took longer than LIFECYCLE_TRANSACTION_TIMEOUT. It ends, so that a "
+            "new one may take its place: what it did since its last commit was never seen, and is done again."
+        )
+
+    async def close(self) -> None:
+        """As `Guarantee`."""
+        await self._transactions.close()

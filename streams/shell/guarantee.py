@@ -1,0 +1,96 @@
+"""What the two processing guarantees have in common: the seam between what is committed and how.
+
+A worker has one `Guarantee`, each of its partition tasks one `Delivery`: `streams.shell.at_least_once` or
+`streams.shell.exactly_once`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from faust.types import TP
+
+from streams.core.effects import Snapshot
+from streams.shell.changelog import Change, Changelog, Flush
+from streams.shell.outbox import Record
+
+if TYPE_CHECKING:
+    from streams.shell.task import PartitionTask
+
+Offsets = Mapping[tuple[str, int], tuple[int, str]]
+"""By topic and partition: the next offset, and metadata."""
+
+Sent = Callable[[Sequence[Record]], None]
+"""Told of records of one topic once subscribers can read them."""
+
+
+class Commit(NamedTuple):
+    """What a task has to write at a commit."""
+
+    changes: Iterable[Change]
+    marker: bytes
+    records: Iterable[Record]
+    """What leaves with the commit, and not before the changelog has it: outputs of deadlines, profiles."""
+    offsets: Offsets
+
+
+class Delivery(Protocol):
+    """The way out for what a partition task puts out."""
+
+    @property
+    def changelog(self) -> Changelog:
+        """The task's."""
+
+    @property
+    def full(self) -> bool:
+        """Whether so much waits for the commit that it should not be put off."""
+
+    @property
+    def owes(self) -> bool:
+        """Whether something waits that only a commit sends."""
+
+    def put(self, record: Record) -> None:
+        """Add a record. Does not wait: safe in the same step as the state change it belongs to."""
+
+    async def flush(self) -> None:
+        """Send what need not wait for the commit. Does not wait for acknowledgements."""
+
+    def cut(self, *, outputs: bool) -> None:
+        """A snapshot was taken, in the same step: what is put from now on belongs to the next commit.
+
+        `outputs`: it holds outputs, which go before those that are put from now on. `write` must follow.
+        """
+
+    async def write(self, commit: Commit) -> Flush:
+        """Carry the commit through. Raises what a step failed with: then nothing more may be committed."""
+
+
+class Guarantee(Protocol):
+    """What a worker promises, and all that it takes. Used by the app and its committer, on the event loop."""
+
+    def delivery(self, number: int, sent: Sent) -> Delivery:
+        """For a new task, of a partition that is fenced."""
+
+    def assigned(self, partitions: Collection[int]) -> None:
+        """These partitions are the worker's from now on, and no others. Does not wait: no heartbeats are sent."""
+
+    async def fenced(self) -> None:
+        """Return once nobody else can commit for the assigned partitions: what is read from now on is final.
+
+        Asked before anything is read. Raises `UserError` where the broker cannot do it.
+        """
+
+    def begin(self, offsets: Mapping[TP, tuple[int, str]], first: Mapping[TP, tuple[int, str]]) -> None:
+        """Processing begins, with what is committed, and where the partitions begin for which nothing is."""
+
+    async def write(
+        self, tasks: Mapping[int, PartitionTask], snapshots: Mapping[int, Snapshot], *, leaving: bool
+    ) -> None:
+        """Carry a commit through for the tasks with a snapshot. `leaving`: they will not be used again."""
+
+    def explain(self, error: Exception) -> str | None:
+        """The sentence for an error of `write` that means that partitions are somebody else's; None: it does not."""
+
+    async def close(self) -> None:
+        """The worker ends."""

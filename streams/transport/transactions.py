@@ -1,0 +1,141 @@
+"""Transactional producers: one for each assigned partition, over a few connections that they share.
+
+The transactional id is `<app>-<partition>`: whoever takes a partition over starts a producer of that id, which aborts
+what its predecessor had left open and fences it. So it does for partitions that a worker keeps, with a fresh producer,
+since somebody else may have had them in between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Coroutine, Mapping
+from contextlib import suppress
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import KafkaConnectionError
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
+
+CLIENTS = 4
+"""How many clients a worker's producers share. Each has two connections to every broker."""
+REQUEST_TIMEOUT_MS = 10_000
+MAX_BATCH_BYTES = 1 << 19
+MAX_REQUEST_BYTES = 4 << 20
+RETRY_S = 0.5
+
+
+class TransactionalProducer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka tells no types
+    """A producer with a transactional id, on a client that it does not own."""
+
+    def __init__(self, client: AIOKafkaClient, transactional_id: str, timeout_ms: int) -> None:
+        super().__init__(
+            bootstrap_servers=client._bootstrap_servers,
+            transactional_id=transactional_id,
+            transaction_timeout_ms=timeout_ms,
+            max_batch_size=MAX_BATCH_BYTES,
+            max_request_size=MAX_REQUEST_BYTES,
+            request_timeout_ms=REQUEST_TIMEOUT_MS,
+        )
+        self.client = self._sender.client = client
+        self._metadata = self._message_accumulator._cluster = client.cluster
+
+    async def start(self) -> None:
+        """Fence: returns once the broker has given this producer the transactional id. Raises what it refuses with."""
+        await self._sender.start()
+
+    async def stop(self) -> None:
+        """It is used no more. The client stays."""
+        self._closed = True
+        with suppress(Exception):  # a sender that was fenced has ended with that
+            await self._sender.close()
+
+    async def send_offsets(self, offsets: Mapping[tuple[str, int], tuple[int, str]], group: str) -> None:
+        """Add a group's offsets, with their metadata, to the transaction."""
+        await self.send_offsets_to_transaction(
+            {TopicPartition(*at): OffsetAndMetadata(*offset) for at, offset in offsets.items()}, group
+        )
+
+
+class Transactions:
+    """The transactional producers of a worker. Used on the app's event loop."""
+
+    def __init__(self, bootstrap_servers: str, app_id: str, timeout_ms: int) -> None:
+        self._bootstrap_servers = bootstrap_servers
+        self._app_id = app_id
+        self._timeout_ms = timeout_ms
+        self._clients: dict[int, asyncio.Task[AIOKafkaClient]] = {}
+        self._starting: dict[int, asyncio.Task[TransactionalProducer]] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+
+    def fence(self, partitions: Collection[int]) -> None:
+        """These partitions are assigned: start a fresh producer for each. Does not wait, see `fenced`."""
+        before, self._starting = self._starting, {}
+        for number in partitions:
+            self._starting[number] = asyncio.create_task(self._start(number, before.pop(number, None)))
+        for left in before.values():
+            self._in_background(self._stop(left))
+
+    async def fenced(self) -> None:
+        """Return once each partition last given to `fence` is ours alone. Raises what a broker refuses it with."""
+        while True:
+            starting = self._starting
+            await asyncio.gather(*map(asyncio.shield, starting.values()))
+            if starting is self._starting:
+                return
+
+    def producer(self, number: int) -> TransactionalProducer:
+        """The producer of a partition that is fenced."""
+        return self._starting[number].result()
+
+    async def close(self) -> None:
+        """Stop all producers and disconnect."""
+        self.fence(())
+        await asyncio.gather(*self._closing, return_exceptions=True)
+        for connecting in self._clients.values():
+            connecting.cancel()
+            with suppress(Exception, asyncio.CancelledError):
+                await (await connecting).close()
+
+    async def _start(self, number: int, before: asyncio.Task[TransactionalProducer] | None) -> TransactionalProducer:
+        if before is not None:
+            await asyncio.wait([before])  # else it could fence this one
+            self._in_background(self._stop(before))
+        producer = TransactionalProducer(
+            await self._client(number % CLIENTS), f"{self._app_id}-{number}", self._timeout_ms
+        )
+        try:
+            await producer.start()
+        except BaseException:
+            await producer.stop()
+            raise
+        return producer
+
+    async def _client(self, number: int) -> AIOKafkaClient:
+        if number not in self._clients:
+            self._clients[number] = asyncio.create_task(self._connect(number))
+        return await asyncio.shield(self._clients[number])
+
+    async def _connect(self, number: int) -> AIOKafkaClient:
+        while True:
+            client = AIOKafkaClient(
+                bootstrap_servers=self._bootstrap_servers,
+                client_id=f"{self._app_id}-transactions-{number}",
+                request_timeout_ms=REQUEST_TIMEOUT_MS,
+            )
+            try:
+                await client.bootstrap()
+            except KafkaConnectionError:
+                await asyncio.sleep(RETRY_S)
+            else:
+                return client
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    async def _stop(self, starting: asyncio.Task[TransactionalProducer]) -> None:
+        await asyncio.wait([starting])
+        if not starting.cancelled() and starting.exception() is None:
+            await starting.result().stop()

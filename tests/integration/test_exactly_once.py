@@ -1,0 +1,276 @@
+"""Exactly once on Apache Kafka: what a subscriber that reads committed records sees of workers that are killed, stopped
+and taken over within a commit. And the same with a guard taken away, when it must be wrong.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streams.shell.broker import EmbeddedBroker
+from tests.brokers.kafka import ApacheKafka
+from tests.integration.cluster import Cluster, Worker, until
+from tests.integration.shop import HOUR, MINUTE, click, now, order, replayed, shop, unlike, up_to
+from tests.integration.transacting import STEPS, program
+
+NewCluster = Callable[..., Awaitable[Cluster]]
+
+EXACTLY_ONCE = {
+    "processing_guarantee": "exactly_once",
+    "session_timeout": "1s",
+    "heartbeat_interval": "300ms",
+    "commit_interval": "100ms",
+    "backfill_idle": "5m",
+}
+"""The last: days in seconds are not to be taken for silence, however long a worker takes to start."""
+LATER = 40
+"""So many customers that each partition has some."""
+COMMITTED = "read_committed"
+
+
+@pytest.fixture
+def broker(apache_kafka: ApacheKafka) -> ApacheKafka:
+    apache_kafka.check()
+    return apache_kafka
+
+
+class Shop:
+    """Days of a shop in the past, fed in parts, and what must come of it."""
+
+    def __init__(self, directory: Path, seed: int, events: int = 3_000) -> None:
+        clicks, orders = shop(seed=seed, customers=80, events=events, end=now() - 90 * MINUTE)
+        self.events = sorted((*clicks, *orders), key=lambda event: event["occurred_at"])
+        self.outputs = replayed(directory / "replay", clicks, orders)
+        lines = (directory / "replay" / "out" / "profiles.jsonl").read_text().splitlines()
+        self.profiles = {profile["customer_id"]: profile for profile in map(json.loads, lines)}
+        self.last = self.events[-1]["occurred_at"] - 10_000
+        self._fed = 0
+
+    async def feed(self, cluster: Cluster, share: float = 1.0) -> None:
+        """The next part of the events, up to this share of all.
+
+        The first goes before any worker: to one that finds nothing, all of it would come late.
+        """
+        part = self.events[self._fed : int(len(self.events) * share)]
+        self._fed += len(part)
+        await cluster.clicks(*(event for event in part if "order_id" not in event))
+        await cluster.orders(*(event for event in part if "order_id" in event))
+
+    async def seen(self, cluster: Cluster) -> list[dict[str, Any]]:
+        """What a subscriber that reads committed records has."""
+        settings = cluster.settings
+        topics = (settings.stage_changes_topic, settings.abandonments_topic)
+        return [json.loads(record.value) for topic in topics for record in await cluster.read(topic, COMMITTED)]
+
+    async def judge(self, cluster: Cluster) -> None:
+        """Feed the rest. Once every output is there: none is wrong, none is there twice, each customer's are in order,
+        every profile is right.
+        """
+        await self.feed(cluster)
+        later = self.events[-1]["occurred_at"] + MINUTE  # what lets time pass in every partition
+        await cluster.clicks(*(click(f"later-{n}", later) for n in range(LATER)))
+        await cluster.orders(*(order(f"later-{n}", later, f"later-{n}") for n in range(LATER)))
+
+        async def all_there() -> bool:
+            return up_to(self.last, self.outputs) <= up_to(self.last, await self.seen(cluster))
+
+        await until(all_there, "every output of the replay")
+        seen = await self.seen(cluster)
+        assert unlike(seen, self.outputs, self.last) == []
+        assert [id for id, copies in Counter(output["id"] for output in seen).items() if copies > 1] == []
+        sequences: dict[str, list[int]] = {}
+        for output in seen:
+            if output["type"] == "stage_changed":
+                sequences.setdefault(output["customer_id"], []).append(output["sequence"])
+        assert all(numbers == list(range(1, len(numbers) + 1)) for numbers in sequences.values())
+
+        async def profiles_are_right() -> bool:
+            records = await cluster.read(cluster.settings.profiles_topic, COMMITTED)
+            latest = {json.loads(record.value)["customer_id"]: json.loads(record.value) for record in records}
+            return {customer: p for customer, p in latest.items() if not customer.startswith("later")} == self.profiles
+
+        await until(profiles_are_right, "the profiles of the replay", patience=20)
+
+
+def replayed_events(worker: Worker) -> float:
+    """How often an event met a profile that had it already: in this mode, never."""
+    return worker.metric("lifecycle_events_total", outcome="replayed")
+
+
+async def killed(worker: Worker) -> None:
+    code = await until(lambda: worker.process.poll(), "the kill")
+    assert code == -signal.SIGKILL, worker.tail()
+
+
+# ---------------------------------------------------------------------------------------------------------- crashes
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("store", ["memory", "rocksdb"])
+async def test_kill_9_at_every_step_of_a_transaction(make_cluster: NewCluster, tmp_path: Path, store: str) -> None:
+    history = Shop(tmp_path, seed=11)
+    cluster = await make_cluster(state_store=store, profiles="on", **EXACTLY_ONCE)
+    for n, step in enumerate(STEPS):
+        await history.feed(cluster, (n + 1) / (len(STEPS) + 1))
+        await killed(cluster.start_worker(program=program(step)))
+    survivor = cluster.start_worker()
+    await survivor.ready()
+    await history.judge(cluster)
+    assert replayed_events(survivor) == 0
+    assert survivor.metric("lifecycle_transactions_total", outcome="committed") > 0
+    assert survivor.metric("lifecycle_transaction_seconds_count") > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("seed", "standbys"), [(1, "0"), (2, "1")])
+async def test_a_second_worker_takes_over_from_those_killed_within_a_commit(
+    make_cluster: NewCluster, tmp_path: Path, seed: int, standbys: str
+) -> None:
+    rng = random.Random(seed)
+    history = Shop(tmp_path, seed=seed)
+    cluster = await make_cluster(profiles="on", standby_replicas=standbys, partitions="4", **EXACTLY_ONCE)
+    await history.feed(cluster, 0.1)
+    heir = cluster.start_worker(data_dir=str(tmp_path / "heir"))
+    await heir.ready()
+    steps = rng.sample(STEPS, 4)
+    for n, step in enumerate(steps):
+        doomed = cluster.start_worker(program=program(step, commits=rng.randrange(1, 4)))
+        await doomed.ready()
+        for part in range(1, 11):  # in small parts, so that there is more than one commit
+            await history.feed(cluster, 0.1 + 0.8 * (n + part / 10) / len(steps))
+            await asyncio.sleep(0.1)
+        await killed(doomed)
+    await history.judge(cluster)
+    assert heir.process.poll() is None
+    assert replayed_events(heir) == 0
+
+
+@pytest.mark.slow
+async def test_a_worker_stopped_within_a_commit_is_fenced_and_gone_in_time(
+    make_cluster: NewCluster, tmp_path: Path
+) -> None:
+    """SIGSTOP with everything sent and only the end of the transaction missing; taken over; then SIGCONT."""
+    history = Shop(tmp_path, seed=5)
+    cluster = await make_cluster(profiles="on", **EXACTLY_ONCE)
+    await history.feed(cluster, 0.1)
+    zombie = cluster.start_worker(program=program("settled", commits=3, stops=True))
+    await zombie.ready()
+    for part in range(2, 6):
+        await history.feed(cluster, part / 10)
+        await asyncio.sleep(0.2)
+    await until(lambda: stopped(zombie), "the stop")
+    heir = cluster.start_worker(data_dir=str(tmp_path / "heir"))
+    await heir.ready()
+    await until(lambda: heir.metric("lifecycle_partitions_assigned") == 2, "the heir to take over")
+    await history.feed(cluster, 0.8)
+    zombie.process.send_signal(signal.SIGCONT)
+    woke = time.monotonic()
+    await until(lambda: zombie.process.poll() is not None, "the end of the zombie")
+    assert time.monotonic() - woke < 5
+    assert zombie.process.returncode == 1, zombie.tail()
+    assert "Another worker has taken over partitions of this one" in zombie.tail()
+    assert "Traceback" not in zombie.log.read_text()
+    await history.judge(cluster)
+    assert replayed_events(heir) == 0
+
+
+def stopped(worker: Worker) -> bool:
+    return Path(f"/proc/{worker.process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
+# ------------------------------------------------------------------------------------------------ guards taken away
+
+
+async def visits(cluster: Cluster, count: int) -> None:
+    """So many customers who were never seen before: one output each."""
+    at = now() - HOUR
+    await cluster.clicks(*(click(f"c-{n}", at, event_id=f"e-{n}") for n in range(count)))
+
+
+async def first_changes(cluster: Cluster) -> Counter[str]:
+    """How many first stage changes a subscriber has seen of each customer."""
+    records = await cluster.read(cluster.settings.stage_changes_topic, COMMITTED)
+    return Counter(record.key.decode() for record in records)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("guarded", [True, False], ids=["committed", "uncommitted"])
+async def test_a_changelog_that_is_read_uncommitted_loses_outputs(make_cluster: NewCluster, guarded: bool) -> None:
+    """The state of an aborted commit says that its events are done, and nobody has seen what came of them."""
+    cluster = await make_cluster(partitions="1", **EXACTLY_ONCE)
+    await visits(cluster, 30)
+    await killed(cluster.start_worker(program=program("settled")))
+    survivor = cluster.start_worker(program=program(uncommitted=not guarded))
+    await survivor.ready()
+    await cluster.clicks(click("last", now() - HOUR))
+    await until(lambda: survivor.metric("lifecycle_customers") == 31, "all customers")
+
+    async def last_is_there() -> bool:
+        return "last" in await first_changes(cluster)
+
+    await until(last_is_there, "the output of the last event")
+    seen = await first_changes(cluster)
+    lost = {f"c-{n}" for n in range(30)} - seen.keys()
+    assert bool(lost) is not guarded
+    assert not [customer for customer, count in seen.items() if count > 1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("guarded", [True, False], ids=["fences_first", "reads_first"])
+async def test_reading_before_the_predecessor_is_fenced_repeats_outputs(
+    make_cluster: NewCluster, tmp_path: Path, guarded: bool
+) -> None:
+    """It can still commit what was not there when it was read."""
+    cluster = await make_cluster(partitions="1", **EXACTLY_ONCE)
+    go = tmp_path / "go"
+    await visits(cluster, 30)
+    predecessor = cluster.start_worker(program=program("settled", stops=True))
+    await until(lambda: stopped(predecessor), "the stop")
+    heir = cluster.start_worker(
+        program=program(fences_after="" if guarded else str(go)), data_dir=str(tmp_path / "heir")
+    )
+    if guarded:
+        await heir.ready()
+    else:
+        await until(go.with_suffix(".read").exists, "the heir to have read")
+    predecessor.process.send_signal(signal.SIGCONT)
+    await until(lambda: predecessor.process.poll() is not None, "the end of the predecessor")
+    go.touch()
+    await heir.ready()
+    await until(lambda: heir.metric("lifecycle_customers") == 30, "all customers")
+
+    async def all_there() -> bool:
+        return len(await first_changes(cluster)) == 30
+
+    await until(all_there, "all outputs")
+    repeated = [customer for customer, count in (await first_changes(cluster)).items() if count > 1]
+    assert bool(repeated) is not guarded
+    assert predecessor.process.returncode == (1 if guarded else -signal.SIGKILL)
+
+
+# ------------------------------------------------------------------------------------------------ where it cannot be
+
+
+async def test_a_broker_without_transactions_ends_the_worker_with_a_sentence(
+    embedded_broker: EmbeddedBroker, tmp_path: Path
+) -> None:
+    cluster = Cluster(embedded_broker.address, tmp_path, **EXACTLY_ONCE)
+    await cluster.create_topics()
+    worker = cluster.start_worker()
+    try:
+        await until(lambda: worker.process.poll() is not None, "the end of the worker")
+        assert worker.process.returncode == 1, worker.tail()
+        said = worker.log.read_text()
+        assert "Traceback" not in said
+        assert "LIFECYCLE_PROCESSING_GUARANTEE=exactly_once needs an Apache Kafka" in said.splitlines()[-1]
+    finally:
+        cluster.stop()

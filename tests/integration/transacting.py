@@ -1,0 +1,140 @@
+"""Workers in exactly-once mode that end, or stand still, at a chosen step of a transaction, and workers whose guards
+are taken away: for tests of what others then see.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable, Collection
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+from streams.settings import load
+from streams.shell.changelog import Changelog
+from streams.shell.exactly_once import ExactlyOnce, InTransaction
+from streams.shell.outbox import Outbox
+from streams.shell.worker import run
+from streams.transport.driver import Consumer, ConsumerThread
+from streams.transport.transactions import TransactionalProducer
+
+STEPS = ("begun", "changelog", "outputs", "offsets", "settled", "ending", "committed")
+"""Begun; the broker has the changelog, the outputs, the offsets, all of it; the end is under way; the broker has it."""
+
+
+def program(
+    step: str = "", *, commits: int = 1, stops: bool = False, uncommitted: bool = False, fences_after: str = ""
+) -> str:
+    """For `Cluster.start_worker`. See `main`."""
+    arguments = f"{step!r}, {commits}, {stops}, {uncommitted}, {fences_after!r}"
+    return f"from tests.integration import transacting; transacting.main({arguments})"
+
+
+def main(step: str, commits: int, stops: bool, uncommitted: bool, fences_after: str) -> None:
+    """A worker that kills itself at a step of the n-th commit with outputs, or stops itself; if it can commit after
+    that, it kills itself then.
+
+    `uncommitted`: it reads what may be aborted. `fences_after`: it fences nobody before that file exists, and reads
+    before. When it has read, there is a file with `.read` behind that name.
+    """
+    if step:
+        _signal_at(step, commits, signal.SIGSTOP if stops else signal.SIGKILL)
+    if uncommitted:
+        _read_uncommitted()
+    if fences_after:
+        _fence_late(Path(fences_after))
+    sys.exit(run(load()))
+
+
+def _signal_at(step: str, commits: int, number: signal.Signals) -> None:
+    armed: ContextVar[bool] = ContextVar("armed", default=False)
+    seen = 0
+
+    def reached(at: str) -> None:
+        if at == step and armed.get():
+            os.kill(os.getpid(), number)
+        if at == "committed" and armed.get():
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def after(owner: Any, name: str, at: str) -> None:
+        original = getattr(owner, name)
+
+        async def wrapped(*args: Any, **kwargs: Any) -> Any:
+            result = await original(*args, **kwargs)
+            reached(at)
+            return result
+
+        setattr(owner, name, wrapped)
+
+    transaction: Any = InTransaction._transaction
+
+    async def counted(self: Any, commit: Any) -> Any:
+        nonlocal seen
+        if self._outbox._waiting:
+            seen += 1
+            armed.set(seen == commits)
+        return await transaction(self, commit)
+
+    commit_transaction = TransactionalProducer.commit_transaction
+
+    async def ending(self: Any) -> None:
+        reached("settled")
+        end = asyncio.ensure_future(commit_transaction(self))
+        await asyncio.sleep(0.001)
+        reached("ending")
+        await end
+        reached("committed")
+
+    target: Any = InTransaction
+    target._transaction = counted
+    after(TransactionalProducer, "begin_transaction", "begun")
+    after(Changelog, "write", "changelog")
+    after(Outbox, "settled", "outputs")
+    after(TransactionalProducer, "send_offsets", "offsets")
+    TransactionalProducer.commit_transaction = ending
+
+
+def _read_uncommitted() -> None:
+    thread: Any = ConsumerThread
+    create: Callable[..., Any] = thread._create_worker_consumer
+
+    def uncommitted(self: Any, transport: Any) -> Any:
+        consumer = create(self, transport)
+        consumer._isolation_level = "read_uncommitted"
+        return consumer
+
+    thread._create_worker_consumer = uncommitted
+
+
+def _fence_late(go: Path) -> None:
+    """Recovery and the committed offsets are read first; what would have been waited for, is after that."""
+    guarantee: Any = ExactlyOnce
+    fence = guarantee.assigned
+    assigned: list[Collection[int]] = []
+
+    def remember(self: Any, partitions: Collection[int]) -> None:
+        assigned[:] = [partitions]
+
+    async def not_yet(self: Any) -> None:
+        """Recovery goes on at once."""
+
+    async def fenced_at_last(self: Any) -> None:
+        while not go.exists():
+            await asyncio.sleep(0.05)
+        fence(self, assigned[0])
+        await self._transactions.fenced()
+
+    committed_offsets = Consumer.committed_offsets
+
+    async def read_then_fence(self: Any, tps: Any) -> Any:
+        found = await committed_offsets(self, tps)
+        go.with_suffix(".read").touch()
+        await fenced_at_last(self.app._guarantee)
+        return found
+
+    guarantee.assigned, guarantee.fenced = remember, not_yet
+    consumer: Any = Consumer
+    consumer.committed_offsets = read_then_fence

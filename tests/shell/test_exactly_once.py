@@ -1,0 +1,205 @@
+"""A task's way out in exactly-once mode, with a producer that does what it is told to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aiokafka.errors import ProducerFenced, UnknownError
+
+from streams.errors import UserError
+from streams.observe.prometheus import Metrics
+from streams.settings import Settings
+from streams.shell.changelog import Changelog
+from streams.shell.exactly_once import FULL, FULL_BYTES, ExactlyOnce, InTransaction
+from streams.shell.guarantee import Commit
+from streams.shell.marks import MARKER_KEY
+from streams.shell.outbox import Record
+from tests.shell.producer import Producer
+
+
+class Transactional(Producer):
+    """Acknowledges at once, or lets the test do it."""
+
+    def __init__(self, *, acknowledging: bool = True) -> None:
+        super().__init__(acknowledging=False)
+        self.steps: list[str] = []
+        self.offsets: Mapping[Any, Any] = {}
+        self._at_once = acknowledging
+
+    async def begin_transaction(self) -> None:
+        """As aiokafka's."""
+        self.steps.append("begin")
+
+    async def send_batch(self, batch: Any, topic: str, *, partition: int) -> asyncio.Future[object]:
+        """As aiokafka's."""
+        assert self.steps[-1:] == ["begin"], "nothing leaves outside of a transaction"
+        acknowledgement = await super().send_batch(batch, topic, partition=partition)
+        if self._at_once:
+            self.acknowledge(len(self.acknowledgements) - 1)
+        return acknowledgement
+
+    def acknowledge(self, n: int) -> None:
+        """The n-th batch is there."""
+        self.acknowledgements[n].set_result(SimpleNamespace(offset=10, timestamp=0, timestamp_type=0))
+
+    async def send_offsets(self, offsets: Mapping[Any, Any], group: str) -> None:
+        """As `TransactionalProducer`'s."""
+        self.offsets = {group: offsets}
+
+    async def commit_transaction(self) -> None:
+        """As aiokafka's."""
+        self.steps.append("commit")
+
+
+class World:
+    def __init__(self, producer: Transactional) -> None:
+        self.producer = producer
+        self.told: list[bytes | None] = []
+        self.metrics = Metrics(version="0", ready=lambda: True, event_loop_lag=lambda: 0.0, strict=True)
+        self.delivery = InTransaction(
+            lambda: producer,  # type: ignore[arg-type, return-value]
+            Changelog(lambda: producer, "changelog", 0, clock=lambda: 0, marker_apart=False),
+            group="shop",
+            sent=self._sent,
+            metrics=self.metrics,
+        )
+
+    def _sent(self, records: Sequence[Record]) -> None:
+        self.told += [record.value for record in records]
+
+    def transactions(self, outcome: str) -> float | None:
+        labels = {"outcome": outcome}
+        return self.metrics._registry.get_sample_value("lifecycle_transactions_total", labels)
+
+
+def record(value: bytes, topic: str = "out") -> Record:
+    return Record(topic, b"k", value)
+
+
+OFFSETS = {("clicks", 0): (7, "mark")}
+
+
+def commit(*outputs: bytes, changes: Sequence[tuple[bytes, bytes | None]] = ((b"c", b"state"),)) -> Commit:
+    return Commit(changes, b"marker", map(record, outputs), OFFSETS)
+
+
+async def test_outputs_changelog_and_offsets_are_one_transaction_and_nothing_leaves_before() -> None:
+    world = World(Transactional())
+    world.delivery.put(record(b"1"))
+    await world.delivery.flush()
+    assert world.producer.sent == []
+    world.delivery.cut(outputs=True)
+    flush = await world.delivery.write(commit(b"2"))
+    assert world.producer.steps == ["begin", "commit"]
+    by_topic: dict[str, list[bytes | None]] = {}
+    for topic, _, _, value in world.producer.sent:
+        by_topic.setdefault(topic, []).append(value)
+    assert by_topic == {"out": [b"1", b"2"], "changelog": [b"state", b"marker"]}
+    assert [key for topic, _, key, _ in world.producer.sent if topic == "changelog"] == [b"c", MARKER_KEY]
+    assert world.producer.offsets == {"shop": OFFSETS}
+    assert (flush.first, flush.last, flush.whole) == (10, 12, True)  # the control record behind the marker included
+    assert world.transactions("committed") == 1
+
+
+async def test_what_is_put_after_a_snapshot_leaves_with_the_next_commit_only() -> None:
+    world = World(Transactional(acknowledging=False))
+    world.delivery.put(record(b"1"))
+    world.delivery.cut(outputs=False)
+    world.delivery.put(record(b"2"))
+    first = asyncio.create_task(world.delivery.write(commit()))
+    await until_sent(world.producer, 2)
+    world.delivery.put(record(b"3"))
+    for n in range(2):
+        world.producer.acknowledge(n)
+    await first
+    assert [value for topic, _, _, value in world.producer.sent if topic == "out"] == [b"1"]
+    world.delivery.cut(outputs=False)
+    second = asyncio.create_task(world.delivery.write(commit()))
+    await until_sent(world.producer, 4)
+    for n in (2, 3):
+        world.producer.acknowledge(n)
+    await second
+    assert [value for topic, _, _, value in world.producer.sent if topic == "out"] == [b"1", b"2", b"3"]
+
+
+async def test_it_is_told_of_outputs_when_they_are_committed_and_not_when_they_are_acknowledged() -> None:
+    world = World(Transactional(acknowledging=False))
+    world.delivery.put(record(b"1"))
+    world.delivery.cut(outputs=False)
+    writing = asyncio.create_task(world.delivery.write(commit()))
+    await until_sent(world.producer, 2)
+    [output] = [n for n, (topic, *_) in enumerate(first_of_each(world.producer)) if topic == "out"]
+    world.producer.acknowledge(output)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert world.told == []
+    world.producer.acknowledge(1 - output)
+    await writing
+    assert world.told == [b"1"]
+
+
+@pytest.mark.parametrize("fails", ["out", "changelog"])
+async def test_a_batch_that_failed_is_not_committed(fails: str) -> None:
+    """aiokafka would: its `commit_transaction` waits for batches, and does not look at what became of them."""
+    world = World(Transactional(acknowledging=False))
+    world.delivery.put(record(b"1"))
+    world.delivery.cut(outputs=False)
+    writing = asyncio.create_task(world.delivery.write(commit()))
+    await until_sent(world.producer, 2)
+    for n, (topic, *_) in enumerate(first_of_each(world.producer)):
+        if topic == fails:
+            world.producer.acknowledgements[n].set_exception(ProducerFenced())
+        else:
+            world.producer.acknowledge(n)
+    with pytest.raises(ProducerFenced):
+        await writing
+    assert world.producer.steps == ["begin"]
+    assert world.told == []
+    assert (world.transactions("fenced"), world.transactions("committed")) == (1, 0)
+
+
+async def test_so_much_may_wait_for_a_commit_and_no_more() -> None:
+    world = World(Transactional())
+    for _ in range(FULL):
+        world.delivery.put(record(b"1"))
+    assert not world.delivery.full
+    world.delivery.put(record(b"1"))
+    assert world.delivery.full
+    world.delivery.cut(outputs=False)
+    assert not world.delivery.full
+    world.delivery.put(record(b"1" * (FULL_BYTES + 1)))
+    assert world.delivery.full
+
+
+class Refused:
+    """Transactions with a broker that has none."""
+
+    async def fenced(self) -> None:
+        raise UnknownError
+
+
+async def test_a_broker_without_transactions_is_said_in_a_sentence() -> None:
+    guarantee = ExactlyOnce(SimpleNamespace(settings=Settings(app_id="shop")))
+    guarantee._transactions = Refused()  # type: ignore[assignment]
+    with pytest.raises(UserError, match=r"refuses a transaction \(UnknownError\).* set at_least_once\.$"):
+        await guarantee.fenced()
+
+
+def test_who_was_fenced_is_told_why_and_other_errors_are_not_explained_away() -> None:
+    guarantee = ExactlyOnce(SimpleNamespace(settings=Settings()))
+    assert "Another worker has taken over partitions of this one" in (guarantee.explain(ProducerFenced()) or "")
+    assert guarantee.explain(UnknownError()) is None
+
+
+async def until_sent(producer: Producer, batches: int) -> None:
+    while len(producer.acknowledgements) < batches:
+        await asyncio.sleep(0)
+
+
+def first_of_each(producer: Producer) -> list[Any]:
+    """The first record of each batch, where a batch is all that goes to one topic."""
+    return list({topic: (topic, *rest) for topic, *rest in reversed(producer.sent)}.values())[::-1]

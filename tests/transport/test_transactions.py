@@ -1,0 +1,148 @@
+"""Fencing: one producer for each assigned partition, a fresh one at each assignment, never two of an id at once."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aiokafka.errors import UnknownError
+
+from streams.transport import transactions
+from streams.transport.transactions import CLIENTS, Transactions
+
+
+class Producer:
+    """Starts when the test lets it."""
+
+    made: list[Producer]
+
+    def __init__(self, client: Any, transactional_id: str, timeout_ms: int) -> None:
+        self.client, self.id, self.timeout_ms = client, transactional_id, timeout_ms
+        self.started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.stopped = False
+        self.made.append(self)
+
+    async def start(self) -> None:
+        await self.started
+
+    async def stop(self) -> None:
+        self.stopped = True
+
+
+class Driven(Transactions):
+    """Without brokers."""
+
+    def __init__(self) -> None:
+        super().__init__("kafka:9092", "shop", 15_000)
+        self.connected: list[int] = []
+
+    async def _connect(self, number: int) -> Any:
+        self.connected.append(number)
+
+        async def close() -> None:
+            """As if there had been connections."""
+
+        return SimpleNamespace(number=number, close=close)
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[Producer]:
+    Producer.made = []
+    monkeypatch.setattr(transactions, "TransactionalProducer", Producer)
+    return Producer.made
+
+
+async def turns() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def test_each_partition_has_its_transactional_id_and_a_few_clients_serve_them_all(made: list[Producer]) -> None:
+    driven = Driven()
+    driven.fence(range(20))
+    fenced = asyncio.create_task(driven.fenced())
+    await turns()
+    assert {producer.id for producer in made} == {f"shop-{n}" for n in range(20)}
+    assert sorted(driven.connected) == list(range(CLIENTS))
+    for producer in made[1:]:
+        producer.started.set_result(None)
+    await turns()
+    assert not fenced.done()
+    made[0].started.set_result(None)
+    await fenced
+    current: list[Any] = [driven.producer(n) for n in range(20)]
+    assert [producer.id for producer in current] == [f"shop-{n}" for n in range(20)]
+
+
+async def test_a_partition_that_is_kept_gets_a_fresh_producer_once_the_one_before_has_started(
+    made: list[Producer],
+) -> None:
+    """The one before could fence it, if its request came second."""
+    driven = Driven()
+    driven.fence({0})
+    await turns()
+    driven.fence({0})
+    await turns()
+    assert len(made) == 1
+    made[0].started.set_result(None)
+    await turns()
+    assert len(made) == 2
+    assert made[0].stopped
+    made[1].started.set_result(None)
+    await driven.fenced()
+    current: Any = driven.producer(0)
+    assert current is made[1]
+
+
+async def test_who_waits_waits_for_the_last_assignment(made: list[Producer]) -> None:
+    driven = Driven()
+    driven.fence({0})
+    fenced = asyncio.create_task(driven.fenced())
+    await turns()
+    driven.fence({0, 1})
+    made[0].started.set_result(None)
+    await turns()
+    assert not fenced.done()
+    for producer in made[1:]:
+        producer.started.set_result(None)
+    await fenced
+    assert len(made) == 3
+
+
+async def test_a_partition_that_is_gone_has_its_producer_stopped(made: list[Producer]) -> None:
+    driven = Driven()
+    driven.fence({0, 1})
+    await turns()
+    for producer in made:
+        producer.started.set_result(None)
+    await driven.fenced()
+    driven.fence({1})
+    await turns()
+    assert {producer.id: producer.stopped for producer in made[:2]} == {"shop-0": True, "shop-1": True}
+    assert [producer.id for producer in made[2:]] == ["shop-1"]
+
+
+async def test_what_a_broker_refuses_is_raised_and_another_attempt_may_follow(made: list[Producer]) -> None:
+    driven = Driven()
+    driven.fence({0})
+    await turns()
+    made[0].started.set_exception(UnknownError())
+    with pytest.raises(UnknownError):
+        await driven.fenced()
+    driven.fence({0})
+    await turns()
+    made[1].started.set_result(None)
+    await driven.fenced()
+
+
+async def test_at_the_end_nothing_is_left_open(made: list[Producer]) -> None:
+    driven = Driven()
+    driven.fence({0, 1})
+    await turns()
+    for producer in made:
+        producer.started.set_result(None)
+    await driven.fenced()
+    await driven.close()
+    assert all(producer.stopped for producer in made)
