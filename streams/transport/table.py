@@ -201,6 +201,9 @@ class StateTable(Table[Any, Any]):
         self.new_state = new_state
         kwargs.setdefault("schema", ChunkSchema(key_type=bytes, value_type=bytes))
         kwargs.setdefault("recovery_buffer_size", 2)  # events are chunks; 1 has a meaning of its own to Faust
+        kwargs.setdefault(
+            "standby_buffer_size", 1
+        )  # a copy takes in each chunk at once: the next may be long in coming
         super().__init__(app, **kwargs)
 
     def info(self) -> Mapping[str, Any]:

@@ -1,0 +1,51 @@
+"""A worker with a standby copy of a partition takes it over without reading the changelog again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streams.shell.topics import changelog_topic
+from tests.integration.cluster import Cluster, Worker, until
+from tests.integration.shop import HOUR, click, now, order
+
+CUSTOMERS = 400
+READ = "lifecycle_recovery_records_total"
+
+
+def customers(*workers: Worker, **labels: str) -> float:
+    return sum(worker.metric("lifecycle_customers", **labels) for worker in workers)
+
+
+@pytest.mark.parametrize("store", ["memory", "rocksdb"])
+async def test_it_reads_nothing_but_what_it_had_not_read_yet(
+    make_cluster: Callable[..., Any], tmp_path: Path, store: str
+) -> None:
+    cluster: Cluster = await make_cluster(standby_replicas="1", state_store=store)
+    workers = [cluster.start_worker(data_dir=str(tmp_path / name)) for name in ("first", "second")]
+    for worker in workers:
+        await worker.ready()
+    first, second = workers
+    assigned = "lifecycle_partitions_assigned"
+    await until(lambda: first.metric(assigned) == 1 and second.metric(assigned) == 1, "one partition each")
+    await cluster.clicks(*(click(f"c-{n}", now() - HOUR // 2, event_id=f"a-{n}") for n in range(CUSTOMERS)))
+    await until(lambda: customers(*workers) == CUSTOMERS, "all customers")
+    lost = first.metric("lifecycle_customers")
+    in_log = len(await cluster.read(changelog_topic(cluster.settings)))
+    await until(lambda: second.metric(READ) >= lost, "the copy of the other's partition")
+    before = second.metric(READ)
+    first.kill()
+    began = time.monotonic()
+    await until(lambda: customers(second) == CUSTOMERS, "the second to take over")
+    took, read = time.monotonic() - began, second.metric(READ) - before
+    print(f"{store}: {read:.0f} of {in_log} changelog records read at the takeover, {took:.1f} s after the kill")
+    assert read < 20  # markers of commits that came since
+    assert lost > CUSTOMERS / 4
+    await cluster.orders(*(order(f"c-{n}", now(), f"o-{n}") for n in range(CUSTOMERS)))
+    await until(lambda: customers(second, stage="customer") == CUSTOMERS, "their first orders")
+    changes = await cluster.stage_changes()
+    assert len({d["id"] for d in changes if d["to_stage"] == "visitor"}) == CUSTOMERS  # nobody began anew
