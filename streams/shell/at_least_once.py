@@ -77,6 +77,8 @@ class AtLeastOnce(Guarantee):
         self._monotonic = monotonic
         self._offsets: dict[TP, tuple[int, str]] = {}
         self._confirmed_at = 0.0
+        self._generation = -1
+        """Of the group, in which the partitions were dealt to this worker."""
 
     def delivery(self, number: int, sent: Sent) -> Delivery:
         """As `Guarantee`."""
@@ -93,23 +95,31 @@ class AtLeastOnce(Guarantee):
     def begin(self, offsets: Mapping[TP, tuple[int, str]], first: Mapping[TP, tuple[int, str]]) -> None:
         """The first offsets are committed before any state: state without offsets shows that they were lost."""
         self._offsets = {**offsets, **first}
+        self._generation = self._app.kafka.group_generation
         self._confirmed_at = -math.inf if first else self._monotonic()
 
     async def write(
         self, tasks: Mapping[int, PartitionTask], snapshots: Mapping[int, Snapshot], *, leaving: bool
     ) -> None:
         """As `Guarantee`."""
-        unheard = self._monotonic() - self._confirmed_at
-        if self._offsets and (leaving or unheard > self._app.settings.session_timeout / 2000):
-            # The group may have dealt our partitions to somebody else. Ask before the changelog is written: the broker
-            # refuses the offsets of a member it gave up.
-            await self._app.consumer.commit_offsets(self._offsets)
-            self._confirmed_at = self._monotonic()
+        await self._check_membership(leaving)
         await asyncio.gather(*(tasks[n].write(snapshot) for n, snapshot in snapshots.items()))
         offsets = {TP(*at): o for n, snapshot in snapshots.items() for at, o in tasks[n].offsets(snapshot).items()}
-        await self._app.consumer.commit_offsets(offsets)
+        await self._app.kafka.commit_offsets(offsets)
         self._offsets |= offsets
         self._confirmed_at = self._monotonic()
+
+    async def _check_membership(self, leaving: bool) -> None:
+        """Raises if the group may have dealt our partitions to somebody else: the changelog is theirs to write then.
+
+        The broker refuses the offsets of a member it gave up. It is asked if nothing was heard of it for a while.
+        """
+        if self._app.kafka.group_generation != self._generation:
+            raise CommitFailedError("the group has dealt its partitions anew")
+        unheard = self._monotonic() - self._confirmed_at
+        if self._offsets and (leaving or unheard > self._app.settings.session_timeout / 2000):
+            await self._app.kafka.commit_offsets(self._offsets)
+            self._confirmed_at = self._monotonic()
 
     def explain(self, error: Exception) -> str | None:
         """As `Guarantee`."""

@@ -88,6 +88,12 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         )
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(fetched, self.thread_loop))
 
+    @property
+    def group_generation(self) -> int:
+        """As `Consumer.group_generation`. Read from any thread."""
+        generation: int = self._ensure_consumer()._coordinator.generation
+        return generation
+
     async def committed_offsets(self, tps: Iterable[TP]) -> dict[TP, OffsetAndMetadata]:
         """What the group has committed, with metadata; partitions without are absent."""
         wanted = [driver.ensure_aiokafka_TP(tp) for tp in tps]
@@ -107,7 +113,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     async def commit_offsets(self, offsets: Mapping[TP, tuple[int, str]]) -> None:
         """Commit offsets with metadata; raises what the broker answers."""
         consumer = self._ensure_consumer()
-        if consumer._coordinator.generation < 0:
+        if self.group_generation < 0:
             # The member was given up. Without a generation, a group that is empty would take what is stale by now.
             raise CommitFailedError("this worker is no member of its group any more")
         await self.call_thread(
@@ -277,6 +283,11 @@ class Consumer(driver.Consumer):
     async def committed_offsets(self, tps: Iterable[TP]) -> dict[TP, OffsetAndMetadata]:
         """What the group has committed, with metadata; partitions without are absent."""
         return await self._thread.committed_offsets(tps)
+
+    @property
+    def group_generation(self) -> int:
+        """The generation of the group that this member is in; negative: it is none any more."""
+        return self._thread.group_generation
 
     async def topic_ids(self, topics: Collection[str]) -> dict[str, str]:
         """Topic to id, of those that exist; nothing where the broker knows no ids."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from streams.settings import load
 from streams.shell import application, recovering
+from streams.shell.at_least_once import AtLeastOnce
 from streams.shell.worker import run
 from streams.transport.driver import Consumer
 from streams.transport.recovery import Recovery
@@ -22,6 +23,21 @@ def frozen_broker(pid: int) -> str:
 def lost_chunk(*, mended: bool) -> str:
     """What is first fetched of a changelog is dropped. `mended`: reading may start again."""
     return f"from tests.integration import disturbing; disturbing.drop(mended={mended})"
+
+
+def unguarded() -> str:
+    """A worker that does not ask, before it writes, whether its partitions are still its own."""
+    return "from tests.integration import disturbing; disturbing.trust()"
+
+
+def trust() -> None:
+    guarantee: Any = AtLeastOnce
+
+    async def believe(self: Any, leaving: bool) -> None:
+        """That nothing has happened."""
+
+    guarantee._check_membership = believe
+    sys.exit(run(load()))
 
 
 def freeze(pid: int) -> None:

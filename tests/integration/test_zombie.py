@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
+from streams.shell.marks import MARKER_KEY, decode_marker
+from streams.shell.topics import changelog_topic
+from tests.integration import disturbing
 from tests.integration.cluster import Cluster, until
 from tests.integration.shop import MINUTE, click, now, order
 
@@ -41,3 +47,46 @@ async def test_a_zombie_leaves_without_touching_what_others_own_now(make_cluster
         (f"c-{n}", stage, sequence) for n in range(30) for sequence, stage in ((1, "visitor"), (2, "customer"))
     }
     assert len({d["id"] for d in changes}) == 60
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+async def test_what_a_zombie_had_not_written_yet_it_does_not_write(
+    make_cluster: Callable[..., Any], guarded: bool
+) -> None:
+    """Without the check it does: commits stand in the changelog that are older than the one before them."""
+    cluster: Cluster = await make_cluster(partitions="1", commit_interval="2s")
+    zombie = cluster.start_worker(program="" if guarded else disturbing.unguarded())
+    await zombie.ready()
+    start = now() - 10 * MINUTE
+    await cluster.clicks(click("c-0", start))
+    await until(lambda: cluster.stage_changes(), "a first commit")
+    await until(lambda: committed_numbers(cluster), "its marker")
+    await cluster.clicks(*(click(f"c-{n}", start) for n in range(1, 30)))
+    await until(lambda: zombie.metric("lifecycle_events_total", outcome="applied") == 30, "30 events")
+    zombie.process.send_signal(signal.SIGSTOP)  # most likely before it has written them
+    heir = cluster.start_worker(commit_interval="200ms")
+    await heir.ready()
+    await until(lambda: heir.metric("lifecycle_partitions_assigned") == 1, "the heir to take over")
+    for n in range(5):
+        await cluster.orders(*(order(f"c-{m}", start + MINUTE + n, f"o-{n}-{m}") for m in range(30)))
+        await until(lambda: heir.metric("lifecycle_events_total", source="orders") == 30 * (n + 1), "the orders")  # noqa: B023
+        await asyncio.sleep(0.5)
+    zombie.process.send_signal(signal.SIGCONT)
+    if guarded:
+        await asyncio.sleep(6)
+        numbers = await committed_numbers(cluster)
+        assert numbers == sorted(set(numbers))
+    else:
+        await until(lambda: out_of_order(cluster), "the commit of the zombie", patience=20)
+
+
+async def committed_numbers(cluster: Cluster) -> list[int]:
+    """Of the commits in the changelog, in its order."""
+    records = await cluster.read(changelog_topic(cluster.settings))
+    marks = [decode_marker(record.value) for record in records if record.key == MARKER_KEY]
+    return [mark.commit for mark in marks if mark is not None]
+
+
+async def out_of_order(cluster: Cluster) -> bool:
+    numbers = await committed_numbers(cluster)
+    return numbers != sorted(set(numbers))
