@@ -1,0 +1,25 @@
+"""The figures in docs/guarantees.md. `python -m tests.docs.guarantees` writes them, for `make docs`."""
+
+from __future__ import annotations
+
+import re
+
+from tests.chaos.table import read, table
+from tests.docs.pages import ROOT
+
+PAGE = ROOT / "docs" / "guarantees.md"
+VERDICTS = ROOT / "docs" / "chaos.jsonl"
+NONE_YET = "No figures are kept yet.\n"
+BLOCK = re.compile(r"(?<=what `make chaos` wrote -->\n).*?(?=<!-- end of chaos figures -->)", re.DOTALL)
+
+
+def with_figures(text: str) -> str:
+    """The page with the figures of the last verdicts that are kept."""
+    figures = table(read(VERDICTS)) if VERDICTS.exists() else NONE_YET
+    written, blocks = BLOCK.subn(lambda _: figures, text)
+    assert blocks == 1
+    return written
+
+
+if __name__ == "__main__":
+    PAGE.write_text(with_figures(PAGE.read_text()))
