@@ -37,7 +37,7 @@ from streams.shell.at_least_once import AtLeastOnce
 from streams.shell.clock import MAX_SKEW_MS, ClockWatch
 from streams.shell.committer import Committer
 from streams.shell.exactly_once import ExactlyOnce
-from streams.shell.faults import NoOffset, OutOfRange, StateBehind, TopicAnew
+from streams.shell.faults import ELECTION_MS, NoOffset, OutOfRange, StateBehind, TopicAnew
 from streams.shell.guarantee import Guarantee
 from streams.shell.http import Health, HttpServer, LoopLag
 from streams.shell.marks import decode_marker, decode_metadata, source_mark
@@ -56,8 +56,6 @@ FACTS_S = 1.0
 TOPIC_IDS_S = 5.0
 """How often it is asked whether the topics are still the ones they were."""
 ANSWERED_MS = 5_000
-AHEAD_MS = 10_000
-"""A leader that was just elected may show an end before the position, but not for so long."""
 STEP = Step(records=4096, deadlines=500, pending=128 << 10)
 """Some 30 ms. What a profile keeps fits a record with it: a batch takes 512 KiB, and a profile 64."""
 SMALL_CHUNK = 200
@@ -402,7 +400,7 @@ class App(faust.App):
             for tp, offset in self.kafka.out_of_range.items():
                 raise OutOfRange(tp, offset)
             for tp, ahead in self.kafka.ahead.items():
-                if self.clock() - ahead.since > AHEAD_MS:
+                if self.clock() - ahead.since > ELECTION_MS:
                     raise OutOfRange(tp, ahead.position)
             jumped = self._clock_watch.jumped()
             if jumped:

@@ -6,6 +6,10 @@ from faust.types import TP
 
 from streams.errors import UserError
 
+ELECTION_MS = 40_000
+"""A leader that was just elected may show an end that is too early, until its copies have told it what they have or are
+given up (`replica.lag.time.max.ms`, 30 s). If it stays for so long, it is the end."""
+
 _ANEW = "Nothing is reset silently: stop all workers, and start with another LIFECYCLE_APP_ID"
 """Offsets may not be set where a topic was made anew: records with offsets that the state has seen are passed over."""
 

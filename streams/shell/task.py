@@ -32,7 +32,7 @@ from streams.observe.facts import SourceFacts, TaskFacts
 from streams.observe.prometheus import Metrics
 from streams.settings import Settings
 from streams.shell.clock import MAX_SKEW_MS
-from streams.shell.faults import Hole, Truncated
+from streams.shell.faults import ELECTION_MS, Hole, Truncated
 from streams.shell.forwarder import Forwarder
 from streams.shell.guarantee import Commit, Delivery, Sent
 from streams.shell.marks import SourceMark, TaskMark, encode
@@ -42,8 +42,6 @@ from streams.shell.topics import changelog_topic
 
 log = logging.getLogger(__name__)
 
-SHORT_MS = 10_000
-"""A leader that was just elected may show an earlier end for a moment. It is the end if it stays so for so long."""
 LIVE_MS = 60_000
 """A watermark within this of the present is live; what fires in a catch-up says nothing of how late deadlines are."""
 
@@ -191,7 +189,7 @@ class PartitionTask:
         if applied < fetch.end:
             self._short_since.pop(rank, None)
             return True
-        if fetch.sent_at - self._short_since.setdefault(rank, fetch.sent_at) >= SHORT_MS:
+        if fetch.sent_at - self._short_since.setdefault(rank, fetch.sent_at) >= ELECTION_MS:
             raise Truncated(self._topics[rank], self.number, applied, fetch.end)
         return False
 

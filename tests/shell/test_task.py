@@ -140,13 +140,13 @@ async def test_state_that_is_ahead_of_its_topic_ends_the_worker() -> None:
     world.engine.state.applied[Source.ORDERS] = 7
     orders = world.engine.progress(Source.ORDERS)
     world.task.advance({Source.ORDERS: Fetch(NOON, 3)}, frozenset())
-    world.task.advance({Source.ORDERS: Fetch(NOON + 9_000, 3)}, frozenset())
+    world.task.advance({Source.ORDERS: Fetch(NOON + 39_000, 3)}, frozenset())
     assert orders.fetch is None  # a leader that was just elected may show that for a moment: it proves nothing
-    world.task.advance({Source.ORDERS: Fetch(NOON + 11_000, 8)}, frozenset())
+    world.task.advance({Source.ORDERS: Fetch(NOON + 41_000, 8)}, frozenset())
     assert orders.fetch is not None
-    world.task.advance({Source.ORDERS: Fetch(NOON + 12_000, 3)}, frozenset())
+    world.task.advance({Source.ORDERS: Fetch(NOON + 42_000, 3)}, frozenset())
     with pytest.raises(Truncated, match="ends at offset 3, but the state holds what came at 7"):
-        world.task.advance({Source.ORDERS: Fetch(NOON + 22_000, 3)}, frozenset())
+        world.task.advance({Source.ORDERS: Fetch(NOON + 82_000, 3)}, frozenset())
 
 
 async def test_a_batch_that_is_lost_is_a_dead_letter_that_names_it_and_the_partition_goes_on() -> None:
