@@ -69,6 +69,8 @@ docs: install ## write the reference pages that are made from tables in the code
 	$(BIN)/lifecycle settings --markdown > docs/settings.md
 	$(BIN)/python -m streams.observe.docs > docs/metrics.md
 	$(BIN)/python -m tests.docs.guarantees
+	$(BIN)/python -m streams.playbooks.docs > docs/playbook-keys.md
+	$(BIN)/python -m streams.playbooks.schema > schemas/playbook.schema.json
 
 # The lock files name no package index: pip takes the one it is configured for. Entries that still fit are kept; delete
 # a file to renew all of it, or pass ARGS="--upgrade-package NAME".

@@ -12,9 +12,9 @@ COMPILED = [
     *(
         f"streams/core/{name}.py"
         for name in (
-            "abandonment", "activity", "bounds", "cart", "cold", "customer", "engine", "facts", "ids", "inputs",
-            "orders", "packing", "profile", "recent_ids", "sessions", "state", "timers", "tracks", "triggering",
-            "triggers", "watermark",
+            "abandonment", "activity", "bounds", "cart", "cold", "customer", "dispatch", "engine", "facts", "ids",
+            "inputs", "orders", "packing", "profile", "recent_ids", "sessions", "stages", "state", "timers", "tracks",
+            "triggering", "triggers", "watermark",
         )
     ),
     *(

@@ -18,12 +18,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from streams import values
+from streams import playbooks, values
 from streams.core import ids
 from streams.core.activity import Source
 from streams.core.inputs import FORWARDED
 from streams.core.playbook import Playbook
-from streams.core.policy import HOUR, MINUTE, SECOND, Policy
+from streams.core.policy import HOUR, MINUTE, SECOND
 from streams.errors import UserError
 
 T = TypeVar("T")
@@ -168,6 +168,15 @@ class Settings:
         False, values.SWITCH, "on", "Whether profiles are published, each once per commit in which it changed."
     )
 
+    # The lifecycle
+    playbook: str = _setting(
+        playbooks.DEFAULT,
+        values.SOURCE,
+        "/etc/lifecycle/playbook.yaml",
+        f"What the lifecycle is: the path of a playbook, or the name of one that is shipped "
+        f"({', '.join(playbooks.SHIPPED)}). The workers of a group need the same one.",
+    )
+
     # Time
     lateness: int = _setting(
         10 * SECOND,
@@ -225,7 +234,11 @@ class Settings:
         "Abandonments and triggers that come so much later than they occurred are not sent.",
     )
     currency: str = _setting(
-        "EUR", values.CURRENCY, "USD", "Taken for events that name no currency, and shown before the first order."
+        "EUR",
+        values.CURRENCY,
+        "USD",
+        "Taken for events that name no currency, and shown before the first order; and of the amounts in rules. A "
+        "playbook that names one decides.",
     )
     id_namespace: uuid.UUID = _setting(
         ids.NAMESPACE,
@@ -276,10 +289,9 @@ class Settings:
         "text", values.word("text", "json"), "json", "How they are written: for people, or one JSON object per line."
     )
 
-    @property
-    def playbook(self) -> Playbook:
-        """The default playbook with these settings in it."""
-        return Playbook(policy=Policy(currency=self.currency, lateness=self.lateness))
+    def load_playbook(self) -> Playbook:
+        """The playbook, with these settings in it. Reads its file; raises `UserError` if it cannot be used."""
+        return playbooks.load(self.playbook, currency=self.currency, lateness=self.lateness)
 
     @property
     def source_topics(self) -> dict[Source, str]:

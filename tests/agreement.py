@@ -19,9 +19,11 @@ from tests.reference import final, reference
 Who = tuple[bool, str]
 
 
-def drive(events: Sequence[Activity], policy: Policy, until: int | None) -> tuple[list[Output], dict[Who, Profile]]:
+def drive(
+    events: Sequence[Activity], policy: Policy, until: int | None, playbook: Playbook = Playbook()
+) -> tuple[list[Output], dict[Who, Profile]]:
     """The core without the engine around it: exactly in this order."""
-    lifecycle = Lifecycle(Playbook(policy=policy))
+    lifecycle = Lifecycle(msgspec.structs.replace(playbook, policy=policy))
     profiles: dict[Who, Profile] = {}
     outputs: list[Output] = []
     counts: Counter[tuple[str, str]] = Counter()

@@ -26,7 +26,6 @@ from tests.reference_cart import Applied, Cleared, Line, Story, items_of
 PASSIVE_CLICKS = {"message_opened", "unsubscribed"}
 PASSIVE_ORDERS = {"order_updated", "order_cancelled", "order_refunded", "order_fulfilled"}
 PASSIVE_CHANNELS = {"pos", "retail", "subscription", "marketplace"}
-RANK = {"browse": 1, "cart": 2, "checkout": 3}
 
 
 def reference(histories: Sequence[Activity], policy: Policy, until: int | None) -> list[Output]:
@@ -431,11 +430,15 @@ class _Customer:
     def kind(self) -> Kind | None:
         cart, mark, _ = self.story.tell()
         assert self.last_activity_at is not None
-        if mark is not None and self.last_activity_at - mark < self.policy.checkout_fresh:
-            return "checkout"
-        if cart:
-            return "cart"
-        return "browse" if self.views() else None
+        found = {
+            "checkout": mark is not None and self.last_activity_at - mark < self.policy.checkout_fresh,
+            "cart": bool(cart),
+            "browse": bool(self.views()),
+        }
+        return next((kind for kind in self.policy.precedence if found[kind]), None)
+
+    def _ladder(self, kind: Kind) -> tuple[int, ...]:
+        return {"browse": (), "cart": self.policy.cart_ladder, "checkout": self.policy.checkout_ladder}[kind]
 
     def content(self, kind: Kind) -> tuple[Item, ...]:
         return self.views() if kind == "browse" else self.cart() or self.views()
@@ -448,7 +451,7 @@ class _Customer:
             kind = self.kind()
             return None if kind is None else last + getattr(self.policy, f"{kind}_window")
         if x is not None and x.open and episode.abandoned and x.last.step < x.last.steps:
-            return last + self.policy.ladder[x.last.step - 1]
+            return last + self._ladder(x.last.kind)[x.last.step - 1]
         return None
 
     def fire_step(self, due: int) -> None:
@@ -465,7 +468,7 @@ class _Customer:
         goes_on = (
             x is not None
             and x.open
-            and RANK[kind] <= RANK[x.last.kind]
+            and self.policy.precedence.index(kind) >= self.policy.precedence.index(x.last.kind)
             and _quantities(self.content(kind)) == _quantities(x.last.items)
             and due - x.step1.occurred_at < self.policy.cool_down
         )
@@ -498,7 +501,7 @@ class _Customer:
             identified=self.identified,
             subscribed=self.subscribed,
             step=step,
-            steps=1 if kind == "browse" else 1 + len(self.policy.ladder),
+            steps=1 + len(self._ladder(kind)),
             occurred_at=due,
             last_activity_at=self.last_activity_at,
             episode_started_at=episode.started_at,

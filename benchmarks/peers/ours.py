@@ -30,7 +30,7 @@ COMMIT_S = 1.0
 
 PLAYBOOK: Final = Playbook(
     policy=Policy(forget_identified=None, forget_unidentified=None, lateness=0, event_ids=0),
-    track=Track("common", "visitor", tuple(Transition(of, to, counted(kind, n)) for of, to, kind, n in RULES)),
+    tracks=(Track("common", "visitor", tuple(Transition(of, to, counted(kind, n)) for of, to, kind, n in RULES)),),
     abandonment=False,
     sessions=False,
     cart={"product_added": OpKind.ADD, "product_removed": OpKind.REMOVE, "order_completed": OpKind.EMPTY},

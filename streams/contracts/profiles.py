@@ -39,4 +39,14 @@ def profile_document(profile: Profile, summary: Summary) -> dict[str, Any]:
         "reviews": profile.reviews,
         "referrals": profile.referrals,
         "signed_up": profile.signed_up,
+        "tracks": [
+            {
+                "track": state.track,
+                "stage": state.stage,
+                "entered_at": times.text(state.entered_at),
+                "sequence": state.sequence,
+                "cycle": state.cycle,
+            }
+            for state in profile.tracks or ()
+        ],
     }

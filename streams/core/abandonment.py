@@ -21,7 +21,7 @@ from streams.core.profile import Profile
 
 RECENT_LIMIT: Final = 512
 """Step-1 times kept: more than a week of half hours. It takes retractions without end to reach it."""
-RANK: Final[dict[Kind, int]] = {"browse": 0, "cart": 1, "checkout": 2}
+USUAL: Final = ("checkout", "cart", "browse")
 
 
 def value(items: Sequence[Item], currency: str) -> tuple[int | None, str | None]:
@@ -59,6 +59,17 @@ class Abandonments:
             "cart": policy.cart_window,
             "checkout": policy.checkout_window,
         }
+        self._ladders: dict[Kind, tuple[int, ...]] = {
+            "browse": (),  # it closes its episode
+            "cart": policy.cart_ladder,
+            "checkout": policy.checkout_ladder,
+        }
+        self._usual = policy.precedence == USUAL
+        self._precedence: list[Kind] = list(policy.precedence)
+        kinds: tuple[Kind, ...] = ("browse", "cart", "checkout")
+        self._rank: dict[Kind, int] = {
+            kind: len(USUAL) - self._precedence.index(kind) if kind in self._precedence else 0 for kind in kinds
+        }
 
     # -- what the episode is
 
@@ -67,11 +78,19 @@ class Abandonments:
         episode, last, cart = profile.episode, profile.last_activity_at, profile.cart.now
         if episode is None or last is None:
             return None
-        if cart.checkout_at is not None and last - cart.checkout_at < self._checkout_fresh:
-            return "checkout"
-        if cart.lines:
-            return "cart"
-        return "browse" if episode.views else None
+        checkout = cart.checkout_at is not None and last - cart.checkout_at < self._checkout_fresh
+        if self._usual:
+            if checkout:
+                return "checkout"
+            if cart.lines:
+                return "cart"
+            return "browse" if episode.views else None
+        for kind in self._precedence:
+            if (kind == "checkout" and checkout) or (kind == "cart" and cart.lines):
+                return kind
+            if kind == "browse" and episode.views:
+                return kind
+        return None
 
     @staticmethod
     def _content(profile: Profile, kind: Kind) -> tuple[Item, ...]:
@@ -91,7 +110,7 @@ class Abandonments:
             kind = self.kind(profile)
             return None if kind is None else last + self._windows[kind]
         if episode.abandoned and latest is not None and latest.open and latest.step < self._steps(latest.kind):
-            return last + self._policy.ladder[latest.step - 1]
+            return last + self._ladders[latest.kind][latest.step - 1]
         return None
 
     def expiry_due(self, profile: Profile) -> int | None:
@@ -114,11 +133,13 @@ class Abandonments:
         goes_on = (
             latest is not None
             and latest.open
-            and RANK[kind] <= RANK[latest.kind]
+            and self._rank[kind] <= self._rank[latest.kind]
             and due - latest.step1_at < self._policy.cool_down
-            and _quantities(items) == _quantities(latest.items)
+            and (self._policy.cool_down_per_kind or _quantities(items) == _quantities(latest.items))
         )
-        if not goes_on:
+        bought = profile.last_order_at
+        silent = kind == "browse" and bought is not None and due < bought + self._policy.browse_silent_after_order
+        if not (goes_on or silent):
             self._abandon(profile, kind, due, items, outputs)
         if kind == "browse":
             profile.episode = None
@@ -263,7 +284,7 @@ class Abandonments:
     # -- events out
 
     def _steps(self, kind: Kind) -> int:
-        return 1 if kind == "browse" else 1 + len(self._policy.ladder)
+        return 1 + len(self._ladders[kind])
 
     def _id(self, profile: Profile, kind: Kind, step1_at: int, step_or_type: int | str) -> str:
         return ids.abandonment_id(self._namespace, profile.identified, profile.customer, kind, step1_at, step_or_type)

@@ -31,6 +31,8 @@ class Checkpoint(msgspec.Struct, array_like=True):
     """Keys whose record has to be written to the changelog again."""
     graves: list[bytes]
     """Keys whose tombstone is owed to the changelog."""
+    places: dict[str, dict[str, int]] = {}
+    """Customers in each stage of each track beside the lifecycle."""
 
 
 class UnknownVersion(ValueError):

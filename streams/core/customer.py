@@ -11,15 +11,16 @@ from collections import Counter
 from typing import Final
 
 from streams.core import facts, ids, orders, recent_ids, sessions
-from streams.core.abandonment import Abandonments, value
+from streams.core.abandonment import Abandonments
 from streams.core.activity import Activity, Source
 from streams.core.bounds import BYTES_PER_EVENT, trim
-from streams.core.cart import as_items, operation, record
-from streams.core.effects import Cause, Output, StageChange, Summary
+from streams.core.cart import operation, record
+from streams.core.effects import Cause, Output, Summary
 from streams.core.packing import HEADER_ROOM
 from streams.core.parts import OpKind
 from streams.core.playbook import Playbook
 from streams.core.profile import Profile
+from streams.core.stages import BYTES_PER_TRACK, Stages, summary
 from streams.core.triggering import BYTES as BYTES_PER_TRIGGER
 from streams.core.triggering import Triggers
 
@@ -38,8 +39,9 @@ class Lifecycle:
 
     def __init__(self, playbook: Playbook = Playbook(), namespace: uuid.UUID = ids.NAMESPACE) -> None:
         self.policy = policy = playbook.policy
+        self.playbook = playbook
         # What every event asks for: attributes here are read much faster than those of the Structs they come from.
-        self._track = playbook.track
+        self._stages = Stages(playbook, namespace)
         self._cart = playbook.cart
         self._counted_types = playbook.counted_types
         self._keeps_sessions = playbook.sessions
@@ -53,7 +55,7 @@ class Lifecycle:
         self._forget_unidentified = policy.forget_unidentified
         self._plan = playbook.plan
         self._bytes_per_event = BYTES_PER_EVENT + (0 if playbook.plan is None else playbook.plan.bytes_per_event)
-        self._namespace = namespace
+        self._bytes_of_tracks = BYTES_PER_TRACK * (len(playbook.tracks) - 1)
         self._abandonments = Abandonments(policy, namespace)
         self._triggers: Triggers | None = None
         if playbook.triggers:
@@ -86,7 +88,11 @@ class Lifecycle:
 
         The event must not be a duplicate, and the profile's deadlines at or before its time must have been fired.
         """
-        at, first, since = activity.at, profile.stage is None, len(outputs)
+        at, first = activity.at, profile.stage is None
+        if not first and self._stages.is_of_another(profile):
+            self._stages.take_over(profile, at, outputs)
+            profile.weight += self._bytes_of_tracks
+        since = len(outputs)  # nothing follows up what a changed playbook says
         if first:
             profile.first_seen_at = profile.last_seen_at = at
         elif at >= profile.last_seen_at:
@@ -113,8 +119,10 @@ class Lifecycle:
                 sessions.note(profile.sessions, at, self._session_gap)
 
         if first:
-            self._enter_by(profile, activity, self._track.initial, outputs)
-        self._transit(profile, activity, active, outputs)
+            self._stages.began(profile, activity, active, outputs)
+            profile.weight += self._bytes_of_tracks
+        else:
+            self._stages.happened(profile, activity, active, outputs)
         if self._triggers is not None:
             self._triggers.happened(profile, activity, active, outputs, since, counts)
 
@@ -128,18 +136,22 @@ class Lifecycle:
 
         A forgotten profile is in no stage and has no deadline any more: it is to be deleted.
         """
-        due, policy, abandonments, since = profile.next_deadline, self.policy, self._abandonments, len(outputs)
+        due, abandonments, since = profile.next_deadline, self._abandonments, len(outputs)
         assert due is not None
-        if due == abandonments.step_due(profile):
+        if self._stages.is_of_another(profile):
+            self._stages.take_over(profile, due, outputs)  # what is due under this playbook is seen next
+            profile.weight += self._bytes_of_tracks
+            since = len(outputs)
+        elif due == abandonments.step_due(profile):
             abandonments.fire_step(profile, due, outputs)
         elif due == abandonments.expiry_due(profile):
             abandonments.fire_expiry(profile, due, outputs)
-        elif (lapse := self._track.lapse(profile.stage)) is not None and due == lapse.due(profile, policy):
-            cause = Cause(kind="inactivity", rule=lapse.target, deadline=due)
-            self._enter(profile, lapse.target, max(due, profile.last_seen_at), cause, outputs)
+            self._stages.cart_expired(profile, due, outputs)
+        elif self._stages.fire(profile, due, outputs):
+            pass
         elif due == self._forget_due(profile):
             cause = Cause(kind="forgotten", deadline=due)
-            self._enter(profile, None, max(due, profile.last_seen_at), cause, outputs)
+            self._stages.end(profile, max(due, profile.last_seen_at), cause, outputs)
             profile.next_deadline = None
             return
         elif self._triggers is not None and self._triggers.fire(profile, due, outputs, counts):
@@ -151,22 +163,7 @@ class Lifecycle:
 
     def summary(self, profile: Profile) -> Summary:
         """The customer as of now."""
-        lines = profile.cart.now.lines
-        currency = profile.currency or self.policy.currency
-        cart_value, cart_currency = value(as_items(lines), currency)
-        revenue, of = profile.revenue, profile.orders - profile.other_currency_orders
-        return Summary(
-            first_seen_at=profile.first_seen_at,
-            last_seen_at=profile.last_seen_at,
-            sessions=profile.sessions.count,
-            product_views=profile.product_views,
-            orders=profile.orders,
-            revenue=revenue,
-            currency=currency,
-            average_order_value=(2 * revenue + of) // (2 * of) if of else None,  # half up
-            cart_items=sum(line.quantity for line in lines.values()),
-            cart_value=cart_value if cart_currency == currency else None,  # the summary names one currency
-        )
+        return summary(profile, self.policy.currency)
 
     # -- events
 
@@ -219,6 +216,8 @@ class Lifecycle:
             if order is None:
                 return False
             profile.orders_in_stage += 1
+            for state in profile.tracks or ():
+                state.orders_in_stage += 1
             op = operation(activity, _ORDER)
             record(profile.cart, op, profile.last_seen_at, last_order_at, self.policy, counts)
             self._abandonments.ordered(profile, activity, order, outputs)
@@ -229,49 +228,6 @@ class Lifecycle:
             self._abandonments.late_activity(profile, activity.at, outputs)
         return active
 
-    # -- stages
-
-    def _transit(self, profile: Profile, activity: Activity, active: bool, outputs: list[Output]) -> None:
-        """Try the table from the top, until nothing applies."""
-        entered: tuple[str, ...] = ()
-        while (row := self._track.next_transition(profile, active, entered)) is not None:
-            entered = (*entered, row.target)
-            if row.starts_cycle:
-                profile.cycle += 1
-            self._enter_by(profile, activity, row.target, outputs)
-
-    def _enter_by(self, profile: Profile, activity: Activity, stage: str, outputs: list[Output]) -> None:
-        cause = Cause(kind="activity", rule=stage, event_id=activity.event_id, event_type=activity.type)
-        self._enter(profile, stage, activity.at, cause, outputs)
-
-    def _enter(self, profile: Profile, stage: str | None, at: int, cause: Cause, outputs: list[Output]) -> None:
-        left, left_at = profile.stage, profile.entered_at
-        if left is not None and at < left_at:
-            at = left_at
-        profile.sequence += 1
-        profile.stage, profile.entered_at, profile.orders_in_stage = stage, at, 0
-        if self._plan is not None:
-            facts.entered(profile, self._plan, self._track.name)
-        outputs.append(
-            StageChange(
-                id=ids.stage_change_id(
-                    self._namespace, profile.identified, profile.customer, self._track.name, profile.sequence, stage, at
-                ),
-                customer=profile.customer,
-                identified=profile.identified,
-                subscribed=profile.subscribed,
-                track=self._track.name,
-                from_stage=left,
-                to_stage=stage,
-                occurred_at=at,
-                sequence=profile.sequence,
-                cycle=profile.cycle,
-                cause=cause,
-                previous_stage_ms=None if left is None else at - left_at,
-                profile=self.summary(profile),
-            )
-        )
-
     # -- deadlines
 
     def _schedule(self, profile: Profile) -> None:
@@ -281,7 +237,7 @@ class Lifecycle:
             due = self._abandonments.step_due(profile)
             if (other := self._abandonments.expiry_due(profile)) is not None and (due is None or other < due):
                 due = other
-        if (other := self._track.lapse_due(profile, self.policy)) is not None and (due is None or other < due):
+        if (other := self._stages.due(profile)) is not None and (due is None or other < due):
             due = other
         if (other := self._forget_due(profile)) is not None and (due is None or other < due):
             due = other

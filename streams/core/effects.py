@@ -18,9 +18,10 @@ AbandonmentType = Literal["abandoned", "recovered", "retracted", "expired"]
 
 
 class Cause(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """Why a stage changed: `activity` (with rule and event), `inactivity` (with rule and deadline) or `forgotten`."""
+    """Why a stage changed: `activity` (with rule and event), `inactivity` (with rule and deadline), `forgotten`, or
+    `playbook`: another version of it, under which the customer belongs elsewhere."""
 
-    kind: Literal["activity", "inactivity", "merge", "forgotten"]
+    kind: Literal["activity", "inactivity", "merge", "forgotten", "playbook"]
     rule: str | None = None
     event_id: str | None = None
     event_type: str | None = None

@@ -343,6 +343,7 @@ class PartitionEngine:
             counts["duplicate", label] += 1
             return False
         before, deadline_before = profile.stage, profile.next_deadline
+        places_before = profile.places()
         if self.watermark is not None and record.at < self.watermark:
             counts["late", label] += 1
         if profile.sequence and record.at < profile.last_seen_at:
@@ -366,7 +367,7 @@ class PartitionEngine:
                     self._keep(profile, key, output)
                 else:
                     effects.outputs.append(output)
-        state.touched(key, profile, before, deadline_before)
+        state.touched(key, profile, before, places_before, deadline_before)
         return True
 
     # -- deadlines
@@ -405,11 +406,11 @@ class PartitionEngine:
                 continue
             profile = state.get(key)
             assert profile is not None
-            before, deadline_before = profile.stage, deadline
+            before, places_before, deadline_before = profile.stage, profile.places(), deadline
             while (deadline := profile.next_deadline) is not None and deadline <= watermark:
                 effects.deadlines.append(deadline)
                 self._fire_one(profile, key, effects, by_watermark=True)
-            state.touched(key, profile, before, deadline_before, came_up=True)
+            state.touched(key, profile, before, places_before, deadline_before, came_up=True)
             self._changed = True
 
     def _fire_one(self, profile: Profile, key: bytes, effects: Effects, *, by_watermark: bool = False) -> None:

@@ -4,9 +4,11 @@ A fixed header, which recovery reads alone, then the rest as MessagePack:
 
     u8 version | u8 flags | i64 next deadline, ms | i64 commit | u8 number of offsets | u8 length of stage |
     i64 applied offset, per source and, if any, of the activity topic | stage, UTF-8 |
+    in format 2: u16 length of places, places, UTF-8 |
     the profile without these, as an array
 
-Little-endian. Flags: 1 identified, 2 has a next deadline, 4 is in a stage. An array that is shorter than the profile's
+Little-endian. Flags: 1 identified, 2 has a next deadline, 4 is in a stage. Places are the stages in further tracks,
+as `track=stage` lines; a profile without any is written in format 1. An array that is shorter than the profile's
 fields was packed before the last ones existed: those take their defaults. So a field is only ever appended, and
 `VERSION` is raised when an older version could not read what is written, or would drop what matters.
 """
@@ -24,12 +26,14 @@ from streams.core.profile import Profile
 from streams.core.recent_ids import tags_of
 from streams.core.rest import Rest
 
-VERSION: Final = 1
+VERSION: Final = 2
+_WITHOUT_PLACES: Final = 1
 
 HEADER_ROOM: Final = 512
 """Bytes to allow for the header."""
 
 _FIXED: Final = struct.Struct("<BBqqBB")
+_LENGTH: Final = struct.Struct("<H")
 _IDENTIFIED, _HAS_DEADLINE, _HAS_STAGE = 1, 2, 4
 _READ: Final = FORWARDED + 1
 """Offsets that may have been applied: of each source, and of the activity topic."""
@@ -54,7 +58,7 @@ class Header:
 
     def __init__(
         self, version: int, identified: bool, stage: str | None, next_deadline: int | None, applied: tuple[int, ...],
-        commit: int,
+        commit: int, places: tuple[tuple[str, str], ...] = (),
     ) -> None:  # fmt: skip
         self.version = version
         self.identified = identified
@@ -63,6 +67,8 @@ class Header:
         self.applied = applied
         """See `Profile.applied`."""
         self.commit = commit
+        self.places = places
+        """As of `Profile.places`."""
         self.forgotten = stage is None
         """Only its last outputs are kept, until they are known to be sent."""
 
@@ -78,10 +84,13 @@ def pack(profile: Profile) -> bytes:
     if profile.stage is not None:
         flags |= _HAS_STAGE
     applied = profile.applied
-    header = _FIXED.pack(VERSION, flags, profile.next_deadline or 0, profile.commit, len(applied), len(stage))
-    return (
-        header + struct.pack(f"<{len(applied)}q", *applied) + stage + _ENCODER.encode(_rest(profile, profile.pending))
-    )
+    places = "\n".join([f"{track}={place}" for track, place in profile.places()]).encode()
+    version = VERSION if places else _WITHOUT_PLACES
+    header = _FIXED.pack(version, flags, profile.next_deadline or 0, profile.commit, len(applied), len(stage))
+    header += struct.pack(f"<{len(applied)}q", *applied) + stage
+    if places:
+        header += _LENGTH.pack(len(places)) + places
+    return header + _ENCODER.encode(_rest(profile, profile.pending))
 
 
 def peek(data: bytes) -> Header:
@@ -137,6 +146,10 @@ def unpack(data: bytes) -> Profile:
     profile.facts = rest.facts
     profile.triggers = rest.triggers
     profile.of_origins = rest.of_origins
+    profile.tracks = rest.tracks
+    profile.rules_due = rest.rules_due
+    profile.playbook_version = rest.playbook_version
+    profile.playbook_tag = rest.playbook_tag
     profile.event_tags = tags_of(rest.event_ids)
     return profile
 
@@ -193,6 +206,10 @@ def _rest(profile: Profile, pending: list[Output]) -> list[object]:
         profile.facts,
         profile.triggers,
         profile.of_origins,
+        profile.tracks,
+        profile.rules_due,
+        profile.playbook_version,
+        profile.playbook_tag,
     ]
 
 
@@ -209,8 +226,16 @@ def _header(data: bytes) -> tuple[Header, int]:
         version, flags, next_deadline, commit, sources, stage_length = _FIXED.unpack_from(data)
         applied = struct.unpack_from(f"<{sources}q", data, _FIXED.size)
         start = _FIXED.size + 8 * sources
-        stage = data[start : start + stage_length].decode()
-    except (struct.error, UnicodeDecodeError) as error:
+        end = start + stage_length
+        stage = data[start:end].decode()
+        places: list[tuple[str, str]] = []
+        if version > _WITHOUT_PLACES:
+            (length,) = _LENGTH.unpack_from(data, end)
+            end += _LENGTH.size + length
+            for line in data[end - length : end].decode().split("\n"):
+                track, place = line.split("=", 1)
+                places.append((track, place))
+    except (struct.error, ValueError) as error:
         raise Corrupt(f"this is not a packed profile, or it is damaged: {error}") from error
     if version == 0:
         raise Corrupt("this is not a packed profile: there is no format 0")
@@ -221,5 +246,6 @@ def _header(data: bytes) -> tuple[Header, int]:
         next_deadline if flags & _HAS_DEADLINE else None,
         applied,
         commit,
+        tuple(places),
     )
-    return header, start + stage_length
+    return header, end

@@ -245,3 +245,16 @@ class TriggerBook(msgspec.Struct, array_like=True, gc=False):
     due: int | None = None
     """The earliest of all."""
     states: dict[str, TriggerState] = {}
+
+
+class TrackState(msgspec.Struct, array_like=True, gc=False):
+    """Where a customer is in a track beside the lifecycle."""
+
+    track: str
+    stage: str | None = None
+    """None before it was entered."""
+    entered_at: int = 0
+    """ms"""
+    sequence: int = 0
+    cycle: int = 1
+    orders_in_stage: int = 0

@@ -14,6 +14,7 @@ from streams.core.cart import OPERATIONS
 from streams.core.facts import Plan
 from streams.core.parts import OpKind
 from streams.core.policy import Policy
+from streams.core.rules.types import Type
 from streams.core.tracks import LIFECYCLE, Track
 from streams.core.triggers import Trigger
 
@@ -21,8 +22,16 @@ from streams.core.triggers import Trigger
 class Playbook(msgspec.Struct, frozen=True, kw_only=True):
     """The definition that the engine runs. Immutable: a changed one needs a new `Lifecycle`."""
 
+    name: str = "default"
+    version: int = 0
+    """Of the definition: profiles carry the one they were last worked on under. Raised by whoever changes it."""
+    digest: str = ""
+    """Of its text: tells apart what names and versions do not."""
     policy: Policy = Policy()
-    track: Track = LIFECYCLE
+    tracks: tuple[Track, ...] = (LIFECYCLE,)
+    """At least one. The first is the lifecycle: the stage that `Profile.stage` and metrics mean."""
+    renamed: Mapping[int, Mapping[str, Mapping[str, str]]] = {}
+    """Stages renamed when a version came: version, track, old name to new name."""
     abandonment: bool = True
     """Whether episodes are kept and abandoned."""
     sessions: bool = True
@@ -31,7 +40,14 @@ class Playbook(msgspec.Struct, frozen=True, kw_only=True):
     """What events of the clickstream do to the cart, by type."""
     counted_types: frozenset[str] = frozenset()
     """Events of these types are counted in `Profile.type_counts`, for the conditions of a track."""
+    properties: Mapping[str, Type] = {}
+    """Properties of events that rules read: to be decoded."""
     plan: Plan | None = None
     """What the rules ask to be kept in `Profile.facts`; None if nothing."""
     triggers: tuple[Trigger, ...] = ()
     """Asked in this order."""
+
+    @property
+    def tag(self) -> int:
+        """A number that another text is most unlikely to have; 0 of a playbook without a text."""
+        return int(self.digest[:8] or "0", 16)

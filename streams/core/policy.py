@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from streams.core.parts import Kind
+
 SECOND = 1_000
 MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE
@@ -26,9 +28,16 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     checkout_window: int = 30 * MINUTE
     checkout_fresh: int = 24 * HOUR
     """An episode is a checkout while its last checkout event is less than this older than the last activity."""
-    ladder: tuple[int, ...] = (24 * HOUR, 72 * HOUR)
-    """Steps 2, 3, … of cart and checkout: due so long after the last activity."""
+    cart_ladder: tuple[int, ...] = (24 * HOUR, 72 * HOUR)
+    """Steps 2, 3, … of a cart: due so long after the last activity."""
+    checkout_ladder: tuple[int, ...] = (24 * HOUR, 72 * HOUR)
+    precedence: tuple[Kind, ...] = ("checkout", "cart", "browse")
+    """Which kind an episode is that could be several, from the highest. One that is left out is never abandoned."""
+    browse_silent_after_order: int = 0
+    """So long after the last order, browsing is not abandoned."""
     cool_down: int = 7 * DAY
+    cool_down_per_kind: bool = False
+    """Whether other content of the same or a lower kind is silenced too."""
     recovery_window: int = 7 * DAY
     recent_window: int = 7 * DAY
     expiry: int = 30 * DAY

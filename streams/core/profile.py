@@ -7,7 +7,17 @@ from dataclasses import dataclass
 from mypy_extensions import mypyc_attr
 
 from streams.core.effects import Output
-from streams.core.parts import Abandoned, Cart, Correction, Episode, Facts, Order, Sessions, TriggerBook
+from streams.core.parts import (
+    Abandoned,
+    Cart,
+    Correction,
+    Episode,
+    Facts,
+    Order,
+    Sessions,
+    TrackState,
+    TriggerBook,
+)
 
 
 @mypyc_attr(acyclic=True)  # the garbage collector need not know of it
@@ -61,6 +71,13 @@ class Profile:
     last_order_at: int | None
     """The latest order that counts."""
 
+    tracks: list[TrackState] | None
+    """The places in the tracks beside the lifecycle, in the playbook's order; None if it has none."""
+    rules_due: int | None
+    """When time alone may change a rule, ms, as of the last event or deadline; None: never."""
+    playbook_tag: int
+    """Of the playbook that it was last worked on under; see `Playbook.tag`."""
+
     customer: str
     commit: int
     """The number of the commit that last wrote it."""
@@ -79,6 +96,7 @@ class Profile:
     """The newest completed orders, in order of application."""
     order_notes: dict[str, list[Correction]]
     """What came for orders that are not completed yet."""
+    playbook_version: int
     recent_steps: list[int]
     """Step-1 times of the abandonments in the recent window."""
     facts: Facts | None
@@ -136,6 +154,9 @@ class Profile:
         self.facts = None
         self.triggers = None
         self.event_tags = bytearray()
+        self.tracks = None
+        self.rules_due = None
+        self.playbook_version = self.playbook_tag = 0
 
     # Lists and numbers that may be None are objects of their own, each a line of memory to fetch. So what every event
     # moves is kept as plain numbers.
@@ -179,6 +200,12 @@ class Profile:
     @last_activity_at.setter
     def last_activity_at(self, at: int | None) -> None:
         self.active_at = -1 if at is None else at
+
+    def places(self) -> tuple[tuple[str, str], ...]:
+        """Tracks beside the lifecycle, and its stage in each."""
+        if self.tracks is None:
+            return ()
+        return tuple([(state.track, state.stage) for state in self.tracks if state.stage is not None])
 
     def note_withheld(self, abandonment_id: str, withheld: bool) -> None:
         """The engine decided whether step 1 of the latest abandonment leaves."""

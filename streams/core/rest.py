@@ -8,7 +8,17 @@ from __future__ import annotations
 import msgspec
 
 from streams.core.effects import Output
-from streams.core.parts import Abandoned, Cart, Correction, Episode, Facts, Order, Sessions, TriggerBook
+from streams.core.parts import (
+    Abandoned,
+    Cart,
+    Correction,
+    Episode,
+    Facts,
+    Order,
+    Sessions,
+    TrackState,
+    TriggerBook,
+)
 
 
 class Rest(msgspec.Struct, array_like=True, gc=False):
@@ -57,3 +67,7 @@ class Rest(msgspec.Struct, array_like=True, gc=False):
     facts: Facts | None = None
     triggers: TriggerBook | None = None
     of_origins: dict[int, int] | None = None
+    tracks: list[TrackState] | None = None
+    rules_due: int | None = None
+    playbook_version: int = 0
+    playbook_tag: int = 0

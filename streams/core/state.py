@@ -45,7 +45,9 @@ class TaskState:
         """
         self.timers = Timers()
         self.population: Counter[str] = Counter()
-        """Customers in each stage."""
+        """Customers in each stage of the lifecycle."""
+        self.places: Counter[tuple[str, str]] = Counter()
+        """Customers in each stage of further tracks."""
         self.largest = 0
         """Bytes of the largest profile packed or restored so far."""
         self.commit = 0
@@ -121,12 +123,14 @@ class TaskState:
                 return
             if have.stage is not None:
                 self._leave(have.stage)
+            self._recount(have.places, ())
             self.timers.restored(key, have.next_deadline, header.next_deadline)
         self._cold.put(key, value)
         self._dirty.pop(key, None)
         self._graves.pop(key, None)
         if header.stage is not None:
             self.population[header.stage] += 1
+        self._recount((), header.places)
         self.largest = max(self.largest, len(value))
         self.commit = max(self.commit, header.commit)
         self._note_applied(header.applied)
@@ -181,11 +185,17 @@ class TaskState:
         self._young[key] = None
 
     def touched(
-        self, key: bytes, profile: Profile, stage_before: str | None, deadline_before: int | None, came_up: bool = False
+        self,
+        key: bytes,
+        profile: Profile,
+        stage_before: str | None,
+        places_before: tuple[tuple[str, str], ...],
+        deadline_before: int | None,
+        came_up: bool = False,
     ) -> None:
         """The profile changed: it is written at the next commit, its timer armed, the population kept.
 
-        `came_up`: its timer did, so that none is armed.
+        `places_before` are `Profile.places` as they were. `came_up`: its timer did, so that none is armed.
         """
         if not profile.dirty:
             profile.dirty = True
@@ -202,6 +212,8 @@ class TaskState:
                 self._leave(stage_before)
             if profile.stage is not None:
                 self.population[profile.stage] += 1
+        if places_before or profile.tracks is not None:
+            self._recount(places_before, profile.places())
 
     # -- commit
 
@@ -322,6 +334,17 @@ class TaskState:
         if not self.population[stage]:
             del self.population[stage]
 
+    def _recount(self, before: tuple[tuple[str, str], ...], after: tuple[tuple[str, str], ...]) -> None:
+        """A customer who was in these places of further tracks is in those."""
+        if before == after:
+            return
+        for place in before:
+            self.places[place] -= 1
+            if not self.places[place]:
+                del self.places[place]
+        for place in after:
+            self.places[place] += 1
+
     def _forget_older(self) -> None:
         """Keep the later half of the recent records. If even older ones are asked for, all have to be looked at."""
         commits = sorted(self._recent.values())
@@ -336,6 +359,9 @@ class TaskState:
             checkpoint = decode(stored)
             self.note = checkpoint.note
             self.population.update(checkpoint.population)
+            for track, stages in checkpoint.places.items():
+                for stage, number in stages.items():
+                    self.places[track, stage] = number
             self.largest, self.commit = checkpoint.largest, checkpoint.commit
             self._note_applied(checkpoint.applied)
             self._records = checkpoint.records
@@ -347,6 +373,9 @@ class TaskState:
         self.timers = self._timers_on_disk = TimersOnDisk(disk, scheduled, nearest)
 
     def _as_it_stands(self) -> Checkpoint:
+        places: dict[str, dict[str, int]] = {}
+        for (track, stage), number in self.places.items():
+            places.setdefault(track, {})[stage] = number
         return Checkpoint(
             VERSION,
             b"",
@@ -360,6 +389,7 @@ class TaskState:
             self._recent_since,
             list(self._dirty),
             list(self._graves),
+            places,
         )
 
 

@@ -7,6 +7,8 @@ from typing import Final
 
 from streams.core.policy import Policy
 from streams.core.profile import Profile
+from streams.core.rules.compiler import Rule
+from streams.core.rules.moment import Moment
 
 # -- conditions: of the profile after an event, and of whether that event was activity (not passive)
 
@@ -80,22 +82,45 @@ def very_long_without_order(p: Profile, policy: Policy) -> int | None:
 
 
 class Transition:
-    """After an event, one of `sources` becomes `target` when the condition holds. Tried from the top."""
+    """One of `sources` becomes `target` when the condition holds: a rule of a playbook, or Python written by hand.
 
-    def __init__(self, sources: tuple[str, ...], target: str, when: Condition, *, starts_cycle: bool = False) -> None:
+    Tried from the top, after each event and when time alone changes a rule (`dispatch` says which are asked).
+    """
+
+    def __init__(
+        self, sources: tuple[str, ...], target: str, when: Condition | Rule, *, starts_cycle: bool = False
+    ) -> None:
         self.sources = sources
         self.target = target
-        self.when = when
+        self.rule = when if isinstance(when, Rule) else None
+        self.condition = None if isinstance(when, Rule) else when
         self.starts_cycle = starts_cycle
+
+    def holds(self, m: Moment) -> bool:
+        """Whether it applies."""
+        if self.rule is not None:
+            return self.rule.test(m)
+        assert self.condition is not None
+        return self.condition(m.profile, m.active)
 
 
 class Lapse:
-    """One of `sources` becomes `target` when the deadline is due."""
+    """One of `sources` becomes `target` at a deadline: `after` ms since what a rule tells, or as `due` says."""
 
-    def __init__(self, sources: tuple[str, ...], target: str, due: Due) -> None:
+    def __init__(self, sources: tuple[str, ...], target: str, due: Due | Rule, after: int = 0) -> None:
         self.sources = sources
         self.target = target
-        self.due = due
+        self.since = due if isinstance(due, Rule) else None
+        self.after = after
+        self.written = None if isinstance(due, Rule) else due
+
+    def due(self, m: Moment, policy: Policy) -> int | None:
+        """When it is due, ms; None while what it counts from never was."""
+        if self.since is not None:
+            since = self.since.time(m)
+            return None if since is None else since + self.after
+        assert self.written is not None
+        return self.written(m.profile, policy)
 
 
 TRANSITIONS: Final = (
@@ -122,37 +147,17 @@ LAPSES: Final = (
 
 
 class Track:
-    """A state machine as tables: the stage a new profile enters, what events and what deadlines lead to.
-
-    Transitions are tried from the top. Made once; asked by `customer.Lifecycle` for every event.
-    """
+    """A state machine as tables: the stage a new profile enters, what conditions and what deadlines lead to."""
 
     def __init__(
         self, name: str, initial: str, transitions: tuple[Transition, ...], lapses: tuple[Lapse, ...] = ()
     ) -> None:
         self.name = name
         self.initial = initial
+        self.transitions = transitions
+        self.lapses = lapses
         targets = [initial, *(row.target for row in transitions), *(row.target for row in lapses)]
         self.stages = tuple(dict.fromkeys(targets))
-        self._transitions = {stage: tuple(row for row in transitions if stage in row.sources) for stage in self.stages}
-        self._lapses = {stage: next((row for row in lapses if stage in row.sources), None) for stage in self.stages}
-
-    def next_transition(self, profile: Profile, active: bool, entered: tuple[str, ...]) -> Transition | None:
-        """The first transition that applies and does not lead where this event has led already."""
-        assert profile.stage is not None
-        for row in self._transitions.get(profile.stage, ()):
-            if row.when(profile, active) and row.target not in entered:
-                return row
-        return None
-
-    def lapse(self, stage: str | None) -> Lapse | None:
-        """The deadline that a stage has, if any."""
-        return None if stage is None else self._lapses.get(stage)
-
-    def lapse_due(self, profile: Profile, policy: Policy) -> int | None:
-        """When the stage's deadline is due, ms; None if it has none."""
-        lapse = self.lapse(profile.stage)
-        return None if lapse is None else lapse.due(profile, policy)
 
 
 LIFECYCLE: Final = Track("lifecycle", "visitor", TRANSITIONS, LAPSES)

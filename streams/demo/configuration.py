@@ -1,35 +1,21 @@
-"""The two parts of the demo, as settings and policies of their workers."""
+"""The two parts of the demo, as settings of their workers."""
 
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 from typing import Final, Literal
 
-from streams.core.policy import MINUTE, SECOND, Policy
+from streams import playbooks
 from streams.demo.data import cache_dir
 from streams.settings import FIELDS, PREFIX, Settings
 from streams.values import show_duration
 
 PartName = Literal["history", "live"]
 
-POLICIES: Final[dict[PartName, Policy]] = {
-    "history": Policy(),
-    "live": Policy(
-        session_gap=10 * SECOND,
-        browse_window=8 * SECOND,
-        cart_window=10 * SECOND,
-        checkout_window=8 * SECOND,
-        checkout_fresh=30 * SECOND,
-        ladder=(20 * SECOND, 40 * SECOND),
-        cool_down=1 * MINUTE,
-        recovery_window=1 * MINUTE,
-        recent_window=1 * MINUTE,
-        expiry=3 * MINUTE,
-        dormant_after=45 * SECOND,
-        at_risk_after=90 * SECOND,
-        lapsed_after=3 * MINUTE,
-        lateness=1 * SECOND,
-    ),
+PLAYBOOKS: Final[dict[PartName, str]] = {
+    "history": playbooks.DEFAULT,
+    "live": str(Path(__file__).with_name("live.yaml")),
 }
 """The history is judged by the playbook as it is. Live one would wait an hour for a cart: the windows are shortened."""
 
@@ -41,7 +27,7 @@ _COMMON: Final = {
     "shutdown_timeout": "3s",
     "log_level": "warning",
 }
-_LIVE: Final = {"lateness": "1s", "clickstream_delay": "1s", "orders_delay": "1s"}
+_LIVE: Final = {"playbook": PLAYBOOKS["live"], "lateness": "1s", "clickstream_delay": "1s", "orders_delay": "1s"}
 _QUICK_GROUP: Final = {"session_timeout": "3s", "heartbeat_interval": "1s", "rebalance_timeout": "1s"}
 """For a broker of the demo's own: where it is the embedded one, joining a group waits for these. Another Apache Kafka
 refuses such a session, unless it is set to take it."""
@@ -61,15 +47,14 @@ def environment(part: PartName, broker: str, prefix: str, *, own: bool) -> dict[
 
 def windows(part: PartName) -> str:
     """Which windows are in force, in one line."""
-    policy = POLICIES[part]
+    playbook = playbooks.load(PLAYBOOKS[part])
+    policy = playbook.policy
     named = {
         "browse": policy.browse_window,
         "cart": policy.cart_window,
         "checkout": policy.checkout_window,
-        "dormant": policy.dormant_after,
-        "at risk": policy.at_risk_after,
-        "lapsed": policy.lapsed_after,
     }
+    named |= {lapse.target.replace("_", " "): lapse.after for track in playbook.tracks for lapse in track.lapses}
     return ", ".join(f"{name} {show_duration(window)}" for name, window in named.items())
 
 

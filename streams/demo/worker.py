@@ -13,8 +13,7 @@ import threading
 import time
 from typing import Final
 
-from streams.core.playbook import Playbook
-from streams.demo.configuration import POLICIES, PartName
+from streams.demo.configuration import PartName
 from streams.errors import UserError
 from streams.settings import load
 from streams.shell.worker import run
@@ -27,7 +26,7 @@ def main(part: PartName) -> int:
     """Work until told to stop."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        return run(load(), playbook=Playbook(policy=POLICIES[part]))
+        return run(load())
     except UserError as error:
         print(error, file=sys.stderr)
         return 2

@@ -125,7 +125,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
             Label("track", "the track's name"),
             Label("from_stage", "the stage left, or `none`"),
             Label("to_stage", "the stage entered, or `none`"),
-            Label("cause", "why", ("activity", "inactivity", "merge", "forgotten")),
+            Label("cause", "why", ("activity", "inactivity", "merge", "forgotten", "playbook")),
         ),
         worry="0 while events are applied; a wave into `at_risk`, `lapsed` or `dormant` (a source is missing).",
     ),
@@ -292,6 +292,13 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         help="Customers now in each stage of the lifecycle track, of the partitions of this worker.",
         labels=(Label("stage", "the stage's name"),),
         worry="The sum over all workers drops outside of a rebalance.",
+    ),
+    Metric(
+        name="lifecycle_track_customers",
+        kind="gauge",
+        help="Customers now in each stage of the playbook's further tracks, of the partitions of this worker.",
+        labels=(Label("track", "the track's name"), Label("stage", "the stage's name")),
+        worry="The sum of a track over all workers is not that of `lifecycle_customers`.",
     ),
     Metric(
         name="lifecycle_timers_pending",

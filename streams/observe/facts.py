@@ -31,3 +31,5 @@ class TaskFacts(msgspec.Struct, frozen=True):
     largest_profile_bytes: int
     population: tuple[tuple[str, int], ...]
     """Customers in each stage of the lifecycle track."""
+    places: tuple[tuple[str, str, int], ...] = ()
+    """Track, stage, and customers in it, of further tracks."""

@@ -69,6 +69,7 @@ class Metrics(Collector):
         self._silent: frozenset[str] = frozenset()
         self._clock_skew: float | None = None
         self._stages: frozenset[str] = frozenset()
+        self._places: frozenset[tuple[str, str]] = frozenset()
 
         self._registry = client.CollectorRegistry()
         client.ProcessCollector(registry=self._registry)
@@ -165,6 +166,7 @@ class Metrics(Collector):
         if facts.partition in self._assigned:
             self._tasks = {**self._tasks, facts.partition: facts}
             self._stages |= {stage for stage, _ in facts.population}
+            self._places |= {(track, stage) for track, stage, _ in facts.places}
 
     def consumer_lag(self, records: Mapping[tuple[str, int], int]) -> None:
         """Records behind the end, by (topic, partition): all of them at once."""
@@ -225,12 +227,17 @@ class Metrics(Collector):
         if self._recovery_seconds is not None:
             yield "lifecycle_recovery_remaining_seconds", (), self._recovery_seconds
         customers = dict.fromkeys(self._stages, 0)  # a stage that everybody left shows 0, not nothing
+        places = dict.fromkeys(self._places, 0)
         for task in tasks:
             yield from _gauges_of(task, now)
+            for track, stage, count in task.places:
+                places[track, stage] = places.get((track, stage), 0) + count
             for stage, count in task.population:
                 customers[stage] = customers.get(stage, 0) + count
         for stage, count in customers.items():
             yield "lifecycle_customers", (stage,), count
+        for place, count in places.items():
+            yield "lifecycle_track_customers", place, count
 
     # -- from the catalogue to collectors
 

@@ -61,12 +61,19 @@ class Replay:
     ) -> None:
         self._results = results
         self._topics = settings.source_topics
+        playbook = settings.load_playbook()
         decoders = {
-            source: Decoder(source, topic, default_currency=settings.currency, max_future_skew=settings.max_future_skew)
+            source: Decoder(
+                source,
+                topic,
+                default_currency=playbook.policy.currency,
+                max_future_skew=settings.max_future_skew,
+                properties=playbook.properties,
+            )
             for source, topic in self._topics.items()
         }
         self._encoder = Encoder(settings.ce_source)
-        self._lifecycle = Lifecycle(settings.playbook, settings.id_namespace)
+        self._lifecycle = Lifecycle(playbook, settings.id_namespace)
         reader = FileReader(inputs, decoders, self._refused, until=until, now=now)
         self._play = Play(reader, [(self._lifecycle, self)], until=until)
         self.tally = reader.tally

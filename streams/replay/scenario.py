@@ -147,7 +147,11 @@ class _Play:
         """What the engine was last told; never goes back."""
         self._decoders = {
             source: Decoder(
-                source, topic, default_currency=playbook.policy.currency, max_future_skew=settings.max_future_skew
+                source,
+                topic,
+                default_currency=playbook.policy.currency,
+                max_future_skew=settings.max_future_skew,
+                properties=playbook.properties,
             )
             for source, topic in settings.source_topics.items()
         }

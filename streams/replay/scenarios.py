@@ -11,6 +11,7 @@ from typing import Final
 from rich.console import Console
 from rich.text import Text
 
+from streams import playbooks
 from streams.core.playbook import Playbook
 from streams.errors import UserError
 from streams.replay import scenario_file
@@ -63,19 +64,20 @@ def run_all(
 
 
 def playbook_of(settings: Settings) -> Callable[[ScenarioFile], Playbook]:
-    """The playbook a file names; the default one is the only one there is."""
+    """The playbook a file names, by a path seen from it or as a shipped one; else that of the settings."""
 
     def find(file: ScenarioFile) -> Playbook:
-        if file.playbook not in (None, "ecommerce"):
-            raise UserError(f"{file.path}: there is no playbook {file.playbook!r}: the only one is ecommerce.")
-        return settings.playbook
+        if file.playbook is None:
+            return settings.load_playbook()
+        source = file.playbook if file.playbook in playbooks.SHIPPED else file.path.parent / file.playbook
+        return playbooks.load(source, currency=settings.currency, lateness=settings.lateness)
 
     return find
 
 
 def words_of(playbook: Playbook) -> set[str]:
     """All that `only` may name."""
-    return {*OUTPUTS, *ABANDONMENTS, playbook.track.name}
+    return {*OUTPUTS, *ABANDONMENTS, *[track.name for track in playbook.tracks]}
 
 
 def _check_words(file: ScenarioFile, playbook: Playbook) -> None:

@@ -54,7 +54,9 @@ def create_app(
     settings: Settings, *, playbook: Playbook | None = None, clock: Callable[[], int] = driver.wall_clock
 ) -> App:
     """The application of one worker. `playbook` replaces that of the settings."""
-    app = App(settings, settings.playbook if playbook is None else playbook, clock, faust_configuration(settings))
+    app = App(
+        settings, settings.load_playbook() if playbook is None else playbook, clock, faust_configuration(settings)
+    )
     app.table = app.Table(
         topics.STATE_TABLE,
         new_state=states(settings, clock),

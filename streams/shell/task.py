@@ -92,8 +92,15 @@ class PartitionTask:
         self._short_since: dict[int, int] = {}
         """By rank, when a topic was first seen to end before what was applied from it."""
         self._encoder = Encoder(settings.ce_source)
+        playbook = lifecycle.playbook
         self._decoders = {
-            source: Decoder(source, topic, default_currency=settings.currency, max_future_skew=settings.max_future_skew)
+            source: Decoder(
+                source,
+                topic,
+                default_currency=playbook.policy.currency,
+                max_future_skew=settings.max_future_skew,
+                properties=playbook.properties,
+            )
             for source, topic in settings.source_topics.items()
         }
         self._forwards = frozenset(settings.forwarded_sources)
@@ -304,6 +311,7 @@ class PartitionTask:
             timers=len(state.timers),
             largest_profile_bytes=state.largest,
             population=tuple(sorted(state.population.items())),
+            places=tuple((track, stage, number) for (track, stage), number in sorted(state.places.items())),
         )
 
     def lag(self, fetches: Mapping[int, Fetch]) -> dict[tuple[str, int], int]:

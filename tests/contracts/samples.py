@@ -75,6 +75,16 @@ STAGE_CHANGES: Final[dict[str, Output]] = {
         previous_stage_ms=90 * DAY,
         profile=_BUYER,
     ),
+    "playbook": msgspec.structs.replace(
+        PROSPECT,
+        id=_id("playbook"),
+        track="tier",
+        from_stage="silver",
+        to_stage="gold",
+        cause=Cause(kind="playbook", rule="gold"),
+        previous_stage_ms=DAY,
+        profile=_BUYER,
+    ),
     "forgotten": msgspec.structs.replace(
         PROSPECT,
         id=_id("forgotten"),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from streams.core.dispatch import Machine
 from streams.core.effects import Cause
+from streams.core.rules.moment import Moment
 from streams.core.tracks import LIFECYCLE
 from tests.core.helpers import DAY, HOUR, MINUTE, T0, Activity, click, order, run
 
@@ -238,7 +240,8 @@ def test_every_change_carries_subscribed() -> None:
 def test_a_stage_is_entered_at_most_once_per_event() -> None:
     profile = run([click(0)]).alive
     profile.signed_up = True
-    prospect = LIFECYCLE.next_transition(profile, True, ())
+    machine, moment = Machine(LIFECYCLE, ()), Moment(profile, None, profile.last_seen_at, True)
+    prospect = machine.next(moment, "visitor", ())
     assert prospect is not None
     assert prospect.target == "prospect"
-    assert LIFECYCLE.next_transition(profile, True, ("prospect",)) is None
+    assert machine.next(moment, "visitor", ("prospect",)) is None

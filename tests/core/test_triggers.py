@@ -26,7 +26,7 @@ from tests.core.helpers import DAY, HOUR, MINUTE, SECOND, T0, History, click, it
 
 YEAR = 365 * DAY
 VOCABULARY = Vocabulary(
-    tracks={"lifecycle": Playbook().track.stages},
+    tracks={"lifecycle": Playbook().tracks[0].stages},
     event_types=["survey_answered", "credit_granted", "credit_spent"],
     properties={"score": Type.NUMBER, "birthday": Type.TIME},
     kept=[Kept("birthday", Type.TIME, "birthday")],

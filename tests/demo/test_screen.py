@@ -13,7 +13,7 @@ from rich.console import Console
 
 from streams.core.activity import Source
 from streams.demo.board import STAGES, Board
-from streams.demo.configuration import POLICIES, environment, windows
+from streams.demo.configuration import environment, windows
 from streams.demo.data import Event
 from streams.demo.scrape import Scrape
 from streams.demo.screen import Caption, progress_line, render, summary
@@ -225,7 +225,7 @@ def test_the_windows_shown_are_those_in_force() -> None:
 
 
 def test_the_history_is_judged_by_the_playbook() -> None:
-    assert POLICIES["history"] == Settings().playbook.policy
+    assert load(environment("history", "k:1", "demo-1-", own=True)).playbook == Settings().playbook
 
 
 @pytest.mark.parametrize("own", [True, False])
@@ -233,7 +233,7 @@ def test_a_worker_is_told_nothing_that_it_does_not_take(own: bool) -> None:
     history = load(environment("history", "k:1", "demo-1-", own=own))
     live = load(environment("live", "k:1", "demo-1-", own=own))
     assert (history.broker, history.emit_after, history.max_emit_delay) == ("k:1", "always", None)
-    assert live.lateness == POLICIES["live"].lateness
+    assert live.load_playbook().policy.cart_window == 10_000
     assert not set(history.topics.values()) & set(live.topics.values())
     assert all(name.startswith("demo-1-") for name in [*history.topics.values(), history.app_id, live.app_id])
 

@@ -9,9 +9,10 @@ from typing import Any
 from streams.contracts.native import Decoder
 from streams.core.activity import CLICKSTREAM_TYPES, ORDER_TYPES, Source
 from streams.core.policy import MINUTE
-from streams.demo.configuration import POLICIES
+from streams.demo.configuration import PLAYBOOKS
 from streams.demo.data import Event
 from streams.demo.shoppers import Shoppers
+from streams.playbooks import load
 
 START = 1_795_000_000_000
 
@@ -85,7 +86,7 @@ def test_an_order_is_of_what_was_in_the_cart_at_its_prices() -> None:
 
 
 def test_some_leave_a_full_cart_for_longer_than_its_window_and_come_back_to_it() -> None:
-    window = POLICIES["live"].cart_window
+    window = load(PLAYBOOKS["live"]).policy.cart_window
     came_back = 0
     of: dict[str, list[tuple[int, str]]] = {}
     for event, document in zip(made := events(), documents(made), strict=True):

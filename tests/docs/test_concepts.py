@@ -18,6 +18,7 @@ from streams.core.ids import NAMESPACE
 from streams.core.parts import Line
 from streams.core.policy import DAY, HOUR, MINUTE, Policy
 from streams.core.profile import Profile
+from streams.core.rules.moment import Moment
 from streams.core.sources import Fetch, SourceSpec
 from tests.docs.pages import ROOT, fences, section, table
 
@@ -65,7 +66,7 @@ def test_what_the_table_says_of_an_event_is_what_the_rule_does(number: int) -> N
         names = {field: getattr(profile, field) for field in Profile.__annotations__}
         names |= {"cart_items": sum(line.quantity for line in profile.cart.now.lines.values()), "activity": active}
         said = bool(eval(condition, {"__builtins__": {}}, names))
-        assert rule.when(profile, active) is said, (condition, profile)
+        assert rule.holds(Moment(profile, None, 0, active)) is said, (condition, profile)
         outcomes.add(said)
     assert outcomes == {True, False}
     assert rule.starts_cycle is ("a new cycle" in BY_EVENT[number][2])
@@ -81,7 +82,7 @@ def test_what_the_table_says_of_a_deadline_is_when_it_is_due(number: int) -> Non
             "last order": 3 * DAY,
             "last activity or the entry into the stage, whichever is later": max(entered_at, last_activity_at),
         }[since]
-        assert tracks.LAPSES[number].due(profile, POLICY) == start + int(days) * DAY
+        assert tracks.LAPSES[number].due(Moment(profile, None, 0), POLICY) == start + int(days) * DAY
 
 
 def test_the_diagram_has_the_same_arrows() -> None:
@@ -147,7 +148,8 @@ def _sent(output: Output) -> str:
 def test_the_windows() -> None:
     rows = table(section(CONCEPTS, "Abandonment"), "kind", "when", "step 1 after", "further steps")
     windows = {kind.strip("`"): (after, further) for kind, _, after, further in rows}
-    ladder = ", ".join(f"{step // HOUR} h" for step in POLICY.ladder)
+    assert POLICY.cart_ladder == POLICY.checkout_ladder
+    ladder = ", ".join(f"{step // HOUR} h" for step in POLICY.cart_ladder)
     assert windows == {
         "browse": (f"{POLICY.browse_window // MINUTE} min", "none"),
         "cart": (f"{POLICY.cart_window // MINUTE} min", ladder),

@@ -18,7 +18,7 @@ from streams.core.rules.vocabulary import WORDS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "rules.md").read_text()
 VOCABULARY = Vocabulary(
-    tracks={"lifecycle": Playbook().track.stages}, event_types=["credit_granted"], of_trigger=True
+    tracks={"lifecycle": Playbook().tracks[0].stages}, event_types=["credit_granted"], of_trigger=True
 )  # fmt: skip
 SHORT = {"yes or no": Type.BOOL, "number": Type.NUMBER, "amount": Type.MONEY, "duration": Type.DURATION,
          "time": Type.TIME, "text": Type.TEXT}  # fmt: skip

@@ -122,6 +122,7 @@ def task(partition: int = 3, **population: int) -> TaskFacts:
         timers=12,
         largest_profile_bytes=4_096,
         population=tuple(population.items()),
+        places=(("tier", "gold", 3),),
     )
 
 

@@ -28,7 +28,7 @@ from streams.core.rules.vocabulary import WORDS
 from tests.core.helpers import T0, click, order
 from tests.rules.naive import Story, evaluate
 
-STAGES = Playbook().track.stages
+STAGES = Playbook().tracks[0].stages
 VOCABULARY = Vocabulary(
     tracks={"lifecycle": STAGES},
     event_types=["survey_answered", "credit_granted", "credit_spent"],

@@ -8,7 +8,7 @@ from streams.core.playbook import Playbook
 from streams.core.rules import RuleError, Type, Vocabulary, compile_rule
 from tests.core.helpers import DAY, HOUR, T0, Activity, History, click, item, order, run
 
-VOCABULARY = Vocabulary(tracks={"lifecycle": Playbook().track.stages}, event_types=["survey_answered"])
+VOCABULARY = Vocabulary(tracks={"lifecycle": Playbook().tracks[0].stages}, event_types=["survey_answered"])
 
 
 def value(text: str, history: History, event: Activity | None = None, at: int = 0, active: bool = False) -> object:

@@ -133,7 +133,7 @@ def test_profiles_topic_only_when_published() -> None:
 
 
 def test_policy_has_the_settings() -> None:
-    assert Settings(currency="USD", lateness=7).playbook.policy == Policy(currency="USD", lateness=7)
+    assert Settings(currency="USD", lateness=7).load_playbook().policy == Policy(currency="USD", lateness=7)
 
 
 @pytest.mark.parametrize("key", list(FIELDS))

@@ -13,7 +13,7 @@ from streams.core.rules import nodes, properties, tree
 from streams.core.rules.errors import RuleError, suggestion
 from streams.core.rules.needs import Needs, together
 from streams.core.rules.types import Type
-from streams.core.rules.vocabulary import BEGUN_AT, WORDS, Vocabulary
+from streams.core.rules.vocabulary import BEGUN_AT, OWN_STAGE, WORDS, Vocabulary
 
 _BOOL: Final = Type.BOOL
 _NUMBER: Final = Type.NUMBER
@@ -141,10 +141,11 @@ class Checker:
             return self._property(part)
         if part.name == BEGUN_AT and not self.vocabulary.of_trigger:
             raise RuleError("begun_at is known to the rules of a trigger only", part.start, part.end)
-        self.reads.update(word.reads)
+        own = OWN_STAGE + self.vocabulary.track
+        self.reads.update([own if fact == OWN_STAGE else fact for fact in word.reads])
         if word.needs is not None:
             self.need(word.needs)
-        stages = self.vocabulary.tracks.get("lifecycle", ()) if part.name == "stage" else ()
+        stages = self.vocabulary.tracks.get(self.vocabulary.track, ()) if part.name == "stage" else ()
         return Typed(word.type, word.make(self.vocabulary), part, stages)
 
     def _property(self, part: tree.Name) -> Typed:

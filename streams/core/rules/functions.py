@@ -123,7 +123,7 @@ def _track(checker: Checker, part: tree.Tree) -> str:
 def _stage(checker: Checker, call: tree.Call) -> Typed:
     track = _track(checker, call.arguments[0])
     checker.reads.add(f"stage:{track}")
-    return Typed(Type.TEXT, reading.Stage(), call, checker.vocabulary.tracks[track])
+    return Typed(Type.TEXT, reading.Stage(checker.vocabulary.place(track)), call, checker.vocabulary.tracks[track])
 
 
 def _count(checker: Checker, call: tree.Call) -> Typed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from streams.core.parts import TrackState
 from streams.core.rules.moment import Moment
 from streams.core.rules.nodes import ABSENT, NEVER, Bool, Text, Whole
 
@@ -11,11 +12,6 @@ from streams.core.rules.nodes import ABSENT, NEVER, Bool, Text, Whole
 class Orders(Whole):
     def get(self, m: Moment) -> int:
         return m.profile.orders
-
-
-class OrdersInStage(Whole):
-    def get(self, m: Moment) -> int:
-        return m.profile.orders_in_stage
 
 
 class Revenue(Whole):
@@ -219,24 +215,64 @@ class BegunAt(Whole):
 # -- stages
 
 
+def _further(m: Moment, track: int) -> TrackState | None:
+    """The customer's place in a track that is not the first."""
+    tracks = m.profile.tracks
+    return None if tracks is None else tracks[track - 1]
+
+
 class Stage(Text):
-    """Of the lifecycle track."""
+    """Of the track of that number."""
+
+    def __init__(self, track: int) -> None:
+        self.track = track
 
     def get(self, m: Moment) -> str | None:
-        return m.profile.stage
+        if self.track == 0:
+            return m.profile.stage
+        state = _further(m, self.track)
+        return None if state is None else state.stage
 
 
 class EnteredAt(Whole):
-    """When its stage was entered."""
+    """When the stage of the track of that number was entered."""
+
+    def __init__(self, track: int) -> None:
+        super().__init__()
+        self.track = track
 
     def get(self, m: Moment) -> int:
-        profile = m.profile
-        return ABSENT if profile.stage is None else profile.entered_at
+        if self.track == 0:
+            profile = m.profile
+            return ABSENT if profile.stage is None else profile.entered_at
+        state = _further(m, self.track)
+        return ABSENT if state is None or state.stage is None else state.entered_at
 
 
 class Cycle(Whole):
+    def __init__(self, track: int) -> None:
+        super().__init__()
+        self.track = track
+
     def get(self, m: Moment) -> int:
-        return m.profile.cycle
+        if self.track == 0:
+            return m.profile.cycle
+        state = _further(m, self.track)
+        return 1 if state is None else state.cycle
+
+
+class OrdersInStage(Whole):
+    """Completions since the stage of the track of that number was entered."""
+
+    def __init__(self, track: int) -> None:
+        super().__init__()
+        self.track = track
+
+    def get(self, m: Moment) -> int:
+        if self.track == 0:
+            return m.profile.orders_in_stage
+        state = _further(m, self.track)
+        return 0 if state is None else state.orders_in_stage
 
 
 # -- the event at hand: all absent, or false, at a deadline

@@ -11,6 +11,8 @@ from streams.core.rules.needs import Kept, Needs
 from streams.core.rules.nodes import Node
 from streams.core.rules.types import Type
 
+OWN_STAGE: Final = "stage:"
+"""What reads the stage of the track whose rule it is."""
 KNOWN_TYPES: Final = CLICKSTREAM_TYPES | ORDER_TYPES
 
 
@@ -21,6 +23,7 @@ class Vocabulary:
         self,
         *,
         tracks: Mapping[str, tuple[str, ...]] | None = None,
+        track: str | None = None,
         event_types: Iterable[str] = (),
         properties: Mapping[str, Type] | None = None,
         kept: Iterable[Kept] = (),
@@ -28,16 +31,22 @@ class Vocabulary:
         minor_units: int = 100,
         of_trigger: bool = False,
     ) -> None:
-        """`tracks`: the stages of each. `event_types`: those beside the known ones. `properties`: those of events that
-        rules may read, `kept`: those that profiles keep. `minor_units`: of one unit of the currency (100 cents of a
-        euro). `of_trigger`: the rules are a trigger's, and can say when it began."""
+        """`tracks`: the stages of each, in the playbook's order. `track`: the one whose rules these are, so that
+        `stage` means its stage; else the first. `event_types`: those beside the known ones. `properties`: those of
+        events that rules may read, `kept`: those that profiles keep. `minor_units`: of one unit of the currency (100
+        cents of a euro). `of_trigger`: the rules are a trigger's, and can say when it began."""
         self.tracks = dict(tracks or {})
+        self.track = next(iter(self.tracks), "") if track is None else track
         self.event_types = KNOWN_TYPES | frozenset(event_types)
         self.properties = dict(properties or {})
         self.kept = {one.name: one for one in kept}
         self.currency = currency
         self.minor_units = minor_units
         self.of_trigger = of_trigger
+
+    def place(self, track: str) -> int:
+        """Its number among the tracks."""
+        return list(self.tracks).index(track) if track in self.tracks else 0
 
 
 class Word:
@@ -75,7 +84,7 @@ BEGUN_AT: Final = "begun_at"
 WORDS: Final[dict[str, Word]] = {
     # orders
     "orders": Word(_NUMBER, ("orders",), lambda v: reading.Orders()),
-    "orders_in_stage": Word(_NUMBER, ("orders", "stage:lifecycle"), lambda v: reading.OrdersInStage()),
+    "orders_in_stage": Word(_NUMBER, ("orders", OWN_STAGE), lambda v: reading.OrdersInStage(v.place(v.track))),
     "revenue": Word(_MONEY, ("orders",), lambda v: reading.Revenue(v.currency)),
     "average_order_value": Word(_MONEY, ("orders",), lambda v: reading.AverageOrderValue(v.currency)),
     "last_order_at": Word(_TIME, ("orders",), lambda v: reading.LastOrderAt()),
@@ -100,9 +109,9 @@ WORDS: Final[dict[str, Word]] = {
     "first_order_at": Word(_TIME, ("orders",), lambda v: reading.FirstOrderAt()),
     "credit_expires_at": Word(_TIME, _CREDIT, lambda v: properties.CreditExpiresAt(), _CREDITS),
     # stages
-    "stage": Word(_TEXT, ("stage:lifecycle",), lambda v: reading.Stage()),
-    "entered_at": Word(_TIME, ("stage:lifecycle",), lambda v: reading.EnteredAt()),
-    "cycle": Word(_NUMBER, ("stage:lifecycle",), lambda v: reading.Cycle()),
+    "stage": Word(_TEXT, (OWN_STAGE,), lambda v: reading.Stage(v.place(v.track))),
+    "entered_at": Word(_TIME, (OWN_STAGE,), lambda v: reading.EnteredAt(v.place(v.track))),
+    "cycle": Word(_NUMBER, (OWN_STAGE,), lambda v: reading.Cycle(v.place(v.track))),
     # the trigger
     BEGUN_AT: Word(_TIME, (), lambda v: reading.BegunAt()),
     # the event at hand

@@ -1,0 +1,119 @@
+"""Which rows of a track are asked: those of the stage, and of them those that an event can move.
+
+`customer.Lifecycle` makes one `Machine` for each track of its playbook. A rule that reads nothing an event touches has
+the value it had, and what time changes is asked when it changes: so most events ask few rules, however many there are.
+Conditions written by hand are asked after every event, since nobody knows what they read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Final
+
+from streams.core.activity import CLICKSTREAM_TYPES, ORDER_TYPES, Activity, Source
+from streams.core.policy import Policy
+from streams.core.rules.moment import Moment
+from streams.core.rules.touching import touched
+from streams.core.tracks import Lapse, Track, Transition
+
+_ORDERS: Final = Source.ORDERS
+_COUNT: Final = "count:"
+
+
+class _Stage:
+    """The rows that lead out of one stage."""
+
+    def __init__(self, track: Track, stage: str, types: Collection[str], cart_types: Collection[str]) -> None:
+        self.rows = [row for row in track.transitions if stage in row.sources]
+        self.lapses = [row for row in track.lapses if stage in row.sources]
+        self.timed = [row for row in self.rows if row.rule is not None and row.rule.timed]
+        self.by_click = {type_: self._moved(touched(type_, False, cart_types)) for type_ in types}
+        self.by_order = {type_: self._moved(touched(type_, True, cart_types)) for type_ in types}
+        self.by_other_click = self._moved(touched("", False, cart_types))
+        self.by_other_order = self._moved(touched("", True, cart_types))
+
+    def _moved(self, facts: frozenset[str]) -> list[Transition]:
+        return [row for row in self.rows if row.rule is None or not facts.isdisjoint(row.rule.reads)]
+
+
+class Machine:
+    """A track, ready to be asked. Immutable; a stage that the track does not have leads nowhere."""
+
+    def __init__(self, track: Track, cart_types: Collection[str]) -> None:
+        self.track = track
+        self.name = track.name
+        self.initial = track.initial
+        reads = [fact for row in track.transitions if row.rule is not None for fact in row.rule.reads]
+        types = {fact.removeprefix(_COUNT) for fact in reads if fact.startswith(_COUNT)}
+        types |= CLICKSTREAM_TYPES | ORDER_TYPES | set(cart_types)
+        self._stages = {stage: _Stage(track, stage, types, cart_types) for stage in track.stages}
+        self.timed = any(of.timed for of in self._stages.values())
+        """Whether time alone changes any of its rules."""
+        self.reads_cart = any(row.rule is not None and "cart" in row.rule.reads for row in track.transitions)
+
+    def knows(self, stage: str) -> bool:
+        """Whether it is a stage of the track."""
+        return stage in self._stages
+
+    def moved(self, m: Moment, stage: str | None, event: Activity) -> Transition | None:
+        """The first row that applies after an event, of those that the event can move."""
+        of = None if stage is None else self._stages.get(stage)
+        if of is None:
+            return None
+        if event.source is _ORDERS:
+            rows = of.by_order.get(event.type)
+            if rows is None:
+                rows = of.by_other_order
+        else:
+            rows = of.by_click.get(event.type)
+            if rows is None:
+                rows = of.by_other_click
+        for row in rows:
+            if row.holds(m):
+                return row
+        return None
+
+    def next(self, m: Moment, stage: str | None, entered: tuple[str, ...]) -> Transition | None:
+        """The first row of all that applies and does not lead where this event, or deadline, has led already."""
+        of = None if stage is None else self._stages.get(stage)
+        if of is None:
+            return None
+        for row in of.rows:
+            if row.target not in entered and row.holds(m):
+                return row
+        return None
+
+    def lapse(self, m: Moment, stage: str | None, policy: Policy, due: int) -> Lapse | None:
+        """The deadline of the stage that is due then."""
+        of = None if stage is None else self._stages.get(stage)
+        if of is None:
+            return None
+        for row in of.lapses:
+            if row.due(m, policy) == due:
+                return row
+        return None
+
+    def lapse_due(self, m: Moment, stage: str | None, policy: Policy) -> int | None:
+        """When the earliest deadline of the stage is due, ms; None if it has none."""
+        of = None if stage is None else self._stages.get(stage)
+        if of is None:
+            return None
+        earliest: int | None = None
+        for row in of.lapses:
+            due = row.due(m, policy)
+            if due is not None and (earliest is None or due < earliest):
+                earliest = due
+        return earliest
+
+    def changes_at(self, m: Moment, stage: str | None) -> int | None:
+        """When time alone next changes a rule that leads out of the stage, ms after `m.at`; None: never."""
+        of = None if stage is None else self._stages.get(stage)
+        if of is None:
+            return None
+        earliest: int | None = None
+        for row in of.timed:
+            assert row.rule is not None
+            at = row.rule.moves(m)
+            if at is not None and (earliest is None or at < earliest):
+                earliest = at
+        return earliest

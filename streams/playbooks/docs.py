@@ -1,0 +1,47 @@
+"""Writes docs/playbook-keys.md: `python -m streams.playbooks.docs`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from streams.playbooks.format import ABANDONMENT, BROWSE, CART, CHECKOUT, FORGET, KEPT, PLAYBOOK, TRACK, TRANSITION
+from streams.playbooks.kinds import Section
+
+SECTIONS: dict[str, Section] = {
+    "The file": PLAYBOOK,
+    "tracks.NAME": TRACK,
+    "tracks.NAME.transitions": TRANSITION,
+    "abandonment": ABANDONMENT,
+    "abandonment.browse": BROWSE,
+    "abandonment.cart": CART,
+    "abandonment.checkout": CHECKOUT,
+    "forget": FORGET,
+    "keep.NAME": KEPT,
+}
+"""Every section there is; a test looks that none is left out."""
+
+
+def reference() -> str:
+    """The page, in Markdown."""
+    return "\n".join(_lines()) + "\n"
+
+
+def _lines() -> Iterator[str]:
+    yield "# The keys of a playbook"
+    yield ""
+    yield "Written by `make docs` from `streams/playbooks/format.py`. [Playbooks](playbook.md) tells how to write one;"
+    yield "`schemas/playbook.schema.json` says the same to editors."
+    for title, section in SECTIONS.items():
+        yield ""
+        yield f"## {title}"
+        yield ""
+        yield "| key | what belongs there | default |"
+        yield "|---|---|---|"
+        for key in section.keys.values():
+            default = "required" if key.required else f"`{key.default}`" if key.default else ""
+            what = "" if isinstance(key.kind, Section) else f" *{key.kind.what}*"
+            yield f"| `{key.name}` | {key.help}{what} | {default} |".replace("  ", " ")
+
+
+if __name__ == "__main__":
+    print(reference(), end="")

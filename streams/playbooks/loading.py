@@ -1,0 +1,72 @@
+"""From a playbook's text to the `Playbook` that the engine runs."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+
+from streams.contracts.money import EXPONENTS
+from streams.core.playbook import Playbook
+from streams.core.policy import SECOND
+from streams.errors import UserError
+from streams.playbooks.building import build
+from streams.playbooks.format import PLAYBOOK
+from streams.playbooks.kinds import Problems, Wrong
+from streams.playbooks.problems import PlaybookError, meant
+from streams.playbooks.tree import Malformed, compose
+
+_HERE: Final = Path(__file__).parent
+SHIPPED: Final = tuple(sorted(path.stem for path in _HERE.glob("*.yaml")))
+"""The names of those that come with the program."""
+DEFAULT: Final = "ecommerce"
+
+
+def load(source: str | Path = DEFAULT, *, currency: str = "EUR", lateness: int = 10 * SECOND) -> Playbook:
+    """The playbook of that path, or the shipped one of that name.
+
+    `currency` is taken where the playbook names none; `lateness` (ms) is a matter of the deployment. Raises `UserError`
+    if it cannot be read, `PlaybookError` if it cannot be used.
+    """
+    if currency not in EXPONENTS:
+        raise UserError(f"the currency {currency} is not known: take a code of ISO 4217, such as EUR.")
+    path = _path(source)
+    try:
+        text = path.read_text("utf-8-sig")
+    except UnicodeDecodeError:
+        raise UserError(f"the playbook {path} is not UTF-8 text.") from None
+    except OSError as error:
+        raise UserError(f"the playbook {path} cannot be read: {error.strerror}.") from None
+    return _parsed(text, str(source), currency, lateness)
+
+
+@lru_cache(maxsize=16)
+def _parsed(text: str, name: str, currency: str, lateness: int) -> Playbook:
+    return parse(text, name, currency=currency, lateness=lateness)
+
+
+def parse(text: str, name: str = "playbook", *, currency: str = "EUR", lateness: int = 10 * SECOND) -> Playbook:
+    """As `load`, of a text; `name` is put before problems."""
+    problems: Problems = []
+    try:
+        found = PLAYBOOK.read(compose(text), problems)
+    except Malformed as error:
+        raise PlaybookError(name, [error.problem]) from None
+    except Wrong as error:
+        raise PlaybookError(name, [error.problem]) from None
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    playbook = None if problems else build(found, digest, problems, currency=currency, lateness=lateness)
+    if playbook is None:
+        raise PlaybookError(name, problems)
+    return playbook
+
+
+def _path(source: str | Path) -> Path:
+    text = str(source)
+    if text in SHIPPED:
+        return _HERE / f"{text}.yaml"
+    path = Path(text).expanduser()
+    if path.suffix in (".yaml", ".yml") or "/" in text or path.exists():
+        return path
+    raise UserError(f"there is no playbook {text[:64]!r}{meant(text, SHIPPED)}; or give the path of a .yaml file.")

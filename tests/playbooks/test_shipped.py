@@ -1,0 +1,63 @@
+"""The shipped default is the table in the core, rule by rule and output by output."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from streams import playbooks
+from streams.core.activity import Activity
+from streams.core.effects import StageChange
+from streams.core.playbook import Playbook
+from streams.core.policy import Policy
+from streams.core.rules.moment import Moment
+from streams.core.tracks import LAPSES, TRANSITIONS
+from tests.agreement import agrees, by_customer, drive
+from tests.docs.test_concepts import profiles
+from tests.histories import histories, policies, untils
+
+DEFAULT = playbooks.load()
+
+
+def test_the_default_has_the_numbers_of_the_core() -> None:
+    assert DEFAULT.policy == Policy()
+    assert (DEFAULT.abandonment, DEFAULT.sessions, DEFAULT.counted_types) == (True, True, frozenset())
+    assert msgspec.structs.replace(
+        DEFAULT, name="default", version=0, digest="", tracks=Playbook().tracks
+    ) == Playbook()  # fmt: skip
+
+
+def test_the_default_has_the_rows_of_the_core_in_their_order() -> None:
+    [track] = DEFAULT.tracks
+    assert (track.name, track.initial) == ("lifecycle", "visitor")
+    assert [(row.sources, row.target, row.starts_cycle) for row in track.transitions] == [
+        (row.sources, row.target, row.starts_cycle) for row in TRANSITIONS
+    ]
+    assert [(row.sources, row.target) for row in track.lapses] == [(row.sources, row.target) for row in LAPSES]
+
+
+@pytest.mark.parametrize("number", range(len(TRANSITIONS)))
+def test_each_rule_says_what_the_row_says(number: int) -> None:
+    ours, written = DEFAULT.tracks[0].transitions[number], TRANSITIONS[number]
+    outcomes = set()
+    for profile, active in profiles():
+        moment = Moment(profile, None, profile.last_seen_at, active)
+        outcomes.add(said := written.holds(moment))
+        assert ours.holds(moment) is said
+    assert outcomes == {True, False}
+
+
+@settings(max_examples=200, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(histories(), policies(), st.data())
+def test_the_default_gives_the_same_outputs(events: list[Activity], policy: Policy, data: st.DataObject) -> None:
+    until = data.draw(untils(events))
+    agrees(events, policy, until)  # the core's table is what the reference says
+    written, of_written = drive(events, policy, until)
+    shipped, of_shipped = drive(events, policy, until, DEFAULT)
+    assert by_customer(shipped) == by_customer(written)
+    for profile in of_shipped.values():
+        profile.playbook_version = profile.playbook_tag = 0
+    assert of_shipped == of_written
+    assert any(isinstance(output, StageChange) for output in shipped)

@@ -1,0 +1,222 @@
+"""Several tracks side by side, and a playbook that changes under its customers."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from streams.core.activity import Activity
+from streams.core.customer import Lifecycle
+from streams.core.effects import Output, StageChange
+from streams.core.packing import pack, peek, unpack
+from streams.core.playbook import Playbook
+from streams.core.state import TaskState, record_key
+from streams.playbooks import parse
+from tests.core.helpers import DAY, HOUR, T0, click, order
+from tests.disk import MemoryDisk
+
+TWO = """
+playbook: two
+version: 1
+abandonment: off
+forget: {identified: 400d}
+tracks:
+  lifecycle:
+    initial: visitor
+    transitions:
+      - {from: visitor, to: customer, when: orders >= 1}
+      - {from: customer, to: vip, when: stage('tier') == 'gold' and orders_in_stage >= 0}
+      - {from: vip, to: customer, when: stage('tier') != 'gold'}
+  tier:
+    initial: bronze
+    transitions:
+      - {from: bronze, to: silver, when: spend(last='365d') >= 100}
+      - {from: silver, to: gold, when: spend(last='365d') >= 500}
+      - {from: gold, to: silver, when: spend(last='365d') < 500}
+      - {from: silver, to: bronze, when: spend(last='365d') < 100}
+      - {from: bronze, to: asleep, after: 30d, since: "max(entered_at, last_activity_at)"}
+      - {from: asleep, to: bronze, when: activity}
+"""
+
+
+class Customer:
+    """One customer under playbooks that may change, with what came out; `at` counts from T0."""
+
+    def __init__(self, playbook: Playbook) -> None:
+        self.lifecycle = Lifecycle(playbook)
+        self.profile = self.lifecycle.new("c-1", True)
+        self.outputs: list[Output] = []
+        self.counts: Counter[tuple[str, str]] = Counter()
+
+    def play(self, *events: Activity) -> Customer:
+        for event in events:
+            self.until(event.at - T0)
+            self.lifecycle.apply(self.profile, event, self.outputs, self.counts)
+        return self
+
+    def until(self, at: int) -> Customer:
+        while (due := self.profile.next_deadline) is not None and due <= T0 + at:
+            self.lifecycle.fire(self.profile, self.outputs, self.counts)
+        return self
+
+    def under(self, playbook: Playbook) -> Customer:
+        """From now on; the profile goes through its packed form, as it would over a restart."""
+        self.lifecycle, self.profile, self.outputs = Lifecycle(playbook), unpack(pack(self.profile)), []
+        return self
+
+    @property
+    def changes(self) -> list[tuple[str, str | None, str | None, int, str]]:
+        """Track, from, to, when, why."""
+        return [
+            (output.track, output.from_stage, output.to_stage, output.occurred_at - T0, output.cause.kind)
+            for output in self.outputs
+            if isinstance(output, StageChange)
+        ]
+
+
+def test_tracks_go_side_by_side_and_down_again_by_time_alone() -> None:
+    customer = Customer(parse(TWO)).play(click(0), order(HOUR, "o-1", total=60_000), click(2 * HOUR))
+    assert customer.changes == [
+        ("lifecycle", None, "visitor", 0, "activity"),
+        ("tier", None, "bronze", 0, "activity"),
+        ("lifecycle", "visitor", "customer", HOUR, "activity"),
+        ("tier", "bronze", "silver", HOUR, "activity"),
+        ("tier", "silver", "gold", HOUR, "activity"),
+        ("lifecycle", "customer", "vip", HOUR, "activity"),  # what it reads of the other track came later
+    ]
+    left = 365 * DAY + HOUR
+    customer.outputs.clear()
+    assert customer.until(left - 1).changes == []
+    assert customer.until(left).changes == [
+        ("tier", "gold", "silver", left, "inactivity"),
+        ("tier", "silver", "bronze", left, "inactivity"),
+        ("lifecycle", "vip", "customer", left, "inactivity"),
+    ]
+    assert customer.until(left + 30 * DAY).changes[3:] == [
+        ("tier", "bronze", "asleep", left + 30 * DAY, "inactivity"),
+    ]
+    deadlines = [output.cause.deadline for output in customer.outputs if isinstance(output, StageChange)]
+    assert deadlines == [T0 + left] * 3 + [T0 + left + 30 * DAY]
+
+
+def test_each_track_has_its_own_sequence_and_ids_differ() -> None:
+    customer = Customer(parse(TWO)).play(click(0), order(HOUR, "o-1", total=60_000))
+    sequences = [(output.track, output.sequence) for output in customer.outputs if isinstance(output, StageChange)]
+    assert sequences == [
+        ("lifecycle", 1), ("tier", 1), ("lifecycle", 2), ("tier", 2), ("tier", 3), ("lifecycle", 3),
+    ]  # fmt: skip
+    assert len({output.id for output in customer.outputs}) == len(sequences)
+
+
+def test_the_batch_and_the_deadline_tell_the_same() -> None:
+    """Whether time passes by a watermark or shows in the next event."""
+    events = [click(0), order(HOUR, "o-1", total=60_000), click(500 * DAY)]
+    slowly = Customer(parse(TWO)).play(*events[:2])
+    for day in range(0, 500, 7):
+        slowly.until(day * DAY)
+    assert slowly.play(events[2]).outputs == Customer(parse(TWO)).play(*events).outputs
+
+
+def test_forgetting_ends_every_track() -> None:
+    customer = Customer(parse(TWO)).play(click(0)).until(400 * DAY)
+    assert customer.changes[-2:] == [
+        ("lifecycle", "visitor", None, 400 * DAY, "forgotten"),
+        ("tier", "asleep", None, 400 * DAY, "forgotten"),
+    ]
+    assert (customer.profile.stage, customer.profile.tracks, customer.profile.next_deadline) == (None, None, None)
+
+
+def test_a_profile_of_several_tracks_is_packed_with_its_places_in_front() -> None:
+    profile = Customer(parse(TWO)).play(click(0), order(HOUR, "o-1", total=20_000)).profile
+    assert unpack(pack(profile)) == profile
+    assert peek(pack(profile)).places == (("tier", "silver"),)
+
+
+def test_the_population_counts_every_track_also_after_recovery_and_from_disk() -> None:
+    disk = MemoryDisk()
+    lifecycle, state, restored = Lifecycle(parse(TWO)), TaskState(disk=disk), TaskState()
+    outputs: list[Output] = []
+    for name, total in (("c-1", 20_000), ("c-2", 90_000), ("c-3", 1_000), ("c-4", 1_000)):
+        profile = lifecycle.new(name, True)
+        state.put(record_key(name, True), profile)
+        lifecycle.apply(profile, order(0, f"o-{name}", total=total, customer=name), outputs, Counter())
+        state.touched(record_key(name, True), profile, None, (), None)
+    expected = {("tier", "silver"): 1, ("tier", "gold"): 1, ("tier", "bronze"): 2}
+    assert state.places == expected
+    for key, value in state.changes(1, {}):
+        restored.restore(key, value)
+        restored.restore(key, value)  # twice is once
+    state.keep(b"")
+    assert restored.places == TaskState(disk=disk).places == expected
+    assert restored.population == {"customer": 3, "vip": 1}
+
+
+# -- a changed playbook
+
+RENAMED = (
+    TWO.replace("version: 1", "version: 2\nrenamed: {2: {tier: {gold: platinum, silver: gold}}}")
+    .replace("gold", "platinum").replace("silver", "gold")
+    .replace("{platinum: platinum, gold: platinum}", "{gold: platinum, silver: gold}")
+)  # fmt: skip
+
+
+def test_a_new_version_renames_stages_as_customers_come_by() -> None:
+    customer = Customer(parse(TWO)).play(order(0, "o-1", total=20_000)).under(parse(RENAMED))
+    assert customer.play(click(HOUR)).changes == [("tier", "silver", "gold", HOUR, "playbook")]
+    assert customer.profile.playbook_version == 2
+    assert customer.profile.tracks is not None
+    assert customer.profile.tracks[0].entered_at == T0  # the same stage by another name
+    assert customer.play(click(2 * HOUR)).changes[1:] == []
+
+
+def test_versions_that_were_skipped_are_made_up_for() -> None:
+    third = RENAMED.replace("version: 2\n", "version: 3\n").replace("}}}", "}}, 3: {tier: {bronze: iron}}}")
+    third = (
+        third.replace("initial: bronze", "initial: iron")
+        .replace("[bronze", "[iron")
+        .replace("from: bronze", "from: iron")
+    )
+    third = third.replace("to: bronze", "to: iron")
+    customer = Customer(parse(TWO)).play(order(0, "o-1", total=90_000), click(1)).under(parse(third))
+    assert customer.play(click(HOUR)).changes == [("tier", "gold", "platinum", HOUR, "playbook")]
+    poor = Customer(parse(TWO)).play(click(0)).under(parse(third))
+    assert poor.play(click(HOUR)).changes == [("tier", "bronze", "iron", HOUR, "playbook")]
+
+
+def test_where_a_stage_is_gone_the_rules_tell_where_the_customer_belongs() -> None:
+    without = TWO.replace("version: 1", "version: 2")
+    for row in (
+        "from: silver, to: gold, when: spend(last='365d') >= 500",
+        "from: gold, to: silver, when: spend(last='365d') < 500",
+    ):
+        without = without.replace(f"      - {{{row}}}\n", "")
+    without = without.replace(
+        "      - {from: customer, to: vip, when: stage('tier') == 'gold' and orders_in_stage >= 0}\n", ""
+    )
+    without = without.replace("      - {from: vip, to: customer, when: stage('tier') != 'gold'}\n", "")
+    customer = Customer(parse(TWO)).play(order(0, "o-1", total=90_000)).under(parse(without))
+    assert customer.play(click(HOUR)).changes == [
+        ("lifecycle", "vip", "customer", HOUR, "playbook"),
+        ("tier", "gold", "silver", HOUR, "playbook"),
+    ]
+
+
+def test_a_new_track_is_entered_and_one_that_is_gone_is_left() -> None:
+    one = parse(
+        TWO[: TWO.index("  tier:")]
+        .replace(" and orders_in_stage >= 0", "")
+        .replace("stage('tier') == 'gold'", "orders >= 2")
+        .replace("stage('tier') != 'gold'", "orders < 2")
+    )
+    customer = Customer(one).play(order(0, "o-1", total=20_000))
+    assert customer.profile.tracks is None
+    customer.under(parse(TWO)).play(click(HOUR))
+    assert customer.changes == [("tier", None, "silver", HOUR, "playbook")]
+    customer.under(one).play(click(2 * HOUR))
+    assert customer.changes == [("tier", "silver", None, 2 * HOUR, "playbook")]
+
+
+def test_a_changed_playbook_is_taken_up_also_at_a_deadline_and_without_a_new_version() -> None:
+    customer = Customer(parse(TWO)).play(order(0, "o-1", total=20_000))
+    customer.under(parse(TWO.replace("< 100}", "< 300}"))).until(365 * DAY)
+    assert customer.changes == [("tier", "silver", "bronze", 365 * DAY, "playbook")]
+    assert customer.profile.playbook_tag != parse(TWO).tag
