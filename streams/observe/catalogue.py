@@ -438,6 +438,12 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         worry="0 for longer than a recovery takes; `/readyz` says why.",
     ),
     Metric(
+        name="lifecycle_playbook_disagreements",
+        kind="gauge",
+        help="Partitions of the group whose last commit was made under another playbook than this worker's.",
+        worry="More than 0 for longer than a roll-out takes: the workers of the group have different playbooks.",
+    ),
+    Metric(
         name="lifecycle_build_info",
         kind="gauge",
         help="Always 1; the label tells the version.",

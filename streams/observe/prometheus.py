@@ -68,6 +68,7 @@ class Metrics(Collector):
         self._recovery_seconds: float | None = 0.0
         self._silent: frozenset[str] = frozenset()
         self._clock_skew: float | None = None
+        self._disagreement = 0
         self._stages: frozenset[str] = frozenset()
         self._places: frozenset[tuple[str, str]] = frozenset()
 
@@ -186,6 +187,10 @@ class Metrics(Collector):
         """The worker's clock less the broker's."""
         self._clock_skew = seconds
 
+    def playbook_disagreement(self, partitions: int) -> None:
+        """Partitions whose last commit was made under another playbook than this worker's."""
+        self._disagreement = partitions
+
     # -- the scrape
 
     def exposition(self, accept: str = "") -> tuple[bytes, str]:
@@ -215,6 +220,7 @@ class Metrics(Collector):
         yield "lifecycle_build_info", (self._version,), 1
         yield "lifecycle_event_loop_lag_seconds", (), self._event_loop_lag()
         yield "lifecycle_partitions_assigned", (), len(assigned)
+        yield "lifecycle_playbook_disagreements", (), self._disagreement
         if self._clock_skew is not None:
             yield "lifecycle_clock_skew_seconds", (), self._clock_skew
         for source in SOURCE.values or ():

@@ -33,6 +33,7 @@ from streams.errors import UserError
 from streams.observe.prometheus import Metrics
 from streams.settings import Settings
 from streams.shell import topics
+from streams.shell.agreement import Agreement
 from streams.shell.at_least_once import AtLeastOnce
 from streams.shell.clock import MAX_SKEW_MS, ClockWatch
 from streams.shell.committer import Committer
@@ -90,6 +91,7 @@ class App(faust.App):
         self.failure: str | None = None
         """Why the worker ends, if it does so by itself."""
         self._lifecycle = Lifecycle(playbook, settings.id_namespace)
+        self._agreement = Agreement(playbook)
         self._paused: dict[TP, Source] = {}
         self._clock_watch = ClockWatch(clock, time.monotonic)
         self._silence = SilenceWatch(
@@ -348,6 +350,14 @@ class App(faust.App):
             self._same_topic(topic, topic_id)
             self._topic_ids[topic] = topic_id
 
+    async def _check_playbooks(self) -> None:
+        """Whether the last commits of the whole group were made under this worker's playbook."""
+        numbers, names = range(self.settings.partitions), self.source_topics.values()
+        committed = await self.kafka.committed_offsets([TP(name, number) for name in names for number in numbers])
+        marks = [(tp.partition, decode_metadata(offset.metadata)) for tp, offset in committed.items()]
+        self._agreement.saw((number, mark.playbook) for number, mark in marks if mark is not None)
+        self.metrics.playbook_disagreement(self._agreement.partitions_of_others)
+
     def _same_topic(self, topic: str, topic_id: str) -> None:
         known = self._topic_ids.get(topic, "")
         if topic_id and known and topic_id != known:
@@ -465,8 +475,9 @@ class App(faust.App):
             try:
                 if self.tasks:
                     await self._check_topic_ids()
+                    await self._check_playbooks()
             except (KafkaError, TimeoutError) as exc:
-                log.debug("The ids of the topics cannot be read: %r", exc)
+                log.debug("The ids of the topics, or the group's commits, cannot be read: %r", exc)
 
     def _show_recovery(self, remaining: Mapping[int, int]) -> None:
         self._recovery_watch.saw(remaining, self._answers(remaining))

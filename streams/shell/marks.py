@@ -30,6 +30,8 @@ class SourceMark(msgspec.Struct, frozen=True, omit_defaults=True):
     topic_id: str = ""
     """Of the source's topic, where the broker tells ids."""
     changelog_id: str = ""
+    playbook: str = ""
+    """Under which it was made; see `agreement.mark_of`."""
 
 
 class TaskMark(msgspec.Struct, frozen=True):

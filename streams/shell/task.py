@@ -31,6 +31,7 @@ from streams.core.sources import Fetch, Mark
 from streams.observe.facts import SourceFacts, TaskFacts
 from streams.observe.prometheus import Metrics
 from streams.settings import Settings
+from streams.shell.agreement import mark_of
 from streams.shell.clock import MAX_SKEW_MS
 from streams.shell.faults import ELECTION_MS, Hole, Truncated
 from streams.shell.forwarder import Forwarder
@@ -76,6 +77,7 @@ class PartitionTask:
         self.state = state
         self._profiles = state.profiles
         self._lifecycle = lifecycle
+        self._playbook = mark_of(lifecycle.playbook)
         self.closed = False
         """Whether it was let go: then nothing may happen to its state any more."""
         self.trusted = False
@@ -268,6 +270,7 @@ class PartitionTask:
                         marks.get(rank, Mark()),
                         topic_id=self._topic_ids.get(self._topics[rank], ""),
                         changelog_id=self._topic_ids.get(changelog_topic(self._settings), ""),
+                        playbook=self._playbook,
                     )
                 ).decode(),
             )

@@ -162,6 +162,7 @@ def feed_everything(metrics: Metrics) -> None:
     metrics.changelog_read(300)
     metrics.silent_sources({"orders"})
     metrics.clock_skew(-1.5)
+    metrics.playbook_disagreement(2)
     metrics.engine_counts(TALLIES)
     metrics.forwarded("clickstream", 4)
     metrics.identifiers_rejected("clickstream", 2)

@@ -1,0 +1,47 @@
+"""Workers of a group that run different playbooks are found out by their commits."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from streams import playbooks
+from streams.core.playbook import Playbook
+from streams.core.sources import Mark
+from streams.shell.agreement import Agreement, mark_of
+from streams.shell.marks import SourceMark, decode_metadata, encode
+
+OURS = playbooks.load()
+OTHER = playbooks.load("ecommerce-full")
+
+
+def test_a_commit_says_under_which_playbook_it_was_made() -> None:
+    mark = SourceMark(3, 1, Mark(), playbook=mark_of(OURS))
+    assert decode_metadata(encode(mark).decode()) == mark
+    assert mark_of(OURS) == f"ecommerce/1/{OURS.digest}" != mark_of(OTHER)
+    assert decode_metadata(encode(SourceMark(3, 1, Mark())).decode()) == SourceMark(3, 1, Mark())  # of an older worker
+
+
+def test_what_others_commit_under_is_told_once_and_that_they_agree_again(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "streams.shell.agreement")
+    agreement = Agreement(OURS)
+    ours, other = mark_of(OURS), mark_of(OTHER)
+    agreement.saw([(0, ours), (1, ours), (2, "")])
+    assert (agreement.partitions_of_others, caplog.records) == (0, [])
+    for _ in range(2):
+        agreement.saw([(0, ours), (1, other), (1, other), (2, other)])
+    assert agreement.partitions_of_others == 2
+    [record] = caplog.records
+    assert record.levelname == "WARNING"
+    assert ours in record.getMessage()
+    assert other in record.getMessage()
+    agreement.saw([(0, ours), (1, ours), (2, ours)])
+    assert agreement.partitions_of_others == 0
+    assert caplog.records[-1].levelname == "INFO"
+
+
+def test_a_playbook_without_a_text_has_no_say() -> None:
+    agreement = Agreement(Playbook())
+    agreement.saw([(0, mark_of(OURS))])
+    assert agreement.partitions_of_others == 0
