@@ -21,7 +21,6 @@ from streams.core.parts import OpKind
 from streams.core.playbook import Playbook
 from streams.core.profile import Profile
 from streams.core.stages import BYTES_PER_TRACK, Stages, summary
-from streams.core.triggering import BYTES as BYTES_PER_TRIGGER
 from streams.core.triggering import Triggers
 
 # Each look into an Enum is a search.
@@ -60,7 +59,6 @@ class Lifecycle:
         self._triggers: Triggers | None = None
         if playbook.triggers:
             self._triggers = Triggers(playbook.triggers, policy.currency, namespace, playbook.cart)
-            self._bytes_per_event += len(playbook.triggers) * BYTES_PER_TRIGGER
 
     def new(self, customer: str, identified: bool) -> Profile:
         """An empty profile, in no stage yet: its first event is to be applied at once."""

@@ -48,10 +48,10 @@ class Plan:
             [len(window.key) + 32 for window in needs.windows.values()]
             + [length + 16 for length in keys]
             + [len(type_) + 16 for type_ in self.sums]
-            + [len(kept.name) + 1_100 for kept in self.kept]
+            + [len(kept.name) + 32 for kept in self.kept]
             + [300 if self.credits else 0]
         )
-        """What an event can add to a packed profile, beside what its own bytes can."""
+        """What an event can add to a packed profile, beside its own texts."""
         self.empty = self.bytes_per_event == 0 and not (
             self.categories_bought or self.products_bought or self.categories_viewed
         )

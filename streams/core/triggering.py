@@ -21,8 +21,9 @@ from streams.core.triggers import Datum as Said
 
 MOST_RUNS: Final = 10
 """Of one trigger at a time: the oldest goes, and a counter tells."""
-BYTES: Final = 500
-"""What a trigger that begins adds to a packed profile, at most."""
+_RUN_BYTES: Final = 120
+_STATE_BYTES: Final = 60
+"""What a run, and a trigger that is new to a customer, add to a packed profile beside the texts in them."""
 _ORDERS: Final = Source.ORDERS
 _COUNT: Final = "count:"
 _STAGE: Final = "stage:"
@@ -171,6 +172,7 @@ class Triggers:
         event = m.event
         event_id, event_type = (None, None) if event is None else (event.event_id, event.type)
         run = TriggerRun(at, state.begun, 0, at + first.after, event_id, event_type, output_id)
+        m.profile.weight += _RUN_BYTES + (0 if event is None else event.size)
         if first.after == 0:
             self._step(trigger, state, run, m, at, outputs)
         else:
@@ -270,6 +272,7 @@ class Triggers:
         state: TriggerState | None = book.states.get(trigger.name)
         if state is None:
             book.states[trigger.name] = state = TriggerState()
+            profile.weight += _STATE_BYTES + len(trigger.name)
         return state
 
     @staticmethod
@@ -291,8 +294,8 @@ def _rule(trigger: Trigger) -> Rule:
 
 def _is_entered_or_left(trigger: Trigger, change: StageChange) -> bool:
     on = trigger.on_stage
-    if on is None or change.track != on.track or change.to_stage is None:
-        return False
+    if on is None or change.track != on.track or change.to_stage is None or change.cause.kind == "playbook":
+        return False  # another version of the playbook is nobody's news
     if on.enters is not None and change.to_stage not in on.enters:
         return False
     return on.leaves is None or (change.from_stage is not None and change.from_stage in on.leaves)

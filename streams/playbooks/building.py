@@ -19,6 +19,7 @@ from streams.playbooks.format import ANY
 from streams.playbooks.kinds import Problems
 from streams.playbooks.problems import Problem, meant, shown
 from streams.playbooks.tree import Node
+from streams.playbooks.triggers import Builder
 
 _DEFAULTS: Final = Policy()
 _KINDS: Final[tuple[Kind, ...]] = ("checkout", "cart", "browse")
@@ -33,7 +34,7 @@ def build(
     properties = dict(found.get("properties", {}))
     kept = _kept(found, properties, problems)
 
-    def vocabulary(track: str | None = None) -> Vocabulary:
+    def vocabulary(track: str | None = None, of_trigger: bool = False) -> Vocabulary:
         return Vocabulary(
             tracks=stages,
             track=track,
@@ -42,11 +43,20 @@ def build(
             kept=kept,
             currency=currency,
             minor_units=10 ** EXPONENTS[currency],
+            of_trigger=of_trigger,
         )
 
     rules = _Rules(vocabulary, problems)
     policy = _policy(found, currency, lateness, problems)
     tracks = tuple(_track(name, track, stages[name], rules) for name, track in found["tracks"].items())
+    builder = Builder(
+        stages,
+        KNOWN_TYPES | frozenset(found.get("event_types", ())),
+        frozenset(policy.precedence),
+        rules.compile_of_trigger,
+        rules.problem,
+    )
+    triggers = tuple([builder.build(name, trigger) for name, trigger in found.get("triggers", {}).items()])
     _check_renamed(found, stages, problems)
     if problems:
         return None
@@ -63,22 +73,30 @@ def build(
         counted_types=needs.counted_types,
         properties=needs.properties,
         plan=None if plan.empty else plan,
+        triggers=triggers,
     )
 
 
 class _Rules:
     """Compiles rules and collects them."""
 
-    def __init__(self, vocabulary: Callable[[str | None], Vocabulary], problems: Problems) -> None:
+    def __init__(self, vocabulary: Callable[[str | None, bool], Vocabulary], problems: Problems) -> None:
         self._vocabulary = vocabulary
         self._problems = problems
         self.compiled: list[Rule] = []
 
     def compile(self, node: Node, expected: Type = Type.BOOL, track: str | None = None) -> Rule | None:
         """The rule, of a track if one is named; None if it is none, which is noted."""
+        return self._compiled(node, expected, self._vocabulary(track, False))
+
+    def compile_of_trigger(self, node: Node, expected: Type | None) -> Rule | None:
+        """Likewise, of a trigger."""
+        return self._compiled(node, expected, self._vocabulary(None, True))
+
+    def _compiled(self, node: Node, expected: Type | None, vocabulary: Vocabulary) -> Rule | None:
         assert node.text is not None
         try:
-            rule = compile_rule(node.text, self._vocabulary(track), expected)
+            rule = compile_rule(node.text, vocabulary, expected)
         except RuleError as error:
             self._problems.append(Problem(*node.at(error.start), error.message))
             return None

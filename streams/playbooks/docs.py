@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from streams.playbooks.format import ABANDONMENT, BROWSE, CART, CHECKOUT, FORGET, KEPT, PLAYBOOK, TRACK, TRANSITION
 from streams.playbooks.kinds import Section
+from streams.playbooks.triggers import COMPUTED, ON, STEP, TRIGGER
 
 SECTIONS: dict[str, Section] = {
     "The file": PLAYBOOK,
@@ -17,6 +18,10 @@ SECTIONS: dict[str, Section] = {
     "abandonment.checkout": CHECKOUT,
     "forget": FORGET,
     "keep.NAME": KEPT,
+    "triggers.NAME": TRIGGER,
+    "triggers.NAME.on": ON,
+    "triggers.NAME.steps": STEP,
+    "triggers.NAME.data.NAME": COMPUTED,
 }
 """Every section there is; a test looks that none is left out."""
 

@@ -21,10 +21,16 @@ from streams.playbooks.kinds import (
     number,
     one_of,
 )
+from streams.playbooks.triggers import TRIGGER
 
 TYPES: Final = {
-    "number": Type.NUMBER, "money": Type.MONEY, "time": Type.TIME, "text": Type.TEXT, "yes_or_no": Type.BOOL,
+    "number": Type.NUMBER,
+    "money": Type.MONEY,
+    "time": Type.TIME,
+    "text": Type.TEXT,
+    "yes_or_no": Type.BOOL,
 }  # fmt: skip
+
 ANY: Final = "any"
 """In `from`: every stage but the target."""
 
@@ -154,6 +160,12 @@ PLAYBOOK: Final = Section(
         TableOf(NAME, TRACK, most=20, least=1),
         "State machines that run side by side. The first is the lifecycle: the `stage` of profiles.",
         required=True,
+    ),
+    Key(
+        "triggers",
+        TableOf(NAME, TRIGGER, most=200),
+        "What is to be done when, sent on the topic of triggers; asked in this order.",
+        default="{}",
     ),
     Key(
         "renamed",

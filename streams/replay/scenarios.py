@@ -77,7 +77,8 @@ def playbook_of(settings: Settings) -> Callable[[ScenarioFile], Playbook]:
 
 def words_of(playbook: Playbook) -> set[str]:
     """All that `only` may name."""
-    return {*OUTPUTS, *ABANDONMENTS, *[track.name for track in playbook.tracks]}
+    tracks, triggers = [track.name for track in playbook.tracks], [trigger.name for trigger in playbook.triggers]
+    return {*OUTPUTS, *ABANDONMENTS, *tracks, *triggers}
 
 
 def _check_words(file: ScenarioFile, playbook: Playbook) -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import uuid
 from collections import Counter
 
+import msgspec
 import pytest
 
 from streams.core import ids
@@ -20,6 +21,7 @@ from streams.core.policy import Policy
 from streams.core.rules import Rule, Type, Vocabulary, compile_rule
 from streams.core.rules.needs import Kept, together
 from streams.core.sources import Fetch
+from streams.core.tracks import Track, Transition
 from streams.core.triggering import MOST_RUNS
 from streams.core.triggers import Datum, OnAbandonment, OnStage, OnTime, Step, Trigger, next_yearly
 from tests.core.helpers import DAY, HOUR, MINUTE, SECOND, T0, History, click, item, order
@@ -331,6 +333,18 @@ def test_a_trigger_that_is_new_or_gone_does_no_harm() -> None:
     history.lifecycle = Lifecycle(playbook(shorter))
     history.play(until=9 * DAY)
     assert len([output for output in history.outputs if isinstance(output, Triggered)]) == 1
+
+
+def test_a_stage_that_changes_because_the_playbook_did_begins_nothing() -> None:
+    trigger = Trigger("hello", on=OnStage("lifecycle", enters=["guest"]))
+    track = Track("lifecycle", "guest", (Transition(("guest",), "customer", rule("orders >= 1")),))
+    new = msgspec.structs.replace(playbook(trigger), tracks=(track,), version=2, digest="f" * 16)
+    history = History(Policy()).play(click(0))
+    history.lifecycle = Lifecycle(new)
+    history.play(click(HOUR))
+    assert history.stages[-1] == ("guest", HOUR)
+    assert history.changes[-1].cause.kind == "playbook"
+    assert not [output for output in history.outputs if isinstance(output, Triggered)]
 
 
 def test_a_playbook_without_triggers_keeps_nothing() -> None:

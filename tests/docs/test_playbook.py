@@ -18,6 +18,7 @@ from streams.playbooks import PlaybookError, docs, parse
 from streams.playbooks.format import PLAYBOOK
 from streams.playbooks.kinds import Kind, ListOf, OneOrMore, OrOff, Section, TableOf
 from streams.playbooks.schema import schema
+from streams.playbooks.triggers import COMPUTED, EventsOr, Told
 from tests.docs.pages import ROOT, fences
 
 PAGE = ROOT / "docs" / "playbook.md"
@@ -34,6 +35,10 @@ def sections(kind: Kind) -> set[int]:
     """All sections within."""
     if isinstance(kind, Section):
         return {id(kind)}.union(*(sections(key.kind) for key in kind.keys.values()))
+    if isinstance(kind, EventsOr):
+        return sections(kind.section)
+    if isinstance(kind, Told):
+        return sections(COMPUTED)
     return sections(kind.kind) if isinstance(kind, ListOf | OneOrMore | OrOff | TableOf) else set()
 
 

@@ -54,6 +54,40 @@ async def test_a_worker_gives_what_replay_gives_and_a_restart_loses_nothing(
     assert all(by_id[d["id"]] == d for d in expected if d["id"] in ids(expected))
 
 
+async def test_a_worker_sends_what_the_triggers_of_its_playbook_say(make_cluster: Callable[..., Any]) -> None:
+    cluster: Cluster = await make_cluster(playbook="ecommerce-triggers")
+    at = now() - 5 * HOUR
+    clicks = [
+        click("c-1", at, "signed_up", properties={"birthday": "1990-05-17"}),
+        click("c-1", at + MINUTE, "product_added", product_id="p", price=20),
+        click("c-2", at, "survey_answered", properties={"score": 3}),
+        click("c-2", at + MINUTE, "credit_granted", properties={"amount": 5, "expires_at": at + 26 * HOUR}),
+    ]
+    await cluster.clicks(*clicks)
+    worker = cluster.start_worker()
+    await worker.ready()
+
+    async def sent() -> list[dict[str, Any]]:
+        found = await cluster.documents(cluster.settings.triggers_topic)
+        return found if len(found) >= 7 else []
+
+    documents = await until(sent, "all triggers")
+    assert sorted((d["customer_id"], d["trigger"]) for d in documents) == [
+        ("c-1", "added-to-cart"),
+        ("c-1", "cart-abandoned"),
+        ("c-1", "welcome-signed-up"),
+        ("c-1", "welcome-visitor"),
+        ("c-2", "credit-expires-tomorrow"),
+        ("c-2", "low-satisfaction"),
+        ("c-2", "welcome-visitor"),
+    ]
+    by_name = {d["trigger"]: d for d in documents}
+    assert by_name["low-satisfaction"]["data"] == {"score": 3}
+    assert by_name["added-to-cart"]["data"]["cart_value"] == "20.00"
+    assert by_name["cart-abandoned"]["about"]["output_id"] == (await cluster.abandonments())[0]["id"]
+    assert worker.metric("lifecycle_triggers_total", trigger="welcome-visitor", step="1") == 2
+
+
 async def test_pending_deadlines_fire_after_a_restart_without_any_new_input(make_cluster: Callable[..., Any]) -> None:
     cluster: Cluster = await make_cluster()
     at = now() - 31 * MINUTE

@@ -60,9 +60,8 @@ def test_every_row_of_the_default_playbook_has_a_scenario(monkeypatch: pytest.Mo
         saw(play, output)
 
     monkeypatch.setattr(scenario._Play, "_saw", note)
-    for path in scenario_file.find([SHIPPED]):
-        for each in scenario_file.load(path).scenarios:
-            assert run(each, Playbook(), Settings()) is None
+    for each in scenario_file.load(SHIPPED / "ecommerce.scenarios.yaml").scenarios:
+        assert run(each, Playbook(), Settings()) is None
     moves = {(output.get("from_stage"), output.get("to_stage")) for output in seen}
     for row in (*tracks.TRANSITIONS, *tracks.LAPSES):
         assert any((source, row.target) in moves for source in row.sources), (row.sources, row.target)

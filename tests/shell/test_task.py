@@ -13,7 +13,9 @@ import pytest
 from streams.core.activity import Source
 from streams.core.customer import Lifecycle
 from streams.core.engine import PartitionEngine
+from streams.core.playbook import Playbook
 from streams.core.sources import Fetch
+from streams.core.triggers import Step, Trigger
 from streams.observe.prometheus import Metrics
 from streams.settings import Settings
 from streams.shell.at_least_once import AtOnce
@@ -46,10 +48,10 @@ class Changelog:
 
 
 class World:
-    def __init__(self) -> None:
+    def __init__(self, playbook: Playbook = Playbook()) -> None:
         self.now = NOON
         self.producer, self.changelog = Producer(), Changelog()
-        lifecycle, state = Lifecycle(), State()
+        lifecycle, state = Lifecycle(playbook), State()
         self.engine = PartitionEngine(lifecycle, state=state.profiles)
         self.offsets = dict.fromkeys(Source, 0)
         self.metrics = Metrics(version="0", ready=lambda: True, event_loop_lag=lambda: 0.0, strict=True)
@@ -101,6 +103,25 @@ async def test_a_customers_outputs_keep_their_order_also_while_a_commit_is_under
     await world.task.flush()
     assert [d["type"] for d in world.sent(SETTINGS.abandonments_topic)] == ["abandoned", "recovered"]
     assert [d["to_stage"] for d in world.sent(SETTINGS.stage_changes_topic)] == ["visitor", "customer"]
+
+
+async def test_triggers_leave_as_other_outputs_do_on_a_topic_of_their_own() -> None:
+    trigger = Trigger("hello", events=["page_viewed"], steps=(Step(), Step(30 * MINUTE)))
+    world = World(Playbook(triggers=(trigger,)))
+    world.process(Source.CLICKSTREAM, type="page_viewed")
+    world.look()
+    await world.task.flush()
+    assert [(d["trigger"], d["step"]) for d in world.sent(SETTINGS.triggers_topic)] == [("hello", 1)]  # at once
+    world.now += 31 * MINUTE
+    world.look()
+    await world.task.flush()
+    assert len(world.sent(SETTINGS.triggers_topic)) == 1
+    world.changelog.may_write.set()
+    snapshot = world.task.snapshot()
+    assert snapshot is not None
+    await world.task.write(snapshot)
+    await world.task.flush()
+    assert [d["step"] for d in world.sent(SETTINGS.triggers_topic)] == [1, 2]
 
 
 async def test_outputs_of_deadlines_leave_only_once_the_changelog_has_them() -> None:

@@ -1,0 +1,158 @@
+"""Triggers in playbooks: those that are shipped, and mistakes in others."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from streams import playbooks
+from streams.playbooks import PlaybookError, load, parse
+from streams.replay.scenario import Expect, Scenario, run
+from streams.replay.scenario_file import load as load_scenarios
+from streams.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+SHIPPED = load("ecommerce-triggers")
+NAMES = [trigger.name for trigger in SHIPPED.triggers]
+SCENARIOS = load_scenarios(
+    Path(playbooks.__file__).parent / "scenarios" / "ecommerce-triggers.scenarios.yaml"
+).scenarios  # fmt: skip
+BASE = """\
+playbook: small
+version: 1
+event_types: [mine]
+properties: {{score: number}}
+abandonment: {{browse: off}}
+tracks:
+  lifecycle:
+    initial: new
+    transitions:
+      - {{from: new, to: buyer, when: orders >= 1}}
+triggers:
+  hello: {0}
+"""
+
+
+def expected(scenario: Scenario, trigger: str) -> int:
+    """How often the scenario expects the trigger."""
+    outputs = [output for step in scenario.steps if isinstance(step, Expect) for output in step.outputs]
+    return sum(output.get("trigger") == trigger for output in outputs)
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=[scenario.name for scenario in SCENARIOS])
+def test_the_stories_of_the_shipped_triggers_are_true(scenario: Scenario) -> None:
+    assert run(scenario, SHIPPED, Settings()) is None
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_shipped_trigger_has_a_story_in_which_it_comes_and_one_in_which_it_must_not(name: str) -> None:
+    stories = [scenario for scenario in SCENARIOS if name in scenario.only]
+    assert any(expected(story, name) for story in stories)
+    # One that ends with an expectation of nothing, while this trigger's outputs count: there it must not come.
+    assert any(isinstance(story.steps[-1], Expect) and story.steps[-1].outputs == [] for story in stories)
+
+
+def test_every_shipped_trigger_is_documented() -> None:
+    page = (ROOT / "docs" / "triggers.md").read_text()
+    rows = re.findall(r"^\| `([a-z-]+)` \| .+ \| .+ \|$", page.partition("## Those that are shipped")[2], re.MULTILINE)
+    assert rows == NAMES
+
+
+def test_the_tracks_are_those_of_the_full_playbook() -> None:
+    ours, full = (
+        (ROOT / "streams" / "playbooks" / f"ecommerce-{name}.yaml").read_text() for name in ("triggers", "full")
+    )
+    tracks = full[full.index("abandonment:") :].strip()
+    assert tracks in ours
+
+
+def test_the_default_has_none() -> None:
+    assert load().triggers == ()
+
+
+@pytest.mark.parametrize(
+    ("trigger", "message"),
+    [
+        ("{on: signd_up}", "12:15: 'signd_up' is no event type; did you mean signed_up?"),
+        ("{on: signed_up, whn: orders > 1}", "did you mean when?"),
+        ("{when: orders > 1}", "a trigger lacks on"),
+        ("{on: signed_up, when: ordres > 1}", "12:32: ordres is unknown; did you mean orders?"),
+        ("{on: signed_up, when: orders}", "this is a number, where yes or no belongs"),
+        ("{on: {track: lifecycle, enters: byer}}", "track lifecycle has no stage 'byer'; did you mean buyer?"),
+        ("{on: {track: tier, enters: gold}}", "there is no track 'tier'; allowed: lifecycle"),
+        ("{on: {track: lifecycle}}", "which stages does it enter or leave?"),
+        ("{on: {track: lifecycle, kind: cart}}", "kind does not go with track"),
+        ("{on: {enters: buyer}}", "what begins a trigger is one of track, abandonment, time, yearly, or event types"),
+        ("{on: {abandonment: abandoned, kind: browse}}", "browse is off in this playbook"),
+        ("{on: {abandonment: forgotten}}", "'forgotten' is not abandoned or recovered"),
+        ("{on: {time: now}}", "this time never stands still"),
+        ("{on: {time: orders}}", "this is a number, where a time belongs"),
+        ("{on: {yearly: event.properties.score}}", "this is a number, where a time belongs"),
+        ("{on: signed_up, holdout: 101%}", "'101%' is not a percentage"),
+        ("{on: signed_up, holdout: 0.1}", "'0.1' is not a percentage"),
+        ("{on: signed_up, cap: 0}", "a whole number from 1"),
+        ("{on: signed_up, after: 3}", "'3' is not a duration"),
+        ("{on: signed_up, after: 3d, steps: [{after: 4d}]}", "either `after` or `steps`"),
+        ("{on: signed_up, steps: []}", "from 1 to 20 are allowed"),
+        ("{on: signed_up, steps: [{after: 4d}, {after: 3d}]}", "each step must be later than the one before"),
+        ("{on: signed_up, data: {x: {rule: event.nothing}}}", "event.nothing is unknown"),
+        ("{on: signed_up, data: {x: [1]}}", "a list is not a text, a number, true, false, or {rule: …}"),
+        ("{on: signed_up, data: {x: {rle: orders}}}", "did you mean rule?"),
+        ("{on: signed_up, data: {x: " + "y" * 2000 + "}}", "at most 1,024 characters"),
+    ],
+)
+def test_a_mistake_is_told(trigger: str, message: str) -> None:
+    with pytest.raises(PlaybookError) as raised:
+        parse(BASE.format(trigger))
+    assert message in str(raised.value)
+
+
+def test_what_is_sent_along_is_of_the_kind_that_it_is_written_as() -> None:
+    data = "{a: 1, b: 1.5, c: '1', d: true, e: text, f: -2, g: {rule: orders}, h: {rule: event.properties.score}}"
+    playbook = parse(BASE.format("{on: [mine, signed_up], data: " + data + "}"))
+    (trigger,) = playbook.triggers
+    assert [datum.constant for datum in trigger.data] == [1, 1.5, "1", True, "text", -2, None, None]
+    assert [datum.rule.text for datum in trigger.data if datum.rule is not None] == ["orders", "event.properties.score"]
+    assert trigger.events == {"mine", "signed_up"}
+    assert list(playbook.properties) == ["score"]
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.data())
+def test_no_change_to_the_triggers_crashes_the_loader(data: st.DataObject) -> None:
+    text = (Path(playbooks.__file__).parent / "ecommerce-triggers.yaml").read_text()
+    first = text.index("\ntriggers:")
+    start = data.draw(st.integers(first, len(text)))
+    end = data.draw(st.integers(start, min(len(text), start + 40)))
+    pieces = [
+        "",
+        "  ",
+        "\n",
+        ": ",
+        "- ",
+        "[",
+        "{",
+        "'",
+        "30d",
+        "orders",
+        "__import__('os')",
+        "{rule: x}",
+        "on",
+        "off",
+        "%",
+    ]
+    piece = "".join(data.draw(st.lists(st.sampled_from(pieces), max_size=3)))
+    try:
+        assert parse(text[:start] + piece + text[end:]).tracks
+    except PlaybookError as error:
+        assert all(problem.line >= 1 and problem.column >= 1 for problem in error.problems)  # noqa: PT017
+
+
+def test_begun_at_is_known_to_triggers_only() -> None:
+    assert parse(BASE.format("{on: mine, unless: last_order_at >= begun_at}")).triggers
+    with pytest.raises(PlaybookError, match="known to the rules of a trigger only"):
+        parse(BASE.format("{on: mine}").replace("orders >= 1", "since(begun_at) > 1d"))
