@@ -107,6 +107,78 @@ def replay(
     sys.exit(run(settings, clickstream=clickstream, orders=orders, out=out, until=until, now=now))
 
 
+@main.command(cls=Spread)
+@click.option("--playbook", "new", required=True, metavar="FILE|NAME", help="What is tried: a path, or a shipped name.")
+@click.option("--against", "old", metavar="FILE|NAME", help="What it is compared with.")
+@click.option("--clickstream", type=FILE, multiple=True, metavar="FILE...", help="JSON Lines, plain or gzip.")
+@click.option("--orders", type=FILE, multiple=True, metavar="FILE...", help="JSON Lines, plain or gzip.")
+@click.option("--topics", is_flag=True, help="Read what the input topics hold now, instead of files.")
+@click.option("--out", type=FILE, default=Path("backtest.html"), show_default=True, help="The report, one HTML file.")
+@click.option("--until", type=TIME, help="Let time pass to this instant, so that deadlines up to it fire.")
+@click.option("--now", type=TIME, help="Events of files too far after it are not taken; by default the present.")
+def backtest(
+    new: str,
+    old: str | None,
+    clickstream: tuple[Path, ...],
+    orders: tuple[Path, ...],
+    topics: bool,
+    out: Path,
+    until: int | None,
+    now: int | None,
+) -> None:
+    """Try a playbook on history: what would be sent, to how many, and who would fare differently.
+
+    Over files as `lifecycle replay` reads them, or over the topics (without a group: no worker notices).
+    """
+    files = bool(clickstream or orders)
+    if files is topics:
+        raise UserError("a history is read from files (--clickstream, --orders) or from topics (--topics): name one.")
+    from streams import playbooks
+    from streams.replay import backtest
+    from streams.settings import load
+
+    settings = load()
+    tried, against = (
+        None if name is None else playbooks.load(name, currency=settings.currency, lateness=settings.lateness)
+        for name in (new, old)
+    )
+    assert tried is not None
+    if topics:
+        sys.exit(backtest.over_topics(settings, tried, against, out, until=until))
+    sys.exit(
+        backtest.over_files(settings, tried, against, out, clickstream=clickstream, orders=orders, until=until, now=now)
+    )
+
+
+@main.command()
+@click.argument("files", nargs=-1, required=True, metavar="FILE|NAME...")
+def validate(files: tuple[str, ...]) -> None:
+    """Check playbooks. Each mistake is told by line and column, with what is allowed; then the exit code is 2."""
+    from streams.playbooks import checking
+
+    sys.exit(checking.run(files, click.echo))
+
+
+@main.command()
+@click.argument("file", metavar="FILE|NAME")
+@click.option("--mermaid", "form", flag_value="mermaid", help="A Mermaid state diagram.")
+@click.option("--svg", "form", flag_value="svg", help="A drawing of one track.")
+@click.option("--track", help="Which one is drawn; by default the first.")
+def explain(file: str, form: str | None, track: str | None) -> None:
+    """Tell what a playbook says, from what the engine would run: as text, or as a diagram."""
+    from streams import playbooks
+    from streams.playbooks import explain
+
+    playbook = playbooks.load(file)
+    known = {each.name: each for each in playbook.tracks}
+    if track is not None and track not in known:
+        raise UserError(f"there is no track {track} in {file}: it has {', '.join(known)}.")
+    if form == "svg":
+        click.echo(explain.svg(playbook, known.get(track or "", playbook.tracks[0])), nl=False)
+    else:
+        click.echo(explain.mermaid(playbook) if form == "mermaid" else explain.text(playbook), nl=False)
+
+
 @main.command()
 @click.argument("paths", type=click.Path(path_type=Path), nargs=-1, metavar="[FILE|DIR]...")
 def test(paths: tuple[Path, ...]) -> None:

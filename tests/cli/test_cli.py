@@ -14,7 +14,7 @@ from streams import __version__
 from streams.cli import main
 from streams.cli.options import Spread
 
-COMMANDS = ["broker", "demo", "replay", "settings", "test", "topics", "worker"]
+COMMANDS = ["backtest", "broker", "demo", "explain", "replay", "settings", "test", "topics", "validate", "worker"]
 
 
 def lifecycle(*args: str, **environ: str) -> Result:

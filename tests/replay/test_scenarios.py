@@ -9,10 +9,11 @@ import pytest
 from click.testing import CliRunner, Result
 from rich.console import Console
 
+from streams import playbooks
 from streams.cli import main
-from streams.core import tracks
 from streams.core.playbook import Playbook
 from streams.errors import UserError
+from streams.playbooks.rows import rows_of
 from streams.replay import scenario, scenario_file, scenarios
 from streams.replay.scenario import Document, Scenario, differences, run
 from streams.replay.scenarios import SHIPPED
@@ -50,7 +51,7 @@ def test_the_shipped_scenarios_pass() -> None:
     assert "ok    a cart is abandoned after an hour" in result.output
 
 
-def test_every_row_of_the_default_playbook_has_a_scenario(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_row_of_the_shipped_playbooks_has_a_scenario(monkeypatch: pytest.MonkeyPatch) -> None:
     """By stage left and entered, as the outputs tell; what no story reaches, nobody has promised."""
     seen: list[Document] = []
     saw = scenario._Play._saw
@@ -60,11 +61,16 @@ def test_every_row_of_the_default_playbook_has_a_scenario(monkeypatch: pytest.Mo
         saw(play, output)
 
     monkeypatch.setattr(scenario._Play, "_saw", note)
-    for each in scenario_file.load(SHIPPED / "ecommerce.scenarios.yaml").scenarios:
-        assert run(each, Playbook(), Settings()) is None
-    moves = {(output.get("from_stage"), output.get("to_stage")) for output in seen}
-    for row in (*tracks.TRANSITIONS, *tracks.LAPSES):
-        assert any((source, row.target) in moves for source in row.sources), (row.sources, row.target)
+    find = scenarios.playbook_of(Settings())
+    for path in scenario_file.find([SHIPPED]):
+        file = scenario_file.load(path)
+        for each in file.scenarios:
+            assert run(each, find(file), Settings()) is None
+    moves = {(output.get("track"), output.get("from_stage"), output.get("to_stage")) for output in seen}
+    for name in playbooks.SHIPPED:
+        for track in playbooks.load(name).tracks:
+            for row in rows_of(track):
+                assert any((track.name, source, row.target) in moves for source in row.sources), (name, track.name, row)
     kinds = {f"{output['type']} {output.get('kind')} {output.get('reason')}" for output in seen}
     for kind in ("abandoned browse", "abandoned cart", "abandoned checkout", "recovered cart", "expired cart"):
         assert any(each.startswith(kind) for each in kinds), kind
@@ -173,12 +179,12 @@ def test_differences_of_numbers_and_switches() -> None:
         (f"{STEPS}{{wait: 1h, type: x}}\n      - expect: []", "4: a step has one of"),
         (STEPS + "expect: [{stage: x, abandoned: y}]", "4: an expected output has one"),
         ("scenarios:\n  - name: a\n    steps:\n      - expect: [{stage: x, at: soon}]", "4: at: soon is not a time"),
-        ("scenarios:\n  - name: a\n    name: b", "3: name stands twice"),
-        ("scenarios: &a [*a]", "1: this is not YAML: aliases are not read here"),
-        ("scenarios: !!python/object:os.system [x]", "1: the tag"),
+        ("scenarios:\n  - name: a\n    name: b", "stands already in line 2"),
+        ("scenarios: &a [*a]", "1: anchors and aliases"),
+        ("scenarios: !!python/object:os.system [x]", "1: tags (!) are not taken"),
         ("scenarios: [", "this is not YAML"),
-        ("a: \x00", "1: this is no YAML text"),
-        ("[" * 100_000, "1: this is not YAML: this is nested too deep"),
+        ("a: \x00", "1: this character does not belong"),
+        ("[" * 100_000, "1: this is nested more than 20 deep"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_told_with_its_line(tmp_path: Path, text: str, said: str) -> None:

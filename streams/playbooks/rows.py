@@ -1,0 +1,53 @@
+"""The tables of a track as rows that people can be shown: from, to, and why. Made from what the engine runs."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from streams import values
+from streams.core.tracks import Lapse, Track, Transition
+
+
+class Row(NamedTuple):
+    """One transition, or one deadline (`late`)."""
+
+    sources: tuple[str, ...]
+    target: str
+    text: str
+    late: bool
+    starts_cycle: bool = False
+
+    @property
+    def label(self) -> str:
+        """All that there is to say of it."""
+        return f"{self.text}, a new cycle" if self.starts_cycle else self.text
+
+
+def rows_of(track: Track) -> list[Row]:
+    """All rows of a track in its order: what is tried from the top after an event, then the deadlines."""
+    return [*map(_transition, track.transitions), *map(_lapse, track.lapses)]
+
+
+def unreachable(track: Track) -> list[str]:
+    """Stages that no customer can come to."""
+    reached, rows = {track.initial}, rows_of(track)
+    while more := {row.target for row in rows if not reached.isdisjoint(row.sources)} - reached:
+        reached |= more
+    named = dict.fromkeys([*track.stages, *(source for row in rows for source in row.sources)])
+    return [stage for stage in named if stage not in reached]
+
+
+def _transition(row: Transition) -> Row:
+    text = row.rule.text if row.rule is not None else _name(row.condition)
+    return Row(row.sources, row.target, text, False, row.starts_cycle)
+
+
+def _lapse(row: Lapse) -> Row:
+    if row.since is None:
+        return Row(row.sources, row.target, _name(row.written), True)
+    return Row(row.sources, row.target, f"{values.show_duration(row.after)} after {row.since.text}", True)
+
+
+def _name(function: object) -> str:
+    """Of a condition written in Python, which has no text."""
+    return str(getattr(function, "__name__", "written in Python")).replace("_", " ")

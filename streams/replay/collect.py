@@ -1,0 +1,173 @@
+"""What a backtest keeps of the outputs of one playbook: numbers by day, and each customer's story on disk."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Collection, Iterator
+from typing import Final, NamedTuple
+
+import msgspec
+
+from streams.contracts import money
+from streams.core.effects import Abandonment, Effects, Output, StageChange
+from streams.core.policy import DAY
+from streams.values import show_duration
+
+GONE: Final = "(gone)"
+"""Where a customer is who left a track: forgotten, merged away or erased."""
+
+
+class Series(NamedTuple):
+    """What is counted together: a stage entered, a kind and step of abandonment, a trigger and its step."""
+
+    group: str
+    """The track, `abandonments` or `triggers`."""
+    name: str
+    detail: str = ""
+
+    @property
+    def label(self) -> str:
+        """For people."""
+        return f"{self.name} {self.detail}".strip()
+
+
+class Moment(NamedTuple):
+    """One output, as far as it is compared: when it occurred, and what it says."""
+
+    at: int
+    series: Series
+
+
+class Told(NamedTuple):
+    """One output of a customer's story."""
+
+    moment: Moment
+    why: str
+
+
+class Customer(NamedTuple):
+    """Whose a story is. The two kinds of ids are name spaces of their own."""
+
+    id: str
+    identified: bool
+
+
+def series_of(output: Output) -> Series:
+    """Where an output is counted."""
+    if isinstance(output, StageChange):
+        return Series(output.track, GONE if output.to_stage is None else output.to_stage)
+    if isinstance(output, Abandonment):
+        step = f"step {output.step}" if output.type == "abandoned" and output.steps > 1 else ""
+        return Series("abandonments", f"{output.kind} {output.type}", step)
+    step = f"step {output.step}" if output.steps > 1 else ""
+    return Series("triggers", output.trigger, f"{step} held out".strip() if output.held_out else step)
+
+
+def why(output: Output) -> str:
+    """Why it came, in a few words that tell nothing of the person."""
+    if isinstance(output, StageChange):
+        cause, profile = output.cause, output.profile
+        known = f"{_many(profile.orders, 'order')}, {_many(profile.sessions, 'session')}"
+        if cause.kind == "inactivity" and cause.deadline is not None:
+            return f"no activity or order for {_days(cause.deadline - profile.last_seen_at)} ({known})"
+        return f"by {cause.event_type or cause.kind} ({known})"
+    if isinstance(output, Abandonment):
+        worth = "" if output.value is None or output.currency is None else money.text(output.value, output.currency)
+        content = f"{_many(len(output.items), 'product')}{worth and f', {worth} {output.currency}'}"
+        if output.type == "abandoned":
+            return f"silent for {show_duration(output.occurred_at - output.last_activity_at)} ({content})"
+        return f"{output.reason or output.match or 'after a long silence'} ({content})"
+    return f"by {output.event_type or output.cause.rule or output.cause.kind}"
+
+
+class Collector:
+    """One playbook's side. A `play.Sink`; `new` holds what came since it was last emptied by the comparison."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[tuple[str, str]] = Counter()
+        """What the engine counted."""
+        self.daily: dict[Series, Counter[int]] = {}
+        """Outputs by day (days since the epoch) on which they occurred."""
+        self.moved: dict[str, dict[str, Counter[int]]] = {}
+        """By track, stage and day: customers who came, less those who left."""
+        self.flows: Counter[tuple[str, str | None, str]] = Counter()
+        """Stage changes by track, from and to."""
+        self.new: list[tuple[Customer, Moment]] = []
+        self._stories = tempfile.TemporaryFile(prefix="lifecycle-backtest-")  # noqa: SIM115 # until the end
+
+    def take(self, effects: Effects) -> None:
+        """Of `play.Sink`."""
+        self.counts.update(effects.counts)
+        self.made(effects.outputs)
+
+    def made(self, outputs: list[Output]) -> None:
+        """Of `play.Sink`."""
+        for output in outputs:
+            series, at = series_of(output), output.occurred_at
+            day = at // DAY
+            if (counter := self.daily.get(series)) is None:
+                counter = self.daily[series] = Counter()
+            counter[day] += 1
+            if isinstance(output, StageChange):
+                self._flow(output, day)
+            customer = Customer(output.customer, output.identified)
+            self.new.append((customer, Moment(at, series)))
+            self._stories.write(_key(customer) + b"\t" + msgspec.json.encode(output) + b"\n")
+
+    def total(self, series: Series) -> int:
+        """Of all days."""
+        return self.daily[series].total() if series in self.daily else 0
+
+    def stories(self, of: Collection[Customer]) -> dict[Customer, list[Told]]:
+        """All outputs of some customers, in the order they were made."""
+        wanted = {_key(customer): customer for customer in of}
+        found: dict[Customer, list[Told]] = {customer: [] for customer in of}
+        decode = msgspec.json.Decoder(Output).decode
+        self._stories.seek(0)
+        for line in self._stories:
+            key, _, rest = line.partition(b"\t")
+            if (customer := wanted.get(key)) is not None:
+                output: Output = decode(rest)
+                found[customer].append(Told(Moment(output.occurred_at, series_of(output)), why(output)))
+        return found
+
+    def tracks(self) -> list[str]:
+        """Those with customers, in order of appearance."""
+        return list(self.moved)
+
+    def population(self, track: str, days: range) -> Iterator[tuple[str, list[int]]]:
+        """Customers of each stage at the end of each day, for stages that ever had one."""
+        for stage, moved in self.moved.get(track, {}).items():
+            count, counts = 0, []
+            for day in days:
+                count += moved[day]
+                counts.append(count)
+            yield stage, counts
+
+    def close(self) -> None:
+        """Called once, at the end."""
+        self._stories.close()
+
+    def _flow(self, change: StageChange, day: int) -> None:
+        if (moved := self.moved.get(change.track)) is None:
+            moved = self.moved[change.track] = {}
+        for stage, by in ((change.from_stage, -1), (change.to_stage, 1)):
+            if stage is not None:
+                if (counter := moved.get(stage)) is None:
+                    counter = moved[stage] = Counter()
+                counter[day] += by
+        self.flows[change.track, change.from_stage, change.to_stage or GONE] += 1
+
+
+def _key(customer: Customer) -> bytes:
+    """One word without tabs or ends of lines: JSON has neither within a text."""
+    return msgspec.json.encode(customer)
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def _days(milliseconds: int) -> str:
+    return _many(milliseconds // DAY, "day") if milliseconds >= DAY else show_duration(max(milliseconds, 0))

@@ -1,0 +1,44 @@
+"""docs/backtest.md: its commands, as they stand there, on a small history."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.docs.pages import ROOT, fences, section
+from tests.replay.test_backtest import CLICKS, ORDERS
+
+PAGE = ROOT / "docs" / "backtest.md"
+
+
+def test_the_commands_work_and_say_what_the_page_shows(tmp_path: Path) -> None:
+    example = next(fence.text for fence in fences(PAGE) if fence.text.startswith("$ python -m streams.demo.data"))
+    (tmp_path / "history").mkdir()
+    shutil.copy(CLICKS, tmp_path / "history" / "clickstream.jsonl")
+    shutil.copy(ORDERS, tmp_path / "history" / "orders.jsonl")
+    (tmp_path / "streams").symlink_to(ROOT / "streams")
+    paths = [str(Path(sys.executable).parent), os.environ["PATH"]]
+    environ = {**os.environ, "PATH": os.pathsep.join(paths)}
+    shown: list[tuple[str, str]] = []
+    for line in example.splitlines():
+        if line.startswith("$ "):
+            shown.append((line.removeprefix("$ "), ""))
+        else:
+            shown[-1] = shown[-1][0], f"{shown[-1][1]}{line}\n"
+    for command, output in shown[1:]:  # the first fetches the data
+        done = subprocess.run(
+            command, shell=True, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, (command, done.stderr)
+        assert output in done.stdout, command
+    assert (tmp_path / "earlier.svg").read_text().startswith("<svg ")
+    assert (tmp_path / "backtest.html").read_text().startswith("<!doctype html>")
+
+
+def test_every_command_of_the_page_has_its_section_or_page() -> None:
+    table = section(PAGE, "Try it before it goes live")
+    for command in ("validate", "explain", "test", "backtest"):
+        assert f"`lifecycle {command}" in table

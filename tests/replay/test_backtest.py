@@ -1,0 +1,323 @@
+"""`lifecycle backtest`: what it counts, who it finds to differ, what its report shows and what it must not."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams import playbooks
+from streams.cli import main
+from streams.core.activity import Source
+from streams.core.playbook import Playbook
+from streams.core.policy import DAY, MINUTE
+from streams.errors import UserError
+from streams.replay import backtest, compare, runner
+from streams.replay.backtest import Backtest, decoders, nothing
+from streams.replay.collect import GONE, Collector, Customer, Moment, Series
+from streams.replay.compare import Comparison, Reason
+from streams.replay.lines import Lines
+from streams.replay.page import Findings, page
+from streams.replay.play import FileReader
+from streams.replay.plots import Buckets, date
+from streams.settings import Settings
+from streams.values import parse_time
+
+DATA = Path(__file__).parent / "data"
+CLICKS, ORDERS = DATA / "clickstream.jsonl", DATA / "orders.jsonl"
+NOW, UNTIL = parse_time("2026-11-21T12:00:00Z"), parse_time("2027-03-15T00:00:00Z")
+TEXT = (playbooks.loading._HERE / "ecommerce.yaml").read_text()
+OLD = playbooks.load("ecommerce")
+
+
+def changed(*changes: tuple[str, str], name: str = "tried") -> Playbook:
+    text = TEXT.replace("playbook: ecommerce", f"playbook: {name}")
+    for before, after in changes:
+        assert text.count(before) == 1, before
+        text = text.replace(before, after)
+    return playbooks.parse(text)
+
+
+QUICKER = changed(("cart: {after: 60m", "cart: {after: 40m"))
+
+
+def find(
+    new: Playbook,
+    old: Playbook | None = None,
+    clicks: Path = CLICKS,
+    orders: Sequence[Path] = (ORDERS,),
+    until: int | None = UNTIL,
+    now: int = NOW,
+) -> Findings:
+    settings = Settings()
+    with Lines([clicks]) as clickstream, Lines(orders) as sales:
+        inputs = {Source.CLICKSTREAM: clickstream, Source.ORDERS: sales}
+        reader = FileReader(inputs, decoders(settings, new, old), nothing, until=until, now=now)
+        test = Backtest(settings, reader, new, old, until=until)
+        while test.step():
+            pass
+        return test.finish()
+
+
+def write(path: Path, *events: dict[str, Any]) -> Path:
+    path.write_text("".join(json.dumps(event) + "\n" for event in events))
+    return path
+
+
+def event(number: int, at: str, type_: str = "product_added", customer: str = "c-1", **fields: Any) -> dict[str, Any]:
+    return {"event_id": f"e-{number}", "type": type_, "occurred_at": at, "customer_id": customer, **fields}
+
+
+def command(*args: str | Path, **environ: str) -> Result:
+    return CliRunner().invoke(main, ["backtest", *map(str, args)], env=environ)
+
+
+# ------------------------------------------------------------------------------------------------------ what it counts
+
+
+def test_it_counts_what_a_replay_writes(tmp_path: Path) -> None:
+    found = find(OLD).new
+    runner.run(Settings(), clickstream=[CLICKS], orders=[ORDERS], out=tmp_path, until=UNTIL, now=NOW)
+    expected: dict[Series, Counter[int]] = {}
+    flows: Counter[tuple[str, str | None, str]] = Counter()
+    for name in ("stage-changes.jsonl", "abandonments.jsonl"):
+        for line in (tmp_path / name).read_text().splitlines():
+            output = json.loads(line)
+            day = parse_time(output["occurred_at"]) // DAY
+            if output["type"] == "stage_changed":
+                series = Series(output["track"], output["to_stage"] or GONE)
+                flows[output["track"], output["from_stage"], output["to_stage"] or GONE] += 1
+            else:
+                step = f"step {output['step']}" if output["type"] == "abandoned" and output["steps"] > 1 else ""
+                series = Series("abandonments", f"{output['kind']} {output['type']}", step)
+            expected.setdefault(series, Counter())[day] += 1
+    assert found.daily == expected
+    assert found.flows == flows
+
+
+def test_customers_by_stage_end_as_the_engine_counts_them() -> None:
+    settings = Settings()
+    with Lines([CLICKS]) as clickstream, Lines([ORDERS]) as sales:
+        inputs = {Source.CLICKSTREAM: clickstream, Source.ORDERS: sales}
+        reader = FileReader(inputs, decoders(settings, OLD, None), nothing, until=UNTIL, now=NOW)
+        test = Backtest(settings, reader, OLD, None, until=UNTIL)
+        while test.step():
+            pass
+        found = test.finish()
+        [engine] = test._play.engines
+        population = {stage: count for stage, count in engine.state.population.items() if count}
+    ends = {stage: counts[-1] for stage, counts in found.new.population("lifecycle", found.days)}
+    assert {stage: count for stage, count in ends.items() if count} == population
+    assert population
+
+
+def test_population_day_by_day(tmp_path: Path) -> None:
+    clicks = write(
+        tmp_path / "c.jsonl",
+        event(1, "2026-01-01T10:00:00Z", "page_viewed"),
+        event(2, "2026-01-03T10:00:00Z", "signed_up"),
+        event(3, "2026-01-04T10:00:00Z", "page_viewed", "c-2"),
+    )
+    found = find(OLD, None, clicks, (), None)
+    assert dict(found.new.population("lifecycle", found.days)) == {"visitor": [1, 1, 0, 1], "prospect": [0, 0, 1, 1]}
+    assert date(found.days.start) == "1 Jan 2026"
+
+
+# ------------------------------------------------------------------------------------------------------- who differs
+
+
+def test_nobody_differs_under_the_same_playbook() -> None:
+    found = find(changed(), OLD)
+    assert found.differences is not None
+    assert (found.differences.customers, found.differences.because) == (0, {})
+    assert "Nobody would notice" in page(found)
+
+
+def test_who_differs_by_what_and_by_how_much(tmp_path: Path) -> None:
+    clicks = write(
+        tmp_path / "c.jsonl",
+        event(1, "2026-01-01T10:00:00Z", product_id="p"),
+        event(2, "2026-01-01T10:00:00Z", customer="c-2", product_id="p"),
+        event(3, "2026-01-01T10:50:00Z", "page_viewed", customer="c-2"),
+        event(4, "2026-01-01T10:00:00Z", "page_viewed", customer="c-3"),
+    )
+    found = find(QUICKER, OLD, clicks, (), parse_time("2026-01-01T23:00:00Z"))
+    assert found.differences is not None
+    assert found.differences.customers == 2
+    step = Series("abandonments", "cart abandoned", "step 1")
+    [(reason, because)] = found.differences.because.items()
+    assert reason == Reason("earlier", step)
+    assert (because.count, sorted(because.examples)) == (2, [Customer("c-1", True), Customer("c-2", True)])
+    assert sorted(because.shifts) == [20 * MINUTE, 70 * MINUTE]  # 10:40 and 11:00; 10:40 and 11:50
+    shown = page(found)
+    assert "2 of 3 customers (66.7%) would fare differently" in shown
+    assert "cart abandoned step 1 comes earlier" in shown
+    assert "silent for 40m" in shown
+    assert "silent for 1h" in shown
+
+
+@pytest.mark.parametrize(
+    ("new", "old", "how"),
+    [
+        (changed(("cart: {after: 60m, steps: [24h, 72h]}", "cart: {after: 60m, steps: [24h]}")), OLD, "gone"),
+        (OLD, changed(("cart: {after: 60m, steps: [24h, 72h]}", "cart: {after: 60m, steps: [24h]}")), "new"),
+        (changed(("cart: {after: 60m", "cart: {after: 70m")), OLD, "later"),
+    ],
+)
+def test_ways_to_differ(tmp_path: Path, new: Playbook, old: Playbook, how: str) -> None:
+    clicks = write(tmp_path / "c.jsonl", event(1, "2026-01-01T10:00:00Z", product_id="p"))
+    found = find(new, old, clicks, (), parse_time("2026-01-10T00:00:00Z"))
+    assert found.differences is not None
+    assert [reason.how for reason in found.differences.because] == [how]
+
+
+moments = st.builds(Moment, st.integers(0, 3), st.builds(Series, st.just("t"), st.sampled_from(("a", "b"))))
+outputs = st.tuples(st.sampled_from([Customer(name, known) for name in "xy" for known in (True, False)]), moments)
+
+
+@given(st.lists(st.tuples(st.lists(outputs, max_size=4), st.lists(outputs, max_size=4)), max_size=6))
+def test_who_differs_is_whose_outputs_do(steps: list[tuple[list[tuple[Customer, Moment]], ...]]) -> None:
+    new, old = Collector(), Collector()
+    comparison = Comparison(new, old)
+    told: list[Counter[tuple[Customer, Moment]]] = [Counter(), Counter()]
+    for step in steps:
+        for side, collector, made in zip(told, (new, old), step, strict=True):
+            side.update(made)
+            collector.new += made
+        comparison.update()
+    found = comparison.finish()
+    differ = {customer for one, other in (told, told[::-1]) for customer, _ in (one - other)}
+    assert found.customers == len(differ)
+    assert sum(because.count for because in found.because.values()) + found.untold == len(differ)
+    assert {customer for because in found.because.values() for customer in because.examples} <= differ
+    for customer in differ:  # whose first difference is what is told
+        first = min(moment for one, other in (told, told[::-1]) for who, moment in (one - other) if who == customer)
+        assert any(reason.series == first.series for reason in found.because)
+
+
+def test_bounds_on_what_is_kept_change_no_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clicks = write(
+        tmp_path / "c.jsonl",
+        *(event(n, "2026-01-01T10:00:00Z", customer=f"c-{n}", product_id="p") for n in range(20)),
+    )
+    monkeypatch.setattr(compare, "DETAILED_CUSTOMERS", 3)
+    monkeypatch.setattr(compare, "DETAILED_MOMENTS", 2)
+    found = find(QUICKER, OLD, clicks, (), parse_time("2026-01-10T00:00:00Z"))
+    assert found.differences is not None
+    assert (found.differences.customers, found.differences.untold) == (20, 17)
+    assert [(reason.how, because.count) for reason, because in found.differences.because.items()] == [("earlier", 3)]
+    assert "and 17 customers for other reasons" in page(found)
+
+
+# --------------------------------------------------------------------------------------------------------- the report
+
+
+def test_the_report_escapes_and_tells_nothing_of_the_person(tmp_path: Path) -> None:
+    hostile = '<script>alert(1)</script>&"\x00'
+    private: dict[str, Any] = {"url": "https://example.com/secret", "properties": {"email": "someone@example.com"}}
+    clicks = write(
+        tmp_path / "c.jsonl",
+        event(1, "2026-01-01T10:00:00Z", customer=hostile, product_id="product-7", category="books", **private),
+        event(2, "2026-01-01T10:01:00Z", "<i>evil", customer=hostile, session_id="session-9", cart_id="cart-3"),
+    )
+    shown = page(find(QUICKER, OLD, clicks, (), parse_time("2026-01-10T00:00:00Z")))
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;&amp;&quot;" in shown
+    assert "<script" not in shown
+    assert "<i>evil" not in shown
+    for word in ("secret", "someone@", "product-7", "books", "session-9", "cart-3"):
+        assert word not in shown
+    assert not re.search(r"(src|href)=|url\(|@import", shown)  # it needs nothing else
+
+
+def test_the_same_history_gives_the_same_report() -> None:
+    assert page(find(QUICKER, OLD)) == page(find(QUICKER, OLD))
+
+
+def test_one_playbook_alone_has_a_report_too() -> None:
+    shown = page(find(OLD))
+    assert "<h1>ecommerce v1, tried on history</h1>" in shown
+    assert "fares differently" not in shown
+
+
+def test_no_events_no_mistake(tmp_path: Path) -> None:
+    empty = write(tmp_path / "c.jsonl")
+    found = find(QUICKER, OLD, empty, (), None)
+    assert "Nobody would notice" in page(found)
+    assert backtest.summary(found, tmp_path, 1.0).startswith("events")
+
+
+@given(st.integers(-1000, 40_000), st.integers(1, 4000))
+def test_buckets_hold_every_day_once(first: int, count: int) -> None:
+    days = range(first, first + count)
+    buckets = Buckets.of(days)
+    assert buckets.number <= 145
+    sums = buckets.sums(dict.fromkeys(days, 1))
+    assert sum(sums) == count
+    assert all(number == buckets.size for number in sums[1:])
+    assert buckets.ends(list(days), days)[-1] == days[-1]
+    assert buckets.label(buckets.number - 1) == date(days[-1])
+
+
+# ---------------------------------------------------------------------------------------------------- the command line
+
+
+def test_the_command_writes_a_report_and_says_what_is_in_it(tmp_path: Path) -> None:
+    tried = tmp_path / "tried.yaml"
+    tried.write_text(TEXT.replace("to: at_risk, after: 90d", "to: at_risk, after: 60d"))
+    out = tmp_path / "reports" / "r.html"
+    args: list[str | Path] = [
+        "--playbook",
+        tried,
+        "--against",
+        "ecommerce",
+        "--clickstream",
+        CLICKS,
+        "--orders",
+        ORDERS,
+    ]
+    result = command(*args, "--out", out, "--now", "2026-11-21T12:00:00Z", "--until", "2027-03-15T00:00:00Z")
+    assert result.exit_code == 0, result.output
+    assert out.read_text().startswith("<!doctype html>")
+    assert re.search(r"^who differs +[1-9][0-9]*  customers$", result.output, re.MULTILINE)
+    assert f"written to    {out}" in result.output
+    assert [path.name for path in out.parent.iterdir()] == ["r.html"]
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["--playbook", "ecommerce"], "a history is read from files"),
+        (["--playbook", "ecommerce", "--topics", "--orders", str(ORDERS)], "a history is read from files"),
+        (
+            ["--playbook", "ecomerce", "--orders", str(ORDERS)],
+            "there is no playbook 'ecomerce'; did you mean ecommerce?",
+        ),
+        (["--playbook", "/no.yaml", "--orders", str(ORDERS)], "the playbook /no.yaml cannot be read"),
+        (["--playbook", "ecommerce", "--orders", "/no.jsonl"], "/no.jsonl cannot be read"),
+        (["--playbook", "ecommerce", "--orders", str(ORDERS), "--out", "/proc/no/r.html"], "cannot be written"),
+    ],
+)
+def test_a_mistake_is_one_sentence(args: list[str], said: str) -> None:
+    result = command(*args)
+    assert (result.exit_code, result.output.count("\n")) == (2, 1)
+    assert result.output.startswith("lifecycle: ")
+    assert said in result.output
+
+
+def test_playbooks_that_read_the_same_event_differently_are_not_compared() -> None:
+    with pytest.raises(UserError, match="differ in their currency"):
+        decoders(Settings(), playbooks.parse(TEXT, currency="USD"), OLD)
+
+
+def test_without_a_broker_topics_cannot_be_read(unused_tcp_port: int) -> None:
+    result = command("--playbook", "ecommerce", "--topics", LIFECYCLE_BROKER=f"127.0.0.1:{unused_tcp_port}")
+    assert result.exit_code == 2
+    assert "cannot be read" in result.output
