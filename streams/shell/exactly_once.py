@@ -1,8 +1,8 @@
 """Exactly once: all that a commit of a partition writes is one Kafka transaction.
 
-Outputs, dead letters, profiles, changelog, and the group's offsets with their metadata: who reads committed records
-sees all of it or nothing. Whoever takes a partition over fences its predecessor before reading anything, so what is
-read is final, and a worker that was taken for dead commits nothing more.
+Outputs, dead letters, forwarded records, profiles, changelog, and the group's offsets with their metadata: who reads
+committed records sees all of it or nothing. Whoever takes a partition over fences its predecessor before reading
+anything, so what is read is final, and a worker that was taken for dead commits nothing more.
 """
 
 from __future__ import annotations

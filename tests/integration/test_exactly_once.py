@@ -10,7 +10,7 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import pytest
 
 from streams.shell.broker import EmbeddedBroker
 from tests.brokers.kafka import ApacheKafka
-from tests.integration.cluster import Cluster, Worker, until
+from tests.integration.cluster import Cluster, Worker, key_of, until
 from tests.integration.shop import HOUR, MINUTE, click, now, order, replayed, shop, unlike, up_to
 from tests.integration.transacting import STEPS, program
 
@@ -46,7 +46,8 @@ def broker(apache_kafka: ApacheKafka) -> ApacheKafka:
 class Shop:
     """Days of a shop in the past, fed in parts, and what must come of it."""
 
-    def __init__(self, directory: Path, seed: int, events: int = 3_000) -> None:
+    def __init__(self, directory: Path, seed: int, events: int = 3_000, *, keyed: bool = True) -> None:
+        """`keyed`: each event is on its customer's partition."""
         clicks, orders = shop(seed=seed, customers=80, events=events, end=now() - 90 * MINUTE)
         self.events = sorted((*clicks, *orders), key=lambda event: event["occurred_at"])
         self.outputs = replayed(directory / "replay", clicks, orders)
@@ -54,6 +55,7 @@ class Shop:
         self.profiles = {profile["customer_id"]: profile for profile in map(json.loads, lines)}
         self.last = self.events[-1]["occurred_at"] - 10_000
         self._fed = 0
+        self._rng = None if keyed else random.Random(seed)
 
     async def feed(self, cluster: Cluster, share: float = 1.0) -> None:
         """The next part of the events, up to this share of all.
@@ -62,8 +64,19 @@ class Shop:
         """
         part = self.events[self._fed : int(len(self.events) * share)]
         self._fed += len(part)
-        await cluster.clicks(*(event for event in part if "order_id" not in event))
-        await cluster.orders(*(event for event in part if "order_id" in event))
+        await self._put(cluster, part)
+
+    async def _put(self, cluster: Cluster, events: Iterable[dict[str, Any]]) -> None:
+        settings = cluster.settings
+        by_topic: dict[str, list[tuple[str, dict[str, Any]]]] = {
+            settings.clickstream_topic: [],
+            settings.orders_topic: [],
+        }
+        for event in events:
+            topic = settings.orders_topic if "order_id" in event else settings.clickstream_topic
+            by_topic[topic].append((key_of(event) if self._rng is None else f"k-{self._rng.randrange(50)}", event))
+        for topic, records in by_topic.items():
+            await cluster.produce(topic, records)
 
     async def seen(self, cluster: Cluster) -> list[dict[str, Any]]:
         """What a subscriber that reads committed records has."""
@@ -77,8 +90,8 @@ class Shop:
         """
         await self.feed(cluster)
         later = self.events[-1]["occurred_at"] + MINUTE  # what lets time pass in every partition
-        await cluster.clicks(*(click(f"later-{n}", later) for n in range(LATER)))
-        await cluster.orders(*(order(f"later-{n}", later, f"later-{n}") for n in range(LATER)))
+        await self._put(cluster, (click(f"later-{n}", later) for n in range(LATER)))
+        await self._put(cluster, (order(f"later-{n}", later, f"later-{n}") for n in range(LATER)))
 
         async def all_there() -> bool:
             return up_to(self.last, self.outputs) <= up_to(self.last, await self.seen(cluster))
@@ -181,6 +194,27 @@ async def test_a_worker_stopped_within_a_commit_is_fenced_and_gone_in_time(
     assert "Traceback" not in zombie.log.read_text()
     await history.judge(cluster)
     assert replayed_events(heir) == 0
+
+
+@pytest.mark.slow
+async def test_what_is_forwarded_is_in_the_transactions_too(make_cluster: NewCluster, tmp_path: Path) -> None:
+    """Topics that are not keyed by customer, and a worker killed at some steps of a transaction with them."""
+    history = Shop(tmp_path, seed=3, keyed=False)
+    badly_keyed = {"clickstream_well_keyed": "off", "orders_well_keyed": "off"}
+    cluster = await make_cluster(profiles="on", **badly_keyed, **EXACTLY_ONCE)
+    await history.feed(cluster, 0.1)
+    heir = cluster.start_worker(data_dir=str(tmp_path / "heir"))
+    await heir.ready()
+    steps = ("outputs", "settled", "ending")
+    for n, step in enumerate(steps):
+        doomed = cluster.start_worker(program=program(step, commits=2))
+        await doomed.ready()
+        for part in range(1, 11):
+            await history.feed(cluster, 0.1 + 0.8 * (n + part / 10) / len(steps))
+            await asyncio.sleep(0.1)
+        await killed(doomed)
+    await history.judge(cluster)
+    assert heir.metric("lifecycle_forwarded_records_total") > 0
 
 
 def stopped(worker: Worker) -> bool:

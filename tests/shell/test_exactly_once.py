@@ -92,7 +92,9 @@ async def test_outputs_changelog_and_offsets_are_one_transaction_and_nothing_lea
     world.delivery.put(record(b"1"))
     await world.delivery.flush()
     assert world.producer.sent == []
+    assert world.delivery.owes
     world.delivery.cut(outputs=True)
+    assert not world.delivery.owes
     flush = await world.delivery.write(commit(b"2"))
     assert world.producer.steps == ["begin", "commit"]
     by_topic: dict[str, list[bytes | None]] = {}

@@ -145,6 +145,17 @@ async def test_outputs_of_deadlines_leave_only_once_the_changelog_has_them() -> 
     assert len(world.sent(SETTINGS.abandonments_topic)) == 1
 
 
+@pytest.mark.parametrize("owes", [True, False])
+async def test_what_only_a_commit_sends_has_one_also_where_nothing_changed(owes: bool) -> None:
+    world = World()
+    assert world.task.snapshot() is None
+    cut: list[bool] = []
+    delivery: Any = SimpleNamespace(owes=owes, cut=lambda *, outputs: cut.append(outputs))
+    world.task._delivery = delivery
+    assert (world.task.snapshot() is not None) is owes
+    assert cut == ([False] if owes else [])
+
+
 async def test_a_chunk_from_before_a_seek_is_passed_over_and_one_behind_a_gap_ends_the_worker() -> None:
     world = World()
     world.process(Source.CLICKSTREAM, type="page_viewed")
