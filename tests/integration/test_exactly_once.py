@@ -221,6 +221,26 @@ def stopped(worker: Worker) -> bool:
     return Path(f"/proc/{worker.process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
+@pytest.mark.slow
+async def test_two_hundred_partitions_in_one_worker(make_cluster: NewCluster) -> None:
+    settings = {**EXACTLY_ONCE, "session_timeout": "10s", "heartbeat_interval": "1s", "commit_interval": "1s"}
+    cluster = await make_cluster(partitions="200", **settings)
+    worker = cluster.start_worker()
+    await worker.ready()
+    assert worker.metric("lifecycle_partitions_assigned") == 200
+    count = 2_000
+    await visits(cluster, count)
+
+    async def all_there() -> bool:
+        return len(await first_changes(cluster)) == count
+
+    await until(all_there, "every customer's first change")
+    assert set((await first_changes(cluster)).values()) == {1}
+    assert worker.metric("lifecycle_transactions_total", outcome="committed") >= 200
+    worker.terminate()
+    assert worker.process.wait(timeout=20) == 0, worker.tail()
+
+
 # ------------------------------------------------------------------------------------------------ guards taken away
 
 
