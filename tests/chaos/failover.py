@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import defaultdict
+from contextlib import suppress
 from typing import Any
 
 from streams.contracts import times
@@ -56,7 +57,8 @@ async def interrupted(run: Run, rounds: int, *, kill: bool) -> Verdict:
         crew.start(n % 2)
         await crew.ready()
     going.cancel()
-    await asyncio.gather(going, return_exceptions=True)
+    with suppress(asyncio.CancelledError):
+        await going
     records = await run.read(run.cluster.settings.stage_changes_topic)
     took = [round(standstill(records, at) / 1000, 1) for at in gone]
     name, most = ("failover, s", FAILOVER_S) if kill else ("hand-over, s", HANDOVER_S)

@@ -1,4 +1,4 @@
-"""A worker whose producer gives up after 2 s: for tests of what becomes of a send that fails."""
+"""A worker whose producers give up after 2 s: for tests of what becomes of a send that fails."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 from streams.settings import Settings, load
 from streams.shell import factory
 from streams.shell.worker import run
+from streams.transport import transactions
 
 REQUEST_TIMEOUT_S = 2.0
 
@@ -20,4 +21,5 @@ def main() -> None:
         return usual(settings) | {"producer_request_timeout": REQUEST_TIMEOUT_S}
 
     factory.faust_configuration = impatient
+    transactions.REQUEST_TIMEOUT_MS = int(REQUEST_TIMEOUT_S * 1000)
     sys.exit(run(load()))

@@ -92,7 +92,7 @@ async def leader_away(run: Run, *, seconds: int) -> Verdict:
         replica_assignments={n: [alone.node] for n in range(4)},
         topic_configs={"message.timestamp.type": "LogAppendTime"},
     )
-    await run.application(orders, **QUICK | {"orders_delay": "20s"})
+    await run.application(orders, **QUICK | {"orders_delay": "45s"})
     first = now() + 15_000
     back = first + seconds * 1_000
     pending = due_between(run.rng, 400, first, back + 10_000)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import NewTopic
 from aiokafka.errors import KafkaError
 
@@ -136,8 +136,26 @@ class Run:
     # -- the output
 
     async def read(self, topic: str) -> list[Any]:
-        """All of a topic, as a subscriber has it who reads committed records."""
-        return await self.cluster.read(topic, isolation_level="read_committed")
+        """All of a topic up to its end, as a subscriber has it who reads committed records."""
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self.cluster.settings.broker, enable_auto_commit=False, isolation_level="read_committed"
+        )
+        await consumer.start()
+        try:
+            partitions = [TopicPartition(topic, n) for n in range(self.cluster.settings.partitions)]
+            consumer.assign(partitions)
+            await consumer.seek_to_beginning(*partitions)
+            ends = await consumer.end_offsets(partitions)
+            records: list[Any] = []
+            deadline = time.monotonic() + PATIENCE_S
+            for tp, end in ends.items():
+                while await consumer.position(tp) < end:
+                    for found in (await consumer.getmany(timeout_ms=200)).values():
+                        records += found
+                    assert time.monotonic() < deadline, f"{topic} cannot be read to its end"
+            return records
+        finally:
+            await consumer.stop()
 
     async def received(self) -> Documents:
         """All outputs."""
