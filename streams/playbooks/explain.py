@@ -12,7 +12,7 @@ from streams.playbooks.diagram import draw
 from streams.playbooks.rows import rows_of
 from streams.values import show_duration
 
-NOTE = "a solid line: by an event; a dashed one: by a deadline"
+NOTE = "solid: by an event, dashed: by a deadline"
 
 
 def text(playbook: Playbook) -> str:
@@ -83,7 +83,7 @@ def _trigger(trigger: Trigger) -> Iterator[str]:
     if trigger.cool_down:
         yield f"not again within {show_duration(trigger.cool_down)}"
     if trigger.cap is not None:
-        yield f"at most {trigger.cap} times per customer"
+        yield f"at most {trigger.cap} time{'' if trigger.cap == 1 else 's'} per customer"
     if trigger.holdout:
         yield f"{trigger.holdout} of 100 customers are held out"
 
