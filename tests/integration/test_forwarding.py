@@ -20,8 +20,9 @@ NewCluster = Callable[..., Awaitable[Cluster]]
 BADLY_KEYED = {"clickstream_well_keyed": "off", "orders_well_keyed": "off"}
 
 
-async def all_outputs(cluster: Cluster) -> list[dict[str, Any]]:
-    return await cluster.stage_changes() + await cluster.abandonments()
+async def all_outputs(cluster: Cluster, isolation: str = "read_uncommitted") -> list[dict[str, Any]]:
+    topics = (cluster.settings.stage_changes_topic, cluster.settings.abandonments_topic)
+    return [json.loads(record.value) for topic in topics for record in await cluster.read(topic, isolation)]
 
 
 async def anywhere(cluster: Cluster, topic: str, events: list[dict[str, Any]], seed: int) -> None:
@@ -55,9 +56,18 @@ async def test_badly_keyed_topics_yield_what_well_keyed_ones_do(make_cluster: Ne
     assert taken > 0
 
 
+@pytest.mark.parametrize(
+    ("broker", "guarantee"),
+    [
+        ("embedded_broker", "at_least_once"),
+        pytest.param("apache_kafka", "at_least_once", marks=pytest.mark.slow),
+        pytest.param("apache_kafka", "exactly_once", marks=pytest.mark.slow),
+    ],
+    indirect=["broker"],
+)
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_kills_while_records_are_forwarded_lose_nothing_and_repeat_only_what_is_equal(
-    make_cluster: NewCluster, tmp_path: Path, seed: int
+    make_cluster: NewCluster, tmp_path: Path, seed: int, guarantee: str
 ) -> None:
     rng = random.Random(seed)
     end = now() - 90 * MINUTE
@@ -65,8 +75,14 @@ async def test_kills_while_records_are_forwarded_lose_nothing_and_repeat_only_wh
     events = sorted((*clicks, *orders), key=lambda event: event["occurred_at"])
     expected = replayed(tmp_path / "replay", clicks, orders)
     cluster = await make_cluster(
-        **BADLY_KEYED, backfill_idle="3s", session_timeout="1s", heartbeat_interval="300ms", commit_interval="100ms"
+        **BADLY_KEYED,
+        processing_guarantee=guarantee,
+        backfill_idle="3s",
+        session_timeout="1s",
+        heartbeat_interval="300ms",
+        commit_interval="100ms",
     )
+    committed = "read_committed" if guarantee == "exactly_once" else "read_uncommitted"
 
     async def stream() -> None:
         producer = AIOKafkaProducer(bootstrap_servers=cluster.settings.broker)
@@ -93,12 +109,14 @@ async def test_kills_while_records_are_forwarded_lose_nothing_and_repeat_only_wh
 
     async def all_there() -> bool:
         assert survivor.process.poll() is None, survivor.tail()
-        return up_to(last, expected) <= up_to(last, await all_outputs(cluster))
+        return up_to(last, expected) <= up_to(last, await all_outputs(cluster, committed))
 
     await until(all_there, "every output of the replay")
-    outputs = await all_outputs(cluster)
+    outputs = await all_outputs(cluster, committed)
     assert unlike(outputs, expected, last) == []
     contents: dict[str, set[str]] = {}
     for output in outputs:
         contents.setdefault(output["id"], set()).add(json.dumps(output, sort_keys=True))
     assert [id for id, different in contents.items() if len(different) > 1] == []
+    if guarantee == "exactly_once":
+        assert len(outputs) == len(contents)
