@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime, timedelta, timezone
+from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from streams.contracts import times
@@ -110,7 +112,21 @@ def test_any_offset_and_microseconds(moment: datetime, offset: int) -> None:
     assert times.parse(local.isoformat()) == expected
 
 
+@given(tenths=st.integers(0, 320_000_000_000_000))
+@example(171_798_691_840_585)  # as a float it is a little less than it is written: half up is of what is written
+def test_seconds_are_rounded_half_up_as_they_are_written(tenths: int) -> None:
+    assert times.parse(float(f"{tenths // 10_000}.{tenths % 10_000:04}")) == (tenths + 5) // 10
+
+
+@given(tenths=st.integers(10**12, 320_000_000_000_000))
+def test_milliseconds_are_rounded_half_up_as_they_are_written(tenths: int) -> None:
+    assert times.parse(float(f"{tenths // 10}.{tenths % 10}")) == (tenths + 5) // 10
+
+
 @given(value=st.floats(0, 3.2e10, allow_nan=False) | st.floats(1e11, 3e13, allow_nan=False))
-def test_numbers_are_rounded_to_the_nearest(value: float) -> None:
-    exact = value * 1_000 if value < 1e11 else value
-    assert abs(times.parse(value) - exact) <= 0.501
+@example(17179869184.0585)
+def test_any_number_is_rounded_to_the_nearest(value: float) -> None:
+    unit = 1_000 if value < 1e11 else 1
+    # What is written as this float may be half of its last place away from it.
+    most = Fraction(1, 2) + Fraction(math.ulp(value)) / 2 * unit
+    assert abs(times.parse(value) - Fraction(value) * unit) <= most
