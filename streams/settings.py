@@ -19,11 +19,13 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from streams import playbooks, values
+from streams.contracts.native import Decoder
 from streams.core import ids
 from streams.core.activity import Source
 from streams.core.inputs import FORWARDED
 from streams.core.playbook import Playbook
 from streams.core.policy import HOUR, MINUTE, SECOND
+from streams.core.rules.types import Type
 from streams.errors import UserError
 
 T = TypeVar("T")
@@ -297,6 +299,19 @@ class Settings:
     def source_topics(self) -> dict[Source, str]:
         """The topic of each source."""
         return {Source.CLICKSTREAM: self.clickstream_topic, Source.ORDERS: self.orders_topic}
+
+    def decoders(self, currency: str, properties: Mapping[str, Type]) -> dict[Source, Decoder]:
+        """One for each source, with what a playbook says of currency and properties. For whoever reads the topics."""
+        return {
+            source: Decoder(
+                source,
+                topic,
+                default_currency=currency,
+                max_future_skew=self.max_future_skew,
+                properties=properties,
+            )
+            for source, topic in self.source_topics.items()
+        }
 
     @property
     def forwarded_sources(self) -> tuple[Source, ...]:

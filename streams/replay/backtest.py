@@ -87,16 +87,7 @@ def decoders(settings: Settings, new: Playbook, old: Playbook | None) -> dict[So
         for name, kind in old.properties.items():
             if properties.setdefault(name, kind) is not kind:
                 raise UserError(f"the playbooks read the property {name} as different things: try them one by one.")
-    return {
-        source: Decoder(
-            source,
-            topic,
-            default_currency=currency,
-            max_future_skew=settings.max_future_skew,
-            properties=properties,
-        )
-        for source, topic in settings.source_topics.items()
-    }
+    return settings.decoders(currency, properties)
 
 
 def nothing(source: Source, offset: int, value: bytes, rejected: Rejected) -> None:

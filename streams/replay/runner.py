@@ -14,7 +14,6 @@ import orjson
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from streams.contracts.native import Decoder
 from streams.contracts.outputs import Encoder
 from streams.contracts.profiles import profile_document
 from streams.contracts.rejected import Rejected
@@ -62,16 +61,7 @@ class Replay:
         self._results = results
         self._topics = settings.source_topics
         playbook = settings.load_playbook()
-        decoders = {
-            source: Decoder(
-                source,
-                topic,
-                default_currency=playbook.policy.currency,
-                max_future_skew=settings.max_future_skew,
-                properties=playbook.properties,
-            )
-            for source, topic in self._topics.items()
-        }
+        decoders = settings.decoders(playbook.policy.currency, playbook.properties)
         self._encoder = Encoder(settings.ce_source)
         self._lifecycle = Lifecycle(playbook, settings.id_namespace)
         reader = FileReader(inputs, decoders, self._refused, until=until, now=now)

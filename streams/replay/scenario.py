@@ -12,7 +12,6 @@ from typing import Any, Final
 
 import msgspec
 
-from streams.contracts.native import Decoder
 from streams.contracts.outputs import Encoder
 from streams.contracts.rejected import Rejected
 from streams.core.activity import ORDER_TYPES, Source
@@ -145,16 +144,7 @@ class _Play:
         self._lateness = playbook.policy.lateness
         self._now = scenario.start
         """What the engine was last told; never goes back."""
-        self._decoders = {
-            source: Decoder(
-                source,
-                topic,
-                default_currency=playbook.policy.currency,
-                max_future_skew=settings.max_future_skew,
-                properties=playbook.properties,
-            )
-            for source, topic in settings.source_topics.items()
-        }
+        self._decoders = settings.decoders(playbook.policy.currency, playbook.properties)
         self._encoder = Encoder(settings.ce_source)
         lifecycle = Lifecycle(playbook, settings.id_namespace)
         self._engine = PartitionEngine(lifecycle, sources=dict.fromkeys(Source, SourceSpec(delay=0)))

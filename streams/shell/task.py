@@ -95,16 +95,7 @@ class PartitionTask:
         """By rank, when a topic was first seen to end before what was applied from it."""
         self._encoder = Encoder(settings.ce_source)
         playbook = lifecycle.playbook
-        self._decoders = {
-            source: Decoder(
-                source,
-                topic,
-                default_currency=playbook.policy.currency,
-                max_future_skew=settings.max_future_skew,
-                properties=playbook.properties,
-            )
-            for source, topic in settings.source_topics.items()
-        }
+        self._decoders = settings.decoders(playbook.policy.currency, playbook.properties)
         self._forwards = frozenset(settings.forwarded_sources)
         self._reader = Reader({source: self._decoders[source] for source in self._forwards})
         self._forwarder: Forwarder | None = None

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import uuid
 from pathlib import Path
 
 import pytest
 
 from streams.cli import listing
+from streams.contracts.rejected import Rejected
+from streams.core.activity import Source
 from streams.core.policy import Policy
+from streams.core.rules import Type
 from streams.errors import UserError
 from streams.settings import FIELDS, PREFIX, Settings, load, load_with_origins
 
 ROOT = Path(__file__).parents[2]
+AT = 1_795_255_200_000
 
 
 def test_without_anything_the_defaults() -> None:
@@ -130,6 +135,16 @@ def test_profiles_topic_only_when_published() -> None:
     load({"LIFECYCLE_PROFILES_TOPIC": "orders"})
     with pytest.raises(UserError, match="are both orders"):
         load({"LIFECYCLE_PROFILES_TOPIC": "orders", "LIFECYCLE_PROFILES": "on"})
+
+
+def test_decoders_have_the_settings_and_what_the_playbook_says() -> None:
+    decoder = Settings(max_future_skew=1_000).decoders("JPY", {"score": Type.NUMBER})[Source.CLICKSTREAM]
+    event = {"type": "mine", "customer_id": "a", "occurred_at": AT, "price": 5, "properties": {"score": 7}}
+    value = json.dumps(event).encode()
+    activity = decoder.decode(value, partition=0, offset=0, timestamp=AT - 1_000)
+    assert (activity.price, activity.currency, activity.properties) == (5, "JPY", {"score": 7})
+    with pytest.raises(Rejected, match="clock_skew"):
+        decoder.decode(value, partition=0, offset=0, timestamp=AT - 1_001)
 
 
 def test_policy_has_the_settings() -> None:
