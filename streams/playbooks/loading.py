@@ -50,7 +50,10 @@ def parse(text: str, name: str = "playbook", *, currency: str = "EUR", lateness:
     """As `load`, of a text; `name` is put before problems."""
     problems: Problems = []
     try:
-        found = PLAYBOOK.read(compose(text), problems)
+        tree = compose(text, "a playbook")
+        if tree is None:
+            raise Malformed(1, 1, "the file is empty: a playbook begins with `playbook: NAME`")
+        found = PLAYBOOK.read(tree, problems)
     except Malformed as error:
         raise PlaybookError(name, [error.problem]) from None
     except Wrong as error:

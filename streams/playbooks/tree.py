@@ -44,19 +44,20 @@ class Node:
 
 
 class Malformed(Exception):
-    """It is not YAML, or not such that a playbook can be written in."""
+    """It is not YAML, or not such that is taken here."""
 
     def __init__(self, line: int, column: int, message: str) -> None:
         super().__init__(message)
         self.problem = Problem(line, column, message)
 
 
-def compose(text: str) -> Node:
-    """The tree. Raises `Malformed`, nothing else."""
+def compose(text: str, what: str) -> Node | None:
+    """The tree; None if there is nothing but comments. `what` the file is, for messages. Raises `Malformed`, nothing
+    else."""
     if len(text) > MOST_CHARACTERS:
-        raise Malformed(1, 1, f"a playbook has at most {MOST_CHARACTERS:,} characters, this file has {len(text):,}")
+        raise Malformed(1, 1, f"{what} has at most {MOST_CHARACTERS:,} characters, this file has {len(text):,}")
     try:
-        return _build(yaml.parse(text, Loader=yaml.SafeLoader))
+        return _build(yaml.parse(text, Loader=yaml.SafeLoader), what)
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         column = error.position - (text.rfind("\n", 0, error.position) + 1) + 1
@@ -67,7 +68,7 @@ def compose(text: str) -> Node:
         raise Malformed(*place, f"this is not YAML: {error.problem or error.context}") from None
 
 
-def _build(events: Iterator[yaml.Event]) -> Node:
+def _build(events: Iterator[yaml.Event], what: str) -> Node | None:
     root: Node | None = None
     open_: list[Node] = []
     names: list[Node | None] = []
@@ -81,7 +82,7 @@ def _build(events: Iterator[yaml.Event]) -> Node:
         if getattr(event, "tag", None) not in (None, "!"):
             raise Malformed(line, column, "tags (!) are not taken: write the value alone")
         if isinstance(event, yaml.DocumentStartEvent) and root is not None:
-            raise Malformed(line, column, "a playbook is one document: a second one begins here")
+            raise Malformed(line, column, f"{what} is one document: a second one begins here")
         if isinstance(event, yaml.SequenceEndEvent | yaml.MappingEndEvent):
             open_.pop()
             names.pop()
@@ -90,7 +91,7 @@ def _build(events: Iterator[yaml.Event]) -> Node:
             continue
         count += 1
         if count > MOST_NODES:
-            raise Malformed(line, column, f"a playbook has at most {MOST_NODES:,} values")
+            raise Malformed(line, column, f"{what} has at most {MOST_NODES:,} values")
         node = _node(event, line, column)
         if not open_:
             root = node
@@ -115,8 +116,6 @@ def _build(events: Iterator[yaml.Event]) -> Node:
                 raise Malformed(line, column, f"this is nested more than {DEEPEST} deep")
             open_.append(node)
             names.append(None)
-    if root is None:
-        raise Malformed(1, 1, "the file is empty: a playbook begins with `playbook: NAME`")
     return root
 
 

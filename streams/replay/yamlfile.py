@@ -37,12 +37,11 @@ def read(path: Path) -> Any:
         raise UserError(f"{path} is not UTF-8 text.") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}.") from None
-    if not text.strip():
-        return None
     try:
-        return _value(compose(text))
+        tree = compose(text, "a file of scenarios")
     except Malformed as error:
         raise UserError(f"{path}:{error.problem.line}: {error.problem.message}.") from None
+    return None if tree is None else _value(tree)
 
 
 _NUMBER: Final = re.compile(r"[-+]?(?:0|[1-9][0-9]*)(\.[0-9]+)?(e[-+]?[0-9]+)?", re.IGNORECASE)

@@ -14,6 +14,7 @@ from streams.cli import main
 from streams.core.playbook import Playbook
 from streams.errors import UserError
 from streams.playbooks.rows import rows_of
+from streams.playbooks.tree import MOST_CHARACTERS, MOST_NODES
 from streams.replay import scenario, scenario_file, scenarios
 from streams.replay.scenario import Document, Scenario, differences, run
 from streams.replay.scenarios import SHIPPED
@@ -170,6 +171,7 @@ def test_differences_of_numbers_and_switches() -> None:
     ("text", "said"),
     [
         ("", "1: a file of scenarios is a mapping"),
+        ("# nothing yet\n", "1: a file of scenarios is a mapping"),
         ("scenarios: []", "1: scenarios is a list of at least one"),
         ("scenario: []", "1: a file of scenarios has no scenario: did you mean scenarios?"),
         ("scenarios:\n  - steps: []", "2: a scenario has a name"),
@@ -183,6 +185,9 @@ def test_differences_of_numbers_and_switches() -> None:
         ("scenarios: &a [*a]", "1: anchors and aliases"),
         ("scenarios: !!python/object:os.system [x]", "1: tags (!) are not taken"),
         ("scenarios: [", "this is not YAML"),
+        ("scenarios:\n---\n", "2: a file of scenarios is one document"),
+        ("a: [" + "b, " * MOST_NODES, "1: a file of scenarios has at most 20,000 values"),
+        ("#" * (MOST_CHARACTERS + 1), "1: a file of scenarios has at most 262,144 characters"),
         ("a: \x00", "1: this character does not belong"),
         ("[" * 100_000, "1: this is nested more than 20 deep"),
     ],
