@@ -7,6 +7,7 @@ import os
 import signal
 
 from tests.brokers.kafka import ApacheKafka, KafkaCluster
+from tests.chaos.history import parts
 from tests.chaos.programs import program
 from tests.chaos.run import Run
 from tests.chaos.verdict import Verdict
@@ -31,8 +32,7 @@ async def broker_loss(run: Run, *, kills: int) -> Verdict:
     async with crew.kept():
         await asyncio.sleep(1)
         await crew.ready()
-        for n in range(kills):
-            part = events[n * len(events) // kills : (n + 1) * len(events) // kills]
+        for n, part in enumerate(parts(events, kills)):
             pouring = asyncio.create_task(run.pour(part, 6.0))
             await asyncio.sleep(run.rng.uniform(0.3, 1.0))
             controller: ApacheKafka = await until(cluster.controller, "a controller")
@@ -58,8 +58,7 @@ async def cluster_restart(run: Run, *, restarts: int) -> Verdict:
     async with crew.kept():
         await asyncio.sleep(1)
         await crew.ready()
-        for n in range(restarts):
-            part = events[n * len(events) // restarts : (n + 1) * len(events) // restarts]
+        for part in parts(events, restarts):
             pouring = asyncio.create_task(run.pour(part, 5.0))
             await asyncio.sleep(run.rng.uniform(0.5, 2.0))
             cluster.kill()
@@ -81,8 +80,7 @@ async def producer_timeouts(run: Run, *, stops: int) -> Verdict:
     async with crew.kept():
         await asyncio.sleep(1)
         await crew.ready()
-        for n in range(stops):
-            part = events[n * len(events) // stops : (n + 1) * len(events) // stops]
+        for part in parts(events, stops):
             pouring = asyncio.create_task(run.pour(part, 6.0))
             await asyncio.sleep(run.rng.uniform(1.0, 2.0))
             os.kill(pid, signal.SIGSTOP)

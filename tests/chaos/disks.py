@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.chaos.crew import Crew
+from tests.chaos.history import parts
 from tests.chaos.programs import program
 from tests.chaos.run import Run
 from tests.chaos.verdict import Verdict
@@ -81,10 +82,10 @@ async def disk_damaged(run: Run, *, damages: int) -> Verdict:
     done: list[str] = []
     async with crew.kept():
         await asyncio.sleep(1)
-        for n in range(damages):
+        for n, part in enumerate(parts(events, damages)):
             place = n % 2
             await processing(crew, place)
-            await run.pour(events[n * len(events) // damages : (n + 1) * len(events) // damages], 2.0)
+            await run.pour(part, 2.0)
             crew.closed.add(place)
             if place in crew.running():
                 if run.rng.random() < 0.5:

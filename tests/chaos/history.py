@@ -64,6 +64,11 @@ def _session(rng: random.Random, n: int, customer: str, at: int) -> Iterator[Eve
             yield Event(at, Source.ORDERS, order(customer, at, f"o-{n}", "order_refunded"))
 
 
+def parts(events: list[Event], many: int) -> list[list[Event]]:
+    """All of them in their order, in so many parts of one size, give or take an event."""
+    return [events[n * len(events) // many : (n + 1) * len(events) // many] for n in range(many)]
+
+
 def frame(name: str, at: int, partitions: int) -> list[Event]:
     """An event of each source for each partition, by which it shows that it has come to `at`.
 

@@ -9,7 +9,7 @@ from aiokafka.admin import NewTopic
 
 from streams.core.activity import Source
 from tests.chaos import history
-from tests.chaos.history import Event
+from tests.chaos.history import Event, parts
 from tests.chaos.programs import program
 from tests.chaos.run import Run
 from tests.chaos.verdict import Verdict, expected
@@ -37,8 +37,7 @@ async def backfill_stalls(run: Run, *, stalls: int, seconds: int) -> Verdict:
     async with crew.kept():
         await asyncio.sleep(1)
         await crew.ready()
-        for n in range(stalls):
-            part = events[n * len(events) // stalls : (n + 1) * len(events) // stalls]
+        for part in parts(events, stalls):
             await run.pour([event for event in part if event.source is Source.CLICKSTREAM], 2.0)
             await asyncio.sleep(seconds)
             await run.pour([event for event in part if event.source is Source.ORDERS], 1.0)

@@ -128,9 +128,8 @@ class Run:
 
     async def pour(self, events: list[Event], seconds: float) -> None:
         """Produce events at an even rate."""
-        slices = max(1, int(seconds / SLICE_S))
-        for n in range(slices):
-            await self.produce(events[n * len(events) // slices : (n + 1) * len(events) // slices])
+        for part in history.parts(events, max(1, int(seconds / SLICE_S))):
+            await self.produce(part)
             await asyncio.sleep(SLICE_S)
 
     # -- the output

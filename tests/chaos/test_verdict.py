@@ -26,6 +26,15 @@ def right(tmp_path_factory: pytest.TempPathFactory) -> Expected:
     return verdict.expected(Settings(), events, END, tmp_path_factory.mktemp("expected") / "files")
 
 
+def test_parts_are_all_of_it_in_its_order() -> None:
+    events = history.history(1, customers=5, sessions=20, end=END)
+    for many in (1, 7, len(events) + 5):
+        parts = history.parts(events, many)
+        assert [event for part in parts for event in part] == events
+        assert len(parts) == many
+        assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
 def outputs(right: Expected) -> list[dict[str, Any]]:
     return copy.deepcopy(list(right.outputs.values()))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 
+from tests.chaos.history import parts
 from tests.chaos.programs import program
 from tests.chaos.run import Run
 from tests.chaos.verdict import Verdict
@@ -21,8 +22,7 @@ async def kills(run: Run, *, kills: int) -> Verdict:
     async with crew.kept():
         await asyncio.sleep(1)
         await crew.ready()
-        for n in range(kills):
-            part = events[n * len(events) // kills : (n + 1) * len(events) // kills]
+        for n, part in enumerate(parts(events, kills)):
             pouring = asyncio.create_task(run.pour(part, 2.0))
             victim = run.rng.choice(crew.running())
             if n % 2:
@@ -52,8 +52,7 @@ async def rolling(run: Run, *, rounds: int) -> Verdict:
     crew.replace()
     await crew.ready()
     codes = []
-    for n in range(3 * rounds):
-        part = events[n * len(events) // (3 * rounds) : (n + 1) * len(events) // (3 * rounds)]
+    for n, part in enumerate(parts(events, 3 * rounds)):
         pouring = asyncio.create_task(run.pour(part, 2.5))
         await asyncio.sleep(run.rng.uniform(0.2, 1.5))
         codes.append(await crew.terminate(n % 3))
@@ -71,8 +70,7 @@ async def coming_and_going(run: Run, *, changes: int) -> Verdict:
     await run.open(events)
     crew = run.crew(4)
     crew.start(0)
-    for n in range(changes):
-        part = events[n * len(events) // changes : (n + 1) * len(events) // changes]
+    for part in parts(events, changes):
         pouring = asyncio.create_task(run.pour(part, 2.0))
         here = crew.running()
         free = [place for place in range(4) if place not in here]
@@ -96,8 +94,7 @@ async def zombies(run: Run, *, zombies: int) -> Verdict:
     await run.open(events)
     crew = run.crew(2)
     async with crew.kept():
-        for n in range(zombies):
-            part = events[n * len(events) // zombies : (n + 1) * len(events) // zombies]
+        for part in parts(events, zombies):
             await asyncio.sleep(0.5)
             await crew.ready()
             pouring = asyncio.create_task(run.pour(part, 8.0))

@@ -1,0 +1,36 @@
+"""Changes to a playbook's text as of somebody who types: a stretch of it goes, and a few pieces come in its place."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+PIECES = [
+    "",
+    "  ",
+    "\n",
+    ": ",
+    "- ",
+    "[",
+    "{",
+    "'",
+    '"',
+    "30d",
+    "orders",
+    "on",
+    "off",
+    "{rule: x}",
+    "__import__('os')",
+    "x.y.__class__",
+    "|\n",
+    "&",
+    "*a",
+    "%",
+]
+
+
+@st.composite
+def changed(draw: st.DrawFn, text: str, first: int = 0) -> str:
+    """The text with one change, at `first` or behind it."""
+    start = draw(st.integers(first, len(text)))
+    end = draw(st.integers(start, min(len(text), start + 40)))
+    return text[:start] + "".join(draw(st.lists(st.sampled_from(PIECES), max_size=3))) + text[end:]
