@@ -2,6 +2,7 @@
 
 `customer.Lifecycle` makes one `Machine` for each track of its playbook. A rule that reads nothing an event touches has
 the value it had, and what time changes is asked when it changes: so most events ask few rules, however many there are.
+Likewise, when time changes it is asked anew only after an event that can have moved that.
 Conditions written by hand are asked after every event, since nobody knows what they read.
 """
 
@@ -20,6 +21,15 @@ _ORDERS: Final = Source.ORDERS
 _COUNT: Final = "count:"
 
 
+class _Asked:
+    """What an event of some type asks of a stage."""
+
+    def __init__(self, rows: list[Transition], facts: frozenset[str]) -> None:
+        self.rows = [row for row in rows if row.rule is None or not facts.isdisjoint(row.rule.reads)]
+        self.timed = True in [row.rule is not None and row.rule.timed for row in self.rows]
+        """Whether it can move the time at which time alone changes a rule."""
+
+
 class _Stage:
     """The rows that lead out of one stage."""
 
@@ -27,13 +37,18 @@ class _Stage:
         self.rows = [row for row in track.transitions if stage in row.sources]
         self.lapses = [row for row in track.lapses if stage in row.sources]
         self.timed = [row for row in self.rows if row.rule is not None and row.rule.timed]
-        self.by_click = {type_: self._moved(touched(type_, False, cart_types)) for type_ in types}
-        self.by_order = {type_: self._moved(touched(type_, True, cart_types)) for type_ in types}
-        self.by_other_click = self._moved(touched("", False, cart_types))
-        self.by_other_order = self._moved(touched("", True, cart_types))
+        self._by_click = {type_: _Asked(self.rows, touched(type_, False, cart_types)) for type_ in types}
+        self._by_order = {type_: _Asked(self.rows, touched(type_, True, cart_types)) for type_ in types}
+        self._by_other_click = _Asked(self.rows, touched("", False, cart_types))
+        self._by_other_order = _Asked(self.rows, touched("", True, cart_types))
 
-    def _moved(self, facts: frozenset[str]) -> list[Transition]:
-        return [row for row in self.rows if row.rule is None or not facts.isdisjoint(row.rule.reads)]
+    def asked_by(self, event: Activity) -> _Asked:
+        """What this event asks."""
+        if event.source is _ORDERS:
+            asked = self._by_order.get(event.type)
+            return self._by_other_order if asked is None else asked
+        asked = self._by_click.get(event.type)
+        return self._by_other_click if asked is None else asked
 
 
 class Machine:
@@ -60,18 +75,17 @@ class Machine:
         of = None if stage is None else self._stages.get(stage)
         if of is None:
             return None
-        if event.source is _ORDERS:
-            rows = of.by_order.get(event.type)
-            if rows is None:
-                rows = of.by_other_order
-        else:
-            rows = of.by_click.get(event.type)
-            if rows is None:
-                rows = of.by_other_click
-        for row in rows:
+        for row in of.asked_by(event).rows:
             if row.holds(m):
                 return row
         return None
+
+    def moves_time(self, stage: str | None, event: Activity) -> bool:
+        """Whether the event, which moved nobody, can have changed what `changes_at` says."""
+        if not self.timed or stage is None:
+            return False
+        of = self._stages.get(stage)
+        return of is not None and of.asked_by(event).timed
 
     def next(self, m: Moment, stage: str | None, entered: tuple[str, ...]) -> Transition | None:
         """The first row of all that applies and does not lead where this event, or deadline, has led already."""

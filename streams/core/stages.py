@@ -56,13 +56,17 @@ class Stages:
 
     def happened(self, profile: Profile, event: Activity, active: bool, outputs: list[Output]) -> None:
         """An event was applied, not the customer's first."""
-        if self._number == 1 and not self._timed:  # what most events come to: nothing
-            m = self._moment
-            m.profile, m.event, m.active = profile, event, active
-            m.at = max(profile.last_seen_at, profile.entered_at)
-            if self._lifecycle.moved(m, profile.stage, event) is None:
+        m, moves_time = self._moment, False
+        m.profile, m.event, m.active = profile, event, active
+        for track in range(self._number):
+            machine, stage = self._machines[track], _stage(profile, track)
+            m.at = max(profile.last_seen_at, _entered_at(profile, track))
+            if machine.moved(m, stage, event) is not None:
+                self._move(profile, event, active, False, 0, outputs)
                 return
-        self._move(profile, event, active, False, 0, outputs)
+            moves_time = moves_time or machine.moves_time(stage, event)
+        if moves_time:
+            self._look_ahead(profile, profile.last_seen_at)
 
     # -- deadlines
 
@@ -216,13 +220,22 @@ class Stages:
                     # A rule of any track may read the stage of this one.
                     everything, again = True, self._number > 1
                     row = machine.next(m, target, entered[track])
-        if self._timed:
-            profile.rules_due = None
-            for track in range(self._number):
-                m.at = max(at, _entered_at(profile, track))
-                changes = self._machines[track].changes_at(m, _stage(profile, track))
-                if changes is not None and (profile.rules_due is None or changes < profile.rules_due):
-                    profile.rules_due = changes
+        self._look_ahead(profile, at)
+
+    def _look_ahead(self, profile: Profile, at: int) -> None:
+        """Set when time alone next changes a rule, as of `at`; `_moment` is of the profile.
+
+        It stays true until an event touches a rule that time changes (`Machine.moves_time`), or somebody moves.
+        """
+        if not self._timed:
+            return
+        m = self._moment
+        profile.rules_due = None
+        for track in range(self._number):
+            m.at = max(at, _entered_at(profile, track))
+            changes = self._machines[track].changes_at(m, _stage(profile, track))
+            if changes is not None and (profile.rules_due is None or changes < profile.rules_due):
+                profile.rules_due = changes
 
     def _enter(
         self, profile: Profile, track: int, stage: str | None, at: int, cause: Cause, outputs: list[Output]

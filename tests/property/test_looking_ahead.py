@@ -1,0 +1,82 @@
+"""When time changes a rule is asked anew only after events that can move that: outputs are those of always asking."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.core.activity import Activity
+from streams.core.customer import Lifecycle
+from streams.core.facts import Plan
+from streams.core.playbook import Playbook
+from streams.core.rules import Vocabulary, compile_rule
+from streams.core.rules.needs import Kept, together
+from streams.core.rules.types import Type
+from streams.core.tracks import Track, Transition
+from tests.core.helpers import T0
+from tests.property.test_rules_agree import Maker
+
+TRACKS = ("lifecycle", "other")
+STAGES = ("visitor", "customer", "at_risk", "lapsed")
+VOCABULARY = {
+    track: Vocabulary(
+        tracks=dict.fromkeys(TRACKS, STAGES),
+        track=track,
+        event_types=["survey_answered", "credit_granted", "credit_spent"],
+        properties={"score": Type.NUMBER, "good": Type.BOOL, "plan": Type.TEXT, "expires_at": Type.TIME},
+        kept=[Kept("score", Type.NUMBER, "score")],
+        minor_units=1,
+        of_trigger=True,
+    )
+    for track in TRACKS
+}
+ALWAYS_ASKED = "since(last_seen_at) > 36500d"
+"""Reads what every event touches: with such a row in a stage, the time is asked for after each."""
+END = 400_000
+"""ms after T0: all windows that are made have passed by then."""
+
+
+def playbook(conditions: list[str], *, always: bool) -> Playbook:
+    """Two tracks that go up when a condition holds and down when it does not."""
+    tracks, rules = [], []
+    for number, name in enumerate(TRACKS):
+        rows: list[tuple[tuple[str, ...], str, str]] = []
+        for step in range(3):
+            condition = conditions[3 * number + step]
+            rows.append(((STAGES[step],), STAGES[step + 1], condition))
+            rows.append(((STAGES[step + 1],), STAGES[step], f"not ({condition})"))
+        if always:
+            rows += [(STAGES, "visitor", ALWAYS_ASKED)]
+        made = [(sources, target, compile_rule(text, VOCABULARY[name])) for sources, target, text in rows]
+        rules += [rule for _, _, rule in made]
+        tracks.append(Track(name, "visitor", tuple([Transition(*row) for row in made])))
+    needs = together([rule.needs for rule in rules])
+    plan = Plan(needs, "EUR")
+    return Playbook(tracks=tuple(tracks), counted_types=needs.counted_types, plan=None if plan.empty else plan)
+
+
+def outputs(playbook: Playbook, history: list[Activity]) -> list[Any]:
+    """What comes of a customer's events, and of the time after them."""
+    lifecycle = Lifecycle(playbook)
+    found: list[Any] = []
+    profile = lifecycle.new("c-1", True)
+
+    def fire(until: int) -> None:
+        while (due := profile.next_deadline) is not None and due <= until:
+            lifecycle.fire(profile, found, Counter())
+
+    for event in history:
+        fire(event.at)
+        lifecycle.apply(profile, event, found, Counter())
+    fire(T0 + END)
+    return found
+
+
+@given(st.integers(0, 2**64))
+def test_the_outputs_are_those_of_asking_after_each_event(seed: int) -> None:
+    maker = Maker(seed)
+    conditions, history = [maker.condition(2) for _ in range(6)], maker.history()
+    assert outputs(playbook(conditions, always=False), history) == outputs(playbook(conditions, always=True), history)
