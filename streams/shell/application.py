@@ -77,6 +77,9 @@ class App(faust.App):
     settings: Settings
     table: Any
     """The `StateTable` of profiles."""
+    _rebalancing = False
+    """From when partitions are taken to when they are dealt anew."""
+    _rebalances = 0
 
     def __init__(
         self, settings: Settings, playbook: Playbook, clock: Callable[[], int], faust_configuration: Mapping[str, Any]
@@ -189,6 +192,7 @@ class App(faust.App):
 
     def on_assigned(self, sources: frozenset[TP]) -> None:
         """A rebalance ends: these sources are ours."""
+        self._rebalancing = False
         if self.failure is None:
             self._guarantee.assigned({tp.partition for tp in sources})
 
@@ -208,7 +212,7 @@ class App(faust.App):
             self.fail(str(fault), fault)
 
     async def _begin(self, sources: frozenset[TP]) -> None:
-        consumer = self.kafka
+        consumer, rebalances = self.kafka, self._rebalances
         consumer.fetches.clear()
         await patiently(self._check_topic_ids)
         await self.fenced()  # again: what is committed is final only then
@@ -238,8 +242,8 @@ class App(faust.App):
             tasks[number] = self._new_task(number, positions, metadata)
             for rank, tp in assigned.items():
                 await consumer.seek_source(tp, positions[rank])
-        if self.failure is not None:
-            return
+        if self.failure is not None or self._rebalancing or self._rebalances != rebalances:
+            return  # these sources were ours: recovery asks again for those that are
         self._paused.clear()
         self._guarantee.begin(
             {TP(tp.topic, tp.partition): (o.offset, o.metadata) for tp, o in committed.items()},
@@ -260,6 +264,7 @@ class App(faust.App):
 
     async def on_sources_revoked(self) -> None:
         """A rebalance begins."""
+        self._rebalancing, self._rebalances = True, self._rebalances + 1
         self.health.consumer_rests()
         if self.failure is None and not self._stopping:
             await self._let_go(timeout=self.settings.rebalance_timeout / 1000)

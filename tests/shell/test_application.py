@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from aiokafka.errors import KafkaTimeoutError
 from aiokafka.structs import OffsetAndMetadata
 from faust.types import TP
@@ -99,6 +100,29 @@ async def test_every_source_is_sought_also_one_without_a_committed_offset_and_on
     assert sorted(app.done[2:]) == [(CLICKS, 5), (ORDERS, 3)]
     tasks: Any = app.tasks
     assert tasks == {0: {Source.CLICKSTREAM: 5, Source.ORDERS: 3}}
+
+
+@pytest.mark.parametrize("over", [False, True])
+async def test_partitions_that_are_taken_away_while_it_begins_are_not_worked_on(over: bool) -> None:
+    """What it committed for them would be refused, and end the worker."""
+    app = Beginning()
+    sources = frozenset({CLICKS, ORDERS})
+    app._stopping = False
+    app.health.consumer_rests = lambda: None
+    app._guarantee.assigned = lambda numbers: None
+
+    async def taken() -> None:
+        await app.on_sources_revoked()
+        if over:
+            app.on_assigned(sources)
+
+    app._guarantee.fenced = taken
+    await app.on_sources_assigned(sources)
+    assert app.tasks == {}
+    app._guarantee.fenced = app._fenced
+    app.on_assigned(sources)
+    await app.on_sources_assigned(sources)
+    assert list(app.tasks) == [0]
 
 
 async def test_a_worker_that_cannot_be_sure_of_its_partitions_ends_and_reads_nothing() -> None:
