@@ -26,8 +26,8 @@ class _Asked:
 
     def __init__(self, rows: list[Transition], facts: frozenset[str]) -> None:
         self.rows = [row for row in rows if row.rule is None or not facts.isdisjoint(row.rule.reads)]
-        self.timed = True in [row.rule is not None and row.rule.timed for row in self.rows]
-        """Whether it can move the time at which time alone changes a rule."""
+        self.timed = [row for row in self.rows if row.rule is not None and row.rule.timed]
+        """Those for which it can move the time at which time alone changes them."""
 
 
 class _Stage:
@@ -85,7 +85,7 @@ class Machine:
         if not self.timed or stage is None:
             return False
         of = self._stages.get(stage)
-        return of is not None and of.asked_by(event).timed
+        return of is not None and bool(of.asked_by(event).timed)
 
     def next(self, m: Moment, stage: str | None, entered: tuple[str, ...]) -> Transition | None:
         """The first row of all that applies and does not lead where this event, or deadline, has led already."""
@@ -119,13 +119,16 @@ class Machine:
                 earliest = due
         return earliest
 
-    def changes_at(self, m: Moment, stage: str | None) -> int | None:
-        """When time alone next changes a rule that leads out of the stage, ms after `m.at`; None: never."""
+    def changes_at(self, m: Moment, stage: str | None, event: Activity | None = None) -> int | None:
+        """When time alone next changes a rule that leads out of the stage, ms after `m.at`; None: never.
+
+        With an event: of the rules that it touches.
+        """
         of = None if stage is None else self._stages.get(stage)
         if of is None:
             return None
         earliest: int | None = None
-        for row in of.timed:
+        for row in of.timed if event is None else of.asked_by(event).timed:
             assert row.rule is not None
             at = row.rule.moves(m)
             if at is not None and (earliest is None or at < earliest):

@@ -66,7 +66,13 @@ class Stages:
                 return
             moves_time = moves_time or machine.moves_time(stage, event)
         if moves_time:
-            self._look_ahead(profile, profile.last_seen_at)
+            # Rules that the event does not touch change no sooner than `rules_due` says: often the others are enough.
+            due, at = profile.rules_due, profile.last_seen_at
+            moved = self._changes_at(profile, at, event)
+            if due is None or (moved is not None and moved <= due):
+                profile.rules_due = moved
+            else:
+                profile.rules_due = self._changes_at(profile, at)
 
     # -- deadlines
 
@@ -220,22 +226,23 @@ class Stages:
                     # A rule of any track may read the stage of this one.
                     everything, again = True, self._number > 1
                     row = machine.next(m, target, entered[track])
-        self._look_ahead(profile, at)
+        if self._timed:
+            profile.rules_due = self._changes_at(profile, at)
 
-    def _look_ahead(self, profile: Profile, at: int) -> None:
-        """Set when time alone next changes a rule, as of `at`; `_moment` is of the profile.
+    def _changes_at(self, profile: Profile, at: int, event: Activity | None = None) -> int | None:
+        """When time alone next changes a rule (with an event: one that it touches), as of `at`, ms; None: never.
 
         It stays true until an event touches a rule that time changes (`Machine.moves_time`), or somebody moves.
+        `_moment` is of the profile.
         """
-        if not self._timed:
-            return
         m = self._moment
-        profile.rules_due = None
+        earliest: int | None = None
         for track in range(self._number):
             m.at = max(at, _entered_at(profile, track))
-            changes = self._machines[track].changes_at(m, _stage(profile, track))
-            if changes is not None and (profile.rules_due is None or changes < profile.rules_due):
-                profile.rules_due = changes
+            changes = self._machines[track].changes_at(m, _stage(profile, track), event)
+            if changes is not None and (earliest is None or changes < earliest):
+                earliest = changes
+        return earliest
 
     def _enter(
         self, profile: Profile, track: int, stage: str | None, at: int, cause: Cause, outputs: list[Output]

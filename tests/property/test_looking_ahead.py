@@ -33,8 +33,8 @@ VOCABULARY = {
     )
     for track in TRACKS
 }
-ALWAYS_ASKED = "since(last_seen_at) > 36500d"
-"""Reads what every event touches: with such a row in a stage, the time is asked for after each."""
+ALWAYS_ASKED = "({}) and known(last_seen_at)"
+"""The same condition, of which every event touches something."""
 END = 400_000
 """ms after T0: all windows that are made have passed by then."""
 
@@ -48,14 +48,20 @@ def playbook(conditions: list[str], *, always: bool) -> Playbook:
             condition = conditions[3 * number + step]
             rows.append(((STAGES[step],), STAGES[step + 1], condition))
             rows.append(((STAGES[step + 1],), STAGES[step], f"not ({condition})"))
-        if always:
-            rows += [(STAGES, "visitor", ALWAYS_ASKED)]
-        made = [(sources, target, compile_rule(text, VOCABULARY[name])) for sources, target, text in rows]
+        asked = ALWAYS_ASKED if always else "{}"
+        made = [(sources, target, compile_rule(asked.format(text), VOCABULARY[name])) for sources, target, text in rows]
         rules += [rule for _, _, rule in made]
         tracks.append(Track(name, "visitor", tuple([Transition(*row) for row in made])))
     needs = together([rule.needs for rule in rules])
     plan = Plan(needs, "EUR")
     return Playbook(tracks=tuple(tracks), counted_types=needs.counted_types, plan=None if plan.empty else plan)
+
+
+def condition(maker: Maker) -> str:
+    """One that does not read the stage that it leads to: of two stages, each would lead to the other."""
+    while "stage" in (text := maker.condition(2)) or "cycle" in text or "entered_at" in text:
+        pass
+    return text
 
 
 def outputs(playbook: Playbook, history: list[Activity]) -> list[Any]:
@@ -78,5 +84,5 @@ def outputs(playbook: Playbook, history: list[Activity]) -> list[Any]:
 @given(st.integers(0, 2**64))
 def test_the_outputs_are_those_of_asking_after_each_event(seed: int) -> None:
     maker = Maker(seed)
-    conditions, history = [maker.condition(2) for _ in range(6)], maker.history()
+    conditions, history = [condition(maker) for _ in range(6)], maker.history()
     assert outputs(playbook(conditions, always=False), history) == outputs(playbook(conditions, always=True), history)
