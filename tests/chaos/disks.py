@@ -32,9 +32,9 @@ LIMIT = "resource.setrlimit(resource.RLIMIT_FSIZE, (16 << 10, resource.RLIM_INFI
 
 @contextmanager
 def small_disk(path: Path) -> Iterator[bool]:
-    """A file system of 1 MB at a path; False where only root could mount it and this is somebody else."""
+    """A file system of 512 KB at a path; False where only root could mount it and this is somebody else."""
     path.mkdir(parents=True)
-    mounted = os.geteuid() == 0 and _mount("-t", "tmpfs", "-o", "size=1m", "none", str(path))
+    mounted = os.geteuid() == 0 and _mount("-t", "tmpfs", "-o", "size=512k", "none", str(path))
     try:
         yield mounted
     finally:
@@ -48,7 +48,7 @@ def _mount(*options: str) -> bool:
 
 @program("a full disk on the state directory", short={"refusals": 2}, long={"refusals": 12})
 async def disk_full(run: Run, *, refusals: int) -> Verdict:
-    """A worker on a disk of 1 MB (without root: with files of 16 KiB at most) ends, again and again, until there is
+    """A worker on a disk of 512 KB (without root: with files of 16 KiB at most) ends, again and again, until there is
     room. Another, with room, has the other partitions."""
     await run.application(state_store="rocksdb")
     events = run.sessions(customers=1_000, sessions=3_000)
@@ -68,7 +68,7 @@ async def disk_full(run: Run, *, refusals: int) -> Verdict:
                 assert _mount("-o", "remount,size=1g", str(crew.directory(0)))
             crew.programs[0] = SMALL_FILES.format(limit="")
             return await run.judge(
-                {"refusals": crew.ends.total()}, disk="tmpfs of 1 MB" if mounted else "RLIMIT_FSIZE", said_so=said
+                {"refusals": crew.ends.total()}, disk="tmpfs of 512 KB" if mounted else "RLIMIT_FSIZE", said_so=said
             )
 
 
