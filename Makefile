@@ -24,7 +24,7 @@ $(LIBRARIES): requirements-dev.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	@touch $@
 
-# Compiles what every event goes through (setup.py): about half a minute, again whenever it changes.
+# Compiles what every event goes through (setup.py): a minute or two, again whenever it changes.
 $(STAMP): $(LIBRARIES) pyproject.toml setup.py $(wildcard streams/core/*.py streams/core/*/*.py streams/contracts/*.py)
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
