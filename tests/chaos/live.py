@@ -81,7 +81,8 @@ async def clock_jumps(run: Run, *, jumps: int) -> Verdict:
 async def leader_away(run: Run, *, seconds: int) -> Verdict:
     """The node that alone has the orders is killed. Meanwhile abandonments come due, and the clickstream goes on.
 
-    The last carts are bought while their orders cannot be written; these come within the source's delay.
+    The last carts that come due before it is back are bought while their orders cannot be written; these come within
+    the delay of their source.
     """
     cluster = cluster_of(run)
     alone = cluster.nodes[2]
@@ -103,7 +104,9 @@ async def leader_away(run: Run, *, seconds: int) -> Verdict:
         await crew.ready()
         await sleep_until(first)
         alone.kill()
-        buyers = [bought(event.fields["customer_id"], due - 500) for due, event in pending if due > back - 4_000]
+        buyers = [
+            bought(event.fields["customer_id"], due - 500) for due, event in pending if back - 4_000 < due <= back
+        ]
         buyers.sort(key=lambda event: event.at)
         await sleep_until(back - 4_000)
         ordering = asyncio.create_task(run.produce(buyers))
