@@ -160,6 +160,12 @@ class Settings:
         "lifecycle-abandonments", values.TOPIC, "crm.abandonments", "Output: abandonments and what became of them."
     )
     triggers_topic: str = _setting("lifecycle-triggers", values.TOPIC, "crm.triggers", "Output: triggers.")
+    identities_topic: str = _setting(
+        "lifecycle-identities",
+        values.TOPIC,
+        "crm.identities",
+        "Output: whose a device turned out to be, and who was erased.",
+    )
     profiles_topic: str = _setting(
         "lifecycle-profiles", values.TOPIC, "crm.profiles", "Output, if `profiles` is on: the latest profile of each."
     )

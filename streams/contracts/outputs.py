@@ -12,7 +12,7 @@ from mypy_extensions import mypyc_attr
 
 from streams.contracts import money, times
 from streams.core.activity import Item
-from streams.core.effects import Abandonment, Cause, Datum, Output, StageChange, Summary, Triggered
+from streams.core.effects import Abandonment, Cause, Datum, IdentityChange, Output, StageChange, Summary, Triggered
 from streams.core.triggers import EARLIEST, LATEST
 
 Headers = list[tuple[str, bytes]]
@@ -44,6 +44,9 @@ class Encoder:
             event_type, value = b"lifecycle.stage_changed", _stage_change(output, occurred_at).encode()
         elif isinstance(output, Triggered):
             event_type, value = b"lifecycle.triggered", msgspec.json.encode(_triggered(output))
+        elif isinstance(output, IdentityChange):
+            event_type = f"lifecycle.identity.{output.type}".encode()
+            value = msgspec.json.encode(_identity_change(output))
         else:
             event_type = f"lifecycle.abandonment.{output.type}".encode()
             value = msgspec.json.encode(_abandonment(output))
@@ -172,6 +175,24 @@ def _triggered(triggered: Triggered) -> dict[str, Any]:
         },
         "currency": triggered.currency,
         "data": {datum.name: _datum(datum, triggered.currency) for datum in triggered.data},
+    }
+
+
+def _identity_change(change: IdentityChange) -> dict[str, Any]:
+    document = {
+        "id": change.id,
+        "type": change.type,
+        "customer_id": change.customer,
+        "identified": change.identified,
+        "occurred_at": times.text(change.occurred_at),
+    }
+    if change.type == "erased":
+        return {**document, "cause": {"request_id": change.request_id}}
+    return {
+        **document,
+        "anonymous_id": change.anonymous_id,
+        "previous_customer_id": change.previous_customer,
+        "cause": {"event_id": change.event_id, "event_type": change.event_type},
     }
 
 

@@ -15,6 +15,7 @@ from streams.core.parts import Item, Kind
 from streams.core.sources import Arrivals, Mark
 
 AbandonmentType = Literal["abandoned", "recovered", "retracted", "expired"]
+IdentityType = Literal["linked", "switched", "erased"]
 
 
 class Cause(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -129,7 +130,29 @@ class Triggered(msgspec.Struct, frozen=True, kw_only=True, tag="triggered", tag_
     data: tuple[Datum, ...]
 
 
-Output = StageChange | Abandonment | Triggered
+class IdentityChange(msgspec.Struct, frozen=True, kw_only=True, tag="identity_change", tag_field="output", gc=False):
+    """A device came to be a customer's (`linked`), or another one's (`switched`: nothing was merged); or all that was
+    known of an id was `erased`."""
+
+    id: str
+    type: IdentityType
+    customer: str
+    identified: bool = True
+    """False where an anonymous id was erased: then `customer` is that."""
+    occurred_at: int
+    # linked, switched
+    anonymous_id: str | None = None
+    """The device."""
+    previous_customer: str | None = None
+    """Whose it was before. Of `switched`."""
+    event_id: str | None = None
+    event_type: str | None = None
+    """What showed whose it is."""
+    # erased
+    request_id: str | None = None
+
+
+Output = StageChange | Abandonment | Triggered | IdentityChange
 
 
 class Effects(msgspec.Struct):

@@ -19,7 +19,16 @@ from typing import Final
 
 from streams.core.activity import Activity, Source
 from streams.core.customer import Lifecycle
-from streams.core.effects import Abandonment, Effects, Emission, Output, Snapshot, StageChange, Triggered
+from streams.core.effects import (
+    Abandonment,
+    Effects,
+    Emission,
+    IdentityChange,
+    Output,
+    Snapshot,
+    StageChange,
+    Triggered,
+)
 from streams.core.inputs import FORWARDED, Input, OriginProgress, number_of
 from streams.core.packing import packed_size
 from streams.core.profile import Profile
@@ -438,6 +447,9 @@ class PartitionEngine:
         if isinstance(output, StageChange):
             reason = "before_emit_after" if before_start else None
             kind = "stage_changed"
+        elif isinstance(output, IdentityChange):
+            reason = "before_emit_after" if before_start and output.type != "erased" else None
+            kind = output.type
         elif isinstance(output, Triggered):
             kind = "triggered"
             if output.output_id is not None and profile.is_withheld(output.output_id):

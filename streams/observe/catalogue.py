@@ -50,7 +50,8 @@ DEAD_LETTER_REASONS = (
 )  # fmt: skip
 """Held against `streams.contracts` by a test: neither package imports the other."""
 
-OUTPUT_TYPES = ("stage_changed", "abandoned", "recovered", "retracted", "expired", "triggered")
+IDENTITY_TYPES = ("linked", "switched", "erased")
+OUTPUT_TYPES = ("stage_changed", "abandoned", "recovered", "retracted", "expired", "triggered", *IDENTITY_TYPES)
 
 TRIMMED = (
     "event_ids", "orders", "order_notes", "cart_lines", "cart_log", "viewed_products", "abandoned_items", "strings",
@@ -170,6 +171,14 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
             Label("held_out", "whether the customer is only to be observed", ("true", "false")),
         ),
         worry="A trigger that is at 0 where it was not before: an event that it needs no longer comes.",
+    ),
+    Metric(
+        name="lifecycle_identity_changes_total",
+        kind="counter",
+        help="Identity changes sent: a device came to be a customer's, or another one's, or somebody was erased.",
+        labels=(Label("type", "what changed", IDENTITY_TYPES),),
+        worry="`switched` takes the share of `linked`: devices are shared, or a client keeps the `anonymous_id` of the "
+        "one who signed out.",
     ),
     Metric(
         name="lifecycle_outputs_withheld_total",

@@ -19,7 +19,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
-from streams.core.effects import Output, StageChange, Triggered
+from streams.core.effects import IdentityChange, Output, StageChange, Triggered
 from streams.observe.catalogue import CATALOGUE, OTHER, SOURCE, Metric
 from streams.observe.facts import TaskFacts
 
@@ -331,6 +331,8 @@ def _labels_of(output: Output) -> tuple[str, ...]:
         return "lifecycle_stage_changes_total", output.track, left, entered, output.cause.kind
     if isinstance(output, Triggered):
         return "lifecycle_triggers_total", output.trigger, str(output.step), str(output.held_out).lower()
+    if isinstance(output, IdentityChange):
+        return "lifecycle_identity_changes_total", output.type
     match output.type:
         case "abandoned":
             return "lifecycle_abandonments_total", output.kind, str(output.step)

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from streams.contracts import money
-from streams.core.effects import Abandonment, Effects, Output, StageChange
+from streams.core.effects import Abandonment, Effects, IdentityChange, Output, StageChange
 from streams.core.policy import DAY
 from streams.values import show_duration
 
@@ -22,7 +22,7 @@ class Series(NamedTuple):
     """What is counted together: a stage entered, a kind and step of abandonment, a trigger and its step."""
 
     group: str
-    """The track, `abandonments` or `triggers`."""
+    """The track, `abandonments`, `triggers` or `identities`."""
     name: str
     detail: str = ""
 
@@ -60,6 +60,8 @@ def series_of(output: Output) -> Series:
     if isinstance(output, Abandonment):
         step = f"step {output.step}" if output.type == "abandoned" and output.steps > 1 else ""
         return Series("abandonments", f"{output.kind} {output.type}", step)
+    if isinstance(output, IdentityChange):
+        return Series("identities", output.type)
     step = f"step {output.step}" if output.steps > 1 else ""
     return Series("triggers", output.trigger, f"{step} held out".strip() if output.held_out else step)
 
@@ -78,6 +80,8 @@ def why(output: Output) -> str:
         if output.type == "abandoned":
             return f"silent for {show_duration(output.occurred_at - output.last_activity_at)} ({content})"
         return f"{output.reason or output.match or 'after a long silence'} ({content})"
+    if isinstance(output, IdentityChange):
+        return f"by {output.event_type or 'request'}"
     return f"by {output.event_type or output.cause.rule or output.cause.kind}"
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from streams.core.activity import Activity
-from streams.core.effects import Output, StageChange, Triggered
+from streams.core.effects import IdentityChange, Output, StageChange, Triggered
 from streams.values import show_time
 
 
@@ -31,6 +31,8 @@ class Tally:
     """By what happened (`abandoned`, `again` for the further steps, `recovered`, …) and kind."""
     triggers: Counter[str] = field(default_factory=Counter)
     """By name."""
+    identities: Counter[str] = field(default_factory=Counter)
+    """Identity changes by type."""
     population: dict[str, int] = field(default_factory=dict)
     """Customers in each stage at the end."""
 
@@ -48,6 +50,8 @@ class Tally:
                 self.stage_changes[output.to_stage or "(forgotten)"] += 1
             elif isinstance(output, Triggered):
                 self.triggers[output.trigger] += 1
+            elif isinstance(output, IdentityChange):
+                self.identities[output.type] += 1
             else:
                 what = "again" if output.type == "abandoned" and output.step > 1 else output.type
                 self.abandonments[what, output.kind] += 1
@@ -78,6 +82,8 @@ def _lines(tally: Tally, out: Path, seconds: float) -> Iterator[tuple[str, str]]
         yield what, _counts(Counter({kind: n for (made, kind), n in tally.abandonments.items() if made == what}))
     if tally.triggers:
         yield "triggered", _counts(tally.triggers)
+    if tally.identities:
+        yield "devices", _counts(tally.identities)
     yield "customers", _counts(Counter(tally.population))
     yield "written to", str(out)
 

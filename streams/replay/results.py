@@ -1,4 +1,4 @@
-"""The output of a replay: five JSON Lines files that appear together at its end, or not at all."""
+"""The output of a replay: six JSON Lines files that appear together at its end, or not at all."""
 
 from __future__ import annotations
 
@@ -12,21 +12,24 @@ from typing import IO, Final, Self
 import msgspec
 
 from streams.contracts.rejected import Rejected
-from streams.core.effects import Output, StageChange, Triggered
+from streams.core.effects import IdentityChange, Output, StageChange, Triggered
 from streams.errors import UserError
 
 STAGE_CHANGES: Final = "stage-changes.jsonl"
 ABANDONMENTS: Final = "abandonments.jsonl"
 TRIGGERS: Final = "triggers.jsonl"
+IDENTITIES: Final = "identities.jsonl"
 DEAD_LETTERS: Final = "dead-letters.jsonl"
 PROFILES: Final = "profiles.jsonl"
-NAMES: Final = (STAGE_CHANGES, ABANDONMENTS, TRIGGERS, DEAD_LETTERS, PROFILES)
+NAMES: Final = (STAGE_CHANGES, ABANDONMENTS, TRIGGERS, IDENTITIES, DEAD_LETTERS, PROFILES)
 
 
 def file_of(output: Output) -> str:
     """The file that an output goes to."""
     if isinstance(output, StageChange):
         return STAGE_CHANGES
+    if isinstance(output, IdentityChange):
+        return IDENTITIES
     return TRIGGERS if isinstance(output, Triggered) else ABANDONMENTS
 
 

@@ -93,9 +93,14 @@ class ScenarioError(Exception):
         self.text = text
 
 
+_GROUPS: Final = {"stage_changed": "stages", "triggered": "triggers"} | dict.fromkeys(
+    ("linked", "switched", "erased"), "identities"
+)
+
+
 def labels(document: Mapping[str, Any]) -> set[str]:
     """The words under which `only` knows an output: its type, its group, its track, kind or trigger."""
-    group = {"stage_changed": "stages", "triggered": "triggers"}.get(document["type"], "abandonments")
+    group = _GROUPS.get(document["type"], "abandonments")
     words = {document["type"], group, document.get("track"), document.get("kind"), document.get("trigger")}
     return {REFUSED} if document["type"] == REFUSED else {word for word in words if word is not None}
 

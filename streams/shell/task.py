@@ -23,7 +23,7 @@ from streams.contracts.profiles import profile_document
 from streams.contracts.rejected import Rejected
 from streams.core.activity import Source
 from streams.core.customer import Lifecycle
-from streams.core.effects import Effects, Output, Snapshot, StageChange, Triggered
+from streams.core.effects import Effects, IdentityChange, Output, Snapshot, StageChange, Triggered
 from streams.core.engine import LABELS, PartitionEngine
 from streams.core.inputs import FORWARDED
 from streams.core.packing import unpack
@@ -329,6 +329,8 @@ class PartitionTask:
     def _topic_of(self, output: Output) -> str:
         if isinstance(output, StageChange):
             return self._settings.stage_changes_topic
+        if isinstance(output, IdentityChange):
+            return self._settings.identities_topic
         return self._settings.triggers_topic if isinstance(output, Triggered) else self._settings.abandonments_topic
 
     def sent(self, records: Sequence[Record]) -> None:

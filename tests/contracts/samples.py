@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from streams.core.activity import Item
-from streams.core.effects import Abandonment, Cause, Datum, Output, StageChange, Summary, Triggered
+from streams.core.effects import Abandonment, Cause, Datum, IdentityChange, Output, StageChange, Summary, Triggered
 
 AT: Final = 1_795_255_200_000  # 2026-11-21T10:00:00Z
 HOUR: Final = 3_600_000
@@ -234,5 +234,27 @@ TRIGGERS: Final[dict[str, Output]] = {
         event_id=None,
         event_type=None,
         data=(),
+    ),
+}
+
+LINKED = IdentityChange(
+    id=_id("linked"),
+    type="linked",
+    customer="c-1",
+    occurred_at=AT,
+    anonymous_id="a-7",
+    event_id="e-9",
+    event_type="identified",
+)
+IDENTITIES: Final[dict[str, Output]] = {
+    "linked": LINKED,
+    "switched": msgspec.structs.replace(
+        LINKED, id=_id("switched"), type="switched", customer="c-2", previous_customer="c-1", occurred_at=AT + DAY
+    ),
+    "erased": IdentityChange(
+        id=_id("erased"), type="erased", customer="c-1", occurred_at=AT + 2 * DAY, request_id="r-3"
+    ),
+    "erased.device": IdentityChange(
+        id=_id("erased-device"), type="erased", customer="a-7", identified=False, occurred_at=AT, request_id="r-4"
     ),
 }

@@ -19,7 +19,17 @@ from streams.contracts.outputs import Encoder
 from streams.contracts.rejected import REASONS, Rejected
 from streams.core.activity import CLICKSTREAM_TYPES, ORDER_TYPES, Activity, Source
 from streams.core.effects import Output
-from tests.contracts.samples import ABANDONED, ABANDONMENTS, AT, PROSPECT, STAGE_CHANGES, TRIGGERED, TRIGGERS
+from tests.contracts.samples import (
+    ABANDONED,
+    ABANDONMENTS,
+    AT,
+    IDENTITIES,
+    LINKED,
+    PROSPECT,
+    STAGE_CHANGES,
+    TRIGGERED,
+    TRIGGERS,
+)
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"
 INPUTS = {"clickstream": Source.CLICKSTREAM, "orders": Source.ORDERS}
@@ -27,6 +37,7 @@ OUTPUTS = {
     "lifecycle-stage-changes": STAGE_CHANGES,
     "lifecycle-abandonments": ABANDONMENTS,
     "lifecycle-triggers": TRIGGERS,
+    "lifecycle-identities": IDENTITIES,
 }
 TOPICS = sorted(path.stem for path in (SCHEMAS / "topics").iterdir())
 NOT_IN_A_FILE = {"null_value", "too_large", "wrong_partition", "corrupt_batch"}
@@ -231,7 +242,12 @@ def test_no_output_schema_lets_an_undocumented_field_pass() -> None:
 
 @pytest.mark.parametrize(
     ("topic", "output"),
-    [("lifecycle-stage-changes", PROSPECT), ("lifecycle-abandonments", ABANDONED), ("lifecycle-triggers", TRIGGERED)],
+    [
+        ("lifecycle-stage-changes", PROSPECT),
+        ("lifecycle-abandonments", ABANDONED),
+        ("lifecycle-triggers", TRIGGERED),
+        ("lifecycle-identities", LINKED),
+    ],
 )
 def test_headers_of_outputs_are_those_documented(topic: str, output: Output) -> None:
     page = yaml.safe_load((SCHEMAS / "topics" / f"{topic}.yaml").read_text())

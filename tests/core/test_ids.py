@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 
-from streams.core.ids import NAMESPACE, abandonment_id, bucket, stage_change_id, trigger_id
+from streams.core.ids import NAMESPACE, abandonment_id, bucket, erasure_id, link_id, stage_change_id, trigger_id
 
 
 def test_the_name_of_a_stage_change() -> None:
@@ -28,6 +28,15 @@ def test_the_name_of_a_trigger() -> None:
     id_ = trigger_id(NAMESPACE, True, "c-1", "welcome", 1760000000000, 1, 1)
     assert id_ == str(uuid.uuid5(NAMESPACE, name)) == "3e9ec513-33d1-5b6d-b732-1cf5054dc923"
     assert bucket(NAMESPACE, True, "c-1", "welcome") == 37
+
+
+def test_the_names_of_identity_changes() -> None:
+    id_ = link_id(NAMESPACE, "linked", "a-7", "c-1", 1760000000000)
+    assert id_ == str(uuid.uuid5(NAMESPACE, '["linked","a-7","c-1",1760000000000]'))
+    assert id_ == "23173d6a-7377-5b99-8a4a-931428945e9e"
+    id_ = erasure_id(NAMESPACE, True, "c-1", 1760000000000)
+    assert id_ == str(uuid.uuid5(NAMESPACE, '["erased",true,"c-1",1760000000000]'))
+    assert id_ == "b6d20098-381c-5bf4-a7d0-09b4889bd410"
 
 
 def test_another_name_space_yields_other_ids() -> None:

@@ -177,6 +177,6 @@ def test_the_vectors_of_the_ids() -> None:
     text = section(CONTRACT, "Ids")
     assert f"`{NAMESPACE}`" in text
     rows = [[cell.strip("`") for cell in row] for row in table(text, "name", "id")]
-    assert len(rows) == 3  # that the core makes these names is held by tests/core/test_ids.py
+    assert len(rows) == 5  # that the core makes these names is held by tests/core/test_ids.py
     for vector_name, id_ in rows:
         assert str(uuid.uuid5(NAMESPACE, vector_name)) == id_

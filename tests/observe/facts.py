@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from streams.core.activity import Item
-from streams.core.effects import Abandonment, Cause, StageChange, Summary, Triggered
+from streams.core.effects import Abandonment, Cause, IdentityChange, StageChange, Summary, Triggered
 from streams.observe.facts import SourceFacts, TaskFacts
 from streams.observe.prometheus import Metrics
 
@@ -95,11 +95,24 @@ def triggered() -> Triggered:
     )
 
 
+def identity_change() -> IdentityChange:
+    return IdentityChange(
+        id=f"id-{SECRET}",
+        type="linked",
+        customer=f"c-{SECRET}",
+        occurred_at=0,
+        anonymous_id=f"a-{SECRET}",
+        event_id=f"e-{SECRET}",
+        event_type=f"type-{SECRET}",
+    )
+
+
 OUTPUTS = (
     stage_change(),
     stage_change(None, "visitor"),
     stage_change("visitor", None),
     triggered(),
+    identity_change(),
     abandonment(),
     abandonment(step=2),
     abandonment("recovered", match="items"),
