@@ -53,6 +53,9 @@ DEAD_LETTER_REASONS = (
 IDENTITY_TYPES = ("linked", "switched", "erased")
 OUTPUT_TYPES = ("stage_changed", "abandoned", "recovered", "retracted", "expired", "triggered", *IDENTITY_TYPES)
 
+FAILURES = ("out_of_range", "topic_anew", "no_offset", "truncated", "hole", "state_behind", OTHER)
+"""Held against `streams.shell.last_failure` by a test."""
+
 TRIMMED = (
     "event_ids", "orders", "order_notes", "cart_lines", "cart_log", "viewed_products", "abandoned_items", "strings",
     "windows", "categories_bought", "products_bought", "categories_viewed", "kept", "credits", "trigger_runs",
@@ -451,6 +454,15 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         kind="gauge",
         help="Partitions of the group whose last commit was made under another playbook than this worker's.",
         worry="More than 0 for longer than a roll-out takes: the workers of the group have different playbooks.",
+    ),
+    Metric(
+        name="lifecycle_last_failure_timestamp_seconds",
+        kind="gauge",
+        help="When the worker that had this data directory before ended by itself, if it did, and why.",
+        labels=(Label("reason", "`other` is what the next worker gets over; see the runbook for the rest", FAILURES),),
+        unit="seconds",
+        worry="Recent, with any other reason than `other`: topics are not what the state says, and each worker that "
+        "starts ends again until somebody has done what its last words say.",
     ),
     Metric(
         name="lifecycle_build_info",

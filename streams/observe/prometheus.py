@@ -69,6 +69,7 @@ class Metrics(Collector):
         self._silent: frozenset[str] = frozenset()
         self._clock_skew: float | None = None
         self._disagreement = 0
+        self._last_failure: tuple[str, float] | None = None
         self._stages: frozenset[str] = frozenset()
         self._places: frozenset[tuple[str, str]] = frozenset()
 
@@ -191,6 +192,10 @@ class Metrics(Collector):
         """Partitions whose last commit was made under another playbook than this worker's."""
         self._disagreement = partitions
 
+    def last_failure(self, reason: str, at: float) -> None:
+        """The worker before this one in its data directory ended by itself, at `at` (epoch seconds)."""
+        self._last_failure = reason, at
+
     # -- the scrape
 
     def exposition(self, accept: str = "") -> tuple[bytes, str]:
@@ -221,6 +226,9 @@ class Metrics(Collector):
         yield "lifecycle_event_loop_lag_seconds", (), self._event_loop_lag()
         yield "lifecycle_partitions_assigned", (), len(assigned)
         yield "lifecycle_playbook_disagreements", (), self._disagreement
+        if self._last_failure is not None:
+            reason, at = self._last_failure
+            yield "lifecycle_last_failure_timestamp_seconds", (reason,), at
         if self._clock_skew is not None:
             yield "lifecycle_clock_skew_seconds", (), self._clock_skew
         for source in SOURCE.values or ():

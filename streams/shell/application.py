@@ -32,7 +32,7 @@ from streams.core.step import Step
 from streams.errors import UserError
 from streams.observe.prometheus import Metrics
 from streams.settings import Settings
-from streams.shell import topics
+from streams.shell import last_failure, topics
 from streams.shell.agreement import Agreement
 from streams.shell.at_least_once import AtLeastOnce
 from streams.shell.clock import MAX_SKEW_MS, ClockWatch
@@ -109,6 +109,8 @@ class App(faust.App):
             event_loop_lag=self._loop_lag.worst,
             clock=lambda: clock() / 1000,
         )
+        if (before := last_failure.last(settings.data_dir)) is not None:
+            self.metrics.last_failure(before.reason, before.at / 1000)
         self._guarantee: Guarantee = (
             ExactlyOnce(self) if settings.processing_guarantee == "exactly_once" else AtLeastOnce(self)
         )
@@ -161,6 +163,7 @@ class App(faust.App):
             self.failure = sentence
             self.tasks = {}
             log.critical("%s", sentence, exc_info=None if isinstance(cause, UserError) else cause)
+            last_failure.note(self.settings.data_dir, cause, self.clock())
             self._watchdog()
             self.loop.call_soon_threadsafe(self.end, RuntimeError(sentence))
 

@@ -176,6 +176,7 @@ def feed_everything(metrics: Metrics) -> None:
     metrics.silent_sources({"orders"})
     metrics.clock_skew(-1.5)
     metrics.playbook_disagreement(2)
+    metrics.last_failure("topic_anew", 1_700_000_000.0)
     metrics.engine_counts(TALLIES)
     metrics.forwarded("clickstream", 4)
     metrics.identifiers_rejected("clickstream", 2)
