@@ -103,8 +103,8 @@ class AtLeastOnce(Guarantee):
     ) -> None:
         """As `Guarantee`."""
         await self._check_membership(leaving)
-        await asyncio.gather(*(tasks[n].write(snapshot) for n, snapshot in snapshots.items()))
-        offsets = {TP(*at): o for n, snapshot in snapshots.items() for at, o in tasks[n].offsets(snapshot).items()}
+        written = await asyncio.gather(*(tasks[n].write(snapshot) for n, snapshot in snapshots.items()))
+        offsets = {TP(*at): offset for of_task in written for at, offset in of_task.items()}
         await self._app.kafka.commit_offsets(offsets)
         self._offsets |= offsets
         self._confirmed_at = self._monotonic()

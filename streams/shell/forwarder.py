@@ -8,13 +8,13 @@ held up by this.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Collection, Iterable
+from typing import Any, Protocol
 
 from streams.contracts.forwarding import PROGRESS, encode_reports, forwarding_header
 from streams.core.activity import Activity, Source
-from streams.core.engine import PartitionEngine
 from streams.core.sources import Report
+from streams.core.watermark import SourceProgress
 from streams.shell.guarantee import Delivery
 from streams.shell.outbox import Record
 
@@ -25,24 +25,41 @@ REPEAT_MS = 1_000
 """How often it says so if only time has passed. Who hears nothing for `FETCH_FRESH` takes no silence for granted."""
 
 
+class Reached(Protocol):
+    """Who knows how far the sources have come that are read here: the engine of a task."""
+
+    def progress(self, source: Source) -> SourceProgress:
+        """A source's progress, to look at."""
+
+    def report(self, source: Source) -> tuple[int | None, int | None]:
+        """What to tell of a source: the time up to which it has spoken, and as of when it is drained."""
+
+    def slowest(self) -> int | None:
+        """The least progress of the sources that are read here."""
+
+    def slowest_anywhere(self) -> int | None:
+        """The least progress of any source, as far as is known."""
+
+
 class Forwarder:
     """Of one task, from its start to its end."""
 
     def __init__(
         self,
-        engine: PartitionEngine,
+        reached: Reached,
         delivery: Delivery,
         topic: str,
         number: int,
-        partitions: int,
+        others: Collection[int],
         sources: Iterable[Source],
     ) -> None:
-        self._engine = engine
+        """`number` is the partition that is read, `others` those of the topic that may be forwarded to."""
+        self._reached = reached
         self._delivery = delivery
         self._topic = topic
         self._number = number
-        self._changed_ms = min(REPEAT_MS, max(CHANGED_MS, partitions * PER_PARTITION_MS))
-        self._others = [other for other in range(partitions) if other != number]
+        self._changed_ms = min(REPEAT_MS, max(CHANGED_MS, len(others) * PER_PARTITION_MS))
+        self._others = others
         # What went before is known to be there: offsets are committed only behind what was acknowledged.
         self._last = {source: dict.fromkeys(self._others, -1) for source in sources}
         self._ahead: dict[Source, deque[tuple[int, int]]] = {source: deque() for source in self._last}
@@ -68,7 +85,7 @@ class Forwarder:
 
     def ahead_bytes(self, source: Source) -> int:
         """Bytes forwarded that lie ahead of the slowest source there is."""
-        ahead, slowest = self._ahead[source], self._engine.slowest_anywhere()
+        ahead, slowest = self._ahead[source], self._reached.slowest_anywhere()
         while ahead and slowest is not None and ahead[0][0] <= slowest:
             self._bytes[source] -= ahead.popleft()[1]
         return self._bytes[source]
@@ -78,13 +95,13 @@ class Forwarder:
         since = now - self._told_at
         if 0 <= since < self._changed_ms:
             return
-        engine = self._engine
-        shown = [(engine.progress(s).newest, engine.progress(s).drained_at() is None) for s in self._last]
+        reached = self._reached
+        shown = [(reached.progress(s).newest, reached.progress(s).drained_at() is None) for s in self._last]
         if shown == self._told and 0 <= since < REPEAT_MS:
             return
         self._told, self._told_at = list(shown), now
-        slowest = engine.slowest()
-        said = [(source, engine.report(source)) for source in self._last]
+        slowest = reached.slowest()
+        said = [(source, reached.report(source)) for source in self._last]
         for other in self._others:
             reports = [
                 Report(source, self._number, self._last[source][other], progress, drained_at, slowest)

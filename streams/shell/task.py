@@ -35,7 +35,7 @@ from streams.shell.agreement import mark_of
 from streams.shell.clock import MAX_SKEW_MS
 from streams.shell.faults import ELECTION_MS, Hole, Truncated
 from streams.shell.forwarder import Forwarder
-from streams.shell.guarantee import Commit, Delivery, Sent
+from streams.shell.guarantee import Commit, Delivery, Offsets, Sent
 from streams.shell.marks import SourceMark, TaskMark, encode
 from streams.shell.outbox import Record
 from streams.shell.state import State
@@ -100,8 +100,9 @@ class PartitionTask:
         self._reader = Reader({source: self._decoders[source] for source in self._forwards})
         self._forwarder: Forwarder | None = None
         if self._forwards:
+            others = [other for other in range(settings.partitions) if other != number]
             self._forwarder = Forwarder(
-                engine, self._delivery, settings.activity_topic, number, settings.partitions, settings.forwarded_sources
+                engine, self._delivery, settings.activity_topic, number, others, settings.forwarded_sources
             )
 
     # -- records in
@@ -233,19 +234,21 @@ class PartitionTask:
             self._delivery.cut(outputs=bool(snapshot.outputs))
         return snapshot
 
-    async def write(self, snapshot: Snapshot) -> None:
-        """Carry a commit through; `offsets` are committed with it or behind it, as the guarantee has it."""
+    async def write(self, snapshot: Snapshot) -> Offsets:
+        """Carry a commit through; its offsets, which are committed with it, or by whoever called, behind it."""
         marks = {int(source): mark for source, mark in snapshot.marks.items()}
         marker = encode(TaskMark(snapshot.commit, self._started_at, marks, snapshot.arrivals))
         records: Iterable[Record] = (self._record(output, None) for output in snapshot.outputs)
         if self._settings.profiles:
             records = chain(records, self._profiles_of(snapshot))
-        flush = await self._delivery.write(Commit(snapshot.changes, marker, records, self.offsets(snapshot)))
+        commit = Commit(snapshot.changes, marker, records, self._offsets(snapshot))
+        flush = await self._delivery.write(commit)
         self.state.flushed(marker, flush)
         self._on_written(flush.last)
         self.trusted = abs(self.skew or 0) <= MAX_SKEW_MS
+        return commit.offsets
 
-    def offsets(self, snapshot: Snapshot) -> dict[tuple[str, int], tuple[int, str]]:
+    def _offsets(self, snapshot: Snapshot) -> Offsets:
         """The offsets of a commit, with metadata, by topic and partition."""
         positions = {int(source): position for source, position in snapshot.positions.items()}
         marks = {int(source): mark for source, mark in snapshot.marks.items()}

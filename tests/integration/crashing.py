@@ -17,10 +17,12 @@ from streams.core.packing import pack, unpack
 from streams.core.playbook import Playbook
 from streams.core.policy import Policy
 from streams.settings import load
-from streams.shell.marks import MARKER_KEY
+from streams.shell.marks import MARKER_KEY, decode_marker, decode_metadata
 from streams.shell.task import PartitionTask
+from streams.shell.topics import changelog_topic
 from streams.shell.worker import run
 from streams.transport.table import PartitionState, StateTable
+from tests.integration.cluster import Cluster
 
 
 def without_applied(value: bytes | None) -> bytes | None:
@@ -46,6 +48,22 @@ def main(*, check: bool, dies: bool) -> None:
     sys.exit(run(load(), playbook=Playbook(policy=Policy(event_ids=0))))
 
 
+async def ahead_of_offsets(cluster: Cluster) -> set[int]:
+    """The partitions whose changelog ends with a later commit than the group has committed: with a kill in between."""
+    markers = {
+        record.partition: decode_marker(record.value)
+        for record in await cluster.read(changelog_topic(cluster.settings))
+        if record.key == MARKER_KEY
+    }
+    async with cluster.admin() as admin:
+        offsets = await admin.list_consumer_group_offsets(cluster.settings.app_id)
+    committed: dict[int, int] = {}
+    for tp, offset in offsets.items():
+        mark = decode_metadata(offset.metadata)
+        committed[tp.partition] = max(committed.get(tp.partition, 0), 0 if mark is None else mark.commit)
+    return {n for n, marker in markers.items() if marker is not None and marker.commit > committed.get(n, 0)}
+
+
 def _recover_without_applied() -> None:
     table: Any = StateTable
     initialise = table.__init__
@@ -68,9 +86,10 @@ def _die_before_offsets() -> None:
     task: Any = PartitionTask
     write = task.write
 
-    async def die(self: Any, snapshot: Any) -> None:
-        await write(self, snapshot)
+    async def die(self: Any, snapshot: Any) -> Any:
+        offsets = await write(self, snapshot)
         if snapshot.changes:
             os.kill(os.getpid(), signal.SIGKILL)
+        return offsets
 
     task.write = die

@@ -21,7 +21,7 @@ from tests.core.helpers import T0
 from tests.core.helpers import click as activity
 from tests.driver import Driver
 from tests.integration.cluster import Cluster, until
-from tests.integration.crashing import program, without_applied
+from tests.integration.crashing import ahead_of_offsets, program, without_applied
 from tests.integration.shop import MINUTE, click, now
 
 CHECK = pytest.mark.parametrize("check", [True, False], ids=["checked", "unchecked"])
@@ -84,6 +84,7 @@ async def test_kill_9_between_changelog_and_offsets(
         await cluster.clicks(*part)
         worker = cluster.start_worker(program=program(check=check, dies=True))
         assert await until(lambda killed=worker: killed.process.poll(), "the kill") == -9, worker.tail()  # type: ignore[misc]
+        assert await ahead_of_offsets(cluster), "it was killed before the changelog had the commit: that shows nothing"
     await cluster.clicks(*views[2_000:])
     survivor = cluster.start_worker(program=program(check=check, dies=False))
     await survivor.ready()

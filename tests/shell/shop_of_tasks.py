@@ -157,14 +157,14 @@ class World:
             return
         self._writers[number].dies = dies == "in flush"
         try:
-            await task.write(snapshot)
+            offsets = await task.write(snapshot)
         except (Died, ConnectionError):
             self.start(number)
             return
         if dies:
             self.start(number)
             return
-        self.offsets |= task.offsets(snapshot)
+        self.offsets |= offsets
 
     async def run(self) -> None:
         """Go on until everything is read, applied and told, and all deadlines up to the present have fired."""

@@ -25,15 +25,16 @@ class World:
         app: Any = SimpleNamespace(kafka=self.kafka, settings=SimpleNamespace(session_timeout=10_000))
         self.guarantee = AtLeastOnce(app, lambda: self.now)
         self.guarantee.begin({CLICKS: (5, "before")}, {})
-        self.task: Any = SimpleNamespace(write=self._write, offsets=lambda snapshot: {tuple(CLICKS): (9, "new")})
+        self.task: Any = SimpleNamespace(write=self._write)
 
     async def _commit_offsets(self, offsets: dict[TP, tuple[int, str]]) -> None:
         self.done.append(f"commit {offsets[CLICKS][0]}")
         if self.refused:
             raise CommitFailedError
 
-    async def _write(self, snapshot: Any) -> None:
+    async def _write(self, snapshot: Any) -> Any:
         self.done.append("write")
+        return {tuple(CLICKS): (9, "new")}
 
     async def commit(self, *, leaving: bool = False) -> list[str]:
         """What was done."""
