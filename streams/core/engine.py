@@ -44,16 +44,20 @@ LABELS: Final = {source: source.name.lower() for source in Source}
 class PartitionEngine:
     """One partition's profiles, timers and watermark. Not thread-safe; no call awaits.
 
+    `own` are the sources whose partition of the number `partition` is read here; another one comes from origins alone.
     `positions` are the offsets at which reading starts, `marks` what was stored with them. `state` may hold what
-    recovery restored. `origins` are the partitions whose tasks forward what belongs here; `arrivals` what was stored of
-    them, with the position at which reading of what they forward starts. With a `step`, a call may leave things undone
-    (`unfinished`), and they may wait for a commit (`full`): whoever gives one looks at both after each call.
+    recovery restored. `origins` are the partitions from which what belongs here is forwarded; `arrivals` what was
+    stored of them, with the position at which reading of what they forward starts. With a `step`, a call may leave
+    things undone (`unfinished`), and they may wait for a commit (`full`): whoever gives one looks at both after each
+    call.
     """
 
     def __init__(
         self,
         lifecycle: Lifecycle,
         *,
+        partition: int = -1,
+        own: Collection[Source] = SOURCES,
         sources: Mapping[Source, SourceSpec] | None = None,
         emission: Emission = Emission(),
         state: TaskState | None = None,
@@ -79,16 +83,18 @@ class PartitionEngine:
         self._progress = {
             source: SourceProgress(specs.get(source, SourceSpec()), positions.get(source, 0), marks.get(source, Mark()))
             for source in SOURCES
+            if source in own
         }
         self._own = {source: Input(source, progress, None, -1) for source, progress in self._progress.items()}
         stored = {mark.number: mark for mark in arrivals.origins} if arrivals is not None else {}
         self._origins: dict[int, Input] = {}
-        for source, partition in sorted(origins):
-            number = number_of(source, partition)
-            self._origins[number] = Input(source, None, OriginProgress(stored.get(number)), number)
+        for source, other in sorted(origins):
+            number = number_of(source, other)
+            origin = OriginProgress(stored.get(number))
+            self._origins[number] = Input(source, None, origin, number, once_own=other == partition)
         # What is of the same time is applied in this order.
         self._inputs = sorted([*self._own.values(), *self._origins.values()], key=_rank)
-        self._partition_of = {number_of(source, partition): partition for source, partition in origins}
+        self._partition_of = {number_of(source, other): other for source, other in origins}
         self.arrived_position = 0 if arrivals is None else arrivals.position
         """The next offset of the activity topic: everything before it was handed to the engine."""
         self._committed = self.committable()
@@ -187,7 +193,7 @@ class PartitionEngine:
         `silent`: sources whose whole topic has been silent for longer than their owner believes (`hold_after`).
         `clock_trusted` is False while `now` may be wrong: events go on, but silence proves nothing.
         """
-        for source in SOURCES:
+        for source in self._progress:
             if clock_trusted is not self._clock_trusted or (source in self._silent and source not in silent):
                 self._progress[source].fetch = None  # from now on, only a fetch of from now on shows an end
         self._now, self._silent, self._clock_trusted = now, silent, clock_trusted
@@ -232,7 +238,7 @@ class PartitionEngine:
         """Per source the offset up to which everything is applied: what may be committed."""
         return {
             source: queue[0].offset if (queue := self._own[source].queue) else self._progress[source].position
-            for source in SOURCES
+            for source in self._own
         }
 
     def committable(self) -> dict[int, int]:
@@ -265,7 +271,8 @@ class PartitionEngine:
 
     def slowest_anywhere(self) -> int | None:
         """The least progress of the sources of this task, and of those that forward to it, as far as is known."""
-        return _least([self.slowest(), *(one.origin.slowest for one in self._origins.values() if one.origin)])
+        own = (self._progress_of(own) for own in self._own.values())
+        return _least([*own, *(one.origin.slowest for one in self._origins.values() if one.origin)])
 
     def held_by(self) -> tuple[Source, int | None]:
         """The source whose progress is the least: it holds the watermark. With the partition if that is another one,
@@ -497,7 +504,8 @@ def _last_applied(profile: Profile, one: Input) -> int:
     """The last offset applied of an input; -1: none."""
     if one.own is not None:
         return profile.last_applied(one.rank)
-    return -1 if profile.of_origins is None else profile.of_origins.get(one.number, -1)
+    last = -1 if profile.of_origins is None else profile.of_origins.get(one.number, -1)
+    return max(last, profile.last_applied(one.rank)) if one.once_own else last
 
 
 def _note(profile: Profile, one: Input, offset: int, read_at: int) -> None:

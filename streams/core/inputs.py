@@ -66,14 +66,22 @@ class OriginProgress:
 class Input:
     """A queue of activities of one source, in the order of one of its partitions."""
 
-    def __init__(self, source: Source, own: SourceProgress | None, origin: OriginProgress | None, number: int) -> None:
-        """One of `own` and `origin` is given."""
+    def __init__(
+        self,
+        source: Source,
+        own: SourceProgress | None,
+        origin: OriginProgress | None,
+        number: int,
+        once_own: bool = False,
+    ) -> None:
+        """One of `own` and `origin` is given. `once_own`: the task may have read this origin itself in former times."""
         self.source = source
         self.rank = int(source)
         self.label = source.name.lower()
         self.number = number
         self.own = own
         self.origin = origin
+        self.once_own = once_own
         self.queue: deque[Activity] = deque()
         self.read_at: deque[int] = deque()
         """Of an origin: the offsets in the activity topic at which those in the queue were read."""

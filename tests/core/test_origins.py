@@ -1,0 +1,78 @@
+"""An engine that reads a source only by what others forward of it."""
+
+from __future__ import annotations
+
+from streams.core.activity import Source
+from streams.core.customer import Lifecycle
+from streams.core.engine import PartitionEngine
+from streams.core.playbook import Playbook
+from streams.core.policy import MINUTE, SECOND
+from streams.core.sources import Arrivals, Fetch, Forwarded, Mark, Report
+from streams.core.state import TaskState
+from tests.core.helpers import T0
+from tests.core.helpers import click as activity
+
+CLICKS, ORDERS = Source.CLICKSTREAM, Source.ORDERS
+
+
+def engine(**given: object) -> PartitionEngine:
+    """Of partition 1, which reads orders itself; the clickstream has three partitions."""
+    defaults: dict[str, object] = {"own": (ORDERS,), "origins": [(CLICKS, n) for n in range(3)]}
+    return PartitionEngine(Lifecycle(Playbook()), partition=1, **(defaults | given))  # type: ignore[arg-type]
+
+
+def forwarded(partition: int, offset: int, at: int) -> Forwarded:
+    record = activity(at - T0, "product_viewed", "p", customer="c")
+    record.offset = offset
+    return Forwarded(CLICKS, partition, offset, -1, record)
+
+
+def test_time_waits_for_every_origin_and_commits_are_of_what_is_read_here() -> None:
+    task, now = engine(), T0 + 10 * MINUTE
+    for n in range(3):
+        assert task.watermark is None
+        assert task.slowest_anywhere() is None
+        task.arrive([(n, Report(CLICKS, n, -1, now - 5 * SECOND, now, now - n * SECOND))], n + 1, now)
+        task.advance(now, {ORDERS: Fetch(now, 0)})
+    assert task.watermark == now - 15 * SECOND
+    assert task.slowest_anywhere() == now - 5 * SECOND
+    task.advance(now + MINUTE, {ORDERS: Fetch(now + MINUTE, 0)})
+    assert task.held_by() == (CLICKS, 0)
+    assert task.slowest_anywhere() == now - 2 * SECOND
+    snapshot = task.snapshot()
+    assert snapshot is not None
+    assert (snapshot.positions, list(snapshot.marks)) == ({ORDERS: 0}, [ORDERS])
+
+
+def test_a_task_may_read_nothing_itself() -> None:
+    task = engine(own=(), origins=[(source, n) for source in Source for n in range(2)])
+    reports = [Report(source, n, -1, T0, T0, T0 + n) for source in Source for n in range(2)]
+    task.arrive(list(enumerate([*reports, forwarded(0, 7, T0)])), 5, T0)
+    task.advance(T0)
+    assert task.watermark == T0 - 10 * SECOND
+    assert task.slowest_anywhere() == T0
+    snapshot = task.snapshot()
+    assert snapshot is not None
+    assert snapshot.positions == {}
+    assert len(snapshot.changes) == 1
+
+
+def test_what_it_read_itself_in_former_times_is_not_applied_again_when_it_is_forwarded() -> None:
+    """Its topic had as many partitions as there are tasks, was grown, and the last commit did not go through."""
+    before = engine(own=(CLICKS, ORDERS), origins=())
+    records = [forwarded(1, offset, T0 + offset).activity for offset in range(5)]
+    before.apply(CLICKS, [record for record in records if record], 5, T0)
+    before.advance(T0 + MINUTE, {source: Fetch(T0 + MINUTE, 0 if source else 5) for source in Source})
+    snapshot = before.snapshot()
+    assert snapshot is not None
+    state = TaskState()
+    for key, value in snapshot.changes:
+        state.restore(key, value)
+    after = engine(state=state, marks={ORDERS: Mark()}, arrivals=Arrivals(0, []))
+    reports = [Report(CLICKS, n, -1, T0 + MINUTE, T0 + MINUTE, T0) for n in range(3)]
+    again = [forwarded(1, offset, T0 + offset) for offset in range(2, 7)]
+    again += [forwarded(0, offset, T0 + 10 + offset) for offset in range(2)]
+    effects = after.arrive(list(enumerate([*again, *reports])), 10, T0 + MINUTE)
+    effects.counts.update(after.advance(T0 + MINUTE, {ORDERS: Fetch(T0 + MINUTE, 0)}).counts)
+    assert (effects.counts["replayed", "clickstream"], effects.counts["applied", "clickstream"]) == (3, 4)
+    assert [profile.product_views for _, profile in after.state.items()] == [9]
