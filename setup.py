@@ -12,9 +12,10 @@ COMPILED = [
     *(
         f"streams/core/{name}.py"
         for name in (
-            "abandonment", "activity", "bounds", "cart", "cold", "customer", "dispatch", "engine", "facts", "ids",
-            "inputs", "orders", "packing", "profile", "recent_ids", "sessions", "stages", "state", "timers", "tracks",
-            "triggering", "triggers", "watermark",
+            "abandonment", "activity", "applying", "bounds", "cart", "cold", "customer", "dispatch",
+            "emission", "engine", "facts", "identity", "ids", "inputs", "levels", "linking",
+            "orders", "packing", "profile", "recent_ids", "sessions", "stages", "state", "timers",
+            "tracks", "triggering", "triggers", "watermark",
         )
     ),
     *(

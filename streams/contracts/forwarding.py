@@ -55,7 +55,7 @@ class Reader:
         """What is in the records, each with its offset in the topic, and the records that cannot be taken, with why.
 
         A forwarded record that cannot be read here, though its task could (it may be of another version), is in both:
-        without an activity in the former.
+        without activities in the former.
         """
         news: list[tuple[int, Forwarded | Report]] = []
         refused: list[tuple[Any, Rejected]] = []
@@ -82,12 +82,14 @@ class Reader:
                     raise Rejected("invalid_field", f"header {ORIGIN}: not readable") from None
                 if source not in self._decoders:
                     raise Rejected("wrong_partition", "forwarded, but its topic is declared well keyed here")
-                activity: Activity | None = None
+                activities: list[Activity] = []
                 try:
-                    activity = self._decoders[source].decode(
-                        record.value, partition=origin.partition, offset=origin.offset, timestamp=origin.timestamp
+                    activities.append(
+                        self._decoders[source].decode(
+                            record.value, partition=origin.partition, offset=origin.offset, timestamp=origin.timestamp
+                        )
                     )
                 except Rejected as rejected:
                     refused.append((record, rejected))
-                return [Forwarded(source, origin.partition, origin.offset, origin.previous, activity)]
+                return [Forwarded(source, origin.partition, origin.offset, origin.previous, activities)]
         raise Rejected("invalid_field", f"header {ORIGIN}: missing")

@@ -8,10 +8,22 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from typing import Final
 
 from mypy_extensions import mypyc_attr
 
 from streams.core.parts import Item as Item
+
+EVENT: Final = 0
+"""Something that somebody did: applied to the profile of the customer, or else of the device."""
+LINK: Final = 1
+"""A device and a customer were seen together: for the device."""
+SHOWN: Final = 2
+"""A device showed the id of a cart or a checkout: for that id."""
+CLAIM: Final = 3
+"""A customer ordered what an id of a cart or a checkout stands for: for that id."""
+MOVED: Final = 4
+"""What was known of a device that is now known to be a customer's: for the customer."""
 
 
 class Source(enum.IntEnum):
@@ -24,11 +36,12 @@ class Source(enum.IntEnum):
 @mypyc_attr(acyclic=True)  # the garbage collector need not know of it
 @dataclass(init=False, eq=True)
 class Activity:
-    """One input event of one customer, valid in form.
+    """One input event of one customer, valid in form; or a part of one (`role`).
 
     `customer` is the canonical id (a known customer's if `identified`, else an anonymous id; the two are separate
-    name spaces). `type` is a known type of the event's own topic, or any other string: unknown types count as
-    activity. `event_id` is never empty: a record without one was given one from topic, partition and offset.
+    name spaces; of a `SHOWN` or a `CLAIM` see `streams.core.identity.alias_id`). `type` is a known type of the event's
+    own topic, or any other string: unknown types count as activity. `event_id` is never empty: a record without one was
+    given one from topic, partition and offset.
     """
 
     source: Source
@@ -63,6 +76,13 @@ class Activity:
     """None where absent; empty means an empty cart."""
     properties: dict[str, bool | int | float | str] | None
     """Those that the playbook asks for; None if it asks for none. Times are in ms, amounts in minor units."""
+    role: int
+    """`EVENT`, or the part of one that is for somebody else (`streams.core.identity`)."""
+    other: str | None
+    """Of an `EVENT` of a customer, and of `MOVED`, the device; of a `SHOWN` too; of a `LINK` or a `CLAIM` the customer.
+    """
+    moved: bytes | None
+    """Of `MOVED`: the profile, packed."""
 
     def __init__(
         self,
@@ -89,6 +109,9 @@ class Activity:
         currency: str = "",
         items: tuple[Item, ...] | None = None,
         properties: dict[str, bool | int | float | str] | None = None,
+        role: int = EVENT,
+        other: str | None = None,
+        moved: bytes | None = None,
     ) -> None:
         self.source, self.offset, self.timestamp, self.size = source, offset, timestamp, size
         self.at, self.customer, self.identified = at, customer, identified
@@ -97,6 +120,7 @@ class Activity:
         self.product_id, self.category, self.price, self.quantity = product_id, category, price, quantity
         self.order_id, self.total, self.channel, self.coupon = order_id, total, channel, coupon
         self.currency, self.items, self.properties = currency, items, properties
+        self.role, self.other, self.moved = role, other, moved
 
 
 CLICKSTREAM_TYPES = frozenset({

@@ -33,6 +33,7 @@ class Checkpoint(msgspec.Struct, array_like=True):
     """Keys whose tombstone is owed to the changelog."""
     places: dict[str, dict[str, int]] = {}
     """Customers in each stage of each track beside the lifecycle."""
+    aliases: int = 0
 
 
 class UnknownVersion(ValueError):

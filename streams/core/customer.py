@@ -39,6 +39,7 @@ class Lifecycle:
     def __init__(self, playbook: Playbook = Playbook(), namespace: uuid.UUID = ids.NAMESPACE) -> None:
         self.policy = policy = playbook.policy
         self.playbook = playbook
+        self.namespace = namespace
         # What every event asks for: attributes here are read much faster than those of the Structs they come from.
         self._stages = Stages(playbook, namespace)
         self._cart = playbook.cart

@@ -11,7 +11,7 @@ from typing import Literal
 import msgspec
 
 from streams.core.activity import Source
-from streams.core.parts import Item, Kind
+from streams.core.parts import Event, Item, Kind
 from streams.core.sources import Arrivals, Mark
 
 AbandonmentType = Literal["abandoned", "recovered", "retracted", "expired"]
@@ -155,6 +155,40 @@ class IdentityChange(msgspec.Struct, frozen=True, kw_only=True, tag="identity_ch
 Output = StageChange | Abandonment | Triggered | IdentityChange
 
 
+class Passed(msgspec.Struct, frozen=True, kw_only=True, tag="passed", tag_field="output"):
+    """An item of a stream: what a record means for a key of a higher level, wherever that lives.
+
+    It waits for the commit with the key whose record it is, like the outputs of deadlines: so, whoever crashes when, it
+    is sent, under one number.
+    """
+
+    stream: int
+    number: int
+    """Of this task's in that stream, ascending; -1: of a flush that was cut, to be numbered when its record is read
+    again."""
+    cause: int
+    """The input that its record came by (see `streams.core.identity.cause_of`)"""
+    offset: int
+    """and there, at which offset."""
+    role: int
+    """See `streams.core.activity`: a `LINK`, an `EVENT`, or `MOVED`."""
+    at: int
+    customer: str
+    """Whom it is for: the device, of a `LINK`; else the customer."""
+    other: str
+    """The other one of the two."""
+    event_id: str | None = None
+    event_type: str | None = None
+    """Of a `LINK`: what has shown it."""
+    event: Event | None = None
+    moved: bytes | None = None
+    """The packed profile."""
+
+
+Pending = Output | Passed
+"""What waits for the commit in a profile."""
+
+
 class Effects(msgspec.Struct):
     """What one call of the engine did, beside changing its state."""
 
@@ -188,7 +222,9 @@ class Snapshot(msgspec.Struct, frozen=True):
     commit: int
     changes: list[tuple[bytes, bytes | None]]
     outputs: list[Output]
+    passed: list[Passed]
+    """Items, in the order of their numbers: each is sent to the partition of its key, behind `changes`."""
     positions: dict[Source, int]
     marks: dict[Source, Mark]
     arrivals: Arrivals | None
-    """None if nothing was ever forwarded."""
+    """None if nothing was ever forwarded or passed on."""

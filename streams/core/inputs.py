@@ -1,8 +1,8 @@
 """What an engine merges: one queue of activities for each source that its task reads, and for each origin: a partition
-of a source whose task forwards what belongs here.
+of a source whose task forwards what belongs here, or a stream of items that a task passes on.
 
-Used by `streams.core.engine` only. How far an own source has come is judged by its fetches (`watermark`); how far an
-origin has come, its task says (`Report`), and nobody else: without news of it, it stands still.
+Used by `streams.core.engine` and `levels` only. How far an own source has come is judged by its fetches (`watermark`);
+how far an origin has come, its task says (`Report`), and nobody else: without news of it, it stands still.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections import deque
 from typing import Final
 
 from streams.core.activity import Activity, Source
+from streams.core.policy import SECOND
 from streams.core.sources import OriginMark, Report
 from streams.core.watermark import FETCH_FRESH, SourceProgress
 
@@ -18,15 +19,24 @@ FORWARDED: Final = len(Source)
 """The rank of the activity topic among what a task reads: the place of its offsets beside those of the sources."""
 
 
-def number_of(source: Source, partition: int) -> int:
+STREAM: Final = 8
+"""The rank of stream 0: what a task's level 0 passes on to level 1 of any task. Stream 1 is that of level 1 to level 2.
+Below it is room for further topics that a task reads."""
+STREAMS: Final = 2
+REPORTED: Final = 2 * SECOND
+"""What it takes at most, ms, until what a task says of itself is known to others: each level says what it was told."""
+
+
+def number_of(rank: int, partition: int) -> int:
     """The number of an origin, by which profiles keep what was applied of it."""
-    return partition << 4 | int(source)
+    return partition << 4 | rank
 
 
 class OriginProgress:
     """How far an origin has come, by its own account, and what was taken of what it forwarded."""
 
-    def __init__(self, mark: OriginMark | None) -> None:
+    def __init__(self, mark: OriginMark | None, fresh: int = FETCH_FRESH) -> None:
+        """`fresh`: how long, in ms, it is taken to hold nothing more once it has said so."""
         self.reached: int | None = None if mark is None else mark.progress
         """The time up to which it has spoken. Never goes back."""
         self.taken = -1 if mark is None else mark.taken
@@ -35,6 +45,7 @@ class OriginProgress:
         """As of when it held nothing more, if it last said so."""
         self.slowest: int | None = None
         """See `Report`."""
+        self._fresh = fresh
         self.lost = False
         """What comes next need not follow on what was taken: records of the activity topic could not be read."""
 
@@ -60,49 +71,85 @@ class OriginProgress:
 
     def drained(self, now: int) -> bool:
         """Whether the origin may be taken to hold nothing more at present."""
-        return self.drained_at is not None and now - self.drained_at <= FETCH_FRESH
+        return self.drained_at is not None and now - self.drained_at <= self._fresh
 
 
 class Input:
-    """A queue of activities of one source, in the order of one of its partitions."""
+    """A queue of activities, in the order of one partition of a source, of a stream, or of what the level below passes
+    through: that one has neither `own` nor `origin`."""
 
     def __init__(
         self,
-        source: Source,
+        rank: int,
+        number: int,
         own: SourceProgress | None,
         origin: OriginProgress | None,
-        number: int,
         once_own: bool = False,
     ) -> None:
-        """One of `own` and `origin` is given. `once_own`: the task may have read this origin itself in former times."""
-        self.source = source
-        self.rank = int(source)
-        self.label = source.name.lower()
+        """`once_own`: the task may have read this origin itself in former times."""
+        self.rank = rank
         self.number = number
+        """Of an origin: see `number_of`; -1 of others."""
         self.own = own
         self.origin = origin
         self.once_own = once_own
+        self.silence_counts = True
+        """Of an own source: see `SourceProgress.progress`."""
+        self.reached: int | None = None
+        self.all_drained = False
+        """Of what is passed through: how far the level below has come, and whether there is nothing more in it."""
         self.queue: deque[Activity] = deque()
         self.read_at: deque[int] = deque()
-        """Of an origin: the offsets in the activity topic at which those in the queue were read."""
+        """Of those in the queue, the offsets in the activity topic at which they were read; -1: in a source."""
+        self.by: deque[Input] = deque()
+        """Of what is passed through: the inputs that those in the queue came by."""
         self.bytes = 0
+        """Of all that came by it and waits, here or at a level above."""
+        self.first: Activity | None = None
+        self.first_read_at = -1
+        """What waits of it with the least offset, as of the last `look`."""
+
+    def progress(self, now: int) -> int | None:
+        """The time up to which it has spoken, None if it never did."""
+        own = self.own
+        if own is not None:
+            return own.progress(now, silence_counts=self.silence_counts)
+        return self.reached if self.origin is None else self.origin.reached
 
     def drained(self, now: int) -> bool:
         """Whether there may be nothing more at present."""
         own = self.own
         if own is not None:
             return own.drained(now)
-        assert self.origin is not None
-        return self.origin.drained(now)
+        return self.all_drained if self.origin is None else self.origin.drained(now)
+
+    def drained_at(self) -> int | None:
+        """As of when it held nothing more, if that is known. Of an own source or an origin."""
+        own = self.own
+        if own is not None:
+            return own.drained_at()
+        return None if self.origin is None else self.origin.drained_at
+
+    def look(self) -> None:
+        """Note what waits first, as far as it waits here."""
+        self.first, self.first_read_at = None, -1
+        if self.queue:
+            self.first = self.queue[0]
+            self.first_read_at = self.read_at[0] if self.read_at else -1
+
+    def waits(self, record: Activity, read_at: int) -> None:
+        """Note that a record that came by it waits at a level above."""
+        first = self.first
+        if first is None or record.offset < first.offset:
+            self.first, self.first_read_at = record, read_at
 
     def origin_mark(self) -> OriginMark:
-        """What to store of an origin: as if those that wait had not been taken yet."""
+        """What to store of an origin: as if those that wait had not been taken yet. As of the last `look`."""
         origin = self.origin
         assert origin is not None
         taken, progress = origin.taken, origin.reached
-        if self.queue:
-            first = self.queue[0]
-            taken = first.offset - 1
+        if self.first is not None:
+            taken = self.first.offset - 1
             if progress is not None:
-                progress = min(progress, first.at)
+                progress = min(progress, self.first.at)
         return OriginMark(self.number, taken, progress)

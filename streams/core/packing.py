@@ -5,12 +5,12 @@ A fixed header, which recovery reads alone, then the rest as MessagePack:
     u8 version | u8 flags | i64 next deadline, ms | i64 commit | u8 number of offsets | u8 length of stage |
     i64 applied offset, per source and, if any, of the activity topic | stage, UTF-8 |
     in format 2: u16 length of places, places, UTF-8 |
-    the profile without these, as an array
+    the profile without these, as an array; in format 3 that of an alias
 
 Little-endian. Flags: 1 identified, 2 has a next deadline, 4 is in a stage. Places are the stages in further tracks,
-as `track=stage` lines; a profile without any is written in format 1. An array that is shorter than the profile's
-fields was packed before the last ones existed: those take their defaults. So a field is only ever appended, and
-`VERSION` is raised when an older version could not read what is written, or would drop what matters.
+as `track=stage` lines; a profile without any is written in format 1, and an alias in format 3. An array that is shorter
+than the profile's fields was packed before the last ones existed: those take their defaults. So a field is only ever
+appended, and `VERSION` is raised when an older version could not read what is written, or would drop what matters.
 """
 
 from __future__ import annotations
@@ -20,14 +20,16 @@ from typing import Final
 
 import msgspec
 
-from streams.core.effects import Output
+from streams.core.effects import Pending
 from streams.core.inputs import FORWARDED
 from streams.core.profile import Profile
 from streams.core.recent_ids import tags_of
-from streams.core.rest import Rest
+from streams.core.rest import AliasRest, Rest
 
-VERSION: Final = 2
+VERSION: Final = 3
 _WITHOUT_PLACES: Final = 1
+_WITH_PLACES: Final = 2
+_ALIAS: Final = 3
 
 HEADER_ROOM: Final = 512
 """Bytes to allow for the header."""
@@ -39,6 +41,7 @@ _READ: Final = FORWARDED + 1
 """Offsets that may have been applied: of each source, and of the activity topic."""
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _DECODER: Final = msgspec.msgpack.Decoder(Rest)
+_ALIAS_DECODER: Final = msgspec.msgpack.Decoder(AliasRest)
 
 
 class Unreadable(ValueError):
@@ -69,7 +72,8 @@ class Header:
         self.commit = commit
         self.places = places
         """As of `Profile.places`."""
-        self.forgotten = stage is None
+        self.is_alias = version == _ALIAS
+        self.forgotten = stage is None and not self.is_alias
         """Only its last outputs are kept, until they are known to be sent."""
 
 
@@ -85,12 +89,23 @@ def pack(profile: Profile) -> bytes:
         flags |= _HAS_STAGE
     applied = profile.applied
     places = "\n".join([f"{track}={place}" for track, place in profile.places()]).encode()
-    version = VERSION if places else _WITHOUT_PLACES
+    alias = profile.alias
+    version = _ALIAS if alias is not None else _WITH_PLACES if places else _WITHOUT_PLACES
     header = _FIXED.pack(version, flags, profile.next_deadline or 0, profile.commit, len(applied), len(stage))
     header += struct.pack(f"<{len(applied)}q", *applied) + stage
     if places:
         header += _LENGTH.pack(len(places)) + places
+    if alias is not None:
+        return header + _ENCODER.encode(AliasRest(profile.customer, alias, profile.pending, profile.of_origins))
     return header + _ENCODER.encode(_rest(profile, profile.pending))
+
+
+def pack_to_move(profile: Profile) -> bytes:
+    """The profile as bytes for another one to be merged with: without what depends on where it was worked on."""
+    bare = unpack(pack(profile))
+    bare.pending, bare.of_origins, bare.commit = [], None, 0
+    bare.applied_clicks = bare.applied_orders = bare.applied_forwarded = -1
+    return pack(bare)
 
 
 def peek(data: bytes) -> Header:
@@ -102,13 +117,15 @@ def unpack(data: bytes) -> Profile:
     """The profile. Raises `NewerVersion`, or `Corrupt` if this is no packed profile."""
     header, end = _header(data)
     try:
+        if header.is_alias:
+            kept = _ALIAS_DECODER.decode(memoryview(data)[end:])
+            profile = _begun(kept.customer, header)
+            profile.alias, profile.pending, profile.of_origins = kept.alias, kept.pending, kept.of_origins
+            return profile
         rest = _DECODER.decode(memoryview(data)[end:])
     except msgspec.DecodeError as error:
         raise Corrupt(f"this is not a packed profile, or it is damaged: {error}") from error
-    profile = Profile(rest.customer, header.identified)
-    profile.stage, profile.next_deadline, profile.commit = header.stage, header.next_deadline, header.commit
-    # A source that is newer than the profile has nothing applied to it yet.
-    profile.applied = [*header.applied, *[-1] * (_READ - len(header.applied))]
+    profile = _begun(rest.customer, header)
     profile.pending = rest.pending
     profile.entered_at = rest.entered_at
     profile.sequence = rest.sequence
@@ -154,13 +171,22 @@ def unpack(data: bytes) -> Profile:
     return profile
 
 
+def _begun(customer: str, header: Header) -> Profile:
+    """A profile with what is in the header."""
+    profile = Profile(customer, header.identified)
+    profile.stage, profile.next_deadline, profile.commit = header.stage, header.next_deadline, header.commit
+    # A source that is newer than the profile has nothing applied to it yet.
+    profile.applied = [*header.applied, *[-1] * (_READ - len(header.applied))]
+    return profile
+
+
 def packed_size(part: object) -> int:
     """Bytes that a part of a profile takes, or a profile without its header and the outputs that wait for their commit:
     those depend on when and where it was worked on."""
     return len(_ENCODER.encode(_rest(part, []) if isinstance(part, Profile) else part))
 
 
-def _rest(profile: Profile, pending: list[Output]) -> list[object]:
+def _rest(profile: Profile, pending: list[Pending]) -> list[object]:
     """What is packed behind the header: the fields of `Rest`, in its order."""
     return [
         profile.customer,
@@ -229,7 +255,7 @@ def _header(data: bytes) -> tuple[Header, int]:
         end = start + stage_length
         stage = data[start:end].decode()
         places: list[tuple[str, str]] = []
-        if version > _WITHOUT_PLACES:
+        if version == _WITH_PLACES:
             (length,) = _LENGTH.unpack_from(data, end)
             end += _LENGTH.size + length
             for line in data[end - length : end].decode().split("\n"):

@@ -258,3 +258,37 @@ class TrackState(msgspec.Struct, array_like=True, gc=False):
     sequence: int = 0
     cycle: int = 1
     orders_in_stage: int = 0
+
+
+class Alias(msgspec.Struct, array_like=True, gc=False):
+    """Whose an id is that is not a customer's: a device's, a cart's or a checkout's. Kept without a profile."""
+
+    owners: list[tuple[str, int]] = []
+    """Customers, each with the time (ms) from which on it is theirs, in the order of (time, customer)."""
+    last_seen_at: int = 0
+    """ms, as of a day at most before the last record of it."""
+    devices: list[tuple[str, int]] = []
+    """Of a cart or a checkout: the devices that have shown it, with the time (ms) at which each first did."""
+
+
+class Event(msgspec.Struct, frozen=True, array_like=True):
+    """An event that is passed on, as of `streams.core.activity.Activity`."""
+
+    source: int
+    timestamp: int
+    event_id: str
+    type: str
+    session_id: str | None
+    cart_id: str | None
+    checkout_id: str | None
+    product_id: str | None
+    category: str | None
+    price: int | None
+    quantity: int
+    order_id: str | None
+    total: int | None
+    channel: str | None
+    coupon: str | None
+    currency: str
+    items: tuple[Item, ...] | None
+    properties: dict[str, bool | int | float | str] | None

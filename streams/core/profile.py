@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from mypy_extensions import mypyc_attr
 
-from streams.core.effects import Output
+from streams.core.effects import Pending
 from streams.core.parts import (
     Abandoned,
+    Alias,
     Cart,
     Correction,
     Episode,
@@ -23,7 +24,10 @@ from streams.core.parts import (
 @mypyc_attr(acyclic=True)  # the garbage collector need not know of it
 @dataclass(init=False, eq=True)
 class Profile:
-    """One customer. `stage` is None before the first event and after forgetting (then `sequence` is not 0)."""
+    """One customer. `stage` is None before the first event and after forgetting (then `sequence` is not 0).
+
+    Or an alias, which is in no stage.
+    """
 
     # Attributes lie in memory in this order. Those that every event touches come first: with many customers, an event
     # costs what it takes to fetch a few lines of memory.
@@ -61,8 +65,8 @@ class Profile:
     product_views: int
     entered_at: int
     """When the stage was entered."""
-    pending: list[Output]
-    """Outputs of deadlines, kept until they are known to be sent."""
+    pending: list[Pending]
+    """Outputs of deadlines, and what is passed on, kept until they are known to be sent."""
     currency: str | None
     """Of the first completed order; None: there was none yet, counted or not."""
     orders: int
@@ -109,6 +113,9 @@ class Profile:
     of_origins: dict[int, int] | None
     """Of each origin the last offset applied, as far as `OriginMark.taken` may not tell yet."""
 
+    alias: Alias | None
+    """Of an id that is no customer's: whose it is. Then there is no more than that, and what waits for the commit."""
+
     def __init__(self, customer: str, identified: bool) -> None:
         self.customer, self.identified = customer, identified
         self.applied_clicks = self.applied_orders = self.applied_forwarded = -1
@@ -149,6 +156,7 @@ class Profile:
         self.latest = None
         self.recent_steps = []
         self.of_origins = None
+        self.alias = None
         self.weight = 0
         self.type_counts = {}
         self.facts = None

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import msgspec
 
-from streams.core.effects import Output
+from streams.core.effects import Pending
 from streams.core.parts import (
     Abandoned,
+    Alias,
     Cart,
     Correction,
     Episode,
@@ -28,7 +29,7 @@ class Rest(msgspec.Struct, array_like=True, gc=False):
     in_header_1: bool = False
     in_header_2: list[int] = []
     in_header_3: int = 0
-    pending: list[Output] = []
+    pending: list[Pending] = []
     in_header_4: None = None
     in_header_5: None = None
     entered_at: int = 0
@@ -71,3 +72,12 @@ class Rest(msgspec.Struct, array_like=True, gc=False):
     rules_due: int | None = None
     playbook_version: int = 0
     playbook_tag: int = 0
+
+
+class AliasRest(msgspec.Struct, array_like=True, gc=False):
+    """The same of an alias."""
+
+    customer: str
+    alias: Alias
+    pending: list[Pending] = []
+    of_origins: dict[int, int] | None = None

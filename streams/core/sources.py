@@ -6,7 +6,7 @@ from typing import Protocol
 
 import msgspec
 
-from streams.core.activity import Activity, Source
+from streams.core.activity import Activity
 from streams.core.policy import MINUTE, SECOND
 
 
@@ -47,26 +47,28 @@ class Mark(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Forwarded(msgspec.Struct, frozen=True):
-    """A record that another partition's task has forwarded here."""
+    """What a task has forwarded here, or passed on: a record of a source, parts of several, or an item of a stream."""
 
-    source: Source
+    rank: int
+    """Of the source that it was read in, or of the stream (`streams.core.inputs`)."""
     partition: int
-    """Where it was read, of its source."""
+    """Of the source where it was read; of a stream, the task."""
     offset: int
-    """And there, at which offset."""
+    """And there, at which offset: that of the last one. Of an item its number."""
     previous: int
-    """The offset of what that task forwarded here before it; -1: all of that is known to be here."""
-    activity: Activity | None
-    """What it holds, with that offset; None if it cannot be read."""
+    """The offset of what that task sent here before it; -1: all of that is known to be here."""
+    activities: list[Activity]
+    """What it holds for this partition, with their offsets, in that order; none if it cannot be read."""
 
 
 class Report(msgspec.Struct, frozen=True):
-    """What the task of an origin (a partition of a source) says of it."""
+    """What the task of an origin (a partition of a source, or a stream) says of it."""
 
-    source: Source
+    rank: int = msgspec.field(name="source")
+    """As of `Forwarded`."""
     partition: int
     covers: int
-    """The offset of the last record that it had forwarded here; -1: all of them are known to be here."""
+    """The offset of the last that it had sent here; -1: all of them are known to be here."""
     progress: int | None
     """The time up to which the origin has spoken, ms; None: it never did."""
     drained_at: int | None
@@ -86,8 +88,10 @@ class OriginMark(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Arrivals(msgspec.Struct, frozen=True):
-    """How far the activity topic is applied, to be stored with a commit."""
+    """How far the activity topic is applied, and what was put on it, to be stored with a commit."""
 
     position: int
     """The offset up to which everything in it is applied: what may be committed."""
     origins: list[OriginMark]
+    numbers: list[int] = []
+    """By stream, the last number that an item of this task was given."""

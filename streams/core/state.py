@@ -13,7 +13,7 @@ from typing import Final
 
 from streams.core.checkpoint import VERSION, Checkpoint, decode, encode
 from streams.core.cold import CHECKPOINT, Cold, ColdOnDisk, Disk
-from streams.core.effects import Output
+from streams.core.effects import Output, Passed
 from streams.core.inputs import FORWARDED
 from streams.core.packing import Header, pack, peek, unpack
 from streams.core.profile import Profile
@@ -48,6 +48,8 @@ class TaskState:
         """Customers in each stage of the lifecycle."""
         self.places: Counter[tuple[str, str]] = Counter()
         """Customers in each stage of further tracks."""
+        self.aliases = 0
+        """Records that say whose an id is: not among the population, nor among `items`."""
         self.largest = 0
         """Bytes of the largest profile packed or restored so far."""
         self.commit = 0
@@ -123,6 +125,7 @@ class TaskState:
                 return
             if have.stage is not None:
                 self._leave(have.stage)
+            self.aliases -= have.is_alias
             self._recount(have.places, ())
             self.timers.restored(key, have.next_deadline, header.next_deadline)
         self._cold.put(key, value)
@@ -130,6 +133,7 @@ class TaskState:
         self._graves.pop(key, None)
         if header.stage is not None:
             self.population[header.stage] += 1
+        self.aliases += header.is_alias
         self._recount((), header.places)
         self.largest = max(self.largest, len(value))
         self.commit = max(self.commit, header.commit)
@@ -143,15 +147,23 @@ class TaskState:
 
     def unsent(self, committed: int) -> list[Output]:
         """The outputs that profiles keep from commits later than `committed`: they may never have been sent."""
-        keys: Iterable[bytes] = self._recent
-        if committed < self._recent_since:
-            keys = [key for key, _ in self._cold.items()]
-        outputs: list[Output] = []
-        for key in keys:
-            value = self._cold.get(key)
-            if value is not None and peek(value).commit > committed:
-                outputs += unpack(value).pending
-        return outputs
+        later = self._later_than(committed)
+        return [one for _, profile in later for one in profile.pending if not isinstance(one, Passed)]
+
+    def unsent_items(self, committed: int, flushed: int) -> tuple[list[Passed], list[tuple[bytes, Passed]]]:
+        """What is passed on and may never have been: items of commits later than `committed`, in their order; and those
+        of a flush later than `flushed`, the last whole one, or not numbered since: with the keys that keep them. These
+        were never sent."""
+        whole: list[Passed] = []
+        cut: list[tuple[bytes, Passed]] = []
+        for key, profile in self._later_than(min(committed, flushed - 1)):
+            for one in profile.pending:
+                if isinstance(one, Passed):
+                    if profile.commit > flushed or one.number < 0:
+                        cut.append((key, one))
+                    elif profile.commit > committed:
+                        whole.append(one)
+        return sorted(whole, key=_number), cut
 
     # -- work
 
@@ -257,7 +269,7 @@ class TaskState:
                     self._recent[key] = commit
                 self.largest = max(self.largest, len(value))
                 self._note_applied(profile.applied)
-                forgotten = profile.stage is None
+                forgotten = profile.stage is None and profile.alias is None
                 self._cold.put(key, value)
             else:  # recovered, and a staler record of a zombie followed it
                 recovered = self._cold.get(key)
@@ -299,6 +311,18 @@ class TaskState:
                 yield key, profile
 
     # -- inside
+
+    def _later_than(self, committed: int) -> list[tuple[bytes, Profile]]:
+        """As written, the profiles of commits later than `committed`, with their keys."""
+        keys: Iterable[bytes] = self._recent
+        if committed < self._recent_since:
+            keys = [key for key, _ in self._cold.items()]
+        found: list[tuple[bytes, Profile]] = []
+        for key in keys:
+            value = self._cold.get(key)
+            if value is not None and peek(value).commit > committed:
+                found.append((key, unpack(value)))
+        return found
 
     def _behind(self, key: bytes, committed: Mapping[int, int]) -> bool:
         """Whether all that was applied to the profile lies before the committed positions."""
@@ -363,6 +387,7 @@ class TaskState:
                 for stage, number in stages.items():
                     self.places[track, stage] = number
             self.largest, self.commit = checkpoint.largest, checkpoint.commit
+            self.aliases = checkpoint.aliases
             self._note_applied(checkpoint.applied)
             self._records = checkpoint.records
             self._recent_since = checkpoint.recent_since
@@ -390,7 +415,12 @@ class TaskState:
             list(self._dirty),
             list(self._graves),
             places,
+            self.aliases,
         )
+
+
+def _number(item: Passed) -> int:
+    return item.number
 
 
 def _not_known(of_origins: dict[int, int], taken: Mapping[int, int]) -> dict[int, int] | None:

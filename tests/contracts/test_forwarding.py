@@ -28,7 +28,7 @@ def test_a_record_is_read_as_where_it_came_from() -> None:
     header = forwarding_header(CLICKS, 3, 41, 17, NOON + 5)
     [(offset, forwarded)], refused = reader().read([record(EVENT, ("ce_id", b"1"), header)])
     here = Decoder(CLICKS, "shop.clicks").decode(EVENT, partition=3, offset=41, timestamp=NOON + 5)
-    assert forwarded == Forwarded(CLICKS, 3, 41, 17, here)
+    assert forwarded == Forwarded(CLICKS, 3, 41, 17, [here])
     assert here.event_id == "shop.clicks/3/41"  # the one that it has wherever it is read
     assert (offset, refused) == (5, [])
 
@@ -57,5 +57,5 @@ def test_what_no_task_wrote_is_refused_and_the_rest_is_read() -> None:
 
 def test_a_forwarded_record_that_cannot_be_read_here_is_refused_and_leaves_no_gap() -> None:
     [(_, forwarded)], refused = reader().read([record(b"}", forwarding_header(CLICKS, 3, 41, 17, NOON))])
-    assert forwarded == Forwarded(CLICKS, 3, 41, 17, None)
+    assert forwarded == Forwarded(CLICKS, 3, 41, 17, [])
     assert [rejected.reason for _, rejected in refused] == ["not_json"]

@@ -108,7 +108,7 @@ def test_what_a_disk_holds_of_another_version_is_not_read() -> None:
     TaskState(disk=disk).keep(b"")
     written = disk.get(CHECKPOINT)
     assert written is not None
-    disk.write([(CHECKPOINT, written.replace(b"\x9d\x01", b"\x9d\x02", 1))])
+    disk.write([(CHECKPOINT, written.replace(b"\x9e\x01", b"\x9e\x02", 1))])
     with pytest.raises(ValueError, match="its format is 2, not 1"):
         TaskState(disk=disk)
 
@@ -154,7 +154,7 @@ def test_a_tombstone_that_is_owed_is_not_forgotten(disk: MemoryDisk | None) -> N
 def test_outputs_that_may_not_have_left_are_found_among_the_latest_and_among_all(disk: MemoryDisk | None) -> None:
     _, outputs, _ = run(10_000)
     profile = Profile("c", True)
-    profile.stage, profile.pending = "visitor", outputs[-1:]
+    profile.stage, profile.pending = "visitor", [*outputs[-1:]]
     state = TaskState(disk=disk)
     for commit in range(1, RECENT + 10):
         profile.commit, profile.applied = commit, [commit, -1]

@@ -104,7 +104,7 @@ def largest_record(step: Step) -> tuple[int, int]:
         assert snapshot is not None
         outputs += snapshot.outputs
         sizes += [len(value) for _, value in snapshot.changes if value is not None]
-        assert [o.id for o in unpack(snapshot.changes[0][1] or b"").pending] == [o.id for o in snapshot.outputs]
+        assert unpack(snapshot.changes[0][1] or b"").pending == snapshot.outputs
         if not engine.unfinished:
             break
         engine.advance(end)
