@@ -24,7 +24,7 @@ def engine(**given: object) -> PartitionEngine:
 def forwarded(partition: int, offset: int, at: int) -> Forwarded:
     record = activity(at - T0, "product_viewed", "p", customer="c")
     record.offset = offset
-    return Forwarded(CLICKS, partition, offset, -1, record)
+    return Forwarded(CLICKS, partition, offset, -1, [record])
 
 
 def test_time_waits_for_every_origin_and_commits_are_of_what_is_read_here() -> None:
@@ -60,8 +60,8 @@ def test_a_task_may_read_nothing_itself() -> None:
 def test_what_it_read_itself_in_former_times_is_not_applied_again_when_it_is_forwarded() -> None:
     """Its topic had as many partitions as there are tasks, was grown, and the last commit did not go through."""
     before = engine(own=(CLICKS, ORDERS), origins=())
-    records = [forwarded(1, offset, T0 + offset).activity for offset in range(5)]
-    before.apply(CLICKS, [record for record in records if record], 5, T0)
+    records = [forwarded(1, offset, T0 + offset).activities[0] for offset in range(5)]
+    before.apply(CLICKS, records, 5, T0)
     before.advance(T0 + MINUTE, {source: Fetch(T0 + MINUTE, 0 if source else 5) for source in Source})
     snapshot = before.snapshot()
     assert snapshot is not None
