@@ -14,7 +14,7 @@ COMPILED = [
         for name in (
             "abandonment", "activity", "applying", "bounds", "cart", "cold", "customer", "dispatch",
             "emission", "engine", "facts", "identity", "ids", "inputs", "levels",
-            "orders", "packing", "profile", "recent_ids", "sessions", "stages", "state", "timers",
+            "merging", "orders", "packing", "profile", "recent_ids", "sessions", "stages", "state", "timers",
             "tracks", "triggering", "triggers", "watermark",
         )
     ),

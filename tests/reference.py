@@ -149,6 +149,9 @@ class _Customer:
         """Step 1 is awaited: it has not come due since the last activity. Otherwise a further step is."""
         self.latest: _Abandoned | None = None
         self.first_steps: list[int] = []
+        self.times: list[int] = []
+        """Of the activity in the newest 16 sessions."""
+        self.session_count = self.older_sessions = 0
 
     @property
     def forgotten(self) -> bool:
@@ -177,10 +180,18 @@ class _Customer:
     def last_activity_at(self) -> int | None:
         return max((a.at for a in self.applied if a.active), default=None)
 
+    def in_sessions(self, at: int) -> None:
+        """Activity: in one of the newest 16 sessions, in a new one, or it comes too late for that."""
+        times = sorted([*self.times, at])
+        starts = [t for i, t in enumerate(times) if i == 0 or t - times[i - 1] >= self.policy.session_gap]
+        if at == times[0] and self.older_sessions and at not in self.times and len(starts) > self.session_count:
+            return
+        self.times, self.session_count = [t for t in times if t >= starts[-16:][0]], len(starts[-16:])
+        self.older_sessions += len(starts[:-16])
+
     @property
     def sessions(self) -> int:
-        times = sorted(a.at for a in self.applied if a.active and not a.behind)
-        return sum(i == 0 or at - times[i - 1] >= self.policy.session_gap for i, at in enumerate(times))
+        return self.older_sessions + self.session_count
 
     @property
     def subscribed(self) -> bool | None:
@@ -254,6 +265,7 @@ class _Customer:
             self.orders_in_stage += 1
             self.settle_by_order(event)
         if active:
+            self.in_sessions(event.at)
             self.act(a, moved=before is None or event.at > before)
         self.try_rules(a)
 

@@ -81,12 +81,16 @@ def _stage_change(change: StageChange, occurred_at: str) -> str:
 
 def _cause(cause: Cause) -> str:
     """Kind and rule always, the rest where the kind has it."""
-    kind, rule, event_id, event_type, deadline = astuple(cause)
+    kind, rule, event_id, event_type, deadline, merged, merged_into = astuple(cause)
     text = f'{{"kind":"{kind}","rule":{_name(rule)}'
     if event_id is not None:
         text += f',"event_id":{_quoted(event_id)},"event_type":{_quoted(event_type)}'
     if deadline is not None:
         text += f',"deadline":"{times.text(deadline)}"'
+    if merged is not None:
+        text += f',"merged_ids":[{",".join([_quoted(id_) for id_ in merged])}]'
+    if merged_into is not None:
+        text += f',"merged_into":{_quoted(merged_into)}'
     return text + "}"
 
 

@@ -15,7 +15,7 @@ from streams.core import ids
 from streams.core.activity import Activity
 from streams.core.cart import as_items, key, settle, updated
 from streams.core.effects import Abandonment, AbandonmentType, Output
-from streams.core.parts import Abandoned, Episode, Item, Kind, Order
+from streams.core.parts import Abandoned, Bought, Episode, Item, Kind, Order
 from streams.core.policy import LARGEST_AMOUNT, Policy
 from streams.core.profile import Profile
 
@@ -234,31 +234,44 @@ class Abandonments:
         """A completion that counts: closes the episode, and settles the latest abandonment."""
         at, latest = activity.at, profile.latest
         if profile.episode is not None:
-            self._close_episode(profile, profile.episode, at)
+            self.close_episode(profile, profile.episode, at)
         if latest is None or not latest.open:
             return
         if at < latest.step1_at:
             if at >= latest.episode_started_at:
                 self._close(profile, latest, "retracted", at, outputs, reason="late_order")
         elif at <= latest.step_at + self._policy.recovery_window:
-            self._close(
-                profile,
-                latest,
-                "recovered",
-                at,
-                outputs,
-                order_id=activity.order_id,
-                order_total=order.total,
-                order_currency=order.currency,
-                recovered_after_ms=at - latest.step1_at,
-                match=_match(latest, activity),
-            )
+            assert activity.order_id is not None
+            products = [key(item.product_id) for item in activity.items or ()]
+            bought = Bought(at, tuple(products), activity.cart_id, activity.checkout_id)
+            self.recover(profile, latest, activity.order_id, order, bought, outputs)
         else:
-            _forget_content(latest)
+            forget_content(latest)
+
+    def recover(
+        self, profile: Profile, latest: Abandoned, order_id: str, order: Order, bought: Bought, outputs: list[Output]
+    ) -> None:
+        """The order came after the abandonment, and in time."""
+        self._close(
+            profile,
+            latest,
+            "recovered",
+            order.at,
+            outputs,
+            order_id=order_id,
+            order_total=order.total,
+            order_currency=order.currency,
+            recovered_after_ms=order.at - latest.step1_at,
+            match=_match(latest, bought),
+        )
+
+    def take_back(self, profile: Profile, latest: Abandoned, at: int, outputs: list[Output]) -> None:
+        """A merge at `at` has shown that the abandonment should not have been told, or that it is one of two."""
+        self._close(profile, latest, "retracted", at, outputs, reason="merge")
 
     @staticmethod
-    def _close_episode(profile: Profile, episode: Episode, order_at: int) -> None:
-        """Unless something newer than the order has happened in it: then that is what remains of it."""
+    def close_episode(profile: Profile, episode: Episode, order_at: int) -> None:
+        """An order closes it, unless something newer has happened in it: then that is what remains of it."""
         cart = profile.cart.now
         shown = [line.at for line in (*episode.views.values(), *cart.lines.values())]
         if cart.checkout_at is not None:
@@ -298,21 +311,23 @@ class Abandonments:
         outputs: list[Output],
         **more: Any,
     ) -> None:
-        id_ = self._id(profile, latest.kind, latest.step1_at, type_)
+        identified, customer = _told_of(profile, latest, type_)
+        id_ = ids.abandonment_id(self._namespace, identified, customer, latest.kind, latest.step1_at, type_)
         outputs.append(self._event(profile, latest, type_, id_, at, **more))
-        _forget_content(latest)
+        forget_content(latest)
 
     def _event(
         self, profile: Profile, latest: Abandoned, type_: AbandonmentType, id_: str, at: int, **more: Any
     ) -> Abandonment:
         total, currency = value(latest.items, latest.currency)
+        identified, customer = _told_of(profile, latest, type_)
         return Abandonment(
             id=id_,
             type=type_,
             kind=latest.kind,
             abandonment_id=latest.id,
-            customer=profile.customer,
-            identified=profile.identified,
+            customer=customer,
+            identified=identified,
             subscribed=profile.subscribed,
             step=latest.step,
             steps=self._steps(latest.kind),
@@ -331,16 +346,23 @@ class Abandonments:
         )
 
 
-def _match(latest: Abandoned, order: Activity) -> Literal["cart", "checkout", "items", "customer"]:
+def _told_of(profile: Profile, latest: Abandoned, type_: AbandonmentType) -> tuple[bool, str]:
+    """Whose it is: whoever heard of an abandonment hears that it is taken back; all else is the customer's by now."""
+    if latest.device is not None and type_ == "retracted":
+        return False, latest.device
+    return profile.identified, profile.customer
+
+
+def _match(latest: Abandoned, order: Bought) -> Literal["cart", "checkout", "items", "customer"]:
     if order.cart_id is not None and order.cart_id == latest.cart_id:
         return "cart"
     if order.checkout_id is not None and order.checkout_id == latest.checkout_id:
         return "checkout"
-    if {key(item.product_id) for item in order.items or ()} & {key(item.product_id) for item in latest.items}:
+    if set(order.products) & {key(item.product_id) for item in latest.items}:
         return "items"
     return "customer"
 
 
-def _forget_content(latest: Abandoned) -> None:
+def forget_content(latest: Abandoned) -> None:
     """It is closed. What it held is of no more use; its id and whether it was withheld are."""
     latest.open, latest.items, latest.episode = False, (), None

@@ -42,6 +42,7 @@ def _drop(profile: Profile, counts: Counter[tuple[str, str]]) -> bool:
     abandoned = () if profile.latest is None else profile.latest.items
     parts: list[tuple[str, object, int, Callable[[Profile, int], None]]] = [
         ("cart_log", profile.cart.log, len(profile.cart.log), _drop_log),
+        ("cart_orders", profile.cart.bought, len(profile.cart.bought), _drop_bought),
         ("cart_lines", profile.cart.now.lines, len(profile.cart.now.lines), _drop_lines),
         ("orders", profile.order_book, len(profile.order_book), _drop_orders),
         ("order_notes", profile.order_notes, len(profile.order_notes), _drop_notes),
@@ -75,6 +76,10 @@ def _drop(profile: Profile, counts: Counter[tuple[str, str]]) -> bool:
 def _drop_log(profile: Profile, number: int) -> None:
     del number  # what is told again is told from its beginning, or not at all
     settle(profile.cart)
+
+
+def _drop_bought(profile: Profile, number: int) -> None:
+    del profile.cart.bought[:number]
 
 
 def _drop_lines(profile: Profile, number: int) -> None:

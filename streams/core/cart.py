@@ -13,11 +13,15 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from streams.core.activity import Activity
-from streams.core.parts import Cart, Contents, Item, Line, Op, OpKind
+from streams.core.parts import Bought, Cart, Contents, Item, Line, Op, OpKind
 from streams.core.policy import Policy
 
 LOG_LIMIT: Final = 100
 """Operations kept to be told again: bounds the cost of one that arrives late."""
+MOST_BOUGHT: Final = 4
+"""Orders kept for a cart that is merged with this one."""
+MOST_PRODUCTS: Final = 50
+"""Of each of them."""
 
 
 def updated(line: Line | None, category: str | None, price: int | None, currency: str, quantity: int, at: int) -> Line:
@@ -56,6 +60,7 @@ _REMOVE: Final = OpKind.REMOVE
 _REPLACE: Final = OpKind.REPLACE
 _EMPTY: Final = OpKind.EMPTY
 _CHECKOUT: Final = OpKind.CHECKOUT
+_SHOW: Final = OpKind.SHOW
 _STEP: Final = OpKind.STEP
 _ORDER: Final = OpKind.ORDER
 
@@ -100,6 +105,8 @@ def record(
     `newest` is the time of the customer's newest event, `last_order_at` of the last order before this event.
     """
     horizon, log, limit = newest - policy.lateness, cart.log, policy.cart_lines
+    if op.kind is _ORDER:
+        _keep_bought(cart, [*cart.bought, _bought(op, cart.now)])
     if log and log[0].at < horizon:
         _settle_before(cart, horizon, limit)
     # The log may have been cut short: what belongs before it is then as old as what is older than the horizon.
@@ -128,6 +135,123 @@ def settle(cart: Cart) -> None:
     """A deadline is about to change the cart: from here on, what was before is not told again."""
     cart.log.clear()
     cart.before = None
+
+
+def unite(cart: Cart, other: Cart, copies: frozenset[int], limit: int, counts: Counter[tuple[str, str]]) -> None:
+    """Make it the cart of two customers who are one: what was done to both is told in time order. Uses `other` up.
+
+    Exact for what is in the logs (the last `lateness` of each side), for additions and checkouts whenever they were,
+    and for the newest `MOST_BOUGHT` orders: what one side bought leaves the other's cart too. What is older than all of
+    these is taken to have been bought. Before its log begins, anything else took only out of the cart it was done to.
+    `copies`: times (ms) of events that both had: what they did is not done twice.
+    """
+    if not _is_empty(other):
+        if _is_empty(cart):
+            cart.now, cart.log, cart.before, cart.bought = other.now, other.log, other.before, other.bought
+            return
+        first, second = sorted([_history(cart, other.bought), _history(other, cart.bought)], key=repr)
+        known = {_what(op): n for n, op in enumerate(first) if op.kind is _ORDER or op.at in copies}
+        ops = first.copy()
+        for op in second:
+            n = known.get(_what(op))
+            if n is None:
+                ops.append(op)
+            elif op.quantity > first[n].quantity:
+                ops[n] = op
+        ops.sort(key=_time)
+        settled = max(0, len(ops) - LOG_LIMIT)
+        before = Contents()
+        for op in ops[:settled]:
+            _apply(before, op, False, limit, counts)
+        cart.log, cart.before = ops[settled:], before
+        if settled:
+            counts["trimmed", "cart_log"] += settled
+        _keep_bought(cart, cart.bought + other.bought)
+        _tell(cart, None, limit)
+
+
+def _is_empty(cart: Cart) -> bool:
+    """Whether nothing was ever done to it that still matters."""
+    now = cart.now
+    return not (cart.log or cart.bought or now.lines or now.cart_id or now.checkout_id or now.checkout_at is not None)
+
+
+def _history(cart: Cart, elsewhere: list[Bought]) -> list[Op]:
+    """What was done to the cart in time order, so far as it is known. `elsewhere`: what was bought apart from it."""
+    base = cart.now if cart.before is None else cart.before
+    in_log = {_what(op) for op in cart.log}
+    ops: list[Op] = []
+    for bought in cart.bought:
+        op = _op(bought.at, _ORDER, bought.cart_id, bought.checkout_id, bought.products)
+        if _what(op) not in in_log:
+            if bought.cart_shown_at is not None:
+                ops.append(_op(bought.cart_shown_at, _SHOW, bought.cart_id, None))
+            if bought.checkout_shown_at is not None:
+                ops.append(_op(bought.checkout_shown_at, _SHOW, None, bought.checkout_id))
+            ops.append(op)
+    for (
+        bought
+    ) in elsewhere:  # an id that was shown since is taken to have been shown before: only the last time is known
+        if bought.cart_id is not None and bought.cart_id == base.cart_id and base.cart_id_at > bought.at:
+            ops.append(_op(bought.at - 1, _SHOW, bought.cart_id, None))
+        if (
+            bought.checkout_id is not None
+            and bought.checkout_id == base.checkout_id
+            and base.checkout_id_at > bought.at
+        ):
+            ops.append(_op(bought.at - 1, _SHOW, None, bought.checkout_id))
+    if base.cart_id is not None:
+        ops.append(_op(base.cart_id_at, _SHOW, base.cart_id, None))
+    if base.checkout_id is not None:
+        ops.append(_op(base.checkout_id_at, _SHOW, None, base.checkout_id))
+    for product, line in base.lines.items():
+        ops.append(
+            Op(line.at, _ADD, product, line.category, line.price, line.currency, line.quantity, None, None, None)
+        )
+    if base.checkout_at is not None:
+        ops.append(_op(base.checkout_at, _CHECKOUT, None, None))
+    ops += cart.log
+    if len(elsewhere) == MOST_BOUGHT:  # there may have been orders before these, which are not known any more
+        since = elsewhere[0].at
+        ops = [op for op in ops if op.at >= since or (op.kind is not _ADD and op.kind is not _CHECKOUT)]
+    return sorted(ops, key=_time)
+
+
+def _op(at: int, kind: OpKind, cart_id: str | None, checkout_id: str | None, products: tuple[str, ...] = ()) -> Op:
+    items = tuple([Item(product, None, None, "", 1) for product in products]) if products else None
+    return Op(at, kind, "", None, None, "", 1, items, cart_id, checkout_id)
+
+
+def _bought(op: Op, cart: Contents) -> Bought:
+    same_cart = op.cart_id is not None and op.cart_id == cart.cart_id
+    same_checkout = op.checkout_id is not None and op.checkout_id == cart.checkout_id
+    return Bought(
+        op.at,
+        _products(op)[:MOST_PRODUCTS],
+        op.cart_id,
+        op.checkout_id,
+        cart.cart_id_at if same_cart else None,
+        cart.checkout_id_at if same_checkout else None,
+    )
+
+
+def _products(op: Op) -> tuple[str, ...]:
+    return tuple([key(item.product_id) for item in op.items or ()])
+
+
+def _what(op: Op) -> tuple[int, OpKind, str, tuple[str, ...], str | None, str | None]:
+    """What tells an operation from others, where it may have been done to both carts."""
+    if op.kind is _ORDER:
+        return op.at, op.kind, op.product, _products(op)[:MOST_PRODUCTS], op.cart_id, op.checkout_id
+    return op.at, op.kind, op.product, (), None, None
+
+
+def _keep_bought(cart: Cart, bought: list[Bought]) -> None:
+    cart.bought = sorted(dict.fromkeys(bought), key=_bought_at)[-MOST_BOUGHT:]
+
+
+def _bought_at(bought: Bought) -> int:
+    return bought.at
 
 
 def _settle_before(cart: Cart, horizon: int, limit: int) -> None:

@@ -16,6 +16,7 @@ from streams.core.activity import Activity, Source
 from streams.core.bounds import BYTES_PER_EVENT, trim
 from streams.core.cart import operation, record
 from streams.core.effects import Cause, Output, Summary
+from streams.core.merging import Merging, empty
 from streams.core.packing import HEADER_ROOM
 from streams.core.parts import OpKind
 from streams.core.playbook import Playbook
@@ -46,7 +47,6 @@ class Lifecycle:
         self._counted_types = playbook.counted_types
         self._keeps_sessions = playbook.sessions
         self._keeps_episodes = playbook.abandonment
-        self._lateness = policy.lateness
         self._session_gap = policy.session_gap
         self._event_ids = policy.event_ids
         self._event_id_window = policy.event_id_window
@@ -57,6 +57,8 @@ class Lifecycle:
         self._bytes_per_event = BYTES_PER_EVENT + (0 if playbook.plan is None else playbook.plan.bytes_per_event)
         self._bytes_of_tracks = BYTES_PER_TRACK * (len(playbook.tracks) - 1)
         self._abandonments = Abandonments(policy, namespace)
+        self._type_numbers = {type_: recent_ids.type_number(type_) for type_ in _counted(playbook)}
+        self._merging = Merging(playbook, self._abandonments, self._type_numbers)
         self._triggers: Triggers | None = None
         if playbook.triggers:
             self._triggers = Triggers(playbook.triggers, policy.currency, namespace, playbook.cart)
@@ -100,7 +102,8 @@ class Lifecycle:
             profile.first_seen_at = at
         if self._event_ids:
             fingerprint = ids.fingerprint(activity.event_id)
-            recent_ids.note(profile.event_tags, profile.event_ids, fingerprint, at, self._event_ids)
+            stamp = at + self._type_numbers.get(activity.type, 0)
+            recent_ids.note(profile.event_tags, profile.event_ids, fingerprint, stamp, self._event_ids)
         if activity.type in self._counted_types:
             profile.type_counts[activity.type] = profile.type_counts.get(activity.type, 0) + 1
 
@@ -114,7 +117,7 @@ class Lifecycle:
         if active:
             if at > profile.active_at:
                 profile.active_at, profile.armed = at, True
-            if self._keeps_sessions and at >= profile.last_seen_at - self._lateness:
+            if self._keeps_sessions:
                 sessions.note(profile.sessions, at, self._session_gap)
 
         if first:
@@ -158,6 +161,42 @@ class Lifecycle:
         # Else it was packed under another policy, by which this was a deadline: from here on, it is as of now.
         if self._triggers is not None:
             self._triggers.followed(profile, due, outputs, since, counts)
+        self._schedule(profile)
+
+    # -- two profiles of one customer
+
+    def leave(self, profile: Profile, into: str, at: int, outputs: list[Output]) -> None:
+        """It has turned out at `at` (ms) that this anonymous profile is customer `into`'s, who gets it packed: it ends.
+
+        To be called once its deadlines up to then were fired and it was packed. What remains is in no stage, as before
+        the first event: only what was applied to it, and what is still to be sent.
+        """
+        self._stages.end(profile, at, Cause(kind="merge", merged_into=into), outputs)
+        empty(profile)
+
+    def merge(
+        self,
+        profile: Profile,
+        moved: Profile,
+        device: str,
+        at: int,
+        outputs: list[Output],
+        counts: Counter[tuple[str, str]],
+    ) -> None:
+        """Unite with the customer's profile, which may be new, the one of `device` that has left at `at` (ms).
+
+        The deadlines up to then must have been fired of both. `moved` is used up. Afterwards a deadline may be due that
+        lies before `at`. In whatever order profiles are merged, the customer's says the same in the end.
+        """
+        if profile.stage is not None and self._stages.is_of_another(profile):
+            self._stages.take_over(profile, at, outputs)
+        since = len(outputs)
+        news = self._merging.unite(profile, moved, device, at, outputs, counts)
+        cause = Cause(kind="merge", merged=(device,))
+        self._stages.merged(profile, news.active, news.ordered, at, cause, outputs)
+        if self._triggers is not None:
+            self._triggers.merged(profile, moved, device, at, outputs, since, counts)
+        trim(profile, self._largest, counts)
         self._schedule(profile)
 
     def summary(self, profile: Profile) -> Summary:
@@ -252,3 +291,11 @@ class Lifecycle:
             return None
         after = self._forget_identified if profile.identified else self._forget_unidentified
         return None if after is None else profile.last_seen_at + after
+
+
+def _counted(playbook: Playbook) -> set[str]:
+    """Types of events that are counted one by one."""
+    types = {"product_viewed", "checkout_started", "product_reviewed", "referral_made", *playbook.counted_types}
+    if playbook.plan is not None:
+        types.update(playbook.plan.windows, playbook.plan.in_stage)
+    return types

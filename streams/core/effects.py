@@ -19,14 +19,19 @@ IdentityType = Literal["linked", "switched", "erased"]
 
 
 class Cause(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """Why a stage changed: `activity` (with rule and event), `inactivity` (with rule and deadline), `forgotten`, or
-    `playbook`: another version of it, under which the customer belongs elsewhere."""
+    """Why a stage changed: `activity` (with rule and event), `inactivity` (with rule and deadline), `forgotten`,
+    `merge` (with rule and `merged`, or with `merged_into`), or `playbook`: another version of it, under which the
+    customer belongs elsewhere."""
 
     kind: Literal["activity", "inactivity", "merge", "forgotten", "playbook"]
     rule: str | None = None
     event_id: str | None = None
     event_type: str | None = None
     deadline: int | None = None
+    merged: tuple[str, ...] | None = None
+    """The anonymous ids whose profiles were merged into this one."""
+    merged_into: str | None = None
+    """The customer whose this anonymous profile turned out to be. It is the last change of this one."""
 
 
 class Summary(msgspec.Struct, frozen=True, gc=False):

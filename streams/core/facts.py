@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, TypeVar
 
 from streams.core.activity import Activity, Source
-from streams.core.parts import Credit, Facts, Repeated
+from streams.core.parts import Credit, Facts, Order, Repeated
 from streams.core.profile import Profile
 from streams.core.rules.needs import EVERYTHING, Kept, Needs, Window, stage_key
 
@@ -24,6 +24,8 @@ MOST_CREDITS: Final = 20
 CREDIT_GRANTED: Final = "credit_granted"
 CREDIT_SPENT: Final = "credit_spent"
 _CLICKSTREAM: Final = Source.CLICKSTREAM
+_COMPLETED: Final = "order_completed"
+Key = TypeVar("Key")
 
 
 class Plan:
@@ -92,6 +94,101 @@ def note(profile: Profile, plan: Plan, activity: Activity, bought: bool, counts:
         _credit(facts, plan, activity, counts)
 
 
+def unite(
+    profile: Profile,
+    moved: Profile,
+    plan: Plan,
+    copies: list[tuple[int, str]],
+    orders: list[Order],
+    counts: Counter[tuple[str, str]],
+) -> None:
+    """Make what is kept of `moved` the profile's: numbers add, times widen, what is latest stays. Uses it up.
+
+    Of events that both had (time and type of the `copies`) and completions of an order that both had, numbers and
+    amounts count once; but how often something was bought or viewed counts both, and so do amounts of other events.
+    Credits that were spent apart from where they were granted are not.
+    """
+    if moved.facts is None:
+        return
+    if profile.facts is None:
+        profile.facts = moved.facts
+        return
+    facts, others = profile.facts, moved.facts
+    for key, buckets in others.windows.items():
+        known = facts.windows.setdefault(key, {})
+        for bucket, number in buckets.items():
+            known[bucket] = min(LARGEST, known.get(bucket, 0) + number)
+    _add_up(facts.sums, others.sums)
+    _add_up(facts.in_stage, others.in_stage)
+    for at, type_ in copies:
+        for window in plan.windows.get(type_, ()):
+            if not window.amounts:
+                _take(facts.windows.get(window.key, {}), at // window.width, 1)
+        for name in plan.in_stage.get(type_, ()):
+            _take(facts.in_stage, name, 1)
+    for order in orders:
+        if order.total is not None and order.currency == plan.currency:
+            for window in plan.windows.get(_COMPLETED, ()):
+                if window.amounts:
+                    _take(facts.windows.get(window.key, {}), order.at // window.width, order.total)
+            _take(facts.sums, _COMPLETED, order.total)
+    for windows in plan.windows.values():
+        for window in windows:
+            first, kept = window.cutoff(profile.last_seen_at), facts.windows.get(window.key, {})
+            for bucket in [bucket for bucket in kept if bucket < first]:
+                del kept[bucket]
+    _unite_repeated(
+        facts.categories_bought, others.categories_bought, plan.categories_bought, "categories_bought", counts
+    )
+    _unite_repeated(facts.products_bought, others.products_bought, plan.products_bought, "products_bought", counts)
+    _unite_repeated(
+        facts.categories_viewed, others.categories_viewed, plan.categories_viewed, "categories_viewed", counts
+    )
+    for name, said in others.kept.items():
+        before = facts.kept.get(name)
+        if before is None or (said[1], str(said[0])) > (before[1], str(before[0])):
+            facts.kept[name] = said
+    facts.credits = sorted([*facts.credits, *others.credits], key=_credit_rank)
+    if (excess := len(facts.credits) - MOST_CREDITS) > 0:
+        del facts.credits[:excess]
+        counts["trimmed", "credits"] += excess
+
+
+def _add_up(numbers: dict[str, int], more: dict[str, int]) -> None:
+    for name, number in more.items():
+        numbers[name] = min(LARGEST, numbers.get(name, 0) + number)
+
+
+def _take(numbers: dict[Key, int], key: Key, number: int) -> None:
+    """Not below nothing, and what is nothing is not kept."""
+    left = numbers.get(key, 0) - number
+    if left > 0:
+        numbers[key] = left
+    else:
+        numbers.pop(key, None)
+
+
+def _unite_repeated(
+    known: dict[str, Repeated],
+    more: dict[str, Repeated],
+    wanted: frozenset[str],
+    what: str,
+    counts: Counter[tuple[str, str]],
+) -> None:
+    for name, new in more.items():
+        old = known.get(name)
+        if old is None:
+            known[name] = new
+        else:
+            old.times += new.times
+            old.first, old.last = min(old.first, new.first), max(old.last, new.last)
+    _limit(known, wanted, what, counts)
+
+
+def _credit_rank(credit: Credit) -> tuple[int, int, str]:
+    return credit.expires_at, credit.amount, credit.id or ""
+
+
 def entered(profile: Profile, plan: Plan, track: str) -> None:
     """A stage of the track was entered: what is counted since then starts again."""
     facts = profile.facts
@@ -158,10 +255,15 @@ def _repeat(
             before.times += 1
             before.first = min(before.first, at)
             before.last = max(before.last, at)
-    if every and len(known) > MOST_NAMES:
+    _limit(known, wanted, what, counts)
+
+
+def _limit(known: dict[str, Repeated], wanted: frozenset[str], what: str, counts: Counter[tuple[str, str]]) -> None:
+    """Of what no rule names, only the latest are kept."""
+    if EVERYTHING in wanted and len(known) > MOST_NAMES:
         others = [name for name in known if name not in wanted]
         others.sort(key=lambda name: known[name].last)
-        for name in others[: len(others) - MOST_NAMES]:
+        for name in others[: max(0, len(others) - MOST_NAMES)]:
             del known[name]
             counts["trimmed", what] += 1
 

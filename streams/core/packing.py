@@ -20,6 +20,7 @@ from typing import Final
 
 import msgspec
 
+from streams.core import sessions
 from streams.core.effects import Pending
 from streams.core.inputs import FORWARDED
 from streams.core.profile import Profile
@@ -167,6 +168,8 @@ def unpack(data: bytes) -> Profile:
     profile.rules_due = rest.rules_due
     profile.playbook_version = rest.playbook_version
     profile.playbook_tag = rest.playbook_tag
+    profile.first_dropped_at = rest.first_dropped_at
+    sessions.convert(profile.sessions)
     profile.event_tags = tags_of(rest.event_ids)
     return profile
 
@@ -187,8 +190,9 @@ def packed_size(part: object) -> int:
 
 
 def _rest(profile: Profile, pending: list[Pending]) -> list[object]:
-    """What is packed behind the header: the fields of `Rest`, in its order."""
-    return [
+    """What is packed behind the header: the fields of `Rest`, in its order; at an end, none that hardly anybody has."""
+    of, cart = profile.sessions, profile.cart
+    rest: list[object] = [
         profile.customer,
         False,
         (),
@@ -204,7 +208,7 @@ def _rest(profile: Profile, pending: list[Pending]) -> list[object]:
         profile.last_seen_at,
         profile.last_activity_at,
         profile.event_ids,
-        profile.sessions,
+        [of.count, of.start, of.end, None, of.earlier] if of.earlier else [of.count, of.start, of.end],
         profile.session_id,
         profile.session_id_at,
         profile.subscribed,
@@ -222,7 +226,7 @@ def _rest(profile: Profile, pending: list[Pending]) -> list[object]:
         profile.dropped_order_at,
         profile.order_book,
         profile.order_notes,
-        profile.cart,
+        cart if cart.bought else [cart.now, cart.log, cart.before],
         profile.episode,
         profile.armed,
         profile.latest,
@@ -237,6 +241,9 @@ def _rest(profile: Profile, pending: list[Pending]) -> list[object]:
         profile.playbook_version,
         profile.playbook_tag,
     ]
+    if profile.first_dropped_at is not None:
+        rest.append(profile.first_dropped_at)
+    return rest
 
 
 def _header(data: bytes) -> tuple[Header, int]:

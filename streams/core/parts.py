@@ -74,6 +74,18 @@ class Contents(msgspec.Struct, array_like=True, gc=False):
     checkout_id_at: int = 0
 
 
+class Bought(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """An order, as a cart sees it. `products` are as in `Op`."""
+
+    at: int
+    products: tuple[str, ...]
+    cart_id: str | None
+    checkout_id: str | None
+    cart_shown_at: int | None = None
+    """When its cart id was last shown, if it was the last one shown before: then it takes the whole cart. Else None."""
+    checkout_shown_at: int | None = None
+
+
 class Cart(msgspec.Struct, array_like=True, gc=False):
     """The cart as it is, and what is needed to put an operation in its place that arrives late."""
 
@@ -82,10 +94,12 @@ class Cart(msgspec.Struct, array_like=True, gc=False):
     """The latest operations, in (time, arrival) order."""
     before: Contents | None = None
     """The cart before the log's first operation; None if the log is empty."""
+    bought: list[Bought] = []
+    """The latest orders, in the log or not, earliest first: what a cart that is merged with this one loses by them."""
 
 
 class Sessions(msgspec.Struct, array_like=True, gc=False):
-    """How many sessions a customer had, and as much of the last two as activity out of order needs."""
+    """How many sessions a customer had, and when the latest were."""
 
     count: int = 0
     start: int = 0
@@ -93,6 +107,9 @@ class Sessions(msgspec.Struct, array_like=True, gc=False):
     end: int = 0
     """Of the last session so far, ms."""
     previous_end: int | None = None
+    """Written by versions that had no `earlier`: the end of the last session but one."""
+    earlier: bytes = b""
+    """The sessions before the last, as far as they are kept: see `sessions`."""
 
 
 class Order(msgspec.Struct, array_like=True, gc=False):
@@ -167,6 +184,8 @@ class Abandoned(msgspec.Struct, array_like=True, gc=False):
     open: bool = True
     """Neither recovered, retracted, expired nor closed silently."""
     withheld: bool = False
+    device: str | None = None
+    """The anonymous id that it was told of, where that profile was merged into this one since; else None."""
 
 
 class Repeated(msgspec.Struct, array_like=True, gc=False):

@@ -96,6 +96,8 @@ class Profile:
     other_currency_orders: int
     dropped_order_at: int | None
     """The latest order that counted when it was dropped from the book."""
+    first_dropped_at: int | None
+    """The earliest order that was dropped from the book, counted or not."""
     order_book: dict[str, Order]
     """The newest completed orders, in order of application."""
     order_notes: dict[str, list[Correction]]
@@ -148,6 +150,7 @@ class Profile:
         self.other_currency_orders = 0
         self.last_order_at = None
         self.dropped_order_at = None
+        self.first_dropped_at = None
         self.order_book = {}
         self.order_notes = {}
         self.cart = Cart()

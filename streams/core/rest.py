@@ -72,6 +72,7 @@ class Rest(msgspec.Struct, array_like=True, gc=False):
     rules_due: int | None = None
     playbook_version: int = 0
     playbook_tag: int = 0
+    first_dropped_at: int | None = None
 
 
 class AliasRest(msgspec.Struct, array_like=True, gc=False):

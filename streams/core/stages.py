@@ -9,6 +9,8 @@ from __future__ import annotations
 import uuid
 from typing import Final
 
+from msgspec.structs import replace
+
 from streams.core import facts, ids
 from streams.core.abandonment import value
 from streams.core.activity import Activity
@@ -46,13 +48,17 @@ class Stages:
 
     def began(self, profile: Profile, event: Activity, active: bool, outputs: list[Output]) -> None:
         """The customer's first event was applied: every track is entered."""
-        profile.playbook_version, profile.playbook_tag = self._version, self._tag
-        if self._number > 1:
-            profile.tracks = [TrackState(machine.name) for machine in self._machines[1:]]
+        self._prepare(profile)
         for track in range(self._number):
             initial = self._machines[track].initial
             self._enter(profile, track, initial, event.at, _by(event, initial), outputs)
         self._move(profile, event, active, True, 0, outputs)
+
+    def _prepare(self, profile: Profile) -> None:
+        """The profile is new: it is worked on under this playbook."""
+        profile.playbook_version, profile.playbook_tag = self._version, self._tag
+        if self._number > 1:
+            profile.tracks = [TrackState(machine.name) for machine in self._machines[1:]]
 
     def happened(self, profile: Profile, event: Activity, active: bool, outputs: list[Output]) -> None:
         """An event was applied, not the customer's first."""
@@ -73,6 +79,24 @@ class Stages:
                 profile.rules_due = moved
             else:
                 profile.rules_due = self._changes_at(profile, at)
+
+    def merged(
+        self, profile: Profile, active: bool, ordered: list[int], at: int, cause: Cause, outputs: list[Output]
+    ) -> None:
+        """Another profile was merged into this one at `at`: its customer is where the rules lead now.
+
+        A profile that is new enters every track. `active`: it was active after all that was known of the customer;
+        `ordered`: when it completed orders after the last one that was known.
+        """
+        if profile.stage is None:
+            self._prepare(profile)
+            for track in range(self._number):
+                self._enter(profile, track, self._machines[track].initial, at, cause, outputs)
+        else:
+            profile.orders_in_stage += len(ordered)
+            for state in profile.tracks or ():
+                state.orders_in_stage += len(ordered)
+        self._move(profile, None, active, True, at, outputs, cause)
 
     # -- deadlines
 
@@ -220,7 +244,12 @@ class Stages:
                     if event is not None:
                         self._enter(profile, track, target, event.at, _by(event, target), outputs)
                     else:
-                        why = Cause(kind="inactivity", rule=target, deadline=due) if cause is None else cause
+                        if cause is None:
+                            why = Cause(kind="inactivity", rule=target, deadline=due)
+                        elif cause.merged is not None:
+                            why = replace(cause, rule=target)
+                        else:
+                            why = cause
                         self._enter(profile, track, target, at, why, outputs)
                     m.at = max(at, _entered_at(profile, track))
                     # A rule of any track may read the stage of this one.

@@ -106,6 +106,35 @@ class Triggers:
         self._follow(m, came, m.at, outputs, counts)
         self._wait(m, (), came)
 
+    def merged(
+        self,
+        profile: Profile,
+        moved: Profile,
+        device: str,
+        at: int,
+        outputs: list[Output],
+        since: int,
+        counts: Counter[tuple[str, str]],
+    ) -> None:
+        """Another profile was merged into this one, with its triggers; `outputs` from `since` on are what came of it.
+
+        What had begun there counts here, for caps and cool-downs, but does not go on: it was about somebody else's id.
+        What waits for a time waits for the one that it is now.
+        """
+        m, book = self._moment, moved.triggers
+        m.profile, m.event, m.active, m.at = profile, None, False, max(at, profile.last_seen_at)
+        for trigger in self._all:
+            other = None if book is None else book.states.get(trigger.name)
+            if other is not None and other.last_at is not None:
+                state = self._state(profile, trigger)
+                state.begun += other.begun
+                state.last_at = other.last_at if state.last_at is None else max(state.last_at, other.last_at)
+        came = outputs[since:]
+        m.merged = device
+        self._follow(m, came, m.at, outputs, counts)
+        m.merged = None
+        self._wait(m, self._by_time, came)
+
     def due(self, profile: Profile) -> int | None:
         """When the earliest step is due, or a time comes that a trigger waits for; None: never."""
         return None if profile.triggers is None else profile.triggers.due
@@ -202,7 +231,9 @@ class Triggers:
     def _tell(self, trigger: Trigger, run: TriggerRun, m: Moment, at: int, outputs: list[Output]) -> None:
         profile, event, namespace = m.profile, m.event, self._namespace
         customer, identified, number = profile.customer, profile.identified, run.step + 1
-        if event is None:
+        if m.merged is not None:
+            cause = Cause(kind="merge", rule=trigger.name, merged=(m.merged,))
+        elif event is None:
             cause = Cause(kind="inactivity", rule=trigger.name, deadline=run.due)
         else:
             cause = Cause(kind="activity", rule=trigger.name, event_id=event.event_id, event_type=event.type)

@@ -57,8 +57,9 @@ FAILURES = ("out_of_range", "topic_anew", "no_offset", "truncated", "hole", "sta
 """Held against `streams.shell.last_failure` by a test."""
 
 TRIMMED = (
-    "event_ids", "orders", "order_notes", "cart_lines", "cart_log", "viewed_products", "abandoned_items", "strings",
-    "windows", "categories_bought", "products_bought", "categories_viewed", "kept", "credits", "trigger_runs",
+    "event_ids", "orders", "order_notes", "cart_lines", "cart_log", "cart_orders", "viewed_products", "abandoned_items",
+    "strings", "windows", "categories_bought", "products_bought", "categories_viewed", "kept", "credits",
+    "trigger_runs",
 )  # fmt: skip
 """The parts of a profile that the core bounds, and the strings that the decoders cut."""
 

@@ -85,6 +85,24 @@ STAGE_CHANGES: Final[dict[str, Output]] = {
         previous_stage_ms=DAY,
         profile=_BUYER,
     ),
+    "merge": msgspec.structs.replace(
+        PROSPECT,
+        id=_id("merge"),
+        occurred_at=AT + HOUR,
+        cause=Cause(kind="merge", rule="prospect", merged=("a-7",)),
+    ),
+    "merged-away": msgspec.structs.replace(
+        PROSPECT,
+        id=_id("merged-away"),
+        customer="a-7",
+        identified=False,
+        from_stage="prospect",
+        to_stage=None,
+        occurred_at=AT + HOUR,
+        sequence=3,
+        cause=Cause(kind="merge", merged_into="c-1"),
+        previous_stage_ms=HOUR,
+    ),
     "forgotten": msgspec.structs.replace(
         PROSPECT,
         id=_id("forgotten"),
@@ -175,6 +193,15 @@ ABANDONMENTS: Final[dict[str, Output]] = {
     ),
     "retracted.late-activity": msgspec.structs.replace(
         ABANDONED, id=_id("retracted"), type="retracted", occurred_at=AT - 1, reason="late_activity"
+    ),
+    "retracted.merge": msgspec.structs.replace(
+        ABANDONED,
+        id=_id("retracted"),
+        type="retracted",
+        customer="a-7",
+        identified=False,
+        occurred_at=AT + HOUR,
+        reason="merge",
     ),
     "expired": msgspec.structs.replace(
         ABANDONED, id=_id("expired"), type="expired", step=3, occurred_at=AT + 30 * DAY - HOUR

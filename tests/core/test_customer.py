@@ -39,15 +39,23 @@ def test_activity_out_of_order_that_leaves_a_gap_of_30_min_closes_none() -> None
     assert run([click(0), click(30 * MINUTE + SECOND), click(30 * MINUTE)]).alive.sessions.count == 2
 
 
-def test_activity_later_than_lateness_is_in_no_session() -> None:
-    assert run([click(0), click(40 * MINUTE), click(20 * MINUTE)]).alive.sessions.count == 2
+def test_activity_in_between_makes_two_sessions_one_however_late_it_is() -> None:
+    assert run([click(0), click(40 * MINUTE), click(9 * DAY), click(20 * MINUTE)]).alive.sessions.count == 2
+
+
+def test_activity_older_than_the_sessions_that_are_kept_is_in_none() -> None:
+    """The newest 16 are kept."""
+    history = run([click(n * HOUR) for n in range(17)])
+    assert history.play(click(20 * MINUTE)).alive.sessions.count == 17
+    assert history.play(click(-DAY)).alive.sessions.count == 17
+    assert history.play(click(HOUR + 25 * MINUTE), click(HOUR + 50 * MINUTE)).alive.sessions.count == 16
 
 
 def test_time_going_backwards() -> None:
     history = run([click(HOUR), click(0), click(30 * MINUTE, "product_viewed", "A")])
     profile = history.alive
     assert (profile.first_seen_at, profile.last_seen_at, profile.last_activity_at) == (T0, T0 + HOUR, T0 + HOUR)
-    assert profile.sessions.count == 1  # too late to be put in its place
+    assert profile.sessions.count == 3
     assert profile.product_views == 1
     history.play(until=DAY)
     assert history.told == [("abandoned", "browse", 1, 90 * MINUTE)]

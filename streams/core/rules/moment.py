@@ -20,3 +20,5 @@ class Moment:
         self.active = active
         self.begun_at = -1
         """Of a trigger's rule: when the trigger began, ms; -1: it did not yet."""
+        self.merged: str | None = None
+        """The anonymous id whose profile was merged into the customer's, if that is what happened."""

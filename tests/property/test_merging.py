@@ -1,0 +1,175 @@
+"""Customers with many ids: whatever part of their story a device told, and whenever it turns out whose it is, the
+customer's profile says in the end what it would have said if all had been told of one customer from the beginning."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.core.activity import Activity, Item, Source
+from streams.core.customer import Lifecycle
+from streams.core.effects import Output
+from streams.core.packing import pack, unpack
+from streams.core.playbook import Playbook
+from streams.core.policy import DAY, HOUR, MINUTE, SECOND, Policy
+from streams.core.profile import Profile
+from tests.agreement import meaningful, view
+from tests.histories import EURO, START, Draft
+from tests.reference import final
+
+CUSTOMER = "c-1"
+POLICY = Policy()
+SHOWN = ("type", "event_id", "order_id", "total", "currency", "product_id", "quantity", "items", "cart_id", "channel")
+
+
+@dataclasses.dataclass(repr=False)
+class Told:
+    """An event, and by which device; None: by the customer's own."""
+
+    event: Activity
+    device: int | None
+
+    def __repr__(self) -> str:
+        said = {name: value for name in SHOWN if (value := getattr(self.event, name)) is not None}
+        return f"\n  {self.event.at - START} of {self.device}: {said}"
+
+
+class Customer:
+    """A customer and devices, as tasks have them: what was told of a device that has not left is its own."""
+
+    def __init__(self, policy: Policy = POLICY) -> None:
+        self.lifecycle = Lifecycle(Playbook(policy=policy))
+        self.outputs: list[Output] = []
+        self.counts: Counter[tuple[str, str]] = Counter()
+        self.profiles: dict[str, Profile] = {}
+
+    def tell(self, of: str, event: Activity) -> None:
+        identified = of == CUSTOMER
+        event = dataclasses.replace(event, customer=of, identified=identified)
+        profile = self.profiles.get(of)
+        if profile is None:
+            profile = self.profiles[of] = self.lifecycle.new(of, identified)
+        elif self.lifecycle.is_duplicate(profile, event):
+            return
+        self.pass_time(of, event.at)
+        self.lifecycle.apply(profile, event, self.outputs, self.counts)
+
+    def pass_time(self, of: str, to: int) -> None:
+        profile = self.profiles.get(of)
+        while profile is not None and (due := profile.next_deadline) is not None and due <= to:
+            self.lifecycle.fire(profile, self.outputs, self.counts)
+
+    def leave(self, device: str, at: int) -> bytes:
+        self.pass_time(device, at)
+        profile = self.profiles.pop(device)
+        packed = pack(profile)
+        self.lifecycle.leave(profile, CUSTOMER, at, self.outputs)
+        return packed
+
+    def merge(self, device: str, packed: bytes, at: int) -> None:
+        self.pass_time(CUSTOMER, at)
+        profile = self.profiles.setdefault(CUSTOMER, self.lifecycle.new(CUSTOMER, True))
+        self.lifecycle.merge(profile, unpack(packed), device, at, self.outputs, self.counts)
+
+    @property
+    def profile(self) -> Profile:
+        return self.profiles[CUSTOMER]
+
+
+def comparable(shown: dict[str, Any], *without: str) -> dict[str, Any]:
+    aside = {"sequence", "cycle", "cart_items", "cart_value", *without}
+    cart = sorted(meaningful(shown["cart"]), key=lambda item: item.product_id or "")
+    return {name: value for name, value in shown.items() if name not in aside} | {"cart": cart}
+
+
+# Stories. A month at most, so that nobody lapses and no cart expires: that is not undone by a merge.
+
+CLICKS = (
+    *("product_viewed", "product_viewed", "product_added", "product_added", "checkout_started", "page_viewed"),
+    *("signed_up", "subscribed", "unsubscribed", "product_reviewed", "message_opened", "something_unknown"),
+)
+IN_THE_LOG_ONLY = ("product_removed", "cart_emptied", "cart_viewed", "checkout_step_completed")
+gaps = st.sampled_from((1, SECOND, 5 * MINUTE, 20 * MINUTE, 30 * MINUTE, 2 * HOUR, DAY))
+
+
+@st.composite
+def stories(
+    draw: st.DrawFn, spacing: st.SearchStrategy[int] = gaps, *, taken_back: bool = True, in_the_log: bool = False
+) -> list[Told]:
+    """Within what `merging` promises: each order is completed once, and what takes out of a cart, beside orders, and
+    more additions of a product than one are within `lateness` of each other (`in_the_log`)."""
+    told: list[Told] = []
+    at, ordered = START, list[int]()
+    devices = draw(st.integers(1, 3))
+    for n in range(draw(st.integers(1, 25))):
+        at += draw(spacing)
+        fields: Draft = {}
+        if draw(st.integers(0, 3)):
+            fields["source"] = Source.CLICKSTREAM
+            fields["type"] = type_ = draw(st.sampled_from([*CLICKS, *(IN_THE_LOG_ONLY if in_the_log else ())]))
+            fields["cart_id"], fields["checkout_id"] = "cart-1", "checkout-1"
+            if type_ in ("product_viewed", "product_added", "product_removed"):
+                known = draw(st.sampled_from("AB"))
+                fields["product_id"] = f"p-{n}" if type_ == "product_added" and not in_the_log else known
+                fields["price"], fields["quantity"] = 500, draw(st.integers(1, 2))
+            elif type_ == "cart_viewed":
+                fields["items"] = draw(st.sampled_from((None, (), (Item("A", None, 500, "EUR", 2),))))
+        else:
+            fields["source"] = Source.ORDERS
+            fields["total"] = draw(st.sampled_from((1000, 500, None)))
+            fields["currency"] = draw(st.sampled_from(("EUR", "EUR", "USD")))
+            if taken_back and ordered and draw(st.booleans()):
+                fields["type"] = draw(st.sampled_from(("order_cancelled", "order_refunded", "order_updated")))
+                fields["order_id"] = f"o-{draw(st.sampled_from(ordered))}"
+            else:
+                ordered.append(n)
+                fields["type"], fields["order_id"] = "order_completed", f"o-{n}"
+                bought = draw(st.sampled_from("AB")) if in_the_log else f"p-{draw(st.integers(0, n))}"
+                fields["items"] = draw(st.sampled_from((None, (Item(bought, None, None, "EUR", 1),))))
+                fields["cart_id"] = draw(st.sampled_from((None, "cart-1", "cart-2")))
+        event = Activity(
+            **EURO | fields, offset=n, timestamp=at, size=100, at=at, event_id=f"e-{n}",
+            customer=CUSTOMER, identified=True,
+        )  # fmt: skip
+        told.append(Told(event, draw(st.none() | st.integers(0, devices - 1))))
+    return told
+
+
+def told_apart(story: list[Told], data: st.DataObject) -> Customer:
+    """Each device tells its part, until somewhere in the story it turns out whose it is."""
+    devices = sorted({told.device for told in story if told.device is not None})
+    links = {device: data.draw(st.integers(1, len(story))) for device in devices}
+    customer = Customer()
+    for n, told in enumerate(story):
+        of_device = told.device is not None and links[told.device] > n
+        customer.tell(f"d-{told.device}" if of_device else CUSTOMER, told.event)
+        for device in data.draw(st.permutations([device for device in devices if links[device] == n + 1])):
+            if f"d-{device}" in customer.profiles:
+                customer.merge(f"d-{device}", customer.leave(f"d-{device}", told.event.at), told.event.at)
+    return customer
+
+
+def says(customer: Customer, story: list[Told], *without: str) -> None:
+    """Asserts that the profile says what the naive reference says that was told all of it."""
+    everything = comparable(final([told.event for told in story], POLICY, None)[True, CUSTOMER], *without)
+    apart = comparable(view(customer.profile, POLICY), *without)
+    assert {name: (value, everything[name]) for name, value in apart.items() if value != everything[name]} == {}
+
+
+@given(stories(), st.data())
+def test_a_customer_says_the_same_whoever_told_it(story: list[Told], data: st.DataObject) -> None:
+    says(told_apart(story, data), story, "stage")
+
+
+@given(stories(taken_back=False), st.data())
+def test_and_is_in_the_same_stage_where_no_order_was_taken_back(story: list[Told], data: st.DataObject) -> None:
+    says(told_apart(story, data), story)
+
+
+@given(stories(st.sampled_from((1, 2, 300)), in_the_log=True), st.data())
+def test_within_lateness_whatever_was_done_to_the_cart(story: list[Told], data: st.DataObject) -> None:
+    says(told_apart(story, data), story, "stage")
