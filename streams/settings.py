@@ -26,6 +26,7 @@ from streams.core.inputs import FORWARDED
 from streams.core.playbook import Playbook
 from streams.core.policy import HOUR, MINUTE, SECOND
 from streams.core.rules.types import Type
+from streams.core.sources import SourceSpec
 from streams.errors import UserError
 
 T = TypeVar("T")
@@ -77,8 +78,8 @@ class Settings:
         4,
         values.integer(1, 10_000),
         "12",
-        "Partitions of each input topic, and so of the state. It bounds how many workers can share the work. It cannot "
-        "be changed once there is state.",
+        "Tasks that share the work, each with its part of the state: the partitions that each input topic best has. It "
+        "bounds how many workers can share the work. It cannot be changed once there is state.",
     )
     replication: int = _setting(
         1,
@@ -150,7 +151,8 @@ class Settings:
         "off",
         "Whether the key of each clickstream record is its customer's id (`customer_id`, else `anonymous_id`), so that "
         "it is on that partition; one that is not is then a dead letter (`wrong_partition`). `off`: it is forwarded to "
-        "where it belongs, and no time passes there until all partitions have come as far.",
+        "where it belongs, and no time passes there until all partitions have come as far. A topic that has not as "
+        "many partitions as `partitions` says needs `off`.",
     )
     orders_well_keyed: bool = _setting(True, values.SWITCH, "off", "The same for the orders topic.")
     stage_changes_topic: str = _setting(
@@ -305,6 +307,14 @@ class Settings:
     def source_topics(self) -> dict[Source, str]:
         """The topic of each source."""
         return {Source.CLICKSTREAM: self.clickstream_topic, Source.ORDERS: self.orders_topic}
+
+    @property
+    def source_specs(self) -> dict[Source, SourceSpec]:
+        """How each source behaves."""
+        return {
+            Source.CLICKSTREAM: SourceSpec(delay=self.clickstream_delay, backfill_idle=self.backfill_idle),
+            Source.ORDERS: SourceSpec(delay=self.orders_delay, backfill_idle=self.backfill_idle),
+        }
 
     def decoders(self, currency: str, properties: Mapping[str, Type]) -> dict[Source, Decoder]:
         """One for each source, with what a playbook says of currency and properties. For whoever reads the topics."""

@@ -78,7 +78,7 @@ class PartitionEngine:
         for rank, other, fresh in sorted(of_sources):
             number = number_of(rank, other)
             origin = OriginProgress(stored.get(number), fresh)
-            once_own = other == partition
+            once_own = other == partition and rank < FORWARDED and rank not in self._own  # and no stream
             self._origins[number] = Input(rank, number, None, origin, once_own=once_own)
             self._partition_of[number] = other
         self._levels = [Level(0, [*self._own.values(), *self._origins.values()], None)]

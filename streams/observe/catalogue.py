@@ -40,7 +40,7 @@ class Metric(msgspec.Struct, frozen=True, kw_only=True):
 
 SOURCE = Label("source", "the input role", tuple(source.name.lower() for source in Source))
 TOPIC = Label("topic", "a topic's name, from the settings")
-PARTITION = Label("partition", "a partition's number; a task owns it in every source topic")
+PARTITION = Label("partition", "a partition's number; a task owns it in every source topic that it reads")
 KIND = Label("kind", "of the abandonment", ("browse", "cart", "checkout"))
 
 DEAD_LETTER_REASONS = (
@@ -349,7 +349,8 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
     Metric(
         name="lifecycle_buffered_bytes",
         kind="gauge",
-        help="Records read that wait for another source to come as far.",
+        help="Records read that wait for another source to come as far; of a topic that is read independently, those "
+        "forwarded ahead of the slowest source.",
         labels=(PARTITION, SOURCE),
         unit="bytes",
         worry="Near `LIFECYCLE_MAX_BUFFER_BYTES` for long: the other source holds time back.",
@@ -360,6 +361,13 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         help="Partitions this worker processes: assigned to it and recovered.",
         worry="The sum over all workers is below `LIFECYCLE_PARTITIONS` for longer than a rebalance takes; one worker "
         "stays at 0 while others have several.",
+    ),
+    Metric(
+        name="lifecycle_readers_assigned",
+        kind="gauge",
+        help="Partitions that this worker reads independently and forwards: of topics with another number of them.",
+        worry="The sum over all workers is below the partitions of those topics for longer than a rebalance takes: "
+        "what is on the others is not read, and holds the time of all.",
     ),
     Metric(
         name="lifecycle_recovery_records_remaining",

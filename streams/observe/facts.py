@@ -16,6 +16,15 @@ class SourceFacts(msgspec.Struct, frozen=True):
     buffered_bytes: int
 
 
+class ReaderFacts(msgspec.Struct, frozen=True):
+    """The reader of a partition of a topic that is read independently, as it stands."""
+
+    partition: int
+    """Of the topic."""
+    source: SourceFacts
+    """Its buffered bytes are those that it has forwarded ahead of the slowest source."""
+
+
 class TaskFacts(msgspec.Struct, frozen=True):
     """A task as it stands. Immutable through and through, since the scrape reads it in another thread."""
 

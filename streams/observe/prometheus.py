@@ -21,7 +21,7 @@ from prometheus_client.registry import Collector
 
 from streams.core.effects import IdentityChange, Output, StageChange, Triggered
 from streams.observe.catalogue import CATALOGUE, OTHER, SOURCE, Metric
-from streams.observe.facts import TaskFacts
+from streams.observe.facts import ReaderFacts, SourceFacts, TaskFacts
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +63,7 @@ class Metrics(Collector):
         # What gauges are computed from. Values are replaced, never changed: the scrape reads them in another thread.
         self._assigned: frozenset[int] = frozenset()
         self._tasks: dict[int, TaskFacts] = {}
+        self._readers: Mapping[tuple[str, int], ReaderFacts | None] = {}
         self._consumer_lag: Mapping[tuple[str, int], int] = {}
         self._recovery: Mapping[int, int] = {}
         self._recovery_seconds: float | None = 0.0
@@ -94,9 +95,12 @@ class Metrics(Collector):
             if (child := self._tally(name, label)) is not None:
                 child.inc(count)
 
-    def identifiers_rejected(self, source: str, count: int) -> None:
-        """So many identifiers of a chunk were taken as absent."""
-        self._counter("lifecycle_identifiers_rejected_total", source).inc(count)
+    def strings(self, source: str, rejected: int, cut: int) -> None:
+        """So many identifiers of a chunk were taken as absent, and so many strings of it cut."""
+        if rejected:
+            self._counter("lifecycle_identifiers_rejected_total", source).inc(rejected)
+        if cut:
+            self._counter("lifecycle_trimmed_total", "strings").inc(cut)
 
     def dead_letter(self, topic: str, reason: str) -> None:
         """A record of `topic` went to the dead-letter topic."""
@@ -107,7 +111,7 @@ class Metrics(Collector):
         self._counter("lifecycle_wrong_partition_total", topic).inc(count)
 
     def forwarded(self, source: str, count: int) -> None:
-        """So many records of a chunk belong to other partitions, and are on their way there."""
+        """So many records of a chunk are on their way to the partition where they belong."""
         self._counter("lifecycle_forwarded_records_total", source).inc(count)
 
     def outputs_sent(self, outputs: Iterable[Output]) -> None:
@@ -156,10 +160,13 @@ class Metrics(Collector):
 
     # -- told as it stands
 
-    def assigned(self, partitions: Collection[int]) -> None:
+    def assigned(self, partitions: Collection[int], readers: Collection[tuple[str, int]] = ()) -> None:
         """All the partitions this worker processes from now on: none when a rebalance begins, the new ones once they
         are recovered. What was told of others is dropped, and not taken up until they are again. Counters go on.
+
+        `readers`: the topic partitions that it reads independently, in the same way.
         """
+        self._readers = {reader: self._readers.get(reader) for reader in readers}
         self._assigned = frozenset(partitions)
         self._tasks = {partition: facts for partition, facts in self._tasks.items() if partition in self._assigned}
 
@@ -169,6 +176,11 @@ class Metrics(Collector):
             self._tasks = {**self._tasks, facts.partition: facts}
             self._stages |= {stage for stage, _ in facts.population}
             self._places |= {(track, stage) for track, stage, _ in facts.places}
+
+    def reader(self, topic: str, facts: ReaderFacts) -> None:
+        """A reader as it stands: every second or so."""
+        if (topic, facts.partition) in self._readers:
+            self._readers = {**self._readers, (topic, facts.partition): facts}
 
     def consumer_lag(self, records: Mapping[tuple[str, int], int]) -> None:
         """Records behind the end, by (topic, partition): all of them at once."""
@@ -219,12 +231,13 @@ class Metrics(Collector):
                 yield family
 
     def _gauges(self) -> Iterator[Sample]:
-        now, assigned = self._clock(), self._assigned
+        now, assigned, readers = self._clock(), self._assigned, self._readers
         tasks = [facts for facts in self._tasks.values() if facts.partition in assigned]
         yield "lifecycle_ready", (), self._ready()
         yield "lifecycle_build_info", (self._version,), 1
         yield "lifecycle_event_loop_lag_seconds", (), self._event_loop_lag()
         yield "lifecycle_partitions_assigned", (), len(assigned)
+        yield "lifecycle_readers_assigned", (), len(readers)
         yield "lifecycle_playbook_disagreements", (), self._disagreement
         if self._last_failure is not None:
             reason, at = self._last_failure
@@ -234,7 +247,7 @@ class Metrics(Collector):
         for source in SOURCE.values or ():
             yield "lifecycle_source_silent", (source,), source in self._silent
         for (topic, number), records in self._consumer_lag.items():
-            if number in assigned:
+            if number in assigned or (topic, number) in readers:
                 yield "lifecycle_consumer_lag_records", (topic, str(number)), records
         for number, records in self._recovery.items():
             yield "lifecycle_recovery_records_remaining", (str(number),), records
@@ -248,6 +261,9 @@ class Metrics(Collector):
                 places[track, stage] = places.get((track, stage), 0) + count
             for stage, count in task.population:
                 customers[stage] = customers.get(stage, 0) + count
+        for reader in readers.values():
+            if reader is not None:
+                yield from _gauges_of_source(str(reader.partition), reader.source, now)
         for stage, count in customers.items():
             yield "lifecycle_customers", (stage,), count
         for place, count in places.items():
@@ -360,11 +376,16 @@ def _gauges_of(task: TaskFacts, now: float) -> Iterator[Sample]:
         yield "lifecycle_watermark_lag_seconds", (partition,), now - task.watermark / 1000
     yield "lifecycle_timers_pending", (partition,), task.timers
     yield "lifecycle_largest_profile_bytes", (partition,), task.largest_profile_bytes
+    for source in SOURCE.values or ():
+        yield "lifecycle_watermark_held_by", (partition, source), source == task.held_by
     for facts in task.sources:
-        labels = (partition, facts.source)
-        if facts.progress is not None:
-            yield "lifecycle_source_progress_lag_seconds", labels, now - facts.progress / 1000
-        yield "lifecycle_watermark_held_by", labels, facts.source == task.held_by
-        yield "lifecycle_source_drained", labels, facts.drained
-        yield "lifecycle_source_backfilling", labels, facts.backfilling
-        yield "lifecycle_buffered_bytes", labels, facts.buffered_bytes
+        yield from _gauges_of_source(partition, facts, now)
+
+
+def _gauges_of_source(partition: str, facts: SourceFacts, now: float) -> Iterator[Sample]:
+    labels = (partition, facts.source)
+    if facts.progress is not None:
+        yield "lifecycle_source_progress_lag_seconds", labels, now - facts.progress / 1000
+    yield "lifecycle_source_drained", labels, facts.drained
+    yield "lifecycle_source_backfilling", labels, facts.backfilling
+    yield "lifecycle_buffered_bytes", labels, facts.buffered_bytes

@@ -1,7 +1,9 @@
-"""The Faust application: one agent per input topic, the table of profiles, the tasks of the assigned partitions.
+"""The Faust application: one agent per input topic, the table of profiles, the tasks and readers of the assigned
+partitions.
 
-Faust decides who owns which partition and recovers the table; from there on a `PartitionTask` does the work. Whatever
-leaves memory and log disagreeing ends the process (`fail`): the next one recovers.
+Faust decides who owns which partition and recovers the table; from there on a `PartitionTask` does the work, and a
+`SourceReader` for a partition of a topic that has not as many of them as there are tasks. Whatever leaves memory and
+log disagreeing ends the process (`fail`): the next one recovers.
 """
 
 from __future__ import annotations
@@ -25,9 +27,9 @@ from streams.core.activity import Source
 from streams.core.customer import Lifecycle
 from streams.core.effects import Emission
 from streams.core.engine import LABELS, PartitionEngine
-from streams.core.inputs import FORWARDED
+from streams.core.inputs import FORWARDED, number_of
 from streams.core.playbook import Playbook
-from streams.core.sources import Arrivals, Fetch, Mark, SourceSpec
+from streams.core.sources import Arrivals, Fetch, Mark
 from streams.core.step import Step
 from streams.errors import UserError
 from streams.observe.prometheus import Metrics
@@ -38,12 +40,22 @@ from streams.shell.at_least_once import AtLeastOnce
 from streams.shell.clock import MAX_SKEW_MS, ClockWatch
 from streams.shell.committer import Committer
 from streams.shell.exactly_once import ExactlyOnce
-from streams.shell.faults import ELECTION_MS, NoOffset, OutOfRange, StateBehind, TopicAnew
+from streams.shell.faults import (
+    ELECTION_MS,
+    CountChanged,
+    NoOffset,
+    OutOfRange,
+    StateBehind,
+    TopicAnew,
+    WasApart,
+)
 from streams.shell.guarantee import Guarantee
 from streams.shell.http import Health, HttpServer, LoopLag
 from streams.shell.marks import decode_marker, decode_metadata, source_mark
+from streams.shell.reader import SourceReader, name_of
 from streams.shell.recovering import RecoveryWatch
 from streams.shell.silence import SilenceWatch
+from streams.shell.slowest import slowest
 from streams.shell.state import State
 from streams.shell.task import PartitionTask
 from streams.transport import driver
@@ -91,10 +103,18 @@ class App(faust.App):
         self.clock = clock
         self.tasks: dict[int, PartitionTask] = {}
         """By partition: those that process. Empty during a rebalance."""
+        self.readers: dict[TP, SourceReader] = {}
+        """As `tasks`, of the sources that are `independent`."""
+        self.independent: frozenset[Source] = frozenset()
+        """The sources whose topics have not as many partitions as there are tasks."""
         self.failure: str | None = None
         """Why the worker ends, if it does so by itself."""
         self._lifecycle = Lifecycle(playbook, settings.id_namespace)
         self._agreement = Agreement(playbook)
+        self._partitions = dict.fromkeys(Source, settings.partitions)
+        """Of the topic of each source, as of the last assignment."""
+        self._slowest: int | None = None
+        """The least progress of any source, as of when it was last looked for; see `slowest`."""
         self._paused: dict[TP, Source] = {}
         self._clock_watch = ClockWatch(clock, time.monotonic)
         self._silence = SilenceWatch(
@@ -133,7 +153,8 @@ class App(faust.App):
     async def on_start(self) -> None:
         """Called by Faust when the worker starts."""
         await super().on_start()
-        if problems := await topics.check(self.settings):
+        problems, self.independent = await topics.look(self.settings)
+        if problems:
             self.fail(" ".join(problem.sentence for problem in problems))
             raise RuntimeError(self.failure)
         self._http.start()
@@ -161,7 +182,7 @@ class App(faust.App):
         """End the worker: nothing more is committed, the sentence says why and what to do."""
         if self.failure is None:
             self.failure = sentence
-            self.tasks = {}
+            self.tasks, self.readers = {}, {}
             log.critical("%s", sentence, exc_info=None if isinstance(cause, UserError) else cause)
             last_failure.note(self.settings.data_dir, cause, self.clock())
             self._watchdog()
@@ -197,7 +218,20 @@ class App(faust.App):
         """A rebalance ends: these sources are ours."""
         self._rebalancing = False
         if self.failure is None:
-            self._guarantee.assigned({tp.partition for tp in sources})
+            numbers, readers = self._work_of(sources)
+            self._guarantee.assigned([*numbers, *(name_of(source, tp.partition) for tp, source in readers.items())])
+
+    @property
+    def task_topics(self) -> dict[int, str]:
+        """What the tasks read, by rank: `read_topics` without those of sources that are `independent`."""
+        return {rank: topic for rank, topic in self.read_topics.items() if rank not in self.independent}
+
+    def _work_of(self, sources: Collection[TP]) -> tuple[list[int], dict[TP, Source]]:
+        """The numbers of the tasks, and the partitions of the readers, that come of an assignment."""
+        read_by_tasks = self.task_topics.values()
+        apart = {self.source_topics[source]: source for source in self.independent}
+        numbers = {tp.partition for tp in sources if tp.topic in read_by_tasks}
+        return sorted(numbers), {tp: apart[tp.topic] for tp in sorted(sources) if tp.topic in apart}
 
     async def fenced(self) -> None:
         """Called by recovery before it reads anything. Does not return if the worker ends over it."""
@@ -218,21 +252,25 @@ class App(faust.App):
         consumer, rebalances = self.kafka, self._rebalances
         consumer.fetches.clear()
         await patiently(self._check_topic_ids)
+        await patiently(self._count_partitions)
         await self.fenced()  # again: what is committed is final only then
-        committed = await patiently(consumer.committed_offsets, sources)
+        numbers, apart = self._work_of(sources)
+        heard = self._heard_of(numbers)
+        asked = sources | heard | self._formerly_of(numbers)
+        committed = await patiently(consumer.committed_offsets, asked)
         for _ in range(OFFSET_ATTEMPTS):
-            fresh = [tp for tp in sources if tp not in committed]
-            lost = [tp for tp in fresh if self._had_offset(tp)]
+            lost = [tp for tp in sources | heard if tp not in committed and (tp in heard or self._had_offset(tp))]
             if not lost:
                 break
             await asyncio.sleep(1.0)  # the sentence makes people set offsets, so ask again before it is said
-            committed = await patiently(consumer.committed_offsets, sources)
+            committed = await patiently(consumer.committed_offsets, asked)
         else:
             raise NoOffset(lost[0])
+        fresh = [tp for tp in sources if tp not in committed]
         earliest = await patiently(consumer.earliest_offsets, *fresh) if fresh else {}
-        tasks = {}
-        for number in sorted({tp.partition for tp in sources}):
-            assigned = {rank: TP(topic, number) for rank, topic in self.read_topics.items()}
+        tasks, readers = {}, {}
+        for number in numbers:
+            assigned = {rank: TP(topic, number) for rank, topic in self.task_topics.items()}
             if missing := [tp.topic for tp in assigned.values() if tp not in sources]:
                 raise UserError(
                     f"Partition {number} of {missing[0]} was not assigned together with the other source's: give all "
@@ -241,29 +279,73 @@ class App(faust.App):
             positions = {
                 rank: committed[tp].offset if tp in committed else earliest[tp] for rank, tp in assigned.items()
             }
-            metadata = {rank: committed[tp].metadata if tp in committed else "" for rank, tp in assigned.items()}
-            tasks[number] = self._new_task(number, positions, metadata)
+            tasks[number] = self._new_task(
+                number,
+                positions,
+                {
+                    rank: committed[tp].metadata
+                    for rank, topic in self.read_topics.items()
+                    if (tp := TP(topic, number)) in committed
+                },
+            )
             for rank, tp in assigned.items():
                 await consumer.seek_source(tp, positions[rank])
+        for tp, source in apart.items():
+            start = committed[tp].offset if tp in committed else earliest[tp]
+            readers[tp] = self._new_reader(source, tp, start, committed[tp].metadata if tp in committed else "")
+            await consumer.seek_source(tp, start)
         if self.failure is not None or self._rebalancing or self._rebalances != rebalances:
             return  # these sources were ours: recovery asks again for those that are
         self._paused.clear()
         self._guarantee.begin(
-            {TP(tp.topic, tp.partition): (o.offset, o.metadata) for tp, o in committed.items()},
+            {TP(tp.topic, tp.partition): (o.offset, o.metadata) for tp, o in committed.items() if tp in sources},
             first={tp: (offset, "") for tp, offset in earliest.items()},
         )
-        self.tasks = tasks
-        self.metrics.assigned(tasks.keys())
+        self.tasks, self.readers = tasks, readers
+        self.metrics.assigned(tasks.keys(), readers.keys())
         self.health.recovered()
-        self.add_future(self.committer.commit(tasks))  # its append times tell whether the clock can be trusted
-        log.info("Processing partitions %s", sorted(tasks))
+        self.add_future(self.committer.commit(self._working()))  # append times tell whether the clock can be trusted
+        log.info("Processing partitions %s", numbers)
+        if readers:
+            log.info("Reading independently: %s", ", ".join(f"{tp.topic}/{tp.partition}" for tp in readers))
+
+    def _working(self) -> list[PartitionTask | SourceReader]:
+        """All that processes and commits at present."""
+        return [*self.tasks.values(), *self.readers.values()]
 
     def _had_offset(self, tp: TP) -> bool:
         """Whether the state is such that an offset of this partition must once have been committed."""
         marker = decode_marker(self.table.data.partition(tp.partition).marker)
         if marker is None:
             return False
-        return tp.topic in self.source_topics.values() or marker.arrivals is not None
+        source = next((source for source, topic in self.source_topics.items() if topic == tp.topic), None)
+        # What comes of a source that is read independently, `_heard_of` knows.
+        return marker.arrivals is not None if source is None else source not in self.independent
+
+    def _heard_of(self, numbers: Collection[int]) -> frozenset[TP]:
+        """The partitions of topics that are read independently of which these tasks have had something: an offset of
+        each must once have been committed."""
+        heard = set()
+        for number in numbers:
+            marker = decode_marker(self.table.data.partition(number).marker)
+            for mark in [] if marker is None or marker.arrivals is None else marker.arrivals.origins:
+                if mark.taken >= 0 or mark.progress is not None:
+                    heard.add(mark.number)
+        return frozenset(
+            TP(self.source_topics[source], partition)
+            for source in self.independent
+            for partition in range(self._partitions[source])
+            if number_of(source, partition) in heard
+        )
+
+    def _formerly_of(self, numbers: Collection[int]) -> frozenset[TP]:
+        """What these tasks read themselves before a topic was read independently, if they did."""
+        return frozenset(
+            TP(self.source_topics[source], number)
+            for source in self.independent
+            for number in numbers
+            if number < self._partitions[source]
+        )
 
     async def on_sources_revoked(self) -> None:
         """A rebalance begins."""
@@ -273,25 +355,29 @@ class App(faust.App):
             await self._let_go(timeout=self.settings.rebalance_timeout / 1000)
 
     async def _let_go(self, timeout: float) -> None:
-        tasks, self.tasks = self.tasks, {}
-        for task in tasks.values():
-            task.closed = True
+        working = self._working()
+        self.tasks, self.readers = {}, {}
+        for one in working:
+            one.closed = True
         self.metrics.assigned(())
-        if tasks:
+        if working:
             try:
-                await asyncio.wait_for(self.committer.commit(tasks, leaving=True), timeout)
+                await asyncio.wait_for(self.committer.commit(working, leaving=True), timeout)
             except TimeoutError:
                 self.fail("The last commit did not come through in time: is a broker reachable? The work since the "
                           "one before will be done again.")  # fmt: skip
 
     def _new_task(self, number: int, positions: Mapping[int, int], metadata: Mapping[int, str]) -> PartitionTask:
-        """`positions` and `metadata` are by rank."""
+        """`positions` and `metadata` are by rank, the latter also of what the task reads no more."""
         state = self.table.data.take(number)
         assert isinstance(state, State)
         marks = {rank: mark for rank, text in metadata.items() if (mark := decode_metadata(text))}
         for rank, mark in marks.items():
             self._same_topic(self.read_topics[rank], mark.topic_id)
             self._same_topic(topics.changelog_topic(self.settings), mark.changelog_id)
+            if mark.reader and rank not in self.independent:
+                raise WasApart(self.read_topics[rank], self.settings.partitions)
+        marks = {rank: mark for rank, mark in marks.items() if not mark.reader}
         profiles, marker = state.profiles, decode_marker(state.marker)
         if marker is not None:
             profiles.commit = max(profiles.commit, marker.commit)
@@ -305,30 +391,26 @@ class App(faust.App):
             raise StateBehind(self.changelog_topic, number, committed, profiles.commit)
         started_at = min((mark.started_at for mark in marks.values()), default=self.clock())
         emit_after = self.settings.emit_after
-        sources = {
-            Source.CLICKSTREAM: SourceSpec(
-                delay=self.settings.clickstream_delay, backfill_idle=self.settings.backfill_idle
-            ),
-            Source.ORDERS: SourceSpec(delay=self.settings.orders_delay, backfill_idle=self.settings.backfill_idle),
-        }
         unsent = profiles.unsent(committed)
         engine = PartitionEngine(
             self._lifecycle,
-            sources=sources,
+            partition=number,
+            own=[source for source in Source if source not in self.independent],
+            sources=self.settings.source_specs,
             emission=Emission(
                 emit_after=emit_after if isinstance(emit_after, int) else started_at if emit_after == "start" else None,
                 max_delay=self.settings.max_emit_delay,
             ),
             state=profiles,
-            positions={source: positions[source] for source in Source},
-            marks={source: marks[source].mark if source in marks else Mark() for source in Source},
+            positions={source: positions[source] for source in Source if source in positions},
+            marks={source: marks[source].mark for source in Source if source in marks},
             commit=committed,
             step=STEP,
             origins=[
                 (source, other)
                 for source in self.settings.forwarded_sources
-                for other in range(self.settings.partitions)
-                if other != number
+                for other in range(self._partitions[source])
+                if other != number or source in self.independent
             ],
             arrivals=Arrivals(
                 positions.get(FORWARDED, 0),
@@ -346,10 +428,37 @@ class App(faust.App):
             on_written=partial(self.table.data.set_persisted_offset, self.table.changelog_tp(number)),
             metrics=self.metrics,
             clock=self.clock,
+            independent={source: self._partitions[source] for source in self.independent},
             topic_ids=self._topic_ids,
         )
         task.send_again(unsent)
         return task
+
+    def _new_reader(self, source: Source, tp: TP, position: int, metadata: str) -> SourceReader:
+        mark = decode_metadata(metadata)
+        if mark is not None:
+            self._same_topic(tp.topic, mark.topic_id)
+        playbook = self._lifecycle.playbook
+        return SourceReader(
+            source,
+            tp.partition,
+            decoder=self.settings.decoders(playbook.policy.currency, playbook.properties)[source],
+            settings=self.settings,
+            spec=self.settings.source_specs[source],
+            position=position,
+            mark=Mark() if mark is None else mark.mark,
+            deliver=partial(self._guarantee.delivery, name_of(source, tp.partition)),
+            slowest_anywhere=self._slowest_anywhere,
+            metrics=self.metrics,
+            clock=self.clock,
+            topic_ids=self._topic_ids,
+        )
+
+    def _slowest_anywhere(self) -> int | None:
+        """The least progress of any source, as far as this worker knows: its tasks hear of all."""
+        for task in self.tasks.values():
+            return task.engine.slowest_anywhere()
+        return self._slowest
 
     async def _check_topic_ids(self) -> None:
         """Raises `TopicAnew` if a topic is not the one that it was."""
@@ -358,10 +467,33 @@ class App(faust.App):
             self._same_topic(topic, topic_id)
             self._topic_ids[topic] = topic_id
 
+    async def _count_partitions(self) -> None:
+        """How many partitions the topics of the sources have now. Raises `UserError` where they need another worker."""
+        counts = await self.kafka.partition_counts(self.source_topics.values())
+        for source, topic in self.source_topics.items():
+            count, tasks = counts[topic], self.settings.partitions
+            if source in self.independent and count == tasks:
+                raise WasApart(topic, tasks)
+            if source not in self.independent and count != tasks:
+                raise CountChanged(topic, count, tasks)
+            self._partitions[source] = count
+
+    def _all_partitions(self) -> list[TP]:
+        return [TP(topic, n) for source, topic in self.source_topics.items() for n in range(self._partitions[source])]
+
+    async def _look_for_slowest(self) -> None:
+        wanted = self._all_partitions()
+        try:
+            committed = await self.kafka.committed_offsets(wanted)
+        except (KafkaError, TimeoutError) as exc:
+            log.warning("The group's commits cannot be read: %r", exc)
+            return
+        marks = [decode_metadata(committed[tp].metadata) if tp in committed else None for tp in wanted]
+        self._slowest = slowest([None if mark is None else mark.mark for mark in marks])
+
     async def _check_playbooks(self) -> None:
         """Whether the last commits of the whole group were made under this worker's playbook."""
-        numbers, names = range(self.settings.partitions), self.source_topics.values()
-        committed = await self.kafka.committed_offsets([TP(name, number) for name in names for number in numbers])
+        committed = await self.kafka.committed_offsets(self._all_partitions())
         marks = [(tp.partition, decode_metadata(offset.metadata)) for tp, offset in committed.items()]
         self._agreement.saw((number, mark.playbook) for number, mark in marks if mark is not None)
         self.metrics.playbook_disagreement(self._agreement.partitions_of_others)
@@ -388,27 +520,31 @@ class App(faust.App):
         """Called by the agents with what each poll brought of a source, or of the activity topic."""
         try:
             for tp, chunk in polled:
-                task = self.tasks.get(tp.partition)
-                if task is None or message.generation_id != self.consumer_generation_id:
+                one = self._reads(tp, rank)
+                if one is None or message.generation_id != self.consumer_generation_id:
                     return  # from before a rebalance: it is read again
-                if rank == FORWARDED:
-                    task.arrive(chunk)
-                else:
-                    source = Source(rank)
-                    task.process(source, chunk)
-                    if task.full(source) and tp not in self._paused:
-                        self._paused[tp] = source
-                        self.consumer.pause_partitions({tp})
+                self._hand_over(one, rank, tp, chunk)
                 if len(chunk) > SMALL_CHUNK:
-                    await task.flush()
-                if task.must_commit or task.unfinished:
-                    await self._go_on([task])
-            for task in list(self.tasks.values()):  # what is little leaves together
-                await task.flush()
+                    await one.flush()
+                if one.must_commit or one.unfinished:
+                    await self._go_on([one])
+            for one in self._working():  # what is little leaves together
+                await one.flush()
         except asyncio.CancelledError:
             raise
         except Exception as exc:
             self.fail(str(exc) or repr(exc), exc)
+
+    def _hand_over(self, one: PartitionTask | SourceReader, rank: int, tp: TP, chunk: Any) -> None:
+        if rank == FORWARDED:
+            assert not isinstance(one, SourceReader)
+            one.arrive(chunk)
+            return
+        source = Source(rank)
+        one.process(source, chunk)
+        if one.full(source) and tp not in self._paused:
+            self._paused[tp] = source
+            self.consumer.pause_partitions({tp})
 
     async def _tick(self) -> None:
         while not self.should_stop:
@@ -423,40 +559,44 @@ class App(faust.App):
             jumped = self._clock_watch.jumped()
             if jumped:
                 self.kafka.fetches.clear()
-            tasks = list(self.tasks.values())
+            working = self._working()
             if jumped:
-                for task in tasks:
-                    task.trusted = False
-            await self._advance(tasks)
-            await self._go_on(tasks)
+                for one in working:
+                    one.trusted = False
+            await self._advance(working)
+            await self._go_on(working)
             for tp, source in list(self._paused.items()):
-                paused = self.tasks.get(tp.partition)
+                paused = self._reads(tp, source)
                 if paused is not None and paused.may_resume(source):
                     del self._paused[tp]
                     self.consumer.resume_partitions({tp})
 
-    async def _advance(self, tasks: Collection[PartitionTask]) -> None:
-        silent = self._silence.silent(self.clock())
-        for task in tasks:
-            task.advance(self._fetches(task.number), silent)
-        for task in tasks:
-            await task.flush()
+    def _reads(self, tp: TP, rank: int) -> PartitionTask | SourceReader | None:
+        """Who reads a partition of a source, or of the activity topic."""
+        return self.readers.get(tp) if rank in self.independent else self.tasks.get(tp.partition)
 
-    async def _go_on(self, tasks: Collection[PartitionTask]) -> None:
+    async def _advance(self, working: Collection[PartitionTask | SourceReader]) -> None:
+        silent = self._silence.silent(self.clock())
+        for one in working:
+            one.advance(self._fetches(one), silent)
+        for one in working:
+            await one.flush()
+
+    async def _go_on(self, working: Collection[PartitionTask | SourceReader]) -> None:
         """What is too much for one step goes on here: between the steps others get a turn, and commits come early."""
         while True:
-            if any(task.must_commit for task in tasks):
-                await self.committer.commit(self.tasks)
-            tasks = [task for task in tasks if task.unfinished and self.tasks.get(task.number) is task]
-            if not tasks:
+            if any(one.must_commit for one in working):
+                await self.committer.commit(self._working())
+            working = [one for one in working if one.unfinished and not one.closed]
+            if not working:
                 return
             await asyncio.sleep(0)
-            await self._advance(tasks)
+            await self._advance(working)
 
     async def _commit(self) -> None:
         while not self.should_stop:
             await asyncio.sleep(self.settings.commit_interval / 1000)
-            await self.committer.commit(self.tasks)
+            await self.committer.commit(self._working())
 
     async def _show(self) -> None:
         while not self.should_stop:
@@ -464,11 +604,16 @@ class App(faust.App):
             lag: dict[tuple[str, int], int] = {}
             for task in self.tasks.values():
                 self.metrics.task(task.facts())
-                lag |= task.lag(self._fetches(task.number))
+            for tp, reader in self.readers.items():
+                self.metrics.reader(tp.topic, reader.facts())
+            for one in self._working():
+                lag |= one.lag(self._fetches(one))
             lag |= await self._lag_of_paused()
             self.metrics.consumer_lag(lag)
-            if skews := [skew for task in self.tasks.values() if (skew := task.skew) is not None]:
+            if skews := [skew for one in self._working() if (skew := one.skew) is not None]:
                 self._judge_clock(max(skews, key=abs))
+            if self.readers and not self.tasks:
+                await self._look_for_slowest()
             recovery: Any = self.tables
             remaining = recovery.recovery.active_remaining() if self.in_recovery else {}
             self._show_recovery({tp.partition: n for tp, n in remaining.items() if n > 0})
@@ -481,7 +626,7 @@ class App(faust.App):
         while not self.should_stop:
             await asyncio.sleep(TOPIC_IDS_S)
             try:
-                if self.tasks:
+                if self.tasks or self.readers:
                     await self._check_topic_ids()
                     await self._check_playbooks()
             except (KafkaError, TimeoutError) as exc:
@@ -506,9 +651,9 @@ class App(faust.App):
             return {}
         ends = await self._ends(self._paused)
         return {
-            (tp.topic, tp.partition): max(0, end - self.tasks[tp.partition].engine.positions()[source])
+            (tp.topic, tp.partition): max(0, end - one.position(source))
             for tp, end in ends.items()
-            if (source := self._paused.get(tp)) is not None and tp.partition in self.tasks
+            if (source := self._paused.get(tp)) is not None and (one := self._reads(tp, source)) is not None
         }
 
     def _judge_clock(self, skew: int) -> None:
@@ -525,7 +670,7 @@ class App(faust.App):
 
     async def _watch_silence(self) -> None:
         for source in self._silence.due(self.clock()):
-            tps = [TP(self.source_topics[source], n) for n in range(self.settings.partitions)]
+            tps = [TP(self.source_topics[source], n) for n in range(self._partitions[source])]
             if ends := await self._ends(tps):
                 self._silence.saw(source, sum(ends.values()), self.clock())
         self.metrics.silent_sources([LABELS[source] for source in self._silence.silent(self.clock())])
@@ -538,6 +683,6 @@ class App(faust.App):
             log.warning("The ends of %s cannot be read: %r", sorted({tp.topic for tp in tps}), exc)
             return {}
 
-    def _fetches(self, number: int) -> dict[int, Fetch]:
+    def _fetches(self, one: PartitionTask | SourceReader) -> dict[int, Fetch]:
         fetches = self.kafka.fetches
-        return {rank: fetch for rank, topic in self.read_topics.items() if (fetch := fetches.get(TP(topic, number)))}
+        return {rank: fetch for rank, tp in one.read.items() if (fetch := fetches.get(tp))}

@@ -8,19 +8,16 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Collection, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
 
 from aiokafka.errors import CommitFailedError
 from faust.types import TP
 
-from streams.core.effects import Snapshot
 from streams.shell.changelog import Changelog, Flush
-from streams.shell.guarantee import Commit, Delivery, Guarantee, Sent
+from streams.shell.guarantee import Commit, Delivery, Guarantee, Sent, Write
 from streams.shell.outbox import Outbox, Record
-
-if TYPE_CHECKING:
-    from streams.shell.task import PartitionTask
+from streams.transport.transactions import Name
 
 
 class AtOnce(Delivery):
@@ -29,16 +26,17 @@ class AtOnce(Delivery):
     full = False
     owes = False
 
-    def __init__(self, outbox: Outbox, changelog: Changelog) -> None:
+    def __init__(self, outbox: Outbox, changelog: Changelog | None) -> None:
+        """A reader has no changelog."""
         self._changelog = changelog
         self._outbox = outbox
         self._behind: list[Record] | None = None
         """Put since a snapshot whose own outputs are not on their way yet."""
 
     @property
-    def changelog(self) -> Changelog:
-        """The task's."""
-        return self._changelog
+    def skew(self) -> int | None:
+        """As `Delivery`."""
+        return self._outbox.skew if self._changelog is None else self._changelog.skew
 
     def put(self, record: Record) -> None:
         """As `Delivery`."""
@@ -56,10 +54,10 @@ class AtOnce(Delivery):
         if outputs:
             self._behind = []
 
-    async def write(self, commit: Commit) -> Flush:
+    async def write(self, commit: Commit) -> Flush | None:
         """Outputs, changelog, outputs of deadlines, each acknowledged. The offsets are not committed here."""
         await self._outbox.settled()
-        flush = await self._changelog.write(commit.changes, commit.marker)
+        flush = None if self._changelog is None else await self._changelog.write(commit.changes, commit.marker)
         for record in commit.records:
             self._outbox.put(record)
         behind, self._behind = self._behind or [], None
@@ -70,7 +68,7 @@ class AtOnce(Delivery):
 
 
 class AtLeastOnce(Guarantee):
-    """The offsets of all tasks are committed together, as a member of the group."""
+    """All offsets are committed together, as a member of the group."""
 
     def __init__(self, app: Any, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._app = app
@@ -80,13 +78,14 @@ class AtLeastOnce(Guarantee):
         self._generation = -1
         """Of the group, in which the partitions were dealt to this worker."""
 
-    def delivery(self, number: int, sent: Sent) -> Delivery:
+    def delivery(self, name: Name, sent: Sent) -> Delivery:
         """As `Guarantee`."""
-        app = self._app
-        changelog = Changelog(app.kafka_producer, app.changelog_topic, number, clock=app.clock)
-        return AtOnce(Outbox(app.kafka_producer, sent), changelog)
+        app, changelog = self._app, None
+        if isinstance(name, int):
+            changelog = Changelog(app.kafka_producer, app.changelog_topic, name, clock=app.clock)
+        return AtOnce(Outbox(app.kafka_producer, sent, app.clock if changelog is None else None), changelog)
 
-    def assigned(self, partitions: Collection[int]) -> None:
+    def assigned(self, names: Collection[Name]) -> None:
         """Nothing is done: a worker that lost partitions is found out when it commits."""
 
     async def fenced(self) -> None:
@@ -98,13 +97,11 @@ class AtLeastOnce(Guarantee):
         self._generation = self._app.kafka.group_generation
         self._confirmed_at = -math.inf if first else self._monotonic()
 
-    async def write(
-        self, tasks: Mapping[int, PartitionTask], snapshots: Mapping[int, Snapshot], *, leaving: bool
-    ) -> None:
+    async def write(self, writes: Sequence[Write], *, leaving: bool) -> None:
         """As `Guarantee`."""
         await self._check_membership(leaving)
-        written = await asyncio.gather(*(tasks[n].write(snapshot) for n, snapshot in snapshots.items()))
-        offsets = {TP(*at): offset for of_task in written for at, offset in of_task.items()}
+        written = await asyncio.gather(*(write() for write in writes))
+        offsets = {TP(*at): offset for of_one in written for at, offset in of_one.items()}
         await self._app.kafka.commit_offsets(offsets)
         self._offsets |= offsets
         self._confirmed_at = self._monotonic()

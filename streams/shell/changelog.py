@@ -49,8 +49,7 @@ class Changelog:
         self._clock = clock
         self._marker_apart = marker_apart
         self.skew: int | None = None
-        """The worker's clock less the broker's at the last write, ms: 0 if the append time lies within the time the
-        write took. None before the first write, and where the topic does not keep append times."""
+        """As of the last write, see `skew_of`. None before the first, and where the topic keeps no append times."""
 
     async def write(self, changes: Iterable[Change], marker: bytes) -> Flush:
         """Write changes and marker; returns when the broker has all of it. Raises what a send has failed with."""
@@ -67,13 +66,23 @@ class Changelog:
             began = self._clock()
             metadata = await (await producer.send_batch(batch, self._topic, partition=self._partition))
             offsets.append((metadata.offset, len(contents)))
-        if metadata.timestamp_type == LOG_APPEND_TIME:
-            self.skew = max(0, began - metadata.timestamp) or min(0, self._clock() - metadata.timestamp)
+        if (skew := skew_of(metadata, began, self._clock())) is not None:
+            self.skew = skew
         whole = all(first + records == following for (first, records), (following, _) in pairwise(offsets))
         return Flush(offsets[0][0], offsets[-1][0] + offsets[-1][1] - 1, whole)
 
     def _too_large(self, change: Change) -> str:
         return f"a profile of {len(change[1] or b'')} bytes does not fit a batch of {self._topic}"
+
+
+def skew_of(metadata: Any, began: int, ended: int) -> int | None:
+    """The worker's clock less the broker's, ms: 0 if the append time of an acknowledged batch (`metadata`) lies within
+    the time its sending took. None where the topic does not keep append times.
+    """
+    if metadata.timestamp_type != LOG_APPEND_TIME:
+        return None
+    appended: int = metadata.timestamp
+    return max(0, began - appended) or min(0, ended - appended)
 
 
 def _append(batch: Any, change: Change) -> object:

@@ -1,4 +1,4 @@
-"""Commits, one at a time: a snapshot of each task, written as the processing guarantee has it.
+"""Commits, one at a time: a snapshot of each task and reader, written as the processing guarantee has it.
 
 A commit that fails ends the worker: what memory holds and what the log holds would no longer agree.
 """
@@ -7,11 +7,26 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable
+from functools import partial
+from typing import Any, Protocol
 
-from streams.shell.guarantee import Guarantee
-from streams.shell.task import PartitionTask
+from streams.shell.guarantee import Guarantee, Offsets, Write
+
+
+class Committing(Protocol):
+    """A task or a reader."""
+
+    closed: bool
+    """Whether it was let go."""
+    trusted: bool
+    """Whether the worker's clock was found to agree with the broker's; a commit finds out."""
+
+    def snapshot(self, *, force: bool = False) -> Any:
+        """What a commit has to write; None if there is nothing, unless `force`. `write` must follow."""
+
+    async def write(self, snapshot: Any) -> Offsets:
+        """Carry the commit through, as far as the `Delivery` does; its offsets."""
 
 
 class Committer:
@@ -22,19 +37,18 @@ class Committer:
         self._guarantee = guarantee
         self._lock = asyncio.Lock()
 
-    async def commit(self, tasks: Mapping[int, PartitionTask], *, leaving: bool = False) -> None:
-        """Commit what has happened since the last time. `leaving`: the tasks will not be used again.
+    async def commit(self, working: Iterable[Committing], *, leaving: bool = False) -> None:
+        """Commit what has happened since the last time. `leaving`: these were let go, and will not be used again.
 
         Ends the worker (`App.fail`) when it cannot be carried through.
         """
         async with self._lock:
-            if not leaving:
-                tasks = {n: task for n, task in tasks.items() if self._app.tasks.get(n) is task}
-            if not tasks or self._app.failure is not None:
+            working = [one for one in working if leaving or not one.closed]
+            if not working or self._app.failure is not None:
                 return
             began = time.perf_counter()
             try:
-                if await self._commit(tasks, leaving):
+                if await self._commit(working, leaving):
                     self._app.metrics.committed(time.perf_counter() - began)
             except asyncio.CancelledError:
                 raise
@@ -49,13 +63,13 @@ class Committer:
                         exc,
                     )
 
-    async def _commit(self, tasks: Mapping[int, PartitionTask], leaving: bool) -> bool:
-        snapshots = {}
-        for n, task in tasks.items():
-            snapshot = task.snapshot(force=not task.trusted)
+    async def _commit(self, working: Iterable[Committing], leaving: bool) -> bool:
+        writes: list[Write] = []
+        for one in working:
+            snapshot = one.snapshot(force=not one.trusted)
             if snapshot is not None:
-                snapshots[n] = snapshot
+                writes.append(partial(one.write, snapshot))
                 await asyncio.sleep(0)  # packing takes its time, and events should not wait for all of it
-        if snapshots:
-            await self._guarantee.write(tasks, snapshots, leaving=leaving)
-        return bool(snapshots)
+        if writes:
+            await self._guarantee.write(writes, leaving=leaving)
+        return bool(writes)

@@ -10,21 +10,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiokafka.errors import KafkaError, ProducerFenced
 from faust.types import TP
 
-from streams.core.effects import Snapshot
 from streams.errors import UserError
 from streams.observe.prometheus import Metrics
 from streams.shell.changelog import Changelog, Flush
-from streams.shell.guarantee import Commit, Delivery, Guarantee, Sent
+from streams.shell.guarantee import Commit, Delivery, Guarantee, Sent, Write
 from streams.shell.outbox import Outbox, Record
-from streams.transport.transactions import TransactionalProducer, Transactions
-
-if TYPE_CHECKING:
-    from streams.shell.task import PartitionTask
+from streams.transport.transactions import Name, TransactionalProducer, Transactions
 
 FULL = 10_000
 FULL_BYTES = 8 << 20
@@ -40,26 +36,28 @@ class InTransaction(Delivery):
     def __init__(
         self,
         producer: Callable[[], TransactionalProducer],
-        changelog: Changelog,
+        changelog: Changelog | None,
         *,
         group: str,
         sent: Sent,
         metrics: Metrics,
+        clock: Callable[[], int] | None = None,
     ) -> None:
+        """A reader has no changelog, but a clock that is to be held against the broker's."""
         self._changelog = changelog
         self._producer = producer
         self._group = group
         self._sent = sent
         self._metrics = metrics
         self._acknowledged: list[Sequence[Record]] = []
-        self._outbox = Outbox(producer, self._acknowledged.append)
+        self._outbox = Outbox(producer, self._acknowledged.append, clock)
         self._waiting: list[Record] = []
         self._bytes = 0
 
     @property
-    def changelog(self) -> Changelog:
-        """The task's."""
-        return self._changelog
+    def skew(self) -> int | None:
+        """As `Delivery`."""
+        return self._outbox.skew if self._changelog is None else self._changelog.skew
 
     @property
     def full(self) -> bool:
@@ -85,7 +83,7 @@ class InTransaction(Delivery):
             self._outbox.put(record)
         self._waiting, self._bytes = [], 0
 
-    async def write(self, commit: Commit) -> Flush:
+    async def write(self, commit: Commit) -> Flush | None:
         """Everything, the offsets included, in one transaction."""
         began = time.perf_counter()
         try:
@@ -98,40 +96,50 @@ class InTransaction(Delivery):
         for records in self._acknowledged:
             self._sent(records)
         self._acknowledged.clear()
-        return flush._replace(last=flush.last + 1)  # behind it lies the control record of the transaction
+        # Behind it lies the control record of the transaction.
+        return None if flush is None else flush._replace(last=flush.last + 1)
 
-    async def _transaction(self, commit: Commit) -> Flush:
+    async def _transaction(self, commit: Commit) -> Flush | None:
         producer = self._producer()
         for record in commit.records:
             self._outbox.put(record)
         await producer.begin_transaction()
         # Each acknowledgement is waited for: aiokafka commits a transaction although a batch in it has failed.
         flush, *_ = await asyncio.gather(
-            self._changelog.write(commit.changes, commit.marker),
-            self._outbox.settled(),
-            producer.send_offsets(commit.offsets, self._group),
+            self._flush(commit), self._outbox.settled(), producer.send_offsets(commit.offsets, self._group)
         )
         await producer.commit_transaction()
         return flush
 
+    async def _flush(self, commit: Commit) -> Flush | None:
+        return None if self._changelog is None else await self._changelog.write(commit.changes, commit.marker)
+
 
 class ExactlyOnce(Guarantee):
-    """Each task commits by itself, in transactions of its partition's producer."""
+    """Each task and each reader commits by itself, in transactions of its own producer."""
 
     def __init__(self, app: Any) -> None:
         self._app = app
         settings = app.settings
         self._transactions = Transactions(settings.broker, settings.app_id, settings.transaction_timeout)
 
-    def delivery(self, number: int, sent: Sent) -> Delivery:
+    def delivery(self, name: Name, sent: Sent) -> Delivery:
         """As `Guarantee`."""
-        app, producer = self._app, self._transactions.producer(number)
-        changelog = Changelog(lambda: producer, app.changelog_topic, number, clock=app.clock, marker_apart=False)
-        return InTransaction(lambda: producer, changelog, group=app.settings.app_id, sent=sent, metrics=app.metrics)
+        app, producer, changelog = self._app, self._transactions.producer(name), None
+        if isinstance(name, int):
+            changelog = Changelog(lambda: producer, app.changelog_topic, name, clock=app.clock, marker_apart=False)
+        return InTransaction(
+            lambda: producer,
+            changelog,
+            group=app.settings.app_id,
+            sent=sent,
+            metrics=app.metrics,
+            clock=app.clock if changelog is None else None,
+        )
 
-    def assigned(self, partitions: Collection[int]) -> None:
-        """As `Guarantee`: also partitions that we keep, since somebody may have had them in between."""
-        self._transactions.fence(partitions)
+    def assigned(self, names: Collection[Name]) -> None:
+        """As `Guarantee`: also what we keep, since somebody may have had it in between."""
+        self._transactions.fence(names)
 
     async def fenced(self) -> None:
         """As `Guarantee`."""
@@ -148,11 +156,9 @@ class ExactlyOnce(Guarantee):
     def begin(self, offsets: Mapping[TP, tuple[int, str]], first: Mapping[TP, tuple[int, str]]) -> None:
         """Nothing is done: the first offsets are committed with the first state."""
 
-    async def write(
-        self, tasks: Mapping[int, PartitionTask], snapshots: Mapping[int, Snapshot], *, leaving: bool
-    ) -> None:
+    async def write(self, writes: Sequence[Write], *, leaving: bool) -> None:
         """As `Guarantee`."""
-        await asyncio.gather(*(tasks[n].write(snapshot) for n, snapshot in snapshots.items()))
+        await asyncio.gather(*(write() for write in writes))
 
     def explain(self, error: Exception) -> str | None:
         """As `Guarantee`."""

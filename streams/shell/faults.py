@@ -66,6 +66,37 @@ class Hole(UserError):
         )
 
 
+class Grown(UserError):
+    """A topic that is read independently has got partitions that this worker does not know of."""
+
+    def __init__(self, topic: str) -> None:
+        super().__init__(
+            f"{topic} has got more partitions since this worker took up its own. Nothing is lost: it ends, and the "
+            "next one waits for what comes from them as well."
+        )
+
+
+class CountChanged(UserError):
+    """A topic of which tasks read their partitions has another number of them now."""
+
+    def __init__(self, topic: str, partitions: int, tasks: int) -> None:
+        super().__init__(
+            f"{topic} has {partitions} partitions now, and LIFECYCLE_PARTITIONS is {tasks}: it has to be read in "
+            "another way. Nothing is lost: this worker ends, and the next one does so, or says what it needs."
+        )
+
+
+class WasApart(UserError):
+    """A topic that was read independently has as many partitions as there are tasks now."""
+
+    def __init__(self, topic: str, tasks: int) -> None:
+        super().__init__(
+            f"{topic} has {tasks} partitions now, as many as LIFECYCLE_PARTITIONS says, but this group has read it "
+            "independently, and what waits for that cannot be taken over. Give it one partition more (kafka-topics "
+            "--alter), or start with another LIFECYCLE_APP_ID."
+        )
+
+
 class StateBehind(UserError):
     """The group has committed more than the changelog holds."""
 

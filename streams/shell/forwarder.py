@@ -1,4 +1,5 @@
-"""What a task says to others on the activity topic: records that belong to them, and how far its sources have come.
+"""What a task or a reader says to tasks on the activity topic: records that belong to them, and how far the sources
+that it reads have come.
 
 Whoever receives a record holds it until every other origin has come as far. So that nobody holds too much, a task reads
 no further while it has more than a bound of bytes out that lie ahead of the slowest source there is: that one is never
@@ -26,7 +27,7 @@ REPEAT_MS = 1_000
 
 
 class Reached(Protocol):
-    """Who knows how far the sources have come that are read here: the engine of a task."""
+    """Who knows how far the sources have come that are read here: the engine of a task, or a reader."""
 
     def progress(self, source: Source) -> SourceProgress:
         """A source's progress, to look at."""
@@ -42,7 +43,7 @@ class Reached(Protocol):
 
 
 class Forwarder:
-    """Of one task, from its start to its end."""
+    """Of one task, or of one reader, from its start to its end."""
 
     def __init__(
         self,
@@ -90,15 +91,18 @@ class Forwarder:
             self._bytes[source] -= ahead.popleft()[1]
         return self._bytes[source]
 
-    def report(self, now: int) -> None:
-        """Say how far the sources have come, if it is time to. Behind all that was forwarded so far."""
+    def report(self, now: int, *, at_once: bool = False) -> bool:
+        """Say how far the sources have come, if it is time to, or `at_once`. Behind all that was forwarded so far.
+
+        Whether it was said.
+        """
         since = now - self._told_at
-        if 0 <= since < self._changed_ms:
-            return
+        if not at_once and 0 <= since < self._changed_ms:
+            return False
         reached = self._reached
         shown = [(reached.progress(s).newest, reached.progress(s).drained_at() is None) for s in self._last]
-        if shown == self._told and 0 <= since < REPEAT_MS:
-            return
+        if not at_once and shown == self._told and 0 <= since < REPEAT_MS:
+            return False
         self._told, self._told_at = list(shown), now
         slowest = reached.slowest()
         said = [(source, reached.report(source)) for source in self._last]
@@ -108,3 +112,4 @@ class Forwarder:
                 for source, (progress, drained_at) in said
             ]
             self._delivery.put(Record(self._topic, None, encode_reports(reports), [(PROGRESS, b"")], partition=other))
+        return True

@@ -1,46 +1,47 @@
 """What the two processing guarantees have in common: the seam between what is committed and how.
 
-A worker has one `Guarantee`, each of its partition tasks one `Delivery`: `streams.shell.at_least_once` or
+A worker has one `Guarantee`, each of its partition tasks and readers one `Delivery`: `streams.shell.at_least_once` or
 `streams.shell.exactly_once`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from typing import NamedTuple, Protocol
 
 from faust.types import TP
 
-from streams.core.effects import Snapshot
-from streams.shell.changelog import Change, Changelog, Flush
+from streams.shell.changelog import Change, Flush
 from streams.shell.outbox import Record
-
-if TYPE_CHECKING:
-    from streams.shell.task import PartitionTask
+from streams.transport.transactions import Name
 
 Offsets = Mapping[tuple[str, int], tuple[int, str]]
 """By topic and partition: the next offset, and metadata."""
+
+Write = Callable[[], Awaitable[Offsets]]
+"""Carries the commit of one task or reader through, as far as its `Delivery` does. What it gives are its offsets."""
 
 Sent = Callable[[Sequence[Record]], None]
 """Told of records of one topic once subscribers can read them."""
 
 
 class Commit(NamedTuple):
-    """What a task has to write at a commit."""
+    """What a task, or a reader, has to write at a commit."""
 
-    changes: Iterable[Change]
-    marker: bytes
-    records: Iterable[Record]
-    """What leaves with the commit, and not before the changelog has it: outputs of deadlines, profiles."""
     offsets: Offsets
+    changes: Iterable[Change] = ()
+    marker: bytes = b""
+    """Of a task, with the changes for the changelog."""
+    records: Iterable[Record] = ()
+    """What leaves with the commit, and not before the changelog has it: outputs of deadlines, profiles."""
 
 
 class Delivery(Protocol):
-    """The way out for what a partition task puts out."""
+    """The way out for what a partition task, or a reader, puts out."""
 
     @property
-    def changelog(self) -> Changelog:
-        """The task's."""
+    def skew(self) -> int | None:
+        """The worker's clock less the broker's, ms: of a task by its changelog, of a reader by what it sends."""
 
     @property
     def full(self) -> bool:
@@ -62,21 +63,22 @@ class Delivery(Protocol):
         `outputs`: it holds outputs, which go before those that are put from now on. `write` must follow.
         """
 
-    async def write(self, commit: Commit) -> Flush:
-        """Carry the commit through. Raises what a step failed with: then nothing more may be committed."""
+    async def write(self, commit: Commit) -> Flush | None:
+        """Carry the commit through; where it lies in the changelog of a task. Raises what a step failed with: then
+        nothing more may be committed."""
 
 
 class Guarantee(Protocol):
     """What a worker promises, and all that it takes. Used by the app and its committer, on the event loop."""
 
-    def delivery(self, number: int, sent: Sent) -> Delivery:
-        """For a new task, of a partition that is fenced."""
+    def delivery(self, name: Name, sent: Sent) -> Delivery:
+        """For a new task, or a new reader, whose partition is fenced."""
 
-    def assigned(self, partitions: Collection[int]) -> None:
-        """These partitions are the worker's from now on, and no others. Does not wait: no heartbeats are sent."""
+    def assigned(self, names: Collection[Name]) -> None:
+        """These tasks and readers are the worker's from now on, and no others. Does not wait: no heartbeats go out."""
 
     async def fenced(self) -> None:
-        """Return once nobody else can commit for the assigned partitions: what is read from now on is final.
+        """Return once nobody else can commit for what is assigned: what is read from now on is final.
 
         Asked before anything is read. Raises `UserError` where the broker cannot do it.
         """
@@ -84,10 +86,8 @@ class Guarantee(Protocol):
     def begin(self, offsets: Mapping[TP, tuple[int, str]], first: Mapping[TP, tuple[int, str]]) -> None:
         """Processing begins, with what is committed, and where the partitions begin for which nothing is."""
 
-    async def write(
-        self, tasks: Mapping[int, PartitionTask], snapshots: Mapping[int, Snapshot], *, leaving: bool
-    ) -> None:
-        """Carry a commit through for the tasks with a snapshot. `leaving`: they will not be used again."""
+    async def write(self, writes: Sequence[Write], *, leaving: bool) -> None:
+        """Carry a commit through for tasks and readers. `leaving`: they will not be used again."""
 
     def explain(self, error: Exception) -> str | None:
         """The sentence for an error of `write` that means that partitions are somebody else's; None: it does not."""

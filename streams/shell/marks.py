@@ -32,6 +32,8 @@ class SourceMark(msgspec.Struct, frozen=True, omit_defaults=True):
     changelog_id: str = ""
     playbook: str = ""
     """Under which it was made; see `agreement.mark_of`."""
+    reader: bool = False
+    """Whether it is a reader's: the topic is read independently. Then there is no state, and no number."""
 
 
 class TaskMark(msgspec.Struct, frozen=True):

@@ -17,6 +17,7 @@ import msgspec
 from streams.contracts.partitioning import Partitioner
 from streams.core.effects import Output
 from streams.shell.batches import batches
+from streams.shell.changelog import skew_of
 
 Headers = Sequence[tuple[str, bytes]]
 
@@ -52,12 +53,22 @@ class Producer(Protocol):
 
 
 class Outbox:
-    """The records of one partition task on their way out."""
+    """The records of one partition task, or of one reader, on their way out."""
 
-    def __init__(self, producer: Callable[[], Producer], sent: Callable[[Sequence[Record]], None]) -> None:
-        """`sent` is called once the broker has these records, which are of one topic."""
+    def __init__(
+        self,
+        producer: Callable[[], Producer],
+        sent: Callable[[Sequence[Record]], None],
+        clock: Callable[[], int] | None = None,
+    ) -> None:
+        """`sent` is called once the broker has these records, which are of one topic. `clock`: the worker's, if it is
+        to be held against the broker's.
+        """
         self._producer = producer
         self._sent = sent
+        self._clock = clock
+        self.skew: int | None = None
+        """As of the last batch for a topic that keeps append times, see `skew_of`."""
         self._waiting: list[Record] = []
         self._sending = asyncio.Lock()
         self._unacknowledged: set[asyncio.Future[object]] = set()
@@ -85,11 +96,12 @@ class Outbox:
                 by_partition.setdefault((record.topic, partition), []).append(record)
             for (topic, partition), records in by_partition.items():
                 for batch, contents in batches(producer.create_batch, records, _append, _too_large):
+                    began = 0 if self._clock is None else self._clock()
                     acknowledgement = asyncio.ensure_future(
                         await producer.send_batch(batch, topic, partition=partition)
                     )
                     self._unacknowledged.add(acknowledgement)
-                    acknowledgement.add_done_callback(functools.partial(self._done, contents))
+                    acknowledgement.add_done_callback(functools.partial(self._done, contents, began))
 
     async def settled(self) -> None:
         """Return when all that was put before the call is acknowledged. Raises what a send has failed with."""
@@ -99,13 +111,18 @@ class Outbox:
         if self._failure is not None:
             raise self._failure
 
-    def _done(self, records: Sequence[Record], acknowledgement: asyncio.Future[object]) -> None:
+    def _done(self, records: Sequence[Record], began: int, acknowledgement: asyncio.Future[Any]) -> None:
         self._unacknowledged.discard(acknowledgement)
         if acknowledgement.cancelled():
             self._failure = self._failure or ConnectionError(f"sending to {records[0].topic} was cancelled")
         elif (error := acknowledgement.exception()) is not None:
             self._failure = self._failure or error
         else:
+            if (
+                self._clock is not None
+                and (skew := skew_of(acknowledgement.result(), began, self._clock())) is not None
+            ):
+                self.skew = skew
             self._sent(records)
 
 

@@ -7,20 +7,19 @@ clock and the producer are given, so that tests drive them.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
 import orjson
+from faust.types import TP
 
-from streams.contracts.deadletters import dead_letter
 from streams.contracts.forwarding import Reader
-from streams.contracts.native import Decoder
 from streams.contracts.outputs import Encoder
 from streams.contracts.partitioning import Partitioner
 from streams.contracts.profiles import profile_document
-from streams.contracts.rejected import Rejected
 from streams.core.activity import Source
 from streams.core.customer import Lifecycle
 from streams.core.effects import Effects, IdentityChange, Output, Snapshot, StageChange, Triggered
@@ -33,9 +32,10 @@ from streams.observe.prometheus import Metrics
 from streams.settings import Settings
 from streams.shell.agreement import mark_of
 from streams.shell.clock import MAX_SKEW_MS
-from streams.shell.faults import ELECTION_MS, Hole, Truncated
+from streams.shell.faults import ELECTION_MS, Grown, Hole, Truncated
 from streams.shell.forwarder import Forwarder
 from streams.shell.guarantee import Commit, Delivery, Offsets, Sent
+from streams.shell.letters import DeadLetters
 from streams.shell.marks import SourceMark, TaskMark, encode
 from streams.shell.outbox import Record
 from streams.shell.state import State
@@ -67,10 +67,12 @@ class PartitionTask:
         on_written: Callable[[int], None],
         metrics: Metrics,
         clock: Callable[[], int],
+        independent: Mapping[Source, int] | None = None,
         topic_ids: Mapping[str, str] | None = None,
     ) -> None:
-        """`on_written` is told up to which offset of the changelog the state is contained in it. `topic_ids`: of the
-        sources' topics and the changelog, as far as they are known.
+        """`on_written` is told up to which offset of the changelog the state is contained in it. `independent`: the
+        sources that readers read, with their partitions. `topic_ids`: of the sources' topics and the changelog, as far
+        as they are known.
         """
         self.number = number
         self.engine = engine
@@ -78,6 +80,10 @@ class PartitionTask:
         self._profiles = state.profiles
         self._lifecycle = lifecycle
         self._playbook = mark_of(lifecycle.playbook)
+        self.read = {
+            rank: TP(topic, number) for rank, topic in settings.read_topics.items() if rank not in (independent or {})
+        }
+        """What it reads, by rank."""
         self.closed = False
         """Whether it was let go: then nothing may happen to its state any more."""
         self.trusted = False
@@ -96,13 +102,26 @@ class PartitionTask:
         self._encoder = Encoder(settings.ce_source)
         playbook = lifecycle.playbook
         self._decoders = settings.decoders(playbook.policy.currency, playbook.properties)
-        self._forwards = frozenset(settings.forwarded_sources)
-        self._reader = Reader({source: self._decoders[source] for source in self._forwards})
+        self._independent = {int(source): count for source, count in (independent or {}).items()}
+        self._own = tuple(source for source in Source if source not in self._independent)
+        self._forwards = frozenset(self._own).intersection(settings.forwarded_sources)
+        self._reader = Reader({source: self._decoders[source] for source in settings.forwarded_sources})
+        self._letters = {
+            rank: DeadLetters(
+                self._delivery,
+                metrics,
+                settings.dead_letters_topic,
+                topic,
+                number,
+                None if rank == FORWARDED else LABELS[Source(rank)],
+            )
+            for rank, topic in self._topics.items()
+        }
         self._forwarder: Forwarder | None = None
         if self._forwards:
             others = [other for other in range(settings.partitions) if other != number]
             self._forwarder = Forwarder(
-                engine, self._delivery, settings.activity_topic, number, others, settings.forwarded_sources
+                engine, self._delivery, settings.activity_topic, number, others, sorted(self._forwards)
             )
 
     # -- records in
@@ -121,8 +140,7 @@ class PartitionTask:
             return
         started, began = self._clock(), time.perf_counter()
         if chunk.lost is not None:
-            detail = f"offsets {chunk.lost.offset} to {chunk.lost.next - 1}: {chunk.lost.why}"
-            self._dead_letter(source, Rejected("corrupt_batch", detail), chunk.lost.offset, started)
+            self._letters[source].put_lost(chunk.lost, started)
         decoder = self._decoders[source]
         rejected_before, cut_before = decoder.rejected_identifiers, decoder.cut_strings
         caused_at = chunk[0].timestamp if len(chunk) else started
@@ -132,14 +150,16 @@ class PartitionTask:
                 records, self.number, self._partitioner, source in self._forwards
             )
             for record, rejected in refused:
-                self._dead_letter(source, rejected, record.offset, record.timestamp, record.key, record.value)
+                self._letters[source].put(record, rejected)
             if elsewhere and self._forwarder is not None:
                 self.engine.forwarded(source, [activity for _, activity, _ in elsewhere], started)
                 self._metrics.forwarded(LABELS[source], self._forwarder.forward(source, elsewhere))
             # A chunk may end behind its last record, or hold none at all.
             position = records[-1].offset + 1 if first + SLICE < len(chunk) else chunk.next
             self._emit(self.engine.apply(source, activities, position, started), caused_at)
-        self._count_strings(source, decoder, rejected_before, cut_before)
+        self._metrics.strings(
+            LABELS[source], decoder.rejected_identifiers - rejected_before, decoder.cut_strings - cut_before
+        )
         self._metrics.chunk(LABELS[source], len(chunk), time.perf_counter() - began)
 
     def arrive(self, chunk: Any) -> None:
@@ -153,19 +173,15 @@ class PartitionTask:
             return
         started = self._clock()
         if chunk.lost is not None:
-            detail = f"offsets {chunk.lost.offset} to {chunk.lost.next - 1}: {chunk.lost.why}"
-            self._dead_letter(FORWARDED, Rejected("corrupt_batch", detail), chunk.lost.offset, started)
+            self._letters[FORWARDED].put_lost(chunk.lost, started)
             self.engine.lost()
         news, refused = self._reader.read(chunk)
+        for _, one in news:
+            if one.partition >= self._independent.get(one.rank, math.inf):
+                raise Grown(self._topics[one.rank])
         for record, rejected in refused:
-            self._dead_letter(FORWARDED, rejected, record.offset, record.timestamp, record.key, record.value)
+            self._letters[FORWARDED].put(record, rejected)
         self._emit(self.engine.arrive(news, chunk.next, started), chunk[0].timestamp if len(chunk) else started)
-
-    def _count_strings(self, source: Source, decoder: Decoder, rejected_before: int, cut_before: int) -> None:
-        if decoder.rejected_identifiers != rejected_before:
-            self._metrics.identifiers_rejected(LABELS[source], decoder.rejected_identifiers - rejected_before)
-        if decoder.cut_strings != cut_before:
-            self._metrics.engine_counts({("trimmed", "strings"): decoder.cut_strings - cut_before})
 
     def advance(self, fetches: Mapping[int, Fetch], silent: frozenset[Source]) -> None:
         """Let time pass: apply what was waiting, fire what has come due, and tell the others.
@@ -241,8 +257,9 @@ class PartitionTask:
         records: Iterable[Record] = (self._record(output, None) for output in snapshot.outputs)
         if self._settings.profiles:
             records = chain(records, self._profiles_of(snapshot))
-        commit = Commit(snapshot.changes, marker, records, self._offsets(snapshot))
+        commit = Commit(self._offsets(snapshot), snapshot.changes, marker, records)
         flush = await self._delivery.write(commit)
+        assert flush is not None
         self.state.flushed(marker, flush)
         self._on_written(flush.last)
         self.trusted = abs(self.skew or 0) <= MAX_SKEW_MS
@@ -280,8 +297,8 @@ class PartitionTask:
 
     @property
     def skew(self) -> int | None:
-        """The worker's clock less the broker's, ms (`Changelog.skew`)."""
-        return self._delivery.changelog.skew
+        """The worker's clock less the broker's, ms."""
+        return self._delivery.skew
 
     def facts(self) -> TaskFacts:
         """The task as it stands."""
@@ -294,7 +311,7 @@ class PartitionTask:
                 engine.progress(source).backfilling,
                 engine.buffered_bytes(source),
             )
-            for source in Source
+            for source in self._own
         )
         state = self._profiles
         held_by, of_partition = engine.held_by()
@@ -310,6 +327,10 @@ class PartitionTask:
             population=tuple(sorted(state.population.items())),
             places=tuple((track, stage, number) for (track, stage), number in sorted(state.places.items())),
         )
+
+    def position(self, source: Source) -> int:
+        """The offset up to which everything is applied."""
+        return self.engine.positions()[source]
 
     def lag(self, fetches: Mapping[int, Fetch]) -> dict[tuple[str, int], int]:
         """Records not yet applied, by topic and partition."""
@@ -356,31 +377,3 @@ class PartitionTask:
             if profile.stage is not None:
                 document = orjson.dumps(profile_document(profile, self._lifecycle.summary(profile)))
             yield Record(self._settings.profiles_topic, profile.customer.encode(), document)
-
-    def _dead_letter(
-        self,
-        rank: int,
-        rejected: Rejected,
-        offset: int,
-        timestamp: int,
-        key: bytes | None = None,
-        value: bytes | None = None,
-    ) -> None:
-        topic = self._topics[rank]
-        letter = dead_letter(
-            rejected,
-            key=key,
-            value=value,
-            timestamp=timestamp,
-            topic=topic,
-            partition=self.number,
-            offset=offset,
-        )
-        self._metrics.dead_letter(topic, rejected.reason)
-        if rejected.reason == "wrong_partition":
-            self._metrics.wrong_partition(topic)
-        if rank != FORWARDED:
-            self._metrics.engine_counts({("rejected", LABELS[Source(rank)]): 1})
-        self._delivery.put(
-            Record(self._settings.dead_letters_topic, letter.key, letter.value, letter.headers, letter.timestamp)
-        )

@@ -19,6 +19,7 @@ from aiokafka.errors import (
     for_code,
 )
 
+from streams.core.activity import Source
 from streams.core.policy import DAY, HOUR
 from streams.errors import UserError
 from streams.settings import PREFIX, Settings
@@ -49,7 +50,8 @@ class Status(NamedTuple):
     """What is to be said about one topic; `detail` of a problem is a sentence that says what to do."""
 
     topic: str
-    state: Literal["created", "ok", "problem"]
+    state: Literal["created", "ok", "apart", "problem"]
+    """`apart`: an input topic that is read independently."""
     detail: str
 
 
@@ -110,7 +112,18 @@ def _durability(settings: Settings) -> dict[str, str]:
 
 async def check(settings: Settings) -> list[Problem]:
     """What is wrong with the topics; a worker starts only if nothing is. Raises `UserError` if no broker answers."""
-    return [Problem(status.topic, status.detail) for status in await _run(settings, create=False) if _bad(status)]
+    problems, _ = await look(settings)
+    return problems
+
+
+async def look(settings: Settings) -> tuple[list[Problem], frozenset[Source]]:
+    """As `check`, and the sources that are read independently."""
+    report = await _run(settings, create=False)
+    apart = {status.topic for status in report if status.state == "apart"}
+    return (
+        [Problem(status.topic, status.detail) for status in report if _bad(status)],
+        frozenset(source for source, topic in settings.source_topics.items() if topic in apart),
+    )
 
 
 async def ensure(settings: Settings) -> list[Status]:
@@ -162,11 +175,15 @@ async def _status(
             f"{PREFIX}{key.upper()} to the name that it has.",
         )
     if key in _INPUTS and partitions != settings.partitions:
+        well_keyed = key.replace("_topic", "_well_keyed")
+        if not getattr(settings, well_keyed):
+            return Status(topic, "apart", f"{partitions} partitions, read independently of the tasks")
         return Status(
             topic,
             "problem",
             f"topic {topic} has {partitions} partitions, but {PREFIX}PARTITIONS is {settings.partitions}: set it to "
-            f"{partitions}, or give the topic {settings.partitions}; all input topics need the same number.",
+            f"{partitions}, or give the topic {settings.partitions}, or set {PREFIX}{well_keyed.upper()}=off to have "
+            "it read independently and its records forwarded.",
         )
     if key == _COMPACTED and "compact" not in (await _configs(admin, topic)).get("cleanup.policy", ""):
         return Status(

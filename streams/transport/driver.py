@@ -13,7 +13,7 @@ import types
 from collections.abc import AsyncIterator, Collection, Generator, Iterable, Mapping
 from typing import Any, Protocol
 
-from aiokafka.errors import CommitFailedError
+from aiokafka.errors import CommitFailedError, NodeNotReadyError
 from aiokafka.structs import OffsetAndMetadata
 from faust.transport.consumer import ensure_TP
 from faust.transport.drivers import TRANSPORTS
@@ -109,6 +109,17 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         # Not by the queue of calls: a commit should not wait behind it while the broker is away.
         asked = topic_ids(self._ensure_consumer()._client, topics)
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(asked, self.thread_loop))
+
+    async def partition_counts(self, topics: Collection[str]) -> dict[str, int]:
+        """As `Consumer.partition_counts`."""
+        counted: dict[str, int] = await self.call_thread(self._partition_counts, topics)
+        return counted
+
+    async def _partition_counts(self, topics: Collection[str]) -> dict[str, int]:
+        client = self._ensure_consumer()._client
+        if not await client.force_metadata_update():
+            raise NodeNotReadyError("no broker has told of the topics")
+        return {topic: len(client.cluster.partitions_for_topic(topic) or ()) for topic in topics}
 
     async def commit_offsets(self, offsets: Mapping[TP, tuple[int, str]]) -> None:
         """Commit offsets with metadata; raises what the broker answers."""
@@ -292,6 +303,10 @@ class Consumer(driver.Consumer):
     async def topic_ids(self, topics: Collection[str]) -> dict[str, str]:
         """Topic to id, of those that exist; nothing where the broker knows no ids."""
         return await self._thread.topic_ids(topics)
+
+    async def partition_counts(self, topics: Collection[str]) -> dict[str, int]:
+        """How many partitions topics that are subscribed to have at present."""
+        return await self._thread.partition_counts(topics)
 
     async def commit_offsets(self, offsets: Mapping[TP, tuple[int, str]]) -> None:
         """Commit offsets with metadata; raises what the broker answers."""

@@ -1,8 +1,8 @@
-"""Transactional producers: one for each assigned partition, over a few connections that they share.
+"""Transactional producers: one for each task and reader, over a few connections that they share.
 
-The transactional id is `<app>-<partition>`: whoever takes a partition over starts a producer of that id, which aborts
-what its predecessor had left open and fences it. So it does for partitions that a worker keeps, with a fresh producer,
-since somebody else may have had them in between.
+The transactional id is `<app>-<name>`: whoever takes a partition over starts a producer of that id, which aborts what
+its predecessor had left open and fences it. So it does for partitions that a worker keeps, with a fresh producer, since
+somebody else may have had them in between.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ REQUEST_TIMEOUT_MS = 10_000
 MAX_BATCH_BYTES = 1 << 19
 MAX_REQUEST_BYTES = 4 << 20
 RETRY_S = 0.5
+
+Name = int | str
+"""The partition of a task, or what a reader is called."""
 
 
 class TransactionalProducer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka tells no types
@@ -65,28 +68,28 @@ class Transactions:
         self._app_id = app_id
         self._timeout_ms = timeout_ms
         self._clients: dict[int, asyncio.Task[AIOKafkaClient]] = {}
-        self._starting: dict[int, asyncio.Task[TransactionalProducer]] = {}
+        self._starting: dict[Name, asyncio.Task[TransactionalProducer]] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
-    def fence(self, partitions: Collection[int]) -> None:
-        """These partitions are assigned: start a fresh producer for each. Does not wait, see `fenced`."""
+    def fence(self, names: Collection[Name]) -> None:
+        """These are ours from now on: start a fresh producer for each. Does not wait, see `fenced`."""
         before, self._starting = self._starting, {}
-        for number in partitions:
-            self._starting[number] = asyncio.create_task(self._start(number, before.pop(number, None)))
+        for n, name in enumerate(names):
+            self._starting[name] = asyncio.create_task(self._start(name, n % CLIENTS, before.pop(name, None)))
         for left in before.values():
             self._in_background(self._stop(left))
 
     async def fenced(self) -> None:
-        """Return once each partition last given to `fence` is ours alone. Raises what a broker refuses it with."""
+        """Return once each name last given to `fence` is ours alone. Raises what a broker refuses it with."""
         while True:
             starting = self._starting
             await asyncio.gather(*map(asyncio.shield, starting.values()))
             if starting is self._starting:
                 return
 
-    def producer(self, number: int) -> TransactionalProducer:
-        """The producer of a partition that is fenced."""
-        return self._starting[number].result()
+    def producer(self, name: Name) -> TransactionalProducer:
+        """The producer of a name that is fenced."""
+        return self._starting[name].result()
 
     async def close(self) -> None:
         """Stop all producers and disconnect."""
@@ -97,13 +100,13 @@ class Transactions:
             with suppress(Exception, asyncio.CancelledError):
                 await (await connecting).close()
 
-    async def _start(self, number: int, before: asyncio.Task[TransactionalProducer] | None) -> TransactionalProducer:
+    async def _start(
+        self, name: Name, client: int, before: asyncio.Task[TransactionalProducer] | None
+    ) -> TransactionalProducer:
         if before is not None:
             await asyncio.wait([before])  # else it could fence this one
             self._in_background(self._stop(before))
-        producer = TransactionalProducer(
-            await self._client(number % CLIENTS), f"{self._app_id}-{number}", self._timeout_ms
-        )
+        producer = TransactionalProducer(await self._client(client), f"{self._app_id}-{name}", self._timeout_ms)
         try:
             await producer.start()
         except BaseException:

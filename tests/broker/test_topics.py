@@ -13,6 +13,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from click.testing import CliRunner
 
 from streams.cli import main
+from streams.core.activity import Source
 from streams.errors import UserError
 from streams.settings import Settings
 from streams.shell import topics
@@ -85,9 +86,23 @@ async def test_an_input_topic_of_other_partitions(settings: Settings, admin: AIO
     await topics.ensure(settings)
     [problem] = await topics.check(settings)
     assert problem.sentence == (
-        "topic orders has 3 partitions, but LIFECYCLE_PARTITIONS is 2: set it to 3, or give the topic 2; all input "
-        "topics need the same number."
+        "topic orders has 3 partitions, but LIFECYCLE_PARTITIONS is 2: set it to 3, or give the topic 2, or set "
+        "LIFECYCLE_ORDERS_WELL_KEYED=off to have it read independently and its records forwarded."
     )
+
+
+async def test_an_input_topic_of_other_partitions_that_is_not_well_keyed_is_read_independently(
+    settings: Settings, admin: AIOKafkaAdminClient
+) -> None:
+    await make(admin, "orders", 3)
+    settings = dataclasses.replace(settings, orders_well_keyed=False)
+    report = {status.topic: status for status in await topics.ensure(settings)}
+    assert (report["orders"].state, report["clickstream"].state) == ("apart", "created")
+    assert report["orders"].detail == "3 partitions, read independently of the tasks"
+    assert await topics.look(settings) == ([], frozenset({Source.ORDERS}))
+    well_keyed = dataclasses.replace(settings, partitions=3, clickstream_well_keyed=False)
+    _, independent = await topics.look(well_keyed)
+    assert independent == {Source.CLICKSTREAM}
 
 
 async def test_an_output_topic_may_have_any_number(settings: Settings, admin: AIOKafkaAdminClient) -> None:

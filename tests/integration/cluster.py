@@ -13,13 +13,13 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from streams.settings import Settings, load
 from streams.shell import topics
@@ -75,7 +75,16 @@ class Cluster:
         self.settings: Settings = load(self.environ)
         self.workers: list[Worker] = []
 
-    async def create_topics(self) -> None:
+    async def create_topics(self, partitions_of: Mapping[str, int] | None = None) -> None:
+        """`partitions_of`: by role, of topics that somebody else has made."""
+        if partitions_of:
+            async with self.admin() as admin:
+                await admin.create_topics(
+                    [
+                        NewTopic(getattr(self.settings, f"{role}_topic"), count, 1)
+                        for role, count in partitions_of.items()
+                    ]
+                )
         await topics.ensure(self.settings)
 
     def start_worker(self, *, program: str = "", **settings: str) -> Worker:

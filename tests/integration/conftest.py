@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,15 +43,18 @@ def broker_type(broker: LocalBroker) -> type[LocalBroker]:
 
 @pytest_asyncio.fixture
 async def make_cluster(broker: LocalBroker, tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
-    """`await make_cluster(setting="value")`: an application with its topics; its workers end with the test."""
+    """`await make_cluster(setting="value")`: an application with its topics; its workers end with the test.
+
+    `partitions_of` are those of topics, by role, that have another number.
+    """
     clusters: list[Cluster] = []
 
-    async def make(**settings: str) -> Cluster:
+    async def make(partitions_of: Mapping[str, int] | None = None, **settings: str) -> Cluster:
         directory = tmp_path / str(len(clusters))
         directory.mkdir()
         cluster = Cluster(broker.address, directory, **settings)
         clusters.append(cluster)
-        await cluster.create_topics()
+        await cluster.create_topics(partitions_of)
         return cluster
 
     yield make

@@ -6,7 +6,7 @@ from typing import Any
 
 from streams.core.activity import Item
 from streams.core.effects import Abandonment, Cause, IdentityChange, StageChange, Summary, Triggered
-from streams.observe.facts import SourceFacts, TaskFacts
+from streams.observe.facts import ReaderFacts, SourceFacts, TaskFacts
 from streams.observe.prometheus import Metrics
 
 SECRET = "jane.doe"
@@ -139,6 +139,10 @@ def task(partition: int = 3, **population: int) -> TaskFacts:
     )
 
 
+def reader(partition: int) -> ReaderFacts:
+    return ReaderFacts(partition, SourceFacts("orders", int(NOW * 1000) - 2_000, True, False, buffered_bytes=11))
+
+
 def adapter(**options: Any) -> Metrics:
     defaults: dict[str, Any] = {
         "version": "1.2.3",
@@ -167,7 +171,8 @@ TALLIES = {
 
 def feed_everything(metrics: Metrics) -> None:
     """Call every method with ordinary facts."""
-    metrics.assigned({3, 4})
+    metrics.assigned({3, 4}, {("orders", 7)})
+    metrics.reader("orders", reader(7))
     metrics.task(task(3, visitor=2, customer=1))
     metrics.task(task(4, visitor=5))
     metrics.consumer_lag({("clickstream", 3): 17, ("orders", 4): 0})
@@ -179,7 +184,7 @@ def feed_everything(metrics: Metrics) -> None:
     metrics.last_failure("topic_anew", 1_700_000_000.0)
     metrics.engine_counts(TALLIES)
     metrics.forwarded("clickstream", 4)
-    metrics.identifiers_rejected("clickstream", 2)
+    metrics.strings("clickstream", 2, 1)
     metrics.dead_letter("clickstream", "not_json")
     metrics.wrong_partition("clickstream")
     metrics.outputs_sent(OUTPUTS)

@@ -114,7 +114,7 @@ def test_no_identifier_is_shown_or_logged(caplog: pytest.LogCaptureFixture) -> N
     metrics.outputs_sent(OUTPUTS)
     # Also where somebody passes one by mistake: every label that the code fills has a closed set.
     metrics.dead_letter("clickstream", SECRET)
-    metrics.identifiers_rejected(SECRET, 1)
+    metrics.strings(SECRET, 1, 0)
     metrics.chunk(SECRET, 1, 0.1)
     metrics.silent_sources({SECRET})
     metrics.engine_counts({(name, SECRET): 1 for name, _ in TALLIES})

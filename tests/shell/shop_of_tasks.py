@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -28,6 +28,7 @@ from streams.shell.at_least_once import AtOnce
 from streams.shell.changelog import Flush
 from streams.shell.marks import MARKER_KEY, decode_marker, decode_metadata
 from streams.shell.outbox import Outbox
+from streams.shell.reader import SourceReader
 from streams.shell.state import State
 from streams.shell.task import PartitionTask
 from streams.transport.chunks import Chunk
@@ -35,15 +36,30 @@ from tests.shell.producer import Batch
 
 DELAY = 5_000
 LATENESS = 10_000
+SPEC = SourceSpec(delay=DELAY, backfill_idle=0)
+
+
+Unit = int | tuple[Source, int]
+"""The task of a partition, or the reader of a source's."""
 
 
 class World:
     """The log of everything, and a task for each partition."""
 
-    def __init__(self, now: int, partitions: int, without: str = "", **settings: Any) -> None:
-        """`without` leaves out a part of what makes it exact: `previous`, `taken` or `of_origins`."""
+    def __init__(
+        self,
+        now: int,
+        partitions: int,
+        without: str = "",
+        independent: Mapping[Source, int] | None = None,
+        **settings: Any,
+    ) -> None:
+        """`without` leaves out a part of what makes it exact: `previous`, `taken` or `of_origins`. `independent`:
+        sources that readers read, with their partitions.
+        """
         self.now = now
         self.without = without
+        self.independent = dict(independent or {})
         self.settings = Settings(
             partitions=partitions, clickstream_well_keyed=False, orders_well_keyed=False, **settings
         )
@@ -52,11 +68,15 @@ class World:
         self.offsets: dict[tuple[str, int], tuple[int, str]] = {}
         self.counts: Counter[tuple[str, str]] = Counter()
         self.tasks: dict[int, PartitionTask] = {}
+        self.readers: dict[tuple[Source, int], SourceReader] = {}
         self._writers: dict[int, _Changelog] = {}
-        self.lose: set[int] = set()
-        """Tasks whose next batch to the activity topic never arrives, while what follows it does."""
+        self.lose: set[Unit] = set()
+        """Those whose next batch to the activity topic never arrives, while what follows it does."""
         for number in range(partitions):
             self.start(number)
+        for source, count in self.independent.items():
+            for partition in range(count):
+                self.start_reader(source, partition)
 
     # -- the broker
 
@@ -84,8 +104,10 @@ class World:
         if self.without == "of_origins":
             changelog = [(key, value if key == MARKER_KEY else _without_origins(value)) for key, value in changelog]
         state.restore(changelog, len(changelog) - 1)
-        read = self.settings.read_topics
+        read = {r: topic for r, topic in self.settings.read_topics.items() if r not in self.independent}
         committed = {rank: self.offsets.get((topic, number), (0, "")) for rank, topic in read.items()}
+        own = [source for source in Source if source in committed]
+        counts = dict.fromkeys(Source, self.settings.partitions) | self.independent
         marks = {rank: mark for rank, (_, text) in committed.items() if (mark := decode_metadata(text))}
         marker = decode_marker(state.marker)
         commit = min((mark.commit for mark in marks.values()), default=0)
@@ -95,12 +117,16 @@ class World:
         lifecycle = Lifecycle(Playbook(policy=Policy(event_ids=0)))  # no event is passed over for its id
         engine = PartitionEngine(
             lifecycle,
-            sources=dict.fromkeys(Source, SourceSpec(delay=DELAY, backfill_idle=0)),
+            partition=number,
+            own=own,
+            sources=dict.fromkeys(Source, SPEC),
             state=state.profiles,
-            positions={source: committed[source][0] for source in Source},
-            marks={source: marks[source].mark if source in marks else Mark() for source in Source},
+            positions={source: committed[source][0] for source in own},
+            marks={source: marks[source].mark for source in own if source in marks},
             commit=commit,
-            origins=[(s, p) for s in Source for p in range(self.settings.partitions) if p != number and forwards],
+            origins=[
+                (s, p) for s in Source for p in range(counts[s]) if forwards and (s in self.independent or p != number)
+            ],
             arrivals=Arrivals(committed[FORWARDED][0] if forwards else 0, known),
         )
         writer: Any = _Changelog(self, number)
@@ -116,10 +142,65 @@ class World:
             on_written=lambda offset: None,
             metrics=_Counting(self.counts),
             clock=lambda: self.now,
+            independent=self.independent,
         )
         task.trusted = True
         task.send_again(unsent)
         self.tasks[number] = task
+
+    def start_reader(self, source: Source, partition: int) -> None:
+        """As `start`, of the reader of a partition. It knows what its tasks do, as one on a worker with tasks."""
+        topic = self.settings.source_topics[source]
+        offset, metadata = self.offsets.get((topic, partition), (0, ""))
+        mark = decode_metadata(metadata)
+        reader = SourceReader(
+            source,
+            partition,
+            decoder=self.settings.decoders("EUR", {})[source],
+            settings=self.settings,
+            spec=SPEC,
+            position=offset,
+            mark=Mark() if mark is None else mark.mark,
+            deliver=lambda sent: AtOnce(Outbox(lambda: _Producer(self, (source, partition)), sent), None),
+            slowest_anywhere=lambda: self.tasks[0].engine.slowest_anywhere(),
+            metrics=_Counting(self.counts),
+            clock=lambda: self.now,
+            topic_ids={},
+        )
+        reader.trusted = True
+        self.readers[source, partition] = reader
+
+    def read(self, source: Source, partition: int, most: int | None = None) -> None:
+        """A reader reads on, unless it has paused."""
+        reader, log = self.readers[source, partition], self.logs[self.settings.source_topics[source], partition]
+        position = reader.position(source)
+        if reader.full(source):
+            return
+        chunk = Chunk(log[position : None if most is None else position + most])
+        chunk.start, chunk.next = position, position + len(chunk)
+        reader.process(source, chunk)
+
+    async def tick_reader(self, source: Source, partition: int) -> None:
+        """As `tick`."""
+        reader = self.readers[source, partition]
+        end = len(self.logs[self.settings.source_topics[source], partition])
+        reader.advance({source: Fetch(self.now, end)}, frozenset())
+        await reader.flush()
+
+    async def commit_reader(self, source: Source, partition: int, *, dies: bool = False) -> None:
+        """As `commit`; or die before its offset."""
+        reader = self.readers[source, partition]
+        offsets = reader.snapshot()
+        if offsets is None:
+            return
+        try:
+            await reader.write(offsets)
+        except ConnectionError:
+            dies = True
+        if dies:
+            self.start_reader(source, partition)
+        else:
+            self.offsets |= offsets
 
     def fetch(self, number: int, rank: int, most: int | None = None) -> None:
         """The task reads on in one of its topics, unless it has paused it."""
@@ -140,9 +221,8 @@ class World:
 
     async def tick(self, number: int) -> None:
         """Time is looked at, with fetches that have shown the ends."""
-        read = self.settings.read_topics
         self.tasks[number].advance(
-            {rank: Fetch(self.now, len(self.logs[topic, number])) for rank, topic in read.items()}, frozenset()
+            {rank: Fetch(self.now, len(self.logs[tp])) for rank, tp in self.tasks[number].read.items()}, frozenset()
         )
         await self.tasks[number].flush()
 
@@ -170,10 +250,15 @@ class World:
         """Go on until everything is read, applied and told, and all deadlines up to the present have fired."""
         for _ in range(20):
             self.now += 1_000
-            for number in self.tasks:
-                for rank in self.settings.read_topics:
+            for source, partition in self.readers:
+                self.read(source, partition)
+                await self.tick_reader(source, partition)
+            for number, task in self.tasks.items():
+                for rank in task.read:
                     self.fetch(number, rank)
                 await self.tick(number)
+            for source, partition in self.readers:
+                await self.commit_reader(source, partition)
             for number in self.tasks:
                 await self.commit(number)
 
@@ -215,9 +300,9 @@ class _Batch(Batch):
 
 
 class _Producer:
-    def __init__(self, world: World, number: int) -> None:
+    def __init__(self, world: World, unit: Unit) -> None:
         self._world = world
-        self._number = number
+        self._unit = unit
 
     async def partitions_for(self, topic: str) -> set[int]:
         return {0} if topic != self._world.settings.activity_topic else set(range(self._world.settings.partitions))
@@ -227,8 +312,8 @@ class _Producer:
 
     async def send_batch(self, batch: Any, topic: str, *, partition: int) -> asyncio.Future[object]:
         future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-        if topic == self._world.settings.activity_topic and self._number in self._world.lose:
-            self._world.lose.discard(self._number)
+        if topic == self._world.settings.activity_topic and self._unit in self._world.lose:
+            self._world.lose.discard(self._unit)
             future.set_exception(ConnectionError("the broker was away for too long"))
             return future
         for (key, value), headers in zip(batch.records, batch.all_headers, strict=True):

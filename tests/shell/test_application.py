@@ -13,16 +13,20 @@ from aiokafka.structs import OffsetAndMetadata
 from faust.types import TP
 
 from streams.core.activity import Source
+from streams.core.inputs import FORWARDED, number_of
+from streams.core.sources import Arrivals, OriginMark
 from streams.errors import UserError
 from streams.settings import Settings
+from streams.shell import application
 from streams.shell.application import App
+from streams.shell.marks import TaskMark, encode
 
 
 class Away(App):
     """Its broker does not answer."""
 
     def __init__(self) -> None:
-        self.tasks = {}
+        self.tasks, self.readers, self.independent = {}, {}, frozenset()
         self._paused = {TP("orders", 0): Source.ORDERS}
 
     @property
@@ -44,15 +48,15 @@ class Beginning(App):
     def __init__(self) -> None:
         self.done: list[Any] = []
         self.settings = Settings(partitions=1)
-        self.read_topics = self.settings.read_topics
-        self.tasks = {}
+        self.source_topics, self.read_topics = self.settings.source_topics, self.settings.read_topics
+        self.tasks, self.readers, self.independent = {}, {}, frozenset()
         self._paused = {}
         self.failure = None
         state = SimpleNamespace(marker=None)
         self.table = SimpleNamespace(data=SimpleNamespace(partition=lambda number: state))
         self._guarantee: Any = SimpleNamespace(fenced=self._fenced, begin=lambda offsets, first: None)
         self.committer: Any = SimpleNamespace(commit=self._written)
-        self.metrics: Any = SimpleNamespace(assigned=lambda numbers: None)
+        self.metrics: Any = SimpleNamespace(assigned=lambda numbers, readers=(): None)
         self.health: Any = SimpleNamespace(recovered=lambda: None)
 
     @property
@@ -75,6 +79,9 @@ class Beginning(App):
         self.done.append((tp, offset))
 
     async def _check_topic_ids(self) -> None:
+        """As if they were right."""
+
+    async def _count_partitions(self) -> None:
         """As if they were right."""
 
     async def _written(self, tasks: Any) -> None:
@@ -125,6 +132,111 @@ async def test_partitions_that_are_taken_away_while_it_begins_are_not_worked_on(
     assert list(app.tasks) == [0]
 
 
+class Apart(Beginning):
+    """Orders are read independently: they have three partitions, and there are two tasks."""
+
+    def __init__(self, committed: Mapping[TP, str], origins: list[OriginMark]) -> None:
+        """`committed`: metadata of the offsets that the group has, `origins` what the task's marker knows."""
+        super().__init__()
+        self.settings = Settings(partitions=2, orders_well_keyed=False)
+        self.read_topics = self.settings.read_topics
+        self.independent = frozenset({Source.ORDERS})
+        self.counts = {"clickstream": 2, "orders": 3}
+        self._partitions = {Source.CLICKSTREAM: 2, Source.ORDERS: 3}
+        self.committed = committed
+        self.failed: list[str] = []
+        self.asked: frozenset[TP] = frozenset()
+        marker = encode(TaskMark(1, 0, {}, Arrivals(0, origins)))
+        state = SimpleNamespace(marker=marker)
+        self.table = SimpleNamespace(data=SimpleNamespace(partition=lambda number: state))
+
+    @property
+    def kafka(self) -> Any:
+        async def partition_counts(topics: Any) -> dict[str, int]:
+            return self.counts
+
+        return SimpleNamespace(**vars(super().kafka), partition_counts=partition_counts)
+
+    async def _count_partitions(self) -> None:
+        await App._count_partitions(self)
+
+    async def _committed(self, sources: frozenset[TP]) -> dict[TP, OffsetAndMetadata]:
+        self.asked = sources
+        return {tp: OffsetAndMetadata(5, metadata) for tp, metadata in self.committed.items() if tp in sources}
+
+    def _new_reader(self, source: Source, tp: TP, position: int, metadata: str) -> Any:
+        return source, position, metadata
+
+    def fail(self, sentence: str, cause: BaseException | None = None) -> None:
+        self.failed.append(type(cause).__name__)
+
+
+OF_TASK = {TP("clickstream", 1): "", TP("lifecycle-activity", 1): ""}
+
+
+async def test_what_is_read_independently_is_sought_and_begun_with_the_tasks_and_only_what_is_assigned() -> None:
+    app = Apart({**OF_TASK, TP("orders", 0): "mark"}, [])
+    begun: list[Any] = []
+    app._guarantee.begin = lambda offsets, first: begun.append((set(offsets), set(first)))
+    readers = {TP("orders", 0), TP("orders", 2)}
+    await app.on_sources_assigned(frozenset({*OF_TASK, *readers}))
+    assert app.failed == []
+    tasks: Any = app.tasks
+    assert tasks == {1: {Source.CLICKSTREAM: 5, FORWARDED: 5}}
+    readers_made: Any = app.readers
+    assert readers_made == {
+        TP("orders", 0): (Source.ORDERS, 5, "mark"),
+        TP("orders", 2): (Source.ORDERS, 3, ""),
+    }
+    assert readers < {done[0] for done in app.done if isinstance(done, tuple)}
+    assert begun == [({*OF_TASK, TP("orders", 0)}, {TP("orders", 2)})]
+    assert TP("orders", 1) in app.asked  # the task may once have read it itself
+
+
+@pytest.mark.parametrize(
+    ("marks", "failed"),
+    [
+        ([], []),
+        ([OriginMark(number_of(Source.ORDERS, 2), -1, None)], []),
+        ([OriginMark(number_of(Source.ORDERS, 2), 7, None)], ["NoOffset"]),
+        ([OriginMark(number_of(Source.ORDERS, 0), -1, 7)], ["NoOffset"]),
+        ([OriginMark(number_of(Source.CLICKSTREAM, 0), 7, None)], []),
+    ],
+)
+async def test_of_what_a_task_has_heard_an_offset_must_be_there_whoever_reads_it(
+    marks: list[OriginMark], failed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it was lost, or its topic is another one."""
+    monkeypatch.setattr(application, "OFFSET_ATTEMPTS", 1)
+    app = Apart(OF_TASK, marks)
+    await app.on_sources_assigned(frozenset({*OF_TASK, TP("orders", 2)}))
+    assert app.failed == failed
+
+
+@pytest.mark.parametrize(
+    ("counts", "failed"),
+    [
+        ({"clickstream": 2, "orders": 4}, []),
+        ({"clickstream": 2, "orders": 2}, ["WasApart"]),
+        ({"clickstream": 3, "orders": 3}, ["CountChanged"]),
+    ],
+)
+async def test_topics_that_were_grown_are_counted_anew(counts: dict[str, int], failed: list[str]) -> None:
+    app = Apart({**OF_TASK, TP("orders", 0): ""}, [])
+    app.counts = counts
+    await app.on_sources_assigned(frozenset({*OF_TASK, TP("orders", 0)}))
+    assert app.failed == failed
+    assert app._partitions[Source.ORDERS] == (4 if not failed else 3)
+
+
+def test_what_is_assigned_is_fenced_by_name() -> None:
+    app = Apart({}, [])
+    assigned: list[Any] = []
+    app._guarantee.assigned = assigned.append
+    app.on_assigned(frozenset({*OF_TASK, TP("orders", 0), TP("orders", 2)}))
+    assert assigned == [[1, "orders/0", "orders/2"]]
+
+
 async def test_a_worker_that_cannot_be_sure_of_its_partitions_ends_and_reads_nothing() -> None:
     app = Beginning()
     failed: list[str] = []
@@ -144,12 +256,12 @@ async def test_a_worker_that_cannot_be_sure_of_its_partitions_ends_and_reads_not
 
 async def test_a_worker_that_ends_takes_no_new_assignment() -> None:
     app = Beginning()
-    assigned: list[set[int]] = []
+    assigned: list[Any] = []
     app._guarantee.assigned = assigned.append
     app.on_assigned(frozenset({CLICKS, ORDERS}))
     app.failure = "something"
     app.on_assigned(frozenset({CLICKS, ORDERS}))
-    assert assigned == [{0}]
+    assert assigned == [[0]]
 
 
 class Full(App):
@@ -161,7 +273,7 @@ class Full(App):
         task.must_commit = True
         task.unfinished = False
         self.loaded = task
-        self.tasks = {0: task}
+        self.tasks, self.readers, self.independent = {0: task}, {}, frozenset()
         self.failure = None
         self.consumer_generation_id = 1
         self.committer: Any = SimpleNamespace(commit=commit)
@@ -174,14 +286,14 @@ class Full(App):
 
 
 async def test_a_chunk_that_leaves_too_much_unwritten_is_followed_by_a_commit() -> None:
-    async def commit(tasks: dict[int, Any]) -> None:
-        app.done.append(f"commit {sorted(tasks)}")
+    async def commit(working: list[Any]) -> None:
+        app.done.append(f"commit {working == [app.loaded]}")
         app.loaded.must_commit = False
 
     app = Full(commit)
     polled: Any = [(TP("clicks", 0), [1]), (TP("clicks", 0), [2])]
     await app.process(Source.CLICKSTREAM, SimpleNamespace(generation_id=1), polled)
-    assert app.done == ["process [1]", "commit [0]", "process [2]"]
+    assert app.done == ["process [1]", "commit True", "process [2]"]
 
 
 class Busy:
@@ -189,7 +301,8 @@ class Busy:
 
     def __init__(self, number: int, steps: int, said: list[str]) -> None:
         self.number, self.said, self._left = number, said, steps
-        self.must_commit = False
+        self.must_commit = self.closed = False
+        self.read: dict[int, TP] = {}
 
     @property
     def unfinished(self) -> bool:
@@ -208,9 +321,8 @@ class Stepping(App):
     def __init__(self, *steps: int) -> None:
         self.done: list[str] = []
         tasks: Any = {number: Busy(number, left, self.done) for number, left in enumerate(steps)}
-        self.tasks = tasks
+        self.tasks, self.readers = tasks, {}
         self.clock = lambda: 0
-        self.read_topics = {}
         self.failure = None
         self.committer: Any = SimpleNamespace(commit=self._commit_all)
         self._silence: Any = SimpleNamespace(silent=lambda now: frozenset())
@@ -219,9 +331,9 @@ class Stepping(App):
     def kafka(self) -> Any:
         return SimpleNamespace(fetches={})
 
-    async def _commit_all(self, tasks: dict[int, Busy]) -> None:
+    async def _commit_all(self, working: list[Busy]) -> None:
         self.done.append("commit")
-        for task in tasks.values():
+        for task in working:
             task.must_commit = False
 
 
@@ -246,6 +358,6 @@ async def test_what_takes_many_steps_lets_others_in_between_and_commits_in_time(
 async def test_what_was_let_go_meanwhile_is_not_gone_on_with() -> None:
     app = Stepping(3, 3)
     tasks = list(app.tasks.values())
-    del app.tasks[0]
+    tasks[0].closed = True
     await app._go_on(tasks)
     assert app.done == ["step of 1"] * 3

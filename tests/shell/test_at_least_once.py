@@ -25,22 +25,20 @@ class World:
         app: Any = SimpleNamespace(kafka=self.kafka, settings=SimpleNamespace(session_timeout=10_000))
         self.guarantee = AtLeastOnce(app, lambda: self.now)
         self.guarantee.begin({CLICKS: (5, "before")}, {})
-        self.task: Any = SimpleNamespace(write=self._write)
 
     async def _commit_offsets(self, offsets: dict[TP, tuple[int, str]]) -> None:
         self.done.append(f"commit {offsets[CLICKS][0]}")
         if self.refused:
             raise CommitFailedError
 
-    async def _write(self, snapshot: Any) -> Any:
+    async def _write(self) -> Any:
         self.done.append("write")
         return {tuple(CLICKS): (9, "new")}
 
     async def commit(self, *, leaving: bool = False) -> list[str]:
         """What was done."""
         self.done.clear()
-        snapshot: Any = None
-        await self.guarantee.write({0: self.task}, {0: snapshot}, leaving=leaving)
+        await self.guarantee.write([self._write], leaving=leaving)
         return self.done
 
 

@@ -84,7 +84,7 @@ OFFSETS = {("clicks", 0): (7, "mark")}
 
 
 def commit(*outputs: bytes, changes: Sequence[tuple[bytes, bytes | None]] = ((b"c", b"state"),)) -> Commit:
-    return Commit(changes, b"marker", map(record, outputs), OFFSETS)
+    return Commit(OFFSETS, changes, b"marker", map(record, outputs))
 
 
 async def test_outputs_changelog_and_offsets_are_one_transaction_and_nothing_leaves_before() -> None:

@@ -1,0 +1,279 @@
+"""Topics with another number of partitions than there are tasks: read independently, and nothing is otherwise."""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import Any
+
+import pytest
+from faust.types import TP
+
+from streams.core.activity import Source
+from streams.core.inputs import FORWARDED
+from streams.core.sources import Fetch, Mark
+from streams.shell.faults import Grown, Hole
+from streams.shell.marks import decode_metadata
+from streams.shell.slowest import UNKNOWN_HERE, slowest
+from streams.transport.chunks import Chunk, Lost
+from tests.integration.shop import DAY, HOUR, MINUTE, click, order, shop
+from tests.shell.shop_of_tasks import World
+from tests.shell.test_forwarding import NOON, by_id, expected
+
+CLICKS, ORDERS = Source.CLICKSTREAM, Source.ORDERS
+COUNTS = ({CLICKS: 5}, {ORDERS: 2}, {CLICKS: 2, ORDERS: 5}, {CLICKS: 4, ORDERS: 4}, {CLICKS: 1})
+"""Of three tasks: more and fewer partitions, of one topic or both; the other one is keyed otherwise."""
+
+
+async def crashing(seed: int, independent: dict[Source, int], without: str = "") -> tuple[bool, World]:
+    """A shop whose tasks and readers crash at every step; whether all outputs were right."""
+    rng = random.Random(seed)
+    clicks, orders = shop(seed, customers=15, events=400, end=NOON)
+    right = await expected(clicks, orders, NOON)
+    world = World(NOON, 3, without, independent)
+    for source, events in ((CLICKS, clicks), (ORDERS, orders)):
+        for event in events:
+            world.put(source, rng.randrange(independent.get(source, 3)), event, event["occurred_at"])
+    for _ in range(700):
+        number, reader = rng.randrange(3), rng.choice([*world.readers])
+        match rng.randrange(13):
+            case 0 | 1 | 2 | 3:
+                world.fetch(number, rng.choice([*world.tasks[number].read, FORWARDED]), rng.randrange(1, 30))
+            case 4 | 5 | 6:
+                world.read(*reader, rng.randrange(1, 30))
+            case 7:
+                world.now += rng.choice([0, 100, 2_000])
+                await world.tick(number)
+            case 8:
+                world.now += rng.choice([0, 100, 2_000])
+                await world.tick_reader(*reader)
+            case 9:
+                await world.commit(number)
+                await world.commit_reader(*reader)
+            case 10:
+                await world.commit(number, dies=rng.choice(["flush", "in flush", "offsets"]))
+            case 11:
+                await world.commit_reader(*reader, dies=rng.random() < 0.7)
+            case 12 if rng.random() < 0.3:
+                world.lose.add(number if rng.random() < 0.5 else reader)
+    world.lose.clear()
+    await world.run()
+    world.now += 2 * DAY
+    await world.run()
+    applied = [sum(profile.orders for _, profile in task.state.profiles.items()) for task in world.tasks.values()]
+    return by_id(world.outputs()) == right and sum(applied) == len(orders), world
+
+
+@pytest.mark.parametrize("independent", COUNTS, ids=str)
+@pytest.mark.parametrize("seed", range(4))
+async def test_crashes_at_every_step_lose_nothing_and_apply_nothing_twice(
+    seed: int, independent: dict[Source, int]
+) -> None:
+    right, world = await crashing(seed, independent)
+    assert right
+    assert world.counts["arrived", "repeated"] > 0
+    assert world.counts["arrived", "taken"] > 25
+
+
+@pytest.mark.parametrize("without", ["previous", "taken", "of_origins"])
+async def test_without_any_part_of_what_makes_it_exact_it_is_wrong(without: str) -> None:
+    assert not all([(await crashing(seed, COUNTS[2], without))[0] for seed in range(12)])
+
+
+@pytest.mark.parametrize("independent", [{CLICKS: 5, ORDERS: 2}, {ORDERS: 5}], ids=str)
+async def test_a_backlog_of_a_partition_without_its_reader_raises_no_false_abandonment(
+    independent: dict[Source, int],
+) -> None:
+    """The order that prevents it lies on a partition that nobody reads at present."""
+    began = NOON - 5 * HOUR
+    world = World(NOON, 3, independent=independent)
+    home = world.tasks[0]._partitioner.partition(b"c-1")
+    world.put(CLICKS, home, click("c-1", began, "product_added", product_id="p", price="5"), began)
+    world.put(ORDERS, 1, order("c-1", began + 10 * MINUTE, "o-1", total="5"), began + 10 * MINUTE)
+    away = world.readers.pop((ORDERS, 1))
+    for _ in range(5):
+        await world.run()
+    engine = world.tasks[home].engine
+    assert world.outputs() == []
+    assert engine.watermark is None
+    assert engine.held_by() == (ORDERS, 1)
+    assert world.tasks[home].facts().held_by_partition == 1
+
+    world.readers[ORDERS, 1] = away
+    await world.run()
+    assert [o["type"] for o in world.outputs() if o["type"] != "stage_changed"] == []
+    assert [o["to_stage"] for o in world.outputs()] == ["visitor", "prospect", "customer"]
+    assert engine.watermark is not None
+    assert engine.watermark > world.now - 17_000
+
+
+async def test_nothing_leaves_a_reader_before_its_first_commit() -> None:
+    """Then its first offset is committed: a partition of which something has come, and no offset, has lost it."""
+    world = World(NOON, 1, independent={CLICKS: 2})
+    world.put(CLICKS, 1, click("c", NOON))
+    world.read(CLICKS, 1)
+    await world.tick_reader(CLICKS, 1)
+    activity = world.logs[world.settings.activity_topic, 0]
+    assert activity == []
+    await world.commit_reader(CLICKS, 1)
+    assert len(activity) == 2
+    world.put(CLICKS, 1, click("d", NOON))
+    world.read(CLICKS, 1)
+    await world.readers[CLICKS, 1].flush()
+    assert len(activity) == 3
+
+
+async def test_progress_and_topic_are_stored_with_the_offset_and_restored_from_it() -> None:
+    world = World(NOON, 1, independent={CLICKS: 2})
+    world.put(CLICKS, 0, click("c", NOON - 3 * HOUR))
+    await world.run()
+    offset, metadata = world.offsets["clickstream", 0]
+    mark = decode_metadata(metadata)
+    assert (offset, mark is not None and mark.reader) == (1, True)
+    assert mark is not None
+    assert mark.mark == Mark(world.now - 5_000, True, mark.mark.last_record_at)
+    world.start_reader(CLICKS, 0)
+    assert world.readers[CLICKS, 0].slowest() == world.now - 5_000
+    assert world.readers[CLICKS, 0].snapshot(force=True) is not None
+
+
+async def test_what_a_reader_cannot_take_is_a_dead_letter_of_its_partition() -> None:
+    world = World(NOON, 2, independent={ORDERS: 5})
+    world._append(("orders", 4), b"k", b"{", [], NOON)
+    reader = world.readers[ORDERS, 4]
+    world.read(ORDERS, 4)
+    chunk = Chunk([])
+    chunk.start, chunk.next, chunk.lost = 1, 4, Lost(1, 4, "its checksum is wrong")
+    reader.process(ORDERS, chunk)
+    await world.commit_reader(ORDERS, 4)
+    [*_, one, two] = [r for (topic, _), log in world.logs.items() if topic == "lifecycle-dead-letters" for r in log]
+    told = [{name.rpartition(".")[2]: value for name, value in dict(r.headers).items()} for r in (one, two)]
+    assert [(t["reason"], t["topic"], t["partition"], t["offset"]) for t in told] == [
+        (b"not_json", b"orders", b"4", b"0"),
+        (b"corrupt_batch", b"orders", b"4", b"1"),
+    ]
+    assert world.counts["rejected", "orders"] == 2
+    assert world.offsets["orders", 4][0] == 4
+
+
+async def test_records_that_were_never_read_and_are_gone_end_the_worker() -> None:
+    world = World(NOON, 2, independent={ORDERS: 3})
+    chunk = Chunk([])
+    chunk.start = chunk.next = 5
+    with pytest.raises(Hole, match="orders, partition 2: offset 0 is next, but the topic begins at 5"):
+        world.readers[ORDERS, 2].process(ORDERS, chunk)
+
+
+async def test_a_reader_that_is_ahead_is_paused_until_the_slowest_has_come_as_far() -> None:
+    world = World(NOON, 2, independent={CLICKS: 3}, max_buffer_bytes=2_000)
+    for n in range(300):
+        for partition in range(3):
+            event = click(f"c-{n % 40}", NOON - HOUR + n * 1_000, event_id=f"{partition}-{n}")
+            world.put(CLICKS, partition, event, NOON)
+    fast = world.readers[CLICKS, 0]
+    for _ in range(100):
+        world.read(CLICKS, 0, 10)
+        await world.tick_reader(CLICKS, 0)
+        await world.commit_reader(CLICKS, 0)
+        for number in (0, 1):
+            world.fetch(number, FORWARDED)
+            await world.tick(number)
+        world.now += 200
+    assert fast.full(CLICKS)
+    assert 5 < fast.position(CLICKS) < 50
+    assert fast.facts().source.buffered_bytes > 2_000
+    await world.run()
+    assert [reader.position(CLICKS) for reader in world.readers.values()] == [300, 300, 300]
+    assert world.counts["applied", "clickstream"] == 900
+    assert fast.may_resume(CLICKS)
+
+
+async def test_a_topic_that_was_grown_is_waited_for_and_what_came_before_is_not_applied_again() -> None:
+    """Three tasks read its three partitions themselves; then it has five. The last commits have not gone through."""
+    clicks, orders = shop(3, customers=15, events=300, end=NOON)
+    rng = random.Random(3)
+    half = clicks[len(clicks) // 2]["occurred_at"]
+    world = World(half, 3)
+    for source, events in ((CLICKS, clicks), (ORDERS, orders)):
+        for event in events:
+            if event["occurred_at"] < half:
+                world.put(source, rng.randrange(3), event, event["occurred_at"])
+    for n in range(120):
+        number = rng.randrange(3)
+        world.fetch(number, rng.choice([CLICKS, ORDERS, FORWARDED, FORWARDED]), 5)
+        world.now += 100
+        await world.tick(number)
+        if n % 30 == 0:
+            await world.commit(number)
+    world.now, world.independent = NOON, {CLICKS: 5}
+    for source, events in ((CLICKS, clicks), (ORDERS, orders)):
+        for event in events:
+            if event["occurred_at"] >= half:
+                world.put(source, rng.randrange(5 if source is CLICKS else 3), event, event["occurred_at"])
+    for number in range(3):
+        await world.commit(number, dies="offsets")
+        world.start(number)
+    for partition in range(5):
+        world.start_reader(CLICKS, partition)
+    assert world.counts["applied", "clickstream"] > 20
+    assert world.counts["replayed", "clickstream"] == 0
+    await world.run()
+    world.now += 2 * DAY
+    await world.run()
+    assert by_id(world.outputs()) == await expected(clicks, orders, NOON)
+    views = sum(p.product_views for task in world.tasks.values() for _, p in task.state.profiles.items())
+    assert views == sum(event["type"] == "product_viewed" for event in clicks)
+    assert world.counts["replayed", "clickstream"] > 0
+
+
+async def test_what_comes_from_a_partition_that_a_task_does_not_know_ends_the_worker_and_is_not_lost() -> None:
+    world = World(NOON, 2, independent={CLICKS: 3})
+    home = world.tasks[0]._partitioner.partition(b"c-1")
+    await world.run()
+    world.independent = {CLICKS: 4}
+    world.start_reader(CLICKS, 3)
+    world.put(CLICKS, 3, click("c-1", NOON))
+    world.read(CLICKS, 3)
+    await world.commit_reader(CLICKS, 3)
+    with pytest.raises(Grown, match="clickstream has got more partitions"):
+        world.fetch(home, FORWARDED)
+    for number in (0, 1):
+        world.start(number)
+    await world.run()
+    assert [o["customer_id"] for o in world.outputs()] == ["c-1"]
+
+
+async def test_a_clock_that_is_not_trusted_yet_proves_no_silence() -> None:
+    world = World(NOON, 1, independent={CLICKS: 2})
+    reader = world.readers[CLICKS, 0]
+    reader.trusted = False
+    await world.tick_reader(CLICKS, 0)
+    assert reader.slowest() is None
+    reader.trusted = True
+    reader.advance({CLICKS: Fetch(NOON - 1, 0)}, frozenset({CLICKS}))
+    assert reader.slowest() is None  # the whole topic is silent for too long
+    reader.advance({CLICKS: Fetch(NOON, 0)}, frozenset())
+    assert reader.slowest() == NOON - 5_000
+    assert reader.lag({CLICKS: Fetch(NOON, 7)}) == {("clickstream", 0): 7}
+    assert reader.read == {0: TP("clickstream", 0)}
+    reader.closed = True
+    reader.advance({CLICKS: Fetch(NOON + HOUR, 0)}, frozenset())
+    assert reader.slowest() == NOON - 5_000
+
+
+def test_the_slowest_is_looked_up_in_what_is_committed_where_no_task_tells_it() -> None:
+    marks: list[Any] = [Mark(7), Mark(5), Mark(9)]
+    assert slowest(marks) == 5
+    assert slowest([*marks, None]) is None
+    assert slowest([*marks, Mark()]) is None
+    assert slowest([None, None]) == UNKNOWN_HERE
+
+
+async def test_what_is_forwarded_is_as_it_was_but_for_a_header() -> None:
+    world = World(NOON, 2, independent={CLICKS: 3})
+    event = click("c-1", NOON - HOUR)
+    world._append(("clickstream", 2), b"s-9", json.dumps(event).encode(), [("ce_id", b"7")], NOON - MINUTE)
+    await world.run()
+    [record] = [r for n in (0, 1) for r in world.logs["lifecycle-activity", n] if r.headers[0][0] == "ce_id"]
+    assert (record.key, json.loads(record.value), record.headers[0]) == (b"s-9", event, ("ce_id", b"7"))
+    assert json.loads(record.headers[1][1]) == [CLICKS, 2, 0, -1, NOON - MINUTE]
