@@ -4,11 +4,11 @@ One engine serves the worker, the replay, the tests and the benchmarks. It does 
 it records, `advance` tells it the time and what the fetches showed, `snapshot` takes what a commit has to write.
 
 What other tasks forward or pass on comes by one topic, and is taken apart again into one queue for each origin
-(`arrive`).
+(`arrive`). With linking, the engine works in levels (`streams.core.levels`), and passes items on itself.
 
 Names in `Effects.counts`: applied, duplicate, replayed, late, out_of_order (label: the source's name in lower case),
 withheld (label: output type/reason), trimmed (label: what), ignored (label: which correction of an order), arrived
-(label: taken, repeated).
+(label: taken, repeated), identity (label: linked, switched, merged), passed (label: of which stream).
 """
 
 from __future__ import annotations
@@ -18,18 +18,22 @@ from typing import Final
 
 from streams.core.activity import Activity, Source
 from streams.core.applying import LABELS as LABELS
-from streams.core.applying import Applier
+from streams.core.applying import SOURCE_LABELS, Applier
 from streams.core.customer import Lifecycle
-from streams.core.effects import Effects, Emission, Snapshot
+from streams.core.effects import Effects, Emission, Passed, Snapshot
 from streams.core.emission import Gate
-from streams.core.inputs import FORWARDED, Input, OriginProgress, number_of
+from streams.core.identity import LEVELS
+from streams.core.inputs import FORWARDED, REPORTED, STREAM, STREAMS, Input, OriginProgress, number_of
 from streams.core.levels import Level
+from streams.core.linking import STREAM_LABELS, Linker
 from streams.core.sources import Arrivals, Fetch, Forwarded, Mark, Report, SourceSpec
 from streams.core.state import TaskState
 from streams.core.step import WHOLE, Step
 from streams.core.watermark import FETCH_FRESH, SourceProgress
 
 SOURCES: Final = tuple(Source)
+RANK_LABELS: Final = [*SOURCE_LABELS, *[""] * (STREAM - len(SOURCE_LABELS)), *STREAM_LABELS]
+"""By rank, of sources and streams."""
 
 
 class PartitionEngine:
@@ -41,6 +45,9 @@ class PartitionEngine:
     stored of them, with the position at which reading of what they forward starts. With a `step`, a call may leave
     things undone (`unfinished`), and they may wait for a commit (`full`): whoever gives one looks at both after each
     call.
+
+    `tasks` says that whose an id is is to be found out, and how many tasks there are that pass items on, this one among
+    them; 0: customers and devices are what their ids say. `flushed` is the commit of the last whole flush.
     """
 
     def __init__(
@@ -58,6 +65,8 @@ class PartitionEngine:
         step: Step = WHOLE,
         origins: Collection[tuple[Source, int]] = (),
         arrivals: Arrivals | None = None,
+        tasks: int = 0,
+        flushed: int = 0,
     ) -> None:
         self.unfinished = False
         """Whether the last call has left something undone: `advance` goes on with it."""
@@ -73,15 +82,20 @@ class PartitionEngine:
         self._own = {source: Input(int(source), -1, progress, None) for source, progress in self._progress.items()}
         stored = {mark.number: mark for mark in arrivals.origins} if arrivals is not None else {}
         of_sources = [(int(source), other, FETCH_FRESH) for source, other in origins]
+        of_streams = [
+            (STREAM + stream, task, FETCH_FRESH + (stream + 1) * REPORTED)
+            for stream in range(STREAMS)
+            for task in range(tasks)
+        ]
         self._origins: dict[int, Input] = {}
         self._partition_of: dict[int, int] = {}
-        for rank, other, fresh in sorted(of_sources):
+        for rank, other, fresh in sorted(of_sources) + of_streams:
             number = number_of(rank, other)
             origin = OriginProgress(stored.get(number), fresh)
             once_own = other == partition and rank < FORWARDED and rank not in self._own  # and no stream
             self._origins[number] = Input(rank, number, None, origin, once_own=once_own)
             self._partition_of[number] = other
-        self._levels = [Level(0, [*self._own.values(), *self._origins.values()], None)]
+        self._levels = _levels([*self._own.values(), *self._origins.values()], LEVELS if tasks else 1)
         self.arrived_position = 0 if arrivals is None else arrivals.position
         """The next offset of the activity topic: everything before it was handed to the engine."""
         self._committed = self.committable()
@@ -90,8 +104,16 @@ class PartitionEngine:
         """By origin, what was applied as of the last snapshot, like `_committed`."""
         self._unheard = [mark for number, mark in stored.items() if number not in self._origins]
         """What is known of origins that do not forward at present: they may do so again."""
-        self._applier = Applier(lifecycle, self.state, self._gate, step.pending)
-        self.state.commit = max(self.state.commit, commit)
+        numbers = [] if arrivals is None else arrivals.numbers
+        unsent, cut = self.state.unsent_items(commit, flushed) if tasks else ([], [])
+        self.unsent: list[Passed] = unsent
+        """Items of a flush that was whole, which may never have been sent: they are to be before anything else."""
+        self._linker: Linker | None = None
+        if tasks:
+            self._linker = Linker(lifecycle, self.state, self._gate, step.pending, numbers, unsent, cut)
+        self._applier = self._linker or Applier(lifecycle, self.state, self._gate, step.pending)
+        self._numbers = numbers
+        self.state.commit = max(self.state.commit, commit, flushed)
         self._silent: frozenset[Source] = frozenset()
         self._firing = False
         """Whether the last call has left deadlines that the watermark has reached. Until they have fired nothing else
@@ -214,7 +236,7 @@ class PartitionEngine:
 
         The commit must be carried through before the next call, or this engine be dropped.
         """
-        applier = self._applier
+        applier, linker = self._applier, self._linker
         if not (force or self._moved or applier.changed or self.state.owes(self._committed)):
             return None
         self._moved = False
@@ -231,9 +253,15 @@ class PartitionEngine:
         arrivals: Arrivals | None = None
         if self._origins or self._unheard:
             origins = [*(origin.origin_mark() for origin in self._origins.values()), *self._unheard]
-            arrivals = Arrivals(self._committed.get(FORWARDED, self.arrived_position), origins)
+            numbers = list(self._numbers if linker is None else linker.numbers)
+            arrivals = Arrivals(self._committed.get(FORWARDED, self.arrived_position), origins, numbers)
             self._taken = {mark.number: mark.taken for mark in origins}
         return Snapshot(commit, changes, outputs, passed, self.positions(), marks, arrivals)
+
+    def sent(self) -> None:
+        """The items of the last snapshot are on their way: what is reported from now on goes behind them."""
+        if self._linker is not None:
+            self._linker.sent()
 
     # -- what the shell looks at
 
@@ -265,9 +293,27 @@ class PartitionEngine:
         """A source's progress, to look at."""
         return self._progress[source]
 
-    def report(self, source: Source) -> tuple[int | None, int | None]:
-        """What to tell other tasks of a source: the time up to which it has spoken, and as of when it is drained."""
-        return self._own[source].progress(self._now), self._progress[source].drained_at()
+    def report(self, rank: int) -> tuple[int | None, int | None]:
+        """What to tell other tasks of an own source, or of a stream of this task (`STREAM` and up): the time up to
+        which it has spoken, and as of when it is drained.
+
+        A stream has spoken up to the earliest item that is not on its way. Items that wait for their commit do not make
+        it undrained unless they are older than what may come late.
+        """
+        if rank < STREAM:
+            own = self._own[SOURCES[rank]]
+            return own.progress(self._now), own.drained_at()
+        assert self._linker is not None
+        stream = rank - STREAM
+        progress = self._levels[stream].frontier(self._now)
+        drained_at = _least(level.drained_at() for level in self._levels[: stream + 1])
+        waiting = self._linker.waiting_since(stream)
+        if waiting is not None:
+            if progress is not None and waiting < progress:
+                progress = waiting
+            if waiting < self._now - self._lateness:
+                drained_at = None
+        return progress, drained_at
 
     def slowest(self) -> int | None:
         """The least progress of the sources of this task."""
@@ -275,15 +321,15 @@ class PartitionEngine:
 
     def slowest_anywhere(self) -> int | None:
         """The least progress of the sources of this task, and of those that forward to it, as far as is known."""
-        others = (one.origin.slowest for one in self._origins.values() if one.origin)
+        others = (one.origin.slowest for one in self._origins.values() if one.origin and one.rank < STREAM)
         return _least([*(own.progress(self._now) for own in self._own.values()), *others])
 
-    def held_by(self) -> tuple[Source, int | None]:
+    def held_by(self) -> tuple[int, int | None]:
         """The rank of the source or the stream whose progress is the least: it holds the watermark. With the partition
         if that is another one, or a stream's, whose task has not said more."""
         inputs = [*self._own.values(), *self._origins.values()]
         least = min(inputs, key=lambda one: -1 if (p := one.progress(self._now)) is None else p)
-        return SOURCES[least.rank], self._partition_of.get(least.number)
+        return least.rank, self._partition_of.get(least.number)
 
     # -- inside
 
@@ -322,6 +368,20 @@ class PartitionEngine:
 
     def _fire_due(self, effects: Effects) -> None:
         self._firing = self.unfinished = self._applier.fire_due(self._step_deadlines, effects)
+
+
+def _levels(inputs: list[Input], number: int) -> list[Level]:
+    """The levels of a task, each with its inputs: of the lowest the sources, of another one what the streams of the one
+    below bring, and what that passes through."""
+    levels: list[Level] = []
+    for place in range(number):
+        through = Input(-1, -1, None, None) if place else None
+        of_level = [one for one in inputs if max(0, one.rank - STREAM + 1) == place]
+        level = Level(place, of_level if through is None else [through, *of_level], through)
+        if levels:
+            levels[-1].above = level
+        levels.append(level)
+    return levels
 
 
 def _least(progresses: Iterable[int | None]) -> int | None:

@@ -146,6 +146,15 @@ def owner_at(alias: Alias, at: int) -> str:
     return owners[0][0]
 
 
+def owners_from(alias: Alias, at: int) -> list[tuple[str, int]]:
+    """Whose it was at a time (ms), if anybody's, and whose it was later."""
+    owners = alias.owners
+    for place in range(len(owners) - 1, 0, -1):
+        if owners[place][1] <= at:
+            return owners[place:]
+    return owners[:]
+
+
 def own(alias: Alias, customer: str, at: int) -> bool:
     """A customer was seen on the device, or claimed the cart, at a time (ms); whether that is news.
 

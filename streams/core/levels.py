@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from heapq import heapify, heappop, heappush
 
+from streams.core.activity import LINK
 from streams.core.applying import SOURCE_LABELS, Applier
 from streams.core.effects import Effects
 from streams.core.identity import level_of
@@ -32,38 +33,39 @@ class Level:
         It stops short where the applier is full.
         """
         inputs = self.inputs
-        heads: list[tuple[int, int]] = []  # time and place in the order, of what is next of each
-        limit: tuple[int, int] | None = None  # the least progress of those that may still have records
+        heads: list[tuple[int, str, int]] = []  # time, order at that time and place, of what is next of each
+        limit: tuple[int, int] | None = None  # the least progress of those that may still have records, and which
         for place, one in enumerate(inputs):
             if one.queue:
-                heads.append((one.queue[0].at, place))
-            elif not one.drained(now):
-                progress = one.progress(now)
-                if progress is None:
-                    limit = (-1, place)
-                elif limit is None or (progress, place) < limit:
-                    limit = (progress, place)
-        heapify(heads)
-        while not applier.full and most > 0 and heads and (limit is None or heads[0] <= limit):
-            # Take a run: up to the next head of another one, and to the limit. At equal times the lower place goes
-            # first, also if what it has of that time is still to come.
-            place, bound = heappop(heads)[1], limit
-            if heads and (bound is None or heads[0] < bound):
-                bound = heads[0]
-            one = inputs[place]
-            until = None if bound is None else bound[0] - (bound[1] < place)
-            if self.above is None and self.through is None:
-                most -= _apply_run(one, until, most, applier, effects)
+                heads.append(self._head(one, place))
             else:
-                most -= self._sort_run(one, until, most, applier, effects)
+                limit = _limited(limit, one, place, now)
+        heapify(heads)
+        while not applier.full and most > 0 and heads:
+            at, whom, place = heads[0]
+            # At equal times the lower place goes first, also if what it has of that time is still to come. Of what is
+            # about a device, all of that time must be there.
+            if limit is not None and (limit < (at, place) or (whom and limit[0] == at)):
+                break
+            # Take a run: up to the next head of another one, and to the limit.
+            heappop(heads)
+            one, bound = inputs[place], limit
+            if heads and (bound is None or (heads[0][0], heads[0][2]) < bound):
+                bound = heads[0][0], heads[0][2]
+            if self.through is None:
+                until = None if bound is None else bound[0] - (bound[1] < place)
+                if self.above is None:
+                    most -= _apply_run(one, until, most, applier, effects)
+                else:
+                    most -= self._sort_run(one, until, most, applier, effects)
+            elif bound is None or at < bound[0]:
+                most -= self._sort_run(one, None if bound is None else bound[0] - 1, most, applier, effects)
+            else:  # others may have something of that time too
+                most -= self._sort_run(one, at, most, applier, effects, alone=True)
             if one.queue:
-                heappush(heads, (one.queue[0].at, place))
-            elif not one.drained(now):
-                progress = one.progress(now)
-                if progress is None:
-                    limit = (-1, place)
-                elif limit is None or (progress, place) < limit:
-                    limit = (progress, place)
+                heappush(heads, self._head(one, place))
+            else:
+                limit = _limited(limit, one, place, now)
         if self.above is not None and self.above.through is not None:
             self.above.through.reached = self.frontier(now)
             self.above.through.all_drained = self._drained(now)
@@ -106,11 +108,24 @@ class Level:
             else:
                 one.look()
 
+    def _head(self, one: Input, place: int) -> tuple[int, str, int]:
+        """What is of the same time goes by the devices that it is about, events first: which task has passed it on, and
+        whether it was passed on at all, is no matter of theirs."""
+        first = one.queue[0]
+        if self.through is None:
+            return first.at, "", place
+        if first.role == LINK:
+            return first.at, first.customer, place
+        return first.at, "" if one is self.through or first.other is None else first.other, place
+
     def _drained(self, now: int) -> bool:
         return all(one.drained(now) and not one.queue for one in self.inputs)
 
-    def _sort_run(self, one: Input, until: int | None, most: int, applier: Applier, effects: Effects) -> int:
-        """As `_apply_run`, of a task with several levels: what lives at a higher one is passed through."""
+    def _sort_run(
+        self, one: Input, until: int | None, most: int, applier: Applier, effects: Effects, *, alone: bool = False
+    ) -> int:
+        """As `_apply_run`, of a task with several levels: what lives at a higher one is passed through. `alone`: the
+        first record only."""
         queue, is_through, taken = one.queue, one is self.through, 0
         through = None if self.above is None else self.above.through
         applied = [0] * len(SOURCE_LABELS)
@@ -122,12 +137,14 @@ class Level:
                 through.queue.append(record)
                 through.read_at.append(read_at)
                 through.by.append(by)
+                if alone:
+                    break
                 continue
             by.bytes -= record.size
             taken += 1
             if applier.apply(record, by, read_at, effects):
                 applied[record.source] += 1
-            if taken >= most or applier.full:
+            if alone or taken >= most or applier.full:
                 break
         for source, count in enumerate(applied):
             if count:
@@ -153,6 +170,16 @@ def _apply_run(one: Input, until: int | None, most: int, applier: Applier, effec
         effects.counts["applied", SOURCE_LABELS[one.rank]] += applied
         applier.changed = True
     return taken
+
+
+def _limited(limit: tuple[int, int] | None, one: Input, place: int, now: int) -> tuple[int, int] | None:
+    """The limit, with an input that has nothing at present."""
+    if one.drained(now):
+        return limit
+    progress = one.progress(now)
+    if progress is None:
+        return -1, place
+    return (progress, place) if limit is None or (progress, place) < limit else limit
 
 
 def _rank(one: Input) -> tuple[int, int]:

@@ -23,7 +23,7 @@ from streams.contracts.profiles import profile_document
 from streams.core.activity import Source
 from streams.core.customer import Lifecycle
 from streams.core.effects import Effects, IdentityChange, Output, Snapshot, StageChange, Triggered
-from streams.core.engine import LABELS, PartitionEngine
+from streams.core.engine import LABELS, RANK_LABELS, PartitionEngine
 from streams.core.inputs import FORWARDED
 from streams.core.packing import unpack
 from streams.core.sources import Fetch, Mark
@@ -318,7 +318,7 @@ class PartitionTask:
         return TaskFacts(
             partition=self.number,
             watermark=engine.watermark,
-            held_by=LABELS[held_by],
+            held_by=RANK_LABELS[held_by],
             held_by_partition=self.number if of_partition is None else of_partition,
             arrived_bytes=engine.arrived_bytes(),
             sources=sources,

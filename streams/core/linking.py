@@ -1,0 +1,309 @@
+"""What an engine does with records when it finds out whose an id is: `streams.core.identity` has the rules.
+
+What a record means for a key of a higher level is passed on as an item of a stream, to wherever that key lives, also if
+that is here. Items wait for the commit in the record of the key that caused them, so that none is sent that the
+changelog does not know of; and they are numbered in the order of time, so that whoever takes them knows what it has.
+
+A crash in the middle of a flush leaves records in the changelog whose items were never sent, beside others that are as
+they were before. Their items are passed on when what caused them is read again, so that they are in the order of time
+with those of the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from msgspec.structs import replace
+
+from streams.core import ids
+from streams.core.activity import EVENT, LINK, MOVED, SHOWN, Activity
+from streams.core.applying import Applier, last_applied, note
+from streams.core.customer import Lifecycle
+from streams.core.effects import Effects, IdentityChange, IdentityType, Output, Passed
+from streams.core.emission import Gate
+from streams.core.identity import (
+    CART_EXPIRY,
+    DEVICE_EXPIRY,
+    DEVICES,
+    OWNERS,
+    cause_of,
+    event_of,
+    own,
+    owner_at,
+    owners_from,
+    part_key,
+    seen,
+    shown,
+)
+from streams.core.inputs import STREAMS, Input
+from streams.core.packing import pack_to_move, unpack
+from streams.core.parts import Alias
+from streams.core.profile import Profile
+from streams.core.state import TaskState, record_key
+
+CARTS: Final = 0
+"""The stream of what ids of carts and checkouts tell of devices."""
+MOVES: Final = 1
+"""That of what moves on from devices to customers."""
+STREAM_LABELS: Final = ("carts", "devices")
+
+
+class Linker(Applier):
+    """An `Applier` that keeps aliases, and passes on what they mean."""
+
+    def __init__(
+        self,
+        lifecycle: Lifecycle,
+        state: TaskState,
+        gate: Gate,
+        most_pending: int,
+        numbers: Iterable[int],
+        unsent: Iterable[Passed],
+        cut: Iterable[tuple[bytes, Passed]],
+    ) -> None:
+        """`numbers`: the last ones given, by stream. `unsent`, `cut`: see `TaskState.unsent_items`."""
+        super().__init__(lifecycle, state, gate, most_pending)
+        self.numbers = [*numbers, *[-1] * STREAMS][:STREAMS]
+        """By stream, the last one given to an item."""
+        self._made: list[int | None] = [None] * STREAMS
+        self._leaving: list[int | None] = [None] * STREAMS
+        """By stream, the earliest time of items made since the last commit, and of those that it takes."""
+        for item in unsent:
+            _earlier(self._leaving, item)
+        self._cut: dict[tuple[int, int, bytes], list[Passed]] = {}
+        """By what caused them: items that wait for it to be read again."""
+        for key, item in cut:
+            self._cut.setdefault((item.cause, item.offset, key), []).append(item)
+
+    def waiting_since(self, stream: int) -> int | None:
+        """The earliest time of items that are not on their way, ms; None: all are."""
+        made, leaving = self._made[stream], self._leaving[stream]
+        if made is None or leaving is None:
+            return leaving if made is None else made
+        return min(made, leaving)
+
+    def sent(self) -> None:
+        """What the last commit took, and what was unsent before, is on its way."""
+        self._leaving = [None] * STREAMS
+
+    def committing(self) -> None:
+        """Of `Applier`."""
+        super().committing()
+        self._leaving, self._made = self._made, [None] * STREAMS
+        for (_, _, key), items in self._cut.items():
+            profile = self.state.get(key)
+            if profile is not None:
+                profile.pending += [replace(item, number=-1) for item in items]
+                self.state.touched(key, profile, profile.stage, profile.places(), profile.next_deadline)
+
+    def apply(self, record: Activity, one: Input, read_at: int, effects: Effects) -> bool:
+        """Of `Applier`."""
+        role = record.role
+        if role == EVENT:
+            if record.identified or not self._is_owned(record, one, read_at, effects):
+                return super().apply(record, one, read_at, effects)
+        elif role == LINK:
+            self._link(record, one, read_at, effects)
+        elif role == MOVED:
+            self._merge(record, one, read_at, effects)
+        else:
+            self._cart(record, one, read_at, effects)
+        return False
+
+    def skipped(self, record: Activity, one: Input, profile: Profile, key: bytes, effects: Effects) -> None:
+        """Of `Applier`."""
+        super().skipped(record, one, profile, key, effects)
+        if self._cut and (items := self._cut.pop((cause_of(one), record.offset, key), None)) is not None:
+            for item in items:
+                self._pass(profile, key, item, effects)
+            self.state.touched(key, profile, profile.stage, profile.places(), profile.next_deadline)
+
+    # -- devices
+
+    def _is_owned(self, record: Activity, one: Input, read_at: int, effects: Effects) -> bool:
+        """Pass an event on to the customer whose its device is; whether there is one."""
+        key = part_key(record)
+        profile = self.state.get(key)
+        if profile is None or profile.alias is None:
+            return False
+        if record.offset <= last_applied(profile, one):
+            self.skipped(record, one, profile, key, effects)
+            return True
+        deadline_before = profile.next_deadline
+        self._fire_up_to(record.at, profile, key, effects)
+        alias = profile.alias
+        if alias is None:  # after so long, the device is a stranger's
+            self.state.touched(key, profile, None, (), deadline_before)
+            return False
+        seen(alias, record.at)
+        note(profile, one, record.offset, read_at)
+        item = Passed(
+            stream=MOVES, number=-1, cause=cause_of(one), offset=record.offset, role=EVENT, at=record.at,
+            customer=owner_at(alias, record.at), other=record.customer, event=event_of(record),
+        )  # fmt: skip
+        self._pass(profile, key, item, effects)
+        profile.next_deadline = alias.last_seen_at + DEVICE_EXPIRY
+        self.state.touched(key, profile, None, (), deadline_before)
+        return True
+
+    def _link(self, record: Activity, one: Input, read_at: int, effects: Effects) -> None:
+        """A customer was seen on a device: from then on it is theirs."""
+        at, customer, key = record.at, record.other, part_key(record)
+        assert customer is not None
+        profile = self._profile(record, one, key, effects)
+        if profile is None:
+            return
+        before, places_before, deadline_before = profile.stage, profile.places(), profile.next_deadline
+        self._fire_up_to(at, profile, key, effects)
+        alias, previous, moved = profile.alias, None, None
+        if alias is None:
+            if profile.stage is not None:
+                moved = pack_to_move(profile)
+                outputs: list[Output] = []
+                self._lifecycle.leave(profile, customer, at, outputs)
+                for output in outputs:
+                    self._emit(profile, key, output, effects)
+            elif profile.sequence:  # forgotten
+                profile = self._afresh(key, profile)
+            alias = profile.alias = Alias([(customer, at)], at)
+            self.state.aliases += 1
+            self._tell("linked", record, None, profile, key, effects)
+            news = True
+        else:
+            previous = owner_at(alias, at)
+            news = own(alias, customer, at)
+            if news and previous != customer:
+                self._tell("switched", record, previous, profile, key, effects)
+            if len(alias.owners) > OWNERS:
+                del alias.owners[0]
+                effects.counts["trimmed", "owners"] += 1
+            news = seen(alias, at) or news
+        note(profile, one, record.offset, read_at)
+        if moved is not None:
+            item = Passed(
+                stream=MOVES, number=-1, cause=cause_of(one), offset=record.offset, role=MOVED, at=at,
+                customer=customer, other=record.customer, moved=moved,
+            )  # fmt: skip
+            self._pass(profile, key, item, effects)
+        if news:  # else all that changed is what was applied, which need not be written: the same says the same again
+            profile.next_deadline = alias.last_seen_at + DEVICE_EXPIRY
+            self.state.touched(key, profile, before, places_before, deadline_before)
+
+    # -- carts and checkouts
+
+    def _cart(self, record: Activity, one: Input, read_at: int, effects: Effects) -> None:
+        """A device showed the id of a cart or a checkout, or a customer claimed it: the device is theirs from when both
+        are known, until another customer claims the cart."""
+        at, other, key = record.at, record.other, part_key(record)
+        assert other is not None
+        profile = self._profile(record, one, key, effects)
+        if profile is None:
+            return
+        deadline_before = profile.next_deadline
+        self._fire_up_to(at, profile, key, effects)
+        alias = profile.alias
+        if alias is None:
+            alias = profile.alias = Alias([], at)
+            self.state.aliases += 1
+        pairs: list[tuple[str, str, int]] = []
+        if record.role == SHOWN:
+            news = shown(alias, other, at)
+            if news:
+                pairs = [(other, customer, since) for customer, since in owners_from(alias, at)]
+            if len(alias.devices) > DEVICES:
+                del alias.devices[0]
+                effects.counts["trimmed", "devices"] += 1
+        else:
+            news = own(alias, other, at)
+            if news:
+                pairs = [
+                    (device, other, since)
+                    for device, since in alias.devices
+                    if since <= at or owner_at(alias, since) == other
+                ]
+            if len(alias.owners) > OWNERS:
+                del alias.owners[0]
+                effects.counts["trimmed", "owners"] += 1
+        news = seen(alias, at) or news
+        note(profile, one, record.offset, read_at)
+        for device, customer, since in sorted(pairs):
+            item = Passed(
+                stream=CARTS, number=-1, cause=cause_of(one), offset=record.offset, role=LINK, at=max(at, since),
+                customer=device, other=customer, event_id=record.event_id, event_type=record.type,
+            )  # fmt: skip
+            self._pass(profile, key, item, effects)
+        if news:
+            profile.next_deadline = alias.last_seen_at + CART_EXPIRY
+            self.state.touched(key, profile, None, (), deadline_before)
+
+    # -- customers
+
+    def _merge(self, record: Activity, one: Input, read_at: int, effects: Effects) -> None:
+        """What was known of a device is a customer's."""
+        key, device, moved = record_key(record.customer, True), record.other, record.moved
+        assert device is not None
+        assert moved is not None
+        profile = self._profile(record, one, key, effects)
+        if profile is None:
+            return
+        before, places_before, deadline_before = profile.stage, profile.places(), profile.next_deadline
+        self._fire_up_to(record.at, profile, key, effects)
+        if profile.stage is None and profile.sequence:  # forgotten: begins afresh with what is moved
+            profile = self._afresh(key, profile)
+        outputs: list[Output] = []
+        self._lifecycle.merge(profile, unpack(moved), device, record.at, outputs, effects.counts)
+        note(profile, one, record.offset, read_at)
+        for output in outputs:
+            if self._gate.lets(profile, output, False, effects.counts):
+                self._keep(profile, key, output)
+        self.state.touched(key, profile, before, places_before, deadline_before)
+        effects.counts["identity", "merged"] += 1
+
+    # -- inside
+
+    def _profile(self, record: Activity, one: Input, key: bytes, effects: Effects) -> Profile | None:
+        """What is kept under the key, fresh if there is nothing; None if the record was applied to it before."""
+        profile = self.state.get(key)
+        if profile is None:
+            profile = self._lifecycle.new(record.customer, record.identified)
+            self.state.put(key, profile)
+        elif record.offset <= last_applied(profile, one):
+            self.skipped(record, one, profile, key, effects)
+            return None
+        return profile
+
+    def _tell(
+        self, type_: IdentityType, link: Activity, previous: str | None, profile: Profile, key: bytes, effects: Effects
+    ) -> None:
+        customer, at = link.other, link.at
+        assert customer is not None
+        change = IdentityChange(
+            id=ids.link_id(self._lifecycle.namespace, type_, link.customer, customer, at),
+            type=type_,
+            customer=customer,
+            occurred_at=at,
+            anonymous_id=link.customer,
+            previous_customer=previous,
+            event_id=link.event_id,
+            event_type=link.type,
+        )
+        self._emit(profile, key, change, effects)
+        effects.counts["identity", type_] += 1
+
+    def _pass(self, profile: Profile, key: bytes, item: Passed, effects: Effects) -> None:
+        """The item gets its number, and waits for the commit."""
+        stream = item.stream
+        self.numbers[stream] += 1
+        item = replace(item, number=self.numbers[stream])
+        profile.pending.append(item)
+        self.passed.append(item)
+        _earlier(self._made, item)
+        self._weigh(key, item)
+        effects.counts["passed", STREAM_LABELS[stream]] += 1
+
+
+def _earlier(earliest: list[int | None], item: Passed) -> None:
+    known = earliest[item.stream]
+    if known is None or item.at < known:
+        earliest[item.stream] = item.at

@@ -1,0 +1,224 @@
+"""Whose an id is, in tasks that crash at every step, against rules that are told from scratch over all there was."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streams.core.activity import Activity, Source
+from streams.core.customer import Lifecycle
+from streams.core.effects import IdentityChange, Output
+from streams.core.playbook import Playbook
+from streams.core.policy import DAY, MINUTE, SECOND, Policy
+from streams.core.profile import Profile
+from tests.tasks import Tasks
+
+START = 1_763_719_200_000
+POLICY = Policy(event_ids=0)  # no event is passed over for its id
+Placed = tuple[int, Activity]
+"""A record, and the partition that it is put on (modulo how many there are)."""
+
+
+def record(at: int, type_: str, customer: str | None, device: str | None, **fields: Any) -> Activity:
+    who = customer or device
+    assert who is not None
+    order = {"source": Source.ORDERS, "order_id": f"o-{at}", "total": 500} if type_ == "order_completed" else {}
+    given: dict[str, Any] = {"source": Source.CLICKSTREAM, "currency": "EUR", "price": 100} | order | fields
+    return Activity(
+        offset=-1, timestamp=at, size=200, at=at, customer=who, identified=customer is not None, event_id=f"e-{at}",
+        type=type_, other=device if customer else None, **given,
+    )  # fmt: skip
+
+
+# -- the rules, from scratch
+
+
+class Told:
+    """What is to be known in the end, of records that are in the order of time."""
+
+    def __init__(self, records: Iterable[Activity]) -> None:
+        records = sorted(records, key=lambda one: one.at)
+        links: list[tuple[int, int, str, str]] = []
+        devices: dict[str, dict[str, int]] = defaultdict(dict)
+        claims: dict[str, list[str]] = defaultdict(list)
+        for one in records:
+            if one.identified and one.other:
+                links.append((one.at, 0, one.other, one.customer))
+            for cart in filter(None, (f"cart {one.cart_id}" if one.cart_id else "", one.checkout_id)):
+                if one.identified and one.source is Source.ORDERS and claims[cart][-1:] != [one.customer]:
+                    links += [(one.at, 1, device, one.customer) for device in devices[cart]]
+                    claims[cart].append(one.customer)
+                elif not one.identified and one.source is Source.CLICKSTREAM and one.customer not in devices[cart]:
+                    links += [(one.at, 1, one.customer, customer) for customer in claims[cart][-1:]]
+                    devices[cart][one.customer] = one.at
+        self.owners: dict[str, list[tuple[str, int]]] = defaultdict(list)
+        self.changes: Counter[tuple[str, str, str, int]] = Counter()
+        for at, _, device, customer in sorted(links, key=lambda link: link[:2]):
+            owners = self.owners[device]
+            if not owners or owners[-1][0] != customer:
+                self.changes["switched" if owners else "linked", device, customer, at] += 1
+                owners.append((customer, at))
+        self.events: dict[tuple[bool, str], list[Activity]] = defaultdict(list)
+        for one in records:
+            whose = (one.identified, one.customer)
+            if not one.identified and (of := self.owners.get(one.customer)):
+                whose = True, next((c for c, since in reversed(of) if since < one.at), of[0][0])
+            self.events[whose].append(one)
+
+
+def says(profile: Profile) -> dict[str, Any]:
+    """What follows from which events are whose. (Carts are exact only within what `merging` says, and tested there.)"""
+    return {
+        "views": profile.product_views, "checkouts": profile.checkouts, "orders": profile.orders,
+        "revenue": profile.revenue, "order_ids": set(profile.order_book), "sessions": profile.sessions.count,
+        "first": profile.first_seen_at, "last": profile.last_seen_at, "active": profile.active_at,
+        "signed_up": profile.signed_up, "stage": profile.stage, "next": profile.next_deadline,
+    }  # fmt: skip
+
+
+def alone(events: list[Activity], until: int) -> dict[str, Any] | None:
+    """What one profile says that all these events come to, at a time (ms)."""
+    lifecycle, outputs, counts = Lifecycle(Playbook(policy=POLICY)), list[Output](), Counter[tuple[str, str]]()
+    profile = lifecycle.new(events[0].customer, True)
+    for event in events:
+        while (due := profile.next_deadline) is not None and due <= event.at:
+            lifecycle.fire(profile, outputs, counts)
+        lifecycle.apply(profile, event, outputs, counts)
+    while (due := profile.next_deadline) is not None and due <= until:
+        lifecycle.fire(profile, outputs, counts)
+    return says(profile)
+
+
+# -- what happens
+
+DEVICES, CUSTOMERS, CARTS = ("d-1", "d-2", "d-3", "d-4"), ("c-1", "c-2", "c-3"), ("k-1", "k-2", "k-3")
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[Placed]:
+    """Records in the order of time, none at the same as another, on any partition."""
+    placed: list[Placed] = []
+    at = START - 2 * DAY
+    gaps = st.sampled_from((1, SECOND, MINUTE, 20 * MINUTE, 45 * MINUTE))
+    for _ in range(draw(st.integers(1, 40))):
+        at += draw(gaps)
+        type_ = draw(st.sampled_from(("product_viewed", "product_added", "checkout_started", "order_completed")))
+        device = draw(st.sampled_from(DEVICES))
+        customer = draw(st.sampled_from((*CUSTOMERS, None, None, None)))
+        if customer and draw(st.booleans()):
+            device = None  # type: ignore[assignment]
+        fields: dict[str, Any] = {}
+        if draw(st.booleans()):
+            fields[draw(st.sampled_from(("cart_id", "checkout_id")))] = draw(st.sampled_from(CARTS))
+        fields["product_id"] = draw(st.sampled_from(("p", "q")))
+        placed.append((draw(st.integers(0, 3)), record(at, type_, customer, device, **fields)))
+    return placed
+
+
+def busy(seed: int, events: int = 120) -> list[Placed]:
+    """A history with much of everything."""
+    rng, at, placed = random.Random(seed), START - 2 * DAY, list[Placed]()
+    for _ in range(events):
+        at += rng.choice((SECOND, MINUTE, 10 * MINUTE))
+        customer = rng.choice((*(f"c-{n}" for n in range(6)), *[None] * 12))
+        device = f"d-{rng.randrange(10)}" if customer is None or rng.random() < 0.3 else None
+        type_ = rng.choice(("product_viewed", "product_added", "order_completed" if customer else "page_viewed"))
+        fields: dict[str, Any] = {"product_id": rng.choice("pqrs")}
+        if rng.random() < 0.5:
+            fields["cart_id"] = f"k-{rng.randrange(6)}"
+        placed.append((rng.randrange(4), record(at, type_, customer, device, **fields)))
+    return placed
+
+
+def played(
+    placed: list[Placed], partitions: int, seed: int | None = None, without: str = "", steps: int = 250
+) -> Tasks:
+    """The tasks when all is read, and two days later."""
+    tasks = Tasks(START, partitions, without, POLICY)
+    for partition, one in placed:
+        tasks.put(partition % partitions, record(one.at, one.type, *whose(one), **carried(one)))
+    if seed is not None:
+        tasks.crashing(random.Random(seed), steps)
+    tasks.run()
+    tasks.now += 2 * DAY
+    tasks.run()
+    return tasks
+
+
+def whose(one: Activity) -> tuple[str | None, str | None]:
+    return (one.customer, one.other) if one.identified else (None, one.customer)
+
+
+def carried(one: Activity) -> dict[str, Any]:
+    return {"cart_id": one.cart_id, "checkout_id": one.checkout_id, "product_id": one.product_id}
+
+
+def by_id(outputs: Iterable[Output]) -> dict[str, Output]:
+    """As a subscriber that de-duplicates sees them; the same id must not have two contents."""
+    found: dict[str, Output] = {}
+    for output in outputs:
+        assert found.setdefault(output.id, output) == output
+    return found
+
+
+def wrong(placed: list[Placed], tasks: Tasks, right: dict[str, Output]) -> Iterator[str]:
+    """What is not as it should be."""
+    told = Told(one for _, one in placed)
+    until = START + 2 * DAY
+    expected = {whose: alone(events, until) for whose, events in told.events.items()}
+    found = {whose: says(profile) for whose, profile in tasks.profiles().items()}
+    if found != expected:
+        yield f"profiles: {found} for {expected}"
+    owners = {device: owners[-8:] for device, owners in told.owners.items()}
+    known = {key[1:].decode(): p.alias.owners for key, p in tasks.aliases().items() if key[:1] == b"a" and p.alias}
+    if known != owners:
+        yield f"aliases: {known} for {owners}"
+    outputs = by_id(tasks.received)
+    changes = {
+        (o.type, o.anonymous_id or "", o.customer, o.occurred_at)
+        for o in outputs.values()
+        if isinstance(o, IdentityChange)
+    }
+    if changes != set(told.changes):
+        yield f"identities: {changes} for {set(told.changes)}"
+    if outputs != right:
+        yield f"outputs: {[outputs.get(i) or right.get(i) for i in outputs.keys() ^ right.keys()]}"
+
+
+@settings(deadline=None)
+@given(histories(), st.integers(1, 4), st.integers(0, 1 << 30))
+def test_everybody_knows_in_the_end_what_the_rules_tell(placed: list[Placed], partitions: int, seed: int) -> None:
+    right = by_id(played(placed, 1).received)
+    assert list(wrong(placed, played(placed, partitions, seed), right)) == []
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_much_happens_and_nothing_is_lost_or_taken_twice(seed: int) -> None:
+    placed = busy(seed)
+    right = by_id(played(placed, 1).received)
+    tasks = played(placed, 3, seed, steps=500)
+    assert list(wrong(placed, tasks, right)) == []
+    assert tasks.counts["arrived", "repeated"] > 0
+    assert tasks.counts["passed", "devices"] > 10
+    assert tasks.counts["passed", "carts"] > 0
+    assert tasks.counts["identity", "merged"] > 2
+    assert tasks.counts["identity", "switched"] > 2
+
+
+@pytest.mark.parametrize("without", ["numbers", "previous", "pending", "hold", "cut"])
+def test_without_any_part_of_what_makes_it_exact_it_is_wrong(without: str) -> None:
+    for seed in range(12):
+        placed = busy(seed)
+        right = by_id(played(placed, 1).received)
+        try:
+            if list(wrong(placed, played(placed, 3, seed, without, 500), right)):
+                return
+        except AssertionError:
+            return
+    pytest.fail("all was right")
