@@ -13,7 +13,7 @@ COMPILED = [
         f"streams/core/{name}.py"
         for name in (
             "abandonment", "activity", "applying", "bounds", "cart", "cold", "customer", "dispatch",
-            "emission", "engine", "facts", "identity", "ids", "inputs", "levels", "linking",
+            "emission", "engine", "erasing", "facts", "identity", "ids", "inputs", "levels", "linking",
             "merging", "orders", "packing", "profile", "recent_ids", "sessions", "stages", "state", "timers",
             "tracks", "triggering", "triggers", "watermark",
         )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import difflib
+import hashlib
 import os
 import re
 import tomllib
@@ -22,7 +23,7 @@ from streams import playbooks, values
 from streams.contracts.native import Decoder
 from streams.core import ids
 from streams.core.activity import Source
-from streams.core.inputs import FORWARDED
+from streams.core.inputs import ERASURES, FORWARDED
 from streams.core.playbook import Playbook
 from streams.core.policy import HOUR, MINUTE, SECOND
 from streams.core.rules.types import Type
@@ -44,7 +45,10 @@ class About(NamedTuple):
 
 
 def _setting(default: T, kind: values.Kind[T], example: str, help: str) -> T:
-    field: Any = dataclasses.field(default=default, metadata={"about": About(kind, example, help)})
+    secret: Any = values.SECRET
+    field: Any = dataclasses.field(
+        default=default, repr=kind is not secret, metadata={"about": About(kind, example, help)}
+    )
     return field  # type: ignore[no-any-return]
 
 
@@ -155,6 +159,12 @@ class Settings:
         "many partitions as `partitions` says needs `off`.",
     )
     orders_well_keyed: bool = _setting(True, values.SWITCH, "off", "The same for the orders topic.")
+    erasures_topic: str = _setting(
+        "lifecycle-erasures",
+        values.TOPIC,
+        "crm.erasures",
+        "Input: requests to erase somebody, each on every partition (`lifecycle erase` puts it there).",
+    )
     stage_changes_topic: str = _setting(
         "lifecycle-stage-changes", values.TOPIC, "crm.stage-changes", "Output: a customer entered or left a stage."
     )
@@ -256,6 +266,14 @@ class Settings:
         "6ba7b810-9dad-11d1-80b4-00c04fd430c8",
         "The name space of the ids of outputs. The same input and name space yield the same ids, whatever `app_id` is.",
     )
+    erasure_salt: str | None = _setting(
+        None,
+        values.SECRET,
+        "a long random text",
+        "Goes into the hashes under which it is remembered who was erased. Without one they are made with "
+        "`id_namespace`, and whoever reads the state and knows that can try ids. All workers need the same. It cannot "
+        "be changed once somebody was erased: workers then refuse to start.",
+    )
     ce_source: str = _setting(
         "/lifecycle-streams", values.REFERENCE, "/shops/eu", "The `ce_source` of outputs: who says so."
     )
@@ -279,6 +297,13 @@ class Settings:
         "127.0.0.1", values.HOST, "0.0.0.0", "The address on which /metrics, /healthz and /readyz are served."
     )
     web_port: int = _setting(6066, values.integer(0, 65535), "0", "Their port. 0 takes a free one and logs it.")
+    erasure_token: str | None = _setting(
+        None,
+        values.SECRET,
+        "a long random text",
+        "Whoever sends it (`Authorization: Bearer …`) may have people erased by `DELETE /v1/customers/{id}` on that "
+        "port. Without one there is no such path.",
+    )
     max_buffer_bytes: int = _setting(
         8 << 20,
         values.SIZE,
@@ -330,6 +355,12 @@ class Settings:
         }
 
     @property
+    def salt_of_marks(self) -> bytes:
+        """The key of the hashes under which it is remembered who was erased (`streams.core.erasing`)."""
+        salt = f"{self.id_namespace}" if self.erasure_salt is None else self.erasure_salt
+        return hashlib.blake2b(salt.encode(), digest_size=32, person=b"erasure").digest()
+
+    @property
     def forwarded_sources(self) -> tuple[Source, ...]:
         """The sources whose records are forwarded if they are not on their customer's partition."""
         well_keyed = {Source.CLICKSTREAM: self.clickstream_well_keyed, Source.ORDERS: self.orders_well_keyed}
@@ -342,8 +373,8 @@ class Settings:
 
     @property
     def read_topics(self) -> dict[int, str]:
-        """What a partition's task reads, by rank: the sources, and the activity topic if there is one."""
-        topics = {int(source): topic for source, topic in self.source_topics.items()}
+        """What a partition's task reads, by rank: sources, erasure requests, and the activity topic if there is one."""
+        topics = {int(source): topic for source, topic in self.source_topics.items()} | {ERASURES: self.erasures_topic}
         return topics | {FORWARDED: self.activity_topic} if self.forwarded_sources else topics
 
     @property

@@ -230,4 +230,9 @@ UUID = Kind("UUID", _parse_uuid)
 CURRENCY = Kind("ISO 4217 code", _parse_currency)
 REFERENCE = Kind("URI reference", _parse_reference)
 PATH = Kind("path", parse_path)
+SECRET: Kind[str | None] = Kind(
+    "secret text, or `none`",
+    lambda text: None if text == "none" else text,
+    lambda value: "none" if value is None else "(secret)",
+)
 SOURCE = Kind("name or path", str)

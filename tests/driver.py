@@ -16,7 +16,7 @@ from streams.core.effects import Effects, Emission, Output, Snapshot
 from streams.core.engine import PartitionEngine
 from streams.core.playbook import Playbook
 from streams.core.policy import Policy
-from streams.core.sources import Fetch, Mark, SourceSpec
+from streams.core.sources import Erasure, Fetch, Mark, SourceSpec
 from streams.core.state import TaskState
 from tests.disk import MemoryDisk
 
@@ -43,6 +43,10 @@ class Driver:
         self.restored = 0
         """Records of the changelog that the last start had to read."""
         self.committed: tuple[int, dict[Source, int], dict[Source, Mark]] = (0, {}, {})
+        self.requests: list[Erasure] = []
+        """The topic of erasure requests."""
+        self.erasures = 0
+        """Its committed offset."""
         self.received: list[Output] = []
         """What subscribers have, in order, repeats included."""
         self.counts: Counter[tuple[str, str]] = Counter()
@@ -71,6 +75,7 @@ class Driver:
             positions=positions,
             marks=marks,
             commit=commit,
+            erasures=self.erasures,
         )
 
     restart = start
@@ -100,6 +105,12 @@ class Driver:
             if records:
                 self._take(self.engine.apply(source, records, position + len(records), self.now))
             self._take(self.engine.advance(self.now, {source: Fetch(sent_at, len(log))}))
+
+    def erase(self, *requests: Erasure) -> None:
+        """Requests arrive, and all are read that were not."""
+        self.requests += requests
+        position = self.engine.erasures_position
+        self._take(self.engine.erase(self.requests[position:], len(self.requests)))
 
     def tick(self) -> None:
         """Time is looked at, nothing was fetched."""
@@ -140,6 +151,7 @@ class Driver:
 
     def _committed(self, snapshot: Snapshot) -> None:
         self.committed = (snapshot.commit, snapshot.positions, snapshot.marks)
+        self.erasures = snapshot.erasures
 
     def _take(self, effects: Effects) -> None:
         self.received += effects.outputs

@@ -65,6 +65,22 @@ def topics(only_check: bool) -> None:
 
 
 @main.command()
+@click.argument("person", metavar="CUSTOMER")
+@click.option("--anonymous", is_flag=True, help="CUSTOMER is an anonymous id.")
+def erase(person: str, anonymous: bool) -> None:
+    """Have all that is known of a customer erased. CUSTOMER is an id, or - to read it from standard input.
+
+    Prints the id of the request once the broker has it; the workers carry it out.
+    """
+    from streams.settings import load
+    from streams.shell import erasing
+
+    if person == "-":
+        person = sys.stdin.readline().rstrip("\r\n")
+    click.echo(erasing.run(load(), person, identified=not anonymous))
+
+
+@main.command()
 @click.option("--port", type=click.IntRange(0, 65535), default=9092, show_default=True, help="0 takes a free one.")
 def broker(port: int) -> None:
     """Run the embedded broker in the foreground, for trying things out. It keeps everything in memory.

@@ -9,12 +9,13 @@ from __future__ import annotations
 from typing import Final
 
 from streams.core.activity import Activity, Source
-from streams.core.customer import Lifecycle
+from streams.core.customer import Lifecycle, after
 from streams.core.effects import Effects, Output, Passed
 from streams.core.emission import Gate
 from streams.core.inputs import Input
 from streams.core.packing import packed_size
 from streams.core.profile import Profile
+from streams.core.sources import Erasure
 from streams.core.state import TaskState, record_key
 from streams.core.step import WHOLE
 
@@ -60,10 +61,18 @@ class Applier:
         key = record_key(record.customer, record.identified)
         profile = state.get(key)
         if profile is None:
+            erased_at = state.marks.erased_at(key)
+            if record.at <= erased_at:
+                counts["erased", SOURCE_LABELS[record.source]] += 1
+                return False
             profile = lifecycle.new(record.customer, record.identified)
+            profile.erased_at = erased_at
             state.put(key, profile)
         elif record.offset <= last_applied(profile, one):
             self.skipped(record, one, profile, key, effects)
+            return False
+        elif record.at <= profile.erased_at:
+            counts["erased", SOURCE_LABELS[record.source]] += 1
             return False
         elif profile.stage is not None and lifecycle.is_duplicate(profile, record):
             note(profile, one, record.offset, read_at)  # a duplicate also should it come again after a forgetting
@@ -80,7 +89,7 @@ class Applier:
             if profile.alias is not None:  # linking was on, and is no more
                 profile.alias = None
                 state.aliases -= 1
-            elif profile.sequence:  # forgotten: this event starts afresh
+            elif profile.sequence:  # forgotten or erased: this event starts afresh
                 profile = self._afresh(key, profile)
         outputs: list[Output] = []
         lifecycle.apply(profile, record, outputs, counts)
@@ -93,6 +102,24 @@ class Applier:
     def skipped(self, record: Activity, one: Input, profile: Profile, key: bytes, effects: Effects) -> None:
         """A record was applied to this profile before."""
         effects.counts["replayed", SOURCE_LABELS[record.source]] += 1
+
+    def erase(self, request: Erasure, key: bytes, effects: Effects) -> None:
+        """The record of this key ends, and its customer's outputs with a notice. They wait for the commit: nobody is to
+        hear of an erasure that a crash could undo."""
+        state, lifecycle = self.state, self._lifecycle
+        profile = state.get(key)
+        if profile is None:
+            effects.outputs.append(lifecycle.erased(request))
+            return
+        before, places_before, deadline_before = profile.stage, profile.places(), profile.next_deadline
+        state.aliases -= profile.alias is not None
+        outputs: list[Output] = []
+        empty = lifecycle.erase(profile, request, outputs)
+        state.put(key, empty)
+        for output in outputs:
+            if self._gate.lets(empty, output, False, effects.counts):
+                self._keep(empty, key, output)
+        state.touched(key, empty, before, places_before, deadline_before)
 
     def fire_due(self, most: int, effects: Effects) -> bool:
         """Fire what the watermark has reached, of so many customers at most; whether some is left."""
@@ -122,9 +149,7 @@ class Applier:
 
     def _afresh(self, key: bytes, before_it: Profile) -> Profile:
         """An empty profile in the place of one that has ended, which does not forget what was applied."""
-        profile = self._lifecycle.new(before_it.customer, before_it.identified)
-        profile.applied, profile.of_origins = before_it.applied, before_it.of_origins
-        profile.pending, profile.commit = before_it.pending, before_it.commit
+        profile = after(before_it)
         self.state.put(key, profile)
         return profile
 

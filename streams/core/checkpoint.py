@@ -34,6 +34,14 @@ class Checkpoint(msgspec.Struct, array_like=True):
     places: dict[str, dict[str, int]] = {}
     """Customers in each stage of each track beside the lifecycle."""
     aliases: int = 0
+    marks: int = 0
+    """Of who was erased (`streams.core.erasing`)."""
+    owed_marks: dict[bytes, bytes] = {}
+    """Those that have to be written to the changelog again."""
+    tombstones: list[bytes] = []
+    """Keys of records that a staler one of a zombie followed: they have to be deleted again."""
+    traces: list[bytes] = []
+    """Marks of those of whom something may be left in the files, or among the timers."""
 
 
 class UnknownVersion(ValueError):

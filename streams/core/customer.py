@@ -15,12 +15,13 @@ from streams.core.abandonment import Abandonments
 from streams.core.activity import Activity, Source
 from streams.core.bounds import BYTES_PER_EVENT, trim
 from streams.core.cart import operation, record
-from streams.core.effects import Cause, Output, Summary
+from streams.core.effects import Cause, IdentityChange, Output, Summary
 from streams.core.merging import Merging, empty
 from streams.core.packing import HEADER_ROOM
 from streams.core.parts import OpKind
 from streams.core.playbook import Playbook
 from streams.core.profile import Profile
+from streams.core.sources import Erasure
 from streams.core.stages import BYTES_PER_TRACK, Stages, summary
 from streams.core.triggering import Triggers
 
@@ -32,6 +33,15 @@ _ORDER: Final = OpKind.ORDER
 PASSIVE_CLICKS: Final = frozenset({"message_opened", "unsubscribed"})
 PASSIVE_ORDERS: Final = frozenset({"order_updated", "order_cancelled", "order_refunded", "order_fulfilled"})
 PASSIVE_CHANNELS: Final = frozenset({"pos", "retail", "subscription", "marketplace"})
+
+
+def after(ended: Profile) -> Profile:
+    """An empty profile of the same customer, that knows what was applied to the one before, and what waits to leave."""
+    profile = Profile(ended.customer, ended.identified)
+    profile.applied, profile.of_origins = ended.applied, ended.of_origins
+    profile.pending, profile.commit = ended.pending, ended.commit
+    profile.erased_at = ended.erased_at
+    return profile
 
 
 class Lifecycle:
@@ -198,6 +208,33 @@ class Lifecycle:
             self._triggers.merged(profile, moved, device, at, outputs, since, counts)
         trim(profile, self._largest, counts)
         self._schedule(profile)
+
+    # -- erasure
+
+    def erase(self, profile: Profile, request: Erasure, outputs: list[Output]) -> Profile:
+        """All that is known of this customer is to be erased: the profile ends, and what is returned takes its place.
+
+        It knows nothing but what was applied, and is to be deleted as a forgotten one is.
+        """
+        if profile.stage is not None:
+            if self._stages.is_of_another(profile):
+                self._stages.take_over(profile, request.at, outputs)
+            self._stages.end(profile, max(request.at, profile.last_seen_at), Cause(kind="erased"), outputs)
+        outputs.append(self.erased(request))
+        nothing = after(profile)
+        nothing.sequence, nothing.erased_at = max(1, profile.sequence), request.at
+        return nothing
+
+    def erased(self, request: Erasure) -> IdentityChange:
+        """What subscribers are told of an erasure, also of somebody who has no profile: they may know more."""
+        return IdentityChange(
+            id=ids.erasure_id(self.namespace, request.identified, request.customer, request.at),
+            type="erased",
+            customer=request.customer,
+            identified=request.identified,
+            occurred_at=request.at,
+            request_id=request.request_id,
+        )
 
     def summary(self, profile: Profile) -> Summary:
         """The customer as of now."""

@@ -20,10 +20,10 @@ IdentityType = Literal["linked", "switched", "erased"]
 
 class Cause(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Why a stage changed: `activity` (with rule and event), `inactivity` (with rule and deadline), `forgotten`,
-    `merge` (with rule and `merged`, or with `merged_into`), or `playbook`: another version of it, under which the
-    customer belongs elsewhere."""
+    `merge` (with rule and `merged`, or with `merged_into`), `erased` on request, or `playbook`: another version of it,
+    under which the customer belongs elsewhere."""
 
-    kind: Literal["activity", "inactivity", "merge", "forgotten", "playbook"]
+    kind: Literal["activity", "inactivity", "merge", "forgotten", "playbook", "erased"]
     rule: str | None = None
     event_id: str | None = None
     event_type: str | None = None
@@ -233,3 +233,5 @@ class Snapshot(msgspec.Struct, frozen=True):
     marks: dict[Source, Mark]
     arrivals: Arrivals | None
     """None if nothing was ever forwarded or passed on."""
+    erasures: int = 0
+    """The next offset of the topic of erasure requests: everything before it is done."""

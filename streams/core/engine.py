@@ -4,11 +4,13 @@ One engine serves the worker, the replay, the tests and the benchmarks. It does 
 it records, `advance` tells it the time and what the fetches showed, `snapshot` takes what a commit has to write.
 
 What other tasks forward or pass on comes by one topic, and is taken apart again into one queue for each origin
-(`arrive`). With linking, the engine works in levels (`streams.core.levels`), and passes items on itself.
+(`arrive`). With linking, the engine works in levels (`streams.core.levels`), and passes items on itself. Requests to
+erase somebody come by another topic, and are carried out as they come (`erase`).
 
-Names in `Effects.counts`: applied, duplicate, replayed, late, out_of_order (label: the source's name in lower case),
-withheld (label: output type/reason), trimmed (label: what), ignored (label: which correction of an order), arrived
-(label: taken, repeated), identity (label: linked, switched, merged), passed (label: of which stream).
+Names in `Effects.counts`: applied, duplicate, replayed, erased, late, out_of_order (label: the source's name in lower
+case), withheld (label: output type/reason), trimmed (label: what), ignored (label: which correction of an order),
+arrived (label: taken, repeated), identity (label: linked, switched, merged), passed (label: of which stream), erasures
+(label: applied, repeated).
 """
 
 from __future__ import annotations
@@ -23,11 +25,11 @@ from streams.core.customer import Lifecycle
 from streams.core.effects import Effects, Emission, Passed, Snapshot
 from streams.core.emission import Gate
 from streams.core.identity import LEVELS
-from streams.core.inputs import FORWARDED, REPORTED, STREAM, STREAMS, Input, OriginProgress, number_of
+from streams.core.inputs import ERASURES, FORWARDED, REPORTED, STREAM, STREAMS, Input, OriginProgress, number_of
 from streams.core.levels import Level
 from streams.core.linking import STREAM_LABELS, Linker
-from streams.core.sources import Arrivals, Fetch, Forwarded, Mark, Report, SourceSpec
-from streams.core.state import TaskState
+from streams.core.sources import Arrivals, Erasure, Fetch, Forwarded, Mark, Report, SourceSpec
+from streams.core.state import TaskState, record_key
 from streams.core.step import WHOLE, Step
 from streams.core.watermark import FETCH_FRESH, SourceProgress
 
@@ -67,6 +69,7 @@ class PartitionEngine:
         arrivals: Arrivals | None = None,
         tasks: int = 0,
         flushed: int = 0,
+        erasures: int = 0,
     ) -> None:
         self.unfinished = False
         """Whether the last call has left something undone: `advance` goes on with it."""
@@ -98,6 +101,8 @@ class PartitionEngine:
         self._levels = _levels([*self._own.values(), *self._origins.values()], LEVELS if tasks else 1)
         self.arrived_position = 0 if arrivals is None else arrivals.position
         """The next offset of the activity topic: everything before it was handed to the engine."""
+        self.erasures_position = erasures
+        """The next offset of the topic of erasure requests: everything before it is done."""
         self._committed = self.committable()
         """As of the last snapshot: its commit is taken to have gone through when the next one is taken."""
         self._taken: dict[int, int] = {number: mark.taken for number, mark in stored.items()}
@@ -194,6 +199,26 @@ class PartitionEngine:
             effects.counts["arrived", "repeated"] += repeated
         return effects
 
+    def erase(self, requests: Iterable[Erasure], position: int) -> Effects:
+        """Erase who is asked for in what was read up to `position` (the next offset).
+
+        At once, not in event time: nothing waits for it, and it waits for nothing.
+        """
+        effects, marks = Effects.none(), self.state.marks
+        for request in requests:
+            key = record_key(request.customer, request.identified)
+            repeated = request.at <= marks.erased_at(key)
+            if request.home:
+                effects.counts["erasures", "repeated" if repeated else "applied"] += 1
+            if repeated:
+                continue
+            if request.home:
+                self._applier.erase(request, key, effects)
+            marks.set(key, request.at)
+        self._moved = self._moved or position != self.erasures_position
+        self.erasures_position = position
+        return effects
+
     def lost(self) -> None:
         """Records of the activity topic cannot be read, and are given up. Before the `arrive` of what follows them."""
         for one in self._origins.values():
@@ -256,7 +281,7 @@ class PartitionEngine:
             numbers = list(self._numbers if linker is None else linker.numbers)
             arrivals = Arrivals(self._committed.get(FORWARDED, self.arrived_position), origins, numbers)
             self._taken = {mark.number: mark.taken for mark in origins}
-        return Snapshot(commit, changes, outputs, passed, self.positions(), marks, arrivals)
+        return Snapshot(commit, changes, outputs, passed, self.positions(), marks, arrivals, self.erasures_position)
 
     def sent(self) -> None:
         """The items of the last snapshot are on their way: what is reported from now on goes behind them."""
@@ -274,8 +299,9 @@ class PartitionEngine:
         }
 
     def committable(self) -> dict[int, int]:
-        """As `positions`, by rank, with that of the activity topic if there is one."""
+        """As `positions`, by rank, with that of the activity topic if there is one, and that of erasure requests."""
         positions: dict[int, int] = {int(source): position for source, position in self.positions().items()}
+        positions[ERASURES] = self.erasures_position
         if self._origins:
             waiting = [one.first_read_at for one in self._origins.values() if one.first is not None]
             positions[FORWARDED] = min(waiting, default=self.arrived_position)

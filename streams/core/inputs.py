@@ -17,6 +17,8 @@ from streams.core.watermark import FETCH_FRESH, SourceProgress
 
 FORWARDED: Final = len(Source)
 """The rank of the activity topic among what a task reads: the place of its offsets beside those of the sources."""
+ERASURES: Final = FORWARDED + 1
+"""That of the topic of erasure requests."""
 
 
 STREAM: Final = 8

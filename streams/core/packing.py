@@ -97,7 +97,9 @@ def pack(profile: Profile) -> bytes:
     if places:
         header += _LENGTH.pack(len(places)) + places
     if alias is not None:
-        return header + _ENCODER.encode(AliasRest(profile.customer, alias, profile.pending, profile.of_origins))
+        return header + _ENCODER.encode(
+            AliasRest(profile.customer, alias, profile.pending, profile.of_origins, profile.erased_at)
+        )
     return header + _ENCODER.encode(_rest(profile, profile.pending))
 
 
@@ -122,6 +124,7 @@ def unpack(data: bytes) -> Profile:
             kept = _ALIAS_DECODER.decode(memoryview(data)[end:])
             profile = _begun(kept.customer, header)
             profile.alias, profile.pending, profile.of_origins = kept.alias, kept.pending, kept.of_origins
+            profile.erased_at = kept.erased_at
             return profile
         rest = _DECODER.decode(memoryview(data)[end:])
     except msgspec.DecodeError as error:
@@ -168,6 +171,7 @@ def unpack(data: bytes) -> Profile:
     profile.rules_due = rest.rules_due
     profile.playbook_version = rest.playbook_version
     profile.playbook_tag = rest.playbook_tag
+    profile.erased_at = rest.erased_at
     profile.first_dropped_at = rest.first_dropped_at
     sessions.convert(profile.sessions)
     profile.event_tags = tags_of(rest.event_ids)
@@ -240,6 +244,7 @@ def _rest(profile: Profile, pending: list[Pending]) -> list[object]:
         profile.rules_due,
         profile.playbook_version,
         profile.playbook_tag,
+        profile.erased_at,
     ]
     if profile.first_dropped_at is not None:
         rest.append(profile.first_dropped_at)

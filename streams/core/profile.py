@@ -44,6 +44,8 @@ class Profile:
     first_seen_at: int
     """Times are ms."""
     last_seen_at: int
+    erased_at: int
+    """Events up to this time are passed over, since what was known before was erased on request; -1: it never was."""
     active_at: int
     """See `last_activity_at`; -1: never."""
     next_deadline: int | None
@@ -132,6 +134,7 @@ class Profile:
         self.orders_in_stage = 0
         self.first_seen_at = 0
         self.last_seen_at = 0
+        self.erased_at = -1
         self.active_at = -1
         self.event_ids = bytearray()
         self.sessions = Sessions()

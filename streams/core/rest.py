@@ -72,6 +72,7 @@ class Rest(msgspec.Struct, array_like=True, gc=False):
     rules_due: int | None = None
     playbook_version: int = 0
     playbook_tag: int = 0
+    erased_at: int = -1
     first_dropped_at: int | None = None
 
 
@@ -82,3 +83,4 @@ class AliasRest(msgspec.Struct, array_like=True, gc=False):
     alias: Alias
     pending: list[Pending] = []
     of_origins: dict[int, int] | None = None
+    erased_at: int = -1

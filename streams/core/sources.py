@@ -77,6 +77,19 @@ class Report(msgspec.Struct, frozen=True):
     """The least progress of that task's sources, forwarded ones or not."""
 
 
+class Erasure(msgspec.Struct, frozen=True):
+    """A request to erase all that is known of an id."""
+
+    customer: str
+    """A customer id if `identified`, else an anonymous id."""
+    identified: bool
+    at: int
+    """When it was asked for, ms: later events of that id begin anew."""
+    request_id: str
+    home: bool
+    """Whether profiles of that id live on this partition. Each request is told to every partition."""
+
+
 class OriginMark(msgspec.Struct, frozen=True, array_like=True):
     """What is stored of an origin with the state, and restored from it."""
 

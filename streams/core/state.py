@@ -14,7 +14,8 @@ from typing import Final
 from streams.core.checkpoint import VERSION, Checkpoint, decode, encode
 from streams.core.cold import CHECKPOINT, Cold, ColdOnDisk, Disk
 from streams.core.effects import Output, Passed
-from streams.core.inputs import FORWARDED
+from streams.core.erasing import Marks, Traces, is_mark
+from streams.core.inputs import ERASURES
 from streams.core.packing import Header, pack, peek, unpack
 from streams.core.profile import Profile
 from streams.core.timers import NEAREST, Timers, TimersOnDisk
@@ -39,9 +40,10 @@ class TaskState:
     then, so that recovery need only go on from there. It may hold more than that: restoring a record again is harmless.
     """
 
-    def __init__(self, hot: int = HOT, disk: Disk | None = None, nearest: int = NEAREST) -> None:
+    def __init__(self, hot: int = HOT, disk: Disk | None = None, nearest: int = NEAREST, salt: bytes = b"") -> None:
         """`hot`: how many profiles may stay unpacked over a commit. `nearest`: how many timers are in memory at least
-        if all are on disk. Raises `ValueError` if what is on the disk cannot be read.
+        if all are on disk. `salt`: of the marks of who was erased, at most 64 bytes. Raises `ValueError` if what is on
+        the disk cannot be read.
         """
         self.timers = Timers()
         self.population: Counter[str] = Counter()
@@ -54,8 +56,8 @@ class TaskState:
         """Bytes of the largest profile packed or restored so far."""
         self.commit = 0
         """The highest commit number seen."""
-        self.applied = [-1] * (FORWARDED + 1)
-        """The highest offset applied and written, per source and of the activity topic."""
+        self.applied = [-1] * (ERASURES + 1)
+        """The highest offset applied and written, by rank of what is read; of erasure requests none is kept."""
         self.note = b""
         """What the owner had kept with the state that is on disk."""
         self._cold = Cold()
@@ -67,6 +69,7 @@ class TaskState:
         self._records = 0
         self._dirty: dict[bytes, None] = {}  # ordered sets: what is written has one order
         self._graves: dict[bytes, None] = {}  # forgotten and written as such: their tombstones are owed
+        self._tombstones: dict[bytes, None] = {}  # erased; a zombie's record followed: their tombstones are owed again
         self._recent: dict[bytes, int] = {}
         """The records of commits later than `_recent_since`: their outputs may not have been sent."""
         self._recent_since = 0
@@ -74,14 +77,19 @@ class TaskState:
         self._timers_on_disk: TimersOnDisk | None = None
         self._checkpoint: Checkpoint | None = None
         """As of the last `changes`, until it is on disk."""
-        if disk is not None:
-            self._open(disk, nearest)
+        checkpoint = None if disk is None else self._open(disk, nearest)
+        self.marks = Marks(self._cold, salt, 0 if checkpoint is None else checkpoint.marks)
+        """Of who was erased."""
+        self.traces = Traces(self.timers, self.marks, self._has_deadline)
+        if checkpoint is not None:
+            self.marks.owed.update(checkpoint.owed_marks)
+            self.traces.marks.update(dict.fromkeys(checkpoint.traces))
 
     def __len__(self) -> int:
         return self._records
 
     def __iter__(self) -> Iterator[bytes]:
-        cold = [key for key, _ in self._cold.items()]
+        cold = [key for key, _ in self._cold.items() if not is_mark(key)]
         return iter({**dict.fromkeys(cold), **dict.fromkeys(self._hot)})
 
     @property
@@ -102,10 +110,14 @@ class TaskState:
         A staler record that follows a fresher one was written by a worker that had lost the partition: it is passed
         over, and the fresher one will be written again.
         """
+        if is_mark(key):
+            self.marks.restore(key, value)
+            return
         known = self._cold.get(key)
         have = None if known is None else peek(known)
         if value is None:
             if have is None:
+                self._tombstones.pop(key, None)
                 return
             if not have.forgotten:  # the tombstone of a zombie: its own forgetting went before
                 self._dirty[key] = None
@@ -114,9 +126,14 @@ class TaskState:
             self._records -= 1
             self._dirty.pop(key, None)
             self._graves.pop(key, None)
+            self.traces.left_by(key)
             return
         header = peek(value)
         if have is None:
+            if self.marks.number and self.marks.erased_at(key) > unpack(value).erased_at:
+                self._tombstones[key] = None  # of a zombie, from before the erasure
+                return
+            self._tombstones.pop(key, None)
             self._records += 1
             self.timers.restored(key, None, header.next_deadline)
         else:
@@ -231,7 +248,9 @@ class TaskState:
 
     def owes(self, committed: Mapping[int, int]) -> bool:
         """Whether a commit would write anything (see `changes`)."""
-        return bool(self._dirty) or any(self._behind(key, committed) for key in self._graves)
+        return bool(self._dirty or self.marks.owed or self._tombstones or self.traces.found) or any(
+            self._behind(key, committed) for key in self._graves
+        )
 
     def changes(
         self, commit: int, committed: Mapping[int, int], taken: Mapping[int, int] | None = None
@@ -247,14 +266,12 @@ class TaskState:
         """
         self.commit = commit
         self._recent, self._recent_since = {}, commit - 1  # the commit before has gone through
-        written: list[tuple[bytes, bytes | None]] = []
+        written: list[tuple[bytes, bytes | None]] = [(key, None) for key in self._tombstones]
+        self._tombstones = {}
         for key in [key for key in self._graves if self._behind(key, committed)]:
             del self._graves[key]
             if key not in self._dirty:
-                self._cold.delete(key)
-                self._records -= 1
-                if self._hot.pop(key, None) is not None:
-                    self.timers.cooled(key)
+                self._bury(key)
                 written.append((key, None))
         dirty, self._dirty = self._dirty, {}
         for key in dirty:
@@ -280,10 +297,10 @@ class TaskState:
             else:
                 self._graves.pop(key, None)
             written.append((key, value))
+        written += self.marks.changes()
         if len(self._young) >= self._generation:
             self._cool()
         if self._timers_on_disk is not None:
-            self._timers_on_disk.take()
             self._checkpoint = self._as_it_stands()
         return written
 
@@ -296,12 +313,12 @@ class TaskState:
             return
         checkpoint = self._checkpoint
         if checkpoint is None:
-            self._timers_on_disk.take()
             checkpoint = self._as_it_stands()
         self._checkpoint = None
         checkpoint.note = self.note = note
         self._on_disk.flush(self._timers_on_disk.being_written, encode(checkpoint))
         self._timers_on_disk.written()
+        self.traces.kept()
 
     def items(self) -> Iterator[tuple[bytes, Profile]]:
         """Every living profile, unpacked (for tests: it touches all)."""
@@ -316,7 +333,7 @@ class TaskState:
         """As written, the profiles of commits later than `committed`, with their keys."""
         keys: Iterable[bytes] = self._recent
         if committed < self._recent_since:
-            keys = [key for key, _ in self._cold.items()]
+            keys = [key for key, _ in self._cold.items() if not is_mark(key)]
         found: list[tuple[bytes, Profile]] = []
         for key in keys:
             value = self._cold.get(key)
@@ -334,6 +351,19 @@ class TaskState:
             assert value is not None
             applied = peek(value).applied
         return all(offset < committed.get(rank, offset + 1) for rank, offset in enumerate(applied))
+
+    def _bury(self, key: bytes) -> None:
+        """Nothing of the record stays, but what `traces` knows of."""
+        self._cold.delete(key)
+        self._records -= 1
+        if self._hot.pop(key, None) is not None:
+            self.timers.cooled(key)
+        self._young.pop(key, None)
+        self._old.pop(key, None)
+        self.traces.left_by(key)
+
+    def _has_deadline(self, key: bytes) -> bool:
+        return self.next_deadline(key) is not None
 
     def _cool(self) -> None:
         """Drop what was not touched since the last time, and of what was as much as is too much; nothing is dirty now.
@@ -375,12 +405,12 @@ class TaskState:
         self._recent_since = commits[len(commits) // 2]
         self._recent = {key: commit for key, commit in self._recent.items() if commit > self._recent_since}
 
-    def _open(self, disk: Disk, nearest: int) -> None:
+    def _open(self, disk: Disk, nearest: int) -> Checkpoint | None:
         stored = disk.get(CHECKPOINT)
         self._on_disk = self._cold = ColdOnDisk(disk)
+        checkpoint = None if stored is None else decode(stored)
         scheduled = 0
-        if stored is not None:
-            checkpoint = decode(stored)
+        if checkpoint is not None:
             self.note = checkpoint.note
             self.population.update(checkpoint.population)
             for track, stages in checkpoint.places.items():
@@ -394,10 +424,16 @@ class TaskState:
             self._recent = dict.fromkeys(checkpoint.recent, checkpoint.commit)
             self._dirty = dict.fromkeys(checkpoint.dirty)
             self._graves = dict.fromkeys(checkpoint.graves)
+            self._tombstones = dict.fromkeys(checkpoint.tombstones)
             scheduled = checkpoint.scheduled
         self.timers = self._timers_on_disk = TimersOnDisk(disk, scheduled, nearest)
+        return checkpoint
 
     def _as_it_stands(self) -> Checkpoint:
+        """What goes to disk next, with the timers that are taken for it."""
+        assert self._timers_on_disk is not None
+        self._timers_on_disk.take()
+        self.traces.take()
         places: dict[str, dict[str, int]] = {}
         for (track, stage), number in self.places.items():
             places.setdefault(track, {})[stage] = number
@@ -416,6 +452,10 @@ class TaskState:
             list(self._graves),
             places,
             self.aliases,
+            self.marks.number,
+            dict(self.marks.owed),
+            list(self._tombstones),
+            list(self.traces.marks),
         )
 
 

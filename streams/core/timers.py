@@ -6,6 +6,7 @@ pushes its customer's deadline back). So what comes up is a hint, and the engine
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from heapq import heapify, heappop, heappush
 from typing import Final
 
@@ -80,6 +81,14 @@ class Timers:
             self.arm(key, deadline)
         else:
             self.disarm(key)
+
+    def purge(self, is_trace: Callable[[bytes], bool]) -> Iterator[None]:
+        """Take away the entries that lead nowhere of keys that `is_trace` names, others perhaps too. Goes on with each
+        item that it is asked for, while anything else may happen in between."""
+        del is_trace
+        self._heap = list(self._armed.values())
+        heapify(self._heap)
+        return iter(())
 
 
 class TimersOnDisk(Timers):
@@ -173,6 +182,18 @@ class TimersOnDisk(Timers):
             self._unwritten[before, key] = False
         if deadline is not None and (before is None or deadline < before):
             self._add((deadline, key))
+
+    def purge(self, is_trace: Callable[[bytes], bool]) -> Iterator[None]:
+        """As in memory. Those on disk are gone with the next write."""
+        for changes in (self.being_written, self._unwritten):
+            for entry in [entry for entry, added in changes.items() if added and is_trace(entry[1])]:
+                self._unwritten[entry] = False
+        self._near = [entry for entry in self._near if not is_trace(entry[1])]
+        heapify(self._near)
+        for entry in timers_from(self._disk, _BEGINNING):
+            if is_trace(entry[1]):
+                self._unwritten[entry] = False
+            yield
 
     def take(self) -> None:
         """`being_written` becomes what disk does not have; `written` says that it does."""

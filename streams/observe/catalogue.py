@@ -71,8 +71,12 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
     Metric(
         name="lifecycle_events_total",
         kind="counter",
-        help="Input records by what became of them: applied, a duplicate, one applied before a restart, or rejected.",
-        labels=(SOURCE, Label("outcome", "what became of it", ("applied", "duplicate", "replayed", "rejected"))),
+        help="Input records by what became of them: applied, a duplicate, one applied before a restart, of somebody "
+        "erased since, or rejected.",
+        labels=(
+            SOURCE,
+            Label("outcome", "what became of it", ("applied", "duplicate", "replayed", "erased", "rejected")),
+        ),
         worry="`applied` of a source stands still while its topic grows; `rejected` is more than a few in a thousand; "
         "`duplicate` jumps (a producer retries, or a source is delivered twice); `replayed` without a restart.",
     ),
@@ -130,7 +134,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
             Label("track", "the track's name"),
             Label("from_stage", "the stage left, or `none`"),
             Label("to_stage", "the stage entered, or `none`"),
-            Label("cause", "why", ("activity", "inactivity", "merge", "forgotten", "playbook")),
+            Label("cause", "why", ("activity", "inactivity", "merge", "forgotten", "playbook", "erased")),
         ),
         worry="0 while events are applied; a wave into `at_risk`, `lapsed` or `dormant` (a source is missing).",
     ),
@@ -336,6 +340,28 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         labels=(Label("what", "the bound", TRIMMED),),
         worry="A steady rate of anything but `strings` or `viewed_products`: one id is shared by many people, or is a "
         "robot.",
+    ),
+    # -- erasure
+    Metric(
+        name="lifecycle_erasures_total",
+        kind="counter",
+        help="Requests to erase somebody that were carried out, or had been before. Counted where the person lives.",
+        labels=(Label("outcome", "what became of it", ("applied", "repeated")),),
+        worry="`repeated` without a restart: the offsets of the topic of requests were set back, or have expired.",
+    ),
+    Metric(
+        name="lifecycle_erasures_waiting",
+        kind="gauge",
+        help="Requests to erase somebody that the partition has not read.",
+        labels=(PARTITION,),
+        worry="More than 0 for minutes. After seven days requests are deleted, and workers end rather than skip them.",
+    ),
+    Metric(
+        name="lifecycle_erasure_traces",
+        kind="gauge",
+        help="Erased customers of whom timers in memory, or files on disk, may hold something yet.",
+        labels=(PARTITION,),
+        worry="More than 0 for two hours: files are rewritten once an hour at most, and it may take minutes.",
     ),
     # -- Kafka
     Metric(

@@ -42,3 +42,7 @@ class TaskFacts(msgspec.Struct, frozen=True):
     """Customers in each stage of the lifecycle track."""
     places: tuple[tuple[str, str, int], ...] = ()
     """Track, stage, and customers in it, of further tracks."""
+    erasures_waiting: int = 0
+    """Requests to erase somebody that were not read."""
+    erasure_traces: int = 0
+    """Erased customers of whom timers or files may hold something yet."""

@@ -304,7 +304,7 @@ class Metrics(Collector):
 
     def _tally(self, name: str, label: str) -> client.Counter | None:
         match name:
-            case "applied" | "duplicate" | "replayed" | "rejected":
+            case "applied" | "duplicate" | "replayed" | "erased" | "rejected":
                 return self._counter("lifecycle_events_total", label, name)
             case "late":
                 return self._counter("lifecycle_events_late_total", label)
@@ -317,6 +317,8 @@ class Metrics(Collector):
                 return self._counter("lifecycle_outputs_withheld_total", output, reason)
             case "arrived":
                 return self._counter("lifecycle_arrived_records_total", label)
+            case "erasures":
+                return self._counter("lifecycle_erasures_total", label)
             case "trimmed":
                 return self._counter("lifecycle_trimmed_total", label)
         self._unknown(f"the engine's tally {name!r}")
@@ -376,6 +378,8 @@ def _gauges_of(task: TaskFacts, now: float) -> Iterator[Sample]:
         yield "lifecycle_watermark_lag_seconds", (partition,), now - task.watermark / 1000
     yield "lifecycle_timers_pending", (partition,), task.timers
     yield "lifecycle_largest_profile_bytes", (partition,), task.largest_profile_bytes
+    yield "lifecycle_erasures_waiting", (partition,), task.erasures_waiting
+    yield "lifecycle_erasure_traces", (partition,), task.erasure_traces
     for source in SOURCE.values or ():
         yield "lifecycle_watermark_held_by", (partition, source), source == task.held_by
     for facts in task.sources:

@@ -27,14 +27,14 @@ from streams.core.activity import Source
 from streams.core.customer import Lifecycle
 from streams.core.effects import Emission
 from streams.core.engine import LABELS, PartitionEngine
-from streams.core.inputs import FORWARDED, number_of
+from streams.core.inputs import ERASURES, FORWARDED, number_of
 from streams.core.playbook import Playbook
 from streams.core.sources import Arrivals, Fetch, Mark
 from streams.core.step import Step
 from streams.errors import UserError
 from streams.observe.prometheus import Metrics
 from streams.settings import Settings
-from streams.shell import last_failure, topics
+from streams.shell import erasing, last_failure, topics
 from streams.shell.agreement import Agreement
 from streams.shell.at_least_once import AtLeastOnce
 from streams.shell.clock import MAX_SKEW_MS, ClockWatch
@@ -50,8 +50,8 @@ from streams.shell.faults import (
     WasApart,
 )
 from streams.shell.guarantee import Guarantee
-from streams.shell.http import Health, HttpServer, LoopLag
-from streams.shell.marks import decode_marker, decode_metadata, source_mark
+from streams.shell.http import Erasing, Health, HttpServer, LoopLag
+from streams.shell.marks import OtherSalt, check_of, decode_marker, decode_metadata, source_mark
 from streams.shell.reader import SourceReader, name_of
 from streams.shell.recovering import RecoveryWatch
 from streams.shell.silence import SilenceWatch
@@ -66,6 +66,10 @@ log = logging.getLogger(__name__)
 TICK_S = 0.1
 OFFSET_ATTEMPTS = 3
 FACTS_S = 1.0
+TIDY_S = 1.0
+"""How often it is looked for what is left of who was erased."""
+ERASURE_TIMEOUT_S = 20.0
+"""How long who asks for an erasure over HTTP waits for the broker to have the request."""
 TOPIC_IDS_S = 5.0
 """How often it is asked whether the topics are still the ones they were."""
 ANSWERED_MS = 5_000
@@ -135,7 +139,14 @@ class App(faust.App):
             ExactlyOnce(self) if settings.processing_guarantee == "exactly_once" else AtLeastOnce(self)
         )
         self.committer = Committer(self, self._guarantee)
-        self._http = HttpServer(settings.web_host, settings.web_port, self.health, self.metrics.exposition)
+        token = settings.erasure_token
+        self._http = HttpServer(
+            settings.web_host,
+            settings.web_port,
+            self.health,
+            self.metrics.exposition,
+            None if token is None else Erasing(token, self._ask_for_erasure),
+        )
         self._stopping = False
         self._topic_ids: dict[str, str] = {}
         """Of all topics that are read: as they were when they were first seen."""
@@ -159,7 +170,7 @@ class App(faust.App):
             raise RuntimeError(self.failure)
         self._http.start()
         log.info("Metrics at %s/metrics", self._http.url)
-        for loop in (self._loop_lag.run, self._tick, self._commit, self._show, self._watch_topics):
+        for loop in (self._loop_lag.run, self._tick, self._commit, self._show, self._watch_topics, self._tidy):
             self.add_future(self._guarded(loop))
 
     async def stop(self) -> None:
@@ -316,7 +327,7 @@ class App(faust.App):
     def _had_offset(self, tp: TP) -> bool:
         """Whether the state is such that an offset of this partition must once have been committed."""
         marker = decode_marker(self.table.data.partition(tp.partition).marker)
-        if marker is None:
+        if marker is None or tp.topic == self.settings.erasures_topic:  # what is read of it again is known
             return False
         source = next((source for source, topic in self.source_topics.items() if topic == tp.topic), None)
         # What comes of a source that is read independently, `_heard_of` knows.
@@ -381,6 +392,8 @@ class App(faust.App):
         profiles, marker = state.profiles, decode_marker(state.marker)
         if marker is not None:
             profiles.commit = max(profiles.commit, marker.commit)
+            if marker.salt and marker.salt != check_of(self.settings.salt_of_marks):
+                raise OtherSalt
         committed = min((mark.commit for mark in marks.values()), default=0)
         if marker is not None and not marks:
             # The broker keeps no metadata. The flush that this marker ends is complete; whether the outputs of its
@@ -416,6 +429,7 @@ class App(faust.App):
                 positions.get(FORWARDED, 0),
                 [] if marker is None or marker.arrivals is None else marker.arrivals.origins,
             ),
+            erasures=positions.get(ERASURES, 0),
         )
         task = PartitionTask(
             number,
@@ -517,7 +531,7 @@ class App(faust.App):
     # -- work
 
     async def process(self, rank: int, message: Any, polled: driver.Polled) -> None:
-        """Called by the agents with what each poll brought of a source, or of the activity topic."""
+        """Called by the agents with what each poll brought of a topic that is read."""
         try:
             for tp, chunk in polled:
                 one = self._reads(tp, rank)
@@ -539,6 +553,10 @@ class App(faust.App):
         if rank == FORWARDED:
             assert not isinstance(one, SourceReader)
             one.arrive(chunk)
+            return
+        if rank == ERASURES:
+            assert not isinstance(one, SourceReader)
+            one.erase(chunk)
             return
         source = Source(rank)
         one.process(source, chunk)
@@ -598,12 +616,31 @@ class App(faust.App):
             await asyncio.sleep(self.settings.commit_interval / 1000)
             await self.committer.commit(self._working())
 
+    def _ask_for_erasure(self, person: str, identified: bool) -> str:
+        """Called in a thread of HTTP (`Erasing.ask`)."""
+
+        async def ask() -> str:
+            return await erasing.ask(self.kafka_producer(), self.settings, person, identified, self.clock())
+
+        asked = asyncio.run_coroutine_threadsafe(ask(), self.loop)
+        try:
+            return asked.result(ERASURE_TIMEOUT_S)
+        finally:
+            asked.cancel()
+
+    async def _tidy(self) -> None:
+        while not self.should_stop:
+            await asyncio.sleep(TIDY_S)
+            for number in list(self.table.data.partitions):
+                while (state := self.table.data.partitions.get(number)) is not None and state.tidy():
+                    await asyncio.sleep(0)
+
     async def _show(self) -> None:
         while not self.should_stop:
             await asyncio.sleep(FACTS_S)
             lag: dict[tuple[str, int], int] = {}
             for task in self.tasks.values():
-                self.metrics.task(task.facts())
+                self.metrics.task(task.facts(self._fetches(task)))
             for tp, reader in self.readers.items():
                 self.metrics.reader(tp.topic, reader.facts())
             for one in self._working():

@@ -7,7 +7,7 @@ from typing import Any
 
 from streams.core.activity import Source
 from streams.core.engine import LABELS
-from streams.core.inputs import FORWARDED
+from streams.core.inputs import ERASURES, FORWARDED
 from streams.core.playbook import Playbook
 from streams.settings import Settings
 from streams.shell import topics
@@ -70,7 +70,9 @@ def create_app(
 
 
 def _add_agent(app: App, rank: int, topic: Any) -> None:
-    @app.agent(topic, name=f"streams.{'activity' if rank == FORWARDED else LABELS[Source(rank)]}")
+    others = {FORWARDED: "activity", ERASURES: "erasures"}
+
+    @app.agent(topic, name=f"streams.{others.get(rank) or LABELS[Source(rank)]}")
     async def agent(stream: Any) -> None:
         async for polled in stream:
             await app.process(rank, stream.current_event.message, polled)

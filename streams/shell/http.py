@@ -1,4 +1,4 @@
-"""The worker's own HTTP: `/metrics`, `/healthz`, `/readyz`, answered also while the event loop is stuck.
+"""The worker's own HTTP: `/metrics`, `/healthz`, `/readyz`, answered also while the event loop is stuck; and erasures.
 
 Hence threads of their own, from the standard library. `/healthz` asks whether this process still moves (its answer is a
 restart), `/readyz` whether it takes part (its answer is patience); neither asks whether the broker is there.
@@ -7,9 +7,11 @@ restart), `/readyz` whether it takes part (its answer is patience); neither asks
 from __future__ import annotations
 
 import asyncio
+import hmac
 import http.server
 import json
 import logging
+import re
 import socket
 import socketserver
 import sys
@@ -18,8 +20,8 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from typing import Any, Final
-from urllib.parse import urlsplit
+from typing import Any, Final, NamedTuple
+from urllib.parse import unquote, urlsplit
 
 from streams.errors import UserError
 
@@ -34,6 +36,19 @@ CONNECTIONS: Final = 16
 
 Exposition = Callable[[str], tuple[bytes, str]]
 """From an `Accept` header to the metrics and their content type (`Metrics.exposition`)."""
+
+
+ERASABLE: Final = re.compile(r"/v1/(customers|anonymous)/([^/]+)")
+"""The paths of who can be erased: a customer id or an anonymous id, percent-encoded."""
+
+
+class Erasing(NamedTuple):
+    """Who may have people erased over HTTP, and how it is asked for."""
+
+    token: str
+    ask: Callable[[str, bool], str]
+    """Given a customer id (True) or an anonymous id (False): the id of the request, once the broker has it. Called in a
+    thread of HTTP. Raises `UserError` for an id that names nobody, and anything else where it could not be done."""
 
 
 class Health:
@@ -150,9 +165,11 @@ class LoopLag:
 class HttpServer:
     """Serves from the moment `start` is called, in daemon threads. Port 0 takes a free one; `port` tells which."""
 
-    def __init__(self, host: str, port: int, health: Health, exposition: Exposition) -> None:
+    def __init__(
+        self, host: str, port: int, health: Health, exposition: Exposition, erasing: Erasing | None = None
+    ) -> None:
         try:
-            self._server = _Server(host, port, health, exposition)
+            self._server = _Server(host, port, health, exposition, erasing)
         except OSError as error:
             raise UserError(
                 f"Cannot listen on {host}:{port} for HTTP ({error.strerror or error}): "
@@ -187,9 +204,10 @@ class HttpServer:
 class _Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self, host: str, port: int, health: Health, exposition: Exposition) -> None:
+    def __init__(self, host: str, port: int, health: Health, exposition: Exposition, erasing: Erasing | None) -> None:
         self.health = health
         self.exposition = exposition
+        self.erasing = erasing
         self._free = threading.BoundedSemaphore(CONNECTIONS)
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         self.address_family = family
@@ -250,6 +268,36 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     do_HEAD = do_GET
 
+    def do_DELETE(self) -> None:
+        person = ERASABLE.fullmatch(urlsplit(self.path).path)
+        erasing = self.server.erasing
+        if person is None:
+            self._not_allowed()
+        elif erasing is None:
+            self._json(HTTPStatus.NOT_FOUND, {"status": "not found"})
+        elif not self._knows(erasing.token):
+            self._json(HTTPStatus.UNAUTHORIZED, {"status": "unauthorized"}, **{"WWW-Authenticate": "Bearer"})
+        else:
+            self._erase(erasing, person[2], identified=person[1] == "customers")
+
+    def _knows(self, token: str) -> bool:
+        sent = self.headers.get("Authorization", "").encode("latin-1", errors="replace")  # as it came
+        return hmac.compare_digest(sent, f"Bearer {token}".encode())
+
+    def _erase(self, erasing: Erasing, quoted: str, identified: bool) -> None:
+        try:
+            request_id = erasing.ask(unquote(quoted, errors="strict"), identified)
+        except UnicodeDecodeError:
+            self._json(HTTPStatus.BAD_REQUEST, {"status": "this id is not UTF-8, percent-encoded"})
+        except UserError as error:
+            self._json(HTTPStatus.BAD_REQUEST, {"status": str(error)})
+        except Exception as error:  # whatever it is: its text may name the person
+            log.warning("An erasure could not be asked for (%s).", type(error).__name__)
+            status = "the broker has not taken the request, or not on every partition: ask again"
+            self._json(HTTPStatus.SERVICE_UNAVAILABLE, {"status": status})
+        else:
+            self._json(HTTPStatus.ACCEPTED, {"status": "accepted", "request_id": request_id})
+
     def _metrics(self) -> None:
         try:
             body, content_type = self.server.exposition(self.headers.get("Accept", ""))
@@ -262,7 +310,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _not_allowed(self) -> None:
         self._json(HTTPStatus.METHOD_NOT_ALLOWED, {"status": "method not allowed"}, Allow="GET, HEAD")
 
-    do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _not_allowed
+    do_POST = do_PUT = do_PATCH = do_OPTIONS = _not_allowed
 
     def _json(self, status: HTTPStatus, body: dict[str, Any], **headers: str) -> None:
         self._answer(status, "application/json", json.dumps(body).encode() + b"\n", **headers)

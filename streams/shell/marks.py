@@ -7,6 +7,7 @@ embedded one), and its append time tells how far the worker's clock is from the 
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from typing import TypeVar
 
 import msgspec
@@ -44,11 +45,29 @@ class TaskMark(msgspec.Struct, frozen=True):
     marks: dict[int, Mark]
     arrivals: Arrivals | None = None
     """None if nothing was forwarded."""
+    salt: str = ""
+    """By which it can be told that the marks of who was erased were made with another salt (`check_of`)."""
     version: int = 1
 
 
 VERSION = 1
 """Of both. What an older one does not know may be added without another; else an older worker has to refuse it."""
+
+
+class OtherSalt(UserError):
+    """Marks of who was erased were made with another salt."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "LIFECYCLE_ERASURE_SALT (or, without it, LIFECYCLE_ID_NAMESPACE) is not what it was when somebody was "
+            "erased: who was could come back. Set it to what it was. Nothing was changed."
+        )
+
+
+def check_of(salt: bytes) -> str:
+    """By which a salt is known again, and cannot be found."""
+    return blake2b(b"check", digest_size=8, key=salt).hexdigest()
+
 
 M = TypeVar("M", SourceMark, TaskMark)
 

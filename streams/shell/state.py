@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from streams.core.policy import HOUR
 from streams.core.state import TaskState
 from streams.errors import UserError
 from streams.settings import Settings
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 STATE_DIRECTORY = "state"
+LOOK = 10_000
+"""Timers looked at in a step of `State.tidy`: some 10 ms."""
+REWRITE_MS = HOUR
+"""How often files are rewritten at most because somebody was erased: each time that is all of a partition's."""
 
 
 class Note(msgspec.Struct, array_like=True):
@@ -59,11 +64,14 @@ class State:
         database: Database | None = None,
         delete: Callable[[], None] = lambda: None,
         distrust: Callable[[], None] = lambda: None,
+        salt: bytes = b"",
     ) -> None:
         """`delete` deletes the files of the database once it is closed, `distrust` those of all partitions at the next
-        start. Raises `ValueError` if they cannot be read.
+        start. `salt`: see `Settings.salt_of_marks`. Raises `ValueError` if they cannot be read.
         """
-        self.profiles = TaskState(disk=database)
+        self.profiles = TaskState(disk=database, salt=salt)
+        self.worked_on = False
+        """Whether a task works on it: then disk is written at its commits only."""
         self.marker: bytes | None = None
         """The last one, None before the first flush."""
         self.offset: int | None = None
@@ -74,6 +82,7 @@ class State:
         self._delete = delete
         self._distrust = distrust
         self._written_at = 0
+        self._rewritten_at: int | None = None
         self._stored_marker: bytes | None = None
         if self.profiles.note:
             note = msgspec.msgpack.decode(self.profiles.note, type=Note)
@@ -125,6 +134,33 @@ class State:
         self.close()
         self._delete()
 
+    # -- used by the application
+
+    def tidy(self) -> bool:
+        """Take a step in removing what is left of who was erased beside their records: timers, and what files hold.
+
+        Called every second or so, of copies too, and at once again while it says that there is more to do now. Raises
+        what the disk raises.
+        """
+        traces = self.profiles.traces
+        if traces.looking:
+            now = self._clock()
+            if self._rewritten_at is not None and 0 <= now - self._rewritten_at < REWRITE_MS:
+                return False
+            traces.look(LOOK)
+            if self._database is None:
+                if traces.found:
+                    traces.removed()
+                return traces.looking
+            if not traces.found:
+                return True
+            if not self.worked_on:
+                self._keep()
+        if traces.written and self._database is not None and self._database.rewritten():
+            self._rewritten_at = self._clock()
+            traces.removed()
+        return False
+
     # -- used by the task
 
     def flushed(self, marker: bytes, flush: Flush) -> None:
@@ -159,8 +195,9 @@ def states(settings: Settings, clock: Callable[[], int]) -> Callable[[int], Stat
 
     Raises `UserError` if the directory is another worker's; what it returns raises one if the disk fails.
     """
+    salt = settings.salt_of_marks
     if settings.state_store == "memory":
-        return lambda number: State(number, clock=clock)
+        return lambda number: State(number, clock=clock, salt=salt)
     from streams.transport.rocks import Databases  # 8 MB that nobody else needs
 
     databases, topic = Databases(settings.data_dir / STATE_DIRECTORY), changelog_topic(settings)
@@ -169,7 +206,7 @@ def states(settings: Settings, clock: Callable[[], int]) -> Callable[[int], Stat
         delete, distrust = partial(databases.delete, topic, number), partial(databases.distrust, topic)
         database = databases.open(topic, number)
         try:
-            return State(number, clock=clock, database=database, delete=delete, distrust=distrust)
+            return State(number, clock=clock, database=database, delete=delete, distrust=distrust, salt=salt)
         except ValueError as error:
             log.warning("The state of partition %d on disk cannot be read (%s): deleted", number, error)
             database.close()

@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 from faust.types import TP
 
+from streams.contracts import erasures
 from streams.contracts.forwarding import Reader
 from streams.contracts.outputs import Encoder
 from streams.contracts.partitioning import Partitioner
@@ -24,9 +25,11 @@ from streams.core.activity import Source
 from streams.core.customer import Lifecycle
 from streams.core.effects import Effects, IdentityChange, Output, Snapshot, StageChange, Triggered
 from streams.core.engine import LABELS, RANK_LABELS, PartitionEngine
-from streams.core.inputs import FORWARDED
+from streams.core.erasing import is_mark
+from streams.core.inputs import ERASURES, FORWARDED
 from streams.core.packing import unpack
-from streams.core.sources import Fetch, Mark
+from streams.core.sources import Erasure, Fetch, Mark
+from streams.core.state import record_key
 from streams.observe.facts import SourceFacts, TaskFacts
 from streams.observe.prometheus import Metrics
 from streams.settings import Settings
@@ -36,7 +39,7 @@ from streams.shell.faults import ELECTION_MS, Grown, Hole, Truncated
 from streams.shell.forwarder import Forwarder
 from streams.shell.guarantee import Commit, Delivery, Offsets, Sent
 from streams.shell.letters import DeadLetters
-from streams.shell.marks import SourceMark, TaskMark, encode
+from streams.shell.marks import SourceMark, TaskMark, check_of, encode
 from streams.shell.outbox import Record
 from streams.shell.state import State
 from streams.shell.topics import changelog_topic
@@ -78,6 +81,8 @@ class PartitionTask:
         self.engine = engine
         self.state = state
         self._profiles = state.profiles
+        state.worked_on = True
+        self._salt = check_of(settings.salt_of_marks)
         self._lifecycle = lifecycle
         self._playbook = mark_of(lifecycle.playbook)
         self.read = {
@@ -113,7 +118,7 @@ class PartitionTask:
                 settings.dead_letters_topic,
                 topic,
                 number,
-                None if rank == FORWARDED else LABELS[Source(rank)],
+                LABELS[Source(rank)] if rank < FORWARDED else None,
             )
             for rank, topic in self._topics.items()
         }
@@ -131,12 +136,7 @@ class PartitionTask:
 
         A chunk from before a seek is passed over. Raises `Hole` if records between are missing.
         """
-        if self.closed:
-            return
-        position = self.engine.progress(source).position
-        if chunk.start != position:
-            if chunk.start > position:
-                raise Hole(self._topics[source], self.number, position, chunk.start)
+        if not self._follows(source, chunk, self.engine.progress(source).position):
             return
         started, began = self._clock(), time.perf_counter()
         if chunk.lost is not None:
@@ -164,12 +164,7 @@ class PartitionTask:
 
     def arrive(self, chunk: Any) -> None:
         """As `process`, of the activity topic: what other tasks forwarded here, and how far they have come."""
-        if self.closed:
-            return
-        position = self.engine.arrived_position
-        if chunk.start != position:
-            if chunk.start > position:
-                raise Hole(self._topics[FORWARDED], self.number, position, chunk.start)
+        if not self._follows(FORWARDED, chunk, self.engine.arrived_position):
             return
         started = self._clock()
         if chunk.lost is not None:
@@ -182,6 +177,33 @@ class PartitionTask:
         for record, rejected in refused:
             self._letters[FORWARDED].put(record, rejected)
         self._emit(self.engine.arrive(news, chunk.next, started), chunk[0].timestamp if len(chunk) else started)
+
+    def erase(self, chunk: Any) -> None:
+        """As `process`, of the topic of erasure requests."""
+        if not self._follows(ERASURES, chunk, self.engine.erasures_position):
+            return
+        started = self._clock()
+        if chunk.lost is not None:
+            self._letters[ERASURES].put_lost(chunk.lost, started)
+        requests, refused = erasures.decode_all(chunk, self.number, self._partitioner, self._settings.max_future_skew)
+        for record, rejected in refused:
+            self._letters[ERASURES].put(record, rejected)
+        self._emit(self.engine.erase(requests, chunk.next), started)
+        for request in requests:
+            if request.home:  # the hash tells those who know an id that it was this one, and nobody else
+                log.info("Erased, request %s: %s", request.request_id, self._hash_of(request))
+
+    def _hash_of(self, request: Erasure) -> str:
+        key = record_key(request.customer, request.identified)
+        return self._profiles.marks.key_of(key)[1:].hex()
+
+    def _follows(self, rank: int, chunk: Any, position: int) -> bool:
+        """Whether a chunk is what comes next in its topic. Raises `Hole` if records before it are missing."""
+        if self.closed:
+            return False
+        if chunk.start > position:
+            raise Hole(self._topics[rank], self.number, position, chunk.start)
+        return bool(chunk.start == position)
 
     def advance(self, fetches: Mapping[int, Fetch], silent: frozenset[Source]) -> None:
         """Let time pass: apply what was waiting, fire what has come due, and tell the others.
@@ -253,7 +275,8 @@ class PartitionTask:
     async def write(self, snapshot: Snapshot) -> Offsets:
         """Carry a commit through; its offsets, which are committed with it, or by whoever called, behind it."""
         marks = {int(source): mark for source, mark in snapshot.marks.items()}
-        marker = encode(TaskMark(snapshot.commit, self._started_at, marks, snapshot.arrivals))
+        salt = self._salt if self._profiles.marks.number else ""
+        marker = encode(TaskMark(snapshot.commit, self._started_at, marks, snapshot.arrivals, salt))
         records: Iterable[Record] = (self._record(output, None) for output in snapshot.outputs)
         if self._settings.profiles:
             records = chain(records, self._profiles_of(snapshot))
@@ -269,6 +292,7 @@ class PartitionTask:
         """The offsets of a commit, with metadata, by topic and partition."""
         positions = {int(source): position for source, position in snapshot.positions.items()}
         marks = {int(source): mark for source, mark in snapshot.marks.items()}
+        positions[ERASURES] = snapshot.erasures
         if snapshot.arrivals is not None and FORWARDED in self._topics:
             positions[FORWARDED] = snapshot.arrivals.position
         return {
@@ -300,8 +324,8 @@ class PartitionTask:
         """The worker's clock less the broker's, ms."""
         return self._delivery.skew
 
-    def facts(self) -> TaskFacts:
-        """The task as it stands."""
+    def facts(self, fetches: Mapping[int, Fetch]) -> TaskFacts:
+        """The task as it stands; `fetches` by rank."""
         engine, now = self.engine, self._clock()
         sources = tuple(
             SourceFacts(
@@ -315,6 +339,7 @@ class PartitionTask:
         )
         state = self._profiles
         held_by, of_partition = engine.held_by()
+        requests = fetches.get(ERASURES)
         return TaskFacts(
             partition=self.number,
             watermark=engine.watermark,
@@ -326,6 +351,8 @@ class PartitionTask:
             largest_profile_bytes=state.largest,
             population=tuple(sorted(state.population.items())),
             places=tuple((track, stage, number) for (track, stage), number in sorted(state.places.items())),
+            erasures_waiting=0 if requests is None else max(0, requests.end - engine.erasures_position),
+            erasure_traces=len(state.traces.marks),
         )
 
     def position(self, source: Source) -> int:
@@ -369,8 +396,8 @@ class PartitionTask:
             )
 
     def _profiles_of(self, snapshot: Snapshot) -> Iterator[Record]:
-        for _, value in snapshot.changes:
-            if value is None:
+        for key, value in snapshot.changes:
+            if value is None or is_mark(key):
                 continue
             profile = unpack(value)
             document = None  # forgotten

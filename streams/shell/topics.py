@@ -33,6 +33,13 @@ DELETES_KEPT = DAY
 ACTIVITY_KEPT = 7 * DAY
 """How long what is forwarded stays, ms."""
 
+COMPACTED_WITHIN = 7 * DAY
+"""How long a compacted topic still shows at most what was overwritten or deleted (docs/erasure.md), ms."""
+
+KEPT = {"dead_letters_topic": 14 * DAY, "erasures_topic": 7 * DAY}
+"""How long records stay in topics that are not to hold what names a person for longer, ms: time to look at a dead
+letter, and for a worker to carry a request out."""
+
 FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 5.0
 """Between two attempts to reach a broker, doubling."""
@@ -41,7 +48,8 @@ SAID_S = 5.0
 
 log = logging.getLogger(__name__)
 
-_INPUTS = ("clickstream_topic", "orders_topic")
+_REQUESTS = "erasures_topic"
+_INPUTS = ("clickstream_topic", "orders_topic", _REQUESTS)
 _COMPACTED = "profiles_topic"
 _ORIGINAL_TIMESTAMPS = "dead_letters_topic"
 
@@ -50,8 +58,8 @@ class Status(NamedTuple):
     """What is to be said about one topic; `detail` of a problem is a sentence that says what to do."""
 
     topic: str
-    state: Literal["created", "ok", "apart", "problem"]
-    """`apart`: an input topic that is read independently."""
+    state: Literal["created", "ok", "apart", "advice", "problem"]
+    """`apart`: an input topic that is read independently. With `advice` a worker starts all the same."""
     detail: str
 
 
@@ -76,6 +84,7 @@ def changelog_configs(settings: Settings) -> dict[str, str]:
     return {
         "cleanup.policy": "compact",
         "min.compaction.lag.ms": str(HOUR),
+        "max.compaction.lag.ms": str(COMPACTED_WITHIN),
         "delete.retention.ms": str(DELETES_KEPT),
         "message.timestamp.type": "LogAppendTime",
         **_durability(settings),
@@ -92,7 +101,9 @@ def topic_configs(settings: Settings, key: str) -> dict[str, str]:
     if key != _ORIGINAL_TIMESTAMPS:
         configs["message.timestamp.type"] = "LogAppendTime"
     if key == _COMPACTED:
-        configs["cleanup.policy"] = "compact"
+        configs |= {"cleanup.policy": "compact", "max.compaction.lag.ms": str(COMPACTED_WITHIN)}
+    if key in KEPT:
+        configs["retention.ms"] = str(KEPT[key])
     return configs
 
 
@@ -176,6 +187,13 @@ async def _status(
         )
     if key in _INPUTS and partitions != settings.partitions:
         well_keyed = key.replace("_topic", "_well_keyed")
+        if key == _REQUESTS:
+            return Status(
+                topic,
+                "problem",
+                f"topic {topic} has {partitions} partitions, but {PREFIX}PARTITIONS is {settings.partitions}: give it "
+                f"{settings.partitions}, so that each request can be on all of them.",
+            )
         if not getattr(settings, well_keyed):
             return Status(topic, "apart", f"{partitions} partitions, read independently of the tasks")
         return Status(
@@ -185,11 +203,30 @@ async def _status(
             f"{partitions}, or give the topic {settings.partitions}, or set {PREFIX}{well_keyed.upper()}=off to have "
             "it read independently and its records forwarded.",
         )
-    if key == _COMPACTED and "compact" not in (await _configs(admin, topic)).get("cleanup.policy", ""):
-        return Status(
-            topic, "problem", f"topic {topic} is not compacted: set its cleanup.policy to compact, or choose another."
-        )
+    if key == _COMPACTED:
+        configs = await _configs(admin, topic)
+        if "compact" not in configs.get("cleanup.policy", ""):
+            return Status(
+                topic,
+                "problem",
+                f"topic {topic} is not compacted: set its cleanup.policy to compact, or choose another.",
+            )
+        return _bounded(topic, partitions, configs, "max.compaction.lag.ms", COMPACTED_WITHIN)
+    if key in KEPT:
+        return _bounded(topic, partitions, await _configs(admin, topic), "retention.ms", KEPT[key])
     return Status(topic, "ok", f"{partitions} partitions")
+
+
+def _bounded(topic: str, partitions: int, configs: Mapping[str, str], name: str, most: int) -> Status:
+    """Whether a topic keeps what names a person for no longer than it should: for ever, if nothing is said."""
+    value = configs.get(name, "-1")
+    if 0 <= int(value) <= most:
+        return Status(topic, "ok", f"{partitions} partitions")
+    return Status(
+        topic,
+        "advice",
+        f"{partitions} partitions; {name} is {value}: who was erased may be in it for too long, so set it to {most}.",
+    )
 
 
 async def _activity_status(
@@ -225,11 +262,12 @@ async def _changelog_status(admin: AIOKafkaAdminClient, settings: Settings, topi
             f"the state of {settings.app_id} in topic {topic} has {partitions} partitions, but {PREFIX}PARTITIONS is "
             f"{settings.partitions}: set it to {partitions}, or {PREFIX}APP_ID to a new name to start from nothing.",
         )
-    if "compact" not in (await _configs(admin, topic)).get("cleanup.policy", ""):
+    configs = await _configs(admin, topic)
+    if "compact" not in configs.get("cleanup.policy", ""):
         return Status(
             topic, "problem", f"topic {topic} is not compacted and will lose state: set its cleanup.policy to compact."
         )
-    return Status(topic, "ok", f"{partitions} partitions")
+    return _bounded(topic, partitions, configs, "max.compaction.lag.ms", COMPACTED_WITHIN)
 
 
 # ----------------------------------------------------------------------------------------------------- the cluster

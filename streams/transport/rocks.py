@@ -12,12 +12,23 @@ from __future__ import annotations
 import fcntl
 import logging
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from rocksdict import BlockBasedOptions, Cache, DBCompressionType, Options, Rdict, WriteBatch, WriteOptions
+from rocksdict import (
+    BlockBasedOptions,
+    BottommostLevelCompaction,
+    Cache,
+    CompactOptions,
+    DBCompressionType,
+    Options,
+    Rdict,
+    WriteBatch,
+    WriteOptions,
+)
 from rocksdict import WriteBufferManager as WriteBuffers
 
 from streams.errors import UserError
@@ -28,6 +39,8 @@ CACHE_BYTES = 64 << 20
 WRITE_BUFFER_BYTES = 128 << 20
 """Both for all partitions of a worker together."""
 FILE_BYTES = 32 << 20
+REWRITTEN = b"\x00rewritten"
+"""A key that nobody reads."""
 DAMAGED = "DAMAGED"
 """A file of this name marks a database that is to be deleted when it is next opened."""
 
@@ -51,6 +64,8 @@ class Database:
         self._unlogged = WriteOptions()
         self._unlogged.disable_wal = True  # type: ignore[method-assign, assignment]  # it is a property
         self._db = Rdict(str(path), options)
+        self._rewriting: threading.Thread | None = None
+        self._rewriting_failed: Exception | None = None
 
     def get(self, key: bytes) -> bytes | None:
         """The value, None if there is none."""
@@ -85,9 +100,41 @@ class Database:
         except Exception as error:
             raise self._failed(error) from error
 
+    def rewritten(self) -> bool:
+        """Have the files hold nothing but what is there: whether that is done. To be asked until it is.
+
+        Deleting is but a note that something is gone. RocksDB works on it in a thread, without holding the interpreter.
+        """
+        if self._rewriting is None:
+            self._rewriting = threading.Thread(target=self._rewrite, name="rewrite", daemon=True)
+            self._rewriting.start()
+        if self._rewriting.is_alive():
+            return False
+        self._rewriting = None
+        failed, self._rewriting_failed = self._rewriting_failed, None
+        if failed is not None:
+            raise self._failed(failed)
+        return True
+
+    def _rewrite(self) -> None:
+        options = CompactOptions()
+        options.set_bottommost_level_compaction(BottommostLevelCompaction.force())
+        options.set_exclusive_manual_compaction(False)
+        try:
+            self._db.flush()
+            self._db.compact_range(None, None, compact_opt=options)
+            # The manifest tells the first and the last key of files that are gone, until the next change to the files.
+            self._db.put(REWRITTEN, b"", self._unlogged)
+            self._db.flush()
+        except Exception as error:
+            self._rewriting_failed = error
+
     def close(self) -> None:
         """Nothing can be done with it any more. What was written is safe, unless a warning is logged."""
         try:
+            if self._rewriting is not None:
+                self._db.cancel_all_background(True)
+                self._rewriting.join()
             self._db.close()
         except Exception as error:
             log.warning("%s", self._failed(error))
@@ -177,6 +224,7 @@ def _options() -> Options:
     options.set_level_zero_stop_writes_trigger(2_000)
     options.set_keep_log_file_num(2)
     options.set_max_log_file_size(1 << 20)
+    options.set_max_manifest_file_size(1)  # begun anew with each change to the files: it names keys (`_rewrite`)
     blocks = BlockBasedOptions()
     blocks.set_block_cache(Cache(CACHE_BYTES))
     blocks.set_bloom_filter(10, False)

@@ -64,6 +64,9 @@ async def test_how_topics_are_made(settings: Settings, admin: AIOKafkaAdminClien
         made = await configs(admin, topic)
         assert made.get("message.timestamp.type") == (None if key == "dead_letters_topic" else "LogAppendTime")
         assert made.get("cleanup.policy", "delete") == ("compact" if key == "profiles_topic" else "delete")
+        assert made.get("max.compaction.lag.ms") == (str(7 * DAY) if key == "profiles_topic" else None)
+        kept = {"dead_letters_topic": str(14 * DAY), "erasures_topic": str(7 * DAY)}
+        assert made.get("retention.ms") == kept.get(key)
 
 
 async def test_a_check_creates_nothing(settings: Settings, admin: AIOKafkaAdminClient) -> None:
@@ -119,6 +122,27 @@ async def test_a_profiles_topic_that_is_not_compacted(settings: Settings, admin:
     assert "set its cleanup.policy to compact" in problem.sentence
 
 
+async def test_topics_that_keep_who_was_erased_for_too_long_are_named(
+    settings: Settings, admin: AIOKafkaAdminClient
+) -> None:
+    """As they are where they were made before there were erasures; workers start all the same."""
+    settings = dataclasses.replace(settings, profiles=True)
+    await make(admin, "lifecycle-profiles", 2, cleanup_policy="compact")
+    await make(admin, "lifecycle-dead-letters", 2, retention_ms=str(30 * DAY))
+    await make(admin, "lifecycle-erasures", 2, retention_ms="-1")
+    await make(admin, topics.changelog_topic(settings), 2, cleanup_policy="compact")
+    report = {status.topic: status for status in await topics.ensure(settings)}
+    named = {topic: status.detail for topic, status in report.items() if status.state == "advice"}
+    assert named.keys() == {
+        "lifecycle-profiles", "lifecycle-dead-letters", "lifecycle-erasures", topics.changelog_topic(settings)
+    }  # fmt: skip
+    assert named["lifecycle-dead-letters"] == (
+        f"2 partitions; retention.ms is {30 * DAY}: who was erased may be in it for too long, so set it to {14 * DAY}."
+    )
+    assert "max.compaction.lag.ms is -1" in named["lifecycle-profiles"]
+    assert await topics.check(settings) == []
+
+
 async def test_the_changelog_is_checked_when_it_is_there(settings: Settings, admin: AIOKafkaAdminClient) -> None:
     await topics.ensure(settings)
     changelog = topics.changelog_topic(settings)
@@ -126,7 +150,7 @@ async def test_the_changelog_is_checked_when_it_is_there(settings: Settings, adm
     assert await topics.check(settings) == []
 
     [*others, problem] = await topics.check(dataclasses.replace(settings, partitions=4))
-    assert {other.topic for other in others} == {"clickstream", "orders"}
+    assert {other.topic for other in others} == {"clickstream", "orders", "lifecycle-erasures"}
     assert problem.topic == changelog
     assert "LIFECYCLE_APP_ID to a new name to start from nothing" in problem.sentence
 
@@ -140,6 +164,7 @@ def test_how_the_changelog_is_to_be_made() -> None:
     assert topics.changelog_configs(Settings()) == {
         "cleanup.policy": "compact",
         "min.compaction.lag.ms": str(HOUR),
+        "max.compaction.lag.ms": str(7 * DAY),
         "delete.retention.ms": str(DAY),
         "message.timestamp.type": "LogAppendTime",
     }

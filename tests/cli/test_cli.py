@@ -14,7 +14,9 @@ from streams import __version__
 from streams.cli import main
 from streams.cli.options import Spread
 
-COMMANDS = ["backtest", "broker", "demo", "explain", "replay", "settings", "test", "topics", "validate", "worker"]
+COMMANDS = [
+    "backtest", "broker", "demo", "erase", "explain", "replay", "settings", "test", "topics", "validate", "worker",
+]  # fmt: skip
 
 
 def lifecycle(*args: str, **environ: str) -> Result:

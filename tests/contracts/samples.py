@@ -50,6 +50,16 @@ _BUYER = msgspec.structs.replace(
 )
 STAGE_CHANGES: Final[dict[str, Output]] = {
     "activity": PROSPECT,
+    "erased": msgspec.structs.replace(
+        PROSPECT,
+        id=_id("erased"),
+        from_stage="prospect",
+        to_stage=None,
+        occurred_at=AT + 60_000,
+        sequence=3,
+        cause=Cause(kind="erased"),
+        previous_stage_ms=60_000,
+    ),
     "first": msgspec.structs.replace(
         PROSPECT,
         id=_id("first"),

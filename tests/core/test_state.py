@@ -108,7 +108,7 @@ def test_what_a_disk_holds_of_another_version_is_not_read() -> None:
     TaskState(disk=disk).keep(b"")
     written = disk.get(CHECKPOINT)
     assert written is not None
-    disk.write([(CHECKPOINT, written.replace(b"\x9e\x01", b"\x9e\x02", 1))])
+    disk.write([(CHECKPOINT, written.replace(b"\xdc\x00\x12\x01", b"\xdc\x00\x12\x02", 1))])
     with pytest.raises(ValueError, match="its format is 2, not 1"):
         TaskState(disk=disk)
 

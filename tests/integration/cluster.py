@@ -27,7 +27,10 @@ from streams.shell import topics
 PATIENCE_S = 60.0
 """How long a test waits for what must happen. It bounds a failure; nothing passes because of it."""
 
-ROLES = ("clickstream", "orders", "stage_changes", "abandonments", "triggers", "profiles", "dead_letters")
+ROLES = (
+    "clickstream", "orders", "stage_changes", "abandonments", "triggers", "profiles", "identities", "erasures",
+    "dead_letters",
+)  # fmt: skip
 
 
 def free_port() -> int:

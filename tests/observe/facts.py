@@ -136,6 +136,8 @@ def task(partition: int = 3, **population: int) -> TaskFacts:
         largest_profile_bytes=4_096,
         population=tuple(population.items()),
         places=(("tier", "gold", 3),),
+        erasures_waiting=2,
+        erasure_traces=1,
     )
 
 
@@ -165,6 +167,8 @@ TALLIES = {
     ("withheld", "abandoned/delayed"): 1,
     ("trimmed", "cart_lines"): 1,
     ("arrived", "taken"): 1,
+    ("erased", "orders"): 1,
+    ("erasures", "applied"): 1,
 }
 """Every tally of the engine."""
 

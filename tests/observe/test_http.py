@@ -14,7 +14,7 @@ import pytest
 
 from streams.errors import UserError
 from streams.shell import http as shell_http
-from streams.shell.http import Health, HttpServer, LoopLag
+from streams.shell.http import Erasing, Health, HttpServer, LoopLag
 from tests.observe.facts import adapter
 
 
@@ -292,3 +292,76 @@ def test_the_port_is_free_again_after_stop(health: Health) -> None:
     again = HttpServer("127.0.0.1", port, health, adapter().exposition)
     assert again.port == port
     again.stop()
+
+
+# -- erasures
+
+
+class Asked:
+    """Stands for the worker that is asked to erase somebody."""
+
+    def __init__(self) -> None:
+        self.people: list[tuple[str, bool]] = []
+        self.fails: Exception | None = None
+
+    def __call__(self, person: str, identified: bool) -> str:
+        if self.fails is not None:
+            raise self.fails
+        self.people.append((person, identified))
+        return "r-1"
+
+
+@pytest.fixture
+def asked() -> Asked:
+    return Asked()
+
+
+@pytest.fixture
+def erasing(health: Health, asked: Asked) -> Iterator[HttpServer]:
+    server = HttpServer("127.0.0.1", 0, health, adapter().exposition, Erasing("s3cret-ü", asked))
+    server.start()
+    yield server
+    server.stop()
+
+
+BEARER = "Bearer s3cret-ü".encode().decode("latin-1")
+
+
+def test_who_knows_the_token_may_have_somebody_erased(erasing: HttpServer, asked: Asked) -> None:
+    for path in ("/v1/customers/c-1", "/v1/customers/a%2Fb%20%C3%BC?why=1", "/v1/anonymous/a-7"):
+        status, _, body = ask(erasing, path, "DELETE", Authorization=BEARER)
+        assert (status, json.loads(body)) == (202, {"status": "accepted", "request_id": "r-1"})
+    assert asked.people == [("c-1", True), ("a/b ü", True), ("a-7", False)]
+
+
+@pytest.mark.parametrize("sent", [None, "", "Bearer", "Bearer s3cret", f"{BEARER}x", f"bearer {BEARER[7:]}", "Basic x"])
+def test_who_does_not_may_not(erasing: HttpServer, asked: Asked, sent: str | None) -> None:
+    headers = {} if sent is None else {"Authorization": sent}
+    status, answered, _ = ask(erasing, "/v1/customers/c-1", "DELETE", **headers)
+    assert (status, answered["WWW-Authenticate"]) == (401, "Bearer")
+    assert asked.people == []
+
+
+def test_without_a_token_there_is_no_such_path(server: HttpServer) -> None:
+    assert ask(server, "/v1/customers/c-1", "DELETE", Authorization="Bearer x")[0] == 404
+
+
+@pytest.mark.parametrize("path", ["/v1/customers/", "/v1/customers", "/v1/customers/a/b", "/v1/orders/1", "/metrics"])
+def test_only_people_are_erased(erasing: HttpServer, asked: Asked, path: str) -> None:
+    assert ask(erasing, path, "DELETE", Authorization=BEARER)[0] == 405
+    assert asked.people == []
+
+
+def test_an_erasure_that_cannot_be_asked_for_is_said_and_names_nobody(
+    erasing: HttpServer, asked: Asked, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    assert ask(erasing, "/v1/customers/%FF", "DELETE", Authorization=BEARER)[0] == 400
+    asked.fails = UserError("this id names nobody")
+    status, _, body = ask(erasing, "/v1/customers/null", "DELETE", Authorization=BEARER)
+    assert (status, json.loads(body)["status"]) == (400, "this id names nobody")
+    asked.fails = TimeoutError("of c-77")
+    status, _, body = ask(erasing, "/v1/customers/c-77", "DELETE", Authorization=BEARER)
+    assert (status, b"ask again" in body) == (503, True)
+    assert "TimeoutError" in caplog.text
+    assert "c-77" not in caplog.text + "".join(capfd.readouterr()) + body.decode()

@@ -13,11 +13,12 @@ from collections.abc import Iterable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
+from streams.contracts.erasures import encode
 from streams.contracts.forwarding import ORIGIN
 from streams.core.activity import Source
 from streams.core.customer import Lifecycle
 from streams.core.engine import PartitionEngine
-from streams.core.inputs import FORWARDED
+from streams.core.inputs import ERASURES, FORWARDED
 from streams.core.packing import pack, unpack
 from streams.core.playbook import Playbook
 from streams.core.policy import Policy
@@ -84,6 +85,12 @@ class World:
         """A record comes to be on a partition, whatever its customer."""
         self._append((self.settings.source_topics[source], partition), b"", json.dumps(event).encode(), [], at)
 
+    def erase(self, person: str, at: int, *, identified: bool = True) -> None:
+        """Somebody is to be erased: every partition is told."""
+        value = encode(person, identified, at, f"r-{at}")
+        for partition in range(self.settings.partitions):
+            self._append((self.settings.erasures_topic, partition), person.encode(), value, [])
+
     def _append(
         self, to: tuple[str, int], key: bytes | None, value: bytes | None, headers: Any, at: int | None = None
     ) -> None:
@@ -92,7 +99,8 @@ class World:
         log.append(SimpleNamespace(offset=len(log), timestamp=timestamp, key=key, value=value, headers=headers))
 
     def outputs(self) -> list[dict[str, Any]]:
-        topics = (self.settings.stage_changes_topic, self.settings.abandonments_topic)
+        settings = self.settings
+        topics = (settings.stage_changes_topic, settings.abandonments_topic, settings.identities_topic)
         return [json.loads(record.value) for (topic, _), log in self.logs.items() if topic in topics for record in log]
 
     # -- a worker's life
@@ -128,6 +136,7 @@ class World:
                 (s, p) for s in Source for p in range(counts[s]) if forwards and (s in self.independent or p != number)
             ],
             arrivals=Arrivals(committed[FORWARDED][0] if forwards else 0, known),
+            erasures=committed[ERASURES][0],
         )
         writer: Any = _Changelog(self, number)
         self._writers[number] = writer
@@ -208,6 +217,8 @@ class World:
         engine, log = task.engine, self.logs[self.settings.read_topics[rank], number]
         if rank == FORWARDED:
             position = engine.arrived_position
+        elif rank == ERASURES:
+            position = engine.erasures_position
         else:
             position = engine.progress(Source(rank)).position
             if task.full(Source(rank)):
@@ -216,6 +227,8 @@ class World:
         chunk.start, chunk.next = position, position + len(chunk)
         if rank == FORWARDED:
             task.arrive(chunk)
+        elif rank == ERASURES:
+            task.erase(chunk)
         else:
             task.process(Source(rank), chunk)
 

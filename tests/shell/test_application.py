@@ -13,7 +13,7 @@ from aiokafka.structs import OffsetAndMetadata
 from faust.types import TP
 
 from streams.core.activity import Source
-from streams.core.inputs import FORWARDED, number_of
+from streams.core.inputs import ERASURES, FORWARDED, number_of
 from streams.core.sources import Arrivals, OriginMark
 from streams.errors import UserError
 from streams.settings import Settings
@@ -94,7 +94,8 @@ class Beginning(App):
         coro.close()
 
 
-CLICKS, ORDERS = TP("clickstream", 0), TP("orders", 0)
+CLICKS, ORDERS, REQUESTS = TP("clickstream", 0), TP("orders", 0), TP("lifecycle-erasures", 0)
+ALL = frozenset({CLICKS, ORDERS, REQUESTS})
 
 
 async def test_every_source_is_sought_also_one_without_a_committed_offset_and_only_once_predecessors_are_fenced() -> (
@@ -102,18 +103,17 @@ async def test_every_source_is_sought_also_one_without_a_committed_offset_and_on
 ):
     """A fetch that was dropped has moved the position; Faust leaves it there, and what it brought would be lost."""
     app = Beginning()
-    await app.on_sources_assigned(frozenset({CLICKS, ORDERS}))
+    await app.on_sources_assigned(ALL)
     assert app.done[:2] == ["fenced", "committed read"]
-    assert sorted(app.done[2:]) == [(CLICKS, 5), (ORDERS, 3)]
+    assert sorted(app.done[2:]) == [(CLICKS, 5), (REQUESTS, 3), (ORDERS, 3)]
     tasks: Any = app.tasks
-    assert tasks == {0: {Source.CLICKSTREAM: 5, Source.ORDERS: 3}}
+    assert tasks == {0: {Source.CLICKSTREAM: 5, Source.ORDERS: 3, ERASURES: 3}}
 
 
 @pytest.mark.parametrize("over", [False, True])
 async def test_partitions_that_are_taken_away_while_it_begins_are_not_worked_on(over: bool) -> None:
     """What it committed for them would be refused, and end the worker."""
     app = Beginning()
-    sources = frozenset({CLICKS, ORDERS})
     app._stopping = False
     app.health.consumer_rests = lambda: None
     app._guarantee.assigned = lambda numbers: None
@@ -121,14 +121,14 @@ async def test_partitions_that_are_taken_away_while_it_begins_are_not_worked_on(
     async def taken() -> None:
         await app.on_sources_revoked()
         if over:
-            app.on_assigned(sources)
+            app.on_assigned(ALL)
 
     app._guarantee.fenced = taken
-    await app.on_sources_assigned(sources)
+    await app.on_sources_assigned(ALL)
     assert app.tasks == {}
     app._guarantee.fenced = app._fenced
-    app.on_assigned(sources)
-    await app.on_sources_assigned(sources)
+    app.on_assigned(ALL)
+    await app.on_sources_assigned(ALL)
     assert list(app.tasks) == [0]
 
 
@@ -171,7 +171,7 @@ class Apart(Beginning):
         self.failed.append(type(cause).__name__)
 
 
-OF_TASK = {TP("clickstream", 1): "", TP("lifecycle-activity", 1): ""}
+OF_TASK = {TP("clickstream", 1): "", TP("lifecycle-erasures", 1): "", TP("lifecycle-activity", 1): ""}
 
 
 async def test_what_is_read_independently_is_sought_and_begun_with_the_tasks_and_only_what_is_assigned() -> None:
@@ -182,7 +182,7 @@ async def test_what_is_read_independently_is_sought_and_begun_with_the_tasks_and
     await app.on_sources_assigned(frozenset({*OF_TASK, *readers}))
     assert app.failed == []
     tasks: Any = app.tasks
-    assert tasks == {1: {Source.CLICKSTREAM: 5, FORWARDED: 5}}
+    assert tasks == {1: {Source.CLICKSTREAM: 5, FORWARDED: 5, ERASURES: 5}}
     readers_made: Any = app.readers
     assert readers_made == {
         TP("orders", 0): (Source.ORDERS, 5, "mark"),
@@ -246,7 +246,7 @@ async def test_a_worker_that_cannot_be_sure_of_its_partitions_ends_and_reads_not
 
     app._guarantee.fenced = refused
     app.fail = lambda sentence, cause=None: failed.append(sentence)  # type: ignore[method-assign]
-    reading = asyncio.create_task(app.on_sources_assigned(frozenset({CLICKS, ORDERS})))
+    reading = asyncio.create_task(app.on_sources_assigned(ALL))
     for _ in range(10):
         await asyncio.sleep(0)
     assert failed == ["no transactions here"]
@@ -258,9 +258,9 @@ async def test_a_worker_that_ends_takes_no_new_assignment() -> None:
     app = Beginning()
     assigned: list[Any] = []
     app._guarantee.assigned = assigned.append
-    app.on_assigned(frozenset({CLICKS, ORDERS}))
+    app.on_assigned(ALL)
     app.failure = "something"
-    app.on_assigned(frozenset({CLICKS, ORDERS}))
+    app.on_assigned(ALL)
     assert assigned == [[0]]
 
 

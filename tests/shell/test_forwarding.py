@@ -129,7 +129,7 @@ async def test_an_origin_that_falls_silent_holds_the_time_of_all_others() -> Non
     held = world.tasks[0].engine.watermark
     assert held is not None
     assert held <= before + 1_000
-    assert world.tasks[0].facts().held_by_partition == 1
+    assert world.tasks[0].facts({}).held_by_partition == 1
 
 
 async def test_a_restart_without_input_keeps_the_watermark_and_what_was_taken() -> None:

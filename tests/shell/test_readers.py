@@ -97,7 +97,7 @@ async def test_a_backlog_of_a_partition_without_its_reader_raises_no_false_aband
     assert world.outputs() == []
     assert engine.watermark is None
     assert engine.held_by() == (ORDERS, 1)
-    assert world.tasks[home].facts().held_by_partition == 1
+    assert world.tasks[home].facts({}).held_by_partition == 1
 
     world.readers[ORDERS, 1] = away
     await world.run()

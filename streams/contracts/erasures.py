@@ -1,0 +1,97 @@
+"""Requests to erase somebody: the records of `lifecycle-erasures`. `schemas/json/` describes each field.
+
+Each request is told to every partition of the topic, since what is to be erased may lie on any of them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from streams.contracts import identity, times
+from streams.contracts.partitioning import Partitioner
+from streams.contracts.rejected import Rejected
+from streams.core.sources import Erasure, RawRecord
+
+MAX_BYTES: Final = 4096
+"""Of a request."""
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+"""It is logged, so it is not to hold what names a person: an address, say."""
+
+
+class _Request(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
+    requested_at: str | int | float | None = None
+    request_id: str | None = None
+    customer_id: str | int | None = None
+    anonymous_id: str | int | None = None
+
+
+_DECODER: Final = msgspec.json.Decoder(_Request)
+
+
+def encode(person: str, identified: bool, requested_at: int, request_id: str) -> bytes:
+    """The value of a request; `person` is a customer id if `identified`, else an anonymous id. Times are in ms."""
+    request = _Request(times.text(requested_at), request_id)
+    if identified:
+        request.customer_id = person
+    else:
+        request.anonymous_id = person
+    return msgspec.json.encode(request)
+
+
+def decode_all(
+    raw: Iterable[RawRecord], partition: int, partitioner: Partitioner, max_future_skew: int
+) -> tuple[list[Erasure], list[tuple[RawRecord, Rejected]]]:
+    """The requests in a partition's records, and the records that are none, with why. `max_future_skew` in ms."""
+    requests: list[Erasure] = []
+    refused: list[tuple[RawRecord, Rejected]] = []
+    for record in raw:
+        try:
+            requests.append(_decode(record, partition, partitioner, max_future_skew))
+        except Rejected as rejected:
+            refused.append((record, rejected))
+    return requests, refused
+
+
+def _decode(record: RawRecord, partition: int, partitioner: Partitioner, max_future_skew: int) -> Erasure:
+    value = record.value
+    if value is None:
+        raise Rejected("null_value", "the record has no value")
+    if len(value) > MAX_BYTES:
+        raise Rejected("too_large", f"{len(value)} bytes, more than {MAX_BYTES}")
+    try:
+        request = _DECODER.decode(value.decode())
+    except UnicodeDecodeError as error:
+        raise Rejected("not_utf8", f"invalid UTF-8 at byte {error.start}") from None
+    except msgspec.ValidationError as error:
+        of_a_field = "`$" in str(error) or "unknown field" in str(error)
+        raise Rejected("invalid_field" if of_a_field else "not_object", str(error)) from None
+    except msgspec.DecodeError as error:
+        raise Rejected("not_json", str(error)) from None
+    person, identified = _person(request)
+    if request.requested_at is None:
+        raise Rejected("missing_time", "requested_at: missing")
+    try:
+        at = times.parse(request.requested_at)
+    except ValueError as error:
+        raise Rejected("invalid_time", f"requested_at: {error}") from None
+    if at > record.timestamp + max_future_skew:
+        raise Rejected("clock_skew", f"requested_at: {at - record.timestamp} ms ahead of the record's timestamp")
+    if request.request_id is None or not _REQUEST_ID.fullmatch(request.request_id):
+        raise Rejected("invalid_field", "request_id: not 1 to 64 letters, digits, '.', '_' and '-'")
+    return Erasure(person, identified, at, request.request_id, partitioner.partition(person.encode()) == partition)
+
+
+def _person(request: _Request) -> tuple[str, bool]:
+    customer_id, anonymous_id = request.customer_id, request.anonymous_id
+    if customer_id is None and anonymous_id is None:
+        raise Rejected("no_identity", "customer_id, anonymous_id: both missing")
+    if customer_id is not None and anonymous_id is not None:
+        raise Rejected("invalid_field", "customer_id, anonymous_id: one of them, not both")
+    person = str(anonymous_id if customer_id is None else customer_id)
+    if not identity.names_somebody(person):
+        raise Rejected("invalid_identity", "customer_id, anonymous_id: none that names somebody")
+    return person, customer_id is not None

@@ -1,0 +1,86 @@
+"""Workers that kill themselves at a chosen step of an erasure: for tests of what they leave."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import Any
+
+from streams.core.erasing import is_mark
+from streams.settings import load
+from streams.shell.changelog import Changelog
+from streams.shell.committer import Committer
+from streams.shell.task import PartitionTask
+from streams.shell.worker import run
+from streams.transport.rocks import Database
+
+STEPS = (
+    "read", "mark in the changelog", "commit written", "commit done", "tombstone in the changelog", "tombstone done",
+)  # fmt: skip
+"""Carried out in memory; in the changelog (with `exactly_once` in an open transaction); all of it written, but offsets
+(with `exactly_once` these too); the offsets too. The same of the commit with the tombstone."""
+
+REWRITING = "files being rewritten"
+"""With RocksDB, and as the last step."""
+
+
+def program(step: str) -> str:
+    """For `Cluster.start_worker`."""
+    return f"from tests.integration import erasing_and_dying; erasing_and_dying.main({step!r})"
+
+
+def main(step: str) -> None:
+    """A worker that dies at that step."""
+    reached: set[str] = set()
+
+    def reach(at: str) -> None:
+        reached.add(at)
+        if at == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    task, changelog, committer, database = PartitionTask, Changelog, Committer, Database
+    erase, write, write_all = task.erase, changelog.write, task.write
+    commit, rewrite = committer.commit, database.rewritten
+
+    def erasing(self: Any, chunk: Any) -> None:
+        erase(self, chunk)
+        if len(chunk):
+            reach("read")
+
+    async def flushing(self: Any, changes: Any, marker: bytes) -> Any:
+        changes = list(changes)
+        flush = await write(self, changes, marker)
+        if any(is_mark(key) for key, _ in changes):
+            reach("mark in the changelog")
+        if any(value is None for _, value in changes):
+            reach("tombstone in the changelog")
+        return flush
+
+    async def writing(self: Any, snapshot: Any) -> Any:
+        result = await write_all(self, snapshot)
+        if "mark in the changelog" in reached:
+            reach("commit written")
+        return result
+
+    async def committing(self: Any, *args: Any, **kwargs: Any) -> None:
+        await commit(self, *args, **kwargs)
+        if "commit written" in reached:
+            reach("commit done")
+        if "tombstone in the changelog" in reached:
+            reach("tombstone done")
+
+    def rewriting(self: Any) -> bool:
+        done = rewrite(self)
+        reach(REWRITING)
+        return done
+
+    patched: Any = task
+    patched.erase, patched.write = erasing, writing
+    patched = changelog
+    patched.write = flushing
+    patched = committer
+    patched.commit = committing
+    patched = database
+    patched.rewritten = rewriting
+    sys.exit(run(load()))

@@ -1,0 +1,250 @@
+"""Somebody is erased, by command or over HTTP: workers on a real broker, and what is left in topics and files."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import urllib.error
+import urllib.request
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streams.core.erasing import is_mark
+from streams.shell.marks import MARKER_KEY
+from streams.shell.topics import changelog_topic
+from tests.integration.cluster import Cluster, Worker, until
+from tests.integration.erasing_and_dying import REWRITING, STEPS, program
+from tests.integration.shop import HOUR, MINUTE, click, now, order
+
+NewCluster = Callable[..., Awaitable[Cluster]]
+
+PERSON = "somebody@example.org"
+TOKEN = "a-token"
+
+
+async def latest(cluster: Cluster, topic: str) -> dict[bytes, bytes | None]:
+    """What a compacted topic comes to."""
+    return {record.key: record.value for record in await cluster.read(topic)}
+
+
+async def notices(cluster: Cluster, isolation: str = "read_uncommitted") -> list[dict[str, Any]]:
+    records = await cluster.read(cluster.settings.identities_topic, isolation)
+    return [json.loads(record.value) for record in records]
+
+
+async def is_told(cluster: Cluster, number: int = 1) -> None:
+    async def told() -> bool:
+        return len({notice["id"] for notice in await notices(cluster)}) == number
+
+    await until(told, "the notice of an erasure")
+
+
+async def is_gone(cluster: Cluster, person: str = PERSON) -> None:
+    """The changelog and the profiles topic hold a tombstone of the person, each partition a mark, and nothing else."""
+
+    async def gone() -> bool:
+        state = await latest(cluster, changelog_topic(cluster.settings))
+        profiles = await latest(cluster, cluster.settings.profiles_topic)
+        marks = [r for r in await cluster.read(changelog_topic(cluster.settings)) if is_mark(r.key)]
+        held = [value for key, value in (*state.items(), *profiles.items()) if key != MARKER_KEY]
+        return (
+            state.get(b"c" + person.encode(), b"") is None
+            and profiles.get(person.encode(), b"") is None
+            and {mark.partition for mark in marks} == set(range(cluster.settings.partitions))
+            and not any(person.encode() in (value or b"") for value in held)
+        )
+
+    await until(gone, "a state that does not know the person")
+
+
+def asked_over_http(worker: Worker, path: str, token: str) -> tuple[int, dict[str, Any]]:
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{worker.port}{path}", method="DELETE", headers={"Authorization": f"Bearer {token}"}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=30) as response:
+            return response.status, json.loads(response.read())
+    except urllib.error.HTTPError as error:
+        return error.code, json.loads(error.read())
+
+
+def in_files(directory: Path, what: bytes) -> list[str]:
+    """The files below a directory that hold it, as it is or in hexadecimal."""
+    found = []
+    for file in directory.rglob("*"):
+        if file.is_file():
+            try:
+                data = file.read_bytes()
+            except FileNotFoundError:  # RocksDB has done with it
+                continue
+            if what in data or what.hex().encode() in data.lower():
+                found.append(file.name)
+    return found
+
+
+async def with_a_past(cluster: Cluster, *others: str) -> int:
+    """The person, and others, have a history that ends with a full cart; when that was."""
+    at = now() - HOUR
+    for person in (PERSON, *others):
+        await cluster.clicks(click(person, at, "product_viewed", product_id="p-1"))
+        await cluster.orders(order(person, at + MINUTE, f"o-{person}", total="10"))
+        await cluster.clicks(click(person, at + 2 * MINUTE, "product_added", product_id="p-2", price="5"))
+
+    async def applied() -> bool:
+        profiles = await latest(cluster, cluster.settings.profiles_topic)
+        return all(
+            (profile := profiles.get(person.encode())) is not None and json.loads(profile)["cart"]
+            for person in (PERSON, *others)
+        )
+
+    await until(applied, "profiles of all")
+    return at
+
+
+@pytest.mark.parametrize("store", ["memory", "rocksdb"])
+async def test_who_is_erased_is_gone_and_stays_gone(make_cluster: NewCluster, store: str) -> None:
+    cluster = await make_cluster(profiles="on", erasure_token=TOKEN, state_store=store)
+    worker = cluster.start_worker()
+    await worker.ready()
+    at = await with_a_past(cluster, "c-1", "c-2", "c-3")
+    data = cluster.directory / "data"
+    done = cluster.command("erase", PERSON)
+    assert done.returncode == 0, done.stderr
+    await is_told(cluster)
+    [notice] = await notices(cluster)
+    assert (notice["type"], notice["customer_id"], notice["identified"]) == ("erased", PERSON, True)
+    assert notice["cause"] == {"request_id": done.stdout.strip()}
+    [last] = [change for change in await cluster.stage_changes() if change["to_stage"] is None]
+    assert (last["customer_id"], last["cause"]["kind"], last["from_stage"]) == (PERSON, "erased", "customer")
+    await is_gone(cluster)
+    if store == "rocksdb":
+        assert in_files(data, b"c-1")  # what is looked for can be found
+    await until(lambda: worker.metric("lifecycle_erasure_traces") == 0, "nothing of the person here")
+    assert in_files(data, PERSON.encode()) == []
+
+    # Events of before come late; one of after begins anew.
+    await cluster.orders(order(PERSON, at + 3 * MINUTE, "late", total="70"))
+    await until(lambda: worker.metric("lifecycle_events_total", outcome="erased") == 1, "a late event passed over")
+    await is_gone(cluster)
+    await cluster.clicks(click(PERSON, now(), "page_viewed"))
+
+    async def began_anew() -> bool:
+        changes = [change for change in await cluster.stage_changes() if change["customer_id"] == PERSON]
+        return bool(changes[-1]["to_stage"] == "visitor" and changes[-1]["sequence"] == 1)
+
+    await until(began_anew, "a fresh profile")
+    status, answer = asked_over_http(worker, f"/v1/customers/{PERSON}", TOKEN)
+    assert (status, answer["status"]) == (202, "accepted")
+    await is_told(cluster, 2)
+    await is_gone(cluster)
+    assert asked_over_http(worker, f"/v1/customers/{PERSON}", "another")[0] == 401
+
+    logged = worker.log.read_text()
+    assert PERSON not in logged
+    assert PERSON not in worker.get("/metrics")[1]
+    assert f"Erased, request {answer['request_id']}: " in logged
+    assert worker.metric("lifecycle_erasures_total", outcome="applied") == 2
+    assert worker.metric("lifecycle_customers") == 3
+    worker.terminate()
+    assert worker.process.wait(timeout=20) == 0, worker.tail()
+    worker = cluster.start_worker()
+    await worker.ready()
+    await asyncio.sleep(1)
+    assert worker.metric("lifecycle_erasures_total") == 0  # nothing is done again
+    assert worker.metric("lifecycle_customers") == 3
+    await until(lambda: worker.metric("lifecycle_erasure_traces") == 0, "nothing of the person here")
+    assert await cluster.documents(cluster.settings.dead_letters_topic) == []
+
+
+async def test_what_is_no_request_is_a_dead_letter_and_an_id_that_names_nobody_is_refused(
+    make_cluster: NewCluster,
+) -> None:
+    cluster = await make_cluster(profiles="on", erasure_token=TOKEN)
+    worker = cluster.start_worker()
+    await worker.ready()
+    await cluster.produce(cluster.settings.erasures_topic, [("k", {"customer_id": "c-1"}), ("k", b"{")])
+
+    async def refused() -> bool:
+        letters = await cluster.read(cluster.settings.dead_letters_topic)
+        reasons = [dict(letter.headers)["__streams.errors.reason"] for letter in letters]
+        return reasons == [b"missing_time", b"not_json"]
+
+    await until(refused, "two dead letters")
+    done = cluster.command("erase", "undefined")
+    assert (done.returncode, "names nobody" in done.stderr) == (2, True)
+    assert asked_over_http(worker, "/v1/customers/null", TOKEN)[0] == 400
+    await is_told(cluster, 0)
+
+
+async def test_another_salt_is_refused_once_somebody_was_erased(make_cluster: NewCluster) -> None:
+    cluster = await make_cluster()
+    worker = cluster.start_worker()
+    await worker.ready()
+    assert cluster.command("erase", "--anonymous", "a-7").returncode == 0
+    await is_told(cluster)
+    [notice] = await notices(cluster)
+    assert (notice["customer_id"], notice["identified"]) == ("a-7", False)
+    await until(lambda: worker.metric("lifecycle_consumer_lag_records") == 0, "a lag of nothing")
+    worker.terminate()
+    assert worker.process.wait(timeout=20) == 0, worker.tail()
+    worker = cluster.start_worker(erasure_salt="another")
+    await until(lambda: worker.process.poll() is not None, "the worker to end")
+    assert worker.process.returncode == 1
+    assert "LIFECYCLE_ERASURE_SALT (or, without it, LIFECYCLE_ID_NAMESPACE) is not what it was" in worker.tail()
+
+
+# ----------------------------------------------------------------------------------------------------------- crashes
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("broker", "guarantee"),
+    [
+        ("embedded_broker", "at_least_once"),
+        ("apache_kafka", "at_least_once"),
+        ("apache_kafka", "exactly_once"),
+    ],
+    indirect=["broker"],
+)
+@pytest.mark.parametrize("step", [*STEPS, REWRITING])
+async def test_a_worker_that_is_killed_at_any_step_leaves_nobody_behind(
+    make_cluster: NewCluster, step: str, guarantee: str
+) -> None:
+    cluster = await make_cluster(
+        profiles="on",
+        processing_guarantee=guarantee,
+        state_store="rocksdb",
+        session_timeout="1s",
+        heartbeat_interval="300ms",
+        commit_interval="100ms",
+    )
+    victim = cluster.start_worker(program=program(step))
+    await victim.ready()
+    at = await with_a_past(cluster, "c-1")
+    assert cluster.command("erase", PERSON).returncode == 0
+    await until(lambda: victim.process.poll() is not None, f"the end of a worker: {step}")
+    assert victim.process.returncode == -signal.SIGKILL, victim.tail()
+    await cluster.orders(order(PERSON, at + 3 * MINUTE, "late", total="70"))  # what comes late meanwhile
+
+    successor = cluster.start_worker()
+    await successor.ready()
+    await cluster.orders(order(PERSON, at + 4 * MINUTE, "later", total="70"))
+    await until(lambda: successor.metric("lifecycle_events_total", outcome="erased") >= 2, "late events passed over")
+    await is_told(cluster)
+    await is_gone(cluster)
+    seen = await notices(cluster, "read_committed" if guarantee == "exactly_once" else "read_uncommitted")
+    assert len({notice["id"] for notice in seen}) == 1
+    if guarantee == "exactly_once":
+        assert len(seen) == 1
+    assert successor.metric("lifecycle_customers") == 1
+    await until(lambda: successor.metric("lifecycle_erasure_traces") == 0, "nothing of the person here")
+    successor.terminate()
+    assert successor.process.wait(timeout=20) == 0, successor.tail()
+    data = cluster.directory / "data"
+    assert in_files(data, b"c-1")
+    assert in_files(data, PERSON.encode()) == []
+    await is_gone(cluster)
