@@ -188,6 +188,16 @@ class Settings:
         False, values.SWITCH, "on", "Whether profiles are published, each once per commit in which it changed."
     )
 
+    # Who is who
+    linking: bool = _setting(
+        False,
+        values.SWITCH,
+        "on",
+        "Whether an anonymous visitor and a customer are found to be one: by an event with both ids, or an order with "
+        "the cart or checkout id of an anonymous cart. The anonymous profile is then merged into the customer's. "
+        "`off`: they are two profiles. All workers need the same. It needs the topic `<app_id>-activity`.",
+    )
+
     # The lifecycle
     playbook: str = _setting(
         playbooks.DEFAULT,
@@ -350,6 +360,7 @@ class Settings:
                 default_currency=currency,
                 max_future_skew=self.max_future_skew,
                 properties=properties,
+                linking=self.linking,
             )
             for source, topic in self.source_topics.items()
         }
@@ -367,15 +378,20 @@ class Settings:
         return tuple(source for source in Source if not well_keyed[source])
 
     @property
+    def origins(self) -> tuple[Source, ...]:
+        """The sources that may hold what concerns other partitions: their tasks say how far these have come."""
+        return tuple(Source) if self.linking else self.forwarded_sources
+
+    @property
     def activity_topic(self) -> str:
-        """The internal topic on which they are forwarded. There is none if nothing is."""
+        """The internal topic on which tasks send to each other. There is none if they have nothing to send."""
         return f"{self.app_id}-activity"
 
     @property
     def read_topics(self) -> dict[int, str]:
         """What a partition's task reads, by rank: sources, erasure requests, and the activity topic if there is one."""
         topics = {int(source): topic for source, topic in self.source_topics.items()} | {ERASURES: self.erasures_topic}
-        return topics | {FORWARDED: self.activity_topic} if self.forwarded_sources else topics
+        return topics | {FORWARDED: self.activity_topic} if self.origins else topics
 
     @property
     def topics(self) -> dict[str, str]:

@@ -1,13 +1,17 @@
-"""What it costs that topics are not keyed by customer: CPU per event of a worker with the default playbook.
+"""What it costs that tasks send to each other: CPU per event of a worker with the default playbook.
 
-Its records are forwarded by Kafka to where they belong, so each is read, decoded and written once more. That topics
-which are keyed well pay nothing is measured too, beside what they pay if they are not declared so.
+Records of topics that are not keyed by customer are forwarded by Kafka to where they belong, so each is read, decoded
+and written once more. That topics which are keyed well pay nothing is measured too, beside what they pay if they are
+not declared so. And what it costs to find out who is who: where nobody has a device, where each event tells the device
+and the customer, and where every other one tells the device alone, and so is handed on to the customer.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterable
+from typing import Any
 
 from benchmarks import job
 from benchmarks.kafka import Broker
@@ -17,11 +21,29 @@ from benchmarks.scenarios.shop import Event
 
 EVENTS = 200_000
 FORWARDED = {"clickstream_well_keyed": "off", "orders_well_keyed": "off"}
+LINKING = {"linking": "on"}
+SENT = {
+    "forwarded": "lifecycle_forwarded_records_total",
+    "parts": "lifecycle_forwarded_parts_total",
+    "items": "lifecycle_passed_items_total",
+}
 
 
 def badly_keyed(events: Iterable[Event]) -> Iterable[Event]:
     """The same events in the same order, with keys that say nothing of their customers."""
     return (event._replace(customer=f"k{n % 997}") for n, event in enumerate(events))
+
+
+def on_devices(events: Iterable[Event], alone: int) -> Iterable[Event]:
+    """The same events with a device of each customer; of so many, one names nothing else (0: none does)."""
+    for n, event in enumerate(events):
+        document = json.loads(event.value)
+        device = document["anonymous_id"] = f"d-{event.customer}"
+        key = event.customer
+        if alone and n % alone == 0:
+            del document["customer_id"]
+            key = device
+        yield event._replace(customer=key, value=json.dumps(document, separators=(",", ":")).encode())
 
 
 async def run(broker: Broker, runs: int, events: int = EVENTS) -> None:
@@ -31,18 +53,21 @@ async def run(broker: Broker, runs: int, events: int = EVENTS) -> None:
         "keyed by customer, and declared so": (mix, {}),
         "keyed by customer, not declared so": (mix, FORWARDED),
         "not keyed by customer": (list(badly_keyed(mix)), FORWARDED),
+        "linking, no event tells a device": (mix, LINKING),
+        "linking, each event tells customer and device": (list(on_devices(mix, 0)), LINKING),
+        "linking, every other event tells the device alone": (list(on_devices(mix, 2)), LINKING),
     }
     figures: dict[str, list[float]] = {case: [] for case in cases}
-    shares: dict[str, float] = {}
+    shares: dict[str, dict[str, Any]] = {}
     for _ in range(runs):
         for case, (records, settings) in cases.items():
             async with application(broker, **settings) as cluster:
                 worker = cluster.start_worker()
                 await worker.ready()
                 figures[case].append(await bulk.cpu_us(cluster, [worker], 0, records))
-                shares[case] = round(worker.metric("lifecycle_forwarded_records_total") / events, 3)
+                shares[case] = {name: round(worker.metric(metric) / events, 3) for name, metric in SENT.items()}
     for case, runs_of_it in figures.items():
-        report("forwarding", f"CPU per event, {case}, {events} events", runs_of_it, "us", forwarded=shares[case])
+        report("forwarding", f"CPU per event, {case}, {events} events", runs_of_it, "us", **shares[case])
 
 
 if __name__ == "__main__":

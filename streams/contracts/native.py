@@ -18,6 +18,7 @@ from streams.contracts import identity, money, properties, records, times
 from streams.contracts.partitioning import Partitioner
 from streams.contracts.rejected import Reason, Rejected
 from streams.core.activity import CLICKSTREAM_TYPES, ORDER_TYPES, Activity, Item, Source
+from streams.core.identity import home_of, parts_of
 from streams.core.rules.types import Type
 from streams.core.sources import RawRecord
 
@@ -37,8 +38,8 @@ _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 _REASON_OF_FIELD: Final[dict[str, Reason]] = {"": "not_object", "occurred_at": "invalid_time"}
 
 
-Elsewhere = tuple[RawRecord, Activity, int]
-"""A record that belongs to another partition, what it holds, and which one."""
+Elsewhere = tuple[RawRecord | None, Activity, int]
+"""What belongs to another partition, and which one: a record with what it holds, or a part of one alone."""
 
 
 class Decoder:
@@ -57,9 +58,11 @@ class Decoder:
         max_future_skew: int = 300_000,
         max_bytes: int = 262_144,
         properties: Mapping[str, Type] | None = None,
+        linking: bool = False,
     ) -> None:
         """`max_future_skew` in ms; a record of more than `max_bytes` is refused unread. `properties`: those that the
-        playbook reads; without any, none is looked at."""
+        playbook reads; without any, none is looked at. `linking`: whether the device is looked at beside a customer.
+        """
         if default_currency not in money.EXPONENTS:
             raise ValueError(f"default currency {default_currency!r} is not an ISO 4217 currency with a minor unit")
         self._source = source
@@ -68,6 +71,7 @@ class Decoder:
         self._max_future_skew = max_future_skew
         self._max_bytes = max_bytes
         self._properties = dict(properties or {})
+        self._linking = linking
         self._of_orders = source is Source.ORDERS
         self._quick: _Json = msgspec.json.Decoder(records.QuickOrder if self._of_orders else records.QuickClick)
         self._exact: _Json = msgspec.json.Decoder(records.Order if self._of_orders else records.Click)
@@ -79,7 +83,7 @@ class Decoder:
     ) -> tuple[list[Activity], list[tuple[RawRecord, Rejected]], list[Elsewhere]]:
         """The activities of a partition's records, in their order; the records that are none, with why; and those that
         belong to another partition, if there is one that `forwards` them. Else they are among what is refused
-        (`wrong_partition`).
+        (`wrong_partition`). With linking also the parts of records (`streams.core.identity`), wherever they belong.
         """
         activities: list[Activity] = []
         refused: list[tuple[RawRecord, Rejected]] = []
@@ -90,15 +94,22 @@ class Decoder:
                     record.value, partition=partition, offset=record.offset, timestamp=record.timestamp
                 )
                 home = partitioner.partition(activity.customer.encode())
-                if home != partition:
-                    if forwards:
-                        elsewhere.append((record, activity, home))
-                        continue
+                if home == partition:
+                    activities.append(activity)
+                elif forwards:
+                    elsewhere.append((record, activity, home))
+                else:
                     raise Rejected("wrong_partition", "the record is not on the partition of its customer id")
             except Rejected as rejected:
                 refused.append((record, rejected))
-            else:
-                activities.append(activity)
+                continue
+            if self._linking:
+                for part in parts_of(activity):
+                    of_part = partitioner.partition(home_of(part))
+                    if of_part == partition:
+                        activities.append(part)
+                    elif of_part != home:  # else it is found there, in the record
+                        elsewhere.append((None, part, of_part))
         return activities, refused, elsewhere
 
     def decode(self, value: bytes | None, *, partition: int, offset: int, timestamp: int) -> Activity:
@@ -145,8 +156,11 @@ class Decoder:
         items: list[records.Item] | None = fields[8]
         identified = False
         customer = self._person(customer_id)
+        device: str | None = None
         if customer is not None:
             identified = True
+            if self._linking:
+                device = self._person(anonymous_id)
         else:
             customer = self._person(anonymous_id)
             if customer is None:
@@ -181,6 +195,8 @@ class Decoder:
             None,
             currency,
         )
+        if device is not None:
+            activity.other = device
         if items is not None:
             activity.items = tuple([self._item(item, currency, n) for n, item in enumerate(items)])
         return activity

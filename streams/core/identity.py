@@ -3,7 +3,7 @@
 An anonymous id is a device's. It is the customer's who was last seen on it; the id of a cart or a checkout tells which
 devices are meant when a customer orders what is in it. All of it is a function of what was read, in the order of time:
 nobody waits for what is known of anybody. So each key has a **level**, and what is applied at one depends on lower ones
-only (docs/adr/0025):
+only (docs/adr/0027):
 
 - 0: ids of carts and checkouts, which `SHOWN` and `CLAIM` are for;
 - 1: devices, which a `LINK` is for, and the events without a customer;
@@ -114,12 +114,13 @@ def event_of(event: Activity) -> Event:
     return Event(
         int(event.source), event.timestamp, event.event_id, event.type, event.session_id, event.cart_id,
         event.checkout_id, event.product_id, event.category, event.price, event.quantity, event.order_id, event.total,
-        event.channel, event.coupon, event.currency, event.items, event.properties,
+        event.channel, event.coupon, event.currency, event.items, event.properties, event.size,
     )  # fmt: skip
 
 
 def activity_of(item: Passed, size: int) -> Activity:
-    """An item as whoever receives it applies it; its number is the offset. `size`: bytes of the record it came in."""
+    """An item as whoever receives it applies it; its number is the offset. `size`: bytes of the record that it came in,
+    if it is no event."""
     event = item.event
     if event is None:
         return Activity(
@@ -127,7 +128,7 @@ def activity_of(item: Passed, size: int) -> Activity:
             item.event_type or "", role=item.role, other=item.other, moved=item.moved,
         )  # fmt: skip
     return Activity(
-        _SOURCES[event.source], item.number, event.timestamp, size, item.at, item.customer, True, event.event_id,
+        _SOURCES[event.source], item.number, event.timestamp, event.size, item.at, item.customer, True, event.event_id,
         event.type, event.session_id, event.cart_id, event.checkout_id, event.product_id, event.category, event.price,
         event.quantity, event.order_id, event.total, event.channel, event.coupon, event.currency, event.items,
         event.properties, EVENT, item.other,

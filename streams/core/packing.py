@@ -100,7 +100,7 @@ def pack(profile: Profile) -> bytes:
         return header + _ENCODER.encode(
             AliasRest(profile.customer, alias, profile.pending, profile.of_origins, profile.erased_at)
         )
-    return header + _ENCODER.encode(_rest(profile, profile.pending))
+    return header + _ENCODER.encode(_rest(profile, profile.pending, profile.of_origins))
 
 
 def pack_to_move(profile: Profile) -> bytes:
@@ -188,12 +188,12 @@ def _begun(customer: str, header: Header) -> Profile:
 
 
 def packed_size(part: object) -> int:
-    """Bytes that a part of a profile takes, or a profile without its header and the outputs that wait for their commit:
-    those depend on when and where it was worked on."""
-    return len(_ENCODER.encode(_rest(part, []) if isinstance(part, Profile) else part))
+    """Bytes that a part of a profile takes, or a profile without its header, the outputs that wait for their commit and
+    what was applied of origins: those depend on when and where it was worked on."""
+    return len(_ENCODER.encode(_rest(part, [], None) if isinstance(part, Profile) else part))
 
 
-def _rest(profile: Profile, pending: list[Pending]) -> list[object]:
+def _rest(profile: Profile, pending: list[Pending], of_origins: dict[int, int] | None) -> list[object]:
     """What is packed behind the header: the fields of `Rest`, in its order; at an end, none that hardly anybody has."""
     of, cart = profile.sessions, profile.cart
     rest: list[object] = [
@@ -239,7 +239,7 @@ def _rest(profile: Profile, pending: list[Pending]) -> list[object]:
         profile.type_counts,
         profile.facts,
         profile.triggers,
-        profile.of_origins,
+        of_origins,
         profile.tracks,
         profile.rules_due,
         profile.playbook_version,

@@ -311,3 +311,5 @@ class Event(msgspec.Struct, frozen=True, array_like=True):
     currency: str
     items: tuple[Item, ...] | None
     properties: dict[str, bool | int | float | str] | None
+    size: int
+    """Bytes of the record that it was read in: what a profile weighs must not depend on how an event came to it."""

@@ -18,7 +18,8 @@ KINDS: Final = ("browse", "cart", "checkout")
 ENDS: Final = ("recovered", "retracted", "expired")
 SENT: Final = (
     *("lifecycle_stage_changes_total", "lifecycle_abandonments_total", "lifecycle_recoveries_total"),
-    *("lifecycle_retractions_total", "lifecycle_expirations_total", "lifecycle_dead_letters_total"),
+    *("lifecycle_retractions_total", "lifecycle_expirations_total", "lifecycle_identity_changes_total"),
+    "lifecycle_dead_letters_total",
 )
 LATEST: Final = 7
 MOST: Final = 0.99
@@ -37,6 +38,8 @@ class Board:
         """Stage changes by (from, to), "" where a profile begins or ends."""
         self.abandonments: Counter[tuple[str, str]] = Counter()
         """Events by (kind, what): `1`, `2`, `3` for the steps, else `recovered`, `retracted`, `expired`."""
+        self.identities: Counter[str] = Counter()
+        """Devices, by what came out about them: `linked`, `switched`."""
         self.dead_letters: Counter[str] = Counter()
         """By reason."""
         self.latest: deque[tuple[str, str, str]] = deque(maxlen=LATEST)
@@ -74,7 +77,10 @@ class Board:
             return
         self._seen.add(document["id"])
         self.received += 1
-        text = self._stage_change(document) if document["type"] == "stage_changed" else self._abandonment(document)
+        if topic == self._topics.identities_topic:
+            text = self._identity(document)
+        else:
+            text = self._stage_change(document) if document["type"] == "stage_changed" else self._abandonment(document)
         self.latest.append((document["occurred_at"][:19].replace("T", " "), document["customer_id"], text))
 
     def measured(self, scrape: Scrape, at: float) -> None:
@@ -122,7 +128,14 @@ class Board:
         for stage, change in ((left, -1), (entered, 1)):
             if stage:
                 self.stages[stage] += change
-        return f"{left or 'new'} → {entered or 'forgotten'}"
+        gone = "merged" if document["cause"]["kind"] == "merge" else "forgotten"
+        return f"{left or 'new'} → {entered or gone}"
+
+    def _identity(self, document: dict[str, Any]) -> str:
+        self.identities[document["type"]] += 1
+        return (
+            f"is {document['anonymous_id']}" if document["type"] == "linked" else f"is now {document['anonymous_id']}"
+        )
 
     def _abandonment(self, document: dict[str, Any]) -> str:
         kind, type = document["kind"], document["type"]

@@ -26,6 +26,7 @@ _COMMON: Final = {
     "commit_interval": "500ms",
     "shutdown_timeout": "3s",
     "log_level": "warning",
+    "linking": "on",
 }
 _LIVE: Final = {"playbook": PLAYBOOKS["live"], "lateness": "1s", "clickstream_delay": "1s", "orders_delay": "1s"}
 _QUICK_GROUP: Final = {"session_timeout": "3s", "heartbeat_interval": "1s", "rebalance_timeout": "1s"}

@@ -1,7 +1,8 @@
 """The history that the demo plays: half a year of a shop's clickstream with its purchases.
 
 The data is `ecom.csv.gz` of the Python package retentioneering (Apache-2.0): synthetic, but realistic. It names neither
-products nor amounts, so that a cart is "something" of unknown value, and revenue stays 0.
+products nor amounts, so that a cart is "something" of unknown value, and revenue stays 0. It names everybody; here that
+is kept back until a shop would know it.
 """
 
 from __future__ import annotations
@@ -44,6 +45,12 @@ TYPES: Final = {
 """The data's clickstream events by name; those not here are pages seen. `purchase` is an order."""
 
 
+TELLING: Final = frozenset({"account_page", "shipping_details", "payment_details", "purchase"})
+"""Where a shop learns who a visitor is: in each session, until then, an event names only the device (of which the data
+tells desktop, mobile and app apart)."""
+NEVER: Final = datetime.max.replace(tzinfo=UTC)
+
+
 class Event(NamedTuple):
     """One event as it goes on its topic, or as a line into its file."""
 
@@ -51,7 +58,9 @@ class Event(NamedTuple):
     at: int
     """Its time, ms."""
     customer: str
-    """The Kafka key."""
+    """Who it is, whether the event says so or not."""
+    key: str
+    """The Kafka key: the customer, or the device where nobody is named."""
     value: bytes
     """The JSON, on one line."""
 
@@ -65,17 +74,26 @@ def history(path: Path, now: int) -> list[Event]:
         rows = list(enumerate(csv.DictReader(TextIOWrapper(file, encoding="utf-8"))))
     moments = [datetime.fromisoformat(row["timestamp"]).replace(tzinfo=UTC) for _, row in rows]
     shift = timedelta(days=(now - _milliseconds(max(moments))) // DAY)
-    events = [_event(number, row, moment + shift) for (number, row), moment in zip(rows, moments, strict=True)]
+    known: dict[str, datetime] = {}
+    for (_, row), moment in zip(rows, moments, strict=True):
+        if row["event"] in TELLING:
+            known[row["session_id"]] = min(moment, known.get(row["session_id"], moment))
+    events = [
+        _event(number, row, moment + shift, known.get(row["session_id"], NEVER) <= moment)
+        for (number, row), moment in zip(rows, moments, strict=True)
+    ]
     return sorted(events, key=lambda event: (event.at, event.source))
 
 
-def _event(number: int, row: dict[str, str], moment: datetime) -> Event:
+def _event(number: int, row: dict[str, str], moment: datetime, known: bool) -> Event:
     customer, name = row["user_id"], row["event"]
+    device = f"{customer}-{row['platform']}"
     document: dict[str, object] = {
         "event_id": f"ecom-{number:05d}",
         "type": "order_completed" if name == "purchase" else TYPES.get(name, "page_viewed"),
         "occurred_at": moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        "customer_id": customer,
+        **({"customer_id": customer} if known else {}),
+        "anonymous_id": device,
     }
     if name == "purchase":
         source = Source.ORDERS
@@ -83,7 +101,8 @@ def _event(number: int, row: dict[str, str], moment: datetime) -> Event:
     else:
         source = Source.CLICKSTREAM
         document |= {"session_id": row["session_id"], "properties": {"page": name, "platform": row["platform"]}}
-    return Event(source, _milliseconds(moment), customer, msgspec.json.encode(document))
+    key = customer if known else device
+    return Event(source, _milliseconds(moment), customer, key, msgspec.json.encode(document))
 
 
 def _milliseconds(moment: datetime) -> int:

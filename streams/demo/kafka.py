@@ -27,11 +27,11 @@ def wall_clock() -> int:
 
 
 async def produce(client: AIOKafkaProducer, topics: Mapping[Source, str], events: Iterable[Event]) -> int:
-    """Put events on the topics of their sources, keyed by customer, in their order; returns how many, when all are
+    """Put events on the topics of their sources, with their keys, in their order; returns how many, when all are
     acknowledged. Records bear the time of their production, as Kafka clients have it."""
     count, waiting = 0, []
     for count, event in enumerate(events, 1):
-        waiting.append(await client.send(topics[event.source], event.value, key=event.customer.encode()))
+        waiting.append(await client.send(topics[event.source], event.value, key=event.key.encode()))
         if count % BATCH == 0:
             await asyncio.gather(*waiting)
             waiting = []
@@ -56,7 +56,12 @@ async def producer(broker: str) -> AsyncIterator[AIOKafkaProducer]:
 
 async def subscribe(settings: Settings, board: Board) -> None:
     """Hand every record of the output topics to the board, from the first on, without end."""
-    topics = (settings.stage_changes_topic, settings.abandonments_topic, settings.dead_letters_topic)
+    topics = (
+        settings.stage_changes_topic,
+        settings.abandonments_topic,
+        settings.identities_topic,
+        settings.dead_letters_topic,
+    )
     consumer = AIOKafkaConsumer(
         *topics, bootstrap_servers=settings.broker, auto_offset_reset="earliest", fetch_max_wait_ms=200
     )

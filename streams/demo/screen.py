@@ -40,7 +40,12 @@ def render(board: Board, caption: Caption, url: str) -> RenderableType:
         (5, Panel(_latest(board), title="latest", border_style="magenta", height=LATEST + 2)),
     )
     return Group(
-        _line(caption.title, ("bold", f"   {board.rate:,.0f} events/s"), ("dim", "   Ctrl-C ends")),
+        _line(
+            caption.title,
+            ("bold", f"   {board.rate:,.0f} events/s"),
+            ("", f"   {board.identities['linked']:,} devices known"),
+            ("dim", "   Ctrl-C ends"),
+        ),
         upper,
         lower,
         _line(f"{board.processed:,} of {board.played:,} processed   lag {board.lag:,}   metrics {url}/metrics"),
@@ -92,7 +97,7 @@ def _flows(board: Board) -> Table:
     table.add_column()
     busiest = sorted(board.flows.items(), key=lambda flow: (-flow[1], flow[0]))[:FLOWS]
     for (left, entered), count in busiest:
-        table.add_row(f"{count:,}", left or "(new)", "→", entered or "(forgotten)")
+        table.add_row(f"{count:,}", left or "(new)", "→", entered or "(gone)")
     return table
 
 
@@ -123,12 +128,13 @@ def summary(board: Board, events: Sequence[Event]) -> str:
     customers = len({event.customer for event in events})
     first, last = show_time(events[0].at)[:10], show_time(events[-1].at)[:10]
     outcomes = ", ".join(f"{name} {board.outcomes[name]:,}" for name in ("applied", "duplicate", "rejected"))
-    flows = {f"{left or '(new)'} → {entered or '(forgotten)'}": n for (left, entered), n in board.flows.most_common()}
+    flows = {f"{left or '(new)'} → {entered or '(gone)'}": n for (left, entered), n in board.flows.most_common()}
     speed = MOST * board.played / max(board.most_took, 0.1)
     letters = f" ({_counts(board.dead_letters)})" if board.dead_letters else ""
     lines = {
         "events played": f"{board.played:,} of {customers:,} customers, {first} to {last}",
         "processed": f"in {board.took:.1f} s, 99 % of it in {board.most_took:.1f} s: {speed:,.0f}/s ({outcomes})",
+        "who is who": f"{board.identities['linked']:,} devices turned out to be a customer's",
         "customers": _counts({stage: board.stages[stage] for stage in STAGES if board.stages[stage]}),
         "stage changes": f"{board.flows.total():,} ({_counts(flows)})",
         "abandonments": f"{board.count('1'):,} ({_by_kind(board, '1')})",

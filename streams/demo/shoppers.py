@@ -58,13 +58,16 @@ class Step(NamedTuple):
 
 @dataclass
 class Shopper:
-    """One person with a cart that stays full between visits."""
+    """One person with a cart that stays full between visits, on a phone or at a desk; in each visit the shop learns who
+    it is only when they sign up or check out."""
 
     customer: str
     random: random.Random
     cart: dict[Product, int] = field(default_factory=dict)
     visits: int = 0
     orders: int = 0
+    device: str = ""
+    known: bool = False
 
     def life(self) -> Iterator[Step]:
         """Visit after visit, without end."""
@@ -78,8 +81,11 @@ class Shopper:
 
     def _visit(self, pause: float) -> Iterator[Step]:
         self.visits += 1
+        self.device = f"{self.customer}-{'phone' if self._chance(0.4) else 'desk'}"
+        self.known = False
         yield self._click(pause, "page_viewed", url="/")
         if self.visits == 1 and self._chance(0.3):
+            self.known = True
             yield self._click(self._between(1, 3), "signed_up")
         if self.visits == 1 and self._chance(0.3):
             yield self._click(self._between(1, 2), "subscribed")
@@ -110,6 +116,7 @@ class Shopper:
 
     def _check_out(self, buys: float) -> Iterator[Step]:
         checkout = f"{self.customer}-checkout-{self.visits}"
+        self.known = True
         yield self._click(self._between(1, 3), "checkout_started", items=self._lines(), checkout_id=checkout)
         if self._chance(0.8):
             yield self._click(self._between(1, 3), "checkout_step_completed", checkout_id=checkout)
@@ -119,12 +126,13 @@ class Shopper:
 
     def _click(self, seconds: float, type: str, **fields: Any) -> Step:
         ids = {"session_id": f"{self.customer}-{self.visits}", "cart_id": self._cart_id()}
-        return Step(seconds, Source.CLICKSTREAM, {"type": type, **ids, **fields})
+        return Step(seconds, Source.CLICKSTREAM, {"type": type, **self._who(), **ids, **fields})
 
     def _order(self, seconds: float, checkout: str) -> Step:
         cents = sum(round(float(product.price) * 100) * quantity for product, quantity in self.cart.items())
         fields: dict[str, Any] = {
             "type": "order_completed",
+            **self._who(),
             "order_id": f"{self.customer}-order-{self.orders + 1}",
             "cart_id": self._cart_id(),
             "checkout_id": checkout,
@@ -134,6 +142,9 @@ class Shopper:
         }
         self.orders += 1
         return Step(seconds, Source.ORDERS, fields)
+
+    def _who(self) -> dict[str, str]:
+        return {"anonymous_id": self.device} | ({"customer_id": self.customer} if self.known else {})
 
     def _cart_id(self) -> str:
         return f"{self.customer}-cart-{self.orders + 1}"
@@ -189,6 +200,6 @@ class Shoppers:
 
     def _event(self, at: int, number: int, step: Step) -> Event:
         self._made += 1
-        customer = self._customers[number]
-        ids = {"event_id": f"live-{self._seed}-{self._made}", "occurred_at": times.text(at), "customer_id": customer}
-        return Event(step.source, at, customer, msgspec.json.encode(ids | step.fields))
+        ids = {"event_id": f"live-{self._seed}-{self._made}", "occurred_at": times.text(at)}
+        key = step.fields.get("customer_id") or step.fields["anonymous_id"]
+        return Event(step.source, at, self._customers[number], key, msgspec.json.encode(ids | step.fields))

@@ -39,6 +39,10 @@ class Metric(msgspec.Struct, frozen=True, kw_only=True):
 
 
 SOURCE = Label("source", "the input role", tuple(source.name.lower() for source in Source))
+STREAMS = ("carts", "devices")
+"""What tasks pass on to each other, held against the core by a test: what carts tell of devices, and what devices hand
+on to customers."""
+HOLDS = Label("source", "the input role, or what tasks pass on to each other", (*(SOURCE.values or ()), *STREAMS))
 TOPIC = Label("topic", "a topic's name, from the settings")
 PARTITION = Label("partition", "a partition's number; a task owns it in every source topic that it reads")
 KIND = Label("kind", "of the abandonment", ("browse", "cart", "checkout"))
@@ -59,9 +63,9 @@ FAILURES = ("out_of_range", "topic_anew", "no_offset", "truncated", "hole", "sta
 TRIMMED = (
     "event_ids", "orders", "order_notes", "cart_lines", "cart_log", "cart_orders", "viewed_products", "abandoned_items",
     "strings", "windows", "categories_bought", "products_bought", "categories_viewed", "kept", "credits",
-    "trigger_runs",
+    "trigger_runs", "owners", "devices",
 )  # fmt: skip
-"""The parts of a profile that the core bounds, and the strings that the decoders cut."""
+"""The parts of a profile or an alias that the core bounds, and the strings that the decoders cut."""
 
 FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 SLOW = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -227,6 +231,29 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         worry="Most of a source: its producers do not key by customer id, and each record is read twice.",
     ),
     Metric(
+        name="lifecycle_forwarded_parts_total",
+        kind="counter",
+        help="What records tell of ids that live on other partitions (whose a device or a cart is), sent there.",
+        labels=(SOURCE,),
+        worry="0 with `LIFECYCLE_LINKING=on` and several partitions: no event has both ids, so nobody is recognised.",
+    ),
+    Metric(
+        name="lifecycle_passed_items_total",
+        kind="counter",
+        help="Items made for wherever a device or a customer lives: what carts tell of devices (`carts`); events of "
+        "devices that are a customer's, and profiles that move (`devices`).",
+        labels=(Label("stream", "by what they were made", STREAMS),),
+        worry="It stands still while events with an anonymous id alone are applied: nobody is recognised any more.",
+    ),
+    Metric(
+        name="lifecycle_linking_total",
+        kind="counter",
+        help="Devices that came to be a customer's (`linked`) or another one's (`switched`), and profiles `merged`.",
+        labels=(Label("outcome", "what became known", ("linked", "switched", "merged")),),
+        worry="`switched` takes the share of `linked`: devices are shared, or a client keeps the `anonymous_id` of the "
+        "one who signed out.",
+    ),
+    Metric(
         name="lifecycle_arrived_records_total",
         kind="counter",
         help="Forwarded records that were taken in, or passed over: forwarded again after a restart, or out of turn.",
@@ -254,8 +281,9 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
     Metric(
         name="lifecycle_watermark_held_by",
         kind="gauge",
-        help="1 for the source with the least progress, which holds the watermark, else 0.",
-        labels=(PARTITION, SOURCE),
+        help="1 for the source with the least progress, which holds the watermark, else 0. With linking it may be what "
+        "tasks pass on to each other.",
+        labels=(PARTITION, HOLDS),
         worry="Only together with a lag: it says where to look.",
     ),
     Metric(
@@ -323,6 +351,14 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         help="Customers with a deadline to come.",
         labels=(PARTITION,),
         worry="One partition far above the others: keys are skewed.",
+    ),
+    Metric(
+        name="lifecycle_aliases",
+        kind="gauge",
+        help="Devices, carts and checkouts of which it is known whose they are. A device is forgotten 400 days after "
+        "it was last seen, a cart or a checkout after 30.",
+        labels=(PARTITION,),
+        worry="It grows faster than customers come: a client makes up a new `anonymous_id` for each visit.",
     ),
     Metric(
         name="lifecycle_largest_profile_bytes",

@@ -31,12 +31,15 @@ class TaskFacts(msgspec.Struct, frozen=True):
     partition: int
     watermark: int | None
     held_by: str | None
+    """The source, or the stream of items, that holds the watermark."""
     held_by_partition: int
-    """Whose task holds the watermark: this one, or one that forwards to it."""
+    """Whose task holds the watermark: this one, or one that sends to it."""
     arrived_bytes: int
     """What others forwarded here that waits."""
     sources: tuple[SourceFacts, ...]
     timers: int
+    aliases: int
+    """Devices, carts and checkouts of which it is known whose they are."""
     largest_profile_bytes: int
     population: tuple[tuple[str, int], ...]
     """Customers in each stage of the lifecycle track."""

@@ -20,7 +20,7 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
 from streams.core.effects import IdentityChange, Output, StageChange, Triggered
-from streams.observe.catalogue import CATALOGUE, OTHER, SOURCE, Metric
+from streams.observe.catalogue import CATALOGUE, HOLDS, OTHER, SOURCE, Metric
 from streams.observe.facts import ReaderFacts, SourceFacts, TaskFacts
 
 log = logging.getLogger(__name__)
@@ -110,9 +110,10 @@ class Metrics(Collector):
         """Records of `topic` were not on their customer's partition."""
         self._counter("lifecycle_wrong_partition_total", topic).inc(count)
 
-    def forwarded(self, source: str, count: int) -> None:
-        """So many records of a chunk are on their way to the partition where they belong."""
-        self._counter("lifecycle_forwarded_records_total", source).inc(count)
+    def forwarded(self, source: str, records: int, parts: int) -> None:
+        """So many records, and parts of records, of a chunk are on their way to where they belong."""
+        self._counter("lifecycle_forwarded_records_total", source).inc(records)
+        self._counter("lifecycle_forwarded_parts_total", source).inc(parts)
 
     def outputs_sent(self, outputs: Iterable[Output]) -> None:
         """Outputs were acknowledged."""
@@ -315,6 +316,10 @@ class Metrics(Collector):
             case "withheld":
                 output, _, reason = label.partition("/")
                 return self._counter("lifecycle_outputs_withheld_total", output, reason)
+            case "passed":
+                return self._counter("lifecycle_passed_items_total", label)
+            case "identity":
+                return self._counter("lifecycle_linking_total", label)
             case "arrived":
                 return self._counter("lifecycle_arrived_records_total", label)
             case "erasures":
@@ -377,11 +382,12 @@ def _gauges_of(task: TaskFacts, now: float) -> Iterator[Sample]:
     if task.watermark is not None:
         yield "lifecycle_watermark_lag_seconds", (partition,), now - task.watermark / 1000
     yield "lifecycle_timers_pending", (partition,), task.timers
+    yield "lifecycle_aliases", (partition,), task.aliases
+    for held_by in HOLDS.values or ():
+        yield "lifecycle_watermark_held_by", (partition, held_by), held_by == task.held_by
     yield "lifecycle_largest_profile_bytes", (partition,), task.largest_profile_bytes
     yield "lifecycle_erasures_waiting", (partition,), task.erasures_waiting
     yield "lifecycle_erasure_traces", (partition,), task.erasure_traces
-    for source in SOURCE.values or ():
-        yield "lifecycle_watermark_held_by", (partition, source), source == task.held_by
     for facts in task.sources:
         yield from _gauges_of_source(partition, facts, now)
 

@@ -14,13 +14,15 @@ from streams.contracts.rejected import Rejected
 from streams.core.activity import Activity, Source
 from streams.core.customer import Lifecycle
 from streams.core.effects import Effects, Output
-from streams.core.engine import PartitionEngine
-from streams.core.sources import Fetch, SourceSpec
+from streams.core.sources import Fetch
+from streams.replay.alone import Alone
 from streams.replay.lines import Lines
 from streams.replay.report import Tally
 
-SNAPSHOT_EVERY: Final = 64
-"""Chunks. A snapshot packs the profiles that changed, and gives the outputs of deadlines."""
+COMMIT_EVERY: Final = 64
+"""Chunks. A commit packs the profiles that changed, and gives the outputs of deadlines."""
+LINKING_COMMIT_EVERY: Final = 16
+"""With linking customers wait for what devices pass on, which waits for a commit: more often, so that less waits."""
 
 Refused = Callable[[Source, int, bytes, Rejected], None]
 """Told of each record that is not taken: role, offset, value, why."""
@@ -106,12 +108,14 @@ class Play:
     so that the other one does not wait for it.
     """
 
-    def __init__(self, reader: Reader, parts: Sequence[tuple[Lifecycle, Sink]], *, until: int | None) -> None:
+    def __init__(
+        self, reader: Reader, parts: Sequence[tuple[Lifecycle, Sink]], *, until: int | None, linking: bool
+    ) -> None:
         self._reader = reader
         self._until = until
-        at_once = dict.fromkeys(Source, SourceSpec(delay=0))
-        self._parts = [(PartitionEngine(lifecycle, sources=at_once), sink, lifecycle) for lifecycle, sink in parts]
-        self.engines = [engine for engine, _, _ in self._parts]
+        self._parts = [(Alone(lifecycle, linking=linking), sink, lifecycle) for lifecycle, sink in parts]
+        self.engines = [alone.engine for alone, _, _ in self._parts]
+        self._commit_every = LINKING_COMMIT_EVERY if linking else COMMIT_EVERY
         self._steps = 0
 
     def step(self) -> bool:
@@ -119,18 +123,15 @@ class Play:
         reader = self._reader
         source = min(reader.open, key=self._need)
         activities = reader.read(source)
-        for engine, sink, _ in self._parts:
-            sink.take(engine.apply(source, activities, reader.position(source), reader.time))
-        self._pass_time(to_end=False)
+        for alone, sink, _ in self._parts:
+            sink.take(alone.apply(source, activities, reader.position(source), reader.time))
         self._steps += 1
-        if self._steps % SNAPSHOT_EVERY == 0:
-            self._snapshot()
+        self._pass_time(to_end=False, commit=self._steps % self._commit_every == 0)
         return bool(reader.open)
 
     def finish(self) -> None:
         """Let time pass to its end."""
-        self._pass_time(to_end=True)
-        self._snapshot()
+        self._pass_time(to_end=True, commit=True)
 
     def _need(self, source: Source) -> tuple[bool, int, Source]:
         """What is read first: a source the other one waits for; of two such the one that has come less far."""
@@ -138,9 +139,9 @@ class Play:
         newest = engine.progress(source).newest
         return engine.buffered_bytes(source) > 0, -1 if newest is None else newest, source
 
-    def _pass_time(self, *, to_end: bool) -> None:
+    def _pass_time(self, *, to_end: bool, commit: bool) -> None:
         reader = self._reader
-        for engine, sink, lifecycle in self._parts:
+        for alone, sink, lifecycle in self._parts:
             now = reader.time
             if to_end and self._until is not None:
                 now = self._until + lifecycle.policy.lateness
@@ -149,9 +150,7 @@ class Play:
                 for source in Source
                 if source not in reader.open
             }
-            sink.take(engine.advance(now, ended))
-
-    def _snapshot(self) -> None:
-        for engine, sink, _ in self._parts:
-            if (snapshot := engine.snapshot()) is not None:
-                sink.made(snapshot.outputs)
+            sink.take(alone.advance(now, ended))
+            for effects, outputs in alone.commit(now, ended) if commit else ():
+                sink.take(effects)
+                sink.made(outputs)

@@ -47,7 +47,7 @@ class Tally:
         """Outputs were made."""
         for output in outputs:
             if isinstance(output, StageChange):
-                self.stage_changes[output.to_stage or "(forgotten)"] += 1
+                self.stage_changes[output.to_stage or "(gone)"] += 1
             elif isinstance(output, Triggered):
                 self.triggers[output.trigger] += 1
             elif isinstance(output, IdentityChange):

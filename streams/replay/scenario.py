@@ -6,7 +6,7 @@ expectation is held against the fields that subscribers see (docs/contract.md).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -17,9 +17,9 @@ from streams.contracts.rejected import Rejected
 from streams.core.activity import ORDER_TYPES, Source
 from streams.core.customer import Lifecycle
 from streams.core.effects import Effects, Output
-from streams.core.engine import PartitionEngine
 from streams.core.playbook import Playbook
-from streams.core.sources import Fetch, SourceSpec
+from streams.core.sources import Fetch
+from streams.replay.alone import Alone
 from streams.settings import Settings
 from streams.values import parse_time, show_time
 
@@ -152,7 +152,7 @@ class _Play:
         self._decoders = settings.decoders(playbook.policy.currency, playbook.properties)
         self._encoder = Encoder(settings.ce_source)
         lifecycle = Lifecycle(playbook, settings.id_namespace)
-        self._engine = PartitionEngine(lifecycle, sources=dict.fromkeys(Source, SourceSpec(delay=0)))
+        self._alone = Alone(lifecycle, linking=settings.linking)
         self._positions = dict.fromkeys(Source, 0)
         self._events = 0
         self._got: list[Document] = []
@@ -177,7 +177,7 @@ class _Play:
         except Rejected as rejected:
             self._saw({"type": REFUSED, "reason": rejected.reason, "message": rejected.detail})
         self._now = max(self._now, self._clock)
-        self._take(self._engine.apply(source, activities, offset + 1, self._now))
+        self._take(self._alone.apply(source, activities, offset + 1, self._now))
         self._pass()
 
     def wait(self, wait: Wait) -> None:
@@ -204,12 +204,15 @@ class _Play:
     def _pass(self) -> None:
         """Nothing else is to come up to now."""
         ended = {source: Fetch(sent_at=self._now, end=position) for source, position in self._positions.items()}
-        self._take(self._engine.advance(self._now, ended))
+        self._take(self._alone.advance(self._now, ended))
+        for effects, outputs in self._alone.commit(self._now, ended):
+            self._take(effects)
+            self._show(outputs)
 
     def _take(self, effects: Effects) -> None:
-        outputs: list[Output] = effects.outputs
-        if (snapshot := self._engine.snapshot()) is not None:
-            outputs = [*outputs, *snapshot.outputs]
+        self._show(effects.outputs)
+
+    def _show(self, outputs: Iterable[Output]) -> None:
         for output in outputs:
             self._saw(msgspec.json.decode(self._encoder.encode(output).value))
 

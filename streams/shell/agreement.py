@@ -1,4 +1,4 @@
-"""Whether the workers of a group run the same playbook: every commit says under which it was made."""
+"""Whether the workers of a group agree on playbook and linking: every commit says under which it was made."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ from streams.core.playbook import Playbook
 log = logging.getLogger(__name__)
 
 
-def mark_of(playbook: Playbook) -> str:
-    """Name, version and digest of a playbook, for the metadata of commits; empty for one without a text."""
-    return f"{playbook.name}/{playbook.version}/{playbook.digest}" if playbook.digest else ""
+def mark_of(playbook: Playbook, linking: bool = False) -> str:
+    """Name, version and digest of a playbook, and whether customers are linked, for the metadata of commits; empty for
+    one without a text."""
+    if not playbook.digest:
+        return ""
+    return f"{playbook.name}/{playbook.version}/{playbook.digest}" + (" with linking" if linking else "")
 
 
 class Agreement:
     """Compares what commits say with this worker's own playbook, and logs when that changes."""
 
-    def __init__(self, playbook: Playbook) -> None:
-        self.mark = mark_of(playbook)
+    def __init__(self, playbook: Playbook, linking: bool = False) -> None:
+        self.mark = mark_of(playbook, linking)
         self.partitions_of_others = 0
         """Partitions whose last commit was made under another playbook."""
         self._others: frozenset[str] = frozenset()
@@ -34,7 +37,8 @@ class Agreement:
         if others and others != self._others:
             log.warning(
                 "This worker runs the playbook %s, and the last commits of %d partitions were made under %s. During a "
-                "roll-out that is as it should be; else give all workers of the group the same LIFECYCLE_PLAYBOOK.",
+                "roll-out of a playbook that is as it should be; else give all workers of the group the same "
+                "LIFECYCLE_PLAYBOOK and LIFECYCLE_LINKING.",
                 self.mark,
                 self.partitions_of_others,
                 " and ".join(sorted(others)),

@@ -114,7 +114,7 @@ class App(faust.App):
         self.failure: str | None = None
         """Why the worker ends, if it does so by itself."""
         self._lifecycle = Lifecycle(playbook, settings.id_namespace)
-        self._agreement = Agreement(playbook)
+        self._agreement = Agreement(playbook, settings.linking)
         self._partitions = dict.fromkeys(Source, settings.partitions)
         """Of the topic of each source, as of the last assignment."""
         self._slowest: int | None = None
@@ -421,15 +421,18 @@ class App(faust.App):
             step=STEP,
             origins=[
                 (source, other)
-                for source in self.settings.forwarded_sources
+                for source in self.settings.origins
                 for other in range(self._partitions[source])
                 if other != number or source in self.independent
             ],
             arrivals=Arrivals(
                 positions.get(FORWARDED, 0),
                 [] if marker is None or marker.arrivals is None else marker.arrivals.origins,
+                [] if marker is None or marker.arrivals is None else marker.arrivals.numbers,
             ),
             erasures=positions.get(ERASURES, 0),
+            tasks=self.settings.partitions if self.settings.linking else 0,
+            flushed=0 if marker is None else marker.commit,
         )
         task = PartitionTask(
             number,

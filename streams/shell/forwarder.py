@@ -1,19 +1,20 @@
-"""What a task or a reader says to tasks on the activity topic: records that belong to them, and how far the sources
-that it reads have come.
+"""What a task or a reader says to tasks on the activity topic: what belongs to them, and how far it has come.
 
-Whoever receives a record holds it until every other origin has come as far. So that nobody holds too much, a task reads
-no further while it has more than a bound of bytes out that lie ahead of the slowest source there is: that one is never
-held up by this.
+Whoever receives something holds it until every other origin has come as far. So that nobody holds too much, a task
+reads no further while it has more than a bound of bytes out that lie ahead of the slowest source there is: that one is
+never held up by this.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Iterable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from streams.contracts.forwarding import PROGRESS, encode_reports, forwarding_header
+from streams.contracts.forwarding import PROGRESS, encode_item, encode_parts, encode_reports, forwarding_header
 from streams.core.activity import Activity, Source
+from streams.core.effects import Passed
+from streams.core.inputs import STREAM, STREAMS
 from streams.core.sources import Report
 from streams.core.watermark import SourceProgress
 from streams.shell.guarantee import Delivery
@@ -21,7 +22,7 @@ from streams.shell.outbox import Record
 
 CHANGED_MS = 200
 PER_PARTITION_MS = 10
-"""How often at most a task says how far its sources have come while records show that. It tells each partition."""
+"""How often at most a task says how far it has come while records show that. It tells each partition."""
 REPEAT_MS = 1_000
 """How often it says so if only time has passed. Who hears nothing for `FETCH_FRESH` takes no silence for granted."""
 
@@ -32,14 +33,21 @@ class Reached(Protocol):
     def progress(self, source: Source) -> SourceProgress:
         """A source's progress, to look at."""
 
-    def report(self, source: Source) -> tuple[int | None, int | None]:
-        """What to tell of a source: the time up to which it has spoken, and as of when it is drained."""
+    def report(self, rank: int, /) -> tuple[int | None, int | None]:
+        """What to tell of a source or a stream: the time up to which it has spoken, and as of when it is drained."""
 
     def slowest(self) -> int | None:
         """The least progress of the sources that are read here."""
 
     def slowest_anywhere(self) -> int | None:
         """The least progress of any source, as far as is known."""
+
+
+class Sent(NamedTuple):
+    """What was put on its way."""
+
+    records: int
+    parts: int
 
 
 class Forwarder:
@@ -53,63 +61,110 @@ class Forwarder:
         number: int,
         others: Collection[int],
         sources: Iterable[Source],
+        *,
+        streams: bool = False,
     ) -> None:
-        """`number` is the partition that is read, `others` those of the topic that may be forwarded to."""
+        """`number` is the partition that is read, `others` those of the topic that may be forwarded to. With `streams`
+        items are passed on too, and to `number` as well."""
         self._reached = reached
         self._delivery = delivery
         self._topic = topic
         self._number = number
         self._changed_ms = min(REPEAT_MS, max(CHANGED_MS, len(others) * PER_PARTITION_MS))
         self._others = others
+        self._sources = tuple(sources)
+        self._streams = tuple(range(STREAM, STREAM + STREAMS)) if streams else ()
+        everybody = [*others, number] if streams else others
         # What went before is known to be there: offsets are committed only behind what was acknowledged.
-        self._last = {source: dict.fromkeys(self._others, -1) for source in sources}
-        self._ahead: dict[Source, deque[tuple[int, int]]] = {source: deque() for source in self._last}
+        self._last: dict[int, dict[int, int]] = {source: dict.fromkeys(others, -1) for source in self._sources}
+        self._last |= {stream: dict.fromkeys(everybody, -1) for stream in self._streams}
+        self._ahead: dict[int, deque[tuple[int, int]]] = {rank: deque() for rank in self._last}
         """What may still wait for slower sources: event time, bytes."""
         self._bytes = dict.fromkeys(self._last, 0)
         self._told: list[object] = []
         self._told_at = 0
 
-    def forward(self, source: Source, elsewhere: Iterable[tuple[Any, Activity, int]]) -> int:
-        """Put the records of a chunk on their way, each to the partition that is given with it; how many there are."""
-        last, size, count, latest = self._last[source], 0, 0, 0
+    def forward(self, source: Source, elsewhere: Iterable[tuple[Any, Activity, int]]) -> Sent:
+        """Put what is of a chunk on its way, see `streams.contracts.native.Elsewhere`."""
+        last, size, records, parts, latest = self._last[source], 0, 0, 0, 0
+        runs: dict[int, list[Activity]] = {}
         for record, activity, to in elsewhere:
-            header = forwarding_header(source, self._number, record.offset, last[to], record.timestamp)
-            last[to] = record.offset
-            self._delivery.put(Record(self._topic, record.key, record.value, [*record.headers, header], partition=to))
+            if record is None:
+                parts += 1
+                run = runs.get(to)
+                if run is None:
+                    run = runs[to] = []
+                run.append(activity)
+            else:
+                records += 1
+                self._end_run(source, to, runs.pop(to, None))  # it goes before
+                header = forwarding_header(source, self._number, record.offset, last[to], record.timestamp)
+                last[to] = record.offset
+                headers = [*record.headers, header]
+                self._delivery.put(Record(self._topic, record.key, record.value, headers, partition=to))
             size += activity.size
-            count += 1
             latest = max(latest, activity.at)
-        if count:
-            self._ahead[source].append((latest, size))
-            self._bytes[source] += size
-        return count
+        for to, run in runs.items():
+            self._end_run(source, to, run)
+        if size:
+            self._is_out(source, latest, size)
+        return Sent(records, parts)
+
+    def item(self, item: Passed, to: int) -> Record:
+        """The record of an item for a partition, to be put at once: items are sent in the order of their numbers."""
+        stream = STREAM + item.stream
+        last = self._last[stream]
+        header, value = encode_item(item, self._number, last[to])
+        last[to] = item.number
+        self._is_out(stream, item.at, len(value))
+        return Record(self._topic, item.customer.encode(), value, [header], partition=to)
 
     def ahead_bytes(self, source: Source) -> int:
-        """Bytes forwarded that lie ahead of the slowest source there is."""
-        ahead, slowest = self._ahead[source], self._reached.slowest_anywhere()
-        while ahead and slowest is not None and ahead[0][0] <= slowest:
-            self._bytes[source] -= ahead.popleft()[1]
-        return self._bytes[source]
+        """Bytes forwarded, of the source or passed on, that lie ahead of the slowest source there is."""
+        slowest, most = self._reached.slowest_anywhere(), 0
+        for rank in (source, *self._streams):
+            ahead = self._ahead[rank]
+            while ahead and slowest is not None and ahead[0][0] <= slowest:
+                self._bytes[rank] -= ahead.popleft()[1]
+            most += self._bytes[rank]
+        return most
 
     def report(self, now: int, *, at_once: bool = False) -> bool:
-        """Say how far the sources have come, if it is time to, or `at_once`. Behind all that was forwarded so far.
-
-        Whether it was said.
+        """Say how far the task or the reader has come, if it is time to, or `at_once`. Behind all that was forwarded so
+        far. Whether it was said.
         """
         since = now - self._told_at
         if not at_once and 0 <= since < self._changed_ms:
             return False
         reached = self._reached
-        shown = [(reached.progress(s).newest, reached.progress(s).drained_at() is None) for s in self._last]
+        said = {rank: reached.report(rank) for rank in self._last}
+        shown: list[object] = []
+        for source in self._sources:
+            shown.append((reached.progress(source).newest, said[source][1] is None))
+        for stream in self._streams:  # at the end of everything it moves with time alone
+            progress, drained_at = said[stream]
+            shown.append((progress if drained_at is None else None, *self._last[stream].values()))
         if not at_once and shown == self._told and 0 <= since < REPEAT_MS:
             return False
-        self._told, self._told_at = list(shown), now
+        self._told, self._told_at = shown, now
         slowest = reached.slowest()
-        said = [(source, reached.report(source)) for source in self._last]
-        for other in self._others:
+        for to in [*self._others, self._number] if self._streams else self._others:
             reports = [
-                Report(source, self._number, self._last[source][other], progress, drained_at, slowest)
-                for source, (progress, drained_at) in said
+                Report(rank, self._number, last[to], *said[rank], slowest)
+                for rank, last in self._last.items()
+                if to in last
             ]
-            self._delivery.put(Record(self._topic, None, encode_reports(reports), [(PROGRESS, b"")], partition=other))
+            self._delivery.put(Record(self._topic, None, encode_reports(reports), [(PROGRESS, b"")], partition=to))
         return True
+
+    def _end_run(self, source: Source, to: int, run: list[Activity] | None) -> None:
+        if run is None:
+            return
+        last = self._last[source]
+        header, value = encode_parts(source, self._number, last[to], run)
+        last[to] = run[-1].offset
+        self._delivery.put(Record(self._topic, None, value, [header], partition=to))
+
+    def _is_out(self, rank: int, at: int, size: int) -> None:
+        self._ahead[rank].append((at, size))
+        self._bytes[rank] += size

@@ -17,6 +17,7 @@ from streams.contracts.partitioning import Partitioner
 from streams.contracts.rejected import Rejected
 from streams.core.activity import Source
 from streams.core.engine import LABELS
+from streams.core.identity import home_of, parts_of
 from streams.core.sources import Fetch, Mark, SourceSpec
 from streams.core.watermark import SourceProgress
 from streams.observe.facts import ReaderFacts, SourceFacts
@@ -117,11 +118,16 @@ class SourceReader:
                 self._letters.put(record, rejected)
                 continue
             self._progress.saw(activity.at, record.timestamp, started)
-            away.append((record, activity, self._partitioner.partition(activity.customer.encode())))
+            home = self._partitioner.partition(activity.customer.encode())
+            away.append((record, activity, home))
+            for part in parts_of(activity) if self._settings.linking else ():
+                of_part = self._partitioner.partition(home_of(part))
+                if of_part != home:  # else it is found there, in the record
+                    away.append((None, part, of_part))
         self._progress.position = chunk.next
         self._changed = True
         if away:
-            self._metrics.forwarded(self._label, self._forwarder.forward(self.source, away))
+            self._metrics.forwarded(self._label, *self._forwarder.forward(self.source, away))
         self._metrics.strings(
             self._label, decoder.rejected_identifiers - rejected_before, decoder.cut_strings - cut_before
         )
@@ -160,7 +166,7 @@ class SourceReader:
         """As `streams.shell.forwarder.Reached`."""
         return self._progress
 
-    def report(self, source: Source) -> tuple[int | None, int | None]:
+    def report(self, rank: int, /) -> tuple[int | None, int | None]:
         """As `streams.shell.forwarder.Reached`."""
         return self.slowest(), self._progress.drained_at()
 

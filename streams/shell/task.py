@@ -18,14 +18,15 @@ from faust.types import TP
 
 from streams.contracts import erasures
 from streams.contracts.forwarding import Reader
+from streams.contracts.native import Elsewhere
 from streams.contracts.outputs import Encoder
 from streams.contracts.partitioning import Partitioner
 from streams.contracts.profiles import profile_document
 from streams.core.activity import Source
 from streams.core.customer import Lifecycle
-from streams.core.effects import Effects, IdentityChange, Output, Snapshot, StageChange, Triggered
+from streams.core.effects import Effects, IdentityChange, Output, Passed, Snapshot, StageChange, Triggered
 from streams.core.engine import LABELS, RANK_LABELS, PartitionEngine
-from streams.core.erasing import is_mark
+from streams.core.identity import passed_key
 from streams.core.inputs import ERASURES, FORWARDED
 from streams.core.packing import unpack
 from streams.core.sources import Erasure, Fetch, Mark
@@ -84,7 +85,7 @@ class PartitionTask:
         state.worked_on = True
         self._salt = check_of(settings.salt_of_marks)
         self._lifecycle = lifecycle
-        self._playbook = mark_of(lifecycle.playbook)
+        self._playbook = mark_of(lifecycle.playbook, settings.linking)
         self.read = {
             rank: TP(topic, number) for rank, topic in settings.read_topics.items() if rank not in (independent or {})
         }
@@ -110,7 +111,8 @@ class PartitionTask:
         self._independent = {int(source): count for source, count in (independent or {}).items()}
         self._own = tuple(source for source in Source if source not in self._independent)
         self._forwards = frozenset(self._own).intersection(settings.forwarded_sources)
-        self._reader = Reader({source: self._decoders[source] for source in settings.forwarded_sources})
+        decoders = {source: self._decoders[source] for source in settings.forwarded_sources}
+        self._reader = Reader(decoders, number, self._partitioner, linking=settings.linking)
         self._letters = {
             rank: DeadLetters(
                 self._delivery,
@@ -123,10 +125,16 @@ class PartitionTask:
             for rank, topic in self._topics.items()
         }
         self._forwarder: Forwarder | None = None
-        if self._forwards:
+        if settings.origins:
             others = [other for other in range(settings.partitions) if other != number]
             self._forwarder = Forwarder(
-                engine, self._delivery, settings.activity_topic, number, others, sorted(self._forwards)
+                engine,
+                self._delivery,
+                settings.activity_topic,
+                number,
+                others,
+                [source for source in self._own if source in settings.origins],
+                streams=settings.linking,
             )
 
     # -- records in
@@ -144,6 +152,7 @@ class PartitionTask:
         decoder = self._decoders[source]
         rejected_before, cut_before = decoder.rejected_identifiers, decoder.cut_strings
         caused_at = chunk[0].timestamp if len(chunk) else started
+        sent: list[Elsewhere] = []
         for first in range(0, max(1, len(chunk)), SLICE):
             records = chunk[first : first + SLICE]
             activities, refused, elsewhere = decoder.decode_all(
@@ -151,12 +160,15 @@ class PartitionTask:
             )
             for record, rejected in refused:
                 self._letters[source].put(record, rejected)
-            if elsewhere and self._forwarder is not None:
-                self.engine.forwarded(source, [activity for _, activity, _ in elsewhere], started)
-                self._metrics.forwarded(LABELS[source], self._forwarder.forward(source, elsewhere))
+            if elsewhere:
+                sent += elsewhere
+                forwarded = [activity for record, activity, _ in elsewhere if record is not None]
+                self.engine.forwarded(source, forwarded, started)
             # A chunk may end behind its last record, or hold none at all.
             position = records[-1].offset + 1 if first + SLICE < len(chunk) else chunk.next
             self._emit(self.engine.apply(source, activities, position, started), caused_at)
+        if sent and self._forwarder is not None:
+            self._metrics.forwarded(LABELS[source], *self._forwarder.forward(source, sent))
         self._metrics.strings(
             LABELS[source], decoder.rejected_identifiers - rejected_before, decoder.cut_strings - cut_before
         )
@@ -238,7 +250,7 @@ class PartitionTask:
 
     def _ahead_bytes(self, source: Source) -> int:
         waiting = self.engine.buffered_bytes(source)
-        if self._forwarder is not None and source in self._forwards:
+        if self._forwarder is not None and source in self._settings.origins:
             waiting = max(waiting, self._forwarder.ahead_bytes(source))
         return waiting
 
@@ -278,6 +290,8 @@ class PartitionTask:
         salt = self._salt if self._profiles.marks.number else ""
         marker = encode(TaskMark(snapshot.commit, self._started_at, marks, snapshot.arrivals, salt))
         records: Iterable[Record] = (self._record(output, None) for output in snapshot.outputs)
+        if snapshot.passed:
+            records = chain(records, self._items(snapshot.passed))
         if self._settings.profiles:
             records = chain(records, self._profiles_of(snapshot))
         commit = Commit(self._offsets(snapshot), snapshot.changes, marker, records)
@@ -313,9 +327,15 @@ class PartitionTask:
         }
 
     def send_again(self, unsent: list[Output]) -> None:
-        """Outputs that recovery found in profiles of a commit that did not go through."""
+        """Outputs that recovery found in profiles of a commit that did not go through, and the engine's items of it.
+
+        Before anything else is put.
+        """
         for output in unsent:
             self._delivery.put(self._record(output, None))
+        if self.engine.unsent:
+            for record in self._items(self.engine.unsent):
+                self._delivery.put(record)
 
     # -- what is to be seen
 
@@ -348,6 +368,7 @@ class PartitionTask:
             arrived_bytes=engine.arrived_bytes(),
             sources=sources,
             timers=len(state.timers),
+            aliases=state.aliases,
             largest_profile_bytes=state.largest,
             population=tuple(sorted(state.population.items())),
             places=tuple((track, stage, number) for (track, stage), number in sorted(state.places.items())),
@@ -367,6 +388,13 @@ class PartitionTask:
         }
 
     # -- inside
+
+    def _items(self, passed: Iterable[Passed]) -> Iterator[Record]:
+        """Items in their order, each given when those before it are put; then what is reported goes behind them."""
+        assert self._forwarder is not None
+        for item in passed:
+            yield self._forwarder.item(item, self._partitioner.partition(passed_key(item)))
+        self.engine.sent()
 
     def _emit(self, effects: Effects, caused_at: int) -> None:
         for output in effects.outputs:
@@ -397,10 +425,10 @@ class PartitionTask:
 
     def _profiles_of(self, snapshot: Snapshot) -> Iterator[Record]:
         for key, value in snapshot.changes:
-            if value is None or is_mark(key):
+            if value is None or not key.startswith((b"a", b"c")):  # of a cart or a checkout
                 continue
             profile = unpack(value)
-            document = None  # forgotten
+            document = None  # forgotten, or found to be a customer's
             if profile.stage is not None:
                 document = orjson.dumps(profile_document(profile, self._lifecycle.summary(profile)))
             yield Record(self._settings.profiles_topic, profile.customer.encode(), document)

@@ -165,7 +165,7 @@ async def _run(settings: Settings, create: bool) -> list[Status]:
             else await _status(admin, settings, key, topic, partitions.get(topic))
             for key, topic in settings.topics.items()
         ]
-        if settings.forwarded_sources:
+        if settings.origins:
             report.append(await _activity_status(admin, settings, partitions.get(settings.activity_topic), create))
         if (changelog := changelog_topic(settings)) in partitions:
             report.append(await _changelog_status(admin, settings, changelog, partitions[changelog]))
@@ -241,7 +241,7 @@ async def _activity_status(
         return Status(
             topic,
             "problem",
-            f"topic {topic}, on which records are forwarded, does not exist on {settings.broker}: create it with "
+            f"topic {topic}, on which workers send to each other, does not exist on {settings.broker}: create it with "
             "`lifecycle topics`.",
         )
     if partitions != settings.partitions:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.chaos import brokers, disks, failover, inputs, live, workers
+from tests.chaos import brokers, disks, failover, identities, inputs, live, workers
 from tests.chaos.programs import PROGRAMS
 
-__all__ = ["PROGRAMS", "brokers", "disks", "failover", "inputs", "live", "workers"]
+__all__ = ["PROGRAMS", "brokers", "disks", "failover", "identities", "inputs", "live", "workers"]

@@ -159,7 +159,7 @@ class Run:
     async def received(self) -> Documents:
         """All outputs."""
         settings = self.cluster.settings
-        topics = (settings.stage_changes_topic, settings.abandonments_topic)
+        topics = (settings.stage_changes_topic, settings.abandonments_topic, settings.identities_topic)
         records = [record for topic in topics for record in await self.read(topic)]
         return [json.loads(record.value) | {AT: record.timestamp} for record in records]
 

@@ -19,7 +19,7 @@ from streams.core.playbook import Playbook
 from streams.core.profile import Profile
 from streams.core.state import TaskState
 from streams.replay.lines import Lines
-from streams.replay.results import ABANDONMENTS, STAGE_CHANGES, Results
+from streams.replay.results import ABANDONMENTS, IDENTITIES, STAGE_CHANGES, Results
 from streams.replay.runner import Replay
 from streams.settings import Settings
 from streams.shell.marks import MARKER_KEY
@@ -126,7 +126,7 @@ def expected(settings: Settings, events: Iterable[Event], until: int, directory:
         profiles = profiles_of(replay.state)
     documents = [
         json.loads(line)
-        for name in (STAGE_CHANGES, ABANDONMENTS)
+        for name in (STAGE_CHANGES, ABANDONMENTS, IDENTITIES)
         for line in (directory / name).read_text().splitlines()
     ]
     return Expected({document["id"]: document for document in documents}, profiles)
@@ -156,6 +156,7 @@ def bare(profile: Profile) -> bytes:
     profile.applied = [-1] * len(profile.applied)
     profile.commit = 0
     profile.pending = []
+    profile.of_origins = None
     return pack(profile)
 
 
@@ -243,6 +244,8 @@ def _kind(document: dict[str, Any], retracted: set[str]) -> str:
     """What to call an output that is not expected."""
     if document["type"] == "stage_changed":
         return "orphaned" if document["cause"]["kind"] == "activity" else "unexplained"
+    if "abandonment_id" not in document:
+        return "unexplained"
     if document["abandonment_id"] in retracted:
         return "taken_back"
     if document["type"] == "abandoned":

@@ -90,7 +90,7 @@ def test_once_plays_the_history_and_says_what_a_replay_of_it_says(
     counts = []
     for until in (before - 60_000, after):
         out = tmp_path / str(until)
-        runner.run(Settings(), clickstream=paths[:1], orders=paths[1:], out=out, until=until)
+        runner.run(Settings(linking=True), clickstream=paths[:1], orders=paths[1:], out=out, until=until)
         made = [json.loads(line) for line in (out / "abandonments.jsonl").open()]
         steps = sum(output["type"] == "abandoned" and output["step"] == 1 for output in made)
         counts.append((sum(1 for _ in (out / "stage-changes.jsonl").open()), steps))

@@ -40,17 +40,23 @@ lifecycle_ready 1.0
 
 
 def stage_change(left: str | None, entered: str | None, customer: str = "ada") -> dict[str, Any]:
-    return {"type": "stage_changed", "customer_id": customer, "from_stage": left, "to_stage": entered}
+    cause = {"kind": "activity"}
+    return {"type": "stage_changed", "customer_id": customer, "from_stage": left, "to_stage": entered, "cause": cause}
 
 
 def abandonment(type: str, kind: str = "cart", step: int = 1, **more: Any) -> dict[str, Any]:
     return {"type": type, "customer_id": "ada", "kind": kind, "step": step, "value": "12.50", "currency": "EUR", **more}
 
 
+def linked(customer: str = "ada") -> dict[str, Any]:
+    return {"type": "linked", "customer_id": customer, "anonymous_id": "phone"}
+
+
 def board(*documents: dict[str, Any]) -> Board:
     made = Board(SETTINGS)
     for document in documents:
-        topic = SETTINGS.stage_changes_topic if document["type"] == "stage_changed" else SETTINGS.abandonments_topic
+        topics = {"stage_changed": SETTINGS.stage_changes_topic, "linked": SETTINGS.identities_topic}
+        topic = topics.get(document["type"], SETTINGS.abandonments_topic)
         whole = {"id": str(uuid.uuid4()), "occurred_at": "2026-11-21T10:00:00.000Z"} | document
         made.take(topic, msgspec.json.encode(whole), {})
     return made
@@ -107,6 +113,17 @@ def test_abandonments_by_kind_and_what_became_of_them() -> None:
         "checkout abandoned, 12.50 EUR",
         "checkout retracted (late_order)",
         "cart expired",
+    ]
+
+
+def test_devices_that_turn_out_to_be_a_customers() -> None:
+    gone = stage_change("visitor", None, "phone") | {"cause": {"kind": "merge"}}
+    shown = board(stage_change(None, "visitor", "phone"), linked(), gone)
+    assert shown.identities == {"linked": 1}
+    assert [(customer, what) for _, customer, what in shown.latest] == [
+        ("phone", "new → visitor"),
+        ("ada", "is phone"),
+        ("phone", "visitor → merged"),
     ]
 
 
@@ -198,13 +215,15 @@ def test_the_summary_holds_what_the_readme_promises() -> None:
         abandonment("abandoned"),
         abandonment("abandoned", step=2),
         abandonment("recovered", match="cart"),
+        linked(),
     )
     shown.played, shown.most_took, shown.took = 1000, 0.5, 2.25
     shown.outcomes.update(applied=999, duplicate=1)
-    events = [Event(Source.CLICKSTREAM, at, "ada", b"") for at in (0, 86_400_000)]
+    events = [Event(Source.CLICKSTREAM, at, "ada", "phone", b"") for at in (0, 86_400_000)]
     assert summary(shown, events).splitlines() == [
         "events played  1,000 of 1 customers, 1970-01-01 to 1970-01-02",
         "processed      in 2.2 s, 99 % of it in 0.5 s: 1,980/s (applied 999, duplicate 1, rejected 0)",
+        "who is who     1 devices turned out to be a customer's",
         "customers      prospect 1",
         "stage changes  2 ((new) → visitor 1, visitor → prospect 1)",
         "abandonments   1 (browse 0, cart 1, checkout 0)",

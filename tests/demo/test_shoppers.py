@@ -53,7 +53,7 @@ def test_every_event_is_valid_and_of_its_topic() -> None:
     decoders = {source: Decoder(source, source.name) for source in Source}
     for offset, event in enumerate(made):
         decoded = decoders[event.source].decode(event.value, partition=0, offset=offset, timestamp=event.at)
-        assert (decoded.at, decoded.customer) == (event.at, event.customer)
+        assert (decoded.at, decoded.customer) == (event.at, event.key)
         assert decoded.type in (ORDER_TYPES if event.source is Source.ORDERS else CLICKSTREAM_TYPES)
     assert len({document["event_id"] for document in documents(made)}) == len(made)
 
@@ -66,11 +66,25 @@ def test_they_do_what_shoppers_do() -> None:
     }
 
 
+def test_the_shop_learns_who_they_are_when_they_sign_up_or_check_out() -> None:
+    known, devices = set[str](), set[tuple[str, str]]()
+    for event, document in zip(made := events(), documents(made), strict=True):
+        devices.add((event.customer, document["anonymous_id"]))
+        if document["type"] in ("signed_up", "checkout_started", "order_completed"):
+            assert document["customer_id"] == event.customer
+        if "customer_id" in document:
+            known.add(event.customer)
+    anonymous = sum("customer_id" not in document for document in documents(made))
+    assert len(made) / 4 < anonymous < len(made)
+    assert len(known) > 60
+    assert len(devices) > 120
+
+
 def test_an_order_is_of_what_was_in_the_cart_at_its_prices() -> None:
     carts: dict[str, dict[str, int]] = {}
     orders = 0
-    for document in documents(events()):
-        cart = carts.setdefault(document["customer_id"], {})
+    for event, document in zip(made := events(), documents(made), strict=True):
+        cart = carts.setdefault(event.customer, {})
         match document["type"]:
             case "product_added":
                 cart[document["product_id"]] = cart.get(document["product_id"], 0) + document["quantity"]

@@ -149,7 +149,7 @@ def test_the_first_screen_of_the_readme_has_the_two_commands_and_what_they_need(
 
 def test_the_readme_says_what_is_not_there() -> None:
     missing = prose(ROOT / "README.md").partition("## Not yet")[2].partition("##")[0]
-    for what in ("Merging of identities", "never run"):
+    for what in ("Other input formats", "never run"):
         assert what in missing
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -45,7 +46,47 @@ def shop(seed: int, customers: int, events: int, end: int) -> tuple[list[dict[st
     return clicks, orders
 
 
-def replayed(directory: Path, clicks: list[dict[str, Any]], orders: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def half_known(seed: int, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same events, in time order, as most shops see them: customers have two devices each, on which they are known
+    at times, and some share one. Orders tell their customer, the device, the cart that was filled on one, or less."""
+    rng = random.Random(seed)
+    customers = sorted({event["customer_id"] for event in events})
+    shared = {customer: f"d-shared-{n // 3}" for n, customer in enumerate(customers) if n % 3 < 2}
+    carts: dict[str, str] = {}
+    found = []
+    for event in events:
+        customer = event["customer_id"]
+        device = f"d-{customer}-{rng.randrange(2)}"
+        if customer in shared and rng.random() < 0.3:
+            device = shared[customer]
+        known = rng.random()
+        half = {**event, "anonymous_id": device}
+        if "order_id" not in event:
+            if known < 0.5:
+                del half["customer_id"]
+                if event["type"] in ("product_added", "checkout_started"):
+                    carts[customer] = half["cart_id"] = f"k-{device}-{event['occurred_at'] // DAY}"
+            elif known < 0.8:
+                del half["anonymous_id"]
+        elif known < 0.6:
+            del half["anonymous_id"]
+            if customer in carts:
+                half["cart_id"] = carts[customer]
+        elif known < 0.7:
+            del half["customer_id"]
+        found.append(half)
+    return found
+
+
+def in_order(*sources: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """All events in the order of their times."""
+    return sorted((event for events in sources for event in events), key=lambda event: event["occurred_at"])
+
+
+def replayed(
+    directory: Path, clicks: list[dict[str, Any]], orders: list[dict[str, Any]], **settings: str
+) -> list[dict[str, Any]]:
+    """The outputs that a replay makes, with settings of its own."""
     directory.mkdir()
     for name, events in (("clicks", clicks), ("orders", orders)):
         (directory / f"{name}.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
@@ -53,10 +94,11 @@ def replayed(directory: Path, clicks: list[dict[str, Any]], orders: list[dict[st
         [sys.executable, "-m", "streams", "replay", "--clickstream", directory / "clicks.jsonl",
          "--orders", directory / "orders.jsonl", "--out", directory / "out"],
         check=True, capture_output=True,
+        env=os.environ | {f"LIFECYCLE_{key.upper()}": value for key, value in settings.items()},
     )  # fmt: skip
     return [
         json.loads(line)
-        for name in ("stage-changes", "abandonments")
+        for name in ("stage-changes", "abandonments", "identities")
         for line in (directory / "out" / f"{name}.jsonl").read_text().splitlines()
     ]
 

@@ -133,6 +133,7 @@ def task(partition: int = 3, **population: int) -> TaskFacts:
             SourceFacts("orders", int(NOW * 1000) - 5_500, drained=True, backfilling=False, buffered_bytes=0),
         ),
         timers=12,
+        aliases=9,
         largest_profile_bytes=4_096,
         population=tuple(population.items()),
         places=(("tier", "gold", 3),),
@@ -169,6 +170,8 @@ TALLIES = {
     ("arrived", "taken"): 1,
     ("erased", "orders"): 1,
     ("erasures", "applied"): 1,
+    ("passed", "devices"): 2,
+    ("identity", "merged"): 1,
 }
 """Every tally of the engine."""
 
@@ -187,7 +190,7 @@ def feed_everything(metrics: Metrics) -> None:
     metrics.playbook_disagreement(2)
     metrics.last_failure("topic_anew", 1_700_000_000.0)
     metrics.engine_counts(TALLIES)
-    metrics.forwarded("clickstream", 4)
+    metrics.forwarded("clickstream", 4, 7)
     metrics.strings("clickstream", 2, 1)
     metrics.dead_letter("clickstream", "not_json")
     metrics.wrong_partition("clickstream")

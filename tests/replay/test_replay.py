@@ -166,7 +166,7 @@ def test_chunks_change_at_most_the_order_between_customers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int, snapshots: int
 ) -> None:
     monkeypatch.setattr(lines, "CHUNK", chunk)
-    monkeypatch.setattr(play, "SNAPSHOT_EVERY", snapshots)
+    monkeypatch.setattr(play, "COMMIT_EVERY", snapshots)
     files = replay(tmp_path)
     assert in_any_order(files) == in_any_order(expected())
     sequences: dict[str, list[int]] = {}

@@ -14,7 +14,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from streams.contracts.erasures import encode
-from streams.contracts.forwarding import ORIGIN
+from streams.contracts.forwarding import ITEM, ORIGIN, PARTS
+from streams.contracts.profiles import profile_document
 from streams.core.activity import Source
 from streams.core.customer import Lifecycle
 from streams.core.engine import PartitionEngine
@@ -61,9 +62,8 @@ class World:
         self.now = now
         self.without = without
         self.independent = dict(independent or {})
-        self.settings = Settings(
-            partitions=partitions, clickstream_well_keyed=False, orders_well_keyed=False, **settings
-        )
+        badly_keyed = {"clickstream_well_keyed": False, "orders_well_keyed": False}
+        self.settings = Settings(partitions=partitions, **(badly_keyed | settings))
         self.logs: dict[tuple[str, int], list[Any]] = defaultdict(list)
         self.changelogs: dict[int, list[tuple[bytes, bytes | None]]] = defaultdict(list)
         self.offsets: dict[tuple[str, int], tuple[int, str]] = {}
@@ -71,6 +71,7 @@ class World:
         self.tasks: dict[int, PartitionTask] = {}
         self.readers: dict[tuple[Source, int], SourceReader] = {}
         self._writers: dict[int, _Changelog] = {}
+        self.lifecycle = Lifecycle(Playbook(policy=Policy(event_ids=0)))  # no event is passed over for its id
         self.lose: set[Unit] = set()
         """Those whose next batch to the activity topic never arrives, while what follows it does."""
         for number in range(partitions):
@@ -103,6 +104,15 @@ class World:
         topics = (settings.stage_changes_topic, settings.abandonments_topic, settings.identities_topic)
         return [json.loads(record.value) for (topic, _), log in self.logs.items() if topic in topics for record in log]
 
+    def profiles(self) -> dict[tuple[bool, str], dict[str, Any]]:
+        """What the profile of each is, as the profiles topic shows it."""
+        found = {}
+        for task in self.tasks.values():
+            for _, profile in task.state.profiles.items():
+                document = profile_document(profile, self.lifecycle.summary(profile))
+                found[profile.identified, profile.customer] = document
+        return found
+
     # -- a worker's life
 
     def start(self, number: int, *, forwards: bool = True) -> None:
@@ -121,10 +131,10 @@ class World:
         commit = min((mark.commit for mark in marks.values()), default=0)
         state.profiles.commit = max(state.profiles.commit, 0 if marker is None else marker.commit)
         unsent = state.profiles.unsent(commit)
-        known = [] if marker is None or marker.arrivals is None or self.without == "taken" else marker.arrivals.origins
-        lifecycle = Lifecycle(Playbook(policy=Policy(event_ids=0)))  # no event is passed over for its id
+        arrivals = None if marker is None else marker.arrivals
+        known = [] if arrivals is None or self.without == "taken" else arrivals.origins
         engine = PartitionEngine(
-            lifecycle,
+            self.lifecycle,
             partition=number,
             own=own,
             sources=dict.fromkeys(Source, SPEC),
@@ -135,8 +145,12 @@ class World:
             origins=[
                 (s, p) for s in Source for p in range(counts[s]) if forwards and (s in self.independent or p != number)
             ],
-            arrivals=Arrivals(committed[FORWARDED][0] if forwards else 0, known),
             erasures=committed[ERASURES][0],
+            arrivals=Arrivals(
+                committed[FORWARDED][0] if forwards else 0, known, [] if arrivals is None else arrivals.numbers
+            ),
+            tasks=self.settings.partitions if self.settings.linking else 0,
+            flushed=0 if marker is None else marker.commit,
         )
         writer: Any = _Changelog(self, number)
         self._writers[number] = writer
@@ -144,7 +158,7 @@ class World:
             number,
             engine,
             state,
-            lifecycle,
+            self.lifecycle,
             settings=self.settings,
             started_at=0,
             deliver=lambda sent: AtOnce(Outbox(lambda: _Producer(self, number), sent), writer),
@@ -330,9 +344,9 @@ class _Producer:
             future.set_exception(ConnectionError("the broker was away for too long"))
             return future
         for (key, value), headers in zip(batch.records, batch.all_headers, strict=True):
-            if self._world.without == "previous" and headers and headers[-1][0] == ORIGIN:
-                origin = json.loads(headers[-1][1])
-                headers = [(ORIGIN, json.dumps([*origin[:3], -1, origin[4]]).encode())]
+            if self._world.without == "previous" and headers and headers[-1][0] in (ORIGIN, PARTS, ITEM):
+                name, origin = headers[-1][0], json.loads(headers[-1][1])
+                headers = [(name, json.dumps([*origin[:3], -1, origin[4]]).encode())]
             self._world._append((topic, partition), key, value, headers)
         future.set_result(None)
         return future

@@ -41,6 +41,12 @@ def test_what_others_commit_under_is_told_once_and_that_they_agree_again(caplog:
     assert caplog.records[-1].levelname == "INFO"
 
 
+def test_a_worker_that_links_and_one_that_does_not_disagree() -> None:
+    agreement = Agreement(OURS, linking=True)
+    agreement.saw([(0, mark_of(OURS, linking=True)), (1, mark_of(OURS))])
+    assert agreement.partitions_of_others == 1
+
+
 def test_a_playbook_without_a_text_has_no_say() -> None:
     agreement = Agreement(Playbook())
     agreement.saw([(0, mark_of(OURS))])

@@ -1,0 +1,72 @@
+"""An engine that is all there is: one partition holds everybody, and what it passes on comes back to it.
+
+Whoever runs one without Kafka does: `play` and `scenario`. A worker sends items by the activity topic, each task to
+all; how many there are makes no difference to what comes out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from streams.core.activity import Activity, Source
+from streams.core.customer import Lifecycle
+from streams.core.effects import Effects, Output
+from streams.core.engine import PartitionEngine
+from streams.core.identity import PART_BYTES, activity_of, parts_of
+from streams.core.inputs import STREAM, STREAMS
+from streams.core.sources import Fetch, Forwarded, Report, SourceSpec
+
+Made = tuple[Effects, list[Output]]
+"""What a call did at once, and the outputs that waited for a commit."""
+
+
+class Alone:
+    """The engine with its own log of items. No time passes but what it is told."""
+
+    def __init__(self, lifecycle: Lifecycle, *, linking: bool) -> None:
+        """`linking`: whether it is found out whose an anonymous id is."""
+        self.engine = PartitionEngine(
+            lifecycle, sources=dict.fromkeys(Source, SourceSpec(delay=0)), tasks=1 if linking else 0
+        )
+        self._linking = linking
+        self._last = [-1] * STREAMS
+        self._position = 0
+
+    def apply(self, source: Source, events: Iterable[Activity], position: int, now: int) -> Effects:
+        """As `PartitionEngine.apply`, of events alone."""
+        return self.engine.apply(source, self._with_parts(events) if self._linking else events, position, now)
+
+    def advance(self, now: int, ended: Mapping[Source, Fetch]) -> Effects:
+        """As `PartitionEngine.advance`."""
+        return self.engine.advance(now, ended)
+
+    def commit(self, now: int, ended: Mapping[Source, Fetch]) -> Iterator[Made]:
+        """Take what waits for a commit, and hand items on until nothing comes of it any more."""
+        told: list[object] = []
+        while True:
+            snapshot = self.engine.snapshot()
+            if snapshot is not None:
+                yield Effects.none(), snapshot.outputs
+            if not self._linking:
+                return
+            news: list[Forwarded | Report] = []
+            for item in () if snapshot is None else snapshot.passed:
+                stream, activity = item.stream, activity_of(item, PART_BYTES)
+                news.append(Forwarded(STREAM + stream, 0, item.number, self._last[stream], [activity]))
+                self._last[stream] = item.number
+            self.engine.sent()
+            said = [self.engine.report(STREAM + stream) for stream in range(STREAMS)]
+            if not news and said == told:
+                return
+            told = list(said)
+            for stream, (progress, drained_at) in enumerate(said):
+                news.append(Report(STREAM + stream, 0, self._last[stream], progress, drained_at, None))
+            first, self._position = self._position, self._position + len(news)
+            yield self.engine.arrive(enumerate(news, first), self._position, now), []
+            yield self.engine.advance(now, ended), []
+
+    @staticmethod
+    def _with_parts(events: Iterable[Activity]) -> Iterator[Activity]:
+        for event in events:
+            yield event
+            yield from parts_of(event)

@@ -1,0 +1,122 @@
+"""Who turns out to be one is one: two workers, and what a replay makes of the same events."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from streams.contracts.partitioning import Partitioner
+from tests.integration.cluster import Cluster, key_of, until
+from tests.integration.shop import MINUTE, half_known, in_order, now, replayed, shop, unlike, up_to
+
+NewCluster = Callable[..., Awaitable[Cluster]]
+
+BADLY_KEYED = {"clickstream_well_keyed": "off", "orders_well_keyed": "off"}
+LASTING = ("first_seen_at", "last_seen_at", "sessions", "product_views", "orders", "revenue", "cart", "checkouts")
+"""What of a profile time alone does not change (in 90 minutes)."""
+
+
+async def all_outputs(cluster: Cluster, isolation: str = "read_uncommitted") -> list[dict[str, Any]]:
+    settings = cluster.settings
+    topics = (settings.stage_changes_topic, settings.abandonments_topic, settings.identities_topic)
+    return [json.loads(record.value) for topic in topics for record in await cluster.read(topic, isolation)]
+
+
+async def profiles(cluster: Cluster, isolation: str = "read_uncommitted") -> dict[str, dict[str, Any]]:
+    """What lasts of the latest profile of each id. (No device is called as a customer is.)"""
+    found = {}
+    for record in await cluster.read(cluster.settings.profiles_topic, isolation):
+        found[record.key.decode()] = record.value
+    return {key: lasting(json.loads(value)) for key, value in found.items() if value is not None}
+
+
+def lasting(profile: dict[str, Any]) -> dict[str, Any]:
+    return {name: profile[name] for name in LASTING}
+
+
+def replayed_profiles(directory: Path) -> dict[str, dict[str, Any]]:
+    lines = (directory / "out" / "profiles.jsonl").read_text().splitlines()
+    return {profile["customer_id"]: lasting(profile) for profile in map(json.loads, lines)}
+
+
+@pytest.mark.parametrize(
+    ("broker", "guarantee"),
+    [
+        ("embedded_broker", "at_least_once"),
+        pytest.param("apache_kafka", "at_least_once", marks=pytest.mark.slow),
+        pytest.param("apache_kafka", "exactly_once", marks=pytest.mark.slow),
+    ],
+    indirect=["broker"],
+)
+@pytest.mark.parametrize("keyed", [True, False])
+async def test_kills_while_profiles_are_merged_lose_nothing_and_repeat_only_what_is_equal(
+    make_cluster: NewCluster, tmp_path: Path, keyed: bool, guarantee: str
+) -> None:
+    rng = random.Random(keyed)
+    end = now() - 90 * MINUTE
+    events = half_known(7, in_order(*shop(seed=7, customers=60, events=4000, end=end)))
+    clicks, orders = ([event for event in events if ("order_id" in event) is of] for of in (False, True))
+    expected = replayed(tmp_path / "replay", clicks, orders, linking="on")
+    kinds = {(output["type"], output.get("reason")) for output in expected}
+    assert {("linked", None), ("switched", None), ("retracted", "merge")} <= kinds
+    cluster = await make_cluster(
+        **({} if keyed else BADLY_KEYED),
+        linking="on",
+        profiles="on",
+        processing_guarantee=guarantee,
+        backfill_idle="3s",
+        session_timeout="1s",
+        heartbeat_interval="300ms",
+        commit_interval="100ms",
+    )
+    committed = "read_committed" if guarantee == "exactly_once" else "read_uncommitted"
+    home = Partitioner(2)
+
+    async def stream() -> None:
+        producer = AIOKafkaProducer(bootstrap_servers=cluster.settings.broker)
+        await producer.start()
+        try:
+            for n in range(0, len(events), 40):
+                for event in events[n : n + 40]:
+                    topic = cluster.settings.orders_topic if "order_id" in event else cluster.settings.clickstream_topic
+                    partition = home.partition(key_of(event).encode()) if keyed else rng.randrange(2)
+                    await producer.send(topic, json.dumps(event).encode(), partition=partition)
+                await producer.flush()
+                await asyncio.sleep(0.15)
+        finally:
+            await producer.stop()
+
+    streaming = asyncio.create_task(asyncio.to_thread(lambda: asyncio.run(stream())))
+    survivor = cluster.start_worker()
+    for _ in range(3):
+        victim = cluster.start_worker()
+        await victim.ready()
+        await asyncio.sleep(rng.uniform(0.5, 1.5))
+        victim.kill()
+    await streaming
+    last = events[-1]["occurred_at"] - 10_000
+
+    async def all_there() -> bool:
+        assert survivor.process.poll() is None, survivor.tail()
+        return up_to(last, expected) <= up_to(last, await all_outputs(cluster, committed))
+
+    await until(all_there, "every output of the replay")
+    outputs = await all_outputs(cluster, committed)
+    assert unlike(outputs, expected, last) == []
+    contents: dict[str, set[str]] = {}
+    for output in outputs:
+        contents.setdefault(output["id"], set()).add(json.dumps(output, sort_keys=True))
+    assert [id for id, different in contents.items() if len(different) > 1] == []
+    if guarantee == "exactly_once":
+        assert len(outputs) == len(contents)
+    assert await profiles(cluster, committed) == replayed_profiles(tmp_path / "replay")
+    assert await cluster.documents(cluster.settings.dead_letters_topic) == []
+    assert survivor.metric("lifecycle_linking_total", outcome="merged") > 0
+    assert survivor.metric("lifecycle_aliases") > 0

@@ -1,0 +1,110 @@
+"""Who turns out to be one is one, without Kafka: in replays, backtests and scenarios."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from streams import playbooks
+from streams.cli import main
+from streams.replay import backtest, lines, play, runner, scenario_file
+from streams.replay.scenario import run
+from streams.settings import Settings
+from tests.integration.shop import DAY, half_known, in_order, shop
+
+NOON = 1_763_719_200_000
+LINKING = Settings(linking=True)
+
+
+def files(tmp_path: Path) -> tuple[Path, Path]:
+    """A shop that knows its customers by half."""
+    events = half_known(5, in_order(*shop(seed=5, customers=30, events=1_500, end=NOON)))
+    paths = tmp_path / "clicks.jsonl", tmp_path / "orders.jsonl"
+    for path, of in zip(paths, (False, True), strict=True):
+        path.write_text("".join(json.dumps(event) + "\n" for event in events if ("order_id" in event) is of))
+    return paths
+
+
+def replay(tmp_path: Path, name: str = "out", settings: Settings = LINKING) -> dict[str, list[str]]:
+    clicks, orders = files(tmp_path)
+    out = tmp_path / name
+    runner.run(settings, clickstream=[clicks], orders=[orders], out=out, until=NOON + DAY, now=NOON)
+    return {path.name: sorted(path.read_text().splitlines()) for path in out.iterdir()}
+
+
+def test_a_replay_finds_out_who_is_who_and_loses_nobody(tmp_path: Path) -> None:
+    found, apart = replay(tmp_path), replay(tmp_path, "apart", Settings())
+    assert len(found["identities.jsonl"]) > 20
+    assert apart["identities.jsonl"] == []
+    profiles = [json.loads(line) for line in found["profiles.jsonl"]]
+    before = [json.loads(line) for line in apart["profiles.jsonl"]]
+    assert len(profiles) < len(before) - 20
+    for name in ("orders", "product_views", "checkouts"):
+        assert sum(profile[name] for profile in profiles) == sum(profile[name] for profile in before)
+    ended = [json.loads(line) for line in found["stage-changes.jsonl"] if '"to_stage":null' in line]
+    assert {change["cause"]["kind"] for change in ended} == {"merge"}
+
+
+@pytest.mark.parametrize(("chunk", "commits"), [(1, 1), (300, 3), (1 << 20, 1000)])
+def test_chunks_and_commits_do_not_change_what_comes_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int, commits: int
+) -> None:
+    expected = replay(tmp_path)
+    monkeypatch.setattr(lines, "CHUNK", chunk)
+    monkeypatch.setattr(play, "LINKING_COMMIT_EVERY", commits)
+    assert replay(tmp_path, "other") == expected
+
+
+def test_a_backtest_counts_what_a_replay_makes(tmp_path: Path) -> None:
+    clicks, orders = files(tmp_path)
+    page, until = tmp_path / "backtest.html", NOON + DAY
+    playbook = LINKING.load_playbook()
+    backtest.over_files(LINKING, playbook, None, page, clickstream=[clicks], orders=[orders], until=until, now=NOON)
+    linked = len(replay(tmp_path)["identities.jsonl"])
+    assert f"{linked}" in page.read_text()
+
+
+STORY = """\
+playbook: ecommerce
+only: [abandonments, identities]
+scenarios:
+  - name: a cart that was filled on a phone is bought at a desk
+    steps:
+      - {type: product_added, anonymous_id: phone, product_id: lamp, price: 79, cart_id: cart-7}
+      - wait: 1h
+      - expect:
+          - {abandoned: cart, customer_id: phone, identified: false, at: 1h}
+      - {type: order_completed, customer_id: ada, order_id: o-1, total: 79, cart_id: cart-7, after: 10m}
+      - expect:
+          - {type: linked, customer_id: ada, anonymous_id: phone, at: 1h10m}
+          - {recovered: cart, match: cart, customer_id: ada, at: 1h10m}
+      - {type: product_viewed, anonymous_id: phone, product_id: mug, after: 1h}
+      - wait: 30m
+      - expect:
+          - {abandoned: browse, customer_id: ada, identified: true}
+  - name: who signs in on somebody's device takes nothing from them
+    only: [identities, stages]
+    steps:
+      - {type: page_viewed, anonymous_id: tablet, customer_id: ada}
+      - {type: page_viewed, anonymous_id: tablet, customer_id: bob, after: 1h}
+      - expect:
+          - {type: linked, customer_id: ada, anonymous_id: tablet}
+          - {stage: visitor, customer_id: ada}
+          - {type: switched, customer_id: bob, anonymous_id: tablet, previous_customer_id: ada}
+          - {stage: visitor, customer_id: bob}
+"""
+
+
+def test_a_story_of_a_cart_that_is_filled_here_and_bought_there(tmp_path: Path) -> None:
+    path = tmp_path / "who.scenarios.yaml"
+    path.write_text(STORY)
+    told = [run(each, playbooks.load(), LINKING) for each in scenario_file.load(path).scenarios]
+    assert told == [None, None]
+
+
+def test_the_shipped_scenarios_pass_with_linking_too() -> None:
+    result = CliRunner().invoke(main, ["test"], env={"LIFECYCLE_LINKING": "on"})
+    assert result.exit_code == 0, result.output

@@ -1,0 +1,152 @@
+"""What a task puts on the activity topic, in which order, and how much of it may lie ahead."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from streams.contracts.forwarding import ITEM, ORIGIN, PARTS, PROGRESS
+from streams.core.activity import EVENT, LINK, Activity, Source
+from streams.core.effects import Passed
+from streams.core.inputs import STREAM
+from streams.shell.forwarder import Forwarder
+from streams.shell.outbox import Record
+
+CLICKS = Source.CLICKSTREAM
+
+
+class Reached:
+    """How far the sources have come, as the test says."""
+
+    def __init__(self) -> None:
+        self.slowest_at = 50
+        self.reports: dict[int, tuple[int | None, int | None]] = {
+            0: (50, None),
+            STREAM: (40, 3),
+            STREAM + 1: (30, None),
+        }
+        self.newest = 0
+
+    def progress(self, source: Source) -> Any:
+        return SimpleNamespace(newest=self.newest)
+
+    def report(self, rank: int) -> tuple[int | None, int | None]:
+        return self.reports[rank]
+
+    def slowest(self) -> int | None:
+        return self.slowest_at
+
+    def slowest_anywhere(self) -> int | None:
+        return self.slowest_at
+
+
+def made() -> tuple[Forwarder, list[Record], Reached]:
+    put: list[Record] = []
+    delivery: Any = SimpleNamespace(put=put.append)
+    reached = Reached()
+    return Forwarder(reached, delivery, "activity", 0, [1, 2], [CLICKS], streams=True), put, reached
+
+
+def activity(offset: int, role: int = EVENT, at: int = 60) -> Activity:
+    customer, identified = ("c", True) if role == EVENT else ("d", False)
+    return Activity(CLICKS, offset, at, 100, at, customer, identified, "e", "t", role=role, other="x")
+
+
+def raw(offset: int) -> Any:
+    return SimpleNamespace(offset=offset, timestamp=7, key=b"k", value=b"v", headers=[])
+
+
+def item(number: int, at: int = 60) -> Passed:
+    return Passed(stream=1, number=number, cause=-1, offset=9, role=LINK, at=at, customer="d", other="c")
+
+
+def turns(put: list[Record], to: int) -> list[tuple[str, int, int]]:
+    """What was sent in turn to a partition: what, up to which offset, behind which."""
+    found = []
+    for record in put:
+        name, value = record.headers[-1]
+        if record.partition == to and name != PROGRESS:
+            _, _, offset, previous, _ = json.loads(value)
+            found.append((name, offset, previous))
+    return found
+
+
+def test_parts_go_in_runs_that_end_before_a_whole_record() -> None:
+    forwarder, put, _ = made()
+    elsewhere = [
+        (None, activity(5, LINK), 1),
+        (None, activity(6, LINK), 1),
+        (None, activity(6, LINK), 2),
+        (raw(7), activity(7), 1),
+        (None, activity(8, LINK), 1),
+        (None, activity(9, LINK), 2),
+    ]
+    sent = forwarder.forward(CLICKS, elsewhere)
+    assert (sent.records, sent.parts) == (1, 5)
+    assert turns(put, 1) == [(PARTS, 6, -1), (ORIGIN, 7, 6), (PARTS, 8, 7)]
+    assert turns(put, 2) == [(PARTS, 9, -1)]
+    assert [len(json.loads(record.value or b"")) for record in put if record.headers[-1][0] == PARTS] == [2, 2, 1]
+    put.clear()
+    forwarder.forward(CLICKS, [(None, activity(12, LINK), 2)])
+    assert turns(put, 2) == [(PARTS, 12, 9)]
+
+
+def test_items_name_the_number_that_went_before_them_to_the_same_partition() -> None:
+    forwarder, _, _ = made()
+    put = [forwarder.item(item(number), to) for number, to in ((4, 0), (5, 2), (7, 0))]
+    assert turns(put, 0) == [(ITEM, 4, -1), (ITEM, 7, 4)]
+    assert turns(put, 2) == [(ITEM, 5, -1)]
+
+
+def test_everybody_is_told_of_streams_and_others_of_sources_with_what_is_covered() -> None:
+    forwarder, put, _ = made()
+    forwarder.forward(CLICKS, [(None, activity(5, LINK), 2)])
+    forwarder.item(item(4), 0)
+    put.clear()
+    forwarder.report(10_000)
+    told = {record.partition: json.loads(record.value or b"") for record in put}
+    covers = {to: {report["source"]: report["covers"] for report in reports} for to, reports in told.items()}
+    assert covers == {
+        0: {STREAM: -1, STREAM + 1: 4},
+        1: {0: -1, STREAM: -1, STREAM + 1: -1},
+        2: {0: 5, STREAM: -1, STREAM + 1: -1},
+    }
+    assert [(report["progress"], report["drained_at"]) for report in told[1]] == [(50, None), (40, 3), (30, None)]
+
+
+@pytest.mark.parametrize("change", ["newest", "items", "progress"])
+def test_what_has_changed_is_told_soon_and_the_passing_of_time_each_second(change: str) -> None:
+    forwarder, put, reached = made()
+    forwarder.report(10_000)
+    put.clear()
+    forwarder.report(10_500)
+    assert put == []
+    if change == "newest":
+        reached.newest = 1
+    elif change == "items":
+        forwarder.item(item(4), 1)
+    else:
+        reached.reports[STREAM + 1] = (31, None)
+    forwarder.report(10_600)
+    assert len(put) == 3
+    put.clear()
+    forwarder.report(11_599)
+    assert put == []
+    forwarder.report(11_600)
+    assert len(put) == 3
+
+
+def test_parts_and_items_ahead_of_the_slowest_source_are_what_pauses_a_source() -> None:
+    forwarder, _, reached = made()
+    forwarder.forward(CLICKS, [(raw(7), activity(7, at=60), 1), (None, activity(8, LINK, at=70), 1)])
+    of_records = forwarder.ahead_bytes(CLICKS)
+    assert of_records == 200
+    forwarder.item(item(4, at=80), 1)
+    assert forwarder.ahead_bytes(CLICKS) > of_records
+    reached.slowest_at = 70
+    assert 0 < forwarder.ahead_bytes(CLICKS) < of_records
+    reached.slowest_at = 80
+    assert forwarder.ahead_bytes(CLICKS) == 0

@@ -1,0 +1,147 @@
+"""Who turns out to be one is one, wherever the parts of it were read: as on one partition, whoever crashes when."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from typing import Any
+
+import pytest
+
+from streams.contracts.forwarding import ITEM, ORIGIN, PARTS
+from streams.contracts.partitioning import Partitioner
+from streams.core.activity import Source
+from streams.core.inputs import FORWARDED
+from tests.integration.shop import DAY, HOUR, half_known, in_order, shop
+from tests.shell.shop_of_tasks import World
+from tests.shell.test_forwarding import by_id, same
+
+NOON = 1_763_719_200_000
+CLICKS, ORDERS = Source.CLICKSTREAM, Source.ORDERS
+WELL_KEYED: dict[str, Any] = {"clickstream_well_keyed": True, "orders_well_keyed": True}
+
+Outputs = dict[str, dict[str, Any]]
+Profiles = dict[tuple[bool, str], dict[str, Any]]
+
+
+def key_of(event: dict[str, Any]) -> bytes:
+    key: str = event.get("customer_id") or event["anonymous_id"]
+    return key.encode()
+
+
+async def until_done(world: World) -> None:
+    await world.run()
+    world.now += 2 * DAY
+    await world.run()
+
+
+async def on_one(seed: int) -> tuple[list[tuple[Source, dict[str, Any]]], Outputs, Profiles]:
+    """A shop, and what one partition makes of it."""
+    half = half_known(seed, in_order(*shop(seed, customers=15, events=400, end=NOON)))
+    events = [(ORDERS if "order_id" in event else CLICKS, event) for event in half]
+    world = World(NOON, 1, linking=True, **WELL_KEYED)
+    for source, event in events:
+        world.put(source, 0, event, event["occurred_at"])
+    await until_done(world)
+    return events, by_id(world.outputs()), world.profiles()
+
+
+async def crashing(
+    seed: int, without: str = "", *, keyed: bool = True, crashes: bool = True
+) -> tuple[bool, World, Outputs]:
+    """The shop on three partitions whose tasks crash at every step; whether all outputs and profiles were right."""
+    rng = random.Random(seed)
+    events, outputs, profiles = await on_one(seed)
+    world = World(NOON, 3, without, linking=True, **(WELL_KEYED if keyed else {}))
+    home = Partitioner(3)
+    for source, event in events:
+        partition = home.partition(key_of(event)) if keyed else rng.randrange(3)
+        world.put(source, partition, event, event["occurred_at"])
+    for _ in range(700):
+        number = rng.randrange(3)
+        match rng.randrange(10):
+            case 0 | 1 | 2 | 3 | 4:
+                world.fetch(number, rng.choice([CLICKS, ORDERS, FORWARDED, FORWARDED]), rng.randrange(1, 30))
+            case 5 | 6:
+                world.now += rng.choice([0, 100, 2_000])
+                await world.tick(number)
+            case 7:
+                await world.commit(number)
+            case 8 if crashes:
+                await world.commit(number, dies=rng.choice(["flush", "in flush", "offsets"]))
+            case 9 if crashes and rng.random() < 0.3:
+                world.lose.add(number)
+    world.lose.clear()
+    await until_done(world)
+    return same(world.outputs(), outputs) and world.profiles() == profiles, world, outputs
+
+
+async def test_the_shop_has_everything_in_it() -> None:
+    _, outputs, profiles = await on_one(1)
+    types = {output["type"] for output in outputs.values()}
+    assert {"stage_changed", "abandoned", "linked", "switched"} <= types
+    assert {output["reason"] for output in outputs.values() if output["type"] == "retracted"} >= {"merge"}
+    merges = [o for o in outputs.values() if o["type"] == "stage_changed" and o["cause"]["kind"] == "merge"]
+    assert any(change["to_stage"] is None for change in merges)
+    assert any(identified for identified, _ in profiles)
+
+
+@pytest.mark.parametrize("keyed", [True, False])
+@pytest.mark.parametrize("seed", range(4))
+async def test_partitions_do_not_change_what_comes_out(seed: int, keyed: bool) -> None:
+    right, world, outputs = await crashing(seed, keyed=keyed, crashes=False)
+    assert by_id(world.outputs()) == outputs
+    assert right
+    kinds = {record.headers[-1][0] for n in range(3) for record in world.logs[world.settings.activity_topic, n]}
+    assert {PARTS, ITEM} <= kinds
+    assert (ORIGIN in kinds) is not keyed
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_crashes_at_every_step_lose_nothing_and_apply_nothing_twice(seed: int) -> None:
+    right, world, _ = await crashing(seed, keyed=seed % 2 == 0)
+    assert right
+    assert world.counts["arrived", "repeated"] > 0
+    assert world.counts["passed", "devices"] > 0
+    assert world.counts["passed", "carts"] > 0
+
+
+@pytest.mark.parametrize("without", ["previous", "taken", "of_origins"])
+async def test_without_any_part_of_what_makes_it_exact_it_is_wrong(without: str) -> None:
+    for seed in range(40):
+        right, _, _ = await crashing(seed, without, keyed=seed % 4 < 2)
+        if not right:
+            return
+    raise AssertionError(f"it was right without {without}")
+
+
+async def test_switched_off_again_what_was_merged_stays_so_and_devices_are_strangers() -> None:
+    world = World(NOON, 2, linking=True, **WELL_KEYED)
+    home = Partitioner(2)
+
+    def put(event: dict[str, Any]) -> None:
+        world.put(CLICKS, home.partition(key_of(event)), event, event["occurred_at"])
+
+    device = {"type": "product_viewed", "anonymous_id": "d-1", "product_id": "p"}
+    put({**device, "event_id": "e-1", "occurred_at": NOON - 3 * HOUR})
+    put({**device, "event_id": "e-2", "occurred_at": NOON - 2 * HOUR, "customer_id": "c-1"})
+    await world.run()
+    assert {key: profile["product_views"] for key, profile in world.profiles().items()} == {(True, "c-1"): 2}
+    known = {output["id"] for output in world.outputs()}
+
+    world.settings = dataclasses.replace(world.settings, linking=False)
+    for number in (0, 1):
+        world.start(number, forwards=False)
+    put({**device, "event_id": "e-3", "occurred_at": NOON - HOUR})
+    put({**device, "event_id": "e-4", "occurred_at": NOON - HOUR + 1, "customer_id": "c-1"})
+    await world.run()
+    assert {key: profile["product_views"] for key, profile in world.profiles().items()} == {
+        (True, "c-1"): 3,
+        (False, "d-1"): 1,
+    }
+    changes = [o for o in world.outputs() if o["type"] == "stage_changed" and o["id"] not in known]
+    assert {(c["customer_id"], c["to_stage"]) for c in changes} == {("d-1", "visitor"), ("c-1", "prospect")}
+    before = world.profiles()
+    for number in (0, 1):
+        world.start(number, forwards=False)
+    assert world.profiles() == before
