@@ -64,7 +64,8 @@ def create_app(
         extra_topic_configs=topics.changelog_configs(settings),
     )
     for rank, name in app.read_topics.items():
-        topic = app.topic(name, schema=ChunkSchema(), partitions=settings.partitions, acks=False, maxsize=1)
+        topic = app.topic(name, schema=ChunkSchema(), partitions=settings.partitions, acks=False)
+        topic.maxsize = 1  # `App.topic` loses it, and its default of thousands is of polls: a whole backlog
         _add_agent(app, rank, topic)
     return app
 

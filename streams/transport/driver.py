@@ -28,6 +28,8 @@ from streams.transport.topic_ids import topic_ids
 SCHEME = "chunked"
 REBALANCING_POLL_S = 0.2
 """What a poll may wait during recovery, whose end waits for it."""
+STEP_S = 1.0
+"""How often a consumer that waits for room says that it is alive."""
 
 
 Polled = list[tuple[TP, Chunk]]
@@ -247,7 +249,22 @@ class Consumer(driver.Consumer):
             if not isinstance(ended, StopIteration):
                 raise
             return WaitResults([], [], True) if self.should_stop else WaitResults([first], [ended.value], False)
-        return await super().wait_first(_resumed(first, waits_for), *others, timeout=timeout)
+        handing_over = asyncio.ensure_future(super().wait_first(_resumed(first, waits_for), *others, timeout=timeout))
+        try:
+            while not handing_over.done():
+                await asyncio.wait((handing_over,), timeout=STEP_S)
+                self.app.health.consumer_step()  # it waits for room, and so for a commit: a restart would not help
+        finally:
+            handing_over.cancel()
+        return handing_over.result()
+
+    def on_buffer_full(self, tp: TP) -> None:
+        """Called by Faust when a queue is nearly full.
+
+        That of a chunked topic always is: what is handed over waits. Faust would then fetch what the app has paused.
+        """
+        if not self.is_chunked(tp.topic):
+            super().on_buffer_full(tp)
 
     async def sleep(self, n: Any) -> None:
         """Called by Faust's fetcher before each poll, with 0."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +13,7 @@ from aiokafka.errors import KafkaTimeoutError
 from aiokafka.structs import OffsetAndMetadata
 from faust.types import TP
 
+from streams import playbooks
 from streams.core.activity import Source
 from streams.core.inputs import ERASURES, FORWARDED, number_of
 from streams.core.sources import Arrivals, OriginMark
@@ -19,6 +21,7 @@ from streams.errors import UserError
 from streams.settings import Settings
 from streams.shell import application
 from streams.shell.application import App
+from streams.shell.factory import create_app
 from streams.shell.marks import TaskMark, encode
 
 
@@ -361,3 +364,12 @@ async def test_what_was_let_go_meanwhile_is_not_gone_on_with() -> None:
     tasks[0].closed = True
     await app._go_on(tasks)
     assert app.done == ["step of 1"] * 3
+
+
+async def test_a_queue_holds_one_poll(tmp_path: Path) -> None:
+    """Faust loses `maxsize`, and then thousands of polls fit: a backlog that is fetched faster than processed."""
+    app = create_app(Settings(data_dir=tmp_path), playbook=playbooks.load(playbooks.DEFAULT))
+    for agent in app.agents.values():
+        channel: Any = agent.channel
+        assert aiter(channel.clone()).queue.maxsize == 1
+    assert len(app.agents) == len(app.read_topics)

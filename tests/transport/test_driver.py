@@ -13,6 +13,7 @@ from faust.transport.drivers.aiokafka import Consumer as FaustConsumer
 from faust.types import TP
 from mode.utils.locks import Event
 
+from streams.transport import driver
 from streams.transport.chunks import Chunk
 from streams.transport.driver import Consumer, ConsumerThread
 from streams.transport.recovery import Recovery
@@ -144,6 +145,40 @@ async def test_a_chunk_for_which_there_is_no_room_waits_for_it() -> None:
     assert queue.get_nowait() == 1
     assert (await waiting).results == ["put"]
     assert queue.get_nowait() == 2
+
+
+async def test_who_waits_for_room_is_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It waits as long as a commit, and that as long as the broker is away: no reason to restart the worker."""
+    monkeypatch.setattr(driver, "STEP_S", 0.001)
+    consumer, queue = Driven(), asyncio.Queue[int](1)
+    stepped = asyncio.Event()
+    consumer.health = SimpleNamespace(consumer_step=stepped.set)
+    await queue.put(1)
+    waiting = asyncio.create_task(consumer.wait_first(put(queue, 2), asyncio.Event().wait()))
+    await stepped.wait()
+    assert not waiting.done()
+    queue.get_nowait()
+    assert (await waiting).results == ["put"]
+
+
+async def test_who_is_cancelled_while_there_is_no_room_hands_nothing_over() -> None:
+    consumer, queue = Driven(), asyncio.Queue[int](1)
+    await queue.put(1)
+    waiting = asyncio.create_task(consumer.wait_first(put(queue, 2), asyncio.Event().wait()))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.wait({waiting})
+    queue.get_nowait()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert queue.empty()
+
+
+async def test_a_full_queue_keeps_only_ordinary_topics_from_being_fetched() -> None:
+    """Faust lets a partition be fetched again as soon as there is room, also one that the app has paused."""
+    consumer = Driven()
+    consumer.on_buffer_full(CLICKS)
+    assert consumer.active == {CLICKS}
 
 
 async def test_a_rebalance_or_the_end_does_not_wait_for_room() -> None:
