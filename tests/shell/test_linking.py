@@ -76,6 +76,38 @@ async def crashing(
     return same(world.outputs(), outputs) and world.profiles() == profiles, world, outputs
 
 
+@pytest.mark.parametrize("independent", [{CLICKS: 5}, {CLICKS: 2, ORDERS: 5}], ids=str)
+@pytest.mark.parametrize("seed", range(3))
+async def test_readers_send_what_concerns_others_too(seed: int, independent: dict[Source, int]) -> None:
+    """Of topics with another number of partitions, with crashes of readers and tasks."""
+    rng = random.Random(seed)
+    events, outputs, profiles = await on_one(seed)
+    world = World(NOON, 3, independent=independent, linking=True)
+    for source, event in events:
+        world.put(source, rng.randrange(independent.get(source, 3)), event, event["occurred_at"])
+    for _ in range(700):
+        number, reader = rng.randrange(3), rng.choice([*world.readers])
+        match rng.randrange(9):
+            case 0 | 1 | 2:
+                world.fetch(number, rng.choice([*world.tasks[number].read, FORWARDED]), rng.randrange(1, 30))
+            case 3 | 4:
+                world.read(*reader, rng.randrange(1, 30))
+            case 5:
+                world.now += rng.choice([0, 100, 2_000])
+                await world.tick(number)
+                await world.tick_reader(*reader)
+            case 6:
+                await world.commit(number)
+                await world.commit_reader(*reader)
+            case 7:
+                await world.commit(number, dies=rng.choice(["flush", "in flush", "offsets"]))
+            case 8:
+                await world.commit_reader(*reader, dies=rng.random() < 0.5)
+    await until_done(world)
+    assert same(world.outputs(), outputs)
+    assert world.profiles() == profiles
+
+
 async def test_the_shop_has_everything_in_it() -> None:
     _, outputs, profiles = await on_one(1)
     types = {output["type"] for output in outputs.values()}
