@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import msgspec
 
@@ -30,6 +31,25 @@ Message = Forwarded | Report | tuple[int, int, bytes]
 """What is on the activity topic; of an item what precedes it, its task, and the item packed."""
 STEPS = ("before", "in flush", "flushed", "sending", "sent")
 """When in a commit a task may die."""
+
+
+def record(at: int, type_: str, customer: str | None, device: str | None, **fields: Any) -> Activity:
+    who = customer or device
+    assert who is not None
+    order = {"source": Source.ORDERS, "order_id": f"o-{at}", "total": 500} if type_ == "order_completed" else {}
+    given: dict[str, Any] = {"source": Source.CLICKSTREAM, "currency": "EUR", "price": 100} | order | fields
+    return Activity(
+        offset=-1, timestamp=at, size=200, at=at, customer=who, identified=customer is not None, event_id=f"e-{at}",
+        type=type_, other=device if customer else None, **given,
+    )  # fmt: skip
+
+
+def by_id(outputs: Iterable[Output]) -> dict[str, Output]:
+    """As a subscriber that de-duplicates sees them; the same id must not have two contents."""
+    found: dict[str, Output] = {}
+    for output in outputs:
+        assert found.setdefault(output.id, output) == output
+    return found
 
 
 class Task:

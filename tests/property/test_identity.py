@@ -17,23 +17,12 @@ from streams.core.effects import IdentityChange, Output
 from streams.core.playbook import Playbook
 from streams.core.policy import DAY, MINUTE, SECOND, Policy
 from streams.core.profile import Profile
-from tests.tasks import Tasks
+from tests.tasks import Tasks, by_id, record
 
 START = 1_763_719_200_000
 POLICY = Policy(event_ids=0)  # no event is passed over for its id
 Placed = tuple[int, Activity]
 """A record, and the partition that it is put on (modulo how many there are)."""
-
-
-def record(at: int, type_: str, customer: str | None, device: str | None, **fields: Any) -> Activity:
-    who = customer or device
-    assert who is not None
-    order = {"source": Source.ORDERS, "order_id": f"o-{at}", "total": 500} if type_ == "order_completed" else {}
-    given: dict[str, Any] = {"source": Source.CLICKSTREAM, "currency": "EUR", "price": 100} | order | fields
-    return Activity(
-        offset=-1, timestamp=at, size=200, at=at, customer=who, identified=customer is not None, event_id=f"e-{at}",
-        type=type_, other=device if customer else None, **given,
-    )  # fmt: skip
 
 
 # -- the rules, from scratch
@@ -157,14 +146,6 @@ def whose(one: Activity) -> tuple[str | None, str | None]:
 
 def carried(one: Activity) -> dict[str, Any]:
     return {"cart_id": one.cart_id, "checkout_id": one.checkout_id, "product_id": one.product_id}
-
-
-def by_id(outputs: Iterable[Output]) -> dict[str, Output]:
-    """As a subscriber that de-duplicates sees them; the same id must not have two contents."""
-    found: dict[str, Output] = {}
-    for output in outputs:
-        assert found.setdefault(output.id, output) == output
-    return found
 
 
 def wrong(placed: list[Placed], tasks: Tasks, right: dict[str, Output]) -> Iterator[str]:

@@ -1,0 +1,400 @@
+"""Whose an id is, one story at a time: links, switches, moves and carts, and what is kept of them and for how long."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from streams.core.activity import EVENT, LINK, Activity, Source
+from streams.core.customer import Lifecycle
+from streams.core.effects import Emission, IdentityChange, Output, Passed, StageChange
+from streams.core.engine import PartitionEngine
+from streams.core.identity import OWNERS, activity_of, level_of, own, owner_at, parts_of
+from streams.core.inputs import STREAM
+from streams.core.packing import NewerVersion, pack, peek, unpack
+from streams.core.parts import Alias
+from streams.core.policy import DAY, HOUR, MINUTE, SECOND, Policy
+from streams.core.profile import Profile
+from streams.core.sources import Fetch, Forwarded, Report
+from streams.core.state import TaskState
+from streams.core.step import Step
+from tests.disk import MemoryDisk
+from tests.tasks import Tasks, by_id, record
+
+NOON = 1_763_719_200_000
+CLICKS, ORDERS = Source.CLICKSTREAM, Source.ORDERS
+T = NOON - HOUR
+
+
+def view(at: int, customer: str | None = None, device: str | None = None, **fields: Any) -> Activity:
+    return record(T + at, "product_viewed", customer, device, **({"product_id": "p"} | fields))
+
+
+def bought(at: int, customer: str, device: str | None = None, **fields: Any) -> Activity:
+    return record(T + at, "order_completed", customer, device, **fields)
+
+
+def changes(outputs: list[Output]) -> list[tuple[str, str, str | None, int]]:
+    """What became of devices."""
+    return [
+        (o.type, o.customer, o.previous_customer, o.occurred_at - T)
+        for o in sorted(by_id(outputs).values(), key=lambda o: o.occurred_at)
+        if isinstance(o, IdentityChange)
+    ]
+
+
+def stages(outputs: list[Output], customer: str) -> list[tuple[str | None, str]]:
+    """The stages of somebody, and by what kind of cause."""
+    return [(o.to_stage, o.cause.kind) for o in outputs if isinstance(o, StageChange) and o.customer == customer]
+
+
+def after(*records: Activity, partitions: int = 1, **given: Any) -> Tasks:
+    """Tasks that have read all that, each record where its customer or device lives."""
+    tasks = Tasks(NOON, partitions, **given)
+    for one in sorted(records, key=lambda one: one.at):
+        tasks.put(tasks._partitioner.partition(one.customer.encode()), one)
+    tasks.run()
+    return tasks
+
+
+# -- links
+
+
+@pytest.mark.parametrize("partitions", [1, 3])
+def test_what_an_anonymous_visitor_did_is_the_customers_once_both_are_seen_together(partitions: int) -> None:
+    tasks = after(
+        view(0, device="d"), view(1000, device="d"), view(2000, "c", "d"), view(3000, device="d"), partitions=partitions
+    )
+    [(whose, profile)] = tasks.profiles().items()
+    assert (whose, profile.product_views, profile.first_seen_at) == ((True, "c"), 4, T)
+    assert changes(tasks.received) == [("linked", "c", None, 2000)]
+    assert stages(tasks.received, "d") == [("visitor", "activity"), (None, "merge")]
+    assert stages(tasks.received, "c")[0] == ("visitor", "activity")
+    assert stages(tasks.received, "c")[1] == ("prospect", "merge")
+
+
+@pytest.mark.parametrize("partitions", [1, 4])
+def test_an_order_of_an_anonymous_cart_leads_over_the_cart_and_the_device_to_the_customer(partitions: int) -> None:
+    tasks = after(
+        record(T, "product_added", None, "d", product_id="p", cart_id="k"),
+        bought(5000, "c", cart_id="k"),
+        view(6000, device="d"),
+        partitions=partitions,
+    )
+    [(whose, profile)] = tasks.profiles().items()
+    assert (whose, profile.product_views, profile.orders) == ((True, "c"), 1, 1)
+    assert changes(tasks.received) == [("linked", "c", None, 5000)]
+
+
+@pytest.mark.parametrize("partitions", [1, 4])
+def test_it_is_the_same_when_the_device_shows_the_cart_only_after_it_was_bought(partitions: int) -> None:
+    tasks = after(
+        view(0, device="d"), bought(5000, "c", checkout_id="k"), view(6000, device="d", checkout_id="k"),
+        partitions=partitions,
+    )  # fmt: skip
+    assert {whose: p.product_views for whose, p in tasks.profiles().items()} == {(True, "c"): 2}
+    assert changes(tasks.received) == [("linked", "c", None, 6000)]
+
+
+def test_a_cart_and_a_checkout_of_the_same_id_are_two() -> None:
+    tasks = after(view(0, device="d", checkout_id="k"), bought(5000, "c", cart_id="k"))
+    assert set(tasks.profiles()) == {(True, "c"), (False, "d")}
+
+
+def test_a_device_that_shows_a_cart_that_two_have_bought_is_the_latters() -> None:
+    tasks = after(bought(0, "a", cart_id="k"), bought(1, "b", cart_id="k"), view(2, device="d", cart_id="k"))
+    assert changes(tasks.received) == [("linked", "b", None, 2)]
+
+
+def test_a_chain_leads_to_one_customer_and_no_id_of_a_customer_leads_on() -> None:
+    """`c` is a customer, and the anonymous id of a device: two name spaces, so no circle can be made."""
+    tasks = after(view(0, "c", "d"), view(1000, "d", "c"), view(2000, device="c"), view(3000, device="d"))
+    assert {whose: p.product_views for whose, p in tasks.profiles().items()} == {(True, "c"): 2, (True, "d"): 2}
+
+
+# -- switches
+
+
+def test_another_customer_on_the_device_is_a_switch_and_nothing_is_merged() -> None:
+    tasks = after(
+        view(0, device="d"), view(1000, "a", "d"), view(2000, device="d"), view(3000, "b", "d"), view(4000, device="d")
+    )
+    assert changes(tasks.received) == [("linked", "a", None, 1000), ("switched", "b", "a", 3000)]
+    assert {whose: p.product_views for whose, p in tasks.profiles().items()} == {(True, "a"): 3, (True, "b"): 2}
+    assert tasks.counts["identity", "switched"] == 1
+
+
+def test_what_comes_late_is_whose_device_it_was_then() -> None:
+    alias = Alias([("a", 10), ("b", 20), ("a", 30)])
+    assert [owner_at(alias, at) for at in (0, 10, 19, 20, 29, 30, 99)] == ["a", "a", "a", "b", "b", "a", "a"]
+
+
+def test_owners_are_the_same_in_whatever_order_they_are_learnt_and_what_is_known_is_no_news() -> None:
+    links = [("a", 10), ("b", 20), ("c", 30)]
+    for first in links:
+        for second in links:
+            for third in links:
+                alias = Alias()
+                assert own(alias, *first)
+                assert own(alias, *second) is (second != first)
+                own(alias, *third)
+                assert alias.owners == sorted({first, second, third}, key=lambda owner: owner[1])
+    alias = Alias([("a", 10), ("b", 20)])
+    assert not own(alias, "a", 15)
+    assert own(alias, "b", 15)
+    assert alias.owners == [("a", 10), ("b", 15)]
+
+
+# -- bounds
+
+
+def test_a_device_with_a_thousand_customers_stays_bounded() -> None:
+    tasks = after(*(view(n * 1000, f"c-{n}", "d") for n in range(1000)))
+    [alias] = [profile.alias for key, profile in tasks.aliases().items() if key == b"ad"]
+    assert alias is not None
+    assert [customer for customer, _ in alias.owners] == [f"c-{n}" for n in range(1000 - OWNERS, 1000)]
+    assert tasks.counts["trimmed", "owners"] == 1000 - OWNERS
+    assert tasks.counts["identity", "switched"] == 999
+    assert peek(pack(tasks.aliases()[b"ad"])).is_alias
+    assert len(pack(tasks.aliases()[b"ad"])) < 1000
+
+
+def test_a_customer_with_a_thousand_devices_stays_bounded_and_has_all_they_did() -> None:
+    records = [one for n in range(1000) for one in (view(2 * n, device=f"d-{n}"), view(2 * n + 1, "c", f"d-{n}"))]
+    tasks = after(*records)
+    [(_, profile)] = tasks.profiles().items()
+    assert profile.product_views == 2000
+    assert len(pack(profile)) < Policy().profile_bytes
+    assert len(tasks.aliases()) == tasks.tasks[0].engine.state.aliases == 1000
+    assert tasks.largest < 2 * Policy().profile_bytes
+
+
+def test_a_cart_that_everybody_shows_stays_bounded() -> None:
+    tasks = after(*(view(n, device=f"d-{n}", cart_id="k") for n in range(100)))
+    alias = tasks.aliases()[b"kck"].alias
+    assert alias is not None
+    assert [device for device, _ in alias.devices] == [f"d-{n}" for n in range(92, 100)]
+    assert tasks.counts["trimmed", "devices"] == 92
+
+
+# -- what is written, and for how long
+
+
+def test_an_event_of_a_customer_on_a_known_device_writes_nothing_of_the_device() -> None:
+    tasks = after(view(0, "c", "d"))
+    written = len(tasks.changelogs[0])
+    tasks.put(0, view(MINUTE, "c", "d"))
+    tasks.run()
+    assert {key for key, _ in tasks.changelogs[0][written:]} == {b"cc"}
+    tasks.put(0, view(26 * HOUR, "c", "d"))  # but it does a day later: it is not to be forgotten
+    tasks.now += 26 * HOUR
+    tasks.run()
+    assert b"ad" in {key for key, _ in tasks.changelogs[0][written:]}
+
+
+@pytest.mark.parametrize(("key", "days"), [(b"ad", 400), (b"kck", 30)])
+def test_what_was_not_seen_for_long_is_forgotten_and_nobody_is_told(key: bytes, days: int) -> None:
+    tasks = after(view(0, "c", "d"), view(1, device="d", cart_id="k"))
+    told = len(tasks.received)
+    tasks.now = T + days * DAY - MINUTE
+    tasks.run()
+    assert key in tasks.aliases()
+    told = len(tasks.received)
+    tasks.now = T + days * DAY + MINUTE
+    tasks.run()
+    assert key not in tasks.aliases()
+    assert (key, None) in tasks.changelogs[0]
+    assert all(output.customer == "c" for output in tasks.received[told:])
+
+
+def test_a_device_that_was_forgotten_is_a_strangers() -> None:
+    tasks = after(view(0, device="d"), view(1, "c", "d"))
+    tasks.now = NOON + 500 * DAY
+    tasks.put(0, view(500 * DAY, device="d"), view(500 * DAY + 1000, "b", "d"))
+    tasks.run()
+    assert changes(tasks.received) == [("linked", "c", None, 1), ("linked", "b", None, 500 * DAY + 1000)]
+    [profile] = [p for (_, customer), p in tasks.profiles().items() if customer == "b"]
+    assert profile.product_views == 2
+
+
+def alias_record(number: int) -> tuple[bytes, bytes]:
+    profile = Profile(f"d-{number}", False)
+    profile.alias, profile.next_deadline, profile.commit = Alias([("c", T)], T), T + 400 * DAY, 3
+    profile.applied, profile.of_origins = [7, -1, 9], {16: 4}
+    profile.pending = [
+        Passed(stream=1, number=number, cause=-1, offset=7, role=LINK, at=T, customer="c", other=profile.customer)
+    ]
+    return b"a" + profile.customer.encode(), pack(profile)
+
+
+def test_an_alias_is_read_as_it_was_packed_and_by_no_older_version() -> None:
+    _, value = alias_record(1)
+    assert pack(unpack(value)) == value
+    header = peek(value)
+    assert (header.stage, header.forgotten, header.is_alias) == (None, False, True)
+    with pytest.raises(NewerVersion):
+        unpack(b"\x04" + value[1:])
+
+
+def test_recovery_counts_aliases_buries_none_and_knows_what_was_not_passed_on() -> None:
+    disk = MemoryDisk()
+    state = TaskState(disk=disk)
+    for number in (2, 1):
+        state.restore(*alias_record(number))
+        state.restore(*alias_record(number))
+    state.keep(b"note")
+    for one in (state, TaskState(disk=disk)):
+        assert (one.aliases, len(one), dict(one.population)) == (2, 2, {})
+        assert not one.owes({0: 100, 1: 100, 2: 100})
+        whole, cut = one.unsent_items(2, 3)
+        assert ([item.number for item in whole], cut) == ([1, 2], [])
+        whole, cut = one.unsent_items(2, 2)
+        assert (whole, sorted(key for key, _ in cut)) == ([], [b"ad-1", b"ad-2"])
+        assert one.unsent_items(3, 3) == ([], [])
+        assert one.unsent(2) == []
+
+
+def test_where_linking_is_on_no_more_an_alias_becomes_a_profile_again() -> None:
+    tasks = after(view(0, "c", "d"))
+    engine = PartitionEngine(Lifecycle(), state=tasks.tasks[0].engine.state)
+    one = view(MINUTE, device="d")
+    one.offset = 10
+    engine.apply(CLICKS, [one], 11, NOON)
+    engine.advance(NOON, {source: Fetch(NOON, 11 if source is CLICKS else 0) for source in Source})
+    profile = engine.state.get(b"ad")
+    assert profile is not None
+    assert (profile.stage, profile.alias, engine.state.aliases) == ("visitor", None, 0)
+
+
+# -- what leaves, and when
+
+
+def linking(**given: Any) -> PartitionEngine:
+    return PartitionEngine(Lifecycle(), tasks=1, **given)
+
+
+def read(engine: PartitionEngine, *records: Activity, now: int = NOON) -> list[Output]:
+    """All of a partition's clickstream; the streams say that they hold nothing."""
+    parts = []
+    for offset, one in enumerate(records, engine.progress(CLICKS).position):
+        one.offset = offset
+        parts += [one, *parts_of(one)]
+    outputs = engine.apply(CLICKS, parts, engine.progress(CLICKS).position + len(records), now).outputs
+    ends = {source: Fetch(now, engine.progress(source).position) for source in Source}
+    outputs += engine.advance(now, ends).outputs
+    for stream in (STREAM, STREAM + 1):
+        outputs += tell(engine, stream, now)
+    return outputs + engine.advance(now, ends).outputs
+
+
+def tell(engine: PartitionEngine, rank: int, now: int) -> list[Output]:
+    """The stream has come to the present, and holds nothing."""
+    return engine.arrive([(0, Report(rank, 0, -1, now, now, None))], engine.arrived_position, now).outputs
+
+
+def test_a_move_is_passed_on_by_the_commit_and_what_a_merge_says_waits_for_the_next() -> None:
+    engine = linking()
+    outputs = read(engine, view(0, device="d"), view(1, device="d"), view(2, "c", "d"))
+    assert [o.type if isinstance(o, IdentityChange) else "" for o in outputs].count("linked") == 1
+    snapshot = engine.snapshot()
+    assert snapshot is not None
+    [item] = snapshot.passed
+    assert (item.stream, item.number, item.customer, item.other) == (1, 0, "c", "d")
+    assert unpack(item.moved or b"").product_views == 2
+    assert unpack(dict(snapshot.changes)[b"ad"] or b"").pending == [item]
+    engine.sent()
+    given = Forwarded(STREAM + 1, 0, 0, -1, [activity_of(item, 100)])
+    effects = engine.arrive([(0, given), (1, given)], 2, NOON)
+    assert effects.counts["arrived", "taken"] == effects.counts["arrived", "repeated"] == 1
+    assert effects.outputs == []
+    snapshot = engine.snapshot()
+    assert snapshot is not None
+    assert [o.cause.kind for o in snapshot.outputs if isinstance(o, StageChange)] == ["merge"]
+    assert snapshot.arrivals is not None
+    assert snapshot.arrivals.position == 2
+    assert snapshot.arrivals.numbers == [-1, 0]
+
+
+def test_before_emit_after_nobody_is_told_and_all_the_same_it_is_passed_on() -> None:
+    engine = linking(emission=Emission(emit_after=NOON))
+    assert read(engine, view(0, device="d"), view(2, "c", "d")) == []
+    snapshot = engine.snapshot()
+    assert snapshot is not None
+    assert len(snapshot.passed) == 1
+
+
+def test_a_stream_has_spoken_up_to_what_is_not_on_its_way_and_is_drained_unless_that_is_old() -> None:
+    engine = linking()
+    read(engine, view(0, device="d"), now=T)
+    now = T + 9 * SECOND
+    read(engine, view(3 * SECOND, "c", "d"), now=now)
+    progress, drained_at = engine.report(STREAM + 1)
+    assert (progress, drained_at) == (T + 3 * SECOND, now)
+    now = T + 30 * SECOND
+    read(engine, now=now)
+    assert engine.report(STREAM + 1) == (T + 3 * SECOND, None)
+    assert engine.snapshot() is not None
+    assert engine.report(STREAM + 1) == (T + 3 * SECOND, None)  # it is not on its way yet
+    engine.sent()
+    assert engine.report(STREAM + 1) == (now - 5 * SECOND, now)
+    assert engine.report(STREAM) == (now - 5 * SECOND, now)
+
+
+def test_what_waits_at_a_higher_level_is_not_committed_and_counts_as_buffered() -> None:
+    engine = linking()
+    one = view(0, "c")
+    one.offset = 5
+    engine.apply(CLICKS, [one], 6, NOON)
+    engine.advance(NOON, {source: Fetch(NOON, 6 if source is CLICKS else 0) for source in Source})
+    assert engine.held_by() == (STREAM, 0)
+    assert engine.positions() == {CLICKS: 5, ORDERS: 0}
+    assert engine.buffered_bytes(CLICKS) == one.size
+    snapshot = engine.snapshot()
+    assert snapshot is not None
+    assert snapshot.marks[CLICKS].progress == T
+    for rank in (STREAM, STREAM + 1):
+        tell(engine, rank, NOON)
+    assert engine.positions()[CLICKS] == 6
+    assert engine.buffered_bytes(CLICKS) == 0
+
+
+def test_of_a_run_of_parts_that_was_cut_elsewhere_before_only_what_is_new_is_taken() -> None:
+    engine = linking(origins=[(CLICKS, 1)])
+
+    def run(*offsets: int) -> Forwarded:
+        parts = []
+        for offset in offsets:
+            [part] = parts_of(view(offset, "c", "d"))
+            part.offset = offset
+            parts.append(part)
+        return Forwarded(CLICKS, 1, offsets[-1], -1, parts)
+
+    assert [part.role for part in run(1).activities] == [LINK]
+    engine.arrive([(0, run(1, 3)), (1, run(3, 5)), (2, run(3))], 3, NOON)
+    number = 1 << 4
+    assert [one.offset for one in engine._origins[number].queue] == [1, 3, 5]
+
+
+def test_in_small_steps_all_is_as_in_one() -> None:
+    records = [one for n in range(30) for one in (view(2 * n, device=f"d-{n % 7}"), view(2 * n + 1, "c", f"d-{n % 7}"))]
+    whole = read(linking(), *records)
+    stepwise = linking(step=Step(records=2, deadlines=1, pending=1 << 20))
+    outputs = read(stepwise, *records)
+    while stepwise.unfinished:
+        outputs += stepwise.advance(NOON).outputs
+    assert [o.id for o in outputs] == [o.id for o in whole]
+
+
+# -- parts
+
+
+def test_parts_are_of_levels_below_their_event() -> None:
+    both = bought(0, "c", "d", cart_id="k", checkout_id="o")
+    assert [(part.role, part.customer, part.other, level_of(part)) for part in parts_of(both)] == [
+        (LINK, "d", "c", 1), (3, "ck", "c", 0), (3, "oo", "c", 0),
+    ]  # fmt: skip
+    assert (both.role, level_of(both)) == (EVENT, 2)
+    assert [part.role for part in parts_of(view(0, device="d", cart_id="k"))] == [2]
+    assert parts_of(view(0, "c", cart_id="k")) == []
+    assert level_of(view(0, device="d")) == 1
