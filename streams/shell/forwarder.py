@@ -26,6 +26,9 @@ PER_PARTITION_MS = 10
 REPEAT_MS = 1_000
 """How often it says so if only time has passed. Who hears nothing for `FETCH_FRESH` takes no silence for granted."""
 
+RUN_CHARACTERS = 32 << 10
+"""A run of parts ends when its ids and types are so long together: also with escapes, it then fits a batch."""
+
 
 class Reached(Protocol):
     """Who knows how far the sources have come that are read here: the engine of a task, or a reader."""
@@ -48,6 +51,18 @@ class Sent(NamedTuple):
 
     records: int
     parts: int
+
+
+class _Run:
+    """Parts for one partition, to be one record. Those of one offset are in one: what was taken is known by offsets."""
+
+    def __init__(self) -> None:
+        self.parts: list[Activity] = []
+        self.characters = 0
+
+    def add(self, part: Activity) -> None:
+        self.parts.append(part)
+        self.characters += len(part.customer) + len(part.other or "") + len(part.event_id) + len(part.type)
 
 
 class Forwarder:
@@ -87,14 +102,17 @@ class Forwarder:
     def forward(self, source: Source, elsewhere: Iterable[tuple[Any, Activity, int]]) -> Sent:
         """Put what is of a chunk on its way, see `streams.contracts.native.Elsewhere`."""
         last, size, records, parts, latest = self._last[source], 0, 0, 0, 0
-        runs: dict[int, list[Activity]] = {}
+        runs: dict[int, _Run] = {}
         for record, activity, to in elsewhere:
             if record is None:
                 parts += 1
                 run = runs.get(to)
                 if run is None:
-                    run = runs[to] = []
-                run.append(activity)
+                    run = runs[to] = _Run()
+                elif run.characters > RUN_CHARACTERS and activity.offset > run.parts[-1].offset:
+                    self._end_run(source, to, run)
+                    run = runs[to] = _Run()
+                run.add(activity)
             else:
                 records += 1
                 self._end_run(source, to, runs.pop(to, None))  # it goes before
@@ -157,12 +175,12 @@ class Forwarder:
             self._delivery.put(Record(self._topic, None, encode_reports(reports), [(PROGRESS, b"")], partition=to))
         return True
 
-    def _end_run(self, source: Source, to: int, run: list[Activity] | None) -> None:
+    def _end_run(self, source: Source, to: int, run: _Run | None) -> None:
         if run is None:
             return
         last = self._last[source]
-        header, value = encode_parts(source, self._number, last[to], run)
-        last[to] = run[-1].offset
+        header, value = encode_parts(source, self._number, last[to], run.parts)
+        last[to] = run.parts[-1].offset
         self._delivery.put(Record(self._topic, None, value, [header], partition=to))
 
     def _is_out(self, rank: int, at: int, size: int) -> None:

@@ -125,7 +125,8 @@ class PartitionTask:
             for rank, topic in self._topics.items()
         }
         self._forwarder: Forwarder | None = None
-        if settings.origins:
+        sources = [source for source in self._own if source in settings.origins]
+        if sources or settings.linking:
             others = [other for other in range(settings.partitions) if other != number]
             self._forwarder = Forwarder(
                 engine,
@@ -133,7 +134,7 @@ class PartitionTask:
                 settings.activity_topic,
                 number,
                 others,
-                [source for source in self._own if source in settings.origins],
+                sources,
                 streams=settings.linking,
             )
 

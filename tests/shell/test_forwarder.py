@@ -94,6 +94,23 @@ def test_parts_go_in_runs_that_end_before_a_whole_record() -> None:
     assert turns(put, 2) == [(PARTS, 12, 9)]
 
 
+def test_a_run_fits_a_batch_however_long_the_ids_are() -> None:
+    forwarder, put, _ = made()
+    elsewhere = []
+    for offset in range(3_000):
+        for _ in range(2):  # two parts of one record, which are never apart
+            part = activity(offset, LINK)
+            part.customer, part.other, part.event_id = "\x01" * 256, "\x02" * 256, "\x03" * 256
+            elsewhere.append((None, part, 1))
+    assert forwarder.forward(CLICKS, elsewhere).parts == 6_000
+    runs = [json.loads(record.value or b"") for record in put]
+    assert [part[0] for run in runs for part in run] == [offset for offset in range(3_000) for _ in range(2)]
+    assert max(len(record.value or b"") for record in put) < 1 << 18
+    offsets = [offset for _, offset, _ in turns(put, 1)]
+    assert offsets == sorted(set(offsets))
+    assert [previous for _, _, previous in turns(put, 1)] == [-1, *offsets[:-1]]
+
+
 def test_items_name_the_number_that_went_before_them_to_the_same_partition() -> None:
     forwarder, _, _ = made()
     put = [forwarder.item(item(number), to) for number, to in ((4, 0), (5, 2), (7, 0))]
