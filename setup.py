@@ -14,8 +14,8 @@ COMPILED = [
         for name in (
             "abandonment", "activity", "applying", "bounds", "cart", "cold", "customer", "dispatch",
             "emission", "engine", "erasing", "facts", "identity", "ids", "inputs", "levels", "linking",
-            "merging", "orders", "packing", "profile", "recent_ids", "sessions", "stages", "state", "timers",
-            "tracks", "triggering", "triggers", "watermark",
+            "merging", "orders", "packing", "profile", "recent_ids", "sessions", "stages", "state",
+            "sweeping", "timers", "tracks", "triggering", "triggers", "watermark",
         )
     ),
     *(

@@ -18,13 +18,14 @@ from streams.core.activity import Activity, Source
 from streams.core.customer import Lifecycle
 from streams.core.effects import Effects, Emission, Output, Passed, Snapshot
 from streams.core.engine import PartitionEngine
+from streams.core.erasing import is_mark
 from streams.core.identity import activity_of, home_of, parts_of, passed_key
 from streams.core.inputs import STREAM, STREAMS
 from streams.core.packing import unpack
 from streams.core.playbook import Playbook
 from streams.core.policy import Policy
 from streams.core.profile import Profile
-from streams.core.sources import Arrivals, Fetch, Forwarded, Mark, Report, SourceSpec
+from streams.core.sources import Arrivals, Erasure, Fetch, Forwarded, Mark, Report, SourceSpec
 from streams.core.state import TaskState
 
 Message = Forwarded | Report | tuple[int, int, bytes]
@@ -74,6 +75,10 @@ class Tasks:
         self.changelogs: list[list[tuple[bytes, bytes | None]]] = [[] for _ in range(partitions)]
         self.markers: list[tuple[int, Arrivals | None]] = [(0, None)] * partitions
         self.committed: list[tuple[int, dict[Source, int], dict[Source, Mark], int]] = [(0, {}, {}, 0)] * partitions
+        self.requests: list[tuple[str, bool, int]] = []
+        """To erase somebody: id, whether it is a customer's, and when; every partition has all of them."""
+        self.done = [0] * partitions
+        """How many of them, by partition, as of the last commit."""
         self.received: list[Output] = []
         self.counts: Counter[tuple[str, str]] = Counter()
         self.largest = 0
@@ -122,6 +127,7 @@ class Tasks:
             arrivals=Arrivals(arrived, stored.origins, stored.numbers),
             tasks=self.partitions,
             flushed=flushed,
+            erasures=self.done[number],
         )
         if self.without == "pending":
             engine.unsent = []
@@ -176,6 +182,15 @@ class Tasks:
                 read.append((offset, message))
         self._take(task.engine.arrive(read, start + len(messages), self.now))
 
+    def erase(self, number: int) -> None:
+        """The task reads on in the topic of requests to erase somebody."""
+        engine = self.tasks[number].engine
+        read = [
+            Erasure(id_, known, at, f"r-{at}", self._partitioner.partition(id_.encode()) == number)
+            for id_, known, at in self.requests[engine.erasures_position :]
+        ]
+        self._take(engine.erase(read, len(self.requests)))
+
     def tick(self, number: int, *, fetches: bool = True) -> None:
         """Time is looked at, with fetches that have shown the ends; and the others are told."""
         task, engine = self.tasks[number], self.tasks[number].engine
@@ -215,6 +230,7 @@ class Tasks:
         self.tasks[number].engine.sent()
         assert snapshot.arrivals is not None
         self.committed[number] = (snapshot.commit, snapshot.positions, snapshot.marks, snapshot.arrivals.position)
+        self.done[number] = snapshot.erasures
         return True
 
     def _send(self, number: int, items: Iterable[Passed]) -> None:
@@ -243,6 +259,7 @@ class Tasks:
                 for source in Source:
                     self.read(number, source)
                 self.arrive(number)
+                self.erase(number)
                 self.tick(number)
             for number in range(self.partitions):
                 self.commit(number)
@@ -254,6 +271,8 @@ class Tasks:
             match rng.randrange(32):
                 case 0 | 1 | 2 | 3 | 4 | 5 | 31:
                     self.read(number, rng.choice(list(Source)), rng.randrange(1, 8))
+                    if rng.random() < 0.2:
+                        self.erase(number)
                 case 6 | 7 | 8 | 9 | 10 | 11 | 12 | 13 | 14 | 15 | 26 | 27 | 28 | 29 | 30:
                     self.arrive(number, rng.randrange(1, 60))
                 case 16 | 17 | 18 | 19:
@@ -281,5 +300,6 @@ class Tasks:
             key: profile
             for task in self.tasks
             for key, value in task.engine.state._cold.items()
+            if not is_mark(key)
             if (profile := unpack(value)).alias is not None
         }

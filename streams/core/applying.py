@@ -37,6 +37,8 @@ class Applier:
         """Whether nothing may go on before a commit: a profile keeps as many outputs as a record may hold."""
         self.changed = False
         """Whether anything was applied or has fired since the last commit."""
+        self.in_doubt = False
+        """Whether what is known of whose an id is may name somebody who was erased: who uses it looks first."""
         self.by_deadline: list[Output] = []
         """What waits for the commit."""
         self.passed: list[Passed] = []

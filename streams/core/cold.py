@@ -57,6 +57,11 @@ class Cold:
             if value is not None:
                 yield key, value
 
+    def walk(self) -> Iterator[bytes]:
+        """The keys of all that there are when it is first asked. Anything may be changed meanwhile, and some keys may
+        come twice, or be of records that are gone."""
+        yield from list(self._records)
+
 
 class ColdOnDisk(Cold):
     """On disk, and in memory what was put since the last `flush`."""
@@ -81,6 +86,12 @@ class ColdOnDisk(Cold):
         for stored, value in self._disk.scan(PROFILE, TIMER):
             if (key := stored[1:]) not in self._records:
                 yield key, value
+
+    def walk(self) -> Iterator[bytes]:
+        """As in memory."""
+        yield from list(self._records)
+        for stored, _ in self._disk.scan(PROFILE, TIMER):
+            yield stored[1:]
 
     def flush(self, timers: dict[tuple[int, bytes], bool], checkpoint: bytes) -> None:
         """Write what was put, with the timers that were added (True) or taken away (False), all at once."""

@@ -234,4 +234,4 @@ class Snapshot(msgspec.Struct, frozen=True):
     arrivals: Arrivals | None
     """None if nothing was ever forwarded or passed on."""
     erasures: int = 0
-    """The next offset of the topic of erasure requests: everything before it is done."""
+    """Of the topic of erasure requests: everything before it is done."""

@@ -31,6 +31,8 @@ from streams.core.linking import STREAM_LABELS, Linker
 from streams.core.sources import Arrivals, Erasure, Fetch, Forwarded, Mark, Report, SourceSpec
 from streams.core.state import TaskState, record_key
 from streams.core.step import WHOLE, Step
+from streams.core.sweeping import STEP as SWEEP
+from streams.core.sweeping import Sweep
 from streams.core.watermark import FETCH_FRESH, SourceProgress
 
 SOURCES: Final = tuple(Source)
@@ -102,7 +104,10 @@ class PartitionEngine:
         self.arrived_position = 0 if arrivals is None else arrivals.position
         """The next offset of the activity topic: everything before it was handed to the engine."""
         self.erasures_position = erasures
-        """The next offset of the topic of erasure requests: everything before it is done."""
+        """The next offset of the topic of erasure requests: everything before it was handed to the engine."""
+        self._swept = self._sweeps_to = erasures
+        """As far as whoever was to be erased is taken out of what is known of other ids: what may be committed."""
+        self._sweep: Sweep | None = None
         self._committed = self.committable()
         """As of the last snapshot: its commit is taken to have gone through when the next one is taken."""
         self._taken: dict[int, int] = {number: mark.taken for number, mark in stored.items()}
@@ -117,6 +122,7 @@ class PartitionEngine:
         if tasks:
             self._linker = Linker(lifecycle, self.state, self._gate, step.pending, numbers, unsent, cut)
         self._applier = self._linker or Applier(lifecycle, self.state, self._gate, step.pending)
+        self._applier.in_doubt = self.state.marks.number > 0
         self._numbers = numbers
         self.state.commit = max(self.state.commit, commit, flushed)
         self._silent: frozenset[Source] = frozenset()
@@ -215,8 +221,10 @@ class PartitionEngine:
             if request.home:
                 self._applier.erase(request, key, effects)
             marks.set(key, request.at)
+        self._applier.in_doubt = self._applier.in_doubt or marks.number > 0
         self._moved = self._moved or position != self.erasures_position
         self.erasures_position = position
+        self._go_on_sweeping(0)
         return effects
 
     def lost(self) -> None:
@@ -248,6 +256,7 @@ class PartitionEngine:
             self._progress[source].fetched(fetch)
         effects = Effects.none()
         self._gate.now = now
+        self._go_on_sweeping(SWEEP)
         if self._firing:
             self._fire_due(effects)
         if not self._firing:
@@ -281,7 +290,7 @@ class PartitionEngine:
             numbers = list(self._numbers if linker is None else linker.numbers)
             arrivals = Arrivals(self._committed.get(FORWARDED, self.arrived_position), origins, numbers)
             self._taken = {mark.number: mark.taken for mark in origins}
-        return Snapshot(commit, changes, outputs, passed, self.positions(), marks, arrivals, self.erasures_position)
+        return Snapshot(commit, changes, outputs, passed, self.positions(), marks, arrivals, self._swept)
 
     def sent(self) -> None:
         """The items of the last snapshot are on their way: what is reported from now on goes behind them."""
@@ -301,11 +310,16 @@ class PartitionEngine:
     def committable(self) -> dict[int, int]:
         """As `positions`, by rank, with that of the activity topic if there is one, and that of erasure requests."""
         positions: dict[int, int] = {int(source): position for source, position in self.positions().items()}
-        positions[ERASURES] = self.erasures_position
+        positions[ERASURES] = self._swept
         if self._origins:
             waiting = [one.first_read_at for one in self._origins.values() if one.first is not None]
             positions[FORWARDED] = min(waiting, default=self.arrived_position)
         return positions
+
+    @property
+    def erasures_done(self) -> int:
+        """The offset of the topic of erasure requests up to which all are carried out: what may be committed."""
+        return self._swept
 
     def buffered_bytes(self, source: Source) -> int:
         """Bytes of records read here that wait for another source: the shell pauses a source at a bound."""
@@ -369,6 +383,17 @@ class PartitionEngine:
         if not self._firing:
             self._merge(effects)
         return effects
+
+    def _go_on_sweeping(self, most: int) -> None:
+        """Take who was erased out of what is known of other ids, looking at so many records at most."""
+        applier = self._applier
+        if not applier.in_doubt and self._swept == self.erasures_position:
+            return
+        if self._sweep is None:
+            self._sweep, self._sweeps_to = Sweep(self.state), self.erasures_position
+        if not self.state.aliases or self._sweep.step(most):
+            self._sweep, self._swept, self._moved = None, self._sweeps_to, True
+            applier.in_doubt = self._swept != self.erasures_position
 
     def _merge(self, effects: Effects) -> None:
         """Apply what waits, by time, source, partition and offset, as far as nothing earlier may be to come."""

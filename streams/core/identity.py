@@ -31,6 +31,8 @@ DEVICES: Final = 8
 DEVICE_EXPIRY: Final = 400 * DAY
 CART_EXPIRY: Final = 30 * DAY
 """So long after it was last seen it is forgotten whose an id is. A day less at worst, see `Alias.last_seen_at`."""
+NOBODY: Final = ""
+"""Among the owners of an id: somebody who was erased."""
 PART_BYTES: Final = 64
 """What a part counts in a buffer."""
 

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from streams.core import ids
 from streams.core.activity import EVENT, LINK, MOVED, SHOWN, Activity
-from streams.core.applying import Applier, last_applied, note
+from streams.core.applying import SOURCE_LABELS, Applier, last_applied, note
 from streams.core.customer import Lifecycle
 from streams.core.effects import Effects, IdentityChange, IdentityType, Output, Passed
 from streams.core.emission import Gate
@@ -26,6 +26,7 @@ from streams.core.identity import (
     CART_EXPIRY,
     DEVICE_EXPIRY,
     DEVICES,
+    NOBODY,
     OWNERS,
     cause_of,
     event_of,
@@ -41,6 +42,7 @@ from streams.core.packing import pack_to_move, unpack
 from streams.core.parts import Alias
 from streams.core.profile import Profile
 from streams.core.state import TaskState, record_key
+from streams.core.sweeping import forget_erased
 
 CARTS: Final = 0
 """The stream of what ids of carts and checkouts tell of devices."""
@@ -130,17 +132,23 @@ class Linker(Applier):
         if record.offset <= last_applied(profile, one):
             self.skipped(record, one, profile, key, effects)
             return True
+        if self.in_doubt:
+            forget_erased(profile, key, self.state)
         deadline_before = profile.next_deadline
         self._fire_up_to(record.at, profile, key, effects)
         alias = profile.alias
         if alias is None:  # after so long, the device is a stranger's
             self.state.touched(key, profile, None, (), deadline_before)
             return False
+        customer = owner_at(alias, record.at)
+        if customer == NOBODY:
+            effects.counts["erased", SOURCE_LABELS[record.source]] += 1
+            return True
         seen(alias, record.at)
         note(profile, one, record.offset, read_at)
         item = Passed(
             stream=MOVES, number=-1, cause=cause_of(one), offset=record.offset, role=EVENT, at=record.at,
-            customer=owner_at(alias, record.at), other=record.customer, event=event_of(record),
+            customer=customer, other=record.customer, event=event_of(record),
         )  # fmt: skip
         self._pass(profile, key, item, effects)
         profile.next_deadline = alias.last_seen_at + DEVICE_EXPIRY
@@ -174,7 +182,10 @@ class Linker(Applier):
             previous = owner_at(alias, at)
             news = own(alias, customer, at)
             if news and previous != customer:
-                self._tell("switched", record, previous, profile, key, effects)
+                known = previous != NOBODY
+                self._tell(
+                    "switched" if known else "linked", record, previous if known else None, profile, key, effects
+                )
             if len(alias.owners) > OWNERS:
                 del alias.owners[0]
                 effects.counts["trimmed", "owners"] += 1
@@ -228,6 +239,8 @@ class Linker(Applier):
         news = seen(alias, at) or news
         note(profile, one, record.offset, read_at)
         for device, customer, since in sorted(pairs):
+            if customer == NOBODY:
+                continue
             item = Passed(
                 stream=CARTS, number=-1, cause=cause_of(one), offset=record.offset, role=LINK, at=max(at, since),
                 customer=device, other=customer, event_id=record.event_id, event_type=record.type,
@@ -263,15 +276,28 @@ class Linker(Applier):
     # -- inside
 
     def _profile(self, record: Activity, one: Input, key: bytes, effects: Effects) -> Profile | None:
-        """What is kept under the key, fresh if there is nothing; None if the record was applied to it before."""
+        """What is kept under the key, fresh if there is nothing; None if the record was applied to it before, or if who
+        is told of was erased since."""
         profile = self.state.get(key)
-        if profile is None:
-            profile = self._lifecycle.new(record.customer, record.identified)
-            self.state.put(key, profile)
-        elif record.offset <= last_applied(profile, one):
+        if profile is not None and record.offset <= last_applied(profile, one):
             self.skipped(record, one, profile, key, effects)
             return None
+        erased_at = self.state.marks.erased_at(key) if profile is None else profile.erased_at
+        if record.at <= max(erased_at, self._other_erased_at(record)):
+            return None
+        if profile is None:
+            profile = self._lifecycle.new(record.customer, record.identified)
+            profile.erased_at = erased_at
+            self.state.put(key, profile)
+        elif self.in_doubt:
+            forget_erased(profile, key, self.state)
         return profile
+
+    def _other_erased_at(self, record: Activity) -> int:
+        """When whom a part makes known was erased, ms; -1: never. What moves is the customer's by now."""
+        if record.other is None or record.role == MOVED:
+            return -1
+        return self.state.marks.erased_at(record_key(record.other, record.role != SHOWN))
 
     def _tell(
         self, type_: IdentityType, link: Activity, previous: str | None, profile: Profile, key: bytes, effects: Effects

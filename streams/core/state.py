@@ -17,6 +17,7 @@ from streams.core.effects import Output, Passed
 from streams.core.erasing import Marks, Traces, is_mark
 from streams.core.inputs import ERASURES
 from streams.core.packing import Header, pack, peek, unpack
+from streams.core.parts import Alias
 from streams.core.profile import Profile
 from streams.core.timers import NEAREST, Timers, TimersOnDisk
 
@@ -319,6 +320,19 @@ class TaskState:
         self._on_disk.flush(self._timers_on_disk.being_written, encode(checkpoint))
         self._timers_on_disk.written()
         self.traces.kept()
+
+    def walk(self) -> Iterator[bytes]:
+        """The keys of all records: see `Cold.walk`."""
+        yield from list(self._hot)
+        yield from self._cold.walk()
+
+    def alias_of(self, key: bytes) -> Alias | None:
+        """What is known of whose an id is, without unpacking it for good; not to be changed."""
+        profile = self._hot.get(key)
+        if profile is not None:
+            return profile.alias
+        value = self._cold.get(key)
+        return unpack(value).alias if value is not None and peek(value).is_alias else None
 
     def items(self) -> Iterator[tuple[bytes, Profile]]:
         """Every living profile, unpacked (for tests: it touches all)."""

@@ -388,7 +388,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
     Metric(
         name="lifecycle_erasures_waiting",
         kind="gauge",
-        help="Requests to erase somebody that the partition has not read.",
+        help="Requests to erase somebody that the partition has not carried out.",
         labels=(PARTITION,),
         worry="More than 0 for minutes. After seven days requests are deleted, and workers end rather than skip them.",
     ),

@@ -373,7 +373,7 @@ class PartitionTask:
             largest_profile_bytes=state.largest,
             population=tuple(sorted(state.population.items())),
             places=tuple((track, stage, number) for (track, stage), number in sorted(state.places.items())),
-            erasures_waiting=0 if requests is None else max(0, requests.end - engine.erasures_position),
+            erasures_waiting=0 if requests is None else max(0, requests.end - engine.erasures_done),
             erasure_traces=len(state.traces.marks),
         )
 

@@ -1,0 +1,130 @@
+"""Who was erased is taken out of what is known of devices and carts, on any partition, in steps."""
+
+from __future__ import annotations
+
+import pytest
+
+from streams.core.identity import NOBODY
+from streams.core.inputs import ERASURES
+from streams.core.packing import pack
+from streams.core.parts import Alias
+from streams.core.policy import DAY
+from streams.core.profile import Profile
+from streams.core.state import record_key
+from streams.core.sweeping import STEP
+from tests.core.test_erasing import NOON, PERSON, added, names, request, settle
+from tests.driver import Driver
+
+DEVICE = record_key("a-1", False)
+CART = b"kc" + b"cart-1"
+
+
+@pytest.fixture(autouse=True, params=["memory", "disk"])
+def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It makes no difference where cold profiles and timers are."""
+    monkeypatch.setattr(Driver, "on_disk", request.param == "disk")
+
+
+def alias(key: bytes, owners: list[tuple[str, int]], devices: list[tuple[str, int]] | None = None) -> bytes:
+    profile = Profile(key[1:].decode(), False)
+    profile.alias = Alias(owners, NOON, devices or [])
+    profile.next_deadline = NOON + 400 * DAY
+    return pack(profile)
+
+
+def known(driver: Driver, key: bytes) -> Alias | None:
+    return driver.engine.state.alias_of(key)
+
+
+def with_aliases(*records: tuple[bytes, bytes]) -> Driver:
+    driver = Driver(NOON)
+    driver.changelog += records
+    driver.start()
+    driver.fetch()
+    return driver
+
+
+def test_a_device_whose_customer_was_erased_is_a_strangers() -> None:
+    driver = with_aliases((DEVICE, alias(DEVICE, [(PERSON, NOON - DAY)])))
+    assert driver.engine.state.aliases == 1
+    driver.erase(request(home=False))
+    driver.tick()
+    assert driver.engine.state.aliases == 0
+    assert known(driver, DEVICE) is None
+    settle(driver)
+    assert dict(driver.changelog)[DEVICE] is None
+    assert len(driver.engine.state) == 0
+    assert names(driver) == []
+    driver.now += DAY
+    late, visit = added(NOON - 1, "a-1"), added(NOON + 1, "a-1")
+    late.identified = visit.identified = False
+    driver.run(late)
+    assert len(driver.engine.state) == 0
+    driver.run(visit)
+    assert [profile.stage for _, profile in driver.engine.state.items()] == ["prospect"]
+
+
+def test_who_had_the_device_before_and_after_keeps_it() -> None:
+    owners = [("c-1", NOON - 3 * DAY), (PERSON, NOON - 2 * DAY), ("c-2", NOON - DAY), (PERSON, NOON + 1)]
+    driver = with_aliases((DEVICE, alias(DEVICE, owners)))
+    driver.erase(request(home=False))
+    driver.tick()
+    left = known(driver, DEVICE)
+    assert left is not None
+    owners[1] = (NOBODY, NOON - 2 * DAY)  # what comes late of that time is nobody's
+    assert left.owners == owners  # and who came back has it again
+    assert driver.engine.state.aliases == 1
+    driver.commit()
+    driver.restart()
+    assert known(driver, DEVICE) == left
+
+
+@pytest.mark.parametrize("identified", [True, False])
+def test_a_cart_forgets_customers_and_devices(identified: bool) -> None:
+    driver = with_aliases((CART, alias(CART, [("c-1", NOON - DAY)], [("c-1", NOON - DAY), ("a-9", NOON)])))
+    driver.erase(request(customer="c-1", identified=identified, home=False))
+    driver.tick()
+    left = known(driver, CART)
+    assert left is not None
+    assert left.owners == [(NOBODY if identified else "c-1", NOON - DAY)]
+    assert left.devices == ([("c-1", NOON - DAY), ("a-9", NOON)] if identified else [("a-9", NOON)])
+
+
+def test_a_request_is_done_once_all_was_looked_at_and_a_crash_before_begins_again() -> None:
+    number = 2 * STEP + 10
+    keys = [record_key(f"a-{n}", False) for n in range(number)]
+    driver = with_aliases(*((key, alias(key, [(PERSON, NOON - DAY)])) for key in keys))
+    driver.erase(request(home=False))
+    steps = 0
+    while driver.engine.erasures_done == 0:
+        steps += 1
+        before = driver.engine.state.aliases
+        driver.tick()
+        assert before - driver.engine.state.aliases <= STEP
+        driver.commit()
+        if steps == 2:
+            assert driver.erasures == 0
+            assert driver.engine.committable()[ERASURES] == 0
+            driver.restart()
+            assert driver.engine.erasures_position == 0
+            driver.erase()
+    assert steps >= 4
+    assert driver.engine.state.aliases == 0
+    driver.commit()
+    assert driver.erasures == 1
+
+
+def test_what_a_zombie_wrote_of_a_device_is_found_at_the_next_start() -> None:
+    driver = with_aliases((DEVICE, alias(DEVICE, [(PERSON, NOON - DAY)])))
+    driver.erase(request(home=False))
+    settle(driver)
+    driver.changelog.append((DEVICE, alias(DEVICE, [(PERSON, NOON - DAY)])))
+    driver.restart()
+    driver.tick()
+    assert known(driver, DEVICE) is None
+
+
+def test_without_aliases_a_request_is_done_at_once() -> None:
+    driver = Driver(NOON)
+    driver.erase(request())
+    assert driver.engine.erasures_done == 1
