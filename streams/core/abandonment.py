@@ -146,6 +146,17 @@ class Abandonments:
             settle(profile.cart)
             profile.cart.now.checkout_at = None  # a mark that made it no checkout is stale
 
+    def goes_on(self, earlier: Abandoned, later: Abandoned) -> bool:
+        """Whether the later of two abandonments, told of what turned out to be one customer, would have been none: it
+        says nothing that the earlier one does not say (see `fire_step`)."""
+        if self._rank[later.kind] > self._rank[earlier.kind]:
+            return False
+        if later.step1_at - earlier.step1_at >= self._policy.cool_down:
+            return False
+        if self._policy.cool_down_per_kind or (later.kind == "browse" and earlier.kind != "browse"):
+            return True
+        return _quantities(later.items) <= _quantities(earlier.items)
+
     def fire_expiry(self, profile: Profile, due: int, outputs: list[Output]) -> None:
         """Close the episode, and its abandonment if open (no browse, which closes its episode); empty the cart."""
         episode, latest = profile.episode, profile.latest

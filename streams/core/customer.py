@@ -181,6 +181,8 @@ class Lifecycle:
         To be called once its deadlines up to then were fired and it was packed. What remains is in no stage, as before
         the first event: only what was applied to it, and what is still to be sent.
         """
+        if self._stages.is_of_another(profile):
+            self._stages.take_over(profile, at, outputs)
         self._stages.end(profile, at, Cause(kind="merge", merged_into=into), outputs)
         empty(profile)
 
@@ -203,7 +205,7 @@ class Lifecycle:
         since = len(outputs)
         news = self._merging.unite(profile, moved, device, at, outputs, counts)
         cause = Cause(kind="merge", merged=(device,))
-        self._stages.merged(profile, news.active, news.ordered, at, cause, outputs)
+        self._stages.merged(profile, news.active, news.orders, at, cause, outputs)
         if self._triggers is not None:
             self._triggers.merged(profile, moved, device, at, outputs, since, counts)
         trim(profile, self._largest, counts)

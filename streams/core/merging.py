@@ -35,11 +35,11 @@ def empty(profile: Profile) -> None:
 class News:
     """What a merge told of the customer that was not known."""
 
-    def __init__(self, active: bool, ordered: list[int]) -> None:
+    def __init__(self, active: bool, orders: int) -> None:
         self.active = active
         """Activity after all that was known."""
-        self.ordered = ordered
-        """When orders were completed after the last one that was known, or since the stage was entered."""
+        self.orders = orders
+        """Completed after the last one that was known, or since the stage was entered."""
 
 
 class _Verdict:
@@ -60,9 +60,10 @@ class Merging:
 
     def __init__(self, playbook: Playbook, abandonments: Abandonments, numbers: dict[str, int]) -> None:
         """`numbers`: of the types that are counted, as in `recent_ids`."""
-        self._policy = playbook.policy
+        self._policy = policy = playbook.policy
         self._plan = playbook.plan
         self._abandonments = abandonments
+        self._longest_window = max(policy.browse_window, policy.cart_window, policy.checkout_window)
         self._types = {number: type_ for type_, number in numbers.items()}
 
     def unite(
@@ -80,7 +81,7 @@ class Merging:
         """
         if moved.latest is not None:
             moved.latest.device = device
-        mine, theirs = self._judge(profile.latest, moved), self._judge(moved.latest, profile)
+        mine, theirs = self._judge(profile, moved, at), self._judge(moved, profile, at)
         news = _news(profile, moved)
         if profile.active_at == moved.active_at:
             profile.armed = profile.armed and moved.armed
@@ -147,24 +148,42 @@ class Merging:
 
     # -- abandonments
 
-    def _judge(self, latest: Abandoned | None, other: Profile) -> _Verdict | None:
-        """None if it is closed: nothing becomes of it any more."""
+    def _judge(self, of: Profile, other: Profile, at: int) -> _Verdict | None:
+        """What becomes of the latest abandonment; None if it is closed."""
+        latest = of.latest
         if latest is None or not latest.open:
             return None
-        verdict, since, until = _Verdict(), latest.armed_at, latest.step1_at
+        verdict = _Verdict()
+        verdict.was_active = self._was_active(latest, of, other, at)
         for order_id, order in sorted(other.order_book.items(), key=lambda entry: (entry[1].at, entry[0])):
             if not order.counts:
                 continue
-            if order.at < until:
+            if order.at < latest.step1_at:
                 verdict.bought_before = verdict.bought_before or order.at >= latest.episode_started_at
             elif verdict.order is None:
                 verdict.order_id, verdict.order = order_id, order
-        verdict.was_active = since < other.active_at < until
-        for start, end in sessions.spans(other.sessions):
-            # One that goes on all the while has activity in between, if that is longer than its gaps.
-            within = start <= since and end >= until and until - since >= self._policy.session_gap
-            verdict.was_active = verdict.was_active or since < start < until or since < end < until or within
         return verdict
+
+    def _was_active(self, latest: Abandoned, of: Profile, other: Profile, at: int) -> bool:
+        """Whether the other one was active while step 1 was waited for, and it would not have come due a little later
+        all the same, before anything else happened or the merge at `at` came."""
+        since, until = latest.armed_at, latest.step1_at
+        last, upcoming, window = since, at, until - since
+        if other.episode is not None or other.cart.now.lines:  # it may have been of another kind
+            window = max(window, self._longest_window)
+        for start, end in [*sessions.spans(other.sessions), (other.active_at, other.active_at)]:
+            if start >= until:
+                upcoming = min(upcoming, start)
+            elif end >= until:
+                # All the while: then there was activity in between if that is longer than the gaps of a session.
+                if start > since or until - since >= self._policy.session_gap:
+                    return True
+            else:
+                last = max(last, end)
+        for start, _ in sessions.spans(of.sessions):
+            if start >= until:
+                upcoming = min(upcoming, start)
+        return last > since and last + window > upcoming
 
     def _unite_abandonments(
         self,
@@ -181,15 +200,39 @@ class Merging:
                 self._pronounce(profile, one, one.latest, verdict, at, outputs, counts)
         profile.recent_steps = sorted([*profile.recent_steps, *moved.recent_steps])[-RECENT_LIMIT:]
         latest, other, of = profile.latest, moved.latest, profile.episode
-        if other is not None and (latest is None or _rank(other) > _rank(latest)):
+        if other is not None and (latest is None or self._prevails(other, latest)):
             latest, other, of = other, latest, moved.episode
         if latest is not None and latest.open and other is not None and other.open:
             self._take_back(profile, other, at, outputs, counts)
-        goes_on = of is not None and of.abandoned
-        self._unite_episodes(profile, moved.episode, counts)
+        goes_on = latest is not None and latest.open and of is not None and of.abandoned
         profile.latest = latest
-        if profile.episode is not None:
-            profile.episode.abandoned = goes_on
+        episode = self._united(self._left(profile, profile.episode), self._left(profile, moved.episode), counts)
+        if episode is not None:
+            episode.abandoned = goes_on
+        profile.episode = episode
+
+    def _left(self, profile: Profile, episode: Episode | None) -> Episode | None:
+        """What the customer's orders, which are all known by now, have left of an episode."""
+        ordered = [bought.at for bought in profile.cart.bought]
+        if profile.last_order_at is not None:
+            ordered.append(profile.last_order_at)
+        if episode is None or not ordered:
+            return episode
+        newest, profile.episode = episode.newest, episode
+        self._abandonments.close_episode(profile, episode, max(ordered))
+        if newest > max(ordered):  # what it had of its own, beside what is in the cart of both
+            episode.started_at = min(episode.started_at, newest)
+        return profile.episode
+
+    def _prevails(self, one: Abandoned, other: Abandoned) -> bool:
+        """Which one the customer's latest abandonment is: an open one; of two, the one that would be if both had been
+        the same customer's; of two that are closed, the later one."""
+        if one.open is not other.open:
+            return one.open
+        earlier, later = sorted((one, other), key=_told_at)
+        if one.open and self._abandonments.goes_on(earlier, later):
+            return one is earlier
+        return one is later
 
     def _pronounce(
         self,
@@ -204,8 +247,7 @@ class Merging:
         if verdict.bought_before or verdict.was_active:
             if verdict.was_active:
                 profile.armed = True
-                if of.episode is None:
-                    of.episode = latest.episode
+                of.episode = self._united(latest.episode, of.episode, counts)
             self._take_back(profile, latest, at, outputs, counts)
         elif verdict.order is not None:
             order = verdict.order
@@ -228,42 +270,33 @@ class Merging:
             self._abandonments.take_back(profile, latest, at, outputs)
         forget_content(latest)
 
-    def _unite_episodes(self, profile: Profile, other: Episode | None, counts: Counter[tuple[str, str]]) -> None:
-        episode = profile.episode
-        if episode is None or other is None:
-            profile.episode = episode = episode or other
-        else:
-            episode.started_at = min(episode.started_at, other.started_at)
-            episode.newest = max(episode.newest, other.newest)
-            views: dict[str, Line] = {}
-            for product, view in sorted([*episode.views.items(), *other.views.items()], key=lambda entry: entry[1].at):
-                known = views.pop(product, None)
-                views[product] = cart.updated(known, view.category, view.price, view.currency, 1, view.at)
-            excess = max(0, len(views) - self._policy.viewed_products)
-            episode.views = dict([*views.items()][excess:])
-            if excess:
-                counts["trimmed", "viewed_products"] += excess
-        ordered_at = profile.last_order_at
-        if profile.cart.bought and (ordered_at is None or profile.cart.bought[-1].at > ordered_at):
-            ordered_at = profile.cart.bought[-1].at
-        if episode is not None and ordered_at is not None:
-            self._abandonments.close_episode(profile, episode, ordered_at)
+    def _united(self, one: Episode | None, other: Episode | None, counts: Counter[tuple[str, str]]) -> Episode | None:
+        """What both are one of."""
+        if one is None or other is None:
+            return one or other
+        views: dict[str, Line] = {}
+        for product, view in sorted([*one.views.items(), *other.views.items()], key=lambda entry: entry[1].at):
+            known = views.pop(product, None)
+            views[product] = cart.updated(known, view.category, view.price, view.currency, 1, view.at)
+        excess = max(0, len(views) - self._policy.viewed_products)
+        if excess:
+            counts["trimmed", "viewed_products"] += excess
+        return Episode(
+            min(one.started_at, other.started_at), max(one.newest, other.newest), dict([*views.items()][excess:])
+        )
 
 
 def _news(profile: Profile, moved: Profile) -> News:
     last, entered_at = profile.last_order_at, profile.entered_at
-    ordered = [
-        order.at
-        for order_id, order in moved.order_book.items()
-        if order.counts
-        and order_id not in profile.order_book
-        and (last is None or order.at > last or order.at >= entered_at)
-    ]
-    return News(moved.active_at > profile.active_at, ordered)
+    news = 0
+    for order_id, order in moved.order_book.items():
+        if order.counts and order_id not in profile.order_book:
+            news += last is None or order.at > last or order.at >= entered_at
+    return News(moved.active_at > profile.active_at, news)
 
 
-def _rank(latest: Abandoned) -> tuple[bool, int, str]:
-    return latest.open, latest.step1_at, latest.id
+def _told_at(abandoned: Abandoned) -> tuple[int, str]:
+    return abandoned.step1_at, abandoned.id
 
 
 def _follows_withheld(latest: Abandoned, type_: str, counts: Counter[tuple[str, str]]) -> bool:

@@ -244,10 +244,11 @@ def _rest(profile: Profile, pending: list[Pending], of_origins: dict[int, int] |
         profile.rules_due,
         profile.playbook_version,
         profile.playbook_tag,
-        profile.erased_at,
     ]
     if profile.first_dropped_at is not None:
-        rest.append(profile.first_dropped_at)
+        rest += (profile.erased_at, profile.first_dropped_at)
+    elif profile.erased_at >= 0:
+        rest.append(profile.erased_at)
     return rest
 
 

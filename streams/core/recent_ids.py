@@ -83,7 +83,8 @@ def unite(ids: bytearray, others: bytearray, window: int, limit: int) -> tuple[b
         known[fingerprint] = at
         united.pop(fingerprint, None)
         united[fingerprint] = entry
-    return bytearray(b"".join(list(united.values())[-limit:])), copies
+    kept = list(united.values())
+    return bytearray(b"".join(kept[max(0, len(kept) - limit) :])), copies
 
 
 def _entries(ids: bytearray) -> list[tuple[int, bytes, bytes]]:

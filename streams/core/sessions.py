@@ -11,17 +11,17 @@ little-endian. What lies further apart than 34 years is not kept, and a session 
 
 from __future__ import annotations
 
+import struct
 from typing import Final
 
 from streams.core.parts import Sessions
 
 KEPT: Final = 16
-_GAP_BYTES: Final = 5
-_LENGTH_BYTES: Final = 4
-_ENTRY_BYTES: Final = _GAP_BYTES + _LENGTH_BYTES
+_ENTRY: Final = struct.Struct("<IBI")  # the gap in two parts
+_ENTRY_BYTES: Final = _ENTRY.size
 _MOST_BYTES: Final = (KEPT - 1) * _ENTRY_BYTES
-_WIDEST: Final = (1 << 8 * _GAP_BYTES) - 1
-_LONGEST: Final = (1 << 8 * _LENGTH_BYTES) - 1
+_WIDEST: Final = (1 << 40) - 1
+_LONGEST: Final = (1 << 32) - 1
 
 Span = tuple[int, int]
 """When a session began and when it ended, ms."""
@@ -59,9 +59,9 @@ def spans(sessions: Sessions) -> list[Span]:
         return []
     start, packed = sessions.start, sessions.earlier
     found = [(start, sessions.end)]
-    for place in range(0, len(packed), _ENTRY_BYTES):
-        end = start - int.from_bytes(packed[place : place + _GAP_BYTES], "little")
-        start = end - int.from_bytes(packed[place + _GAP_BYTES : place + _ENTRY_BYTES], "little")
+    for low, high, length in _ENTRY.iter_unpack(packed):
+        end = start - (high << 32 | low)
+        start = end - length
         found.append((start, end))
     return found
 
@@ -94,6 +94,5 @@ def _before(start: int, end: int, next_start: int, earlier: bytes) -> bytes:
     gap = next_start - end
     if gap > _WIDEST:
         return b""
-    length = min(end - start, _LONGEST)
-    packed = gap.to_bytes(_GAP_BYTES, "little") + length.to_bytes(_LENGTH_BYTES, "little")
+    packed = _ENTRY.pack(gap & 0xFFFFFFFF, gap >> 32, min(end - start, _LONGEST))
     return packed + earlier[: _MOST_BYTES - _ENTRY_BYTES]

@@ -80,22 +80,20 @@ class Stages:
             else:
                 profile.rules_due = self._changes_at(profile, at)
 
-    def merged(
-        self, profile: Profile, active: bool, ordered: list[int], at: int, cause: Cause, outputs: list[Output]
-    ) -> None:
+    def merged(self, profile: Profile, active: bool, orders: int, at: int, cause: Cause, outputs: list[Output]) -> None:
         """Another profile was merged into this one at `at`: its customer is where the rules lead now.
 
         A profile that is new enters every track. `active`: it was active after all that was known of the customer;
-        `ordered`: when it completed orders after the last one that was known.
+        `orders`: how many it had that were news.
         """
         if profile.stage is None:
             self._prepare(profile)
             for track in range(self._number):
                 self._enter(profile, track, self._machines[track].initial, at, cause, outputs)
         else:
-            profile.orders_in_stage += len(ordered)
+            profile.orders_in_stage += orders
             for state in profile.tracks or ():
-                state.orders_in_stage += len(ordered)
+                state.orders_in_stage += orders
         self._move(profile, None, active, True, at, outputs, cause)
 
     # -- deadlines

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from streams.core.packing import VERSION, Corrupt, NewerVersion, pack, peek, unpack
 from streams.core.policy import Policy
 from streams.core.profile import Profile
+from streams.core.sessions import spans
 from tests.core.helpers import DAY, HOUR, MINUTE, SECOND, T0, Activity, History, click, item, order, run
 
 
@@ -184,6 +185,7 @@ def test_profiles_packed_by_version_1_are_read() -> None:
     assert (profile.first_seen_at, profile.last_seen_at) == (T0, T0 + DAY + SECOND)
     assert (profile.orders, profile.revenue, profile.currency, profile.checkouts) == (1, 5000, "EUR", 1)
     assert profile.sessions.count == 2
+    assert spans(profile.sessions) == [(T0 + DAY, T0 + DAY + SECOND), (T0 + 3 * MINUTE, T0 + 3 * MINUTE)]  # all it kept
     assert set(profile.cart.now.lines) == {"A", "ü"}
     assert (profile.cart.now.cart_id, profile.cart.now.checkout_id) == ("k-1", "x-1")
     assert [(op.product, op.at) for op in profile.cart.log] == [("ü", T0 + DAY + SECOND)]

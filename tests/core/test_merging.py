@@ -1,0 +1,416 @@
+"""Two profiles that turn out to be one customer's. tests/property/test_merging holds that nothing is lost."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from itertools import permutations
+
+import pytest
+
+from streams.core import ids
+from streams.core.activity import Activity
+from streams.core.customer import Lifecycle
+from streams.core.effects import Abandonment, Cause, Output, StageChange, Triggered
+from streams.core.merging import KEPT_ON_LEAVING
+from streams.core.packing import pack, packed_size, unpack
+from streams.core.parts import Alias, Sessions
+from streams.core.playbook import Playbook
+from streams.core.policy import Policy
+from streams.core.profile import Profile
+from streams.core.sessions import KEPT, note, spans, unite
+from streams.core.tracks import LIFECYCLE, Track, Transition, counted
+from streams.core.triggers import OnStage, Step, Trigger
+from tests.core.helpers import DAY, HOUR, MINUTE, SECOND, T0, click, item, order
+
+CUSTOMER = "c-1"
+
+
+class Shop:
+    """Customer c-1 and devices; what they did is given by whose it is, in ms after `T0`."""
+
+    def __init__(self, playbook: Playbook = Playbook()) -> None:
+        self.lifecycle = Lifecycle(playbook)
+        self.profiles: dict[str, Profile] = {}
+        self.outputs: list[Output] = []
+        self.counts: Counter[tuple[str, str]] = Counter()
+
+    def did(self, who: str, *events: Activity) -> Shop:
+        for event in events:
+            of = dataclasses.replace(event, customer=who, identified=who == CUSTOMER)
+            self.wait(who, of.at - T0)
+            profile = self.profiles.setdefault(who, self.lifecycle.new(who, of.identified))
+            if profile.stage is None or not self.lifecycle.is_duplicate(profile, of):
+                self.lifecycle.apply(profile, of, self.outputs, self.counts)
+        return self
+
+    def wait(self, who: str, until: int) -> Shop:
+        profile = self.profiles.get(who)
+        while profile is not None and (due := profile.next_deadline) is not None and due <= T0 + until:
+            self.lifecycle.fire(profile, self.outputs, self.counts)
+        return self
+
+    def link(self, device: str, at: int) -> Shop:
+        """It turns out that the device is the customer's. What was told before is not looked at any more."""
+        self.wait(device, at).wait(CUSTOMER, at)
+        moved = self.profiles[device]
+        packed = pack(moved)
+        self.outputs.clear()
+        self.lifecycle.leave(moved, CUSTOMER, T0 + at, self.outputs)
+        profile = self.profiles.setdefault(CUSTOMER, self.lifecycle.new(CUSTOMER, True))
+        self.lifecycle.merge(profile, unpack(packed), device, T0 + at, self.outputs, self.counts)
+        self.profiles[CUSTOMER] = unpack(pack(profile))
+        return self
+
+    @property
+    def profile(self) -> Profile:
+        return self.profiles[CUSTOMER]
+
+    @property
+    def changes(self) -> list[tuple[str, str | None, str | None]]:
+        return [(o.customer, o.from_stage, o.to_stage) for o in self.outputs if isinstance(o, StageChange)]
+
+    @property
+    def told(self) -> list[tuple[str, str, str, int]]:
+        """Of abandonments: type, kind, whose and when."""
+        return [(o.type, o.kind, o.customer, o.occurred_at - T0) for o in self.abandonments]
+
+    @property
+    def abandonments(self) -> list[Abandonment]:
+        return [output for output in self.outputs if isinstance(output, Abandonment)]
+
+
+def viewed(at: int, product: str = "A") -> Activity:
+    return click(at, "product_viewed", product)
+
+
+def added(at: int, product: str = "A", **fields: object) -> Activity:
+    return click(at, "product_added", product, **fields)
+
+
+# -- the end of a profile, and what the customer's says
+
+
+def test_an_anonymous_profile_ends_with_a_last_change_that_says_whose_it_was() -> None:
+    shop = Shop().did("d-1", viewed(0)).link("d-1", MINUTE)
+    [last] = [o for o in shop.outputs if isinstance(o, StageChange) and o.customer == "d-1"]
+    assert (last.from_stage, last.to_stage, last.identified, last.occurred_at) == ("visitor", None, False, T0 + MINUTE)
+    assert last.cause == Cause(kind="merge", merged_into=CUSTOMER)
+    assert last.profile.product_views == 1  # as of the change
+
+
+def test_nothing_remains_of_it_but_what_was_applied_and_is_to_be_sent() -> None:
+    playbook = Playbook(tracks=(LIFECYCLE, Track("tier", "none", ())))
+    shop = Shop(playbook).did("d-1", viewed(0), added(MINUTE), order(HOUR))
+    profile = shop.profiles["d-1"]
+    profile.applied, profile.of_origins, profile.commit = [3, 4, 5], {17: 2}, 9
+    profile.pending, profile.alias = list(shop.outputs), Alias([("c-1", 5)])
+    shop.outputs.clear()
+    shop.lifecycle.leave(profile, CUSTOMER, T0 + 2 * HOUR, shop.outputs)
+    assert shop.changes == [("d-1", "customer", None), ("d-1", "none", None)]
+    new = shop.lifecycle.new("d-1", False)
+    for name in KEPT_ON_LEAVING:
+        setattr(new, name, getattr(profile, name))
+    assert profile == new
+    assert (profile.applied, profile.of_origins, profile.commit) == ([3, 4, 5], {17: 2}, 9)
+    assert (len(profile.pending), profile.alias) == (4, Alias([("c-1", 5)]))
+
+
+def test_a_customer_who_is_new_enters_the_stages_by_the_merge() -> None:
+    shop = Shop().did("d-1", viewed(0), added(MINUTE)).link("d-1", 2 * MINUTE)
+    assert shop.changes == [("d-1", "prospect", None), (CUSTOMER, None, "visitor"), (CUSTOMER, "visitor", "prospect")]
+    *_, entered, moved = [output for output in shop.outputs if isinstance(output, StageChange)]
+    assert entered.cause == Cause(kind="merge", merged=("d-1",))
+    assert moved.cause == Cause(kind="merge", rule="prospect", merged=("d-1",))
+    assert (moved.occurred_at, moved.sequence, moved.identified) == (T0 + 2 * MINUTE, 2, True)
+    assert (moved.profile.cart_items, moved.profile.first_seen_at) == (1, T0)
+
+
+def test_a_customer_who_is_known_goes_where_the_rules_lead_now() -> None:
+    shop = Shop().did(CUSTOMER, order(0)).did("d-1", order(HOUR, "o-2")).link("d-1", 2 * HOUR)
+    assert shop.changes == [("d-1", "customer", None), (CUSTOMER, "customer", "repeat")]
+    assert shop.profile.revenue == 10_000
+
+
+def test_all_tracks_are_asked() -> None:
+    gold = Transition(("silver",), "gold", counted("page_viewed", 2))
+    playbook = Playbook(tracks=(LIFECYCLE, Track("tier", "silver", (gold,))), counted_types=frozenset({"page_viewed"}))
+    shop = Shop(playbook).did(CUSTOMER, click(0)).did("d-1", click(1)).link("d-1", HOUR)
+    assert (CUSTOMER, "silver", "gold") in shop.changes
+
+
+def test_a_merge_that_changes_nothing_of_the_stages_says_nothing_of_them() -> None:
+    shop = Shop().did(CUSTOMER, click(0)).did("d-1", click(1)).link("d-1", HOUR)
+    assert shop.changes == [("d-1", "visitor", None)]
+
+
+def test_somebody_who_was_active_elsewhere_is_not_dormant() -> None:
+    shop = Shop().did(CUSTOMER, added(0)).did("d-1", click(29 * DAY)).wait(CUSTOMER, 31 * DAY)
+    assert shop.profile.stage == "dormant"
+    assert shop.link("d-1", 31 * DAY).changes[-1] == (CUSTOMER, "dormant", "prospect")
+
+
+def test_somebody_who_ordered_elsewhere_is_not_at_risk() -> None:
+    shop = Shop().did(CUSTOMER, order(0)).did("d-1", order(80 * DAY, "o-2")).wait(CUSTOMER, 91 * DAY)
+    assert shop.profile.stage == "at_risk"
+    assert shop.link("d-1", 92 * DAY).changes[-1] == (CUSTOMER, "at_risk", "reactivated")
+
+
+def test_old_news_wakes_nobody() -> None:
+    shop = Shop().did("d-1", click(0)).did(CUSTOMER, added(DAY)).wait(CUSTOMER, 32 * DAY).link("d-1", 32 * DAY)
+    assert shop.profile.stage == "dormant"
+
+
+def test_when_two_said_something_of_messages_at_once_it_is_no() -> None:
+    for yes, no in ((CUSTOMER, "d-1"), ("d-1", CUSTOMER)):
+        shop = Shop().did(yes, click(0, "subscribed")).did(no, click(0, "unsubscribed")).link("d-1", HOUR)
+        assert shop.profile.subscribed is False
+
+
+# -- orders
+
+
+def test_an_order_on_both_sides_is_one() -> None:
+    shop = Shop().did(CUSTOMER, order(0, total=700)).did("d-1", order(HOUR, total=700)).link("d-1", 2 * HOUR)
+    assert (shop.profile.orders, shop.profile.revenue, shop.profile.stage) == (1, 700, "customer")
+
+
+def test_a_correction_finds_the_order_wherever_either_came() -> None:
+    for ordered, corrected in ((CUSTOMER, "d-1"), ("d-1", CUSTOMER)):
+        shop = Shop().did(ordered, order(0)).did(corrected, order(HOUR, type_="order_refunded", total=2000))
+        assert (shop.link("d-1", DAY).profile.revenue, shop.profile.order_notes) == (3000, {})
+
+
+@pytest.mark.parametrize("orders", [3, 250])
+def test_the_currency_is_that_of_the_earliest_order_also_if_it_is_not_kept(orders: int) -> None:
+    dollars = [order(n, f"d-{n}", currency="USD", total=100) for n in range(1, orders)]
+    euros = [order(2 * n, f"e-{n}", total=100) for n in range(orders)]
+    one = Shop().did("d-1", *dollars).did(CUSTOMER, *euros).link("d-1", DAY)
+    other = Shop().did("d-1", *euros).did(CUSTOMER, *dollars).link("d-1", DAY)
+    for shop in (one, other):
+        profile = shop.profile
+        assert (profile.currency, profile.orders) == ("EUR", 2 * orders - 1)
+        assert (profile.revenue, profile.other_currency_orders) == (100 * orders, orders - 1)
+        assert len(profile.order_book) == min(200, 2 * orders - 1)
+
+
+# -- what is bounded
+
+
+def test_a_merged_profile_is_trimmed() -> None:
+    policy = Policy(profile_bytes=8 * 1024)
+    shop = Shop(Playbook(policy=policy))
+    for who in (CUSTOMER, "d-1"):
+        shop.did(who, *(order(n, f"{who}-{n}-{'x' * 40}") for n in range(75)))
+    assert shop.link("d-1", HOUR).counts["trimmed", "orders"] > 0
+    assert packed_size(shop.profile) <= policy.profile_bytes
+    assert (shop.profile.orders, shop.profile.revenue) == (150, 150 * 5000)
+
+
+def test_a_thousand_devices_of_one_customer() -> None:
+    shop = Shop()
+    for n in range(1_000):
+        at = n * HOUR
+        shop.did(f"d-{n}", viewed(at, f"p-{n}"), added(at + 1, f"p-{n}"), order(at + 2, f"o-{n}"))
+        shop.link(f"d-{n}", at + 3)
+    profile = shop.profile
+    assert (profile.product_views, profile.orders, profile.revenue, profile.sessions.count) == (
+        1000,
+        1000,
+        5_000_000,
+        1000,
+    )
+    assert packed_size(profile) < 64 * 1024
+    assert profile.weight < 64 * 1024
+
+
+# -- sessions
+
+
+def counted_in(*times: int) -> Sessions:
+    sessions = Sessions()
+    for at in times:
+        note(sessions, at, 30 * MINUTE)
+    return sessions
+
+
+def test_sessions_are_counted_alike_whatever_the_order() -> None:
+    times = (0, 29 * MINUTE, HOUR, 100 * DAY, 100 * DAY + 20 * MINUTE)
+    assert {tuple(spans(counted_in(*order))) for order in permutations(times)} == {
+        ((100 * DAY, 100 * DAY + 20 * MINUTE), (HOUR, HOUR), (0, 29 * MINUTE))
+    }
+
+
+def test_so_many_sessions_are_kept() -> None:
+    sessions = counted_in(*(n * HOUR for n in range(40)))
+    assert [start for start, _ in spans(sessions)] == [n * HOUR for n in range(39, 39 - KEPT, -1)]
+    assert sessions.count == 40
+
+
+def test_sessions_of_two_are_united_where_they_meet() -> None:
+    one, other = counted_in(0, 20 * MINUTE, 5 * HOUR), counted_in(40 * MINUTE, 3 * HOUR)
+    unite(one, other, 30 * MINUTE)
+    assert (one.count, spans(one)[-1]) == (3, (0, 40 * MINUTE))
+
+
+def test_sessions_that_cannot_be_told_are_not_kept() -> None:
+    """Of the years 1970 and 2999; a robot's that lasts for a hundred days is cut."""
+    assert spans(counted_in(0, 10**9, 3 * 10**13)) == [(3 * 10**13, 3 * 10**13)]
+    assert counted_in(0, 10**9, 3 * 10**13).count == 3
+    robot = counted_in(*(n * 20 * MINUTE for n in range(7_200)), 200 * DAY)
+    assert (robot.count, spans(robot)[1][1]) == (2, 7_199 * 20 * MINUTE)
+
+
+def test_one_session_takes_no_more_bytes_than_it_did() -> None:
+    """Four numbers: the last was the end of the session before it."""
+    before = packed_size([1, T0, T0 + MINUTE, None])
+    with_one, without = Profile("c-1", True), Profile("c-1", True)
+    with_one.sessions = Sessions(1, T0, T0 + MINUTE)
+    assert packed_size(with_one) - packed_size(without) + packed_size([0, 0, 0]) < before
+
+
+# -- the cart
+
+
+def test_what_was_bought_on_another_device_is_in_no_cart() -> None:
+    shop = Shop().did("d-1", added(0), added(MINUTE, "B")).did(CUSTOMER, order(HOUR, items=(item("A"),)))
+    assert list(shop.link("d-1", 5 * DAY).profile.cart.now.lines) == ["B"]
+
+
+def test_an_order_that_names_the_cart_takes_all_of_it_also_if_the_device_has_shown_it_since() -> None:
+    shop = Shop().did("d-1", added(0, cart_id="k-1"), added(MINUTE, "B", cart_id="k-1"))
+    shop.did(CUSTOMER, order(HOUR, items=(item("A"),), cart_id="k-1")).did("d-1", click(2 * HOUR, cart_id="k-1"))
+    assert not shop.link("d-1", DAY).profile.cart.now.lines
+
+
+def test_an_addition_that_is_older_than_the_orders_that_are_kept_is_taken_to_be_bought() -> None:
+    shop = Shop().did("d-1", added(0), added(DAY, "B"))
+    shop.did(CUSTOMER, *(order(HOUR + n, f"o-{n}", items=(item("C"),)) for n in range(4)))
+    assert list(shop.link("d-1", 2 * DAY).profile.cart.now.lines) == ["B"]
+
+
+def test_carts_unite() -> None:
+    shop = Shop().did("d-1", added(0, quantity=2)).did(CUSTOMER, added(HOUR), added(HOUR, "B")).link("d-1", DAY)
+    assert {product: line.quantity for product, line in shop.profile.cart.now.lines.items()} == {"A": 3, "B": 1}
+
+
+# -- abandonments
+
+
+def test_an_order_while_the_cart_was_waited_for_takes_the_abandonment_back_under_its_own_key() -> None:
+    shop = Shop().did("d-1", added(0)).did(CUSTOMER, order(30 * MINUTE, items=(item("B"),)))
+    shop.wait("d-1", 2 * HOUR)
+    [before] = shop.abandonments
+    shop.link("d-1", 3 * HOUR)
+    [after] = shop.abandonments
+    assert shop.told == [("retracted", "cart", "d-1", 3 * HOUR)]
+    assert (after.reason, after.abandonment_id, after.identified) == ("merge", before.id, False)
+    assert after.id == ids.abandonment_id(ids.NAMESPACE, False, "d-1", "cart", T0 + HOUR, "retracted")
+
+
+def test_so_does_an_order_of_the_device_to_the_customers_abandonment() -> None:
+    shop = Shop().did(CUSTOMER, added(0)).did("d-1", order(30 * MINUTE)).link("d-1", 3 * HOUR)
+    assert shop.told == [("retracted", "cart", CUSTOMER, 3 * HOUR)]
+
+
+def test_an_order_after_the_abandonment_recovers_it() -> None:
+    shop = Shop().did("d-1", added(0, cart_id="k-1")).wait("d-1", 2 * HOUR)
+    [before] = shop.abandonments
+    shop.did(CUSTOMER, order(90 * MINUTE, cart_id="k-1", total=700)).link("d-1", 3 * HOUR)
+    [after] = shop.abandonments
+    assert shop.told == [("recovered", "cart", CUSTOMER, 90 * MINUTE)]
+    assert (after.abandonment_id, after.match, after.order_total) == (before.id, "cart", 700)
+    assert after.recovered_after_ms == 30 * MINUTE
+
+
+def test_an_order_long_after_the_abandonment_closes_it_silently() -> None:
+    shop = Shop().did("d-1", viewed(0)).did(CUSTOMER, order(8 * DAY)).link("d-1", 9 * DAY)
+    assert shop.told == []
+    assert shop.profile.latest is not None
+    assert not shop.profile.latest.open
+
+
+def test_activity_elsewhere_while_it_was_waited_for_takes_it_back_and_it_is_waited_for_again() -> None:
+    shop = Shop().did("d-1", added(0)).did(CUSTOMER, click(50 * MINUTE)).link("d-1", 70 * MINUTE)
+    assert shop.told == [("retracted", "cart", "d-1", 70 * MINUTE)]
+    assert shop.profile.next_deadline == T0 + 110 * MINUTE
+    shop.wait(CUSTOMER, 2 * HOUR)
+    assert shop.told[1:] == [("abandoned", "cart", CUSTOMER, 110 * MINUTE)]
+
+
+def test_activity_that_would_only_have_put_it_off_takes_nothing_back() -> None:
+    assert Shop().did("d-1", added(0)).did(CUSTOMER, click(5 * MINUTE)).link("d-1", 70 * MINUTE).told == []
+
+
+def test_a_browse_that_is_taken_back_has_its_views_again() -> None:
+    shop = Shop().did("d-1", viewed(0)).did(CUSTOMER, click(20 * MINUTE)).link("d-1", 40 * MINUTE)
+    assert shop.told == [("retracted", "browse", "d-1", 40 * MINUTE)]
+    shop.wait(CUSTOMER, HOUR)
+    assert shop.told[1:] == [("abandoned", "browse", CUSTOMER, 50 * MINUTE)]
+
+
+def test_the_steps_that_follow_are_the_customers_and_a_late_order_still_reaches_who_was_told() -> None:
+    shop = Shop().did("d-1", added(0)).wait("d-1", HOUR)
+    first = shop.abandonments[0].id
+    shop.did(CUSTOMER, click(-HOUR)).link("d-1", 2 * HOUR).wait(CUSTOMER, DAY)
+    assert shop.told == [("abandoned", "cart", CUSTOMER, DAY)]
+    assert (shop.abandonments[0].step, shop.abandonments[0].abandonment_id) == (2, first)
+    shop.profiles[CUSTOMER] = unpack(pack(shop.profile))
+    shop.did(CUSTOMER, order(30 * MINUTE))
+    assert shop.told[1:] == [("retracted", "cart", "d-1", 30 * MINUTE)]
+
+
+def test_of_two_that_are_open_the_one_that_says_nothing_more_goes() -> None:
+    shop = Shop().did("d-1", added(0)).did(CUSTOMER, viewed(DAY, "B")).link("d-1", 2 * DAY)
+    assert shop.told == [("retracted", "browse", CUSTOMER, 2 * DAY)]
+    assert shop.profile.latest is not None
+    assert shop.profile.latest.kind == "cart"
+
+
+def test_of_two_that_are_open_the_later_one_stays_if_it_has_more_to_say() -> None:
+    shop = Shop().did("d-1", added(0)).did(CUSTOMER, added(DAY, "B")).link("d-1", 1_600 * MINUTE)
+    assert shop.told == [("retracted", "cart", "d-1", 1_600 * MINUTE)]
+    shop.wait(CUSTOMER, 2 * DAY)
+    assert shop.told[1:] == [("abandoned", "cart", CUSTOMER, 2 * DAY)]
+    assert {line.product_id for line in shop.abandonments[-1].items} == {"A", "B"}
+
+
+@pytest.mark.parametrize("ordered_at", [30 * MINUTE, 90 * MINUTE])
+def test_what_follows_from_a_withheld_abandonment_is_withheld(ordered_at: int) -> None:
+    shop = Shop().did("d-1", added(0)).wait("d-1", HOUR)
+    shop.profiles["d-1"].note_withheld(shop.abandonments[0].id, True)
+    shop.did(CUSTOMER, order(ordered_at)).link("d-1", 2 * HOUR)
+    assert shop.told == []
+    assert shop.counts["withheld", f"{'retracted' if ordered_at < HOUR else 'recovered'}/follows_withheld"] == 1
+    assert shop.profile.latest is not None
+    assert not shop.profile.latest.open
+
+
+# -- triggers
+
+
+def test_what_has_begun_for_the_device_counts_and_does_not_go_on() -> None:
+    welcome = Trigger("welcome", on=OnStage("lifecycle", enters=["prospect"]), cap=1, steps=(Step(), Step(DAY)))
+    shop = Shop(Playbook(triggers=(welcome,))).did("d-1", added(0)).link("d-1", HOUR)
+    assert shop.profile.stage == "prospect"
+    shop.wait(CUSTOMER, 3 * DAY)
+    assert not [output for output in shop.outputs if isinstance(output, Triggered)]
+    assert shop.profile.triggers is not None
+    assert (shop.profile.triggers.states["welcome"].begun, shop.profile.triggers.states["welcome"].runs) == (1, [])
+
+
+def test_what_a_merge_begins_says_so() -> None:
+    second = Trigger("second", on=OnStage("lifecycle", enters=["repeat"]))
+    shop = Shop(Playbook(triggers=(second,))).did(CUSTOMER, order(0)).did("d-1", order(1, "o-2")).link("d-1", HOUR)
+    [triggered] = [output for output in shop.outputs if isinstance(output, Triggered)]
+    assert triggered.cause == Cause(kind="merge", rule="second", merged=("d-1",))
+    assert triggered.occurred_at == T0 + HOUR
+    shop.did(CUSTOMER, click(2 * HOUR))
+    assert not [o for o in shop.outputs[4:] if isinstance(o, Triggered)]
+
+
+def test_a_profile_of_another_playbook_is_taken_over_before() -> None:
+    shop = Shop(Playbook(digest="1")).did(CUSTOMER, click(0)).did("d-1", added(SECOND))
+    shop.lifecycle = Lifecycle(Playbook(digest="2", tracks=(LIFECYCLE, Track("tier", "none", ()))))
+    assert (CUSTOMER, None, "none") in shop.link("d-1", HOUR).changes
+    assert shop.profile.playbook_tag == 2
