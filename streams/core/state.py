@@ -127,6 +127,7 @@ class TaskState:
             self._records -= 1
             self._dirty.pop(key, None)
             self._graves.pop(key, None)
+            self._recent.pop(key, None)
             self.traces.left_by(key)
             return
         header = peek(value)
@@ -167,6 +168,11 @@ class TaskState:
         """The outputs that profiles keep from commits later than `committed`: they may never have been sent."""
         later = self._later_than(committed)
         return [one for _, profile in later for one in profile.pending if not isinstance(one, Passed)]
+
+    def ended(self, committed: int) -> list[str]:
+        """The ids of profiles that have ended with a commit later than `committed`: nobody may have been told."""
+        later = self._later_than(committed)
+        return [profile.customer for key, profile in later if profile.stage is None and key.startswith((b"a", b"c"))]
 
     def unsent_items(self, committed: int, flushed: int) -> tuple[list[Passed], list[tuple[bytes, Passed]]]:
         """What is passed on and may never have been: items of commits later than `committed`, in their order; and those

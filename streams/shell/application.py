@@ -404,7 +404,7 @@ class App(faust.App):
             raise StateBehind(self.changelog_topic, number, committed, profiles.commit)
         started_at = min((mark.started_at for mark in marks.values()), default=self.clock())
         emit_after = self.settings.emit_after
-        unsent = profiles.unsent(committed)
+        unsent, ended = profiles.unsent(committed), profiles.ended(committed)
         engine = PartitionEngine(
             self._lifecycle,
             partition=number,
@@ -448,7 +448,7 @@ class App(faust.App):
             independent={source: self._partitions[source] for source in self.independent},
             topic_ids=self._topic_ids,
         )
-        task.send_again(unsent)
+        task.send_again(unsent, ended)
         return task
 
     def _new_reader(self, source: Source, tp: TP, position: int, metadata: str) -> SourceReader:

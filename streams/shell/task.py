@@ -327,13 +327,18 @@ class PartitionTask:
             for rank, position in positions.items()
         }
 
-    def send_again(self, unsent: list[Output]) -> None:
+    def send_again(self, unsent: list[Output], ended: list[str]) -> None:
         """Outputs that recovery found in profiles of a commit that did not go through, and the engine's items of it.
+
+        And tombstones of the documents of those that `ended` with it, which nothing else would delete.
 
         Before anything else is put.
         """
         for output in unsent:
             self._delivery.put(self._record(output, None))
+        if self._settings.profiles:
+            for customer in ended:
+                self._delivery.put(Record(self._settings.profiles_topic, customer.encode(), None))
         if self.engine.unsent:
             for record in self._items(self.engine.unsent):
                 self._delivery.put(record)

@@ -130,7 +130,7 @@ class World:
         marker = decode_marker(state.marker)
         commit = min((mark.commit for mark in marks.values()), default=0)
         state.profiles.commit = max(state.profiles.commit, 0 if marker is None else marker.commit)
-        unsent = state.profiles.unsent(commit)
+        unsent, ended = state.profiles.unsent(commit), state.profiles.ended(commit)
         arrivals = None if marker is None else marker.arrivals
         known = [] if arrivals is None or self.without == "taken" else arrivals.origins
         engine = PartitionEngine(
@@ -168,7 +168,7 @@ class World:
             independent=self.independent,
         )
         task.trusted = True
-        task.send_again(unsent)
+        task.send_again(unsent, ended)
         self.tasks[number] = task
 
     def start_reader(self, source: Source, partition: int) -> None:
@@ -262,7 +262,7 @@ class World:
         if dies == "flush":
             self.start(number)
             return
-        self._writers[number].dies = dies == "in flush"
+        self._writers[number].dies = dies if dies in ("in flush", "flushed") else ""
         try:
             offsets = await task.write(snapshot)
         except (Died, ConnectionError):
@@ -306,15 +306,17 @@ class _Changelog:
     def __init__(self, world: World, number: int) -> None:
         self._log = world.changelogs[number]
         self.skew = 0
-        self.dies = False
+        self.dies = ""
 
     async def write(self, changes: Iterable[tuple[bytes, bytes | None]], marker: bytes) -> Flush:
         first = len(self._log)
         changes = list(changes)
-        self._log += changes[: len(changes) // 2] if self.dies else changes
-        if self.dies:
+        self._log += changes[: len(changes) // 2] if self.dies == "in flush" else changes
+        if self.dies == "in flush":
             raise Died
         self._log.append((MARKER_KEY, marker))
+        if self.dies:
+            raise Died
         return Flush(first, len(self._log) - 1, whole=True)
 
 

@@ -52,7 +52,7 @@ async def some_steps(world: World, rng: random.Random, steps: int) -> None:
             case 7:
                 await world.commit(number)
             case 8:
-                await world.commit(number, dies=rng.choice(["flush", "in flush", "offsets"]))
+                await world.commit(number, dies=rng.choice(["flush", "in flush", "flushed", "offsets"]))
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -62,7 +62,7 @@ async def test_crashes_at_every_step_bring_nobody_back_and_cost_others_nothing(s
     right = await expected(clicks, orders, NOON)
     assert len(right) > len(of_others(right))
 
-    world = World(NOON, 3)
+    world = World(NOON, 3, profiles=True)
     for source, events in ((CLICKS, clicks), (ORDERS, orders)):
         for event in events:
             world.put(source, rng.randrange(3), event, event["occurred_at"])
@@ -78,6 +78,9 @@ async def test_crashes_at_every_step_bring_nobody_back_and_cost_others_nothing(s
         assert task.state.profiles.marks.erased_at(KEY) == NOON
         assert task.engine.erasures_position == 1
     assert held(world) == []
+    documents = {r.key: r.value for n in range(3) for r in world.logs[world.settings.profiles_topic, n]}
+    assert documents.get(PERSON.encode()) is None  # also where a crash came before its tombstone
+    assert documents[b"c-1"] is not None
     mine = [output for output in world.outputs() if output["customer_id"] == PERSON]
     assert len({output["id"] for output in mine if output["type"] == "erased"}) == 1
     assert mine[-1]["type"] == "erased"  # a stage change that left just before a crash may lack its end, this never
@@ -105,6 +108,21 @@ async def test_what_comes_late_by_another_partition_is_passed_over(caplog: pytes
     digest = world.tasks[0].state.profiles.marks.key_of(KEY)[1:].hex()
     assert audit == [f"Erased, request r-{NOON}: {digest}"]
     assert PERSON not in caplog.text
+
+
+async def test_a_crash_between_the_changelog_and_what_follows_leaves_no_document() -> None:
+    """The request is marked as done by then, and not done again."""
+    world = World(NOON, 1, profiles=True)
+    world.put(CLICKS, 0, click(PERSON, NOON - HOUR), NOON)
+    await world.run()
+    log = world.logs[world.settings.profiles_topic, 0]
+    assert [record.value is not None for record in log] == [True]
+    world.erase(PERSON, NOON)
+    world.fetch(0, ERASURES)
+    await world.commit(0, dies="flushed")
+    await world.run()
+    assert log[-1].value is None
+    assert world.counts["erasures", "repeated"] == 1
 
 
 async def test_what_is_no_request_is_a_dead_letter_and_holds_nothing_up() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from streams.core.cold import CHECKPOINT
+from streams.core.cold import CHECKPOINT, Cold
+from streams.core.erasing import Marks
 from streams.core.packing import pack
 from streams.core.policy import DAY, HOUR
 from streams.core.profile import Profile
@@ -138,3 +140,64 @@ def test_in_memory_nothing_stays() -> None:
     state.restore([record("a", 1)], 7)
     assert (state.offset, len(state)) == (7, 1)
     assert (new(3).offset, len(new(3))) == (None, 0)
+
+
+# -- what is left of who was erased
+
+
+def erased(state: State, customer: str, at: int) -> list[tuple[bytes, bytes | None]]:
+    """The changelog's records of a customer's erasure, as another worker wrote them."""
+    profile = Profile(customer, True)
+    profile.sequence, profile.commit, profile.applied, profile.erased_at = 2, 2, [2, -1], at
+    key, marks = b"c" + customer.encode(), Marks(Cold(), state.profiles.marks._salt, 0)
+    marks.set(key, at)
+    return [(key, pack(profile)), *marks.changes(), (key, None)]
+
+
+def until_tidy(state: State) -> None:
+    deadline = time.monotonic() + 60
+    while state.profiles.traces.marks:
+        assert time.monotonic() < deadline
+        state.tidy()
+        time.sleep(0.01)
+
+
+def in_files(directory: Path, what: bytes) -> list[Path]:
+    return [file for file in directory.rglob("*") if file.is_file() and what in file.read_bytes()]
+
+
+def test_a_copy_that_nobody_works_on_is_rid_of_who_was_erased_too(machine: Machine, tmp_path: Path) -> None:
+    state = machine.start()
+    state.restore([record("somebody", 1), record("b", 1)], 7)
+    state = machine.start()  # what was restored is in files
+    assert in_files(tmp_path, b"somebody")
+    state.restore(erased(state, "somebody", NOON), 10)
+    assert len(state.profiles.traces.marks) == 1
+    state = machine.start()  # what is still to be done is known after a restart
+    until_tidy(state)
+    assert in_files(tmp_path, b"somebody") == []
+    state = machine.start()
+    assert (list(state), state.profiles.marks.number) == ([b"cb"], 1)
+
+
+def test_files_are_rewritten_once_an_hour_at_most(machine: Machine) -> None:
+    state = machine.start()
+    state.restore([record("a", 1), record("b", 1)], 7)
+    state.restore(erased(state, "a", NOON), 10)
+    until_tidy(state)
+    state.restore(erased(state, "b", NOON), 13)
+    for _ in range(20):
+        machine.now += 60_000
+        assert not state.tidy()
+    assert len(state.profiles.traces.marks) == 1
+    machine.now += HOUR
+    until_tidy(state)
+
+
+def test_in_memory_timers_are_looked_through_at_once() -> None:
+    state = State()
+    state.restore([record("somebody", 1)], 7)
+    state.restore(erased(state, "somebody", NOON), 10)
+    assert not state.tidy()
+    assert not state.profiles.traces.marks
+    assert not state.profiles.timers._heap

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -162,3 +163,71 @@ def test_a_disk_that_takes_no_more_is_said_so(tmp_path: Path) -> None:
 def test_what_is_relied_on_of_rocksdict() -> None:
     """A property, though its stub has a method: where it is one, nothing would be switched off."""
     assert not callable(WriteOptions().disable_wal)
+
+
+# -- what was deleted
+
+
+def holding(path: Path, what: bytes) -> list[str]:
+    """The files that have it somewhere, as it is or in hexadecimal."""
+    return [
+        file.name
+        for file in sorted(path.iterdir())
+        if what in (data := file.read_bytes()) or what.hex().encode() in data.lower()
+    ]
+
+
+@pytest.mark.parametrize("key", [b"a-secret", b"000500-secret", b"z-secret"], ids=["first", "among", "last"])
+def test_what_is_deleted_is_in_no_file_once_they_are_rewritten(
+    databases: Databases, tmp_path: Path, key: bytes
+) -> None:
+    """Nor in the manifest, which names the first and the last key of every file."""
+    path = tmp_path / "state" / "log" / "0"
+    database = databases.open("log", 0)
+    database.write([(b"%06d" % n, b"x" * 100) for n in range(1_000)])
+    database.write([(key, b"what-is-known")])
+    database.close()
+    database = databases.open("log", 0)
+    assert holding(path, b"secret")
+    database.write([(key, None)])
+    wait_for(database)
+    assert holding(path, b"secret") == []
+    assert holding(path, b"what-is-known") == []
+    assert len(list(database.scan(b"0", b"1"))) == 1_000
+    database.close()
+    assert holding(path, b"secret") == []
+
+
+def wait_for(database: Database) -> None:
+    deadline = time.monotonic() + 60
+    while not database.rewritten():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_it_can_be_used_and_closed_while_files_are_rewritten(databases: Databases) -> None:
+    database = databases.open("log", 0)
+    for n in range(60):
+        database.write([(b"%03d-%04d" % (n, m), bytes([m % 256]) * 500) for m in range(1_000)])
+    assert not database.rewritten()
+    for n in range(60):
+        assert database.get(b"%03d-0007" % n) == b"\x07" * 500
+    database.write([(b"new", b"1")])
+    database.close()
+    assert databases.open("log", 0).get(b"new") == b"1"
+
+
+def test_a_disk_that_fails_while_files_are_rewritten_is_told(
+    databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = databases.open("log", 0)
+
+    class Failing:
+        def flush(self) -> None:
+            raise OSError("No space left on device")
+
+    real, database._db = database._db, Failing()  # type: ignore[assignment]
+    with pytest.raises(DiskFailed, match="No space left"):
+        wait_for(database)
+    database._db = real
+    database.close()
