@@ -423,15 +423,14 @@ class PartitionEngine:
 
 def _levels(inputs: list[Input], number: int) -> list[Level]:
     """The levels of a task, each with its inputs: of the lowest the sources, of another one what the streams of the one
-    below bring, and what that passes through."""
+    below bring, and what is passed through."""
     levels: list[Level] = []
     for place in range(number):
         through = Input(-1, -1, None, None) if place else None
         of_level = [one for one in inputs if max(0, one.rank - STREAM + 1) == place]
-        level = Level(place, of_level if through is None else [through, *of_level], through)
-        if levels:
-            levels[-1].above = level
-        levels.append(level)
+        levels.append(Level(of_level if through is None else [through, *of_level], through))
+        if through is not None:
+            levels[0].higher.append(through)
     return levels
 
 

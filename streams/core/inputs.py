@@ -77,7 +77,7 @@ class OriginProgress:
 
 
 class Input:
-    """A queue of activities, in the order of one partition of a source, of a stream, or of what the level below passes
+    """A queue of activities, in the order of one partition of a source, of a stream, or of what the lowest level passes
     through: that one has neither `own` nor `origin`."""
 
     def __init__(
@@ -99,7 +99,7 @@ class Input:
         """Of an own source: see `SourceProgress.progress`."""
         self.reached: int | None = None
         self.all_drained = False
-        """Of what is passed through: how far the level below has come, and whether there is nothing more in it."""
+        """Of what is passed through: how far the lowest level has come, and whether there is nothing more in it."""
         self.queue: deque[Activity] = deque()
         self.read_at: deque[int] = deque()
         """Of those in the queue, the offsets in the activity topic at which they were read; -1: in a source."""

@@ -1,8 +1,9 @@
 """The order in which a task applies what it reads: a level merges its inputs by time, as far as nothing earlier may be
-to come, and passes through to the next level what lives there (`streams.core.identity`).
+to come.
 
-A task has one level, or with linking three. Levels are merged from the lowest up, so that each finds what the one below
-has passed through, and how far it has come.
+A task has one level, or with linking three. What it reads of sources is merged by the lowest, which passes through to
+the others what lives there (`streams.core.identity`): these wait for it, and for what they are passed of any task, but
+not for one another. So levels are merged from the lowest up.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ from streams.core.inputs import Input
 class Level:
     """One level of one task. Owned by its engine."""
 
-    def __init__(self, number: int, inputs: list[Input], through: Input | None) -> None:
-        """`inputs` are all of them; `through`, which is none of the lowest, is what the level below passes through."""
-        self.number = number
+    def __init__(self, inputs: list[Input], through: Input | None) -> None:
+        """`inputs` are all of them; `through`, which the lowest has not, is what that one passes through."""
         # What is of the same time is applied in this order: `through` first.
         self.inputs = sorted(inputs, key=_rank)
         self.through = through
-        self.above: Level | None = None
+        self.higher: list[Input] = []
+        """Of the lowest of several levels: what it passes through to each of the others."""
 
     def merge(self, applier: Applier, now: int, most: int, effects: Effects) -> int:
         """Apply what waits, by time, input and offset, but no more than `most` records; how many more may be.
@@ -54,21 +55,22 @@ class Level:
                 bound = heads[0][0], heads[0][2]
             if self.through is None:
                 until = None if bound is None else bound[0] - (bound[1] < place)
-                if self.above is None:
-                    most -= _apply_run(one, until, most, applier, effects)
-                else:
+                if self.higher:
                     most -= self._sort_run(one, until, most, applier, effects)
+                else:
+                    most -= _apply_run(one, until, most, applier, effects)
             elif bound is None or at < bound[0]:
-                most -= self._sort_run(one, None if bound is None else bound[0] - 1, most, applier, effects)
+                most -= self._higher_run(one, None if bound is None else bound[0] - 1, most, applier, effects)
             else:  # others may have something of that time too
-                most -= self._sort_run(one, at, most, applier, effects, alone=True)
+                most -= self._higher_run(one, at, most, applier, effects, alone=True)
             if one.queue:
                 heappush(heads, self._head(one, place))
             else:
                 limit = _limited(limit, one, place, now)
-        if self.above is not None and self.above.through is not None:
-            self.above.through.reached = self.frontier(now)
-            self.above.through.all_drained = self._drained(now)
+        if self.higher:
+            reached, drained = self.frontier(now), self._drained(now)
+            for through in self.higher:
+                through.reached, through.all_drained = reached, drained
         return most
 
     def frontier(self, now: int) -> int | None:
@@ -100,7 +102,7 @@ class Level:
         return least
 
     def look(self) -> None:
-        """Note what waits first of each input: here, of what came by inputs of levels below."""
+        """Note what waits first of each input: here, of what came by inputs of the lowest level."""
         for one in self.inputs:
             if one is self.through:
                 for record, by, read_at in zip(one.queue, one.by, one.read_at, strict=True):
@@ -121,28 +123,40 @@ class Level:
     def _drained(self, now: int) -> bool:
         return all(one.drained(now) and not one.queue for one in self.inputs)
 
-    def _sort_run(
+    def _sort_run(self, one: Input, until: int | None, most: int, applier: Applier, effects: Effects) -> int:
+        """As `_apply_run`, of the lowest of several levels: what lives at a higher one is passed through to it."""
+        queue, read_at, higher, taken, moved = one.queue, one.read_at, self.higher, 0, False
+        while queue and (until is None or queue[0].at <= until):
+            record = queue.popleft()
+            at = read_at.popleft() if read_at else -1
+            level = level_of(record)
+            if level:
+                through = higher[level - 1]
+                through.queue.append(record)
+                through.read_at.append(at)
+                through.by.append(one)
+                moved = True
+                continue
+            one.bytes -= record.size
+            taken += 1
+            applier.apply(record, one, at, effects)
+            if taken >= most or applier.full:
+                break
+        applier.changed = applier.changed or moved or taken > 0
+        return taken
+
+    def _higher_run(
         self, one: Input, until: int | None, most: int, applier: Applier, effects: Effects, *, alone: bool = False
     ) -> int:
-        """As `_apply_run`, of a task with several levels: what lives at a higher one is passed through. `alone`: the
-        first record only."""
+        """As `_apply_run`, of a higher level: each record came by an input of its own. `alone`: the first only."""
         queue, is_through, taken = one.queue, one is self.through, 0
-        through = None if self.above is None else self.above.through
         applied = [0] * len(SOURCE_LABELS)
         while queue and (until is None or queue[0].at <= until):
             record = queue.popleft()
-            read_at = one.read_at.popleft() if one.read_at else -1
             by = one.by.popleft() if is_through else one
-            if through is not None and level_of(record) > self.number:
-                through.queue.append(record)
-                through.read_at.append(read_at)
-                through.by.append(by)
-                if alone:
-                    break
-                continue
             by.bytes -= record.size
             taken += 1
-            if applier.apply(record, by, read_at, effects):
+            if applier.apply(record, by, one.read_at.popleft(), effects):
                 applied[record.source] += 1
             if alone or taken >= most or applier.full:
                 break
