@@ -37,7 +37,7 @@ from streams.core.identity import (
     seen,
     shown,
 )
-from streams.core.inputs import STREAMS, Input
+from streams.core.inputs import STREAM, STREAMS, Input
 from streams.core.packing import pack_to_move, unpack
 from streams.core.parts import Alias
 from streams.core.profile import Profile
@@ -156,7 +156,8 @@ class Linker(Applier):
         return True
 
     def _link(self, record: Activity, one: Input, read_at: int, effects: Effects) -> None:
-        """A customer was seen on a device: from then on it is theirs."""
+        """A customer was seen on a device: from then on it is theirs. Who orders what was in its cart does not take it
+        over from anybody: carts are shown to others too."""
         at, customer, key = record.at, record.other, part_key(record)
         assert customer is not None
         profile = self._profile(record, one, key, effects)
@@ -164,7 +165,7 @@ class Linker(Applier):
             return
         before, places_before, deadline_before = profile.stage, profile.places(), profile.next_deadline
         self._fire_up_to(at, profile, key, effects)
-        alias, previous, moved = profile.alias, None, None
+        alias, moved = profile.alias, None
         if alias is None:
             if profile.stage is not None:
                 moved = pack_to_move(profile)
@@ -180,7 +181,7 @@ class Linker(Applier):
             news = True
         else:
             previous = owner_at(alias, at)
-            news = own(alias, customer, at)
+            news = one.rank < STREAM and own(alias, customer, at)
             if news and previous != customer:
                 known = previous != NOBODY
                 self._tell(

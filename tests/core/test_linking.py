@@ -125,6 +125,15 @@ def test_another_customer_on_the_device_is_a_switch_and_nothing_is_merged() -> N
     assert tasks.counts["identity", "switched"] == 1
 
 
+def test_who_orders_what_was_in_the_cart_of_somebodys_device_does_not_take_it_over() -> None:
+    tasks = after(
+        view(0, "a", "d"), view(1, device="d", cart_id="k"), bought(2, "b", cart_id="k"), view(3, device="d"),
+        view(4, "b", "d"),
+    )  # fmt: skip
+    assert changes(tasks.received) == [("linked", "a", None, 0), ("switched", "b", "a", 4)]
+    assert {customer: p.product_views for (_, customer), p in tasks.profiles().items()} == {"a": 3, "b": 1}
+
+
 def test_what_comes_late_is_whose_device_it_was_then() -> None:
     alias = Alias([("a", 10), ("b", 20), ("a", 30)])
     assert [owner_at(alias, at) for at in (0, 10, 19, 20, 29, 30, 99)] == ["a", "a", "a", "b", "b", "a", "a"]

@@ -48,9 +48,9 @@ class Told:
                     devices[cart][one.customer] = one.at
         self.owners: dict[str, list[tuple[str, int]]] = defaultdict(list)
         self.changes: Counter[tuple[str, str, str, int]] = Counter()
-        for at, _, device, customer in sorted(links, key=lambda link: link[:2]):
+        for at, by_cart, device, customer in sorted(links, key=lambda link: link[:2]):
             owners = self.owners[device]
-            if not owners or owners[-1][0] != customer:
+            if not owners or (not by_cart and owners[-1][0] != customer):
                 self.changes["switched" if owners else "linked", device, customer, at] += 1
                 owners.append((customer, at))
         self.events: dict[tuple[bool, str], list[Activity]] = defaultdict(list)
@@ -188,8 +188,8 @@ def test_much_happens_and_nothing_is_lost_or_taken_twice(seed: int) -> None:
     assert tasks.counts["arrived", "repeated"] > 0
     assert tasks.counts["passed", "devices"] > 10
     assert tasks.counts["passed", "carts"] > 0
-    assert tasks.counts["identity", "merged"] > 2
-    assert tasks.counts["identity", "switched"] > 2
+    assert tasks.counts["identity", "merged"] > 1
+    assert tasks.counts["identity", "switched"] > 1
 
 
 @pytest.mark.parametrize("without", ["numbers", "previous", "pending", "hold", "cut"])
