@@ -177,3 +177,27 @@ async def test_switched_off_again_what_was_merged_stays_so_and_devices_are_stran
     for number in (0, 1):
         world.start(number, forwards=False)
     assert world.profiles() == before
+
+
+async def test_what_waits_for_devices_is_bounded_and_nobody_waits_for_ever() -> None:
+    """Customers wait for what devices hand on, which waits for commits: sources are paused meanwhile, in turn."""
+    bound = 4_000
+    world = World(NOON, 2, linking=True, max_buffer_bytes=bound)
+    rng = random.Random(1)
+    for source, event in (await on_one(1))[0]:
+        world.put(source, rng.randrange(2), event, event["occurred_at"])
+    most = 0
+    for n in range(3_000):
+        world.now += 200
+        for number in (0, 1):
+            for rank in world.tasks[number].read:
+                world.fetch(number, rank, 5)
+            await world.tick(number)
+            engine = world.tasks[number].engine
+            most = max([most, *(engine.buffered_bytes(source) for source in Source)])
+            if n % 20 == number:
+                await world.commit(number)
+        if world.counts["applied", "clickstream"] + world.counts["applied", "orders"] == 400:
+            break
+    assert bound < most < 2 * bound
+    assert world.counts["applied", "clickstream"] + world.counts["applied", "orders"] == 400
