@@ -28,6 +28,7 @@ from streams.core.identity import LEVELS
 from streams.core.inputs import ERASURES, FORWARDED, REPORTED, STREAM, STREAMS, Input, OriginProgress, number_of
 from streams.core.levels import Level
 from streams.core.linking import STREAM_LABELS, Linker
+from streams.core.policy import SECOND
 from streams.core.sources import Arrivals, Erasure, Fetch, Forwarded, Mark, Report, SourceSpec
 from streams.core.state import TaskState, record_key
 from streams.core.step import WHOLE, Step
@@ -38,6 +39,9 @@ from streams.core.watermark import FETCH_FRESH, SourceProgress
 SOURCES: Final = tuple(Source)
 RANK_LABELS: Final = [*SOURCE_LABELS, *[""] * (STREAM - len(SOURCE_LABELS)), *STREAM_LABELS]
 """By rank, of sources and streams."""
+
+BEHIND: Final = 10 * SECOND
+"""So far, ms, a stream may be behind the sources without being what holds time: it follows them commit by commit."""
 
 
 class PartitionEngine:
@@ -365,11 +369,18 @@ class PartitionEngine:
         return _least([*(own.progress(self._now) for own in self._own.values()), *others])
 
     def held_by(self) -> tuple[int, int | None]:
-        """The rank of the source or the stream whose progress is the least: it holds the watermark. With the partition
-        if that is another one, or a stream's, whose task has not said more."""
-        inputs = [*self._own.values(), *self._origins.values()]
-        least = min(inputs, key=lambda one: -1 if (p := one.progress(self._now)) is None else p)
-        return least.rank, self._partition_of.get(least.number)
+        """The rank of the source whose progress is the least: it holds the watermark. With the partition if that is
+        another one, whose task has not said more.
+
+        Of a stream if that is behind all sources by more than it takes until what follows from them is told.
+        """
+        inputs, now = [*self._own.values(), *self._origins.values()], self._now
+        source = min((one for one in inputs if one.rank < STREAM), key=lambda one: _known(one.progress(now)))
+        streams = [one for one in inputs if one.rank >= STREAM]
+        stream = min(streams, key=lambda one: _known(one.progress(now)), default=source)
+        behind = _known(stream.progress(now)) < _known(source.progress(now)) - BEHIND
+        held = stream if behind else source
+        return held.rank, self._partition_of.get(held.number)
 
     # -- inside
 
@@ -432,6 +443,11 @@ def _levels(inputs: list[Input], number: int) -> list[Level]:
         if through is not None:
             levels[0].higher.append(through)
     return levels
+
+
+def _known(progress: int | None) -> int:
+    """A progress to be compared."""
+    return -1 if progress is None else progress
 
 
 def _least(progresses: Iterable[int | None]) -> int | None:

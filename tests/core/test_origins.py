@@ -5,6 +5,7 @@ from __future__ import annotations
 from streams.core.activity import Source
 from streams.core.customer import Lifecycle
 from streams.core.engine import PartitionEngine
+from streams.core.inputs import STREAM, STREAMS
 from streams.core.playbook import Playbook
 from streams.core.policy import MINUTE, SECOND
 from streams.core.sources import Arrivals, Fetch, Forwarded, Mark, Report
@@ -76,3 +77,16 @@ def test_what_it_read_itself_in_former_times_is_not_applied_again_when_it_is_for
     effects.counts.update(after.advance(T0 + MINUTE, {ORDERS: Fetch(T0 + MINUTE, 0)}).counts)
     assert (effects.counts["replayed", "clickstream"], effects.counts["applied", "clickstream"]) == (3, 4)
     assert [profile.product_views for _, profile in after.state.items()] == [9]
+
+
+def test_a_stream_holds_time_only_if_it_is_not_merely_behind_the_sources_that_it_follows() -> None:
+    now = T0 + 10 * MINUTE
+    for behind, held_by in ((0, (CLICKS, None)), (15 * SECOND, (CLICKS, None)), (MINUTE, (STREAM + 1, 0))):
+        task = engine(own=(CLICKS, ORDERS), origins=[(source, 0) for source in Source], tasks=2)
+        reports = [Report(source, 0, -1, now, now, now) for source in Source]
+        streams = [(STREAM + n, number) for n in range(STREAMS) for number in range(2)]
+        late = (STREAM + 1, 0)
+        reports += [Report(*one, -1, now - (behind if one == late else 0), now, now) for one in streams]
+        task.arrive(list(enumerate(reports)), len(reports), now)
+        task.advance(now, {source: Fetch(now, 0) for source in Source})
+        assert task.held_by() == held_by  # own sources are 5 s behind
