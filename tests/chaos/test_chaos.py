@@ -13,7 +13,7 @@ from tests.chaos.catalogue import PROGRAMS
 from tests.chaos.programs import MODES
 
 SEED = 1
-IN_BOTH_MODES = ("kills", "zombies", "racing")
+IN_BOTH_MODES = ("kills", "zombies", "racing", "identity")
 IN_EXACTLY_ONCE = ("coming_and_going", "broker_loss", "producer_timeouts")
 """The rest is about what both modes share, and is run in the default one: `make chaos` runs all in both."""
 
