@@ -22,6 +22,8 @@ from benchmarks.scenarios.shop import Event
 EVENTS = 200_000
 FORWARDED = {"clickstream_well_keyed": "off", "orders_well_keyed": "off"}
 LINKING = {"linking": "on"}
+AT_ITS_END = {"backfill_idle": "3s"}
+"""The last records wait until their topics count as read to the end."""
 SENT = {
     "forwarded": "lifecycle_forwarded_records_total",
     "parts": "lifecycle_forwarded_parts_total",
@@ -61,7 +63,7 @@ async def run(broker: Broker, runs: int, events: int = EVENTS) -> None:
     shares: dict[str, dict[str, Any]] = {}
     for _ in range(runs):
         for case, (records, settings) in cases.items():
-            async with application(broker, **settings) as cluster:
+            async with application(broker, **AT_ITS_END, **settings) as cluster:
                 worker = cluster.start_worker()
                 await worker.ready()
                 figures[case].append(await bulk.cpu_us(cluster, [worker], 0, records))
