@@ -71,7 +71,8 @@ TIDY_S = 1.0
 ERASURE_TIMEOUT_S = 20.0
 """How long who asks for an erasure over HTTP waits for the broker to have the request."""
 TOPIC_IDS_S = 5.0
-"""How often it is asked whether the topics are still the ones they were."""
+"""How often it is asked whether the topics are still the ones they were. Tasks wait from then on for what comes of new
+partitions: what is put there meanwhile is not late yet, with the default delay and lateness."""
 ANSWERED_MS = 5_000
 STEP = Step(records=4096, deadlines=500, pending=128 << 10)
 """Some 30 ms. What a profile keeps fits a record with it: a batch takes 512 KiB, and a profile 64."""
@@ -118,7 +119,7 @@ class App(faust.App):
         self._partitions = dict.fromkeys(Source, settings.partitions)
         """Of the topic of each source, as of the last assignment."""
         self._slowest: int | None = None
-        """The least progress of any source, as of when it was last looked for; see `slowest`."""
+        """The least progress of the sources that this worker's tasks do not hear of; see `slowest`."""
         self._paused: dict[TP, Source] = {}
         self._clock_watch = ClockWatch(clock, time.monotonic)
         self._silence = SilenceWatch(
@@ -207,7 +208,7 @@ class App(faust.App):
         def end() -> None:
             log.error("Shutting down took longer than LIFECYCLE_SHUTDOWN_TIMEOUT: leaving as it is.")
             logging.shutdown()
-            os._exit(EXIT_FORCED if self.failure or self.tasks else 0)
+            os._exit(EXIT_FORCED if self.failure or self._working() else 0)
 
         timer = threading.Timer(self.settings.shutdown_timeout / 1000, end)
         timer.daemon = True
@@ -267,8 +268,12 @@ class App(faust.App):
         await self.fenced()  # again: what is committed is final only then
         numbers, apart = self._work_of(sources)
         heard = self._heard_of(numbers)
-        asked = sources | heard | self._formerly_of(numbers)
+        firsts = {TP(topic, 0) for source, topic in self.source_topics.items() if source not in self.independent}
+        asked = sources | heard | self._formerly_of(numbers) | firsts
         committed = await patiently(consumer.committed_offsets, asked)
+        for first in firsts:
+            if first in committed and (mark := decode_metadata(committed[first].metadata)) and mark.reader:
+                raise WasApart(first.topic, self.settings.partitions)
         for _ in range(OFFSET_ATTEMPTS):
             lost = [tp for tp in sources | heard if tp not in committed and (tp in heard or self._had_offset(tp))]
             if not lost:
@@ -279,34 +284,26 @@ class App(faust.App):
             raise NoOffset(lost[0])
         fresh = [tp for tp in sources if tp not in committed]
         earliest = await patiently(consumer.earliest_offsets, *fresh) if fresh else {}
-        tasks, readers = {}, {}
+        starts = {tp: committed[tp].offset if tp in committed else earliest[tp] for tp in sources}
+        metadata = {tp: offset.metadata for tp, offset in committed.items()}
+        if self._taken_away(rebalances):
+            return  # these sources were ours: recovery asks again for those that are
+        tasks = {}
         for number in numbers:
-            assigned = {rank: TP(topic, number) for rank, topic in self.task_topics.items()}
-            if missing := [tp.topic for tp in assigned.values() if tp not in sources]:
+            of_task = {rank: TP(topic, number) for rank, topic in self.read_topics.items()}
+            if missing := [topic for topic in self.task_topics.values() if TP(topic, number) not in sources]:
                 raise UserError(
                     f"Partition {number} of {missing[0]} was not assigned together with the other source's: give all "
                     "input topics the same number of partitions, and all workers the same settings."
                 )
-            positions = {
-                rank: committed[tp].offset if tp in committed else earliest[tp] for rank, tp in assigned.items()
-            }
-            tasks[number] = self._new_task(
-                number,
-                positions,
-                {
-                    rank: committed[tp].metadata
-                    for rank, topic in self.read_topics.items()
-                    if (tp := TP(topic, number)) in committed
-                },
-            )
-            for rank, tp in assigned.items():
-                await consumer.seek_source(tp, positions[rank])
-        for tp, source in apart.items():
-            start = committed[tp].offset if tp in committed else earliest[tp]
-            readers[tp] = self._new_reader(source, tp, start, committed[tp].metadata if tp in committed else "")
-            await consumer.seek_source(tp, start)
-        if self.failure is not None or self._rebalancing or self._rebalances != rebalances:
-            return  # these sources were ours: recovery asks again for those that are
+            positions = {rank: starts[tp] for rank, tp in of_task.items() if rank not in self.independent}
+            texts = {rank: metadata[tp] for rank, tp in of_task.items() if tp in metadata}
+            tasks[number] = self._new_task(number, positions, texts)
+        readers = {tp: self._new_reader(source, tp, starts[tp], metadata.get(tp, "")) for tp, source in apart.items()}
+        for tp, offset in starts.items():
+            await consumer.seek_source(tp, offset)
+        if self._taken_away(rebalances):
+            return
         self._paused.clear()
         self._guarantee.begin(
             {TP(tp.topic, tp.partition): (o.offset, o.metadata) for tp, o in committed.items() if tp in sources},
@@ -319,6 +316,10 @@ class App(faust.App):
         log.info("Processing partitions %s", numbers)
         if readers:
             log.info("Reading independently: %s", ", ".join(f"{tp.topic}/{tp.partition}" for tp in readers))
+
+    def _taken_away(self, rebalances: int) -> bool:
+        """Whether the worker ends, or a rebalance has begun since there were so many."""
+        return self.failure is not None or self._rebalancing or self._rebalances != rebalances
 
     def _working(self) -> list[PartitionTask | SourceReader]:
         """All that processes and commits at present."""
@@ -386,8 +387,6 @@ class App(faust.App):
         for rank, mark in marks.items():
             self._same_topic(self.read_topics[rank], mark.topic_id)
             self._same_topic(topics.changelog_topic(self.settings), mark.changelog_id)
-            if mark.reader and rank not in self.independent:
-                raise WasApart(self.read_topics[rank], self.settings.partitions)
         marks = {rank: mark for rank, mark in marks.items() if not mark.reader}
         profiles, marker = state.profiles, decode_marker(state.marker)
         if marker is not None:
@@ -472,10 +471,12 @@ class App(faust.App):
         )
 
     def _slowest_anywhere(self) -> int | None:
-        """The least progress of any source, as far as this worker knows: its tasks hear of all."""
+        """The least progress of any source, as far as this worker knows. Any of its tasks tells what all hear."""
+        known = self._slowest
         for task in self.tasks.values():
-            return task.engine.slowest_anywhere()
-        return self._slowest
+            heard = task.engine.slowest_anywhere()
+            return None if heard is None or known is None else min(heard, known)
+        return known
 
     async def _check_topic_ids(self) -> None:
         """Raises `TopicAnew` if a topic is not the one that it was."""
@@ -495,13 +496,12 @@ class App(faust.App):
                 raise CountChanged(topic, count, tasks)
             self._partitions[source] = count
 
-    def _all_partitions(self) -> list[TP]:
-        return [TP(topic, n) for source, topic in self.source_topics.items() for n in range(self._partitions[source])]
-
     async def _look_for_slowest(self) -> None:
-        wanted = self._all_partitions()
+        """Of what a task reads for itself alone it tells nobody; and who has no task, hears of nothing."""
+        unheard = [s for s in Source if not self.tasks or s not in self.settings.origins]
+        wanted = [TP(self.source_topics[source], n) for source in unheard for n in range(self._partitions[source])]
         try:
-            committed = await self.kafka.committed_offsets(wanted)
+            committed = await self.kafka.committed_offsets(wanted) if wanted else {}
         except (KafkaError, TimeoutError) as exc:
             log.warning("The group's commits cannot be read: %r", exc)
             return
@@ -510,7 +510,9 @@ class App(faust.App):
 
     async def _check_playbooks(self) -> None:
         """Whether the last commits of the whole group were made under this worker's playbook."""
-        committed = await self.kafka.committed_offsets(self._all_partitions())
+        committed = await self.kafka.committed_offsets(
+            [TP(topic, n) for source, topic in self.source_topics.items() for n in range(self._partitions[source])]
+        )
         marks = [(tp.partition, decode_metadata(offset.metadata)) for tp, offset in committed.items()]
         self._agreement.saw((number, mark.playbook) for number, mark in marks if mark is not None)
         self.metrics.playbook_disagreement(self._agreement.partitions_of_others)
@@ -652,7 +654,7 @@ class App(faust.App):
             self.metrics.consumer_lag(lag)
             if skews := [skew for one in self._working() if (skew := one.skew) is not None]:
                 self._judge_clock(max(skews, key=abs))
-            if self.readers and not self.tasks:
+            if self.readers:
                 await self._look_for_slowest()
             recovery: Any = self.tables
             remaining = recovery.recovery.active_remaining() if self.in_recovery else {}
@@ -666,6 +668,10 @@ class App(faust.App):
         while not self.should_stop:
             await asyncio.sleep(TOPIC_IDS_S)
             try:
+                if self._rebalances and not self._rebalancing:
+                    await self.kafka.partition_counts(
+                        self.source_topics.values()
+                    )  # a rebalance follows if one has more
                 if self.tasks or self.readers:
                     await self._check_topic_ids()
                     await self._check_playbooks()

@@ -1,5 +1,5 @@
-"""How far the slowest partition of any source is, by what its group has committed: for a worker that has readers and no
-task. Tasks are told by the others, and who has none of them looks here.
+"""How far the slowest partition of any source is, by what its group has committed: for readers, as far as no task of
+their worker tells them.
 """
 
 from __future__ import annotations
@@ -10,15 +10,14 @@ from typing import Final
 
 from streams.core.sources import Mark
 
-UNKNOWN_HERE: Final = sys.maxsize
-"""The broker keeps no metadata of offsets, as the embedded one: then nobody is waited for."""
+NOBODY: Final = sys.maxsize
+"""Nobody is to be waited for. Also where a broker keeps no metadata of offsets, as the embedded one."""
 
 
 def slowest(marks: Collection[Mark | None]) -> int | None:
-    """The least progress in the marks of all partitions of all sources, None for one that there is none of. None: not
-    known yet."""
+    """The least progress in the marks of these partitions, None for one that there is none of. None: not known yet."""
     if not any(marks):
-        return UNKNOWN_HERE
+        return NOBODY
     least: int | None = None
     for mark in marks:
         if mark is None or mark.progress is None:

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer
+from aiokafka.admin import NewPartitions
 
-from tests.integration.cluster import Cluster, until
-from tests.integration.shop import MINUTE, now, replayed, shop, unlike, up_to
+from tests.integration.cluster import Cluster, Worker, until
+from tests.integration.shop import MINUTE, click, now, replayed, shop, unlike, up_to
 from tests.integration.test_forwarding import BADLY_KEYED, all_outputs
 
 NewCluster = Callable[..., Awaitable[Cluster]]
@@ -50,7 +51,8 @@ async def test_other_numbers_of_partitions_yield_what_well_keyed_topics_do(
     clicks, purchases = shop(seed=5, customers=40, events=1000, end=now() - 90 * MINUTE)
     events = sorted((*clicks, *purchases), key=lambda event: event["occurred_at"])
     expected = replayed(tmp_path / "replay", clicks, purchases)
-    cluster = await make_cluster({"clickstream": clickstream, "orders": orders}, **BADLY_KEYED, backfill_idle="3s")
+    counts = {"clickstream": clickstream, "orders": orders}
+    cluster = await make_cluster(counts, **BADLY_KEYED, backfill_idle="3s", standby_replicas="1")
     await scattered(cluster, events, 1)
     workers = [cluster.start_worker() for _ in range(2)]
     for worker in workers:
@@ -76,3 +78,217 @@ async def test_other_numbers_of_partitions_yield_what_well_keyed_topics_do(
             lambda t=topic: not any(worker.metric("lifecycle_consumer_lag_records", topic=t) for worker in workers),  # type: ignore[misc]
             "a topic that is read to its end",
         )
+
+
+EVERYWHERE = pytest.mark.parametrize(
+    ("broker", "guarantee"),
+    [
+        ("embedded_broker", "at_least_once"),
+        pytest.param("apache_kafka", "at_least_once", marks=pytest.mark.slow),
+        pytest.param("apache_kafka", "exactly_once", marks=pytest.mark.slow),
+    ],
+    indirect=["broker"],
+)
+ON_KAFKA = pytest.mark.parametrize(
+    ("broker", "guarantee"),
+    [("apache_kafka", "at_least_once"), ("apache_kafka", "exactly_once")],
+    indirect=["broker"],
+)
+QUICK = {"session_timeout": "1s", "heartbeat_interval": "300ms", "commit_interval": "100ms"}
+PAST = {"backfill_idle": "5m"}
+"""A pause in the history is not to be taken for silence: only what is put at its end shows that it has ended."""
+
+
+class Shop:
+    """Days of a shop, and what must come of them in a cluster, whatever its workers go through."""
+
+    def __init__(self, directory: Path, cluster: Cluster, seed: int, events: int) -> None:
+        clicks, orders = shop(seed=seed, customers=60, events=events, end=now() - 90 * MINUTE)
+        self.events = sorted((*clicks, *orders), key=lambda event: event["occurred_at"])
+        self.expected = replayed(directory / "replay", clicks, orders)
+        self.last = self.events[-1]["occurred_at"] - 10_000
+        self._cluster = cluster
+        self._exact = cluster.settings.processing_guarantee == "exactly_once"
+
+    async def outputs(self) -> list[dict[str, Any]]:
+        return await all_outputs(self._cluster, "read_committed" if self._exact else "read_uncommitted")
+
+    async def end(self) -> None:
+        """The present comes to each partition of each topic, with a customer of its own."""
+        producer = AIOKafkaProducer(bootstrap_servers=self._cluster.settings.broker)
+        await producer.start()
+        try:
+            for topic in (self._cluster.settings.clickstream_topic, self._cluster.settings.orders_topic):
+                for partition in await producer.partitions_for(topic):
+                    event = click(f"later-{topic}-{partition}", now() - MINUTE)
+                    await producer.send(topic, json.dumps(event).encode(), partition=partition)
+            await producer.flush()
+        finally:
+            await producer.stop()
+
+    async def comes_out_right(self, *survivors: Worker) -> None:
+        """Nothing is lost or there beside, and what is repeated is equal; exactly once, nothing is repeated."""
+
+        async def all_there() -> bool:
+            for survivor in survivors:
+                assert survivor.process.poll() is None, survivor.tail()
+            return up_to(self.last, self.expected) <= up_to(self.last, await self.outputs())
+
+        await until(all_there, "every output of the replay")
+        outputs = await self.outputs()
+        assert unlike(outputs, self.expected, self.last) == []
+        contents: dict[str, set[str]] = {}
+        for output in outputs:
+            contents.setdefault(output["id"], set()).add(json.dumps(output, sort_keys=True))
+        assert [id for id, different in contents.items() if len(different) > 1] == []
+        if self._exact:
+            assert len(outputs) == len(contents)
+        assert await self._cluster.documents(self._cluster.settings.dead_letters_topic) == []
+
+
+@EVERYWHERE
+async def test_kills_while_topics_are_read_independently_lose_nothing_and_repeat_only_what_is_equal(
+    make_cluster: NewCluster, tmp_path: Path, guarantee: str
+) -> None:
+    """Two tasks and eight readers: of three workers, one has readers only."""
+    rng = random.Random(guarantee)
+    cluster = await make_cluster(
+        {"clickstream": 5, "orders": 3},
+        **BADLY_KEYED,
+        **QUICK,
+        processing_guarantee=guarantee,
+        backfill_idle="3s",
+    )
+    days = Shop(tmp_path, cluster, 7, 4000)
+    streaming = asyncio.create_task(
+        asyncio.to_thread(lambda: asyncio.run(scattered(cluster, days.events, 3, pause=0.15)))
+    )
+    survivors = [cluster.start_worker() for _ in range(2)]
+    for _ in range(3):
+        victim = cluster.start_worker()
+        await victim.ready()
+        await asyncio.sleep(rng.uniform(0.5, 1.5))
+        victim.kill()
+    await streaming
+    await days.comes_out_right(*survivors)
+
+
+@pytest.mark.slow
+@ON_KAFKA
+@pytest.mark.parametrize("before", [2, 3], ids=["by the tasks", "independently"])
+async def test_a_topic_is_grown_in_the_midst_of_history(
+    make_cluster: NewCluster, tmp_path: Path, guarantee: str, before: int
+) -> None:
+    """Two tasks have read it themselves, or readers have. The new partitions are waited for from the next start."""
+    cluster = await make_cluster(
+        {"clickstream": before}, **BADLY_KEYED, **QUICK, **PAST, processing_guarantee=guarantee
+    )
+    days = Shop(tmp_path, cluster, 8, 1500)
+    half = len(days.events) // 2
+    await scattered(cluster, days.events[:half], 1)
+    first = cluster.start_worker()
+    await until(lambda: first.metric("lifecycle_events_total", outcome="applied") > 100, "work of the tasks")
+    first.kill()
+    async with cluster.admin() as admin:
+        await admin.create_partitions({cluster.settings.clickstream_topic: NewPartitions(5)})
+    await scattered(cluster, days.events[half:], 2)
+    workers = [cluster.start_worker() for _ in range(2)]
+    for worker in workers:
+        await worker.ready()
+    await days.end()
+    await days.comes_out_right(*workers)
+    assert sum(worker.metric("lifecycle_readers_assigned") for worker in workers) == 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("broker", ["apache_kafka"], indirect=True)
+async def test_workers_notice_within_seconds_that_a_topic_is_grown(make_cluster: NewCluster) -> None:
+    cluster = await make_cluster({"clickstream": 3}, **BADLY_KEYED, **QUICK)
+    workers = [cluster.start_worker() for _ in range(2)]
+    for worker in workers:
+        await worker.ready()
+    clickstream, orders = cluster.settings.clickstream_topic, cluster.settings.orders_topic
+    async with cluster.admin() as admin:
+        await admin.create_partitions({clickstream: NewPartitions(5)})
+
+    def readers() -> float:
+        return sum(worker.metric("lifecycle_readers_assigned") for worker in workers)
+
+    await until(lambda: readers() == 5, "readers of the new partitions", 20)
+    producer = AIOKafkaProducer(bootstrap_servers=cluster.settings.broker)
+    await producer.start()
+    for partition in range(5):
+        await producer.send(clickstream, json.dumps(click(f"c-{partition}", now())).encode(), partition=partition)
+    await producer.stop()
+
+    async def all_there() -> bool:
+        return {change["customer_id"] for change in await cluster.stage_changes()} == {f"c-{n}" for n in range(5)}
+
+    await until(all_there, "what came on old and new partitions")
+    async with cluster.admin() as admin:
+        await admin.create_partitions({orders: NewPartitions(3)})
+    for worker in workers:
+        assert await until(worker.process.poll, "the end of a worker that read it itself", 30) == 1
+        assert "it has to be read in another way" in worker.log.read_text()
+    after = cluster.start_worker()
+    await after.ready()
+    assert after.metric("lifecycle_readers_assigned") == 8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("broker", ["apache_kafka"], indirect=True)
+async def test_a_topic_that_was_read_independently_is_not_grown_to_the_number_of_tasks(
+    make_cluster: NewCluster, tmp_path: Path
+) -> None:
+    cluster = await make_cluster({"orders": 1}, **BADLY_KEYED, **QUICK, **PAST)
+    days = Shop(tmp_path, cluster, 10, 600)
+    half = len(days.events) // 2
+    await scattered(cluster, days.events[:half], 1)
+    worker = cluster.start_worker()
+    await until(lambda: worker.metric("lifecycle_arrived_records_total", outcome="taken") > 30, "forwarded records")
+    worker.terminate()
+    assert await until(lambda: worker.process.poll() is not None, "its end")
+    async with cluster.admin() as admin:
+        await admin.create_partitions({cluster.settings.orders_topic: NewPartitions(2)})
+    refusing = cluster.start_worker()
+    assert await until(refusing.process.poll, "the end of a worker that cannot take over") == 1
+    assert "has 2 partitions now, as many as LIFECYCLE_PARTITIONS says" in refusing.log.read_text()
+    async with cluster.admin() as admin:
+        await admin.create_partitions({cluster.settings.orders_topic: NewPartitions(3)})
+    await scattered(cluster, days.events[half:], 2)
+    await days.end()
+    await days.comes_out_right(cluster.start_worker())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("broker", ["apache_kafka"], indirect=True)
+async def test_a_worker_that_has_only_readers_is_held_back_by_what_others_have_committed(
+    make_cluster: NewCluster,
+) -> None:
+    """Orders are believed a hundred days late, so that every click lies ahead of them and waits."""
+    bound = 32 << 10
+    cluster = await make_cluster(
+        {"clickstream": 4},
+        partitions="1",
+        clickstream_well_keyed="off",
+        orders_delay="100d",
+        max_buffer_bytes="32KiB",
+        **QUICK,
+    )
+    start = now() - 60 * MINUTE
+    workers = [cluster.start_worker() for _ in range(2)]
+    for worker in workers:
+        await worker.ready()
+    await scattered(cluster, [click(f"c-{n % 50}", start + n * 100) for n in range(8_000)], 1, pause=0.02)
+    [apart] = [worker for worker in workers if worker.metric("lifecycle_partitions_assigned") == 0]
+
+    def held() -> bool:
+        return apart.metric("lifecycle_buffered_bytes") > bound
+
+    await until(held, "a reader that is ahead")
+    before = apart.metric("lifecycle_forwarded_records_total")
+    await asyncio.sleep(3)
+    after, lag = apart.metric("lifecycle_forwarded_records_total"), apart.metric("lifecycle_consumer_lag_records")
+    assert after < 4_000
+    assert after - before < 1_000
+    assert lag > 1_000

@@ -16,13 +16,13 @@ from faust.types import TP
 from streams import playbooks
 from streams.core.activity import Source
 from streams.core.inputs import ERASURES, FORWARDED, number_of
-from streams.core.sources import Arrivals, OriginMark
+from streams.core.sources import Arrivals, Mark, OriginMark
 from streams.errors import UserError
 from streams.settings import Settings
 from streams.shell import application
 from streams.shell.application import App
 from streams.shell.factory import create_app
-from streams.shell.marks import TaskMark, encode
+from streams.shell.marks import SourceMark, TaskMark, encode
 
 
 class Away(App):
@@ -50,6 +50,7 @@ class Beginning(App):
 
     def __init__(self) -> None:
         self.done: list[Any] = []
+        self.made: list[int] = []
         self.settings = Settings(partitions=1)
         self.source_topics, self.read_topics = self.settings.source_topics, self.settings.read_topics
         self.tasks, self.readers, self.independent = {}, {}, frozenset()
@@ -91,6 +92,7 @@ class Beginning(App):
         """As if it had been committed."""
 
     def _new_task(self, number: int, positions: Mapping[int, int], metadata: Mapping[int, str]) -> Any:
+        self.made.append(number)
         return dict(positions)
 
     def add_future(self, coro: Any) -> Any:
@@ -129,6 +131,7 @@ async def test_partitions_that_are_taken_away_while_it_begins_are_not_worked_on(
     app._guarantee.fenced = taken
     await app.on_sources_assigned(ALL)
     assert app.tasks == {}
+    assert app.made == []  # whose transactions may not be fenced yet
     app._guarantee.fenced = app._fenced
     app.on_assigned(ALL)
     await app.on_sources_assigned(ALL)
@@ -148,7 +151,7 @@ class Apart(Beginning):
         self._partitions = {Source.CLICKSTREAM: 2, Source.ORDERS: 3}
         self.committed = committed
         self.failed: list[str] = []
-        self.asked: frozenset[TP] = frozenset()
+        self.asked: Any = frozenset()
         marker = encode(TaskMark(1, 0, {}, Arrivals(0, origins)))
         state = SimpleNamespace(marker=marker)
         self.table = SimpleNamespace(data=SimpleNamespace(partition=lambda number: state))
@@ -230,6 +233,37 @@ async def test_topics_that_were_grown_are_counted_anew(counts: dict[str, int], f
     await app.on_sources_assigned(frozenset({*OF_TASK, TP("orders", 0)}))
     assert app.failed == failed
     assert app._partitions[Source.ORDERS] == (4 if not failed else 3)
+
+
+async def test_readers_wait_for_the_slowest_also_for_those_of_whom_no_task_of_their_worker_hears() -> None:
+    """Of clicks that are keyed right nobody tells, and a worker without a task hears of nothing."""
+    marks = {TP("clickstream", 0): 7, TP("clickstream", 1): 3, **{TP("orders", n): 1 for n in range(3)}}
+    app = Apart({tp: encode(SourceMark(1, 0, Mark(at))).decode() for tp, at in marks.items()}, [])
+    app._slowest = None
+    heard: list[int | None] = [None]
+    task: Any = SimpleNamespace(engine=SimpleNamespace(slowest_anywhere=lambda: heard[0]))
+    app.tasks = {0: task}
+    assert app._slowest_anywhere() is None
+    await app._look_for_slowest()
+    assert app.asked == [TP("clickstream", 0), TP("clickstream", 1)]
+    assert app._slowest_anywhere() is None
+    for heard[0], expected in ((2, 2), (9, 3)):
+        assert app._slowest_anywhere() == expected
+    app.tasks = {}
+    await app._look_for_slowest()
+    assert app._slowest_anywhere() == 1
+
+
+async def test_a_topic_that_was_read_independently_is_not_taken_over_by_tasks() -> None:
+    """Said also by a worker whose partition of it is new, and has no offset."""
+    app = Apart({**OF_TASK, TP("orders", 0): encode(SourceMark(0, 0, Mark(), reader=True)).decode()}, [])
+    app.independent, app.counts = frozenset(), {"clickstream": 2, "orders": 2}
+    await app.on_sources_assigned(frozenset({*OF_TASK, TP("orders", 1)}))
+    assert app.failed == ["WasApart"]
+    app.committed = OF_TASK
+    app.failed.clear()
+    await app.on_sources_assigned(frozenset({*OF_TASK, TP("orders", 1)}))
+    assert app.failed == ["NoOffset"]
 
 
 def test_what_is_assigned_is_fenced_by_name() -> None:

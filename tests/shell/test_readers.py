@@ -14,7 +14,7 @@ from streams.core.inputs import FORWARDED
 from streams.core.sources import Fetch, Mark
 from streams.shell.faults import Grown, Hole
 from streams.shell.marks import decode_metadata
-from streams.shell.slowest import UNKNOWN_HERE, slowest
+from streams.shell.slowest import NOBODY, slowest
 from streams.transport.chunks import Chunk, Lost
 from tests.integration.shop import DAY, HOUR, MINUTE, click, order, shop
 from tests.shell.shop_of_tasks import World
@@ -261,12 +261,12 @@ async def test_a_clock_that_is_not_trusted_yet_proves_no_silence() -> None:
     assert reader.slowest() == NOON - 5_000
 
 
-def test_the_slowest_is_looked_up_in_what_is_committed_where_no_task_tells_it() -> None:
+def test_the_slowest_of_those_that_nobody_tells_of() -> None:
     marks: list[Any] = [Mark(7), Mark(5), Mark(9)]
     assert slowest(marks) == 5
     assert slowest([*marks, None]) is None
     assert slowest([*marks, Mark()]) is None
-    assert slowest([None, None]) == UNKNOWN_HERE
+    assert slowest([None, None]) == slowest([]) == NOBODY
 
 
 async def test_what_is_forwarded_is_as_it_was_but_for_a_header() -> None:
