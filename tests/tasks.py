@@ -212,7 +212,7 @@ class Tasks:
             self.start(number)
 
     def _carried_through(self, number: int, snapshot: Snapshot, dies: str) -> bool:
-        if dies == "before":
+        if dies == "before" or number in self._dead:  # nothing is written before all that was sent has arrived
             return False
         log, changes = self.changelogs[number], snapshot.changes
         self.largest = max([self.largest, *(len(value or b"") for _, value in changes)])

@@ -203,3 +203,26 @@ def test_without_any_part_of_what_makes_it_exact_it_is_wrong(without: str) -> No
         except AssertionError:
             return
     pytest.fail("all was right")
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_what_comes_late_and_links_that_come_later_still_make_the_same_profiles(seed: int) -> None:
+    """Each device and each cart is one customer's, links are anywhere, and records lie up to 10 s out of order."""
+    rng, at, placed = random.Random(seed), START - 2 * DAY, list[Placed]()
+    for _ in range(150):
+        at += rng.choice((1, SECOND, 3 * SECOND, MINUTE, 40 * MINUTE))
+        number = rng.randrange(4)
+        customer = rng.choice((f"c-{number}", None, None))
+        device = f"d-{number}-{rng.randrange(3)}" if customer is None or rng.random() < 0.3 else None
+        type_ = rng.choice(("product_viewed", "checkout_started", "order_completed" if customer else "page_viewed"))
+        fields = {"cart_id": f"k-{number}"} if rng.random() < 0.3 else {}
+        placed.append((rng.randrange(3), record(at, type_, customer, device, product_id="p", **fields)))
+    late = sorted(placed, key=lambda one: one[1].at + rng.choice((0, 0, rng.randrange(10 * SECOND))))
+    assert late != placed
+    expected = {whose: alone(events, START) for whose, events in Told(one for _, one in placed).events.items()}
+    found = {whose: says(profile) for whose, profile in played(late, 3, seed).profiles().items()}
+    for known in (expected, found):
+        for profile in known.values():
+            assert profile is not None
+            del profile["stage"], profile["next"]  # the history of stages, and what hangs on it, may differ
+    assert found == expected
