@@ -19,6 +19,7 @@ from streams.core.activity import CLAIM, EVENT, LINK, MOVED, SHOWN, Activity, So
 from streams.core.effects import Passed
 from streams.core.identity import PART_BYTES, activity_of, home_of, parts_of
 from streams.core.inputs import STREAM, STREAMS
+from streams.core.packing import NewerVersion, unpack
 from streams.core.parts import Event
 from streams.core.sources import Forwarded, Report
 
@@ -120,7 +121,7 @@ class Reader:
         """What is in the records, each with its offset in the topic, and the records that cannot be taken, with why.
 
         What was sent in turn and cannot be read here, though its task could (it may be of another version), is in both:
-        without activities in the former.
+        without activities in the former. Raises `NewerVersion` if a newer version packed a profile that moves.
         """
         news: list[tuple[int, News]] = []
         refused: Refused = []
@@ -161,6 +162,8 @@ class Reader:
             activities = list(read(record, origin))
         except Rejected as rejected:
             refused.append((record, rejected))
+        except NewerVersion:  # not to be given up: an upgrade reads it
+            raise
         except (msgspec.MsgspecError, ValueError):
             refused.append((record, Rejected("invalid_field", f"the value of a record with header {name}")))
         return Forwarded(origin.rank, origin.partition, origin.offset, origin.previous, activities)
@@ -189,8 +192,14 @@ def _parts(record: Any, origin: _Origin) -> Iterator[Activity]:
 
 def _item(record: Any, origin: _Origin) -> Iterator[Activity]:
     item = _ITEMS.decode(record.value or b"")
-    if item.role not in _ITEM_ROLES:
+    event, moved = item.event, item.moved
+    held = event is not None, moved is not None
+    if item.role not in _ITEM_ROLES or held != (item.role == EVENT, item.role == MOVED):
         raise ValueError(item.role)
+    if event is not None and event.source not in _SOURCES:
+        raise ValueError(event.source)
+    if moved is not None:
+        unpack(moved)  # raises what it says of what is no profile
     passed = Passed(
         stream=origin.rank - STREAM,
         number=origin.offset,

@@ -134,6 +134,9 @@ class Linker(Applier):
             return True
         if self.in_doubt:
             forget_erased(profile, key, self.state)
+        if record.at <= profile.erased_at:  # of whoever had the device then: not of who has it now
+            effects.counts["erased", SOURCE_LABELS[record.source]] += 1
+            return True
         deadline_before = profile.next_deadline
         self._fire_up_to(record.at, profile, key, effects)
         alias = profile.alias

@@ -14,7 +14,7 @@ from typing import Final
 from streams.core.checkpoint import VERSION, Checkpoint, decode, encode
 from streams.core.cold import CHECKPOINT, Cold, ColdOnDisk, Disk
 from streams.core.effects import Output, Passed
-from streams.core.erasing import Marks, Traces, is_mark
+from streams.core.erasing import NEVER, Marks, Traces, is_mark
 from streams.core.inputs import ERASURES
 from streams.core.packing import Header, pack, peek, unpack
 from streams.core.parts import Alias
@@ -139,7 +139,7 @@ class TaskState:
             self._records += 1
             self.timers.restored(key, None, header.next_deadline)
         else:
-            if _age(header) < _age(have):
+            if _age(header) < _age(have) or self._knows_no_erasure(key, known, have, value):
                 self._dirty[key] = None
                 return
             if have.stage is not None:
@@ -360,6 +360,14 @@ class TaskState:
             if value is not None and peek(value).commit > committed:
                 found.append((key, unpack(value)))
         return found
+
+    def _knows_no_erasure(self, key: bytes, known: bytes | None, have: Header, value: bytes) -> bool:
+        """Whether a record that follows the one that is known is from before an erasure, however much a zombie had
+        applied to it that whoever erased did not read any more, or passed over."""
+        erased_at = self.marks.erased_at(key)
+        if have.forgotten and known is not None:  # its mark may follow
+            erased_at = max(erased_at, unpack(known).erased_at)
+        return erased_at != NEVER and unpack(value).erased_at < erased_at
 
     def _behind(self, key: bytes, committed: Mapping[int, int]) -> bool:
         """Whether all that was applied to the profile lies before the committed positions."""

@@ -6,6 +6,9 @@ import json
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+from msgspec.structs import replace
+
 from streams.contracts.forwarding import (
     ITEM,
     ORIGIN,
@@ -23,6 +26,8 @@ from streams.core.activity import CLAIM, EVENT, LINK, MOVED, SHOWN, Activity, So
 from streams.core.effects import Passed
 from streams.core.identity import activity_of, event_of, parts_of
 from streams.core.inputs import STREAM
+from streams.core.packing import VERSION, NewerVersion, pack
+from streams.core.profile import Profile
 from streams.core.sources import Forwarded, Report
 
 CLICKS, ORDERS = Source.CLICKSTREAM, Source.ORDERS
@@ -159,7 +164,7 @@ def test_items_are_read_as_they_were_written() -> None:
         event_id="e",
         event_type="t",
     )
-    moved = Passed(stream=1, number=6, cause=-1, offset=3, role=MOVED, at=NOON, customer="c", other="d", moved=b"\0x")
+    moved = moving(pack(Profile("d", False)))
     for item in (event, link, moved):
         header, value = encode_item(item, THERE, 2)
         news, refused = reader(linking=True).read([record(value, header)])
@@ -188,6 +193,35 @@ def test_what_no_task_wrote_of_parts_and_items_is_refused() -> None:
         (CLICKS, 0, []),
         (CLICKS, 0, []),
     ]
+
+
+def moving(packed: bytes | None, **fields: Any) -> Passed:
+    given: dict[str, Any] = {"role": MOVED, "at": NOON, "customer": "c", "other": "d", "moved": packed} | fields
+    return Passed(stream=1, number=6, cause=-1, offset=3, **given)
+
+
+def test_an_item_that_does_not_hold_what_it_says_stops_nobody_who_would_apply_it() -> None:
+    event = event_of(decoded(CLICKS, both_ids("c", "d")))
+    packed = pack(Profile("d", False))
+    for item in (
+        moving(None),
+        moving(b"\1nonsense"),
+        moving(packed, role=LINK),
+        moving(packed, event=event),
+        moving(None, role=EVENT),
+        moving(None, role=EVENT, event=replace(event, source=7)),
+    ):
+        header, value = encode_item(item, THERE, 2)
+        [(_, one)], refused = reader(linking=True).read([record(value, header)])
+        assert isinstance(one, Forwarded)
+        assert (one.offset, one.activities) == (6, [])
+        assert [rejected.reason for _, rejected in refused] == ["invalid_field"]
+
+
+def test_a_profile_that_a_newer_version_moved_is_not_given_up() -> None:
+    header, value = encode_item(moving(bytes([VERSION + 1, 0])), THERE, 2)
+    with pytest.raises(NewerVersion):
+        reader(linking=True).read([record(value, header)])
 
 
 def test_parts_and_items_are_not_taken_where_nobody_is_linked() -> None:

@@ -291,6 +291,31 @@ def test_a_zombies_record_brings_nobody_back() -> None:
     assert len(driver.engine.state) == 1  # who came back is nobody's zombie
 
 
+@pytest.mark.parametrize("place", ["between profile and mark", "behind the mark", "behind who came back"])
+def test_a_zombie_that_had_applied_more_brings_nobody_back(place: str) -> None:
+    """Events of before that whoever erased passes over."""
+    driver = Driver(NOON)
+    driver.run(added(NOON - HOUR))
+    driver.erase(request())
+    driver.commit()
+    if place == "behind who came back":
+        driver.now += MINUTE
+        driver.run(click(NOON + 1, "page_viewed", PERSON))
+        driver.commit()
+    [mark] = [at for at, (key, _) in enumerate(driver.changelog) if is_mark(key)]
+    driver.changelog.insert(mark if place == "between profile and mark" else len(driver.changelog), (KEY, zombie(NOON)))
+    driver.restart()
+    settle(driver)
+    [*left] = driver.engine.state.items()
+    if place == "behind who came back":
+        [(_, profile)] = left
+        assert (profile.erased_at, profile.first_seen_at) == (NOON, NOON + 1)
+        assert unpack(dict(driver.changelog)[KEY] or b"").erased_at == NOON
+    else:
+        assert left == []
+        assert dict(driver.changelog)[KEY] is None
+
+
 def test_a_mark_that_a_staler_one_follows_is_written_again() -> None:
     state = TaskState()
     earlier, later = TaskState(), TaskState()

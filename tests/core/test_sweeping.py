@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import pytest
 
+from streams.core.activity import Activity
 from streams.core.identity import NOBODY
 from streams.core.inputs import ERASURES
 from streams.core.packing import pack
 from streams.core.parts import Alias
-from streams.core.policy import DAY
+from streams.core.policy import DAY, HOUR
 from streams.core.profile import Profile
 from streams.core.state import record_key
 from streams.core.sweeping import STEP
 from tests.core.test_erasing import NOON, PERSON, added, names, request, settle
 from tests.driver import Driver
+from tests.tasks import Tasks, record
 
 DEVICE = record_key("a-1", False)
 CART = b"kc" + b"cart-1"
@@ -62,6 +64,24 @@ def test_a_device_whose_customer_was_erased_is_a_strangers() -> None:
     assert len(driver.engine.state) == 0
     driver.run(visit)
     assert [profile.stage for _, profile in driver.engine.state.items()] == ["prospect"]
+
+
+def test_what_comes_late_of_before_an_erasure_is_not_the_next_owners() -> None:
+    """Of a customer's time on the device, or of the device, which was erased itself."""
+    for erased, known in (("c-1", True), ("d", False)):
+        tasks = Tasks(NOON, 1)
+        tasks.put(0, viewed(NOON - DAY, "c-1" if known else None))
+        tasks.run()
+        tasks.requests.append((erased, known, NOON - HOUR))
+        tasks.run()
+        tasks.put(0, viewed(NOON - 60_000, "c-2"), viewed(NOON - 2 * HOUR, None), viewed(NOON - 30_000, None))
+        tasks.run()
+        assert {whose: p.product_views for whose, p in tasks.profiles().items()} == {(True, "c-2"): 2}
+        assert tasks.counts["erased", "clickstream"] == 1
+
+
+def viewed(at: int, customer: str | None) -> Activity:
+    return record(at, "product_viewed", customer, "d", product_id="p")
 
 
 def test_who_had_the_device_before_and_after_keeps_it() -> None:
