@@ -84,6 +84,16 @@ def test_of_all_categories_the_latest_stay_and_those_that_rules_name() -> None:
     assert counts["trimmed", "categories_bought"] == 4
 
 
+def test_those_that_rules_name_crowd_out_no_others() -> None:
+    """With as many others as are kept, less one, and two that rules name."""
+    rules = ["bought('c-0') or bought('c-1')", "known(category_due_at())"]
+    events = [order(n, f"o-{n}", items=(item("p", category=f"c-{n}"),)) for n in range(MOST_NAMES + 1)]
+    profile, counts = played(rules, events)
+    assert profile.facts is not None
+    assert len(profile.facts.categories_bought) == MOST_NAMES + 1
+    assert not counts["trimmed", "categories_bought"]
+
+
 def test_a_property_is_kept_from_the_events_that_tell_it_and_the_latest_stays() -> None:
     events = [
         click(5, "signed_up", properties={"plan": "gold"}),
