@@ -160,6 +160,32 @@ async def test_who_is_erased_is_gone_and_stays_gone(make_cluster: NewCluster, st
     assert await cluster.documents(cluster.settings.dead_letters_topic) == []
 
 
+async def test_the_devices_of_who_was_erased_are_strangers_again(make_cluster: NewCluster) -> None:
+    cluster = await make_cluster(profiles="on", linking="on")
+    worker = cluster.start_worker()
+    await worker.ready()
+    at, device = now() - HOUR, {"customer_id": None, "anonymous_id": "d-1"}
+    await cluster.clicks(click("d-1", at, "product_viewed", product_id="p-1", **device))
+    await cluster.clicks(click(PERSON, at + MINUTE, "signed_up", anonymous_id="d-1"))
+
+    async def linked() -> bool:
+        return [(n["type"], n["customer_id"]) for n in await notices(cluster)] == [("linked", PERSON)]
+
+    await until(linked, "the device to be the person's")
+    assert cluster.command("erase", PERSON).returncode == 0
+    await is_told(cluster, 2)
+    await is_gone(cluster)
+    await until(lambda: worker.metric("lifecycle_aliases") == 0, "nothing to be known of the device")
+    await cluster.clicks(click("d-1", now(), "page_viewed", **device))
+
+    async def a_stranger() -> bool:
+        changes = await cluster.stage_changes()
+        return (changes[-1]["customer_id"], changes[-1]["to_stage"]) == ("d-1", "visitor")
+
+    await until(a_stranger, "a stranger on the device")
+    await is_gone(cluster)
+
+
 async def test_what_is_no_request_is_a_dead_letter_and_an_id_that_names_nobody_is_refused(
     make_cluster: NewCluster,
 ) -> None:
