@@ -121,7 +121,8 @@ class PartitionEngine:
         numbers = [] if arrivals is None else arrivals.numbers
         unsent, cut = self.state.unsent_items(commit, flushed) if tasks else ([], [])
         self.unsent: list[Passed] = unsent
-        """Items of a flush that was whole, which may never have been sent: they are to be before anything else."""
+        """Items of a whole flush, which may never have been sent: they go before anything else (`sent`), and no flush
+        is written before they have arrived, since it may replace the records that keep them."""
         self._linker: Linker | None = None
         if tasks:
             self._linker = Linker(lifecycle, self.state, self._gate, step.pending, numbers, unsent, cut)
