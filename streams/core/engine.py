@@ -330,6 +330,15 @@ class PartitionEngine:
         """Bytes of records read here that wait for another source: the shell pauses a source at a bound."""
         return self._own[source].bytes
 
+    def waits_for_more(self, source: Source) -> bool:
+        """Whether what waits here is of the very time that the source has reached, which no other is behind: only what
+        comes next of the source shows that all of that time is there. So the source must not be paused."""
+        reached, slowest = self._progress[source].reached, self.slowest_anywhere()
+        if reached is None or slowest is None or slowest < reached:
+            return False
+        waiting = [self._own[source], *(level.through for level in self._levels if level.through is not None)]
+        return all([one.queue[0].at >= reached for one in waiting if one.queue])  # noqa: C419
+
     def arrived_bytes(self) -> int:
         """Bytes of what was forwarded here or passed on and waits for another source, or for another origin."""
         return sum(origin.bytes for origin in self._origins.values())

@@ -251,6 +251,8 @@ class PartitionTask:
 
     def _ahead_bytes(self, source: Source) -> int:
         waiting = self.engine.buffered_bytes(source)
+        if waiting > self._settings.max_buffer_bytes // 2 and self.engine.waits_for_more(source):
+            waiting = 0
         if self._forwarder is not None and source in self._settings.origins:
             waiting = max(waiting, self._forwarder.ahead_bytes(source))
         return waiting

@@ -201,3 +201,22 @@ async def test_what_waits_for_devices_is_bounded_and_nobody_waits_for_ever() -> 
             break
     assert bound < most < 2 * bound
     assert world.counts["applied", "clickstream"] + world.counts["applied", "orders"] == 400
+
+
+@pytest.mark.parametrize("partitions", [1, 2])
+async def test_more_of_one_instant_than_may_wait_does_not_stop_a_source_for_ever(partitions: int) -> None:
+    """As a shop imports that knows days only: whose devices are is told once all of that instant is there."""
+    world, home = World(NOON, partitions, linking=True, max_buffer_bytes=2_000, **WELL_KEYED), Partitioner(partitions)
+    for n in range(401):
+        event = {"event_id": f"e-{n}", "type": "page_viewed", "customer_id": f"c-{n}", "anonymous_id": f"d-{n}"}
+        at = NOON - DAY + (n == 400)
+        world.put(CLICKS, home.partition(key_of(event)), {**event, "occurred_at": at}, at)
+    for _ in range(100):
+        world.now += 1_000
+        for number in range(partitions):
+            for rank in world.tasks[number].read:
+                world.fetch(number, rank, 20)
+            await world.tick(number)
+            await world.commit(number)
+    assert world.counts["applied", "clickstream"] == 401
+    assert world.counts["identity", "linked"] == 401
