@@ -28,6 +28,9 @@ MAX_STRING: Final = 1024
 MAX_DEPTH: Final = 512
 """Of nesting. A fixed bound, because msgspec's own is what happens to be left of the interpreter's stack."""
 
+MAX_ITEMS: Final = 10_000
+"""Of an event. An empty one takes three bytes here and nine where the event is passed on, which a batch has to hold."""
+
 _Json = msgspec.json.Decoder[Any]
 _ABSENT: Final = records.ABSENT
 _TYPES: Final = {type_: type_ for type_ in CLICKSTREAM_TYPES | ORDER_TYPES}
@@ -198,6 +201,8 @@ class Decoder:
         if device is not None:
             activity.other = device
         if items is not None:
+            if len(items) > MAX_ITEMS:
+                raise Rejected("too_large", f"items: {len(items)}, more than {MAX_ITEMS}")
             activity.items = tuple([self._item(item, currency, n) for n, item in enumerate(items)])
         return activity
 

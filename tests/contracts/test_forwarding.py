@@ -20,15 +20,18 @@ from streams.contracts.forwarding import (
     encode_reports,
     forwarding_header,
 )
-from streams.contracts.native import Decoder
+from streams.contracts.native import MAX_ITEMS, Decoder
 from streams.contracts.partitioning import Partitioner
+from streams.contracts.rejected import Rejected
 from streams.core.activity import CLAIM, EVENT, LINK, MOVED, SHOWN, Activity, Source
 from streams.core.effects import Passed
 from streams.core.identity import activity_of, event_of, parts_of
 from streams.core.inputs import STREAM
 from streams.core.packing import VERSION, NewerVersion, pack
+from streams.core.policy import Policy
 from streams.core.profile import Profile
 from streams.core.sources import Forwarded, Report
+from streams.shell.application import STEP
 
 CLICKS, ORDERS = Source.CLICKSTREAM, Source.ORDERS
 NOON = 1_763_719_200_000
@@ -216,6 +219,21 @@ def test_an_item_that_does_not_hold_what_it_says_stops_nobody_who_would_apply_it
         assert isinstance(one, Forwarded)
         assert (one.offset, one.activities) == (6, [])
         assert [rejected.reason for _, rejected in refused] == ["invalid_field"]
+
+
+def test_what_is_passed_on_of_any_event_fits_a_batch_with_all_that_waits_beside_it() -> None:
+    """In the record of the device: else one event would stop its partition for ever."""
+    room = (1 << 19) - STEP.pending - Policy().profile_bytes
+    for line in (b"{}", b'{"price":1}', b'{"product_id":"p"}'):
+        rest = b'{"type":"cart_viewed","occurred_at":%d,"anonymous_id":"d","items":[' % NOON
+        lines = min(MAX_ITEMS, (262_144 - len(rest) - 2) // (len(line) + 1))
+        value = rest + b",".join([line] * lines) + b"]}"
+        event = event_of(decoded(CLICKS, value))
+        _, packed = encode_item(moving(None, role=EVENT, event=event), THERE, 2)
+        assert len(packed) < room
+        if lines == MAX_ITEMS:
+            with pytest.raises(Rejected, match="more than 10000"):
+                decoded(CLICKS, rest + b",".join([line] * (lines + 1)) + b"]}")
 
 
 def test_a_profile_that_a_newer_version_moved_is_not_given_up() -> None:
