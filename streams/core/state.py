@@ -340,6 +340,14 @@ class TaskState:
         value = self._cold.get(key)
         return unpack(value).alias if value is not None and peek(value).is_alias else None
 
+    def lives(self, key: bytes) -> bool:
+        """Whether somebody is in a stage there, without unpacking the profile."""
+        profile = self._hot.get(key)
+        if profile is not None:
+            return profile.stage is not None
+        value = self._cold.get(key)
+        return value is not None and peek(value).stage is not None
+
     def items(self) -> Iterator[tuple[bytes, Profile]]:
         """Every living profile, unpacked (for tests: it touches all)."""
         for key in self:

@@ -439,4 +439,6 @@ class PartitionTask:
             document = None  # forgotten, or found to be a customer's
             if profile.stage is not None:
                 document = orjson.dumps(profile_document(profile, self._lifecycle.summary(profile)))
+            elif profile.alias is not None and self._profiles.lives(record_key(profile.customer, True)):
+                continue  # a customer has the same id: what is under it is theirs
             yield Record(self._settings.profiles_topic, profile.customer.encode(), document)

@@ -203,6 +203,28 @@ async def test_what_waits_for_devices_is_bounded_and_nobody_waits_for_ever() -> 
     assert world.counts["applied", "clickstream"] + world.counts["applied", "orders"] == 400
 
 
+async def test_a_device_with_the_id_of_its_customer_does_not_take_their_document_away() -> None:
+    """As trackers do that know no other id of who has signed in."""
+    world = World(NOON, 1, linking=True, profiles=True, **WELL_KEYED)
+    event = {"event_id": "e-1", "type": "page_viewed", "customer_id": "u-1", "anonymous_id": "u-1"}
+    for n in range(2):
+        world.put(CLICKS, 0, {**event, "event_id": f"e-{n}", "occurred_at": NOON - HOUR}, NOON - HOUR)
+    world.fetch(0, CLICKS, 1)
+    for _ in range(3):  # the customer's is applied before it is told whose the device is: more of that time may come
+        world.now += 1_000
+        for rank in (ORDERS, FORWARDED):
+            world.fetch(0, rank)
+        await world.tick(0)
+        await world.commit(0)
+    assert (world.counts["applied", "clickstream"], world.counts["identity", "linked"]) == (1, 0)
+    log = world.logs[world.settings.profiles_topic, 0]
+    assert len(log) == 1
+    world.fetch(0, CLICKS)
+    await world.run()
+    assert world.counts["identity", "linked"] == 1
+    assert all(record.value is not None for record in log)
+
+
 @pytest.mark.parametrize("partitions", [1, 2])
 async def test_more_of_one_instant_than_may_wait_does_not_stop_a_source_for_ever(partitions: int) -> None:
     """As a shop imports that knows days only: whose devices are is told once all of that instant is there."""
