@@ -162,7 +162,8 @@ class Consumer(driver.Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.fetches: dict[TP, Fetch] = {}
         """What the last successful fetch of each partition showed. Written by the consumer's thread."""
-        self._polling = asyncio.Lock()
+        self.between_polls = asyncio.Lock()
+        """Held by each poll, and by who seeks."""
         self.out_of_range: dict[TP, int] = {}
         """Positions that a topic turned out not to have. Written by the consumer's thread."""
         self.ahead: dict[TP, Ahead] = {}
@@ -203,7 +204,7 @@ class Consumer(driver.Consumer):
             await self.sleep(0.05)
             return
         generation = self.app.consumer_generation_id
-        async with self._polling:
+        async with self.between_polls:
             records: Any = await self._getmany(active_partitions=active, timeout=timeout)
         if not records or self.should_stop or not self.flow_active or self.app.consumer_generation_id != generation:
             return  # what was fetched before a rebalance is read again after it: every partition is sought then
@@ -287,7 +288,7 @@ class Consumer(driver.Consumer):
         Not while a poll of before the rebalance is still out: it could bring records of after the seek, and Faust
         empties its queues once more before it goes on.
         """
-        async with self._polling:
+        async with self.between_polls:
             await self.app.on_sources_assigned(self.sources())
 
     async def seek_source(self, tp: TP, offset: int) -> None:

@@ -31,6 +31,15 @@ class Recovery(FaustRecovery):
         """Called before anything is read, with the offsets that states contain, some of them from disk."""
         await patiently(self._build_verified_offsets, consumer, tps, destination, title)
 
+    async def _seek_offsets(self, consumer: Any, tps: set[TP], offsets: Any, title: str) -> None:
+        """Called before anything is read, of what is ours and of copies.
+
+        Not while a poll of before the rebalance is still out: it could bring records of after the seek. They are
+        dropped because of when it began, and reading would go on behind them.
+        """
+        async with consumer.between_polls:
+            await super()._seek_offsets(consumer, tps, offsets, title)
+
     async def read_again(self) -> None:
         """Read on from what the states contain, whatever the consumer takes for its position.
 

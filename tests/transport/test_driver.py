@@ -32,7 +32,7 @@ class Driven(Consumer):
         self.events: list[str] = []
         self.active = {CLICKS}
         self.answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._polling = asyncio.Lock()
+        self.between_polls = asyncio.Lock()
         self._buffered_partitions = set()
         self.scheduler: Any = SimpleNamespace(iterate=lambda records: iter(()))
         self.app = self
@@ -112,6 +112,28 @@ async def test_the_seek_waits_for_a_poll_of_before_the_rebalance_and_what_that_b
     consumer.answer.set_result({CLICKS: one_chunk()})
     assert await poll == []
     await seek
+    assert consumer.events == ["polled", "sought"]
+
+
+async def test_so_does_the_seek_of_recovery(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else what that poll brings of a changelog is dropped, and a copy lacks it, or recovery never ends."""
+    consumer = Driven()
+
+    async def seek(recovery: Any, consumer: Driven, tps: set[TP], offsets: Any, title: str) -> None:
+        consumer.events.append("sought")
+
+    monkeypatch.setattr(FaustRecovery, "_seek_offsets", seek)
+    poll = asyncio.create_task(taken(consumer))
+    await asyncio.sleep(0)
+    consumer.generation = 2
+    recovery = object.__new__(Recovery)
+    sought = asyncio.create_task(recovery._seek_offsets(consumer, {CLICKS}, {CLICKS: 5}, "standby"))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert consumer.events == []
+    consumer.answer.set_result({CLICKS: one_chunk()})
+    assert await poll == []
+    await sought
     assert consumer.events == ["polled", "sought"]
 
 
