@@ -286,6 +286,8 @@ class Linker(Applier):
         if profile is not None and record.offset <= last_applied(profile, one):
             self.skipped(record, one, profile, key, effects)
             return None
+        if profile is not None and self.in_doubt:  # first: it may tell from when on the device is somebody's anew
+            forget_erased(profile, key, self.state)
         erased_at = self.state.marks.erased_at(key) if profile is None else profile.erased_at
         if record.at <= max(erased_at, self._other_erased_at(record)):
             return None
@@ -293,8 +295,6 @@ class Linker(Applier):
             profile = self._lifecycle.new(record.customer, record.identified)
             profile.erased_at = erased_at
             self.state.put(key, profile)
-        elif self.in_doubt:
-            forget_erased(profile, key, self.state)
         return profile
 
     def _other_erased_at(self, record: Activity) -> int:

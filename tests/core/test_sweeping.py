@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from streams.core.activity import Activity
+from streams.core.activity import Activity, Source
 from streams.core.identity import NOBODY
 from streams.core.inputs import ERASURES
 from streams.core.packing import pack
@@ -78,6 +78,23 @@ def test_what_comes_late_of_before_an_erasure_is_not_the_next_owners() -> None:
         tasks.run()
         assert {whose: p.product_views for whose, p in tasks.profiles().items()} == {(True, "c-2"): 2}
         assert tasks.counts["erased", "clickstream"] == 1
+
+
+@pytest.mark.parametrize("swept", [True, False])
+def test_who_was_on_a_device_before_an_erasure_is_passed_over_whether_or_not_it_was_walked_over(swept: bool) -> None:
+    tasks = Tasks(NOON, 1)
+    tasks.put(0, viewed(NOON - DAY, "c-1"))
+    tasks.run()
+    tasks.requests.append(("c-1", True, NOON - HOUR))
+    tasks.erase(0)
+    if swept:
+        tasks.tick(0)
+    assert tasks.aliases() or swept
+    tasks.put(0, viewed(NOON - 2 * HOUR, "c-2"))
+    tasks.read(0, Source.CLICKSTREAM)
+    tasks.run()
+    assert tasks.aliases() == {}
+    assert [(whose, p.product_views) for whose, p in tasks.profiles().items()] == [((True, "c-2"), 1)]
 
 
 def viewed(at: int, customer: str | None) -> Activity:
