@@ -158,6 +158,7 @@ async def test_kills_while_topics_are_read_independently_lose_nothing_and_repeat
         **QUICK,
         processing_guarantee=guarantee,
         backfill_idle="3s",
+        standby_replicas="1",
     )
     days = Shop(tmp_path, cluster, 7, 4000)
     streaming = asyncio.create_task(
