@@ -105,7 +105,7 @@ async def with_a_past(cluster: Cluster, *others: str) -> int:
     return at
 
 
-@pytest.mark.parametrize("store", ["memory", "rocksdb"])
+@pytest.mark.parametrize("store", ["memory", pytest.param("rocksdb", marks=pytest.mark.slow)])
 async def test_who_is_erased_is_gone_and_stays_gone(make_cluster: NewCluster, store: str) -> None:
     cluster = await make_cluster(profiles="on", erasure_token=TOKEN, state_store=store)
     worker = cluster.start_worker()
@@ -206,6 +206,7 @@ async def test_what_is_no_request_is_a_dead_letter_and_an_id_that_names_nobody_i
     await is_told(cluster, 0)
 
 
+@pytest.mark.slow
 async def test_another_salt_is_refused_once_somebody_was_erased(make_cluster: NewCluster) -> None:
     cluster = await make_cluster()
     worker = cluster.start_worker()

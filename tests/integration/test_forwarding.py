@@ -66,6 +66,7 @@ async def test_badly_keyed_topics_yield_what_well_keyed_ones_do(make_cluster: Ne
     indirect=["broker"],
 )
 @pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.slow
 async def test_kills_while_records_are_forwarded_lose_nothing_and_repeat_only_what_is_equal(
     make_cluster: NewCluster, tmp_path: Path, seed: int, guarantee: str
 ) -> None:

@@ -55,7 +55,7 @@ def replayed_profiles(directory: Path) -> dict[str, dict[str, Any]]:
     ],
     indirect=["broker"],
 )
-@pytest.mark.parametrize("keyed", [True, False])
+@pytest.mark.parametrize("keyed", [pytest.param(True, marks=pytest.mark.slow), False])
 async def test_kills_while_profiles_are_merged_lose_nothing_and_repeat_only_what_is_equal(
     make_cluster: NewCluster, tmp_path: Path, keyed: bool, guarantee: str
 ) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from streams.shell.state import STATE_DIRECTORY
 from streams.shell.topics import changelog_topic
 from tests.integration.cluster import Cluster, Worker, until
@@ -68,6 +70,7 @@ async def test_files_that_are_damaged_or_gone_are_read_from_the_changelog(make_c
     assert "damaged" in second.tail()
 
 
+@pytest.mark.slow
 async def test_files_that_are_ahead_of_the_changelog_are_not_believed(make_cluster: Callable[..., Any]) -> None:
     """As after a cluster was set up anew under the same names."""
     cluster: Cluster = await make_cluster(state_store="rocksdb")
@@ -80,6 +83,7 @@ async def test_files_that_are_ahead_of_the_changelog_are_not_believed(make_clust
     assert "but the changelog ends at" in worker.tail()
 
 
+@pytest.mark.slow
 async def test_files_of_another_changelog_end_the_worker_and_are_gone(make_cluster: Callable[..., Any]) -> None:
     """The topic was made anew, and has more records already than the files know of."""
     cluster: Cluster = await make_cluster(state_store="rocksdb")
@@ -98,6 +102,7 @@ async def test_files_of_another_changelog_end_the_worker_and_are_gone(make_clust
     assert await knows_all(other.start_worker()) >= CUSTOMERS
 
 
+@pytest.mark.slow
 async def test_partitions_that_went_away_and_came_back_are_read_from_where_they_were(
     make_cluster: Callable[..., Any], tmp_path: Path
 ) -> None:

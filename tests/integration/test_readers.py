@@ -41,7 +41,7 @@ async def scattered(cluster: Cluster, events: list[dict[str, Any]], seed: int, p
 
 @pytest.mark.parametrize(
     ("clickstream", "orders"),
-    [(5, 2), (2, 1), (3, 5), (3, 3)],
+    [(5, 2), *(pytest.param(*counts, marks=pytest.mark.slow) for counts in ((2, 1), (3, 5), (3, 3)))],
     ids=lambda count: f"{count}",
 )
 async def test_other_numbers_of_partitions_yield_what_well_keyed_topics_do(
@@ -147,6 +147,7 @@ class Shop:
 
 
 @EVERYWHERE
+@pytest.mark.slow
 async def test_kills_while_topics_are_read_independently_lose_nothing_and_repeat_only_what_is_equal(
     make_cluster: NewCluster, tmp_path: Path, guarantee: str
 ) -> None:

@@ -38,6 +38,7 @@ async def test_what_was_fetched_and_dropped_is_read_again(make_cluster: Callable
     await until(lambda: worker.metric("lifecycle_customers") == CUSTOMERS, "all customers")
 
 
+@pytest.mark.slow
 async def test_a_recovery_that_stands_still_ends_the_worker_with_a_sentence(make_cluster: Callable[..., Any]) -> None:
     cluster: Cluster = await make_cluster(partitions="1")
     await with_customers(cluster)

@@ -21,7 +21,7 @@ def customers(*workers: Worker, **labels: str) -> float:
     return sum(worker.metric("lifecycle_customers", **labels) for worker in workers)
 
 
-@pytest.mark.parametrize("store", ["memory", "rocksdb"])
+@pytest.mark.parametrize("store", ["memory", pytest.param("rocksdb", marks=pytest.mark.slow)])
 async def test_it_reads_nothing_but_what_it_had_not_read_yet(
     make_cluster: Callable[..., Any], tmp_path: Path, store: str
 ) -> None:

@@ -50,6 +50,7 @@ async def test_a_zombie_leaves_without_touching_what_others_own_now(make_cluster
 
 
 @pytest.mark.parametrize("guarded", [True, False])
+@pytest.mark.slow
 async def test_what_a_zombie_had_not_written_yet_it_does_not_write(
     make_cluster: Callable[..., Any], guarded: bool
 ) -> None:
