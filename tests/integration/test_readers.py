@@ -94,7 +94,7 @@ ON_KAFKA = pytest.mark.parametrize(
     [("apache_kafka", "at_least_once"), ("apache_kafka", "exactly_once")],
     indirect=["broker"],
 )
-QUICK = {"session_timeout": "1s", "heartbeat_interval": "300ms", "commit_interval": "100ms"}
+QUICK = {"session_timeout": "3s", "heartbeat_interval": "500ms", "commit_interval": "100ms"}
 PAST = {"backfill_idle": "5m"}
 """A pause in the history is not to be taken for silence: only what is put at its end shows that it has ended."""
 
