@@ -76,10 +76,15 @@ async def test_more_copies_than_there_are_brokers_is_a_clear_mistake(make_cluste
 
 
 async def marks(cluster: Cluster) -> dict[TopicPartition, SourceMark]:
-    """What the group's committed offsets say."""
+    """What the group's committed offsets of events say."""
     async with cluster.admin() as admin:
         committed = await admin.list_consumer_group_offsets(cluster.settings.app_id)
-    found = {tp: decode_metadata(offset.metadata) for tp, offset in committed.items() if offset.offset >= 0}
+    sources = cluster.settings.source_topics.values()
+    found = {
+        tp: decode_metadata(offset.metadata)
+        for tp, offset in committed.items()
+        if offset.offset >= 0 and tp.topic in sources
+    }
     return {tp: mark for tp, mark in found.items() if mark is not None}
 
 
