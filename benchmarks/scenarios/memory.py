@@ -11,6 +11,7 @@ from benchmarks.kafka import Broker
 from benchmarks.scenarios import bulk
 from benchmarks.scenarios.lab import application, arguments, memory_mb, report
 from streams.transport.driver import wall_clock
+from tests.integration.cluster import until
 
 CUSTOMERS = {"memory": 1_000_000, "rocksdb": 5_000_000}
 GOALS = {"memory": "<= 700", "rocksdb": "<= 1000"}
@@ -25,7 +26,8 @@ async def run(broker: Broker, runs: int, store: str = "memory", customers: int =
             worker = cluster.start_worker()
             await worker.ready()
             await bulk.filled(cluster, customers, until=wall_clock())
-            assert worker.metric("lifecycle_customers") == customers
+            # The metric is of the last second.
+            await until(lambda w=worker: w.metric("lifecycle_customers") == customers, "all customers")  # type: ignore[misc]
             resident.append(memory_mb(worker))
             peak.append(memory_mb(worker, "VmHWM"))
     goal = GOALS[store] if customers == CUSTOMERS[store] else ""
