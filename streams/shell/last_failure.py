@@ -11,12 +11,12 @@ from typing import Final
 
 import msgspec
 
+from streams.observe.catalogue import OTHER
 from streams.shell import faults
 
 log = logging.getLogger(__name__)
 
 FILE: Final = "last-failure.json"
-OTHER: Final = "other"
 REASONS: Final[dict[type[BaseException], str]] = {
     faults.OutOfRange: "out_of_range",
     faults.TopicAnew: "topic_anew",
