@@ -8,10 +8,12 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from tests.integration.cluster import Worker, until
 
 MINUTE = 60_000
 HOUR = 60 * MINUTE
@@ -104,11 +106,11 @@ def replayed(
 
 
 def unlike(
-    live: Iterable[dict[str, Any]], expected: Iterable[dict[str, Any]], until: int
+    live: Iterable[dict[str, Any]], expected: Iterable[dict[str, Any]], last: int
 ) -> list[tuple[str, dict[str, Any]]]:
     """What of the expected outputs is lost, and what should not be there, of all that occurred until then."""
     live, expected = list(live), list(expected)
-    right, found = up_to(until, expected), up_to(until, live)
+    right, found = up_to(last, expected), up_to(last, live)
     return [("lost", d) for d in expected if d["id"] in right - found] + [
         ("unexpected", d) for d in live if d["id"] in found - right
     ]
@@ -118,3 +120,28 @@ def up_to(at: int, documents: Iterable[dict[str, Any]]) -> set[str]:
     """The ids of what occurred until then."""
     limit = datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return {document["id"] for document in documents if document["occurred_at"] <= limit}
+
+
+async def comes_out_right(
+    outputs: Callable[[], Awaitable[list[dict[str, Any]]]],
+    expected: list[dict[str, Any]],
+    last: int,
+    exactly_once: bool,
+    *survivors: Worker,
+) -> None:
+    """Nothing is lost or there beside of what occurred until `last`; what is repeated is equal, or nothing is."""
+
+    async def all_there() -> bool:
+        for survivor in survivors:
+            assert survivor.process.poll() is None, survivor.tail()
+        return up_to(last, expected) <= up_to(last, await outputs())
+
+    await until(all_there, "every output of the replay")
+    found = await outputs()
+    assert unlike(found, expected, last) == []
+    contents: dict[str, set[str]] = {}
+    for output in found:
+        contents.setdefault(output["id"], set()).add(json.dumps(output, sort_keys=True))
+    assert [id for id, different in contents.items() if len(different) > 1] == []
+    if exactly_once:
+        assert len(found) == len(contents)

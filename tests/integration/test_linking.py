@@ -13,8 +13,8 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from streams.contracts.partitioning import Partitioner
-from tests.integration.cluster import Cluster, key_of, until
-from tests.integration.shop import MINUTE, half_known, in_order, now, replayed, shop, unlike, up_to
+from tests.integration.cluster import Cluster, key_of
+from tests.integration.shop import MINUTE, comes_out_right, half_known, in_order, now, replayed, shop
 
 NewCluster = Callable[..., Awaitable[Cluster]]
 
@@ -102,20 +102,9 @@ async def test_kills_while_profiles_are_merged_lose_nothing_and_repeat_only_what
         victim.kill()
     await streaming
     last = events[-1]["occurred_at"] - 10_000
-
-    async def all_there() -> bool:
-        assert survivor.process.poll() is None, survivor.tail()
-        return up_to(last, expected) <= up_to(last, await all_outputs(cluster, committed))
-
-    await until(all_there, "every output of the replay")
-    outputs = await all_outputs(cluster, committed)
-    assert unlike(outputs, expected, last) == []
-    contents: dict[str, set[str]] = {}
-    for output in outputs:
-        contents.setdefault(output["id"], set()).add(json.dumps(output, sort_keys=True))
-    assert [id for id, different in contents.items() if len(different) > 1] == []
-    if guarantee == "exactly_once":
-        assert len(outputs) == len(contents)
+    await comes_out_right(
+        lambda: all_outputs(cluster, committed), expected, last, guarantee == "exactly_once", survivor
+    )
     assert await profiles(cluster, committed) == replayed_profiles(tmp_path / "replay")
     assert await cluster.documents(cluster.settings.dead_letters_topic) == []
     assert survivor.metric("lifecycle_linking_total", outcome="merged") > 0

@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import NewPartitions
 
 from tests.integration.cluster import Cluster, Worker, until
-from tests.integration.shop import MINUTE, click, now, replayed, shop, unlike, up_to
+from tests.integration.shop import MINUTE, click, comes_out_right, now, replayed, shop, unlike, up_to
 from tests.integration.test_forwarding import BADLY_KEYED, all_outputs
 
 NewCluster = Callable[..., Awaitable[Cluster]]
@@ -128,21 +128,7 @@ class Shop:
 
     async def comes_out_right(self, *survivors: Worker) -> None:
         """Nothing is lost or there beside, and what is repeated is equal; exactly once, nothing is repeated."""
-
-        async def all_there() -> bool:
-            for survivor in survivors:
-                assert survivor.process.poll() is None, survivor.tail()
-            return up_to(self.last, self.expected) <= up_to(self.last, await self.outputs())
-
-        await until(all_there, "every output of the replay")
-        outputs = await self.outputs()
-        assert unlike(outputs, self.expected, self.last) == []
-        contents: dict[str, set[str]] = {}
-        for output in outputs:
-            contents.setdefault(output["id"], set()).add(json.dumps(output, sort_keys=True))
-        assert [id for id, different in contents.items() if len(different) > 1] == []
-        if self._exact:
-            assert len(outputs) == len(contents)
+        await comes_out_right(self.outputs, self.expected, self.last, self._exact, *survivors)
         assert await self._cluster.documents(self._cluster.settings.dead_letters_topic) == []
 
 
