@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaProducer
 
 from streams.core.erasing import is_mark
+from streams.shell.erasing import ask
 from streams.shell.marks import MARKER_KEY
 from streams.shell.topics import changelog_topic
 from tests.integration.cluster import Cluster, Worker, until
@@ -44,7 +46,8 @@ async def is_told(cluster: Cluster, number: int = 1) -> None:
 
 
 async def is_gone(cluster: Cluster, person: str = PERSON) -> None:
-    """The changelog and the profiles topic hold a tombstone of the person, each partition a mark, and nothing else."""
+    """Of the person the changelog and the profiles topic hold a tombstone, if they ever held anything, each partition
+    a mark, and nothing else does."""
 
     async def gone() -> bool:
         state = await latest(cluster, changelog_topic(cluster.settings))
@@ -52,8 +55,8 @@ async def is_gone(cluster: Cluster, person: str = PERSON) -> None:
         marks = [r for r in await cluster.read(changelog_topic(cluster.settings)) if is_mark(r.key)]
         held = [value for key, value in (*state.items(), *profiles.items()) if key != MARKER_KEY]
         return (
-            state.get(b"c" + person.encode(), b"") is None
-            and profiles.get(person.encode(), b"") is None
+            state.get(b"c" + person.encode()) is None
+            and profiles.get(person.encode()) is None
             and {mark.partition for mark in marks} == set(range(cluster.settings.partitions))
             and not any(person.encode() in (value or b"") for value in held)
         )
@@ -160,7 +163,9 @@ async def test_who_is_erased_is_gone_and_stays_gone(make_cluster: NewCluster, st
     assert await cluster.documents(cluster.settings.dead_letters_topic) == []
 
 
-async def test_the_devices_of_who_was_erased_are_strangers_again(make_cluster: NewCluster) -> None:
+@pytest.mark.parametrize("kept", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["kept", "on the way"])
+async def test_the_devices_of_who_was_erased_are_strangers_again(make_cluster: NewCluster, kept: bool) -> None:
+    """Also if the request overtakes what makes the person's profile: nothing of them is kept then, or ever will be."""
     cluster = await make_cluster(profiles="on", linking="on")
     worker = cluster.start_worker()
     await worker.ready()
@@ -171,8 +176,17 @@ async def test_the_devices_of_who_was_erased_are_strangers_again(make_cluster: N
     async def linked() -> bool:
         return [(n["type"], n["customer_id"]) for n in await notices(cluster)] == [("linked", PERSON)]
 
+    async def known() -> bool:
+        profiles = await latest(cluster, cluster.settings.profiles_topic)
+        return profiles.get(PERSON.encode()) is not None
+
     await until(linked, "the device to be the person's")
-    assert cluster.command("erase", PERSON).returncode == 0
+    if kept:
+        await until(known, "the person's profile")
+        assert cluster.command("erase", PERSON).returncode == 0
+    else:
+        async with AIOKafkaProducer(bootstrap_servers=cluster.settings.broker, acks="all") as producer:
+            await ask(producer, cluster.settings, PERSON, True, now())
     await is_told(cluster, 2)
     await is_gone(cluster)
     await until(lambda: worker.metric("lifecycle_aliases") == 0, "nothing to be known of the device")
