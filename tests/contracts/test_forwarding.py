@@ -31,7 +31,7 @@ from streams.core.packing import VERSION, NewerVersion, pack
 from streams.core.policy import Policy
 from streams.core.profile import Profile
 from streams.core.sources import Forwarded, Report
-from streams.shell.application import STEP
+from streams.shell.starting import STEP
 
 CLICKS, ORDERS = Source.CLICKSTREAM, Source.ORDERS
 NOON = 1_763_719_200_000

@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 from streams.settings import load
-from streams.shell import application, recovering
+from streams.shell import recovering, watching
 from streams.shell.at_least_once import AtLeastOnce
 from streams.shell.worker import run
 from streams.transport.driver import Consumer
@@ -69,7 +69,7 @@ def drop(*, mended: bool) -> None:
 
     consumer.getmany = without_the_first
     recovering.STALLED_S = 2.0
-    application.FACTS_S = 0.2
+    watching.FACTS_S = 0.2
     if not mended:
         recovery: Any = Recovery
 

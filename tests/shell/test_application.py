@@ -15,22 +15,28 @@ from faust.types import TP
 
 from streams import playbooks
 from streams.core.activity import Source
+from streams.core.customer import Lifecycle
 from streams.core.inputs import ERASURES, FORWARDED, number_of
 from streams.core.sources import Arrivals, Mark, OriginMark
 from streams.errors import UserError
 from streams.settings import Settings
-from streams.shell import application
+from streams.shell import starting
 from streams.shell.application import App
 from streams.shell.factory import create_app
 from streams.shell.marks import SourceMark, TaskMark, encode
+from streams.shell.starting import Starter
+from streams.shell.watching import Watch
+
+PLAYBOOK = playbooks.load(playbooks.DEFAULT)
 
 
 class Away(App):
     """Its broker does not answer."""
 
     def __init__(self) -> None:
+        self.settings = Settings()
         self.tasks, self.readers, self.independent = {}, {}, frozenset()
-        self._paused = {TP("orders", 0): Source.ORDERS}
+        self.paused = {TP("orders", 0): Source.ORDERS}
 
     @property
     def kafka(self) -> Any:
@@ -42,7 +48,18 @@ class Away(App):
 
 async def test_a_broker_that_is_away_while_a_partition_is_paused_ends_nothing() -> None:
     """What is raised there would end the worker: it is one of the loops that must not fail."""
-    assert await Away()._lag_of_paused() == {}
+    assert await Watch(Away(), PLAYBOOK).lag_of_paused() == {}
+
+
+class Starting(Starter):
+    """What it makes says only of what."""
+
+    def new_task(self, number: int, positions: Mapping[int, int], metadata: Mapping[int, str]) -> Any:
+        self._app.made.append(number)  # type: ignore[attr-defined]
+        return dict(positions)
+
+    def new_reader(self, source: Source, tp: TP, position: int, metadata: str) -> Any:
+        return source, position, metadata
 
 
 class Beginning(App):
@@ -54,7 +71,7 @@ class Beginning(App):
         self.settings = Settings(partitions=1)
         self.source_topics, self.read_topics = self.settings.source_topics, self.settings.read_topics
         self.tasks, self.readers, self.independent = {}, {}, frozenset()
-        self._paused = {}
+        self.paused = {}
         self.failure = None
         state = SimpleNamespace(marker=None)
         self.table = SimpleNamespace(data=SimpleNamespace(partition=lambda number: state))
@@ -62,6 +79,7 @@ class Beginning(App):
         self.committer: Any = SimpleNamespace(commit=self._written)
         self.metrics: Any = SimpleNamespace(assigned=lambda numbers, readers=(): None)
         self.health: Any = SimpleNamespace(recovered=lambda: None)
+        self.starter = Starting(self, Lifecycle(PLAYBOOK), self._guarantee)
 
     @property
     def kafka(self) -> Any:
@@ -82,18 +100,14 @@ class Beginning(App):
     async def _seek(self, tp: TP, offset: int) -> None:
         self.done.append((tp, offset))
 
-    async def _check_topic_ids(self) -> None:
+    async def check_topic_ids(self) -> None:
         """As if they were right."""
 
-    async def _count_partitions(self) -> None:
+    async def count_partitions(self) -> None:
         """As if they were right."""
 
     async def _written(self, tasks: Any) -> None:
         """As if it had been committed."""
-
-    def _new_task(self, number: int, positions: Mapping[int, int], metadata: Mapping[int, str]) -> Any:
-        self.made.append(number)
-        return dict(positions)
 
     def add_future(self, coro: Any) -> Any:
         coro.close()
@@ -148,7 +162,7 @@ class Apart(Beginning):
         self.read_topics = self.settings.read_topics
         self.independent = frozenset({Source.ORDERS})
         self.counts = {"clickstream": 2, "orders": 3}
-        self._partitions = {Source.CLICKSTREAM: 2, Source.ORDERS: 3}
+        self.partition_counts = {Source.CLICKSTREAM: 2, Source.ORDERS: 3}
         self.committed = committed
         self.failed: list[str] = []
         self.asked: Any = frozenset()
@@ -163,15 +177,12 @@ class Apart(Beginning):
 
         return SimpleNamespace(**vars(super().kafka), partition_counts=partition_counts)
 
-    async def _count_partitions(self) -> None:
-        await App._count_partitions(self)
+    async def count_partitions(self) -> None:
+        await App.count_partitions(self)
 
     async def _committed(self, sources: frozenset[TP]) -> dict[TP, OffsetAndMetadata]:
         self.asked = sources
         return {tp: OffsetAndMetadata(5, metadata) for tp, metadata in self.committed.items() if tp in sources}
-
-    def _new_reader(self, source: Source, tp: TP, position: int, metadata: str) -> Any:
-        return source, position, metadata
 
     def fail(self, sentence: str, cause: BaseException | None = None) -> None:
         self.failed.append(type(cause).__name__)
@@ -213,7 +224,7 @@ async def test_of_what_a_task_has_heard_an_offset_must_be_there_whoever_reads_it
     marks: list[OriginMark], failed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else it was lost, or its topic is another one."""
-    monkeypatch.setattr(application, "OFFSET_ATTEMPTS", 1)
+    monkeypatch.setattr(starting, "OFFSET_ATTEMPTS", 1)
     app = Apart(OF_TASK, marks)
     await app.on_sources_assigned(frozenset({*OF_TASK, TP("orders", 2)}))
     assert app.failed == failed
@@ -232,26 +243,26 @@ async def test_topics_that_were_grown_are_counted_anew(counts: dict[str, int], f
     app.counts = counts
     await app.on_sources_assigned(frozenset({*OF_TASK, TP("orders", 0)}))
     assert app.failed == failed
-    assert app._partitions[Source.ORDERS] == (4 if not failed else 3)
+    assert app.partition_counts[Source.ORDERS] == (4 if not failed else 3)
 
 
 async def test_readers_wait_for_the_slowest_also_for_those_of_whom_no_task_of_their_worker_hears() -> None:
     """Of clicks that are keyed right nobody tells, and a worker without a task hears of nothing."""
     marks = {TP("clickstream", 0): 7, TP("clickstream", 1): 3, **{TP("orders", n): 1 for n in range(3)}}
     app = Apart({tp: encode(SourceMark(1, 0, Mark(at))).decode() for tp, at in marks.items()}, [])
-    app._slowest = None
+    watch = Watch(app, PLAYBOOK)
     heard: list[int | None] = [None]
     task: Any = SimpleNamespace(engine=SimpleNamespace(slowest_anywhere=lambda: heard[0]))
     app.tasks = {0: task}
-    assert app._slowest_anywhere() is None
-    await app._look_for_slowest()
+    assert watch.slowest_anywhere() is None
+    await watch.look_for_slowest()
     assert app.asked == [TP("clickstream", 0), TP("clickstream", 1)]
-    assert app._slowest_anywhere() is None
+    assert watch.slowest_anywhere() is None
     for heard[0], expected in ((2, 2), (9, 3)):
-        assert app._slowest_anywhere() == expected
+        assert watch.slowest_anywhere() == expected
     app.tasks = {}
-    await app._look_for_slowest()
-    assert app._slowest_anywhere() == 1
+    await watch.look_for_slowest()
+    assert watch.slowest_anywhere() == 1
 
 
 async def test_a_topic_that_was_read_independently_is_not_taken_over_by_tasks() -> None:
@@ -362,7 +373,7 @@ class Stepping(App):
         self.clock = lambda: 0
         self.failure = None
         self.committer: Any = SimpleNamespace(commit=self._commit_all)
-        self._silence: Any = SimpleNamespace(silent=lambda now: frozenset())
+        self.watch: Any = SimpleNamespace(silence=SimpleNamespace(silent=lambda now: frozenset()))
 
     @property
     def kafka(self) -> Any:
@@ -402,7 +413,7 @@ async def test_what_was_let_go_meanwhile_is_not_gone_on_with() -> None:
 
 async def test_a_queue_holds_one_poll(tmp_path: Path) -> None:
     """Faust loses `maxsize`, and then thousands of polls fit: a backlog that is fetched faster than processed."""
-    app = create_app(Settings(data_dir=tmp_path), playbook=playbooks.load(playbooks.DEFAULT))
+    app = create_app(Settings(data_dir=tmp_path), playbook=PLAYBOOK)
     for agent in app.agents.values():
         channel: Any = agent.channel
         assert aiter(channel.clone()).queue.maxsize == 1
