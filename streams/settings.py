@@ -25,7 +25,7 @@ from streams.core import ids
 from streams.core.activity import Source
 from streams.core.inputs import ERASURES, FORWARDED
 from streams.core.playbook import Playbook
-from streams.core.policy import HOUR, MINUTE, SECOND
+from streams.core.policy import DAY, HOUR, MINUTE, SECOND, Policy
 from streams.core.rules.types import Type
 from streams.core.sources import SourceSpec
 from streams.errors import UserError
@@ -197,6 +197,16 @@ class Settings:
         "the cart or checkout id of an anonymous cart. The anonymous profile is then merged into the customer's. "
         "`off`: they are two profiles. All workers need the same. It needs the topic `<app_id>-activity`.",
     )
+    device_expiry: int = _setting(
+        400 * DAY,
+        values.duration(at_least=HOUR),
+        "90d",
+        "So long after it was last seen it is forgotten whose a device is, at most a day too early. A changed value "
+        "counts for a device from when it is next seen. All workers need the same.",
+    )
+    cart_id_expiry: int = _setting(
+        30 * DAY, values.duration(at_least=HOUR), "7d", "The same of the id of a cart or a checkout."
+    )
 
     # The lifecycle
     playbook: str = _setting(
@@ -334,9 +344,16 @@ class Settings:
         "text", values.word("text", "json"), "json", "How they are written: for people, or one JSON object per line."
     )
 
-    def load_playbook(self) -> Playbook:
-        """The playbook, with these settings in it. Reads its file; raises `UserError` if it cannot be used."""
-        return playbooks.load(self.playbook, currency=self.currency, lateness=self.lateness)
+    def load_playbook(self, source: str | Path | None = None) -> Playbook:
+        """The playbook, or that of another path or name, with these settings in it. Reads its file; raises `UserError`
+        if it cannot be used."""
+        deployment = Policy(
+            currency=self.currency,
+            lateness=self.lateness,
+            device_expiry=self.device_expiry,
+            cart_id_expiry=self.cart_id_expiry,
+        )
+        return playbooks.load(self.playbook if source is None else source, deployment)
 
     @property
     def source_topics(self) -> dict[Source, str]:

@@ -149,15 +149,11 @@ def backtest(
     files = bool(clickstream or orders)
     if files is topics:
         raise UserError("a history is read from files (--clickstream, --orders) or from topics (--topics): name one.")
-    from streams import playbooks
     from streams.replay import backtest
     from streams.settings import load
 
     settings = load()
-    tried, against = (
-        None if name is None else playbooks.load(name, currency=settings.currency, lateness=settings.lateness)
-        for name in (new, old)
-    )
+    tried, against = (None if name is None else settings.load_playbook(name) for name in (new, old))
     assert tried is not None
     if topics:
         sys.exit(backtest.over_topics(settings, tried, against, out, until=until))

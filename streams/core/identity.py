@@ -28,9 +28,6 @@ OWNERS: Final = 8
 """How many customers of a device are remembered, the newest: events that come late are given to who had it then."""
 DEVICES: Final = 8
 """How many devices of a cart are remembered."""
-DEVICE_EXPIRY: Final = 400 * DAY
-CART_EXPIRY: Final = 30 * DAY
-"""So long after it was last seen it is forgotten whose an id is. A day less at worst, see `Alias.last_seen_at`."""
 NOBODY: Final = ""
 """Among the owners of an id: somebody who was erased."""
 PART_BYTES: Final = 64
@@ -176,10 +173,11 @@ def own(alias: Alias, customer: str, at: int) -> bool:
     return True
 
 
-def seen(alias: Alias, at: int) -> bool:
-    """An id was seen at a time (ms); whether `last_seen_at` moves: it does in steps of a day, so that hardly any record
-    of a known id means that it is written."""
-    if at < alias.last_seen_at + DAY:
+def seen(alias: Alias, at: int, expiry: int) -> bool:
+    """An id, which is forgotten so long (ms) after it was last seen, was seen at a time; whether `last_seen_at` moves:
+    it does in steps of a day, or of a tenth of a short expiry, so that hardly any record of a known id means that it is
+    written."""
+    if at < alias.last_seen_at + min(DAY, expiry // 10):
         return False
     alias.last_seen_at = at
     return True

@@ -23,8 +23,6 @@ from streams.core.customer import Lifecycle
 from streams.core.effects import Effects, IdentityChange, IdentityType, Output, Passed
 from streams.core.emission import Gate
 from streams.core.identity import (
-    CART_EXPIRY,
-    DEVICE_EXPIRY,
     DEVICES,
     NOBODY,
     OWNERS,
@@ -66,6 +64,8 @@ class Linker(Applier):
     ) -> None:
         """`numbers`: the last ones given, by stream. `unsent`, `cut`: see `TaskState.unsent_items`."""
         super().__init__(lifecycle, state, gate, most_pending)
+        self._device_expiry = lifecycle.policy.device_expiry
+        self._cart_id_expiry = lifecycle.policy.cart_id_expiry
         self.numbers = [*numbers, *[-1] * STREAMS][:STREAMS]
         """By stream, the last one given to an item."""
         self._made: list[int | None] = [None] * STREAMS
@@ -147,14 +147,14 @@ class Linker(Applier):
         if customer == NOBODY:
             effects.counts["erased", SOURCE_LABELS[record.source]] += 1
             return True
-        seen(alias, record.at)
+        seen(alias, record.at, self._device_expiry)
         note(profile, one, record.offset, read_at)
         item = Passed(
             stream=MOVES, number=-1, cause=cause_of(one), offset=record.offset, role=EVENT, at=record.at,
             customer=customer, other=record.customer, event=event_of(record),
         )  # fmt: skip
         self._pass(profile, key, item, effects)
-        profile.next_deadline = alias.last_seen_at + DEVICE_EXPIRY
+        profile.next_deadline = alias.last_seen_at + self._device_expiry
         self.state.touched(key, profile, None, (), deadline_before)
         return True
 
@@ -193,7 +193,7 @@ class Linker(Applier):
             if len(alias.owners) > OWNERS:
                 del alias.owners[0]
                 effects.counts["trimmed", "owners"] += 1
-            news = seen(alias, at) or news
+            news = seen(alias, at, self._device_expiry) or news
         note(profile, one, record.offset, read_at)
         if moved is not None:
             item = Passed(
@@ -202,7 +202,7 @@ class Linker(Applier):
             )  # fmt: skip
             self._pass(profile, key, item, effects)
         if news:  # else all that changed is what was applied, which need not be written: the same says the same again
-            profile.next_deadline = alias.last_seen_at + DEVICE_EXPIRY
+            profile.next_deadline = alias.last_seen_at + self._device_expiry
             self.state.touched(key, profile, before, places_before, deadline_before)
 
     # -- carts and checkouts
@@ -240,7 +240,7 @@ class Linker(Applier):
             if len(alias.owners) > OWNERS:
                 del alias.owners[0]
                 effects.counts["trimmed", "owners"] += 1
-        news = seen(alias, at) or news
+        news = seen(alias, at, self._cart_id_expiry) or news
         note(profile, one, record.offset, read_at)
         for device, customer, since in sorted(pairs):
             if customer == NOBODY:
@@ -251,7 +251,7 @@ class Linker(Applier):
             )  # fmt: skip
             self._pass(profile, key, item, effects)
         if news:
-            profile.next_deadline = alias.last_seen_at + CART_EXPIRY
+            profile.next_deadline = alias.last_seen_at + self._cart_id_expiry
             self.state.touched(key, profile, None, (), deadline_before)
 
     # -- customers

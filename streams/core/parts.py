@@ -285,7 +285,7 @@ class Alias(msgspec.Struct, array_like=True, gc=False):
     owners: list[tuple[str, int]] = []
     """Customers, each with the time (ms) from which on it is theirs, in the order of (time, customer)."""
     last_seen_at: int = 0
-    """ms, as of a day at most before the last record of it."""
+    """ms, as of a day at most before the last record of it; see `identity.seen`."""
     devices: list[tuple[str, int]] = []
     """Of a cart or a checkout: the devices that have shown it, with the time (ms) at which each first did."""
 

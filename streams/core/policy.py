@@ -16,7 +16,8 @@ LARGEST_AMOUNT = 2**63 - 1
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
-    """How the core behaves. The defaults are the shipped playbook; `streams.settings` may replace single values."""
+    """How the core behaves. The defaults are the shipped playbook; what none names is the deployment's to say
+    (`Settings.load_playbook`)."""
 
     currency: str = "EUR"
     """Shown where a profile has no order yet, and taken for events that name none."""
@@ -51,6 +52,12 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     forget_identified: int | None = 400 * DAY
     """None: never."""
     forget_unidentified: int | None = 90 * DAY
+
+    # whose an id is
+    device_expiry: int = 400 * DAY
+    """So long after it was last seen it is forgotten whose a device is."""
+    cart_id_expiry: int = 30 * DAY
+    """The same of the id of a cart or a checkout."""
 
     # out-of-order input
     lateness: int = 10 * SECOND

@@ -6,6 +6,8 @@ import itertools
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from streams.contracts.money import EXPONENTS
 from streams.core.facts import Plan
 from streams.core.parts import Kind
@@ -21,15 +23,12 @@ from streams.playbooks.problems import Problem, meant, shown
 from streams.playbooks.tree import Node
 from streams.playbooks.triggers import Builder
 
-_DEFAULTS: Final = Policy()
 _KINDS: Final[tuple[Kind, ...]] = ("checkout", "cart", "browse")
 
 
-def build(
-    found: Mapping[str, Any], digest: str, problems: Problems, *, currency: str, lateness: int
-) -> Playbook | None:
-    """The playbook of what `format.PLAYBOOK` read; None if `problems` were found."""
-    currency = found.get("currency", currency)
+def build(found: Mapping[str, Any], digest: str, problems: Problems, deployment: Policy) -> Playbook | None:
+    """The playbook of what `format.PLAYBOOK` read; None if `problems` were found. `deployment`: see `loading.load`."""
+    currency = found.get("currency", deployment.currency)
     stages = {name: _stages(track) for name, track in found["tracks"].items()}
     properties = dict(found.get("properties", {}))
     kept = _kept(found, properties, problems)
@@ -47,7 +46,7 @@ def build(
         )
 
     rules = _Rules(vocabulary, problems)
-    policy = _policy(found, currency, lateness, problems)
+    policy = _policy(found, replace(deployment, currency=currency), problems)
     tracks = tuple(_track(name, track, stages[name], rules) for name, track in found["tracks"].items())
     builder = Builder(
         stages,
@@ -193,8 +192,8 @@ def _check_renamed(found: Mapping[str, Any], stages: Mapping[str, tuple[str, ...
 # -- numbers
 
 
-def _policy(found: Mapping[str, Any], currency: str, lateness: int, problems: Problems) -> Policy:
-    numbers: dict[str, Any] = {"currency": currency, "lateness": lateness}
+def _policy(found: Mapping[str, Any], deployment: Policy, problems: Problems) -> Policy:
+    numbers: dict[str, Any] = {}
     _take(numbers, found, session_gap="session_gap")
     forget = found.get("forget", {})
     _take(numbers, forget, identified="forget_identified", anonymous="forget_unidentified")
@@ -214,8 +213,8 @@ def _policy(found: Mapping[str, Any], currency: str, lateness: int, problems: Pr
         problems.append(Problem(node.line, node.column, f"precedence names each kind once that is not off: {kept}"))
     numbers["precedence"] = tuple(order)
     for kind in ("cart", "checkout"):
-        numbers[f"{kind}_ladder"] = tuple(numbers.get(f"{kind}_ladder", getattr(_DEFAULTS, f"{kind}_ladder")))
-    policy = Policy(**numbers)
+        numbers[f"{kind}_ladder"] = tuple(numbers.get(f"{kind}_ladder", getattr(deployment, f"{kind}_ladder")))
+    policy = replace(deployment, **numbers)
     for kind in kept:
         _check_ladder(abandonment, kind, policy, problems)
     return policy

@@ -9,7 +9,7 @@ from typing import Final
 
 from streams.contracts.money import EXPONENTS
 from streams.core.playbook import Playbook
-from streams.core.policy import SECOND
+from streams.core.policy import Policy
 from streams.errors import UserError
 from streams.playbooks.building import build
 from streams.playbooks.format import PLAYBOOK
@@ -23,14 +23,14 @@ SHIPPED: Final = tuple(sorted(path.stem for path in _HERE.glob("*.yaml")))
 DEFAULT: Final = "ecommerce"
 
 
-def load(source: str | Path = DEFAULT, *, currency: str = "EUR", lateness: int = 10 * SECOND) -> Playbook:
+def load(source: str | Path = DEFAULT, deployment: Policy = Policy()) -> Playbook:
     """The playbook of that path, or the shipped one of that name.
 
-    `currency` is taken where the playbook names none; `lateness` (ms) is a matter of the deployment. Raises `UserError`
-    if it cannot be read, `PlaybookError` if it cannot be used.
+    `deployment` has the numbers that no playbook names, such as the lateness, and the currency where it names none.
+    Raises `UserError` if it cannot be read, `PlaybookError` if it cannot be used.
     """
-    if currency not in EXPONENTS:
-        raise UserError(f"the currency {currency} is not known: take a code of ISO 4217, such as EUR.")
+    if deployment.currency not in EXPONENTS:
+        raise UserError(f"the currency {deployment.currency} is not known: take a code of ISO 4217, such as EUR.")
     path = _path(source)
     try:
         text = path.read_text("utf-8-sig")
@@ -38,15 +38,15 @@ def load(source: str | Path = DEFAULT, *, currency: str = "EUR", lateness: int =
         raise UserError(f"the playbook {path} is not UTF-8 text.") from None
     except OSError as error:
         raise UserError(f"the playbook {path} cannot be read: {error.strerror}.") from None
-    return _parsed(text, str(source), currency, lateness)
+    return _parsed(text, str(source), deployment)
 
 
 @lru_cache(maxsize=16)
-def _parsed(text: str, name: str, currency: str, lateness: int) -> Playbook:
-    return parse(text, name, currency=currency, lateness=lateness)
+def _parsed(text: str, name: str, deployment: Policy) -> Playbook:
+    return parse(text, name, deployment)
 
 
-def parse(text: str, name: str = "playbook", *, currency: str = "EUR", lateness: int = 10 * SECOND) -> Playbook:
+def parse(text: str, name: str = "playbook", deployment: Policy = Policy()) -> Playbook:
     """As `load`, of a text; `name` is put before problems."""
     problems: Problems = []
     try:
@@ -59,7 +59,7 @@ def parse(text: str, name: str = "playbook", *, currency: str = "EUR", lateness:
     except Wrong as error:
         raise PlaybookError(name, [error.problem]) from None
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-    playbook = None if problems else build(found, digest, problems, currency=currency, lateness=lateness)
+    playbook = None if problems else build(found, digest, problems, deployment)
     if playbook is None:
         raise PlaybookError(name, problems)
     return playbook

@@ -70,7 +70,7 @@ def playbook_of(settings: Settings) -> Callable[[ScenarioFile], Playbook]:
         if file.playbook is None:
             return settings.load_playbook()
         source = file.playbook if file.playbook in playbooks.SHIPPED else file.path.parent / file.playbook
-        return playbooks.load(source, currency=settings.currency, lateness=settings.lateness)
+        return settings.load_playbook(source)
 
     return find
 

@@ -14,6 +14,7 @@ from streams.core.identity import OWNERS, activity_of, level_of, own, owner_at, 
 from streams.core.inputs import STREAM
 from streams.core.packing import NewerVersion, pack, peek, unpack
 from streams.core.parts import Alias
+from streams.core.playbook import Playbook
 from streams.core.policy import DAY, HOUR, MINUTE, SECOND, Policy
 from streams.core.profile import Profile
 from streams.core.sources import Fetch, Forwarded, Report
@@ -215,6 +216,38 @@ def test_what_was_not_seen_for_long_is_forgotten_and_nobody_is_told(key: bytes, 
     assert key not in tasks.aliases()
     assert (key, None) in tasks.changelogs[0]
     assert all(output.customer == "c" for output in tasks.received[told:])
+
+
+def test_how_long_it_is_known_is_the_deployments_to_say() -> None:
+    tasks = after(
+        *(view(n * HOUR, "c", "d") for n in range(24)), view(23 * HOUR, device="d", cart_id="k"),
+        policy=Policy(device_expiry=20 * HOUR, cart_id_expiry=2 * HOUR),
+    )  # fmt: skip
+    assert len(changes(tasks.received)) == 1  # in use, it is not forgotten
+    for hours, known in ((24, {b"ad", b"kck"}), (26, {b"ad"}), (40, {b"ad"}), (44, set())):
+        tasks.now = T + hours * HOUR
+        tasks.run()
+        assert set(tasks.aliases()) == known
+
+
+@pytest.mark.parametrize("days", [50, 800])
+def test_a_changed_expiry_counts_from_when_a_device_is_next_seen(days: int) -> None:
+    tasks = after(view(0, "c", "seen"), view(1, "c", "not"))
+    tasks._lifecycle = Lifecycle(Playbook(policy=Policy(device_expiry=days * DAY)))
+    tasks.start(0)
+    tasks.put(0, view(10 * DAY, device="seen"))
+
+    def known(at: int) -> set[bytes]:
+        tasks.now = T + at
+        tasks.run()
+        return set(tasks.aliases())
+
+    assert known(10 * DAY + MINUTE) == {b"aseen", b"anot"}
+    ends = sorted([(400 * DAY, b"anot"), ((10 + days) * DAY, b"aseen")])
+    assert known(ends[0][0] - MINUTE) == {b"aseen", b"anot"}
+    assert known(ends[0][0] + MINUTE) == {ends[1][1]}
+    assert known(ends[1][0] - MINUTE) == {ends[1][1]}
+    assert known(ends[1][0] + MINUTE) == set()
 
 
 def test_a_device_that_was_forgotten_is_a_strangers() -> None:

@@ -18,7 +18,7 @@ from streams import playbooks
 from streams.cli import main
 from streams.core.activity import Source
 from streams.core.playbook import Playbook
-from streams.core.policy import DAY, MINUTE
+from streams.core.policy import DAY, MINUTE, Policy
 from streams.errors import UserError
 from streams.replay import backtest, compare, runner
 from streams.replay.backtest import Backtest, decoders, nothing
@@ -314,7 +314,7 @@ def test_a_mistake_is_one_sentence(args: list[str], said: str) -> None:
 
 def test_playbooks_that_read_the_same_event_differently_are_not_compared() -> None:
     with pytest.raises(UserError, match="differ in their currency"):
-        decoders(Settings(), playbooks.parse(TEXT, currency="USD"), OLD)
+        decoders(Settings(), playbooks.parse(TEXT, deployment=Policy(currency="USD")), OLD)
 
 
 def test_without_a_broker_topics_cannot_be_read(unused_tcp_port: int) -> None:

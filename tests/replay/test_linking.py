@@ -105,6 +105,28 @@ def test_a_story_of_a_cart_that_is_filled_here_and_bought_there(tmp_path: Path) 
     assert told == [None, None]
 
 
+LATER = """\
+playbook: ecommerce
+scenarios:
+  - name: on a phone that was hers
+    only: [abandonments]
+    steps:
+      - {type: page_viewed, anonymous_id: phone, customer_id: ada}
+      - {type: product_viewed, anonymous_id: phone, product_id: mug, after: 3h}
+      - wait: 30m
+      - expect: [{abandoned: browse, customer_id: WHOSE}]
+"""
+
+
+@pytest.mark.parametrize(("expiry", "whose"), [("400d", "ada"), ("2h", "phone")])
+def test_how_long_a_device_is_somebodys_is_a_setting_of_files_too(tmp_path: Path, expiry: str, whose: str) -> None:
+    path = tmp_path / "later.scenarios.yaml"
+    path.write_text(LATER.replace("WHOSE", whose))
+    env = {"LIFECYCLE_LINKING": "on", "LIFECYCLE_DEVICE_EXPIRY": expiry}
+    result = CliRunner().invoke(main, ["test", str(path)], env=env)
+    assert result.exit_code == 0, result.output
+
+
 def test_the_shipped_scenarios_pass_with_linking_too() -> None:
     result = CliRunner().invoke(main, ["test"], env={"LIFECYCLE_LINKING": "on"})
     assert result.exit_code == 0, result.output

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import uuid
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -149,7 +150,9 @@ def test_decoders_have_the_settings_and_what_the_playbook_says() -> None:
 
 
 def test_policy_has_the_settings() -> None:
-    assert Settings(currency="USD", lateness=7).load_playbook().policy == Policy(currency="USD", lateness=7)
+    given: dict[str, Any] = {"currency": "USD", "lateness": 7, "device_expiry": 8, "cart_id_expiry": 9}
+    assert Settings(**given).load_playbook().policy == Settings(**given).load_playbook("ecommerce").policy
+    assert Settings(**given).load_playbook().policy == Policy(**given)
 
 
 @pytest.mark.parametrize("key", list(FIELDS))
