@@ -36,7 +36,7 @@ from streams.core.identity import (
     shown,
 )
 from streams.core.inputs import STREAM, STREAMS, Input
-from streams.core.packing import pack_to_move, unpack
+from streams.core.packing import pack_to_move, packed_size, unpack
 from streams.core.parts import Alias
 from streams.core.profile import Profile
 from streams.core.state import TaskState, record_key
@@ -75,8 +75,12 @@ class Linker(Applier):
             _earlier(self._leaving, item)
         self._cut: dict[tuple[int, int, bytes], list[Passed]] = {}
         """By what caused them: items that wait for it to be read again."""
+        self._cut_bytes: dict[bytes, int] = {}
+        """What they take in the record that keeps them, by its key: there is so much less room for others."""
         for key, item in cut:
             self._cut.setdefault((item.cause, item.offset, key), []).append(item)
+            self._cut_bytes[key] = self._cut_bytes.get(key, 0) + packed_size(item)
+        self._pending.update(self._cut_bytes)
 
     def waiting_since(self, stream: int) -> int | None:
         """The earliest time of items that are not on their way, ms; None: all are."""
@@ -98,6 +102,7 @@ class Linker(Applier):
             if profile is not None:
                 profile.pending += [replace(item, number=-1) for item in items]
                 self.state.touched(key, profile, profile.stage, profile.places(), profile.next_deadline)
+        self._pending.update(self._cut_bytes)
 
     def apply(self, record: Activity, one: Input, read_at: int, effects: Effects) -> bool:
         """Of `Applier`."""
@@ -118,6 +123,9 @@ class Linker(Applier):
         super().skipped(record, one, profile, key, effects)
         if self._cut and (items := self._cut.pop((cause_of(one), record.offset, key), None)) is not None:
             for item in items:
+                size = packed_size(item)
+                self._cut_bytes[key] -= size
+                self._pending[key] -= size
                 self._pass(profile, key, item, effects)
             self.state.touched(key, profile, profile.stage, profile.places(), profile.next_deadline)
 
@@ -183,9 +191,10 @@ class Linker(Applier):
             self._tell("linked", record, None, profile, key, effects)
             news = True
         else:
-            previous = owner_at(alias, at)
+            previous, known_owners = owner_at(alias, at), len(alias.owners)
             news = one.rank < STREAM and own(alias, customer, at)
-            if news and previous != customer:
+            # That somebody who was told of was there earlier already is not told again: only one hand has changed.
+            if len(alias.owners) > known_owners and previous != customer:
                 known = previous != NOBODY
                 self._tell(
                     "switched" if known else "linked", record, previous if known else None, profile, key, effects

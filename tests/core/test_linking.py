@@ -17,7 +17,7 @@ from streams.core.parts import Alias
 from streams.core.playbook import Playbook
 from streams.core.policy import DAY, HOUR, MINUTE, SECOND, Policy
 from streams.core.profile import Profile
-from streams.core.sources import Fetch, Forwarded, Report
+from streams.core.sources import Arrivals, Fetch, Forwarded, Report
 from streams.core.state import TaskState
 from streams.core.step import Step
 from tests.disk import MemoryDisk
@@ -124,6 +124,20 @@ def test_another_customer_on_the_device_is_a_switch_and_nothing_is_merged() -> N
     assert changes(tasks.received) == [("linked", "a", None, 1000), ("switched", "b", "a", 3000)]
     assert {whose: p.product_views for whose, p in tasks.profiles().items()} == {(True, "a"): 3, (True, "b"): 2}
     assert tasks.counts["identity", "switched"] == 1
+
+
+def test_that_who_took_over_was_there_earlier_still_is_not_told_again() -> None:
+    """It came late, beyond the lateness: what is known of later was told."""
+    tasks = after(view(0, "a", "d"), view(HOUR, "b", "d"))
+    tasks.run()
+    tasks.put(0, view(30 * MINUTE, "b", "d"), view(20 * MINUTE, device="d"), view(40 * MINUTE, device="d"))
+    tasks.run()
+    assert changes(tasks.received) == [("linked", "a", None, 0), ("switched", "b", "a", HOUR)]
+    assert tasks.counts["identity", "switched"] == 1
+    assert {whose: p.product_views for whose, p in tasks.profiles().items()} == {(True, "a"): 2, (True, "b"): 3}
+    tasks.put(0, view(50 * MINUTE, "a", "d"))  # and this is another hand
+    tasks.run()
+    assert ("switched", "a", "b", 50 * MINUTE) in changes(tasks.received)
 
 
 def test_who_orders_what_was_in_the_cart_of_somebodys_device_does_not_take_it_over() -> None:
@@ -426,6 +440,45 @@ def test_in_small_steps_all_is_as_in_one() -> None:
     while stepwise.unfinished:
         outputs += stepwise.advance(NOON).outputs
     assert [o.id for o in outputs] == [o.id for o in whole]
+
+
+def test_what_waits_from_a_flush_that_was_cut_counts_in_what_a_record_may_hold() -> None:
+    step = Step(records=1000, deadlines=100, pending=6_000)
+    clicks = [view(HOUR + n, device="d") for n in range(30)]
+    died = linking(step=step)
+    read(died, view(0, "c", "d"))
+    whole = died.snapshot()
+    assert whole is not None
+    assert whole.arrivals is not None
+    died.sent()
+    read(died, *clicks, now=NOON + HOUR)
+    cut = died.snapshot()  # in the changelog, with no marker behind it
+    assert cut is not None
+    assert len(cut.passed) == 30
+    state = TaskState()
+    for key, value in (*whole.changes, *cut.changes):
+        state.restore(key, value)
+    engine = linking(
+        step=step, state=state, positions=whole.positions, marks=whole.marks, commit=whole.commit,
+        flushed=whole.commit, arrivals=Arrivals(0, whole.arrivals.origins, whole.arrivals.numbers),
+    )  # fmt: skip
+    orders = [record(T + MINUTE + n, "order_completed", None, "d") for n in range(60)]
+    for source, position, records in ((ORDERS, 0, orders), (CLICKS, 1, clicks)):
+        for offset, one in enumerate(records, position):
+            one.offset = offset
+        engine.apply(source, records, position + len(records), NOON + HOUR)
+    tell(engine, STREAM, NOON + HOUR)
+    passed: list[Passed] = []
+    sizes: list[int] = []
+    while engine.unfinished or not sizes:
+        engine.advance(NOON + HOUR, {ORDERS: Fetch(NOON + HOUR, 60), CLICKS: Fetch(NOON + HOUR, 31)})
+        snapshot = engine.snapshot()
+        assert snapshot is not None
+        sizes += [len(value or b"") for key, value in snapshot.changes if key == b"ad"]
+        passed += snapshot.passed
+        engine.sent()
+    assert [(item.number, item.at) for item in passed] == list(enumerate(one.at for one in orders + clicks))
+    assert max(sizes) < step.pending + 500
 
 
 # -- parts
