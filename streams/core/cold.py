@@ -5,7 +5,6 @@ It holds what the last commit wrote (`TaskState.changes`), so a hot profile that
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from typing import Final, Protocol
 
@@ -14,10 +13,6 @@ TIMER: Final = b"t"
 AFTER_TIMERS: Final = b"u"
 CHECKPOINT: Final = b"\x00checkpoint"
 """What is on disk, by first byte: profiles by key, timers by (deadline, key), and one checkpoint."""
-
-_ENTRY: Final = struct.Struct(">Q")
-_ZERO: Final = 1 << 63
-"""Deadlines are written such that they sort as bytes, those before 1970 too."""
 
 
 class Disk(Protocol):
@@ -93,21 +88,16 @@ class ColdOnDisk(Cold):
         for stored, _ in self._disk.scan(PROFILE, TIMER):
             yield stored[1:]
 
-    def flush(self, timers: dict[tuple[int, bytes], bool], checkpoint: bytes) -> None:
-        """Write what was put, with the timers that were added (True) or taken away (False), all at once."""
+    def flush(self, timers: dict[bytes, bool], checkpoint: bytes) -> None:
+        """Write what was put, with the entries of timers that were added (True) or taken away (False), all at once."""
         changes: list[tuple[bytes, bytes | None]] = [(PROFILE + key, value) for key, value in self._records.items()]
-        changes += [(_timer(entry), b"" if added else None) for entry, added in timers.items()]
+        changes += [(TIMER + entry, b"" if added else None) for entry, added in timers.items()]
         changes.append((CHECKPOINT, checkpoint))
         self._disk.write(changes)
         self._records.clear()
 
 
-def timers_from(disk: Disk, start: tuple[int, bytes]) -> Iterator[tuple[int, bytes]]:
-    """The (deadline, key) on disk from `start` on, earliest first."""
-    for stored, _ in disk.scan(_timer(start), AFTER_TIMERS):
-        (deadline,) = _ENTRY.unpack_from(stored, 1)
-        yield deadline - _ZERO, stored[9:]
-
-
-def _timer(entry: tuple[int, bytes]) -> bytes:
-    return TIMER + _ENTRY.pack(entry[0] + _ZERO) + entry[1]
+def timers_from(disk: Disk, start: bytes) -> Iterator[bytes]:
+    """The entries of timers (`streams.core.timers`) on disk from `start` on, earliest first."""
+    for stored, _ in disk.scan(TIMER + start, AFTER_TIMERS):
+        yield stored[1:]

@@ -2,6 +2,10 @@
 
 Lazy: a deadline that moves later costs nothing until the old one comes up, which is the common case (each activity
 pushes its customer's deadline back). So what comes up is a hint, and the engine looks at the profile.
+
+An entry is the deadline in bytes that sort as it does, then the key. For each profile that has a deadline there is one
+at or before it. Where that is cannot be told without a search, but for a hot profile a bound is known: a new entry is
+made only where the deadline comes to lie before that. Further entries of a key are hints that lead nowhere.
 """
 
 from __future__ import annotations
@@ -14,112 +18,47 @@ from streams.core.cold import Disk, timers_from
 
 NEAREST: Final = 10_000
 NEVER: Final = 1 << 62
-_BEGINNING: Final = (-(1 << 62), b"")
 _DEADLINE_BYTES: Final = 8
-_MIDDLE: Final = 1 << 61
-"""Added to a deadline, so that those before 1970 sort as well. The sum is a number that needs no object."""
+_MIDDLE: Final = 1 << 63
+"""Added to a deadline, so that those before 1970 sort as well."""
+_LENGTH_BYTES: Final = 2
+_STRETCH_BITS: Final = 20
+"""Of the ms of a deadline: entries of the same 17 minutes lie together until these have come."""
 
 
 def _sortable(deadline: int) -> bytes:
     return (deadline + _MIDDLE).to_bytes(_DEADLINE_BYTES, "big")
 
 
-class Timers:
-    """A heap of deadlines and keys, at most one live entry a key.
+def _key(entry: bytes) -> bytes:
+    return entry[_DEADLINE_BYTES:]
 
-    An entry is one object, the deadline in bytes that sort as it does, then the key: a million of them are no small
-    part of what a million profiles take.
+
+class Timers:
+    """The entries are in memory: those of the present in a heap, the others packed, in no order, by stretches of time.
+
+    A million objects, or entries in dicts, would be no small part of what a million profiles take.
     """
 
     def __init__(self) -> None:
-        self._heap: list[bytes] = []
-        self._armed: dict[bytes, bytes] = {}
-        """The live entry of each key."""
-
-    def __len__(self) -> int:
-        return len(self._armed)
-
-    # -- used by the engine
-
-    def arm(self, key: bytes, deadline: int) -> None:
-        """Make sure that `key` comes up at `deadline` or before."""
-        entry = _sortable(deadline) + key
-        armed = self._armed.get(key)
-        if armed is None or entry < armed:
-            self._armed[key] = entry
-            heappush(self._heap, entry)
-
-    def due(self, until: int) -> bytes | None:
-        """Take out the key whose entry is the earliest at or before `until` (ties: by key), if any.
-
-        The caller fires what is due of it and arms it again with what is then its next deadline.
-        """
-        heap, armed, later = self._heap, self._armed, _sortable(until + 1)
-        while heap and heap[0] < later:
-            entry = heappop(heap)
-            key = entry[_DEADLINE_BYTES:]
-            if armed.get(key) == entry:  # else an earlier deadline took its place
-                del armed[key]
-                return key
-        return None
-
-    # -- used by the state
-
-    def disarm(self, key: bytes) -> None:
-        """The profile has no deadline any more."""
-        self._armed.pop(key, None)
-
-    def thawed(self, key: bytes, deadline: int | None) -> None:
-        """The profile became hot; its deadline when it was last written."""
-
-    def cooled(self, key: bytes) -> None:
-        """The profile is hot no more."""
-
-    def restored(self, key: bytes, before: int | None, deadline: int | None) -> None:
-        """Recovery found a record with this deadline, in the place of one with the deadline `before`."""
-        if deadline is not None:
-            self.arm(key, deadline)
-        else:
-            self.disarm(key)
-
-    def purge(self, is_trace: Callable[[bytes], bool]) -> Iterator[None]:
-        """Take away the entries that lead nowhere of keys that `is_trace` names, others perhaps too. Goes on with each
-        item that it is asked for, while anything else may happen in between."""
-        del is_trace
-        self._heap = list(self._armed.values())
-        heapify(self._heap)
-        return iter(())
-
-
-class TimersOnDisk(Timers):
-    """All entries are on disk, and the nearest in memory too.
-
-    For each profile that has a deadline, there is an entry at or before it. Where that is cannot be told without a
-    search, but for a hot profile a bound is known: the entry is there at `_bounds[key]` or before. A new entry is
-    written only where the deadline comes to lie before that. Further entries of a key are hints that lead nowhere.
-    """
-
-    def __init__(self, disk: Disk, scheduled: int, nearest: int = NEAREST) -> None:
-        """`scheduled`: how many profiles have a deadline. Up to 2 * `nearest` entries are in memory."""
-        super().__init__()
-        self._near: list[tuple[int, bytes]] = []
-        """A heap of those in memory."""
-        self._disk = disk
-        self._scheduled = scheduled
-        self._nearest = nearest
-        self._end: tuple[int, bytes] | None = _BEGINNING
-        """Entries before it are in memory, None if all are."""
+        self._near: list[bytes] = []
+        """A heap."""
+        self._scheduled = 0
         self._bounds: dict[bytes, int] = {}
         """Of the hot profiles with a deadline. NEVER: no entry is known."""
         self._up: bytes | None = None
         """The cold key that came up last: its entry is gone."""
-        self._unwritten: dict[tuple[int, bytes], bool] = {}
-        """Entries added (True) or taken away (False) that disk does not have so."""
-        self.being_written: dict[tuple[int, bytes], bool] = {}
-        """Those of them that were taken to be written."""
+        self._far: dict[int, bytearray] = {}
+        """Entries that are not near, by the number of their stretch, each behind its length."""
+        self._stretches: list[int] = []
+        """A heap of these numbers."""
+        self._reached = -NEVER
+        """The stretch before which all entries are near."""
 
     def __len__(self) -> int:
         return self._scheduled
+
+    # -- used by the engine
 
     def arm(self, key: bytes, deadline: int) -> None:
         """Make sure that `key` comes up at `deadline` or before."""
@@ -131,32 +70,39 @@ class TimersOnDisk(Timers):
         elif deadline < bound:
             self._bounds[key] = deadline
             if bound != NEVER:
-                self._unwritten[bound, key] = False
+                self._drop(key, bound)
         else:
             return
-        self._add((deadline, key))
+        self._add(key, deadline)
 
     def due(self, until: int) -> bytes | None:
-        """As in memory; what comes up may have come up too early."""
-        heap = self._near
+        """Take out the key whose entry is the earliest at or before `until` (ties: by key), if any. It may have come up
+        too early.
+
+        The caller fires what is due of it and arms it again with what is then its next deadline.
+        """
+        later = _sortable(until + 1)
         self._up = None
         while True:
-            if heap:
-                if heap[0][0] > until:
+            heap = self._near
+            if not heap:
+                if not self._load(until):
                     return None
-                entry = heappop(heap)
-                while heap and heap[0] == entry:
-                    heappop(heap)
-                self._unwritten[entry] = False
-                key = entry[1]
-                if key in self._bounds:
-                    self._bounds[key] = NEVER
-                else:
-                    self._up = key
-                return key
-            if self._end is None or self._end[0] > until:
+                continue
+            if heap[0] >= later:
                 return None
-            self._load(self._end)
+            entry = heappop(heap)
+            while heap and heap[0] == entry:
+                heappop(heap)
+            self._popped(entry)
+            key = _key(entry)
+            if key in self._bounds:
+                self._bounds[key] = NEVER
+            else:
+                self._up = key
+            return key
+
+    # -- used by the state
 
     def disarm(self, key: bytes) -> None:
         """The profile has no deadline any more."""
@@ -164,10 +110,13 @@ class TimersOnDisk(Timers):
         if bound is not None:
             self._scheduled -= 1
             if bound != NEVER:
-                self._unwritten[bound, key] = False
+                self._drop(key, bound)
 
     def thawed(self, key: bytes, deadline: int | None) -> None:
-        """An entry is where the deadline was when the profile was last written, or before, unless it just came up."""
+        """The profile became hot; its deadline when it was last written.
+
+        An entry is there or before, unless it just came up.
+        """
         if deadline is not None:
             self._bounds[key] = NEVER if key == self._up else deadline
 
@@ -176,22 +125,88 @@ class TimersOnDisk(Timers):
         self._bounds.pop(key, None)
 
     def restored(self, key: bytes, before: int | None, deadline: int | None) -> None:
-        """As in memory. Nothing is hot."""
+        """Recovery found a record with this deadline, in the place of one with the deadline `before`."""
         self._scheduled += (deadline is not None) - (before is not None)
         if before is not None and (deadline is None or deadline < before):
-            self._unwritten[before, key] = False
+            self._drop(key, before)
         if deadline is not None and (before is None or deadline < before):
-            self._add((deadline, key))
+            self._add(key, deadline)
+
+    def purge(self, is_trace: Callable[[bytes], bool]) -> Iterator[None]:
+        """Take away the entries that lead nowhere of keys that `is_trace` names. Goes on with each item that it is
+        asked for, while anything else may happen in between."""
+        traces: dict[bytes, None] = {}
+        for number in list(self._far):
+            for entry in _entries(self._far.get(number, bytearray())):
+                if is_trace(_key(entry)):
+                    traces[entry] = None
+                yield
+        for entry in self._near.copy():  # last: what was far may have come near meanwhile
+            if is_trace(_key(entry)):
+                traces[entry] = None
+            yield
+        traces = {entry: None for entry in traces if is_trace(_key(entry))}  # some may have begun anew meanwhile
+        for number in {_stretch(entry) for entry in traces} & self._far.keys():
+            kept = [entry for entry in _entries(self._far[number]) if entry not in traces]
+            self._far[number] = bytearray(b"".join([_packed(entry) for entry in kept]))
+        self._near = [entry for entry in self._near if entry not in traces]
+        heapify(self._near)
+
+    # -- where entries are
+
+    def _add(self, key: bytes, deadline: int) -> None:
+        entry, number = _sortable(deadline) + key, deadline >> _STRETCH_BITS
+        if number < self._reached:
+            heappush(self._near, entry)
+            return
+        far = self._far.get(number)
+        if far is None:
+            far = self._far[number] = bytearray()
+            heappush(self._stretches, number)
+        far += _packed(entry)
+
+    def _drop(self, key: bytes, deadline: int) -> None:
+        """What may be there is not needed: here, it leads nowhere when it comes up."""
+
+    def _popped(self, entry: bytes) -> None:
+        """It was taken out."""
+
+    def _load(self, until: int) -> bool:
+        """Have some entries near, if all that are there have come up; whether there are any up to `until`."""
+        if not self._stretches or self._stretches[0] > until >> _STRETCH_BITS:
+            return False
+        number = heappop(self._stretches)
+        self._reached = number + 1
+        self._near = _entries(self._far.pop(number))
+        heapify(self._near)
+        return True
+
+
+class TimersOnDisk(Timers):
+    """All entries are on disk, and the nearest in memory too."""
+
+    def __init__(self, disk: Disk, scheduled: int, nearest: int = NEAREST) -> None:
+        """`scheduled`: how many profiles have a deadline. Up to 2 * `nearest` entries are in memory."""
+        super().__init__()
+        self._disk = disk
+        self._scheduled = scheduled
+        self._nearest = nearest
+        self._end: bytes | None = b""
+        """Entries before it are in memory, None if all are."""
+        self._unwritten: dict[bytes, bool] = {}
+        """Entries added (True) or taken away (False) that disk does not have so."""
+        self.being_written: dict[bytes, bool] = {}
+        """Those of them that were taken to be written."""
 
     def purge(self, is_trace: Callable[[bytes], bool]) -> Iterator[None]:
         """As in memory. Those on disk are gone with the next write."""
         for changes in (self.being_written, self._unwritten):
-            for entry in [entry for entry, added in changes.items() if added and is_trace(entry[1])]:
+            for entry in [entry for entry, added in changes.items() if added and is_trace(_key(entry))]:
                 self._unwritten[entry] = False
-        self._near = [entry for entry in self._near if not is_trace(entry[1])]
+        self._near = [entry for entry in self._near if not is_trace(_key(entry))]
         heapify(self._near)
-        for entry in timers_from(self._disk, _BEGINNING):
-            if is_trace(entry[1]):
+        for entry in timers_from(self._disk, b""):
+            if is_trace(_key(entry)):
                 self._unwritten[entry] = False
             yield
 
@@ -204,7 +219,8 @@ class TimersOnDisk(Timers):
         """Disk has what was taken."""
         self.being_written = {}
 
-    def _add(self, entry: tuple[int, bytes]) -> None:
+    def _add(self, key: bytes, deadline: int) -> None:
+        entry = _sortable(deadline) + key
         self._unwritten[entry] = True
         if self._end is None or entry < self._end:
             heappush(self._near, entry)
@@ -213,10 +229,18 @@ class TimersOnDisk(Timers):
                 self._end = self._near[self._nearest]
                 del self._near[self._nearest :]
 
-    def _load(self, start: tuple[int, bytes]) -> None:
-        """Fill the empty heap with the entries that are next."""
-        entries: set[tuple[int, bytes]] = set()
-        end: tuple[int, bytes] | None = None
+    def _drop(self, key: bytes, deadline: int) -> None:
+        self._unwritten[_sortable(deadline) + key] = False
+
+    def _popped(self, entry: bytes) -> None:
+        self._unwritten[entry] = False
+
+    def _load(self, until: int) -> bool:
+        start = self._end
+        if start is None or start >= _sortable(until + 1):
+            return False
+        entries: set[bytes] = set()
+        end: bytes | None = None
         for entry in timers_from(self._disk, start):
             if len(entries) == self._nearest:
                 end = entry
@@ -231,3 +255,21 @@ class TimersOnDisk(Timers):
         self._near.extend(entries)
         heapify(self._near)
         self._end = end
+        return True
+
+
+def _stretch(entry: bytes) -> int:
+    return (int.from_bytes(entry[:_DEADLINE_BYTES], "big") - _MIDDLE) >> _STRETCH_BITS
+
+
+def _packed(entry: bytes) -> bytes:
+    return len(entry).to_bytes(_LENGTH_BYTES, "big") + entry
+
+
+def _entries(far: bytearray) -> list[bytes]:
+    packed, at, found = bytes(far), 0, []
+    while at < len(packed):
+        start = at + _LENGTH_BYTES
+        at = start + (packed[at] << 8 | packed[at + 1])
+        found.append(packed[start:at])
+    return found

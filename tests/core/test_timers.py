@@ -17,7 +17,7 @@ def test_the_earliest_comes_up_first_and_only_when_due() -> None:
     assert timers.due(1_000) is None
 
 
-def test_a_later_deadline_costs_nothing_and_an_earlier_one_takes_over() -> None:
+def test_a_later_deadline_costs_nothing_and_an_earlier_one_comes_up_first() -> None:
     timers = Timers()
     timers.arm(b"a", 10)
     timers.arm(b"a", 30)
@@ -25,7 +25,10 @@ def test_a_later_deadline_costs_nothing_and_an_earlier_one_takes_over() -> None:
     assert timers.due(10) == b"a"  # a hint: the engine looks and arms again
     timers.arm(b"a", 30)
     timers.arm(b"a", 5)
+    assert len(timers) == 1
     assert timers.due(5) == b"a"
+    assert timers.due(29) is None
+    assert timers.due(1_000) == b"a"  # a hint that leads nowhere
     assert timers.due(1_000) is None
 
 
@@ -36,15 +39,66 @@ def test_equal_deadlines_come_up_in_the_order_of_their_keys() -> None:
     assert [timers.due(10) for _ in range(4)] == [b"a", b"b", b"c", None]
 
 
-@given(st.lists(st.tuples(st.sampled_from([b"a", b"b", b"c"]), st.integers(0, 50)), max_size=40))
+DEADLINES = st.integers(-5, 50) | st.integers(-5, 50).map(lambda n: n << 18)
+"""Within a stretch of time, and over several, from before 1970 on."""
+
+
+@given(st.lists(st.tuples(st.sampled_from([b"a", b"b", b"c" * 300]), DEADLINES), max_size=40))
 def test_no_deadline_is_missed(arms: list[tuple[bytes, int]]) -> None:
-    """Whatever was armed, each key comes up at or before the least deadline it was armed with."""
+    """Whatever was armed, each key comes up at the least deadline it was armed with, and what comes up has come."""
     timers = Timers()
     least: dict[bytes, int] = {}
     for key, deadline in arms:
         timers.arm(key, deadline)
         least[key] = min(deadline, least.get(key, deadline))
-    for now in range(51):
+    assert len(timers) == len(least)
+    for now in sorted({deadline for _, deadline in arms}):
         while (due := timers.due(now)) is not None:
-            assert least.pop(due) == now
+            assert least.pop(due, now) == now
     assert not least
+
+
+def test_who_is_cold_is_armed_again_where_they_came_up_too_early() -> None:
+    timers = Timers()
+    timers.restored(b"a", None, 10)
+    timers.restored(b"a", 10, 3 << 20)
+    assert len(timers) == 1
+    assert timers.due(2 << 20) == b"a"
+    timers.arm(b"a", 3 << 20)
+    assert len(timers) == 1
+    assert timers.due((3 << 20) - 1) is None
+    assert timers.due(3 << 20) == b"a"
+    timers.thawed(b"a", 3 << 20)
+    timers.disarm(b"a")
+    assert len(timers) == 0
+    assert timers.due(9 << 20) is None
+
+
+def test_traces_are_taken_away_and_nothing_else() -> None:
+    timers = Timers()
+    far = 5 << 20
+    for key in (b"a", b"b", b"c"):
+        timers.arm(key, 10)
+        timers.arm(key, 8)
+        timers.restored(key + b"-cold", None, far)
+    timers.arm(b"begun anew", far)
+    assert timers.due(8) == b"a"  # and the others of that stretch came near
+    traces = {b"b", b"b-cold", b"begun anew"}
+    walk = timers.purge(lambda key: key in traces)
+    for _ in walk:
+        traces.discard(b"begun anew")
+    assert [timers.due(10) for _ in range(5)] == [b"c", b"a", b"c", None, None]
+    assert [timers.due(far) for _ in range(4)] == [b"a-cold", b"begun anew", b"c-cold", None]
+
+
+def test_what_comes_near_while_traces_are_looked_for_is_looked_at() -> None:
+    timers = Timers()
+    for n in range(10):
+        timers.arm(b"%d" % n, n << 20)
+    walk = timers.purge(lambda key: key != b"3")
+    next(walk)
+    assert timers.due(1 << 20) == b"0"
+    assert timers.due(1 << 20) == b"1"
+    for _ in walk:
+        pass
+    assert [timers.due(10 << 20) for _ in range(2)] == [b"3", None]

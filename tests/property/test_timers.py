@@ -1,4 +1,4 @@
-"""Timers of which only the nearest are in memory: none is missed."""
+"""Timers in memory, and on disk with only the nearest in memory: none is missed."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.core.cold import ColdOnDisk
-from streams.core.timers import TimersOnDisk
+from streams.core.timers import Timers, TimersOnDisk
 from tests.disk import MemoryDisk
 
 
 class Profiles:
     """Some profiles with deadlines as the state has them, hot or cold, and the engine's dealings with their timers."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_disk: bool = True, scale: int = 1) -> None:
+        """`scale`: ms of a unit of time."""
+        self.on_disk = on_disk
+        self.scale = scale
         self.disk = MemoryDisk()
         self.deadlines: dict[bytes, int | None] = {}
         self.written: dict[bytes, int | None] = {}
@@ -25,9 +28,14 @@ class Profiles:
         self.start()
 
     def start(self) -> None:
-        """After a crash: what the disk has is all there is."""
+        """After a crash: what was written is all there is."""
         self.deadlines, self.dirty, self.hot = dict(self.written), set(), set()
-        self.timers = TimersOnDisk(self.disk, self.count(), nearest=2)
+        if self.on_disk:
+            self.timers: Timers = TimersOnDisk(self.disk, self.count(), nearest=2)
+            return
+        self.timers = Timers()
+        for key, deadline in self.written.items():
+            self.timers.restored(key, None, None if deadline is None else deadline * self.scale)
 
     def count(self) -> int:
         return sum(deadline is not None for deadline in self.deadlines.values())
@@ -39,22 +47,25 @@ class Profiles:
         if deadline is None:
             self.timers.disarm(key)
         else:
-            self.timers.arm(key, deadline)
+            self.timers.arm(key, deadline * self.scale)
 
     def thaw(self, key: bytes) -> None:
         if key not in self.hot:
-            self.timers.thawed(key, self.deadlines.get(key))
+            deadline = self.deadlines.get(key)
+            self.timers.thawed(key, None if deadline is None else deadline * self.scale)
             self.hot.add(key)
 
     def snapshot(self) -> None:
-        self.timers.take()
+        if isinstance(self.timers, TimersOnDisk):
+            self.timers.take()
         self.being_written = dict(self.deadlines)
         self.dirty.clear()
 
     def flush(self) -> None:
-        """The snapshot reaches the disk."""
-        ColdOnDisk(self.disk).flush(self.timers.being_written, b"")
-        self.timers.written()
+        """The snapshot is written."""
+        if isinstance(self.timers, TimersOnDisk):
+            ColdOnDisk(self.disk).flush(self.timers.being_written, b"")
+            self.timers.written()
         self.written = self.being_written
 
     def cool(self, key: bytes) -> None:
@@ -65,12 +76,12 @@ class Profiles:
     def pass_time(self, until: int, then: int | None) -> list[int]:
         """The deadlines that fire. After it, a profile's next one is `then` later; None: there is none."""
         fired = []
-        while (key := self.timers.due(until)) is not None:
+        while (key := self.timers.due(until * self.scale)) is not None:
             deadline = self.deadlines.get(key)
             if deadline is None:
                 continue
             if deadline > until:
-                self.timers.arm(key, deadline)
+                self.timers.arm(key, deadline * self.scale)
                 continue
             self.thaw(key)
             fired.append(deadline)
@@ -97,7 +108,16 @@ doings = st.lists(
 
 @given(doings)
 def test_on_disk_no_deadline_is_missed_whatever_is_hot_written_or_lost(doings: list[tuple[str, Any, int]]) -> None:
-    profiles, now, taken = Profiles(), 0, False
+    none_is_missed(Profiles(), doings)
+
+
+@given(doings, st.sampled_from([1, 1 << 18]))
+def test_in_memory_no_deadline_is_missed_whatever_is_hot(doings: list[tuple[str, Any, int]], scale: int) -> None:
+    none_is_missed(Profiles(on_disk=False, scale=scale), doings)
+
+
+def none_is_missed(profiles: Profiles, doings: list[tuple[str, Any, int]]) -> None:
+    now, taken = 0, False
     for what, how, number in [*doings, ("time", None, 100)]:
         match what:
             case "touch":
@@ -131,9 +151,10 @@ def test_on_disk_only_the_nearest_are_in_memory_and_a_later_deadline_writes_noth
         profiles.touch(b"%03d" % n, 1_000 + n)
     profiles.snapshot()
     profiles.flush()
-    assert len(profiles.timers._heap) <= 4
+    assert len(profiles.timers._near) <= 4
     profiles.touch(b"050", 5_000)
     profiles.snapshot()
+    assert isinstance(profiles.timers, TimersOnDisk)
     assert profiles.timers.being_written == {}
     profiles.flush()
     assert profiles.pass_time(1_000 + 99, None) == [1_000 + n for n in range(100) if n != 50]
