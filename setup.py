@@ -13,7 +13,8 @@ COMPILED = [
         f"streams/core/{name}.py"
         for name in (
             "abandonment", "activity", "applying", "bounds", "cart", "cold", "customer", "dispatch",
-            "emission", "engine", "erasing", "facts", "identity", "ids", "inputs", "levels", "linking",
+            "emission", "engine", "erasing", "facts", "holding", "holes", "identity", "ids", "inputs",
+            "levels", "linking",
             "merging", "orders", "packing", "profile", "recent_ids", "sessions", "stages", "state",
             "sweeping", "timers", "tracks", "triggering", "triggers", "watermark",
         )

@@ -225,6 +225,15 @@ class Settings:
         "How far out of order input may be and still count as if it had been in order. Every deadline fires so much "
         "later.",
     )
+    order: str = _setting(
+        "arrival",
+        values.word("arrival", "time"),
+        "time",
+        "In which order events are applied. `arrival`: as they come, each at once; what is out of order may make other "
+        "stages. `time`: each is held until nothing earlier may come, so that what comes out does not depend on the "
+        "order in which it went in. Everything comes `lateness` later then, and up to a topic's delay more. All "
+        "workers need the same.",
+    )
     max_future_skew: int = _setting(
         5 * MINUTE,
         values.duration(),
@@ -343,6 +352,11 @@ class Settings:
     log_format: str = _setting(
         "text", values.word("text", "json"), "json", "How they are written: for people, or one JSON object per line."
     )
+
+    @property
+    def by_time(self) -> bool:
+        """Whether events are held and applied by time (`streams.core.holding`)."""
+        return self.order == "time"
 
     def load_playbook(self, source: str | Path | None = None) -> Playbook:
         """The playbook, or that of another path or name, with these settings in it. Reads its file; raises `UserError`

@@ -35,6 +35,8 @@ class Driver:
         policy: Policy | None = None,
         emission: Emission = ALWAYS,
         spec: SourceSpec | None = None,
+        *,
+        by_time: bool = False,
     ) -> None:
         self.now = now
         self.logs: dict[Source, list[Activity]] = {source: [] for source in Source}
@@ -54,6 +56,7 @@ class Driver:
         self._lifecycle = Lifecycle(Playbook(policy=Policy() if policy is None else policy))
         self._emission = emission
         self._spec = SourceSpec() if spec is None else spec
+        self.by_time = by_time
         self.start()
 
     def start(self) -> None:
@@ -76,6 +79,7 @@ class Driver:
             marks=marks,
             commit=commit,
             erasures=self.erasures,
+            by_time=self.by_time,
         )
 
     restart = start

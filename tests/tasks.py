@@ -21,7 +21,7 @@ from streams.core.engine import PartitionEngine
 from streams.core.erasing import is_mark
 from streams.core.identity import activity_of, home_of, parts_of, passed_key
 from streams.core.inputs import STREAM, STREAMS
-from streams.core.packing import unpack
+from streams.core.packing import VERSION, pack, unpack
 from streams.core.playbook import Playbook
 from streams.core.policy import Policy
 from streams.core.profile import Profile
@@ -65,9 +65,13 @@ class Task:
 class Tasks:
     """As many as there are partitions, of each of which there is a task."""
 
-    def __init__(self, now: int, partitions: int, without: str = "", policy: Policy = Policy()) -> None:
-        """`without` leaves out a part of what makes it exact: `numbers`, `previous`, `pending`, `hold` or `cut`."""
+    def __init__(
+        self, now: int, partitions: int, without: str = "", policy: Policy = Policy(), *, by_time: bool = False
+    ) -> None:
+        """`without` leaves out a part of what makes it exact: `numbers`, `previous`, `pending`, `hold`, `cut` or
+        `holes`."""
         self.now = now
+        self.by_time = by_time
         self.partitions = partitions
         self.without = without
         self.logs: dict[tuple[Source, int], list[Activity]] = defaultdict(list)
@@ -107,7 +111,7 @@ class Tasks:
     def _begin(self, number: int) -> PartitionEngine:
         state = TaskState()
         for key, value in self.changelogs[number]:
-            state.restore(key, value)
+            state.restore(key, _without_holes(value) if self.without == "holes" else value)
         commit, positions, marks, arrived = self.committed[number]
         flushed, arrivals = self.markers[number]
         self.received += state.unsent(commit)
@@ -128,6 +132,7 @@ class Tasks:
             tasks=self.partitions,
             flushed=flushed,
             erasures=self.done[number],
+            by_time=self.by_time,
         )
         if self.without == "pending":
             engine.unsent = []
@@ -303,3 +308,11 @@ class Tasks:
             if not is_mark(key)
             if (profile := unpack(value)).alias is not None
         }
+
+
+def _without_holes(value: bytes | None) -> bytes | None:
+    if value is None or value[0] > VERSION:  # a mark
+        return value
+    profile = unpack(value)
+    profile.holes = None
+    return pack(profile)

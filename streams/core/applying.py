@@ -12,6 +12,7 @@ from streams.core.activity import Activity, Source
 from streams.core.customer import Lifecycle, after
 from streams.core.effects import Effects, Output, Passed
 from streams.core.emission import Gate
+from streams.core.holes import fill, is_hole
 from streams.core.inputs import Input
 from streams.core.packing import packed_size
 from streams.core.profile import Profile
@@ -70,7 +71,7 @@ class Applier:
             profile = lifecycle.new(record.customer, record.identified)
             profile.erased_at = erased_at
             state.put(key, profile)
-        elif record.offset <= last_applied(profile, one):
+        elif record.offset <= last_applied(profile, one) and self._is_again(record, one, profile, key):
             self.skipped(record, one, profile, key, effects)
             return False
         elif record.at <= profile.erased_at:
@@ -149,6 +150,18 @@ class Applier:
 
     # -- inside
 
+    def _is_again(self, record: Activity, one: Input, profile: Profile, key: bytes) -> bool:
+        """Whether a record was applied, whose offset is not later than the last one applied to the profile."""
+        offset, again = record.offset, one.again
+        if again is None:
+            applied = profile.holes is None or not is_hole(profile.holes, one, offset)
+        else:
+            applied = (key, offset) in again
+            again.discard((key, offset))
+        if not applied and profile.holes is not None:
+            fill(profile.holes, one, offset)
+        return applied
+
     def _afresh(self, key: bytes, before_it: Profile) -> Profile:
         """An empty profile in the place of one that has ended, which does not forget what was applied."""
         profile = after(before_it)
@@ -201,6 +214,13 @@ def last_applied(profile: Profile, one: Input) -> int:
         return profile.last_applied(one.rank)
     last = -1 if profile.of_origins is None else profile.of_origins.get(one.number, -1)
     return max(last, profile.last_applied(one.rank)) if one.once_own else last
+
+
+def was_applied(profile: Profile, one: Input, offset: int) -> bool:
+    """Whether an offset of an input was applied, as far as the profile as it was written tells."""
+    if offset > last_applied(profile, one):
+        return False
+    return profile.holes is None or not is_hole(profile.holes, one, offset)
 
 
 def note(profile: Profile, one: Input, offset: int, read_at: int) -> None:

@@ -38,7 +38,7 @@ PASSIVE_CHANNELS: Final = frozenset({"pos", "retail", "subscription", "marketpla
 def after(ended: Profile) -> Profile:
     """An empty profile of the same customer, that knows what was applied to the one before, and what waits to leave."""
     profile = Profile(ended.customer, ended.identified)
-    profile.applied, profile.of_origins = ended.applied, ended.of_origins
+    profile.applied, profile.of_origins, profile.holes = ended.applied, ended.of_origins, ended.holes
     profile.pending, profile.commit = ended.pending, ended.commit
     profile.erased_at = ended.erased_at
     return profile

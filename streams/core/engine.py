@@ -24,6 +24,7 @@ from streams.core.applying import SOURCE_LABELS, Applier
 from streams.core.customer import Lifecycle
 from streams.core.effects import Effects, Emission, Passed, Snapshot
 from streams.core.emission import Gate
+from streams.core.holding import Held
 from streams.core.identity import LEVELS
 from streams.core.inputs import ERASURES, FORWARDED, REPORTED, STREAM, STREAMS, Input, OriginProgress, number_of
 from streams.core.levels import Level
@@ -55,7 +56,8 @@ class PartitionEngine:
     call.
 
     `tasks` says that whose an id is is to be found out, and how many tasks there are that pass items on, this one among
-    them; 0: customers and devices are what their ids say. `flushed` is the commit of the last whole flush.
+    them; 0: customers and devices are what their ids say. `flushed` is the commit of the last whole flush. `by_time`:
+    nothing is applied before everything earlier must have come, unless it is late.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class PartitionEngine:
         tasks: int = 0,
         flushed: int = 0,
         erasures: int = 0,
+        by_time: bool = False,
     ) -> None:
         self.unfinished = False
         """Whether the last call has left something undone: `advance` goes on with it."""
@@ -88,7 +91,10 @@ class PartitionEngine:
             for source in SOURCES
             if source in own
         }
-        self._own = {source: Input(int(source), -1, progress, None) for source, progress in self._progress.items()}
+        self._own = {
+            source: Input(int(source), -1, progress, None, lateness=self._lateness)
+            for source, progress in self._progress.items()
+        }
         stored = {mark.number: mark for mark in arrivals.origins} if arrivals is not None else {}
         of_sources = [(int(source), other, FETCH_FRESH) for source, other in origins]
         of_streams = [
@@ -102,9 +108,22 @@ class PartitionEngine:
             number = number_of(rank, other)
             origin = OriginProgress(stored.get(number), fresh)
             once_own = other == partition and rank < FORWARDED and rank not in self._own  # and no stream
-            self._origins[number] = Input(rank, number, None, origin, once_own=once_own)
+            self._origins[number] = Input(
+                rank,
+                number,
+                None,
+                origin,
+                once_own=once_own,
+                # What comes by a stream was held already.
+                lateness=0 if by_time and rank >= STREAM else self._lateness,
+                delay=0 if rank >= STREAM else specs.get(SOURCES[rank], SourceSpec()).delay,
+            )
             self._partition_of[number] = other
-        self._levels = _levels([*self._own.values(), *self._origins.values()], LEVELS if tasks else 1)
+        inputs = [*self._own.values(), *self._origins.values()]
+        for one in inputs:
+            one.by_time = by_time
+        self._held = Held([one for one in inputs if one.rank < STREAM], self.state) if by_time else None
+        self._levels = _levels(inputs, LEVELS if tasks else 1, self._held)
         self.arrived_position = 0 if arrivals is None else arrivals.position
         """The next offset of the activity topic: everything before it was handed to the engine."""
         self.erasures_position = erasures
@@ -255,6 +274,7 @@ class PartitionEngine:
             if clock_trusted is not self._gate.clock_trusted or (source in self._silent and source not in silent):
                 self._progress[source].fetch = None  # from now on, only a fetch of from now on shows an end
             own.silence_counts = clock_trusted and source not in silent
+            own.clock_trusted = clock_trusted
         self._now, self._silent, self._gate.clock_trusted = now, silent, clock_trusted
         self._applier.silent = bool(silent)
         for source, fetch in (fetches or {}).items():
@@ -270,6 +290,12 @@ class PartitionEngine:
                 self._fire(effects)
         return effects
 
+    def complete(self, before: int) -> None:
+        """Nothing more comes that is earlier (ms): what was held for that is applied with the next call. Of a replay,
+        which knows; `by_time` only."""
+        for own in self._own.values():
+            own.complete = max(own.complete, before)
+
     def snapshot(self, *, force: bool = False) -> Snapshot | None:
         """What a commit has to write now, None if nothing happened since the last one (unless `force`).
 
@@ -283,12 +309,11 @@ class PartitionEngine:
         outputs, applier.by_deadline = applier.by_deadline, []
         passed, applier.passed = applier.passed, []
         commit = self.state.commit + 1
+        if self._held is not None:
+            self._held.note_holes()
         changes = self.state.changes(commit, self._committed, self._taken)
         self._committed = self.committable()
-        marks = {
-            source: progress.mark(None if (first := self._own[source].first) is None else first.at)
-            for source, progress in self._progress.items()
-        }
+        marks = {source: progress.mark(self._own[source].resumes_at()) for source, progress in self._progress.items()}
         arrivals: Arrivals | None = None
         if self._origins or self._unheard:
             origins = [*(origin.origin_mark() for origin in self._origins.values()), *self._unheard]
@@ -332,7 +357,12 @@ class PartitionEngine:
 
     def waits_for_more(self, source: Source) -> bool:
         """Whether what waits here is of the very time that the source has reached, which no other is behind: only what
-        comes next of the source shows that all of that time is there. So the source must not be paused."""
+        comes next of the source shows that all of that time is there. So the source must not be paused.
+
+        Where records are held: whether they are for what may come by the source itself.
+        """
+        if self._held is not None:
+            return self._held.waits_for(self._own[source], self._now)
         reached, slowest = self._progress[source].reached, self.slowest_anywhere()
         if reached is None or slowest is None or slowest < reached:
             return False
@@ -356,7 +386,8 @@ class PartitionEngine:
         """
         if rank < STREAM:
             own = self._own[SOURCES[rank]]
-            return own.progress(self._now), own.drained_at()
+            proves = self._held is None or own.clock_trusted
+            return own.progress(self._now), own.drained_at() if proves else None
         assert self._linker is not None
         stream = rank - STREAM
         progress = self._levels[stream].frontier(self._now)
@@ -385,10 +416,10 @@ class PartitionEngine:
         Of a stream if that is behind all sources by more than it takes until what follows from them is told.
         """
         inputs, now = [*self._own.values(), *self._origins.values()], self._now
-        source = min((one for one in inputs if one.rank < STREAM), key=lambda one: _known(one.progress(now)))
+        source = min((one for one in inputs if one.rank < STREAM), key=lambda one: _known(one.watermark(now)))
         streams = [one for one in inputs if one.rank >= STREAM]
-        stream = min(streams, key=lambda one: _known(one.progress(now)), default=source)
-        behind = _known(stream.progress(now)) < _known(source.progress(now)) - BEHIND
+        stream = min(streams, key=lambda one: _known(one.watermark(now)), default=source)
+        behind = _known(stream.watermark(now)) < _known(source.watermark(now)) - BEHIND
         held = stream if behind else source
         return held.rank, self._partition_of.get(held.number)
 
@@ -429,11 +460,8 @@ class PartitionEngine:
         """Move the watermark, fire every deadline it has reached. Not by a clock that may be wrong."""
         if not self._gate.clock_trusted:
             return
-        least = _least(one.progress(self._now) for inputs in (self._own, self._origins) for one in inputs.values())
-        if least is None:
-            return
-        watermark = least - self._lateness
-        if self.watermark is not None and watermark <= self.watermark:
+        watermark = _least(one.watermark(self._now) for inputs in (self._own, self._origins) for one in inputs.values())
+        if watermark is None or (self.watermark is not None and watermark <= self.watermark):
             return
         self._applier.watermark = watermark
         self._fire_due(effects)
@@ -442,15 +470,16 @@ class PartitionEngine:
         self._firing = self.unfinished = self._applier.fire_due(self._step_deadlines, effects)
 
 
-def _levels(inputs: list[Input], number: int) -> list[Level]:
-    """The levels of a task, each with its inputs: of the lowest the sources, of another one what the streams of the one
-    below bring, and what is passed through."""
-    levels: list[Level] = []
-    for place in range(number):
+def _levels(inputs: list[Input], number: int, held: Held | None) -> list[Level]:
+    """The levels of a task, each with its inputs: of the lowest, which may be one that holds them, the sources; of
+    another one what the streams of the one below bring, and what is passed through."""
+    levels: list[Level] = [] if held is None else [held]
+    for place in range(len(levels), number):
         through = Input(-1, -1, None, None) if place else None
         of_level = [one for one in inputs if max(0, one.rank - STREAM + 1) == place]
         levels.append(Level(of_level if through is None else [through, *of_level], through))
         if through is not None:
+            through.by_time = held is not None
             levels[0].higher.append(through)
     return levels
 

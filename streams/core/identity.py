@@ -19,7 +19,6 @@ from typing import Final
 
 from streams.core.activity import CLAIM, EVENT, LINK, MOVED, SHOWN, Activity, Source
 from streams.core.effects import Passed
-from streams.core.inputs import Input
 from streams.core.parts import Alias, Event
 from streams.core.policy import DAY
 
@@ -96,11 +95,6 @@ def part_key(record: Activity) -> bytes:
 
 
 # -- items
-
-
-def cause_of(one: Input) -> int:
-    """The input that a record came by, as `Passed.cause`."""
-    return one.number if one.origin is not None else -1 - one.rank
 
 
 def passed_key(item: Passed) -> bytes:

@@ -87,16 +87,25 @@ class Input:
         own: SourceProgress | None,
         origin: OriginProgress | None,
         once_own: bool = False,
+        lateness: int = 0,
+        delay: int = 0,
     ) -> None:
-        """`once_own`: the task may have read this origin itself in former times."""
+        """`once_own`: the task may have read this origin itself in former times. `lateness`: how far what comes by it
+        may be behind what it has shown, and `delay` that of its source, both in ms."""
         self.rank = rank
         self.number = number
         """Of an origin: see `number_of`; -1 of others."""
         self.own = own
         self.origin = origin
         self.once_own = once_own
+        self.lateness = lateness
+        self._delay = delay
         self.silence_counts = True
         """Of an own source: see `SourceProgress.progress`."""
+        self.clock_trusted = True
+        """Of an own source: see `PartitionEngine.advance`."""
+        self.complete = -1
+        """Of an own source: the time (ms) before which nothing more comes, if somebody has said so."""
         self.reached: int | None = None
         self.all_drained = False
         """Of what is passed through: how far the lowest level has come, and whether there is nothing more in it."""
@@ -107,9 +116,15 @@ class Input:
         """Of what is passed through: the inputs that those in the queue came by."""
         self.bytes = 0
         """Of all that came by it and waits, here or at a level above."""
+        self.by_time = False
+        """Whether nothing is applied before all that is earlier must be there: then being drained says nothing."""
+        self.again: set[tuple[bytes, int]] | None = None
+        """Of an input that is held (`streams.core.holding`): of what waits, what was applied already: key, offset."""
         self.first: Activity | None = None
         self.first_read_at = -1
         """What waits of it with the least offset, as of the last `look`."""
+        self.earliest = 0
+        """The least time of what waits, if anything does."""
 
     def progress(self, now: int) -> int | None:
         """The time up to which it has spoken, None if it never did."""
@@ -118,8 +133,31 @@ class Input:
             return own.progress(now, silence_counts=self.silence_counts)
         return self.reached if self.origin is None else self.origin.reached
 
+    def watermark(self, now: int) -> int | None:
+        """The time up to which it is taken to have told everything, None if it never spoke."""
+        progress = self.progress(now)
+        return None if progress is None else progress - self.lateness
+
+    def complete_before(self, now: int) -> int | None:
+        """The time before which nothing more comes of a source, unless it is late. For the order of what comes; what
+        the silence of a source says of people is another matter (`progress`)."""
+        own, origin = self.own, self.origin
+        if own is not None:
+            self.progress(now)
+            reached = own.complete_up_to(now, clock_trusted=self.clock_trusted)
+            if self.complete >= 0:
+                return self.complete if reached is None else max(self.complete, reached - self.lateness)
+        else:
+            assert origin is not None
+            reached, drained_at = origin.reached, origin.drained_at
+            if drained_at is not None and (reached is None or drained_at - self._delay > reached):
+                reached = drained_at - self._delay
+        return None if reached is None else reached - self.lateness
+
     def drained(self, now: int) -> bool:
-        """Whether there may be nothing more at present."""
+        """Whether there may be nothing more at present, so that nothing waits for it."""
+        if self.by_time:
+            return False
         own = self.own
         if own is not None:
             return own.drained(now)
@@ -138,12 +176,22 @@ class Input:
         if self.queue:
             self.first = self.queue[0]
             self.first_read_at = self.read_at[0] if self.read_at else -1
+            self.earliest = self.first.at
 
     def waits(self, record: Activity, read_at: int) -> None:
-        """Note that a record that came by it waits at a level above."""
+        """Note that a record that came by it waits, apart from its queue."""
         first = self.first
+        if first is None or record.at < self.earliest:
+            self.earliest = record.at
         if first is None or record.offset < first.offset:
             self.first, self.first_read_at = record, read_at
+
+    def resumes_at(self) -> int | None:
+        """What its progress is at most once it begins again, as of the last `look`: what waits is read again then, and
+        until it is, the source has not come further. None: any."""
+        if self.first is None:
+            return None
+        return self.first.at if self.again is None else self.earliest + self.lateness
 
     def origin_mark(self) -> OriginMark:
         """What to store of an origin: as if those that wait had not been taken yet. As of the last `look`."""
@@ -152,6 +200,7 @@ class Input:
         taken, progress = origin.taken, origin.reached
         if self.first is not None:
             taken = self.first.offset - 1
-            if progress is not None:
-                progress = min(progress, self.first.at)
+            resumes_at = self.resumes_at()
+            if progress is not None and resumes_at is not None:
+                progress = min(progress, resumes_at)
         return OriginMark(self.number, taken, progress)

@@ -22,11 +22,11 @@ from streams.core.applying import SOURCE_LABELS, Applier, last_applied, note
 from streams.core.customer import Lifecycle
 from streams.core.effects import Effects, IdentityChange, IdentityType, Output, Passed
 from streams.core.emission import Gate
+from streams.core.holes import cause_of
 from streams.core.identity import (
     DEVICES,
     NOBODY,
     OWNERS,
-    cause_of,
     event_of,
     own,
     owner_at,
@@ -137,7 +137,7 @@ class Linker(Applier):
         profile = self.state.get(key)
         if profile is None or profile.alias is None:
             return False
-        if record.offset <= last_applied(profile, one):
+        if record.offset <= last_applied(profile, one) and self._is_again(record, one, profile, key):
             self.skipped(record, one, profile, key, effects)
             return True
         if self.in_doubt:
@@ -292,7 +292,11 @@ class Linker(Applier):
         """What is kept under the key, fresh if there is nothing; None if the record was applied to it before, or if who
         is told of was erased since."""
         profile = self.state.get(key)
-        if profile is not None and record.offset <= last_applied(profile, one):
+        if (
+            profile is not None
+            and record.offset <= last_applied(profile, one)
+            and self._is_again(record, one, profile, key)
+        ):
             self.skipped(record, one, profile, key, effects)
             return None
         if profile is not None and self.in_doubt:  # first: it may tell from when on the device is somebody's anew

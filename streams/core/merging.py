@@ -19,7 +19,7 @@ from streams.core.profile import Profile
 
 KEPT_ON_LEAVING: Final = frozenset({
     "customer", "identified", "dirty", "commit", "pending", "alias",
-    "applied_clicks", "applied_orders", "applied_forwarded", "of_origins", "erased_at",
+    "applied_clicks", "applied_orders", "applied_forwarded", "of_origins", "holes", "erased_at",
 })  # fmt: skip
 """What is not about the customer but about how far the record has got."""
 

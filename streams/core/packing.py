@@ -11,6 +11,9 @@ Little-endian. Flags: 1 identified, 2 has a next deadline, 4 is in a stage. Plac
 as `track=stage` lines; a profile without any is written in format 1, and an alias in format 3. An array that is shorter
 than the profile's fields was packed before the last ones existed: those take their defaults. So a field is only ever
 appended, and `VERSION` is raised when an older version could not read what is written, or would drop what matters.
+
+A profile with holes (`streams.core.holes`) is written in format 4: u8 4 | u32 length | holes, as MessagePack | the same
+in one of the other formats.
 """
 
 from __future__ import annotations
@@ -27,22 +30,25 @@ from streams.core.profile import Profile
 from streams.core.recent_ids import tags_of
 from streams.core.rest import AliasRest, Rest
 
-VERSION: Final = 3
+VERSION: Final = 4
 _WITHOUT_PLACES: Final = 1
 _WITH_PLACES: Final = 2
 _ALIAS: Final = 3
+_WITH_HOLES: Final = 4
 
 HEADER_ROOM: Final = 512
 """Bytes to allow for the header."""
 
 _FIXED: Final = struct.Struct("<BBqqBB")
 _LENGTH: Final = struct.Struct("<H")
+_BEFORE_HOLES: Final = struct.Struct("<BI")
 _IDENTIFIED, _HAS_DEADLINE, _HAS_STAGE = 1, 2, 4
 _READ: Final = FORWARDED + 1
 """Offsets that may have been applied: of each source, and of the activity topic."""
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _DECODER: Final = msgspec.msgpack.Decoder(Rest)
 _ALIAS_DECODER: Final = msgspec.msgpack.Decoder(AliasRest)
+_HOLES_DECODER: Final = msgspec.msgpack.Decoder(dict[int, list[int]])
 
 
 class Unreadable(ValueError):
@@ -62,7 +68,7 @@ class Header:
 
     def __init__(
         self, version: int, identified: bool, stage: str | None, next_deadline: int | None, applied: tuple[int, ...],
-        commit: int, places: tuple[tuple[str, str], ...] = (),
+        commit: int, places: tuple[tuple[str, str], ...] = (), holes: dict[int, list[int]] | None = None,
     ) -> None:  # fmt: skip
         self.version = version
         self.identified = identified
@@ -73,6 +79,8 @@ class Header:
         self.commit = commit
         self.places = places
         """As of `Profile.places`."""
+        self.holes = holes
+        """As of `Profile.holes`, in order."""
         self.is_alias = version == _ALIAS
         self.forgotten = stage is None and not self.is_alias
         """Only its last outputs are kept, until they are known to be sent."""
@@ -80,6 +88,13 @@ class Header:
 
 def pack(profile: Profile) -> bytes:
     """The profile as bytes. It is not changed."""
+    if profile.holes:
+        holes = _ENCODER.encode({cause: sorted(offsets) for cause, offsets in sorted(profile.holes.items()) if offsets})
+        return _BEFORE_HOLES.pack(_WITH_HOLES, len(holes)) + holes + _packed(profile)
+    return _packed(profile)
+
+
+def _packed(profile: Profile) -> bytes:
     stage = (profile.stage or "").encode()
     flags = 0
     if profile.identified:
@@ -106,7 +121,7 @@ def pack(profile: Profile) -> bytes:
 def pack_to_move(profile: Profile) -> bytes:
     """The profile as bytes for another one to be merged with: without what depends on where it was worked on."""
     bare = unpack(pack(profile))
-    bare.pending, bare.of_origins, bare.commit = [], None, 0
+    bare.pending, bare.of_origins, bare.holes, bare.commit = [], None, None, 0
     bare.applied_clicks = bare.applied_orders = bare.applied_forwarded = -1
     return pack(bare)
 
@@ -184,6 +199,8 @@ def _begun(customer: str, header: Header) -> Profile:
     profile.stage, profile.next_deadline, profile.commit = header.stage, header.next_deadline, header.commit
     # A source that is newer than the profile has nothing applied to it yet.
     profile.applied = [*header.applied, *[-1] * (_READ - len(header.applied))]
+    if header.holes is not None:
+        profile.holes = {cause: set(offsets) for cause, offsets in header.holes.items()}
     return profile
 
 
@@ -261,10 +278,16 @@ def _header(data: bytes) -> tuple[Header, int]:
             f"this profile was packed by a newer version of this program (format {data[0]}, known up to {VERSION}): "
             "upgrade this worker to that version; nothing was changed"
         )
+    holes: dict[int, list[int]] | None = None
+    begin = 0
     try:
-        version, flags, next_deadline, commit, sources, stage_length = _FIXED.unpack_from(data)
-        applied = struct.unpack_from(f"<{sources}q", data, _FIXED.size)
-        start = _FIXED.size + 8 * sources
+        if data[0] == _WITH_HOLES:
+            _, length = _BEFORE_HOLES.unpack_from(data)
+            begin = _BEFORE_HOLES.size + length
+            holes = _HOLES_DECODER.decode(memoryview(data)[_BEFORE_HOLES.size : begin])
+        version, flags, next_deadline, commit, sources, stage_length = _FIXED.unpack_from(data, begin)
+        applied = struct.unpack_from(f"<{sources}q", data, begin + _FIXED.size)
+        start = begin + _FIXED.size + 8 * sources
         end = start + stage_length
         stage = data[start:end].decode()
         places: list[tuple[str, str]] = []
@@ -286,5 +309,6 @@ def _header(data: bytes) -> tuple[Header, int]:
         applied,
         commit,
         tuple(places),
+        holes,
     )
     return header, end

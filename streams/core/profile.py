@@ -116,6 +116,8 @@ class Profile:
     the order of that topic, so it does not tell what was applied: `of_origins` does."""
     of_origins: dict[int, int] | None
     """Of each origin the last offset applied, as far as `OriginMark.taken` may not tell yet."""
+    holes: dict[int, set[int]] | None
+    """Offsets below the last ones applied that are not applied yet: see `streams.core.holes`. None: there are none."""
 
     alias: Alias | None
     """Of an id that is no customer's: whose it is. Then there is no more than that, and what waits for the commit."""
@@ -161,7 +163,7 @@ class Profile:
         self.armed = False
         self.latest = None
         self.recent_steps = []
-        self.of_origins = None
+        self.of_origins = self.holes = None
         self.alias = None
         self.weight = 0
         self.type_counts = {}
@@ -183,14 +185,16 @@ class Profile:
         """An offset of an origin was applied, which was read at an offset of the activity topic."""
         if self.of_origins is None:
             self.of_origins = {}
-        self.of_origins[origin] = offset
+        if offset > self.of_origins.get(origin, -1):
+            self.of_origins[origin] = offset
         self.applied_forwarded = max(self.applied_forwarded, read_at)
 
     def note_applied(self, rank: int, offset: int) -> None:
         """An offset of the source of this rank was applied."""
         if rank:
-            self.applied_orders = offset
-        else:
+            if offset > self.applied_orders:
+                self.applied_orders = offset
+        elif offset > self.applied_clicks:
             self.applied_clicks = offset
 
     @property

@@ -15,6 +15,7 @@ from streams.core.checkpoint import VERSION, Checkpoint, decode, encode
 from streams.core.cold import CHECKPOINT, Cold, ColdOnDisk, Disk
 from streams.core.effects import Output, Passed
 from streams.core.erasing import NEVER, Marks, Traces, is_mark
+from streams.core.holes import complete_up_to, still_open
 from streams.core.inputs import ERASURES
 from streams.core.packing import Header, pack, peek, unpack
 from streams.core.parts import Alias
@@ -287,6 +288,8 @@ class TaskState:
                 profile.commit, profile.dirty = commit, False
                 if profile.of_origins is not None:
                     profile.of_origins = _not_known(profile.of_origins, taken or {})
+                if profile.holes is not None:
+                    profile.holes = still_open(profile.holes, committed, taken or {})
                 value = pack(profile)
                 if profile.pending:
                     profile.pending = []
@@ -310,6 +313,11 @@ class TaskState:
         if self._timers_on_disk is not None:
             self._checkpoint = self._as_it_stands()
         return written
+
+    def to_be_written(self, key: bytes) -> Profile | None:
+        """The profile, if it changed since the last call of `changes`."""
+        profile = self._hot.get(key)
+        return profile if profile is not None and profile.dirty else None
 
     def keep(self, note: bytes) -> None:
         """Let disk have what was restored, or what `changes` gave last: the changelog has it.
@@ -504,4 +512,4 @@ def _not_known(of_origins: dict[int, int], taken: Mapping[int, int]) -> dict[int
 
 
 def _age(header: Header) -> tuple[int, int]:
-    return sum(header.applied), header.commit
+    return complete_up_to(header.applied, header.holes), header.commit

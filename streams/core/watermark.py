@@ -75,6 +75,17 @@ class SourceProgress:
         self._progress = progress
         return progress
 
+    def complete_up_to(self, now: int, *, clock_trusted: bool) -> int | None:
+        """The time up to which everything has come but what is late; None if that is not known.
+
+        More than `progress` where silence is no proof of what people do, but is of what there is to read.
+        """
+        progress = self._progress
+        drained_at = self.drained_at() if clock_trusted else None
+        if drained_at is not None and (progress is None or drained_at - self.spec.delay > progress):
+            return drained_at - self.spec.delay
+        return progress
+
     @property
     def reached(self) -> int | None:
         """The progress as of the last call of `progress`: to look at, without a judgement of silence."""

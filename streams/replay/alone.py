@@ -7,6 +7,7 @@ all; how many there are makes no difference to what comes out.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
 
 from streams.core.activity import Activity, Source
 from streams.core.customer import Lifecycle
@@ -16,6 +17,9 @@ from streams.core.identity import PART_BYTES, activity_of, parts_of
 from streams.core.inputs import STREAM, STREAMS
 from streams.core.sources import Fetch, Forwarded, Report, SourceSpec
 
+END: Final = 1 << 60
+"""Later than all times, ms."""
+
 Made = tuple[Effects, list[Output]]
 """What a call did at once, and the outputs that waited for a commit."""
 
@@ -23,10 +27,13 @@ Made = tuple[Effects, list[Output]]
 class Alone:
     """The engine with its own log of items. No time passes but what it is told."""
 
-    def __init__(self, lifecycle: Lifecycle, *, linking: bool) -> None:
-        """`linking`: whether it is found out whose an anonymous id is."""
+    def __init__(self, lifecycle: Lifecycle, *, linking: bool, by_time: bool) -> None:
+        """`linking`: whether it is found out whose an anonymous id is. `by_time`: see `PartitionEngine`."""
         self.engine = PartitionEngine(
-            lifecycle, sources=dict.fromkeys(Source, SourceSpec(delay=0)), tasks=1 if linking else 0
+            lifecycle,
+            sources=dict.fromkeys(Source, SourceSpec(delay=0)),
+            tasks=1 if linking else 0,
+            by_time=by_time,
         )
         self._linking = linking
         self._last = [-1] * STREAMS
@@ -39,6 +46,10 @@ class Alone:
     def advance(self, now: int, ended: Mapping[Source, Fetch]) -> Effects:
         """As `PartitionEngine.advance`."""
         return self.engine.advance(now, ended)
+
+    def complete(self, before: int = END) -> None:
+        """As `PartitionEngine.complete`; by default nothing more comes at all."""
+        self.engine.complete(before)
 
     def commit(self, now: int, ended: Mapping[Source, Fetch]) -> Iterator[Made]:
         """Take what waits for a commit, and hand items on until nothing comes of it any more."""

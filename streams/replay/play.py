@@ -109,11 +109,20 @@ class Play:
     """
 
     def __init__(
-        self, reader: Reader, parts: Sequence[tuple[Lifecycle, Sink]], *, until: int | None, linking: bool
+        self,
+        reader: Reader,
+        parts: Sequence[tuple[Lifecycle, Sink]],
+        *,
+        until: int | None,
+        linking: bool,
+        by_time: bool,
     ) -> None:
+        """`linking` and `by_time`: see `Alone`."""
         self._reader = reader
         self._until = until
-        self._parts = [(Alone(lifecycle, linking=linking), sink, lifecycle) for lifecycle, sink in parts]
+        self._parts = [
+            (Alone(lifecycle, linking=linking, by_time=by_time), sink, lifecycle) for lifecycle, sink in parts
+        ]
         self.engines = [alone.engine for alone, _, _ in self._parts]
         self._commit_every = LINKING_COMMIT_EVERY if linking else COMMIT_EVERY
         self._steps = 0
@@ -131,6 +140,8 @@ class Play:
 
     def finish(self) -> None:
         """Let time pass to its end."""
+        for alone, _, _ in self._parts:
+            alone.complete()
         self._pass_time(to_end=True, commit=True)
 
     def _need(self, source: Source) -> tuple[bool, int, Source]:

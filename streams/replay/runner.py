@@ -65,7 +65,9 @@ class Replay:
         self._encoder = Encoder(settings.ce_source)
         self._lifecycle = Lifecycle(playbook, settings.id_namespace)
         reader = FileReader(inputs, decoders, self._refused, until=until, now=now)
-        self._play = Play(reader, [(self._lifecycle, self)], until=until, linking=settings.linking)
+        self._play = Play(
+            reader, [(self._lifecycle, self)], until=until, linking=settings.linking, by_time=settings.by_time
+        )
         self.tally = reader.tally
         self.step = self._play.step
         self.state = self._play.engines[0].state

@@ -152,7 +152,7 @@ class _Play:
         self._decoders = settings.decoders(playbook.policy.currency, playbook.properties)
         self._encoder = Encoder(settings.ce_source)
         lifecycle = Lifecycle(playbook, settings.id_namespace)
-        self._alone = Alone(lifecycle, linking=settings.linking)
+        self._alone = Alone(lifecycle, linking=settings.linking, by_time=settings.by_time)
         self._positions = dict.fromkeys(Source, 0)
         self._events = 0
         self._got: list[Document] = []
@@ -186,11 +186,12 @@ class _Play:
         self._turn(self._clock + wait.duration if wait.until is None else wait.until, wait.line)
         self._now = max(self._now, self._clock + self._lateness)
         seen = len(self._got)
-        self._pass()
+        self._apply_held()
         # The engine fires customer by customer; people tell what several of them do in the order of time.
         self._got[seen:] = sorted(self._got[seen:], key=lambda document: document["occurred_at"])
 
     def expect(self, expect: Expect) -> Failure | None:
+        self._apply_held()
         got, self._got = self._got, []
         if len(got) == len(expect.outputs) and not any(map(differences, expect.outputs, got)):
             return None
@@ -200,6 +201,11 @@ class _Play:
         if clock > LATEST:
             raise ScenarioError(line, f"no scenario goes on after {show_time(LATEST)}")
         self._clock = clock
+
+    def _apply_held(self) -> None:
+        """Whoever looks has waited until everything up to now is applied."""
+        self._alone.complete(self._clock + 1)
+        self._pass()
 
     def _pass(self) -> None:
         """Nothing else is to come up to now."""

@@ -1,4 +1,4 @@
-"""Whether the workers of a group agree on playbook and linking: every commit says under which it was made."""
+"""Whether the workers of a group agree on playbook, linking and order: every commit says under which it was made."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from streams.core.playbook import Playbook
 log = logging.getLogger(__name__)
 
 
-def mark_of(playbook: Playbook, linking: bool = False) -> str:
-    """Name, version and digest of a playbook, and whether customers are linked, for the metadata of commits; empty for
-    one without a text."""
+def mark_of(playbook: Playbook, linking: bool = False, by_time: bool = False) -> str:
+    """Name, version and digest of a playbook, whether customers are linked, and whether events are applied by time, for
+    the metadata of commits; empty for one without a text."""
     if not playbook.digest:
         return ""
-    return f"{playbook.name}/{playbook.version}/{playbook.digest}" + (" with linking" if linking else "")
+    mark = f"{playbook.name}/{playbook.version}/{playbook.digest}"
+    return mark + (" with linking" if linking else "") + (" by time" if by_time else "")
 
 
 class Agreement:
     """Compares what commits say with this worker's own playbook, and logs when that changes."""
 
-    def __init__(self, playbook: Playbook, linking: bool = False) -> None:
-        self.mark = mark_of(playbook, linking)
+    def __init__(self, playbook: Playbook, linking: bool = False, by_time: bool = False) -> None:
+        self.mark = mark_of(playbook, linking, by_time)
         self.partitions_of_others = 0
         """Partitions whose last commit was made under another playbook."""
         self._others: frozenset[str] = frozenset()
@@ -38,7 +39,7 @@ class Agreement:
             log.warning(
                 "This worker runs the playbook %s, and the last commits of %d partitions were made under %s. During a "
                 "roll-out of a playbook that is as it should be; else give all workers of the group the same "
-                "LIFECYCLE_PLAYBOOK and LIFECYCLE_LINKING.",
+                "LIFECYCLE_PLAYBOOK, LIFECYCLE_LINKING and LIFECYCLE_ORDER.",
                 self.mark,
                 self.partitions_of_others,
                 " and ".join(sorted(others)),

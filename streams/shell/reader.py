@@ -168,7 +168,8 @@ class SourceReader:
 
     def report(self, rank: int, /) -> tuple[int | None, int | None]:
         """As `streams.shell.forwarder.Reached`."""
-        return self.slowest(), self._progress.drained_at()
+        proves = self.trusted or not self._settings.by_time
+        return self.slowest(), self._progress.drained_at() if proves else None
 
     def slowest(self) -> int | None:
         """As `streams.shell.forwarder.Reached`."""

@@ -195,6 +195,7 @@ class Starter:
             erasures=positions.get(ERASURES, 0),
             tasks=app.settings.partitions if app.settings.linking else 0,
             flushed=0 if marker is None else marker.commit,
+            by_time=app.settings.by_time,
         )
         task = PartitionTask(
             number,

@@ -85,7 +85,7 @@ class PartitionTask:
         state.worked_on = True
         self._salt = check_of(settings.salt_of_marks)
         self._lifecycle = lifecycle
-        self._playbook = mark_of(lifecycle.playbook, settings.linking)
+        self._playbook = mark_of(lifecycle.playbook, settings.linking, settings.by_time)
         self.read = {
             rank: TP(topic, number) for rank, topic in settings.read_topics.items() if rank not in (independent or {})
         }

@@ -43,7 +43,7 @@ class Watch:
             {Source.CLICKSTREAM: settings.clickstream_hold_after, Source.ORDERS: settings.orders_hold_after}
         )
         self._app = app
-        self._agreement = Agreement(playbook, settings.linking)
+        self._agreement = Agreement(playbook, settings.linking, settings.by_time)
         self._recovery_watch = RecoveryWatch()
         self._slowest: int | None = None
         """The least progress of the sources that this worker's tasks do not hear of; see `slowest`."""

@@ -12,7 +12,7 @@ from streams.core.effects import Emission, IdentityChange, Output, Passed, Stage
 from streams.core.engine import PartitionEngine
 from streams.core.identity import OWNERS, activity_of, level_of, own, owner_at, parts_of
 from streams.core.inputs import STREAM
-from streams.core.packing import NewerVersion, pack, peek, unpack
+from streams.core.packing import VERSION, NewerVersion, pack, peek, unpack
 from streams.core.parts import Alias
 from streams.core.playbook import Playbook
 from streams.core.policy import DAY, HOUR, MINUTE, SECOND, Policy
@@ -290,7 +290,7 @@ def test_an_alias_is_read_as_it_was_packed_and_by_no_older_version() -> None:
     header = peek(value)
     assert (header.stage, header.forgotten, header.is_alias) == (None, False, True)
     with pytest.raises(NewerVersion):
-        unpack(b"\x04" + value[1:])
+        unpack(bytes([VERSION + 1]) + value[1:])
 
 
 def test_recovery_counts_aliases_buries_none_and_knows_what_was_not_passed_on() -> None:

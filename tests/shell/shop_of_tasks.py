@@ -151,6 +151,7 @@ class World:
             ),
             tasks=self.settings.partitions if self.settings.linking else 0,
             flushed=0 if marker is None else marker.commit,
+            by_time=self.settings.by_time,
         )
         writer: Any = _Changelog(self, number)
         self._writers[number] = writer

@@ -1,0 +1,301 @@
+"""Where records are applied by time: how long they are held, what is written of those that wait, what crashes leave."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from streams.core.activity import Activity
+from streams.core.effects import Output, StageChange
+from streams.core.engine import PartitionEngine
+from streams.core.holes import READ, complete_up_to
+from streams.core.packing import VERSION, pack, pack_to_move, peek, unpack
+from streams.core.policy import HOUR, MINUTE, SECOND
+from streams.core.sources import Erasure, Fetch, Forwarded, Report, SourceSpec
+from streams.core.state import TaskState
+from tests.core.helpers import run as story
+from tests.core.test_engine import CLICKS, NOON, ORDERS, TAIL, click, order, stages
+from tests.core.test_origins import engine as engine_of
+from tests.driver import Driver, once
+
+LATENESS = 10 * SECOND
+STEPS = ("snapshot", "changelog", "disk", "outputs", "")
+
+
+@pytest.fixture(autouse=True, params=["memory", "disk"])
+def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It makes no difference where cold profiles are."""
+    monkeypatch.setattr(Driver, "on_disk", request.param == "disk")
+
+
+def causes(outputs: list[Output]) -> list[str | None]:
+    return [output.cause.event_id for output in outputs if isinstance(output, StageChange)]
+
+
+def views(driver: Driver) -> dict[str, int]:
+    return {profile.customer: profile.product_views for _, profile in driver.engine.state.items()}
+
+
+# -- what is held, and for how long
+
+
+def test_a_record_is_held_until_nothing_earlier_may_come() -> None:
+    driver = Driver(NOON, by_time=True)
+    driver.put(click(NOON), order(NOON - 9 * SECOND))
+    driver.fetch()
+    driver.pass_time(TAIL - 9 * SECOND)
+    driver.fetch()
+    assert driver.received == []  # another one of that very time may come
+    driver.pass_time(1)
+    driver.fetch()
+    assert stages(driver.received) == ["visitor", "customer"]
+    driver.pass_time(9 * SECOND)
+    driver.fetch()
+    assert views(driver) == {"c": 1}
+
+
+def test_in_a_backlog_it_is_held_for_the_lateness_and_for_the_other_source() -> None:
+    driver = Driver(NOON, by_time=True)
+    at = NOON - 5 * HOUR
+    driver.put(click(at + 5 * SECOND, "page_viewed"), click(at), click(at + LATENESS), click(at + LATENESS + 1))
+    driver.put(order(at + MINUTE), order(at + MINUTE + 1))
+    driver.fetch(CLICKS)
+    assert driver.received == []  # nothing is known of the orders of the time
+    driver.fetch(ORDERS, most=1)
+    assert causes(driver.received) == [f"c{at}product_viewed"]
+    assert driver.counts["late", "clickstream"] == 0
+
+
+def test_what_is_of_the_same_time_goes_by_source_and_event_id_however_it_came() -> None:
+    events = [click(NOON), order(NOON), click(NOON), click(NOON)]
+    for event, id_ in zip(events, ("e-2", "e-0", "e-1", "e-3"), strict=True):
+        event.event_id = id_
+    for arrived in itertools.permutations(events):
+        driver = Driver(NOON, by_time=True)
+        assert causes(driver.run(*arrived, until=NOON + 1)) == ["e-1", "e-3", "e-0"]  # three views, then the order
+
+
+def test_what_comes_later_than_the_lateness_is_applied_at_once_and_counted() -> None:
+    driver = Driver(NOON, by_time=True)
+    driver.run(click(NOON), until=NOON + MINUTE)
+    driver.put(click(NOON - MINUTE))
+    driver.fetch()
+    assert views(driver) == {"c": 2}
+    assert (driver.counts["late", "clickstream"], driver.counts["out_of_order", "clickstream"]) == (1, 1)
+
+
+def test_a_deadline_goes_before_what_is_held_from_its_time_on_and_after_what_is_earlier() -> None:
+    driver = Driver(NOON, by_time=True)
+    due = NOON + HOUR
+    driver.run(click(NOON, "product_added"), until=NOON + MINUTE)
+    driver.now = due - SECOND
+    driver.put(click(due + SECOND, "page_viewed", customer="d"), click(due - 1, "page_viewed"))
+    driver.fetch()
+    driver.now = due + TAIL + 1
+    driver.fetch()
+    assert driver.deadlines == []  # the last one was in time
+    driver.now += HOUR
+    driver.fetch()
+    assert driver.deadlines == [due - 1 + HOUR]
+
+
+def test_a_topic_that_is_silent_beyond_belief_holds_deadlines_and_no_record() -> None:
+    driver = Driver(NOON, by_time=True)
+    driver.run(click(NOON, "product_added"), until=NOON + SECOND)
+    fetches = {source: Fetch(NOON + 2 * HOUR, len(driver.logs[source])) for source in (CLICKS, ORDERS)}
+    driver.engine.advance(NOON + 2 * HOUR, fetches, silent=frozenset({ORDERS}))
+    driver.now = NOON + 2 * HOUR
+    driver.put(click(driver.now, "page_viewed", customer="d"))
+    driver.fetch(CLICKS)
+    for seconds in (0, 16):
+        now = driver.now + seconds * SECOND
+        effects = driver.engine.advance(now, {CLICKS: Fetch(now, 2), ORDERS: Fetch(now, 0)}, silent=frozenset({ORDERS}))
+    assert stages(effects.outputs) == ["visitor"]
+    assert effects.deadlines == []
+
+
+def test_by_a_clock_that_cannot_be_trusted_nothing_is_taken_for_complete() -> None:
+    driver = Driver(NOON, by_time=True)
+    driver.put(click(NOON))
+    driver.fetch()
+    ends = {CLICKS: Fetch(NOON + HOUR, 1), ORDERS: Fetch(NOON + HOUR, 0)}
+    assert driver.engine.advance(NOON + HOUR, ends, clock_trusted=False).outputs == []
+    assert driver.engine.report(CLICKS)[1] is None
+    driver.pass_time(TAIL + 1)
+    driver.fetch()
+    assert stages(driver.received) == ["visitor"]
+
+
+def test_a_source_is_not_paused_for_what_waits_for_itself() -> None:
+    """Both end in a backlog: whichever is behind must be read on, however much of it is held."""
+    driver = Driver(NOON, by_time=True)
+    at = NOON - 5 * HOUR
+    driver.put(*(click(at + n, customer=f"c{n}") for n in range(50)), *(order(at + 20 + n) for n in range(50)))
+    driver.fetch(CLICKS, most=20)
+    driver.fetch(ORDERS, most=5)
+    assert driver.engine.buffered_bytes(CLICKS) == 20 * 200
+    assert (driver.engine.waits_for_more(CLICKS), driver.engine.waits_for_more(ORDERS)) == (True, False)
+    driver.fetch(CLICKS, most=20)
+    assert (driver.engine.waits_for_more(CLICKS), driver.engine.waits_for_more(ORDERS)) == (False, True)
+
+
+def test_a_replay_that_knows_that_nothing_more_comes_holds_nothing() -> None:
+    driver = Driver(NOON, by_time=True, spec=SourceSpec(delay=0))
+    driver.put(click(NOON), click(NOON - SECOND, "page_viewed"))
+    driver.fetch()
+    assert driver.received == []
+    driver.engine.complete(NOON)
+    driver.tick()
+    assert causes(driver.received) == [f"c{NOON - SECOND}page_viewed"]
+    assert driver.engine.watermark == NOON - LATENESS
+
+
+# -- crashes
+
+
+def crossed(at: int) -> list[Activity]:
+    """The second of a customer's is applied first."""
+    return [click(at + 5 * SECOND, type_, customer) for customer in "cd" for type_ in ("page_viewed",)] + [
+        event
+        for customer in "cd"
+        for event in (click(at + 5 * SECOND, customer=customer), click(at, customer=customer))
+    ]
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("by_time_after", [True, False])
+def test_what_waits_behind_what_is_applied_is_applied_once_whatever_is_read_again(
+    step: str, by_time_after: bool
+) -> None:
+    driver = Driver(NOON, by_time=True)
+    driver.put(*crossed(NOON))
+    driver.fetch()
+    driver.pass_time(TAIL + 1)
+    driver.fetch()
+    assert views(driver) == {"c": 1, "d": 1}
+    assert driver.engine.positions()[CLICKS] == 0
+    driver.commit(crash_after=step)
+    driver.by_time = by_time_after
+    driver.restart()
+    driver.put(click(NOON + 7 * SECOND))
+    driver.fetch()
+    driver.commit()
+    driver.restart()
+    driver.pass_time(TAIL)
+    driver.fetch()
+    assert views(driver) == {"c": 3, "d": 2}
+    if by_time_after or step != "snapshot":  # else nothing is known any more, and what is first now is another one
+        assert sorted(map(str, stages(once(driver.received)))) == ["prospect", "visitor", "visitor"]
+    assert all(profile.holes is None or not any(profile.holes.values()) for _, profile in driver.engine.state.items())
+    driver.commit()
+    assert driver.engine.positions()[CLICKS] == 7
+
+
+def test_after_a_crash_nothing_is_applied_before_what_waited_is_read_again() -> None:
+    """The clicks were ahead of the orders, and what of them waits must not be overtaken by orders."""
+    driver = Driver(NOON, by_time=True)
+    at = NOON - 5 * HOUR
+    driver.put(click(at), click(at + MINUTE), click(at + HOUR), order(at + 1), order(at + 3 * MINUTE), order(at + HOUR))
+    driver.fetch(CLICKS)
+    driver.fetch(ORDERS, most=1)
+    driver.commit()
+    watermark = driver.engine.watermark
+    driver.restart()
+    driver.fetch(ORDERS)
+    assert driver.counts["applied", "orders"] == 0
+    assert driver.engine.watermark is not None
+    assert watermark is not None
+    assert driver.engine.watermark >= watermark
+    driver.fetch(CLICKS)
+    assert (driver.counts["applied", "clickstream"], driver.counts["late", "clickstream"]) == (2, 0)
+
+
+def test_who_was_erased_while_something_waited_is_not_brought_back_by_it() -> None:
+    driver = Driver(NOON, by_time=True)
+    driver.run(click(NOON), until=NOON + 1)
+    driver.put(click(NOON + MINUTE))
+    driver.fetch()
+    driver.erase(Erasure("c", True, NOON + 2 * MINUTE, "r", True))
+    driver.commit()
+    driver.pass_time(HOUR)
+    driver.fetch()
+    assert views(driver) == {}
+    assert driver.counts["erased", "clickstream"] == 1
+
+
+# -- what is written
+
+
+def test_holes_are_packed_and_cost_nothing_where_there_are_none() -> None:
+    profile = story([click(0)]).alive
+    profile.holes = {}
+    plain = pack(profile)
+    assert plain[0] < VERSION
+    profile.holes = {-1: {5, 3}, 16: {7}, READ: {9}}
+    profile.applied = [8, -1, 12]
+    data = pack(profile)
+    assert (unpack(data), peek(data).holes) == (profile, {READ: [9], -1: [3, 5], 16: [7]})
+    assert peek(data).applied == (8, -1, 12)
+    assert unpack(pack_to_move(profile)).holes is None
+
+
+def test_of_two_records_the_one_that_lacks_less_is_the_fresher() -> None:
+    assert complete_up_to((8, -1), None) > complete_up_to((9, -1), {-1: [5]})
+    assert complete_up_to((8, -1), None) == complete_up_to((8, -1, -1), None)
+    assert complete_up_to((8, -1, 20), {READ: [3, 30]}) == complete_up_to((8, -1, 2), None)
+
+
+def test_a_zombies_record_that_lacks_what_the_owner_has_applied_is_passed_over() -> None:
+    owner, zombie = story([click(0)]).alive, story([click(0)]).alive
+    owner.applied, owner.commit = [9, -1], 5
+    zombie.applied, zombie.holes, zombie.commit = [10, -1], {-1: {7}}, 6
+    state = TaskState()
+    state.restore(b"cc-1", pack(owner))
+    state.restore(b"cc-1", pack(zombie))
+    kept = state.get(b"cc-1")
+    assert kept is not None
+    assert (kept.applied, kept.holes) == ([9, -1, -1][:2], None)
+    assert state.owes({0: 100, 1: 100})  # it is written again
+
+
+# -- what others forward
+
+
+def forwarded(offset: int, *times: int) -> Forwarded:
+    activities = [click(at) for at in times]
+    for place, activity in enumerate(activities, offset):
+        activity.offset = place
+    return Forwarded(CLICKS, 0, offset + len(times) - 1, offset - 1, activities)
+
+
+def start(state: TaskState | None = None, **given: object) -> PartitionEngine:
+    return engine_of(origins=[(CLICKS, 0)], by_time=True, state=state, **given)
+
+
+def test_what_others_forward_is_held_by_their_word_and_committed_from_the_first_that_waits() -> None:
+    task, now = start(), NOON + MINUTE
+    ends = {ORDERS: Fetch(now, 0)}
+    task.arrive(
+        [(0, forwarded(0, NOON + 5 * SECOND, NOON)), (1, Report(CLICKS, 0, 1, NOON + 5 * SECOND, None, None))], 2, now
+    )
+    assert task.advance(now, ends).counts["applied", "clickstream"] == 0
+    task.arrive([(2, Report(CLICKS, 0, 1, NOON + LATENESS + 1, None, None))], 3, now)
+    snapshot = task.snapshot()
+    assert snapshot is not None
+    assert snapshot.arrivals is not None
+    assert snapshot.arrivals.position == 0
+    (mark,) = snapshot.arrivals.origins
+    assert (mark.taken, mark.progress) == (-1, NOON + LATENESS + 1)  # so that the watermark does not go back
+    ((_, value),) = snapshot.changes
+    assert value is not None
+    assert peek(value).holes == {READ: [0], 0: [0]}
+    state = TaskState()
+    state.restore(b"cc", value)
+    again = start(state, arrivals=snapshot.arrivals, marks=snapshot.marks)
+    effects = again.arrive(
+        [(0, forwarded(0, NOON + 5 * SECOND, NOON)), (3, Report(CLICKS, 0, 1, NOON + MINUTE, None, None))], 4, now
+    )
+    effects.counts.update(again.advance(now, ends).counts)
+    assert (effects.counts["applied", "clickstream"], effects.counts["replayed", "clickstream"]) == (1, 1)
+    assert [profile.product_views for _, profile in again.state.items()] == [2]

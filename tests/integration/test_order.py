@@ -1,0 +1,94 @@
+"""With `LIFECYCLE_ORDER=time`: two workers, events out of order, and what a replay makes of them in order."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from tests.integration.cluster import Cluster
+from tests.integration.shop import MINUTE, comes_out_right, half_known, in_order, now, replayed, shop
+from tests.integration.test_linking import BADLY_KEYED, all_outputs, profiles, replayed_profiles
+
+NewCluster = Callable[..., Awaitable[Cluster]]
+
+LATENESS = 30_000
+
+
+def disordered(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each comes up to the lateness after later ones."""
+    rng = random.Random(1)
+    delayed = [(event["occurred_at"] + rng.randrange(LATENESS), n, event) for n, event in enumerate(events)]
+    return [event for _, _, event in sorted(delayed, key=lambda of: of[:2])]
+
+
+@pytest.mark.parametrize(
+    ("broker", "guarantee"),
+    [
+        ("embedded_broker", "at_least_once"),
+        pytest.param("apache_kafka", "at_least_once", marks=pytest.mark.slow),
+        pytest.param("apache_kafka", "exactly_once", marks=pytest.mark.slow),
+    ],
+    indirect=["broker"],
+)
+async def test_kills_in_a_disordered_history_give_what_a_replay_of_it_in_order_gives(
+    make_cluster: NewCluster, tmp_path: Path, guarantee: str
+) -> None:
+    rng, end = random.Random(3), now() - 90 * MINUTE
+    events = half_known(7, in_order(*shop(seed=7, customers=40, events=4000, end=end)))
+    # Three days in an hour and a half, so that somebody's events are within the lateness of each other.
+    events = [{**event, "occurred_at": end - (end - event["occurred_at"]) // 48} for event in events]
+    clicks, orders = ([event for event in events if ("order_id" in event) is of] for of in (False, True))
+    expected = replayed(tmp_path / "replay", clicks, orders, linking="on", lateness="30s")
+    arrives = disordered(events)
+    by_arrival = ([event for event in arrives if ("order_id" in event) is of] for of in (False, True))
+    otherwise = replayed(tmp_path / "arrival", *by_arrival, linking="on", lateness="30s")
+    assert {output["id"] for output in otherwise} != {output["id"] for output in expected}
+    cluster = await make_cluster(
+        **BADLY_KEYED,
+        linking="on",
+        order="time",
+        lateness="30s",
+        profiles="on",
+        processing_guarantee=guarantee,
+        backfill_idle="3s",
+        session_timeout="1s",
+        heartbeat_interval="300ms",
+        commit_interval="100ms",
+    )
+    committed = "read_committed" if guarantee == "exactly_once" else "read_uncommitted"
+
+    async def stream() -> None:
+        producer = AIOKafkaProducer(bootstrap_servers=cluster.settings.broker)
+        await producer.start()
+        try:
+            for n in range(0, len(arrives), 40):
+                for event in arrives[n : n + 40]:
+                    topic = cluster.settings.orders_topic if "order_id" in event else cluster.settings.clickstream_topic
+                    await producer.send(topic, json.dumps(event).encode(), partition=rng.randrange(2))
+                await producer.flush()
+                await asyncio.sleep(0.15)
+        finally:
+            await producer.stop()
+
+    streaming = asyncio.create_task(asyncio.to_thread(lambda: asyncio.run(stream())))
+    survivor = cluster.start_worker()
+    for _ in range(3):
+        victim = cluster.start_worker()
+        await victim.ready()
+        await asyncio.sleep(rng.uniform(0.5, 1.5))
+        victim.kill()
+    await streaming
+    last = events[-1]["occurred_at"] - LATENESS
+    await comes_out_right(
+        lambda: all_outputs(cluster, committed), expected, last, guarantee == "exactly_once", survivor
+    )
+    assert await profiles(cluster, committed) == replayed_profiles(tmp_path / "replay")
+    assert await cluster.documents(cluster.settings.dead_letters_topic) == []
+    assert survivor.metric("lifecycle_linking_total", outcome="merged") > 0

@@ -1,0 +1,151 @@
+"""With `by_time`, the order in which events arrive is nobody's business: the same profiles, and the same outputs.
+
+Whatever is up to the lateness out of order within a partition of a source, with links anywhere, on any number of
+partitions, in tasks that crash at every step, comes to what it comes to in the order of time on one partition.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streams.core.activity import Activity
+from streams.core.effects import Output
+from streams.core.packing import pack_to_move
+from streams.core.policy import DAY, MINUTE, SECOND, Policy
+from streams.core.profile import Profile
+from tests.property.test_identity import Placed, busy, carried, histories, whose
+from tests.tasks import Tasks, by_id, record
+
+START = 1_763_719_200_000
+POLICY = Policy(event_ids=0)
+LATENESS = POLICY.lateness
+
+
+def disordered(placed: list[Placed], seed: int) -> list[Placed]:
+    """The same events on other partitions, each up to the lateness after later ones."""
+    rng = random.Random(seed)
+    delayed = [(one.at + rng.choice((0, LATENESS, rng.randrange(LATENESS))), rng.random(), one) for _, one in placed]
+    return [(rng.randrange(4), one) for _, _, one in sorted(delayed, key=lambda of: of[:2])]
+
+
+def played(
+    placed: list[Placed],
+    partitions: int,
+    *,
+    by_time: bool,
+    seed: int | None = None,
+    without: str = "",
+    steps: int = 250,
+) -> Tasks:
+    """The tasks when all is read, and two days later."""
+    tasks = Tasks(START, partitions, without, POLICY, by_time=by_time)
+    for partition, one in placed:
+        copy = record(one.at, one.type, *whose(one), **carried(one))
+        copy.event_id, copy.order_id = one.event_id, one.order_id
+        tasks.put(partition % partitions, copy)
+    if seed is not None:
+        tasks.crashing(random.Random(seed), steps)
+    tasks.run()
+    tasks.now += 2 * DAY
+    tasks.run()
+    return tasks
+
+
+def bare(profile: Profile) -> dict[str, Any]:
+    """All that is known of somebody."""
+    profile.weight = 0
+    return {"packed": pack_to_move(profile), "next": profile.next_deadline}
+
+
+def everything(tasks: Tasks) -> tuple[dict[str, Output], dict[tuple[bool, str], Any], dict[bytes, Any]]:
+    aliases = {key: (p.alias.owners, p.alias.devices) for key, p in tasks.aliases().items() if p.alias is not None}
+    return by_id(tasks.received), {who: bare(profile) for who, profile in tasks.profiles().items()}, aliases
+
+
+@settings(deadline=None)
+@given(histories(), st.integers(1, 4), st.integers(0, 1 << 30))
+def test_the_order_of_arrival_makes_no_difference(placed: list[Placed], partitions: int, seed: int) -> None:
+    right = everything(played(placed, 1, by_time=False))
+    assert everything(played(disordered(placed, seed), partitions, by_time=True, seed=seed)) == right
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("gaps", ["dense", "mixed"])
+def test_of_much_that_happens_at_once_and_on_many_partitions(seed: int, gaps: str) -> None:
+    placed = dense(seed) if gaps == "dense" else crowded(seed)
+    right = everything(played(placed, 1, by_time=False))
+    tasks = played(disordered(placed, seed), 3, by_time=True, seed=seed, steps=500)
+    assert everything(tasks) == right
+    assert tasks.counts["late", "clickstream"] + tasks.counts["late", "orders"] == 0
+    assert tasks.counts["identity", "switched"] > 0
+    assert tasks.counts["arrived", "repeated"] > 0
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_bears_the_same_time_has_one_order_too(seed: int) -> None:
+    """Times are whole seconds. (Of two devices of a customer, within one, there is none: docs/identity.md.)"""
+    placed = [(0, coarse(number, one)) for number, (_, one) in enumerate(dense(seed))]
+    right = everything(played(placed, 1, by_time=True))
+    assert len({one.at for _, one in placed}) < len(placed) * 0.6
+    assert everything(played(disordered(placed, seed), 3, by_time=True, seed=seed, steps=500)) == right
+
+
+def coarse(number: int, one: Activity) -> Activity:
+    """An event of one of a few who have a device each, with an id that says nothing of its time."""
+    who = one.customer[-1]
+    customer, device = f"c-{who}" if one.identified else None, f"d-{who}" if one.other or not one.identified else None
+    found = record(one.at // SECOND * SECOND, one.type, customer, device, product_id=one.product_id)
+    found.event_id = f"e-{number * 7919 % 1000}"
+    if found.order_id is not None:
+        found.order_id = f"o-{number}"
+    return found
+
+
+def crowded(seed: int, events: int = 150) -> list[Placed]:
+    """As `busy`, with most of it within the lateness."""
+    rng, at, placed = random.Random(seed), START - 2 * DAY, list[Placed]()
+    for _, one in busy(seed, events):
+        at += rng.choice((1, SECOND, SECOND, 3 * SECOND, MINUTE, 40 * MINUTE))
+        placed.append((0, record(at, one.type, *whose(one), **carried(one))))
+    return placed
+
+
+def dense(seed: int, events: int = 250) -> list[Placed]:
+    """Few, who do much: of each there is always something that waits behind what is applied."""
+    rng, at, placed = random.Random(seed), START - 2 * DAY, list[Placed]()
+    for _ in range(events):
+        at += rng.choice((1, 200, SECOND))
+        customer = rng.choice(("c-1", "c-2", None))
+        device = f"d-{rng.randrange(2)}" if customer is None or rng.random() < 0.1 else None
+        type_ = rng.choice(("product_viewed", "product_added", "page_viewed", "order_completed"))
+        type_ = "page_viewed" if customer is None and type_ == "order_completed" else type_
+        placed.append((0, record(at, type_, customer, device, product_id=rng.choice("pqrs"))))
+    return placed
+
+
+def test_in_the_order_of_arrival_it_makes_one() -> None:
+    for seed in range(12):
+        placed = crowded(seed)
+        right = everything(played(placed, 1, by_time=False))
+        if everything(played(disordered(placed, seed), 3, by_time=False)) != right:
+            return
+    pytest.fail("all was right")
+
+
+@pytest.mark.parametrize("without", ["holes", "numbers", "previous", "pending", "hold", "cut"])
+def test_without_any_part_of_what_makes_it_exact_it_is_wrong(without: str) -> None:
+    for seed in range(12):
+        placed = dense(seed) if without == "holes" else crowded(seed)
+        right = everything(played(placed, 1, by_time=False))
+        try:
+            tasks = played(disordered(placed, seed), 3, by_time=True, seed=seed, without=without, steps=500)
+            if everything(tasks) != right:
+                return
+        except AssertionError:
+            return
+    pytest.fail("all was right")

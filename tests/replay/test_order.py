@@ -1,0 +1,107 @@
+"""With `LIFECYCLE_ORDER=time` a log that is out of order comes to what the same log in order comes to."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from streams import playbooks
+from streams.cli import main
+from streams.replay import lines, play, runner, scenario_file
+from streams.replay.scenario import run
+from streams.settings import Settings
+from tests.integration.shop import DAY, half_known, in_order, shop
+
+NOON = 1_763_719_200_000
+LATENESS = 600_000
+"""As much as two hundred events take here, each of somebody who has others near it."""
+SETTINGS = {"lateness": LATENESS, "emit_after": "always"}
+
+
+def history() -> list[dict[str, Any]]:
+    return half_known(5, in_order(*shop(seed=5, customers=20, events=3_000, end=NOON)))
+
+
+def close(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same within hours, so that much is within the lateness."""
+    first = events[0]["occurred_at"]
+    return [{**event, "occurred_at": first + (event["occurred_at"] - first) // 30} for event in events]
+
+
+def disordered(events: list[dict[str, Any]], seed: int = 1) -> list[dict[str, Any]]:
+    rng = random.Random(seed)
+    delayed = [(event["occurred_at"] + rng.randrange(LATENESS), n, event) for n, event in enumerate(events)]
+    return [event for _, _, event in sorted(delayed, key=lambda of: of[:2])]
+
+
+def replay(out: Path, events: list[dict[str, Any]], **settings: Any) -> dict[str, list[str]]:
+    paths = out.with_suffix(".clicks"), out.with_suffix(".orders")
+    for path, of in zip(paths, (False, True), strict=True):
+        path.write_text("".join(json.dumps(event) + "\n" for event in events if ("order_id" in event) is of))
+    settings = {**SETTINGS, **settings}
+    runner.run(
+        Settings(**settings), clickstream=[paths[0]], orders=[paths[1]], out=out, until=NOON + DAY, now=NOON + DAY
+    )
+    return {path.name: sorted(path.read_text().splitlines()) for path in out.iterdir()}
+
+
+@pytest.mark.parametrize("linking", [False, True])
+def test_the_order_of_a_log_makes_no_difference(tmp_path: Path, linking: bool) -> None:
+    events = close(history())
+    in_time = replay(tmp_path / "sorted", events, linking=linking)
+    by_time = {"linking": linking, "order": "time"}
+    assert replay(tmp_path / "held", events, **by_time) == in_time
+    assert replay(tmp_path / "disordered", disordered(events), **by_time) == in_time
+    assert replay(tmp_path / "otherwise", disordered(events, 2), **by_time) == in_time
+    assert replay(tmp_path / "arrival", disordered(events), linking=linking) != in_time
+    assert len(in_time["stage-changes.jsonl"]) > 50
+
+
+@pytest.mark.parametrize(("chunk", "commits"), [(300, 3), (1 << 20, 1000)])
+def test_nor_do_chunks_and_commits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int, commits: int) -> None:
+    events = disordered(close(history()))
+    expected = replay(tmp_path / "out", events, linking=True, order="time")
+    monkeypatch.setattr(lines, "CHUNK", chunk)
+    monkeypatch.setattr(play, "LINKING_COMMIT_EVERY", commits)
+    assert replay(tmp_path / "other", events, linking=True, order="time") == expected
+
+
+@pytest.mark.parametrize("linking", ["off", "on"])
+def test_the_shipped_scenarios_pass(linking: str) -> None:
+    result = CliRunner().invoke(main, ["test"], env={"LIFECYCLE_LINKING": linking, "LIFECYCLE_ORDER": "time"})
+    assert result.exit_code == 0, result.output
+
+
+STORY = """\
+playbook: ecommerce
+only: [stages]
+scenarios:
+  - name: what comes first was last
+    steps:
+      - {type: product_added, product_id: lamp, price: 79}
+      - {type: page_viewed, ago: 5s}
+      - expect:
+%s
+"""
+HELD = """\
+          - {stage: visitor, cause: {event_type: page_viewed}}
+          - {stage: prospect, cause: {event_type: product_added}}
+"""
+AT_ONCE = """\
+          - {stage: visitor, cause: {event_type: product_added}}
+          - {stage: prospect, cause: {event_type: product_added}}
+"""
+
+
+def test_a_story_is_told_in_the_order_of_its_times(tmp_path: Path) -> None:
+    path = tmp_path / "order.scenarios.yaml"
+    for order, expected, other in (("time", HELD, AT_ONCE), ("arrival", AT_ONCE, HELD)):
+        for expectation, fails in ((expected, False), (other, True)):
+            path.write_text(STORY % expectation)
+            (scenario,) = scenario_file.load(path).scenarios
+            assert (run(scenario, playbooks.load(), Settings(order=order)) is not None) is fails

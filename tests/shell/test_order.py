@@ -1,0 +1,171 @@
+"""With `LIFECYCLE_ORDER=time`, what arrives out of order comes to what it comes to in order, whoever crashes when."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from typing import Any
+
+import pytest
+
+from streams.contracts.partitioning import Partitioner
+from streams.core.activity import Source
+from streams.core.inputs import FORWARDED
+from tests.integration.shop import DAY, MINUTE, half_known, in_order, shop
+from tests.shell.shop_of_tasks import DELAY, LATENESS, World
+from tests.shell.test_forwarding import by_id, same
+from tests.shell.test_linking import CLICKS, NOON, ORDERS, WELL_KEYED, Outputs, Profiles, key_of, until_done
+
+
+def close(seed: int) -> list[dict[str, Any]]:
+    """A shop in which much happens at once: an event in two seconds, of few customers."""
+    events = half_known(seed, in_order(*shop(seed, customers=8, events=400, end=NOON)))
+    first = events[0]["occurred_at"]
+    return [{**event, "occurred_at": first + (event["occurred_at"] - first) // 300} for event in events]
+
+
+def disordered(seed: int, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    rng = random.Random(seed)
+    delayed = [(event["occurred_at"] + rng.randrange(LATENESS), n, event) for n, event in enumerate(events)]
+    return [event for _, _, event in sorted(delayed, key=lambda of: of[:2])]
+
+
+def source_of(event: dict[str, Any]) -> Source:
+    return ORDERS if "order_id" in event else CLICKS
+
+
+async def in_time(events: list[dict[str, Any]], **settings: Any) -> tuple[Outputs, Profiles]:
+    """What one partition makes of it in order, at once."""
+    world = World(NOON, 1, **settings)
+    for event in events:
+        world.put(source_of(event), 0, event, event["occurred_at"])
+    await until_done(world)
+    return by_id(world.outputs()), world.profiles()
+
+
+async def crashing(seed: int, *, order: str = "time", **settings: Any) -> tuple[bool, World]:
+    """The same out of order, on three partitions whose tasks crash at every step; whether all of it was right."""
+    rng, events, home = random.Random(seed), close(seed), Partitioner(3)
+    outputs, profiles = await in_time(events, linking=settings.get("linking", False))
+    keyed = settings.get("clickstream_well_keyed", False)
+    world = World(NOON, 3, order=order, **settings)
+    for event in disordered(seed, events):
+        partition = home.partition(key_of(event)) if keyed else rng.randrange(3)
+        world.put(source_of(event), partition, event, event["occurred_at"])
+    for _ in range(700):
+        number = rng.randrange(3)
+        match rng.randrange(10):
+            case 0 | 1 | 2 | 3 | 4:
+                world.fetch(number, rng.choice([CLICKS, ORDERS, FORWARDED, FORWARDED]), rng.randrange(1, 12))
+            case 5 | 6:
+                world.now += rng.choice([0, 100, 2_000])
+                await world.tick(number)
+            case 7:
+                await world.commit(number)
+            case 8:
+                await world.commit(number, dies=rng.choice(["flush", "in flush", "offsets"]))
+            case 9 if rng.random() < 0.3:
+                world.lose.add(number)
+    world.lose.clear()
+    await until_done(world)
+    return same(world.outputs(), outputs) and world.profiles() == profiles, world
+
+
+@pytest.mark.parametrize(("keyed", "linking"), [(False, False), (False, True), (True, True)])
+@pytest.mark.parametrize("seed", range(4))
+async def test_crashes_at_every_step_change_nothing_either(seed: int, keyed: bool, linking: bool) -> None:
+    right, world = await crashing(seed, linking=linking, **(WELL_KEYED if keyed else {}))
+    assert right
+    assert world.counts["arrived", "repeated"] > 0
+    assert world.counts["out_of_order", "clickstream"] == 0
+
+
+async def test_in_the_order_of_arrival_it_is_another_history() -> None:
+    assert not all([(await crashing(seed, order="arrival", linking=True))[0] for seed in range(3)])
+
+
+async def test_the_setting_may_change_under_way_and_nothing_is_lost_or_taken_twice() -> None:
+    events = close(1)
+    outputs, profiles = await in_time(events)
+    world, rng = World(NOON, 2, order="time"), random.Random(1)
+    for event in disordered(1, events):
+        world.put(source_of(event), rng.randrange(2), event, event["occurred_at"])
+    for n in range(400):
+        number = n % 2
+        world.fetch(number, rng.choice([CLICKS, ORDERS, FORWARDED]), rng.randrange(1, 12))
+        world.now += 100
+        await world.tick(number)
+        if n % 7 == 0:
+            await world.commit(number, dies=rng.choice(["in flush", "offsets", ""]))
+        if n % 50 == 0:
+            order = "arrival" if world.settings.order == "time" else "time"
+            world.settings = dataclasses.replace(world.settings, order=order)
+            world.start(number)
+    await until_done(world)
+    lasting = ("orders", "revenue", "product_views", "sessions", "checkouts", "first_seen_at", "last_seen_at")
+    found = world.profiles()
+    assert found.keys() == profiles.keys()
+    for who, profile in found.items():
+        assert {name: profile[name] for name in lasting} == {name: profiles[who][name] for name in lasting}
+    assert outputs
+
+
+@pytest.mark.parametrize("linking", [False, True])
+async def test_more_than_may_wait_is_held_and_no_source_stops_for_ever(linking: bool) -> None:
+    """What is held for a source's own time must not pause it: the bound is for what is ahead of others."""
+    events = close(2)
+    outputs, profiles = await in_time(events, linking=linking)
+    world, rng = World(NOON, 2, order="time", linking=linking, max_buffer_bytes=500), random.Random(1)
+    for event in disordered(2, events):
+        world.put(source_of(event), rng.randrange(2), event, event["occurred_at"])
+    for n in range(3_000):
+        world.now += 200
+        for number in (0, 1):
+            for rank in world.tasks[number].read:
+                world.fetch(number, rank, 5)
+            await world.tick(number)
+            if n % 5 == number:
+                await world.commit(number)
+        if world.counts["applied", "clickstream"] + world.counts["applied", "orders"] == len(events):
+            break
+    world.now += 2 * DAY
+    await world.run()
+    assert (by_id(world.outputs()), world.profiles()) == (outputs, profiles)
+
+
+@pytest.mark.parametrize("order", ["arrival", "time"])
+async def test_live_it_comes_the_delay_and_the_lateness_later_and_a_link_is_waited_for(order: str) -> None:
+    """An event that nobody signed arrives while what tells whose the device is by now is still on its way."""
+    world, home = World(NOON, 4, order=order, linking=True, **WELL_KEYED), Partitioner(4)
+    assert home.partition(b"c-2") != home.partition(b"d-1")
+
+    def put(**event: Any) -> None:
+        world.put(CLICKS, home.partition(key_of(event)), {"type": "product_viewed", "product_id": "p", **event})
+
+    async def seconds(number: int) -> None:
+        for _ in range(number):
+            world.now += 1_000
+            for task in world.tasks.values():
+                for rank in task.read:
+                    world.fetch(task.number, rank)
+                await world.tick(task.number)
+                await world.commit(task.number)
+
+    await seconds(20)
+    put(event_id="e-1", customer_id="c-1", anonymous_id="d-1", occurred_at=world.now - 20)
+    put(event_id="e-2", customer_id="c-2", anonymous_id="d-1", occurred_at=world.now - 10)
+    put(event_id="e-3", anonymous_id="d-1", occurred_at=world.now)
+    for rank in (CLICKS, FORWARDED):
+        world.fetch(home.partition(b"d-1"), rank)
+    await world.tick(home.partition(b"d-1"))
+    await seconds((DELAY + LATENESS) // 1_000)
+    changed = [output for output in world.outputs() if output["type"] == "stage_changed"]
+    assert len(changed) == (0 if order == "time" else 2)
+    await seconds(5)
+    first = 1 if order == "time" else 2
+    assert {who: profile["product_views"] for who, profile in world.profiles().items()} == {
+        (True, "c-1"): first,
+        (True, "c-2"): 3 - first,
+    }
+    assert len([output for output in world.outputs() if output["type"] == "stage_changed"]) == 2
+    assert world.now - NOON < MINUTE
