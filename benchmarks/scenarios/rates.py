@@ -8,7 +8,7 @@ import time
 from typing import NamedTuple
 
 from benchmarks.kafka import Broker
-from benchmarks.scenarios.lab import application, cpu_s, load
+from benchmarks.scenarios.lab import application, cpu_s, load, memory_mb
 from tests.integration.cluster import Cluster
 
 WARM_UP_S = 15.0
@@ -20,13 +20,15 @@ class AtRate(NamedTuple):
 
     cores: float
     """CPU of the worker's process, in cores."""
+    memory_mb: float
+    """Resident, at the end."""
     latencies_ms: list[float]
     """From a record's append time on its input topic to that of its stage change on the output topic."""
 
 
-async def at_rate(broker: Broker, rate: int, seconds: float) -> AtRate:
-    """Let a worker have so many events a second (0: none) for so long."""
-    async with application(broker) as cluster:
+async def at_rate(broker: Broker, rate: int, seconds: float, settle: float = 1.0, **settings: str) -> AtRate:
+    """Let a worker have so many events a second (0: none) for so long. `settle`: s until all is out after the last."""
+    async with application(broker, **settings) as cluster:
         worker = cluster.start_worker()
         await worker.ready()
         source = load(cluster, f"--rate={rate}", f"--seconds={WARM_UP_S + seconds}") if rate else None
@@ -38,8 +40,9 @@ async def at_rate(broker: Broker, rate: int, seconds: float) -> AtRate:
         elif await asyncio.to_thread(source.wait) != 0:
             raise RuntimeError("the load failed")
         cores = (cpu_s(worker) - used) / (time.monotonic() - began)
-        await asyncio.sleep(1.0)
-        return AtRate(cores, await latencies(cluster, counted_from) if rate else [])
+        memory = memory_mb(worker)
+        await asyncio.sleep(settle)
+        return AtRate(cores, memory, await latencies(cluster, counted_from) if rate else [])
 
 
 async def latencies(cluster: Cluster, counted_from: float) -> list[float]:

@@ -67,6 +67,7 @@ class Held(Level):
 
     def frontier(self, now: int) -> int | None:
         """Of `Level`."""
+        self._draw()
         complete = self._complete_before(now)
         return complete if complete is None or not self._waiting else min(complete, self._waiting[0][0])
 

@@ -315,9 +315,8 @@ class TaskState:
         return written
 
     def to_be_written(self, key: bytes) -> Profile | None:
-        """The profile, if it changed since the last call of `changes`."""
-        profile = self._hot.get(key)
-        return profile if profile is not None and profile.dirty else None
+        """The profile, if the next call of `changes` gives it as it is then."""
+        return self._hot.get(key) if key in self._dirty else None
 
     def keep(self, note: bytes) -> None:
         """Let disk have what was restored, or what `changes` gave last: the changelog has it.

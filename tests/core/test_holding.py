@@ -6,18 +6,22 @@ import itertools
 
 import pytest
 
-from streams.core.activity import Activity
+from streams.core.activity import Activity, Source
 from streams.core.effects import Output, StageChange
 from streams.core.engine import PartitionEngine
 from streams.core.holes import READ, complete_up_to
+from streams.core.identity import parts_of
+from streams.core.inputs import STREAM, STREAMS
 from streams.core.packing import VERSION, pack, pack_to_move, peek, unpack
-from streams.core.policy import HOUR, MINUTE, SECOND
+from streams.core.policy import DAY, HOUR, MINUTE, SECOND
 from streams.core.sources import Erasure, Fetch, Forwarded, Report, SourceSpec
 from streams.core.state import TaskState
+from streams.core.step import Step
 from tests.core.helpers import run as story
 from tests.core.test_engine import CLICKS, NOON, ORDERS, TAIL, click, order, stages
 from tests.core.test_origins import engine as engine_of
 from tests.driver import Driver, once
+from tests.tasks import record
 
 LATENESS = 10 * SECOND
 STEPS = ("snapshot", "changelog", "disk", "outputs", "")
@@ -299,3 +303,34 @@ def test_what_others_forward_is_held_by_their_word_and_committed_from_the_first_
     effects.counts.update(again.advance(now, ends).counts)
     assert (effects.counts["applied", "clickstream"], effects.counts["replayed", "clickstream"]) == (1, 1)
     assert [profile.product_views for _, profile in again.state.items()] == [2]
+
+
+def test_what_was_read_while_deadlines_fire_is_not_told_to_be_over() -> None:
+    """Until they have all fired nothing is applied, and what others are told must not be beyond it."""
+    step = Step(records=99, deadlines=1, pending=9999)
+    task = engine_of(own=(CLICKS, ORDERS), origins=[], tasks=1, by_time=True, step=step)
+
+    def read(source: Source, at: int, *parts: Activity) -> None:
+        position = task.progress(source).position
+        for offset, part in enumerate(parts, position):
+            part.offset = offset
+        task.apply(source, parts, position + len(parts), at)
+
+    def pass_time(now: int) -> None:
+        ends = {source: Fetch(now, task.progress(source).position) for source in (CLICKS, ORDERS)}
+        task.arrive([(0, Report(STREAM + n, 0, -1, now, None, None)) for n in range(STREAMS)], 1, now)
+        task.advance(now, ends)
+
+    read(CLICKS, NOON, *(cart(NOON, f"k-{n}") for n in range(3)))
+    pass_time(NOON + MINUTE)
+    later = NOON + 40 * DAY
+    pass_time(later)
+    assert task.unfinished  # three ids are forgotten, one at a time
+    read(CLICKS, later + MINUTE, cart(later - SECOND, "k-9"), cart(later + 20 * SECOND, "k-9"))
+    read(ORDERS, later + MINUTE, cart(later + 20 * SECOND, "k-9"))
+    assert task.report(STREAM)[0] == later - SECOND
+
+
+def cart(at: int, cart_id: str) -> Activity:
+    """A device shows the id of a cart."""
+    return parts_of(record(at, "product_added", None, "d-1", cart_id=cart_id))[0]

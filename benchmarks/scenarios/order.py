@@ -1,0 +1,35 @@
+"""What `LIFECYCLE_ORDER=time` costs: how much later outputs come, CPU and memory, at 1,000 events/s."""
+
+from __future__ import annotations
+
+import asyncio
+
+from benchmarks.kafka import Broker
+from benchmarks.scenarios.lab import arguments, percentile, report
+from benchmarks.scenarios.rates import at_rate
+
+RATE = 1_000
+SECONDS = 30.0
+SETTLE_S = 25.0
+"""More than lateness, delay and some commits."""
+
+
+async def run(broker: Broker, runs: int, seconds: float = SECONDS) -> None:
+    """Measure and report."""
+    for linking in ("off", "on"):
+        for order in ("arrival", "time"):
+            results = [
+                await at_rate(broker, RATE, seconds, SETTLE_S, order=order, linking=linking) for _ in range(runs)
+            ]
+            what = f"{order}, linking {linking}"
+            for percent in (50, 99):
+                values = [percentile(result.latencies_ms, percent) for result in results]
+                report("order", f"p{percent}, {what}", values, "ms")
+            report("order", f"CPU, {what}", [result.cores for result in results], "cores")
+            report("order", f"memory, {what}", [result.memory_mb for result in results], "MB")
+
+
+if __name__ == "__main__":
+    given = arguments(seconds=SECONDS)
+    with Broker() as broker:
+        asyncio.run(run(broker, given.runs, given.seconds))
