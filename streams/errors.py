@@ -1,6 +1,8 @@
-"""The one error a user is meant to read."""
+"""The errors that a user is meant to read."""
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 
 class UserError(Exception):
@@ -8,3 +10,12 @@ class UserError(Exception):
 
     Raised anywhere outside the core; the command line prints it as `lifecycle: …` and exits with code 2.
     """
+
+
+class Fault(UserError):
+    """What ends a worker that runs."""
+
+    reason: ClassVar[str]
+    """What metrics call it."""
+    passes: ClassVar[bool] = False
+    """Whether the next worker may get over it by itself."""

@@ -149,6 +149,8 @@ class PartitionEngine:
         self._applier.in_doubt = self.state.marks.number > 0
         self._numbers = numbers
         self.state.commit = max(self.state.commit, commit, flushed)
+        if self.state.commit:
+            self.state.commit += 1  # a zombie may still write a flush under that number, which must not pass for ours
         self._silent: frozenset[Source] = frozenset()
         self._firing = False
         """Whether the last call has left deadlines that the watermark has reached. Until they have fired nothing else

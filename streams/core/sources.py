@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
@@ -100,11 +100,15 @@ class OriginMark(msgspec.Struct, frozen=True, array_like=True):
     progress: int | None
 
 
+NOT_READ: Final = -1
+"""In the place of a position: the activity topic is not read at present."""
+
+
 class Arrivals(msgspec.Struct, frozen=True):
     """How far the activity topic is applied, and what was put on it, to be stored with a commit."""
 
     position: int
-    """The offset up to which everything in it is applied: what may be committed."""
+    """The offset up to which everything in it is applied: what may be committed. Or `NOT_READ`."""
     origins: list[OriginMark]
     numbers: list[int] = []
     """By stream, the last number that an item of this task was given."""

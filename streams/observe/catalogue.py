@@ -57,8 +57,24 @@ DEAD_LETTER_REASONS = (
 IDENTITY_TYPES = ("linked", "switched", "erased")
 OUTPUT_TYPES = ("stage_changed", "abandoned", "recovered", "retracted", "expired", "triggered", *IDENTITY_TYPES)
 
-FAILURES = ("out_of_range", "topic_anew", "no_offset", "truncated", "hole", "state_behind", OTHER)
-"""Held against `streams.shell.last_failure` by a test."""
+FAILURES = (
+    "out_of_range",
+    "topic_anew",
+    "no_offset",
+    "truncated",
+    "hole",
+    "state_behind",
+    "was_apart",
+    "other_salt",
+    "linking_off",
+    "grown",
+    "count_changed",
+    "other_changelog",
+    "recovery_stuck",
+    "disk_failed",
+    OTHER,
+)
+"""Held against `streams.errors.Fault` by a test."""
 
 TRIMMED = (
     "event_ids", "orders", "order_notes", "cart_lines", "cart_log", "cart_orders", "viewed_products", "abandoned_items",
@@ -530,10 +546,10 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         name="lifecycle_last_failure_timestamp_seconds",
         kind="gauge",
         help="When the worker that had this data directory before ended by itself, if it did, and why.",
-        labels=(Label("reason", "`other` is what the next worker gets over; see the runbook for the rest", FAILURES),),
+        labels=(Label("reason", "see the runbook; `other` is what has no name of its own", FAILURES),),
         unit="seconds",
-        worry="Recent, with any other reason than `other`: topics are not what the state says, and each worker that "
-        "starts ends again until somebody has done what its last words say.",
+        worry="Recent, with a reason that LifecycleTopicFault asks for: topics or settings are not what the state "
+        "says, and each worker that starts ends again until somebody has done what its last words say.",
     ),
     Metric(
         name="lifecycle_build_info",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from faust.types import TP
 
-from streams.errors import UserError
+from streams.errors import Fault
 
 ELECTION_MS = 40_000
 """A leader that was just elected may show an end that is too early, until its copies have told it what they have or are
@@ -14,8 +14,10 @@ _ANEW = "Nothing is reset silently: stop all workers, and start with another LIF
 """Offsets may not be set where a topic was made anew: records with offsets that the state has seen are passed over."""
 
 
-class OutOfRange(UserError):
+class OutOfRange(Fault):
     """A position that the topic does not have."""
+
+    reason = "out_of_range"
 
     def __init__(self, tp: TP, offset: int) -> None:
         super().__init__(
@@ -25,8 +27,10 @@ class OutOfRange(UserError):
         )
 
 
-class TopicAnew(UserError):
+class TopicAnew(Fault):
     """A topic that is not the one that was read or written before under its name."""
+
+    reason = "topic_anew"
 
     def __init__(self, topic: str) -> None:
         super().__init__(
@@ -34,8 +38,10 @@ class TopicAnew(UserError):
         )
 
 
-class NoOffset(UserError):
+class NoOffset(Fault):
     """State whose place in the topic is not known: the first offsets are committed before the first state."""
+
+    reason = "no_offset"
 
     def __init__(self, tp: TP) -> None:
         super().__init__(
@@ -45,8 +51,10 @@ class NoOffset(UserError):
         )
 
 
-class Truncated(UserError):
+class Truncated(Fault):
     """A topic ends before what was applied from it: it is another topic, or records were lost."""
+
+    reason = "truncated"
 
     def __init__(self, topic: str, partition: int, applied: int, end: int) -> None:
         super().__init__(
@@ -55,8 +63,10 @@ class Truncated(UserError):
         )
 
 
-class Hole(UserError):
+class Hole(Fault):
     """Records that were never read are gone from an input topic."""
+
+    reason = "hole"
 
     def __init__(self, topic: str, partition: int, expected: int, found: int) -> None:
         super().__init__(
@@ -66,8 +76,11 @@ class Hole(UserError):
         )
 
 
-class Grown(UserError):
+class Grown(Fault):
     """A topic that is read independently has got partitions that this worker does not know of."""
+
+    reason = "grown"
+    passes = True
 
     def __init__(self, topic: str) -> None:
         super().__init__(
@@ -76,8 +89,11 @@ class Grown(UserError):
         )
 
 
-class CountChanged(UserError):
+class CountChanged(Fault):
     """A topic of which tasks read their partitions has another number of them now."""
+
+    reason = "count_changed"
+    passes = True
 
     def __init__(self, topic: str, partitions: int, tasks: int) -> None:
         super().__init__(
@@ -86,8 +102,10 @@ class CountChanged(UserError):
         )
 
 
-class WasApart(UserError):
+class WasApart(Fault):
     """A topic that was read independently has as many partitions as there are tasks now."""
+
+    reason = "was_apart"
 
     def __init__(self, topic: str, tasks: int) -> None:
         super().__init__(
@@ -97,8 +115,23 @@ class WasApart(UserError):
         )
 
 
-class StateBehind(UserError):
+class LinkingOff(Fault):
+    """Items wait in the state of a task that passes nothing on any more."""
+
+    reason = "linking_off"
+
+    def __init__(self, partition: int, items: int) -> None:
+        super().__init__(
+            f"LIFECYCLE_LINKING is off, but partition {partition} has still {items} items of who is who to hand on: "
+            "the worker before did not end in order. Nothing was changed: start with LIFECYCLE_LINKING=on once more, "
+            "let nothing new come in for some seconds, stop all workers (SIGTERM), and switch it off then."
+        )
+
+
+class StateBehind(Fault):
     """The group has committed more than the changelog holds."""
+
+    reason = "state_behind"
 
     def __init__(self, changelog: str, partition: int, committed: int, found: int) -> None:
         super().__init__(

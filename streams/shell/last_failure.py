@@ -11,35 +11,26 @@ from typing import Final
 
 import msgspec
 
+from streams.errors import Fault
 from streams.observe.catalogue import OTHER
-from streams.shell import faults
 
 log = logging.getLogger(__name__)
 
 FILE: Final = "last-failure.json"
-REASONS: Final[dict[type[BaseException], str]] = {
-    faults.OutOfRange: "out_of_range",
-    faults.TopicAnew: "topic_anew",
-    faults.NoOffset: "no_offset",
-    faults.Truncated: "truncated",
-    faults.Hole: "hole",
-    faults.StateBehind: "state_behind",
-}
-"""Those that the next worker does not get over by itself."""
 
 
 class LastFailure(msgspec.Struct, frozen=True):
     """One end of a worker."""
 
     reason: str
-    """One of `REASONS`, or `OTHER`."""
+    """That of a `Fault`, or `OTHER`."""
     at: int
     """ms"""
 
 
 def note(directory: Path, cause: BaseException | None, at: int) -> None:
     """Keep it. A directory that cannot be written only makes a line in the log: the worker ends in any case."""
-    failure = LastFailure(OTHER if cause is None else REASONS.get(type(cause), OTHER), at)
+    failure = LastFailure(cause.reason if isinstance(cause, Fault) else OTHER, at)
     try:
         (directory / FILE).write_bytes(msgspec.json.encode(failure))
     except OSError as error:

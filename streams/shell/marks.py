@@ -14,7 +14,7 @@ import msgspec
 
 from streams.core.activity import Source
 from streams.core.sources import Arrivals, Mark
-from streams.errors import UserError
+from streams.errors import Fault, UserError
 
 MARKER_KEY = b"\x00task"
 
@@ -54,8 +54,10 @@ VERSION = 1
 """Of both. What an older one does not know may be added without another; else an older worker has to refuse it."""
 
 
-class OtherSalt(UserError):
+class OtherSalt(Fault):
     """Marks of who was erased were made with another salt."""
+
+    reason = "other_salt"
 
     def __init__(self) -> None:
         super().__init__(

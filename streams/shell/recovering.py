@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from streams.errors import UserError
+from streams.errors import Fault
 
 log = logging.getLogger(__name__)
 
@@ -21,8 +21,11 @@ RESTARTS = 3
 """So often, without a record in between."""
 
 
-class RecoveryStuck(UserError):
+class RecoveryStuck(Fault):
     """Recovery reads nothing, although the broker answers."""
+
+    reason = "recovery_stuck"
+    passes = True
 
     def __init__(self, left: int, partitions: list[int]) -> None:
         super().__init__(

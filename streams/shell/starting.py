@@ -15,10 +15,10 @@ from streams.core.customer import Lifecycle
 from streams.core.effects import Emission
 from streams.core.engine import PartitionEngine
 from streams.core.inputs import ERASURES, FORWARDED, number_of
-from streams.core.sources import Arrivals, Mark
+from streams.core.sources import NOT_READ, Arrivals, Mark
 from streams.core.step import Step
 from streams.errors import UserError
-from streams.shell.faults import NoOffset, StateBehind, WasApart
+from streams.shell.faults import LinkingOff, NoOffset, StateBehind, WasApart
 from streams.shell.guarantee import Guarantee
 from streams.shell.marks import OtherSalt, check_of, decode_marker, decode_metadata, source_mark
 from streams.shell.reader import SourceReader, name_of
@@ -69,9 +69,11 @@ class Starter:
             committed = await patiently(consumer.committed_offsets, asked)
         else:
             raise NoOffset(lost[0])
-        fresh = [tp for tp in sources if tp not in committed]
+        fresh = [tp for tp in sources if tp not in committed or self._was_left(tp)]
         earliest = await patiently(consumer.earliest_offsets, *fresh) if fresh else {}
-        starts = {tp: committed[tp].offset if tp in committed else earliest[tp] for tp in sources}
+        starts = {
+            tp: max(earliest.get(tp, 0), committed[tp].offset) if tp in committed else earliest[tp] for tp in sources
+        }
         metadata = {tp: offset.metadata for tp, offset in committed.items()}
         if app.taken_away(rebalances):
             return  # these sources were ours: recovery asks again for those that are
@@ -94,7 +96,7 @@ class Starter:
         app.paused.clear()
         self._guarantee.begin(
             {TP(tp.topic, tp.partition): (o.offset, o.metadata) for tp, o in committed.items() if tp in sources},
-            first={tp: (offset, "") for tp, offset in earliest.items()},
+            first={tp: (starts[tp], "") for tp in earliest},
         )
         app.tasks, app.readers = tasks, readers
         app.metrics.assigned(tasks.keys(), readers.keys())
@@ -111,8 +113,17 @@ class Starter:
         if marker is None or tp.topic == app.settings.erasures_topic:  # what is read of it again is known
             return False
         source = next((source for source, topic in app.source_topics.items() if topic == tp.topic), None)
-        # What comes of a source that is read independently, `_heard_of` knows.
-        return marker.arrivals is not None if source is None else source not in app.independent
+        if source is None:
+            return marker.arrivals is not None and not self._was_left(tp)
+        return source not in app.independent  # what comes of one that is, `_heard_of` knows
+
+    def _was_left(self, tp: TP) -> bool:
+        """Whether it is of the activity topic, and that was not read any more: linking was off in between. Then its
+        offset, and what is there, may have expired."""
+        if tp.topic != self._app.settings.activity_topic:
+            return False
+        marker = decode_marker(self._app.table.data.partition(tp.partition).marker)
+        return marker is not None and marker.arrivals is not None and marker.arrivals.position == NOT_READ
 
     def _heard_of(self, numbers: Collection[int]) -> frozenset[TP]:
         """The partitions of topics that are read independently of which these tasks have had something: an offset of
@@ -156,7 +167,8 @@ class Starter:
             profiles.commit = max(profiles.commit, marker.commit)
             if marker.salt and marker.salt != check_of(app.settings.salt_of_marks):
                 raise OtherSalt
-        committed = min((mark.commit for mark in marks.values()), default=0)
+        # All offsets of a task are committed together. The activity topic's is behind after a time without linking.
+        committed = max((mark.commit for mark in marks.values()), default=0)
         if marker is not None and not marks:
             # The broker keeps no metadata. The flush that this marker ends is complete; whether the outputs of its
             # deadlines left is not known, so they leave again, with the same ids.
@@ -167,6 +179,12 @@ class Starter:
         started_at = min((mark.started_at for mark in marks.values()), default=app.clock())
         emit_after = app.settings.emit_after
         unsent, ended = profiles.unsent(committed), profiles.ended(committed)
+        arrivals = Arrivals(0, []) if marker is None or marker.arrivals is None else marker.arrivals
+        flushed = 0 if marker is None else marker.commit
+        if not app.settings.linking and any(given >= 0 for given in arrivals.numbers):  # it was on before
+            whole, cut = profiles.unsent_items(committed, flushed)
+            if whole or cut:
+                raise LinkingOff(number, len(whole) + len(cut))
         engine = PartitionEngine(
             self._lifecycle,
             partition=number,
@@ -187,14 +205,10 @@ class Starter:
                 for other in range(app.partition_counts[source])
                 if other != number or source in app.independent
             ],
-            arrivals=Arrivals(
-                positions.get(FORWARDED, 0),
-                [] if marker is None or marker.arrivals is None else marker.arrivals.origins,
-                [] if marker is None or marker.arrivals is None else marker.arrivals.numbers,
-            ),
+            arrivals=Arrivals(positions.get(FORWARDED, NOT_READ), arrivals.origins, arrivals.numbers),
             erasures=positions.get(ERASURES, 0),
             tasks=app.settings.partitions if app.settings.linking else 0,
-            flushed=0 if marker is None else marker.commit,
+            flushed=flushed,
             by_time=app.settings.by_time,
         )
         task = PartitionTask(

@@ -15,7 +15,7 @@ import msgspec
 
 from streams.core.policy import HOUR
 from streams.core.state import TaskState
-from streams.errors import UserError
+from streams.errors import Fault
 from streams.settings import Settings
 from streams.shell.changelog import Flush
 from streams.shell.marks import MARKER_KEY, decode_marker
@@ -43,8 +43,11 @@ class Note(msgspec.Struct, array_like=True):
     """When it was written, ms by the worker's clock."""
 
 
-class OtherChangelog(UserError):
+class OtherChangelog(Fault):
     """What follows in the changelog is not what followed what is on disk."""
+
+    reason = "other_changelog"
+    passes = True
 
     def __init__(self, number: int) -> None:
         super().__init__(
@@ -84,10 +87,14 @@ class State:
         self._written_at = 0
         self._rewritten_at: int | None = None
         self._stored_marker: bytes | None = None
+        self._flushed = -1
+        """The commit of `marker`."""
         if self.profiles.note:
             note = msgspec.msgpack.decode(self.profiles.note, type=Note)
             self.offset, self._written_at = note.offset, note.at
             self.marker = self._stored_marker = note.marker
+            if (mark := decode_marker(note.marker)) is not None:
+                self._flushed = mark.commit
 
     def __len__(self) -> int:
         return len(self.profiles)
@@ -181,7 +188,8 @@ class State:
         if stored is not None and read is not None and stored.started_at != read.started_at:
             self._distrust()
             raise OtherChangelog(self._number)
-        self.marker = marker
+        if read is not None and read.commit >= self._flushed:  # else it is a zombie's
+            self.marker, self._flushed = marker, read.commit
 
     def _keep(self) -> None:
         self._written_at = self._clock()

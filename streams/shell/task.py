@@ -433,7 +433,12 @@ class PartitionTask:
 
     def _profiles_of(self, snapshot: Snapshot) -> Iterator[Record]:
         for key, value in snapshot.changes:
-            if value is None or not key.startswith((b"a", b"c")):  # of a cart or a checkout
+            if not key.startswith((b"a", b"c")):  # of a cart or a checkout
+                continue
+            if value is None:  # once more: a zombie may have published who was forgotten or erased
+                customer = key[1:].decode()
+                if not self._profiles.lives(record_key(customer, not key.startswith(b"c"))):
+                    yield Record(self._settings.profiles_topic, customer.encode(), None)
                 continue
             profile = unpack(value)
             document = None  # forgotten, or found to be a customer's

@@ -31,7 +31,7 @@ from rocksdict import (
 )
 from rocksdict import WriteBufferManager as WriteBuffers
 
-from streams.errors import UserError
+from streams.errors import Fault, UserError
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +45,11 @@ DAMAGED = "DAMAGED"
 """A file of this name marks a database that is to be deleted when it is next opened."""
 
 
-class DiskFailed(UserError):
+class DiskFailed(Fault):
     """The files of a partition cannot be read or written."""
+
+    reason = "disk_failed"
+    passes = True
 
     def __init__(self, path: Path, error: Exception) -> None:
         super().__init__(

@@ -18,6 +18,7 @@ from streams.core.erasing import is_mark
 from streams.shell.erasing import ask
 from streams.shell.marks import MARKER_KEY
 from streams.shell.topics import changelog_topic
+from tests.integration import disturbing
 from tests.integration.cluster import Cluster, Worker, until
 from tests.integration.erasing_and_dying import REWRITING, STEPS, program
 from tests.integration.shop import HOUR, MINUTE, click, now, order
@@ -290,3 +291,66 @@ async def test_a_worker_that_is_killed_at_any_step_leaves_nobody_behind(
     assert in_files(data, b"c-1")
     assert in_files(data, PERSON.encode()) == []
     await is_gone(cluster)
+
+
+# ----------------------------------------------------------------------------------------------------------- a zombie
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("broker", ["apache_kafka"], indirect=True)
+@pytest.mark.parametrize(
+    ("guarantee", "guarded"),
+    [("at_least_once", True), ("at_least_once", False), ("exactly_once", True)],
+    ids=["at least once", "at least once, writes", "exactly once"],
+)
+async def test_a_zombie_that_wakes_up_after_an_erasure_does_not_bring_anybody_back(
+    make_cluster: NewCluster, tmp_path: Path, guarantee: str, guarded: bool
+) -> None:
+    """It was stopped for longer than its session, with more of the person than it had written. Not `guarded`: it was
+    stopped behind its last look at whether its partitions are still its own, and so does write it."""
+    cluster = await make_cluster(partitions="1", profiles="on", processing_guarantee=guarantee)
+    zombie = cluster.start_worker(program="" if guarded else disturbing.unguarded(), commit_interval="3s")
+    await zombie.ready()
+    at = await with_a_past(cluster, "c-1")
+    applied = zombie.metric("lifecycle_events_total", outcome="applied")
+    more = [click(who, at + 3 * MINUTE, "product_added", product_id="p-3") for who in (PERSON, "c-1")]
+    await cluster.clicks(*more)
+    await until(lambda: zombie.metric("lifecycle_events_total", outcome="applied") == applied + 2, "two more events")
+    zombie.process.send_signal(signal.SIGSTOP)
+
+    async def written() -> bytes:
+        return (await latest(cluster, changelog_topic(cluster.settings)))[b"c" + PERSON.encode()] or b""
+
+    assert b"p-3" not in await written()  # else there is nothing to bring back
+    heir = cluster.start_worker(data_dir=str(tmp_path / "heir"))
+    await heir.ready()
+    await until(lambda: heir.metric("lifecycle_events_total", outcome="applied") == 2, "the heir to read them again")
+    assert cluster.command("erase", PERSON).returncode == 0
+    await is_told(cluster)
+    await is_gone(cluster)
+
+    zombie.process.send_signal(signal.SIGCONT)
+    if guarded:
+        await until(lambda: zombie.process.poll() is not None, "the end of the zombie")
+        assert zombie.process.returncode == 1, zombie.tail()
+        await is_gone(cluster)
+    else:
+
+        async def back() -> bool:
+            return b"p-3" in await written()
+
+        await until(back, "what the zombie writes")
+    zombie.kill()
+    heir.kill()
+
+    last = cluster.start_worker(data_dir=str(tmp_path / "last"))
+    await last.ready()
+    await is_gone(cluster)
+    await cluster.orders(order(PERSON, at + 4 * MINUTE, "late", total="70"))
+    await until(lambda: last.metric("lifecycle_events_total", outcome="erased") == 1, "a late event passed over")
+    await is_gone(cluster)
+    assert last.metric("lifecycle_customers") == 1
+    seen = await cluster.read(cluster.settings.stage_changes_topic, "read_committed")
+    of_person = [json.loads(record.value) for record in seen if record.key == PERSON.encode()]
+    assert [change["to_stage"] for change in of_person if change["cause"]["kind"] == "erased"] == [None]
+    assert of_person[-1]["cause"]["kind"] == "erased"

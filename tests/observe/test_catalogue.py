@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import re
 from pathlib import Path
 
 import pytest
 
+import streams.shell
+import streams.transport
 from streams import settings
 from streams.contracts.rejected import REASONS
 from streams.core.activity import Source
+from streams.errors import Fault, UserError
 from streams.observe import docs
 from streams.observe.catalogue import CATALOGUE, DEAD_LETTER_REASONS, FAILURES, OTHER, SOURCE, TRIMMED, Metric
-from streams.shell import last_failure
+from streams.shell import erasing, kafka
 
 ROOT = Path(__file__).parents[2]
 NAMES = {metric.name for metric in CATALOGUE}
@@ -68,7 +73,27 @@ def test_closed_label_sets_are_those_of_the_code() -> None:
     core = "".join(path.read_text() for path in (ROOT / "streams" / "core").glob("*.py"))
     bounded = re.findall(r'"trimmed", "(\w+)"', core) + re.findall(r'\("(\w+)", .*, _drop_\w+\),', core)
     assert set(TRIMMED) == {"strings", *bounded}
-    assert set(FAILURES) == {*last_failure.REASONS.values(), OTHER}
+
+
+def kinds_of(error: type[UserError]) -> set[type[UserError]]:
+    return {kind for each in error.__subclasses__() for kind in ({each} | kinds_of(each))}
+
+
+def test_whatever_ends_a_worker_has_a_name_of_its_own_and_pages_if_it_lasts() -> None:
+    for package in (streams.shell, streams.transport):
+        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+            if module.name != "streams.shell.app":  # that is one, made from the environment
+                importlib.import_module(module.name)
+    errors = {
+        kind for kind in kinds_of(UserError) if kind.__module__.startswith(("streams.shell", "streams.transport"))
+    }
+    faults = [kind for kind in errors if issubclass(kind, Fault) and kind is not Fault]
+    of_commands = {erasing.Nobody, kafka.Unavailable}  # which end no worker
+    assert errors - set(faults) == of_commands
+    assert sorted([*(fault.reason for fault in faults), OTHER]) == sorted(FAILURES)
+    rules = (ROOT / "deploy" / "prometheus" / "alerts.yml").read_text(encoding="utf-8")
+    [passing] = re.findall(r'lifecycle_last_failure_timestamp_seconds\{reason!~"(.*)"\}', rules)
+    assert set(passing.split("|")) == {*(fault.reason for fault in faults if fault.passes), OTHER}
 
 
 def test_the_page_is_up_to_date() -> None:

@@ -17,7 +17,7 @@ from streams import playbooks
 from streams.core.activity import Source
 from streams.core.customer import Lifecycle
 from streams.core.inputs import ERASURES, FORWARDED, number_of
-from streams.core.sources import Arrivals, Mark, OriginMark
+from streams.core.sources import NOT_READ, Arrivals, Mark, OriginMark
 from streams.errors import UserError
 from streams.settings import Settings
 from streams.shell import starting
@@ -186,6 +186,51 @@ class Apart(Beginning):
 
     def fail(self, sentence: str, cause: BaseException | None = None) -> None:
         self.failed.append(type(cause).__name__)
+
+
+ACTIVITY = TP("lifecycle-activity", 0)
+
+
+class Relinking(Beginning):
+    """Linking is on again. The activity topic begins at 3 if it is asked."""
+
+    def __init__(self, position: int, committed: int | None) -> None:
+        """`position`: of the activity topic, as of the last flush; `committed`: its offset."""
+        super().__init__()
+        self.settings = Settings(partitions=1, linking=True)
+        self.read_topics = self.settings.read_topics
+        self.failed: list[str] = []
+        state = SimpleNamespace(marker=encode(TaskMark(1, 0, {}, Arrivals(position, []))))
+        self.table = SimpleNamespace(data=SimpleNamespace(partition=lambda number: state))
+        self.offsets = {CLICKS: 5, ORDERS: 5, REQUESTS: 5} | ({} if committed is None else {ACTIVITY: committed})
+
+    async def _committed(self, sources: frozenset[TP]) -> dict[TP, OffsetAndMetadata]:
+        return {tp: OffsetAndMetadata(offset, "") for tp, offset in self.offsets.items()}
+
+    def fail(self, sentence: str, cause: BaseException | None = None) -> None:
+        self.failed.append(type(cause).__name__)
+
+
+@pytest.mark.parametrize(
+    ("position", "committed", "start"),
+    [
+        (NOT_READ, 7, 7),  # what had been handed on is taken up
+        (NOT_READ, 1, 3),  # what has expired meanwhile is not waited for
+        (NOT_READ, None, 3),
+        (7, 7, 7),
+        (7, 1, 1),  # records were lost: said when they cannot be read
+        (7, None, None),
+    ],
+)
+async def test_linking_is_switched_on_again_however_long_it_was_off(
+    position: int, committed: int | None, start: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(starting, "OFFSET_ATTEMPTS", 1)
+    app = Relinking(position, committed)
+    await app.on_sources_assigned(ALL | {ACTIVITY})
+    assert app.failed == ([] if start is not None else ["NoOffset"])
+    sought: dict[TP, int] = dict([done for done in app.done if isinstance(done, tuple)])
+    assert sought.get(ACTIVITY) == start
 
 
 OF_TASK = {TP("clickstream", 1): "", TP("lifecycle-erasures", 1): "", TP("lifecycle-activity", 1): ""}

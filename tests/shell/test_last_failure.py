@@ -9,10 +9,13 @@ import pytest
 from faust.types import TP
 
 from streams import playbooks
+from streams.errors import UserError
 from streams.settings import Settings
 from streams.shell import faults, last_failure
 from streams.shell.application import App
 from streams.shell.factory import create_app
+from streams.shell.marks import OtherSalt
+from streams.shell.recovering import RecoveryStuck
 
 ORDERS = TP("orders", 0)
 
@@ -39,6 +42,12 @@ def shown(worker: App) -> list[str]:
         (faults.Truncated("orders", 0, 3, 2), "truncated"),
         (faults.Hole("orders", 0, 2, 3), "hole"),
         (faults.StateBehind("changelog", 0, 3, 2), "state_behind"),
+        (faults.WasApart("orders", 4), "was_apart"),
+        (faults.Grown("orders"), "grown"),
+        (faults.CountChanged("orders", 6, 4), "count_changed"),
+        (OtherSalt(), "other_salt"),
+        (RecoveryStuck(3, [0]), "recovery_stuck"),
+        (UserError("Two workers do not fit."), "other"),
         (RuntimeError("the broker is away"), "other"),
         (None, "other"),
     ],

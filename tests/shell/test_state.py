@@ -78,6 +78,18 @@ def test_where_somebody_else_wrote_to_the_changelog_the_next_start_reads_it(mach
     assert (state.offset, sorted(state)) == (7, [b"ca", b"cb"])
 
 
+def test_the_marker_of_a_zombie_is_passed_over_also_after_a_restart(machine: Machine) -> None:
+    """It had numbered its flush before others did theirs, and wrote it behind them."""
+    state = machine.start()
+    state.restore([(MARKER_KEY, marker(4)), (MARKER_KEY, marker(6)), (MARKER_KEY, marker(5))], 7)
+    assert state.marker == marker(6)
+    state = machine.start()
+    state.restore([(MARKER_KEY, marker(5))], 8)
+    assert state.marker == marker(6)
+    state.restore([(MARKER_KEY, marker(7))], 9)
+    assert state.marker == marker(7)
+
+
 def test_the_first_flush_of_an_empty_changelog_counts(machine: Machine) -> None:
     state = machine.start()
     state.flushed(marker(1), Flush(0, 0, whole=True))
