@@ -14,7 +14,7 @@ from streams.shell import topics
 from streams.shell.application import App
 from streams.shell.state import states
 from streams.transport import driver
-from streams.transport.chunks import ChunkSchema
+from streams.transport.chunks import ChunkSchema, SeldomSchema
 from streams.transport.recovery import TableManager
 from streams.transport.table import StateTable
 
@@ -64,7 +64,8 @@ def create_app(
         extra_topic_configs=topics.changelog_configs(settings),
     )
     for rank, name in app.read_topics.items():
-        topic = app.topic(name, schema=ChunkSchema(), partitions=settings.partitions, acks=False)
+        schema = SeldomSchema() if rank == ERASURES else ChunkSchema()
+        topic = app.topic(name, schema=schema, partitions=settings.partitions, acks=False)
         topic.maxsize = 1  # `App.topic` loses it, and its default of thousands is of polls: a whole backlog
         _add_agent(app, rank, topic)
     return app

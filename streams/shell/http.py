@@ -175,9 +175,7 @@ class HttpServer:
                 f"Cannot listen on {host}:{port} for HTTP ({error.strerror or error}): "
                 "set LIFECYCLE_WEB_HOST to an address of this machine and LIFECYCLE_WEB_PORT to a free port, or to 0."
             ) from error
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, name="http", daemon=True
-        )
+        self._thread = threading.Thread(target=self._server.serve_forever, name="http", daemon=True)
 
     @property
     def port(self) -> int:

@@ -23,6 +23,9 @@ from streams.transport.pacing import Pacing
 log = logging.getLogger(__name__)
 
 
+SELDOM_MS: Final = 1_000
+"""How often at most a topic with `SeldomSchema` is asked for. Idle, a fetch that waits without it is out for so long as
+well (`streams.transport.pacing.IDLE`)."""
 READ_AGAIN: Final = 3
 """How often what cannot be read is fetched again: what was damaged on its way, or on one of the copies, heals so."""
 
@@ -66,6 +69,13 @@ class ChunkSchema(Schema[Any, Any]):
             return app.create_event(None, message.value, None, message)
 
         return decode
+
+
+class SeldomSchema(ChunkSchema):
+    """As `ChunkSchema`, for a topic that is nearly always empty, and whose records may wait for a second or two.
+
+    To ask for a partition costs as much as to learn that there is nothing, with each of tens of fetches a second.
+    """
 
 
 def _take(observer: Observer, result: FetchResult, max_records: int | None = None) -> Chunk:
@@ -176,15 +186,26 @@ class Observer(Protocol):
     def is_chunked(self, topic: str) -> bool:
         """Whether the topic's records come in chunks."""
 
+    def is_seldom(self, topic: str) -> bool:
+        """Whether it need not be asked for with each fetch."""
+
 
 def chunk_fetches(fetcher: Fetcher, observer: Observer, clock: Callable[[], int]) -> None:
     """Make a started consumer's fetcher hand out chunks, and note what each fetch showed."""
     fetcher._records = _Results(observer)
     process, pacing = fetcher._proc_fetch_request, Pacing()
     fetcher._fetch_max_wait_ms, fetcher._fetch_min_bytes = pacing.ask
+    asked_for_all: dict[int, int] = {}
+    """By node, when a fetch was last for everything, ms."""
 
     async def observed(assignment: Any, node_id: int, request: Any) -> Any:
         sent_at = clock()
+        if 0 <= sent_at - asked_for_all.get(node_id, 0) < SELDOM_MS and (
+            often := [(topic, parts) for topic, parts in request.topics if not observer.is_seldom(topic)]
+        ):
+            request.topics[:] = often
+        else:
+            asked_for_all[node_id] = sent_at
         asked = {TopicPartition(topic, p): offset for topic, parts in request.topics for p, offset, _ in parts}
         for tp in asked:
             assignment.state_value(tp).timestamp = None  # set again by a success only

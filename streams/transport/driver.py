@@ -22,7 +22,7 @@ from faust.types import TP, ConsumerMessage
 from mode.services import WaitResults
 
 from streams.core.sources import Fetch
-from streams.transport.chunks import Ahead, Chunk, ChunkSchema, chunk_fetches
+from streams.transport.chunks import Ahead, Chunk, ChunkSchema, SeldomSchema, chunk_fetches
 from streams.transport.topic_ids import topic_ids
 
 SCHEME = "chunked"
@@ -178,11 +178,16 @@ class Consumer(driver.Consumer):
         """Whether the topic's records come in chunks."""
         return topic in self._chunked_topics()
 
+    def is_seldom(self, topic: str) -> bool:
+        """Whether the topic need not be asked for with each fetch."""
+        return topic in self._chunked_topics() and topic in self._seldom
+
     def _chunked_topics(self) -> set[str]:
         topics = self.app.topics
         if len(topics) != getattr(self, "_topics_seen", -1):
             seen = len(topics)
             self._chunked = {n for t in list(topics) if isinstance(t.schema, ChunkSchema) for n in t.topics}
+            self._seldom = {n for t in list(topics) if isinstance(t.schema, SeldomSchema) for n in t.topics}
             self._topics_seen = seen  # last: the consumer's thread asks as well
         return self._chunked
 

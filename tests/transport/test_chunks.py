@@ -17,7 +17,7 @@ from aiokafka.structs import TopicPartition
 from faust.types import TP
 
 from streams.core.sources import Fetch
-from streams.transport.chunks import READ_AGAIN, Ahead, Chunk, Lost, chunk_fetches
+from streams.transport.chunks import READ_AGAIN, SELDOM_MS, Ahead, Chunk, Lost, chunk_fetches
 from streams.transport.pacing import FEW, FLOWING, IDLE, MANY, POURING, TRICKLING, Pacing
 
 CLICKS, PLAIN = TopicPartition("clicks", 0), TopicPartition("plain", 0)
@@ -42,6 +42,9 @@ class Observer:
     def is_chunked(self, topic: str) -> bool:
         return topic == "clicks"
 
+    def is_seldom(self, topic: str) -> bool:
+        return topic == "plain"
+
 
 class World:
     """A fetcher whose broker answers as the test says."""
@@ -53,16 +56,20 @@ class World:
         }
         self.assignment = SimpleNamespace(active=True, state_value=self.states.get)
         self.answer: Callable[[], bool] = lambda: True
+        self.asked: list[str] = []
+        """The topics of the last fetch."""
         self.fetcher: Any = SimpleNamespace(_proc_fetch_request=self._process, _records={})
         self.observer = Observer()
         chunk_fetches(self.fetcher, self.observer, lambda: self.now)
 
     async def _process(self, assignment: Any, node: int, request: Any) -> bool:
+        self.asked = [topic for topic, _ in request.topics]
         return self.answer()
 
-    async def fetch(self) -> None:
-        request = SimpleNamespace(topics=[("clicks", [(0, 41, 0)]), ("plain", [(0, 7, 0)])])
-        await self.fetcher._proc_fetch_request(self.assignment, 1, request)
+    async def fetch(self, *topics: str, node: int = 1) -> None:
+        of = {"clicks": [(0, 41, 0)], "plain": [(0, 7, 0)]}
+        request = SimpleNamespace(topics=[(topic, of[topic]) for topic in topics or of])
+        await self.fetcher._proc_fetch_request(self.assignment, node, request)
 
 
 async def test_a_successful_fetch_shows_the_end_as_of_when_it_was_sent() -> None:
@@ -170,6 +177,29 @@ async def test_the_next_fetch_asks_as_the_last_one_went() -> None:
     world.answer = lambda: False
     await world.fetch()
     assert (world.fetcher._fetch_max_wait_ms, world.fetcher._fetch_min_bytes) == IDLE
+
+
+async def test_what_is_seldom_is_asked_for_once_a_second_of_each_node() -> None:
+    world = World()
+    await world.fetch()
+    assert world.asked == ["clicks", "plain"]
+    world.states[PLAIN].timestamp = 5
+    world.now += SELDOM_MS - 1
+    await world.fetch()
+    assert world.asked == ["clicks"]
+    assert world.states[PLAIN].timestamp == 5  # it is no failure not to have been asked for
+    await world.fetch("plain")
+    assert world.asked == ["plain"]  # there is nothing else to ask for
+    await world.fetch()
+    assert world.asked == ["clicks"]
+    await world.fetch(node=2)
+    assert world.asked == ["clicks", "plain"]
+    world.now += SELDOM_MS
+    await world.fetch()
+    assert world.asked == ["clicks", "plain"]
+    world.now -= 10 * SELDOM_MS  # the clock was set back
+    await world.fetch()
+    assert world.asked == ["clicks", "plain"]
 
 
 # ----------------------------------------------------------------------------------------------- what is in a fetch
