@@ -19,12 +19,12 @@ class Ask(NamedTuple):
 
 
 IDLE: Final = Ask(500, 1)
-TRICKLING: Final = Ask(60, 100_000)
+TRICKLING: Final = Ask(80, 100_000)
 FLOWING: Final = Ask(35, 100_000)
 POURING: Final = Ask(15, 100_000)
 
 FEW: Final = 16
-"""Fewer records to a fetch are a trickle: up to some 300 a second."""
+"""Fewer records to a fetch are a trickle: up to some 200 a second."""
 MANY: Final = 60
 """So many and more pour: from some 4,000 a second, whichever wait they had."""
 
