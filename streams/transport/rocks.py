@@ -62,8 +62,10 @@ class DiskFailed(Fault):
 class Database:
     """One partition's. Made by `Databases.open`."""
 
-    def __init__(self, path: Path, options: Options) -> None:
+    def __init__(self, path: Path, options: Options, cache: Cache) -> None:
+        """`cache`: the block cache of the options."""
         self._path = path
+        self._cache = cache
         self._unlogged = WriteOptions()
         self._unlogged.disable_wal = True  # type: ignore[method-assign, assignment]  # it is a property
         self._db = Rdict(str(path), options)
@@ -104,7 +106,8 @@ class Database:
             raise self._failed(error) from error
 
     def rewritten(self) -> bool:
-        """Have the files hold nothing but what is there: whether that is done. To be asked until it is.
+        """Have the files, and the cache of their blocks, hold nothing but what is there: whether that is done. To be
+        asked until it is.
 
         Deleting is but a note that something is gone. RocksDB works on it in a thread, without holding the interpreter.
         """
@@ -129,6 +132,8 @@ class Database:
             # The manifest tells the first and the last key of files that are gone, until the next change to the files.
             self._db.put(REWRITTEN, b"", self._unlogged)
             self._db.flush()
+            self._cache.set_capacity(0)  # else it keeps blocks of files that are gone until others need their room
+            self._cache.set_capacity(CACHE_BYTES)
         except Exception as error:
             self._rewriting_failed = error
 
@@ -170,7 +175,8 @@ class Databases:
                 f"LIFECYCLE_DATA_DIR: {directory} is another worker's, which is running. Give each worker on a machine "
                 "a LIFECYCLE_DATA_DIR of its own."
             ) from None
-        self._options = _options()
+        self._cache = Cache(CACHE_BYTES)
+        self._options = _options(self._cache)
 
     def open(self, topic: str, partition: int) -> Database:
         """What there is of a changelog partition. What is damaged is deleted first. Raises `DiskFailed`."""
@@ -180,13 +186,13 @@ class Databases:
         try:
             path.mkdir(parents=True, exist_ok=True)
             try:
-                return Database(path, self._options)
+                return Database(path, self._options, self._cache)
             except Exception as error:
                 if not _damaged(error):
                     raise
                 log.warning("The files in %s are damaged (%s): deleted, the changelog has all of it", path, error)
                 self.delete(topic, partition)
-                return Database(path, self._options)
+                return Database(path, self._options, self._cache)
         except Exception as error:
             raise DiskFailed(path, error) from error
 
@@ -213,7 +219,7 @@ def _damaged(error: Exception) -> bool:
     return said.startswith(("Corruption", "Invalid argument", "Not implemented")) or "No such file" in said
 
 
-def _options() -> Options:
+def _options(cache: Cache) -> Options:
     options = Options(raw_mode=True)
     options.create_if_missing(True)
     options.set_write_buffer_manager(WriteBuffers(WRITE_BUFFER_BYTES, False))
@@ -229,7 +235,7 @@ def _options() -> Options:
     options.set_max_log_file_size(1 << 20)
     options.set_max_manifest_file_size(1)  # begun anew with each change to the files: it names keys (`_rewrite`)
     blocks = BlockBasedOptions()
-    blocks.set_block_cache(Cache(CACHE_BYTES))
+    blocks.set_block_cache(cache)
     blocks.set_bloom_filter(10, False)
     options.set_block_based_table_factory(blocks)
     return options

@@ -198,6 +198,25 @@ def test_what_is_deleted_is_in_no_file_once_they_are_rewritten(
     assert holding(path, b"secret") == []
 
 
+def test_what_was_read_of_files_that_are_gone_is_in_the_cache_no_more(databases: Databases) -> None:
+    database, other = databases.open("log", 0), databases.open("log", 1)
+    for one in (database, other):
+        one.write([(b"%06d" % n, b"x" * 100) for n in range(1_000)])
+        wait_for(one)
+
+    def read() -> int:
+        for one in (database, other):
+            assert len(list(one.scan(b"0", b"1"))) == 1_000
+        return int(databases._cache.get_usage())
+
+    empty = databases._cache.get_usage()
+    assert read() > empty + 100_000
+    database.write([(b"000500", None), (b"000500", b"x" * 100)])
+    wait_for(database)
+    assert databases._cache.get_usage() < empty + 10_000
+    assert read() > empty + 100_000  # it is used again
+
+
 def wait_for(database: Database) -> None:
     deadline = time.monotonic() + 60
     while not database.rewritten():
