@@ -24,7 +24,7 @@ from streams.observe.facts import ReaderFacts, SourceFacts
 from streams.observe.prometheus import Metrics
 from streams.settings import Settings
 from streams.shell.clock import MAX_SKEW_MS
-from streams.shell.faults import Hole
+from streams.shell.faults import ELECTION_MS, Hole, Truncated
 from streams.shell.forwarder import Forwarder
 from streams.shell.guarantee import Commit, Delivery, Offsets, Sent
 from streams.shell.letters import DeadLetters
@@ -49,14 +49,15 @@ class SourceReader:
         spec: SourceSpec,
         position: int,
         mark: Mark,
+        taken: int,
         deliver: Callable[[Sent], Delivery],
         slowest_anywhere: Callable[[], int | None],
         metrics: Metrics,
         clock: Callable[[], int],
         topic_ids: Mapping[str, str],
     ) -> None:
-        """`position` is the offset at which reading starts, `mark` what was stored with it. `slowest_anywhere`: the
-        least progress of any source, as far as the worker knows.
+        """`position` is the offset at which reading starts, `mark` what was stored with it. `taken` is the last offset
+        that tasks have had of it, as far as the worker knows, and `slowest_anywhere` the least progress of any source.
         """
         self.read = {int(source): TP(settings.source_topics[source], partition)}
         """What it reads, by rank."""
@@ -88,6 +89,9 @@ class SourceReader:
         self._forwarder = Forwarder(
             self, self._delivery, settings.activity_topic, partition, range(settings.partitions), [source]
         )
+        self._taken = taken
+        self._short_since: int | None = None
+        """When the topic was first seen to end before what was taken of it."""
         self._silence_counts = False
         self._changed = True
 
@@ -134,10 +138,12 @@ class SourceReader:
         self._metrics.chunk(self._label, len(chunk), time.perf_counter() - began)
 
     def advance(self, fetches: Mapping[int, Fetch], silent: frozenset[Source]) -> None:
-        """Let time pass, and tell the tasks. As for tasks."""
+        """Let time pass, and tell the tasks. As for tasks: raises `Truncated` if the topic ends before what was had."""
         if self.closed:
             return
         fetch = fetches.get(self.source)
+        if fetch is not None and not self._reaches(fetch):
+            fetch = None
         silence_counts = self.trusted and self.source not in silent
         if silence_counts and not self._silence_counts:
             self._progress.fetch = None  # from now on, only a fetch of from now on shows an end
@@ -146,6 +152,17 @@ class SourceReader:
             self._progress.fetched(fetch)
         if self._forwarder.report(self._clock()):
             self._changed = True
+
+    def _reaches(self, fetch: Fetch) -> bool:
+        """As `PartitionTask._reaches`: what is put there until it does, the tasks take for what they had."""
+        if self._taken < fetch.end:
+            self._short_since = None
+            return True
+        if self._short_since is None:
+            self._short_since = fetch.sent_at
+        if fetch.sent_at - self._short_since >= ELECTION_MS:
+            raise Truncated(self.topic, self.partition, self._taken, fetch.end)
+        return False
 
     def full(self, source: Source) -> bool:
         """Whether so much that it has forwarded lies ahead of others that it must be paused."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from streams.core.customer import Lifecycle
 from streams.core.effects import Emission
 from streams.core.engine import PartitionEngine
 from streams.core.inputs import ERASURES, FORWARDED, number_of
-from streams.core.sources import NOT_READ, Arrivals, Mark
+from streams.core.sources import NOT_READ, Arrivals, Mark, OriginMark
 from streams.core.step import Step
 from streams.errors import UserError
 from streams.shell.faults import LinkingOff, NoOffset, StateBehind, WasApart
@@ -88,7 +88,13 @@ class Starter:
             positions = {rank: starts[tp] for rank, tp in of_task.items() if rank not in app.independent}
             texts = {rank: metadata[tp] for rank, tp in of_task.items() if tp in metadata}
             tasks[number] = self.new_task(number, positions, texts)
-        readers = {tp: self.new_reader(source, tp, starts[tp], metadata.get(tp, "")) for tp, source in apart.items()}
+        taken = self._taken(numbers)
+        readers = {
+            tp: self.new_reader(
+                source, tp, starts[tp], metadata.get(tp, ""), taken.get(number_of(source, tp.partition), -1)
+            )
+            for tp, source in apart.items()
+        }
         for tp, offset in starts.items():
             await consumer.seek_source(tp, offset)
         if app.taken_away(rebalances):
@@ -129,18 +135,27 @@ class Starter:
         """The partitions of topics that are read independently of which these tasks have had something: an offset of
         each must once have been committed."""
         app = self._app
-        heard = set()
-        for number in numbers:
-            marker = decode_marker(app.table.data.partition(number).marker)
-            for mark in [] if marker is None or marker.arrivals is None else marker.arrivals.origins:
-                if mark.taken >= 0 or mark.progress is not None:
-                    heard.add(mark.number)
+        heard = {mark.number for mark in self._origins(numbers) if mark.taken >= 0 or mark.progress is not None}
         return frozenset(
             TP(app.source_topics[source], partition)
             for source in app.independent
             for partition in range(app.partition_counts[source])
             if number_of(source, partition) in heard
         )
+
+    def _taken(self, numbers: Collection[int]) -> dict[int, int]:
+        """By origin, the last offset that any of these tasks has had of it."""
+        taken: dict[int, int] = {}
+        for mark in self._origins(numbers):
+            taken[mark.number] = max(mark.taken, taken.get(mark.number, -1))
+        return taken
+
+    def _origins(self, numbers: Collection[int]) -> Iterator[OriginMark]:
+        """What was stored of origins by these tasks."""
+        for number in numbers:
+            marker = decode_marker(self._app.table.data.partition(number).marker)
+            if marker is not None and marker.arrivals is not None:
+                yield from marker.arrivals.origins
 
     def _formerly_of(self, numbers: Collection[int]) -> frozenset[TP]:
         """What these tasks read themselves before a topic was read independently, if they did."""
@@ -228,7 +243,8 @@ class Starter:
         task.send_again(unsent, ended)
         return task
 
-    def new_reader(self, source: Source, tp: TP, position: int, metadata: str) -> SourceReader:
+    def new_reader(self, source: Source, tp: TP, position: int, metadata: str, taken: int) -> SourceReader:
+        """`taken` is the last offset that tasks here have had of the partition."""
         app = self._app
         mark = decode_metadata(metadata)
         if mark is not None:
@@ -243,6 +259,7 @@ class Starter:
             position=position,
             mark=Mark() if mark is None else mark.mark,
             deliver=partial(self._guarantee.delivery, name_of(source, tp.partition)),
+            taken=taken,
             slowest_anywhere=app.watch.slowest_anywhere,
             metrics=app.metrics,
             clock=app.clock,

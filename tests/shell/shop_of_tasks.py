@@ -185,6 +185,7 @@ class World:
             spec=SPEC,
             position=offset,
             mark=Mark() if mark is None else mark.mark,
+            taken=-1,
             deliver=lambda sent: AtOnce(Outbox(lambda: _Producer(self, (source, partition)), sent), None),
             slowest_anywhere=lambda: self.tasks[0].engine.slowest_anywhere(),
             metrics=_Counting(self.counts),

@@ -58,8 +58,8 @@ class Starting(Starter):
         self._app.made.append(number)  # type: ignore[attr-defined]
         return dict(positions)
 
-    def new_reader(self, source: Source, tp: TP, position: int, metadata: str) -> Any:
-        return source, position, metadata
+    def new_reader(self, source: Source, tp: TP, position: int, metadata: str, taken: int) -> Any:
+        return source, position, metadata, taken
 
 
 class Beginning(App):
@@ -237,7 +237,8 @@ OF_TASK = {TP("clickstream", 1): "", TP("lifecycle-erasures", 1): "", TP("lifecy
 
 
 async def test_what_is_read_independently_is_sought_and_begun_with_the_tasks_and_only_what_is_assigned() -> None:
-    app = Apart({**OF_TASK, TP("orders", 0): "mark"}, [])
+    origins = [OriginMark(number_of(Source.ORDERS, 0), 4, None), OriginMark(number_of(Source.CLICKSTREAM, 0), 9, None)]
+    app = Apart({**OF_TASK, TP("orders", 0): "mark"}, origins)
     begun: list[Any] = []
     app._guarantee.begin = lambda offsets, first: begun.append((set(offsets), set(first)))
     readers = {TP("orders", 0), TP("orders", 2)}
@@ -247,8 +248,8 @@ async def test_what_is_read_independently_is_sought_and_begun_with_the_tasks_and
     assert tasks == {1: {Source.CLICKSTREAM: 5, FORWARDED: 5, ERASURES: 5}}
     readers_made: Any = app.readers
     assert readers_made == {
-        TP("orders", 0): (Source.ORDERS, 5, "mark"),
-        TP("orders", 2): (Source.ORDERS, 3, ""),
+        TP("orders", 0): (Source.ORDERS, 5, "mark", 4),
+        TP("orders", 2): (Source.ORDERS, 3, "", -1),
     }
     assert readers < {done[0] for done in app.done if isinstance(done, tuple)}
     assert begun == [({*OF_TASK, TP("orders", 0)}, {TP("orders", 2)})]

@@ -12,7 +12,7 @@ from faust.types import TP
 from streams.core.activity import Source
 from streams.core.inputs import FORWARDED
 from streams.core.sources import Fetch, Mark
-from streams.shell.faults import Grown, Hole
+from streams.shell.faults import Grown, Hole, Truncated
 from streams.shell.marks import decode_metadata
 from streams.shell.slowest import NOBODY, slowest
 from streams.transport.chunks import Chunk, Lost
@@ -162,6 +162,20 @@ async def test_records_that_were_never_read_and_are_gone_end_the_worker() -> Non
     chunk.start = chunk.next = 5
     with pytest.raises(Hole, match="orders, partition 2: offset 0 is next, but the topic begins at 5"):
         world.readers[ORDERS, 2].process(ORDERS, chunk)
+
+
+async def test_a_topic_that_ends_before_what_tasks_have_had_of_it_ends_the_worker() -> None:
+    """Its offset was set back: what is put there now, the tasks would take for what they had, and drop."""
+    reader = World(NOON, 2, independent={ORDERS: 3}).readers[ORDERS, 2]
+    reader._taken = 7
+    reader.advance({ORDERS: Fetch(NOON, 3)}, frozenset())
+    reader.advance({ORDERS: Fetch(NOON + 39_000, 3)}, frozenset())
+    assert reader.progress(ORDERS).fetch is None  # a leader that was just elected may show that for a moment
+    reader.advance({ORDERS: Fetch(NOON + 41_000, 8)}, frozenset())
+    assert reader.progress(ORDERS).fetch is not None
+    reader.advance({ORDERS: Fetch(NOON + 42_000, 3)}, frozenset())
+    with pytest.raises(Truncated, match="orders, partition 2, ends at offset 3, but the state holds what came at 7"):
+        reader.advance({ORDERS: Fetch(NOON + 82_000, 3)}, frozenset())
 
 
 async def test_a_reader_that_is_ahead_is_paused_until_the_slowest_has_come_as_far() -> None:
