@@ -118,7 +118,8 @@ class Settings:
         SECOND,
         values.duration(at_least=50),
         "250ms",
-        "How often state and offsets are committed. Outputs of deadlines leave with the commit.",
+        "How often state and offsets are committed; sooner in a backlog, while partitions wait for what others commit. "
+        "Outputs of deadlines leave with the commit.",
     )
     session_timeout: int = _setting(
         10 * SECOND,

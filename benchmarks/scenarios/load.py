@@ -1,8 +1,8 @@
 """A shop's live events, at a rate: each produced singly, as by many web servers, with linger 0. A process of its own.
 
 One event in forty is the first of a new customer, and one in forty an order, most of them a first one: so one in twenty
-is a change of stage, as in the common job. Written on confluent-kafka, whose C does the work: it must not disturb what
-is measured.
+is a change of stage, as in the common job. Where devices are told, each customer has one, which is known for theirs
+from their first event on. Written on confluent-kafka, whose C does the work: it must not disturb what is measured.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ NEW_EVERY: Final = 40
 ORDER_EVERY: Final = 40
 
 CLICK: Final = (
-    '{"event_id":"e-%d","type":"page_viewed","occurred_at":%d,"customer_id":"c-%d","session_id":"s-%d",'
+    '{"event_id":"e-%d","type":"page_viewed","occurred_at":%d,%s,"session_id":"s-%d",'
     '"url":"https://shop.example/category-%d/product-%d","currency":"EUR","properties":{"referrer":"newsletter"}}'
 )
 ORDER: Final = (
-    '{"event_id":"e-%d","type":"order_completed","occurred_at":%d,"customer_id":"c-%d","order_id":"o-%d",'
+    '{"event_id":"e-%d","type":"order_completed","occurred_at":%d,%s,"order_id":"o-%d",'
     '"total":"12.50","currency":"EUR","properties":{"channel":"web"}}'
 )
 
@@ -32,8 +32,11 @@ def producer(broker: str, **settings: Any) -> Producer:
     return Producer({"bootstrap.servers": broker, "partitioner": "murmur2_random", "acks": "all", **settings})
 
 
-def trickle(broker: str, clickstream: str, orders: str, rate: int, seconds: float) -> None:
-    """Produce at the rate, on a fixed schedule: what is late is made up for."""
+def trickle(broker: str, clickstream: str, orders: str, rate: int, seconds: float, alone: float | None = None) -> None:
+    """Produce at the rate, on a fixed schedule: what is late is made up for.
+
+    `alone`: events tell a device, and so large a share of them nothing else of whose they are; None: they tell none.
+    """
     singly = producer(broker, **{"linger.ms": 0, "batch.num.messages": 1, "queue.buffering.max.messages": 1_000_000})
     draw = random.Random(1)
     began = time.perf_counter()
@@ -44,11 +47,17 @@ def trickle(broker: str, clickstream: str, orders: str, rate: int, seconds: floa
         now = time.time_ns() // 1_000_000
         newest = n // NEW_EVERY
         customer = newest if n % NEW_EVERY == 0 else draw.randrange(newest + 1)
+        key, whose = f"c-{customer}", f'"customer_id":"c-{customer}"'
+        if alone is not None:
+            device = f'"anonymous_id":"d-{customer}"'
+            whose += "," + device
+            if n % NEW_EVERY and draw.random() < alone:
+                key, whose = f"d-{customer}", device
         if n % ORDER_EVERY == 1:
-            topic, value = orders, ORDER % (n, now, customer, n)
+            topic, value = orders, ORDER % (n, now, whose, n)
         else:
-            topic, value = clickstream, CLICK % (n, now, customer, customer, n % 40, n % 2_000)
-        singly.produce(topic, value, key=f"c-{customer}")
+            topic, value = clickstream, CLICK % (n, now, whose, customer, n % 40, n % 2_000)
+        singly.produce(topic, value, key=key)
         singly.poll(0)
     left = singly.flush(30)
     took = time.perf_counter() - began
@@ -63,8 +72,9 @@ def main() -> None:
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--rate", type=int, required=True, help="events per second")
     parser.add_argument("--seconds", type=float, required=True)
+    parser.add_argument("--alone", type=float, help="share of events that tell a device alone; without it, none does")
     given = parser.parse_args()
-    trickle(given.broker, given.clickstream, given.orders, given.rate, given.seconds)
+    trickle(given.broker, given.clickstream, given.orders, given.rate, given.seconds, given.alone)
 
 
 if __name__ == "__main__":

@@ -24,14 +24,20 @@ class AtRate(NamedTuple):
     """Resident, at the end."""
     latencies_ms: list[float]
     """From a record's append time on its input topic to that of its stage change on the output topic."""
+    of_devices_ms: list[float]
+    """As `latencies_ms`, which has none of these: of events that tell a device alone."""
 
 
-async def at_rate(broker: Broker, rate: int, seconds: float, settle: float = 1.0, **settings: str) -> AtRate:
-    """Let a worker have so many events a second (0: none) for so long. `settle`: s until all is out after the last."""
+async def at_rate(
+    broker: Broker, rate: int, seconds: float, settle: float = 1.0, *, alone: float | None = None, **settings: str
+) -> AtRate:
+    """Let a worker have so many events a second (0: none) for so long. `settle`: s until all is out after the last.
+    `alone`: see `load`."""
     async with application(broker, **settings) as cluster:
         worker = cluster.start_worker()
         await worker.ready()
-        source = load(cluster, f"--rate={rate}", f"--seconds={WARM_UP_S + seconds}") if rate else None
+        told = [] if alone is None else [f"--alone={alone}"]
+        source = load(cluster, f"--rate={rate}", f"--seconds={WARM_UP_S + seconds}", *told) if rate else None
         await asyncio.sleep(WARM_UP_S)
         counted_from = time.time() * 1000
         used, began = cpu_s(worker), time.monotonic()
@@ -42,26 +48,32 @@ async def at_rate(broker: Broker, rate: int, seconds: float, settle: float = 1.0
         cores = (cpu_s(worker) - used) / (time.monotonic() - began)
         memory = memory_mb(worker)
         await asyncio.sleep(settle)
-        return AtRate(cores, memory, await latencies(cluster, counted_from) if rate else [])
+        return AtRate(cores, memory, *(await latencies(cluster, counted_from) if rate else ([], [])))
 
 
-async def latencies(cluster: Cluster, counted_from: float) -> list[float]:
-    """Of every stage change, ms. Raises if one that must be there is missing."""
+async def latencies(cluster: Cluster, counted_from: float) -> tuple[list[float], list[float]]:
+    """Of every stage change, ms: of events that tell their customer, and of others. Raises if one that must be there is
+    missing."""
     settings = cluster.settings
     arrived: dict[str, int] = {}
+    alone: set[str] = set()
     customers: set[str] = set()
     for topic in (settings.clickstream_topic, settings.orders_topic):
         for record in await cluster.read(topic):
             event = json.loads(record.value)
             arrived[event["event_id"]] = record.timestamp
-            customers.add(event["customer_id"])
-    taken = []
+            if "customer_id" in event:
+                customers.add(event["customer_id"])
+            else:
+                alone.add(event["event_id"])
+    taken: list[float] = []
+    of_devices: list[float] = []
     for record in await cluster.read(settings.stage_changes_topic):
         change = json.loads(record.value)
         customers.discard(change["customer_id"])
-        arrival = arrived[change["cause"]["event_id"]]
-        if arrival >= counted_from:
-            taken.append(float(record.timestamp - arrival))
+        cause = change["cause"].get("event_id")
+        if cause is not None and arrived[cause] >= counted_from:  # what follows from a merge has no event of its own
+            (of_devices if cause in alone else taken).append(float(record.timestamp - arrived[cause]))
     if customers:
         raise RuntimeError(f"{len(customers)} customers entered no stage")
-    return taken
+    return taken, of_devices

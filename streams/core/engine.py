@@ -35,7 +35,7 @@ from streams.core.state import TaskState, record_key
 from streams.core.step import WHOLE, Step
 from streams.core.sweeping import STEP as SWEEP
 from streams.core.sweeping import Sweep
-from streams.core.watermark import FETCH_FRESH, SourceProgress
+from streams.core.watermark import FETCH_FRESH, Drained, SourceProgress
 
 SOURCES: Final = tuple(Source)
 RANK_LABELS: Final = [*SOURCE_LABELS, *[""] * (STREAM - len(SOURCE_LABELS)), *STREAM_LABELS]
@@ -145,6 +145,8 @@ class PartitionEngine:
         self._linker: Linker | None = None
         if tasks:
             self._linker = Linker(lifecycle, self.state, self._gate, step.pending, numbers, unsent, cut)
+        self._drained = [Drained() for _ in range(STREAMS if tasks else 0)]
+        """By stream, as it is told."""
         self._applier = self._linker or Applier(lifecycle, self.state, self._gate, step.pending)
         self._applier.in_doubt = self.state.marks.number > 0
         self._numbers = numbers
@@ -274,7 +276,9 @@ class PartitionEngine:
         """
         for source, own in self._own.items():
             if clock_trusted is not self._gate.clock_trusted or (source in self._silent and source not in silent):
-                self._progress[source].fetch = None  # from now on, only a fetch of from now on shows an end
+                self._progress[source].distrust()
+                for drained in self._drained:
+                    drained.forget()
             own.silence_counts = clock_trusted and source not in silent
             own.clock_trusted = clock_trusted
         self._now, self._silent, self._gate.clock_trusted = now, silent, clock_trusted
@@ -290,6 +294,7 @@ class PartitionEngine:
             self._merge(effects)
             if not self.unfinished:
                 self._fire(effects)
+        self._look_for_ends()
         return effects
 
     def complete(self, before: int) -> None:
@@ -322,7 +327,8 @@ class PartitionEngine:
             numbers = list(self._numbers if linker is None else linker.numbers)
             arrivals = Arrivals(self._committed.get(FORWARDED, self.arrived_position), origins, numbers)
             self._taken = {mark.number: mark.taken for mark in origins}
-        return Snapshot(commit, changes, outputs, passed, self.positions(), marks, arrivals, self._swept)
+        positions = {source: self._committed[int(source)] for source in self._progress}
+        return Snapshot(commit, changes, outputs, passed, positions, marks, arrivals, self._swept)
 
     def sent(self) -> None:
         """The items of the last snapshot are on their way: what is reported from now on goes behind them."""
@@ -389,11 +395,12 @@ class PartitionEngine:
         if rank < STREAM:
             own = self._own[SOURCES[rank]]
             proves = self._held is None or own.clock_trusted
-            return own.progress(self._now), own.drained_at() if proves else None
+            drained_at = self._progress[SOURCES[rank]].drained_lately_at(self._now) if proves else None
+            return own.progress(self._now), drained_at
         assert self._linker is not None
         stream = rank - STREAM
         progress = self._levels[stream].frontier(self._now)
-        drained_at = _least(level.drained_at() for level in self._levels[: stream + 1])
+        drained_at = self._drained[stream].said(self._now)
         waiting = self._linker.waiting_since(stream)
         if waiting is not None:
             if progress is not None and waiting < progress:
@@ -401,6 +408,11 @@ class PartitionEngine:
             if waiting < self._now - self._lateness:
                 drained_at = None
         return progress, drained_at
+
+    @property
+    def passes(self) -> bool:
+        """Whether items wait for a commit."""
+        return bool(self._applier.passed)
 
     def slowest(self) -> int | None:
         """The least progress of the sources of this task."""
@@ -436,7 +448,21 @@ class PartitionEngine:
         self._now = self._gate.now = now
         if not self._firing:
             self._merge(effects)
+        self._look_for_ends()
         return effects
+
+    def _look_for_ends(self) -> None:
+        """Note which sources and streams hold nothing more, if others are to be told."""
+        if not self._origins:
+            return
+        now, backfilling = self._now, False
+        for progress in self._progress.values():
+            progress.drained_lately_at(now)
+            backfilling = backfilling or progress.backfilling
+        for stream, drained in enumerate(self._drained):
+            if backfilling:
+                drained.forget()
+            drained.found(_least(level.drained_at() for level in self._levels[: stream + 1]), now)
 
     def _go_on_sweeping(self, most: int) -> None:
         """Take who was erased out of what is known of other ids, looking at so many records at most."""

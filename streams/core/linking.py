@@ -126,7 +126,7 @@ class Linker(Applier):
                 size = packed_size(item)
                 self._cut_bytes[key] -= size
                 self._pending[key] -= size
-                self._pass(profile, key, item, effects)
+                self._pass(profile, key, replace(item, number=self._next(item.stream)), effects)
             self.state.touched(key, profile, profile.stage, profile.places(), profile.next_deadline)
 
     # -- devices
@@ -158,7 +158,7 @@ class Linker(Applier):
         seen(alias, record.at, self._device_expiry)
         note(profile, one, record.offset, read_at)
         item = Passed(
-            stream=MOVES, number=-1, cause=cause_of(one), offset=record.offset, role=EVENT, at=record.at,
+            stream=MOVES, number=self._next(MOVES), cause=cause_of(one), offset=record.offset, role=EVENT, at=record.at,
             customer=customer, other=record.customer, event=event_of(record),
         )  # fmt: skip
         self._pass(profile, key, item, effects)
@@ -206,7 +206,7 @@ class Linker(Applier):
         note(profile, one, record.offset, read_at)
         if moved is not None:
             item = Passed(
-                stream=MOVES, number=-1, cause=cause_of(one), offset=record.offset, role=MOVED, at=at,
+                stream=MOVES, number=self._next(MOVES), cause=cause_of(one), offset=record.offset, role=MOVED, at=at,
                 customer=customer, other=record.customer, moved=moved,
             )  # fmt: skip
             self._pass(profile, key, item, effects)
@@ -255,8 +255,8 @@ class Linker(Applier):
             if customer == NOBODY:
                 continue
             item = Passed(
-                stream=CARTS, number=-1, cause=cause_of(one), offset=record.offset, role=LINK, at=max(at, since),
-                customer=device, other=customer, event_id=record.event_id, event_type=record.type,
+                stream=CARTS, number=self._next(CARTS), cause=cause_of(one), offset=record.offset, role=LINK,
+                at=max(at, since), customer=device, other=customer, event_id=record.event_id, event_type=record.type,
             )  # fmt: skip
             self._pass(profile, key, item, effects)
         if news:
@@ -334,14 +334,18 @@ class Linker(Applier):
         self._emit(profile, key, change, effects)
         effects.counts["identity", type_] += 1
 
-    def _pass(self, profile: Profile, key: bytes, item: Passed, effects: Effects) -> None:
-        """The item gets its number, and waits for the commit."""
-        stream = item.stream
+    def _next(self, stream: int) -> int:
+        """The number of the next item, which is to be passed on at once."""
         self.numbers[stream] += 1
-        item = replace(item, number=self.numbers[stream])
+        return self.numbers[stream]
+
+    def _pass(self, profile: Profile, key: bytes, item: Passed, effects: Effects) -> None:
+        """The item waits for the commit."""
+        stream = item.stream
         profile.pending.append(item)
         self.passed.append(item)
-        _earlier(self._made, item)
+        if self.watermark is None or item.at >= self.watermark:  # who is late already is not waited for
+            _earlier(self._made, item)
         self._weigh(key, item)
         effects.counts["passed", STREAM_LABELS[stream]] += 1
 

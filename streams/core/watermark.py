@@ -16,10 +16,38 @@ FETCH_FRESH = 5 * SECOND
 partition fetches twice a second, so a gap of this size means that something is away."""
 
 
+READ_AT_ONCE = SECOND
+"""What was drained so lately and is read at the moment is not told to be behind: who heard that would wait until the
+next report, over what is read in some milliseconds."""
+
+
+class Drained:
+    """As of when a source or a stream held nothing more, as others are told."""
+
+    __slots__ = ("_at", "_found_at")
+
+    def __init__(self) -> None:
+        self._at: int | None = None
+        self._found_at = 0
+
+    def found(self, at: int | None, now: int) -> None:
+        """It was looked at: it held nothing more as of `at`, or may hold more."""
+        if at is not None:
+            self._at, self._found_at = at, now
+
+    def said(self, now: int) -> int | None:
+        """What to say: None only if it may have held more for a while."""
+        return self._at if 0 <= now - self._found_at <= READ_AT_ONCE else None
+
+    def forget(self) -> None:
+        """What is read is older than silence was taken for."""
+        self._at = None
+
+
 class SourceProgress:
     """The progress of one source of one partition task. Used by the engine, one per source."""
 
-    __slots__ = ("_progress", "backfilling", "fetch", "last_record_at", "newest", "position", "spec")
+    __slots__ = ("_drained", "_progress", "backfilling", "fetch", "last_record_at", "newest", "position", "spec")
 
     def __init__(self, spec: SourceSpec, position: int, mark: Mark = Mark()) -> None:
         self.spec = spec
@@ -31,6 +59,7 @@ class SourceProgress:
         self.backfilling = mark.backfilling
         self.last_record_at = mark.last_record_at
         self._progress = mark.progress
+        self._drained = Drained()
 
     def saw(self, at: int, timestamp: int, now: int) -> None:
         """A valid record was handed over: its event time, its Kafka timestamp, the present."""
@@ -38,11 +67,18 @@ class SourceProgress:
             self.newest = at
         self.backfilling = timestamp - at > BACKFILL_LAG
         self.last_record_at = now
+        if self.backfilling:
+            self._drained.forget()
 
     def fetched(self, fetch: Fetch) -> None:
         """A fetch succeeded. Older news than what is known is dropped."""
         if self.fetch is None or fetch.sent_at >= self.fetch.sent_at:
             self.fetch = fetch
+
+    def distrust(self) -> None:
+        """What fetches have shown proves nothing: from now on, only a fetch of from now on shows an end."""
+        self.fetch = None
+        self._drained.forget()
 
     def drained_at(self) -> int | None:
         """The instant as of which the source is known to have held nothing more, if it is."""
@@ -57,6 +93,12 @@ class SourceProgress:
         """Whether the source may be taken to hold nothing more at present."""
         at = self.drained_at()
         return at is not None and now - at <= FETCH_FRESH
+
+    def drained_lately_at(self, now: int) -> int | None:
+        """As `drained_at`, to be told to others: what is being read at the moment does not count. To be asked whenever
+        something was read, too."""
+        self._drained.found(self.drained_at(), now)
+        return self._drained.said(now)
 
     def progress(self, now: int, *, silence_counts: bool = True) -> int | None:
         """The time up to which the source has spoken, None if it never did. Never goes back.

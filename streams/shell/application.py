@@ -388,7 +388,7 @@ class App(faust.App):
 
     async def _commit(self) -> None:
         while not self.should_stop:
-            await asyncio.sleep(self.settings.commit_interval / 1000)
+            await self.committer.due(self.working, self.settings.commit_interval / 1000)
             await self.committer.commit(self.working())
 
     def _ask_for_erasure(self, person: str, identified: bool) -> str:

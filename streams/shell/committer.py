@@ -7,11 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from streams.shell.guarantee import Guarantee, Offsets, Write
+
+LOOK_S: Final = 0.05
+"""How often it is looked whether a commit is awaited."""
+REST: Final = 2.0
+"""So many times as long as a commit took, the next one is not made for being awaited: of the time of a catch-up, in
+which tasks wait for one another, commits take a third at most."""
 
 
 class Committing(Protocol):
@@ -22,6 +28,10 @@ class Committing(Protocol):
     trusted: bool
     """Whether the worker's clock was found to agree with the broker's; a commit finds out."""
 
+    @property
+    def awaited(self) -> bool:
+        """Whether others wait for what only a commit sends."""
+
     def snapshot(self, *, force: bool = False) -> Any:
         """What a commit has to write; None if there is nothing, unless `force`. `write` must follow."""
 
@@ -30,12 +40,23 @@ class Committing(Protocol):
 
 
 class Committer:
-    """Used by the app: at an interval, and when partitions are let go."""
+    """Used by the app: at an interval, when others wait for it, and when partitions are let go."""
 
     def __init__(self, app: Any, guarantee: Guarantee) -> None:
         self._app = app
         self._guarantee = guarantee
         self._lock = asyncio.Lock()
+        self._took = 0.0
+        """Seconds, the last commit."""
+
+    async def due(self, working: Callable[[], Iterable[Committing]], interval: float) -> None:
+        """Return when it is time for the next commit: after the interval (s), or before, if somebody waits for it."""
+        waited = min(interval, max(LOOK_S, REST * self._took))
+        await asyncio.sleep(waited)
+        while waited < interval and not any(one.awaited for one in working()):
+            step = min(LOOK_S, interval - waited)
+            await asyncio.sleep(step)
+            waited += step
 
     async def commit(self, working: Iterable[Committing], *, leaving: bool = False) -> None:
         """Commit what has happened since the last time. `leaving`: these were let go, and will not be used again.
@@ -49,7 +70,8 @@ class Committer:
             began = time.perf_counter()
             try:
                 if await self._commit(working, leaving):
-                    self._app.metrics.committed(time.perf_counter() - began)
+                    self._took = time.perf_counter() - began
+                    self._app.metrics.committed(self._took)
             except asyncio.CancelledError:
                 raise
             except Exception as exc:

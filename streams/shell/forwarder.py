@@ -8,7 +8,7 @@ never held up by this.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from streams.contracts.forwarding import PROGRESS, encode_item, encode_parts, encode_reports, forwarding_header
@@ -20,9 +20,11 @@ from streams.core.watermark import SourceProgress
 from streams.shell.guarantee import Delivery
 from streams.shell.outbox import Record
 
+BEHIND_MS = 50
 CHANGED_MS = 200
 PER_PARTITION_MS = 10
-"""How often at most a task says how far it has come while records show that. It tells each partition."""
+"""How often at most a task says how far it has come while records show that: while others wait for it, and else. It
+tells each partition."""
 REPEAT_MS = 1_000
 """How often it says so if only time has passed. Who hears nothing for `FETCH_FRESH` takes no silence for granted."""
 
@@ -85,7 +87,11 @@ class Forwarder:
         self._delivery = delivery
         self._topic = topic
         self._number = number
-        self._changed_ms = min(REPEAT_MS, max(CHANGED_MS, len(others) * PER_PARTITION_MS))
+        self.behind = False
+        """Whether, by what was said last, others are to wait for what comes next."""
+        self._behind_ms, self._changed_ms = (
+            min(REPEAT_MS, max(least, len(others) * PER_PARTITION_MS)) for least in (BEHIND_MS, CHANGED_MS)
+        )
         self._others = others
         self._sources = tuple(sources)
         self._streams = tuple(range(STREAM, STREAM + STREAMS)) if streams else ()
@@ -152,7 +158,7 @@ class Forwarder:
         far. Whether it was said.
         """
         since = now - self._told_at
-        if not at_once and 0 <= since < self._changed_ms:
+        if not at_once and 0 <= since < (self._behind_ms if self.behind else self._changed_ms):
             return False
         reached = self._reached
         said = {rank: reached.report(rank) for rank in self._last}
@@ -165,15 +171,24 @@ class Forwarder:
         if not at_once and shown == self._told and 0 <= since < REPEAT_MS:
             return False
         self._told, self._told_at = shown, now
-        slowest = reached.slowest()
+        self.behind = any(drained_at is None for _, drained_at in said.values())
+        for record in self._reports(said):
+            self._delivery.put(record)
+        return True
+
+    def report_items(self) -> Iterator[Record]:
+        """The records that say how far the streams have come, to be put behind items: others wait for both."""
+        return self._reports({stream: self._reached.report(stream) for stream in self._streams})
+
+    def _reports(self, said: Mapping[int, tuple[int | None, int | None]]) -> Iterator[Record]:
+        slowest = self._reached.slowest()
         for to in [*self._others, self._number] if self._streams else self._others:
             reports = [
-                Report(rank, self._number, last[to], *said[rank], slowest)
-                for rank, last in self._last.items()
-                if to in last
+                Report(rank, self._number, self._last[rank][to], *of_rank, slowest)
+                for rank, of_rank in said.items()
+                if to in self._last[rank]
             ]
-            self._delivery.put(Record(self._topic, None, encode_reports(reports), [(PROGRESS, b"")], partition=to))
-        return True
+            yield Record(self._topic, None, encode_reports(reports), [(PROGRESS, b"")], partition=to)
 
     def _end_run(self, source: Source, to: int, run: _Run | None) -> None:
         if run is None:

@@ -129,6 +129,7 @@ class SourceReader:
                 if of_part != home:  # else it is found there, in the record
                     away.append((None, part, of_part))
         self._progress.position = chunk.next
+        self._progress.drained_lately_at(started)
         self._changed = True
         if away:
             self._metrics.forwarded(self._label, *self._forwarder.forward(self.source, away))
@@ -146,7 +147,7 @@ class SourceReader:
             fetch = None
         silence_counts = self.trusted and self.source not in silent
         if silence_counts and not self._silence_counts:
-            self._progress.fetch = None  # from now on, only a fetch of from now on shows an end
+            self._progress.distrust()
         self._silence_counts = silence_counts
         if fetch is not None and fetch.end >= self._progress.position:
             self._progress.fetched(fetch)
@@ -177,6 +178,11 @@ class SourceReader:
         """Whether it should not go on without a commit."""
         return self._delivery.full
 
+    @property
+    def awaited(self) -> bool:
+        """Whether tasks wait for what only a commit sends."""
+        return self._forwarder.behind and self._delivery.owes
+
     # -- what the forwarder asks
 
     def progress(self, source: Source) -> SourceProgress:
@@ -186,7 +192,7 @@ class SourceReader:
     def report(self, rank: int, /) -> tuple[int | None, int | None]:
         """As `streams.shell.forwarder.Reached`."""
         proves = self.trusted or not self._settings.by_time
-        return self.slowest(), self._progress.drained_at() if proves else None
+        return self.slowest(), self._progress.drained_lately_at(self._clock()) if proves else None
 
     def slowest(self) -> int | None:
         """As `streams.shell.forwarder.Reached`."""

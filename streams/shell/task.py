@@ -170,6 +170,7 @@ class PartitionTask:
             self._emit(self.engine.apply(source, activities, position, started), caused_at)
         if sent and self._forwarder is not None:
             self._metrics.forwarded(LABELS[source], *self._forwarder.forward(source, sent))
+        self._tell_who_waits(started)
         self._metrics.strings(
             LABELS[source], decoder.rejected_identifiers - rejected_before, decoder.cut_strings - cut_before
         )
@@ -190,6 +191,7 @@ class PartitionTask:
         for record, rejected in refused:
             self._letters[FORWARDED].put(record, rejected)
         self._emit(self.engine.arrive(news, chunk.next, started), chunk[0].timestamp if len(chunk) else started)
+        self._tell_who_waits(started)
 
     def erase(self, chunk: Any) -> None:
         """As `process`, of the topic of erasure requests."""
@@ -235,6 +237,11 @@ class PartitionTask:
         if effects.deadlines and watermark is not None and now - watermark < LIVE_MS:
             self._metrics.deadlines_fired((now - deadline) / 1000 for deadline in effects.deadlines)
 
+    def _tell_who_waits(self, now: int) -> None:
+        """Others that wait for this task hear of what it reads, and not only as time passes."""
+        if self._forwarder is not None and self._forwarder.behind:
+            self._forwarder.report(now)
+
     def _reaches(self, rank: int, fetch: Fetch) -> bool:
         """Whether the end that a fetch shows can be the end. Raises `Truncated` if it stays before what was applied."""
         applied = self._profiles.applied[rank]
@@ -261,6 +268,12 @@ class PartitionTask:
     def must_commit(self) -> bool:
         """Whether it should not go on without a commit: what is not committed cannot be packed away, or sent."""
         return self._profiles.full or self.engine.full or self._delivery.full
+
+    @property
+    def awaited(self) -> bool:
+        """Whether others wait for what only a commit sends."""
+        behind = self._forwarder is not None and self._forwarder.behind
+        return behind and (self.engine.passes or self._delivery.owes)
 
     @property
     def unfinished(self) -> bool:
@@ -403,6 +416,8 @@ class PartitionTask:
         for item in passed:
             yield self._forwarder.item(item, self._partitioner.partition(passed_key(item)))
         self.engine.sent()
+        if self._forwarder.behind:
+            yield from self._forwarder.report_items()
 
     def _emit(self, effects: Effects, caused_at: int) -> None:
         for output in effects.outputs:

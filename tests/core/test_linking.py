@@ -493,3 +493,28 @@ def test_parts_are_of_levels_below_their_event() -> None:
     assert [part.role for part in parts_of(view(0, device="d", cart_id="k"))] == [2]
     assert parts_of(view(0, "c", cart_id="k")) == []
     assert level_of(view(0, device="d")) == 1
+
+
+def test_a_stream_is_not_told_to_be_behind_over_what_is_read_at_the_moment() -> None:
+    engine, now = linking(), T + MINUTE
+    read(engine, view(0, "c", "d"), now=now)
+    assert engine.report(STREAM + 1)[1] == now
+    later = now + 900
+    more = {CLICKS: Fetch(later, engine.progress(CLICKS).position + 1)}
+    engine.advance(later, more)
+    assert engine.report(STREAM + 1)[1] == engine.report(STREAM)[1] == engine.report(int(CLICKS))[1] == now
+    engine.advance(now + 1_001, more)
+    assert engine.report(STREAM + 1)[1] is engine.report(STREAM)[1] is engine.report(int(CLICKS))[1] is None
+
+
+def test_nobody_waits_for_what_is_late_already() -> None:
+    engine, now = linking(), T + MINUTE
+    read(engine, view(0, "c", "d"), now=now)
+    engine.snapshot()
+    engine.sent()
+    assert engine.watermark is not None
+    read(engine, view(engine.watermark - T - 1, device="d"), now=now)
+    assert engine.passes
+    assert engine.report(STREAM + 1) == (now - 5 * SECOND, now)
+    read(engine, view(engine.watermark - T, device="d"), now=now + MINUTE)
+    assert engine.report(STREAM + 1)[1] is None

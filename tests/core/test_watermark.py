@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from streams.core.policy import HOUR, MINUTE, SECOND
 from streams.core.sources import Fetch, Mark, SourceSpec
-from streams.core.watermark import FETCH_FRESH, SourceProgress
+from streams.core.watermark import FETCH_FRESH, READ_AT_ONCE, SourceProgress
 
 NOON = 1_763_719_200_000
 SPEC = SourceSpec(delay=5 * SECOND, backfill_idle=10 * MINUTE)
@@ -111,3 +111,31 @@ def test_the_silence_of_a_topic_its_owner_does_not_believe_proves_nothing() -> N
     s.fetched(Fetch(NOON, 7))
     assert s.progress(NOON, silence_counts=False) is None
     assert s.progress(NOON) == NOON - 5 * SECOND
+
+
+def test_what_is_read_at_the_moment_is_not_told_to_be_behind() -> None:
+    s = source(position=7)
+    s.fetched(Fetch(NOON, 7))
+    assert s.drained_lately_at(NOON + 1) == NOON
+    s.fetched(Fetch(NOON + 10, 9))
+    assert s.drained_at() is None
+    assert s.drained_lately_at(NOON + 1 + READ_AT_ONCE) == NOON
+    assert s.drained_lately_at(NOON + 2 + READ_AT_ONCE) is None
+    s.position = 9
+    assert s.drained_lately_at(NOON + HOUR) == NOON + 10
+
+
+def test_what_was_never_drained_or_proves_nothing_any_more_is_told_to_be_behind_at_once() -> None:
+    s = source(position=7)
+    s.fetched(Fetch(NOON, 9))
+    assert s.drained_lately_at(NOON) is None
+    for shaken in ("backfilled", "distrusted"):
+        s = source(position=7)
+        s.fetched(Fetch(NOON, 7))
+        assert s.drained_lately_at(NOON) == NOON
+        if shaken == "backfilled":
+            s.saw(NOON - 2 * HOUR, NOON, NOON)
+            s.fetched(Fetch(NOON + 1, 9))
+        else:
+            s.distrust()
+        assert s.drained_lately_at(NOON + 1) is None

@@ -156,6 +156,23 @@ def test_what_has_changed_is_told_soon_and_the_passing_of_time_each_second(chang
     assert len(put) == 3
 
 
+def test_who_is_waited_for_says_sooner_that_it_has_come_further() -> None:
+    forwarder, put, reached = made()
+    for behind, soon in ((True, 50), (False, 200)):
+        reached.reports = {0: (50, None if behind else 3), STREAM: (40, 3), STREAM + 1: (30, 3)}
+        forwarder.report(10_000, at_once=True)
+        assert forwarder.behind is behind
+        reached.newest += 1
+        assert not forwarder.report(10_000 + soon - 1)
+        assert forwarder.report(10_000 + soon)
+    put.clear()
+    forwarder.item(item(4), 1)
+    told = {record.partition: json.loads(record.value or b"") for record in forwarder.report_items()}
+    assert put == []
+    covers = {to: {report["source"]: report["covers"] for report in reports} for to, reports in told.items()}
+    assert covers == {to: {STREAM: -1, STREAM + 1: 4 if to == 1 else -1} for to in range(3)}
+
+
 def test_parts_and_items_ahead_of_the_slowest_source_are_what_pauses_a_source() -> None:
     forwarder, _, reached = made()
     forwarder.forward(CLICKS, [(raw(7), activity(7, at=60), 1), (None, activity(8, LINK, at=70), 1)])

@@ -210,7 +210,7 @@ async def test_a_device_with_the_id_of_its_customer_does_not_take_their_document
     for n in range(2):
         world.put(CLICKS, 0, {**event, "event_id": f"e-{n}", "occurred_at": NOON - HOUR}, NOON - HOUR)
     world.fetch(0, CLICKS, 1)
-    for _ in range(3):  # the customer's is applied before it is told whose the device is: more of that time may come
+    for _ in range(4):  # the customer's is applied before it is told whose the device is: more of that time may come
         world.now += 1_000
         for rank in (ORDERS, FORWARDED):
             world.fetch(0, rank)
@@ -242,3 +242,32 @@ async def test_more_of_one_instant_than_may_wait_does_not_stop_a_source_for_ever
             await world.commit(number)
     assert world.counts["applied", "clickstream"] == 401
     assert world.counts["identity", "linked"] == 401
+
+
+async def test_in_a_backlog_tasks_do_not_wait_for_the_clock_to_tell_and_to_commit() -> None:
+    """Six rounds are 0.3 seconds: by the clock alone there would be one report in them, and no commit."""
+    world, home = World(NOON, 3, linking=True, **WELL_KEYED), Partitioner(3)
+    for source, event in (await on_one(1))[0]:
+        world.put(source, home.partition(key_of(event)), event, event["occurred_at"])
+    rounds = commits = 0
+    while world.counts["applied", "clickstream"] + world.counts["applied", "orders"] < 400:
+        rounds += 1
+        assert rounds <= 6
+        world.now += 50
+        for number, task in world.tasks.items():
+            for rank in task.read:
+                world.fetch(number, rank, 100)
+            await task.flush()
+            if rounds % 2 == 0:
+                await world.tick(number)
+            if task.awaited:
+                commits += 1
+                await world.commit(number)
+    assert 3 <= commits <= 10
+    world.now += 5_000  # at the end of everything nobody waits for commits: they come by the clock
+    for number in world.tasks:
+        await world.tick(number)
+    for number, task in world.tasks.items():
+        world.fetch(number, FORWARDED)
+        await world.tick(number)
+        assert not task.awaited

@@ -1,0 +1,87 @@
+"""What it costs in time to find out who is who: how soon a stage change is out at a rate of singly produced events, and
+how fast a backlog is caught up with. What it costs in CPU is in `forwarding`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Iterable
+
+from benchmarks import job
+from benchmarks.kafka import Broker
+from benchmarks.scenarios import bulk, shop
+from benchmarks.scenarios.forwarding import AT_ITS_END, LINKING, on_devices
+from benchmarks.scenarios.lab import application, arguments, percentile, report
+from benchmarks.scenarios.rates import at_rate
+from benchmarks.scenarios.shop import Event
+from tests.integration.cluster import until
+
+RATE = 1_000
+SECONDS = 30.0
+EVENTS = 200_000
+ALONE = {"all tell customer and device": 0.0, "half tell a device alone": 0.5}
+NEARLY_ALL = 0.98
+"""Of a backlog: the rest waits for the end of the topics to be taken for one, which is a matter of settings."""
+
+
+async def run(broker: Broker, runs: int, events: int = EVENTS, seconds: float = SECONDS) -> None:
+    """Measure and report."""
+    await latency(broker, runs, seconds)
+    await catching_up(broker, runs, events)
+
+
+async def latency(broker: Broker, runs: int, seconds: float) -> None:
+    """As the scenario of that name, of events that tell their customer, and of those of known devices that do not."""
+    for what, alone in ALONE.items():
+        results = [await at_rate(broker, RATE, seconds, alone=alone, linking="on") for _ in range(runs)]
+        for percent, goal in ((50, ""), (99, "<= 100")):
+            values = [percentile(result.latencies_ms, percent) for result in results]
+            report("linking", f"p{percent} at {RATE} events/s, {what}", values, "ms", goal)
+        if alone:
+            for percent in (50, 99):
+                values = [percentile(result.of_devices_ms, percent) for result in results]
+                report(
+                    "linking", f"p{percent} at {RATE} events/s, of those that tell a known device alone", values, "ms"
+                )
+
+
+async def catching_up(broker: Broker, runs: int, events: int) -> None:
+    """How many events a second, of a backlog with which a worker begins."""
+    mix = shop.mix(events, job.CUSTOMERS)
+    cases = {
+        "without linking": (mix, {}),
+        "linking, each event tells customer and device": (list(on_devices(mix, 0)), LINKING),
+        "linking, every other event tells the device alone": (list(on_devices(mix, 2)), LINKING),
+    }
+    rates: dict[str, list[float]] = {case: [] for case in cases}
+    for _ in range(runs):
+        for case, (records, settings) in cases.items():
+            rates[case].append(await _rate(broker, records, settings))
+    for case, of_runs in rates.items():
+        report("linking", f"a backlog of {events} events, {case}", of_runs, "events/s")
+
+
+async def _rate(broker: Broker, events: Iterable[Event], settings: dict[str, str]) -> float:
+    async with application(broker, **AT_ITS_END, **settings) as cluster:
+        worker = cluster.start_worker()
+        await worker.ready()
+        worker.process.send_signal(signal.SIGSTOP)
+        try:
+            number = bulk.produce(cluster, events)
+        finally:
+            worker.process.send_signal(signal.SIGCONT)
+        began, most = time.monotonic(), NEARLY_ALL * number
+        await until(
+            lambda: worker.metric("lifecycle_events_total", outcome="applied") >= most,
+            f"{number} events",
+            bulk.PATIENCE_S,
+        )
+        return most / (time.monotonic() - began)
+
+
+if __name__ == "__main__":
+    given = arguments(events=EVENTS, seconds=SECONDS)
+    with Broker() as broker:
+        asyncio.run(run(broker, given.runs, given.events, given.seconds))
