@@ -78,9 +78,15 @@ async def reordered_beyond(run: Run, *, sessions: int) -> Verdict:
     return await reordered(run, sessions, "10s", 20 * MINUTE)
 
 
-async def reordered(run: Run, sessions: int, lateness: str, delay: int) -> Verdict:
+@program("the same within `lateness`, applied by time", short={"sessions": 1_500}, long={"sessions": 20_000})
+async def reordered_by_time(run: Run, *, sessions: int) -> Verdict:
+    """As `reordered_within`, with `LIFECYCLE_ORDER=time`: every output is held against the log in order."""
+    return await reordered(run, sessions, "2m", 2 * MINUTE, "time")
+
+
+async def reordered(run: Run, sessions: int, lateness: str, delay: int, order: str = "arrival") -> Verdict:
     """What such input must come to all the same, with a kill in the middle of it."""
-    await run.application(lateness=lateness)
+    await run.application(lateness=lateness, order=order)
     events = run.sessions(sessions=sessions)
     arrivals = [(e.at + (run.rng.randrange(delay) if run.rng.random() < 0.33 else 0), e) for e in events]
     arrivals += [(e.at + run.rng.randrange(delay), e) for e in events if run.rng.random() < 0.05]
@@ -95,7 +101,7 @@ async def reordered(run: Run, sessions: int, lateness: str, delay: int) -> Verdi
         crew.kill(0)
         await pouring
         run.events.sort(key=lambda event: event.at)
-        return await run.judge({"delayed": len(events) // 3}, roughly=True)
+        return await run.judge({"delayed": len(events) // 3}, roughly=order == "arrival")
 
 
 @program("a five-hour backlog with the orders behind the clicks", short={"sessions": 3_000}, long={"sessions": 40_000})
