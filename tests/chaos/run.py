@@ -183,7 +183,8 @@ class Run:
             until = now()
         else:
             until = max(event.at for event in self.events)
-            closing = until + self.cluster.settings.lateness
+            # By time, an event is applied once nothing of its very instant may come any more.
+            closing = until + self.cluster.settings.lateness + self.cluster.settings.by_time
             await self.produce(history.frame("closing", closing, self.cluster.settings.partitions))
         right = expected(self.cluster.settings, self.events, until, self.directory / "expected")
         if roughly:
