@@ -9,7 +9,7 @@ from benchmarks.scenarios.lab import arguments, percentile, report
 from benchmarks.scenarios.rates import at_rate
 
 RATE = 1_000
-SECONDS = 30.0
+SECONDS = 60.0
 SETTLE_S = 25.0
 """More than lateness, delay and some commits."""
 

@@ -31,8 +31,11 @@ class AtRate(NamedTuple):
 async def at_rate(
     broker: Broker, rate: int, seconds: float, settle: float = 1.0, *, alone: float | None = None, **settings: str
 ) -> AtRate:
-    """Let a worker have so many events a second (0: none) for so long. `settle`: s until all is out after the last.
-    `alone`: see `load`."""
+    """Let a worker have so many events a second (0: none) for so long. `alone`: see `load`.
+
+    `settle`: s until all is out after the last. What comes in the last so many seconds, but one, is not counted: what
+    held it up was that nothing more came.
+    """
     async with application(broker, **settings) as cluster:
         worker = cluster.start_worker()
         await worker.ready()
@@ -46,14 +49,14 @@ async def at_rate(
         elif await asyncio.to_thread(source.wait) != 0:
             raise RuntimeError("the load failed")
         cores = (cpu_s(worker) - used) / (time.monotonic() - began)
-        memory = memory_mb(worker)
+        memory, counted_to = memory_mb(worker), (time.time() - settle + 1.0) * 1000
         await asyncio.sleep(settle)
-        return AtRate(cores, memory, *(await latencies(cluster, counted_from) if rate else ([], [])))
+        return AtRate(cores, memory, *(await latencies(cluster, counted_from, counted_to) if rate else ([], [])))
 
 
-async def latencies(cluster: Cluster, counted_from: float) -> tuple[list[float], list[float]]:
-    """Of every stage change, ms: of events that tell their customer, and of others. Raises if one that must be there is
-    missing."""
+async def latencies(cluster: Cluster, counted_from: float, counted_to: float) -> tuple[list[float], list[float]]:
+    """Of every stage change by what arrived between, ms: of events that tell their customer, and of others. Raises if
+    one that must be there is missing."""
     settings = cluster.settings
     arrived: dict[str, int] = {}
     alone: set[str] = set()
@@ -72,7 +75,9 @@ async def latencies(cluster: Cluster, counted_from: float) -> tuple[list[float],
         change = json.loads(record.value)
         customers.discard(change["customer_id"])
         cause = change["cause"].get("event_id")
-        if cause is not None and arrived[cause] >= counted_from:  # what follows from a merge has no event of its own
+        if (
+            cause is not None and counted_from <= arrived[cause] <= counted_to
+        ):  # what follows from a merge has no event of its own
             (of_devices if cause in alone else taken).append(float(record.timestamp - arrived[cause]))
     if customers:
         raise RuntimeError(f"{len(customers)} customers entered no stage")
