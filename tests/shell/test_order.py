@@ -161,7 +161,7 @@ async def test_live_it_comes_the_delay_and_the_lateness_later_and_a_link_is_wait
     await seconds((DELAY + LATENESS) // 1_000)
     changed = [output for output in world.outputs() if output["type"] == "stage_changed"]
     assert len(changed) == (0 if order == "time" else 2)
-    await seconds(5)
+    await seconds(8)
     first = 1 if order == "time" else 2
     assert {who: profile["product_views"] for who, profile in world.profiles().items()} == {
         (True, "c-1"): first,
