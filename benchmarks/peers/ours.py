@@ -19,7 +19,9 @@ from streams import values
 from streams.core.parts import OpKind
 from streams.core.playbook import Playbook
 from streams.core.policy import Policy
-from streams.core.tracks import Track, Transition, counted
+from streams.core.rules.compiler import Rule, compile_rule
+from streams.core.rules.vocabulary import Vocabulary
+from streams.core.tracks import Track, Transition
 from streams.settings import Settings, load
 from streams.shell import topics
 from streams.shell.worker import run
@@ -28,9 +30,14 @@ COMMIT_S = 1.0
 """The worker's default."""
 
 
+def _counted(type_: str, number: int) -> Rule:
+    """So many events of that type, as a playbook's file would say it."""
+    return compile_rule(f"count('{type_}') >= {number}", Vocabulary())
+
+
 PLAYBOOK: Final = Playbook(
     policy=Policy(forget_identified=None, forget_unidentified=None, lateness=0, event_ids=0),
-    tracks=(Track("common", "visitor", tuple(Transition(of, to, counted(kind, n)) for of, to, kind, n in RULES)),),
+    tracks=(Track("common", "visitor", tuple(Transition(of, to, _counted(kind, n)) for of, to, kind, n in RULES)),),
     abandonment=False,
     sessions=False,
     cart={"product_added": OpKind.ADD, "product_removed": OpKind.REMOVE, "order_completed": OpKind.EMPTY},
