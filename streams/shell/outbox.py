@@ -127,7 +127,13 @@ class Outbox:
 
 
 def _append(batch: Any, record: Record) -> object:
-    return batch.append(timestamp=record.timestamp, key=record.key, value=record.value, headers=list(record.headers))
+    headers = record.headers
+    return batch.append(
+        timestamp=record.timestamp,
+        key=record.key,
+        value=record.value,
+        headers=headers if isinstance(headers, list) else list(headers),
+    )
 
 
 def _too_large(record: Record) -> str:

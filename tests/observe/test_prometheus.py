@@ -30,6 +30,20 @@ def value(metrics: Metrics, name: str, **labels: str) -> float | None:
     return scrape(metrics).get(name, {}).get(frozenset(labels.items()))
 
 
+def test_latencies_that_are_equal_are_observed_one_by_one() -> None:
+    latencies = [0.02, 0.02, 0.1, 0.1, 0.1, 7.0, 1e9, 1e9, -0.5]
+    together, apart = adapter(), adapter()
+    together.output_latency("lifecycle-stage-changes", latencies)
+    for latency in latencies:
+        apart._histogram("lifecycle_output_latency_seconds", "lifecycle-stage-changes").observe(latency)
+    name = "lifecycle_output_latency_seconds"
+    assert value(together, f"{name}_count", topic="lifecycle-stage-changes") == len(latencies)
+    for part in ("bucket", "count"):
+        assert scrape(together)[f"{name}_{part}"] == scrape(apart)[f"{name}_{part}"]
+    total = value(together, f"{name}_sum", topic="lifecycle-stage-changes")
+    assert total == pytest.approx(sum(latencies))
+
+
 # -- the whole
 
 
