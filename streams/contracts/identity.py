@@ -6,6 +6,8 @@ from typing import Final
 
 MAX_BYTES: Final = 256
 """Of any id, in UTF-8."""
+ALWAYS_FIT: Final = MAX_BYTES // 4
+"""So many characters fit whichever they are: no need to encode most ids."""
 
 # What trackers send when they mean "nobody", beside zeros and dashes: all customers of such an id would become one.
 _NOBODY: Final = frozenset({"-1", "null", "undefined", "none", "anonymous"})
@@ -15,8 +17,7 @@ _DOUBTFUL: Final = frozenset({"", "0", "-", *"nuaNUA"})
 
 def fits(identifier: str) -> bool:
     """Whether an id of any kind is short enough. What is longer counts as absent: cut, two could become one."""
-    # 64 characters of 4 bytes fit: no need to encode most ids.
-    return len(identifier) <= 64 or len(identifier.encode()) <= MAX_BYTES
+    return len(identifier) <= ALWAYS_FIT or len(identifier.encode()) <= MAX_BYTES
 
 
 def names_somebody(identifier: str) -> bool:

@@ -31,6 +31,7 @@ MAX_DEPTH: Final = 512
 MAX_ITEMS: Final = 10_000
 """Of an event. An empty one takes three bytes here and nine where the event is passed on, which a batch has to hold."""
 
+_astuple: Final = astuple  # so that it is not looked up for each record
 _Json = msgspec.json.Decoder[Any]
 _ABSENT: Final = records.ABSENT
 _TYPES: Final = {type_: type_ for type_ in CLICKSTREAM_TYPES | ORDER_TYPES}
@@ -133,7 +134,7 @@ class Decoder:
         except msgspec.MsgspecError:
             record = self._exactly(value)
         # All fields at once: reading them one by one takes longer than all else that is done with them.
-        fields = astuple(record)
+        fields = _astuple(record)
         activity = self._activity(fields, partition, offset, timestamp, size)
         if self._of_orders:
             self._add_order(activity, fields, value)
@@ -261,9 +262,16 @@ class Decoder:
 
     def _id(self, value: str | int | None) -> str | None:
         """An id that is not a person's: empty is absent, and so is what is too long."""
-        if value is None or value == "":
+        if value is None:
             return None
-        identifier = value if isinstance(value, str) else str(value)
+        if isinstance(value, str):
+            if 0 < len(value) <= identity.ALWAYS_FIT:  # nearly all
+                return value
+            if not value:
+                return None
+            identifier = value
+        else:
+            identifier = str(value)
         if identity.fits(identifier):
             return identifier
         self.rejected_identifiers += 1

@@ -18,6 +18,8 @@ from streams.core.policy import Policy
 
 LOG_LIMIT: Final = 100
 """Operations kept to be told again: bounds the cost of one that arrives late."""
+FEW: Final = 3
+"""So many operations cost less to do once more than the cart costs to copy."""
 MOST_BOUGHT: Final = 4
 """Orders kept for a cart that is merged with this one."""
 MOST_PRODUCTS: Final = 50
@@ -74,6 +76,10 @@ OPERATIONS: Final = {
 }
 
 
+_UNCOUNTED: Final[Counter[tuple[str, str]]] = Counter()
+"""Takes what was counted when it was done the first time."""
+
+
 def _time(op: Op) -> int:
     return op.at
 
@@ -112,6 +118,8 @@ def record(
     # The log may have been cut short: what belongs before it is then as old as what is older than the horizon.
     if op.at < horizon or (len(log) >= LOG_LIMIT and op.at < log[0].at):
         barred = last_order_at is not None and op.at < last_order_at
+        if not log:
+            cart.before = None
         if cart.before is None:
             return _apply(cart.now, op, barred, limit, counts)
         added = _apply(cart.before, op, barred, limit, counts)
@@ -126,7 +134,7 @@ def record(
         log.insert(bisect_right(log, op.at, key=_time), op)
         added = _tell(cart, op, limit)
     if len(log) > LOG_LIMIT:
-        _apply(cart.before, log.pop(0), False, limit, Counter())
+        _apply(cart.before, log.pop(0), False, limit, _UNCOUNTED)
         counts["trimmed", "cart_log"] += 1
     return added
 
@@ -255,14 +263,17 @@ def _bought_at(bought: Bought) -> int:
 
 
 def _settle_before(cart: Cart, horizon: int, limit: int) -> None:
+    """What is older than the horizon leaves the log. If that is all, `before` is as `now`, or None."""
     log = cart.log
-    if log[-1].at < horizon:
+    before, settled = cart.before, len(log)
+    assert before is not None
+    if log[-1].at >= horizon:
+        settled = bisect_left(log, horizon, key=_time)
+    elif settled > FEW:
         settle(cart)
         return
-    assert cart.before is not None
-    settled = bisect_left(log, horizon, key=_time)
     for op in log[:settled]:
-        _apply(cart.before, op, False, limit, Counter())
+        _apply(before, op, False, limit, _UNCOUNTED)
     del log[:settled]
 
 

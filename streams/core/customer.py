@@ -30,6 +30,8 @@ _ORDERS: Final = Source.ORDERS
 _SHOW: Final = OpKind.SHOW
 _REPLACE: Final = OpKind.REPLACE
 _ORDER: Final = OpKind.ORDER
+_SUBSCRIPTIONS: Final = frozenset({"subscribed", "unsubscribed"})
+_NOTED: Final = frozenset({"checkout_started", "signed_up", "product_reviewed", "referral_made"})
 PASSIVE_CLICKS: Final = frozenset({"message_opened", "unsubscribed"})
 PASSIVE_ORDERS: Final = frozenset({"order_updated", "order_cancelled", "order_refunded", "order_fulfilled"})
 PASSIVE_CHANNELS: Final = frozenset({"pos", "retail", "subscription", "marketplace"})
@@ -67,6 +69,14 @@ class Lifecycle:
         self._bytes_per_event = BYTES_PER_EVENT + (0 if playbook.plan is None else playbook.plan.bytes_per_event)
         self._bytes_of_tracks = BYTES_PER_TRACK * (len(playbook.tracks) - 1)
         self._abandonments = Abandonments(policy, namespace)
+        self._has_deadlines = (
+            playbook.abandonment
+            or self._stages.has_deadlines
+            or self._forget_identified is not None
+            or self._forget_unidentified is not None
+            or bool(playbook.triggers)
+        )
+        """Whether anything that it says is ever due."""
         self._type_numbers = {type_: recent_ids.type_number(type_) for type_ in _counted(playbook)}
         self._merging = Merging(playbook, self._abandonments, self._type_numbers)
         self._triggers: Triggers | None = None
@@ -250,7 +260,7 @@ class Lifecycle:
         """An event of the clickstream; whether it is activity."""
         at, type_, abandonments = activity.at, activity.type, self._abandonments
         active = type_ not in PASSIVE_CLICKS
-        if type_ in ("subscribed", "unsubscribed") and (profile.subscribed is None or at >= profile.subscribed_at):
+        if type_ in _SUBSCRIPTIONS and (profile.subscribed is None or at >= profile.subscribed_at):
             profile.subscribed, profile.subscribed_at = type_ == "subscribed", at  # before anything is told
         if active:
             abandonments.late_activity(profile, at, outputs)
@@ -272,14 +282,8 @@ class Lifecycle:
             abandonments.shopped(profile, at, profile.last_order_at, activity if viewed else None, counts)
         if viewed:
             profile.product_views += 1
-        elif type_ == "checkout_started":
-            profile.checkouts += 1
-        elif type_ == "signed_up":
-            profile.signed_up = True
-        elif type_ == "product_reviewed":
-            profile.reviews += 1
-        elif type_ == "referral_made":
-            profile.referrals += 1
+        elif type_ in _NOTED:
+            _note(profile, type_)
         return active
 
     def _order(
@@ -310,6 +314,9 @@ class Lifecycle:
     def _schedule(self, profile: Profile) -> None:
         """Keep `next_deadline` right. Which of equal ones goes first is decided in `fire`."""
         due: int | None = None
+        if not self._has_deadlines:
+            profile.next_deadline = None
+            return
         if self._keeps_episodes:
             due = self._abandonments.step_due(profile)
             if (other := self._abandonments.expiry_due(profile)) is not None and (due is None or other < due):
@@ -330,6 +337,18 @@ class Lifecycle:
             return None
         after = self._forget_identified if profile.identified else self._forget_unidentified
         return None if after is None else profile.last_seen_at + after
+
+
+def _note(profile: Profile, type_: str) -> None:
+    """An event of a type that is `_NOTED`."""
+    if type_ == "checkout_started":
+        profile.checkouts += 1
+    elif type_ == "signed_up":
+        profile.signed_up = True
+    elif type_ == "product_reviewed":
+        profile.reviews += 1
+    else:
+        profile.referrals += 1
 
 
 def _counted(playbook: Playbook) -> set[str]:

@@ -64,6 +64,8 @@ class Machine:
         self._stages = {stage: _Stage(track, stage, types, cart_types) for stage in track.stages}
         self.timed = any(of.timed for of in self._stages.values())
         """Whether time alone changes any of its rules."""
+        self.lapses = any(of.lapses for of in self._stages.values())
+        """Whether any of its stages has a deadline."""
         self.reads_cart = any(row.rule is not None and "cart" in row.rule.reads for row in track.transitions)
 
     def knows(self, stage: str) -> bool:

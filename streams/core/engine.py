@@ -174,29 +174,26 @@ class PartitionEngine:
         """Whether nothing goes on before a `snapshot`: a profile keeps as many outputs as a record may hold."""
         return self._applier.full
 
-    def apply(self, source: Source, records: Iterable[Activity], position: int, now: int) -> Effects:
+    def apply(self, source: Source, records: list[Activity], position: int, now: int) -> Effects:
         """Take in the records read from `source` up to `position` (the next offset), with their parts that live here,
         and apply what is due.
 
         Records wait here while a source that may still have earlier ones is behind.
         """
         progress, own, size = self._progress[source], self._own[source], 0
-        queue = own.queue
+        progress.saw_all(records, now)
+        own.queue.extend(records)
         for record in records:
-            progress.saw(record.at, record.timestamp, now)
-            queue.append(record)
             size += record.size
         own.bytes += size
         self._moved = self._moved or position != progress.position
         progress.position = position
         return self._go_on(now)
 
-    def forwarded(self, source: Source, records: Iterable[Activity], now: int) -> None:
+    def forwarded(self, source: Source, records: list[Activity], now: int) -> None:
         """Records of `source` were forwarded to other partitions: they show its progress. Before the `apply` that they
         were read with."""
-        progress = self._progress[source]
-        for record in records:
-            progress.saw(record.at, record.timestamp, now)
+        self._progress[source].saw_all(records, now)
 
     def arrive(self, read: Iterable[tuple[int, Forwarded | Report]], position: int, now: int) -> Effects:
         """Take in what other tasks forwarded here and say of themselves, and what any passed on, read (with its offset)

@@ -19,7 +19,7 @@ import uuid
 from functools import lru_cache
 from hashlib import blake2b, sha1
 from json.encoder import encode_basestring as _quoted
-from typing import Final
+from typing import Any, Final
 
 NAMESPACE: Final = uuid.UUID("6f1c2f0e-5f0b-5d0a-9c55-8f5d2b7a4c11")
 """The default name space; a setting may replace it."""
@@ -32,8 +32,28 @@ _quoted_name = lru_cache(maxsize=1024)(_quoted)
 
 def _uuid5(namespace: uuid.UUID, name: str) -> str:
     """As `str(uuid.uuid5(namespace, name))`: RFC 9562 section 5.5, without the objects in between."""
-    h = sha1(namespace.bytes + name.encode(), usedforsecurity=False).hexdigest()
+    hashed = _begun(namespace).copy()
+    hashed.update(name.encode())
+    h = hashed.hexdigest()
     return f"{h[:8]}-{h[8:12]}-5{h[13:16]}-{_VARIANT[h[16]]}{h[17:20]}-{h[20:32]}"
+
+
+class _Begun:
+    """The hash of the name space last used, to be gone on with: finding SHA-1 anew costs more than hashing a name."""
+
+    def __init__(self) -> None:
+        self.namespace: uuid.UUID | None = None
+        self.hashed: Any = None
+
+
+_LAST: Final = _Begun()
+
+
+def _begun(namespace: uuid.UUID) -> Any:
+    if _LAST.namespace is not namespace:
+        _LAST.hashed = sha1(namespace.bytes, usedforsecurity=False)
+        _LAST.namespace = namespace
+    return _LAST.hashed
 
 
 _VARIANT: Final = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
@@ -89,8 +109,9 @@ def bucket(namespace: uuid.UUID, identified: bool, customer: str, trigger: str) 
     """Which of 100 buckets of a trigger the customer is in: spread evenly, and for each trigger anew."""
     known = "true" if identified else "false"
     name = f'["holdout",{known},{_quoted(customer)},{_quoted_name(trigger)}]'
-    digest = sha1(namespace.bytes + name.encode(), usedforsecurity=False).digest()
-    return int.from_bytes(digest[:8], "big") % 100
+    hashed = _begun(namespace).copy()
+    hashed.update(name.encode())
+    return int.from_bytes(hashed.digest()[:8], "big") % 100
 
 
 @lru_cache(maxsize=1)  # asked twice for each event: is it a duplicate, and note it

@@ -22,6 +22,7 @@ import struct
 from typing import Final
 
 import msgspec
+from msgspec.structs import astuple
 
 from streams.core import sessions
 from streams.core.effects import Pending
@@ -40,12 +41,17 @@ HEADER_ROOM: Final = 512
 """Bytes to allow for the header."""
 
 _FIXED: Final = struct.Struct("<BBqqBB")
+_USUAL: Final = struct.Struct("<BBqqBBqq")
+"""As `_FIXED`, with the offsets of both sources behind it: most profiles have no others."""
 _LENGTH: Final = struct.Struct("<H")
 _BEFORE_HOLES: Final = struct.Struct("<BI")
 _IDENTIFIED, _HAS_DEADLINE, _HAS_STAGE = 1, 2, 4
 _READ: Final = FORWARDED + 1
 """Offsets that may have been applied: of each source, and of the activity topic."""
-_ENCODER: Final = msgspec.msgpack.Encoder()
+# Methods and functions of other libraries are looked up once.
+_pack_usual: Final = _USUAL.pack
+_encode: Final = msgspec.msgpack.Encoder().encode
+_astuple: Final = astuple
 _DECODER: Final = msgspec.msgpack.Decoder(Rest)
 _ALIAS_DECODER: Final = msgspec.msgpack.Decoder(AliasRest)
 _HOLES_DECODER: Final = msgspec.msgpack.Decoder(dict[int, list[int]])
@@ -89,13 +95,13 @@ class Header:
 def pack(profile: Profile) -> bytes:
     """The profile as bytes. It is not changed."""
     if profile.holes:
-        holes = _ENCODER.encode({cause: sorted(offsets) for cause, offsets in sorted(profile.holes.items()) if offsets})
+        holes = _encode({cause: sorted(offsets) for cause, offsets in sorted(profile.holes.items()) if offsets})
         return _BEFORE_HOLES.pack(_WITH_HOLES, len(holes)) + holes + _packed(profile)
     return _packed(profile)
 
 
 def _packed(profile: Profile) -> bytes:
-    stage = (profile.stage or "").encode()
+    stage = b"" if profile.stage is None else profile.stage.encode()
     flags = 0
     if profile.identified:
         flags |= _IDENTIFIED
@@ -103,19 +109,28 @@ def _packed(profile: Profile) -> bytes:
         flags |= _HAS_DEADLINE
     if profile.stage is not None:
         flags |= _HAS_STAGE
-    applied = profile.applied
-    places = "\n".join([f"{track}={place}" for track, place in profile.places()]).encode()
+    places = b""
+    if profile.tracks is not None:
+        places = "\n".join([f"{track}={place}" for track, place in profile.places()]).encode()
     alias = profile.alias
     version = _ALIAS if alias is not None else _WITH_PLACES if places else _WITHOUT_PLACES
-    header = _FIXED.pack(version, flags, profile.next_deadline or 0, profile.commit, len(applied), len(stage))
-    header += struct.pack(f"<{len(applied)}q", *applied) + stage
+    deadline = profile.next_deadline or 0
+    if profile.applied_forwarded < 0:
+        header = _pack_usual(
+            version, flags, deadline, profile.commit, 2, len(stage), profile.applied_clicks, profile.applied_orders
+        )
+    else:
+        applied = profile.applied
+        header = _FIXED.pack(version, flags, deadline, profile.commit, len(applied), len(stage))
+        header += struct.pack(f"<{len(applied)}q", *applied)
+    header += stage
     if places:
         header += _LENGTH.pack(len(places)) + places
     if alias is not None:
-        return header + _ENCODER.encode(
+        return header + _encode(
             AliasRest(profile.customer, alias, profile.pending, profile.of_origins, profile.erased_at)
         )
-    return header + _ENCODER.encode(_rest(profile, profile.pending, profile.of_origins))
+    return header + _encode(_rest(profile, profile.pending, profile.of_origins))
 
 
 def pack_to_move(profile: Profile) -> bytes:
@@ -207,12 +222,14 @@ def _begun(customer: str, header: Header) -> Profile:
 def packed_size(part: object) -> int:
     """Bytes that a part of a profile takes, or a profile without its header, the outputs that wait for their commit and
     what was applied of origins: those depend on when and where it was worked on."""
-    return len(_ENCODER.encode(_rest(part, [], None) if isinstance(part, Profile) else part))
+    return len(_encode(_rest(part, [], None) if isinstance(part, Profile) else part))
 
 
 def _rest(profile: Profile, pending: list[Pending], of_origins: dict[int, int] | None) -> list[object]:
     """What is packed behind the header: the fields of `Rest`, in its order; at an end, none that hardly anybody has."""
-    of, cart = profile.sessions, profile.cart
+    # Fields of Structs all at once: reading them one by one takes longer.
+    count, start, end, _, earlier = _astuple(profile.sessions)
+    now, log, before, bought = _astuple(profile.cart)
     rest: list[object] = [
         profile.customer,
         False,
@@ -229,7 +246,7 @@ def _rest(profile: Profile, pending: list[Pending], of_origins: dict[int, int] |
         profile.last_seen_at,
         profile.last_activity_at,
         profile.event_ids,
-        [of.count, of.start, of.end, None, of.earlier] if of.earlier else [of.count, of.start, of.end],
+        (count, start, end, None, earlier) if earlier else (count, start, end),
         profile.session_id,
         profile.session_id_at,
         profile.subscribed,
@@ -247,7 +264,7 @@ def _rest(profile: Profile, pending: list[Pending], of_origins: dict[int, int] |
         profile.dropped_order_at,
         profile.order_book,
         profile.order_notes,
-        cart if cart.bought else [cart.now, cart.log, cart.before],
+        (now, log, before, bought) if bought else (now, log, before),
         profile.episode,
         profile.armed,
         profile.latest,

@@ -79,10 +79,10 @@ class Profile:
 
     tracks: list[TrackState] | None
     """The places in the tracks beside the lifecycle, in the playbook's order; None if it has none."""
-    rules_due: int | None
-    """When time alone may change a rule, ms, as of the last event or deadline; None: never."""
     playbook_tag: int
     """Of the playbook that it was last worked on under; see `Playbook.tag`."""
+    rules_due: int | None
+    """When time alone may change a rule, ms, as of the last event or deadline; None: never."""
 
     customer: str
     commit: int

@@ -41,6 +41,8 @@ class Stages:
         self._lifecycle = self._machines[0]
         self._number = len(self._machines)
         self._timed = any(machine.timed for machine in self._machines)
+        self.has_deadlines = self._timed or any(machine.lapses for machine in self._machines)
+        """Whether `due` is ever anything but None."""
         self._reads_cart = any(machine.reads_cart for machine in self._machines)
         self._moment = Moment(Profile("", False), None, 0)
 

@@ -6,6 +6,7 @@ of a partition's leader or of this process invents no silence, so nothing that w
 
 from __future__ import annotations
 
+from streams.core.activity import Activity
 from streams.core.policy import HOUR, SECOND
 from streams.core.sources import Fetch, Mark, SourceSpec
 
@@ -69,6 +70,19 @@ class SourceProgress:
         self.last_record_at = now
         if self.backfilling:
             self._drained.forget()
+
+    def saw_all(self, records: list[Activity], now: int) -> None:
+        """As `saw` of each of them, in their order."""
+        if not records:
+            return
+        last = records[-1]
+        newest = last.at if self.newest is None else self.newest
+        for record in records:
+            at = record.at
+            if at > newest:
+                newest = at
+        self.newest = newest
+        self.saw(last.at, last.timestamp, now)
 
     def fetched(self, fetch: Fetch) -> None:
         """A fetch succeeded. Older news than what is known is dropped."""

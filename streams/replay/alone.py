@@ -39,9 +39,9 @@ class Alone:
         self._last = [-1] * STREAMS
         self._position = 0
 
-    def apply(self, source: Source, events: Iterable[Activity], position: int, now: int) -> Effects:
+    def apply(self, source: Source, events: list[Activity], position: int, now: int) -> Effects:
         """As `PartitionEngine.apply`, of events alone."""
-        return self.engine.apply(source, self._with_parts(events) if self._linking else events, position, now)
+        return self.engine.apply(source, list(self._with_parts(events)) if self._linking else events, position, now)
 
     def advance(self, now: int, ended: Mapping[Source, Fetch]) -> Effects:
         """As `PartitionEngine.advance`."""

@@ -143,6 +143,21 @@ def test_operations_within_lateness_are_put_in_their_place() -> None:
     assert history.cart == {"B": 1}
 
 
+def test_what_is_settled_one_by_one_or_all_at_once_leaves_the_same() -> None:
+    def settled(operations: int) -> History:
+        steps = [add(n, f"P{n}") for n in range(operations)]
+        return run([*steps, click(MINUTE), add(MINUTE, "N"), click(30 * SECOND, "cart_emptied")])
+
+    assert settled(2).cart == {"N": 1}
+    assert settled(9).cart == {"N": 1}
+    assert len(settled(2).alive.cart.log) == 1
+    behind = run([add(0), click(MINUTE), add(SECOND, "B"), add(2 * SECOND, "B")])
+    assert behind.cart == {"A": 1, "B": 2}
+    assert (behind.alive.cart.log, behind.alive.cart.before) == ([], None)
+    behind.play(add(MINUTE, "C"), click(MINUTE - SECOND, "cart_emptied"))
+    assert behind.cart == {"C": 1}
+
+
 def test_operations_of_the_same_time_are_in_the_order_in_which_they_came() -> None:
     assert run([add(SECOND), add(2 * SECOND, "B"), click(SECOND, "cart_emptied")]).cart == {"B": 1}
 

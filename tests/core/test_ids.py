@@ -42,3 +42,8 @@ def test_the_names_of_identity_changes() -> None:
 def test_another_name_space_yields_other_ids() -> None:
     other = uuid.UUID(int=1)
     assert abandonment_id(other, True, "c", "cart", 1, 1) != abandonment_id(NAMESPACE, True, "c", "cart", 1, 1)
+
+
+def test_name_spaces_may_take_turns() -> None:
+    for namespace in (NAMESPACE, uuid.NAMESPACE_DNS, NAMESPACE):
+        assert link_id(namespace, "linked", "a", "c", 1) == str(uuid.uuid5(namespace, '["linked","a","c",1]'))
