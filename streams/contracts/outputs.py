@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from json.encoder import encode_basestring as _quoted
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from msgspec.structs import astuple
@@ -16,6 +16,9 @@ from streams.core.effects import Abandonment, Cause, Datum, IdentityChange, Outp
 from streams.core.triggers import EARLIEST, LATEST
 
 Headers = list[tuple[str, bytes]]
+
+_SPECVERSION: Final = ("ce_specversion", b"1.0")
+_JSON: Final = ("content-type", b"application/json")
 
 
 @mypyc_attr(acyclic=True)
@@ -35,7 +38,7 @@ class Encoder:
     """
 
     def __init__(self, source: str = "/lifecycle-streams") -> None:
-        self._source = source.encode()
+        self._source = ("ce_source", source.encode())
 
     def encode(self, output: Output) -> Record:
         """The record of an output: a pure function of it. The key is the bare customer id."""
@@ -51,12 +54,12 @@ class Encoder:
             event_type = f"lifecycle.abandonment.{output.type}".encode()
             value = msgspec.json.encode(_abandonment(output))
         headers = [
-            ("ce_specversion", b"1.0"),
+            _SPECVERSION,
             ("ce_id", output.id.encode()),
             ("ce_type", event_type),
-            ("ce_source", self._source),
+            self._source,
             ("ce_time", occurred_at.encode()),
-            ("content-type", b"application/json"),
+            _JSON,
         ]
         return Record(output.customer.encode(), value, headers)
 

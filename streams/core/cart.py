@@ -12,6 +12,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from msgspec.structs import astuple
+
 from streams.core.activity import Activity
 from streams.core.parts import Bought, Cart, Contents, Item, Line, Op, OpKind
 from streams.core.policy import Policy
@@ -110,31 +112,32 @@ def record(
 
     `newest` is the time of the customer's newest event, `last_order_at` of the last order before this event.
     """
-    horizon, log, limit = newest - policy.lateness, cart.log, policy.cart_lines
+    horizon, log, limit, at = newest - policy.lateness, cart.log, policy.cart_lines, op.at
     if op.kind is _ORDER:
         _keep_bought(cart, [*cart.bought, _bought(op, cart.now)])
     if log and log[0].at < horizon:
         _settle_before(cart, horizon, limit)
+    before = cart.before
     # The log may have been cut short: what belongs before it is then as old as what is older than the horizon.
-    if op.at < horizon or (len(log) >= LOG_LIMIT and op.at < log[0].at):
-        barred = last_order_at is not None and op.at < last_order_at
+    if at < horizon or (len(log) >= LOG_LIMIT and at < log[0].at):
+        barred = last_order_at is not None and at < last_order_at
         if not log:
-            cart.before = None
-        if cart.before is None:
+            cart.before = before = None
+        if before is None:
             return _apply(cart.now, op, barred, limit, counts)
-        added = _apply(cart.before, op, barred, limit, counts)
+        added = _apply(before, op, barred, limit, counts)
         _tell(cart, None, limit)
         return added
-    if cart.before is None:
-        cart.before = _copy(cart.now)
-    if not log or op.at >= log[-1].at:
+    if before is None:
+        cart.before = before = _copy(cart.now)
+    if not log or at >= log[-1].at:
         log.append(op)
         added = _apply(cart.now, op, False, limit, counts)
     else:
-        log.insert(bisect_right(log, op.at, key=_time), op)
+        log.insert(bisect_right(log, at, key=_time), op)
         added = _tell(cart, op, limit)
     if len(log) > LOG_LIMIT:
-        _apply(cart.before, log.pop(0), False, limit, _UNCOUNTED)
+        _apply(before, log.pop(0), False, limit, _UNCOUNTED)
         counts["trimmed", "cart_log"] += 1
     return added
 
@@ -305,20 +308,24 @@ def _apply(cart: Contents, op: Op, barred: bool, limit: int, counts: Counter[tup
 
     Every branch takes and overrides only what is not newer than `op`.
     """
-    kind, at = op.kind, op.at
+    # All fields of the operation at once: reading them one by one takes longer.
+    at, kind, product, category, price, currency, quantity, items, cart_id, checkout_id = _fields(op)
     if kind is _ORDER:
         _order(cart, op)
         return False
-    if op.cart_id is not None and (cart.cart_id is None or at >= cart.cart_id_at):
-        cart.cart_id, cart.cart_id_at = op.cart_id, at
-    if op.checkout_id is not None and (cart.checkout_id is None or at >= cart.checkout_id_at):
-        cart.checkout_id, cart.checkout_id_at = op.checkout_id, at
+    if cart_id is not None and (cart.cart_id is None or at >= cart.cart_id_at):
+        cart.cart_id, cart.cart_id_at = cart_id, at
+    if checkout_id is not None and (cart.checkout_id is None or at >= cart.checkout_id_at):
+        cart.checkout_id, cart.checkout_id_at = checkout_id, at
     added = False
     if kind is _ADD:
         if not barred:
-            line = cart.lines.get(op.product)
-            quantity = op.quantity if line is None else line.quantity + op.quantity
-            cart.lines[op.product] = updated(line, op.category, op.price, op.currency, quantity, at)
+            lines = cart.lines
+            line = lines.get(product)
+            if line is None:
+                lines[product] = Line(category, price, currency, quantity, at)
+            else:
+                lines[product] = updated(line, category, price, currency, line.quantity + quantity, at)
             added = True
     elif kind is _REMOVE:
         _remove(cart, op)
@@ -329,13 +336,19 @@ def _apply(cart: Contents, op: Op, barred: bool, limit: int, counts: Counter[tup
         if cart.checkout_at is not None and at > cart.checkout_at:
             cart.checkout_at = at
     elif kind is _REPLACE or kind is _CHECKOUT:
-        if op.items is not None:
-            added = _replace(cart, op.items, at, barred)
+        if items is not None:
+            added = _replace(cart, items, at, barred)
         if kind is _CHECKOUT and not barred and (cart.checkout_at is None or at > cart.checkout_at):
             cart.checkout_at = at
     if added:
         _trim(cart, limit, counts)
     return added
+
+
+def _fields(
+    op: Op,
+) -> tuple[int, OpKind, str, str | None, int | None, str, int, tuple[Item, ...] | None, str | None, str | None]:
+    return astuple(op)
 
 
 def _take(cart: Contents, products: Iterable[str], at: int) -> None:

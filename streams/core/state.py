@@ -295,7 +295,13 @@ class TaskState:
                     profile.pending = []
                     self._recent[key] = commit
                 self.largest = max(self.largest, len(value))
-                self._note_applied(profile.applied)
+                if profile.applied_forwarded >= 0:
+                    self._note_applied(profile.applied)
+                else:  # as it does, without a list
+                    if profile.applied_clicks > self.applied[0]:
+                        self.applied[0] = profile.applied_clicks
+                    if profile.applied_orders > self.applied[1]:
+                        self.applied[1] = profile.applied_orders
                 forgotten = profile.stage is None and profile.alias is None
                 self._cold.put(key, value)
             else:  # recovered, and a staler record of a zombie followed it
