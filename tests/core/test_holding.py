@@ -314,7 +314,7 @@ def test_what_was_read_while_deadlines_fire_is_not_told_to_be_over() -> None:
         position = task.progress(source).position
         for offset, part in enumerate(parts, position):
             part.offset = offset
-        task.apply(source, parts, position + len(parts), at)
+        task.apply(source, list(parts), position + len(parts), at)
 
     def pass_time(now: int) -> None:
         ends = {source: Fetch(now, task.progress(source).position) for source in (CLICKS, ORDERS)}
