@@ -76,12 +76,16 @@ class SourceProgress:
         if not records:
             return
         last = records[-1]
-        newest = last.at if self.newest is None else self.newest
+        newest, backfilled = last.at if self.newest is None else self.newest, False
         for record in records:
             at = record.at
             if at > newest:
                 newest = at
+            if record.timestamp - at > BACKFILL_LAG:
+                backfilled = True
         self.newest = newest
+        if backfilled:
+            self._drained.forget()
         self.saw(last.at, last.timestamp, now)
 
     def fetched(self, fetch: Fetch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from streams.core.policy import HOUR, MINUTE, SECOND
 from streams.core.sources import Fetch, Mark, SourceSpec
 from streams.core.watermark import FETCH_FRESH, READ_AT_ONCE, SourceProgress
+from tests.core.helpers import click
 
 NOON = 1_763_719_200_000
 SPEC = SourceSpec(delay=5 * SECOND, backfill_idle=10 * MINUTE)
@@ -23,6 +24,28 @@ def test_progress_is_the_largest_event_time_shown() -> None:
     s.saw(NOON, NOON, NOON + 1)
     s.saw(NOON - HOUR // 2, NOON, NOON + 2)
     assert s.progress(NOON + 3) == NOON
+
+
+def test_records_seen_together_show_what_they_show_one_by_one() -> None:
+    runs = [[(0, 0)], [(5, 0), (3, 2 * HOUR), (9, 0)], [(1, 0), (8, 2 * HOUR)], [(-7, 2 * HOUR), (-7, 0)], []]
+    for known in runs:
+        for run in runs:
+            together, apart = source(3), source(3)
+            for s in (together, apart):
+                s.fetched(Fetch(NOON, 3))
+                assert s.drained_lately_at(NOON) == NOON
+            for times in (known, run):
+                records = [click(at) for at, _ in times]
+                for record, (_, behind) in zip(records, times, strict=True):
+                    record.timestamp += behind
+                together.saw_all(records, NOON + 1)
+                for record in records:
+                    apart.saw(record.at, record.timestamp, NOON + 1)
+            for s in (together, apart):
+                s.position = 2
+            assert together.newest == apart.newest
+            assert together.mark(None) == apart.mark(None)
+            assert together.drained_lately_at(NOON + 2) == apart.drained_lately_at(NOON + 2)
 
 
 def test_progress_is_never_beyond_the_wall_clock() -> None:
