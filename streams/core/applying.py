@@ -136,7 +136,7 @@ class Applier:
             deadline = state.next_deadline(key)
             if deadline is None:
                 continue
-            if deadline > watermark:
+            if deadline > state.timers.came_up:  # too early: others may be due before it
                 state.timers.arm(key, deadline)
                 continue
             profile = state.get(key)

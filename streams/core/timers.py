@@ -44,6 +44,8 @@ class Timers:
         self._near: list[bytes] = []
         """A heap."""
         self._scheduled = 0
+        self.came_up = -NEVER
+        """The deadline, ms, of the entry that came up last."""
         self._bounds: dict[bytes, int] = {}
         """Of the hot profiles with a deadline. NEVER: no entry is known."""
         self._up: bytes | None = None
@@ -95,7 +97,7 @@ class Timers:
             while heap and heap[0] == entry:
                 heappop(heap)
             self._popped(entry)
-            key = _key(entry)
+            key, self.came_up = _key(entry), _deadline(entry)
             if key in self._bounds:
                 self._bounds[key] = NEVER
             else:
@@ -258,8 +260,12 @@ class TimersOnDisk(Timers):
         return True
 
 
+def _deadline(entry: bytes) -> int:
+    return int.from_bytes(entry[:_DEADLINE_BYTES], "big") - _MIDDLE
+
+
 def _stretch(entry: bytes) -> int:
-    return (int.from_bytes(entry[:_DEADLINE_BYTES], "big") - _MIDDLE) >> _STRETCH_BITS
+    return _deadline(entry) >> _STRETCH_BITS
 
 
 def _packed(entry: bytes) -> bytes:

@@ -58,8 +58,6 @@ async def test_kills_in_a_disordered_history_give_what_a_replay_of_it_in_order_g
         profiles="on",
         processing_guarantee=guarantee,
         backfill_idle="3s",
-        session_timeout="1s",
-        heartbeat_interval="300ms",
         commit_interval="100ms",
     )
     committed = "read_committed" if guarantee == "exactly_once" else "read_uncommitted"
