@@ -68,18 +68,28 @@ FAULTS: Final = ("error", "differs", "recovered_differs", "recovery_error")
 
 
 class Common:
-    """One run of the common job."""
+    """The common job: a run of it, or several on the same machine, by the same versions."""
 
     def __init__(self, rows: Iterable[Row]) -> None:
+        """Raises `ValueError` if runs cannot be told together."""
         self.machine: Row = {}
         self.peers: list[Row] = []
+        self.began: list[str] = []
+        """When each run did."""
         self._trials: dict[Column, dict[Contestant, list[Row]]] = {}
         for row in rows:
             if row["kind"] == "machine":
-                self.machine = row
+                self.began.append(row["began"])
+                if _but_began(row) != _but_began(self.machine or row):
+                    raise ValueError(f"the run of {row['began']} was on another machine, or warmed otherwise")
+                self.machine = self.machine or row
             elif row["kind"] == "peer":
-                self.peers.append(row)
+                if other := [one for one in self.peers if one["peer"] == row["peer"] and one != row]:
+                    raise ValueError(f"{row['peer']} is not the same in all runs: {row}, {other[0]}")
+                if row not in self.peers:
+                    self.peers.append(row)
             else:
+                row = {**row, "round": (len(self.began), row["round"])}
                 column = Column(row["events"], row["customers"], row["mode"])
                 contestant = Contestant(row["peer"], row["jit"])
                 self._trials.setdefault(column, {}).setdefault(contestant, []).append(row)
@@ -88,6 +98,10 @@ class Common:
     def columns(self) -> list[Column]:
         """In the order of the run."""
         return list(self._trials)
+
+    def rounds(self, column: Column) -> int:
+        """How many there were."""
+        return len({row["round"] for row in self._trials[column].get(OURS, [])})
 
     def contestants(self, column: Column) -> list[Contestant]:
         """In the order in which the peers are listed."""
@@ -120,6 +134,10 @@ class Common:
 
     def _all(self, column: Column, contestant: Contestant) -> list[Row]:
         return self._trials[column].get(contestant, [])
+
+
+def _but_began(machine: Row) -> Row:
+    return {name: value for name, value in machine.items() if name != "began"}
 
 
 class Scenario(NamedTuple):

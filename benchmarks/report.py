@@ -1,7 +1,7 @@
 """Writes REPORT.md and its plot from files of results. What it says is computed from them, the goals' outcome too.
 
 python -m benchmarks.report                 # the newest run of the common job, and the scenarios
-python -m benchmarks.report common-….jsonl
+python -m benchmarks.report common-….jsonl common-….jsonl    # of several runs on one machine, one page
 """
 
 from __future__ import annotations
@@ -57,11 +57,11 @@ def render(common: Common, own: list[Scenario], picture: str, sizes: str = "") -
 
 
 def _goals(common: Common, own: list[Scenario]) -> Iterator[str]:
-    rounds = len({row["round"] for column in common.columns for row in common.trials(column, OURS)})
+    rounds = sorted({common.rounds(column) for column in common.columns})
     yield "## Goals\n"
     yield (
         f"CPU per event of the common job as a ratio, ours to the other's, round by round: median (least to most) of "
-        f"{rounds} interleaved round{'s' if rounds > 1 else ''}.\n"
+        f"{' to '.join(map(str, rounds[:1] + rounds[1:][-1:]))} interleaved round{'s' if rounds[-1] > 1 else ''}.\n"
     )
     yield _table(
         ["goal", *(_title(column) for column in common.columns)],
@@ -184,7 +184,8 @@ def _machine(common: Common) -> Iterator[str]:
         "broker": "broker",
         "began": "began",
     }
-    yield _table(["", ""], ([label, str(common.machine[key])] for key, label in labels.items()))
+    about = {**common.machine, "began": ", ".join(common.began)}
+    yield _table(["", ""], ([label, str(about[key])] for key, label in labels.items()))
 
 
 def _title(column: Column) -> str:
@@ -210,19 +211,19 @@ def _table(head: list[str], rows: Iterable[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines) + "\n"
 
 
-def newest() -> Path:
+def newest() -> list[Path]:
     """The last run of the common job."""
     runs = sorted(RESULTS.glob("common-*.jsonl"))
     if not runs:
         raise SystemExit("there are no results: run make bench first")
-    return runs[-1]
+    return runs[-1:]
 
 
-def write(path: Path, report: Path = REPORT) -> None:
-    """Called at the end of a run, and by the command line."""
+def write(paths: Iterable[Path], report: Path = REPORT) -> None:
+    """Called at the end of a run, and by the command line. Raises `ValueError` if runs cannot be told together."""
     from benchmarks import plot  # matplotlib is there where the peers are; the page can be made without
 
-    common, own = Common(read(path)), scenarios(read(RESULTS / "scenarios.jsonl"))
+    common, own = Common(row for path in paths for row in read(path)), scenarios(read(RESULTS / "scenarios.jsonl"))
     picture = report.with_name(f"{report.stem.lower()}.svg")
     plot.draw(common, picture)
     sizes = by_customers(own)
@@ -235,7 +236,7 @@ def write(path: Path, report: Path = REPORT) -> None:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("results", nargs="?", type=Path, help="a file of results; the newest by default")
+    parser.add_argument("results", nargs="*", type=Path, help="files of results; the newest by default")
     write(parser.parse_args().results or newest())
 
 

@@ -202,7 +202,7 @@ def main() -> int:
         with Broker() as broker:  # one of its own: what the peers left on theirs is nothing to our worker
             asyncio.run(scenarios.run(broker, runs))
     to = report.REPORT if whole else path.with_suffix(".md")
-    report.write(path, to)
+    report.write([path], to)
     print(f"{to.relative_to(ROOT)} from {path.relative_to(ROOT)}")
     return 0
 

@@ -37,17 +37,17 @@ def trial(peer: str, us: float, number: int = 1, jit: str | None = None, **more:
 
 
 def common(*trials: dict[str, Any]) -> Common:
-    machine = {
-        "kind": "machine",
-        "began": "20261122T000000Z",
-        "processor": "a processor",
-        "cores": 2,
-        "warming": WARMING,
-    }
+    return Common(run(*trials))
+
+
+def run(
+    *trials: dict[str, Any], began: str = "20261122T000000Z", processor: str = "a processor"
+) -> list[dict[str, Any]]:
+    machine = {"kind": "machine", "began": began, "processor": processor, "cores": 2, "warming": WARMING}
     machine |= {"memory_gb": 8.0, "system": "Linux", "python": "3.11", "broker": "a broker"}
     about = {"versions": "1.0", "default_interval": "1 s", "settings": "none", "store": "changelog"}
     names = dict.fromkeys(row["peer"] for row in trials)
-    return Common([machine, *({"kind": "peer", "peer": name, **about} for name in names), *trials])
+    return [machine, *({"kind": "peer", "peer": name, **about} for name in names), *trials]
 
 
 def page(*trials: dict[str, Any], own: list[Scenario] | None = None) -> str:
@@ -182,3 +182,22 @@ def test_the_picture_of_the_cost_over_customers_is_shown_where_there_is_one() ->
     shown = render(common(trial(OURS.peer, 4.0)), [], "plot.svg", "customers.svg")
     assert "(customers.svg)" in shown
     assert shown.replace("![CPU per event over customers](customers.svg)\n\n", "") == page(trial(OURS.peer, 4.0))
+
+
+def test_runs_of_one_machine_are_one_page_and_rounds_of_one_are_not_held_against_those_of_another() -> None:
+    one = run(trial(OURS.peer, 5), trial(LOOP, 10))
+    other = run(trial(OURS.peer, 20), trial(LOOP, 5), began="20261123T000000Z")
+    together = Common([*one, *other])
+    ratio = together.ratio(COLUMN, Contestant(LOOP, None))
+    assert ratio is not None
+    assert ratio.median == pytest.approx(2.25)
+    assert (ratio.least, ratio.most) == (0.5, 4.0)
+    assert together.rounds(COLUMN) == 2
+    text = render(together, [], "plot.svg")
+    assert "2 interleaved rounds" in text
+    assert "20261122T000000Z, 20261123T000000Z" in text
+    assert text.count("| none |") == 2  # each peer once
+    with pytest.raises(ValueError, match="another machine"):
+        Common([*one, *run(processor="another")])
+    with pytest.raises(ValueError, match="not the same in all runs"):
+        Common([*one, {**one[1], "versions": "2.0"}])
