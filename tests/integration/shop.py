@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import random
@@ -13,7 +14,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tests.integration.cluster import Worker, until
+from aiokafka import AIOKafkaProducer
+
+from tests.integration.cluster import Cluster, Worker, until
 
 MINUTE = 60_000
 HOUR = 60 * MINUTE
@@ -103,6 +106,35 @@ def replayed(
         for name in ("stage-changes", "abandonments", "identities")
         for line in (directory / "out" / f"{name}.jsonl").read_text().splitlines()
     ]
+
+
+async def streamed_under_kills(
+    cluster: Cluster, events: list[dict[str, Any]], partition_of: Callable[[dict[str, Any]], int], rng: random.Random
+) -> Worker:
+    """Put events on the cluster's topics while one worker after another is killed; returns the one that survives."""
+
+    async def stream() -> None:
+        producer = AIOKafkaProducer(bootstrap_servers=cluster.settings.broker)
+        await producer.start()
+        try:
+            for n in range(0, len(events), 40):
+                for event in events[n : n + 40]:
+                    topic = cluster.settings.orders_topic if "order_id" in event else cluster.settings.clickstream_topic
+                    await producer.send(topic, json.dumps(event).encode(), partition=partition_of(event))
+                await producer.flush()
+                await asyncio.sleep(0.15)
+        finally:
+            await producer.stop()
+
+    streaming = asyncio.create_task(asyncio.to_thread(lambda: asyncio.run(stream())))
+    survivor = cluster.start_worker()
+    for _ in range(3):
+        victim = cluster.start_worker()
+        await victim.ready()
+        await asyncio.sleep(rng.uniform(0.5, 1.5))
+        victim.kill()
+    await streaming
+    return survivor
 
 
 def unlike(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import random
 from collections.abc import Awaitable, Callable
@@ -10,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaProducer
 
 from tests.integration.cluster import Cluster, until
-from tests.integration.shop import MINUTE, comes_out_right, now, replayed, shop, unlike, up_to
+from tests.integration.shop import MINUTE, comes_out_right, now, replayed, shop, streamed_under_kills, unlike, up_to
 
 NewCluster = Callable[..., Awaitable[Cluster]]
 
@@ -84,28 +82,7 @@ async def test_kills_while_records_are_forwarded_lose_nothing_and_repeat_only_wh
         commit_interval="100ms",
     )
     committed = "read_committed" if guarantee == "exactly_once" else "read_uncommitted"
-
-    async def stream() -> None:
-        producer = AIOKafkaProducer(bootstrap_servers=cluster.settings.broker)
-        await producer.start()
-        try:
-            for n in range(0, len(events), 40):
-                for event in events[n : n + 40]:
-                    topic = cluster.settings.orders_topic if "order_id" in event else cluster.settings.clickstream_topic
-                    await producer.send(topic, json.dumps(event).encode(), partition=rng.randrange(2))
-                await producer.flush()
-                await asyncio.sleep(0.15)
-        finally:
-            await producer.stop()
-
-    streaming = asyncio.create_task(asyncio.to_thread(lambda: asyncio.run(stream())))
-    survivor = cluster.start_worker()
-    for _ in range(3):
-        victim = cluster.start_worker()
-        await victim.ready()
-        await asyncio.sleep(rng.uniform(0.5, 1.5))
-        victim.kill()
-    await streaming
+    survivor = await streamed_under_kills(cluster, events, lambda event: rng.randrange(2), rng)
     last = events[-1]["occurred_at"] - 10_000
     await comes_out_right(
         lambda: all_outputs(cluster, committed), expected, last, guarantee == "exactly_once", survivor

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 import random
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaProducer
 
 from tests.integration.cluster import Cluster
-from tests.integration.shop import MINUTE, comes_out_right, half_known, in_order, now, replayed, shop
+from tests.integration.shop import (
+    MINUTE,
+    comes_out_right,
+    half_known,
+    in_order,
+    now,
+    replayed,
+    shop,
+    streamed_under_kills,
+)
 from tests.integration.test_linking import BADLY_KEYED, all_outputs, profiles, replayed_profiles
 
 NewCluster = Callable[..., Awaitable[Cluster]]
@@ -61,28 +67,7 @@ async def test_kills_in_a_disordered_history_give_what_a_replay_of_it_in_order_g
         commit_interval="100ms",
     )
     committed = "read_committed" if guarantee == "exactly_once" else "read_uncommitted"
-
-    async def stream() -> None:
-        producer = AIOKafkaProducer(bootstrap_servers=cluster.settings.broker)
-        await producer.start()
-        try:
-            for n in range(0, len(arrives), 40):
-                for event in arrives[n : n + 40]:
-                    topic = cluster.settings.orders_topic if "order_id" in event else cluster.settings.clickstream_topic
-                    await producer.send(topic, json.dumps(event).encode(), partition=rng.randrange(2))
-                await producer.flush()
-                await asyncio.sleep(0.15)
-        finally:
-            await producer.stop()
-
-    streaming = asyncio.create_task(asyncio.to_thread(lambda: asyncio.run(stream())))
-    survivor = cluster.start_worker()
-    for _ in range(3):
-        victim = cluster.start_worker()
-        await victim.ready()
-        await asyncio.sleep(rng.uniform(0.5, 1.5))
-        victim.kill()
-    await streaming
+    survivor = await streamed_under_kills(cluster, arrives, lambda event: rng.randrange(2), rng)
     last = events[-1]["occurred_at"] - LATENESS
     await comes_out_right(
         lambda: all_outputs(cluster, committed), expected, last, guarantee == "exactly_once", survivor

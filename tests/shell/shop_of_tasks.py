@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from types import SimpleNamespace
@@ -274,6 +275,25 @@ class World:
             self.start(number)
             return
         self.offsets |= offsets
+
+    async def live(self, rng: random.Random, steps: int, most: int, *, crashes: bool = True) -> None:
+        """The tasks read (up to `most` records at a time), tick and commit at random; with `crashes` they die in
+        between, at any step of a commit, and what they send is lost."""
+        for _ in range(steps):
+            number = rng.randrange(self.settings.partitions)
+            match rng.randrange(10):
+                case 0 | 1 | 2 | 3 | 4:
+                    self.fetch(number, rng.choice([*Source, FORWARDED, FORWARDED]), rng.randrange(1, most))
+                case 5 | 6:
+                    self.now += rng.choice([0, 100, 2_000])
+                    await self.tick(number)
+                case 7:
+                    await self.commit(number)
+                case 8 if crashes:
+                    await self.commit(number, dies=rng.choice(["flush", "in flush", "offsets"]))
+                case 9 if crashes and rng.random() < 0.3:
+                    self.lose.add(number)
+        self.lose.clear()
 
     async def run(self) -> None:
         """Go on until everything is read, applied and told, and all deadlines up to the present have fired."""

@@ -58,21 +58,7 @@ async def crashing(seed: int, without: str = "") -> tuple[bool, World]:
     for source, events in ((CLICKS, clicks), (ORDERS, orders)):
         for event in events:
             world.put(source, rng.randrange(3), event, event["occurred_at"])
-    for _ in range(500):
-        number = rng.randrange(3)
-        match rng.randrange(10):
-            case 0 | 1 | 2 | 3 | 4:
-                world.fetch(number, rng.choice([CLICKS, ORDERS, FORWARDED, FORWARDED]), rng.randrange(1, 30))
-            case 5 | 6:
-                world.now += rng.choice([0, 100, 2_000])
-                await world.tick(number)
-            case 7:
-                await world.commit(number)
-            case 8:
-                await world.commit(number, dies=rng.choice(["flush", "in flush", "offsets"]))
-            case 9 if rng.random() < 0.3:
-                world.lose.add(number)
-    world.lose.clear()
+    await world.live(rng, 500, 30)
     await world.run()
     world.now += 2 * DAY
     await world.run()

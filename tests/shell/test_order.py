@@ -52,21 +52,7 @@ async def crashing(seed: int, *, order: str = "time", **settings: Any) -> tuple[
     for event in disordered(seed, events):
         partition = home.partition(key_of(event)) if keyed else rng.randrange(3)
         world.put(source_of(event), partition, event, event["occurred_at"])
-    for _ in range(700):
-        number = rng.randrange(3)
-        match rng.randrange(10):
-            case 0 | 1 | 2 | 3 | 4:
-                world.fetch(number, rng.choice([CLICKS, ORDERS, FORWARDED, FORWARDED]), rng.randrange(1, 12))
-            case 5 | 6:
-                world.now += rng.choice([0, 100, 2_000])
-                await world.tick(number)
-            case 7:
-                await world.commit(number)
-            case 8:
-                await world.commit(number, dies=rng.choice(["flush", "in flush", "offsets"]))
-            case 9 if rng.random() < 0.3:
-                world.lose.add(number)
-    world.lose.clear()
+    await world.live(rng, 700, 12)
     await until_done(world)
     return same(world.outputs(), outputs) and world.profiles() == profiles, world
 
