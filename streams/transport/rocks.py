@@ -13,6 +13,7 @@ import fcntl
 import logging
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -39,6 +40,10 @@ CACHE_BYTES = 64 << 20
 WRITE_BUFFER_BYTES = 128 << 20
 """Both for all partitions of a worker together."""
 FILE_BYTES = 32 << 20
+STALL_S = 10.0
+STALL_POLL_S = 0.01
+STALLED = "Write stall"
+"""What RocksDB says when a write would have to wait."""
 REWRITTEN = b"\x00rewritten"
 """A key that nobody reads."""
 DAMAGED = "DAMAGED"
@@ -68,6 +73,7 @@ class Database:
         self._cache = cache
         self._unlogged = WriteOptions()
         self._unlogged.disable_wal = True  # type: ignore[method-assign, assignment]  # it is a property
+        self._unlogged.no_slowdown = True
         self._db = Rdict(str(path), options)
         self._rewriting: threading.Thread | None = None
         self._rewriting_failed: Exception | None = None
@@ -93,17 +99,27 @@ class Database:
             raise self._failed(error) from error
 
     def write(self, changes: list[tuple[bytes, bytes | None]]) -> None:
-        """All of it or nothing; None deletes. Lost in a crash, the last first, until `close` or RocksDB flushes it."""
-        batch = WriteBatch(raw_mode=True)
-        for key, value in changes:
-            if value is None:
-                batch.delete(key)
-            else:
-                batch.put(key, value)
+        """All of it or nothing; None deletes. Lost in a crash, the last first, until `close` or RocksDB flushes it.
+
+        Raises `DiskFailed`, after `STALL_S` at the latest.
+        """
         try:
-            self._db.write(batch, self._unlogged)
+            self._write(changes)
         except Exception as error:
             raise self._failed(error) from error
+
+    def _write(self, changes: list[tuple[bytes, bytes | None]]) -> None:
+        """While RocksDB takes nothing because what is in memory is not in files yet, it is asked again: left to wait by
+        itself it would wait for ever where the disk is full, and the process with it."""
+        patience = time.monotonic() + STALL_S
+        while True:
+            try:
+                self._db.write(_batch(changes), self._unlogged)
+                return
+            except Exception as error:
+                if STALLED not in str(error) or time.monotonic() >= patience:
+                    raise
+            time.sleep(STALL_POLL_S)
 
     def rewritten(self) -> bool:
         """Have the files, and the cache of their blocks, hold nothing but what is there: whether that is done. To be
@@ -130,7 +146,7 @@ class Database:
             self._db.flush()
             self._db.compact_range(None, None, compact_opt=options)
             # The manifest tells the first and the last key of files that are gone, until the next change to the files.
-            self._db.put(REWRITTEN, b"", self._unlogged)
+            self._write([(REWRITTEN, b"")])
             self._db.flush()
             self._cache.set_capacity(0)  # else it keeps blocks of files that are gone until others need their room
             self._cache.set_capacity(CACHE_BYTES)
@@ -211,6 +227,16 @@ class Databases:
 
     def _path(self, topic: str, partition: int) -> Path:
         return self._directory / topic / str(partition)
+
+
+def _batch(changes: list[tuple[bytes, bytes | None]]) -> WriteBatch:
+    batch = WriteBatch(raw_mode=True)
+    for key, value in changes:
+        if value is None:
+            batch.delete(key)
+        else:
+            batch.put(key, value)
+    return batch
 
 
 def _damaged(error: Exception) -> bool:

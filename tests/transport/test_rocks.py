@@ -13,6 +13,7 @@ import pytest
 from rocksdict import WriteOptions
 
 from streams.errors import UserError
+from streams.transport import rocks
 from streams.transport.rocks import Database, Databases, DiskFailed
 from tests.core.test_state import run, seen
 from tests.disk import MemoryDisk
@@ -140,6 +141,7 @@ def write_without_end(database: Database) -> None:
 FULL = """
 import resource, signal, sys
 from pathlib import Path
+from streams.transport import rocks
 from streams.transport.rocks import Databases, DiskFailed
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -161,8 +163,38 @@ def test_a_disk_that_takes_no_more_is_said_so(tmp_path: Path) -> None:
 
 
 def test_what_is_relied_on_of_rocksdict() -> None:
-    """A property, though its stub has a method: where it is one, nothing would be switched off."""
+    """Properties, though its stub has methods: where they are, nothing would be switched off."""
     assert not callable(WriteOptions().disable_wal)
+    assert not callable(WriteOptions().no_slowdown)
+
+
+@pytest.fixture
+def stalling(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Database]:
+    """So little room in memory that writes have to wait for files."""
+    monkeypatch.setattr(rocks, "WRITE_BUFFER_BYTES", 64 << 10)
+    monkeypatch.setattr(rocks, "FILE_BYTES", 32 << 10)
+    databases = Databases(tmp_path / "small")
+    database = databases.open("log", 0)
+    yield database
+    database.close()
+    databases.close()
+
+
+def write_much(database: Database) -> None:
+    for n in range(300):
+        database.write([(b"%03d-%02d" % (n, m), bytes([n % 256]) * 1_000) for m in range(50)])
+
+
+def test_a_write_waits_until_there_is_room_in_memory(stalling: Database) -> None:
+    write_much(stalling)
+    assert sum(1 for _ in stalling.scan(b"0", b"9")) == 300 * 50
+
+
+def test_a_write_does_not_wait_for_ever(stalling: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it would on a disk that is full."""
+    monkeypatch.setattr(rocks, "STALL_S", 0.0)
+    with pytest.raises(DiskFailed, match=r"Write stall.*see that the disk has room"):
+        write_much(stalling)
 
 
 # -- what was deleted
