@@ -102,6 +102,14 @@ PEERS: Final[tuple[Peer | JvmPeer, ...]] = (
         settings="hand-written; consume() of up to 10,000, msgspec, linger 5 ms, acks all",
     ),
     Peer(
+        name="confluent-kafka loop, as documented",
+        module="benchmarks.peers.confluent_documented",
+        store="none",
+        packages=("confluent-kafka", "orjson"),
+        default_interval="5 s, the client's for automatic commits",
+        settings="hand-written; poll() of one record, orjson, linger 5 ms, acks all",
+    ),
+    Peer(
         name="aiokafka loop",
         module="benchmarks.peers.aiokafka_loop",
         store="none",

@@ -23,44 +23,62 @@ AUTO_COMMIT_S = 5.0
 """librdkafka's default."""
 
 
+class Client:
+    """The two of librdkafka, subscribed and told to stop by SIGTERM, and the commit of what was processed."""
+
+    def __init__(self, given: Arguments) -> None:
+        self.ended = False
+        self.consumer = Consumer(
+            {
+                "bootstrap.servers": given.bootstrap,
+                "group.id": given.group,
+                "auto.offset.reset": "earliest",
+                "enable.auto.commit": False,
+            }
+        )
+        self.producer = Producer(
+            {"bootstrap.servers": given.bootstrap, "partitioner": "murmur2_random", "linger.ms": 5}
+        )
+        self._interval = given.interval(AUTO_COMMIT_S)
+        self._failed: list[object] = []
+        signal.signal(signal.SIGTERM, self._end)
+        self.consumer.subscribe([given.input])
+        arguments.ready()
+        self._due = time.monotonic() + self._interval
+
+    def delivered(self, error: object, _message: object) -> None:
+        """The callback of each output."""
+        if error is not None:
+            self._failed.append(error)
+
+    def commit_if_due(self, uncommitted: int) -> int:
+        """Commit once the interval is over; how many records are uncommitted now."""
+        if time.monotonic() < self._due:
+            return uncommitted
+        if uncommitted:
+            self.commit()
+        self._due = time.monotonic() + self._interval
+        return 0
+
+    def commit(self) -> None:
+        """First all outputs, then the offsets."""
+        if self.producer.flush(30) or self._failed:
+            sys.exit(f"outputs were not delivered: {self._failed[:1]}")
+        self.consumer.commit(asynchronous=False)
+
+    def _end(self, _signal: int, _frame: FrameType | None) -> None:
+        self.ended = True
+
+
 def run(given: Arguments) -> None:
     """Until SIGTERM."""
-    consumer = Consumer(
-        {
-            "bootstrap.servers": given.bootstrap,
-            "group.id": given.group,
-            "auto.offset.reset": "earliest",
-            "enable.auto.commit": False,
-        }
-    )
-    producer = Producer({"bootstrap.servers": given.bootstrap, "partitioner": "murmur2_random", "linger.ms": 5})
-    ended = False
-
-    def end(_signal: int, _frame: FrameType | None) -> None:
-        nonlocal ended
-        ended = True
-
-    signal.signal(signal.SIGTERM, end)
-    interval = given.interval(AUTO_COMMIT_S)
+    client = Client(given)
+    consumer, producer, delivered = client.consumer, client.producer, client.delivered
     decode = msgspec.json.Decoder(plain.Event).decode
     encode = msgspec.json.Encoder().encode
     states: dict[str, plain.State] = {}
-    failed: list[object] = []
     uncommitted = 0
-
-    def delivered(error: object, _message: object) -> None:
-        if error is not None:
-            failed.append(error)
-
-    def commit() -> None:
-        if producer.flush(30) or failed:
-            sys.exit(f"outputs were not delivered: {failed[:1]}")
-        consumer.commit(asynchronous=False)
-
-    consumer.subscribe([given.input])
-    arguments.ready()
-    due = time.monotonic() + interval
-    while not ended:
+    while not client.ended:
         for message in consumer.consume(BATCH, timeout=0.1):
             if message.error():
                 raise KafkaException(message.error())
@@ -73,13 +91,9 @@ def run(given: Arguments) -> None:
             for output in plain.step(state, customer, event.type, event.occurred_at, event.product_id, event.quantity):
                 producer.produce(given.output, encode(output), customer, on_delivery=delivered)
         producer.poll(0)
-        if time.monotonic() >= due:
-            if uncommitted:
-                commit()
-                uncommitted = 0
-            due = time.monotonic() + interval
+        uncommitted = client.commit_if_due(uncommitted)
     if uncommitted:
-        commit()
+        client.commit()
     consumer.close()
 
 
