@@ -10,9 +10,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import subprocess
 import sys
 import tempfile
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -37,6 +39,14 @@ def carry_out(program: Program, mode: str, seed: int, *, short: bool, keep: Path
         return asyncio.run(program.run(run, program.short if short else program.long))
 
 
+def commit(directory: Path) -> str:
+    """The commit that is checked out there, with `-dirty` behind it if files are not as in it; empty without git."""
+    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    with suppress(OSError):
+        return subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False).stdout.strip()
+    return ""
+
+
 def main() -> int:
     """Returns the exit code: whether all is well."""
     parser = argparse.ArgumentParser(prog="make chaos", description="Harm to a group of workers, with a verdict.")
@@ -48,6 +58,7 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, help="a directory in which the files of the runs stay")
     chosen = parser.parse_args()
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what becomes of a broker that we killed is no news
+    version = commit(Path(__file__).parent)
     bad = 0
     for program in (PROGRAMS[name] for name in chosen.only or PROGRAMS):
         for mode in (mode for mode in chosen.mode or MODES if mode in program.modes):
@@ -58,6 +69,7 @@ def main() -> int:
                 print(f"FAIL {program.name} ({mode}, seed {chosen.seed}): {error}", flush=True)
                 bad += 1
                 continue
+            verdict.commit, verdict.date = version, datetime.now(UTC).date().isoformat()
             print(verdict.sentence(), flush=True)
             chosen.out.parent.mkdir(parents=True, exist_ok=True)
             with chosen.out.open("ab") as file:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -20,7 +21,10 @@ class Crew:
         self.workers: list[Worker | None] = [None] * places
         self.ends: Counter[int] = Counter()
         """Exit codes of those that ended without being told to."""
+        self.failed_stops: list[int] = []
+        """Exit codes, not 0, of those that were told to stop."""
         self.started = 0
+        self.killed = 0
         self.programs = [program] * places
         """What runs in place of `lifecycle worker`, where it is not empty."""
         self.closed: set[int] = set()
@@ -35,6 +39,7 @@ class Crew:
 
     def start(self, place: int, **settings: str) -> Worker:
         """Put a worker in a place that is free."""
+        self._note_ends()
         own = {"data_dir": str(self.directory(place))} | self._settings | settings
         worker = self._cluster.start_worker(program=self.programs[place], **own)
         self.workers[place] = worker
@@ -45,23 +50,33 @@ class Crew:
         """The places with a worker that runs."""
         return [n for n, worker in enumerate(self.workers) if worker is not None and worker.process.poll() is None]
 
+    def partitions(self, place: int) -> int:
+        """How many the worker in a place works on; 0 if nobody is there."""
+        worker = self.workers[place]
+        return 0 if worker is None else int(worker.metric("lifecycle_partitions_assigned"))
+
     def kill(self, place: int) -> None:
         """SIGKILL."""
         worker = self._of(place)
-        self._told.add(worker.process.pid)
-        worker.kill()
+        if worker.process.poll() is None:
+            self._told.add(worker.process.pid)
+            self.killed += 1
+            worker.kill()
 
-    async def terminate(self, place: int, timeout: float = 30.0) -> int:
-        """SIGTERM; returns the exit code. The place is free then, and stays so."""
+    async def terminate(self, place: int, timeout: float = 30.0) -> None:
+        """SIGTERM. The place is free then, and stays so."""
         worker = self._of(place)
         self._told.add(worker.process.pid)
+        served = worker.get("/healthz")[0] != 0
         worker.terminate()
         try:
             await until(lambda: worker.process.poll() is not None, "the end of a worker", timeout)
         except AssertionError:
             worker.kill()
         self.workers[place] = None
-        return worker.process.returncode
+        code = worker.process.returncode
+        if code != 0 and (served or code != -signal.SIGTERM):  # Python itself ends who has not begun yet
+            self.failed_stops.append(code)
 
     async def ready(self) -> None:
         """Wait until all that are there have partitions and process."""
@@ -88,15 +103,20 @@ class Crew:
     def replace(self) -> None:
         """Put workers in the places that are empty, or whose worker has ended."""
         for place, worker in enumerate(self.workers):
-            if worker is not None and worker.process.poll() is not None and worker.process.pid not in self._told:
-                self.ends[worker.process.returncode] += 1
-                self._told.add(worker.process.pid)
             if place not in self.closed and (worker is None or worker.process.poll() is not None):
                 self.start(place)
 
-    async def dismiss(self) -> list[int]:
-        """SIGTERM to all; returns their exit codes."""
-        return list(await asyncio.gather(*(self.terminate(place) for place in self.running())))
+    async def dismiss(self) -> None:
+        """SIGTERM to all, for good."""
+        self.closed.update(range(len(self.workers)))
+        self._note_ends()
+        await asyncio.gather(*(self.terminate(place) for place in self.running()))
+
+    def _note_ends(self) -> None:
+        for worker in self.workers:
+            if worker is not None and worker.process.poll() is not None and worker.process.pid not in self._told:
+                self.ends[worker.process.returncode] += 1
+                self._told.add(worker.process.pid)
 
     def _of(self, place: int) -> Worker:
         worker = self.workers[place]

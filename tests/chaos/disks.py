@@ -59,17 +59,19 @@ async def disk_full(run: Run, *, refusals: int) -> Verdict:
             crew.programs[0] = SMALL_FILES.format(limit=LIMIT)
         async with crew.kept(pause=1.0):
             await run.pour(events, 5.0)
-            await until(lambda: crew.ends.total() >= refusals, "workers that end for want of room", 30.0 * refusals)
-            said = sum(
-                "cannot be read or written" in worker.log.read_text() or "No space left" in worker.log.read_text()
-                for worker in run.cluster.workers
-            )
+            await until(lambda: refused(run) >= refusals, "workers that end for want of room", 30.0 * refusals)
+            minima = {"that ended and said so": (refused(run), refusals)}
             if mounted:
                 assert _mount("-o", "remount,size=1g", str(crew.directory(0)))
             crew.programs[0] = SMALL_FILES.format(limit="")
-            return await run.judge(
-                {"refusals": crew.ends.total()}, disk="tmpfs of 512 KB" if mounted else "RLIMIT_FSIZE", said_so=said
-            )
+            disk = "tmpfs of 512 KB" if mounted else "RLIMIT_FSIZE"
+            return await run.judge({"refusals": refusals}, minima=minima, ends={1: 2 * refusals}, disk=disk)
+
+
+def refused(run: Run) -> int:
+    """How many workers have ended for want of room."""
+    logs = [worker.log.read_text() for worker in run.cluster.workers if worker.process.poll() is not None]
+    return sum("cannot be read or written" in log or "No space left" in log for log in logs)
 
 
 @program("RocksDB files deleted or damaged", short={"damages": 4}, long={"damages": 30})
@@ -96,7 +98,9 @@ async def disk_damaged(run: Run, *, damages: int) -> Verdict:
             crew.closed.clear()
         await processing(crew, 0)
         read = sum("changelog has all of it" in worker.log.read_text() for worker in run.cluster.workers)
-        return await run.judge({"damages": damages}, kinds={kind: done.count(kind) for kind in done}, found=read)
+        kinds = {kind: done.count(kind) for kind in done}
+        minima = {"found": (read, max(1, damages // 4))}
+        return await run.judge({"damages": damages}, minima=minima, ends={1: 2 * damages}, kinds=kinds)
 
 
 async def processing(crew: Crew, place: int) -> None:

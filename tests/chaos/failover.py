@@ -45,9 +45,11 @@ async def interrupted(run: Run, rounds: int, *, kill: bool) -> Verdict:
     crew.replace()
     await crew.ready()
     going = asyncio.create_task(visitors(run))
-    gone = []
+    gone: list[int] = []
+    had: list[int] = []
     for n in range(rounds):
         await asyncio.sleep(8.0)
+        had.append(crew.partitions(n % 2))
         gone.append(now())
         if kill:
             crew.kill(n % 2)
@@ -62,7 +64,13 @@ async def interrupted(run: Run, rounds: int, *, kill: bool) -> Verdict:
     records = await run.read(run.cluster.settings.stage_changes_topic)
     took = [round(standstill(records, at) / 1000, 1) for at in gone]
     name, most = ("failover, s", FAILOVER_S) if kill else ("hand-over, s", HANDOVER_S)
-    return await run.judge({"times": rounds}, live=True, limits={name: (max(took), most)}, seconds=sorted(took))
+    return await run.judge(
+        {"times": rounds},
+        live=True,
+        limits={name: (max(took), most)},
+        minima={"partitions of who goes": (min(had), 1)},
+        seconds=sorted(took),
+    )
 
 
 async def visitors(run: Run) -> None:

@@ -41,5 +41,5 @@ async def identity(run: Run, *, kills: int) -> Verdict:
         until = max(event.at for event in events)
         right = expected(run.cluster.settings, events, until, run.directory / "who-is-who")
         merged = sum(d["type"] == "linked" for d in right.outputs.values())
-        assert merged > 100, "there is somebody to be found out about"
-        return await run.judge({"kills": kills}, linked=merged)
+        minima = {"killed": (crew.killed, kills), "linked": (merged, 100)}
+        return await run.judge({"kills": kills}, minima=minima)

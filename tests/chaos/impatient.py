@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 from streams.settings import Settings, load
-from streams.shell import factory
+from streams.shell import factory, logs
 from streams.shell.worker import run
 from streams.transport import transactions
 
@@ -22,4 +22,5 @@ def main() -> None:
 
     factory.faust_configuration = impatient
     transactions.REQUEST_TIMEOUT_MS = int(REQUEST_TIMEOUT_S * 1000)
+    logs.INTERVAL_S = 0.0  # type: ignore[misc]  # each time-out is looked for in the log
     sys.exit(run(load()))

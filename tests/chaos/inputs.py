@@ -13,6 +13,7 @@ from tests.chaos.history import Event, parts
 from tests.chaos.programs import program
 from tests.chaos.run import Run
 from tests.chaos.verdict import Verdict, expected
+from tests.integration.cluster import key_of
 from tests.integration.shop import HOUR, MINUTE, now
 
 
@@ -41,7 +42,8 @@ async def backfill_stalls(run: Run, *, stalls: int, seconds: int) -> Verdict:
             await run.pour([event for event in part if event.source is Source.CLICKSTREAM], 2.0)
             await asyncio.sleep(seconds)
             await run.pour([event for event in part if event.source is Source.ORDERS], 1.0)
-        return await run.judge({"stalls": stalls, "seconds each": seconds}, at_stake=at_stake(run, events))
+        minima = {"at stake": (at_stake(run, events), 50 * stalls)}
+        return await run.judge({"stalls": stalls, "seconds": seconds}, minima=minima)
 
 
 @program("duplicated input", short={"sessions": 1_500}, long={"sessions": 20_000})
@@ -63,7 +65,7 @@ async def duplicated(run: Run, *, sessions: int) -> Verdict:
         crew.kill(0)
         await pouring
         run.events.sort(key=lambda event: event.at)
-        return await run.judge({"copies": len(copies) - len(events)})
+        return await run.judge({"copies": len(copies) - len(events)}, minima={"killed": (crew.killed, 1)})
 
 
 @program("input out of order within `lateness`", short={"sessions": 1_500}, long={"sessions": 20_000})
@@ -96,12 +98,34 @@ async def reordered(run: Run, sessions: int, lateness: str, delay: int, order: s
         await asyncio.sleep(1)
         await crew.ready()
         arriving = [event for _, event in sorted(arrivals, key=lambda arrival: arrival[0])]
+        late = behind(arriving)
         pouring = asyncio.create_task(run.pour(arriving, 5.0))
         await asyncio.sleep(2)
         crew.kill(0)
         await pouring
         run.events.sort(key=lambda event: event.at)
-        return await run.judge({"delayed": len(events) // 3}, roughly=order == "arrival")
+        beyond = sum(by > run.cluster.settings.lateness for by in late)
+        within = delay <= run.cluster.settings.lateness
+        minima = {"killed": (crew.killed, 1), "out of order": (len(late), sessions // 10)}
+        too_late = {"beyond the lateness": (beyond, 0 if within else sessions // 20)}
+        return await run.judge(
+            {"delayed": sum(at > event.at for at, event in arrivals)},
+            roughly=order == "arrival",
+            limits=too_late if within else {},
+            minima=minima if within else minima | too_late,
+        )
+
+
+def behind(arriving: Iterable[Event]) -> list[int]:
+    """By how much an event is older than one of its customer that came before it, ms: of those that are."""
+    latest: dict[str, int] = {}
+    found = []
+    for event in arriving:
+        newest = latest.setdefault(key_of(event.fields), event.at)
+        if newest > event.at:
+            found.append(newest - event.at)
+        latest[key_of(event.fields)] = max(newest, event.at)
+    return found
 
 
 @program("a five-hour backlog with the orders behind the clicks", short={"sessions": 3_000}, long={"sessions": 40_000})
@@ -118,4 +142,5 @@ async def backlog(run: Run, *, sessions: int) -> Verdict:
     await run.produce([e for e in events if e.source is Source.ORDERS], timestamps=True)
     crew = run.crew(2)
     async with crew.kept():
-        return await run.judge({"hours": 5}, live=True, at_stake=at_stake(run, events))
+        minima = {"at stake": (at_stake(run, events), sessions // 10)}
+        return await run.judge({"hours": 5}, live=True, minima=minima)

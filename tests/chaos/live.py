@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import signal
 
 from aiokafka.admin import NewTopic
 
@@ -61,20 +62,26 @@ async def clock_jumps(run: Run, *, jumps: int) -> Verdict:
     await run.application(**QUICK)
     clock = run.directory / "clock"
     clock.write_text("0")
-    first, last = now() + 8_000, now() + 8_000 + 4_000 * jumps
-    await run.produce(event for _, event in due_between(run.rng, 60 * jumps, first, last))
     crew = run.crew(2)
     crew.programs[0] = f"from tests.chaos import clocks; clocks.main({str(clock)!r})"
     async with crew.kept():
         await asyncio.sleep(1)
         await crew.ready()
+        first, last = now() + 3_000, now() + 3_000 + 4_000 * jumps
+        pending = due_between(run.rng, 60 * jumps, first, last)
+        await run.produce(event for _, event in pending)
+        due_then = 0
         for n in range(jumps):
             hours = run.rng.choice([-1, 1]) * run.rng.uniform(0.5, 6.0) if n % 2 == 0 else 0
             clock.write_text(str(int(hours * HOUR)))
+            jumped = now()
             await asyncio.sleep(run.rng.uniform(2.0, 6.0))
+            due_then += sum(jumped < due <= now() for due, _ in pending) if hours else 0
         clock.write_text("0")
         await sleep_until(last + 3_000)
-        return await run.judge({"jumps": jumps}, live=True)
+        noticed = sum(worker.log.read_text().count("off the broker's") for worker in run.cluster.workers)
+        minima = {"due while it was off": (due_then, 5 * jumps), "times that it noticed": (noticed, jumps // 4)}
+        return await run.judge({"jumps": jumps}, live=True, minima=minima)
 
 
 @program("a source whose leader is away while the other flows", short={"seconds": 20}, long={"seconds": 180}, nodes=3)
@@ -110,19 +117,22 @@ async def leader_away(run: Run, *, seconds: int) -> Verdict:
         buyers.sort(key=lambda event: event.at)
         await sleep_until(back - 4_000)
         ordering = asyncio.create_task(run.produce(buyers))
+        due_then = sum(first < due <= back for due, _ in pending)
         while now() < back:
             await run.produce([Event(now(), Source.CLICKSTREAM, click(f"passer-by-{now()}", now()))])
             await asyncio.sleep(0.5)
         invented = [
             d for d in await run.received() if d["type"] == "abandoned" and times.parse(d["occurred_at"]) > first
         ]
+        waiting = 0 if ordering.done() else len(buyers)
         await asyncio.to_thread(cluster.start, [alone])
         await ordering
         await sleep_until(back + 12_000)
         return await run.judge(
-            {"seconds away": seconds},
+            {"seconds": seconds},
             live=True,
             limits={"abandonments due and sent while it was away": (len(invented), 0)},
+            minima={"due while it was away": (due_then, 200), "orders that waited for it": (waiting, 1)},
         )
 
 
@@ -134,6 +144,7 @@ async def racing(run: Run, *, crashes: int) -> Verdict:
     await run.application(**QUICK, partitions="1", commit_interval="1s")
     die = run.directory / "die"
     crew = run.crew(1, program=f"from tests.chaos import dying; dying.main({str(die)!r})")
+    killed = 0
     for n in range(crashes):
         crew.replace()
         await crew.ready()
@@ -151,6 +162,7 @@ async def racing(run: Run, *, crashes: int) -> Verdict:
         worker = crew.workers[0]
         assert worker is not None
         await until(lambda died=worker: died.process.poll() is not None, "the crash")  # type: ignore[misc]
+        killed += worker.process.returncode == -signal.SIGKILL
         die.unlink()
         await run.produce(
             [bought(customer, at - 100) for customer in lookers]
@@ -158,6 +170,14 @@ async def racing(run: Run, *, crashes: int) -> Verdict:
         )
     async with crew.kept():
         await asyncio.sleep(5)
-        return await run.judge(
-            {"crashes": crashes}, live=True, tolerates=("orphaned",) if run.mode != "exactly_once" else ()
+        at_least_once = run.mode == "at_least_once"
+        verdict = await run.judge(
+            {"crashes": crashes},
+            live=True,
+            minima={"killed in a commit": (killed, crashes)},
+            ends={-signal.SIGKILL: crashes},
+            tolerates=("orphaned",) if at_least_once else (),
         )
+        if at_least_once:
+            verdict.minima["orphaned"] = verdict.orphaned, crashes
+        return verdict

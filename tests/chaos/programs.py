@@ -29,9 +29,11 @@ class Program(NamedTuple):
     async def run(self, run: Run, amounts: dict[str, Any]) -> Verdict:
         """Carry it out."""
         try:
-            return await self.body(run, **amounts)
+            verdict = await self.body(run, **amounts)
         finally:
             await run.close()
+        verdict.amounts = amounts
+        return verdict
 
 
 MODES = ("at_least_once", "exactly_once")

@@ -32,6 +32,7 @@ from tests.chaos.verdict import (
     compare,
     counted,
     differing_profiles,
+    ended,
     expected,
     recovered,
     standing,
@@ -170,6 +171,8 @@ class Run:
         live: bool = False,
         roughly: bool = False,
         limits: Mapping[str, tuple[float, float]] = {},
+        minima: Mapping[str, tuple[float, float]] = {},
+        ends: Mapping[int, int] = {},
         tolerates: tuple[str, ...] = (),
         **notes: Any,
     ) -> Verdict:
@@ -178,6 +181,8 @@ class Run:
         `live`: it is not closed, but time goes on in it. The program has seen to it that nothing falls due meanwhile.
         `roughly`: input was out of order, and only that counts which must be the same all the same: what profiles
         count, and which abandonments stand.
+        `limits`, `minima`: as in `Verdict`.
+        `ends`: by exit code, how many workers may end of what was done to them, without being told to.
         """
         if live:
             until = now()
@@ -190,11 +195,11 @@ class Run:
         if roughly:
             right = Expected(abandonments(right.outputs), right.profiles)
         await self.settled(right)
-        codes = [code for crew in self.crews for code in await crew.dismiss()]
-        ends = sum((crew.ends for crew in self.crews), start=Counter[int]())
-        notes |= {"ended": dict(ends)} if ends else {}
-        notes |= {"stopped with": codes} if any(codes) else {}
-        return await self.compared(right, harm, dict(limits), tolerates, notes, counted if roughly else bare)
+        for crew in self.crews:
+            await crew.dismiss()
+        unasked = sum((crew.ends for crew in self.crews), start=Counter[int]())
+        held = dict(limits) | ended(unasked, ends)
+        return await self.compared(right, harm, held, dict(minima), tolerates, notes, counted if roughly else bare)
 
     async def settled(self, right: Expected) -> None:
         """Wait until all outputs expected are there and all input is committed, and a little longer."""
@@ -214,6 +219,7 @@ class Run:
         right: Expected,
         harm: Mapping[str, float],
         limits: dict[str, tuple[float, float]],
+        minima: dict[str, tuple[float, float]],
         tolerates: tuple[str, ...],
         notes: dict[str, Any],
         view: Callable[[Profile], object],
@@ -228,6 +234,9 @@ class Run:
         extra = [*found.orphaned, *found.taken_back, *found.false_abandonments, *found.unexplained]
         if extra:
             notes["extra outputs"] = dict(tally(extra))
+        stops = [code for crew in self.crews for code in crew.failed_stops]
+        if stops:
+            notes["stopped with"] = stops
         if self.mode == "at_least_once":
             tolerates = ("repeated", *tolerates)
         return Verdict(
@@ -248,6 +257,8 @@ class Run:
             wrong_profiles=len(wrong),
             early=found.early,
             limits=limits,
+            minima=minima,
+            failed_stops=len(stops),
             tolerates=tolerates,
             seconds=round(time.monotonic() - self._began, 1),
             notes=notes,

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from tests.chaos.catalogue import PROGRAMS
-from tests.chaos.programs import MODES
+from tests.chaos.programs import MODES, Program
 from tests.chaos.verdict import Verdict
 
 COLUMNS = {
@@ -39,8 +39,8 @@ def table(verdicts: Iterable[Verdict]) -> str:
     """Markdown; programs in the order of the list."""
     last = {(verdict.program, verdict.mode): verdict for verdict in verdicts}
     rows = [
-        ["what is done", "mode", "how much", *COLUMNS.values(), ""],
-        ["---", "---", "---", *["---:"] * len(COLUMNS), "---"],
+        ["what is done", "mode", "how much", *COLUMNS.values(), "", "run"],
+        ["---", "---", "---", *["---:"] * len(COLUMNS), "---", "---"],
     ]
     for program in PROGRAMS.values():
         for mode in MODES:
@@ -49,19 +49,24 @@ def table(verdicts: Iterable[Verdict]) -> str:
                     [
                         f"{program.says} (`{program.name}`)",
                         f"`{mode}`",
-                        amounts(verdict),
+                        how_much(verdict, program),
                         *(f"{getattr(verdict, name):,}" for name in COLUMNS),
                         "ok" if verdict.ok else "**failed**",
+                        f"{verdict.date} `{verdict.commit}`" if verdict.commit else verdict.date,
                     ]
                 )
     return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
 
 
-def amounts(verdict: Verdict) -> str:
-    """What was done, in figures, and what was measured against a limit."""
-    done = [f"{name} {figure:,g}" for name, figure in verdict.harm.items()]
-    measured = [f"{name}: {figure:g} (at most {most:g})" for name, (figure, most) in verdict.limits.items()]
-    return "; ".join(done + measured)
+def how_much(verdict: Verdict, program: Program) -> str:
+    """What was asked for and, where it is another figure, what the long version asks for; what was done; what was
+    measured against a bound."""
+    asked = [
+        f"{name} {figure:,g}" + (f" of {whole:,g}" if (whole := program.long.get(name, figure)) != figure else "")
+        for name, figure in verdict.amounts.items()
+    ]
+    done = [f"{name} {figure:,g}" for name, figure in verdict.harm.items() if name not in verdict.amounts]
+    return "; ".join(asked + done + verdict.bounds("{name}: {measured:,g} (at {end} {bound:,g})"))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,11 @@ from streams.core.activity import Source
 from streams.core.packing import pack, unpack
 from streams.settings import Settings
 from tests.chaos import history, verdict
+from tests.chaos.__main__ import commit
+from tests.chaos.inputs import behind
 from tests.chaos.table import read, table
 from tests.chaos.verdict import Comparison, Expected, Profiles, Verdict, compare, differing_profiles
+from tests.integration.shop import click
 
 END = 1_790_000_000_000
 
@@ -138,7 +142,8 @@ def verdict_of(**counted: Any) -> Verdict:
 
 
 @pytest.mark.parametrize(
-    "what", ["missing", "false_abandonments", "differing", "wrong_profiles", "repeated", "orphaned", "early"]
+    "what",
+    ["missing", "false_abandonments", "differing", "wrong_profiles", "repeated", "orphaned", "early", "failed_stops"],
 )
 def test_each_count_that_must_be_nothing_fails_the_run(what: str) -> None:
     assert verdict_of().ok
@@ -150,8 +155,26 @@ def test_what_is_tolerated_does_not_and_what_is_not_explained_does() -> None:
     assert verdict_of(orphaned=1, extra=1, repeated=2, tolerates=("orphaned", "repeated")).ok
     assert not verdict_of(orphaned=1, extra=2, tolerates=("orphaned", "repeated")).ok
     assert not verdict_of(missing=1, tolerates=("missing",)).ok
-    assert verdict_of(limits={"s": (9.9, 10)}).ok
-    assert not verdict_of(limits={"s": (10.1, 10)}).ok
+
+
+def test_a_bound_that_is_not_kept_fails_the_run_and_is_printed() -> None:
+    for bound, kept, broken, printed in (
+        ("limits", (10, 10), (10.1, 10), "s 10.1 of at most 10"),
+        ("minima", (2, 2), (1.9, 2), "s 1.9 of at least 2"),
+    ):
+        assert verdict_of(**{bound: {"s": kept}}).ok
+        assert not verdict_of(**{bound: {"s": broken}}).ok
+        assert not verdict_of(**{bound: {"r": kept, "s": broken}}).ok
+        assert f"; {printed}" in verdict_of(**{bound: {"s": broken}}).sentence()
+
+
+def test_workers_that_end_by_themselves_are_bounded_by_exit_code() -> None:
+    assert verdict_of(limits=verdict.ended({}, {})).ok
+    assert verdict_of(limits=verdict.ended({1: 2}, {1: 2})).ok
+    assert verdict_of(limits=verdict.ended({}, {1: 2})).ok
+    for found in ({1: 3}, {-11: 1}, {0: 1}, {1: 1, -11: 1}):
+        assert not verdict_of(limits=verdict.ended(found, {1: 2})).ok
+    assert not verdict_of(limits=verdict.ended({1: 1}, {})).ok
 
 
 def test_each_partition_is_framed_in_each_source() -> None:
@@ -161,15 +184,46 @@ def test_each_partition_is_framed_in_each_source() -> None:
 
 
 def test_the_table_shows_the_last_verdict_of_each_program_and_mode(tmp_path: Path) -> None:
-    first, last = verdict_of(missing=3), verdict_of(events=1_234, harm={"kills": 50}, limits={"s": (3.5, 10.0)})
+    first, last = (
+        verdict_of(missing=3),
+        verdict_of(
+            events=1_234, amounts={"kills": 5}, harm={"kills": 5}, minima={"killed": (5, 5)}, limits={"s": (3.5, 10.0)},
+            commit="abc1234", date="2026-11-26",
+        ),
+    )  # fmt: skip
     for each in (first, last):
         each.program, each.mode = "kills", "at_least_once"
     path = tmp_path / "chaos.jsonl"
     path.write_bytes(b"\n".join(msgspec.json.encode(each) for each in (first, last)))
     [*_, row] = table(read(path)).splitlines()
     assert row == (
-        "| kill -9 of workers at random moments (`kills`) | `at_least_once` | kills 50; s: 3.5 (at most 10) "
-        "| 1,234 | 0 | 0 | 0 | 0 | 0 | 0 | 0 | ok |"
+        "| kill -9 of workers at random moments (`kills`) | `at_least_once` | kills 5 of 50; killed: 5 (at least 5); "
+        "s: 3.5 (at most 10) | 1,234 | 0 | 0 | 0 | 0 | 0 | 0 | 0 | ok | 2026-11-26 `abc1234` |"
     )
     assert "| 3 |" in table([first])
     assert "**failed**" in table([first])
+
+
+def test_events_are_behind_those_of_their_customer_that_came_before() -> None:
+    arriving = [
+        history.Event(at, Source.CLICKSTREAM, click(customer, at))
+        for customer, at in (("a", END), ("b", END - 5), ("a", END + 2), ("a", END + 1), ("b", END), ("a", END))
+    ]
+    assert behind(arriving) == [1, 2]
+
+
+def test_the_commit_is_named_and_whether_files_are_as_in_it(tmp_path: Path) -> None:
+    def git(*arguments: str) -> str:
+        who = ["-c", "user.name=n", "-c", "user.email=n@example.com"]
+        command = ["git", *who, *arguments]
+        return subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True).stdout.strip()
+
+    assert commit(tmp_path) == ""
+    git("init")
+    file = tmp_path / "file"
+    file.write_text("as it is")
+    git("add", "file")
+    git("commit", "--message", "first")
+    assert commit(tmp_path) == git("rev-parse", "--short", "HEAD")
+    file.write_text("changed")
+    assert commit(tmp_path) == git("rev-parse", "--short", "HEAD") + "-dirty"

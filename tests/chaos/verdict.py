@@ -71,36 +71,61 @@ class Verdict(msgspec.Struct, kw_only=True):
     """Outputs that were there before what they tell had come due, by the broker's clock."""
     limits: dict[str, tuple[float, float]] = {}
     """What was measured, and what it may be at most."""
+    minima: dict[str, tuple[float, float]] = {}
+    """What the program is for, measured, and what it has to be at least: harm that was not done shows nothing."""
+    failed_stops: int = 0
+    """Workers that were told to stop and did not end with 0."""
     tolerates: tuple[str, ...] = ()
     """Which of orphaned, taken_back and repeated may be more than 0."""
     seconds: float = 0.0
     notes: dict[str, Any] = {}
     """What else is worth knowing."""
+    amounts: dict[str, float] = {}
+    """What the program was asked for."""
+    commit: str = ""
+    """Of this project, that ran; `-dirty` behind it if files were not as in it."""
+    date: str = ""
+    """When, in UTC."""
 
     @property
     def ok(self) -> bool:
-        """Whether nothing went wrong that must not."""
+        """Whether nothing went wrong that must not, and what the program is for was done."""
         counted = self.orphaned + self.taken_back + self.false_abandonments
         never = self.missing or self.false_abandonments or self.differing or self.wrong_profiles or self.early
         tolerable = {name: getattr(self, name) for name in ("orphaned", "taken_back", "repeated")}
         return not (
             never
+            or self.failed_stops
             or self.extra > counted
             or any(count for name, count in tolerable.items() if name not in self.tolerates)
             or any(measured > most for measured, most in self.limits.values())
+            or any(measured < least for measured, least in self.minima.values())
         )
 
     def sentence(self) -> str:
         """The printed verdict."""
         harm = ", ".join(f"{name} {figure:g}" for name, figure in self.harm.items())
         counts = ", ".join(f"{name.replace('_', ' ')} {getattr(self, name)}" for name in COUNTS)
-        limits = "".join(f"; {name} {measured:g} of at most {most:g}" for name, (measured, most) in self.limits.items())
+        bounds = "".join(f"; {bound}" for bound in self.bounds("{name} {measured:g} of at {end} {bound:g}"))
         notes = "".join(f"; {name} {value}" for name, value in self.notes.items())
         return (
             f"{'ok  ' if self.ok else 'FAIL'} {self.program} ({self.mode}, seed {self.seed}; {harm}; "
             f"{self.seconds:.0f} s): {self.events} events, {self.outputs} outputs: {counts}; "
-            f"{self.profiles} profiles: wrong {self.wrong_profiles}{limits}{notes}"
+            f"{self.profiles} profiles: wrong {self.wrong_profiles}; failed stops {self.failed_stops}{bounds}{notes}"
         )
+
+    def bounds(self, form: str) -> list[str]:
+        """Minima and limits, each in a form that takes name, measured, end ("least" or "most") and bound."""
+        return [
+            form.format(name=name, measured=measured, end=end, bound=bound)
+            for end, held in (("least", self.minima), ("most", self.limits))
+            for name, (measured, bound) in held.items()
+        ]
+
+
+def ended(found: Mapping[int, int], allowed: Mapping[int, int]) -> dict[str, tuple[float, float]]:
+    """Limits for workers that ended without being told to: how many of each exit code did, and how many may."""
+    return {f"ended with {code}": (found.get(code, 0), allowed.get(code, 0)) for code in sorted({*found, *allowed})}
 
 
 def expected(settings: Settings, events: Iterable[Event], until: int, directory: Path) -> Expected:
@@ -160,13 +185,16 @@ def bare(profile: Profile) -> bytes:
     return pack(profile)
 
 
+COUNTED = (
+    "customer_id", "identified", "orders", "revenue", "product_views", "first_seen_at", "last_seen_at",
+    "last_activity_at", "last_order_at",
+)  # fmt: skip
+
+
 def counted(profile: Profile) -> dict[str, Any]:
     """What a profile counts, whatever the order in which its events came."""
     document = profile_document(profile, Lifecycle(Playbook()).summary(profile))
-    names = (
-        "customer_id identified orders revenue product_views first_seen_at last_seen_at last_activity_at last_order_at"
-    )
-    return {name: document[name] for name in names.split()}
+    return {name: document[name] for name in COUNTED}
 
 
 def differing_profiles(right: Profiles, found: Profiles, view: Callable[[Profile], object] = bare) -> list[bytes]:

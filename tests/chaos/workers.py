@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 
 from tests.chaos.history import parts
@@ -32,7 +33,7 @@ async def kills(run: Run, *, kills: int) -> Verdict:
                 await asyncio.sleep(run.rng.uniform(0.0, 2.5))
             crew.kill(victim)
             await pouring
-        return await run.judge({"kills": kills})
+        return await run.judge({"kills": kills}, minima={"killed": (crew.killed, kills)})
 
 
 async def ready(run: Run, place: int) -> None:
@@ -51,15 +52,14 @@ async def rolling(run: Run, *, rounds: int) -> Verdict:
     crew = run.crew(3)
     crew.replace()
     await crew.ready()
-    codes = []
     for n, part in enumerate(parts(events, 3 * rounds)):
         pouring = asyncio.create_task(run.pour(part, 2.5))
         await asyncio.sleep(run.rng.uniform(0.2, 1.5))
-        codes.append(await crew.terminate(n % 3))
+        await crew.terminate(n % 3)
         crew.start(n % 3)
         await crew.ready()
         await pouring
-    return await run.judge({"restarts": 3 * rounds}, failed_stops=sum(code != 0 for code in codes))
+    return await run.judge({"restarts": 3 * rounds})
 
 
 @program("workers joining and leaving every few seconds", short={"changes": 6}, long={"changes": 40})
@@ -82,8 +82,10 @@ async def coming_and_going(run: Run, *, changes: int) -> Verdict:
             await crew.terminate(run.rng.choice(here))
         await pouring
         await asyncio.sleep(run.rng.uniform(0.0, 2.0))
+    worked = sum(re.search(r"Processing partitions \[\d", w.log.read_text()) is not None for w in run.cluster.workers)
+    harm = {"changes": changes, "workers started": crew.started, "killed": crew.killed}
     async with crew.kept():
-        return await run.judge({"changes": changes, "workers started": crew.started})
+        return await run.judge(harm, minima={"workers that came to work": (worked, crew.started // 3)})
 
 
 @program("SIGSTOP for longer than the session, then SIGCONT", short={"zombies": 1}, long={"zombies": 12})
@@ -93,16 +95,31 @@ async def zombies(run: Run, *, zombies: int) -> Verdict:
     events = run.sessions(sessions=800 * zombies)
     await run.open(events)
     crew = run.crew(2)
+    lost = 0
     async with crew.kept():
         for part in parts(events, zombies):
             await asyncio.sleep(0.5)
             await crew.ready()
             pouring = asyncio.create_task(run.pour(part, 8.0))
             await asyncio.sleep(run.rng.uniform(0.5, 1.5))
-            victim = crew.workers[run.rng.choice(crew.running())]
+            place = run.rng.choice(crew.running())
+            victim = crew.workers[place]
             assert victim is not None
+            had = crew.partitions(place)
             victim.process.send_signal(signal.SIGSTOP)
             await asyncio.sleep(5.0)
+            lost += had > 0 and await has_all(run, 1 - place)
             victim.process.send_signal(signal.SIGCONT)
             await pouring
-        return await run.judge({"zombies": zombies})
+        minima = {"that lost their partitions": (lost, zombies)}
+        return await run.judge({"zombies": zombies}, minima=minima, ends={1: 2 * zombies})
+
+
+async def has_all(run: Run, place: int) -> bool:
+    """Whether the worker in a place comes to work on all partitions, within some seconds."""
+    crew, all_of_them = run.crews[-1], run.cluster.settings.partitions
+    try:
+        await until(lambda: crew.partitions(place) == all_of_them, "all partitions in one place", 15.0)
+    except AssertionError:
+        return False
+    return True

@@ -8,7 +8,9 @@ import re
 import pytest
 
 from tests.chaos.catalogue import PROGRAMS
-from tests.docs.guarantees import PAGE, with_figures
+from tests.chaos.table import read as verdicts
+from tests.chaos.verdict import COUNTED
+from tests.docs.guarantees import PAGE, VERDICTS, with_figures
 from tests.docs.pages import ROOT, read, section, table
 
 
@@ -50,3 +52,17 @@ def test_a_proof_that_is_not_there_is_seen() -> None:
 
 def test_the_figures_are_those_that_are_kept() -> None:
     assert read(PAGE) == with_figures(read(PAGE)), "run: make docs"
+
+
+def test_every_figure_says_when_it_was_found_by_which_commit_and_how_long_the_run_was() -> None:
+    kept = verdicts(VERDICTS)
+    assert kept
+    for verdict in kept:
+        assert re.fullmatch(r"\d{4}-\d\d-\d\d", verdict.date), verdict.program
+        assert re.fullmatch(r"[0-9a-f]{7,}", verdict.commit), f"{verdict.program}: of what is not committed"
+        assert verdict.amounts.keys() == PROGRAMS[verdict.program].long.keys()
+
+
+def test_what_is_held_against_less_is_named() -> None:
+    figures = section(PAGE, "What the chaos programs found last")
+    assert [name for name in COUNTED if f"`{name}`" not in figures] == []

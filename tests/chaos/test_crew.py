@@ -1,0 +1,84 @@
+"""What is counted of workers: who was killed, who ended unasked, and who did not end well when told to stop."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.crew import Crew
+from tests.integration.cluster import Cluster, Worker, until
+
+SERVES = """
+import http.server, os, signal, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+    def log_message(self, *_): pass
+signal.signal(signal.SIGTERM, {on_sigterm})
+http.server.HTTPServer(("127.0.0.1", int(os.environ["LIFECYCLE_WEB_PORT"])), Handler).serve_forever()
+"""
+ENDS_WITH = "lambda *_: os._exit({code})"
+IS_ENDED = "signal.SIG_DFL"
+
+
+def crew_of(directory: Path, *programs: str) -> Crew:
+    crew = Crew(Cluster("127.0.0.1:1", directory), len(programs))
+    crew.programs = list(programs)
+    crew.replace()
+    return crew
+
+
+def worker_of(crew: Crew, place: int) -> Worker:
+    worker = crew.workers[place]
+    assert worker is not None
+    return worker
+
+
+async def serving(crew: Crew) -> None:
+    for place in range(len(crew.workers)):
+        await until(lambda n=place: worker_of(crew, n).get("/healthz")[0] == 200, "a server")  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("on_sigterm", "failed"), [(ENDS_WITH.format(code=0), []), (ENDS_WITH.format(code=1), [1]), (IS_ENDED, [-15])]
+)
+async def test_who_is_told_to_stop_has_to_end_with_0(tmp_path: Path, on_sigterm: str, failed: list[int]) -> None:
+    crew = crew_of(tmp_path, SERVES.format(on_sigterm=on_sigterm))
+    await serving(crew)
+    await crew.terminate(0)
+    assert crew.failed_stops == failed
+    assert not crew.ends
+
+
+async def test_who_does_not_stop_in_time_is_killed_and_has_failed(tmp_path: Path) -> None:
+    crew = crew_of(tmp_path, SERVES.format(on_sigterm="signal.SIG_IGN"))
+    await serving(crew)
+    await crew.terminate(0, timeout=0.2)
+    assert crew.failed_stops == [-signal.SIGKILL]
+
+
+async def test_who_has_not_begun_may_be_ended_by_the_signal(tmp_path: Path) -> None:
+    crew = crew_of(tmp_path, "import time; time.sleep(60)")
+    await crew.terminate(0)
+    assert crew.failed_stops == []
+
+
+async def test_who_ends_unasked_is_counted_once_and_who_was_killed_is_not(tmp_path: Path) -> None:
+    crew = crew_of(tmp_path, "raise SystemExit(3)", "import time; time.sleep(60)")
+    await until(lambda: crew.running() == [1], "the end of one")
+    crew.kill(1)
+    crew.kill(1)  # there is nobody to kill
+    assert crew.killed == 1
+    crew.programs = [SERVES.format(on_sigterm=ENDS_WITH.format(code=0))] * 2
+    async with crew.kept(pause=0.05):
+        await serving(crew)
+        await crew.dismiss()
+        assert crew.running() == []
+        started = crew.started
+        crew.replace()
+        assert crew.started == started == 4  # nobody comes back
+    assert crew.ends == {3: 1}
+    assert crew.failed_stops == []
