@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -172,6 +172,8 @@ class Ahead(NamedTuple):
     end: int
     since: int
     """When the first of them was sent, ms."""
+    until: int
+    """When the last was."""
 
 
 class Observer(Protocol):
@@ -193,8 +195,9 @@ class Observer(Protocol):
 def chunk_fetches(fetcher: Fetcher, observer: Observer, clock: Callable[[], int]) -> None:
     """Make a started consumer's fetcher hand out chunks, and note what each fetch showed."""
     fetcher._records = _Results(observer)
-    process, pacing = fetcher._proc_fetch_request, Pacing()
-    fetcher._fetch_max_wait_ms, fetcher._fetch_min_bytes = pacing.ask
+    process = fetcher._proc_fetch_request
+    pacings: defaultdict[int, Pacing] = defaultdict(Pacing)
+    """By node: what one leads may be quiet while another's flows."""
     asked_for_all: dict[int, int] = {}
     """By node, when a fetch was last for everything, ms."""
 
@@ -209,6 +212,8 @@ def chunk_fetches(fetcher: Fetcher, observer: Observer, clock: Callable[[], int]
         asked = {TopicPartition(topic, p): offset for topic, parts in request.topics for p, offset, _ in parts}
         for tp in asked:
             assignment.state_value(tp).timestamp = None  # set again by a success only
+        pacing = pacings[node_id]
+        request._max_wait_ms, request._min_bytes = pacing.ask
         result = await process(assignment, node_id, request)
         sent_at = min(sent_at, clock())  # the clock may have been set back meanwhile
         beyond = 0
@@ -225,10 +230,10 @@ def chunk_fetches(fetcher: Fetcher, observer: Observer, clock: Callable[[], int]
                         beyond += end - offset
                     elif observer.is_chunked(tp.topic):  # a leader that was just elected does not know the end yet
                         known = observer.ahead.get(tp)
-                        observer.ahead[tp] = Ahead(offset, end, sent_at if known is None else known.since)
+                        observer.ahead[tp] = Ahead(offset, end, sent_at if known is None else known.since, sent_at)
                 elif state.awaiting_reset and observer.is_chunked(tp.topic):
                     observer.out_of_range[tp] = offset  # aiokafka would go on from the beginning without a word
-        fetcher._fetch_max_wait_ms, fetcher._fetch_min_bytes = pacing.fetched(beyond if result else 0)
+        pacing.fetched(beyond if result else 0)
         return result
 
     fetcher._proc_fetch_request = observed

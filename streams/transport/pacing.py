@@ -30,17 +30,16 @@ MANY: Final = 60
 
 
 class Pacing:
-    """One per consumer. Adds at most the wait asked for to the latency of a record, and nothing to the first."""
+    """One per consumer and broker. Adds at most the wait asked for to the latency of a record, nothing to the first."""
 
     def __init__(self) -> None:
         self.ask = IDLE
 
-    def fetched(self, records: int) -> Ask:
-        """A fetch came back, with so many records."""
+    def fetched(self, records: int) -> None:
+        """A fetch came back, with so many records: the next one asks as `ask` says."""
         if not records:
             self.ask = IDLE
         elif records < FEW:
             self.ask = TRICKLING
         else:
             self.ask = FLOWING if records < MANY else POURING
-        return self.ask

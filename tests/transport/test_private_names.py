@@ -22,6 +22,7 @@ from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.consumer.subscription_state import TopicPartitionState
 from aiokafka.producer.message_accumulator import MessageAccumulator
 from aiokafka.producer.sender import Sender
+from aiokafka.protocol.fetch import FetchRequest
 from faust.tables.base import Collection
 from faust.tables.manager import TableManager
 from faust.tables.recovery import Recovery
@@ -53,9 +54,9 @@ RELIED_ON: dict[Any, dict[str, str]] = {
     fetcher.Fetcher: {
         "_records": "where results wait, one a partition",
         "_proc_fetch_request": "one request and its answer",
-        "_fetch_max_wait_ms": "set by the pacing",
-        "_fetch_min_bytes": "set by the pacing",
+        "_fetch_task": "sends the requests; ends of itself only by a fault",
     },
+    FetchRequest: {"_max_wait_ms": "set by the pacing", "_min_bytes": "set by the pacing"},
     fetcher.FetchResult: {
         "_partition_records": "the records of a result",
         "getall": "takes them out",
@@ -154,9 +155,11 @@ def test_what_is_done_with_them_is_what_it_was() -> None:
     consumer = inspect.getsource(Consumer)
     assert "self.wait_first(" in consumer  # overridden: what Faust's fetcher calls
     assert "await self.sleep(0)" in consumer
+    built = inspect.getsource(FetchRequest.build)
+    assert built.count("self._max_wait_ms,") == built.count("self._min_bytes,") > 1
     source = inspect.getsource(fetcher)
-    for text in ("self._records[tp] = FetchResult(", "self._proc_fetch_request(", "self._fetch_min_bytes,",
-                 "self._fetch_max_wait_ms,", "tp_state.timestamp = now_ms", "tp_state.lso = lso",
+    for text in ("self._records[tp] = FetchResult(", "self._proc_fetch_request(", "tp_state.timestamp = now_ms",
+                 "tp_state.lso = lso",
                  "type(res_or_error) is FetchResult", "if record.offset < self.next_fetch_offset:",
                  "self.next_fetch_offset = next_batch.next_offset"):  # fmt: skip
         assert text in source, text
