@@ -149,6 +149,8 @@ class Scenario(NamedTuple):
     unit: str
     goal: str
     """`<= 8`, `< 2`, `>= 20`; empty where none was set"""
+    runs: tuple[float, ...]
+    """What `value` is the median of."""
 
     @property
     def met(self) -> bool | None:
@@ -165,13 +167,16 @@ class Scenario(NamedTuple):
         }[operator]
 
 
+SCENARIOS: Final = ("latency", "idle", "mix", "linking", "scale", "exactly_once", "recovery", "memory")
+"""Those with goals: the report has a row of each, also if it was not run."""
+
 _GOAL = re.compile(r"(<=|<|>=|>)\s*([\d.]+)")
 
 
 def scenarios(rows: Iterable[Row]) -> list[Scenario]:
     """The latest of each."""
     latest = {(row["scenario"], row["metric"]): row for row in rows}
-    return [Scenario(*(row[field] for field in Scenario._fields)) for row in latest.values()]
+    return [Scenario(**{f: row[f] for f in Scenario._fields} | {"runs": tuple(row["runs"])}) for row in latest.values()]
 
 
 class AtSize(NamedTuple):

@@ -12,7 +12,9 @@ from benchmarks.scenarios.shop import mix
 
 EVENTS = 200_000
 CUSTOMERS = (10_000, 100_000, 1_000_000)
-FEW = CUSTOMERS[0]
+FEW, MANY = CUSTOMERS[0], CUSTOMERS[-1]
+FLAT, LINEAR = "<= 1.2", "<= 1.1"
+"""What an event may cost with a hundred times the customers, and of four times the events, against without."""
 
 
 async def per_event(broker: Broker, events: int, customers: int, workers: int = 1) -> float:
@@ -40,6 +42,10 @@ async def run(broker: Broker, runs: int, events: int = EVENTS) -> None:
         report("scale", f"CPU per event, {customers} customers, {events} events", values, "us")
     for number, values in by_events.items():
         report("scale", f"CPU per event, {FEW} customers, {number} events", values, "us")
+    flat = [many / few for few, many in zip(by_customers[FEW], by_customers[MANY], strict=True)]
+    report("scale", f"CPU per event, {MANY} customers against {FEW}", flat, "times", FLAT)
+    linear = [most / fewest for fewest, most in zip(by_events[events], by_events[4 * events], strict=True)]
+    report("scale", f"CPU per event, {4 * events} events against {events}", linear, "times", LINEAR)
     report("scale", f"CPU per event, two workers, {FEW} customers, {events} events", two, "us")
     gains = [2 * alone / both for alone, both in zip(by_events[events], two, strict=True)]
     report("scale", "work of two workers against one, at equal CPU", gains, "times", ">= 1.8")

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.figures import OURS, Column, Common, Contestant, Scenario, by_customers, read, scenarios
+import benchmarks.scenarios as scenarios_of_ours
+from benchmarks.figures import OURS, SCENARIOS, Column, Common, Contestant, Scenario, by_customers, read, scenarios
 from benchmarks.report import render
 
 EVENTS = 200_000
@@ -124,7 +125,10 @@ def test_a_restart_that_failed_leaves_the_figures_of_the_job_and_is_said() -> No
 
 
 def test_every_row_of_a_table_has_its_columns() -> None:
-    own = [Scenario("idle", "CPU | at rest", 1.5, "% of a core", "< 2"), Scenario("scale", "slope", 1.0, "", "")]
+    own = [
+        Scenario("idle", "CPU | at rest", 1.5, "% of a core", "< 2", (1.5,)),
+        Scenario("scale", "slope", 1.0, "", "", (1.0,)),
+    ]
     lines = page(trial(OURS.peer, 4.0), trial("Kafka Streams", 9.0, jit="cold", differs="a | b"), own=own).splitlines()
     previous = None
     for row in lines:
@@ -150,17 +154,27 @@ def test_every_row_of_a_table_has_its_columns() -> None:
     ],
 )
 def test_goals_of_scenarios(goal: str, value: float, met: bool | None) -> None:
-    assert Scenario("idle", "CPU", value, "%", goal).met is met
+    assert Scenario("idle", "CPU", value, "%", goal, (value,)).met is met
 
 
 def test_the_latest_figure_of_a_scenario_is_the_one_that_counts(tmp_path: Path) -> None:
     row = {"scenario": "idle", "metric": "CPU at 0 events/s", "unit": "% of a core", "goal": "< 2", "runs": [1.0]}
     path = tmp_path / "scenarios.jsonl"
-    path.write_text("".join(json.dumps({**row, "value": value}) + "\n" for value in (1.0, 3.0)))
+    rows = [{**row, "value": value, "runs": [value, value - 0.5, value + 1.5]} for value in (1.0, 3.0)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     own = scenarios(read(path))
     assert [one.value for one in own] == [3.0]
     text = page(trial(OURS.peer, 4.0), own=own)
-    assert line(text, "idle") == "| idle | CPU at 0 events/s | < 2 % of a core | 3.00 % of a core | **not met** |"
+    assert line(text, "idle") == (
+        "| idle | CPU at 0 events/s | < 2 % of a core | 3.00 (2.50 to 4.50) % of a core | 3 | **not met** |"
+    )
+
+
+def test_a_scenario_with_goals_that_was_not_run_is_said() -> None:
+    own = [Scenario("idle", "CPU", 1.0, "%", "< 2", (1.0,)), Scenario("mix", "CPU per event", 1.0, "us", "", (1.0,))]
+    text = page(trial(OURS.peer, 4.0), own=own)
+    assert {name for name in SCENARIOS if f"| {name} |  |  |  | 0 | not measured |" in text} == {*SCENARIOS} - {"idle"}
+    assert {*SCENARIOS} <= {path.stem for path in Path(scenarios_of_ours.__file__).parent.glob("*.py")}
 
 
 def test_no_file_is_no_figures(tmp_path: Path) -> None:
@@ -168,12 +182,12 @@ def test_no_file_is_no_figures(tmp_path: Path) -> None:
 
 
 def size(customers: int, events: int, us: float) -> Scenario:
-    return Scenario("scale", f"CPU per event, {customers} customers, {events} events", us, "us", "")
+    return Scenario("scale", f"CPU per event, {customers} customers, {events} events", us, "us", "", (us,))
 
 
 def test_the_cost_over_customers_is_of_one_number_of_events() -> None:
     own = [size(10_000, 400, 4.0), size(1_000_000, 200, 7.0), size(10_000, 200, 5.0), size(100_000, 200, 6.0)]
-    own.append(Scenario("scale", "CPU per event, two workers, 10000 customers, 200 events", 9.0, "us", ""))
+    own.append(Scenario("scale", "CPU per event, two workers, 10000 customers, 200 events", 9.0, "us", "", (9.0,)))
     assert by_customers(own) == [(10_000, 5.0), (100_000, 6.0), (1_000_000, 7.0)]
     assert by_customers(own[:1]) == []
 
