@@ -72,6 +72,7 @@ FAILURES = (
     "other_changelog",
     "recovery_stuck",
     "disk_failed",
+    "fetching_ended",
     OTHER,
 )
 """Held against `streams.errors.Fault` by a test."""

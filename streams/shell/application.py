@@ -9,8 +9,10 @@ log disagreeing ends the process (`fail`): the next one recovers.
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -37,6 +39,7 @@ from streams.shell.exactly_once import ExactlyOnce
 from streams.shell.faults import (
     ELECTION_MS,
     CountChanged,
+    FetchingEnded,
     OutOfRange,
     TopicAnew,
     WasApart,
@@ -60,6 +63,8 @@ SMALL_CHUNK = 200
 """Records of a chunk whose outputs may wait for those of the poll's others."""
 EXIT_FORCED = 70
 """The exit code when shutting down took too long (EX_SOFTWARE)."""
+STUCK_S = 2.0
+"""How much later than by a thread of Python the process is ended without one; then the exit code is 1."""
 
 
 class _BootStrategy(BootStrategy):
@@ -191,9 +196,12 @@ class App(faust.App):
             logging.shutdown()
             os._exit(EXIT_FORCED if self.failure or self.working() else 0)
 
-        timer = threading.Timer(self.settings.shutdown_timeout / 1000, end)
+        seconds = self.settings.shutdown_timeout / 1000
+        timer = threading.Timer(seconds, end)
         timer.daemon = True
         timer.start()
+        if sys.__stderr__ is not None:  # and if a library does not give the interpreter back, so that no thread runs
+            faulthandler.dump_traceback_later(seconds + STUCK_S, exit=True, file=sys.__stderr__)
 
     async def _guarded(self, loop: Callable[[], Any]) -> None:
         try:
@@ -344,18 +352,14 @@ class App(faust.App):
             await asyncio.sleep(TICK_S)
             if not self.kafka.flow_active:
                 self.health.consumer_rests()
+            if self.working() and (ended := self.kafka.fetching_ended) is not None:
+                raise FetchingEnded(ended)
             for tp, offset in self.kafka.out_of_range.items():
                 raise OutOfRange(tp, offset)
             for tp, ahead in self.kafka.ahead.items():
-                if self.clock() - ahead.since > ELECTION_MS:
+                if ahead.until - ahead.since > ELECTION_MS:
                     raise OutOfRange(tp, ahead.position)
-            jumped = self._clock_watch.jumped()
-            if jumped:
-                self.kafka.fetches.clear()
             working = self.working()
-            if jumped:
-                for one in working:
-                    one.trusted = False
             await self._advance(working)
             await self._go_on(working)
             for tp, source in list(self.paused.items()):
@@ -369,6 +373,12 @@ class App(faust.App):
         return self.readers.get(tp) if rank in self.independent else self.tasks.get(tp.partition)
 
     async def _advance(self, working: Collection[PartitionTask | SourceReader]) -> None:
+        if self._clock_watch.jumped():
+            self.kafka.fetches.clear()
+            self.kafka.ahead.clear()
+            self._guarantee.doubt()
+            for one in self.working():
+                one.trust.lost()
         silent = self.watch.silence.silent(self.clock())
         for one in working:
             one.advance(self.fetches_of(one), silent)

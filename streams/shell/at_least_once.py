@@ -15,7 +15,7 @@ from aiokafka.errors import CommitFailedError
 from faust.types import TP
 
 from streams.shell.changelog import Changelog, Flush
-from streams.shell.guarantee import Commit, Delivery, Guarantee, Sent, Write
+from streams.shell.guarantee import PATIENCE_S, Commit, Delivery, Guarantee, Sent, Write
 from streams.shell.outbox import Outbox, Record
 from streams.transport.transactions import Name
 
@@ -88,6 +88,11 @@ class AtLeastOnce(Guarantee):
     def assigned(self, names: Collection[Name]) -> None:
         """Nothing is done: a worker that lost partitions is found out when it commits."""
 
+    def doubt(self) -> None:
+        """The broker is asked before the next flush: a clock that does not tell how long a machine was suspended has
+        not seen that nothing was heard of it."""
+        self._confirmed_at = -math.inf
+
     async def fenced(self) -> None:
         """As `assigned`."""
 
@@ -102,7 +107,7 @@ class AtLeastOnce(Guarantee):
         await self._check_membership(leaving)
         written = await asyncio.gather(*(write() for write in writes))
         offsets = {TP(*at): offset for of_one in written for at, offset in of_one.items()}
-        await self._app.kafka.commit_offsets(offsets)
+        await self._commit(offsets)
         self._offsets |= offsets
         self._confirmed_at = self._monotonic()
 
@@ -115,8 +120,16 @@ class AtLeastOnce(Guarantee):
             raise CommitFailedError("the group has dealt its partitions anew")
         unheard = self._monotonic() - self._confirmed_at
         if self._offsets and (leaving or unheard > self._app.settings.session_timeout / 2000):
-            await self._app.kafka.commit_offsets(self._offsets)
+            await self._commit(self._offsets)
             self._confirmed_at = self._monotonic()
+
+    async def _commit(self, offsets: Mapping[TP, tuple[int, str]]) -> None:
+        """aiokafka would ask a coordinator that does not answer for ever."""
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                await self._app.kafka.commit_offsets(offsets)
+        except TimeoutError:
+            raise TimeoutError(f"the group's coordinator has not taken the offsets for {PATIENCE_S:g} s") from None
 
     def explain(self, error: Exception) -> str | None:
         """As `Guarantee`."""

@@ -8,6 +8,28 @@ MAX_JUMP_MS = 5_000
 MAX_SKEW_MS = 30_000
 
 
+class Trust:
+    """Whether the worker's clock was found to agree with the broker's, by who commits. Until it is, silence proves
+    nothing."""
+
+    def __init__(self) -> None:
+        self.given = False
+        self.losses = 0
+        """How often it was lost."""
+
+    def lost(self) -> None:
+        """The clock has jumped."""
+        self.given = False
+        self.losses += 1
+
+    def found(self, skew: int | None, as_of: int) -> None:
+        """A commit that began when trust was lost `as_of` times has shown how far the clock is from the broker's, ms;
+        None where it shows nothing. What was measured while the clock jumped may be of either side of the jump.
+        """
+        if as_of == self.losses:
+            self.given = abs(skew or 0) <= MAX_SKEW_MS
+
+
 class ClockWatch:
     """Sees the wall clock jump, by holding it against one that cannot. Asked at every tick."""
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Final, Protocol
 
+from streams.shell.clock import Trust
 from streams.shell.guarantee import Guarantee, Offsets, Write
 
 LOOK_S: Final = 0.05
@@ -25,8 +26,8 @@ class Committing(Protocol):
 
     closed: bool
     """Whether it was let go."""
-    trusted: bool
-    """Whether the worker's clock was found to agree with the broker's; a commit finds out."""
+    trust: Trust
+    """In the worker's clock. A commit finds out."""
 
     @property
     def awaited(self) -> bool:
@@ -88,7 +89,7 @@ class Committer:
     async def _commit(self, working: Iterable[Committing], leaving: bool) -> bool:
         writes: list[Write] = []
         for one in working:
-            snapshot = one.snapshot(force=not one.trusted)
+            snapshot = one.snapshot(force=not one.trust.given)
             if snapshot is not None:
                 writes.append(partial(one.write, snapshot))
                 await asyncio.sleep(0)  # packing takes its time, and events should not wait for all of it

@@ -18,16 +18,13 @@ from faust.types import TP
 from streams.errors import UserError
 from streams.observe.prometheus import Metrics
 from streams.shell.changelog import Changelog, Flush
-from streams.shell.guarantee import Commit, Delivery, Guarantee, Sent, Write
+from streams.shell.guarantee import PATIENCE_S, Commit, Delivery, Guarantee, Sent, Write
 from streams.shell.outbox import Outbox, Record
 from streams.transport.transactions import Name, TransactionalProducer, Transactions
 
 FULL = 10_000
 FULL_BYTES = 8 << 20
 """So many records, or bytes of them, wait for a commit at most (a chunk's worth aside)."""
-
-PATIENCE_S = 120.0
-"""How long a commit may take, brokers that are away included: as long as Faust's producer would try."""
 
 
 class InTransaction(Delivery):
@@ -140,6 +137,9 @@ class ExactlyOnce(Guarantee):
     def assigned(self, names: Collection[Name]) -> None:
         """As `Guarantee`: also what we keep, since somebody may have had it in between."""
         self._transactions.fence(names)
+
+    def doubt(self) -> None:
+        """Nothing is done: who has our partitions has fenced us."""
 
     async def fenced(self) -> None:
         """As `Guarantee`."""

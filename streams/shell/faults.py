@@ -128,6 +128,19 @@ class LinkingOff(Fault):
         )
 
 
+class FetchingEnded(Fault):
+    """The client reads no more, for a fault of its own."""
+
+    reason = "fetching_ended"
+    passes = True
+
+    def __init__(self, cause: BaseException) -> None:
+        super().__init__(
+            f"The Kafka client has ceased to read ({type(cause).__name__}: {cause}). Nothing is lost: this worker "
+            "ends, and the next one goes on from the last commit."
+        )
+
+
 class StateBehind(Fault):
     """The group has committed more than the changelog holds."""
 

@@ -15,6 +15,9 @@ from streams.shell.changelog import Change, Flush
 from streams.shell.outbox import Record
 from streams.transport.transactions import Name
 
+PATIENCE_S = 120.0
+"""How long a commit may take, brokers that are away included: as long as Faust's producer would try."""
+
 Offsets = Mapping[tuple[str, int], tuple[int, str]]
 """By topic and partition: the next offset, and metadata."""
 
@@ -76,6 +79,9 @@ class Guarantee(Protocol):
 
     def assigned(self, names: Collection[Name]) -> None:
         """These tasks and readers are the worker's from now on, and no others. Does not wait: no heartbeats go out."""
+
+    def doubt(self) -> None:
+        """The wall clock has jumped: it was set, or the machine stood still, and the group may have given us up."""
 
     async def fenced(self) -> None:
         """Return once nobody else can commit for what is assigned: what is read from now on is final.

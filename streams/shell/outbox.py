@@ -85,23 +85,31 @@ class Outbox:
             return
         async with self._sending:
             waiting, self._waiting = self._waiting, []
-            producer = self._producer()
-            for topic in {record.topic for record in waiting} - self._partitioners.keys():
-                self._partitioners[topic] = Partitioner(len(await producer.partitions_for(topic)))
-            by_partition: dict[tuple[str, int], list[Record]] = {}
-            for record in waiting:
-                partition = record.partition
-                if partition is None:  # without a key any will do, and one is best for batches
-                    partition = 0 if record.key is None else self._partitioners[record.topic].partition(record.key)
-                by_partition.setdefault((record.topic, partition), []).append(record)
-            for (topic, partition), records in by_partition.items():
-                for batch, contents in batches(producer.create_batch, records, _append, _too_large):
-                    began = 0 if self._clock is None else self._clock()
-                    acknowledgement = asyncio.ensure_future(
-                        await producer.send_batch(batch, topic, partition=partition)
-                    )
-                    self._unacknowledged.add(acknowledgement)
-                    acknowledgement.add_done_callback(functools.partial(self._done, contents, began))
+            try:
+                await self._send(waiting)
+            except asyncio.CancelledError:
+                self._failure = self._failure or ConnectionError("sending was cancelled")
+                raise
+            except Exception as error:  # what was taken is not on its way: whoever waits for it must not go on
+                self._failure = self._failure or error
+                raise
+
+    async def _send(self, records: Sequence[Record]) -> None:
+        producer = self._producer()
+        for topic in {record.topic for record in records} - self._partitioners.keys():
+            self._partitioners[topic] = Partitioner(len(await producer.partitions_for(topic)))
+        by_partition: dict[tuple[str, int], list[Record]] = {}
+        for record in records:
+            partition = record.partition
+            if partition is None:  # without a key any will do, and one is best for batches
+                partition = 0 if record.key is None else self._partitioners[record.topic].partition(record.key)
+            by_partition.setdefault((record.topic, partition), []).append(record)
+        for (topic, partition), of_partition in by_partition.items():
+            for batch, contents in batches(producer.create_batch, of_partition, _append, _too_large):
+                began = 0 if self._clock is None else self._clock()
+                acknowledgement = asyncio.ensure_future(await producer.send_batch(batch, topic, partition=partition))
+                self._unacknowledged.add(acknowledgement)
+                acknowledgement.add_done_callback(functools.partial(self._done, contents, began))
 
     async def settled(self) -> None:
         """Return when all that was put before the call is acknowledged. Raises what a send has failed with."""

@@ -23,7 +23,7 @@ from streams.core.watermark import SourceProgress
 from streams.observe.facts import ReaderFacts, SourceFacts
 from streams.observe.prometheus import Metrics
 from streams.settings import Settings
-from streams.shell.clock import MAX_SKEW_MS
+from streams.shell.clock import Trust
 from streams.shell.faults import ELECTION_MS, Hole, Truncated
 from streams.shell.forwarder import Forwarder
 from streams.shell.guarantee import Commit, Delivery, Offsets, Sent
@@ -68,8 +68,7 @@ class SourceReader:
         self.topic = settings.source_topics[source]
         self.closed = False
         """Whether it was let go: then it says nothing any more."""
-        self.trusted = False
-        """Whether the worker's clock was found to agree with the broker's. Until it is, silence proves nothing."""
+        self.trust = Trust()
         self.slowest_anywhere = slowest_anywhere
         self._label = LABELS[source]
         self._decoder = decoder
@@ -145,7 +144,7 @@ class SourceReader:
         fetch = fetches.get(self.source)
         if fetch is not None and not self._reaches(fetch):
             fetch = None
-        silence_counts = self.trusted and self.source not in silent
+        silence_counts = self.trust.given and self.source not in silent
         if silence_counts and not self._silence_counts:
             self._progress.distrust()
         self._silence_counts = silence_counts
@@ -191,7 +190,7 @@ class SourceReader:
 
     def report(self, rank: int, /) -> tuple[int | None, int | None]:
         """As `streams.shell.forwarder.Reached`."""
-        proves = self.trusted or not self._settings.by_time
+        proves = self.trust.given or not self._settings.by_time
         return self.slowest(), self._progress.drained_lately_at(self._clock()) if proves else None
 
     def slowest(self) -> int | None:
@@ -217,8 +216,9 @@ class SourceReader:
 
     async def write(self, snapshot: Offsets) -> Offsets:
         """Carry a commit through: what was forwarded is acknowledged, with the offset or before it."""
+        as_of = self.trust.losses
         await self._delivery.write(Commit(snapshot))
-        self.trusted = abs(self.skew or 0) <= MAX_SKEW_MS
+        self.trust.found(self.skew, as_of)
         return snapshot
 
     # -- what is to be seen

@@ -35,7 +35,7 @@ from streams.observe.facts import SourceFacts, TaskFacts
 from streams.observe.prometheus import Metrics
 from streams.settings import Settings
 from streams.shell.agreement import mark_of
-from streams.shell.clock import MAX_SKEW_MS
+from streams.shell.clock import Trust
 from streams.shell.faults import ELECTION_MS, Grown, Hole, Truncated
 from streams.shell.forwarder import Forwarder
 from streams.shell.guarantee import Commit, Delivery, Offsets, Sent
@@ -92,8 +92,7 @@ class PartitionTask:
         """What it reads, by rank."""
         self.closed = False
         """Whether it was let go: then nothing may happen to its state any more."""
-        self.trusted = False
-        """Whether the worker's clock was found to agree with the broker's. Until it is, silence proves nothing."""
+        self.trust = Trust()
         self._settings = settings
         self._started_at = started_at
         self._partitioner = Partitioner(settings.partitions, settings.partitioner)
@@ -230,7 +229,7 @@ class PartitionTask:
         fetches = {rank: fetch for rank, fetch in fetches.items() if self._reaches(rank, fetch)}
         now, watermark = self._clock(), self.engine.watermark
         of_sources = {source: fetches[source] for source in Source if source in fetches}
-        effects = self.engine.advance(now, of_sources, silent=silent, clock_trusted=self.trusted)
+        effects = self.engine.advance(now, of_sources, silent=silent, clock_trusted=self.trust.given)
         self._emit(effects, now)
         if self._forwarder is not None:
             self._forwarder.report(now)
@@ -311,11 +310,12 @@ class PartitionTask:
         if self._settings.profiles:
             records = chain(records, self._profiles_of(snapshot))
         commit = Commit(self._offsets(snapshot), snapshot.changes, marker, records)
+        as_of = self.trust.losses
         flush = await self._delivery.write(commit)
         assert flush is not None
         self.state.flushed(marker, flush)
         self._on_written(flush.last)
-        self.trusted = abs(self.skew or 0) <= MAX_SKEW_MS
+        self.trust.found(self.skew, as_of)
         return commit.offsets
 
     def _offsets(self, snapshot: Snapshot) -> Offsets:

@@ -267,6 +267,13 @@ async def _changelog_status(admin: AIOKafkaAdminClient, settings: Settings, topi
         return Status(
             topic, "problem", f"topic {topic} is not compacted and will lose state: set its cleanup.policy to compact."
         )
+    if configs.get("message.timestamp.type", "LogAppendTime") != "LogAppendTime":
+        return Status(
+            topic,
+            "advice",
+            f"topic {topic} does not keep append times, by which a worker finds out that its clock is wrong, and fires "
+            "nothing: set its message.timestamp.type to LogAppendTime.",
+        )
     return _bounded(topic, partitions, configs, "max.compaction.lag.ms", COMPACTED_WITHIN)
 
 

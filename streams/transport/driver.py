@@ -91,6 +91,12 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(fetched, self.thread_loop))
 
     @property
+    def fetching_ended(self) -> BaseException | None:
+        """As `Consumer.fetching_ended`. Read from any thread."""
+        task = self._ensure_consumer()._fetcher._fetch_task
+        return task.exception() if task.done() and not task.cancelled() else None
+
+    @property
     def group_generation(self) -> int:
         """As `Consumer.group_generation`. Read from any thread."""
         generation: int = self._ensure_consumer()._coordinator.generation
@@ -317,6 +323,11 @@ class Consumer(driver.Consumer):
     async def committed_offsets(self, tps: Iterable[TP]) -> dict[TP, OffsetAndMetadata]:
         """What the group has committed, with metadata; partitions without are absent."""
         return await self._thread.committed_offsets(tps)
+
+    @property
+    def fetching_ended(self) -> BaseException | None:
+        """By what the client has ceased to send fetches, if it has. Polls then bring nothing, and raise nothing."""
+        return self._thread.fetching_ended
 
     @property
     def group_generation(self) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 CLIENTS = 4
@@ -83,8 +83,11 @@ class Transactions:
         """Return once each name last given to `fence` is ours alone. Raises what a broker refuses it with."""
         while True:
             starting = self._starting
-            await asyncio.gather(*map(asyncio.shield, starting.values()))
+            ended = await asyncio.gather(*map(asyncio.shield, starting.values()), return_exceptions=True)
             if starting is self._starting:
+                for refusal in ended:
+                    if isinstance(refusal, BaseException):
+                        raise refusal
                 return
 
     def producer(self, name: Name) -> TransactionalProducer:
@@ -106,13 +109,17 @@ class Transactions:
         if before is not None:
             await asyncio.wait([before])  # else it could fence this one
             self._in_background(self._stop(before))
-        producer = TransactionalProducer(await self._client(client), f"{self._app_id}-{name}", self._timeout_ms)
-        try:
-            await producer.start()
-        except BaseException:
-            await producer.stop()
-            raise
-        return producer
+        while True:
+            producer = TransactionalProducer(await self._client(client), f"{self._app_id}-{name}", self._timeout_ms)
+            try:
+                await producer.start()
+            except BaseException as error:
+                await producer.stop()
+                if not _passes(error):
+                    raise
+            else:
+                return producer
+            await asyncio.sleep(RETRY_S)
 
     async def _client(self, number: int) -> AIOKafkaClient:
         if number not in self._clients:
@@ -142,3 +149,9 @@ class Transactions:
         await asyncio.wait([starting])
         if not starting.cancelled() and starting.exception() is None:
             await starting.result().stop()
+
+
+def _passes(error: BaseException) -> bool:
+    """Whether it comes of a broker that is away. aiokafka tells it of the search for the coordinator as any refusal."""
+    cause = error.__cause__
+    return isinstance(cause, KafkaError) and bool(cause.retriable)

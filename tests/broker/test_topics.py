@@ -160,6 +160,17 @@ async def test_the_changelog_is_checked_when_it_is_there(settings: Settings, adm
     assert "is not compacted and will lose state" in problem.sentence
 
 
+async def test_a_changelog_that_does_not_keep_append_times_is_named(
+    settings: Settings, admin: AIOKafkaAdminClient
+) -> None:
+    changelog = topics.changelog_topic(settings)
+    await make(admin, changelog, 2, cleanup_policy="compact", message_timestamp_type="CreateTime")
+    report = {status.topic: status for status in await topics.ensure(settings)}
+    assert report[changelog].state == "advice"
+    assert "set its message.timestamp.type to LogAppendTime" in report[changelog].detail
+    assert await topics.check(settings) == []
+
+
 def test_how_the_changelog_is_to_be_made() -> None:
     assert topics.changelog_configs(Settings()) == {
         "cleanup.policy": "compact",

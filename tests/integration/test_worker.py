@@ -242,6 +242,31 @@ async def test_sigterm_ends_the_worker_in_time_also_when_the_broker_is_gone(
             cluster.stop()
 
 
+STUCK = """
+import ctypes
+from streams.cli import main
+from streams.shell.application import App
+
+async def never(self, timeout):
+    if self._stopping:
+        ctypes.PyDLL(None).sleep(3600)  # as a library that does not give the interpreter back
+
+App._let_go = never
+main(["worker"])
+"""
+
+
+async def test_sigterm_ends_the_worker_also_when_a_library_holds_the_interpreter(
+    make_cluster: Callable[..., Any],
+) -> None:
+    cluster: Cluster = await make_cluster(shutdown_timeout="2s")
+    worker = cluster.start_worker(program=STUCK)
+    await worker.ready()
+    worker.terminate()
+    assert worker.process.wait(timeout=15) == 1
+    assert "in never" in worker.log.read_text()  # where it stood
+
+
 async def test_profiles_are_published_if_asked_for(make_cluster: Callable[..., Any]) -> None:
     cluster: Cluster = await make_cluster(profiles="on")
     worker = cluster.start_worker()

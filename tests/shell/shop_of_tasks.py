@@ -169,7 +169,7 @@ class World:
             clock=lambda: self.now,
             independent=self.independent,
         )
-        task.trusted = True
+        task.trust.given = True
         task.send_again(unsent, ended)
         self.tasks[number] = task
 
@@ -193,7 +193,7 @@ class World:
             clock=lambda: self.now,
             topic_ids={},
         )
-        reader.trusted = True
+        reader.trust.given = True
         self.readers[source, partition] = reader
 
     def read(self, source: Source, partition: int, most: int | None = None) -> None:

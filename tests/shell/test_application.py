@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from aiokafka.errors import KafkaTimeoutError
+from aiokafka.errors import KafkaError, KafkaTimeoutError
 from aiokafka.structs import OffsetAndMetadata
 from faust.types import TP
 
@@ -17,12 +17,14 @@ from streams import playbooks
 from streams.core.activity import Source
 from streams.core.customer import Lifecycle
 from streams.core.inputs import ERASURES, FORWARDED, number_of
-from streams.core.sources import NOT_READ, Arrivals, Mark, OriginMark
+from streams.core.sources import NOT_READ, Arrivals, Fetch, Mark, OriginMark
 from streams.errors import UserError
 from streams.settings import Settings
 from streams.shell import starting
 from streams.shell.application import App
+from streams.shell.clock import ClockWatch, Trust
 from streams.shell.factory import create_app
+from streams.shell.faults import FetchingEnded
 from streams.shell.marks import SourceMark, TaskMark, encode
 from streams.shell.starting import Starter
 from streams.shell.watching import Watch
@@ -49,6 +51,60 @@ class Away(App):
 async def test_a_broker_that_is_away_while_a_partition_is_paused_ends_nothing() -> None:
     """What is raised there would end the worker: it is one of the loops that must not fail."""
     assert await Watch(Away(), PLAYBOOK).lag_of_paused() == {}
+
+
+class Deaf(App):
+    """Its client reads no more."""
+
+    should_stop = False
+
+    def __init__(self) -> None:
+        self.tasks, self.readers = {0: SimpleNamespace()}, {}  # type: ignore[dict-item]
+
+    @property
+    def kafka(self) -> Any:
+        return SimpleNamespace(flow_active=True, fetching_ended=KafkaError("no such thing"))
+
+
+async def test_a_client_that_has_ceased_to_read_ends_the_worker() -> None:
+    """All else would go on: heartbeats, polls that bring nothing, a lag that stands still."""
+    with pytest.raises(FetchingEnded, match=r"ceased to read .*no such thing"):
+        await Deaf()._tick()
+
+
+class Jumping(App):
+    """Its clock jumps when the test says so. `done` has what it did."""
+
+    def __init__(self) -> None:
+        self.wall, self.done, self.trust = 0, list[Any](), Trust()
+        self.trust.given = True
+
+        async def flush() -> None:
+            """Nothing to send."""
+
+        task = SimpleNamespace(
+            trust=self.trust, read={0: CLICKS}, flush=flush, advance=lambda fetches, silent: self.done.append(fetches)
+        )
+        self.tasks, self.readers = {0: task}, {}  # type: ignore[dict-item]
+        self.fetches, self.ahead = {CLICKS: Fetch(0, 5)}, {CLICKS: 1}
+        self._clock_watch = ClockWatch(lambda: self.wall, lambda: 0.0)
+        self._guarantee: Any = SimpleNamespace(doubt=lambda: self.done.append("doubted"))
+        self.watch: Any = SimpleNamespace(silence=SimpleNamespace(silent=lambda now: frozenset()))
+        self.clock = lambda: self.wall
+
+    @property
+    def kafka(self) -> Any:
+        return SimpleNamespace(fetches=self.fetches, ahead=self.ahead)
+
+
+async def test_a_clock_that_has_jumped_is_seen_before_anything_is_fired_by_it() -> None:
+    app = Jumping()
+    await app._advance(app.working())
+    app.wall = 3 * 3_600_000
+    await app._advance(app.working())
+    assert app.done == [{0: Fetch(0, 5)}, "doubted", {}]
+    assert not app.trust.given
+    assert app.ahead == {}
 
 
 class Starting(Starter):
@@ -417,6 +473,7 @@ class Stepping(App):
         tasks: Any = {number: Busy(number, left, self.done) for number, left in enumerate(steps)}
         self.tasks, self.readers = tasks, {}
         self.clock = lambda: 0
+        self._clock_watch = ClockWatch(lambda: 0, lambda: 0.0)
         self.failure = None
         self.committer: Any = SimpleNamespace(commit=self._commit_all)
         self.watch: Any = SimpleNamespace(silence=SimpleNamespace(silent=lambda now: frozenset()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from aiokafka.errors import CommitFailedError
 from faust.types import TP
 
+from streams.shell import at_least_once
 from streams.shell.at_least_once import AtLeastOnce
 
 CLICKS = TP("clicks", 0)
@@ -76,3 +78,23 @@ def test_it_is_said_what_that_means() -> None:
     said = World().guarantee.explain(CommitFailedError())
     assert said is not None
     assert "its partitions went to others" in said
+
+
+async def test_after_the_clock_has_jumped_the_broker_is_asked_too() -> None:
+    """The machine may have been suspended, and its other clock with it."""
+    world = World()
+    world.guarantee.doubt()
+    assert await world.commit() == ["commit 5", "write", "commit 9"]
+    assert await world.commit() == ["write", "commit 9"]
+
+
+async def test_a_coordinator_that_does_not_answer_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+
+    async def never(offsets: object) -> None:
+        await asyncio.Event().wait()
+
+    world.kafka.commit_offsets = never
+    monkeypatch.setattr(at_least_once, "PATIENCE_S", 0.01)
+    with pytest.raises(TimeoutError, match="has not taken the offsets"):
+        await world.commit()

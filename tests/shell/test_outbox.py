@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
+from aiokafka.errors import UnknownTopicOrPartitionError
 from aiokafka.partitioner import murmur2
 
 from streams.shell.outbox import Outbox, Record
@@ -95,6 +96,38 @@ async def test_a_failed_send_is_raised_by_every_settled_after_it() -> None:
     for _ in range(2):
         with pytest.raises(ConnectionError, match="gone"):
             await outbox.settled()
+
+
+class Topicless(Producer):
+    """Its broker does not know the topic, and takes its time to say so."""
+
+    async def partitions_for(self, topic: str) -> set[int]:
+        await asyncio.sleep(0)
+        raise UnknownTopicOrPartitionError
+
+
+async def test_what_could_not_be_handed_over_is_not_taken_for_sent_by_who_waits_for_it() -> None:
+    """A commit, which would go past it."""
+    outbox = Outbox(Topicless, nobody)
+    outbox.put(record(1))
+    flush = asyncio.create_task(outbox.flush())
+    await asyncio.sleep(0)
+    settled = asyncio.create_task(outbox.settled())
+    for ending in (flush, settled):
+        with pytest.raises(UnknownTopicOrPartitionError):
+            await ending
+
+
+async def test_nor_is_what_was_being_handed_over_when_that_was_cancelled() -> None:
+    outbox = Outbox(Topicless, nobody)
+    outbox.put(record(1))
+    flush = asyncio.create_task(outbox.flush())
+    await asyncio.sleep(0)
+    flush.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await flush
+    with pytest.raises(ConnectionError, match="cancelled"):
+        await outbox.settled()
 
 
 async def test_what_fits_no_batch_is_said() -> None:

@@ -260,10 +260,10 @@ async def test_what_comes_from_a_partition_that_a_task_does_not_know_ends_the_wo
 async def test_a_clock_that_is_not_trusted_yet_proves_no_silence() -> None:
     world = World(NOON, 1, independent={CLICKS: 2})
     reader = world.readers[CLICKS, 0]
-    reader.trusted = False
+    reader.trust.given = False
     await world.tick_reader(CLICKS, 0)
     assert reader.slowest() is None
-    reader.trusted = True
+    reader.trust.given = True
     reader.advance({CLICKS: Fetch(NOON - 1, 0)}, frozenset({CLICKS}))
     assert reader.slowest() is None  # the whole topic is silent for too long
     reader.advance({CLICKS: Fetch(NOON, 0)}, frozenset())

@@ -67,7 +67,7 @@ class World:
             metrics=self.metrics,
             clock=lambda: self.now,
         )
-        self.task.trusted = True
+        self.task.trust.given = True
 
     def process(self, source: Source, **event: Any) -> None:
         offset = self.offsets[source]
@@ -103,6 +103,29 @@ async def test_a_customers_outputs_keep_their_order_also_while_a_commit_is_under
     await world.task.flush()
     assert [d["type"] for d in world.sent(SETTINGS.abandonments_topic)] == ["abandoned", "recovered"]
     assert [d["to_stage"] for d in world.sent(SETTINGS.stage_changes_topic)] == ["visitor", "customer"]
+
+
+async def test_a_commit_that_began_before_the_clock_jumped_does_not_bring_the_trust_in_it_back() -> None:
+    """It may have measured the clock that was right."""
+    world = World()
+    world.process(Source.CLICKSTREAM, type="page_viewed")
+    for jumps in (True, False):
+        snapshot = world.task.snapshot(force=True)
+        assert snapshot is not None
+        commit = asyncio.create_task(world.task.write(snapshot))
+        await asyncio.sleep(0)
+        if jumps:
+            world.task.trust.lost()
+        world.changelog.may_write.set()
+        await commit
+        assert world.task.trust.given is not jumps
+        world.changelog.may_write.clear()
+    world.changelog.skew = -31_000
+    world.changelog.may_write.set()
+    snapshot = world.task.snapshot(force=True)
+    assert snapshot is not None
+    await world.task.write(snapshot)
+    assert not world.task.trust.given
 
 
 async def test_triggers_leave_as_other_outputs_do_on_a_topic_of_their_own() -> None:

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from aiokafka.errors import CommitFailedError
+from aiokafka.errors import CommitFailedError, KafkaError
 from faust.tables.recovery import Recovery as FaustRecovery
 from faust.transport.drivers.aiokafka import Consumer as FaustConsumer
 from faust.types import TP
@@ -65,6 +65,24 @@ class Driven(Consumer):
         records = await self.answer
         self.events.append("polled")
         return records
+
+
+async def ended(by: BaseException | None) -> BaseException | None:
+    async def fetches() -> None:
+        if by is not None:
+            raise by
+
+    task = asyncio.create_task(fetches())
+    await asyncio.wait({task})
+    thread = object.__new__(ConsumerThread)
+    thread._consumer = SimpleNamespace(_fetcher=SimpleNamespace(_fetch_task=task))
+    return thread.fetching_ended
+
+
+async def test_what_the_client_has_ceased_to_read_by_is_known() -> None:
+    fault = KafkaError("no such thing")
+    assert await ended(fault) is fault
+    assert await ended(None) is None  # it was closed
 
 
 def one_chunk() -> Chunk:

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from aiokafka.errors import UnknownError
+from aiokafka.errors import KafkaConnectionError, KafkaError, UnknownError
 
 from streams.transport import transactions
 from streams.transport.transactions import CLIENTS, Transactions
@@ -135,6 +135,38 @@ async def test_what_a_broker_refuses_is_raised_and_another_attempt_may_follow(ma
     await turns()
     made[1].started.set_result(None)
     await driven.fenced()
+
+
+async def test_a_broker_that_is_away_refuses_nothing(made: list[Producer], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transactions, "RETRY_S", 0.0)
+    driven = Driven()
+    driven.fence({0})
+    await turns()
+    away = KafkaError("as aiokafka tells of any fault of the search for a coordinator")
+    away.__cause__ = KafkaConnectionError()
+    made[0].started.set_exception(away)
+    await turns()
+    assert made[0].stopped
+    made[1].started.set_result(None)
+    await driven.fenced()
+    current: Any = driven.producer(0)
+    assert current is made[1]
+
+
+async def test_what_was_refused_of_an_assignment_that_is_gone_is_no_matter(made: list[Producer]) -> None:
+    driven = Driven()
+    driven.fence({0, 1})
+    fenced = asyncio.create_task(driven.fenced())
+    await turns()
+    driven.fence({1})
+    for producer in made:
+        if producer.id == "shop-0":
+            producer.started.set_exception(UnknownError())
+        else:
+            producer.started.set_result(None)
+    await turns()
+    made[-1].started.set_result(None)
+    await fenced
 
 
 async def test_at_the_end_nothing_is_left_open(made: list[Producer]) -> None:
