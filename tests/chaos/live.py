@@ -67,7 +67,7 @@ async def clock_jumps(run: Run, *, jumps: int) -> Verdict:
     async with crew.kept():
         await asyncio.sleep(1)
         await crew.ready()
-        first, last = now() + 3_000, now() + 3_000 + 4_000 * jumps
+        first, last = now() + 1_000, now() + 1_000 + 4_000 * jumps
         pending = due_between(run.rng, 60 * jumps, first, last)
         await run.produce(event for _, event in pending)
         due_then = 0

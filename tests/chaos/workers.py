@@ -85,7 +85,7 @@ async def coming_and_going(run: Run, *, changes: int) -> Verdict:
     worked = sum(re.search(r"Processing partitions \[\d", w.log.read_text()) is not None for w in run.cluster.workers)
     harm = {"changes": changes, "workers started": crew.started, "killed": crew.killed}
     async with crew.kept():
-        return await run.judge(harm, minima={"workers that came to work": (worked, crew.started // 3)})
+        return await run.judge(harm, minima={"workers that came to work": (worked, crew.started // 2)})
 
 
 @program("SIGSTOP for longer than the session, then SIGCONT", short={"zombies": 1}, long={"zombies": 12})
