@@ -316,7 +316,7 @@ class App(faust.App):
     async def process(self, rank: int, message: Any, polled: driver.Polled) -> None:
         """Called by the agents with what each poll brought of a topic that is read."""
         try:
-            for tp, chunk in polled:
+            for tp, chunk in polled.chunks:
                 one = self.reads(tp, rank)
                 if one is None or message.generation_id != self.consumer_generation_id:
                     return  # from before a rebalance: it is read again
@@ -325,8 +325,9 @@ class App(faust.App):
                     await one.flush()
                 if one.must_commit or one.unfinished:
                     await self._go_on([one])
-            for one in self.working():  # what is little leaves together
-                await one.flush()
+            if not polled.more:  # what is little leaves together; at the latest with the next tick
+                for one in self.working():
+                    await one.flush()
         except asyncio.CancelledError:
             raise
         except Exception as exc:

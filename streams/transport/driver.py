@@ -11,7 +11,7 @@ import inspect
 import time
 import types
 from collections.abc import AsyncIterator, Collection, Generator, Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from aiokafka.errors import CommitFailedError, NodeNotReadyError
 from aiokafka.structs import OffsetAndMetadata
@@ -32,8 +32,12 @@ STEP_S = 1.0
 """How often a consumer that waits for room says that it is alive."""
 
 
-Polled = list[tuple[TP, Chunk]]
-"""What a poll brought of a topic, by partition."""
+class Polled(NamedTuple):
+    """What a poll brought of a topic."""
+
+    chunks: list[tuple[TP, Chunk]]
+    more: bool
+    """Whether what it brought of another topic follows."""
 
 
 def wall_clock() -> int:
@@ -200,7 +204,7 @@ class Consumer(driver.Consumer):
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:
         """Called by Faust's fetcher.
 
-        What a poll brought of a chunked topic is one message, whose value is a list of partitions with their chunks
+        What a poll brought of a chunked topic is one message, whose value is the partitions with their chunks
         (`Polled`): while chunks are small, what Faust does for a message costs more than they do. It passes for one of
         the first of these partitions. Of a changelog it is a message per partition: so recovery counts.
         """
@@ -220,7 +224,7 @@ class Consumer(driver.Consumer):
         if not records or self.should_stop or not self.flow_active or self.app.consumer_generation_id != generation:
             return  # what was fetched before a rebalance is read again after it: every partition is sought then
         ordinary = {}
-        polled: dict[str, Polled] = {}
+        polled: dict[str, list[tuple[TP, Chunk]]] = {}
         for tp, chunk in records.items():
             if not self.is_chunked(tp.topic):
                 ordinary[tp] = chunk
@@ -233,11 +237,12 @@ class Consumer(driver.Consumer):
                     yield tp, _message(tp, chunk, chunk, generation)
                 else:
                     polled.setdefault(tp.topic, []).append((tp, chunk))
+        last = next(reversed(polled.values()), None)
         for chunks in polled.values():
             if not self.flow_active or self.app.consumer_generation_id != generation:
                 return
             tp, chunk = chunks[0]
-            yield tp, _message(tp, chunk, chunks, generation)
+            yield tp, _message(tp, chunk, Polled(chunks, more=chunks is not last), generation)
         for tp, record in self.scheduler.iterate(ordinary):
             if not self.flow_active or self.app.consumer_generation_id != generation:
                 return

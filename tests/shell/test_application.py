@@ -28,6 +28,7 @@ from streams.shell.faults import FetchingEnded
 from streams.shell.marks import SourceMark, TaskMark, encode
 from streams.shell.starting import Starter
 from streams.shell.watching import Watch
+from streams.transport.driver import Polled
 
 PLAYBOOK = playbooks.load(playbooks.DEFAULT)
 
@@ -432,7 +433,7 @@ class Full(App):
         self.done.append(f"process {chunk}")
 
     async def _flush(self) -> None:
-        """As if it had been sent."""
+        self.done.append("flush")
 
 
 async def test_a_chunk_that_leaves_too_much_unwritten_is_followed_by_a_commit() -> None:
@@ -441,9 +442,21 @@ async def test_a_chunk_that_leaves_too_much_unwritten_is_followed_by_a_commit() 
         app.loaded.must_commit = False
 
     app = Full(commit)
-    polled: Any = [(TP("clicks", 0), [1]), (TP("clicks", 0), [2])]
-    await app.process(Source.CLICKSTREAM, SimpleNamespace(generation_id=1), polled)
-    assert app.done == ["process [1]", "commit True", "process [2]"]
+    chunks: Any = [(TP("clicks", 0), [1]), (TP("clicks", 0), [2])]
+    await app.process(Source.CLICKSTREAM, SimpleNamespace(generation_id=1), Polled(chunks, more=False))
+    assert app.done == ["process [1]", "commit True", "process [2]", "flush"]
+
+
+async def test_what_comes_of_the_topics_of_one_poll_leaves_together() -> None:
+    async def commit(working: list[Any]) -> None:
+        """Nothing is unwritten."""
+
+    app = Full(commit)
+    app.loaded.must_commit = False
+    for number, more in enumerate((True, False)):
+        chunks: Any = [(TP("clicks", 0), [number])]
+        await app.process(Source.CLICKSTREAM, SimpleNamespace(generation_id=1), Polled(chunks, more))
+    assert app.done == ["process [0]", "process [1]", "flush"]
 
 
 class Busy:

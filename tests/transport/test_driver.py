@@ -112,8 +112,8 @@ async def test_what_a_poll_brought_of_a_topic_is_one_message_and_of_a_changelog_
         (TP("state", n), tuple(polled[TP("state", n)])) for n in range(2)
     }
     assert [value for tp, value in handed if tp.topic != "state"] == [
-        [(tp, polled[tp]) for tp in (CLICKS, TP("clicks", 1))],
-        [(TP("orders", 1), polled[TP("orders", 1)])],
+        ([(tp, polled[tp]) for tp in (CLICKS, TP("clicks", 1))], True),
+        ([(TP("orders", 1), polled[TP("orders", 1)])], False),
     ]
 
 
