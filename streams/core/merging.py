@@ -210,6 +210,8 @@ class Merging:
         if episode is not None:
             episode.abandoned = goes_on
         profile.episode = episode
+        if profile.armed and self._abandonments.step_due(profile) in profile.recent_steps:
+            profile.armed = False  # told when it was due, if of less: a second time would be under the same id
 
     def _left(self, profile: Profile, episode: Episode | None) -> Episode | None:
         """What the customer's orders, which are all known by now, have left of an episode."""

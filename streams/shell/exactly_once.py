@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from aiokafka.errors import KafkaError, ProducerFenced
@@ -98,7 +99,7 @@ class InTransaction(Delivery):
 
     async def _transaction(self, commit: Commit) -> Flush | None:
         producer = self._producer()
-        for record in commit.records:
+        for record in chain(commit.records, commit.passed or ()):
             self._outbox.put(record)
         await producer.begin_transaction()
         # Each acknowledgement is waited for: aiokafka commits a transaction although a batch in it has failed.

@@ -37,6 +37,8 @@ class Commit(NamedTuple):
     """Of a task, with the changes for the changelog."""
     records: Iterable[Record] = ()
     """What leaves with the commit, and not before the changelog has it: outputs of deadlines, profiles."""
+    passed: Iterable[Record] | None = None
+    """Likewise, behind `records`, if there are any: items, which those who take them know by their numbers alone."""
 
 
 class Delivery(Protocol):

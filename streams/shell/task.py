@@ -305,11 +305,10 @@ class PartitionTask:
         salt = self._salt if self._profiles.marks.number else ""
         marker = encode(TaskMark(snapshot.commit, self._started_at, marks, snapshot.arrivals, salt))
         records: Iterable[Record] = (self._record(output, None) for output in snapshot.outputs)
-        if snapshot.passed:
-            records = chain(records, self._items(snapshot.passed))
         if self._settings.profiles:
             records = chain(records, self._profiles_of(snapshot))
-        commit = Commit(self._offsets(snapshot), snapshot.changes, marker, records)
+        passed = self._items(snapshot.passed) if snapshot.passed else None
+        commit = Commit(self._offsets(snapshot), snapshot.changes, marker, records, passed)
         as_of = self.trust.losses
         flush = await self._delivery.write(commit)
         assert flush is not None

@@ -8,23 +8,34 @@ from tests.chaos.history import Event, parts
 from tests.chaos.programs import program
 from tests.chaos.run import Run
 from tests.chaos.verdict import Verdict, expected
-from tests.chaos.workers import ready
+from tests.chaos.workers import ready, stopped_and_woken
 from tests.integration.shop import half_known
 
+LINKED = 100
+"""So many at least, that there is somebody to be found out about."""
 
-def known_by_half(seed: int, events: list[Event]) -> list[Event]:
-    """These events without some of their ids, and with devices."""
-    half = half_known(seed, [event.fields for event in events])
+
+async def known_by_half(run: Run, sessions: int) -> list[Event]:
+    """An application that links, on badly keyed topics or, of every other seed, on well keyed ones; and a history for
+    it: events that lack some of their ids, and have devices."""
+    keyed = "on" if run.seed % 2 else "off"
+    await run.application(linking="on", clickstream_well_keyed=keyed, orders_well_keyed=keyed)
+    events = run.sessions(sessions=sessions)
+    half = half_known(run.seed, [event.fields for event in events])
     return [event._replace(fields=fields) for event, fields in zip(events, half, strict=True)]
+
+
+def linked(run: Run, events: list[Event]) -> int:
+    """How many devices turn out to be somebody's."""
+    until = max(event.at for event in events)
+    right = expected(run.cluster.settings, events, until, run.directory / "who-is-who")
+    return sum(document["type"] == "linked" for document in right.outputs.values())
 
 
 @program("kill -9 of workers while profiles are merged", short={"kills": 6}, long={"kills": 50})
 async def identity(run: Run, *, kills: int) -> Verdict:
-    """Two workers that link, on badly keyed topics or, of every other seed, on well keyed ones. Every other kill comes
-    when a worker is ready again."""
-    keyed = "on" if run.seed % 2 else "off"
-    await run.application(linking="on", clickstream_well_keyed=keyed, orders_well_keyed=keyed)
-    events = known_by_half(run.seed, run.sessions(sessions=250 * kills))
+    """Two workers. Every other kill comes when a worker is ready again."""
+    events = await known_by_half(run, 250 * kills)
     await run.open(events)
     crew = run.crew(2)
     async with crew.kept():
@@ -38,8 +49,12 @@ async def identity(run: Run, *, kills: int) -> Verdict:
             await asyncio.sleep(run.rng.uniform(0.0, 2.0))
             crew.kill(victim)
             await pouring
-        until = max(event.at for event in events)
-        right = expected(run.cluster.settings, events, until, run.directory / "who-is-who")
-        merged = sum(d["type"] == "linked" for d in right.outputs.values())
-        minima = {"killed": (crew.killed, kills), "linked": (merged, 100)}
+        minima = {"killed": (crew.killed, kills), "linked": (linked(run, events), LINKED)}
         return await run.judge({"kills": kills}, minima=minima)
+
+
+@program("SIGSTOP and SIGCONT of workers while profiles are merged", short={"zombies": 1}, long={"zombies": 12})
+async def identity_zombies(run: Run, *, zombies: int) -> Verdict:
+    """As `zombies`: what one passes on when it wakes up must not displace what its successor has passed on."""
+    events = await known_by_half(run, 800 * zombies)
+    return await stopped_and_woken(run, events, zombies, {"linked": (linked(run, events), LINKED)})

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import re
 import signal
+from collections.abc import Mapping
 
-from tests.chaos.history import parts
+from tests.chaos.history import Event, parts
 from tests.chaos.programs import program
 from tests.chaos.run import Run
 from tests.chaos.verdict import Verdict
@@ -92,7 +93,13 @@ async def coming_and_going(run: Run, *, changes: int) -> Verdict:
 async def zombies(run: Run, *, zombies: int) -> Verdict:
     """It wakes up with old state and half a commit, while others have gone on with its partitions."""
     await run.application()
-    events = run.sessions(sessions=800 * zombies)
+    return await stopped_and_woken(run, run.sessions(sessions=800 * zombies), zombies)
+
+
+async def stopped_and_woken(
+    run: Run, events: list[Event], zombies: int, more: Mapping[str, tuple[float, float]] = {}
+) -> Verdict:
+    """Of two workers, one is stopped for longer than the session, again and again. `more`: further minima."""
     await run.open(events)
     crew = run.crew(2)
     lost = 0
@@ -111,7 +118,7 @@ async def zombies(run: Run, *, zombies: int) -> Verdict:
             lost += had > 0 and await has_all(run, 1 - place)
             victim.process.send_signal(signal.SIGCONT)
             await pouring
-        minima = {"that lost their partitions": (lost, zombies)}
+        minima = {"that lost their partitions": (lost, zombies), **more}
         return await run.judge({"zombies": zombies}, minima=minima, ends={1: 2 * zombies})
 
 

@@ -342,6 +342,21 @@ def test_activity_that_would_only_have_put_it_off_takes_nothing_back() -> None:
     assert Shop().did("d-1", added(0)).did(CUSTOMER, click(5 * MINUTE)).link("d-1", 70 * MINUTE).told == []
 
 
+def test_what_was_told_of_the_newest_activity_is_not_told_again_for_what_was_taken_back() -> None:
+    """The device should have waited for the customer, who was active again, and who was told of that in time."""
+    shop = Shop().did("d-1", added(0, "B")).did(CUSTOMER, added(50 * MINUTE), click(85 * MINUTE))
+    shop.wait(CUSTOMER, 150 * MINUTE)
+    first = shop.abandonments[-1]
+    assert (first.customer, first.occurred_at) == (CUSTOMER, T0 + 145 * MINUTE)
+    shop.link("d-1", 150 * MINUTE)
+    assert shop.told == [("retracted", "cart", "d-1", 150 * MINUTE)]
+    shop.wait(CUSTOMER, 2 * DAY)
+    assert shop.told[1:] == [("abandoned", "cart", CUSTOMER, DAY + 85 * MINUTE)]
+    second = shop.abandonments[-1]
+    assert (second.abandonment_id, second.step) == (first.id, 2)
+    assert {line.product_id for line in second.items} == {"A", "B"}
+
+
 def test_a_browse_that_is_taken_back_has_its_views_again() -> None:
     shop = Shop().did("d-1", viewed(0)).did(CUSTOMER, click(20 * MINUTE)).link("d-1", 40 * MINUTE)
     assert shop.told == [("retracted", "browse", "d-1", 40 * MINUTE)]

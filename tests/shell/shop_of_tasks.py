@@ -14,6 +14,8 @@ from collections.abc import Iterable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
+from aiokafka.errors import CommitFailedError
+
 from streams.contracts.erasures import encode
 from streams.contracts.forwarding import ITEM, ORIGIN, PARTS
 from streams.contracts.profiles import profile_document
@@ -57,8 +59,8 @@ class World:
         independent: Mapping[Source, int] | None = None,
         **settings: Any,
     ) -> None:
-        """`without` leaves out a part of what makes it exact: `previous`, `taken` or `of_origins`. `independent`:
-        sources that readers read, with their partitions.
+        """`without` leaves out a part of what makes it exact: `previous`, `taken`, `of_origins`, or that the `group` is
+        asked. `independent`: sources that readers read, with their partitions.
         """
         self.now = now
         self.without = without
@@ -154,6 +156,12 @@ class World:
             flushed=0 if marker is None else marker.commit,
             by_time=self.settings.by_time,
         )
+
+        async def still_ours() -> None:
+            """As the group says, which knows who has begun last."""
+            if self.without != "group" and self.tasks[number] is not task:
+                raise CommitFailedError
+
         writer: Any = _Changelog(self, number)
         self._writers[number] = writer
         task = PartitionTask(
@@ -163,7 +171,7 @@ class World:
             self.lifecycle,
             settings=self.settings,
             started_at=0,
-            deliver=lambda sent: AtOnce(Outbox(lambda: _Producer(self, number), sent), writer),
+            deliver=lambda sent: AtOnce(Outbox(lambda: _Producer(self, number), sent), writer, still_ours),
             on_written=lambda offset: None,
             metrics=_Counting(self.counts),
             clock=lambda: self.now,
@@ -187,7 +195,7 @@ class World:
             position=offset,
             mark=Mark() if mark is None else mark.mark,
             taken=-1,
-            deliver=lambda sent: AtOnce(Outbox(lambda: _Producer(self, (source, partition)), sent), None),
+            deliver=lambda sent: AtOnce(Outbox(lambda: _Producer(self, (source, partition)), sent), None, _always),
             slowest_anywhere=lambda: self.tasks[0].engine.slowest_anywhere(),
             metrics=_Counting(self.counts),
             clock=lambda: self.now,
@@ -318,6 +326,10 @@ def _without_origins(value: bytes | None) -> bytes | None:
     profile = unpack(value)
     profile.of_origins = None
     return pack(profile)
+
+
+async def _always() -> None:
+    """Of a reader, which passes nothing on."""
 
 
 class Died(Exception):

@@ -1,8 +1,9 @@
-"""The order of a commit at least once: whose the partitions are, before anything is written."""
+"""The order of a commit at least once: whose the partitions are, before anything is written, and before items leave."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,54 +13,107 @@ from faust.types import TP
 
 from streams.shell import at_least_once
 from streams.shell.at_least_once import AtLeastOnce
+from streams.shell.guarantee import Commit, Offsets
+from streams.shell.outbox import Record
+from tests.shell.producer import Producer
 
 CLICKS = TP("clicks", 0)
 
 
-class World:
-    """One task, a group that the test changes, a clock in its hand."""
+class World(Producer):
+    """Tasks, a group that the test changes, a clock in its hand."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.now = 0.0
         self.done: list[str] = []
         self.refused = False
+        self.takes: dict[str, float] = {}
+        """How long, s, somebody is stopped behind what is done."""
         self.kafka: Any = SimpleNamespace(group_generation=7, commit_offsets=self._commit_offsets)
-        app: Any = SimpleNamespace(kafka=self.kafka, settings=SimpleNamespace(session_timeout=10_000))
-        self.guarantee = AtLeastOnce(app, lambda: self.now)
+        app: Any = SimpleNamespace(
+            kafka=self.kafka,
+            settings=SimpleNamespace(session_timeout=10_000, rebalance_timeout=30_000),
+            kafka_producer=lambda: self,
+            changelog_topic="changelog",
+            clock=lambda: 0,
+        )
+        self.settings = app.settings
+        self.guarantee = AtLeastOnce(app, self._monotonic)
         self.guarantee.begin({CLICKS: (5, "before")}, {})
 
+    def _monotonic(self) -> float:
+        self.now += 0.000_001
+        return self.now
+
+    def _does(self, what: str) -> None:
+        self.done.append(what)
+        self.now += self.takes.get(what, 0.0)
+
     async def _commit_offsets(self, offsets: dict[TP, tuple[int, str]]) -> None:
-        self.done.append(f"commit {offsets[CLICKS][0]}")
+        self._does(f"commit {offsets[CLICKS][0]}")
+        await asyncio.sleep(0)
         if self.refused:
             raise CommitFailedError
 
-    async def _write(self) -> Any:
-        self.done.append("write")
-        return {tuple(CLICKS): (9, "new")}
+    async def send_batch(self, batch: Any, topic: str, *, partition: int) -> asyncio.Future[object]:
+        """As aiokafka's."""
+        acknowledgement = await super().send_batch(batch, topic, partition=partition)
+        self._does(f"{topic} of {partition}" if topic == "changelog" else topic)
+        future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        future.set_result(SimpleNamespace(offset=0, timestamp=0, timestamp_type=0))
+        return future if topic == "changelog" else acknowledgement
 
-    async def commit(self, *, leaving: bool = False) -> list[str]:
+    def _write(self, number: int, passed: Iterable[Record] | None) -> Any:
+        delivery = self.guarantee.delivery(number, lambda records: None)
+
+        async def write() -> Offsets:
+            delivery.cut(outputs=True)
+            offsets: Offsets = {("clicks", 0): (9, "new")}
+            await delivery.write(Commit(offsets, [], b"marker", [Record("outputs", b"k", b"v")], passed))
+            return offsets
+
+        return write
+
+    async def commit(self, *, passes: bool = False, leaving: bool = False, tasks: int = 1) -> list[str]:
         """What was done."""
         self.done.clear()
-        await self.guarantee.write([self._write], leaving=leaving)
+        writes = [
+            self._write(number, [Record("items", b"k", b"v", partition=0)] if passes else None)
+            for number in range(tasks)
+        ]
+        await self.guarantee.write(writes, leaving=leaving)
         return self.done
 
 
-async def test_a_member_that_was_heard_of_just_now_writes_and_commits() -> None:
+WRITTEN = ["changelog of 0", "outputs"]
+
+
+async def test_the_broker_is_asked_at_first_and_then_not_while_it_has_heard_of_a_member() -> None:
     world = World()
-    assert await world.commit() == ["write", "commit 9"]
+    assert await world.commit() == ["commit 5", *WRITTEN, "commit 9"]
     world.now = 4.9
-    assert await world.commit() == ["write", "commit 9"]
+    assert await world.commit() == [*WRITTEN, "commit 9"]
 
 
 async def test_after_a_while_or_at_the_end_the_broker_is_asked_before_anything_is_written() -> None:
     world = World()
+    await world.commit()
     world.now = 5.1
-    assert await world.commit() == ["commit 5", "write", "commit 9"]
-    assert await world.commit(leaving=True) == ["commit 9", "write", "commit 9"]
+    assert await world.commit() == ["commit 9", *WRITTEN, "commit 9"]
+    assert await world.commit(leaving=True) == ["commit 9", *WRITTEN, "commit 9"]
     world.refused = True
     with pytest.raises(CommitFailedError):
         await world.commit(leaving=True)
     assert world.done == ["commit 9"]
+
+
+async def test_of_who_does_not_come_back_in_a_rebalance_the_group_waits_for_no_longer_than_that() -> None:
+    world = World()
+    await world.commit()
+    world.settings.rebalance_timeout = 2_000
+    world.now = 1.1
+    assert await world.commit() == ["commit 9", *WRITTEN, "commit 9"]
 
 
 @pytest.mark.parametrize("generation", [-1, 8])
@@ -71,7 +125,76 @@ async def test_in_another_generation_of_the_group_nothing_is_written(generation:
         await world.commit()
     assert world.done == []
     world.guarantee.begin({}, {CLICKS: (5, "")})
-    assert await world.commit() == ["commit 5", "write", "commit 9"]
+    assert await world.commit() == ["commit 5", *WRITTEN, "commit 9"]
+
+
+async def test_an_answer_says_what_was_true_when_it_was_asked_for() -> None:
+    """Who is stopped before it has read the answer may have lost everything by then."""
+    world = World()
+    world.takes = {"commit 9": 60.0}
+    await world.commit()
+    world.takes = {}
+    assert await world.commit() == ["commit 9", *WRITTEN, "commit 9"]
+
+
+# -- what is passed on
+
+
+async def test_items_leave_behind_all_else_and_cost_no_question() -> None:
+    world = World()
+    await world.commit()
+    assert await world.commit(passes=True) == [*WRITTEN, "items", "commit 9"]
+
+
+@pytest.mark.parametrize("behind", ["changelog of 0", "commit 9"])
+async def test_who_was_stopped_passes_nothing_on_unless_the_broker_still_knows_it(behind: str) -> None:
+    """The outputs leave all the same: what the changelog says was made may not be made again."""
+    world = World()
+    await world.commit()
+    world.now = 6.0
+    world.takes = {behind: 60.0}
+    assert await world.commit(passes=True) == ["commit 9", *WRITTEN, "commit 9", "items", "commit 9"]
+    world.takes = {"changelog of 0": 60.0}
+    world.now += 6.0
+    world.refused = True
+    world.guarantee._confirmed_at = world.now  # it is refused only behind the flush
+    with pytest.raises(CommitFailedError):
+        await world.commit(passes=True)
+    assert world.done == [*WRITTEN, "commit 9"]
+
+
+async def test_who_leaves_asks_once_more_before_it_passes_anything_on() -> None:
+    """A rebalance is under way, and may be over without it at any time."""
+    world = World()
+    await world.commit()
+    assert await world.commit(passes=True, leaving=True) == ["commit 9", *WRITTEN, "commit 9", "items", "commit 9"]
+
+
+async def test_in_another_generation_nothing_is_passed_on() -> None:
+    world = World()
+    await world.commit()
+
+    async def dealt_anew(offsets: Any) -> None:
+        world.kafka.group_generation = 8
+
+    world.kafka.commit_offsets = dealt_anew
+    world.now = 6.0
+    with pytest.raises(CommitFailedError):
+        await world.commit(passes=True)
+    assert world.done == WRITTEN
+
+
+async def test_one_question_is_for_all_partitions_whose_flush_is_through() -> None:
+    world = World()
+    await world.commit()
+    world.now = 4.0
+    world.takes = {"changelog of 4": 2.0}
+    done = await world.commit(passes=True, tasks=5)
+    assert (done.count("items"), done.count("commit 9")) == (5, 2)  # a question and the offsets
+    world.takes = {}
+    done = await world.commit(passes=True, leaving=True, tasks=5)
+    # One before, one for the first flush, one for those that were not through when that was asked, and the offsets.
+    assert (done.count("items"), done.count("commit 9")) == (5, 4)
 
 
 def test_it_is_said_what_that_means() -> None:
@@ -84,8 +207,25 @@ async def test_after_the_clock_has_jumped_the_broker_is_asked_too() -> None:
     """The machine may have been suspended, and its other clock with it."""
     world = World()
     world.guarantee.doubt()
-    assert await world.commit() == ["commit 5", "write", "commit 9"]
-    assert await world.commit() == ["write", "commit 9"]
+    assert await world.commit() == ["commit 5", *WRITTEN, "commit 9"]
+    assert await world.commit() == [*WRITTEN, "commit 9"]
+    world.guarantee.doubt()
+    assert await world.commit() == ["commit 9", *WRITTEN, "commit 9"]
+
+
+async def test_an_answer_that_was_under_way_when_the_clock_jumped_says_nothing() -> None:
+    world = World()
+    await world.commit()
+    answer = world.kafka.commit_offsets
+
+    async def suspended(offsets: Any) -> None:
+        await answer(offsets)
+        world.guarantee.doubt()
+
+    world.kafka.commit_offsets = suspended
+    await world.commit()
+    world.kafka.commit_offsets = answer
+    assert await world.commit() == ["commit 9", *WRITTEN, "commit 9"]
 
 
 async def test_a_coordinator_that_does_not_answer_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import random
 from typing import Any
 
 import pytest
+from aiokafka.errors import CommitFailedError
 
 from streams.contracts.forwarding import ITEM, ORIGIN, PARTS
 from streams.contracts.partitioning import Partitioner
@@ -131,6 +132,41 @@ async def test_without_any_part_of_what_makes_it_exact_it_is_wrong(without: str)
         if not right:
             return
     raise AssertionError(f"it was right without {without}")
+
+
+@pytest.mark.parametrize("asked", [True, False])
+async def test_what_a_zombie_would_pass_on_displaces_nothing_of_its_successors(asked: bool) -> None:
+    """It has applied a click before an order that comes a little late; its successor reads both, in the order of time.
+    So the number of the one's first item is that of the other's, and what is taken of one is passed over of the other.
+    """
+    world = World(NOON, 1, "" if asked else "group", linking=True, **WELL_KEYED)
+    for n in (1, 2):
+        event = {"event_id": f"e-{n}", "type": "product_viewed", "product_id": "p", "anonymous_id": f"d-{n}"}
+        world.put(CLICKS, 0, {**event, "customer_id": f"c-{n}", "occurred_at": NOON - HOUR}, NOON)
+    await world.run()
+    click = {"event_id": "e-3", "type": "product_viewed", "product_id": "p", "anonymous_id": "d-1"}
+    world.put(CLICKS, 0, {**click, "occurred_at": world.now - 1_000})
+    for _ in range(5):
+        world.now += 100
+        for rank in world.tasks[0].read:
+            world.fetch(0, rank)
+        await world.tick(0)
+    zombie = world.tasks[0]
+    snapshot = zombie.snapshot()
+    assert snapshot is not None
+    assert [item.customer for item in snapshot.passed] == ["c-1"]
+
+    world.start(0)
+    if asked:
+        with pytest.raises(CommitFailedError):
+            await zombie.write(snapshot)
+    else:
+        await zombie.write(snapshot)
+    late = {"event_id": "e-4", "type": "order_completed", "order_id": "o-1", "anonymous_id": "d-2", "total": 10}
+    world.put(ORDERS, 0, {**late, "occurred_at": world.now - 4_000})
+    await until_done(world)
+    found = {key: (profile["product_views"], profile["orders"]) for key, profile in world.profiles().items()}
+    assert (found == {(True, "c-1"): (2, 0), (True, "c-2"): (1, 1)}) is asked
 
 
 async def test_switched_off_again_what_was_merged_stays_so_and_devices_are_strangers() -> None:

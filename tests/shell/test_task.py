@@ -47,6 +47,10 @@ class Changelog:
         return Flush(first, len(self.records), whole=True)
 
 
+async def ours() -> None:
+    """Nobody else has the partition."""
+
+
 class World:
     def __init__(self, playbook: Playbook = Playbook()) -> None:
         self.now = NOON
@@ -62,7 +66,11 @@ class World:
             lifecycle,
             settings=SETTINGS,
             started_at=NOON,
-            deliver=lambda sent: AtOnce(Outbox(lambda: self.producer, sent), self.changelog),  # type: ignore[arg-type]
+            deliver=lambda sent: AtOnce(
+                Outbox(lambda: self.producer, sent),
+                self.changelog,  # type: ignore[arg-type]
+                ours,
+            ),
             on_written=lambda offset: None,
             metrics=self.metrics,
             clock=lambda: self.now,
