@@ -19,3 +19,5 @@ class Fault(UserError):
     """What metrics call it."""
     passes: ClassVar[bool] = False
     """Whether the next worker may get over it by itself."""
+    behind: BaseException | None = None
+    """What is logged with it, traceback and all; None where the sentence says all there is."""

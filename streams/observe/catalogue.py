@@ -73,9 +73,17 @@ FAILURES = (
     "recovery_stuck",
     "disk_failed",
     "fetching_ended",
+    "commit_failed",
+    "commit_late",
+    "fenced",
+    "out_of_touch",
+    "shutdown_forced",
+    "changelog_unreadable",
+    "defect",
     OTHER,
 )
 """Held against `streams.errors.Fault` by a test."""
+FAILURE = Label("reason", "see the runbook; `other` is what has no name of its own", FAILURES)
 
 TRIMMED = (
     "event_ids", "orders", "order_notes", "cart_lines", "cart_log", "cart_orders", "viewed_products", "abandoned_items",
@@ -483,10 +491,13 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         worry="The 99th percentile above `LIFECYCLE_COMMIT_INTERVAL`: the broker is slow, or too much is dirty.",
     ),
     Metric(
-        name="lifecycle_commit_failures_total",
-        kind="counter",
-        help="Commits that failed. The worker then ends without committing, and what it did is done again.",
-        worry="More than one in an hour.",
+        name="lifecycle_last_commit_timestamp_seconds",
+        kind="gauge",
+        help="When the worker last had nothing left to commit: after a commit, or because nothing had happened. Absent "
+        "while it has no partitions; it begins with the time when it got them.",
+        unit="seconds",
+        worry="Older than some `LIFECYCLE_COMMIT_INTERVAL`, and than the two minutes for which a broker is waited for: "
+        "a commit hangs. Outputs of deadlines wait, with exactly-once all outputs.",
     ),
     Metric(
         name="lifecycle_transactions_total",
@@ -494,7 +505,8 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         help="Transactions of `exactly_once`, one for each partition with something to commit, by how they ended.",
         labels=(Label("outcome", "how it ended", ("committed", "fenced", "failed")),),
         worry="Any `fenced`: a worker was out of touch and others took its partitions, or a transaction took longer "
-        "than `LIFECYCLE_TRANSACTION_TIMEOUT`. Any `failed`: see the worker's last words. Either ends the worker.",
+        "than `LIFECYCLE_TRANSACTION_TIMEOUT`. Any `failed`: see the worker's last words. Either ends the worker, "
+        "mostly before it is scraped: `lifecycle_failures_total` outlasts it.",
     ),
     Metric(
         name="lifecycle_transaction_seconds",
@@ -544,13 +556,23 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         worry="More than 0 for longer than a roll-out takes: the workers of the group have different playbooks.",
     ),
     Metric(
+        name="lifecycle_failures_total",
+        kind="counter",
+        help="How often workers that had this data directory before ended by themselves, or were ended because "
+        "shutting down took too long. Kept in the directory: it goes on over restarts.",
+        labels=(FAILURE,),
+        worry="More than one in an hour of what LifecycleCommitFailures asks for: a broker that does not take commits, "
+        "or workers that stand still. Any other: see the worker's last words.",
+    ),
+    Metric(
         name="lifecycle_last_failure_timestamp_seconds",
         kind="gauge",
         help="When the worker that had this data directory before ended by itself, if it did, and why.",
-        labels=(Label("reason", "see the runbook; `other` is what has no name of its own", FAILURES),),
+        labels=(FAILURE,),
         unit="seconds",
         worry="Recent, with a reason that LifecycleTopicFault asks for: topics or settings are not what the state "
-        "says, and each worker that starts ends again until somebody has done what its last words say.",
+        "says, or there is a defect, and each worker that starts ends again until somebody has done what its last "
+        "words say.",
     ),
     Metric(
         name="lifecycle_build_info",

@@ -80,6 +80,7 @@ class Metrics(Collector):
         self._recovery_seconds: float | None = 0.0
         self._silent: frozenset[str] = frozenset()
         self._clock_skew: float | None = None
+        self._committed_at: float | None = None
         self._disagreement = 0
         self._last_failure: tuple[str, float] | None = None
         self._stages: frozenset[str] = frozenset()
@@ -148,9 +149,12 @@ class Metrics(Collector):
         self._histogram("lifecycle_chunk_seconds", source).observe(seconds)
         self._histogram("lifecycle_chunk_records", source).observe(records)
 
-    def committed(self, seconds: float) -> None:
-        """A commit went through."""
-        self._histogram("lifecycle_commit_seconds").observe(seconds)
+    def committed(self, seconds: float | None) -> None:
+        """Nothing is left to commit: a commit went through, in so many seconds, or there was nothing to write."""
+        if seconds is not None:
+            self._histogram("lifecycle_commit_seconds").observe(seconds)
+        if self._committed_at is not None:
+            self._committed_at = self._clock()
 
     def transaction(self, outcome: str, seconds: float | None = None) -> None:
         """A transaction ended: `committed` (after so many seconds), `fenced` or `failed`."""
@@ -166,10 +170,6 @@ class Metrics(Collector):
         """Recovery stood still, and reading starts again."""
         self._counter("lifecycle_recovery_restarts_total").inc()
 
-    def commit_failed(self) -> None:
-        """A commit failed."""
-        self._counter("lifecycle_commit_failures_total").inc()
-
     # -- told as it stands
 
     def assigned(self, partitions: Collection[int], readers: Collection[tuple[str, int]] = ()) -> None:
@@ -180,6 +180,7 @@ class Metrics(Collector):
         """
         self._readers = {reader: self._readers.get(reader) for reader in readers}
         self._assigned = frozenset(partitions)
+        self._committed_at = self._clock() if partitions or readers else None
         self._tasks = {partition: facts for partition, facts in self._tasks.items() if partition in self._assigned}
 
     def task(self, facts: TaskFacts) -> None:
@@ -216,9 +217,14 @@ class Metrics(Collector):
         """Partitions whose last commit was made under another playbook than this worker's."""
         self._disagreement = partitions
 
-    def last_failure(self, reason: str, at: float) -> None:
-        """The worker before this one in its data directory ended by itself, at `at` (epoch seconds)."""
+    def last_failure(self, reason: str, at: float, times: Mapping[str, int]) -> None:
+        """Told once: the worker before this one in its data directory ended by itself, at `at` (epoch seconds).
+
+        `times`: by reason, how often any has there.
+        """
         self._last_failure = reason, at
+        for each, number in times.items():
+            self._counter("lifecycle_failures_total", each).inc(number)
 
     # -- the scrape
 
@@ -254,6 +260,8 @@ class Metrics(Collector):
         if self._last_failure is not None:
             reason, at = self._last_failure
             yield "lifecycle_last_failure_timestamp_seconds", (reason,), at
+        if self._committed_at is not None:
+            yield "lifecycle_last_commit_timestamp_seconds", (), self._committed_at
         if self._clock_skew is not None:
             yield "lifecycle_clock_skew_seconds", (), self._clock_skew
         for source in SOURCE.values or ():

@@ -28,7 +28,7 @@ from streams.core.customer import Lifecycle
 from streams.core.inputs import ERASURES, FORWARDED
 from streams.core.playbook import Playbook
 from streams.core.sources import Fetch
-from streams.errors import UserError
+from streams.errors import Fault, UserError
 from streams.observe.prometheus import Metrics
 from streams.settings import Settings
 from streams.shell import erasing, last_failure, topics
@@ -38,9 +38,12 @@ from streams.shell.committer import Committer
 from streams.shell.exactly_once import ExactlyOnce
 from streams.shell.faults import (
     ELECTION_MS,
+    CommitLate,
     CountChanged,
+    Defect,
     FetchingEnded,
     OutOfRange,
+    ShutdownForced,
     TopicAnew,
     WasApart,
 )
@@ -82,6 +85,9 @@ class App(faust.App):
     in_rebalance = False
     """From when partitions are taken to when they are dealt anew."""
     rebalances = 0
+    _stopping = False
+    _all_committed = True
+    """Whether there is nothing that was let go and is not committed."""
 
     def __init__(
         self, settings: Settings, playbook: Playbook, clock: Callable[[], int], faust_configuration: Mapping[str, Any]
@@ -113,7 +119,7 @@ class App(faust.App):
             clock=lambda: clock() / 1000,
         )
         if (before := last_failure.last(settings.data_dir)) is not None:
-            self.metrics.last_failure(before.reason, before.at / 1000)
+            self.metrics.last_failure(before.reason, before.at / 1000, before.times)
         self._guarantee: Guarantee = (
             ExactlyOnce(self) if settings.processing_guarantee == "exactly_once" else AtLeastOnce(self)
         )
@@ -127,7 +133,6 @@ class App(faust.App):
             self.metrics.exposition,
             None if token is None else Erasing(token, self._ask_for_erasure),
         )
-        self._stopping = False
         self.topic_ids: dict[str, str] = {}
         """Of all topics that are read: as they were when they were first seen."""
         super().__init__(settings.app_id, **faust_configuration)
@@ -146,7 +151,7 @@ class App(faust.App):
         await super().on_start()
         problems, self.independent = await topics.look(self.settings)
         if problems:
-            self.fail(" ".join(problem.sentence for problem in problems))
+            self.fail(UserError(" ".join(problem.sentence for problem in problems)))
             raise RuntimeError(self.failure)
         self._http.start()
         log.info("Metrics at %s/metrics", self._http.url)
@@ -168,6 +173,8 @@ class App(faust.App):
             self._watchdog()
             if self.failure is None:
                 await self._let_go(timeout=self.settings.shutdown_timeout / 2000)
+            if self.failure is None and (reason := self.crash_reason) is not None:  # of a service of Faust's
+                self.fail(reason)
         await super().stop()
 
     async def on_stop(self) -> None:
@@ -176,28 +183,39 @@ class App(faust.App):
         await self._guarantee.close()
         self._http.stop()
 
-    def fail(self, sentence: str, cause: BaseException | None = None) -> None:
-        """End the worker: nothing more is committed, the sentence says why and what to do."""
+    def fail(self, cause: BaseException) -> None:
+        """End the worker: nothing more is committed. The log says why and what to do, by the sentence of a `UserError`;
+        the next worker's metrics tell the reason of a `Fault`.
+
+        Anything else is an error that nobody foresaw, and is logged with its traceback.
+        """
         if self.failure is None:
-            self.failure = sentence
+            foreseen = isinstance(cause, UserError)
+            self.failure = str(cause) if foreseen else f"{type(cause).__name__}: {cause}"
             self.tasks, self.readers = {}, {}
-            log.critical("%s", sentence, exc_info=None if isinstance(cause, UserError) else cause)
+            behind = cause.behind if isinstance(cause, Fault) else None if foreseen else cause
+            log.critical("%s", self.failure, exc_info=behind)
             last_failure.note(self.settings.data_dir, cause, self.clock())
             self._watchdog()
-            self.loop.call_soon_threadsafe(self.end, RuntimeError(sentence))
+            self.loop.call_soon_threadsafe(self.end, RuntimeError(self.failure))
 
     def end(self, error: RuntimeError) -> None:
         """How a failed worker is ended: by Faust's crash, unless who runs it has a quieter way."""
         asyncio.ensure_future(self.crash(error))  # noqa: RUF006 - it outlives everybody who could hold it
 
-    def _watchdog(self) -> None:
-        def end() -> None:
-            log.error("Shutting down took longer than LIFECYCLE_SHUTDOWN_TIMEOUT: leaving as it is.")
-            logging.shutdown()
-            os._exit(EXIT_FORCED if self.failure or self.working() else 0)
+    def _leave(self) -> None:
+        """Called in a thread of its own when shutting down takes too long."""
+        orderly = self.failure is None and self._all_committed and not self.working()
+        fault = ShutdownForced()
+        log.log(logging.ERROR if orderly else logging.CRITICAL, "%s", fault)
+        if self.failure is None and not orderly:
+            last_failure.note(self.settings.data_dir, fault, self.clock())
+        logging.shutdown()
+        os._exit(0 if orderly else EXIT_FORCED)
 
+    def _watchdog(self) -> None:
         seconds = self.settings.shutdown_timeout / 1000
-        timer = threading.Timer(seconds, end)
+        timer = threading.Timer(seconds, self._leave)
         timer.daemon = True
         timer.start()
         if sys.__stderr__ is not None:  # and if a library does not give the interpreter back, so that no thread runs
@@ -208,10 +226,8 @@ class App(faust.App):
             await loop()
         except asyncio.CancelledError:
             raise
-        except UserError as exc:
-            self.fail(str(exc), exc)
         except Exception as exc:
-            self.fail(f"{type(exc).__name__}: {exc}", exc)
+            self.fail(exc)
 
     # -- assignment (streams.transport.driver.Owner)
 
@@ -239,19 +255,20 @@ class App(faust.App):
         try:
             await self._guarantee.fenced()
         except Exception as exc:
-            self.fail(str(exc) or repr(exc), exc)
+            self.fail(exc)
             await asyncio.Event().wait()
 
     async def on_sources_assigned(self, sources: frozenset[TP]) -> None:
         """The table is recovered: read where the last commit left off, and begin."""
         try:
             await self.starter.begin(sources)
-        except UserError as fault:
-            self.fail(str(fault), fault)
+        except UserError as exc:
+            self.fail(exc)
 
     def taken_away(self, rebalances: int) -> bool:
         """Whether the worker ends, or a rebalance has begun since there were so many."""
-        return self.failure is not None or self.in_rebalance or self.rebalances != rebalances
+        ends = self.failure is not None or self._stopping
+        return ends or self.in_rebalance or self.rebalances != rebalances
 
     def working(self) -> list[PartitionTask | SourceReader]:
         """All that processes and commits at present."""
@@ -270,12 +287,17 @@ class App(faust.App):
         for one in working:
             one.closed = True
         self.metrics.assigned(())
-        if working:
-            try:
-                await asyncio.wait_for(self.committer.commit(working, leaving=True), timeout)
-            except TimeoutError:
-                self.fail("The last commit did not come through in time: is a broker reachable? The work since the "
-                          "one before will be done again.")  # fmt: skip
+        self._all_committed = False
+        try:
+            async with asyncio.timeout(timeout):
+                # Also without any: who is told to stop in a rebalance waits for the commit of what was let go there.
+                await self.committer.commit(working, leaving=True)
+            self._all_committed = True
+        except TimeoutError:
+            self.fail(CommitLate())
+        except asyncio.CancelledError:
+            self.fail(CommitLate())
+            raise
 
     async def check_topic_ids(self) -> None:
         """Raises `TopicAnew` if a topic is not the one that it was."""
@@ -331,9 +353,17 @@ class App(faust.App):
         except asyncio.CancelledError:
             raise
         except Exception as exc:
-            self.fail(str(exc) or repr(exc), exc)
+            self.fail(exc)
 
     def _hand_over(self, one: PartitionTask | SourceReader, rank: int, tp: TP, chunk: Any) -> None:
+        try:
+            self._take_in(one, rank, tp, chunk)
+        except UserError:
+            raise
+        except Exception as exc:
+            raise Defect(exc, one.next_offsets(), (tp, chunk.start, chunk.next - 1)) from exc
+
+    def _take_in(self, one: PartitionTask | SourceReader, rank: int, tp: TP, chunk: Any) -> None:
         if rank == FORWARDED:
             assert not isinstance(one, SourceReader)
             one.arrive(chunk)
@@ -382,7 +412,12 @@ class App(faust.App):
                 one.trust.lost()
         silent = self.watch.silence.silent(self.clock())
         for one in working:
-            one.advance(self.fetches_of(one), silent)
+            try:
+                one.advance(self.fetches_of(one), silent)
+            except UserError:
+                raise
+            except Exception as exc:
+                raise Defect(exc, one.next_offsets()) from exc
         for one in working:
             await one.flush()
 

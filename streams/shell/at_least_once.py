@@ -14,7 +14,9 @@ from typing import Any
 from aiokafka.errors import CommitFailedError
 from faust.types import TP
 
+from streams.errors import Fault
 from streams.shell.changelog import Changelog, Flush
+from streams.shell.faults import OutOfTouch
 from streams.shell.guarantee import PATIENCE_S, Commit, Delivery, Guarantee, Sent, Write
 from streams.shell.outbox import Outbox, Record
 from streams.transport.transactions import Name
@@ -159,15 +161,9 @@ class AtLeastOnce(Guarantee):
         if doubts == self._doubts:
             self._confirmed_at = asked_at
 
-    def explain(self, error: Exception) -> str | None:
+    def explain(self, error: Exception) -> Fault | None:
         """As `Guarantee`."""
-        if not isinstance(error, CommitFailedError):
-            return None
-        return (
-            "This worker was out of touch with its group for longer than LIFECYCLE_SESSION_TIMEOUT, and its partitions "
-            "went to others. It ends, so that a new one may take its place: what it did since its last commit is done "
-            "again, with the same ids."
-        )
+        return OutOfTouch() if isinstance(error, CommitFailedError) else None
 
     async def close(self) -> None:
         """Nothing is held."""

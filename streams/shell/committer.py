@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Final, Protocol
 
+from streams.errors import UserError
 from streams.shell.clock import Trust
+from streams.shell.faults import CommitFailed
 from streams.shell.guarantee import Guarantee, Offsets, Write
 
 LOOK_S: Final = 0.05
@@ -70,21 +72,17 @@ class Committer:
                 return
             began = time.perf_counter()
             try:
-                if await self._commit(working, leaving):
-                    self._took = time.perf_counter() - began
-                    self._app.metrics.committed(self._took)
+                written = await self._commit(working, leaving)
             except asyncio.CancelledError:
                 raise
+            except UserError as exc:
+                self._app.fail(exc)
             except Exception as exc:
-                self._app.metrics.commit_failed()
-                if (sentence := self._guarantee.explain(exc)) is not None:
-                    self._app.fail(sentence)
-                else:
-                    self._app.fail(
-                        f"A commit failed ({type(exc).__name__}: {exc}). Nothing is lost: this worker ends, the next "
-                        "goes on from the last commit.",
-                        exc,
-                    )
+                self._app.fail(self._guarantee.explain(exc) or CommitFailed(exc))
+            else:
+                if written:
+                    self._took = time.perf_counter() - began
+                self._app.metrics.committed(self._took if written else None)
 
     async def _commit(self, working: Iterable[Committing], leaving: bool) -> bool:
         writes: list[Write] = []

@@ -16,9 +16,10 @@ from typing import Any
 from aiokafka.errors import KafkaError, ProducerFenced
 from faust.types import TP
 
-from streams.errors import UserError
+from streams.errors import Fault, UserError
 from streams.observe.prometheus import Metrics
 from streams.shell.changelog import Changelog, Flush
+from streams.shell.faults import Fenced
 from streams.shell.guarantee import PATIENCE_S, Commit, Delivery, Guarantee, Sent, Write
 from streams.shell.outbox import Outbox, Record
 from streams.transport.transactions import Name, TransactionalProducer, Transactions
@@ -161,15 +162,9 @@ class ExactlyOnce(Guarantee):
         """As `Guarantee`."""
         await asyncio.gather(*(write() for write in writes))
 
-    def explain(self, error: Exception) -> str | None:
+    def explain(self, error: Exception) -> Fault | None:
         """As `Guarantee`."""
-        if not isinstance(error, ProducerFenced):
-            return None
-        return (
-            "Another worker has taken over partitions of this one, which was out of touch for longer than "
-            "LIFECYCLE_SESSION_TIMEOUT; or a commit took longer than LIFECYCLE_TRANSACTION_TIMEOUT. It ends, so that a "
-            "new one may take its place: what it did since its last commit was never seen, and is done again."
-        )
+        return Fenced() if isinstance(error, ProducerFenced) else None
 
     async def close(self) -> None:
         """As `Guarantee`."""

@@ -1,7 +1,11 @@
-"""What ends a worker because its topics are not what its state says: nothing is reset silently."""
+"""What ends a worker that runs: topics that are not what its state says, of which nothing is reset silently; commits
+that do not go through; partitions that are somebody else's; defects."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from streams.errors import Fault
@@ -151,3 +155,103 @@ class StateBehind(Fault):
             f"{changelog}, partition {partition}, holds the state up to commit {found}, but commit {committed} went "
             f"through: the changelog was made anew, or the brokers lost records. {_ANEW}."
         )
+
+
+class CommitFailed(Fault):
+    """The broker did not take all of a commit, or it could not be made."""
+
+    reason = "commit_failed"
+    passes = True
+
+    def __init__(self, cause: Exception) -> None:
+        foreseen = isinstance(cause, KafkaError | OSError)  # what any other says may be of a customer
+        what = f"{type(cause).__name__}: {cause}" if foreseen else type(cause).__name__
+        super().__init__(
+            f"A commit failed ({what}). Nothing is lost: this worker ends, the next goes on from the last commit."
+        )
+        self.behind = cause if foreseen else _without_words(cause)
+
+
+class CommitLate(Fault):
+    """What was let go could not be committed in the time there is for that."""
+
+    reason = "commit_late"
+    passes = True
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The last commit did not come through in time: is a broker reachable? The work since the one before will "
+            "be done again."
+        )
+
+
+class OutOfTouch(Fault):
+    """At least once: the group has dealt this worker's partitions to others."""
+
+    reason = "out_of_touch"
+    passes = True
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This worker was out of touch with its group for longer than LIFECYCLE_SESSION_TIMEOUT, and its partitions "
+            "went to others. It ends, so that a new one may take its place: what it did since its last commit is done "
+            "again, with the same ids."
+        )
+
+
+class Fenced(Fault):
+    """Exactly once: another worker has the transactional id of a partition."""
+
+    reason = "fenced"
+    passes = True
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Another worker has taken over partitions of this one, which was out of touch for longer than "
+            "LIFECYCLE_SESSION_TIMEOUT; or a commit took longer than LIFECYCLE_TRANSACTION_TIMEOUT. It ends, so that a "
+            "new one may take its place: what it did since its last commit was never seen, and is done again."
+        )
+
+
+class ShutdownForced(Fault):
+    """The watchdog ends the process."""
+
+    reason = "shutdown_forced"
+    passes = True
+
+    def __init__(self) -> None:
+        super().__init__("Shutting down took longer than LIFECYCLE_SHUTDOWN_TIMEOUT: leaving as it is.")
+
+
+class Defect(Fault):
+    """An error that nobody foresaw, at records that the next worker reads as well."""
+
+    reason = "defect"
+
+    def __init__(self, cause: Exception, read: Mapping[TP, int], chunk: tuple[TP, int, int] | None = None) -> None:
+        """`read`: of all that is read of the partition, the next offset. `chunk`: the first and the last offset of what
+        was handed over; None if time passed, and what had waited was applied.
+
+        What the error itself says is left out: it may be of a customer.
+        """
+        at = f"as time passed in partition {next(iter(read)).partition}"
+        if chunk is not None:
+            tp, first, last = chunk
+            at = f"at {tp.topic}, partition {tp.partition}, offsets {first} to {last}"
+        waited = [
+            f"{tp.topic} before offset {offset}" for tp, offset in read.items() if chunk is None or tp != chunk[0]
+        ]
+        if waited:
+            at += f", or at what had waited of {', '.join(waited)}"
+        super().__init__(
+            f"{type(cause).__name__} {at}: a defect of this program. Nothing is lost, but each worker that takes the "
+            "partition over ends there again. Upgrade, and report it with the log. To go on without these records, "
+            "stop all workers and set this group's offset behind them (kafka-consumer-groups --reset-offsets)."
+        )
+        self.behind = _without_words(cause)
+
+
+def _without_words(error: Exception) -> Exception:
+    """Its type, and where it was raised."""
+    kind: type[Exception] = type(type(error).__name__, (Exception,), {"__module__": type(error).__module__})
+    return kind().with_traceback(error.__traceback__)

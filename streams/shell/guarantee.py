@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 
 from faust.types import TP
 
+from streams.errors import Fault
 from streams.shell.changelog import Change, Flush
 from streams.shell.outbox import Record
 from streams.transport.transactions import Name
@@ -97,8 +98,8 @@ class Guarantee(Protocol):
     async def write(self, writes: Sequence[Write], *, leaving: bool) -> None:
         """Carry a commit through for tasks and readers. `leaving`: they will not be used again."""
 
-    def explain(self, error: Exception) -> str | None:
-        """The sentence for an error of `write` that means that partitions are somebody else's; None: it does not."""
+    def explain(self, error: Exception) -> Fault | None:
+        """The fault, if an error of `write` means that partitions are somebody else's."""
 
     async def close(self) -> None:
         """The worker ends."""

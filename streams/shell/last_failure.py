@@ -1,6 +1,6 @@
-"""Why the worker before ended by itself: its own metrics went with it.
+"""Why the worker before ended by itself, and how often that was: its own metrics went with it.
 
-Kept in a file of the data directory, written by `App.fail` and read by the next `App` in that directory.
+Kept in a file of the data directory, written by `App` when it ends and read by the next `App` in that directory.
 """
 
 from __future__ import annotations
@@ -20,19 +20,25 @@ FILE: Final = "last-failure.json"
 
 
 class LastFailure(msgspec.Struct, frozen=True):
-    """One end of a worker."""
+    """The last end of a worker, and how many there were."""
 
     reason: str
     """That of a `Fault`, or `OTHER`."""
     at: int
     """ms"""
+    times: dict[str, int] = {}
+    """By reason, this one included."""
 
 
-def note(directory: Path, cause: BaseException | None, at: int) -> None:
+def note(directory: Path, cause: BaseException, at: int) -> None:
     """Keep it. A directory that cannot be written only makes a line in the log: the worker ends in any case."""
-    failure = LastFailure(cause.reason if isinstance(cause, Fault) else OTHER, at)
+    reason, before = cause.reason if isinstance(cause, Fault) else OTHER, last(directory)
+    times = {} if before is None else before.times
+    failure = LastFailure(reason, at, {**times, reason: times.get(reason, 0) + 1})
+    written = directory / f"{FILE}.new"
     try:
-        (directory / FILE).write_bytes(msgspec.json.encode(failure))
+        written.write_bytes(msgspec.json.encode(failure))
+        written.replace(directory / FILE)  # on a full disk the one before stays
     except OSError as error:
         log.warning("Why this worker ends cannot be noted for its metrics: %s", error.strerror)
 

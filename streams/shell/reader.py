@@ -227,6 +227,10 @@ class SourceReader:
         """The next offset."""
         return self._progress.position
 
+    def next_offsets(self) -> dict[TP, int]:
+        """As for tasks."""
+        return dict.fromkeys(self.read.values(), self._progress.position)
+
     def lag(self, fetches: Mapping[int, Fetch]) -> dict[tuple[str, int], int]:
         """Records not yet forwarded, by topic and partition; nothing before a fetch has shown the end."""
         fetch = fetches.get(self.source)

@@ -400,6 +400,12 @@ class PartitionTask:
         """The offset up to which everything is applied."""
         return self.engine.positions()[source]
 
+    def next_offsets(self) -> dict[TP, int]:
+        """Of all that it reads, the offset up to which everything was handed to the engine."""
+        positions: dict[int, int] = {int(source): self.engine.progress(source).position for source in self._own}
+        positions |= {FORWARDED: self.engine.arrived_position, ERASURES: self.engine.erasures_position}
+        return {tp: positions[rank] for rank, tp in self.read.items()}
+
     def lag(self, fetches: Mapping[int, Fetch]) -> dict[tuple[str, int], int]:
         """Records not yet applied, by topic and partition."""
         positions = self.engine.committable()

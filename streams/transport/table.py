@@ -15,10 +15,20 @@ from faust.stores.base import Store
 from faust.tables.table import Table
 from faust.types import TP
 
-from streams.errors import UserError
+from streams.errors import Fault, UserError
 from streams.transport.chunks import ChunkSchema
 
 log = logging.getLogger(__name__)
+
+
+class Unreadable(Fault):
+    """No state can be made of what a changelog holds."""
+
+    reason = "changelog_unreadable"
+
+    def __init__(self, tp: TP, cause: Exception) -> None:
+        super().__init__(f"The changelog {tp.topic}, partition {tp.partition}, cannot be read: {cause}")
+        self.behind = None if isinstance(cause, ValueError) else cause  # that one says all there is
 
 
 class PartitionState(Protocol):
@@ -96,7 +106,7 @@ class StateStore(Store[Any, Any]):
             try:
                 state = self.partitions[number] = self.table.new_state(number)
             except UserError as exc:
-                self.app.fail(str(exc), exc)
+                self.app.fail(exc)
                 raise
         return state
 
@@ -123,11 +133,7 @@ class StateStore(Store[Any, Any]):
             except Exception as exc:
                 self._failed = True
                 # Faust logs and goes on, which would lose the rest of the chunk: nothing may be built on such a state.
-                if isinstance(exc, UserError):
-                    self.app.fail(str(exc), exc)
-                else:
-                    sentence = f"The changelog {tp.topic}, partition {tp.partition}, cannot be read: {exc}"
-                    self.app.fail(sentence, None if isinstance(exc, ValueError) else exc)  # which says all there is
+                self.app.fail(exc if isinstance(exc, UserError) else Unreadable(tp, exc))
                 raise
             self._offsets[tp] = have
             self._read += len(records)

@@ -10,7 +10,7 @@ import yaml
 from faust.types import TP
 
 from streams.contracts.rejected import REASONS
-from streams.shell.faults import Hole, NoOffset, OutOfRange, StateBehind, TopicAnew, Truncated
+from streams.shell.faults import Defect, Hole, NoOffset, OutOfRange, StateBehind, TopicAnew, Truncated
 from tests.docs.pages import ROOT, anchor, headings, section, table
 
 OPERATIONS = ROOT / "docs" / "operations.md"
@@ -58,6 +58,7 @@ def test_what_a_worker_is_said_to_say_is_what_it_says() -> None:
         Hole("orders", 0, 7, 9),
         StateBehind("changelog", 0, 9, 7),
         TopicAnew("orders"),
+        Defect(KeyError(), {TP("orders", 0): 9}),
     ],
     ids=lambda fault: type(fault).__name__,
 )

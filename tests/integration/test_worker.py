@@ -5,10 +5,13 @@ All of it on the embedded broker and on Apache Kafka.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from streams.shell.broker import LocalBroker
 from tests.integration.cluster import Cluster, until
@@ -265,6 +268,87 @@ async def test_sigterm_ends_the_worker_also_when_a_library_holds_the_interpreter
     worker.terminate()
     assert worker.process.wait(timeout=15) == 1
     assert "in never" in worker.log.read_text()  # where it stood
+
+
+BLOCKED = """
+import time
+from streams.cli import main
+from streams.shell.committer import Committer
+
+commit = Committer._commit
+
+async def stalled(self, working, leaving):
+    if leaving:
+        time.sleep(3600)  # as a write to a full disk: the event loop waits for it, and others have the interpreter
+    return await commit(self, working, leaving)
+
+Committer._commit = stalled
+main(["worker"])
+"""
+
+
+async def test_a_worker_that_had_to_be_ended_before_its_last_commit_says_so_and_so_does_the_next_one(
+    make_cluster: Callable[..., Any],
+) -> None:
+    cluster: Cluster = await make_cluster(shutdown_timeout="2s")
+    worker = cluster.start_worker(program=BLOCKED)
+    await worker.ready()
+    assert abs(worker.metric("lifecycle_last_commit_timestamp_seconds") - time.time()) < 30
+    worker.terminate()
+    assert worker.process.wait(timeout=15) == 70
+    assert "CRITICAL streams.shell.application: Shutting down took longer" in worker.log.read_text()
+    again = cluster.start_worker()
+    await again.ready()
+    assert again.metric("lifecycle_failures_total", reason="shutdown_forced") == 1
+    assert again.metric("lifecycle_failures_total") == 1
+    assert abs(again.metric("lifecycle_last_failure_timestamp_seconds", reason="shutdown_forced") - time.time()) < 60
+
+
+DEFECTIVE = """
+from streams.cli import main
+from streams.shell.task import PartitionTask
+
+process = PartitionTask.process
+
+def defective(self, source, chunk):
+    for record in chunk:
+        if b"poi" + b"son" in record.value:
+            raise KeyError(record.value)
+    process(self, source, chunk)
+
+PartitionTask.process = defective
+main(["worker"])
+"""
+
+
+async def test_a_record_at_which_every_worker_ends_is_found_by_their_words_and_can_be_passed_over(
+    make_cluster: Callable[..., Any],
+) -> None:
+    cluster: Cluster = await make_cluster(partitions="1")
+    topic = cluster.settings.clickstream_topic
+    first = cluster.start_worker(program=DEFECTIVE)
+    await first.ready()
+    await cluster.clicks(*(click(f"c-{n}", now()) for n in range(5)))
+    await until(lambda: first.metric("lifecycle_events_total", outcome="applied") == 5, "5 events")
+    applied_at = time.time()
+    await until(lambda: first.metric("lifecycle_last_commit_timestamp_seconds") > applied_at + 1, "their commit")
+    await cluster.clicks(click("poison", now()))
+    assert first.process.wait(timeout=20) == 1, first.tail()
+    second = cluster.start_worker(program=DEFECTIVE)
+    assert second.process.wait(timeout=30) == 1, second.tail()
+    for worker in (first, second):
+        said = next(line for line in worker.log.read_text().splitlines() if " CRITICAL " in line)
+        assert re.search(rf"KeyError at {topic}, partition 0, offsets \d to 5\b.*: a defect of this program", said)
+        assert "in defective" in worker.log.read_text()
+        assert "poison" not in worker.log.read_text()
+    async with AIOKafkaConsumer(bootstrap_servers=cluster.settings.broker, group_id=cluster.settings.app_id) as group:
+        group.assign([TopicPartition(topic, 0)])
+        await group.commit({TopicPartition(topic, 0): 6})
+    third = cluster.start_worker(program=DEFECTIVE)
+    await third.ready()
+    await cluster.clicks(click("good", now()))
+    await until(lambda: third.metric("lifecycle_customers") == 6, "all but that of the record")
+    assert third.metric("lifecycle_failures_total", reason="defect") == 2
 
 
 async def test_profiles_are_published_if_asked_for(make_cluster: Callable[..., Any]) -> None:

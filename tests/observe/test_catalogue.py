@@ -94,6 +94,8 @@ def test_whatever_ends_a_worker_has_a_name_of_its_own_and_pages_if_it_lasts() ->
     rules = (ROOT / "deploy" / "prometheus" / "alerts.yml").read_text(encoding="utf-8")
     [passing] = re.findall(r'lifecycle_last_failure_timestamp_seconds\{reason!~"(.*)"\}', rules)
     assert set(passing.split("|")) == {*(fault.reason for fault in faults if fault.passes), OTHER}
+    [repeating] = re.findall(r'lifecycle_failures_total\{reason=~"(.*)"\}', rules)
+    assert set(repeating.split("|")) < set(passing.split("|"))
 
 
 def test_the_page_is_up_to_date() -> None:

@@ -177,7 +177,7 @@ def test_series_of_closed_labels_stand_at_0_from_the_start() -> None:
     metrics = adapter()
     assert value(metrics, "lifecycle_events_total", source="orders", outcome="rejected") == 0
     assert value(metrics, "lifecycle_retractions_total", kind="checkout", reason="late_activity") == 0
-    assert value(metrics, "lifecycle_commit_failures_total") == 0
+    assert value(metrics, "lifecycle_failures_total", reason="fenced") == 0
 
 
 @pytest.mark.parametrize(
@@ -285,6 +285,27 @@ def test_what_is_not_known_yet_is_not_shown() -> None:
     metrics.assigned({0})
     assert value(metrics, "lifecycle_clock_skew_seconds") is None
     assert value(metrics, "lifecycle_watermark_lag_seconds", partition="0") is None
+
+
+def test_the_last_commit_is_shown_while_there_is_something_to_commit() -> None:
+    now = [NOW]
+    metrics = adapter(clock=lambda: now[0])
+    name = "lifecycle_last_commit_timestamp_seconds"
+    metrics.committed(None)
+    assert value(metrics, name) is None
+    metrics.assigned((), {("orders", 7)})
+    now[0] += 100
+    assert value(metrics, name) == NOW  # nothing since
+    metrics.committed(0.1)
+    now[0] += 100
+    assert value(metrics, name) == NOW + 100
+    metrics.committed(None)
+    assert value(metrics, name) == NOW + 200
+    metrics.assigned(())
+    metrics.committed(0.1)  # of what was let go
+    assert value(metrics, name) is None
+    metrics.assigned({3})
+    assert value(metrics, name) == NOW + 200
 
 
 def test_readiness_and_loop_lag_are_asked_at_the_scrape() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,11 +22,12 @@ from streams.core.inputs import ERASURES, FORWARDED, number_of
 from streams.core.sources import NOT_READ, Arrivals, Fetch, Mark, OriginMark
 from streams.errors import UserError
 from streams.settings import Settings
-from streams.shell import starting
-from streams.shell.application import App
+from streams.shell import last_failure, starting
+from streams.shell.application import EXIT_FORCED, App
 from streams.shell.clock import ClockWatch, Trust
+from streams.shell.committer import Committer
 from streams.shell.factory import create_app
-from streams.shell.faults import FetchingEnded
+from streams.shell.faults import Defect, FetchingEnded
 from streams.shell.marks import SourceMark, TaskMark, encode
 from streams.shell.starting import Starter
 from streams.shell.watching import Watch
@@ -163,7 +166,7 @@ class Beginning(App):
     async def count_partitions(self) -> None:
         """As if they were right."""
 
-    async def _written(self, tasks: Any) -> None:
+    async def _written(self, tasks: Any, *, leaving: bool = False) -> None:
         """As if it had been committed."""
 
     def add_future(self, coro: Any) -> Any:
@@ -190,7 +193,6 @@ async def test_every_source_is_sought_also_one_without_a_committed_offset_and_on
 async def test_partitions_that_are_taken_away_while_it_begins_are_not_worked_on(over: bool) -> None:
     """What it committed for them would be refused, and end the worker."""
     app = Beginning()
-    app._stopping = False
     app.health.consumer_rests = lambda: None
     app._guarantee.assigned = lambda numbers: None
 
@@ -207,6 +209,14 @@ async def test_partitions_that_are_taken_away_while_it_begins_are_not_worked_on(
     app.on_assigned(ALL)
     await app.on_sources_assigned(ALL)
     assert list(app.tasks) == [0]
+
+
+async def test_who_is_told_to_stop_while_it_begins_works_on_nothing() -> None:
+    """It has committed by then: what it did afterwards would not be."""
+    app = Beginning()
+    app._stopping = True
+    await app.on_sources_assigned(ALL)
+    assert app.tasks == {}
 
 
 class Apart(Beginning):
@@ -241,7 +251,7 @@ class Apart(Beginning):
         self.asked = sources
         return {tp: OffsetAndMetadata(5, metadata) for tp, metadata in self.committed.items() if tp in sources}
 
-    def fail(self, sentence: str, cause: BaseException | None = None) -> None:
+    def fail(self, cause: BaseException) -> None:
         self.failed.append(type(cause).__name__)
 
 
@@ -264,7 +274,7 @@ class Relinking(Beginning):
     async def _committed(self, sources: frozenset[TP]) -> dict[TP, OffsetAndMetadata]:
         return {tp: OffsetAndMetadata(offset, "") for tp, offset in self.offsets.items()}
 
-    def fail(self, sentence: str, cause: BaseException | None = None) -> None:
+    def fail(self, cause: BaseException) -> None:
         self.failed.append(type(cause).__name__)
 
 
@@ -396,7 +406,7 @@ async def test_a_worker_that_cannot_be_sure_of_its_partitions_ends_and_reads_not
         raise UserError("no transactions here")
 
     app._guarantee.fenced = refused
-    app.fail = lambda sentence, cause=None: failed.append(sentence)  # type: ignore[method-assign]
+    app.fail = lambda cause: failed.append(str(cause))  # type: ignore[method-assign]
     reading = asyncio.create_task(app.on_sources_assigned(ALL))
     for _ in range(10):
         await asyncio.sleep(0)
@@ -457,6 +467,143 @@ async def test_what_comes_of_the_topics_of_one_poll_leaves_together() -> None:
         chunks: Any = [(TP("clicks", 0), [number])]
         await app.process(Source.CLICKSTREAM, SimpleNamespace(generation_id=1), Polled(chunks, more))
     assert app.done == ["process [0]", "process [1]", "flush"]
+
+
+CUSTOMER = "c-17"
+
+
+def poisoned(*handed_over: Any) -> None:
+    raise KeyError(CUSTOMER)
+
+
+class Poisoned(Full):
+    """Its task knows no way to deal with what it is given."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.failed: list[Any] = []
+        self.loaded.process = self.loaded.advance = poisoned
+        self.loaded.read = {}
+        self.loaded.next_offsets = lambda: {TP("clicks", 3): 40, TP("orders", 3): 9}
+        self._clock_watch: Any = SimpleNamespace(jumped=lambda: False)
+        self.watch: Any = SimpleNamespace(silence=SimpleNamespace(silent=lambda now: frozenset()))
+        self.clock = lambda: 0
+
+    @property
+    def kafka(self) -> Any:
+        return SimpleNamespace(fetches={}, flow_active=True)
+
+    def fail(self, cause: BaseException) -> None:
+        self.failed.append(cause)
+
+
+async def test_of_a_defect_it_is_said_at_which_records_and_nothing_of_whom(caplog: pytest.LogCaptureFixture) -> None:
+    """Each worker that comes after ends there as well, until somebody finds the record."""
+    app = Poisoned()
+    app.tasks = {3: app.loaded}
+    chunks: Any = [(TP("clicks", 3), SimpleNamespace(start=40, next=51))]
+    await app.process(Source.CLICKSTREAM, SimpleNamespace(generation_id=1), Polled(chunks, more=False))
+    [defect] = app.failed
+    assert str(defect).startswith(
+        "KeyError at clicks, partition 3, offsets 40 to 50, or at what had waited of orders before offset 9: "
+        "a defect of this program."
+    )
+    logging.getLogger().critical("%s", defect, exc_info=defect.behind)
+    assert "in poisoned" in caplog.text
+    assert CUSTOMER not in caplog.text
+
+
+async def test_of_a_defect_as_time_passes_it_is_said_up_to_where_the_partition_was_read() -> None:
+    app = Poisoned()
+    said = "KeyError as time passed in partition 3, or at what had waited of clicks before offset 40, orders before off"
+    with pytest.raises(Defect, match=said):
+        await app._advance([app.loaded])
+
+
+class Leaving(App):
+    """A task whose last commit is the test's, and what becomes of the worker in a list."""
+
+    def __init__(self, directory: Path, commit: Any = None) -> None:
+        self.settings = Settings(data_dir=directory)
+        self.failure = None
+        self.failed: list[str] = []
+        self.clock = lambda: 0
+        trust = SimpleNamespace(given=True)
+        written: Any = SimpleNamespace(closed=False, trust=trust, snapshot=lambda *, force: "all", write=print)
+        self.tasks, self.readers = {0: written}, {}
+        self.metrics: Any = SimpleNamespace(assigned=lambda numbers: None, committed=lambda seconds: None)
+        self.health: Any = SimpleNamespace(consumer_rests=lambda: None)
+        guarantee: Any = SimpleNamespace(write=commit)
+        self.committer = Committer(self, guarantee)
+
+    def fail(self, cause: BaseException) -> None:
+        self.failed.append(type(cause).__name__)
+
+
+@pytest.fixture
+def codes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The exit codes with which the watchdog would have ended the process."""
+    found: list[int] = []
+    monkeypatch.setattr(os, "_exit", found.append)
+    monkeypatch.setattr(logging, "shutdown", lambda: None)
+    return found
+
+
+async def test_a_worker_that_is_ended_within_its_last_commit_has_not_committed(
+    tmp_path: Path, codes: list[int]
+) -> None:
+    """Its partitions are let go by then, and nothing has failed: the commit only takes too long."""
+
+    async def commit(writes: Any, *, leaving: bool) -> None:
+        app._leave()
+
+    app = Leaving(tmp_path, commit)
+    app._leave()
+    await app._let_go(timeout=5)
+    assert codes == [EXIT_FORCED, EXIT_FORCED]
+    app._leave()
+    assert codes[2:] == [0]  # all that is left to do is to say good-bye
+    assert last_failure.last(tmp_path) == last_failure.LastFailure("shutdown_forced", 0, {"shutdown_forced": 2})
+
+
+async def test_who_is_told_to_stop_in_a_rebalance_waits_for_the_commit_of_what_was_let_go_there(
+    tmp_path: Path, codes: list[int]
+) -> None:
+    may_end = asyncio.Event()
+
+    async def commit(writes: Any, *, leaving: bool) -> None:
+        await may_end.wait()
+
+    app = Leaving(tmp_path, commit)
+    rebalance = asyncio.create_task(app.on_sources_revoked())
+    await asyncio.sleep(0.01)
+    app._stopping = True
+    stopping = asyncio.create_task(app._let_go(timeout=5))
+    await asyncio.sleep(0.01)
+    app._leave()
+    assert not stopping.done()
+    may_end.set()
+    await asyncio.gather(rebalance, stopping)
+    app._leave()
+    assert codes == [EXIT_FORCED, 0]
+    assert app.failed == []
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_a_last_commit_that_does_not_end_is_said(tmp_path: Path, codes: list[int], cancelled: bool) -> None:
+    async def commit(writes: Any, *, leaving: bool) -> None:
+        await asyncio.Event().wait()
+
+    app = Leaving(tmp_path, commit)
+    leaving = asyncio.create_task(app._let_go(timeout=5 if cancelled else 0.01))
+    await asyncio.sleep(0.01)
+    if cancelled:
+        leaving.cancel()
+    await asyncio.wait({leaving})
+    assert leaving.cancelled() is cancelled
+    assert app.failed == ["CommitLate"]
+    app._leave()
+    assert codes == [EXIT_FORCED]
 
 
 class Busy:

@@ -1,14 +1,20 @@
-"""When it is time for a commit."""
+"""When it is time for a commit, and what becomes of one."""
 
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka.errors import CommitFailedError, KafkaTimeoutError
 
+from streams.errors import Fault
+from streams.shell.at_least_once import AtLeastOnce
 from streams.shell.committer import LOOK_S, REST, Committer
+from streams.shell.faults import CommitFailed, OutOfTouch
+from streams.transport.rocks import DiskFailed
 
 
 class Waited:
@@ -46,3 +52,54 @@ async def test_a_commit_that_others_wait_for_does_not_wait_for_the_interval(
         patched.setattr(asyncio, "sleep", one.sleep)
         await committer.due(lambda: [one], 1.0)
     assert one.now == pytest.approx(due)
+
+
+class World:
+    """One task with, or without, something to write, and what the app is told."""
+
+    def __init__(self, *, changed: bool = True, refused: Exception | None = None) -> None:
+        self.committed: list[bool] = []
+        """Whether anything was written, by commit."""
+        self.failed: list[BaseException] = []
+        self._refused = refused
+        metrics = SimpleNamespace(committed=lambda seconds: self.committed.append(seconds is not None))
+        app = SimpleNamespace(failure=None, fail=self.failed.append, metrics=metrics)
+        guarantee: Any = SimpleNamespace(write=self._write, explain=AtLeastOnce(app).explain)
+        self.committer = Committer(app, guarantee)
+        self.task: Any = SimpleNamespace(
+            closed=False,
+            trust=SimpleNamespace(given=True),
+            snapshot=lambda *, force: "all" if changed else None,
+            write=print,
+        )
+
+    async def _write(self, writes: Any, *, leaving: bool) -> None:
+        if self._refused is not None:
+            raise self._refused
+
+
+@pytest.mark.parametrize("changed", [True, False])
+async def test_it_is_told_that_nothing_is_left_to_commit_also_where_nothing_had_happened(changed: bool) -> None:
+    world = World(changed=changed)
+    await world.committer.commit([world.task])
+    assert world.committed == [changed]
+    assert world.failed == []
+
+
+@pytest.mark.parametrize(
+    ("refused", "fault", "said"),
+    [
+        (CommitFailedError(), OutOfTouch, "out of touch with its group"),
+        (KafkaTimeoutError(), CommitFailed, "A commit failed (KafkaTimeoutError: "),
+        (DiskFailed(Path("/state"), OSError("no room")), DiskFailed, "The state in /state cannot be read or written"),
+    ],
+)
+async def test_a_commit_that_fails_ends_the_worker_by_what_it_failed_with(
+    refused: Exception, fault: type[Fault], said: str
+) -> None:
+    world = World(refused=refused)
+    await world.committer.commit([world.task])
+    assert world.committed == []
+    [failed] = world.failed
+    assert type(failed) is fault
+    assert said in str(failed)

@@ -15,6 +15,7 @@ from streams.observe.prometheus import Metrics
 from streams.settings import Settings
 from streams.shell.changelog import Changelog
 from streams.shell.exactly_once import FULL, FULL_BYTES, ExactlyOnce, InTransaction
+from streams.shell.faults import Fenced
 from streams.shell.guarantee import Commit
 from streams.shell.marks import MARKER_KEY
 from streams.shell.outbox import Record
@@ -193,7 +194,9 @@ async def test_a_broker_without_transactions_is_said_in_a_sentence() -> None:
 
 def test_who_was_fenced_is_told_why_and_other_errors_are_not_explained_away() -> None:
     guarantee = ExactlyOnce(SimpleNamespace(settings=Settings()))
-    assert "Another worker has taken over partitions of this one" in (guarantee.explain(ProducerFenced()) or "")
+    said = guarantee.explain(ProducerFenced())
+    assert isinstance(said, Fenced)
+    assert "Another worker has taken over partitions of this one" in str(said)
     assert guarantee.explain(UnknownError()) is None
 
 

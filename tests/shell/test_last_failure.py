@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import logging
+import re
+import traceback
 from pathlib import Path
 
 import pytest
+from aiokafka.errors import KafkaTimeoutError
 from faust.types import TP
 
 from streams import playbooks
 from streams.errors import UserError
+from streams.observe.catalogue import FAILURES
 from streams.settings import Settings
 from streams.shell import faults, last_failure
 from streams.shell.application import App
 from streams.shell.factory import create_app
 from streams.shell.marks import OtherSalt
 from streams.shell.recovering import RecoveryStuck
+from streams.transport.table import Unreadable
 
 ORDERS = TP("orders", 0)
 
@@ -47,25 +52,87 @@ def shown(worker: App) -> list[str]:
         (faults.CountChanged("orders", 6, 4), "count_changed"),
         (OtherSalt(), "other_salt"),
         (RecoveryStuck(3, [0]), "recovery_stuck"),
+        (faults.CommitFailed(KafkaTimeoutError()), "commit_failed"),
+        (faults.CommitLate(), "commit_late"),
+        (faults.Fenced(), "fenced"),
+        (faults.OutOfTouch(), "out_of_touch"),
+        (faults.Defect(KeyError(), {ORDERS: 7}), "defect"),
+        (Unreadable(ORDERS, ValueError("it is damaged")), "changelog_unreadable"),
         (UserError("Two workers do not fit."), "other"),
         (RuntimeError("the broker is away"), "other"),
-        (None, "other"),
     ],
 )
-async def test_the_next_worker_says_why(tmp_path: Path, cause: Exception | None, reason: str) -> None:
+async def test_the_next_worker_says_why(tmp_path: Path, cause: Exception, reason: str) -> None:
     ended = app(tmp_path, 1_700_000_000_000)
     assert shown(ended) == []
 
-    ended.fail("It cannot go on.", cause)
+    ended.fail(cause)
 
     assert shown(app(tmp_path, 1_700_000_060_000)) == [
         f'lifecycle_last_failure_timestamp_seconds{{reason="{reason}"}} 1.7e+09'
     ]
 
 
+async def test_how_often_workers_end_is_counted_over_restarts(tmp_path: Path) -> None:
+    """A counter of the one that ends is gone before it is scraped."""
+    for fault in (faults.Fenced(), faults.CommitLate(), faults.Fenced()):
+        app(tmp_path, 5).fail(fault)
+    text = app(tmp_path, 5).metrics.exposition()[0].decode()
+    counts = dict(re.findall(r'^lifecycle_failures_total{reason="(\w+)"} (\S+)$', text, re.MULTILINE))
+    assert {reason: float(count) for reason, count in counts.items() if float(count)} == {"fenced": 2, "commit_late": 1}
+    assert set(counts) == set(FAILURES)
+
+
+async def test_only_the_first_reason_counts(tmp_path: Path) -> None:
+    ended = app(tmp_path, 5)
+    ended.fail(faults.Fenced())
+    ended.fail(faults.CommitLate())
+    assert last_failure.last(tmp_path) == last_failure.LastFailure("fenced", 5, {"fenced": 1})
+
+
+@pytest.mark.parametrize(
+    ("cause", "traceback"),
+    [
+        (faults.Fenced(), False),
+        (UserError("Two workers do not fit."), False),
+        (faults.CommitFailed(KafkaTimeoutError("30 s")), True),
+        (RuntimeError("what nobody foresaw"), True),
+    ],
+)
+async def test_what_a_sentence_does_not_say_is_logged_with_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, cause: Exception, traceback: bool
+) -> None:
+    app(tmp_path, 5).fail(cause)
+    [said] = [record for record in caplog.records if record.levelno == logging.CRITICAL]
+    assert str(cause) in said.getMessage()
+    assert bool(said.exc_info) is traceback
+
+
 async def test_what_is_written_names_nobody(tmp_path: Path) -> None:
-    app(tmp_path, 5).fail("Customer c-17 cannot be packed.", ValueError("c-17"))
+    app(tmp_path, 5).fail(ValueError("Customer c-17 cannot be packed."))
     assert b"c-17" not in (tmp_path / last_failure.FILE).read_bytes()
+
+
+def test_a_commit_that_cannot_be_made_names_nobody() -> None:
+    failed = faults.CommitFailed(ValueError("Customer c-17 cannot be packed."))
+    assert str(failed).startswith("A commit failed (ValueError). ")
+    assert "c-17" not in "".join(traceback.format_exception(failed.behind))
+    assert str(faults.CommitFailed(KafkaTimeoutError("30 s"))).startswith("A commit failed (KafkaTimeoutError: ")
+
+
+async def test_a_faust_that_breaks_ends_the_worker_with_its_error_once_all_is_committed(tmp_path: Path) -> None:
+    broken = app(tmp_path, 5)
+    broken._crash(RuntimeError("a service of Faust's"))
+    committed: list[bool] = []
+
+    async def let_go(timeout: float) -> None:
+        committed.append(broken.failure is None)
+
+    broken._let_go = let_go  # type: ignore[method-assign]
+    await broken.stop()
+    assert committed == [True]
+    assert broken.failure == "RuntimeError: a service of Faust's"
+    assert last_failure.last(tmp_path) == last_failure.LastFailure("other", 5, {"other": 1})
 
 
 def test_a_file_that_is_no_such_thing_is_no_reason_not_to_start(tmp_path: Path) -> None:
@@ -73,7 +140,20 @@ def test_a_file_that_is_no_such_thing_is_no_reason_not_to_start(tmp_path: Path) 
     assert last_failure.last(tmp_path) is None
 
 
+def test_a_file_of_the_version_before_is_gone_on_from(tmp_path: Path) -> None:
+    (tmp_path / last_failure.FILE).write_bytes(b'{"reason": "hole", "at": 3}')
+    last_failure.note(tmp_path, faults.Fenced(), 5)
+    assert last_failure.last(tmp_path) == last_failure.LastFailure("fenced", 5, {"fenced": 1})
+
+
+def test_a_disk_that_is_full_leaves_the_one_before(tmp_path: Path) -> None:
+    last_failure.note(tmp_path, faults.Fenced(), 5)
+    (tmp_path / f"{last_failure.FILE}.new").mkdir()  # as little to be written as on a full disk
+    last_failure.note(tmp_path, faults.Fenced(), 6)
+    assert last_failure.last(tmp_path) == last_failure.LastFailure("fenced", 5, {"fenced": 1})
+
+
 def test_a_directory_that_is_away_is_said_and_no_more(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        last_failure.note(tmp_path / "gone", None, 5)
+        last_failure.note(tmp_path / "gone", RuntimeError(), 5)
     assert "cannot be noted" in caplog.text

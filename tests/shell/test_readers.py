@@ -154,6 +154,7 @@ async def test_what_a_reader_cannot_take_is_a_dead_letter_of_its_partition() -> 
     ]
     assert world.counts["rejected", "orders"] == 2
     assert world.offsets["orders", 4][0] == 4
+    assert reader.next_offsets() == {TP("orders", 4): 4}
 
 
 async def test_records_that_were_never_read_and_are_gone_end_the_worker() -> None:

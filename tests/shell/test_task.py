@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from faust.types import TP
 
 from streams.core.activity import Source
 from streams.core.customer import Lifecycle
@@ -196,6 +197,14 @@ async def test_a_chunk_from_before_a_seek_is_passed_over_and_one_behind_a_gap_en
     world.offsets[Source.CLICKSTREAM] = 5
     with pytest.raises(Hole, match="offset 1 is next, but the topic begins at 5"):
         world.process(Source.CLICKSTREAM, type="page_viewed")
+
+
+async def test_it_knows_up_to_where_it_was_given_what_it_reads_also_what_waits() -> None:
+    world = World()
+    for _ in range(2):
+        world.process(Source.CLICKSTREAM, type="page_viewed")
+    assert world.engine.positions()[Source.CLICKSTREAM] < 2  # orders may be earlier
+    assert world.task.next_offsets() == {TP("clickstream", 0): 2, TP("orders", 0): 0, TP("lifecycle-erasures", 0): 0}
 
 
 async def test_state_that_is_ahead_of_its_topic_ends_the_worker() -> None:

@@ -54,8 +54,8 @@ class App:
             recovery=SimpleNamespace(active_offsets=self.read_from, standby_offsets=self.read_from)
         )
 
-    def fail(self, sentence: str, cause: BaseException | None = None) -> None:
-        self.failures.append(sentence)
+    def fail(self, cause: BaseException) -> None:
+        self.failures.append(str(cause))
 
 
 def tp(number: int) -> TP:
