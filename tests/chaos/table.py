@@ -2,7 +2,7 @@
 
     python -m tests.chaos.table docs/chaos.jsonl
 
-Of several verdicts of one program and mode the last counts.
+Of several verdicts of one program, mode and length the last counts.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ def read(path: Path) -> list[Verdict]:
 
 def table(verdicts: Iterable[Verdict]) -> str:
     """Markdown; programs in the order of the list."""
-    last = {(verdict.program, verdict.mode): verdict for verdict in verdicts}
+    last = {(verdict.program, verdict.mode, *verdict.amounts.items()): verdict for verdict in verdicts}
     rows = [
         ["what is done", "mode", "how much", *COLUMNS.values(), "", "run"],
         ["---", "---", "---", *["---:"] * len(COLUMNS), "---", "---"],
     ]
     for program in PROGRAMS.values():
         for mode in MODES:
-            if (verdict := last.get((program.name, mode))) is not None:
+            for verdict in (v for v in last.values() if (v.program, v.mode) == (program.name, mode)):
                 rows.append(
                     [
                         f"{program.says} (`{program.name}`)",

@@ -183,23 +183,26 @@ def test_each_partition_is_framed_in_each_source() -> None:
         assert len([event for event in framed if event.source is source]) == 4
 
 
-def test_the_table_shows_the_last_verdict_of_each_program_and_mode(tmp_path: Path) -> None:
-    first, last = (
-        verdict_of(missing=3),
+def test_the_table_shows_the_last_verdict_of_each_program_and_mode_and_length(tmp_path: Path) -> None:
+    first, last, whole = (
+        verdict_of(missing=3, amounts={"kills": 5}),
         verdict_of(
             events=1_234, amounts={"kills": 5}, harm={"kills": 5}, minima={"killed": (5, 5)}, limits={"s": (3.5, 10.0)},
             commit="abc1234", date="2026-11-26",
         ),
+        verdict_of(amounts={"kills": 50}),
     )  # fmt: skip
-    for each in (first, last):
+    for each in (first, last, whole):
         each.program, each.mode = "kills", "at_least_once"
     path = tmp_path / "chaos.jsonl"
-    path.write_bytes(b"\n".join(msgspec.json.encode(each) for each in (first, last)))
-    [*_, row] = table(read(path)).splitlines()
-    assert row == (
+    path.write_bytes(b"\n".join(msgspec.json.encode(each) for each in (first, whole, last)))
+    _, _, *rows = table(read(path)).splitlines()
+    assert rows[0] == (
         "| kill -9 of workers at random moments (`kills`) | `at_least_once` | kills 5 of 50; killed: 5 (at least 5); "
         "s: 3.5 (at most 10) | 1,234 | 0 | 0 | 0 | 0 | 0 | 0 | 0 | ok | 2026-11-26 `abc1234` |"
     )
+    assert len(rows) == 2
+    assert "| kills 50 |" in rows[1]
     assert "| 3 |" in table([first])
     assert "**failed**" in table([first])
 
