@@ -289,6 +289,8 @@ class PartitionEngine:
             self._fire_due(effects)
         if not self._firing:
             self._merge(effects)
+            if self._linker is not None:
+                self._linker.go_without(self._committed, self._taken, effects)
             if not self.unfinished:
                 self._fire(effects)
         self._look_for_ends()

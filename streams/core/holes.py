@@ -45,11 +45,16 @@ def add(holes: Holes, cause: int, offset: int) -> None:
     holes.setdefault(cause, set()).add(offset)
 
 
+def first_again(cause: int, committed: Mapping[int, int], taken: Mapping[int, int]) -> int:
+    """The first offset of an input that may be read again. `committed` and `taken`: see `TaskState.changes`."""
+    return committed.get(-1 - cause, 0) if cause < 0 else taken.get(cause, -1) + 1
+
+
 def still_open(holes: Holes, committed: Mapping[int, int], taken: Mapping[int, int]) -> Holes | None:
-    """Those that may be read again. `committed` and `taken`: see `TaskState.changes`."""
+    """Those that may be read again."""
     found: Holes = {}
     for cause, offsets in holes.items():
-        least = committed.get(-1 - cause, 0) if cause < 0 else taken.get(cause, -1) + 1
+        least = first_again(cause, committed, taken)
         later = {offset for offset in offsets if offset >= least}
         if later:
             found[cause] = later

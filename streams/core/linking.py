@@ -6,12 +6,12 @@ changelog does not know of; and they are numbered in the order of time, so that 
 
 A crash in the middle of a flush leaves records in the changelog whose items were never sent, beside others that are as
 they were before. Their items are passed on when what caused them is read again, so that they are in the order of time
-with those of the others.
+with those of the others; or, where it is not read again because it is gone or somebody set offsets, once that is known.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from msgspec.structs import replace
@@ -22,7 +22,7 @@ from streams.core.applying import SOURCE_LABELS, Applier, last_applied, note
 from streams.core.customer import Lifecycle
 from streams.core.effects import Effects, IdentityChange, IdentityType, Output, Passed
 from streams.core.emission import Gate
-from streams.core.holes import cause_of
+from streams.core.holes import cause_of, first_again
 from streams.core.identity import (
     DEVICES,
     NOBODY,
@@ -100,9 +100,17 @@ class Linker(Applier):
         for (_, _, key), items in self._cut.items():
             profile = self.state.get(key)
             if profile is not None:
-                profile.pending += [replace(item, number=-1) for item in items]
+                profile.pending += [replace(item, number=-1) for item in items if not self._is_erased(item)]
                 self.state.touched(key, profile, profile.stage, profile.places(), profile.next_deadline)
         self._pending.update(self._cut_bytes)
+
+    def go_without(self, committed: Mapping[int, int], taken: Mapping[int, int], effects: Effects) -> None:
+        """Pass on what waits for its cause to be read again where that will not be. `committed`, `taken`: what is known
+        to be committed (see `TaskState.changes`)."""
+        for waiting in list(self._cut):
+            cause, offset, key = waiting
+            if offset < first_again(cause, committed, taken) and (profile := self.state.get(key)) is not None:
+                self._pass_cut(waiting, profile, effects)
 
     def apply(self, record: Activity, one: Input, read_at: int, effects: Effects) -> bool:
         """Of `Applier`."""
@@ -121,13 +129,10 @@ class Linker(Applier):
     def skipped(self, record: Activity, one: Input, profile: Profile, key: bytes, effects: Effects) -> None:
         """Of `Applier`."""
         super().skipped(record, one, profile, key, effects)
-        if self._cut and (items := self._cut.pop((cause_of(one), record.offset, key), None)) is not None:
-            for item in items:
-                size = packed_size(item)
-                self._cut_bytes[key] -= size
-                self._pending[key] -= size
-                self._pass(profile, key, replace(item, number=self._next(item.stream)), effects)
-            self.state.touched(key, profile, profile.stage, profile.places(), profile.next_deadline)
+        if self._cut:
+            self._pass_cut((cause_of(one), record.offset, key), profile, effects)
+            if one.once_own:  # it was read here then
+                self._pass_cut((-1 - one.rank, record.offset, key), profile, effects)
 
     # -- devices
 
@@ -316,6 +321,17 @@ class Linker(Applier):
             return -1
         return self.state.marks.erased_at(record_key(record.other, record.role != SHOWN))
 
+    def _is_erased(self, item: Passed) -> bool:
+        """Whether an item is of somebody who was erased since: whoever takes it would pass it over."""
+        marks = self.state.marks
+        if not marks.number:
+            return False
+        to_customer = item.stream == MOVES
+        erased_at = marks.erased_at(record_key(item.customer, to_customer))
+        if item.role != MOVED:  # what moves is the customer's by now
+            erased_at = max(erased_at, marks.erased_at(record_key(item.other, not to_customer)))
+        return item.at <= erased_at
+
     def _tell(
         self, type_: IdentityType, link: Activity, previous: str | None, profile: Profile, key: bytes, effects: Effects
     ) -> None:
@@ -348,6 +364,19 @@ class Linker(Applier):
             _earlier(self._made, item)
         self._weigh(key, item)
         effects.counts["passed", STREAM_LABELS[stream]] += 1
+
+    def _pass_cut(self, waiting: tuple[int, int, bytes], profile: Profile, effects: Effects) -> None:
+        """Items of a cause, if there are any, wait for the commit, and no more for the cause to be read again."""
+        items, key = self._cut.pop(waiting, None), waiting[2]
+        if items is None:
+            return
+        for item in items:
+            size = packed_size(item)
+            self._cut_bytes[key] -= size
+            self._pending[key] -= size
+            if not self._is_erased(item):
+                self._pass(profile, key, replace(item, number=self._next(item.stream)), effects)
+        self.state.touched(key, profile, profile.stage, profile.places(), profile.next_deadline)
 
 
 def _earlier(earliest: list[int | None], item: Passed) -> None:

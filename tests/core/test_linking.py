@@ -10,6 +10,7 @@ from streams.core.activity import EVENT, LINK, Activity, Source
 from streams.core.customer import Lifecycle
 from streams.core.effects import Emission, IdentityChange, Output, Passed, StageChange
 from streams.core.engine import PartitionEngine
+from streams.core.erasing import is_mark
 from streams.core.identity import OWNERS, activity_of, level_of, own, owner_at, parts_of
 from streams.core.inputs import STREAM
 from streams.core.packing import VERSION, NewerVersion, pack, peek, unpack
@@ -479,6 +480,91 @@ def test_what_waits_from_a_flush_that_was_cut_counts_in_what_a_record_may_hold()
         engine.sent()
     assert [(item.number, item.at) for item in passed] == list(enumerate(one.at for one in orders + clicks))
     assert max(sizes) < step.pending + 500
+
+
+def cut_off() -> Tasks:
+    """What a customer's device has done was passed on in a flush that was cut: all but its end is in the changelog."""
+    tasks = after(view(0, "c", "d"))
+    tasks.put(0, view(MINUTE, device="d"))
+    tasks.tick(0)
+    tasks.read(0, CLICKS)
+    tasks.tick(0)
+    assert tasks.tasks[0].engine.passes
+    tasks.commit(0, "in flush")
+    assert [item.at for item in pending(tasks)] == [T + MINUTE]
+    return tasks
+
+
+def pending(tasks: Tasks) -> list[Passed]:
+    """Items that wait for a commit in the records of the changelog."""
+    latest = {key: value for key, value in dict(tasks.changelogs[0]).items() if value is not None and not is_mark(key)}
+    return [one for value in latest.values() for one in unpack(value).pending if isinstance(one, Passed)]
+
+
+def set_behind(tasks: Tasks) -> None:
+    """Somebody sets the group's offset behind what is there, because it was deleted, and starts the worker."""
+    commit, positions, marks, arrived = tasks.committed[0]
+    tasks.committed[0] = commit, {**positions, CLICKS: len(tasks.logs[CLICKS, 0])}, marks, arrived
+    tasks.start(0)
+
+
+@pytest.mark.parametrize("again", [True, False], ids=["read again", "gone"])
+def test_what_waits_from_a_flush_that_was_cut_is_passed_on_also_if_its_cause_is_never_read_again(again: bool) -> None:
+    tasks = cut_off()
+    if not again:
+        set_behind(tasks)
+    tasks.run()
+    assert tasks.profiles()[True, "c"].product_views == 2
+    assert [item.number for item in pending(tasks)] == [0]  # with the commit that took it
+    written = [key for key, _ in tasks.changelogs[0]].count(b"ad")
+    tasks.run()
+    assert [key for key, _ in tasks.changelogs[0]].count(b"ad") == written
+
+
+@pytest.mark.parametrize("who", [("c", True), ("d", False)], ids=["customer", "device"])
+@pytest.mark.parametrize("again", [True, False], ids=["read again", "gone"])
+def test_what_waits_from_a_flush_that_was_cut_goes_with_who_was_erased(again: bool, who: tuple[str, bool]) -> None:
+    tasks = cut_off()
+    if not again:
+        set_behind(tasks)
+    before = tasks.counts["passed", "devices"]
+    tasks.requests.append((*who, NOON))
+    tasks.erase(0)
+    tasks.commit(0)
+    assert pending(tasks) == []
+    tasks.run()
+    assert tasks.counts["passed", "devices"] == before
+    assert pending(tasks) == []
+
+
+def test_what_waits_from_a_flush_that_was_cut_is_passed_on_also_if_others_read_its_source_now() -> None:
+    """The topic has got more partitions, so that its cause is read again by a reader, and forwarded."""
+    click, died = view(HOUR, device="d"), linking()
+    read(died, view(0, "c", "d"))
+    whole = died.snapshot()
+    assert whole is not None
+    died.sent()
+    read(died, click, now=NOON + HOUR)
+    cut = died.snapshot()
+    assert cut is not None
+    assert whole.arrivals is not None
+    state = TaskState()
+    for key, value in (*whole.changes, *cut.changes):
+        state.restore(key, value)
+    engine = linking(
+        partition=0, own=[ORDERS], origins=[(CLICKS, 0)], state=state, commit=whole.commit, flushed=whole.commit,
+        arrivals=Arrivals(0, whole.arrivals.origins, whole.arrivals.numbers),
+    )  # fmt: skip
+    now = NOON + HOUR
+    engine.arrive([(0, Forwarded(CLICKS, 0, click.offset, -1, [click]))], 1, now)
+    tell(engine, int(CLICKS), now)
+    for _ in range(2):
+        engine.advance(now, {ORDERS: Fetch(now, 0)})
+        for stream in (STREAM, STREAM + 1):
+            tell(engine, stream, now)
+    snapshot = engine.snapshot()
+    assert snapshot is not None
+    assert [(item.number, item.at) for item in snapshot.passed] == [(0, click.at)]
 
 
 # -- parts
