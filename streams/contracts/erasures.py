@@ -32,9 +32,10 @@ class _Request(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
 _DECODER: Final = msgspec.json.Decoder(_Request)
 
 
-def encode(person: str, identified: bool, requested_at: int, request_id: str) -> bytes:
-    """The value of a request; `person` is a customer id if `identified`, else an anonymous id. Times are in ms."""
-    request = _Request(times.text(requested_at), request_id)
+def encode(person: str, identified: bool, request_id: str, requested_at: int | None = None) -> bytes:
+    """The value of a request; `person` is a customer id if `identified`, else an anonymous id. It counts from when the
+    broker has it, or from `requested_at` (ms) if that is earlier."""
+    request = _Request(None if requested_at is None else times.text(requested_at), request_id)
     if identified:
         request.customer_id = person
     else:
@@ -43,20 +44,20 @@ def encode(person: str, identified: bool, requested_at: int, request_id: str) ->
 
 
 def decode_all(
-    raw: Iterable[RawRecord], partition: int, partitioner: Partitioner, max_future_skew: int
+    raw: Iterable[RawRecord], partition: int, partitioner: Partitioner
 ) -> tuple[list[Erasure], list[tuple[RawRecord, Rejected]]]:
-    """The requests in a partition's records, and the records that are none, with why. `max_future_skew` in ms."""
+    """The requests in a partition's records, and the records that are none, with why."""
     requests: list[Erasure] = []
     refused: list[tuple[RawRecord, Rejected]] = []
     for record in raw:
         try:
-            requests.append(_decode(record, partition, partitioner, max_future_skew))
+            requests.append(_decode(record, partition, partitioner))
         except Rejected as rejected:
             refused.append((record, rejected))
     return requests, refused
 
 
-def _decode(record: RawRecord, partition: int, partitioner: Partitioner, max_future_skew: int) -> Erasure:
+def _decode(record: RawRecord, partition: int, partitioner: Partitioner) -> Erasure:
     value = record.value
     if value is None:
         raise Rejected("null_value", "the record has no value")
@@ -72,14 +73,15 @@ def _decode(record: RawRecord, partition: int, partitioner: Partitioner, max_fut
     except msgspec.DecodeError as error:
         raise Rejected("not_json", str(error)) from None
     person, identified = _person(request)
-    if request.requested_at is None:
-        raise Rejected("missing_time", "requested_at: missing")
-    try:
-        at = times.parse(request.requested_at)
-    except ValueError as error:
-        raise Rejected("invalid_time", f"requested_at: {error}") from None
-    if at > record.timestamp + max_future_skew:
-        raise Rejected("clock_skew", f"requested_at: {at - record.timestamp} ms ahead of the record's timestamp")
+    at = record.timestamp
+    if request.requested_at is not None:
+        try:
+            asked_at = times.parse(request.requested_at)
+        except ValueError as error:
+            raise Rejected("invalid_time", f"requested_at: {error}") from None
+        at = asked_at if at < 0 else min(asked_at, at)  # a clock that is ahead asks no later than it is heard
+    if at < 0:
+        raise Rejected("missing_time", "requested_at: missing or before 1970, and the record has no timestamp")
     if request.request_id is None or not _REQUEST_ID.fullmatch(request.request_id):
         raise Rejected("invalid_field", "request_id: not 1 to 64 letters, digits, '.', '_' and '-'")
     return Erasure(person, identified, at, request.request_id, partitioner.partition(person.encode()) == partition)

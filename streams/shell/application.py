@@ -441,7 +441,7 @@ class App(faust.App):
         """Called in a thread of HTTP (`Erasing.ask`)."""
 
         async def ask() -> str:
-            return await erasing.ask(self.kafka_producer(), self.settings, person, identified, self.clock())
+            return await erasing.ask(self.kafka_producer(), self.settings, person, identified)
 
         asked = asyncio.run_coroutine_threadsafe(ask(), self.loop)
         try:

@@ -199,7 +199,7 @@ class PartitionTask:
         started = self._clock()
         if chunk.lost is not None:
             self._letters[ERASURES].put_lost(chunk.lost, started)
-        requests, refused = erasures.decode_all(chunk, self.number, self._partitioner, self._settings.max_future_skew)
+        requests, refused = erasures.decode_all(chunk, self.number, self._partitioner)
         for record, rejected in refused:
             self._letters[ERASURES].put(record, rejected)
         self._emit(self.engine.erase(requests, chunk.next), started)

@@ -52,6 +52,8 @@ _REQUESTS = "erasures_topic"
 _INPUTS = ("clickstream_topic", "orders_topic", _REQUESTS)
 _COMPACTED = "profiles_topic"
 _ORIGINAL_TIMESTAMPS = "dead_letters_topic"
+_TIMESTAMPS = "message.timestamp.type"
+_APPENDED = "LogAppendTime"
 
 
 class Status(NamedTuple):
@@ -86,7 +88,7 @@ def changelog_configs(settings: Settings) -> dict[str, str]:
         "min.compaction.lag.ms": str(HOUR),
         "max.compaction.lag.ms": str(COMPACTED_WITHIN),
         "delete.retention.ms": str(DELETES_KEPT),
-        "message.timestamp.type": "LogAppendTime",
+        _TIMESTAMPS: _APPENDED,
         **_durability(settings),
     }
 
@@ -99,7 +101,7 @@ def topic_configs(settings: Settings, key: str) -> dict[str, str]:
     """
     configs = _durability(settings)
     if key != _ORIGINAL_TIMESTAMPS:
-        configs["message.timestamp.type"] = "LogAppendTime"
+        configs[_TIMESTAMPS] = _APPENDED
     if key == _COMPACTED:
         configs |= {"cleanup.policy": "compact", "max.compaction.lag.ms": str(COMPACTED_WITHIN)}
     if key in KEPT:
@@ -112,7 +114,7 @@ def activity_configs(settings: Settings) -> dict[str, str]:
     return {
         "cleanup.policy": "delete",
         "retention.ms": str(ACTIVITY_KEPT),
-        "message.timestamp.type": "LogAppendTime",
+        _TIMESTAMPS: _APPENDED,
         **_durability(settings),
     }
 
@@ -213,7 +215,16 @@ async def _status(
             )
         return _bounded(topic, partitions, configs, "max.compaction.lag.ms", COMPACTED_WITHIN)
     if key in KEPT:
-        return _bounded(topic, partitions, await _configs(admin, topic), "retention.ms", KEPT[key])
+        configs = await _configs(admin, topic)
+        status = _bounded(topic, partitions, configs, "retention.ms", KEPT[key])
+        if key == _REQUESTS and status.state == "ok" and configs.get(_TIMESTAMPS) != _APPENDED:
+            return Status(
+                topic,
+                "advice",
+                f"{partitions} partitions; {_TIMESTAMPS} is not {_APPENDED}: erasures go by the clock of who asks for "
+                f"them, right or wrong, so set it to {_APPENDED}.",
+            )
+        return status
     return Status(topic, "ok", f"{partitions} partitions")
 
 

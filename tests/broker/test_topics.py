@@ -143,6 +143,15 @@ async def test_topics_that_keep_who_was_erased_for_too_long_are_named(
     assert await topics.check(settings) == []
 
 
+async def test_that_requests_to_erase_somebody_are_not_timed_by_the_broker_is_said(
+    settings: Settings, admin: AIOKafkaAdminClient
+) -> None:
+    await make(admin, "lifecycle-erasures", 2, retention_ms=str(7 * DAY))
+    [named] = [status for status in await topics.ensure(settings) if status.state == "advice"]
+    assert named.topic == "lifecycle-erasures"
+    assert "by the clock of who asks for them, right or wrong, so set it to LogAppendTime" in named.detail
+
+
 async def test_the_changelog_is_checked_when_it_is_there(settings: Settings, admin: AIOKafkaAdminClient) -> None:
     await topics.ensure(settings)
     changelog = topics.changelog_topic(settings)

@@ -187,7 +187,7 @@ async def test_the_devices_of_who_was_erased_are_strangers_again(make_cluster: N
         assert cluster.command("erase", PERSON).returncode == 0
     else:
         async with AIOKafkaProducer(bootstrap_servers=cluster.settings.broker, acks="all") as producer:
-            await ask(producer, cluster.settings, PERSON, True, now())
+            await ask(producer, cluster.settings, PERSON, True)
     await is_told(cluster, 2)
     await is_gone(cluster)
     await until(lambda: worker.metric("lifecycle_aliases") == 0, "nothing to be known of the device")
@@ -207,12 +207,12 @@ async def test_what_is_no_request_is_a_dead_letter_and_an_id_that_names_nobody_i
     cluster = await make_cluster(profiles="on", erasure_token=TOKEN)
     worker = cluster.start_worker()
     await worker.ready()
-    await cluster.produce(cluster.settings.erasures_topic, [("k", {"customer_id": "c-1"}), ("k", b"{")])
+    await cluster.produce(cluster.settings.erasures_topic, [("k", {"request_id": "r-1"}), ("k", b"{")])
 
     async def refused() -> bool:
         letters = await cluster.read(cluster.settings.dead_letters_topic)
         reasons = [dict(letter.headers)["__streams.errors.reason"] for letter in letters]
-        return reasons == [b"missing_time", b"not_json"]
+        return reasons == [b"no_identity", b"not_json"]
 
     await until(refused, "two dead letters")
     done = cluster.command("erase", "undefined")

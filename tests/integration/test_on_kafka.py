@@ -9,9 +9,11 @@ import json
 import random
 import shutil
 import subprocess
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -290,6 +292,33 @@ async def test_a_worker_whose_clock_is_wrong_fires_nothing_and_says_so(
     await until(lambda: worker.get("/readyz")[0] == 200, "readiness to return")
     await until(cluster.abandonments, "the abandonment")
     assert len(await cluster.abandonments()) == 1
+
+
+ERASING_BY_A_WRONG_CLOCK = """
+import time
+right = time.time
+time.time = lambda: right() + {seconds}
+from streams.cli import main
+main(["erase", "c"])
+"""
+
+
+@pytest.mark.parametrize("minutes", [6, -6])
+async def test_who_asks_for_an_erasure_may_have_a_wrong_clock(make_cluster: NewCluster, minutes: int) -> None:
+    cluster = await make_cluster(partitions="2")
+    worker = cluster.start_worker()
+    await worker.ready()
+    began = now()
+    program = ERASING_BY_A_WRONG_CLOCK.format(seconds=60 * minutes)
+    subprocess.run([sys.executable, "-c", program], env=cluster._environ({}), check=True, timeout=60)
+
+    async def told() -> bool:
+        return bool(await cluster.documents(cluster.settings.identities_topic))
+
+    await until(told, "the notice of the erasure")
+    [notice] = await cluster.documents(cluster.settings.identities_topic)
+    assert began - 1_000 <= datetime.fromisoformat(notice["occurred_at"]).timestamp() * 1_000 <= now() + 1_000
+    assert await cluster.documents(cluster.settings.dead_letters_topic) == []
 
 
 # ------------------------------------------------------------------------------------------------------ transactions

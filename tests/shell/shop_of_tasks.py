@@ -91,7 +91,7 @@ class World:
 
     def erase(self, person: str, at: int, *, identified: bool = True) -> None:
         """Somebody is to be erased: every partition is told."""
-        value = encode(person, identified, at, f"r-{at}")
+        value = encode(person, identified, f"r-{at}", at)
         for partition in range(self.settings.partitions):
             self._append((self.settings.erasures_topic, partition), person.encode(), value, [])
 

@@ -128,11 +128,11 @@ async def test_a_crash_between_the_changelog_and_what_follows_leaves_no_document
 async def test_what_is_no_request_is_a_dead_letter_and_holds_nothing_up() -> None:
     world = World(NOON, 2)
     for partition in range(2):
-        world._append((world.settings.erasures_topic, partition), b"k", b'{"customer_id": "c-2"}', [])
+        world._append((world.settings.erasures_topic, partition), b"k", b'{"request_id": "r-1"}', [])
     world.erase(PERSON, NOON)
     await world.run()
     letters = [r for (topic, _), log in world.logs.items() if topic == world.settings.dead_letters_topic for r in log]
-    assert [dict(letter.headers)["__streams.errors.reason"] for letter in letters] == [b"missing_time"] * 2
+    assert [dict(letter.headers)["__streams.errors.reason"] for letter in letters] == [b"no_identity"] * 2
     assert [dict(letter.headers)["__streams.errors.topic"] for letter in letters] == [b"lifecycle-erasures"] * 2
     assert all(task.state.profiles.marks.number == 1 for task in world.tasks.values())
 
@@ -179,10 +179,10 @@ class Sending:
 
 async def test_a_request_goes_to_every_partition_or_is_not_asked_for() -> None:
     producer, settings = Sending(), Settings(partitions=3)
-    request_id = await erasing.ask(producer, settings, "c-1", True, NOON)
-    document = {"requested_at": "2025-11-21T10:00:00.000Z", "request_id": request_id, "customer_id": "c-1"}
+    request_id = await erasing.ask(producer, settings, "c-1", True)
+    document = {"request_id": request_id, "customer_id": "c-1"}  # of the time at which the broker has it
     assert producer.sent == [("lifecycle-erasures", n, b"c-1", document) for n in range(3)]
     with pytest.raises(ConnectionError):
-        await erasing.ask(Sending(refuses=1), settings, "c-1", True, NOON)
+        await erasing.ask(Sending(refuses=1), settings, "c-1", True)
     with pytest.raises(Nobody):
-        await erasing.ask(Sending(), settings, "undefined", True, NOON)
+        await erasing.ask(Sending(), settings, "undefined", True)
