@@ -422,7 +422,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         kind="gauge",
         help="Erased customers of whom timers in memory, or files on disk, may hold something yet.",
         labels=(PARTITION,),
-        worry="More than 0 for two hours: files are rewritten once an hour at most, and it may take minutes.",
+        worry="No decrease for an hour and a half: files are rewritten once an hour at most, and it may take minutes.",
     ),
     # -- Kafka
     Metric(

@@ -6,9 +6,6 @@ import asyncio
 import os
 import random
 import shutil
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from tests.chaos.crew import Crew
@@ -17,6 +14,7 @@ from tests.chaos.programs import program
 from tests.chaos.run import Run
 from tests.chaos.verdict import Verdict
 from tests.integration.cluster import until
+from tests.small_disk import mount, small_disk
 
 SMALL_FILES = """
 import resource
@@ -28,22 +26,6 @@ main(["worker"])
 """
 """A worker whose RocksDB writes files early: what a short run holds would else stay in memory."""
 LIMIT = "resource.setrlimit(resource.RLIMIT_FSIZE, (16 << 10, resource.RLIM_INFINITY))"
-
-
-@contextmanager
-def small_disk(path: Path) -> Iterator[bool]:
-    """A file system of 512 KB at a path; False where only root could mount it and this is somebody else."""
-    path.mkdir(parents=True)
-    mounted = os.geteuid() == 0 and _mount("-t", "tmpfs", "-o", "size=512k", "none", str(path))
-    try:
-        yield mounted
-    finally:
-        if mounted:
-            subprocess.run(["umount", "--lazy", str(path)], check=False)
-
-
-def _mount(*options: str) -> bool:
-    return subprocess.run(["mount", *options], capture_output=True, check=False).returncode == 0
 
 
 @program("a full disk on the state directory", short={"refusals": 2}, long={"refusals": 12})
@@ -62,7 +44,7 @@ async def disk_full(run: Run, *, refusals: int) -> Verdict:
             await until(lambda: refused(run) >= refusals, "workers that end for want of room", 30.0 * refusals)
             minima = {"that ended and said so": (refused(run), refusals)}
             if mounted:
-                assert _mount("-o", "remount,size=1g", str(crew.directory(0)))
+                assert mount("-o", "remount,size=1g", str(crew.directory(0)))
             crew.programs[0] = SMALL_FILES.format(limit="")
             disk = "tmpfs of 512 KB" if mounted else "RLIMIT_FSIZE"
             return await run.judge({"refusals": refusals}, minima=minima, ends={1: 2 * refusals}, disk=disk)

@@ -18,7 +18,8 @@ from streams.shell.changelog import Flush
 from streams.shell.marks import MARKER_KEY, TaskMark, encode
 from streams.shell.state import OtherChangelog, State, states
 from streams.shell.topics import changelog_topic
-from streams.transport.rocks import Databases
+from streams.transport.rocks import Databases, DiskFailed
+from tests.transport.test_rocks import Otherwise
 
 NOON = 1_763_719_200_000
 
@@ -204,6 +205,22 @@ def test_files_are_rewritten_once_an_hour_at_most(machine: Machine) -> None:
     assert len(state.profiles.traces.marks) == 1
     machine.now += HOUR
     until_tidy(state)
+
+
+def test_where_files_could_not_be_rewritten_it_is_still_to_be_done(machine: Machine, tmp_path: Path) -> None:
+    state = machine.start()
+    state.restore([record("somebody", 1), record("b", 1)], 7)
+    state = machine.start()
+    state.restore(erased(state, "somebody", NOON), 10)
+    assert state._database is not None
+    Otherwise(state._database, compact_range=lambda *_, **__: None)
+    with pytest.raises(DiskFailed, match="could not be rewritten"):
+        until_tidy(state)
+    assert len(state.profiles.traces.marks) == 1
+    assert in_files(tmp_path, b"somebody")
+    state = machine.start()
+    until_tidy(state)
+    assert in_files(tmp_path, b"somebody") == []
 
 
 def test_in_memory_timers_are_looked_through_at_once() -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import random
 import shutil
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rocksdict import WriteOptions
@@ -17,6 +21,7 @@ from streams.transport import rocks
 from streams.transport.rocks import Database, Databases, DiskFailed
 from tests.core.test_state import run, seen
 from tests.disk import MemoryDisk
+from tests.small_disk import small_disk
 
 
 @pytest.fixture
@@ -38,7 +43,10 @@ def test_what_was_written_is_there_and_in_order(databases: Databases) -> None:
         database = databases.open("log", 0)
     scan = database.scan(b"", b"z")
     next(scan)
-    database.close()  # with a scan under way
+    database.close()  # with a scan under way, which nobody ends
+    assert databases.open("log", 0).get(b"a") == b"3"
+    with pytest.raises(DiskFailed, match="it was closed"):
+        next(scan)
 
 
 def test_partitions_and_topics_do_not_meet(databases: Databases) -> None:
@@ -282,3 +290,184 @@ def test_a_disk_that_fails_while_files_are_rewritten_is_told(
         wait_for(database)
     database._db = real
     database.close()
+
+
+class Otherwise:
+    """A database of RocksDB's that does some things in another way."""
+
+    def __init__(self, database: Database, **calls: Callable[..., Any]) -> None:
+        self.real: Any = database._db
+        self._calls = calls
+        database._db = self  # type: ignore[assignment]
+
+    def __getattr__(self, name: str) -> Any:
+        return self._calls.get(name) or getattr(self.real, name)
+
+
+class Panic(BaseException):
+    """What pyo3 makes of one of Rust's."""
+
+
+def panic(*_: object, **__: object) -> None:
+    raise Panic("called `Option::unwrap()` on a `None` value")
+
+
+def test_a_rewrite_of_which_rocksdb_says_nothing_but_the_files_are_still_there_has_failed(databases: Databases) -> None:
+    """Its binding drops what it says."""
+    database = databases.open("log", 0)
+    database.write([(b"a", b"1")])
+    real = Otherwise(database, compact_range=lambda *_, **__: None).real
+    with pytest.raises(DiskFailed, match=r"1 of 1 files could not be rewritten.*see that the disk has room"):
+        wait_for(database)
+    database._db = real
+    wait_for(database)  # it can be asked for again
+
+
+@pytest.mark.parametrize("call", ["flush", "live_files", "compact_range"])
+def test_a_panic_while_files_are_rewritten_is_told(databases: Databases, call: str) -> None:
+    database = databases.open("log", 0)
+    database.write([(b"a", b"1")])
+    real = Otherwise(database, **{call: panic}).real
+    with pytest.raises(DiskFailed, match="unwrap"):
+        wait_for(database)
+    database._db = real
+
+
+def test_a_rewrite_that_does_not_end_is_told(databases: Databases, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rocks, "REWRITE_S", 0.2)
+    database, goes_on = databases.open("log", 0), threading.Event()
+    Otherwise(database, compact_range=lambda *_, **__: goes_on.wait(60))
+    assert not database.rewritten()
+    with pytest.raises(DiskFailed, match="rewriting its files has not ended"):
+        wait_for(database)
+    goes_on.set()
+
+
+def test_files_that_a_scan_still_reads_are_not_gone(databases: Databases, tmp_path: Path) -> None:
+    database, path = databases.open("log", 0), tmp_path / "state" / "log" / "0"
+    database.write([(b"%06d" % n, b"x" * 100) for n in range(1_000)])
+    wait_for(database)
+    before = set(path.glob("*.sst"))
+    scan = database.scan(b"0", b"1")
+    next(scan)
+    database.write([(b"000500", None)])
+    for _ in range(50):
+        assert not database.rewritten()
+        time.sleep(0.02)
+    assert before <= set(path.glob("*.sst"))
+    scan.close()  # type: ignore[attr-defined]  # it is a generator
+    wait_for(database)
+    assert not before & set(path.glob("*.sst"))
+
+
+def test_on_a_full_disk_files_are_not_taken_to_be_rewritten(tmp_path: Path) -> None:
+    """There is room for the little that is flushed behind it, not for the rewritten files."""
+    with small_disk(tmp_path / "disk") as mounted:
+        if not mounted:
+            pytest.skip("only root can mount a file system that is full")
+        databases, path = Databases(tmp_path / "disk"), tmp_path / "disk" / "log" / "0"
+        database = databases.open("log", 0)
+        database.write([(b"%06d" % n, random.Random(n).randbytes(100)) for n in range(1_500)])
+        database.write([(b"secret", b"what-is-known")])
+        database.close()
+        database = databases.open("log", 0)
+        database.write([(b"secret", None)])
+        free = os.statvfs(path)
+        (tmp_path / "disk" / "filler").write_bytes(bytes(free.f_bavail * free.f_frsize - (64 << 10)))
+        with pytest.raises(DiskFailed, match="see that the disk has room"):
+            wait_for(database)
+        assert holding(path, b"secret")
+        database.close()
+        (tmp_path / "disk" / "filler").unlink()
+        database = databases.open("log", 0)
+        wait_for(database)
+        assert holding(path, b"secret") == []
+        database.close()
+        databases.close()
+
+
+REWRITTEN_ON_FULL = """
+import random, resource, signal, sys, time
+from pathlib import Path
+from streams.transport.rocks import Databases, DiskFailed
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+databases = Databases(Path(sys.argv[1]))
+database = databases.open("log", 0)
+database.write([(b"%06d" % n, random.Random(n).randbytes(100)) for n in range(1_500)])
+database.close()
+database = databases.open("log", 0)
+database.write([(b"000500", None)])
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+try:
+    while not database.rewritten():
+        time.sleep(0.01)
+except DiskFailed as error:
+    print(error)
+"""
+
+
+def test_where_no_file_may_be_so_large_files_are_not_taken_to_be_rewritten(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", REWRITTEN_ON_FULL, str(tmp_path)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    assert "cannot be read or written" in said
+
+
+# -- closing
+
+
+def test_a_database_that_does_not_close_is_said_so_and_not_waited_for(
+    databases: Databases, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(rocks, "CLOSE_S", 0.2)
+    stuck, other, goes_on = databases.open("log", 0), databases.open("log", 1), threading.Event()
+    stuck.write([(b"a", b"1")])
+    real = Otherwise(stuck, close=lambda: (goes_on.wait(60), real.close())).real
+    began = time.monotonic()
+    stuck.close()
+    assert time.monotonic() - began < 5
+    assert "it is still being closed" in caplog.text
+    with pytest.raises(DiskFailed, match="it is still being closed"):
+        databases.open("log", 0)
+    other.close()
+    databases.open("log", 1).close()
+    databases.delete("log", 0)  # put off
+    goes_on.set()
+    monkeypatch.setattr(rocks, "CLOSE_S", 60.0)
+    assert databases.open("log", 0).get(b"a") is None
+
+
+def test_while_one_does_not_close_others_are_closed_without_waiting(
+    databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All are on the same disk, and the event loop waits."""
+    monkeypatch.setattr(rocks, "CLOSE_S", 0.5)
+    opened, goes_on = [databases.open("log", number) for number in range(20)], threading.Event()
+    for database in opened:
+        Otherwise(database, close=lambda: goes_on.wait(60))
+    began = time.monotonic()
+    for database in opened:
+        database.close()
+    assert time.monotonic() - began < 5
+    goes_on.set()
+
+
+def test_what_is_closed_while_files_are_rewritten_ends_soon_and_says_nothing(
+    databases: Databases, caplog: pytest.LogCaptureFixture
+) -> None:
+    database, cancelled = databases.open("log", 0), threading.Event()
+    database.write([(b"%06d" % n, b"x" * 100) for n in range(1_000)])
+
+    def compact(*args: object, **kwargs: object) -> None:
+        assert cancelled.wait(60)
+        real.compact_range(*args, **kwargs)
+
+    def cancel(wait: bool) -> None:
+        real.cancel_all_background(wait)
+        cancelled.set()
+
+    real = Otherwise(database, compact_range=compact, cancel_all_background=cancel).real
+    assert not database.rewritten()
+    database.close()
+    assert caplog.text == ""
+    assert len(list(databases.open("log", 0).scan(b"0", b"1"))) == 1_000
