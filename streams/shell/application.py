@@ -385,9 +385,9 @@ class App(faust.App):
                 self.health.consumer_rests()
             if self.working() and (ended := self.kafka.fetching_ended) is not None:
                 raise FetchingEnded(ended)
-            for tp, offset in self.kafka.out_of_range.items():
+            for tp, offset in list(self.kafka.out_of_range.items()):
                 raise OutOfRange(tp, offset)
-            for tp, ahead in self.kafka.ahead.items():
+            for tp, ahead in list(self.kafka.ahead.items()):
                 if ahead.until - ahead.since > ELECTION_MS:
                     raise OutOfRange(tp, ahead.position)
             working = self.working()

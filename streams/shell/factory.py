@@ -23,7 +23,6 @@ def faust_configuration(settings: Settings) -> dict[str, Any]:
     """Faust's settings. What is not said here keeps Faust's default."""
     return {
         "broker": ";".join(f"{driver.SCHEME}://{address}" for address in settings.broker.split(",")),
-        "Table": StateTable,
         "TableManager": TableManager,
         "topic_partitions": settings.partitions,
         "topic_replication_factor": settings.replication,
@@ -57,11 +56,15 @@ def create_app(
     app = App(
         settings, settings.load_playbook() if playbook is None else playbook, clock, faust_configuration(settings)
     )
-    app.table = app.Table(
-        topics.STATE_TABLE,
-        new_state=states(settings, clock),
-        partitions=settings.partitions,
-        extra_topic_configs=topics.changelog_configs(settings),
+    app.table = app.tables.add(
+        StateTable(
+            app,
+            name=topics.STATE_TABLE,
+            new_state=states(settings, clock),
+            beacon=app.tables.beacon,
+            partitions=settings.partitions,
+            extra_topic_configs=topics.changelog_configs(settings),
+        )
     )
     for rank, name in app.read_topics.items():
         schema = SeldomSchema() if rank == ERASURES else ChunkSchema()

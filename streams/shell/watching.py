@@ -68,7 +68,8 @@ class Watch:
                 await self.look_for_slowest()
             recovery: Any = app.tables
             remaining = recovery.recovery.active_remaining() if app.in_recovery else {}
-            self._show_recovery({tp.partition: n for tp, n in remaining.items() if n > 0})
+            changelog = app.changelog_topic
+            self._show_recovery({tp.partition: n for tp, n in remaining.items() if n > 0 and tp.topic == changelog})
             if self._recovery_watch.stuck():  # raises when that has not helped
                 app.metrics.recovery_restarted()
                 await recovery.recovery.read_again()

@@ -22,6 +22,7 @@ from faust.types import TP, ConsumerMessage
 from mode.services import WaitResults
 
 from streams.core.sources import Fetch
+from streams.transport import ordinary
 from streams.transport.chunks import Ahead, Chunk, ChunkSchema, SeldomSchema, chunk_fetches
 from streams.transport.topic_ids import topic_ids
 
@@ -93,6 +94,12 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             consumer, active_partitions, timeout=timeout, max_records=consumer._max_poll_records
         )
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(fetched, self.thread_loop))
+
+    def poll_nothing(self) -> None:
+        """Called instead of `getmany` while there is nothing to poll: who does not poll for long is made to leave the
+        group, and would not be there when there is something to take over."""
+        with self._ensure_consumer()._subscription.fetch_context():
+            pass  # it notes the time
 
     @property
     def fetching_ended(self) -> BaseException | None:
@@ -216,6 +223,7 @@ class Consumer(driver.Consumer):
             active = {tp for tp in active if tp.topic in self.app.tables.changelog_topics}
             timeout = min(timeout, REBALANCING_POLL_S)
         if not active:
+            self._thread.poll_nothing()
             await self.sleep(0.05)
             return
         generation = self.app.consumer_generation_id
@@ -223,11 +231,11 @@ class Consumer(driver.Consumer):
             records: Any = await self._getmany(active_partitions=active, timeout=timeout)
         if not records or self.should_stop or not self.flow_active or self.app.consumer_generation_id != generation:
             return  # what was fetched before a rebalance is read again after it: every partition is sought then
-        ordinary = {}
+        singly = {}
         polled: dict[str, list[tuple[TP, Chunk]]] = {}
         for tp, chunk in records.items():
             if not self.is_chunked(tp.topic):
-                ordinary[tp] = chunk
+                singly[tp] = chunk
                 continue
             tp = ensure_TP(tp)
             if tp in active or tp in self._buffered_partitions:
@@ -243,7 +251,7 @@ class Consumer(driver.Consumer):
                 return
             tp, chunk = chunks[0]
             yield tp, _message(tp, chunk, Polled(chunks, more=chunks is not last), generation)
-        for tp, record in self.scheduler.iterate(ordinary):
+        for tp, record in self.scheduler.iterate(singly):
             if not self.flow_active or self.app.consumer_generation_id != generation:
                 return
             tp = ensure_TP(tp)
@@ -298,6 +306,11 @@ class Consumer(driver.Consumer):
         changelogs = self.app.tables.changelog_topics
         return frozenset(tp for tp in map(ensure_TP, tps) if self.is_chunked(tp.topic) and tp.topic not in changelogs)
 
+    def _ordinary(self) -> frozenset[TP]:
+        """The assigned partitions of ordinary topics that are not changelogs."""
+        tps, changelogs = map(ensure_TP, self.assignment()), self.app.tables.changelog_topics
+        return frozenset(tp for tp in tps if not self.is_chunked(tp.topic) and tp.topic not in changelogs)
+
     async def perform_seek(self) -> None:
         """Called by Faust when recovery is complete, before processing starts.
 
@@ -305,6 +318,7 @@ class Consumer(driver.Consumer):
         empties its queues once more before it goes on.
         """
         async with self.between_polls:
+            await ordinary.seek(self, self._ordinary())
             await self.app.on_sources_assigned(self.sources())
 
     async def seek_source(self, tp: TP, offset: int) -> None:
@@ -316,6 +330,7 @@ class Consumer(driver.Consumer):
         """Called by Faust at the start of every rebalance."""
         self.stop_flow()
         await self.app.on_sources_revoked()
+        await ordinary.commit(self)
         self.fetches.clear()
         self.ahead.clear()
         await super().on_partitions_revoked(revoked)

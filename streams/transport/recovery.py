@@ -1,4 +1,5 @@
-"""Faust's recovery, made to outlast a broker that is away, and to look at what it goes on from."""
+"""Faust's recovery, made to outlast a broker that is away, to look at what it goes on from, and to tell its end also to
+who has nothing assigned."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from faust.tables.recovery import Recovery as FaustRecovery
 from faust.types import TP
 
 from streams.transport.patience import patiently
+from streams.transport.table import StateTable
 
 
 class Recovery(FaustRecovery):
@@ -48,13 +50,20 @@ class Recovery(FaustRecovery):
         await self._seek_offsets(self.app.consumer, self.active_tps, self.active_offsets, "active")
 
     async def _build_verified_offsets(self, consumer: Any, tps: set[TP], destination: Any, title: str) -> None:
-        if known := {tp for tp in tps if destination[tp] is not None}:
+        tables = {tp: table for tp in tps if isinstance(table := self.tp_to_table[tp], StateTable)}
+        if known := {tp for tp in tables if destination[tp] is not None}:
             ends, firsts = await consumer.highwaters(*known), await consumer.earliest_offsets(*known)
             for tp in known:
-                table: Any = self.tp_to_table[tp]
-                if not table.data.verify(tp, firsts.get(tp) or 0, ends.get(tp) or 0):
+                if not tables[tp].data.verify(tp, firsts.get(tp) or 0, ends.get(tp) or 0):
                     destination[tp] = None
         await super()._build_offsets(consumer, tps, destination, title)
+
+    async def on_recovery_completed(self, generation_id: int = 0) -> None:
+        """Called when the tables are recovered. With nothing assigned, Faust has nothing to seek and tells nobody."""
+        await super().on_recovery_completed(generation_id)
+        app: Any = self.app
+        if app.consumer_generation_id == generation_id and not app.consumer.assignment():
+            await app.on_sources_assigned(frozenset())
 
 
 class TableManager(FaustTableManager):

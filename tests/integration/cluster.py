@@ -40,6 +40,17 @@ def free_port() -> int:
         return port
 
 
+def get(port: int, path: str) -> tuple[int, str]:
+    """(status, body); (0, '') while nothing listens."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as response:
+            return response.status, response.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+    except OSError:
+        return 0, ""
+
+
 async def until(condition: Callable[[], Any], what: str, patience: float = PATIENCE_S) -> Any:
     """Wait for a condition, and fail saying what did not come."""
     deadline = time.monotonic() + patience
@@ -194,14 +205,8 @@ class Worker:
             )
 
     def get(self, path: str) -> tuple[int, str]:
-        """(status, body); (0, '') while nothing listens."""
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as response:
-                return response.status, response.read().decode()
-        except urllib.error.HTTPError as error:
-            return error.code, error.read().decode()
-        except OSError:
-            return 0, ""
+        """As `get`, of its own HTTP."""
+        return get(self.port, path)
 
     def metric(self, name: str, **labels: str) -> float:
         """The sum of the series of that name with those labels."""

@@ -7,7 +7,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka.consumer.subscription_state import SubscriptionState
 from aiokafka.errors import CommitFailedError, KafkaError
+from aiokafka.structs import OffsetAndMetadata
 from faust.tables.recovery import Recovery as FaustRecovery
 from faust.transport.drivers.aiokafka import Consumer as FaustConsumer
 from faust.types import TP
@@ -19,6 +21,8 @@ from streams.transport.driver import Consumer, ConsumerThread
 from streams.transport.recovery import Recovery
 
 CLICKS = TP("clicks", 0)
+VISITS = TP("visits", 0)
+"""Of an ordinary topic."""
 
 
 class Driven(Consumer):
@@ -51,9 +55,15 @@ class Driven(Consumer):
     async def on_sources_assigned(self, sources: frozenset[TP]) -> None:
         self.events.append("sought")
 
+    async def on_sources_revoked(self) -> None:
+        self.events.append("let go")
+
     # what it asks of Faust's consumer
     def is_chunked(self, topic: str) -> bool:
         return True
+
+    def assignment(self) -> set[TP]:
+        return {CLICKS}
 
     def sources(self) -> frozenset[TP]:
         return frozenset({CLICKS})
@@ -307,3 +317,147 @@ async def test_recovery_is_given_the_time_it_takes(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(FaustRecovery, "_wait", wait)
     await object.__new__(Recovery)._wait(None, timeout=40.0)
     assert given == [None]
+
+
+@pytest.mark.parametrize(
+    ("assignment", "generation", "told"),
+    [(set(), 7, ["recovered", "nothing is ours"]), ({CLICKS}, 7, ["recovered"]), (set(), 8, ["recovered"])],
+    ids=["nothing", "something, which the consumer tells of", "nothing, and a rebalance since"],
+)
+async def test_who_has_got_nothing_is_told_that_recovery_is_complete(
+    monkeypatch: pytest.MonkeyPatch, assignment: set[TP], generation: int, told: list[str]
+) -> None:
+    """Else a worker more than there are partitions is never ready."""
+    events: list[str] = []
+
+    async def completed(self: Any, generation_id: int = 0) -> None:
+        events.append("recovered")
+
+    async def on_sources_assigned(sources: frozenset[TP]) -> None:
+        assert sources == frozenset()
+        events.append("nothing is ours")
+
+    monkeypatch.setattr(FaustRecovery, "on_recovery_completed", completed)
+    recovery: Any = object.__new__(Recovery)
+    recovery.app = SimpleNamespace(
+        consumer_generation_id=generation,
+        consumer=SimpleNamespace(assignment=lambda: assignment),
+        on_sources_assigned=on_sources_assigned,
+    )
+    await recovery.on_recovery_completed(7)
+    assert events == told
+
+
+async def test_who_has_nothing_to_poll_stays_in_the_group() -> None:
+    """Its client makes a member leave that was not polled for `broker_max_poll_interval`."""
+    consumer, subscription = Driven(), SubscriptionState()
+    subscription._last_fetch_ended -= 1000
+    assert subscription.fetcher_idle_time >= 1000
+    consumer.active = set()
+    consumer._thread = object.__new__(ConsumerThread)
+    consumer._thread._consumer = SimpleNamespace(_subscription=subscription)
+    assert await taken(consumer) == []
+    assert subscription.fetcher_idle_time < 100
+
+
+class Mixed(Driven):
+    """With ordinary topics: of one partition the group has committed an offset, of another none yet."""
+
+    fresh = TP("visits", 1)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tables = SimpleNamespace(changelog_topics=frozenset({"state", "counts"}))
+        self.positions: dict[TP, int] = {}
+        self._committed_offset = {}
+
+    def is_chunked(self, topic: str) -> bool:
+        return topic in ("clicks", "state")
+
+    def assignment(self) -> set[TP]:
+        return {CLICKS, VISITS, self.fresh, TP("state", 0), TP("counts", 0)}
+
+    async def committed_offsets(self, tps: Any) -> dict[TP, OffsetAndMetadata]:
+        assert set(tps) == {VISITS, self.fresh}
+        return {VISITS: OffsetAndMetadata(7, "")}
+
+    async def earliest_offsets(self, *tps: TP) -> dict[TP, int]:
+        return dict.fromkeys(tps, 3)
+
+    async def seek_wait(self, partitions: Any) -> None:
+        self.events.append("ordinary sought")
+        self.positions = partitions
+
+
+async def test_what_a_poll_of_before_the_rebalance_brought_of_an_ordinary_topic_is_read_again() -> None:
+    consumer = Mixed()
+    consumer.active = {VISITS}
+    poll = asyncio.create_task(taken(consumer))
+    await asyncio.sleep(0)
+    consumer.generation = 2
+    seek = asyncio.create_task(consumer.perform_seek())
+    await asyncio.sleep(0)
+    consumer.answer.set_result({VISITS: [SimpleNamespace(offset=7)]})
+    assert await poll == []
+    await seek
+    assert consumer.events == ["polled", "ordinary sought", "sought"]
+    assert consumer.positions == {VISITS: 7, consumer.fresh: 3}
+    assert consumer._committed_offset == {VISITS: 7}
+
+
+class Revoked(Driven):
+    """Loses its partitions, with something done of an ordinary topic that is not committed yet."""
+
+    def __init__(self, patience: float) -> None:
+        super().__init__()
+        self._acked = {VISITS: [7]}
+        self.fetches, self.ahead = {}, {}
+        self.flow_control = SimpleNamespace(
+            suspend=lambda: self.events.append("suspended"), clear=lambda: self.events.append("cleared")
+        )
+        self.conf = SimpleNamespace(broker_rebalance_timeout=patience)
+        self.may_commit: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def stop_flow(self) -> None:
+        self.events.append("stopped")
+
+    async def maybe_wait_for_commit_to_finish(self) -> bool:
+        return False
+
+    async def force_commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
+        await self.may_commit
+        self.events.append("committed")
+        return True
+
+
+@pytest.mark.parametrize("answers", [True, False], ids=["", "unless the broker does not answer in time"])
+async def test_what_is_done_of_ordinary_topics_is_committed_before_faust_forgets_it(
+    monkeypatch: pytest.MonkeyPatch, answers: bool
+) -> None:
+    consumer = Revoked(patience=60 if answers else 0.01)
+    if answers:
+        consumer.may_commit.set_result(None)
+
+    async def revoked(self: Driven, tps: set[TP]) -> None:
+        self.events.append("forgotten")
+
+    monkeypatch.setattr(FaustConsumer, "on_partitions_revoked", revoked)
+    await consumer.on_partitions_revoked({CLICKS, VISITS})
+    assert consumer.events == [
+        "stopped", "let go", "suspended", "cleared", *["committed"] * answers, "forgotten",
+    ]  # fmt: skip
+
+
+async def test_what_ordinary_tables_contain_is_not_held_against_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Faust's stores cannot say; what they have read, recovery knows."""
+    built: list[Any] = []
+
+    async def build(self: Any, consumer: Any, tps: set[TP], destination: Any, title: str) -> None:
+        built.append(dict(destination))
+
+    monkeypatch.setattr(FaustRecovery, "_build_offsets", build)
+    recovery: Any = object.__new__(Recovery)
+    counts = TP("counts", 0)
+    recovery.tp_to_table = {counts: SimpleNamespace(data=object())}
+    await recovery._build_offsets(None, {counts}, {counts: 5}, "active")
+    assert built == [{counts: 5}]

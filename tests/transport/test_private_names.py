@@ -19,7 +19,7 @@ import pytest
 from aiokafka.client import AIOKafkaClient
 from aiokafka.consumer import fetcher
 from aiokafka.consumer.group_coordinator import GroupCoordinator
-from aiokafka.consumer.subscription_state import TopicPartitionState
+from aiokafka.consumer.subscription_state import SubscriptionState, TopicPartitionState
 from aiokafka.producer.message_accumulator import MessageAccumulator
 from aiokafka.producer.sender import Sender
 from aiokafka.protocol.fetch import FetchRequest
@@ -39,6 +39,7 @@ RELIED_ON: dict[Any, dict[str, str]] = {
         "_isolation_level": "read_committed, which Faust sets only for its own exactly_once",
         "_fetcher": "its results become chunks",
         "_client": "asks what topics are there",
+        "_subscription": "knows when the consumer was last polled",
         "_coordinator": "committed offsets with metadata; the generation of the member",
         "_max_poll_records": "how many a poll of an ordinary topic gives",
     },
@@ -49,6 +50,7 @@ RELIED_ON: dict[Any, dict[str, str]] = {
         "_closed": "whether it was stopped",
     },
     MessageAccumulator: {"_cluster": "who leads a partition"},
+    SubscriptionState: {"fetch_context": "notes that the consumer is polled"},
     AIOKafkaClient: {"_bootstrap_servers": "given to a producer's own client, which is not used"},
     GroupCoordinator: {"fetch_committed_offsets": "with metadata", "generation": "negative: no member any more"},
     fetcher.Fetcher: {
@@ -97,6 +99,8 @@ RELIED_ON: dict[Any, dict[str, str]] = {
         "_getmany": "one poll",
         "_buffered_partitions": "paused while their buffer is full",
         "_read_offset": "the last offset handed out; None after a seek",
+        "_acked": "by partition: what of ordinary topics is done and not committed yet",
+        "_committed_offset": "by partition: what is not to be committed again",
         "can_resume_flow": "set while records may flow",
         "scheduler": "mixes the partitions of ordinary topics",
     },
@@ -148,6 +152,8 @@ def test_what_is_done_with_them_is_what_it_was() -> None:
     assert "Sender(\n            self.client," in producer
     assert "await self._maybe_wait_for_pid()" in inspect.getsource(Sender.start)
     assert list(inspect.signature(Recovery._wait).parameters) == ["self", "coro", "timeout"]
+    assert list(inspect.signature(Recovery.on_recovery_completed).parameters) == ["self", "generation_id"]
+    assert '        if assignment:\n            self.log.info("Seek stream' in recovery  # else it tells nobody
     assert isinstance(TopicPartitionState.awaiting_reset, property)
     assert list(inspect.signature(driver.AIOKafkaConsumerThread._fetch_records).parameters) == [
         "self", "consumer", "active_partitions", "timeout", "max_records",
@@ -157,6 +163,7 @@ def test_what_is_done_with_them_is_what_it_was() -> None:
     assert "await self.sleep(0)" in consumer
     built = inspect.getsource(FetchRequest.build)
     assert built.count("self._max_wait_ms,") == built.count("self._min_bytes,") > 1
+    assert "self._acked.pop(tp, None)" in inspect.getsource(Consumer.on_partitions_revoked)  # before it would commit
     source = inspect.getsource(fetcher)
     for text in ("self._records[tp] = FetchResult(", "self._proc_fetch_request(", "tp_state.timestamp = now_ms",
                  "tp_state.lso = lso",

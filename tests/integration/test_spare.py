@@ -1,0 +1,50 @@
+"""More workers than partitions: who has none is ready all the same, and takes over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.cluster import Cluster, Worker, until
+from tests.integration.shop import click, now
+
+CUSTOMERS = 20
+
+
+def assigned(worker: Worker) -> float:
+    return worker.metric("lifecycle_partitions_assigned")
+
+
+@pytest.mark.parametrize(
+    ("broker", "guarantee"),
+    [
+        ("embedded_broker", "at_least_once"),
+        pytest.param("apache_kafka", "at_least_once", marks=pytest.mark.slow),
+        pytest.param("apache_kafka", "exactly_once", marks=pytest.mark.slow),
+    ],
+    indirect=["broker"],
+)
+async def test_who_has_no_partition_is_ready_and_takes_over(
+    make_cluster: Callable[..., Any], tmp_path: Path, guarantee: str
+) -> None:
+    cluster: Cluster = await make_cluster(partitions="1", processing_guarantee=guarantee)
+    workers = [cluster.start_worker(data_dir=str(tmp_path / name)) for name in ("first", "second")]
+    for worker in workers:
+        await worker.ready()
+    await until(lambda: sum(map(assigned, workers)) == 1, "one of them to have the partition")
+    spare, busy = sorted(workers, key=assigned)
+    await cluster.clicks(*(click(f"c-{n}", now()) for n in range(CUSTOMERS)))
+    await until(lambda: busy.metric("lifecycle_customers") == CUSTOMERS, "all customers")
+    assert [worker.get("/readyz")[0] for worker in (spare, busy)] == [200, 200]
+
+    busy.terminate()
+    assert busy.process.wait(timeout=20) == 0, busy.tail()
+    await until(lambda: spare.metric("lifecycle_customers") == CUSTOMERS, "the other to take over")
+    assert spare.get("/readyz")[0] == 200
+    again = cluster.start_worker(data_dir=str(tmp_path / "first"))  # as in a rolling restart
+    await again.ready()
+    await cluster.clicks(*(click(f"d-{n}", now()) for n in range(CUSTOMERS)))
+    await until(lambda: sum(w.metric("lifecycle_customers") for w in (spare, again)) == 2 * CUSTOMERS, "the new ones")
