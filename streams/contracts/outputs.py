@@ -195,10 +195,14 @@ def _identity_change(change: IdentityChange) -> dict[str, Any]:
     }
     if change.type == "erased":
         return {**document, "cause": {"request_id": change.request_id}}
+    if change.type == "refused":
+        whose = {"owner_customer_id": change.owner}
+    else:
+        whose = {"previous_customer_id": change.previous_customer}
     return {
         **document,
         "anonymous_id": change.anonymous_id,
-        "previous_customer_id": change.previous_customer,
+        **whose,
         "cause": {"event_id": change.event_id, "event_type": change.event_type},
     }
 

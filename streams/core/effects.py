@@ -15,7 +15,7 @@ from streams.core.parts import Event, Item, Kind
 from streams.core.sources import Arrivals, Mark
 
 AbandonmentType = Literal["abandoned", "recovered", "retracted", "expired"]
-IdentityType = Literal["linked", "switched", "erased"]
+IdentityType = Literal["linked", "switched", "refused", "erased"]
 
 
 class Cause(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -136,8 +136,9 @@ class Triggered(msgspec.Struct, frozen=True, kw_only=True, tag="triggered", tag_
 
 
 class IdentityChange(msgspec.Struct, frozen=True, kw_only=True, tag="identity_change", tag_field="output", gc=False):
-    """A device came to be a customer's (`linked`), or another one's (`switched`: nothing was merged); or all that was
-    known of an id was `erased`."""
+    """A device came to be a customer's (`linked`), or another one's (`switched`: nothing was merged); or it did not,
+    though they ordered what it had in its cart, since it is somebody else's (`refused`); or all that was known of an id
+    was `erased`."""
 
     id: str
     type: IdentityType
@@ -145,7 +146,7 @@ class IdentityChange(msgspec.Struct, frozen=True, kw_only=True, tag="identity_ch
     identified: bool = True
     """False where an anonymous id was erased: then `customer` is that."""
     occurred_at: int
-    # linked, switched
+    # linked, switched, refused
     anonymous_id: str | None = None
     """The device."""
     previous_customer: str | None = None
@@ -153,6 +154,9 @@ class IdentityChange(msgspec.Struct, frozen=True, kw_only=True, tag="identity_ch
     event_id: str | None = None
     event_type: str | None = None
     """What showed whose it is."""
+    # refused
+    owner: str | None = None
+    """Whose the device was at that time; None: somebody's who was erased."""
     # erased
     request_id: str | None = None
 

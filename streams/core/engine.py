@@ -9,8 +9,8 @@ erase somebody come by another topic, and are carried out as they come (`erase`)
 
 Names in `Effects.counts`: applied, duplicate, replayed, erased, late, out_of_order (label: the source's name in lower
 case), withheld (label: output type/reason), trimmed (label: what), ignored (label: which correction of an order),
-arrived (label: taken, repeated), identity (label: linked, switched, merged), passed (label: of which stream), erasures
-(label: applied, repeated).
+arrived (label: taken, repeated), identity (label: linked, switched, earlier, refused, merged), passed (label: of which
+stream), erasures (label: applied, repeated).
 """
 
 from __future__ import annotations

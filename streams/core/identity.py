@@ -27,6 +27,8 @@ OWNERS: Final = 8
 """How many customers of a device are remembered, the newest: events that come late are given to who had it then."""
 DEVICES: Final = 8
 """How many devices of a cart are remembered."""
+REFUSED: Final = 8
+"""How many customers who were refused a device are remembered, the newest, so that none is told twice."""
 NOBODY: Final = ""
 """Among the owners of an id: somebody who was erased."""
 PART_BYTES: Final = 64
@@ -141,18 +143,21 @@ def owner_at(alias: Alias, at: int) -> str:
 
 
 def owners_from(alias: Alias, at: int) -> list[tuple[str, int]]:
-    """Whose it was at a time (ms), if anybody's, and whose it was later."""
-    owners = alias.owners
-    for place in range(len(owners) - 1, 0, -1):
-        if owners[place][1] <= at:
-            return owners[place:]
-    return owners[:]
+    """Whose it was at a time (ms), if anybody's, and whose it was later: nobody twice in a row."""
+    found: list[tuple[str, int]] = []
+    for customer, since in alias.owners:
+        if since <= at:
+            found = [(customer, since)]
+        elif not found or found[-1][0] != customer:
+            found.append((customer, since))
+    return found
 
 
 def own(alias: Alias, customer: str, at: int) -> bool:
     """A customer was seen on the device, or claimed the cart, at a time (ms); whether that is news.
 
-    Who was there before and who came after stay whose it was and will be.
+    Who was there before and who came after stay whose it was and will be. Of who has it in the end that time stays too:
+    of a device it was told, and what comes late from before it takes nothing back.
     """
     owners = alias.owners
     place = 0
@@ -160,10 +165,10 @@ def own(alias: Alias, customer: str, at: int) -> bool:
         place += 1
     if place and owners[place - 1][0] == customer:
         return False
-    if place < len(owners) and owners[place][0] == customer:
+    if place < len(owners) - 1 and owners[place][0] == customer:
         owners[place] = (customer, at)
-        return True
-    owners.insert(place, (customer, at))
+    else:
+        owners.insert(place, (customer, at))
     return True
 
 

@@ -6,7 +6,7 @@ The name is a compact JSON array in UTF-8 (no spaces, only the escapes that JSON
 - a step of an abandonment: `["abandonment",identified,customer,kind,step1_deadline_ms,step]`
 - what became of it: `["abandonment",identified,customer,kind,step1_deadline_ms,"recovered"]` (or retracted, expired)
 - a step of a trigger: `["trigger",identified,customer,trigger,begun_at_ms,number,step]`
-- whose a device is: `["linked",anonymous_id,customer,occurred_at_ms]` (or switched)
+- whose a device is: `["linked",anonymous_id,customer,occurred_at_ms]` (or switched, or refused)
 - an erasure: `["erased",identified,customer,requested_at_ms]`
 
 Which of the 100 buckets of a trigger a customer is in is the first 8 bytes (big-endian), modulo 100, of the SHA-1 of
@@ -95,7 +95,7 @@ def trigger_id(
 
 
 def link_id(namespace: uuid.UUID, type: str, anonymous_id: str, customer: str, occurred_at: int) -> str:
-    """The id of a device that was linked to a customer, or switched to one, at a time in ms."""
+    """The id of a device that was linked to a customer, or switched to one, or refused to one, at a time in ms."""
     return _uuid5(namespace, f'["{type}",{_quoted(anonymous_id)},{_quoted(customer)},{occurred_at}]')
 
 

@@ -27,6 +27,7 @@ from streams.core.identity import (
     DEVICES,
     NOBODY,
     OWNERS,
+    REFUSED,
     event_of,
     own,
     owner_at,
@@ -193,17 +194,19 @@ class Linker(Applier):
                 profile = self._afresh(key, profile)
             alias = profile.alias = Alias([(customer, at)], at)
             self.state.aliases += 1
-            self._tell("linked", record, None, profile, key, effects)
+            self._emit(profile, key, self._told("linked", record, effects), effects)
             news = True
+        elif one.rank >= STREAM:
+            news = self._refuse(record, alias, profile, effects)
+            news = seen(alias, at, self._device_expiry) or news
         else:
-            previous, known_owners = owner_at(alias, at), len(alias.owners)
-            news = one.rank < STREAM and own(alias, customer, at)
-            # That somebody who was told of was there earlier already is not told again: only one hand has changed.
-            if len(alias.owners) > known_owners and previous != customer:
-                known = previous != NOBODY
-                self._tell(
-                    "switched" if known else "linked", record, previous if known else None, profile, key, effects
-                )
+            last = alias.owners[-1]
+            news = own(alias, customer, at)
+            # Only who has it in the end is told: so the latest that was told is right, in whatever order it comes.
+            if alias.owners[-1] != last:
+                self._emit(profile, key, self._told("switched", record, effects, previous=last[0]), effects)
+            elif news:
+                effects.counts["identity", "earlier"] += 1
             if len(alias.owners) > OWNERS:
                 del alias.owners[0]
                 effects.counts["trimmed", "owners"] += 1
@@ -218,6 +221,24 @@ class Linker(Applier):
         if news:  # else all that changed is what was applied, which need not be written: the same says the same again
             profile.next_deadline = alias.last_seen_at + self._device_expiry
             self.state.touched(key, profile, before, places_before, deadline_before)
+
+    def _refuse(self, record: Activity, alias: Alias, profile: Profile, effects: Effects) -> bool:
+        """Who ordered what was in the cart of somebody's device does not take it over, and is told so, unless that or
+        something later was told: an order may have a cart and a checkout. Whether that is news."""
+        customer, at, refused = record.other, record.at, alias.refused
+        assert customer is not None
+        owner = owner_at(alias, at)
+        if owner == customer or at <= refused.get(customer, -1):
+            return False
+        refused.pop(customer, None)
+        refused[customer] = at
+        if len(refused) > REFUSED:
+            del refused[next(iter(refused))]
+        change = self._told("refused", record, effects, owner=None if owner == NOBODY else owner)
+        # At once: it need not wait behind what is told of others, nor stay in the record with their names.
+        if self._gate.lets(profile, change, False, effects.counts):
+            effects.outputs.append(change)
+        return True
 
     # -- carts and checkouts
 
@@ -332,12 +353,20 @@ class Linker(Applier):
             erased_at = max(erased_at, marks.erased_at(record_key(item.other, not to_customer)))
         return item.at <= erased_at
 
-    def _tell(
-        self, type_: IdentityType, link: Activity, previous: str | None, profile: Profile, key: bytes, effects: Effects
-    ) -> None:
+    def _told(
+        self,
+        type_: IdentityType,
+        link: Activity,
+        effects: Effects,
+        *,
+        previous: str | None = None,
+        owner: str | None = None,
+    ) -> IdentityChange:
+        """What is told of a link, and counted."""
         customer, at = link.other, link.at
         assert customer is not None
-        change = IdentityChange(
+        effects.counts["identity", type_] += 1
+        return IdentityChange(
             id=ids.link_id(self._lifecycle.namespace, type_, link.customer, customer, at),
             type=type_,
             customer=customer,
@@ -346,9 +375,8 @@ class Linker(Applier):
             previous_customer=previous,
             event_id=link.event_id,
             event_type=link.type,
+            owner=owner,
         )
-        self._emit(profile, key, change, effects)
-        effects.counts["identity", type_] += 1
 
     def _next(self, stream: int) -> int:
         """The number of the next item, which is to be passed on at once."""

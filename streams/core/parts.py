@@ -288,6 +288,9 @@ class Alias(msgspec.Struct, array_like=True, gc=False):
     """ms, as of a day at most before the last record of it; see `identity.seen`."""
     devices: list[tuple[str, int]] = []
     """Of a cart or a checkout: the devices that have shown it, with the time (ms) at which each first did."""
+    refused: dict[str, int] = {}
+    """Of a device: customers who were told that it is not theirs by a cart, the last one last, and as of when (ms), the
+    latest."""
 
 
 class Event(msgspec.Struct, frozen=True, array_like=True):

@@ -170,10 +170,11 @@ class TaskState:
         later = self._later_than(committed)
         return [one for _, profile in later for one in profile.pending if not isinstance(one, Passed)]
 
-    def ended(self, committed: int) -> list[str]:
-        """The ids of profiles that have ended with a commit later than `committed`: nobody may have been told."""
+    def ended(self, committed: int) -> list[bytes]:
+        """The keys of customers and devices that are in no stage since a commit later than `committed`: nobody may have
+        been told."""
         later = self._later_than(committed)
-        return [profile.customer for key, profile in later if profile.stage is None and key.startswith((b"a", b"c"))]
+        return [key for key, profile in later if profile.stage is None and key.startswith((b"a", b"c"))]
 
     def unsent_items(self, committed: int, flushed: int) -> tuple[list[Passed], list[tuple[bytes, Passed]]]:
         """What is passed on and may never have been: items of commits later than `committed`, in their order; and those
@@ -353,13 +354,9 @@ class TaskState:
         value = self._cold.get(key)
         return unpack(value).alias if value is not None and peek(value).is_alias else None
 
-    def lives(self, key: bytes) -> bool:
-        """Whether somebody is in a stage there, without unpacking the profile."""
-        profile = self._hot.get(key)
-        if profile is not None:
-            return profile.stage is not None
-        value = self._cold.get(key)
-        return value is not None and peek(value).stage is not None
+    def written(self, key: bytes) -> bytes | None:
+        """The record as the last call of `changes` left it, or recovery found it; None if there is none."""
+        return self._cold.get(key)
 
     def items(self) -> Iterator[tuple[bytes, Profile]]:
         """Every living profile, unpacked (for tests: it touches all)."""

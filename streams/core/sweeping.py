@@ -49,6 +49,7 @@ class Sweep:
 def _knows_erased(alias: Alias, marks: Marks) -> bool:
     """Whether it names somebody from before their erasure."""
     owned = [since <= _erased_at(customer, True, marks) for customer, since in alias.owners]
+    owned += [at <= _erased_at(customer, True, marks) for customer, at in alias.refused.items()]
     return any(owned) or any([since <= _erased_at(device, False, marks) for device, since in alias.devices])  # noqa: C419
 
 
@@ -72,6 +73,7 @@ def forget_erased(profile: Profile, key: bytes, state: TaskState) -> None:
         if not owners or owners[-1][0] != NOBODY:
             owners.append((NOBODY, since))
     alias.owners = owners
+    alias.refused = {one: told_at for one, told_at in alias.refused.items() if told_at > _erased_at(one, True, marks)}
     alias.devices = [(device, since) for device, since in alias.devices if since > _erased_at(device, False, marks)]
     of_device = key.startswith(b"a")
     if owners[-1][0] == NOBODY if of_device else not alias.devices and all([one == NOBODY for one, _ in owners]):  # noqa: C419

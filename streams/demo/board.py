@@ -39,7 +39,7 @@ class Board:
         self.abandonments: Counter[tuple[str, str]] = Counter()
         """Events by (kind, what): `1`, `2`, `3` for the steps, else `recovered`, `retracted`, `expired`."""
         self.identities: Counter[str] = Counter()
-        """Devices, by what came out about them: `linked`, `switched`."""
+        """Devices, by what came out about them: `linked`, `switched`, `refused`."""
         self.dead_letters: Counter[str] = Counter()
         """By reason."""
         self.latest: deque[tuple[str, str, str]] = deque(maxlen=LATEST)
@@ -133,9 +133,8 @@ class Board:
 
     def _identity(self, document: dict[str, Any]) -> str:
         self.identities[document["type"]] += 1
-        return (
-            f"is {document['anonymous_id']}" if document["type"] == "linked" else f"is now {document['anonymous_id']}"
-        )
+        became = {"linked": "is", "switched": "is now", "refused": "is not"}[document["type"]]
+        return f"{became} {document['anonymous_id']}"
 
     def _abandonment(self, document: dict[str, Any]) -> str:
         kind, type = document["kind"], document["type"]

@@ -54,7 +54,7 @@ DEAD_LETTER_REASONS = (
 )  # fmt: skip
 """Held against `streams.contracts` by a test: neither package imports the other."""
 
-IDENTITY_TYPES = ("linked", "switched", "erased")
+IDENTITY_TYPES = ("linked", "switched", "refused", "erased")
 OUTPUT_TYPES = ("stage_changed", "abandoned", "recovered", "retracted", "expired", "triggered", *IDENTITY_TYPES)
 
 FAILURES = (
@@ -212,7 +212,8 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
     Metric(
         name="lifecycle_identity_changes_total",
         kind="counter",
-        help="Identity changes sent: a device came to be a customer's, or another one's, or somebody was erased.",
+        help="Identity changes sent: a device came to be a customer's, or another one's, or was refused to one, or "
+        "somebody was erased.",
         labels=(Label("type", "what changed", IDENTITY_TYPES),),
         worry="`switched` takes the share of `linked`: devices are shared, or a client keeps the `anonymous_id` of the "
         "one who signed out.",
@@ -273,10 +274,12 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
     Metric(
         name="lifecycle_linking_total",
         kind="counter",
-        help="Devices that came to be a customer's (`linked`) or another one's (`switched`), and profiles `merged`.",
-        labels=(Label("outcome", "what became known", ("linked", "switched", "merged")),),
+        help="Devices that came to be a customer's (`linked`) or another one's (`switched`), or were not given to who "
+        "ordered what was in the cart of somebody else's (`refused`); late sign-ins of who had a device before who has "
+        "it (`earlier`: nobody is told); and profiles `merged`.",
+        labels=(Label("outcome", "what became known", ("linked", "switched", "refused", "earlier", "merged")),),
         worry="`switched` takes the share of `linked`: devices are shared, or a client keeps the `anonymous_id` of the "
-        "one who signed out.",
+        "one who signed out. `refused` does: one `cart_id` or `checkout_id` is used for many carts.",
     ),
     Metric(
         name="lifecycle_arrived_records_total",

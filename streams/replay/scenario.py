@@ -29,8 +29,8 @@ LATEST: Final = parse_time("9000-01-01T00:00:00Z")
 """No scenario goes on after it: times have four-digit years."""
 CUSTOMER: Final = "c-1"
 """Whose an event is that names nobody."""
-REFUSED: Final = "refused"
-"""The `type` of what stands for an event that became a dead letter; its `reason` tells why."""
+DEAD_LETTER: Final = "dead_letter"
+"""The `type` of what stands for an event that became one; its `reason` tells why."""
 
 
 @dataclass
@@ -94,7 +94,7 @@ class ScenarioError(Exception):
 
 
 _GROUPS: Final = {"stage_changed": "stages", "triggered": "triggers"} | dict.fromkeys(
-    ("linked", "switched", "erased"), "identities"
+    ("linked", "switched", "refused", "erased"), "identities"
 )
 
 
@@ -102,7 +102,7 @@ def labels(document: Mapping[str, Any]) -> set[str]:
     """The words under which `only` knows an output: its type, its group, its track, kind or trigger."""
     group = _GROUPS.get(document["type"], "abandonments")
     words = {document["type"], group, document.get("track"), document.get("kind"), document.get("trigger")}
-    return {REFUSED} if document["type"] == REFUSED else {word for word in words if word is not None}
+    return {word for word in words if word is not None}
 
 
 def run(scenario: Scenario, playbook: Playbook, settings: Settings) -> Failure | None:
@@ -175,7 +175,7 @@ class _Play:
             activity.timestamp = activity.at  # no backfill
             activities.append(activity)
         except Rejected as rejected:
-            self._saw({"type": REFUSED, "reason": rejected.reason, "message": rejected.detail})
+            self._saw({"type": DEAD_LETTER, "reason": rejected.reason, "message": rejected.detail})
         self._now = max(self._now, self._clock)
         self._take(self._alone.apply(source, activities, offset + 1, self._now))
         self._pass()
@@ -223,5 +223,5 @@ class _Play:
             self._saw(msgspec.json.decode(self._encoder.encode(output).value))
 
     def _saw(self, document: Document) -> None:
-        if not self._only or document["type"] == REFUSED or self._only & labels(document):
+        if not self._only or document["type"] == DEAD_LETTER or self._only & labels(document):
             self._got.append(document)

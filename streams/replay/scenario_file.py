@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from streams import values
 from streams.errors import UserError
-from streams.replay.scenario import LATEST, REFUSED, Document, Event, Expect, Scenario, Step, Wait
+from streams.replay.scenario import DEAD_LETTER, LATEST, Document, Event, Expect, Scenario, Step, Wait
 from streams.replay.yamlfile import Mapping, Mistake, read
 
 SUFFIX: Final = ".scenarios.yaml"
@@ -30,7 +30,7 @@ SHORT: Final[dict[str, Callable[[Any], Document]]] = {
     "retracted": lambda value: {"type": "retracted", "kind": value},
     "expired": lambda value: {"type": "expired", "kind": value},
     "triggered": lambda value: {"type": "triggered", "trigger": value},
-    REFUSED: lambda value: {"type": REFUSED, "reason": value},
+    "refused": lambda value: {"type": DEAD_LETTER, "reason": value},
 }
 """How an expected output is written: one of these, `at`, and any fields of the output."""
 

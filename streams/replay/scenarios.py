@@ -15,14 +15,15 @@ from streams import playbooks
 from streams.core.playbook import Playbook
 from streams.errors import UserError
 from streams.replay import scenario_file
-from streams.replay.scenario import REFUSED, Document, Failure, Scenario, ScenarioError, differences, run
+from streams.replay.scenario import DEAD_LETTER, Document, Failure, Scenario, ScenarioError, differences, run
 from streams.replay.scenario_file import ScenarioFile
 from streams.settings import Settings
 from streams.values import parse_time, show_duration, show_time
 
 SHIPPED: Final = Path(__file__).parents[1] / "playbooks" / "scenarios"
 """Those of the shipped playbooks."""
-OUTPUTS: Final = ("stages", "abandonments", "triggers", "stage_changed", "triggered", REFUSED)
+OUTPUTS: Final = ("stages", "abandonments", "triggers", "identities", "stage_changed", "triggered")
+IDENTITIES: Final = ("linked", "switched", "refused")
 ABANDONMENTS: Final = ("abandoned", "recovered", "retracted", "expired", "browse", "cart", "checkout")
 
 
@@ -78,7 +79,7 @@ def playbook_of(settings: Settings) -> Callable[[ScenarioFile], Playbook]:
 def words_of(playbook: Playbook) -> set[str]:
     """All that `only` may name."""
     tracks, triggers = [track.name for track in playbook.tracks], [trigger.name for trigger in playbook.triggers]
-    return {*OUTPUTS, *ABANDONMENTS, *tracks, *triggers}
+    return {*OUTPUTS, *ABANDONMENTS, *IDENTITIES, *tracks, *triggers}
 
 
 def _check_words(file: ScenarioFile, playbook: Playbook) -> None:
@@ -156,8 +157,10 @@ def _name(document: Document) -> str:
             return f"stage: {document.get('to_stage')}"
         case "triggered":
             return f"triggered: {document.get('trigger')}"
-        case type_ if type_ == REFUSED:
-            return f"{REFUSED}: {document.get('reason')}"
+        case type_ if type_ == DEAD_LETTER:
+            return f"refused: {document.get('reason')}"
+        case type_ if type_ in IDENTITIES:
+            return f"type: {type_}"
         case type_:
             return f"{type_}: {document.get('kind')}"
 

@@ -341,18 +341,19 @@ class PartitionTask:
             for rank, position in positions.items()
         }
 
-    def send_again(self, unsent: list[Output], ended: list[str]) -> None:
+    def send_again(self, unsent: list[Output], ended: list[bytes]) -> None:
         """Outputs that recovery found in profiles of a commit that did not go through, and the engine's items of it.
 
-        And tombstones of the documents of those that `ended` with it, which nothing else would delete.
+        And what is to be on the profiles topic for those that `ended` with it (their keys): nothing else would delete
+        their documents.
 
         Before anything else is put.
         """
         for output in unsent:
             self._delivery.put(self._record(output, None))
         if self._settings.profiles:
-            for customer in ended:
-                self._delivery.put(Record(self._settings.profiles_topic, customer.encode(), None))
+            for key in ended:
+                self._delivery.put(self._document(key, None))
         if self.engine.unsent:
             for record in self._items(self.engine.unsent):
                 self._delivery.put(record)
@@ -453,17 +454,19 @@ class PartitionTask:
 
     def _profiles_of(self, snapshot: Snapshot) -> Iterator[Record]:
         for key, value in snapshot.changes:
-            if not key.startswith((b"a", b"c")):  # of a cart or a checkout
-                continue
-            if value is None:  # once more: a zombie may have published who was forgotten or erased
-                customer = key[1:].decode()
-                if not self._profiles.lives(record_key(customer, not key.startswith(b"c"))):
-                    yield Record(self._settings.profiles_topic, customer.encode(), None)
-                continue
-            profile = unpack(value)
-            document = None  # forgotten, or found to be a customer's
-            if profile.stage is not None:
+            if key.startswith((b"a", b"c")):  # not of a cart or a checkout, and no mark
+                yield self._document(key, value)
+
+    def _document(self, key: bytes, value: bytes | None) -> Record:
+        """What is to be on the profiles topic under the id of a customer or a device, whose record is now as given.
+
+        Who has ended (forgotten, erased, or a device that is found to be a customer's) has no document; where there is
+        no record any more, a zombie may have published one. But a device may have the id of a customer, and then the
+        topic has one place for both: what is there is the document of who lives.
+        """
+        customer = key[1:]
+        for record in (value, self._profiles.written(record_key(customer.decode(), not key.startswith(b"c")))):
+            if record is not None and (profile := unpack(record)).stage is not None:
                 document = orjson.dumps(profile_document(profile, self._lifecycle.summary(profile)))
-            elif profile.alias is not None and self._profiles.lives(record_key(profile.customer, True)):
-                continue  # a customer has the same id: what is under it is theirs
-            yield Record(self._settings.profiles_topic, profile.customer.encode(), document)
+                return Record(self._settings.profiles_topic, customer, document)
+        return Record(self._settings.profiles_topic, customer, None)

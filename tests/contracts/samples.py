@@ -288,6 +288,9 @@ IDENTITIES: Final[dict[str, Output]] = {
     "switched": msgspec.structs.replace(
         LINKED, id=_id("switched"), type="switched", customer="c-2", previous_customer="c-1", occurred_at=AT + DAY
     ),
+    "refused": msgspec.structs.replace(
+        LINKED, id=_id("refused"), type="refused", customer="c-2", owner="c-1", event_type="order_completed"
+    ),
     "erased": IdentityChange(
         id=_id("erased"), type="erased", customer="c-1", occurred_at=AT + 2 * DAY, request_id="r-3"
     ),

@@ -34,6 +34,8 @@ def test_the_names_of_identity_changes() -> None:
     id_ = link_id(NAMESPACE, "linked", "a-7", "c-1", 1760000000000)
     assert id_ == str(uuid.uuid5(NAMESPACE, '["linked","a-7","c-1",1760000000000]'))
     assert id_ == "23173d6a-7377-5b99-8a4a-931428945e9e"
+    refused = link_id(NAMESPACE, "refused", "a-7", "c-2", 1760000000000)
+    assert refused == str(uuid.uuid5(NAMESPACE, '["refused","a-7","c-2",1760000000000]'))
     id_ = erasure_id(NAMESPACE, True, "c-1", 1760000000000)
     assert id_ == str(uuid.uuid5(NAMESPACE, '["erased",true,"c-1",1760000000000]'))
     assert id_ == "b6d20098-381c-5bf4-a7d0-09b4889bd410"

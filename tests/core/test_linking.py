@@ -11,7 +11,7 @@ from streams.core.customer import Lifecycle
 from streams.core.effects import Emission, IdentityChange, Output, Passed, StageChange
 from streams.core.engine import PartitionEngine
 from streams.core.erasing import is_mark
-from streams.core.identity import OWNERS, activity_of, level_of, own, owner_at, parts_of
+from streams.core.identity import OWNERS, REFUSED, activity_of, level_of, own, owner_at, owners_from, parts_of
 from streams.core.inputs import STREAM
 from streams.core.packing import VERSION, NewerVersion, pack, peek, unpack
 from streams.core.parts import Alias
@@ -22,7 +22,7 @@ from streams.core.sources import Arrivals, Fetch, Forwarded, Report
 from streams.core.state import TaskState
 from streams.core.step import Step
 from tests.disk import MemoryDisk
-from tests.tasks import Tasks, by_id, record
+from tests.tasks import STEPS, Tasks, by_id, record
 
 NOON = 1_763_719_200_000
 CLICKS, ORDERS = Source.CLICKSTREAM, Source.ORDERS
@@ -133,21 +133,148 @@ def test_that_who_took_over_was_there_earlier_still_is_not_told_again() -> None:
     tasks.run()
     tasks.put(0, view(30 * MINUTE, "b", "d"), view(20 * MINUTE, device="d"), view(40 * MINUTE, device="d"))
     tasks.run()
-    assert changes(tasks.received) == [("linked", "a", None, 0), ("switched", "b", "a", HOUR)]
+    told = [("linked", "a", None, 0), ("switched", "b", "a", HOUR)]
+    assert changes(tasks.received) == told
     assert tasks.counts["identity", "switched"] == 1
     assert {whose: p.product_views for whose, p in tasks.profiles().items()} == {(True, "a"): 2, (True, "b"): 3}
-    tasks.put(0, view(50 * MINUTE, "a", "d"))  # and this is another hand
+    tasks.put(0, view(50 * MINUTE, "a", "d"), view(55 * MINUTE, device="d"))  # between the two times of who has it
     tasks.run()
-    assert ("switched", "a", "b", 50 * MINUTE) in changes(tasks.received)
+    assert changes(tasks.received) == told
+    assert {whose: p.product_views for whose, p in tasks.profiles().items()} == {(True, "a"): 4, (True, "b"): 3}
+    tasks.put(0, view(2 * HOUR, "a", "d"))  # and this is another hand
+    tasks.now += HOUR
+    tasks.run()
+    assert changes(tasks.received) == [*told, ("switched", "a", "b", 2 * HOUR)]
 
 
-def test_who_orders_what_was_in_the_cart_of_somebodys_device_does_not_take_it_over() -> None:
+@pytest.mark.parametrize("by_time", [False, True])
+def test_who_turns_out_to_have_been_there_before_who_has_the_device_is_not_told_to_have_it(by_time: bool) -> None:
+    tasks = after(view(50 * MINUTE, "a", "d"), by_time=by_time)
+    tasks.put(0, view(30 * MINUTE, "b", "d"))
+    tasks.run()
+    tasks.put(0, view(20 * MINUTE, device="d"), view(40 * MINUTE, device="d"))
+    tasks.put(0, view(51 * MINUTE, "a", "d"))  # no news, which would mend nothing
+    tasks.run()
+    assert changes(tasks.received) == [("linked", "a", None, 50 * MINUTE)]
+    assert tasks.counts["identity", "earlier"] == 1
+    assert tasks.counts["identity", "switched"] == 0
+    assert {whose: p.product_views for whose, p in tasks.profiles().items()} == {(True, "a"): 2, (True, "b"): 3}
+    tasks.put(0, view(55 * MINUTE, "c", "d"))
+    tasks.run()
+    assert changes(tasks.received)[1:] == [("switched", "c", "a", 55 * MINUTE)]
+
+
+def test_who_signed_in_before_who_is_left_after_an_erasure_is_not_told_to_have_the_device() -> None:
+    tasks = after(view(0, "a", "d"), view(30 * MINUTE, "b", "d"))
+    tasks.requests.append(("a", True, T + MINUTE))
+    tasks.run()
+    tasks.put(0, view(10 * MINUTE, "c", "d"))
+    tasks.run()
+    assert [type_ for type_, *_ in changes(tasks.received)] == ["linked", "erased", "switched"]
+    assert tasks.counts["identity", "earlier"] == 1
+
+
+# -- refusals
+
+
+def refusals(outputs: list[Output]) -> list[tuple[str, str | None, str | None, int]]:
+    """Who was refused which device, whose it was, and when; each as often as it was sent."""
+    return [
+        (o.customer, o.anonymous_id, o.owner, o.occurred_at - T)
+        for o in outputs
+        if isinstance(o, IdentityChange) and o.type == "refused"
+    ]
+
+
+@pytest.mark.parametrize("partitions", [1, 4])
+def test_who_orders_what_was_in_the_cart_of_somebodys_device_does_not_take_it_over_and_is_told(partitions: int) -> None:
     tasks = after(
         view(0, "a", "d"), view(1, device="d", cart_id="k"), bought(2, "b", cart_id="k"), view(3, device="d"),
-        view(4, "b", "d"),
+        view(4, "b", "d"), partitions=partitions,
     )  # fmt: skip
-    assert changes(tasks.received) == [("linked", "a", None, 0), ("switched", "b", "a", 4)]
+    told = [("linked", "a", None, 0), ("refused", "b", None, 2), ("switched", "b", "a", 4)]
+    assert changes(tasks.received) == told
+    assert refusals(tasks.received) == [("b", "d", "a", 2)]
+    [refused] = [o for o in tasks.received if isinstance(o, IdentityChange) and o.type == "refused"]
+    assert (refused.event_id, refused.event_type, refused.identified) == (f"e-{T + 2}", "order_completed", True)
+    assert tasks.counts["identity", "refused"] == 1
     assert {customer: p.product_views for (_, customer), p in tasks.profiles().items()} == {"a": 3, "b": 1}
+
+
+def test_a_cart_that_was_bought_before_somebodys_device_shows_it_is_refused_too() -> None:
+    tasks = after(view(0, "a", "d"), bought(1, "b", cart_id="k"), *(view(n, device="d", cart_id="k") for n in (2, 3)))
+    assert refusals(tasks.received) == [("b", "d", "a", 2)]
+
+
+def test_an_order_that_names_the_device_too_is_a_switch_and_no_refusal() -> None:
+    tasks = after(view(0, "a", "d"), view(1, device="d", cart_id="k"), bought(2, "b", "d", cart_id="k"))
+    assert changes(tasks.received) == [("linked", "a", None, 0), ("switched", "b", "a", 2)]
+
+
+def test_a_refusal_is_told_once_for_a_claim_and_a_device() -> None:
+    tasks = after(
+        view(0, "a", "d"), view(1, "b", "e"),
+        *(view(n, device=device, cart_id="k", checkout_id="o") for n, device in enumerate(("d", "e"), 10)),
+        bought(20, "b", cart_id="k", checkout_id="o"), bought(30, "b", cart_id="k", checkout_id="o"),
+        *(view(40 + n, device="d", cart_id="k") for n in range(5)),
+    )  # fmt: skip
+    assert refusals(tasks.received) == [("b", "d", "a", 20)]
+    assert tasks.counts["identity", "refused"] == 1
+    tasks.put(0, bought(15, "b", cart_id="j"), view(14, device="d", cart_id="j"))  # late, of the same two
+    tasks.run()
+    assert len(refusals(tasks.received)) == 1
+    tasks.put(0, view(50, device="d", cart_id="j"), bought(60, "c", cart_id="j"), bought(70, "b", cart_id="j"))
+    tasks.run()
+    assert refusals(tasks.received)[1:] == [("c", "d", "a", 60), ("b", "d", "a", 70)]
+
+
+@pytest.mark.parametrize("dies", STEPS)
+def test_a_refusal_is_told_whoever_crashes_and_stays_one(dies: str) -> None:
+    tasks = after(view(0, "a", "d"), view(1, device="d", cart_id="k"))
+    tasks.put(0, bought(2, "b", cart_id="k"))
+    for _ in range(6):
+        tasks.now += 1_000
+        tasks.read(0, ORDERS)
+        tasks.arrive(0)
+        tasks.tick(0)
+        tasks.commit(0, dies)
+    tasks.run()
+    assert changes(tasks.received)[1:] == [("refused", "b", None, 2)]
+    assert {o.id for o in tasks.received if isinstance(o, IdentityChange)} == {
+        o.id for o in after(view(0, "a", "d"), view(1, device="d", cart_id="k"), bought(2, "b", cart_id="k")).received
+        if isinstance(o, IdentityChange)
+    }  # fmt: skip
+    alias = tasks.aliases()[b"ad"].alias
+    assert alias is not None
+    assert alias.refused == {"b": T + 2}
+
+
+def test_what_is_kept_of_the_refusals_of_a_device_that_many_order_from_is_bounded() -> None:
+    tasks = after(
+        view(0, "a", "d"), view(1, device="d", cart_id="k"), *(bought(10 + n, f"c-{n}", cart_id="k") for n in range(50))
+    )
+    assert len(refusals(tasks.received)) == tasks.counts["identity", "refused"] == 50
+    alias = tasks.aliases()[b"ad"].alias
+    assert alias is not None
+    assert list(alias.refused) == [f"c-{n}" for n in range(50 - REFUSED, 50)]
+
+
+def test_whose_device_it_was_is_not_named_once_they_are_erased() -> None:
+    tasks = after(view(0, "a", "d"), view(10, device="d", cart_id="k"), view(30, "c", "d"))
+    tasks.requests.append(("a", True, T + 5))
+    tasks.run()
+    tasks.put(0, bought(20, "b", cart_id="k"))
+    tasks.run()
+    assert refusals(tasks.received) == [("b", "d", None, 20)]
+
+
+def test_before_emit_after_no_refusal_is_told() -> None:
+    engine = linking(emission=Emission(emit_after=NOON))
+    assert read(engine, view(0, "a", "d")) == []
+    item = Passed(stream=0, number=0, cause=0, offset=0, role=LINK, at=T + 1, customer="d", other="b", event_id="e")
+    effects = engine.arrive([(0, Forwarded(STREAM, 0, 0, -1, [activity_of(item, 100)]))], 1, NOON)
+    assert effects.outputs == []
+    assert effects.counts["withheld", "refused/before_emit_after"] == 1
 
 
 def test_what_comes_late_is_whose_device_it_was_then() -> None:
@@ -168,7 +295,16 @@ def test_owners_are_the_same_in_whatever_order_they_are_learnt_and_what_is_known
     alias = Alias([("a", 10), ("b", 20)])
     assert not own(alias, "a", 15)
     assert own(alias, "b", 15)
-    assert alias.owners == [("a", 10), ("b", 15)]
+    assert alias.owners == [("a", 10), ("b", 15), ("b", 20)]  # that of 20 was told
+    assert own(alias, "b", 12)
+    assert alias.owners == [("a", 10), ("b", 12), ("b", 20)]
+    assert own(alias, "a", 16)
+    assert not own(alias, "b", 21)
+    assert alias.owners == [("a", 10), ("b", 12), ("a", 16), ("b", 20)]
+    alias = Alias([("b", 12), ("b", 20), ("c", 30), ("c", 40)])
+    assert [owners_from(alias, at) for at in (0, 15, 25, 30, 50)] == [
+        [("b", 12), ("c", 30)], [("b", 12), ("c", 30)], [("b", 20), ("c", 30)], [("c", 30)], [("c", 40)],
+    ]  # fmt: skip
 
 
 # -- bounds

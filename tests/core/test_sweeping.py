@@ -7,7 +7,7 @@ import pytest
 from streams.core.activity import Activity, Source
 from streams.core.identity import NOBODY
 from streams.core.inputs import ERASURES
-from streams.core.packing import pack
+from streams.core.packing import pack, unpack
 from streams.core.parts import Alias
 from streams.core.policy import DAY, HOUR
 from streams.core.profile import Profile
@@ -114,6 +114,20 @@ def test_who_had_the_device_before_and_after_keeps_it() -> None:
     driver.commit()
     driver.restart()
     assert known(driver, DEVICE) == left
+
+
+def test_who_was_refused_a_device_is_not_named_any_more_once_they_are_erased() -> None:
+    profile = unpack(alias(DEVICE, [("c-1", NOON - DAY)]))
+    assert profile.alias is not None
+    profile.alias.refused = {PERSON: NOON - HOUR, "c-2": NOON - 1}
+    driver = with_aliases((DEVICE, pack(profile)))
+    driver.erase(request(home=False))
+    driver.tick()
+    left = known(driver, DEVICE)
+    assert left is not None
+    assert (left.owners, left.refused) == ([("c-1", NOON - DAY)], {"c-2": NOON - 1})
+    driver.commit()
+    assert names(driver) == []
 
 
 @pytest.mark.parametrize("identified", [True, False])

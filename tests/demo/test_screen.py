@@ -48,14 +48,15 @@ def abandonment(type: str, kind: str = "cart", step: int = 1, **more: Any) -> di
     return {"type": type, "customer_id": "ada", "kind": kind, "step": step, "value": "12.50", "currency": "EUR", **more}
 
 
-def linked(customer: str = "ada") -> dict[str, Any]:
-    return {"type": "linked", "customer_id": customer, "anonymous_id": "phone"}
+def linked(customer: str = "ada", type: str = "linked") -> dict[str, Any]:
+    return {"type": type, "customer_id": customer, "anonymous_id": "phone"}
 
 
 def board(*documents: dict[str, Any]) -> Board:
     made = Board(SETTINGS)
     for document in documents:
-        topics = {"stage_changed": SETTINGS.stage_changes_topic, "linked": SETTINGS.identities_topic}
+        topics = {"stage_changed": SETTINGS.stage_changes_topic}
+        topics |= dict.fromkeys(("linked", "switched", "refused"), SETTINGS.identities_topic)
         topic = topics.get(document["type"], SETTINGS.abandonments_topic)
         whole = {"id": str(uuid.uuid4()), "occurred_at": "2026-11-21T10:00:00.000Z"} | document
         made.take(topic, msgspec.json.encode(whole), {})
@@ -118,12 +119,16 @@ def test_abandonments_by_kind_and_what_became_of_them() -> None:
 
 def test_devices_that_turn_out_to_be_a_customers() -> None:
     gone = stage_change("visitor", None, "phone") | {"cause": {"kind": "merge"}}
-    shown = board(stage_change(None, "visitor", "phone"), linked(), gone)
-    assert shown.identities == {"linked": 1}
+    shown = board(
+        stage_change(None, "visitor", "phone"), linked(), gone, linked("bob", "refused"), linked("eve", "switched")
+    )
+    assert shown.identities == {"linked": 1, "refused": 1, "switched": 1}
     assert [(customer, what) for _, customer, what in shown.latest] == [
         ("phone", "new → visitor"),
         ("ada", "is phone"),
         ("phone", "visitor → merged"),
+        ("bob", "is not phone"),
+        ("eve", "is now phone"),
     ]
 
 

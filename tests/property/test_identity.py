@@ -15,12 +15,14 @@ from streams.core.activity import Activity, Source
 from streams.core.customer import Lifecycle
 from streams.core.effects import IdentityChange, Output
 from streams.core.playbook import Playbook
-from streams.core.policy import DAY, MINUTE, SECOND, Policy
+from streams.core.policy import DAY, HOUR, MINUTE, SECOND, Policy
 from streams.core.profile import Profile
 from tests.tasks import Tasks, by_id, record
 
 START = 1_763_719_200_000
 POLICY = Policy(event_ids=0)  # no event is passed over for its id
+REMEMBERED = 8
+"""Owners of a device, and devices of a cart."""
 Placed = tuple[int, Activity]
 """A record, and the partition that it is put on (modulo how many there are)."""
 
@@ -46,13 +48,19 @@ class Told:
                 elif not one.identified and one.source is Source.CLICKSTREAM and one.customer not in devices[cart]:
                     links += [(one.at, 1, one.customer, customer) for customer in claims[cart][-1:]]
                     devices[cart][one.customer] = one.at
+                    if len(devices[cart]) > REMEMBERED:
+                        del devices[cart][next(iter(devices[cart]))]
         self.owners: dict[str, list[tuple[str, int]]] = defaultdict(list)
         self.changes: Counter[tuple[str, str, str, int]] = Counter()
         for at, by_cart, device, customer in sorted(links, key=lambda link: link[:2]):
             owners = self.owners[device]
-            if not owners or (not by_cart and owners[-1][0] != customer):
-                self.changes["switched" if owners else "linked", device, customer, at] += 1
-                owners.append((customer, at))
+            if owners and owners[-1][0] == customer:
+                continue
+            if owners and by_cart:
+                self.changes["refused", device, customer, at] += 1
+                continue
+            self.changes["switched" if owners else "linked", device, customer, at] += 1
+            owners.append((customer, at))
         self.events: dict[tuple[bool, str], list[Activity]] = defaultdict(list)
         for one in records:
             whose = (one.identified, one.customer)
@@ -156,7 +164,7 @@ def wrong(placed: list[Placed], tasks: Tasks, right: dict[str, Output]) -> Itera
     found = {whose: says(profile) for whose, profile in tasks.profiles().items()}
     if found != expected:
         yield f"profiles: {found} for {expected}"
-    owners = {device: owners[-8:] for device, owners in told.owners.items()}
+    owners = {device: owners[-REMEMBERED:] for device, owners in told.owners.items()}
     known = {key[1:].decode(): p.alias.owners for key, p in tasks.aliases().items() if key[:1] == b"a" and p.alias}
     if known != owners:
         yield f"aliases: {known} for {owners}"
@@ -190,6 +198,7 @@ def test_much_happens_and_nothing_is_lost_or_taken_twice(seed: int) -> None:
     assert tasks.counts["passed", "carts"] > 0
     assert tasks.counts["identity", "merged"] > 1
     assert tasks.counts["identity", "switched"] > 1
+    assert tasks.counts["identity", "refused"] > 1
 
 
 @pytest.mark.parametrize("without", ["numbers", "previous", "pending", "hold", "cut"])
@@ -205,24 +214,119 @@ def test_without_any_part_of_what_makes_it_exact_it_is_wrong(without: str) -> No
     pytest.fail("all was right")
 
 
-@pytest.mark.parametrize("seed", range(8))
-def test_what_comes_late_and_links_that_come_later_still_make_the_same_profiles(seed: int) -> None:
-    """Each device and each cart is one customer's, links are anywhere, and records lie up to 10 s out of order."""
-    rng, at, placed = random.Random(seed), START - 2 * DAY, list[Placed]()
-    for _ in range(150):
-        at += rng.choice((1, SECOND, 3 * SECOND, MINUTE, 40 * MINUTE))
-        number = rng.randrange(4)
-        customer = rng.choice((f"c-{number}", None, None))
-        device = f"d-{number}-{rng.randrange(3)}" if customer is None or rng.random() < 0.3 else None
-        type_ = rng.choice(("product_viewed", "checkout_started", "order_completed" if customer else "page_viewed"))
-        fields = {"cart_id": f"k-{number}"} if rng.random() < 0.3 else {}
-        placed.append((rng.randrange(3), record(at, type_, customer, device, product_id="p", **fields)))
-    late = sorted(placed, key=lambda one: one[1].at + rng.choice((0, 0, rng.randrange(10 * SECOND))))
-    assert late != placed
+# -- what comes late
+
+WITHIN = (0, 0, 1, SECOND, POLICY.lateness)
+BEYOND = (*WITHIN, 20 * MINUTE, 2 * HOUR, DAY)
+
+
+@st.composite
+def late(draw: st.DrawFn, history: st.SearchStrategy[list[Placed]], delays: tuple[int, ...]) -> list[Placed]:
+    """A history as it arrives if each of its records comes so much (ms) after its time."""
+    placed = draw(history)
+    by = draw(st.lists(st.sampled_from(delays), min_size=len(placed), max_size=len(placed)))
+    return [placed[n] for _, n in sorted((one.at + by[n], n) for n, (_, one) in enumerate(placed))]
+
+
+@st.composite
+def of_one_each(draw: st.DrawFn) -> list[Placed]:
+    """Each device and each cart is one customer's, and links are anywhere."""
+    at, placed = START - 2 * DAY, list[Placed]()
+    for _ in range(draw(st.integers(1, 40))):
+        at += draw(st.sampled_from((1, SECOND, 3 * SECOND, MINUTE, 40 * MINUTE)))
+        number = draw(st.integers(0, 2))
+        customer, device = draw(st.sampled_from(((True, False), (True, True), (False, True), (False, True))))
+        types = ("product_viewed", "checkout_started", "order_completed" if customer else "page_viewed")
+        ids = f"c-{number}" if customer else None, f"d-{number}-{draw(st.integers(0, 1))}" if device else None
+        fields = {"cart_id": f"k-{number}"} if draw(st.booleans()) else {}
+        one = record(at, draw(st.sampled_from(types)), *ids, product_id="p", **fields)
+        placed.append((draw(st.integers(0, 3)), one))
+    return placed
+
+
+def of_devices(tasks: Tasks) -> dict[str, list[IdentityChange]]:
+    """What was told of each device, in the order in which it was sent; nothing may be told twice."""
+    found: dict[str, list[IdentityChange]] = defaultdict(list)
+    changes = [output for output in tasks.received if isinstance(output, IdentityChange)]
+    assert len({change.id for change in changes}) == len(changes)
+    for change in changes:
+        if change.type in ("linked", "switched"):
+            assert change.anonymous_id is not None
+            found[change.anonymous_id].append(change)
+    return found
+
+
+def owners_of(tasks: Tasks) -> dict[str, list[tuple[str, int]]]:
+    """Whose each device is known to be, and was."""
+    return {key[1:].decode(): p.alias.owners for key, p in tasks.aliases().items() if key[:1] == b"a" and p.alias}
+
+
+def arriving(placed: list[Placed], partitions: int, pieces: int, *, by_time: bool = False) -> Tasks:
+    """The tasks when all is read, of which each piece arrives when the one before has been applied for long."""
+    tasks = Tasks(START, partitions, policy=POLICY, by_time=by_time)
+    for piece in range(pieces):
+        for partition, one in placed[piece * len(placed) // pieces : (piece + 1) * len(placed) // pieces]:
+            tasks.put(partition % partitions, record(one.at, one.type, *whose(one), **carried(one)))
+        tasks.now += MINUTE
+        tasks.run(rounds=4)
+    tasks.run()
+    return tasks
+
+
+@settings(deadline=None)
+@given(late(of_one_each(), WITHIN), st.integers(1, 4), st.integers(0, 1 << 30))
+def test_what_comes_late_and_links_that_come_later_still_make_the_same_profiles(
+    placed: list[Placed], partitions: int, seed: int
+) -> None:
     expected = {whose: alone(events, START) for whose, events in Told(one for _, one in placed).events.items()}
-    found = {whose: says(profile) for whose, profile in played(late, 3, seed).profiles().items()}
+    tasks = played(placed, partitions, seed)
+    found = {whose: says(profile) for whose, profile in tasks.profiles().items()}
     for known in (expected, found):
         for profile in known.values():
             assert profile is not None
             del profile["stage"], profile["next"]  # the history of stages, and what hangs on it, may differ
     assert found == expected
+    told = {(o.type, o.anonymous_id, o.customer) for o in tasks.received if isinstance(o, IdentityChange)}
+    assert told == {("linked", device, f"c-{device[2]}") for device in owners_of(tasks)}
+
+
+@settings(deadline=None)
+@given(late(histories(), BEYOND), st.integers(1, 4), st.integers(1, 4), st.booleans())
+def test_the_latest_that_is_told_of_a_device_is_right_whatever_comes_late(
+    placed: list[Placed], partitions: int, pieces: int, by_time: bool
+) -> None:
+    """By what docs/identity.md tells subscribers to do, devices change hands as often as they may."""
+    tasks = arriving(placed, partitions, pieces, by_time=by_time)
+    told, owners = of_devices(tasks), owners_of(tasks)
+    latest = {device: max((o.occurred_at, o.customer) for o in changes) for device, changes in told.items()}
+    assert latest == {device: (since, customer) for device, known in owners.items() for customer, since in known[-1:]}
+    for device, changes in told.items():  # and as they are sent they make one story
+        assert [o.type for o in changes] == ["linked", *["switched"] * (len(changes) - 1)]
+        assert [o.previous_customer for o in changes] == [None, *(o.customer for o in changes[:-1])]
+        assert (changes[-1].occurred_at, changes[-1].customer) == latest[device]
+
+
+@settings(deadline=None)
+@given(late(histories(), BEYOND), st.integers(1, 4), st.integers(1, 4))
+def test_whoever_it_is_given_to_what_comes_late_counts_once(placed: list[Placed], partitions: int, pieces: int) -> None:
+    profiles = arriving(placed, partitions, pieces).profiles().values()
+    counted = Counter(one.type for _, one in placed)
+    assert sum(profile.product_views for profile in profiles) == counted["product_viewed"]
+    assert sum(profile.checkouts for profile in profiles) == counted["checkout_started"]
+    assert sum(len(profile.order_book) for profile in profiles) == counted["order_completed"]
+
+
+def test_much_that_comes_late_makes_devices_change_hands_and_is_told_right() -> None:
+    """So that the rules above are not tried on nothing."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for seed in range(16):
+        rng = random.Random(seed)
+        placed = sorted(busy(seed), key=lambda one: one[1].at + rng.choice(BEYOND))
+        tasks = arriving(placed, 3, 4)
+        counts += tasks.counts
+        latest = {
+            device: max((o.occurred_at, o.customer) for o in changes) for device, changes in of_devices(tasks).items()
+        }
+        assert latest == {device: known[-1][::-1] for device, known in owners_of(tasks).items()}
+    for outcome in ("linked", "switched", "earlier", "refused"):
+        assert counts["identity", outcome] > 10

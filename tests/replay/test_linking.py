@@ -95,6 +95,17 @@ scenarios:
           - {stage: visitor, customer_id: ada}
           - {type: switched, customer_id: bob, anonymous_id: tablet, previous_customer_id: ada}
           - {stage: visitor, customer_id: bob}
+  - name: who buys what somebody's device has shown is not on it, and is told so
+    only: [refused]
+    steps:
+      - {type: page_viewed, anonymous_id: tablet, customer_id: ada}
+      - {type: product_added, anonymous_id: tablet, product_id: lamp, price: 79, cart_id: cart-7, after: 1m}
+      - {type: order_completed, customer_id: bob, total: 79, cart_id: cart-7, after: 10m}
+      - expect:
+          - {refused: invalid_field}
+      - {type: order_completed, customer_id: bob, order_id: o-1, total: 79, cart_id: cart-7}
+      - expect:
+          - {type: refused, customer_id: bob, anonymous_id: tablet, owner_customer_id: ada, at: 11m}
 """
 
 
@@ -102,7 +113,12 @@ def test_a_story_of_a_cart_that_is_filled_here_and_bought_there(tmp_path: Path) 
     path = tmp_path / "who.scenarios.yaml"
     path.write_text(STORY)
     told = [run(each, playbooks.load(), LINKING) for each in scenario_file.load(path).scenarios]
-    assert told == [None, None]
+    assert told == [None] * 3
+    result = CliRunner().invoke(main, ["test", str(path)], env={"LIFECYCLE_LINKING": "on"})
+    assert result.exit_code == 0, result.output  # which also knows the words of `only`
+    path.write_text(STORY.replace("owner_customer_id: ada", "owner_customer_id: eve"))
+    result = CliRunner().invoke(main, ["test", str(path)], env={"LIFECYCLE_LINKING": "on"})
+    assert "~ came otherwise       type: refused, customer_id: bob, at: 11m" in result.output
 
 
 LATER = """\

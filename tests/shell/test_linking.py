@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import random
 from typing import Any
 
@@ -12,7 +13,7 @@ from aiokafka.errors import CommitFailedError
 from streams.contracts.forwarding import ITEM, ORIGIN, PARTS
 from streams.contracts.partitioning import Partitioner
 from streams.core.activity import Source
-from streams.core.inputs import FORWARDED
+from streams.core.inputs import ERASURES, FORWARDED
 from tests.integration.shop import DAY, HOUR, half_known, in_order, shop
 from tests.shell.shop_of_tasks import World
 from tests.shell.test_forwarding import by_id, same
@@ -245,6 +246,72 @@ async def test_a_device_with_the_id_of_its_customer_does_not_take_their_document
     await world.run()
     assert world.counts["identity", "linked"] == 1
     assert all(record.value is not None for record in log)
+
+
+def documents(world: World) -> dict[bytes, dict[str, Any] | None]:
+    """What is on the profiles topic once it is compacted."""
+    log = [record for n in world.tasks for record in world.logs[world.settings.profiles_topic, n]]
+    return {record.key: None if record.value is None else json.loads(record.value) for record in log}
+
+
+async def test_nor_does_it_after_a_crash() -> None:
+    """Between the changelog, which has whose the device is, and the document."""
+    world = World(NOON, 1, linking=True, profiles=True, **WELL_KEYED)
+    event = {"type": "page_viewed", "customer_id": "u-1"}
+    world.put(CLICKS, 0, {**event, "event_id": "e-0", "occurred_at": NOON - 2 * HOUR}, NOON - 2 * HOUR)
+    await world.run()
+    world.put(CLICKS, 0, {**event, "event_id": "e-1", "occurred_at": NOON - HOUR, "anonymous_id": "u-1"}, NOON - HOUR)
+    died = False
+    for _ in range(10):
+        world.now += 1_000
+        for rank in world.tasks[0].read:
+            world.fetch(0, rank)
+        await world.tick(0)
+        if not died and world.counts["identity", "linked"]:
+            await world.commit(0, dies="flushed")
+            died = True
+            await world.tasks[0].flush()
+            assert documents(world) == {b"u-1": world.profiles()[True, "u-1"]}
+    assert died
+    await world.run()
+    assert all(record.value is not None for record in world.logs[world.settings.profiles_topic, 0])
+    assert documents(world) == {b"u-1": world.profiles()[True, "u-1"]}
+
+
+@pytest.mark.parametrize("linking", [True, False])
+@pytest.mark.parametrize("dies", ["", "flushed", "offsets"])
+async def test_a_device_that_is_erased_leaves_the_customer_of_its_id_their_document(linking: bool, dies: str) -> None:
+    """Whether it was known to be theirs, or had a document of its own in its place."""
+    world = World(NOON, 1, linking=linking, profiles=True, **(WELL_KEYED if linking else {}))
+    for n, ids in enumerate(({"customer_id": "u-1", "anonymous_id": "u-1"}, {"anonymous_id": "u-1"})):
+        event = {"event_id": f"e-{n}", "type": "page_viewed", "occurred_at": NOON - HOUR + n}
+        world.put(CLICKS, 0, {**event, **ids}, NOON - HOUR)
+    await world.run()
+    world.erase("u-1", NOON, identified=False)
+    world.fetch(0, ERASURES)
+    await world.tick(0)
+    await world.commit(0, dies=dies)
+    await world.run()
+    assert world.profiles().keys() == {(True, "u-1")}
+    assert documents(world) == {b"u-1": world.profiles()[True, "u-1"]}
+    world.erase("u-1", NOON + 1)
+    await world.run()
+    assert documents(world) == {b"u-1": None}
+
+
+async def test_a_device_that_was_not_seen_for_long_leaves_the_customer_of_its_id_their_document() -> None:
+    world = World(NOON, 1, linking=True, profiles=True, **WELL_KEYED)
+    event = {"event_id": "e-1", "type": "page_viewed", "customer_id": "u-1", "anonymous_id": "u-1"}
+    order = {"event_id": "e-2", "type": "order_completed", "customer_id": "u-1", "order_id": "o-1", "total": "5.00"}
+    other = {"event_id": "e-3", "type": "page_viewed", "customer_id": "u-1", "anonymous_id": "d-1"}
+    for source, one in ((CLICKS, event), (ORDERS, order), (CLICKS, other)):
+        world.put(source, 0, {**one, "occurred_at": NOON - HOUR}, NOON - HOUR)
+    await world.run()
+    assert len(world.tasks[0].state.profiles) == 3
+    world.now = NOON + 400 * DAY
+    await world.run()
+    assert len(world.tasks[0].state.profiles) == 1
+    assert documents(world) == {b"u-1": world.profiles()[True, "u-1"], b"d-1": None}
 
 
 @pytest.mark.parametrize("partitions", [1, 2])
