@@ -203,10 +203,14 @@ class App(faust.App):
         """How a failed worker is ended: by Faust's crash, unless who runs it has a quieter way."""
         asyncio.ensure_future(self.crash(error))  # noqa: RUF006 - it outlives everybody who could hold it
 
+    @property
+    def orderly(self) -> bool:
+        """Whether it may end as it is: all is committed, and nothing has failed."""
+        return self.failure is None and self._all_committed and not self.working()
+
     def _leave(self) -> None:
         """Called in a thread of its own when shutting down takes too long."""
-        orderly = self.failure is None and self._all_committed and not self.working()
-        fault = ShutdownForced()
+        orderly, fault = self.orderly, ShutdownForced()
         log.log(logging.ERROR if orderly else logging.CRITICAL, "%s", fault)
         if self.failure is None and not orderly:
             last_failure.note(self.settings.data_dir, fault, self.clock())

@@ -48,6 +48,8 @@ def run(settings: Settings, *, playbook: Playbook | None = None) -> int:
         if app.failure is None:
             raise
         code = 1  # it was logged when it happened
+    if worker.told_to_stop and app.orderly:
+        return 0  # what Faust's start fails over when it is broken off is no failure
     return 1 if app.failure else code
 
 
@@ -57,6 +59,11 @@ class _Worker(faust.Worker):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.spinner = None
+        self.told_to_stop = False
+
+    def _on_sigterm(self) -> None:
+        self.told_to_stop = True
+        super()._on_sigterm()
 
     def _on_sigint(self) -> None:
         self._on_sigterm()

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from streams.shell.broker import LocalBroker
@@ -243,6 +244,31 @@ async def test_sigterm_ends_the_worker_in_time_also_when_the_broker_is_gone(
             assert time.monotonic() - began < 4.5
         finally:
             cluster.stop()
+
+
+BROKEN_OFF = """
+import asyncio, os, signal
+from faust.transport.drivers.aiokafka import Transport
+from streams.cli import main
+
+async def broken_off(self, *args, **kwargs):
+    if {told}:
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.sleep(0.01)
+    raise asyncio.InvalidStateError("as of a future that was cancelled")
+
+Transport._really_create_topic = broken_off
+main(["worker"])
+"""
+
+
+@pytest.mark.parametrize(("told", "code"), [(True, 0), (False, 1)])
+async def test_a_worker_that_is_told_to_stop_while_it_starts_has_not_failed(
+    make_cluster: Callable[..., Any], told: bool, code: int
+) -> None:
+    cluster: Cluster = await make_cluster()
+    worker = cluster.start_worker(program=BROKEN_OFF.format(told=told))
+    assert worker.process.wait(timeout=30) == code, worker.tail()
 
 
 STUCK = """
