@@ -5,7 +5,6 @@ Only what the machine shares is replaced: the ports, and the directory under /tm
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import signal
@@ -62,22 +61,17 @@ class Terminals:
             self._running.append(
                 subprocess.Popen(
                     ["bash", "-c", self._here(command)], cwd=self.directory, env=self._environ, stdout=file,
-                    stderr=subprocess.STDOUT, start_new_session=True,
+                    stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=_hears_ctrl_c,
                 )
             )  # fmt: skip
         return log
 
     def close(self) -> None:
-        """Ctrl-C in each, the first one last. The plain client of aiokafka has once not ended of the first."""
+        """Ctrl-C in each, the first one last."""
         while self._running:
             process = self._running.pop()
-            once = "lifecycle" in str(process.args)
-            for patience_s in (PATIENCE_S,) if once else (PATIENCE_S / 2, PATIENCE_S / 2):
-                if process.poll() is None:
-                    os.killpg(process.pid, signal.SIGINT)
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(patience_s)
-            assert process.poll() is not None, f"did not end: {process.args!r}"
+            os.killpg(process.pid, signal.SIGINT)
+            process.wait(PATIENCE_S)
 
     def _here(self, command: str) -> str:
         command = command.replace("/tmp/shop", str(self.directory / "shop"))
@@ -85,6 +79,11 @@ class Terminals:
         for port, ours in self._ports.items():
             command = command.replace(port, ours)
         return command
+
+
+def _hears_ctrl_c() -> None:
+    """As what is started in a terminal. Tests that were started in the background do not, nor do their children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.fixture
