@@ -127,6 +127,16 @@ class Cluster:
         finally:
             await client.close()
 
+    async def set_offset(self, topic: str, offset: int, metadata: str = "") -> None:
+        """Of the group, in partition 0, as kafka-consumer-groups --reset-offsets does, while no worker runs."""
+        async with AIOKafkaConsumer(
+            bootstrap_servers=self.settings.broker,
+            group_id=self.settings.app_id,
+            enable_auto_commit=False,  # as it ends it would commit where it is once more, which may be from before
+        ) as group:
+            group.assign([TopicPartition(topic, 0)])
+            await group.commit({TopicPartition(topic, 0): (offset, metadata)})
+
     def stop(self) -> None:
         for worker in self.workers:
             worker.kill()

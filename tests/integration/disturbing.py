@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 from streams.settings import load
 from streams.shell import recovering, watching
-from streams.shell.at_least_once import AtLeastOnce
+from streams.shell.changelog import Change, Changelog
 from streams.shell.worker import run
 from streams.transport.driver import Consumer
 from streams.transport.recovery import Recovery
@@ -25,18 +26,24 @@ def lost_chunk(*, mended: bool) -> str:
     return f"from tests.integration import disturbing; disturbing.drop(mended={mended})"
 
 
-def unguarded() -> str:
-    """A worker that does not ask, before it writes, whether its partitions are still its own."""
-    return "from tests.integration import disturbing; disturbing.trust()"
+def stopped_with(change: bytes) -> str:
+    """A worker that stops (SIGSTOP) on its way to the changelog, with a change that holds this: behind its last look at
+    whether its partitions are still its own. It prints "stopped" before."""
+    return f"from tests.integration import disturbing; disturbing.stop_with({change!r})"
 
 
-def trust() -> None:
-    guarantee: Any = AtLeastOnce
+def stop_with(change: bytes) -> None:
+    changelog: Any = Changelog
+    write = changelog.write
 
-    async def believe(self: Any, leaving: bool) -> None:
-        """That nothing has happened."""
+    async def stop_and_write(self: Any, changes: Iterable[Change], marker: bytes) -> Any:
+        changes = list(changes)
+        if any(change in key or change in (value or b"") for key, value in changes):
+            print("stopped", flush=True)
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return await write(self, changes, marker)
 
-    guarantee._check_membership = believe
+    changelog.write = stop_and_write
     sys.exit(run(load()))
 
 

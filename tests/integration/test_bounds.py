@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer
 from aiokafka.admin import NewTopic
 
 from streams.core.packing import VERSION, pack
@@ -122,16 +122,9 @@ async def test_a_topic_made_anew_while_no_worker_ran_is_known_by_its_id(make_clu
         [kept] = [offset for tp, offset in before if tp.topic == topic]
     assert (decode_metadata(kept.metadata) or pytest.fail("no metadata")).topic_id
     await anew(cluster, topic, 20)
-    await _put_back(cluster, topic, kept)
+    await cluster.set_offset(topic, kept.offset, kept.metadata)
     said = await last_words(cluster.start_worker())
     assert f"{topic} is not the topic that it was" in said
-
-
-async def _put_back(cluster: Cluster, topic: str, kept: Any) -> None:
-
-    async with AIOKafkaConsumer(bootstrap_servers=cluster.settings.broker, group_id=cluster.settings.app_id) as group:
-        group.assign([TopicPartition(topic, 0)])
-        await group.commit({TopicPartition(topic, 0): (kept.offset, kept.metadata)})
 
 
 async def test_a_changelog_made_anew_under_a_running_worker_ends_it(make_cluster: NewCluster) -> None:

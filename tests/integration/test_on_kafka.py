@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
@@ -384,7 +384,10 @@ async def stopped_after(cluster: Cluster, events: int) -> None:
 
 async def last_words(worker: Worker, patience: float = 30) -> str:
     """What a worker that ends by itself says last: one sentence, at the level that wakes somebody, and no traceback."""
-    await until(lambda: worker.process.poll() is not None, "the worker to end", patience=patience)
+    try:
+        await until(lambda: worker.process.poll() is not None, "the worker to end", patience=patience)
+    except AssertionError as error:
+        raise AssertionError(f"{error}\n{worker.tail()}") from None
     assert worker.process.returncode == 1, worker.tail()
     said = worker.log.read_text()
     assert "Traceback" not in said
@@ -413,7 +416,7 @@ async def test_an_offset_beyond_the_end_of_a_topic_ends_the_worker_with_the_reme
     cluster = await make_cluster(partitions="1")
     await stopped_after(cluster, 5)
     topic = cluster.settings.clickstream_topic
-    await set_offset(cluster, topic, 7)
+    await cluster.set_offset(topic, 7)
     said = await last_words(cluster.start_worker())
     assert f"{topic}, partition 0, has no offset 7" in said
     assert "kafka-consumer-groups --reset-offsets" in said
@@ -435,7 +438,7 @@ async def test_a_topic_made_anew_ends_the_worker_with_the_remedy(make_cluster: N
     assert "start with another LIFECYCLE_APP_ID" in said
     assert topic not in await committed(cluster)
     if events < 5:  # an offset set by hand does not help: what the state has seen would be passed over
-        await set_offset(cluster, topic, 0)
+        await cluster.set_offset(topic, 0)
         said = await last_words(cluster.start_worker(), patience=80)  # it might be a leader that was just elected
         assert f"{topic}, partition 0, ends at offset {events}, but the state holds what came at 4" in said
         assert "start with another LIFECYCLE_APP_ID" in said
@@ -459,13 +462,6 @@ async def test_a_first_start_that_was_killed_is_a_first_start_again(make_cluster
         return {d["customer_id"] for d in await cluster.stage_changes()} == {f"c-{n}" for n in range(5)}
 
     await until(all_customers, "5 customers")
-
-
-async def set_offset(cluster: Cluster, topic: str, offset: int) -> None:
-    """As kafka-consumer-groups --reset-offsets does, while no worker runs."""
-    async with AIOKafkaConsumer(bootstrap_servers=cluster.settings.broker, group_id=cluster.settings.app_id) as group:
-        group.assign([TopicPartition(topic, 0)])
-        await group.commit({TopicPartition(topic, 0): offset})
 
 
 async def committed(cluster: Cluster) -> dict[str, int]:

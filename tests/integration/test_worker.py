@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from streams.shell.broker import LocalBroker
 from tests.integration.cluster import Cluster, until
@@ -367,9 +366,7 @@ async def test_a_record_at_which_every_worker_ends_is_found_by_their_words_and_c
         assert re.search(rf"KeyError at {topic}, partition 0, offsets \d to 5\b.*: a defect of this program", said)
         assert "in defective" in worker.log.read_text()
         assert "poison" not in worker.log.read_text()
-    async with AIOKafkaConsumer(bootstrap_servers=cluster.settings.broker, group_id=cluster.settings.app_id) as group:
-        group.assign([TopicPartition(topic, 0)])
-        await group.commit({TopicPartition(topic, 0): 6})
+    await cluster.set_offset(topic, 6)
     third = cluster.start_worker(program=DEFECTIVE)
     await third.ready()
     await cluster.clicks(click("good", now()))
