@@ -32,8 +32,12 @@ class Committing(Protocol):
     """In the worker's clock. A commit finds out."""
 
     @property
+    def forwards(self) -> bool:
+        """Whether others may ever wait for what only a commit sends."""
+
+    @property
     def awaited(self) -> bool:
-        """Whether others wait for what only a commit sends."""
+        """Whether they do."""
 
     def snapshot(self, *, force: bool = False) -> Any:
         """What a commit has to write; None if there is nothing, unless `force`. `write` must follow."""
@@ -57,7 +61,8 @@ class Committer:
         waited = min(interval, max(LOOK_S, REST * self._took))
         await asyncio.sleep(waited)
         while waited < interval and not any(one.awaited for one in working()):
-            step = min(LOOK_S, interval - waited)
+            others = [one.forwards for one in working()]  # none yet: there may be some soon
+            step = min(LOOK_S, interval - waited) if any(others) or not others else interval - waited
             await asyncio.sleep(step)
             waited += step
 

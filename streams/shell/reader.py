@@ -178,8 +178,13 @@ class SourceReader:
         return self._delivery.full
 
     @property
+    def forwards(self) -> bool:
+        """Whether tasks may ever wait for what only a commit sends."""
+        return True
+
+    @property
     def awaited(self) -> bool:
-        """Whether tasks wait for what only a commit sends."""
+        """Whether they do."""
         return self._forwarder.behind and self._delivery.owes
 
     # -- what the forwarder asks

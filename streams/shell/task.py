@@ -269,8 +269,13 @@ class PartitionTask:
         return self._profiles.full or self.engine.full or self._delivery.full
 
     @property
+    def forwards(self) -> bool:
+        """Whether others may ever wait for what only a commit sends."""
+        return self._forwarder is not None
+
+    @property
     def awaited(self) -> bool:
-        """Whether others wait for what only a commit sends."""
+        """Whether they do."""
         behind = self._forwarder is not None and self._forwarder.behind
         return behind and (self.engine.passes or self._delivery.owes)
 

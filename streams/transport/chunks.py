@@ -192,8 +192,9 @@ class Observer(Protocol):
         """Whether it need not be asked for with each fetch."""
 
 
-def chunk_fetches(fetcher: Fetcher, observer: Observer, clock: Callable[[], int]) -> None:
-    """Make a started consumer's fetcher hand out chunks, and note what each fetch showed."""
+def chunk_fetches(fetcher: Fetcher, observer: Observer, clock: Callable[[], int], arrived: Callable[[], None]) -> None:
+    """Make a started consumer's fetcher hand out chunks, and note what each fetch showed; `arrived` is called when one
+    has brought something."""
     fetcher._records = _Results(observer)
     process = fetcher._proc_fetch_request
     pacings: defaultdict[int, Pacing] = defaultdict(Pacing)
@@ -234,6 +235,8 @@ def chunk_fetches(fetcher: Fetcher, observer: Observer, clock: Callable[[], int]
                 elif state.awaiting_reset and observer.is_chunked(tp.topic):
                     observer.out_of_range[tp] = offset  # aiokafka would go on from the beginning without a word
         pacing.fetched(beyond if result else 0)
+        if result:
+            arrived()
         return result
 
     fetcher._proc_fetch_request = observed

@@ -10,7 +10,8 @@ import asyncio
 import inspect
 import time
 import types
-from collections.abc import AsyncIterator, Collection, Generator, Iterable, Mapping
+from collections.abc import AsyncIterator, Collection, Coroutine, Generator, Iterable, Mapping
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from aiokafka.errors import CommitFailedError, NodeNotReadyError
@@ -24,6 +25,7 @@ from mode.services import WaitResults
 from streams.core.sources import Fetch
 from streams.transport import ordinary
 from streams.transport.chunks import Ahead, Chunk, ChunkSchema, SeldomSchema, chunk_fetches
+from streams.transport.handover import Handover
 from streams.transport.topic_ids import topic_ids
 
 SCHEME = "chunked"
@@ -76,6 +78,10 @@ class Health(Protocol):
 class ConsumerThread(driver.AIOKafkaConsumerThread):
     """Faust's consumer thread, reading committed records in chunks."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._handover = Handover()
+        super().__init__(*args, **kwargs)
+
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
         consumer._isolation_level = "read_committed"
@@ -85,15 +91,36 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         """Called by Faust when the thread starts."""
         await super().on_start()
         parent: Any = self.consumer
-        chunk_fetches(self._ensure_consumer()._fetcher, parent, wall_clock)
+        arrived = partial(self._handover.arrived, self._take)
+        chunk_fetches(self._ensure_consumer()._fetcher, parent, wall_clock, arrived)
 
     async def getmany(self, active_partitions: Any, timeout: float) -> Any:
         """Called by `Consumer.getmany`: as Faust's, without its queue of calls, whose tasks cost more than a poll."""
-        consumer = self._ensure_consumer()
-        fetched = self._fetch_records(
-            consumer, active_partitions, timeout=timeout, max_records=consumer._max_poll_records
-        )
+        self.poll_nothing()  # it notes the time: nothing may come for long
+        records = self._ensure_consumer()._fetcher._records
+
+        def anything() -> bool:
+            return any(tp in active_partitions for tp in list(records))  # what came before a pause stays there
+
+        arrived = await self._handover.poll(active_partitions, timeout, anything)
+        if arrived is not None:
+            return arrived
+        fetched = self._fetched(active_partitions, timeout)
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(fetched, self.thread_loop))
+
+    def _fetched(self, partitions: Any, timeout: float) -> Coroutine[Any, Any, Any]:
+        consumer = self._ensure_consumer()
+        return self._fetch_records(consumer, partitions, timeout=timeout, max_records=consumer._max_poll_records)
+
+    def _take(self, partitions: Any) -> Any:
+        """What is there, without waiting: nothing during a rebalance."""
+        if self._ensure_consumer()._subscription.reassignment_in_progress:
+            return {}
+        try:
+            self._fetched(partitions, 0).send(None)
+        except StopIteration as ended:
+            return ended.value
+        raise AssertionError("a poll without a timeout does not wait")
 
     def poll_nothing(self) -> None:
         """Called instead of `getmany` while there is nothing to poll: who does not poll for long is made to leave the

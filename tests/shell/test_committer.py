@@ -20,13 +20,16 @@ from streams.transport.rocks import DiskFailed
 class Waited:
     """As somebody who waits for a commit from some instant on; time passes as the committer sleeps."""
 
-    def __init__(self, since: float) -> None:
+    def __init__(self, since: float, forwards: bool) -> None:
         self.now = 0.0
+        self.looks = 0
+        self.forwards = forwards
         self._since = since
 
     @property
     def awaited(self) -> bool:
-        return self.now >= self._since
+        self.looks += 1
+        return self.forwards and self.now >= self._since
 
     async def sleep(self, seconds: float) -> None:
         self.now += seconds
@@ -45,13 +48,22 @@ class Waited:
 async def test_a_commit_that_others_wait_for_does_not_wait_for_the_interval(
     since: float, took: float, due: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one: Any = Waited(since)
+    one: Any = Waited(since, forwards=True)
     committer = Committer(SimpleNamespace(), SimpleNamespace())
     committer._took = took
     with monkeypatch.context() as patched:
         patched.setattr(asyncio, "sleep", one.sleep)
         await committer.due(lambda: [one], 1.0)
     assert one.now == pytest.approx(due)
+
+
+async def test_where_nobody_can_wait_it_is_not_looked_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each look wakes the thread, of a worker that may be idle."""
+    one: Any = Waited(0.0, forwards=False)
+    with monkeypatch.context() as patched:
+        patched.setattr(asyncio, "sleep", one.sleep)
+        await Committer(SimpleNamespace(), SimpleNamespace()).due(lambda: [one], 1.0)
+    assert (one.now, one.looks) == (pytest.approx(1.0), 1)
 
 
 class World:

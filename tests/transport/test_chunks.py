@@ -62,7 +62,10 @@ class World:
         """Its wait, ms, and bytes."""
         self.fetcher: Any = SimpleNamespace(_proc_fetch_request=self._process, _records={})
         self.observer = Observer()
-        chunk_fetches(self.fetcher, self.observer, lambda: self.now)
+        self.told: Callable[[], None] = lambda: self.arrivals.append(self.now)
+        self.arrivals: list[int] = []
+        """When it was told that a fetch has brought something."""
+        chunk_fetches(self.fetcher, self.observer, lambda: self.now, lambda: self.told())
 
     async def _process(self, assignment: Any, node: int, request: Any) -> bool:
         self.asked = [topic for topic, _ in request.topics]
@@ -95,6 +98,21 @@ async def test_a_fetch_that_failed_shows_nothing() -> None:
     world.answer = lambda: False
     await world.fetch()
     assert world.observer.fetches == {}
+    assert world.arrivals == []
+
+
+async def test_that_a_fetch_brought_something_is_told_once_what_it_showed_is_known() -> None:
+    world = World()
+
+    def answer() -> bool:
+        world.states[CLICKS].timestamp = 1
+        return True
+
+    world.answer = answer
+    seen: list[bool] = []
+    world.told = lambda: seen.append(TP("clicks", 0) in world.observer.fetches)
+    await world.fetch()
+    assert seen == [True]
 
 
 async def test_a_response_to_an_assignment_that_is_gone_shows_nothing() -> None:

@@ -18,6 +18,7 @@ from mode.utils.locks import Event
 from streams.transport import driver
 from streams.transport.chunks import Chunk
 from streams.transport.driver import Consumer, ConsumerThread
+from streams.transport.handover import Handover
 from streams.transport.recovery import Recovery
 
 CLICKS = TP("clicks", 0)
@@ -358,6 +359,54 @@ async def test_who_has_nothing_to_poll_stays_in_the_group() -> None:
     consumer._thread._consumer = SimpleNamespace(_subscription=subscription)
     assert await taken(consumer) == []
     assert subscription.fetcher_idle_time < 100
+
+
+class Polling(ConsumerThread):
+    """The consumer's thread, without one, of an assignment that is made or is not."""
+
+    _records: dict[Any, Any]
+
+    def __init__(self, *, assigned: bool = True) -> None:
+        self._handover = Handover()
+        self._records = {}
+        self._subscribed = SubscriptionState()
+        self._subscribed.subscribe(topics={"clicks"})
+        if assigned:
+            self._subscribed.assign_from_subscribed(set())
+        self._consumer = SimpleNamespace(
+            _fetcher=SimpleNamespace(_records=self._records), _subscription=self._subscribed, _max_poll_records=None
+        )
+
+    async def _fetch_records(
+        self, consumer: Any, active_partitions: Any, timeout: Any = None, max_records: Any = None
+    ) -> Any:
+        assert timeout == 0, "it would wait on the consumer's thread"
+        assert not self._subscribed.reassignment_in_progress, "so it would for the end of the rebalance"
+        return {tp: self._records.pop(tp) for tp in list(self._records) if tp in active_partitions}
+
+
+async def test_a_poll_waits_for_what_is_active_and_is_noted_as_one() -> None:
+    """Of partitions that were paused since, something may stay with the fetcher for long."""
+    thread = Polling()
+    thread._records[VISITS] = ["of a partition that is paused"]
+    thread._subscribed._last_fetch_ended -= 1000
+    poll = asyncio.create_task(thread.getmany({CLICKS}, 60.0))
+    await asyncio.sleep(0)
+    assert thread._subscribed.fetcher_idle_time < 100
+    thread._records[CLICKS] = ["a chunk"]
+    thread._handover.arrived(thread._take)
+    assert await poll == {CLICKS: ["a chunk"]}
+    assert thread._records.keys() == {VISITS}
+
+
+async def test_a_poll_takes_nothing_in_a_rebalance() -> None:
+    thread = Polling(assigned=False)
+    poll = asyncio.create_task(thread.getmany({CLICKS}, 60.0))
+    await asyncio.sleep(0)
+    thread._records[CLICKS] = ["of before"]
+    thread._handover.arrived(thread._take)
+    assert await poll == {}
+    assert thread._records.keys() == {CLICKS}
 
 
 class Mixed(Driven):

@@ -50,7 +50,10 @@ RELIED_ON: dict[Any, dict[str, str]] = {
         "_closed": "whether it was stopped",
     },
     MessageAccumulator: {"_cluster": "who leads a partition"},
-    SubscriptionState: {"fetch_context": "notes that the consumer is polled"},
+    SubscriptionState: {
+        "fetch_context": "notes that the consumer is polled",
+        "reassignment_in_progress": "then a poll waits, also without a timeout",
+    },
     AIOKafkaClient: {"_bootstrap_servers": "given to a producer's own client, which is not used"},
     GroupCoordinator: {"fetch_committed_offsets": "with metadata", "generation": "negative: no member any more"},
     fetcher.Fetcher: {
@@ -158,6 +161,10 @@ def test_what_is_done_with_them_is_what_it_was() -> None:
     assert list(inspect.signature(driver.AIOKafkaConsumerThread._fetch_records).parameters) == [
         "self", "consumer", "active_partitions", "timeout", "max_records",
     ]  # fmt: skip
+    polled = inspect.getsource(fetcher.Fetcher.fetched_records)
+    assert polled.index("reassignment_in_progress") < polled.index("if drained or not timeout:")
+    assert polled.count("await ") == 2
+    assert polled.rindex("await ") > polled.index("if drained or not timeout:")
     consumer = inspect.getsource(Consumer)
     assert "self.wait_first(" in consumer  # overridden: what Faust's fetcher calls
     assert "await self.sleep(0)" in consumer

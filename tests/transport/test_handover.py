@@ -1,0 +1,119 @@
+"""Polls of one thread, answered by another: nothing is lost or taken twice, however they meet."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Collection
+
+import pytest
+from faust.types import TP
+
+from streams.transport.handover import Handover, Records
+
+CLICKS = TP("clicks", 0)
+LONG = 60.0
+
+
+def nothing() -> bool:
+    return False
+
+
+def take(partitions: Collection[TP]) -> Records:
+    return {tp: ["a record"] for tp in partitions}
+
+
+def take_nothing(partitions: Collection[TP]) -> Records:
+    raise AssertionError("nobody waits")
+
+
+def fail(partitions: Collection[TP]) -> Records:
+    raise KeyError("not authorised")
+
+
+async def waiting(handover: Handover, timeout: float = LONG) -> asyncio.Task[Records | None]:
+    poll = asyncio.create_task(handover.poll({CLICKS}, timeout, nothing))
+    await asyncio.sleep(0)
+    return poll
+
+
+async def test_a_poll_that_waits_is_answered_by_what_arrives() -> None:
+    handover = Handover()
+    poll = await waiting(handover)
+    await asyncio.to_thread(handover.arrived, take)
+    assert await poll == {CLICKS: ["a record"]}
+    handover.arrived(take_nothing)  # and answered once
+
+
+async def test_what_arrives_while_nobody_polls_stays_where_it_is() -> None:
+    handover = Handover()
+    handover.arrived(take_nothing)
+    assert await handover.poll({CLICKS}, LONG, lambda: True) is None
+    handover.arrived(take_nothing)
+
+
+async def test_a_poll_for_which_nothing_comes_ends() -> None:
+    handover = Handover()
+    assert await handover.poll({CLICKS}, 0.001, nothing) == {}
+    handover.arrived(take_nothing)
+
+
+async def test_what_was_taken_for_a_poll_just_as_it_gave_up_is_not_lost() -> None:
+    handover = Handover()
+
+    def meanwhile() -> bool:
+        handover.arrived(take)
+        return True
+
+    assert await handover.poll({CLICKS}, LONG, meanwhile) == {CLICKS: ["a record"]}
+
+
+async def test_what_a_fetch_has_failed_with_is_raised_by_the_poll() -> None:
+    handover = Handover()
+    poll = await waiting(handover)
+    await asyncio.to_thread(handover.arrived, fail)
+    with pytest.raises(KeyError, match="not authorised"):
+        await poll
+
+
+@pytest.mark.parametrize("outcome", [take, fail])
+async def test_a_poll_that_is_cancelled_is_answered_no_more(outcome: object) -> None:
+    handover = Handover()
+    poll = await waiting(handover)
+    poll.cancel()
+    await asyncio.wait({poll})
+    handover.arrived(take_nothing)
+    poll = await waiting(handover)
+    handover.arrived(outcome)  # type: ignore[arg-type]  # its answer is on the way
+    poll.cancel()
+    await asyncio.wait({poll})
+    assert poll.cancelled()
+
+
+async def test_two_threads_that_meet_in_any_order_lose_nothing() -> None:
+    """The other thread's records: each is there once, and in their order."""
+    handover, number = Handover(), 20_000
+    there: deque[int] = deque()
+    lock = threading.Lock()  # as the consumer's thread takes on its own event loop, one thing after another
+
+    def take_all(partitions: Collection[TP]) -> Records:
+        with lock:
+            return {CLICKS: [there.popleft() for _ in range(len(there))]}
+
+    def produce() -> None:
+        for n in range(number):
+            there.append(n)
+            handover.arrived(take_all)
+
+    producing = asyncio.create_task(asyncio.to_thread(produce))
+    got: list[int] = []
+    polls = 0
+    while len(got) < number:
+        polls += 1
+        records = await handover.poll({CLICKS}, 0.0001 * (polls % 3), lambda: bool(there))
+        if records is None:
+            records = await asyncio.to_thread(take_all, {CLICKS})
+        got += records.get(CLICKS, [])
+    await producing
+    assert got == list(range(number))
