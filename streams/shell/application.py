@@ -387,7 +387,7 @@ class App(faust.App):
             await asyncio.sleep(TICK_S)
             if not self.kafka.flow_active:
                 self.health.consumer_rests()
-            if self.working() and (ended := self.kafka.fetching_ended) is not None:
+            if (ended := self.kafka.fetching_ended) is not None:
                 raise FetchingEnded(ended)
             for tp, offset in list(self.kafka.out_of_range.items()):
                 raise OutOfRange(tp, offset)

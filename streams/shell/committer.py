@@ -23,6 +23,12 @@ REST: Final = 2.0
 which tasks wait for one another, commits take a third at most."""
 
 
+SHORT_S: Final = 0.001
+"""A snapshot that takes less does not hold up events."""
+LONGEST_PAUSE_S: Final = 0.005
+"""Events have as long as the snapshot took, but a commit of hundreds of partitions has to end."""
+
+
 class Committing(Protocol):
     """A task or a reader."""
 
@@ -92,10 +98,20 @@ class Committer:
     async def _commit(self, working: Iterable[Committing], leaving: bool) -> bool:
         writes: list[Write] = []
         for one in working:
+            began = time.perf_counter()
             snapshot = one.snapshot(force=not one.trust.given)
             if snapshot is not None:
                 writes.append(partial(one.write, snapshot))
-                await asyncio.sleep(0)  # packing takes its time, and events should not wait for all of it
+                await asyncio.sleep(_pause(time.perf_counter() - began))
         if writes:
             await self._guarantee.write(writes, leaving=leaving)
         return bool(writes)
+
+
+def _pause(took: float) -> float:
+    """How long events have the loop to themselves after a snapshot that took so long, s.
+
+    What a poll brings goes through the loop in half a dozen steps before its outputs are sent: if it only had turns
+    between one snapshot and the next, it would wait for all of them.
+    """
+    return 0.0 if took < SHORT_S else min(took, LONGEST_PAUSE_S)

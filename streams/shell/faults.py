@@ -133,7 +133,7 @@ class LinkingOff(Fault):
 
 
 class FetchingEnded(Fault):
-    """The client reads no more, for a fault of its own."""
+    """The client reads no more, or has left its group, for a fault of its own or by the broker's word."""
 
     reason = "fetching_ended"
     passes = True

@@ -19,7 +19,7 @@ import uuid
 import xml.etree.ElementTree as ET
 from base64 import urlsafe_b64encode
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Final, NamedTuple, Self
 
 from streams.errors import UserError
 from streams.shell.broker import HOST, LocalBroker, in_foreground
@@ -173,12 +173,17 @@ def _java() -> str:
     return java
 
 
+_drawn: Final[set[int]] = set()
+"""By this process: a cluster draws all its ports before anybody listens."""
+
+
 def _lasting_port() -> int:
     """A free port that no client's end of a connection can take while the broker is down."""
     while True:
         port = random.randrange(20_000, 32_000)
         with socket.socket() as probe:
-            if probe.connect_ex((HOST, port)) != 0:
+            if port not in _drawn and probe.connect_ex((HOST, port)) != 0:
+                _drawn.add(port)
                 return port
 
 

@@ -14,8 +14,9 @@ from collections.abc import AsyncIterator, Collection, Coroutine, Generator, Ite
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
-from aiokafka.errors import CommitFailedError, NodeNotReadyError
+from aiokafka.errors import CommitFailedError, ConsumerStoppedError, NodeNotReadyError
 from aiokafka.structs import OffsetAndMetadata
+from faust.exceptions import ConsumerNotStarted
 from faust.transport.consumer import ensure_TP
 from faust.transport.drivers import TRANSPORTS
 from faust.transport.drivers import aiokafka as driver
@@ -96,8 +97,13 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     async def getmany(self, active_partitions: Any, timeout: float) -> Any:
         """Called by `Consumer.getmany`: as Faust's, without its queue of calls, whose tasks cost more than a poll."""
+        consumer = self._ensure_consumer()
+        if not self.consumer.flow_active:
+            return {}
+        if consumer._closed:
+            raise ConsumerStoppedError
         self.poll_nothing()  # it notes the time: nothing may come for long
-        records = self._ensure_consumer()._fetcher._records
+        records = consumer._fetcher._records
 
         def anything() -> bool:
             return any(tp in active_partitions for tp in list(records))  # what came before a pause stays there
@@ -131,8 +137,19 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     @property
     def fetching_ended(self) -> BaseException | None:
         """As `Consumer.fetching_ended`. Read from any thread."""
-        task = self._ensure_consumer()._fetcher._fetch_task
-        return task.exception() if task.done() and not task.cancelled() else None
+        try:
+            consumer = self._ensure_consumer()
+        except ConsumerNotStarted:
+            return None
+        fetcher, coordinator = consumer._fetcher, consumer._coordinator
+        if fetcher is None or coordinator is None:  # it starts
+            return None
+        if coordinator._pending_exception is not None:
+            pending: BaseException = coordinator._pending_exception
+            return pending
+        ended = [task for task in (fetcher._fetch_task, coordinator._coordination_task) if task.done()]
+        failures = (task.exception() for task in ended if not task.cancelled())
+        return next((failure for failure in failures if failure is not None), None)
 
     @property
     def group_generation(self) -> int:
@@ -373,7 +390,8 @@ class Consumer(driver.Consumer):
 
     @property
     def fetching_ended(self) -> BaseException | None:
-        """By what the client has ceased to send fetches, if it has. Polls then bring nothing, and raise nothing."""
+        """By what the client has ceased to send fetches, or to take part in its group, if it has. Polls then bring
+        nothing, and raise nothing."""
         return self._thread.fetching_ended
 
     @property

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from faust.types import TP
@@ -34,11 +35,11 @@ class Handover:
         """
         poll = _Poll(partitions, asyncio.get_running_loop().create_future())
         self._waiting.append(poll)  # before it is looked: what comes from now on finds it
-        there = anything()
         try:
+            there = anything()
             if not there:
                 await asyncio.wait((poll.answer,), timeout=timeout)
-        except asyncio.CancelledError:
+        except BaseException:  # nothing may be taken for a poll that is not there any more
             self._withdraw()
             poll.answer.cancel()
             raise
@@ -57,7 +58,8 @@ class Handover:
             taken = take(poll.partitions)
         except Exception as error:
             taken = error
-        poll.answer.get_loop().call_soon_threadsafe(_answer, poll.answer, taken)
+        with suppress(RuntimeError):  # its loop is closed: the worker has ended
+            poll.answer.get_loop().call_soon_threadsafe(_answer, poll.answer, taken)
 
     def _withdraw(self) -> bool:
         """Whether the poll still waited."""
@@ -69,7 +71,7 @@ class Handover:
 
 
 def _answer(answer: asyncio.Future[Records], taken: Records | Exception) -> None:
-    if answer.done():  # cancelled: whoever did it seeks before anything is polled again
+    if answer.done():  # cancelled, with the poll: the worker ends, and the next one reads from the last commit
         return
     if isinstance(taken, Exception):
         answer.set_exception(taken)

@@ -76,9 +76,7 @@ class Terminals:
     def _here(self, command: str) -> str:
         command = command.replace("/tmp/shop", str(self.directory / "shop"))
         command = command.replace("lifecycle broker", f"lifecycle broker --port {self._ports['9092']}")
-        for port, ours in self._ports.items():
-            command = command.replace(port, ours)
-        return command
+        return re.sub("|".join(self._ports), lambda port: self._ports[port[0]], command)  # at once: ours may look alike
 
 
 def _hears_ctrl_c() -> None:

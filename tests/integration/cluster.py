@@ -127,6 +127,13 @@ class Cluster:
         finally:
             await client.close()
 
+    async def make_anew(self, topic: str) -> None:
+        """Delete a topic, and make it again under its name."""
+        async with self.admin() as admin:
+            await admin.delete_topics([topic])
+            await until(lambda: is_gone(admin, topic), "the end of the topic")  # else nothing would be missing
+        await self.create_topics()
+
     async def set_offset(self, topic: str, offset: int, metadata: str = "") -> None:
         """Of the group, in partition 0, as kafka-consumer-groups --reset-offsets does, while no worker runs."""
         async with AIOKafkaConsumer(
@@ -175,8 +182,16 @@ class Cluster:
             consumer.assign(partitions)
             await consumer.seek_to_beginning(*partitions)
             records: list[Any] = []
-            quiet = 0
-            while quiet < 2:  # the end that a fetch shows is true also where ListOffsets is not
+            quiet, deadline = 0, time.monotonic() + PATIENCE_S
+            end_of = consumer.last_stable_offset if isolation_level == "read_committed" else consumer.highwater
+
+            async def at_the_end() -> bool:
+                """By what fetches have shown: it is true also where ListOffsets is not."""
+                ends = {tp: end_of(tp) for tp in partitions}
+                return all([end is not None and await consumer.position(tp) >= end for tp, end in ends.items()])
+
+            while quiet < 2 or not await at_the_end():
+                assert time.monotonic() < deadline, f"{topic} cannot be read to its end"
                 batch = await consumer.getmany(timeout_ms=300)
                 for part in batch.values():
                     records += part
@@ -194,6 +209,11 @@ class Cluster:
 
     async def abandonments(self) -> list[dict[str, Any]]:
         return await self.documents(self.settings.abandonments_topic)
+
+
+async def is_gone(admin: AIOKafkaAdminClient, topic: str) -> bool:
+    """Whether the broker knows no topic of that name any more."""
+    return topic not in {found["topic"] for found in await admin.describe_topics() if not found["error_code"]}
 
 
 async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> set[int]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer
@@ -20,7 +19,7 @@ from streams.core.state import record_key
 from streams.shell.marks import decode_metadata
 from streams.shell.topics import changelog_topic
 from tests.brokers.kafka import ApacheKafka
-from tests.integration.cluster import Cluster, Worker, until
+from tests.integration.cluster import Cluster, Worker, is_gone, until
 from tests.integration.shop import click, now
 from tests.integration.test_on_kafka import committed, last_words, stopped_after
 
@@ -78,35 +77,24 @@ async def test_a_damaged_batch_is_a_dead_letter_and_not_the_end_of_every_worker(
     assert worker.get("/healthz")[0] == 200
     await until(lambda: worker.metric("lifecycle_customers") == 6, "six customers")
     worker.terminate()
-    assert worker.process.wait(timeout=10) == 0, worker.tail()
+    assert worker.process.wait(timeout=20) == 0, worker.tail()
     assert (await committed(cluster))[topic] == 9
 
 
 # ------------------------------------------------------------------------------------------------ topics made anew
 
 
-async def anew(cluster: Cluster, topic: str, events: int) -> None:
-    async with cluster.admin() as admin:
-        await admin.delete_topics([topic])
-        await until(lambda: _gone(admin, topic), "the end of the topic")
-    await cluster.create_topics()
-    await cluster.clicks(*(click(f"d-{n}", now()) for n in range(events)))
-
-
-async def _gone(admin: Any, topic: str) -> bool:
-    return topic not in {found["topic"] for found in await admin.describe_topics() if not found["error_code"]}
-
-
 @pytest.mark.parametrize("events", [2, 40])
 async def test_a_topic_made_anew_under_a_running_worker_ends_it(make_cluster: NewCluster, events: int) -> None:
     """With fewer records than the worker has read, or with more: then no offset is missing."""
-    cluster = await make_cluster(partitions="1")
+    cluster = await make_cluster(partitions="1", rebalance_timeout="30s")
     topic = cluster.settings.clickstream_topic
     worker = cluster.start_worker()
     await worker.ready()
     await cluster.clicks(*(click(f"c-{n}", now()) for n in range(10)))
     await applied(worker, 10)
-    await anew(cluster, topic, events)
+    await cluster.make_anew(topic)
+    await cluster.clicks(*(click(f"d-{n}", now()) for n in range(events)))
     said = await last_words(worker)
     assert f"{topic} is not the topic that it was" in said or f"{topic}, partition 0" in said
     assert "start with another LIFECYCLE_APP_ID" in said
@@ -121,7 +109,8 @@ async def test_a_topic_made_anew_while_no_worker_ran_is_known_by_its_id(make_clu
         before = (await admin.list_consumer_group_offsets(cluster.settings.app_id)).items()
         [kept] = [offset for tp, offset in before if tp.topic == topic]
     assert (decode_metadata(kept.metadata) or pytest.fail("no metadata")).topic_id
-    await anew(cluster, topic, 20)
+    await cluster.make_anew(topic)
+    await cluster.clicks(*(click(f"d-{n}", now()) for n in range(20)))
     await cluster.set_offset(topic, kept.offset, kept.metadata)
     said = await last_words(cluster.start_worker())
     assert f"{topic} is not the topic that it was" in said
@@ -137,7 +126,7 @@ async def test_a_changelog_made_anew_under_a_running_worker_ends_it(make_cluster
     await applied(worker, 10)
     async with cluster.admin() as admin:
         await admin.delete_topics([changelog])
-        await until(lambda: _gone(admin, changelog), "the end of the topic")
+        await until(lambda: is_gone(admin, changelog), "the end of the topic")
 
         await admin.create_topics([NewTopic(changelog, 1, 1, topic_configs={"cleanup.policy": "compact"})])
     said = await last_words(worker)

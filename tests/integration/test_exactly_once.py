@@ -26,7 +26,7 @@ NewCluster = Callable[..., Awaitable[Cluster]]
 
 EXACTLY_ONCE = {
     "processing_guarantee": "exactly_once",
-    "session_timeout": "1s",
+    "session_timeout": "2s",
     "heartbeat_interval": "300ms",
     "commit_interval": "100ms",
     "backfill_idle": "5m",
@@ -156,7 +156,7 @@ async def test_a_second_worker_takes_over_from_those_killed_within_a_commit(
     await heir.ready()
     steps = rng.sample(STEPS, 4)
     for n, step in enumerate(steps):
-        doomed = cluster.start_worker(program=program(step, commits=rng.randrange(1, 4)))
+        doomed = cluster.start_worker(program=program(step, commits=rng.randrange(1, 3)))
         await doomed.ready()
         for part in range(1, 11):  # in small parts, so that there is more than one commit
             await history.feed(cluster, 0.1 + 0.8 * (n + part / 10) / len(steps))
@@ -188,7 +188,7 @@ async def test_a_worker_stopped_within_a_commit_is_fenced_and_gone_in_time(
     zombie.process.send_signal(signal.SIGCONT)
     woke = time.monotonic()
     await until(lambda: zombie.process.poll() is not None, "the end of the zombie")
-    assert time.monotonic() - woke < 5
+    assert time.monotonic() - woke < 10
     assert zombie.process.returncode == 1, zombie.tail()
     assert "Another worker has taken over partitions of this one" in zombie.tail()
     assert "Traceback" not in zombie.log.read_text()
@@ -223,11 +223,11 @@ def stopped(worker: Worker) -> bool:
 
 @pytest.mark.slow
 async def test_two_hundred_partitions_in_one_worker(make_cluster: NewCluster) -> None:
-    settings = {**EXACTLY_ONCE, "session_timeout": "10s", "heartbeat_interval": "1s", "commit_interval": "1s"}
-    cluster = await make_cluster(partitions="200", **settings)
+    slow = {"session_timeout": "10s", "heartbeat_interval": "1s", "rebalance_timeout": "30s", "commit_interval": "1s"}
+    cluster = await make_cluster(partitions="200", **{**EXACTLY_ONCE, **slow})
     worker = cluster.start_worker()
     await worker.ready()
-    assert worker.metric("lifecycle_partitions_assigned") == 200
+    await until(lambda: worker.metric("lifecycle_partitions_assigned") == 200, "200 partitions")
     count = 2_000
     await visits(cluster, count)
 

@@ -77,7 +77,7 @@ async def test_kills_while_records_are_forwarded_lose_nothing_and_repeat_only_wh
         **BADLY_KEYED,
         processing_guarantee=guarantee,
         backfill_idle="3s",
-        session_timeout="1s",
+        session_timeout="2s",
         heartbeat_interval="300ms",
         commit_interval="100ms",
     )

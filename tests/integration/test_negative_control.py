@@ -78,7 +78,7 @@ async def test_kill_9_between_changelog_and_offsets(
     rng = random.Random(9)
     start = now() - 20 * MINUTE
     customers = [f"c-{rng.randrange(200)}" for _ in range(3_000)]
-    cluster = await make_cluster(state_store=store, session_timeout="1s", heartbeat_interval="300ms")
+    cluster = await make_cluster(state_store=store, session_timeout="2s", heartbeat_interval="300ms")
     views = [click(c, start + n, "product_viewed", product_id="p") for n, c in enumerate(customers)]
     for part in (views[:1_000], views[1_000:2_000]):
         await cluster.clicks(*part)

@@ -63,7 +63,7 @@ class Deaf(App):
     should_stop = False
 
     def __init__(self) -> None:
-        self.tasks, self.readers = {0: SimpleNamespace()}, {}  # type: ignore[dict-item]
+        self.tasks, self.readers = {}, {}  # as in a rebalance that does not end
 
     @property
     def kafka(self) -> Any:

@@ -11,6 +11,7 @@ import pytest
 from aiokafka.errors import CommitFailedError, KafkaTimeoutError
 
 from streams.errors import Fault
+from streams.shell import committer
 from streams.shell.at_least_once import AtLeastOnce
 from streams.shell.committer import LOOK_S, REST, Committer
 from streams.shell.faults import CommitFailed, OutOfTouch
@@ -115,3 +116,27 @@ async def test_a_commit_that_fails_ends_the_worker_by_what_it_failed_with(
     [failed] = world.failed
     assert type(failed) is fault
     assert said in str(failed)
+
+
+async def test_between_snapshots_events_have_the_loop_for_as_long_as_one_took(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not for ever, and not for a snapshot that is nothing."""
+    world, now, pauses = World(), 0.0, list[float]()
+    tasks = []
+    for took in (0.0001, 0.003, 1.0):
+
+        def snapshot(*, force: bool, took: float = took) -> str:
+            nonlocal now
+            now += took
+            return "all"
+
+        tasks.append(SimpleNamespace(**{**vars(world.task), "snapshot": snapshot}))
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(committer, "time", SimpleNamespace(perf_counter=lambda: now))
+        patched.setattr(asyncio, "sleep", sleep)
+        await world.committer.commit(tasks)
+    assert pauses == [0.0, pytest.approx(0.003), committer.LONGEST_PAUSE_S]
+    assert world.failed == []

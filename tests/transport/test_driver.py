@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from aiokafka.consumer.subscription_state import SubscriptionState
-from aiokafka.errors import CommitFailedError, KafkaError
+from aiokafka.errors import CommitFailedError, ConsumerStoppedError, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 from faust.tables.recovery import Recovery as FaustRecovery
 from faust.transport.drivers.aiokafka import Consumer as FaustConsumer
@@ -78,22 +78,43 @@ class Driven(Consumer):
         return records
 
 
-async def ended(by: BaseException | None) -> BaseException | None:
-    async def fetches() -> None:
+async def of_task(by: BaseException | None) -> asyncio.Task[None]:
+    """A task that has ended so."""
+
+    async def work() -> None:
         if by is not None:
             raise by
 
-    task = asyncio.create_task(fetches())
+    task = asyncio.create_task(work())
     await asyncio.wait({task})
+    return task
+
+
+async def ended(
+    fetching: BaseException | None = None,
+    coordinating: BaseException | None = None,
+    pending: BaseException | None = None,
+) -> BaseException | None:
     thread = object.__new__(ConsumerThread)
-    thread._consumer = SimpleNamespace(_fetcher=SimpleNamespace(_fetch_task=task))
+    thread._consumer = SimpleNamespace(
+        _fetcher=SimpleNamespace(_fetch_task=await of_task(fetching)),
+        _coordinator=SimpleNamespace(_coordination_task=await of_task(coordinating), _pending_exception=pending),
+    )
     return thread.fetching_ended
 
 
 async def test_what_the_client_has_ceased_to_read_by_is_known() -> None:
+    """Nobody is told who does not wait on the consumer's thread just then: not of a group that refuses the worker."""
     fault = KafkaError("no such thing")
-    assert await ended(fault) is fault
-    assert await ended(None) is None  # it was closed
+    assert await ended(fetching=fault) is fault
+    assert await ended(coordinating=fault) is fault
+    assert await ended(pending=fault) is fault
+    assert await ended() is None  # it was closed
+    thread = object.__new__(ConsumerThread)
+    thread._consumer = None
+    assert thread.fetching_ended is None  # it has not begun
+    thread._consumer = SimpleNamespace(_fetcher=None, _coordinator=None)
+    assert thread.fetching_ended is None
 
 
 def one_chunk() -> Chunk:
@@ -365,8 +386,10 @@ class Polling(ConsumerThread):
     """The consumer's thread, without one, of an assignment that is made or is not."""
 
     _records: dict[Any, Any]
+    consumer: Any
 
     def __init__(self, *, assigned: bool = True) -> None:
+        self.consumer = SimpleNamespace(flow_active=True)
         self._handover = Handover()
         self._records = {}
         self._subscribed = SubscriptionState()
@@ -374,7 +397,10 @@ class Polling(ConsumerThread):
         if assigned:
             self._subscribed.assign_from_subscribed(set())
         self._consumer = SimpleNamespace(
-            _fetcher=SimpleNamespace(_records=self._records), _subscription=self._subscribed, _max_poll_records=None
+            _fetcher=SimpleNamespace(_records=self._records),
+            _subscription=self._subscribed,
+            _max_poll_records=None,
+            _closed=False,
         )
 
     async def _fetch_records(
@@ -397,6 +423,16 @@ async def test_a_poll_waits_for_what_is_active_and_is_noted_as_one() -> None:
     thread._handover.arrived(thread._take)
     assert await poll == {CLICKS: ["a chunk"]}
     assert thread._records.keys() == {VISITS}
+
+
+async def test_a_poll_does_not_wait_where_the_flow_is_stopped_and_a_client_that_is_closed_says_so() -> None:
+    thread = Polling()
+    thread.consumer.flow_active = False
+    assert await thread.getmany({CLICKS}, 60.0) == {}
+    thread.consumer.flow_active = True
+    thread._ensure_consumer()._closed = True
+    with pytest.raises(ConsumerStoppedError):
+        await thread.getmany({CLICKS}, 60.0)
 
 
 async def test_a_poll_takes_nothing_in_a_rebalance() -> None:

@@ -91,6 +91,38 @@ async def test_a_poll_that_is_cancelled_is_answered_no_more(outcome: object) -> 
     assert poll.cancelled()
 
 
+async def test_a_poll_that_fails_is_answered_no_more() -> None:
+    def unsound() -> bool:
+        raise RuntimeError("mutated during iteration")
+
+    handover = Handover()
+    with pytest.raises(RuntimeError):
+        await handover.poll({CLICKS}, LONG, unsound)
+    handover.arrived(take_nothing)
+
+
+def test_what_arrives_for_a_loop_that_is_closed_does_not_end_the_consumers_thread() -> None:
+    handover = Handover()
+
+    async def die() -> None:
+        await waiting(handover)
+        asyncio.get_running_loop().stop()
+
+    loop = asyncio.new_event_loop()
+    dying = loop.create_task(die())
+    loop.run_forever()
+    loop.close()
+    taken: list[Collection[TP]] = []
+
+    def take_and_note(partitions: Collection[TP]) -> Records:
+        taken.append(partitions)
+        return {}
+
+    handover.arrived(take_and_note)
+    assert taken == [{CLICKS}]
+    assert dying.done()
+
+
 async def test_two_threads_that_meet_in_any_order_lose_nothing() -> None:
     """The other thread's records: each is there once, and in their order."""
     handover, number = Handover(), 20_000

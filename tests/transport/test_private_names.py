@@ -42,6 +42,7 @@ RELIED_ON: dict[Any, dict[str, str]] = {
         "_subscription": "knows when the consumer was last polled",
         "_coordinator": "committed offsets with metadata; the generation of the member",
         "_max_poll_records": "how many a poll of an ordinary topic gives",
+        "_closed": "polled no more",
     },
     aiokafka.AIOKafkaProducer: {
         "_sender": "started and closed by itself, on another client",
@@ -55,7 +56,12 @@ RELIED_ON: dict[Any, dict[str, str]] = {
         "reassignment_in_progress": "then a poll waits, also without a timeout",
     },
     AIOKafkaClient: {"_bootstrap_servers": "given to a producer's own client, which is not used"},
-    GroupCoordinator: {"fetch_committed_offsets": "with metadata", "generation": "negative: no member any more"},
+    GroupCoordinator: {
+        "fetch_committed_offsets": "with metadata",
+        "generation": "negative: no member any more",
+        "_pending_exception": "an error that it waits to tell somebody who polls",
+        "_coordination_task": "takes part in the group; ends of itself only by a fault",
+    },
     fetcher.Fetcher: {
         "_records": "where results wait, one a partition",
         "_proc_fetch_request": "one request and its answer",
