@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import signal
+from functools import partial
 from typing import Any
 
 import faust
+from aiokafka.errors import KafkaError
 
 from streams.core.playbook import Playbook
 from streams.errors import UserError
 from streams.settings import Settings
 from streams.shell import logs, topics
 from streams.shell.factory import create_app
+
+log = logging.getLogger(__name__)
 
 
 def run(settings: Settings, *, playbook: Playbook | None = None) -> int:
@@ -34,6 +39,7 @@ def run(settings: Settings, *, playbook: Playbook | None = None) -> int:
             "user may write to."
         ) from None
     app = create_app(settings, playbook=playbook)
+    loop.set_exception_handler(partial(_of_loop, app))
     # State is freed by counting references: cycles are rare, and looking for them among all profiles costs a fifth.
     # So is what a poll brings, two objects a record: the threshold is above what is in memory of it at a time.
     gc.freeze()
@@ -51,6 +57,16 @@ def run(settings: Settings, *, playbook: Playbook | None = None) -> int:
     if worker.told_to_stop and app.orderly:
         return 0  # what Faust's start fails over when it is broken off is no failure
     return 1 if app.failure else code
+
+
+def _of_loop(app: Any, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """An exception that nobody took. What a producer of aiokafka ends by it also leaves with each batch that it has not
+    sent, where nobody can see it: that was logged, in a sentence, when the worker failed by it."""
+    of_client = isinstance(context.get("exception"), KafkaError) and not isinstance(context.get("future"), asyncio.Task)
+    if of_client and app.failure is not None:
+        log.debug("Left by a client of a worker that has failed: %r", context["exception"])
+    else:
+        loop.default_exception_handler(context)
 
 
 class _Worker(faust.Worker):

@@ -124,6 +124,17 @@ async def killed(worker: Worker) -> None:
     assert code == -signal.SIGKILL, worker.tail()
 
 
+async def feed_until_killed(worker: Worker, history: Shop, cluster: Cluster, begin: float, end: float) -> None:
+    """This stretch of the events between a tenth and nine tenths, in small parts, so that there is more than one commit
+    also of a slow worker. What is left when it dies comes with what is fed next."""
+    for part in range(1, 41):
+        if worker.process.poll() is not None:
+            break
+        await history.feed(cluster, 0.1 + 0.8 * (begin + (end - begin) * part / 40))
+        await asyncio.sleep(0.1)
+    await killed(worker)
+
+
 # ---------------------------------------------------------------------------------------------------------- crashes
 
 
@@ -158,10 +169,7 @@ async def test_a_second_worker_takes_over_from_those_killed_within_a_commit(
     for n, step in enumerate(steps):
         doomed = cluster.start_worker(program=program(step, commits=rng.randrange(1, 3)))
         await doomed.ready()
-        for part in range(1, 11):  # in small parts, so that there is more than one commit
-            await history.feed(cluster, 0.1 + 0.8 * (n + part / 10) / len(steps))
-            await asyncio.sleep(0.1)
-        await killed(doomed)
+        await feed_until_killed(doomed, history, cluster, n / len(steps), (n + 1) / len(steps))
     await history.judge(cluster)
     assert heir.process.poll() is None
     assert replayed_events(heir) == 0
@@ -177,8 +185,10 @@ async def test_a_worker_stopped_within_a_commit_is_fenced_and_gone_in_time(
     await history.feed(cluster, 0.1)
     zombie = cluster.start_worker(program=program("settled", commits=3, stops=True))
     await zombie.ready()
-    for part in range(2, 6):
-        await history.feed(cluster, part / 10)
+    for part in range(11, 51):  # a slow worker takes several in one commit
+        if stopped(zombie):
+            break
+        await history.feed(cluster, part / 100)
         await asyncio.sleep(0.2)
     await until(lambda: stopped(zombie), "the stop")
     heir = cluster.start_worker(data_dir=str(tmp_path / "heir"))
@@ -209,10 +219,7 @@ async def test_what_is_forwarded_is_in_the_transactions_too(make_cluster: NewClu
     for n, step in enumerate(steps):
         doomed = cluster.start_worker(program=program(step, commits=2))
         await doomed.ready()
-        for part in range(1, 11):
-            await history.feed(cluster, 0.1 + 0.8 * (n + part / 10) / len(steps))
-            await asyncio.sleep(0.1)
-        await killed(doomed)
+        await feed_until_killed(doomed, history, cluster, n / len(steps), (n + 1) / len(steps))
     await history.judge(cluster)
     assert heir.metric("lifecycle_forwarded_records_total") > 0
 
