@@ -265,6 +265,11 @@ class Worker:
     def tail(self) -> str:
         return self.log.read_text()[-4000:]
 
+    @property
+    def stopped(self) -> bool:
+        """Whether the process stands still (SIGSTOP)."""
+        return Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
     def terminate(self) -> None:
         self.process.send_signal(signal.SIGTERM)
 

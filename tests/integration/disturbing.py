@@ -28,7 +28,7 @@ def lost_chunk(*, mended: bool) -> str:
 
 def stopped_with(change: bytes) -> str:
     """A worker that stops (SIGSTOP) on its way to the changelog, with a change that holds this: behind its last look at
-    whether its partitions are still its own. It prints "stopped" before."""
+    whether its partitions are still its own."""
     return f"from tests.integration import disturbing; disturbing.stop_with({change!r})"
 
 
@@ -39,7 +39,6 @@ def stop_with(change: bytes) -> None:
     async def stop_and_write(self: Any, changes: Iterable[Change], marker: bytes) -> Any:
         changes = list(changes)
         if any(change in key or change in (value or b"") for key, value in changes):
-            print("stopped", flush=True)
             os.kill(os.getpid(), signal.SIGSTOP)
         return await write(self, changes, marker)
 

@@ -318,7 +318,7 @@ async def test_a_zombie_that_wakes_up_after_an_erasure_does_not_bring_anybody_ba
         await until(lambda: zombie.metric("lifecycle_events_total", outcome="applied") == both, "two more events")
         zombie.process.send_signal(signal.SIGSTOP)
     else:
-        await until(lambda: "stopped" in zombie.tail(), "its way to the changelog")
+        await until(lambda: zombie.stopped, "its way to the changelog")
 
     async def written() -> bytes:
         return (await latest(cluster, changelog_topic(cluster.settings)))[b"c" + PERSON.encode()] or b""

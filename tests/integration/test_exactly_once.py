@@ -186,11 +186,11 @@ async def test_a_worker_stopped_within_a_commit_is_fenced_and_gone_in_time(
     zombie = cluster.start_worker(program=program("settled", commits=3, stops=True))
     await zombie.ready()
     for part in range(11, 51):  # a slow worker takes several in one commit
-        if stopped(zombie):
+        if zombie.stopped:
             break
         await history.feed(cluster, part / 100)
         await asyncio.sleep(0.2)
-    await until(lambda: stopped(zombie), "the stop")
+    await until(lambda: zombie.stopped, "the stop")
     heir = cluster.start_worker(data_dir=str(tmp_path / "heir"))
     await heir.ready()
     await until(lambda: heir.metric("lifecycle_partitions_assigned") == 2, "the heir to take over")
@@ -198,7 +198,7 @@ async def test_a_worker_stopped_within_a_commit_is_fenced_and_gone_in_time(
     zombie.process.send_signal(signal.SIGCONT)
     woke = time.monotonic()
     await until(lambda: zombie.process.poll() is not None, "the end of the zombie")
-    assert time.monotonic() - woke < 10
+    assert time.monotonic() - woke < 5
     assert zombie.process.returncode == 1, zombie.tail()
     assert "Another worker has taken over partitions of this one" in zombie.tail()
     assert "Traceback" not in zombie.log.read_text()
@@ -222,10 +222,6 @@ async def test_what_is_forwarded_is_in_the_transactions_too(make_cluster: NewClu
         await feed_until_killed(doomed, history, cluster, n / len(steps), (n + 1) / len(steps))
     await history.judge(cluster)
     assert heir.metric("lifecycle_forwarded_records_total") > 0
-
-
-def stopped(worker: Worker) -> bool:
-    return Path(f"/proc/{worker.process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
 @pytest.mark.slow
@@ -295,7 +291,7 @@ async def test_reading_before_the_predecessor_is_fenced_repeats_outputs(
     go = tmp_path / "go"
     await visits(cluster, 30)
     predecessor = cluster.start_worker(program=program("settled", stops=True))
-    await until(lambda: stopped(predecessor), "the stop")
+    await until(lambda: predecessor.stopped, "the stop")
     heir = cluster.start_worker(
         program=program(fences_after="" if guarded else str(go)), data_dir=str(tmp_path / "heir")
     )

@@ -72,7 +72,7 @@ async def test_what_a_zombie_had_not_written_yet_it_does_not_write(
         await until(lambda: zombie.metric("lifecycle_events_total", outcome="applied") == 30, "30 events")
         zombie.process.send_signal(signal.SIGSTOP)  # most likely before it has written them
     else:
-        await until(lambda: "stopped" in zombie.tail(), "its way to the changelog")
+        await until(lambda: zombie.stopped, "its way to the changelog")
     heir = cluster.start_worker(commit_interval="200ms")
     await heir.ready()
     await until(lambda: heir.metric("lifecycle_partitions_assigned") == 1, "the heir to take over")
