@@ -170,11 +170,10 @@ class TaskState:
         later = self._later_than(committed)
         return [one for _, profile in later for one in profile.pending if not isinstance(one, Passed)]
 
-    def ended(self, committed: int) -> list[bytes]:
-        """The keys of customers and devices that are in no stage since a commit later than `committed`: nobody may have
-        been told."""
-        later = self._later_than(committed)
-        return [key for key, profile in later if profile.stage is None and key.startswith((b"a", b"c"))]
+    def untold(self, committed: int) -> list[bytes]:
+        """The keys of customers and devices with a record of a commit later than `committed`: nobody may have been told
+        how they stand."""
+        return [key for key, _ in self._later_than(committed) if key.startswith((b"a", b"c"))]
 
     def unsent_items(self, committed: int, flushed: int) -> tuple[list[Passed], list[tuple[bytes, Passed]]]:
         """What is passed on and may never have been: items of commits later than `committed`, in their order; and those

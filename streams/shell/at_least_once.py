@@ -60,17 +60,18 @@ class AtOnce(Delivery):
     async def write(self, commit: Commit) -> Flush | None:
         """Outputs, changelog, outputs of deadlines, each acknowledged. The offsets are not committed here.
 
-        Items leave only if nobody can have taken over before the changelog had the flush: then whoever does finds them
-        there, and passes on the same under the same numbers. Outputs leave in any case: their ids say what they are.
+        What takes the place of what others have sent leaves only if nobody can have taken over before the changelog had
+        the flush: then whoever does finds it there, and sends the same: items under the same numbers, and the profiles
+        as they are then. Outputs leave in any case: their ids say what they are.
         """
         await self._outbox.settled()
         flush = None if self._changelog is None else await self._changelog.write(commit.changes, commit.marker)
         for record in commit.records:
             self._outbox.put(record)
-        if commit.passed is not None:
+        if commit.latest is not None:
             await self._outbox.flush()
             await self._still_ours()
-            for record in commit.passed:
+            for record in commit.latest:
                 self._outbox.put(record)
         behind, self._behind = self._behind or [], None
         for record in behind:

@@ -100,7 +100,7 @@ class InTransaction(Delivery):
 
     async def _transaction(self, commit: Commit) -> Flush | None:
         producer = self._producer()
-        for record in chain(commit.records, commit.passed or ()):
+        for record in chain(commit.records, commit.latest or ()):
             self._outbox.put(record)
         await producer.begin_transaction()
         # Each acknowledgement is waited for: aiokafka commits a transaction although a batch in it has failed.

@@ -37,9 +37,10 @@ class Commit(NamedTuple):
     marker: bytes = b""
     """Of a task, with the changes for the changelog."""
     records: Iterable[Record] = ()
-    """What leaves with the commit, and not before the changelog has it: outputs of deadlines, profiles."""
-    passed: Iterable[Record] | None = None
-    """Likewise, behind `records`, if there are any: items, which those who take them know by their numbers alone."""
+    """What leaves with the commit, and not before the changelog has it: outputs of deadlines."""
+    latest: Iterable[Record] | None = None
+    """Likewise, behind `records`, if there are any: what takes the place of what others have sent, so that it may come
+    only from who has the partition: profiles, and items, which those who take them know by their numbers alone."""
 
 
 class Delivery(Protocol):

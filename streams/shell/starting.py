@@ -193,7 +193,7 @@ class Starter:
             raise StateBehind(app.changelog_topic, number, committed, profiles.commit)
         started_at = min((mark.started_at for mark in marks.values()), default=app.clock())
         emit_after = app.settings.emit_after
-        unsent, ended = profiles.unsent(committed), profiles.ended(committed)
+        unsent, untold = profiles.unsent(committed), profiles.untold(committed)
         arrivals = Arrivals(0, []) if marker is None or marker.arrivals is None else marker.arrivals
         flushed = 0 if marker is None else marker.commit
         if not app.settings.linking and any(given >= 0 for given in arrivals.numbers):  # it was on before
@@ -240,7 +240,7 @@ class Starter:
             independent={source: app.partition_counts[source] for source in app.independent},
             topic_ids=app.topic_ids,
         )
-        task.send_again(unsent, ended)
+        task.send_again(unsent, untold)
         return task
 
     def new_reader(self, source: Source, tp: TP, position: int, metadata: str, taken: int) -> SourceReader:

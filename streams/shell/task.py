@@ -309,11 +309,13 @@ class PartitionTask:
         marks = {int(source): mark for source, mark in snapshot.marks.items()}
         salt = self._salt if self._profiles.marks.number else ""
         marker = encode(TaskMark(snapshot.commit, self._started_at, marks, snapshot.arrivals, salt))
-        records: Iterable[Record] = (self._record(output, None) for output in snapshot.outputs)
-        if self._settings.profiles:
-            records = chain(records, self._profiles_of(snapshot))
-        passed = self._items(snapshot.passed) if snapshot.passed else None
-        commit = Commit(self._offsets(snapshot), snapshot.changes, marker, records, passed)
+        outputs = (self._record(output, None) for output in snapshot.outputs)
+        latest: list[Iterable[Record]] = []
+        if self._settings.profiles and snapshot.changes:
+            latest.append(self._profiles_of(snapshot))
+        if snapshot.passed:
+            latest.append(self._items(snapshot.passed))
+        commit = Commit(self._offsets(snapshot), snapshot.changes, marker, outputs, chain(*latest) if latest else None)
         as_of = self.trust.losses
         flush = await self._delivery.write(commit)
         assert flush is not None
@@ -346,19 +348,19 @@ class PartitionTask:
             for rank, position in positions.items()
         }
 
-    def send_again(self, unsent: list[Output], ended: list[bytes]) -> None:
+    def send_again(self, unsent: list[Output], untold: list[bytes]) -> None:
         """Outputs that recovery found in profiles of a commit that did not go through, and the engine's items of it.
 
-        And what is to be on the profiles topic for those that `ended` with it (their keys): nothing else would delete
-        their documents.
+        And what is to be on the profiles topic for those that it wrote (their keys, `untold`): nothing else would
+        publish, or delete, their documents before they change again.
 
         Before anything else is put.
         """
         for output in unsent:
             self._delivery.put(self._record(output, None))
         if self._settings.profiles:
-            for key in ended:
-                self._delivery.put(self._document(key, None))
+            for key in untold:
+                self._delivery.put(self._document(key, self._profiles.written(key)))
         if self.engine.unsent:
             for record in self._items(self.engine.unsent):
                 self._delivery.put(record)

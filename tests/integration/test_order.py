@@ -20,7 +20,7 @@ from tests.integration.shop import (
     shop,
     streamed_under_kills,
 )
-from tests.integration.test_linking import BADLY_KEYED, all_outputs, profiles, replayed_profiles
+from tests.integration.test_linking import BADLY_KEYED, all_outputs, profiles_come_out_right
 
 NewCluster = Callable[..., Awaitable[Cluster]]
 
@@ -72,6 +72,6 @@ async def test_kills_in_a_disordered_history_give_what_a_replay_of_it_in_order_g
     await comes_out_right(
         lambda: all_outputs(cluster, committed), expected, last, guarantee == "exactly_once", survivor
     )
-    assert await profiles(cluster, committed) == replayed_profiles(tmp_path / "replay")
+    await profiles_come_out_right(cluster, tmp_path / "replay", committed)
     assert await cluster.documents(cluster.settings.dead_letters_topic) == []
     assert survivor.metric("lifecycle_linking_total", outcome="merged") > 0

@@ -116,6 +116,16 @@ class World:
                 found[profile.identified, profile.customer] = document
         return found
 
+    def documents(self) -> dict[str, dict[str, Any] | None]:
+        """What is on the profiles topic once it is compacted."""
+        log = self.logs[self.settings.profiles_topic, 0]
+        return {record.key.decode(): None if record.value is None else json.loads(record.value) for record in log}
+
+    def published(self) -> bool:
+        """Whether these are the profiles, and no others. (No device may be called as a customer is.)"""
+        of_who_lives = {name: document for name, document in self.documents().items() if document is not None}
+        return of_who_lives == {customer: document for (_, customer), document in self.profiles().items()}
+
     # -- a worker's life
 
     def start(self, number: int, *, forwards: bool = True) -> None:
@@ -133,7 +143,7 @@ class World:
         marker = decode_marker(state.marker)
         commit = min((mark.commit for mark in marks.values()), default=0)
         state.profiles.commit = max(state.profiles.commit, 0 if marker is None else marker.commit)
-        unsent, ended = state.profiles.unsent(commit), state.profiles.ended(commit)
+        unsent, untold = state.profiles.unsent(commit), state.profiles.untold(commit)
         arrivals = None if marker is None else marker.arrivals
         known = [] if arrivals is None or self.without == "taken" else arrivals.origins
         engine = PartitionEngine(
@@ -178,7 +188,7 @@ class World:
             independent=self.independent,
         )
         task.trust.given = True
-        task.send_again(unsent, ended)
+        task.send_again(unsent, untold)
         self.tasks[number] = task
 
     def start_reader(self, source: Source, partition: int) -> None:
@@ -298,7 +308,7 @@ class World:
                 case 7:
                     await self.commit(number)
                 case 8 if crashes:
-                    await self.commit(number, dies=rng.choice(["flush", "in flush", "offsets"]))
+                    await self.commit(number, dies=rng.choice(["flush", "in flush", "flushed", "offsets"]))
                 case 9 if crashes and rng.random() < 0.3:
                     self.lose.add(number)
         self.lose.clear()

@@ -48,13 +48,13 @@ async def crashing(seed: int, *, order: str = "time", **settings: Any) -> tuple[
     rng, events, home = random.Random(seed), close(seed), Partitioner(3)
     outputs, profiles = await in_time(events, linking=settings.get("linking", False))
     keyed = settings.get("clickstream_well_keyed", False)
-    world = World(NOON, 3, order=order, **settings)
+    world = World(NOON, 3, order=order, profiles=True, **settings)
     for event in disordered(seed, events):
         partition = home.partition(key_of(event)) if keyed else rng.randrange(3)
         world.put(source_of(event), partition, event, event["occurred_at"])
     await world.live(rng, 700, 12)
     await until_done(world)
-    return same(world.outputs(), outputs) and world.profiles() == profiles, world
+    return same(world.outputs(), outputs) and world.profiles() == profiles and world.published(), world
 
 
 @pytest.mark.parametrize(("keyed", "linking"), [(False, False), (False, True), (True, True)])
