@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from aiokafka.admin import NewTopic
 
 from streams.shell.topics import STATE_TABLE
@@ -78,6 +79,7 @@ async def end(worker: Worker) -> None:
     assert worker.process.wait(timeout=20) == 0, worker.tail()
 
 
+@pytest.mark.slow
 async def test_they_go_through_rebalances_and_restarts_with_it(make_cluster: Callable[..., Any]) -> None:
     cluster: Cluster = await make_cluster()
     visits = Visits(cluster)

@@ -162,7 +162,8 @@ async def test_who_is_erased_is_gone_and_stays_gone(make_cluster: NewCluster, st
     assert await cluster.documents(cluster.settings.dead_letters_topic) == []
 
 
-@pytest.mark.parametrize("kept", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["kept", "on the way"])
+@pytest.mark.slow
+@pytest.mark.parametrize("kept", [True, False], ids=["kept", "on the way"])
 async def test_the_devices_of_who_was_erased_are_strangers_again(make_cluster: NewCluster, kept: bool) -> None:
     """Also if the request overtakes what makes the person's profile: nothing of them is kept then, or ever will be."""
     cluster = await make_cluster(profiles="on", linking="on")

@@ -34,12 +34,13 @@ def disordered(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [event for _, _, event in sorted(delayed, key=lambda of: of[:2])]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("broker", "guarantee"),
     [
         ("embedded_broker", "at_least_once"),
-        pytest.param("apache_kafka", "at_least_once", marks=pytest.mark.slow),
-        pytest.param("apache_kafka", "exactly_once", marks=pytest.mark.slow),
+        ("apache_kafka", "at_least_once"),
+        ("apache_kafka", "exactly_once"),
     ],
     indirect=["broker"],
 )

@@ -28,6 +28,7 @@ async def with_customers(cluster: Cluster) -> None:
     assert worker.process.wait(timeout=20) == 0, worker.tail()
 
 
+@pytest.mark.slow
 async def test_what_was_fetched_and_dropped_is_read_again(make_cluster: Callable[..., Any]) -> None:
     cluster: Cluster = await make_cluster(partitions="1")
     await with_customers(cluster)

@@ -18,12 +18,13 @@ def assigned(worker: Worker) -> float:
     return worker.metric("lifecycle_partitions_assigned")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("broker", "guarantee"),
     [
         ("embedded_broker", "at_least_once"),
-        pytest.param("apache_kafka", "at_least_once", marks=pytest.mark.slow),
-        pytest.param("apache_kafka", "exactly_once", marks=pytest.mark.slow),
+        ("apache_kafka", "at_least_once"),
+        ("apache_kafka", "exactly_once"),
     ],
     indirect=["broker"],
 )

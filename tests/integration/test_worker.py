@@ -346,6 +346,7 @@ main(["worker"])
 """
 
 
+@pytest.mark.slow
 async def test_a_record_at_which_every_worker_ends_is_found_by_their_words_and_can_be_passed_over(
     make_cluster: Callable[..., Any],
 ) -> None:
