@@ -20,7 +20,7 @@ class Ask(NamedTuple):
 
 IDLE: Final = Ask(500, 1)
 TRICKLING: Final = Ask(80, 100_000)
-FLOWING: Final = Ask(38, 100_000)
+FLOWING: Final = Ask(40, 100_000)
 POURING: Final = Ask(15, 100_000)
 
 FEW: Final = 16
