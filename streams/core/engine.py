@@ -153,6 +153,8 @@ class PartitionEngine:
         self.state.commit = max(self.state.commit, commit, flushed)
         if self.state.commit:
             self.state.commit += 1  # a zombie may still write a flush under that number, which must not pass for ours
+        self.first = self.state.commit + 1
+        """The number of the first commit."""
         self._silent: frozenset[Source] = frozenset()
         self._firing = False
         """Whether the last call has left deadlines that the watermark has reached. Until they have fired nothing else

@@ -48,7 +48,7 @@ class OriginProgress:
         self.slowest: int | None = None
         """See `Report`."""
         self._fresh = fresh
-        self.lost = False
+        self.lost = mark is not None and mark.lost
         """What comes next need not follow on what was taken: records of the activity topic could not be read."""
 
     def take(self, offset: int, previous: int) -> bool:
@@ -203,4 +203,4 @@ class Input:
             resumes_at = self.resumes_at()
             if progress is not None and resumes_at is not None:
                 progress = min(progress, resumes_at)
-        return OriginMark(self.number, taken, progress)
+        return OriginMark(self.number, taken, progress, origin.lost)

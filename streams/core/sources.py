@@ -98,6 +98,8 @@ class OriginMark(msgspec.Struct, frozen=True, array_like=True):
     taken: int
     """The last of its offsets up to which all that it forwarded here is applied."""
     progress: int | None
+    lost: bool = False
+    """What comes next need not follow on that: records of the activity topic could not be read."""
 
 
 NOT_READ: Final = -1

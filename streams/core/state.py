@@ -25,6 +25,8 @@ from streams.core.timers import NEAREST, Timers, TimersOnDisk
 HOT: Final = 10_000
 """Profiles of a partition that stay unpacked: some 2 KB each, and a partition is one of many."""
 RECENT: Final = 20_000
+NONE: Final = -1
+"""In the place of the number of a commit: none has it."""
 
 
 def record_key(customer: str, identified: bool) -> bytes:
@@ -165,15 +167,19 @@ class TaskState:
             if len(self._recent) > RECENT:
                 self._forget_older()
 
-    def unsent(self, committed: int) -> list[Output]:
-        """The outputs that profiles keep from commits later than `committed`: they may never have been sent."""
-        later = self._later_than(committed)
+    def unsent(self, committed: int, stray: int = NONE) -> list[Output]:
+        """The outputs that profiles keep from commits later than `committed`: they may never have been sent.
+
+        `stray` is the number that the last task left out: who has it was written by its predecessor when that had lost
+        the partition, and sent nothing any more.
+        """
+        later = self._later_than(committed, stray)
         return [one for _, profile in later for one in profile.pending if not isinstance(one, Passed)]
 
-    def untold(self, committed: int) -> list[bytes]:
-        """The keys of customers and devices with a record of a commit later than `committed`: nobody may have been told
-        how they stand."""
-        return [key for key, _ in self._later_than(committed) if key.startswith((b"a", b"c"))]
+    def write_again(self, committed: int, stray: int = NONE) -> None:
+        """The records of customers and devices that are of commits later than `committed`, or `stray` ones, go with the
+        next commit once more: what followed the changelog may never have been sent."""
+        self._dirty.update((key, None) for key, _ in self._later_than(committed, stray) if key.startswith((b"a", b"c")))
 
     def unsent_items(self, committed: int, flushed: int) -> tuple[list[Passed], list[tuple[bytes, Passed]]]:
         """What is passed on and may never have been: items of commits later than `committed`, in their order; and those
@@ -293,7 +299,7 @@ class TaskState:
                 value = pack(profile)
                 if profile.pending:
                     profile.pending = []
-                    self._recent[key] = commit
+                    self._recent[key] = commit  # of the others all has left once this is on disk (`keep`)
                 self.largest = max(self.largest, len(value))
                 if profile.applied_forwarded >= 0:
                     self._note_applied(profile.applied)
@@ -366,15 +372,18 @@ class TaskState:
 
     # -- inside
 
-    def _later_than(self, committed: int) -> list[tuple[bytes, Profile]]:
-        """As written, the profiles of commits later than `committed`, with their keys."""
+    def _later_than(self, committed: int, stray: int = NONE) -> list[tuple[bytes, Profile]]:
+        """As written, the profiles of commits later than `committed`, or of `stray`, with their keys.
+
+        Of stray ones those among the latest: where much was written behind them, they were as well.
+        """
         keys: Iterable[bytes] = self._recent
         if committed < self._recent_since:
             keys = [key for key, _ in self._cold.items() if not is_mark(key)]
         found: list[tuple[bytes, Profile]] = []
         for key in keys:
             value = self._cold.get(key)
-            if value is not None and peek(value).commit > committed:
+            if value is not None and ((commit := peek(value).commit) > committed or commit == stray):
                 found.append((key, unpack(value)))
         return found
 
@@ -513,4 +522,6 @@ def _not_known(of_origins: dict[int, int], taken: Mapping[int, int]) -> dict[int
 
 
 def _age(header: Header) -> tuple[int, int]:
-    return complete_up_to(header.applied, header.holes), header.commit
+    """Of two records, the fresher one's is higher. The number comes first, since a zombie's is lower: it may have had
+    more of one source, and not what its heir had of another. Numbers are equal where neither had written before."""
+    return header.commit, complete_up_to(header.applied, header.holes)

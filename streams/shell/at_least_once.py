@@ -141,14 +141,15 @@ class AtLeastOnce(Guarantee):
         The broker refuses the offsets of a member it gave up. It is asked if nothing was heard of it for a while, in
         which it may have done so: it gives up who is silent for the session, or for long in a rebalance.
         """
-        settings, now = self._app.settings, self._monotonic()
+        settings, came_at = self._app.settings, self._monotonic()
         async with self._asking:
             if self._app.kafka.group_generation != self._generation:
                 raise CommitFailedError("the group has dealt its partitions anew")
-            if not self._offsets or self._confirmed_at > now:  # for another partition it was asked meanwhile
+            if not self._offsets:
                 return
-            unheard = now - self._confirmed_at
-            if leaving or unheard > min(settings.session_timeout, settings.rebalance_timeout) / 2000:
+            unheard = self._monotonic() - self._confirmed_at
+            asks = leaving and self._confirmed_at <= came_at  # else it was asked for another partition meanwhile
+            if asks or unheard > min(settings.session_timeout, settings.rebalance_timeout) / 2000:
                 await self._commit(self._offsets)
 
     async def _commit(self, offsets: Mapping[TP, tuple[int, str]]) -> None:

@@ -45,6 +45,8 @@ class TaskMark(msgspec.Struct, frozen=True):
     marks: dict[int, Mark]
     arrivals: Arrivals | None = None
     """None if nothing was forwarded."""
+    first: int = 0
+    """The number of the first commit of the task that wrote it, which left out the one before; 0: not known."""
     salt: str = ""
     """By which it can be told that the marks of who was erased were made with another salt (`check_of`)."""
     version: int = 1

@@ -10,7 +10,10 @@ INTERVAL_MS = 5_000
 
 
 class SilenceWatch:
-    """A policy object that is told the ends of topics and the time. Silence counts from the first look."""
+    """A policy object that is told the ends of topics and the time.
+
+    Silence counts from the last record that anybody in the group is known to have had, or else from the first look.
+    """
 
     def __init__(self, hold_after: Mapping[Source, int | None]) -> None:
         self._hold_after = {source: limit for source, limit in hold_after.items() if limit is not None}
@@ -22,15 +25,20 @@ class SilenceWatch:
         """The sources whose topic is to be looked at."""
         return [s for s in self._hold_after if s not in self._looked_at or now - self._looked_at[s] >= INTERVAL_MS]
 
-    def saw(self, source: Source, end: int, now: int) -> None:
-        """The sum of the end offsets of the whole topic."""
+    @property
+    def unknown(self) -> frozenset[Source]:
+        """Those of the sources that were not looked at yet: who has just begun cannot tell whether they are silent."""
+        return frozenset(self._hold_after.keys() - self._looked_at.keys())
+
+    def saw(self, source: Source, end: int, now: int, since: int | None = None) -> None:
+        """The sum of the end offsets of the whole topic. `since`: with the first look, when the last record came."""
         self._looked_at[source] = now
         if self._ends.get(source) != end:
+            self._changed_at[source] = now if source in self._ends or since is None else min(now, since)
             self._ends[source] = end
-            self._changed_at[source] = now
 
     def silent(self, now: int) -> frozenset[Source]:
-        """The sources held for silence."""
+        """The sources that are."""
         return frozenset(
             source
             for source, limit in self._hold_after.items()

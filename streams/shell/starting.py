@@ -193,7 +193,10 @@ class Starter:
             raise StateBehind(app.changelog_topic, number, committed, profiles.commit)
         started_at = min((mark.started_at for mark in marks.values()), default=app.clock())
         emit_after = app.settings.emit_after
-        unsent, untold = profiles.unsent(committed), profiles.untold(committed)
+        stray = 0 if marker is None else marker.first - 1  # under which nobody writes who has the partition
+        unsent = profiles.unsent(committed, stray)
+        if app.settings.profiles:
+            profiles.write_again(committed, stray)
         arrivals = Arrivals(0, []) if marker is None or marker.arrivals is None else marker.arrivals
         flushed = 0 if marker is None else marker.commit
         if not app.settings.linking and any(given >= 0 for given in arrivals.numbers):  # it was on before
@@ -226,6 +229,8 @@ class Starter:
             flushed=flushed,
             by_time=app.settings.by_time,
         )
+        if NOT_READ < arrivals.position < positions.get(FORWARDED, NOT_READ):
+            engine.lost()  # somebody has set the offset: what was passed over is not waited for
         task = PartitionTask(
             number,
             engine,
@@ -240,7 +245,7 @@ class Starter:
             independent={source: app.partition_counts[source] for source in app.independent},
             topic_ids=app.topic_ids,
         )
-        task.send_again(unsent, untold)
+        task.send_again(unsent)
         return task
 
     def new_reader(self, source: Source, tp: TP, position: int, metadata: str, taken: int) -> SourceReader:

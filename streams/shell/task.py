@@ -29,7 +29,7 @@ from streams.core.engine import LABELS, RANK_LABELS, PartitionEngine
 from streams.core.identity import passed_key
 from streams.core.inputs import ERASURES, FORWARDED
 from streams.core.packing import unpack
-from streams.core.sources import Erasure, Fetch, Mark
+from streams.core.sources import Fetch, Mark
 from streams.core.state import record_key
 from streams.observe.facts import SourceFacts, TaskFacts
 from streams.observe.prometheus import Metrics
@@ -204,12 +204,13 @@ class PartitionTask:
             self._letters[ERASURES].put(record, rejected)
         self._emit(self.engine.erase(requests, chunk.next), started)
         for request in requests:
-            if request.home:  # the hash tells those who know an id that it was this one, and nobody else
-                log.info("Erased, request %s: %s", request.request_id, self._hash_of(request))
-
-    def _hash_of(self, request: Erasure) -> str:
-        key = record_key(request.customer, request.identified)
-        return self._profiles.marks.key_of(key)[1:].hex()
+            if request.home:
+                key = record_key(request.customer, request.identified)
+                # The hash tells those who know an id that it was this one, and nobody else.
+                log.info("Erased, request %s: %s", request.request_id, self._profiles.marks.key_of(key)[1:].hex())
+                if self._settings.profiles and self._profiles.get(key) is None:
+                    # No change will delete the document of who is gone already, if there is one: a zombie's.
+                    self._delivery.put(self._document(key, None))
 
     def _follows(self, rank: int, chunk: Any, position: int) -> bool:
         """Whether a chunk is what comes next in its topic. Raises `Hole` if records before it are missing."""
@@ -308,7 +309,8 @@ class PartitionTask:
         """Carry a commit through; its offsets, which are committed with it, or by whoever called, behind it."""
         marks = {int(source): mark for source, mark in snapshot.marks.items()}
         salt = self._salt if self._profiles.marks.number else ""
-        marker = encode(TaskMark(snapshot.commit, self._started_at, marks, snapshot.arrivals, salt))
+        first = self.engine.first
+        marker = encode(TaskMark(snapshot.commit, self._started_at, marks, snapshot.arrivals, first, salt))
         outputs = (self._record(output, None) for output in snapshot.outputs)
         latest: list[Iterable[Record]] = []
         if self._settings.profiles and snapshot.changes:
@@ -348,19 +350,13 @@ class PartitionTask:
             for rank, position in positions.items()
         }
 
-    def send_again(self, unsent: list[Output], untold: list[bytes]) -> None:
+    def send_again(self, unsent: list[Output]) -> None:
         """Outputs that recovery found in profiles of a commit that did not go through, and the engine's items of it.
-
-        And what is to be on the profiles topic for those that it wrote (their keys, `untold`): nothing else would
-        publish, or delete, their documents before they change again.
 
         Before anything else is put.
         """
         for output in unsent:
             self._delivery.put(self._record(output, None))
-        if self._settings.profiles:
-            for key in untold:
-                self._delivery.put(self._document(key, self._profiles.written(key)))
         if self.engine.unsent:
             for record in self._items(self.engine.unsent):
                 self._delivery.put(record)

@@ -159,12 +159,28 @@ class Watch:
                 skew / 1000,
             )
 
+    def held(self, now: int) -> frozenset[Source]:
+        """The sources whose silence proves nothing: see `hold_after`."""
+        return self.silence.silent(now) | self.silence.unknown
+
     async def _watch_silence(self) -> None:
-        for source in self.silence.due(self._app.clock()):
-            tps = [TP(self._app.source_topics[source], n) for n in range(self._app.partition_counts[source])]
-            if ends := await self._ends(tps):
-                self.silence.saw(source, sum(ends.values()), self._app.clock())
-        self._app.metrics.silent_sources([LABELS[source] for source in self.silence.silent(self._app.clock())])
+        app = self._app
+        for source in self.silence.due(app.clock()) if app.working() else ():
+            tps = [TP(app.source_topics[source], n) for n in range(app.partition_counts[source])]
+            try:
+                since = await self._last_record_at(tps) if source in self.silence.unknown else None
+                ends = await app.kafka.highwaters(*tps)
+            except (KafkaError, TimeoutError) as exc:
+                log.warning("Whether %s is silent cannot be told: %r", app.source_topics[source], exc)
+                continue
+            self.silence.saw(source, sum(ends.values()), app.clock(), since)
+        app.metrics.silent_sources([LABELS[source] for source in self.silence.silent(app.clock())])
+
+    async def _last_record_at(self, tps: Collection[TP]) -> int | None:
+        """When anybody in the group had the last record of these; None if that is not known."""
+        committed = await self._app.kafka.committed_offsets(tps)
+        marks = [decode_metadata(offset.metadata) for offset in committed.values()]
+        return max([mark.mark.last_record_at for mark in marks if mark is not None], default=0) or None
 
     async def _ends(self, tps: Collection[TP]) -> Mapping[TP, int]:
         """Where partitions end; nothing while the broker does not say, which is no reason to end."""

@@ -253,7 +253,7 @@ def test_of_two_records_the_one_that_lacks_less_is_the_fresher() -> None:
 def test_a_zombies_record_that_lacks_what_the_owner_has_applied_is_passed_over() -> None:
     owner, zombie = story([click(0)]).alive, story([click(0)]).alive
     owner.applied, owner.commit = [9, -1], 5
-    zombie.applied, zombie.holes, zombie.commit = [10, -1], {-1: {7}}, 6
+    zombie.applied, zombie.holes, zombie.commit = [10, -1], {-1: {7}}, 5
     state = TaskState()
     state.restore(b"cc-1", pack(owner))
     state.restore(b"cc-1", pack(zombie))

@@ -26,7 +26,7 @@ from streams.core.inputs import ERASURES, FORWARDED
 from streams.core.packing import pack, unpack
 from streams.core.playbook import Playbook
 from streams.core.policy import Policy
-from streams.core.sources import Arrivals, Fetch, Mark, SourceSpec
+from streams.core.sources import NOT_READ, Arrivals, Fetch, Mark, SourceSpec
 from streams.observe.prometheus import Metrics
 from streams.settings import Settings
 from streams.shell.at_least_once import AtOnce
@@ -143,7 +143,10 @@ class World:
         marker = decode_marker(state.marker)
         commit = min((mark.commit for mark in marks.values()), default=0)
         state.profiles.commit = max(state.profiles.commit, 0 if marker is None else marker.commit)
-        unsent, untold = state.profiles.unsent(commit), state.profiles.untold(commit)
+        stray = 0 if marker is None else marker.first - 1
+        unsent = state.profiles.unsent(commit, stray)
+        if self.settings.profiles:
+            state.profiles.write_again(commit, stray)
         arrivals = None if marker is None else marker.arrivals
         known = [] if arrivals is None or self.without == "taken" else arrivals.origins
         engine = PartitionEngine(
@@ -166,6 +169,8 @@ class World:
             flushed=0 if marker is None else marker.commit,
             by_time=self.settings.by_time,
         )
+        if arrivals is not None and NOT_READ < arrivals.position < committed.get(FORWARDED, (NOT_READ, ""))[0]:
+            engine.lost()
 
         async def still_ours() -> None:
             """As the group says, which knows who has begun last."""
@@ -188,8 +193,12 @@ class World:
             independent=self.independent,
         )
         task.trust.given = True
-        task.send_again(unsent, untold)
+        task.send_again(unsent)
         self.tasks[number] = task
+
+    def writer(self, number: int) -> _Changelog:
+        """What the task writes its changelog with: it may die then, also later."""
+        return self._writers[number]
 
     def start_reader(self, source: Source, partition: int) -> None:
         """As `start`, of the reader of a partition. It knows what its tasks do, as one on a worker with tasks."""

@@ -93,7 +93,7 @@ class Jumping(App):
         self.fetches, self.ahead = {CLICKS: Fetch(0, 5)}, {CLICKS: 1}
         self._clock_watch = ClockWatch(lambda: self.wall, lambda: 0.0)
         self._guarantee: Any = SimpleNamespace(doubt=lambda: self.done.append("doubted"))
-        self.watch: Any = SimpleNamespace(silence=SimpleNamespace(silent=lambda now: frozenset()))
+        self.watch: Any = SimpleNamespace(held=lambda now: frozenset())
         self.clock = lambda: self.wall
 
     @property
@@ -486,7 +486,7 @@ class Poisoned(Full):
         self.loaded.read = {}
         self.loaded.next_offsets = lambda: {TP("clicks", 3): 40, TP("orders", 3): 9}
         self._clock_watch: Any = SimpleNamespace(jumped=lambda: False)
-        self.watch: Any = SimpleNamespace(silence=SimpleNamespace(silent=lambda now: frozenset()))
+        self.watch: Any = SimpleNamespace(held=lambda now: frozenset())
         self.clock = lambda: 0
 
     @property
@@ -636,7 +636,7 @@ class Stepping(App):
         self._clock_watch = ClockWatch(lambda: 0, lambda: 0.0)
         self.failure = None
         self.committer: Any = SimpleNamespace(commit=self._commit_all)
-        self.watch: Any = SimpleNamespace(silence=SimpleNamespace(silent=lambda now: frozenset()))
+        self.watch: Any = SimpleNamespace(held=lambda now: frozenset())
 
     @property
     def kafka(self) -> Any:

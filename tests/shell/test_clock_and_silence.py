@@ -1,8 +1,19 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from faust.types import TP
+
 from streams.core.activity import Source
+from streams.core.playbook import Playbook
+from streams.core.sources import Mark
+from streams.settings import Settings
 from streams.shell.clock import ClockWatch
+from streams.shell.marks import SourceMark, encode
 from streams.shell.silence import SilenceWatch
+from streams.shell.watching import Watch
 
 HOUR = 3_600_000
 
@@ -48,7 +59,49 @@ def test_a_topic_is_silent_when_its_end_has_not_moved_for_longer_than_its_owner_
     assert watch.silent(10_002 + HOUR) == frozenset()
 
 
+def test_who_has_just_begun_does_not_take_a_dead_feed_for_a_live_one() -> None:
+    """A worker that is restarted, or joins, in the midst of a silence: others have seen when it began."""
+    watch = SilenceWatch({Source.ORDERS: HOUR, Source.CLICKSTREAM: None})
+    assert watch.unknown == {Source.ORDERS}
+    watch.saw(Source.ORDERS, 7, 3 * HOUR, since=HOUR)
+    assert watch.unknown == frozenset()
+    assert watch.silent(3 * HOUR) == {Source.ORDERS}
+    watch.saw(Source.ORDERS, 8, 3 * HOUR + 1, since=HOUR)
+    assert watch.silent(3 * HOUR + 1) == frozenset()
+    fast = SilenceWatch({Source.ORDERS: HOUR})
+    fast.saw(Source.ORDERS, 7, 3 * HOUR, since=9 * HOUR)  # by a clock that is ahead
+    assert fast.silent(4 * HOUR + 1) == {Source.ORDERS}
+
+
 def test_a_source_without_a_limit_is_never_looked_at() -> None:
     watch = SilenceWatch({Source.ORDERS: None, Source.CLICKSTREAM: None})
     assert watch.due(10 * HOUR) == []
     assert watch.silent(10 * HOUR) == frozenset()
+
+
+@pytest.mark.parametrize("metadata", [True, False])
+async def test_a_worker_that_begins_in_a_silence_asks_the_group_since_when(metadata: bool) -> None:
+    """Until it knows, nothing is taken for silence of customers; where nobody knows, it counts from the first look."""
+    now, mark = 9 * HOUR, SourceMark(3, 0, Mark(last_record_at=7 * HOUR))
+    shown: list[list[str]] = []
+
+    async def committed_offsets(tps: list[TP]) -> dict[TP, SimpleNamespace]:
+        return {tps[0]: SimpleNamespace(metadata=encode(mark).decode() if metadata else "")}
+
+    async def highwaters(*tps: TP) -> dict[TP, int]:
+        return dict.fromkeys(tps, 5)
+
+    app: Any = SimpleNamespace(
+        settings=Settings(partitions=2, orders_hold_after=HOUR),
+        clock=lambda: now,
+        working=lambda: ["a task"],
+        source_topics={Source.ORDERS: "orders"},
+        partition_counts={Source.ORDERS: 2},
+        kafka=SimpleNamespace(committed_offsets=committed_offsets, highwaters=highwaters),
+        metrics=SimpleNamespace(silent_sources=shown.append),
+    )
+    watch = Watch(app, Playbook())
+    assert watch.held(now) == {Source.ORDERS}
+    await watch._watch_silence()
+    assert watch.held(now) == ({Source.ORDERS} if metadata else frozenset())
+    assert shown == [["orders"] if metadata else []]

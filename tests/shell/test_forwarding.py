@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from streams.contracts.forwarding import ORIGIN
+from streams.contracts.partitioning import Partitioner
 from streams.core.activity import Source
 from streams.core.inputs import FORWARDED
 from streams.transport.chunks import Chunk, Lost
@@ -231,3 +232,56 @@ async def test_a_damaged_batch_of_forwarded_records_is_told_and_does_not_hold_up
     watermark = world.tasks[1].engine.watermark
     assert watermark is not None
     assert watermark > world.now - 17_000
+
+
+def of_another(world: World) -> str:
+    """Somebody whose profile is not on the partition on which their clicks are."""
+    home = Partitioner(2)
+    return next(who for n in range(100) if home.partition((who := f"c-{n}").encode()) == 1)
+
+
+async def forward(world: World, who: str) -> None:
+    world.put(CLICKS, 0, click(who, world.now), world.now)
+    world.fetch(0, CLICKS)
+    await world.tick(0)
+    await world.commit(0)
+
+
+async def test_nor_does_it_after_a_restart_before_anything_has_followed() -> None:
+    world = World(NOON, 2)
+    who = of_another(world)
+    await forward(world, who)
+    await world.run()
+    before = world.tasks[1].engine.arrived_position
+    await forward(world, who)
+    chunk = Chunk()
+    chunk.start, chunk.next = before, len(world.logs[world.settings.activity_topic, 1])
+    chunk.lost = Lost(before, chunk.next, "its checksum is wrong")
+    world.tasks[1].arrive(chunk)
+    await world.tick(1)
+    await world.commit(1)
+    world.start(1)
+    for _ in range(3):
+        await forward(world, who)
+        await world.run()
+    assert world.counts["applied", "clickstream"] == 4
+    watermark = world.tasks[1].engine.watermark
+    assert watermark is not None
+    assert watermark > world.now - 17_000
+
+
+async def test_nor_does_a_record_that_is_passed_over_by_setting_the_offset() -> None:
+    """As the last words of a worker that ends over one advise."""
+    world = World(NOON, 2)
+    who, at = of_another(world), (world.settings.activity_topic, 1)
+    await forward(world, who)
+    await world.run()
+    before = world.tasks[1].engine.arrived_position
+    for _ in range(4):
+        await forward(world, who)
+    bad = next(n for n, record in enumerate(world.logs[at]) if n >= before and record.headers[-1][0] == ORIGIN)
+    world.offsets[at] = (bad + 1, "")
+    for number in (0, 1):
+        world.start(number)
+    await world.run()
+    assert world.counts["applied", "clickstream"] == 4

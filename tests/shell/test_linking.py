@@ -265,7 +265,7 @@ async def test_nor_does_it_after_a_crash() -> None:
         if not died and world.counts["identity", "linked"]:
             await world.commit(0, dies="flushed")
             died = True
-            await world.tasks[0].flush()
+            await world.commit(0)
             assert world.documents() == {"u-1": world.profiles()[True, "u-1"]}
     assert died
     await world.run()
