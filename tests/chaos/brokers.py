@@ -7,6 +7,7 @@ import os
 import re
 import signal
 
+from streams.shell.application import EXIT_FORCED
 from tests.brokers.kafka import ApacheKafka, KafkaCluster
 from tests.chaos.history import parts
 from tests.chaos.programs import program
@@ -45,7 +46,9 @@ async def broker_loss(run: Run, *, kills: int) -> Verdict:
             await asyncio.to_thread(cluster.start, [victim])
             await pouring
             await asyncio.sleep(3.0)
-        return await run.judge({"kills": kills, "of the controller": controllers}, ends={1: 2 * kills})
+        return await run.judge(
+            {"kills": kills, "of the controller": controllers}, ends={1: 2 * kills, EXIT_FORCED: 2 * kills}
+        )
 
 
 @program("the whole cluster killed and restarted", short={"restarts": 1}, long={"restarts": 6}, nodes=3)
@@ -66,7 +69,7 @@ async def cluster_restart(run: Run, *, restarts: int) -> Verdict:
             await asyncio.sleep(run.rng.uniform(1.0, 5.0))
             await asyncio.to_thread(cluster.start)
             await pouring
-        return await run.judge({"restarts": restarts}, ends={1: 2 * restarts})
+        return await run.judge({"restarts": restarts}, ends={1: 2 * restarts, EXIT_FORCED: 2 * restarts})
 
 
 @program("producer timeouts: a broker that stands still", short={"stops": 1}, long={"stops": 10})
@@ -92,7 +95,7 @@ async def producer_timeouts(run: Run, *, stops: int) -> Verdict:
             await pouring
             met += timeouts(run) > before
         minima = {"stops in which a worker met a timeout": (met, (stops + 1) // 2)}
-        return await run.judge({"stops": stops}, minima=minima, ends={1: 4 * stops})
+        return await run.judge({"stops": stops}, minima=minima, ends={1: 4 * stops, EXIT_FORCED: 4 * stops})
 
 
 def timeouts(run: Run) -> int:

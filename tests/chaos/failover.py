@@ -17,7 +17,7 @@ from tests.chaos.run import Run
 from tests.chaos.verdict import Verdict
 from tests.integration.shop import MINUTE, click, now
 
-FAILOVER = {"session_timeout": "6s", "heartbeat_interval": "2s", "standby_replicas": "1"}
+FAILOVER = {"session_timeout": "5s", "heartbeat_interval": "1s", "standby_replicas": "1"}
 """What docs/operations.md recommends where a failover is to take less than 10 s."""
 PARTITIONS = 4
 FAILOVER_S = 10.0

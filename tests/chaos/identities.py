@@ -15,11 +15,11 @@ LINKED = 100
 """So many at least, that there is somebody to be found out about."""
 
 
-async def known_by_half(run: Run, sessions: int) -> list[Event]:
+async def known_by_half(run: Run, sessions: int, **settings: str) -> list[Event]:
     """An application that links, on badly keyed topics or, of every other seed, on well keyed ones; and a history for
     it: events that lack some of their ids, and have devices."""
     keyed = "on" if run.seed % 2 else "off"
-    await run.application(linking="on", clickstream_well_keyed=keyed, orders_well_keyed=keyed)
+    await run.application(linking="on", clickstream_well_keyed=keyed, orders_well_keyed=keyed, **settings)
     events = run.sessions(sessions=sessions)
     half = half_known(run.seed, [event.fields for event in events])
     return [event._replace(fields=fields) for event, fields in zip(events, half, strict=True)]
@@ -56,5 +56,5 @@ async def identity(run: Run, *, kills: int) -> Verdict:
 @program("SIGSTOP and SIGCONT of workers while profiles are merged", short={"zombies": 1}, long={"zombies": 12})
 async def identity_zombies(run: Run, *, zombies: int) -> Verdict:
     """As `zombies`: what one passes on when it wakes up must not displace what its successor has passed on."""
-    events = await known_by_half(run, 800 * zombies)
+    events = await known_by_half(run, 800 * zombies, session_timeout="2s")
     return await stopped_and_woken(run, events, zombies, {"linked": (linked(run, events), LINKED)})

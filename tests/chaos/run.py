@@ -72,7 +72,7 @@ class Run:
         """
         copies = {"replication": "3"} if isinstance(self.broker, KafkaCluster) else {}
         own = {
-            "partitions": "4", "backfill_idle": "10m", "session_timeout": "2s", "heartbeat_interval": "500ms",
+            "partitions": "4", "backfill_idle": "10m", "session_timeout": "4s", "heartbeat_interval": "500ms",
             "rebalance_timeout": "5s", "commit_interval": "200ms", "processing_guarantee": self.mode,
         }  # fmt: skip
         self.cluster = Cluster(self.broker.address, self.directory, **own | copies | settings)

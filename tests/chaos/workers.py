@@ -83,16 +83,21 @@ async def coming_and_going(run: Run, *, changes: int) -> Verdict:
             await crew.terminate(run.rng.choice(here))
         await pouring
         await asyncio.sleep(run.rng.uniform(0.0, 2.0))
-    worked = sum(re.search(r"Processing partitions \[\d", w.log.read_text()) is not None for w in run.cluster.workers)
     harm = {"changes": changes, "workers started": crew.started, "killed": crew.killed}
+    least = crew.started // 2  # of those of this part
     async with crew.kept():
-        return await run.judge(harm, minima={"workers that came to work": (worked, crew.started // 2)})
+        verdict = await run.judge(harm)
+        worked = sum(
+            re.search(r"Processing partitions \[\d", w.log.read_text()) is not None for w in run.cluster.workers
+        )
+        verdict.minima["workers that came to work"] = worked, least
+        return verdict
 
 
 @program("SIGSTOP for longer than the session, then SIGCONT", short={"zombies": 1}, long={"zombies": 12})
 async def zombies(run: Run, *, zombies: int) -> Verdict:
     """It wakes up with old state and half a commit, while others have gone on with its partitions."""
-    await run.application()
+    await run.application(session_timeout="2s")
     return await stopped_and_woken(run, run.sessions(sessions=800 * zombies), zombies)
 
 
@@ -112,10 +117,10 @@ async def stopped_and_woken(
             place = run.rng.choice(crew.running())
             victim = crew.workers[place]
             assert victim is not None
-            had = crew.partitions(place)
+            await until(lambda: crew.partitions(place) > 0, "its partitions")  # noqa: B023
             victim.process.send_signal(signal.SIGSTOP)
             await asyncio.sleep(5.0)
-            lost += had > 0 and await has_all(run, 1 - place)
+            lost += await has_all(run, 1 - place)
             victim.process.send_signal(signal.SIGCONT)
             await pouring
         minima = {"that lost their partitions": (lost, zombies), **more}

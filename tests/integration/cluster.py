@@ -33,11 +33,18 @@ ROLES = (
 )  # fmt: skip
 
 
+_drawn: set[int] = set()
+"""Ports that somebody may not listen on yet."""
+
+
 def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port: int = s.getsockname()[1]
-        return port
+    while True:
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            port: int = s.getsockname()[1]
+            if port not in _drawn:
+                _drawn.add(port)
+                return port
 
 
 def get(port: int, path: str) -> tuple[int, str]:
@@ -261,6 +268,12 @@ class Worker:
             await until(check, "a ready worker")
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.tail()}") from None
+
+    async def ready_or_gone(self) -> None:
+        """As `ready`, of one that may stop, or be killed, as soon as it processes."""
+        await until(
+            lambda: self.process.poll() is not None or self.stopped or self.get("/readyz")[0] == 200, "a ready worker"
+        )
 
     def tail(self) -> str:
         return self.log.read_text()[-4000:]

@@ -76,7 +76,7 @@ async def test_kills_while_records_are_forwarded_lose_nothing_and_repeat_only_wh
     cluster = await make_cluster(
         **BADLY_KEYED,
         processing_guarantee=guarantee,
-        backfill_idle="3s",
+        backfill_idle="10s",
         session_timeout="2s",
         heartbeat_interval="300ms",
         commit_interval="100ms",

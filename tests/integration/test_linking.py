@@ -91,7 +91,7 @@ async def test_kills_while_profiles_are_merged_lose_nothing_and_repeat_only_what
         linking="on",
         profiles="on",
         processing_guarantee=guarantee,
-        backfill_idle="3s",
+        backfill_idle="10s",
         session_timeout="2s",
         heartbeat_interval="300ms",
         commit_interval="100ms",

@@ -107,7 +107,7 @@ async def test_a_graceful_restart_sends_nothing_twice_and_goes_on_from_the_store
     end = began - 10 * MINUTE
     clicks, orders = shop(seed=3, customers=50, events=1200, end=end)
     expected = replayed(tmp_path / "replay", clicks, orders)
-    cluster = await make_cluster(backfill_idle="3s")
+    cluster = await make_cluster(backfill_idle="10s")
     half = len(clicks) // 2
     middle = clicks[half]["occurred_at"]
     await cluster.clicks(*clicks[:half])
@@ -160,7 +160,11 @@ async def test_kills_at_random_moments_lose_nothing_and_repeat_only_what_is_equa
     events = sorted((*clicks, *orders), key=lambda event: event["occurred_at"])
     expected = replayed(tmp_path / "replay", clicks, orders)
     cluster = await make_cluster(
-        state_store=store, backfill_idle="3s", session_timeout="2s", heartbeat_interval="300ms", commit_interval="100ms"
+        state_store=store,
+        backfill_idle="10s",
+        session_timeout="2s",
+        heartbeat_interval="300ms",
+        commit_interval="100ms",
     )
     topic_of = {True: cluster.settings.orders_topic, False: cluster.settings.clickstream_topic}
 
@@ -213,7 +217,7 @@ async def test_a_worker_outlives_the_broker(tmp_path: Path) -> None:
         try:
             worker = cluster.start_worker()
             await worker.ready()
-            at = now() - 29 * MINUTE  # the browse would be abandoned in a minute
+            at = now() - 25 * MINUTE  # the browse would be abandoned in five minutes
             await cluster.clicks(*(click(f"c-{n}", at, "product_viewed", product_id="p") for n in range(20)))
             await until(lambda: worker.metric("lifecycle_events_total", outcome="applied") == 20, "20 events")
             broker.kill()

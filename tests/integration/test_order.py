@@ -64,7 +64,7 @@ async def test_kills_in_a_disordered_history_give_what_a_replay_of_it_in_order_g
         lateness="30s",
         profiles="on",
         processing_guarantee=guarantee,
-        backfill_idle="3s",
+        backfill_idle="10s",
         commit_interval="100ms",
     )
     committed = "read_committed" if guarantee == "exactly_once" else "read_uncommitted"

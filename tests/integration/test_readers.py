@@ -65,15 +65,13 @@ async def test_other_numbers_of_partitions_yield_what_well_keyed_topics_do(
     await until(all_there, "every output of the replay")
     assert unlike(await all_outputs(cluster), expected, last) == []
     assert await cluster.documents(cluster.settings.dead_letters_topic) == []
-    assert sum(worker.metric("lifecycle_partitions_assigned") for worker in workers) == 2
+    await until(lambda: sum(worker.metric("lifecycle_partitions_assigned") for worker in workers) == 2, "two tasks")
     apart = sum(count for count in (clickstream, orders) if count != 2)
-    assert sum(worker.metric("lifecycle_readers_assigned") for worker in workers) == apart
+    await until(lambda: sum(worker.metric("lifecycle_readers_assigned") for worker in workers) == apart, "the readers")
     forwarded = sum(worker.metric("lifecycle_forwarded_records_total") for worker in workers)
     assert forwarded >= (clickstream != 2) * len(clicks) + (orders != 2) * len(purchases)
     for topic, count in ((cluster.settings.clickstream_topic, clickstream), (cluster.settings.orders_topic, orders)):
-        shown = [line for worker in workers for line in worker.get("/metrics")[1].splitlines() if f'"{topic}"' in line]
-        lag = [line for line in shown if line.startswith("lifecycle_consumer_lag_records{")]
-        assert len(lag) == count
+        await until(lambda t=topic, n=count: len(lags(workers, t)) == n, "the lag of each partition")  # type: ignore[misc]
         await until(
             lambda t=topic: not any(worker.metric("lifecycle_consumer_lag_records", topic=t) for worker in workers),  # type: ignore[misc]
             "a topic that is read to its end",
@@ -97,6 +95,12 @@ ON_KAFKA = pytest.mark.parametrize(
 QUICK = {"session_timeout": "3s", "heartbeat_interval": "500ms", "commit_interval": "100ms"}
 PAST = {"backfill_idle": "5m"}
 """A pause in the history is not to be taken for silence: only what is put at its end shows that it has ended."""
+
+
+def lags(workers: list[Worker], topic: str) -> list[str]:
+    """The series of the lag of a topic's partitions."""
+    shown = [line for worker in workers for line in worker.get("/metrics")[1].splitlines() if f'"{topic}"' in line]
+    return [line for line in shown if line.startswith("lifecycle_consumer_lag_records{")]
 
 
 class Shop:
@@ -144,7 +148,7 @@ async def test_kills_while_topics_are_read_independently_lose_nothing_and_repeat
         **BADLY_KEYED,
         **QUICK,
         processing_guarantee=guarantee,
-        backfill_idle="3s",
+        backfill_idle="10s",
         standby_replicas="1",
     )
     days = Shop(tmp_path, cluster, 7, 4000)
@@ -268,6 +272,7 @@ async def test_a_worker_that_has_only_readers_is_held_back_by_what_others_have_c
     for worker in workers:
         await worker.ready()
     await scattered(cluster, [click(f"c-{n % 50}", start + n * 100) for n in range(8_000)], 1, pause=0.02)
+    await until(lambda: sum(worker.metric("lifecycle_partitions_assigned") for worker in workers) == 1, "the task")
     [apart] = [worker for worker in workers if worker.metric("lifecycle_partitions_assigned") == 0]
 
     def held() -> bool:

@@ -35,7 +35,7 @@ async def test_what_was_fetched_and_dropped_is_read_again(make_cluster: Callable
     worker = cluster.start_worker(program=disturbing.lost_chunk(mended=True))
     await worker.ready()
     assert "dropped" in worker.log.read_text()
-    assert worker.metric("lifecycle_recovery_restarts_total") == 1
+    assert worker.metric("lifecycle_recovery_restarts_total") >= 1
     await until(lambda: worker.metric("lifecycle_customers") == CUSTOMERS, "all customers")
 
 

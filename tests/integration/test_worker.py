@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from streams.shell.application import EXIT_FORCED
 from streams.shell.broker import LocalBroker
 from tests.integration.cluster import Cluster, until
 from tests.integration.shop import HOUR, MINUTE, click, now, order, replayed, shop, unlike, up_to
@@ -25,15 +26,15 @@ async def test_a_worker_gives_what_replay_gives_and_a_restart_loses_nothing(
     clicks, orders = shop(seed=7, customers=60, events=1500, end=end)
     expected = replayed(tmp_path / "replay", clicks, orders)
     last = max(event["occurred_at"] for event in (*clicks, *orders))
-    cluster: Cluster = await make_cluster()
+    cluster: Cluster = await make_cluster(backfill_idle="5s")
 
     half = (
         len(clicks) // 2,
         next(n for n, o in enumerate(orders) if o["occurred_at"] > clicks[len(clicks) // 2]["occurred_at"]),
     )
-    first = cluster.start_worker()
     await cluster.clicks(*clicks[: half[0]])
     await cluster.orders(*orders[: half[1]])
+    first = cluster.start_worker()
     await first.ready()
     await until(lambda: first.metric("lifecycle_events_total", outcome="applied") > 200, "some progress")
     first.kill()  # in the middle of it, without a word
@@ -237,10 +238,9 @@ async def test_sigterm_ends_the_worker_in_time_also_when_the_broker_is_gone(
             await until(lambda: worker.metric("lifecycle_events_total", outcome="applied") == 10, "10 events")
             broker.stop()
             assert worker.get("/healthz")[0] == 200  # that the broker is away is no reason for a restart
-            began = time.monotonic()
             worker.terminate()
-            worker.process.wait(timeout=20)
-            assert time.monotonic() - began < 4.5
+            # By itself, or by the watchdog after 3 s; faulthandler, which would come 2 s later, has a code of its own.
+            assert worker.process.wait(timeout=20) in (0, EXIT_FORCED), worker.tail()
         finally:
             cluster.stop()
 

@@ -429,11 +429,11 @@ def test_a_database_that_does_not_close_is_said_so_and_not_waited_for(
     assert "it is still being closed" in caplog.text
     with pytest.raises(DiskFailed, match="it is still being closed"):
         databases.open("log", 0)
+    monkeypatch.setattr(rocks, "CLOSE_S", 60.0)
     other.close()
     databases.open("log", 1).close()
     databases.delete("log", 0)  # put off
     goes_on.set()
-    monkeypatch.setattr(rocks, "CLOSE_S", 60.0)
     assert databases.open("log", 0).get(b"a") is None
 
 
