@@ -113,6 +113,7 @@ class Applier:
         profile = state.get(key)
         if profile is None:
             effects.outputs.append(lifecycle.erased(request))
+            state.delete_again(key)
             return
         before, places_before, deadline_before = profile.stage, profile.places(), profile.next_deadline
         state.aliases -= profile.alias is not None

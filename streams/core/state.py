@@ -25,7 +25,7 @@ from streams.core.timers import NEAREST, Timers, TimersOnDisk
 HOT: Final = 10_000
 """Profiles of a partition that stay unpacked: some 2 KB each, and a partition is one of many."""
 RECENT: Final = 20_000
-NONE: Final = -1
+NO_COMMIT: Final = -1
 """In the place of the number of a commit: none has it."""
 
 
@@ -73,9 +73,10 @@ class TaskState:
         self._records = 0
         self._dirty: dict[bytes, None] = {}  # ordered sets: what is written has one order
         self._graves: dict[bytes, None] = {}  # forgotten and written as such: their tombstones are owed
-        self._tombstones: dict[bytes, None] = {}  # erased; a zombie's record followed: their tombstones are owed again
+        self._tombstones: dict[bytes, None] = {}  # erased: their tombstones are owed again
         self._recent: dict[bytes, int] = {}
-        """The records of commits later than `_recent_since`: their outputs may not have been sent."""
+        """Of the latest records the commits, at least of all that are later than `_recent_since`: their outputs may not
+        have been sent."""
         self._recent_since = 0
         self._on_disk: ColdOnDisk | None = None
         self._timers_on_disk: TimersOnDisk | None = None
@@ -162,12 +163,11 @@ class TaskState:
         self._note_applied(header.applied)
         if header.forgotten:
             self._graves[key] = None
-        if header.commit > self._recent_since:
-            self._recent[key] = header.commit
-            if len(self._recent) > RECENT:
-                self._forget_older()
+        self._recent[key] = header.commit  # also a zombie's, of a commit before
+        if len(self._recent) > RECENT:
+            self._forget_older()
 
-    def unsent(self, committed: int, stray: int = NONE) -> list[Output]:
+    def unsent(self, committed: int, stray: int = NO_COMMIT) -> list[Output]:
         """The outputs that profiles keep from commits later than `committed`: they may never have been sent.
 
         `stray` is the number that the last task left out: who has it was written by its predecessor when that had lost
@@ -176,10 +176,13 @@ class TaskState:
         later = self._later_than(committed, stray)
         return [one for _, profile in later for one in profile.pending if not isinstance(one, Passed)]
 
-    def write_again(self, committed: int, stray: int = NONE) -> None:
+    def write_again(self, committed: int, stray: int = NO_COMMIT) -> None:
         """The records of customers and devices that are of commits later than `committed`, or `stray` ones, go with the
-        next commit once more: what followed the changelog may never have been sent."""
-        self._dirty.update((key, None) for key, _ in self._later_than(committed, stray) if key.startswith((b"a", b"c")))
+        next commit once more, and under its number: what followed the changelog may never have been sent."""
+        for key in self._keys_later_than(committed, stray):
+            if key.startswith((b"a", b"c")):
+                self.get(key)
+                self._dirty[key] = None
 
     def unsent_items(self, committed: int, flushed: int) -> tuple[list[Passed], list[tuple[bytes, Passed]]]:
         """What is passed on and may never have been: items of commits later than `committed`, in their order; and those
@@ -257,6 +260,10 @@ class TaskState:
                 self.population[profile.stage] += 1
         if places_before or profile.tracks is not None:
             self._recount(places_before, profile.places())
+
+    def delete_again(self, key: bytes) -> None:
+        """There is no record, but a zombie may have left one, or a document: a tombstone goes with the next commit."""
+        self._tombstones[key] = None
 
     # -- commit
 
@@ -372,19 +379,21 @@ class TaskState:
 
     # -- inside
 
-    def _later_than(self, committed: int, stray: int = NONE) -> list[tuple[bytes, Profile]]:
-        """As written, the profiles of commits later than `committed`, or of `stray`, with their keys.
+    def _later_than(self, committed: int, stray: int = NO_COMMIT) -> list[tuple[bytes, Profile]]:
+        """As written, the profiles of commits later than `committed`, or of `stray`, with their keys."""
+        values = [(key, self._cold.get(key)) for key in self._keys_later_than(committed, stray)]
+        return [(key, unpack(value)) for key, value in values if value is not None]
 
-        Of stray ones those among the latest: where much was written behind them, they were as well.
-        """
+    def _keys_later_than(self, committed: int, stray: int) -> list[bytes]:
+        """Of stray records those among the latest: where much was written behind them, they were as well."""
         keys: Iterable[bytes] = self._recent
         if committed < self._recent_since:
             keys = [key for key, _ in self._cold.items() if not is_mark(key)]
-        found: list[tuple[bytes, Profile]] = []
+        found: list[bytes] = []
         for key in keys:
             value = self._cold.get(key)
             if value is not None and ((commit := peek(value).commit) > committed or commit == stray):
-                found.append((key, unpack(value)))
+                found.append(key)
         return found
 
     def _knows_no_erasure(self, key: bytes, known: bytes | None, have: Header, value: bytes) -> bool:
@@ -456,7 +465,7 @@ class TaskState:
     def _forget_older(self) -> None:
         """Keep the later half of the recent records. If even older ones are asked for, all have to be looked at."""
         commits = sorted(self._recent.values())
-        self._recent_since = commits[len(commits) // 2]
+        self._recent_since = max(self._recent_since, commits[len(commits) // 2])
         self._recent = {key: commit for key, commit in self._recent.items() if commit > self._recent_since}
 
     def _open(self, disk: Disk, nearest: int) -> Checkpoint | None:

@@ -414,7 +414,7 @@ class App(faust.App):
             self._guarantee.doubt()
             for one in self.working():
                 one.trust.lost()
-        silent = self.watch.held(self.clock())
+        silent = self.watch.silence.silent(self.clock())
         for one in working:
             try:
                 one.advance(self.fetches_of(one), silent)

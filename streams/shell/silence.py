@@ -12,7 +12,8 @@ INTERVAL_MS = 5_000
 class SilenceWatch:
     """A policy object that is told the ends of topics and the time.
 
-    Silence counts from the last record that anybody in the group is known to have had, or else from the first look.
+    Silence counts from the last record that anybody in the group is known to have had, or else from the first look. So
+    who has just begun knows as much as others do: it is told before anything is processed.
     """
 
     def __init__(self, hold_after: Mapping[Source, int | None]) -> None:
@@ -25,10 +26,9 @@ class SilenceWatch:
         """The sources whose topic is to be looked at."""
         return [s for s in self._hold_after if s not in self._looked_at or now - self._looked_at[s] >= INTERVAL_MS]
 
-    @property
-    def unknown(self) -> frozenset[Source]:
-        """Those of the sources that were not looked at yet: who has just begun cannot tell whether they are silent."""
-        return frozenset(self._hold_after.keys() - self._looked_at.keys())
+    def knows(self, source: Source) -> bool:
+        """Whether it was looked at before."""
+        return source in self._looked_at
 
     def saw(self, source: Source, end: int, now: int, since: int | None = None) -> None:
         """The sum of the end offsets of the whole topic. `since`: with the first look, when the last record came."""
@@ -38,7 +38,7 @@ class SilenceWatch:
             self._ends[source] = end
 
     def silent(self, now: int) -> frozenset[Source]:
-        """The sources that are."""
+        """The sources held for silence."""
         return frozenset(
             source
             for source, limit in self._hold_after.items()

@@ -16,6 +16,7 @@ from streams.core.effects import Emission
 from streams.core.engine import PartitionEngine
 from streams.core.inputs import ERASURES, FORWARDED, number_of
 from streams.core.sources import NOT_READ, Arrivals, Mark, OriginMark
+from streams.core.state import NO_COMMIT
 from streams.core.step import Step
 from streams.errors import UserError
 from streams.shell.faults import LinkingOff, NoOffset, StateBehind, WasApart
@@ -52,6 +53,7 @@ class Starter:
         consumer.fetches.clear()
         await patiently(app.check_topic_ids)
         await patiently(app.count_partitions)
+        await patiently(app.watch.look_for_silence)
         await app.fenced()  # again: what is committed is final only then
         numbers, apart = app.work_of(sources)
         heard = self._heard_of(numbers)
@@ -193,7 +195,7 @@ class Starter:
             raise StateBehind(app.changelog_topic, number, committed, profiles.commit)
         started_at = min((mark.started_at for mark in marks.values()), default=app.clock())
         emit_after = app.settings.emit_after
-        stray = 0 if marker is None else marker.first - 1  # under which nobody writes who has the partition
+        stray = NO_COMMIT if marker is None else marker.first - 1  # under which nobody writes who has the partition
         unsent = profiles.unsent(committed, stray)
         if app.settings.profiles:
             profiles.write_again(committed, stray)
@@ -229,7 +231,8 @@ class Starter:
             flushed=flushed,
             by_time=app.settings.by_time,
         )
-        if NOT_READ < arrivals.position < positions.get(FORWARDED, NOT_READ):
+        had = NOT_READ if marker is None or marker.arrivals is None else marker.arrivals.position
+        if NOT_READ < had < positions.get(FORWARDED, NOT_READ):
             engine.lost()  # somebody has set the offset: what was passed over is not waited for
         task = PartitionTask(
             number,

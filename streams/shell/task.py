@@ -29,7 +29,7 @@ from streams.core.engine import LABELS, RANK_LABELS, PartitionEngine
 from streams.core.identity import passed_key
 from streams.core.inputs import ERASURES, FORWARDED
 from streams.core.packing import unpack
-from streams.core.sources import Fetch, Mark
+from streams.core.sources import Erasure, Fetch, Mark
 from streams.core.state import record_key
 from streams.observe.facts import SourceFacts, TaskFacts
 from streams.observe.prometheus import Metrics
@@ -204,13 +204,12 @@ class PartitionTask:
             self._letters[ERASURES].put(record, rejected)
         self._emit(self.engine.erase(requests, chunk.next), started)
         for request in requests:
-            if request.home:
-                key = record_key(request.customer, request.identified)
-                # The hash tells those who know an id that it was this one, and nobody else.
-                log.info("Erased, request %s: %s", request.request_id, self._profiles.marks.key_of(key)[1:].hex())
-                if self._settings.profiles and self._profiles.get(key) is None:
-                    # No change will delete the document of who is gone already, if there is one: a zombie's.
-                    self._delivery.put(self._document(key, None))
+            if request.home:  # the hash tells those who know an id that it was this one, and nobody else
+                log.info("Erased, request %s: %s", request.request_id, self._hash_of(request))
+
+    def _hash_of(self, request: Erasure) -> str:
+        key = record_key(request.customer, request.identified)
+        return self._profiles.marks.key_of(key)[1:].hex()
 
     def _follows(self, rank: int, chunk: Any, position: int) -> bool:
         """Whether a chunk is what comes next in its topic. Raises `Hole` if records before it are missing."""

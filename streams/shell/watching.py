@@ -159,26 +159,28 @@ class Watch:
                 skew / 1000,
             )
 
-    def held(self, now: int) -> frozenset[Source]:
-        """The sources whose silence proves nothing: see `hold_after`."""
-        return self.silence.silent(now) | self.silence.unknown
+    async def look_for_silence(self) -> None:
+        """Where the topics end that have a `hold_after`, if it is time. Raises what aiokafka does."""
+        app = self._app
+        for source in self.silence.due(app.clock()):
+            tps = [TP(app.source_topics[source], n) for n in range(app.partition_counts[source])]
+            ends = await app.kafka.highwaters(*tps)
+            since = None if self.silence.knows(source) else await self._last_record_at(ends)
+            self.silence.saw(source, sum(ends.values()), app.clock(), since)
 
     async def _watch_silence(self) -> None:
-        app = self._app
-        for source in self.silence.due(app.clock()) if app.working() else ():
-            tps = [TP(app.source_topics[source], n) for n in range(app.partition_counts[source])]
-            try:
-                since = await self._last_record_at(tps) if source in self.silence.unknown else None
-                ends = await app.kafka.highwaters(*tps)
-            except (KafkaError, TimeoutError) as exc:
-                log.warning("Whether %s is silent cannot be told: %r", app.source_topics[source], exc)
-                continue
-            self.silence.saw(source, sum(ends.values()), app.clock(), since)
-        app.metrics.silent_sources([LABELS[source] for source in self.silence.silent(app.clock())])
+        try:
+            await self.look_for_silence()
+        except (KafkaError, TimeoutError) as exc:
+            log.warning("The ends of topics cannot be read: %r", exc)
+        self._app.metrics.silent_sources([LABELS[source] for source in self.silence.silent(self._app.clock())])
 
-    async def _last_record_at(self, tps: Collection[TP]) -> int | None:
-        """When anybody in the group had the last record of these; None if that is not known."""
-        committed = await self._app.kafka.committed_offsets(tps)
+    async def _last_record_at(self, ends: Mapping[TP, int]) -> int | None:
+        """When anybody in the group had the last record of a topic that ends there. None: that is not known, or there
+        are some that nobody has had."""
+        committed = await self._app.kafka.committed_offsets(ends)
+        if any(tp not in committed or committed[tp].offset < end for tp, end in ends.items() if end):
+            return None
         marks = [decode_metadata(offset.metadata) for offset in committed.values()]
         return max([mark.mark.last_record_at for mark in marks if mark is not None], default=0) or None
 

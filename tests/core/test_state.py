@@ -9,7 +9,7 @@ from streams.core.cold import CHECKPOINT, Disk
 from streams.core.customer import Lifecycle
 from streams.core.effects import Output
 from streams.core.engine import PartitionEngine
-from streams.core.packing import pack
+from streams.core.packing import pack, peek
 from streams.core.policy import DAY, HOUR
 from streams.core.profile import Profile
 from streams.core.sources import Fetch
@@ -167,6 +167,36 @@ def test_outputs_that_may_not_have_left_are_found_among_the_latest_and_among_all
     assert state.unsent(3) == (RECENT + 6) * outputs[-1:]  # older than what is remembered: all are looked at
     state.changes(RECENT + 10, {})
     assert state.unsent(RECENT + 9) == []
+
+
+@pytest.mark.parametrize("disk", [None, MemoryDisk()])
+def test_what_only_a_zombie_has_written_is_found_behind_what_its_heir_wrote(disk: MemoryDisk | None) -> None:
+    _, outputs, _ = run(10_000)
+    profile = Profile("d-1", False)
+    profile.stage = "visitor"
+    state = TaskState(disk=disk)
+    for commit in range(1, 11):
+        profile.commit, profile.applied = commit, [commit, -1]
+        state.restore(b"ad-0", pack(profile))
+    state.commit = 11
+    state.write_again(9)
+    assert [key for key, _ in state.changes(12, {})] == [b"ad-0"]
+    state.keep(b"")
+    written = state.written(b"ad-0")
+    assert written is not None
+    if disk is None:
+        state = TaskState()
+        state.restore(b"ad-0", written)
+    else:
+        state = TaskState(disk=disk)
+    profile.commit, profile.pending = 11, [*outputs[-1:]]
+    state.restore(b"ad-1", pack(profile))
+    assert state.unsent(12, 11) == outputs[-1:]
+    assert state.unsent(12, 10) == []
+    state.write_again(12, 11)
+    ((key, again),) = state.changes(14, {})
+    assert again is not None
+    assert (key, peek(again).commit) == (b"ad-1", 14)  # so that it is still owed if that commit does not go through
 
 
 def test_a_deadline_that_moved_later_leaves_a_cold_profile_cold() -> None:

@@ -196,7 +196,8 @@ async def test_a_worker_stopped_within_a_commit_is_fenced_and_gone_in_time(
     await history.feed(cluster, 0.8)
     zombie.process.send_signal(signal.SIGCONT)
     await until(lambda: zombie.process.poll() is not None, "the end of the zombie")
-    assert zombie.process.returncode == 1, zombie.tail()  # the watchdog's is another
+    assert zombie.process.returncode == 1, zombie.tail()  # the watchdog's is another,
+    assert "Timeout (" not in zombie.log.read_text()  # and faulthandler, behind it, says so
     assert "Another worker has taken over partitions of this one" in zombie.tail()
     assert "Traceback" not in zombie.log.read_text()
     await history.judge(cluster)

@@ -27,6 +27,7 @@ from streams.core.packing import pack, unpack
 from streams.core.playbook import Playbook
 from streams.core.policy import Policy
 from streams.core.sources import NOT_READ, Arrivals, Fetch, Mark, SourceSpec
+from streams.core.state import NO_COMMIT
 from streams.observe.prometheus import Metrics
 from streams.settings import Settings
 from streams.shell.at_least_once import AtOnce
@@ -143,7 +144,7 @@ class World:
         marker = decode_marker(state.marker)
         commit = min((mark.commit for mark in marks.values()), default=0)
         state.profiles.commit = max(state.profiles.commit, 0 if marker is None else marker.commit)
-        stray = 0 if marker is None else marker.first - 1
+        stray = NO_COMMIT if marker is None else marker.first - 1
         unsent = state.profiles.unsent(commit, stray)
         if self.settings.profiles:
             state.profiles.write_again(commit, stray)

@@ -93,7 +93,7 @@ class Jumping(App):
         self.fetches, self.ahead = {CLICKS: Fetch(0, 5)}, {CLICKS: 1}
         self._clock_watch = ClockWatch(lambda: self.wall, lambda: 0.0)
         self._guarantee: Any = SimpleNamespace(doubt=lambda: self.done.append("doubted"))
-        self.watch: Any = SimpleNamespace(held=lambda now: frozenset())
+        self.watch: Any = SimpleNamespace(silence=SimpleNamespace(silent=lambda now: frozenset()))
         self.clock = lambda: self.wall
 
     @property
@@ -139,6 +139,7 @@ class Beginning(App):
         self.committer: Any = SimpleNamespace(commit=self._written)
         self.metrics: Any = SimpleNamespace(assigned=lambda numbers, readers=(): None)
         self.health: Any = SimpleNamespace(recovered=lambda: None)
+        self.watch: Any = SimpleNamespace(look_for_silence=self._looked)
         self.starter = Starting(self, Lifecycle(PLAYBOOK), self._guarantee)
 
     @property
@@ -146,6 +147,9 @@ class Beginning(App):
         return SimpleNamespace(
             fetches={}, committed_offsets=self._committed, earliest_offsets=self._earliest, seek_source=self._seek
         )
+
+    async def _looked(self) -> None:
+        self.done.append("looked for silence")
 
     async def _fenced(self) -> None:
         self.done.append("fenced")
@@ -183,8 +187,8 @@ async def test_every_source_is_sought_also_one_without_a_committed_offset_and_on
     """A fetch that was dropped has moved the position; Faust leaves it there, and what it brought would be lost."""
     app = Beginning()
     await app.on_sources_assigned(ALL)
-    assert app.done[:2] == ["fenced", "committed read"]
-    assert sorted(app.done[2:]) == [(CLICKS, 5), (REQUESTS, 3), (ORDERS, 3)]
+    assert app.done[:3] == ["looked for silence", "fenced", "committed read"]
+    assert sorted(app.done[3:]) == [(CLICKS, 5), (REQUESTS, 3), (ORDERS, 3)]
     tasks: Any = app.tasks
     assert tasks == {0: {Source.CLICKSTREAM: 5, Source.ORDERS: 3, ERASURES: 3}}
 
@@ -411,7 +415,7 @@ async def test_a_worker_that_cannot_be_sure_of_its_partitions_ends_and_reads_not
     for _ in range(10):
         await asyncio.sleep(0)
     assert failed == ["no transactions here"]
-    assert app.done == []
+    assert app.done == ["looked for silence"]
     reading.cancel()
 
 
@@ -486,7 +490,7 @@ class Poisoned(Full):
         self.loaded.read = {}
         self.loaded.next_offsets = lambda: {TP("clicks", 3): 40, TP("orders", 3): 9}
         self._clock_watch: Any = SimpleNamespace(jumped=lambda: False)
-        self.watch: Any = SimpleNamespace(held=lambda now: frozenset())
+        self.watch: Any = SimpleNamespace(silence=SimpleNamespace(silent=lambda now: frozenset()))
         self.clock = lambda: 0
 
     @property
@@ -636,7 +640,7 @@ class Stepping(App):
         self._clock_watch = ClockWatch(lambda: 0, lambda: 0.0)
         self.failure = None
         self.committer: Any = SimpleNamespace(commit=self._commit_all)
-        self.watch: Any = SimpleNamespace(held=lambda now: frozenset())
+        self.watch: Any = SimpleNamespace(silence=SimpleNamespace(silent=lambda now: frozenset()))
 
     @property
     def kafka(self) -> Any:

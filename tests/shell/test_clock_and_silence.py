@@ -62,9 +62,9 @@ def test_a_topic_is_silent_when_its_end_has_not_moved_for_longer_than_its_owner_
 def test_who_has_just_begun_does_not_take_a_dead_feed_for_a_live_one() -> None:
     """A worker that is restarted, or joins, in the midst of a silence: others have seen when it began."""
     watch = SilenceWatch({Source.ORDERS: HOUR, Source.CLICKSTREAM: None})
-    assert watch.unknown == {Source.ORDERS}
+    assert not watch.knows(Source.ORDERS)
     watch.saw(Source.ORDERS, 7, 3 * HOUR, since=HOUR)
-    assert watch.unknown == frozenset()
+    assert watch.knows(Source.ORDERS)
     assert watch.silent(3 * HOUR) == {Source.ORDERS}
     watch.saw(Source.ORDERS, 8, 3 * HOUR + 1, since=HOUR)
     assert watch.silent(3 * HOUR + 1) == frozenset()
@@ -79,29 +79,35 @@ def test_a_source_without_a_limit_is_never_looked_at() -> None:
     assert watch.silent(10 * HOUR) == frozenset()
 
 
-@pytest.mark.parametrize("metadata", [True, False])
-async def test_a_worker_that_begins_in_a_silence_asks_the_group_since_when(metadata: bool) -> None:
-    """Until it knows, nothing is taken for silence of customers; where nobody knows, it counts from the first look."""
+@pytest.mark.parametrize(
+    ("metadata", "offset", "silent"),
+    [(True, 5, True), (False, 5, False), (True, 4, False), (True, None, False)],
+    ids=["known", "unknown", "unread", "never read"],
+)
+async def test_a_worker_that_begins_in_a_silence_asks_the_group_since_when(
+    metadata: bool, offset: int | None, silent: bool
+) -> None:
+    """Where nobody knows, it counts from the first look; and where there are records that nobody has had, from now."""
     now, mark = 9 * HOUR, SourceMark(3, 0, Mark(last_record_at=7 * HOUR))
     shown: list[list[str]] = []
 
     async def committed_offsets(tps: list[TP]) -> dict[TP, SimpleNamespace]:
-        return {tps[0]: SimpleNamespace(metadata=encode(mark).decode() if metadata else "")}
+        committed = SimpleNamespace(offset=offset, metadata=encode(mark).decode() if metadata else "")
+        return {} if offset is None else {TP("orders", 1): committed}
 
     async def highwaters(*tps: TP) -> dict[TP, int]:
-        return dict.fromkeys(tps, 5)
+        return {TP("orders", 0): 0, TP("orders", 1): 5}
 
     app: Any = SimpleNamespace(
         settings=Settings(partitions=2, orders_hold_after=HOUR),
         clock=lambda: now,
-        working=lambda: ["a task"],
         source_topics={Source.ORDERS: "orders"},
         partition_counts={Source.ORDERS: 2},
         kafka=SimpleNamespace(committed_offsets=committed_offsets, highwaters=highwaters),
         metrics=SimpleNamespace(silent_sources=shown.append),
     )
     watch = Watch(app, Playbook())
-    assert watch.held(now) == {Source.ORDERS}
+    await watch.look_for_silence()
+    assert watch.silence.silent(now) == ({Source.ORDERS} if silent else frozenset())
     await watch._watch_silence()
-    assert watch.held(now) == ({Source.ORDERS} if metadata else frozenset())
-    assert shown == [["orders"] if metadata else []]
+    assert shown == [["orders"] if silent else []]

@@ -12,6 +12,7 @@ from aiokafka.errors import CommitFailedError
 
 from streams.core.activity import Source
 from streams.core.effects import Snapshot
+from streams.core.inputs import ERASURES
 from streams.shell.task import PartitionTask
 from tests.integration.shop import HOUR, MINUTE
 from tests.shell.shop_of_tasks import Died, World
@@ -55,8 +56,9 @@ async def wakes_up(zombie: PartitionTask, snapshot: Snapshot) -> None:
         await zombie.write(snapshot)
 
 
-async def test_whom_it_has_written_last_is_published_by_who_comes_next_but_one() -> None:
-    """The heir had only begun, and dies before it has read as far."""
+@pytest.mark.parametrize("dies", ["", "flush", "in flush", "flushed", "offsets"])
+async def test_whom_it_has_written_last_is_published_by_who_comes_next_but_one(dies: str) -> None:
+    """The heir had only begun, and dies before it has read as far. And so may the next one, in its first commit."""
     world = visits("d-0", "d-0", "d-1")
     await reads(world, CLICKS, 1)
     await world.commit(0)
@@ -66,6 +68,8 @@ async def test_whom_it_has_written_last_is_published_by_who_comes_next_but_one()
     await commits(world)
     await wakes_up(zombie, snapshot)
     world.start(0)
+    if dies:
+        await world.commit(0, dies=dies)
     await world.run()
     assert {name: document and document["product_views"] for name, document in world.documents().items()} == {
         "d-0": 2,
@@ -139,6 +143,23 @@ async def test_whose_record_had_more_of_one_topic_loses_nothing_of_the_other() -
     await world.run()
     profile = world.profiles()[True, "c-1"]
     assert (profile["orders"], profile["product_views"]) == (1, 3)
+
+
+async def test_nor_does_it_delete_the_document_of_who_came_back_after_an_erasure() -> None:
+    """Of which it has read the request, and its heir more than that."""
+    world = World(NOON, 1, profiles=True)
+    world.erase("d-0", NOON - HOUR, identified=False)
+    world.fetch(0, ERASURES)
+    await world.tick(0)
+    zombie, snapshot = stopped(world)
+    world.put(CLICKS, 0, view(0, "d-0", NOON), NOON)
+    world.start(0)
+    await world.run()
+    assert world.published()
+    assert world.documents()["d-0"] is not None
+    await zombie.flush()
+    await wakes_up(zombie, snapshot)
+    assert world.documents()["d-0"] is not None
 
 
 async def test_of_who_was_erased_meanwhile_a_document_is_gone_when_it_is_asked_for_again() -> None:
