@@ -199,7 +199,7 @@ class Starter:
         unsent = profiles.unsent(committed, stray)
         if app.settings.profiles:
             profiles.write_again(committed, stray)
-        arrivals = Arrivals(0, []) if marker is None or marker.arrivals is None else marker.arrivals
+        arrivals = Arrivals(NOT_READ, []) if marker is None or marker.arrivals is None else marker.arrivals
         flushed = 0 if marker is None else marker.commit
         if not app.settings.linking and any(given >= 0 for given in arrivals.numbers):  # it was on before
             whole, cut = profiles.unsent_items(committed, flushed)
@@ -231,8 +231,7 @@ class Starter:
             flushed=flushed,
             by_time=app.settings.by_time,
         )
-        had = NOT_READ if marker is None or marker.arrivals is None else marker.arrivals.position
-        if NOT_READ < had < positions.get(FORWARDED, NOT_READ):
+        if NOT_READ < arrivals.position < positions.get(FORWARDED, NOT_READ):
             engine.lost()  # somebody has set the offset: what was passed over is not waited for
         task = PartitionTask(
             number,

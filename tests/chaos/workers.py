@@ -41,7 +41,7 @@ async def ready(run: Run, place: int) -> None:
     """Wait until the worker in a place processes, unless it ends."""
     worker = run.crews[-1].workers[place]
     assert worker is not None
-    await until(lambda: worker.process.poll() is not None or worker.get("/readyz")[0] == 200, "a ready worker")
+    await worker.ready_or_gone()
 
 
 @program("rolling restarts of three workers", short={"rounds": 1}, long={"rounds": 8})

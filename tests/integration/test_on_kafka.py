@@ -254,9 +254,8 @@ async def test_the_start_is_stored_and_a_second_start_does_not_move_it(make_clus
 
     await until(all_new, "what occurred between the two starts")
     assert {d["customer_id"] for d in await cluster.stage_changes()} == {f"new-{n}" for n in range(10)}
-    await until(
-        lambda: second.metric("lifecycle_customers") == 20, "20 customers"
-    )  # the old ones are known all the same
+    # The old ones are known all the same.
+    await until(lambda: second.metric("lifecycle_customers") == 20, "20 customers")
     assert all(before <= mark.started_at <= between for mark in (await marks(cluster)).values())
 
 

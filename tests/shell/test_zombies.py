@@ -32,9 +32,7 @@ def visits(*who: str) -> World:
 
 async def commits(world: World) -> None:
     """As it is done at the start: whether or not something has happened."""
-    task = world.tasks[0]
-    snapshot = task.snapshot(force=True)
-    assert snapshot is not None
+    task, snapshot = stopped(world.tasks[0], force=True)
     world.offsets |= await task.write(snapshot)
 
 
@@ -43,10 +41,9 @@ async def reads(world: World, source: Source, most: int | None = None) -> None:
     await world.tick(0)
 
 
-def stopped(world: World) -> tuple[PartitionTask, Snapshot]:
+def stopped(task: PartitionTask, *, force: bool = False) -> tuple[PartitionTask, Snapshot]:
     """The task, and what it was about to write."""
-    task = world.tasks[0]
-    snapshot = task.snapshot()
+    snapshot = task.snapshot(force=force)
     assert snapshot is not None
     return task, snapshot
 
@@ -63,7 +60,7 @@ async def test_whom_it_has_written_last_is_published_by_who_comes_next_but_one(d
     await reads(world, CLICKS, 1)
     await world.commit(0)
     await reads(world, CLICKS)
-    zombie, snapshot = stopped(world)
+    zombie, snapshot = stopped(world.tasks[0])
     world.start(0)
     await commits(world)
     await wakes_up(zombie, snapshot)
@@ -85,7 +82,7 @@ async def test_deadlines_that_it_has_written_are_told_by_who_comes_next_but_one(
     await world.run()
     world.now += 40 * MINUTE
     await world.tick(0)
-    zombie, snapshot = stopped(world)
+    zombie, snapshot = stopped(world.tasks[0])
     assert [type(output).__name__ for output in snapshot.outputs] == ["Abandonment"]
     writer = world.writer(0)
     world.start(0)
@@ -109,14 +106,8 @@ async def test_who_begins_and_is_stopped_publishes_nothing_before_it_has_asked()
     await world.run()
     assert world.published()
     await heir.flush()
-    await wakes_up(*_forced(heir))
+    await wakes_up(*stopped(heir, force=True))
     assert world.published()
-
-
-def _forced(task: PartitionTask) -> tuple[PartitionTask, Snapshot]:
-    snapshot = task.snapshot(force=True)
-    assert snapshot is not None
-    return task, snapshot
 
 
 async def test_whose_record_had_more_of_one_topic_loses_nothing_of_the_other() -> None:
@@ -132,7 +123,7 @@ async def test_whose_record_had_more_of_one_topic_loses_nothing_of_the_other() -
         world.put(CLICKS, 0, {**view(10 + n, "d", at + n), "customer_id": "c-1"}, at)
     world.now += 3_000
     await reads(world, CLICKS)
-    zombie, snapshot = stopped(world)
+    zombie, snapshot = stopped(world.tasks[0])
     world.put(ORDERS, 0, {**of_late, "customer_id": "c-1", "occurred_at": at - 8_000}, at)
     world.start(0)
     world.fetch(0, CLICKS, 1)
@@ -151,7 +142,7 @@ async def test_nor_does_it_delete_the_document_of_who_came_back_after_an_erasure
     world.erase("d-0", NOON - HOUR, identified=False)
     world.fetch(0, ERASURES)
     await world.tick(0)
-    zombie, snapshot = stopped(world)
+    zombie, snapshot = stopped(world.tasks[0])
     world.put(CLICKS, 0, view(0, "d-0", NOON), NOON)
     world.start(0)
     await world.run()
@@ -166,7 +157,7 @@ async def test_of_who_was_erased_meanwhile_a_document_is_gone_when_it_is_asked_f
     """It was stopped behind its second look, which is all that keeps it from publishing."""
     world = visits("d-0")
     await reads(world, CLICKS)
-    zombie, snapshot = stopped(world)
+    zombie, snapshot = stopped(world.tasks[0])
     world.without = "group"
     world.start(0)
     world.erase("d-0", NOON, identified=False)
