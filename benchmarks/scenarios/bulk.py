@@ -11,13 +11,13 @@ from aiokafka.admin import AIOKafkaAdminClient
 from benchmarks import kafka
 from benchmarks.scenarios.lab import cpu_s
 from benchmarks.scenarios.shop import Event, newcomers
-from tests.integration.cluster import Cluster, Worker, until
+from tests.support.process_cluster import ProcessCluster, WorkerProcess, until
 
 PATIENCE_S = 1_800.0
 """What a million events and more may take before it is called a failure."""
 
 
-def produce(cluster: Cluster, events: Iterable[Event]) -> int:
+def produce(cluster: ProcessCluster, events: Iterable[Event]) -> int:
     """Put events on their topics; how many."""
     settings, number = cluster.settings, 0
     client = kafka.Cluster(settings.broker)
@@ -38,7 +38,7 @@ def produce(cluster: Cluster, events: Iterable[Event]) -> int:
     return number
 
 
-async def done(cluster: Cluster, number: int, group: str = "") -> None:
+async def done(cluster: ProcessCluster, number: int, group: str = "") -> None:
     """Wait until so many events, of all there ever were, are committed; by our workers' group if none is named."""
     async with cluster.admin() as admin:
         await until(
@@ -46,14 +46,16 @@ async def done(cluster: Cluster, number: int, group: str = "") -> None:
         )
 
 
-async def _committed(admin: AIOKafkaAdminClient, cluster: Cluster, group: str, number: int) -> bool:
+async def _committed(admin: AIOKafkaAdminClient, cluster: ProcessCluster, group: str, number: int) -> bool:
     inputs = set(cluster.settings.source_topics.values())
     offsets: dict[Any, Any] = await admin.list_consumer_group_offsets(group)
     committed: int = sum(max(0, offset.offset) for tp, offset in offsets.items() if tp.topic in inputs)
     return committed >= number
 
 
-async def cpu_us(cluster: Cluster, workers: Sequence[Worker], before: int, events: Iterable[Event]) -> float:
+async def cpu_us(
+    cluster: ProcessCluster, workers: Sequence[WorkerProcess], before: int, events: Iterable[Event]
+) -> float:
     """The CPU of all workers per event, microseconds, that ready workers take for events, having had so many before.
 
     They are stopped while the events are put on their topics: what is measured is a backlog, not how fast it came.
@@ -70,7 +72,7 @@ async def cpu_us(cluster: Cluster, workers: Sequence[Worker], before: int, event
     return 1e6 * (sum(map(cpu_s, workers)) - used) / number
 
 
-async def filled(cluster: Cluster, customers: int, until: int, group: str = "") -> None:
+async def filled(cluster: ProcessCluster, customers: int, until: int, group: str = "") -> None:
     """Have the workers of a group take in newcomers, on topics still empty; returns when all are committed."""
     produce(cluster, newcomers(customers, until))
     await done(cluster, customers, group)

@@ -17,7 +17,7 @@ from benchmarks.scenarios import bulk
 from benchmarks.scenarios.lab import application, arguments, cpu_s, load, percentile, report
 from benchmarks.scenarios.mix import COMMON, common
 from benchmarks.scenarios.rates import WARM_UP_S
-from tests.integration.cluster import Cluster
+from tests.support.process_cluster import ProcessCluster
 
 EVENTS = 400_000
 SECONDS = 30.0
@@ -78,7 +78,7 @@ async def _latencies(broker: Broker, seconds: float) -> list[float]:
 
 
 @asynccontextmanager
-async def _reader(cluster: Cluster) -> AsyncIterator[dict[str, float]]:
+async def _reader(cluster: ProcessCluster) -> AsyncIterator[dict[str, float]]:
     """Another client, which notes when it is handed what came of an event. Raises if something comes twice."""
     seen: dict[str, float] = {}
     topic = cluster.settings.stage_changes_topic

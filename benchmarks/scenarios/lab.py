@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks import measure
 from benchmarks.job import PARTITIONS
-from tests.integration.cluster import Cluster, Worker
+from tests.support.process_cluster import ProcessCluster, WorkerProcess
 
 if TYPE_CHECKING:
     from benchmarks.kafka import Broker  # its packages are the benchmarks' own
@@ -39,10 +39,10 @@ OPERATED: Final = {
 
 
 @asynccontextmanager
-async def application(broker: Broker, **settings: str) -> AsyncIterator[Cluster]:
+async def application(broker: Broker, **settings: str) -> AsyncIterator[ProcessCluster]:
     """An application of its own on the broker; its workers end with the block."""
     with tempfile.TemporaryDirectory(prefix="lifecycle-bench-") as directory:
-        cluster = Cluster(broker.address, Path(directory), **{**OPERATED, **settings})
+        cluster = ProcessCluster(broker.address, Path(directory), **{**OPERATED, **settings})
         await cluster.create_topics()
         try:
             yield cluster
@@ -50,7 +50,7 @@ async def application(broker: Broker, **settings: str) -> AsyncIterator[Cluster]
             cluster.stop()
 
 
-def load(cluster: Cluster, *arguments: str) -> subprocess.Popen[bytes]:
+def load(cluster: ProcessCluster, *arguments: str) -> subprocess.Popen[bytes]:
     """Start `benchmarks.scenarios.load`, a process of its own, on the application's input topics."""
     settings = cluster.settings
     topics = ["--clickstream", settings.clickstream_topic, "--orders", settings.orders_topic]
@@ -58,12 +58,12 @@ def load(cluster: Cluster, *arguments: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command)
 
 
-def cpu_s(worker: Worker) -> float:
+def cpu_s(worker: WorkerProcess) -> float:
     """Seconds of CPU, user and system, that the worker has used so far."""
     return measure.cpu_s(worker.process.pid)
 
 
-def memory_mb(worker: Worker, what: str = "VmRSS") -> float:
+def memory_mb(worker: WorkerProcess, what: str = "VmRSS") -> float:
     """MB (10^6 bytes) that the worker's process has resident now; `VmHWM`: at most so far."""
     status = Path(f"/proc/{worker.process.pid}/status").read_text()
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith(f"{what}:")) * 1024 / 1e6

@@ -16,7 +16,7 @@ from benchmarks.scenarios.forwarding import AT_ITS_END, LINKING, on_devices
 from benchmarks.scenarios.lab import application, arguments, percentile, report
 from benchmarks.scenarios.rates import at_rate
 from benchmarks.scenarios.shop import Event
-from tests.integration.cluster import until
+from tests.support.process_cluster import until
 
 RATE = 1_000
 SECONDS = 30.0

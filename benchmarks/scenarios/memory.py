@@ -11,7 +11,7 @@ from benchmarks.kafka import Broker
 from benchmarks.scenarios import bulk
 from benchmarks.scenarios.lab import application, arguments, memory_mb, report
 from streams.transport.driver import wall_clock
-from tests.integration.cluster import until
+from tests.support.process_cluster import until
 
 CUSTOMERS = {"memory": 1_000_000, "rocksdb": 5_000_000}
 GOALS = {"memory": "<= 700", "rocksdb": "<= 1000"}

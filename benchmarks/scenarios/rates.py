@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from benchmarks.kafka import Broker
 from benchmarks.scenarios.lab import application, cpu_s, load, memory_mb
-from tests.integration.cluster import Cluster
+from tests.support.process_cluster import ProcessCluster
 
 WARM_UP_S = 15.0
 """Of each run's beginning, not counted: connections, caches, above all the JIT of the broker, which lags until then."""
@@ -54,7 +54,7 @@ async def at_rate(
         return AtRate(cores, memory, *(await latencies(cluster, counted_from, counted_to) if rate else ([], [])))
 
 
-async def latencies(cluster: Cluster, counted_from: float, counted_to: float) -> tuple[list[float], list[float]]:
+async def latencies(cluster: ProcessCluster, counted_from: float, counted_to: float) -> tuple[list[float], list[float]]:
     """Of every stage change by what arrived between, ms: of events that tell their customer, and of others. Raises if
     one that must be there is missing."""
     settings = cluster.settings

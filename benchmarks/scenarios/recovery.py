@@ -20,7 +20,7 @@ from benchmarks.kafka import Broker
 from benchmarks.scenarios import bulk
 from benchmarks.scenarios.lab import application, arguments, memory_mb, report
 from streams.transport.driver import wall_clock
-from tests.integration.cluster import Cluster, until
+from tests.support.process_cluster import ProcessCluster, until
 
 CUSTOMERS = 1_000_000
 STOCK_SHARE = 10
@@ -92,12 +92,12 @@ async def _restarts(
     return took
 
 
-async def _forgotten(cluster: Cluster, group: str) -> None:
+async def _forgotten(cluster: ProcessCluster, group: str) -> None:
     client = kafka.Cluster(cluster.settings.broker)
     await until(lambda: client.members(group) == 0, f"{group} to be empty")
 
 
-def _stock(cluster: Cluster, group: str) -> subprocess.Popen[str]:
+def _stock(cluster: ProcessCluster, group: str) -> subprocess.Popen[str]:
     settings = cluster.settings
     command = [sys.executable, "-m", "benchmarks.scenarios.stock_faust", "--broker", settings.broker, "--group", group]
     command += ["--topic", settings.clickstream_topic, "--partitions", str(PARTITIONS)]

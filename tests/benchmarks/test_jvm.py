@@ -20,8 +20,8 @@ from benchmarks.job import PARTITIONS, differences, events, oracle
 from benchmarks.jvm import build
 from benchmarks.jvm.build import Peer
 from streams.errors import UserError
-from tests.brokers import machine
-from tests.brokers.kafka import ApacheKafka, Unavailable
+from tests.support import machine_requirements
+from tests.support.kafka_cluster import ApacheKafka, Unavailable
 
 EVENTS = 5_000
 CUSTOMERS = 500
@@ -32,7 +32,7 @@ ROUNDS = 2
 
 @pytest.fixture(scope="module")
 def apache_kafka() -> Iterator[ApacheKafka]:
-    with machine.apache_kafka() as running:
+    with machine_requirements.apache_kafka() as running:
         yield running
 
 
@@ -75,7 +75,7 @@ def run(peer: Peer, *options: str) -> list[str]:
     try:
         command = build.command(peer)
     except Unavailable as reason:
-        machine.lacking(str(reason))
+        machine_requirements.skip_or_fail(str(reason))
     done = subprocess.run(
         [*command, *options, "--paced"], input="\n" * ROUNDS, capture_output=True, text=True, check=False
     )

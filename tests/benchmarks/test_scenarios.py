@@ -11,7 +11,7 @@ import pytest
 from benchmarks.job import START_MS
 from benchmarks.scenarios import lab, shop
 from streams.core.policy import MINUTE
-from tests.integration.shop import replayed
+from tests.support.shop_events import replayed
 
 
 def test_newcomers_come_once_each_and_within_the_browse_window() -> None:

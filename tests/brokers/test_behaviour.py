@@ -17,9 +17,9 @@ from streams.contracts.rejected import Rejected
 from streams.core.activity import Source
 from streams.core.sources import SourceSpec
 from tests.brokers.scenarios import SCENARIOS, Scenario, summary
-from tests.driver import Driver
-from tests.integration.cluster import Cluster, until
-from tests.integration.shop import MINUTE, now
+from tests.support.process_cluster import ProcessCluster, until
+from tests.support.shop_events import MINUTE, now
+from tests.support.single_partition import SinglePartitionHarness
 
 Told = list[tuple[int, str]]
 
@@ -50,13 +50,13 @@ def test_on_the_synchronous_driver(scenario: Scenario) -> None:
             activities.append(decoders[source].decode(value, partition=0, offset=offset, timestamp=present))
         except Rejected as rejected:
             refused.append(rejected.reason)
-    outputs = Driver(present, spec=SourceSpec(backfill_idle=0)).run(*activities, until=present)
+    outputs = SinglePartitionHarness(present, spec=SourceSpec(backfill_idle=0)).run(*activities, until=present)
     documents = [json.loads(Encoder("/test").encode(output).value) for output in outputs]
     assert told(documents, present) == [*scenario.outputs]
     assert refused == [*scenario.dead_letters]
 
 
-async def test_on_a_broker(make_cluster: Callable[..., Awaitable[Cluster]]) -> None:
+async def test_on_a_broker(make_cluster: Callable[..., Awaitable[ProcessCluster]]) -> None:
     """All at once: what one customer does is nothing to another."""
     present = now()
     cluster = await make_cluster()

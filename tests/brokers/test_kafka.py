@@ -19,9 +19,9 @@ from aiokafka.errors import KafkaError
 from streams.shell import kafka
 from streams.shell.kafka import jars
 from tests.broker.test_broker import accepts, gone
-from tests.brokers import machine
-from tests.brokers.kafka import ApacheKafka, KafkaCluster, Unavailable
-from tests.integration.cluster import until
+from tests.support import machine_requirements
+from tests.support.kafka_cluster import ApacheKafka, KafkaCluster, Unavailable
+from tests.support.process_cluster import until
 
 MAVEN = """#!/bin/sh
 for argument; do case $argument in -DoutputDirectory=*) directory=${argument#*=};; esac; done
@@ -77,15 +77,15 @@ def test_a_machine_without_java_or_maven_is_told_what_is_missing(
 def test_what_is_missing_is_a_failure_under_ci_and_a_skip_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CI", "true")
     with pytest.raises(pytest.fail.Exception, match="no such thing"):
-        machine.lacking("no such thing")
+        machine_requirements.skip_or_fail("no such thing")
     monkeypatch.delenv("CI")
     with pytest.raises(pytest.skip.Exception, match="no such thing"):
-        machine.lacking("no such thing")
+        machine_requirements.skip_or_fail("no such thing")
 
 
 @pytest.fixture(scope="module")
 def apache_kafka() -> Iterator[ApacheKafka]:
-    with machine.apache_kafka() as running:
+    with machine_requirements.apache_kafka() as running:
         yield running
 
 
@@ -110,7 +110,7 @@ async def test_its_topics_outlast_a_kill_and_nothing_outlasts_a_stop(apache_kafk
 
 @pytest.mark.slow
 async def test_of_three_nodes_two_go_on_and_the_third_comes_back() -> None:
-    with machine.kafka_cluster() as cluster:
+    with machine_requirements.kafka_cluster() as cluster:
         await create(cluster, "kept", copies=3)
         controller = await until(cluster.controller, "a controller")
         controller.kill()

@@ -21,11 +21,11 @@ import msgspec
 
 from streams.errors import UserError
 from streams.shell.kafka import ApacheKafka
-from tests.brokers.kafka import KafkaCluster
 from tests.chaos.catalogue import PROGRAMS
 from tests.chaos.programs import MODES, Program
 from tests.chaos.run import Run
 from tests.chaos.verdict import Verdict
+from tests.support.kafka_cluster import KafkaCluster
 
 
 def carry_out(program: Program, mode: str, seed: int, *, short: bool, keep: Path | None = None) -> Verdict:

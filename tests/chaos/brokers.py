@@ -8,12 +8,12 @@ import re
 import signal
 
 from streams.shell.application import EXIT_FORCED
-from tests.brokers.kafka import ApacheKafka, KafkaCluster
 from tests.chaos.history import parts
 from tests.chaos.programs import program
 from tests.chaos.run import Run
 from tests.chaos.verdict import Verdict
-from tests.integration.cluster import until
+from tests.support.kafka_cluster import ApacheKafka, KafkaCluster
+from tests.support.process_cluster import until
 
 
 def cluster_of(run: Run) -> KafkaCluster:

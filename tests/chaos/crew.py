@@ -11,14 +11,14 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from tests.integration.cluster import Cluster, Worker, until
+from tests.support.process_cluster import ProcessCluster, WorkerProcess, until
 
 
 class Crew:
     """So many places. Nobody is in them before `start` is called or `kept` runs."""
 
-    def __init__(self, cluster: Cluster, places: int, *, program: str = "", **settings: str) -> None:
-        self.workers: list[Worker | None] = [None] * places
+    def __init__(self, cluster: ProcessCluster, places: int, *, program: str = "", **settings: str) -> None:
+        self.workers: list[WorkerProcess | None] = [None] * places
         self.ends: Counter[int] = Counter()
         """Exit codes of those that ended without being told to."""
         self.failed_stops: list[int] = []
@@ -37,7 +37,7 @@ class Crew:
         """The data directory of a place."""
         return self._cluster.directory / f"place-{place}"
 
-    def start(self, place: int, **settings: str) -> Worker:
+    def start(self, place: int, **settings: str) -> WorkerProcess:
         """Put a worker in a place that is free."""
         self._note_ends()
         own = {"data_dir": str(self.directory(place))} | self._settings | settings
@@ -118,7 +118,7 @@ class Crew:
                 self.ends[worker.process.returncode] += 1
                 self._told.add(worker.process.pid)
 
-    def _of(self, place: int) -> Worker:
+    def _of(self, place: int) -> WorkerProcess:
         worker = self.workers[place]
         assert worker is not None, f"there is nobody in place {place}"
         return worker

@@ -13,8 +13,8 @@ from tests.chaos.history import parts
 from tests.chaos.programs import program
 from tests.chaos.run import Run
 from tests.chaos.verdict import Verdict
-from tests.integration.cluster import until
-from tests.small_disk import mount, small_disk
+from tests.support.process_cluster import until
+from tests.support.small_disk import mount, small_disk
 
 SMALL_FILES = """
 import resource

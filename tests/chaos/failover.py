@@ -15,7 +15,7 @@ from tests.chaos.live import QUICK
 from tests.chaos.programs import program
 from tests.chaos.run import Run
 from tests.chaos.verdict import Verdict
-from tests.integration.shop import MINUTE, click, now
+from tests.support.shop_events import MINUTE, click, now
 
 FAILOVER = {"session_timeout": "5s", "heartbeat_interval": "1s", "standby_replicas": "1"}
 """What docs/operations.md recommends where a failover is to take less than 10 s."""

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from streams.contracts.partitioning import Partitioner
 from streams.core.activity import Source
-from tests.integration.shop import DAY, HOUR, MINUTE, click, order
+from tests.support.shop_events import DAY, HOUR, MINUTE, click, order
 
 FRAME = "frame-"
 """How the customers are called whose events open and close a history; nobody compares them."""

@@ -9,7 +9,7 @@ from tests.chaos.programs import program
 from tests.chaos.run import Run
 from tests.chaos.verdict import Verdict, expected
 from tests.chaos.workers import ready, stopped_and_woken
-from tests.integration.shop import half_known
+from tests.support.shop_events import half_known
 
 LINKED = 100
 """So many at least, that there is somebody to be found out about."""

@@ -13,8 +13,8 @@ from tests.chaos.history import Event, parts
 from tests.chaos.programs import program
 from tests.chaos.run import Run
 from tests.chaos.verdict import Verdict, expected
-from tests.integration.cluster import key_of
-from tests.integration.shop import HOUR, MINUTE, now
+from tests.support.process_cluster import key_of
+from tests.support.shop_events import HOUR, MINUTE, now
 
 
 def at_stake(run: Run, events: Iterable[Event]) -> int:

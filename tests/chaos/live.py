@@ -18,8 +18,8 @@ from tests.chaos.history import Event
 from tests.chaos.programs import program
 from tests.chaos.run import Run
 from tests.chaos.verdict import Verdict
-from tests.integration.cluster import until
-from tests.integration.shop import HOUR, MINUTE, click, now, order
+from tests.support.process_cluster import until
+from tests.support.shop_events import HOUR, MINUTE, click, now, order
 
 QUICK = {"lateness": "1s", "clickstream_delay": "1s", "orders_delay": "1s"}
 PRODUCT = {"product_id": "p", "price": "9.99", "currency": "EUR"}

@@ -18,7 +18,6 @@ from aiokafka.errors import KafkaError
 from streams.core.activity import Source
 from streams.core.profile import Profile
 from streams.shell.topics import changelog_topic
-from tests.brokers.kafka import ApacheKafka, KafkaCluster
 from tests.chaos import history
 from tests.chaos.crew import Crew
 from tests.chaos.history import Event
@@ -38,8 +37,9 @@ from tests.chaos.verdict import (
     standing,
     tally,
 )
-from tests.integration.cluster import Cluster, key_of
-from tests.integration.shop import HOUR, now
+from tests.support.kafka_cluster import ApacheKafka, KafkaCluster
+from tests.support.process_cluster import ProcessCluster, key_of
+from tests.support.shop_events import HOUR, now
 
 PATIENCE_S = 120.0
 """How long the end of a run is waited for. It bounds a failure."""
@@ -56,7 +56,7 @@ class Run:
         self.rng = random.Random(seed)
         self.broker = broker
         self.directory = directory
-        self.cluster: Cluster
+        self.cluster: ProcessCluster
         self.events: list[Event] = []
         """All that was produced, in the order of time unless the program says otherwise."""
         self.crews: list[Crew] = []
@@ -65,7 +65,7 @@ class Run:
 
     # -- the stage
 
-    async def application(self, *before: NewTopic, **settings: str) -> Cluster:
+    async def application(self, *before: NewTopic, **settings: str) -> ProcessCluster:
         """An application with its topics. The sessions are short, so that a death is noticed soon.
 
         `before`: its topics that are to be other than usual; a name is that of the setting.
@@ -75,7 +75,7 @@ class Run:
             "partitions": "4", "backfill_idle": "10m", "session_timeout": "4s", "heartbeat_interval": "500ms",
             "rebalance_timeout": "5s", "commit_interval": "200ms", "processing_guarantee": self.mode,
         }  # fmt: skip
-        self.cluster = Cluster(self.broker.address, self.directory, **own | copies | settings)
+        self.cluster = ProcessCluster(self.broker.address, self.directory, **own | copies | settings)
         async with self.cluster.admin() as admin:
             for topic in before:
                 topic.name = self.cluster.settings.topics[topic.name]

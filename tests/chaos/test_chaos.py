@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.brokers import machine
-from tests.brokers.kafka import Unavailable
 from tests.chaos.__main__ import carry_out
 from tests.chaos.catalogue import PROGRAMS
 from tests.chaos.programs import MODES
+from tests.support import machine_requirements
+from tests.support.kafka_cluster import Unavailable
 
 SEED = 1
 IN_BOTH_MODES = ("kills", "zombies", "racing", "identity")
@@ -31,7 +31,7 @@ def test_nothing_is_lost_wrong_or_invented(name: str, mode: str, tmp_path: Path)
     try:
         verdict = carry_out(PROGRAMS[name], mode, SEED, short=True, keep=tmp_path / "run")
     except Unavailable as reason:
-        machine.lacking(str(reason))
+        machine_requirements.skip_or_fail(str(reason))
     print(verdict.sentence())
     assert verdict.ok, verdict.sentence()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.crew import Crew
-from tests.integration.cluster import Cluster, Worker, until
+from tests.support.process_cluster import ProcessCluster, WorkerProcess, until
 
 SERVES = """
 import http.server, os, signal, sys
@@ -25,13 +25,13 @@ IS_ENDED = "signal.SIG_DFL"
 
 
 def crew_of(directory: Path, *programs: str) -> Crew:
-    crew = Crew(Cluster("127.0.0.1:1", directory), len(programs))
+    crew = Crew(ProcessCluster("127.0.0.1:1", directory), len(programs))
     crew.programs = list(programs)
     crew.replace()
     return crew
 
 
-def worker_of(crew: Crew, place: int) -> Worker:
+def worker_of(crew: Crew, place: int) -> WorkerProcess:
     worker = crew.workers[place]
     assert worker is not None
     return worker

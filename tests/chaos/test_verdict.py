@@ -19,7 +19,7 @@ from tests.chaos.__main__ import commit
 from tests.chaos.inputs import behind
 from tests.chaos.table import read, table
 from tests.chaos.verdict import Comparison, Expected, Profiles, Verdict, compare, differing_profiles
-from tests.integration.shop import click
+from tests.support.shop_events import click
 
 END = 1_790_000_000_000
 

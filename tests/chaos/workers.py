@@ -11,7 +11,7 @@ from tests.chaos.history import Event, parts
 from tests.chaos.programs import program
 from tests.chaos.run import Run
 from tests.chaos.verdict import Verdict
-from tests.integration.cluster import until
+from tests.support.process_cluster import until
 
 
 @program("kill -9 of workers at random moments", short={"kills": 6}, long={"kills": 50})

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from streams.core.ids import NAMESPACE, abandonment_id
-from tests.core.helpers import DAY, HOUR, MINUTE, SECOND, T0, Activity, History, click, item, order, run
+from tests.support.customer_history import DAY, HOUR, MINUTE, SECOND, T0, Activity, History, click, item, order, run
 
 
 def view(at: int, product: str | None = "A") -> Activity:

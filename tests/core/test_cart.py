@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from streams.core.policy import Policy
-from tests.core.helpers import DAY, HOUR, MINUTE, SECOND, T0, Activity, History, click, item, order, run
+from tests.support.customer_history import DAY, HOUR, MINUTE, SECOND, T0, Activity, History, click, item, order, run
 
 
 def add(at: int, product: str | None = "A", **fields: Any) -> Activity:

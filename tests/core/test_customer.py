@@ -13,7 +13,7 @@ from streams.core.packing import pack, packed_size, unpack
 from streams.core.playbook import Playbook
 from streams.core.policy import Policy
 from streams.core.recent_ids import find, note, seen_at, tags_of
-from tests.core.helpers import DAY, HOUR, MINUTE, SECOND, T0, Activity, click, item, order, run
+from tests.support.customer_history import DAY, HOUR, MINUTE, SECOND, T0, Activity, click, item, order, run
 
 # -- sessions and times
 

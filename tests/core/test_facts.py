@@ -16,7 +16,7 @@ from streams.core.policy import Policy
 from streams.core.profile import Profile
 from streams.core.rules import Type, Vocabulary, compile_rule
 from streams.core.rules.needs import MOST_BUCKETS, Kept, bucket_width, together
-from tests.core.helpers import DAY, HOUR, MINUTE, SECOND, T0, click, item, order
+from tests.support.customer_history import DAY, HOUR, MINUTE, SECOND, T0, click, item, order
 
 VOCABULARY = Vocabulary(
     event_types=["credit_granted", "credit_spent"],

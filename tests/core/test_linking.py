@@ -21,8 +21,8 @@ from streams.core.profile import Profile
 from streams.core.sources import Arrivals, Fetch, Forwarded, Report
 from streams.core.state import TaskState
 from streams.core.step import Step
-from tests.disk import MemoryDisk
-from tests.tasks import STEPS, Tasks, by_id, record
+from tests.support.memory_disk import MemoryDisk
+from tests.support.partition_network import STEPS, PartitionNetwork, by_id, record
 
 NOON = 1_763_719_200_000
 CLICKS, ORDERS = Source.CLICKSTREAM, Source.ORDERS
@@ -51,13 +51,13 @@ def stages(outputs: list[Output], customer: str) -> list[tuple[str | None, str]]
     return [(o.to_stage, o.cause.kind) for o in outputs if isinstance(o, StageChange) and o.customer == customer]
 
 
-def after(*records: Activity, partitions: int = 1, **given: Any) -> Tasks:
+def after(*records: Activity, partitions: int = 1, **given: Any) -> PartitionNetwork:
     """Tasks that have read all that, each record where its customer or device lives."""
-    tasks = Tasks(NOON, partitions, **given)
+    network = PartitionNetwork(NOON, partitions, **given)
     for one in sorted(records, key=lambda one: one.at):
-        tasks.put(tasks._partitioner.partition(one.customer.encode()), one)
-    tasks.run()
-    return tasks
+        network.put(network._partitioner.partition(one.customer.encode()), one)
+    network.run()
+    return network
 
 
 # -- links
@@ -65,113 +65,113 @@ def after(*records: Activity, partitions: int = 1, **given: Any) -> Tasks:
 
 @pytest.mark.parametrize("partitions", [1, 3])
 def test_what_an_anonymous_visitor_did_is_the_customers_once_both_are_seen_together(partitions: int) -> None:
-    tasks = after(
+    network = after(
         view(0, device="d"), view(1000, device="d"), view(2000, "c", "d"), view(3000, device="d"), partitions=partitions
     )
-    [(whose, profile)] = tasks.profiles().items()
+    [(whose, profile)] = network.profiles().items()
     assert (whose, profile.product_views, profile.first_seen_at) == ((True, "c"), 4, T)
-    assert changes(tasks.received) == [("linked", "c", None, 2000)]
-    assert stages(tasks.received, "d") == [("visitor", "activity"), (None, "merge")]
-    assert stages(tasks.received, "c")[0] == ("visitor", "activity")
-    assert stages(tasks.received, "c")[1] == ("prospect", "merge")
+    assert changes(network.received) == [("linked", "c", None, 2000)]
+    assert stages(network.received, "d") == [("visitor", "activity"), (None, "merge")]
+    assert stages(network.received, "c")[0] == ("visitor", "activity")
+    assert stages(network.received, "c")[1] == ("prospect", "merge")
 
 
 @pytest.mark.parametrize("partitions", [1, 4])
 def test_an_order_of_an_anonymous_cart_leads_over_the_cart_and_the_device_to_the_customer(partitions: int) -> None:
-    tasks = after(
+    network = after(
         record(T, "product_added", None, "d", product_id="p", cart_id="k"),
         bought(5000, "c", cart_id="k"),
         view(6000, device="d"),
         partitions=partitions,
     )
-    [(whose, profile)] = tasks.profiles().items()
+    [(whose, profile)] = network.profiles().items()
     assert (whose, profile.product_views, profile.orders) == ((True, "c"), 1, 1)
-    assert changes(tasks.received) == [("linked", "c", None, 5000)]
+    assert changes(network.received) == [("linked", "c", None, 5000)]
 
 
 @pytest.mark.parametrize("partitions", [1, 4])
 def test_it_is_the_same_when_the_device_shows_the_cart_only_after_it_was_bought(partitions: int) -> None:
-    tasks = after(
+    network = after(
         view(0, device="d"), bought(5000, "c", checkout_id="k"), view(6000, device="d", checkout_id="k"),
         partitions=partitions,
     )  # fmt: skip
-    assert {whose: p.product_views for whose, p in tasks.profiles().items()} == {(True, "c"): 2}
-    assert changes(tasks.received) == [("linked", "c", None, 6000)]
+    assert {whose: p.product_views for whose, p in network.profiles().items()} == {(True, "c"): 2}
+    assert changes(network.received) == [("linked", "c", None, 6000)]
 
 
 def test_a_cart_and_a_checkout_of_the_same_id_are_two() -> None:
-    tasks = after(view(0, device="d", checkout_id="k"), bought(5000, "c", cart_id="k"))
-    assert set(tasks.profiles()) == {(True, "c"), (False, "d")}
+    network = after(view(0, device="d", checkout_id="k"), bought(5000, "c", cart_id="k"))
+    assert set(network.profiles()) == {(True, "c"), (False, "d")}
 
 
 def test_a_device_that_shows_a_cart_that_two_have_bought_is_the_latters() -> None:
-    tasks = after(bought(0, "a", cart_id="k"), bought(1, "b", cart_id="k"), view(2, device="d", cart_id="k"))
-    assert changes(tasks.received) == [("linked", "b", None, 2)]
+    network = after(bought(0, "a", cart_id="k"), bought(1, "b", cart_id="k"), view(2, device="d", cart_id="k"))
+    assert changes(network.received) == [("linked", "b", None, 2)]
 
 
 def test_a_chain_leads_to_one_customer_and_no_id_of_a_customer_leads_on() -> None:
     """`c` is a customer, and the anonymous id of a device: two name spaces, so no circle can be made."""
-    tasks = after(view(0, "c", "d"), view(1000, "d", "c"), view(2000, device="c"), view(3000, device="d"))
-    assert {whose: p.product_views for whose, p in tasks.profiles().items()} == {(True, "c"): 2, (True, "d"): 2}
+    network = after(view(0, "c", "d"), view(1000, "d", "c"), view(2000, device="c"), view(3000, device="d"))
+    assert {whose: p.product_views for whose, p in network.profiles().items()} == {(True, "c"): 2, (True, "d"): 2}
 
 
 # -- switches
 
 
 def test_another_customer_on_the_device_is_a_switch_and_nothing_is_merged() -> None:
-    tasks = after(
+    network = after(
         view(0, device="d"), view(1000, "a", "d"), view(2000, device="d"), view(3000, "b", "d"), view(4000, device="d")
     )
-    assert changes(tasks.received) == [("linked", "a", None, 1000), ("switched", "b", "a", 3000)]
-    assert {whose: p.product_views for whose, p in tasks.profiles().items()} == {(True, "a"): 3, (True, "b"): 2}
-    assert tasks.counts["identity", "switched"] == 1
+    assert changes(network.received) == [("linked", "a", None, 1000), ("switched", "b", "a", 3000)]
+    assert {whose: p.product_views for whose, p in network.profiles().items()} == {(True, "a"): 3, (True, "b"): 2}
+    assert network.counts["identity", "switched"] == 1
 
 
 def test_that_who_took_over_was_there_earlier_still_is_not_told_again() -> None:
     """It came late, beyond the lateness: what is known of later was told."""
-    tasks = after(view(0, "a", "d"), view(HOUR, "b", "d"))
-    tasks.run()
-    tasks.put(0, view(30 * MINUTE, "b", "d"), view(20 * MINUTE, device="d"), view(40 * MINUTE, device="d"))
-    tasks.run()
+    network = after(view(0, "a", "d"), view(HOUR, "b", "d"))
+    network.run()
+    network.put(0, view(30 * MINUTE, "b", "d"), view(20 * MINUTE, device="d"), view(40 * MINUTE, device="d"))
+    network.run()
     told = [("linked", "a", None, 0), ("switched", "b", "a", HOUR)]
-    assert changes(tasks.received) == told
-    assert tasks.counts["identity", "switched"] == 1
-    assert {whose: p.product_views for whose, p in tasks.profiles().items()} == {(True, "a"): 2, (True, "b"): 3}
-    tasks.put(0, view(50 * MINUTE, "a", "d"), view(55 * MINUTE, device="d"))  # between the two times of who has it
-    tasks.run()
-    assert changes(tasks.received) == told
-    assert {whose: p.product_views for whose, p in tasks.profiles().items()} == {(True, "a"): 4, (True, "b"): 3}
-    tasks.put(0, view(2 * HOUR, "a", "d"))  # and this is another hand
-    tasks.now += HOUR
-    tasks.run()
-    assert changes(tasks.received) == [*told, ("switched", "a", "b", 2 * HOUR)]
+    assert changes(network.received) == told
+    assert network.counts["identity", "switched"] == 1
+    assert {whose: p.product_views for whose, p in network.profiles().items()} == {(True, "a"): 2, (True, "b"): 3}
+    network.put(0, view(50 * MINUTE, "a", "d"), view(55 * MINUTE, device="d"))  # between the two times of who has it
+    network.run()
+    assert changes(network.received) == told
+    assert {whose: p.product_views for whose, p in network.profiles().items()} == {(True, "a"): 4, (True, "b"): 3}
+    network.put(0, view(2 * HOUR, "a", "d"))  # and this is another hand
+    network.now += HOUR
+    network.run()
+    assert changes(network.received) == [*told, ("switched", "a", "b", 2 * HOUR)]
 
 
 @pytest.mark.parametrize("by_time", [False, True])
 def test_who_turns_out_to_have_been_there_before_who_has_the_device_is_not_told_to_have_it(by_time: bool) -> None:
-    tasks = after(view(50 * MINUTE, "a", "d"), by_time=by_time)
-    tasks.put(0, view(30 * MINUTE, "b", "d"))
-    tasks.run()
-    tasks.put(0, view(20 * MINUTE, device="d"), view(40 * MINUTE, device="d"))
-    tasks.put(0, view(51 * MINUTE, "a", "d"))  # no news, which would mend nothing
-    tasks.run()
-    assert changes(tasks.received) == [("linked", "a", None, 50 * MINUTE)]
-    assert tasks.counts["identity", "earlier"] == 1
-    assert tasks.counts["identity", "switched"] == 0
-    assert {whose: p.product_views for whose, p in tasks.profiles().items()} == {(True, "a"): 2, (True, "b"): 3}
-    tasks.put(0, view(55 * MINUTE, "c", "d"))
-    tasks.run()
-    assert changes(tasks.received)[1:] == [("switched", "c", "a", 55 * MINUTE)]
+    network = after(view(50 * MINUTE, "a", "d"), by_time=by_time)
+    network.put(0, view(30 * MINUTE, "b", "d"))
+    network.run()
+    network.put(0, view(20 * MINUTE, device="d"), view(40 * MINUTE, device="d"))
+    network.put(0, view(51 * MINUTE, "a", "d"))  # no news, which would mend nothing
+    network.run()
+    assert changes(network.received) == [("linked", "a", None, 50 * MINUTE)]
+    assert network.counts["identity", "earlier"] == 1
+    assert network.counts["identity", "switched"] == 0
+    assert {whose: p.product_views for whose, p in network.profiles().items()} == {(True, "a"): 2, (True, "b"): 3}
+    network.put(0, view(55 * MINUTE, "c", "d"))
+    network.run()
+    assert changes(network.received)[1:] == [("switched", "c", "a", 55 * MINUTE)]
 
 
 def test_who_signed_in_before_who_is_left_after_an_erasure_is_not_told_to_have_the_device() -> None:
-    tasks = after(view(0, "a", "d"), view(30 * MINUTE, "b", "d"))
-    tasks.requests.append(("a", True, T + MINUTE))
-    tasks.run()
-    tasks.put(0, view(10 * MINUTE, "c", "d"))
-    tasks.run()
-    assert [type_ for type_, *_ in changes(tasks.received)] == ["linked", "erased", "switched"]
-    assert tasks.counts["identity", "earlier"] == 1
+    network = after(view(0, "a", "d"), view(30 * MINUTE, "b", "d"))
+    network.requests.append(("a", True, T + MINUTE))
+    network.run()
+    network.put(0, view(10 * MINUTE, "c", "d"))
+    network.run()
+    assert [type_ for type_, *_ in changes(network.received)] == ["linked", "erased", "switched"]
+    assert network.counts["identity", "earlier"] == 1
 
 
 # -- refusals
@@ -188,84 +188,84 @@ def refusals(outputs: list[Output]) -> list[tuple[str, str | None, str | None, i
 
 @pytest.mark.parametrize("partitions", [1, 4])
 def test_who_orders_what_was_in_the_cart_of_somebodys_device_does_not_take_it_over_and_is_told(partitions: int) -> None:
-    tasks = after(
+    network = after(
         view(0, "a", "d"), view(1, device="d", cart_id="k"), bought(2, "b", cart_id="k"), view(3, device="d"),
         view(4, "b", "d"), partitions=partitions,
     )  # fmt: skip
     told = [("linked", "a", None, 0), ("refused", "b", None, 2), ("switched", "b", "a", 4)]
-    assert changes(tasks.received) == told
-    assert refusals(tasks.received) == [("b", "d", "a", 2)]
-    [refused] = [o for o in tasks.received if isinstance(o, IdentityChange) and o.type == "refused"]
+    assert changes(network.received) == told
+    assert refusals(network.received) == [("b", "d", "a", 2)]
+    [refused] = [o for o in network.received if isinstance(o, IdentityChange) and o.type == "refused"]
     assert (refused.event_id, refused.event_type, refused.identified) == (f"e-{T + 2}", "order_completed", True)
-    assert tasks.counts["identity", "refused"] == 1
-    assert {customer: p.product_views for (_, customer), p in tasks.profiles().items()} == {"a": 3, "b": 1}
+    assert network.counts["identity", "refused"] == 1
+    assert {customer: p.product_views for (_, customer), p in network.profiles().items()} == {"a": 3, "b": 1}
 
 
 def test_a_cart_that_was_bought_before_somebodys_device_shows_it_is_refused_too() -> None:
-    tasks = after(view(0, "a", "d"), bought(1, "b", cart_id="k"), *(view(n, device="d", cart_id="k") for n in (2, 3)))
-    assert refusals(tasks.received) == [("b", "d", "a", 2)]
+    network = after(view(0, "a", "d"), bought(1, "b", cart_id="k"), *(view(n, device="d", cart_id="k") for n in (2, 3)))
+    assert refusals(network.received) == [("b", "d", "a", 2)]
 
 
 def test_an_order_that_names_the_device_too_is_a_switch_and_no_refusal() -> None:
-    tasks = after(view(0, "a", "d"), view(1, device="d", cart_id="k"), bought(2, "b", "d", cart_id="k"))
-    assert changes(tasks.received) == [("linked", "a", None, 0), ("switched", "b", "a", 2)]
+    network = after(view(0, "a", "d"), view(1, device="d", cart_id="k"), bought(2, "b", "d", cart_id="k"))
+    assert changes(network.received) == [("linked", "a", None, 0), ("switched", "b", "a", 2)]
 
 
 def test_a_refusal_is_told_once_for_a_claim_and_a_device() -> None:
-    tasks = after(
+    network = after(
         view(0, "a", "d"), view(1, "b", "e"),
         *(view(n, device=device, cart_id="k", checkout_id="o") for n, device in enumerate(("d", "e"), 10)),
         bought(20, "b", cart_id="k", checkout_id="o"), bought(30, "b", cart_id="k", checkout_id="o"),
         *(view(40 + n, device="d", cart_id="k") for n in range(5)),
     )  # fmt: skip
-    assert refusals(tasks.received) == [("b", "d", "a", 20)]
-    assert tasks.counts["identity", "refused"] == 1
-    tasks.put(0, bought(15, "b", cart_id="j"), view(14, device="d", cart_id="j"))  # late, of the same two
-    tasks.run()
-    assert len(refusals(tasks.received)) == 1
-    tasks.put(0, view(50, device="d", cart_id="j"), bought(60, "c", cart_id="j"), bought(70, "b", cart_id="j"))
-    tasks.run()
-    assert refusals(tasks.received)[1:] == [("c", "d", "a", 60), ("b", "d", "a", 70)]
+    assert refusals(network.received) == [("b", "d", "a", 20)]
+    assert network.counts["identity", "refused"] == 1
+    network.put(0, bought(15, "b", cart_id="j"), view(14, device="d", cart_id="j"))  # late, of the same two
+    network.run()
+    assert len(refusals(network.received)) == 1
+    network.put(0, view(50, device="d", cart_id="j"), bought(60, "c", cart_id="j"), bought(70, "b", cart_id="j"))
+    network.run()
+    assert refusals(network.received)[1:] == [("c", "d", "a", 60), ("b", "d", "a", 70)]
 
 
 @pytest.mark.parametrize("dies", STEPS)
 def test_a_refusal_is_told_whoever_crashes_and_stays_one(dies: str) -> None:
-    tasks = after(view(0, "a", "d"), view(1, device="d", cart_id="k"))
-    tasks.put(0, bought(2, "b", cart_id="k"))
+    network = after(view(0, "a", "d"), view(1, device="d", cart_id="k"))
+    network.put(0, bought(2, "b", cart_id="k"))
     for _ in range(6):
-        tasks.now += 1_000
-        tasks.read(0, ORDERS)
-        tasks.arrive(0)
-        tasks.tick(0)
-        tasks.commit(0, dies)
-    tasks.run()
-    assert changes(tasks.received)[1:] == [("refused", "b", None, 2)]
-    assert {o.id for o in tasks.received if isinstance(o, IdentityChange)} == {
+        network.now += 1_000
+        network.read(0, ORDERS)
+        network.arrive(0)
+        network.tick(0)
+        network.commit(0, dies)
+    network.run()
+    assert changes(network.received)[1:] == [("refused", "b", None, 2)]
+    assert {o.id for o in network.received if isinstance(o, IdentityChange)} == {
         o.id for o in after(view(0, "a", "d"), view(1, device="d", cart_id="k"), bought(2, "b", cart_id="k")).received
         if isinstance(o, IdentityChange)
     }  # fmt: skip
-    alias = tasks.aliases()[b"ad"].alias
+    alias = network.aliases()[b"ad"].alias
     assert alias is not None
     assert alias.refused == {"b": T + 2}
 
 
 def test_what_is_kept_of_the_refusals_of_a_device_that_many_order_from_is_bounded() -> None:
-    tasks = after(
+    network = after(
         view(0, "a", "d"), view(1, device="d", cart_id="k"), *(bought(10 + n, f"c-{n}", cart_id="k") for n in range(50))
     )
-    assert len(refusals(tasks.received)) == tasks.counts["identity", "refused"] == 50
-    alias = tasks.aliases()[b"ad"].alias
+    assert len(refusals(network.received)) == network.counts["identity", "refused"] == 50
+    alias = network.aliases()[b"ad"].alias
     assert alias is not None
     assert list(alias.refused) == [f"c-{n}" for n in range(50 - REFUSED, 50)]
 
 
 def test_whose_device_it_was_is_not_named_once_they_are_erased() -> None:
-    tasks = after(view(0, "a", "d"), view(10, device="d", cart_id="k"), view(30, "c", "d"))
-    tasks.requests.append(("a", True, T + 5))
-    tasks.run()
-    tasks.put(0, bought(20, "b", cart_id="k"))
-    tasks.run()
-    assert refusals(tasks.received) == [("b", "d", None, 20)]
+    network = after(view(0, "a", "d"), view(10, device="d", cart_id="k"), view(30, "c", "d"))
+    network.requests.append(("a", True, T + 5))
+    network.run()
+    network.put(0, bought(20, "b", cart_id="k"))
+    network.run()
+    assert refusals(network.received) == [("b", "d", None, 20)]
 
 
 def test_before_emit_after_no_refusal_is_told() -> None:
@@ -311,87 +311,87 @@ def test_owners_are_the_same_in_whatever_order_they_are_learnt_and_what_is_known
 
 
 def test_a_device_with_a_thousand_customers_stays_bounded() -> None:
-    tasks = after(*(view(n * 1000, f"c-{n}", "d") for n in range(1000)))
-    [alias] = [profile.alias for key, profile in tasks.aliases().items() if key == b"ad"]
+    network = after(*(view(n * 1000, f"c-{n}", "d") for n in range(1000)))
+    [alias] = [profile.alias for key, profile in network.aliases().items() if key == b"ad"]
     assert alias is not None
     assert [customer for customer, _ in alias.owners] == [f"c-{n}" for n in range(1000 - OWNERS, 1000)]
-    assert tasks.counts["trimmed", "owners"] == 1000 - OWNERS
-    assert tasks.counts["identity", "switched"] == 999
-    assert peek(pack(tasks.aliases()[b"ad"])).is_alias
-    assert len(pack(tasks.aliases()[b"ad"])) < 1000
+    assert network.counts["trimmed", "owners"] == 1000 - OWNERS
+    assert network.counts["identity", "switched"] == 999
+    assert peek(pack(network.aliases()[b"ad"])).is_alias
+    assert len(pack(network.aliases()[b"ad"])) < 1000
 
 
 def test_a_customer_with_a_thousand_devices_stays_bounded_and_has_all_they_did() -> None:
     records = [one for n in range(1000) for one in (view(2 * n, device=f"d-{n}"), view(2 * n + 1, "c", f"d-{n}"))]
-    tasks = after(*records)
-    [(_, profile)] = tasks.profiles().items()
+    network = after(*records)
+    [(_, profile)] = network.profiles().items()
     assert profile.product_views == 2000
     assert len(pack(profile)) < Policy().profile_bytes
-    assert len(tasks.aliases()) == tasks.tasks[0].engine.state.aliases == 1000
-    assert tasks.largest < 2 * Policy().profile_bytes
+    assert len(network.aliases()) == network.tasks[0].engine.state.aliases == 1000
+    assert network.largest < 2 * Policy().profile_bytes
 
 
 def test_a_cart_that_everybody_shows_stays_bounded() -> None:
-    tasks = after(*(view(n, device=f"d-{n}", cart_id="k") for n in range(100)))
-    alias = tasks.aliases()[b"kck"].alias
+    network = after(*(view(n, device=f"d-{n}", cart_id="k") for n in range(100)))
+    alias = network.aliases()[b"kck"].alias
     assert alias is not None
     assert [device for device, _ in alias.devices] == [f"d-{n}" for n in range(92, 100)]
-    assert tasks.counts["trimmed", "devices"] == 92
+    assert network.counts["trimmed", "devices"] == 92
 
 
 # -- what is written, and for how long
 
 
 def test_an_event_of_a_customer_on_a_known_device_writes_nothing_of_the_device() -> None:
-    tasks = after(view(0, "c", "d"))
-    written = len(tasks.changelogs[0])
-    tasks.put(0, view(MINUTE, "c", "d"))
-    tasks.run()
-    assert {key for key, _ in tasks.changelogs[0][written:]} == {b"cc"}
-    tasks.put(0, view(26 * HOUR, "c", "d"))  # but it does a day later: it is not to be forgotten
-    tasks.now += 26 * HOUR
-    tasks.run()
-    assert b"ad" in {key for key, _ in tasks.changelogs[0][written:]}
+    network = after(view(0, "c", "d"))
+    written = len(network.changelogs[0])
+    network.put(0, view(MINUTE, "c", "d"))
+    network.run()
+    assert {key for key, _ in network.changelogs[0][written:]} == {b"cc"}
+    network.put(0, view(26 * HOUR, "c", "d"))  # but it does a day later: it is not to be forgotten
+    network.now += 26 * HOUR
+    network.run()
+    assert b"ad" in {key for key, _ in network.changelogs[0][written:]}
 
 
 @pytest.mark.parametrize(("key", "days"), [(b"ad", 400), (b"kck", 30)])
 def test_what_was_not_seen_for_long_is_forgotten_and_nobody_is_told(key: bytes, days: int) -> None:
-    tasks = after(view(0, "c", "d"), view(1, device="d", cart_id="k"))
-    told = len(tasks.received)
-    tasks.now = T + days * DAY - MINUTE
-    tasks.run()
-    assert key in tasks.aliases()
-    told = len(tasks.received)
-    tasks.now = T + days * DAY + MINUTE
-    tasks.run()
-    assert key not in tasks.aliases()
-    assert (key, None) in tasks.changelogs[0]
-    assert all(output.customer == "c" for output in tasks.received[told:])
+    network = after(view(0, "c", "d"), view(1, device="d", cart_id="k"))
+    told = len(network.received)
+    network.now = T + days * DAY - MINUTE
+    network.run()
+    assert key in network.aliases()
+    told = len(network.received)
+    network.now = T + days * DAY + MINUTE
+    network.run()
+    assert key not in network.aliases()
+    assert (key, None) in network.changelogs[0]
+    assert all(output.customer == "c" for output in network.received[told:])
 
 
 def test_how_long_it_is_known_is_the_deployments_to_say() -> None:
-    tasks = after(
+    network = after(
         *(view(n * HOUR, "c", "d") for n in range(24)), view(23 * HOUR, device="d", cart_id="k"),
         policy=Policy(device_expiry=20 * HOUR, cart_id_expiry=2 * HOUR),
     )  # fmt: skip
-    assert len(changes(tasks.received)) == 1  # in use, it is not forgotten
+    assert len(changes(network.received)) == 1  # in use, it is not forgotten
     for hours, known in ((24, {b"ad", b"kck"}), (26, {b"ad"}), (40, {b"ad"}), (44, set())):
-        tasks.now = T + hours * HOUR
-        tasks.run()
-        assert set(tasks.aliases()) == known
+        network.now = T + hours * HOUR
+        network.run()
+        assert set(network.aliases()) == known
 
 
 @pytest.mark.parametrize("days", [50, 800])
 def test_a_changed_expiry_counts_from_when_a_device_is_next_seen(days: int) -> None:
-    tasks = after(view(0, "c", "seen"), view(1, "c", "not"))
-    tasks._lifecycle = Lifecycle(Playbook(policy=Policy(device_expiry=days * DAY)))
-    tasks.start(0)
-    tasks.put(0, view(10 * DAY, device="seen"))
+    network = after(view(0, "c", "seen"), view(1, "c", "not"))
+    network._lifecycle = Lifecycle(Playbook(policy=Policy(device_expiry=days * DAY)))
+    network.start(0)
+    network.put(0, view(10 * DAY, device="seen"))
 
     def known(at: int) -> set[bytes]:
-        tasks.now = T + at
-        tasks.run()
-        return set(tasks.aliases())
+        network.now = T + at
+        network.run()
+        return set(network.aliases())
 
     assert known(10 * DAY + MINUTE) == {b"aseen", b"anot"}
     ends = sorted([(400 * DAY, b"anot"), ((10 + days) * DAY, b"aseen")])
@@ -402,12 +402,12 @@ def test_a_changed_expiry_counts_from_when_a_device_is_next_seen(days: int) -> N
 
 
 def test_a_device_that_was_forgotten_is_a_strangers() -> None:
-    tasks = after(view(0, device="d"), view(1, "c", "d"))
-    tasks.now = NOON + 500 * DAY
-    tasks.put(0, view(500 * DAY, device="d"), view(500 * DAY + 1000, "b", "d"))
-    tasks.run()
-    assert changes(tasks.received) == [("linked", "c", None, 1), ("linked", "b", None, 500 * DAY + 1000)]
-    [profile] = [p for (_, customer), p in tasks.profiles().items() if customer == "b"]
+    network = after(view(0, device="d"), view(1, "c", "d"))
+    network.now = NOON + 500 * DAY
+    network.put(0, view(500 * DAY, device="d"), view(500 * DAY + 1000, "b", "d"))
+    network.run()
+    assert changes(network.received) == [("linked", "c", None, 1), ("linked", "b", None, 500 * DAY + 1000)]
+    [profile] = [p for (_, customer), p in network.profiles().items() if customer == "b"]
     assert profile.product_views == 2
 
 
@@ -449,8 +449,8 @@ def test_recovery_counts_aliases_buries_none_and_knows_what_was_not_passed_on() 
 
 
 def test_where_linking_is_on_no_more_an_alias_becomes_a_profile_again() -> None:
-    tasks = after(view(0, "c", "d"))
-    engine = PartitionEngine(Lifecycle(), state=tasks.tasks[0].engine.state)
+    network = after(view(0, "c", "d"))
+    engine = PartitionEngine(Lifecycle(), state=network.tasks[0].engine.state)
     one = view(MINUTE, device="d")
     one.offset = 10
     engine.apply(CLICKS, [one], 11, NOON)
@@ -618,59 +618,61 @@ def test_what_waits_from_a_flush_that_was_cut_counts_in_what_a_record_may_hold()
     assert max(sizes) < step.pending + 500
 
 
-def cut_off() -> Tasks:
+def cut_off() -> PartitionNetwork:
     """What a customer's device has done was passed on in a flush that was cut: all but its end is in the changelog."""
-    tasks = after(view(0, "c", "d"))
-    tasks.put(0, view(MINUTE, device="d"))
-    tasks.tick(0)
-    tasks.read(0, CLICKS)
-    tasks.tick(0)
-    assert tasks.tasks[0].engine.passes
-    tasks.commit(0, "in flush")
-    assert [item.at for item in pending(tasks)] == [T + MINUTE]
-    return tasks
+    network = after(view(0, "c", "d"))
+    network.put(0, view(MINUTE, device="d"))
+    network.tick(0)
+    network.read(0, CLICKS)
+    network.tick(0)
+    assert network.tasks[0].engine.passes
+    network.commit(0, "in flush")
+    assert [item.at for item in pending(network)] == [T + MINUTE]
+    return network
 
 
-def pending(tasks: Tasks) -> list[Passed]:
+def pending(network: PartitionNetwork) -> list[Passed]:
     """Items that wait for a commit in the records of the changelog."""
-    latest = {key: value for key, value in dict(tasks.changelogs[0]).items() if value is not None and not is_mark(key)}
+    latest = {
+        key: value for key, value in dict(network.changelogs[0]).items() if value is not None and not is_mark(key)
+    }
     return [one for value in latest.values() for one in unpack(value).pending if isinstance(one, Passed)]
 
 
-def set_behind(tasks: Tasks) -> None:
+def set_behind(network: PartitionNetwork) -> None:
     """Somebody sets the group's offset behind what is there, because it was deleted, and starts the worker."""
-    commit, positions, marks, arrived = tasks.committed[0]
-    tasks.committed[0] = commit, {**positions, CLICKS: len(tasks.logs[CLICKS, 0])}, marks, arrived
-    tasks.start(0)
+    commit, positions, marks, arrived = network.committed[0]
+    network.committed[0] = commit, {**positions, CLICKS: len(network.logs[CLICKS, 0])}, marks, arrived
+    network.start(0)
 
 
 @pytest.mark.parametrize("again", [True, False], ids=["read again", "gone"])
 def test_what_waits_from_a_flush_that_was_cut_is_passed_on_also_if_its_cause_is_never_read_again(again: bool) -> None:
-    tasks = cut_off()
+    network = cut_off()
     if not again:
-        set_behind(tasks)
-    tasks.run()
-    assert tasks.profiles()[True, "c"].product_views == 2
-    assert [item.number for item in pending(tasks)] == [0]  # with the commit that took it
-    written = [key for key, _ in tasks.changelogs[0]].count(b"ad")
-    tasks.run()
-    assert [key for key, _ in tasks.changelogs[0]].count(b"ad") == written
+        set_behind(network)
+    network.run()
+    assert network.profiles()[True, "c"].product_views == 2
+    assert [item.number for item in pending(network)] == [0]  # with the commit that took it
+    written = [key for key, _ in network.changelogs[0]].count(b"ad")
+    network.run()
+    assert [key for key, _ in network.changelogs[0]].count(b"ad") == written
 
 
 @pytest.mark.parametrize("who", [("c", True), ("d", False)], ids=["customer", "device"])
 @pytest.mark.parametrize("again", [True, False], ids=["read again", "gone"])
 def test_what_waits_from_a_flush_that_was_cut_goes_with_who_was_erased(again: bool, who: tuple[str, bool]) -> None:
-    tasks = cut_off()
+    network = cut_off()
     if not again:
-        set_behind(tasks)
-    before = tasks.counts["passed", "devices"]
-    tasks.requests.append((*who, NOON))
-    tasks.erase(0)
-    tasks.commit(0)
-    assert pending(tasks) == []
-    tasks.run()
-    assert tasks.counts["passed", "devices"] == before
-    assert pending(tasks) == []
+        set_behind(network)
+    before = network.counts["passed", "devices"]
+    network.requests.append((*who, NOON))
+    network.erase(0)
+    network.commit(0)
+    assert pending(network) == []
+    network.run()
+    assert network.counts["passed", "devices"] == before
+    assert pending(network) == []
 
 
 def test_what_waits_from_a_flush_that_was_cut_is_passed_on_also_if_others_read_its_source_now() -> None:

@@ -21,7 +21,7 @@ from streams.core.profile import Profile
 from streams.core.sessions import KEPT, note, spans, unite
 from streams.core.tracks import LIFECYCLE, Track, Transition, counted
 from streams.core.triggers import OnStage, Step, Trigger
-from tests.core.helpers import DAY, HOUR, MINUTE, SECOND, T0, click, item, order
+from tests.support.customer_history import DAY, HOUR, MINUTE, SECOND, T0, click, item, order
 
 CUSTOMER = "c-1"
 

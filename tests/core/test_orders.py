@@ -8,7 +8,7 @@ import pytest
 
 from streams.core.packing import pack
 from streams.core.policy import Policy
-from tests.core.helpers import DAY, HOUR, MINUTE, T0, Activity, click, order, run
+from tests.support.customer_history import DAY, HOUR, MINUTE, T0, Activity, click, order, run
 
 
 def cancelled(at: int, order_id: str = "o-1") -> Activity:

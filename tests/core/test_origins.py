@@ -10,8 +10,8 @@ from streams.core.playbook import Playbook
 from streams.core.policy import MINUTE, SECOND
 from streams.core.sources import Arrivals, Fetch, Forwarded, Mark, Report
 from streams.core.state import TaskState
-from tests.core.helpers import T0
-from tests.core.helpers import click as activity
+from tests.support.customer_history import T0
+from tests.support.customer_history import click as activity
 
 CLICKS, ORDERS = Source.CLICKSTREAM, Source.ORDERS
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from streams.core.policy import Policy
 from streams.core.profile import Profile
-from tests.core.helpers import MINUTE, SECOND, Activity, click, item, order, run
+from tests.support.customer_history import MINUTE, SECOND, Activity, click, item, order, run
 
 LATENESS = Policy().lateness
 

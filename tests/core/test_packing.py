@@ -10,7 +10,7 @@ from streams.core.packing import VERSION, Corrupt, NewerVersion, pack, peek, unp
 from streams.core.policy import Policy
 from streams.core.profile import Profile
 from streams.core.sessions import spans
-from tests.core.helpers import DAY, HOUR, MINUTE, SECOND, T0, Activity, History, click, item, order, run
+from tests.support.customer_history import DAY, HOUR, MINUTE, SECOND, T0, Activity, History, click, item, order, run
 
 
 def shopper() -> History:

@@ -12,8 +12,8 @@ from streams.core.activity import Activity, Item, Source
 from streams.core.effects import Abandonment, Output, StageChange
 from streams.core.ids import NAMESPACE
 from streams.core.policy import DAY, HOUR, MINUTE, SECOND, Policy
-from tests import reference as naive
-from tests.agreement import agrees
+from tests.support import reference_lifecycle as naive
+from tests.support.reference_comparison import agrees
 
 MS = 1
 DEFAULT = Policy()

@@ -14,7 +14,7 @@ from streams.core.policy import DAY, HOUR
 from streams.core.profile import Profile
 from streams.core.sources import Fetch
 from streams.core.state import RECENT, TaskState, record_key
-from tests.disk import MemoryDisk
+from tests.support.memory_disk import MemoryDisk
 
 NOON = 1_763_719_200_000
 

@@ -14,8 +14,8 @@ from streams.core.profile import Profile
 from streams.core.state import record_key
 from streams.core.sweeping import STEP
 from tests.core.test_erasing import NOON, PERSON, added, names, request, settle
-from tests.driver import Driver
-from tests.tasks import Tasks, record
+from tests.support.partition_network import PartitionNetwork, record
+from tests.support.single_partition import SinglePartitionHarness
 
 DEVICE = record_key("a-1", False)
 CART = b"kc" + b"cart-1"
@@ -24,7 +24,7 @@ CART = b"kc" + b"cart-1"
 @pytest.fixture(autouse=True, params=["memory", "disk"])
 def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """It makes no difference where cold profiles and timers are."""
-    monkeypatch.setattr(Driver, "on_disk", request.param == "disk")
+    monkeypatch.setattr(SinglePartitionHarness, "on_disk", request.param == "disk")
 
 
 def alias(key: bytes, owners: list[tuple[str, int]], devices: list[tuple[str, int]] | None = None) -> bytes:
@@ -34,67 +34,67 @@ def alias(key: bytes, owners: list[tuple[str, int]], devices: list[tuple[str, in
     return pack(profile)
 
 
-def known(driver: Driver, key: bytes) -> Alias | None:
-    return driver.engine.state.alias_of(key)
+def known(harness: SinglePartitionHarness, key: bytes) -> Alias | None:
+    return harness.engine.state.alias_of(key)
 
 
-def with_aliases(*records: tuple[bytes, bytes]) -> Driver:
-    driver = Driver(NOON)
-    driver.changelog += records
-    driver.start()
-    driver.fetch()
-    return driver
+def with_aliases(*records: tuple[bytes, bytes]) -> SinglePartitionHarness:
+    harness = SinglePartitionHarness(NOON)
+    harness.changelog += records
+    harness.start()
+    harness.fetch()
+    return harness
 
 
 def test_a_device_whose_customer_was_erased_is_a_strangers() -> None:
-    driver = with_aliases((DEVICE, alias(DEVICE, [(PERSON, NOON - DAY)])))
-    assert driver.engine.state.aliases == 1
-    driver.erase(request(home=False))
-    driver.tick()
-    assert driver.engine.state.aliases == 0
-    assert known(driver, DEVICE) is None
-    settle(driver)
-    assert dict(driver.changelog)[DEVICE] is None
-    assert len(driver.engine.state) == 0
-    assert names(driver) == []
-    driver.now += DAY
+    harness = with_aliases((DEVICE, alias(DEVICE, [(PERSON, NOON - DAY)])))
+    assert harness.engine.state.aliases == 1
+    harness.erase(request(home=False))
+    harness.tick()
+    assert harness.engine.state.aliases == 0
+    assert known(harness, DEVICE) is None
+    settle(harness)
+    assert dict(harness.changelog)[DEVICE] is None
+    assert len(harness.engine.state) == 0
+    assert names(harness) == []
+    harness.now += DAY
     late, visit = added(NOON - 1, "a-1"), added(NOON + 1, "a-1")
     late.identified = visit.identified = False
-    driver.run(late)
-    assert len(driver.engine.state) == 0
-    driver.run(visit)
-    assert [profile.stage for _, profile in driver.engine.state.items()] == ["prospect"]
+    harness.run(late)
+    assert len(harness.engine.state) == 0
+    harness.run(visit)
+    assert [profile.stage for _, profile in harness.engine.state.items()] == ["prospect"]
 
 
 def test_what_comes_late_of_before_an_erasure_is_not_the_next_owners() -> None:
     """Of a customer's time on the device, or of the device, which was erased itself."""
     for erased, known in (("c-1", True), ("d", False)):
-        tasks = Tasks(NOON, 1)
-        tasks.put(0, viewed(NOON - DAY, "c-1" if known else None))
-        tasks.run()
-        tasks.requests.append((erased, known, NOON - HOUR))
-        tasks.run()
-        tasks.put(0, viewed(NOON - 60_000, "c-2"), viewed(NOON - 2 * HOUR, None), viewed(NOON - 30_000, None))
-        tasks.run()
-        assert {whose: p.product_views for whose, p in tasks.profiles().items()} == {(True, "c-2"): 2}
-        assert tasks.counts["erased", "clickstream"] == 1
+        network = PartitionNetwork(NOON, 1)
+        network.put(0, viewed(NOON - DAY, "c-1" if known else None))
+        network.run()
+        network.requests.append((erased, known, NOON - HOUR))
+        network.run()
+        network.put(0, viewed(NOON - 60_000, "c-2"), viewed(NOON - 2 * HOUR, None), viewed(NOON - 30_000, None))
+        network.run()
+        assert {whose: p.product_views for whose, p in network.profiles().items()} == {(True, "c-2"): 2}
+        assert network.counts["erased", "clickstream"] == 1
 
 
 @pytest.mark.parametrize("swept", [True, False])
 def test_who_was_on_a_device_before_an_erasure_is_passed_over_whether_or_not_it_was_walked_over(swept: bool) -> None:
-    tasks = Tasks(NOON, 1)
-    tasks.put(0, viewed(NOON - DAY, "c-1"))
-    tasks.run()
-    tasks.requests.append(("c-1", True, NOON - HOUR))
-    tasks.erase(0)
+    network = PartitionNetwork(NOON, 1)
+    network.put(0, viewed(NOON - DAY, "c-1"))
+    network.run()
+    network.requests.append(("c-1", True, NOON - HOUR))
+    network.erase(0)
     if swept:
-        tasks.tick(0)
-    assert tasks.aliases() or swept
-    tasks.put(0, viewed(NOON - 2 * HOUR, "c-2"))
-    tasks.read(0, Source.CLICKSTREAM)
-    tasks.run()
-    assert tasks.aliases() == {}
-    assert [(whose, p.product_views) for whose, p in tasks.profiles().items()] == [((True, "c-2"), 1)]
+        network.tick(0)
+    assert network.aliases() or swept
+    network.put(0, viewed(NOON - 2 * HOUR, "c-2"))
+    network.read(0, Source.CLICKSTREAM)
+    network.run()
+    assert network.aliases() == {}
+    assert [(whose, p.product_views) for whose, p in network.profiles().items()] == [((True, "c-2"), 1)]
 
 
 def viewed(at: int, customer: str | None) -> Activity:
@@ -103,39 +103,39 @@ def viewed(at: int, customer: str | None) -> Activity:
 
 def test_who_had_the_device_before_and_after_keeps_it() -> None:
     owners = [("c-1", NOON - 3 * DAY), (PERSON, NOON - 2 * DAY), ("c-2", NOON - DAY), (PERSON, NOON + 1)]
-    driver = with_aliases((DEVICE, alias(DEVICE, owners)))
-    driver.erase(request(home=False))
-    driver.tick()
-    left = known(driver, DEVICE)
+    harness = with_aliases((DEVICE, alias(DEVICE, owners)))
+    harness.erase(request(home=False))
+    harness.tick()
+    left = known(harness, DEVICE)
     assert left is not None
     owners[1] = (NOBODY, NOON - 2 * DAY)  # what comes late of that time is nobody's
     assert left.owners == owners  # and who came back has it again
-    assert driver.engine.state.aliases == 1
-    driver.commit()
-    driver.restart()
-    assert known(driver, DEVICE) == left
+    assert harness.engine.state.aliases == 1
+    harness.commit()
+    harness.restart()
+    assert known(harness, DEVICE) == left
 
 
 def test_who_was_refused_a_device_is_not_named_any_more_once_they_are_erased() -> None:
     profile = unpack(alias(DEVICE, [("c-1", NOON - DAY)]))
     assert profile.alias is not None
     profile.alias.refused = {PERSON: NOON - HOUR, "c-2": NOON - 1}
-    driver = with_aliases((DEVICE, pack(profile)))
-    driver.erase(request(home=False))
-    driver.tick()
-    left = known(driver, DEVICE)
+    harness = with_aliases((DEVICE, pack(profile)))
+    harness.erase(request(home=False))
+    harness.tick()
+    left = known(harness, DEVICE)
     assert left is not None
     assert (left.owners, left.refused) == ([("c-1", NOON - DAY)], {"c-2": NOON - 1})
-    driver.commit()
-    assert names(driver) == []
+    harness.commit()
+    assert names(harness) == []
 
 
 @pytest.mark.parametrize("identified", [True, False])
 def test_a_cart_forgets_customers_and_devices(identified: bool) -> None:
-    driver = with_aliases((CART, alias(CART, [("c-1", NOON - DAY)], [("c-1", NOON - DAY), ("a-9", NOON)])))
-    driver.erase(request(customer="c-1", identified=identified, home=False))
-    driver.tick()
-    left = known(driver, CART)
+    harness = with_aliases((CART, alias(CART, [("c-1", NOON - DAY)], [("c-1", NOON - DAY), ("a-9", NOON)])))
+    harness.erase(request(customer="c-1", identified=identified, home=False))
+    harness.tick()
+    left = known(harness, CART)
     assert left is not None
     assert left.owners == [(NOBODY if identified else "c-1", NOON - DAY)]
     assert left.devices == ([("c-1", NOON - DAY), ("a-9", NOON)] if identified else [("a-9", NOON)])
@@ -144,38 +144,38 @@ def test_a_cart_forgets_customers_and_devices(identified: bool) -> None:
 def test_a_request_is_done_once_all_was_looked_at_and_a_crash_before_begins_again() -> None:
     number = 2 * STEP + 10
     keys = [record_key(f"a-{n}", False) for n in range(number)]
-    driver = with_aliases(*((key, alias(key, [(PERSON, NOON - DAY)])) for key in keys))
-    driver.erase(request(home=False))
+    harness = with_aliases(*((key, alias(key, [(PERSON, NOON - DAY)])) for key in keys))
+    harness.erase(request(home=False))
     steps = 0
-    while driver.engine.erasures_done == 0:
+    while harness.engine.erasures_done == 0:
         steps += 1
-        before = driver.engine.state.aliases
-        driver.tick()
-        assert before - driver.engine.state.aliases <= STEP
-        driver.commit()
+        before = harness.engine.state.aliases
+        harness.tick()
+        assert before - harness.engine.state.aliases <= STEP
+        harness.commit()
         if steps == 2:
-            assert driver.erasures == 0
-            assert driver.engine.committable()[ERASURES] == 0
-            driver.restart()
-            assert driver.engine.erasures_position == 0
-            driver.erase()
+            assert harness.erasures == 0
+            assert harness.engine.committable()[ERASURES] == 0
+            harness.restart()
+            assert harness.engine.erasures_position == 0
+            harness.erase()
     assert steps >= 4
-    assert driver.engine.state.aliases == 0
-    driver.commit()
-    assert driver.erasures == 1
+    assert harness.engine.state.aliases == 0
+    harness.commit()
+    assert harness.erasures == 1
 
 
 def test_what_a_zombie_wrote_of_a_device_is_found_at_the_next_start() -> None:
-    driver = with_aliases((DEVICE, alias(DEVICE, [(PERSON, NOON - DAY)])))
-    driver.erase(request(home=False))
-    settle(driver)
-    driver.changelog.append((DEVICE, alias(DEVICE, [(PERSON, NOON - DAY)])))
-    driver.restart()
-    driver.tick()
-    assert known(driver, DEVICE) is None
+    harness = with_aliases((DEVICE, alias(DEVICE, [(PERSON, NOON - DAY)])))
+    harness.erase(request(home=False))
+    settle(harness)
+    harness.changelog.append((DEVICE, alias(DEVICE, [(PERSON, NOON - DAY)])))
+    harness.restart()
+    harness.tick()
+    assert known(harness, DEVICE) is None
 
 
 def test_without_aliases_a_request_is_done_at_once() -> None:
-    driver = Driver(NOON)
-    driver.erase(request())
-    assert driver.engine.erasures_done == 1
+    harness = SinglePartitionHarness(NOON)
+    harness.erase(request())
+    assert harness.engine.erasures_done == 1

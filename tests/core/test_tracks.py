@@ -8,7 +8,7 @@ from streams.core.dispatch import Machine
 from streams.core.effects import Cause
 from streams.core.rules.moment import Moment
 from streams.core.tracks import LIFECYCLE
-from tests.core.helpers import DAY, HOUR, MINUTE, T0, Activity, click, order, run
+from tests.support.customer_history import DAY, HOUR, MINUTE, T0, Activity, click, order, run
 
 
 def orders(count: int, start: int = 0, gap: int = DAY) -> list[Activity]:

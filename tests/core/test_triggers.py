@@ -24,7 +24,7 @@ from streams.core.sources import Fetch
 from streams.core.tracks import Track, Transition
 from streams.core.triggering import MOST_RUNS
 from streams.core.triggers import Datum, OnAbandonment, OnStage, OnTime, Step, Trigger, next_yearly
-from tests.core.helpers import DAY, HOUR, MINUTE, SECOND, T0, History, click, item, order
+from tests.support.customer_history import DAY, HOUR, MINUTE, SECOND, T0, History, click, item, order
 
 YEAR = 365 * DAY
 VOCABULARY = Vocabulary(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from streams.core.policy import HOUR, MINUTE, SECOND
 from streams.core.sources import Fetch, Mark, SourceSpec
 from streams.core.watermark import FETCH_FRESH, READ_AT_ONCE, SourceProgress
-from tests.core.helpers import click
+from tests.support.customer_history import click
 
 NOON = 1_763_719_200_000
 SPEC = SourceSpec(delay=5 * SECOND, backfill_idle=10 * MINUTE)

@@ -21,7 +21,7 @@ from streams.demo.configuration import environment
 from streams.demo.part import beside
 from streams.replay import runner
 from streams.settings import Settings
-from tests.brokers import machine
+from tests.support import machine_requirements
 
 MARK = "DEMO_TEST"
 
@@ -72,7 +72,7 @@ def test_once_plays_the_history_and_says_what_a_replay_of_it_says(
     tmp_path: Path, mark: str, broker: tuple[str, ...]
 ) -> None:
     if broker:
-        with machine.apache_kafka():
+        with machine_requirements.apache_kafka():
             pass  # this machine can
     before = time.time_ns() // 1_000_000
     running = demo(mark, "--once", *broker)

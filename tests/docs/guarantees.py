@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from tests.chaos.table import read, table
-from tests.docs.pages import ROOT
+from tests.support.documentation import ROOT
 
 PAGE = ROOT / "docs" / "guarantees.md"
 VERDICTS = ROOT / "docs" / "chaos.jsonl"

@@ -8,8 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.docs.pages import ROOT, fences, section
 from tests.replay.test_backtest import CLICKS, ORDERS
+from tests.support.documentation import ROOT, fences, section
 
 PAGE = ROOT / "docs" / "backtest.md"
 

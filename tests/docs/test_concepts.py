@@ -20,7 +20,7 @@ from streams.core.policy import DAY, HOUR, MINUTE, Policy
 from streams.core.profile import Profile
 from streams.core.rules.moment import Moment
 from streams.core.sources import Fetch, SourceSpec
-from tests.docs.pages import ROOT, fences, section, table
+from tests.support.documentation import ROOT, fences, section, table
 
 CONCEPTS = ROOT / "docs" / "concepts.md"
 CONTRACT = ROOT / "docs" / "contract.md"

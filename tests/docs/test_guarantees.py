@@ -12,7 +12,7 @@ from tests.chaos.programs import MODES
 from tests.chaos.table import read as verdicts
 from tests.chaos.verdict import COUNTED
 from tests.docs.guarantees import PAGE, VERDICTS, with_figures
-from tests.docs.pages import ROOT, read, section, table
+from tests.support.documentation import ROOT, read, section, table
 
 
 def promises() -> list[list[str]]:

@@ -11,7 +11,7 @@ from faust.types import TP
 
 from streams.contracts.rejected import REASONS
 from streams.shell.faults import Defect, Hole, NoOffset, OutOfRange, StateBehind, TopicAnew, Truncated
-from tests.docs.pages import ROOT, anchor, headings, section, table
+from tests.support.documentation import ROOT, anchor, headings, section, table
 
 OPERATIONS = ROOT / "docs" / "operations.md"
 GROUPS = yaml.safe_load((ROOT / "deploy" / "prometheus" / "alerts.yml").read_text())["groups"]

@@ -16,7 +16,7 @@ from streams.cli import main
 from streams.core.activity import ORDER_TYPES
 from streams.observe.catalogue import CATALOGUE
 from streams.settings import CONFIG, FIELDS, PREFIX
-from tests.docs.pages import PAGES, ROOT, Fence, anchor, fences, headings, links, name, prose, read, spans
+from tests.support.documentation import PAGES, ROOT, Fence, anchor, fences, headings, links, name, prose, read, spans
 
 COMMANDS: dict[str, click.Command] = dict(main.commands)
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))

@@ -19,7 +19,7 @@ from streams.playbooks.format import PLAYBOOK
 from streams.playbooks.kinds import Kind, ListOf, OneOrMore, OrOff, Section, TableOf
 from streams.playbooks.schema import schema
 from streams.playbooks.triggers import COMPUTED, EventsOr, Told
-from tests.docs.pages import ROOT, fences
+from tests.support.documentation import ROOT, fences
 
 PAGE = ROOT / "docs" / "playbook.md"
 YAML = [fence.text for fence in fences(PAGE) if fence.language == "yaml"]

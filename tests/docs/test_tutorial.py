@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.pages import ROOT, Fence, fences
-from tests.integration.cluster import free_port
+from tests.support.documentation import ROOT, Fence, fences
+from tests.support.process_cluster import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 

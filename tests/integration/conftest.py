@@ -10,9 +10,9 @@ import pytest
 import pytest_asyncio
 
 from streams.shell.broker import EmbeddedBroker, LocalBroker
-from tests.brokers import machine
-from tests.brokers.kafka import ApacheKafka
-from tests.integration.cluster import Cluster
+from tests.support import machine_requirements
+from tests.support.kafka_cluster import ApacheKafka
+from tests.support.process_cluster import ProcessCluster
 
 
 @pytest.fixture(scope="session")
@@ -23,7 +23,7 @@ def embedded_broker() -> Iterator[EmbeddedBroker]:
 
 @pytest.fixture(scope="session")
 def apache_kafka() -> Iterator[ApacheKafka]:
-    with machine.apache_kafka() as running:
+    with machine_requirements.apache_kafka() as running:
         yield running
 
 
@@ -47,12 +47,12 @@ async def make_cluster(broker: LocalBroker, tmp_path: Path) -> AsyncIterator[Cal
 
     `partitions_of` are those of topics, by role, that have another number.
     """
-    clusters: list[Cluster] = []
+    clusters: list[ProcessCluster] = []
 
-    async def make(partitions_of: Mapping[str, int] | None = None, **settings: str) -> Cluster:
+    async def make(partitions_of: Mapping[str, int] | None = None, **settings: str) -> ProcessCluster:
         directory = tmp_path / str(len(clusters))
         directory.mkdir()
-        cluster = Cluster(broker.address, directory, **settings)
+        cluster = ProcessCluster(broker.address, directory, **settings)
         clusters.append(cluster)
         await cluster.create_topics(partitions_of)
         return cluster

@@ -22,7 +22,7 @@ from streams.shell.task import PartitionTask
 from streams.shell.topics import changelog_topic
 from streams.shell.worker import run
 from streams.transport.table import PartitionState, StateTable
-from tests.integration.cluster import Cluster
+from tests.support.process_cluster import ProcessCluster
 
 
 def without_applied(value: bytes | None) -> bytes | None:
@@ -48,7 +48,7 @@ def main(*, check: bool, dies: bool) -> None:
     sys.exit(run(load(), playbook=Playbook(policy=Policy(event_ids=0))))
 
 
-async def ahead_of_offsets(cluster: Cluster) -> set[int]:
+async def ahead_of_offsets(cluster: ProcessCluster) -> set[int]:
     """The partitions whose changelog ends with a later commit than the group has committed: with a kill in between."""
     markers = {
         record.partition: decode_marker(record.value)

@@ -12,8 +12,8 @@ from aiokafka.admin import NewTopic
 
 from streams.shell.topics import STATE_TABLE
 from tests.integration import beside
-from tests.integration.cluster import Cluster, Worker, free_port, get, until
-from tests.integration.shop import click, now, order
+from tests.support.process_cluster import ProcessCluster, WorkerProcess, free_port, get, until
+from tests.support.shop_events import click, now, order
 
 CUSTOMERS = 30
 PAGES = [f"page-{n}" for n in range(8)]
@@ -22,7 +22,7 @@ PAGES = [f"page-{n}" for n in range(8)]
 class Visits:
     """The ordinary topic, and what its table has to show."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: ProcessCluster) -> None:
         self.topic = f"visits-{cluster.settings.app_id}"
         self.expected = Counter[str]()
         self._cluster = cluster
@@ -31,7 +31,7 @@ class Visits:
         async with self._cluster.admin() as admin:
             await admin.create_topics([NewTopic(self.topic, self._cluster.settings.partitions, 1)])
 
-    def start_worker(self) -> tuple[Worker, int]:
+    def start_worker(self) -> tuple[WorkerProcess, int]:
         """A worker with the table, and the port of its web views."""
         port = free_port()
         return self._cluster.start_worker(program=beside.program(self.topic, port)), port
@@ -65,7 +65,7 @@ def view(port: int, path: str) -> Any:
     return json.loads(body) if status == 200 else None
 
 
-async def stages(*workers: Worker, **counts: int) -> None:
+async def stages(*workers: WorkerProcess, **counts: int) -> None:
     """Wait until so many customers are in each stage."""
     for stage, count in counts.items():
         await until(
@@ -74,14 +74,14 @@ async def stages(*workers: Worker, **counts: int) -> None:
         )
 
 
-async def end(worker: Worker) -> None:
+async def end(worker: WorkerProcess) -> None:
     worker.terminate()
     assert worker.process.wait(timeout=20) == 0, worker.tail()
 
 
 @pytest.mark.slow
 async def test_they_go_through_rebalances_and_restarts_with_it(make_cluster: Callable[..., Any]) -> None:
-    cluster: Cluster = await make_cluster()
+    cluster: ProcessCluster = await make_cluster()
     visits = Visits(cluster)
     await visits.create()
 

@@ -18,14 +18,14 @@ from streams.core.profile import Profile
 from streams.core.state import record_key
 from streams.shell.marks import decode_metadata
 from streams.shell.topics import changelog_topic
-from tests.brokers.kafka import ApacheKafka
-from tests.integration.cluster import Cluster, Worker, is_gone, until
-from tests.integration.shop import click, now
 from tests.integration.test_on_kafka import committed, last_words, stopped_after
+from tests.support.kafka_cluster import ApacheKafka
+from tests.support.process_cluster import ProcessCluster, WorkerProcess, is_gone, until
+from tests.support.shop_events import click, now
 
 pytestmark = pytest.mark.slow
 
-NewCluster = Callable[..., Awaitable[Cluster]]
+NewCluster = Callable[..., Awaitable[ProcessCluster]]
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def broker(apache_kafka: ApacheKafka) -> ApacheKafka:
     return apache_kafka
 
 
-async def applied(worker: Worker, events: int) -> None:
+async def applied(worker: WorkerProcess, events: int) -> None:
     await until(lambda: worker.metric("lifecycle_events_total", outcome="applied") == events, f"{events} events")
 
 

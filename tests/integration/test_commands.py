@@ -10,9 +10,9 @@ import pytest
 from aiokafka.admin import NewTopic
 
 from streams.shell import topics
-from tests.integration.cluster import Cluster, free_port
+from tests.support.process_cluster import ProcessCluster, free_port
 
-NewCluster = Callable[..., Awaitable[Cluster]]
+NewCluster = Callable[..., Awaitable[ProcessCluster]]
 
 
 def sentence(done: subprocess.CompletedProcess[str]) -> str:
@@ -26,7 +26,7 @@ def sentence(done: subprocess.CompletedProcess[str]) -> str:
 
 @pytest.mark.parametrize("command", ["worker", "topics"])
 def test_a_broker_that_cannot_be_reached(command: str, tmp_path: Path) -> None:
-    cluster = Cluster(f"127.0.0.1:{free_port()}", tmp_path, broker_wait="500ms")
+    cluster = ProcessCluster(f"127.0.0.1:{free_port()}", tmp_path, broker_wait="500ms")
     said = sentence(cluster.command(command))
     assert f"no Kafka broker answers on {cluster.settings.broker}: set LIFECYCLE_BROKER to its address" in said
 

@@ -18,34 +18,34 @@ from streams.shell.erasing import ask
 from streams.shell.marks import MARKER_KEY
 from streams.shell.topics import changelog_topic
 from tests.integration import disturbing
-from tests.integration.cluster import Cluster, Worker, until
 from tests.integration.erasing_and_dying import REWRITING, STEPS, program
-from tests.integration.shop import HOUR, MINUTE, click, now, order
+from tests.support.process_cluster import ProcessCluster, WorkerProcess, until
+from tests.support.shop_events import HOUR, MINUTE, click, now, order
 
-NewCluster = Callable[..., Awaitable[Cluster]]
+NewCluster = Callable[..., Awaitable[ProcessCluster]]
 
 PERSON = "somebody@example.org"
 TOKEN = "a-token"
 
 
-async def latest(cluster: Cluster, topic: str) -> dict[bytes, bytes | None]:
+async def latest(cluster: ProcessCluster, topic: str) -> dict[bytes, bytes | None]:
     """What a compacted topic comes to."""
     return {record.key: record.value for record in await cluster.read(topic)}
 
 
-async def notices(cluster: Cluster, isolation: str = "read_uncommitted") -> list[dict[str, Any]]:
+async def notices(cluster: ProcessCluster, isolation: str = "read_uncommitted") -> list[dict[str, Any]]:
     records = await cluster.read(cluster.settings.identities_topic, isolation)
     return [json.loads(record.value) for record in records]
 
 
-async def is_told(cluster: Cluster, number: int = 1) -> None:
+async def is_told(cluster: ProcessCluster, number: int = 1) -> None:
     async def told() -> bool:
         return len({notice["id"] for notice in await notices(cluster)}) == number
 
     await until(told, "the notice of an erasure")
 
 
-async def is_gone(cluster: Cluster, person: str = PERSON) -> None:
+async def is_gone(cluster: ProcessCluster, person: str = PERSON) -> None:
     """Of the person the changelog and the profiles topic hold a tombstone, if they ever held anything, each partition
     a mark, and nothing else does."""
 
@@ -64,7 +64,7 @@ async def is_gone(cluster: Cluster, person: str = PERSON) -> None:
     await until(gone, "a state that does not know the person")
 
 
-def asked_over_http(worker: Worker, path: str, token: str) -> tuple[int, dict[str, Any]]:
+def asked_over_http(worker: WorkerProcess, path: str, token: str) -> tuple[int, dict[str, Any]]:
     request = urllib.request.Request(
         f"http://127.0.0.1:{worker.port}{path}", method="DELETE", headers={"Authorization": f"Bearer {token}"}
     )
@@ -89,7 +89,7 @@ def in_files(directory: Path, what: bytes) -> list[str]:
     return found
 
 
-async def with_a_past(cluster: Cluster, *others: str) -> int:
+async def with_a_past(cluster: ProcessCluster, *others: str) -> int:
     """The person, and others, have a history that ends with a full cart; when that was."""
     at = now() - HOUR
     for person in (PERSON, *others):

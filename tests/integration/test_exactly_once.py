@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 
 from streams.shell.broker import EmbeddedBroker
-from tests.brokers.kafka import ApacheKafka
-from tests.integration.cluster import Cluster, Worker, key_of, until
-from tests.integration.shop import HOUR, MINUTE, click, now, order, replayed, shop, unlike, up_to
 from tests.integration.transacting import STEPS, program
+from tests.support.kafka_cluster import ApacheKafka
+from tests.support.process_cluster import ProcessCluster, WorkerProcess, key_of, until
+from tests.support.shop_events import HOUR, MINUTE, click, now, order, replayed, shop, unlike, up_to
 
-NewCluster = Callable[..., Awaitable[Cluster]]
+NewCluster = Callable[..., Awaitable[ProcessCluster]]
 
 EXACTLY_ONCE = {
     "processing_guarantee": "exactly_once",
@@ -56,7 +56,7 @@ class Shop:
         self._fed = 0
         self._rng = None if keyed else random.Random(seed)
 
-    async def feed(self, cluster: Cluster, share: float = 1.0) -> None:
+    async def feed(self, cluster: ProcessCluster, share: float = 1.0) -> None:
         """The next part of the events, up to this share of all.
 
         The first goes before any worker: to one that finds nothing, all of it would come late.
@@ -65,7 +65,7 @@ class Shop:
         self._fed += len(part)
         await self._put(cluster, part)
 
-    async def _put(self, cluster: Cluster, events: Iterable[dict[str, Any]]) -> None:
+    async def _put(self, cluster: ProcessCluster, events: Iterable[dict[str, Any]]) -> None:
         settings = cluster.settings
         by_topic: dict[str, list[tuple[str, dict[str, Any]]]] = {
             settings.clickstream_topic: [],
@@ -77,13 +77,13 @@ class Shop:
         for topic, records in by_topic.items():
             await cluster.produce(topic, records)
 
-    async def seen(self, cluster: Cluster) -> list[dict[str, Any]]:
+    async def seen(self, cluster: ProcessCluster) -> list[dict[str, Any]]:
         """What a subscriber that reads committed records has."""
         settings = cluster.settings
         topics = (settings.stage_changes_topic, settings.abandonments_topic)
         return [json.loads(record.value) for topic in topics for record in await cluster.read(topic, COMMITTED)]
 
-    async def judge(self, cluster: Cluster) -> None:
+    async def judge(self, cluster: ProcessCluster) -> None:
         """Feed the rest. Once every output is there: none is wrong, none is there twice, each customer's are in order,
         every profile is right.
         """
@@ -113,17 +113,19 @@ class Shop:
         await until(profiles_are_right, "the profiles of the replay", patience=20)
 
 
-def replayed_events(worker: Worker) -> float:
+def replayed_events(worker: WorkerProcess) -> float:
     """How often an event met a profile that had it already: in this mode, never."""
     return worker.metric("lifecycle_events_total", outcome="replayed")
 
 
-async def killed(worker: Worker) -> None:
+async def killed(worker: WorkerProcess) -> None:
     code = await until(lambda: worker.process.poll(), "the kill")
     assert code == -signal.SIGKILL, worker.tail()
 
 
-async def feed_until_killed(worker: Worker, history: Shop, cluster: Cluster, begin: float, end: float) -> None:
+async def feed_until_killed(
+    worker: WorkerProcess, history: Shop, cluster: ProcessCluster, begin: float, end: float
+) -> None:
     """This stretch of the events between a tenth and nine tenths, in small parts, so that there is more than one commit
     also of a slow worker. What is left when it dies comes with what is fed next."""
     for part in range(1, 41):
@@ -245,13 +247,13 @@ async def test_two_hundred_partitions_in_one_worker(make_cluster: NewCluster) ->
 # ------------------------------------------------------------------------------------------------ guards taken away
 
 
-async def visits(cluster: Cluster, count: int) -> None:
+async def visits(cluster: ProcessCluster, count: int) -> None:
     """So many customers who were never seen before: one output each."""
     at = now() - HOUR
     await cluster.clicks(*(click(f"c-{n}", at, event_id=f"e-{n}") for n in range(count)))
 
 
-async def first_changes(cluster: Cluster) -> Counter[str]:
+async def first_changes(cluster: ProcessCluster) -> Counter[str]:
     """How many first stage changes a subscriber has seen of each customer."""
     records = await cluster.read(cluster.settings.stage_changes_topic, COMMITTED)
     return Counter(record.key.decode() for record in records)
@@ -318,7 +320,7 @@ async def test_reading_before_the_predecessor_is_fenced_repeats_outputs(
 async def test_a_broker_without_transactions_ends_the_worker_with_a_sentence(
     embedded_broker: EmbeddedBroker, tmp_path: Path
 ) -> None:
-    cluster = Cluster(embedded_broker.address, tmp_path, **EXACTLY_ONCE)
+    cluster = ProcessCluster(embedded_broker.address, tmp_path, **EXACTLY_ONCE)
     await cluster.create_topics()
     worker = cluster.start_worker()
     try:

@@ -10,20 +10,20 @@ from typing import Any
 
 import pytest
 
-from tests.integration.cluster import Cluster, until
-from tests.integration.shop import MINUTE, comes_out_right, now, replayed, shop, streamed_under_kills, unlike, up_to
+from tests.support.process_cluster import ProcessCluster, until
+from tests.support.shop_events import MINUTE, comes_out_right, now, replayed, shop, streamed_under_kills, unlike, up_to
 
-NewCluster = Callable[..., Awaitable[Cluster]]
+NewCluster = Callable[..., Awaitable[ProcessCluster]]
 
 BADLY_KEYED = {"clickstream_well_keyed": "off", "orders_well_keyed": "off"}
 
 
-async def all_outputs(cluster: Cluster, isolation: str = "read_uncommitted") -> list[dict[str, Any]]:
+async def all_outputs(cluster: ProcessCluster, isolation: str = "read_uncommitted") -> list[dict[str, Any]]:
     topics = (cluster.settings.stage_changes_topic, cluster.settings.abandonments_topic)
     return [json.loads(record.value) for topic in topics for record in await cluster.read(topic, isolation)]
 
 
-async def anywhere(cluster: Cluster, topic: str, events: list[dict[str, Any]], seed: int) -> None:
+async def anywhere(cluster: ProcessCluster, topic: str, events: list[dict[str, Any]], seed: int) -> None:
     """Events in order, each on a partition that says nothing of its customer."""
     rng = random.Random(seed)
     await cluster.produce(topic, [(f"k-{rng.randrange(50)}", event) for event in events])

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from streams.contracts.partitioning import Partitioner
-from tests.integration.cluster import Cluster, key_of, until
-from tests.integration.shop import (
+from tests.support.process_cluster import ProcessCluster, key_of, until
+from tests.support.shop_events import (
     MINUTE,
     comes_out_right,
     half_known,
@@ -24,20 +24,20 @@ from tests.integration.shop import (
     streamed_under_kills,
 )
 
-NewCluster = Callable[..., Awaitable[Cluster]]
+NewCluster = Callable[..., Awaitable[ProcessCluster]]
 
 BADLY_KEYED = {"clickstream_well_keyed": "off", "orders_well_keyed": "off"}
 LASTING = ("first_seen_at", "last_seen_at", "sessions", "product_views", "orders", "revenue", "cart", "checkouts")
 """What of a profile time alone does not change (in 90 minutes)."""
 
 
-async def all_outputs(cluster: Cluster, isolation: str = "read_uncommitted") -> list[dict[str, Any]]:
+async def all_outputs(cluster: ProcessCluster, isolation: str = "read_uncommitted") -> list[dict[str, Any]]:
     settings = cluster.settings
     topics = (settings.stage_changes_topic, settings.abandonments_topic, settings.identities_topic)
     return [json.loads(record.value) for topic in topics for record in await cluster.read(topic, isolation)]
 
 
-async def profiles(cluster: Cluster, isolation: str) -> dict[str, dict[str, Any]]:
+async def profiles(cluster: ProcessCluster, isolation: str) -> dict[str, dict[str, Any]]:
     """What lasts of the latest profile of each id. (No device is called as a customer is.)"""
     found = {}
     for record in await cluster.read(cluster.settings.profiles_topic, isolation):
@@ -49,7 +49,7 @@ def lasting(profile: dict[str, Any]) -> dict[str, Any]:
     return {name: profile[name] for name in LASTING}
 
 
-async def profiles_come_out_right(cluster: Cluster, replay: Path, isolation: str) -> None:
+async def profiles_come_out_right(cluster: ProcessCluster, replay: Path, isolation: str) -> None:
     """As the replay has them. A document leaves with a commit, and so may be the last thing to come."""
     expected = replayed_profiles(replay)
 

@@ -16,18 +16,18 @@ from streams.core.packing import unpack
 from streams.core.policy import Policy
 from streams.shell.marks import MARKER_KEY
 from streams.shell.topics import changelog_topic
-from tests.brokers.kafka import ApacheKafka
-from tests.core.helpers import T0
-from tests.core.helpers import click as activity
-from tests.driver import Driver
-from tests.integration.cluster import Cluster, until
 from tests.integration.crashing import ahead_of_offsets, program, without_applied
-from tests.integration.shop import MINUTE, click, now
+from tests.support.customer_history import T0
+from tests.support.customer_history import click as activity
+from tests.support.kafka_cluster import ApacheKafka
+from tests.support.process_cluster import ProcessCluster, until
+from tests.support.shop_events import MINUTE, click, now
+from tests.support.single_partition import SinglePartitionHarness
 
 CHECK = pytest.mark.parametrize("check", [True, False], ids=["checked", "unchecked"])
 
 
-class Unchecked(Driver):
+class Unchecked(SinglePartitionHarness):
     """Recovers states that do not know which offsets were applied to them."""
 
     def start(self) -> None:
@@ -41,21 +41,21 @@ class Unchecked(Driver):
 @pytest.mark.parametrize("step", ["changelog", "outputs"])
 def test_a_crash_between_changelog_and_offsets(step: str, check: bool) -> None:
     rng = random.Random(step)
-    driver = (Driver if check else Unchecked)(T0, Policy(event_ids=0))
+    harness = (SinglePartitionHarness if check else Unchecked)(T0, Policy(event_ids=0))
     expected: Counter[str] = Counter()
     for _ in range(20):
         customers = [f"c-{rng.randrange(30)}" for _ in range(25)]
         expected.update(customers)
-        driver.put(*(activity(driver.now - T0, "product_viewed", "p", customer=customer) for customer in customers))
-        driver.fetch()
+        harness.put(*(activity(harness.now - T0, "product_viewed", "p", customer=customer) for customer in customers))
+        harness.fetch()
         if rng.random() < 0.5:
-            driver.commit()
+            harness.commit()
         else:
-            driver.commit(crash_after=step)
-            driver.restart()
-            driver.fetch()
-        driver.pass_time(1_000)
-    found = {profile.customer: profile.product_views for _, profile in driver.engine.state.items()}
+            harness.commit(crash_after=step)
+            harness.restart()
+            harness.fetch()
+        harness.pass_time(1_000)
+    found = {profile.customer: profile.product_views for _, profile in harness.engine.state.items()}
     assert found.keys() == expected.keys()
     assert (found == expected) is check
 
@@ -73,7 +73,7 @@ def broker(apache_kafka: ApacheKafka) -> ApacheKafka:
     ids=["checked", "unchecked", "on_disk"],
 )
 async def test_kill_9_between_changelog_and_offsets(
-    make_cluster: Callable[..., Awaitable[Cluster]], check: bool, store: str
+    make_cluster: Callable[..., Awaitable[ProcessCluster]], check: bool, store: str
 ) -> None:
     rng = random.Random(9)
     start = now() - 20 * MINUTE

@@ -11,13 +11,13 @@ import pytest
 
 from streams.shell.state import STATE_DIRECTORY
 from streams.shell.topics import changelog_topic
-from tests.integration.cluster import Cluster, Worker, until
-from tests.integration.shop import HOUR, MINUTE, click, now, order
+from tests.support.process_cluster import ProcessCluster, WorkerProcess, until
+from tests.support.shop_events import HOUR, MINUTE, click, now, order
 
 CUSTOMERS = 40
 
 
-async def worked(cluster: Cluster) -> None:
+async def worked(cluster: ProcessCluster) -> None:
     """A worker has seen some customers, and ended as it should."""
     worker = cluster.start_worker()
     await worker.ready()
@@ -27,23 +27,23 @@ async def worked(cluster: Cluster) -> None:
     assert worker.process.wait(timeout=20) == 0
 
 
-async def knows_all(worker: Worker) -> float:
+async def knows_all(worker: WorkerProcess) -> float:
     """How many changelog records it had to read for that."""
     await worker.ready()
     await until(lambda: worker.metric("lifecycle_customers") == CUSTOMERS, "all customers")
     return worker.metric("lifecycle_recovery_records_total")
 
 
-async def in_changelog(cluster: Cluster) -> int:
+async def in_changelog(cluster: ProcessCluster) -> int:
     return len(await cluster.read(changelog_topic(cluster.settings)))
 
 
-def files(cluster: Cluster) -> Path:
+def files(cluster: ProcessCluster) -> Path:
     return cluster.settings.data_dir / STATE_DIRECTORY / changelog_topic(cluster.settings)
 
 
 async def test_a_restart_reads_what_is_not_on_disk_and_no_more(make_cluster: Callable[..., Any]) -> None:
-    cluster: Cluster = await make_cluster(state_store="rocksdb")
+    cluster: ProcessCluster = await make_cluster(state_store="rocksdb")
     await worked(cluster)
     assert await in_changelog(cluster) >= CUSTOMERS
     second = cluster.start_worker()
@@ -61,7 +61,7 @@ async def test_a_restart_reads_what_is_not_on_disk_and_no_more(make_cluster: Cal
 
 
 async def test_files_that_are_damaged_or_gone_are_read_from_the_changelog(make_cluster: Callable[..., Any]) -> None:
-    cluster: Cluster = await make_cluster(state_store="rocksdb")
+    cluster: ProcessCluster = await make_cluster(state_store="rocksdb")
     await worked(cluster)
     (files(cluster) / "0" / "CURRENT").write_text("nothing")
     shutil.rmtree(files(cluster) / "1")
@@ -73,9 +73,9 @@ async def test_files_that_are_damaged_or_gone_are_read_from_the_changelog(make_c
 @pytest.mark.slow
 async def test_files_that_are_ahead_of_the_changelog_are_not_believed(make_cluster: Callable[..., Any]) -> None:
     """As after a cluster was set up anew under the same names."""
-    cluster: Cluster = await make_cluster(state_store="rocksdb")
+    cluster: ProcessCluster = await make_cluster(state_store="rocksdb")
     await worked(cluster)
-    other: Cluster = await make_cluster(state_store="rocksdb")
+    other: ProcessCluster = await make_cluster(state_store="rocksdb")
     shutil.copytree(files(cluster), files(other))
     worker = other.start_worker()
     await worker.ready()
@@ -86,12 +86,12 @@ async def test_files_that_are_ahead_of_the_changelog_are_not_believed(make_clust
 @pytest.mark.slow
 async def test_files_of_another_changelog_end_the_worker_and_are_gone(make_cluster: Callable[..., Any]) -> None:
     """The topic was made anew, and has more records already than the files know of."""
-    cluster: Cluster = await make_cluster(state_store="rocksdb")
+    cluster: ProcessCluster = await make_cluster(state_store="rocksdb")
     starting = cluster.start_worker()
     await starting.ready()
     starting.terminate()
     assert starting.process.wait(timeout=20) == 0
-    other: Cluster = await make_cluster(state_store="rocksdb")
+    other: ProcessCluster = await make_cluster(state_store="rocksdb")
     await worked(other)
     shutil.rmtree(files(other))
     shutil.copytree(files(cluster), files(other))
@@ -106,7 +106,7 @@ async def test_files_of_another_changelog_end_the_worker_and_are_gone(make_clust
 async def test_partitions_that_went_away_and_came_back_are_read_from_where_they_were(
     make_cluster: Callable[..., Any], tmp_path: Path
 ) -> None:
-    cluster: Cluster = await make_cluster(state_store="rocksdb")
+    cluster: ProcessCluster = await make_cluster(state_store="rocksdb")
     first = cluster.start_worker()
     await first.ready()
     await cluster.clicks(*(click(f"c-{n}", now() - HOUR, event_id=f"a-{n}") for n in range(CUSTOMERS)))
@@ -116,7 +116,7 @@ async def test_partitions_that_went_away_and_came_back_are_read_from_where_they_
     await until(lambda: first.metric("lifecycle_partitions_assigned") == 1, "one partition each")
     await cluster.orders(*(order(f"c-{n}", now() - MINUTE, f"o-{n}") for n in range(CUSTOMERS)))
 
-    def customers(*workers: Worker) -> float:
+    def customers(*workers: WorkerProcess) -> float:
         return sum(worker.metric("lifecycle_customers", stage="customer") for worker in workers)
 
     await until(lambda: customers(first, second) == CUSTOMERS, "their first orders")
@@ -127,7 +127,7 @@ async def test_partitions_that_went_away_and_came_back_are_read_from_where_they_
 
 
 async def test_two_workers_of_one_directory_are_refused(make_cluster: Callable[..., Any]) -> None:
-    cluster: Cluster = await make_cluster(state_store="rocksdb")
+    cluster: ProcessCluster = await make_cluster(state_store="rocksdb")
     first = cluster.start_worker()
     await first.ready()
     second = cluster.start_worker()

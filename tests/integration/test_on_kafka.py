@@ -24,14 +24,14 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from streams.shell.marks import SourceMark, decode_metadata
 from streams.shell.topics import changelog_topic
-from tests.brokers import machine
-from tests.brokers.kafka import ApacheKafka
-from tests.integration.cluster import Cluster, Worker, key_of, until
-from tests.integration.shop import DAY, MINUTE, click, now, order, replayed, shop, unlike, up_to
+from tests.support import machine_requirements
+from tests.support.kafka_cluster import ApacheKafka
+from tests.support.process_cluster import ProcessCluster, WorkerProcess, key_of, until
+from tests.support.shop_events import DAY, MINUTE, click, now, order, replayed, shop, unlike, up_to
 
 pytestmark = pytest.mark.slow
 
-NewCluster = Callable[..., Awaitable[Cluster]]
+NewCluster = Callable[..., Awaitable[ProcessCluster]]
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def broker(apache_kafka: ApacheKafka) -> ApacheKafka:
 # ------------------------------------------------------------------------------------------------------------ topics
 
 
-async def configs(cluster: Cluster, topic: str) -> dict[str, str]:
+async def configs(cluster: ProcessCluster, topic: str) -> dict[str, str]:
     async with cluster.admin() as admin:
         [response] = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
         return {entry[0]: entry[1] for entry in response.resources[0][4]}
@@ -77,7 +77,7 @@ async def test_more_copies_than_there_are_brokers_is_a_clear_mistake(make_cluste
 # --------------------------------------------------------------------------------------------- offsets and restarts
 
 
-async def marks(cluster: Cluster) -> dict[TopicPartition, SourceMark]:
+async def marks(cluster: ProcessCluster) -> dict[TopicPartition, SourceMark]:
     """What the group's committed offsets of events say."""
     async with cluster.admin() as admin:
         committed = await admin.list_consumer_group_offsets(cluster.settings.app_id)
@@ -90,13 +90,13 @@ async def marks(cluster: Cluster) -> dict[TopicPartition, SourceMark]:
     return {tp: mark for tp, mark in found.items() if mark is not None}
 
 
-async def committed_everywhere(cluster: Cluster, enough: Callable[[SourceMark], bool]) -> bool:
+async def committed_everywhere(cluster: ProcessCluster, enough: Callable[[SourceMark], bool]) -> bool:
     """Whether every partition has a committed offset whose metadata says enough."""
     found = await marks(cluster)
     return len(found) == 2 * cluster.settings.partitions and all(map(enough, found.values()))
 
 
-async def all_outputs(cluster: Cluster) -> list[dict[str, Any]]:
+async def all_outputs(cluster: ProcessCluster) -> list[dict[str, Any]]:
     return await cluster.stage_changes() + await cluster.abandonments()
 
 
@@ -211,8 +211,8 @@ async def test_kills_at_random_moments_lose_nothing_and_repeat_only_what_is_equa
 
 async def test_a_worker_outlives_the_broker(tmp_path: Path) -> None:
     """Killed and started again on the same data: the worker waits, then goes on; nothing is lost, nothing invented."""
-    with machine.apache_kafka() as broker:
-        cluster = Cluster(broker.address, tmp_path)
+    with machine_requirements.apache_kafka() as broker:
+        cluster = ProcessCluster(broker.address, tmp_path)
         await cluster.create_topics()
         try:
             worker = cluster.start_worker()
@@ -377,7 +377,7 @@ async def _is(what: Callable[[], Awaitable[Any]], expected: Any) -> bool:
 # --------------------------------------------------------------------------------------------------- missing records
 
 
-async def stopped_after(cluster: Cluster, events: int) -> None:
+async def stopped_after(cluster: ProcessCluster, events: int) -> None:
     """A worker has read so many events, committed, and ended."""
     worker = cluster.start_worker()
     await worker.ready()
@@ -387,7 +387,7 @@ async def stopped_after(cluster: Cluster, events: int) -> None:
     assert worker.process.wait(timeout=20) == 0, worker.tail()
 
 
-async def last_words(worker: Worker, patience: float = 30) -> str:
+async def last_words(worker: WorkerProcess, patience: float = 30) -> str:
     """What a worker that ends by itself says last: one sentence, at the level that wakes somebody, and no traceback."""
     try:
         await until(lambda: worker.process.poll() is not None, "the worker to end", patience=patience)
@@ -447,7 +447,7 @@ async def test_a_topic_made_anew_ends_the_worker_with_the_remedy(make_cluster: N
         assert "start with another LIFECYCLE_APP_ID" in said
 
 
-async def killed_at_its_first_step(worker: Worker) -> None:
+async def killed_at_its_first_step(worker: WorkerProcess) -> None:
     await until(lambda: "Processing partitions" in worker.log.read_text(), "a first step")
     worker.kill()
 
@@ -467,7 +467,7 @@ async def test_a_first_start_that_was_killed_is_a_first_start_again(make_cluster
     await until(all_customers, "5 customers")
 
 
-async def committed(cluster: Cluster) -> dict[str, int]:
+async def committed(cluster: ProcessCluster) -> dict[str, int]:
     """The group's offsets in partition 0."""
     async with cluster.admin() as admin:
         found = await admin.list_consumer_group_offsets(cluster.settings.app_id)
@@ -480,7 +480,7 @@ async def committed(cluster: Cluster) -> dict[str, int]:
 async def test_another_client_reads_key_headers_and_value(make_cluster: NewCluster) -> None:
     kcat = shutil.which("kcat")
     if kcat is None:
-        machine.lacking("kcat is not on this machine (Debian: apt-get install kcat)")
+        machine_requirements.skip_or_fail("kcat is not on this machine (Debian: apt-get install kcat)")
     cluster = await make_cluster()
     worker = cluster.start_worker()
     at = now() - MINUTE

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.integration.cluster import Cluster
-from tests.integration.shop import (
+from tests.integration.test_linking import BADLY_KEYED, all_outputs, profiles_come_out_right
+from tests.support.process_cluster import ProcessCluster
+from tests.support.shop_events import (
     MINUTE,
     comes_out_right,
     half_known,
@@ -20,9 +21,8 @@ from tests.integration.shop import (
     shop,
     streamed_under_kills,
 )
-from tests.integration.test_linking import BADLY_KEYED, all_outputs, profiles_come_out_right
 
-NewCluster = Callable[..., Awaitable[Cluster]]
+NewCluster = Callable[..., Awaitable[ProcessCluster]]
 
 LATENESS = 30_000
 

@@ -13,14 +13,14 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import NewPartitions
 
-from tests.integration.cluster import Cluster, Worker, until
-from tests.integration.shop import MINUTE, click, comes_out_right, now, replayed, shop, unlike, up_to
 from tests.integration.test_forwarding import BADLY_KEYED, all_outputs
+from tests.support.process_cluster import ProcessCluster, WorkerProcess, until
+from tests.support.shop_events import MINUTE, click, comes_out_right, now, replayed, shop, unlike, up_to
 
-NewCluster = Callable[..., Awaitable[Cluster]]
+NewCluster = Callable[..., Awaitable[ProcessCluster]]
 
 
-async def scattered(cluster: Cluster, events: list[dict[str, Any]], seed: int, pause: float = 0.0) -> None:
+async def scattered(cluster: ProcessCluster, events: list[dict[str, Any]], seed: int, pause: float = 0.0) -> None:
     """Events in order, each on any partition of its topic."""
     rng = random.Random(seed)
     producer = AIOKafkaProducer(bootstrap_servers=cluster.settings.broker)
@@ -97,7 +97,7 @@ PAST = {"backfill_idle": "5m"}
 """A pause in the history is not to be taken for silence: only what is put at its end shows that it has ended."""
 
 
-def lags(workers: list[Worker], topic: str) -> list[str]:
+def lags(workers: list[WorkerProcess], topic: str) -> list[str]:
     """The series of the lag of a topic's partitions."""
     shown = [line for worker in workers for line in worker.get("/metrics")[1].splitlines() if f'"{topic}"' in line]
     return [line for line in shown if line.startswith("lifecycle_consumer_lag_records{")]
@@ -106,7 +106,7 @@ def lags(workers: list[Worker], topic: str) -> list[str]:
 class Shop:
     """Days of a shop, and what must come of them in a cluster, whatever its workers go through."""
 
-    def __init__(self, directory: Path, cluster: Cluster, seed: int, events: int) -> None:
+    def __init__(self, directory: Path, cluster: ProcessCluster, seed: int, events: int) -> None:
         clicks, orders = shop(seed=seed, customers=60, events=events, end=now() - 90 * MINUTE)
         self.events = sorted((*clicks, *orders), key=lambda event: event["occurred_at"])
         self.expected = replayed(directory / "replay", clicks, orders)
@@ -130,7 +130,7 @@ class Shop:
         finally:
             await producer.stop()
 
-    async def comes_out_right(self, *survivors: Worker) -> None:
+    async def comes_out_right(self, *survivors: WorkerProcess) -> None:
         """Nothing is lost or there beside, and what is repeated is equal; exactly once, nothing is repeated."""
         await comes_out_right(self.outputs, self.expected, self.last, self._exact, *survivors)
         assert await self._cluster.documents(self._cluster.settings.dead_letters_topic) == []

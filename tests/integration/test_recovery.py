@@ -13,13 +13,13 @@ import pytest
 
 from streams.shell.broker import LocalBroker
 from tests.integration import disturbing
-from tests.integration.cluster import Cluster, until
-from tests.integration.shop import click, now
+from tests.support.process_cluster import ProcessCluster, until
+from tests.support.shop_events import click, now
 
 CUSTOMERS = 20
 
 
-async def with_customers(cluster: Cluster) -> None:
+async def with_customers(cluster: ProcessCluster) -> None:
     worker = cluster.start_worker()
     await worker.ready()
     await cluster.clicks(*(click(f"c-{n}", now(), event_id=f"a-{n}") for n in range(CUSTOMERS)))
@@ -30,7 +30,7 @@ async def with_customers(cluster: Cluster) -> None:
 
 @pytest.mark.slow
 async def test_what_was_fetched_and_dropped_is_read_again(make_cluster: Callable[..., Any]) -> None:
-    cluster: Cluster = await make_cluster(partitions="1")
+    cluster: ProcessCluster = await make_cluster(partitions="1")
     await with_customers(cluster)
     worker = cluster.start_worker(program=disturbing.lost_chunk(mended=True))
     await worker.ready()
@@ -41,7 +41,7 @@ async def test_what_was_fetched_and_dropped_is_read_again(make_cluster: Callable
 
 @pytest.mark.slow
 async def test_a_recovery_that_stands_still_ends_the_worker_with_a_sentence(make_cluster: Callable[..., Any]) -> None:
-    cluster: Cluster = await make_cluster(partitions="1")
+    cluster: ProcessCluster = await make_cluster(partitions="1")
     await with_customers(cluster)
     worker = cluster.start_worker(program=disturbing.lost_chunk(mended=False))
     await until(lambda: worker.process.poll() is not None, "the end of the worker", patience=60)
@@ -56,7 +56,7 @@ async def test_a_broker_that_stands_still_in_a_rebalance_is_waited_for(
 ) -> None:
     """For longer than any of aiokafka's own timeouts (40 s)."""
     with broker_type() as broker:
-        cluster = Cluster(broker.address, tmp_path, partitions="1")
+        cluster = ProcessCluster(broker.address, tmp_path, partitions="1")
         await cluster.create_topics()
         await with_customers(cluster)
         assert broker.pid is not None

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from tests.integration.cluster import Cluster, Worker, until
-from tests.integration.shop import click, now
+from tests.support.process_cluster import ProcessCluster, WorkerProcess, until
+from tests.support.shop_events import click, now
 
 CUSTOMERS = 20
 
 
-def assigned(worker: Worker) -> float:
+def assigned(worker: WorkerProcess) -> float:
     return worker.metric("lifecycle_partitions_assigned")
 
 
@@ -31,7 +31,7 @@ def assigned(worker: Worker) -> float:
 async def test_who_has_no_partition_is_ready_and_takes_over(
     make_cluster: Callable[..., Any], tmp_path: Path, guarantee: str
 ) -> None:
-    cluster: Cluster = await make_cluster(partitions="1", processing_guarantee=guarantee)
+    cluster: ProcessCluster = await make_cluster(partitions="1", processing_guarantee=guarantee)
     workers = [cluster.start_worker(data_dir=str(tmp_path / name)) for name in ("first", "second")]
     for worker in workers:
         await worker.ready()

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from streams.shell.topics import changelog_topic
-from tests.integration.cluster import Cluster, Worker, until
-from tests.integration.shop import HOUR, click, now, order
+from tests.support.process_cluster import ProcessCluster, WorkerProcess, until
+from tests.support.shop_events import HOUR, click, now, order
 
 CUSTOMERS = 400
 READ = "lifecycle_recovery_records_total"
 
 
-def customers(*workers: Worker, **labels: str) -> float:
+def customers(*workers: WorkerProcess, **labels: str) -> float:
     return sum(worker.metric("lifecycle_customers", **labels) for worker in workers)
 
 
@@ -25,7 +25,7 @@ def customers(*workers: Worker, **labels: str) -> float:
 async def test_it_reads_nothing_but_what_it_had_not_read_yet(
     make_cluster: Callable[..., Any], tmp_path: Path, store: str
 ) -> None:
-    cluster: Cluster = await make_cluster(standby_replicas="1", state_store=store)
+    cluster: ProcessCluster = await make_cluster(standby_replicas="1", state_store=store)
     workers = [cluster.start_worker(data_dir=str(tmp_path / name)) for name in ("first", "second")]
     for worker in workers:
         await worker.ready()

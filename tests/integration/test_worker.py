@@ -15,8 +15,8 @@ import pytest
 
 from streams.shell.application import EXIT_FORCED
 from streams.shell.broker import LocalBroker
-from tests.integration.cluster import Cluster, until
-from tests.integration.shop import HOUR, MINUTE, click, now, order, replayed, shop, unlike, up_to
+from tests.support.process_cluster import ProcessCluster, until
+from tests.support.shop_events import HOUR, MINUTE, click, now, order, replayed, shop, unlike, up_to
 
 
 async def test_a_worker_gives_what_replay_gives_and_a_restart_loses_nothing(
@@ -26,7 +26,7 @@ async def test_a_worker_gives_what_replay_gives_and_a_restart_loses_nothing(
     clicks, orders = shop(seed=7, customers=60, events=1500, end=end)
     expected = replayed(tmp_path / "replay", clicks, orders)
     last = max(event["occurred_at"] for event in (*clicks, *orders))
-    cluster: Cluster = await make_cluster(backfill_idle="5s")
+    cluster: ProcessCluster = await make_cluster(backfill_idle="5s")
 
     half = (
         len(clicks) // 2,
@@ -59,7 +59,7 @@ async def test_a_worker_gives_what_replay_gives_and_a_restart_loses_nothing(
 
 
 async def test_a_worker_sends_what_the_triggers_of_its_playbook_say(make_cluster: Callable[..., Any]) -> None:
-    cluster: Cluster = await make_cluster(playbook="ecommerce-triggers")
+    cluster: ProcessCluster = await make_cluster(playbook="ecommerce-triggers")
     at = now() - 5 * HOUR
     clicks = [
         click("c-1", at, "signed_up", properties={"birthday": "1990-05-17"}),
@@ -93,7 +93,7 @@ async def test_a_worker_sends_what_the_triggers_of_its_playbook_say(make_cluster
 
 
 async def test_pending_deadlines_fire_after_a_restart_without_any_new_input(make_cluster: Callable[..., Any]) -> None:
-    cluster: Cluster = await make_cluster()
+    cluster: ProcessCluster = await make_cluster()
     at = now() - 31 * MINUTE
     await cluster.clicks(*(click(f"c-{n}", at, "product_viewed", product_id="p") for n in range(20)))
     first = cluster.start_worker(lateness="2h")  # to it, a deadline a minute ago is one in two hours
@@ -115,7 +115,7 @@ async def test_pending_deadlines_fire_after_a_restart_without_any_new_input(make
 
 
 async def test_a_second_worker_takes_over_its_share_and_then_all(make_cluster: Callable[..., Any]) -> None:
-    cluster: Cluster = await make_cluster()
+    cluster: ProcessCluster = await make_cluster()
     first = cluster.start_worker()
     await first.ready()
     second = cluster.start_worker()
@@ -165,7 +165,7 @@ BAD: list[tuple[str, bytes | None, str]] = [
 async def test_bad_input_is_dead_lettered_each_with_its_reason_and_the_partition_goes_on(
     make_cluster: Callable[..., Any],
 ) -> None:
-    cluster: Cluster = await make_cluster(partitions="1")
+    cluster: ProcessCluster = await make_cluster(partitions="1")
     worker = cluster.start_worker()
     topic = cluster.settings.clickstream_topic
     await cluster.produce(topic, [("c", value) for _, value, _ in BAD])
@@ -194,7 +194,7 @@ async def test_bad_input_is_dead_lettered_each_with_its_reason_and_the_partition
 async def test_a_record_on_a_partition_that_is_not_its_customers_is_dead_lettered(
     make_cluster: Callable[..., Any],
 ) -> None:
-    cluster: Cluster = await make_cluster()
+    cluster: ProcessCluster = await make_cluster()
     worker = cluster.start_worker()
     await worker.ready()
     topic = cluster.settings.clickstream_topic
@@ -212,7 +212,7 @@ async def test_a_record_on_a_partition_that_is_not_its_customers_is_dead_lettere
 
 
 async def test_sigterm_ends_the_worker_with_offsets_committed(make_cluster: Callable[..., Any]) -> None:
-    cluster: Cluster = await make_cluster(commit_interval="60s")  # only the end commits
+    cluster: ProcessCluster = await make_cluster(commit_interval="60s")  # only the end commits
     worker = cluster.start_worker()
     await worker.ready()
     await cluster.clicks(*(click(f"c-{n}", now()) for n in range(10)))
@@ -229,7 +229,7 @@ async def test_sigterm_ends_the_worker_in_time_also_when_the_broker_is_gone(
     broker_type: Callable[[], LocalBroker], tmp_path: Path
 ) -> None:
     with broker_type() as broker:
-        cluster = Cluster(broker.address, tmp_path, shutdown_timeout="3s")
+        cluster = ProcessCluster(broker.address, tmp_path, shutdown_timeout="3s")
         await cluster.create_topics()
         worker = cluster.start_worker()
         try:
@@ -265,7 +265,7 @@ main(["worker"])
 async def test_a_worker_that_is_told_to_stop_while_it_starts_has_not_failed(
     make_cluster: Callable[..., Any], told: bool, code: int
 ) -> None:
-    cluster: Cluster = await make_cluster()
+    cluster: ProcessCluster = await make_cluster()
     worker = cluster.start_worker(program=BROKEN_OFF.format(told=told))
     assert worker.process.wait(timeout=30) == code, worker.tail()
 
@@ -287,7 +287,7 @@ main(["worker"])
 async def test_sigterm_ends_the_worker_also_when_a_library_holds_the_interpreter(
     make_cluster: Callable[..., Any],
 ) -> None:
-    cluster: Cluster = await make_cluster(shutdown_timeout="2s")
+    cluster: ProcessCluster = await make_cluster(shutdown_timeout="2s")
     worker = cluster.start_worker(program=STUCK)
     await worker.ready()
     worker.terminate()
@@ -315,7 +315,7 @@ main(["worker"])
 async def test_a_worker_that_had_to_be_ended_before_its_last_commit_says_so_and_so_does_the_next_one(
     make_cluster: Callable[..., Any],
 ) -> None:
-    cluster: Cluster = await make_cluster(shutdown_timeout="2s")
+    cluster: ProcessCluster = await make_cluster(shutdown_timeout="2s")
     worker = cluster.start_worker(program=BLOCKED)
     await worker.ready()
     assert abs(worker.metric("lifecycle_last_commit_timestamp_seconds") - time.time()) < 30
@@ -350,7 +350,7 @@ main(["worker"])
 async def test_a_record_at_which_every_worker_ends_is_found_by_their_words_and_can_be_passed_over(
     make_cluster: Callable[..., Any],
 ) -> None:
-    cluster: Cluster = await make_cluster(partitions="1")
+    cluster: ProcessCluster = await make_cluster(partitions="1")
     topic = cluster.settings.clickstream_topic
     first = cluster.start_worker(program=DEFECTIVE)
     await first.ready()
@@ -376,7 +376,7 @@ async def test_a_record_at_which_every_worker_ends_is_found_by_their_words_and_c
 
 
 async def test_profiles_are_published_if_asked_for(make_cluster: Callable[..., Any]) -> None:
-    cluster: Cluster = await make_cluster(profiles="on")
+    cluster: ProcessCluster = await make_cluster(profiles="on")
     worker = cluster.start_worker()
     await worker.ready()
     await cluster.clicks(click("c-1", now(), "product_viewed", product_id="p"))

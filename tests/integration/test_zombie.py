@@ -12,12 +12,12 @@ import pytest
 from streams.shell.marks import MARKER_KEY, decode_marker
 from streams.shell.topics import changelog_topic
 from tests.integration import disturbing
-from tests.integration.cluster import Cluster, Worker, until
-from tests.integration.shop import MINUTE, click, now, order
+from tests.support.process_cluster import ProcessCluster, WorkerProcess, until
+from tests.support.shop_events import MINUTE, click, now, order
 
 
 async def test_a_zombie_leaves_without_touching_what_others_own_now(make_cluster: Callable[..., Any]) -> None:
-    cluster: Cluster = await make_cluster(partitions="1")
+    cluster: ProcessCluster = await make_cluster(partitions="1")
     zombie = cluster.start_worker()
     await zombie.ready()
     start = now() - 10 * MINUTE
@@ -32,7 +32,7 @@ async def test_a_zombie_leaves_without_touching_what_others_own_now(make_cluster
     zombie.process.send_signal(signal.SIGCONT)
     await cluster.clicks(*(click(f"c-{n}", start + 2 * MINUTE, "message_clicked") for n in range(30)))
 
-    def clicks(worker: Worker) -> float:
+    def clicks(worker: WorkerProcess) -> float:
         if worker.process.poll() is not None:
             return 0
         return worker.metric("lifecycle_events_total", source="clickstream", outcome="applied")
@@ -60,7 +60,7 @@ async def test_what_a_zombie_had_not_written_yet_it_does_not_write(
 ) -> None:
     """One stopped behind its last look at whether its partitions are its own does: commits stand in the changelog that
     are older than the one before them."""
-    cluster: Cluster = await make_cluster(partitions="1", commit_interval="60s" if guarded else "2s")
+    cluster: ProcessCluster = await make_cluster(partitions="1", commit_interval="60s" if guarded else "2s")
     zombie = cluster.start_worker(program="" if guarded else disturbing.stopped_with(b"c-29"))
     await zombie.ready()
     start = now() - 10 * MINUTE
@@ -89,13 +89,13 @@ async def test_what_a_zombie_had_not_written_yet_it_does_not_write(
         await until(lambda: out_of_order(cluster), "the commit of the zombie", patience=20)
 
 
-async def committed_numbers(cluster: Cluster) -> list[int]:
+async def committed_numbers(cluster: ProcessCluster) -> list[int]:
     """Of the commits in the changelog, in its order."""
     records = await cluster.read(changelog_topic(cluster.settings))
     marks = [decode_marker(record.value) for record in records if record.key == MARKER_KEY]
     return [mark.commit for mark in marks if mark is not None]
 
 
-async def out_of_order(cluster: Cluster) -> bool:
+async def out_of_order(cluster: ProcessCluster) -> bool:
     numbers = await committed_numbers(cluster)
     return numbers != sorted(set(numbers))

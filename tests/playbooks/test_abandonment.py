@@ -6,7 +6,7 @@ import pytest
 
 from streams.core.activity import Activity
 from streams.playbooks import parse
-from tests.core.helpers import DAY, HOUR, MINUTE, History, click, order, run
+from tests.support.customer_history import DAY, HOUR, MINUTE, History, click, order, run
 
 PER_KIND = "cool_down_per: kind"
 SILENT = "browse: {after: 30m, silent_after_order: 3d}"

@@ -14,9 +14,9 @@ from streams.core.playbook import Playbook
 from streams.core.policy import Policy
 from streams.core.rules.moment import Moment
 from streams.core.tracks import LAPSES, TRANSITIONS
-from tests.agreement import agrees, by_customer, drive
 from tests.docs.test_concepts import profiles
-from tests.histories import histories, policies, untils
+from tests.support.history_strategies import histories, policies, untils
+from tests.support.reference_comparison import agrees, by_customer, drive
 
 DEFAULT = playbooks.load()
 

@@ -11,8 +11,8 @@ from streams.core.packing import pack, peek, unpack
 from streams.core.playbook import Playbook
 from streams.core.state import TaskState, record_key
 from streams.playbooks import parse
-from tests.core.helpers import DAY, HOUR, T0, click, order
-from tests.disk import MemoryDisk
+from tests.support.customer_history import DAY, HOUR, T0, click, order
+from tests.support.memory_disk import MemoryDisk
 
 TWO = """
 playbook: two

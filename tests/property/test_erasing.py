@@ -14,79 +14,79 @@ from streams.core.state import record_key
 from streams.core.sweeping import STEP
 from tests.core.test_sweeping import alias
 from tests.property.test_identity import POLICY, START, busy, carried, whose
-from tests.tasks import Tasks, by_id, record
+from tests.support.partition_network import PartitionNetwork, by_id, record
 
 PERSON = "c-1"
 LATER = 60_000
 
 
-def with_an_erasure(seed: int, partitions: int = 3) -> Tasks:
+def with_an_erasure(seed: int, partitions: int = 3) -> PartitionNetwork:
     """A busy history; in the midst of its being read, and of crashes, somebody is erased who is among those seen."""
-    rng, tasks = random.Random(seed), Tasks(START, partitions, policy=POLICY)
+    rng, network = random.Random(seed), PartitionNetwork(START, partitions, policy=POLICY)
     for partition, one in busy(seed):
-        tasks.put(partition % partitions, record(one.at, one.type, *whose(one), **carried(one)))
-    tasks.crashing(rng, 200)
-    tasks.requests.append((PERSON, True, START))
-    tasks.crashing(rng, 200)
-    tasks.run()
-    return tasks
+        network.put(partition % partitions, record(one.at, one.type, *whose(one), **carried(one)))
+    network.crashing(rng, 200)
+    network.requests.append((PERSON, True, START))
+    network.crashing(rng, 200)
+    network.run()
+    return network
 
 
-def known_of(tasks: Tasks, person: str) -> list[bytes]:
+def known_of(network: PartitionNetwork, person: str) -> list[bytes]:
     """The keys of records that name somebody, as the changelogs have them."""
     packed = msgspec.msgpack.encode(person)
-    latest = {(n, key): value for n, log in enumerate(tasks.changelogs) for key, value in log}
+    latest = {(n, key): value for n, log in enumerate(network.changelogs) for key, value in log}
     return [key for (_, key), value in latest.items() if value is not None and not is_mark(key) and packed in value]
 
 
 @pytest.mark.parametrize("seed", range(12))
 def test_nothing_knows_of_who_was_erased_whoever_crashes(seed: int) -> None:
-    tasks = with_an_erasure(seed)
-    assert known_of(tasks, "c-2")
-    assert known_of(tasks, PERSON) == []
-    assert (True, PERSON) not in tasks.profiles()
-    for task in tasks.tasks:
+    network = with_an_erasure(seed)
+    assert known_of(network, "c-2")
+    assert known_of(network, PERSON) == []
+    assert (True, PERSON) not in network.profiles()
+    for task in network.tasks:
         assert task.engine.state.get(record_key(PERSON, True)) is None
         assert task.engine.state.marks.erased_at(record_key(PERSON, True)) == START
         assert task.engine.erasures_done == 1
-    notices = [o for o in by_id(tasks.received).values() if isinstance(o, IdentityChange) and o.type == "erased"]
+    notices = [o for o in by_id(network.received).values() if isinstance(o, IdentityChange) and o.type == "erased"]
     assert [(notice.customer, notice.occurred_at) for notice in notices] == [(PERSON, START)]
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_who_comes_back_begins_anew_also_on_the_same_device(seed: int) -> None:
-    tasks = with_an_erasure(seed)
+    network = with_an_erasure(seed)
     device = next((one.other for _, one in busy(seed) if one.customer == PERSON and one.other), "d-1")
-    tasks.now += LATER
-    tasks.put(0, record(START - 1, "product_viewed", PERSON, device))  # late
-    tasks.put(1, record(START - 2, "product_viewed", None, device))
-    tasks.run()
-    assert known_of(tasks, PERSON) == []
-    tasks.put(0, record(START + 1, "product_viewed", None, device))
-    tasks.put(1, record(START + 2, "product_viewed", PERSON, device))
-    tasks.run()
-    fresh = tasks.profiles()[True, PERSON]
+    network.now += LATER
+    network.put(0, record(START - 1, "product_viewed", PERSON, device))  # late
+    network.put(1, record(START - 2, "product_viewed", None, device))
+    network.run()
+    assert known_of(network, PERSON) == []
+    network.put(0, record(START + 1, "product_viewed", None, device))
+    network.put(1, record(START + 2, "product_viewed", PERSON, device))
+    network.run()
+    fresh = network.profiles()[True, PERSON]
     assert fresh.first_seen_at >= START + 1
     assert fresh.orders == 0
 
 
 def test_until_all_is_swept_whoever_uses_what_is_known_of_a_device_looks_first() -> None:
-    tasks = Tasks(START, 1, policy=POLICY)
+    network = PartitionNetwork(START, 1, policy=POLICY)
     keys = [record_key(f"d-{n}", False) for n in range(9 * STEP)]
-    tasks.changelogs[0] += [(key, alias(key, [(PERSON, START - LATER)])) for key in keys]
-    tasks.start(0)
-    tasks.requests.append((PERSON, True, START))
-    tasks.erase(0)
-    tasks.now += LATER
+    network.changelogs[0] += [(key, alias(key, [(PERSON, START - LATER)])) for key in keys]
+    network.start(0)
+    network.requests.append((PERSON, True, START))
+    network.erase(0)
+    network.now += LATER
     last = f"d-{9 * STEP - 1}"
-    tasks.put(0, record(START + 1, "product_viewed", None, last))
-    tasks.read(0, Source.CLICKSTREAM)
+    network.put(0, record(START + 1, "product_viewed", None, last))
+    network.read(0, Source.CLICKSTREAM)
     for _ in range(4):  # until it is known that nothing earlier is to come
-        tasks.tick(0)
-        tasks.arrive(0)
-    state = tasks.tasks[0].engine.state
+        network.tick(0)
+        network.arrive(0)
+    state = network.tasks[0].engine.state
     assert state.aliases >= STEP
-    assert tasks.profiles().keys() == {(False, last)}
-    tasks.run()
+    assert network.profiles().keys() == {(False, last)}
+    network.run()
     assert state.aliases == 0
-    assert tasks.profiles().keys() == {(False, last)}
+    assert network.profiles().keys() == {(False, last)}

@@ -17,7 +17,7 @@ from streams.core.effects import IdentityChange, Output
 from streams.core.playbook import Playbook
 from streams.core.policy import DAY, HOUR, MINUTE, SECOND, Policy
 from streams.core.profile import Profile
-from tests.tasks import Tasks, by_id, record
+from tests.support.partition_network import PartitionNetwork, by_id, record
 
 START = 1_763_719_200_000
 POLICY = Policy(event_ids=0)  # no event is passed over for its id
@@ -135,17 +135,17 @@ def busy(seed: int, events: int = 120) -> list[Placed]:
 
 def played(
     placed: list[Placed], partitions: int, seed: int | None = None, without: str = "", steps: int = 250
-) -> Tasks:
+) -> PartitionNetwork:
     """The tasks when all is read, and two days later."""
-    tasks = Tasks(START, partitions, without, POLICY)
+    network = PartitionNetwork(START, partitions, without, POLICY)
     for partition, one in placed:
-        tasks.put(partition % partitions, record(one.at, one.type, *whose(one), **carried(one)))
+        network.put(partition % partitions, record(one.at, one.type, *whose(one), **carried(one)))
     if seed is not None:
-        tasks.crashing(random.Random(seed), steps)
-    tasks.run()
-    tasks.now += 2 * DAY
-    tasks.run()
-    return tasks
+        network.crashing(random.Random(seed), steps)
+    network.run()
+    network.now += 2 * DAY
+    network.run()
+    return network
 
 
 def whose(one: Activity) -> tuple[str | None, str | None]:
@@ -156,19 +156,19 @@ def carried(one: Activity) -> dict[str, Any]:
     return {"cart_id": one.cart_id, "checkout_id": one.checkout_id, "product_id": one.product_id}
 
 
-def wrong(placed: list[Placed], tasks: Tasks, right: dict[str, Output]) -> Iterator[str]:
+def wrong(placed: list[Placed], network: PartitionNetwork, right: dict[str, Output]) -> Iterator[str]:
     """What is not as it should be."""
     told = Told(one for _, one in placed)
     until = START + 2 * DAY
     expected = {whose: alone(events, until) for whose, events in told.events.items()}
-    found = {whose: says(profile) for whose, profile in tasks.profiles().items()}
+    found = {whose: says(profile) for whose, profile in network.profiles().items()}
     if found != expected:
         yield f"profiles: {found} for {expected}"
     owners = {device: owners[-REMEMBERED:] for device, owners in told.owners.items()}
-    known = {key[1:].decode(): p.alias.owners for key, p in tasks.aliases().items() if key[:1] == b"a" and p.alias}
+    known = {key[1:].decode(): p.alias.owners for key, p in network.aliases().items() if key[:1] == b"a" and p.alias}
     if known != owners:
         yield f"aliases: {known} for {owners}"
-    outputs = by_id(tasks.received)
+    outputs = by_id(network.received)
     changes = {
         (o.type, o.anonymous_id or "", o.customer, o.occurred_at)
         for o in outputs.values()
@@ -191,14 +191,14 @@ def test_everybody_knows_in_the_end_what_the_rules_tell(placed: list[Placed], pa
 def test_much_happens_and_nothing_is_lost_or_taken_twice(seed: int) -> None:
     placed = busy(seed)
     right = by_id(played(placed, 1).received)
-    tasks = played(placed, 3, seed, steps=500)
-    assert list(wrong(placed, tasks, right)) == []
-    assert tasks.counts["arrived", "repeated"] > 0
-    assert tasks.counts["passed", "devices"] > 10
-    assert tasks.counts["passed", "carts"] > 0
-    assert tasks.counts["identity", "merged"] > 1
-    assert tasks.counts["identity", "switched"] > 1
-    assert tasks.counts["identity", "refused"] > 1
+    network = played(placed, 3, seed, steps=500)
+    assert list(wrong(placed, network, right)) == []
+    assert network.counts["arrived", "repeated"] > 0
+    assert network.counts["passed", "devices"] > 10
+    assert network.counts["passed", "carts"] > 0
+    assert network.counts["identity", "merged"] > 1
+    assert network.counts["identity", "switched"] > 1
+    assert network.counts["identity", "refused"] > 1
 
 
 @pytest.mark.parametrize("without", ["numbers", "previous", "pending", "hold", "cut"])
@@ -244,10 +244,10 @@ def of_one_each(draw: st.DrawFn) -> list[Placed]:
     return placed
 
 
-def of_devices(tasks: Tasks) -> dict[str, list[IdentityChange]]:
+def of_devices(network: PartitionNetwork) -> dict[str, list[IdentityChange]]:
     """What was told of each device, in the order in which it was sent; nothing may be told twice."""
     found: dict[str, list[IdentityChange]] = defaultdict(list)
-    changes = [output for output in tasks.received if isinstance(output, IdentityChange)]
+    changes = [output for output in network.received if isinstance(output, IdentityChange)]
     assert len({change.id for change in changes}) == len(changes)
     for change in changes:
         if change.type in ("linked", "switched"):
@@ -256,21 +256,21 @@ def of_devices(tasks: Tasks) -> dict[str, list[IdentityChange]]:
     return found
 
 
-def owners_of(tasks: Tasks) -> dict[str, list[tuple[str, int]]]:
+def owners_of(network: PartitionNetwork) -> dict[str, list[tuple[str, int]]]:
     """Whose each device is known to be, and was."""
-    return {key[1:].decode(): p.alias.owners for key, p in tasks.aliases().items() if key[:1] == b"a" and p.alias}
+    return {key[1:].decode(): p.alias.owners for key, p in network.aliases().items() if key[:1] == b"a" and p.alias}
 
 
-def arriving(placed: list[Placed], partitions: int, pieces: int, *, by_time: bool = False) -> Tasks:
+def arriving(placed: list[Placed], partitions: int, pieces: int, *, by_time: bool = False) -> PartitionNetwork:
     """The tasks when all is read, of which each piece arrives when the one before has been applied for long."""
-    tasks = Tasks(START, partitions, policy=POLICY, by_time=by_time)
+    network = PartitionNetwork(START, partitions, policy=POLICY, by_time=by_time)
     for piece in range(pieces):
         for partition, one in placed[piece * len(placed) // pieces : (piece + 1) * len(placed) // pieces]:
-            tasks.put(partition % partitions, record(one.at, one.type, *whose(one), **carried(one)))
-        tasks.now += MINUTE
-        tasks.run(rounds=4)
-    tasks.run()
-    return tasks
+            network.put(partition % partitions, record(one.at, one.type, *whose(one), **carried(one)))
+        network.now += MINUTE
+        network.run(rounds=4)
+    network.run()
+    return network
 
 
 @settings(deadline=None)
@@ -279,15 +279,15 @@ def test_what_comes_late_and_links_that_come_later_still_make_the_same_profiles(
     placed: list[Placed], partitions: int, seed: int
 ) -> None:
     expected = {whose: alone(events, START) for whose, events in Told(one for _, one in placed).events.items()}
-    tasks = played(placed, partitions, seed)
-    found = {whose: says(profile) for whose, profile in tasks.profiles().items()}
+    network = played(placed, partitions, seed)
+    found = {whose: says(profile) for whose, profile in network.profiles().items()}
     for known in (expected, found):
         for profile in known.values():
             assert profile is not None
             del profile["stage"], profile["next"]  # the history of stages, and what hangs on it, may differ
     assert found == expected
-    told = {(o.type, o.anonymous_id, o.customer) for o in tasks.received if isinstance(o, IdentityChange)}
-    assert told == {("linked", device, f"c-{device[2]}") for device in owners_of(tasks)}
+    told = {(o.type, o.anonymous_id, o.customer) for o in network.received if isinstance(o, IdentityChange)}
+    assert told == {("linked", device, f"c-{device[2]}") for device in owners_of(network)}
 
 
 @settings(deadline=None)
@@ -296,8 +296,8 @@ def test_the_latest_that_is_told_of_a_device_is_right_whatever_comes_late(
     placed: list[Placed], partitions: int, pieces: int, by_time: bool
 ) -> None:
     """By what docs/identity.md tells subscribers to do, devices change hands as often as they may."""
-    tasks = arriving(placed, partitions, pieces, by_time=by_time)
-    told, owners = of_devices(tasks), owners_of(tasks)
+    network = arriving(placed, partitions, pieces, by_time=by_time)
+    told, owners = of_devices(network), owners_of(network)
     latest = {device: max((o.occurred_at, o.customer) for o in changes) for device, changes in told.items()}
     assert latest == {device: (since, customer) for device, known in owners.items() for customer, since in known[-1:]}
     for device, changes in told.items():  # and as they are sent they make one story
@@ -322,11 +322,11 @@ def test_much_that_comes_late_makes_devices_change_hands_and_is_told_right() -> 
     for seed in range(16):
         rng = random.Random(seed)
         placed = sorted(busy(seed), key=lambda one: one[1].at + rng.choice(BEYOND))
-        tasks = arriving(placed, 3, 4)
-        counts += tasks.counts
+        network = arriving(placed, 3, 4)
+        counts += network.counts
         latest = {
-            device: max((o.occurred_at, o.customer) for o in changes) for device, changes in of_devices(tasks).items()
+            device: max((o.occurred_at, o.customer) for o in changes) for device, changes in of_devices(network).items()
         }
-        assert latest == {device: known[-1][::-1] for device, known in owners_of(tasks).items()}
+        assert latest == {device: known[-1][::-1] for device, known in owners_of(network).items()}
     for outcome in ("linked", "switched", "earlier", "refused"):
         assert counts["identity", outcome] > 10

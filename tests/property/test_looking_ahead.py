@@ -16,8 +16,8 @@ from streams.core.rules import Vocabulary, compile_rule
 from streams.core.rules.needs import Kept, together
 from streams.core.rules.types import Type
 from streams.core.tracks import Track, Transition
-from tests.core.helpers import T0
 from tests.property.test_rules_agree import Maker
+from tests.support.customer_history import T0
 
 TRACKS = ("lifecycle", "other")
 STAGES = ("visitor", "customer", "at_risk", "lapsed")

@@ -24,9 +24,9 @@ from streams.core.recent_ids import ENTRY_BYTES
 from streams.core.rules import Type, Vocabulary, compile_rule
 from streams.core.rules.needs import Kept, together
 from streams.core.sessions import spans
-from tests.agreement import meaningful, view
-from tests.histories import EURO, START, Draft
-from tests.reference import final, reference
+from tests.support.history_strategies import EURO, START, Draft
+from tests.support.reference_comparison import meaningful, view
+from tests.support.reference_lifecycle import final, reference
 
 CUSTOMER = "c-1"
 POLICY = Policy()

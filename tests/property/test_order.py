@@ -19,7 +19,7 @@ from streams.core.packing import pack_to_move
 from streams.core.policy import DAY, MINUTE, SECOND, Policy
 from streams.core.profile import Profile
 from tests.property.test_identity import Placed, busy, carried, histories, whose
-from tests.tasks import Tasks, by_id, record
+from tests.support.partition_network import PartitionNetwork, by_id, record
 
 START = 1_763_719_200_000
 POLICY = Policy(event_ids=0)
@@ -41,19 +41,19 @@ def played(
     seed: int | None = None,
     without: str = "",
     steps: int = 250,
-) -> Tasks:
+) -> PartitionNetwork:
     """The tasks when all is read, and two days later."""
-    tasks = Tasks(START, partitions, without, POLICY, by_time=by_time)
+    network = PartitionNetwork(START, partitions, without, POLICY, by_time=by_time)
     for partition, one in placed:
         copy = record(one.at, one.type, *whose(one), **carried(one))
         copy.event_id, copy.order_id = one.event_id, one.order_id
-        tasks.put(partition % partitions, copy)
+        network.put(partition % partitions, copy)
     if seed is not None:
-        tasks.crashing(random.Random(seed), steps)
-    tasks.run()
-    tasks.now += 2 * DAY
-    tasks.run()
-    return tasks
+        network.crashing(random.Random(seed), steps)
+    network.run()
+    network.now += 2 * DAY
+    network.run()
+    return network
 
 
 def bare(profile: Profile) -> dict[str, Any]:
@@ -62,9 +62,9 @@ def bare(profile: Profile) -> dict[str, Any]:
     return {"packed": pack_to_move(profile), "next": profile.next_deadline}
 
 
-def everything(tasks: Tasks) -> tuple[dict[str, Output], dict[tuple[bool, str], Any], dict[bytes, Any]]:
-    aliases = {key: (p.alias.owners, p.alias.devices) for key, p in tasks.aliases().items() if p.alias is not None}
-    return by_id(tasks.received), {who: bare(profile) for who, profile in tasks.profiles().items()}, aliases
+def everything(network: PartitionNetwork) -> tuple[dict[str, Output], dict[tuple[bool, str], Any], dict[bytes, Any]]:
+    aliases = {key: (p.alias.owners, p.alias.devices) for key, p in network.aliases().items() if p.alias is not None}
+    return by_id(network.received), {who: bare(profile) for who, profile in network.profiles().items()}, aliases
 
 
 @settings(deadline=None)
@@ -79,11 +79,11 @@ def test_the_order_of_arrival_makes_no_difference(placed: list[Placed], partitio
 def test_of_much_that_happens_at_once_and_on_many_partitions(seed: int, gaps: str) -> None:
     placed = dense(seed) if gaps == "dense" else crowded(seed)
     right = everything(played(placed, 1, by_time=False))
-    tasks = played(disordered(placed, seed), 3, by_time=True, seed=seed, steps=500)
-    assert everything(tasks) == right
-    assert tasks.counts["late", "clickstream"] + tasks.counts["late", "orders"] == 0
-    assert tasks.counts["identity", "switched"] > 0
-    assert tasks.counts["arrived", "repeated"] > 0
+    network = played(disordered(placed, seed), 3, by_time=True, seed=seed, steps=500)
+    assert everything(network) == right
+    assert network.counts["late", "clickstream"] + network.counts["late", "orders"] == 0
+    assert network.counts["identity", "switched"] > 0
+    assert network.counts["arrived", "repeated"] > 0
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -143,8 +143,8 @@ def test_without_any_part_of_what_makes_it_exact_it_is_wrong(without: str) -> No
         placed = dense(seed) if without == "holes" else crowded(seed)
         right = everything(played(placed, 1, by_time=False))
         try:
-            tasks = played(disordered(placed, seed), 3, by_time=True, seed=seed, without=without, steps=500)
-            if everything(tasks) != right:
+            network = played(disordered(placed, seed), 3, by_time=True, seed=seed, without=without, steps=500)
+            if everything(network) != right:
                 return
         except AssertionError:
             return

@@ -17,9 +17,9 @@ from streams.core.playbook import Playbook
 from streams.core.policy import DAY, SECOND, Policy
 from streams.core.sources import Fetch, SourceSpec
 from streams.core.step import WHOLE, Step
-from tests.agreement import Who, agrees, by_customer, drive, expected, view
-from tests.histories import gaps, histories, late, policies, short_gaps, untils, window_gaps
-from tests.reference import final, reference
+from tests.support.history_strategies import gaps, histories, late, policies, short_gaps, untils, window_gaps
+from tests.support.reference_comparison import Who, agrees, by_customer, drive, expected, view
+from tests.support.reference_lifecycle import final, reference
 
 
 @given(histories(), policies(), st.data())

@@ -25,8 +25,8 @@ from streams.core.rules.needs import Kept
 from streams.core.rules.parser import parse
 from streams.core.rules.touching import touched
 from streams.core.rules.vocabulary import WORDS
-from tests.core.helpers import T0, click, order
-from tests.rules.naive import Story, evaluate
+from tests.support.customer_history import T0, click, order
+from tests.support.reference_rules import Story, evaluate
 
 STAGES = Playbook().tracks[0].stages
 VOCABULARY = Vocabulary(

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from streams.core.activity import Activity, Source
 from streams.core.policy import DAY, HOUR, MINUTE
-from tests.agreement import Who, by_customer, view
-from tests.driver import Driver, once
+from tests.support.reference_comparison import Who, by_customer, view
+from tests.support.single_partition import SinglePartitionHarness, without_repeats
 
 NOON = 1_763_719_200_000
 
@@ -38,7 +38,7 @@ steps = st.lists(
 )
 
 
-class OnDisk(Driver):
+class OnDisk(SinglePartitionHarness):
     on_disk = True
 
 
@@ -53,46 +53,46 @@ def activity(n: int, at: int, type: str, customer: str, identified: bool, produc
 
 @given(steps)
 def test_on_disk_is_as_in_memory(steps: list[tuple[str, Any]]) -> None:
-    drivers: list[Driver] = [Driver(NOON), OnDisk(NOON)]
+    drivers: list[SinglePartitionHarness] = [SinglePartitionHarness(NOON), OnDisk(NOON)]
     made = 0
 
-    def live(driver: Driver, wait: int, events: Sequence[tuple[str, str, bool, str]]) -> None:
-        driver.now += wait
-        driver.put(*(activity(made + n, driver.now, *event) for n, event in enumerate(events)))
-        driver.fetch()
+    def live(harness: SinglePartitionHarness, wait: int, events: Sequence[tuple[str, str, bool, str]]) -> None:
+        harness.now += wait
+        harness.put(*(activity(made + n, harness.now, *event) for n, event in enumerate(events)))
+        harness.fetch()
 
     for what, how in steps:
-        for driver in drivers:
+        for harness in drivers:
             match what:
                 case "events":
-                    live(driver, 0, how)
+                    live(harness, 0, how)
                 case "wait":
-                    live(driver, how, ())
+                    live(harness, how, ())
                 case "commit":
-                    driver.commit(meanwhile=partial(live, driver, *how))
+                    harness.commit(meanwhile=partial(live, harness, *how))
                 case "crash":
                     wait, step, lost = how
-                    driver.commit(crash_after=step, meanwhile=partial(live, driver, wait, ()))
-                    if driver.disk is not None:
-                        driver.disk.lose(lost)
-                    driver.restart()
+                    harness.commit(crash_after=step, meanwhile=partial(live, harness, wait, ()))
+                    if harness.disk is not None:
+                        harness.disk.lose(lost)
+                    harness.restart()
                 case "zombie":  # one who does not know that it has lost the partition writes a record again
-                    if len(driver.changelog) > how:
-                        driver.changelog.append(driver.changelog[-1 - how])
+                    if len(harness.changelog) > how:
+                        harness.changelog.append(harness.changelog[-1 - how])
         made += 4
         assert as_seen(drivers[0]) == as_seen(drivers[1])
-    for driver in drivers:
-        driver.commit()
-        driver.now += 600 * DAY
-        driver.fetch()
-        driver.commit()
-        driver.restart()
+    for harness in drivers:
+        harness.commit()
+        harness.now += 600 * DAY
+        harness.fetch()
+        harness.commit()
+        harness.restart()
     assert as_seen(drivers[0]) == as_seen(drivers[1])
-    assert by_customer(once(drivers[0].received)) == by_customer(once(drivers[1].received))
+    assert by_customer(without_repeats(drivers[0].received)) == by_customer(without_repeats(drivers[1].received))
 
 
-def as_seen(driver: Driver) -> tuple[Any, ...]:
-    state, policy = driver.engine.state, driver._lifecycle.policy
+def as_seen(harness: SinglePartitionHarness) -> tuple[Any, ...]:
+    state, policy = harness.engine.state, harness._lifecycle.policy
     profiles: dict[Who, dict[str, Any]] = {
         (profile.identified, profile.customer): view(profile, policy) for _, profile in state.items()
     }
@@ -100,17 +100,17 @@ def as_seen(driver: Driver) -> tuple[Any, ...]:
 
 
 def test_a_restart_reads_only_what_is_not_on_disk() -> None:
-    driver = OnDisk(NOON)
+    harness = OnDisk(NOON)
     for n in range(5):
-        driver.run(activity(n, NOON, "product_viewed", "abcde"[n], True, "p"))
-    driver.restart()
-    assert (driver.restored, len(driver.changelog)) == (0, 5)
-    driver.put(activity(5, NOON, "product_viewed", "a", True, "p"))
-    driver.fetch()
-    driver.commit(crash_after="changelog")
-    driver.restart()
-    assert (driver.restored, len(driver.changelog)) == (1, 6)
-    assert driver.disk is not None
-    driver.disk.lose(3)  # the starts write too
-    driver.restart()
-    assert driver.restored == 2
+        harness.run(activity(n, NOON, "product_viewed", "abcde"[n], True, "p"))
+    harness.restart()
+    assert (harness.restored, len(harness.changelog)) == (0, 5)
+    harness.put(activity(5, NOON, "product_viewed", "a", True, "p"))
+    harness.fetch()
+    harness.commit(crash_after="changelog")
+    harness.restart()
+    assert (harness.restored, len(harness.changelog)) == (1, 6)
+    assert harness.disk is not None
+    harness.disk.lose(3)  # the starts write too
+    harness.restart()
+    assert harness.restored == 2

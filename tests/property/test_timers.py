@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from streams.core.cold import ColdOnDisk
 from streams.core.timers import Timers, TimersOnDisk
-from tests.disk import MemoryDisk
+from tests.support.memory_disk import MemoryDisk
 
 
 class Profiles:

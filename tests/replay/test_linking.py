@@ -13,7 +13,7 @@ from streams.cli import main
 from streams.replay import backtest, lines, play, runner, scenario_file
 from streams.replay.scenario import run
 from streams.settings import Settings
-from tests.integration.shop import DAY, half_known, in_order, shop
+from tests.support.shop_events import DAY, half_known, in_order, shop
 
 NOON = 1_763_719_200_000
 LINKING = Settings(linking=True)

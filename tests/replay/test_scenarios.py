@@ -19,7 +19,7 @@ from streams.replay import scenario, scenario_file, scenarios
 from streams.replay.scenario import Document, Scenario, differences, run
 from streams.replay.scenarios import SHIPPED
 from streams.settings import Settings
-from tests.docs.pages import ROOT, fences
+from tests.support.documentation import ROOT, fences
 
 PAGE = ROOT / "docs" / "scenarios.md"
 STEPS = "scenarios:\n  - name: a\n    steps:\n      - "

@@ -6,7 +6,7 @@ import pytest
 
 from streams.core.playbook import Playbook
 from streams.core.rules import RuleError, Type, Vocabulary, compile_rule
-from tests.core.helpers import DAY, HOUR, T0, Activity, History, click, item, order, run
+from tests.support.customer_history import DAY, HOUR, T0, Activity, History, click, item, order, run
 
 VOCABULARY = Vocabulary(tracks={"lifecycle": Playbook().tracks[0].stages}, event_types=["survey_answered"])
 

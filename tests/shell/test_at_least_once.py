@@ -16,7 +16,7 @@ from streams.shell.at_least_once import AtLeastOnce
 from streams.shell.faults import OutOfTouch
 from streams.shell.guarantee import Commit, Offsets
 from streams.shell.outbox import Record
-from tests.shell.producer import Producer
+from tests.support.fake_producer import Producer
 
 CLICKS = TP("clicks", 0)
 

@@ -9,7 +9,7 @@ import pytest
 
 from streams.shell.changelog import Changelog, Flush
 from streams.shell.marks import MARKER_KEY
-from tests.shell.producer import Producer
+from tests.support.fake_producer import Producer
 
 
 class Log(Producer):

@@ -17,9 +17,9 @@ from streams.core.state import record_key
 from streams.settings import Settings
 from streams.shell import erasing
 from streams.shell.erasing import Nobody
-from tests.integration.shop import DAY, HOUR, MINUTE, click, order, shop
-from tests.shell.shop_of_tasks import World
 from tests.shell.test_forwarding import by_id, expected
+from tests.support.shell_harness import ShellHarness
+from tests.support.shop_events import DAY, HOUR, MINUTE, click, order, shop
 
 NOON = 1_763_719_200_000
 CLICKS, ORDERS = Source.CLICKSTREAM, Source.ORDERS
@@ -31,28 +31,28 @@ def of_others(outputs: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return {id: output for id, output in outputs.items() if output["customer_id"] != PERSON}
 
 
-def held(world: World) -> list[bytes]:
+def held(harness: ShellHarness) -> list[bytes]:
     """The values of the changelogs, compacted, that name the person."""
-    latest = {(n, key): value for n, log in world.changelogs.items() for key, value in log}
+    latest = {(n, key): value for n, log in harness.changelogs.items() for key, value in log}
     packed = msgspec.msgpack.encode(PERSON)  # as a string; hashes may hold its letters by chance
     return [value for value in latest.values() if value is not None and packed in value]
 
 
-async def some_steps(world: World, rng: random.Random, steps: int) -> None:
+async def some_steps(harness: ShellHarness, rng: random.Random, steps: int) -> None:
     """As workers do that die now and then."""
     for _ in range(steps):
         number = rng.randrange(3)
         match rng.randrange(10):
             case 0 | 1 | 2 | 3 | 4:
                 rank = rng.choice([CLICKS, ORDERS, FORWARDED, FORWARDED, ERASURES])
-                world.fetch(number, rank, rng.randrange(1, 30))
+                harness.fetch(number, rank, rng.randrange(1, 30))
             case 5 | 6:
-                world.now += rng.choice([0, 100, 2_000])
-                await world.tick(number)
+                harness.now += rng.choice([0, 100, 2_000])
+                await harness.tick(number)
             case 7:
-                await world.commit(number)
+                await harness.commit(number)
             case 8:
-                await world.commit(number, dies=rng.choice(["flush", "in flush", "flushed", "offsets"]))
+                await harness.commit(number, dies=rng.choice(["flush", "in flush", "flushed", "offsets"]))
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -62,100 +62,102 @@ async def test_crashes_at_every_step_bring_nobody_back_and_cost_others_nothing(s
     right = await expected(clicks, orders, NOON)
     assert len(right) > len(of_others(right))
 
-    world = World(NOON, 3, profiles=True)
+    harness = ShellHarness(NOON, 3, profiles=True)
     for source, events in ((CLICKS, clicks), (ORDERS, orders)):
         for event in events:
-            world.put(source, rng.randrange(3), event, event["occurred_at"])
-    await some_steps(world, rng, 250)
-    world.erase(PERSON, NOON)
-    await some_steps(world, rng, 250)
-    await world.run()
-    world.now += 2 * DAY
-    await world.run()
-    assert of_others(by_id(world.outputs())) == of_others(right)
-    for task in world.tasks.values():
+            harness.put(source, rng.randrange(3), event, event["occurred_at"])
+    await some_steps(harness, rng, 250)
+    harness.erase(PERSON, NOON)
+    await some_steps(harness, rng, 250)
+    await harness.run()
+    harness.now += 2 * DAY
+    await harness.run()
+    assert of_others(by_id(harness.outputs())) == of_others(right)
+    for task in harness.tasks.values():
         assert task.state.profiles.get(KEY) is None
         assert task.state.profiles.marks.erased_at(KEY) == NOON
         assert task.engine.erasures_position == 1
-    assert held(world) == []
-    documents = world.documents()
+    assert held(harness) == []
+    documents = harness.documents()
     assert documents.get(PERSON) is None  # also where a crash came before its tombstone
     assert documents["c-1"] is not None
-    mine = [output for output in world.outputs() if output["customer_id"] == PERSON]
+    mine = [output for output in harness.outputs() if output["customer_id"] == PERSON]
     assert len({output["id"] for output in mine if output["type"] == "erased"}) == 1
     assert mine[-1]["type"] == "erased"  # a stage change that left just before a crash may lack its end, this never
 
 
 async def test_what_comes_late_by_another_partition_is_passed_over(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    world = World(NOON, 3)
+    harness = ShellHarness(NOON, 3)
     for n in range(3):
-        world.put(CLICKS, n, click(PERSON, NOON - HOUR + n * MINUTE))
-    await world.run()
-    world.erase(PERSON, NOON)
-    await world.run()
+        harness.put(CLICKS, n, click(PERSON, NOON - HOUR + n * MINUTE))
+    await harness.run()
+    harness.erase(PERSON, NOON)
+    await harness.run()
     for n in range(3):
-        world.put(ORDERS, n, order(PERSON, NOON - n, f"o-{n}"))
-    await world.run()
-    assert world.counts["erased", "orders"] == 3
-    assert world.counts["erasures", "applied"] == 1
-    assert sum(len(task.state.profiles) for task in world.tasks.values()) == 0
+        harness.put(ORDERS, n, order(PERSON, NOON - n, f"o-{n}"))
+    await harness.run()
+    assert harness.counts["erased", "orders"] == 3
+    assert harness.counts["erasures", "applied"] == 1
+    assert sum(len(task.state.profiles) for task in harness.tasks.values()) == 0
     for n in range(3):
-        world.start(n)
-    await world.run()
-    assert held(world) == []
+        harness.start(n)
+    await harness.run()
+    assert held(harness) == []
     audit = [record.getMessage() for record in caplog.records if record.name == "streams.shell.task"]
-    digest = world.tasks[0].state.profiles.marks.key_of(KEY)[1:].hex()
+    digest = harness.tasks[0].state.profiles.marks.key_of(KEY)[1:].hex()
     assert audit == [f"Erased, request r-{NOON}: {digest}"]
     assert PERSON not in caplog.text
 
 
 async def test_a_crash_between_the_changelog_and_what_follows_leaves_no_document() -> None:
     """The request is marked as done by then, and not done again."""
-    world = World(NOON, 1, profiles=True)
-    world.put(CLICKS, 0, click(PERSON, NOON - HOUR), NOON)
-    await world.run()
-    log = world.logs[world.settings.profiles_topic, 0]
+    harness = ShellHarness(NOON, 1, profiles=True)
+    harness.put(CLICKS, 0, click(PERSON, NOON - HOUR), NOON)
+    await harness.run()
+    log = harness.logs[harness.settings.profiles_topic, 0]
     assert [record.value is not None for record in log] == [True]
-    world.erase(PERSON, NOON)
-    world.fetch(0, ERASURES)
-    await world.commit(0, dies="flushed")
-    await world.run()
+    harness.erase(PERSON, NOON)
+    harness.fetch(0, ERASURES)
+    await harness.commit(0, dies="flushed")
+    await harness.run()
     assert log[-1].value is None
-    assert world.counts["erasures", "repeated"] == 1
+    assert harness.counts["erasures", "repeated"] == 1
 
 
 async def test_what_is_no_request_is_a_dead_letter_and_holds_nothing_up() -> None:
-    world = World(NOON, 2)
+    harness = ShellHarness(NOON, 2)
     for partition in range(2):
-        world._append((world.settings.erasures_topic, partition), b"k", b'{"request_id": "r-1"}', [])
-    world.erase(PERSON, NOON)
-    await world.run()
-    letters = [r for (topic, _), log in world.logs.items() if topic == world.settings.dead_letters_topic for r in log]
+        harness._append((harness.settings.erasures_topic, partition), b"k", b'{"request_id": "r-1"}', [])
+    harness.erase(PERSON, NOON)
+    await harness.run()
+    letters = [
+        r for (topic, _), log in harness.logs.items() if topic == harness.settings.dead_letters_topic for r in log
+    ]
     assert [dict(letter.headers)["__streams.errors.reason"] for letter in letters] == [b"no_identity"] * 2
     assert [dict(letter.headers)["__streams.errors.topic"] for letter in letters] == [b"lifecycle-erasures"] * 2
-    assert all(task.state.profiles.marks.number == 1 for task in world.tasks.values())
+    assert all(task.state.profiles.marks.number == 1 for task in harness.tasks.values())
 
 
 async def test_requests_hold_no_time_back_and_wait_for_none() -> None:
-    world = World(NOON, 1)
-    world.put(CLICKS, 0, click(PERSON, NOON - HOUR), NOON)
-    world.erase(PERSON, NOON)
-    world.fetch(0, ERASURES)
-    world.fetch(0, CLICKS)
-    await world.commit(0)
-    assert [output["type"] for output in world.outputs()] == ["erased"]
-    await world.run()
-    assert world.counts["erased", "clickstream"] == 1
-    before = world.tasks[0].engine.watermark
-    world.erase("c-9", NOON)  # nobody reads it
+    harness = ShellHarness(NOON, 1)
+    harness.put(CLICKS, 0, click(PERSON, NOON - HOUR), NOON)
+    harness.erase(PERSON, NOON)
+    harness.fetch(0, ERASURES)
+    harness.fetch(0, CLICKS)
+    await harness.commit(0)
+    assert [output["type"] for output in harness.outputs()] == ["erased"]
+    await harness.run()
+    assert harness.counts["erased", "clickstream"] == 1
+    before = harness.tasks[0].engine.watermark
+    harness.erase("c-9", NOON)  # nobody reads it
     for _ in range(5):
-        world.now += 1_000
+        harness.now += 1_000
         for rank in (CLICKS, ORDERS):
-            world.fetch(0, rank)
-        await world.tick(0)
+            harness.fetch(0, rank)
+        await harness.tick(0)
     assert before is not None
-    after = world.tasks[0].engine.watermark
+    after = harness.tasks[0].engine.watermark
     assert after is not None
     assert after >= before + 4_000
 

@@ -19,7 +19,7 @@ from streams.shell.faults import Fenced
 from streams.shell.guarantee import Commit
 from streams.shell.marks import MARKER_KEY
 from streams.shell.outbox import Record
-from tests.shell.producer import Producer
+from tests.support.fake_producer import Producer
 
 
 class Transactional(Producer):

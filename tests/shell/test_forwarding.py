@@ -14,8 +14,8 @@ from streams.contracts.partitioning import Partitioner
 from streams.core.activity import Source
 from streams.core.inputs import FORWARDED
 from streams.transport.chunks import Chunk, Lost
-from tests.integration.shop import DAY, HOUR, MINUTE, click, order, shop
-from tests.shell.shop_of_tasks import World
+from tests.support.shell_harness import ShellHarness
+from tests.support.shop_events import DAY, HOUR, MINUTE, click, order, shop
 
 NOON = 1_763_719_200_000
 CLICKS, ORDERS = Source.CLICKSTREAM, Source.ORDERS
@@ -36,18 +36,18 @@ def same(outputs: list[dict[str, Any]], right: dict[str, dict[str, Any]]) -> boo
 
 async def expected(clicks: list[dict[str, Any]], orders: list[dict[str, Any]], end: int) -> dict[str, dict[str, Any]]:
     """What one partition makes of the same events."""
-    world = World(end, 1)
+    harness = ShellHarness(end, 1)
     for event in clicks:
-        world.put(CLICKS, 0, event, event["occurred_at"])
+        harness.put(CLICKS, 0, event, event["occurred_at"])
     for event in orders:
-        world.put(ORDERS, 0, event, event["occurred_at"])
-    await world.run()
-    world.now += 2 * DAY
-    await world.run()
-    return by_id(world.outputs())
+        harness.put(ORDERS, 0, event, event["occurred_at"])
+    await harness.run()
+    harness.now += 2 * DAY
+    await harness.run()
+    return by_id(harness.outputs())
 
 
-async def crashing(seed: int, without: str = "") -> tuple[bool, World]:
+async def crashing(seed: int, without: str = "") -> tuple[bool, ShellHarness]:
     """A badly keyed shop on three partitions whose tasks crash at every step; whether all outputs were right."""
     rng = random.Random(seed)
     end = NOON
@@ -55,24 +55,24 @@ async def crashing(seed: int, without: str = "") -> tuple[bool, World]:
     right = await expected(clicks, orders, end)
     assert len({output["type"] for output in right.values()}) > 2
 
-    world = World(end, 3, without)
+    harness = ShellHarness(end, 3, without)
     for source, events in ((CLICKS, clicks), (ORDERS, orders)):
         for event in events:
-            world.put(source, rng.randrange(3), event, event["occurred_at"])
-    await world.live(rng, 500, 30)
-    await world.run()
-    world.now += 2 * DAY
-    await world.run()
-    applied = [sum(profile.orders for _, profile in task.state.profiles.items()) for task in world.tasks.values()]
-    return same(world.outputs(), right) and sum(applied) == len(orders), world
+            harness.put(source, rng.randrange(3), event, event["occurred_at"])
+    await harness.live(rng, 500, 30)
+    await harness.run()
+    harness.now += 2 * DAY
+    await harness.run()
+    applied = [sum(profile.orders for _, profile in task.state.profiles.items()) for task in harness.tasks.values()]
+    return same(harness.outputs(), right) and sum(applied) == len(orders), harness
 
 
 @pytest.mark.parametrize("seed", range(12))
 async def test_crashes_at_every_step_lose_nothing_and_apply_nothing_twice(seed: int) -> None:
-    right, world = await crashing(seed)
+    right, harness = await crashing(seed)
     assert right
-    assert world.counts["arrived", "repeated"] > 0
-    assert world.counts["arrived", "taken"] > 200
+    assert harness.counts["arrived", "repeated"] > 0
+    assert harness.counts["arrived", "taken"] > 200
 
 
 @pytest.mark.parametrize("without", ["previous", "taken", "of_origins"])
@@ -83,205 +83,213 @@ async def test_without_any_part_of_what_makes_it_exact_it_is_wrong(without: str)
 async def test_a_backlog_on_another_partition_raises_no_false_abandonment() -> None:
     """The order that prevents it lies on a partition whose task has not read it yet, or is not there at all."""
     customer = "c-1"
-    world = World(NOON, 3)
-    home = next(n for n in range(3) if world.tasks[n]._partitioner.partition(customer.encode()) == n)
+    harness = ShellHarness(NOON, 3)
+    home = next(n for n in range(3) if harness.tasks[n]._partitioner.partition(customer.encode()) == n)
     other = (home + 1) % 3
     began = NOON - 5 * HOUR
-    world.put(CLICKS, home, click(customer, began, "product_added", product_id="p", price="5"), began)
-    world.put(ORDERS, other, order(customer, began + 10 * MINUTE, "o-1", total="5"), began + 10 * MINUTE)
+    harness.put(CLICKS, home, click(customer, began, "product_added", product_id="p", price="5"), began)
+    harness.put(ORDERS, other, order(customer, began + 10 * MINUTE, "o-1", total="5"), began + 10 * MINUTE)
 
     for _ in range(100):  # everybody but the other one
-        world.now += 1_000
+        harness.now += 1_000
         for number in {0, 1, 2} - {other}:
-            for rank in world.settings.read_topics:
-                world.fetch(number, rank)
-            await world.tick(number)
-            await world.commit(number)
-    engine = world.tasks[home].engine
-    assert [output["type"] for output in world.outputs()] == []
+            for rank in harness.settings.read_topics:
+                harness.fetch(number, rank)
+            await harness.tick(number)
+            await harness.commit(number)
+    engine = harness.tasks[home].engine
+    assert [output["type"] for output in harness.outputs()] == []
     assert engine.watermark is None
     assert engine.held_by() == (CLICKS, other)
 
-    await world.run()
-    assert [o["type"] for o in world.outputs() if o["type"] != "stage_changed"] == []
-    assert [o["to_stage"] for o in world.outputs()] == ["visitor", "prospect", "customer"]
+    await harness.run()
+    assert [o["type"] for o in harness.outputs() if o["type"] != "stage_changed"] == []
+    assert [o["to_stage"] for o in harness.outputs()] == ["visitor", "prospect", "customer"]
     assert engine.watermark is not None
-    assert engine.watermark > world.now - 17_000
+    assert engine.watermark > harness.now - 17_000
 
 
 async def test_an_origin_that_falls_silent_holds_the_time_of_all_others() -> None:
-    world = World(NOON, 2)
-    await world.run()
-    before = world.tasks[0].engine.watermark
+    harness = ShellHarness(NOON, 2)
+    await harness.run()
+    before = harness.tasks[0].engine.watermark
     assert before is not None
     for _ in range(30):
-        world.now += 1_000
-        world.fetch(0, FORWARDED)
-        await world.tick(0)
-    held = world.tasks[0].engine.watermark
+        harness.now += 1_000
+        harness.fetch(0, FORWARDED)
+        await harness.tick(0)
+    held = harness.tasks[0].engine.watermark
     assert held is not None
     assert held <= before + 1_000
-    assert world.tasks[0].facts({}).held_by_partition == 1
+    assert harness.tasks[0].facts({}).held_by_partition == 1
 
 
 async def test_a_restart_without_input_keeps_the_watermark_and_what_was_taken() -> None:
-    world = World(NOON, 2)
+    harness = ShellHarness(NOON, 2)
     for n in range(20):
-        world.put(CLICKS, n % 2, click(f"c-{n}", NOON - HOUR + n * 1_000), NOON)
-    await world.run()
-    progress = {n: dict(task.engine._taken) for n, task in world.tasks.items()}
+        harness.put(CLICKS, n % 2, click(f"c-{n}", NOON - HOUR + n * 1_000), NOON)
+    await harness.run()
+    progress = {n: dict(task.engine._taken) for n, task in harness.tasks.items()}
     assert any(taken >= 0 for taken in progress[0].values())
-    outputs = len(world.outputs())
+    outputs = len(harness.outputs())
     for number in (0, 1):
-        world.start(number)
-    engine = world.tasks[0].engine
+        harness.start(number)
+    engine = harness.tasks[0].engine
     assert engine._taken == progress[0]
     assert engine.slowest() is not None
-    await world.tick(0)
+    await harness.tick(0)
     assert engine.watermark is not None  # of what was stored: no origin has spoken yet
-    assert engine.watermark >= world.now - 20_000
-    await world.run()
-    assert len(world.outputs()) == outputs
+    assert engine.watermark >= harness.now - 20_000
+    await harness.run()
+    assert len(harness.outputs()) == outputs
 
 
 async def test_a_fast_partition_does_not_run_ahead_of_a_slow_one_without_bound() -> None:
     """Its records lie in wait at the others until the slow one has come as far: it stops, and the slow one does not."""
-    world = World(NOON, 2, max_buffer_bytes=2_000)
+    harness = ShellHarness(NOON, 2, max_buffer_bytes=2_000)
     for n in range(300):
         for number in (0, 1):
-            world.put(CLICKS, number, click(f"c-{n % 40}", NOON - HOUR + n * 1_000, event_id=f"{number}-{n}"), NOON)
+            harness.put(CLICKS, number, click(f"c-{n % 40}", NOON - HOUR + n * 1_000, event_id=f"{number}-{n}"), NOON)
     most = 0
     for _ in range(200):
-        world.fetch(0, CLICKS, 10)
-        world.fetch(1, FORWARDED)
-        await world.tick(0)
-        world.now += 200
-        most = max(most, world.tasks[1].engine.arrived_bytes())
-    assert world.tasks[0].full(CLICKS)
+        harness.fetch(0, CLICKS, 10)
+        harness.fetch(1, FORWARDED)
+        await harness.tick(0)
+        harness.now += 200
+        most = max(most, harness.tasks[1].engine.arrived_bytes())
+    assert harness.tasks[0].full(CLICKS)
     assert 1_000 < most < 4_000
-    assert world.tasks[0].engine.progress(CLICKS).position < 100
+    assert harness.tasks[0].engine.progress(CLICKS).position < 100
     for _ in range(400):
-        world.now += 200
+        harness.now += 200
         for number in (0, 1):
-            for rank in world.settings.read_topics:
-                world.fetch(number, rank, 10)
-            await world.tick(number)
-            assert world.tasks[number].engine.arrived_bytes() < 6_000
-    assert all(task.engine.progress(CLICKS).position == 300 for task in world.tasks.values())
-    assert world.counts["applied", "clickstream"] == 600
+            for rank in harness.settings.read_topics:
+                harness.fetch(number, rank, 10)
+            await harness.tick(number)
+            assert harness.tasks[number].engine.arrived_bytes() < 6_000
+    assert all(task.engine.progress(CLICKS).position == 300 for task in harness.tasks.values())
+    assert harness.counts["applied", "clickstream"] == 600
 
 
 async def test_headers_key_and_timestamp_of_a_forwarded_record_are_kept() -> None:
-    world = World(NOON, 2)
+    harness = ShellHarness(NOON, 2)
     event = click("c-1", NOON - HOUR)
     for partition in (0, 1):
-        world._append(("clickstream", partition), b"s-9", json.dumps(event).encode(), [("ce_id", b"7")], NOON - MINUTE)
-    await world.run()
-    forwarded = [r for n in (0, 1) for r in world.logs[world.settings.activity_topic, n] if r.headers[-1][0] == ORIGIN]
+        harness._append(
+            ("clickstream", partition), b"s-9", json.dumps(event).encode(), [("ce_id", b"7")], NOON - MINUTE
+        )
+    await harness.run()
+    forwarded = [
+        r for n in (0, 1) for r in harness.logs[harness.settings.activity_topic, n] if r.headers[-1][0] == ORIGIN
+    ]
     assert [(r.key, json.loads(r.value), r.headers[0]) for r in forwarded] == [(b"s-9", event, ("ce_id", b"7"))]
     assert json.loads(forwarded[0].headers[1][1])[4] == NOON - MINUTE
-    assert world.counts["applied", "clickstream"] == 2
+    assert harness.counts["applied", "clickstream"] == 2
 
 
 async def test_what_was_taken_is_still_known_after_a_time_without_forwarding() -> None:
     """Else all that the topic still holds would be applied once more when it is switched on again."""
-    world = World(NOON, 2)
+    harness = ShellHarness(NOON, 2)
     for n in range(20):
-        world.put(CLICKS, n % 2, click(f"c-{n}", NOON - HOUR + n * 1_000), NOON)
-    await world.run()
-    taken = {n: task.engine._taken for n, task in world.tasks.items()}
-    settings = world.settings
-    world.settings = dataclasses.replace(settings, clickstream_well_keyed=True, orders_well_keyed=True)
+        harness.put(CLICKS, n % 2, click(f"c-{n}", NOON - HOUR + n * 1_000), NOON)
+    await harness.run()
+    taken = {n: task.engine._taken for n, task in harness.tasks.items()}
+    settings = harness.settings
+    harness.settings = dataclasses.replace(settings, clickstream_well_keyed=True, orders_well_keyed=True)
     for number in (0, 1):
-        world.start(number, forwards=False)
-    await world.run()
-    assert all(topic != settings.activity_topic for topic in world.settings.read_topics.values())
-    world.settings = settings
+        harness.start(number, forwards=False)
+    await harness.run()
+    assert all(topic != settings.activity_topic for topic in harness.settings.read_topics.values())
+    harness.settings = settings
     for number in (0, 1):
-        world.offsets.pop((settings.activity_topic, number))  # expired, and reading begins at the start
-        world.start(number)
-    assert {n: task.engine._taken for n, task in world.tasks.items()} == taken
-    await world.run()
-    assert world.counts["applied", "clickstream"] == 20
+        harness.offsets.pop((settings.activity_topic, number))  # expired, and reading begins at the start
+        harness.start(number)
+    assert {n: task.engine._taken for n, task in harness.tasks.items()} == taken
+    await harness.run()
+    assert harness.counts["applied", "clickstream"] == 20
 
 
 async def test_what_somebody_else_puts_on_the_topic_is_a_dead_letter() -> None:
-    world = World(NOON, 2)
-    world._append((world.settings.activity_topic, 0), b"k", b"{}", [])
-    await world.run()
-    letters = [r for (topic, _), log in world.logs.items() if topic == world.settings.dead_letters_topic for r in log]
+    harness = ShellHarness(NOON, 2)
+    harness._append((harness.settings.activity_topic, 0), b"k", b"{}", [])
+    await harness.run()
+    letters = [
+        r for (topic, _), log in harness.logs.items() if topic == harness.settings.dead_letters_topic for r in log
+    ]
     assert [(r.value, dict(r.headers)["__streams.errors.topic"]) for r in letters] == [(b"{}", b"lifecycle-activity")]
 
 
 async def test_a_damaged_batch_of_forwarded_records_is_told_and_does_not_hold_up_what_follows() -> None:
-    world = World(NOON, 2)
+    harness = ShellHarness(NOON, 2)
     for n in range(20):
-        world.put(CLICKS, 0, click(f"c-{n}", NOON - HOUR + n * 1_000), NOON)
-    world.fetch(0, CLICKS)
-    await world.tick(0)
-    log = world.logs[world.settings.activity_topic, 1]
+        harness.put(CLICKS, 0, click(f"c-{n}", NOON - HOUR + n * 1_000), NOON)
+    harness.fetch(0, CLICKS)
+    await harness.tick(0)
+    log = harness.logs[harness.settings.activity_topic, 1]
     forwarded = sum(record.headers[-1][0] == ORIGIN for record in log)
     chunk = Chunk(log[3:])
     chunk.start, chunk.next, chunk.lost = 0, len(log), Lost(0, 3, "its checksum is wrong")
-    world.tasks[1].arrive(chunk)
-    await world.run()
-    letters = [r for (topic, _), log in world.logs.items() if topic == world.settings.dead_letters_topic for r in log]
+    harness.tasks[1].arrive(chunk)
+    await harness.run()
+    letters = [
+        r for (topic, _), log in harness.logs.items() if topic == harness.settings.dead_letters_topic for r in log
+    ]
     assert [dict(r.headers)["__streams.errors.reason"] for r in letters] == [b"corrupt_batch"]
-    assert world.counts["applied", "clickstream"] == 20 - 3
+    assert harness.counts["applied", "clickstream"] == 20 - 3
     assert forwarded > 5
-    watermark = world.tasks[1].engine.watermark
+    watermark = harness.tasks[1].engine.watermark
     assert watermark is not None
-    assert watermark > world.now - 17_000
+    assert watermark > harness.now - 17_000
 
 
-def of_another(world: World) -> str:
+def of_another(harness: ShellHarness) -> str:
     """Somebody whose profile is not on the partition on which their clicks are."""
     home = Partitioner(2)
     return next(who for n in range(100) if home.partition((who := f"c-{n}").encode()) == 1)
 
 
-async def forward(world: World, who: str) -> None:
-    world.put(CLICKS, 0, click(who, world.now), world.now)
-    world.fetch(0, CLICKS)
-    await world.tick(0)
-    await world.commit(0)
+async def forward(harness: ShellHarness, who: str) -> None:
+    harness.put(CLICKS, 0, click(who, harness.now), harness.now)
+    harness.fetch(0, CLICKS)
+    await harness.tick(0)
+    await harness.commit(0)
 
 
 async def test_nor_does_it_after_a_restart_before_anything_has_followed() -> None:
-    world = World(NOON, 2)
-    who = of_another(world)
-    await forward(world, who)
-    await world.run()
-    before = world.tasks[1].engine.arrived_position
-    await forward(world, who)
+    harness = ShellHarness(NOON, 2)
+    who = of_another(harness)
+    await forward(harness, who)
+    await harness.run()
+    before = harness.tasks[1].engine.arrived_position
+    await forward(harness, who)
     chunk = Chunk()
-    chunk.start, chunk.next = before, len(world.logs[world.settings.activity_topic, 1])
+    chunk.start, chunk.next = before, len(harness.logs[harness.settings.activity_topic, 1])
     chunk.lost = Lost(before, chunk.next, "its checksum is wrong")
-    world.tasks[1].arrive(chunk)
-    await world.tick(1)
-    await world.commit(1)
-    world.start(1)
+    harness.tasks[1].arrive(chunk)
+    await harness.tick(1)
+    await harness.commit(1)
+    harness.start(1)
     for _ in range(3):
-        await forward(world, who)
-        await world.run()
-    assert world.counts["applied", "clickstream"] == 4
-    watermark = world.tasks[1].engine.watermark
+        await forward(harness, who)
+        await harness.run()
+    assert harness.counts["applied", "clickstream"] == 4
+    watermark = harness.tasks[1].engine.watermark
     assert watermark is not None
-    assert watermark > world.now - 17_000
+    assert watermark > harness.now - 17_000
 
 
 async def test_nor_does_a_record_that_is_passed_over_by_setting_the_offset() -> None:
     """As the last words of a worker that ends over one advise."""
-    world = World(NOON, 2)
-    who, at = of_another(world), (world.settings.activity_topic, 1)
-    await forward(world, who)
-    await world.run()
-    before = world.tasks[1].engine.arrived_position
+    harness = ShellHarness(NOON, 2)
+    who, at = of_another(harness), (harness.settings.activity_topic, 1)
+    await forward(harness, who)
+    await harness.run()
+    before = harness.tasks[1].engine.arrived_position
     for _ in range(4):
-        await forward(world, who)
-    bad = next(n for n, record in enumerate(world.logs[at]) if n >= before and record.headers[-1][0] == ORIGIN)
-    world.offsets[at] = (bad + 1, "")
+        await forward(harness, who)
+    bad = next(n for n, record in enumerate(harness.logs[at]) if n >= before and record.headers[-1][0] == ORIGIN)
+    harness.offsets[at] = (bad + 1, "")
     for number in (0, 1):
-        world.start(number)
-    await world.run()
-    assert world.counts["applied", "clickstream"] == 4
+        harness.start(number)
+    await harness.run()
+    assert harness.counts["applied", "clickstream"] == 4

@@ -13,9 +13,9 @@ from streams.contracts.forwarding import ITEM, ORIGIN, PARTS
 from streams.contracts.partitioning import Partitioner
 from streams.core.activity import Source
 from streams.core.inputs import ERASURES, FORWARDED
-from tests.integration.shop import DAY, HOUR, half_known, in_order, shop
-from tests.shell.shop_of_tasks import World
 from tests.shell.test_forwarding import by_id, same
+from tests.support.shell_harness import ShellHarness
+from tests.support.shop_events import DAY, HOUR, half_known, in_order, shop
 
 NOON = 1_763_719_200_000
 CLICKS, ORDERS = Source.CLICKSTREAM, Source.ORDERS
@@ -30,38 +30,38 @@ def key_of(event: dict[str, Any]) -> bytes:
     return key.encode()
 
 
-async def until_done(world: World) -> None:
-    await world.run()
-    world.now += 2 * DAY
-    await world.run()
+async def until_done(harness: ShellHarness) -> None:
+    await harness.run()
+    harness.now += 2 * DAY
+    await harness.run()
 
 
 async def on_one(seed: int) -> tuple[list[tuple[Source, dict[str, Any]]], Outputs, Profiles]:
     """A shop, and what one partition makes of it."""
     half = half_known(seed, in_order(*shop(seed, customers=15, events=400, end=NOON)))
     events = [(ORDERS if "order_id" in event else CLICKS, event) for event in half]
-    world = World(NOON, 1, linking=True, **WELL_KEYED)
+    harness = ShellHarness(NOON, 1, linking=True, **WELL_KEYED)
     for source, event in events:
-        world.put(source, 0, event, event["occurred_at"])
-    await until_done(world)
-    return events, by_id(world.outputs()), world.profiles()
+        harness.put(source, 0, event, event["occurred_at"])
+    await until_done(harness)
+    return events, by_id(harness.outputs()), harness.profiles()
 
 
 async def crashing(
     seed: int, without: str = "", *, keyed: bool = True, crashes: bool = True
-) -> tuple[bool, World, Outputs]:
+) -> tuple[bool, ShellHarness, Outputs]:
     """The shop on three partitions whose tasks crash at every step; whether all outputs and profiles were right."""
     rng = random.Random(seed)
     events, outputs, profiles = await on_one(seed)
-    world = World(NOON, 3, without, linking=True, profiles=True, **(WELL_KEYED if keyed else {}))
+    harness = ShellHarness(NOON, 3, without, linking=True, profiles=True, **(WELL_KEYED if keyed else {}))
     home = Partitioner(3)
     for source, event in events:
         partition = home.partition(key_of(event)) if keyed else rng.randrange(3)
-        world.put(source, partition, event, event["occurred_at"])
-    await world.live(rng, 700, 30, crashes=crashes)
-    await until_done(world)
-    right = same(world.outputs(), outputs) and world.profiles() == profiles and world.published()
-    return right, world, outputs
+        harness.put(source, partition, event, event["occurred_at"])
+    await harness.live(rng, 700, 30, crashes=crashes)
+    await until_done(harness)
+    right = same(harness.outputs(), outputs) and harness.profiles() == profiles and harness.published()
+    return right, harness, outputs
 
 
 @pytest.mark.parametrize("independent", [{CLICKS: 5}, {CLICKS: 2, ORDERS: 5}], ids=str)
@@ -70,31 +70,31 @@ async def test_readers_send_what_concerns_others_too(seed: int, independent: dic
     """Of topics with another number of partitions, with crashes of readers and tasks."""
     rng = random.Random(seed)
     events, outputs, profiles = await on_one(seed)
-    world = World(NOON, 3, independent=independent, linking=True, profiles=True)
+    harness = ShellHarness(NOON, 3, independent=independent, linking=True, profiles=True)
     for source, event in events:
-        world.put(source, rng.randrange(independent.get(source, 3)), event, event["occurred_at"])
+        harness.put(source, rng.randrange(independent.get(source, 3)), event, event["occurred_at"])
     for _ in range(700):
-        number, reader = rng.randrange(3), rng.choice([*world.readers])
+        number, reader = rng.randrange(3), rng.choice([*harness.readers])
         match rng.randrange(9):
             case 0 | 1 | 2:
-                world.fetch(number, rng.choice([*world.tasks[number].read, FORWARDED]), rng.randrange(1, 30))
+                harness.fetch(number, rng.choice([*harness.tasks[number].read, FORWARDED]), rng.randrange(1, 30))
             case 3 | 4:
-                world.read(*reader, rng.randrange(1, 30))
+                harness.read(*reader, rng.randrange(1, 30))
             case 5:
-                world.now += rng.choice([0, 100, 2_000])
-                await world.tick(number)
-                await world.tick_reader(*reader)
+                harness.now += rng.choice([0, 100, 2_000])
+                await harness.tick(number)
+                await harness.tick_reader(*reader)
             case 6:
-                await world.commit(number)
-                await world.commit_reader(*reader)
+                await harness.commit(number)
+                await harness.commit_reader(*reader)
             case 7:
-                await world.commit(number, dies=rng.choice(["flush", "in flush", "flushed", "offsets"]))
+                await harness.commit(number, dies=rng.choice(["flush", "in flush", "flushed", "offsets"]))
             case 8:
-                await world.commit_reader(*reader, dies=rng.random() < 0.5)
-    await until_done(world)
-    assert same(world.outputs(), outputs)
-    assert world.profiles() == profiles
-    assert world.published()
+                await harness.commit_reader(*reader, dies=rng.random() < 0.5)
+    await until_done(harness)
+    assert same(harness.outputs(), outputs)
+    assert harness.profiles() == profiles
+    assert harness.published()
 
 
 async def test_the_shop_has_everything_in_it() -> None:
@@ -110,21 +110,21 @@ async def test_the_shop_has_everything_in_it() -> None:
 @pytest.mark.parametrize("keyed", [True, False])
 @pytest.mark.parametrize("seed", range(4))
 async def test_partitions_do_not_change_what_comes_out(seed: int, keyed: bool) -> None:
-    right, world, outputs = await crashing(seed, keyed=keyed, crashes=False)
-    assert by_id(world.outputs()) == outputs
+    right, harness, outputs = await crashing(seed, keyed=keyed, crashes=False)
+    assert by_id(harness.outputs()) == outputs
     assert right
-    kinds = {record.headers[-1][0] for n in range(3) for record in world.logs[world.settings.activity_topic, n]}
+    kinds = {record.headers[-1][0] for n in range(3) for record in harness.logs[harness.settings.activity_topic, n]}
     assert {PARTS, ITEM} <= kinds
     assert (ORIGIN in kinds) is not keyed
 
 
 @pytest.mark.parametrize("seed", range(12))
 async def test_crashes_at_every_step_lose_nothing_and_apply_nothing_twice(seed: int) -> None:
-    right, world, _ = await crashing(seed, keyed=seed % 2 == 0)
+    right, harness, _ = await crashing(seed, keyed=seed % 2 == 0)
     assert right
-    assert world.counts["arrived", "repeated"] > 0
-    assert world.counts["passed", "devices"] > 0
-    assert world.counts["passed", "carts"] > 0
+    assert harness.counts["arrived", "repeated"] > 0
+    assert harness.counts["passed", "devices"] > 0
+    assert harness.counts["passed", "carts"] > 0
 
 
 @pytest.mark.parametrize("without", ["previous", "taken", "of_origins"])
@@ -141,217 +141,220 @@ async def test_what_a_zombie_would_pass_on_displaces_nothing_of_its_successors(a
     """It has applied a click before an order that comes a little late; its successor reads both, in the order of time.
     So the number of the one's first item is that of the other's, and what is taken of one is passed over of the other.
     """
-    world = World(NOON, 1, "" if asked else "group", linking=True, **WELL_KEYED)
+    harness = ShellHarness(NOON, 1, "" if asked else "group", linking=True, **WELL_KEYED)
     for n in (1, 2):
         event = {"event_id": f"e-{n}", "type": "product_viewed", "product_id": "p", "anonymous_id": f"d-{n}"}
-        world.put(CLICKS, 0, {**event, "customer_id": f"c-{n}", "occurred_at": NOON - HOUR}, NOON)
-    await world.run()
+        harness.put(CLICKS, 0, {**event, "customer_id": f"c-{n}", "occurred_at": NOON - HOUR}, NOON)
+    await harness.run()
     click = {"event_id": "e-3", "type": "product_viewed", "product_id": "p", "anonymous_id": "d-1"}
-    world.put(CLICKS, 0, {**click, "occurred_at": world.now - 1_000})
+    harness.put(CLICKS, 0, {**click, "occurred_at": harness.now - 1_000})
     for _ in range(5):
-        world.now += 100
-        for rank in world.tasks[0].read:
-            world.fetch(0, rank)
-        await world.tick(0)
-    zombie = world.tasks[0]
+        harness.now += 100
+        for rank in harness.tasks[0].read:
+            harness.fetch(0, rank)
+        await harness.tick(0)
+    zombie = harness.tasks[0]
     snapshot = zombie.snapshot()
     assert snapshot is not None
     assert [item.customer for item in snapshot.passed] == ["c-1"]
 
-    world.start(0)
+    harness.start(0)
     if asked:
         with pytest.raises(CommitFailedError):
             await zombie.write(snapshot)
     else:
         await zombie.write(snapshot)
     late = {"event_id": "e-4", "type": "order_completed", "order_id": "o-1", "anonymous_id": "d-2", "total": 10}
-    world.put(ORDERS, 0, {**late, "occurred_at": world.now - 4_000})
-    await until_done(world)
-    found = {key: (profile["product_views"], profile["orders"]) for key, profile in world.profiles().items()}
+    harness.put(ORDERS, 0, {**late, "occurred_at": harness.now - 4_000})
+    await until_done(harness)
+    found = {key: (profile["product_views"], profile["orders"]) for key, profile in harness.profiles().items()}
     assert (found == {(True, "c-1"): (2, 0), (True, "c-2"): (1, 1)}) is asked
 
 
 async def test_switched_off_again_what_was_merged_stays_so_and_devices_are_strangers() -> None:
-    world = World(NOON, 2, linking=True, **WELL_KEYED)
+    harness = ShellHarness(NOON, 2, linking=True, **WELL_KEYED)
     home = Partitioner(2)
 
     def put(event: dict[str, Any]) -> None:
-        world.put(CLICKS, home.partition(key_of(event)), event, event["occurred_at"])
+        harness.put(CLICKS, home.partition(key_of(event)), event, event["occurred_at"])
 
     device = {"type": "product_viewed", "anonymous_id": "d-1", "product_id": "p"}
     put({**device, "event_id": "e-1", "occurred_at": NOON - 3 * HOUR})
     put({**device, "event_id": "e-2", "occurred_at": NOON - 2 * HOUR, "customer_id": "c-1"})
-    await world.run()
-    assert {key: profile["product_views"] for key, profile in world.profiles().items()} == {(True, "c-1"): 2}
-    known = {output["id"] for output in world.outputs()}
+    await harness.run()
+    assert {key: profile["product_views"] for key, profile in harness.profiles().items()} == {(True, "c-1"): 2}
+    known = {output["id"] for output in harness.outputs()}
 
-    world.settings = dataclasses.replace(world.settings, linking=False)
+    harness.settings = dataclasses.replace(harness.settings, linking=False)
     for number in (0, 1):
-        world.start(number, forwards=False)
+        harness.start(number, forwards=False)
     put({**device, "event_id": "e-3", "occurred_at": NOON - HOUR})
     put({**device, "event_id": "e-4", "occurred_at": NOON - HOUR + 1, "customer_id": "c-1"})
-    await world.run()
-    assert {key: profile["product_views"] for key, profile in world.profiles().items()} == {
+    await harness.run()
+    assert {key: profile["product_views"] for key, profile in harness.profiles().items()} == {
         (True, "c-1"): 3,
         (False, "d-1"): 1,
     }
-    changes = [o for o in world.outputs() if o["type"] == "stage_changed" and o["id"] not in known]
+    changes = [o for o in harness.outputs() if o["type"] == "stage_changed" and o["id"] not in known]
     assert {(c["customer_id"], c["to_stage"]) for c in changes} == {("d-1", "visitor"), ("c-1", "prospect")}
-    before = world.profiles()
+    before = harness.profiles()
     for number in (0, 1):
-        world.start(number, forwards=False)
-    assert world.profiles() == before
+        harness.start(number, forwards=False)
+    assert harness.profiles() == before
 
 
 async def test_what_waits_for_devices_is_bounded_and_nobody_waits_for_ever() -> None:
     """Customers wait for what devices hand on, which waits for commits: sources are paused meanwhile, in turn."""
     bound = 4_000
-    world = World(NOON, 2, linking=True, max_buffer_bytes=bound)
+    harness = ShellHarness(NOON, 2, linking=True, max_buffer_bytes=bound)
     rng = random.Random(1)
     for source, event in (await on_one(1))[0]:
-        world.put(source, rng.randrange(2), event, event["occurred_at"])
+        harness.put(source, rng.randrange(2), event, event["occurred_at"])
     most = 0
     for n in range(3_000):
-        world.now += 200
+        harness.now += 200
         for number in (0, 1):
-            for rank in world.tasks[number].read:
-                world.fetch(number, rank, 5)
-            await world.tick(number)
-            engine = world.tasks[number].engine
+            for rank in harness.tasks[number].read:
+                harness.fetch(number, rank, 5)
+            await harness.tick(number)
+            engine = harness.tasks[number].engine
             most = max([most, *(engine.buffered_bytes(source) for source in Source)])
             if n % 20 == number:
-                await world.commit(number)
-        if world.counts["applied", "clickstream"] + world.counts["applied", "orders"] == 400:
+                await harness.commit(number)
+        if harness.counts["applied", "clickstream"] + harness.counts["applied", "orders"] == 400:
             break
     assert bound < most < 2 * bound
-    assert world.counts["applied", "clickstream"] + world.counts["applied", "orders"] == 400
+    assert harness.counts["applied", "clickstream"] + harness.counts["applied", "orders"] == 400
 
 
 async def test_a_device_with_the_id_of_its_customer_does_not_take_their_document_away() -> None:
     """As trackers do that know no other id of who has signed in."""
-    world = World(NOON, 1, linking=True, profiles=True, **WELL_KEYED)
+    harness = ShellHarness(NOON, 1, linking=True, profiles=True, **WELL_KEYED)
     event = {"event_id": "e-1", "type": "page_viewed", "customer_id": "u-1", "anonymous_id": "u-1"}
     for n in range(2):
-        world.put(CLICKS, 0, {**event, "event_id": f"e-{n}", "occurred_at": NOON - HOUR}, NOON - HOUR)
-    world.fetch(0, CLICKS, 1)
+        harness.put(CLICKS, 0, {**event, "event_id": f"e-{n}", "occurred_at": NOON - HOUR}, NOON - HOUR)
+    harness.fetch(0, CLICKS, 1)
     for _ in range(4):  # the customer's is applied before it is told whose the device is: more of that time may come
-        world.now += 1_000
+        harness.now += 1_000
         for rank in (ORDERS, FORWARDED):
-            world.fetch(0, rank)
-        await world.tick(0)
-        await world.commit(0)
-    assert (world.counts["applied", "clickstream"], world.counts["identity", "linked"]) == (1, 0)
-    log = world.logs[world.settings.profiles_topic, 0]
+            harness.fetch(0, rank)
+        await harness.tick(0)
+        await harness.commit(0)
+    assert (harness.counts["applied", "clickstream"], harness.counts["identity", "linked"]) == (1, 0)
+    log = harness.logs[harness.settings.profiles_topic, 0]
     assert len(log) == 1
-    world.fetch(0, CLICKS)
-    await world.run()
-    assert world.counts["identity", "linked"] == 1
+    harness.fetch(0, CLICKS)
+    await harness.run()
+    assert harness.counts["identity", "linked"] == 1
     assert all(record.value is not None for record in log)
 
 
 async def test_nor_does_it_after_a_crash() -> None:
     """Between the changelog, which has whose the device is, and the document."""
-    world = World(NOON, 1, linking=True, profiles=True, **WELL_KEYED)
+    harness = ShellHarness(NOON, 1, linking=True, profiles=True, **WELL_KEYED)
     event = {"type": "page_viewed", "customer_id": "u-1"}
-    world.put(CLICKS, 0, {**event, "event_id": "e-0", "occurred_at": NOON - 2 * HOUR}, NOON - 2 * HOUR)
-    await world.run()
-    world.put(CLICKS, 0, {**event, "event_id": "e-1", "occurred_at": NOON - HOUR, "anonymous_id": "u-1"}, NOON - HOUR)
+    harness.put(CLICKS, 0, {**event, "event_id": "e-0", "occurred_at": NOON - 2 * HOUR}, NOON - 2 * HOUR)
+    await harness.run()
+    harness.put(CLICKS, 0, {**event, "event_id": "e-1", "occurred_at": NOON - HOUR, "anonymous_id": "u-1"}, NOON - HOUR)
     died = False
     for _ in range(10):
-        world.now += 1_000
-        for rank in world.tasks[0].read:
-            world.fetch(0, rank)
-        await world.tick(0)
-        if not died and world.counts["identity", "linked"]:
-            await world.commit(0, dies="flushed")
+        harness.now += 1_000
+        for rank in harness.tasks[0].read:
+            harness.fetch(0, rank)
+        await harness.tick(0)
+        if not died and harness.counts["identity", "linked"]:
+            await harness.commit(0, dies="flushed")
             died = True
-            await world.commit(0)
-            assert world.documents() == {"u-1": world.profiles()[True, "u-1"]}
+            await harness.commit(0)
+            assert harness.documents() == {"u-1": harness.profiles()[True, "u-1"]}
     assert died
-    await world.run()
-    assert all(record.value is not None for record in world.logs[world.settings.profiles_topic, 0])
-    assert world.documents() == {"u-1": world.profiles()[True, "u-1"]}
+    await harness.run()
+    assert all(record.value is not None for record in harness.logs[harness.settings.profiles_topic, 0])
+    assert harness.documents() == {"u-1": harness.profiles()[True, "u-1"]}
 
 
 @pytest.mark.parametrize("linking", [True, False])
 @pytest.mark.parametrize("dies", ["", "flushed", "offsets"])
 async def test_a_device_that_is_erased_leaves_the_customer_of_its_id_their_document(linking: bool, dies: str) -> None:
     """Whether it was known to be theirs, or had a document of its own in its place."""
-    world = World(NOON, 1, linking=linking, profiles=True, **(WELL_KEYED if linking else {}))
+    harness = ShellHarness(NOON, 1, linking=linking, profiles=True, **(WELL_KEYED if linking else {}))
     for n, ids in enumerate(({"customer_id": "u-1", "anonymous_id": "u-1"}, {"anonymous_id": "u-1"})):
         event = {"event_id": f"e-{n}", "type": "page_viewed", "occurred_at": NOON - HOUR + n}
-        world.put(CLICKS, 0, {**event, **ids}, NOON - HOUR)
-    await world.run()
-    world.erase("u-1", NOON, identified=False)
-    world.fetch(0, ERASURES)
-    await world.tick(0)
-    await world.commit(0, dies=dies)
-    await world.run()
-    assert world.profiles().keys() == {(True, "u-1")}
-    assert world.documents() == {"u-1": world.profiles()[True, "u-1"]}
-    world.erase("u-1", NOON + 1)
-    await world.run()
-    assert world.documents() == {"u-1": None}
+        harness.put(CLICKS, 0, {**event, **ids}, NOON - HOUR)
+    await harness.run()
+    harness.erase("u-1", NOON, identified=False)
+    harness.fetch(0, ERASURES)
+    await harness.tick(0)
+    await harness.commit(0, dies=dies)
+    await harness.run()
+    assert harness.profiles().keys() == {(True, "u-1")}
+    assert harness.documents() == {"u-1": harness.profiles()[True, "u-1"]}
+    harness.erase("u-1", NOON + 1)
+    await harness.run()
+    assert harness.documents() == {"u-1": None}
 
 
 async def test_a_device_that_was_not_seen_for_long_leaves_the_customer_of_its_id_their_document() -> None:
-    world = World(NOON, 1, linking=True, profiles=True, **WELL_KEYED)
+    harness = ShellHarness(NOON, 1, linking=True, profiles=True, **WELL_KEYED)
     event = {"event_id": "e-1", "type": "page_viewed", "customer_id": "u-1", "anonymous_id": "u-1"}
     order = {"event_id": "e-2", "type": "order_completed", "customer_id": "u-1", "order_id": "o-1", "total": "5.00"}
     other = {"event_id": "e-3", "type": "page_viewed", "customer_id": "u-1", "anonymous_id": "d-1"}
     for source, one in ((CLICKS, event), (ORDERS, order), (CLICKS, other)):
-        world.put(source, 0, {**one, "occurred_at": NOON - HOUR}, NOON - HOUR)
-    await world.run()
-    assert len(world.tasks[0].state.profiles) == 3
-    world.now = NOON + 400 * DAY
-    await world.run()
-    assert len(world.tasks[0].state.profiles) == 1
-    assert world.documents() == {"u-1": world.profiles()[True, "u-1"], "d-1": None}
+        harness.put(source, 0, {**one, "occurred_at": NOON - HOUR}, NOON - HOUR)
+    await harness.run()
+    assert len(harness.tasks[0].state.profiles) == 3
+    harness.now = NOON + 400 * DAY
+    await harness.run()
+    assert len(harness.tasks[0].state.profiles) == 1
+    assert harness.documents() == {"u-1": harness.profiles()[True, "u-1"], "d-1": None}
 
 
 @pytest.mark.parametrize("partitions", [1, 2])
 async def test_more_of_one_instant_than_may_wait_does_not_stop_a_source_for_ever(partitions: int) -> None:
     """As a shop imports that knows days only: whose devices are is told once all of that instant is there."""
-    world, home = World(NOON, partitions, linking=True, max_buffer_bytes=2_000, **WELL_KEYED), Partitioner(partitions)
+    harness, home = (
+        ShellHarness(NOON, partitions, linking=True, max_buffer_bytes=2_000, **WELL_KEYED),
+        Partitioner(partitions),
+    )
     for n in range(401):
         event = {"event_id": f"e-{n}", "type": "page_viewed", "customer_id": f"c-{n}", "anonymous_id": f"d-{n}"}
         at = NOON - DAY + (n == 400)
-        world.put(CLICKS, home.partition(key_of(event)), {**event, "occurred_at": at}, at)
+        harness.put(CLICKS, home.partition(key_of(event)), {**event, "occurred_at": at}, at)
     for _ in range(100):
-        world.now += 1_000
+        harness.now += 1_000
         for number in range(partitions):
-            for rank in world.tasks[number].read:
-                world.fetch(number, rank, 20)
-            await world.tick(number)
-            await world.commit(number)
-    assert world.counts["applied", "clickstream"] == 401
-    assert world.counts["identity", "linked"] == 401
+            for rank in harness.tasks[number].read:
+                harness.fetch(number, rank, 20)
+            await harness.tick(number)
+            await harness.commit(number)
+    assert harness.counts["applied", "clickstream"] == 401
+    assert harness.counts["identity", "linked"] == 401
 
 
 async def test_in_a_backlog_tasks_do_not_wait_for_the_clock_to_tell_and_to_commit() -> None:
     """Six rounds are 0.3 seconds: by the clock alone there would be one report in them, and no commit."""
-    world, home = World(NOON, 3, linking=True, **WELL_KEYED), Partitioner(3)
+    harness, home = ShellHarness(NOON, 3, linking=True, **WELL_KEYED), Partitioner(3)
     for source, event in (await on_one(1))[0]:
-        world.put(source, home.partition(key_of(event)), event, event["occurred_at"])
+        harness.put(source, home.partition(key_of(event)), event, event["occurred_at"])
     rounds = commits = 0
-    while world.counts["applied", "clickstream"] + world.counts["applied", "orders"] < 400:
+    while harness.counts["applied", "clickstream"] + harness.counts["applied", "orders"] < 400:
         rounds += 1
         assert rounds <= 6
-        world.now += 50
-        for number, task in world.tasks.items():
+        harness.now += 50
+        for number, task in harness.tasks.items():
             for rank in task.read:
-                world.fetch(number, rank, 100)
+                harness.fetch(number, rank, 100)
             await task.flush()
             if rounds % 2 == 0:
-                await world.tick(number)
+                await harness.tick(number)
             if task.awaited:
                 commits += 1
-                await world.commit(number)
+                await harness.commit(number)
     assert 3 <= commits <= 10
-    world.now += 5_000  # at the end of everything nobody waits for commits: they come by the clock
-    for number in world.tasks:
-        await world.tick(number)
-    for number, task in world.tasks.items():
-        world.fetch(number, FORWARDED)
-        await world.tick(number)
+    harness.now += 5_000  # at the end of everything nobody waits for commits: they come by the clock
+    for number in harness.tasks:
+        await harness.tick(number)
+    for number, task in harness.tasks.items():
+        harness.fetch(number, FORWARDED)
+        await harness.tick(number)
         assert not task.awaited

@@ -11,10 +11,10 @@ import pytest
 from streams.contracts.partitioning import Partitioner
 from streams.core.activity import Source
 from streams.core.inputs import FORWARDED
-from tests.integration.shop import DAY, MINUTE, half_known, in_order, shop
-from tests.shell.shop_of_tasks import DELAY, LATENESS, World
 from tests.shell.test_forwarding import by_id, same
 from tests.shell.test_linking import CLICKS, NOON, ORDERS, WELL_KEYED, Outputs, Profiles, key_of, until_done
+from tests.support.shell_harness import DELAY, LATENESS, ShellHarness
+from tests.support.shop_events import DAY, MINUTE, half_known, in_order, shop
 
 
 def close(seed: int) -> list[dict[str, Any]]:
@@ -36,34 +36,34 @@ def source_of(event: dict[str, Any]) -> Source:
 
 async def in_time(events: list[dict[str, Any]], **settings: Any) -> tuple[Outputs, Profiles]:
     """What one partition makes of it in order, at once."""
-    world = World(NOON, 1, **settings)
+    harness = ShellHarness(NOON, 1, **settings)
     for event in events:
-        world.put(source_of(event), 0, event, event["occurred_at"])
-    await until_done(world)
-    return by_id(world.outputs()), world.profiles()
+        harness.put(source_of(event), 0, event, event["occurred_at"])
+    await until_done(harness)
+    return by_id(harness.outputs()), harness.profiles()
 
 
-async def crashing(seed: int, *, order: str = "time", **settings: Any) -> tuple[bool, World]:
+async def crashing(seed: int, *, order: str = "time", **settings: Any) -> tuple[bool, ShellHarness]:
     """The same out of order, on three partitions whose tasks crash at every step; whether all of it was right."""
     rng, events, home = random.Random(seed), close(seed), Partitioner(3)
     outputs, profiles = await in_time(events, linking=settings.get("linking", False))
     keyed = settings.get("clickstream_well_keyed", False)
-    world = World(NOON, 3, order=order, profiles=True, **settings)
+    harness = ShellHarness(NOON, 3, order=order, profiles=True, **settings)
     for event in disordered(seed, events):
         partition = home.partition(key_of(event)) if keyed else rng.randrange(3)
-        world.put(source_of(event), partition, event, event["occurred_at"])
-    await world.live(rng, 700, 12)
-    await until_done(world)
-    return same(world.outputs(), outputs) and world.profiles() == profiles and world.published(), world
+        harness.put(source_of(event), partition, event, event["occurred_at"])
+    await harness.live(rng, 700, 12)
+    await until_done(harness)
+    return same(harness.outputs(), outputs) and harness.profiles() == profiles and harness.published(), harness
 
 
 @pytest.mark.parametrize(("keyed", "linking"), [(False, False), (False, True), (True, True)])
 @pytest.mark.parametrize("seed", range(4))
 async def test_crashes_at_every_step_change_nothing_either(seed: int, keyed: bool, linking: bool) -> None:
-    right, world = await crashing(seed, linking=linking, **(WELL_KEYED if keyed else {}))
+    right, harness = await crashing(seed, linking=linking, **(WELL_KEYED if keyed else {}))
     assert right
-    assert world.counts["arrived", "repeated"] > 0
-    assert world.counts["out_of_order", "clickstream"] == 0
+    assert harness.counts["arrived", "repeated"] > 0
+    assert harness.counts["out_of_order", "clickstream"] == 0
 
 
 async def test_in_the_order_of_arrival_it_is_another_history() -> None:
@@ -73,23 +73,23 @@ async def test_in_the_order_of_arrival_it_is_another_history() -> None:
 async def test_the_setting_may_change_under_way_and_nothing_is_lost_or_taken_twice() -> None:
     events = close(1)
     outputs, profiles = await in_time(events)
-    world, rng = World(NOON, 2, order="time"), random.Random(1)
+    harness, rng = ShellHarness(NOON, 2, order="time"), random.Random(1)
     for event in disordered(1, events):
-        world.put(source_of(event), rng.randrange(2), event, event["occurred_at"])
+        harness.put(source_of(event), rng.randrange(2), event, event["occurred_at"])
     for n in range(400):
         number = n % 2
-        world.fetch(number, rng.choice([CLICKS, ORDERS, FORWARDED]), rng.randrange(1, 12))
-        world.now += 100
-        await world.tick(number)
+        harness.fetch(number, rng.choice([CLICKS, ORDERS, FORWARDED]), rng.randrange(1, 12))
+        harness.now += 100
+        await harness.tick(number)
         if n % 7 == 0:
-            await world.commit(number, dies=rng.choice(["in flush", "offsets", ""]))
+            await harness.commit(number, dies=rng.choice(["in flush", "offsets", ""]))
         if n % 50 == 0:
-            order = "arrival" if world.settings.order == "time" else "time"
-            world.settings = dataclasses.replace(world.settings, order=order)
-            world.start(number)
-    await until_done(world)
+            order = "arrival" if harness.settings.order == "time" else "time"
+            harness.settings = dataclasses.replace(harness.settings, order=order)
+            harness.start(number)
+    await until_done(harness)
     lasting = ("orders", "revenue", "product_views", "sessions", "checkouts", "first_seen_at", "last_seen_at")
-    found = world.profiles()
+    found = harness.profiles()
     assert found.keys() == profiles.keys()
     for who, profile in found.items():
         assert {name: profile[name] for name in lasting} == {name: profiles[who][name] for name in lasting}
@@ -101,57 +101,57 @@ async def test_more_than_may_wait_is_held_and_no_source_stops_for_ever(linking: 
     """What is held for a source's own time must not pause it: the bound is for what is ahead of others."""
     events = close(2)
     outputs, profiles = await in_time(events, linking=linking)
-    world, rng = World(NOON, 2, order="time", linking=linking, max_buffer_bytes=500), random.Random(1)
+    harness, rng = ShellHarness(NOON, 2, order="time", linking=linking, max_buffer_bytes=500), random.Random(1)
     for event in disordered(2, events):
-        world.put(source_of(event), rng.randrange(2), event, event["occurred_at"])
+        harness.put(source_of(event), rng.randrange(2), event, event["occurred_at"])
     for n in range(3_000):
-        world.now += 200
+        harness.now += 200
         for number in (0, 1):
-            for rank in world.tasks[number].read:
-                world.fetch(number, rank, 5)
-            await world.tick(number)
+            for rank in harness.tasks[number].read:
+                harness.fetch(number, rank, 5)
+            await harness.tick(number)
             if n % 5 == number:
-                await world.commit(number)
-        if world.counts["applied", "clickstream"] + world.counts["applied", "orders"] == len(events):
+                await harness.commit(number)
+        if harness.counts["applied", "clickstream"] + harness.counts["applied", "orders"] == len(events):
             break
-    world.now += 2 * DAY
-    await world.run()
-    assert (by_id(world.outputs()), world.profiles()) == (outputs, profiles)
+    harness.now += 2 * DAY
+    await harness.run()
+    assert (by_id(harness.outputs()), harness.profiles()) == (outputs, profiles)
 
 
 @pytest.mark.parametrize("order", ["arrival", "time"])
 async def test_live_it_comes_the_delay_and_the_lateness_later_and_a_link_is_waited_for(order: str) -> None:
     """An event that nobody signed arrives while what tells whose the device is by now is still on its way."""
-    world, home = World(NOON, 4, order=order, linking=True, **WELL_KEYED), Partitioner(4)
+    harness, home = ShellHarness(NOON, 4, order=order, linking=True, **WELL_KEYED), Partitioner(4)
     assert home.partition(b"c-2") != home.partition(b"d-1")
 
     def put(**event: Any) -> None:
-        world.put(CLICKS, home.partition(key_of(event)), {"type": "product_viewed", "product_id": "p", **event})
+        harness.put(CLICKS, home.partition(key_of(event)), {"type": "product_viewed", "product_id": "p", **event})
 
     async def seconds(number: int) -> None:
         for _ in range(number):
-            world.now += 1_000
-            for task in world.tasks.values():
+            harness.now += 1_000
+            for task in harness.tasks.values():
                 for rank in task.read:
-                    world.fetch(task.number, rank)
-                await world.tick(task.number)
-                await world.commit(task.number)
+                    harness.fetch(task.number, rank)
+                await harness.tick(task.number)
+                await harness.commit(task.number)
 
     await seconds(20)
-    put(event_id="e-1", customer_id="c-1", anonymous_id="d-1", occurred_at=world.now - 20)
-    put(event_id="e-2", customer_id="c-2", anonymous_id="d-1", occurred_at=world.now - 10)
-    put(event_id="e-3", anonymous_id="d-1", occurred_at=world.now)
+    put(event_id="e-1", customer_id="c-1", anonymous_id="d-1", occurred_at=harness.now - 20)
+    put(event_id="e-2", customer_id="c-2", anonymous_id="d-1", occurred_at=harness.now - 10)
+    put(event_id="e-3", anonymous_id="d-1", occurred_at=harness.now)
     for rank in (CLICKS, FORWARDED):
-        world.fetch(home.partition(b"d-1"), rank)
-    await world.tick(home.partition(b"d-1"))
+        harness.fetch(home.partition(b"d-1"), rank)
+    await harness.tick(home.partition(b"d-1"))
     await seconds((DELAY + LATENESS) // 1_000)
-    changed = [output for output in world.outputs() if output["type"] == "stage_changed"]
+    changed = [output for output in harness.outputs() if output["type"] == "stage_changed"]
     assert len(changed) == (0 if order == "time" else 2)
     await seconds(8)
     first = 1 if order == "time" else 2
-    assert {who: profile["product_views"] for who, profile in world.profiles().items()} == {
+    assert {who: profile["product_views"] for who, profile in harness.profiles().items()} == {
         (True, "c-1"): first,
         (True, "c-2"): 3 - first,
     }
-    assert len([output for output in world.outputs() if output["type"] == "stage_changed"]) == 2
-    assert world.now - NOON < MINUTE
+    assert len([output for output in harness.outputs() if output["type"] == "stage_changed"]) == 2
+    assert harness.now - NOON < MINUTE

@@ -10,7 +10,7 @@ from aiokafka.errors import UnknownTopicOrPartitionError
 from aiokafka.partitioner import murmur2
 
 from streams.shell.outbox import Outbox, Record
-from tests.shell.producer import Producer
+from tests.support.fake_producer import Producer
 
 
 def record(n: int, topic: str = "t", key: bytes | None = b"k") -> Record:

@@ -8,57 +8,57 @@ import random
 import pytest
 from aiokafka.errors import CommitFailedError
 
-from tests.integration.shop import HOUR
-from tests.shell.shop_of_tasks import World
 from tests.shell.test_linking import CLICKS, NOON
+from tests.support.shell_harness import ShellHarness
+from tests.support.shop_events import HOUR
 
 
-def visitors(names: range) -> World:
+def visitors(names: range) -> ShellHarness:
     """Of each, one event, after which nothing comes due for a day."""
-    world = World(NOON, 1, profiles=True)
+    harness = ShellHarness(NOON, 1, profiles=True)
     for n in names:
         event = {"event_id": f"e-{n}", "type": "page_viewed", "anonymous_id": f"d-{n}", "occurred_at": NOON - HOUR}
-        world.put(CLICKS, 0, event, NOON - HOUR)
-    return world
+        harness.put(CLICKS, 0, event, NOON - HOUR)
+    return harness
 
 
 @pytest.mark.parametrize("again", ["", "flush", "in flush", "flushed", "offsets"])
 @pytest.mark.parametrize("dies", ["flush", "in flush", "flushed", "offsets"])
 async def test_a_crash_between_the_changelog_and_the_documents_leaves_nobody_without(dies: str, again: str) -> None:
-    world = visitors(range(20))
+    harness = visitors(range(20))
     for step in ["", dies, again]:  # also if whoever takes over dies before it has sent anything
-        world.fetch(0, CLICKS, 6)
-        await world.tick(0)
-        await world.commit(0, dies=step)
-    await world.run()
-    assert len(world.documents()) == 20
-    assert world.published()
+        harness.fetch(0, CLICKS, 6)
+        await harness.tick(0)
+        await harness.commit(0, dies=step)
+    await harness.run()
+    assert len(harness.documents()) == 20
+    assert harness.published()
 
 
 @pytest.mark.parametrize("seed", range(10))
 async def test_nor_do_crashes_at_every_step(seed: int) -> None:
-    rng, world = random.Random(seed), visitors(range(60))
-    await world.live(rng, 300, 4)
-    await world.run()
-    assert len(world.documents()) == 60
-    assert world.published()
+    rng, harness = random.Random(seed), visitors(range(60))
+    await harness.live(rng, 300, 4)
+    await harness.run()
+    assert len(harness.documents()) == 60
+    assert harness.published()
 
 
 @pytest.mark.parametrize("asked", [True, False])
 async def test_a_zombie_publishes_nothing(asked: bool) -> None:
     """Stopped before its flush, it would put a document in the place of its successor's."""
-    world = World(NOON, 1, "" if asked else "group", profiles=True)
+    harness = ShellHarness(NOON, 1, "" if asked else "group", profiles=True)
     for n in range(2):
         event = {"event_id": f"e-{n}", "type": "page_viewed", "anonymous_id": "d-0", "occurred_at": NOON - HOUR + n}
-        world.put(CLICKS, 0, event, NOON - HOUR)
-    world.fetch(0, CLICKS, 1)
-    await world.tick(0)
-    zombie = world.tasks[0]
+        harness.put(CLICKS, 0, event, NOON - HOUR)
+    harness.fetch(0, CLICKS, 1)
+    await harness.tick(0)
+    zombie = harness.tasks[0]
     snapshot = zombie.snapshot()
     assert snapshot is not None
-    world.start(0)
-    await world.run()
-    assert world.published()
+    harness.start(0)
+    await harness.run()
+    assert harness.published()
     with pytest.raises(CommitFailedError) if asked else contextlib.nullcontext():
         await zombie.write(snapshot)
-    assert world.published() is asked
+    assert harness.published() is asked

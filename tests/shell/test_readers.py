@@ -16,52 +16,52 @@ from streams.shell.faults import Grown, Hole, Truncated
 from streams.shell.marks import decode_metadata
 from streams.shell.slowest import NOBODY, slowest
 from streams.transport.chunks import Chunk, Lost
-from tests.integration.shop import DAY, HOUR, MINUTE, click, order, shop
-from tests.shell.shop_of_tasks import World
 from tests.shell.test_forwarding import NOON, by_id, expected
+from tests.support.shell_harness import ShellHarness
+from tests.support.shop_events import DAY, HOUR, MINUTE, click, order, shop
 
 CLICKS, ORDERS = Source.CLICKSTREAM, Source.ORDERS
 COUNTS = ({CLICKS: 5}, {ORDERS: 2}, {CLICKS: 2, ORDERS: 5}, {CLICKS: 4, ORDERS: 4}, {CLICKS: 1})
 """Of three tasks: more and fewer partitions, of one topic or both; the other one is keyed otherwise."""
 
 
-async def crashing(seed: int, independent: dict[Source, int], without: str = "") -> tuple[bool, World]:
+async def crashing(seed: int, independent: dict[Source, int], without: str = "") -> tuple[bool, ShellHarness]:
     """A shop whose tasks and readers crash at every step; whether all outputs were right."""
     rng = random.Random(seed)
     clicks, orders = shop(seed, customers=15, events=400, end=NOON)
     right = await expected(clicks, orders, NOON)
-    world = World(NOON, 3, without, independent)
+    harness = ShellHarness(NOON, 3, without, independent)
     for source, events in ((CLICKS, clicks), (ORDERS, orders)):
         for event in events:
-            world.put(source, rng.randrange(independent.get(source, 3)), event, event["occurred_at"])
+            harness.put(source, rng.randrange(independent.get(source, 3)), event, event["occurred_at"])
     for _ in range(700):
-        number, reader = rng.randrange(3), rng.choice([*world.readers])
+        number, reader = rng.randrange(3), rng.choice([*harness.readers])
         match rng.randrange(13):
             case 0 | 1 | 2 | 3:
-                world.fetch(number, rng.choice([*world.tasks[number].read, FORWARDED]), rng.randrange(1, 30))
+                harness.fetch(number, rng.choice([*harness.tasks[number].read, FORWARDED]), rng.randrange(1, 30))
             case 4 | 5 | 6:
-                world.read(*reader, rng.randrange(1, 30))
+                harness.read(*reader, rng.randrange(1, 30))
             case 7:
-                world.now += rng.choice([0, 100, 2_000])
-                await world.tick(number)
+                harness.now += rng.choice([0, 100, 2_000])
+                await harness.tick(number)
             case 8:
-                world.now += rng.choice([0, 100, 2_000])
-                await world.tick_reader(*reader)
+                harness.now += rng.choice([0, 100, 2_000])
+                await harness.tick_reader(*reader)
             case 9:
-                await world.commit(number)
-                await world.commit_reader(*reader)
+                await harness.commit(number)
+                await harness.commit_reader(*reader)
             case 10:
-                await world.commit(number, dies=rng.choice(["flush", "in flush", "offsets"]))
+                await harness.commit(number, dies=rng.choice(["flush", "in flush", "offsets"]))
             case 11:
-                await world.commit_reader(*reader, dies=rng.random() < 0.7)
+                await harness.commit_reader(*reader, dies=rng.random() < 0.7)
             case 12 if rng.random() < 0.3:
-                world.lose.add(number if rng.random() < 0.5 else reader)
-    world.lose.clear()
-    await world.run()
-    world.now += 2 * DAY
-    await world.run()
-    applied = [sum(profile.orders for _, profile in task.state.profiles.items()) for task in world.tasks.values()]
-    return by_id(world.outputs()) == right and sum(applied) == len(orders), world
+                harness.lose.add(number if rng.random() < 0.5 else reader)
+    harness.lose.clear()
+    await harness.run()
+    harness.now += 2 * DAY
+    await harness.run()
+    applied = [sum(profile.orders for _, profile in task.state.profiles.items()) for task in harness.tasks.values()]
+    return by_id(harness.outputs()) == right and sum(applied) == len(orders), harness
 
 
 @pytest.mark.parametrize("independent", COUNTS, ids=str)
@@ -69,10 +69,10 @@ async def crashing(seed: int, independent: dict[Source, int], without: str = "")
 async def test_crashes_at_every_step_lose_nothing_and_apply_nothing_twice(
     seed: int, independent: dict[Source, int]
 ) -> None:
-    right, world = await crashing(seed, independent)
+    right, harness = await crashing(seed, independent)
     assert right
-    assert world.counts["arrived", "repeated"] > 0
-    assert world.counts["arrived", "taken"] > 25
+    assert harness.counts["arrived", "repeated"] > 0
+    assert harness.counts["arrived", "taken"] > 25
 
 
 @pytest.mark.parametrize("without", ["previous", "taken", "of_origins"])
@@ -86,88 +86,88 @@ async def test_a_backlog_of_a_partition_without_its_reader_raises_no_false_aband
 ) -> None:
     """The order that prevents it lies on a partition that nobody reads at present."""
     began = NOON - 5 * HOUR
-    world = World(NOON, 3, independent=independent)
-    home = world.tasks[0]._partitioner.partition(b"c-1")
-    world.put(CLICKS, home, click("c-1", began, "product_added", product_id="p", price="5"), began)
-    world.put(ORDERS, 1, order("c-1", began + 10 * MINUTE, "o-1", total="5"), began + 10 * MINUTE)
-    away = world.readers.pop((ORDERS, 1))
+    harness = ShellHarness(NOON, 3, independent=independent)
+    home = harness.tasks[0]._partitioner.partition(b"c-1")
+    harness.put(CLICKS, home, click("c-1", began, "product_added", product_id="p", price="5"), began)
+    harness.put(ORDERS, 1, order("c-1", began + 10 * MINUTE, "o-1", total="5"), began + 10 * MINUTE)
+    away = harness.readers.pop((ORDERS, 1))
     for _ in range(5):
-        await world.run()
-    engine = world.tasks[home].engine
-    assert world.outputs() == []
+        await harness.run()
+    engine = harness.tasks[home].engine
+    assert harness.outputs() == []
     assert engine.watermark is None
     assert engine.held_by() == (ORDERS, 1)
-    assert world.tasks[home].facts({}).held_by_partition == 1
+    assert harness.tasks[home].facts({}).held_by_partition == 1
 
-    world.readers[ORDERS, 1] = away
-    await world.run()
-    assert [o["type"] for o in world.outputs() if o["type"] != "stage_changed"] == []
-    assert [o["to_stage"] for o in world.outputs()] == ["visitor", "prospect", "customer"]
+    harness.readers[ORDERS, 1] = away
+    await harness.run()
+    assert [o["type"] for o in harness.outputs() if o["type"] != "stage_changed"] == []
+    assert [o["to_stage"] for o in harness.outputs()] == ["visitor", "prospect", "customer"]
     assert engine.watermark is not None
-    assert engine.watermark > world.now - 17_000
+    assert engine.watermark > harness.now - 17_000
 
 
 async def test_nothing_leaves_a_reader_before_its_first_commit() -> None:
     """Then its first offset is committed: a partition of which something has come, and no offset, has lost it."""
-    world = World(NOON, 1, independent={CLICKS: 2})
-    world.put(CLICKS, 1, click("c", NOON))
-    world.read(CLICKS, 1)
-    await world.tick_reader(CLICKS, 1)
-    activity = world.logs[world.settings.activity_topic, 0]
+    harness = ShellHarness(NOON, 1, independent={CLICKS: 2})
+    harness.put(CLICKS, 1, click("c", NOON))
+    harness.read(CLICKS, 1)
+    await harness.tick_reader(CLICKS, 1)
+    activity = harness.logs[harness.settings.activity_topic, 0]
     assert activity == []
-    await world.commit_reader(CLICKS, 1)
+    await harness.commit_reader(CLICKS, 1)
     assert len(activity) == 2
-    world.put(CLICKS, 1, click("d", NOON))
-    world.read(CLICKS, 1)
-    await world.readers[CLICKS, 1].flush()
+    harness.put(CLICKS, 1, click("d", NOON))
+    harness.read(CLICKS, 1)
+    await harness.readers[CLICKS, 1].flush()
     assert len(activity) == 3
 
 
 async def test_progress_and_topic_are_stored_with_the_offset_and_restored_from_it() -> None:
-    world = World(NOON, 1, independent={CLICKS: 2})
-    world.put(CLICKS, 0, click("c", NOON - 3 * HOUR))
-    await world.run()
-    offset, metadata = world.offsets["clickstream", 0]
+    harness = ShellHarness(NOON, 1, independent={CLICKS: 2})
+    harness.put(CLICKS, 0, click("c", NOON - 3 * HOUR))
+    await harness.run()
+    offset, metadata = harness.offsets["clickstream", 0]
     mark = decode_metadata(metadata)
     assert (offset, mark is not None and mark.reader) == (1, True)
     assert mark is not None
-    assert mark.mark == Mark(world.now - 5_000, True, mark.mark.last_record_at)
-    world.start_reader(CLICKS, 0)
-    assert world.readers[CLICKS, 0].slowest() == world.now - 5_000
-    assert world.readers[CLICKS, 0].snapshot(force=True) is not None
+    assert mark.mark == Mark(harness.now - 5_000, True, mark.mark.last_record_at)
+    harness.start_reader(CLICKS, 0)
+    assert harness.readers[CLICKS, 0].slowest() == harness.now - 5_000
+    assert harness.readers[CLICKS, 0].snapshot(force=True) is not None
 
 
 async def test_what_a_reader_cannot_take_is_a_dead_letter_of_its_partition() -> None:
-    world = World(NOON, 2, independent={ORDERS: 5})
-    world._append(("orders", 4), b"k", b"{", [], NOON)
-    reader = world.readers[ORDERS, 4]
-    world.read(ORDERS, 4)
+    harness = ShellHarness(NOON, 2, independent={ORDERS: 5})
+    harness._append(("orders", 4), b"k", b"{", [], NOON)
+    reader = harness.readers[ORDERS, 4]
+    harness.read(ORDERS, 4)
     chunk = Chunk([])
     chunk.start, chunk.next, chunk.lost = 1, 4, Lost(1, 4, "its checksum is wrong")
     reader.process(ORDERS, chunk)
-    await world.commit_reader(ORDERS, 4)
-    [*_, one, two] = [r for (topic, _), log in world.logs.items() if topic == "lifecycle-dead-letters" for r in log]
+    await harness.commit_reader(ORDERS, 4)
+    [*_, one, two] = [r for (topic, _), log in harness.logs.items() if topic == "lifecycle-dead-letters" for r in log]
     told = [{name.rpartition(".")[2]: value for name, value in dict(r.headers).items()} for r in (one, two)]
     assert [(t["reason"], t["topic"], t["partition"], t["offset"]) for t in told] == [
         (b"not_json", b"orders", b"4", b"0"),
         (b"corrupt_batch", b"orders", b"4", b"1"),
     ]
-    assert world.counts["rejected", "orders"] == 2
-    assert world.offsets["orders", 4][0] == 4
+    assert harness.counts["rejected", "orders"] == 2
+    assert harness.offsets["orders", 4][0] == 4
     assert reader.next_offsets() == {TP("orders", 4): 4}
 
 
 async def test_records_that_were_never_read_and_are_gone_end_the_worker() -> None:
-    world = World(NOON, 2, independent={ORDERS: 3})
+    harness = ShellHarness(NOON, 2, independent={ORDERS: 3})
     chunk = Chunk([])
     chunk.start = chunk.next = 5
     with pytest.raises(Hole, match="orders, partition 2: offset 0 is next, but the topic begins at 5"):
-        world.readers[ORDERS, 2].process(ORDERS, chunk)
+        harness.readers[ORDERS, 2].process(ORDERS, chunk)
 
 
 async def test_a_topic_that_ends_before_what_tasks_have_had_of_it_ends_the_worker() -> None:
     """Its offset was set back: what is put there now, the tasks would take for what they had, and drop."""
-    reader = World(NOON, 2, independent={ORDERS: 3}).readers[ORDERS, 2]
+    reader = ShellHarness(NOON, 2, independent={ORDERS: 3}).readers[ORDERS, 2]
     reader._taken = 7
     reader.advance({ORDERS: Fetch(NOON, 3)}, frozenset())
     reader.advance({ORDERS: Fetch(NOON + 39_000, 3)}, frozenset())
@@ -180,26 +180,26 @@ async def test_a_topic_that_ends_before_what_tasks_have_had_of_it_ends_the_worke
 
 
 async def test_a_reader_that_is_ahead_is_paused_until_the_slowest_has_come_as_far() -> None:
-    world = World(NOON, 2, independent={CLICKS: 3}, max_buffer_bytes=2_000)
+    harness = ShellHarness(NOON, 2, independent={CLICKS: 3}, max_buffer_bytes=2_000)
     for n in range(300):
         for partition in range(3):
             event = click(f"c-{n % 40}", NOON - HOUR + n * 1_000, event_id=f"{partition}-{n}")
-            world.put(CLICKS, partition, event, NOON)
-    fast = world.readers[CLICKS, 0]
+            harness.put(CLICKS, partition, event, NOON)
+    fast = harness.readers[CLICKS, 0]
     for _ in range(100):
-        world.read(CLICKS, 0, 10)
-        await world.tick_reader(CLICKS, 0)
-        await world.commit_reader(CLICKS, 0)
+        harness.read(CLICKS, 0, 10)
+        await harness.tick_reader(CLICKS, 0)
+        await harness.commit_reader(CLICKS, 0)
         for number in (0, 1):
-            world.fetch(number, FORWARDED)
-            await world.tick(number)
-        world.now += 200
+            harness.fetch(number, FORWARDED)
+            await harness.tick(number)
+        harness.now += 200
     assert fast.full(CLICKS)
     assert 5 < fast.position(CLICKS) < 50
     assert fast.facts().source.buffered_bytes > 2_000
-    await world.run()
-    assert [reader.position(CLICKS) for reader in world.readers.values()] == [300, 300, 300]
-    assert world.counts["applied", "clickstream"] == 900
+    await harness.run()
+    assert [reader.position(CLICKS) for reader in harness.readers.values()] == [300, 300, 300]
+    assert harness.counts["applied", "clickstream"] == 900
     assert fast.may_resume(CLICKS)
 
 
@@ -208,61 +208,61 @@ async def test_a_topic_that_was_grown_is_waited_for_and_what_came_before_is_not_
     clicks, orders = shop(3, customers=15, events=300, end=NOON)
     rng = random.Random(3)
     half = clicks[len(clicks) // 2]["occurred_at"]
-    world = World(half, 3)
+    harness = ShellHarness(half, 3)
     for source, events in ((CLICKS, clicks), (ORDERS, orders)):
         for event in events:
             if event["occurred_at"] < half:
-                world.put(source, rng.randrange(3), event, event["occurred_at"])
+                harness.put(source, rng.randrange(3), event, event["occurred_at"])
     for n in range(120):
         number = rng.randrange(3)
-        world.fetch(number, rng.choice([CLICKS, ORDERS, FORWARDED, FORWARDED]), 5)
-        world.now += 100
-        await world.tick(number)
+        harness.fetch(number, rng.choice([CLICKS, ORDERS, FORWARDED, FORWARDED]), 5)
+        harness.now += 100
+        await harness.tick(number)
         if n % 30 == 0:
-            await world.commit(number)
-    world.now, world.independent = NOON, {CLICKS: 5}
+            await harness.commit(number)
+    harness.now, harness.independent = NOON, {CLICKS: 5}
     for source, events in ((CLICKS, clicks), (ORDERS, orders)):
         for event in events:
             if event["occurred_at"] >= half:
-                world.put(source, rng.randrange(5 if source is CLICKS else 3), event, event["occurred_at"])
+                harness.put(source, rng.randrange(5 if source is CLICKS else 3), event, event["occurred_at"])
     for number in range(3):
-        await world.commit(number, dies="offsets")
-        world.start(number)
+        await harness.commit(number, dies="offsets")
+        harness.start(number)
     for partition in range(5):
-        world.start_reader(CLICKS, partition)
-    assert world.counts["applied", "clickstream"] > 20
-    assert world.counts["replayed", "clickstream"] == 0
-    await world.run()
-    world.now += 2 * DAY
-    await world.run()
-    assert by_id(world.outputs()) == await expected(clicks, orders, NOON)
-    views = sum(p.product_views for task in world.tasks.values() for _, p in task.state.profiles.items())
+        harness.start_reader(CLICKS, partition)
+    assert harness.counts["applied", "clickstream"] > 20
+    assert harness.counts["replayed", "clickstream"] == 0
+    await harness.run()
+    harness.now += 2 * DAY
+    await harness.run()
+    assert by_id(harness.outputs()) == await expected(clicks, orders, NOON)
+    views = sum(p.product_views for task in harness.tasks.values() for _, p in task.state.profiles.items())
     assert views == sum(event["type"] == "product_viewed" for event in clicks)
-    assert world.counts["replayed", "clickstream"] > 0
+    assert harness.counts["replayed", "clickstream"] > 0
 
 
 async def test_what_comes_from_a_partition_that_a_task_does_not_know_ends_the_worker_and_is_not_lost() -> None:
-    world = World(NOON, 2, independent={CLICKS: 3})
-    home = world.tasks[0]._partitioner.partition(b"c-1")
-    await world.run()
-    world.independent = {CLICKS: 4}
-    world.start_reader(CLICKS, 3)
-    world.put(CLICKS, 3, click("c-1", NOON))
-    world.read(CLICKS, 3)
-    await world.commit_reader(CLICKS, 3)
+    harness = ShellHarness(NOON, 2, independent={CLICKS: 3})
+    home = harness.tasks[0]._partitioner.partition(b"c-1")
+    await harness.run()
+    harness.independent = {CLICKS: 4}
+    harness.start_reader(CLICKS, 3)
+    harness.put(CLICKS, 3, click("c-1", NOON))
+    harness.read(CLICKS, 3)
+    await harness.commit_reader(CLICKS, 3)
     with pytest.raises(Grown, match="clickstream has got more partitions"):
-        world.fetch(home, FORWARDED)
+        harness.fetch(home, FORWARDED)
     for number in (0, 1):
-        world.start(number)
-    await world.run()
-    assert [o["customer_id"] for o in world.outputs()] == ["c-1"]
+        harness.start(number)
+    await harness.run()
+    assert [o["customer_id"] for o in harness.outputs()] == ["c-1"]
 
 
 async def test_a_clock_that_is_not_trusted_yet_proves_no_silence() -> None:
-    world = World(NOON, 1, independent={CLICKS: 2})
-    reader = world.readers[CLICKS, 0]
+    harness = ShellHarness(NOON, 1, independent={CLICKS: 2})
+    reader = harness.readers[CLICKS, 0]
     reader.trust.given = False
-    await world.tick_reader(CLICKS, 0)
+    await harness.tick_reader(CLICKS, 0)
     assert reader.slowest() is None
     reader.trust.given = True
     reader.advance({CLICKS: Fetch(NOON - 1, 0)}, frozenset({CLICKS}))
@@ -285,10 +285,10 @@ def test_the_slowest_of_those_that_nobody_tells_of() -> None:
 
 
 async def test_what_is_forwarded_is_as_it_was_but_for_a_header() -> None:
-    world = World(NOON, 2, independent={CLICKS: 3})
+    harness = ShellHarness(NOON, 2, independent={CLICKS: 3})
     event = click("c-1", NOON - HOUR)
-    world._append(("clickstream", 2), b"s-9", json.dumps(event).encode(), [("ce_id", b"7")], NOON - MINUTE)
-    await world.run()
-    [record] = [r for n in (0, 1) for r in world.logs["lifecycle-activity", n] if r.headers[0][0] == "ce_id"]
+    harness._append(("clickstream", 2), b"s-9", json.dumps(event).encode(), [("ce_id", b"7")], NOON - MINUTE)
+    await harness.run()
+    [record] = [r for n in (0, 1) for r in harness.logs["lifecycle-activity", n] if r.headers[0][0] == "ce_id"]
     assert (record.key, json.loads(record.value), record.headers[0]) == (b"s-9", event, ("ce_id", b"7"))
     assert json.loads(record.headers[1][1]) == [CLICKS, 2, 0, -1, NOON - MINUTE]

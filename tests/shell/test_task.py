@@ -26,7 +26,7 @@ from streams.shell.outbox import Outbox
 from streams.shell.state import State
 from streams.shell.task import PartitionTask
 from streams.transport.chunks import Chunk, Lost
-from tests.shell.producer import Producer
+from tests.support.fake_producer import Producer
 
 NOON = 1_763_719_200_000
 MINUTE = 60_000

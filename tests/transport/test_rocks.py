@@ -20,8 +20,8 @@ from streams.errors import UserError
 from streams.transport import rocks
 from streams.transport.rocks import Database, Databases, DiskFailed
 from tests.core.test_state import run, seen
-from tests.disk import MemoryDisk
-from tests.small_disk import small_disk
+from tests.support.memory_disk import MemoryDisk
+from tests.support.small_disk import small_disk
 
 
 @pytest.fixture

@@ -9,12 +9,12 @@ from typing import NoReturn, TypeVar
 
 import pytest
 
-from tests.brokers.kafka import ApacheKafka, KafkaCluster, Unavailable
+from tests.support.kafka_cluster import ApacheKafka, KafkaCluster, Unavailable
 
 Broker = TypeVar("Broker", ApacheKafka, KafkaCluster)
 
 
-def lacking(reason: str) -> NoReturn:
+def skip_or_fail(reason: str) -> NoReturn:
     """End the test because this machine has not what it takes."""
     if os.environ.get("CI") == "true":
         pytest.fail(reason, pytrace=False)
@@ -41,5 +41,5 @@ def _running(broker: Broker) -> Iterator[Broker]:
         try:
             ends.enter_context(broker)
         except Unavailable as reason:
-            lacking(str(reason))
+            skip_or_fail(str(reason))
         yield broker

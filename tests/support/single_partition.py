@@ -18,12 +18,12 @@ from streams.core.playbook import Playbook
 from streams.core.policy import Policy
 from streams.core.sources import Erasure, Fetch, Mark, SourceSpec
 from streams.core.state import TaskState
-from tests.disk import MemoryDisk
+from tests.support.memory_disk import MemoryDisk
 
 ALWAYS = Emission()
 
 
-class Driver:
+class SinglePartitionHarness:
     """One application on one partition."""
 
     on_disk: ClassVar = False
@@ -163,6 +163,6 @@ class Driver:
         self.deadlines += effects.deadlines
 
 
-def once(outputs: Iterable[Output]) -> list[Output]:
+def without_repeats(outputs: Iterable[Output]) -> list[Output]:
     """As a subscriber that de-duplicates by id sees them."""
     return list({output.id: output for output in outputs}.values())

@@ -14,7 +14,7 @@ from streams.core.effects import Abandonment, Output
 from streams.core.playbook import Playbook
 from streams.core.policy import Policy
 from streams.core.profile import Profile
-from tests.reference import final, reference
+from tests.support.reference_lifecycle import final, reference
 
 Who = tuple[bool, str]
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer
 
-from tests.integration.cluster import Cluster, Worker, until
+from tests.support.process_cluster import ProcessCluster, WorkerProcess, until
 
 MINUTE = 60_000
 HOUR = 60 * MINUTE
@@ -109,8 +109,11 @@ def replayed(
 
 
 async def streamed_under_kills(
-    cluster: Cluster, events: list[dict[str, Any]], partition_of: Callable[[dict[str, Any]], int], rng: random.Random
-) -> Worker:
+    cluster: ProcessCluster,
+    events: list[dict[str, Any]],
+    partition_of: Callable[[dict[str, Any]], int],
+    rng: random.Random,
+) -> WorkerProcess:
     """Put events on the cluster's topics while one worker after another is killed; returns the one that survives."""
 
     async def stream() -> None:
@@ -159,7 +162,7 @@ async def comes_out_right(
     expected: list[dict[str, Any]],
     last: int,
     exactly_once: bool,
-    *survivors: Worker,
+    *survivors: WorkerProcess,
 ) -> None:
     """Nothing is lost or there beside of what occurred until `last`; what is repeated is equal, or nothing is."""
 

@@ -72,7 +72,7 @@ async def until(condition: Callable[[], Any], what: str, patience: float = PATIE
         await asyncio.sleep(0.05)
 
 
-class Cluster:
+class ProcessCluster:
     """One application on a broker: its topics, its workers, and clients to feed and read it."""
 
     def __init__(self, address: str, directory: Path, **settings: str) -> None:
@@ -94,7 +94,7 @@ class Cluster:
             **{f"LIFECYCLE_{key.upper()}": value for key, value in settings.items()},
         }  # fmt: skip
         self.settings: Settings = load(self.environ)
-        self.workers: list[Worker] = []
+        self.workers: list[WorkerProcess] = []
 
     async def create_topics(self, partitions_of: Mapping[str, int] | None = None) -> None:
         """`partitions_of`: by role, of topics that somebody else has made."""
@@ -108,9 +108,9 @@ class Cluster:
                 )
         await topics.ensure(self.settings)
 
-    def start_worker(self, *, program: str = "", **settings: str) -> Worker:
+    def start_worker(self, *, program: str = "", **settings: str) -> WorkerProcess:
         """`lifecycle worker`, or a Python program in its place."""
-        worker = Worker(self, len(self.workers), self._environ(settings), program)
+        worker = WorkerProcess(self, len(self.workers), self._environ(settings), program)
         self.workers.append(worker)
         return worker
 
@@ -228,10 +228,10 @@ async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> set[int]:
     return await until(lambda: consumer.partitions_for_topic(topic), f"the partitions of {topic}")  # type: ignore[no-any-return]
 
 
-class Worker:
+class WorkerProcess:
     """One worker process."""
 
-    def __init__(self, cluster: Cluster, number: int, environ: dict[str, str], program: str) -> None:
+    def __init__(self, cluster: ProcessCluster, number: int, environ: dict[str, str], program: str) -> None:
         self.port = free_port()
         self.log = cluster.directory / f"worker-{number}.log"
         arguments = ["-c", program] if program else ["-m", "streams", "worker"]

@@ -38,7 +38,7 @@ from streams.shell.reader import SourceReader
 from streams.shell.state import State
 from streams.shell.task import PartitionTask
 from streams.transport.chunks import Chunk
-from tests.shell.producer import Batch
+from tests.support.fake_producer import Batch
 
 DELAY = 5_000
 LATENESS = 10_000
@@ -49,7 +49,7 @@ Unit = int | tuple[Source, int]
 """The task of a partition, or the reader of a source's."""
 
 
-class World:
+class ShellHarness:
     """The log of everything, and a task for each partition."""
 
     def __init__(
@@ -296,7 +296,7 @@ class World:
         self._writers[number].dies = dies if dies in ("in flush", "flushed") else ""
         try:
             offsets = await task.write(snapshot)
-        except (Died, ConnectionError):
+        except (WorkerDied, ConnectionError):
             self.start(number)
             return
         if dies:
@@ -352,13 +352,13 @@ async def _always() -> None:
     """Of a reader, which passes nothing on."""
 
 
-class Died(Exception):
+class WorkerDied(Exception):
     """The process is gone."""
 
 
 class _Changelog:
-    def __init__(self, world: World, number: int) -> None:
-        self._log = world.changelogs[number]
+    def __init__(self, harness: ShellHarness, number: int) -> None:
+        self._log = harness.changelogs[number]
         self.skew = 0
         self.dies = ""
 
@@ -367,10 +367,10 @@ class _Changelog:
         changes = list(changes)
         self._log += changes[: len(changes) // 2] if self.dies == "in flush" else changes
         if self.dies == "in flush":
-            raise Died
+            raise WorkerDied
         self._log.append((MARKER_KEY, marker))
         if self.dies:
-            raise Died
+            raise WorkerDied
         return Flush(first, len(self._log) - 1, whole=True)
 
 
@@ -383,8 +383,8 @@ class _Batch(Batch):
 
 
 class _Producer:
-    def __init__(self, world: World, unit: Unit) -> None:
-        self._world = world
+    def __init__(self, harness: ShellHarness, unit: Unit) -> None:
+        self._world = harness
         self._unit = unit
 
     async def partitions_for(self, topic: str) -> set[int]:

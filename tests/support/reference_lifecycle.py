@@ -21,7 +21,7 @@ from streams.core.activity import Activity, Item, Source
 from streams.core.effects import Abandonment, Cause, Output, StageChange, Summary
 from streams.core.parts import Kind
 from streams.core.policy import Policy
-from tests.reference_cart import Applied, Cleared, Line, Story, items_of
+from tests.support.reference_cart import Applied, Cleared, Line, Story, items_of
 
 PASSIVE_CLICKS = {"message_opened", "unsubscribed"}
 PASSIVE_ORDERS = {"order_updated", "order_cancelled", "order_refunded", "order_fulfilled"}

@@ -53,7 +53,7 @@ def by_id(outputs: Iterable[Output]) -> dict[str, Output]:
     return found
 
 
-class Task:
+class EngineTask:
     """What there is of a partition in a worker, and is gone with it."""
 
     def __init__(self, engine: PartitionEngine) -> None:
@@ -62,7 +62,7 @@ class Task:
         """By rank and partition, what was sent there last."""
 
 
-class Tasks:
+class PartitionNetwork:
     """As many as there are partitions, of each of which there is a task."""
 
     def __init__(
@@ -93,7 +93,7 @@ class Tasks:
         self._cut = random.Random(partitions)
         self._lifecycle = Lifecycle(Playbook(policy=policy))
         self._partitioner = Partitioner(partitions)
-        self.tasks = [Task(self._begin(number)) for number in range(partitions)]
+        self.tasks = [EngineTask(self._begin(number)) for number in range(partitions)]
         for number in range(partitions):
             self._send_again(number)
 
@@ -141,7 +141,7 @@ class Tasks:
     def start(self, number: int) -> None:
         """The task begins again: all that was in memory is gone."""
         self._dead.discard(number)
-        self.tasks[number] = Task(self._begin(number))
+        self.tasks[number] = EngineTask(self._begin(number))
         self._send_again(number)
 
     def _send_again(self, number: int) -> None:
