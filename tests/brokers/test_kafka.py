@@ -18,10 +18,10 @@ from aiokafka.errors import KafkaError
 
 from streams.shell import kafka
 from streams.shell.kafka import jars
-from tests.broker.test_broker import accepts, gone
 from tests.support import machine_requirements
 from tests.support.kafka_cluster import ApacheKafka, KafkaCluster, Unavailable
 from tests.support.process_cluster import until
+from tests.support.processes import accepts_connections, process_ends
 
 MAVEN = """#!/bin/sh
 for argument; do case $argument in -DoutputDirectory=*) directory=${argument#*=};; esac; done
@@ -95,7 +95,7 @@ async def test_its_topics_outlast_a_kill_and_nothing_outlasts_a_stop(apache_kafk
         assert broker.address != apache_kafka.address
         await create(broker, "kept")
         broker.kill()
-        assert not accepts(broker.address)
+        assert not accepts_connections(broker.address)
         address = broker.address
         broker.start()
         assert broker.address == address
@@ -103,7 +103,7 @@ async def test_its_topics_outlast_a_kill_and_nothing_outlasts_a_stop(apache_kafk
         assert "kept" not in await topics(apache_kafka)
         pid, directory = broker.pid, broker.directory
     assert pid is not None
-    assert gone(pid)
+    assert process_ends(pid)
     assert directory is not None
     assert not directory.exists()
 
@@ -164,7 +164,7 @@ def test_the_command_prints_its_address_and_takes_the_broker_with_it(
     with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         address = process.stdout.readline().strip()
-        assert accepts(address)
+        assert accepts_connections(address)
         process.send_signal(number)
         assert process.wait(10) == (-number if number == signal.SIGKILL else 0)
     assert closes(address)
@@ -172,7 +172,7 @@ def test_the_command_prints_its_address_and_takes_the_broker_with_it(
 
 def closes(address: str) -> bool:
     deadline = time.monotonic() + 5
-    while accepts(address):
+    while accepts_connections(address):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.05)

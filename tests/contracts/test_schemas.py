@@ -30,8 +30,8 @@ from tests.contracts.samples import (
     TRIGGERED,
     TRIGGERS,
 )
+from tests.contracts.schema_files import SCHEMAS, TOPICS, VALIDATORS, schema
 
-SCHEMAS = Path(__file__).parents[2] / "schemas"
 INPUTS = {"clickstream": Source.CLICKSTREAM, "orders": Source.ORDERS}
 OUTPUTS = {
     "lifecycle-stage-changes": STAGE_CHANGES,
@@ -39,17 +39,8 @@ OUTPUTS = {
     "lifecycle-triggers": TRIGGERS,
     "lifecycle-identities": IDENTITIES,
 }
-TOPICS = sorted(path.stem for path in (SCHEMAS / "topics").iterdir())
 NOT_IN_A_FILE = {"null_value", "too_large", "wrong_partition", "corrupt_batch"}
 """No bytes of a value, too many of them, and a fault of the record rather than of its value."""
-
-
-def schema(topic: str) -> dict[str, Any]:
-    document: dict[str, Any] = json.loads((SCHEMAS / "json" / f"{topic}.schema.json").read_text())
-    return document
-
-
-VALIDATORS = {topic: Draft202012Validator(schema(topic)) for topic in TOPICS}
 
 
 def files(pattern: str) -> list[Any]:

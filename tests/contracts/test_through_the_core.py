@@ -17,7 +17,7 @@ from streams.core.customer import Lifecycle
 from streams.core.effects import Output, StageChange
 from streams.core.profile import Profile
 from tests.contracts.samples import AT, DAY, HOUR
-from tests.contracts.test_schemas import VALIDATORS
+from tests.contracts.schema_files import VALIDATORS
 
 CLICKS = Decoder(Source.CLICKSTREAM, "clickstream")
 ORDERS = Decoder(Source.ORDERS, "orders")

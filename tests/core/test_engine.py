@@ -4,40 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from streams.core.activity import Activity, Source
-from streams.core.effects import Abandonment, Emission, Output, StageChange
+from streams.core.effects import Abandonment, Emission, StageChange
 from streams.core.packing import unpack
 from streams.core.policy import DAY, HOUR, MINUTE, SECOND
 from streams.core.sources import Fetch
+from tests.core.engine_helpers import CLICKS, NOON, ORDERS, TAIL, abandonments, click, order, stages
 from tests.support.single_partition import SinglePartitionHarness, without_repeats
-
-NOON = 1_763_719_200_000
-CLICKS, ORDERS = Source.CLICKSTREAM, Source.ORDERS
-TAIL = 15 * SECOND
-"""How far behind the present the watermark of drained sources is: delay and lateness."""
-
-
-def click(at: int, type: str = "product_viewed", customer: str = "c", **fields: object) -> Activity:
-    fields = {"product_id": "p"} | fields
-    return Activity(
-        source=CLICKS, offset=-1, timestamp=0, size=200, at=at, customer=customer, identified=True,
-        event_id=f"{customer}{at}{type}", type=type, currency="EUR", **fields,  # type: ignore[arg-type]
-    )  # fmt: skip
-
-
-def order(at: int, order_id: str = "o", customer: str = "c", type: str = "order_completed") -> Activity:
-    return Activity(
-        source=ORDERS, offset=-1, timestamp=0, size=200, at=at, customer=customer, identified=True,
-        event_id=f"{customer}{at}{order_id}{type}", type=type, currency="EUR", order_id=order_id, total=1000,
-    )  # fmt: skip
-
-
-def stages(outputs: list[Output]) -> list[str | None]:
-    return [output.to_stage for output in outputs if isinstance(output, StageChange)]
-
-
-def abandonments(outputs: list[Output]) -> list[tuple[str, int]]:
-    return [(output.type, output.step) for output in outputs if isinstance(output, Abandonment)]
 
 
 @pytest.fixture(autouse=True, params=["memory", "disk"])

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator
-
 import pytest
 
-from streams.core.activity import Activity, Source
 from streams.core.effects import Abandonment, IdentityChange, Output, StageChange
 from streams.core.engine import PartitionEngine
 from streams.core.erasing import MARK, Marks, is_mark
 from streams.core.packing import pack, unpack
 from streams.core.policy import DAY, HOUR, MINUTE, SECOND
-from streams.core.sources import Erasure
-from streams.core.state import TaskState, record_key
-from tests.core.test_engine import click, order
+from streams.core.state import TaskState
+from tests.core.engine_helpers import CLICKS, NOON, click, order
+from tests.core.erasure_helpers import KEY, PERSON, added, names, request, settle
 from tests.support.single_partition import SinglePartitionHarness, without_repeats
-
-NOON = 1_763_719_200_000
-CLICKS = Source.CLICKSTREAM
-PERSON = "somebody@example.org"
-KEY = record_key(PERSON, True)
 
 
 @pytest.fixture(autouse=True, params=["memory", "disk"])
@@ -30,57 +21,11 @@ def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(SinglePartitionHarness, "on_disk", request.param == "disk")
 
 
-def request(at: int = NOON, customer: str = PERSON, identified: bool = True, home: bool = True) -> Erasure:
-    return Erasure(customer, identified, at, f"r-{at}", home)
-
-
-def added(at: int, customer: str = PERSON) -> Activity:
-    return click(at, "product_added", customer)
-
-
 def told(outputs: list[Output]) -> list[tuple[str, str | None]]:
     return [
         ("stage", output.to_stage) if isinstance(output, StageChange) else (output.type, None)
         for output in outputs
         if isinstance(output, StageChange | IdentityChange | Abandonment)
-    ]
-
-
-def settle(harness: SinglePartitionHarness) -> None:
-    """Commit until nothing is owed, and take away what traces are left."""
-    for _ in range(3):
-        harness.commit()
-    traces = harness.engine.state.traces
-    while traces.looking:
-        traces.look(2)
-    harness.commit()
-    if traces.found or traces.written:
-        traces.removed()
-    harness.commit()
-
-
-def everything_in(thing: object) -> Iterator[object]:
-    """All that can be reached from there, also through compiled objects."""
-    seen: set[int] = set()
-    queue = [thing]
-    while queue:
-        one = queue.pop()
-        if id(one) in seen or isinstance(one, type) or type(one).__name__ in ("module", "function"):
-            continue
-        seen.add(id(one))
-        yield one
-        queue += gc.get_referents(one)
-
-
-def names(harness: SinglePartitionHarness) -> list[object]:
-    """What of the state, in memory and on disk, names the person."""
-    if harness.disk is not None:
-        harness.disk.writes.clear()  # the disk does not remember what it was once told
-    return [
-        one
-        for one in everything_in(harness.engine.state)
-        if (isinstance(one, str) and PERSON in one)
-        or (isinstance(one, bytes | bytearray) and PERSON.encode() in bytes(one))
     ]
 
 

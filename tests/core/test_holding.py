@@ -17,8 +17,7 @@ from streams.core.policy import DAY, HOUR, MINUTE, SECOND
 from streams.core.sources import Erasure, Fetch, Forwarded, Report, SourceSpec
 from streams.core.state import TaskState
 from streams.core.step import Step
-from tests.core.test_engine import CLICKS, NOON, ORDERS, TAIL, click, order, stages
-from tests.core.test_origins import engine as engine_of
+from tests.core.engine_helpers import CLICKS, NOON, ORDERS, TAIL, click, forwarding_engine, order, stages
 from tests.support.customer_history import run as story
 from tests.support.partition_network import record
 from tests.support.single_partition import SinglePartitionHarness, without_repeats
@@ -278,7 +277,7 @@ def forwarded(offset: int, *times: int) -> Forwarded:
 
 
 def start(state: TaskState | None = None, **given: object) -> PartitionEngine:
-    return engine_of(origins=[(CLICKS, 0)], by_time=True, state=state, **given)
+    return forwarding_engine(origins=[(CLICKS, 0)], by_time=True, state=state, **given)
 
 
 def test_what_others_forward_is_held_by_their_word_and_committed_from_the_first_that_waits() -> None:
@@ -312,7 +311,7 @@ def test_what_others_forward_is_held_by_their_word_and_committed_from_the_first_
 def test_what_was_read_while_deadlines_fire_is_not_told_to_be_over() -> None:
     """Until they have all fired nothing is applied, and what others are told must not be beyond it."""
     step = Step(records=99, deadlines=1, pending=9999)
-    task = engine_of(own=(CLICKS, ORDERS), origins=[], tasks=1, by_time=True, step=step)
+    task = forwarding_engine(own=(CLICKS, ORDERS), origins=[], tasks=1, by_time=True, step=step)
 
     def read(source: Source, at: int, *parts: Activity) -> None:
         position = task.progress(source).position

@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 from streams.core.activity import Source
-from streams.core.customer import Lifecycle
-from streams.core.engine import PartitionEngine
 from streams.core.inputs import STREAM, STREAMS
-from streams.core.playbook import Playbook
 from streams.core.policy import MINUTE, SECOND
 from streams.core.sources import Arrivals, Fetch, Forwarded, Mark, Report
 from streams.core.state import TaskState
+from tests.core.engine_helpers import forwarding_engine
 from tests.support.customer_history import T0
 from tests.support.customer_history import click as activity
 
 CLICKS, ORDERS = Source.CLICKSTREAM, Source.ORDERS
-
-
-def engine(**given: object) -> PartitionEngine:
-    """Of partition 1, which reads orders itself; the clickstream has three partitions."""
-    defaults: dict[str, object] = {"own": (ORDERS,), "origins": [(CLICKS, n) for n in range(3)]}
-    return PartitionEngine(Lifecycle(Playbook()), partition=1, **(defaults | given))  # type: ignore[arg-type]
 
 
 def forwarded(partition: int, offset: int, at: int) -> Forwarded:
@@ -29,7 +21,7 @@ def forwarded(partition: int, offset: int, at: int) -> Forwarded:
 
 
 def test_time_waits_for_every_origin_and_commits_are_of_what_is_read_here() -> None:
-    task, now = engine(), T0 + 10 * MINUTE
+    task, now = forwarding_engine(), T0 + 10 * MINUTE
     for n in range(3):
         assert task.watermark is None
         assert task.slowest_anywhere() is None
@@ -46,7 +38,7 @@ def test_time_waits_for_every_origin_and_commits_are_of_what_is_read_here() -> N
 
 
 def test_a_task_may_read_nothing_itself() -> None:
-    task = engine(own=(), origins=[(source, n) for source in Source for n in range(2)])
+    task = forwarding_engine(own=(), origins=[(source, n) for source in Source for n in range(2)])
     reports = [Report(source, n, -1, T0, T0, T0 + n) for source in Source for n in range(2)]
     task.arrive(list(enumerate([*reports, forwarded(0, 7, T0)])), 5, T0)
     task.advance(T0)
@@ -60,7 +52,7 @@ def test_a_task_may_read_nothing_itself() -> None:
 
 def test_what_it_read_itself_in_former_times_is_not_applied_again_when_it_is_forwarded() -> None:
     """Its topic had as many partitions as there are tasks, was grown, and the last commit did not go through."""
-    before = engine(own=(CLICKS, ORDERS), origins=())
+    before = forwarding_engine(own=(CLICKS, ORDERS), origins=())
     records = [forwarded(1, offset, T0 + offset).activities[0] for offset in range(5)]
     before.apply(CLICKS, records, 5, T0)
     before.advance(T0 + MINUTE, {source: Fetch(T0 + MINUTE, 0 if source else 5) for source in Source})
@@ -69,7 +61,7 @@ def test_what_it_read_itself_in_former_times_is_not_applied_again_when_it_is_for
     state = TaskState()
     for key, value in snapshot.changes:
         state.restore(key, value)
-    after = engine(state=state, marks={ORDERS: Mark()}, arrivals=Arrivals(0, []))
+    after = forwarding_engine(state=state, marks={ORDERS: Mark()}, arrivals=Arrivals(0, []))
     reports = [Report(CLICKS, n, -1, T0 + MINUTE, T0 + MINUTE, T0) for n in range(3)]
     again = [forwarded(1, offset, T0 + offset) for offset in range(2, 7)]
     again += [forwarded(0, offset, T0 + 10 + offset) for offset in range(2)]
@@ -82,7 +74,7 @@ def test_what_it_read_itself_in_former_times_is_not_applied_again_when_it_is_for
 def test_a_stream_holds_time_only_if_it_is_not_merely_behind_the_sources_that_it_follows() -> None:
     now = T0 + 10 * MINUTE
     for behind, held_by in ((0, (CLICKS, None)), (15 * SECOND, (CLICKS, None)), (MINUTE, (STREAM + 1, 0))):
-        task = engine(own=(CLICKS, ORDERS), origins=[(source, 0) for source in Source], tasks=2)
+        task = forwarding_engine(own=(CLICKS, ORDERS), origins=[(source, 0) for source in Source], tasks=2)
         reports = [Report(source, 0, -1, now, now, now) for source in Source]
         streams = [(STREAM + n, number) for n in range(STREAMS) for number in range(2)]
         late = (STREAM + 1, 0)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from streams.core.activity import Activity, Source
-from streams.core.cold import CHECKPOINT, Disk
+from streams.core.activity import Source
+from streams.core.cold import CHECKPOINT
 from streams.core.customer import Lifecycle
-from streams.core.effects import Output
 from streams.core.engine import PartitionEngine
 from streams.core.packing import pack, peek
 from streams.core.policy import DAY, HOUR
@@ -15,47 +14,14 @@ from streams.core.profile import Profile
 from streams.core.sources import Fetch
 from streams.core.state import RECENT, TaskState, record_key
 from tests.support.memory_disk import MemoryDisk
-
-NOON = 1_763_719_200_000
-
-
-def view(n: int, customer: str) -> Activity:
-    return Activity(
-        source=Source.CLICKSTREAM, offset=n, timestamp=NOON + n, size=1, at=NOON + n, customer=customer,
-        identified=True, event_id=str(n), type="product_viewed", product_id=f"p{n % 3}", currency="EUR",
-    )  # fmt: skip
-
-
-Log = list[tuple[bytes, bytes | None]]
-
-
-def run(hot: int, disk: Disk | None = None) -> tuple[PartitionEngine, list[Output], Log]:
-    """600 views of 100 customers, the first of whom come again and again, with a commit after every 20."""
-    engine = PartitionEngine(Lifecycle(), state=TaskState(hot, disk, nearest=3))
-    outputs: list[Output] = []
-    log: Log = []
-    for first in range(0, 600, 20):
-        records = [view(n, f"c{n % 100 if n % 2 else n % 7}") for n in range(first, first + 20)]
-        outputs += engine.apply(Source.CLICKSTREAM, records, first + 20, NOON + first).outputs
-        now = NOON + first if first < 580 else NOON + 2 * DAY
-        outputs += engine.advance(
-            now, {s: Fetch(now, first + 20 if s is Source.CLICKSTREAM else 0) for s in Source}
-        ).outputs
-        snapshot = engine.snapshot()
-        assert snapshot is not None
-        outputs += snapshot.outputs
-        log += snapshot.changes
-        engine.state.keep(b"%d" % len(log))
-        if first < 580:  # the last round wakes everybody
-            assert engine.state.hot <= max(hot, 1)  # also where a commit touched more
-    return engine, outputs, log
+from tests.support.task_states import NOON, contents, play_views, view
 
 
 @pytest.mark.parametrize("on_disk", [False, True])
 @pytest.mark.parametrize("hot", [0, 2, 10, 50])
 def test_what_is_cold_makes_no_difference(hot: int, on_disk: bool) -> None:
-    warm, warm_outputs, warm_log = run(10_000)
-    cold, cold_outputs, cold_log = run(hot, MemoryDisk() if on_disk else None)
+    warm, warm_outputs, warm_log = play_views(10_000)
+    cold, cold_outputs, cold_log = play_views(hot, MemoryDisk() if on_disk else None)
     assert cold_outputs == warm_outputs
     assert cold_log == warm_log
     assert cold.state.population == warm.state.population
@@ -66,28 +32,28 @@ def test_what_is_cold_makes_no_difference(hot: int, on_disk: bool) -> None:
 
 @pytest.mark.parametrize("disk", [None, MemoryDisk()])
 def test_recovery_leaves_every_profile_cold(disk: MemoryDisk | None) -> None:
-    engine, _, log = run(10_000)
+    engine, _, log = play_views(10_000)
     state = TaskState(disk=disk)
     for key, value in log:
         state.restore(key, value)
     assert (len(state), state.hot) == (len(engine.state), 0)
-    assert seen(state) == seen(engine.state)
+    assert contents(state) == contents(engine.state)
 
 
 def test_a_state_made_of_a_disk_is_as_it_was_and_reads_no_profile() -> None:
     disk = MemoryDisk()
-    engine, _, log = run(10, disk)
+    engine, _, log = play_views(10, disk)
     reads = disk.reads
     state = TaskState(disk=disk)
     assert disk.reads == reads + 1  # the checkpoint
     assert state.note == b"%d" % len(log)
     assert (len(state), state.hot) == (len(engine.state), 0)
-    assert seen(state) == seen(engine.state)
+    assert contents(state) == contents(engine.state)
     assert dict(state.items()).keys() == dict(engine.state.items()).keys()
 
 
 def test_what_is_on_disk_is_not_in_memory() -> None:
-    _, _, log = run(10)
+    _, _, log = play_views(10)
     disk = MemoryDisk()
     state = TaskState(disk=disk)
     for key, value in log:
@@ -97,10 +63,6 @@ def test_what_is_on_disk_is_not_in_memory() -> None:
         assert state.next_deadline(log[0][0]) is not None
         assert disk.reads - reads == written
         state.keep(b"")
-
-
-def seen(state: TaskState) -> tuple[object, ...]:
-    return state.population, len(state.timers), state.largest, state.commit, state.applied, sorted(state)
 
 
 def test_what_a_disk_holds_of_another_version_is_not_read() -> None:
@@ -115,7 +77,7 @@ def test_what_a_disk_holds_of_another_version_is_not_read() -> None:
 
 @pytest.mark.parametrize("disk", [None, MemoryDisk()])
 def test_what_a_zombie_overwrote_is_written_again_also_if_it_was_on_disk(disk: MemoryDisk | None) -> None:
-    _, _, log = run(10_000)
+    _, _, log = play_views(10_000)
     key = record_key("c0", True)
     records = [value for k, value in log if k == key]
     state = TaskState(disk=disk)
@@ -152,7 +114,7 @@ def test_a_tombstone_that_is_owed_is_not_forgotten(disk: MemoryDisk | None) -> N
 
 @pytest.mark.parametrize("disk", [None, MemoryDisk()])
 def test_outputs_that_may_not_have_left_are_found_among_the_latest_and_among_all(disk: MemoryDisk | None) -> None:
-    _, outputs, _ = run(10_000)
+    _, outputs, _ = play_views(10_000)
     profile = Profile("c", True)
     profile.stage, profile.pending = "visitor", [*outputs[-1:]]
     state = TaskState(disk=disk)
@@ -171,7 +133,7 @@ def test_outputs_that_may_not_have_left_are_found_among_the_latest_and_among_all
 
 @pytest.mark.parametrize("disk", [None, MemoryDisk()])
 def test_what_only_a_zombie_has_written_is_found_behind_what_its_heir_wrote(disk: MemoryDisk | None) -> None:
-    _, outputs, _ = run(10_000)
+    _, outputs, _ = play_views(10_000)
     profile = Profile("d-1", False)
     profile.stage = "visitor"
     state = TaskState(disk=disk)
@@ -200,7 +162,7 @@ def test_what_only_a_zombie_has_written_is_found_behind_what_its_heir_wrote(disk
 
 
 def test_a_deadline_that_moved_later_leaves_a_cold_profile_cold() -> None:
-    engine, _, _ = run(0)
+    engine, _, _ = play_views(0)
     before = engine.state.hot
     engine.advance(NOON + 2 * DAY + HOUR, {s: Fetch(NOON + 2 * DAY + HOUR, 600) for s in Source})
     assert engine.state.hot == before

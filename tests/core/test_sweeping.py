@@ -10,12 +10,13 @@ from streams.core.inputs import ERASURES
 from streams.core.packing import pack, unpack
 from streams.core.parts import Alias
 from streams.core.policy import DAY, HOUR
-from streams.core.profile import Profile
 from streams.core.state import record_key
 from streams.core.sweeping import STEP
-from tests.core.test_erasing import NOON, PERSON, added, names, request, settle
+from tests.core.engine_helpers import NOON
+from tests.core.erasure_helpers import PERSON, added, names, request, settle
 from tests.support.partition_network import PartitionNetwork, record
 from tests.support.single_partition import SinglePartitionHarness
+from tests.support.task_states import alias_record
 
 DEVICE = record_key("a-1", False)
 CART = b"kc" + b"cart-1"
@@ -25,13 +26,6 @@ CART = b"kc" + b"cart-1"
 def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """It makes no difference where cold profiles and timers are."""
     monkeypatch.setattr(SinglePartitionHarness, "on_disk", request.param == "disk")
-
-
-def alias(key: bytes, owners: list[tuple[str, int]], devices: list[tuple[str, int]] | None = None) -> bytes:
-    profile = Profile(key[1:].decode(), False)
-    profile.alias = Alias(owners, NOON, devices or [])
-    profile.next_deadline = NOON + 400 * DAY
-    return pack(profile)
 
 
 def known(harness: SinglePartitionHarness, key: bytes) -> Alias | None:
@@ -47,7 +41,7 @@ def with_aliases(*records: tuple[bytes, bytes]) -> SinglePartitionHarness:
 
 
 def test_a_device_whose_customer_was_erased_is_a_strangers() -> None:
-    harness = with_aliases((DEVICE, alias(DEVICE, [(PERSON, NOON - DAY)])))
+    harness = with_aliases((DEVICE, alias_record(DEVICE, [(PERSON, NOON - DAY)])))
     assert harness.engine.state.aliases == 1
     harness.erase(request(home=False))
     harness.tick()
@@ -103,7 +97,7 @@ def viewed(at: int, customer: str | None) -> Activity:
 
 def test_who_had_the_device_before_and_after_keeps_it() -> None:
     owners = [("c-1", NOON - 3 * DAY), (PERSON, NOON - 2 * DAY), ("c-2", NOON - DAY), (PERSON, NOON + 1)]
-    harness = with_aliases((DEVICE, alias(DEVICE, owners)))
+    harness = with_aliases((DEVICE, alias_record(DEVICE, owners)))
     harness.erase(request(home=False))
     harness.tick()
     left = known(harness, DEVICE)
@@ -117,7 +111,7 @@ def test_who_had_the_device_before_and_after_keeps_it() -> None:
 
 
 def test_who_was_refused_a_device_is_not_named_any_more_once_they_are_erased() -> None:
-    profile = unpack(alias(DEVICE, [("c-1", NOON - DAY)]))
+    profile = unpack(alias_record(DEVICE, [("c-1", NOON - DAY)]))
     assert profile.alias is not None
     profile.alias.refused = {PERSON: NOON - HOUR, "c-2": NOON - 1}
     harness = with_aliases((DEVICE, pack(profile)))
@@ -132,7 +126,7 @@ def test_who_was_refused_a_device_is_not_named_any_more_once_they_are_erased() -
 
 @pytest.mark.parametrize("identified", [True, False])
 def test_a_cart_forgets_customers_and_devices(identified: bool) -> None:
-    harness = with_aliases((CART, alias(CART, [("c-1", NOON - DAY)], [("c-1", NOON - DAY), ("a-9", NOON)])))
+    harness = with_aliases((CART, alias_record(CART, [("c-1", NOON - DAY)], [("c-1", NOON - DAY), ("a-9", NOON)])))
     harness.erase(request(customer="c-1", identified=identified, home=False))
     harness.tick()
     left = known(harness, CART)
@@ -144,7 +138,7 @@ def test_a_cart_forgets_customers_and_devices(identified: bool) -> None:
 def test_a_request_is_done_once_all_was_looked_at_and_a_crash_before_begins_again() -> None:
     number = 2 * STEP + 10
     keys = [record_key(f"a-{n}", False) for n in range(number)]
-    harness = with_aliases(*((key, alias(key, [(PERSON, NOON - DAY)])) for key in keys))
+    harness = with_aliases(*((key, alias_record(key, [(PERSON, NOON - DAY)])) for key in keys))
     harness.erase(request(home=False))
     steps = 0
     while harness.engine.erasures_done == 0:
@@ -166,10 +160,10 @@ def test_a_request_is_done_once_all_was_looked_at_and_a_crash_before_begins_agai
 
 
 def test_what_a_zombie_wrote_of_a_device_is_found_at_the_next_start() -> None:
-    harness = with_aliases((DEVICE, alias(DEVICE, [(PERSON, NOON - DAY)])))
+    harness = with_aliases((DEVICE, alias_record(DEVICE, [(PERSON, NOON - DAY)])))
     harness.erase(request(home=False))
     settle(harness)
-    harness.changelog.append((DEVICE, alias(DEVICE, [(PERSON, NOON - DAY)])))
+    harness.changelog.append((DEVICE, alias_record(DEVICE, [(PERSON, NOON - DAY)])))
     harness.restart()
     harness.tick()
     assert known(harness, DEVICE) is None

@@ -8,8 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.replay.test_backtest import CLICKS, ORDERS
 from tests.support.documentation import ROOT, fences, section
+from tests.support.replay_data import CLICKS, ORDERS
 
 PAGE = ROOT / "docs" / "backtest.md"
 

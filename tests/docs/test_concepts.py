@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -15,11 +14,11 @@ from streams.core.customer import PASSIVE_CHANNELS, PASSIVE_CLICKS, PASSIVE_ORDE
 from streams.core.effects import Abandonment, Output, StageChange
 from streams.core.engine import PartitionEngine
 from streams.core.ids import NAMESPACE
-from streams.core.parts import Line
 from streams.core.policy import DAY, HOUR, MINUTE, Policy
 from streams.core.profile import Profile
 from streams.core.rules.moment import Moment
 from streams.core.sources import Fetch, SourceSpec
+from tests.support.boundary_profiles import boundary_profiles
 from tests.support.documentation import ROOT, fences, section, table
 
 CONCEPTS = ROOT / "docs" / "concepts.md"
@@ -39,30 +38,12 @@ def test_the_table_has_the_transitions_in_their_order() -> None:
     assert rows == transitions
 
 
-def profiles() -> list[tuple[Profile, bool]]:
-    """Profiles on both sides of every bound, after an activity and after a passive event."""
-    found = []
-    for orders, in_stage, (views, cart, checkouts), (signed_up, subscribed), praise, active in itertools.product(
-        (0, 1, 2, 4, 5), (0, 1), ((0, 0, 0), (2, 0, 0), (3, 0, 0), (0, 1, 0), (0, 0, 1)),
-        ((False, None), (True, None), (False, False), (False, True)), ((0, 0), (1, 0), (0, 1)), (True, False),
-    ):  # fmt: skip
-        profile = Profile("c", True)
-        profile.orders, profile.orders_in_stage = orders, in_stage
-        profile.product_views, profile.checkouts = views, checkouts
-        profile.signed_up, profile.subscribed = signed_up, subscribed
-        profile.reviews, profile.referrals = praise
-        if cart:
-            profile.cart.now.lines["p"] = Line(None, None, "EUR", cart, 0)
-        found.append((profile, active))
-    return found
-
-
 @pytest.mark.parametrize("number", range(len(BY_EVENT)), ids=[f"{row[0]} to {row[1]}" for row in BY_EVENT])
 def test_what_the_table_says_of_an_event_is_what_the_rule_does(number: int) -> None:
     rule = tracks.TRANSITIONS[number]
     [condition] = re.findall(r"`(.+)`", BY_EVENT[number][2])
     outcomes = set()
-    for profile, active in profiles():
+    for profile, active in boundary_profiles():
         names = {field: getattr(profile, field) for field in Profile.__annotations__}
         names |= {"cart_items": sum(line.quantity for line in profile.cart.now.lines.values()), "activity": active}
         said = bool(eval(condition, {"__builtins__": {}}, names))

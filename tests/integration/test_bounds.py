@@ -18,7 +18,7 @@ from streams.core.profile import Profile
 from streams.core.state import record_key
 from streams.shell.marks import decode_metadata
 from streams.shell.topics import changelog_topic
-from tests.integration.test_on_kafka import committed, last_words, stopped_after
+from tests.integration.outcomes import committed, last_words, stopped_after
 from tests.support.kafka_cluster import ApacheKafka
 from tests.support.process_cluster import ProcessCluster, WorkerProcess, is_gone, until
 from tests.support.shop_events import click, now

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -10,17 +9,11 @@ from typing import Any
 
 import pytest
 
+from tests.integration.outcomes import BADLY_KEYED, all_outputs, comes_out_right, streamed_under_kills
 from tests.support.process_cluster import ProcessCluster, until
-from tests.support.shop_events import MINUTE, comes_out_right, now, replayed, shop, streamed_under_kills, unlike, up_to
+from tests.support.shop_events import MINUTE, now, replayed, shop, unlike, up_to
 
 NewCluster = Callable[..., Awaitable[ProcessCluster]]
-
-BADLY_KEYED = {"clickstream_well_keyed": "off", "orders_well_keyed": "off"}
-
-
-async def all_outputs(cluster: ProcessCluster, isolation: str = "read_uncommitted") -> list[dict[str, Any]]:
-    topics = (cluster.settings.stage_changes_topic, cluster.settings.abandonments_topic)
-    return [json.loads(record.value) for topic in topics for record in await cluster.read(topic, isolation)]
 
 
 async def anywhere(cluster: ProcessCluster, topic: str, events: list[dict[str, Any]], seed: int) -> None:

@@ -2,68 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import random
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from streams.contracts.partitioning import Partitioner
-from tests.support.process_cluster import ProcessCluster, key_of, until
-from tests.support.shop_events import (
-    MINUTE,
+from tests.integration.outcomes import (
+    BADLY_KEYED,
+    all_outputs,
     comes_out_right,
-    half_known,
-    in_order,
-    now,
-    replayed,
-    shop,
+    profiles_come_out_right,
     streamed_under_kills,
 )
+from tests.support.process_cluster import ProcessCluster, key_of
+from tests.support.shop_events import MINUTE, half_known, in_order, now, replayed, shop
 
 NewCluster = Callable[..., Awaitable[ProcessCluster]]
-
-BADLY_KEYED = {"clickstream_well_keyed": "off", "orders_well_keyed": "off"}
-LASTING = ("first_seen_at", "last_seen_at", "sessions", "product_views", "orders", "revenue", "cart", "checkouts")
-"""What of a profile time alone does not change (in 90 minutes)."""
-
-
-async def all_outputs(cluster: ProcessCluster, isolation: str = "read_uncommitted") -> list[dict[str, Any]]:
-    settings = cluster.settings
-    topics = (settings.stage_changes_topic, settings.abandonments_topic, settings.identities_topic)
-    return [json.loads(record.value) for topic in topics for record in await cluster.read(topic, isolation)]
-
-
-async def profiles(cluster: ProcessCluster, isolation: str) -> dict[str, dict[str, Any]]:
-    """What lasts of the latest profile of each id. (No device is called as a customer is.)"""
-    found = {}
-    for record in await cluster.read(cluster.settings.profiles_topic, isolation):
-        found[record.key.decode()] = record.value
-    return {key: lasting(json.loads(value)) for key, value in found.items() if value is not None}
-
-
-def lasting(profile: dict[str, Any]) -> dict[str, Any]:
-    return {name: profile[name] for name in LASTING}
-
-
-async def profiles_come_out_right(cluster: ProcessCluster, replay: Path, isolation: str) -> None:
-    """As the replay has them. A document leaves with a commit, and so may be the last thing to come."""
-    expected = replayed_profiles(replay)
-
-    async def right() -> bool:
-        return await profiles(cluster, isolation) == expected
-
-    with contextlib.suppress(AssertionError):  # the next one says what differs
-        await until(right, "the profiles of the replay")
-    assert await profiles(cluster, isolation) == expected
-
-
-def replayed_profiles(directory: Path) -> dict[str, dict[str, Any]]:
-    lines = (directory / "out" / "profiles.jsonl").read_text().splitlines()
-    return {profile["customer_id"]: lasting(profile) for profile in map(json.loads, lines)}
 
 
 @pytest.mark.parametrize(

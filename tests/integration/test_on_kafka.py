@@ -24,6 +24,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from streams.shell.marks import SourceMark, decode_metadata
 from streams.shell.topics import changelog_topic
+from tests.integration.outcomes import committed, last_words, stopped_after
 from tests.support import machine_requirements
 from tests.support.kafka_cluster import ApacheKafka
 from tests.support.process_cluster import ProcessCluster, WorkerProcess, key_of, until
@@ -377,30 +378,6 @@ async def _is(what: Callable[[], Awaitable[Any]], expected: Any) -> bool:
 # --------------------------------------------------------------------------------------------------- missing records
 
 
-async def stopped_after(cluster: ProcessCluster, events: int) -> None:
-    """A worker has read so many events, committed, and ended."""
-    worker = cluster.start_worker()
-    await worker.ready()
-    await cluster.clicks(*(click(f"c-{n}", now(), event_id=f"a-{n}") for n in range(events)))
-    await until(lambda: worker.metric("lifecycle_events_total", outcome="applied") == events, f"{events} events")
-    worker.terminate()
-    assert worker.process.wait(timeout=20) == 0, worker.tail()
-
-
-async def last_words(worker: WorkerProcess, patience: float = 30) -> str:
-    """What a worker that ends by itself says last: one sentence, at the level that wakes somebody, and no traceback."""
-    try:
-        await until(lambda: worker.process.poll() is not None, "the worker to end", patience=patience)
-    except AssertionError as error:
-        raise AssertionError(f"{error}\n{worker.tail()}") from None
-    assert worker.process.returncode == 1, worker.tail()
-    said = worker.log.read_text()
-    assert "Traceback" not in said
-    last = said.splitlines()[-1]
-    assert " CRITICAL streams." in last
-    return last
-
-
 async def test_records_deleted_before_they_were_read_end_the_worker_with_the_remedy(make_cluster: NewCluster) -> None:
     cluster = await make_cluster(partitions="1")
     await stopped_after(cluster, 5)
@@ -465,13 +442,6 @@ async def test_a_first_start_that_was_killed_is_a_first_start_again(make_cluster
         return {d["customer_id"] for d in await cluster.stage_changes()} == {f"c-{n}" for n in range(5)}
 
     await until(all_customers, "5 customers")
-
-
-async def committed(cluster: ProcessCluster) -> dict[str, int]:
-    """The group's offsets in partition 0."""
-    async with cluster.admin() as admin:
-        found = await admin.list_consumer_group_offsets(cluster.settings.app_id)
-    return {tp.topic: offset.offset for tp, offset in found.items() if tp.partition == 0}
 
 
 # ---------------------------------------------------------------------------------------------------- another client

@@ -9,18 +9,15 @@ from typing import Any
 
 import pytest
 
-from tests.integration.test_linking import BADLY_KEYED, all_outputs, profiles_come_out_right
-from tests.support.process_cluster import ProcessCluster
-from tests.support.shop_events import (
-    MINUTE,
+from tests.integration.outcomes import (
+    BADLY_KEYED,
+    all_outputs,
     comes_out_right,
-    half_known,
-    in_order,
-    now,
-    replayed,
-    shop,
+    profiles_come_out_right,
     streamed_under_kills,
 )
+from tests.support.process_cluster import ProcessCluster
+from tests.support.shop_events import MINUTE, half_known, in_order, now, replayed, shop
 
 NewCluster = Callable[..., Awaitable[ProcessCluster]]
 

@@ -13,9 +13,9 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import NewPartitions
 
-from tests.integration.test_forwarding import BADLY_KEYED, all_outputs
+from tests.integration.outcomes import BADLY_KEYED, all_outputs, comes_out_right
 from tests.support.process_cluster import ProcessCluster, WorkerProcess, until
-from tests.support.shop_events import MINUTE, click, comes_out_right, now, replayed, shop, unlike, up_to
+from tests.support.shop_events import MINUTE, click, now, replayed, shop, unlike, up_to
 
 NewCluster = Callable[..., Awaitable[ProcessCluster]]
 

@@ -14,7 +14,7 @@ from streams.core.playbook import Playbook
 from streams.core.policy import Policy
 from streams.core.rules.moment import Moment
 from streams.core.tracks import LAPSES, TRANSITIONS
-from tests.docs.test_concepts import profiles
+from tests.support.boundary_profiles import boundary_profiles
 from tests.support.history_strategies import histories, policies, untils
 from tests.support.reference_comparison import agrees, by_customer, drive
 
@@ -42,7 +42,7 @@ def test_the_default_has_the_rows_of_the_core_in_their_order() -> None:
 def test_each_rule_says_what_the_row_says(number: int) -> None:
     ours, written = DEFAULT.tracks[0].transitions[number], TRANSITIONS[number]
     outcomes = set()
-    for profile, active in profiles():
+    for profile, active in boundary_profiles():
         moment = Moment(profile, None, profile.last_seen_at, active)
         outcomes.add(said := written.holds(moment))
         assert ours.holds(moment) is said

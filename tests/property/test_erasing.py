@@ -12,9 +12,9 @@ from streams.core.effects import IdentityChange
 from streams.core.erasing import is_mark
 from streams.core.state import record_key
 from streams.core.sweeping import STEP
-from tests.core.test_sweeping import alias
-from tests.property.test_identity import POLICY, START, busy, carried, whose
+from tests.property.identity_histories import POLICY, START, busy, carried, whose
 from tests.support.partition_network import PartitionNetwork, by_id, record
+from tests.support.task_states import alias_record
 
 PERSON = "c-1"
 LATER = 60_000
@@ -73,7 +73,7 @@ def test_who_comes_back_begins_anew_also_on_the_same_device(seed: int) -> None:
 def test_until_all_is_swept_whoever_uses_what_is_known_of_a_device_looks_first() -> None:
     network = PartitionNetwork(START, 1, policy=POLICY)
     keys = [record_key(f"d-{n}", False) for n in range(9 * STEP)]
-    network.changelogs[0] += [(key, alias(key, [(PERSON, START - LATER)])) for key in keys]
+    network.changelogs[0] += [(key, alias_record(key, [(PERSON, START - LATER)])) for key in keys]
     network.start(0)
     network.requests.append((PERSON, True, START))
     network.erase(0)

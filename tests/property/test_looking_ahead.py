@@ -16,7 +16,7 @@ from streams.core.rules import Vocabulary, compile_rule
 from streams.core.rules.needs import Kept, together
 from streams.core.rules.types import Type
 from streams.core.tracks import Track, Transition
-from tests.property.test_rules_agree import Maker
+from tests.property.rule_maker import RuleMaker
 from tests.support.customer_history import T0
 
 TRACKS = ("lifecycle", "other")
@@ -57,7 +57,7 @@ def playbook(conditions: list[str], *, always: bool) -> Playbook:
     return Playbook(tracks=tuple(tracks), counted_types=needs.counted_types, plan=None if plan.empty else plan)
 
 
-def condition(maker: Maker) -> str:
+def condition(maker: RuleMaker) -> str:
     """One that does not read the stage that it leads to: of two stages, each would lead to the other."""
     while "stage" in (text := maker.condition(2)) or "cycle" in text or "entered_at" in text:
         pass
@@ -83,6 +83,6 @@ def outputs(playbook: Playbook, history: list[Activity]) -> list[Any]:
 
 @given(st.integers(0, 2**64))
 def test_the_outputs_are_those_of_asking_after_each_event(seed: int) -> None:
-    maker = Maker(seed)
+    maker = RuleMaker(seed)
     conditions, history = [condition(maker) for _ in range(6)], maker.history()
     assert outputs(playbook(conditions, always=False), history) == outputs(playbook(conditions, always=True), history)

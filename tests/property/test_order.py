@@ -16,13 +16,11 @@ from hypothesis import strategies as st
 from streams.core.activity import Activity
 from streams.core.effects import Output
 from streams.core.packing import pack_to_move
-from streams.core.policy import DAY, MINUTE, SECOND, Policy
+from streams.core.policy import DAY, MINUTE, SECOND
 from streams.core.profile import Profile
-from tests.property.test_identity import Placed, busy, carried, histories, whose
+from tests.property.identity_histories import POLICY, START, Placed, busy, carried, histories, whose
 from tests.support.partition_network import PartitionNetwork, by_id, record
 
-START = 1_763_719_200_000
-POLICY = Policy(event_ids=0)
 LATENESS = POLICY.lateness
 
 

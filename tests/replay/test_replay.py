@@ -20,10 +20,8 @@ from streams.replay import lines, play, runner
 from streams.replay.results import NAMES
 from streams.settings import Settings
 from streams.values import parse_time
+from tests.support.replay_data import CLICKS, DATA, ORDERS
 
-DATA = Path(__file__).parent / "data"
-CLICKS = DATA / "clickstream.jsonl"
-ORDERS = DATA / "orders.jsonl"
 NOW = parse_time("2026-11-21T12:00:00Z")
 UNTIL = parse_time("2027-03-15T00:00:00Z")
 

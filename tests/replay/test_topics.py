@@ -21,7 +21,8 @@ from streams.replay.topics import TopicReader
 from streams.settings import Settings
 from streams.shell.broker import EmbeddedBroker
 from streams.values import parse_time
-from tests.replay.test_backtest import CLICKS, OLD, ORDERS, QUICKER, event, find, write
+from tests.replay.backtest_helpers import OLD, QUICKER, event, find, write
+from tests.support.replay_data import CLICKS, ORDERS
 
 PARTITIONS = 3
 

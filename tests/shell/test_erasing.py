@@ -17,7 +17,7 @@ from streams.core.state import record_key
 from streams.settings import Settings
 from streams.shell import erasing
 from streams.shell.erasing import Nobody
-from tests.shell.test_forwarding import by_id, expected
+from tests.shell.shop_runs import by_id, expected
 from tests.support.shell_harness import ShellHarness
 from tests.support.shop_events import DAY, HOUR, MINUTE, click, order, shop
 

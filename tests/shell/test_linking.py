@@ -13,27 +13,9 @@ from streams.contracts.forwarding import ITEM, ORIGIN, PARTS
 from streams.contracts.partitioning import Partitioner
 from streams.core.activity import Source
 from streams.core.inputs import ERASURES, FORWARDED
-from tests.shell.test_forwarding import by_id, same
+from tests.shell.shop_runs import CLICKS, NOON, ORDERS, WELL_KEYED, Outputs, Profiles, by_id, key_of, same, until_done
 from tests.support.shell_harness import ShellHarness
 from tests.support.shop_events import DAY, HOUR, half_known, in_order, shop
-
-NOON = 1_763_719_200_000
-CLICKS, ORDERS = Source.CLICKSTREAM, Source.ORDERS
-WELL_KEYED: dict[str, Any] = {"clickstream_well_keyed": True, "orders_well_keyed": True}
-
-Outputs = dict[str, dict[str, Any]]
-Profiles = dict[tuple[bool, str], dict[str, Any]]
-
-
-def key_of(event: dict[str, Any]) -> bytes:
-    key: str = event.get("customer_id") or event["anonymous_id"]
-    return key.encode()
-
-
-async def until_done(harness: ShellHarness) -> None:
-    await harness.run()
-    harness.now += 2 * DAY
-    await harness.run()
 
 
 async def on_one(seed: int) -> tuple[list[tuple[Source, dict[str, Any]]], Outputs, Profiles]:

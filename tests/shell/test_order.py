@@ -11,8 +11,7 @@ import pytest
 from streams.contracts.partitioning import Partitioner
 from streams.core.activity import Source
 from streams.core.inputs import FORWARDED
-from tests.shell.test_forwarding import by_id, same
-from tests.shell.test_linking import CLICKS, NOON, ORDERS, WELL_KEYED, Outputs, Profiles, key_of, until_done
+from tests.shell.shop_runs import CLICKS, NOON, ORDERS, WELL_KEYED, Outputs, Profiles, by_id, key_of, same, until_done
 from tests.support.shell_harness import DELAY, LATENESS, ShellHarness
 from tests.support.shop_events import DAY, MINUTE, half_known, in_order, shop
 

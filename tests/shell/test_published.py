@@ -8,7 +8,7 @@ import random
 import pytest
 from aiokafka.errors import CommitFailedError
 
-from tests.shell.test_linking import CLICKS, NOON
+from tests.shell.shop_runs import CLICKS, NOON
 from tests.support.shell_harness import ShellHarness
 from tests.support.shop_events import HOUR
 

@@ -16,7 +16,7 @@ from streams.shell.faults import Grown, Hole, Truncated
 from streams.shell.marks import decode_metadata
 from streams.shell.slowest import NOBODY, slowest
 from streams.transport.chunks import Chunk, Lost
-from tests.shell.test_forwarding import NOON, by_id, expected
+from tests.shell.shop_runs import NOON, by_id, expected
 from tests.support.shell_harness import ShellHarness
 from tests.support.shop_events import DAY, HOUR, MINUTE, click, order, shop
 

@@ -19,7 +19,7 @@ from streams.shell.marks import MARKER_KEY, TaskMark, encode
 from streams.shell.state import OtherChangelog, State, states
 from streams.shell.topics import changelog_topic
 from streams.transport.rocks import Databases, DiskFailed
-from tests.transport.test_rocks import Otherwise
+from tests.support.patched_database import PatchedDatabase
 
 NOON = 1_763_719_200_000
 
@@ -213,7 +213,7 @@ def test_where_files_could_not_be_rewritten_it_is_still_to_be_done(machine: Mach
     state = machine.start()
     state.restore(erased(state, "somebody", NOON), 10)
     assert state._database is not None
-    Otherwise(state._database, compact_range=lambda *_, **__: None)
+    PatchedDatabase(state._database, compact_range=lambda *_, **__: None)
     with pytest.raises(DiskFailed, match="could not be rewritten"):
         until_tidy(state)
     assert len(state.profiles.traces.marks) == 1

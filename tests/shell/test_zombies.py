@@ -14,7 +14,7 @@ from streams.core.activity import Source
 from streams.core.effects import Snapshot
 from streams.core.inputs import ERASURES
 from streams.shell.task import PartitionTask
-from tests.shell.test_linking import CLICKS, NOON, ORDERS
+from tests.shell.shop_runs import CLICKS, NOON, ORDERS
 from tests.support.shell_harness import ShellHarness, WorkerDied
 from tests.support.shop_events import HOUR, MINUTE
 

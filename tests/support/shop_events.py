@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import random
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-
-from aiokafka import AIOKafkaProducer
-
-from tests.support.process_cluster import ProcessCluster, WorkerProcess, until
 
 MINUTE = 60_000
 HOUR = 60 * MINUTE
@@ -108,38 +103,6 @@ def replayed(
     ]
 
 
-async def streamed_under_kills(
-    cluster: ProcessCluster,
-    events: list[dict[str, Any]],
-    partition_of: Callable[[dict[str, Any]], int],
-    rng: random.Random,
-) -> WorkerProcess:
-    """Put events on the cluster's topics while one worker after another is killed; returns the one that survives."""
-
-    async def stream() -> None:
-        producer = AIOKafkaProducer(bootstrap_servers=cluster.settings.broker)
-        await producer.start()
-        try:
-            for n in range(0, len(events), 40):
-                for event in events[n : n + 40]:
-                    topic = cluster.settings.orders_topic if "order_id" in event else cluster.settings.clickstream_topic
-                    await producer.send(topic, json.dumps(event).encode(), partition=partition_of(event))
-                await producer.flush()
-                await asyncio.sleep(0.15)
-        finally:
-            await producer.stop()
-
-    streaming = asyncio.create_task(asyncio.to_thread(lambda: asyncio.run(stream())))
-    survivor = cluster.start_worker()
-    for _ in range(3):
-        victim = cluster.start_worker()
-        await victim.ready()
-        await asyncio.sleep(rng.uniform(0.5, 1.5))
-        victim.kill()
-    await streaming
-    return survivor
-
-
 def unlike(
     live: Iterable[dict[str, Any]], expected: Iterable[dict[str, Any]], last: int
 ) -> list[tuple[str, dict[str, Any]]]:
@@ -155,28 +118,3 @@ def up_to(at: int, documents: Iterable[dict[str, Any]]) -> set[str]:
     """The ids of what occurred until then."""
     limit = datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return {document["id"] for document in documents if document["occurred_at"] <= limit}
-
-
-async def comes_out_right(
-    outputs: Callable[[], Awaitable[list[dict[str, Any]]]],
-    expected: list[dict[str, Any]],
-    last: int,
-    exactly_once: bool,
-    *survivors: WorkerProcess,
-) -> None:
-    """Nothing is lost or there beside of what occurred until `last`; what is repeated is equal, or nothing is."""
-
-    async def all_there() -> bool:
-        for survivor in survivors:
-            assert survivor.process.poll() is None, survivor.tail()
-        return up_to(last, expected) <= up_to(last, await outputs())
-
-    await until(all_there, "every output of the replay")
-    found = await outputs()
-    assert unlike(found, expected, last) == []
-    contents: dict[str, set[str]] = {}
-    for output in found:
-        contents.setdefault(output["id"], set()).add(json.dumps(output, sort_keys=True))
-    assert [id for id, different in contents.items() if len(different) > 1] == []
-    if exactly_once:
-        assert len(found) == len(contents)

@@ -9,9 +9,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from rocksdict import WriteOptions
@@ -19,9 +18,10 @@ from rocksdict import WriteOptions
 from streams.errors import UserError
 from streams.transport import rocks
 from streams.transport.rocks import Database, Databases, DiskFailed
-from tests.core.test_state import run, seen
 from tests.support.memory_disk import MemoryDisk
+from tests.support.patched_database import PatchedDatabase
 from tests.support.small_disk import small_disk
+from tests.support.task_states import contents, play_views
 
 
 @pytest.fixture
@@ -61,8 +61,8 @@ def test_partitions_and_topics_do_not_meet(databases: Databases) -> None:
 
 def test_it_is_the_disk_that_the_core_is_tested_with(databases: Databases) -> None:
     database, model = databases.open("log", 0), MemoryDisk()
-    (engine, outputs, log), (expected, others, same) = run(5, database), run(5, model)
-    assert (outputs, log, seen(engine.state)) == (others, same, seen(expected.state))
+    (engine, outputs, log), (expected, others, same) = play_views(5, database), play_views(5, model)
+    assert (outputs, log, contents(engine.state)) == (others, same, contents(expected.state))
     assert list(database.scan(b"", b"\xff")) == list(model.scan(b"", b"\xff"))
     assert len(list(database.scan(b"t", b"u"))) >= len(engine.state.timers) > 0
 
@@ -292,18 +292,6 @@ def test_a_disk_that_fails_while_files_are_rewritten_is_told(
     database.close()
 
 
-class Otherwise:
-    """A database of RocksDB's that does some things in another way."""
-
-    def __init__(self, database: Database, **calls: Callable[..., Any]) -> None:
-        self.real: Any = database._db
-        self._calls = calls
-        database._db = self  # type: ignore[assignment]
-
-    def __getattr__(self, name: str) -> Any:
-        return self._calls.get(name) or getattr(self.real, name)
-
-
 class Panic(BaseException):
     """What pyo3 makes of one of Rust's."""
 
@@ -316,7 +304,7 @@ def test_a_rewrite_of_which_rocksdb_says_nothing_but_the_files_are_still_there_h
     """Its binding drops what it says."""
     database = databases.open("log", 0)
     database.write([(b"a", b"1")])
-    real = Otherwise(database, compact_range=lambda *_, **__: None).real
+    real = PatchedDatabase(database, compact_range=lambda *_, **__: None).real
     with pytest.raises(DiskFailed, match=r"1 of 1 files could not be rewritten.*see that the disk has room"):
         wait_for(database)
     database._db = real
@@ -327,7 +315,7 @@ def test_a_rewrite_of_which_rocksdb_says_nothing_but_the_files_are_still_there_h
 def test_a_panic_while_files_are_rewritten_is_told(databases: Databases, call: str) -> None:
     database = databases.open("log", 0)
     database.write([(b"a", b"1")])
-    real = Otherwise(database, **{call: panic}).real
+    real = PatchedDatabase(database, **{call: panic}).real
     with pytest.raises(DiskFailed, match="unwrap"):
         wait_for(database)
     database._db = real
@@ -336,7 +324,7 @@ def test_a_panic_while_files_are_rewritten_is_told(databases: Databases, call: s
 def test_a_rewrite_that_does_not_end_is_told(databases: Databases, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rocks, "REWRITE_S", 0.2)
     database, goes_on = databases.open("log", 0), threading.Event()
-    Otherwise(database, compact_range=lambda *_, **__: goes_on.wait(60))
+    PatchedDatabase(database, compact_range=lambda *_, **__: goes_on.wait(60))
     assert not database.rewritten()
     with pytest.raises(DiskFailed, match="rewriting its files has not ended"):
         wait_for(database)
@@ -422,7 +410,7 @@ def test_a_database_that_does_not_close_is_said_so_and_not_waited_for(
     monkeypatch.setattr(rocks, "CLOSE_S", 0.2)
     stuck, other, goes_on = databases.open("log", 0), databases.open("log", 1), threading.Event()
     stuck.write([(b"a", b"1")])
-    real = Otherwise(stuck, close=lambda: (goes_on.wait(60), real.close())).real
+    real = PatchedDatabase(stuck, close=lambda: (goes_on.wait(60), real.close())).real
     began = time.monotonic()
     stuck.close()
     assert time.monotonic() - began < 5
@@ -444,7 +432,7 @@ def test_while_one_does_not_close_others_are_closed_without_waiting(
     monkeypatch.setattr(rocks, "CLOSE_S", 0.5)
     opened, goes_on = [databases.open("log", number) for number in range(20)], threading.Event()
     for database in opened:
-        Otherwise(database, close=lambda: goes_on.wait(60))
+        PatchedDatabase(database, close=lambda: goes_on.wait(60))
     began = time.monotonic()
     for database in opened:
         database.close()
@@ -466,7 +454,7 @@ def test_what_is_closed_while_files_are_rewritten_ends_soon_and_says_nothing(
         real.cancel_all_background(wait)
         cancelled.set()
 
-    real = Otherwise(database, compact_range=compact, cancel_all_background=cancel).real
+    real = PatchedDatabase(database, compact_range=compact, cancel_all_background=cancel).real
     assert not database.rewritten()
     database.close()
     assert caplog.text == ""

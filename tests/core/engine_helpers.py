@@ -1,0 +1,44 @@
+"""Make events for the engine at absolute times, and summarize what it sends."""
+
+from __future__ import annotations
+
+from streams.core.activity import Activity, Source
+from streams.core.customer import Lifecycle
+from streams.core.effects import Abandonment, Output, StageChange
+from streams.core.engine import PartitionEngine
+from streams.core.playbook import Playbook
+from streams.core.policy import SECOND
+
+NOON = 1_763_719_200_000
+CLICKS, ORDERS = Source.CLICKSTREAM, Source.ORDERS
+TAIL = 15 * SECOND
+"""How far behind the present the watermark of drained sources is: delay and lateness."""
+
+
+def click(at: int, type: str = "product_viewed", customer: str = "c", **fields: object) -> Activity:
+    fields = {"product_id": "p"} | fields
+    return Activity(
+        source=CLICKS, offset=-1, timestamp=0, size=200, at=at, customer=customer, identified=True,
+        event_id=f"{customer}{at}{type}", type=type, currency="EUR", **fields,  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def order(at: int, order_id: str = "o", customer: str = "c", type: str = "order_completed") -> Activity:
+    return Activity(
+        source=ORDERS, offset=-1, timestamp=0, size=200, at=at, customer=customer, identified=True,
+        event_id=f"{customer}{at}{order_id}{type}", type=type, currency="EUR", order_id=order_id, total=1000,
+    )  # fmt: skip
+
+
+def stages(outputs: list[Output]) -> list[str | None]:
+    return [output.to_stage for output in outputs if isinstance(output, StageChange)]
+
+
+def abandonments(outputs: list[Output]) -> list[tuple[str, int]]:
+    return [(output.type, output.step) for output in outputs if isinstance(output, Abandonment)]
+
+
+def forwarding_engine(**given: object) -> PartitionEngine:
+    """Of partition 1, which reads orders itself; the clickstream has three partitions."""
+    defaults: dict[str, object] = {"own": (ORDERS,), "origins": [(CLICKS, n) for n in range(3)]}
+    return PartitionEngine(Lifecycle(Playbook()), partition=1, **(defaults | given))  # type: ignore[arg-type]

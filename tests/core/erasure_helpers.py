@@ -1,0 +1,61 @@
+"""Request the erasure of a customer, and search a state for what still names them."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+
+from streams.core.activity import Activity
+from streams.core.sources import Erasure
+from streams.core.state import record_key
+from tests.core.engine_helpers import NOON, click
+from tests.support.single_partition import SinglePartitionHarness
+
+PERSON = "somebody@example.org"
+KEY = record_key(PERSON, True)
+
+
+def request(at: int = NOON, customer: str = PERSON, identified: bool = True, home: bool = True) -> Erasure:
+    return Erasure(customer, identified, at, f"r-{at}", home)
+
+
+def added(at: int, customer: str = PERSON) -> Activity:
+    return click(at, "product_added", customer)
+
+
+def settle(harness: SinglePartitionHarness) -> None:
+    """Commit until nothing is owed, and take away what traces are left."""
+    for _ in range(3):
+        harness.commit()
+    traces = harness.engine.state.traces
+    while traces.looking:
+        traces.look(2)
+    harness.commit()
+    if traces.found or traces.written:
+        traces.removed()
+    harness.commit()
+
+
+def everything_in(thing: object) -> Iterator[object]:
+    """All that can be reached from there, also through compiled objects."""
+    seen: set[int] = set()
+    queue = [thing]
+    while queue:
+        one = queue.pop()
+        if id(one) in seen or isinstance(one, type) or type(one).__name__ in ("module", "function"):
+            continue
+        seen.add(id(one))
+        yield one
+        queue += gc.get_referents(one)
+
+
+def names(harness: SinglePartitionHarness) -> list[object]:
+    """What of the state, in memory and on disk, names the person."""
+    if harness.disk is not None:
+        harness.disk.writes.clear()  # the disk does not remember what it was once told
+    return [
+        one
+        for one in everything_in(harness.engine.state)
+        if (isinstance(one, str) and PERSON in one)
+        or (isinstance(one, bytes | bytearray) and PERSON.encode() in bytes(one))
+    ]

@@ -1,0 +1,143 @@
+"""Feed a cluster while workers are killed, and compare its outputs and profiles with a replay."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import random
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+
+from tests.support.process_cluster import ProcessCluster, WorkerProcess, until
+from tests.support.shop_events import click, now, unlike, up_to
+
+BADLY_KEYED = {"clickstream_well_keyed": "off", "orders_well_keyed": "off"}
+LASTING = ("first_seen_at", "last_seen_at", "sessions", "product_views", "orders", "revenue", "cart", "checkouts")
+"""What of a profile time alone does not change (in 90 minutes)."""
+
+
+async def all_outputs(cluster: ProcessCluster, isolation: str = "read_uncommitted") -> list[dict[str, Any]]:
+    settings = cluster.settings
+    topics = (settings.stage_changes_topic, settings.abandonments_topic, settings.identities_topic)
+    return [json.loads(record.value) for topic in topics for record in await cluster.read(topic, isolation)]
+
+
+async def profiles(cluster: ProcessCluster, isolation: str) -> dict[str, dict[str, Any]]:
+    """What lasts of the latest profile of each id. (No device is called as a customer is.)"""
+    found = {}
+    for record in await cluster.read(cluster.settings.profiles_topic, isolation):
+        found[record.key.decode()] = record.value
+    return {key: lasting(json.loads(value)) for key, value in found.items() if value is not None}
+
+
+def lasting(profile: dict[str, Any]) -> dict[str, Any]:
+    return {name: profile[name] for name in LASTING}
+
+
+async def profiles_come_out_right(cluster: ProcessCluster, replay: Path, isolation: str) -> None:
+    """As the replay has them. A document leaves with a commit, and so may be the last thing to come."""
+    expected = replayed_profiles(replay)
+
+    async def right() -> bool:
+        return await profiles(cluster, isolation) == expected
+
+    with contextlib.suppress(AssertionError):  # the next one says what differs
+        await until(right, "the profiles of the replay")
+    assert await profiles(cluster, isolation) == expected
+
+
+def replayed_profiles(directory: Path) -> dict[str, dict[str, Any]]:
+    lines = (directory / "out" / "profiles.jsonl").read_text().splitlines()
+    return {profile["customer_id"]: lasting(profile) for profile in map(json.loads, lines)}
+
+
+async def streamed_under_kills(
+    cluster: ProcessCluster,
+    events: list[dict[str, Any]],
+    partition_of: Callable[[dict[str, Any]], int],
+    rng: random.Random,
+) -> WorkerProcess:
+    """Put events on the cluster's topics while one worker after another is killed; returns the one that survives."""
+
+    async def stream() -> None:
+        producer = AIOKafkaProducer(bootstrap_servers=cluster.settings.broker)
+        await producer.start()
+        try:
+            for n in range(0, len(events), 40):
+                for event in events[n : n + 40]:
+                    topic = cluster.settings.orders_topic if "order_id" in event else cluster.settings.clickstream_topic
+                    await producer.send(topic, json.dumps(event).encode(), partition=partition_of(event))
+                await producer.flush()
+                await asyncio.sleep(0.15)
+        finally:
+            await producer.stop()
+
+    streaming = asyncio.create_task(asyncio.to_thread(lambda: asyncio.run(stream())))
+    survivor = cluster.start_worker()
+    for _ in range(3):
+        victim = cluster.start_worker()
+        await victim.ready()
+        await asyncio.sleep(rng.uniform(0.5, 1.5))
+        victim.kill()
+    await streaming
+    return survivor
+
+
+async def comes_out_right(
+    outputs: Callable[[], Awaitable[list[dict[str, Any]]]],
+    expected: list[dict[str, Any]],
+    last: int,
+    exactly_once: bool,
+    *survivors: WorkerProcess,
+) -> None:
+    """Nothing is lost or there beside of what occurred until `last`; what is repeated is equal, or nothing is."""
+
+    async def all_there() -> bool:
+        for survivor in survivors:
+            assert survivor.process.poll() is None, survivor.tail()
+        return up_to(last, expected) <= up_to(last, await outputs())
+
+    await until(all_there, "every output of the replay")
+    found = await outputs()
+    assert unlike(found, expected, last) == []
+    contents: dict[str, set[str]] = {}
+    for output in found:
+        contents.setdefault(output["id"], set()).add(json.dumps(output, sort_keys=True))
+    assert [id for id, different in contents.items() if len(different) > 1] == []
+    if exactly_once:
+        assert len(found) == len(contents)
+
+
+async def stopped_after(cluster: ProcessCluster, events: int) -> None:
+    """A worker has read so many events, committed, and ended."""
+    worker = cluster.start_worker()
+    await worker.ready()
+    await cluster.clicks(*(click(f"c-{n}", now(), event_id=f"a-{n}") for n in range(events)))
+    await until(lambda: worker.metric("lifecycle_events_total", outcome="applied") == events, f"{events} events")
+    worker.terminate()
+    assert worker.process.wait(timeout=20) == 0, worker.tail()
+
+
+async def last_words(worker: WorkerProcess, patience: float = 30) -> str:
+    """What a worker that ends by itself says last: one sentence, at the level that wakes somebody, and no traceback."""
+    try:
+        await until(lambda: worker.process.poll() is not None, "the worker to end", patience=patience)
+    except AssertionError as error:
+        raise AssertionError(f"{error}\n{worker.tail()}") from None
+    assert worker.process.returncode == 1, worker.tail()
+    said = worker.log.read_text()
+    assert "Traceback" not in said
+    last = said.splitlines()[-1]
+    assert " CRITICAL streams." in last
+    return last
+
+
+async def committed(cluster: ProcessCluster) -> dict[str, int]:
+    """The group's offsets in partition 0."""
+    async with cluster.admin() as admin:
+        found = await admin.list_consumer_group_offsets(cluster.settings.app_id)
+    return {tp.topic: offset.offset for tp, offset in found.items() if tp.partition == 0}

@@ -1,0 +1,26 @@
+"""Profiles on both sides of every bound in the rules of the default lifecycle."""
+
+from __future__ import annotations
+
+import itertools
+
+from streams.core.parts import Line
+from streams.core.profile import Profile
+
+
+def boundary_profiles() -> list[tuple[Profile, bool]]:
+    """Profiles on both sides of every bound, after an activity and after a passive event."""
+    found = []
+    for orders, in_stage, (views, cart, checkouts), (signed_up, subscribed), praise, active in itertools.product(
+        (0, 1, 2, 4, 5), (0, 1), ((0, 0, 0), (2, 0, 0), (3, 0, 0), (0, 1, 0), (0, 0, 1)),
+        ((False, None), (True, None), (False, False), (False, True)), ((0, 0), (1, 0), (0, 1)), (True, False),
+    ):  # fmt: skip
+        profile = Profile("c", True)
+        profile.orders, profile.orders_in_stage = orders, in_stage
+        profile.product_views, profile.checkouts = views, checkouts
+        profile.signed_up, profile.subscribed = signed_up, subscribed
+        profile.reviews, profile.referrals = praise
+        if cart:
+            profile.cart.now.lines["p"] = Line(None, None, "EUR", cart, 0)
+        found.append((profile, active))
+    return found

@@ -1,0 +1,20 @@
+"""Replace single calls of a RocksDB database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from streams.transport.rocks import Database
+
+
+class PatchedDatabase:
+    """A database of RocksDB's that does some things in another way."""
+
+    def __init__(self, database: Database, **calls: Callable[..., Any]) -> None:
+        self.real: Any = database._db
+        self._calls = calls
+        database._db = self  # type: ignore[assignment]
+
+    def __getattr__(self, name: str) -> Any:
+        return self._calls.get(name) or getattr(self.real, name)

@@ -1,0 +1,27 @@
+"""Ask the operating system about processes and ports."""
+
+from __future__ import annotations
+
+import socket
+import time
+from pathlib import Path
+
+
+def process_ends(pid: int, within: float = 5.0) -> bool:
+    """Whether the process ends in time; one that waits to be collected has ended."""
+    deadline = time.monotonic() + within
+    while time.monotonic() < deadline:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except FileNotFoundError:
+            return True
+        if state == "Z":
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def accepts_connections(address: str) -> bool:
+    host, port = address.split(":")
+    with socket.socket() as probe:
+        return probe.connect_ex((host, int(port))) == 0

@@ -1,0 +1,61 @@
+"""Make contents of a task's state: records of devices, and a log of many customers' views."""
+
+from __future__ import annotations
+
+from streams.core.activity import Activity, Source
+from streams.core.cold import Disk
+from streams.core.customer import Lifecycle
+from streams.core.effects import Output
+from streams.core.engine import PartitionEngine
+from streams.core.packing import pack
+from streams.core.parts import Alias
+from streams.core.policy import DAY
+from streams.core.profile import Profile
+from streams.core.sources import Fetch
+from streams.core.state import TaskState
+
+
+def alias_record(key: bytes, owners: list[tuple[str, int]], devices: list[tuple[str, int]] | None = None) -> bytes:
+    profile = Profile(key[1:].decode(), False)
+    profile.alias = Alias(owners, NOON, devices or [])
+    profile.next_deadline = NOON + 400 * DAY
+    return pack(profile)
+
+
+NOON = 1_763_719_200_000
+
+
+def view(n: int, customer: str) -> Activity:
+    return Activity(
+        source=Source.CLICKSTREAM, offset=n, timestamp=NOON + n, size=1, at=NOON + n, customer=customer,
+        identified=True, event_id=str(n), type="product_viewed", product_id=f"p{n % 3}", currency="EUR",
+    )  # fmt: skip
+
+
+Log = list[tuple[bytes, bytes | None]]
+
+
+def play_views(hot: int, disk: Disk | None = None) -> tuple[PartitionEngine, list[Output], Log]:
+    """600 views of 100 customers, the first of whom come again and again, with a commit after every 20."""
+    engine = PartitionEngine(Lifecycle(), state=TaskState(hot, disk, nearest=3))
+    outputs: list[Output] = []
+    log: Log = []
+    for first in range(0, 600, 20):
+        records = [view(n, f"c{n % 100 if n % 2 else n % 7}") for n in range(first, first + 20)]
+        outputs += engine.apply(Source.CLICKSTREAM, records, first + 20, NOON + first).outputs
+        now = NOON + first if first < 580 else NOON + 2 * DAY
+        outputs += engine.advance(
+            now, {s: Fetch(now, first + 20 if s is Source.CLICKSTREAM else 0) for s in Source}
+        ).outputs
+        snapshot = engine.snapshot()
+        assert snapshot is not None
+        outputs += snapshot.outputs
+        log += snapshot.changes
+        engine.state.keep(b"%d" % len(log))
+        if first < 580:  # the last round wakes everybody
+            assert engine.state.hot <= max(hot, 1)  # also where a commit touched more
+    return engine, outputs, log
+
+
+def contents(state: TaskState) -> tuple[object, ...]:
+    return state.population, len(state.timers), state.largest, state.commit, state.applied, sorted(state)
