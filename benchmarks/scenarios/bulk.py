@@ -11,7 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from benchmarks import kafka
 from benchmarks.scenarios.lab import cpu_s
 from benchmarks.scenarios.shop import Event, newcomers
-from tests.support.process_cluster import ProcessCluster, WorkerProcess, until
+from tests.support.process_cluster import ProcessCluster, WorkerProcess, wait_until
 
 PATIENCE_S = 1_800.0
 """What a million events and more may take before it is called a failure."""
@@ -41,7 +41,7 @@ def produce(cluster: ProcessCluster, events: Iterable[Event]) -> int:
 async def done(cluster: ProcessCluster, number: int, group: str = "") -> None:
     """Wait until so many events, of all there ever were, are committed; by our workers' group if none is named."""
     async with cluster.admin() as admin:
-        await until(
+        await wait_until(
             lambda: _committed(admin, cluster, group or cluster.settings.app_id, number), f"{number} events", PATIENCE_S
         )
 

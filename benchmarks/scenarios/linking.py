@@ -16,7 +16,7 @@ from benchmarks.scenarios.forwarding import AT_ITS_END, LINKING, on_devices
 from benchmarks.scenarios.lab import application, arguments, percentile, report
 from benchmarks.scenarios.rates import at_rate
 from benchmarks.scenarios.shop import Event
-from tests.support.process_cluster import until
+from tests.support.process_cluster import wait_until
 
 RATE = 1_000
 SECONDS = 30.0
@@ -73,7 +73,7 @@ async def _rate(broker: Broker, events: Iterable[Event], settings: dict[str, str
         finally:
             worker.process.send_signal(signal.SIGCONT)
         began, most = time.monotonic(), NEARLY_ALL * number
-        await until(
+        await wait_until(
             lambda: worker.metric("lifecycle_events_total", outcome="applied") >= most,
             f"{number} events",
             bulk.PATIENCE_S,

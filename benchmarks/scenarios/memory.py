@@ -11,7 +11,7 @@ from benchmarks.kafka import Broker
 from benchmarks.scenarios import bulk
 from benchmarks.scenarios.lab import application, arguments, memory_mb, report
 from streams.transport.driver import wall_clock
-from tests.support.process_cluster import until
+from tests.support.process_cluster import wait_until
 
 CUSTOMERS = {"memory": 1_000_000, "rocksdb": 5_000_000}
 GOALS = {"memory": "<= 700", "rocksdb": "<= 1000"}
@@ -27,7 +27,7 @@ async def run(broker: Broker, runs: int, store: str = "memory", customers: int =
             await worker.ready()
             await bulk.filled(cluster, customers, until=wall_clock())
             # The metric is of the last second.
-            await until(lambda w=worker: w.metric("lifecycle_customers") == customers, "all customers")  # type: ignore[misc]
+            await wait_until(lambda w=worker: w.metric("lifecycle_customers") == customers, "all customers")  # type: ignore[misc]
             resident.append(memory_mb(worker))
             peak.append(memory_mb(worker, "VmHWM"))
     goal = GOALS[store] if customers == CUSTOMERS[store] else ""

@@ -20,7 +20,7 @@ from benchmarks.kafka import Broker
 from benchmarks.scenarios import bulk
 from benchmarks.scenarios.lab import application, arguments, memory_mb, report
 from streams.transport.driver import wall_clock
-from tests.support.process_cluster import ProcessCluster, until
+from tests.support.process_cluster import ProcessCluster, wait_until
 
 CUSTOMERS = 1_000_000
 STOCK_SHARE = 10
@@ -46,7 +46,7 @@ async def ours(broker: Broker, customers: int, runs: int) -> tuple[list[float], 
         await kill()
         took = await _restarts(start, kill, runs - 1) + [await start()]
         recovered = cluster.workers[-1]
-        assert await until(lambda: recovered.metric("lifecycle_customers") == customers, f"{customers} customers")
+        assert await wait_until(lambda: recovered.metric("lifecycle_customers") == customers, f"{customers} customers")
         return took, nothing, memory_mb(recovered)
 
 
@@ -94,7 +94,7 @@ async def _restarts(
 
 async def _forgotten(cluster: ProcessCluster, group: str) -> None:
     client = kafka.Cluster(cluster.settings.broker)
-    await until(lambda: client.members(group) == 0, f"{group} to be empty")
+    await wait_until(lambda: client.members(group) == 0, f"{group} to be empty")
 
 
 def _stock(cluster: ProcessCluster, group: str) -> subprocess.Popen[str]:

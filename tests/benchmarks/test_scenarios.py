@@ -11,7 +11,7 @@ import pytest
 from benchmarks.job import START_MS
 from benchmarks.scenarios import lab, shop
 from streams.core.policy import MINUTE
-from tests.support.shop_events import replayed
+from tests.support.replay_comparison import replay_outputs
 
 
 def test_newcomers_come_once_each_and_within_the_browse_window() -> None:
@@ -38,7 +38,7 @@ def test_a_mix_is_as_long_as_asked_in_order_of_time_and_the_same_each_time() -> 
 def test_a_mix_has_what_the_playbook_is_about(tmp_path: Path) -> None:
     events = shop.mix(5_000, customers=500)
     clicks, orders = ([json.loads(e.value) for e in events if e.order is order] for order in (False, True))
-    outputs = replayed(tmp_path / "replay", clicks, orders)
+    outputs = replay_outputs(tmp_path / "replay", clicks, orders)
     types = Counter(output.get("type", "stage_changed") for output in outputs)
     assert {"abandoned", "recovered", "stage_changed"} <= types.keys(), types
     assert {"visitor", "prospect", "customer"} <= {output.get("to_stage") for output in outputs}

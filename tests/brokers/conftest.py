@@ -1,5 +1,5 @@
-"""The fixtures of tests/integration: a test that asks for `broker` or `make_cluster` runs on each broker."""
+"""The fixtures of `tests.support.broker_fixtures`, for the tests of this directory."""
 
-from tests.integration.conftest import apache_kafka, broker, embedded_broker, make_cluster
+from tests.support.broker_fixtures import apache_kafka, broker, broker_type, embedded_broker, make_cluster
 
-__all__ = ["apache_kafka", "broker", "embedded_broker", "make_cluster"]
+__all__ = ["apache_kafka", "broker", "broker_type", "embedded_broker", "make_cluster"]

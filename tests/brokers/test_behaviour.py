@@ -17,7 +17,7 @@ from streams.contracts.rejected import Rejected
 from streams.core.activity import Source
 from streams.core.sources import SourceSpec
 from tests.brokers.scenarios import SCENARIOS, Scenario, summary
-from tests.support.process_cluster import ProcessCluster, until
+from tests.support.process_cluster import ProcessCluster, wait_until
 from tests.support.shop_events import MINUTE, now
 from tests.support.single_partition import SinglePartitionHarness
 
@@ -80,7 +80,7 @@ async def test_on_a_broker(make_cluster: Callable[..., Awaitable[ProcessCluster]
         return sizes(await found()) == sizes(expected)
 
     with suppress(AssertionError):  # the comparison says what is not there
-        await until(all_there, "every output")
+        await wait_until(all_there, "every output")
     # They are on two topics: within each, the order is that of the scenario.
     outputs = await found()
     assert {customer: sorted(each, reverse=True) for customer, each in outputs.items()} == {

@@ -20,7 +20,7 @@ from streams.shell import kafka
 from streams.shell.kafka import jars
 from tests.support import machine_requirements
 from tests.support.kafka_cluster import ApacheKafka, KafkaCluster, Unavailable
-from tests.support.process_cluster import until
+from tests.support.process_cluster import wait_until
 from tests.support.processes import accepts_connections, process_ends
 
 MAVEN = """#!/bin/sh
@@ -112,18 +112,18 @@ async def test_its_topics_outlast_a_kill_and_nothing_outlasts_a_stop(apache_kafk
 async def test_of_three_nodes_two_go_on_and_the_third_comes_back() -> None:
     with machine_requirements.kafka_cluster() as cluster:
         await create(cluster, "kept", copies=3)
-        controller = await until(cluster.controller, "a controller")
+        controller = await wait_until(cluster.controller, "a controller")
         controller.kill()
         left = [node for node in cluster.nodes if node is not controller]
-        await until(lambda: cluster.controller() not in (controller, None), "another controller")
-        await until(lambda: known(left[0], "kept"), "the topic")
-        await until(lambda: known(left[1], make="made-meanwhile"), "another topic")
+        await wait_until(lambda: cluster.controller() not in (controller, None), "another controller")
+        await wait_until(lambda: known(left[0], "kept"), "the topic")
+        await wait_until(lambda: known(left[1], make="made-meanwhile"), "another topic")
         cluster.start([controller])
         cluster.check()
-        await until(lambda: known(controller, "kept", "made-meanwhile"), "both topics with the node that was away")
+        await wait_until(lambda: known(controller, "kept", "made-meanwhile"), "both topics with the node that was away")
         cluster.kill()
         cluster.start()
-        await until(lambda: known(cluster, "kept", "made-meanwhile"), "both topics")
+        await wait_until(lambda: known(cluster, "kept", "made-meanwhile"), "both topics")
 
 
 async def known(broker: ApacheKafka | KafkaCluster, *names: str, make: str = "") -> bool:

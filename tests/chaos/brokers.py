@@ -13,7 +13,7 @@ from tests.chaos.programs import program
 from tests.chaos.run import Run
 from tests.chaos.verdict import Verdict
 from tests.support.kafka_cluster import ApacheKafka, KafkaCluster
-from tests.support.process_cluster import until
+from tests.support.process_cluster import wait_until
 
 
 def cluster_of(run: Run) -> KafkaCluster:
@@ -37,7 +37,7 @@ async def broker_loss(run: Run, *, kills: int) -> Verdict:
         for n, part in enumerate(parts(events, kills)):
             pouring = asyncio.create_task(run.pour(part, 6.0))
             await asyncio.sleep(run.rng.uniform(0.3, 1.0))
-            controller: ApacheKafka = await until(cluster.controller, "a controller")
+            controller: ApacheKafka = await wait_until(cluster.controller, "a controller")
             others = [node for node in cluster.nodes if node is not controller]
             victim = run.rng.choice(others) if n % 2 else controller
             controllers += victim is controller

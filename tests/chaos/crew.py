@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from tests.support.process_cluster import ProcessCluster, WorkerProcess, until
+from tests.support.process_cluster import ProcessCluster, WorkerProcess, wait_until
 
 
 class Crew:
@@ -70,7 +70,7 @@ class Crew:
         served = worker.get("/healthz")[0] != 0
         worker.terminate()
         try:
-            await until(lambda: worker.process.poll() is not None, "the end of a worker", timeout)
+            await wait_until(lambda: worker.process.poll() is not None, "the end of a worker", timeout)
         except AssertionError:
             worker.kill()
         self.workers[place] = None

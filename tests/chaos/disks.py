@@ -13,7 +13,7 @@ from tests.chaos.history import parts
 from tests.chaos.programs import program
 from tests.chaos.run import Run
 from tests.chaos.verdict import Verdict
-from tests.support.process_cluster import until
+from tests.support.process_cluster import wait_until
 from tests.support.small_disk import mount, small_disk
 
 SMALL_FILES = """
@@ -41,7 +41,7 @@ async def disk_full(run: Run, *, refusals: int) -> Verdict:
             crew.programs[0] = SMALL_FILES.format(limit=LIMIT)
         async with crew.kept(pause=1.0):
             await run.pour(events, 5.0)
-            await until(lambda: refused(run) >= refusals, "workers that end for want of room", 30.0 * refusals)
+            await wait_until(lambda: refused(run) >= refusals, "workers that end for want of room", 30.0 * refusals)
             minima = {"that ended and said so": (refused(run), refusals)}
             if mounted:
                 assert mount("-o", "remount,size=1g", str(crew.directory(0)))
@@ -92,7 +92,7 @@ async def processing(crew: Crew, place: int) -> None:
         worker = crew.workers[place]
         return worker is not None and worker.get("/readyz")[0] == 200
 
-    await until(check, "a ready worker")
+    await wait_until(check, "a ready worker")
 
 
 def damage(state: Path, rng: random.Random) -> str:

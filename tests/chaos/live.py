@@ -18,7 +18,7 @@ from tests.chaos.history import Event
 from tests.chaos.programs import program
 from tests.chaos.run import Run
 from tests.chaos.verdict import Verdict
-from tests.support.process_cluster import until
+from tests.support.process_cluster import wait_until
 from tests.support.shop_events import HOUR, MINUTE, click, now, order
 
 QUICK = {"lateness": "1s", "clickstream_delay": "1s", "orders_delay": "1s"}
@@ -161,7 +161,7 @@ async def racing(run: Run, *, crashes: int) -> Verdict:
         )
         worker = crew.workers[0]
         assert worker is not None
-        await until(lambda died=worker: died.process.poll() is not None, "the crash")  # type: ignore[misc]
+        await wait_until(lambda died=worker: died.process.poll() is not None, "the crash")  # type: ignore[misc]
         killed += worker.process.returncode == -signal.SIGKILL
         die.unlink()
         await run.produce(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.crew import Crew
-from tests.support.process_cluster import ProcessCluster, WorkerProcess, until
+from tests.support.process_cluster import ProcessCluster, WorkerProcess, wait_until
 
 SERVES = """
 import http.server, os, signal, sys
@@ -39,7 +39,7 @@ def worker_of(crew: Crew, place: int) -> WorkerProcess:
 
 async def serving(crew: Crew) -> None:
     for place in range(len(crew.workers)):
-        await until(lambda n=place: worker_of(crew, n).get("/healthz")[0] == 200, "a server")  # type: ignore[misc]
+        await wait_until(lambda n=place: worker_of(crew, n).get("/healthz")[0] == 200, "a server")  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ async def test_who_has_not_begun_may_be_ended_by_the_signal(tmp_path: Path) -> N
 
 async def test_who_ends_unasked_is_counted_once_and_who_was_killed_is_not(tmp_path: Path) -> None:
     crew = crew_of(tmp_path, "raise SystemExit(3)", "import time; time.sleep(60)")
-    await until(lambda: crew.running() == [1], "the end of one")
+    await wait_until(lambda: crew.running() == [1], "the end of one")
     crew.kill(1)
     crew.kill(1)  # there is nobody to kill
     assert crew.killed == 1

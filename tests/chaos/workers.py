@@ -11,7 +11,7 @@ from tests.chaos.history import Event, parts
 from tests.chaos.programs import program
 from tests.chaos.run import Run
 from tests.chaos.verdict import Verdict
-from tests.support.process_cluster import until
+from tests.support.process_cluster import wait_until
 
 
 @program("kill -9 of workers at random moments", short={"kills": 6}, long={"kills": 50})
@@ -117,7 +117,7 @@ async def stopped_and_woken(
             place = run.rng.choice(crew.running())
             victim = crew.workers[place]
             assert victim is not None
-            await until(lambda: crew.partitions(place) > 0, "its partitions")  # noqa: B023
+            await wait_until(lambda: crew.partitions(place) > 0, "its partitions")  # noqa: B023
             victim.process.send_signal(signal.SIGSTOP)
             await asyncio.sleep(5.0)
             lost += await has_all(run, 1 - place)
@@ -131,7 +131,7 @@ async def has_all(run: Run, place: int) -> bool:
     """Whether the worker in a place comes to work on all partitions, within some seconds."""
     crew, all_of_them = run.crews[-1], run.cluster.settings.partitions
     try:
-        await until(lambda: crew.partitions(place) == all_of_them, "all partitions in one place", 15.0)
+        await wait_until(lambda: crew.partitions(place) == all_of_them, "all partitions in one place", 15.0)
     except AssertionError:
         return False
     return True

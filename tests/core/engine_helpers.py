@@ -12,7 +12,7 @@ from streams.core.policy import SECOND
 NOON = 1_763_719_200_000
 CLICKS, ORDERS = Source.CLICKSTREAM, Source.ORDERS
 TAIL = 15 * SECOND
-"""How far behind the present the watermark of drained sources is: delay and lateness."""
+"""How far the watermark is behind the present when all sources are caught up: delay plus lateness."""
 
 
 def click(at: int, type: str = "product_viewed", customer: str = "c", **fields: object) -> Activity:
@@ -31,14 +31,16 @@ def order(at: int, order_id: str = "o", customer: str = "c", type: str = "order_
 
 
 def stages(outputs: list[Output]) -> list[str | None]:
+    """Return the stages entered, in order."""
     return [output.to_stage for output in outputs if isinstance(output, StageChange)]
 
 
 def abandonments(outputs: list[Output]) -> list[tuple[str, int]]:
+    """Return type and step of each abandonment output, in order."""
     return [(output.type, output.step) for output in outputs if isinstance(output, Abandonment)]
 
 
 def forwarding_engine(**given: object) -> PartitionEngine:
-    """Of partition 1, which reads orders itself; the clickstream has three partitions."""
+    """Return the engine of partition 1, which reads orders; a clickstream of three partitions is forwarded to it."""
     defaults: dict[str, object] = {"own": (ORDERS,), "origins": [(CLICKS, n) for n in range(3)]}
     return PartitionEngine(Lifecycle(Playbook()), partition=1, **(defaults | given))  # type: ignore[arg-type]

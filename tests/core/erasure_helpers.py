@@ -24,7 +24,7 @@ def added(at: int, customer: str = PERSON) -> Activity:
 
 
 def settle(harness: SinglePartitionHarness) -> None:
-    """Commit until nothing is owed, and take away what traces are left."""
+    """Commit until no tombstone is pending, and remove the residue of the erasure."""
     for _ in range(3):
         harness.commit()
     traces = harness.engine.state.traces
@@ -37,7 +37,7 @@ def settle(harness: SinglePartitionHarness) -> None:
 
 
 def everything_in(thing: object) -> Iterator[object]:
-    """All that can be reached from there, also through compiled objects."""
+    """Yield all objects that can be reached from this one, also through compiled objects."""
     seen: set[int] = set()
     queue = [thing]
     while queue:
@@ -50,9 +50,9 @@ def everything_in(thing: object) -> Iterator[object]:
 
 
 def names(harness: SinglePartitionHarness) -> list[object]:
-    """What of the state, in memory and on disk, names the person."""
+    """Return the objects of the state, in memory and on disk, that contain the id of the person."""
     if harness.disk is not None:
-        harness.disk.writes.clear()  # the disk does not remember what it was once told
+        harness.disk.writes.clear()  # forget the history of the disk
     return [
         one
         for one in everything_in(harness.engine.state)

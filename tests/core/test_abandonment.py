@@ -7,7 +7,19 @@ from typing import Any
 import pytest
 
 from streams.core.ids import NAMESPACE, abandonment_id
-from tests.support.customer_history import DAY, HOUR, MINUTE, SECOND, T0, Activity, History, click, item, order, run
+from tests.support.customer_history import (
+    DAY,
+    HOUR,
+    MINUTE,
+    SECOND,
+    T0,
+    Activity,
+    CustomerHistory,
+    click,
+    item,
+    order,
+    run,
+)
 
 
 def view(at: int, product: str | None = "A") -> Activity:
@@ -27,7 +39,7 @@ def checkout(at: int) -> Activity:
 
 def test_browse_30_min_after_the_last_activity() -> None:
     history = run([view(0), view(MINUTE, "B"), click(2 * MINUTE)], until=32 * MINUTE - 1)
-    assert history.told == []
+    assert history.abandonment_summary == []
     history.play(until=32 * MINUTE)
     (told,) = history.abandonments
     assert (told.type, told.kind, told.step, told.steps) == ("abandoned", "browse", 1, 1)
@@ -42,45 +54,50 @@ def test_browse_30_min_after_the_last_activity() -> None:
 def test_cart_60_min_with_the_items_of_the_cart() -> None:
     history = run([view(0, "B"), add(0, quantity=2)], until=60 * MINUTE)
     (told,) = history.abandonments
-    assert history.told == [("abandoned", "cart", 1, 60 * MINUTE)]
+    assert history.abandonment_summary == [("abandoned", "cart", 1, 60 * MINUTE)]
     assert (told.items, told.value, told.steps) == ((item("A", 2),), 2000, 3)
 
 
 def test_checkout_30_min() -> None:
     history = run([add(0), checkout(MINUTE)], until=31 * MINUTE)
-    assert history.told == [("abandoned", "checkout", 1, 31 * MINUTE)]
+    assert history.abandonment_summary == [("abandoned", "checkout", 1, 31 * MINUTE)]
     assert history.abandonments[0].items == (item("A"),)
 
 
 def test_a_checkout_with_an_empty_cart_shows_the_viewed_products() -> None:
     history = run([view(0), checkout(MINUTE)], until=31 * MINUTE)
-    assert history.told == [("abandoned", "checkout", 1, 31 * MINUTE)]
+    assert history.abandonment_summary == [("abandoned", "checkout", 1, 31 * MINUTE)]
     assert history.abandonments[0].items == (item("A"),)
 
 
 def test_browse_to_cart_to_checkout_in_one_episode_is_one_abandonment() -> None:
     history = run([view(0), add(10 * MINUTE), checkout(30 * MINUTE)], until=20 * HOUR)
-    assert history.told == [("abandoned", "checkout", 1, 60 * MINUTE)]
+    assert history.abandonment_summary == [("abandoned", "checkout", 1, 60 * MINUTE)]
     assert history.abandonments[0].episode_started_at == T0
 
 
 def test_no_episode_no_abandonment() -> None:
-    assert run([click(0), click(1, "products_searched"), click(2, "checkout_step_completed")], until=DAY).told == []
+    assert (
+        run(
+            [click(0), click(1, "products_searched"), click(2, "checkout_step_completed")], until=DAY
+        ).abandonment_summary
+        == []
+    )
 
 
 def test_items_that_add_something_open_an_episode() -> None:
     history = run([click(0, "cart_viewed", items=(item("A"),))], until=HOUR)
-    assert history.told == [("abandoned", "cart", 1, HOUR)]
+    assert history.abandonment_summary == [("abandoned", "cart", 1, HOUR)]
 
 
 def test_a_checkout_event_24_h_older_than_the_last_activity_makes_no_checkout() -> None:
     fresh = run([add(0), checkout(0), click(1 * DAY - 1)], until=DAY + HOUR)
-    assert fresh.told[-1] == ("abandoned", "checkout", 1, 30 * MINUTE)  # the same content, silenced
+    assert fresh.abandonment_summary[-1] == ("abandoned", "checkout", 1, 30 * MINUTE)  # the same content, silenced
     stale = run([checkout(0), view(DAY)], until=DAY + 30 * MINUTE)
-    assert stale.told[-1] == ("abandoned", "browse", 1, DAY + 30 * MINUTE)
+    assert stale.abandonment_summary[-1] == ("abandoned", "browse", 1, DAY + 30 * MINUTE)
     assert stale.alive.cart.now.checkout_at is None  # a browse clears a stale mark
     still = run([checkout(0), click(HOUR, "checkout_step_completed"), view(DAY)], until=DAY + 30 * MINUTE)
-    assert still.told[-1] == ("abandoned", "checkout", 1, DAY + 30 * MINUTE)
+    assert still.abandonment_summary[-1] == ("abandoned", "checkout", 1, DAY + 30 * MINUTE)
 
 
 def test_the_last_10_distinct_products_the_most_recent_last() -> None:
@@ -90,23 +107,23 @@ def test_the_last_10_distinct_products_the_most_recent_last() -> None:
 
 
 def test_an_emptied_cart_is_not_abandoned() -> None:
-    assert run([add(0), click(10 * MINUTE, "cart_emptied")], until=5 * DAY).told == []
-    assert run([add(0), click(10 * MINUTE, "product_removed", "A")], until=5 * DAY).told == []
+    assert run([add(0), click(10 * MINUTE, "cart_emptied")], until=5 * DAY).abandonment_summary == []
+    assert run([add(0), click(10 * MINUTE, "product_removed", "A")], until=5 * DAY).abandonment_summary == []
 
 
 def test_an_emptied_cart_after_views_is_a_browse() -> None:
     history = run([view(0), add(0), click(10 * MINUTE, "cart_emptied")], until=5 * DAY)
-    assert history.told == [("abandoned", "browse", 1, 40 * MINUTE)]
+    assert history.abandonment_summary == [("abandoned", "browse", 1, 40 * MINUTE)]
 
 
 def test_emptying_an_abandoned_cart_ends_its_steps() -> None:
     history = run([add(0), click(2 * HOUR, "cart_emptied")], until=29 * DAY)
-    assert history.told == [("abandoned", "cart", 1, HOUR)]
+    assert history.abandonment_summary == [("abandoned", "cart", 1, HOUR)]
 
 
 def test_a_browse_closes_its_episode() -> None:
     history = run([view(0), click(HOUR), click(2 * HOUR)], until=10 * DAY)
-    assert history.told == [("abandoned", "browse", 1, 30 * MINUTE)]
+    assert history.abandonment_summary == [("abandoned", "browse", 1, 30 * MINUTE)]
     history.play(view(11 * DAY, "B"), until=12 * DAY)
     assert history.abandonments[1].items == (item("B"),)
     assert history.abandonments[1].episode_started_at == T0 + 11 * DAY
@@ -114,7 +131,7 @@ def test_a_browse_closes_its_episode() -> None:
 
 def test_passive_events_do_not_put_an_abandonment_off() -> None:
     history = run([add(0), click(30 * MINUTE, "message_opened")], until=HOUR)
-    assert history.told == [("abandoned", "cart", 1, HOUR)]
+    assert history.abandonment_summary == [("abandoned", "cart", 1, HOUR)]
 
 
 @pytest.mark.parametrize(
@@ -152,13 +169,13 @@ def test_a_checkout_of_nothing_is_worth_nothing_and_stays_so() -> None:
 
 
 def test_a_purchase_just_before_the_deadline_prevents_it() -> None:
-    assert run([add(0), order(HOUR - 1)], until=29 * DAY).told == []
+    assert run([add(0), order(HOUR - 1)], until=29 * DAY).abandonment_summary == []
 
 
 @pytest.mark.parametrize("after", [0, 1])
 def test_a_purchase_at_or_just_after_the_deadline_recovers(after: int) -> None:
     history = run([add(0), order(HOUR + after, total=1234, items=(item("A"),))], until=29 * DAY)
-    assert history.told == [("abandoned", "cart", 1, HOUR), ("recovered", "cart", 1, HOUR + after)]
+    assert history.abandonment_summary == [("abandoned", "cart", 1, HOUR), ("recovered", "cart", 1, HOUR + after)]
     abandoned, recovered = history.abandonments
     assert recovered.abandonment_id == abandoned.id
     assert recovered.id == abandonment_id(NAMESPACE, True, "c-1", "cart", T0 + HOUR, "recovered")
@@ -171,7 +188,7 @@ def test_a_purchase_at_or_just_after_the_deadline_recovers(after: int) -> None:
 
 def test_further_steps_24_h_and_72_h_after_the_last_activity() -> None:
     history = run([add(0), click(MINUTE)], until=29 * DAY)
-    assert history.told == [
+    assert history.abandonment_summary == [
         ("abandoned", "cart", 1, HOUR + MINUTE),
         ("abandoned", "cart", 2, DAY + MINUTE),
         ("abandoned", "cart", 3, 3 * DAY + MINUTE),
@@ -182,12 +199,12 @@ def test_further_steps_24_h_and_72_h_after_the_last_activity() -> None:
 
 def test_passive_events_do_not_put_further_steps_off() -> None:
     history = run([add(0), click(2 * HOUR, "message_opened")], until=2 * DAY)
-    assert history.told == [("abandoned", "cart", 1, HOUR), ("abandoned", "cart", 2, DAY)]
+    assert history.abandonment_summary == [("abandoned", "cart", 1, HOUR), ("abandoned", "cart", 2, DAY)]
 
 
 def test_the_same_content_within_the_cool_down_is_silenced_and_the_steps_go_on_from_the_new_activity() -> None:
     history = run([add(0), click(5 * HOUR, session_id="s-9")], until=29 * DAY)
-    assert history.told == [
+    assert history.abandonment_summary == [
         ("abandoned", "cart", 1, HOUR),
         ("abandoned", "cart", 2, DAY + 5 * HOUR),
         ("abandoned", "cart", 3, 3 * DAY + 5 * HOUR),
@@ -198,29 +215,32 @@ def test_the_same_content_within_the_cool_down_is_silenced_and_the_steps_go_on_f
 
 def test_a_silenced_one_goes_on_with_the_step_that_is_next() -> None:
     history = run([add(0), click(2 * DAY)], until=29 * DAY)
-    assert history.told[1:] == [("abandoned", "cart", 2, DAY), ("abandoned", "cart", 3, 5 * DAY)]
+    assert history.abandonment_summary[1:] == [("abandoned", "cart", 2, DAY), ("abandoned", "cart", 3, 5 * DAY)]
 
 
 def test_activity_cancels_the_step_that_is_pending() -> None:
     history = run([add(0), click(DAY - MINUTE)], until=DAY + 58 * MINUTE)
-    assert history.told == [("abandoned", "cart", 1, HOUR)]
+    assert history.abandonment_summary == [("abandoned", "cart", 1, HOUR)]
 
 
 def test_a_lower_kind_of_the_same_content_is_silenced_and_the_earlier_kind_goes_on() -> None:
     history = run([add(0), checkout(0), click(12 * HOUR), click(DAY)], until=3 * DAY)  # by then it is a cart
-    assert history.told == [("abandoned", "checkout", 1, 30 * MINUTE), ("abandoned", "checkout", 2, 2 * DAY)]
+    assert history.abandonment_summary == [
+        ("abandoned", "checkout", 1, 30 * MINUTE),
+        ("abandoned", "checkout", 2, 2 * DAY),
+    ]
 
 
 def test_a_higher_kind_of_the_same_content_is_new() -> None:
     history = run([add(0), checkout(2 * HOUR)], until=3 * HOUR)
-    assert history.told == [("abandoned", "cart", 1, HOUR), ("abandoned", "checkout", 1, 150 * MINUTE)]
+    assert history.abandonment_summary == [("abandoned", "cart", 1, HOUR), ("abandoned", "checkout", 1, 150 * MINUTE)]
     assert history.abandonments[1].supersedes == history.abandonments[0].id
 
 
 @pytest.mark.parametrize("change", [add(2 * HOUR), add(2 * HOUR, "B"), click(2 * HOUR, "product_removed", "A")])
 def test_other_content_is_new_and_supersedes(change: Activity) -> None:
     history = run([add(0, quantity=2), change], until=3 * HOUR)
-    assert history.told == [("abandoned", "cart", 1, HOUR), ("abandoned", "cart", 1, 3 * HOUR)]
+    assert history.abandonment_summary == [("abandoned", "cart", 1, HOUR), ("abandoned", "cart", 1, 3 * HOUR)]
     first, second = history.abandonments
     assert second.supersedes == first.id
     assert (first.recent_abandonments, second.recent_abandonments) == (0, 1)
@@ -228,19 +248,19 @@ def test_other_content_is_new_and_supersedes(change: Activity) -> None:
 
 def test_a_silenced_browse_closes_its_episode() -> None:
     history = run([view(0), view(HOUR)], until=10 * DAY)
-    assert history.told == [("abandoned", "browse", 1, 30 * MINUTE)]
+    assert history.abandonment_summary == [("abandoned", "browse", 1, 30 * MINUTE)]
     assert history.alive.episode is None
 
 
 def test_a_silenced_browse_of_an_emptied_cart_ends_its_steps() -> None:
     history = run([view(0), add(0), click(2 * HOUR, "cart_emptied")], until=10 * DAY)
-    assert history.told == [("abandoned", "cart", 1, HOUR)]
+    assert history.abandonment_summary == [("abandoned", "cart", 1, HOUR)]
 
 
 @pytest.mark.parametrize(("last", "told"), [(7 * DAY - 1, []), (7 * DAY, [("abandoned", "cart", 1, 7 * DAY + HOUR)])])
 def test_after_the_cool_down_the_same_content_is_new(last: int, told: list[tuple[str, str, int, int]]) -> None:
     history = run([add(0), click(last)], until=last + 23 * HOUR)
-    assert history.told[3:] == told
+    assert history.abandonment_summary[3:] == told
 
 
 def test_a_browse_after_the_cool_down_supersedes_the_one_before() -> None:
@@ -253,7 +273,7 @@ def test_a_browse_after_the_cool_down_supersedes_the_one_before() -> None:
 
 def test_after_an_order_the_same_content_is_new_and_supersedes_nothing() -> None:
     history = run([add(0), order(2 * HOUR), add(3 * HOUR)], until=4 * HOUR)
-    assert [told[0] for told in history.told] == ["abandoned", "recovered", "abandoned"]
+    assert [told[0] for told in history.abandonment_summary] == ["abandoned", "recovered", "abandoned"]
     assert history.abandonments[2].supersedes is None
     assert history.abandonments[2].recent_abandonments == 1
 
@@ -274,7 +294,7 @@ def test_recent_abandonments_stay_the_same_on_what_follows() -> None:
 def test_recovery_within_7_days_of_the_last_step(after: int, recovered: bool) -> None:
     step3 = 3 * DAY
     history = run([add(0), order(step3 + after)], until=20 * DAY)
-    assert [told[0] for told in history.told[3:]] == ["recovered"] * recovered
+    assert [told[0] for told in history.abandonment_summary[3:]] == ["recovered"] * recovered
     if recovered:
         assert history.abandonments[3].step == 3
         assert history.abandonments[3].recovered_after_ms == step3 + after - HOUR
@@ -285,12 +305,15 @@ def test_recovery_within_7_days_of_the_last_step(after: int, recovered: bool) ->
 
 def test_recovery_of_a_browse() -> None:
     history = run([view(0), order(7 * DAY + 30 * MINUTE)])
-    assert history.told == [("abandoned", "browse", 1, 30 * MINUTE), ("recovered", "browse", 1, 7 * DAY + 30 * MINUTE)]
+    assert history.abandonment_summary == [
+        ("abandoned", "browse", 1, 30 * MINUTE),
+        ("recovered", "browse", 1, 7 * DAY + 30 * MINUTE),
+    ]
 
 
 def test_an_order_between_two_steps_ends_the_steps() -> None:
     history = run([add(0), order(2 * HOUR)], until=10 * DAY)
-    assert [told[0] for told in history.told] == ["abandoned", "recovered"]
+    assert [told[0] for told in history.abandonment_summary] == ["abandoned", "recovered"]
 
 
 @pytest.mark.parametrize(
@@ -310,25 +333,25 @@ def test_match_is_the_strongest(fields: dict[str, Any], match: str) -> None:
 
 def test_an_in_store_order_of_other_goods_recovers_and_leaves_the_cart() -> None:
     history = run([add(0), order(2 * HOUR, channel="pos", items=(item("B"),))], until=29 * DAY)
-    assert history.told == [("abandoned", "cart", 1, HOUR), ("recovered", "cart", 1, 2 * HOUR)]
+    assert history.abandonment_summary == [("abandoned", "cart", 1, HOUR), ("recovered", "cart", 1, 2 * HOUR)]
     assert history.cart == {"A": 1}
 
 
 @pytest.mark.parametrize("channel", ["pos", None])
 def test_an_order_of_other_goods_closes_the_episode_of_a_full_cart(channel: str | None) -> None:
     history = run([add(0), order(30 * MINUTE, channel=channel, items=(item("B"),)), click(HOUR)], until=10 * DAY)
-    assert history.told == []
+    assert history.abandonment_summary == []
     assert history.cart == {"A": 1}
     # What was left behind is abandoned with the next episode.
     history.play(view(11 * DAY, "C"), until=11 * DAY + HOUR)
-    assert history.told == [("abandoned", "cart", 1, 11 * DAY + HOUR)]
+    assert history.abandonment_summary == [("abandoned", "cart", 1, 11 * DAY + HOUR)]
     assert history.abandonments[0].episode_started_at == T0 + 11 * DAY
 
 
 @pytest.mark.parametrize("type_", ["order_cancelled", "order_updated", "order_fulfilled", "order_refunded"])
 def test_only_completions_that_count_recover(type_: str) -> None:
     history = run([add(0), order(2 * HOUR, type_=type_)])
-    assert history.told == [("abandoned", "cart", 1, HOUR)]
+    assert history.abandonment_summary == [("abandoned", "cart", 1, HOUR)]
 
 
 # -- late orders
@@ -336,7 +359,7 @@ def test_only_completions_that_count_recover(type_: str) -> None:
 
 def test_a_late_order_retracts() -> None:
     history = run([add(0), click(2 * HOUR), order(30 * MINUTE)], until=29 * DAY)
-    assert history.told == [("abandoned", "cart", 1, HOUR), ("retracted", "cart", 1, 30 * MINUTE)]
+    assert history.abandonment_summary == [("abandoned", "cart", 1, HOUR), ("retracted", "cart", 1, 30 * MINUTE)]
     abandoned, retracted = history.abandonments
     assert (retracted.reason, retracted.abandonment_id) == ("late_order", abandoned.id)
     assert retracted.items == abandoned.items
@@ -346,21 +369,21 @@ def test_a_late_order_retracts() -> None:
 
 def test_a_late_order_after_the_watermark_retracts() -> None:
     history = run([add(0)], until=HOUR).play(order(HOUR - 1), until=29 * DAY)
-    assert history.told == [("abandoned", "cart", 1, HOUR), ("retracted", "cart", 1, HOUR - 1)]
+    assert history.abandonment_summary == [("abandoned", "cart", 1, HOUR), ("retracted", "cart", 1, HOUR - 1)]
 
 
 def test_a_late_order_retracts_from_the_start_of_the_episode() -> None:
-    assert run([view(10), click(HOUR), order(10)]).told[-1] == ("retracted", "browse", 1, 10)
+    assert run([view(10), click(HOUR), order(10)]).abandonment_summary[-1] == ("retracted", "browse", 1, 10)
 
 
 def test_an_order_older_than_the_episode_has_nothing_to_do_with_it() -> None:
     history = run([click(0), add(HOUR)], until=2 * HOUR).play(order(HOUR - 1, items=(item("B"),)), until=2 * DAY)
-    assert history.told == [("abandoned", "cart", 1, 2 * HOUR), ("abandoned", "cart", 2, DAY + HOUR)]
+    assert history.abandonment_summary == [("abandoned", "cart", 1, 2 * HOUR), ("abandoned", "cart", 2, DAY + HOUR)]
 
 
 def test_after_a_retraction_nothing_follows() -> None:
     history = run([add(0), click(2 * HOUR), order(30 * MINUTE), order(3 * HOUR, "o-2")], until=29 * DAY)
-    assert [told[0] for told in history.told] == ["abandoned", "retracted"]
+    assert [told[0] for told in history.abandonment_summary] == ["abandoned", "retracted"]
 
 
 def test_a_late_order_leaves_what_is_newer_in_the_episode() -> None:
@@ -370,7 +393,7 @@ def test_a_late_order_leaves_what_is_newer_in_the_episode() -> None:
     assert episode is not None
     assert (episode.started_at, list(episode.views)) == (T0 + 40 * MINUTE, ["B"])
     history.play(until=2 * HOUR)
-    assert history.told == [("abandoned", "browse", 1, 70 * MINUTE)]
+    assert history.abandonment_summary == [("abandoned", "browse", 1, 70 * MINUTE)]
     assert history.abandonments[0].items == (item("B"),)
 
 
@@ -380,17 +403,17 @@ def test_an_order_at_the_time_of_the_last_view_closes_the_episode() -> None:
 
 def test_activity_that_is_no_shopping_does_not_keep_an_episode_open() -> None:
     history = run([view(0), click(41 * SECOND), order(40 * SECOND)], until=10 * DAY)
-    assert history.told == []
+    assert history.abandonment_summary == []
 
 
 def test_views_older_than_the_last_order_open_no_episode() -> None:
     history = run([click(0), order(HOUR), view(HOUR - 1), checkout(HOUR - 1)], until=10 * DAY)
-    assert history.told == []
+    assert history.abandonment_summary == []
     assert history.alive.product_views == 1
 
 
 def test_a_view_at_the_time_of_the_last_order_opens_one() -> None:
-    assert run([order(HOUR), view(HOUR)], until=DAY).told == [("abandoned", "browse", 1, 90 * MINUTE)]
+    assert run([order(HOUR), view(HOUR)], until=DAY).abandonment_summary == [("abandoned", "browse", 1, 90 * MINUTE)]
 
 
 # -- late activity
@@ -398,7 +421,7 @@ def test_a_view_at_the_time_of_the_last_order_opens_one() -> None:
 
 def test_a_late_activity_retracts_and_arms_step_1_again() -> None:
     history = run([add(0), click(70 * MINUTE), click(50 * MINUTE)], until=5 * HOUR)
-    assert history.told == [
+    assert history.abandonment_summary == [
         ("abandoned", "cart", 1, HOUR),
         ("retracted", "cart", 1, 50 * MINUTE),
         ("abandoned", "cart", 1, 130 * MINUTE),
@@ -410,7 +433,7 @@ def test_a_late_activity_retracts_and_arms_step_1_again() -> None:
 
 def test_a_late_activity_opens_the_episode_that_a_browse_closed() -> None:
     history = run([view(0)], until=31 * MINUTE).play(view(20 * MINUTE, "B"), until=5 * HOUR)
-    assert history.told == [
+    assert history.abandonment_summary == [
         ("abandoned", "browse", 1, 30 * MINUTE),
         ("retracted", "browse", 1, 20 * MINUTE),
         ("abandoned", "browse", 1, 50 * MINUTE),
@@ -431,23 +454,23 @@ def test_a_late_activity_opens_the_episode_that_a_browse_closed() -> None:
 )
 def test_other_late_events_retract_nothing(late: Activity) -> None:
     history = run([add(0), click(MINUTE), click(2 * HOUR), late])
-    assert history.told == [("abandoned", "cart", 1, HOUR + MINUTE)]
+    assert history.abandonment_summary == [("abandoned", "cart", 1, HOUR + MINUTE)]
 
 
 def test_a_late_event_as_old_as_what_was_abandoned_does_not_abandon_it_twice() -> None:
     history = run([view(0), click(MINUTE)], until=HOUR).play(view(30 * SECOND, "B"), until=10 * DAY)
-    assert history.told == [("abandoned", "browse", 1, 31 * MINUTE)]
+    assert history.abandonment_summary == [("abandoned", "browse", 1, 31 * MINUTE)]
 
 
 def test_activity_as_old_as_the_last_one_arms_nothing() -> None:
     history = run([view(0)], until=HOUR).play(view(0, "B"), until=10 * DAY)
-    assert history.told == [("abandoned", "browse", 1, 30 * MINUTE)]
+    assert history.abandonment_summary == [("abandoned", "browse", 1, 30 * MINUTE)]
 
 
 def test_an_episode_that_a_late_addition_opens_does_not_go_on_with_the_steps_of_another() -> None:
     history = run([view(0), add(0), click(2 * HOUR, "cart_emptied")], until=3 * HOUR)
     history.play(add(110 * MINUTE, "B"), until=10 * DAY)
-    assert history.told == [("abandoned", "cart", 1, HOUR)]
+    assert history.abandonment_summary == [("abandoned", "cart", 1, HOUR)]
 
 
 def test_a_late_view_is_put_in_its_place_in_the_episode() -> None:
@@ -459,7 +482,7 @@ def test_a_late_view_is_put_in_its_place_in_the_episode() -> None:
 
 def test_an_abandonment_before_the_one_that_was_retracted_does_not_count_it_as_recent() -> None:
     history = run([view(0), add(0)], until=HOUR).play(click(10 * MINUTE, "cart_emptied"), until=HOUR)
-    assert history.told[-1] == ("abandoned", "browse", 1, 40 * MINUTE)
+    assert history.abandonment_summary[-1] == ("abandoned", "browse", 1, 40 * MINUTE)
     assert history.abandonments[-1].recent_abandonments == 0
 
 
@@ -473,38 +496,44 @@ def test_expiry_30_days_after_the_last_activity() -> None:
     assert history.cart == {}
     assert history.alive.episode is None
     expired = history.abandonments[-1]
-    assert history.told[-1] == ("expired", "cart", 3, 30 * DAY)
+    assert history.abandonment_summary[-1] == ("expired", "cart", 3, 30 * DAY)
     assert (expired.items, expired.abandonment_id) == ((item("A"),), history.abandonments[0].id)
     assert expired.id == abandonment_id(NAMESPACE, True, "c-1", "cart", T0 + HOUR, "expired")
 
 
 def test_what_expired_can_no_longer_be_recovered_or_superseded() -> None:
     history = run([add(0), order(30 * DAY + HOUR), add(30 * DAY + 2 * HOUR)], until=31 * DAY)
-    assert [told[0] for told in history.told] == ["abandoned", "abandoned", "abandoned", "expired", "abandoned"]
+    assert [told[0] for told in history.abandonment_summary] == [
+        "abandoned",
+        "abandoned",
+        "abandoned",
+        "expired",
+        "abandoned",
+    ]
     assert history.abandonments[-1].supersedes is None
 
 
 def test_an_abandonment_of_a_cart_emptied_since_expires() -> None:
     history = run([add(0), click(2 * HOUR, "cart_emptied")], until=31 * DAY)
-    assert history.told == [("abandoned", "cart", 1, HOUR), ("expired", "cart", 1, 30 * DAY + 2 * HOUR)]
+    assert history.abandonment_summary == [("abandoned", "cart", 1, HOUR), ("expired", "cart", 1, 30 * DAY + 2 * HOUR)]
 
 
 def test_a_browse_or_a_recovered_one_does_not_expire() -> None:
-    assert run([view(0)], until=60 * DAY).told == [("abandoned", "browse", 1, 30 * MINUTE)]
+    assert run([view(0)], until=60 * DAY).abandonment_summary == [("abandoned", "browse", 1, 30 * MINUTE)]
     recovered = run([add(0), order(2 * HOUR, items=(item("B"),))], until=60 * DAY)
-    assert [told[0] for told in recovered.told] == ["abandoned", "recovered"]
+    assert [told[0] for told in recovered.abandonment_summary] == ["abandoned", "recovered"]
     assert recovered.cart == {}
 
 
 def test_only_the_abandonment_of_the_episode_expires_with_it() -> None:
     events = [view(0), add(0), click(2 * HOUR, "cart_emptied"), add(DAY, "B"), click(DAY, "cart_emptied")]
     history = run(events, until=40 * DAY)
-    assert history.told == [("abandoned", "cart", 1, HOUR)]
+    assert history.abandonment_summary == [("abandoned", "cart", 1, HOUR)]
 
 
 def test_an_episode_that_never_came_due_expires_silently() -> None:
     history = run([add(0), click(1, "cart_emptied")], until=30 * DAY + 1)
-    assert history.told == []
+    assert history.abandonment_summary == []
     assert history.alive.episode is None
 
 
@@ -531,5 +560,5 @@ def test_whether_an_abandonment_was_withheld_is_known_for_what_follows() -> None
 
 
 def test_every_abandonment_carries_subscribed() -> None:
-    history: History = run([add(0), click(1, "subscribed"), click(2, "unsubscribed")], until=HOUR + 1)
+    history: CustomerHistory = run([add(0), click(1, "subscribed"), click(2, "unsubscribed")], until=HOUR + 1)
     assert history.abandonments[0].subscribed is False

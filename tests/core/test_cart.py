@@ -7,7 +7,19 @@ from typing import Any
 import pytest
 
 from streams.core.policy import Policy
-from tests.support.customer_history import DAY, HOUR, MINUTE, SECOND, T0, Activity, History, click, item, order, run
+from tests.support.customer_history import (
+    DAY,
+    HOUR,
+    MINUTE,
+    SECOND,
+    T0,
+    Activity,
+    CustomerHistory,
+    click,
+    item,
+    order,
+    run,
+)
 
 
 def add(at: int, product: str | None = "A", **fields: Any) -> Activity:
@@ -144,7 +156,7 @@ def test_operations_within_lateness_are_put_in_their_place() -> None:
 
 
 def test_what_is_settled_one_by_one_or_all_at_once_leaves_the_same() -> None:
-    def settled(operations: int) -> History:
+    def settled(operations: int) -> CustomerHistory:
         steps = [add(n, f"P{n}") for n in range(operations)]
         return run([*steps, click(MINUTE), add(MINUTE, "N"), click(30 * SECOND, "cart_emptied")])
 
@@ -169,7 +181,7 @@ def test_exactly_lateness_is_not_too_late() -> None:
 
 @pytest.mark.parametrize("newest", [HOUR, 2 * HOUR])  # told again, and where the newer ones are settled
 def test_an_older_operation_overrides_nothing_newer(newest: int) -> None:
-    def after(*late: Activity) -> History:
+    def after(*late: Activity) -> CustomerHistory:
         start = [add(0, price=100), add(HOUR, "B", price=200, cart_id="k-2"), click(HOUR, "checkout_started")]
         return run([*start, click(newest), *late])
 
@@ -209,7 +221,7 @@ def test_the_cart_goes_30_days_after_the_last_activity() -> None:
     assert history.cart == {"A": 1}
     history.play(until=31 * DAY)
     assert history.cart == {}
-    assert history.told == [
+    assert history.abandonment_summary == [
         ("abandoned", "cart", 1, HOUR),
         ("abandoned", "cart", 2, DAY),
         ("recovered", "cart", 2, DAY),

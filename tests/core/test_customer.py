@@ -58,7 +58,7 @@ def test_time_going_backwards() -> None:
     assert profile.sessions.count == 3
     assert profile.product_views == 1
     history.play(until=DAY)
-    assert history.told == [("abandoned", "browse", 1, 90 * MINUTE)]
+    assert history.abandonment_summary == [("abandoned", "browse", 1, 90 * MINUTE)]
 
 
 def test_subscribed_is_what_the_last_event_by_time_said() -> None:
@@ -91,7 +91,7 @@ def test_a_duplicate_changes_nothing_and_fires_nothing() -> None:
     history = run([click(0, "product_added", "A", event_id="e")])
     before = pack(history.alive)
     history.play(click(2 * HOUR, event_id="e"))
-    assert (history.duplicates, pack(history.alive), history.told) == (1, before, [])
+    assert (history.duplicates, pack(history.alive), history.abandonment_summary) == (1, before, [])
 
 
 def test_ids_are_shared_by_the_topics() -> None:

@@ -25,8 +25,8 @@ def test_an_order_further_down_a_backlog_prevents_the_abandonment() -> None:
     """Five hours of backlog: the clicks are read first, the order lies behind other orders."""
     harness = SinglePartitionHarness(NOON)
     at = NOON - 5 * HOUR
-    harness.put(click(at, "product_added"), click(at + 4 * HOUR, "page_viewed"))
-    harness.put(*(order(at - HOUR + n, f"o{n}", f"other{n}") for n in range(10)), order(at + 10 * MINUTE))
+    harness.append(click(at, "product_added"), click(at + 4 * HOUR, "page_viewed"))
+    harness.append(*(order(at - HOUR + n, f"o{n}", f"other{n}") for n in range(10)), order(at + 10 * MINUTE))
     harness.fetch(CLICKS)
     assert harness.received == []  # what the orders of the time say is not known yet
     for _ in range(11):
@@ -38,8 +38,10 @@ def test_an_order_further_down_a_backlog_prevents_the_abandonment() -> None:
 
 def test_nothing_newer_than_a_source_that_is_behind_is_applied() -> None:
     harness = SinglePartitionHarness(NOON)
-    harness.put(order(NOON - HOUR, "a", "x"), order(NOON - HOUR + 1, "b", "x"))
-    harness.put(click(NOON - HOUR - 1, customer="early"), click(NOON - HOUR, customer="same"), click(NOON - HOUR + 1))
+    harness.append(order(NOON - HOUR, "a", "x"), order(NOON - HOUR + 1, "b", "x"))
+    harness.append(
+        click(NOON - HOUR - 1, customer="early"), click(NOON - HOUR, customer="same"), click(NOON - HOUR + 1)
+    )
     harness.fetch(CLICKS)
     harness.fetch(ORDERS, most=1)  # progress of orders: NOON - HOUR, and one more is there
     assert [o.customer for o in harness.received] == ["early", "same", "x", "x"]
@@ -52,7 +54,7 @@ def test_nothing_newer_than_a_source_that_is_behind_is_applied() -> None:
 
 def test_at_equal_times_the_clickstream_goes_first_then_the_offset() -> None:
     harness = SinglePartitionHarness(NOON)
-    harness.put(
+    harness.append(
         order(NOON, customer="o1"), order(NOON, customer="o2"), click(NOON, customer="c1"), click(NOON, customer="c2")
     )
     harness.engine.apply(ORDERS, harness.logs[ORDERS], 2, NOON)
@@ -65,7 +67,7 @@ def test_live_a_click_is_applied_at_once_while_the_orders_are_known_to_be_draine
     harness = SinglePartitionHarness(NOON)
     harness.fetch()
     harness.pass_time(2 * SECOND)
-    harness.put(click(harness.now))
+    harness.append(click(harness.now))
     harness.fetch(CLICKS)
     assert stages(harness.received) == ["visitor"]
 
@@ -96,12 +98,12 @@ def test_an_unreachable_leader_invents_no_silence() -> None:
     harness = SinglePartitionHarness(NOON)
     harness.run(click(NOON, "product_added"))
     harness.pass_time(10 * MINUTE)
-    harness.put(order(harness.now))
+    harness.append(order(harness.now))
     for _ in range(60):
         harness.pass_time(MINUTE)
         harness.fetch(CLICKS)
     assert harness.engine.held_by() == (ORDERS, None)
-    harness.put(click(harness.now, "page_viewed"))  # own deadlines fire before own events: so this one waits as well
+    harness.append(click(harness.now, "page_viewed"))  # own deadlines fire before own events: so this one waits as well
     harness.fetch(CLICKS)
     assert harness.engine.positions()[CLICKS] == 1
     harness.fetch()
@@ -115,7 +117,7 @@ def test_a_process_that_was_stopped_for_hours_invents_no_silence() -> None:
     harness = SinglePartitionHarness(NOON)
     harness.run(click(NOON, "product_added"))
     before = harness.now
-    harness.put(order(NOON + MINUTE))
+    harness.append(order(NOON + MINUTE))
     harness.pass_time(3 * HOUR)
     harness._take(harness.engine.advance(harness.now, {CLICKS: Fetch(before, 1), ORDERS: Fetch(before, 0)}))
     harness.tick()
@@ -129,12 +131,12 @@ def test_a_process_that_was_stopped_for_hours_invents_no_silence() -> None:
 def test_a_backfill_whose_producer_pauses_is_not_drained() -> None:
     harness = SinglePartitionHarness(NOON)
     old = NOON - 30 * DAY
-    harness.put(click(old, "product_added"), order(old - DAY, customer="other"))
+    harness.append(click(old, "product_added"), order(old - DAY, customer="other"))
     harness.fetch()
     harness.pass_time(9 * MINUTE)
     harness.fetch()
     assert abandonments(harness.received) == []
-    harness.put(order(old + MINUTE))  # the producer goes on
+    harness.append(order(old + MINUTE))  # the producer goes on
     harness.fetch()
     harness.pass_time(10 * MINUTE)
     harness.fetch()
@@ -170,7 +172,7 @@ def test_the_watermark_never_goes_back_also_not_over_a_restart() -> None:
     harness.run(click(NOON), until=NOON + HOUR)
     before = harness.engine.watermark
     assert before == NOON + HOUR
-    harness.put(click(NOON + HOUR + 1, "page_viewed"))
+    harness.append(click(NOON + HOUR + 1, "page_viewed"))
     harness.fetch()
     harness.commit()
     harness.restart()
@@ -204,7 +206,7 @@ def test_a_crash_between_firing_and_commit_loses_and_changes_nothing(step: str) 
 @pytest.mark.parametrize("step", ["snapshot", "changelog", "disk", "outputs"])
 def test_what_is_read_again_after_a_crash_is_not_applied_again(step: str) -> None:
     harness = SinglePartitionHarness(NOON)
-    harness.put(click(NOON - 3), click(NOON - 2), click(NOON - 1), order(NOON))
+    harness.append(click(NOON - 3), click(NOON - 2), click(NOON - 1), order(NOON))
     harness.fetch()
     harness.commit(crash_after=step)
     harness.restart()
@@ -219,7 +221,7 @@ def test_what_is_read_again_after_a_crash_is_not_applied_again(step: str) -> Non
 @pytest.mark.parametrize("step", ["snapshot", "changelog", "disk", "outputs"])
 def test_a_profile_forgotten_in_the_crash_stays_forgotten(step: str) -> None:
     harness = SinglePartitionHarness(NOON)
-    harness.put(click(NOON))
+    harness.append(click(NOON))
     harness.now = NOON + 500 * DAY
     harness.fetch()
     harness.commit(crash_after=step)
@@ -258,7 +260,7 @@ def test_outputs_of_a_deadline_wait_for_the_commit_and_keep_their_customers_orde
     harness = SinglePartitionHarness(NOON)
     harness.run(click(NOON - 30 * MINUTE))
     before = len(harness.received)
-    harness.put(order(NOON))
+    harness.append(order(NOON))
     harness.fetch()
     assert harness.received[before:] == []  # the abandonment comes before the order's outputs, and it waits
     harness.commit()
@@ -320,13 +322,13 @@ def test_while_a_topic_is_silent_beyond_belief_time_is_held_and_abandonments_are
     harness._take(harness.engine.advance(harness.now, fetches, silent=frozenset({ORDERS})))
     harness.commit()
     assert abandonments(harness.received) == []
-    harness.put(click(harness.now, "page_viewed"))  # clicks go on; this customer's own deadline fires before it
+    harness.append(click(harness.now, "page_viewed"))  # clicks go on; this customer's own deadline fires before it
     harness._take(harness.engine.apply(CLICKS, harness.logs[CLICKS][2:], 3, harness.now))
     harness.commit()
     assert harness.counts["applied", "clickstream"] == 3
     assert abandonments(harness.received) == []
     assert harness.counts["withheld", "abandoned/source_silent"] == 1
-    harness.put(order(NOON + MINUTE, customer="other"))  # the feed is back, with what it owed
+    harness.append(order(NOON + MINUTE, customer="other"))  # the feed is back, with what it owed
     harness.fetch()
     harness.commit()
     assert abandonments(harness.received) == []
@@ -336,7 +338,7 @@ def test_with_a_clock_that_cannot_be_trusted_events_go_on_and_no_deadline_fires(
     harness = SinglePartitionHarness(NOON)
     harness.run(click(NOON, "product_added"))
     ahead = NOON + 5 * HOUR  # the clock was set ahead
-    harness.put(click(NOON + MINUTE, "page_viewed"))
+    harness.append(click(NOON + MINUTE, "page_viewed"))
     fetches = {CLICKS: Fetch(ahead, 2), ORDERS: Fetch(ahead, 0)}
     harness._take(harness.engine.apply(CLICKS, harness.logs[CLICKS][1:], 2, ahead))
     harness._take(harness.engine.advance(ahead, fetches, clock_trusted=False))
@@ -369,7 +371,7 @@ def test_a_duplicate_fires_no_deadline() -> None:
     harness.run(click(NOON - 30 * MINUTE))
     copy = click(NOON - 30 * MINUTE)
     copy.at = NOON + MINUTE
-    harness.put(copy)
+    harness.append(copy)
     harness.fetch(CLICKS)
     harness.commit()
     assert harness.counts["duplicate", "clickstream"] == 1
@@ -404,8 +406,8 @@ def test_a_restart_in_a_catch_up_invents_no_abandonment(restarted: bool) -> None
     """The progress that is stored does not run ahead of records that wait to be applied."""
     start = NOON - 5 * HOUR
     harness = SinglePartitionHarness(NOON)
-    harness.put(click(start, customer="x"), click(start + MINUTE, "product_added"), click(NOON - HOUR, customer="x"))
-    harness.put(order(start, "x", "x"), order(start + 30 * MINUTE), order(NOON - HOUR, "y", "x"))
+    harness.append(click(start, customer="x"), click(start + MINUTE, "product_added"), click(NOON - HOUR, customer="x"))
+    harness.append(order(start, "x", "x"), order(start + 30 * MINUTE), order(NOON - HOUR, "y", "x"))
     harness.fetch(ORDERS)
     harness.fetch(CLICKS, most=1)
     harness.commit()
@@ -423,8 +425,8 @@ def test_a_restart_in_a_catch_up_invents_no_abandonment(restarted: bool) -> None
 def test_a_tie_at_the_end_of_a_batch_is_no_different() -> None:
     """The clickstream has shown this millisecond, and may have more of it."""
     harness = SinglePartitionHarness(NOON)
-    harness.put(click(NOON, customer="other"), click(NOON, "product_added"), order(NOON))
-    harness.put(click(NOON + 1, customer="other"), order(NOON + 1, "o2", "other"))
+    harness.append(click(NOON, customer="other"), click(NOON, "product_added"), order(NOON))
+    harness.append(click(NOON + 1, customer="other"), order(NOON + 1, "o2", "other"))
     harness.fetch(ORDERS)
     harness.fetch(CLICKS, most=1)
     harness.fetch()
@@ -441,7 +443,7 @@ def test_events_of_a_forgotten_profile_that_are_read_again_make_no_new_one(step:
     harness = SinglePartitionHarness(NOON + 1_000)
     harness.run(anonymous[0])
     harness.now = NOON + 121 * DAY
-    harness.put(anonymous[1], click(NOON + 120 * DAY, customer="o"), order(NOON + 120 * DAY, "z", "o"))
+    harness.append(anonymous[1], click(NOON + 120 * DAY, customer="o"), order(NOON + 120 * DAY, "z", "o"))
     harness.fetch()
     harness.commit(crash_after=step)
     harness.restart()
@@ -461,7 +463,7 @@ def test_a_duplicate_that_is_read_again_after_its_customer_was_forgotten_stays_o
     copy.event_id = first.event_id
     harness.run(order(NOON, "x", "o"))
     harness.now = NOON + 500 * DAY
-    harness.put(first, copy, click(NOON + 450 * DAY, customer="o"), order(NOON + 450 * DAY, "y", "o"))
+    harness.append(first, copy, click(NOON + 450 * DAY, customer="o"), order(NOON + 450 * DAY, "y", "o"))
     harness.fetch()
     harness.commit(crash_after="changelog")
     harness.restart()

@@ -107,13 +107,13 @@ def test_an_older_event_does_not_get_at_a_grave_either() -> None:
     harness = SinglePartitionHarness(NOON)
     harness.run(order(NOON - HOUR, customer=PERSON))
     harness.erase(request())
-    harness.put(order(NOON - 5, "late", PERSON))
+    harness.append(order(NOON - 5, "late", PERSON))
     harness.fetch()
     assert harness.counts["erased", "orders"] == 1
-    harness.put(click(NOON + 1, "page_viewed", PERSON))
+    harness.append(click(NOON + 1, "page_viewed", PERSON))
     harness.now += MINUTE
     harness.fetch()
-    harness.put(order(NOON - 4, "later", PERSON))
+    harness.append(order(NOON - 4, "later", PERSON))
     harness.fetch()
     fresh = harness.engine.state.get(KEY)
     assert fresh is not None
@@ -125,7 +125,7 @@ def test_an_older_event_does_not_get_at_a_grave_either() -> None:
 def test_a_crash_at_any_step_leaves_nobody_behind(crash_after: str, times: int) -> None:
     """The erasure may be done again from the beginning; what was read before may be read again."""
     harness = SinglePartitionHarness(NOON)
-    harness.put(added(NOON - HOUR), order(NOON - 40 * MINUTE, customer=PERSON))
+    harness.append(added(NOON - HOUR), order(NOON - 40 * MINUTE, customer=PERSON))
     harness.fetch()
     harness.erase(request())
     for _ in range(times):
@@ -187,7 +187,7 @@ def test_a_request_that_is_read_again_does_not_erase_who_came_back() -> None:
     harness.commit()
     harness.now += MINUTE
     harness.run(click(NOON + 1, "page_viewed", PERSON))
-    harness.erasures = 0  # its offset expired
+    harness.erasures_position = 0  # its offset expired
     harness.restart()
     harness.erase()
     harness.commit()

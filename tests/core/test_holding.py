@@ -45,7 +45,7 @@ def views(harness: SinglePartitionHarness) -> dict[str, int]:
 
 def test_a_record_is_held_until_nothing_earlier_may_come() -> None:
     harness = SinglePartitionHarness(NOON, by_time=True)
-    harness.put(click(NOON), order(NOON - 9 * SECOND))
+    harness.append(click(NOON), order(NOON - 9 * SECOND))
     harness.fetch()
     harness.pass_time(TAIL - 9 * SECOND)
     harness.fetch()
@@ -61,8 +61,8 @@ def test_a_record_is_held_until_nothing_earlier_may_come() -> None:
 def test_in_a_backlog_it_is_held_for_the_lateness_and_for_the_other_source() -> None:
     harness = SinglePartitionHarness(NOON, by_time=True)
     at = NOON - 5 * HOUR
-    harness.put(click(at + 5 * SECOND, "page_viewed"), click(at), click(at + LATENESS), click(at + LATENESS + 1))
-    harness.put(order(at + MINUTE), order(at + MINUTE + 1))
+    harness.append(click(at + 5 * SECOND, "page_viewed"), click(at), click(at + LATENESS), click(at + LATENESS + 1))
+    harness.append(order(at + MINUTE), order(at + MINUTE + 1))
     harness.fetch(CLICKS)
     assert harness.received == []  # nothing is known of the orders of the time
     harness.fetch(ORDERS, most=1)
@@ -82,7 +82,7 @@ def test_what_is_of_the_same_time_goes_by_source_and_event_id_however_it_came() 
 def test_what_comes_later_than_the_lateness_is_applied_at_once_and_counted() -> None:
     harness = SinglePartitionHarness(NOON, by_time=True)
     harness.run(click(NOON), until=NOON + MINUTE)
-    harness.put(click(NOON - MINUTE))
+    harness.append(click(NOON - MINUTE))
     harness.fetch()
     assert views(harness) == {"c": 2}
     assert (harness.counts["late", "clickstream"], harness.counts["out_of_order", "clickstream"]) == (1, 1)
@@ -93,7 +93,7 @@ def test_a_deadline_goes_before_what_is_held_from_its_time_on_and_after_what_is_
     due = NOON + HOUR
     harness.run(click(NOON, "product_added"), until=NOON + MINUTE)
     harness.now = due - SECOND
-    harness.put(click(due + SECOND, "page_viewed", customer="d"), click(due - 1, "page_viewed"))
+    harness.append(click(due + SECOND, "page_viewed", customer="d"), click(due - 1, "page_viewed"))
     harness.fetch()
     harness.now = due + TAIL + 1
     harness.fetch()
@@ -109,7 +109,7 @@ def test_a_topic_that_is_silent_beyond_belief_holds_deadlines_and_no_record() ->
     fetches = {source: Fetch(NOON + 2 * HOUR, len(harness.logs[source])) for source in (CLICKS, ORDERS)}
     harness.engine.advance(NOON + 2 * HOUR, fetches, silent=frozenset({ORDERS}))
     harness.now = NOON + 2 * HOUR
-    harness.put(click(harness.now, "page_viewed", customer="d"))
+    harness.append(click(harness.now, "page_viewed", customer="d"))
     harness.fetch(CLICKS)
     for seconds in (0, 16):
         now = harness.now + seconds * SECOND
@@ -122,7 +122,7 @@ def test_a_topic_that_is_silent_beyond_belief_holds_deadlines_and_no_record() ->
 
 def test_by_a_clock_that_cannot_be_trusted_nothing_is_taken_for_complete() -> None:
     harness = SinglePartitionHarness(NOON, by_time=True)
-    harness.put(click(NOON))
+    harness.append(click(NOON))
     harness.fetch()
     ends = {CLICKS: Fetch(NOON + HOUR, 1), ORDERS: Fetch(NOON + HOUR, 0)}
     assert harness.engine.advance(NOON + HOUR, ends, clock_trusted=False).outputs == []
@@ -136,7 +136,7 @@ def test_a_source_is_not_paused_for_what_waits_for_itself() -> None:
     """Both end in a backlog: whichever is behind must be read on, however much of it is held."""
     harness = SinglePartitionHarness(NOON, by_time=True)
     at = NOON - 5 * HOUR
-    harness.put(*(click(at + n, customer=f"c{n}") for n in range(50)), *(order(at + 20 + n) for n in range(50)))
+    harness.append(*(click(at + n, customer=f"c{n}") for n in range(50)), *(order(at + 20 + n) for n in range(50)))
     harness.fetch(CLICKS, most=20)
     harness.fetch(ORDERS, most=5)
     assert harness.engine.buffered_bytes(CLICKS) == 20 * 200
@@ -147,7 +147,7 @@ def test_a_source_is_not_paused_for_what_waits_for_itself() -> None:
 
 def test_a_replay_that_knows_that_nothing_more_comes_holds_nothing() -> None:
     harness = SinglePartitionHarness(NOON, by_time=True, spec=SourceSpec(delay=0))
-    harness.put(click(NOON), click(NOON - SECOND, "page_viewed"))
+    harness.append(click(NOON), click(NOON - SECOND, "page_viewed"))
     harness.fetch()
     assert harness.received == []
     harness.engine.complete(NOON)
@@ -174,7 +174,7 @@ def test_what_waits_behind_what_is_applied_is_applied_once_whatever_is_read_agai
     step: str, by_time_after: bool
 ) -> None:
     harness = SinglePartitionHarness(NOON, by_time=True)
-    harness.put(*crossed(NOON))
+    harness.append(*crossed(NOON))
     harness.fetch()
     harness.pass_time(TAIL + 1)
     harness.fetch()
@@ -183,7 +183,7 @@ def test_what_waits_behind_what_is_applied_is_applied_once_whatever_is_read_agai
     harness.commit(crash_after=step)
     harness.by_time = by_time_after
     harness.restart()
-    harness.put(click(NOON + 7 * SECOND))
+    harness.append(click(NOON + 7 * SECOND))
     harness.fetch()
     harness.commit()
     harness.restart()
@@ -201,7 +201,7 @@ def test_after_a_crash_nothing_is_applied_before_what_waited_is_read_again() -> 
     """The clicks were ahead of the orders, and what of them waits must not be overtaken by orders."""
     harness = SinglePartitionHarness(NOON, by_time=True)
     at = NOON - 5 * HOUR
-    harness.put(
+    harness.append(
         click(at), click(at + MINUTE), click(at + HOUR), order(at + 1), order(at + 3 * MINUTE), order(at + HOUR)
     )
     harness.fetch(CLICKS)
@@ -221,7 +221,7 @@ def test_after_a_crash_nothing_is_applied_before_what_waited_is_read_again() -> 
 def test_who_was_erased_while_something_waited_is_not_brought_back_by_it() -> None:
     harness = SinglePartitionHarness(NOON, by_time=True)
     harness.run(click(NOON), until=NOON + 1)
-    harness.put(click(NOON + MINUTE))
+    harness.append(click(NOON + MINUTE))
     harness.fetch()
     harness.erase(Erasure("c", True, NOON + 2 * MINUTE, "r", True))
     harness.commit()

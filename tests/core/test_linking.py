@@ -22,7 +22,7 @@ from streams.core.sources import Arrivals, Fetch, Forwarded, Report
 from streams.core.state import TaskState
 from streams.core.step import Step
 from tests.support.memory_disk import MemoryDisk
-from tests.support.partition_network import STEPS, PartitionNetwork, by_id, record
+from tests.support.partition_network import COMMIT_STEPS, PartitionNetwork, by_id, record
 
 NOON = 1_763_719_200_000
 CLICKS, ORDERS = Source.CLICKSTREAM, Source.ORDERS
@@ -55,7 +55,7 @@ def after(*records: Activity, partitions: int = 1, **given: Any) -> PartitionNet
     """Tasks that have read all that, each record where its customer or device lives."""
     network = PartitionNetwork(NOON, partitions, **given)
     for one in sorted(records, key=lambda one: one.at):
-        network.put(network._partitioner.partition(one.customer.encode()), one)
+        network.append(network._partitioner.partition(one.customer.encode()), one)
     network.run()
     return network
 
@@ -131,17 +131,17 @@ def test_that_who_took_over_was_there_earlier_still_is_not_told_again() -> None:
     """It came late, beyond the lateness: what is known of later was told."""
     network = after(view(0, "a", "d"), view(HOUR, "b", "d"))
     network.run()
-    network.put(0, view(30 * MINUTE, "b", "d"), view(20 * MINUTE, device="d"), view(40 * MINUTE, device="d"))
+    network.append(0, view(30 * MINUTE, "b", "d"), view(20 * MINUTE, device="d"), view(40 * MINUTE, device="d"))
     network.run()
     told = [("linked", "a", None, 0), ("switched", "b", "a", HOUR)]
     assert changes(network.received) == told
     assert network.counts["identity", "switched"] == 1
     assert {whose: p.product_views for whose, p in network.profiles().items()} == {(True, "a"): 2, (True, "b"): 3}
-    network.put(0, view(50 * MINUTE, "a", "d"), view(55 * MINUTE, device="d"))  # between the two times of who has it
+    network.append(0, view(50 * MINUTE, "a", "d"), view(55 * MINUTE, device="d"))  # between the two times of who has it
     network.run()
     assert changes(network.received) == told
     assert {whose: p.product_views for whose, p in network.profiles().items()} == {(True, "a"): 4, (True, "b"): 3}
-    network.put(0, view(2 * HOUR, "a", "d"))  # and this is another hand
+    network.append(0, view(2 * HOUR, "a", "d"))  # and this is another hand
     network.now += HOUR
     network.run()
     assert changes(network.received) == [*told, ("switched", "a", "b", 2 * HOUR)]
@@ -150,25 +150,25 @@ def test_that_who_took_over_was_there_earlier_still_is_not_told_again() -> None:
 @pytest.mark.parametrize("by_time", [False, True])
 def test_who_turns_out_to_have_been_there_before_who_has_the_device_is_not_told_to_have_it(by_time: bool) -> None:
     network = after(view(50 * MINUTE, "a", "d"), by_time=by_time)
-    network.put(0, view(30 * MINUTE, "b", "d"))
+    network.append(0, view(30 * MINUTE, "b", "d"))
     network.run()
-    network.put(0, view(20 * MINUTE, device="d"), view(40 * MINUTE, device="d"))
-    network.put(0, view(51 * MINUTE, "a", "d"))  # no news, which would mend nothing
+    network.append(0, view(20 * MINUTE, device="d"), view(40 * MINUTE, device="d"))
+    network.append(0, view(51 * MINUTE, "a", "d"))  # no news, which would mend nothing
     network.run()
     assert changes(network.received) == [("linked", "a", None, 50 * MINUTE)]
     assert network.counts["identity", "earlier"] == 1
     assert network.counts["identity", "switched"] == 0
     assert {whose: p.product_views for whose, p in network.profiles().items()} == {(True, "a"): 2, (True, "b"): 3}
-    network.put(0, view(55 * MINUTE, "c", "d"))
+    network.append(0, view(55 * MINUTE, "c", "d"))
     network.run()
     assert changes(network.received)[1:] == [("switched", "c", "a", 55 * MINUTE)]
 
 
 def test_who_signed_in_before_who_is_left_after_an_erasure_is_not_told_to_have_the_device() -> None:
     network = after(view(0, "a", "d"), view(30 * MINUTE, "b", "d"))
-    network.requests.append(("a", True, T + MINUTE))
+    network.erasure_requests.append(("a", True, T + MINUTE))
     network.run()
-    network.put(0, view(10 * MINUTE, "c", "d"))
+    network.append(0, view(10 * MINUTE, "c", "d"))
     network.run()
     assert [type_ for type_, *_ in changes(network.received)] == ["linked", "erased", "switched"]
     assert network.counts["identity", "earlier"] == 1
@@ -220,24 +220,24 @@ def test_a_refusal_is_told_once_for_a_claim_and_a_device() -> None:
     )  # fmt: skip
     assert refusals(network.received) == [("b", "d", "a", 20)]
     assert network.counts["identity", "refused"] == 1
-    network.put(0, bought(15, "b", cart_id="j"), view(14, device="d", cart_id="j"))  # late, of the same two
+    network.append(0, bought(15, "b", cart_id="j"), view(14, device="d", cart_id="j"))  # late, of the same two
     network.run()
     assert len(refusals(network.received)) == 1
-    network.put(0, view(50, device="d", cart_id="j"), bought(60, "c", cart_id="j"), bought(70, "b", cart_id="j"))
+    network.append(0, view(50, device="d", cart_id="j"), bought(60, "c", cart_id="j"), bought(70, "b", cart_id="j"))
     network.run()
     assert refusals(network.received)[1:] == [("c", "d", "a", 60), ("b", "d", "a", 70)]
 
 
-@pytest.mark.parametrize("dies", STEPS)
-def test_a_refusal_is_told_whoever_crashes_and_stays_one(dies: str) -> None:
+@pytest.mark.parametrize("crash_at", COMMIT_STEPS)
+def test_a_refusal_is_told_whoever_crashes_and_stays_one(crash_at: str) -> None:
     network = after(view(0, "a", "d"), view(1, device="d", cart_id="k"))
-    network.put(0, bought(2, "b", cart_id="k"))
+    network.append(0, bought(2, "b", cart_id="k"))
     for _ in range(6):
         network.now += 1_000
-        network.read(0, ORDERS)
-        network.arrive(0)
+        network.read_source(0, ORDERS)
+        network.read_repartitioned(0)
         network.tick(0)
-        network.commit(0, dies)
+        network.commit(0, crash_at)
     network.run()
     assert changes(network.received)[1:] == [("refused", "b", None, 2)]
     assert {o.id for o in network.received if isinstance(o, IdentityChange)} == {
@@ -261,9 +261,9 @@ def test_what_is_kept_of_the_refusals_of_a_device_that_many_order_from_is_bounde
 
 def test_whose_device_it_was_is_not_named_once_they_are_erased() -> None:
     network = after(view(0, "a", "d"), view(10, device="d", cart_id="k"), view(30, "c", "d"))
-    network.requests.append(("a", True, T + 5))
+    network.erasure_requests.append(("a", True, T + 5))
     network.run()
-    network.put(0, bought(20, "b", cart_id="k"))
+    network.append(0, bought(20, "b", cart_id="k"))
     network.run()
     assert refusals(network.received) == [("b", "d", None, 20)]
 
@@ -328,7 +328,7 @@ def test_a_customer_with_a_thousand_devices_stays_bounded_and_has_all_they_did()
     assert profile.product_views == 2000
     assert len(pack(profile)) < Policy().profile_bytes
     assert len(network.aliases()) == network.tasks[0].engine.state.aliases == 1000
-    assert network.largest < 2 * Policy().profile_bytes
+    assert network.largest_record < 2 * Policy().profile_bytes
 
 
 def test_a_cart_that_everybody_shows_stays_bounded() -> None:
@@ -345,10 +345,10 @@ def test_a_cart_that_everybody_shows_stays_bounded() -> None:
 def test_an_event_of_a_customer_on_a_known_device_writes_nothing_of_the_device() -> None:
     network = after(view(0, "c", "d"))
     written = len(network.changelogs[0])
-    network.put(0, view(MINUTE, "c", "d"))
+    network.append(0, view(MINUTE, "c", "d"))
     network.run()
     assert {key for key, _ in network.changelogs[0][written:]} == {b"cc"}
-    network.put(0, view(26 * HOUR, "c", "d"))  # but it does a day later: it is not to be forgotten
+    network.append(0, view(26 * HOUR, "c", "d"))  # but it does a day later: it is not to be forgotten
     network.now += 26 * HOUR
     network.run()
     assert b"ad" in {key for key, _ in network.changelogs[0][written:]}
@@ -385,8 +385,8 @@ def test_how_long_it_is_known_is_the_deployments_to_say() -> None:
 def test_a_changed_expiry_counts_from_when_a_device_is_next_seen(days: int) -> None:
     network = after(view(0, "c", "seen"), view(1, "c", "not"))
     network._lifecycle = Lifecycle(Playbook(policy=Policy(device_expiry=days * DAY)))
-    network.start(0)
-    network.put(0, view(10 * DAY, device="seen"))
+    network.restart(0)
+    network.append(0, view(10 * DAY, device="seen"))
 
     def known(at: int) -> set[bytes]:
         network.now = T + at
@@ -404,7 +404,7 @@ def test_a_changed_expiry_counts_from_when_a_device_is_next_seen(days: int) -> N
 def test_a_device_that_was_forgotten_is_a_strangers() -> None:
     network = after(view(0, device="d"), view(1, "c", "d"))
     network.now = NOON + 500 * DAY
-    network.put(0, view(500 * DAY, device="d"), view(500 * DAY + 1000, "b", "d"))
+    network.append(0, view(500 * DAY, device="d"), view(500 * DAY + 1000, "b", "d"))
     network.run()
     assert changes(network.received) == [("linked", "c", None, 1), ("linked", "b", None, 500 * DAY + 1000)]
     [profile] = [p for (_, customer), p in network.profiles().items() if customer == "b"]
@@ -621,9 +621,9 @@ def test_what_waits_from_a_flush_that_was_cut_counts_in_what_a_record_may_hold()
 def cut_off() -> PartitionNetwork:
     """What a customer's device has done was passed on in a flush that was cut: all but its end is in the changelog."""
     network = after(view(0, "c", "d"))
-    network.put(0, view(MINUTE, device="d"))
+    network.append(0, view(MINUTE, device="d"))
     network.tick(0)
-    network.read(0, CLICKS)
+    network.read_source(0, CLICKS)
     network.tick(0)
     assert network.tasks[0].engine.passes
     network.commit(0, "in flush")
@@ -643,7 +643,7 @@ def set_behind(network: PartitionNetwork) -> None:
     """Somebody sets the group's offset behind what is there, because it was deleted, and starts the worker."""
     commit, positions, marks, arrived = network.committed[0]
     network.committed[0] = commit, {**positions, CLICKS: len(network.logs[CLICKS, 0])}, marks, arrived
-    network.start(0)
+    network.restart(0)
 
 
 @pytest.mark.parametrize("again", [True, False], ids=["read again", "gone"])
@@ -666,7 +666,7 @@ def test_what_waits_from_a_flush_that_was_cut_goes_with_who_was_erased(again: bo
     if not again:
         set_behind(network)
     before = network.counts["passed", "devices"]
-    network.requests.append((*who, NOON))
+    network.erasure_requests.append((*who, NOON))
     network.erase(0)
     network.commit(0)
     assert pending(network) == []

@@ -71,7 +71,7 @@ class Shop:
         return [(o.customer, o.from_stage, o.to_stage) for o in self.outputs if isinstance(o, StageChange)]
 
     @property
-    def told(self) -> list[tuple[str, str, str, int]]:
+    def abandonment_summary(self) -> list[tuple[str, str, str, int]]:
         """Of abandonments: type, kind, whose and when."""
         return [(o.type, o.kind, o.customer, o.occurred_at - T0) for o in self.abandonments]
 
@@ -303,14 +303,14 @@ def test_an_order_while_the_cart_was_waited_for_takes_the_abandonment_back_under
     [before] = shop.abandonments
     shop.link("d-1", 3 * HOUR)
     [after] = shop.abandonments
-    assert shop.told == [("retracted", "cart", "d-1", 3 * HOUR)]
+    assert shop.abandonment_summary == [("retracted", "cart", "d-1", 3 * HOUR)]
     assert (after.reason, after.abandonment_id, after.identified) == ("merge", before.id, False)
     assert after.id == ids.abandonment_id(ids.NAMESPACE, False, "d-1", "cart", T0 + HOUR, "retracted")
 
 
 def test_so_does_an_order_of_the_device_to_the_customers_abandonment() -> None:
     shop = Shop().did(CUSTOMER, added(0)).did("d-1", order(30 * MINUTE)).link("d-1", 3 * HOUR)
-    assert shop.told == [("retracted", "cart", CUSTOMER, 3 * HOUR)]
+    assert shop.abandonment_summary == [("retracted", "cart", CUSTOMER, 3 * HOUR)]
 
 
 def test_an_order_after_the_abandonment_recovers_it() -> None:
@@ -318,28 +318,30 @@ def test_an_order_after_the_abandonment_recovers_it() -> None:
     [before] = shop.abandonments
     shop.did(CUSTOMER, order(90 * MINUTE, cart_id="k-1", total=700)).link("d-1", 3 * HOUR)
     [after] = shop.abandonments
-    assert shop.told == [("recovered", "cart", CUSTOMER, 90 * MINUTE)]
+    assert shop.abandonment_summary == [("recovered", "cart", CUSTOMER, 90 * MINUTE)]
     assert (after.abandonment_id, after.match, after.order_total) == (before.id, "cart", 700)
     assert after.recovered_after_ms == 30 * MINUTE
 
 
 def test_an_order_long_after_the_abandonment_closes_it_silently() -> None:
     shop = Shop().did("d-1", viewed(0)).did(CUSTOMER, order(8 * DAY)).link("d-1", 9 * DAY)
-    assert shop.told == []
+    assert shop.abandonment_summary == []
     assert shop.profile.latest is not None
     assert not shop.profile.latest.open
 
 
 def test_activity_elsewhere_while_it_was_waited_for_takes_it_back_and_it_is_waited_for_again() -> None:
     shop = Shop().did("d-1", added(0)).did(CUSTOMER, click(50 * MINUTE)).link("d-1", 70 * MINUTE)
-    assert shop.told == [("retracted", "cart", "d-1", 70 * MINUTE)]
+    assert shop.abandonment_summary == [("retracted", "cart", "d-1", 70 * MINUTE)]
     assert shop.profile.next_deadline == T0 + 110 * MINUTE
     shop.wait(CUSTOMER, 2 * HOUR)
-    assert shop.told[1:] == [("abandoned", "cart", CUSTOMER, 110 * MINUTE)]
+    assert shop.abandonment_summary[1:] == [("abandoned", "cart", CUSTOMER, 110 * MINUTE)]
 
 
 def test_activity_that_would_only_have_put_it_off_takes_nothing_back() -> None:
-    assert Shop().did("d-1", added(0)).did(CUSTOMER, click(5 * MINUTE)).link("d-1", 70 * MINUTE).told == []
+    assert (
+        Shop().did("d-1", added(0)).did(CUSTOMER, click(5 * MINUTE)).link("d-1", 70 * MINUTE).abandonment_summary == []
+    )
 
 
 def test_what_was_told_of_the_newest_activity_is_not_told_again_for_what_was_taken_back() -> None:
@@ -349,9 +351,9 @@ def test_what_was_told_of_the_newest_activity_is_not_told_again_for_what_was_tak
     first = shop.abandonments[-1]
     assert (first.customer, first.occurred_at) == (CUSTOMER, T0 + 145 * MINUTE)
     shop.link("d-1", 150 * MINUTE)
-    assert shop.told == [("retracted", "cart", "d-1", 150 * MINUTE)]
+    assert shop.abandonment_summary == [("retracted", "cart", "d-1", 150 * MINUTE)]
     shop.wait(CUSTOMER, 2 * DAY)
-    assert shop.told[1:] == [("abandoned", "cart", CUSTOMER, DAY + 85 * MINUTE)]
+    assert shop.abandonment_summary[1:] == [("abandoned", "cart", CUSTOMER, DAY + 85 * MINUTE)]
     second = shop.abandonments[-1]
     assert (second.abandonment_id, second.step) == (first.id, 2)
     assert {line.product_id for line in second.items} == {"A", "B"}
@@ -359,34 +361,34 @@ def test_what_was_told_of_the_newest_activity_is_not_told_again_for_what_was_tak
 
 def test_a_browse_that_is_taken_back_has_its_views_again() -> None:
     shop = Shop().did("d-1", viewed(0)).did(CUSTOMER, click(20 * MINUTE)).link("d-1", 40 * MINUTE)
-    assert shop.told == [("retracted", "browse", "d-1", 40 * MINUTE)]
+    assert shop.abandonment_summary == [("retracted", "browse", "d-1", 40 * MINUTE)]
     shop.wait(CUSTOMER, HOUR)
-    assert shop.told[1:] == [("abandoned", "browse", CUSTOMER, 50 * MINUTE)]
+    assert shop.abandonment_summary[1:] == [("abandoned", "browse", CUSTOMER, 50 * MINUTE)]
 
 
 def test_the_steps_that_follow_are_the_customers_and_a_late_order_still_reaches_who_was_told() -> None:
     shop = Shop().did("d-1", added(0)).wait("d-1", HOUR)
     first = shop.abandonments[0].id
     shop.did(CUSTOMER, click(-HOUR)).link("d-1", 2 * HOUR).wait(CUSTOMER, DAY)
-    assert shop.told == [("abandoned", "cart", CUSTOMER, DAY)]
+    assert shop.abandonment_summary == [("abandoned", "cart", CUSTOMER, DAY)]
     assert (shop.abandonments[0].step, shop.abandonments[0].abandonment_id) == (2, first)
     shop.profiles[CUSTOMER] = unpack(pack(shop.profile))
     shop.did(CUSTOMER, order(30 * MINUTE))
-    assert shop.told[1:] == [("retracted", "cart", "d-1", 30 * MINUTE)]
+    assert shop.abandonment_summary[1:] == [("retracted", "cart", "d-1", 30 * MINUTE)]
 
 
 def test_of_two_that_are_open_the_one_that_says_nothing_more_goes() -> None:
     shop = Shop().did("d-1", added(0)).did(CUSTOMER, viewed(DAY, "B")).link("d-1", 2 * DAY)
-    assert shop.told == [("retracted", "browse", CUSTOMER, 2 * DAY)]
+    assert shop.abandonment_summary == [("retracted", "browse", CUSTOMER, 2 * DAY)]
     assert shop.profile.latest is not None
     assert shop.profile.latest.kind == "cart"
 
 
 def test_of_two_that_are_open_the_later_one_stays_if_it_has_more_to_say() -> None:
     shop = Shop().did("d-1", added(0)).did(CUSTOMER, added(DAY, "B")).link("d-1", 1_600 * MINUTE)
-    assert shop.told == [("retracted", "cart", "d-1", 1_600 * MINUTE)]
+    assert shop.abandonment_summary == [("retracted", "cart", "d-1", 1_600 * MINUTE)]
     shop.wait(CUSTOMER, 2 * DAY)
-    assert shop.told[1:] == [("abandoned", "cart", CUSTOMER, 2 * DAY)]
+    assert shop.abandonment_summary[1:] == [("abandoned", "cart", CUSTOMER, 2 * DAY)]
     assert {line.product_id for line in shop.abandonments[-1].items} == {"A", "B"}
 
 
@@ -395,7 +397,7 @@ def test_what_follows_from_a_withheld_abandonment_is_withheld(ordered_at: int) -
     shop = Shop().did("d-1", added(0)).wait("d-1", HOUR)
     shop.profiles["d-1"].note_withheld(shop.abandonments[0].id, True)
     shop.did(CUSTOMER, order(ordered_at)).link("d-1", 2 * HOUR)
-    assert shop.told == []
+    assert shop.abandonment_summary == []
     assert shop.counts["withheld", f"{'retracted' if ordered_at < HOUR else 'recovered'}/follows_withheld"] == 1
     assert shop.profile.latest is not None
     assert not shop.profile.latest.open

@@ -113,7 +113,7 @@ def test_a_completion_that_finds_its_order_cancelled_is_noted_and_changes_nothin
     assert (profile.orders, profile.orders_in_stage) == (0, 0)
     assert history.stages[-1][0] == "prospect"
     history.play(until=HOUR)
-    assert history.told == [("abandoned", "cart", 1, HOUR)]
+    assert history.abandonment_summary == [("abandoned", "cart", 1, HOUR)]
 
 
 def test_the_last_order_is_the_latest_by_time_that_counts() -> None:

@@ -10,10 +10,22 @@ from streams.core.packing import VERSION, Corrupt, NewerVersion, pack, peek, unp
 from streams.core.policy import Policy
 from streams.core.profile import Profile
 from streams.core.sessions import spans
-from tests.support.customer_history import DAY, HOUR, MINUTE, SECOND, T0, Activity, History, click, item, order, run
+from tests.support.customer_history import (
+    DAY,
+    HOUR,
+    MINUTE,
+    SECOND,
+    T0,
+    Activity,
+    CustomerHistory,
+    click,
+    item,
+    order,
+    run,
+)
 
 
-def shopper() -> History:
+def shopper() -> CustomerHistory:
     """Someone with something of everything."""
     return run(
         [
@@ -196,6 +208,6 @@ def test_profiles_packed_by_version_1_are_read() -> None:
     assert profile.latest is not None
     assert (profile.latest.kind, profile.latest.step1_at) == ("checkout", T0 + 33 * MINUTE)
     assert [type(output).__name__ for output in profile.pending] == ["StageChange", "Abandonment"]
-    again = History(Policy())
+    again = CustomerHistory(Policy())
     again.profile = profile
     assert again.play(click(DAY + HOUR, event_id="e-7")).duplicates == 1

@@ -13,19 +13,19 @@ from streams.core.effects import Abandonment, Output, StageChange
 from streams.core.ids import NAMESPACE
 from streams.core.policy import DAY, HOUR, MINUTE, SECOND, Policy
 from tests.support import reference_lifecycle as naive
-from tests.support.reference_comparison import agrees
+from tests.support.reference_comparison import assert_core_agrees
 
 MS = 1
 DEFAULT = Policy()
 
 
 def reference(events: Sequence[Activity], policy: Policy, until: int | None) -> list[Output]:
-    agrees(events, policy, until)
+    assert_core_agrees(events, policy, until)
     return naive.reference(events, policy, until)
 
 
 def final(events: Sequence[Activity], policy: Policy, until: int | None) -> dict[tuple[bool, str], dict[str, Any]]:
-    agrees(events, policy, until)
+    assert_core_agrees(events, policy, until)
     return naive.final(events, policy, until)
 
 
@@ -91,12 +91,12 @@ def shorthand(lines: Sequence[Item]) -> str:
     return "".join(f"{i.product_id or '?'}{i.quantity if i.quantity > 1 else ''}" for i in lines)
 
 
-def view(events: Sequence[Activity], until: int | None = None, policy: Policy = DEFAULT) -> dict[str, Any]:
+def final_view(events: Sequence[Activity], until: int | None = None, policy: Policy = DEFAULT) -> dict[str, Any]:
     return final(events, policy, until)[True, "c"]
 
 
 def cart(events: Sequence[Activity], policy: Policy = DEFAULT) -> str:
-    return shorthand(view(events, policy=policy)["cart"])
+    return shorthand(final_view(events, policy=policy)["cart"])
 
 
 def last(events: Sequence[Activity], until: int | None = None) -> Any:
@@ -191,7 +191,7 @@ class TestStages:
     def test_stages_stay_when_some_orders_stop_counting(self) -> None:
         events = [order(0, order_id="p"), order(1), order(5, "cancelled")]
         assert stages(events)[-1] == (1, "repeat")
-        assert view(events)["last_order_at"] == 0
+        assert final_view(events)["last_order_at"] == 0
 
     def test_a_deadline_already_past_is_not_before_what_was_applied(self) -> None:
         events = [order(0, order_id="p"), order(100 * DAY), order(101 * DAY, "cancelled")]
@@ -229,11 +229,11 @@ class TestStages:
 class TestActivity:
     @pytest.mark.parametrize(("gap", "sessions"), [(30 * MINUTE - MS, 1), (30 * MINUTE, 2)])
     def test_a_session_ends_after_30_minutes(self, gap: int, sessions: int) -> None:
-        assert view([click(0, "page_viewed"), click(gap, "page_viewed")])["sessions"] == sessions
+        assert final_view([click(0, "page_viewed"), click(gap, "page_viewed")])["sessions"] == sessions
 
     def test_passive_events_do_not_extend_a_session(self) -> None:
         passive = [click(20 * MINUTE, "message_opened"), order(21 * MINUTE, channel="pos")]
-        seen = view([click(0, "page_viewed"), *passive, click(30 * MINUTE, "page_viewed")])
+        seen = final_view([click(0, "page_viewed"), *passive, click(30 * MINUTE, "page_viewed")])
         assert (seen["sessions"], seen["last_activity_at"], seen["last_seen_at"]) == (2, 30 * MINUTE, 30 * MINUTE)
 
     def test_a_late_activity_joins_two_sessions(self) -> None:
@@ -242,31 +242,31 @@ class TestActivity:
             click(30 * MINUTE, "page_viewed"),
             click(30 * MINUTE - SECOND, "page_viewed"),
         ]
-        assert view(events)["sessions"] == 1
+        assert final_view(events)["sessions"] == 1
 
     @pytest.mark.parametrize(("gap", "views"), [(24 * HOUR, 1), (24 * HOUR + MS, 2), (-DAY, 1)])
     def test_duplicates(self, gap: int, views: int) -> None:
-        assert view([viewed(0, event_id="e"), viewed(gap, event_id="e")])["product_views"] == views
+        assert final_view([viewed(0, event_id="e"), viewed(gap, event_id="e")])["product_views"] == views
 
     def test_a_duplicate_fires_nothing(self) -> None:
         assert abandonments([added(0, event_id="e"), added(2 * HOUR, event_id="e")]) == []
 
     def test_ids_are_of_one_customer_and_the_newest_are_kept(self) -> None:
         events = [viewed(n, event_id=f"e{n}") for n in range(4)] + [viewed(9, event_id="e0")]
-        assert view(events)["product_views"] == 4
-        assert view(events, policy=Policy(event_ids=3))["product_views"] == 5
-        assert view([viewed(0, event_id="e", customer="d"), viewed(1, event_id="e")])["product_views"] == 1
+        assert final_view(events)["product_views"] == 4
+        assert final_view(events, policy=Policy(event_ids=3))["product_views"] == 5
+        assert final_view([viewed(0, event_id="e", customer="d"), viewed(1, event_id="e")])["product_views"] == 1
 
     def test_subscribed_is_what_was_said_last(self) -> None:
-        assert view([click(0, "page_viewed")])["subscribed"] is None
-        assert view([click(0, "subscribed")])["subscribed"] is True
-        assert view([click(5, "unsubscribed"), click(0, "subscribed")])["subscribed"] is False
+        assert final_view([click(0, "page_viewed")])["subscribed"] is None
+        assert final_view([click(0, "subscribed")])["subscribed"] is True
+        assert final_view([click(5, "unsubscribed"), click(0, "subscribed")])["subscribed"] is False
 
 
 class TestOrders:
     def test_a_repeated_completion_changes_nothing(self) -> None:
         events = [order(0), added(5), order(2 * MINUTE, total=9)]
-        seen = view(events)
+        seen = final_view(events)
         assert (seen["orders"], seen["revenue"], seen["last_activity_at"], seen["last_order_at"]) == (1, 1000, 5, 0)
         assert cart(events) == "A"
 
@@ -292,15 +292,15 @@ class TestOrders:
         ],
     )
     def test_what_counts(self, events: list[Activity], orders: int, revenue: int) -> None:
-        seen = view(events)
+        seen = final_view(events)
         assert (seen["orders"], seen["revenue"]) == (orders, revenue)
 
     def test_a_completion_that_was_cancelled_before_is_no_activity(self) -> None:
-        seen = view([added(0), order(HOUR, "cancelled"), order(HOUR, currency="USD")])
+        seen = final_view([added(0), order(HOUR, "cancelled"), order(HOUR, currency="USD")])
         assert (seen["last_activity_at"], seen["orders"], shorthand(seen["cart"])) == (0, 0, "A")
 
     def test_other_currencies(self) -> None:
-        seen = view([order(0, currency="USD"), order(1, order_id="p", currency="EUR")])
+        seen = final_view([order(0, currency="USD"), order(1, order_id="p", currency="EUR")])
         assert (seen["currency"], seen["revenue"], seen["other_currency_orders"], seen["orders"]) == ("USD", 1000, 1, 2)
 
     def test_the_average_is_rounded_half_up(self) -> None:
@@ -309,9 +309,9 @@ class TestOrders:
     def test_orders_no_longer_kept_stay_as_they_were(self) -> None:
         few = Policy(orders=2)
         events = [order(n, order_id=f"o{n}") for n in range(3)]
-        assert view([*events, order(5, "cancelled", order_id="o0")], policy=few)["orders"] == 3
-        assert view([*events, order(5, "cancelled", order_id="o1")], policy=few)["orders"] == 2
-        assert view([*events, order(5, order_id="o0")], policy=few)["orders"] == 4
+        assert final_view([*events, order(5, "cancelled", order_id="o0")], policy=few)["orders"] == 3
+        assert final_view([*events, order(5, "cancelled", order_id="o1")], policy=few)["orders"] == 2
+        assert final_view([*events, order(5, order_id="o0")], policy=few)["orders"] == 4
 
 
 class TestCart:
@@ -327,13 +327,13 @@ class TestCart:
         assert cart([added(0, None), added(1, None), removed(2, None)]) == "?"
 
     def test_the_last_known_price_stays(self) -> None:
-        (line,) = view([added(0, price=500, category="hats"), added(1)])["cart"]
+        (line,) = final_view([added(0, price=500, category="hats"), added(1)])["cart"]
         assert line == Item("A", "hats", 500, "EUR", 2)
 
     def test_value(self) -> None:
-        assert view([added(0, price=500, quantity=2), added(1, "B", price=1)])["cart_value"] == 1001
-        assert view([added(0, price=500), added(1, "B")])["cart_value"] is None
-        assert view([added(0, price=500), added(1, "B", price=1, currency="USD")])["cart_value"] is None
+        assert final_view([added(0, price=500, quantity=2), added(1, "B", price=1)])["cart_value"] == 1001
+        assert final_view([added(0, price=500), added(1, "B")])["cart_value"] is None
+        assert final_view([added(0, price=500), added(1, "B", price=1, currency="USD")])["cart_value"] is None
 
     def test_items_replace_it(self) -> None:
         listed = click(1, "cart_viewed", items=items("B", "C", quantity=2))
@@ -465,8 +465,8 @@ class TestAbandonment:
 
     def test_what_an_order_left_expires(self) -> None:
         bought = [added(0), order(MINUTE, items=items("B"))]
-        assert shorthand(view(bought, MINUTE + 30 * DAY - 1)["cart"]) == "A"
-        assert shorthand(view(bought, MINUTE + 30 * DAY)["cart"]) == ""
+        assert shorthand(final_view(bought, MINUTE + 30 * DAY - 1)["cart"]) == "A"
+        assert shorthand(final_view(bought, MINUTE + 30 * DAY)["cart"]) == ""
 
     def test_new_activity_re_arms(self) -> None:
         events = [added(0), added(50 * MINUTE, "B")]

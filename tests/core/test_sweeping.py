@@ -64,11 +64,11 @@ def test_what_comes_late_of_before_an_erasure_is_not_the_next_owners() -> None:
     """Of a customer's time on the device, or of the device, which was erased itself."""
     for erased, known in (("c-1", True), ("d", False)):
         network = PartitionNetwork(NOON, 1)
-        network.put(0, viewed(NOON - DAY, "c-1" if known else None))
+        network.append(0, viewed(NOON - DAY, "c-1" if known else None))
         network.run()
-        network.requests.append((erased, known, NOON - HOUR))
+        network.erasure_requests.append((erased, known, NOON - HOUR))
         network.run()
-        network.put(0, viewed(NOON - 60_000, "c-2"), viewed(NOON - 2 * HOUR, None), viewed(NOON - 30_000, None))
+        network.append(0, viewed(NOON - 60_000, "c-2"), viewed(NOON - 2 * HOUR, None), viewed(NOON - 30_000, None))
         network.run()
         assert {whose: p.product_views for whose, p in network.profiles().items()} == {(True, "c-2"): 2}
         assert network.counts["erased", "clickstream"] == 1
@@ -77,15 +77,15 @@ def test_what_comes_late_of_before_an_erasure_is_not_the_next_owners() -> None:
 @pytest.mark.parametrize("swept", [True, False])
 def test_who_was_on_a_device_before_an_erasure_is_passed_over_whether_or_not_it_was_walked_over(swept: bool) -> None:
     network = PartitionNetwork(NOON, 1)
-    network.put(0, viewed(NOON - DAY, "c-1"))
+    network.append(0, viewed(NOON - DAY, "c-1"))
     network.run()
-    network.requests.append(("c-1", True, NOON - HOUR))
+    network.erasure_requests.append(("c-1", True, NOON - HOUR))
     network.erase(0)
     if swept:
         network.tick(0)
     assert network.aliases() or swept
-    network.put(0, viewed(NOON - 2 * HOUR, "c-2"))
-    network.read(0, Source.CLICKSTREAM)
+    network.append(0, viewed(NOON - 2 * HOUR, "c-2"))
+    network.read_source(0, Source.CLICKSTREAM)
     network.run()
     assert network.aliases() == {}
     assert [(whose, p.product_views) for whose, p in network.profiles().items()] == [((True, "c-2"), 1)]
@@ -148,7 +148,7 @@ def test_a_request_is_done_once_all_was_looked_at_and_a_crash_before_begins_agai
         assert before - harness.engine.state.aliases <= STEP
         harness.commit()
         if steps == 2:
-            assert harness.erasures == 0
+            assert harness.erasures_position == 0
             assert harness.engine.committable()[ERASURES] == 0
             harness.restart()
             assert harness.engine.erasures_position == 0
@@ -156,7 +156,7 @@ def test_a_request_is_done_once_all_was_looked_at_and_a_crash_before_begins_agai
     assert steps >= 4
     assert harness.engine.state.aliases == 0
     harness.commit()
-    assert harness.erasures == 1
+    assert harness.erasures_position == 1
 
 
 def test_what_a_zombie_wrote_of_a_device_is_found_at_the_next_start() -> None:

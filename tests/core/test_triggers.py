@@ -24,7 +24,7 @@ from streams.core.sources import Fetch
 from streams.core.tracks import Track, Transition
 from streams.core.triggering import MOST_RUNS
 from streams.core.triggers import Datum, OnAbandonment, OnStage, OnTime, Step, Trigger, next_yearly
-from tests.support.customer_history import DAY, HOUR, MINUTE, SECOND, T0, History, click, item, order
+from tests.support.customer_history import DAY, HOUR, MINUTE, SECOND, T0, CustomerHistory, click, item, order
 
 YEAR = 365 * DAY
 VOCABULARY = Vocabulary(
@@ -47,9 +47,9 @@ def playbook(*triggers: Trigger, policy: Policy = Policy()) -> Playbook:
     )  # fmt: skip
 
 
-def told(triggers: Trigger | tuple[Trigger, ...], *events: Activity, until: int | None = None) -> list[Triggered]:
+def triggered(triggers: Trigger | tuple[Trigger, ...], *events: Activity, until: int | None = None) -> list[Triggered]:
     """What triggers said of a customer; packed and unpacked between all events."""
-    history = History(Policy())
+    history = CustomerHistory(Policy())
     history.lifecycle = Lifecycle(playbook(*(triggers if isinstance(triggers, tuple) else (triggers,))))
     for event in events:
         history.play(event)
@@ -69,7 +69,7 @@ def times(*outputs: Triggered) -> list[tuple[str, int, int]]:
 def test_an_event_begins_a_trigger_at_once_if_its_rule_holds() -> None:
     trigger = Trigger("added", events=["product_added"], when=rule("cart_value >= 20"))
     first, second = click(0, "product_added", "p-1"), click(5, "product_added", "p-2")
-    (output,) = told(trigger, first, second)
+    (output,) = triggered(trigger, first, second)
     assert times(output) == [("added", 1, 5)]
     assert (output.cause.kind, output.cause.rule, output.cause.event_id) == ("activity", "added", second.event_id)
     assert (output.event_id, output.event_type, output.output_id) == (second.event_id, "product_added", None)
@@ -79,7 +79,7 @@ def test_an_event_begins_a_trigger_at_once_if_its_rule_holds() -> None:
 def test_duplicates_and_other_types_begin_nothing() -> None:
     event = click(0, "signed_up")
     trigger = Trigger("welcome", events=["signed_up"])
-    assert len(told(trigger, event, dataclasses.replace(event), click(1))) == 1
+    assert len(triggered(trigger, event, dataclasses.replace(event), click(1))) == 1
 
 
 def test_a_stage_that_is_entered_or_left_begins_a_trigger() -> None:
@@ -89,7 +89,7 @@ def test_a_stage_that_is_entered_or_left_begins_a_trigger() -> None:
         Trigger("at risk", on=OnStage("lifecycle", enters=["at_risk"], leaves=["customer"])),
         Trigger("elsewhere", on=OnStage("tier", enters=["visitor"])),
     )
-    outputs = told(triggers, click(0, "signed_up"), order(HOUR), until=91 * DAY)
+    outputs = triggered(triggers, click(0, "signed_up"), order(HOUR), until=91 * DAY)
     due = HOUR + 90 * DAY
     assert times(*outputs) == [("hello", 1, 0), ("left prospect", 1, HOUR), ("at risk", 1, due)]
     assert (outputs[2].cause.kind, outputs[2].cause.deadline) == ("inactivity", T0 + due)
@@ -101,7 +101,7 @@ def test_forgetting_leaves_no_stage_behind_and_ends_all_runs() -> None:
         Trigger("left", on=OnStage("lifecycle", leaves=["dormant", "visitor"])),
         Trigger("much later", events=["page_viewed"], steps=(Step(500 * DAY),)),
     )
-    assert times(*told(triggers, click(0), until=600 * DAY)) == [("left", 1, 30 * DAY)]
+    assert times(*triggered(triggers, click(0), until=600 * DAY)) == [("left", 1, 30 * DAY)]
 
 
 def test_an_abandonment_begins_a_follow_up_which_ends_with_it() -> None:
@@ -109,20 +109,22 @@ def test_an_abandonment_begins_a_follow_up_which_ends_with_it() -> None:
         "cart", on=OnAbandonment(kinds=["cart"]), steps=(Step(), Step(2 * HOUR), Step(30 * HOUR))
     )  # fmt: skip
     added = click(0, "product_added", "p-1")
-    left = told(trigger, added, until=5 * DAY)
+    left = triggered(trigger, added, until=5 * DAY)
     assert times(*left) == [("cart", 1, HOUR), ("cart", 2, 3 * HOUR), ("cart", 3, 31 * HOUR)]
-    bought = told(trigger, added, order(2 * HOUR, items=(item("p-1"),)), until=5 * DAY)
+    bought = triggered(trigger, added, order(2 * HOUR, items=(item("p-1"),)), until=5 * DAY)
     assert times(*bought) == [("cart", 1, HOUR)]
-    late = told(trigger, added, click(3 * HOUR + 1), order(30 * MINUTE, items=(item("p-1"),)), until=5 * DAY)
+    late = triggered(trigger, added, click(3 * HOUR + 1), order(30 * MINUTE, items=(item("p-1"),)), until=5 * DAY)
     assert times(*late) == [("cart", 1, HOUR), ("cart", 2, 3 * HOUR)]  # then it is retracted
     assert len({output.output_id for output in left}) == 1
 
 
 def test_what_became_of_an_abandonment_begins_a_trigger_too() -> None:
     trigger = Trigger("thanks", on=OnAbandonment(types=["recovered"]))
-    assert times(*told(trigger, click(0, "product_added", "p-1"), order(DAY), until=2 * DAY)) == [("thanks", 1, DAY)]
+    assert times(*triggered(trigger, click(0, "product_added", "p-1"), order(DAY), until=2 * DAY)) == [
+        ("thanks", 1, DAY)
+    ]
     second = Trigger("second", on=OnAbandonment(step=2))
-    assert times(*told(second, click(0, "product_added", "p-1"), until=2 * DAY)) == [("second", 1, DAY)]
+    assert times(*triggered(second, click(0, "product_added", "p-1"), until=2 * DAY)) == [("second", 1, DAY)]
 
 
 # -- steps
@@ -136,33 +138,33 @@ def test_a_ladder_goes_on_until_its_end_is_reached() -> None:
         steps=(Step(DAY), Step(3 * DAY, (Datum("discount", 10),)), Step(5 * DAY)),
     )
     signed_up = click(0, "signed_up")
-    outputs = told(trigger, signed_up, until=9 * DAY)
+    outputs = triggered(trigger, signed_up, until=9 * DAY)
     assert times(*outputs) == [("offer", 1, DAY), ("offer", 2, 3 * DAY), ("offer", 3, 5 * DAY)]
     assert [(o.cause.kind, o.cause.deadline) for o in outputs[:1]] == [("inactivity", T0 + DAY)]
     assert [[(d.name, d.value) for d in o.data] for o in outputs] == [[], [("discount", 10)], []]
     assert {o.event_id for o in outputs} == {signed_up.event_id}
     assert len({o.id for o in outputs}) == 3
-    assert times(*told(trigger, signed_up, order(2 * DAY), until=9 * DAY)) == [("offer", 1, DAY)]
-    assert times(*told(trigger, signed_up, order(HOUR), until=9 * DAY)) == []
+    assert times(*triggered(trigger, signed_up, order(2 * DAY), until=9 * DAY)) == [("offer", 1, DAY)]
+    assert times(*triggered(trigger, signed_up, order(HOUR), until=9 * DAY)) == []
 
 
 def test_rules_know_when_the_trigger_began() -> None:
     trigger = Trigger(
         "next order", events=["order_completed"], unless=rule("last_order_at > begun_at"), steps=(Step(DAY),)
     )
-    outputs = told(trigger, order(0, "o-1"), order(HOUR, "o-2"), until=5 * DAY)
+    outputs = triggered(trigger, order(0, "o-1"), order(HOUR, "o-2"), until=5 * DAY)
     assert times(*outputs) == [("next order", 1, DAY + HOUR)]
     assert outputs[0].begun_at == T0 + HOUR
 
 
 def test_a_step_that_is_due_at_the_time_of_an_event_goes_first() -> None:
     trigger = Trigger("t", events=["signed_up"], unless=rule("orders >= 1"), steps=(Step(DAY),))
-    assert times(*told(trigger, click(0, "signed_up"), order(DAY))) == [("t", 1, DAY)]
+    assert times(*triggered(trigger, click(0, "signed_up"), order(DAY))) == [("t", 1, DAY)]
 
 
 def test_runs_are_bounded_and_the_oldest_goes() -> None:
     trigger = Trigger("t", events=["page_viewed"], steps=(Step(DAY),))
-    outputs = told(trigger, *[click(n) for n in range(MOST_RUNS + 3)], until=2 * DAY)
+    outputs = triggered(trigger, *[click(n) for n in range(MOST_RUNS + 3)], until=2 * DAY)
     assert [output.occurred_at - T0 - DAY for output in outputs] == list(range(3, MOST_RUNS + 3))
 
 
@@ -178,7 +180,7 @@ def test_what_is_said_is_what_rules_say_then() -> None:
         Datum("average", rule("revenue / average_order_value", None)),
     )
     trigger = Trigger("t", events=["order_completed"], steps=(Step(HOUR),), data=data)
-    (output,) = told(trigger, order(0), until=DAY)
+    (output,) = triggered(trigger, order(0), until=DAY)
     assert [(datum.name, datum.kind, datum.value) for datum in output.data] == [
         ("template", "text", "hello"),
         ("spent", "money", 5000),
@@ -196,21 +198,21 @@ def test_what_is_said_is_what_rules_say_then() -> None:
 
 def test_a_cool_down_counts_from_when_it_last_began() -> None:
     trigger = Trigger("t", events=["page_viewed"], cool_down=DAY)
-    outputs = told(trigger, *[click(at) for at in (0, HOUR, DAY - 1, DAY, 2 * DAY - 1)])
+    outputs = triggered(trigger, *[click(at) for at in (0, HOUR, DAY - 1, DAY, 2 * DAY - 1)])
     assert times(*outputs) == [("t", 1, 0), ("t", 1, DAY)]
     assert [output.number for output in outputs] == [1, 2]
 
 
 def test_a_cap_holds_for_ever() -> None:
     trigger = Trigger("t", events=["page_viewed"], cap=2)
-    assert times(*told(trigger, *[click(n * 100 * DAY) for n in range(4)])) == [("t", 1, 0), ("t", 1, 100 * DAY)]
+    assert times(*triggered(trigger, *[click(n * 100 * DAY) for n in range(4)])) == [("t", 1, 0), ("t", 1, 100 * DAY)]
 
 
 def test_what_does_not_hold_is_not_counted() -> None:
     trigger = Trigger("t", events=["page_viewed"], cap=1, when=rule("subscribed"), unless=rule("orders >= 1"))
     events = [click(0), click(1, "subscribed"), click(2)]
-    assert times(*told(trigger, *events)) == [("t", 1, 2)]
-    assert times(*told(trigger, order(-1), *events)) == []
+    assert times(*triggered(trigger, *events)) == [("t", 1, 2)]
+    assert times(*triggered(trigger, order(-1), *events)) == []
 
 
 def test_held_out_customers_are_told_of_and_stay_in_their_bucket() -> None:
@@ -219,7 +221,7 @@ def test_held_out_customers_are_told_of_and_stay_in_their_bucket() -> None:
     assert all(130 < number < 280 for number in buckets.values())
     mine = ids.bucket(ids.NAMESPACE, True, "c-1", "t")
     for holdout in (0, mine, mine + 1, 100):
-        outputs = told(Trigger("t", events=["page_viewed"], holdout=holdout), click(0), click(1))
+        outputs = triggered(Trigger("t", events=["page_viewed"], holdout=holdout), click(0), click(1))
         assert [(output.bucket, output.held_out) for output in outputs] == [(mine, mine < holdout)] * 2
 
 
@@ -239,27 +241,27 @@ def test_a_bucket_is_another_one_for_another_trigger_customer_or_name_space() ->
 
 def test_a_trigger_waits_for_a_time_that_moves() -> None:
     trigger = Trigger("quiet", on=OnTime(rule("last_activity_at + 7d", Type.TIME)))
-    assert times(*told(trigger, click(0), click(DAY), until=20 * DAY)) == [("quiet", 1, 8 * DAY)]
+    assert times(*triggered(trigger, click(0), click(DAY), until=20 * DAY)) == [("quiet", 1, 8 * DAY)]
 
 
 def test_a_credit_is_told_of_before_it_expires_unless_it_is_spent() -> None:
     def granted(at: int, expires: int, id_: str) -> Activity:
-        told = {"amount": 1000, "expires_at": T0 + expires, "credit_id": id_}
-        return click(at, "credit_granted", properties=told)
+        triggered = {"amount": 1000, "expires_at": T0 + expires, "credit_id": id_}
+        return click(at, "credit_granted", properties=triggered)
 
     triggers = (
         Trigger("week", on=OnTime(rule("credit_expires_at", Type.TIME), before=7 * DAY)),
         Trigger("day", on=OnTime(rule("credit_expires_at", Type.TIME), before=DAY)),
     )
     two = [granted(0, 30 * DAY, "a"), granted(0, 20 * DAY, "b")]
-    assert times(*told(triggers, *two, until=40 * DAY)) == [
+    assert times(*triggered(triggers, *two, until=40 * DAY)) == [
         ("week", 1, 13 * DAY), ("day", 1, 19 * DAY), ("week", 1, 23 * DAY), ("day", 1, 29 * DAY),
     ]  # fmt: skip
     spent = click(15 * DAY, "credit_spent", properties={"amount": 1000, "credit_id": "b"})
-    assert times(*told(triggers, *two, spent, until=40 * DAY)) == [
+    assert times(*triggered(triggers, *two, spent, until=40 * DAY)) == [
         ("week", 1, 13 * DAY), ("week", 1, 23 * DAY), ("day", 1, 29 * DAY),
     ]  # fmt: skip
-    assert told(triggers, granted(0, HOUR, "short"), until=40 * DAY) == []
+    assert triggered(triggers, granted(0, HOUR, "short"), until=40 * DAY) == []
 
 
 def test_what_is_bought_again_and_again_is_due_again() -> None:
@@ -273,25 +275,25 @@ def test_what_is_bought_again_and_again_is_due_again() -> None:
         return order(at, f"o-{at}", items=(item("p", category=category),))
 
     coffee = [bought(n * 10 * DAY, "coffee") for n in range(3)]
-    outputs = told(trigger, *coffee, bought(21 * DAY, "books"), until=60 * DAY)
+    outputs = triggered(trigger, *coffee, bought(21 * DAY, "books"), until=60 * DAY)
     assert times(*outputs) == [("replenish", 1, 30 * DAY)]
     assert outputs[0].data[0].value == "coffee"
-    again = told(trigger, *coffee, bought(29 * DAY, "coffee"), until=60 * DAY)
+    again = triggered(trigger, *coffee, bought(29 * DAY, "coffee"), until=60 * DAY)
     assert times(*again) == [("replenish", 1, 29 * DAY + 29 * DAY // 3)]
-    assert told(trigger, *coffee[:2], until=60 * DAY) == []
+    assert triggered(trigger, *coffee[:2], until=60 * DAY) == []
 
 
 def test_a_day_of_each_year() -> None:
     anniversary = Trigger("anniversary", on=OnTime(rule("first_order_at", Type.TIME), yearly=True))
-    outputs = told(anniversary, order(0), until=3 * YEAR)
+    outputs = triggered(anniversary, order(0), until=3 * YEAR)
     assert times(*outputs) == [
         ("anniversary", 1, n * YEAR) for n in (1, 2)
     ]  # the third is a day later: 2028 is a leap year
     birthday = Trigger("birthday", on=OnTime(rule("kept.birthday", Type.TIME), yearly=True, before=DAY))
     born = click(0, "signed_up", properties={"birthday": T0 - 30 * YEAR})
     moved = click(DAY, "identified", properties={"birthday": T0 - 20 * YEAR + 4 * DAY})
-    assert len(told(birthday, order(0), born, until=3 * YEAR)) == 3
-    outputs = told(birthday, order(0), born, moved, until=YEAR)
+    assert len(triggered(birthday, order(0), born, until=3 * YEAR)) == 3
+    outputs = triggered(birthday, order(0), born, moved, until=YEAR)
     assert len(outputs) == 1
     assert outputs[0].occurred_at < T0 + 30 * DAY
 
@@ -308,9 +310,9 @@ def test_times_beyond_all_calendars_do_no_harm() -> None:
     trigger = Trigger(
         "t", on=OnTime(rule(" + ".join(["last_seen_at", *["36500d"] * 30]) + " + 36500d" * 5, Type.TIME), yearly=True)
     )
-    assert len(told(trigger, click(0), until=2 * YEAR)) <= 2
+    assert len(triggered(trigger, click(0), until=2 * YEAR)) <= 2
     far = Trigger("t", on=OnTime(rule("last_seen_at + 90 * 36500d", Type.TIME), yearly=True))
-    assert told(far, click(0), until=DAY) == []
+    assert triggered(far, click(0), until=DAY) == []
 
 
 # -- a changed playbook
@@ -319,7 +321,7 @@ def test_times_beyond_all_calendars_do_no_harm() -> None:
 def test_a_trigger_that_is_new_or_gone_does_no_harm() -> None:
     old = Trigger("old", events=["page_viewed"], steps=(Step(), Step(DAY), Step(2 * DAY)))
     new = Trigger("new", on=OnTime(rule("last_activity_at + 3d", Type.TIME)))
-    history = History(Policy())
+    history = CustomerHistory(Policy())
     history.lifecycle = Lifecycle(playbook(old))
     history.play(click(0))
     history.lifecycle = Lifecycle(playbook(new))
@@ -327,7 +329,7 @@ def test_a_trigger_that_is_new_or_gone_does_no_harm() -> None:
     made = [output for output in history.outputs if isinstance(output, Triggered)]
     assert times(*made) == [("old", 1, 0), ("new", 1, 3 * DAY)]
     shorter = Trigger("old", events=["page_viewed"])
-    history = History(Policy())
+    history = CustomerHistory(Policy())
     history.lifecycle = Lifecycle(playbook(old))
     history.play(click(0))
     history.lifecycle = Lifecycle(playbook(shorter))
@@ -339,7 +341,7 @@ def test_a_stage_that_changes_because_the_playbook_did_begins_nothing() -> None:
     trigger = Trigger("hello", on=OnStage("lifecycle", enters=["guest"]))
     track = Track("lifecycle", "guest", (Transition(("guest",), "customer", rule("orders >= 1")),))
     new = msgspec.structs.replace(playbook(trigger), tracks=(track,), version=2, digest="f" * 16)
-    history = History(Policy()).play(click(0))
+    history = CustomerHistory(Policy()).play(click(0))
     history.lifecycle = Lifecycle(new)
     history.play(click(HOUR))
     assert history.stages[-1] == ("guest", HOUR)
@@ -348,7 +350,7 @@ def test_a_stage_that_changes_because_the_playbook_did_begins_nothing() -> None:
 
 
 def test_a_playbook_without_triggers_keeps_nothing() -> None:
-    history = History(Policy()).play(click(0))
+    history = CustomerHistory(Policy()).play(click(0))
     assert history.alive.triggers is None
 
 

@@ -12,22 +12,25 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer
 
-from tests.support.process_cluster import ProcessCluster, WorkerProcess, until
-from tests.support.shop_events import click, now, unlike, up_to
+from tests.support.process_cluster import ProcessCluster, WorkerProcess, wait_until
+from tests.support.replay_comparison import differing_outputs, ids_until
+from tests.support.shop_events import click, now
 
 BADLY_KEYED = {"clickstream_well_keyed": "off", "orders_well_keyed": "off"}
 LASTING = ("first_seen_at", "last_seen_at", "sessions", "product_views", "orders", "revenue", "cart", "checkouts")
-"""What of a profile time alone does not change (in 90 minutes)."""
+"""The fields of a profile that time alone does not change within 90 minutes."""
 
 
 async def all_outputs(cluster: ProcessCluster, isolation: str = "read_uncommitted") -> list[dict[str, Any]]:
+    """Return all stage changes, abandonments and (with identity resolution) identity changes, with repeats."""
     settings = cluster.settings
-    topics = (settings.stage_changes_topic, settings.abandonments_topic, settings.identities_topic)
+    topics = [settings.stage_changes_topic, settings.abandonments_topic]
+    topics += [settings.identities_topic] if settings.linking else []
     return [json.loads(record.value) for topic in topics for record in await cluster.read(topic, isolation)]
 
 
 async def profiles(cluster: ProcessCluster, isolation: str) -> dict[str, dict[str, Any]]:
-    """What lasts of the latest profile of each id. (No device is called as a customer is.)"""
+    """Return the `LASTING` fields of the latest profile of each id. No device and customer may have the same id."""
     found = {}
     for record in await cluster.read(cluster.settings.profiles_topic, isolation):
         found[record.key.decode()] = record.value
@@ -38,15 +41,15 @@ def lasting(profile: dict[str, Any]) -> dict[str, Any]:
     return {name: profile[name] for name in LASTING}
 
 
-async def profiles_come_out_right(cluster: ProcessCluster, replay: Path, isolation: str) -> None:
-    """As the replay has them. A document leaves with a commit, and so may be the last thing to come."""
+async def assert_profiles_come(cluster: ProcessCluster, replay: Path, isolation: str) -> None:
+    """Wait until the profiles topic has the profiles of the replay. A document may arrive after the last output."""
     expected = replayed_profiles(replay)
 
     async def right() -> bool:
         return await profiles(cluster, isolation) == expected
 
-    with contextlib.suppress(AssertionError):  # the next one says what differs
-        await until(right, "the profiles of the replay")
+    with contextlib.suppress(AssertionError):  # the next assertion shows the difference
+        await wait_until(right, "the profiles of the replay")
     assert await profiles(cluster, isolation) == expected
 
 
@@ -55,13 +58,13 @@ def replayed_profiles(directory: Path) -> dict[str, dict[str, Any]]:
     return {profile["customer_id"]: lasting(profile) for profile in map(json.loads, lines)}
 
 
-async def streamed_under_kills(
+async def stream_under_kills(
     cluster: ProcessCluster,
     events: list[dict[str, Any]],
     partition_of: Callable[[dict[str, Any]], int],
     rng: random.Random,
 ) -> WorkerProcess:
-    """Put events on the cluster's topics while one worker after another is killed; returns the one that survives."""
+    """Produce the events while one worker after another is killed. Return the worker that survives."""
 
     async def stream() -> None:
         producer = AIOKafkaProducer(bootstrap_servers=cluster.settings.broker)
@@ -87,23 +90,26 @@ async def streamed_under_kills(
     return survivor
 
 
-async def comes_out_right(
+async def assert_outputs_come(
     outputs: Callable[[], Awaitable[list[dict[str, Any]]]],
     expected: list[dict[str, Any]],
     last: int,
     exactly_once: bool,
     *survivors: WorkerProcess,
 ) -> None:
-    """Nothing is lost or there beside of what occurred until `last`; what is repeated is equal, or nothing is."""
+    """Wait for all outputs that occurred up to `last`, and assert that there are no others.
+
+    Repeats must be equal; with `exactly_once` there must be none.
+    """
 
     async def all_there() -> bool:
         for survivor in survivors:
             assert survivor.process.poll() is None, survivor.tail()
-        return up_to(last, expected) <= up_to(last, await outputs())
+        return ids_until(last, expected) <= ids_until(last, await outputs())
 
-    await until(all_there, "every output of the replay")
+    await wait_until(all_there, "every output of the replay")
     found = await outputs()
-    assert unlike(found, expected, last) == []
+    assert differing_outputs(found, expected, last) == []
     contents: dict[str, set[str]] = {}
     for output in found:
         contents.setdefault(output["id"], set()).add(json.dumps(output, sort_keys=True))
@@ -112,20 +118,23 @@ async def comes_out_right(
         assert len(found) == len(contents)
 
 
-async def stopped_after(cluster: ProcessCluster, events: int) -> None:
-    """A worker has read so many events, committed, and ended."""
+async def process_and_stop(cluster: ProcessCluster, events: int) -> None:
+    """Let a worker process so many events, commit and end."""
     worker = cluster.start_worker()
     await worker.ready()
     await cluster.clicks(*(click(f"c-{n}", now(), event_id=f"a-{n}") for n in range(events)))
-    await until(lambda: worker.metric("lifecycle_events_total", outcome="applied") == events, f"{events} events")
+    await wait_until(lambda: worker.metric("lifecycle_events_total", outcome="applied") == events, f"{events} events")
     worker.terminate()
     assert worker.process.wait(timeout=20) == 0, worker.tail()
 
 
 async def last_words(worker: WorkerProcess, patience: float = 30) -> str:
-    """What a worker that ends by itself says last: one sentence, at the level that wakes somebody, and no traceback."""
+    """Wait until a worker ends by itself, and return the last line of its log.
+
+    It must be CRITICAL, and there must be no traceback.
+    """
     try:
-        await until(lambda: worker.process.poll() is not None, "the worker to end", patience=patience)
+        await wait_until(lambda: worker.process.poll() is not None, "the worker to end", patience=patience)
     except AssertionError as error:
         raise AssertionError(f"{error}\n{worker.tail()}") from None
     assert worker.process.returncode == 1, worker.tail()
@@ -137,7 +146,7 @@ async def last_words(worker: WorkerProcess, patience: float = 30) -> str:
 
 
 async def committed(cluster: ProcessCluster) -> dict[str, int]:
-    """The group's offsets in partition 0."""
+    """Return the committed offsets of the group in partition 0, by topic."""
     async with cluster.admin() as admin:
         found = await admin.list_consumer_group_offsets(cluster.settings.app_id)
     return {tp.topic: offset.offset for tp, offset in found.items() if tp.partition == 0}

@@ -12,7 +12,7 @@ from aiokafka.admin import NewTopic
 
 from streams.shell.topics import STATE_TABLE
 from tests.integration import beside
-from tests.support.process_cluster import ProcessCluster, WorkerProcess, free_port, get, until
+from tests.support.process_cluster import ProcessCluster, WorkerProcess, free_port, http_get, wait_until
 from tests.support.shop_events import click, now, order
 
 CUSTOMERS = 30
@@ -56,19 +56,19 @@ class Visits:
             assert too_high == {}, "counted more than once"
             return shown == self.expected
 
-        await until(all_right, f"these counts: {self.expected}")
+        await wait_until(all_right, f"these counts: {self.expected}")
 
 
 def view(port: int, path: str) -> Any:
     """What Faust's web server answers; None if it is not there, or does not find it."""
-    status, body = get(port, path)
+    status, body = http_get(port, path)
     return json.loads(body) if status == 200 else None
 
 
 async def stages(*workers: WorkerProcess, **counts: int) -> None:
     """Wait until so many customers are in each stage."""
     for stage, count in counts.items():
-        await until(
+        await wait_until(
             lambda s=stage, n=count: sum(w.metric("lifecycle_customers", stage=s) for w in workers) == n,  # type: ignore[misc]
             f"{count} customers in stage {stage}",
         )
@@ -94,12 +94,12 @@ async def test_they_go_through_rebalances_and_restarts_with_it(make_cluster: Cal
     await stages(first, visitor=CUSTOMERS)
     assert {table["name"] for table in view(port, "/table/")} == {STATE_TABLE, beside.TABLE}
     assert view(port, f"/table/{STATE_TABLE}/")["name"] == STATE_TABLE
-    assert get(port, f"/table/{STATE_TABLE}/c-1/")[0] == 404  # no route shows a customer
+    assert http_get(port, f"/table/{STATE_TABLE}/c-1/")[0] == 404  # no route shows a customer
 
     second, second_port = visits.start_worker()  # and so a rebalance
     await second.ready()
     assigned = "lifecycle_partitions_assigned"
-    await until(lambda: first.metric(assigned) == second.metric(assigned) == 1, "one partition each")
+    await wait_until(lambda: first.metric(assigned) == second.metric(assigned) == 1, "one partition each")
     await visits.come_one_by_one(second_port)
     await visits.are_counted(port)  # either knows where to ask
     await cluster.orders(*(order(f"c-{n}", now(), f"o-{n}") for n in range(CUSTOMERS)))

@@ -18,9 +18,9 @@ from streams.core.profile import Profile
 from streams.core.state import record_key
 from streams.shell.marks import decode_metadata
 from streams.shell.topics import changelog_topic
-from tests.integration.outcomes import committed, last_words, stopped_after
+from tests.integration.outcomes import committed, last_words, process_and_stop
 from tests.support.kafka_cluster import ApacheKafka
-from tests.support.process_cluster import ProcessCluster, WorkerProcess, is_gone, until
+from tests.support.process_cluster import ProcessCluster, WorkerProcess, topic_is_gone, wait_until
 from tests.support.shop_events import click, now
 
 pytestmark = pytest.mark.slow
@@ -35,7 +35,7 @@ def broker(apache_kafka: ApacheKafka) -> ApacheKafka:
 
 
 async def applied(worker: WorkerProcess, events: int) -> None:
-    await until(lambda: worker.metric("lifecycle_events_total", outcome="applied") == events, f"{events} events")
+    await wait_until(lambda: worker.metric("lifecycle_events_total", outcome="applied") == events, f"{events} events")
 
 
 # ----------------------------------------------------------------------------------------------------- what is read
@@ -62,7 +62,7 @@ async def test_a_damaged_batch_is_a_dead_letter_and_not_the_end_of_every_worker(
         await cluster.clicks(*(click(f"{name}-{n}", now()) for n in range(3)))
     assert broker.directory is not None
     segment = Path(broker.directory) / "data" / f"{topic}-0" / "00000000000000000000.log"
-    await until(lambda: segment.read_bytes().count(b'"b-1"') == 1, "the records on disk")
+    await wait_until(lambda: segment.read_bytes().count(b'"b-1"') == 1, "the records on disk")
     with segment.open("r+b") as file:
         file.seek(segment.read_bytes().index(b'"b-1"'))
         file.write(b'"x-1"')
@@ -75,7 +75,7 @@ async def test_a_damaged_batch_is_a_dead_letter_and_not_the_end_of_every_worker(
     assert headers["__streams.errors.message"] == "offsets 3 to 5: the checksum is wrong"
     assert letter.value is None
     assert worker.get("/healthz")[0] == 200
-    await until(lambda: worker.metric("lifecycle_customers") == 6, "six customers")
+    await wait_until(lambda: worker.metric("lifecycle_customers") == 6, "six customers")
     worker.terminate()
     assert worker.process.wait(timeout=20) == 0, worker.tail()
     assert (await committed(cluster))[topic] == 9
@@ -104,7 +104,7 @@ async def test_a_topic_made_anew_while_no_worker_ran_is_known_by_its_id(make_clu
     """Also if somebody has set the offset back to where the group was, and the topic has as many records again."""
     cluster = await make_cluster(partitions="1")
     topic = cluster.settings.clickstream_topic
-    await stopped_after(cluster, 5)
+    await process_and_stop(cluster, 5)
     async with cluster.admin() as admin:
         before = (await admin.list_consumer_group_offsets(cluster.settings.app_id)).items()
         [kept] = [offset for tp, offset in before if tp.topic == topic]
@@ -126,7 +126,7 @@ async def test_a_changelog_made_anew_under_a_running_worker_ends_it(make_cluster
     await applied(worker, 10)
     async with cluster.admin() as admin:
         await admin.delete_topics([changelog])
-        await until(lambda: is_gone(admin, changelog), "the end of the topic")
+        await wait_until(lambda: topic_is_gone(admin, changelog), "the end of the topic")
 
         await admin.create_topics([NewTopic(changelog, 1, 1, topic_configs={"cleanup.policy": "compact"})])
     said = await last_words(worker)
@@ -138,7 +138,7 @@ async def test_a_changelog_made_anew_under_a_running_worker_ends_it(make_cluster
 
 async def test_state_of_a_newer_version_is_refused_and_left_as_it_is(make_cluster: NewCluster) -> None:
     cluster = await make_cluster(partitions="1")
-    await stopped_after(cluster, 5)
+    await process_and_stop(cluster, 5)
     changelog = changelog_topic(cluster.settings)
     newer = bytearray(pack(Profile("c-9", True)))
     newer[0] = VERSION + 1
@@ -148,7 +148,7 @@ async def test_state_of_a_newer_version_is_refused_and_left_as_it_is(make_cluste
     offsets = await committed(cluster)
     for _ in range(2):  # a supervisor starts it again
         worker = cluster.start_worker()
-        await until(lambda: worker.process.poll() is not None, "the worker to end", patience=30)  # noqa: B023
+        await wait_until(lambda: worker.process.poll() is not None, "the worker to end", patience=30)  # noqa: B023
         assert worker.process.returncode == 1, worker.tail()
         [said] = [line for line in worker.log.read_text().splitlines() if " CRITICAL " in line]
         assert "a newer version of this program" in said

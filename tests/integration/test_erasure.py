@@ -19,7 +19,7 @@ from streams.shell.marks import MARKER_KEY
 from streams.shell.topics import changelog_topic
 from tests.integration import disturbing
 from tests.integration.erasing_and_dying import REWRITING, STEPS, program
-from tests.support.process_cluster import ProcessCluster, WorkerProcess, until
+from tests.support.process_cluster import ProcessCluster, WorkerProcess, wait_until
 from tests.support.shop_events import HOUR, MINUTE, click, now, order
 
 NewCluster = Callable[..., Awaitable[ProcessCluster]]
@@ -42,7 +42,7 @@ async def is_told(cluster: ProcessCluster, number: int = 1) -> None:
     async def told() -> bool:
         return len({notice["id"] for notice in await notices(cluster)}) == number
 
-    await until(told, "the notice of an erasure")
+    await wait_until(told, "the notice of an erasure")
 
 
 async def is_gone(cluster: ProcessCluster, person: str = PERSON) -> None:
@@ -61,7 +61,7 @@ async def is_gone(cluster: ProcessCluster, person: str = PERSON) -> None:
             and not any(person.encode() in (value or b"") for value in held)
         )
 
-    await until(gone, "a state that does not know the person")
+    await wait_until(gone, "a state that does not know the person")
 
 
 def asked_over_http(worker: WorkerProcess, path: str, token: str) -> tuple[int, dict[str, Any]]:
@@ -104,7 +104,7 @@ async def with_a_past(cluster: ProcessCluster, *others: str) -> int:
             for person in (PERSON, *others)
         )
 
-    await until(applied, "profiles of all")
+    await wait_until(applied, "profiles of all")
     return at
 
 
@@ -124,14 +124,14 @@ async def test_who_is_erased_is_gone_and_stays_gone(make_cluster: NewCluster, st
     [last] = [change for change in await cluster.stage_changes() if change["to_stage"] is None]
     assert (last["customer_id"], last["cause"]["kind"], last["from_stage"]) == (PERSON, "erased", "customer")
     await is_gone(cluster)
-    await until(lambda: worker.metric("lifecycle_erasure_traces") == 0, "nothing of the person here")
+    await wait_until(lambda: worker.metric("lifecycle_erasure_traces") == 0, "nothing of the person here")
     if store == "rocksdb":
-        await until(lambda: in_files(data, b"c-1"), "what is looked for where it can be found")
+        await wait_until(lambda: in_files(data, b"c-1"), "what is looked for where it can be found")
     assert in_files(data, PERSON.encode()) == []
 
     # Events of before come late; one of after begins anew.
     await cluster.orders(order(PERSON, at + 3 * MINUTE, "late", total="70"))
-    await until(lambda: worker.metric("lifecycle_events_total", outcome="erased") == 1, "a late event passed over")
+    await wait_until(lambda: worker.metric("lifecycle_events_total", outcome="erased") == 1, "a late event passed over")
     await is_gone(cluster)
     await cluster.clicks(click(PERSON, now(), "page_viewed"))
 
@@ -139,7 +139,7 @@ async def test_who_is_erased_is_gone_and_stays_gone(make_cluster: NewCluster, st
         changes = [change for change in await cluster.stage_changes() if change["customer_id"] == PERSON]
         return bool(changes[-1]["to_stage"] == "visitor" and changes[-1]["sequence"] == 1)
 
-    await until(began_anew, "a fresh profile")
+    await wait_until(began_anew, "a fresh profile")
     status, answer = asked_over_http(worker, f"/v1/customers/{PERSON}", TOKEN)
     assert (status, answer["status"]) == (202, "accepted")
     await is_told(cluster, 2)
@@ -151,14 +151,14 @@ async def test_who_is_erased_is_gone_and_stays_gone(make_cluster: NewCluster, st
     assert PERSON not in worker.get("/metrics")[1]
     assert f"Erased, request {answer['request_id']}: " in logged
     assert worker.metric("lifecycle_erasures_total", outcome="applied") == 2
-    await until(lambda: worker.metric("lifecycle_customers") == 3, "those who are there")
+    await wait_until(lambda: worker.metric("lifecycle_customers") == 3, "those who are there")
     worker.terminate()
     assert worker.process.wait(timeout=20) == 0, worker.tail()
     worker = cluster.start_worker()
     await worker.ready()
-    await until(lambda: worker.metric("lifecycle_customers") == 3, "those who were there")
+    await wait_until(lambda: worker.metric("lifecycle_customers") == 3, "those who were there")
     assert worker.metric("lifecycle_erasures_total") == 0  # nothing is done again
-    await until(lambda: worker.metric("lifecycle_erasure_traces") == 0, "nothing of the person here")
+    await wait_until(lambda: worker.metric("lifecycle_erasure_traces") == 0, "nothing of the person here")
     assert await cluster.documents(cluster.settings.dead_letters_topic) == []
 
 
@@ -180,23 +180,23 @@ async def test_the_devices_of_who_was_erased_are_strangers_again(make_cluster: N
         profiles = await latest(cluster, cluster.settings.profiles_topic)
         return profiles.get(PERSON.encode()) is not None
 
-    await until(linked, "the device to be the person's")
+    await wait_until(linked, "the device to be the person's")
     if kept:
-        await until(known, "the person's profile")
+        await wait_until(known, "the person's profile")
         assert cluster.command("erase", PERSON).returncode == 0
     else:
         async with AIOKafkaProducer(bootstrap_servers=cluster.settings.broker, acks="all") as producer:
             await ask(producer, cluster.settings, PERSON, True)
     await is_told(cluster, 2)
     await is_gone(cluster)
-    await until(lambda: worker.metric("lifecycle_aliases") == 0, "nothing to be known of the device")
+    await wait_until(lambda: worker.metric("lifecycle_aliases") == 0, "nothing to be known of the device")
     await cluster.clicks(click("d-1", now(), "page_viewed", **device))
 
     async def a_stranger() -> bool:
         changes = await cluster.stage_changes()
         return (changes[-1]["customer_id"], changes[-1]["to_stage"]) == ("d-1", "visitor")
 
-    await until(a_stranger, "a stranger on the device")
+    await wait_until(a_stranger, "a stranger on the device")
     await is_gone(cluster)
 
 
@@ -213,7 +213,7 @@ async def test_what_is_no_request_is_a_dead_letter_and_an_id_that_names_nobody_i
         reasons = [dict(letter.headers)["__streams.errors.reason"] for letter in letters]
         return reasons == [b"no_identity", b"not_json"]
 
-    await until(refused, "two dead letters")
+    await wait_until(refused, "two dead letters")
     done = cluster.command("erase", "undefined")
     assert (done.returncode, "names nobody" in done.stderr) == (2, True)
     assert asked_over_http(worker, "/v1/customers/null", TOKEN)[0] == 400
@@ -229,11 +229,11 @@ async def test_another_salt_is_refused_once_somebody_was_erased(make_cluster: Ne
     await is_told(cluster)
     [notice] = await notices(cluster)
     assert (notice["customer_id"], notice["identified"]) == ("a-7", False)
-    await until(lambda: worker.metric("lifecycle_consumer_lag_records") == 0, "a lag of nothing")
+    await wait_until(lambda: worker.metric("lifecycle_consumer_lag_records") == 0, "a lag of nothing")
     worker.terminate()
     assert worker.process.wait(timeout=20) == 0, worker.tail()
     worker = cluster.start_worker(erasure_salt="another")
-    await until(lambda: worker.process.poll() is not None, "the worker to end")
+    await wait_until(lambda: worker.process.poll() is not None, "the worker to end")
     assert worker.process.returncode == 1
     assert "LIFECYCLE_ERASURE_SALT (or, without it, LIFECYCLE_ID_NAMESPACE) is not what it was" in worker.tail()
 
@@ -267,7 +267,7 @@ async def test_a_worker_that_is_killed_at_any_step_leaves_nobody_behind(
     await victim.ready()
     at = await with_a_past(cluster, "c-1")
     assert cluster.command("erase", PERSON).returncode == 0
-    await until(lambda: victim.process.poll() is not None, f"the end of a worker: {step}")
+    await wait_until(lambda: victim.process.poll() is not None, f"the end of a worker: {step}")
     assert victim.process.returncode == -signal.SIGKILL, victim.tail()
     await cluster.orders(order(PERSON, at + 3 * MINUTE, "late", total="70"))  # what comes late meanwhile
 
@@ -277,13 +277,15 @@ async def test_a_worker_that_is_killed_at_any_step_leaves_nobody_behind(
     await is_gone(cluster)
     await cluster.orders(order(PERSON, at + 4 * MINUTE, "later", total="70"))
     # What came meanwhile may have been read before the request, and then went with the rest.
-    await until(lambda: successor.metric("lifecycle_events_total", outcome="erased") >= 1, "a late event passed over")
+    await wait_until(
+        lambda: successor.metric("lifecycle_events_total", outcome="erased") >= 1, "a late event passed over"
+    )
     seen = await notices(cluster, "read_committed" if guarantee == "exactly_once" else "read_uncommitted")
     assert len({notice["id"] for notice in seen}) == 1
     if guarantee == "exactly_once":
         assert len(seen) == 1
-    await until(lambda: successor.metric("lifecycle_customers") == 1, "who is there")
-    await until(lambda: successor.metric("lifecycle_erasure_traces") == 0, "nothing of the person here")
+    await wait_until(lambda: successor.metric("lifecycle_customers") == 1, "who is there")
+    await wait_until(lambda: successor.metric("lifecycle_erasure_traces") == 0, "nothing of the person here")
     successor.terminate()
     assert successor.process.wait(timeout=20) == 0, successor.tail()
     data = cluster.directory / "data"
@@ -316,10 +318,10 @@ async def test_a_zombie_that_wakes_up_after_an_erasure_does_not_bring_anybody_ba
     await cluster.clicks(*more)
     if guarded:
         both = applied + 2
-        await until(lambda: zombie.metric("lifecycle_events_total", outcome="applied") == both, "two more events")
+        await wait_until(lambda: zombie.metric("lifecycle_events_total", outcome="applied") == both, "two more events")
         zombie.process.send_signal(signal.SIGSTOP)
     else:
-        await until(lambda: zombie.stopped, "its way to the changelog")
+        await wait_until(lambda: zombie.stopped, "its way to the changelog")
 
     async def written() -> bytes:
         return (await latest(cluster, changelog_topic(cluster.settings)))[b"c" + PERSON.encode()] or b""
@@ -327,14 +329,16 @@ async def test_a_zombie_that_wakes_up_after_an_erasure_does_not_bring_anybody_ba
     assert b"p-3" not in await written()  # else there is nothing to bring back
     heir = cluster.start_worker(data_dir=str(tmp_path / "heir"))
     await heir.ready()
-    await until(lambda: heir.metric("lifecycle_events_total", outcome="applied") == 2, "the heir to read them again")
+    await wait_until(
+        lambda: heir.metric("lifecycle_events_total", outcome="applied") == 2, "the heir to read them again"
+    )
     assert cluster.command("erase", PERSON).returncode == 0
     await is_told(cluster)
     await is_gone(cluster)
 
     zombie.process.send_signal(signal.SIGCONT)
     if guarded:
-        await until(lambda: zombie.process.poll() is not None, "the end of the zombie")
+        await wait_until(lambda: zombie.process.poll() is not None, "the end of the zombie")
         assert zombie.process.returncode == 1, zombie.tail()
         await is_gone(cluster)
     else:
@@ -342,7 +346,7 @@ async def test_a_zombie_that_wakes_up_after_an_erasure_does_not_bring_anybody_ba
         async def back() -> bool:
             return b"p-3" in await written()
 
-        await until(back, "what the zombie writes")
+        await wait_until(back, "what the zombie writes")
     zombie.kill()
     heir.kill()
 
@@ -350,9 +354,9 @@ async def test_a_zombie_that_wakes_up_after_an_erasure_does_not_bring_anybody_ba
     await last.ready()
     await is_gone(cluster)
     await cluster.orders(order(PERSON, at + 4 * MINUTE, "late", total="70"))
-    await until(lambda: last.metric("lifecycle_events_total", outcome="erased") == 1, "a late event passed over")
+    await wait_until(lambda: last.metric("lifecycle_events_total", outcome="erased") == 1, "a late event passed over")
     await is_gone(cluster)
-    await until(lambda: last.metric("lifecycle_customers") == 1, "who is there")
+    await wait_until(lambda: last.metric("lifecycle_customers") == 1, "who is there")
     seen = await cluster.read(cluster.settings.stage_changes_topic, "read_committed")
     of_person = [json.loads(record.value) for record in seen if record.key == PERSON.encode()]
     assert [change["to_stage"] for change in of_person if change["cause"]["kind"] == "erased"] == [None]

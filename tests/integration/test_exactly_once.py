@@ -18,8 +18,9 @@ import pytest
 from streams.shell.broker import EmbeddedBroker
 from tests.integration.transacting import STEPS, program
 from tests.support.kafka_cluster import ApacheKafka
-from tests.support.process_cluster import ProcessCluster, WorkerProcess, key_of, until
-from tests.support.shop_events import HOUR, MINUTE, click, now, order, replayed, shop, unlike, up_to
+from tests.support.process_cluster import ProcessCluster, WorkerProcess, key_of, wait_until
+from tests.support.replay_comparison import differing_outputs, ids_until, replay_outputs
+from tests.support.shop_events import HOUR, MINUTE, click, now, order, shop
 
 NewCluster = Callable[..., Awaitable[ProcessCluster]]
 
@@ -49,7 +50,7 @@ class Shop:
         """`keyed`: each event is on its customer's partition."""
         clicks, orders = shop(seed=seed, customers=80, events=events, end=now() - 90 * MINUTE)
         self.events = sorted((*clicks, *orders), key=lambda event: event["occurred_at"])
-        self.outputs = replayed(directory / "replay", clicks, orders)
+        self.outputs = replay_outputs(directory / "replay", clicks, orders)
         lines = (directory / "replay" / "out" / "profiles.jsonl").read_text().splitlines()
         self.profiles = {profile["customer_id"]: profile for profile in map(json.loads, lines)}
         self.last = self.events[-1]["occurred_at"] - 10_000
@@ -93,11 +94,11 @@ class Shop:
         await self._put(cluster, (order(f"later-{n}", later, f"later-{n}") for n in range(LATER)))
 
         async def all_there() -> bool:
-            return up_to(self.last, self.outputs) <= up_to(self.last, await self.seen(cluster))
+            return ids_until(self.last, self.outputs) <= ids_until(self.last, await self.seen(cluster))
 
-        await until(all_there, "every output of the replay")
+        await wait_until(all_there, "every output of the replay")
         seen = await self.seen(cluster)
-        assert unlike(seen, self.outputs, self.last) == []
+        assert differing_outputs(seen, self.outputs, self.last) == []
         assert [id for id, copies in Counter(output["id"] for output in seen).items() if copies > 1] == []
         sequences: dict[str, list[int]] = {}
         for output in seen:
@@ -110,7 +111,7 @@ class Shop:
             latest = {json.loads(record.value)["customer_id"]: json.loads(record.value) for record in records}
             return {customer: p for customer, p in latest.items() if not customer.startswith("later")} == self.profiles
 
-        await until(profiles_are_right, "the profiles of the replay", patience=20)
+        await wait_until(profiles_are_right, "the profiles of the replay", patience=20)
 
 
 def replayed_events(worker: WorkerProcess) -> float:
@@ -119,7 +120,7 @@ def replayed_events(worker: WorkerProcess) -> float:
 
 
 async def killed(worker: WorkerProcess) -> None:
-    code = await until(lambda: worker.process.poll(), "the kill")
+    code = await wait_until(lambda: worker.process.poll(), "the kill")
     assert code == -signal.SIGKILL, worker.tail()
 
 
@@ -191,13 +192,13 @@ async def test_a_worker_stopped_within_a_commit_is_fenced_and_gone_in_time(
             break
         await history.feed(cluster, part / 100)
         await asyncio.sleep(0.2)
-    await until(lambda: zombie.stopped, "the stop")
+    await wait_until(lambda: zombie.stopped, "the stop")
     heir = cluster.start_worker(data_dir=str(tmp_path / "heir"))
     await heir.ready()
-    await until(lambda: heir.metric("lifecycle_partitions_assigned") == 2, "the heir to take over")
+    await wait_until(lambda: heir.metric("lifecycle_partitions_assigned") == 2, "the heir to take over")
     await history.feed(cluster, 0.8)
     zombie.process.send_signal(signal.SIGCONT)
-    await until(lambda: zombie.process.poll() is not None, "the end of the zombie")
+    await wait_until(lambda: zombie.process.poll() is not None, "the end of the zombie")
     assert zombie.process.returncode == 1, zombie.tail()  # the watchdog's is another,
     assert "Timeout (" not in zombie.log.read_text()  # and faulthandler, behind it, says so
     assert "Another worker has taken over partitions of this one" in zombie.tail()
@@ -230,14 +231,14 @@ async def test_two_hundred_partitions_in_one_worker(make_cluster: NewCluster) ->
     cluster = await make_cluster(partitions="200", **{**EXACTLY_ONCE, **slow})
     worker = cluster.start_worker()
     await worker.ready()
-    await until(lambda: worker.metric("lifecycle_partitions_assigned") == 200, "200 partitions")
+    await wait_until(lambda: worker.metric("lifecycle_partitions_assigned") == 200, "200 partitions")
     count = 2_000
     await visits(cluster, count)
 
     async def all_there() -> bool:
         return len(await first_changes(cluster)) == count
 
-    await until(all_there, "every customer's first change")
+    await wait_until(all_there, "every customer's first change")
     assert set((await first_changes(cluster)).values()) == {1}
     assert worker.metric("lifecycle_transactions_total", outcome="committed") >= 200
     worker.terminate()
@@ -269,12 +270,12 @@ async def test_a_changelog_that_is_read_uncommitted_loses_outputs(make_cluster: 
     survivor = cluster.start_worker(program=program(uncommitted=not guarded))
     await survivor.ready()
     await cluster.clicks(click("last", now() - HOUR))
-    await until(lambda: survivor.metric("lifecycle_customers") == 31, "all customers")
+    await wait_until(lambda: survivor.metric("lifecycle_customers") == 31, "all customers")
 
     async def last_is_there() -> bool:
         return "last" in await first_changes(cluster)
 
-    await until(last_is_there, "the output of the last event")
+    await wait_until(last_is_there, "the output of the last event")
     seen = await first_changes(cluster)
     lost = {f"c-{n}" for n in range(30)} - seen.keys()
     assert bool(lost) is not guarded
@@ -291,24 +292,24 @@ async def test_reading_before_the_predecessor_is_fenced_repeats_outputs(
     go = tmp_path / "go"
     await visits(cluster, 30)
     predecessor = cluster.start_worker(program=program("settled", stops=True))
-    await until(lambda: predecessor.stopped, "the stop")
+    await wait_until(lambda: predecessor.stopped, "the stop")
     heir = cluster.start_worker(
         program=program(fences_after="" if guarded else str(go)), data_dir=str(tmp_path / "heir")
     )
     if guarded:
         await heir.ready()
     else:
-        await until(go.with_suffix(".read").exists, "the heir to have read")
+        await wait_until(go.with_suffix(".read").exists, "the heir to have read")
     predecessor.process.send_signal(signal.SIGCONT)
-    await until(lambda: predecessor.process.poll() is not None, "the end of the predecessor")
+    await wait_until(lambda: predecessor.process.poll() is not None, "the end of the predecessor")
     go.touch()
     await heir.ready()
-    await until(lambda: heir.metric("lifecycle_customers") == 30, "all customers")
+    await wait_until(lambda: heir.metric("lifecycle_customers") == 30, "all customers")
 
     async def all_there() -> bool:
         return len(await first_changes(cluster)) == 30
 
-    await until(all_there, "all outputs")
+    await wait_until(all_there, "all outputs")
     repeated = [customer for customer, count in (await first_changes(cluster)).items() if count > 1]
     assert bool(repeated) is not guarded
     assert predecessor.process.returncode == (1 if guarded else -signal.SIGKILL)
@@ -324,7 +325,7 @@ async def test_a_broker_without_transactions_ends_the_worker_with_a_sentence(
     await cluster.create_topics()
     worker = cluster.start_worker()
     try:
-        await until(lambda: worker.process.poll() is not None, "the end of the worker")
+        await wait_until(lambda: worker.process.poll() is not None, "the end of the worker")
         assert worker.process.returncode == 1, worker.tail()
         said = worker.log.read_text()
         assert "Traceback" not in said

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from tests.integration.outcomes import BADLY_KEYED, all_outputs, comes_out_right, streamed_under_kills
-from tests.support.process_cluster import ProcessCluster, until
-from tests.support.shop_events import MINUTE, now, replayed, shop, unlike, up_to
+from tests.integration.outcomes import BADLY_KEYED, all_outputs, assert_outputs_come, stream_under_kills
+from tests.support.process_cluster import ProcessCluster, wait_until
+from tests.support.replay_comparison import differing_outputs, ids_until, replay_outputs
+from tests.support.shop_events import MINUTE, now, shop
 
 NewCluster = Callable[..., Awaitable[ProcessCluster]]
 
@@ -25,7 +26,7 @@ async def anywhere(cluster: ProcessCluster, topic: str, events: list[dict[str, A
 async def test_badly_keyed_topics_yield_what_well_keyed_ones_do(make_cluster: NewCluster, tmp_path: Path) -> None:
     end = now() - 90 * MINUTE
     clicks, orders = shop(seed=5, customers=40, events=1500, end=end)
-    expected = replayed(tmp_path / "replay", clicks, orders)
+    expected = replay_outputs(tmp_path / "replay", clicks, orders)
     cluster = await make_cluster(**BADLY_KEYED, backfill_idle="3s")
     await anywhere(cluster, cluster.settings.clickstream_topic, clicks, 1)
     await anywhere(cluster, cluster.settings.orders_topic, orders, 2)
@@ -35,11 +36,11 @@ async def test_badly_keyed_topics_yield_what_well_keyed_ones_do(make_cluster: Ne
     last = max(event["occurred_at"] for event in (*clicks, *orders)) - 10_000
 
     async def all_there() -> bool:
-        return up_to(last, expected) <= up_to(last, await all_outputs(cluster))
+        return ids_until(last, expected) <= ids_until(last, await all_outputs(cluster))
 
-    await until(all_there, "every output of the replay")
+    await wait_until(all_there, "every output of the replay")
     outputs = await all_outputs(cluster)
-    assert unlike(outputs, expected, last) == []
+    assert differing_outputs(outputs, expected, last) == []
     assert await cluster.documents(cluster.settings.dead_letters_topic) == []
     forwarded = sum(worker.metric("lifecycle_forwarded_records_total") for worker in workers)
     taken = sum(worker.metric("lifecycle_arrived_records_total", outcome="taken") for worker in workers)
@@ -65,7 +66,7 @@ async def test_kills_while_records_are_forwarded_lose_nothing_and_repeat_only_wh
     end = now() - 90 * MINUTE
     clicks, orders = shop(seed=seed, customers=60, events=4000, end=end)
     events = sorted((*clicks, *orders), key=lambda event: event["occurred_at"])
-    expected = replayed(tmp_path / "replay", clicks, orders)
+    expected = replay_outputs(tmp_path / "replay", clicks, orders)
     cluster = await make_cluster(
         **BADLY_KEYED,
         processing_guarantee=guarantee,
@@ -75,8 +76,8 @@ async def test_kills_while_records_are_forwarded_lose_nothing_and_repeat_only_wh
         commit_interval="100ms",
     )
     committed = "read_committed" if guarantee == "exactly_once" else "read_uncommitted"
-    survivor = await streamed_under_kills(cluster, events, lambda event: rng.randrange(2), rng)
+    survivor = await stream_under_kills(cluster, events, lambda event: rng.randrange(2), rng)
     last = events[-1]["occurred_at"] - 10_000
-    await comes_out_right(
+    await assert_outputs_come(
         lambda: all_outputs(cluster, committed), expected, last, guarantee == "exactly_once", survivor
     )

@@ -12,12 +12,13 @@ from streams.contracts.partitioning import Partitioner
 from tests.integration.outcomes import (
     BADLY_KEYED,
     all_outputs,
-    comes_out_right,
-    profiles_come_out_right,
-    streamed_under_kills,
+    assert_outputs_come,
+    assert_profiles_come,
+    stream_under_kills,
 )
 from tests.support.process_cluster import ProcessCluster, key_of
-from tests.support.shop_events import MINUTE, half_known, in_order, now, replayed, shop
+from tests.support.replay_comparison import replay_outputs
+from tests.support.shop_events import MINUTE, half_known, in_order, now, shop
 
 NewCluster = Callable[..., Awaitable[ProcessCluster]]
 
@@ -39,7 +40,7 @@ async def test_kills_while_profiles_are_merged_lose_nothing_and_repeat_only_what
     end = now() - 90 * MINUTE
     events = half_known(7, in_order(*shop(seed=7, customers=60, events=4000, end=end)))
     clicks, orders = ([event for event in events if ("order_id" in event) is of] for of in (False, True))
-    expected = replayed(tmp_path / "replay", clicks, orders, linking="on")
+    expected = replay_outputs(tmp_path / "replay", clicks, orders, linking="on")
     kinds = {(output["type"], output.get("reason")) for output in expected}
     assert {("linked", None), ("switched", None), ("retracted", "merge")} <= kinds
     cluster = await make_cluster(
@@ -54,17 +55,17 @@ async def test_kills_while_profiles_are_merged_lose_nothing_and_repeat_only_what
     )
     committed = "read_committed" if guarantee == "exactly_once" else "read_uncommitted"
     home = Partitioner(2)
-    survivor = await streamed_under_kills(
+    survivor = await stream_under_kills(
         cluster,
         events,
         lambda event: home.partition(key_of(event).encode()) if keyed else rng.randrange(2),
         rng,
     )
     last = events[-1]["occurred_at"] - 10_000
-    await comes_out_right(
+    await assert_outputs_come(
         lambda: all_outputs(cluster, committed), expected, last, guarantee == "exactly_once", survivor
     )
-    await profiles_come_out_right(cluster, tmp_path / "replay", committed)
+    await assert_profiles_come(cluster, tmp_path / "replay", committed)
     assert await cluster.documents(cluster.settings.dead_letters_topic) == []
     assert survivor.metric("lifecycle_linking_total", outcome="merged") > 0
     assert survivor.metric("lifecycle_aliases") > 0

@@ -20,7 +20,7 @@ from tests.integration.crashing import ahead_of_offsets, program, without_applie
 from tests.support.customer_history import T0
 from tests.support.customer_history import click as activity
 from tests.support.kafka_cluster import ApacheKafka
-from tests.support.process_cluster import ProcessCluster, until
+from tests.support.process_cluster import ProcessCluster, wait_until
 from tests.support.shop_events import MINUTE, click, now
 from tests.support.single_partition import SinglePartitionHarness
 
@@ -46,7 +46,9 @@ def test_a_crash_between_changelog_and_offsets(step: str, check: bool) -> None:
     for _ in range(20):
         customers = [f"c-{rng.randrange(30)}" for _ in range(25)]
         expected.update(customers)
-        harness.put(*(activity(harness.now - T0, "product_viewed", "p", customer=customer) for customer in customers))
+        harness.append(
+            *(activity(harness.now - T0, "product_viewed", "p", customer=customer) for customer in customers)
+        )
         harness.fetch()
         if rng.random() < 0.5:
             harness.commit()
@@ -83,7 +85,7 @@ async def test_kill_9_between_changelog_and_offsets(
     for part in (views[:1_000], views[1_000:2_000]):
         await cluster.clicks(*part)
         worker = cluster.start_worker(program=program(check=check, dies=True))
-        assert await until(lambda killed=worker: killed.process.poll(), "the kill") == -9, worker.tail()  # type: ignore[misc]
+        assert await wait_until(lambda killed=worker: killed.process.poll(), "the kill") == -9, worker.tail()  # type: ignore[misc]
         assert await ahead_of_offsets(cluster), "it was killed before the changelog had the commit: that shows nothing"
     await cluster.clicks(*views[2_000:])
     survivor = cluster.start_worker(program=program(check=check, dies=False))
@@ -96,7 +98,7 @@ async def test_kill_9_between_changelog_and_offsets(
         applied: int = sum(offset.offset for tp, offset in committed.items() if tp.topic == topic)
         return applied == len(views)
 
-    await until(all_committed, "the last commit")
+    await wait_until(all_committed, "the last commit")
     records = await cluster.read(changelog_topic(cluster.settings))
     profiles = map(unpack, {r.key: r.value for r in records if r.key != MARKER_KEY}.values())
     found = {profile.customer: profile.product_views for profile in profiles}

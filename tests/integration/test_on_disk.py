@@ -11,7 +11,7 @@ import pytest
 
 from streams.shell.state import STATE_DIRECTORY
 from streams.shell.topics import changelog_topic
-from tests.support.process_cluster import ProcessCluster, WorkerProcess, until
+from tests.support.process_cluster import ProcessCluster, WorkerProcess, wait_until
 from tests.support.shop_events import HOUR, MINUTE, click, now, order
 
 CUSTOMERS = 40
@@ -22,7 +22,7 @@ async def worked(cluster: ProcessCluster) -> None:
     worker = cluster.start_worker()
     await worker.ready()
     await cluster.clicks(*(click(f"c-{n}", now() - HOUR, event_id=f"a-{n}") for n in range(CUSTOMERS)))
-    await until(lambda: worker.metric("lifecycle_customers") == CUSTOMERS, "all customers")
+    await wait_until(lambda: worker.metric("lifecycle_customers") == CUSTOMERS, "all customers")
     worker.terminate()
     assert worker.process.wait(timeout=20) == 0
 
@@ -30,7 +30,7 @@ async def worked(cluster: ProcessCluster) -> None:
 async def knows_all(worker: WorkerProcess) -> float:
     """How many changelog records it had to read for that."""
     await worker.ready()
-    await until(lambda: worker.metric("lifecycle_customers") == CUSTOMERS, "all customers")
+    await wait_until(lambda: worker.metric("lifecycle_customers") == CUSTOMERS, "all customers")
     return worker.metric("lifecycle_recovery_records_total")
 
 
@@ -49,11 +49,11 @@ async def test_a_restart_reads_what_is_not_on_disk_and_no_more(make_cluster: Cal
     second = cluster.start_worker()
     assert await knows_all(second) == 0
     await cluster.orders(*(order(f"c-{n}", now() - MINUTE, f"o-{n}") for n in range(CUSTOMERS)))
-    await until(lambda: second.metric("lifecycle_customers", stage="customer") == CUSTOMERS, "their first orders")
+    await wait_until(lambda: second.metric("lifecycle_customers", stage="customer") == CUSTOMERS, "their first orders")
     second.kill()  # what it wrote since its start may not be in the files
     third = cluster.start_worker()
     read = await knows_all(third)
-    await until(lambda: third.metric("lifecycle_customers", stage="customer") == CUSTOMERS, "their first orders")
+    await wait_until(lambda: third.metric("lifecycle_customers", stage="customer") == CUSTOMERS, "their first orders")
     assert read < await in_changelog(cluster) - CUSTOMERS
     changes = await cluster.stage_changes()
     assert len({d["id"] for d in changes if d["to_stage"] == "visitor"}) == CUSTOMERS
@@ -96,7 +96,7 @@ async def test_files_of_another_changelog_end_the_worker_and_are_gone(make_clust
     shutil.rmtree(files(other))
     shutil.copytree(files(cluster), files(other))
     worker = other.start_worker()
-    await until(lambda: worker.process.poll() is not None, "the end of the worker")
+    await wait_until(lambda: worker.process.poll() is not None, "the end of the worker")
     assert worker.process.returncode == 1
     assert "a changelog that is there no more" in worker.tail()
     assert await knows_all(other.start_worker()) >= CUSTOMERS
@@ -110,19 +110,19 @@ async def test_partitions_that_went_away_and_came_back_are_read_from_where_they_
     first = cluster.start_worker()
     await first.ready()
     await cluster.clicks(*(click(f"c-{n}", now() - HOUR, event_id=f"a-{n}") for n in range(CUSTOMERS)))
-    await until(lambda: first.metric("lifecycle_customers") == CUSTOMERS, "all customers")
+    await wait_until(lambda: first.metric("lifecycle_customers") == CUSTOMERS, "all customers")
     second = cluster.start_worker(data_dir=str(tmp_path / "second"))
     await second.ready()
-    await until(lambda: first.metric("lifecycle_partitions_assigned") == 1, "one partition each")
+    await wait_until(lambda: first.metric("lifecycle_partitions_assigned") == 1, "one partition each")
     await cluster.orders(*(order(f"c-{n}", now() - MINUTE, f"o-{n}") for n in range(CUSTOMERS)))
 
     def customers(*workers: WorkerProcess) -> float:
         return sum(worker.metric("lifecycle_customers", stage="customer") for worker in workers)
 
-    await until(lambda: customers(first, second) == CUSTOMERS, "their first orders")
+    await wait_until(lambda: customers(first, second) == CUSTOMERS, "their first orders")
     second.terminate()
     assert second.process.wait(timeout=20) == 0
-    await until(lambda: customers(first) == CUSTOMERS, "all with the first")
+    await wait_until(lambda: customers(first) == CUSTOMERS, "all with the first")
     assert 0 < first.metric("lifecycle_recovery_records_total") < CUSTOMERS + 20
 
 
@@ -131,6 +131,6 @@ async def test_two_workers_of_one_directory_are_refused(make_cluster: Callable[.
     first = cluster.start_worker()
     await first.ready()
     second = cluster.start_worker()
-    await until(lambda: second.process.poll() is not None, "the end of the second")
+    await wait_until(lambda: second.process.poll() is not None, "the end of the second")
     assert second.process.returncode == 2
     assert "Give each worker on a machine a LIFECYCLE_DATA_DIR of its own" in second.tail()

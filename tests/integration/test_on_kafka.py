@@ -24,11 +24,12 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from streams.shell.marks import SourceMark, decode_metadata
 from streams.shell.topics import changelog_topic
-from tests.integration.outcomes import committed, last_words, stopped_after
+from tests.integration.outcomes import committed, last_words, process_and_stop
 from tests.support import machine_requirements
 from tests.support.kafka_cluster import ApacheKafka
-from tests.support.process_cluster import ProcessCluster, WorkerProcess, key_of, until
-from tests.support.shop_events import DAY, MINUTE, click, now, order, replayed, shop, unlike, up_to
+from tests.support.process_cluster import ProcessCluster, WorkerProcess, key_of, wait_until
+from tests.support.replay_comparison import differing_outputs, ids_until, replay_outputs
+from tests.support.shop_events import DAY, MINUTE, click, now, order, shop
 
 pytestmark = pytest.mark.slow
 
@@ -107,7 +108,7 @@ async def test_a_graceful_restart_sends_nothing_twice_and_goes_on_from_the_store
     began = now()
     end = began - 10 * MINUTE
     clicks, orders = shop(seed=3, customers=50, events=1200, end=end)
-    expected = replayed(tmp_path / "replay", clicks, orders)
+    expected = replay_outputs(tmp_path / "replay", clicks, orders)
     cluster = await make_cluster(backfill_idle="10s")
     half = len(clicks) // 2
     middle = clicks[half]["occurred_at"]
@@ -115,7 +116,9 @@ async def test_a_graceful_restart_sends_nothing_twice_and_goes_on_from_the_store
     await cluster.orders(*(o for o in orders if o["occurred_at"] < middle))
     first = cluster.start_worker()
     await first.ready()
-    await until(lambda: committed_everywhere(cluster, lambda mark: mark.mark.progress is not None), "some progress")
+    await wait_until(
+        lambda: committed_everywhere(cluster, lambda mark: mark.mark.progress is not None), "some progress"
+    )
     first.terminate()
     assert first.process.wait(timeout=20) == 0, first.tail()
 
@@ -136,13 +139,13 @@ async def test_a_graceful_restart_sends_nothing_twice_and_goes_on_from_the_store
     last = max(event["occurred_at"] for event in (*clicks, *orders)) - 10_000
 
     async def all_there() -> bool:
-        return up_to(last, expected) <= up_to(last, await all_outputs(cluster))
+        return ids_until(last, expected) <= ids_until(last, await all_outputs(cluster))
 
-    await until(all_there, "every output of the replay")
+    await wait_until(all_there, "every output of the replay")
     second.terminate()
     assert second.process.wait(timeout=20) == 0, second.tail()
     outputs = await all_outputs(cluster)
-    assert unlike(outputs, expected, last) == []
+    assert differing_outputs(outputs, expected, last) == []
     assert len(outputs) == len({output["id"] for output in outputs})
     later = await marks(cluster)
     assert all(later[tp].commit > stored[tp].commit for tp in stored)
@@ -159,7 +162,7 @@ async def test_kills_at_random_moments_lose_nothing_and_repeat_only_what_is_equa
     end = now() - 90 * MINUTE  # so all of it is a backfill: days in seconds are not taken for silence in between
     clicks, orders = shop(seed=seed, customers=80, events=4000, end=end)
     events = sorted((*clicks, *orders), key=lambda event: event["occurred_at"])
-    expected = replayed(tmp_path / "replay", clicks, orders)
+    expected = replay_outputs(tmp_path / "replay", clicks, orders)
     cluster = await make_cluster(
         state_store=store,
         backfill_idle="10s",
@@ -199,11 +202,11 @@ async def test_kills_at_random_moments_lose_nothing_and_repeat_only_what_is_equa
     last = events[-1]["occurred_at"] - 10_000
 
     async def all_there() -> bool:
-        return up_to(last, expected) <= up_to(last, await all_outputs(cluster))
+        return ids_until(last, expected) <= ids_until(last, await all_outputs(cluster))
 
-    await until(all_there, "every output of the replay")
+    await wait_until(all_there, "every output of the replay")
     outputs = await all_outputs(cluster)
-    assert unlike(outputs, expected, last) == []
+    assert differing_outputs(outputs, expected, last) == []
     values = defaultdict(set)
     for output in outputs:
         values[output["id"]].add(json.dumps(output, sort_keys=True))
@@ -220,7 +223,7 @@ async def test_a_worker_outlives_the_broker(tmp_path: Path) -> None:
             await worker.ready()
             at = now() - 25 * MINUTE  # the browse would be abandoned in five minutes
             await cluster.clicks(*(click(f"c-{n}", at, "product_viewed", product_id="p") for n in range(20)))
-            await until(lambda: worker.metric("lifecycle_events_total", outcome="applied") == 20, "20 events")
+            await wait_until(lambda: worker.metric("lifecycle_events_total", outcome="applied") == 20, "20 events")
             broker.kill()
             await asyncio.sleep(3)
             assert worker.get("/healthz")[0] == 200
@@ -230,7 +233,7 @@ async def test_a_worker_outlives_the_broker(tmp_path: Path) -> None:
             async def all_customers() -> bool:
                 return len({d["id"] for d in await cluster.stage_changes() if d["to_stage"] == "customer"}) == 20
 
-            await until(all_customers, "20 first orders")
+            await wait_until(all_customers, "20 first orders")
             assert await cluster.abandonments() == []
         finally:
             cluster.stop()
@@ -241,7 +244,7 @@ async def test_the_start_is_stored_and_a_second_start_does_not_move_it(make_clus
     before = now()
     first = cluster.start_worker()
     await first.ready()
-    await until(lambda: committed_everywhere(cluster, lambda mark: mark.commit > 0), "the first commits")
+    await wait_until(lambda: committed_everywhere(cluster, lambda mark: mark.commit > 0), "the first commits")
     between = now()
     first.terminate()
     assert first.process.wait(timeout=20) == 0, first.tail()
@@ -253,10 +256,10 @@ async def test_the_start_is_stored_and_a_second_start_does_not_move_it(make_clus
     async def all_new() -> bool:
         return len({d["customer_id"] for d in await cluster.stage_changes()} & {f"new-{n}" for n in range(10)}) == 10
 
-    await until(all_new, "what occurred between the two starts")
+    await wait_until(all_new, "what occurred between the two starts")
     assert {d["customer_id"] for d in await cluster.stage_changes()} == {f"new-{n}" for n in range(10)}
     # The old ones are known all the same.
-    await until(lambda: second.metric("lifecycle_customers") == 20, "20 customers")
+    await wait_until(lambda: second.metric("lifecycle_customers") == 20, "20 customers")
     assert all(before <= mark.started_at <= between for mark in (await marks(cluster)).values())
 
 
@@ -283,10 +286,12 @@ async def test_a_worker_whose_clock_is_wrong_fires_nothing_and_says_so(
     worker = cluster.start_worker(program=WORKER_WITH_A_WRONG_CLOCK.format(path=str(wrong)))
     due = now() + 6_000
     await cluster.clicks(click("c", due - 30 * MINUTE, "product_viewed", product_id="p"))
-    await until(lambda: "clock_skew" in worker.get("/readyz")[1], "readiness to fail")
+    await wait_until(lambda: "clock_skew" in worker.get("/readyz")[1], "readiness to fail")
     assert worker.get("/readyz")[0] == 503
     assert worker.get("/healthz")[0] == 200
-    await until(lambda: worker.metric("lifecycle_events_total", outcome="applied") == 1, "the event")  # these go on
+    await wait_until(
+        lambda: worker.metric("lifecycle_events_total", outcome="applied") == 1, "the event"
+    )  # these go on
     assert abs(worker.metric("lifecycle_clock_skew_seconds") - hours * 3600) < 5
     [said] = [line for line in worker.log.read_text().splitlines() if "clock" in line]
     assert f"This machine's clock is {hours * 3600:+d} s off the broker's" in said
@@ -295,8 +300,8 @@ async def test_a_worker_whose_clock_is_wrong_fires_nothing_and_says_so(
     assert await cluster.abandonments() == []
 
     wrong.write_text("0")  # somebody has set it
-    await until(lambda: worker.get("/readyz")[0] == 200, "readiness to return")
-    await until(cluster.abandonments, "the abandonment")
+    await wait_until(lambda: worker.get("/readyz")[0] == 200, "readiness to return")
+    await wait_until(cluster.abandonments, "the abandonment")
     assert len(await cluster.abandonments()) == 1
 
 
@@ -321,7 +326,7 @@ async def test_who_asks_for_an_erasure_may_have_a_wrong_clock(make_cluster: NewC
     async def told() -> bool:
         return bool(await cluster.documents(cluster.settings.identities_topic))
 
-    await until(told, "the notice of the erasure")
+    await wait_until(told, "the notice of the erasure")
     [notice] = await cluster.documents(cluster.settings.identities_topic)
     assert began - 1_000 <= datetime.fromisoformat(notice["occurred_at"]).timestamp() * 1_000 <= now() + 1_000
     assert await cluster.documents(cluster.settings.dead_letters_topic) == []
@@ -352,15 +357,15 @@ async def test_aborted_records_are_never_seen_and_control_records_hold_no_deadli
         await producer.begin_transaction()
         await send(producer, "aborted")
         await producer.abort_transaction()  # the log ends in aborted records and a control record
-        await until(lambda: _is(abandoned, {"first"}), "the abandonment of the first")
+        await wait_until(lambda: _is(abandoned, {"first"}), "the abandonment of the first")
 
         await producer.begin_transaction()
         await send(producer, "open")
-        await until(lambda: worker.metric("lifecycle_consumer_lag_records") == 0, "a lag of nothing")
+        await wait_until(lambda: worker.metric("lifecycle_consumer_lag_records") == 0, "a lag of nothing")
         await asyncio.sleep(1)
         assert await abandoned() == {"first"}  # an open transaction is not there yet
         await producer.commit_transaction()
-        await until(lambda: _is(abandoned, {"first", "open"}), "the abandonment of the second")
+        await wait_until(lambda: _is(abandoned, {"first", "open"}), "the abandonment of the second")
 
     assert worker.metric("lifecycle_events_total") == 2
     assert {d["customer_id"] for d in await cluster.stage_changes()} == {"first", "open"}
@@ -380,7 +385,7 @@ async def _is(what: Callable[[], Awaitable[Any]], expected: Any) -> bool:
 
 async def test_records_deleted_before_they_were_read_end_the_worker_with_the_remedy(make_cluster: NewCluster) -> None:
     cluster = await make_cluster(partitions="1")
-    await stopped_after(cluster, 5)
+    await process_and_stop(cluster, 5)
     await cluster.clicks(*(click(f"d-{n}", now(), event_id=f"b-{n}") for n in range(10)))
     topic = cluster.settings.clickstream_topic
     async with cluster.admin() as admin:
@@ -396,7 +401,7 @@ async def test_records_deleted_before_they_were_read_end_the_worker_with_the_rem
 
 async def test_an_offset_beyond_the_end_of_a_topic_ends_the_worker_with_the_remedy(make_cluster: NewCluster) -> None:
     cluster = await make_cluster(partitions="1")
-    await stopped_after(cluster, 5)
+    await process_and_stop(cluster, 5)
     topic = cluster.settings.clickstream_topic
     await cluster.set_offset(topic, 7)
     said = await last_words(cluster.start_worker())
@@ -409,7 +414,7 @@ async def test_an_offset_beyond_the_end_of_a_topic_ends_the_worker_with_the_reme
 async def test_a_topic_made_anew_ends_the_worker_with_the_remedy(make_cluster: NewCluster, events: int) -> None:
     """With fewer records or with more; the broker forgets the group's offset with the topic."""
     cluster = await make_cluster(partitions="1")
-    await stopped_after(cluster, 5)
+    await process_and_stop(cluster, 5)
     topic = cluster.settings.clickstream_topic
     await cluster.make_anew(topic)
     await cluster.clicks(*(click(f"d-{n}", now()) for n in range(events)))
@@ -425,7 +430,7 @@ async def test_a_topic_made_anew_ends_the_worker_with_the_remedy(make_cluster: N
 
 
 async def killed_at_its_first_step(worker: WorkerProcess) -> None:
-    await until(lambda: "Processing partitions" in worker.log.read_text(), "a first step")
+    await wait_until(lambda: "Processing partitions" in worker.log.read_text(), "a first step")
     worker.kill()
 
 
@@ -441,7 +446,7 @@ async def test_a_first_start_that_was_killed_is_a_first_start_again(make_cluster
     async def all_customers() -> bool:
         return {d["customer_id"] for d in await cluster.stage_changes()} == {f"c-{n}" for n in range(5)}
 
-    await until(all_customers, "5 customers")
+    await wait_until(all_customers, "5 customers")
 
 
 # ---------------------------------------------------------------------------------------------------- another client
@@ -456,7 +461,7 @@ async def test_another_client_reads_key_headers_and_value(make_cluster: NewClust
     at = now() - MINUTE
     await cluster.clicks(click("c-ü", at))
     await worker.ready()
-    await until(cluster.stage_changes, "a stage change")
+    await wait_until(cluster.stage_changes, "a stage change")
     topic = cluster.settings.stage_changes_topic
     command = [kcat, "-b", cluster.settings.broker, "-C", "-t", topic, "-o", "beginning", "-e", "-q", "-J"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)

@@ -12,12 +12,13 @@ import pytest
 from tests.integration.outcomes import (
     BADLY_KEYED,
     all_outputs,
-    comes_out_right,
-    profiles_come_out_right,
-    streamed_under_kills,
+    assert_outputs_come,
+    assert_profiles_come,
+    stream_under_kills,
 )
 from tests.support.process_cluster import ProcessCluster
-from tests.support.shop_events import MINUTE, half_known, in_order, now, replayed, shop
+from tests.support.replay_comparison import replay_outputs
+from tests.support.shop_events import MINUTE, half_known, in_order, now, shop
 
 NewCluster = Callable[..., Awaitable[ProcessCluster]]
 
@@ -49,10 +50,10 @@ async def test_kills_in_a_disordered_history_give_what_a_replay_of_it_in_order_g
     # Three days in an hour and a half, so that somebody's events are within the lateness of each other.
     events = [{**event, "occurred_at": end - (end - event["occurred_at"]) // 48} for event in events]
     clicks, orders = ([event for event in events if ("order_id" in event) is of] for of in (False, True))
-    expected = replayed(tmp_path / "replay", clicks, orders, linking="on", lateness="30s")
+    expected = replay_outputs(tmp_path / "replay", clicks, orders, linking="on", lateness="30s")
     arrives = disordered(events)
     by_arrival = ([event for event in arrives if ("order_id" in event) is of] for of in (False, True))
-    otherwise = replayed(tmp_path / "arrival", *by_arrival, linking="on", lateness="30s")
+    otherwise = replay_outputs(tmp_path / "arrival", *by_arrival, linking="on", lateness="30s")
     assert {output["id"] for output in otherwise} != {output["id"] for output in expected}
     cluster = await make_cluster(
         **BADLY_KEYED,
@@ -65,11 +66,11 @@ async def test_kills_in_a_disordered_history_give_what_a_replay_of_it_in_order_g
         commit_interval="100ms",
     )
     committed = "read_committed" if guarantee == "exactly_once" else "read_uncommitted"
-    survivor = await streamed_under_kills(cluster, arrives, lambda event: rng.randrange(2), rng)
+    survivor = await stream_under_kills(cluster, arrives, lambda event: rng.randrange(2), rng)
     last = events[-1]["occurred_at"] - LATENESS
-    await comes_out_right(
+    await assert_outputs_come(
         lambda: all_outputs(cluster, committed), expected, last, guarantee == "exactly_once", survivor
     )
-    await profiles_come_out_right(cluster, tmp_path / "replay", committed)
+    await assert_profiles_come(cluster, tmp_path / "replay", committed)
     assert await cluster.documents(cluster.settings.dead_letters_topic) == []
     assert survivor.metric("lifecycle_linking_total", outcome="merged") > 0

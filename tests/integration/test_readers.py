@@ -13,9 +13,10 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import NewPartitions
 
-from tests.integration.outcomes import BADLY_KEYED, all_outputs, comes_out_right
-from tests.support.process_cluster import ProcessCluster, WorkerProcess, until
-from tests.support.shop_events import MINUTE, click, now, replayed, shop, unlike, up_to
+from tests.integration.outcomes import BADLY_KEYED, all_outputs, assert_outputs_come
+from tests.support.process_cluster import ProcessCluster, WorkerProcess, wait_until
+from tests.support.replay_comparison import differing_outputs, ids_until, replay_outputs
+from tests.support.shop_events import MINUTE, click, now, shop
 
 NewCluster = Callable[..., Awaitable[ProcessCluster]]
 
@@ -50,7 +51,7 @@ async def test_other_numbers_of_partitions_yield_what_well_keyed_topics_do(
     """Of two tasks. Two workers: of a topic with one partition, one of them has no reader."""
     clicks, purchases = shop(seed=5, customers=40, events=1000, end=now() - 90 * MINUTE)
     events = sorted((*clicks, *purchases), key=lambda event: event["occurred_at"])
-    expected = replayed(tmp_path / "replay", clicks, purchases)
+    expected = replay_outputs(tmp_path / "replay", clicks, purchases)
     counts = {"clickstream": clickstream, "orders": orders}
     cluster = await make_cluster(counts, **BADLY_KEYED, backfill_idle="3s", standby_replicas="1")
     await scattered(cluster, events, 1)
@@ -60,19 +61,23 @@ async def test_other_numbers_of_partitions_yield_what_well_keyed_topics_do(
     last = events[-1]["occurred_at"] - 10_000
 
     async def all_there() -> bool:
-        return up_to(last, expected) <= up_to(last, await all_outputs(cluster))
+        return ids_until(last, expected) <= ids_until(last, await all_outputs(cluster))
 
-    await until(all_there, "every output of the replay")
-    assert unlike(await all_outputs(cluster), expected, last) == []
+    await wait_until(all_there, "every output of the replay")
+    assert differing_outputs(await all_outputs(cluster), expected, last) == []
     assert await cluster.documents(cluster.settings.dead_letters_topic) == []
-    await until(lambda: sum(worker.metric("lifecycle_partitions_assigned") for worker in workers) == 2, "two tasks")
+    await wait_until(
+        lambda: sum(worker.metric("lifecycle_partitions_assigned") for worker in workers) == 2, "two tasks"
+    )
     apart = sum(count for count in (clickstream, orders) if count != 2)
-    await until(lambda: sum(worker.metric("lifecycle_readers_assigned") for worker in workers) == apart, "the readers")
+    await wait_until(
+        lambda: sum(worker.metric("lifecycle_readers_assigned") for worker in workers) == apart, "the readers"
+    )
     forwarded = sum(worker.metric("lifecycle_forwarded_records_total") for worker in workers)
     assert forwarded >= (clickstream != 2) * len(clicks) + (orders != 2) * len(purchases)
     for topic, count in ((cluster.settings.clickstream_topic, clickstream), (cluster.settings.orders_topic, orders)):
-        await until(lambda t=topic, n=count: len(lags(workers, t)) == n, "the lag of each partition")  # type: ignore[misc]
-        await until(
+        await wait_until(lambda t=topic, n=count: len(lags(workers, t)) == n, "the lag of each partition")  # type: ignore[misc]
+        await wait_until(
             lambda t=topic: not any(worker.metric("lifecycle_consumer_lag_records", topic=t) for worker in workers),  # type: ignore[misc]
             "a topic that is read to its end",
         )
@@ -109,7 +114,7 @@ class Shop:
     def __init__(self, directory: Path, cluster: ProcessCluster, seed: int, events: int) -> None:
         clicks, orders = shop(seed=seed, customers=60, events=events, end=now() - 90 * MINUTE)
         self.events = sorted((*clicks, *orders), key=lambda event: event["occurred_at"])
-        self.expected = replayed(directory / "replay", clicks, orders)
+        self.expected = replay_outputs(directory / "replay", clicks, orders)
         self.last = self.events[-1]["occurred_at"] - 10_000
         self._cluster = cluster
         self._exact = cluster.settings.processing_guarantee == "exactly_once"
@@ -130,9 +135,9 @@ class Shop:
         finally:
             await producer.stop()
 
-    async def comes_out_right(self, *survivors: WorkerProcess) -> None:
+    async def assert_outputs_come(self, *survivors: WorkerProcess) -> None:
         """Nothing is lost or there beside, and what is repeated is equal; exactly once, nothing is repeated."""
-        await comes_out_right(self.outputs, self.expected, self.last, self._exact, *survivors)
+        await assert_outputs_come(self.outputs, self.expected, self.last, self._exact, *survivors)
         assert await self._cluster.documents(self._cluster.settings.dead_letters_topic) == []
 
 
@@ -162,7 +167,7 @@ async def test_kills_while_topics_are_read_independently_lose_nothing_and_repeat
         await asyncio.sleep(rng.uniform(0.5, 1.5))
         victim.kill()
     await streaming
-    await days.comes_out_right(*survivors)
+    await days.assert_outputs_come(*survivors)
 
 
 @pytest.mark.slow
@@ -179,7 +184,7 @@ async def test_a_topic_is_grown_in_the_midst_of_history(
     half = len(days.events) // 2
     await scattered(cluster, days.events[:half], 1)
     first = cluster.start_worker()
-    await until(lambda: first.metric("lifecycle_events_total", outcome="applied") > 100, "work of the tasks")
+    await wait_until(lambda: first.metric("lifecycle_events_total", outcome="applied") > 100, "work of the tasks")
     first.kill()
     async with cluster.admin() as admin:
         await admin.create_partitions({cluster.settings.clickstream_topic: NewPartitions(5)})
@@ -188,7 +193,7 @@ async def test_a_topic_is_grown_in_the_midst_of_history(
     for worker in workers:
         await worker.ready()
     await days.end()
-    await days.comes_out_right(*workers)
+    await days.assert_outputs_come(*workers)
     assert sum(worker.metric("lifecycle_readers_assigned") for worker in workers) == 5
 
 
@@ -206,7 +211,7 @@ async def test_workers_notice_within_seconds_that_a_topic_is_grown(make_cluster:
     def readers() -> float:
         return sum(worker.metric("lifecycle_readers_assigned") for worker in workers)
 
-    await until(lambda: readers() == 5, "readers of the new partitions", 20)
+    await wait_until(lambda: readers() == 5, "readers of the new partitions", 20)
     producer = AIOKafkaProducer(bootstrap_servers=cluster.settings.broker)
     await producer.start()
     for partition in range(5):
@@ -216,11 +221,11 @@ async def test_workers_notice_within_seconds_that_a_topic_is_grown(make_cluster:
     async def all_there() -> bool:
         return {change["customer_id"] for change in await cluster.stage_changes()} == {f"c-{n}" for n in range(5)}
 
-    await until(all_there, "what came on old and new partitions")
+    await wait_until(all_there, "what came on old and new partitions")
     async with cluster.admin() as admin:
         await admin.create_partitions({orders: NewPartitions(3)})
     for worker in workers:
-        assert await until(worker.process.poll, "the end of a worker that read it itself", 30) == 1
+        assert await wait_until(worker.process.poll, "the end of a worker that read it itself", 30) == 1
         assert "it has to be read in another way" in worker.log.read_text()
     after = cluster.start_worker()
     await after.ready()
@@ -237,19 +242,21 @@ async def test_a_topic_that_was_read_independently_is_not_grown_to_the_number_of
     half = len(days.events) // 2
     await scattered(cluster, days.events[:half], 1)
     worker = cluster.start_worker()
-    await until(lambda: worker.metric("lifecycle_arrived_records_total", outcome="taken") > 30, "forwarded records")
+    await wait_until(
+        lambda: worker.metric("lifecycle_arrived_records_total", outcome="taken") > 30, "forwarded records"
+    )
     worker.terminate()
-    assert await until(lambda: worker.process.poll() is not None, "its end")
+    assert await wait_until(lambda: worker.process.poll() is not None, "its end")
     async with cluster.admin() as admin:
         await admin.create_partitions({cluster.settings.orders_topic: NewPartitions(2)})
     refusing = cluster.start_worker()
-    assert await until(refusing.process.poll, "the end of a worker that cannot take over") == 1
+    assert await wait_until(refusing.process.poll, "the end of a worker that cannot take over") == 1
     assert "has 2 partitions now, as many as LIFECYCLE_PARTITIONS says" in refusing.log.read_text()
     async with cluster.admin() as admin:
         await admin.create_partitions({cluster.settings.orders_topic: NewPartitions(3)})
     await scattered(cluster, days.events[half:], 2)
     await days.end()
-    await days.comes_out_right(cluster.start_worker())
+    await days.assert_outputs_come(cluster.start_worker())
 
 
 @pytest.mark.slow
@@ -272,13 +279,13 @@ async def test_a_worker_that_has_only_readers_is_held_back_by_what_others_have_c
     for worker in workers:
         await worker.ready()
     await scattered(cluster, [click(f"c-{n % 50}", start + n * 100) for n in range(8_000)], 1, pause=0.02)
-    await until(lambda: sum(worker.metric("lifecycle_partitions_assigned") for worker in workers) == 1, "the task")
+    await wait_until(lambda: sum(worker.metric("lifecycle_partitions_assigned") for worker in workers) == 1, "the task")
     [apart] = [worker for worker in workers if worker.metric("lifecycle_partitions_assigned") == 0]
 
     def held() -> bool:
         return apart.metric("lifecycle_buffered_bytes") > bound
 
-    await until(held, "a reader that is ahead")
+    await wait_until(held, "a reader that is ahead")
     before = apart.metric("lifecycle_forwarded_records_total")
     await asyncio.sleep(3)
     after, lag = apart.metric("lifecycle_forwarded_records_total"), apart.metric("lifecycle_consumer_lag_records")

@@ -13,7 +13,7 @@ import pytest
 
 from streams.shell.broker import LocalBroker
 from tests.integration import disturbing
-from tests.support.process_cluster import ProcessCluster, until
+from tests.support.process_cluster import ProcessCluster, wait_until
 from tests.support.shop_events import click, now
 
 CUSTOMERS = 20
@@ -23,7 +23,7 @@ async def with_customers(cluster: ProcessCluster) -> None:
     worker = cluster.start_worker()
     await worker.ready()
     await cluster.clicks(*(click(f"c-{n}", now(), event_id=f"a-{n}") for n in range(CUSTOMERS)))
-    await until(lambda: worker.metric("lifecycle_customers") == CUSTOMERS, "all customers")
+    await wait_until(lambda: worker.metric("lifecycle_customers") == CUSTOMERS, "all customers")
     worker.terminate()
     assert worker.process.wait(timeout=20) == 0, worker.tail()
 
@@ -36,7 +36,7 @@ async def test_what_was_fetched_and_dropped_is_read_again(make_cluster: Callable
     await worker.ready()
     assert "dropped" in worker.log.read_text()
     assert worker.metric("lifecycle_recovery_restarts_total") >= 1
-    await until(lambda: worker.metric("lifecycle_customers") == CUSTOMERS, "all customers")
+    await wait_until(lambda: worker.metric("lifecycle_customers") == CUSTOMERS, "all customers")
 
 
 @pytest.mark.slow
@@ -44,7 +44,7 @@ async def test_a_recovery_that_stands_still_ends_the_worker_with_a_sentence(make
     cluster: ProcessCluster = await make_cluster(partitions="1")
     await with_customers(cluster)
     worker = cluster.start_worker(program=disturbing.lost_chunk(mended=False))
-    await until(lambda: worker.process.poll() is not None, "the end of the worker", patience=60)
+    await wait_until(lambda: worker.process.poll() is not None, "the end of the worker", patience=60)
     assert worker.process.returncode == 1
     [said] = [line for line in worker.log.read_text().splitlines() if " CRITICAL " in line]
     assert "although the broker answers, and 3 new starts of reading have not helped" in said
@@ -62,15 +62,15 @@ async def test_a_broker_that_stands_still_in_a_rebalance_is_waited_for(
         assert broker.pid is not None
         worker = cluster.start_worker(program=disturbing.frozen_broker(broker.pid))
         try:
-            await until(lambda: "frozen" in worker.log.read_text(), "the broker to stand still")
+            await wait_until(lambda: "frozen" in worker.log.read_text(), "the broker to stand still")
             await asyncio.sleep(60)
             assert worker.process.poll() is None, worker.tail()
             assert worker.get("/healthz")[0] == 200
             assert worker.get("/readyz")[0] == 503
             os.kill(broker.pid, signal.SIGCONT)
-            await until(lambda: worker.metric("lifecycle_customers") == CUSTOMERS, "all customers", patience=60)
+            await wait_until(lambda: worker.metric("lifecycle_customers") == CUSTOMERS, "all customers", patience=60)
             await cluster.clicks(*(click(f"d-{n}", now()) for n in range(10)))
-            await until(lambda: worker.metric("lifecycle_events_total", outcome="applied") == 10, "10 events")
+            await wait_until(lambda: worker.metric("lifecycle_events_total", outcome="applied") == 10, "10 events")
         finally:
             os.kill(broker.pid, signal.SIGCONT)
             cluster.stop()

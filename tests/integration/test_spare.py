@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.process_cluster import ProcessCluster, WorkerProcess, until
+from tests.support.process_cluster import ProcessCluster, WorkerProcess, wait_until
 from tests.support.shop_events import click, now
 
 CUSTOMERS = 20
@@ -35,17 +35,19 @@ async def test_who_has_no_partition_is_ready_and_takes_over(
     workers = [cluster.start_worker(data_dir=str(tmp_path / name)) for name in ("first", "second")]
     for worker in workers:
         await worker.ready()
-    await until(lambda: sum(map(assigned, workers)) == 1, "one of them to have the partition")
+    await wait_until(lambda: sum(map(assigned, workers)) == 1, "one of them to have the partition")
     spare, busy = sorted(workers, key=assigned)
     await cluster.clicks(*(click(f"c-{n}", now()) for n in range(CUSTOMERS)))
-    await until(lambda: busy.metric("lifecycle_customers") == CUSTOMERS, "all customers")
+    await wait_until(lambda: busy.metric("lifecycle_customers") == CUSTOMERS, "all customers")
     assert [worker.get("/readyz")[0] for worker in (spare, busy)] == [200, 200]
 
     busy.terminate()
     assert busy.process.wait(timeout=20) == 0, busy.tail()
-    await until(lambda: spare.metric("lifecycle_customers") == CUSTOMERS, "the other to take over")
+    await wait_until(lambda: spare.metric("lifecycle_customers") == CUSTOMERS, "the other to take over")
     assert spare.get("/readyz")[0] == 200
     again = cluster.start_worker(data_dir=str(tmp_path / "first"))  # as in a rolling restart
     await again.ready()
     await cluster.clicks(*(click(f"d-{n}", now()) for n in range(CUSTOMERS)))
-    await until(lambda: sum(w.metric("lifecycle_customers") for w in (spare, again)) == 2 * CUSTOMERS, "the new ones")
+    await wait_until(
+        lambda: sum(w.metric("lifecycle_customers") for w in (spare, again)) == 2 * CUSTOMERS, "the new ones"
+    )

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from streams.shell.topics import changelog_topic
-from tests.support.process_cluster import ProcessCluster, WorkerProcess, until
+from tests.support.process_cluster import ProcessCluster, WorkerProcess, wait_until
 from tests.support.shop_events import HOUR, click, now, order
 
 CUSTOMERS = 400
@@ -31,21 +31,21 @@ async def test_it_reads_nothing_but_what_it_had_not_read_yet(
         await worker.ready()
     first, second = workers
     assigned = "lifecycle_partitions_assigned"
-    await until(lambda: first.metric(assigned) == 1 and second.metric(assigned) == 1, "one partition each")
+    await wait_until(lambda: first.metric(assigned) == 1 and second.metric(assigned) == 1, "one partition each")
     await cluster.clicks(*(click(f"c-{n}", now() - HOUR // 2, event_id=f"a-{n}") for n in range(CUSTOMERS)))
-    await until(lambda: customers(*workers) == CUSTOMERS, "all customers")
+    await wait_until(lambda: customers(*workers) == CUSTOMERS, "all customers")
     lost = first.metric("lifecycle_customers")
     in_log = len(await cluster.read(changelog_topic(cluster.settings)))
-    await until(lambda: second.metric(READ) >= lost, "the copy of the other's partition")
+    await wait_until(lambda: second.metric(READ) >= lost, "the copy of the other's partition")
     before = second.metric(READ)
     first.kill()
     began = time.monotonic()
-    await until(lambda: customers(second) == CUSTOMERS, "the second to take over")
+    await wait_until(lambda: customers(second) == CUSTOMERS, "the second to take over")
     took, read = time.monotonic() - began, second.metric(READ) - before
     print(f"{store}: {read:.0f} of {in_log} changelog records read at the takeover, {took:.1f} s after the kill")
     assert read < 20  # markers of commits that came since
     assert lost > CUSTOMERS / 4
     await cluster.orders(*(order(f"c-{n}", now(), f"o-{n}") for n in range(CUSTOMERS)))
-    await until(lambda: customers(second, stage="customer") == CUSTOMERS, "their first orders")
+    await wait_until(lambda: customers(second, stage="customer") == CUSTOMERS, "their first orders")
     changes = await cluster.stage_changes()
     assert len({d["id"] for d in changes if d["to_stage"] == "visitor"}) == CUSTOMERS  # nobody began anew

@@ -15,8 +15,9 @@ import pytest
 
 from streams.shell.application import EXIT_FORCED
 from streams.shell.broker import LocalBroker
-from tests.support.process_cluster import ProcessCluster, until
-from tests.support.shop_events import HOUR, MINUTE, click, now, order, replayed, shop, unlike, up_to
+from tests.support.process_cluster import ProcessCluster, wait_until
+from tests.support.replay_comparison import differing_outputs, ids_until, replay_outputs
+from tests.support.shop_events import HOUR, MINUTE, click, now, order, shop
 
 
 async def test_a_worker_gives_what_replay_gives_and_a_restart_loses_nothing(
@@ -24,7 +25,7 @@ async def test_a_worker_gives_what_replay_gives_and_a_restart_loses_nothing(
 ) -> None:
     end = now() - 10 * MINUTE
     clicks, orders = shop(seed=7, customers=60, events=1500, end=end)
-    expected = replayed(tmp_path / "replay", clicks, orders)
+    expected = replay_outputs(tmp_path / "replay", clicks, orders)
     last = max(event["occurred_at"] for event in (*clicks, *orders))
     cluster: ProcessCluster = await make_cluster(backfill_idle="5s")
 
@@ -36,7 +37,7 @@ async def test_a_worker_gives_what_replay_gives_and_a_restart_loses_nothing(
     await cluster.orders(*orders[: half[1]])
     first = cluster.start_worker()
     await first.ready()
-    await until(lambda: first.metric("lifecycle_events_total", outcome="applied") > 200, "some progress")
+    await wait_until(lambda: first.metric("lifecycle_events_total", outcome="applied") > 200, "some progress")
     first.kill()  # in the middle of it, without a word
     await cluster.clicks(*clicks[half[0] :])
     await cluster.orders(*orders[half[1] :])
@@ -44,15 +45,15 @@ async def test_a_worker_gives_what_replay_gives_and_a_restart_loses_nothing(
     await second.ready()
 
     def ids(documents: list[dict[str, Any]]) -> set[str]:
-        return up_to(last - 10_000, documents)
+        return ids_until(last - 10_000, documents)
 
     async def all_there() -> bool:
         live = await cluster.stage_changes() + await cluster.abandonments()
         return ids(expected) <= {d["id"] for d in live}
 
-    await until(all_there, "every output of the replay")
+    await wait_until(all_there, "every output of the replay")
     live = await cluster.stage_changes() + await cluster.abandonments()
-    assert unlike(live, expected, last - 10_000) == []
+    assert differing_outputs(live, expected, last - 10_000) == []
     assert len(ids(expected)) > 100
     by_id = {d["id"]: d for d in live}
     assert all(by_id[d["id"]] == d for d in expected if d["id"] in ids(expected))
@@ -75,7 +76,7 @@ async def test_a_worker_sends_what_the_triggers_of_its_playbook_say(make_cluster
         found = await cluster.documents(cluster.settings.triggers_topic)
         return found if len(found) >= 7 else []
 
-    documents = await until(sent, "all triggers")
+    documents = await wait_until(sent, "all triggers")
     assert sorted((d["customer_id"], d["trigger"]) for d in documents) == [
         ("c-1", "added-to-cart"),
         ("c-1", "cart-abandoned"),
@@ -98,7 +99,7 @@ async def test_pending_deadlines_fire_after_a_restart_without_any_new_input(make
     await cluster.clicks(*(click(f"c-{n}", at, "product_viewed", product_id="p") for n in range(20)))
     first = cluster.start_worker(lateness="2h")  # to it, a deadline a minute ago is one in two hours
     await first.ready()
-    await until(lambda: first.metric("lifecycle_events_total", outcome="applied") == 20, "20 events applied")
+    await wait_until(lambda: first.metric("lifecycle_events_total", outcome="applied") == 20, "20 events applied")
     first.terminate()
     assert first.process.wait(timeout=20) == 0
     assert await cluster.abandonments() == []
@@ -108,7 +109,7 @@ async def test_pending_deadlines_fire_after_a_restart_without_any_new_input(make
     async def all_abandoned() -> bool:
         return len({d["id"] for d in await cluster.abandonments()}) == 20
 
-    await until(all_abandoned, "20 abandonments")
+    await wait_until(all_abandoned, "20 abandonments")
     assert {(d["customer_id"], d["kind"]) for d in await cluster.abandonments()} == {
         (f"c-{n}", "browse") for n in range(20)
     }
@@ -121,24 +122,24 @@ async def test_a_second_worker_takes_over_its_share_and_then_all(make_cluster: C
     second = cluster.start_worker()
     await second.ready()
     assigned = "lifecycle_partitions_assigned"
-    await until(lambda: first.metric(assigned) == 1 and second.metric(assigned) == 1, "one partition each")
+    await wait_until(lambda: first.metric(assigned) == 1 and second.metric(assigned) == 1, "one partition each")
     await cluster.clicks(*(click(f"c-{n}", now() - HOUR // 2, event_id=f"a-{n}") for n in range(40)))
 
     def applied() -> float:
         return sum(w.metric("lifecycle_events_total", outcome="applied") for w in (first, second))
 
-    await until(lambda: applied() == 40, "40 events between the two")
+    await wait_until(lambda: applied() == 40, "40 events between the two")
     assert all(w.metric("lifecycle_events_total", outcome="applied") > 0 for w in (first, second))
     first.kill()
-    await until(lambda: second.metric(assigned) == 2, "the second to take over")
-    await until(lambda: second.metric("lifecycle_customers") == 40, "all customers with the second")
+    await wait_until(lambda: second.metric(assigned) == 2, "the second to take over")
+    await wait_until(lambda: second.metric("lifecycle_customers") == 40, "all customers with the second")
     await cluster.orders(*(order(f"c-{n}", now(), f"o-{n}") for n in range(40)))
 
     async def all_customers() -> bool:
         changes = await cluster.stage_changes()
         return len({d["customer_id"] for d in changes if d["to_stage"] == "customer"}) == 40
 
-    await until(all_customers, "40 first orders")
+    await wait_until(all_customers, "40 first orders")
     changes = await cluster.stage_changes()
     visitor = [d for d in changes if d["to_stage"] == "visitor"]
     assert len({d["id"] for d in visitor}) == 40  # nobody was seen as new a second time
@@ -175,7 +176,7 @@ async def test_bad_input_is_dead_lettered_each_with_its_reason_and_the_partition
     async def good_came_through() -> bool:
         return [d["customer_id"] for d in await cluster.stage_changes()] == ["good"]
 
-    await until(good_came_through, "the good event behind the bad ones")
+    await wait_until(good_came_through, "the good event behind the bad ones")
     letters = await cluster.read(cluster.settings.dead_letters_topic)
     headers = [{name: value.decode() for name, value in letter.headers} for letter in letters]
     assert [h["__streams.errors.reason"] for h in headers] == [reason for _, _, reason in BAD]
@@ -203,7 +204,7 @@ async def test_a_record_on_a_partition_that_is_not_its_customers_is_dead_lettere
     def all_done() -> bool:
         return worker.metric("lifecycle_events_total") == 20
 
-    await until(all_done, "20 events")
+    await wait_until(all_done, "20 events")
     wrong = worker.metric("lifecycle_wrong_partition_total", topic=topic)
     assert 0 < wrong < 20
     letters = await cluster.read(cluster.settings.dead_letters_topic)
@@ -216,12 +217,12 @@ async def test_sigterm_ends_the_worker_with_offsets_committed(make_cluster: Call
     worker = cluster.start_worker()
     await worker.ready()
     await cluster.clicks(*(click(f"c-{n}", now()) for n in range(10)))
-    await until(lambda: worker.metric("lifecycle_events_total", outcome="applied") == 10, "10 events")
+    await wait_until(lambda: worker.metric("lifecycle_events_total", outcome="applied") == 10, "10 events")
     worker.terminate()
     assert worker.process.wait(timeout=20) == 0, worker.tail()
     again = cluster.start_worker()
     await again.ready()
-    await until(lambda: again.metric("lifecycle_customers") == 10, "the 10 customers")
+    await wait_until(lambda: again.metric("lifecycle_customers") == 10, "the 10 customers")
     assert again.metric("lifecycle_events_total") == 0  # nothing was read a second time
 
 
@@ -235,7 +236,7 @@ async def test_sigterm_ends_the_worker_in_time_also_when_the_broker_is_gone(
         try:
             await worker.ready()
             await cluster.clicks(*(click(f"c-{n}", now()) for n in range(10)))
-            await until(lambda: worker.metric("lifecycle_events_total", outcome="applied") == 10, "10 events")
+            await wait_until(lambda: worker.metric("lifecycle_events_total", outcome="applied") == 10, "10 events")
             broker.stop()
             assert worker.get("/healthz")[0] == 200  # that the broker is away is no reason for a restart
             worker.terminate()
@@ -355,9 +356,9 @@ async def test_a_record_at_which_every_worker_ends_is_found_by_their_words_and_c
     first = cluster.start_worker(program=DEFECTIVE)
     await first.ready()
     await cluster.clicks(*(click(f"c-{n}", now()) for n in range(5)))
-    await until(lambda: first.metric("lifecycle_events_total", outcome="applied") == 5, "5 events")
+    await wait_until(lambda: first.metric("lifecycle_events_total", outcome="applied") == 5, "5 events")
     applied_at = time.time()
-    await until(lambda: first.metric("lifecycle_last_commit_timestamp_seconds") > applied_at + 1, "their commit")
+    await wait_until(lambda: first.metric("lifecycle_last_commit_timestamp_seconds") > applied_at + 1, "their commit")
     await cluster.clicks(click("poison", now()))
     assert first.process.wait(timeout=20) == 1, first.tail()
     second = cluster.start_worker(program=DEFECTIVE)
@@ -371,7 +372,7 @@ async def test_a_record_at_which_every_worker_ends_is_found_by_their_words_and_c
     third = cluster.start_worker(program=DEFECTIVE)
     await third.ready()
     await cluster.clicks(click("good", now()))
-    await until(lambda: third.metric("lifecycle_customers") == 6, "all but that of the record")
+    await wait_until(lambda: third.metric("lifecycle_customers") == 6, "all but that of the record")
     assert third.metric("lifecycle_failures_total", reason="defect") == 2
 
 
@@ -386,4 +387,4 @@ async def test_profiles_are_published_if_asked_for(make_cluster: Callable[..., A
         documents = await cluster.documents(cluster.settings.profiles_topic)
         return bool(documents) and documents[-1]["stage"] == "customer" and documents[-1]["revenue"] == "5.00"
 
-    await until(latest, "the profile of a customer")
+    await wait_until(latest, "the profile of a customer")

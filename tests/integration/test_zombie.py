@@ -12,7 +12,7 @@ import pytest
 from streams.shell.marks import MARKER_KEY, decode_marker
 from streams.shell.topics import changelog_topic
 from tests.integration import disturbing
-from tests.support.process_cluster import ProcessCluster, WorkerProcess, until
+from tests.support.process_cluster import ProcessCluster, WorkerProcess, wait_until
 from tests.support.shop_events import MINUTE, click, now, order
 
 
@@ -22,13 +22,13 @@ async def test_a_zombie_leaves_without_touching_what_others_own_now(make_cluster
     await zombie.ready()
     start = now() - 10 * MINUTE
     await cluster.clicks(*(click(f"c-{n}", start, "product_viewed", product_id="p") for n in range(30)))
-    await until(lambda: zombie.metric("lifecycle_events_total", outcome="applied") == 30, "30 events")
+    await wait_until(lambda: zombie.metric("lifecycle_events_total", outcome="applied") == 30, "30 events")
     zombie.process.send_signal(signal.SIGSTOP)
     heir = cluster.start_worker()
     await heir.ready()
-    await until(lambda: heir.metric("lifecycle_partitions_assigned") == 1, "the heir to take over")
+    await wait_until(lambda: heir.metric("lifecycle_partitions_assigned") == 1, "the heir to take over")
     await cluster.orders(*(order(f"c-{n}", start + MINUTE, f"o-{n}") for n in range(30)))
-    await until(lambda: heir.metric("lifecycle_events_total", source="orders") == 30, "30 orders with the heir")
+    await wait_until(lambda: heir.metric("lifecycle_events_total", source="orders") == 30, "30 orders with the heir")
     zombie.process.send_signal(signal.SIGCONT)
     await cluster.clicks(*(click(f"c-{n}", start + 2 * MINUTE, "message_clicked") for n in range(30)))
 
@@ -37,14 +37,14 @@ async def test_a_zombie_leaves_without_touching_what_others_own_now(make_cluster
             return 0
         return worker.metric("lifecycle_events_total", source="clickstream", outcome="applied")
 
-    await until(lambda: clicks(heir) >= 30 or clicks(zombie) == 60, "30 more clicks, with either")
+    await wait_until(lambda: clicks(heir) >= 30 or clicks(zombie) == 60, "30 more clicks, with either")
     # Whether it left or joined again: whoever has the partition next has all of it.
     heir.kill()
     if zombie.process.poll() is None:
         zombie.kill()
     last = cluster.start_worker()
     await last.ready()
-    await until(lambda: last.metric("lifecycle_customers", stage="customer") == 30, "30 customers")
+    await wait_until(lambda: last.metric("lifecycle_customers", stage="customer") == 30, "30 customers")
     assert last.metric("lifecycle_customers") == 30
     changes = await cluster.stage_changes()
     assert {(d["customer_id"], d["to_stage"], d["sequence"]) for d in changes} == {
@@ -65,20 +65,20 @@ async def test_what_a_zombie_had_not_written_yet_it_does_not_write(
     await zombie.ready()
     start = now() - 10 * MINUTE
     await cluster.clicks(click("c-0", start))
-    await until(lambda: cluster.stage_changes(), "a first commit")
-    await until(lambda: committed_numbers(cluster), "its marker")
+    await wait_until(lambda: cluster.stage_changes(), "a first commit")
+    await wait_until(lambda: committed_numbers(cluster), "its marker")
     await cluster.clicks(*(click(f"c-{n}", start) for n in range(1, 30)))
     if guarded:
-        await until(lambda: zombie.metric("lifecycle_events_total", outcome="applied") == 30, "30 events")
+        await wait_until(lambda: zombie.metric("lifecycle_events_total", outcome="applied") == 30, "30 events")
         zombie.process.send_signal(signal.SIGSTOP)  # before it has written them
     else:
-        await until(lambda: zombie.stopped, "its way to the changelog")
+        await wait_until(lambda: zombie.stopped, "its way to the changelog")
     heir = cluster.start_worker(commit_interval="200ms")
     await heir.ready()
-    await until(lambda: heir.metric("lifecycle_partitions_assigned") == 1, "the heir to take over")
+    await wait_until(lambda: heir.metric("lifecycle_partitions_assigned") == 1, "the heir to take over")
     for n in range(5):
         await cluster.orders(*(order(f"c-{m}", start + MINUTE + n, f"o-{n}-{m}") for m in range(30)))
-        await until(lambda: heir.metric("lifecycle_events_total", source="orders") == 30 * (n + 1), "the orders")  # noqa: B023
+        await wait_until(lambda: heir.metric("lifecycle_events_total", source="orders") == 30 * (n + 1), "the orders")  # noqa: B023
         await asyncio.sleep(0.5)
     zombie.process.send_signal(signal.SIGCONT)
     if guarded:
@@ -86,7 +86,7 @@ async def test_what_a_zombie_had_not_written_yet_it_does_not_write(
         numbers = await committed_numbers(cluster)
         assert numbers == sorted(set(numbers))
     else:
-        await until(lambda: out_of_order(cluster), "the commit of the zombie", patience=20)
+        await wait_until(lambda: out_of_order(cluster), "the commit of the zombie", patience=20)
 
 
 async def committed_numbers(cluster: ProcessCluster) -> list[int]:

@@ -6,14 +6,14 @@ import pytest
 
 from streams.core.activity import Activity
 from streams.playbooks import parse
-from tests.support.customer_history import DAY, HOUR, MINUTE, History, click, order, run
+from tests.support.customer_history import DAY, HOUR, MINUTE, CustomerHistory, click, order, run
 
 PER_KIND = "cool_down_per: kind"
 SILENT = "browse: {after: 30m, silent_after_order: 3d}"
 Told = list[tuple[str, str, int, int]]
 
 
-def under(line: str, *events: Activity, until: int = 20 * DAY) -> History:
+def under(line: str, *events: Activity, until: int = 20 * DAY) -> CustomerHistory:
     """A customer under a playbook whose `abandonment` has that line, and else the defaults."""
     playbook = parse(
         f"""
@@ -45,28 +45,28 @@ def looking_around(again: int) -> tuple[Activity, Activity]:
 
 def test_other_products_are_told_of_within_the_cool_down_unless_it_is_per_kind() -> None:
     events = looking_around(DAY)
-    assert under("cool_down_per: content", *events).told == browse(30 * MINUTE, DAY + 30 * MINUTE)
-    assert under(PER_KIND, *events).told == browse(30 * MINUTE)
+    assert under("cool_down_per: content", *events).abandonment_summary == browse(30 * MINUTE, DAY + 30 * MINUTE)
+    assert under(PER_KIND, *events).abandonment_summary == browse(30 * MINUTE)
 
 
 @pytest.mark.parametrize(
     ("again", "told"), [(7 * DAY - 1, browse(30 * MINUTE)), (7 * DAY, browse(30 * MINUTE, 7 * DAY + 30 * MINUTE))]
 )
 def test_the_cool_down_per_kind_is_over_to_the_millisecond(again: int, told: Told) -> None:
-    assert under(PER_KIND, *looking_around(again)).told == told
+    assert under(PER_KIND, *looking_around(again)).abandonment_summary == told
 
 
 def test_a_cart_that_changes_goes_on_with_its_next_step_and_what_is_in_it_now() -> None:
     events = click(0, "product_added", "lamp"), click(2 * HOUR, "product_added", "chair")
     until = 80 * HOUR
-    assert under("cool_down_per: content", *events, until=until).told == [
+    assert under("cool_down_per: content", *events, until=until).abandonment_summary == [
         ("abandoned", "cart", 1, HOUR),
         ("abandoned", "cart", 1, 3 * HOUR),
         ("abandoned", "cart", 2, 26 * HOUR),
         ("abandoned", "cart", 3, 74 * HOUR),
     ]
     per_kind = under(PER_KIND, *events, until=until)
-    assert per_kind.told == [
+    assert per_kind.abandonment_summary == [
         ("abandoned", "cart", 1, HOUR),
         ("abandoned", "cart", 2, 26 * HOUR),
         ("abandoned", "cart", 3, 74 * HOUR),
@@ -79,20 +79,26 @@ def test_a_cart_that_changes_goes_on_with_its_next_step_and_what_is_in_it_now() 
 
 def test_a_lower_kind_is_silenced_too_and_a_higher_one_is_not() -> None:
     up = click(0, "product_viewed", "lamp"), click(HOUR, "product_added", "chair")
-    assert under(PER_KIND, *up, until=3 * HOUR).told == [*browse(30 * MINUTE), ("abandoned", "cart", 1, 2 * HOUR)]
+    assert under(PER_KIND, *up, until=3 * HOUR).abandonment_summary == [
+        *browse(30 * MINUTE),
+        ("abandoned", "cart", 1, 2 * HOUR),
+    ]
     down = (
         click(0, "product_added", "lamp"),
         click(2 * HOUR, "product_removed", "lamp"),
         click(3 * HOUR, "product_viewed", "chair"),
     )
     cart = ("abandoned", "cart", 1, HOUR)
-    assert under(PER_KIND, *down, until=DAY).told == [cart]
-    assert under("cool_down_per: content", *down, until=DAY).told == [cart, *browse(3 * HOUR + 30 * MINUTE)]
+    assert under(PER_KIND, *down, until=DAY).abandonment_summary == [cart]
+    assert under("cool_down_per: content", *down, until=DAY).abandonment_summary == [
+        cart,
+        *browse(3 * HOUR + 30 * MINUTE),
+    ]
 
 
 def test_an_order_ends_the_cool_down_per_kind() -> None:
     first, second = looking_around(2 * HOUR)
-    told = under(PER_KIND, first, order(HOUR), second).told
+    told = under(PER_KIND, first, order(HOUR), second).abandonment_summary
     assert told == [*browse(30 * MINUTE), ("recovered", "browse", 1, HOUR), *browse(2 * HOUR + 30 * MINUTE)]
 
 
@@ -105,25 +111,27 @@ def test_an_order_ends_the_cool_down_per_kind() -> None:
 )
 def test_browsing_is_not_told_of_so_soon_after_an_order(viewed: int, silent: bool, channel: str) -> None:
     events = order(0, channel=channel), click(viewed, "product_viewed", "lamp")
-    assert under(SILENT, *events).told == ([] if silent else browse(viewed + 30 * MINUTE))
-    assert under("browse: {after: 30m}", *events).told == browse(viewed + 30 * MINUTE)
+    assert under(SILENT, *events).abandonment_summary == ([] if silent else browse(viewed + 30 * MINUTE))
+    assert under("browse: {after: 30m}", *events).abandonment_summary == browse(viewed + 30 * MINUTE)
 
 
 def test_what_was_silent_is_not_told_of_later() -> None:
     viewed, later = click(DAY, "product_viewed", "lamp"), click(3 * DAY + HOUR)
-    assert under(SILENT, order(0), viewed, later).told == []
-    assert under(SILENT, viewed, later).told == browse(DAY + 30 * MINUTE)  # nobody ordered
+    assert under(SILENT, order(0), viewed, later).abandonment_summary == []
+    assert under(SILENT, viewed, later).abandonment_summary == browse(DAY + 30 * MINUTE)  # nobody ordered
 
 
 def test_silence_counts_from_the_latest_order() -> None:
     events = order(0), order(2 * DAY, "o-2"), click(4 * DAY, "product_viewed", "lamp")
-    assert under(SILENT, *events).told == []
-    assert under(SILENT, *events, click(6 * DAY, "product_viewed", "chair")).told == browse(6 * DAY + 30 * MINUTE)
+    assert under(SILENT, *events).abandonment_summary == []
+    assert under(SILENT, *events, click(6 * DAY, "product_viewed", "chair")).abandonment_summary == browse(
+        6 * DAY + 30 * MINUTE
+    )
 
 
 @pytest.mark.parametrize(
     ("type_", "kind", "due"), [("product_added", "cart", 60), ("checkout_started", "checkout", 30)]
 )
 def test_a_cart_or_a_checkout_is_told_of_however_soon_after_an_order(type_: str, kind: str, due: int) -> None:
-    told = under(SILENT, order(0), click(HOUR, type_, "lamp"), until=3 * HOUR).told
+    told = under(SILENT, order(0), click(HOUR, type_, "lamp"), until=3 * HOUR).abandonment_summary
     assert told == [("abandoned", kind, 1, HOUR + due * MINUTE)]

@@ -16,7 +16,7 @@ from streams.core.rules.moment import Moment
 from streams.core.tracks import LAPSES, TRANSITIONS
 from tests.support.boundary_profiles import boundary_profiles
 from tests.support.history_strategies import histories, policies, untils
-from tests.support.reference_comparison import agrees, by_customer, drive
+from tests.support.reference_comparison import assert_core_agrees, by_customer, play_in_core
 
 DEFAULT = playbooks.load()
 
@@ -53,9 +53,9 @@ def test_each_rule_says_what_the_row_says(number: int) -> None:
 @given(histories(), policies(), st.data())
 def test_the_default_gives_the_same_outputs(events: list[Activity], policy: Policy, data: st.DataObject) -> None:
     until = data.draw(untils(events))
-    agrees(events, policy, until)  # the core's table is what the reference says
-    written, of_written = drive(events, policy, until)
-    shipped, of_shipped = drive(events, policy, until, DEFAULT)
+    assert_core_agrees(events, policy, until)  # the core's table is what the reference says
+    written, of_written = play_in_core(events, policy, until)
+    shipped, of_shipped = play_in_core(events, policy, until, DEFAULT)
     assert by_customer(shipped) == by_customer(written)
     for profile in of_shipped.values():
         profile.playbook_version = profile.playbook_tag = 0

@@ -12,15 +12,15 @@ from streams.core.policy import DAY, MINUTE, SECOND, Policy
 from tests.support.partition_network import record
 
 START = 1_763_719_200_000
-POLICY = Policy(event_ids=0)  # no event is passed over for its id
+POLICY = Policy(event_ids=0)  # no event is dropped as a duplicate
 Placed = tuple[int, Activity]
-"""A record, and the partition that it is put on (modulo how many there are)."""
+"""The partition of a record (modulo the number of partitions), and the record."""
 DEVICES, CUSTOMERS, CARTS = ("d-1", "d-2", "d-3", "d-4"), ("c-1", "c-2", "c-3"), ("k-1", "k-2", "k-3")
 
 
 @st.composite
 def histories(draw: st.DrawFn) -> list[Placed]:
-    """Records in the order of time, none at the same as another, on any partition."""
+    """Return records on any partitions, in time order, no two at the same time."""
     placed: list[Placed] = []
     at = START - 2 * DAY
     gaps = st.sampled_from((1, SECOND, MINUTE, 20 * MINUTE, 45 * MINUTE))
@@ -40,7 +40,7 @@ def histories(draw: st.DrawFn) -> list[Placed]:
 
 
 def busy(seed: int, events: int = 120) -> list[Placed]:
-    """A history with much of everything."""
+    """Return a history with many links, carts and orders."""
     rng, at, placed = random.Random(seed), START - 2 * DAY, list[Placed]()
     for _ in range(events):
         at += rng.choice((SECOND, MINUTE, 10 * MINUTE))
@@ -54,9 +54,11 @@ def busy(seed: int, events: int = 120) -> list[Placed]:
     return placed
 
 
-def whose(one: Activity) -> tuple[str | None, str | None]:
+def customer_and_device(one: Activity) -> tuple[str | None, str | None]:
+    """Return the customer and the device of a record."""
     return (one.customer, one.other) if one.identified else (None, one.customer)
 
 
-def carried(one: Activity) -> dict[str, Any]:
+def fields_of(one: Activity) -> dict[str, Any]:
+    """Return the cart, checkout and product of a record."""
     return {"cart_id": one.cart_id, "checkout_id": one.checkout_id, "product_id": one.product_id}

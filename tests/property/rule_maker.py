@@ -14,7 +14,7 @@ from tests.support.customer_history import T0, click, order
 
 
 class RuleMaker:
-    """Makes well-typed expressions and histories, of a seed: far quicker than strategies as deep as these would be."""
+    """Make well-typed expressions and histories from a seed. Hypothesis strategies this deep would be far slower."""
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
@@ -155,7 +155,7 @@ class RuleMaker:
         )
 
     def typed(self, depth: int) -> tuple[str, Type]:
-        """An expression of any type."""
+        """Return an expression of a random type, and the type."""
         made: dict[Type, Callable[[int], str]] = {
             Type.BOOL: self.condition, Type.NUMBER: self.number, Type.MONEY: self.money, Type.DURATION: self.duration,
             Type.TIME: self.time, Type.TEXT: self.text,
@@ -164,7 +164,7 @@ class RuleMaker:
         return made[type_](depth), type_
 
     def history(self) -> list[Activity]:
-        """Steps of up to some seconds, so that windows of seconds matter; some late."""
+        """Return events seconds apart, so that windows of seconds matter. Some are late."""
         at, found = 0, []
         for number in range(self._random.randint(1, 15)):
             at += self._random.choice([0, 1, 250, 999, 1000, 1500, 4000, 20_000])

@@ -12,7 +12,7 @@ from streams.core.effects import IdentityChange
 from streams.core.erasing import is_mark
 from streams.core.state import record_key
 from streams.core.sweeping import STEP
-from tests.property.identity_histories import POLICY, START, busy, carried, whose
+from tests.property.identity_histories import POLICY, START, busy, customer_and_device, fields_of
 from tests.support.partition_network import PartitionNetwork, by_id, record
 from tests.support.task_states import alias_record
 
@@ -24,10 +24,10 @@ def with_an_erasure(seed: int, partitions: int = 3) -> PartitionNetwork:
     """A busy history; in the midst of its being read, and of crashes, somebody is erased who is among those seen."""
     rng, network = random.Random(seed), PartitionNetwork(START, partitions, policy=POLICY)
     for partition, one in busy(seed):
-        network.put(partition % partitions, record(one.at, one.type, *whose(one), **carried(one)))
-    network.crashing(rng, 200)
-    network.requests.append((PERSON, True, START))
-    network.crashing(rng, 200)
+        network.append(partition % partitions, record(one.at, one.type, *customer_and_device(one), **fields_of(one)))
+    network.run_with_crashes(rng, 200)
+    network.erasure_requests.append((PERSON, True, START))
+    network.run_with_crashes(rng, 200)
     network.run()
     return network
 
@@ -58,12 +58,12 @@ def test_who_comes_back_begins_anew_also_on_the_same_device(seed: int) -> None:
     network = with_an_erasure(seed)
     device = next((one.other for _, one in busy(seed) if one.customer == PERSON and one.other), "d-1")
     network.now += LATER
-    network.put(0, record(START - 1, "product_viewed", PERSON, device))  # late
-    network.put(1, record(START - 2, "product_viewed", None, device))
+    network.append(0, record(START - 1, "product_viewed", PERSON, device))  # late
+    network.append(1, record(START - 2, "product_viewed", None, device))
     network.run()
     assert known_of(network, PERSON) == []
-    network.put(0, record(START + 1, "product_viewed", None, device))
-    network.put(1, record(START + 2, "product_viewed", PERSON, device))
+    network.append(0, record(START + 1, "product_viewed", None, device))
+    network.append(1, record(START + 2, "product_viewed", PERSON, device))
     network.run()
     fresh = network.profiles()[True, PERSON]
     assert fresh.first_seen_at >= START + 1
@@ -74,16 +74,16 @@ def test_until_all_is_swept_whoever_uses_what_is_known_of_a_device_looks_first()
     network = PartitionNetwork(START, 1, policy=POLICY)
     keys = [record_key(f"d-{n}", False) for n in range(9 * STEP)]
     network.changelogs[0] += [(key, alias_record(key, [(PERSON, START - LATER)])) for key in keys]
-    network.start(0)
-    network.requests.append((PERSON, True, START))
+    network.restart(0)
+    network.erasure_requests.append((PERSON, True, START))
     network.erase(0)
     network.now += LATER
     last = f"d-{9 * STEP - 1}"
-    network.put(0, record(START + 1, "product_viewed", None, last))
-    network.read(0, Source.CLICKSTREAM)
+    network.append(0, record(START + 1, "product_viewed", None, last))
+    network.read_source(0, Source.CLICKSTREAM)
     for _ in range(4):  # until it is known that nothing earlier is to come
         network.tick(0)
-        network.arrive(0)
+        network.read_repartitioned(0)
     state = network.tasks[0].engine.state
     assert state.aliases >= STEP
     assert network.profiles().keys() == {(False, last)}

@@ -22,9 +22,9 @@ from tests.property.identity_histories import (
     START,
     Placed,
     busy,
-    carried,
+    customer_and_device,
+    fields_of,
     histories,
-    whose,
 )
 from tests.support.partition_network import PartitionNetwork, by_id, record
 
@@ -101,14 +101,14 @@ def alone(events: list[Activity], until: int) -> dict[str, Any] | None:
 
 
 def played(
-    placed: list[Placed], partitions: int, seed: int | None = None, without: str = "", steps: int = 250
+    placed: list[Placed], partitions: int, seed: int | None = None, disabled_guard: str = "", steps: int = 250
 ) -> PartitionNetwork:
     """The tasks when all is read, and two days later."""
-    network = PartitionNetwork(START, partitions, without, POLICY)
+    network = PartitionNetwork(START, partitions, disabled_guard, POLICY)
     for partition, one in placed:
-        network.put(partition % partitions, record(one.at, one.type, *whose(one), **carried(one)))
+        network.append(partition % partitions, record(one.at, one.type, *customer_and_device(one), **fields_of(one)))
     if seed is not None:
-        network.crashing(random.Random(seed), steps)
+        network.run_with_crashes(random.Random(seed), steps)
     network.run()
     network.now += 2 * DAY
     network.run()
@@ -160,13 +160,13 @@ def test_much_happens_and_nothing_is_lost_or_taken_twice(seed: int) -> None:
     assert network.counts["identity", "refused"] > 1
 
 
-@pytest.mark.parametrize("without", ["numbers", "previous", "pending", "hold", "cut"])
-def test_without_any_part_of_what_makes_it_exact_it_is_wrong(without: str) -> None:
+@pytest.mark.parametrize("disabled_guard", ["numbers", "previous", "pending", "hold", "cut"])
+def test_without_any_part_of_what_makes_it_exact_it_is_wrong(disabled_guard: str) -> None:
     for seed in range(12):
         placed = busy(seed)
         right = by_id(played(placed, 1).received)
         try:
-            if list(wrong(placed, played(placed, 3, seed, without, 500), right)):
+            if list(wrong(placed, played(placed, 3, seed, disabled_guard, 500), right)):
                 return
         except AssertionError:
             return
@@ -225,7 +225,9 @@ def arriving(placed: list[Placed], partitions: int, pieces: int, *, by_time: boo
     network = PartitionNetwork(START, partitions, policy=POLICY, by_time=by_time)
     for piece in range(pieces):
         for partition, one in placed[piece * len(placed) // pieces : (piece + 1) * len(placed) // pieces]:
-            network.put(partition % partitions, record(one.at, one.type, *whose(one), **carried(one)))
+            network.append(
+                partition % partitions, record(one.at, one.type, *customer_and_device(one), **fields_of(one))
+            )
         network.now += MINUTE
         network.run(rounds=4)
     network.run()

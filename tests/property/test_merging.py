@@ -25,7 +25,7 @@ from streams.core.rules import Type, Vocabulary, compile_rule
 from streams.core.rules.needs import Kept, together
 from streams.core.sessions import spans
 from tests.support.history_strategies import EURO, START, Draft
-from tests.support.reference_comparison import meaningful, view
+from tests.support.reference_comparison import meaningful, profile_view
 from tests.support.reference_lifecycle import final, reference
 
 CUSTOMER = "c-1"
@@ -163,7 +163,7 @@ def told_apart(story: list[Told], data: st.DataObject, playbook: Playbook = Play
 def says(customer: Customer, story: list[Told], *without: str) -> None:
     """Asserts that the profile says what the naive reference says that was told all of it."""
     everything = comparable(final([told.event for told in story], POLICY, None)[True, CUSTOMER], *without)
-    apart = comparable(view(customer.profile, POLICY), *without)
+    apart = comparable(profile_view(customer.profile, POLICY), *without)
     assert {name: (value, everything[name]) for name, value in apart.items() if value != everything[name]} == {}
 
 
@@ -288,7 +288,7 @@ def test_merged_in_whatever_order(story: list[Told], data: st.DataObject) -> Non
         customer.pass_time(CUSTOMER, at)
         profile = customer.profile
         awaited = (profile.next_deadline, profile.armed, profile.latest)
-        ends.append((comparable(view(profile, POLICY)), essence(customer), awaited))
+        ends.append((comparable(profile_view(profile, POLICY)), essence(customer), awaited))
     assert ends[0] == ends[1]
 
 
@@ -353,7 +353,7 @@ def test_linked_and_merged_in_whatever_order_whatever_was_abandoned(story: list[
     for _ in range(2):
         customer = told_and_moved(story, data)
         makes_sense(customer, story)
-        shown = comparable(view(customer.profile, POLICY), "stage")
+        shown = comparable(profile_view(customer.profile, POLICY), "stage")
         if sum(told.event.type == "order_completed" for told in story) >= MOST_BOUGHT:
             del shown["cart"]  # exact as far as the orders are known that took something out of it
         ends.append((shown, essence(customer), customer.profile.identified))
@@ -378,7 +378,7 @@ def test_merged_at_one_instant_whatever_was_abandoned(story: list[Told], data: s
             customer.merge(f"d-{device}", left[device], at)
         customer.pass_time(CUSTOMER, at)
         makes_sense(customer, story)
-        ends.append((comparable(view(customer.profile, POLICY)), essence(customer)))
+        ends.append((comparable(profile_view(customer.profile, POLICY)), essence(customer)))
         customer.pass_time(CUSTOMER, at + 5 * DAY)
         makes_sense(customer, story)
     assert ends[0] == ends[1]

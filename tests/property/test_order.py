@@ -18,7 +18,7 @@ from streams.core.effects import Output
 from streams.core.packing import pack_to_move
 from streams.core.policy import DAY, MINUTE, SECOND
 from streams.core.profile import Profile
-from tests.property.identity_histories import POLICY, START, Placed, busy, carried, histories, whose
+from tests.property.identity_histories import POLICY, START, Placed, busy, customer_and_device, fields_of, histories
 from tests.support.partition_network import PartitionNetwork, by_id, record
 
 LATENESS = POLICY.lateness
@@ -37,17 +37,17 @@ def played(
     *,
     by_time: bool,
     seed: int | None = None,
-    without: str = "",
+    disabled_guard: str = "",
     steps: int = 250,
 ) -> PartitionNetwork:
     """The tasks when all is read, and two days later."""
-    network = PartitionNetwork(START, partitions, without, POLICY, by_time=by_time)
+    network = PartitionNetwork(START, partitions, disabled_guard, POLICY, by_time=by_time)
     for partition, one in placed:
-        copy = record(one.at, one.type, *whose(one), **carried(one))
+        copy = record(one.at, one.type, *customer_and_device(one), **fields_of(one))
         copy.event_id, copy.order_id = one.event_id, one.order_id
-        network.put(partition % partitions, copy)
+        network.append(partition % partitions, copy)
     if seed is not None:
-        network.crashing(random.Random(seed), steps)
+        network.run_with_crashes(random.Random(seed), steps)
     network.run()
     network.now += 2 * DAY
     network.run()
@@ -109,7 +109,7 @@ def crowded(seed: int, events: int = 150) -> list[Placed]:
     rng, at, placed = random.Random(seed), START - 2 * DAY, list[Placed]()
     for _, one in busy(seed, events):
         at += rng.choice((1, SECOND, SECOND, 3 * SECOND, MINUTE, 40 * MINUTE))
-        placed.append((0, record(at, one.type, *whose(one), **carried(one))))
+        placed.append((0, record(at, one.type, *customer_and_device(one), **fields_of(one))))
     return placed
 
 
@@ -135,13 +135,15 @@ def test_in_the_order_of_arrival_it_makes_one() -> None:
     pytest.fail("all was right")
 
 
-@pytest.mark.parametrize("without", ["holes", "numbers", "previous", "pending", "hold", "cut"])
-def test_without_any_part_of_what_makes_it_exact_it_is_wrong(without: str) -> None:
+@pytest.mark.parametrize("disabled_guard", ["holes", "numbers", "previous", "pending", "hold", "cut"])
+def test_without_any_part_of_what_makes_it_exact_it_is_wrong(disabled_guard: str) -> None:
     for seed in range(12):
-        placed = dense(seed) if without == "holes" else crowded(seed)
+        placed = dense(seed) if disabled_guard == "holes" else crowded(seed)
         right = everything(played(placed, 1, by_time=False))
         try:
-            network = played(disordered(placed, seed), 3, by_time=True, seed=seed, without=without, steps=500)
+            network = played(
+                disordered(placed, seed), 3, by_time=True, seed=seed, disabled_guard=disabled_guard, steps=500
+            )
             if everything(network) != right:
                 return
         except AssertionError:

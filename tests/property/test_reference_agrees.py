@@ -18,23 +18,30 @@ from streams.core.policy import DAY, SECOND, Policy
 from streams.core.sources import Fetch, SourceSpec
 from streams.core.step import WHOLE, Step
 from tests.support.history_strategies import gaps, histories, late, policies, short_gaps, untils, window_gaps
-from tests.support.reference_comparison import Who, agrees, by_customer, drive, expected, view
+from tests.support.reference_comparison import (
+    CustomerKey,
+    assert_core_agrees,
+    by_customer,
+    play_in_core,
+    profile_view,
+    reference_view,
+)
 from tests.support.reference_lifecycle import final, reference
 
 
 @given(histories(), policies(), st.data())
 def test_in_time_order(events: list[Activity], policy: Policy, data: st.DataObject) -> None:
-    agrees(events, policy, data.draw(untils(events)))
+    assert_core_agrees(events, policy, data.draw(untils(events)))
 
 
 @given(histories(st.integers(0, 10 * SECOND)), policies(), st.data())
 def test_a_little_out_of_order(events: list[Activity], policy: Policy, data: st.DataObject) -> None:
-    agrees(events, policy, data.draw(untils(events)))
+    assert_core_agrees(events, policy, data.draw(untils(events)))
 
 
 @given(histories(late), policies(), st.data())
 def test_far_out_of_order(events: list[Activity], policy: Policy, data: st.DataObject) -> None:
-    agrees(events, policy, data.draw(untils(events)))
+    assert_core_agrees(events, policy, data.draw(untils(events)))
 
 
 @given(histories(spacing=short_gaps | window_gaps), st.data())
@@ -51,9 +58,9 @@ def test_within_lateness_the_order_of_arrival_does_not_matter(events: list[Activ
     arrivals = [event.at + (of_orders if event.source is Source.ORDERS else data.draw(delay)) for event in events]
     arrived = [event for _, _, event in sorted(zip(arrivals, range(len(events)), events, strict=True))]
 
-    def end(events: Sequence[Activity]) -> dict[Who, dict[str, Any]]:
-        _, profiles = drive(events, policy, None)
-        return {who: stages_aside(view(profile, policy)) for who, profile in profiles.items()}
+    def end(events: Sequence[Activity]) -> dict[CustomerKey, dict[str, Any]]:
+        _, profiles = play_in_core(events, policy, None)
+        return {who: stages_aside(profile_view(profile, policy)) for who, profile in profiles.items()}
 
     # of what happened at the same time, what comes first is first
     assert end(arrived) == end(sorted(arrived, key=lambda event: event.at))
@@ -108,5 +115,7 @@ def test_the_engine_whatever_the_batches_and_commits_and_steps(
 
     merged = sorted(events, key=lambda event: (event.at, event.source, event.offset))
     assert by_customer(outputs) == by_customer(reference(merged, policy, until))
-    seen = {(profile.identified, profile.customer): view(profile, policy) for _, profile in engine.state.items()}
-    assert seen == {who: expected(view) for who, view in final(merged, policy, until).items()}
+    seen = {
+        (profile.identified, profile.customer): profile_view(profile, policy) for _, profile in engine.state.items()
+    }
+    assert seen == {who: reference_view(view) for who, view in final(merged, policy, until).items()}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from streams.core.activity import Activity, Source
 from streams.core.policy import DAY, HOUR, MINUTE
-from tests.support.reference_comparison import Who, by_customer, view
+from tests.support.reference_comparison import CustomerKey, by_customer, profile_view
 from tests.support.single_partition import SinglePartitionHarness, without_repeats
 
 NOON = 1_763_719_200_000
@@ -58,7 +58,7 @@ def test_on_disk_is_as_in_memory(steps: list[tuple[str, Any]]) -> None:
 
     def live(harness: SinglePartitionHarness, wait: int, events: Sequence[tuple[str, str, bool, str]]) -> None:
         harness.now += wait
-        harness.put(*(activity(made + n, harness.now, *event) for n, event in enumerate(events)))
+        harness.append(*(activity(made + n, harness.now, *event) for n, event in enumerate(events)))
         harness.fetch()
 
     for what, how in steps:
@@ -93,8 +93,8 @@ def test_on_disk_is_as_in_memory(steps: list[tuple[str, Any]]) -> None:
 
 def as_seen(harness: SinglePartitionHarness) -> tuple[Any, ...]:
     state, policy = harness.engine.state, harness._lifecycle.policy
-    profiles: dict[Who, dict[str, Any]] = {
-        (profile.identified, profile.customer): view(profile, policy) for _, profile in state.items()
+    profiles: dict[CustomerKey, dict[str, Any]] = {
+        (profile.identified, profile.customer): profile_view(profile, policy) for _, profile in state.items()
     }
     return profiles, dict(state.population), len(state), len(state.timers), sorted(state)
 
@@ -104,13 +104,13 @@ def test_a_restart_reads_only_what_is_not_on_disk() -> None:
     for n in range(5):
         harness.run(activity(n, NOON, "product_viewed", "abcde"[n], True, "p"))
     harness.restart()
-    assert (harness.restored, len(harness.changelog)) == (0, 5)
-    harness.put(activity(5, NOON, "product_viewed", "a", True, "p"))
+    assert (harness.restored_records, len(harness.changelog)) == (0, 5)
+    harness.append(activity(5, NOON, "product_viewed", "a", True, "p"))
     harness.fetch()
     harness.commit(crash_after="changelog")
     harness.restart()
-    assert (harness.restored, len(harness.changelog)) == (1, 6)
+    assert (harness.restored_records, len(harness.changelog)) == (1, 6)
     assert harness.disk is not None
     harness.disk.lose(3)  # the starts write too
     harness.restart()
-    assert harness.restored == 2
+    assert harness.restored_records == 2

@@ -6,18 +6,20 @@ import pytest
 
 from streams.core.playbook import Playbook
 from streams.core.rules import RuleError, Type, Vocabulary, compile_rule
-from tests.support.customer_history import DAY, HOUR, T0, Activity, History, click, item, order, run
+from tests.support.customer_history import DAY, HOUR, T0, Activity, CustomerHistory, click, item, order, run
 
 VOCABULARY = Vocabulary(tracks={"lifecycle": Playbook().tracks[0].stages}, event_types=["survey_answered"])
 
 
-def value(text: str, history: History, event: Activity | None = None, at: int = 0, active: bool = False) -> object:
+def value(
+    text: str, history: CustomerHistory, event: Activity | None = None, at: int = 0, active: bool = False
+) -> object:
     """The value of a rule for the customer, at so many ms after T0."""
     return compile_rule(text, VOCABULARY, None).value(history.alive, event, T0 + at, active)
 
 
 @pytest.fixture(name="buyer", scope="module")
-def a_buyer() -> History:
+def a_buyer() -> CustomerHistory:
     """Two orders, 20.00 and 50.00 EUR, at 0 and a day later, and a cart."""
     return run(
         [
@@ -81,7 +83,7 @@ def a_buyer() -> History:
         ("known(orders / 0)", False),
     ],
 )
-def test_a_rule_says_of_the_buyer(buyer: History, text: str, expected: object) -> None:
+def test_a_rule_says_of_the_buyer(buyer: CustomerHistory, text: str, expected: object) -> None:
     found = value(text, buyer, at=2 * DAY)
     assert found == expected
     assert type(found) is type(expected)
@@ -99,7 +101,7 @@ def test_a_rule_says_of_the_buyer(buyer: History, text: str, expected: object) -
         ("activity", True),
     ],
 )
-def test_a_rule_says_of_the_event_at_hand(buyer: History, text: str, expected: object) -> None:
+def test_a_rule_says_of_the_event_at_hand(buyer: CustomerHistory, text: str, expected: object) -> None:
     event = order(DAY, total=5000, channel="web", items=(item("p-1", category="baby"), item("p-2")))
     assert value(text, buyer, event, active=True) == expected
 

@@ -13,7 +13,10 @@ CLICKS, ORDERS = Source.CLICKSTREAM, Source.ORDERS
 
 
 def by_id(outputs: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """As a subscriber that de-duplicates sees them; the same id must not have two contents."""
+    """Return the outputs as a subscriber sees them that deduplicates by id.
+
+    Fail if two outputs with the same id differ.
+    """
     found: dict[str, dict[str, Any]] = {}
     for output in outputs:
         assert found.setdefault(output["id"], output) == output
@@ -21,17 +24,17 @@ def by_id(outputs: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 
 def same(outputs: list[dict[str, Any]], right: dict[str, dict[str, Any]]) -> bool:
-    """Whether these are the right ones, each as it has to be however often it came."""
+    """Return whether the outputs are exactly the right ones, repeats aside."""
     return all(right.get(output["id"]) == output for output in outputs) and len(by_id(outputs)) == len(right)
 
 
 async def expected(clicks: list[dict[str, Any]], orders: list[dict[str, Any]], end: int) -> dict[str, dict[str, Any]]:
-    """What one partition makes of the same events."""
+    """Return the outputs of a single partition for these events, by id."""
     harness = ShellHarness(end, 1)
     for event in clicks:
-        harness.put(CLICKS, 0, event, event["occurred_at"])
+        harness.append(CLICKS, 0, event, event["occurred_at"])
     for event in orders:
-        harness.put(ORDERS, 0, event, event["occurred_at"])
+        harness.append(ORDERS, 0, event, event["occurred_at"])
     await harness.run()
     harness.now += 2 * DAY
     await harness.run()
@@ -44,11 +47,13 @@ Profiles = dict[tuple[bool, str], dict[str, Any]]
 
 
 def key_of(event: dict[str, Any]) -> bytes:
+    """Return the key of an event in a co-partitioned topic."""
     key: str = event.get("customer_id") or event["anonymous_id"]
     return key.encode()
 
 
-async def until_done(harness: ShellHarness) -> None:
+async def run_to_the_end(harness: ShellHarness) -> None:
+    """Run until everything is applied, and once more two days later."""
     await harness.run()
     harness.now += 2 * DAY
     await harness.run()

@@ -16,12 +16,12 @@ from streams.shell.at_least_once import AtLeastOnce
 from streams.shell.faults import OutOfTouch
 from streams.shell.guarantee import Commit, Offsets
 from streams.shell.outbox import Record
-from tests.support.fake_producer import Producer
+from tests.support.fake_producer import FakeProducer
 
 CLICKS = TP("clicks", 0)
 
 
-class World(Producer):
+class AtLeastOnceHarness(FakeProducer):
     """Tasks, a group that the test changes, a clock in its hand."""
 
     def __init__(self) -> None:
@@ -91,151 +91,151 @@ WRITTEN = ["changelog of 0", "outputs"]
 
 
 async def test_the_broker_is_asked_at_first_and_then_not_while_it_has_heard_of_a_member() -> None:
-    world = World()
-    assert await world.commit() == ["commit 5", *WRITTEN, "commit 9"]
-    world.now = 4.9
-    assert await world.commit() == [*WRITTEN, "commit 9"]
+    harness = AtLeastOnceHarness()
+    assert await harness.commit() == ["commit 5", *WRITTEN, "commit 9"]
+    harness.now = 4.9
+    assert await harness.commit() == [*WRITTEN, "commit 9"]
 
 
 async def test_after_a_while_or_at_the_end_the_broker_is_asked_before_anything_is_written() -> None:
-    world = World()
-    await world.commit()
-    world.now = 5.1
-    assert await world.commit() == ["commit 9", *WRITTEN, "commit 9"]
-    assert await world.commit(leaving=True) == ["commit 9", *WRITTEN, "commit 9"]
-    world.refused = True
+    harness = AtLeastOnceHarness()
+    await harness.commit()
+    harness.now = 5.1
+    assert await harness.commit() == ["commit 9", *WRITTEN, "commit 9"]
+    assert await harness.commit(leaving=True) == ["commit 9", *WRITTEN, "commit 9"]
+    harness.refused = True
     with pytest.raises(CommitFailedError):
-        await world.commit(leaving=True)
-    assert world.done == ["commit 9"]
+        await harness.commit(leaving=True)
+    assert harness.done == ["commit 9"]
 
 
 async def test_of_who_does_not_come_back_in_a_rebalance_the_group_waits_for_no_longer_than_that() -> None:
-    world = World()
-    await world.commit()
-    world.settings.rebalance_timeout = 2_000
-    world.now = 1.1
-    assert await world.commit() == ["commit 9", *WRITTEN, "commit 9"]
+    harness = AtLeastOnceHarness()
+    await harness.commit()
+    harness.settings.rebalance_timeout = 2_000
+    harness.now = 1.1
+    assert await harness.commit() == ["commit 9", *WRITTEN, "commit 9"]
 
 
 @pytest.mark.parametrize("generation", [-1, 8])
 async def test_in_another_generation_of_the_group_nothing_is_written(generation: int) -> None:
     """Whatever the clock says: the partitions may have been somebody else's in between."""
-    world = World()
-    world.kafka.group_generation = generation
+    harness = AtLeastOnceHarness()
+    harness.kafka.group_generation = generation
     with pytest.raises(CommitFailedError):
-        await world.commit()
-    assert world.done == []
-    world.guarantee.begin({}, {CLICKS: (5, "")})
-    assert await world.commit() == ["commit 5", *WRITTEN, "commit 9"]
+        await harness.commit()
+    assert harness.done == []
+    harness.guarantee.begin({}, {CLICKS: (5, "")})
+    assert await harness.commit() == ["commit 5", *WRITTEN, "commit 9"]
 
 
 async def test_an_answer_says_what_was_true_when_it_was_asked_for() -> None:
     """Who is stopped before it has read the answer may have lost everything by then."""
-    world = World()
-    world.takes = {"commit 9": 60.0}
-    await world.commit()
-    world.takes = {}
-    assert await world.commit() == ["commit 9", *WRITTEN, "commit 9"]
+    harness = AtLeastOnceHarness()
+    harness.takes = {"commit 9": 60.0}
+    await harness.commit()
+    harness.takes = {}
+    assert await harness.commit() == ["commit 9", *WRITTEN, "commit 9"]
 
 
 # -- what is passed on
 
 
 async def test_items_leave_behind_all_else_and_cost_no_question() -> None:
-    world = World()
-    await world.commit()
-    assert await world.commit(passes=True) == [*WRITTEN, "items", "commit 9"]
+    harness = AtLeastOnceHarness()
+    await harness.commit()
+    assert await harness.commit(passes=True) == [*WRITTEN, "items", "commit 9"]
 
 
 @pytest.mark.parametrize("behind", ["changelog of 0", "commit 9"])
 async def test_who_was_stopped_passes_nothing_on_unless_the_broker_still_knows_it(behind: str) -> None:
     """The outputs leave all the same: what the changelog says was made may not be made again."""
-    world = World()
-    await world.commit()
-    world.now = 6.0
-    world.takes = {behind: 60.0}
-    assert await world.commit(passes=True) == ["commit 9", *WRITTEN, "commit 9", "items", "commit 9"]
-    world.takes = {"changelog of 0": 60.0}
-    world.now += 6.0
-    world.refused = True
-    world.guarantee._confirmed_at = world.now  # it is refused only behind the flush
+    harness = AtLeastOnceHarness()
+    await harness.commit()
+    harness.now = 6.0
+    harness.takes = {behind: 60.0}
+    assert await harness.commit(passes=True) == ["commit 9", *WRITTEN, "commit 9", "items", "commit 9"]
+    harness.takes = {"changelog of 0": 60.0}
+    harness.now += 6.0
+    harness.refused = True
+    harness.guarantee._confirmed_at = harness.now  # it is refused only behind the flush
     with pytest.raises(CommitFailedError):
-        await world.commit(passes=True)
-    assert world.done == [*WRITTEN, "commit 9"]
+        await harness.commit(passes=True)
+    assert harness.done == [*WRITTEN, "commit 9"]
 
 
 async def test_who_leaves_asks_once_more_before_it_passes_anything_on() -> None:
     """A rebalance is under way, and may be over without it at any time."""
-    world = World()
-    await world.commit()
-    assert await world.commit(passes=True, leaving=True) == ["commit 9", *WRITTEN, "commit 9", "items", "commit 9"]
+    harness = AtLeastOnceHarness()
+    await harness.commit()
+    assert await harness.commit(passes=True, leaving=True) == ["commit 9", *WRITTEN, "commit 9", "items", "commit 9"]
 
 
 async def test_in_another_generation_nothing_is_passed_on() -> None:
-    world = World()
-    await world.commit()
+    harness = AtLeastOnceHarness()
+    await harness.commit()
 
     async def dealt_anew(offsets: Any) -> None:
-        world.kafka.group_generation = 8
+        harness.kafka.group_generation = 8
 
-    world.kafka.commit_offsets = dealt_anew
-    world.now = 6.0
+    harness.kafka.commit_offsets = dealt_anew
+    harness.now = 6.0
     with pytest.raises(CommitFailedError):
-        await world.commit(passes=True)
-    assert world.done == WRITTEN
+        await harness.commit(passes=True)
+    assert harness.done == WRITTEN
 
 
 async def test_one_question_is_for_all_partitions_whose_flush_is_through() -> None:
-    world = World()
-    await world.commit()
-    world.now = 4.0
-    world.takes = {"changelog of 4": 2.0}
-    done = await world.commit(passes=True, tasks=5)
+    harness = AtLeastOnceHarness()
+    await harness.commit()
+    harness.now = 4.0
+    harness.takes = {"changelog of 4": 2.0}
+    done = await harness.commit(passes=True, tasks=5)
     assert (done.count("items"), done.count("commit 9")) == (5, 2)  # a question and the offsets
-    world.takes = {}
-    done = await world.commit(passes=True, leaving=True, tasks=5)
+    harness.takes = {}
+    done = await harness.commit(passes=True, leaving=True, tasks=5)
     # One before, one for the first flush, one for those that were not through when that was asked, and the offsets.
     assert (done.count("items"), done.count("commit 9")) == (5, 4)
 
 
 def test_it_is_said_what_that_means() -> None:
-    said = World().guarantee.explain(CommitFailedError())
+    said = AtLeastOnceHarness().guarantee.explain(CommitFailedError())
     assert isinstance(said, OutOfTouch)
     assert "its partitions went to others" in str(said)
 
 
 async def test_after_the_clock_has_jumped_the_broker_is_asked_too() -> None:
     """The machine may have been suspended, and its other clock with it."""
-    world = World()
-    world.guarantee.doubt()
-    assert await world.commit() == ["commit 5", *WRITTEN, "commit 9"]
-    assert await world.commit() == [*WRITTEN, "commit 9"]
-    world.guarantee.doubt()
-    assert await world.commit() == ["commit 9", *WRITTEN, "commit 9"]
+    harness = AtLeastOnceHarness()
+    harness.guarantee.doubt()
+    assert await harness.commit() == ["commit 5", *WRITTEN, "commit 9"]
+    assert await harness.commit() == [*WRITTEN, "commit 9"]
+    harness.guarantee.doubt()
+    assert await harness.commit() == ["commit 9", *WRITTEN, "commit 9"]
 
 
 async def test_an_answer_that_was_under_way_when_the_clock_jumped_says_nothing() -> None:
-    world = World()
-    await world.commit()
-    answer = world.kafka.commit_offsets
+    harness = AtLeastOnceHarness()
+    await harness.commit()
+    answer = harness.kafka.commit_offsets
 
     async def suspended(offsets: Any) -> None:
         await answer(offsets)
-        world.guarantee.doubt()
+        harness.guarantee.doubt()
 
-    world.kafka.commit_offsets = suspended
-    await world.commit()
-    world.kafka.commit_offsets = answer
-    assert await world.commit() == ["commit 9", *WRITTEN, "commit 9"]
+    harness.kafka.commit_offsets = suspended
+    await harness.commit()
+    harness.kafka.commit_offsets = answer
+    assert await harness.commit() == ["commit 9", *WRITTEN, "commit 9"]
 
 
 async def test_a_coordinator_that_does_not_answer_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World()
+    harness = AtLeastOnceHarness()
 
     async def never(offsets: object) -> None:
         await asyncio.Event().wait()
 
-    world.kafka.commit_offsets = never
+    harness.kafka.commit_offsets = never
     monkeypatch.setattr(at_least_once, "PATIENCE_S", 0.01)
     with pytest.raises(TimeoutError, match="has not taken the offsets"):
-        await world.commit()
+        await harness.commit()

@@ -9,10 +9,10 @@ import pytest
 
 from streams.shell.changelog import Changelog, Flush
 from streams.shell.marks import MARKER_KEY
-from tests.support.fake_producer import Producer
+from tests.support.fake_producer import FakeProducer
 
 
-class Log(Producer):
+class Log(FakeProducer):
     """Says at which offset each batch begins."""
 
     def __init__(self, room: int) -> None:

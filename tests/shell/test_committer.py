@@ -67,7 +67,7 @@ async def test_where_nobody_can_wait_it_is_not_looked_again_and_again(monkeypatc
     assert (one.now, one.looks) == (pytest.approx(1.0), 1)
 
 
-class World:
+class CommitterHarness:
     """One task with, or without, something to write, and what the app is told."""
 
     def __init__(self, *, changed: bool = True, refused: Exception | None = None) -> None:
@@ -93,10 +93,10 @@ class World:
 
 @pytest.mark.parametrize("changed", [True, False])
 async def test_it_is_told_that_nothing_is_left_to_commit_also_where_nothing_had_happened(changed: bool) -> None:
-    world = World(changed=changed)
-    await world.committer.commit([world.task])
-    assert world.committed == [changed]
-    assert world.failed == []
+    harness = CommitterHarness(changed=changed)
+    await harness.committer.commit([harness.task])
+    assert harness.committed == [changed]
+    assert harness.failed == []
 
 
 @pytest.mark.parametrize(
@@ -110,17 +110,17 @@ async def test_it_is_told_that_nothing_is_left_to_commit_also_where_nothing_had_
 async def test_a_commit_that_fails_ends_the_worker_by_what_it_failed_with(
     refused: Exception, fault: type[Fault], said: str
 ) -> None:
-    world = World(refused=refused)
-    await world.committer.commit([world.task])
-    assert world.committed == []
-    [failed] = world.failed
+    harness = CommitterHarness(refused=refused)
+    await harness.committer.commit([harness.task])
+    assert harness.committed == []
+    [failed] = harness.failed
     assert type(failed) is fault
     assert said in str(failed)
 
 
 async def test_between_snapshots_events_have_the_loop_for_as_long_as_one_took(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not for ever, and not for a snapshot that is nothing."""
-    world, now, pauses = World(), 0.0, list[float]()
+    harness, now, pauses = CommitterHarness(), 0.0, list[float]()
     tasks = []
     for took in (0.0001, 0.003, 1.0):
 
@@ -129,7 +129,7 @@ async def test_between_snapshots_events_have_the_loop_for_as_long_as_one_took(mo
             now += took
             return "all"
 
-        tasks.append(SimpleNamespace(**{**vars(world.task), "snapshot": snapshot}))
+        tasks.append(SimpleNamespace(**{**vars(harness.task), "snapshot": snapshot}))
 
     async def sleep(seconds: float) -> None:
         pauses.append(seconds)
@@ -137,6 +137,6 @@ async def test_between_snapshots_events_have_the_loop_for_as_long_as_one_took(mo
     with monkeypatch.context() as patched:
         patched.setattr(committer, "time", SimpleNamespace(perf_counter=lambda: now))
         patched.setattr(asyncio, "sleep", sleep)
-        await world.committer.commit(tasks)
+        await harness.committer.commit(tasks)
     assert pauses == [0.0, pytest.approx(0.003), committer.LONGEST_PAUSE_S]
-    assert world.failed == []
+    assert harness.failed == []

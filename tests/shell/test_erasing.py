@@ -52,7 +52,7 @@ async def some_steps(harness: ShellHarness, rng: random.Random, steps: int) -> N
             case 7:
                 await harness.commit(number)
             case 8:
-                await harness.commit(number, dies=rng.choice(["flush", "in flush", "flushed", "offsets"]))
+                await harness.commit(number, crash_at=rng.choice(["flush", "in flush", "flushed", "offsets"]))
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -65,9 +65,9 @@ async def test_crashes_at_every_step_bring_nobody_back_and_cost_others_nothing(s
     harness = ShellHarness(NOON, 3, profiles=True)
     for source, events in ((CLICKS, clicks), (ORDERS, orders)):
         for event in events:
-            harness.put(source, rng.randrange(3), event, event["occurred_at"])
+            harness.append(source, rng.randrange(3), event, event["occurred_at"])
     await some_steps(harness, rng, 250)
-    harness.erase(PERSON, NOON)
+    harness.request_erasure(PERSON, NOON)
     await some_steps(harness, rng, 250)
     await harness.run()
     harness.now += 2 * DAY
@@ -78,7 +78,7 @@ async def test_crashes_at_every_step_bring_nobody_back_and_cost_others_nothing(s
         assert task.state.profiles.marks.erased_at(KEY) == NOON
         assert task.engine.erasures_position == 1
     assert held(harness) == []
-    documents = harness.documents()
+    documents = harness.profile_documents()
     assert documents.get(PERSON) is None  # also where a crash came before its tombstone
     assert documents["c-1"] is not None
     mine = [output for output in harness.outputs() if output["customer_id"] == PERSON]
@@ -90,18 +90,18 @@ async def test_what_comes_late_by_another_partition_is_passed_over(caplog: pytes
     caplog.set_level(logging.DEBUG)
     harness = ShellHarness(NOON, 3)
     for n in range(3):
-        harness.put(CLICKS, n, click(PERSON, NOON - HOUR + n * MINUTE))
+        harness.append(CLICKS, n, click(PERSON, NOON - HOUR + n * MINUTE))
     await harness.run()
-    harness.erase(PERSON, NOON)
+    harness.request_erasure(PERSON, NOON)
     await harness.run()
     for n in range(3):
-        harness.put(ORDERS, n, order(PERSON, NOON - n, f"o-{n}"))
+        harness.append(ORDERS, n, order(PERSON, NOON - n, f"o-{n}"))
     await harness.run()
     assert harness.counts["erased", "orders"] == 3
     assert harness.counts["erasures", "applied"] == 1
     assert sum(len(task.state.profiles) for task in harness.tasks.values()) == 0
     for n in range(3):
-        harness.start(n)
+        harness.restart_task(n)
     await harness.run()
     assert held(harness) == []
     audit = [record.getMessage() for record in caplog.records if record.name == "streams.shell.task"]
@@ -113,13 +113,13 @@ async def test_what_comes_late_by_another_partition_is_passed_over(caplog: pytes
 async def test_a_crash_between_the_changelog_and_what_follows_leaves_no_document() -> None:
     """The request is marked as done by then, and not done again."""
     harness = ShellHarness(NOON, 1, profiles=True)
-    harness.put(CLICKS, 0, click(PERSON, NOON - HOUR), NOON)
+    harness.append(CLICKS, 0, click(PERSON, NOON - HOUR), NOON)
     await harness.run()
     log = harness.logs[harness.settings.profiles_topic, 0]
     assert [record.value is not None for record in log] == [True]
-    harness.erase(PERSON, NOON)
+    harness.request_erasure(PERSON, NOON)
     harness.fetch(0, ERASURES)
-    await harness.commit(0, dies="flushed")
+    await harness.commit(0, crash_at="flushed")
     await harness.run()
     assert log[-1].value is None
     assert harness.counts["erasures", "repeated"] == 1
@@ -128,8 +128,8 @@ async def test_a_crash_between_the_changelog_and_what_follows_leaves_no_document
 async def test_what_is_no_request_is_a_dead_letter_and_holds_nothing_up() -> None:
     harness = ShellHarness(NOON, 2)
     for partition in range(2):
-        harness._append((harness.settings.erasures_topic, partition), b"k", b'{"request_id": "r-1"}', [])
-    harness.erase(PERSON, NOON)
+        harness.append_record((harness.settings.erasures_topic, partition), b"k", b'{"request_id": "r-1"}', [])
+    harness.request_erasure(PERSON, NOON)
     await harness.run()
     letters = [
         r for (topic, _), log in harness.logs.items() if topic == harness.settings.dead_letters_topic for r in log
@@ -141,8 +141,8 @@ async def test_what_is_no_request_is_a_dead_letter_and_holds_nothing_up() -> Non
 
 async def test_requests_hold_no_time_back_and_wait_for_none() -> None:
     harness = ShellHarness(NOON, 1)
-    harness.put(CLICKS, 0, click(PERSON, NOON - HOUR), NOON)
-    harness.erase(PERSON, NOON)
+    harness.append(CLICKS, 0, click(PERSON, NOON - HOUR), NOON)
+    harness.request_erasure(PERSON, NOON)
     harness.fetch(0, ERASURES)
     harness.fetch(0, CLICKS)
     await harness.commit(0)
@@ -150,7 +150,7 @@ async def test_requests_hold_no_time_back_and_wait_for_none() -> None:
     await harness.run()
     assert harness.counts["erased", "clickstream"] == 1
     before = harness.tasks[0].engine.watermark
-    harness.erase("c-9", NOON)  # nobody reads it
+    harness.request_erasure("c-9", NOON)  # nobody reads it
     for _ in range(5):
         harness.now += 1_000
         for rank in (CLICKS, ORDERS):

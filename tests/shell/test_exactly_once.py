@@ -19,10 +19,10 @@ from streams.shell.faults import Fenced
 from streams.shell.guarantee import Commit
 from streams.shell.marks import MARKER_KEY
 from streams.shell.outbox import Record
-from tests.support.fake_producer import Producer
+from tests.support.fake_producer import FakeProducer
 
 
-class Transactional(Producer):
+class FakeTransactionalProducer(FakeProducer):
     """Acknowledges at once, or lets the test do it."""
 
     def __init__(self, *, acknowledging: bool = True) -> None:
@@ -56,8 +56,8 @@ class Transactional(Producer):
         self.steps.append("commit")
 
 
-class World:
-    def __init__(self, producer: Transactional) -> None:
+class TransactionHarness:
+    def __init__(self, producer: FakeTransactionalProducer) -> None:
         self.producer = producer
         self.told: list[bytes | None] = []
         self.metrics = Metrics(version="0", ready=lambda: True, event_loop_lag=lambda: 0.0, strict=True)
@@ -89,93 +89,93 @@ def commit(*outputs: bytes, changes: Sequence[tuple[bytes, bytes | None]] = ((b"
 
 
 async def test_outputs_changelog_and_offsets_are_one_transaction_and_nothing_leaves_before() -> None:
-    world = World(Transactional())
-    world.delivery.put(record(b"1"))
-    await world.delivery.flush()
-    assert world.producer.sent == []
-    assert world.delivery.owes
-    world.delivery.cut(outputs=True)
-    assert not world.delivery.owes
-    flush = await world.delivery.write(commit(b"2"))
-    assert world.producer.steps == ["begin", "commit"]
+    harness = TransactionHarness(FakeTransactionalProducer())
+    harness.delivery.put(record(b"1"))
+    await harness.delivery.flush()
+    assert harness.producer.sent == []
+    assert harness.delivery.owes
+    harness.delivery.cut(outputs=True)
+    assert not harness.delivery.owes
+    flush = await harness.delivery.write(commit(b"2"))
+    assert harness.producer.steps == ["begin", "commit"]
     by_topic: dict[str, list[bytes | None]] = {}
-    for topic, _, _, value in world.producer.sent:
+    for topic, _, _, value in harness.producer.sent:
         by_topic.setdefault(topic, []).append(value)
     assert by_topic == {"out": [b"1", b"2"], "changelog": [b"state", b"marker"]}
-    assert [key for topic, _, key, _ in world.producer.sent if topic == "changelog"] == [b"c", MARKER_KEY]
-    assert world.producer.offsets == {"shop": OFFSETS}
+    assert [key for topic, _, key, _ in harness.producer.sent if topic == "changelog"] == [b"c", MARKER_KEY]
+    assert harness.producer.offsets == {"shop": OFFSETS}
     assert (flush.first, flush.last, flush.whole) == (10, 12, True)  # the control record behind the marker included
-    assert world.transactions("committed") == 1
+    assert harness.transactions("committed") == 1
 
 
 async def test_what_is_put_after_a_snapshot_leaves_with_the_next_commit_only() -> None:
-    world = World(Transactional(acknowledging=False))
-    world.delivery.put(record(b"1"))
-    world.delivery.cut(outputs=False)
-    world.delivery.put(record(b"2"))
-    first = asyncio.create_task(world.delivery.write(commit()))
-    await until_sent(world.producer, 2)
-    world.delivery.put(record(b"3"))
+    harness = TransactionHarness(FakeTransactionalProducer(acknowledging=False))
+    harness.delivery.put(record(b"1"))
+    harness.delivery.cut(outputs=False)
+    harness.delivery.put(record(b"2"))
+    first = asyncio.create_task(harness.delivery.write(commit()))
+    await until_sent(harness.producer, 2)
+    harness.delivery.put(record(b"3"))
     for n in range(2):
-        world.producer.acknowledge(n)
+        harness.producer.acknowledge(n)
     await first
-    assert [value for topic, _, _, value in world.producer.sent if topic == "out"] == [b"1"]
-    world.delivery.cut(outputs=False)
-    second = asyncio.create_task(world.delivery.write(commit()))
-    await until_sent(world.producer, 4)
+    assert [value for topic, _, _, value in harness.producer.sent if topic == "out"] == [b"1"]
+    harness.delivery.cut(outputs=False)
+    second = asyncio.create_task(harness.delivery.write(commit()))
+    await until_sent(harness.producer, 4)
     for n in (2, 3):
-        world.producer.acknowledge(n)
+        harness.producer.acknowledge(n)
     await second
-    assert [value for topic, _, _, value in world.producer.sent if topic == "out"] == [b"1", b"2", b"3"]
+    assert [value for topic, _, _, value in harness.producer.sent if topic == "out"] == [b"1", b"2", b"3"]
 
 
 async def test_it_is_told_of_outputs_when_they_are_committed_and_not_when_they_are_acknowledged() -> None:
-    world = World(Transactional(acknowledging=False))
-    world.delivery.put(record(b"1"))
-    world.delivery.cut(outputs=False)
-    writing = asyncio.create_task(world.delivery.write(commit()))
-    await until_sent(world.producer, 2)
-    [output] = [n for n, (topic, *_) in enumerate(first_of_each(world.producer)) if topic == "out"]
-    world.producer.acknowledge(output)
+    harness = TransactionHarness(FakeTransactionalProducer(acknowledging=False))
+    harness.delivery.put(record(b"1"))
+    harness.delivery.cut(outputs=False)
+    writing = asyncio.create_task(harness.delivery.write(commit()))
+    await until_sent(harness.producer, 2)
+    [output] = [n for n, (topic, *_) in enumerate(first_of_each(harness.producer)) if topic == "out"]
+    harness.producer.acknowledge(output)
     for _ in range(5):
         await asyncio.sleep(0)
-    assert world.told == []
-    world.producer.acknowledge(1 - output)
+    assert harness.told == []
+    harness.producer.acknowledge(1 - output)
     await writing
-    assert world.told == [b"1"]
+    assert harness.told == [b"1"]
 
 
 @pytest.mark.parametrize("fails", ["out", "changelog"])
 async def test_a_batch_that_failed_is_not_committed(fails: str) -> None:
     """aiokafka would: its `commit_transaction` waits for batches, and does not look at what became of them."""
-    world = World(Transactional(acknowledging=False))
-    world.delivery.put(record(b"1"))
-    world.delivery.cut(outputs=False)
-    writing = asyncio.create_task(world.delivery.write(commit()))
-    await until_sent(world.producer, 2)
-    for n, (topic, *_) in enumerate(first_of_each(world.producer)):
+    harness = TransactionHarness(FakeTransactionalProducer(acknowledging=False))
+    harness.delivery.put(record(b"1"))
+    harness.delivery.cut(outputs=False)
+    writing = asyncio.create_task(harness.delivery.write(commit()))
+    await until_sent(harness.producer, 2)
+    for n, (topic, *_) in enumerate(first_of_each(harness.producer)):
         if topic == fails:
-            world.producer.acknowledgements[n].set_exception(ProducerFenced())
+            harness.producer.acknowledgements[n].set_exception(ProducerFenced())
         else:
-            world.producer.acknowledge(n)
+            harness.producer.acknowledge(n)
     with pytest.raises(ProducerFenced):
         await writing
-    assert world.producer.steps == ["begin"]
-    assert world.told == []
-    assert (world.transactions("fenced"), world.transactions("committed")) == (1, 0)
+    assert harness.producer.steps == ["begin"]
+    assert harness.told == []
+    assert (harness.transactions("fenced"), harness.transactions("committed")) == (1, 0)
 
 
 async def test_so_much_may_wait_for_a_commit_and_no_more() -> None:
-    world = World(Transactional())
+    harness = TransactionHarness(FakeTransactionalProducer())
     for _ in range(FULL):
-        world.delivery.put(record(b"1"))
-    assert not world.delivery.full
-    world.delivery.put(record(b"1"))
-    assert world.delivery.full
-    world.delivery.cut(outputs=False)
-    assert not world.delivery.full
-    world.delivery.put(record(b"1" * (FULL_BYTES + 1)))
-    assert world.delivery.full
+        harness.delivery.put(record(b"1"))
+    assert not harness.delivery.full
+    harness.delivery.put(record(b"1"))
+    assert harness.delivery.full
+    harness.delivery.cut(outputs=False)
+    assert not harness.delivery.full
+    harness.delivery.put(record(b"1" * (FULL_BYTES + 1)))
+    assert harness.delivery.full
 
 
 class Refused:
@@ -200,11 +200,11 @@ def test_who_was_fenced_is_told_why_and_other_errors_are_not_explained_away() ->
     assert guarantee.explain(UnknownError()) is None
 
 
-async def until_sent(producer: Producer, batches: int) -> None:
+async def until_sent(producer: FakeProducer, batches: int) -> None:
     while len(producer.acknowledgements) < batches:
         await asyncio.sleep(0)
 
 
-def first_of_each(producer: Producer) -> list[Any]:
+def first_of_each(producer: FakeProducer) -> list[Any]:
     """The first record of each batch, where a batch is all that goes to one topic."""
     return list({topic: (topic, *rest) for topic, *rest in reversed(producer.sent)}.values())[::-1]

@@ -17,7 +17,7 @@ from tests.support.shell_harness import ShellHarness
 from tests.support.shop_events import DAY, HOUR, MINUTE, click, order, shop
 
 
-async def crashing(seed: int, without: str = "") -> tuple[bool, ShellHarness]:
+async def crashing(seed: int, disabled_guard: str = "") -> tuple[bool, ShellHarness]:
     """A badly keyed shop on three partitions whose tasks crash at every step; whether all outputs were right."""
     rng = random.Random(seed)
     end = NOON
@@ -25,11 +25,11 @@ async def crashing(seed: int, without: str = "") -> tuple[bool, ShellHarness]:
     right = await expected(clicks, orders, end)
     assert len({output["type"] for output in right.values()}) > 2
 
-    harness = ShellHarness(end, 3, without)
+    harness = ShellHarness(end, 3, disabled_guard)
     for source, events in ((CLICKS, clicks), (ORDERS, orders)):
         for event in events:
-            harness.put(source, rng.randrange(3), event, event["occurred_at"])
-    await harness.live(rng, 500, 30)
+            harness.append(source, rng.randrange(3), event, event["occurred_at"])
+    await harness.run_randomly(rng, 500, 30)
     await harness.run()
     harness.now += 2 * DAY
     await harness.run()
@@ -45,9 +45,9 @@ async def test_crashes_at_every_step_lose_nothing_and_apply_nothing_twice(seed: 
     assert harness.counts["arrived", "taken"] > 200
 
 
-@pytest.mark.parametrize("without", ["previous", "taken", "of_origins"])
-async def test_without_any_part_of_what_makes_it_exact_it_is_wrong(without: str) -> None:
-    assert not all([(await crashing(seed, without))[0] for seed in range(12)])
+@pytest.mark.parametrize("disabled_guard", ["previous", "taken", "of_origins"])
+async def test_without_any_part_of_what_makes_it_exact_it_is_wrong(disabled_guard: str) -> None:
+    assert not all([(await crashing(seed, disabled_guard))[0] for seed in range(12)])
 
 
 async def test_a_backlog_on_another_partition_raises_no_false_abandonment() -> None:
@@ -57,8 +57,8 @@ async def test_a_backlog_on_another_partition_raises_no_false_abandonment() -> N
     home = next(n for n in range(3) if harness.tasks[n]._partitioner.partition(customer.encode()) == n)
     other = (home + 1) % 3
     began = NOON - 5 * HOUR
-    harness.put(CLICKS, home, click(customer, began, "product_added", product_id="p", price="5"), began)
-    harness.put(ORDERS, other, order(customer, began + 10 * MINUTE, "o-1", total="5"), began + 10 * MINUTE)
+    harness.append(CLICKS, home, click(customer, began, "product_added", product_id="p", price="5"), began)
+    harness.append(ORDERS, other, order(customer, began + 10 * MINUTE, "o-1", total="5"), began + 10 * MINUTE)
 
     for _ in range(100):  # everybody but the other one
         harness.now += 1_000
@@ -97,13 +97,13 @@ async def test_an_origin_that_falls_silent_holds_the_time_of_all_others() -> Non
 async def test_a_restart_without_input_keeps_the_watermark_and_what_was_taken() -> None:
     harness = ShellHarness(NOON, 2)
     for n in range(20):
-        harness.put(CLICKS, n % 2, click(f"c-{n}", NOON - HOUR + n * 1_000), NOON)
+        harness.append(CLICKS, n % 2, click(f"c-{n}", NOON - HOUR + n * 1_000), NOON)
     await harness.run()
     progress = {n: dict(task.engine._taken) for n, task in harness.tasks.items()}
     assert any(taken >= 0 for taken in progress[0].values())
     outputs = len(harness.outputs())
     for number in (0, 1):
-        harness.start(number)
+        harness.restart_task(number)
     engine = harness.tasks[0].engine
     assert engine._taken == progress[0]
     assert engine.slowest() is not None
@@ -119,7 +119,9 @@ async def test_a_fast_partition_does_not_run_ahead_of_a_slow_one_without_bound()
     harness = ShellHarness(NOON, 2, max_buffer_bytes=2_000)
     for n in range(300):
         for number in (0, 1):
-            harness.put(CLICKS, number, click(f"c-{n % 40}", NOON - HOUR + n * 1_000, event_id=f"{number}-{n}"), NOON)
+            harness.append(
+                CLICKS, number, click(f"c-{n % 40}", NOON - HOUR + n * 1_000, event_id=f"{number}-{n}"), NOON
+            )
     most = 0
     for _ in range(200):
         harness.fetch(0, CLICKS, 10)
@@ -145,7 +147,7 @@ async def test_headers_key_and_timestamp_of_a_forwarded_record_are_kept() -> Non
     harness = ShellHarness(NOON, 2)
     event = click("c-1", NOON - HOUR)
     for partition in (0, 1):
-        harness._append(
+        harness.append_record(
             ("clickstream", partition), b"s-9", json.dumps(event).encode(), [("ce_id", b"7")], NOON - MINUTE
         )
     await harness.run()
@@ -161,19 +163,19 @@ async def test_what_was_taken_is_still_known_after_a_time_without_forwarding() -
     """Else all that the topic still holds would be applied once more when it is switched on again."""
     harness = ShellHarness(NOON, 2)
     for n in range(20):
-        harness.put(CLICKS, n % 2, click(f"c-{n}", NOON - HOUR + n * 1_000), NOON)
+        harness.append(CLICKS, n % 2, click(f"c-{n}", NOON - HOUR + n * 1_000), NOON)
     await harness.run()
     taken = {n: task.engine._taken for n, task in harness.tasks.items()}
     settings = harness.settings
     harness.settings = dataclasses.replace(settings, clickstream_well_keyed=True, orders_well_keyed=True)
     for number in (0, 1):
-        harness.start(number, forwards=False)
+        harness.restart_task(number, forwards=False)
     await harness.run()
     assert all(topic != settings.activity_topic for topic in harness.settings.read_topics.values())
     harness.settings = settings
     for number in (0, 1):
         harness.offsets.pop((settings.activity_topic, number))  # expired, and reading begins at the start
-        harness.start(number)
+        harness.restart_task(number)
     assert {n: task.engine._taken for n, task in harness.tasks.items()} == taken
     await harness.run()
     assert harness.counts["applied", "clickstream"] == 20
@@ -181,7 +183,7 @@ async def test_what_was_taken_is_still_known_after_a_time_without_forwarding() -
 
 async def test_what_somebody_else_puts_on_the_topic_is_a_dead_letter() -> None:
     harness = ShellHarness(NOON, 2)
-    harness._append((harness.settings.activity_topic, 0), b"k", b"{}", [])
+    harness.append_record((harness.settings.activity_topic, 0), b"k", b"{}", [])
     await harness.run()
     letters = [
         r for (topic, _), log in harness.logs.items() if topic == harness.settings.dead_letters_topic for r in log
@@ -192,7 +194,7 @@ async def test_what_somebody_else_puts_on_the_topic_is_a_dead_letter() -> None:
 async def test_a_damaged_batch_of_forwarded_records_is_told_and_does_not_hold_up_what_follows() -> None:
     harness = ShellHarness(NOON, 2)
     for n in range(20):
-        harness.put(CLICKS, 0, click(f"c-{n}", NOON - HOUR + n * 1_000), NOON)
+        harness.append(CLICKS, 0, click(f"c-{n}", NOON - HOUR + n * 1_000), NOON)
     harness.fetch(0, CLICKS)
     await harness.tick(0)
     log = harness.logs[harness.settings.activity_topic, 1]
@@ -219,7 +221,7 @@ def of_another(harness: ShellHarness) -> str:
 
 
 async def forward(harness: ShellHarness, who: str) -> None:
-    harness.put(CLICKS, 0, click(who, harness.now), harness.now)
+    harness.append(CLICKS, 0, click(who, harness.now), harness.now)
     harness.fetch(0, CLICKS)
     await harness.tick(0)
     await harness.commit(0)
@@ -238,7 +240,7 @@ async def test_nor_does_it_after_a_restart_before_anything_has_followed() -> Non
     harness.tasks[1].arrive(chunk)
     await harness.tick(1)
     await harness.commit(1)
-    harness.start(1)
+    harness.restart_task(1)
     for _ in range(3):
         await forward(harness, who)
         await harness.run()
@@ -260,6 +262,6 @@ async def test_nor_does_a_record_that_is_passed_over_by_setting_the_offset() -> 
     bad = next(n for n, record in enumerate(harness.logs[at]) if n >= before and record.headers[-1][0] == ORIGIN)
     harness.offsets[at] = (bad + 1, "")
     for number in (0, 1):
-        harness.start(number)
+        harness.restart_task(number)
     await harness.run()
     assert harness.counts["applied", "clickstream"] == 4

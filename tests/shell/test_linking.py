@@ -13,7 +13,18 @@ from streams.contracts.forwarding import ITEM, ORIGIN, PARTS
 from streams.contracts.partitioning import Partitioner
 from streams.core.activity import Source
 from streams.core.inputs import ERASURES, FORWARDED
-from tests.shell.shop_runs import CLICKS, NOON, ORDERS, WELL_KEYED, Outputs, Profiles, by_id, key_of, same, until_done
+from tests.shell.shop_runs import (
+    CLICKS,
+    NOON,
+    ORDERS,
+    WELL_KEYED,
+    Outputs,
+    Profiles,
+    by_id,
+    key_of,
+    run_to_the_end,
+    same,
+)
 from tests.support.shell_harness import ShellHarness
 from tests.support.shop_events import DAY, HOUR, half_known, in_order, shop
 
@@ -24,25 +35,25 @@ async def on_one(seed: int) -> tuple[list[tuple[Source, dict[str, Any]]], Output
     events = [(ORDERS if "order_id" in event else CLICKS, event) for event in half]
     harness = ShellHarness(NOON, 1, linking=True, **WELL_KEYED)
     for source, event in events:
-        harness.put(source, 0, event, event["occurred_at"])
-    await until_done(harness)
+        harness.append(source, 0, event, event["occurred_at"])
+    await run_to_the_end(harness)
     return events, by_id(harness.outputs()), harness.profiles()
 
 
 async def crashing(
-    seed: int, without: str = "", *, keyed: bool = True, crashes: bool = True
+    seed: int, disabled_guard: str = "", *, keyed: bool = True, crashes: bool = True
 ) -> tuple[bool, ShellHarness, Outputs]:
     """The shop on three partitions whose tasks crash at every step; whether all outputs and profiles were right."""
     rng = random.Random(seed)
     events, outputs, profiles = await on_one(seed)
-    harness = ShellHarness(NOON, 3, without, linking=True, profiles=True, **(WELL_KEYED if keyed else {}))
+    harness = ShellHarness(NOON, 3, disabled_guard, linking=True, profiles=True, **(WELL_KEYED if keyed else {}))
     home = Partitioner(3)
     for source, event in events:
         partition = home.partition(key_of(event)) if keyed else rng.randrange(3)
-        harness.put(source, partition, event, event["occurred_at"])
-    await harness.live(rng, 700, 30, crashes=crashes)
-    await until_done(harness)
-    right = same(harness.outputs(), outputs) and harness.profiles() == profiles and harness.published()
+        harness.append(source, partition, event, event["occurred_at"])
+    await harness.run_randomly(rng, 700, 30, crashes=crashes)
+    await run_to_the_end(harness)
+    right = same(harness.outputs(), outputs) and harness.profiles() == profiles and harness.profiles_are_published()
     return right, harness, outputs
 
 
@@ -54,14 +65,14 @@ async def test_readers_send_what_concerns_others_too(seed: int, independent: dic
     events, outputs, profiles = await on_one(seed)
     harness = ShellHarness(NOON, 3, independent=independent, linking=True, profiles=True)
     for source, event in events:
-        harness.put(source, rng.randrange(independent.get(source, 3)), event, event["occurred_at"])
+        harness.append(source, rng.randrange(independent.get(source, 3)), event, event["occurred_at"])
     for _ in range(700):
         number, reader = rng.randrange(3), rng.choice([*harness.readers])
         match rng.randrange(9):
             case 0 | 1 | 2:
                 harness.fetch(number, rng.choice([*harness.tasks[number].read, FORWARDED]), rng.randrange(1, 30))
             case 3 | 4:
-                harness.read(*reader, rng.randrange(1, 30))
+                harness.read_source(*reader, rng.randrange(1, 30))
             case 5:
                 harness.now += rng.choice([0, 100, 2_000])
                 await harness.tick(number)
@@ -70,13 +81,13 @@ async def test_readers_send_what_concerns_others_too(seed: int, independent: dic
                 await harness.commit(number)
                 await harness.commit_reader(*reader)
             case 7:
-                await harness.commit(number, dies=rng.choice(["flush", "in flush", "flushed", "offsets"]))
+                await harness.commit(number, crash_at=rng.choice(["flush", "in flush", "flushed", "offsets"]))
             case 8:
-                await harness.commit_reader(*reader, dies=rng.random() < 0.5)
-    await until_done(harness)
+                await harness.commit_reader(*reader, crash_before_offsets=rng.random() < 0.5)
+    await run_to_the_end(harness)
     assert same(harness.outputs(), outputs)
     assert harness.profiles() == profiles
-    assert harness.published()
+    assert harness.profiles_are_published()
 
 
 async def test_the_shop_has_everything_in_it() -> None:
@@ -109,13 +120,13 @@ async def test_crashes_at_every_step_lose_nothing_and_apply_nothing_twice(seed: 
     assert harness.counts["passed", "carts"] > 0
 
 
-@pytest.mark.parametrize("without", ["previous", "taken", "of_origins"])
-async def test_without_any_part_of_what_makes_it_exact_it_is_wrong(without: str) -> None:
+@pytest.mark.parametrize("disabled_guard", ["previous", "taken", "of_origins"])
+async def test_without_any_part_of_what_makes_it_exact_it_is_wrong(disabled_guard: str) -> None:
     for seed in range(40):
-        right, _, _ = await crashing(seed, without, keyed=seed % 4 < 2)
+        right, _, _ = await crashing(seed, disabled_guard, keyed=seed % 4 < 2)
         if not right:
             return
-    raise AssertionError(f"it was right without {without}")
+    raise AssertionError(f"it was right without {disabled_guard}")
 
 
 @pytest.mark.parametrize("asked", [True, False])
@@ -126,10 +137,10 @@ async def test_what_a_zombie_would_pass_on_displaces_nothing_of_its_successors(a
     harness = ShellHarness(NOON, 1, "" if asked else "group", linking=True, **WELL_KEYED)
     for n in (1, 2):
         event = {"event_id": f"e-{n}", "type": "product_viewed", "product_id": "p", "anonymous_id": f"d-{n}"}
-        harness.put(CLICKS, 0, {**event, "customer_id": f"c-{n}", "occurred_at": NOON - HOUR}, NOON)
+        harness.append(CLICKS, 0, {**event, "customer_id": f"c-{n}", "occurred_at": NOON - HOUR}, NOON)
     await harness.run()
     click = {"event_id": "e-3", "type": "product_viewed", "product_id": "p", "anonymous_id": "d-1"}
-    harness.put(CLICKS, 0, {**click, "occurred_at": harness.now - 1_000})
+    harness.append(CLICKS, 0, {**click, "occurred_at": harness.now - 1_000})
     for _ in range(5):
         harness.now += 100
         for rank in harness.tasks[0].read:
@@ -140,15 +151,15 @@ async def test_what_a_zombie_would_pass_on_displaces_nothing_of_its_successors(a
     assert snapshot is not None
     assert [item.customer for item in snapshot.passed] == ["c-1"]
 
-    harness.start(0)
+    harness.restart_task(0)
     if asked:
         with pytest.raises(CommitFailedError):
             await zombie.write(snapshot)
     else:
         await zombie.write(snapshot)
     late = {"event_id": "e-4", "type": "order_completed", "order_id": "o-1", "anonymous_id": "d-2", "total": 10}
-    harness.put(ORDERS, 0, {**late, "occurred_at": harness.now - 4_000})
-    await until_done(harness)
+    harness.append(ORDERS, 0, {**late, "occurred_at": harness.now - 4_000})
+    await run_to_the_end(harness)
     found = {key: (profile["product_views"], profile["orders"]) for key, profile in harness.profiles().items()}
     assert (found == {(True, "c-1"): (2, 0), (True, "c-2"): (1, 1)}) is asked
 
@@ -158,7 +169,7 @@ async def test_switched_off_again_what_was_merged_stays_so_and_devices_are_stran
     home = Partitioner(2)
 
     def put(event: dict[str, Any]) -> None:
-        harness.put(CLICKS, home.partition(key_of(event)), event, event["occurred_at"])
+        harness.append(CLICKS, home.partition(key_of(event)), event, event["occurred_at"])
 
     device = {"type": "product_viewed", "anonymous_id": "d-1", "product_id": "p"}
     put({**device, "event_id": "e-1", "occurred_at": NOON - 3 * HOUR})
@@ -169,7 +180,7 @@ async def test_switched_off_again_what_was_merged_stays_so_and_devices_are_stran
 
     harness.settings = dataclasses.replace(harness.settings, linking=False)
     for number in (0, 1):
-        harness.start(number, forwards=False)
+        harness.restart_task(number, forwards=False)
     put({**device, "event_id": "e-3", "occurred_at": NOON - HOUR})
     put({**device, "event_id": "e-4", "occurred_at": NOON - HOUR + 1, "customer_id": "c-1"})
     await harness.run()
@@ -181,7 +192,7 @@ async def test_switched_off_again_what_was_merged_stays_so_and_devices_are_stran
     assert {(c["customer_id"], c["to_stage"]) for c in changes} == {("d-1", "visitor"), ("c-1", "prospect")}
     before = harness.profiles()
     for number in (0, 1):
-        harness.start(number, forwards=False)
+        harness.restart_task(number, forwards=False)
     assert harness.profiles() == before
 
 
@@ -191,7 +202,7 @@ async def test_what_waits_for_devices_is_bounded_and_nobody_waits_for_ever() -> 
     harness = ShellHarness(NOON, 2, linking=True, max_buffer_bytes=bound)
     rng = random.Random(1)
     for source, event in (await on_one(1))[0]:
-        harness.put(source, rng.randrange(2), event, event["occurred_at"])
+        harness.append(source, rng.randrange(2), event, event["occurred_at"])
     most = 0
     for n in range(3_000):
         harness.now += 200
@@ -214,7 +225,7 @@ async def test_a_device_with_the_id_of_its_customer_does_not_take_their_document
     harness = ShellHarness(NOON, 1, linking=True, profiles=True, **WELL_KEYED)
     event = {"event_id": "e-1", "type": "page_viewed", "customer_id": "u-1", "anonymous_id": "u-1"}
     for n in range(2):
-        harness.put(CLICKS, 0, {**event, "event_id": f"e-{n}", "occurred_at": NOON - HOUR}, NOON - HOUR)
+        harness.append(CLICKS, 0, {**event, "event_id": f"e-{n}", "occurred_at": NOON - HOUR}, NOON - HOUR)
     harness.fetch(0, CLICKS, 1)
     for _ in range(4):  # the customer's is applied before it is told whose the device is: more of that time may come
         harness.now += 1_000
@@ -235,9 +246,11 @@ async def test_nor_does_it_after_a_crash() -> None:
     """Between the changelog, which has whose the device is, and the document."""
     harness = ShellHarness(NOON, 1, linking=True, profiles=True, **WELL_KEYED)
     event = {"type": "page_viewed", "customer_id": "u-1"}
-    harness.put(CLICKS, 0, {**event, "event_id": "e-0", "occurred_at": NOON - 2 * HOUR}, NOON - 2 * HOUR)
+    harness.append(CLICKS, 0, {**event, "event_id": "e-0", "occurred_at": NOON - 2 * HOUR}, NOON - 2 * HOUR)
     await harness.run()
-    harness.put(CLICKS, 0, {**event, "event_id": "e-1", "occurred_at": NOON - HOUR, "anonymous_id": "u-1"}, NOON - HOUR)
+    harness.append(
+        CLICKS, 0, {**event, "event_id": "e-1", "occurred_at": NOON - HOUR, "anonymous_id": "u-1"}, NOON - HOUR
+    )
     died = False
     for _ in range(10):
         harness.now += 1_000
@@ -245,35 +258,37 @@ async def test_nor_does_it_after_a_crash() -> None:
             harness.fetch(0, rank)
         await harness.tick(0)
         if not died and harness.counts["identity", "linked"]:
-            await harness.commit(0, dies="flushed")
+            await harness.commit(0, crash_at="flushed")
             died = True
             await harness.commit(0)
-            assert harness.documents() == {"u-1": harness.profiles()[True, "u-1"]}
+            assert harness.profile_documents() == {"u-1": harness.profiles()[True, "u-1"]}
     assert died
     await harness.run()
     assert all(record.value is not None for record in harness.logs[harness.settings.profiles_topic, 0])
-    assert harness.documents() == {"u-1": harness.profiles()[True, "u-1"]}
+    assert harness.profile_documents() == {"u-1": harness.profiles()[True, "u-1"]}
 
 
 @pytest.mark.parametrize("linking", [True, False])
-@pytest.mark.parametrize("dies", ["", "flushed", "offsets"])
-async def test_a_device_that_is_erased_leaves_the_customer_of_its_id_their_document(linking: bool, dies: str) -> None:
+@pytest.mark.parametrize("crash_at", ["", "flushed", "offsets"])
+async def test_a_device_that_is_erased_leaves_the_customer_of_its_id_their_document(
+    linking: bool, crash_at: str
+) -> None:
     """Whether it was known to be theirs, or had a document of its own in its place."""
     harness = ShellHarness(NOON, 1, linking=linking, profiles=True, **(WELL_KEYED if linking else {}))
     for n, ids in enumerate(({"customer_id": "u-1", "anonymous_id": "u-1"}, {"anonymous_id": "u-1"})):
         event = {"event_id": f"e-{n}", "type": "page_viewed", "occurred_at": NOON - HOUR + n}
-        harness.put(CLICKS, 0, {**event, **ids}, NOON - HOUR)
+        harness.append(CLICKS, 0, {**event, **ids}, NOON - HOUR)
     await harness.run()
-    harness.erase("u-1", NOON, identified=False)
+    harness.request_erasure("u-1", NOON, identified=False)
     harness.fetch(0, ERASURES)
     await harness.tick(0)
-    await harness.commit(0, dies=dies)
+    await harness.commit(0, crash_at=crash_at)
     await harness.run()
     assert harness.profiles().keys() == {(True, "u-1")}
-    assert harness.documents() == {"u-1": harness.profiles()[True, "u-1"]}
-    harness.erase("u-1", NOON + 1)
+    assert harness.profile_documents() == {"u-1": harness.profiles()[True, "u-1"]}
+    harness.request_erasure("u-1", NOON + 1)
     await harness.run()
-    assert harness.documents() == {"u-1": None}
+    assert harness.profile_documents() == {"u-1": None}
 
 
 async def test_a_device_that_was_not_seen_for_long_leaves_the_customer_of_its_id_their_document() -> None:
@@ -282,13 +297,13 @@ async def test_a_device_that_was_not_seen_for_long_leaves_the_customer_of_its_id
     order = {"event_id": "e-2", "type": "order_completed", "customer_id": "u-1", "order_id": "o-1", "total": "5.00"}
     other = {"event_id": "e-3", "type": "page_viewed", "customer_id": "u-1", "anonymous_id": "d-1"}
     for source, one in ((CLICKS, event), (ORDERS, order), (CLICKS, other)):
-        harness.put(source, 0, {**one, "occurred_at": NOON - HOUR}, NOON - HOUR)
+        harness.append(source, 0, {**one, "occurred_at": NOON - HOUR}, NOON - HOUR)
     await harness.run()
     assert len(harness.tasks[0].state.profiles) == 3
     harness.now = NOON + 400 * DAY
     await harness.run()
     assert len(harness.tasks[0].state.profiles) == 1
-    assert harness.documents() == {"u-1": harness.profiles()[True, "u-1"], "d-1": None}
+    assert harness.profile_documents() == {"u-1": harness.profiles()[True, "u-1"], "d-1": None}
 
 
 @pytest.mark.parametrize("partitions", [1, 2])
@@ -301,7 +316,7 @@ async def test_more_of_one_instant_than_may_wait_does_not_stop_a_source_for_ever
     for n in range(401):
         event = {"event_id": f"e-{n}", "type": "page_viewed", "customer_id": f"c-{n}", "anonymous_id": f"d-{n}"}
         at = NOON - DAY + (n == 400)
-        harness.put(CLICKS, home.partition(key_of(event)), {**event, "occurred_at": at}, at)
+        harness.append(CLICKS, home.partition(key_of(event)), {**event, "occurred_at": at}, at)
     for _ in range(100):
         harness.now += 1_000
         for number in range(partitions):
@@ -317,7 +332,7 @@ async def test_in_a_backlog_tasks_do_not_wait_for_the_clock_to_tell_and_to_commi
     """Six rounds are 0.3 seconds: by the clock alone there would be one report in them, and no commit."""
     harness, home = ShellHarness(NOON, 3, linking=True, **WELL_KEYED), Partitioner(3)
     for source, event in (await on_one(1))[0]:
-        harness.put(source, home.partition(key_of(event)), event, event["occurred_at"])
+        harness.append(source, home.partition(key_of(event)), event, event["occurred_at"])
     rounds = commits = 0
     while harness.counts["applied", "clickstream"] + harness.counts["applied", "orders"] < 400:
         rounds += 1

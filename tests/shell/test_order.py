@@ -11,7 +11,18 @@ import pytest
 from streams.contracts.partitioning import Partitioner
 from streams.core.activity import Source
 from streams.core.inputs import FORWARDED
-from tests.shell.shop_runs import CLICKS, NOON, ORDERS, WELL_KEYED, Outputs, Profiles, by_id, key_of, same, until_done
+from tests.shell.shop_runs import (
+    CLICKS,
+    NOON,
+    ORDERS,
+    WELL_KEYED,
+    Outputs,
+    Profiles,
+    by_id,
+    key_of,
+    run_to_the_end,
+    same,
+)
 from tests.support.shell_harness import DELAY, LATENESS, ShellHarness
 from tests.support.shop_events import DAY, MINUTE, half_known, in_order, shop
 
@@ -37,8 +48,8 @@ async def in_time(events: list[dict[str, Any]], **settings: Any) -> tuple[Output
     """What one partition makes of it in order, at once."""
     harness = ShellHarness(NOON, 1, **settings)
     for event in events:
-        harness.put(source_of(event), 0, event, event["occurred_at"])
-    await until_done(harness)
+        harness.append(source_of(event), 0, event, event["occurred_at"])
+    await run_to_the_end(harness)
     return by_id(harness.outputs()), harness.profiles()
 
 
@@ -50,10 +61,12 @@ async def crashing(seed: int, *, order: str = "time", **settings: Any) -> tuple[
     harness = ShellHarness(NOON, 3, order=order, profiles=True, **settings)
     for event in disordered(seed, events):
         partition = home.partition(key_of(event)) if keyed else rng.randrange(3)
-        harness.put(source_of(event), partition, event, event["occurred_at"])
-    await harness.live(rng, 700, 12)
-    await until_done(harness)
-    return same(harness.outputs(), outputs) and harness.profiles() == profiles and harness.published(), harness
+        harness.append(source_of(event), partition, event, event["occurred_at"])
+    await harness.run_randomly(rng, 700, 12)
+    await run_to_the_end(harness)
+    return same(
+        harness.outputs(), outputs
+    ) and harness.profiles() == profiles and harness.profiles_are_published(), harness
 
 
 @pytest.mark.parametrize(("keyed", "linking"), [(False, False), (False, True), (True, True)])
@@ -74,19 +87,19 @@ async def test_the_setting_may_change_under_way_and_nothing_is_lost_or_taken_twi
     outputs, profiles = await in_time(events)
     harness, rng = ShellHarness(NOON, 2, order="time"), random.Random(1)
     for event in disordered(1, events):
-        harness.put(source_of(event), rng.randrange(2), event, event["occurred_at"])
+        harness.append(source_of(event), rng.randrange(2), event, event["occurred_at"])
     for n in range(400):
         number = n % 2
         harness.fetch(number, rng.choice([CLICKS, ORDERS, FORWARDED]), rng.randrange(1, 12))
         harness.now += 100
         await harness.tick(number)
         if n % 7 == 0:
-            await harness.commit(number, dies=rng.choice(["in flush", "offsets", ""]))
+            await harness.commit(number, crash_at=rng.choice(["in flush", "offsets", ""]))
         if n % 50 == 0:
             order = "arrival" if harness.settings.order == "time" else "time"
             harness.settings = dataclasses.replace(harness.settings, order=order)
-            harness.start(number)
-    await until_done(harness)
+            harness.restart_task(number)
+    await run_to_the_end(harness)
     lasting = ("orders", "revenue", "product_views", "sessions", "checkouts", "first_seen_at", "last_seen_at")
     found = harness.profiles()
     assert found.keys() == profiles.keys()
@@ -102,7 +115,7 @@ async def test_more_than_may_wait_is_held_and_no_source_stops_for_ever(linking: 
     outputs, profiles = await in_time(events, linking=linking)
     harness, rng = ShellHarness(NOON, 2, order="time", linking=linking, max_buffer_bytes=500), random.Random(1)
     for event in disordered(2, events):
-        harness.put(source_of(event), rng.randrange(2), event, event["occurred_at"])
+        harness.append(source_of(event), rng.randrange(2), event, event["occurred_at"])
     for n in range(3_000):
         harness.now += 200
         for number in (0, 1):
@@ -125,7 +138,7 @@ async def test_live_it_comes_the_delay_and_the_lateness_later_and_a_link_is_wait
     assert home.partition(b"c-2") != home.partition(b"d-1")
 
     def put(**event: Any) -> None:
-        harness.put(CLICKS, home.partition(key_of(event)), {"type": "product_viewed", "product_id": "p", **event})
+        harness.append(CLICKS, home.partition(key_of(event)), {"type": "product_viewed", "product_id": "p", **event})
 
     async def seconds(number: int) -> None:
         for _ in range(number):

@@ -10,7 +10,7 @@ from aiokafka.errors import UnknownTopicOrPartitionError
 from aiokafka.partitioner import murmur2
 
 from streams.shell.outbox import Outbox, Record
-from tests.support.fake_producer import Producer
+from tests.support.fake_producer import FakeProducer
 
 
 def record(n: int, topic: str = "t", key: bytes | None = b"k") -> Record:
@@ -22,7 +22,7 @@ def nobody(records: Sequence[Record]) -> None:
 
 
 async def test_records_leave_in_the_order_put_also_when_two_flush_at_once() -> None:
-    producer = Producer(room=2)
+    producer = FakeProducer(room=2)
     outbox = Outbox(lambda: producer, nobody)
     for n in range(3):
         outbox.put(record(n))
@@ -34,7 +34,7 @@ async def test_records_leave_in_the_order_put_also_when_two_flush_at_once() -> N
 
 
 async def test_each_key_goes_to_its_partition_in_one_batch_with_its_like() -> None:
-    producer = Producer(partitions=3)
+    producer = FakeProducer(partitions=3)
     outbox = Outbox(lambda: producer, nobody)
     for n in range(30):
         outbox.put(record(n, key=b"%d" % n))
@@ -46,7 +46,7 @@ async def test_each_key_goes_to_its_partition_in_one_batch_with_its_like() -> No
 
 
 async def test_what_has_no_key_leaves_too() -> None:
-    producer = Producer(partitions=3)
+    producer = FakeProducer(partitions=3)
     outbox = Outbox(lambda: producer, nobody)
     outbox.put(record(1, key=None))
     await outbox.flush()
@@ -54,7 +54,7 @@ async def test_what_has_no_key_leaves_too() -> None:
 
 
 async def test_settled_waits_for_every_acknowledgement_and_tells_what_was_sent() -> None:
-    producer, told = Producer(acknowledging=False), list[bytes | None]()
+    producer, told = FakeProducer(acknowledging=False), list[bytes | None]()
     outbox = Outbox(lambda: producer, lambda records: told.extend(record.value for record in records))
     outbox.put(record(1, "a"))
     outbox.put(record(2, "b"))
@@ -71,7 +71,7 @@ async def test_settled_waits_for_every_acknowledgement_and_tells_what_was_sent()
 
 
 async def test_settled_waits_for_what_another_flush_is_still_handing_over() -> None:
-    producer = Producer(acknowledging=False, room=1)
+    producer = FakeProducer(acknowledging=False, room=1)
     outbox = Outbox(lambda: producer, nobody)
     outbox.put(record(1))
     outbox.put(record(2))
@@ -88,7 +88,7 @@ async def test_settled_waits_for_what_another_flush_is_still_handing_over() -> N
 
 
 async def test_a_failed_send_is_raised_by_every_settled_after_it() -> None:
-    producer = Producer(acknowledging=False)
+    producer = FakeProducer(acknowledging=False)
     outbox = Outbox(lambda: producer, nobody)
     outbox.put(record(1))
     await outbox.flush()
@@ -98,7 +98,7 @@ async def test_a_failed_send_is_raised_by_every_settled_after_it() -> None:
             await outbox.settled()
 
 
-class Topicless(Producer):
+class Topicless(FakeProducer):
     """Its broker does not know the topic, and takes its time to say so."""
 
     async def partitions_for(self, topic: str) -> set[int]:
@@ -131,7 +131,7 @@ async def test_nor_is_what_was_being_handed_over_when_that_was_cancelled() -> No
 
 
 async def test_what_fits_no_batch_is_said() -> None:
-    outbox = Outbox(lambda: Producer(room=0), nobody)
+    outbox = Outbox(lambda: FakeProducer(room=0), nobody)
     outbox.put(record(1))
     with pytest.raises(ValueError, match="a record of 1 bytes does not fit a batch of t"):
         await outbox.flush()

@@ -18,30 +18,30 @@ def visitors(names: range) -> ShellHarness:
     harness = ShellHarness(NOON, 1, profiles=True)
     for n in names:
         event = {"event_id": f"e-{n}", "type": "page_viewed", "anonymous_id": f"d-{n}", "occurred_at": NOON - HOUR}
-        harness.put(CLICKS, 0, event, NOON - HOUR)
+        harness.append(CLICKS, 0, event, NOON - HOUR)
     return harness
 
 
 @pytest.mark.parametrize("again", ["", "flush", "in flush", "flushed", "offsets"])
-@pytest.mark.parametrize("dies", ["flush", "in flush", "flushed", "offsets"])
-async def test_a_crash_between_the_changelog_and_the_documents_leaves_nobody_without(dies: str, again: str) -> None:
+@pytest.mark.parametrize("crash_at", ["flush", "in flush", "flushed", "offsets"])
+async def test_a_crash_between_the_changelog_and_the_documents_leaves_nobody_without(crash_at: str, again: str) -> None:
     harness = visitors(range(20))
-    for step in ["", dies, again]:  # also if whoever takes over dies before it has sent anything
+    for step in ["", crash_at, again]:  # also if whoever takes over dies before it has sent anything
         harness.fetch(0, CLICKS, 6)
         await harness.tick(0)
-        await harness.commit(0, dies=step)
+        await harness.commit(0, crash_at=step)
     await harness.run()
-    assert len(harness.documents()) == 20
-    assert harness.published()
+    assert len(harness.profile_documents()) == 20
+    assert harness.profiles_are_published()
 
 
 @pytest.mark.parametrize("seed", range(10))
 async def test_nor_do_crashes_at_every_step(seed: int) -> None:
     rng, harness = random.Random(seed), visitors(range(60))
-    await harness.live(rng, 300, 4)
+    await harness.run_randomly(rng, 300, 4)
     await harness.run()
-    assert len(harness.documents()) == 60
-    assert harness.published()
+    assert len(harness.profile_documents()) == 60
+    assert harness.profiles_are_published()
 
 
 @pytest.mark.parametrize("asked", [True, False])
@@ -50,15 +50,15 @@ async def test_a_zombie_publishes_nothing(asked: bool) -> None:
     harness = ShellHarness(NOON, 1, "" if asked else "group", profiles=True)
     for n in range(2):
         event = {"event_id": f"e-{n}", "type": "page_viewed", "anonymous_id": "d-0", "occurred_at": NOON - HOUR + n}
-        harness.put(CLICKS, 0, event, NOON - HOUR)
+        harness.append(CLICKS, 0, event, NOON - HOUR)
     harness.fetch(0, CLICKS, 1)
     await harness.tick(0)
     zombie = harness.tasks[0]
     snapshot = zombie.snapshot()
     assert snapshot is not None
-    harness.start(0)
+    harness.restart_task(0)
     await harness.run()
-    assert harness.published()
+    assert harness.profiles_are_published()
     with pytest.raises(CommitFailedError) if asked else contextlib.nullcontext():
         await zombie.write(snapshot)
-    assert harness.published() is asked
+    assert harness.profiles_are_published() is asked

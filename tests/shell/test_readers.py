@@ -25,22 +25,22 @@ COUNTS = ({CLICKS: 5}, {ORDERS: 2}, {CLICKS: 2, ORDERS: 5}, {CLICKS: 4, ORDERS: 
 """Of three tasks: more and fewer partitions, of one topic or both; the other one is keyed otherwise."""
 
 
-async def crashing(seed: int, independent: dict[Source, int], without: str = "") -> tuple[bool, ShellHarness]:
+async def crashing(seed: int, independent: dict[Source, int], disabled_guard: str = "") -> tuple[bool, ShellHarness]:
     """A shop whose tasks and readers crash at every step; whether all outputs were right."""
     rng = random.Random(seed)
     clicks, orders = shop(seed, customers=15, events=400, end=NOON)
     right = await expected(clicks, orders, NOON)
-    harness = ShellHarness(NOON, 3, without, independent)
+    harness = ShellHarness(NOON, 3, disabled_guard, independent)
     for source, events in ((CLICKS, clicks), (ORDERS, orders)):
         for event in events:
-            harness.put(source, rng.randrange(independent.get(source, 3)), event, event["occurred_at"])
+            harness.append(source, rng.randrange(independent.get(source, 3)), event, event["occurred_at"])
     for _ in range(700):
         number, reader = rng.randrange(3), rng.choice([*harness.readers])
         match rng.randrange(13):
             case 0 | 1 | 2 | 3:
                 harness.fetch(number, rng.choice([*harness.tasks[number].read, FORWARDED]), rng.randrange(1, 30))
             case 4 | 5 | 6:
-                harness.read(*reader, rng.randrange(1, 30))
+                harness.read_source(*reader, rng.randrange(1, 30))
             case 7:
                 harness.now += rng.choice([0, 100, 2_000])
                 await harness.tick(number)
@@ -51,12 +51,12 @@ async def crashing(seed: int, independent: dict[Source, int], without: str = "")
                 await harness.commit(number)
                 await harness.commit_reader(*reader)
             case 10:
-                await harness.commit(number, dies=rng.choice(["flush", "in flush", "offsets"]))
+                await harness.commit(number, crash_at=rng.choice(["flush", "in flush", "offsets"]))
             case 11:
-                await harness.commit_reader(*reader, dies=rng.random() < 0.7)
+                await harness.commit_reader(*reader, crash_before_offsets=rng.random() < 0.7)
             case 12 if rng.random() < 0.3:
-                harness.lose.add(number if rng.random() < 0.5 else reader)
-    harness.lose.clear()
+                harness.drops_next_batch.add(number if rng.random() < 0.5 else reader)
+    harness.drops_next_batch.clear()
     await harness.run()
     harness.now += 2 * DAY
     await harness.run()
@@ -75,9 +75,9 @@ async def test_crashes_at_every_step_lose_nothing_and_apply_nothing_twice(
     assert harness.counts["arrived", "taken"] > 25
 
 
-@pytest.mark.parametrize("without", ["previous", "taken", "of_origins"])
-async def test_without_any_part_of_what_makes_it_exact_it_is_wrong(without: str) -> None:
-    assert not all([(await crashing(seed, COUNTS[2], without))[0] for seed in range(12)])
+@pytest.mark.parametrize("disabled_guard", ["previous", "taken", "of_origins"])
+async def test_without_any_part_of_what_makes_it_exact_it_is_wrong(disabled_guard: str) -> None:
+    assert not all([(await crashing(seed, COUNTS[2], disabled_guard))[0] for seed in range(12)])
 
 
 @pytest.mark.parametrize("independent", [{CLICKS: 5, ORDERS: 2}, {ORDERS: 5}], ids=str)
@@ -88,8 +88,8 @@ async def test_a_backlog_of_a_partition_without_its_reader_raises_no_false_aband
     began = NOON - 5 * HOUR
     harness = ShellHarness(NOON, 3, independent=independent)
     home = harness.tasks[0]._partitioner.partition(b"c-1")
-    harness.put(CLICKS, home, click("c-1", began, "product_added", product_id="p", price="5"), began)
-    harness.put(ORDERS, 1, order("c-1", began + 10 * MINUTE, "o-1", total="5"), began + 10 * MINUTE)
+    harness.append(CLICKS, home, click("c-1", began, "product_added", product_id="p", price="5"), began)
+    harness.append(ORDERS, 1, order("c-1", began + 10 * MINUTE, "o-1", total="5"), began + 10 * MINUTE)
     away = harness.readers.pop((ORDERS, 1))
     for _ in range(5):
         await harness.run()
@@ -110,38 +110,38 @@ async def test_a_backlog_of_a_partition_without_its_reader_raises_no_false_aband
 async def test_nothing_leaves_a_reader_before_its_first_commit() -> None:
     """Then its first offset is committed: a partition of which something has come, and no offset, has lost it."""
     harness = ShellHarness(NOON, 1, independent={CLICKS: 2})
-    harness.put(CLICKS, 1, click("c", NOON))
-    harness.read(CLICKS, 1)
+    harness.append(CLICKS, 1, click("c", NOON))
+    harness.read_source(CLICKS, 1)
     await harness.tick_reader(CLICKS, 1)
     activity = harness.logs[harness.settings.activity_topic, 0]
     assert activity == []
     await harness.commit_reader(CLICKS, 1)
     assert len(activity) == 2
-    harness.put(CLICKS, 1, click("d", NOON))
-    harness.read(CLICKS, 1)
+    harness.append(CLICKS, 1, click("d", NOON))
+    harness.read_source(CLICKS, 1)
     await harness.readers[CLICKS, 1].flush()
     assert len(activity) == 3
 
 
 async def test_progress_and_topic_are_stored_with_the_offset_and_restored_from_it() -> None:
     harness = ShellHarness(NOON, 1, independent={CLICKS: 2})
-    harness.put(CLICKS, 0, click("c", NOON - 3 * HOUR))
+    harness.append(CLICKS, 0, click("c", NOON - 3 * HOUR))
     await harness.run()
     offset, metadata = harness.offsets["clickstream", 0]
     mark = decode_metadata(metadata)
     assert (offset, mark is not None and mark.reader) == (1, True)
     assert mark is not None
     assert mark.mark == Mark(harness.now - 5_000, True, mark.mark.last_record_at)
-    harness.start_reader(CLICKS, 0)
+    harness.restart_reader(CLICKS, 0)
     assert harness.readers[CLICKS, 0].slowest() == harness.now - 5_000
     assert harness.readers[CLICKS, 0].snapshot(force=True) is not None
 
 
 async def test_what_a_reader_cannot_take_is_a_dead_letter_of_its_partition() -> None:
     harness = ShellHarness(NOON, 2, independent={ORDERS: 5})
-    harness._append(("orders", 4), b"k", b"{", [], NOON)
+    harness.append_record(("orders", 4), b"k", b"{", [], NOON)
     reader = harness.readers[ORDERS, 4]
-    harness.read(ORDERS, 4)
+    harness.read_source(ORDERS, 4)
     chunk = Chunk([])
     chunk.start, chunk.next, chunk.lost = 1, 4, Lost(1, 4, "its checksum is wrong")
     reader.process(ORDERS, chunk)
@@ -184,10 +184,10 @@ async def test_a_reader_that_is_ahead_is_paused_until_the_slowest_has_come_as_fa
     for n in range(300):
         for partition in range(3):
             event = click(f"c-{n % 40}", NOON - HOUR + n * 1_000, event_id=f"{partition}-{n}")
-            harness.put(CLICKS, partition, event, NOON)
+            harness.append(CLICKS, partition, event, NOON)
     fast = harness.readers[CLICKS, 0]
     for _ in range(100):
-        harness.read(CLICKS, 0, 10)
+        harness.read_source(CLICKS, 0, 10)
         await harness.tick_reader(CLICKS, 0)
         await harness.commit_reader(CLICKS, 0)
         for number in (0, 1):
@@ -212,7 +212,7 @@ async def test_a_topic_that_was_grown_is_waited_for_and_what_came_before_is_not_
     for source, events in ((CLICKS, clicks), (ORDERS, orders)):
         for event in events:
             if event["occurred_at"] < half:
-                harness.put(source, rng.randrange(3), event, event["occurred_at"])
+                harness.append(source, rng.randrange(3), event, event["occurred_at"])
     for n in range(120):
         number = rng.randrange(3)
         harness.fetch(number, rng.choice([CLICKS, ORDERS, FORWARDED, FORWARDED]), 5)
@@ -224,12 +224,12 @@ async def test_a_topic_that_was_grown_is_waited_for_and_what_came_before_is_not_
     for source, events in ((CLICKS, clicks), (ORDERS, orders)):
         for event in events:
             if event["occurred_at"] >= half:
-                harness.put(source, rng.randrange(5 if source is CLICKS else 3), event, event["occurred_at"])
+                harness.append(source, rng.randrange(5 if source is CLICKS else 3), event, event["occurred_at"])
     for number in range(3):
-        await harness.commit(number, dies="offsets")
-        harness.start(number)
+        await harness.commit(number, crash_at="offsets")
+        harness.restart_task(number)
     for partition in range(5):
-        harness.start_reader(CLICKS, partition)
+        harness.restart_reader(CLICKS, partition)
     assert harness.counts["applied", "clickstream"] > 20
     assert harness.counts["replayed", "clickstream"] == 0
     await harness.run()
@@ -246,14 +246,14 @@ async def test_what_comes_from_a_partition_that_a_task_does_not_know_ends_the_wo
     home = harness.tasks[0]._partitioner.partition(b"c-1")
     await harness.run()
     harness.independent = {CLICKS: 4}
-    harness.start_reader(CLICKS, 3)
-    harness.put(CLICKS, 3, click("c-1", NOON))
-    harness.read(CLICKS, 3)
+    harness.restart_reader(CLICKS, 3)
+    harness.append(CLICKS, 3, click("c-1", NOON))
+    harness.read_source(CLICKS, 3)
     await harness.commit_reader(CLICKS, 3)
     with pytest.raises(Grown, match="clickstream has got more partitions"):
         harness.fetch(home, FORWARDED)
     for number in (0, 1):
-        harness.start(number)
+        harness.restart_task(number)
     await harness.run()
     assert [o["customer_id"] for o in harness.outputs()] == ["c-1"]
 
@@ -287,7 +287,7 @@ def test_the_slowest_of_those_that_nobody_tells_of() -> None:
 async def test_what_is_forwarded_is_as_it_was_but_for_a_header() -> None:
     harness = ShellHarness(NOON, 2, independent={CLICKS: 3})
     event = click("c-1", NOON - HOUR)
-    harness._append(("clickstream", 2), b"s-9", json.dumps(event).encode(), [("ce_id", b"7")], NOON - MINUTE)
+    harness.append_record(("clickstream", 2), b"s-9", json.dumps(event).encode(), [("ce_id", b"7")], NOON - MINUTE)
     await harness.run()
     [record] = [r for n in (0, 1) for r in harness.logs["lifecycle-activity", n] if r.headers[0][0] == "ce_id"]
     assert (record.key, json.loads(record.value), record.headers[0]) == (b"s-9", event, ("ce_id", b"7"))

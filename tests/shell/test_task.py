@@ -26,7 +26,7 @@ from streams.shell.outbox import Outbox
 from streams.shell.state import State
 from streams.shell.task import PartitionTask
 from streams.transport.chunks import Chunk, Lost
-from tests.support.fake_producer import Producer
+from tests.support.fake_producer import FakeProducer
 
 NOON = 1_763_719_200_000
 MINUTE = 60_000
@@ -52,10 +52,10 @@ async def ours() -> None:
     """Nobody else has the partition."""
 
 
-class World:
+class TaskHarness:
     def __init__(self, playbook: Playbook = Playbook()) -> None:
         self.now = NOON
-        self.producer, self.changelog = Producer(), Changelog()
+        self.producer, self.changelog = FakeProducer(), Changelog()
         lifecycle, state = Lifecycle(playbook), State()
         self.engine = PartitionEngine(lifecycle, state=state.profiles)
         self.offsets = dict.fromkeys(Source, 0)
@@ -94,159 +94,159 @@ class World:
 
 
 async def test_a_customers_outputs_keep_their_order_also_while_a_commit_is_under_way() -> None:
-    world = World()
-    world.process(Source.CLICKSTREAM, type="product_viewed", product_id="p")
-    world.now += 31 * MINUTE
-    world.look()
-    snapshot = world.task.snapshot()
+    harness = TaskHarness()
+    harness.process(Source.CLICKSTREAM, type="product_viewed", product_id="p")
+    harness.now += 31 * MINUTE
+    harness.look()
+    snapshot = harness.task.snapshot()
     assert snapshot is not None
     assert [output.occurred_at for output in snapshot.outputs] == [NOON + 30 * MINUTE]
-    commit = asyncio.create_task(world.task.write(snapshot))
+    commit = asyncio.create_task(harness.task.write(snapshot))
     await asyncio.sleep(0)
-    world.process(Source.ORDERS, type="order_completed", order_id="o")  # while the changelog is being written
-    world.look()
-    await world.task.flush()
-    assert world.sent(SETTINGS.abandonments_topic) == []
-    world.changelog.may_write.set()
+    harness.process(Source.ORDERS, type="order_completed", order_id="o")  # while the changelog is being written
+    harness.look()
+    await harness.task.flush()
+    assert harness.sent(SETTINGS.abandonments_topic) == []
+    harness.changelog.may_write.set()
     await commit
-    await world.task.flush()
-    assert [d["type"] for d in world.sent(SETTINGS.abandonments_topic)] == ["abandoned", "recovered"]
-    assert [d["to_stage"] for d in world.sent(SETTINGS.stage_changes_topic)] == ["visitor", "customer"]
+    await harness.task.flush()
+    assert [d["type"] for d in harness.sent(SETTINGS.abandonments_topic)] == ["abandoned", "recovered"]
+    assert [d["to_stage"] for d in harness.sent(SETTINGS.stage_changes_topic)] == ["visitor", "customer"]
 
 
 async def test_a_commit_that_began_before_the_clock_jumped_does_not_bring_the_trust_in_it_back() -> None:
     """It may have measured the clock that was right."""
-    world = World()
-    world.process(Source.CLICKSTREAM, type="page_viewed")
+    harness = TaskHarness()
+    harness.process(Source.CLICKSTREAM, type="page_viewed")
     for jumps in (True, False):
-        snapshot = world.task.snapshot(force=True)
+        snapshot = harness.task.snapshot(force=True)
         assert snapshot is not None
-        commit = asyncio.create_task(world.task.write(snapshot))
+        commit = asyncio.create_task(harness.task.write(snapshot))
         await asyncio.sleep(0)
         if jumps:
-            world.task.trust.lost()
-        world.changelog.may_write.set()
+            harness.task.trust.lost()
+        harness.changelog.may_write.set()
         await commit
-        assert world.task.trust.given is not jumps
-        world.changelog.may_write.clear()
-    world.changelog.skew = -31_000
-    world.changelog.may_write.set()
-    snapshot = world.task.snapshot(force=True)
+        assert harness.task.trust.given is not jumps
+        harness.changelog.may_write.clear()
+    harness.changelog.skew = -31_000
+    harness.changelog.may_write.set()
+    snapshot = harness.task.snapshot(force=True)
     assert snapshot is not None
-    await world.task.write(snapshot)
-    assert not world.task.trust.given
+    await harness.task.write(snapshot)
+    assert not harness.task.trust.given
 
 
 async def test_triggers_leave_as_other_outputs_do_on_a_topic_of_their_own() -> None:
     trigger = Trigger("hello", events=["page_viewed"], steps=(Step(), Step(30 * MINUTE)))
-    world = World(Playbook(triggers=(trigger,)))
-    world.process(Source.CLICKSTREAM, type="page_viewed")
-    world.look()
-    await world.task.flush()
-    assert [(d["trigger"], d["step"]) for d in world.sent(SETTINGS.triggers_topic)] == [("hello", 1)]  # at once
-    world.now += 31 * MINUTE
-    world.look()
-    await world.task.flush()
-    assert len(world.sent(SETTINGS.triggers_topic)) == 1
-    world.changelog.may_write.set()
-    snapshot = world.task.snapshot()
+    harness = TaskHarness(Playbook(triggers=(trigger,)))
+    harness.process(Source.CLICKSTREAM, type="page_viewed")
+    harness.look()
+    await harness.task.flush()
+    assert [(d["trigger"], d["step"]) for d in harness.sent(SETTINGS.triggers_topic)] == [("hello", 1)]  # at once
+    harness.now += 31 * MINUTE
+    harness.look()
+    await harness.task.flush()
+    assert len(harness.sent(SETTINGS.triggers_topic)) == 1
+    harness.changelog.may_write.set()
+    snapshot = harness.task.snapshot()
     assert snapshot is not None
-    await world.task.write(snapshot)
-    await world.task.flush()
-    assert [d["step"] for d in world.sent(SETTINGS.triggers_topic)] == [1, 2]
+    await harness.task.write(snapshot)
+    await harness.task.flush()
+    assert [d["step"] for d in harness.sent(SETTINGS.triggers_topic)] == [1, 2]
 
 
 async def test_outputs_of_deadlines_leave_only_once_the_changelog_has_them() -> None:
-    world = World()
-    world.process(Source.CLICKSTREAM, type="product_viewed", product_id="p")
-    world.look()
-    await world.task.flush()
-    assert [d["to_stage"] for d in world.sent(SETTINGS.stage_changes_topic)] == ["visitor"]  # at once
-    world.now += 31 * MINUTE
-    world.look()
-    await world.task.flush()
-    snapshot = world.task.snapshot()
+    harness = TaskHarness()
+    harness.process(Source.CLICKSTREAM, type="product_viewed", product_id="p")
+    harness.look()
+    await harness.task.flush()
+    assert [d["to_stage"] for d in harness.sent(SETTINGS.stage_changes_topic)] == ["visitor"]  # at once
+    harness.now += 31 * MINUTE
+    harness.look()
+    await harness.task.flush()
+    snapshot = harness.task.snapshot()
     assert snapshot is not None
-    commit = asyncio.create_task(world.task.write(snapshot))
+    commit = asyncio.create_task(harness.task.write(snapshot))
     await asyncio.sleep(0)
-    assert world.changelog.records == []
-    assert world.sent(SETTINGS.abandonments_topic) == []
-    world.changelog.may_write.set()
+    assert harness.changelog.records == []
+    assert harness.sent(SETTINGS.abandonments_topic) == []
+    harness.changelog.may_write.set()
     await commit
-    assert len(world.changelog.records) == 1
-    assert len(world.sent(SETTINGS.abandonments_topic)) == 1
+    assert len(harness.changelog.records) == 1
+    assert len(harness.sent(SETTINGS.abandonments_topic)) == 1
 
 
 @pytest.mark.parametrize("owes", [True, False])
 async def test_what_only_a_commit_sends_has_one_also_where_nothing_changed(owes: bool) -> None:
-    world = World()
-    assert world.task.snapshot() is None
+    harness = TaskHarness()
+    assert harness.task.snapshot() is None
     cut: list[bool] = []
     delivery: Any = SimpleNamespace(owes=owes, cut=lambda *, outputs: cut.append(outputs))
-    world.task._delivery = delivery
-    assert (world.task.snapshot() is not None) is owes
+    harness.task._delivery = delivery
+    assert (harness.task.snapshot() is not None) is owes
     assert cut == ([False] if owes else [])
 
 
 async def test_a_chunk_from_before_a_seek_is_passed_over_and_one_behind_a_gap_ends_the_worker() -> None:
-    world = World()
-    world.process(Source.CLICKSTREAM, type="page_viewed")
-    world.offsets[Source.CLICKSTREAM] = 0
-    world.process(Source.CLICKSTREAM, type="page_viewed", event_id="again")
-    assert world.engine.positions()[Source.CLICKSTREAM] <= 1
-    world.offsets[Source.CLICKSTREAM] = 5
+    harness = TaskHarness()
+    harness.process(Source.CLICKSTREAM, type="page_viewed")
+    harness.offsets[Source.CLICKSTREAM] = 0
+    harness.process(Source.CLICKSTREAM, type="page_viewed", event_id="again")
+    assert harness.engine.positions()[Source.CLICKSTREAM] <= 1
+    harness.offsets[Source.CLICKSTREAM] = 5
     with pytest.raises(Hole, match="offset 1 is next, but the topic begins at 5"):
-        world.process(Source.CLICKSTREAM, type="page_viewed")
+        harness.process(Source.CLICKSTREAM, type="page_viewed")
 
 
 async def test_it_knows_up_to_where_it_was_given_what_it_reads_also_what_waits() -> None:
-    world = World()
+    harness = TaskHarness()
     for _ in range(2):
-        world.process(Source.CLICKSTREAM, type="page_viewed")
-    assert world.engine.positions()[Source.CLICKSTREAM] < 2  # orders may be earlier
-    assert world.task.next_offsets() == {TP("clickstream", 0): 2, TP("orders", 0): 0, TP("lifecycle-erasures", 0): 0}
+        harness.process(Source.CLICKSTREAM, type="page_viewed")
+    assert harness.engine.positions()[Source.CLICKSTREAM] < 2  # orders may be earlier
+    assert harness.task.next_offsets() == {TP("clickstream", 0): 2, TP("orders", 0): 0, TP("lifecycle-erasures", 0): 0}
 
 
 async def test_state_that_is_ahead_of_its_topic_ends_the_worker() -> None:
-    world = World()
-    world.engine.state.applied[Source.ORDERS] = 7
-    orders = world.engine.progress(Source.ORDERS)
-    world.task.advance({Source.ORDERS: Fetch(NOON, 3)}, frozenset())
-    world.task.advance({Source.ORDERS: Fetch(NOON + 39_000, 3)}, frozenset())
+    harness = TaskHarness()
+    harness.engine.state.applied[Source.ORDERS] = 7
+    orders = harness.engine.progress(Source.ORDERS)
+    harness.task.advance({Source.ORDERS: Fetch(NOON, 3)}, frozenset())
+    harness.task.advance({Source.ORDERS: Fetch(NOON + 39_000, 3)}, frozenset())
     assert orders.fetch is None  # a leader that was just elected may show that for a moment: it proves nothing
-    world.task.advance({Source.ORDERS: Fetch(NOON + 41_000, 8)}, frozenset())
+    harness.task.advance({Source.ORDERS: Fetch(NOON + 41_000, 8)}, frozenset())
     assert orders.fetch is not None
-    world.task.advance({Source.ORDERS: Fetch(NOON + 42_000, 3)}, frozenset())
+    harness.task.advance({Source.ORDERS: Fetch(NOON + 42_000, 3)}, frozenset())
     with pytest.raises(Truncated, match="ends at offset 3, but the state holds what came at 7"):
-        world.task.advance({Source.ORDERS: Fetch(NOON + 82_000, 3)}, frozenset())
+        harness.task.advance({Source.ORDERS: Fetch(NOON + 82_000, 3)}, frozenset())
 
 
 async def test_a_batch_that_is_lost_is_a_dead_letter_that_names_it_and_the_partition_goes_on() -> None:
-    world = World()
-    world.process(Source.CLICKSTREAM, type="page_viewed")
+    harness = TaskHarness()
+    harness.process(Source.CLICKSTREAM, type="page_viewed")
     lost = Chunk()
     lost.start, lost.next, lost.lost = 1, 4, Lost(1, 4, "the checksum is wrong")
-    world.task.process(Source.CLICKSTREAM, lost)
-    world.offsets[Source.CLICKSTREAM] = 4
-    world.process(Source.CLICKSTREAM, type="page_viewed", customer_id="c-2")
-    world.look()
-    assert world.engine.positions()[Source.CLICKSTREAM] == 5
-    await world.task.flush()
-    assert [sent[3] for sent in world.producer.sent if sent[0] == SETTINGS.dead_letters_topic] == [None]
-    shown = world.metrics.exposition()[0].decode()
+    harness.task.process(Source.CLICKSTREAM, lost)
+    harness.offsets[Source.CLICKSTREAM] = 4
+    harness.process(Source.CLICKSTREAM, type="page_viewed", customer_id="c-2")
+    harness.look()
+    assert harness.engine.positions()[Source.CLICKSTREAM] == 5
+    await harness.task.flush()
+    assert [sent[3] for sent in harness.producer.sent if sent[0] == SETTINGS.dead_letters_topic] == [None]
+    shown = harness.metrics.exposition()[0].decode()
     assert 'lifecycle_dead_letters_total{reason="corrupt_batch",topic="clickstream"} 1.0' in shown
 
 
 async def test_a_task_that_was_let_go_does_nothing_any_more() -> None:
     """A tick or an agent may still hold it: what it did now would be in the state and never be sent."""
-    world = World()
-    world.process(Source.CLICKSTREAM, type="product_viewed", product_id="p")
-    world.look()
-    world.task.closed = True
-    world.now += 31 * MINUTE
-    world.look()
-    world.process(Source.ORDERS, type="order_completed", order_id="o")
-    snapshot = world.task.snapshot()
+    harness = TaskHarness()
+    harness.process(Source.CLICKSTREAM, type="product_viewed", product_id="p")
+    harness.look()
+    harness.task.closed = True
+    harness.now += 31 * MINUTE
+    harness.look()
+    harness.process(Source.ORDERS, type="order_completed", order_id="o")
+    snapshot = harness.task.snapshot()
     assert snapshot is not None
     assert snapshot.outputs == []
     assert snapshot.positions == {Source.CLICKSTREAM: 1, Source.ORDERS: 0}

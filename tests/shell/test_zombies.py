@@ -15,7 +15,8 @@ from streams.core.effects import Snapshot
 from streams.core.inputs import ERASURES
 from streams.shell.task import PartitionTask
 from tests.shell.shop_runs import CLICKS, NOON, ORDERS
-from tests.support.shell_harness import ShellHarness, WorkerDied
+from tests.support.shell_fakes import WorkerDied
+from tests.support.shell_harness import ShellHarness
 from tests.support.shop_events import HOUR, MINUTE
 
 
@@ -26,7 +27,7 @@ def view(n: int, who: str, at: int) -> dict[str, Any]:
 def visits(*who: str) -> ShellHarness:
     harness = ShellHarness(NOON, 1, profiles=True)
     for n, one in enumerate(who):
-        harness.put(CLICKS, 0, view(n, one, NOON - HOUR + n), NOON - HOUR)
+        harness.append(CLICKS, 0, view(n, one, NOON - HOUR + n), NOON - HOUR)
     return harness
 
 
@@ -53,44 +54,44 @@ async def wakes_up(zombie: PartitionTask, snapshot: Snapshot) -> None:
         await zombie.write(snapshot)
 
 
-@pytest.mark.parametrize("dies", ["", "flush", "in flush", "flushed", "offsets"])
-async def test_whom_it_has_written_last_is_published_by_who_comes_next_but_one(dies: str) -> None:
+@pytest.mark.parametrize("crash_at", ["", "flush", "in flush", "flushed", "offsets"])
+async def test_whom_it_has_written_last_is_published_by_who_comes_next_but_one(crash_at: str) -> None:
     """The heir had only begun, and dies before it has read as far. And so may the next one, in its first commit."""
     harness = visits("d-0", "d-0", "d-1")
     await reads(harness, CLICKS, 1)
     await harness.commit(0)
     await reads(harness, CLICKS)
     zombie, snapshot = stopped(harness.tasks[0])
-    harness.start(0)
+    harness.restart_task(0)
     await commits(harness)
     await wakes_up(zombie, snapshot)
-    harness.start(0)
-    if dies:
-        await harness.commit(0, dies=dies)
+    harness.restart_task(0)
+    if crash_at:
+        await harness.commit(0, crash_at=crash_at)
     await harness.run()
-    assert {name: document and document["product_views"] for name, document in harness.documents().items()} == {
+    assert {name: document and document["product_views"] for name, document in harness.profile_documents().items()} == {
         "d-0": 2,
         "d-1": 1,
     }
-    assert harness.published()
+    assert harness.profiles_are_published()
 
 
 async def test_deadlines_that_it_has_written_are_told_by_who_comes_next_but_one() -> None:
     """And if it is killed when it wakes up."""
     harness = ShellHarness(NOON, 1, profiles=True)
-    harness.put(CLICKS, 0, view(0, "d-0", NOON - 10 * MINUTE), NOON - 10 * MINUTE)
+    harness.append(CLICKS, 0, view(0, "d-0", NOON - 10 * MINUTE), NOON - 10 * MINUTE)
     await harness.run()
     harness.now += 40 * MINUTE
     await harness.tick(0)
     zombie, snapshot = stopped(harness.tasks[0])
     assert [type(output).__name__ for output in snapshot.outputs] == ["Abandonment"]
-    writer = harness.writer(0)
-    harness.start(0)
+    writer = harness.changelog_writer(0)
+    harness.restart_task(0)
     await commits(harness)
-    writer.dies = "flushed"
+    writer.crash_at = "flushed"
     with pytest.raises(WorkerDied):
         await zombie.write(snapshot)
-    harness.start(0)
+    harness.restart_task(0)
     await harness.run()
     assert [output["kind"] for output in harness.outputs() if output["type"] == "abandoned"] == ["browse"]
 
@@ -100,37 +101,37 @@ async def test_who_begins_and_is_stopped_publishes_nothing_before_it_has_asked()
     await reads(harness, CLICKS, 1)
     await harness.commit(0)
     await reads(harness, CLICKS, 1)
-    await harness.commit(0, dies="flushed")
+    await harness.commit(0, crash_at="flushed")
     heir = harness.tasks[0]  # it owes a document
-    harness.start(0)
+    harness.restart_task(0)
     await harness.run()
-    assert harness.published()
+    assert harness.profiles_are_published()
     await heir.flush()
     await wakes_up(*stopped(heir, force=True))
-    assert harness.published()
+    assert harness.profiles_are_published()
 
 
 async def test_whose_record_had_more_of_one_topic_loses_nothing_of_the_other() -> None:
     """It has three clicks of the customer, its heir one of these and an order that came late."""
     harness = ShellHarness(NOON, 1, profiles=True)
-    harness.put(CLICKS, 0, {**view(0, "d", NOON - HOUR), "customer_id": "c-9"}, NOON - HOUR)
+    harness.append(CLICKS, 0, {**view(0, "d", NOON - HOUR), "customer_id": "c-9"}, NOON - HOUR)
     of_late = {"event_id": "o-1", "type": "order_completed", "order_id": "o-1", "total": "5", "currency": "EUR"}
-    harness.put(ORDERS, 0, {**of_late, "event_id": "o-0", "customer_id": "c-8", "occurred_at": NOON - HOUR}, NOON)
+    harness.append(ORDERS, 0, {**of_late, "event_id": "o-0", "customer_id": "c-8", "occurred_at": NOON - HOUR}, NOON)
     await harness.run()
     at = harness.now
-    harness.put(CLICKS, 0, {**view(9, "d", at), "customer_id": "c-7"}, at)
+    harness.append(CLICKS, 0, {**view(9, "d", at), "customer_id": "c-7"}, at)
     for n in range(3):
-        harness.put(CLICKS, 0, {**view(10 + n, "d", at + n), "customer_id": "c-1"}, at)
+        harness.append(CLICKS, 0, {**view(10 + n, "d", at + n), "customer_id": "c-1"}, at)
     harness.now += 3_000
     await reads(harness, CLICKS)
     zombie, snapshot = stopped(harness.tasks[0])
-    harness.put(ORDERS, 0, {**of_late, "customer_id": "c-1", "occurred_at": at - 8_000}, at)
-    harness.start(0)
+    harness.append(ORDERS, 0, {**of_late, "customer_id": "c-1", "occurred_at": at - 8_000}, at)
+    harness.restart_task(0)
     harness.fetch(0, CLICKS, 1)
     harness.fetch(0, ORDERS)
     await harness.commit(0)
     await wakes_up(zombie, snapshot)
-    harness.start(0)
+    harness.restart_task(0)
     await harness.run()
     profile = harness.profiles()[True, "c-1"]
     assert (profile["orders"], profile["product_views"]) == (1, 3)
@@ -139,18 +140,18 @@ async def test_whose_record_had_more_of_one_topic_loses_nothing_of_the_other() -
 async def test_nor_does_it_delete_the_document_of_who_came_back_after_an_erasure() -> None:
     """Of which it has read the request, and its heir more than that."""
     harness = ShellHarness(NOON, 1, profiles=True)
-    harness.erase("d-0", NOON - HOUR, identified=False)
+    harness.request_erasure("d-0", NOON - HOUR, identified=False)
     harness.fetch(0, ERASURES)
     await harness.tick(0)
     zombie, snapshot = stopped(harness.tasks[0])
-    harness.put(CLICKS, 0, view(0, "d-0", NOON), NOON)
-    harness.start(0)
+    harness.append(CLICKS, 0, view(0, "d-0", NOON), NOON)
+    harness.restart_task(0)
     await harness.run()
-    assert harness.published()
-    assert harness.documents()["d-0"] is not None
+    assert harness.profiles_are_published()
+    assert harness.profile_documents()["d-0"] is not None
     await zombie.flush()
     await wakes_up(zombie, snapshot)
-    assert harness.documents()["d-0"] is not None
+    assert harness.profile_documents()["d-0"] is not None
 
 
 async def test_of_who_was_erased_meanwhile_a_document_is_gone_when_it_is_asked_for_again() -> None:
@@ -158,14 +159,14 @@ async def test_of_who_was_erased_meanwhile_a_document_is_gone_when_it_is_asked_f
     harness = visits("d-0")
     await reads(harness, CLICKS)
     zombie, snapshot = stopped(harness.tasks[0])
-    harness.without = "group"
-    harness.start(0)
-    harness.erase("d-0", NOON, identified=False)
+    harness.disabled_guard = "group"
+    harness.restart_task(0)
+    harness.request_erasure("d-0", NOON, identified=False)
     await harness.run()
-    assert harness.documents() == {"d-0": None}
+    assert harness.profile_documents() == {"d-0": None}
     await zombie.write(snapshot)
-    assert harness.documents()["d-0"] is not None
-    harness.start(0)
-    harness.erase("d-0", harness.now, identified=False)
+    assert harness.profile_documents()["d-0"] is not None
+    harness.restart_task(0)
+    harness.request_erasure("d-0", harness.now, identified=False)
     await harness.run()
-    assert harness.documents() == {"d-0": None}
+    assert harness.profile_documents() == {"d-0": None}

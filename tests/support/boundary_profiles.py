@@ -9,7 +9,7 @@ from streams.core.profile import Profile
 
 
 def boundary_profiles() -> list[tuple[Profile, bool]]:
-    """Profiles on both sides of every bound, after an activity and after a passive event."""
+    """Return such profiles, each with True after activity and with False after a passive event."""
     found = []
     for orders, in_stage, (views, cart, checkouts), (signed_up, subscribed), praise, active in itertools.product(
         (0, 1, 2, 4, 5), (0, 1), ((0, 0, 0), (2, 0, 0), (3, 0, 0), (0, 1, 0), (0, 0, 1)),

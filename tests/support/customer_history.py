@@ -1,6 +1,6 @@
-"""Customers by hand: `run` plays events of one customer through the rules as the engine does.
+"""The history of one customer: `run` applies events to a profile in their order, as the engine does.
 
-Times are given in ms after `T0`; `click` and `order` make events with an id of their own.
+Times are in ms after `T0`. `click` and `order` make events, each with its own id.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from streams.core.playbook import Playbook
 from streams.core.policy import DAY, HOUR, MINUTE, SECOND, Policy
 from streams.core.profile import Profile
 
-__all__ = ["DAY", "HOUR", "MINUTE", "SECOND", "T0", "Activity", "History", "click", "item", "order", "run"]
+__all__ = ["DAY", "HOUR", "MINUTE", "SECOND", "T0", "Activity", "CustomerHistory", "click", "item", "order", "run"]
 
 T0 = 1_760_000_000_000
 
@@ -25,20 +25,20 @@ _numbers = itertools.count()
 
 
 def item(product_id: str | None, quantity: int = 1, price: int | None = 1000, **fields: Any) -> Item:
-    """One line of a cart or an order."""
+    """Return one line of a cart or an order."""
     return Item(
         **{"product_id": product_id, "category": None, "price": price, "currency": "EUR"} | fields, quantity=quantity
     )
 
 
 def click(at: int, type_: str = "page_viewed", product_id: str | None = None, **fields: Any) -> Activity:
-    """An event of the clickstream. A view or an addition costs 10.00 EUR unless told otherwise."""
+    """Return an event of the clickstream. The price of a view or an addition is 10.00 EUR by default."""
     priced = type_ in ("product_viewed", "product_added")
     return _event(Source.CLICKSTREAM, at, type_, {"product_id": product_id, "price": 1000 if priced else None} | fields)
 
 
 def order(at: int, order_id: str = "o-1", type_: str = "order_completed", **fields: Any) -> Activity:
-    """An event of the orders."""
+    """Return an event of the orders topic."""
     total = 5000 if type_ == "order_completed" else None
     return _event(Source.ORDERS, at, type_, {"order_id": order_id, "total": total} | fields)
 
@@ -55,8 +55,8 @@ def _event(source: Source, at: int, type_: str, fields: dict[str, Any]) -> Activ
     return Activity(**common | fields, source=source, offset=number, timestamp=T0 + at, at=T0 + at, type=type_)
 
 
-class History:
-    """What became of a customer. Times are given in ms after `T0`."""
+class CustomerHistory:
+    """The profile and outputs of one customer after some events. Times are in ms after `T0`."""
 
     def __init__(self, policy: Policy) -> None:
         self.lifecycle = Lifecycle(Playbook(policy=policy))
@@ -65,8 +65,8 @@ class History:
         self.counts: Counter[tuple[str, str]] = Counter()
         self.duplicates = 0
 
-    def play(self, *events: Activity, until: int | None = None) -> History:
-        """Apply the events as they come, then let time pass to `until`."""
+    def play(self, *events: Activity, until: int | None = None) -> CustomerHistory:
+        """Apply the events in this order, then let time pass to `until`."""
         for event in events:
             if self.profile is not None and self.lifecycle.is_duplicate(self.profile, event):
                 self.duplicates += 1
@@ -88,7 +88,7 @@ class History:
 
     @property
     def alive(self) -> Profile:
-        """The profile, which must not be forgotten."""
+        """Return the profile. Fail if the customer was forgotten."""
         assert self.profile is not None
         return self.profile
 
@@ -98,7 +98,7 @@ class History:
 
     @property
     def stages(self) -> list[tuple[str | None, int]]:
-        """The stages entered, and when."""
+        """Return the stages entered, with their times."""
         return [(change.to_stage, change.occurred_at - T0) for change in self.changes]
 
     @property
@@ -106,16 +106,16 @@ class History:
         return [output for output in self.outputs if isinstance(output, Abandonment)]
 
     @property
-    def told(self) -> list[tuple[str, str, int, int]]:
-        """Of the abandonments: type, kind, step and when."""
+    def abandonment_summary(self) -> list[tuple[str, str, int, int]]:
+        """Return type, kind, step and time of each abandonment output."""
         return [(a.type, a.kind, a.step, a.occurred_at - T0) for a in self.abandonments]
 
     @property
     def cart(self) -> dict[str, int]:
-        """Quantities in the cart."""
+        """Return the quantities in the cart, by product."""
         return {product: line.quantity for product, line in self.alive.cart.now.lines.items()}
 
 
-def run(events: Iterable[Activity], until: int | None = None, policy: Policy = Policy()) -> History:
-    """A new customer's history."""
-    return History(policy).play(*events, until=until)
+def run(events: Iterable[Activity], until: int | None = None, policy: Policy = Policy()) -> CustomerHistory:
+    """Return the history of a new customer after these events."""
+    return CustomerHistory(policy).play(*events, until=until)

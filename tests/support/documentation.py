@@ -1,4 +1,4 @@
-"""The documentation as data: its pages with their headings, links, code and tables."""
+"""Read the pages of the documentation: headings, links, code and tables."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SPAN = re.compile(r"`([^`\n]+)`")
 
 
 class Fence(NamedTuple):
-    """A block of code; `language` is empty where the page names none."""
+    """A block of code. `language` is empty if the page names none."""
 
     language: str
     text: str
@@ -33,17 +33,17 @@ def fences(page: Path) -> list[Fence]:
 
 
 def prose(page: Path) -> str:
-    """The page without its blocks of code."""
+    """Return the page without its blocks of code."""
     return _FENCE.sub("", read(page))
 
 
 def spans(page: Path) -> list[str]:
-    """What is set as code within the text."""
+    """Return the inline code of the page."""
     return _SPAN.findall(prose(page))
 
 
 def links(page: Path) -> list[str]:
-    """The targets of links."""
+    """Return the targets of all links."""
     return re.findall(r"\]\(([^)\s]+)\)", prose(page))
 
 
@@ -52,19 +52,19 @@ def headings(page: Path) -> list[str]:
 
 
 def anchor(heading: str) -> str:
-    """As GitHub makes it."""
+    """Return the anchor that GitHub gives to a heading."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
 def section(page: Path, heading: str) -> str:
-    """What stands under a heading, up to the next one of any level."""
+    """Return the text under a heading, up to the next heading of any level."""
     found = re.search(rf"^#+ {re.escape(heading)}\n(.*?)(?=^#|\Z)", read(page), re.MULTILINE | re.DOTALL)
     assert found, f"{name(page)} has no heading {heading!r}"
     return found[1]
 
 
 def table(text: str, *columns: str) -> list[list[str]]:
-    """The rows of the table that has these columns."""
+    """Return the rows of the table that has these columns."""
     lines = text.splitlines()
     start = lines.index("| " + " | ".join(columns) + " |") + 2
     rows = []

@@ -1,6 +1,6 @@
-"""Hypothesis strategies: histories of customers, as they are and at their nastiest.
+"""Hypothesis strategies for histories of customers, both ordinary and hostile ones.
 
-A history is built from gaps between events, chosen around the times at which something happens, so that what fails
+A history is made of gaps between events. The gaps lie around the durations at which deadlines fire, so that a failure
 shrinks to few events close together.
 """
 
@@ -36,7 +36,7 @@ BOUNDARIES = (
 
 
 def around(*instants: int) -> st.SearchStrategy[int]:
-    """One of the instants, or a millisecond off."""
+    """Return one of the durations, or one that differs by a millisecond."""
     return st.builds(lambda instant, off: instant + off, st.sampled_from(instants), st.sampled_from((0, -1, 1)))
 
 
@@ -129,7 +129,7 @@ drafts = st.one_of(views, additions, purchases, listings, additions, checkouts, 
 
 @st.composite
 def policies(draw: st.DrawFn) -> Policy:
-    """The default one, or one whose bounds are reached."""
+    """Return the default policy, or one with bounds so small that histories reach them."""
     lateness = draw(st.sampled_from((10 * SECOND, 0, 10 * MINUTE)))
     if draw(st.booleans()):
         return Policy(lateness=lateness)
@@ -138,24 +138,25 @@ def policies(draw: st.DrawFn) -> Policy:
 
 @dataclass(frozen=True)
 class Step:
-    """What happens next in a history."""
+    """One event of a history, relative to the one before."""
 
     gap: int
     fields: Draft
-    whose: int
+    customer: int
+    """Index into the customers of the history."""
     again: int
-    """The event id is that of the event so many before, if there was one; of itself for 0."""
+    """The event has the id of the event this many places earlier; its own id for 0."""
     delay: int
-    """So much later than it happened does it arrive."""
+    """How much later than its time the event arrives."""
     copy: int | None
-    """And, if so, a second time."""
+    """How much later than its time a duplicate arrives; None for no duplicate."""
 
 
 @st.composite
 def histories(
     draw: st.DrawFn, delays: st.SearchStrategy[int] | None = None, spacing: st.SearchStrategy[int] = gaps
 ) -> list[Activity]:
-    """Activities in the order in which they are applied: in time order, or each by its delay later."""
+    """Return events in the order in which they are applied: in time order, or with `delays` in order of arrival."""
     customers = draw(st.sampled_from((CUSTOMERS[:1], CUSTOMERS)))
     delay = st.just(0) if delays is None else st.just(0) | delays
     copy = (
@@ -171,7 +172,7 @@ def histories(
     at, events = START, []
     for n, s in enumerate(steps):
         at += s.gap
-        identified, customer = customers[s.whose]
+        identified, customer = customers[s.customer]
         events.append(
             Activity(
                 **(EURO | s.fields),
@@ -198,5 +199,5 @@ def _past_order(n: int) -> Draft:
 
 
 def untils(events: list[Activity]) -> st.SearchStrategy[int | None]:
-    """No end, or one some while after the last event."""
+    """Return None, or a time after the last event at which the history ends."""
     return st.none() | gaps.map(lambda gap: max(event.at for event in events) + gap)

@@ -1,4 +1,4 @@
-"""The Apache Kafka of the tests: one node, or a cluster of three whose nodes can be killed one by one."""
+"""Apache Kafka for tests: one node, or a cluster of three nodes that can be killed one by one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["ApacheKafka", "KafkaCluster", "Unavailable"]
 
 
 class KafkaCluster:
-    """Nodes that are broker and controller each. A context manager, as a single one is."""
+    """Nodes of Apache Kafka, each both broker and controller. A context manager, as `ApacheKafka` is."""
 
     def __init__(self, nodes: int = 3) -> None:
         membership = Membership.of(nodes)
@@ -22,28 +22,28 @@ class KafkaCluster:
 
     @property
     def address(self) -> str:
-        """All nodes, as LIFECYCLE_BROKER takes them."""
+        """Return the addresses of all nodes, in the form of LIFECYCLE_BROKER."""
         return ",".join(node.address for node in self.nodes)
 
     def start(self, nodes: Iterable[ApacheKafka] | None = None) -> Self:
-        """Start nodes (default: all), at the same time: none answers before most are there."""
+        """Start nodes (default: all) at the same time: no node answers before a majority runs."""
         starting = list(self.nodes if nodes is None else nodes)
         with ThreadPoolExecutor(len(starting)) as pool:
             list(pool.map(lambda node: node.start(), starting))
         return self
 
     def kill(self) -> None:
-        """SIGKILL for all of them at once."""
+        """Send SIGKILL to all nodes."""
         for node in self.nodes:
             node.kill()
 
     def check(self) -> None:
-        """Raise `UserError` if a node is gone."""
+        """Raise `UserError` if a node no longer runs."""
         for node in self.nodes:
             node.check()
 
     def controller(self) -> ApacheKafka | None:
-        """The node that leads the quorum, by what the nodes that run have noted; None during an election."""
+        """Return the node that leads the quorum, as the running nodes have recorded it; None during an election."""
         noted = []
         for node in self.nodes:
             if node.pid is not None and node.directory is not None:

@@ -1,4 +1,7 @@
-"""What tests need and not every machine has. Missing, it is a failure under CI, elsewhere a skip with its reason."""
+"""Programs that tests need and that not every machine has.
+
+Without them a test fails under CI, and is skipped elsewhere, with the reason.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ Broker = TypeVar("Broker", ApacheKafka, KafkaCluster)
 
 
 def skip_or_fail(reason: str) -> NoReturn:
-    """End the test because this machine has not what it takes."""
+    """End the test because this machine lacks something: fail under CI, skip elsewhere."""
     if os.environ.get("CI") == "true":
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)
@@ -23,14 +26,14 @@ def skip_or_fail(reason: str) -> NoReturn:
 
 @contextmanager
 def apache_kafka() -> Iterator[ApacheKafka]:
-    """A running one, for the length of the block."""
+    """Run an Apache Kafka for the length of the block."""
     with _running(ApacheKafka()) as broker:
         yield broker
 
 
 @contextmanager
 def kafka_cluster() -> Iterator[KafkaCluster]:
-    """As `apache_kafka`, of three nodes."""
+    """Run an Apache Kafka of three nodes for the length of the block."""
     with _running(KafkaCluster()) as cluster:
         yield cluster
 

@@ -1,4 +1,4 @@
-"""A disk without files: what was written, and what is left of it after a crash."""
+"""A `Disk` in memory that can lose its last writes, as a disk does in a crash."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 
 class MemoryDisk:
-    """`streams.core.cold.Disk`, which remembers every write, so that the last ones can be lost."""
+    """A `streams.core.cold.Disk` that remembers every write, so that the last ones can be lost."""
 
     def __init__(self) -> None:
         self.writes: list[list[tuple[bytes, bytes | None]]] = []
@@ -25,7 +25,7 @@ class MemoryDisk:
         self._apply(changes)
 
     def lose(self, writes: int) -> None:
-        """A crash: the last writes had not reached the disk."""
+        """Lose the last writes, as if they had not reached the disk before a crash."""
         self.writes = self.writes[: max(0, len(self.writes) - writes)]
         self._held = {}
         for changes in self.writes:

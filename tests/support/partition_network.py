@@ -1,7 +1,7 @@
-"""Engines of several partitions that forward and pass on to each other, without a shell: topics are lists.
+"""Engines of several partitions that send each other repartitioned events and internal messages, without the shell.
 
-What a broker keeps (topics, changelogs, committed offsets) outlives a crash. A flush can be cut in half, and items can
-fail to arrive though later ones do, as a producer leaves them that gives up.
+Topics are lists. Topics, changelogs and committed offsets survive a crash, as they do on a broker. A flush can be cut
+in half, and an internal message can be lost although later ones arrive, as happens when a producer gives up.
 """
 
 from __future__ import annotations
@@ -29,12 +29,14 @@ from streams.core.sources import Arrivals, Erasure, Fetch, Forwarded, Mark, Repo
 from streams.core.state import TaskState
 
 Message = Forwarded | Report | tuple[int, int, bytes]
-"""What is on the activity topic; of an item what precedes it, its task, and the item packed."""
-STEPS = ("before", "in flush", "flushed", "sending", "sent")
-"""When in a commit a task may die."""
+"""A message on the repartition topic. A tuple is an internal message: the number of the previous message from the same
+task, the number of that task, and the packed content."""
+COMMIT_STEPS = ("before", "in flush", "flushed", "sending", "sent")
+"""The points of a commit at which a task can crash."""
 
 
 def record(at: int, type_: str, customer: str | None, device: str | None, **fields: Any) -> Activity:
+    """Return an event of a customer, of a device, or of a customer on a device."""
     who = customer or device
     assert who is not None
     order = {"source": Source.ORDERS, "order_id": f"o-{at}", "total": 500} if type_ == "order_completed" else {}
@@ -46,7 +48,10 @@ def record(at: int, type_: str, customer: str | None, device: str | None, **fiel
 
 
 def by_id(outputs: Iterable[Output]) -> dict[str, Output]:
-    """As a subscriber that de-duplicates sees them; the same id must not have two contents."""
+    """Return the outputs as a subscriber sees them that deduplicates by id.
+
+    Fail if two outputs with the same id differ.
+    """
     found: dict[str, Output] = {}
     for output in outputs:
         assert found.setdefault(output.id, output) == output
@@ -54,69 +59,76 @@ def by_id(outputs: Iterable[Output]) -> dict[str, Output]:
 
 
 class EngineTask:
-    """What there is of a partition in a worker, and is gone with it."""
+    """The part of a partition that is in the memory of a worker. A crash loses it."""
 
     def __init__(self, engine: PartitionEngine) -> None:
         self.engine = engine
-        self.last: dict[tuple[int, int], int] = defaultdict(lambda: -1)
-        """By rank and partition, what was sent there last."""
+        self.last_sent: dict[tuple[int, int], int] = defaultdict(lambda: -1)
+        """The number of the last message sent, by rank and target partition."""
 
 
 class PartitionNetwork:
-    """As many as there are partitions, of each of which there is a task."""
+    """A task for each of some partitions, with the topics between them."""
 
     def __init__(
-        self, now: int, partitions: int, without: str = "", policy: Policy = Policy(), *, by_time: bool = False
+        self, now: int, partitions: int, disabled_guard: str = "", policy: Policy = Policy(), *, by_time: bool = False
     ) -> None:
-        """`without` leaves out a part of what makes it exact: `numbers`, `previous`, `pending`, `hold`, `cut` or
-        `holes`."""
+        """`disabled_guard` is for negative controls. It disables one mechanism that makes the outputs exact:
+
+        - `numbers`: a task remembers the numbers of the internal messages that it has taken
+        - `previous`: each message names the previous one, so that a lost one is noticed
+        - `pending`: a task resends the messages of an unfinished commit
+        - `hold`: a task reports no progress beyond the messages that it still has to send
+        - `cut`: a task knows the last commit that it flushed completely
+        - `holes`: a profile remembers offsets that it skipped
+        """
         self.now = now
         self.by_time = by_time
         self.partitions = partitions
-        self.without = without
+        self.disabled_guard = disabled_guard
         self.logs: dict[tuple[Source, int], list[Activity]] = defaultdict(list)
         self.topic: list[list[Message]] = [[] for _ in range(partitions)]
         self.changelogs: list[list[tuple[bytes, bytes | None]]] = [[] for _ in range(partitions)]
-        self.markers: list[tuple[int, Arrivals | None]] = [(0, None)] * partitions
+        self.commit_markers: list[tuple[int, Arrivals | None]] = [(0, None)] * partitions
         self.committed: list[tuple[int, dict[Source, int], dict[Source, Mark], int]] = [(0, {}, {}, 0)] * partitions
-        self.requests: list[tuple[str, bool, int]] = []
-        """To erase somebody: id, whether it is a customer's, and when; every partition has all of them."""
-        self.done = [0] * partitions
-        """How many of them, by partition, as of the last commit."""
+        self.erasure_requests: list[tuple[str, bool, int]] = []
+        """Erasure requests (id, whether it is the id of a customer, time). Every partition reads all of them."""
+        self.erasures_done = [0] * partitions
+        """The committed offset of the erasure requests, by partition."""
         self.received: list[Output] = []
         self.counts: Counter[tuple[str, str]] = Counter()
-        self.largest = 0
-        """Bytes of the largest record written."""
-        self.lose: set[int] = set()
-        """Tasks whose next item never arrives, while what follows it does, until they die of it."""
-        self._dead: set[int] = set()
+        self.largest_record = 0
+        """Size of the largest changelog record, in bytes."""
+        self.drops_next_item: set[int] = set()
+        """Tasks whose next internal message is lost while later ones arrive. The task crashes at its next commit."""
+        self._failed: set[int] = set()
         self._cut = random.Random(partitions)
         self._lifecycle = Lifecycle(Playbook(policy=policy))
         self._partitioner = Partitioner(partitions)
-        self.tasks = [EngineTask(self._begin(number)) for number in range(partitions)]
+        self.tasks = [EngineTask(self._recover(number)) for number in range(partitions)]
         for number in range(partitions):
-            self._send_again(number)
+            self._resend(number)
 
-    # -- the world
+    # -- topics
 
-    def put(self, partition: int, *records: Activity) -> None:
-        """Records arrive on a partition of their topic, wherever they belong."""
+    def append(self, partition: int, *records: Activity) -> None:
+        """Append records to a partition of their topic, whether or not their customers belong to that partition."""
         for record in records:
             log = self.logs[record.source, partition]
             record.offset, record.timestamp = len(log), record.at
             log.append(record)
 
-    # -- a worker's life
+    # -- the tasks
 
-    def _begin(self, number: int) -> PartitionEngine:
+    def _recover(self, number: int) -> PartitionEngine:
         state = TaskState()
         for key, value in self.changelogs[number]:
-            state.restore(key, _without_holes(value) if self.without == "holes" else value)
+            state.restore(key, _without_offset_gaps(value) if self.disabled_guard == "holes" else value)
         commit, positions, marks, arrived = self.committed[number]
-        flushed, arrivals = self.markers[number]
+        flushed, arrivals = self.commit_markers[number]
         self.received += state.unsent(commit)
         stored = arrivals or Arrivals(0, [])
-        if self.without == "cut":
+        if self.disabled_guard == "cut":
             flushed = state.commit
         engine = PartitionEngine(
             self._lifecycle,
@@ -131,26 +143,26 @@ class PartitionNetwork:
             arrivals=Arrivals(arrived, stored.origins, stored.numbers),
             tasks=self.partitions,
             flushed=flushed,
-            erasures=self.done[number],
+            erasures=self.erasures_done[number],
             by_time=self.by_time,
         )
-        if self.without == "pending":
+        if self.disabled_guard == "pending":
             engine.unsent = []
         return engine
 
-    def start(self, number: int) -> None:
-        """The task begins again: all that was in memory is gone."""
-        self._dead.discard(number)
-        self.tasks[number] = EngineTask(self._begin(number))
-        self._send_again(number)
+    def restart(self, number: int) -> None:
+        """Start the task again. Everything that it had in memory is lost."""
+        self._failed.discard(number)
+        self.tasks[number] = EngineTask(self._recover(number))
+        self._resend(number)
 
-    def _send_again(self, number: int) -> None:
+    def _resend(self, number: int) -> None:
         engine = self.tasks[number].engine
         self._send(number, engine.unsent)
         engine.sent()
 
-    def read(self, number: int, source: Source, most: int | None = None) -> None:
-        """Read on in a source: what lives elsewhere is forwarded, parts of several records in one."""
+    def read_source(self, number: int, source: Source, most: int | None = None) -> None:
+        """Read on in a source. Events of other partitions are forwarded, several of them in one message."""
         task = self.tasks[number]
         start = task.engine.progress(source).position
         records = self.logs[source, number][start : None if most is None else start + most]
@@ -161,17 +173,17 @@ class PartitionNetwork:
                 home = self._partitioner.partition(home_of(part))
                 (here if home == number else elsewhere[home]).append(part)
         for home, parts in elsewhere.items():
-            previous, last = task.last[source, home], parts[-1].offset
+            previous, last = task.last_sent[source, home], parts[-1].offset
             self.topic[home].append(Forwarded(source, number, last, previous, parts))
-            task.last[source, home] = last
+            task.last_sent[source, home] = last
         task.engine.forwarded(source, records, self.now)
         self._take(task.engine.apply(source, here, start + len(records), self.now))
 
-    def arrive(self, number: int, most: int | None = None) -> None:
-        """Read on in the activity topic."""
+    def read_repartitioned(self, number: int, most: int | None = None) -> None:
+        """Read on in the repartition topic."""
         task = self.tasks[number]
         start = task.engine.arrived_position
-        if self.without == "numbers":
+        if self.disabled_guard == "numbers":
             for one in task.engine._origins.values():
                 if one.rank >= STREAM and one.origin is not None:
                     one.origin.taken = -1
@@ -188,16 +200,19 @@ class PartitionNetwork:
         self._take(task.engine.arrive(read, start + len(messages), self.now))
 
     def erase(self, number: int) -> None:
-        """The task reads on in the topic of requests to erase somebody."""
+        """Read on in the topic of erasure requests."""
         engine = self.tasks[number].engine
         read = [
             Erasure(id_, known, at, f"r-{at}", self._partitioner.partition(id_.encode()) == number)
-            for id_, known, at in self.requests[engine.erasures_position :]
+            for id_, known, at in self.erasure_requests[engine.erasures_position :]
         ]
-        self._take(engine.erase(read, len(self.requests)))
+        self._take(engine.erase(read, len(self.erasure_requests)))
 
     def tick(self, number: int, *, fetches: bool = True) -> None:
-        """Time is looked at, with fetches that have shown the ends; and the others are told."""
+        """Advance the task to the present, and report its progress to all tasks.
+
+        With `fetches`, fetches have just shown the ends of its topics.
+        """
         task, engine = self.tasks[number], self.tasks[number].engine
         ends = {source: Fetch(self.now, len(self.logs[source, number])) for source in Source}
         self._take(engine.advance(self.now, ends if fetches else {}))
@@ -205,48 +220,48 @@ class PartitionNetwork:
         for other in range(self.partitions):
             for rank in (*([] if other == number else Source), *range(STREAM, STREAM + STREAMS)):
                 progress, drained_at = engine.report(rank)
-                if self.without == "hold" and rank >= STREAM:
+                if self.disabled_guard == "hold" and rank >= STREAM:
                     progress, drained_at = engine._levels[rank - STREAM].frontier(self.now), self.now
-                report = Report(rank, number, task.last[rank, other], progress, drained_at, slowest)
+                report = Report(rank, number, task.last_sent[rank, other], progress, drained_at, slowest)
                 self.topic[other].append(report)
 
-    def commit(self, number: int, dies: str = "") -> None:
-        """Carry a commit through, or die at one of `STEPS`."""
+    def commit(self, number: int, crash_at: str = "") -> None:
+        """Commit, or crash at one of `COMMIT_STEPS`."""
         snapshot = self.tasks[number].engine.snapshot()
-        if snapshot is not None and not self._carried_through(number, snapshot, dies):
-            self.start(number)
+        if snapshot is not None and not self._carry_out(number, snapshot, crash_at):
+            self.restart(number)
 
-    def _carried_through(self, number: int, snapshot: Snapshot, dies: str) -> bool:
-        if dies == "before" or number in self._dead:  # nothing is written before all that was sent has arrived
+    def _carry_out(self, number: int, snapshot: Snapshot, crash_at: str) -> bool:
+        if crash_at == "before" or number in self._failed:  # the flush waits for all messages sent before
             return False
         log, changes = self.changelogs[number], snapshot.changes
-        self.largest = max([self.largest, *(len(value or b"") for _, value in changes)])
-        if dies == "in flush":
+        self.largest_record = max([self.largest_record, *(len(value or b"") for _, value in changes)])
+        if crash_at == "in flush":
             log += changes[: int(len(changes) * self._cut.random()) + 1]
             return False
         log += changes
-        self.markers[number] = snapshot.commit, snapshot.arrivals
-        if dies == "flushed":
+        self.commit_markers[number] = snapshot.commit, snapshot.arrivals
+        if crash_at == "flushed":
             return False
-        self._send(number, snapshot.passed[: len(snapshot.passed) // 2] if dies == "sending" else snapshot.passed)
+        self._send(number, snapshot.passed[: len(snapshot.passed) // 2] if crash_at == "sending" else snapshot.passed)
         self.received += snapshot.outputs
-        if dies or number in self._dead:
+        if crash_at or number in self._failed:
             return False
         self.tasks[number].engine.sent()
         assert snapshot.arrivals is not None
         self.committed[number] = (snapshot.commit, snapshot.positions, snapshot.marks, snapshot.arrivals.position)
-        self.done[number] = snapshot.erasures
+        self.erasures_done[number] = snapshot.erasures
         return True
 
     def _send(self, number: int, items: Iterable[Passed]) -> None:
-        last = self.tasks[number].last
+        last = self.tasks[number].last_sent
         for item in items:
             home, rank = self._partitioner.partition(passed_key(item)), STREAM + item.stream
-            previous = -1 if self.without == "previous" else last[rank, home]
+            previous = -1 if self.disabled_guard == "previous" else last[rank, home]
             last[rank, home] = item.number
-            if number in self.lose:
-                self.lose.discard(number)
-                self._dead.add(number)
+            if number in self.drops_next_item:
+                self.drops_next_item.discard(number)
+                self._failed.add(number)
                 continue
             self.topic[home].append((previous, number, msgspec.msgpack.encode(item)))
 
@@ -254,45 +269,45 @@ class PartitionNetwork:
         self.received += effects.outputs
         self.counts += effects.counts
 
-    # -- the end
+    # -- several steps
 
     def run(self, rounds: int = 12) -> None:
-        """Go on until all is read, applied, passed on and told."""
+        """Let all tasks read, tick and commit, for enough rounds that everything is applied and reported."""
         for _ in range(rounds):
             self.now += 1_000
             for number in range(self.partitions):
                 for source in Source:
-                    self.read(number, source)
-                self.arrive(number)
+                    self.read_source(number, source)
+                self.read_repartitioned(number)
                 self.erase(number)
                 self.tick(number)
             for number in range(self.partitions):
                 self.commit(number)
 
-    def crashing(self, rng: random.Random, steps: int) -> None:
-        """Everything happens to every task, in any order."""
+    def run_with_crashes(self, rng: random.Random, steps: int) -> None:
+        """Take steps of any kind, of any task, in random order, crashes included."""
         for _ in range(steps):
             number = rng.randrange(self.partitions)
             match rng.randrange(32):
                 case 0 | 1 | 2 | 3 | 4 | 5 | 31:
-                    self.read(number, rng.choice(list(Source)), rng.randrange(1, 8))
+                    self.read_source(number, rng.choice(list(Source)), rng.randrange(1, 8))
                     if rng.random() < 0.2:
                         self.erase(number)
                 case 6 | 7 | 8 | 9 | 10 | 11 | 12 | 13 | 14 | 15 | 26 | 27 | 28 | 29 | 30:
-                    self.arrive(number, rng.randrange(1, 60))
+                    self.read_repartitioned(number, rng.randrange(1, 60))
                 case 16 | 17 | 18 | 19:
                     self.now += rng.choice([0, 100, 2_000])
                     self.tick(number)
                 case 20:
-                    self.commit(number, rng.choice((*STEPS, *["in flush"] * 4)))
+                    self.commit(number, rng.choice((*COMMIT_STEPS, *["in flush"] * 4)))
                 case 21 if rng.random() < 0.3:
-                    self.lose.add(number)
+                    self.drops_next_item.add(number)
                 case _:
                     self.commit(number)
-        self.lose.clear()
+        self.drops_next_item.clear()
 
     def profiles(self) -> Mapping[tuple[bool, str], Profile]:
-        """Everybody's."""
+        """Return the profiles of all tasks, by whether they are identified, and id."""
         return {
             (profile.identified, profile.customer): profile
             for task in self.tasks
@@ -300,7 +315,7 @@ class PartitionNetwork:
         }
 
     def aliases(self) -> dict[bytes, Profile]:
-        """What is known of ids that are no customer's, as it was written."""
+        """Return the stored records of devices and carts, by key."""
         return {
             key: profile
             for task in self.tasks
@@ -310,8 +325,8 @@ class PartitionNetwork:
         }
 
 
-def _without_holes(value: bytes | None) -> bytes | None:
-    if value is None or value[0] > VERSION:  # a mark
+def _without_offset_gaps(value: bytes | None) -> bytes | None:
+    if value is None or value[0] > VERSION:  # an erasure marker
         return value
     profile = unpack(value)
     profile.holes = None

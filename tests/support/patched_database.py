@@ -9,7 +9,7 @@ from streams.transport.rocks import Database
 
 
 class PatchedDatabase:
-    """A database of RocksDB's that does some things in another way."""
+    """Wrap the RocksDB database of `database`: the calls given replace its own. `real` is the database itself."""
 
     def __init__(self, database: Database, **calls: Callable[..., Any]) -> None:
         self.real: Any = database._db

@@ -1,4 +1,4 @@
-"""A worker as its operator has it: a process, with a real broker over TCP. Topics and group are the test's own."""
+"""Worker processes as an operator runs them, on a real broker over TCP, with their own topics and consumer group."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from streams.settings import Settings, load
 from streams.shell import topics
 
 PATIENCE_S = 60.0
-"""How long a test waits for what must happen. It bounds a failure; nothing passes because of it."""
+"""How long a test waits for something that must happen. It bounds a failing test; no test passes because of it."""
 
 ROLES = (
     "clickstream", "orders", "stage_changes", "abandonments", "triggers", "profiles", "identities", "erasures",
@@ -34,10 +34,11 @@ ROLES = (
 
 
 _drawn: set[int] = set()
-"""Ports that somebody may not listen on yet."""
+"""Ports that were handed out before; nothing may listen on them yet."""
 
 
 def free_port() -> int:
+    """Return a TCP port that is free, and that this process has not handed out before."""
     while True:
         with socket.socket() as s:
             s.bind(("127.0.0.1", 0))
@@ -47,8 +48,8 @@ def free_port() -> int:
                 return port
 
 
-def get(port: int, path: str) -> tuple[int, str]:
-    """(status, body); (0, '') while nothing listens."""
+def http_get(port: int, path: str) -> tuple[int, str]:
+    """Return (status, body) of a request to this machine; (0, '') while nothing listens on the port."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as response:
             return response.status, response.read().decode()
@@ -58,8 +59,8 @@ def get(port: int, path: str) -> tuple[int, str]:
         return 0, ""
 
 
-async def until(condition: Callable[[], Any], what: str, patience: float = PATIENCE_S) -> Any:
-    """Wait for a condition, and fail saying what did not come."""
+async def wait_until(condition: Callable[[], Any], what: str, patience: float = PATIENCE_S) -> Any:
+    """Wait until a condition is true, and return its result. Fail with `what` if it does not become true in time."""
     deadline = time.monotonic() + patience
     while True:
         result = condition()
@@ -73,7 +74,7 @@ async def until(condition: Callable[[], Any], what: str, patience: float = PATIE
 
 
 class ProcessCluster:
-    """One application on a broker: its topics, its workers, and clients to feed and read it."""
+    """One application on a broker: its topics, its workers, and clients that write to and read from the topics."""
 
     def __init__(self, address: str, directory: Path, **settings: str) -> None:
         name = uuid.uuid4().hex[:8]
@@ -97,7 +98,7 @@ class ProcessCluster:
         self.workers: list[WorkerProcess] = []
 
     async def create_topics(self, partitions_of: Mapping[str, int] | None = None) -> None:
-        """`partitions_of`: by role, of topics that somebody else has made."""
+        """Create the topics. `partitions_of` gives other numbers of partitions for some of them, by role."""
         if partitions_of:
             async with self.admin() as admin:
                 await admin.create_topics(
@@ -109,7 +110,7 @@ class ProcessCluster:
         await topics.ensure(self.settings)
 
     def start_worker(self, *, program: str = "", **settings: str) -> WorkerProcess:
-        """`lifecycle worker`, or a Python program in its place."""
+        """Start `lifecycle worker`, or a Python program in its place."""
         worker = WorkerProcess(self, len(self.workers), self._environ(settings), program)
         self.workers.append(worker)
         return worker
@@ -126,7 +127,7 @@ class ProcessCluster:
 
     @asynccontextmanager
     async def admin(self) -> AsyncIterator[AIOKafkaAdminClient]:
-        """A client for what neither producers nor consumers can do."""
+        """Open an admin client for the length of the block."""
         client = AIOKafkaAdminClient(bootstrap_servers=self.settings.broker)
         await client.start()
         try:
@@ -135,28 +136,31 @@ class ProcessCluster:
             await client.close()
 
     async def make_anew(self, topic: str) -> None:
-        """Delete a topic, and make it again under its name."""
+        """Delete a topic, and create it again under the same name."""
         async with self.admin() as admin:
             await admin.delete_topics([topic])
-            await until(lambda: is_gone(admin, topic), "the end of the topic")  # else nothing would be missing
+            await wait_until(
+                lambda: topic_is_gone(admin, topic), "the end of the topic"
+            )  # else it would not be created
         await self.create_topics()
 
     async def set_offset(self, topic: str, offset: int, metadata: str = "") -> None:
-        """Of the group, in partition 0, as kafka-consumer-groups --reset-offsets does, while no worker runs."""
+        """Set the group's offset in partition 0, as kafka-consumer-groups --reset-offsets does. No worker may run."""
         async with AIOKafkaConsumer(
             bootstrap_servers=self.settings.broker,
             group_id=self.settings.app_id,
-            enable_auto_commit=False,  # as it ends it would commit where it is once more, which may be from before
+            enable_auto_commit=False,  # at its end it would commit its position, which may be the old one
         ) as group:
             group.assign([TopicPartition(topic, 0)])
             await group.commit({TopicPartition(topic, 0): (offset, metadata)})
 
     def stop(self) -> None:
+        """Kill all workers."""
         for worker in self.workers:
             worker.kill()
 
     async def produce(self, topic: str, records: Iterable[tuple[str | None, Any]]) -> None:
-        """Send (key, event or raw bytes) in order, to the partition of the key."""
+        """Send records (key, event or raw bytes) in order, each to the partition of its key."""
         producer = AIOKafkaProducer(bootstrap_servers=self.settings.broker, linger_ms=5)
         await producer.start()
         try:
@@ -175,7 +179,7 @@ class ProcessCluster:
         await self.produce(self.settings.orders_topic, [(key_of(e), e) for e in events])
 
     async def read(self, topic: str, isolation_level: str = "read_uncommitted") -> list[Any]:
-        """All records of a topic at present, as an independent client sees them."""
+        """Return all records that a topic has now, as an independent client reads them."""
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self.settings.broker, enable_auto_commit=False, isolation_level=isolation_level
         )
@@ -193,7 +197,7 @@ class ProcessCluster:
             end_of = consumer.last_stable_offset if isolation_level == "read_committed" else consumer.highwater
 
             async def at_the_end() -> bool:
-                """By what fetches have shown: it is true also where ListOffsets is not."""
+                """Judge by the ends that fetches report: they are right also where those of ListOffsets are not."""
                 ends = {tp: end_of(tp) for tp in partitions}
                 return all([end is not None and await consumer.position(tp) >= end for tp, end in ends.items()])
 
@@ -208,7 +212,7 @@ class ProcessCluster:
             await consumer.stop()
 
     async def documents(self, topic: str) -> list[dict[str, Any]]:
-        """The values of a topic's records, decoded."""
+        """Return the decoded values of all records of a topic."""
         return [json.loads(record.value) for record in await self.read(topic)]
 
     async def stage_changes(self) -> list[dict[str, Any]]:
@@ -218,14 +222,14 @@ class ProcessCluster:
         return await self.documents(self.settings.abandonments_topic)
 
 
-async def is_gone(admin: AIOKafkaAdminClient, topic: str) -> bool:
-    """Whether the broker knows no topic of that name any more."""
+async def topic_is_gone(admin: AIOKafkaAdminClient, topic: str) -> bool:
+    """Return whether the broker no longer knows a topic of this name."""
     return topic not in {found["topic"] for found in await admin.describe_topics() if not found["error_code"]}
 
 
 async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> set[int]:
     consumer.subscribe([topic])
-    return await until(lambda: consumer.partitions_for_topic(topic), f"the partitions of {topic}")  # type: ignore[no-any-return]
+    return await wait_until(lambda: consumer.partitions_for_topic(topic), f"the partitions of {topic}")  # type: ignore[no-any-return]
 
 
 class WorkerProcess:
@@ -242,11 +246,11 @@ class WorkerProcess:
             )
 
     def get(self, path: str) -> tuple[int, str]:
-        """As `get`, of its own HTTP."""
-        return get(self.port, path)
+        """Request a path from the web server of the worker. See `http_get`."""
+        return http_get(self.port, path)
 
     def metric(self, name: str, **labels: str) -> float:
-        """The sum of the series of that name with those labels."""
+        """Return the sum of the series with this name and these labels."""
         total = 0.0
         for line in self.get("/metrics")[1].splitlines():
             if (
@@ -258,29 +262,30 @@ class WorkerProcess:
         return total
 
     async def ready(self) -> None:
-        """Wait until the worker has partitions and processes."""
+        """Wait until the worker has partitions and processes them."""
 
         def check() -> bool:
             assert self.process.poll() is None, f"the worker ended with {self.process.returncode}:\n{self.tail()}"
             return self.get("/readyz")[0] == 200
 
         try:
-            await until(check, "a ready worker")
+            await wait_until(check, "a ready worker")
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.tail()}") from None
 
     async def ready_or_gone(self) -> None:
-        """As `ready`, of one that may stop, or be killed, as soon as it processes."""
-        await until(
+        """Wait as `ready` does, for a worker that may end or stop as soon as it processes."""
+        await wait_until(
             lambda: self.process.poll() is not None or self.stopped or self.get("/readyz")[0] == 200, "a ready worker"
         )
 
     def tail(self) -> str:
+        """Return the end of the log."""
         return self.log.read_text()[-4000:]
 
     @property
     def stopped(self) -> bool:
-        """Whether the process stands still (SIGSTOP)."""
+        """Return whether the process is stopped (SIGSTOP)."""
         return Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
     def terminate(self) -> None:
@@ -293,4 +298,5 @@ class WorkerProcess:
 
 
 def key_of(event: dict[str, Any]) -> str:
+    """Return the key of an event in a co-partitioned topic: its customer, else its device."""
     return str(event.get("customer_id") or event["anonymous_id"])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def process_ends(pid: int, within: float = 5.0) -> bool:
-    """Whether the process ends in time; one that waits to be collected has ended."""
+    """Return whether the process ends in time. A process that waits to be reaped has ended."""
     deadline = time.monotonic() + within
     while time.monotonic() < deadline:
         try:
@@ -22,6 +22,7 @@ def process_ends(pid: int, within: float = 5.0) -> bool:
 
 
 def accepts_connections(address: str) -> bool:
+    """Return whether something listens at `host:port`."""
     host, port = address.split(":")
     with socket.socket() as probe:
         return probe.connect_ex((host, int(port))) == 0

@@ -1,4 +1,4 @@
-"""The cart of the naive reference: the customer's story, told from its beginning at every question."""
+"""The cart of the reference: it is computed from the whole story of the customer every time it is needed."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from streams.core.policy import Policy
 
 @dataclass(eq=False)
 class Applied:
-    """An event of the customer, and what was found when it came."""
+    """An event of the customer, with facts that were known when it arrived."""
 
     event: Activity
     active: bool
-    """It is activity: not passive."""
+    """Whether it is activity, that is, not passive."""
     buys: bool
-    """A completion that counted when it came."""
+    """Whether it is a completion that counted when it arrived."""
     behind: bool
-    """More than `lateness` older than the customer's newest event: too late to be put in its place."""
+    """Whether it is more than `lateness` older than the newest event, and so too late to be put in its place."""
     outdated: bool
-    """Older than the customer's last order."""
+    """Whether it is older than the last order."""
 
     @property
     def at(self) -> int:
@@ -33,7 +33,7 @@ class Applied:
 
 @dataclass(eq=False)
 class Cleared:
-    """A deadline that emptied the cart, or only took the checkout mark."""
+    """A deadline that emptied the cart (`all`), or that only removed the checkout."""
 
     at: int
     all: bool
@@ -49,47 +49,47 @@ class Line:
     at: int
 
     def describe(self, category: str | None, price: int | None, currency: str) -> None:
-        """What is not said stays as last known."""
+        """Take over category, price and currency. Values that are missing stay as they were."""
         self.category = category or self.category
         if price is not None:
             self.price, self.currency = price, currency
 
 
 class Story:
-    """What happened, in the order in which it counts for the cart: by time, as far as `lateness` allows."""
+    """The events and deadlines in the order that counts for the cart: by time, as far as `lateness` allows."""
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
         self.entries: list[Applied | Cleared] = []
 
     def place(self, a: Applied, newest: int) -> None:
-        """Where it belongs by its time, unless it comes too late for that: then after all that is settled."""
+        """Insert an event at its time. Insert an event that is too late for that after everything already settled."""
         limit = newest - self.policy.lateness - 1 if a.behind else a.at
         before = [i + 1 for i, b in enumerate(self.entries) if b.at <= limit or isinstance(b, Cleared)]
         self.entries.insert(max(before, default=0), a)
 
-    def tell(self, addition: Applied | None = None) -> tuple[dict[str | None, Line], int | None, bool]:
-        """The lines, the checkout mark, and whether `addition` added something."""
+    def replay(self, addition: Applied | None = None) -> tuple[dict[str | None, Line], int | None, bool]:
+        """Return the lines, the time of the checkout, and whether `addition` added something."""
         cart: dict[str | None, Line] = {}
-        mark: int | None = None
+        checkout_at: int | None = None
         shown: dict[str, tuple[int, str]] = {}
         added = False
 
         def take(products: Sequence[str | None], at: int) -> bool:
-            """Never what is newer. Whether there was something, and nothing is left."""
+            """Remove lines, except newer ones. Return whether that emptied the cart."""
             taken = {p for p in products if p in cart and cart[p].at <= at}
             for product in taken:
                 del cart[product]
             return bool(taken) and not cart
 
-        def unmark(at: int) -> None:
-            nonlocal mark
-            if mark is not None and mark <= at:
-                mark = None
+        def remove_checkout(at: int) -> None:
+            nonlocal checkout_at
+            if checkout_at is not None and checkout_at <= at:
+                checkout_at = None
 
         for a in self.entries:
             if isinstance(a, Cleared):
-                mark = None
+                checkout_at = None
                 if a.all:
                     cart.clear()
                 continue
@@ -106,16 +106,16 @@ class Story:
                 if line is not None and line.at <= e.at:
                     line.quantity, line.at = line.quantity - e.quantity, e.at
                     if line.quantity <= 0 and take([e.product_id], e.at):
-                        unmark(e.at)
+                        remove_checkout(e.at)
             elif a.clicks("cart_emptied"):
                 take(list(cart), e.at)
-                unmark(e.at)
+                remove_checkout(e.at)
             elif a.clicks("cart_viewed", "checkout_started"):
                 if e.items is not None:
                     listed = combined(e.items)
                     take([p for p in cart if p not in listed], e.at)
                     if not listed:
-                        unmark(e.at)
+                        remove_checkout(e.at)
                     for product, item in listed.items():
                         held = cart[product].quantity if product in cart else 0
                         if product in cart and cart[product].at > e.at:
@@ -125,11 +125,11 @@ class Story:
                         added |= item.quantity > held and a is addition
                         put(cart, item, e.at, total=True)
                 if a.clicks("checkout_started") and not too_late:
-                    mark = max(mark or e.at, e.at)
+                    checkout_at = max(checkout_at or e.at, e.at)
             elif a.clicks("checkout_step_completed"):
-                mark = None if mark is None else max(mark, e.at)
+                checkout_at = None if checkout_at is None else max(checkout_at, e.at)
             elif a.buys:
-                unmark(e.at)
+                remove_checkout(e.at)
                 bought = [item.product_id for item in e.items or ()]
                 same = any(
                     getattr(e, name) and getattr(e, name) == shown.get(name, (0, None))[1]
@@ -138,11 +138,11 @@ class Story:
                 take(list(cart) if same or not any(bought) else bought, e.at)
             while len(cart) > self.policy.cart_lines:
                 del cart[min(cart, key=lambda p: cart[p].at)]
-        return cart, mark, added
+        return cart, checkout_at, added
 
 
 def put(cart: dict[str | None, Line], item: Item, at: int, *, total: bool) -> None:
-    """Adds the item, or with `total` makes the line what it says."""
+    """Add the item to its line; with `total`, replace the quantity of the line."""
     line = cart.setdefault(item.product_id, Line(item.product_id, None, None, item.currency, 0, at))
     line.quantity = item.quantity if total else line.quantity + item.quantity
     newer = at >= line.at
@@ -155,7 +155,7 @@ def put(cart: dict[str | None, Line], item: Item, at: int, *, total: bool) -> No
 
 
 def combined(items: Sequence[Item]) -> dict[str | None, Item]:
-    """One line per product."""
+    """Return the items with one item per product."""
     lines: dict[str | None, Line] = {}
     for item in items:
         put(lines, item, 0, total=False)

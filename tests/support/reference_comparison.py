@@ -1,4 +1,4 @@
-"""Holds the core against the naive reference."""
+"""Compare the core with the reference: same outputs, same profiles."""
 
 from __future__ import annotations
 
@@ -16,19 +16,23 @@ from streams.core.policy import Policy
 from streams.core.profile import Profile
 from tests.support.reference_lifecycle import final, reference
 
-Who = tuple[bool, str]
+CustomerKey = tuple[bool, str]
+"""Whether the customer is identified, and the id."""
 
 
-def drive(
+def play_in_core(
     events: Sequence[Activity], policy: Policy, until: int | None, playbook: Playbook = Playbook()
-) -> tuple[list[Output], dict[Who, Profile]]:
-    """The core without the engine around it: exactly in this order."""
+) -> tuple[list[Output], dict[CustomerKey, Profile]]:
+    """Apply events to the core in exactly this order, without an engine, and let time pass to `until`.
+
+    Return the outputs, and the profiles that are not forgotten.
+    """
     lifecycle = Lifecycle(msgspec.structs.replace(playbook, policy=policy))
-    profiles: dict[Who, Profile] = {}
+    profiles: dict[CustomerKey, Profile] = {}
     outputs: list[Output] = []
     counts: Counter[tuple[str, str]] = Counter()
 
-    def pass_time(who: Who, to: int) -> None:
+    def pass_time(who: CustomerKey, to: int) -> None:
         while who in profiles and (due := profiles[who].next_deadline) is not None and due <= to:
             lifecycle.fire(profiles[who], outputs, counts)
             if profiles[who].stage is None:
@@ -47,8 +51,9 @@ def drive(
     return outputs, profiles
 
 
-def by_customer(outputs: Iterable[Output]) -> dict[Who, list[Output]]:
-    each: defaultdict[Who, list[Output]] = defaultdict(list)
+def by_customer(outputs: Iterable[Output]) -> dict[CustomerKey, list[Output]]:
+    """Return the outputs of each customer in their order, with items in the form of `meaningful`."""
+    each: defaultdict[CustomerKey, list[Output]] = defaultdict(list)
     for output in outputs:
         if isinstance(output, Abandonment):
             output = msgspec.structs.replace(output, items=meaningful(output.items))
@@ -57,12 +62,12 @@ def by_customer(outputs: Iterable[Output]) -> dict[Who, list[Output]]:
 
 
 def meaningful(items: Iterable[Item]) -> tuple[Item, ...]:
-    """Without what means nothing: the currency where there is no price."""
+    """Return the items without the currency where there is no price, because it has no meaning there."""
     return tuple(item if item.price is not None else msgspec.structs.replace(item, currency="") for item in items)
 
 
-def view(profile: Profile, policy: Policy) -> dict[str, Any]:
-    """A profile as `final` of the reference shows it."""
+def profile_view(profile: Profile, policy: Policy) -> dict[str, Any]:
+    """Return the parts of a profile that `final` of the reference shows, in the same form."""
     lines = profile.cart.now.lines.items()
     cart = tuple(Item(product or None, li.category, li.price, li.currency, li.quantity) for product, li in lines)
     same = (
@@ -76,14 +81,15 @@ def view(profile: Profile, policy: Policy) -> dict[str, Any]:
     }
 
 
-def expected(seen: dict[str, Any]) -> dict[str, Any]:
+def reference_view(seen: dict[str, Any]) -> dict[str, Any]:
+    """Return what `final` shows of a customer, in the form of `profile_view`."""
     kept = {name: value for name, value in seen.items() if name not in ("cart_items", "cart_value")}
     return kept | {"cart": meaningful(seen["cart"])}
 
 
-def agrees(events: Sequence[Activity], policy: Policy, until: int | None) -> None:
-    """Asserts that core and reference make the same outputs and end in the same state."""
-    outputs, profiles = drive(events, policy, until)
+def assert_core_agrees(events: Sequence[Activity], policy: Policy, until: int | None) -> None:
+    """Assert that core and reference make the same outputs and end in the same state."""
+    outputs, profiles = play_in_core(events, policy, until)
     assert by_customer(outputs) == by_customer(reference(events, policy, until))
-    seen = {who: view(profile, policy) for who, profile in profiles.items()}
-    assert seen == {who: expected(view) for who, view in final(events, policy, until).items()}
+    seen = {who: profile_view(profile, policy) for who, profile in profiles.items()}
+    assert seen == {who: reference_view(view) for who, view in final(events, policy, until).items()}

@@ -1,10 +1,10 @@
-"""The naive reference: what DESIGN section 3 says, written to be read and not to be fast.
+"""The reference for the default lifecycle (docs/concepts.md), written to be read and not to be fast.
 
-It keeps the whole history of each customer and computes what it can from it again, at every question: sessions,
-counts, orders, the cart. Nothing here is shared with the engine but the types of what goes in and comes out.
+It keeps the whole history of each customer, and computes sessions, counts, orders and the cart from it every time they
+are needed. It shares only the types of events and outputs with the engine.
 
-`reference` returns the outputs, `final` what is left of the customers; both take the activities in the order in which
-they are applied. A customer's own deadlines at or before an event fire before it, those up to `until` at the end.
+`reference` returns the outputs, `final` the customers that are left. Both take the events in the order in which they
+are applied. A customer's deadlines at or before an event fire before it; those up to `until` fire at the end.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ PASSIVE_CHANNELS = {"pos", "retail", "subscription", "marketplace"}
 
 
 def reference(histories: Sequence[Activity], policy: Policy, until: int | None) -> list[Output]:
-    """All outputs, each customer's in the order made."""
+    """Return all outputs, those of each customer in their order."""
     outputs: list[Output] = []
     _play(histories, policy, until, outputs)
     return outputs
 
 
 def final(histories: Sequence[Activity], policy: Policy, until: int | None) -> dict[tuple[bool, str], dict[str, Any]]:
-    """What is known of each customer in the end; forgotten ones are absent."""
+    """Return a view of each customer at the end. Forgotten customers are absent."""
     return {who: customer.view() for who, customer in _play(histories, policy, until, []).items()}
 
 
@@ -74,7 +74,7 @@ class _Order:
         return next((e for e in self.events if e.type == "order_completed"), None)
 
     def _amounts(self, type_: str) -> list[Activity]:
-        """In the order's own currency."""
+        """Return the events of a type whose amounts are in the currency of the order."""
         done = self.completion
         amounts = [e for e in self.events if e.type == type_ and e.total is not None]
         return [e for e in amounts if done is None or e.currency == done.currency]
@@ -107,14 +107,14 @@ class _Order:
 class _Episode:
     started_at: int
     newest: int
-    """The last view, addition or checkout."""
+    """Time of the last view, addition or checkout."""
     views: list[Activity] = field(default_factory=list)
     abandoned: bool = False
-    """The latest abandonment is of this episode."""
+    """Whether the latest abandonment is of this episode."""
 
     @property
     def viewed(self) -> dict[str | None, int]:
-        """When each product was viewed last."""
+        """Return the time of the last view of each product."""
         return {e.product_id: e.at for e in sorted(self.views, key=lambda e: e.at)}
 
 
@@ -122,10 +122,10 @@ class _Episode:
 class _Abandoned:
     step1: Abandonment
     last: Abandonment
-    """As of its last step."""
+    """Its output at the last step."""
     episode: _Episode
     open: bool = True
-    """Neither recovered, retracted, expired, superseded nor closed silently."""
+    """Whether it is neither recovered, retracted, expired, superseded nor closed silently."""
 
 
 class _Customer:
@@ -134,30 +134,30 @@ class _Customer:
         self.customer, self.identified = first.customer, first.identified
         self.outputs = outputs
         self.applied: list[Applied] = []
-        """In the order in which they came."""
+        """In order of arrival."""
         self.story = Story(policy)
         self.completed: dict[str, _Order] = {}
         self.spoken_of: dict[str, _Order] = {}
         self.written_off: list[_Order] = []
-        """No longer kept, and so left as they were."""
+        """Orders no longer kept: later events do not change them."""
         self.order_currency: str | None = None
         self.stage: str | None = None
         self.entered_at = 0
         self.sequence, self.cycle, self.orders_in_stage = 0, 1, 0
         self.episode: _Episode | None = None
         self.armed = False
-        """Step 1 is awaited: it has not come due since the last activity. Otherwise a further step is."""
+        """Whether the next step to come due is step 1, because there was activity since the last one."""
         self.latest: _Abandoned | None = None
         self.first_steps: list[int] = []
         self.times: list[int] = []
-        """Of the activity in the newest 16 sessions."""
+        """Times of the activity in the newest 16 sessions."""
         self.session_count = self.older_sessions = 0
 
     @property
     def forgotten(self) -> bool:
         return self.stage is None and self.sequence > 0
 
-    # What the history says
+    # Questions to the history
 
     def has_had(self, event: Activity) -> bool:
         newest = {a.event.event_id: a.at for a in self.applied}
@@ -169,7 +169,7 @@ class _Customer:
         return sum(a.clicks(*types) for a in self.applied)
 
     def latest_of(self, applied: Sequence[Applied]) -> Applied | None:
-        """The last by time; of equally old ones the one that came last."""
+        """Return the last by time; of those with equal times, the one that arrived last."""
         return sorted(applied, key=lambda a: a.at)[-1] if applied else None
 
     @property
@@ -181,7 +181,7 @@ class _Customer:
         return max((a.at for a in self.applied if a.active), default=None)
 
     def in_sessions(self, at: int) -> None:
-        """Activity: in one of the newest 16 sessions, in a new one, or it comes too late for that."""
+        """Add activity to one of the newest 16 sessions or to a new one; ignore it if it is too late for both."""
         times = sorted([*self.times, at])
         starts = [t for i, t in enumerate(times) if i == 0 or t - times[i - 1] >= self.policy.session_gap]
         if at == times[0] and self.older_sessions and at not in self.times and len(starts) > self.session_count:
@@ -243,7 +243,7 @@ class _Customer:
         )
 
     def cart(self) -> tuple[Item, ...]:
-        return items_of(self.story.tell()[0].values())
+        return items_of(self.story.replay()[0].values())
 
     # An event
 
@@ -270,7 +270,7 @@ class _Customer:
         self.try_rules(a)
 
     def note_order(self, event: Activity) -> tuple[bool, bool]:
-        """Whether it is activity, and whether it is a completion that counts."""
+        """Add the event to its order. Return whether it is activity, and whether it is a completion that counts."""
         if event.source is Source.CLICKSTREAM:
             return event.type not in PASSIVE_CLICKS, False
         active = event.type not in PASSIVE_ORDERS and event.channel not in PASSIVE_CHANNELS
@@ -326,7 +326,7 @@ class _Customer:
         x.open = False if since >= 0 else x.open
 
     def newer_part(self, episode: _Episode, than: int) -> _Episode | None:
-        """What an order in the midst of an episode leaves of it: from the oldest newer thing still to be seen."""
+        """Return the rest of an episode after an order within it: it starts at the oldest later trace that remains."""
         if episode.newest <= than and not self.newer_times(episode, than):
             return None
         episode.started_at = min(self.newer_times(episode, than), default=episode.newest)
@@ -334,20 +334,24 @@ class _Customer:
         return episode
 
     def newer_times(self, episode: _Episode, than: int) -> list[int]:
-        """Lines, mark and views have the time of their last event."""
-        cart, mark, _ = self.story.tell()
-        times = [*episode.viewed.values(), *(line.at for line in cart.values()), *([] if mark is None else [mark])]
+        """Return the times after `than` of lines, checkout and views. Each has the time of its last event."""
+        cart, checkout_at, _ = self.story.replay()
+        times = [
+            *episode.viewed.values(),
+            *(line.at for line in cart.values()),
+            *([] if checkout_at is None else [checkout_at]),
+        ]
         return [at for at in times if at > than]
 
     def act(self, a: Applied, moved: bool) -> None:
-        """Activity: takes an abandonment back that it shows to be wrong, opens an episode, re-arms step 1."""
+        """Handle activity: retract an abandonment that it contradicts, open an episode, schedule step 1 again."""
         x = self.latest
         if x is not None and x.open and x.step1.last_activity_at < a.at < x.step1.occurred_at:
             self.close(x, "retracted", a.at, reason="late_activity")
-            if x.last.kind == "browse":  # which had closed its episode
+            if x.last.kind == "browse":  # a browse abandonment closes its episode
                 self.episode = self.episode or x.episode
             self.armed = True
-        opens = a.clicks("product_viewed", "checkout_started") or self.story.tell(addition=a)[2]
+        opens = a.clicks("product_viewed", "checkout_started") or self.story.replay(addition=a)[2]
         if opens and not a.outdated:
             self.episode = self.episode or _Episode(a.at, a.at)
             self.episode.started_at = min(self.episode.started_at, a.at)
@@ -375,7 +379,7 @@ class _Customer:
             enter(possible[0])
 
     def rules(self, active: bool) -> list[str]:
-        """The stages that the table leads to, from its top."""
+        """Return the stages that the table leads to, in its order."""
         orders, here = len(self.counting), self.orders_in_stage
         wants = (
             self.count("signed_up") > 0
@@ -429,7 +433,7 @@ class _Customer:
     # Abandonment
 
     def views(self) -> tuple[Item, ...]:
-        """The last distinct ones of the episode, the most recent last."""
+        """Return the last distinct views of the episode, the most recent one last."""
         seen: dict[str | None, Line] = {}
         for e in sorted(self.episode.views if self.episode else [], key=lambda e: e.at):
             line = seen.pop(e.product_id, Line(e.product_id, None, None, e.currency, 1, e.at))
@@ -440,10 +444,10 @@ class _Customer:
         return items_of(seen.values())
 
     def kind(self) -> Kind | None:
-        cart, mark, _ = self.story.tell()
+        cart, checkout_at, _ = self.story.replay()
         assert self.last_activity_at is not None
         found = {
-            "checkout": mark is not None and self.last_activity_at - mark < self.policy.checkout_fresh,
+            "checkout": checkout_at is not None and self.last_activity_at - checkout_at < self.policy.checkout_fresh,
             "cart": bool(cart),
             "browse": bool(self.views()),
         }
@@ -496,7 +500,7 @@ class _Customer:
             self.story.entries.append(Cleared(due, all=False))
 
     def abandonment(self, kind: Kind, due: int, x: _Abandoned | None) -> Abandonment:
-        """Step 1, or the next step of `x`."""
+        """Return step 1 of a new abandonment, or the next step of `x`."""
         episode, latest = self.episode, self.latest
         assert episode is not None
         assert self.last_activity_at is not None
@@ -546,7 +550,10 @@ class _Customer:
     # Deadlines
 
     def deadlines(self) -> list[tuple[int, int]]:
-        """When, and what: 0 abandonment, 1 expiry, 2 the track, 3 forgetting. The first to fire first."""
+        """Return (time, what) of all deadlines, the first to fire first.
+
+        `what` is 0 for a step of an abandonment, 1 for the expiry, 2 for the track, 3 for forgetting.
+        """
         last = self.last_activity_at
         track = self.track_deadline()
         found: list[tuple[int | None, int]] = [(self.step_due(), 0), (track[0] if track else None, 2)]
@@ -600,9 +607,10 @@ def _quantities(items: Sequence[Item]) -> set[tuple[str | None, int]]:
 
 
 def _value(items: Sequence[Item], usual: str) -> tuple[int | None, str | None]:
-    """The sum, None where a price is missing or currencies differ, and the currency of the prices, if it is one.
+    """Return the sum and the currency of the prices.
 
-    Nothing is worth 0 of the usual currency.
+    The sum is None if a price is missing or currencies differ; the currency is None if there is not exactly one. An
+    empty cart is worth 0 of the usual currency.
     """
     if not items:
         return 0, usual

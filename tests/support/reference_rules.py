@@ -1,7 +1,7 @@
-"""What rules mean, told the long way: a walk over the tree, with what profiles keep told anew from the whole history.
+"""The reference for rules: an interpreter that walks the tree, and computes aggregates from the whole history.
 
-Values are Python's, None is what is absent; one unit of the currency is one minor unit, so that literals need no types
-to be told. Only what other suites hold against a reference is read off the profile.
+Values are Python values, and None means absent. One unit of the currency is one minor unit, so that literals need no
+types. The profile is only read for fields that other tests compare with a reference.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ CURRENCY = "EUR"
 
 
 class Story:
-    """A customer and everything that was applied to it, with whether it was an order's first completion that counts."""
+    """A customer and all events applied, each with whether it was the first completion of an order that counts."""
 
     def __init__(self, profile: Profile, vocabulary: Vocabulary) -> None:
         self.profile = profile
         self.vocabulary = vocabulary
         self.events: list[tuple[Activity, bool]] = []
         self.stage_entered_after = 0
-        """How many of the events the present stage was entered after."""
+        """The number of events before the present stage was entered."""
 
 
 def evaluate(part: tree.Tree, story: Story, event: Activity | None, at: int, active: bool) -> Any:
-    """The value of a part of a rule."""
+    """Return the value of a part of a rule."""
 
     def of(below: tree.Tree) -> Any:
         return evaluate(below, story, event, at, active)

@@ -1,23 +1,21 @@
-"""A few partition tasks that forward to each other, without Kafka: topics are lists, and so are the broker's promises.
+"""The real tasks and source readers of several partitions, without Kafka: topics, changelogs and offsets are in memory.
 
-The tasks are the real ones. What a broker keeps (topics, changelogs, committed offsets with their metadata) outlives a
-crash; a send can be made to fail for good, as a broker that is away for long makes it.
+Topics, changelogs, and committed offsets with their metadata survive a crash, as they do on a broker. The test can make
+a send fail for good, as happens when a broker is away for too long.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
 import random
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
 from aiokafka.errors import CommitFailedError
 
 from streams.contracts.erasures import encode
-from streams.contracts.forwarding import ITEM, ORIGIN, PARTS
 from streams.contracts.profiles import profile_document
 from streams.core.activity import Source
 from streams.core.customer import Lifecycle
@@ -28,43 +26,43 @@ from streams.core.playbook import Playbook
 from streams.core.policy import Policy
 from streams.core.sources import NOT_READ, Arrivals, Fetch, Mark, SourceSpec
 from streams.core.state import NO_COMMIT
-from streams.observe.prometheus import Metrics
 from streams.settings import Settings
 from streams.shell.at_least_once import AtOnce
-from streams.shell.changelog import Flush
 from streams.shell.marks import MARKER_KEY, decode_marker, decode_metadata
 from streams.shell.outbox import Outbox
 from streams.shell.reader import SourceReader
 from streams.shell.state import State
 from streams.shell.task import PartitionTask
 from streams.transport.chunks import Chunk
-from tests.support.fake_producer import Batch
+from tests.support.shell_fakes import ChangelogWriter, CountingMetrics, HarnessProducer, Sender, WorkerDied
 
 DELAY = 5_000
 LATENESS = 10_000
 SPEC = SourceSpec(delay=DELAY, backfill_idle=0)
 
 
-Unit = int | tuple[Source, int]
-"""The task of a partition, or the reader of a source's."""
-
-
 class ShellHarness:
-    """The log of everything, and a task for each partition."""
+    """All topics, a task for each partition, and a reader for each partition of a topic that is not co-partitioned."""
 
     def __init__(
         self,
         now: int,
         partitions: int,
-        without: str = "",
+        disabled_guard: str = "",
         independent: Mapping[Source, int] | None = None,
         **settings: Any,
     ) -> None:
-        """`without` leaves out a part of what makes it exact: `previous`, `taken`, `of_origins`, or that the `group` is
-        asked. `independent`: sources that readers read, with their partitions.
+        """`independent` gives the sources that are not co-partitioned, with their numbers of partitions.
+
+        `disabled_guard` is for negative controls. It disables one mechanism that makes the outputs exact:
+
+        - `previous`: each message names the previous one, so that a lost one is noticed
+        - `taken`: a task remembers the messages that it has taken from each upstream partition
+        - `of_origins`: a profile remembers the upstream offsets that were applied to it
+        - `group`: a task asks the consumer group whether it still owns the partition
         """
         self.now = now
-        self.without = without
+        self.disabled_guard = disabled_guard
         self.independent = dict(independent or {})
         badly_keyed = {"clickstream_well_keyed": False, "orders_well_keyed": False}
         self.settings = Settings(partitions=partitions, **(badly_keyed | settings))
@@ -74,29 +72,32 @@ class ShellHarness:
         self.counts: Counter[tuple[str, str]] = Counter()
         self.tasks: dict[int, PartitionTask] = {}
         self.readers: dict[tuple[Source, int], SourceReader] = {}
-        self._writers: dict[int, _Changelog] = {}
-        self.lifecycle = Lifecycle(Playbook(policy=Policy(event_ids=0)))  # no event is passed over for its id
-        self.lose: set[Unit] = set()
-        """Those whose next batch to the activity topic never arrives, while what follows it does."""
+        self._changelog_writers: dict[int, ChangelogWriter] = {}
+        self.lifecycle = Lifecycle(Playbook(policy=Policy(event_ids=0)))  # no event is dropped as a duplicate
+        self.drops_next_batch: set[Sender] = set()
+        """The tasks and readers whose next batch to the repartition topic is lost while later ones arrive."""
         for number in range(partitions):
-            self.start(number)
+            self.restart_task(number)
         for source, count in self.independent.items():
             for partition in range(count):
-                self.start_reader(source, partition)
+                self.restart_reader(source, partition)
 
     # -- the broker
 
-    def put(self, source: Source, partition: int, event: dict[str, Any], at: int | None = None) -> None:
-        """A record comes to be on a partition, whatever its customer."""
-        self._append((self.settings.source_topics[source], partition), b"", json.dumps(event).encode(), [], at)
+    def append(self, source: Source, partition: int, event: dict[str, Any], at: int | None = None) -> None:
+        """Append an event to a partition of its topic, whether or not its customer belongs to that partition.
 
-    def erase(self, person: str, at: int, *, identified: bool = True) -> None:
-        """Somebody is to be erased: every partition is told."""
+        `at` is the timestamp of the record (default: the present).
+        """
+        self.append_record((self.settings.source_topics[source], partition), b"", json.dumps(event).encode(), [], at)
+
+    def request_erasure(self, person: str, at: int, *, identified: bool = True) -> None:
+        """Append an erasure request to every partition of its topic."""
         value = encode(person, identified, f"r-{at}", at)
         for partition in range(self.settings.partitions):
-            self._append((self.settings.erasures_topic, partition), person.encode(), value, [])
+            self.append_record((self.settings.erasures_topic, partition), person.encode(), value, [])
 
-    def _append(
+    def append_record(
         self, to: tuple[str, int], key: bytes | None, value: bytes | None, headers: Any, at: int | None = None
     ) -> None:
         log = self.logs[to]
@@ -104,12 +105,13 @@ class ShellHarness:
         log.append(SimpleNamespace(offset=len(log), timestamp=timestamp, key=key, value=value, headers=headers))
 
     def outputs(self) -> list[dict[str, Any]]:
+        """Return all stage changes, abandonments and identity changes on their topics, with repeats."""
         settings = self.settings
         topics = (settings.stage_changes_topic, settings.abandonments_topic, settings.identities_topic)
         return [json.loads(record.value) for (topic, _), log in self.logs.items() if topic in topics for record in log]
 
     def profiles(self) -> dict[tuple[bool, str], dict[str, Any]]:
-        """What the profile of each is, as the profiles topic shows it."""
+        """Return the profiles in the state of all tasks, as documents of the profiles topic."""
         found = {}
         for task in self.tasks.values():
             for _, profile in task.state.profiles.items():
@@ -117,24 +119,29 @@ class ShellHarness:
                 found[profile.identified, profile.customer] = document
         return found
 
-    def documents(self) -> dict[str, dict[str, Any] | None]:
-        """What is on the profiles topic once it is compacted."""
+    def profile_documents(self) -> dict[str, dict[str, Any] | None]:
+        """Return the latest document of each id on the profiles topic; None if it was deleted."""
         log = self.logs[self.settings.profiles_topic, 0]
         return {record.key.decode(): None if record.value is None else json.loads(record.value) for record in log}
 
-    def published(self) -> bool:
-        """Whether these are the profiles, and no others. (No device may be called as a customer is.)"""
-        of_who_lives = {name: document for name, document in self.documents().items() if document is not None}
-        return of_who_lives == {customer: document for (_, customer), document in self.profiles().items()}
+    def profiles_are_published(self) -> bool:
+        """Return whether the profiles topic has exactly the profiles in the state.
 
-    # -- a worker's life
+        No device and customer may have the same id.
+        """
+        living = {name: document for name, document in self.profile_documents().items() if document is not None}
+        return living == {customer: document for (_, customer), document in self.profiles().items()}
 
-    def start(self, number: int, *, forwards: bool = True) -> None:
-        """The task of a partition begins (again): what it had in memory is gone."""
+    # -- tasks and readers
+
+    def restart_task(self, number: int, *, forwards: bool = True) -> None:
+        """Start the task of a partition (again). Everything that it had in memory is lost."""
         state = State()
         changelog = self.changelogs[number]
-        if self.without == "of_origins":
-            changelog = [(key, value if key == MARKER_KEY else _without_origins(value)) for key, value in changelog]
+        if self.disabled_guard == "of_origins":
+            changelog = [
+                (key, value if key == MARKER_KEY else _without_upstream_offsets(value)) for key, value in changelog
+            ]
         state.restore(changelog, len(changelog) - 1)
         read = {r: topic for r, topic in self.settings.read_topics.items() if r not in self.independent}
         committed = {rank: self.offsets.get((topic, number), (0, "")) for rank, topic in read.items()}
@@ -149,7 +156,7 @@ class ShellHarness:
         if self.settings.profiles:
             state.profiles.write_again(commit, stray)
         arrivals = None if marker is None else marker.arrivals
-        known = [] if arrivals is None or self.without == "taken" else arrivals.origins
+        known = [] if arrivals is None or self.disabled_guard == "taken" else arrivals.origins
         engine = PartitionEngine(
             self.lifecycle,
             partition=number,
@@ -174,12 +181,12 @@ class ShellHarness:
             engine.lost()
 
         async def still_ours() -> None:
-            """As the group says, which knows who has begun last."""
-            if self.without != "group" and self.tasks[number] is not task:
+            """Raise if a later task of this partition has started, as the consumer group would."""
+            if self.disabled_guard != "group" and self.tasks[number] is not task:
                 raise CommitFailedError
 
-        writer: Any = _Changelog(self, number)
-        self._writers[number] = writer
+        writer: Any = ChangelogWriter(self, number)
+        self._changelog_writers[number] = writer
         task = PartitionTask(
             number,
             engine,
@@ -187,9 +194,9 @@ class ShellHarness:
             self.lifecycle,
             settings=self.settings,
             started_at=0,
-            deliver=lambda sent: AtOnce(Outbox(lambda: _Producer(self, number), sent), writer, still_ours),
+            deliver=lambda sent: AtOnce(Outbox(lambda: HarnessProducer(self, number), sent), writer, still_ours),
             on_written=lambda offset: None,
-            metrics=_Counting(self.counts),
+            metrics=CountingMetrics(self.counts),
             clock=lambda: self.now,
             independent=self.independent,
         )
@@ -197,12 +204,12 @@ class ShellHarness:
         task.send_again(unsent)
         self.tasks[number] = task
 
-    def writer(self, number: int) -> _Changelog:
-        """What the task writes its changelog with: it may die then, also later."""
-        return self._writers[number]
+    def changelog_writer(self, number: int) -> ChangelogWriter:
+        """Return the changelog writer of a task, which the test can make crash. A stale owner keeps its own."""
+        return self._changelog_writers[number]
 
-    def start_reader(self, source: Source, partition: int) -> None:
-        """As `start`, of the reader of a partition. It knows what its tasks do, as one on a worker with tasks."""
+    def restart_reader(self, source: Source, partition: int) -> None:
+        """Start the reader of a source's partition (again). It reads the progress of the tasks from task 0."""
         topic = self.settings.source_topics[source]
         offset, metadata = self.offsets.get((topic, partition), (0, ""))
         mark = decode_metadata(metadata)
@@ -215,17 +222,17 @@ class ShellHarness:
             position=offset,
             mark=Mark() if mark is None else mark.mark,
             taken=-1,
-            deliver=lambda sent: AtOnce(Outbox(lambda: _Producer(self, (source, partition)), sent), None, _always),
+            deliver=lambda sent: AtOnce(Outbox(lambda: HarnessProducer(self, (source, partition)), sent), None, _allow),
             slowest_anywhere=lambda: self.tasks[0].engine.slowest_anywhere(),
-            metrics=_Counting(self.counts),
+            metrics=CountingMetrics(self.counts),
             clock=lambda: self.now,
             topic_ids={},
         )
         reader.trust.given = True
         self.readers[source, partition] = reader
 
-    def read(self, source: Source, partition: int, most: int | None = None) -> None:
-        """A reader reads on, unless it has paused."""
+    def read_source(self, source: Source, partition: int, most: int | None = None) -> None:
+        """Let a reader read on, unless it has paused. `most` limits the records."""
         reader, log = self.readers[source, partition], self.logs[self.settings.source_topics[source], partition]
         position = reader.position(source)
         if reader.full(source):
@@ -235,14 +242,14 @@ class ShellHarness:
         reader.process(source, chunk)
 
     async def tick_reader(self, source: Source, partition: int) -> None:
-        """As `tick`."""
+        """Advance a reader to the present, with a fetch that has just shown the end of its topic, and send."""
         reader = self.readers[source, partition]
         end = len(self.logs[self.settings.source_topics[source], partition])
         reader.advance({source: Fetch(self.now, end)}, frozenset())
         await reader.flush()
 
-    async def commit_reader(self, source: Source, partition: int, *, dies: bool = False) -> None:
-        """As `commit`; or die before its offset."""
+    async def commit_reader(self, source: Source, partition: int, *, crash_before_offsets: bool = False) -> None:
+        """Commit the offset of a reader, or crash before the offset is written."""
         reader = self.readers[source, partition]
         offsets = reader.snapshot()
         if offsets is None:
@@ -250,14 +257,14 @@ class ShellHarness:
         try:
             await reader.write(offsets)
         except ConnectionError:
-            dies = True
-        if dies:
-            self.start_reader(source, partition)
+            crash_before_offsets = True
+        if crash_before_offsets:
+            self.restart_reader(source, partition)
         else:
             self.offsets |= offsets
 
     def fetch(self, number: int, rank: int, most: int | None = None) -> None:
-        """The task reads on in one of its topics, unless it has paused it."""
+        """Let a task read on in one of its topics, unless it has paused the topic. `most` limits the records."""
         task = self.tasks[number]
         engine, log = task.engine, self.logs[self.settings.read_topics[rank], number]
         if rank == FORWARDED:
@@ -278,35 +285,37 @@ class ShellHarness:
             task.process(Source(rank), chunk)
 
     async def tick(self, number: int) -> None:
-        """Time is looked at, with fetches that have shown the ends."""
+        """Advance a task to the present, with fetches that have just shown the ends of its topics, and send."""
         self.tasks[number].advance(
             {rank: Fetch(self.now, len(self.logs[tp])) for rank, tp in self.tasks[number].read.items()}, frozenset()
         )
         await self.tasks[number].flush()
 
-    async def commit(self, number: int, *, dies: str = "") -> None:
-        """Carry a commit through; or die before its flush, in it, or before its offsets."""
+    async def commit(self, number: int, *, crash_at: str = "") -> None:
+        """Commit, or crash at a point: `flush` (before it), `in flush`, `flushed`, `offsets` (before them)."""
         task = self.tasks[number]
         snapshot = task.snapshot()
         if snapshot is None:
             return
-        if dies == "flush":
-            self.start(number)
+        if crash_at == "flush":
+            self.restart_task(number)
             return
-        self._writers[number].dies = dies if dies in ("in flush", "flushed") else ""
+        self._changelog_writers[number].crash_at = crash_at if crash_at in ("in flush", "flushed") else ""
         try:
             offsets = await task.write(snapshot)
         except (WorkerDied, ConnectionError):
-            self.start(number)
+            self.restart_task(number)
             return
-        if dies:
-            self.start(number)
+        if crash_at:
+            self.restart_task(number)
             return
         self.offsets |= offsets
 
-    async def live(self, rng: random.Random, steps: int, most: int, *, crashes: bool = True) -> None:
-        """The tasks read (up to `most` records at a time), tick and commit at random; with `crashes` they die in
-        between, at any step of a commit, and what they send is lost."""
+    async def run_randomly(self, rng: random.Random, steps: int, most: int, *, crashes: bool = True) -> None:
+        """Let tasks read (up to `most` records at a time), tick and commit, in random order.
+
+        With `crashes`, tasks also crash at any point of a commit, and batches to the repartition topic are lost.
+        """
         for _ in range(steps):
             number = rng.randrange(self.settings.partitions)
             match rng.randrange(10):
@@ -318,17 +327,17 @@ class ShellHarness:
                 case 7:
                     await self.commit(number)
                 case 8 if crashes:
-                    await self.commit(number, dies=rng.choice(["flush", "in flush", "flushed", "offsets"]))
+                    await self.commit(number, crash_at=rng.choice(["flush", "in flush", "flushed", "offsets"]))
                 case 9 if crashes and rng.random() < 0.3:
-                    self.lose.add(number)
-        self.lose.clear()
+                    self.drops_next_batch.add(number)
+        self.drops_next_batch.clear()
 
     async def run(self) -> None:
-        """Go on until everything is read, applied and told, and all deadlines up to the present have fired."""
+        """Let all tasks and readers read, tick and commit, until everything is applied and due deadlines have fired."""
         for _ in range(20):
             self.now += 1_000
             for source, partition in self.readers:
-                self.read(source, partition)
+                self.read_source(source, partition)
                 await self.tick_reader(source, partition)
             for number, task in self.tasks.items():
                 for rank in task.read:
@@ -340,7 +349,7 @@ class ShellHarness:
                 await self.commit(number)
 
 
-def _without_origins(value: bytes | None) -> bytes | None:
+def _without_upstream_offsets(value: bytes | None) -> bytes | None:
     if value is None:
         return None
     profile = unpack(value)
@@ -348,71 +357,5 @@ def _without_origins(value: bytes | None) -> bytes | None:
     return pack(profile)
 
 
-async def _always() -> None:
-    """Of a reader, which passes nothing on."""
-
-
-class WorkerDied(Exception):
-    """The process is gone."""
-
-
-class _Changelog:
-    def __init__(self, harness: ShellHarness, number: int) -> None:
-        self._log = harness.changelogs[number]
-        self.skew = 0
-        self.dies = ""
-
-    async def write(self, changes: Iterable[tuple[bytes, bytes | None]], marker: bytes) -> Flush:
-        first = len(self._log)
-        changes = list(changes)
-        self._log += changes[: len(changes) // 2] if self.dies == "in flush" else changes
-        if self.dies == "in flush":
-            raise WorkerDied
-        self._log.append((MARKER_KEY, marker))
-        if self.dies:
-            raise WorkerDied
-        return Flush(first, len(self._log) - 1, whole=True)
-
-
-class _Batch(Batch):
-    def append(self, *, timestamp: Any, key: Any, value: Any, headers: Any = ()) -> object | None:
-        added = super().append(timestamp=timestamp, key=key, value=value)
-        if added is not None:
-            self.all_headers = [*getattr(self, "all_headers", []), headers]
-        return added
-
-
-class _Producer:
-    def __init__(self, harness: ShellHarness, unit: Unit) -> None:
-        self._world = harness
-        self._unit = unit
-
-    async def partitions_for(self, topic: str) -> set[int]:
-        return {0} if topic != self._world.settings.activity_topic else set(range(self._world.settings.partitions))
-
-    def create_batch(self) -> _Batch:
-        return _Batch(5)
-
-    async def send_batch(self, batch: Any, topic: str, *, partition: int) -> asyncio.Future[object]:
-        future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-        if topic == self._world.settings.activity_topic and self._unit in self._world.lose:
-            self._world.lose.discard(self._unit)
-            future.set_exception(ConnectionError("the broker was away for too long"))
-            return future
-        for (key, value), headers in zip(batch.records, batch.all_headers, strict=True):
-            if self._world.without == "previous" and headers and headers[-1][0] in (ORIGIN, PARTS, ITEM):
-                name, origin = headers[-1][0], json.loads(headers[-1][1])
-                headers = [(name, json.dumps([*origin[:3], -1, origin[4]]).encode())]
-            self._world._append((topic, partition), key, value, headers)
-        future.set_result(None)
-        return future
-
-
-class _Counting(Metrics):
-    def __init__(self, counts: Counter[tuple[str, str]]) -> None:
-        super().__init__(version="0", ready=lambda: True, event_loop_lag=lambda: 0.0, strict=True)
-        self._into = counts
-
-    def engine_counts(self, counts: Any) -> None:
-        self._into.update(counts)
-        super().engine_counts(counts)
+async def _allow() -> None:
+    """Ask nobody: a reader sends no internal messages."""

@@ -1,16 +1,9 @@
-"""A shop's events, what a replay makes of them, and waiting for workers that have done with them."""
+"""Make JSON events of a shop: single ones, and a few days of a shop with many customers."""
 
 from __future__ import annotations
 
-import json
-import os
 import random
-import subprocess
-import sys
 import time
-from collections.abc import Iterable
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 MINUTE = 60_000
@@ -31,7 +24,7 @@ def order(customer: str, at: int, order_id: str, type: str = "order_completed", 
 
 
 def shop(seed: int, customers: int, events: int, end: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """A few days of a shop, in time order: clicks and orders."""
+    """Return the clicks and the orders of a shop in the three days before `end`, each in time order."""
     rng = random.Random(seed)
     times = sorted(rng.randrange(end - 3 * DAY, end) for _ in range(events))
     clicks, orders = [], []
@@ -47,8 +40,11 @@ def shop(seed: int, customers: int, events: int, end: int) -> tuple[list[dict[st
 
 
 def half_known(seed: int, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The same events, in time order, as most shops see them: customers have two devices each, on which they are known
-    at times, and some share one. Orders tell their customer, the device, the cart that was filled on one, or less."""
+    """Return the same events in time order, but with customers who are not always identified, as in most shops.
+
+    Each customer has two devices, and some customers share one. A click names the customer, the device, or both. An
+    order names its customer, its device or the cart that was filled on one, or only some of these.
+    """
     rng = random.Random(seed)
     customers = sorted({event["customer_id"] for event in events})
     shared = {customer: f"d-shared-{n // 3}" for n, customer in enumerate(customers) if n % 3 < 2}
@@ -79,42 +75,5 @@ def half_known(seed: int, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def in_order(*sources: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """All events in the order of their times."""
+    """Return all events in time order."""
     return sorted((event for events in sources for event in events), key=lambda event: event["occurred_at"])
-
-
-def replayed(
-    directory: Path, clicks: list[dict[str, Any]], orders: list[dict[str, Any]], **settings: str
-) -> list[dict[str, Any]]:
-    """The outputs that a replay makes, with settings of its own."""
-    directory.mkdir()
-    for name, events in (("clicks", clicks), ("orders", orders)):
-        (directory / f"{name}.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
-    subprocess.run(
-        [sys.executable, "-m", "streams", "replay", "--clickstream", directory / "clicks.jsonl",
-         "--orders", directory / "orders.jsonl", "--out", directory / "out"],
-        check=True, capture_output=True,
-        env=os.environ | {f"LIFECYCLE_{key.upper()}": value for key, value in settings.items()},
-    )  # fmt: skip
-    return [
-        json.loads(line)
-        for name in ("stage-changes", "abandonments", "identities")
-        for line in (directory / "out" / f"{name}.jsonl").read_text().splitlines()
-    ]
-
-
-def unlike(
-    live: Iterable[dict[str, Any]], expected: Iterable[dict[str, Any]], last: int
-) -> list[tuple[str, dict[str, Any]]]:
-    """What of the expected outputs is lost, and what should not be there, of all that occurred until then."""
-    live, expected = list(live), list(expected)
-    right, found = up_to(last, expected), up_to(last, live)
-    return [("lost", d) for d in expected if d["id"] in right - found] + [
-        ("unexpected", d) for d in live if d["id"] in found - right
-    ]
-
-
-def up_to(at: int, documents: Iterable[dict[str, Any]]) -> set[str]:
-    """The ids of what occurred until then."""
-    limit = datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return {document["id"] for document in documents if document["occurred_at"] <= limit}

@@ -1,7 +1,8 @@
-"""A partition task without Kafka: topics are lists, the clock is in the test's hand, a crash is a method call.
+"""One engine on one partition, without Kafka: topics are lists, the test sets the clock, and a crash is a method call.
 
-After Kafka Streams' TopologyTestDriver. The engine is the real one; what a broker would keep (input topics, changelog,
-committed offsets with their marks, what subscribers have received) outlives `crash`.
+It follows Kafka Streams' TopologyTestDriver. The engine is the real one. The harness keeps what a broker would keep:
+input topics, changelog, committed offsets with their metadata, and the outputs that subscribers received. All of it
+survives `restart`.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ ALWAYS = Emission()
 
 
 class SinglePartitionHarness:
-    """One application on one partition."""
+    """An engine on one partition, with the topics and the committed offsets that it depends on."""
 
     on_disk: ClassVar = False
-    """Whether cold profiles are on a disk, which outlives a crash, and as little as possible is in memory."""
+    """Whether cold profiles are on a disk that survives a crash. If so, no profile stays hot in memory."""
 
     def __init__(
         self,
@@ -42,15 +43,15 @@ class SinglePartitionHarness:
         self.logs: dict[Source, list[Activity]] = {source: [] for source in Source}
         self.changelog: list[tuple[bytes, bytes | None]] = []
         self.disk = MemoryDisk() if self.on_disk else None
-        self.restored = 0
-        """Records of the changelog that the last start had to read."""
+        self.restored_records = 0
+        """Number of changelog records that the last start had to read."""
         self.committed: tuple[int, dict[Source, int], dict[Source, Mark]] = (0, {}, {})
         self.requests: list[Erasure] = []
         """The topic of erasure requests."""
-        self.erasures = 0
-        """Its committed offset."""
+        self.erasures_position = 0
+        """The committed offset of `requests`."""
         self.received: list[Output] = []
-        """What subscribers have, in order, repeats included."""
+        """The outputs that subscribers received, in order, with repeats."""
         self.counts: Counter[tuple[str, str]] = Counter()
         self.deadlines: list[int] = []
         self._lifecycle = Lifecycle(Playbook(policy=Policy() if policy is None else policy))
@@ -60,13 +61,13 @@ class SinglePartitionHarness:
         self.start()
 
     def start(self) -> None:
-        """Recover and begin, as a worker does that was assigned the partition."""
+        """Recover the state and start the engine, as a worker does when it is assigned the partition."""
         commit, positions, marks = self.committed
         state = TaskState() if self.disk is None else TaskState(hot=0, disk=self.disk, nearest=1)
         first = int(state.note or b"0")
         for key, value in self.changelog[first:]:
             state.restore(key, value)
-        self.restored = len(self.changelog) - first
+        self.restored_records = len(self.changelog) - first
         self._followed = len(self.changelog)
         state.keep(b"%d" % self._followed)
         self.received += state.unsent(commit)
@@ -78,17 +79,17 @@ class SinglePartitionHarness:
             positions=positions,
             marks=marks,
             commit=commit,
-            erasures=self.erasures,
+            erasures=self.erasures_position,
             by_time=self.by_time,
         )
 
     restart = start
-    """After a crash: all that was not committed is forgotten."""
+    """Start again after a crash. Everything that was not committed is lost."""
 
-    # -- the world
+    # -- topics and time
 
-    def put(self, *activities: Activity) -> None:
-        """Records arrive on the topics, with the present as their timestamp unless they have one."""
+    def append(self, *activities: Activity) -> None:
+        """Append events to their topics. An event without a timestamp gets the present one."""
         for activity in activities:
             log = self.logs[activity.source]
             activity.offset = len(log)
@@ -98,10 +99,13 @@ class SinglePartitionHarness:
     def pass_time(self, ms: int) -> None:
         self.now += ms
 
-    # -- the worker
+    # -- the worker that runs the engine
 
     def fetch(self, *sources: Source, most: int | None = None, sent_at: int | None = None) -> None:
-        """Fetch from sources (default: all) that can be reached: records are handed over, and the end is shown."""
+        """Fetch from the sources (default: all), pass the records to the engine, and report the ends of the logs.
+
+        `most` limits the records per source; `sent_at` is the time of the fetch request (default: the present).
+        """
         sent_at = self.now if sent_at is None else sent_at
         for source in sources or tuple(Source):
             position, log = self.engine.progress(source).position, self.logs[source]
@@ -111,25 +115,25 @@ class SinglePartitionHarness:
             self._take(self.engine.advance(self.now, {source: Fetch(sent_at, len(log))}))
 
     def erase(self, *requests: Erasure) -> None:
-        """Requests arrive, and all are read that were not."""
+        """Append erasure requests, and pass all unread ones to the engine."""
         self.requests += requests
         position = self.engine.erasures_position
         self._take(self.engine.erase(self.requests[position:], len(self.requests)))
 
     def tick(self) -> None:
-        """Time is looked at, nothing was fetched."""
+        """Advance the engine to the present without a fetch."""
         self._take(self.engine.advance(self.now))
 
     def commit(self, *, crash_after: str = "", meanwhile: Callable[[], None] = lambda: None) -> None:
-        """Carry a commit through, or only its steps up to one of: snapshot, changelog, disk, outputs.
+        """Commit, or stop after one of the steps `snapshot`, `changelog`, `disk`, `outputs`, as a crash would.
 
-        `meanwhile` is what the worker does while the broker has not acknowledged anything yet.
+        `meanwhile` runs after the snapshot, before the broker acknowledges anything.
         """
         snapshot = self.engine.snapshot()
         if snapshot is None or crash_after == "snapshot":
             return
         meanwhile()
-        if self._followed == len(self.changelog):  # else a zombie has written in between: it is read at the next start
+        if self._followed == len(self.changelog):  # else a stale owner wrote in between: the next start reads it
             self._followed += len(snapshot.changes)
         self.changelog += snapshot.changes
         if crash_after == "changelog":
@@ -143,9 +147,12 @@ class SinglePartitionHarness:
         self._committed(snapshot)
 
     def run(self, *activities: Activity, until: int | None = None) -> list[Output]:
-        """Put, read everything, let time pass to `until` with all sources drained, commit; what was received since."""
+        """Append events, read all topics, pass the time to `until` with all sources caught up, and commit.
+
+        Return the outputs that subscribers received since the call.
+        """
         before = len(self.received)
-        self.put(*activities)
+        self.append(*activities)
         self.fetch()
         if until is not None:
             self.now = max(self.now, until + 15_000)
@@ -155,7 +162,7 @@ class SinglePartitionHarness:
 
     def _committed(self, snapshot: Snapshot) -> None:
         self.committed = (snapshot.commit, snapshot.positions, snapshot.marks)
-        self.erasures = snapshot.erasures
+        self.erasures_position = snapshot.erasures
 
     def _take(self, effects: Effects) -> None:
         self.received += effects.outputs
@@ -164,5 +171,5 @@ class SinglePartitionHarness:
 
 
 def without_repeats(outputs: Iterable[Output]) -> list[Output]:
-    """As a subscriber that de-duplicates by id sees them."""
+    """Return the outputs as a subscriber sees them that deduplicates by id."""
     return list({output.id: output for output in outputs}.values())

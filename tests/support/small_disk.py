@@ -1,4 +1,4 @@
-"""A file system so small that it is soon full. Where only root could mount it, there is none."""
+"""Mount a file system that is soon full. Only root can mount it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 @contextmanager
 def small_disk(path: Path) -> Iterator[bool]:
-    """One of 512 KB at a path; False where only root could mount it and this is somebody else."""
+    """Mount a file system of 512 KB for the length of the block. Yield whether it could be mounted."""
     path.mkdir(parents=True)
     mounted = os.geteuid() == 0 and mount("-t", "tmpfs", "-o", "size=512k", "none", str(path))
     try:
@@ -22,5 +22,5 @@ def small_disk(path: Path) -> Iterator[bool]:
 
 
 def mount(*options: str) -> bool:
-    """Whether that could be mounted."""
+    """Mount with these options of `mount`. Return whether that worked."""
     return subprocess.run(["mount", *options], capture_output=True, check=False).returncode == 0

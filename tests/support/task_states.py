@@ -16,6 +16,7 @@ from streams.core.state import TaskState
 
 
 def alias_record(key: bytes, owners: list[tuple[str, int]], devices: list[tuple[str, int]] | None = None) -> bytes:
+    """Return the packed record of a device or a cart with these owners and devices."""
     profile = Profile(key[1:].decode(), False)
     profile.alias = Alias(owners, NOON, devices or [])
     profile.next_deadline = NOON + 400 * DAY
@@ -36,7 +37,10 @@ Log = list[tuple[bytes, bytes | None]]
 
 
 def play_views(hot: int, disk: Disk | None = None) -> tuple[PartitionEngine, list[Output], Log]:
-    """600 views of 100 customers, the first of whom come again and again, with a commit after every 20."""
+    """Play 600 views of 100 customers, some of whom come often, with a commit after every 20.
+
+    Return the engine, the outputs and the changelog. `hot` limits the profiles in memory.
+    """
     engine = PartitionEngine(Lifecycle(), state=TaskState(hot, disk, nearest=3))
     outputs: list[Output] = []
     log: Log = []
@@ -52,10 +56,11 @@ def play_views(hot: int, disk: Disk | None = None) -> tuple[PartitionEngine, lis
         outputs += snapshot.outputs
         log += snapshot.changes
         engine.state.keep(b"%d" % len(log))
-        if first < 580:  # the last round wakes everybody
-            assert engine.state.hot <= max(hot, 1)  # also where a commit touched more
+        if first < 580:  # the last round loads every profile
+            assert engine.state.hot <= max(hot, 1)  # also if a commit touched more profiles
     return engine, outputs, log
 
 
 def contents(state: TaskState) -> tuple[object, ...]:
+    """Return what two states have to have in common to be equal."""
     return state.population, len(state.timers), state.largest, state.commit, state.applied, sorted(state)

@@ -46,7 +46,7 @@ class Observer:
         return topic == "plain"
 
 
-class World:
+class FetcherHarness:
     """A fetcher whose broker answers as the test says."""
 
     def __init__(self) -> None:
@@ -79,99 +79,99 @@ class World:
 
 
 async def test_a_successful_fetch_shows_the_end_as_of_when_it_was_sent() -> None:
-    world = World()
+    harness = FetcherHarness()
 
     def answer() -> bool:
-        world.now += 400  # the broker took its time
-        world.states[CLICKS].timestamp, world.states[CLICKS].lso, world.states[CLICKS].highwater = 1, 42, 50
+        harness.now += 400  # the broker took its time
+        harness.states[CLICKS].timestamp, harness.states[CLICKS].lso, harness.states[CLICKS].highwater = 1, 42, 50
         return True
 
-    world.answer = answer
-    await world.fetch()
-    assert world.observer.fetches == {
+    harness.answer = answer
+    await harness.fetch()
+    assert harness.observer.fetches == {
         TP("clicks", 0): Fetch(1_000, 42)
     }  # the last stable offset, not the high watermark
 
 
 async def test_a_fetch_that_failed_shows_nothing() -> None:
-    world = World()
-    world.answer = lambda: False
-    await world.fetch()
-    assert world.observer.fetches == {}
-    assert world.arrivals == []
+    harness = FetcherHarness()
+    harness.answer = lambda: False
+    await harness.fetch()
+    assert harness.observer.fetches == {}
+    assert harness.arrivals == []
 
 
 async def test_that_a_fetch_brought_something_is_told_once_what_it_showed_is_known() -> None:
-    world = World()
+    harness = FetcherHarness()
 
     def answer() -> bool:
-        world.states[CLICKS].timestamp = 1
+        harness.states[CLICKS].timestamp = 1
         return True
 
-    world.answer = answer
+    harness.answer = answer
     seen: list[bool] = []
-    world.told = lambda: seen.append(TP("clicks", 0) in world.observer.fetches)
-    await world.fetch()
+    harness.told = lambda: seen.append(TP("clicks", 0) in harness.observer.fetches)
+    await harness.fetch()
     assert seen == [True]
 
 
 async def test_a_response_to_an_assignment_that_is_gone_shows_nothing() -> None:
-    world = World()
+    harness = FetcherHarness()
 
     def answer() -> bool:
-        world.states[CLICKS].timestamp, world.assignment.active = 1, False
+        harness.states[CLICKS].timestamp, harness.assignment.active = 1, False
         return True
 
-    world.answer = answer
-    await world.fetch()
-    assert world.observer.fetches == {}
+    harness.answer = answer
+    await harness.fetch()
+    assert harness.observer.fetches == {}
 
 
 async def test_a_clock_set_back_meanwhile_counts_as_of_now() -> None:
-    world = World()
+    harness = FetcherHarness()
 
     def answer() -> bool:
-        world.now = 200
-        world.states[CLICKS].timestamp = 1
+        harness.now = 200
+        harness.states[CLICKS].timestamp = 1
         return True
 
-    world.answer = answer
-    await world.fetch()
-    assert world.observer.fetches[TP("clicks", 0)].sent_at == 200
+    harness.answer = answer
+    await harness.fetch()
+    assert harness.observer.fetches[TP("clicks", 0)].sent_at == 200
 
 
 async def test_a_position_that_a_chunked_topic_does_not_have_is_noted() -> None:
-    world = World()
+    harness = FetcherHarness()
 
     def answer() -> bool:
-        for state in world.states.values():
+        for state in harness.states.values():
             state.awaiting_reset = True
         return False
 
-    world.answer = answer
-    await world.fetch()
-    assert world.observer.out_of_range == {TP("clicks", 0): 41}  # other topics are Faust's
+    harness.answer = answer
+    await harness.fetch()
+    assert harness.observer.out_of_range == {TP("clicks", 0): 41}  # other topics are Faust's
 
 
 async def test_an_end_before_the_position_proves_nothing_and_is_noted_until_it_is_right() -> None:
     """It is what a leader shows that was just elected, and also a topic that was made anew."""
-    world = World()
+    harness = FetcherHarness()
     end = 30
 
     def answer() -> bool:
-        world.states[CLICKS].timestamp, world.states[CLICKS].lso = 1, end
+        harness.states[CLICKS].timestamp, harness.states[CLICKS].lso = 1, end
         return False
 
-    world.answer = answer
-    await world.fetch()
-    world.now += 500
-    await world.fetch()
-    assert world.observer.fetches == {}
-    assert world.observer.ahead == {TP("clicks", 0): Ahead(41, 30, 1_000, 1_500)}
+    harness.answer = answer
+    await harness.fetch()
+    harness.now += 500
+    await harness.fetch()
+    assert harness.observer.fetches == {}
+    assert harness.observer.ahead == {TP("clicks", 0): Ahead(41, 30, 1_000, 1_500)}
     end = 41
-    await world.fetch()
-    assert world.observer.fetches == {TP("clicks", 0): Fetch(1_500, 41)}
-    assert world.observer.ahead == {}
+    await harness.fetch()
+    assert harness.observer.fetches == {TP("clicks", 0): Fetch(1_500, 41)}
+    assert harness.observer.ahead == {}
 
 
 @pytest.mark.parametrize(
@@ -186,47 +186,47 @@ def test_a_fetch_waits_for_many_bytes_only_while_records_flow(records: int, ask:
 
 
 async def test_a_fetch_asks_as_the_last_one_of_that_node_went() -> None:
-    world = World()
+    harness = FetcherHarness()
 
     def flowing() -> bool:
-        world.states[CLICKS].timestamp, world.states[CLICKS].highwater = 1, 41 + FEW
+        harness.states[CLICKS].timestamp, harness.states[CLICKS].highwater = 1, 41 + FEW
         return True
 
-    world.answer = flowing
-    await world.fetch()
-    assert world.ask == IDLE
-    await world.fetch()
-    assert world.ask == FLOWING
-    world.answer = lambda: False
-    await world.fetch(node=2)  # a node that leads quiet partitions
-    assert world.ask == IDLE
-    await world.fetch()
-    assert world.ask == FLOWING
-    await world.fetch()
-    assert world.ask == IDLE
+    harness.answer = flowing
+    await harness.fetch()
+    assert harness.ask == IDLE
+    await harness.fetch()
+    assert harness.ask == FLOWING
+    harness.answer = lambda: False
+    await harness.fetch(node=2)  # a node that leads quiet partitions
+    assert harness.ask == IDLE
+    await harness.fetch()
+    assert harness.ask == FLOWING
+    await harness.fetch()
+    assert harness.ask == IDLE
 
 
 async def test_what_is_seldom_is_asked_for_once_a_second_of_each_node() -> None:
-    world = World()
-    await world.fetch()
-    assert world.asked == ["clicks", "plain"]
-    world.states[PLAIN].timestamp = 5
-    world.now += SELDOM_MS - 1
-    await world.fetch()
-    assert world.asked == ["clicks"]
-    assert world.states[PLAIN].timestamp == 5  # it is no failure not to have been asked for
-    await world.fetch("plain")
-    assert world.asked == ["plain"]  # there is nothing else to ask for
-    await world.fetch()
-    assert world.asked == ["clicks"]
-    await world.fetch(node=2)
-    assert world.asked == ["clicks", "plain"]
-    world.now += SELDOM_MS
-    await world.fetch()
-    assert world.asked == ["clicks", "plain"]
-    world.now -= 10 * SELDOM_MS  # the clock was set back
-    await world.fetch()
-    assert world.asked == ["clicks", "plain"]
+    harness = FetcherHarness()
+    await harness.fetch()
+    assert harness.asked == ["clicks", "plain"]
+    harness.states[PLAIN].timestamp = 5
+    harness.now += SELDOM_MS - 1
+    await harness.fetch()
+    assert harness.asked == ["clicks"]
+    assert harness.states[PLAIN].timestamp == 5  # it is no failure not to have been asked for
+    await harness.fetch("plain")
+    assert harness.asked == ["plain"]  # there is nothing else to ask for
+    await harness.fetch()
+    assert harness.asked == ["clicks"]
+    await harness.fetch(node=2)
+    assert harness.asked == ["clicks", "plain"]
+    harness.now += SELDOM_MS
+    await harness.fetch()
+    assert harness.asked == ["clicks", "plain"]
+    harness.now -= 10 * SELDOM_MS  # the clock was set back
+    await harness.fetch()
+    assert harness.asked == ["clicks", "plain"]
 
 
 # ----------------------------------------------------------------------------------------------- what is in a fetch
@@ -269,7 +269,7 @@ def fetched(log: list[bytes], offset: int, *, chunked: bool) -> tuple[Any, Any]:
     assignment = SimpleNamespace(active=True, state_value=lambda tp: state)
     result = FetchResult(CLICKS, assignment=assignment, partition_records=records, backoff=0)
     if chunked:
-        fetcher = World().fetcher
+        fetcher = FetcherHarness().fetcher
         fetcher._records[CLICKS] = result
         result = fetcher._records[CLICKS]
     return result, records
@@ -323,7 +323,7 @@ def test_a_batch_that_cannot_be_read_is_fetched_again_and_then_lost_and_what_is_
     broken = damage(LOG[5])
     if len(broken) < 60:  # a batch that is cut short cannot be told from where it ends
         broken = broken[:8] + (len(broken) - 12).to_bytes(4, "big") + broken[12:]
-    log, fetcher = [*LOG[4:5], broken, *LOG[6:]], World().fetcher
+    log, fetcher = [*LOG[4:5], broken, *LOG[6:]], FetcherHarness().fetcher
     before = taken(log, 50, fetcher)
     assert ([record.value for record in before], before.lost, before.next) == ([b"d"], None, 51)
     for _ in range(READ_AGAIN):
@@ -335,7 +335,7 @@ def test_a_batch_that_cannot_be_read_is_fetched_again_and_then_lost_and_what_is_
 
 
 def test_a_batch_that_was_damaged_on_its_way_is_read() -> None:
-    fetcher = World().fetcher
+    fetcher = FetcherHarness().fetcher
     for _ in range(READ_AGAIN):
         assert not taken([damaged(LOG[0])], 40, fetcher)
     assert [record.value for record in taken([LOG[0]], 40, fetcher)] == [b"a", b"b", b"c"]
@@ -345,7 +345,7 @@ def test_where_the_header_cannot_be_believed_one_offset_is_lost() -> None:
     """And then the next one, until the broker gives the batch behind."""
     wild = bytearray(LOG[0])
     wild[23:27] = (1 << 30).to_bytes(4, "big")  # the last offset's delta
-    fetcher = World().fetcher
+    fetcher = FetcherHarness().fetcher
     for _ in range(READ_AGAIN):
         taken([bytes(wild)], 41, fetcher)
     assert taken([bytes(wild)], 41, fetcher).lost == Lost(41, 42, "the checksum is wrong")
@@ -357,7 +357,7 @@ def test_what_producers_compress_is_read(codec: int) -> None:
     builder = DefaultRecordBatchBuilder(2, codec, 0, -1, -1, -1, 1 << 16)
     for n in range(3):
         builder.append(n, 1_000 + n, b"k", b"value" * 100, [])
-    chunk = taken([bytes(builder.build())], 0, World().fetcher)
+    chunk = taken([bytes(builder.build())], 0, FetcherHarness().fetcher)
     assert [record.value for record in chunk] == [b"value" * 100] * 3
 
 
