@@ -13,6 +13,7 @@ from types import ModuleType
 import pytest
 
 ROOT = Path(__file__).parents[1]
+BROKER_FIXTURES = {"apache_kafka", "broker", "broker_type", "embedded_broker", "make_cluster"}
 
 
 class _Sources(MetaPathFinder):
@@ -36,3 +37,24 @@ def pytest_configure(config: pytest.Config) -> None:
         source = compiled.with_name(compiled.name.partition(".")[0] + ".py")
         if not source.exists() or source.stat().st_mtime > compiled.stat().st_mtime:
             pytest.exit(f"{source.relative_to(ROOT)} has changed since it was compiled: run `make install`", 4)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark the tests that use a broker, and where tests run in several processes spread them over the first of them.
+
+    Tests with a broker wait most of their time. Spread evenly, they leave the processors to the others.
+    """
+    waiting = [item for item in items if BROKER_FIXTURES.intersection(getattr(item, "fixturenames", ()))]
+    for item in waiting:
+        item.add_marker(pytest.mark.broker)
+    if hasattr(config, "workerinput"):
+        items[:] = spread(waiting, [item for item in items if item not in set(waiting)])
+
+
+def spread(few: list[pytest.Item], many: list[pytest.Item]) -> list[pytest.Item]:
+    """Return all items with `few` at even distances among the first three quarters of `many`."""
+    distance = max(1, len(many) * 3 // 4 // (len(few) or 1))
+    mixed: list[pytest.Item] = []
+    for n, item in enumerate(few):
+        mixed += [item, *many[n * distance : (n + 1) * distance]]
+    return mixed + many[len(few) * distance :]
