@@ -93,7 +93,7 @@ def test_a_change_bears_the_time_of_its_event_and_the_next_number() -> None:
         (["product_removed", "page_viewed"], ["visitor"]),
     ],
 )
-def test_stages(kinds: list[str], expected: list[str]) -> None:
+def test_stages_follow_the_rules_of_the_job(kinds: list[str], expected: list[str]) -> None:
     assert stages(*kinds) == expected
 
 

@@ -157,7 +157,7 @@ def builds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path / "builds"
 
 
-def test_they_are_built_once_and_again_when_a_source_has_changed(builds: Path, tmp_path: Path) -> None:
+def test_jvm_peers_are_built_once_and_again_when_a_source_has_changed(builds: Path, tmp_path: Path) -> None:
     leftover = tmp_path / "cache" / "flink" / "lib" / "of-another-version.jar"
     leftover.parent.mkdir(parents=True)
     leftover.touch()

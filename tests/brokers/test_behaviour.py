@@ -40,7 +40,7 @@ def told(documents: list[dict[str, Any]], present: int) -> Told:
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
-def test_on_the_synchronous_driver(scenario: Scenario) -> None:
+def test_single_partition_harness_gives_the_outputs_of_the_scenario(scenario: Scenario) -> None:
     present = now()
     decoders = {source: Decoder(source, source.name.lower()) for source in Source}
     activities, refused = [], []
@@ -56,7 +56,9 @@ def test_on_the_synchronous_driver(scenario: Scenario) -> None:
     assert refused == [*scenario.dead_letters]
 
 
-async def test_on_a_broker(make_cluster: Callable[..., Awaitable[ProcessCluster]]) -> None:
+async def test_workers_on_a_broker_give_the_outputs_of_all_scenarios(
+    make_cluster: Callable[..., Awaitable[ProcessCluster]],
+) -> None:
     """All at once: what one customer does is nothing to another."""
     present = now()
     cluster = await make_cluster()

@@ -27,7 +27,7 @@ def modes(name: str) -> tuple[str, ...]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "mode"), [(name, mode) for name in PROGRAMS for mode in modes(name)])
-def test_nothing_is_lost_wrong_or_invented(name: str, mode: str, tmp_path: Path) -> None:
+def test_chaos_program_finds_no_lost_wrong_or_invented_output(name: str, mode: str, tmp_path: Path) -> None:
     try:
         verdict = carry_out(PROGRAMS[name], mode, SEED, short=True, keep=tmp_path / "run")
     except Unavailable as reason:
@@ -36,5 +36,5 @@ def test_nothing_is_lost_wrong_or_invented(name: str, mode: str, tmp_path: Path)
     assert verdict.ok, verdict.sentence()
 
 
-def test_what_is_chosen_here_is_there() -> None:
+def test_chosen_programs_exist() -> None:
     assert {*IN_BOTH_MODES, *IN_EXACTLY_ONCE} <= PROGRAMS.keys()

@@ -54,14 +54,14 @@ def test_invalid_requests(path: Path) -> None:
         (encode("x" * 257, True, "r"), "invalid_identity"),
     ],
 )
-def test_what_no_schema_sees(value: bytes | None, reason: str) -> None:
+def test_invalid_request_that_the_schema_accepts_is_rejected(value: bytes | None, reason: str) -> None:
     rejected = decoded(value)
     assert isinstance(rejected, Rejected)
     assert rejected.reason == reason
 
 
 @pytest.mark.parametrize("identified", [True, False])
-def test_what_is_encoded_is_a_request_on_every_partition_and_lives_on_one(identified: bool) -> None:
+def test_encoded_request_reads_the_same_on_every_partition_and_has_one_home(identified: bool) -> None:
     value = encode("c-1", identified, "r-1")
     read = [decoded(value, partition) for partition in range(4)]
     assert read == [Erasure("c-1", identified, AT, "r-1", home=partition == HOME) for partition in range(4)]

@@ -73,7 +73,7 @@ def test_reports_are_read_as_they_were_written() -> None:
     assert refused == []
 
 
-def test_what_no_task_wrote_is_refused_and_the_rest_is_read() -> None:
+def test_foreign_records_are_refused_and_the_rest_is_read() -> None:
     good = forwarding_header(CLICKS, 3, 41, 17, NOON)
     raw = [
         record(VALUE),
@@ -176,7 +176,7 @@ def test_items_are_read_as_they_were_written() -> None:
         assert refused == []
 
 
-def test_what_no_task_wrote_of_parts_and_items_is_refused() -> None:
+def test_foreign_parts_and_internal_messages_are_refused() -> None:
     link = Passed(stream=0, number=5, cause=0, offset=3, role=LINK, at=NOON, customer="d", other="c")
     (_, header), value = encode_item(link, THERE, 2)
     (_, of_parts), run = encode_parts(CLICKS, THERE, 2, parts_of(decoded(CLICKS, both_ids("c", "d"))))
@@ -221,7 +221,7 @@ def test_an_item_that_does_not_hold_what_it_says_stops_nobody_who_would_apply_it
         assert [rejected.reason for _, rejected in refused] == ["invalid_field"]
 
 
-def test_what_is_passed_on_of_any_event_fits_a_batch_with_all_that_waits_beside_it() -> None:
+def test_internal_message_of_the_largest_event_fits_a_batch_with_pending_ones() -> None:
     """In the record of the device: else one event would stop its partition for ever."""
     room = (1 << 19) - STEP.pending - Policy().profile_bytes
     for line in (b"{}", b'{"price":1}', b'{"product_id":"p"}'):

@@ -501,7 +501,7 @@ def test_expiry_30_days_after_the_last_activity() -> None:
     assert expired.id == abandonment_id(NAMESPACE, True, "c-1", "cart", T0 + HOUR, "expired")
 
 
-def test_what_expired_can_no_longer_be_recovered_or_superseded() -> None:
+def test_expired_abandonment_is_neither_recovered_nor_superseded() -> None:
     history = run([add(0), order(30 * DAY + HOUR), add(30 * DAY + 2 * HOUR)], until=31 * DAY)
     assert [told[0] for told in history.abandonment_summary] == [
         "abandoned",
@@ -548,7 +548,7 @@ def test_at_equality_expiry_goes_before_the_track() -> None:
     ]
 
 
-def test_whether_an_abandonment_was_withheld_is_known_for_what_follows() -> None:
+def test_withheld_abandonment_is_remembered_for_later_outputs() -> None:
     history = run([add(0)], until=HOUR)
     told = history.abandonments[0]
     assert not history.alive.is_withheld(told.abandonment_id)

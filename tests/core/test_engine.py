@@ -204,7 +204,7 @@ def test_a_crash_between_firing_and_commit_loses_and_changes_nothing(step: str) 
 
 
 @pytest.mark.parametrize("step", ["snapshot", "changelog", "disk", "outputs"])
-def test_what_is_read_again_after_a_crash_is_not_applied_again(step: str) -> None:
+def test_records_read_again_after_a_crash_are_not_applied_again(step: str) -> None:
     harness = SinglePartitionHarness(NOON)
     harness.append(click(NOON - 3), click(NOON - 2), click(NOON - 1), order(NOON))
     harness.fetch()
@@ -238,7 +238,7 @@ def test_a_profile_forgotten_in_the_crash_stays_forgotten(step: str) -> None:
     assert len(harness.engine.state) == 0
 
 
-def test_a_staler_record_of_a_zombie_is_passed_over_and_the_fresher_one_written_again() -> None:
+def test_older_record_of_a_stale_owner_is_ignored_and_the_newer_one_written_again() -> None:
     harness = SinglePartitionHarness(NOON)
     harness.run(click(NOON))
     stale = harness.changelog[-1]
@@ -282,7 +282,7 @@ def test_emit_after_withholds_what_occurred_before_and_what_follows_from_it() ->
     assert stages(outputs) == ["customer"]
 
 
-def test_what_occurs_at_emit_after_is_emitted_whatever_was_withheld_before() -> None:
+def test_output_at_emit_after_is_sent_whatever_was_withheld_before() -> None:
     harness = SinglePartitionHarness(NOON, emission=Emission(emit_after=NOON))
     outputs = harness.run(click(NOON - HOUR, "product_added"), until=NOON + DAY)
     assert abandonments(outputs) == [("abandoned", 1), ("abandoned", 2)]
@@ -473,7 +473,7 @@ def test_a_duplicate_that_is_read_again_after_its_customer_was_forgotten_stays_o
     assert [(c.to_stage, c.sequence) for c in changes] == [("visitor", 1), ("dormant", 2), (None, 3)]
 
 
-def test_a_zombies_tombstone_does_not_delete_who_came_back() -> None:
+def test_tombstone_of_a_stale_owner_does_not_delete_a_customer_who_came_back() -> None:
     harness = SinglePartitionHarness(NOON)
     harness.run(click(NOON), until=NOON + 500 * DAY)
     harness.run(click(NOON + 500 * DAY + TAIL, "page_viewed"))  # the same id, another life
@@ -486,7 +486,7 @@ def test_a_zombies_tombstone_does_not_delete_who_came_back() -> None:
     assert harness.engine.state.population == {"visitor": 1}
 
 
-def test_a_forgotten_profile_that_was_written_again_over_a_zombies_record_is_deleted_in_the_end() -> None:
+def test_forgotten_profile_rewritten_over_a_stale_owners_record_is_deleted_in_the_end() -> None:
     harness = SinglePartitionHarness(NOON)
     harness.run(click(NOON))
     stale = harness.changelog[-1]

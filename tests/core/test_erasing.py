@@ -29,7 +29,7 @@ def told(outputs: list[Output]) -> list[tuple[str, str | None]]:
     ]
 
 
-def test_a_profile_ends_and_subscribers_are_told_once_the_changelog_has_it() -> None:
+def test_erasure_is_reported_once_the_changelog_has_it() -> None:
     harness = SinglePartitionHarness(NOON)
     harness.run(added(NOON - HOUR), order(NOON - 30 * MINUTE, customer=PERSON), added(NOON - 20 * MINUTE))
     before = len(harness.received)
@@ -103,7 +103,7 @@ def test_older_events_bring_nobody_back_and_later_ones_begin_anew() -> None:
     assert harness.counts["erased", "orders"] == 3
 
 
-def test_an_older_event_does_not_get_at_a_grave_either() -> None:
+def test_older_event_does_not_revive_a_pending_tombstone() -> None:
     harness = SinglePartitionHarness(NOON)
     harness.run(order(NOON - HOUR, customer=PERSON))
     harness.erase(request())
@@ -161,7 +161,7 @@ def test_a_flush_that_was_cut_off_leaves_nobody_behind(part: int) -> None:
     assert told(without_repeats(harness.received))[-1] == ("erased", None)
 
 
-def test_somebody_who_is_not_known_is_told_of_all_the_same_and_remembered() -> None:
+def test_erasure_of_an_unknown_customer_is_reported_and_remembered() -> None:
     harness = SinglePartitionHarness(NOON)
     harness.erase(request())
     assert told(harness.received) == [("erased", None)]
@@ -170,7 +170,7 @@ def test_somebody_who_is_not_known_is_told_of_all_the_same_and_remembered() -> N
     assert len(harness.engine.state) == 0
 
 
-def test_elsewhere_only_the_mark_is_kept() -> None:
+def test_other_partitions_keep_only_the_erasure_marker() -> None:
     harness = SinglePartitionHarness(NOON)
     harness.erase(request(home=False))
     harness.commit()
@@ -219,7 +219,7 @@ def zombie(at: int) -> bytes:
     return pack(profile)
 
 
-def test_a_zombies_record_brings_nobody_back() -> None:
+def test_record_of_a_stale_owner_restores_no_erased_customer() -> None:
     harness = SinglePartitionHarness(NOON)
     harness.run(added(NOON - HOUR))
     harness.erase(request())
@@ -240,7 +240,7 @@ def test_a_zombies_record_brings_nobody_back() -> None:
 
 
 @pytest.mark.parametrize("place", ["between profile and mark", "behind the mark", "behind who came back"])
-def test_a_zombie_that_had_applied_more_brings_nobody_back(place: str) -> None:
+def test_stale_owner_that_applied_more_restores_no_erased_customer(place: str) -> None:
     """Events of before that whoever erased passes over."""
     harness = SinglePartitionHarness(NOON)
     harness.run(added(NOON - HOUR))
@@ -266,7 +266,7 @@ def test_a_zombie_that_had_applied_more_brings_nobody_back(place: str) -> None:
         assert dict(harness.changelog)[KEY] is None
 
 
-def test_a_mark_that_a_staler_one_follows_is_written_again() -> None:
+def test_erasure_marker_overwritten_by_an_older_one_is_written_again() -> None:
     state = TaskState()
     earlier, later = TaskState(), TaskState()
     for one, at in ((earlier, NOON), (later, NOON + 1)):
@@ -281,7 +281,7 @@ def test_a_mark_that_a_staler_one_follows_is_written_again() -> None:
     assert state.marks.number == 1
 
 
-def test_marks_name_nobody_and_need_the_salt() -> None:
+def test_erasure_markers_name_nobody_and_need_the_salt() -> None:
     states = [TaskState(salt=salt) for salt in (b"", b"a", b"b")]
     keys = {state.marks.key_of(KEY) for state in states}
     assert len(keys) == 3
@@ -290,7 +290,7 @@ def test_marks_name_nobody_and_need_the_salt() -> None:
         assert len(key) == 17
 
 
-def test_without_erasures_nothing_is_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_looked_up_without_erasures(monkeypatch: pytest.MonkeyPatch) -> None:
     state = TaskState()
     engine = PartitionEngine(SinglePartitionHarness(NOON)._lifecycle, state=state)
     monkeypatch.setattr(Marks, "key_of", None)  # it would raise
@@ -300,7 +300,7 @@ def test_without_erasures_nothing_is_looked_up(monkeypatch: pytest.MonkeyPatch) 
     engine.advance(NOON)
 
 
-def test_what_a_grave_holds_is_no_more_than_is_needed_to_end_it() -> None:
+def test_pending_tombstone_holds_no_personal_data() -> None:
     harness = SinglePartitionHarness(NOON)
     harness.run(order(NOON - HOUR, "a-secret-order", PERSON))
     harness.erase(request())

@@ -58,7 +58,7 @@ def test_a_record_is_held_until_nothing_earlier_may_come() -> None:
     assert views(harness) == {"c": 1}
 
 
-def test_in_a_backlog_it_is_held_for_the_lateness_and_for_the_other_source() -> None:
+def test_event_in_a_backlog_waits_for_the_lateness_and_the_other_source() -> None:
     harness = SinglePartitionHarness(NOON, by_time=True)
     at = NOON - 5 * HOUR
     harness.append(click(at + 5 * SECOND, "page_viewed"), click(at), click(at + LATENESS), click(at + LATENESS + 1))
@@ -70,7 +70,7 @@ def test_in_a_backlog_it_is_held_for_the_lateness_and_for_the_other_source() -> 
     assert harness.counts["late", "clickstream"] == 0
 
 
-def test_what_is_of_the_same_time_goes_by_source_and_event_id_however_it_came() -> None:
+def test_events_of_equal_times_are_ordered_by_source_and_event_id() -> None:
     events = [click(NOON), order(NOON), click(NOON), click(NOON)]
     for event, id_ in zip(events, ("e-2", "e-0", "e-1", "e-3"), strict=True):
         event.event_id = id_
@@ -79,7 +79,7 @@ def test_what_is_of_the_same_time_goes_by_source_and_event_id_however_it_came() 
         assert causes(harness.run(*arrived, until=NOON + 1)) == ["e-1", "e-3", "e-0"]  # three views, then the order
 
 
-def test_what_comes_later_than_the_lateness_is_applied_at_once_and_counted() -> None:
+def test_event_later_than_the_lateness_is_applied_at_once_and_counted() -> None:
     harness = SinglePartitionHarness(NOON, by_time=True)
     harness.run(click(NOON), until=NOON + MINUTE)
     harness.append(click(NOON - MINUTE))
@@ -120,7 +120,7 @@ def test_a_topic_that_is_silent_beyond_belief_holds_deadlines_and_no_record() ->
     assert effects.deadlines == []
 
 
-def test_by_a_clock_that_cannot_be_trusted_nothing_is_taken_for_complete() -> None:
+def test_untrusted_clock_completes_nothing() -> None:
     harness = SinglePartitionHarness(NOON, by_time=True)
     harness.append(click(NOON))
     harness.fetch()
@@ -170,9 +170,7 @@ def crossed(at: int) -> list[Activity]:
 
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("by_time_after", [True, False])
-def test_what_waits_behind_what_is_applied_is_applied_once_whatever_is_read_again(
-    step: str, by_time_after: bool
-) -> None:
+def test_waiting_event_is_applied_once_whatever_is_read_again(step: str, by_time_after: bool) -> None:
     harness = SinglePartitionHarness(NOON, by_time=True)
     harness.append(*crossed(NOON))
     harness.fetch()
@@ -218,7 +216,7 @@ def test_after_a_crash_nothing_is_applied_before_what_waited_is_read_again() -> 
     assert (harness.counts["applied", "clickstream"], harness.counts["late", "clickstream"]) == (2, 0)
 
 
-def test_who_was_erased_while_something_waited_is_not_brought_back_by_it() -> None:
+def test_waiting_event_does_not_restore_a_customer_erased_meanwhile() -> None:
     harness = SinglePartitionHarness(NOON, by_time=True)
     harness.run(click(NOON), until=NOON + 1)
     harness.append(click(NOON + MINUTE))
@@ -234,7 +232,7 @@ def test_who_was_erased_while_something_waited_is_not_brought_back_by_it() -> No
 # -- what is written
 
 
-def test_holes_are_packed_and_cost_nothing_where_there_are_none() -> None:
+def test_offset_gaps_are_packed_and_cost_nothing_if_absent() -> None:
     profile = story([click(0)]).alive
     profile.holes = {}
     plain = pack(profile)
@@ -247,13 +245,13 @@ def test_holes_are_packed_and_cost_nothing_where_there_are_none() -> None:
     assert unpack(pack_to_move(profile)).holes is None
 
 
-def test_of_two_records_the_one_that_lacks_less_is_the_fresher() -> None:
+def test_record_with_fewer_offset_gaps_is_the_fresher() -> None:
     assert complete_up_to((8, -1), None) > complete_up_to((9, -1), {-1: [5]})
     assert complete_up_to((8, -1), None) == complete_up_to((8, -1, -1), None)
     assert complete_up_to((8, -1, 20), {READ: [3, 30]}) == complete_up_to((8, -1, 2), None)
 
 
-def test_a_zombies_record_that_lacks_what_the_owner_has_applied_is_passed_over() -> None:
+def test_record_of_a_stale_owner_with_more_offset_gaps_is_ignored() -> None:
     owner, zombie = story([click(0)]).alive, story([click(0)]).alive
     owner.applied, owner.commit = [9, -1], 5
     zombie.applied, zombie.holes, zombie.commit = [10, -1], {-1: {7}}, 5
@@ -280,7 +278,7 @@ def start(state: TaskState | None = None, **given: object) -> PartitionEngine:
     return forwarding_engine(origins=[(CLICKS, 0)], by_time=True, state=state, **given)
 
 
-def test_what_others_forward_is_held_by_their_word_and_committed_from_the_first_that_waits() -> None:
+def test_forwarded_events_wait_for_upstream_progress_and_are_committed_from_the_first_waiting() -> None:
     task, now = start(), NOON + MINUTE
     ends = {ORDERS: Fetch(now, 0)}
     task.arrive(
@@ -308,7 +306,7 @@ def test_what_others_forward_is_held_by_their_word_and_committed_from_the_first_
     assert [profile.product_views for _, profile in again.state.items()] == [2]
 
 
-def test_what_was_read_while_deadlines_fire_is_not_told_to_be_over() -> None:
+def test_progress_is_not_reported_beyond_deadlines_still_firing() -> None:
     """Until they have all fired nothing is applied, and what others are told must not be beyond it."""
     step = Step(records=99, deadlines=1, pending=9999)
     task = forwarding_engine(own=(CLICKS, ORDERS), origins=[], tasks=1, by_time=True, step=step)

@@ -156,7 +156,7 @@ def test_somebody_who_ordered_elsewhere_is_not_at_risk() -> None:
     assert shop.link("d-1", 92 * DAY).changes[-1] == (CUSTOMER, "at_risk", "reactivated")
 
 
-def test_old_news_wakes_nobody() -> None:
+def test_merged_older_activity_reactivates_nobody() -> None:
     shop = Shop().did("d-1", click(0)).did(CUSTOMER, added(DAY)).wait(CUSTOMER, 32 * DAY).link("d-1", 32 * DAY)
     assert shop.profile.stage == "dormant"
 
@@ -241,7 +241,7 @@ def test_sessions_are_counted_alike_whatever_the_order() -> None:
     }
 
 
-def test_so_many_sessions_are_kept() -> None:
+def test_a_bounded_number_of_sessions_is_kept() -> None:
     sessions = counted_in(*(n * HOUR for n in range(40)))
     assert [start for start, _ in spans(sessions)] == [n * HOUR for n in range(39, 39 - KEPT, -1)]
     assert sessions.count == 40
@@ -272,7 +272,7 @@ def test_one_session_takes_no_more_bytes_than_it_did() -> None:
 # -- the cart
 
 
-def test_what_was_bought_on_another_device_is_in_no_cart() -> None:
+def test_product_bought_on_another_device_leaves_the_cart() -> None:
     shop = Shop().did("d-1", added(0), added(MINUTE, "B")).did(CUSTOMER, order(HOUR, items=(item("A"),)))
     assert list(shop.link("d-1", 5 * DAY).profile.cart.now.lines) == ["B"]
 
@@ -289,7 +289,7 @@ def test_an_addition_that_is_older_than_the_orders_that_are_kept_is_taken_to_be_
     assert list(shop.link("d-1", 2 * DAY).profile.cart.now.lines) == ["B"]
 
 
-def test_carts_unite() -> None:
+def test_carts_are_united() -> None:
     shop = Shop().did("d-1", added(0, quantity=2)).did(CUSTOMER, added(HOUR), added(HOUR, "B")).link("d-1", DAY)
     assert {product: line.quantity for product, line in shop.profile.cart.now.lines.items()} == {"A": 3, "B": 1}
 
@@ -308,7 +308,7 @@ def test_an_order_while_the_cart_was_waited_for_takes_the_abandonment_back_under
     assert after.id == ids.abandonment_id(ids.NAMESPACE, False, "d-1", "cart", T0 + HOUR, "retracted")
 
 
-def test_so_does_an_order_of_the_device_to_the_customers_abandonment() -> None:
+def test_order_of_the_device_retracts_the_customers_abandonment() -> None:
     shop = Shop().did(CUSTOMER, added(0)).did("d-1", order(30 * MINUTE)).link("d-1", 3 * HOUR)
     assert shop.abandonment_summary == [("retracted", "cart", CUSTOMER, 3 * HOUR)]
 
@@ -344,7 +344,7 @@ def test_activity_that_would_only_have_put_it_off_takes_nothing_back() -> None:
     )
 
 
-def test_what_was_told_of_the_newest_activity_is_not_told_again_for_what_was_taken_back() -> None:
+def test_abandonment_of_the_newest_activity_is_not_repeated_for_a_retracted_one() -> None:
     """The device should have waited for the customer, who was active again, and who was told of that in time."""
     shop = Shop().did("d-1", added(0, "B")).did(CUSTOMER, added(50 * MINUTE), click(85 * MINUTE))
     shop.wait(CUSTOMER, 150 * MINUTE)
@@ -377,14 +377,14 @@ def test_the_steps_that_follow_are_the_customers_and_a_late_order_still_reaches_
     assert shop.abandonment_summary[1:] == [("retracted", "cart", "d-1", 30 * MINUTE)]
 
 
-def test_of_two_that_are_open_the_one_that_says_nothing_more_goes() -> None:
+def test_open_abandonment_with_no_content_of_its_own_is_retracted() -> None:
     shop = Shop().did("d-1", added(0)).did(CUSTOMER, viewed(DAY, "B")).link("d-1", 2 * DAY)
     assert shop.abandonment_summary == [("retracted", "browse", CUSTOMER, 2 * DAY)]
     assert shop.profile.latest is not None
     assert shop.profile.latest.kind == "cart"
 
 
-def test_of_two_that_are_open_the_later_one_stays_if_it_has_more_to_say() -> None:
+def test_later_open_abandonment_stays_if_it_has_further_steps() -> None:
     shop = Shop().did("d-1", added(0)).did(CUSTOMER, added(DAY, "B")).link("d-1", 1_600 * MINUTE)
     assert shop.abandonment_summary == [("retracted", "cart", "d-1", 1_600 * MINUTE)]
     shop.wait(CUSTOMER, 2 * DAY)
@@ -393,7 +393,7 @@ def test_of_two_that_are_open_the_later_one_stays_if_it_has_more_to_say() -> Non
 
 
 @pytest.mark.parametrize("ordered_at", [30 * MINUTE, 90 * MINUTE])
-def test_what_follows_from_a_withheld_abandonment_is_withheld(ordered_at: int) -> None:
+def test_outputs_that_follow_a_withheld_abandonment_are_withheld(ordered_at: int) -> None:
     shop = Shop().did("d-1", added(0)).wait("d-1", HOUR)
     shop.profiles["d-1"].note_withheld(shop.abandonments[0].id, True)
     shop.did(CUSTOMER, order(ordered_at)).link("d-1", 2 * HOUR)
@@ -406,7 +406,7 @@ def test_what_follows_from_a_withheld_abandonment_is_withheld(ordered_at: int) -
 # -- triggers
 
 
-def test_what_has_begun_for_the_device_counts_and_does_not_go_on() -> None:
+def test_trigger_begun_for_the_device_counts_towards_the_cap_and_does_not_go_on() -> None:
     welcome = Trigger("welcome", on=OnStage("lifecycle", enters=["prospect"]), cap=1, steps=(Step(), Step(DAY)))
     shop = Shop(Playbook(triggers=(welcome,))).did("d-1", added(0)).link("d-1", HOUR)
     assert shop.profile.stage == "prospect"
@@ -416,7 +416,7 @@ def test_what_has_begun_for_the_device_counts_and_does_not_go_on() -> None:
     assert (shop.profile.triggers.states["welcome"].begun, shop.profile.triggers.states["welcome"].runs) == (1, [])
 
 
-def test_what_a_merge_begins_says_so() -> None:
+def test_trigger_begun_by_a_merge_has_the_merge_as_its_cause() -> None:
     second = Trigger("second", on=OnStage("lifecycle", enters=["repeat"]))
     shop = Shop(Playbook(triggers=(second,))).did(CUSTOMER, order(0)).did("d-1", order(1, "o-2")).link("d-1", HOUR)
     [triggered] = [output for output in shop.outputs if isinstance(output, Triggered)]

@@ -20,7 +20,7 @@ def forwarded(partition: int, offset: int, at: int) -> Forwarded:
     return Forwarded(CLICKS, partition, offset, -1, [record])
 
 
-def test_time_waits_for_every_origin_and_commits_are_of_what_is_read_here() -> None:
+def test_watermark_waits_for_every_upstream_partition() -> None:
     task, now = forwarding_engine(), T0 + 10 * MINUTE
     for n in range(3):
         assert task.watermark is None
@@ -37,7 +37,7 @@ def test_time_waits_for_every_origin_and_commits_are_of_what_is_read_here() -> N
     assert (snapshot.positions, list(snapshot.marks)) == ({ORDERS: 0}, [ORDERS])
 
 
-def test_a_task_may_read_nothing_itself() -> None:
+def test_task_may_read_no_source_itself() -> None:
     task = forwarding_engine(own=(), origins=[(source, n) for source in Source for n in range(2)])
     reports = [Report(source, n, -1, T0, T0, T0 + n) for source in Source for n in range(2)]
     task.arrive(list(enumerate([*reports, forwarded(0, 7, T0)])), 5, T0)
@@ -50,7 +50,7 @@ def test_a_task_may_read_nothing_itself() -> None:
     assert len(snapshot.changes) == 1
 
 
-def test_what_it_read_itself_in_former_times_is_not_applied_again_when_it_is_forwarded() -> None:
+def test_records_read_before_a_topic_was_grown_are_not_applied_again_when_forwarded() -> None:
     """Its topic had as many partitions as there are tasks, was grown, and the last commit did not go through."""
     before = forwarding_engine(own=(CLICKS, ORDERS), origins=())
     records = [forwarded(1, offset, T0 + offset).activities[0] for offset in range(5)]

@@ -121,7 +121,9 @@ def what_ends_the_same(profile: Profile) -> dict[str, Any]:
 
 
 @given(deliveries())
-def test_ends_as_in_time_order(delivery: tuple[list[Activity], list[Activity]]) -> None:
+def test_events_out_of_order_within_the_lateness_end_as_in_time_order(
+    delivery: tuple[list[Activity], list[Activity]],
+) -> None:
     in_order, delivered = delivery
     if not in_order:
         return

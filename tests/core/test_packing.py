@@ -40,7 +40,7 @@ def shopper() -> CustomerHistory:
     )
 
 
-def test_round_trip() -> None:
+def test_packed_profile_round_trips() -> None:
     history = shopper()
     profile = history.alive
     profile.applied, profile.commit, profile.pending = [7, -1], 12, list(history.outputs)
@@ -107,7 +107,7 @@ def test_a_newer_version_is_refused_with_what_to_do() -> None:
 
 
 @pytest.mark.parametrize("cut", [0, 1, 10, 25, 60, -1])
-def test_what_is_cut_off_is_corrupt(cut: int) -> None:
+def test_truncated_profile_is_corrupt(cut: int) -> None:
     with pytest.raises(Corrupt):
         unpack(pack(shopper().alive)[:cut])
 

@@ -43,7 +43,7 @@ def waiting(customers: int, step: Step) -> PartitionEngine:
     return engine
 
 
-def test_a_watermark_that_jumps_fires_so_many_at_once() -> None:
+def test_jump_of_the_watermark_fires_a_budget_of_deadlines_at_once() -> None:
     engine = waiting(100, Step(records=1000, deadlines=30, pending=1 << 20))
     later = NOON + HOUR
     fired = [len(engine.advance(later, drained(later, 100)).deadlines)]
@@ -52,7 +52,7 @@ def test_a_watermark_that_jumps_fires_so_many_at_once() -> None:
     assert fired == [30, 30, 30, 10]
 
 
-def test_what_comes_late_meanwhile_finds_the_deadlines_fired() -> None:
+def test_late_event_between_budgets_finds_all_due_deadlines_fired() -> None:
     """As if they had fired all at once: it is for the policy to take back what was sent, and not a matter of steps."""
 
     def what_became(step: Step) -> list[Output]:
@@ -76,7 +76,7 @@ def test_what_comes_late_meanwhile_finds_the_deadlines_fired() -> None:
     assert what_became(Step(records=1000, deadlines=7, pending=1 << 20)) == expected
 
 
-def test_records_that_waited_are_applied_so_many_at_once() -> None:
+def test_waiting_records_are_applied_a_budget_at_once() -> None:
     engine = PartitionEngine(Lifecycle(), step=Step(records=40, deadlines=1000, pending=1 << 20))
     effects = engine.apply(Source.CLICKSTREAM, [click(n, NOON + n, f"c{n}") for n in range(100)], 100, NOON + HOUR)
     assert not effects.counts  # the orders of that time are not known yet

@@ -70,7 +70,7 @@ def test_a_dormant_one_becomes_a_customer_with_an_order() -> None:
     assert history.stages == [("visitor", 0), ("dormant", 30 * DAY), ("customer", 40 * DAY)]
 
 
-def test_customer_repeat_loyal() -> None:
+def test_orders_lead_to_customer_repeat_and_loyal() -> None:
     assert run(orders(5)).stages == [
         ("visitor", 0),
         ("customer", 0),
@@ -153,7 +153,7 @@ def test_a_reactivated_one_with_five_orders_becomes_loyal() -> None:
         (orders(1), 201 * DAY, "lapsed"),
     ],
 )
-def test_whose_orders_are_all_cancelled_is_a_prospect_again(events: list[Activity], at: int, stage: str) -> None:
+def test_customer_with_all_orders_cancelled_is_a_prospect_again(events: list[Activity], at: int, stage: str) -> None:
     history = run(events, until=at)
     for order_id in list(history.alive.order_book):
         assert history.stages[-1][0] == stage

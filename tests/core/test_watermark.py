@@ -136,7 +136,7 @@ def test_the_silence_of_a_topic_its_owner_does_not_believe_proves_nothing() -> N
     assert s.progress(NOON) == NOON - 5 * SECOND
 
 
-def test_what_is_read_at_the_moment_is_not_told_to_be_behind() -> None:
+def test_source_that_is_being_read_is_not_reported_as_behind() -> None:
     s = source(position=7)
     s.fetched(Fetch(NOON, 7))
     assert s.drained_lately_at(NOON + 1) == NOON
@@ -148,7 +148,7 @@ def test_what_is_read_at_the_moment_is_not_told_to_be_behind() -> None:
     assert s.drained_lately_at(NOON + HOUR) == NOON + 10
 
 
-def test_what_was_never_drained_or_proves_nothing_any_more_is_told_to_be_behind_at_once() -> None:
+def test_source_never_caught_up_or_distrusted_is_reported_as_behind_at_once() -> None:
     s = source(position=7)
     s.fetched(Fetch(NOON, 9))
     assert s.drained_lately_at(NOON) is None

@@ -99,7 +99,7 @@ def test_once_plays_the_history_and_says_what_a_replay_of_it_says(
 
 
 @pytest.mark.slow
-def test_whatever_ends_the_demo_ends_all_of_it(mark: str) -> None:
+def test_ending_the_demo_ends_all_its_processes(mark: str) -> None:
     data.locate()
     for number in (2, 9):
         running = demo(mark, "--once")
@@ -136,7 +136,7 @@ async def test_a_worker_that_ends_is_told_with_its_last_words() -> None:
     assert "LIFECYCLE_LATENESS=soon is not a duration" in str(raised.value)
 
 
-async def test_what_runs_beside_ends_the_body_with_its_error_and_the_body_ends_it() -> None:
+async def test_error_beside_the_body_ends_the_body_and_the_end_of_the_body_cancels_it() -> None:
     cancelled = []
 
     async def endless() -> None:

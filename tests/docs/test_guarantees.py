@@ -64,7 +64,7 @@ def test_every_figure_says_when_it_was_found_by_which_commit_and_how_long_the_ru
         assert verdict.amounts.keys() == PROGRAMS[verdict.program].long.keys()
 
 
-def test_what_is_held_against_less_is_named() -> None:
+def test_counts_with_a_weaker_comparison_are_named() -> None:
     figures = section(PAGE, "What the chaos programs found last")
     assert [name for name in COUNTED if f"`{name}`" not in figures] == []
 

@@ -37,7 +37,7 @@ def test_every_reason_of_a_dead_letter_has_its_remedy() -> None:
     assert all(cause and remedy for _, cause, remedy in rows)
 
 
-def test_what_a_worker_is_said_to_say_is_what_it_says() -> None:
+def test_documented_last_words_of_a_worker_are_in_the_source() -> None:
     source = "".join(path.read_text() for path in sorted((ROOT / "streams").rglob("*.py")))
     source = re.sub(r'"\s*\n\s*f?"', "", source)  # texts that go over several lines
     source = re.sub(r"\{[^{}]*\}", "…", source.replace("{PREFIX}", "LIFECYCLE_"))

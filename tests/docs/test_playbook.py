@@ -60,7 +60,7 @@ def test_the_tutorial_runs(tmp_path: Path) -> None:
     assert "2 passed" in result.output
 
 
-def test_what_the_page_says_of_mistakes_is_what_is_said() -> None:
+def test_documented_mistake_is_the_error_of_the_loader() -> None:
     text = YAML[0].replace("when: orders >= 1", "when: ordres >= 1").replace("[buyer, fan]", "[buyer, fann]")
     with pytest.raises(PlaybookError) as raised:
         parse(text, "my-shop.yaml")
@@ -88,7 +88,7 @@ def test_the_schema_is_one() -> None:
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
-def test_what_is_shipped_is_valid_by_the_schema_too(path: Path) -> None:
+def test_shipped_playbooks_are_valid_by_the_schema(path: Path) -> None:
     VALIDATOR.validate(yaml.load(path.read_text(), Plain))
     assert playbooks.load(path.stem).name == path.stem
 

@@ -115,7 +115,7 @@ def blocks() -> list[tuple[str, str]]:
     return found
 
 
-def test_the_tutorial(terminals: Terminals) -> None:
+def test_commands_of_the_tutorial_give_the_output_shown(terminals: Terminals) -> None:
     (install, _), (broker, _), (make_topics, topics_shown), (worker, _), (click, clicks_shown), *rest = blocks()
     (subscribe, _), (order, _), (replay, replay_shown), (look, look_shown), (second, _), (clean_up, _) = rest
     assert install == "make install\n"

@@ -80,7 +80,9 @@ async def end(worker: WorkerProcess) -> None:
 
 
 @pytest.mark.slow
-async def test_they_go_through_rebalances_and_restarts_with_it(make_cluster: Callable[..., Any]) -> None:
+async def test_ordinary_topic_and_table_survive_rebalances_and_restarts_of_the_worker(
+    make_cluster: Callable[..., Any],
+) -> None:
     cluster: ProcessCluster = await make_cluster()
     visits = Visits(cluster)
     await visits.create()

@@ -42,7 +42,7 @@ async def applied(worker: WorkerProcess, events: int) -> None:
 
 
 @pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])
-async def test_whatever_producers_compress_with(make_cluster: NewCluster, codec: str) -> None:
+async def test_records_of_every_compression_codec_are_read(make_cluster: NewCluster, codec: str) -> None:
     cluster = await make_cluster(partitions="1")
     worker = cluster.start_worker()
     await worker.ready()

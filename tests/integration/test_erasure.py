@@ -109,7 +109,7 @@ async def with_a_past(cluster: ProcessCluster, *others: str) -> int:
 
 
 @pytest.mark.parametrize("store", ["memory", pytest.param("rocksdb", marks=pytest.mark.slow)])
-async def test_who_is_erased_is_gone_and_stays_gone(make_cluster: NewCluster, store: str) -> None:
+async def test_erased_customer_is_gone_and_stays_gone(make_cluster: NewCluster, store: str) -> None:
     cluster = await make_cluster(profiles="on", erasure_token=TOKEN, state_store=store)
     worker = cluster.start_worker()
     await worker.ready()
@@ -164,7 +164,7 @@ async def test_who_is_erased_is_gone_and_stays_gone(make_cluster: NewCluster, st
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kept", [True, False], ids=["kept", "on the way"])
-async def test_the_devices_of_who_was_erased_are_strangers_again(make_cluster: NewCluster, kept: bool) -> None:
+async def test_devices_of_an_erased_customer_are_unlinked(make_cluster: NewCluster, kept: bool) -> None:
     """Also if the request overtakes what makes the person's profile: nothing of them is kept then, or ever will be."""
     cluster = await make_cluster(profiles="on", linking="on")
     worker = cluster.start_worker()
@@ -200,7 +200,7 @@ async def test_the_devices_of_who_was_erased_are_strangers_again(make_cluster: N
     await is_gone(cluster)
 
 
-async def test_what_is_no_request_is_a_dead_letter_and_an_id_that_names_nobody_is_refused(
+async def test_invalid_erasure_request_is_a_dead_letter_and_a_placeholder_id_is_refused(
     make_cluster: NewCluster,
 ) -> None:
     cluster = await make_cluster(profiles="on", erasure_token=TOKEN)
@@ -221,7 +221,7 @@ async def test_what_is_no_request_is_a_dead_letter_and_an_id_that_names_nobody_i
 
 
 @pytest.mark.slow
-async def test_another_salt_is_refused_once_somebody_was_erased(make_cluster: NewCluster) -> None:
+async def test_changed_salt_is_refused_after_an_erasure(make_cluster: NewCluster) -> None:
     cluster = await make_cluster()
     worker = cluster.start_worker()
     await worker.ready()
@@ -252,7 +252,7 @@ async def test_another_salt_is_refused_once_somebody_was_erased(make_cluster: Ne
     indirect=["broker"],
 )
 @pytest.mark.parametrize("step", [*STEPS, REWRITING])
-async def test_a_worker_that_is_killed_at_any_step_leaves_nobody_behind(
+async def test_kill_at_any_step_of_an_erasure_leaves_nothing_of_the_customer(
     make_cluster: NewCluster, step: str, guarantee: str
 ) -> None:
     cluster = await make_cluster(
@@ -304,7 +304,7 @@ async def test_a_worker_that_is_killed_at_any_step_leaves_nobody_behind(
     [("at_least_once", True), ("at_least_once", False), ("exactly_once", True)],
     ids=["at least once", "at least once, writes", "exactly once"],
 )
-async def test_a_zombie_that_wakes_up_after_an_erasure_does_not_bring_anybody_back(
+async def test_stale_owner_that_resumes_after_an_erasure_restores_nobody(
     make_cluster: NewCluster, tmp_path: Path, guarantee: str, guarded: bool
 ) -> None:
     """It was stopped for longer than its session, with more of the person than it had written. Not `guarded`: it was

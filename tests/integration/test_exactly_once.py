@@ -142,7 +142,9 @@ async def feed_until_killed(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("store", ["memory", "rocksdb"])
-async def test_kill_9_at_every_step_of_a_transaction(make_cluster: NewCluster, tmp_path: Path, store: str) -> None:
+async def test_kill_9_at_every_step_of_a_transaction_loses_and_repeats_nothing(
+    make_cluster: NewCluster, tmp_path: Path, store: str
+) -> None:
     history = Shop(tmp_path, seed=11)
     cluster = await make_cluster(state_store=store, profiles="on", **EXACTLY_ONCE)
     for n, step in enumerate(STEPS):
@@ -208,7 +210,7 @@ async def test_a_worker_stopped_within_a_commit_is_fenced_and_gone_in_time(
 
 
 @pytest.mark.slow
-async def test_what_is_forwarded_is_in_the_transactions_too(make_cluster: NewCluster, tmp_path: Path) -> None:
+async def test_repartitioned_records_are_part_of_the_transactions(make_cluster: NewCluster, tmp_path: Path) -> None:
     """Topics that are not keyed by customer, and a worker killed at some steps of a transaction with them."""
     history = Shop(tmp_path, seed=3, keyed=False)
     badly_keyed = {"clickstream_well_keyed": "off", "orders_well_keyed": "off"}
@@ -226,7 +228,7 @@ async def test_what_is_forwarded_is_in_the_transactions_too(make_cluster: NewClu
 
 
 @pytest.mark.slow
-async def test_two_hundred_partitions_in_one_worker(make_cluster: NewCluster) -> None:
+async def test_one_worker_serves_two_hundred_partitions(make_cluster: NewCluster) -> None:
     slow = {"session_timeout": "10s", "heartbeat_interval": "1s", "rebalance_timeout": "30s", "commit_interval": "1s"}
     cluster = await make_cluster(partitions="200", **{**EXACTLY_ONCE, **slow})
     worker = cluster.start_worker()

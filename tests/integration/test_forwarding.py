@@ -23,7 +23,9 @@ async def anywhere(cluster: ProcessCluster, topic: str, events: list[dict[str, A
     await cluster.produce(topic, [(f"k-{rng.randrange(50)}", event) for event in events])
 
 
-async def test_badly_keyed_topics_yield_what_well_keyed_ones_do(make_cluster: NewCluster, tmp_path: Path) -> None:
+async def test_topics_with_arbitrary_keys_give_the_outputs_of_co_partitioned_ones(
+    make_cluster: NewCluster, tmp_path: Path
+) -> None:
     end = now() - 90 * MINUTE
     clicks, orders = shop(seed=5, customers=40, events=1500, end=end)
     expected = replay_outputs(tmp_path / "replay", clicks, orders)

@@ -39,7 +39,7 @@ class Unchecked(SinglePartitionHarness):
 
 @CHECK
 @pytest.mark.parametrize("step", ["changelog", "outputs"])
-def test_a_crash_between_changelog_and_offsets(step: str, check: bool) -> None:
+def test_crash_between_changelog_and_offsets_miscounts_only_without_applied_offsets(step: str, check: bool) -> None:
     rng = random.Random(step)
     harness = (SinglePartitionHarness if check else Unchecked)(T0, Policy(event_ids=0))
     expected: Counter[str] = Counter()
@@ -74,7 +74,7 @@ def broker(apache_kafka: ApacheKafka) -> ApacheKafka:
     [(True, "memory"), (False, "memory"), (True, "rocksdb")],
     ids=["checked", "unchecked", "on_disk"],
 )
-async def test_kill_9_between_changelog_and_offsets(
+async def test_kill_9_between_changelog_and_offsets_miscounts_only_without_applied_offsets(
     make_cluster: Callable[..., Awaitable[ProcessCluster]], check: bool, store: str
 ) -> None:
     rng = random.Random(9)

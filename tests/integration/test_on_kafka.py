@@ -315,7 +315,9 @@ main(["erase", "c"])
 
 
 @pytest.mark.parametrize("minutes", [6, -6])
-async def test_who_asks_for_an_erasure_may_have_a_wrong_clock(make_cluster: NewCluster, minutes: int) -> None:
+async def test_erasure_request_from_a_wrong_clock_has_the_time_of_the_broker(
+    make_cluster: NewCluster, minutes: int
+) -> None:
     cluster = await make_cluster(partitions="2")
     worker = cluster.start_worker()
     await worker.ready()

@@ -45,7 +45,7 @@ async def scattered(cluster: ProcessCluster, events: list[dict[str, Any]], seed:
     [(5, 2), *(pytest.param(*counts, marks=pytest.mark.slow) for counts in ((2, 1), (3, 5), (3, 3)))],
     ids=lambda count: f"{count}",
 )
-async def test_other_numbers_of_partitions_yield_what_well_keyed_topics_do(
+async def test_topics_with_other_numbers_of_partitions_give_the_outputs_of_co_partitioned_ones(
     make_cluster: NewCluster, tmp_path: Path, clickstream: int, orders: int
 ) -> None:
     """Of two tasks. Two workers: of a topic with one partition, one of them has no reader."""

@@ -29,7 +29,7 @@ async def with_customers(cluster: ProcessCluster) -> None:
 
 
 @pytest.mark.slow
-async def test_what_was_fetched_and_dropped_is_read_again(make_cluster: Callable[..., Any]) -> None:
+async def test_changelog_records_dropped_in_recovery_are_read_again(make_cluster: Callable[..., Any]) -> None:
     cluster: ProcessCluster = await make_cluster(partitions="1")
     await with_customers(cluster)
     worker = cluster.start_worker(program=disturbing.lost_chunk(mended=True))

@@ -16,7 +16,7 @@ from tests.support.process_cluster import ProcessCluster, WorkerProcess, wait_un
 from tests.support.shop_events import MINUTE, click, now, order
 
 
-async def test_a_zombie_leaves_without_touching_what_others_own_now(make_cluster: Callable[..., Any]) -> None:
+async def test_stale_owner_leaves_without_touching_partitions_of_others(make_cluster: Callable[..., Any]) -> None:
     cluster: ProcessCluster = await make_cluster(partitions="1")
     zombie = cluster.start_worker()
     await zombie.ready()
@@ -55,7 +55,7 @@ async def test_a_zombie_leaves_without_touching_what_others_own_now(make_cluster
 
 @pytest.mark.parametrize("guarded", [True, False])
 @pytest.mark.slow
-async def test_what_a_zombie_had_not_written_yet_it_does_not_write(
+async def test_stale_owner_stopped_before_its_check_writes_nothing_to_the_changelog(
     make_cluster: Callable[..., Any], guarded: bool
 ) -> None:
     """One stopped behind its last look at whether its partitions are its own does: commits stand in the changelog that

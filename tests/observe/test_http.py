@@ -175,7 +175,7 @@ async def test_answers_while_the_event_loop_is_stuck(server: HttpServer, clock: 
 # -- HTTP
 
 
-def test_metrics_in_both_formats(server: HttpServer) -> None:
+def test_metrics_are_served_in_both_formats(server: HttpServer) -> None:
     status, headers, body = ask(server, "/metrics")
     assert (status, headers["Content-Type"]) == (200, "text/plain; version=0.0.4; charset=utf-8")
     assert b"\nlifecycle_ready 1.0\n" in body
@@ -202,7 +202,7 @@ def test_head_is_get_without_a_body(server: HttpServer, path: str) -> None:
         assert raw.makefile("rb").read().endswith(b"\r\n\r\n")
 
 
-def test_other_paths_and_methods(server: HttpServer) -> None:
+def test_unknown_paths_are_404_and_other_methods_405(server: HttpServer) -> None:
     assert ask(server, "/nothing")[0] == 404
     assert ask(server, "/metrics/")[0] == 404
     for method in ("POST", "PUT", "PATCH", "DELETE", "OPTIONS"):
@@ -327,7 +327,7 @@ def erasing(health: Health, asked: Asked) -> Iterator[HttpServer]:
 BEARER = "Bearer s3cret-ü".encode().decode("latin-1")
 
 
-def test_who_knows_the_token_may_have_somebody_erased(erasing: HttpServer, asked: Asked) -> None:
+def test_request_with_the_token_starts_an_erasure(erasing: HttpServer, asked: Asked) -> None:
     for path in ("/v1/customers/c-1", "/v1/customers/a%2Fb%20%C3%BC?why=1", "/v1/anonymous/a-7"):
         status, _, body = ask(erasing, path, "DELETE", Authorization=BEARER)
         assert (status, json.loads(body)) == (202, {"status": "accepted", "request_id": "r-1"})
@@ -335,14 +335,14 @@ def test_who_knows_the_token_may_have_somebody_erased(erasing: HttpServer, asked
 
 
 @pytest.mark.parametrize("sent", [None, "", "Bearer", "Bearer s3cret", f"{BEARER}x", f"bearer {BEARER[7:]}", "Basic x"])
-def test_who_does_not_may_not(erasing: HttpServer, asked: Asked, sent: str | None) -> None:
+def test_request_without_the_right_token_erases_nobody(erasing: HttpServer, asked: Asked, sent: str | None) -> None:
     headers = {} if sent is None else {"Authorization": sent}
     status, answered, _ = ask(erasing, "/v1/customers/c-1", "DELETE", **headers)
     assert (status, answered["WWW-Authenticate"]) == (401, "Bearer")
     assert asked.people == []
 
 
-def test_without_a_token_there_is_no_such_path(server: HttpServer) -> None:
+def test_erasure_paths_are_404_where_no_token_is_set(server: HttpServer) -> None:
     assert ask(server, "/v1/customers/c-1", "DELETE", Authorization="Bearer x")[0] == 404
 
 

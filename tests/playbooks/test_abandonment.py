@@ -109,13 +109,13 @@ def test_an_order_ends_the_cool_down_per_kind() -> None:
 @pytest.mark.parametrize(
     ("viewed", "silent"), [(DAY, True), (3 * DAY - 30 * MINUTE - 1, True), (3 * DAY - 30 * MINUTE, False)]
 )
-def test_browsing_is_not_told_of_so_soon_after_an_order(viewed: int, silent: bool, channel: str) -> None:
+def test_browse_soon_after_an_order_is_silent(viewed: int, silent: bool, channel: str) -> None:
     events = order(0, channel=channel), click(viewed, "product_viewed", "lamp")
     assert under(SILENT, *events).abandonment_summary == ([] if silent else browse(viewed + 30 * MINUTE))
     assert under("browse: {after: 30m}", *events).abandonment_summary == browse(viewed + 30 * MINUTE)
 
 
-def test_what_was_silent_is_not_told_of_later() -> None:
+def test_silent_browse_after_an_order_is_not_sent_later() -> None:
     viewed, later = click(DAY, "product_viewed", "lamp"), click(3 * DAY + HOUR)
     assert under(SILENT, order(0), viewed, later).abandonment_summary == []
     assert under(SILENT, viewed, later).abandonment_summary == browse(DAY + 30 * MINUTE)  # nobody ordered

@@ -112,7 +112,7 @@ row_lists = st.lists(
 
 
 @given(row_lists)
-def test_whatever_is_drawn_nothing_runs_over_another(rows: list[Row]) -> None:
+def test_drawing_has_no_overlapping_cards_or_lanes(rows: list[Row]) -> None:
     stages = list(dict.fromkeys(["a", *(row.target for row in rows), *(s for row in rows for s in row.sources)]))
     order = diagram.arrange("a", stages, rows)
     assert (order[0], sorted(order)) == ("a", sorted(stages))
@@ -150,7 +150,7 @@ def test_conditions_in_python_go_by_their_names() -> None:
         ),
     ],
 )
-def test_doubts(tmp_path: Path, rows: list[str], doubt: str | None) -> None:
+def test_dubious_rules_of_a_playbook_are_pointed_out(tmp_path: Path, rows: list[str], doubt: str | None) -> None:
     path = tmp_path / "p.yaml"
     path.write_text(small(*rows))
     result = lifecycle("validate", path)
@@ -169,7 +169,7 @@ def test_mistakes_are_told_by_line_and_column_and_end_with_2(tmp_path: Path) -> 
     assert re.search(rf"^{re.escape(str(path))}:7:\d+: .*orders", result.output, re.MULTILINE)
 
 
-def test_the_shipped_playbooks_are_beyond_doubt() -> None:
+def test_shipped_playbooks_raise_no_doubts() -> None:
     result = lifecycle("validate", *playbooks.SHIPPED)
     assert (result.exit_code, "warning" in result.output) == (0, False), result.output
 

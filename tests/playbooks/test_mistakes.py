@@ -88,14 +88,14 @@ def test_all_mistakes_are_told_at_once() -> None:
     assert [problem.line for problem in raised.value.problems] == [2, 5, 5, 8]
 
 
-def test_what_cannot_be_read_is_told() -> None:
+def test_missing_playbook_is_reported_with_a_suggestion() -> None:
     with pytest.raises(UserError, match="did you mean ecommerce"):
         playbooks.load("ecomerce")
     with pytest.raises(UserError, match="cannot be read: No such file"):
         playbooks.load("/nowhere/playbook.yaml")
 
 
-def test_what_would_take_forever_is_refused_at_once() -> None:
+def test_oversized_playbook_is_refused_at_once() -> None:
     for text, message in (
         ("x" * (MOST_CHARACTERS + 1), "at most"),
         ("[" * 10_000, "nested more than"),

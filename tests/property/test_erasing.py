@@ -40,7 +40,7 @@ def known_of(network: PartitionNetwork, person: str) -> list[bytes]:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_nothing_knows_of_who_was_erased_whoever_crashes(seed: int) -> None:
+def test_crashes_leave_no_record_of_an_erased_customer(seed: int) -> None:
     network = with_an_erasure(seed)
     assert known_of(network, "c-2")
     assert known_of(network, PERSON) == []
@@ -54,7 +54,7 @@ def test_nothing_knows_of_who_was_erased_whoever_crashes(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_who_comes_back_begins_anew_also_on_the_same_device(seed: int) -> None:
+def test_customer_who_returns_after_an_erasure_starts_with_a_new_profile(seed: int) -> None:
     network = with_an_erasure(seed)
     device = next((one.other for _, one in busy(seed) if one.customer == PERSON and one.other), "d-1")
     network.now += LATER
@@ -70,7 +70,7 @@ def test_who_comes_back_begins_anew_also_on_the_same_device(seed: int) -> None:
     assert fresh.orders == 0
 
 
-def test_until_all_is_swept_whoever_uses_what_is_known_of_a_device_looks_first() -> None:
+def test_records_of_devices_are_checked_for_erased_customers_before_the_sweep_ends() -> None:
     network = PartitionNetwork(START, 1, policy=POLICY)
     keys = [record_key(f"d-{n}", False) for n in range(9 * STEP)]
     network.changelogs[0] += [(key, alias_record(key, [(PERSON, START - LATER)])) for key in keys]

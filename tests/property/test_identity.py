@@ -141,13 +141,15 @@ def wrong(placed: list[Placed], network: PartitionNetwork, right: dict[str, Outp
 
 @settings(deadline=None)
 @given(histories(), st.integers(1, 4), st.integers(0, 1 << 30))
-def test_everybody_knows_in_the_end_what_the_rules_tell(placed: list[Placed], partitions: int, seed: int) -> None:
+def test_profiles_and_owners_after_crashes_are_those_of_the_reference(
+    placed: list[Placed], partitions: int, seed: int
+) -> None:
     right = by_id(played(placed, 1).received)
     assert list(wrong(placed, played(placed, partitions, seed), right)) == []
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_much_happens_and_nothing_is_lost_or_taken_twice(seed: int) -> None:
+def test_busy_history_with_crashes_loses_and_repeats_nothing(seed: int) -> None:
     placed = busy(seed)
     right = by_id(played(placed, 1).received)
     network = played(placed, 3, seed, steps=500)
@@ -161,7 +163,7 @@ def test_much_happens_and_nothing_is_lost_or_taken_twice(seed: int) -> None:
 
 
 @pytest.mark.parametrize("disabled_guard", ["numbers", "previous", "pending", "hold", "cut"])
-def test_without_any_part_of_what_makes_it_exact_it_is_wrong(disabled_guard: str) -> None:
+def test_outputs_are_wrong_with_any_guard_disabled(disabled_guard: str) -> None:
     for seed in range(12):
         placed = busy(seed)
         right = by_id(played(placed, 1).received)
@@ -236,9 +238,7 @@ def arriving(placed: list[Placed], partitions: int, pieces: int, *, by_time: boo
 
 @settings(deadline=None)
 @given(late(of_one_each(), WITHIN), st.integers(1, 4), st.integers(0, 1 << 30))
-def test_what_comes_late_and_links_that_come_later_still_make_the_same_profiles(
-    placed: list[Placed], partitions: int, seed: int
-) -> None:
+def test_late_events_and_later_links_give_the_same_profiles(placed: list[Placed], partitions: int, seed: int) -> None:
     expected = {whose: alone(events, START) for whose, events in Told(one for _, one in placed).events.items()}
     network = played(placed, partitions, seed)
     found = {whose: says(profile) for whose, profile in network.profiles().items()}
@@ -253,7 +253,7 @@ def test_what_comes_late_and_links_that_come_later_still_make_the_same_profiles(
 
 @settings(deadline=None)
 @given(late(histories(), BEYOND), st.integers(1, 4), st.integers(1, 4), st.booleans())
-def test_the_latest_that_is_told_of_a_device_is_right_whatever_comes_late(
+def test_latest_identity_change_of_a_device_is_right_whatever_comes_late(
     placed: list[Placed], partitions: int, pieces: int, by_time: bool
 ) -> None:
     """By what docs/identity.md tells subscribers to do, devices change hands as often as they may."""
@@ -269,7 +269,7 @@ def test_the_latest_that_is_told_of_a_device_is_right_whatever_comes_late(
 
 @settings(deadline=None)
 @given(late(histories(), BEYOND), st.integers(1, 4), st.integers(1, 4))
-def test_whoever_it_is_given_to_what_comes_late_counts_once(placed: list[Placed], partitions: int, pieces: int) -> None:
+def test_late_event_counts_once_for_some_customer(placed: list[Placed], partitions: int, pieces: int) -> None:
     profiles = arriving(placed, partitions, pieces).profiles().values()
     counted = Counter(one.type for _, one in placed)
     assert sum(profile.product_views for profile in profiles) == counted["product_viewed"]
@@ -277,7 +277,7 @@ def test_whoever_it_is_given_to_what_comes_late_counts_once(placed: list[Placed]
     assert sum(len(profile.order_book) for profile in profiles) == counted["order_completed"]
 
 
-def test_much_that_comes_late_makes_devices_change_hands_and_is_told_right() -> None:
+def test_late_busy_history_has_devices_change_owners_and_reports_them_right() -> None:
     """So that the rules above are not tried on nothing."""
     counts: Counter[tuple[str, str]] = Counter()
     for seed in range(16):

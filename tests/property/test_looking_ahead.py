@@ -82,7 +82,7 @@ def outputs(playbook: Playbook, history: list[Activity]) -> list[Any]:
 
 
 @given(st.integers(0, 2**64))
-def test_the_outputs_are_those_of_asking_after_each_event(seed: int) -> None:
+def test_evaluating_rules_only_when_touched_gives_the_outputs_of_always(seed: int) -> None:
     maker = RuleMaker(seed)
     conditions, history = [condition(maker) for _ in range(6)], maker.history()
     assert outputs(playbook(conditions, always=False), history) == outputs(playbook(conditions, always=True), history)

@@ -168,22 +168,22 @@ def says(customer: Customer, story: list[Told], *without: str) -> None:
 
 
 @given(stories(), st.data())
-def test_a_customer_says_the_same_whoever_told_it(story: list[Told], data: st.DataObject) -> None:
+def test_merged_profile_equals_the_profile_of_all_events(story: list[Told], data: st.DataObject) -> None:
     says(told_apart(story, data), story, "stage")
 
 
 @given(stories(taken_back=False), st.data())
-def test_and_is_in_the_same_stage_where_no_order_was_taken_back(story: list[Told], data: st.DataObject) -> None:
+def test_merged_profile_has_the_same_stage_if_no_order_was_cancelled(story: list[Told], data: st.DataObject) -> None:
     says(told_apart(story, data), story)
 
 
 @given(stories(st.sampled_from((1, 2, 300)), in_the_log=True), st.data())
-def test_within_lateness_whatever_was_done_to_the_cart(story: list[Told], data: st.DataObject) -> None:
+def test_cart_of_a_merge_within_the_lateness_equals_that_of_all_events(story: list[Told], data: st.DataObject) -> None:
     says(told_apart(story, data), story, "stage")
 
 
 @given(stories(taken_back=False), st.data())
-def test_what_was_told_twice_counts_once(story: list[Told], data: st.DataObject) -> None:
+def test_event_reported_twice_counts_once(story: list[Told], data: st.DataObject) -> None:
     """By two devices, or by a device and the customer: with the same id, at the same time."""
     copies = {
         n: data.draw(st.none() | st.integers(0, 2)) for n in range(len(story)) if data.draw(st.integers(0, 3)) == 0
@@ -240,7 +240,7 @@ def essence(customer: Customer) -> dict[str, Any]:
 
 
 @given(stories(), st.data())
-def test_rules_find_the_same(story: list[Told], data: st.DataObject) -> None:
+def test_rules_give_the_same_on_a_merged_profile(story: list[Told], data: st.DataObject) -> None:
     for told in story:
         told.event.category = data.draw(st.sampled_from(("shoes", "hats", None)))
         told.event.properties = {"plan": f"of {told.event.event_id}"} if data.draw(st.booleans()) else None
@@ -262,7 +262,7 @@ def abandonments(outputs: list[Output]) -> list[Abandonment]:
 
 
 @given(stories(st.sampled_from((1, SECOND, 5 * MINUTE, 20 * MINUTE, 29 * MINUTE)), taken_back=False), st.data())
-def test_what_nobody_was_told_before_is_told_of_the_customer(story: list[Told], data: st.DataObject) -> None:
+def test_abandonment_due_after_all_merges_is_that_of_the_whole_history(story: list[Told], data: st.DataObject) -> None:
     """An abandonment that comes due after all merges is the one that would have come due without any."""
     customer = told_apart(story, data)
     assume(not abandonments(customer.outputs))
@@ -273,7 +273,7 @@ def test_what_nobody_was_told_before_is_told_of_the_customer(story: list[Told], 
 
 @settings(max_examples=100)  # most stories are passed over
 @given(stories(taken_back=False), st.data())
-def test_merged_in_whatever_order(story: list[Told], data: st.DataObject) -> None:
+def test_order_of_merges_makes_no_difference(story: list[Told], data: st.DataObject) -> None:
     """Stages, what is awaited, and all the rest: of devices that turn out to be the customer's at the same time."""
     devices = sorted({told.device for told in story if told.device is not None})
     ends = []
@@ -348,7 +348,9 @@ def makes_sense(customer: Customer, story: list[Told]) -> None:
 
 
 @given(stories(), st.data())
-def test_linked_and_merged_in_whatever_order_whatever_was_abandoned(story: list[Told], data: st.DataObject) -> None:
+def test_order_of_links_and_merges_makes_no_difference_to_open_abandonments(
+    story: list[Told], data: st.DataObject
+) -> None:
     ends = []
     for _ in range(2):
         customer = told_and_moved(story, data)
@@ -364,8 +366,8 @@ def test_linked_and_merged_in_whatever_order_whatever_was_abandoned(story: list[
 
 @settings(max_examples=300)  # what meets has to do so at particular times
 @given(stories(st.sampled_from((1, 10 * MINUTE, 29 * MINUTE, 40 * MINUTE, 50 * MINUTE)), taken_back=False), st.data())
-def test_merged_at_one_instant_whatever_was_abandoned(story: list[Told], data: st.DataObject) -> None:
-    """As `test_merged_in_whatever_order`, with abandonments: open ones of several devices meet."""
+def test_order_of_merges_at_one_instant_makes_no_difference(story: list[Told], data: st.DataObject) -> None:
+    """As `test_order_of_merges_makes_no_difference`, with abandonments: open ones of several devices meet."""
     devices = sorted({told.device for told in story if told.device is not None})
     wait = data.draw(st.sampled_from((0, 20 * MINUTE, HOUR, 3 * HOUR, 2 * DAY)))
     ends = []

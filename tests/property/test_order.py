@@ -67,14 +67,16 @@ def everything(network: PartitionNetwork) -> tuple[dict[str, Output], dict[tuple
 
 @settings(deadline=None)
 @given(histories(), st.integers(1, 4), st.integers(0, 1 << 30))
-def test_the_order_of_arrival_makes_no_difference(placed: list[Placed], partitions: int, seed: int) -> None:
+def test_arrival_order_within_the_lateness_makes_no_difference_with_event_time_ordering(
+    placed: list[Placed], partitions: int, seed: int
+) -> None:
     right = everything(played(placed, 1, by_time=False))
     assert everything(played(disordered(placed, seed), partitions, by_time=True, seed=seed)) == right
 
 
 @pytest.mark.parametrize("seed", range(12))
 @pytest.mark.parametrize("gaps", ["dense", "mixed"])
-def test_of_much_that_happens_at_once_and_on_many_partitions(seed: int, gaps: str) -> None:
+def test_dense_history_on_three_partitions_gives_the_outputs_of_one_in_time_order(seed: int, gaps: str) -> None:
     placed = dense(seed) if gaps == "dense" else crowded(seed)
     right = everything(played(placed, 1, by_time=False))
     network = played(disordered(placed, seed), 3, by_time=True, seed=seed, steps=500)
@@ -85,7 +87,7 @@ def test_of_much_that_happens_at_once_and_on_many_partitions(seed: int, gaps: st
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_what_bears_the_same_time_has_one_order_too(seed: int) -> None:
+def test_events_of_equal_times_have_one_order(seed: int) -> None:
     """Times are whole seconds. (Of two devices of a customer, within one, there is none: docs/identity.md.)"""
     placed = [(0, coarse(number, one)) for number, (_, one) in enumerate(dense(seed))]
     right = everything(played(placed, 1, by_time=True))
@@ -126,7 +128,7 @@ def dense(seed: int, events: int = 250) -> list[Placed]:
     return placed
 
 
-def test_in_the_order_of_arrival_it_makes_one() -> None:
+def test_arrival_order_changes_outputs_without_event_time_ordering() -> None:
     for seed in range(12):
         placed = crowded(seed)
         right = everything(played(placed, 1, by_time=False))
@@ -136,7 +138,7 @@ def test_in_the_order_of_arrival_it_makes_one() -> None:
 
 
 @pytest.mark.parametrize("disabled_guard", ["holes", "numbers", "previous", "pending", "hold", "cut"])
-def test_without_any_part_of_what_makes_it_exact_it_is_wrong(disabled_guard: str) -> None:
+def test_outputs_are_wrong_with_any_guard_disabled(disabled_guard: str) -> None:
     for seed in range(12):
         placed = dense(seed) if disabled_guard == "holes" else crowded(seed)
         right = everything(played(placed, 1, by_time=False))

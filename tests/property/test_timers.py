@@ -107,12 +107,12 @@ doings = st.lists(
 
 
 @given(doings)
-def test_on_disk_no_deadline_is_missed_whatever_is_hot_written_or_lost(doings: list[tuple[str, Any, int]]) -> None:
+def test_no_deadline_is_missed_on_disk_whatever_is_hot_written_or_lost(doings: list[tuple[str, Any, int]]) -> None:
     none_is_missed(Profiles(), doings)
 
 
 @given(doings, st.sampled_from([1, 1 << 18]))
-def test_in_memory_no_deadline_is_missed_whatever_is_hot(doings: list[tuple[str, Any, int]], scale: int) -> None:
+def test_no_deadline_is_missed_in_memory_whatever_is_hot(doings: list[tuple[str, Any, int]], scale: int) -> None:
     none_is_missed(Profiles(on_disk=False, scale=scale), doings)
 
 
@@ -145,7 +145,7 @@ def none_is_missed(profiles: Profiles, doings: list[tuple[str, Any, int]]) -> No
         assert len(profiles.timers) == profiles.count()
 
 
-def test_on_disk_only_the_nearest_are_in_memory_and_a_later_deadline_writes_nothing() -> None:
+def test_disk_timers_keep_only_the_nearest_in_memory_and_a_later_deadline_writes_nothing() -> None:
     profiles = Profiles()
     for n in range(100):
         profiles.touch(b"%03d" % n, 1_000 + n)
@@ -161,7 +161,7 @@ def test_on_disk_only_the_nearest_are_in_memory_and_a_later_deadline_writes_noth
     assert profiles.pass_time(5_000, None) == [5_000]
 
 
-def test_on_disk_a_cold_profile_that_comes_up_too_early_stays_one() -> None:
+def test_cold_profile_that_comes_up_too_early_on_disk_stays_cold() -> None:
     profiles = Profiles()
     profiles.touch(b"a", 10)
     profiles.touch(b"a", 30)

@@ -63,7 +63,9 @@ def test_the_order_of_a_log_makes_no_difference(tmp_path: Path, linking: bool) -
 
 
 @pytest.mark.parametrize(("chunk", "commits"), [(300, 3), (1 << 20, 1000)])
-def test_nor_do_chunks_and_commits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int, commits: int) -> None:
+def test_chunks_and_commits_make_no_difference(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int, commits: int
+) -> None:
     events = disordered(close(history()))
     expected = replay(tmp_path / "out", events, linking=True, order="time")
     monkeypatch.setattr(lines, "CHUNK", chunk)
@@ -98,7 +100,7 @@ AT_ONCE = """\
 """
 
 
-def test_a_story_is_told_in_the_order_of_its_times(tmp_path: Path) -> None:
+def test_scenario_steps_apply_in_the_order_of_their_times(tmp_path: Path) -> None:
     path = tmp_path / "order.scenarios.yaml"
     for order, expected, other in (("time", HELD, AT_ONCE), ("arrival", AT_ONCE, HELD)):
         for expectation, fails in ((expected, False), (other, True)):

@@ -78,7 +78,7 @@ def test_every_row_of_the_shipped_playbooks_has_a_scenario(monkeypatch: pytest.M
     assert {"retracted cart late_order", "retracted cart late_activity"} <= kinds
 
 
-def test_what_the_page_shows_is_true(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scenario_examples_of_the_page_give_the_output_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [example] = [fence.text for fence in fences(PAGE) if fence.language == "yaml"]
     path = tmp_path / "page.scenarios.yaml"
     path.write_text(example)
@@ -118,14 +118,14 @@ def test_what_the_page_shows_is_true(tmp_path: Path, monkeypatch: pytest.MonkeyP
         (["{type: order_completed}", "expect: []"], "refused: invalid_field"),
     ],
 )
-def test_what_is_not_as_expected_fails_and_is_told(tmp_path: Path, steps: list[str], said: str) -> None:
+def test_scenario_that_differs_fails_with_the_difference(tmp_path: Path, steps: list[str], said: str) -> None:
     result = lifecycle_test(write(tmp_path, *steps))
     assert result.exit_code == 1
     assert said in result.output
     assert "0 passed, 1 failed" in result.output
 
 
-def test_order_counts(tmp_path: Path) -> None:
+def test_order_of_expected_outputs_matters(tmp_path: Path) -> None:
     steps = [CART, "{wait: 2d}", "expect: [{abandoned: cart, step: 2}, {abandoned: cart, step: 1}]"]
     assert run(load_one(write(tmp_path, *steps)), Playbook(), Settings()) is not None
 

@@ -83,7 +83,7 @@ def a_buyer() -> CustomerHistory:
         ("known(orders / 0)", False),
     ],
 )
-def test_a_rule_says_of_the_buyer(buyer: CustomerHistory, text: str, expected: object) -> None:
+def test_rule_reads_the_profile_of_the_customer(buyer: CustomerHistory, text: str, expected: object) -> None:
     found = value(text, buyer, at=2 * DAY)
     assert found == expected
     assert type(found) is type(expected)
@@ -101,7 +101,7 @@ def test_a_rule_says_of_the_buyer(buyer: CustomerHistory, text: str, expected: o
         ("activity", True),
     ],
 )
-def test_a_rule_says_of_the_event_at_hand(buyer: CustomerHistory, text: str, expected: object) -> None:
+def test_rule_reads_the_current_event(buyer: CustomerHistory, text: str, expected: object) -> None:
     event = order(DAY, total=5000, channel="web", items=(item("p-1", category="baby"), item("p-2")))
     assert value(text, buyer, event, active=True) == expected
 
@@ -187,7 +187,7 @@ def test_events_are_counted_where_the_playbook_counts_them() -> None:
         ("orders\\\n> 1", "\\", "means nothing"),
     ],
 )
-def test_what_is_no_rule_is_told_where_and_why(text: str, wrong: str | None, says: str) -> None:
+def test_invalid_rule_is_an_error_with_place_and_reason(text: str, wrong: str | None, says: str) -> None:
     with pytest.raises(RuleError) as caught:
         compile_rule(text, VOCABULARY)
     error = caught.value

@@ -23,12 +23,12 @@ ROOT = Path(__file__).parents[2]
 AT = 1_795_255_200_000
 
 
-def test_without_anything_the_defaults() -> None:
+def test_defaults_apply_without_environment_and_file() -> None:
     assert load({}) == Settings()
     assert load({"PATH": "/bin", "LIFECYCLE_LATENESS": " "}) == Settings()
 
 
-def test_environment() -> None:
+def test_settings_are_read_from_the_environment() -> None:
     settings = load(
         {
             "LIFECYCLE_BROKER": "kafka://a:9092,b:9093",
@@ -55,7 +55,7 @@ def test_environment() -> None:
     )
 
 
-def test_file_and_which_wins(tmp_path: Path) -> None:
+def test_environment_wins_over_the_file(tmp_path: Path) -> None:
     file = tmp_path / "lifecycle.toml"
     file.write_text(
         'broker = ["a:1", "b:2"]\nlateness = "1m"\nemit_after = 2026-11-21T10:00:00Z\nprofiles = true\n'
@@ -91,7 +91,7 @@ def test_file_and_which_wins(tmp_path: Path) -> None:
         ("LIFECYCLE_ORDERS_TOPIC", "clickstream", "LIFECYCLE_ORDERS_TOPIC and LIFECYCLE_CLICKSTREAM_TOPIC are both"),
     ],
 )  # fmt: skip
-def test_mistake_in_the_environment(variable: str, value: str, sentence: str) -> None:
+def test_mistake_in_the_environment_is_reported(variable: str, value: str, sentence: str) -> None:
     with pytest.raises(UserError) as raised:
         load({variable: value})
     assert sentence in str(raised.value)
@@ -108,7 +108,7 @@ def test_mistake_in_the_environment(variable: str, value: str, sentence: str) ->
         ("lateness", "LIFECYCLE_CONFIG={file} is not TOML"),
     ],
 )
-def test_mistake_in_the_file(tmp_path: Path, text: str, sentence: str) -> None:
+def test_mistake_in_the_file_is_reported(tmp_path: Path, text: str, sentence: str) -> None:
     file = tmp_path / "lifecycle.toml"
     file.write_text(text)
     with pytest.raises(UserError) as raised:
@@ -116,7 +116,7 @@ def test_mistake_in_the_file(tmp_path: Path, text: str, sentence: str) -> None:
     assert sentence.format(file=file) in str(raised.value)
 
 
-def test_missing_file(tmp_path: Path) -> None:
+def test_missing_settings_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be read: No such file or directory"):
         load({"LIFECYCLE_CONFIG": str(tmp_path / "no.toml")})
 

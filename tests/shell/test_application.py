@@ -215,7 +215,7 @@ async def test_partitions_that_are_taken_away_while_it_begins_are_not_worked_on(
     assert list(app.tasks) == [0]
 
 
-async def test_who_is_told_to_stop_while_it_begins_works_on_nothing() -> None:
+async def test_worker_told_to_stop_while_it_starts_starts_no_tasks() -> None:
     """It has committed by then: what it did afterwards would not be."""
     app = Beginning()
     app._stopping = True
@@ -307,7 +307,7 @@ async def test_linking_is_switched_on_again_however_long_it_was_off(
 OF_TASK = {TP("clickstream", 1): "", TP("lifecycle-erasures", 1): "", TP("lifecycle-activity", 1): ""}
 
 
-async def test_what_is_read_independently_is_sought_and_begun_with_the_tasks_and_only_what_is_assigned() -> None:
+async def test_assigned_source_readers_are_sought_and_started_with_the_tasks() -> None:
     origins = [OriginMark(number_of(Source.ORDERS, 0), 4, None), OriginMark(number_of(Source.CLICKSTREAM, 0), 9, None)]
     app = Apart({**OF_TASK, TP("orders", 0): "mark"}, origins)
     begun: list[Any] = []
@@ -337,7 +337,7 @@ async def test_what_is_read_independently_is_sought_and_begun_with_the_tasks_and
         ([OriginMark(number_of(Source.CLICKSTREAM, 0), 7, None)], []),
     ],
 )
-async def test_of_what_a_task_has_heard_an_offset_must_be_there_whoever_reads_it(
+async def test_missing_offset_of_a_partition_that_a_task_has_applied_ends_the_worker(
     marks: list[OriginMark], failed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else it was lost, or its topic is another one."""
@@ -394,7 +394,7 @@ async def test_a_topic_that_was_read_independently_is_not_taken_over_by_tasks() 
     assert app.failed == ["NoOffset"]
 
 
-def test_what_is_assigned_is_fenced_by_name() -> None:
+def test_assigned_partitions_are_fenced_by_name() -> None:
     app = Apart({}, [])
     assigned: list[Any] = []
     app._guarantee.assigned = assigned.append
@@ -461,7 +461,7 @@ async def test_a_chunk_that_leaves_too_much_unwritten_is_followed_by_a_commit() 
     assert app.done == ["process [1]", "commit True", "process [2]", "flush"]
 
 
-async def test_what_comes_of_the_topics_of_one_poll_leaves_together() -> None:
+async def test_outputs_of_all_topics_of_one_poll_are_flushed_together() -> None:
     async def commit(working: list[Any]) -> None:
         """Nothing is unwritten."""
 
@@ -501,7 +501,7 @@ class Poisoned(Full):
         self.failed.append(cause)
 
 
-async def test_of_a_defect_it_is_said_at_which_records_and_nothing_of_whom(caplog: pytest.LogCaptureFixture) -> None:
+async def test_defect_names_the_records_and_no_customer(caplog: pytest.LogCaptureFixture) -> None:
     """Each worker that comes after ends there as well, until somebody finds the record."""
     app = Poisoned()
     app.tasks = {3: app.loaded}
@@ -517,7 +517,7 @@ async def test_of_a_defect_it_is_said_at_which_records_and_nothing_of_whom(caplo
     assert CUSTOMER not in caplog.text
 
 
-async def test_of_a_defect_as_time_passes_it_is_said_up_to_where_the_partition_was_read() -> None:
+async def test_defect_in_a_deadline_names_the_offsets_read_so_far() -> None:
     app = Poisoned()
     said = "KeyError as time passed in partition 3, or at what had waited of clicks before offset 40, orders before off"
     with pytest.raises(Defect, match=said):
@@ -570,9 +570,7 @@ async def test_a_worker_that_is_ended_within_its_last_commit_has_not_committed(
     assert last_failure.last(tmp_path) == last_failure.LastFailure("shutdown_forced", 0, {"shutdown_forced": 2})
 
 
-async def test_who_is_told_to_stop_in_a_rebalance_waits_for_the_commit_of_what_was_let_go_there(
-    tmp_path: Path, codes: list[int]
-) -> None:
+async def test_stopping_worker_waits_for_the_commit_of_a_rebalance(tmp_path: Path, codes: list[int]) -> None:
     may_end = asyncio.Event()
 
     async def commit(writes: Any, *, leaving: bool) -> None:
@@ -594,7 +592,7 @@ async def test_who_is_told_to_stop_in_a_rebalance_waits_for_the_commit_of_what_w
 
 
 @pytest.mark.parametrize("cancelled", [False, True])
-async def test_a_last_commit_that_does_not_end_is_said(tmp_path: Path, codes: list[int], cancelled: bool) -> None:
+async def test_last_commit_that_does_not_end_is_logged(tmp_path: Path, codes: list[int], cancelled: bool) -> None:
     async def commit(writes: Any, *, leaving: bool) -> None:
         await asyncio.Event().wait()
 
@@ -652,7 +650,7 @@ class Stepping(App):
             task.must_commit = False
 
 
-async def test_what_takes_many_steps_lets_others_in_between_and_commits_in_time() -> None:
+async def test_long_work_yields_between_steps_and_commits_in_time() -> None:
     app = Stepping(3, 1)
 
     async def other() -> None:
@@ -670,7 +668,7 @@ async def test_what_takes_many_steps_lets_others_in_between_and_commits_in_time(
     ]  # fmt: skip
 
 
-async def test_what_was_let_go_meanwhile_is_not_gone_on_with() -> None:
+async def test_released_task_takes_no_further_steps() -> None:
     app = Stepping(3, 3)
     tasks = list(app.tasks.values())
     tasks[0].closed = True

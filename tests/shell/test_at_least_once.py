@@ -109,7 +109,7 @@ async def test_after_a_while_or_at_the_end_the_broker_is_asked_before_anything_i
     assert harness.done == ["commit 9"]
 
 
-async def test_of_who_does_not_come_back_in_a_rebalance_the_group_waits_for_no_longer_than_that() -> None:
+async def test_short_rebalance_timeout_makes_the_ownership_check_due_earlier() -> None:
     harness = AtLeastOnceHarness()
     await harness.commit()
     harness.settings.rebalance_timeout = 2_000
@@ -129,7 +129,7 @@ async def test_in_another_generation_of_the_group_nothing_is_written(generation:
     assert await harness.commit() == ["commit 5", *WRITTEN, "commit 9"]
 
 
-async def test_an_answer_says_what_was_true_when_it_was_asked_for() -> None:
+async def test_ownership_is_confirmed_as_of_the_time_of_the_request() -> None:
     """Who is stopped before it has read the answer may have lost everything by then."""
     harness = AtLeastOnceHarness()
     harness.takes = {"commit 9": 60.0}
@@ -141,14 +141,16 @@ async def test_an_answer_says_what_was_true_when_it_was_asked_for() -> None:
 # -- what is passed on
 
 
-async def test_items_leave_behind_all_else_and_cost_no_question() -> None:
+async def test_internal_messages_leave_last_and_need_no_further_ownership_check() -> None:
     harness = AtLeastOnceHarness()
     await harness.commit()
     assert await harness.commit(passes=True) == [*WRITTEN, "items", "commit 9"]
 
 
 @pytest.mark.parametrize("behind", ["changelog of 0", "commit 9"])
-async def test_who_was_stopped_passes_nothing_on_unless_the_broker_still_knows_it(behind: str) -> None:
+async def test_worker_stopped_within_a_commit_sends_internal_messages_only_after_a_new_ownership_check(
+    behind: str,
+) -> None:
     """The outputs leave all the same: what the changelog says was made may not be made again."""
     harness = AtLeastOnceHarness()
     await harness.commit()
@@ -164,14 +166,14 @@ async def test_who_was_stopped_passes_nothing_on_unless_the_broker_still_knows_i
     assert harness.done == [*WRITTEN, "commit 9"]
 
 
-async def test_who_leaves_asks_once_more_before_it_passes_anything_on() -> None:
+async def test_leaving_worker_checks_ownership_again_before_it_sends_internal_messages() -> None:
     """A rebalance is under way, and may be over without it at any time."""
     harness = AtLeastOnceHarness()
     await harness.commit()
     assert await harness.commit(passes=True, leaving=True) == ["commit 9", *WRITTEN, "commit 9", "items", "commit 9"]
 
 
-async def test_in_another_generation_nothing_is_passed_on() -> None:
+async def test_internal_messages_are_not_sent_in_another_generation() -> None:
     harness = AtLeastOnceHarness()
     await harness.commit()
 
@@ -185,7 +187,7 @@ async def test_in_another_generation_nothing_is_passed_on() -> None:
     assert harness.done == WRITTEN
 
 
-async def test_one_question_is_for_all_partitions_whose_flush_is_through() -> None:
+async def test_one_ownership_check_serves_all_flushed_partitions() -> None:
     harness = AtLeastOnceHarness()
     await harness.commit()
     harness.now = 4.0
@@ -198,7 +200,7 @@ async def test_one_question_is_for_all_partitions_whose_flush_is_through() -> No
     assert (done.count("items"), done.count("commit 9")) == (5, 4)
 
 
-def test_it_is_said_what_that_means() -> None:
+def test_refused_commit_is_explained_as_out_of_touch() -> None:
     said = AtLeastOnceHarness().guarantee.explain(CommitFailedError())
     assert isinstance(said, OutOfTouch)
     assert "its partitions went to others" in str(said)

@@ -47,7 +47,7 @@ def test_a_stopped_process_sees_no_jump() -> None:
     assert not watch.jumped()
 
 
-def test_a_topic_is_silent_when_its_end_has_not_moved_for_longer_than_its_owner_believes() -> None:
+def test_topic_is_silent_when_its_end_has_not_moved_for_the_configured_time() -> None:
     watch = SilenceWatch({Source.ORDERS: HOUR, Source.CLICKSTREAM: None})
     assert watch.due(10_000) == [Source.ORDERS]
     watch.saw(Source.ORDERS, 7, 10_000)
@@ -59,7 +59,7 @@ def test_a_topic_is_silent_when_its_end_has_not_moved_for_longer_than_its_owner_
     assert watch.silent(10_002 + HOUR) == frozenset()
 
 
-def test_who_has_just_begun_does_not_take_a_dead_feed_for_a_live_one() -> None:
+def test_worker_that_joins_in_a_silence_knows_it_from_the_start_of_the_silence() -> None:
     """A worker that is restarted, or joins, in the midst of a silence: others have seen when it began."""
     watch = SilenceWatch({Source.ORDERS: HOUR, Source.CLICKSTREAM: None})
     assert not watch.knows(Source.ORDERS)

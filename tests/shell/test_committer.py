@@ -58,7 +58,7 @@ async def test_a_commit_that_others_wait_for_does_not_wait_for_the_interval(
     assert one.now == pytest.approx(due)
 
 
-async def test_where_nobody_can_wait_it_is_not_looked_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_committer_polls_no_tasks_that_nobody_can_wait_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each look wakes the thread, of a worker that may be idle."""
     one: Any = Waited(0.0, forwards=False)
     with monkeypatch.context() as patched:
@@ -92,7 +92,7 @@ class CommitterHarness:
 
 
 @pytest.mark.parametrize("changed", [True, False])
-async def test_it_is_told_that_nothing_is_left_to_commit_also_where_nothing_had_happened(changed: bool) -> None:
+async def test_commit_is_reported_with_and_without_changes(changed: bool) -> None:
     harness = CommitterHarness(changed=changed)
     await harness.committer.commit([harness.task])
     assert harness.committed == [changed]

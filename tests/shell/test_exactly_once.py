@@ -108,7 +108,7 @@ async def test_outputs_changelog_and_offsets_are_one_transaction_and_nothing_lea
     assert harness.transactions("committed") == 1
 
 
-async def test_what_is_put_after_a_snapshot_leaves_with_the_next_commit_only() -> None:
+async def test_output_put_after_a_snapshot_leaves_with_the_next_commit() -> None:
     harness = TransactionHarness(FakeTransactionalProducer(acknowledging=False))
     harness.delivery.put(record(b"1"))
     harness.delivery.cut(outputs=False)
@@ -129,7 +129,7 @@ async def test_what_is_put_after_a_snapshot_leaves_with_the_next_commit_only() -
     assert [value for topic, _, _, value in harness.producer.sent if topic == "out"] == [b"1", b"2", b"3"]
 
 
-async def test_it_is_told_of_outputs_when_they_are_committed_and_not_when_they_are_acknowledged() -> None:
+async def test_outputs_are_reported_as_sent_when_they_are_committed() -> None:
     harness = TransactionHarness(FakeTransactionalProducer(acknowledging=False))
     harness.delivery.put(record(b"1"))
     harness.delivery.cut(outputs=False)
@@ -165,7 +165,7 @@ async def test_a_batch_that_failed_is_not_committed(fails: str) -> None:
     assert (harness.transactions("fenced"), harness.transactions("committed")) == (1, 0)
 
 
-async def test_so_much_may_wait_for_a_commit_and_no_more() -> None:
+async def test_delivery_is_full_after_a_number_of_records_or_bytes() -> None:
     harness = TransactionHarness(FakeTransactionalProducer())
     for _ in range(FULL):
         harness.delivery.put(record(b"1"))
@@ -192,7 +192,7 @@ async def test_a_broker_without_transactions_is_said_in_a_sentence() -> None:
         await guarantee.fenced()
 
 
-def test_who_was_fenced_is_told_why_and_other_errors_are_not_explained_away() -> None:
+def test_fencing_is_explained_and_other_errors_are_not() -> None:
     guarantee = ExactlyOnce(SimpleNamespace(settings=Settings()))
     said = guarantee.explain(ProducerFenced())
     assert isinstance(said, Fenced)

@@ -111,14 +111,14 @@ def test_a_run_fits_a_batch_however_long_the_ids_are() -> None:
     assert [previous for _, _, previous in turns(put, 1)] == [-1, *offsets[:-1]]
 
 
-def test_items_name_the_number_that_went_before_them_to_the_same_partition() -> None:
+def test_internal_messages_name_the_previous_one_to_the_same_partition() -> None:
     forwarder, _, _ = made()
     put = [forwarder.item(item(number), to) for number, to in ((4, 0), (5, 2), (7, 0))]
     assert turns(put, 0) == [(ITEM, 4, -1), (ITEM, 7, 4)]
     assert turns(put, 2) == [(ITEM, 5, -1)]
 
 
-def test_everybody_is_told_of_streams_and_others_of_sources_with_what_is_covered() -> None:
+def test_reports_of_streams_go_to_all_tasks_and_reports_of_sources_to_the_others() -> None:
     forwarder, put, _ = made()
     forwarder.forward(CLICKS, [(None, activity(5, LINK), 2)])
     forwarder.item(item(4), 0)
@@ -135,7 +135,7 @@ def test_everybody_is_told_of_streams_and_others_of_sources_with_what_is_covered
 
 
 @pytest.mark.parametrize("change", ["newest", "items", "progress"])
-def test_what_has_changed_is_told_soon_and_the_passing_of_time_each_second(change: str) -> None:
+def test_changed_progress_is_reported_soon_and_passing_time_every_second(change: str) -> None:
     forwarder, put, reached = made()
     forwarder.report(10_000)
     put.clear()
@@ -156,7 +156,7 @@ def test_what_has_changed_is_told_soon_and_the_passing_of_time_each_second(chang
     assert len(put) == 3
 
 
-def test_who_is_waited_for_says_sooner_that_it_has_come_further() -> None:
+def test_progress_that_others_wait_for_is_reported_sooner() -> None:
     forwarder, put, reached = made()
     for behind, soon in ((True, 50), (False, 200)):
         reached.reports = {0: (50, None if behind else 3), STREAM: (40, 3), STREAM + 1: (30, 3)}

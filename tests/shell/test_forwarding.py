@@ -46,7 +46,7 @@ async def test_crashes_at_every_step_lose_nothing_and_apply_nothing_twice(seed: 
 
 
 @pytest.mark.parametrize("disabled_guard", ["previous", "taken", "of_origins"])
-async def test_without_any_part_of_what_makes_it_exact_it_is_wrong(disabled_guard: str) -> None:
+async def test_outputs_are_wrong_with_any_guard_disabled(disabled_guard: str) -> None:
     assert not all([(await crashing(seed, disabled_guard))[0] for seed in range(12)])
 
 
@@ -79,7 +79,7 @@ async def test_a_backlog_on_another_partition_raises_no_false_abandonment() -> N
     assert engine.watermark > harness.now - 17_000
 
 
-async def test_an_origin_that_falls_silent_holds_the_time_of_all_others() -> None:
+async def test_silent_upstream_partition_blocks_the_watermark_of_all_tasks() -> None:
     harness = ShellHarness(NOON, 2)
     await harness.run()
     before = harness.tasks[0].engine.watermark
@@ -159,7 +159,7 @@ async def test_headers_key_and_timestamp_of_a_forwarded_record_are_kept() -> Non
     assert harness.counts["applied", "clickstream"] == 2
 
 
-async def test_what_was_taken_is_still_known_after_a_time_without_forwarding() -> None:
+async def test_applied_upstream_offsets_are_kept_while_repartitioning_is_off() -> None:
     """Else all that the topic still holds would be applied once more when it is switched on again."""
     harness = ShellHarness(NOON, 2)
     for n in range(20):
@@ -181,7 +181,7 @@ async def test_what_was_taken_is_still_known_after_a_time_without_forwarding() -
     assert harness.counts["applied", "clickstream"] == 20
 
 
-async def test_what_somebody_else_puts_on_the_topic_is_a_dead_letter() -> None:
+async def test_foreign_record_on_the_repartition_topic_is_a_dead_letter() -> None:
     harness = ShellHarness(NOON, 2)
     harness.append_record((harness.settings.activity_topic, 0), b"k", b"{}", [])
     await harness.run()
@@ -191,7 +191,7 @@ async def test_what_somebody_else_puts_on_the_topic_is_a_dead_letter() -> None:
     assert [(r.value, dict(r.headers)["__streams.errors.topic"]) for r in letters] == [(b"{}", b"lifecycle-activity")]
 
 
-async def test_a_damaged_batch_of_forwarded_records_is_told_and_does_not_hold_up_what_follows() -> None:
+async def test_damaged_batch_of_repartitioned_records_is_a_dead_letter_and_blocks_nothing() -> None:
     harness = ShellHarness(NOON, 2)
     for n in range(20):
         harness.append(CLICKS, 0, click(f"c-{n}", NOON - HOUR + n * 1_000), NOON)
@@ -227,7 +227,7 @@ async def forward(harness: ShellHarness, who: str) -> None:
     await harness.commit(0)
 
 
-async def test_nor_does_it_after_a_restart_before_anything_has_followed() -> None:
+async def test_damaged_batch_before_a_restart_blocks_no_later_repartitioned_record() -> None:
     harness = ShellHarness(NOON, 2)
     who = of_another(harness)
     await forward(harness, who)
@@ -250,7 +250,7 @@ async def test_nor_does_it_after_a_restart_before_anything_has_followed() -> Non
     assert watermark > harness.now - 17_000
 
 
-async def test_nor_does_a_record_that_is_passed_over_by_setting_the_offset() -> None:
+async def test_record_skipped_by_setting_the_offset_blocks_no_later_repartitioned_record() -> None:
     """As the last words of a worker that ends over one advise."""
     harness = ShellHarness(NOON, 2)
     who, at = of_another(harness), (harness.settings.activity_topic, 1)

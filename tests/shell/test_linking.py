@@ -59,7 +59,9 @@ async def crashing(
 
 @pytest.mark.parametrize("independent", [{CLICKS: 5}, {CLICKS: 2, ORDERS: 5}], ids=str)
 @pytest.mark.parametrize("seed", range(3))
-async def test_readers_send_what_concerns_others_too(seed: int, independent: dict[Source, int]) -> None:
+async def test_source_readers_of_other_partition_counts_give_the_outputs_of_one_partition(
+    seed: int, independent: dict[Source, int]
+) -> None:
     """Of topics with another number of partitions, with crashes of readers and tasks."""
     rng = random.Random(seed)
     events, outputs, profiles = await on_one(seed)
@@ -90,7 +92,7 @@ async def test_readers_send_what_concerns_others_too(seed: int, independent: dic
     assert harness.profiles_are_published()
 
 
-async def test_the_shop_has_everything_in_it() -> None:
+async def test_generated_shop_has_links_switches_merges_and_retractions() -> None:
     _, outputs, profiles = await on_one(1)
     types = {output["type"] for output in outputs.values()}
     assert {"stage_changed", "abandoned", "linked", "switched"} <= types
@@ -102,7 +104,7 @@ async def test_the_shop_has_everything_in_it() -> None:
 
 @pytest.mark.parametrize("keyed", [True, False])
 @pytest.mark.parametrize("seed", range(4))
-async def test_partitions_do_not_change_what_comes_out(seed: int, keyed: bool) -> None:
+async def test_three_partitions_give_the_outputs_of_one(seed: int, keyed: bool) -> None:
     right, harness, outputs = await crashing(seed, keyed=keyed, crashes=False)
     assert by_id(harness.outputs()) == outputs
     assert right
@@ -121,7 +123,7 @@ async def test_crashes_at_every_step_lose_nothing_and_apply_nothing_twice(seed: 
 
 
 @pytest.mark.parametrize("disabled_guard", ["previous", "taken", "of_origins"])
-async def test_without_any_part_of_what_makes_it_exact_it_is_wrong(disabled_guard: str) -> None:
+async def test_outputs_are_wrong_with_any_guard_disabled(disabled_guard: str) -> None:
     for seed in range(40):
         right, _, _ = await crashing(seed, disabled_guard, keyed=seed % 4 < 2)
         if not right:
@@ -130,7 +132,7 @@ async def test_without_any_part_of_what_makes_it_exact_it_is_wrong(disabled_guar
 
 
 @pytest.mark.parametrize("asked", [True, False])
-async def test_what_a_zombie_would_pass_on_displaces_nothing_of_its_successors(asked: bool) -> None:
+async def test_internal_messages_of_a_stale_owner_displace_none_of_its_successor(asked: bool) -> None:
     """It has applied a click before an order that comes a little late; its successor reads both, in the order of time.
     So the number of the one's first item is that of the other's, and what is taken of one is passed over of the other.
     """
@@ -164,7 +166,7 @@ async def test_what_a_zombie_would_pass_on_displaces_nothing_of_its_successors(a
     assert (found == {(True, "c-1"): (2, 0), (True, "c-2"): (1, 1)}) is asked
 
 
-async def test_switched_off_again_what_was_merged_stays_so_and_devices_are_strangers() -> None:
+async def test_merged_profiles_stay_merged_after_identity_resolution_is_switched_off() -> None:
     harness = ShellHarness(NOON, 2, linking=True, **WELL_KEYED)
     home = Partitioner(2)
 
@@ -196,7 +198,7 @@ async def test_switched_off_again_what_was_merged_stays_so_and_devices_are_stran
     assert harness.profiles() == before
 
 
-async def test_what_waits_for_devices_is_bounded_and_nobody_waits_for_ever() -> None:
+async def test_events_that_wait_for_devices_are_bounded_and_none_waits_for_ever() -> None:
     """Customers wait for what devices hand on, which waits for commits: sources are paused meanwhile, in turn."""
     bound = 4_000
     harness = ShellHarness(NOON, 2, linking=True, max_buffer_bytes=bound)
@@ -242,7 +244,7 @@ async def test_a_device_with_the_id_of_its_customer_does_not_take_their_document
     assert all(record.value is not None for record in log)
 
 
-async def test_nor_does_it_after_a_crash() -> None:
+async def test_crash_before_the_documents_keeps_the_customers_document_of_a_device_with_its_id() -> None:
     """Between the changelog, which has whose the device is, and the document."""
     harness = ShellHarness(NOON, 1, linking=True, profiles=True, **WELL_KEYED)
     event = {"type": "page_viewed", "customer_id": "u-1"}
@@ -307,7 +309,7 @@ async def test_a_device_that_was_not_seen_for_long_leaves_the_customer_of_its_id
 
 
 @pytest.mark.parametrize("partitions", [1, 2])
-async def test_more_of_one_instant_than_may_wait_does_not_stop_a_source_for_ever(partitions: int) -> None:
+async def test_more_events_of_one_instant_than_may_wait_do_not_stop_a_source(partitions: int) -> None:
     """As a shop imports that knows days only: whose devices are is told once all of that instant is there."""
     harness, home = (
         ShellHarness(NOON, partitions, linking=True, max_buffer_bytes=2_000, **WELL_KEYED),
@@ -328,7 +330,7 @@ async def test_more_of_one_instant_than_may_wait_does_not_stop_a_source_for_ever
     assert harness.counts["identity", "linked"] == 401
 
 
-async def test_in_a_backlog_tasks_do_not_wait_for_the_clock_to_tell_and_to_commit() -> None:
+async def test_tasks_in_a_backlog_report_and_commit_without_waiting_for_the_clock() -> None:
     """Six rounds are 0.3 seconds: by the clock alone there would be one report in them, and no commit."""
     harness, home = ShellHarness(NOON, 3, linking=True, **WELL_KEYED), Partitioner(3)
     for source, event in (await on_one(1))[0]:

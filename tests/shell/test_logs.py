@@ -43,7 +43,7 @@ def test_json_is_one_object_per_entry() -> None:
     assert (said["level"], said["logger"], said["message"]) == ("error", "streams.shell", "a\nb ü")
 
 
-def test_what_is_sent_and_received_is_not_logged_even_at_debug(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_records_sent_and_received_are_not_logged_even_at_debug(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logging, "basicConfig", lambda **_: None)
     loggers = [logging.getLogger(name) for name in PERSONAL]
     before = [logger.level for logger in loggers]

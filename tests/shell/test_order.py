@@ -71,14 +71,14 @@ async def crashing(seed: int, *, order: str = "time", **settings: Any) -> tuple[
 
 @pytest.mark.parametrize(("keyed", "linking"), [(False, False), (False, True), (True, True)])
 @pytest.mark.parametrize("seed", range(4))
-async def test_crashes_at_every_step_change_nothing_either(seed: int, keyed: bool, linking: bool) -> None:
+async def test_crashes_at_every_step_keep_the_outputs_of_time_order(seed: int, keyed: bool, linking: bool) -> None:
     right, harness = await crashing(seed, linking=linking, **(WELL_KEYED if keyed else {}))
     assert right
     assert harness.counts["arrived", "repeated"] > 0
     assert harness.counts["out_of_order", "clickstream"] == 0
 
 
-async def test_in_the_order_of_arrival_it_is_another_history() -> None:
+async def test_arrival_order_gives_other_outputs() -> None:
     assert not all([(await crashing(seed, order="arrival", linking=True))[0] for seed in range(3)])
 
 
@@ -132,7 +132,7 @@ async def test_more_than_may_wait_is_held_and_no_source_stops_for_ever(linking: 
 
 
 @pytest.mark.parametrize("order", ["arrival", "time"])
-async def test_live_it_comes_the_delay_and_the_lateness_later_and_a_link_is_waited_for(order: str) -> None:
+async def test_live_event_is_applied_after_delay_and_lateness_and_after_an_earlier_link(order: str) -> None:
     """An event that nobody signed arrives while what tells whose the device is by now is still on its way."""
     harness, home = ShellHarness(NOON, 4, order=order, linking=True, **WELL_KEYED), Partitioner(4)
     assert home.partition(b"c-2") != home.partition(b"d-1")

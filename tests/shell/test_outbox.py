@@ -45,7 +45,7 @@ async def test_each_key_goes_to_its_partition_in_one_batch_with_its_like() -> No
     }
 
 
-async def test_what_has_no_key_leaves_too() -> None:
+async def test_record_without_a_key_is_sent() -> None:
     producer = FakeProducer(partitions=3)
     outbox = Outbox(lambda: producer, nobody)
     outbox.put(record(1, key=None))
@@ -106,7 +106,7 @@ class Topicless(FakeProducer):
         raise UnknownTopicOrPartitionError
 
 
-async def test_what_could_not_be_handed_over_is_not_taken_for_sent_by_who_waits_for_it() -> None:
+async def test_settled_fails_if_a_record_could_not_be_handed_to_the_producer() -> None:
     """A commit, which would go past it."""
     outbox = Outbox(Topicless, nobody)
     outbox.put(record(1))
@@ -118,7 +118,7 @@ async def test_what_could_not_be_handed_over_is_not_taken_for_sent_by_who_waits_
             await ending
 
 
-async def test_nor_is_what_was_being_handed_over_when_that_was_cancelled() -> None:
+async def test_settled_fails_if_a_flush_was_cancelled() -> None:
     outbox = Outbox(Topicless, nobody)
     outbox.put(record(1))
     flush = asyncio.create_task(outbox.flush())
@@ -130,7 +130,7 @@ async def test_nor_is_what_was_being_handed_over_when_that_was_cancelled() -> No
         await outbox.settled()
 
 
-async def test_what_fits_no_batch_is_said() -> None:
+async def test_record_too_large_for_a_batch_is_an_error_with_its_size() -> None:
     outbox = Outbox(lambda: FakeProducer(room=0), nobody)
     outbox.put(record(1))
     with pytest.raises(ValueError, match="a record of 1 bytes does not fit a batch of t"):

@@ -76,7 +76,7 @@ async def test_crashes_at_every_step_lose_nothing_and_apply_nothing_twice(
 
 
 @pytest.mark.parametrize("disabled_guard", ["previous", "taken", "of_origins"])
-async def test_without_any_part_of_what_makes_it_exact_it_is_wrong(disabled_guard: str) -> None:
+async def test_outputs_are_wrong_with_any_guard_disabled(disabled_guard: str) -> None:
     assert not all([(await crashing(seed, COUNTS[2], disabled_guard))[0] for seed in range(12)])
 
 
@@ -137,7 +137,7 @@ async def test_progress_and_topic_are_stored_with_the_offset_and_restored_from_i
     assert harness.readers[CLICKS, 0].snapshot(force=True) is not None
 
 
-async def test_what_a_reader_cannot_take_is_a_dead_letter_of_its_partition() -> None:
+async def test_record_that_a_source_reader_rejects_is_a_dead_letter_of_its_partition() -> None:
     harness = ShellHarness(NOON, 2, independent={ORDERS: 5})
     harness.append_record(("orders", 4), b"k", b"{", [], NOON)
     reader = harness.readers[ORDERS, 4]
@@ -241,7 +241,7 @@ async def test_a_topic_that_was_grown_is_waited_for_and_what_came_before_is_not_
     assert harness.counts["replayed", "clickstream"] > 0
 
 
-async def test_what_comes_from_a_partition_that_a_task_does_not_know_ends_the_worker_and_is_not_lost() -> None:
+async def test_record_from_an_unknown_upstream_partition_ends_the_worker_and_is_not_lost() -> None:
     harness = ShellHarness(NOON, 2, independent={CLICKS: 3})
     home = harness.tasks[0]._partitioner.partition(b"c-1")
     await harness.run()
@@ -276,7 +276,7 @@ async def test_a_clock_that_is_not_trusted_yet_proves_no_silence() -> None:
     assert reader.slowest() == NOON - 5_000
 
 
-def test_the_slowest_of_those_that_nobody_tells_of() -> None:
+def test_slowest_progress_of_partitions_is_unknown_if_one_is_unknown() -> None:
     marks: list[Any] = [Mark(7), Mark(5), Mark(9)]
     assert slowest(marks) == 5
     assert slowest([*marks, None]) is None
@@ -284,7 +284,7 @@ def test_the_slowest_of_those_that_nobody_tells_of() -> None:
     assert slowest([None, None]) == slowest([]) == NOBODY
 
 
-async def test_what_is_forwarded_is_as_it_was_but_for_a_header() -> None:
+async def test_repartitioned_record_keeps_key_value_and_headers_and_gains_one() -> None:
     harness = ShellHarness(NOON, 2, independent={CLICKS: 3})
     event = click("c-1", NOON - HOUR)
     harness.append_record(("clickstream", 2), b"s-9", json.dumps(event).encode(), [("ce_id", b"7")], NOON - MINUTE)

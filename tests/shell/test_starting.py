@@ -62,7 +62,7 @@ class Beginning:
 
 
 @pytest.mark.parametrize(("committed", "flushed", "waits"), [(4, 5, True), (4, 4, True), (5, 5, False)])
-def test_what_waits_to_be_passed_on_is_not_left_behind_where_linking_is_switched_off(
+def test_pending_internal_messages_prevent_a_start_without_identity_resolution(
     committed: int, flushed: int, waits: bool
 ) -> None:
     """After a crash. A worker that has ended in order has passed everything on."""
@@ -90,7 +90,7 @@ def test_the_offset_of_an_activity_topic_that_was_not_read_for_a_while_repeats_n
     assert len(beginning.sent) == again
 
 
-def test_a_task_that_does_not_read_the_activity_topic_says_so() -> None:
+def test_task_without_the_repartition_topic_records_that_in_its_commit() -> None:
     beginning = Beginning(linking=False)
     for linking, position in ((False, NOT_READ), (True, 9)):
         beginning.settings = Settings(partitions=1, linking=linking)

@@ -178,7 +178,7 @@ async def test_outputs_of_deadlines_leave_only_once_the_changelog_has_them() -> 
 
 
 @pytest.mark.parametrize("owes", [True, False])
-async def test_what_only_a_commit_sends_has_one_also_where_nothing_changed(owes: bool) -> None:
+async def test_waiting_outputs_cause_a_commit_without_changes(owes: bool) -> None:
     harness = TaskHarness()
     assert harness.task.snapshot() is None
     cut: list[bool] = []
@@ -199,7 +199,7 @@ async def test_a_chunk_from_before_a_seek_is_passed_over_and_one_behind_a_gap_en
         harness.process(Source.CLICKSTREAM, type="page_viewed")
 
 
-async def test_it_knows_up_to_where_it_was_given_what_it_reads_also_what_waits() -> None:
+async def test_next_offsets_include_records_that_wait() -> None:
     harness = TaskHarness()
     for _ in range(2):
         harness.process(Source.CLICKSTREAM, type="page_viewed")
@@ -237,7 +237,7 @@ async def test_a_batch_that_is_lost_is_a_dead_letter_that_names_it_and_the_parti
     assert 'lifecycle_dead_letters_total{reason="corrupt_batch",topic="clickstream"} 1.0' in shown
 
 
-async def test_a_task_that_was_let_go_does_nothing_any_more() -> None:
+async def test_released_task_does_nothing() -> None:
     """A tick or an agent may still hold it: what it did now would be in the state and never be sent."""
     harness = TaskHarness()
     harness.process(Source.CLICKSTREAM, type="product_viewed", product_id="p")

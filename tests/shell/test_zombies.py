@@ -55,7 +55,7 @@ async def wakes_up(zombie: PartitionTask, snapshot: Snapshot) -> None:
 
 
 @pytest.mark.parametrize("crash_at", ["", "flush", "in flush", "flushed", "offsets"])
-async def test_whom_it_has_written_last_is_published_by_who_comes_next_but_one(crash_at: str) -> None:
+async def test_profile_last_written_by_a_stale_owner_is_published_by_a_later_successor(crash_at: str) -> None:
     """The heir had only begun, and dies before it has read as far. And so may the next one, in its first commit."""
     harness = visits("d-0", "d-0", "d-1")
     await reads(harness, CLICKS, 1)
@@ -76,7 +76,7 @@ async def test_whom_it_has_written_last_is_published_by_who_comes_next_but_one(c
     assert harness.profiles_are_published()
 
 
-async def test_deadlines_that_it_has_written_are_told_by_who_comes_next_but_one() -> None:
+async def test_outputs_of_deadlines_written_by_a_stale_owner_are_sent_by_a_later_successor() -> None:
     """And if it is killed when it wakes up."""
     harness = ShellHarness(NOON, 1, profiles=True)
     harness.append(CLICKS, 0, view(0, "d-0", NOON - 10 * MINUTE), NOON - 10 * MINUTE)
@@ -96,7 +96,7 @@ async def test_deadlines_that_it_has_written_are_told_by_who_comes_next_but_one(
     assert [output["kind"] for output in harness.outputs() if output["type"] == "abandoned"] == ["browse"]
 
 
-async def test_who_begins_and_is_stopped_publishes_nothing_before_it_has_asked() -> None:
+async def test_stale_successor_publishes_nothing_before_its_ownership_check() -> None:
     harness = visits("d-0", "d-0", "d-0")
     await reads(harness, CLICKS, 1)
     await harness.commit(0)
@@ -111,7 +111,7 @@ async def test_who_begins_and_is_stopped_publishes_nothing_before_it_has_asked()
     assert harness.profiles_are_published()
 
 
-async def test_whose_record_had_more_of_one_topic_loses_nothing_of_the_other() -> None:
+async def test_record_of_a_stale_owner_with_more_clicks_does_not_lose_an_order() -> None:
     """It has three clicks of the customer, its heir one of these and an order that came late."""
     harness = ShellHarness(NOON, 1, profiles=True)
     harness.append(CLICKS, 0, {**view(0, "d", NOON - HOUR), "customer_id": "c-9"}, NOON - HOUR)
@@ -137,7 +137,7 @@ async def test_whose_record_had_more_of_one_topic_loses_nothing_of_the_other() -
     assert (profile["orders"], profile["product_views"]) == (1, 3)
 
 
-async def test_nor_does_it_delete_the_document_of_who_came_back_after_an_erasure() -> None:
+async def test_stale_owner_does_not_delete_the_document_of_a_customer_who_came_back_after_an_erasure() -> None:
     """Of which it has read the request, and its heir more than that."""
     harness = ShellHarness(NOON, 1, profiles=True)
     harness.request_erasure("d-0", NOON - HOUR, identified=False)
@@ -154,7 +154,7 @@ async def test_nor_does_it_delete_the_document_of_who_came_back_after_an_erasure
     assert harness.profile_documents()["d-0"] is not None
 
 
-async def test_of_who_was_erased_meanwhile_a_document_is_gone_when_it_is_asked_for_again() -> None:
+async def test_second_erasure_request_deletes_a_document_that_a_stale_owner_published() -> None:
     """It was stopped behind its second look, which is all that keeps it from publishing."""
     harness = visits("d-0")
     await reads(harness, CLICKS)

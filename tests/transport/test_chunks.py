@@ -101,7 +101,7 @@ async def test_a_fetch_that_failed_shows_nothing() -> None:
     assert harness.arrivals == []
 
 
-async def test_that_a_fetch_brought_something_is_told_once_what_it_showed_is_known() -> None:
+async def test_arrival_is_signalled_after_its_fetch_was_noted() -> None:
     harness = FetcherHarness()
 
     def answer() -> bool:
@@ -206,7 +206,7 @@ async def test_a_fetch_asks_as_the_last_one_of_that_node_went() -> None:
     assert harness.ask == IDLE
 
 
-async def test_what_is_seldom_is_asked_for_once_a_second_of_each_node() -> None:
+async def test_seldom_topic_is_fetched_once_a_second_from_each_node() -> None:
     harness = FetcherHarness()
     await harness.fetch()
     assert harness.asked == ["clicks", "plain"]
@@ -352,7 +352,7 @@ def test_where_the_header_cannot_be_believed_one_offset_is_lost() -> None:
 
 
 @pytest.mark.parametrize("codec", range(1, 5))
-def test_what_producers_compress_is_read(codec: int) -> None:
+def test_records_of_every_codec_are_read(codec: int) -> None:
     """gzip, snappy, lz4 and zstd."""
     builder = DefaultRecordBatchBuilder(2, codec, 0, -1, -1, -1, 1 << 16)
     for n in range(3):

@@ -103,7 +103,7 @@ async def ended(
     return thread.fetching_ended
 
 
-async def test_what_the_client_has_ceased_to_read_by_is_known() -> None:
+async def test_error_that_ended_fetching_is_known() -> None:
     """Nobody is told who does not wait on the consumer's thread just then: not of a group that refuses the worker."""
     fault = KafkaError("no such thing")
     assert await ended(fetching=fault) is fault
@@ -127,13 +127,13 @@ async def taken(consumer: Driven) -> list[TP]:
     return [tp async for tp, _ in consumer.getmany(1.0)]
 
 
-async def test_what_is_polled_is_handed_over() -> None:
+async def test_polled_records_are_handed_over() -> None:
     consumer = Driven()
     consumer.answer.set_result({CLICKS: one_chunk()})
     assert await taken(consumer) == [CLICKS]
 
 
-async def test_what_a_poll_brought_of_a_topic_is_one_message_and_of_a_changelog_one_per_partition() -> None:
+async def test_poll_gives_one_message_per_topic_and_one_per_changelog_partition() -> None:
     consumer = Driven()
     consumer.tables = SimpleNamespace(changelog_topics=frozenset({"state"}))
     polled = {tp: one_chunk() for tp in (CLICKS, TP("clicks", 1), TP("state", 0), TP("state", 1), TP("orders", 1))}
@@ -165,7 +165,7 @@ async def test_the_seek_waits_for_a_poll_of_before_the_rebalance_and_what_that_b
     assert consumer.events == ["polled", "sought"]
 
 
-async def test_so_does_the_seek_of_recovery(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_seek_of_recovery_waits_for_a_poll_from_before_the_rebalance(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else what that poll brings of a changelog is dropped, and a copy lacks it, or recovery never ends."""
     consumer = Driven()
 
@@ -219,7 +219,7 @@ async def test_a_chunk_for_which_there_is_no_room_waits_for_it() -> None:
     assert queue.get_nowait() == 2
 
 
-async def test_who_waits_for_room_is_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_consumer_that_waits_for_room_is_healthy(monkeypatch: pytest.MonkeyPatch) -> None:
     """It waits as long as a commit, and that as long as the broker is away: no reason to restart the worker."""
     monkeypatch.setattr(driver, "STEP_S", 0.001)
     consumer, queue = Driven(), asyncio.Queue[int](1)
@@ -233,7 +233,7 @@ async def test_who_waits_for_room_is_alive(monkeypatch: pytest.MonkeyPatch) -> N
     assert (await waiting).results == ["put"]
 
 
-async def test_who_is_cancelled_while_there_is_no_room_hands_nothing_over() -> None:
+async def test_cancelled_consumer_without_room_hands_nothing_over() -> None:
     consumer, queue = Driven(), asyncio.Queue[int](1)
     await queue.put(1)
     waiting = asyncio.create_task(consumer.wait_first(put(queue, 2), asyncio.Event().wait()))
@@ -267,7 +267,7 @@ async def test_a_rebalance_or_the_end_does_not_wait_for_room() -> None:
     assert queue.qsize() == 1
 
 
-async def test_what_fails_to_be_handed_over_says_so() -> None:
+async def test_error_of_handing_over_is_raised() -> None:
     async def fail() -> None:
         raise KeyError("no such channel")
 
@@ -346,7 +346,7 @@ async def test_recovery_is_given_the_time_it_takes(monkeypatch: pytest.MonkeyPat
     [(set(), 7, ["recovered", "nothing is ours"]), ({CLICKS}, 7, ["recovered"]), (set(), 8, ["recovered"])],
     ids=["nothing", "something, which the consumer tells of", "nothing, and a rebalance since"],
 )
-async def test_who_has_got_nothing_is_told_that_recovery_is_complete(
+async def test_worker_without_partitions_is_told_that_recovery_is_complete(
     monkeypatch: pytest.MonkeyPatch, assignment: set[TP], generation: int, told: list[str]
 ) -> None:
     """Else a worker more than there are partitions is never ready."""
@@ -370,7 +370,7 @@ async def test_who_has_got_nothing_is_told_that_recovery_is_complete(
     assert events == told
 
 
-async def test_who_has_nothing_to_poll_stays_in_the_group() -> None:
+async def test_worker_without_partitions_stays_in_the_group() -> None:
     """Its client makes a member leave that was not polled for `broker_max_poll_interval`."""
     consumer, subscription = Driven(), SubscriptionState()
     subscription._last_fetch_ended -= 1000
@@ -474,7 +474,7 @@ class Mixed(Driven):
         self.positions = partitions
 
 
-async def test_what_a_poll_of_before_the_rebalance_brought_of_an_ordinary_topic_is_read_again() -> None:
+async def test_ordinary_records_polled_before_a_rebalance_are_read_again() -> None:
     consumer = Mixed()
     consumer.active = {VISITS}
     poll = asyncio.create_task(taken(consumer))
@@ -516,7 +516,7 @@ class Revoked(Driven):
 
 
 @pytest.mark.parametrize("answers", [True, False], ids=["", "unless the broker does not answer in time"])
-async def test_what_is_done_of_ordinary_topics_is_committed_before_faust_forgets_it(
+async def test_ordinary_topics_are_committed_before_faust_forgets_them(
     monkeypatch: pytest.MonkeyPatch, answers: bool
 ) -> None:
     consumer = Revoked(patience=60 if answers else 0.01)
@@ -533,7 +533,7 @@ async def test_what_is_done_of_ordinary_topics_is_committed_before_faust_forgets
     ]  # fmt: skip
 
 
-async def test_what_ordinary_tables_contain_is_not_held_against_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_ordinary_tables_are_not_verified_against_the_changelog(monkeypatch: pytest.MonkeyPatch) -> None:
     """Faust's stores cannot say; what they have read, recovery knows."""
     built: list[Any] = []
 

@@ -130,7 +130,7 @@ NAMES = {name for names in RELIED_ON.values() for name in names}
 MODULES = sorted(Path(inspect.getfile(streams.transport)).parent.glob("[a-z]*.py"))
 
 
-def test_they_were_checked_with_these_versions() -> None:
+def test_installed_versions_are_those_that_were_checked() -> None:
     assert {"faust-streaming": faust.__version__, "aiokafka": aiokafka.__version__} == CHECKED_WITH
 
 
@@ -139,11 +139,11 @@ def test_they_were_checked_with_these_versions() -> None:
     [(owner, name) for owner, names in RELIED_ON.items() for name in names],
     ids=lambda value: value if isinstance(value, str) else value.__name__,
 )
-def test_it_is_there(owner: type, name: str) -> None:
+def test_private_name_exists(owner: type, name: str) -> None:
     assert name in known_to(owner)
 
 
-def test_what_is_done_with_them_is_what_it_was() -> None:
+def test_code_around_private_names_is_unchanged() -> None:
     assert list(inspect.signature(fetcher.Fetcher._proc_fetch_request).parameters) == [
         "self", "assignment", "node_id", "request",
     ]  # fmt: skip

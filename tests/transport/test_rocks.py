@@ -31,7 +31,7 @@ def databases(tmp_path: Path) -> Iterator[Databases]:
     made.close()
 
 
-def test_what_was_written_is_there_and_in_order(databases: Databases) -> None:
+def test_written_records_are_read_back_in_key_order(databases: Databases) -> None:
     database = databases.open("log", 0)
     database.write([(b"b", b"2"), (b"a", b"1"), (b"c", b""), (b"d", b"4")])
     database.write([(b"d", None), (b"a", b"3"), (b"nothing", None)])
@@ -49,7 +49,7 @@ def test_what_was_written_is_there_and_in_order(databases: Databases) -> None:
         next(scan)
 
 
-def test_partitions_and_topics_do_not_meet(databases: Databases) -> None:
+def test_databases_of_partitions_and_topics_are_separate(databases: Databases) -> None:
     database = databases.open("log", 0)
     database.write([(b"a", b"1")])
     assert databases.open("log", 1).get(b"a") is None
@@ -59,7 +59,7 @@ def test_partitions_and_topics_do_not_meet(databases: Databases) -> None:
     assert databases.open("log", 0).get(b"a") is None
 
 
-def test_it_is_the_disk_that_the_core_is_tested_with(databases: Databases) -> None:
+def test_rocksdb_behaves_as_the_memory_disk_of_the_core_tests(databases: Databases) -> None:
     database, model = databases.open("log", 0), MemoryDisk()
     (engine, outputs, log), (expected, others, same) = play_views(5, database), play_views(5, model)
     assert (outputs, log, contents(engine.state)) == (others, same, contents(expected.state))
@@ -109,7 +109,7 @@ def test_whichever_files_are_missing_it_starts_anew(databases: Databases, tmp_pa
     assert database.get(b"a") == b"1"
 
 
-def test_what_turns_out_to_be_damaged_is_deleted_at_the_next_start(databases: Databases, tmp_path: Path) -> None:
+def test_damaged_files_are_deleted_at_the_next_start(databases: Databases, tmp_path: Path) -> None:
     file = largest(filled(databases, tmp_path))
     data = bytearray(file.read_bytes())
     middle = len(data) // 2
@@ -170,7 +170,7 @@ def test_a_disk_that_takes_no_more_is_said_so(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("DAMAGED"))
 
 
-def test_what_is_relied_on_of_rocksdict() -> None:
+def test_rocksdict_write_options_are_properties() -> None:
     """Properties, though its stub has methods: where they are, nothing would be switched off."""
     assert not callable(WriteOptions().disable_wal)
     assert not callable(WriteOptions().no_slowdown)
@@ -218,9 +218,7 @@ def holding(path: Path, what: bytes) -> list[str]:
 
 
 @pytest.mark.parametrize("key", [b"a-secret", b"000500-secret", b"z-secret"], ids=["first", "among", "last"])
-def test_what_is_deleted_is_in_no_file_once_they_are_rewritten(
-    databases: Databases, tmp_path: Path, key: bytes
-) -> None:
+def test_deleted_record_is_in_no_file_after_a_rewrite(databases: Databases, tmp_path: Path, key: bytes) -> None:
     """Nor in the manifest, which names the first and the last key of every file."""
     path = tmp_path / "state" / "log" / "0"
     database = databases.open("log", 0)
@@ -238,7 +236,7 @@ def test_what_is_deleted_is_in_no_file_once_they_are_rewritten(
     assert holding(path, b"secret") == []
 
 
-def test_what_was_read_of_files_that_are_gone_is_in_the_cache_no_more(databases: Databases) -> None:
+def test_blocks_of_deleted_files_leave_the_cache(databases: Databases) -> None:
     database, other = databases.open("log", 0), databases.open("log", 1)
     for one in (database, other):
         one.write([(b"%06d" % n, b"x" * 100) for n in range(1_000)])
@@ -264,7 +262,7 @@ def wait_for(database: Database) -> None:
         time.sleep(0.01)
 
 
-def test_it_can_be_used_and_closed_while_files_are_rewritten(databases: Databases) -> None:
+def test_database_can_be_used_and_closed_during_a_rewrite(databases: Databases) -> None:
     database = databases.open("log", 0)
     for n in range(60):
         database.write([(b"%03d-%04d" % (n, m), bytes([m % 256]) * 500) for m in range(1_000)])
@@ -440,7 +438,7 @@ def test_while_one_does_not_close_others_are_closed_without_waiting(
     goes_on.set()
 
 
-def test_what_is_closed_while_files_are_rewritten_ends_soon_and_says_nothing(
+def test_closing_during_a_rewrite_ends_soon_and_logs_nothing(
     databases: Databases, caplog: pytest.LogCaptureFixture
 ) -> None:
     database, cancelled = databases.open("log", 0), threading.Event()

@@ -96,7 +96,7 @@ async def test_a_partition_that_is_kept_gets_a_fresh_producer_once_the_one_befor
     assert current is made[1]
 
 
-async def test_who_waits_waits_for_the_last_assignment(made: list[Producer]) -> None:
+async def test_waiting_for_fences_waits_for_the_last_assignment(made: list[Producer]) -> None:
     driven = Driven()
     driven.fence({0})
     fenced = asyncio.create_task(driven.fenced())
@@ -124,7 +124,7 @@ async def test_a_partition_that_is_gone_has_its_producer_stopped(made: list[Prod
     assert [producer.id for producer in made[2:]] == ["shop-1"]
 
 
-async def test_what_a_broker_refuses_is_raised_and_another_attempt_may_follow(made: list[Producer]) -> None:
+async def test_refusal_of_a_broker_is_raised_and_fencing_can_be_retried(made: list[Producer]) -> None:
     driven = Driven()
     driven.fence({0})
     await turns()
@@ -153,7 +153,7 @@ async def test_a_broker_that_is_away_refuses_nothing(made: list[Producer], monke
     assert current is made[1]
 
 
-async def test_what_was_refused_of_an_assignment_that_is_gone_is_no_matter(made: list[Producer]) -> None:
+async def test_refusal_for_a_revoked_assignment_is_ignored(made: list[Producer]) -> None:
     driven = Driven()
     driven.fence({0, 1})
     fenced = asyncio.create_task(driven.fenced())
@@ -169,7 +169,7 @@ async def test_what_was_refused_of_an_assignment_that_is_gone_is_no_matter(made:
     await fenced
 
 
-async def test_at_the_end_nothing_is_left_open(made: list[Producer]) -> None:
+async def test_all_producers_are_closed_at_the_end(made: list[Producer]) -> None:
     driven = Driven()
     driven.fence({0, 1})
     await turns()
