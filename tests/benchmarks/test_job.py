@@ -97,7 +97,7 @@ def test_stages_follow_the_rules_of_the_job(kinds: list[str], expected: list[str
     assert stages(*kinds) == expected
 
 
-def test_differences_are_told_and_equality_is_none() -> None:
+def test_comparison_lists_differences_and_is_empty_for_equal_stages() -> None:
     expected = {"c1": told("page_viewed", "product_added"), "c2": told("page_viewed", customer="c2")}
     assert differences(expected, {customer: list(outputs) for customer, outputs in expected.items()}) is None
     assert "1 customers differ, e.g. c1" in str(differences(expected, {**expected, "c1": expected["c1"][::-1]}))

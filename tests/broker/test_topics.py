@@ -199,7 +199,7 @@ def test_unreachable_broker_is_reported_after_the_wait(create: bool) -> None:
         topics.run(settings, create)
 
 
-def test_a_broker_is_asked_ever_more_rarely_and_it_is_said(
+def test_unreachable_broker_is_asked_ever_more_rarely_and_that_is_logged(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with EmbeddedBroker() as broker:

@@ -68,7 +68,7 @@ def test_right_outputs_and_profiles_pass_the_comparison(right: Expected) -> None
     assert differing_profiles(right.profiles, copies(right)) == []
 
 
-def test_the_history_holds_what_the_runs_are_about(right: Expected) -> None:
+def test_generated_history_has_the_cases_that_the_programs_test(right: Expected) -> None:
     kinds = {document["type"] for document in right.outputs.values()}
     assert kinds == {"stage_changed", "abandoned", "recovered"}
     assert history.history(1, customers=30, sessions=80, end=END) == history.history(
@@ -87,7 +87,7 @@ def test_lost_repeated_and_altered_outputs_are_counted(right: Expected) -> None:
     assert counts(compare(right.outputs, documents)) == NONE | {"differing": 1}
 
 
-def test_outputs_that_are_not_expected_are_told_apart(right: Expected) -> None:
+def test_unexpected_outputs_are_counted_by_kind(right: Expected) -> None:
     documents = outputs(right)
     invented = abandoned(documents) | {"id": "x", "abandonment_id": "x"}
     assert counts(compare(right.outputs, [*documents, invented])) == NONE | {"false_abandonments": 1}

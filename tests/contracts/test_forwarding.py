@@ -132,7 +132,7 @@ def test_parts_are_read_as_they_were_written() -> None:
         assert refused == []
 
 
-def test_a_record_that_was_forwarded_whole_holds_its_parts_for_there() -> None:
+def test_record_forwarded_whole_contains_its_parts_for_that_partition() -> None:
     customer, device = living(HERE, "c"), living(HERE, "d")
     value = both_ids(customer, device)
     header = forwarding_header(CLICKS, THERE, 41, 17, NOON + 5)
@@ -203,7 +203,7 @@ def moving(packed: bytes | None, **fields: Any) -> Passed:
     return Passed(stream=1, number=6, cause=-1, offset=3, **given)
 
 
-def test_an_item_that_does_not_hold_what_it_says_stops_nobody_who_would_apply_it() -> None:
+def test_inconsistent_internal_message_is_refused_when_read() -> None:
     event = event_of(decoded(CLICKS, both_ids("c", "d")))
     packed = pack(Profile("d", False))
     for item in (
@@ -242,7 +242,7 @@ def test_a_profile_that_a_newer_version_moved_is_not_given_up() -> None:
         reader(linking=True).read([record(value, header)])
 
 
-def test_parts_and_items_are_not_taken_where_nobody_is_linked() -> None:
+def test_parts_and_internal_messages_are_refused_without_identity_resolution() -> None:
     link = Passed(stream=0, number=5, cause=0, offset=3, role=LINK, at=NOON, customer="d", other="c")
     header, value = encode_item(link, THERE, 2)
     news, refused = reader().read([record(value, header)])
@@ -276,7 +276,7 @@ def test_a_refused_record_has_no_parts() -> None:
     assert of_one(both_ids(living(THERE, "c"), living(HERE, "d"))) == ([], [])
 
 
-def test_without_linking_the_device_of_a_customer_is_not_looked_at() -> None:
+def test_device_of_a_customer_is_ignored_without_identity_resolution() -> None:
     assert of_one(both_ids(living(HERE, "c"), "anonymous"), linking=False) == ([EVENT], [])
     for linking in (False, True):
         decoder = Decoder(CLICKS, "shop.clicks", linking=linking)

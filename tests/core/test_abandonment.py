@@ -419,7 +419,7 @@ def test_a_view_at_the_time_of_the_last_order_opens_one() -> None:
 # -- late activity
 
 
-def test_a_late_activity_retracts_and_arms_step_1_again() -> None:
+def test_late_activity_retracts_and_schedules_step_1_again() -> None:
     history = run([add(0), click(70 * MINUTE), click(50 * MINUTE)], until=5 * HOUR)
     assert history.abandonment_summary == [
         ("abandoned", "cart", 1, HOUR),
@@ -462,7 +462,7 @@ def test_a_late_event_as_old_as_what_was_abandoned_does_not_abandon_it_twice() -
     assert history.abandonment_summary == [("abandoned", "browse", 1, 31 * MINUTE)]
 
 
-def test_activity_as_old_as_the_last_one_arms_nothing() -> None:
+def test_activity_as_old_as_the_last_one_schedules_nothing() -> None:
     history = run([view(0)], until=HOUR).play(view(0, "B"), until=10 * DAY)
     assert history.abandonment_summary == [("abandoned", "browse", 1, 30 * MINUTE)]
 

@@ -61,7 +61,7 @@ def test_older_events_move_neither_last_seen_nor_the_abandonment_back() -> None:
     assert history.abandonment_summary == [("abandoned", "browse", 1, 90 * MINUTE)]
 
 
-def test_subscribed_is_what_the_last_event_by_time_said() -> None:
+def test_subscribed_is_that_of_the_last_event_by_time() -> None:
     assert run([click(0)]).alive.subscribed is None
     assert run([click(5, "unsubscribed"), click(3, "subscribed")]).alive.subscribed is False
     assert run([click(5, "unsubscribed"), click(5, "subscribed")]).alive.subscribed is True

@@ -63,7 +63,7 @@ def test_at_equal_times_the_clickstream_goes_first_then_the_offset() -> None:
     assert list(dict.fromkeys(o.customer for o in harness.received)) == ["c1", "c2", "o1", "o2"]
 
 
-def test_live_a_click_is_applied_at_once_while_the_orders_are_known_to_be_drained() -> None:
+def test_live_click_is_applied_at_once_while_orders_are_known_to_be_caught_up() -> None:
     harness = SinglePartitionHarness(NOON)
     harness.fetch()
     harness.pass_time(2 * SECOND)
@@ -128,7 +128,7 @@ def test_a_process_that_was_stopped_for_hours_invents_no_silence() -> None:
     assert abandonments(harness.received) == []
 
 
-def test_a_backfill_whose_producer_pauses_is_not_drained() -> None:
+def test_backfill_whose_producer_pauses_is_not_caught_up() -> None:
     harness = SinglePartitionHarness(NOON)
     old = NOON - 30 * DAY
     harness.append(click(old, "product_added"), order(old - DAY, customer="other"))
@@ -314,7 +314,7 @@ def test_an_abandonment_that_comes_in_time_is_emitted_and_so_is_its_retraction_h
     assert abandonments(harness.run(order(NOON + 1))) == [("retracted", 1)]
 
 
-def test_while_a_topic_is_silent_beyond_belief_time_is_held_and_abandonments_are_held_back() -> None:
+def test_topic_silent_beyond_its_limit_blocks_the_watermark_and_abandonments() -> None:
     harness = SinglePartitionHarness(NOON)
     harness.run(click(NOON, "product_added"), click(NOON, "product_added", "other"))
     harness.now = NOON + 2 * HOUR

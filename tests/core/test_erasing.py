@@ -69,7 +69,7 @@ def test_nothing_that_names_the_person_stays_in_memory_or_on_disk() -> None:
     assert names(harness) == []
 
 
-def test_timers_of_others_are_not_taken_away_with_those_of_who_was_erased() -> None:
+def test_timers_of_others_stay_when_those_of_an_erased_customer_are_purged() -> None:
     harness = SinglePartitionHarness(NOON)
     harness.run(*(added(NOON - HOUR + n * MINUTE, f"c{n}") for n in range(20)), added(NOON - HOUR + 30 * SECOND))
     harness.erase(request())
@@ -79,7 +79,7 @@ def test_timers_of_others_are_not_taken_away_with_those_of_who_was_erased() -> N
     assert abandoned == {f"c{n}" for n in range(20)}
 
 
-def test_older_events_bring_nobody_back_and_later_ones_begin_anew() -> None:
+def test_older_events_restore_no_erased_customer_and_later_ones_start_a_new_profile() -> None:
     harness = SinglePartitionHarness(NOON)
     harness.run(order(NOON - HOUR, customer=PERSON))
     harness.erase(request())
@@ -122,7 +122,7 @@ def test_older_event_does_not_revive_a_pending_tombstone() -> None:
 
 @pytest.mark.parametrize("crash_after", ["", "snapshot", "changelog", "disk", "outputs"])
 @pytest.mark.parametrize("times", [1, 2, 3])
-def test_a_crash_at_any_step_leaves_nobody_behind(crash_after: str, times: int) -> None:
+def test_crash_at_any_step_of_an_erasure_leaves_nothing_of_the_customer(crash_after: str, times: int) -> None:
     """The erasure may be done again from the beginning; what was read before may be read again."""
     harness = SinglePartitionHarness(NOON)
     harness.append(added(NOON - HOUR), order(NOON - 40 * MINUTE, customer=PERSON))
@@ -146,7 +146,7 @@ def test_a_crash_at_any_step_leaves_nobody_behind(crash_after: str, times: int) 
 
 
 @pytest.mark.parametrize("part", [0, 1, 2])
-def test_a_flush_that_was_cut_off_leaves_nobody_behind(part: int) -> None:
+def test_cut_flush_of_an_erasure_leaves_nothing_of_the_customer(part: int) -> None:
     harness = SinglePartitionHarness(NOON)
     harness.run(added(NOON - HOUR))
     harness.erase(request())
@@ -181,7 +181,7 @@ def test_other_partitions_keep_only_the_erasure_marker() -> None:
     assert harness.engine.state.marks.erased_at(KEY) == NOON
 
 
-def test_a_request_that_is_read_again_does_not_erase_who_came_back() -> None:
+def test_request_read_again_does_not_erase_a_customer_who_came_back() -> None:
     harness = SinglePartitionHarness(NOON)
     harness.erase(request())
     harness.commit()

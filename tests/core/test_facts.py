@@ -94,7 +94,7 @@ def test_categories_that_rules_name_displace_no_others() -> None:
     assert not counts["trimmed", "categories_bought"]
 
 
-def test_a_property_is_kept_from_the_events_that_tell_it_and_the_latest_stays() -> None:
+def test_property_is_kept_from_the_latest_event_that_has_it() -> None:
     events = [
         click(5, "signed_up", properties={"plan": "gold"}),
         click(3, "signed_up", properties={"plan": "silver"}),

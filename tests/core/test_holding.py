@@ -43,7 +43,7 @@ def views(harness: SinglePartitionHarness) -> dict[str, int]:
 # -- what is held, and for how long
 
 
-def test_a_record_is_held_until_nothing_earlier_may_come() -> None:
+def test_event_waits_until_no_earlier_one_can_arrive() -> None:
     harness = SinglePartitionHarness(NOON, by_time=True)
     harness.append(click(NOON), order(NOON - 9 * SECOND))
     harness.fetch()
@@ -88,7 +88,7 @@ def test_event_later_than_the_lateness_is_applied_at_once_and_counted() -> None:
     assert (harness.counts["late", "clickstream"], harness.counts["out_of_order", "clickstream"]) == (1, 1)
 
 
-def test_a_deadline_goes_before_what_is_held_from_its_time_on_and_after_what_is_earlier() -> None:
+def test_deadline_fires_after_earlier_waiting_events_and_before_later_ones() -> None:
     harness = SinglePartitionHarness(NOON, by_time=True)
     due = NOON + HOUR
     harness.run(click(NOON, "product_added"), until=NOON + MINUTE)
@@ -103,7 +103,7 @@ def test_a_deadline_goes_before_what_is_held_from_its_time_on_and_after_what_is_
     assert harness.deadlines == [due - 1 + HOUR]
 
 
-def test_a_topic_that_is_silent_beyond_belief_holds_deadlines_and_no_record() -> None:
+def test_topic_silent_beyond_its_limit_blocks_deadlines_and_no_event() -> None:
     harness = SinglePartitionHarness(NOON, by_time=True)
     harness.run(click(NOON, "product_added"), until=NOON + SECOND)
     fetches = {source: Fetch(NOON + 2 * HOUR, len(harness.logs[source])) for source in (CLICKS, ORDERS)}
@@ -145,7 +145,7 @@ def test_a_source_is_not_paused_for_what_waits_for_itself() -> None:
     assert (harness.engine.waits_for_more(CLICKS), harness.engine.waits_for_more(ORDERS)) == (False, True)
 
 
-def test_a_replay_that_knows_that_nothing_more_comes_holds_nothing() -> None:
+def test_ended_replay_lets_no_event_wait() -> None:
     harness = SinglePartitionHarness(NOON, by_time=True, spec=SourceSpec(delay=0))
     harness.append(click(NOON), click(NOON - SECOND, "page_viewed"))
     harness.fetch()
@@ -195,7 +195,7 @@ def test_waiting_event_is_applied_once_whatever_is_read_again(step: str, by_time
     assert harness.engine.positions()[CLICKS] == 7
 
 
-def test_after_a_crash_nothing_is_applied_before_what_waited_is_read_again() -> None:
+def test_no_event_is_applied_after_a_crash_before_the_waiting_ones_are_read_again() -> None:
     """The clicks were ahead of the orders, and what of them waits must not be overtaken by orders."""
     harness = SinglePartitionHarness(NOON, by_time=True)
     at = NOON - 5 * HOUR

@@ -104,7 +104,7 @@ def test_a_cart_and_a_checkout_of_the_same_id_are_two() -> None:
     assert set(network.profiles()) == {(True, "c"), (False, "d")}
 
 
-def test_a_device_that_shows_a_cart_that_two_have_bought_is_the_latters() -> None:
+def test_device_that_shows_a_cart_bought_by_two_belongs_to_the_later_one() -> None:
     network = after(bought(0, "a", cart_id="k"), bought(1, "b", cart_id="k"), view(2, device="d", cart_id="k"))
     assert changes(network.received) == [("linked", "b", None, 2)]
 
@@ -211,7 +211,7 @@ def test_an_order_that_names_the_device_too_is_a_switch_and_no_refusal() -> None
     assert changes(network.received) == [("linked", "a", None, 0), ("switched", "b", "a", 2)]
 
 
-def test_a_refusal_is_told_once_for_a_claim_and_a_device() -> None:
+def test_refusal_is_sent_once_for_a_claim_and_a_device() -> None:
     network = after(
         view(0, "a", "d"), view(1, "b", "e"),
         *(view(n, device=device, cart_id="k", checkout_id="o") for n, device in enumerate(("d", "e"), 10)),
@@ -229,7 +229,7 @@ def test_a_refusal_is_told_once_for_a_claim_and_a_device() -> None:
 
 
 @pytest.mark.parametrize("crash_at", COMMIT_STEPS)
-def test_a_refusal_is_told_whoever_crashes_and_stays_one(crash_at: str) -> None:
+def test_refusal_is_sent_despite_crashes_and_stays_a_refusal(crash_at: str) -> None:
     network = after(view(0, "a", "d"), view(1, device="d", cart_id="k"))
     network.append(0, bought(2, "b", cart_id="k"))
     for _ in range(6):
@@ -268,7 +268,7 @@ def test_refusal_does_not_name_an_erased_owner() -> None:
     assert refusals(network.received) == [("b", "d", None, 20)]
 
 
-def test_before_emit_after_no_refusal_is_told() -> None:
+def test_no_refusal_is_sent_before_emit_after() -> None:
     engine = linking(emission=Emission(emit_after=NOON))
     assert read(engine, view(0, "a", "d")) == []
     item = Passed(stream=0, number=0, cause=0, offset=0, role=LINK, at=T + 1, customer="d", other="b", event_id="e")
@@ -401,7 +401,7 @@ def test_a_changed_expiry_counts_from_when_a_device_is_next_seen(days: int) -> N
     assert known(ends[1][0] + MINUTE) == set()
 
 
-def test_a_device_that_was_forgotten_is_a_strangers() -> None:
+def test_forgotten_device_is_unlinked() -> None:
     network = after(view(0, device="d"), view(1, "c", "d"))
     network.now = NOON + 500 * DAY
     network.append(0, view(500 * DAY, device="d"), view(500 * DAY + 1000, "b", "d"))
@@ -486,7 +486,7 @@ def tell(engine: PartitionEngine, rank: int, now: int) -> list[Output]:
     return engine.arrive([(0, Report(rank, 0, -1, now, now, None))], engine.arrived_position, now).outputs
 
 
-def test_a_move_is_passed_on_by_the_commit_and_what_a_merge_says_waits_for_the_next() -> None:
+def test_move_is_sent_by_the_commit_and_outputs_of_a_merge_wait_for_the_next_one() -> None:
     engine = linking()
     outputs = read(engine, view(0, device="d"), view(1, device="d"), view(2, "c", "d"))
     assert [o.type if isinstance(o, IdentityChange) else "" for o in outputs].count("linked") == 1
@@ -509,7 +509,7 @@ def test_a_move_is_passed_on_by_the_commit_and_what_a_merge_says_waits_for_the_n
     assert snapshot.arrivals.numbers == [-1, 0]
 
 
-def test_before_emit_after_nobody_is_told_and_all_the_same_it_is_passed_on() -> None:
+def test_before_emit_after_links_are_resolved_without_outputs() -> None:
     engine = linking(emission=Emission(emit_after=NOON))
     assert read(engine, view(0, device="d"), view(2, "c", "d")) == []
     snapshot = engine.snapshot()
@@ -517,7 +517,7 @@ def test_before_emit_after_nobody_is_told_and_all_the_same_it_is_passed_on() -> 
     assert len(snapshot.passed) == 1
 
 
-def test_a_stream_has_spoken_up_to_what_is_not_on_its_way_and_is_drained_unless_that_is_old() -> None:
+def test_stream_progress_ends_before_unsent_messages_and_is_caught_up_unless_these_are_old() -> None:
     engine = linking()
     read(engine, view(0, device="d"), now=T)
     now = T + 9 * SECOND
@@ -719,7 +719,7 @@ def test_parts_are_of_levels_below_their_event() -> None:
     assert level_of(view(0, device="d")) == 1
 
 
-def test_a_stream_is_not_told_to_be_behind_over_what_is_read_at_the_moment() -> None:
+def test_stream_is_not_reported_as_behind_for_events_being_read() -> None:
     engine, now = linking(), T + MINUTE
     read(engine, view(0, "c", "d"), now=now)
     assert engine.report(STREAM + 1)[1] == now

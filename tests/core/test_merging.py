@@ -91,7 +91,7 @@ def added(at: int, product: str = "A", **fields: object) -> Activity:
 # -- the end of a profile, and what the customer's says
 
 
-def test_an_anonymous_profile_ends_with_a_last_change_that_says_whose_it_was() -> None:
+def test_anonymous_profile_ends_with_a_change_that_names_its_customer() -> None:
     shop = Shop().did("d-1", viewed(0)).link("d-1", MINUTE)
     [last] = [o for o in shop.outputs if isinstance(o, StageChange) and o.customer == "d-1"]
     assert (last.from_stage, last.to_stage, last.identified, last.occurred_at) == ("visitor", None, False, T0 + MINUTE)
@@ -99,7 +99,7 @@ def test_an_anonymous_profile_ends_with_a_last_change_that_says_whose_it_was() -
     assert last.profile.product_views == 1  # as of the change
 
 
-def test_nothing_remains_of_it_but_what_was_applied_and_is_to_be_sent() -> None:
+def test_merged_profile_keeps_only_applied_offsets_and_pending_outputs() -> None:
     playbook = Playbook(tracks=(LIFECYCLE, Track("tier", "none", ())))
     shop = Shop(playbook).did("d-1", viewed(0), added(MINUTE), order(HOUR))
     profile = shop.profiles["d-1"]
@@ -116,7 +116,7 @@ def test_nothing_remains_of_it_but_what_was_applied_and_is_to_be_sent() -> None:
     assert (len(profile.pending), profile.alias) == (4, Alias([("c-1", 5)]))
 
 
-def test_a_customer_who_is_new_enters_the_stages_by_the_merge() -> None:
+def test_new_customer_enters_stages_by_the_merge() -> None:
     shop = Shop().did("d-1", viewed(0), added(MINUTE)).link("d-1", 2 * MINUTE)
     assert shop.changes == [("d-1", "prospect", None), (CUSTOMER, None, "visitor"), (CUSTOMER, "visitor", "prospect")]
     *_, entered, moved = [output for output in shop.outputs if isinstance(output, StageChange)]
@@ -126,7 +126,7 @@ def test_a_customer_who_is_new_enters_the_stages_by_the_merge() -> None:
     assert (moved.profile.cart_items, moved.profile.first_seen_at) == (1, T0)
 
 
-def test_a_customer_who_is_known_goes_where_the_rules_lead_now() -> None:
+def test_known_customer_enters_the_stage_that_the_rules_give_after_the_merge() -> None:
     shop = Shop().did(CUSTOMER, order(0)).did("d-1", order(HOUR, "o-2")).link("d-1", 2 * HOUR)
     assert shop.changes == [("d-1", "customer", None), (CUSTOMER, "customer", "repeat")]
     assert shop.profile.revenue == 10_000
@@ -139,18 +139,18 @@ def test_all_tracks_are_asked() -> None:
     assert (CUSTOMER, "silver", "gold") in shop.changes
 
 
-def test_a_merge_that_changes_nothing_of_the_stages_says_nothing_of_them() -> None:
+def test_merge_without_a_stage_change_sends_none() -> None:
     shop = Shop().did(CUSTOMER, click(0)).did("d-1", click(1)).link("d-1", HOUR)
     assert shop.changes == [("d-1", "visitor", None)]
 
 
-def test_somebody_who_was_active_elsewhere_is_not_dormant() -> None:
+def test_customer_active_on_the_device_is_not_dormant() -> None:
     shop = Shop().did(CUSTOMER, added(0)).did("d-1", click(29 * DAY)).wait(CUSTOMER, 31 * DAY)
     assert shop.profile.stage == "dormant"
     assert shop.link("d-1", 31 * DAY).changes[-1] == (CUSTOMER, "dormant", "prospect")
 
 
-def test_somebody_who_ordered_elsewhere_is_not_at_risk() -> None:
+def test_customer_who_ordered_on_the_device_is_not_at_risk() -> None:
     shop = Shop().did(CUSTOMER, order(0)).did("d-1", order(80 * DAY, "o-2")).wait(CUSTOMER, 91 * DAY)
     assert shop.profile.stage == "at_risk"
     assert shop.link("d-1", 92 * DAY).changes[-1] == (CUSTOMER, "at_risk", "reactivated")
@@ -161,7 +161,7 @@ def test_merged_older_activity_reactivates_nobody() -> None:
     assert shop.profile.stage == "dormant"
 
 
-def test_when_two_said_something_of_messages_at_once_it_is_no() -> None:
+def test_contradicting_subscriptions_at_one_time_count_as_unsubscribed() -> None:
     for yes, no in ((CUSTOMER, "d-1"), ("d-1", CUSTOMER)):
         shop = Shop().did(yes, click(0, "subscribed")).did(no, click(0, "unsubscribed")).link("d-1", HOUR)
         assert shop.profile.subscribed is False
@@ -253,7 +253,7 @@ def test_sessions_of_two_are_united_where_they_meet() -> None:
     assert (one.count, spans(one)[-1]) == (3, (0, 40 * MINUTE))
 
 
-def test_sessions_that_cannot_be_told_are_not_kept() -> None:
+def test_sessions_that_no_event_can_join_any_more_are_not_kept() -> None:
     """Of the years 1970 and 2999; a robot's that lasts for a hundred days is cut."""
     assert spans(counted_in(0, 10**9, 3 * 10**13)) == [(3 * 10**13, 3 * 10**13)]
     assert counted_in(0, 10**9, 3 * 10**13).count == 3
@@ -297,7 +297,7 @@ def test_carts_are_united() -> None:
 # -- abandonments
 
 
-def test_an_order_while_the_cart_was_waited_for_takes_the_abandonment_back_under_its_own_key() -> None:
+def test_order_before_the_deadline_retracts_the_abandonment_under_its_own_key() -> None:
     shop = Shop().did("d-1", added(0)).did(CUSTOMER, order(30 * MINUTE, items=(item("B"),)))
     shop.wait("d-1", 2 * HOUR)
     [before] = shop.abandonments
@@ -330,7 +330,7 @@ def test_an_order_long_after_the_abandonment_closes_it_silently() -> None:
     assert not shop.profile.latest.open
 
 
-def test_activity_elsewhere_while_it_was_waited_for_takes_it_back_and_it_is_waited_for_again() -> None:
+def test_activity_on_the_other_profile_retracts_an_abandonment_and_schedules_it_again() -> None:
     shop = Shop().did("d-1", added(0)).did(CUSTOMER, click(50 * MINUTE)).link("d-1", 70 * MINUTE)
     assert shop.abandonment_summary == [("retracted", "cart", "d-1", 70 * MINUTE)]
     assert shop.profile.next_deadline == T0 + 110 * MINUTE
@@ -338,7 +338,7 @@ def test_activity_elsewhere_while_it_was_waited_for_takes_it_back_and_it_is_wait
     assert shop.abandonment_summary[1:] == [("abandoned", "cart", CUSTOMER, 110 * MINUTE)]
 
 
-def test_activity_that_would_only_have_put_it_off_takes_nothing_back() -> None:
+def test_activity_that_only_delays_a_fired_abandonment_retracts_nothing() -> None:
     assert (
         Shop().did("d-1", added(0)).did(CUSTOMER, click(5 * MINUTE)).link("d-1", 70 * MINUTE).abandonment_summary == []
     )
@@ -359,14 +359,14 @@ def test_abandonment_of_the_newest_activity_is_not_repeated_for_a_retracted_one(
     assert {line.product_id for line in second.items} == {"A", "B"}
 
 
-def test_a_browse_that_is_taken_back_has_its_views_again() -> None:
+def test_retracted_browse_has_its_views_again() -> None:
     shop = Shop().did("d-1", viewed(0)).did(CUSTOMER, click(20 * MINUTE)).link("d-1", 40 * MINUTE)
     assert shop.abandonment_summary == [("retracted", "browse", "d-1", 40 * MINUTE)]
     shop.wait(CUSTOMER, HOUR)
     assert shop.abandonment_summary[1:] == [("abandoned", "browse", CUSTOMER, 50 * MINUTE)]
 
 
-def test_the_steps_that_follow_are_the_customers_and_a_late_order_still_reaches_who_was_told() -> None:
+def test_later_steps_are_the_customers_and_a_late_order_retracts_under_the_device() -> None:
     shop = Shop().did("d-1", added(0)).wait("d-1", HOUR)
     first = shop.abandonments[0].id
     shop.did(CUSTOMER, click(-HOUR)).link("d-1", 2 * HOUR).wait(CUSTOMER, DAY)
@@ -426,7 +426,7 @@ def test_trigger_begun_by_a_merge_has_the_merge_as_its_cause() -> None:
     assert not [o for o in shop.outputs[4:] if isinstance(o, Triggered)]
 
 
-def test_a_profile_of_another_playbook_is_taken_over_before() -> None:
+def test_profile_of_another_playbook_is_migrated_before_a_merge() -> None:
     shop = Shop(Playbook(digest="1")).did(CUSTOMER, click(0)).did("d-1", added(SECOND))
     shop.lifecycle = Lifecycle(Playbook(digest="2", tracks=(LIFECYCLE, Track("tier", "none", ()))))
     assert (CUSTOMER, None, "none") in shop.link("d-1", HOUR).changes

@@ -71,7 +71,7 @@ def test_records_read_before_a_topic_was_grown_are_not_applied_again_when_forwar
     assert [profile.product_views for _, profile in after.state.items()] == [9]
 
 
-def test_a_stream_holds_time_only_if_it_is_not_merely_behind_the_sources_that_it_follows() -> None:
+def test_stream_blocks_the_watermark_only_if_it_is_behind_its_sources() -> None:
     now = T0 + 10 * MINUTE
     for behind, held_by in ((0, (CLICKS, None)), (15 * SECOND, (CLICKS, None)), (MINUTE, (STREAM + 1, 0))):
         task = forwarding_engine(own=(CLICKS, ORDERS), origins=[(source, 0) for source in Source], tasks=2)

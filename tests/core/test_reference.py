@@ -214,7 +214,7 @@ class TestStages:
         assert (change.cause.rule, change.cause.deadline) == (None, 401 * DAY)
         assert final(events, DEFAULT, 401 * DAY) == {}
 
-    def test_an_anonymous_one_is_forgotten_after_90_days_and_begins_anew(self) -> None:
+    def test_anonymous_profile_is_forgotten_after_90_days_and_starts_again(self) -> None:
         events = [click(0, "page_viewed", identified=False), click(90 * DAY, "page_viewed", identified=False)]
         assert stages(events)[-2:] == [(90 * DAY, None), (90 * DAY, "visitor")]
         assert last(events).sequence == 1
@@ -257,7 +257,7 @@ class TestActivity:
         assert final_view(events, policy=Policy(event_ids=3))["product_views"] == 5
         assert final_view([viewed(0, event_id="e", customer="d"), viewed(1, event_id="e")])["product_views"] == 1
 
-    def test_subscribed_is_what_was_said_last(self) -> None:
+    def test_subscribed_is_that_of_the_last_event(self) -> None:
         assert final_view([click(0, "page_viewed")])["subscribed"] is None
         assert final_view([click(0, "subscribed")])["subscribed"] is True
         assert final_view([click(5, "unsubscribed"), click(0, "subscribed")])["subscribed"] is False
@@ -470,7 +470,7 @@ class TestAbandonment:
         assert shorthand(final_view(bought, MINUTE + 30 * DAY - 1)["cart"]) == "A"
         assert shorthand(final_view(bought, MINUTE + 30 * DAY)["cart"]) == ""
 
-    def test_new_activity_re_arms(self) -> None:
+    def test_new_activity_schedules_step_1_again(self) -> None:
         events = [added(0), added(50 * MINUTE, "B")]
         assert abandonments(events, 2 * HOUR) == [(110 * MINUTE, "abandoned", "cart", 1, "AB")]
 
@@ -527,7 +527,7 @@ class TestAbandonment:
         events = [added(HOUR), click(3 * HOUR, "message_opened"), order(HOUR - MS)]
         assert [a[1] for a in abandonments(events, 3 * HOUR)] == ["abandoned"]
 
-    def test_a_late_activity_retracts_and_re_arms(self) -> None:
+    def test_late_activity_retracts_and_schedules_step_1_again(self) -> None:
         events = [added(0), click(2 * HOUR, "message_opened"), click(30 * MINUTE, "page_viewed")]
         assert abandonments(events, 3 * HOUR) == [
             (HOUR, "abandoned", "cart", 1, "A"),

@@ -135,7 +135,7 @@ def test_a_cart_forgets_customers_and_devices(identified: bool) -> None:
     assert left.devices == ([("c-1", NOON - DAY), ("a-9", NOON)] if identified else [("a-9", NOON)])
 
 
-def test_a_request_is_done_once_all_was_looked_at_and_a_crash_before_begins_again() -> None:
+def test_erasure_is_done_after_the_whole_sweep_and_a_crash_starts_it_again() -> None:
     number = 2 * STEP + 10
     keys = [record_key(f"a-{n}", False) for n in range(number)]
     harness = with_aliases(*((key, alias_record(key, [(PERSON, NOON - DAY)])) for key in keys))
@@ -169,7 +169,7 @@ def test_device_record_of_a_stale_owner_is_swept_at_the_next_start() -> None:
     assert known(harness, DEVICE) is None
 
 
-def test_without_aliases_a_request_is_done_at_once() -> None:
+def test_erasure_without_devices_is_done_at_once() -> None:
     harness = SinglePartitionHarness(NOON)
     harness.erase(request())
     assert harness.engine.erasures_done == 1

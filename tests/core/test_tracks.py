@@ -45,14 +45,14 @@ def test_a_visitor_becomes_a_prospect(events: list[Activity]) -> None:
     assert run(events).stages == [("visitor", 0), ("prospect", 1)]
 
 
-def test_a_visitor_who_only_looks_stays_one() -> None:
+def test_visitor_who_only_views_stays_a_visitor() -> None:
     views = [click(0, "product_viewed"), click(1, "product_viewed")]
     assert run([*views, click(2), click(3, "checkout_step_completed"), click(4, "unsubscribed")]).stages == [
         ("visitor", 0)
     ]
 
 
-def test_stages_entered_by_one_event_are_each_told() -> None:
+def test_every_stage_entered_by_one_event_is_sent() -> None:
     history = run([order(0)])
     assert history.stages == [("visitor", 0), ("customer", 0)]
     assert [change.sequence for change in history.changes] == [1, 2]

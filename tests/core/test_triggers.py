@@ -215,7 +215,7 @@ def test_trigger_whose_rule_does_not_hold_does_not_count_towards_the_cap() -> No
     assert times(*triggered(trigger, order(-1), *events)) == []
 
 
-def test_held_out_customers_are_told_of_and_stay_in_their_bucket() -> None:
+def test_held_out_customers_have_outputs_and_stay_in_their_bucket() -> None:
     buckets = Counter(ids.bucket(ids.NAMESPACE, True, f"c-{n}", "t") for n in range(20_000))
     assert sorted(buckets) == list(range(100))
     assert all(130 < number < 280 for number in buckets.values())
@@ -244,10 +244,10 @@ def test_a_trigger_waits_for_a_time_that_moves() -> None:
     assert times(*triggered(trigger, click(0), click(DAY), until=20 * DAY)) == [("quiet", 1, 8 * DAY)]
 
 
-def test_a_credit_is_told_of_before_it_expires_unless_it_is_spent() -> None:
+def test_trigger_comes_before_a_credit_expires_unless_it_is_spent() -> None:
     def granted(at: int, expires: int, id_: str) -> Activity:
-        triggered = {"amount": 1000, "expires_at": T0 + expires, "credit_id": id_}
-        return click(at, "credit_granted", properties=triggered)
+        properties = {"amount": 1000, "expires_at": T0 + expires, "credit_id": id_}
+        return click(at, "credit_granted", properties=properties)
 
     triggers = (
         Trigger("week", on=OnTime(rule("credit_expires_at", Type.TIME), before=7 * DAY)),

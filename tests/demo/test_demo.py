@@ -68,9 +68,7 @@ def wait_until_gone(mark: str, seconds: float) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("broker", [(), ("--broker", "kafka")], ids=["embedded", "kafka"])
-def test_once_plays_the_history_and_says_what_a_replay_of_it_says(
-    tmp_path: Path, mark: str, broker: tuple[str, ...]
-) -> None:
+def test_demo_once_gives_the_outputs_of_a_replay(tmp_path: Path, mark: str, broker: tuple[str, ...]) -> None:
     if broker:
         with machine_requirements.apache_kafka():
             pass  # this machine can
@@ -127,7 +125,7 @@ def test_a_broker_that_dies_under_the_shoppers_ends_the_demo_with_a_sentence(mar
 # ------------------------------------------------------------------------------------------------------- its processes
 
 
-async def test_a_worker_that_ends_is_told_with_its_last_words() -> None:
+async def test_ended_worker_is_reported_with_its_last_line() -> None:
     settings = environment("history", "127.0.0.1:9092", "", own=True) | {"LIFECYCLE_LATENESS": "soon"}
     with pytest.raises(WorkerGone) as raised:
         async with WorkerProcess("history", settings) as worker:

@@ -125,7 +125,7 @@ JSON = [pytest.param(f, id=f"{name(p)}-{n}") for p in PAGES for n, f in enumerat
 
 
 @pytest.mark.parametrize("fence", JSON)
-def test_events_are_as_their_schema_says(fence: Fence) -> None:
+def test_documented_events_are_valid_by_their_schema(fence: Fence) -> None:
     event = json.loads(fence.text)
     assert [error.message for error in SCHEMAS[topic_of(event)].iter_errors(event)] == []
 

@@ -26,7 +26,7 @@ YAML = [fence.text for fence in fences(PAGE) if fence.language == "yaml"]
 SHIPPED = sorted(Path(playbooks.__file__).parent.glob("*.yaml"))
 
 
-def test_the_reference_and_the_schema_are_what_the_table_says() -> None:
+def test_playbook_page_and_schema_agree_with_the_table() -> None:
     assert (ROOT / "docs" / "playbook-keys.md").read_text() == docs.reference(), "run `make docs`"
     assert json.loads((ROOT / "schemas" / "playbook.schema.json").read_text()) == schema(), "run `make docs`"
 

@@ -61,7 +61,7 @@ async def test_topics_with_arbitrary_keys_give_the_outputs_of_co_partitioned_one
 )
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.slow
-async def test_kills_while_records_are_forwarded_lose_nothing_and_repeat_only_what_is_equal(
+async def test_kills_while_records_are_repartitioned_lose_nothing_and_repeat_only_equal_outputs(
     make_cluster: NewCluster, tmp_path: Path, seed: int, guarantee: str
 ) -> None:
     rng = random.Random(seed)

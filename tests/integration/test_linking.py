@@ -33,7 +33,7 @@ NewCluster = Callable[..., Awaitable[ProcessCluster]]
     indirect=["broker"],
 )
 @pytest.mark.parametrize("keyed", [pytest.param(True, marks=pytest.mark.slow), False])
-async def test_kills_while_profiles_are_merged_lose_nothing_and_repeat_only_what_is_equal(
+async def test_kills_while_profiles_are_merged_lose_nothing_and_repeat_only_equal_outputs(
     make_cluster: NewCluster, tmp_path: Path, keyed: bool, guarantee: str
 ) -> None:
     rng = random.Random(keyed)

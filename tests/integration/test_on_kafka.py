@@ -277,7 +277,7 @@ main(["worker"])
 
 
 @pytest.mark.parametrize("hours", [2, -2])
-async def test_a_worker_whose_clock_is_wrong_fires_nothing_and_says_so(
+async def test_worker_with_a_wrong_clock_fires_nothing_and_reports_the_skew(
     make_cluster: NewCluster, tmp_path: Path, hours: int
 ) -> None:
     cluster = await make_cluster(partitions="1", lateness="1s", clickstream_delay="1s", orders_delay="1s")
@@ -337,7 +337,7 @@ async def test_erasure_request_from_a_wrong_clock_has_the_time_of_the_broker(
 # ------------------------------------------------------------------------------------------------------ transactions
 
 
-async def test_aborted_records_are_never_seen_and_control_records_hold_no_deadline_up(make_cluster: NewCluster) -> None:
+async def test_aborted_records_are_never_read_and_control_records_block_no_deadline(make_cluster: NewCluster) -> None:
     cluster = await make_cluster(partitions="1")
     worker = cluster.start_worker()
     await worker.ready()

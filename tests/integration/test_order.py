@@ -42,7 +42,7 @@ def disordered(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ],
     indirect=["broker"],
 )
-async def test_kills_in_a_disordered_history_give_what_a_replay_of_it_in_order_gives(
+async def test_kills_in_an_out_of_order_history_give_the_outputs_of_an_ordered_replay(
     make_cluster: NewCluster, tmp_path: Path, guarantee: str
 ) -> None:
     rng, end = random.Random(3), now() - 90 * MINUTE

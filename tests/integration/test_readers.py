@@ -143,7 +143,7 @@ class Shop:
 
 @EVERYWHERE
 @pytest.mark.slow
-async def test_kills_while_topics_are_read_independently_lose_nothing_and_repeat_only_what_is_equal(
+async def test_kills_while_topics_are_not_co_partitioned_lose_nothing_and_repeat_only_equal_outputs(
     make_cluster: NewCluster, tmp_path: Path, guarantee: str
 ) -> None:
     """Two tasks and eight readers: of three workers, one has readers only."""
@@ -234,7 +234,7 @@ async def test_workers_notice_within_seconds_that_a_topic_is_grown(make_cluster:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("broker", ["apache_kafka"], indirect=True)
-async def test_a_topic_that_was_read_independently_is_not_grown_to_the_number_of_tasks(
+async def test_topic_that_was_not_co_partitioned_must_not_be_grown_to_the_number_of_tasks(
     make_cluster: NewCluster, tmp_path: Path
 ) -> None:
     cluster = await make_cluster({"orders": 1}, **BADLY_KEYED, **QUICK, **PAST)
@@ -261,7 +261,7 @@ async def test_a_topic_that_was_read_independently_is_not_grown_to_the_number_of
 
 @pytest.mark.slow
 @pytest.mark.parametrize("broker", ["apache_kafka"], indirect=True)
-async def test_a_worker_that_has_only_readers_is_held_back_by_what_others_have_committed(
+async def test_worker_with_only_source_readers_waits_for_the_progress_that_others_committed(
     make_cluster: NewCluster,
 ) -> None:
     """Orders are believed a hundred days late, so that every click lies ahead of them and waits."""

@@ -124,7 +124,7 @@ def test_not_ready_while_a_reason_stands(server: HttpServer, health: Health) -> 
     assert ask(server, "/readyz")[0] == 200
 
 
-def test_liveness_and_readiness_are_apart(health: Health, clock: Clock) -> None:
+def test_liveness_does_not_depend_on_readiness(health: Health, clock: Clock) -> None:
     clock.now += 100
     health.recovered()
     assert health.ready()
@@ -153,7 +153,7 @@ async def test_lag_is_the_worst_of_the_window_and_the_loop_steps(health: Health,
     assert health.stuck() == {}
 
 
-async def test_a_hold_up_under_way_is_seen(health: Health, clock: Clock) -> None:
+async def test_event_loop_block_in_progress_is_counted(health: Health, clock: Clock) -> None:
     async def sleep(seconds: float) -> None:
         clock.now += seconds + 33
         assert lag.worst() == pytest.approx(33)
@@ -237,7 +237,7 @@ def test_metrics_that_cannot_be_rendered_are_an_error_and_the_server_goes_on(
         server.stop()
 
 
-def test_a_client_that_says_nothing_is_hung_up_on(health: Health, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_silent_client_is_disconnected(health: Health, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shell_http._Handler, "timeout", 0.05)
     server = HttpServer("127.0.0.1", 0, health, adapter().exposition)
     server.start()
@@ -272,12 +272,12 @@ def test_connections_are_bounded(health: Health, monkeypatch: pytest.MonkeyPatch
         server.stop()
 
 
-def test_a_port_that_is_taken_is_told_in_one_sentence(server: HttpServer, health: Health) -> None:
+def test_taken_port_is_reported_in_one_sentence(server: HttpServer, health: Health) -> None:
     with pytest.raises(UserError, match=rf"Cannot listen on 127\.0\.0\.1:{server.port} .*LIFECYCLE_WEB_PORT"):
         HttpServer("127.0.0.1", server.port, health, adapter().exposition)
 
 
-def test_a_host_that_is_not_ours_is_told_in_one_sentence(health: Health) -> None:
+def test_foreign_host_is_reported_in_one_sentence(health: Health) -> None:
     with pytest.raises(UserError, match="LIFECYCLE_WEB_HOST"):
         HttpServer("host.invalid", 0, health, adapter().exposition)
 
@@ -352,7 +352,7 @@ def test_only_people_are_erased(erasing: HttpServer, asked: Asked, path: str) ->
     assert asked.people == []
 
 
-def test_an_erasure_that_cannot_be_asked_for_is_said_and_names_nobody(
+def test_failed_erasure_request_is_logged_without_a_name(
     erasing: HttpServer, asked: Asked, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     caplog.set_level(logging.DEBUG)

@@ -224,7 +224,7 @@ def test_a_task_is_shown_as_it_stands() -> None:
     assert value(metrics, "lifecycle_buffered_bytes", partition="3", source="clickstream") == 77
 
 
-def test_lags_grow_while_nothing_is_told() -> None:
+def test_lags_grow_while_nothing_is_reported() -> None:
     now = [NOW]
     metrics = adapter(clock=lambda: now[0])
     metrics.assigned({3})

@@ -43,7 +43,7 @@ def looking_around(again: int) -> tuple[Activity, Activity]:
     return click(0, "product_viewed", "lamp"), click(again, "product_viewed", "chair")
 
 
-def test_other_products_are_told_of_within_the_cool_down_unless_it_is_per_kind() -> None:
+def test_other_products_are_abandoned_within_the_cool_down_unless_it_is_per_kind() -> None:
     events = looking_around(DAY)
     assert under("cool_down_per: content", *events).abandonment_summary == browse(30 * MINUTE, DAY + 30 * MINUTE)
     assert under(PER_KIND, *events).abandonment_summary == browse(30 * MINUTE)
@@ -132,6 +132,6 @@ def test_silence_counts_from_the_latest_order() -> None:
 @pytest.mark.parametrize(
     ("type_", "kind", "due"), [("product_added", "cart", 60), ("checkout_started", "checkout", 30)]
 )
-def test_a_cart_or_a_checkout_is_told_of_however_soon_after_an_order(type_: str, kind: str, due: int) -> None:
+def test_cart_or_checkout_is_abandoned_however_soon_after_an_order(type_: str, kind: str, due: int) -> None:
     told = under(SILENT, order(0), click(HOUR, type_, "lamp"), until=3 * HOUR).abandonment_summary
     assert told == [("abandoned", kind, 1, HOUR + due * MINUTE)]

@@ -160,7 +160,7 @@ def test_dubious_rules_of_a_playbook_are_pointed_out(tmp_path: Path, rows: list[
     assert doubts[:1] == ([] if doubt is None else [f"{path}: warning: track lifecycle: {doubt}"])
 
 
-def test_mistakes_are_told_by_line_and_column_and_end_with_2(tmp_path: Path) -> None:
+def test_mistakes_are_reported_with_line_and_column_and_exit_code_2(tmp_path: Path) -> None:
     path = tmp_path / "p.yaml"
     path.write_text(small("{from: a, to: b, when: ordres >= 1}"))
     result = lifecycle("validate", "ecommerce", path)

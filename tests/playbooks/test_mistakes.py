@@ -64,7 +64,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_a_mistake_is_told_with_its_place(name: str) -> None:
+def test_mistake_is_reported_with_its_place(name: str) -> None:
     before, after, place, message = MISTAKES[name]
     assert before in SMALL
     with pytest.raises(PlaybookError) as raised:
@@ -81,7 +81,7 @@ def test_the_playbook_without_a_mistake_is_taken() -> None:
     assert (playbook.name, playbook.version) == ("small", 1)
 
 
-def test_all_mistakes_are_told_at_once() -> None:
+def test_all_mistakes_are_reported_at_once() -> None:
     text = SMALL.replace("version: 1", "version: none").replace("30d", "soon").replace("initial", "intial")
     with pytest.raises(PlaybookError) as raised:
         parse(text)

@@ -107,7 +107,7 @@ def test_each_track_has_its_own_sequence_and_ids_differ() -> None:
     assert len({output.id for output in customer.outputs}) == len(sequences)
 
 
-def test_the_batch_and_the_deadline_tell_the_same() -> None:
+def test_batch_and_deadline_give_the_same_outputs() -> None:
     """Whether time passes by a watermark or shows in the next event."""
     events = [click(0), order(HOUR, "o-1", total=60_000), click(500 * DAY)]
     slowly = Customer(parse(TWO)).play(*events[:2])
@@ -182,7 +182,7 @@ def test_versions_that_were_skipped_are_made_up_for() -> None:
     assert poor.play(click(HOUR)).changes == [("tier", "bronze", "iron", HOUR, "playbook")]
 
 
-def test_where_a_stage_is_gone_the_rules_tell_where_the_customer_belongs() -> None:
+def test_customer_of_a_removed_stage_enters_the_stage_that_the_rules_give() -> None:
     without = TWO.replace("version: 1", "version: 2")
     for row in (
         "from: silver, to: gold, when: spend(last='365d') >= 500",

@@ -177,7 +177,7 @@ def test_bounds_on_what_is_kept_change_no_number(tmp_path: Path, monkeypatch: py
 # --------------------------------------------------------------------------------------------------------- the report
 
 
-def test_the_report_escapes_and_tells_nothing_of_the_person(tmp_path: Path) -> None:
+def test_report_escapes_texts_and_shows_no_personal_data(tmp_path: Path) -> None:
     hostile = '<script>alert(1)</script>&"\x00'
     private: dict[str, Any] = {"url": "https://example.com/secret", "properties": {"email": "someone@example.com"}}
     clicks = write(
@@ -226,7 +226,7 @@ def test_buckets_hold_every_day_once(first: int, count: int) -> None:
 # ---------------------------------------------------------------------------------------------------- the command line
 
 
-def test_the_command_writes_a_report_and_says_what_is_in_it(tmp_path: Path) -> None:
+def test_command_writes_a_report_and_prints_a_summary(tmp_path: Path) -> None:
     tried = tmp_path / "tried.yaml"
     tried.write_text(TEXT.replace("to: at_risk, after: 90d", "to: at_risk, after: 60d"))
     out = tmp_path / "reports" / "r.html"

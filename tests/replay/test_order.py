@@ -51,7 +51,7 @@ def replay(out: Path, events: list[dict[str, Any]], **settings: Any) -> dict[str
 
 
 @pytest.mark.parametrize("linking", [False, True])
-def test_the_order_of_a_log_makes_no_difference(tmp_path: Path, linking: bool) -> None:
+def test_order_of_a_log_makes_no_difference_with_event_time_ordering(tmp_path: Path, linking: bool) -> None:
     events = close(history())
     in_time = replay(tmp_path / "sorted", events, linking=linking)
     by_time = {"linking": linking, "order": "time"}

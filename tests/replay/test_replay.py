@@ -114,7 +114,7 @@ def test_abandonments_by_hand(tmp_path: Path) -> None:
     ]
 
 
-def test_dead_letters_say_where_and_why_and_hold_the_record(tmp_path: Path) -> None:
+def test_dead_letters_have_place_reason_and_record(tmp_path: Path) -> None:
     letters = documents(replay(tmp_path)["dead-letters.jsonl"])
     assert [(letter["topic"], letter["offset"], letter["reason"]) for letter in letters] == [
         ("clickstream", 4, "not_json"),
@@ -205,7 +205,7 @@ def test_events_after_until_are_not_read(tmp_path: Path, capsys: pytest.CaptureF
     assert "not read       6 after --until" in summary
 
 
-def test_a_role_without_files_holds_nothing_back(tmp_path: Path) -> None:
+def test_role_without_files_blocks_nothing(tmp_path: Path) -> None:
     changes = documents(replay(tmp_path, [], [ORDERS], None)["stage-changes.jsonl"])
     assert [change["customer_id"] for change in changes] == ["c-1", "c-1", "c-3", "c-3", "c-3"]
 

@@ -192,7 +192,7 @@ def test_differences_of_numbers_and_switches() -> None:
         ("[" * 100_000, "1: this is nested more than 20 deep"),
     ],
 )  # fmt: skip
-def test_a_mistake_is_told_with_its_line(tmp_path: Path, text: str, said: str) -> None:
+def test_mistake_in_a_scenario_is_reported_with_its_line(tmp_path: Path, text: str, said: str) -> None:
     path = tmp_path / "a.scenarios.yaml"
     path.write_text(text)
     result = lifecycle_test(path)

@@ -139,7 +139,7 @@ def test_profiles_topic_only_when_published() -> None:
         load({"LIFECYCLE_PROFILES_TOPIC": "orders", "LIFECYCLE_PROFILES": "on"})
 
 
-def test_decoders_have_the_settings_and_what_the_playbook_says() -> None:
+def test_decoders_follow_the_settings_and_the_playbook() -> None:
     decoder = Settings(max_future_skew=1_000).decoders("JPY", {"score": Type.NUMBER})[Source.CLICKSTREAM]
     event = {"type": "mine", "customer_id": "a", "occurred_at": AT, "price": 5, "properties": {"score": 7}}
     value = json.dumps(event).encode()
@@ -168,11 +168,11 @@ def test_each_setting_is_described_and_its_texts_read_back(key: str) -> None:
     assert about.kind.parse(about.kind.show(read)) == read
 
 
-def test_the_reference_is_what_the_table_says() -> None:
+def test_settings_page_agrees_with_the_table() -> None:
     assert (ROOT / "docs" / "settings.md").read_text() == listing.reference(), "run `make docs`"
 
 
-def test_the_listing_tells_values_and_origins() -> None:
+def test_listing_shows_values_and_origins() -> None:
     settings, origins = load_with_origins({"LIFECYCLE_LATENESS": "1m"})
     lines = [" ".join(line.split()) for line in listing.current(settings, origins)]
     assert "LIFECYCLE_LATENESS 1m environment" in lines

@@ -16,7 +16,7 @@ OURS = playbooks.load()
 OTHER = playbooks.load("ecommerce-full")
 
 
-def test_a_commit_says_under_which_playbook_it_was_made() -> None:
+def test_commit_records_its_playbook() -> None:
     mark = SourceMark(3, 1, Mark(), playbook=mark_of(OURS))
     assert decode_metadata(encode(mark).decode()) == mark
     assert mark_of(OURS) == f"ecommerce/1/{OURS.digest}" != mark_of(OTHER)
@@ -43,7 +43,7 @@ def test_disagreeing_playbooks_are_warned_of_once_and_their_agreement_is_logged(
     assert caplog.records[-1].levelname == "INFO"
 
 
-def test_a_worker_that_links_and_one_that_does_not_disagree() -> None:
+def test_workers_with_and_without_identity_resolution_disagree() -> None:
     agreement = Agreement(OURS, linking=True)
     agreement.saw([(0, mark_of(OURS, linking=True)), (1, mark_of(OURS))])
     assert agreement.partitions_of_others == 1

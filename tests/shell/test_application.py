@@ -101,7 +101,7 @@ class Jumping(App):
         return SimpleNamespace(fetches=self.fetches, ahead=self.ahead)
 
 
-async def test_a_clock_that_has_jumped_is_seen_before_anything_is_fired_by_it() -> None:
+async def test_clock_jump_is_noticed_before_any_deadline_fires() -> None:
     app = Jumping()
     await app._advance(app.working())
     app.wall = 3 * 3_600_000
@@ -293,7 +293,7 @@ class Relinking(Beginning):
         (7, None, None),
     ],
 )
-async def test_linking_is_switched_on_again_however_long_it_was_off(
+async def test_identity_resolution_can_be_switched_on_again_after_any_time(
     position: int, committed: int | None, start: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(starting, "OFFSET_ATTEMPTS", 1)
@@ -363,7 +363,7 @@ async def test_topics_that_were_grown_are_counted_anew(counts: dict[str, int], f
     assert app.partition_counts[Source.ORDERS] == (4 if not failed else 3)
 
 
-async def test_readers_wait_for_the_slowest_also_for_those_of_whom_no_task_of_their_worker_hears() -> None:
+async def test_source_readers_wait_for_the_slowest_progress_also_without_tasks_in_their_worker() -> None:
     """Of clicks that are keyed right nobody tells, and a worker without a task hears of nothing."""
     marks = {TP("clickstream", 0): 7, TP("clickstream", 1): 3, **{TP("orders", n): 1 for n in range(3)}}
     app = Apart({tp: encode(SourceMark(1, 0, Mark(at))).decode() for tp, at in marks.items()}, [])
@@ -382,7 +382,7 @@ async def test_readers_wait_for_the_slowest_also_for_those_of_whom_no_task_of_th
     assert watch.slowest_anywhere() == 1
 
 
-async def test_a_topic_that_was_read_independently_is_not_taken_over_by_tasks() -> None:
+async def test_topic_that_was_not_co_partitioned_before_ends_the_worker() -> None:
     """Said also by a worker whose partition of it is new, and has no offset."""
     app = Apart({**OF_TASK, TP("orders", 0): encode(SourceMark(0, 0, Mark(), reader=True)).decode()}, [])
     app.independent, app.counts = frozenset(), {"clickstream": 2, "orders": 2}

@@ -90,14 +90,14 @@ class AtLeastOnceHarness(FakeProducer):
 WRITTEN = ["changelog of 0", "outputs"]
 
 
-async def test_the_broker_is_asked_at_first_and_then_not_while_it_has_heard_of_a_member() -> None:
+async def test_ownership_is_checked_first_and_then_not_while_the_last_check_is_recent() -> None:
     harness = AtLeastOnceHarness()
     assert await harness.commit() == ["commit 5", *WRITTEN, "commit 9"]
     harness.now = 4.9
     assert await harness.commit() == [*WRITTEN, "commit 9"]
 
 
-async def test_after_a_while_or_at_the_end_the_broker_is_asked_before_anything_is_written() -> None:
+async def test_ownership_is_checked_before_a_write_after_a_while_and_at_the_end() -> None:
     harness = AtLeastOnceHarness()
     await harness.commit()
     harness.now = 5.1
@@ -118,7 +118,7 @@ async def test_short_rebalance_timeout_makes_the_ownership_check_due_earlier() -
 
 
 @pytest.mark.parametrize("generation", [-1, 8])
-async def test_in_another_generation_of_the_group_nothing_is_written(generation: int) -> None:
+async def test_nothing_is_written_in_another_generation_of_the_group(generation: int) -> None:
     """Whatever the clock says: the partitions may have been somebody else's in between."""
     harness = AtLeastOnceHarness()
     harness.kafka.group_generation = generation
@@ -206,7 +206,7 @@ def test_refused_commit_is_explained_as_out_of_touch() -> None:
     assert "its partitions went to others" in str(said)
 
 
-async def test_after_the_clock_has_jumped_the_broker_is_asked_too() -> None:
+async def test_ownership_is_checked_after_a_clock_jump() -> None:
     """The machine may have been suspended, and its other clock with it."""
     harness = AtLeastOnceHarness()
     harness.guarantee.doubt()
@@ -216,7 +216,7 @@ async def test_after_the_clock_has_jumped_the_broker_is_asked_too() -> None:
     assert await harness.commit() == ["commit 9", *WRITTEN, "commit 9"]
 
 
-async def test_an_answer_that_was_under_way_when_the_clock_jumped_says_nothing() -> None:
+async def test_ownership_check_during_a_clock_jump_confirms_nothing() -> None:
     harness = AtLeastOnceHarness()
     await harness.commit()
     answer = harness.kafka.commit_offsets
@@ -231,7 +231,7 @@ async def test_an_answer_that_was_under_way_when_the_clock_jumped_says_nothing()
     assert await harness.commit() == ["commit 9", *WRITTEN, "commit 9"]
 
 
-async def test_a_coordinator_that_does_not_answer_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_silent_coordinator_is_given_up_after_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     harness = AtLeastOnceHarness()
 
     async def never(offsets: object) -> None:

@@ -73,7 +73,7 @@ def test_worker_that_joins_in_a_silence_knows_it_from_the_start_of_the_silence()
     assert fast.silent(4 * HOUR + 1) == {Source.ORDERS}
 
 
-def test_a_source_without_a_limit_is_never_looked_at() -> None:
+def test_source_without_a_limit_is_never_checked() -> None:
     watch = SilenceWatch({Source.ORDERS: None, Source.CLICKSTREAM: None})
     assert watch.due(10 * HOUR) == []
     assert watch.silent(10 * HOUR) == frozenset()
@@ -84,7 +84,7 @@ def test_a_source_without_a_limit_is_never_looked_at() -> None:
     [(True, 5, True), (False, 5, False), (True, 4, False), (True, None, False)],
     ids=["known", "unknown", "unread", "never read"],
 )
-async def test_a_worker_that_begins_in_a_silence_asks_the_group_since_when(
+async def test_worker_that_starts_in_a_silence_learns_its_start_from_the_group(
     metadata: bool, offset: int | None, silent: bool
 ) -> None:
     """Where nobody knows, it counts from the first look; and where there are records that nobody has had, from now."""

@@ -185,7 +185,7 @@ class Refused:
         raise UnknownError
 
 
-async def test_a_broker_without_transactions_is_said_in_a_sentence() -> None:
+async def test_broker_without_transactions_is_reported_in_a_sentence() -> None:
     guarantee = ExactlyOnce(SimpleNamespace(settings=Settings(app_id="shop")))
     guarantee._transactions = Refused()  # type: ignore[assignment]
     with pytest.raises(UserError, match=r"refuses a transaction \(UnknownError\).* set at_least_once\.$"):

@@ -74,7 +74,7 @@ def turns(put: list[Record], to: int) -> list[tuple[str, int, int]]:
     return found
 
 
-def test_parts_go_in_runs_that_end_before_a_whole_record() -> None:
+def test_parts_are_sent_in_runs_that_end_before_a_whole_record() -> None:
     forwarder, put, _ = made()
     elsewhere = [
         (None, activity(5, LINK), 1),
@@ -173,7 +173,7 @@ def test_progress_that_others_wait_for_is_reported_sooner() -> None:
     assert covers == {to: {STREAM: -1, STREAM + 1: 4 if to == 1 else -1} for to in range(3)}
 
 
-def test_parts_and_items_ahead_of_the_slowest_source_are_what_pauses_a_source() -> None:
+def test_parts_and_internal_messages_ahead_of_the_slowest_source_pause_a_source() -> None:
     forwarder, _, reached = made()
     forwarder.forward(CLICKS, [(raw(7), activity(7, at=60), 1), (None, activity(8, LINK, at=70), 1)])
     of_records = forwarder.ahead_bytes(CLICKS)

@@ -62,7 +62,7 @@ def shown(worker: App) -> list[str]:
         (RuntimeError("the broker is away"), "other"),
     ],
 )
-async def test_the_next_worker_says_why(tmp_path: Path, cause: Exception, reason: str) -> None:
+async def test_next_worker_reports_why_the_last_one_ended(tmp_path: Path, cause: Exception, reason: str) -> None:
     ended = app(tmp_path, 1_700_000_000_000)
     assert shown(ended) == []
 
@@ -113,7 +113,7 @@ async def test_failure_file_names_no_customer(tmp_path: Path) -> None:
     assert b"c-17" not in (tmp_path / last_failure.FILE).read_bytes()
 
 
-def test_a_commit_that_cannot_be_made_names_nobody() -> None:
+def test_failed_commit_names_no_customer() -> None:
     failed = faults.CommitFailed(ValueError("Customer c-17 cannot be packed."))
     assert str(failed).startswith("A commit failed (ValueError). ")
     assert "c-17" not in "".join(traceback.format_exception(failed.behind))

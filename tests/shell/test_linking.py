@@ -222,7 +222,7 @@ async def test_events_that_wait_for_devices_are_bounded_and_none_waits_for_ever(
     assert harness.counts["applied", "clickstream"] + harness.counts["applied", "orders"] == 400
 
 
-async def test_a_device_with_the_id_of_its_customer_does_not_take_their_document_away() -> None:
+async def test_merged_device_does_not_delete_the_document_of_the_customer_with_its_id() -> None:
     """As trackers do that know no other id of who has signed in."""
     harness = ShellHarness(NOON, 1, linking=True, profiles=True, **WELL_KEYED)
     event = {"event_id": "e-1", "type": "page_viewed", "customer_id": "u-1", "anonymous_id": "u-1"}
@@ -272,7 +272,7 @@ async def test_crash_before_the_documents_keeps_the_customers_document_of_a_devi
 
 @pytest.mark.parametrize("linking", [True, False])
 @pytest.mark.parametrize("crash_at", ["", "flushed", "offsets"])
-async def test_a_device_that_is_erased_leaves_the_customer_of_its_id_their_document(
+async def test_erased_device_does_not_delete_the_document_of_the_customer_with_its_id(
     linking: bool, crash_at: str
 ) -> None:
     """Whether it was known to be theirs, or had a document of its own in its place."""
@@ -293,7 +293,7 @@ async def test_a_device_that_is_erased_leaves_the_customer_of_its_id_their_docum
     assert harness.profile_documents() == {"u-1": None}
 
 
-async def test_a_device_that_was_not_seen_for_long_leaves_the_customer_of_its_id_their_document() -> None:
+async def test_forgotten_device_does_not_delete_the_document_of_the_customer_with_its_id() -> None:
     harness = ShellHarness(NOON, 1, linking=True, profiles=True, **WELL_KEYED)
     event = {"event_id": "e-1", "type": "page_viewed", "customer_id": "u-1", "anonymous_id": "u-1"}
     order = {"event_id": "e-2", "type": "order_completed", "customer_id": "u-1", "order_id": "o-1", "total": "5.00"}

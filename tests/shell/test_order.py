@@ -82,7 +82,7 @@ async def test_arrival_order_gives_other_outputs() -> None:
     assert not all([(await crashing(seed, order="arrival", linking=True))[0] for seed in range(3)])
 
 
-async def test_the_setting_may_change_under_way_and_nothing_is_lost_or_taken_twice() -> None:
+async def test_changing_the_ordering_setting_loses_and_repeats_no_event() -> None:
     events = close(1)
     outputs, profiles = await in_time(events)
     harness, rng = ShellHarness(NOON, 2, order="time"), random.Random(1)
@@ -109,7 +109,7 @@ async def test_the_setting_may_change_under_way_and_nothing_is_lost_or_taken_twi
 
 
 @pytest.mark.parametrize("linking", [False, True])
-async def test_more_than_may_wait_is_held_and_no_source_stops_for_ever(linking: bool) -> None:
+async def test_more_events_than_may_wait_are_buffered_and_no_source_stops(linking: bool) -> None:
     """What is held for a source's own time must not pause it: the bound is for what is ahead of others."""
     events = close(2)
     outputs, profiles = await in_time(events, linking=linking)

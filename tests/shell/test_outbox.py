@@ -53,7 +53,7 @@ async def test_record_without_a_key_is_sent() -> None:
     assert [(key, value) for _, _, key, value in producer.sent] == [(None, b"1")]
 
 
-async def test_settled_waits_for_every_acknowledgement_and_tells_what_was_sent() -> None:
+async def test_settled_waits_for_every_acknowledgement_and_reports_the_records_sent() -> None:
     producer, told = FakeProducer(acknowledging=False), list[bytes | None]()
     outbox = Outbox(lambda: producer, lambda records: told.extend(record.value for record in records))
     outbox.put(record(1, "a"))

@@ -107,7 +107,7 @@ async def test_a_backlog_of_a_partition_without_its_reader_raises_no_false_aband
     assert engine.watermark > harness.now - 17_000
 
 
-async def test_nothing_leaves_a_reader_before_its_first_commit() -> None:
+async def test_source_reader_sends_nothing_before_its_first_commit() -> None:
     """Then its first offset is committed: a partition of which something has come, and no offset, has lost it."""
     harness = ShellHarness(NOON, 1, independent={CLICKS: 2})
     harness.append(CLICKS, 1, click("c", NOON))
@@ -179,7 +179,7 @@ async def test_a_topic_that_ends_before_what_tasks_have_had_of_it_ends_the_worke
         reader.advance({ORDERS: Fetch(NOON + 82_000, 3)}, frozenset())
 
 
-async def test_a_reader_that_is_ahead_is_paused_until_the_slowest_has_come_as_far() -> None:
+async def test_source_reader_ahead_of_the_slowest_source_is_paused() -> None:
     harness = ShellHarness(NOON, 2, independent={CLICKS: 3}, max_buffer_bytes=2_000)
     for n in range(300):
         for partition in range(3):
@@ -203,7 +203,7 @@ async def test_a_reader_that_is_ahead_is_paused_until_the_slowest_has_come_as_fa
     assert fast.may_resume(CLICKS)
 
 
-async def test_a_topic_that_was_grown_is_waited_for_and_what_came_before_is_not_applied_again() -> None:
+async def test_grown_topic_is_waited_for_and_earlier_events_are_not_applied_again() -> None:
     """Three tasks read its three partitions themselves; then it has five. The last commits have not gone through."""
     clicks, orders = shop(3, customers=15, events=300, end=NOON)
     rng = random.Random(3)

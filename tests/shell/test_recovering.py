@@ -51,7 +51,7 @@ def test_the_rate_is_that_of_late(watched: Watched) -> None:
     assert watched.watch.figures == Figures(89_000, 1_000.0, 89.0)
 
 
-def test_a_recovery_that_stands_still_is_warned_of_and_not_too_often(watched: Watched) -> None:
+def test_stalled_recovery_is_warned_of_at_intervals(watched: Watched) -> None:
     watched.saw(0, p0=500)
     lines = [line for _ in range(95) for line in watched.saw(1, p0=500)]
     assert [line.split(";")[0] for line in lines] == [f"Recovery has not read anything for {s} s" for s in (30, 60, 90)]
@@ -87,7 +87,7 @@ def test_a_recovery_that_reads_nothing_from_a_broker_that_answers_starts_again_a
         moments(watched, 31, 500, answers=True)
 
 
-def test_a_recovery_that_has_helped_itself_may_start_again_as_often_as_before(watched: Watched) -> None:
+def test_recovery_that_progressed_may_restart_as_often_as_before(watched: Watched) -> None:
     watched.watch.saw({0: 500}, True)
     assert moments(watched, 95, 500, answers=True) == [31, 62, 93]
     assert moments(watched, 95, 400, answers=True) == [32, 63, 94]

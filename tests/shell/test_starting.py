@@ -81,9 +81,7 @@ def test_pending_internal_messages_prevent_a_start_without_identity_resolution(
 
 
 @pytest.mark.parametrize(("of_sources", "again"), [(5, 0), (4, 2)])
-def test_the_offset_of_an_activity_topic_that_was_not_read_for_a_while_repeats_nothing(
-    of_sources: int, again: int
-) -> None:
+def test_expired_offset_of_the_repartition_topic_repeats_nothing(of_sources: int, again: int) -> None:
     """Linking was off in between: its metadata names a commit of long ago."""
     beginning = Beginning(linking=True)
     beginning.begin({**dict.fromkeys((*map(int, Source), ERASURES), of_sources), FORWARDED: 2})

@@ -147,7 +147,7 @@ def test_unreadable_checkpoint_on_disk_is_deleted(tmp_path: Path, caplog: pytest
     assert "cannot be read" in caplog.text
 
 
-def test_in_memory_nothing_stays() -> None:
+def test_memory_state_is_gone_after_a_restart() -> None:
     new: Callable[[int], State] = states(Settings(), lambda: NOON)
     state = new(3)
     state.restore([record("a", 1)], 7)
@@ -223,7 +223,7 @@ def test_failed_rewrite_of_files_is_tried_again(machine: Machine, tmp_path: Path
     assert in_files(tmp_path, b"somebody") == []
 
 
-def test_in_memory_timers_are_looked_through_at_once() -> None:
+def test_timers_in_memory_are_purged_at_once() -> None:
     state = State()
     state.restore([record("somebody", 1)], 7)
     state.restore(erased(state, "somebody", NOON), 10)

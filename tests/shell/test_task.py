@@ -188,7 +188,7 @@ async def test_waiting_outputs_cause_a_commit_without_changes(owes: bool) -> Non
     assert cut == ([False] if owes else [])
 
 
-async def test_a_chunk_from_before_a_seek_is_passed_over_and_one_behind_a_gap_ends_the_worker() -> None:
+async def test_chunk_from_before_a_seek_is_ignored_and_one_behind_a_gap_ends_the_worker() -> None:
     harness = TaskHarness()
     harness.process(Source.CLICKSTREAM, type="page_viewed")
     harness.offsets[Source.CLICKSTREAM] = 0
@@ -221,7 +221,7 @@ async def test_state_that_is_ahead_of_its_topic_ends_the_worker() -> None:
         harness.task.advance({Source.ORDERS: Fetch(NOON + 82_000, 3)}, frozenset())
 
 
-async def test_a_batch_that_is_lost_is_a_dead_letter_that_names_it_and_the_partition_goes_on() -> None:
+async def test_lost_batch_is_a_dead_letter_that_names_it_and_the_partition_goes_on() -> None:
     harness = TaskHarness()
     harness.process(Source.CLICKSTREAM, type="page_viewed")
     lost = Chunk()

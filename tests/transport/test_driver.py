@@ -315,7 +315,7 @@ async def test_recovery_asks_nothing_of_the_log_before_the_predecessors_are_fenc
     assert asked == ["active"]
 
 
-async def test_a_new_assignment_is_told_before_anything_else_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_new_assignment_is_announced_before_anything_else(monkeypatch: pytest.MonkeyPatch) -> None:
     consumer = Driven()
     told: list[frozenset[TP]] = []
     consumer.on_assigned = told.append  # type: ignore[attr-defined]
@@ -425,7 +425,7 @@ async def test_a_poll_waits_for_what_is_active_and_is_noted_as_one() -> None:
     assert thread._records.keys() == {VISITS}
 
 
-async def test_a_poll_does_not_wait_where_the_flow_is_stopped_and_a_client_that_is_closed_says_so() -> None:
+async def test_poll_does_not_wait_while_the_flow_is_stopped_and_raises_for_a_closed_client() -> None:
     thread = Polling()
     thread.consumer.flow_active = False
     assert await thread.getmany({CLICKS}, 60.0) == {}

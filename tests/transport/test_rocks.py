@@ -74,7 +74,7 @@ def test_a_directory_is_one_workers(databases: Databases, tmp_path: Path) -> Non
     Databases(tmp_path / "state").close()
 
 
-def test_a_directory_that_cannot_be_made_is_said_so(tmp_path: Path) -> None:
+def test_directory_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"LIFECYCLE_DATA_DIR: .*cannot be used"):
         Databases(tmp_path / "file" / "state")
@@ -163,7 +163,7 @@ except DiskFailed as error:
 """
 
 
-def test_a_disk_that_takes_no_more_is_said_so(tmp_path: Path) -> None:
+def test_full_disk_is_an_error(tmp_path: Path) -> None:
     said = subprocess.run([sys.executable, "-c", FULL, tmp_path], capture_output=True, text=True, check=True).stdout
     assert "File too large" in said
     assert "see that the disk has room" in said
@@ -274,9 +274,7 @@ def test_database_can_be_used_and_closed_during_a_rewrite(databases: Databases) 
     assert databases.open("log", 0).get(b"new") == b"1"
 
 
-def test_a_disk_that_fails_while_files_are_rewritten_is_told(
-    databases: Databases, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_disk_failure_during_a_rewrite_is_an_error(databases: Databases, monkeypatch: pytest.MonkeyPatch) -> None:
     database = databases.open("log", 0)
 
     class Failing:
@@ -298,7 +296,7 @@ def panic(*_: object, **__: object) -> None:
     raise Panic("called `Option::unwrap()` on a `None` value")
 
 
-def test_a_rewrite_of_which_rocksdb_says_nothing_but_the_files_are_still_there_has_failed(databases: Databases) -> None:
+def test_rewrite_that_leaves_the_old_files_is_an_error(databases: Databases) -> None:
     """Its binding drops what it says."""
     database = databases.open("log", 0)
     database.write([(b"a", b"1")])
@@ -310,7 +308,7 @@ def test_a_rewrite_of_which_rocksdb_says_nothing_but_the_files_are_still_there_h
 
 
 @pytest.mark.parametrize("call", ["flush", "live_files", "compact_range"])
-def test_a_panic_while_files_are_rewritten_is_told(databases: Databases, call: str) -> None:
+def test_panic_during_a_rewrite_is_an_error(databases: Databases, call: str) -> None:
     database = databases.open("log", 0)
     database.write([(b"a", b"1")])
     real = PatchedDatabase(database, **{call: panic}).real
@@ -319,7 +317,7 @@ def test_a_panic_while_files_are_rewritten_is_told(databases: Databases, call: s
     database._db = real
 
 
-def test_a_rewrite_that_does_not_end_is_told(databases: Databases, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rewrite_that_does_not_end_is_an_error(databases: Databases, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rocks, "REWRITE_S", 0.2)
     database, goes_on = databases.open("log", 0), threading.Event()
     PatchedDatabase(database, compact_range=lambda *_, **__: goes_on.wait(60))
@@ -402,7 +400,7 @@ def test_where_no_file_may_be_so_large_files_are_not_taken_to_be_rewritten(tmp_p
 # -- closing
 
 
-def test_a_database_that_does_not_close_is_said_so_and_not_waited_for(
+def test_database_that_does_not_close_is_logged_and_not_waited_for(
     databases: Databases, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(rocks, "CLOSE_S", 0.2)
