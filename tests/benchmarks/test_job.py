@@ -1,4 +1,5 @@
-"""The common job: its events are what the module says, and the oracle is right where a human can see it."""
+"""The common job: its events have the documented properties, and the oracle is right in cases that a human can
+check."""
 
 from __future__ import annotations
 
@@ -55,7 +56,7 @@ def test_a_fifth_of_the_customers_does_most_of_the_events(records: list[tuple[by
 
 
 def told(*kinds: str, customer: str = "c1") -> list[dict[str, Any]]:
-    """What comes of a customer's events; each is a second after the other."""
+    """Return the outputs for events of a customer, one second apart."""
     values = [
         {"type": kind, "customer_id": customer, "occurred_at": second * 1000, "product_id": "p1", "quantity": 1}
         for second, kind in enumerate(kinds)

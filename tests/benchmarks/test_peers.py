@@ -1,4 +1,4 @@
-"""What the Python peers make of the events is what the oracle says; without a broker."""
+"""The Python peers give the outputs of the oracle, without a broker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is measured of a process is what it used, its descendants' too."""
+"""The measurements of a process include its descendants."""
 
 from __future__ import annotations
 

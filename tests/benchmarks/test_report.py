@@ -1,4 +1,4 @@
-"""The report says what the figures say, and no more."""
+"""The report shows the figures, and no more."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LOOP = "confluent-kafka loop"
 
 
 def trial(peer: str, us: float, number: int = 1, jit: str | None = None, **more: Any) -> dict[str, Any]:
-    """A row as a run writes it; `us` per event."""
+    """Return a row as a run writes it; `us` is the CPU time per event."""
     return {
         "kind": "trial",
         "peer": peer,

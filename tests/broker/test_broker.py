@@ -1,4 +1,4 @@
-"""The embedded broker: it answers, says when it is gone, and never outlives who started it."""
+"""The embedded broker: it serves, reports its death, and never outlives the process that started it."""
 
 from __future__ import annotations
 

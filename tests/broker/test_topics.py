@@ -127,7 +127,7 @@ async def test_profiles_topic_that_is_not_compacted_is_reported(settings: Settin
 async def test_topics_that_retain_erased_customers_too_long_are_reported(
     settings: Settings, admin: AIOKafkaAdminClient
 ) -> None:
-    """As they are where they were made before there were erasures; workers start all the same."""
+    """Topics created before there were erasures have such settings. Workers start all the same."""
     settings = dataclasses.replace(settings, profiles=True)
     await make(admin, "lifecycle-profiles", 2, cleanup_policy="compact")
     await make(admin, "lifecycle-dead-letters", 2, retention_ms=str(30 * DAY))

@@ -1,4 +1,4 @@
-"""The Apache Kafka of the tests: fetched once, there after a kill, gone with whoever started it."""
+"""Apache Kafka for tests: it is fetched once, restarts after a kill, and ends with the process that started it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ sleep 0.2; mkdir -p "$directory"; echo "$directory" >> "$FETCHED"; exit ${FAILS:
 
 @pytest.fixture
 def maven(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A Maven that only notes what it was asked to fill, in an empty cache."""
+    """Install a Maven that only notes the directory to fill, with an empty cache."""
     program = tmp_path / "bin" / "mvn"
     program.parent.mkdir()
     program.write_text(MAVEN)
@@ -129,7 +129,8 @@ async def test_cluster_of_three_goes_on_without_its_controller_which_may_return(
 
 
 async def known(broker: ApacheKafka | KafkaCluster, *names: str, make: str = "") -> bool:
-    """Whether a broker knows these topics, and makes another if asked. It may send us to a node that is gone."""
+    """Return whether a broker knows these topics; create another one if asked. A broker may refer to a node that is
+    gone."""
     try:
         if make:
             await create(broker, make, copies=2)

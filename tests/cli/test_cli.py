@@ -1,4 +1,4 @@
-"""The command line: what reaches the commands, and how mistakes end."""
+"""The command line: options, help, and mistakes."""
 
 from __future__ import annotations
 

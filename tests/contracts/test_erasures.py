@@ -1,4 +1,4 @@
-"""Requests to erase somebody: what is one, and why what is none is refused."""
+"""Erasure requests: valid ones, and the reasons for which others are refused."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_encoded_request_reads_the_same_on_every_partition_and_has_one_home(iden
 def test_a_request_is_of_the_time_at_which_the_broker_has_it_or_earlier(
     requested_at: int | None, counts_from: int
 ) -> None:
-    """So that no clock makes it void, or has what comes later passed over."""
+    """So no clock makes a request void, or drops later events."""
     request = decoded(encode("c-1", True, "r-1", requested_at), timestamp=AT)
     assert isinstance(request, Erasure)
     assert request.at == counts_from

@@ -1,4 +1,4 @@
-"""Records of the activity topic: what a task writes is what another one reads, and nothing else is believed."""
+"""Records of the repartition topic: a task reads the records that another one wrote, and refuses all others."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def reader(linking: bool = False, partition: int = HERE) -> Reader:
 
 
 def living(partition: int, prefix: str, n: int = 0) -> str:
-    """The nth id that has its home on a partition."""
+    """Return the nth id with its home on a partition."""
     found = [id_ for m in range(50) if TWO.partition((id_ := f"{prefix}-{m}").encode()) == partition]
     return found[n]
 
@@ -222,7 +222,7 @@ def test_inconsistent_internal_message_is_refused_when_read() -> None:
 
 
 def test_internal_message_of_the_largest_event_fits_a_batch_with_pending_ones() -> None:
-    """In the record of the device: else one event would stop its partition for ever."""
+    """The message is in the record of the device. If it did not fit, one event would stop its partition for ever."""
     room = (1 << 19) - STEP.pending - Policy().profile_bytes
     for line in (b"{}", b'{"price":1}', b'{"product_id":"p"}'):
         rest = b'{"type":"cart_viewed","occurred_at":%d,"anonymous_id":"d","items":[' % NOON
@@ -254,7 +254,8 @@ def test_parts_and_internal_messages_are_refused_without_identity_resolution() -
 
 
 def of_one(value: bytes, forwards: bool = False, linking: bool = True) -> tuple[list[int], list[tuple[bool, int, int]]]:
-    """The roles of what belongs here, and of what does not: whether as a record, the role, to which partition."""
+    """Return the roles of the parts that belong here; of the others whether they are a record, their role and their
+    partition."""
     decoder = Decoder(CLICKS, "shop.clicks", linking=linking)
     raw = record(value)
     raw.timestamp = NOON

@@ -1,4 +1,4 @@
-"""Properties: read where a playbook asks for them, absent where they are of another kind."""
+"""Properties are read if a playbook declares them, and absent if they have another type."""
 
 from __future__ import annotations
 

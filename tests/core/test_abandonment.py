@@ -1,4 +1,4 @@
-"""Episodes, abandonments, and what becomes of them."""
+"""Episodes, abandonments, and their outcomes."""
 
 from __future__ import annotations
 

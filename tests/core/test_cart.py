@@ -1,4 +1,4 @@
-"""The cart: what is in it, the checkout mark, and operations that arrive out of order."""
+"""The cart: its contents, the checkout, and operations that arrive out of order."""
 
 from __future__ import annotations
 

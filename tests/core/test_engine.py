@@ -1,4 +1,4 @@
-"""The engine with a driven clock: merging, watermark, deadlines, what is emitted, crashes at every step of a commit."""
+"""The engine with a driven clock: merging, watermark, deadlines, output filter, crashes at every step of a commit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.single_partition import SinglePartitionHarness, without_repea
 
 @pytest.fixture(autouse=True, params=["memory", "disk"])
 def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It makes no difference where cold profiles and timers are."""
+    """Run each test with cold profiles and timers in memory and on disk."""
     monkeypatch.setattr(SinglePartitionHarness, "on_disk", request.param == "disk")
 
 
@@ -113,7 +113,7 @@ def test_an_unreachable_leader_invents_no_silence() -> None:
 
 
 def test_a_process_that_was_stopped_for_hours_invents_no_silence() -> None:
-    """SIGSTOP, three hours, SIGCONT: the response to a fetch of before is seen only now."""
+    """SIGSTOP, three hours, SIGCONT: the response to a fetch from before is processed only then."""
     harness = SinglePartitionHarness(NOON)
     harness.run(click(NOON, "product_added"))
     before = harness.now
@@ -403,7 +403,7 @@ def test_the_same_id_known_and_anonymous_are_two_customers() -> None:
 
 @pytest.mark.parametrize("restarted", [False, True])
 def test_a_restart_in_a_catch_up_invents_no_abandonment(restarted: bool) -> None:
-    """The progress that is stored does not run ahead of records that wait to be applied."""
+    """The stored progress is not ahead of records that wait to be applied."""
     start = NOON - 5 * HOUR
     harness = SinglePartitionHarness(NOON)
     harness.append(click(start, customer="x"), click(start + MINUTE, "product_added"), click(NOON - HOUR, customer="x"))
@@ -423,7 +423,7 @@ def test_a_restart_in_a_catch_up_invents_no_abandonment(restarted: bool) -> None
 
 
 def test_a_tie_at_the_end_of_a_batch_is_no_different() -> None:
-    """The clickstream has shown this millisecond, and may have more of it."""
+    """The clickstream has shown this millisecond, and may have more events of it."""
     harness = SinglePartitionHarness(NOON)
     harness.append(click(NOON, customer="other"), click(NOON, "product_added"), order(NOON))
     harness.append(click(NOON + 1, customer="other"), order(NOON + 1, "o2", "other"))
@@ -436,7 +436,7 @@ def test_a_tie_at_the_end_of_a_batch_is_no_different() -> None:
 
 @pytest.mark.parametrize("step", ["snapshot", "changelog", "disk", "outputs"])
 def test_events_of_a_forgotten_profile_that_are_read_again_make_no_new_one(step: str) -> None:
-    """Whichever comes first after the crash, the next commit or the reading."""
+    """The next commit or the reading may come first after the crash."""
     anonymous = [click(NOON, customer="a"), click(NOON + DAY, customer="a", type="page_viewed")]
     for activity in anonymous:
         activity.identified = False

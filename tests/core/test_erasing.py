@@ -1,4 +1,4 @@
-"""Somebody is erased: nothing of them stays but a hash, whatever crashes, comes late, or is read again."""
+"""An erasure leaves only a hash of the customer, despite crashes, late events and records that are read again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.single_partition import SinglePartitionHarness, without_repea
 
 @pytest.fixture(autouse=True, params=["memory", "disk"])
 def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It makes no difference where cold profiles and timers are."""
+    """Run each test with cold profiles and timers in memory and on disk."""
     monkeypatch.setattr(SinglePartitionHarness, "on_disk", request.param == "disk")
 
 
@@ -123,7 +123,7 @@ def test_older_event_does_not_revive_a_pending_tombstone() -> None:
 @pytest.mark.parametrize("crash_after", ["", "snapshot", "changelog", "disk", "outputs"])
 @pytest.mark.parametrize("times", [1, 2, 3])
 def test_crash_at_any_step_of_an_erasure_leaves_nothing_of_the_customer(crash_after: str, times: int) -> None:
-    """The erasure may be done again from the beginning; what was read before may be read again."""
+    """The erasure may start again from its beginning, and records that were read before may be read again."""
     harness = SinglePartitionHarness(NOON)
     harness.append(added(NOON - HOUR), order(NOON - 40 * MINUTE, customer=PERSON))
     harness.fetch()
@@ -210,7 +210,7 @@ def test_a_person_and_a_device_of_the_same_id_are_two() -> None:
 
 
 def zombie(at: int) -> bytes:
-    """A profile as a worker had it that had lost the partition, from before the erasure."""
+    """Return a record of the customer that a stale owner writes, from before the erasure."""
     engine = SinglePartitionHarness(NOON)
     engine.run(added(at))
     profile = engine.engine.state.get(KEY)
@@ -241,7 +241,7 @@ def test_record_of_a_stale_owner_restores_no_erased_customer() -> None:
 
 @pytest.mark.parametrize("place", ["between profile and mark", "behind the mark", "behind who came back"])
 def test_stale_owner_that_applied_more_restores_no_erased_customer(place: str) -> None:
-    """Events of before that whoever erased passes over."""
+    """The stale owner applied events from before the erasure that the current owner drops."""
     harness = SinglePartitionHarness(NOON)
     harness.run(added(NOON - HOUR))
     harness.erase(request())

@@ -1,4 +1,5 @@
-"""What profiles keep because rules ask for it, and its bounds. tests/property/test_rules_agree holds the values."""
+"""The aggregates that profiles keep because rules read them, and their bounds. Values:
+tests/property/test_rules_agree."""
 
 from __future__ import annotations
 
@@ -85,7 +86,7 @@ def test_latest_categories_and_those_that_rules_name_are_kept() -> None:
 
 
 def test_categories_that_rules_name_displace_no_others() -> None:
-    """With as many others as are kept, less one, and two that rules name."""
+    """The profile has two named categories, and one fewer of the others than it may keep."""
     rules = ["bought('c-0') or bought('c-1')", "known(category_due_at())"]
     events = [order(n, f"o-{n}", items=(item("p", category=f"c-{n}"),)) for n in range(MOST_NAMES + 1)]
     profile, counts = played(rules, events)

@@ -1,4 +1,4 @@
-"""Where records are applied by time: how long they are held, what is written of those that wait, what crashes leave."""
+"""Event-time ordering: how long events wait, which part of them is written, and recovery after crashes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ STEPS = ("snapshot", "changelog", "disk", "outputs", "")
 
 @pytest.fixture(autouse=True, params=["memory", "disk"])
 def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It makes no difference where cold profiles are."""
+    """Run each test with cold profiles in memory and on disk."""
     monkeypatch.setattr(SinglePartitionHarness, "on_disk", request.param == "disk")
 
 
@@ -133,7 +133,7 @@ def test_untrusted_clock_completes_nothing() -> None:
 
 
 def test_a_source_is_not_paused_for_what_waits_for_itself() -> None:
-    """Both end in a backlog: whichever is behind must be read on, however much of it is held."""
+    """In a backlog, the source that is behind must be read on, however many of its events wait."""
     harness = SinglePartitionHarness(NOON, by_time=True)
     at = NOON - 5 * HOUR
     harness.append(*(click(at + n, customer=f"c{n}") for n in range(50)), *(order(at + 20 + n) for n in range(50)))
@@ -160,7 +160,7 @@ def test_ended_replay_lets_no_event_wait() -> None:
 
 
 def crossed(at: int) -> list[Activity]:
-    """The second of a customer's is applied first."""
+    """Return views of two customers. Of each, the second view in the list is applied before the first."""
     return [click(at + 5 * SECOND, type_, customer) for customer in "cd" for type_ in ("page_viewed",)] + [
         event
         for customer in "cd"
@@ -196,7 +196,7 @@ def test_waiting_event_is_applied_once_whatever_is_read_again(step: str, by_time
 
 
 def test_no_event_is_applied_after_a_crash_before_the_waiting_ones_are_read_again() -> None:
-    """The clicks were ahead of the orders, and what of them waits must not be overtaken by orders."""
+    """The clicks were ahead of the orders. Orders must not overtake the clicks that wait."""
     harness = SinglePartitionHarness(NOON, by_time=True)
     at = NOON - 5 * HOUR
     harness.append(
@@ -307,7 +307,7 @@ def test_forwarded_events_wait_for_upstream_progress_and_are_committed_from_the_
 
 
 def test_progress_is_not_reported_beyond_deadlines_still_firing() -> None:
-    """Until they have all fired nothing is applied, and what others are told must not be beyond it."""
+    """No event is applied until all due deadlines have fired, so the reported progress must not be beyond them."""
     step = Step(records=99, deadlines=1, pending=9999)
     task = forwarding_engine(own=(CLICKS, ORDERS), origins=[], tasks=1, by_time=True, step=step)
 
@@ -333,5 +333,5 @@ def test_progress_is_not_reported_beyond_deadlines_still_firing() -> None:
 
 
 def cart(at: int, cart_id: str) -> Activity:
-    """A device shows the id of a cart."""
+    """Return an event of a device that shows the id of a cart."""
     return parts_of(record(at, "product_added", None, "d-1", cart_id=cart_id))[0]

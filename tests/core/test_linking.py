@@ -1,4 +1,4 @@
-"""Whose an id is, one story at a time: links, switches, moves and carts, and what is kept of them and for how long."""
+"""Identity resolution, one case at a time: links, switches, moves, carts, and how long they are kept."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def bought(at: int, customer: str, device: str | None = None, **fields: Any) -> 
 
 
 def changes(outputs: list[Output]) -> list[tuple[str, str, str | None, int]]:
-    """What became of devices."""
+    """Return type, customer, previous customer and time of the identity changes, in order."""
     return [
         (o.type, o.customer, o.previous_customer, o.occurred_at - T)
         for o in sorted(by_id(outputs).values(), key=lambda o: o.occurred_at)
@@ -47,12 +47,12 @@ def changes(outputs: list[Output]) -> list[tuple[str, str, str | None, int]]:
 
 
 def stages(outputs: list[Output], customer: str) -> list[tuple[str | None, str]]:
-    """The stages of somebody, and by what kind of cause."""
+    """Return the stages of a customer, each with the kind of its cause."""
     return [(o.to_stage, o.cause.kind) for o in outputs if isinstance(o, StageChange) and o.customer == customer]
 
 
 def after(*records: Activity, partitions: int = 1, **given: Any) -> PartitionNetwork:
-    """Tasks that have read all that, each record where its customer or device lives."""
+    """Return tasks that have read these records, each on the partition of its customer or device."""
     network = PartitionNetwork(NOON, partitions, **given)
     for one in sorted(records, key=lambda one: one.at):
         network.append(network._partitioner.partition(one.customer.encode()), one)
@@ -110,7 +110,7 @@ def test_device_that_shows_a_cart_bought_by_two_belongs_to_the_later_one() -> No
 
 
 def test_a_chain_leads_to_one_customer_and_no_id_of_a_customer_leads_on() -> None:
-    """`c` is a customer, and the anonymous id of a device: two name spaces, so no circle can be made."""
+    """`c` is both a customer and the anonymous id of a device. These are two name spaces, so there are no cycles."""
     network = after(view(0, "c", "d"), view(1000, "d", "c"), view(2000, device="c"), view(3000, device="d"))
     assert {whose: p.product_views for whose, p in network.profiles().items()} == {(True, "c"): 2, (True, "d"): 2}
 
@@ -128,7 +128,7 @@ def test_another_customer_on_the_device_is_a_switch_and_nothing_is_merged() -> N
 
 
 def test_earlier_sighting_of_the_present_owner_is_not_reported_again() -> None:
-    """It came late, beyond the lateness: what is known of later was told."""
+    """The event came later than the lateness allows, and the later ownership had been reported."""
     network = after(view(0, "a", "d"), view(HOUR, "b", "d"))
     network.run()
     network.append(0, view(30 * MINUTE, "b", "d"), view(20 * MINUTE, device="d"), view(40 * MINUTE, device="d"))
@@ -178,7 +178,7 @@ def test_late_sighting_before_the_owner_left_after_an_erasure_is_no_switch() -> 
 
 
 def refusals(outputs: list[Output]) -> list[tuple[str, str | None, str | None, int]]:
-    """Who was refused which device, whose it was, and when; each as often as it was sent."""
+    """Return customer, device, owner and time of each refusal, with repeats."""
     return [
         (o.customer, o.anonymous_id, o.owner, o.occurred_at - T)
         for o in outputs
@@ -468,7 +468,7 @@ def linking(**given: Any) -> PartitionEngine:
 
 
 def read(engine: PartitionEngine, *records: Activity, now: int = NOON) -> list[Output]:
-    """All of a partition's clickstream; the streams say that they hold nothing."""
+    """Read a whole partition of the clickstream, while the streams report that they have no pending messages."""
     parts = []
     for offset, one in enumerate(records, engine.progress(CLICKS).position):
         one.offset = offset
@@ -482,7 +482,7 @@ def read(engine: PartitionEngine, *records: Activity, now: int = NOON) -> list[O
 
 
 def tell(engine: PartitionEngine, rank: int, now: int) -> list[Output]:
-    """The stream has come to the present, and holds nothing."""
+    """Report for a stream that it has caught up and has no pending messages."""
     return engine.arrive([(0, Report(rank, 0, -1, now, now, None))], engine.arrived_position, now).outputs
 
 
@@ -619,7 +619,7 @@ def test_messages_of_a_cut_flush_count_towards_the_bound_of_a_record() -> None:
 
 
 def cut_off() -> PartitionNetwork:
-    """What a customer's device has done was passed on in a flush that was cut: all but its end is in the changelog."""
+    """Return a network of one task whose last flush, with an internal message in it, lacks its end."""
     network = after(view(0, "c", "d"))
     network.append(0, view(MINUTE, device="d"))
     network.tick(0)
@@ -632,7 +632,7 @@ def cut_off() -> PartitionNetwork:
 
 
 def pending(network: PartitionNetwork) -> list[Passed]:
-    """Items that wait for a commit in the records of the changelog."""
+    """Return the internal messages that wait for a commit in the records of the changelog."""
     latest = {
         key: value for key, value in dict(network.changelogs[0]).items() if value is not None and not is_mark(key)
     }
@@ -640,7 +640,7 @@ def pending(network: PartitionNetwork) -> list[Passed]:
 
 
 def set_behind(network: PartitionNetwork) -> None:
-    """Somebody sets the group's offset behind what is there, because it was deleted, and starts the worker."""
+    """Set the offset of the group behind records that were deleted, as an operator does, and restart the worker."""
     commit, positions, marks, arrived = network.committed[0]
     network.committed[0] = commit, {**positions, CLICKS: len(network.logs[CLICKS, 0])}, marks, arrived
     network.restart(0)
@@ -676,7 +676,7 @@ def test_messages_of_a_cut_flush_are_dropped_with_an_erasure(again: bool, who: t
 
 
 def test_messages_of_a_cut_flush_are_sent_also_if_a_source_reader_reads_their_source_now() -> None:
-    """The topic has got more partitions, so that its cause is read again by a reader, and forwarded."""
+    """The topic has more partitions now, so a source reader reads the cause again and forwards it."""
     click, died = view(HOUR, device="d"), linking()
     read(died, view(0, "c", "d"))
     whole = died.snapshot()

@@ -1,4 +1,4 @@
-"""Two profiles that turn out to be one customer's. tests/property/test_merging holds that nothing is lost."""
+"""Merges of two profiles of one customer. tests/property/test_merging shows that they lose nothing."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CUSTOMER = "c-1"
 
 
 class Shop:
-    """Customer c-1 and devices; what they did is given by whose it is, in ms after `T0`."""
+    """Customer c-1 and devices, with their events by id; times are in ms after `T0`."""
 
     def __init__(self, playbook: Playbook = Playbook()) -> None:
         self.lifecycle = Lifecycle(playbook)
@@ -51,7 +51,7 @@ class Shop:
         return self
 
     def link(self, device: str, at: int) -> Shop:
-        """It turns out that the device is the customer's. What was told before is not looked at any more."""
+        """Link the device to the customer. Outputs from before are dropped."""
         self.wait(device, at).wait(CUSTOMER, at)
         moved = self.profiles[device]
         packed = pack(moved)
@@ -72,7 +72,7 @@ class Shop:
 
     @property
     def abandonment_summary(self) -> list[tuple[str, str, str, int]]:
-        """Of abandonments: type, kind, whose and when."""
+        """Return type, kind, customer and time of each abandonment output."""
         return [(o.type, o.kind, o.customer, o.occurred_at - T0) for o in self.abandonments]
 
     @property
@@ -254,7 +254,8 @@ def test_sessions_of_two_are_united_where_they_meet() -> None:
 
 
 def test_sessions_that_no_event_can_join_any_more_are_not_kept() -> None:
-    """Of the years 1970 and 2999; a robot's that lasts for a hundred days is cut."""
+    """Sessions of the years 1970 and 2999 stay separate. The session of a robot that lasts for a hundred days is
+    cut."""
     assert spans(counted_in(0, 10**9, 3 * 10**13)) == [(3 * 10**13, 3 * 10**13)]
     assert counted_in(0, 10**9, 3 * 10**13).count == 3
     robot = counted_in(*(n * 20 * MINUTE for n in range(7_200)), 200 * DAY)
@@ -262,7 +263,7 @@ def test_sessions_that_no_event_can_join_any_more_are_not_kept() -> None:
 
 
 def test_one_session_takes_no_more_bytes_than_it_did() -> None:
-    """Four numbers: the last was the end of the session before it."""
+    """A session has four numbers. The last was the end of the session before it."""
     before = packed_size([1, T0, T0 + MINUTE, None])
     with_one, without = Profile("c-1", True), Profile("c-1", True)
     with_one.sessions = Sessions(1, T0, T0 + MINUTE)
@@ -345,7 +346,7 @@ def test_activity_that_only_delays_a_fired_abandonment_retracts_nothing() -> Non
 
 
 def test_abandonment_of_the_newest_activity_is_not_repeated_for_a_retracted_one() -> None:
-    """The device should have waited for the customer, who was active again, and who was told of that in time."""
+    """The customer was active on both profiles, and the abandonment of the newest activity was sent in time."""
     shop = Shop().did("d-1", added(0, "B")).did(CUSTOMER, added(50 * MINUTE), click(85 * MINUTE))
     shop.wait(CUSTOMER, 150 * MINUTE)
     first = shop.abandonments[-1]

@@ -1,4 +1,4 @@
-"""Which orders count, and what they come to."""
+"""Which orders count, and their revenue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An engine that reads a source only by what others forward of it."""
+"""An engine that gets a source only as forwarded events."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_task_may_read_no_source_itself() -> None:
 
 
 def test_records_read_before_a_topic_was_grown_are_not_applied_again_when_forwarded() -> None:
-    """Its topic had as many partitions as there are tasks, was grown, and the last commit did not go through."""
+    """The topic had as many partitions as there are tasks, and was grown. The last commit did not complete."""
     before = forwarding_engine(own=(CLICKS, ORDERS), origins=())
     records = [forwarded(1, offset, T0 + offset).activities[0] for offset in range(5)]
     before.apply(CLICKS, records, 5, T0)

@@ -1,4 +1,4 @@
-"""Examples worked out by hand from DESIGN section 3: they pin the naive reference, and the core with it."""
+"""Examples worked out by hand from docs/concepts.md. They pin the reference, and the core with it."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def items(*products: str | None, quantity: int = 1) -> tuple[Item, ...]:
 def stages(
     events: Sequence[Activity], until: int | None = None, policy: Policy = DEFAULT
 ) -> list[tuple[int, str | None]]:
-    """The stages entered, and when."""
+    """Return the stages entered, with their times."""
     outputs = reference(events, policy, until)
     return [(o.occurred_at, o.to_stage) for o in outputs if isinstance(o, StageChange)]
 
@@ -79,7 +79,7 @@ def stages_since(start: int, events: Sequence[Activity], until: int | None = Non
 def abandonments(
     events: Sequence[Activity], until: int | None = None, policy: Policy = DEFAULT
 ) -> list[tuple[int, str, str, int, str]]:
-    """When, type, kind, step and products (`A2B`: two of A, one of B)."""
+    """Return time, type, kind, step and products (`A2B`: two of A, one of B) of each abandonment output."""
     return [
         (o.occurred_at, o.type, o.kind, o.step, shorthand(o.items))
         for o in reference(events, policy, until)

@@ -1,4 +1,4 @@
-"""The state of a task: cold and hot profiles, and that it makes no difference which is which."""
+"""The state of a task: cold and hot profiles give the same results."""
 
 from __future__ import annotations
 

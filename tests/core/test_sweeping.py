@@ -1,4 +1,4 @@
-"""Who was erased is taken out of what is known of devices and carts, on any partition, in steps."""
+"""A sweep removes an erased customer from the records of devices and carts, on any partition, in steps."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CART = b"kc" + b"cart-1"
 
 @pytest.fixture(autouse=True, params=["memory", "disk"])
 def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It makes no difference where cold profiles and timers are."""
+    """Run each test with cold profiles and timers in memory and on disk."""
     monkeypatch.setattr(SinglePartitionHarness, "on_disk", request.param == "disk")
 
 
@@ -61,7 +61,7 @@ def test_device_of_an_erased_customer_is_unlinked() -> None:
 
 
 def test_late_event_from_before_an_erasure_is_not_the_next_owners() -> None:
-    """Of a customer's time on the device, or of the device, which was erased itself."""
+    """The event is of the erased customer's time on the device, or the device itself was erased."""
     for erased, known in (("c-1", True), ("d", False)):
         network = PartitionNetwork(NOON, 1)
         network.append(0, viewed(NOON - DAY, "c-1" if known else None))

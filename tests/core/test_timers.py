@@ -40,12 +40,12 @@ def test_equal_deadlines_come_up_in_the_order_of_their_keys() -> None:
 
 
 DEADLINES = st.integers(-5, 50) | st.integers(-5, 50).map(lambda n: n << 18)
-"""Within a stretch of time, and over several, from before 1970 on."""
+"""Times within one bucket and across several, from before 1970 on."""
 
 
 @given(st.lists(st.tuples(st.sampled_from([b"a", b"b", b"c" * 300]), DEADLINES), max_size=40))
 def test_no_deadline_is_missed(arms: list[tuple[bytes, int]]) -> None:
-    """Whatever was armed, each key comes up at the least deadline it was armed with, and what comes up has come."""
+    """Each key comes up at its earliest scheduled deadline, and not before it."""
     timers = Timers()
     least: dict[bytes, int] = {}
     for key, deadline in arms:

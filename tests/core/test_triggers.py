@@ -1,4 +1,4 @@
-"""Triggers: what begins them, steps, cool-downs, caps, hold-outs, times that they wait for, and what ends them."""
+"""Triggers: causes, steps, cool-downs, caps, holdouts, times that they wait for, and ends."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def playbook(*triggers: Trigger, policy: Policy = Policy()) -> Playbook:
 
 
 def triggered(triggers: Trigger | tuple[Trigger, ...], *events: Activity, until: int | None = None) -> list[Triggered]:
-    """What triggers said of a customer; packed and unpacked between all events."""
+    """Return the trigger outputs of a customer. The profile is packed and unpacked between all events."""
     history = CustomerHistory(Policy())
     history.lifecycle = Lifecycle(playbook(*(triggers if isinstance(triggers, tuple) else (triggers,))))
     for event in events:
@@ -59,7 +59,7 @@ def triggered(triggers: Trigger | tuple[Trigger, ...], *events: Activity, until:
 
 
 def times(*outputs: Triggered) -> list[tuple[str, int, int]]:
-    """Trigger, step and when, ms after T0."""
+    """Return trigger, step and time (ms after T0) of each output."""
     return [(output.trigger, output.step, output.occurred_at - T0) for output in outputs]
 
 
@@ -362,7 +362,7 @@ def engine(trigger: Trigger, **emission: int | None) -> PartitionEngine:
 
 
 def passed(one: PartitionEngine, events: list[Activity], now: int) -> tuple[list[object], Counter[tuple[str, str]]]:
-    """What was emitted, with everything read at `now` (ms after T0)."""
+    """Return the outputs that were not withheld, and the counts, with everything read at `now` (ms after T0)."""
     by_source = {
         source: [dataclasses.replace(e, offset=n) for n, e in enumerate(e for e in events if e.source is source)]
         for source in Source

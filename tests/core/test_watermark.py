@@ -1,4 +1,4 @@
-"""Progress: what a source has shown and what its silence proves. A driven clock, no sleeps."""
+"""Progress: event times that a source has shown, and the proof of silence. A driven clock, no sleeps."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_source_with_unread_records_is_not_caught_up() -> None:
 
 
 def test_no_fresh_fetch_no_progress() -> None:
-    """An unreachable leader, or a process that was stopped: the last fetch goes on meaning what it meant."""
+    """With an unreachable leader or a stopped process, the last fetch keeps its meaning."""
     s = source(position=7)
     s.fetched(Fetch(NOON, 7))
     assert s.drained(NOON + FETCH_FRESH)

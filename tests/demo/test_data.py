@@ -1,4 +1,4 @@
-"""The mapping of the history, and how its file is got."""
+"""The mapping of the history to events, and the download of its file."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ MARK = "DEMO_TEST"
 
 
 def processes_of(mark: str) -> list[int]:
-    """Those that were started with the mark in their environment, by whomever."""
+    """Return the processes with the mark in their environment."""
     found = []
     for path in Path("/proc").glob("[0-9]*/environ"):
         try:

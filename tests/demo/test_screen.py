@@ -1,4 +1,4 @@
-"""What the demo shows, from records and metrics as they come."""
+"""The figures of the demo's screen, from records and metrics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The simulated shoppers, driven by a clock of our own."""
+"""The simulated shoppers, with a driven clock."""
 
 from __future__ import annotations
 

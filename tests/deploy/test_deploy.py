@@ -1,4 +1,4 @@
-"""What is deployed fits the code: settings, topics' names of metrics, alert rules, images."""
+"""The deployment fits the code: settings, topics, names of metrics, alert rules, images."""
 
 from __future__ import annotations
 

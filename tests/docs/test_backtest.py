@@ -1,4 +1,4 @@
-"""docs/backtest.md: its commands, as they stand there, on a small history."""
+"""docs/backtest.md: its commands run on a small history as they stand there."""
 
 from __future__ import annotations
 

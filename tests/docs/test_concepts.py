@@ -1,4 +1,4 @@
-"""docs/concepts.md and docs/contract.md against the core: the table, the diagram, the story, the windows, the ids."""
+"""docs/concepts.md and docs/contract.md agree with the core: table, diagram, story, windows, ids."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/operations.md against what can happen: every alert, every reason of a dead letter, every end of a worker."""
+"""docs/operations.md covers every alert, every reason of a dead letter, and every way in which a worker ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/playbook.md and docs/playbook-keys.md: what they show runs, and every key is there. And the schema."""
+"""docs/playbook.md and docs/playbook-keys.md: examples run, and every key is documented. Also the schema."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_playbook_page_and_schema_agree_with_the_table() -> None:
 
 
 def sections(kind: Kind) -> set[int]:
-    """All sections within."""
+    """Return all sections within."""
     if isinstance(kind, Section):
         return {id(kind)}.union(*(sections(key.kind) for key in kind.keys.values()))
     if isinstance(kind, EventsOr):
@@ -72,7 +72,7 @@ def test_documented_mistake_is_the_error_of_the_loader() -> None:
 
 
 class Plain(yaml.SafeLoader):
-    """YAML 1.2 as editors read it: no `on`, `off` and sexagesimals."""
+    """YAML 1.2 as editors read it, without `on`, `off` and sexagesimals."""
 
 
 Plain.yaml_implicit_resolvers = {
@@ -94,7 +94,7 @@ def test_shipped_playbooks_are_valid_by_the_schema(path: Path) -> None:
 
 
 def broken(document: Any) -> list[Any]:
-    """The document with one thing wrong with its form, each time another."""
+    """Yield the document with one formal mistake, a different one each time."""
     found = []
     for path in paths(document):
         for change in ("unknown key", "number for it", "list for it"):

@@ -1,4 +1,4 @@
-"""What `lifecycle worker` and `lifecycle topics` say when Kafka is not as it has to be: one sentence, no traceback."""
+"""`lifecycle worker` and `lifecycle topics` report an unsuitable Kafka in one sentence, without a traceback."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NewCluster = Callable[..., Awaitable[ProcessCluster]]
 
 
 def sentence(done: subprocess.CompletedProcess[str]) -> str:
-    """The one line on standard error of a command that cannot start."""
+    """Return the one line on standard error of a command that cannot start."""
     assert done.returncode == 2, done.stderr
     assert done.stdout == ""
     [line] = done.stderr.splitlines()

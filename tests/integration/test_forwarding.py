@@ -1,4 +1,4 @@
-"""Topics that are not keyed by customer: two workers, each record applied where it belongs."""
+"""Topics with arbitrary keys: two workers apply each record on the partition of its customer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NewCluster = Callable[..., Awaitable[ProcessCluster]]
 
 
 async def anywhere(cluster: ProcessCluster, topic: str, events: list[dict[str, Any]], seed: int) -> None:
-    """Events in order, each on a partition that says nothing of its customer."""
+    """Produce the events in order, each on a partition independent of its customer."""
     rng = random.Random(seed)
     await cluster.produce(topic, [(f"k-{rng.randrange(50)}", event) for event in events])
 

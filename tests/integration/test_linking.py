@@ -1,4 +1,4 @@
-"""Who turns out to be one is one: two workers, and what a replay makes of the same events."""
+"""Merged identities stay merged: two workers give the outputs and profiles of a replay."""
 
 from __future__ import annotations
 

@@ -1,8 +1,6 @@
-"""Kill -9 at the worst moment, and the same with the applied-offset check off: then states must be wrong.
-
-Without the second, the first could pass because its kills never come between a changelog and its offsets. Event ids are
-not looked at here: they would do the check's work.
-"""
+"""Kill -9 at the worst moment, with and without the check of applied offsets: without it, states must be wrong. That
+shows that the kills do come between a changelog and its offsets. Duplicate detection by event id is off, because it
+would do the work of the check."""
 
 from __future__ import annotations
 
@@ -28,7 +26,7 @@ CHECK = pytest.mark.parametrize("check", [True, False], ids=["checked", "uncheck
 
 
 class Unchecked(SinglePartitionHarness):
-    """Recovers states that do not know which offsets were applied to them."""
+    """A harness that recovers states without applied offsets."""
 
     def start(self) -> None:
         self.changelog = [(key, without_applied(value)) for key, value in self.changelog]

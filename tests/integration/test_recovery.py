@@ -1,4 +1,4 @@
-"""Recoveries that are disturbed: a broker that stands still meanwhile, and what was fetched and lost."""
+"""Disturbed recoveries: a broker that stalls, and changelog records that are fetched and lost."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def test_stalled_recovery_ends_the_worker_with_a_sentence(make_cluster: Ca
 async def test_worker_waits_for_a_broker_that_stalls_in_a_rebalance(
     broker_type: Callable[[], LocalBroker], tmp_path: Path
 ) -> None:
-    """For longer than any of aiokafka's own timeouts (40 s)."""
+    """It stalls for longer than any timeout of aiokafka (40 s)."""
     with broker_type() as broker:
         cluster = ProcessCluster(broker.address, tmp_path, partitions="1")
         await cluster.create_topics()

@@ -1,4 +1,4 @@
-"""More workers than partitions: who has none is ready all the same, and takes over."""
+"""With more workers than partitions, a worker without a partition is ready and takes over."""
 
 from __future__ import annotations
 

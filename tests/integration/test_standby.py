@@ -1,4 +1,4 @@
-"""A worker with a standby copy of a partition takes it over without reading the changelog again."""
+"""A worker with a standby of a partition takes it over without reading the changelog again."""
 
 from __future__ import annotations
 

@@ -1,7 +1,5 @@
-"""The worker as a process against a real broker over TCP: parity with replay, restarts, take-over, dead letters, end.
-
-All of it on the embedded broker and on Apache Kafka.
-"""
+"""The worker as a process against a real broker over TCP: parity with a replay, restarts, takeovers, dead letters, end.
+All of it runs on the embedded broker and on Apache Kafka."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The catalogue is whole, keeps the conventions, and says nothing that is not so."""
+"""The catalogue of metrics is complete, keeps the conventions, and agrees with the code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""/healthz, /readyz and /metrics: what they answer, to whom, and that they answer while the event loop is stuck."""
+"""/healthz, /readyz, /metrics and erasure requests: their answers, also while the event loop is stuck."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.observe.facts import adapter
 
 
 class Clock:
-    """A clock that goes when it is told to."""
+    """A clock that the test sets."""
 
     def __init__(self) -> None:
         self.now = 1_000.0
@@ -298,7 +298,7 @@ def test_the_port_is_free_again_after_stop(health: Health) -> None:
 
 
 class Asked:
-    """Stands for the worker that is asked to erase somebody."""
+    """Stands for the worker that is asked for an erasure."""
 
     def __init__(self) -> None:
         self.people: list[tuple[str, bool]] = []

@@ -1,4 +1,4 @@
-"""The adapter: plain facts in, the exposition out."""
+"""The adapter makes the exposition from plain facts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.observe.facts import NOW, OUTPUTS, SECRET, TALLIES, adapter, feed_eve
 
 
 def scrape(metrics: Metrics) -> dict[str, dict[frozenset[tuple[str, str]], float]]:
-    """Sample name to labels to value."""
+    """Return the value of each sample, by name and labels."""
     samples: dict[str, dict[frozenset[tuple[str, str]], float]] = {}
     for family in text_string_to_metric_families(metrics.exposition()[0].decode()):
         for sample in family.samples:

@@ -1,4 +1,4 @@
-"""Abandonment as playbooks can have it otherwise: cool-downs per kind, silence about browsing after an order."""
+"""Abandonment settings of playbooks: cool-downs per kind, and silence about browsing after an order."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Told = list[tuple[str, str, int, int]]
 
 
 def under(line: str, *events: Activity, until: int = 20 * DAY) -> CustomerHistory:
-    """A customer under a playbook whose `abandonment` has that line, and else the defaults."""
+    """Play events under a playbook whose `abandonment` has this line, and defaults otherwise."""
     playbook = parse(
         f"""
 playbook: own
@@ -39,7 +39,7 @@ def browse(*times: int) -> Told:
 
 
 def looking_around(again: int) -> tuple[Activity, Activity]:
-    """Two products, one after the other; the first is told of at 30m."""
+    """Return views of two products, one after the other. The abandonment of the first comes at 30m."""
     return click(0, "product_viewed", "lamp"), click(again, "product_viewed", "chair")
 
 

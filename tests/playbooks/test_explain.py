@@ -1,4 +1,5 @@
-"""`lifecycle explain` and `lifecycle validate`: what is drawn is what the engine runs, whatever stages are called."""
+"""`lifecycle explain` and `lifecycle validate`: the drawing shows what the engine runs, whatever the stages are
+called."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mistakes in a playbook: where they are said to be, and what is said to be allowed. And no text crashes the loader."""
+"""Mistakes in a playbook are reported with their place and the allowed values. No text crashes the loader."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The shipped default is the table in the core, rule by rule and output by output."""
+"""The shipped default playbook equals the table in the core, rule by rule and output by output."""
 
 from __future__ import annotations
 

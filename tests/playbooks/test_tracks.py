@@ -1,4 +1,4 @@
-"""Several tracks side by side, and a playbook that changes under its customers."""
+"""Several tracks side by side, and playbooks that change."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ tracks:
 
 
 class Customer:
-    """One customer under playbooks that may change, with what came out; `at` counts from T0."""
+    """One customer under playbooks that may change, with the outputs. `at` counts from T0."""
 
     def __init__(self, playbook: Playbook) -> None:
         self.lifecycle = Lifecycle(playbook)
@@ -59,13 +59,13 @@ class Customer:
         return self
 
     def under(self, playbook: Playbook) -> Customer:
-        """From now on; the profile goes through its packed form, as it would over a restart."""
+        """Continue under another playbook. The profile is packed and unpacked, as in a restart."""
         self.lifecycle, self.profile, self.outputs = Lifecycle(playbook), unpack(pack(self.profile)), []
         return self
 
     @property
     def changes(self) -> list[tuple[str, str | None, str | None, int, str]]:
-        """Track, from, to, when, why."""
+        """Return track, from, to, time and cause of the stage changes."""
         return [
             (output.track, output.from_stage, output.to_stage, output.occurred_at - T0, output.cause.kind)
             for output in self.outputs
@@ -108,7 +108,7 @@ def test_each_track_has_its_own_sequence_and_ids_differ() -> None:
 
 
 def test_batch_and_deadline_give_the_same_outputs() -> None:
-    """Whether time passes by a watermark or shows in the next event."""
+    """Time passes by a watermark, or shows in the next event."""
     events = [click(0), order(HOUR, "o-1", total=60_000), click(500 * DAY)]
     slowly = Customer(parse(TWO)).play(*events[:2])
     for day in range(0, 500, 7):

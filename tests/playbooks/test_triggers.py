@@ -1,4 +1,4 @@
-"""Triggers in playbooks: those that are shipped, and mistakes in others."""
+"""Triggers in playbooks: the shipped ones, and mistakes in others."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ triggers:
 
 
 def expected(scenario: Scenario, trigger: str) -> int:
-    """How often the scenario expects the trigger."""
+    """Return how often the scenario expects the trigger."""
     outputs = [output for step in scenario.steps if isinstance(step, Expect) for output in step.outputs]
     return sum(output.get("trigger") == trigger for output in outputs)
 

@@ -1,4 +1,4 @@
-"""Somebody is erased while tasks crash that find out whose an id is: nothing anywhere knows of them in the end."""
+"""An erasure while crashing tasks resolve identities: in the end no record names the customer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LATER = 60_000
 
 
 def with_an_erasure(seed: int, partitions: int = 3) -> PartitionNetwork:
-    """A busy history; in the midst of its being read, and of crashes, somebody is erased who is among those seen."""
+    """Play a busy history with crashes, and erase one of its customers in the middle."""
     rng, network = random.Random(seed), PartitionNetwork(START, partitions, policy=POLICY)
     for partition, one in busy(seed):
         network.append(partition % partitions, record(one.at, one.type, *customer_and_device(one), **fields_of(one)))
@@ -33,7 +33,7 @@ def with_an_erasure(seed: int, partitions: int = 3) -> PartitionNetwork:
 
 
 def known_of(network: PartitionNetwork, person: str) -> list[bytes]:
-    """The keys of records that name somebody, as the changelogs have them."""
+    """Return the keys of the records in the changelogs that name a customer."""
     packed = msgspec.msgpack.encode(person)
     latest = {(n, key): value for n, log in enumerate(network.changelogs) for key, value in log}
     return [key for (_, key), value in latest.items() if value is not None and not is_mark(key) and packed in value]

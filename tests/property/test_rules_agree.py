@@ -1,4 +1,5 @@
-"""Rules against the naive interpreter, on expressions and histories made by Hypothesis; and texts that are no rules."""
+"""Rules agree with the reference interpreter, on expressions and histories made by Hypothesis. Invalid texts are
+errors."""
 
 from __future__ import annotations
 
@@ -41,7 +42,8 @@ seeds = st.integers(0, 2**64)
 
 
 class Player:
-    """Plays events as the engine does, with what the rule needs, and keeps the story beside it."""
+    """Plays events as the engine does, with the aggregates that the rule needs, and keeps the story for the
+    reference."""
 
     def __init__(self, rule: Rule) -> None:
         plan = Plan(rule.needs, "EUR")
@@ -50,7 +52,7 @@ class Player:
         self.story = Story(self.profile, VOCABULARY)
 
     def before(self, event: Activity) -> None:
-        """Fire what is due before the event."""
+        """Fire the deadlines that are due before the event."""
         self._observe(lambda outputs: None)
         while (due := self.profile.next_deadline) is not None and due <= event.at:
             self._observe(lambda outputs: self.lifecycle.fire(self.profile, outputs, Counter()))
@@ -181,7 +183,7 @@ def test_any_change_to_a_rule_gives_a_rule_or_an_error(seed: int, data: st.DataO
 
 
 def refused(text: str) -> None:
-    """It is compiled or refused, soon; and what is compiled can be asked."""
+    """Assert that the text is compiled or refused soon, and that a compiled rule can be evaluated."""
     started = time.process_time()
     try:
         rule = compile_rule(text, VOCABULARY, None)

@@ -1,4 +1,4 @@
-"""Cold profiles and timers on a disk that crashes: the same as in memory, whatever happens when."""
+"""Cold profiles and timers on a disk that crashes give the results of those in memory."""
 
 from __future__ import annotations
 

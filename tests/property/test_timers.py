@@ -13,10 +13,10 @@ from tests.support.memory_disk import MemoryDisk
 
 
 class Profiles:
-    """Some profiles with deadlines as the state has them, hot or cold, and the engine's dealings with their timers."""
+    """Profiles with deadlines, hot or cold, with the engine's calls to their timers."""
 
     def __init__(self, on_disk: bool = True, scale: int = 1) -> None:
-        """`scale`: ms of a unit of time."""
+        """`scale` is the unit of time in ms."""
         self.on_disk = on_disk
         self.scale = scale
         self.disk = MemoryDisk()
@@ -28,7 +28,7 @@ class Profiles:
         self.start()
 
     def start(self) -> None:
-        """After a crash: what was written is all there is."""
+        """Start again after a crash with only the written records."""
         self.deadlines, self.dirty, self.hot = dict(self.written), set(), set()
         if self.on_disk:
             self.timers: Timers = TimersOnDisk(self.disk, self.count(), nearest=2)
@@ -62,7 +62,7 @@ class Profiles:
         self.dirty.clear()
 
     def flush(self) -> None:
-        """The snapshot is written."""
+        """Write the snapshot."""
         if isinstance(self.timers, TimersOnDisk):
             ColdOnDisk(self.disk).flush(self.timers.being_written, b"")
             self.timers.written()
@@ -74,7 +74,7 @@ class Profiles:
             self.timers.cooled(key)
 
     def pass_time(self, until: int, then: int | None) -> list[int]:
-        """The deadlines that fire. After it, a profile's next one is `then` later; None: there is none."""
+        """Return the deadlines that fire. The next deadline of a fired profile is `then` later; None for none."""
         fired = []
         while (key := self.timers.due(until * self.scale)) is not None:
             deadline = self.deadlines.get(key)

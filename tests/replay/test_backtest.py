@@ -1,4 +1,4 @@
-"""`lifecycle backtest`: what it counts, who it finds to differ, what its report shows and what it must not."""
+"""`lifecycle backtest`: counts, differing customers, and the contents of its report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who turns out to be one is one, without Kafka: in replays, backtests and scenarios."""
+"""Merged identities stay merged in replays, backtests and scenarios, without Kafka."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LINKING = Settings(linking=True)
 
 
 def files(tmp_path: Path) -> tuple[Path, Path]:
-    """A shop that knows its customers by half."""
+    """Write a shop with partly identified customers."""
     events = half_known(5, in_order(*shop(seed=5, customers=30, events=1_500, end=NOON)))
     paths = tmp_path / "clicks.jsonl", tmp_path / "orders.jsonl"
     for path, of in zip(paths, (False, True), strict=True):

@@ -1,4 +1,4 @@
-"""With `LIFECYCLE_ORDER=time` a log that is out of order comes to what the same log in order comes to."""
+"""With event-time ordering, a log out of order gives the outputs of the log in order."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def history() -> list[dict[str, Any]]:
 
 
 def close(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The same within hours, so that much is within the lateness."""
+    """Return the same history compressed to hours, so that much of it is within the lateness."""
     first = events[0]["occurred_at"]
     return [{**event, "occurred_at": first + (event["occurred_at"] - first) // 30} for event in events]
 

@@ -1,4 +1,4 @@
-"""`lifecycle test`: scenarios that pass and fail, what is said of it, and files that are not as they should be."""
+"""`lifecycle test`: scenarios that pass and fail, its output, and invalid files."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_the_shipped_scenarios_pass() -> None:
 
 
 def test_every_row_of_the_shipped_playbooks_has_a_scenario(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By stage left and entered, as the outputs tell; what no story reaches, nobody has promised."""
+    """Rows are identified by the stages left and entered in the outputs."""
     seen: list[Document] = []
     saw = scenario._Play._saw
 

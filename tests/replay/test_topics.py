@@ -1,4 +1,4 @@
-"""A backtest from Kafka: the same findings as from files, wherever the records lie, and nobody notices it."""
+"""A backtest from Kafka gives the findings of files, wherever the records are, and leaves no trace."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rule language by example: what rules say of a customer, and what is said of texts that are no rules."""
+"""The rule language by example: values of rules for a customer, and errors for invalid texts."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ VOCABULARY = Vocabulary(tracks={"lifecycle": Playbook().tracks[0].stages}, event
 def value(
     text: str, history: CustomerHistory, event: Activity | None = None, at: int = 0, active: bool = False
 ) -> object:
-    """The value of a rule for the customer, at so many ms after T0."""
+    """Return the value of a rule for the customer, this many ms after T0."""
     return compile_rule(text, VOCABULARY, None).value(history.alive, event, T0 + at, active)
 
 
 @pytest.fixture(name="buyer", scope="module")
 def a_buyer() -> CustomerHistory:
-    """Two orders, 20.00 and 50.00 EUR, at 0 and a day later, and a cart."""
+    """Return a customer with a cart and two orders, 20.00 EUR at 0 and 50.00 EUR a day later."""
     return run(
         [
             click(0, "product_viewed", "p-1", category="baby"),

@@ -1,4 +1,4 @@
-"""Settings from environment and file; every mistake is one sentence that says what to do."""
+"""Settings from environment and file. Every mistake is reported in one sentence with the remedy."""
 
 from __future__ import annotations
 

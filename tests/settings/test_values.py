@@ -1,4 +1,4 @@
-"""Values as people write them."""
+"""Parsing of values as people write them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Workers of a group that run different playbooks are found out by their commits."""
+"""Workers of a group that run different playbooks are noticed by their commits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The order of a commit at least once: whose the partitions are, before anything is written, and before items leave."""
+"""The order of an at-least-once commit: ownership is checked before anything is written and before internal messages
+are sent."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ CLICKS = TP("clicks", 0)
 
 
 class AtLeastOnceHarness(FakeProducer):
-    """Tasks, a group that the test changes, a clock in its hand."""
+    """An at-least-once guarantee with its producer, a group that the test controls, and a driven clock."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -30,7 +31,7 @@ class AtLeastOnceHarness(FakeProducer):
         self.done: list[str] = []
         self.refused = False
         self.takes: dict[str, float] = {}
-        """How long, s, somebody is stopped behind what is done."""
+        """How long (s) the worker is stopped after a step."""
         self.kafka: Any = SimpleNamespace(group_generation=7, commit_offsets=self._commit_offsets)
         app: Any = SimpleNamespace(
             kafka=self.kafka,
@@ -77,7 +78,7 @@ class AtLeastOnceHarness(FakeProducer):
         return write
 
     async def commit(self, *, passes: bool = False, leaving: bool = False, tasks: int = 1) -> list[str]:
-        """What was done."""
+        """Commit, and return the steps done."""
         self.done.clear()
         writes = [
             self._write(number, [Record("items", b"k", b"v", partition=0)] if passes else None)
@@ -119,7 +120,7 @@ async def test_short_rebalance_timeout_makes_the_ownership_check_due_earlier() -
 
 @pytest.mark.parametrize("generation", [-1, 8])
 async def test_nothing_is_written_in_another_generation_of_the_group(generation: int) -> None:
-    """Whatever the clock says: the partitions may have been somebody else's in between."""
+    """The clock does not matter: another worker may have owned the partitions in between."""
     harness = AtLeastOnceHarness()
     harness.kafka.group_generation = generation
     with pytest.raises(CommitFailedError):
@@ -130,7 +131,7 @@ async def test_nothing_is_written_in_another_generation_of_the_group(generation:
 
 
 async def test_ownership_is_confirmed_as_of_the_time_of_the_request() -> None:
-    """Who is stopped before it has read the answer may have lost everything by then."""
+    """A worker that is stopped before it reads the answer may have lost its partitions by then."""
     harness = AtLeastOnceHarness()
     harness.takes = {"commit 9": 60.0}
     await harness.commit()
@@ -151,7 +152,7 @@ async def test_internal_messages_leave_last_and_need_no_further_ownership_check(
 async def test_worker_stopped_within_a_commit_sends_internal_messages_only_after_a_new_ownership_check(
     behind: str,
 ) -> None:
-    """The outputs leave all the same: what the changelog says was made may not be made again."""
+    """The outputs are sent in any case: no successor makes outputs again that the changelog has."""
     harness = AtLeastOnceHarness()
     await harness.commit()
     harness.now = 6.0
@@ -167,7 +168,7 @@ async def test_worker_stopped_within_a_commit_sends_internal_messages_only_after
 
 
 async def test_leaving_worker_checks_ownership_again_before_it_sends_internal_messages() -> None:
-    """A rebalance is under way, and may be over without it at any time."""
+    """A rebalance is under way, and may end without the worker at any time."""
     harness = AtLeastOnceHarness()
     await harness.commit()
     assert await harness.commit(passes=True, leaving=True) == ["commit 9", *WRITTEN, "commit 9", "items", "commit 9"]
@@ -207,7 +208,7 @@ def test_refused_commit_is_explained_as_out_of_touch() -> None:
 
 
 async def test_ownership_is_checked_after_a_clock_jump() -> None:
-    """The machine may have been suspended, and its other clock with it."""
+    """The machine may have been suspended, and its monotonic clock with it."""
     harness = AtLeastOnceHarness()
     harness.guarantee.doubt()
     assert await harness.commit() == ["commit 5", *WRITTEN, "commit 9"]

@@ -1,4 +1,4 @@
-"""The changelog against a driven producer: batches, and what fits none."""
+"""The changelog with a fake producer: batches, and records that fit none."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.fake_producer import FakeProducer
 
 
 class Log(FakeProducer):
-    """Says at which offset each batch begins."""
+    """A producer that reports the offset at which each batch begins."""
 
     def __init__(self, room: int) -> None:
         super().__init__(acknowledging=False, room=room)

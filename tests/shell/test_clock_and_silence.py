@@ -60,7 +60,7 @@ def test_topic_is_silent_when_its_end_has_not_moved_for_the_configured_time() ->
 
 
 def test_worker_that_joins_in_a_silence_knows_it_from_the_start_of_the_silence() -> None:
-    """A worker that is restarted, or joins, in the midst of a silence: others have seen when it began."""
+    """Other workers have seen when the silence began."""
     watch = SilenceWatch({Source.ORDERS: HOUR, Source.CLICKSTREAM: None})
     assert not watch.knows(Source.ORDERS)
     watch.saw(Source.ORDERS, 7, 3 * HOUR, since=HOUR)
@@ -87,7 +87,7 @@ def test_source_without_a_limit_is_never_checked() -> None:
 async def test_worker_that_starts_in_a_silence_learns_its_start_from_the_group(
     metadata: bool, offset: int | None, silent: bool
 ) -> None:
-    """Where nobody knows, it counts from the first look; and where there are records that nobody has had, from now."""
+    """If nobody knows, the silence counts from the first check. If there are unread records, it counts from now."""
     now, mark = 9 * HOUR, SourceMark(3, 0, Mark(last_record_at=7 * HOUR))
     shown: list[list[str]] = []
 

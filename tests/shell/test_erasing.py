@@ -1,4 +1,4 @@
-"""An erasure among tasks that forward to each other and crash: the person is gone from all, and others lose nothing."""
+"""An erasure in several tasks that crash: the customer is gone from all of them, and others lose nothing."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def of_others(outputs: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 
 def held(harness: ShellHarness) -> list[bytes]:
-    """The values of the changelogs, compacted, that name the person."""
+    """Return the values in the compacted changelogs that name the person."""
     latest = {(n, key): value for n, log in harness.changelogs.items() for key, value in log}
     packed = msgspec.msgpack.encode(PERSON)  # as a string; hashes may hold its letters by chance
     return [value for value in latest.values() if value is not None and packed in value]
 
 
 async def some_steps(harness: ShellHarness, rng: random.Random, steps: int) -> None:
-    """As workers do that die now and then."""
+    """Take random steps, crashes included."""
     for _ in range(steps):
         number = rng.randrange(3)
         match rng.randrange(10):
@@ -113,7 +113,7 @@ async def test_late_events_of_an_erased_customer_are_dropped_on_every_partition(
 
 
 async def test_a_crash_between_the_changelog_and_what_follows_leaves_no_document() -> None:
-    """The request is marked as done by then, and not done again."""
+    """The request counts as done by then, and is not carried out again."""
     harness = ShellHarness(NOON, 1, profiles=True)
     harness.append(CLICKS, 0, click(PERSON, NOON - HOUR), NOON)
     await harness.run()
@@ -165,7 +165,7 @@ async def test_erasure_requests_do_not_block_the_watermark_nor_wait_for_it() -> 
 
 
 class Sending:
-    """A producer; the broker refuses what is for one partition."""
+    """A producer whose broker refuses the records for one partition."""
 
     def __init__(self, refuses: int | None = None) -> None:
         self.sent: list[tuple[str, int, bytes, dict[str, Any]]] = []

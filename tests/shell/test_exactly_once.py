@@ -1,4 +1,4 @@
-"""A task's way out in exactly-once mode, with a producer that does what it is told to."""
+"""The delivery of a task in exactly-once mode, with a fake transactional producer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.support.fake_producer import FakeProducer
 
 
 class FakeTransactionalProducer(FakeProducer):
-    """Acknowledges at once, or lets the test do it."""
+    """A transactional producer that acknowledges at once, or when the test says so."""
 
     def __init__(self, *, acknowledging: bool = True) -> None:
         super().__init__(acknowledging=False)
@@ -32,11 +32,11 @@ class FakeTransactionalProducer(FakeProducer):
         self._at_once = acknowledging
 
     async def begin_transaction(self) -> None:
-        """As aiokafka's."""
+        """Begin a transaction."""
         self.steps.append("begin")
 
     async def send_batch(self, batch: Any, topic: str, *, partition: int) -> asyncio.Future[object]:
-        """As aiokafka's."""
+        """Send a batch within the transaction."""
         assert self.steps[-1:] == ["begin"], "nothing leaves outside of a transaction"
         acknowledgement = await super().send_batch(batch, topic, partition=partition)
         if self._at_once:
@@ -44,15 +44,15 @@ class FakeTransactionalProducer(FakeProducer):
         return acknowledgement
 
     def acknowledge(self, n: int) -> None:
-        """The n-th batch is there."""
+        """Acknowledge the n-th batch."""
         self.acknowledgements[n].set_result(SimpleNamespace(offset=10, timestamp=0, timestamp_type=0))
 
     async def send_offsets(self, offsets: Mapping[Any, Any], group: str) -> None:
-        """As `TransactionalProducer`'s."""
+        """Add offsets to the transaction."""
         self.offsets = {group: offsets}
 
     async def commit_transaction(self) -> None:
-        """As aiokafka's."""
+        """Commit the transaction."""
         self.steps.append("commit")
 
 
@@ -147,7 +147,7 @@ async def test_outputs_are_reported_as_sent_when_they_are_committed() -> None:
 
 @pytest.mark.parametrize("fails", ["out", "changelog"])
 async def test_a_batch_that_failed_is_not_committed(fails: str) -> None:
-    """aiokafka would: its `commit_transaction` waits for batches, and does not look at what became of them."""
+    """aiokafka would commit it: its `commit_transaction` waits for batches and ignores their errors."""
     harness = TransactionHarness(FakeTransactionalProducer(acknowledging=False))
     harness.delivery.put(record(b"1"))
     harness.delivery.cut(outputs=False)
@@ -179,7 +179,7 @@ async def test_delivery_is_full_after_a_number_of_records_or_bytes() -> None:
 
 
 class Refused:
-    """Transactions with a broker that has none."""
+    """Transactions with a broker that supports none."""
 
     async def fenced(self) -> None:
         raise UnknownError
@@ -206,5 +206,5 @@ async def until_sent(producer: FakeProducer, batches: int) -> None:
 
 
 def first_of_each(producer: FakeProducer) -> list[Any]:
-    """The first record of each batch, where a batch is all that goes to one topic."""
+    """Return the first record of each batch, if all records of a topic are one batch."""
     return list({topic: (topic, *rest) for topic, *rest in reversed(producer.sent)}.values())[::-1]

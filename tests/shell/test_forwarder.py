@@ -1,4 +1,4 @@
-"""What a task puts on the activity topic, in which order, and how much of it may lie ahead."""
+"""The records that a task puts on the repartition topic: their order, and how far they may be ahead."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CLICKS = Source.CLICKSTREAM
 
 
 class Reached:
-    """How far the sources have come, as the test says."""
+    """The progress of the sources, as the test sets it."""
 
     def __init__(self) -> None:
         self.slowest_at = 50
@@ -64,7 +64,7 @@ def item(number: int, at: int = 60) -> Passed:
 
 
 def turns(put: list[Record], to: int) -> list[tuple[str, int, int]]:
-    """What was sent in turn to a partition: what, up to which offset, behind which."""
+    """Return the messages sent to a partition in order: header name, offset or number, and that of the previous one."""
     found = []
     for record in put:
         name, value = record.headers[-1]

@@ -1,4 +1,4 @@
-"""What is on the wrong partition is applied where it belongs: once, in time order, whoever crashes when."""
+"""Events on the wrong partition are applied on their own one: once, in time order, whatever crashes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from tests.support.shop_events import DAY, HOUR, MINUTE, click, order, shop
 
 
 async def crashing(seed: int, disabled_guard: str = "") -> tuple[bool, ShellHarness]:
-    """A badly keyed shop on three partitions whose tasks crash at every step; whether all outputs were right."""
+    """Run a shop with arbitrary keys on three partitions whose tasks crash at every step. Return whether all outputs
+    are right."""
     rng = random.Random(seed)
     end = NOON
     clicks, orders = shop(seed, customers=15, events=400, end=end)
@@ -51,7 +52,7 @@ async def test_outputs_are_wrong_with_any_guard_disabled(disabled_guard: str) ->
 
 
 async def test_a_backlog_on_another_partition_raises_no_false_abandonment() -> None:
-    """The order that prevents it lies on a partition whose task has not read it yet, or is not there at all."""
+    """The order that prevents the abandonment is on a partition whose task has not read it yet, or does not run."""
     customer = "c-1"
     harness = ShellHarness(NOON, 3)
     home = next(n for n in range(3) if harness.tasks[n]._partitioner.partition(customer.encode()) == n)
@@ -115,7 +116,7 @@ async def test_a_restart_without_input_keeps_the_watermark_and_what_was_taken() 
 
 
 async def test_a_fast_partition_does_not_run_ahead_of_a_slow_one_without_bound() -> None:
-    """Its records lie in wait at the others until the slow one has come as far: it stops, and the slow one does not."""
+    """Its events wait at other tasks until the slow partition has caught up: it stops, and the slow one does not."""
     harness = ShellHarness(NOON, 2, max_buffer_bytes=2_000)
     for n in range(300):
         for number in (0, 1):
@@ -160,7 +161,7 @@ async def test_headers_key_and_timestamp_of_a_forwarded_record_are_kept() -> Non
 
 
 async def test_applied_upstream_offsets_are_kept_while_repartitioning_is_off() -> None:
-    """Else all that the topic still holds would be applied once more when it is switched on again."""
+    """Otherwise all events still on the topic would be applied again when repartitioning is switched on."""
     harness = ShellHarness(NOON, 2)
     for n in range(20):
         harness.append(CLICKS, n % 2, click(f"c-{n}", NOON - HOUR + n * 1_000), NOON)
@@ -215,7 +216,7 @@ async def test_damaged_batch_of_repartitioned_records_is_a_dead_letter_and_block
 
 
 def of_another(harness: ShellHarness) -> str:
-    """Somebody whose profile is not on the partition on which their clicks are."""
+    """Return a customer with clicks on partition 0 and a profile on partition 1."""
     home = Partitioner(2)
     return next(who for n in range(100) if home.partition((who := f"c-{n}").encode()) == 1)
 
@@ -251,7 +252,7 @@ async def test_damaged_batch_before_a_restart_blocks_no_later_repartitioned_reco
 
 
 async def test_record_skipped_by_setting_the_offset_blocks_no_later_repartitioned_record() -> None:
-    """As the last words of a worker that ends over one advise."""
+    """The log of a worker that ends at a bad record recommends this remedy."""
     harness = ShellHarness(NOON, 2)
     who, at = of_another(harness), (harness.settings.activity_topic, 1)
     await forward(harness, who)

@@ -1,4 +1,4 @@
-"""Why a worker ended, told by the next one in its data directory."""
+"""A worker reports why the previous one ended, from a file in the data directory."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ async def test_next_worker_reports_why_the_last_one_ended(tmp_path: Path, cause:
 
 
 async def test_how_often_workers_end_is_counted_over_restarts(tmp_path: Path) -> None:
-    """A counter of the one that ends is gone before it is scraped."""
+    """A counter in the memory of the worker that ends is gone before it is scraped."""
     for fault in (faults.Fenced(), faults.CommitLate(), faults.Fenced()):
         app(tmp_path, 5).fail(fault)
     text = app(tmp_path, 5).metrics.exposition()[0].decode()

@@ -1,4 +1,4 @@
-"""Who turns out to be one is one, wherever the parts of it were read: as on one partition, whoever crashes when."""
+"""Merged identities stay merged: several partitions give the outputs and profiles of one, whatever crashes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.support.shop_events import DAY, HOUR, half_known, in_order, shop
 
 
 async def on_one(seed: int) -> tuple[list[tuple[Source, dict[str, Any]]], Outputs, Profiles]:
-    """A shop, and what one partition makes of it."""
+    """Return the events of a shop, and the outputs and profiles that one partition makes of them."""
     half = half_known(seed, in_order(*shop(seed, customers=15, events=400, end=NOON)))
     events = [(ORDERS if "order_id" in event else CLICKS, event) for event in half]
     harness = ShellHarness(NOON, 1, linking=True, **WELL_KEYED)
@@ -43,7 +43,8 @@ async def on_one(seed: int) -> tuple[list[tuple[Source, dict[str, Any]]], Output
 async def crashing(
     seed: int, disabled_guard: str = "", *, keyed: bool = True, crashes: bool = True
 ) -> tuple[bool, ShellHarness, Outputs]:
-    """The shop on three partitions whose tasks crash at every step; whether all outputs and profiles were right."""
+    """Run the shop on three partitions whose tasks crash at every step. Return whether all outputs and profiles are
+    right."""
     rng = random.Random(seed)
     events, outputs, profiles = await on_one(seed)
     harness = ShellHarness(NOON, 3, disabled_guard, linking=True, profiles=True, **(WELL_KEYED if keyed else {}))
@@ -62,7 +63,7 @@ async def crashing(
 async def test_source_readers_of_other_partition_counts_give_the_outputs_of_one_partition(
     seed: int, independent: dict[Source, int]
 ) -> None:
-    """Of topics with another number of partitions, with crashes of readers and tasks."""
+    """The topics are not co-partitioned; source readers and tasks crash."""
     rng = random.Random(seed)
     events, outputs, profiles = await on_one(seed)
     harness = ShellHarness(NOON, 3, independent=independent, linking=True, profiles=True)
@@ -133,9 +134,9 @@ async def test_outputs_are_wrong_with_any_guard_disabled(disabled_guard: str) ->
 
 @pytest.mark.parametrize("asked", [True, False])
 async def test_internal_messages_of_a_stale_owner_displace_none_of_its_successor(asked: bool) -> None:
-    """It has applied a click before an order that comes a little late; its successor reads both, in the order of time.
-    So the number of the one's first item is that of the other's, and what is taken of one is passed over of the other.
-    """
+    """The stale owner applied a click before an order that came a little late. Its successor reads both, and applies
+    them in time order. So both give the same number to different first messages: if one is taken, the other is
+    ignored."""
     harness = ShellHarness(NOON, 1, "" if asked else "group", linking=True, **WELL_KEYED)
     for n in (1, 2):
         event = {"event_id": f"e-{n}", "type": "product_viewed", "product_id": "p", "anonymous_id": f"d-{n}"}
@@ -199,7 +200,7 @@ async def test_merged_profiles_stay_merged_after_identity_resolution_is_switched
 
 
 async def test_events_that_wait_for_devices_are_bounded_and_none_waits_for_ever() -> None:
-    """Customers wait for what devices hand on, which waits for commits: sources are paused meanwhile, in turn."""
+    """Customers wait for messages of devices, which wait for commits. Sources are paused in turn meanwhile."""
     bound = 4_000
     harness = ShellHarness(NOON, 2, linking=True, max_buffer_bytes=bound)
     rng = random.Random(1)
@@ -223,7 +224,7 @@ async def test_events_that_wait_for_devices_are_bounded_and_none_waits_for_ever(
 
 
 async def test_merged_device_does_not_delete_the_document_of_the_customer_with_its_id() -> None:
-    """As trackers do that know no other id of who has signed in."""
+    """Some trackers use one id for the device and for its customer."""
     harness = ShellHarness(NOON, 1, linking=True, profiles=True, **WELL_KEYED)
     event = {"event_id": "e-1", "type": "page_viewed", "customer_id": "u-1", "anonymous_id": "u-1"}
     for n in range(2):
@@ -245,7 +246,7 @@ async def test_merged_device_does_not_delete_the_document_of_the_customer_with_i
 
 
 async def test_crash_before_the_documents_keeps_the_customers_document_of_a_device_with_its_id() -> None:
-    """Between the changelog, which has whose the device is, and the document."""
+    """The crash comes after the changelog has the owner of the device, and before the document."""
     harness = ShellHarness(NOON, 1, linking=True, profiles=True, **WELL_KEYED)
     event = {"type": "page_viewed", "customer_id": "u-1"}
     harness.append(CLICKS, 0, {**event, "event_id": "e-0", "occurred_at": NOON - 2 * HOUR}, NOON - 2 * HOUR)
@@ -275,7 +276,7 @@ async def test_crash_before_the_documents_keeps_the_customers_document_of_a_devi
 async def test_erased_device_does_not_delete_the_document_of_the_customer_with_its_id(
     linking: bool, crash_at: str
 ) -> None:
-    """Whether it was known to be theirs, or had a document of its own in its place."""
+    """The device was linked to the customer, or had a document of its own under the id."""
     harness = ShellHarness(NOON, 1, linking=linking, profiles=True, **(WELL_KEYED if linking else {}))
     for n, ids in enumerate(({"customer_id": "u-1", "anonymous_id": "u-1"}, {"anonymous_id": "u-1"})):
         event = {"event_id": f"e-{n}", "type": "page_viewed", "occurred_at": NOON - HOUR + n}
@@ -310,7 +311,8 @@ async def test_forgotten_device_does_not_delete_the_document_of_the_customer_wit
 
 @pytest.mark.parametrize("partitions", [1, 2])
 async def test_more_events_of_one_instant_than_may_wait_do_not_stop_a_source(partitions: int) -> None:
-    """As a shop imports that knows days only: whose devices are is told once all of that instant is there."""
+    """A shop imports events that have only a day as their time. Links are resolved once all of that instant has
+    arrived."""
     harness, home = (
         ShellHarness(NOON, partitions, linking=True, max_buffer_bytes=2_000, **WELL_KEYED),
         Partitioner(partitions),
@@ -331,7 +333,7 @@ async def test_more_events_of_one_instant_than_may_wait_do_not_stop_a_source(par
 
 
 async def test_tasks_in_a_backlog_report_and_commit_without_waiting_for_the_clock() -> None:
-    """Six rounds are 0.3 seconds: by the clock alone there would be one report in them, and no commit."""
+    """Six rounds take 0.3 seconds: by the clock alone there would be one report and no commit."""
     harness, home = ShellHarness(NOON, 3, linking=True, **WELL_KEYED), Partitioner(3)
     for source, event in (await on_one(1))[0]:
         harness.append(source, home.partition(key_of(event)), event, event["occurred_at"])

@@ -1,4 +1,4 @@
-"""The outbox against a driven producer: order, batches, acknowledgement, failure."""
+"""The outbox with a fake producer: order, batches, acknowledgements, errors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def record(n: int, topic: str = "t", key: bytes | None = b"k") -> Record:
 
 
 def nobody(records: Sequence[Record]) -> None:
-    """Is told, and does nothing."""
+    """Ignore the report."""
 
 
 async def test_records_leave_in_the_order_put_also_when_two_flush_at_once() -> None:
@@ -99,7 +99,7 @@ async def test_a_failed_send_is_raised_by_every_settled_after_it() -> None:
 
 
 class Topicless(FakeProducer):
-    """Its broker does not know the topic, and takes its time to say so."""
+    """A producer whose broker does not know the topic, and reports that late."""
 
     async def partitions_for(self, topic: str) -> set[int]:
         await asyncio.sleep(0)
@@ -107,7 +107,7 @@ class Topicless(FakeProducer):
 
 
 async def test_settled_fails_if_a_record_could_not_be_handed_to_the_producer() -> None:
-    """A commit, which would go past it."""
+    """Otherwise a commit would go past the record."""
     outbox = Outbox(Topicless, nobody)
     outbox.put(record(1))
     flush = asyncio.create_task(outbox.flush())

@@ -1,4 +1,4 @@
-"""The profiles topic has the latest document of each, whoever crashes where."""
+"""The profiles topic has the latest document of each profile, whatever crashes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.shop_events import HOUR
 
 
 def visitors(names: range) -> ShellHarness:
-    """Of each, one event, after which nothing comes due for a day."""
+    """Return a harness with one event of each device. No deadline comes due for a day."""
     harness = ShellHarness(NOON, 1, profiles=True)
     for n in names:
         event = {"event_id": f"e-{n}", "type": "page_viewed", "anonymous_id": f"d-{n}", "occurred_at": NOON - HOUR}
@@ -46,7 +46,7 @@ async def test_crashes_at_every_step_lose_no_profile_document(seed: int) -> None
 
 @pytest.mark.parametrize("asked", [True, False])
 async def test_stale_owner_publishes_nothing(asked: bool) -> None:
-    """Stopped before its flush, it would put a document in the place of its successor's."""
+    """It was stopped before its flush. Its document would replace that of its successor."""
     harness = ShellHarness(NOON, 1, "" if asked else "group", profiles=True)
     for n in range(2):
         event = {"event_id": f"e-{n}", "type": "page_viewed", "anonymous_id": "d-0", "occurred_at": NOON - HOUR + n}

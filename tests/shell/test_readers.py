@@ -1,4 +1,4 @@
-"""Topics with another number of partitions than there are tasks: read independently, and nothing is otherwise."""
+"""Topics that are not co-partitioned are read by source readers, and give the same outputs."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from tests.support.shop_events import DAY, HOUR, MINUTE, click, order, shop
 
 CLICKS, ORDERS = Source.CLICKSTREAM, Source.ORDERS
 COUNTS = ({CLICKS: 5}, {ORDERS: 2}, {CLICKS: 2, ORDERS: 5}, {CLICKS: 4, ORDERS: 4}, {CLICKS: 1})
-"""Of three tasks: more and fewer partitions, of one topic or both; the other one is keyed otherwise."""
+"""Numbers of partitions beside three tasks, of one source or of both. Another source has arbitrary keys."""
 
 
 async def crashing(seed: int, independent: dict[Source, int], disabled_guard: str = "") -> tuple[bool, ShellHarness]:
-    """A shop whose tasks and readers crash at every step; whether all outputs were right."""
+    """Run a shop whose tasks and source readers crash at every step. Return whether all outputs are right."""
     rng = random.Random(seed)
     clicks, orders = shop(seed, customers=15, events=400, end=NOON)
     right = await expected(clicks, orders, NOON)
@@ -84,7 +84,7 @@ async def test_outputs_are_wrong_with_any_guard_disabled(disabled_guard: str) ->
 async def test_a_backlog_of_a_partition_without_its_reader_raises_no_false_abandonment(
     independent: dict[Source, int],
 ) -> None:
-    """The order that prevents it lies on a partition that nobody reads at present."""
+    """The order that prevents the abandonment is on a partition that nobody reads at present."""
     began = NOON - 5 * HOUR
     harness = ShellHarness(NOON, 3, independent=independent)
     home = harness.tasks[0]._partitioner.partition(b"c-1")
@@ -108,7 +108,7 @@ async def test_a_backlog_of_a_partition_without_its_reader_raises_no_false_aband
 
 
 async def test_source_reader_sends_nothing_before_its_first_commit() -> None:
-    """Then its first offset is committed: a partition of which something has come, and no offset, has lost it."""
+    """The first commit writes an offset. A partition with events but without an offset has lost its offset."""
     harness = ShellHarness(NOON, 1, independent={CLICKS: 2})
     harness.append(CLICKS, 1, click("c", NOON))
     harness.read_source(CLICKS, 1)
@@ -166,7 +166,7 @@ async def test_records_that_were_never_read_and_are_gone_end_the_worker() -> Non
 
 
 async def test_a_topic_that_ends_before_what_tasks_have_had_of_it_ends_the_worker() -> None:
-    """Its offset was set back: what is put there now, the tasks would take for what they had, and drop."""
+    """The topic was truncated: tasks would take new records for those that they had, and drop them."""
     reader = ShellHarness(NOON, 2, independent={ORDERS: 3}).readers[ORDERS, 2]
     reader._taken = 7
     reader.advance({ORDERS: Fetch(NOON, 3)}, frozenset())
@@ -204,7 +204,7 @@ async def test_source_reader_ahead_of_the_slowest_source_is_paused() -> None:
 
 
 async def test_grown_topic_is_waited_for_and_earlier_events_are_not_applied_again() -> None:
-    """Three tasks read its three partitions themselves; then it has five. The last commits have not gone through."""
+    """Three tasks read the three partitions of a topic; then it has five. The last commits did not complete."""
     clicks, orders = shop(3, customers=15, events=300, end=NOON)
     rng = random.Random(3)
     half = clicks[len(clicks) // 2]["occurred_at"]

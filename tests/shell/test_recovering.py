@@ -1,4 +1,4 @@
-"""What is told of a recovery, with a driven clock."""
+"""The reports of a recovery, with a driven clock."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Watched:
         self._caplog = caplog
 
     def saw(self, seconds: float, **left: int) -> list[str]:
-        """After so many seconds: what is left, by partition. What is logged then."""
+        """Report the records left, by partition, after some seconds. Return the lines logged."""
         self.now += seconds
         self._caplog.clear()
         self.watch.saw({int(name.removeprefix("p")): records for name, records in left.items()})
@@ -68,7 +68,7 @@ def test_a_recovery_that_begins_again_counts_anew(watched: Watched) -> None:
 
 
 def moments(watched: Watched, seconds: int, left: int, *, answers: bool) -> list[int]:
-    """The seconds, of so many, at which reading starts again."""
+    """Return the seconds at which reading starts again, within a number of seconds."""
     found = []
     for second in range(1, seconds + 1):
         watched.now += 1

@@ -1,4 +1,4 @@
-"""The state of a partition on disk: how much of the changelog it has, and when that is not to be believed."""
+"""The state of a partition on disk: how much of the changelog it has, and when it is not used."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def record(customer: str, commit: int) -> tuple[bytes, bytes]:
 
 
 class Machine:
-    """One whose worker starts again and again."""
+    """A machine on which one worker starts again and again."""
 
     def __init__(self, directory: Path) -> None:
         self.now = NOON
@@ -80,7 +80,7 @@ def test_foreign_changelog_records_are_read_at_the_next_start(machine: Machine, 
 
 
 def test_commit_marker_of_a_stale_owner_is_ignored_also_after_a_restart(machine: Machine) -> None:
-    """It had numbered its flush before others did theirs, and wrote it behind them."""
+    """The stale owner numbered its flush before its successor did, and wrote it later."""
     state = machine.start()
     state.restore([(MARKER_KEY, marker(4)), (MARKER_KEY, marker(6)), (MARKER_KEY, marker(5))], 7)
     assert state.marker == marker(6)
@@ -159,7 +159,7 @@ def test_memory_state_is_gone_after_a_restart() -> None:
 
 
 def erased(state: State, customer: str, at: int) -> list[tuple[bytes, bytes | None]]:
-    """The changelog's records of a customer's erasure, as another worker wrote them."""
+    """Return the changelog records of an erasure that another worker wrote."""
     profile = Profile(customer, True)
     profile.sequence, profile.commit, profile.applied, profile.erased_at = 2, 2, [2, -1], at
     key, marks = b"c" + customer.encode(), Marks(Cold(), state.profiles.marks._salt, 0)

@@ -1,4 +1,4 @@
-"""A partition task with a driven clock and a producer that acknowledges when told to."""
+"""A partition task with a driven clock and a fake producer."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SETTINGS = Settings(partitions=1)
 
 
 class Changelog:
-    """Writes when the test lets it."""
+    """A changelog that writes when the test lets it."""
 
     def __init__(self) -> None:
         self.may_write = asyncio.Event()
@@ -49,7 +49,7 @@ class Changelog:
 
 
 async def ours() -> None:
-    """Nobody else has the partition."""
+    """Confirm the ownership of the partition."""
 
 
 class TaskHarness:
@@ -115,7 +115,7 @@ async def test_a_customers_outputs_keep_their_order_also_while_a_commit_is_under
 
 
 async def test_a_commit_that_began_before_the_clock_jumped_does_not_bring_the_trust_in_it_back() -> None:
-    """It may have measured the clock that was right."""
+    """The commit may have measured the clock before the jump."""
     harness = TaskHarness()
     harness.process(Source.CLICKSTREAM, type="page_viewed")
     for jumps in (True, False):
@@ -238,7 +238,7 @@ async def test_lost_batch_is_a_dead_letter_that_names_it_and_the_partition_goes_
 
 
 async def test_released_task_does_nothing() -> None:
-    """A tick or an agent may still hold it: what it did now would be in the state and never be sent."""
+    """A tick or an agent may still refer to it: its outputs would be in the state and never be sent."""
     harness = TaskHarness()
     harness.process(Source.CLICKSTREAM, type="product_viewed", product_id="p")
     harness.look()

@@ -1,4 +1,4 @@
-"""What a worker's event loop has to say of exceptions that nobody took."""
+"""How the event loop of a worker logs exceptions that nobody retrieved."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from streams.shell.worker import _of_loop
 
 
 def leave_a_future(error: Exception) -> None:
-    """As a batch of a producer that has ended does."""
+    """Leave a failed future behind, as a batch of an ended producer does."""
     asyncio.get_running_loop().create_future().set_exception(error)
 
 

@@ -1,7 +1,5 @@
-"""A worker that was stopped in the middle of a commit, or of taking over, for so long that others took over, wakes up.
-
-It was stopped behind its look at the group: the flush gets through, and what follows it does not.
-"""
+"""A worker that was stopped within a commit or a takeover resumes after others took over. It was stopped after its
+ownership check: its flush succeeds, and nothing after the flush does."""
 
 from __future__ import annotations
 
@@ -32,7 +30,7 @@ def visits(*who: str) -> ShellHarness:
 
 
 async def commits(harness: ShellHarness) -> None:
-    """As it is done at the start: whether or not something has happened."""
+    """Commit with or without changes, as a task does at its start."""
     task, snapshot = stopped(harness.tasks[0], force=True)
     harness.offsets |= await task.write(snapshot)
 
@@ -43,7 +41,7 @@ async def reads(harness: ShellHarness, source: Source, most: int | None = None) 
 
 
 def stopped(task: PartitionTask, *, force: bool = False) -> tuple[PartitionTask, Snapshot]:
-    """The task, and what it was about to write."""
+    """Return the task and the snapshot that it was about to write."""
     snapshot = task.snapshot(force=force)
     assert snapshot is not None
     return task, snapshot
@@ -56,7 +54,8 @@ async def wakes_up(zombie: PartitionTask, snapshot: Snapshot) -> None:
 
 @pytest.mark.parametrize("crash_at", ["", "flush", "in flush", "flushed", "offsets"])
 async def test_profile_last_written_by_a_stale_owner_is_published_by_a_later_successor(crash_at: str) -> None:
-    """The heir had only begun, and dies before it has read as far. And so may the next one, in its first commit."""
+    """The first successor has only started, and crashes before it has read as far. The next one may crash in its first
+    commit."""
     harness = visits("d-0", "d-0", "d-1")
     await reads(harness, CLICKS, 1)
     await harness.commit(0)
@@ -77,7 +76,7 @@ async def test_profile_last_written_by_a_stale_owner_is_published_by_a_later_suc
 
 
 async def test_outputs_of_deadlines_written_by_a_stale_owner_are_sent_by_a_later_successor() -> None:
-    """And if it is killed when it wakes up."""
+    """The stale owner is killed when it resumes."""
     harness = ShellHarness(NOON, 1, profiles=True)
     harness.append(CLICKS, 0, view(0, "d-0", NOON - 10 * MINUTE), NOON - 10 * MINUTE)
     await harness.run()
@@ -112,7 +111,7 @@ async def test_stale_successor_publishes_nothing_before_its_ownership_check() ->
 
 
 async def test_record_of_a_stale_owner_with_more_clicks_does_not_lose_an_order() -> None:
-    """It has three clicks of the customer, its heir one of these and an order that came late."""
+    """The stale owner applied three clicks of the customer, its successor one of these and an order that came late."""
     harness = ShellHarness(NOON, 1, profiles=True)
     harness.append(CLICKS, 0, {**view(0, "d", NOON - HOUR), "customer_id": "c-9"}, NOON - HOUR)
     of_late = {"event_id": "o-1", "type": "order_completed", "order_id": "o-1", "total": "5", "currency": "EUR"}
@@ -138,7 +137,7 @@ async def test_record_of_a_stale_owner_with_more_clicks_does_not_lose_an_order()
 
 
 async def test_stale_owner_does_not_delete_the_document_of_a_customer_who_came_back_after_an_erasure() -> None:
-    """Of which it has read the request, and its heir more than that."""
+    """The stale owner has read the erasure request, and its successor has read more than that."""
     harness = ShellHarness(NOON, 1, profiles=True)
     harness.request_erasure("d-0", NOON - HOUR, identified=False)
     harness.fetch(0, ERASURES)
@@ -155,7 +154,7 @@ async def test_stale_owner_does_not_delete_the_document_of_a_customer_who_came_b
 
 
 async def test_second_erasure_request_deletes_a_document_that_a_stale_owner_published() -> None:
-    """It was stopped behind its second look, which is all that keeps it from publishing."""
+    """The stale owner was stopped after its second ownership check, which is its last one before it publishes."""
     harness = visits("d-0")
     await reads(harness, CLICKS)
     zombie, snapshot = stopped(harness.tasks[0])

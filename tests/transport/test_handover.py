@@ -1,4 +1,4 @@
-"""Polls of one thread, answered by another: nothing is lost or taken twice, however they meet."""
+"""Polls of one thread are answered by another: nothing is lost or taken twice, in any order of events."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_arrival_for_a_closed_loop_does_not_end_the_consumer_thread() -> None:
 
 
 async def test_two_threads_that_meet_in_any_order_lose_nothing() -> None:
-    """The other thread's records: each is there once, and in their order."""
+    """Each record of the other thread arrives once, and in order."""
     handover, number = Handover(), 20_000
     there: deque[int] = deque()
     lock = threading.Lock()  # as the consumer's thread takes on its own event loop, one thing after another

@@ -1,4 +1,4 @@
-"""A broker that is away is asked again, and nothing else is."""
+"""A broker that is away is asked again; other errors are raised."""
 
 from __future__ import annotations
 

@@ -1,7 +1,5 @@
-"""Every private name of Faust and aiokafka that streams/transport relies on: the one place where they are listed.
-
-If a test here fails after an upgrade, streams/transport has to be looked at before anything is trusted.
-"""
+"""The list of all private names of Faust and aiokafka that streams/transport relies on. If a test fails here after an
+upgrade, review streams/transport before you trust anything."""
 
 from __future__ import annotations
 
@@ -187,7 +185,7 @@ def test_code_around_private_names_is_unchanged() -> None:
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
 def test_the_list_is_complete(path: Path) -> None:
-    """What a module uses is on it or its own; and what is its own hides nothing of the library's."""
+    """Each private name that a module uses is listed or its own, and its own names hide none of the library's."""
     tree = ast.parse(path.read_text())
     made = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
     used = set()
@@ -212,7 +210,7 @@ def private(name: str) -> bool:
 
 
 def known_to(owner: type) -> set[str]:
-    """The names that a class has, or that its methods use of themselves."""
+    """Return the names of a class, and the attributes that its methods use."""
     return set(dir(owner)) | set(re.findall(r"self\.(\w+)", inspect.getsource(owner)))
 
 

@@ -1,4 +1,5 @@
-"""RocksDB as a disk: what it keeps, and what becomes of files that are damaged, away, full or another's."""
+"""RocksDB as the disk of a state: contents, and files that are damaged, missing, on a full disk or of another
+worker."""
 
 from __future__ import annotations
 
@@ -171,14 +172,14 @@ def test_full_disk_is_an_error(tmp_path: Path) -> None:
 
 
 def test_rocksdict_write_options_are_properties() -> None:
-    """Properties, though its stub has methods: where they are, nothing would be switched off."""
+    """They are properties, although the stub has methods. As methods they would switch nothing off."""
     assert not callable(WriteOptions().disable_wal)
     assert not callable(WriteOptions().no_slowdown)
 
 
 @pytest.fixture
 def stalling(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Database]:
-    """So little room in memory that writes have to wait for files."""
+    """Return options with so little memory that writes wait for files."""
     monkeypatch.setattr(rocks, "WRITE_BUFFER_BYTES", 64 << 10)
     monkeypatch.setattr(rocks, "FILE_BYTES", 32 << 10)
     databases = Databases(tmp_path / "small")
@@ -199,7 +200,7 @@ def test_a_write_waits_until_there_is_room_in_memory(stalling: Database) -> None
 
 
 def test_a_write_does_not_wait_for_ever(stalling: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As it would on a disk that is full."""
+    """It would wait so on a full disk."""
     monkeypatch.setattr(rocks, "STALL_S", 0.0)
     with pytest.raises(DiskFailed, match=r"Write stall.*see that the disk has room"):
         write_much(stalling)
@@ -209,7 +210,7 @@ def test_a_write_does_not_wait_for_ever(stalling: Database, monkeypatch: pytest.
 
 
 def holding(path: Path, what: bytes) -> list[str]:
-    """The files that have it somewhere, as it is or in hexadecimal."""
+    """Return the files that contain the bytes, as they are or in hexadecimal."""
     return [
         file.name
         for file in sorted(path.iterdir())
@@ -219,7 +220,7 @@ def holding(path: Path, what: bytes) -> list[str]:
 
 @pytest.mark.parametrize("key", [b"a-secret", b"000500-secret", b"z-secret"], ids=["first", "among", "last"])
 def test_deleted_record_is_in_no_file_after_a_rewrite(databases: Databases, tmp_path: Path, key: bytes) -> None:
-    """Nor in the manifest, which names the first and the last key of every file."""
+    """The manifest does not contain it either, although it names the first and the last key of every file."""
     path = tmp_path / "state" / "log" / "0"
     database = databases.open("log", 0)
     database.write([(b"%06d" % n, b"x" * 100) for n in range(1_000)])
@@ -289,7 +290,7 @@ def test_disk_failure_during_a_rewrite_is_an_error(databases: Databases, monkeyp
 
 
 class Panic(BaseException):
-    """What pyo3 makes of one of Rust's."""
+    """The exception that pyo3 makes of a Rust panic."""
 
 
 def panic(*_: object, **__: object) -> None:
@@ -297,7 +298,7 @@ def panic(*_: object, **__: object) -> None:
 
 
 def test_rewrite_that_leaves_the_old_files_is_an_error(databases: Databases) -> None:
-    """Its binding drops what it says."""
+    """The binding drops the error."""
     database = databases.open("log", 0)
     database.write([(b"a", b"1")])
     real = PatchedDatabase(database, compact_range=lambda *_, **__: None).real
@@ -345,7 +346,7 @@ def test_files_that_a_scan_still_reads_are_not_gone(databases: Databases, tmp_pa
 
 
 def test_on_a_full_disk_files_are_not_taken_to_be_rewritten(tmp_path: Path) -> None:
-    """There is room for the little that is flushed behind it, not for the rewritten files."""
+    """There is room for a flush, but not for the rewritten files."""
     with small_disk(tmp_path / "disk") as mounted:
         if not mounted:
             pytest.skip("only root can mount a file system that is full")
@@ -424,7 +425,7 @@ def test_database_that_does_not_close_is_logged_and_not_waited_for(
 def test_while_one_does_not_close_others_are_closed_without_waiting(
     databases: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All are on the same disk, and the event loop waits."""
+    """All databases are on one disk, and the event loop waits."""
     monkeypatch.setattr(rocks, "CLOSE_S", 0.5)
     opened, goes_on = [databases.open("log", number) for number in range(20)], threading.Event()
     for database in opened:

@@ -1,4 +1,4 @@
-"""The table's store, as Faust's recovery drives it."""
+"""The store of the table, as Faust's recovery uses it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from streams.transport.chunks import Chunk
 from streams.transport.table import StateStore
 
 ON_DISK = 9
-"""A partition of which disk has records."""
+"""A partition with records on disk."""
 
 
 class State(dict[bytes, bytes]):

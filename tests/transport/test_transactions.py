@@ -1,4 +1,4 @@
-"""Fencing: one producer for each assigned partition, a fresh one at each assignment, never two of an id at once."""
+"""Fencing: each assignment makes a new producer for each partition, and never two with one id at once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from streams.transport.transactions import CLIENTS, Transactions
 
 
 class Producer:
-    """Starts when the test lets it."""
+    """A producer that starts when the test lets it."""
 
     made: list[Producer]
 
@@ -32,7 +32,7 @@ class Producer:
 
 
 class Driven(Transactions):
-    """Without brokers."""
+    """A fencing without brokers."""
 
     def __init__(self) -> None:
         super().__init__("kafka:9092", "shop", 15_000)
@@ -42,7 +42,7 @@ class Driven(Transactions):
         self.connected.append(number)
 
         async def close() -> None:
-            """As if there had been connections."""
+            """Pretend that there were connections."""
 
         return SimpleNamespace(number=number, close=close)
 
@@ -79,7 +79,7 @@ async def test_each_partition_has_its_transactional_id_and_a_few_clients_serve_t
 async def test_a_partition_that_is_kept_gets_a_fresh_producer_once_the_one_before_has_started(
     made: list[Producer],
 ) -> None:
-    """The one before could fence it, if its request came second."""
+    """The earlier producer could fence the later one if its request came second."""
     driven = Driven()
     driven.fence({0})
     await turns()
