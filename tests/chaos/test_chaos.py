@@ -15,11 +15,12 @@ from tests.support.kafka_cluster import Unavailable
 SEED = 1
 IN_BOTH_MODES = ("kills", "zombies", "racing", "identity")
 IN_EXACTLY_ONCE = ("coming_and_going", "broker_loss", "producer_timeouts")
-"""The rest is about what both modes share, and is run in the default one: `make chaos` runs all in both."""
+"""The other programs test behaviour that both modes share, and run in the default mode. `make chaos` runs all in
+both."""
 
 
 def modes(name: str) -> tuple[str, ...]:
-    """In which modes a program is a test."""
+    """Return the modes in which a program is a test."""
     if name in IN_BOTH_MODES:
         return MODES
     return ("exactly_once",) if name in IN_EXACTLY_ONCE else ("at_least_once",)

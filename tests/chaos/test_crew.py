@@ -1,4 +1,4 @@
-"""What is counted of workers: who was killed, who ended unasked, and who did not end well when told to stop."""
+"""The counts of a crew: workers that were killed, that ended by themselves, and that did not stop well."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ def crew_of(directory: Path, *programs: str) -> Crew:
     return crew
 
 
-def worker_of(crew: Crew, place: int) -> WorkerProcess:
-    worker = crew.workers[place]
+def worker_of(crew: Crew, slot: int) -> WorkerProcess:
+    worker = crew.workers[slot]
     assert worker is not None
     return worker
 
 
 async def serving(crew: Crew) -> None:
-    for place in range(len(crew.workers)):
-        await wait_until(lambda n=place: worker_of(crew, n).get("/healthz")[0] == 200, "a server")  # type: ignore[misc]
+    for slot in range(len(crew.workers)):
+        await wait_until(lambda n=slot: worker_of(crew, n).get("/healthz")[0] == 200, "a server")  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A verdict that cannot fail shows nothing: each kind of mistake is found in outputs and profiles that have it."""
+"""A verdict finds each kind of mistake in outputs and profiles that have it."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ PAST = {"backfill_idle": "5m"}
 
 
 def lags(workers: list[WorkerProcess], topic: str) -> list[str]:
-    """Return the lag of each partition of a topic."""
+    """Return the lines of /metrics with the lag of the partitions of a topic."""
     shown = [line for worker in workers for line in worker.get("/metrics")[1].splitlines() if f'"{topic}"' in line]
     return [line for line in shown if line.startswith("lifecycle_consumer_lag_records{")]
 

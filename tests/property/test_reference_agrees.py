@@ -84,7 +84,7 @@ steps = st.just(WHOLE) | st.builds(
 
 
 def in_steps(engine: PartitionEngine, effects: Effects, now: int) -> list[Output]:
-    """Return the effects of a call, and of the calls that continue it."""
+    """Return the outputs of a call, and of the calls that continue it."""
     outputs = [*effects.outputs]
     while engine.unfinished or engine.full:
         if engine.full and (snapshot := engine.snapshot()):

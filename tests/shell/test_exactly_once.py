@@ -59,7 +59,7 @@ class FakeTransactionalProducer(FakeProducer):
 class TransactionHarness:
     def __init__(self, producer: FakeTransactionalProducer) -> None:
         self.producer = producer
-        self.told: list[bytes | None] = []
+        self.reported: list[bytes | None] = []
         self.metrics = Metrics(version="0", ready=lambda: True, event_loop_lag=lambda: 0.0, strict=True)
         self.delivery = InTransaction(
             lambda: producer,  # type: ignore[arg-type, return-value]
@@ -70,7 +70,7 @@ class TransactionHarness:
         )
 
     def _sent(self, records: Sequence[Record]) -> None:
-        self.told += [record.value for record in records]
+        self.reported += [record.value for record in records]
 
     def transactions(self, outcome: str) -> float | None:
         labels = {"outcome": outcome}
@@ -139,10 +139,10 @@ async def test_outputs_are_reported_as_sent_when_they_are_committed() -> None:
     harness.producer.acknowledge(output)
     for _ in range(5):
         await asyncio.sleep(0)
-    assert harness.told == []
+    assert harness.reported == []
     harness.producer.acknowledge(1 - output)
     await writing
-    assert harness.told == [b"1"]
+    assert harness.reported == [b"1"]
 
 
 @pytest.mark.parametrize("fails", ["out", "changelog"])
@@ -161,7 +161,7 @@ async def test_a_batch_that_failed_is_not_committed(fails: str) -> None:
     with pytest.raises(ProducerFenced):
         await writing
     assert harness.producer.steps == ["begin"]
-    assert harness.told == []
+    assert harness.reported == []
     assert (harness.transactions("fenced"), harness.transactions("committed")) == (1, 0)
 
 

@@ -62,10 +62,10 @@ class FetcherHarness:
         """The wait (ms) and the bytes of the last fetch."""
         self.fetcher: Any = SimpleNamespace(_proc_fetch_request=self._process, _records={})
         self.observer = Observer()
-        self.told: Callable[[], None] = lambda: self.arrivals.append(self.now)
+        self.on_arrival: Callable[[], None] = lambda: self.arrivals.append(self.now)
         self.arrivals: list[int] = []
         """When an arrival was signalled."""
-        chunk_fetches(self.fetcher, self.observer, lambda: self.now, lambda: self.told())
+        chunk_fetches(self.fetcher, self.observer, lambda: self.now, lambda: self.on_arrival())
 
     async def _process(self, assignment: Any, node: int, request: Any) -> bool:
         self.asked = [topic for topic, _ in request.topics]
@@ -110,7 +110,7 @@ async def test_arrival_is_signalled_after_its_fetch_was_noted() -> None:
 
     harness.answer = answer
     seen: list[bool] = []
-    harness.told = lambda: seen.append(TP("clicks", 0) in harness.observer.fetches)
+    harness.on_arrival = lambda: seen.append(TP("clicks", 0) in harness.observer.fetches)
     await harness.fetch()
     assert seen == [True]
 
