@@ -1,4 +1,4 @@
-"""What `setup.py` compiles is what runs."""
+"""The modules that `setup.py` compiles are the modules that run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def compiled() -> list[str]:
-    """The modules that `setup.py` names."""
+    """Return the modules that `setup.py` names."""
     module = ast.parse((ROOT / "setup.py").read_text())
     [value] = [node.value for node in module.body if isinstance(node, ast.Assign)]
     files: list[str] = eval(compile(ast.Expression(value), "setup.py", "eval"))
@@ -28,7 +28,7 @@ def test_a_module_runs_in_the_form_asked_for(name: str, request: pytest.FixtureR
 
 @pytest.mark.parametrize("path", sorted((ROOT / "streams" / "core").rglob("*.py")), ids=lambda path: path.stem)
 def test_a_module_of_the_core_is_compiled_unless_it_defines_structs(path: Path) -> None:
-    """mypyc passes by what the metaclass of msgspec.Struct is told, without a word."""
+    """mypyc silently ignores the arguments of the metaclass of msgspec.Struct."""
     source = path.read_text()
     structs = "msgspec.Struct" in source
     name = str(path.relative_to(ROOT).with_suffix("")).replace("/", ".")

@@ -1,4 +1,4 @@
-"""The core is a pure function of its input: what would let it see the world is not imported and not called."""
+"""The core is a pure function of its input: it imports and calls nothing that sees the outside."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WORLDLY = frozenset({
     "sys", "sysconfig", "tempfile", "threading", "time", "urllib", "warnings",
 })
 # fmt: on
-"""Modules of the standard library that tell or change something outside the program, or differ from run to run."""
+"""Modules of the standard library that read or change something outside the program, or differ from run to run."""
 
 WORLDLY_CALLS = frozenset({"open", "print", "input", "hash", "id", "eval", "exec", "__import__"})
 WORLDLY_NAMES = frozenset({"uuid1", "uuid4", "getnode"})
@@ -26,7 +26,7 @@ CLOCKS = frozenset({"now", "utcnow", "today"})
 
 
 def impurities(source: str) -> list[str]:
-    """What a module of the core must not have, as `line: what`."""
+    """Return the impure parts of a module, as `line: what`."""
     found = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):

@@ -1,4 +1,4 @@
-"""The peers: each can be told from the others, and what is said of it is there."""
+"""The catalogue of peers: names are distinct, and descriptions are right."""
 
 from __future__ import annotations
 

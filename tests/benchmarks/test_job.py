@@ -1,4 +1,5 @@
-"""The common job: its events are what the module says, and the oracle is right where a human can see it."""
+"""The common job: its events have the documented properties, and the oracle is right in cases that a human can
+check."""
 
 from __future__ import annotations
 
@@ -55,7 +56,7 @@ def test_a_fifth_of_the_customers_does_most_of_the_events(records: list[tuple[by
 
 
 def told(*kinds: str, customer: str = "c1") -> list[dict[str, Any]]:
-    """What comes of a customer's events; each is a second after the other."""
+    """Return the outputs for events of a customer, one second apart."""
     values = [
         {"type": kind, "customer_id": customer, "occurred_at": second * 1000, "product_id": "p1", "quantity": 1}
         for second, kind in enumerate(kinds)
@@ -93,11 +94,11 @@ def test_a_change_bears_the_time_of_its_event_and_the_next_number() -> None:
         (["product_removed", "page_viewed"], ["visitor"]),
     ],
 )
-def test_stages(kinds: list[str], expected: list[str]) -> None:
+def test_stages_follow_the_rules_of_the_job(kinds: list[str], expected: list[str]) -> None:
     assert stages(*kinds) == expected
 
 
-def test_differences_are_told_and_equality_is_none() -> None:
+def test_comparison_lists_differences_and_is_empty_for_equal_stages() -> None:
     expected = {"c1": told("page_viewed", "product_added"), "c2": told("page_viewed", customer="c2")}
     assert differences(expected, {customer: list(outputs) for customer, outputs in expected.items()}) is None
     assert "1 customers differ, e.g. c1" in str(differences(expected, {**expected, "c1": expected["c1"][::-1]}))

@@ -1,4 +1,4 @@
-"""The peers on the JVM do the job as the oracle does, and get their state back."""
+"""The peers on the JVM give the outputs of the oracle, and recover their state."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ for argument; do case $argument in -Doutput=*) mkdir -p "${argument#*=}";; esac;
 
 @pytest.fixture
 def builds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A Maven that only notes what it was asked, one line each time, a Java, and sources of one file."""
+    """Install a Maven that only notes each call, a Java, and sources of one file."""
     programs = tmp_path / "bin"
     programs.mkdir()
     for program, text in {"mvn": MAVEN, "java": "#!/bin/sh\n", "javac": "#!/bin/sh\n"}.items():
@@ -157,7 +157,7 @@ def builds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path / "builds"
 
 
-def test_they_are_built_once_and_again_when_a_source_has_changed(builds: Path, tmp_path: Path) -> None:
+def test_jvm_peers_are_built_once_and_again_when_a_source_has_changed(builds: Path, tmp_path: Path) -> None:
     leftover = tmp_path / "cache" / "flink" / "lib" / "of-another-version.jar"
     leftover.parent.mkdir(parents=True)
     leftover.touch()

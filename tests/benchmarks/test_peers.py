@@ -1,4 +1,4 @@
-"""What the Python peers make of the events is what the oracle says; without a broker."""
+"""The Python peers give the outputs of the oracle, without a broker."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def by_customer(outputs: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]
     return found
 
 
-def test_the_loops_say_what_the_oracle_says(work: Work) -> None:
+def test_loops_give_the_outputs_of_the_oracle(work: Work) -> None:
     states: dict[str, plain.State] = {}
     outputs = [output for _, value in work.records for output in aiokafka_loop.process(states, value)]
     assert all(json.loads(value)["customer"] == key.decode() for key, value in outputs)
@@ -86,7 +86,7 @@ def test_the_cart_holds_what_was_added_and_neither_removed_nor_ordered() -> None
     assert state["cart"] == {}
 
 
-def test_our_engine_with_the_jobs_playbook_says_what_the_oracle_says(work: Work) -> None:
+def test_engine_with_the_playbook_of_the_job_gives_the_outputs_of_the_oracle(work: Work) -> None:
     decoder = Decoder(Source.CLICKSTREAM, "events")
     encoder = Encoder()
     engine = PartitionEngine(Lifecycle(ours.PLAYBOOK))
@@ -115,7 +115,7 @@ def test_first_orders_are_one_per_partition_and_make_one_output_each(work: Work)
         assert (last["to"], last["sequence"]) == ("customer", len(before) + 1)
 
 
-def test_second_orders_make_one_output_each_to_who_knows_only_the_first(work: Work) -> None:
+def test_second_orders_make_one_output_each_after_the_first_ones(work: Work) -> None:
     first = oracle(iter(work.first_orders))
     both = oracle(iter([*work.first_orders, *work.second_orders]))
     assert {customer: len(outputs) for customer, outputs in both.items()} == {

@@ -1,4 +1,4 @@
-"""What is measured of a process is what it used, its descendants' too."""
+"""The measurements of a process include its descendants."""
 
 from __future__ import annotations
 
@@ -46,19 +46,19 @@ def test_the_peak_of_memory_is_kept_when_it_is_given_back(tmp_path: Path) -> Non
         assert process.peak_rss_mb > 80
 
 
-def test_one_that_ends_has_failed_with_its_last_words(tmp_path: Path) -> None:
+def test_process_that_ends_early_fails_with_its_last_output(tmp_path: Path) -> None:
     program = "import sys; sys.exit('no broker')"
     with pytest.raises(Failed, match="code 1: no broker") as failed, running(tmp_path, program) as process:
         process.line(60)
     assert failed.value.__notes__ == ["The last that it wrote:\nno broker"]
 
 
-def test_one_that_says_nothing_has_failed(tmp_path: Path) -> None:
+def test_process_without_output_fails(tmp_path: Path) -> None:
     program = "import time; time.sleep(60)"
     with running(tmp_path, program) as process, pytest.raises(Failed, match="said nothing"):
         process.line(0.01)
 
 
-def test_what_is_not_there_has_used_nothing() -> None:
+def test_missing_process_has_used_nothing() -> None:
     assert measure.cpu_s(2**22 + 1) == 0
     assert measure.peak_rss_mb(2**22 + 1) == 0

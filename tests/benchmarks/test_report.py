@@ -1,4 +1,4 @@
-"""The report says what the figures say, and no more."""
+"""The report shows the figures, and no more."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LOOP = "confluent-kafka loop"
 
 
 def trial(peer: str, us: float, number: int = 1, jit: str | None = None, **more: Any) -> dict[str, Any]:
-    """A row as a run writes it; `us` per event."""
+    """Return a row as a run writes it; `us` is the CPU time per event."""
     return {
         "kind": "trial",
         "peer": peer,
@@ -97,7 +97,7 @@ def test_ratios_are_of_the_same_round_and_medians_have_their_spread() -> None:
     assert "of 3 interleaved rounds" in text
 
 
-def test_a_trial_that_failed_is_said_and_does_not_count() -> None:
+def test_failed_trial_is_reported_and_does_not_count() -> None:
     failed = {key: trial(LOOP, 0.0)[key] for key in ("kind", "peer", "jit", "mode", "events", "customers")}
     text = page(trial(OURS.peer, 4.0), trial(LOOP, 5.0), {**failed, "round": 2, "error": "it ended with code 1"})
     assert "| 5.00 |" in line(text, LOOP)
@@ -111,13 +111,13 @@ def test_a_peer_that_never_came_through_has_a_row() -> None:
     assert line(text, "no more than the confluent").endswith("not measured |")
 
 
-def test_state_that_did_not_come_back_is_said() -> None:
+def test_state_that_was_not_recovered_is_reported() -> None:
     text = page(trial(OURS.peer, 4.0, recovery_s=0.5, recovery_cpu_s=0.1, recovered_differs="1 customers differ"))
     assert "**differ after recovery** in 1 of 1" in line(text, "**lifecycle-streams**")
     assert "| 0.50 | 0.10 |" in line(text, "**lifecycle-streams**")
 
 
-def test_a_restart_that_failed_leaves_the_figures_of_the_job_and_is_said() -> None:
+def test_failed_restart_is_reported_and_keeps_the_figures_of_the_job() -> None:
     text = page(trial(OURS.peer, 4.0), trial("Faust", 400.0, recovery_error="TimeoutError: not done"))
     assert line(text, "at least 50 times").endswith("0.010: **met** |")
     assert "| 400 | 0.01 |" in line(text, "Faust")
@@ -170,7 +170,7 @@ def test_the_latest_figure_of_a_scenario_is_the_one_that_counts(tmp_path: Path) 
     )
 
 
-def test_a_scenario_with_goals_that_was_not_run_is_said() -> None:
+def test_scenario_with_goals_that_was_not_run_is_reported() -> None:
     own = [Scenario("idle", "CPU", 1.0, "%", "< 2", (1.0,)), Scenario("mix", "CPU per event", 1.0, "us", "", (1.0,))]
     text = page(trial(OURS.peer, 4.0), own=own)
     assert {name for name in SCENARIOS if f"| {name} |  |  |  | 0 | not measured |" in text} == {*SCENARIOS} - {"idle"}
@@ -198,7 +198,7 @@ def test_the_picture_of_the_cost_over_customers_is_shown_where_there_is_one() ->
     assert shown.replace("![CPU per event over customers](customers.svg)\n\n", "") == page(trial(OURS.peer, 4.0))
 
 
-def test_runs_of_one_machine_are_one_page_and_rounds_of_one_are_not_held_against_those_of_another() -> None:
+def test_runs_of_one_machine_share_a_page_and_rounds_are_compared_within_a_run() -> None:
     one = run(trial(OURS.peer, 5), trial(LOOP, 10))
     other = run(trial(OURS.peer, 20), trial(LOOP, 5), began="20261123T000000Z")
     together = Common([*one, *other])

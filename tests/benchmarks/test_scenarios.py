@@ -1,4 +1,4 @@
-"""The scenarios' events, and what is made of measurements. The scenarios themselves are run by hand."""
+"""The events of the scenarios, and the statistics over measurements. The scenarios themselves are run by hand."""
 
 from __future__ import annotations
 

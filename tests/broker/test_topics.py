@@ -47,7 +47,7 @@ async def configs(admin: AIOKafkaAdminClient, topic: str) -> dict[str, str]:
     return {entry[0]: entry[1] for entry in response.resources[0][4]}
 
 
-async def test_what_is_missing_is_created_once(settings: Settings) -> None:
+async def test_missing_topics_are_created_once(settings: Settings) -> None:
     first = await topics.ensure(settings)
     assert {status.topic for status in first} == set(settings.topics.values())
     assert {status.state for status in first} == {"created"}
@@ -55,7 +55,7 @@ async def test_what_is_missing_is_created_once(settings: Settings) -> None:
     assert await topics.check(settings) == []
 
 
-async def test_how_topics_are_made(settings: Settings, admin: AIOKafkaAdminClient) -> None:
+async def test_created_topics_have_the_settings_of_their_role(settings: Settings, admin: AIOKafkaAdminClient) -> None:
     settings = dataclasses.replace(settings, profiles=True)
     await topics.ensure(settings)
     partitions = {topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics()}
@@ -75,7 +75,7 @@ async def test_a_check_creates_nothing(settings: Settings, admin: AIOKafkaAdminC
     assert await admin.list_topics() == []
 
 
-async def test_a_missing_input_topic(settings: Settings) -> None:
+async def test_missing_input_topic_is_reported_by_a_check(settings: Settings) -> None:
     await topics.ensure(settings)
     [problem] = await topics.check(dataclasses.replace(settings, orders_topic="shop.orders"))
     assert problem.sentence == (
@@ -84,7 +84,9 @@ async def test_a_missing_input_topic(settings: Settings) -> None:
     )
 
 
-async def test_an_input_topic_of_other_partitions(settings: Settings, admin: AIOKafkaAdminClient) -> None:
+async def test_input_topic_with_another_number_of_partitions_is_refused(
+    settings: Settings, admin: AIOKafkaAdminClient
+) -> None:
     await make(admin, "orders", 3)
     await topics.ensure(settings)
     [problem] = await topics.check(settings)
@@ -94,7 +96,7 @@ async def test_an_input_topic_of_other_partitions(settings: Settings, admin: AIO
     )
 
 
-async def test_an_input_topic_of_other_partitions_that_is_not_well_keyed_is_read_independently(
+async def test_input_topic_that_is_not_co_partitioned_may_have_another_number_of_partitions(
     settings: Settings, admin: AIOKafkaAdminClient
 ) -> None:
     await make(admin, "orders", 3)
@@ -114,7 +116,7 @@ async def test_an_output_topic_may_have_any_number(settings: Settings, admin: AI
     assert await topics.check(settings) == []
 
 
-async def test_a_profiles_topic_that_is_not_compacted(settings: Settings, admin: AIOKafkaAdminClient) -> None:
+async def test_profiles_topic_that_is_not_compacted_is_reported(settings: Settings, admin: AIOKafkaAdminClient) -> None:
     settings = dataclasses.replace(settings, profiles=True)
     await make(admin, "lifecycle-profiles", 2)
     await topics.ensure(settings)
@@ -122,10 +124,10 @@ async def test_a_profiles_topic_that_is_not_compacted(settings: Settings, admin:
     assert "set its cleanup.policy to compact" in problem.sentence
 
 
-async def test_topics_that_keep_who_was_erased_for_too_long_are_named(
+async def test_topics_that_retain_erased_customers_too_long_are_reported(
     settings: Settings, admin: AIOKafkaAdminClient
 ) -> None:
-    """As they are where they were made before there were erasures; workers start all the same."""
+    """Topics created before there were erasures have such settings. Workers start all the same."""
     settings = dataclasses.replace(settings, profiles=True)
     await make(admin, "lifecycle-profiles", 2, cleanup_policy="compact")
     await make(admin, "lifecycle-dead-letters", 2, retention_ms=str(30 * DAY))
@@ -143,9 +145,7 @@ async def test_topics_that_keep_who_was_erased_for_too_long_are_named(
     assert await topics.check(settings) == []
 
 
-async def test_that_requests_to_erase_somebody_are_not_timed_by_the_broker_is_said(
-    settings: Settings, admin: AIOKafkaAdminClient
-) -> None:
+async def test_erasures_topic_without_append_times_is_reported(settings: Settings, admin: AIOKafkaAdminClient) -> None:
     await make(admin, "lifecycle-erasures", 2, retention_ms=str(7 * DAY))
     [named] = [status for status in await topics.ensure(settings) if status.state == "advice"]
     assert named.topic == "lifecycle-erasures"
@@ -180,7 +180,7 @@ async def test_a_changelog_that_does_not_keep_append_times_is_named(
     assert await topics.check(settings) == []
 
 
-def test_how_the_changelog_is_to_be_made() -> None:
+def test_changelog_is_compacted_and_has_append_times() -> None:
     assert topics.changelog_configs(Settings()) == {
         "cleanup.policy": "compact",
         "min.compaction.lag.ms": str(HOUR),
@@ -192,14 +192,14 @@ def test_how_the_changelog_is_to_be_made() -> None:
 
 
 @pytest.mark.parametrize("create", [True, False])
-def test_no_broker_within_the_wait(create: bool) -> None:
+def test_unreachable_broker_is_reported_after_the_wait(create: bool) -> None:
     with EmbeddedBroker() as broker:
         settings = Settings(broker=broker.address, broker_wait=200)
     with pytest.raises(UserError, match=f"no Kafka broker answers on {settings.broker}: set LIFECYCLE_BROKER"):
         topics.run(settings, create)
 
 
-def test_a_broker_is_asked_ever_more_rarely_and_it_is_said(
+def test_unreachable_broker_is_asked_ever_more_rarely_and_that_is_logged(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with EmbeddedBroker() as broker:

@@ -1,8 +1,6 @@
-"""What customers do, and what has to be told of them: the same on the synchronous driver and on every broker.
-
-Times are minutes before the present. Deadlines lie a minute or more away from it, so that it does not matter how long a
-run takes.
-"""
+"""Scenarios of single customers with their expected outputs, the same for the harness and for every broker. Times
+are minutes before the present. Deadlines are at least a minute away from it, so that the duration of a run does not
+matter."""
 
 from __future__ import annotations
 
@@ -13,16 +11,16 @@ DAY = 24 * HOUR
 
 
 class Scenario(NamedTuple):
-    """One customer's."""
+    """The events of one customer, and the outputs and dead letters expected."""
 
     name: str
     events: tuple[tuple[int, dict[str, Any]], ...]
     """Minutes before the present, and the event without its time and customer."""
     outputs: tuple[tuple[int, str], ...]
-    """Minutes before the present, and what is told (`summary`), in the order of the customer's outputs."""
+    """Minutes before the present, and the output as `summary` shows it, in the order of the customer's outputs."""
     anonymous: bool = False
     dead_letters: tuple[str, ...] = ()
-    """Their reasons."""
+    """The reasons of the dead letters."""
 
 
 def view(product: str = "p", **fields: Any) -> dict[str, Any]:
@@ -146,7 +144,7 @@ SCENARIOS = (
 
 
 def summary(document: dict[str, Any]) -> str:
-    """What an output tells, in words."""
+    """Return an output in words."""
     if document["type"] == "stage_changed":
         return str(document["to_stage"] or document["cause"]["kind"])
     told = f"{document['type']} {document['kind']} {document['step']}"

@@ -1,4 +1,4 @@
-"""The scenarios on the synchronous driver, on the embedded broker and on Apache Kafka: outputs are the same on all."""
+"""The scenarios give the same outputs on the harness, on the embedded broker and on Apache Kafka."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Told = list[tuple[int, str]]
 
 
 def records(scenario: Scenario, present: int) -> list[tuple[int, Source, dict[str, Any]]]:
-    """Its events as they are reported, with their sources."""
+    """Return the events of a scenario, with their times and sources."""
     who = "anonymous_id" if scenario.anonymous else "customer_id"
     made = []
     for n, (minutes, event) in enumerate(scenario.events):
@@ -40,7 +40,7 @@ def told(documents: list[dict[str, Any]], present: int) -> Told:
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
-def test_on_the_synchronous_driver(scenario: Scenario) -> None:
+def test_single_partition_harness_gives_the_outputs_of_the_scenario(scenario: Scenario) -> None:
     present = now()
     decoders = {source: Decoder(source, source.name.lower()) for source in Source}
     activities, refused = [], []
@@ -56,8 +56,10 @@ def test_on_the_synchronous_driver(scenario: Scenario) -> None:
     assert refused == [*scenario.dead_letters]
 
 
-async def test_on_a_broker(make_cluster: Callable[..., Awaitable[ProcessCluster]]) -> None:
-    """All at once: what one customer does is nothing to another."""
+async def test_workers_on_a_broker_give_the_outputs_of_all_scenarios(
+    make_cluster: Callable[..., Awaitable[ProcessCluster]],
+) -> None:
+    """All scenarios run at once, because customers do not affect each other."""
     present = now()
     cluster = await make_cluster()
     for source, send in ((Source.CLICKSTREAM, cluster.clicks), (Source.ORDERS, cluster.orders)):

@@ -1,4 +1,4 @@
-"""The Apache Kafka of the tests: fetched once, there after a kill, gone with whoever started it."""
+"""Apache Kafka for tests: it is fetched once, restarts after a kill, and ends with the process that started it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ sleep 0.2; mkdir -p "$directory"; echo "$directory" >> "$FETCHED"; exit ${FAILS:
 
 @pytest.fixture
 def maven(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A Maven that only notes what it was asked to fill, in an empty cache."""
+    """Install a Maven that only notes the directory to fill, with an empty cache."""
     program = tmp_path / "bin" / "mvn"
     program.parent.mkdir()
     program.write_text(MAVEN)
@@ -42,7 +42,7 @@ def maven(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path / "fetched"
 
 
-def test_of_several_that_need_the_jars_one_fetches_them(maven: Path) -> None:
+def test_jars_are_fetched_once_when_several_threads_need_them(maven: Path) -> None:
     found: list[Path] = []
     threads = [threading.Thread(target=lambda: found.append(jars())) for _ in range(4)]
     for thread in threads:
@@ -54,7 +54,7 @@ def test_of_several_that_need_the_jars_one_fetches_them(maven: Path) -> None:
     assert found[0].is_dir()
 
 
-def test_what_was_fetched_in_part_does_not_count(maven: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_partial_fetch_of_the_jars_is_not_used(maven: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAILS", "1")
     with pytest.raises(Unavailable, match="Maven cannot fetch Apache Kafka's jars"):
         jars()
@@ -74,7 +74,7 @@ def test_a_machine_without_java_or_maven_is_told_what_is_missing(
         ApacheKafka().start()
 
 
-def test_what_is_missing_is_a_failure_under_ci_and_a_skip_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_requirement_fails_under_ci_and_skips_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CI", "true")
     with pytest.raises(pytest.fail.Exception, match="no such thing"):
         machine_requirements.skip_or_fail("no such thing")
@@ -90,7 +90,9 @@ def apache_kafka() -> Iterator[ApacheKafka]:
 
 
 @pytest.mark.slow
-async def test_its_topics_outlast_a_kill_and_nothing_outlasts_a_stop(apache_kafka: ApacheKafka) -> None:
+async def test_topics_survive_a_kill_of_the_broker_and_its_directory_is_gone_after_a_stop(
+    apache_kafka: ApacheKafka,
+) -> None:
     with ApacheKafka() as broker:  # beside the one that runs: ports and data are its own
         assert broker.address != apache_kafka.address
         await create(broker, "kept")
@@ -109,7 +111,7 @@ async def test_its_topics_outlast_a_kill_and_nothing_outlasts_a_stop(apache_kafk
 
 
 @pytest.mark.slow
-async def test_of_three_nodes_two_go_on_and_the_third_comes_back() -> None:
+async def test_cluster_of_three_goes_on_without_its_controller_which_may_return() -> None:
     with machine_requirements.kafka_cluster() as cluster:
         await create(cluster, "kept", copies=3)
         controller = await wait_until(cluster.controller, "a controller")
@@ -127,7 +129,8 @@ async def test_of_three_nodes_two_go_on_and_the_third_comes_back() -> None:
 
 
 async def known(broker: ApacheKafka | KafkaCluster, *names: str, make: str = "") -> bool:
-    """Whether a broker knows these topics, and makes another if asked. It may send us to a node that is gone."""
+    """Return whether a broker knows these topics; create another one if asked. A broker may refer to a node that is
+    gone."""
     try:
         if make:
             await create(broker, make, copies=2)

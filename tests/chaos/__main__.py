@@ -29,7 +29,7 @@ from tests.support.kafka_cluster import KafkaCluster
 
 
 def carry_out(program: Program, mode: str, seed: int, *, short: bool, keep: Path | None = None) -> Verdict:
-    """One run on brokers of its own. `keep`: a directory for its files, workers' logs among them."""
+    """Run a program once, on brokers of its own. `keep` is a directory for its files, with the logs of workers."""
     with ExitStack() as ends:
         directory = keep or Path(ends.enter_context(tempfile.TemporaryDirectory(prefix="lifecycle-chaos-")))
         directory.mkdir(parents=True, exist_ok=True)
@@ -40,7 +40,7 @@ def carry_out(program: Program, mode: str, seed: int, *, short: bool, keep: Path
 
 
 def commit(directory: Path) -> str:
-    """The commit that is checked out there, with `-dirty` behind it if files are not as in it; empty without git."""
+    """Return the commit that is checked out, with `-dirty` if files differ from it; empty without git."""
     command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
     with suppress(OSError):
         return subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False).stdout.strip()
@@ -48,7 +48,7 @@ def commit(directory: Path) -> str:
 
 
 def main() -> int:
-    """Returns the exit code: whether all is well."""
+    """Run the chosen programs. Return the exit code: 0 if all verdicts are good."""
     parser = argparse.ArgumentParser(prog="make chaos", description="Harm to a group of workers, with a verdict.")
     parser.add_argument("--only", choices=[*PROGRAMS], action="append", metavar="NAME", help=", ".join(PROGRAMS))
     parser.add_argument("--mode", choices=MODES, action="append", help="by default each that the program is for")

@@ -1,4 +1,4 @@
-"""Harm to the brokers: nodes lost one by one and all at once, and one that does not answer in time."""
+"""Faults of the brokers: nodes lost one by one and all at once, and a broker that does not answer in time."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from tests.support.process_cluster import wait_until
 
 
 def cluster_of(run: Run) -> KafkaCluster:
-    """The nodes of a program that asked for three."""
+    """Return the nodes of a program that asked for three."""
     assert isinstance(run.broker, KafkaCluster)
     return run.broker
 
 
 @program("a broker of three killed and restarted, the controller too", short={"kills": 2}, long={"kills": 12}, nodes=3)
 async def broker_loss(run: Run, *, kills: int) -> Verdict:
-    """Every other one is the controller. The next one goes when this one is back."""
+    """Nodes are killed one by one; every other one is the controller. The next one is killed when this one is back."""
     cluster = cluster_of(run)
     await run.application()
     events = run.sessions(sessions=800 * kills)
@@ -53,7 +53,7 @@ async def broker_loss(run: Run, *, kills: int) -> Verdict:
 
 @program("the whole cluster killed and restarted", short={"restarts": 1}, long={"restarts": 6}, nodes=3)
 async def cluster_restart(run: Run, *, restarts: int) -> Verdict:
-    """All three at the same moment."""
+    """All three nodes are killed at the same moment."""
     cluster = cluster_of(run)
     await run.application()
     events = run.sessions(sessions=800 * restarts)
@@ -74,7 +74,7 @@ async def cluster_restart(run: Run, *, restarts: int) -> Verdict:
 
 @program("producer timeouts: a broker that stands still", short={"stops": 1}, long={"stops": 10})
 async def producer_timeouts(run: Run, *, stops: int) -> Verdict:
-    """The workers' producers give up after 2 s in place of two minutes; the broker is stopped for longer than that."""
+    """The producers of workers give up after 2 s instead of two minutes; the broker is stopped for longer than that."""
     await run.application()
     events = run.sessions(sessions=800 * stops)
     await run.open(events)
@@ -99,5 +99,5 @@ async def producer_timeouts(run: Run, *, stops: int) -> Verdict:
 
 
 def timeouts(run: Run) -> int:
-    """How many the workers have logged."""
+    """Return how many timeouts the workers have logged."""
     return sum(len(re.findall("TimedOut|Timeout", worker.log.read_text())) for worker in run.cluster.workers)

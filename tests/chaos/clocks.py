@@ -1,4 +1,4 @@
-"""A worker whose clock is off by what a file says, in ms: for tests of clocks that jump."""
+"""A worker whose clock is off by the ms that a file contains, for tests of clocks that jump."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from streams.transport import driver
 
 
 def main(path: str) -> None:
-    """`lifecycle worker`, but for that."""
+    """Run `lifecycle worker` with this clock."""
     right, off = driver.wall_clock, Path(path)
 
     def clock() -> int:

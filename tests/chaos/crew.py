@@ -1,6 +1,5 @@
-"""The workers of a run, as an orchestrator has them: each in a place with a directory of its own, started again when it
-ends.
-"""
+"""The workers of a run, as an orchestrator has them: each in a slot with a directory of its own, restarted when it
+ends."""
 
 from __future__ import annotations
 
@@ -15,57 +14,57 @@ from tests.support.process_cluster import ProcessCluster, WorkerProcess, wait_un
 
 
 class Crew:
-    """So many places. Nobody is in them before `start` is called or `kept` runs."""
+    """A number of slots for workers. They are empty until `start` is called or `kept` runs."""
 
-    def __init__(self, cluster: ProcessCluster, places: int, *, program: str = "", **settings: str) -> None:
-        self.workers: list[WorkerProcess | None] = [None] * places
+    def __init__(self, cluster: ProcessCluster, slots: int, *, program: str = "", **settings: str) -> None:
+        self.workers: list[WorkerProcess | None] = [None] * slots
         self.ends: Counter[int] = Counter()
-        """Exit codes of those that ended without being told to."""
+        """Exit codes of workers that ended by themselves."""
         self.failed_stops: list[int] = []
-        """Exit codes, not 0, of those that were told to stop."""
+        """Exit codes other than 0 of workers that were stopped."""
         self.started = 0
         self.killed = 0
-        self.programs = [program] * places
-        """What runs in place of `lifecycle worker`, where it is not empty."""
+        self.programs = [program] * slots
+        """The program that runs instead of `lifecycle worker`, by slot; empty for none."""
         self.closed: set[int] = set()
-        """Places in which nobody is put."""
+        """Slots that stay empty."""
         self._cluster = cluster
         self._settings = settings
         self._told: set[int] = set()
 
-    def directory(self, place: int) -> Path:
-        """The data directory of a place."""
-        return self._cluster.directory / f"place-{place}"
+    def directory(self, slot: int) -> Path:
+        """Return the data directory of a slot."""
+        return self._cluster.directory / f"slot-{slot}"
 
-    def start(self, place: int, **settings: str) -> WorkerProcess:
-        """Put a worker in a place that is free."""
+    def start(self, slot: int, **settings: str) -> WorkerProcess:
+        """Start a worker in a free slot."""
         self._note_ends()
-        own = {"data_dir": str(self.directory(place))} | self._settings | settings
-        worker = self._cluster.start_worker(program=self.programs[place], **own)
-        self.workers[place] = worker
+        own = {"data_dir": str(self.directory(slot))} | self._settings | settings
+        worker = self._cluster.start_worker(program=self.programs[slot], **own)
+        self.workers[slot] = worker
         self.started += 1
         return worker
 
     def running(self) -> list[int]:
-        """The places with a worker that runs."""
+        """Return the slots with a running worker."""
         return [n for n, worker in enumerate(self.workers) if worker is not None and worker.process.poll() is None]
 
-    def partitions(self, place: int) -> int:
-        """How many the worker in a place works on; 0 if nobody is there."""
-        worker = self.workers[place]
+    def partitions(self, slot: int) -> int:
+        """Return how many partitions the worker of a slot has; 0 if there is none."""
+        worker = self.workers[slot]
         return 0 if worker is None else int(worker.metric("lifecycle_partitions_assigned"))
 
-    def kill(self, place: int) -> None:
-        """SIGKILL."""
-        worker = self._of(place)
+    def kill(self, slot: int) -> None:
+        """Kill a worker (SIGKILL)."""
+        worker = self._of(slot)
         if worker.process.poll() is None:
             self._told.add(worker.process.pid)
             self.killed += 1
             worker.kill()
 
-    async def terminate(self, place: int, timeout: float = 30.0) -> None:
-        """SIGTERM. The place is free then, and stays so."""
-        worker = self._of(place)
+    async def terminate(self, slot: int, timeout: float = 30.0) -> None:
+        """Stop a worker (SIGTERM). Its slot stays free."""
+        worker = self._of(slot)
         self._told.add(worker.process.pid)
         served = worker.get("/healthz")[0] != 0
         worker.terminate()
@@ -73,19 +72,19 @@ class Crew:
             await wait_until(lambda: worker.process.poll() is not None, "the end of a worker", timeout)
         except AssertionError:
             worker.kill()
-        self.workers[place] = None
+        self.workers[slot] = None
         code = worker.process.returncode
         if code != 0 and (served or code != -signal.SIGTERM):  # Python itself ends who has not begun yet
             self.failed_stops.append(code)
 
     async def ready(self) -> None:
-        """Wait until all that are there have partitions and process."""
-        for place in self.running():
-            await self._of(place).ready()
+        """Wait until all workers have partitions and process them."""
+        for slot in self.running():
+            await self._of(slot).ready()
 
     @contextlib.asynccontextmanager
     async def kept(self, pause: float = 0.3) -> AsyncIterator[None]:
-        """For the length of the block, who ends is replaced after a while."""
+        """Replace workers that end, after a pause, for the length of the block."""
 
         async def keep() -> None:
             while True:
@@ -101,16 +100,16 @@ class Crew:
                 await keeping
 
     def replace(self) -> None:
-        """Put workers in the places that are empty, or whose worker has ended."""
-        for place, worker in enumerate(self.workers):
-            if place not in self.closed and (worker is None or worker.process.poll() is not None):
-                self.start(place)
+        """Start workers in slots that are empty or whose worker has ended."""
+        for slot, worker in enumerate(self.workers):
+            if slot not in self.closed and (worker is None or worker.process.poll() is not None):
+                self.start(slot)
 
     async def dismiss(self) -> None:
-        """SIGTERM to all, for good."""
+        """Stop all workers (SIGTERM) for good."""
         self.closed.update(range(len(self.workers)))
         self._note_ends()
-        await asyncio.gather(*(self.terminate(place) for place in self.running()))
+        await asyncio.gather(*(self.terminate(slot) for slot in self.running()))
 
     def _note_ends(self) -> None:
         for worker in self.workers:
@@ -118,7 +117,7 @@ class Crew:
                 self.ends[worker.process.returncode] += 1
                 self._told.add(worker.process.pid)
 
-    def _of(self, place: int) -> WorkerProcess:
-        worker = self.workers[place]
-        assert worker is not None, f"there is nobody in place {place}"
+    def _of(self, slot: int) -> WorkerProcess:
+        worker = self.workers[slot]
+        assert worker is not None, f"there is no worker in slot {slot}"
         return worker

@@ -1,4 +1,4 @@
-"""Harm to the state directory: no room, files that are gone or not what they were."""
+"""Faults of the state directory: no room, and files that are missing or damaged."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ rocks.WRITE_BUFFER_BYTES, rocks.FILE_BYTES = 64 << 10, 32 << 10
 from streams.cli import main
 main(["worker"])
 """
-"""A worker whose RocksDB writes files early: what a short run holds would else stay in memory."""
+"""A worker whose RocksDB writes files early: otherwise all data of a short run would stay in memory."""
 LIMIT = "resource.setrlimit(resource.RLIMIT_FSIZE, (16 << 10, resource.RLIM_INFINITY))"
 
 
 @program("a full disk on the state directory", short={"refusals": 2}, long={"refusals": 12})
 async def disk_full(run: Run, *, refusals: int) -> Verdict:
-    """A worker on a disk of 512 KB (without root: with files of 16 KiB at most) ends, again and again, until there is
-    room. Another, with room, has the other partitions."""
+    """A worker on a disk of 512 KB (without root: with files of 16 KiB at most) ends again and again, until there is
+    room. Another worker, with room, has the other partitions."""
     await run.application(state_store="rocksdb")
     events = run.sessions(customers=1_000, sessions=3_000)
     await run.open(events)
@@ -51,14 +51,15 @@ async def disk_full(run: Run, *, refusals: int) -> Verdict:
 
 
 def refused(run: Run) -> int:
-    """How many workers have ended for want of room."""
+    """Return how many workers have ended for want of room."""
     logs = [worker.log.read_text() for worker in run.cluster.workers if worker.process.poll() is not None]
     return sum("cannot be read or written" in log or "No space left" in log for log in logs)
 
 
 @program("RocksDB files deleted or damaged", short={"damages": 4}, long={"damages": 30})
 async def disk_damaged(run: Run, *, damages: int) -> Verdict:
-    """A worker is stopped or killed, its files are harmed, it starts on them: what is wrong is read from Kafka."""
+    """A worker is stopped or killed, its files are damaged, and it starts with them: bad files are read again from
+    Kafka."""
     await run.application(state_store="rocksdb")
     events = run.sessions(sessions=400 * damages)
     await run.open(events)
@@ -67,16 +68,16 @@ async def disk_damaged(run: Run, *, damages: int) -> Verdict:
     async with crew.kept():
         await asyncio.sleep(1)
         for n, part in enumerate(parts(events, damages)):
-            place = n % 2
-            await processing(crew, place)
+            slot = n % 2
+            await processing(crew, slot)
             await run.pour(part, 2.0)
-            crew.closed.add(place)
-            if place in crew.running():
+            crew.closed.add(slot)
+            if slot in crew.running():
                 if run.rng.random() < 0.5:
-                    crew.kill(place)
+                    crew.kill(slot)
                 else:
-                    await crew.terminate(place)
-            done.append(damage(crew.directory(place) / "state", run.rng))
+                    await crew.terminate(slot)
+            done.append(damage(crew.directory(slot) / "state", run.rng))
             crew.closed.clear()
         await processing(crew, 0)
         read = sum("changelog has all of it" in worker.log.read_text() for worker in run.cluster.workers)
@@ -85,18 +86,18 @@ async def disk_damaged(run: Run, *, damages: int) -> Verdict:
         return await run.judge({"damages": damages}, minima=minima, ends={1: 2 * damages}, kinds=kinds)
 
 
-async def processing(crew: Crew, place: int) -> None:
-    """Wait until a worker in a place processes; the first may find damage and end."""
+async def processing(crew: Crew, slot: int) -> None:
+    """Wait until the worker of a slot processes. The first one may find the damage and end."""
 
     def check() -> bool:
-        worker = crew.workers[place]
+        worker = crew.workers[slot]
         return worker is not None and worker.get("/readyz")[0] == 200
 
     await wait_until(check, "a ready worker")
 
 
 def damage(state: Path, rng: random.Random) -> str:
-    """Harm the files of one partition or of all; returns in which way."""
+    """Damage the files of one partition or of all. Return how."""
     databases = [path for path in state.glob("*/*") if path.is_dir()]
     if not databases or rng.random() < 0.15:
         shutil.rmtree(state, ignore_errors=True)

@@ -1,7 +1,5 @@
-"""A worker that kills itself in a commit, where a file says so: its outputs of activities have left, its state has not.
-
-For tests of what another one makes of the same events.
-"""
+"""A worker that kills itself within a commit if a file says so: its immediate outputs have been sent, and its state has
+not. For tests of the outputs that another worker makes of the same events."""
 
 from __future__ import annotations
 
@@ -17,7 +15,7 @@ from streams.shell.worker import run
 
 
 def main(path: str) -> None:
-    """`lifecycle worker`, but for that."""
+    """Run `lifecycle worker` with this fault."""
     write = Changelog.write
     now = Path(path)
 

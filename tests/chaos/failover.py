@@ -1,4 +1,4 @@
-"""How long the outputs of a partition stand still when its worker goes, with and without a goodbye."""
+"""How long the outputs of a partition pause when its worker ends, with and without a graceful stop."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.chaos.verdict import Verdict
 from tests.support.shop_events import MINUTE, click, now
 
 FAILOVER = {"session_timeout": "5s", "heartbeat_interval": "1s", "standby_replicas": "1"}
-"""What docs/operations.md recommends where a failover is to take less than 10 s."""
+"""The settings that docs/operations.md recommends for a failover in less than 10 s."""
 PARTITIONS = 4
 FAILOVER_S = 10.0
 HANDOVER_S = 5.0
@@ -26,18 +26,18 @@ HANDOVER_S = 5.0
 
 @program("failover: kill -9, and a worker with a warm standby takes over", short={"times": 1}, long={"times": 10})
 async def failover(run: Run, *, times: int) -> Verdict:
-    """Measured from the kill to the first output after it, in the partition for which that takes longest."""
+    """Measure from the kill to the first output after it, in the slowest partition."""
     return await interrupted(run, times, kill=True)
 
 
 @program("hand-over: SIGTERM, and the other worker goes on", short={"times": 1}, long={"times": 10})
 async def handover(run: Run, *, times: int) -> Verdict:
-    """Measured from the signal, in the same way."""
+    """Measure from SIGTERM to the first output after it, in the slowest partition."""
     return await interrupted(run, times, kill=False)
 
 
 async def interrupted(run: Run, rounds: int, *, kill: bool) -> Verdict:
-    """New customers all the time, each with an output at once; workers go one after the other."""
+    """Send new customers all the time, each with an immediate output, while workers end one after the other."""
     await run.application(**FAILOVER, **QUICK, partitions=str(PARTITIONS))
     old = now() - 20 * MINUTE
     await run.produce(Event(old, Source.CLICKSTREAM, click(f"old-{n}", old)) for n in range(20_000))
@@ -74,7 +74,7 @@ async def interrupted(run: Run, rounds: int, *, kill: bool) -> Verdict:
 
 
 async def visitors(run: Run) -> None:
-    """Some 100 new customers a second, without end."""
+    """Send about 100 new customers a second, without end."""
     n = 0
     while True:
         await run.produce(Event(now(), Source.CLICKSTREAM, click(f"v-{n + k}", now())) for k in range(10))
@@ -83,7 +83,7 @@ async def visitors(run: Run) -> None:
 
 
 def standstill(records: list[Any], at: int) -> int:
-    """From an instant to the first output of an event that happened after it, ms, in the slowest partition."""
+    """Return the ms from a time to the first output of a later event, in the slowest partition."""
     first: defaultdict[int, list[int]] = defaultdict(list)
     for record in records:
         document = json.loads(record.value)

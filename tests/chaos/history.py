@@ -1,8 +1,6 @@
-"""A shop's history from a seed: sessions that end in orders, in carts left behind, or in nothing.
-
-In time order, as a shop's services report it. Orders come minutes after the clicks that led to them, so that whoever
-applies the one without the other invents an abandonment.
-"""
+"""The history of a shop from a seed: sessions that end in orders, in abandoned carts, or in nothing. Events are in time
+order, as the services of a shop report them. Orders come minutes after the clicks that led to them, so that a worker
+that applies one source without the other invents an abandonment."""
 
 from __future__ import annotations
 
@@ -15,12 +13,12 @@ from streams.core.activity import Source
 from tests.support.shop_events import DAY, HOUR, MINUTE, click, order
 
 FRAME = "frame-"
-"""How the customers are called whose events open and close a history; nobody compares them."""
+"""The prefix of customers whose events open and close a history. They are not compared."""
 SECOND = 1_000
 
 
 class Event(NamedTuple):
-    """What becomes a record."""
+    """An event to be written as a record."""
 
     at: int
     source: Source
@@ -28,7 +26,8 @@ class Event(NamedTuple):
 
 
 def history(seed: int, *, customers: int, sessions: int, end: int, span: int = 3 * DAY) -> list[Event]:
-    """So many sessions in the time before `end`, in time order. The same seed gives the same, moved to `end`."""
+    """Return this many sessions in the time before `end`, in time order. One seed gives the same history, moved to
+    `end`."""
     rng = random.Random(seed)
     events: list[Event] = []
     for n in range(sessions):
@@ -65,15 +64,13 @@ def _session(rng: random.Random, n: int, customer: str, at: int) -> Iterator[Eve
 
 
 def parts(events: list[Event], many: int) -> list[list[Event]]:
-    """All of them in their order, in so many parts of one size, give or take an event."""
+    """Return all events in order, in this many parts of almost equal size."""
     return [events[n * len(events) // many : (n + 1) * len(events) // many] for n in range(many)]
 
 
 def frame(name: str, at: int, partitions: int) -> list[Event]:
-    """An event of each source for each partition, by which it shows that it has come to `at`.
-
-    The last of these wait for what the other source may still have, and are not committed.
-    """
+    """Return an event of each source for each partition, which shows that the source has come to `at`. The last of
+    these events wait for the other source, and are not committed."""
     partitioner, customers, n = Partitioner(partitions, "murmur2"), dict[int, str](), 0
     while len(customers) < partitions:
         customer, n = f"{FRAME}{name}-{n}", n + 1

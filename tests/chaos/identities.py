@@ -1,4 +1,4 @@
-"""Harm while it turns out who is who: the same customers, known by half."""
+"""Faults during identity resolution: the same customers, partly identified."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from tests.chaos.workers import ready, stopped_and_woken
 from tests.support.shop_events import half_known
 
 LINKED = 100
-"""So many at least, that there is somebody to be found out about."""
+"""The least number of devices to be linked."""
 
 
 async def known_by_half(run: Run, sessions: int, **settings: str) -> list[Event]:
-    """An application that links, on badly keyed topics or, of every other seed, on well keyed ones; and a history for
-    it: events that lack some of their ids, and have devices."""
+    """Return an application with identity resolution and its history: events lack some of their ids, and have devices.
+    With every other seed, topics are co-partitioned."""
     keyed = "on" if run.seed % 2 else "off"
     await run.application(linking="on", clickstream_well_keyed=keyed, orders_well_keyed=keyed, **settings)
     events = run.sessions(sessions=sessions)
@@ -26,7 +26,7 @@ async def known_by_half(run: Run, sessions: int, **settings: str) -> list[Event]
 
 
 def linked(run: Run, events: list[Event]) -> int:
-    """How many devices turn out to be somebody's."""
+    """Return how many devices were linked to customers."""
     until = max(event.at for event in events)
     right = expected(run.cluster.settings, events, until, run.directory / "who-is-who")
     return sum(document["type"] == "linked" for document in right.outputs.values())
@@ -34,7 +34,7 @@ def linked(run: Run, events: list[Event]) -> int:
 
 @program("kill -9 of workers while profiles are merged", short={"kills": 6}, long={"kills": 50})
 async def identity(run: Run, *, kills: int) -> Verdict:
-    """Two workers. Every other kill comes when a worker is ready again."""
+    """Two workers are killed. Every other kill comes when a worker is ready again."""
     events = await known_by_half(run, 250 * kills)
     await run.open(events)
     crew = run.crew(2)
@@ -55,6 +55,6 @@ async def identity(run: Run, *, kills: int) -> Verdict:
 
 @program("SIGSTOP and SIGCONT of workers while profiles are merged", short={"zombies": 1}, long={"zombies": 12})
 async def identity_zombies(run: Run, *, zombies: int) -> Verdict:
-    """As `zombies`: what one passes on when it wakes up must not displace what its successor has passed on."""
+    """As `zombies`: internal messages of a stale owner must not displace those of its successor."""
     events = await known_by_half(run, 800 * zombies, session_timeout="2s")
     return await stopped_and_woken(run, events, zombies, {"linked": (linked(run, events), LINKED)})

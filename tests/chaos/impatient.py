@@ -1,4 +1,4 @@
-"""A worker whose producers give up after 2 s: for tests of what becomes of a send that fails."""
+"""A worker whose producers give up after 2 s, for tests of sends that fail."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ REQUEST_TIMEOUT_S = 2.0
 
 
 def main() -> None:
-    """`lifecycle worker`, but for that."""
+    """Run `lifecycle worker` with this setting."""
     usual = factory.faust_configuration
 
     def impatient(settings: Settings) -> dict[str, Any]:

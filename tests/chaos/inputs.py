@@ -1,4 +1,4 @@
-"""Harm to the input: a producer that stalls, records twice and out of order, a backlog with the orders behind."""
+"""Faults of the input: a producer that stalls, repeated and reordered records, a backlog with late orders."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.shop_events import HOUR, MINUTE, now
 
 
 def at_stake(run: Run, events: Iterable[Event]) -> int:
-    """How many abandonments would be invented by who saw no orders."""
+    """Return how many abandonments would be invented without orders."""
     events = list(events)
     until = max(event.at for event in events)
     clicks = [event for event in events if event.source is Source.CLICKSTREAM]
@@ -29,7 +29,7 @@ def at_stake(run: Run, events: Iterable[Event]) -> int:
 
 @program("a backfill whose producer stalls", short={"stalls": 2, "seconds": 6}, long={"stalls": 10, "seconds": 60})
 async def backfill_stalls(run: Run, *, stalls: int, seconds: int) -> Verdict:
-    """The orders of a backfill stop coming for longer than delay and lateness; the clicks go on, hours ahead."""
+    """The orders of a backfill pause for longer than delay and lateness, while the clicks go on, hours ahead."""
     idle = f"{4 * seconds + 30}s"
     await run.application(lateness="1s", clickstream_delay="1s", orders_delay="1s", backfill_idle=idle)
     events = run.sessions(sessions=1_200 * stalls)
@@ -48,7 +48,7 @@ async def backfill_stalls(run: Run, *, stalls: int, seconds: int) -> Verdict:
 
 @program("duplicated input", short={"sessions": 1_500}, long={"sessions": 20_000})
 async def duplicated(run: Run, *, sessions: int) -> Verdict:
-    """Every third record comes a second time, some a third, up to 20 h of event time later; then a worker is killed."""
+    """Every third record is repeated, some twice, up to 20 h of event time later. Then a worker is killed."""
     await run.application()
     events = run.sessions(sessions=sessions)
     arrivals = [(event.at, event) for event in events]
@@ -82,12 +82,13 @@ async def reordered_beyond(run: Run, *, sessions: int) -> Verdict:
 
 @program("the same within `lateness`, applied by time", short={"sessions": 1_500}, long={"sessions": 20_000})
 async def reordered_by_time(run: Run, *, sessions: int) -> Verdict:
-    """As `reordered_within`, with `LIFECYCLE_ORDER=time`: every output is held against the log in order."""
+    """As `reordered_within`, with event-time ordering: every output is compared with the log in order."""
     return await reordered(run, sessions, "2m", 2 * MINUTE, "time")
 
 
 async def reordered(run: Run, sessions: int, lateness: str, delay: int, order: str = "arrival") -> Verdict:
-    """What such input must come to all the same, with a kill in the middle of it."""
+    """Run a program with such input, with a kill in the middle, and compare the parts that do not depend on the
+    order."""
     await run.application(lateness=lateness, order=order)
     events = run.sessions(sessions=sessions)
     arrivals = [(e.at + (run.rng.randrange(delay) if run.rng.random() < 0.33 else 0), e) for e in events]
@@ -117,7 +118,7 @@ async def reordered(run: Run, sessions: int, lateness: str, delay: int, order: s
 
 
 def behind(arriving: Iterable[Event]) -> list[int]:
-    """By how much an event is older than one of its customer that came before it, ms: of those that are."""
+    """Return by how much each late event is older than an earlier one of its customer, ms."""
     latest: dict[str, int] = {}
     found = []
     for event in arriving:
@@ -130,7 +131,7 @@ def behind(arriving: Iterable[Event]) -> list[int]:
 
 @program("a five-hour backlog with the orders behind the clicks", short={"sessions": 3_000}, long={"sessions": 40_000})
 async def backlog(run: Run, *, sessions: int) -> Verdict:
-    """As after an outage: records are as old as their events. The orders take ten times as long to read."""
+    """The records are as old as their events, as after an outage. Orders take ten times as long to read."""
     kept = {"message.timestamp.type": "CreateTime"}
     topics = [NewTopic(name, 4, 1, topic_configs=kept) for name in ("clickstream_topic", "orders_topic")]
     await run.application(*topics)

@@ -1,7 +1,5 @@
-"""Harm while time passes: the events are of the last hour, and deadlines come due during the run.
-
-None comes due for hours after it, so that a replay until its end says what has to be there.
-"""
+"""Faults while time passes: events are of the last hour, and deadlines come due during the run. No deadline comes due
+for hours after it, so that a replay until its end gives the expected outputs."""
 
 from __future__ import annotations
 
@@ -26,13 +24,13 @@ PRODUCT = {"product_id": "p", "price": "9.99", "currency": "EUR"}
 
 
 def viewed(customer: str, due: int) -> Event:
-    """A view whose abandonment is due then."""
+    """Return a view whose abandonment is due at this time."""
     at = due - 30 * MINUTE
     return Event(at, Source.CLICKSTREAM, click(customer, at, "product_viewed", **PRODUCT))
 
 
 def carted(customer: str, due: int) -> Event:
-    """An addition to the cart whose abandonment is due then. It must be due yet: an hour ago is history."""
+    """Return an addition to the cart whose abandonment is due at this time, which must be in the future."""
     at = due - HOUR
     return Event(at, Source.CLICKSTREAM, click(customer, at, "product_added", **PRODUCT))
 
@@ -43,7 +41,7 @@ def bought(customer: str, at: int) -> Event:
 
 
 def due_between(rng: random.Random, customers: int, first: int, last: int) -> list[tuple[int, Event]]:
-    """Views and additions, in time order, each with when its abandonment is due."""
+    """Return views and additions in time order, each with the time at which its abandonment is due."""
     events = []
     for n in range(customers):
         due = rng.randrange(first, last)
@@ -52,13 +50,13 @@ def due_between(rng: random.Random, customers: int, first: int, last: int) -> li
 
 
 async def sleep_until(at: int) -> None:
-    """Until an instant, ms."""
+    """Sleep until a time, ms."""
     await asyncio.sleep(max(0, at - now()) / 1000)
 
 
 @program("clock jumps of a worker by hours, both ways", short={"jumps": 4}, long={"jumps": 40})
 async def clock_jumps(run: Run, *, jumps: int) -> Verdict:
-    """Of two workers one is hours ahead or behind, for seconds, again and again, while abandonments come due."""
+    """One of two workers is hours ahead or behind for seconds, again and again, while abandonments come due."""
     await run.application(**QUICK)
     clock = run.directory / "clock"
     clock.write_text("0")
@@ -86,11 +84,9 @@ async def clock_jumps(run: Run, *, jumps: int) -> Verdict:
 
 @program("a source whose leader is away while the other flows", short={"seconds": 20}, long={"seconds": 180}, nodes=3)
 async def leader_away(run: Run, *, seconds: int) -> Verdict:
-    """The node that alone has the orders is killed. Meanwhile abandonments come due, and the clickstream goes on.
-
-    The last carts that come due before it is back are bought while their orders cannot be written; these come within
-    the delay of their source.
-    """
+    """The only node with the orders is killed. Meanwhile abandonments come due, and the clickstream goes on. The last
+    carts that come due in the outage are bought while their orders cannot be written; these come within the delay of
+    their source."""
     cluster = cluster_of(run)
     alone = cluster.nodes[2]
     orders = NewTopic(
@@ -140,7 +136,7 @@ async def leader_away(run: Run, *, seconds: int) -> Verdict:
     "a crash between firing and commit, then the sources race differently", short={"crashes": 2}, long={"crashes": 20}
 )
 async def racing(run: Run, *, crashes: int) -> Verdict:
-    """What was fired, or sent, but not committed is overtaken the second time by orders that came late."""
+    """Abandonments that fired or were sent, but not committed, are prevented the second time by late orders."""
     await run.application(**QUICK, partitions="1", commit_interval="1s")
     die = run.directory / "die"
     crew = run.crew(1, program=f"from tests.chaos import dying; dying.main({str(die)!r})")

@@ -1,4 +1,4 @@
-"""The list of programs, which the modules beside this one fill."""
+"""The list of programs. The modules beside this one fill it."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ Body = Callable[..., Awaitable[Verdict]]
 
 
 class Program(NamedTuple):
-    """One way to harm the workers, or what they stand on."""
+    """One fault of the workers or of their environment."""
 
     name: str
     says: str
-    """What it does, for people."""
+    """A description for readers."""
     body: Body
     short: dict[str, Any]
-    """How much of it for a test."""
+    """Amounts for the short version, a test."""
     long: dict[str, Any]
-    """How much for `make chaos`."""
+    """Amounts for `make chaos`."""
     nodes: int
-    """Of the Apache Kafka it needs. Three are its own, and it may harm them."""
+    """Number of nodes of Apache Kafka. Three are its own, and it may damage them."""
     modes: tuple[str, ...]
 
     async def run(self, run: Run, amounts: dict[str, Any]) -> Verdict:
-        """Carry it out."""
+        """Run the program."""
         try:
             verdict = await self.body(run, **amounts)
         finally:
@@ -43,7 +43,7 @@ PROGRAMS: dict[str, Program] = {}
 def program(
     says: str, *, short: dict[str, Any], long: dict[str, Any], nodes: int = 1, modes: tuple[str, ...] = MODES
 ) -> Callable[[Body], Body]:
-    """Enter a coroutine function in the list, under its name."""
+    """Register a coroutine function in the list, under its name."""
 
     def enter(body: Body) -> Body:
         name = body.__name__

@@ -1,4 +1,4 @@
-"""One chaos run: an application on an Apache Kafka, a seeded history on its way into it, workers, and the verdict."""
+"""One chaos run: an application on an Apache Kafka, a history from a seed, workers, and the verdict."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ from tests.support.process_cluster import ProcessCluster, key_of
 from tests.support.shop_events import HOUR, now
 
 PATIENCE_S = 120.0
-"""How long the end of a run is waited for. It bounds a failure."""
+"""How long a run waits for its end, s. It bounds a failing run."""
 SLICE_S = 0.1
 
 
 class Run:
-    """What a program works with. Used by it in this order: `application`, `crew`, `open`, `pour`, `judge`."""
+    """The tools of a program. It uses them in this order: `application`, `crew`, `open`, `pour`, `judge`."""
 
     def __init__(self, name: str, mode: str, seed: int, broker: ApacheKafka | KafkaCluster, directory: Path) -> None:
         self.name = name
@@ -58,7 +58,7 @@ class Run:
         self.directory = directory
         self.cluster: ProcessCluster
         self.events: list[Event] = []
-        """All that was produced, in the order of time unless the program says otherwise."""
+        """All events produced, in time order unless the program changes that."""
         self.crews: list[Crew] = []
         self._producer: AIOKafkaProducer | None = None
         self._began = time.monotonic()
@@ -66,10 +66,8 @@ class Run:
     # -- the stage
 
     async def application(self, *before: NewTopic, **settings: str) -> ProcessCluster:
-        """An application with its topics. The sessions are short, so that a death is noticed soon.
-
-        `before`: its topics that are to be other than usual; a name is that of the setting.
-        """
+        """Return an application with its topics, with short group sessions so that a death is noticed soon. `before`
+        gives topics that are created with other settings; their names are those of the settings."""
         copies = {"replication": "3"} if isinstance(self.broker, KafkaCluster) else {}
         own = {
             "partitions": "4", "backfill_idle": "10m", "session_timeout": "4s", "heartbeat_interval": "500ms",
@@ -83,14 +81,14 @@ class Run:
         await self.cluster.create_topics()
         return self.cluster
 
-    def crew(self, places: int, *, program: str = "", **settings: str) -> Crew:
-        """Workers for it."""
-        crew = Crew(self.cluster, places, program=program, **settings)
+    def crew(self, slots: int, *, program: str = "", **settings: str) -> Crew:
+        """Return workers for the application."""
+        crew = Crew(self.cluster, slots, program=program, **settings)
         self.crews.append(crew)
         return crew
 
     async def close(self) -> None:
-        """At the end, whatever happened."""
+        """Release everything at the end."""
         if hasattr(self, "cluster"):
             self.cluster.stop()
         if self._producer is not None:
@@ -99,19 +97,17 @@ class Run:
     # -- the input
 
     def sessions(self, customers: int = 300, sessions: int = 1_500) -> list[Event]:
-        """The history of this run: days that ended three hours ago, so that all of it is a backfill, in which nothing
-        but the events themselves moves time."""
+        """Return the history of this run: days that ended three hours ago. All of it is a backfill, in which only
+        events move time."""
         return history.history(self.seed, customers=customers, sessions=sessions, end=now() - 3 * HOUR)
 
     async def open(self, events: list[Event]) -> None:
-        """Every partition of every source has spoken before the first event."""
+        """Produce an event to every partition of every source before the history."""
         await self.produce(history.frame("opening", events[0].at - 1_000, self.cluster.settings.partitions))
 
     async def produce(self, events: Iterable[Event], *, timestamps: bool = False) -> None:
-        """Put events on their topics in their order; returns when all are acknowledged.
-
-        `timestamps`: the records were produced when the events happened, where their topic takes that.
-        """
+        """Produce events in their order, and wait until all are acknowledged. `timestamps`: records get the times of
+        their events, if their topic accepts that."""
         if self._producer is None:
             self._producer = AIOKafkaProducer(
                 bootstrap_servers=self.cluster.settings.broker, enable_idempotence=True, linger_ms=5,
@@ -136,7 +132,7 @@ class Run:
     # -- the output
 
     async def read(self, topic: str) -> list[Any]:
-        """All of a topic up to its end, as a subscriber has it who reads committed records."""
+        """Return all records of a topic, as a subscriber reads them that reads committed records."""
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self.cluster.settings.broker, enable_auto_commit=False, isolation_level="read_committed"
         )
@@ -158,7 +154,7 @@ class Run:
             await consumer.stop()
 
     async def received(self) -> Documents:
-        """All outputs."""
+        """Return all outputs."""
         settings = self.cluster.settings
         topics = (settings.stage_changes_topic, settings.abandonments_topic, settings.identities_topic)
         records = [record for topic in topics for record in await self.read(topic)]
@@ -176,13 +172,12 @@ class Run:
         tolerates: tuple[str, ...] = (),
         **notes: Any,
     ) -> Verdict:
-        """Close the history, wait for all that follows from it, end the workers, and compare.
+        """Close the history, wait for its outputs, end the workers, and compare.
 
-        `live`: it is not closed, but time goes on in it. The program has seen to it that nothing falls due meanwhile.
-        `roughly`: input was out of order, and only that counts which must be the same all the same: what profiles
-        count, and which abandonments stand.
-        `limits`, `minima`: as in `Verdict`.
-        `ends`: by exit code, how many workers may end of what was done to them, without being told to.
+        `live`: the history is not closed, and time goes on in it; the program has made sure that no deadline comes due
+        meanwhile. `roughly`: input was out of order, and only the parts are compared that do not depend on the order:
+        the counts of profiles, and the abandonments that stand. `limits`, `minima`: as in `Verdict`. `ends`: how many
+        workers may end by themselves because of the fault, by exit code.
         """
         if live:
             until = now()
@@ -202,7 +197,7 @@ class Run:
         return await self.compared(right, harm, held, dict(minima), tolerates, notes, counted if roughly else bare)
 
     async def settled(self, right: Expected) -> None:
-        """Wait until all outputs expected are there and all input is committed, and a little longer."""
+        """Wait until all expected outputs are there and all input is committed, and a little longer."""
         deadline = time.monotonic() + PATIENCE_S
         wanted = {id for id, document in right.outputs.items() if not document["customer_id"].startswith(history.FRAME)}
         while time.monotonic() < deadline:
@@ -224,7 +219,7 @@ class Run:
         notes: dict[str, Any],
         view: Callable[[Profile], object],
     ) -> Verdict:
-        """The verdict over what is on the topics now."""
+        """Return the verdict over the present contents of the topics."""
         received = await self.received()
         if view is counted:
             received = standing(received)
@@ -265,7 +260,7 @@ class Run:
         )
 
     async def _all_committed(self) -> bool:
-        """All but the closing frame, of which what has nothing behind it is not applied."""
+        """Return whether all but the closing frame is committed; the last events of the frame are not applied."""
         async with self.cluster.admin() as admin:
             committed = await admin.list_consumer_group_offsets(self.cluster.settings.app_id)
         counted = dict.fromkeys(Source, 0)

@@ -30,13 +30,13 @@ COLUMNS = {
 
 
 def read(path: Path) -> list[Verdict]:
-    """The verdicts of a file."""
+    """Return the verdicts of a file."""
     decoder = msgspec.json.Decoder(Verdict)
     return [decoder.decode(line) for line in path.read_bytes().splitlines() if line]
 
 
 def table(verdicts: Iterable[Verdict]) -> str:
-    """Markdown; programs in the order of the list."""
+    """Return the table in Markdown, with programs in the order of the list."""
     last = {(verdict.program, verdict.mode, *verdict.amounts.items()): verdict for verdict in verdicts}
     rows = [
         ["what is done", "mode", "how much", *COLUMNS.values(), "", "run"],
@@ -59,8 +59,8 @@ def table(verdicts: Iterable[Verdict]) -> str:
 
 
 def how_much(verdict: Verdict, program: Program) -> str:
-    """What was asked for and, where it is another figure, what the long version asks for; what was done; what was
-    measured against a bound."""
+    """Return the amounts asked for, those of the long version if they differ, the work done, and the measurements
+    against a bound."""
     asked = [
         f"{name} {figure:,g}" + (f" of {whole:,g}" if (whole := program.long.get(name, figure)) != figure else "")
         for name, figure in verdict.amounts.items()

@@ -15,11 +15,12 @@ from tests.support.kafka_cluster import Unavailable
 SEED = 1
 IN_BOTH_MODES = ("kills", "zombies", "racing", "identity")
 IN_EXACTLY_ONCE = ("coming_and_going", "broker_loss", "producer_timeouts")
-"""The rest is about what both modes share, and is run in the default one: `make chaos` runs all in both."""
+"""The other programs test behaviour that both modes share, and run in the default mode. `make chaos` runs all in
+both."""
 
 
 def modes(name: str) -> tuple[str, ...]:
-    """In which modes a program is a test."""
+    """Return the modes in which a program is a test."""
     if name in IN_BOTH_MODES:
         return MODES
     return ("exactly_once",) if name in IN_EXACTLY_ONCE else ("at_least_once",)
@@ -27,7 +28,7 @@ def modes(name: str) -> tuple[str, ...]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "mode"), [(name, mode) for name in PROGRAMS for mode in modes(name)])
-def test_nothing_is_lost_wrong_or_invented(name: str, mode: str, tmp_path: Path) -> None:
+def test_chaos_program_finds_no_lost_wrong_or_invented_output(name: str, mode: str, tmp_path: Path) -> None:
     try:
         verdict = carry_out(PROGRAMS[name], mode, SEED, short=True, keep=tmp_path / "run")
     except Unavailable as reason:
@@ -36,5 +37,5 @@ def test_nothing_is_lost_wrong_or_invented(name: str, mode: str, tmp_path: Path)
     assert verdict.ok, verdict.sentence()
 
 
-def test_what_is_chosen_here_is_there() -> None:
+def test_chosen_programs_exist() -> None:
     assert {*IN_BOTH_MODES, *IN_EXACTLY_ONCE} <= PROGRAMS.keys()

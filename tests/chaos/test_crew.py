@@ -1,4 +1,4 @@
-"""What is counted of workers: who was killed, who ended unasked, and who did not end well when told to stop."""
+"""The counts of a crew: workers that were killed, that ended by themselves, and that did not stop well."""
 
 from __future__ import annotations
 
@@ -31,21 +31,23 @@ def crew_of(directory: Path, *programs: str) -> Crew:
     return crew
 
 
-def worker_of(crew: Crew, place: int) -> WorkerProcess:
-    worker = crew.workers[place]
+def worker_of(crew: Crew, slot: int) -> WorkerProcess:
+    worker = crew.workers[slot]
     assert worker is not None
     return worker
 
 
 async def serving(crew: Crew) -> None:
-    for place in range(len(crew.workers)):
-        await wait_until(lambda n=place: worker_of(crew, n).get("/healthz")[0] == 200, "a server")  # type: ignore[misc]
+    for slot in range(len(crew.workers)):
+        await wait_until(lambda n=slot: worker_of(crew, n).get("/healthz")[0] == 200, "a server")  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(
     ("on_sigterm", "failed"), [(ENDS_WITH.format(code=0), []), (ENDS_WITH.format(code=1), [1]), (IS_ENDED, [-15])]
 )
-async def test_who_is_told_to_stop_has_to_end_with_0(tmp_path: Path, on_sigterm: str, failed: list[int]) -> None:
+async def test_worker_that_ends_with_an_error_on_sigterm_is_a_failed_stop(
+    tmp_path: Path, on_sigterm: str, failed: list[int]
+) -> None:
     crew = crew_of(tmp_path, SERVES.format(on_sigterm=on_sigterm))
     await serving(crew)
     await crew.terminate(0)
@@ -53,20 +55,20 @@ async def test_who_is_told_to_stop_has_to_end_with_0(tmp_path: Path, on_sigterm:
     assert not crew.ends
 
 
-async def test_who_does_not_stop_in_time_is_killed_and_has_failed(tmp_path: Path) -> None:
+async def test_worker_that_does_not_stop_in_time_is_killed_and_is_a_failed_stop(tmp_path: Path) -> None:
     crew = crew_of(tmp_path, SERVES.format(on_sigterm="signal.SIG_IGN"))
     await serving(crew)
     await crew.terminate(0, timeout=0.2)
     assert crew.failed_stops == [-signal.SIGKILL]
 
 
-async def test_who_has_not_begun_may_be_ended_by_the_signal(tmp_path: Path) -> None:
+async def test_worker_that_has_not_started_may_be_ended_by_the_signal(tmp_path: Path) -> None:
     crew = crew_of(tmp_path, "import time; time.sleep(60)")
     await crew.terminate(0)
     assert crew.failed_stops == []
 
 
-async def test_who_ends_unasked_is_counted_once_and_who_was_killed_is_not(tmp_path: Path) -> None:
+async def test_worker_that_ends_by_itself_is_counted_once_and_a_killed_one_is_not(tmp_path: Path) -> None:
     crew = crew_of(tmp_path, "raise SystemExit(3)", "import time; time.sleep(60)")
     await wait_until(lambda: crew.running() == [1], "the end of one")
     crew.kill(1)

@@ -1,4 +1,4 @@
-"""A verdict that cannot fail shows nothing: each kind of mistake is found in outputs and profiles that have it."""
+"""A verdict finds each kind of mistake in outputs and profiles that have it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def right(tmp_path_factory: pytest.TempPathFactory) -> Expected:
     return verdict.expected(Settings(), events, END, tmp_path_factory.mktemp("expected") / "files")
 
 
-def test_parts_are_all_of_it_in_its_order() -> None:
+def test_parts_of_a_history_are_the_whole_history_in_order() -> None:
     events = history.history(1, customers=5, sessions=20, end=END)
     for many in (1, 7, len(events) + 5):
         parts = history.parts(events, many)
@@ -62,13 +62,13 @@ def counts(found: Comparison) -> dict[str, int]:
 NONE = dict.fromkeys(Comparison._fields, 0)
 
 
-def test_what_is_right_is_found_to_be(right: Expected) -> None:
+def test_right_outputs_and_profiles_pass_the_comparison(right: Expected) -> None:
     assert len(right.outputs) > 100
     assert counts(compare(right.outputs, outputs(right))) == NONE
     assert differing_profiles(right.profiles, copies(right)) == []
 
 
-def test_the_history_holds_what_the_runs_are_about(right: Expected) -> None:
+def test_generated_history_has_the_cases_that_the_programs_test(right: Expected) -> None:
     kinds = {document["type"] for document in right.outputs.values()}
     assert kinds == {"stage_changed", "abandoned", "recovered"}
     assert history.history(1, customers=30, sessions=80, end=END) == history.history(
@@ -79,7 +79,7 @@ def test_the_history_holds_what_the_runs_are_about(right: Expected) -> None:
     )
 
 
-def test_lost_repeated_and_altered_outputs(right: Expected) -> None:
+def test_lost_repeated_and_altered_outputs_are_counted(right: Expected) -> None:
     documents = outputs(right)
     assert counts(compare(right.outputs, documents[1:])) == NONE | {"missing": 1}
     assert counts(compare(right.outputs, [*documents, *documents[:3]])) == NONE | {"repeated": 3}
@@ -87,7 +87,7 @@ def test_lost_repeated_and_altered_outputs(right: Expected) -> None:
     assert counts(compare(right.outputs, documents)) == NONE | {"differing": 1}
 
 
-def test_outputs_that_are_not_expected_are_told_apart(right: Expected) -> None:
+def test_unexpected_outputs_are_counted_by_kind(right: Expected) -> None:
     documents = outputs(right)
     invented = abandoned(documents) | {"id": "x", "abandonment_id": "x"}
     assert counts(compare(right.outputs, [*documents, invented])) == NONE | {"false_abandonments": 1}
@@ -151,7 +151,7 @@ def test_each_count_that_must_be_nothing_fails_the_run(what: str) -> None:
     assert verdict_of(**{what: 1}).sentence().startswith("FAIL p")
 
 
-def test_what_is_tolerated_does_not_and_what_is_not_explained_does() -> None:
+def test_tolerated_counts_pass_and_unexplained_counts_fail() -> None:
     assert verdict_of(orphaned=1, extra=1, repeated=2, tolerates=("orphaned", "repeated")).ok
     assert not verdict_of(orphaned=1, extra=2, tolerates=("orphaned", "repeated")).ok
     assert not verdict_of(missing=1, tolerates=("missing",)).ok

@@ -1,4 +1,4 @@
-"""What a chaos run has to show: outputs and profiles of the workers, held against a replay of the same log."""
+"""The verdict of a chaos run: outputs and profiles of the workers are compared with a replay of the same log."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ COUNTS = ("missing", "extra", "orphaned", "taken_back", "false_abandonments", "d
 
 
 class Expected(NamedTuple):
-    """What the log comes to."""
+    """The outputs and profiles of a replay of the log."""
 
     outputs: dict[str, dict[str, Any]]
     """By id."""
@@ -42,54 +42,54 @@ class Expected(NamedTuple):
 
 
 class Verdict(msgspec.Struct, kw_only=True):
-    """Counts, and what they come to. A line of the results file."""
+    """Counts, and the judgement about them. One line of the results file."""
 
     program: str
     mode: str
     seed: int
     harm: dict[str, float]
-    """What was done, in figures: kills, restarts, seconds of outage, …"""
+    """The work done, in figures: kills, restarts, seconds of outage, …"""
     events: int
     outputs: int
-    """Expected ones."""
+    """Expected outputs."""
     profiles: int
     missing: int
     extra: int
-    """Outputs that are not expected."""
+    """Unexpected outputs."""
     orphaned: int
-    """Of these: outputs of activities, which another run of the same events has overtaken."""
+    """Of the unexpected: outputs of activities that another run of the same events has overtaken."""
     taken_back: int
-    """Of these: abandonments that a retraction names, and the retractions."""
+    """Of the unexpected: abandonments that were retracted, and the retractions."""
     false_abandonments: int
-    """Of these: abandonments that stand."""
+    """Of the unexpected: abandonments that were not retracted."""
     differing: int
-    """Outputs of an expected id that say something else, or that say two things."""
+    """Outputs with an expected id and other contents, or with two contents."""
     repeated: int
-    """Outputs that came again, with the same id."""
+    """Outputs repeated with the same id."""
     wrong_profiles: int
     early: int
-    """Outputs that were there before what they tell had come due, by the broker's clock."""
+    """Outputs that arrived before they were due, by the broker's clock."""
     limits: dict[str, tuple[float, float]] = {}
-    """What was measured, and what it may be at most."""
+    """Measurements with their upper bounds."""
     minima: dict[str, tuple[float, float]] = {}
-    """What the program is for, measured, and what it has to be at least: harm that was not done shows nothing."""
+    """Measurements of the fault with their lower bounds: a fault that did not happen shows nothing."""
     failed_stops: int = 0
-    """Workers that were told to stop and did not end with 0."""
+    """Workers that were stopped and did not end with 0."""
     tolerates: tuple[str, ...] = ()
     """Which of orphaned, taken_back and repeated may be more than 0."""
     seconds: float = 0.0
     notes: dict[str, Any] = {}
-    """What else is worth knowing."""
+    """Further remarks."""
     amounts: dict[str, float] = {}
-    """What the program was asked for."""
+    """The amounts asked for."""
     commit: str = ""
-    """Of this project, that ran; `-dirty` behind it if files were not as in it."""
+    """The commit of this project that ran; with `-dirty` if files differed from it."""
     date: str = ""
-    """When, in UTC."""
+    """The date, in UTC."""
 
     @property
     def ok(self) -> bool:
-        """Whether nothing went wrong that must not, and what the program is for was done."""
+        """Return whether no forbidden difference was found, and the fault was produced often enough."""
         counted = self.orphaned + self.taken_back + self.false_abandonments
         never = self.missing or self.false_abandonments or self.differing or self.wrong_profiles or self.early
         tolerable = {name: getattr(self, name) for name in ("orphaned", "taken_back", "repeated")}
@@ -103,7 +103,7 @@ class Verdict(msgspec.Struct, kw_only=True):
         )
 
     def sentence(self) -> str:
-        """The printed verdict."""
+        """Return the printed verdict."""
         harm = ", ".join(f"{name} {figure:g}" for name, figure in self.harm.items())
         counts = ", ".join(f"{name.replace('_', ' ')} {getattr(self, name)}" for name in COUNTS)
         bounds = "".join(f"; {bound}" for bound in self.bounds("{name} {measured:g} of at {end} {bound:g}"))
@@ -115,7 +115,7 @@ class Verdict(msgspec.Struct, kw_only=True):
         )
 
     def bounds(self, form: str) -> list[str]:
-        """Minima and limits, each in a form that takes name, measured, end ("least" or "most") and bound."""
+        """Yield minima and limits, as (name, measured, end, bound) where end is "least" or "most"."""
         return [
             form.format(name=name, measured=measured, end=end, bound=bound)
             for end, held in (("least", self.minima), ("most", self.limits))
@@ -124,12 +124,12 @@ class Verdict(msgspec.Struct, kw_only=True):
 
 
 def ended(found: Mapping[int, int], allowed: Mapping[int, int]) -> dict[str, tuple[float, float]]:
-    """Limits for workers that ended without being told to: how many of each exit code did, and how many may."""
+    """Return limits for workers that ended by themselves: how many did and how many may, by exit code."""
     return {f"ended with {code}": (found.get(code, 0), allowed.get(code, 0)) for code in sorted({*found, *allowed})}
 
 
 def expected(settings: Settings, events: Iterable[Event], until: int, directory: Path) -> Expected:
-    """Replay the events, in the order given, until an instant."""
+    """Replay the events in this order, until a time."""
     directory.mkdir()
     files = {source: directory / f"{source.name.lower()}.jsonl" for source in Source}
     lines: dict[Source, list[str]] = {source: [] for source in Source}
@@ -158,7 +158,7 @@ def expected(settings: Settings, events: Iterable[Event], until: int, directory:
 
 
 def recovered(changelog: Iterable[Any]) -> Profiles:
-    """The profiles that a worker would recover from these records, in the order of their partitions."""
+    """Return the profiles that a worker would recover from these records, in the order of their partitions."""
     state = TaskState()
     for record in changelog:
         if record.key != MARKER_KEY:
@@ -167,7 +167,7 @@ def recovered(changelog: Iterable[Any]) -> Profiles:
 
 
 def profiles_of(state: TaskState) -> Profiles:
-    """The profiles of a state, without those that frame the history."""
+    """Return the profiles of a state, without those of the frame."""
     found = {}
     for key in state:
         profile = state.get(key)
@@ -177,7 +177,8 @@ def profiles_of(state: TaskState) -> Profiles:
 
 
 def bare(profile: Profile) -> bytes:
-    """A profile without what depends on who worked on it, and when: it has to be equal to the last bit."""
+    """Return a profile without the parts that depend on the worker and the time of its work. The rest must be equal to
+    the last bit."""
     profile.applied = [-1] * len(profile.applied)
     profile.commit = 0
     profile.pending = []
@@ -192,13 +193,13 @@ COUNTED = (
 
 
 def counted(profile: Profile) -> dict[str, Any]:
-    """What a profile counts, whatever the order in which its events came."""
+    """Return the counts of a profile that do not depend on the order of its events."""
     document = profile_document(profile, Lifecycle(Playbook()).summary(profile))
     return {name: document[name] for name in COUNTED}
 
 
 def differing_profiles(right: Profiles, found: Profiles, view: Callable[[Profile], object] = bare) -> list[bytes]:
-    """The keys of those that are missing, too many, or not as they have to be."""
+    """Return the keys of profiles that are missing, unexpected or different."""
     return sorted(
         key
         for key in right.keys() | found.keys()
@@ -207,7 +208,7 @@ def differing_profiles(right: Profiles, found: Profiles, view: Callable[[Profile
 
 
 def abandonments(outputs: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Those of step 1, cut to what says which they are."""
+    """Return the first steps, reduced to the fields that identify them."""
     cut = ["id", "type", "customer_id", "kind", "occurred_at", "abandonment_id"]
     return {
         id: {name: document[name] for name in cut}
@@ -217,14 +218,14 @@ def abandonments(outputs: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, A
 
 
 def standing(received: Documents) -> Documents:
-    """The abandonments that nobody took back, as `abandonments` cuts them."""
+    """Return the abandonments that were not retracted, in the form of `abandonments`."""
     retracted = {document["abandonment_id"] for document in received if document["type"] == "retracted"}
     kept = abandonments({document["id"]: document for document in received})
     return [document for id, document in kept.items() if id not in retracted]
 
 
 class Comparison(NamedTuple):
-    """The outputs received, sorted by what is to be said about them."""
+    """The outputs received, sorted by the kind of difference."""
 
     missing: list[str]
     orphaned: Documents
@@ -237,10 +238,8 @@ class Comparison(NamedTuple):
 
 
 def compare(right: Mapping[str, dict[str, Any]], received: Iterable[dict[str, Any]]) -> Comparison:
-    """Hold what subscribers have received against what they should have.
-
-    `AT` in a document is when it came, by the broker's clock.
-    """
+    """Compare the outputs that subscribers received with the expected ones. `AT` in a document is its arrival, by the
+    broker's clock."""
     said: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
     early = 0
     for document in received:
@@ -269,7 +268,7 @@ def compare(right: Mapping[str, dict[str, Any]], received: Iterable[dict[str, An
 
 
 def _kind(document: dict[str, Any], retracted: set[str]) -> str:
-    """What to call an output that is not expected."""
+    """Return the kind of an unexpected output."""
     if document["type"] == "stage_changed":
         return "orphaned" if document["cause"]["kind"] == "activity" else "unexplained"
     if "abandonment_id" not in document:
@@ -282,5 +281,5 @@ def _kind(document: dict[str, Any], retracted: set[str]) -> str:
 
 
 def tally(documents: Documents) -> Counter[str]:
-    """What kinds of outputs these are, for a note."""
+    """Return the kinds of these outputs, for a note."""
     return Counter(f"{d['type']} {d.get('to_stage') or d.get('kind') or ''}".strip() for d in documents)

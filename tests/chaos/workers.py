@@ -1,4 +1,4 @@
-"""Harm to workers: killed, replaced, too many and too few, stopped and woken."""
+"""Faults of workers: killed, replaced, too many and too few, stopped and resumed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from tests.support.process_cluster import wait_until
 
 @program("kill -9 of workers at random moments", short={"kills": 6}, long={"kills": 50})
 async def kills(run: Run, *, kills: int) -> Verdict:
-    """Two workers. Every other kill comes when one is ready again, the others while it starts, recovers or joins."""
+    """Two workers are killed. Every other kill comes when a worker is ready again, the others while it starts, recovers
+    or joins."""
     await run.application()
     events = run.sessions(sessions=250 * kills)
     await run.open(events)
@@ -37,16 +38,16 @@ async def kills(run: Run, *, kills: int) -> Verdict:
         return await run.judge({"kills": kills}, minima={"killed": (crew.killed, kills)})
 
 
-async def ready(run: Run, place: int) -> None:
-    """Wait until the worker in a place processes, unless it ends."""
-    worker = run.crews[-1].workers[place]
+async def ready(run: Run, slot: int) -> None:
+    """Wait until the worker of a slot processes, unless it ends."""
+    worker = run.crews[-1].workers[slot]
     assert worker is not None
     await worker.ready_or_gone()
 
 
 @program("rolling restarts of three workers", short={"rounds": 1}, long={"rounds": 8})
 async def rolling(run: Run, *, rounds: int) -> Verdict:
-    """Each is told to stop, has to be gone in time with exit code 0, and is replaced; then the next."""
+    """Each worker in turn is stopped, has to end in time with exit code 0, and is replaced."""
     await run.application()
     events = run.sessions(sessions=1_200 * rounds)
     await run.open(events)
@@ -65,7 +66,7 @@ async def rolling(run: Run, *, rounds: int) -> Verdict:
 
 @program("workers joining and leaving every few seconds", short={"changes": 6}, long={"changes": 40})
 async def coming_and_going(run: Run, *, changes: int) -> Verdict:
-    """One to four workers, in turn with and without a goodbye; nobody waits for a rebalance to be over."""
+    """One to four workers start and end, in turn with and without a graceful stop, without waiting for rebalances."""
     await run.application()
     events = run.sessions(sessions=250 * changes)
     await run.open(events)
@@ -74,7 +75,7 @@ async def coming_and_going(run: Run, *, changes: int) -> Verdict:
     for part in parts(events, changes):
         pouring = asyncio.create_task(run.pour(part, 2.0))
         here = crew.running()
-        free = [place for place in range(4) if place not in here]
+        free = [slot for slot in range(4) if slot not in here]
         if free and (len(here) <= 1 or run.rng.random() < 0.55):
             crew.start(run.rng.choice(free))
         elif run.rng.random() < 0.5:
@@ -96,7 +97,7 @@ async def coming_and_going(run: Run, *, changes: int) -> Verdict:
 
 @program("SIGSTOP for longer than the session, then SIGCONT", short={"zombies": 1}, long={"zombies": 12})
 async def zombies(run: Run, *, zombies: int) -> Verdict:
-    """It wakes up with old state and half a commit, while others have gone on with its partitions."""
+    """A stopped worker resumes with old state and half a commit, after others took over its partitions."""
     await run.application(session_timeout="2s")
     return await stopped_and_woken(run, run.sessions(sessions=800 * zombies), zombies)
 
@@ -104,7 +105,7 @@ async def zombies(run: Run, *, zombies: int) -> Verdict:
 async def stopped_and_woken(
     run: Run, events: list[Event], zombies: int, more: Mapping[str, tuple[float, float]] = {}
 ) -> Verdict:
-    """Of two workers, one is stopped for longer than the session, again and again. `more`: further minima."""
+    """One of two workers is stopped for longer than the session, again and again. `more` gives further minima."""
     await run.open(events)
     crew = run.crew(2)
     lost = 0
@@ -114,24 +115,24 @@ async def stopped_and_woken(
             await crew.ready()
             pouring = asyncio.create_task(run.pour(part, 8.0))
             await asyncio.sleep(run.rng.uniform(0.5, 1.5))
-            place = run.rng.choice(crew.running())
-            victim = crew.workers[place]
+            slot = run.rng.choice(crew.running())
+            victim = crew.workers[slot]
             assert victim is not None
-            await wait_until(lambda: crew.partitions(place) > 0, "its partitions")  # noqa: B023
+            await wait_until(lambda: crew.partitions(slot) > 0, "its partitions")  # noqa: B023
             victim.process.send_signal(signal.SIGSTOP)
             await asyncio.sleep(5.0)
-            lost += await has_all(run, 1 - place)
+            lost += await has_all(run, 1 - slot)
             victim.process.send_signal(signal.SIGCONT)
             await pouring
         minima = {"that lost their partitions": (lost, zombies), **more}
         return await run.judge({"zombies": zombies}, minima=minima, ends={1: 2 * zombies})
 
 
-async def has_all(run: Run, place: int) -> bool:
-    """Whether the worker in a place comes to work on all partitions, within some seconds."""
+async def has_all(run: Run, slot: int) -> bool:
+    """Return whether the worker of a slot gets all partitions within some seconds."""
     crew, all_of_them = run.crews[-1], run.cluster.settings.partitions
     try:
-        await wait_until(lambda: crew.partitions(place) == all_of_them, "all partitions in one place", 15.0)
+        await wait_until(lambda: crew.partitions(slot) == all_of_them, "all partitions in one place", 15.0)
     except AssertionError:
         return False
     return True

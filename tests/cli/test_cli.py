@@ -1,4 +1,4 @@
-"""The command line: what reaches the commands, and how mistakes end."""
+"""The command line: options, help, and mistakes."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_options_of_several_values_wrongly_used(args: str) -> None:
     assert CliRunner().invoke(spread, args.split()).exit_code == 2
 
 
-def test_version() -> None:
+def test_version_is_printed() -> None:
     assert __version__ in lifecycle("--version").output
 
 

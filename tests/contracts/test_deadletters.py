@@ -28,7 +28,7 @@ def letter(key: bytes | None, value: bytes | None, max_bytes: int = 1_000_000) -
 
 @pytest.mark.parametrize("key", [None, b"", b"c-1", b"\xff"])
 @pytest.mark.parametrize("value", [None, b"", b"{}", b"\xff"])
-def test_a_record_as_it_came(key: bytes | None, value: bytes | None) -> None:
+def test_dead_letter_holds_the_record_unchanged(key: bytes | None, value: bytes | None) -> None:
     assert letter(key, value) == DeadLetter(
         key,
         value,
@@ -44,7 +44,7 @@ def test_a_record_as_it_came(key: bytes | None, value: bytes | None) -> None:
     )
 
 
-def test_a_record_too_big_is_cut() -> None:
+def test_value_too_big_is_cut() -> None:
     value = bytes(range(256)) * 5_000
     cut = letter(b"c-1", value)
     assert cut.value is not None
@@ -56,7 +56,7 @@ def test_a_record_too_big_is_cut() -> None:
     assert headers["__streams.errors.sha256"] == hashlib.sha256(value).hexdigest().encode()
 
 
-def test_so_is_its_key() -> None:
+def test_key_too_big_is_cut() -> None:
     cut = letter(b"k" * 2_000_000, None)
     assert cut.key == b"k" * MAX_KEY
     assert cut.value is None
@@ -64,7 +64,7 @@ def test_so_is_its_key() -> None:
 
 
 @given(key=st.none() | st.integers(0, 8_000), value=st.none() | st.integers(0, 8_000), room=st.integers(2_500, 6_000))
-def test_it_fits(key: int | None, value: int | None, room: int) -> None:
+def test_dead_letter_fits_its_limit(key: int | None, value: int | None, room: int) -> None:
     cut = letter(_bytes(key), _bytes(value), max_bytes=room)
     batch = DefaultRecordBatchBuilder(2, 0, False, -1, -1, -1, 10**9)
     assert batch.append(0, cut.timestamp, cut.key, cut.value, cut.headers)

@@ -1,4 +1,4 @@
-"""Requests to erase somebody: what is one, and why what is none is refused."""
+"""Erasure requests: valid ones, and the reasons for which others are refused."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ def test_invalid_requests(path: Path) -> None:
         (encode("x" * 257, True, "r"), "invalid_identity"),
     ],
 )
-def test_what_no_schema_sees(value: bytes | None, reason: str) -> None:
+def test_invalid_request_that_the_schema_accepts_is_rejected(value: bytes | None, reason: str) -> None:
     rejected = decoded(value)
     assert isinstance(rejected, Rejected)
     assert rejected.reason == reason
 
 
 @pytest.mark.parametrize("identified", [True, False])
-def test_what_is_encoded_is_a_request_on_every_partition_and_lives_on_one(identified: bool) -> None:
+def test_encoded_request_reads_the_same_on_every_partition_and_has_one_home(identified: bool) -> None:
     value = encode("c-1", identified, "r-1")
     read = [decoded(value, partition) for partition in range(4)]
     assert read == [Erasure("c-1", identified, AT, "r-1", home=partition == HOME) for partition in range(4)]
@@ -74,7 +74,7 @@ def test_what_is_encoded_is_a_request_on_every_partition_and_lives_on_one(identi
 def test_a_request_is_of_the_time_at_which_the_broker_has_it_or_earlier(
     requested_at: int | None, counts_from: int
 ) -> None:
-    """So that no clock makes it void, or has what comes later passed over."""
+    """So no clock makes a request void, or drops later events."""
     request = decoded(encode("c-1", True, "r-1", requested_at), timestamp=AT)
     assert isinstance(request, Erasure)
     assert request.at == counts_from

@@ -1,4 +1,4 @@
-"""Records of the activity topic: what a task writes is what another one reads, and nothing else is believed."""
+"""Records of the repartition topic: a task reads the records that another one wrote, and refuses all others."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def reader(linking: bool = False, partition: int = HERE) -> Reader:
 
 
 def living(partition: int, prefix: str, n: int = 0) -> str:
-    """The nth id that has its home on a partition."""
+    """Return the nth id with its home on a partition."""
     found = [id_ for m in range(50) if TWO.partition((id_ := f"{prefix}-{m}").encode()) == partition]
     return found[n]
 
@@ -73,7 +73,7 @@ def test_reports_are_read_as_they_were_written() -> None:
     assert refused == []
 
 
-def test_what_no_task_wrote_is_refused_and_the_rest_is_read() -> None:
+def test_foreign_records_are_refused_and_the_rest_is_read() -> None:
     good = forwarding_header(CLICKS, 3, 41, 17, NOON)
     raw = [
         record(VALUE),
@@ -132,7 +132,7 @@ def test_parts_are_read_as_they_were_written() -> None:
         assert refused == []
 
 
-def test_a_record_that_was_forwarded_whole_holds_its_parts_for_there() -> None:
+def test_record_forwarded_whole_contains_its_parts_for_that_partition() -> None:
     customer, device = living(HERE, "c"), living(HERE, "d")
     value = both_ids(customer, device)
     header = forwarding_header(CLICKS, THERE, 41, 17, NOON + 5)
@@ -176,7 +176,7 @@ def test_items_are_read_as_they_were_written() -> None:
         assert refused == []
 
 
-def test_what_no_task_wrote_of_parts_and_items_is_refused() -> None:
+def test_foreign_parts_and_internal_messages_are_refused() -> None:
     link = Passed(stream=0, number=5, cause=0, offset=3, role=LINK, at=NOON, customer="d", other="c")
     (_, header), value = encode_item(link, THERE, 2)
     (_, of_parts), run = encode_parts(CLICKS, THERE, 2, parts_of(decoded(CLICKS, both_ids("c", "d"))))
@@ -203,7 +203,7 @@ def moving(packed: bytes | None, **fields: Any) -> Passed:
     return Passed(stream=1, number=6, cause=-1, offset=3, **given)
 
 
-def test_an_item_that_does_not_hold_what_it_says_stops_nobody_who_would_apply_it() -> None:
+def test_inconsistent_internal_message_is_refused_when_read() -> None:
     event = event_of(decoded(CLICKS, both_ids("c", "d")))
     packed = pack(Profile("d", False))
     for item in (
@@ -221,8 +221,8 @@ def test_an_item_that_does_not_hold_what_it_says_stops_nobody_who_would_apply_it
         assert [rejected.reason for _, rejected in refused] == ["invalid_field"]
 
 
-def test_what_is_passed_on_of_any_event_fits_a_batch_with_all_that_waits_beside_it() -> None:
-    """In the record of the device: else one event would stop its partition for ever."""
+def test_internal_message_of_the_largest_event_fits_a_batch_with_pending_ones() -> None:
+    """The message is in the record of the device. If it did not fit, one event would stop its partition for ever."""
     room = (1 << 19) - STEP.pending - Policy().profile_bytes
     for line in (b"{}", b'{"price":1}', b'{"product_id":"p"}'):
         rest = b'{"type":"cart_viewed","occurred_at":%d,"anonymous_id":"d","items":[' % NOON
@@ -242,7 +242,7 @@ def test_a_profile_that_a_newer_version_moved_is_not_given_up() -> None:
         reader(linking=True).read([record(value, header)])
 
 
-def test_parts_and_items_are_not_taken_where_nobody_is_linked() -> None:
+def test_parts_and_internal_messages_are_refused_without_identity_resolution() -> None:
     link = Passed(stream=0, number=5, cause=0, offset=3, role=LINK, at=NOON, customer="d", other="c")
     header, value = encode_item(link, THERE, 2)
     news, refused = reader().read([record(value, header)])
@@ -254,7 +254,8 @@ def test_parts_and_items_are_not_taken_where_nobody_is_linked() -> None:
 
 
 def of_one(value: bytes, forwards: bool = False, linking: bool = True) -> tuple[list[int], list[tuple[bool, int, int]]]:
-    """The roles of what belongs here, and of what does not: whether as a record, the role, to which partition."""
+    """Return the roles of the parts that belong here; of the others whether they are a record, their role and their
+    partition."""
     decoder = Decoder(CLICKS, "shop.clicks", linking=linking)
     raw = record(value)
     raw.timestamp = NOON
@@ -276,7 +277,7 @@ def test_a_refused_record_has_no_parts() -> None:
     assert of_one(both_ids(living(THERE, "c"), living(HERE, "d"))) == ([], [])
 
 
-def test_without_linking_the_device_of_a_customer_is_not_looked_at() -> None:
+def test_device_of_a_customer_is_ignored_without_identity_resolution() -> None:
     assert of_one(both_ids(living(HERE, "c"), "anonymous"), linking=False) == ([EVENT], [])
     for linking in (False, True):
         decoder = Decoder(CLICKS, "shop.clicks", linking=linking)

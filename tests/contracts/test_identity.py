@@ -13,16 +13,16 @@ LONG = ["x" * 256, "é" * 128, "😀" * 64]
 
 
 @pytest.mark.parametrize("identifier", [*NOBODY, "ANONYMOUS", *TOO_LONG])
-def test_nobody(identifier: str) -> None:
+def test_placeholder_ids_name_nobody(identifier: str) -> None:
     assert not identity.names_somebody(identifier)
 
 
 @pytest.mark.parametrize("identifier", [*SOMEBODY, *LONG])
-def test_somebody(identifier: str) -> None:
+def test_other_ids_name_somebody(identifier: str) -> None:
     assert identity.names_somebody(identifier)
 
 
-def test_what_fits() -> None:
+def test_ids_up_to_the_longest_fit() -> None:
     assert all(identity.fits(identifier) for identifier in [*NOBODY, *SOMEBODY, *LONG])
     assert not any(identity.fits(identifier) for identifier in TOO_LONG)
 

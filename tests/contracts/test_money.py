@@ -37,7 +37,7 @@ currencies = st.sampled_from(sorted(money.EXPONENTS))
         (b"null", "EUR", None),
     ],
 )
-def test_read(text: bytes, currency: str, minor: int | None) -> None:
+def test_valid_amounts_are_read(text: bytes, currency: str, minor: int | None) -> None:
     assert money.parse(text, currency) == minor
 
 
@@ -67,13 +67,13 @@ def test_read(text: bytes, currency: str, minor: int | None) -> None:
         (b"9" * 1025, "too long"),
     ],
 )
-def test_refused(text: bytes, problem: str) -> None:
+def test_invalid_amounts_are_refused(text: bytes, problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         money.parse(text, "EUR")
 
 
 @given(minor=st.integers(0, money.MAX_MINOR), currency=currencies)
-def test_what_is_written_reads_the_same(minor: int, currency: str) -> None:
+def test_written_amount_reads_back(minor: int, currency: str) -> None:
     text = money.text(minor, currency)
     exponent = money.EXPONENTS[currency]
     assert Decimal(text) == Decimal(minor).scaleb(-exponent)

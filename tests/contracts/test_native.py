@@ -430,7 +430,7 @@ def test_an_amount_is_what_its_text_says(text: str, currency: str, source: Sourc
 
 
 def amount(text: str, currency: str) -> int | str | None:
-    """What money makes of the text itself, or why it refuses it."""
+    """Return the amount that the money module reads from the text, or its reason for refusal."""
     try:
         return money.parse(text.encode(), currency)
     except ValueError as error:

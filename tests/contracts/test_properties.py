@@ -1,4 +1,4 @@
-"""Properties: read where a playbook asks for them, absent where they are of another kind."""
+"""Properties are read if a playbook declares them, and absent if they have another type."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def read(properties: object, source: Source = Source.CLICKSTREAM, **fields: obje
 
 
 @pytest.mark.parametrize("source", Source)
-def test_of_their_kind_they_are_read(source: Source) -> None:
+def test_properties_of_the_declared_type_are_read(source: Source) -> None:
     told = {"n": 2.5, "m": "9.99", "t": "x" * 2000, "b": True, "at": "2026-11-21T10:00:00Z", "other": {"deep": []}}
     assert read(told, source) == {
         "n": 2.5,
@@ -48,12 +48,12 @@ def test_a_date_is_its_midnight_in_utc_also_before_1970() -> None:
         {"m": 1e300, "at": 1e300},
     ],
 )
-def test_of_another_kind_they_are_absent(properties: dict[str, object]) -> None:
+def test_properties_of_another_type_are_absent(properties: dict[str, object]) -> None:
     assert read(properties) == {}
 
 
 @pytest.mark.parametrize("properties", [None, [1], "x", 3])
-def test_what_is_no_object_has_none(properties: object) -> None:
+def test_properties_that_are_no_object_are_none(properties: object) -> None:
     assert read(properties) is None
 
 
@@ -63,7 +63,7 @@ def test_numbers_beyond_all_bounds_do_no_harm() -> None:
     assert decoder.decode(value, partition=0, offset=0, timestamp=AT).properties == {"t": "y"}
 
 
-def test_nobody_asks_nobody_reads() -> None:
+def test_properties_that_no_rule_reads_are_not_decoded() -> None:
     value = b'{"type":"x","occurred_at":1760000000000,"customer_id":"c","properties":{"n":1}}'
     decoded = Decoder(Source.CLICKSTREAM, "topic").decode(value, partition=0, offset=0, timestamp=AT)
     assert decoded.properties is None

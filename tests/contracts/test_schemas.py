@@ -1,4 +1,4 @@
-"""The schemas and examples against the decoder and the encoder, both ways."""
+"""Schemas and examples agree with the decoder and the encoder."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ OUTPUTS = {
     "lifecycle-identities": IDENTITIES,
 }
 NOT_IN_A_FILE = {"null_value", "too_large", "wrong_partition", "corrupt_batch"}
-"""No bytes of a value, too many of them, and a fault of the record rather than of its value."""
+"""These reasons are about a missing value, a large value, or the record rather than its value."""
 
 
 def files(pattern: str) -> list[Any]:
@@ -61,7 +61,7 @@ def decoded(topic: str, value: bytes) -> Activity | Rejected:
 
 
 def parsed(value: bytes) -> object:
-    """As JSON is, unlike what Python takes for it. Raises ValueError."""
+    """Parse as strict JSON, unlike Python. Raises ValueError."""
 
     def no_number(_: str) -> NoReturn:
         raise ValueError("not in JSON")
@@ -169,7 +169,8 @@ _MENDED = st.builds(
 
 
 def _apart(record: dict[str, Any]) -> bool:
-    """Where a schema cannot follow: integral floats are integers to it, and bounds are not in minor units."""
+    """Return whether a schema cannot express the rule: integral floats are integers to it, and bounds are not in minor
+    units."""
     ids = [record.get(name) for name in _FIELDS if name.endswith("_id")]
     amounts = [record.get("price"), record.get("total")]
     return any(isinstance(value, float) for value in ids) or any(

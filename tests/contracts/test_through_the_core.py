@@ -1,4 +1,4 @@
-"""From bytes to bytes: what the core makes of decoded records is what the schemas say."""
+"""From bytes to bytes: the outputs of the core for decoded records are valid by the schemas."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LINE = {"product_id": "p-1", "category": "shoes", "price": "59.90", "quantity": 
 
 
 def lived(*events: dict[str, Any], fire: bool = False) -> tuple[Profile, list[dict[str, Any]]]:
-    """A profile after the events, and after all its deadlines if `fire`, and its outputs; all held to the schemas."""
+    """Return the profile and the outputs after the events; with `fire` also after all deadlines. All are validated."""
     lifecycle, outputs, counts = Lifecycle(), list[Output](), Counter[tuple[str, str]]()
     profile = lifecycle.new("c-1", True)
     for offset, event in enumerate(events):

@@ -43,7 +43,7 @@ AT = 1_795_255_200_000
         (10**11, 10**11),
     ],
 )
-def test_read(value: str | float, at: int) -> None:
+def test_valid_times_are_read(value: str | float, at: int) -> None:
     assert times.parse(value) == at
 
 
@@ -91,13 +91,13 @@ def test_the_number_that_divides_seconds_from_milliseconds() -> None:
         (1.7e308, "after 2999"),
     ],
 )
-def test_refused(value: str | float, problem: str) -> None:
+def test_invalid_times_are_refused(value: str | float, problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         times.parse(value)
 
 
 @given(at=st.integers(0, times.END - 1))
-def test_what_is_written_reads_the_same(at: int) -> None:
+def test_written_time_reads_back(at: int) -> None:
     assert times.parse(times.text(at)) == at
     assert datetime.fromisoformat(times.text(at)) == datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=at)
 

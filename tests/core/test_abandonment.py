@@ -1,4 +1,4 @@
-"""Episodes, abandonments, and what becomes of them."""
+"""Episodes, abandonments, and their outcomes."""
 
 from __future__ import annotations
 
@@ -419,7 +419,7 @@ def test_a_view_at_the_time_of_the_last_order_opens_one() -> None:
 # -- late activity
 
 
-def test_a_late_activity_retracts_and_arms_step_1_again() -> None:
+def test_late_activity_retracts_and_schedules_step_1_again() -> None:
     history = run([add(0), click(70 * MINUTE), click(50 * MINUTE)], until=5 * HOUR)
     assert history.abandonment_summary == [
         ("abandoned", "cart", 1, HOUR),
@@ -462,7 +462,7 @@ def test_a_late_event_as_old_as_what_was_abandoned_does_not_abandon_it_twice() -
     assert history.abandonment_summary == [("abandoned", "browse", 1, 31 * MINUTE)]
 
 
-def test_activity_as_old_as_the_last_one_arms_nothing() -> None:
+def test_activity_as_old_as_the_last_one_schedules_nothing() -> None:
     history = run([view(0)], until=HOUR).play(view(0, "B"), until=10 * DAY)
     assert history.abandonment_summary == [("abandoned", "browse", 1, 30 * MINUTE)]
 
@@ -501,7 +501,7 @@ def test_expiry_30_days_after_the_last_activity() -> None:
     assert expired.id == abandonment_id(NAMESPACE, True, "c-1", "cart", T0 + HOUR, "expired")
 
 
-def test_what_expired_can_no_longer_be_recovered_or_superseded() -> None:
+def test_expired_abandonment_is_neither_recovered_nor_superseded() -> None:
     history = run([add(0), order(30 * DAY + HOUR), add(30 * DAY + 2 * HOUR)], until=31 * DAY)
     assert [told[0] for told in history.abandonment_summary] == [
         "abandoned",
@@ -548,7 +548,7 @@ def test_at_equality_expiry_goes_before_the_track() -> None:
     ]
 
 
-def test_whether_an_abandonment_was_withheld_is_known_for_what_follows() -> None:
+def test_withheld_abandonment_is_remembered_for_later_outputs() -> None:
     history = run([add(0)], until=HOUR)
     told = history.abandonments[0]
     assert not history.alive.is_withheld(told.abandonment_id)

@@ -1,4 +1,4 @@
-"""The cart: what is in it, the checkout mark, and operations that arrive out of order."""
+"""The cart: its contents, the checkout, and operations that arrive out of order."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def remove(at: int, product: str | None = "A", **fields: Any) -> Activity:
     return click(at, "product_removed", product, **fields)
 
 
-def test_added_less_removed_per_product() -> None:
+def test_cart_is_additions_less_removals_per_product() -> None:
     history = run([add(0), add(1, quantity=2), add(2, "B"), remove(3), remove(4, "C")])
     assert history.cart == {"A": 2, "B": 1}
     history.play(remove(5, quantity=9))
@@ -61,7 +61,7 @@ def test_absent_items_change_nothing() -> None:
     assert run([add(0), click(1, "cart_viewed"), click(2, "checkout_started")]).cart == {"A": 1}
 
 
-def test_an_empty_list_empties_the_cart_and_clears_the_mark() -> None:
+def test_empty_item_list_empties_the_cart_and_clears_the_checkout() -> None:
     history = run([add(0), click(1, "checkout_started"), click(2, "cart_viewed", items=())])
     assert history.cart == {}
     assert history.alive.cart.now.checkout_at is None
@@ -69,14 +69,14 @@ def test_an_empty_list_empties_the_cart_and_clears_the_mark() -> None:
     assert history.alive.cart.now.checkout_at == T0 + 3
 
 
-def test_emptying_and_removing_the_last_line_clear_the_mark() -> None:
+def test_emptying_and_removing_the_last_line_clear_the_checkout() -> None:
     for last in (click(2, "cart_emptied"), remove(2)):
         history = run([add(0), click(1, "checkout_started"), last])
         assert history.cart == {}
         assert history.alive.cart.now.checkout_at is None
 
 
-def test_removing_what_is_not_there_does_not_clear_the_mark() -> None:
+def test_removing_a_missing_product_does_not_clear_the_checkout() -> None:
     history = run([click(1, "checkout_started"), remove(2)])
     assert history.alive.cart.now.checkout_at == T0 + 1
 
@@ -104,7 +104,7 @@ def test_an_order_takes_everything_if_the_cart_or_the_checkout_is_the_last_shown
     assert run([*shown, click(2, cart_id="k-2"), other]).cart == {"A": 1, "B": 1}
 
 
-def test_what_an_order_shows_is_not_what_the_clickstream_showed() -> None:
+def test_cart_id_of_an_order_does_not_count_as_shown_by_the_clickstream() -> None:
     history = run(
         [add(0), order(1, "o-1", items=(item("Z"),), cart_id="k-1"), order(2, "o-2", items=(item("Z"),), cart_id="k-1")]
     )
@@ -155,7 +155,7 @@ def test_operations_within_lateness_are_put_in_their_place() -> None:
     assert history.cart == {"B": 1}
 
 
-def test_what_is_settled_one_by_one_or_all_at_once_leaves_the_same() -> None:
+def test_operations_settled_one_by_one_or_at_once_leave_the_same_cart() -> None:
     def settled(operations: int) -> CustomerHistory:
         steps = [add(n, f"P{n}") for n in range(operations)]
         return run([*steps, click(MINUTE), add(MINUTE, "N"), click(30 * SECOND, "cart_emptied")])

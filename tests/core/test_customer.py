@@ -51,7 +51,7 @@ def test_activity_older_than_the_sessions_that_are_kept_is_in_none() -> None:
     assert history.play(click(HOUR + 25 * MINUTE), click(HOUR + 50 * MINUTE)).alive.sessions.count == 16
 
 
-def test_time_going_backwards() -> None:
+def test_older_events_move_neither_last_seen_nor_the_abandonment_back() -> None:
     history = run([click(HOUR), click(0), click(30 * MINUTE, "product_viewed", "A")])
     profile = history.alive
     assert (profile.first_seen_at, profile.last_seen_at, profile.last_activity_at) == (T0, T0 + HOUR, T0 + HOUR)
@@ -61,7 +61,7 @@ def test_time_going_backwards() -> None:
     assert history.abandonment_summary == [("abandoned", "browse", 1, 90 * MINUTE)]
 
 
-def test_subscribed_is_what_the_last_event_by_time_said() -> None:
+def test_subscribed_is_that_of_the_last_event_by_time() -> None:
     assert run([click(0)]).alive.subscribed is None
     assert run([click(5, "unsubscribed"), click(3, "subscribed")]).alive.subscribed is False
     assert run([click(5, "unsubscribed"), click(5, "subscribed")]).alive.subscribed is True
@@ -123,7 +123,7 @@ def test_a_fingerprint_is_not_found_where_it_only_looks_like_one() -> None:
 # -- forgetting
 
 
-def test_who_never_ordered_is_forgotten_400_days_after_the_last_event() -> None:
+def test_customer_without_orders_is_forgotten_400_days_after_the_last_event() -> None:
     history = run([click(0), click(DAY, "message_opened")], until=401 * DAY - 1)
     assert history.alive.stage == "dormant"
     history.play(until=401 * DAY)
@@ -134,7 +134,7 @@ def test_who_never_ordered_is_forgotten_400_days_after_the_last_event() -> None:
     assert last.id == stage_change_id(NAMESPACE, True, "c-1", "lifecycle", 3, None, T0 + 401 * DAY)
 
 
-def test_an_anonymous_one_after_90_days() -> None:
+def test_anonymous_profile_is_forgotten_after_90_days() -> None:
     history = run([click(0, identified=False)], until=90 * DAY)
     assert history.stages == [("visitor", 0), ("dormant", 30 * DAY), (None, 90 * DAY)]
 
@@ -147,13 +147,13 @@ def test_an_anonymous_one_after_90_days() -> None:
         [order(0, type_="order_cancelled"), order(1)],  # completed, although it never counted
     ],
 )
-def test_who_ever_completed_an_order_is_not_forgotten(events: list[Activity]) -> None:
+def test_customer_with_a_completed_order_is_not_forgotten(events: list[Activity]) -> None:
     history = run(events, until=2000 * DAY)
     assert history.profile is not None
     assert history.alive.next_deadline is None
 
 
-def test_who_only_cancelled_is_forgotten() -> None:
+def test_customer_with_only_a_cancellation_is_forgotten() -> None:
     assert run([order(0, type_="order_cancelled")], until=400 * DAY).profile is None
 
 
@@ -187,7 +187,7 @@ def test_a_profile_stays_within_its_bytes() -> None:
     assert list(history.alive.order_book)[-1] == f"{399:0250}"
 
 
-def test_what_is_trimmed_does_not_depend_on_when_it_is_packed() -> None:
+def test_trimming_does_not_depend_on_when_the_profile_is_packed() -> None:
     policy = Policy(profile_bytes=8 * 1024)
     once, packed = run([click(0)], policy=policy), run([click(0)], policy=policy)
     for n in range(200):
@@ -200,7 +200,7 @@ def test_what_is_trimmed_does_not_depend_on_when_it_is_packed() -> None:
     assert once.counts["trimmed", "cart_lines"] > 0
 
 
-def test_a_deadline_of_another_policy_only_goes() -> None:
+def test_deadline_of_another_policy_fires_nothing() -> None:
     """Profiles outlive the numbers that they were packed under."""
     history = run([order(0)])
     due = history.alive.next_deadline
@@ -219,7 +219,7 @@ def test_a_large_order_costs_a_profile_neither_its_orders_nor_its_event_ids() ->
     assert packed_size(history.alive) < Policy().profile_bytes
 
 
-def test_what_is_trimmed_does_not_depend_on_where_the_events_were_read() -> None:
+def test_trimming_does_not_depend_on_the_offsets_of_the_events() -> None:
     tight = Policy(profile_bytes=1200)
 
     def trimmed(first: int) -> tuple[Counter[tuple[str, str]], int]:

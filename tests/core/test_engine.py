@@ -1,4 +1,4 @@
-"""The engine with a driven clock: merging, watermark, deadlines, what is emitted, crashes at every step of a commit."""
+"""The engine with a driven clock: merging, watermark, deadlines, output filter, crashes at every step of a commit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.single_partition import SinglePartitionHarness, without_repea
 
 @pytest.fixture(autouse=True, params=["memory", "disk"])
 def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It makes no difference where cold profiles and timers are."""
+    """Run each test with cold profiles and timers in memory and on disk."""
     monkeypatch.setattr(SinglePartitionHarness, "on_disk", request.param == "disk")
 
 
@@ -63,7 +63,7 @@ def test_at_equal_times_the_clickstream_goes_first_then_the_offset() -> None:
     assert list(dict.fromkeys(o.customer for o in harness.received)) == ["c1", "c2", "o1", "o2"]
 
 
-def test_live_a_click_is_applied_at_once_while_the_orders_are_known_to_be_drained() -> None:
+def test_live_click_is_applied_at_once_while_orders_are_known_to_be_caught_up() -> None:
     harness = SinglePartitionHarness(NOON)
     harness.fetch()
     harness.pass_time(2 * SECOND)
@@ -113,7 +113,7 @@ def test_an_unreachable_leader_invents_no_silence() -> None:
 
 
 def test_a_process_that_was_stopped_for_hours_invents_no_silence() -> None:
-    """SIGSTOP, three hours, SIGCONT: the response to a fetch of before is seen only now."""
+    """SIGSTOP, three hours, SIGCONT: the response to a fetch from before is processed only then."""
     harness = SinglePartitionHarness(NOON)
     harness.run(click(NOON, "product_added"))
     before = harness.now
@@ -128,7 +128,7 @@ def test_a_process_that_was_stopped_for_hours_invents_no_silence() -> None:
     assert abandonments(harness.received) == []
 
 
-def test_a_backfill_whose_producer_pauses_is_not_drained() -> None:
+def test_backfill_whose_producer_pauses_is_not_caught_up() -> None:
     harness = SinglePartitionHarness(NOON)
     old = NOON - 30 * DAY
     harness.append(click(old, "product_added"), order(old - DAY, customer="other"))
@@ -204,7 +204,7 @@ def test_a_crash_between_firing_and_commit_loses_and_changes_nothing(step: str) 
 
 
 @pytest.mark.parametrize("step", ["snapshot", "changelog", "disk", "outputs"])
-def test_what_is_read_again_after_a_crash_is_not_applied_again(step: str) -> None:
+def test_records_read_again_after_a_crash_are_not_applied_again(step: str) -> None:
     harness = SinglePartitionHarness(NOON)
     harness.append(click(NOON - 3), click(NOON - 2), click(NOON - 1), order(NOON))
     harness.fetch()
@@ -238,7 +238,7 @@ def test_a_profile_forgotten_in_the_crash_stays_forgotten(step: str) -> None:
     assert len(harness.engine.state) == 0
 
 
-def test_a_staler_record_of_a_zombie_is_passed_over_and_the_fresher_one_written_again() -> None:
+def test_older_record_of_a_stale_owner_is_ignored_and_the_newer_one_written_again() -> None:
     harness = SinglePartitionHarness(NOON)
     harness.run(click(NOON))
     stale = harness.changelog[-1]
@@ -282,7 +282,7 @@ def test_emit_after_withholds_what_occurred_before_and_what_follows_from_it() ->
     assert stages(outputs) == ["customer"]
 
 
-def test_what_occurs_at_emit_after_is_emitted_whatever_was_withheld_before() -> None:
+def test_output_at_emit_after_is_sent_whatever_was_withheld_before() -> None:
     harness = SinglePartitionHarness(NOON, emission=Emission(emit_after=NOON))
     outputs = harness.run(click(NOON - HOUR, "product_added"), until=NOON + DAY)
     assert abandonments(outputs) == [("abandoned", 1), ("abandoned", 2)]
@@ -314,7 +314,7 @@ def test_an_abandonment_that_comes_in_time_is_emitted_and_so_is_its_retraction_h
     assert abandonments(harness.run(order(NOON + 1))) == [("retracted", 1)]
 
 
-def test_while_a_topic_is_silent_beyond_belief_time_is_held_and_abandonments_are_held_back() -> None:
+def test_topic_silent_beyond_its_limit_blocks_the_watermark_and_abandonments() -> None:
     harness = SinglePartitionHarness(NOON)
     harness.run(click(NOON, "product_added"), click(NOON, "product_added", "other"))
     harness.now = NOON + 2 * HOUR
@@ -403,7 +403,7 @@ def test_the_same_id_known_and_anonymous_are_two_customers() -> None:
 
 @pytest.mark.parametrize("restarted", [False, True])
 def test_a_restart_in_a_catch_up_invents_no_abandonment(restarted: bool) -> None:
-    """The progress that is stored does not run ahead of records that wait to be applied."""
+    """The stored progress is not ahead of records that wait to be applied."""
     start = NOON - 5 * HOUR
     harness = SinglePartitionHarness(NOON)
     harness.append(click(start, customer="x"), click(start + MINUTE, "product_added"), click(NOON - HOUR, customer="x"))
@@ -423,7 +423,7 @@ def test_a_restart_in_a_catch_up_invents_no_abandonment(restarted: bool) -> None
 
 
 def test_a_tie_at_the_end_of_a_batch_is_no_different() -> None:
-    """The clickstream has shown this millisecond, and may have more of it."""
+    """The clickstream has shown this millisecond, and may have more events of it."""
     harness = SinglePartitionHarness(NOON)
     harness.append(click(NOON, customer="other"), click(NOON, "product_added"), order(NOON))
     harness.append(click(NOON + 1, customer="other"), order(NOON + 1, "o2", "other"))
@@ -436,7 +436,7 @@ def test_a_tie_at_the_end_of_a_batch_is_no_different() -> None:
 
 @pytest.mark.parametrize("step", ["snapshot", "changelog", "disk", "outputs"])
 def test_events_of_a_forgotten_profile_that_are_read_again_make_no_new_one(step: str) -> None:
-    """Whichever comes first after the crash, the next commit or the reading."""
+    """The next commit or the reading may come first after the crash."""
     anonymous = [click(NOON, customer="a"), click(NOON + DAY, customer="a", type="page_viewed")]
     for activity in anonymous:
         activity.identified = False
@@ -473,7 +473,7 @@ def test_a_duplicate_that_is_read_again_after_its_customer_was_forgotten_stays_o
     assert [(c.to_stage, c.sequence) for c in changes] == [("visitor", 1), ("dormant", 2), (None, 3)]
 
 
-def test_a_zombies_tombstone_does_not_delete_who_came_back() -> None:
+def test_tombstone_of_a_stale_owner_does_not_delete_a_customer_who_came_back() -> None:
     harness = SinglePartitionHarness(NOON)
     harness.run(click(NOON), until=NOON + 500 * DAY)
     harness.run(click(NOON + 500 * DAY + TAIL, "page_viewed"))  # the same id, another life
@@ -486,7 +486,7 @@ def test_a_zombies_tombstone_does_not_delete_who_came_back() -> None:
     assert harness.engine.state.population == {"visitor": 1}
 
 
-def test_a_forgotten_profile_that_was_written_again_over_a_zombies_record_is_deleted_in_the_end() -> None:
+def test_forgotten_profile_rewritten_over_a_stale_owners_record_is_deleted_in_the_end() -> None:
     harness = SinglePartitionHarness(NOON)
     harness.run(click(NOON))
     stale = harness.changelog[-1]

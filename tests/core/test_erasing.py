@@ -1,4 +1,4 @@
-"""Somebody is erased: nothing of them stays but a hash, whatever crashes, comes late, or is read again."""
+"""An erasure leaves only a hash of the customer, despite crashes, late events and records that are read again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.single_partition import SinglePartitionHarness, without_repea
 
 @pytest.fixture(autouse=True, params=["memory", "disk"])
 def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It makes no difference where cold profiles and timers are."""
+    """Run each test with cold profiles and timers in memory and on disk."""
     monkeypatch.setattr(SinglePartitionHarness, "on_disk", request.param == "disk")
 
 
@@ -29,7 +29,7 @@ def told(outputs: list[Output]) -> list[tuple[str, str | None]]:
     ]
 
 
-def test_a_profile_ends_and_subscribers_are_told_once_the_changelog_has_it() -> None:
+def test_erasure_is_reported_once_the_changelog_has_it() -> None:
     harness = SinglePartitionHarness(NOON)
     harness.run(added(NOON - HOUR), order(NOON - 30 * MINUTE, customer=PERSON), added(NOON - 20 * MINUTE))
     before = len(harness.received)
@@ -69,7 +69,7 @@ def test_nothing_that_names_the_person_stays_in_memory_or_on_disk() -> None:
     assert names(harness) == []
 
 
-def test_timers_of_others_are_not_taken_away_with_those_of_who_was_erased() -> None:
+def test_timers_of_others_stay_when_those_of_an_erased_customer_are_purged() -> None:
     harness = SinglePartitionHarness(NOON)
     harness.run(*(added(NOON - HOUR + n * MINUTE, f"c{n}") for n in range(20)), added(NOON - HOUR + 30 * SECOND))
     harness.erase(request())
@@ -79,7 +79,7 @@ def test_timers_of_others_are_not_taken_away_with_those_of_who_was_erased() -> N
     assert abandoned == {f"c{n}" for n in range(20)}
 
 
-def test_older_events_bring_nobody_back_and_later_ones_begin_anew() -> None:
+def test_older_events_restore_no_erased_customer_and_later_ones_start_a_new_profile() -> None:
     harness = SinglePartitionHarness(NOON)
     harness.run(order(NOON - HOUR, customer=PERSON))
     harness.erase(request())
@@ -103,7 +103,7 @@ def test_older_events_bring_nobody_back_and_later_ones_begin_anew() -> None:
     assert harness.counts["erased", "orders"] == 3
 
 
-def test_an_older_event_does_not_get_at_a_grave_either() -> None:
+def test_older_event_does_not_revive_a_pending_tombstone() -> None:
     harness = SinglePartitionHarness(NOON)
     harness.run(order(NOON - HOUR, customer=PERSON))
     harness.erase(request())
@@ -122,8 +122,8 @@ def test_an_older_event_does_not_get_at_a_grave_either() -> None:
 
 @pytest.mark.parametrize("crash_after", ["", "snapshot", "changelog", "disk", "outputs"])
 @pytest.mark.parametrize("times", [1, 2, 3])
-def test_a_crash_at_any_step_leaves_nobody_behind(crash_after: str, times: int) -> None:
-    """The erasure may be done again from the beginning; what was read before may be read again."""
+def test_crash_at_any_step_of_an_erasure_leaves_nothing_of_the_customer(crash_after: str, times: int) -> None:
+    """The erasure may start again from its beginning, and records that were read before may be read again."""
     harness = SinglePartitionHarness(NOON)
     harness.append(added(NOON - HOUR), order(NOON - 40 * MINUTE, customer=PERSON))
     harness.fetch()
@@ -146,7 +146,7 @@ def test_a_crash_at_any_step_leaves_nobody_behind(crash_after: str, times: int) 
 
 
 @pytest.mark.parametrize("part", [0, 1, 2])
-def test_a_flush_that_was_cut_off_leaves_nobody_behind(part: int) -> None:
+def test_cut_flush_of_an_erasure_leaves_nothing_of_the_customer(part: int) -> None:
     harness = SinglePartitionHarness(NOON)
     harness.run(added(NOON - HOUR))
     harness.erase(request())
@@ -161,7 +161,7 @@ def test_a_flush_that_was_cut_off_leaves_nobody_behind(part: int) -> None:
     assert told(without_repeats(harness.received))[-1] == ("erased", None)
 
 
-def test_somebody_who_is_not_known_is_told_of_all_the_same_and_remembered() -> None:
+def test_erasure_of_an_unknown_customer_is_reported_and_remembered() -> None:
     harness = SinglePartitionHarness(NOON)
     harness.erase(request())
     assert told(harness.received) == [("erased", None)]
@@ -170,7 +170,7 @@ def test_somebody_who_is_not_known_is_told_of_all_the_same_and_remembered() -> N
     assert len(harness.engine.state) == 0
 
 
-def test_elsewhere_only_the_mark_is_kept() -> None:
+def test_other_partitions_keep_only_the_erasure_marker() -> None:
     harness = SinglePartitionHarness(NOON)
     harness.erase(request(home=False))
     harness.commit()
@@ -181,7 +181,7 @@ def test_elsewhere_only_the_mark_is_kept() -> None:
     assert harness.engine.state.marks.erased_at(KEY) == NOON
 
 
-def test_a_request_that_is_read_again_does_not_erase_who_came_back() -> None:
+def test_request_read_again_does_not_erase_a_customer_who_came_back() -> None:
     harness = SinglePartitionHarness(NOON)
     harness.erase(request())
     harness.commit()
@@ -210,7 +210,7 @@ def test_a_person_and_a_device_of_the_same_id_are_two() -> None:
 
 
 def zombie(at: int) -> bytes:
-    """A profile as a worker had it that had lost the partition, from before the erasure."""
+    """Return a record of the customer that a stale owner writes, from before the erasure."""
     engine = SinglePartitionHarness(NOON)
     engine.run(added(at))
     profile = engine.engine.state.get(KEY)
@@ -219,7 +219,7 @@ def zombie(at: int) -> bytes:
     return pack(profile)
 
 
-def test_a_zombies_record_brings_nobody_back() -> None:
+def test_record_of_a_stale_owner_restores_no_erased_customer() -> None:
     harness = SinglePartitionHarness(NOON)
     harness.run(added(NOON - HOUR))
     harness.erase(request())
@@ -240,8 +240,8 @@ def test_a_zombies_record_brings_nobody_back() -> None:
 
 
 @pytest.mark.parametrize("place", ["between profile and mark", "behind the mark", "behind who came back"])
-def test_a_zombie_that_had_applied_more_brings_nobody_back(place: str) -> None:
-    """Events of before that whoever erased passes over."""
+def test_stale_owner_that_applied_more_restores_no_erased_customer(place: str) -> None:
+    """The stale owner applied events from before the erasure that the current owner drops."""
     harness = SinglePartitionHarness(NOON)
     harness.run(added(NOON - HOUR))
     harness.erase(request())
@@ -266,7 +266,7 @@ def test_a_zombie_that_had_applied_more_brings_nobody_back(place: str) -> None:
         assert dict(harness.changelog)[KEY] is None
 
 
-def test_a_mark_that_a_staler_one_follows_is_written_again() -> None:
+def test_erasure_marker_overwritten_by_an_older_one_is_written_again() -> None:
     state = TaskState()
     earlier, later = TaskState(), TaskState()
     for one, at in ((earlier, NOON), (later, NOON + 1)):
@@ -281,7 +281,7 @@ def test_a_mark_that_a_staler_one_follows_is_written_again() -> None:
     assert state.marks.number == 1
 
 
-def test_marks_name_nobody_and_need_the_salt() -> None:
+def test_erasure_markers_name_nobody_and_need_the_salt() -> None:
     states = [TaskState(salt=salt) for salt in (b"", b"a", b"b")]
     keys = {state.marks.key_of(KEY) for state in states}
     assert len(keys) == 3
@@ -290,7 +290,7 @@ def test_marks_name_nobody_and_need_the_salt() -> None:
         assert len(key) == 17
 
 
-def test_without_erasures_nothing_is_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_looked_up_without_erasures(monkeypatch: pytest.MonkeyPatch) -> None:
     state = TaskState()
     engine = PartitionEngine(SinglePartitionHarness(NOON)._lifecycle, state=state)
     monkeypatch.setattr(Marks, "key_of", None)  # it would raise
@@ -300,7 +300,7 @@ def test_without_erasures_nothing_is_looked_up(monkeypatch: pytest.MonkeyPatch) 
     engine.advance(NOON)
 
 
-def test_what_a_grave_holds_is_no_more_than_is_needed_to_end_it() -> None:
+def test_pending_tombstone_holds_no_personal_data() -> None:
     harness = SinglePartitionHarness(NOON)
     harness.run(order(NOON - HOUR, "a-secret-order", PERSON))
     harness.erase(request())

@@ -1,4 +1,5 @@
-"""What profiles keep because rules ask for it, and its bounds. tests/property/test_rules_agree holds the values."""
+"""The aggregates that profiles keep because rules read them, and their bounds. Values:
+tests/property/test_rules_agree."""
 
 from __future__ import annotations
 
@@ -66,7 +67,7 @@ def test_a_window_keeps_no_more_buckets_than_it_has() -> None:
     assert value("count('page_viewed', last='1h')", profile, 999 * 30 * SECOND) == 121
 
 
-def test_what_no_rule_asks_for_is_not_kept() -> None:
+def test_aggregates_that_no_rule_reads_are_not_kept() -> None:
     profile, _ = played(["orders > 1"], [click(0, "product_viewed", category="baby"), order(1)])
     assert profile.facts == Facts()
     lifecycle = Lifecycle(Playbook())
@@ -75,7 +76,7 @@ def test_what_no_rule_asks_for_is_not_kept() -> None:
     assert profile.facts is None
 
 
-def test_of_all_categories_the_latest_stay_and_those_that_rules_name() -> None:
+def test_latest_categories_and_those_that_rules_name_are_kept() -> None:
     rules = ["bought('c-0')", "known(category_due_at())"]
     events = [order(n, f"o-{n}", items=(item("p", category=f"c-{n}"),)) for n in range(MOST_NAMES + 5)]
     profile, counts = played(rules, events)
@@ -84,8 +85,8 @@ def test_of_all_categories_the_latest_stay_and_those_that_rules_name() -> None:
     assert counts["trimmed", "categories_bought"] == 4
 
 
-def test_those_that_rules_name_crowd_out_no_others() -> None:
-    """With as many others as are kept, less one, and two that rules name."""
+def test_categories_that_rules_name_displace_no_others() -> None:
+    """The profile has two named categories, and one fewer of the others than it may keep."""
     rules = ["bought('c-0') or bought('c-1')", "known(category_due_at())"]
     events = [order(n, f"o-{n}", items=(item("p", category=f"c-{n}"),)) for n in range(MOST_NAMES + 1)]
     profile, counts = played(rules, events)
@@ -94,7 +95,7 @@ def test_those_that_rules_name_crowd_out_no_others() -> None:
     assert not counts["trimmed", "categories_bought"]
 
 
-def test_a_property_is_kept_from_the_events_that_tell_it_and_the_latest_stays() -> None:
+def test_property_is_kept_from_the_latest_event_that_has_it() -> None:
     events = [
         click(5, "signed_up", properties={"plan": "gold"}),
         click(3, "signed_up", properties={"plan": "silver"}),
@@ -126,7 +127,7 @@ def test_credits_are_bounded() -> None:
     assert counts["trimmed", "credits"] == 2
 
 
-def test_what_is_kept_counts_for_the_size_of_a_profile_and_is_trimmed() -> None:
+def test_aggregates_count_for_the_size_of_a_profile_and_are_trimmed() -> None:
     rules = [f"count('page_viewed', last='{days}d') > 0" for days in range(1, 30)]
     rules.append("known(category_due_at()) or viewed(event.category)")
     limit = 8 * 1024

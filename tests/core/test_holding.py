@@ -1,4 +1,4 @@
-"""Where records are applied by time: how long they are held, what is written of those that wait, what crashes leave."""
+"""Event-time ordering: how long events wait, which part of them is written, and recovery after crashes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ STEPS = ("snapshot", "changelog", "disk", "outputs", "")
 
 @pytest.fixture(autouse=True, params=["memory", "disk"])
 def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It makes no difference where cold profiles are."""
+    """Run each test with cold profiles in memory and on disk."""
     monkeypatch.setattr(SinglePartitionHarness, "on_disk", request.param == "disk")
 
 
@@ -43,7 +43,7 @@ def views(harness: SinglePartitionHarness) -> dict[str, int]:
 # -- what is held, and for how long
 
 
-def test_a_record_is_held_until_nothing_earlier_may_come() -> None:
+def test_event_waits_until_no_earlier_one_can_arrive() -> None:
     harness = SinglePartitionHarness(NOON, by_time=True)
     harness.append(click(NOON), order(NOON - 9 * SECOND))
     harness.fetch()
@@ -58,7 +58,7 @@ def test_a_record_is_held_until_nothing_earlier_may_come() -> None:
     assert views(harness) == {"c": 1}
 
 
-def test_in_a_backlog_it_is_held_for_the_lateness_and_for_the_other_source() -> None:
+def test_event_in_a_backlog_waits_for_the_lateness_and_the_other_source() -> None:
     harness = SinglePartitionHarness(NOON, by_time=True)
     at = NOON - 5 * HOUR
     harness.append(click(at + 5 * SECOND, "page_viewed"), click(at), click(at + LATENESS), click(at + LATENESS + 1))
@@ -70,7 +70,7 @@ def test_in_a_backlog_it_is_held_for_the_lateness_and_for_the_other_source() -> 
     assert harness.counts["late", "clickstream"] == 0
 
 
-def test_what_is_of_the_same_time_goes_by_source_and_event_id_however_it_came() -> None:
+def test_events_of_equal_times_are_ordered_by_source_and_event_id() -> None:
     events = [click(NOON), order(NOON), click(NOON), click(NOON)]
     for event, id_ in zip(events, ("e-2", "e-0", "e-1", "e-3"), strict=True):
         event.event_id = id_
@@ -79,7 +79,7 @@ def test_what_is_of_the_same_time_goes_by_source_and_event_id_however_it_came() 
         assert causes(harness.run(*arrived, until=NOON + 1)) == ["e-1", "e-3", "e-0"]  # three views, then the order
 
 
-def test_what_comes_later_than_the_lateness_is_applied_at_once_and_counted() -> None:
+def test_event_later_than_the_lateness_is_applied_at_once_and_counted() -> None:
     harness = SinglePartitionHarness(NOON, by_time=True)
     harness.run(click(NOON), until=NOON + MINUTE)
     harness.append(click(NOON - MINUTE))
@@ -88,7 +88,7 @@ def test_what_comes_later_than_the_lateness_is_applied_at_once_and_counted() -> 
     assert (harness.counts["late", "clickstream"], harness.counts["out_of_order", "clickstream"]) == (1, 1)
 
 
-def test_a_deadline_goes_before_what_is_held_from_its_time_on_and_after_what_is_earlier() -> None:
+def test_deadline_fires_after_earlier_waiting_events_and_before_later_ones() -> None:
     harness = SinglePartitionHarness(NOON, by_time=True)
     due = NOON + HOUR
     harness.run(click(NOON, "product_added"), until=NOON + MINUTE)
@@ -103,7 +103,7 @@ def test_a_deadline_goes_before_what_is_held_from_its_time_on_and_after_what_is_
     assert harness.deadlines == [due - 1 + HOUR]
 
 
-def test_a_topic_that_is_silent_beyond_belief_holds_deadlines_and_no_record() -> None:
+def test_topic_silent_beyond_its_limit_blocks_deadlines_and_no_event() -> None:
     harness = SinglePartitionHarness(NOON, by_time=True)
     harness.run(click(NOON, "product_added"), until=NOON + SECOND)
     fetches = {source: Fetch(NOON + 2 * HOUR, len(harness.logs[source])) for source in (CLICKS, ORDERS)}
@@ -120,7 +120,7 @@ def test_a_topic_that_is_silent_beyond_belief_holds_deadlines_and_no_record() ->
     assert effects.deadlines == []
 
 
-def test_by_a_clock_that_cannot_be_trusted_nothing_is_taken_for_complete() -> None:
+def test_untrusted_clock_completes_nothing() -> None:
     harness = SinglePartitionHarness(NOON, by_time=True)
     harness.append(click(NOON))
     harness.fetch()
@@ -133,7 +133,7 @@ def test_by_a_clock_that_cannot_be_trusted_nothing_is_taken_for_complete() -> No
 
 
 def test_a_source_is_not_paused_for_what_waits_for_itself() -> None:
-    """Both end in a backlog: whichever is behind must be read on, however much of it is held."""
+    """In a backlog, the source that is behind must be read on, however many of its events wait."""
     harness = SinglePartitionHarness(NOON, by_time=True)
     at = NOON - 5 * HOUR
     harness.append(*(click(at + n, customer=f"c{n}") for n in range(50)), *(order(at + 20 + n) for n in range(50)))
@@ -145,7 +145,7 @@ def test_a_source_is_not_paused_for_what_waits_for_itself() -> None:
     assert (harness.engine.waits_for_more(CLICKS), harness.engine.waits_for_more(ORDERS)) == (False, True)
 
 
-def test_a_replay_that_knows_that_nothing_more_comes_holds_nothing() -> None:
+def test_ended_replay_lets_no_event_wait() -> None:
     harness = SinglePartitionHarness(NOON, by_time=True, spec=SourceSpec(delay=0))
     harness.append(click(NOON), click(NOON - SECOND, "page_viewed"))
     harness.fetch()
@@ -160,7 +160,7 @@ def test_a_replay_that_knows_that_nothing_more_comes_holds_nothing() -> None:
 
 
 def crossed(at: int) -> list[Activity]:
-    """The second of a customer's is applied first."""
+    """Return views of two customers. Of each, the second view in the list is applied before the first."""
     return [click(at + 5 * SECOND, type_, customer) for customer in "cd" for type_ in ("page_viewed",)] + [
         event
         for customer in "cd"
@@ -170,9 +170,7 @@ def crossed(at: int) -> list[Activity]:
 
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("by_time_after", [True, False])
-def test_what_waits_behind_what_is_applied_is_applied_once_whatever_is_read_again(
-    step: str, by_time_after: bool
-) -> None:
+def test_waiting_event_is_applied_once_whatever_is_read_again(step: str, by_time_after: bool) -> None:
     harness = SinglePartitionHarness(NOON, by_time=True)
     harness.append(*crossed(NOON))
     harness.fetch()
@@ -197,8 +195,8 @@ def test_what_waits_behind_what_is_applied_is_applied_once_whatever_is_read_agai
     assert harness.engine.positions()[CLICKS] == 7
 
 
-def test_after_a_crash_nothing_is_applied_before_what_waited_is_read_again() -> None:
-    """The clicks were ahead of the orders, and what of them waits must not be overtaken by orders."""
+def test_no_event_is_applied_after_a_crash_before_the_waiting_ones_are_read_again() -> None:
+    """The clicks were ahead of the orders. Orders must not overtake the clicks that wait."""
     harness = SinglePartitionHarness(NOON, by_time=True)
     at = NOON - 5 * HOUR
     harness.append(
@@ -218,7 +216,7 @@ def test_after_a_crash_nothing_is_applied_before_what_waited_is_read_again() -> 
     assert (harness.counts["applied", "clickstream"], harness.counts["late", "clickstream"]) == (2, 0)
 
 
-def test_who_was_erased_while_something_waited_is_not_brought_back_by_it() -> None:
+def test_waiting_event_does_not_restore_a_customer_erased_meanwhile() -> None:
     harness = SinglePartitionHarness(NOON, by_time=True)
     harness.run(click(NOON), until=NOON + 1)
     harness.append(click(NOON + MINUTE))
@@ -234,7 +232,7 @@ def test_who_was_erased_while_something_waited_is_not_brought_back_by_it() -> No
 # -- what is written
 
 
-def test_holes_are_packed_and_cost_nothing_where_there_are_none() -> None:
+def test_offset_gaps_are_packed_and_cost_nothing_if_absent() -> None:
     profile = story([click(0)]).alive
     profile.holes = {}
     plain = pack(profile)
@@ -247,13 +245,13 @@ def test_holes_are_packed_and_cost_nothing_where_there_are_none() -> None:
     assert unpack(pack_to_move(profile)).holes is None
 
 
-def test_of_two_records_the_one_that_lacks_less_is_the_fresher() -> None:
+def test_record_with_fewer_offset_gaps_is_the_fresher() -> None:
     assert complete_up_to((8, -1), None) > complete_up_to((9, -1), {-1: [5]})
     assert complete_up_to((8, -1), None) == complete_up_to((8, -1, -1), None)
     assert complete_up_to((8, -1, 20), {READ: [3, 30]}) == complete_up_to((8, -1, 2), None)
 
 
-def test_a_zombies_record_that_lacks_what_the_owner_has_applied_is_passed_over() -> None:
+def test_record_of_a_stale_owner_with_more_offset_gaps_is_ignored() -> None:
     owner, zombie = story([click(0)]).alive, story([click(0)]).alive
     owner.applied, owner.commit = [9, -1], 5
     zombie.applied, zombie.holes, zombie.commit = [10, -1], {-1: {7}}, 5
@@ -280,7 +278,7 @@ def start(state: TaskState | None = None, **given: object) -> PartitionEngine:
     return forwarding_engine(origins=[(CLICKS, 0)], by_time=True, state=state, **given)
 
 
-def test_what_others_forward_is_held_by_their_word_and_committed_from_the_first_that_waits() -> None:
+def test_forwarded_events_wait_for_upstream_progress_and_are_committed_from_the_first_waiting() -> None:
     task, now = start(), NOON + MINUTE
     ends = {ORDERS: Fetch(now, 0)}
     task.arrive(
@@ -308,8 +306,8 @@ def test_what_others_forward_is_held_by_their_word_and_committed_from_the_first_
     assert [profile.product_views for _, profile in again.state.items()] == [2]
 
 
-def test_what_was_read_while_deadlines_fire_is_not_told_to_be_over() -> None:
-    """Until they have all fired nothing is applied, and what others are told must not be beyond it."""
+def test_progress_is_not_reported_beyond_deadlines_still_firing() -> None:
+    """No event is applied until all due deadlines have fired, so the reported progress must not be beyond them."""
     step = Step(records=99, deadlines=1, pending=9999)
     task = forwarding_engine(own=(CLICKS, ORDERS), origins=[], tasks=1, by_time=True, step=step)
 
@@ -335,5 +333,5 @@ def test_what_was_read_while_deadlines_fire_is_not_told_to_be_over() -> None:
 
 
 def cart(at: int, cart_id: str) -> Activity:
-    """A device shows the id of a cart."""
+    """Return an event of a device that shows the id of a cart."""
     return parts_of(record(at, "product_added", None, "d-1", cart_id=cart_id))[0]

@@ -1,4 +1,4 @@
-"""The names of ids are a contract: these vectors never change."""
+"""The names from which ids are derived are a contract: these vectors never change."""
 
 from __future__ import annotations
 

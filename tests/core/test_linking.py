@@ -1,4 +1,4 @@
-"""Whose an id is, one story at a time: links, switches, moves and carts, and what is kept of them and for how long."""
+"""Identity resolution, one case at a time: links, switches, moves, carts, and how long they are kept."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def bought(at: int, customer: str, device: str | None = None, **fields: Any) -> 
 
 
 def changes(outputs: list[Output]) -> list[tuple[str, str, str | None, int]]:
-    """What became of devices."""
+    """Return type, customer, previous customer and time of the identity changes, in order."""
     return [
         (o.type, o.customer, o.previous_customer, o.occurred_at - T)
         for o in sorted(by_id(outputs).values(), key=lambda o: o.occurred_at)
@@ -47,12 +47,12 @@ def changes(outputs: list[Output]) -> list[tuple[str, str, str | None, int]]:
 
 
 def stages(outputs: list[Output], customer: str) -> list[tuple[str | None, str]]:
-    """The stages of somebody, and by what kind of cause."""
+    """Return the stages of a customer, each with the kind of its cause."""
     return [(o.to_stage, o.cause.kind) for o in outputs if isinstance(o, StageChange) and o.customer == customer]
 
 
 def after(*records: Activity, partitions: int = 1, **given: Any) -> PartitionNetwork:
-    """Tasks that have read all that, each record where its customer or device lives."""
+    """Return tasks that have read these records, each on the partition of its customer or device."""
     network = PartitionNetwork(NOON, partitions, **given)
     for one in sorted(records, key=lambda one: one.at):
         network.append(network._partitioner.partition(one.customer.encode()), one)
@@ -64,7 +64,7 @@ def after(*records: Activity, partitions: int = 1, **given: Any) -> PartitionNet
 
 
 @pytest.mark.parametrize("partitions", [1, 3])
-def test_what_an_anonymous_visitor_did_is_the_customers_once_both_are_seen_together(partitions: int) -> None:
+def test_events_of_a_device_are_the_customers_once_both_are_seen_together(partitions: int) -> None:
     network = after(
         view(0, device="d"), view(1000, device="d"), view(2000, "c", "d"), view(3000, device="d"), partitions=partitions
     )
@@ -90,7 +90,7 @@ def test_an_order_of_an_anonymous_cart_leads_over_the_cart_and_the_device_to_the
 
 
 @pytest.mark.parametrize("partitions", [1, 4])
-def test_it_is_the_same_when_the_device_shows_the_cart_only_after_it_was_bought(partitions: int) -> None:
+def test_device_that_shows_a_cart_after_it_was_bought_is_linked_too(partitions: int) -> None:
     network = after(
         view(0, device="d"), bought(5000, "c", checkout_id="k"), view(6000, device="d", checkout_id="k"),
         partitions=partitions,
@@ -104,13 +104,13 @@ def test_a_cart_and_a_checkout_of_the_same_id_are_two() -> None:
     assert set(network.profiles()) == {(True, "c"), (False, "d")}
 
 
-def test_a_device_that_shows_a_cart_that_two_have_bought_is_the_latters() -> None:
+def test_device_that_shows_a_cart_bought_by_two_belongs_to_the_later_one() -> None:
     network = after(bought(0, "a", cart_id="k"), bought(1, "b", cart_id="k"), view(2, device="d", cart_id="k"))
     assert changes(network.received) == [("linked", "b", None, 2)]
 
 
 def test_a_chain_leads_to_one_customer_and_no_id_of_a_customer_leads_on() -> None:
-    """`c` is a customer, and the anonymous id of a device: two name spaces, so no circle can be made."""
+    """`c` is both a customer and the anonymous id of a device. These are two name spaces, so there are no cycles."""
     network = after(view(0, "c", "d"), view(1000, "d", "c"), view(2000, device="c"), view(3000, device="d"))
     assert {whose: p.product_views for whose, p in network.profiles().items()} == {(True, "c"): 2, (True, "d"): 2}
 
@@ -127,8 +127,8 @@ def test_another_customer_on_the_device_is_a_switch_and_nothing_is_merged() -> N
     assert network.counts["identity", "switched"] == 1
 
 
-def test_that_who_took_over_was_there_earlier_still_is_not_told_again() -> None:
-    """It came late, beyond the lateness: what is known of later was told."""
+def test_earlier_sighting_of_the_present_owner_is_not_reported_again() -> None:
+    """The event came later than the lateness allows, and the later ownership had been reported."""
     network = after(view(0, "a", "d"), view(HOUR, "b", "d"))
     network.run()
     network.append(0, view(30 * MINUTE, "b", "d"), view(20 * MINUTE, device="d"), view(40 * MINUTE, device="d"))
@@ -148,7 +148,7 @@ def test_that_who_took_over_was_there_earlier_still_is_not_told_again() -> None:
 
 
 @pytest.mark.parametrize("by_time", [False, True])
-def test_who_turns_out_to_have_been_there_before_who_has_the_device_is_not_told_to_have_it(by_time: bool) -> None:
+def test_late_sighting_of_an_earlier_owner_is_no_switch(by_time: bool) -> None:
     network = after(view(50 * MINUTE, "a", "d"), by_time=by_time)
     network.append(0, view(30 * MINUTE, "b", "d"))
     network.run()
@@ -164,7 +164,7 @@ def test_who_turns_out_to_have_been_there_before_who_has_the_device_is_not_told_
     assert changes(network.received)[1:] == [("switched", "c", "a", 55 * MINUTE)]
 
 
-def test_who_signed_in_before_who_is_left_after_an_erasure_is_not_told_to_have_the_device() -> None:
+def test_late_sighting_before_the_owner_left_after_an_erasure_is_no_switch() -> None:
     network = after(view(0, "a", "d"), view(30 * MINUTE, "b", "d"))
     network.erasure_requests.append(("a", True, T + MINUTE))
     network.run()
@@ -178,7 +178,7 @@ def test_who_signed_in_before_who_is_left_after_an_erasure_is_not_told_to_have_t
 
 
 def refusals(outputs: list[Output]) -> list[tuple[str, str | None, str | None, int]]:
-    """Who was refused which device, whose it was, and when; each as often as it was sent."""
+    """Return customer, device, owner and time of each refusal, with repeats."""
     return [
         (o.customer, o.anonymous_id, o.owner, o.occurred_at - T)
         for o in outputs
@@ -187,7 +187,7 @@ def refusals(outputs: list[Output]) -> list[tuple[str, str | None, str | None, i
 
 
 @pytest.mark.parametrize("partitions", [1, 4])
-def test_who_orders_what_was_in_the_cart_of_somebodys_device_does_not_take_it_over_and_is_told(partitions: int) -> None:
+def test_order_of_a_cart_on_another_customers_device_is_reported_as_refused(partitions: int) -> None:
     network = after(
         view(0, "a", "d"), view(1, device="d", cart_id="k"), bought(2, "b", cart_id="k"), view(3, device="d"),
         view(4, "b", "d"), partitions=partitions,
@@ -211,7 +211,7 @@ def test_an_order_that_names_the_device_too_is_a_switch_and_no_refusal() -> None
     assert changes(network.received) == [("linked", "a", None, 0), ("switched", "b", "a", 2)]
 
 
-def test_a_refusal_is_told_once_for_a_claim_and_a_device() -> None:
+def test_refusal_is_sent_once_for_a_claim_and_a_device() -> None:
     network = after(
         view(0, "a", "d"), view(1, "b", "e"),
         *(view(n, device=device, cart_id="k", checkout_id="o") for n, device in enumerate(("d", "e"), 10)),
@@ -229,7 +229,7 @@ def test_a_refusal_is_told_once_for_a_claim_and_a_device() -> None:
 
 
 @pytest.mark.parametrize("crash_at", COMMIT_STEPS)
-def test_a_refusal_is_told_whoever_crashes_and_stays_one(crash_at: str) -> None:
+def test_refusal_is_sent_despite_crashes_and_stays_a_refusal(crash_at: str) -> None:
     network = after(view(0, "a", "d"), view(1, device="d", cart_id="k"))
     network.append(0, bought(2, "b", cart_id="k"))
     for _ in range(6):
@@ -249,7 +249,7 @@ def test_a_refusal_is_told_whoever_crashes_and_stays_one(crash_at: str) -> None:
     assert alias.refused == {"b": T + 2}
 
 
-def test_what_is_kept_of_the_refusals_of_a_device_that_many_order_from_is_bounded() -> None:
+def test_refusals_kept_for_a_device_are_bounded() -> None:
     network = after(
         view(0, "a", "d"), view(1, device="d", cart_id="k"), *(bought(10 + n, f"c-{n}", cart_id="k") for n in range(50))
     )
@@ -259,7 +259,7 @@ def test_what_is_kept_of_the_refusals_of_a_device_that_many_order_from_is_bounde
     assert list(alias.refused) == [f"c-{n}" for n in range(50 - REFUSED, 50)]
 
 
-def test_whose_device_it_was_is_not_named_once_they_are_erased() -> None:
+def test_refusal_does_not_name_an_erased_owner() -> None:
     network = after(view(0, "a", "d"), view(10, device="d", cart_id="k"), view(30, "c", "d"))
     network.erasure_requests.append(("a", True, T + 5))
     network.run()
@@ -268,7 +268,7 @@ def test_whose_device_it_was_is_not_named_once_they_are_erased() -> None:
     assert refusals(network.received) == [("b", "d", None, 20)]
 
 
-def test_before_emit_after_no_refusal_is_told() -> None:
+def test_no_refusal_is_sent_before_emit_after() -> None:
     engine = linking(emission=Emission(emit_after=NOON))
     assert read(engine, view(0, "a", "d")) == []
     item = Passed(stream=0, number=0, cause=0, offset=0, role=LINK, at=T + 1, customer="d", other="b", event_id="e")
@@ -277,12 +277,12 @@ def test_before_emit_after_no_refusal_is_told() -> None:
     assert effects.counts["withheld", "refused/before_emit_after"] == 1
 
 
-def test_what_comes_late_is_whose_device_it_was_then() -> None:
+def test_late_event_belongs_to_the_owner_at_its_time() -> None:
     alias = Alias([("a", 10), ("b", 20), ("a", 30)])
     assert [owner_at(alias, at) for at in (0, 10, 19, 20, 29, 30, 99)] == ["a", "a", "a", "b", "b", "a", "a"]
 
 
-def test_owners_are_the_same_in_whatever_order_they_are_learnt_and_what_is_known_is_no_news() -> None:
+def test_owners_do_not_depend_on_the_order_of_links_and_known_links_change_nothing() -> None:
     links = [("a", 10), ("b", 20), ("c", 30)]
     for first in links:
         for second in links:
@@ -355,7 +355,7 @@ def test_an_event_of_a_customer_on_a_known_device_writes_nothing_of_the_device()
 
 
 @pytest.mark.parametrize(("key", "days"), [(b"ad", 400), (b"kck", 30)])
-def test_what_was_not_seen_for_long_is_forgotten_and_nobody_is_told(key: bytes, days: int) -> None:
+def test_device_or_cart_not_seen_for_long_is_forgotten_without_an_output(key: bytes, days: int) -> None:
     network = after(view(0, "c", "d"), view(1, device="d", cart_id="k"))
     told = len(network.received)
     network.now = T + days * DAY - MINUTE
@@ -369,7 +369,7 @@ def test_what_was_not_seen_for_long_is_forgotten_and_nobody_is_told(key: bytes, 
     assert all(output.customer == "c" for output in network.received[told:])
 
 
-def test_how_long_it_is_known_is_the_deployments_to_say() -> None:
+def test_expiry_of_devices_is_configurable() -> None:
     network = after(
         *(view(n * HOUR, "c", "d") for n in range(24)), view(23 * HOUR, device="d", cart_id="k"),
         policy=Policy(device_expiry=20 * HOUR, cart_id_expiry=2 * HOUR),
@@ -401,7 +401,7 @@ def test_a_changed_expiry_counts_from_when_a_device_is_next_seen(days: int) -> N
     assert known(ends[1][0] + MINUTE) == set()
 
 
-def test_a_device_that_was_forgotten_is_a_strangers() -> None:
+def test_forgotten_device_is_unlinked() -> None:
     network = after(view(0, device="d"), view(1, "c", "d"))
     network.now = NOON + 500 * DAY
     network.append(0, view(500 * DAY, device="d"), view(500 * DAY + 1000, "b", "d"))
@@ -468,7 +468,7 @@ def linking(**given: Any) -> PartitionEngine:
 
 
 def read(engine: PartitionEngine, *records: Activity, now: int = NOON) -> list[Output]:
-    """All of a partition's clickstream; the streams say that they hold nothing."""
+    """Read a whole partition of the clickstream, while the streams report that they have no pending messages."""
     parts = []
     for offset, one in enumerate(records, engine.progress(CLICKS).position):
         one.offset = offset
@@ -482,11 +482,11 @@ def read(engine: PartitionEngine, *records: Activity, now: int = NOON) -> list[O
 
 
 def tell(engine: PartitionEngine, rank: int, now: int) -> list[Output]:
-    """The stream has come to the present, and holds nothing."""
+    """Report for a stream that it has caught up and has no pending messages."""
     return engine.arrive([(0, Report(rank, 0, -1, now, now, None))], engine.arrived_position, now).outputs
 
 
-def test_a_move_is_passed_on_by_the_commit_and_what_a_merge_says_waits_for_the_next() -> None:
+def test_move_is_sent_by_the_commit_and_outputs_of_a_merge_wait_for_the_next_one() -> None:
     engine = linking()
     outputs = read(engine, view(0, device="d"), view(1, device="d"), view(2, "c", "d"))
     assert [o.type if isinstance(o, IdentityChange) else "" for o in outputs].count("linked") == 1
@@ -509,7 +509,7 @@ def test_a_move_is_passed_on_by_the_commit_and_what_a_merge_says_waits_for_the_n
     assert snapshot.arrivals.numbers == [-1, 0]
 
 
-def test_before_emit_after_nobody_is_told_and_all_the_same_it_is_passed_on() -> None:
+def test_before_emit_after_links_are_resolved_without_outputs() -> None:
     engine = linking(emission=Emission(emit_after=NOON))
     assert read(engine, view(0, device="d"), view(2, "c", "d")) == []
     snapshot = engine.snapshot()
@@ -517,7 +517,7 @@ def test_before_emit_after_nobody_is_told_and_all_the_same_it_is_passed_on() -> 
     assert len(snapshot.passed) == 1
 
 
-def test_a_stream_has_spoken_up_to_what_is_not_on_its_way_and_is_drained_unless_that_is_old() -> None:
+def test_stream_progress_ends_before_unsent_messages_and_is_caught_up_unless_these_are_old() -> None:
     engine = linking()
     read(engine, view(0, device="d"), now=T)
     now = T + 9 * SECOND
@@ -534,7 +534,7 @@ def test_a_stream_has_spoken_up_to_what_is_not_on_its_way_and_is_drained_unless_
     assert engine.report(STREAM) == (now - 5 * SECOND, now)
 
 
-def test_what_waits_at_a_higher_level_is_not_committed_and_counts_as_buffered() -> None:
+def test_event_waiting_at_a_later_resolution_stage_is_uncommitted_and_buffered() -> None:
     engine = linking()
     one = view(0, "c")
     one.offset = 5
@@ -552,7 +552,7 @@ def test_what_waits_at_a_higher_level_is_not_committed_and_counts_as_buffered() 
     assert engine.buffered_bytes(CLICKS) == 0
 
 
-def test_of_a_run_of_parts_that_was_cut_elsewhere_before_only_what_is_new_is_taken() -> None:
+def test_overlapping_runs_of_parts_are_taken_once() -> None:
     engine = linking(origins=[(CLICKS, 1)])
 
     def run(*offsets: int) -> Forwarded:
@@ -569,7 +569,7 @@ def test_of_a_run_of_parts_that_was_cut_elsewhere_before_only_what_is_new_is_tak
     assert [one.offset for one in engine._origins[number].queue] == [1, 3, 5]
 
 
-def test_in_small_steps_all_is_as_in_one() -> None:
+def test_small_budgets_give_the_same_as_one() -> None:
     records = [one for n in range(30) for one in (view(2 * n, device=f"d-{n % 7}"), view(2 * n + 1, "c", f"d-{n % 7}"))]
     whole = read(linking(), *records)
     stepwise = linking(step=Step(records=2, deadlines=1, pending=1 << 20))
@@ -579,7 +579,7 @@ def test_in_small_steps_all_is_as_in_one() -> None:
     assert [o.id for o in outputs] == [o.id for o in whole]
 
 
-def test_what_waits_from_a_flush_that_was_cut_counts_in_what_a_record_may_hold() -> None:
+def test_messages_of_a_cut_flush_count_towards_the_bound_of_a_record() -> None:
     step = Step(records=1000, deadlines=100, pending=6_000)
     clicks = [view(HOUR + n, device="d") for n in range(30)]
     died = linking(step=step)
@@ -619,7 +619,7 @@ def test_what_waits_from_a_flush_that_was_cut_counts_in_what_a_record_may_hold()
 
 
 def cut_off() -> PartitionNetwork:
-    """What a customer's device has done was passed on in a flush that was cut: all but its end is in the changelog."""
+    """Return a network of one task whose last flush, with an internal message in it, lacks its end."""
     network = after(view(0, "c", "d"))
     network.append(0, view(MINUTE, device="d"))
     network.tick(0)
@@ -632,7 +632,7 @@ def cut_off() -> PartitionNetwork:
 
 
 def pending(network: PartitionNetwork) -> list[Passed]:
-    """Items that wait for a commit in the records of the changelog."""
+    """Return the internal messages that wait for a commit in the records of the changelog."""
     latest = {
         key: value for key, value in dict(network.changelogs[0]).items() if value is not None and not is_mark(key)
     }
@@ -640,14 +640,14 @@ def pending(network: PartitionNetwork) -> list[Passed]:
 
 
 def set_behind(network: PartitionNetwork) -> None:
-    """Somebody sets the group's offset behind what is there, because it was deleted, and starts the worker."""
+    """Set the offset of the group behind records that were deleted, as an operator does, and restart the worker."""
     commit, positions, marks, arrived = network.committed[0]
     network.committed[0] = commit, {**positions, CLICKS: len(network.logs[CLICKS, 0])}, marks, arrived
     network.restart(0)
 
 
 @pytest.mark.parametrize("again", [True, False], ids=["read again", "gone"])
-def test_what_waits_from_a_flush_that_was_cut_is_passed_on_also_if_its_cause_is_never_read_again(again: bool) -> None:
+def test_messages_of_a_cut_flush_are_sent_also_if_their_cause_is_never_read_again(again: bool) -> None:
     network = cut_off()
     if not again:
         set_behind(network)
@@ -661,7 +661,7 @@ def test_what_waits_from_a_flush_that_was_cut_is_passed_on_also_if_its_cause_is_
 
 @pytest.mark.parametrize("who", [("c", True), ("d", False)], ids=["customer", "device"])
 @pytest.mark.parametrize("again", [True, False], ids=["read again", "gone"])
-def test_what_waits_from_a_flush_that_was_cut_goes_with_who_was_erased(again: bool, who: tuple[str, bool]) -> None:
+def test_messages_of_a_cut_flush_are_dropped_with_an_erasure(again: bool, who: tuple[str, bool]) -> None:
     network = cut_off()
     if not again:
         set_behind(network)
@@ -675,8 +675,8 @@ def test_what_waits_from_a_flush_that_was_cut_goes_with_who_was_erased(again: bo
     assert pending(network) == []
 
 
-def test_what_waits_from_a_flush_that_was_cut_is_passed_on_also_if_others_read_its_source_now() -> None:
-    """The topic has got more partitions, so that its cause is read again by a reader, and forwarded."""
+def test_messages_of_a_cut_flush_are_sent_also_if_a_source_reader_reads_their_source_now() -> None:
+    """The topic has more partitions now, so a source reader reads the cause again and forwards it."""
     click, died = view(HOUR, device="d"), linking()
     read(died, view(0, "c", "d"))
     whole = died.snapshot()
@@ -719,7 +719,7 @@ def test_parts_are_of_levels_below_their_event() -> None:
     assert level_of(view(0, device="d")) == 1
 
 
-def test_a_stream_is_not_told_to_be_behind_over_what_is_read_at_the_moment() -> None:
+def test_stream_is_not_reported_as_behind_for_events_being_read() -> None:
     engine, now = linking(), T + MINUTE
     read(engine, view(0, "c", "d"), now=now)
     assert engine.report(STREAM + 1)[1] == now
@@ -731,7 +731,7 @@ def test_a_stream_is_not_told_to_be_behind_over_what_is_read_at_the_moment() -> 
     assert engine.report(STREAM + 1)[1] is engine.report(STREAM)[1] is engine.report(int(CLICKS))[1] is None
 
 
-def test_nobody_waits_for_what_is_late_already() -> None:
+def test_late_internal_message_holds_back_no_report() -> None:
     engine, now = linking(), T + MINUTE
     read(engine, view(0, "c", "d"), now=now)
     engine.snapshot()

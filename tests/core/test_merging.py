@@ -1,4 +1,4 @@
-"""Two profiles that turn out to be one customer's. tests/property/test_merging holds that nothing is lost."""
+"""Merges of two profiles of one customer. tests/property/test_merging shows that they lose nothing."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CUSTOMER = "c-1"
 
 
 class Shop:
-    """Customer c-1 and devices; what they did is given by whose it is, in ms after `T0`."""
+    """Customer c-1 and devices, with their events by id; times are in ms after `T0`."""
 
     def __init__(self, playbook: Playbook = Playbook()) -> None:
         self.lifecycle = Lifecycle(playbook)
@@ -51,7 +51,7 @@ class Shop:
         return self
 
     def link(self, device: str, at: int) -> Shop:
-        """It turns out that the device is the customer's. What was told before is not looked at any more."""
+        """Link the device to the customer. Outputs from before are dropped."""
         self.wait(device, at).wait(CUSTOMER, at)
         moved = self.profiles[device]
         packed = pack(moved)
@@ -72,7 +72,7 @@ class Shop:
 
     @property
     def abandonment_summary(self) -> list[tuple[str, str, str, int]]:
-        """Of abandonments: type, kind, whose and when."""
+        """Return type, kind, customer and time of each abandonment output."""
         return [(o.type, o.kind, o.customer, o.occurred_at - T0) for o in self.abandonments]
 
     @property
@@ -91,7 +91,7 @@ def added(at: int, product: str = "A", **fields: object) -> Activity:
 # -- the end of a profile, and what the customer's says
 
 
-def test_an_anonymous_profile_ends_with_a_last_change_that_says_whose_it_was() -> None:
+def test_anonymous_profile_ends_with_a_change_that_names_its_customer() -> None:
     shop = Shop().did("d-1", viewed(0)).link("d-1", MINUTE)
     [last] = [o for o in shop.outputs if isinstance(o, StageChange) and o.customer == "d-1"]
     assert (last.from_stage, last.to_stage, last.identified, last.occurred_at) == ("visitor", None, False, T0 + MINUTE)
@@ -99,7 +99,7 @@ def test_an_anonymous_profile_ends_with_a_last_change_that_says_whose_it_was() -
     assert last.profile.product_views == 1  # as of the change
 
 
-def test_nothing_remains_of_it_but_what_was_applied_and_is_to_be_sent() -> None:
+def test_merged_profile_keeps_only_applied_offsets_and_pending_outputs() -> None:
     playbook = Playbook(tracks=(LIFECYCLE, Track("tier", "none", ())))
     shop = Shop(playbook).did("d-1", viewed(0), added(MINUTE), order(HOUR))
     profile = shop.profiles["d-1"]
@@ -116,7 +116,7 @@ def test_nothing_remains_of_it_but_what_was_applied_and_is_to_be_sent() -> None:
     assert (len(profile.pending), profile.alias) == (4, Alias([("c-1", 5)]))
 
 
-def test_a_customer_who_is_new_enters_the_stages_by_the_merge() -> None:
+def test_new_customer_enters_stages_by_the_merge() -> None:
     shop = Shop().did("d-1", viewed(0), added(MINUTE)).link("d-1", 2 * MINUTE)
     assert shop.changes == [("d-1", "prospect", None), (CUSTOMER, None, "visitor"), (CUSTOMER, "visitor", "prospect")]
     *_, entered, moved = [output for output in shop.outputs if isinstance(output, StageChange)]
@@ -126,7 +126,7 @@ def test_a_customer_who_is_new_enters_the_stages_by_the_merge() -> None:
     assert (moved.profile.cart_items, moved.profile.first_seen_at) == (1, T0)
 
 
-def test_a_customer_who_is_known_goes_where_the_rules_lead_now() -> None:
+def test_known_customer_enters_the_stage_that_the_rules_give_after_the_merge() -> None:
     shop = Shop().did(CUSTOMER, order(0)).did("d-1", order(HOUR, "o-2")).link("d-1", 2 * HOUR)
     assert shop.changes == [("d-1", "customer", None), (CUSTOMER, "customer", "repeat")]
     assert shop.profile.revenue == 10_000
@@ -139,29 +139,29 @@ def test_all_tracks_are_asked() -> None:
     assert (CUSTOMER, "silver", "gold") in shop.changes
 
 
-def test_a_merge_that_changes_nothing_of_the_stages_says_nothing_of_them() -> None:
+def test_merge_without_a_stage_change_sends_none() -> None:
     shop = Shop().did(CUSTOMER, click(0)).did("d-1", click(1)).link("d-1", HOUR)
     assert shop.changes == [("d-1", "visitor", None)]
 
 
-def test_somebody_who_was_active_elsewhere_is_not_dormant() -> None:
+def test_customer_active_on_the_device_is_not_dormant() -> None:
     shop = Shop().did(CUSTOMER, added(0)).did("d-1", click(29 * DAY)).wait(CUSTOMER, 31 * DAY)
     assert shop.profile.stage == "dormant"
     assert shop.link("d-1", 31 * DAY).changes[-1] == (CUSTOMER, "dormant", "prospect")
 
 
-def test_somebody_who_ordered_elsewhere_is_not_at_risk() -> None:
+def test_customer_who_ordered_on_the_device_is_not_at_risk() -> None:
     shop = Shop().did(CUSTOMER, order(0)).did("d-1", order(80 * DAY, "o-2")).wait(CUSTOMER, 91 * DAY)
     assert shop.profile.stage == "at_risk"
     assert shop.link("d-1", 92 * DAY).changes[-1] == (CUSTOMER, "at_risk", "reactivated")
 
 
-def test_old_news_wakes_nobody() -> None:
+def test_merged_older_activity_reactivates_nobody() -> None:
     shop = Shop().did("d-1", click(0)).did(CUSTOMER, added(DAY)).wait(CUSTOMER, 32 * DAY).link("d-1", 32 * DAY)
     assert shop.profile.stage == "dormant"
 
 
-def test_when_two_said_something_of_messages_at_once_it_is_no() -> None:
+def test_contradicting_subscriptions_at_one_time_count_as_unsubscribed() -> None:
     for yes, no in ((CUSTOMER, "d-1"), ("d-1", CUSTOMER)):
         shop = Shop().did(yes, click(0, "subscribed")).did(no, click(0, "unsubscribed")).link("d-1", HOUR)
         assert shop.profile.subscribed is False
@@ -241,7 +241,7 @@ def test_sessions_are_counted_alike_whatever_the_order() -> None:
     }
 
 
-def test_so_many_sessions_are_kept() -> None:
+def test_a_bounded_number_of_sessions_is_kept() -> None:
     sessions = counted_in(*(n * HOUR for n in range(40)))
     assert [start for start, _ in spans(sessions)] == [n * HOUR for n in range(39, 39 - KEPT, -1)]
     assert sessions.count == 40
@@ -253,8 +253,9 @@ def test_sessions_of_two_are_united_where_they_meet() -> None:
     assert (one.count, spans(one)[-1]) == (3, (0, 40 * MINUTE))
 
 
-def test_sessions_that_cannot_be_told_are_not_kept() -> None:
-    """Of the years 1970 and 2999; a robot's that lasts for a hundred days is cut."""
+def test_sessions_that_no_event_can_join_any_more_are_not_kept() -> None:
+    """Sessions of the years 1970 and 2999 stay separate. The session of a robot that lasts for a hundred days is
+    cut."""
     assert spans(counted_in(0, 10**9, 3 * 10**13)) == [(3 * 10**13, 3 * 10**13)]
     assert counted_in(0, 10**9, 3 * 10**13).count == 3
     robot = counted_in(*(n * 20 * MINUTE for n in range(7_200)), 200 * DAY)
@@ -262,7 +263,7 @@ def test_sessions_that_cannot_be_told_are_not_kept() -> None:
 
 
 def test_one_session_takes_no_more_bytes_than_it_did() -> None:
-    """Four numbers: the last was the end of the session before it."""
+    """A session has four numbers. The last was the end of the session before it."""
     before = packed_size([1, T0, T0 + MINUTE, None])
     with_one, without = Profile("c-1", True), Profile("c-1", True)
     with_one.sessions = Sessions(1, T0, T0 + MINUTE)
@@ -272,7 +273,7 @@ def test_one_session_takes_no_more_bytes_than_it_did() -> None:
 # -- the cart
 
 
-def test_what_was_bought_on_another_device_is_in_no_cart() -> None:
+def test_product_bought_on_another_device_leaves_the_cart() -> None:
     shop = Shop().did("d-1", added(0), added(MINUTE, "B")).did(CUSTOMER, order(HOUR, items=(item("A"),)))
     assert list(shop.link("d-1", 5 * DAY).profile.cart.now.lines) == ["B"]
 
@@ -289,7 +290,7 @@ def test_an_addition_that_is_older_than_the_orders_that_are_kept_is_taken_to_be_
     assert list(shop.link("d-1", 2 * DAY).profile.cart.now.lines) == ["B"]
 
 
-def test_carts_unite() -> None:
+def test_carts_are_united() -> None:
     shop = Shop().did("d-1", added(0, quantity=2)).did(CUSTOMER, added(HOUR), added(HOUR, "B")).link("d-1", DAY)
     assert {product: line.quantity for product, line in shop.profile.cart.now.lines.items()} == {"A": 3, "B": 1}
 
@@ -297,7 +298,7 @@ def test_carts_unite() -> None:
 # -- abandonments
 
 
-def test_an_order_while_the_cart_was_waited_for_takes_the_abandonment_back_under_its_own_key() -> None:
+def test_order_before_the_deadline_retracts_the_abandonment_under_its_own_key() -> None:
     shop = Shop().did("d-1", added(0)).did(CUSTOMER, order(30 * MINUTE, items=(item("B"),)))
     shop.wait("d-1", 2 * HOUR)
     [before] = shop.abandonments
@@ -308,7 +309,7 @@ def test_an_order_while_the_cart_was_waited_for_takes_the_abandonment_back_under
     assert after.id == ids.abandonment_id(ids.NAMESPACE, False, "d-1", "cart", T0 + HOUR, "retracted")
 
 
-def test_so_does_an_order_of_the_device_to_the_customers_abandonment() -> None:
+def test_order_of_the_device_retracts_the_customers_abandonment() -> None:
     shop = Shop().did(CUSTOMER, added(0)).did("d-1", order(30 * MINUTE)).link("d-1", 3 * HOUR)
     assert shop.abandonment_summary == [("retracted", "cart", CUSTOMER, 3 * HOUR)]
 
@@ -330,7 +331,7 @@ def test_an_order_long_after_the_abandonment_closes_it_silently() -> None:
     assert not shop.profile.latest.open
 
 
-def test_activity_elsewhere_while_it_was_waited_for_takes_it_back_and_it_is_waited_for_again() -> None:
+def test_activity_on_the_other_profile_retracts_an_abandonment_and_schedules_it_again() -> None:
     shop = Shop().did("d-1", added(0)).did(CUSTOMER, click(50 * MINUTE)).link("d-1", 70 * MINUTE)
     assert shop.abandonment_summary == [("retracted", "cart", "d-1", 70 * MINUTE)]
     assert shop.profile.next_deadline == T0 + 110 * MINUTE
@@ -338,14 +339,14 @@ def test_activity_elsewhere_while_it_was_waited_for_takes_it_back_and_it_is_wait
     assert shop.abandonment_summary[1:] == [("abandoned", "cart", CUSTOMER, 110 * MINUTE)]
 
 
-def test_activity_that_would_only_have_put_it_off_takes_nothing_back() -> None:
+def test_activity_that_only_delays_a_fired_abandonment_retracts_nothing() -> None:
     assert (
         Shop().did("d-1", added(0)).did(CUSTOMER, click(5 * MINUTE)).link("d-1", 70 * MINUTE).abandonment_summary == []
     )
 
 
-def test_what_was_told_of_the_newest_activity_is_not_told_again_for_what_was_taken_back() -> None:
-    """The device should have waited for the customer, who was active again, and who was told of that in time."""
+def test_abandonment_of_the_newest_activity_is_not_repeated_for_a_retracted_one() -> None:
+    """The customer was active on both profiles, and the abandonment of the newest activity was sent in time."""
     shop = Shop().did("d-1", added(0, "B")).did(CUSTOMER, added(50 * MINUTE), click(85 * MINUTE))
     shop.wait(CUSTOMER, 150 * MINUTE)
     first = shop.abandonments[-1]
@@ -359,14 +360,14 @@ def test_what_was_told_of_the_newest_activity_is_not_told_again_for_what_was_tak
     assert {line.product_id for line in second.items} == {"A", "B"}
 
 
-def test_a_browse_that_is_taken_back_has_its_views_again() -> None:
+def test_retracted_browse_has_its_views_again() -> None:
     shop = Shop().did("d-1", viewed(0)).did(CUSTOMER, click(20 * MINUTE)).link("d-1", 40 * MINUTE)
     assert shop.abandonment_summary == [("retracted", "browse", "d-1", 40 * MINUTE)]
     shop.wait(CUSTOMER, HOUR)
     assert shop.abandonment_summary[1:] == [("abandoned", "browse", CUSTOMER, 50 * MINUTE)]
 
 
-def test_the_steps_that_follow_are_the_customers_and_a_late_order_still_reaches_who_was_told() -> None:
+def test_later_steps_are_the_customers_and_a_late_order_retracts_under_the_device() -> None:
     shop = Shop().did("d-1", added(0)).wait("d-1", HOUR)
     first = shop.abandonments[0].id
     shop.did(CUSTOMER, click(-HOUR)).link("d-1", 2 * HOUR).wait(CUSTOMER, DAY)
@@ -377,14 +378,14 @@ def test_the_steps_that_follow_are_the_customers_and_a_late_order_still_reaches_
     assert shop.abandonment_summary[1:] == [("retracted", "cart", "d-1", 30 * MINUTE)]
 
 
-def test_of_two_that_are_open_the_one_that_says_nothing_more_goes() -> None:
+def test_open_abandonment_with_no_content_of_its_own_is_retracted() -> None:
     shop = Shop().did("d-1", added(0)).did(CUSTOMER, viewed(DAY, "B")).link("d-1", 2 * DAY)
     assert shop.abandonment_summary == [("retracted", "browse", CUSTOMER, 2 * DAY)]
     assert shop.profile.latest is not None
     assert shop.profile.latest.kind == "cart"
 
 
-def test_of_two_that_are_open_the_later_one_stays_if_it_has_more_to_say() -> None:
+def test_later_open_abandonment_stays_if_it_has_further_steps() -> None:
     shop = Shop().did("d-1", added(0)).did(CUSTOMER, added(DAY, "B")).link("d-1", 1_600 * MINUTE)
     assert shop.abandonment_summary == [("retracted", "cart", "d-1", 1_600 * MINUTE)]
     shop.wait(CUSTOMER, 2 * DAY)
@@ -393,7 +394,7 @@ def test_of_two_that_are_open_the_later_one_stays_if_it_has_more_to_say() -> Non
 
 
 @pytest.mark.parametrize("ordered_at", [30 * MINUTE, 90 * MINUTE])
-def test_what_follows_from_a_withheld_abandonment_is_withheld(ordered_at: int) -> None:
+def test_outputs_that_follow_a_withheld_abandonment_are_withheld(ordered_at: int) -> None:
     shop = Shop().did("d-1", added(0)).wait("d-1", HOUR)
     shop.profiles["d-1"].note_withheld(shop.abandonments[0].id, True)
     shop.did(CUSTOMER, order(ordered_at)).link("d-1", 2 * HOUR)
@@ -406,7 +407,7 @@ def test_what_follows_from_a_withheld_abandonment_is_withheld(ordered_at: int) -
 # -- triggers
 
 
-def test_what_has_begun_for_the_device_counts_and_does_not_go_on() -> None:
+def test_trigger_begun_for_the_device_counts_towards_the_cap_and_does_not_go_on() -> None:
     welcome = Trigger("welcome", on=OnStage("lifecycle", enters=["prospect"]), cap=1, steps=(Step(), Step(DAY)))
     shop = Shop(Playbook(triggers=(welcome,))).did("d-1", added(0)).link("d-1", HOUR)
     assert shop.profile.stage == "prospect"
@@ -416,7 +417,7 @@ def test_what_has_begun_for_the_device_counts_and_does_not_go_on() -> None:
     assert (shop.profile.triggers.states["welcome"].begun, shop.profile.triggers.states["welcome"].runs) == (1, [])
 
 
-def test_what_a_merge_begins_says_so() -> None:
+def test_trigger_begun_by_a_merge_has_the_merge_as_its_cause() -> None:
     second = Trigger("second", on=OnStage("lifecycle", enters=["repeat"]))
     shop = Shop(Playbook(triggers=(second,))).did(CUSTOMER, order(0)).did("d-1", order(1, "o-2")).link("d-1", HOUR)
     [triggered] = [output for output in shop.outputs if isinstance(output, Triggered)]
@@ -426,7 +427,7 @@ def test_what_a_merge_begins_says_so() -> None:
     assert not [o for o in shop.outputs[4:] if isinstance(o, Triggered)]
 
 
-def test_a_profile_of_another_playbook_is_taken_over_before() -> None:
+def test_profile_of_another_playbook_is_migrated_before_a_merge() -> None:
     shop = Shop(Playbook(digest="1")).did(CUSTOMER, click(0)).did("d-1", added(SECOND))
     shop.lifecycle = Lifecycle(Playbook(digest="2", tracks=(LIFECYCLE, Track("tier", "none", ()))))
     assert (CUSTOMER, None, "none") in shop.link("d-1", HOUR).changes

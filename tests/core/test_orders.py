@@ -1,4 +1,4 @@
-"""Which orders count, and what they come to."""
+"""Which orders count, and their revenue."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def figures(*events: Activity) -> tuple[int, int]:
         ([cancelled(1, "o-2"), refunded(1, None, "o-3")], (1, 5000)),
     ],
 )
-def test_corrections(later: list[Activity], expected: tuple[int, int]) -> None:
+def test_corrections_change_orders_and_revenue(later: list[Activity], expected: tuple[int, int]) -> None:
     assert figures(order(0), *later) == expected
 
 

@@ -1,4 +1,4 @@
-"""An engine that reads a source only by what others forward of it."""
+"""An engine that gets a source only as forwarded events."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def forwarded(partition: int, offset: int, at: int) -> Forwarded:
     return Forwarded(CLICKS, partition, offset, -1, [record])
 
 
-def test_time_waits_for_every_origin_and_commits_are_of_what_is_read_here() -> None:
+def test_watermark_waits_for_every_upstream_partition() -> None:
     task, now = forwarding_engine(), T0 + 10 * MINUTE
     for n in range(3):
         assert task.watermark is None
@@ -37,7 +37,7 @@ def test_time_waits_for_every_origin_and_commits_are_of_what_is_read_here() -> N
     assert (snapshot.positions, list(snapshot.marks)) == ({ORDERS: 0}, [ORDERS])
 
 
-def test_a_task_may_read_nothing_itself() -> None:
+def test_task_may_read_no_source_itself() -> None:
     task = forwarding_engine(own=(), origins=[(source, n) for source in Source for n in range(2)])
     reports = [Report(source, n, -1, T0, T0, T0 + n) for source in Source for n in range(2)]
     task.arrive(list(enumerate([*reports, forwarded(0, 7, T0)])), 5, T0)
@@ -50,8 +50,8 @@ def test_a_task_may_read_nothing_itself() -> None:
     assert len(snapshot.changes) == 1
 
 
-def test_what_it_read_itself_in_former_times_is_not_applied_again_when_it_is_forwarded() -> None:
-    """Its topic had as many partitions as there are tasks, was grown, and the last commit did not go through."""
+def test_records_read_before_a_topic_was_grown_are_not_applied_again_when_forwarded() -> None:
+    """The topic had as many partitions as there are tasks, and was grown. The last commit did not complete."""
     before = forwarding_engine(own=(CLICKS, ORDERS), origins=())
     records = [forwarded(1, offset, T0 + offset).activities[0] for offset in range(5)]
     before.apply(CLICKS, records, 5, T0)
@@ -71,7 +71,7 @@ def test_what_it_read_itself_in_former_times_is_not_applied_again_when_it_is_for
     assert [profile.product_views for _, profile in after.state.items()] == [9]
 
 
-def test_a_stream_holds_time_only_if_it_is_not_merely_behind_the_sources_that_it_follows() -> None:
+def test_stream_blocks_the_watermark_only_if_it_is_behind_its_sources() -> None:
     now = T0 + 10 * MINUTE
     for behind, held_by in ((0, (CLICKS, None)), (15 * SECOND, (CLICKS, None)), (MINUTE, (STREAM + 1, 0))):
         task = forwarding_engine(own=(CLICKS, ORDERS), origins=[(source, 0) for source in Source], tasks=2)

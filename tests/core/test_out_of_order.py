@@ -97,7 +97,7 @@ delays = st.sampled_from([0, LATENESS, 2 * SECOND])
 
 @st.composite
 def deliveries(draw: st.DrawFn) -> tuple[list[Activity], list[Activity]]:
-    """Events at distinct times in time order, and as delivered: each up to `lateness` after newer ones."""
+    """Return events at distinct times in time order, and as delivered, each up to `lateness` after newer ones."""
     at, completed, events = 0, set(), []
     for gap, (make, fields) in draw(st.lists(st.tuples(gaps, drafts), min_size=3, max_size=12)):
         at += gap
@@ -121,7 +121,9 @@ def what_ends_the_same(profile: Profile) -> dict[str, Any]:
 
 
 @given(deliveries())
-def test_ends_as_in_time_order(delivery: tuple[list[Activity], list[Activity]]) -> None:
+def test_events_out_of_order_within_the_lateness_end_as_in_time_order(
+    delivery: tuple[list[Activity], list[Activity]],
+) -> None:
     in_order, delivered = delivery
     if not in_order:
         return

@@ -1,4 +1,4 @@
-"""A profile as bytes and back."""
+"""A profile packs to bytes and unpacks to the same profile."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.support.customer_history import (
 
 
 def shopper() -> CustomerHistory:
-    """Someone with something of everything."""
+    """Return a customer with some value in every part of the profile."""
     return run(
         [
             click(0, "product_viewed", "A", session_id="s-1", event_id="e-1"),
@@ -40,7 +40,7 @@ def shopper() -> CustomerHistory:
     )
 
 
-def test_round_trip() -> None:
+def test_packed_profile_round_trips() -> None:
     history = shopper()
     profile = history.alive
     profile.applied, profile.commit, profile.pending = [7, -1], 12, list(history.outputs)
@@ -107,7 +107,7 @@ def test_a_newer_version_is_refused_with_what_to_do() -> None:
 
 
 @pytest.mark.parametrize("cut", [0, 1, 10, 25, 60, -1])
-def test_what_is_cut_off_is_corrupt(cut: int) -> None:
+def test_truncated_profile_is_corrupt(cut: int) -> None:
     with pytest.raises(Corrupt):
         unpack(pack(shopper().alive)[:cut])
 
@@ -189,7 +189,7 @@ GOLDEN_V1 = bytes.fromhex(
 
 
 def test_profiles_packed_by_version_1_are_read() -> None:
-    """Whatever becomes of the code, what version 1 wrote says this."""
+    """The bytes that version 1 wrote keep their meaning, whatever becomes of the code."""
     profile = unpack(GOLDEN_V1)
     assert (profile.customer, profile.identified, profile.stage, profile.sequence) == ("c-1", True, "customer", 3)
     assert (profile.applied, profile.commit) == ([7, -1], 12)

@@ -1,4 +1,4 @@
-"""Examples worked out by hand from DESIGN section 3: they pin the naive reference, and the core with it."""
+"""Examples worked out by hand from docs/concepts.md. They pin the reference, and the core with it."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def items(*products: str | None, quantity: int = 1) -> tuple[Item, ...]:
 def stages(
     events: Sequence[Activity], until: int | None = None, policy: Policy = DEFAULT
 ) -> list[tuple[int, str | None]]:
-    """The stages entered, and when."""
+    """Return the stages entered, with their times."""
     outputs = reference(events, policy, until)
     return [(o.occurred_at, o.to_stage) for o in outputs if isinstance(o, StageChange)]
 
@@ -79,7 +79,7 @@ def stages_since(start: int, events: Sequence[Activity], until: int | None = Non
 def abandonments(
     events: Sequence[Activity], until: int | None = None, policy: Policy = DEFAULT
 ) -> list[tuple[int, str, str, int, str]]:
-    """When, type, kind, step and products (`A2B`: two of A, one of B)."""
+    """Return time, type, kind, step and products (`A2B`: two of A, one of B) of each abandonment output."""
     return [
         (o.occurred_at, o.type, o.kind, o.step, shorthand(o.items))
         for o in reference(events, policy, until)
@@ -130,7 +130,7 @@ class TestStages:
     def test_interest_makes_a_prospect(self, events: list[Activity]) -> None:
         assert stages(events)[-1] == (1, "prospect")
 
-    def test_what_is_no_interest(self) -> None:
+    def test_page_views_and_passive_events_show_no_interest(self) -> None:
         events = [
             click(0, "page_viewed"),
             viewed(1),
@@ -206,7 +206,7 @@ class TestStages:
         assert (change.cause.kind, change.cause.rule, change.cause.deadline) == ("inactivity", "at_risk", 90 * DAY)
         assert change.previous_stage_ms == DAY
 
-    def test_forgetting(self) -> None:
+    def test_customer_without_orders_is_forgotten(self) -> None:
         events = [click(0, "page_viewed"), click(DAY, "message_opened")]
         assert stages(events, 401 * DAY - 1)[-1] == (30 * DAY, "dormant")
         change = last(events, 401 * DAY)
@@ -214,12 +214,12 @@ class TestStages:
         assert (change.cause.rule, change.cause.deadline) == (None, 401 * DAY)
         assert final(events, DEFAULT, 401 * DAY) == {}
 
-    def test_an_anonymous_one_is_forgotten_after_90_days_and_begins_anew(self) -> None:
+    def test_anonymous_profile_is_forgotten_after_90_days_and_starts_again(self) -> None:
         events = [click(0, "page_viewed", identified=False), click(90 * DAY, "page_viewed", identified=False)]
         assert stages(events)[-2:] == [(90 * DAY, None), (90 * DAY, "visitor")]
         assert last(events).sequence == 1
 
-    def test_who_ever_bought_is_not_forgotten(self) -> None:
+    def test_customer_with_a_cancelled_order_is_not_forgotten(self) -> None:
         events = [order(0), order(1, "cancelled")]
         assert stages(events, 1000 * DAY)[-1] == (30 * DAY + 1, "dormant")
         noted = [order(0, "cancelled"), order(1)]
@@ -245,7 +245,7 @@ class TestActivity:
         assert final_view(events)["sessions"] == 1
 
     @pytest.mark.parametrize(("gap", "views"), [(24 * HOUR, 1), (24 * HOUR + MS, 2), (-DAY, 1)])
-    def test_duplicates(self, gap: int, views: int) -> None:
+    def test_duplicate_event_counts_once_within_the_window(self, gap: int, views: int) -> None:
         assert final_view([viewed(0, event_id="e"), viewed(gap, event_id="e")])["product_views"] == views
 
     def test_a_duplicate_fires_nothing(self) -> None:
@@ -257,7 +257,7 @@ class TestActivity:
         assert final_view(events, policy=Policy(event_ids=3))["product_views"] == 5
         assert final_view([viewed(0, event_id="e", customer="d"), viewed(1, event_id="e")])["product_views"] == 1
 
-    def test_subscribed_is_what_was_said_last(self) -> None:
+    def test_subscribed_is_that_of_the_last_event(self) -> None:
         assert final_view([click(0, "page_viewed")])["subscribed"] is None
         assert final_view([click(0, "subscribed")])["subscribed"] is True
         assert final_view([click(5, "unsubscribed"), click(0, "subscribed")])["subscribed"] is False
@@ -291,7 +291,9 @@ class TestOrders:
             ([order(0), order(1, order_id="p", total=5, currency="USD")], 2, 1000),
         ],
     )
-    def test_what_counts(self, events: list[Activity], orders: int, revenue: int) -> None:
+    def test_only_counting_orders_add_to_orders_and_revenue(
+        self, events: list[Activity], orders: int, revenue: int
+    ) -> None:
         seen = final_view(events)
         assert (seen["orders"], seen["revenue"]) == (orders, revenue)
 
@@ -299,7 +301,7 @@ class TestOrders:
         seen = final_view([added(0), order(HOUR, "cancelled"), order(HOUR, currency="USD")])
         assert (seen["last_activity_at"], seen["orders"], shorthand(seen["cart"])) == (0, 0, "A")
 
-    def test_other_currencies(self) -> None:
+    def test_orders_in_other_currencies_do_not_count_as_revenue(self) -> None:
         seen = final_view([order(0, currency="USD"), order(1, order_id="p", currency="EUR")])
         assert (seen["currency"], seen["revenue"], seen["other_currency_orders"], seen["orders"]) == ("USD", 1000, 1, 2)
 
@@ -315,7 +317,7 @@ class TestOrders:
 
 
 class TestCart:
-    def test_what_was_added_less_what_was_removed(self) -> None:
+    def test_cart_is_additions_less_removals(self) -> None:
         events = [
             added(0, quantity=3),
             added(1, "B"),
@@ -330,7 +332,7 @@ class TestCart:
         (line,) = final_view([added(0, price=500, category="hats"), added(1)])["cart"]
         assert line == Item("A", "hats", 500, "EUR", 2)
 
-    def test_value(self) -> None:
+    def test_value_of_the_cart_needs_all_prices_in_one_currency(self) -> None:
         assert final_view([added(0, price=500, quantity=2), added(1, "B", price=1)])["cart_value"] == 1001
         assert final_view([added(0, price=500), added(1, "B")])["cart_value"] is None
         assert final_view([added(0, price=500), added(1, "B", price=1, currency="USD")])["cart_value"] is None
@@ -370,18 +372,18 @@ class TestCart:
         # close enough to be put in its place: as if it had come in time
         assert cart([order(HOUR, items=items("X")), added(HOUR - SECOND)]) == "A"
 
-    def test_what_is_older_takes_nothing_newer(self) -> None:
+    def test_older_event_removes_no_newer_line(self) -> None:
         for late in (click(0, "cart_emptied"), click(0, "cart_viewed", items=()), removed(0)):
             assert cart([added(HOUR), late]) == "A"
 
 
 class TestAbandonment:
-    def test_browse(self) -> None:
+    def test_browse_abandonment_comes_30_minutes_after_the_last_activity(self) -> None:
         events = [viewed(0), viewed(1, "B"), viewed(2)]
         assert abandonments(events, 30 * MINUTE + 1) == []
         assert abandonments(events, 30 * DAY) == [(30 * MINUTE + 2, "abandoned", "browse", 1, "BA")]
 
-    def test_cart_and_its_ladder(self) -> None:
+    def test_cart_abandonment_has_three_steps_and_expires(self) -> None:
         events = [viewed(0, "B"), added(0, price=250, quantity=2)]
         assert abandonments(events, 40 * DAY) == [
             (HOUR, "abandoned", "cart", 1, "A2"),
@@ -393,7 +395,7 @@ class TestAbandonment:
         assert first.id == first.abandonment_id == second.abandonment_id != second.id
         assert (first.value, first.currency, first.steps, first.last_activity_at) == (500, "EUR", 3, 0)
 
-    def test_checkout(self) -> None:
+    def test_checkout_abandonment_comes_30_minutes_after_the_last_activity(self) -> None:
         assert abandonments([added(0), click(1, "checkout_started")], HOUR) == [
             (30 * MINUTE + 1, "abandoned", "checkout", 1, "A")
         ]
@@ -447,7 +449,7 @@ class TestAbandonment:
             ({}, "customer"),
         ],
     )
-    def test_recovered(self, bought: dict[str, Any], match: str) -> None:
+    def test_order_recovers_an_abandonment_with_the_strongest_match(self, bought: dict[str, Any], match: str) -> None:
         events = [added(0, cart_id="k", checkout_id="c"), order(2 * HOUR, **bought)]
         (recovered,) = (
             o for o in reference(events, DEFAULT, None) if isinstance(o, Abandonment) and o.type != "abandoned"
@@ -458,17 +460,17 @@ class TestAbandonment:
     def test_an_order_in_a_shop_closes_the_episode(self) -> None:
         assert abandonments([added(0), order(MINUTE, channel="pos", items=items("B"))], 40 * DAY) == []
 
-    def test_what_an_order_left_is_abandoned_again_only_when_something_opens_an_episode(self) -> None:
+    def test_rest_of_a_cart_after_an_order_is_abandoned_only_in_a_new_episode(self) -> None:
         bought = [added(0), added(0, "B"), order(MINUTE, items=items("B"))]
         assert abandonments([*bought, click(HOUR, "page_viewed")], 2 * DAY) == []
         assert abandonments([*bought, viewed(HOUR)], 3 * HOUR) == [(2 * HOUR, "abandoned", "cart", 1, "A")]
 
-    def test_what_an_order_left_expires(self) -> None:
+    def test_rest_of_a_cart_after_an_order_expires(self) -> None:
         bought = [added(0), order(MINUTE, items=items("B"))]
         assert shorthand(final_view(bought, MINUTE + 30 * DAY - 1)["cart"]) == "A"
         assert shorthand(final_view(bought, MINUTE + 30 * DAY)["cart"]) == ""
 
-    def test_new_activity_re_arms(self) -> None:
+    def test_new_activity_schedules_step_1_again(self) -> None:
         events = [added(0), added(50 * MINUTE, "B")]
         assert abandonments(events, 2 * HOUR) == [(110 * MINUTE, "abandoned", "cart", 1, "AB")]
 
@@ -525,7 +527,7 @@ class TestAbandonment:
         events = [added(HOUR), click(3 * HOUR, "message_opened"), order(HOUR - MS)]
         assert [a[1] for a in abandonments(events, 3 * HOUR)] == ["abandoned"]
 
-    def test_a_late_activity_retracts_and_re_arms(self) -> None:
+    def test_late_activity_retracts_and_schedules_step_1_again(self) -> None:
         events = [added(0), click(2 * HOUR, "message_opened"), click(30 * MINUTE, "page_viewed")]
         assert abandonments(events, 3 * HOUR) == [
             (HOUR, "abandoned", "cart", 1, "A"),
@@ -551,7 +553,7 @@ class TestAbandonment:
         assert abandonments(events, HOUR)[0][4] == "12456789103"
 
 
-def test_ids() -> None:
+def test_ids_are_derived_from_names() -> None:
     events = [added(0, customer='ü "x"')]
     visitor, prospect, abandoned, again = reference(events, DEFAULT, DAY)
     name = '["stage_changed",true,"ü \\"x\\"","lifecycle",2,"prospect",0]'

@@ -1,4 +1,4 @@
-"""The state of a task: cold and hot profiles, and that it makes no difference which is which."""
+"""The state of a task: cold and hot profiles give the same results."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.task_states import NOON, contents, play_views, view
 
 @pytest.mark.parametrize("on_disk", [False, True])
 @pytest.mark.parametrize("hot", [0, 2, 10, 50])
-def test_what_is_cold_makes_no_difference(hot: int, on_disk: bool) -> None:
+def test_number_of_hot_profiles_makes_no_difference(hot: int, on_disk: bool) -> None:
     warm, warm_outputs, warm_log = play_views(10_000)
     cold, cold_outputs, cold_log = play_views(hot, MemoryDisk() if on_disk else None)
     assert cold_outputs == warm_outputs
@@ -52,7 +52,7 @@ def test_a_state_made_of_a_disk_is_as_it_was_and_reads_no_profile() -> None:
     assert dict(state.items()).keys() == dict(engine.state.items()).keys()
 
 
-def test_what_is_on_disk_is_not_in_memory() -> None:
+def test_profiles_on_disk_are_not_in_memory() -> None:
     _, _, log = play_views(10)
     disk = MemoryDisk()
     state = TaskState(disk=disk)
@@ -65,7 +65,7 @@ def test_what_is_on_disk_is_not_in_memory() -> None:
         state.keep(b"")
 
 
-def test_what_a_disk_holds_of_another_version_is_not_read() -> None:
+def test_checkpoint_of_another_version_is_not_read() -> None:
     disk = MemoryDisk()
     TaskState(disk=disk).keep(b"")
     written = disk.get(CHECKPOINT)
@@ -76,7 +76,7 @@ def test_what_a_disk_holds_of_another_version_is_not_read() -> None:
 
 
 @pytest.mark.parametrize("disk", [None, MemoryDisk()])
-def test_what_a_zombie_overwrote_is_written_again_also_if_it_was_on_disk(disk: MemoryDisk | None) -> None:
+def test_record_overwritten_by_a_stale_owner_is_written_again_also_from_disk(disk: MemoryDisk | None) -> None:
     _, _, log = play_views(10_000)
     key = record_key("c0", True)
     records = [value for k, value in log if k == key]
@@ -97,7 +97,7 @@ def forgotten(commit: int, applied: int) -> bytes:
 
 
 @pytest.mark.parametrize("disk", [None, MemoryDisk()])
-def test_a_tombstone_that_is_owed_is_not_forgotten(disk: MemoryDisk | None) -> None:
+def test_pending_tombstone_is_not_lost(disk: MemoryDisk | None) -> None:
     key = record_key("c", True)
     state = TaskState(disk=disk)
     state.restore(key, forgotten(5, 7))
@@ -132,7 +132,7 @@ def test_outputs_that_may_not_have_left_are_found_among_the_latest_and_among_all
 
 
 @pytest.mark.parametrize("disk", [None, MemoryDisk()])
-def test_what_only_a_zombie_has_written_is_found_behind_what_its_heir_wrote(disk: MemoryDisk | None) -> None:
+def test_record_written_only_by_a_stale_owner_is_found_after_records_of_its_successor(disk: MemoryDisk | None) -> None:
     _, outputs, _ = play_views(10_000)
     profile = Profile("d-1", False)
     profile.stage = "visitor"

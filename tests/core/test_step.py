@@ -1,6 +1,5 @@
-"""What one call of the engine does at most: what waits for it is the process. That it makes no difference to outputs is
-shown in tests/property/test_reference_agrees.py.
-"""
+"""The budget of one engine call: the process waits for the call. tests/property/test_reference_agrees.py shows that the
+budget does not change outputs."""
 
 from __future__ import annotations
 
@@ -20,7 +19,7 @@ from streams.core.step import WHOLE, Step
 NOON = 1_763_719_200_000
 TYPES = ("product_viewed", "product_added", "page_viewed", "checkout_started", "product_removed")
 BATCH = 512 << 10
-"""What the producer takes at once: streams/shell/factory.py."""
+"""The largest batch of the producer: streams/shell/factory.py."""
 
 
 def click(n: int, at: int, customer: str = "c", type: str = "product_viewed", product: str = "p") -> Activity:
@@ -35,7 +34,7 @@ def drained(at: int, clicks: int) -> dict[Source, Fetch]:
 
 
 def waiting(customers: int, step: Step) -> PartitionEngine:
-    """So many have looked at something at noon."""
+    """Return an engine with this many customers who viewed a product at noon."""
     engine = PartitionEngine(Lifecycle(), step=step)
     engine.advance(NOON, drained(NOON, customers))
     engine.apply(Source.CLICKSTREAM, [click(n, NOON, f"c{n}") for n in range(customers)], customers, NOON)
@@ -43,7 +42,7 @@ def waiting(customers: int, step: Step) -> PartitionEngine:
     return engine
 
 
-def test_a_watermark_that_jumps_fires_so_many_at_once() -> None:
+def test_jump_of_the_watermark_fires_a_budget_of_deadlines_at_once() -> None:
     engine = waiting(100, Step(records=1000, deadlines=30, pending=1 << 20))
     later = NOON + HOUR
     fired = [len(engine.advance(later, drained(later, 100)).deadlines)]
@@ -52,8 +51,8 @@ def test_a_watermark_that_jumps_fires_so_many_at_once() -> None:
     assert fired == [30, 30, 30, 10]
 
 
-def test_what_comes_late_meanwhile_finds_the_deadlines_fired() -> None:
-    """As if they had fired all at once: it is for the policy to take back what was sent, and not a matter of steps."""
+def test_late_event_between_budgets_finds_all_due_deadlines_fired() -> None:
+    """The result is that of firing all deadlines at once: the policy decides about retractions, and not the budget."""
 
     def what_became(step: Step) -> list[Output]:
         engine = waiting(100, step)
@@ -76,7 +75,7 @@ def test_what_comes_late_meanwhile_finds_the_deadlines_fired() -> None:
     assert what_became(Step(records=1000, deadlines=7, pending=1 << 20)) == expected
 
 
-def test_records_that_waited_are_applied_so_many_at_once() -> None:
+def test_waiting_records_are_applied_a_budget_at_once() -> None:
     engine = PartitionEngine(Lifecycle(), step=Step(records=40, deadlines=1000, pending=1 << 20))
     effects = engine.apply(Source.CLICKSTREAM, [click(n, NOON + n, f"c{n}") for n in range(100)], 100, NOON + HOUR)
     assert not effects.counts  # the orders of that time are not known yet
@@ -92,7 +91,7 @@ def test_records_that_waited_are_applied_so_many_at_once() -> None:
 
 
 def largest_record(step: Step) -> tuple[int, int]:
-    """The largest record of a changelog, and the number of commits, where somebody left 3,000 carts in a backlog."""
+    """Return the largest record of the changelog and the number of commits, for 3,000 abandoned carts in a backlog."""
     engine, end = PartitionEngine(Lifecycle(), step=step), NOON + 3000 * HOUR
     records = [click(n, NOON + n * HOUR, type="product_added", product=f"p{n % 30}") for n in range(3000)]
     engine.advance(end, {Source.ORDERS: Fetch(end, 0)})
@@ -114,7 +113,7 @@ def largest_record(step: Step) -> tuple[int, int]:
 
 
 def test_a_commit_comes_before_a_profile_keeps_more_outputs_than_its_record_can_hold() -> None:
-    """Else no commit of the partition would ever go through: one customer would stop the group."""
+    """Otherwise no commit of the partition would ever go through, and one customer would stop the group."""
     size, commits = largest_record(Step(records=4096, deadlines=500, pending=128 << 10))
     assert size < BATCH // 2
     assert commits > 10
@@ -125,7 +124,7 @@ def test_a_commit_comes_before_a_profile_keeps_more_outputs_than_its_record_can_
 
 @pytest.mark.parametrize("events", [5_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
 def test_a_customer_with_a_million_events_a_day_stays_within_bounds(events: int) -> None:
-    """A robot, or an id that many share."""
+    """Such a customer is a robot, or an id that many people share."""
     engine = PartitionEngine(Lifecycle(), step=Step(records=4096, deadlines=500, pending=128 << 10))
     counts: Counter[tuple[str, str]] = Counter()
     every = DAY // 1_000_000

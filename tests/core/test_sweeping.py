@@ -1,4 +1,4 @@
-"""Who was erased is taken out of what is known of devices and carts, on any partition, in steps."""
+"""A sweep removes an erased customer from the records of devices and carts, on any partition, in steps."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CART = b"kc" + b"cart-1"
 
 @pytest.fixture(autouse=True, params=["memory", "disk"])
 def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It makes no difference where cold profiles and timers are."""
+    """Run each test with cold profiles and timers in memory and on disk."""
     monkeypatch.setattr(SinglePartitionHarness, "on_disk", request.param == "disk")
 
 
@@ -40,7 +40,7 @@ def with_aliases(*records: tuple[bytes, bytes]) -> SinglePartitionHarness:
     return harness
 
 
-def test_a_device_whose_customer_was_erased_is_a_strangers() -> None:
+def test_device_of_an_erased_customer_is_unlinked() -> None:
     harness = with_aliases((DEVICE, alias_record(DEVICE, [(PERSON, NOON - DAY)])))
     assert harness.engine.state.aliases == 1
     harness.erase(request(home=False))
@@ -60,8 +60,8 @@ def test_a_device_whose_customer_was_erased_is_a_strangers() -> None:
     assert [profile.stage for _, profile in harness.engine.state.items()] == ["prospect"]
 
 
-def test_what_comes_late_of_before_an_erasure_is_not_the_next_owners() -> None:
-    """Of a customer's time on the device, or of the device, which was erased itself."""
+def test_late_event_from_before_an_erasure_is_not_the_next_owners() -> None:
+    """The event is of the erased customer's time on the device, or the device itself was erased."""
     for erased, known in (("c-1", True), ("d", False)):
         network = PartitionNetwork(NOON, 1)
         network.append(0, viewed(NOON - DAY, "c-1" if known else None))
@@ -75,7 +75,7 @@ def test_what_comes_late_of_before_an_erasure_is_not_the_next_owners() -> None:
 
 
 @pytest.mark.parametrize("swept", [True, False])
-def test_who_was_on_a_device_before_an_erasure_is_passed_over_whether_or_not_it_was_walked_over(swept: bool) -> None:
+def test_late_link_from_before_an_erasure_is_ignored_whether_or_not_the_device_was_swept(swept: bool) -> None:
     network = PartitionNetwork(NOON, 1)
     network.append(0, viewed(NOON - DAY, "c-1"))
     network.run()
@@ -95,7 +95,7 @@ def viewed(at: int, customer: str | None) -> Activity:
     return record(at, "product_viewed", customer, "d", product_id="p")
 
 
-def test_who_had_the_device_before_and_after_keeps_it() -> None:
+def test_owners_before_and_after_the_erased_one_are_kept() -> None:
     owners = [("c-1", NOON - 3 * DAY), (PERSON, NOON - 2 * DAY), ("c-2", NOON - DAY), (PERSON, NOON + 1)]
     harness = with_aliases((DEVICE, alias_record(DEVICE, owners)))
     harness.erase(request(home=False))
@@ -110,7 +110,7 @@ def test_who_had_the_device_before_and_after_keeps_it() -> None:
     assert known(harness, DEVICE) == left
 
 
-def test_who_was_refused_a_device_is_not_named_any_more_once_they_are_erased() -> None:
+def test_erased_customer_is_removed_from_refusals() -> None:
     profile = unpack(alias_record(DEVICE, [("c-1", NOON - DAY)]))
     assert profile.alias is not None
     profile.alias.refused = {PERSON: NOON - HOUR, "c-2": NOON - 1}
@@ -135,7 +135,7 @@ def test_a_cart_forgets_customers_and_devices(identified: bool) -> None:
     assert left.devices == ([("c-1", NOON - DAY), ("a-9", NOON)] if identified else [("a-9", NOON)])
 
 
-def test_a_request_is_done_once_all_was_looked_at_and_a_crash_before_begins_again() -> None:
+def test_erasure_is_done_after_the_whole_sweep_and_a_crash_starts_it_again() -> None:
     number = 2 * STEP + 10
     keys = [record_key(f"a-{n}", False) for n in range(number)]
     harness = with_aliases(*((key, alias_record(key, [(PERSON, NOON - DAY)])) for key in keys))
@@ -159,7 +159,7 @@ def test_a_request_is_done_once_all_was_looked_at_and_a_crash_before_begins_agai
     assert harness.erasures_position == 1
 
 
-def test_what_a_zombie_wrote_of_a_device_is_found_at_the_next_start() -> None:
+def test_device_record_of_a_stale_owner_is_swept_at_the_next_start() -> None:
     harness = with_aliases((DEVICE, alias_record(DEVICE, [(PERSON, NOON - DAY)])))
     harness.erase(request(home=False))
     settle(harness)
@@ -169,7 +169,7 @@ def test_what_a_zombie_wrote_of_a_device_is_found_at_the_next_start() -> None:
     assert known(harness, DEVICE) is None
 
 
-def test_without_aliases_a_request_is_done_at_once() -> None:
+def test_erasure_without_devices_is_done_at_once() -> None:
     harness = SinglePartitionHarness(NOON)
     harness.erase(request())
     assert harness.engine.erasures_done == 1

@@ -40,12 +40,12 @@ def test_equal_deadlines_come_up_in_the_order_of_their_keys() -> None:
 
 
 DEADLINES = st.integers(-5, 50) | st.integers(-5, 50).map(lambda n: n << 18)
-"""Within a stretch of time, and over several, from before 1970 on."""
+"""Times within one bucket and across several, from before 1970 on."""
 
 
 @given(st.lists(st.tuples(st.sampled_from([b"a", b"b", b"c" * 300]), DEADLINES), max_size=40))
 def test_no_deadline_is_missed(arms: list[tuple[bytes, int]]) -> None:
-    """Whatever was armed, each key comes up at the least deadline it was armed with, and what comes up has come."""
+    """Each key comes up at its earliest scheduled deadline, and not before it."""
     timers = Timers()
     least: dict[bytes, int] = {}
     for key, deadline in arms:
@@ -58,7 +58,7 @@ def test_no_deadline_is_missed(arms: list[tuple[bytes, int]]) -> None:
     assert not least
 
 
-def test_who_is_cold_is_armed_again_where_they_came_up_too_early() -> None:
+def test_cold_profile_that_comes_up_too_early_is_rescheduled() -> None:
     timers = Timers()
     timers.restored(b"a", None, 10)
     timers.restored(b"a", 10, 3 << 20)
@@ -74,7 +74,7 @@ def test_who_is_cold_is_armed_again_where_they_came_up_too_early() -> None:
     assert timers.due(9 << 20) is None
 
 
-def test_traces_are_taken_away_and_nothing_else() -> None:
+def test_purge_removes_the_timers_of_the_given_keys_only() -> None:
     timers = Timers()
     far = 5 << 20
     for key in (b"a", b"b", b"c"):
@@ -91,7 +91,7 @@ def test_traces_are_taken_away_and_nothing_else() -> None:
     assert [timers.due(far) for _ in range(4)] == [b"a-cold", b"begun anew", b"c-cold", None]
 
 
-def test_what_comes_near_while_traces_are_looked_for_is_looked_at() -> None:
+def test_timers_that_come_near_during_a_purge_are_purged_too() -> None:
     timers = Timers()
     for n in range(10):
         timers.arm(b"%d" % n, n << 20)

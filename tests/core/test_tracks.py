@@ -45,14 +45,14 @@ def test_a_visitor_becomes_a_prospect(events: list[Activity]) -> None:
     assert run(events).stages == [("visitor", 0), ("prospect", 1)]
 
 
-def test_a_visitor_who_only_looks_stays_one() -> None:
+def test_visitor_who_only_views_stays_a_visitor() -> None:
     views = [click(0, "product_viewed"), click(1, "product_viewed")]
     assert run([*views, click(2), click(3, "checkout_step_completed"), click(4, "unsubscribed")]).stages == [
         ("visitor", 0)
     ]
 
 
-def test_stages_entered_by_one_event_are_each_told() -> None:
+def test_every_stage_entered_by_one_event_is_sent() -> None:
     history = run([order(0)])
     assert history.stages == [("visitor", 0), ("customer", 0)]
     assert [change.sequence for change in history.changes] == [1, 2]
@@ -70,7 +70,7 @@ def test_a_dormant_one_becomes_a_customer_with_an_order() -> None:
     assert history.stages == [("visitor", 0), ("dormant", 30 * DAY), ("customer", 40 * DAY)]
 
 
-def test_customer_repeat_loyal() -> None:
+def test_orders_lead_to_customer_repeat_and_loyal() -> None:
     assert run(orders(5)).stages == [
         ("visitor", 0),
         ("customer", 0),
@@ -153,7 +153,7 @@ def test_a_reactivated_one_with_five_orders_becomes_loyal() -> None:
         (orders(1), 201 * DAY, "lapsed"),
     ],
 )
-def test_whose_orders_are_all_cancelled_is_a_prospect_again(events: list[Activity], at: int, stage: str) -> None:
+def test_customer_with_all_orders_cancelled_is_a_prospect_again(events: list[Activity], at: int, stage: str) -> None:
     history = run(events, until=at)
     for order_id in list(history.alive.order_book):
         assert history.stages[-1][0] == stage

@@ -1,4 +1,4 @@
-"""Triggers: what begins them, steps, cool-downs, caps, hold-outs, times that they wait for, and what ends them."""
+"""Triggers: causes, steps, cool-downs, caps, holdouts, times that they wait for, and ends."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def playbook(*triggers: Trigger, policy: Policy = Policy()) -> Playbook:
 
 
 def triggered(triggers: Trigger | tuple[Trigger, ...], *events: Activity, until: int | None = None) -> list[Triggered]:
-    """What triggers said of a customer; packed and unpacked between all events."""
+    """Return the trigger outputs of a customer. The profile is packed and unpacked between all events."""
     history = CustomerHistory(Policy())
     history.lifecycle = Lifecycle(playbook(*(triggers if isinstance(triggers, tuple) else (triggers,))))
     for event in events:
@@ -59,7 +59,7 @@ def triggered(triggers: Trigger | tuple[Trigger, ...], *events: Activity, until:
 
 
 def times(*outputs: Triggered) -> list[tuple[str, int, int]]:
-    """Trigger, step and when, ms after T0."""
+    """Return trigger, step and time (ms after T0) of each output."""
     return [(output.trigger, output.step, output.occurred_at - T0) for output in outputs]
 
 
@@ -118,7 +118,7 @@ def test_an_abandonment_begins_a_follow_up_which_ends_with_it() -> None:
     assert len({output.output_id for output in left}) == 1
 
 
-def test_what_became_of_an_abandonment_begins_a_trigger_too() -> None:
+def test_recovery_or_step_of_an_abandonment_begins_a_trigger() -> None:
     trigger = Trigger("thanks", on=OnAbandonment(types=["recovered"]))
     assert times(*triggered(trigger, click(0, "product_added", "p-1"), order(DAY), until=2 * DAY)) == [
         ("thanks", 1, DAY)
@@ -168,7 +168,7 @@ def test_runs_are_bounded_and_the_oldest_goes() -> None:
     assert [output.occurred_at - T0 - DAY for output in outputs] == list(range(3, MOST_RUNS + 3))
 
 
-def test_what_is_said_is_what_rules_say_then() -> None:
+def test_data_of_a_trigger_is_computed_when_it_is_sent() -> None:
     data = (
         Datum("template", "hello"),
         Datum("spent", rule("revenue", None)),
@@ -208,14 +208,14 @@ def test_a_cap_holds_for_ever() -> None:
     assert times(*triggered(trigger, *[click(n * 100 * DAY) for n in range(4)])) == [("t", 1, 0), ("t", 1, 100 * DAY)]
 
 
-def test_what_does_not_hold_is_not_counted() -> None:
+def test_trigger_whose_rule_does_not_hold_does_not_count_towards_the_cap() -> None:
     trigger = Trigger("t", events=["page_viewed"], cap=1, when=rule("subscribed"), unless=rule("orders >= 1"))
     events = [click(0), click(1, "subscribed"), click(2)]
     assert times(*triggered(trigger, *events)) == [("t", 1, 2)]
     assert times(*triggered(trigger, order(-1), *events)) == []
 
 
-def test_held_out_customers_are_told_of_and_stay_in_their_bucket() -> None:
+def test_held_out_customers_have_outputs_and_stay_in_their_bucket() -> None:
     buckets = Counter(ids.bucket(ids.NAMESPACE, True, f"c-{n}", "t") for n in range(20_000))
     assert sorted(buckets) == list(range(100))
     assert all(130 < number < 280 for number in buckets.values())
@@ -244,10 +244,10 @@ def test_a_trigger_waits_for_a_time_that_moves() -> None:
     assert times(*triggered(trigger, click(0), click(DAY), until=20 * DAY)) == [("quiet", 1, 8 * DAY)]
 
 
-def test_a_credit_is_told_of_before_it_expires_unless_it_is_spent() -> None:
+def test_trigger_comes_before_a_credit_expires_unless_it_is_spent() -> None:
     def granted(at: int, expires: int, id_: str) -> Activity:
-        triggered = {"amount": 1000, "expires_at": T0 + expires, "credit_id": id_}
-        return click(at, "credit_granted", properties=triggered)
+        properties = {"amount": 1000, "expires_at": T0 + expires, "credit_id": id_}
+        return click(at, "credit_granted", properties=properties)
 
     triggers = (
         Trigger("week", on=OnTime(rule("credit_expires_at", Type.TIME), before=7 * DAY)),
@@ -264,7 +264,7 @@ def test_a_credit_is_told_of_before_it_expires_unless_it_is_spent() -> None:
     assert triggered(triggers, granted(0, HOUR, "short"), until=40 * DAY) == []
 
 
-def test_what_is_bought_again_and_again_is_due_again() -> None:
+def test_repeatedly_bought_category_is_due_again() -> None:
     trigger = Trigger(
         "replenish",
         on=OnTime(rule("category_due_at()", Type.TIME)),
@@ -283,7 +283,7 @@ def test_what_is_bought_again_and_again_is_due_again() -> None:
     assert triggered(trigger, *coffee[:2], until=60 * DAY) == []
 
 
-def test_a_day_of_each_year() -> None:
+def test_yearly_trigger_is_sent_on_its_day_each_year() -> None:
     anniversary = Trigger("anniversary", on=OnTime(rule("first_order_at", Type.TIME), yearly=True))
     outputs = triggered(anniversary, order(0), until=3 * YEAR)
     assert times(*outputs) == [
@@ -362,7 +362,7 @@ def engine(trigger: Trigger, **emission: int | None) -> PartitionEngine:
 
 
 def passed(one: PartitionEngine, events: list[Activity], now: int) -> tuple[list[object], Counter[tuple[str, str]]]:
-    """What was emitted, with everything read at `now` (ms after T0)."""
+    """Return the outputs that were not withheld, and the counts, with everything read at `now` (ms after T0)."""
     by_source = {
         source: [dataclasses.replace(e, offset=n) for n, e in enumerate(e for e in events if e.source is source)]
         for source in Source
@@ -405,7 +405,7 @@ def test_triggers_are_withheld_as_abandonments_are(
     assert any(isinstance(output, StageChange) for output in outputs) is ("emit_after" not in emission)
 
 
-def test_what_follows_a_withheld_abandonment_is_withheld() -> None:
+def test_trigger_that_follows_a_withheld_abandonment_is_withheld() -> None:
     trigger = Trigger("t", on=OnAbandonment(kinds=["cart"]), steps=(Step(), Step(3 * HOUR)))
     outputs, counts = passed(
         engine(trigger, max_delay=HOUR), [click(0, "product_added", "p-1")], 4 * HOUR + SECOND * 30

@@ -1,4 +1,4 @@
-"""Progress: what a source has shown and what its silence proves. A driven clock, no sleeps."""
+"""Progress: event times that a source has shown, and the proof of silence. A driven clock, no sleeps."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def source(position: int = 0, mark: Mark = Mark()) -> SourceProgress:
     return SourceProgress(SPEC, position, mark)
 
 
-def test_a_source_that_has_said_nothing_has_no_progress() -> None:
+def test_source_without_a_record_or_fetch_has_no_progress() -> None:
     assert source().progress(NOON) is None
 
 
@@ -56,14 +56,14 @@ def test_progress_is_never_beyond_the_wall_clock() -> None:
     assert s.progress(NOON + HOUR) == NOON + 4 * MINUTE
 
 
-def test_a_drained_source_has_come_to_when_the_fetch_was_sent_less_its_delay() -> None:
+def test_progress_of_a_caught_up_source_is_the_time_of_the_fetch_less_its_delay() -> None:
     s = source(position=7)
     s.fetched(Fetch(NOON, 7))
     assert s.drained(NOON + 1)
     assert s.progress(NOON + HOUR) == NOON - 5 * SECOND
 
 
-def test_a_source_with_records_ahead_is_not_drained() -> None:
+def test_source_with_unread_records_is_not_caught_up() -> None:
     s = source(position=6)
     s.fetched(Fetch(NOON, 7))
     assert not s.drained(NOON)
@@ -73,7 +73,7 @@ def test_a_source_with_records_ahead_is_not_drained() -> None:
 
 
 def test_no_fresh_fetch_no_progress() -> None:
-    """An unreachable leader, or a process that was stopped: the last fetch goes on meaning what it meant."""
+    """With an unreachable leader or a stopped process, the last fetch keeps its meaning."""
     s = source(position=7)
     s.fetched(Fetch(NOON, 7))
     assert s.drained(NOON + FETCH_FRESH)
@@ -88,7 +88,7 @@ def test_a_response_that_was_overtaken_is_dropped() -> None:
     assert not s.drained(NOON + 10)
 
 
-def test_a_source_being_backfilled_counts_as_drained_only_after_ten_minutes_without_a_record() -> None:
+def test_backfilled_source_is_caught_up_only_after_ten_minutes_without_a_record() -> None:
     s = source()
     s.saw(NOON - 2 * HOUR, NOON, NOON)  # its record came two hours after the event
     s.position = 1
@@ -129,14 +129,14 @@ def test_progress_never_goes_back_not_even_with_the_clock() -> None:
     assert s.progress(NOON - HOUR) == before
 
 
-def test_the_silence_of_a_topic_its_owner_does_not_believe_proves_nothing() -> None:
+def test_silence_of_a_topic_beyond_its_limit_gives_no_progress() -> None:
     s = source(position=7)
     s.fetched(Fetch(NOON, 7))
     assert s.progress(NOON, silence_counts=False) is None
     assert s.progress(NOON) == NOON - 5 * SECOND
 
 
-def test_what_is_read_at_the_moment_is_not_told_to_be_behind() -> None:
+def test_source_that_is_being_read_is_not_reported_as_behind() -> None:
     s = source(position=7)
     s.fetched(Fetch(NOON, 7))
     assert s.drained_lately_at(NOON + 1) == NOON
@@ -148,7 +148,7 @@ def test_what_is_read_at_the_moment_is_not_told_to_be_behind() -> None:
     assert s.drained_lately_at(NOON + HOUR) == NOON + 10
 
 
-def test_what_was_never_drained_or_proves_nothing_any_more_is_told_to_be_behind_at_once() -> None:
+def test_source_never_caught_up_or_distrusted_is_reported_as_behind_at_once() -> None:
     s = source(position=7)
     s.fetched(Fetch(NOON, 9))
     assert s.drained_lately_at(NOON) is None

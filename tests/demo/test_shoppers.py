@@ -1,4 +1,4 @@
-"""The simulated shoppers, driven by a clock of our own."""
+"""The simulated shoppers, with a driven clock."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_every_event_is_valid_and_of_its_topic() -> None:
     assert len({document["event_id"] for document in documents(made)}) == len(made)
 
 
-def test_they_do_what_shoppers_do() -> None:
+def test_shoppers_view_add_check_out_and_order() -> None:
     types = {document["type"] for document in documents(events())}
     assert types >= {
         *("page_viewed", "products_searched", "product_viewed", "product_added", "cart_viewed", "cart_emptied"),

@@ -1,4 +1,4 @@
-"""What is deployed fits the code: settings, topics' names of metrics, alert rules, images."""
+"""The deployment fits the code: settings, topics, names of metrics, alert rules, images."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 @pytest.mark.parametrize(
     "args", ["check config prometheus.yml", "check rules alerts.yml", "test rules alerts.test.yml"]
 )
-def test_promtool(args: str) -> None:
+def test_promtool_accepts_the_alert_rules_and_their_tests(args: str) -> None:
     if shutil.which("promtool") is None and not os.environ.get("CI"):
         pytest.skip("promtool is not installed (Debian: the package prometheus has it)")
     result = subprocess.run(["promtool", *args.split()], cwd=PROMETHEUS, capture_output=True, text=True, check=False)
@@ -81,7 +81,7 @@ def test_each_alert_is_tested_to_fire_and_not_to() -> None:
 # --------------------------------------------------------------------------------------------------------- compose
 
 
-def test_the_services() -> None:
+def test_services_start_after_those_they_need() -> None:
     assert SERVICES.keys() == {"kafka", "topics", "worker", "prometheus"}
     assert SERVICES["worker"]["deploy"]["replicas"] == 2
     assert SERVICES["worker"]["depends_on"] == {"topics": {"condition": "service_completed_successfully"}}
@@ -99,7 +99,7 @@ def test_ports_are_published_on_this_machine_only() -> None:
     assert all(port.startswith("127.0.0.1:") for port in published)
 
 
-def test_what_is_mounted_is_there() -> None:
+def test_mounted_directories_and_volumes_exist() -> None:
     for service in SERVICES.values():
         for volume in service.get("volumes", []):
             source = volume.split(":")[0]
@@ -141,7 +141,7 @@ def test_the_image_is_made_of_locked_versions_and_is_nobodys() -> None:
     assert "HEALTHCHECK" in DOCKERFILE
 
 
-def test_what_the_image_copies_reaches_the_build() -> None:
+def test_files_that_the_image_copies_exist_and_are_not_ignored() -> None:
     allowed = set((ROOT / "deploy" / "Dockerfile.dockerignore").read_text().split())
     copied = [
         name for line in re.findall(r"^COPY (?!--from)(.*) \S+$", DOCKERFILE, re.MULTILINE) for name in line.split()

@@ -14,7 +14,7 @@ BLOCK = re.compile(r"(?<=what `make chaos` wrote -->\n).*?(?=<!-- end of chaos f
 
 
 def with_figures(text: str) -> str:
-    """The page with the figures of the last verdicts that are kept."""
+    """Return the page with the figures of the latest verdicts."""
     figures = table(read(VERDICTS)) if VERDICTS.exists() else NONE_YET
     written, blocks = BLOCK.subn(lambda _: figures, text)
     assert blocks == 1

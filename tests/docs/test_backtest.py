@@ -1,4 +1,4 @@
-"""docs/backtest.md: its commands, as they stand there, on a small history."""
+"""docs/backtest.md: its commands run on a small history as they stand there."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.replay_data import CLICKS, ORDERS
 PAGE = ROOT / "docs" / "backtest.md"
 
 
-def test_the_commands_work_and_say_what_the_page_shows(tmp_path: Path) -> None:
+def test_documented_commands_give_the_output_shown(tmp_path: Path) -> None:
     example = next(fence.text for fence in fences(PAGE) if fence.text.startswith("$ python -m streams.demo.data"))
     (tmp_path / "history").mkdir()
     shutil.copy(CLICKS, tmp_path / "history" / "clickstream.jsonl")

@@ -1,4 +1,4 @@
-"""docs/concepts.md and docs/contract.md against the core: the table, the diagram, the story, the windows, the ids."""
+"""docs/concepts.md and docs/contract.md agree with the core: table, diagram, story, windows, ids."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_the_table_has_the_transitions_in_their_order() -> None:
 
 
 @pytest.mark.parametrize("number", range(len(BY_EVENT)), ids=[f"{row[0]} to {row[1]}" for row in BY_EVENT])
-def test_what_the_table_says_of_an_event_is_what_the_rule_does(number: int) -> None:
+def test_documented_condition_agrees_with_the_transition(number: int) -> None:
     rule = tracks.TRANSITIONS[number]
     [condition] = re.findall(r"`(.+)`", BY_EVENT[number][2])
     outcomes = set()
@@ -54,7 +54,7 @@ def test_what_the_table_says_of_an_event_is_what_the_rule_does(number: int) -> N
 
 
 @pytest.mark.parametrize("number", range(len(BY_DEADLINE)), ids=[f"{row[0]} to {row[1]}" for row in BY_DEADLINE])
-def test_what_the_table_says_of_a_deadline_is_when_it_is_due(number: int) -> None:
+def test_documented_deadline_agrees_with_the_timeout_transition(number: int) -> None:
     [(days, since)] = re.findall(r"deadline: (\d+) d after the (.+)", BY_DEADLINE[number][2])
     for entered_at, last_activity_at in ((5 * DAY, 7 * DAY), (7 * DAY, 5 * DAY)):
         profile = Profile("c", True)
@@ -78,7 +78,7 @@ def test_the_diagram_has_the_same_arrows() -> None:
 # -------------------------------------------------------------------------------------------------------- the story
 
 
-def test_the_story_is_what_the_engine_does() -> None:
+def test_documented_story_is_what_the_engine_does() -> None:
     story = table(section(CONCEPTS, "Abandonment"), "when", "what happens", "what is sent")
     expected = [(when, sent) for when, _, sent in story if sent]
     assert len(expected) >= 6
@@ -126,7 +126,7 @@ def _sent(output: Output) -> str:
 # ------------------------------------------------------------------------------------------------------ the numbers
 
 
-def test_the_windows() -> None:
+def test_documented_windows_are_those_of_the_policy() -> None:
     rows = table(section(CONCEPTS, "Abandonment"), "kind", "when", "step 1 after", "further steps")
     windows = {kind.strip("`"): (after, further) for kind, _, after, further in rows}
     assert POLICY.cart_ladder == POLICY.checkout_ladder
@@ -138,7 +138,7 @@ def test_the_windows() -> None:
     }
 
 
-def test_the_bounds() -> None:
+def test_documented_bounds_are_those_of_the_policy() -> None:
     bounds = {what: bound.split(";")[0] for what, bound in table(section(CONCEPTS, "Bounds"), "what", "bound")}
     assert bounds["lines of a cart"] == str(POLICY.cart_lines)
     assert bounds["products viewed in an episode"] == str(POLICY.viewed_products)
@@ -147,14 +147,14 @@ def test_the_bounds() -> None:
     assert bounds["a packed profile"] == f"{POLICY.profile_bytes // 1024} KiB"
 
 
-def test_what_is_passive() -> None:
+def test_documented_passive_events_are_those_of_the_code() -> None:
     text = re.search(r"Passive are: (.*?)\n\n", section(CONCEPTS, "Events and activity"), re.DOTALL)
     assert text
     named = set(re.findall(r"`(\w+)`", text[1].partition(" A click")[0]))
     assert named - {"orders", "channel", "message_clicked"} == PASSIVE_CLICKS | PASSIVE_ORDERS | PASSIVE_CHANNELS
 
 
-def test_the_vectors_of_the_ids() -> None:
+def test_documented_id_vectors_are_right() -> None:
     text = section(CONTRACT, "Ids")
     assert f"`{NAMESPACE}`" in text
     rows = [[cell.strip("`") for cell in row] for row in table(text, "name", "id")]

@@ -1,4 +1,4 @@
-"""docs/guarantees.md: what it names as proof is there, and its figures are those that are kept."""
+"""docs/guarantees.md: the tests and programs that it names exist, and its figures are those of the latest verdicts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ COLUMNS = ("promise", "shown by")
 
 
 def lacking(proof: str) -> bool:
-    """Whether a test or a chaos program is not there, or would never be run."""
+    """Return whether a test or a chaos program does not exist, or would never be run."""
     if name := re.fullmatch(r"chaos:(\w+)", proof):
         return name[1] not in PROGRAMS
     path, _, test = proof.partition("::")
@@ -64,13 +64,13 @@ def test_every_figure_says_when_it_was_found_by_which_commit_and_how_long_the_ru
         assert verdict.amounts.keys() == PROGRAMS[verdict.program].long.keys()
 
 
-def test_what_is_held_against_less_is_named() -> None:
+def test_counts_with_a_weaker_comparison_are_named() -> None:
     figures = section(PAGE, "What the chaos programs found last")
     assert [name for name in COUNTED if f"`{name}`" not in figures] == []
 
 
 NOT_KEPT_YET: set[tuple[str, str]] = set()
-"""Cited, but of which no figures are kept. The page says so."""
+"""Programs that are cited but have no figures yet. The page says so."""
 
 
 def test_a_program_that_is_cited_has_figures_and_all_was_well() -> None:

@@ -1,4 +1,4 @@
-"""docs/operations.md against what can happen: every alert, every reason of a dead letter, every end of a worker."""
+"""docs/operations.md covers every alert, every reason of a dead letter, and every way in which a worker ends."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_every_reason_of_a_dead_letter_has_its_remedy() -> None:
     assert all(cause and remedy for _, cause, remedy in rows)
 
 
-def test_what_a_worker_is_said_to_say_is_what_it_says() -> None:
+def test_documented_last_words_of_a_worker_are_in_the_source() -> None:
     source = "".join(path.read_text() for path in sorted((ROOT / "streams").rglob("*.py")))
     source = re.sub(r'"\s*\n\s*f?"', "", source)  # texts that go over several lines
     source = re.sub(r"\{[^{}]*\}", "…", source.replace("{PREFIX}", "LIFECYCLE_"))

@@ -1,4 +1,4 @@
-"""What the documentation names is there: files, headings, commands, options, settings, metrics."""
+"""The documentation names only things that exist: files, headings, commands, options, settings, metrics."""
 
 from __future__ import annotations
 
@@ -59,13 +59,13 @@ def test_every_page_is_reached_from_the_readme() -> None:
 
 
 def code(page: Path) -> list[str]:
-    """Lines of shell and code within text: where commands are."""
+    """Return lines of shell and inline code, where commands are."""
     lines = [line for fence in fences(page) if fence.language in {"sh", ""} for line in fence.text.splitlines()]
     return lines + spans(page)
 
 
 def mistakes(line: str) -> list[str]:
-    """What a line asks of `lifecycle` or `make` that they do not have."""
+    """Return the commands and options of a line that `lifecycle` or `make` do not have."""
     found = []
     for command, rest in re.findall(r"(?:^|[ $/])lifecycle ([a-z]+)\b([^|;&>`]*)", line):
         if command not in COMMANDS:
@@ -125,7 +125,7 @@ JSON = [pytest.param(f, id=f"{name(p)}-{n}") for p in PAGES for n, f in enumerat
 
 
 @pytest.mark.parametrize("fence", JSON)
-def test_events_are_as_their_schema_says(fence: Fence) -> None:
+def test_documented_events_are_valid_by_their_schema(fence: Fence) -> None:
     event = json.loads(fence.text)
     assert [error.message for error in SCHEMAS[topic_of(event)].iter_errors(event)] == []
 

@@ -1,4 +1,4 @@
-"""docs/playbook.md and docs/playbook-keys.md: what they show runs, and every key is there. And the schema."""
+"""docs/playbook.md and docs/playbook-keys.md: examples run, and every key is documented. Also the schema."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ YAML = [fence.text for fence in fences(PAGE) if fence.language == "yaml"]
 SHIPPED = sorted(Path(playbooks.__file__).parent.glob("*.yaml"))
 
 
-def test_the_reference_and_the_schema_are_what_the_table_says() -> None:
+def test_playbook_page_and_schema_agree_with_the_table() -> None:
     assert (ROOT / "docs" / "playbook-keys.md").read_text() == docs.reference(), "run `make docs`"
     assert json.loads((ROOT / "schemas" / "playbook.schema.json").read_text()) == schema(), "run `make docs`"
 
 
 def sections(kind: Kind) -> set[int]:
-    """All sections within."""
+    """Return all sections within."""
     if isinstance(kind, Section):
         return {id(kind)}.union(*(sections(key.kind) for key in kind.keys.values()))
     if isinstance(kind, EventsOr):
@@ -60,7 +60,7 @@ def test_the_tutorial_runs(tmp_path: Path) -> None:
     assert "2 passed" in result.output
 
 
-def test_what_the_page_says_of_mistakes_is_what_is_said() -> None:
+def test_documented_mistake_is_the_error_of_the_loader() -> None:
     text = YAML[0].replace("when: orders >= 1", "when: ordres >= 1").replace("[buyer, fan]", "[buyer, fann]")
     with pytest.raises(PlaybookError) as raised:
         parse(text, "my-shop.yaml")
@@ -72,7 +72,7 @@ def test_what_the_page_says_of_mistakes_is_what_is_said() -> None:
 
 
 class Plain(yaml.SafeLoader):
-    """YAML 1.2 as editors read it: no `on`, `off` and sexagesimals."""
+    """YAML 1.2 as editors read it, without `on`, `off` and sexagesimals."""
 
 
 Plain.yaml_implicit_resolvers = {
@@ -88,13 +88,13 @@ def test_the_schema_is_one() -> None:
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
-def test_what_is_shipped_is_valid_by_the_schema_too(path: Path) -> None:
+def test_shipped_playbooks_are_valid_by_the_schema(path: Path) -> None:
     VALIDATOR.validate(yaml.load(path.read_text(), Plain))
     assert playbooks.load(path.stem).name == path.stem
 
 
 def broken(document: Any) -> list[Any]:
-    """The document with one thing wrong with its form, each time another."""
+    """Yield the document with one formal mistake, a different one each time."""
     found = []
     for path in paths(document):
         for change in ("unknown key", "number for it", "list for it"):

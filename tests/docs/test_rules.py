@@ -1,4 +1,4 @@
-"""docs/rules.md against the language: all of it is there, and what is shown there is right."""
+"""docs/rules.md covers the whole language, and its examples are right."""
 
 from __future__ import annotations
 

@@ -1,7 +1,5 @@
-"""docs/tutorial.md, command by command as it stands there, in a directory that looks like a checkout.
-
-Only what the machine shares is replaced: the ports, and the directory under /tmp.
-"""
+"""docs/tutorial.md, command by command as it stands there, in a directory that looks like a checkout. Only shared
+things are replaced: ports, and the directory under /tmp."""
 
 from __future__ import annotations
 
@@ -27,7 +25,7 @@ PATIENCE_S = 60.0
 
 
 class Terminals:
-    """Runs a page's commands. Those without an end go on in a terminal of their own, until `close`."""
+    """Runs the commands of a page. Commands that do not end keep running in a terminal of their own, until `close`."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -46,7 +44,7 @@ class Terminals:
         }
 
     def run(self, command: str) -> str:
-        """To its end; what it printed."""
+        """Run a command to its end, and return its output."""
         done = subprocess.run(
             ["bash", "-c", self._here(command)], cwd=self.directory, env=self._environ, capture_output=True, text=True,
             timeout=PATIENCE_S, check=False,
@@ -55,7 +53,7 @@ class Terminals:
         return done.stdout
 
     def open(self, command: str) -> Path:
-        """Without waiting for its end; the file that gets what it prints."""
+        """Start a command without waiting for its end, and return the file with its output."""
         log = self.directory / f"terminal-{len(self._running) + 1}"
         with log.open("wb") as file:
             self._running.append(
@@ -67,7 +65,7 @@ class Terminals:
         return log
 
     def close(self) -> None:
-        """Ctrl-C in each, the first one last."""
+        """Press Ctrl-C in each terminal, in the first one last."""
         while self._running:
             process = self._running.pop()
             os.killpg(process.pid, signal.SIGINT)
@@ -80,7 +78,8 @@ class Terminals:
 
 
 def _hears_ctrl_c() -> None:
-    """As what is started in a terminal. Tests that were started in the background do not, nor do their children."""
+    """Let Ctrl-C reach the processes, as in a terminal. Processes of background tests ignore it, and so do their
+    children."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
@@ -99,12 +98,12 @@ def until(condition: Callable[[], bool], what: Callable[[], str]) -> None:
 
 
 def has(log: Path, text: str, times: int = 1) -> None:
-    """Wait until it is there."""
+    """Wait until the file has the text."""
     until(lambda: log.read_text().count(text) >= times, lambda: f"{text!r} is not in:\n{log.read_text()}")
 
 
 def blocks() -> list[tuple[str, str]]:
-    """Each block of commands, with the output that the page shows for it."""
+    """Return each block of commands, with the output that the page shows for it."""
     found: list[tuple[str, str]] = []
     for fence in fences(TUTORIAL):
         match fence:
@@ -115,7 +114,7 @@ def blocks() -> list[tuple[str, str]]:
     return found
 
 
-def test_the_tutorial(terminals: Terminals) -> None:
+def test_commands_of_the_tutorial_give_the_output_shown(terminals: Terminals) -> None:
     (install, _), (broker, _), (make_topics, topics_shown), (worker, _), (click, clicks_shown), *rest = blocks()
     (subscribe, _), (order, _), (replay, replay_shown), (look, look_shown), (second, _), (clean_up, _) = rest
     assert install == "make install\n"
@@ -144,6 +143,6 @@ def test_the_tutorial(terminals: Terminals) -> None:
 
 
 def shares(*logs: Path) -> list[int]:
-    """How many partitions each worker has, by the last it logged."""
+    """Return the number of partitions of each worker, by its last log line about them."""
     assigned = [re.findall(r"Processing partitions \[(.*)\]", log.read_text()) for log in logs]
     return [len(lists[-1].split(",")) if lists else 0 for lists in assigned]

@@ -1,8 +1,5 @@
-"""A worker whose application has an ordinary topic, agent and table beside the main job's, and Faust's own web server.
-
-What was done of the ordinary topic is committed only when the worker lets go of it, in a rebalance or at its end: not
-by chance before.
-"""
+"""A worker with an ordinary topic, agent and table in the application, and Faust's own web server. Work on the ordinary
+topic is committed only when the worker releases it, in a rebalance or at its end."""
 
 from __future__ import annotations
 
@@ -18,7 +15,8 @@ HOST = "127.0.0.1"
 
 
 def program(topic: str, web_port: int) -> str:
-    """For `Cluster.start_worker`: counts the keys of `topic`, and shows the counts on `web_port`."""
+    """Return a program for `ProcessCluster.start_worker` that counts the keys of `topic`, and shows the counts on
+    `web_port`."""
     return f"from tests.integration import beside; beside.main({topic!r}, {web_port})"
 
 
@@ -40,7 +38,7 @@ def main(topic: str, web_port: int) -> None:
 
 
 def count_keys(app: App, name: str) -> None:
-    """As anybody would write it for Faust."""
+    """Add an ordinary agent and table to the application."""
     topic = app.topic(name, key_serializer="json", value_serializer="json")
     counts = app.Table(TABLE, default=int)
 

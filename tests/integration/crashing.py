@@ -1,8 +1,5 @@
-"""A worker that kills itself between the changelog and the offsets of a commit, and one whose state cannot tell that it
-has had a record before: for tests of what a crash leaves.
-
-The check is taken away where states are recovered, not in the engine, whose code may be compiled.
-"""
+"""Workers that kill themselves between the changelog and the offsets of a commit, or that recover state without applied
+offsets. The check is disabled where states are recovered, because the engine may be compiled."""
 
 from __future__ import annotations
 
@@ -26,7 +23,7 @@ from tests.support.process_cluster import ProcessCluster
 
 
 def without_applied(value: bytes | None) -> bytes | None:
-    """A packed profile that does not know which offsets were applied to it."""
+    """Return a packed profile without the offsets that were applied to it."""
     if value is None:
         return None
     profile = unpack(value)
@@ -35,12 +32,12 @@ def without_applied(value: bytes | None) -> bytes | None:
 
 
 def program(*, check: bool, dies: bool) -> str:
-    """For `Cluster.start_worker`. `check`: whether offsets that were applied are passed over."""
+    """Return a program for `ProcessCluster.start_worker`. `check`: whether applied offsets are skipped."""
     return f"from tests.integration import crashing; crashing.main(check={check}, dies={dies})"
 
 
 def main(*, check: bool, dies: bool) -> None:
-    """A worker that passes over no event for its id."""
+    """Run a worker that drops no event as a duplicate."""
     if not check:
         _recover_without_applied()
     if dies:
@@ -49,7 +46,8 @@ def main(*, check: bool, dies: bool) -> None:
 
 
 async def ahead_of_offsets(cluster: ProcessCluster) -> set[int]:
-    """The partitions whose changelog ends with a later commit than the group has committed: with a kill in between."""
+    """Return the partitions whose changelog ends with a later commit than the committed offsets: a kill came in
+    between."""
     markers = {
         record.partition: decode_marker(record.value)
         for record in await cluster.read(changelog_topic(cluster.settings))

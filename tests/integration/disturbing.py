@@ -1,4 +1,4 @@
-"""Workers that something happens to while they recover, for tests: run by `Cluster.start_worker(program=…)`."""
+"""Workers that are disturbed while they recover, for `ProcessCluster.start_worker(program=…)`."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ from streams.transport.recovery import Recovery
 
 
 def frozen_broker(pid: int) -> str:
-    """The broker with this process id stands still once recovery asks for the first time where the changelogs end."""
+    """Return a worker that stops the broker with this process id when its recovery first asks for the ends of
+    changelogs."""
     return f"from tests.integration import disturbing; disturbing.freeze({pid})"
 
 
 def lost_chunk(*, mended: bool) -> str:
-    """What is first fetched of a changelog is dropped. `mended`: reading may start again."""
+    """Return a worker that drops the first chunk of a changelog. `mended`: reading may start again."""
     return f"from tests.integration import disturbing; disturbing.drop(mended={mended})"
 
 
 def stopped_with(change: bytes) -> str:
-    """A worker that stops (SIGSTOP) on its way to the changelog, with a change that holds this: behind its last look at
-    whether its partitions are still its own."""
+    """Return a worker that stops itself (SIGSTOP) before it writes a change that contains these bytes, after its last
+    ownership check."""
     return f"from tests.integration import disturbing; disturbing.stop_with({change!r})"
 
 
@@ -80,7 +81,7 @@ def drop(*, mended: bool) -> None:
         recovery: Any = Recovery
 
         async def nothing(self: Any) -> None:
-            """As if the position were right."""
+            """Do not read again."""
 
         recovery.read_again = nothing
     sys.exit(run(load()))

@@ -1,4 +1,4 @@
-"""Workers that kill themselves at a chosen step of an erasure: for tests of what they leave."""
+"""Workers that kill themselves at a chosen step of an erasure."""
 
 from __future__ import annotations
 
@@ -18,20 +18,21 @@ from streams.transport.rocks import Database
 STEPS = (
     "read", "mark in the changelog", "commit written", "commit done", "tombstone in the changelog", "tombstone done",
 )  # fmt: skip
-"""Carried out in memory; in the changelog (with `exactly_once` in an open transaction); all of it written, but offsets
-(with `exactly_once` these too); the offsets too. The same of the commit with the tombstone."""
+"""The request is applied in memory; its erasure marker is in the changelog (with `exactly_once` in an open
+transaction); all is written but offsets (with `exactly_once` these too); the offsets are committed. The last two are
+the same for the commit with the tombstone."""
 
 REWRITING = "files being rewritten"
-"""With RocksDB, and as the last step."""
+"""The last step, with RocksDB only."""
 
 
 def program(step: str) -> str:
-    """For `Cluster.start_worker`."""
+    """Return a program for `ProcessCluster.start_worker`."""
     return f"from tests.integration import erasing_and_dying; erasing_and_dying.main({step!r})"
 
 
 def main(step: str) -> None:
-    """A worker that dies at that step."""
+    """Run a worker that kills itself at that step."""
     reached: set[str] = set()
 
     def reach(at: str) -> None:

@@ -1,4 +1,4 @@
-"""An ordinary topic, agent and table in the same application: they work, and the main job does not notice."""
+"""An ordinary topic, agent and table in the same application work, and do not affect the main job."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PAGES = [f"page-{n}" for n in range(8)]
 
 
 class Visits:
-    """The ordinary topic, and what its table has to show."""
+    """The ordinary topic, and the counts that its table must show."""
 
     def __init__(self, cluster: ProcessCluster) -> None:
         self.topic = f"visits-{cluster.settings.app_id}"
@@ -32,7 +32,7 @@ class Visits:
             await admin.create_topics([NewTopic(self.topic, self._cluster.settings.partitions, 1)])
 
     def start_worker(self) -> tuple[WorkerProcess, int]:
-        """A worker with the table, and the port of its web views."""
+        """Start a worker with the table. Return it and the port of its web views."""
         port = free_port()
         return self._cluster.start_worker(program=beside.program(self.topic, port)), port
 
@@ -41,14 +41,14 @@ class Visits:
         await self._cluster.produce(self.topic, [(json.dumps(page), {}) for page in pages])
 
     async def come_one_by_one(self, port: int) -> None:
-        """A visit of each page, counted before the next comes: the embedded broker tells the end of a changelog rightly
-        only where the last batch is of one record."""
+        """Send a visit of each page, and wait for its count. The embedded broker reports the end of a changelog rightly
+        only if the last batch has one record."""
         for page in PAGES:
             await self.come(page)
             await self.are_counted(port)
 
     async def are_counted(self, port: int) -> None:
-        """Wait until the web views show every count, and fail as soon as one is too high."""
+        """Wait until the web views show every count. Fail as soon as a count is too high."""
 
         def all_right() -> bool:
             shown = {page: view(port, f"/table/{beside.TABLE}/{page}/") or 0 for page in self.expected}
@@ -60,13 +60,13 @@ class Visits:
 
 
 def view(port: int, path: str) -> Any:
-    """What Faust's web server answers; None if it is not there, or does not find it."""
+    """Return the answer of Faust's web server; None if there is none."""
     status, body = http_get(port, path)
     return json.loads(body) if status == 200 else None
 
 
 async def stages(*workers: WorkerProcess, **counts: int) -> None:
-    """Wait until so many customers are in each stage."""
+    """Wait until each stage has a number of customers."""
     for stage, count in counts.items():
         await wait_until(
             lambda s=stage, n=count: sum(w.metric("lifecycle_customers", stage=s) for w in workers) == n,  # type: ignore[misc]
@@ -80,7 +80,9 @@ async def end(worker: WorkerProcess) -> None:
 
 
 @pytest.mark.slow
-async def test_they_go_through_rebalances_and_restarts_with_it(make_cluster: Callable[..., Any]) -> None:
+async def test_ordinary_topic_and_table_survive_rebalances_and_restarts_of_the_worker(
+    make_cluster: Callable[..., Any],
+) -> None:
     cluster: ProcessCluster = await make_cluster()
     visits = Visits(cluster)
     await visits.create()

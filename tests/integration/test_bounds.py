@@ -1,7 +1,5 @@
-"""What must not stop a group for good, and what has to: damaged batches, topics made anew, state of a newer version.
-
-On Apache Kafka, whose files can be damaged, and which tells the ids of topics.
-"""
+"""Faults that must not stop a group for good, and faults that must: damaged batches, topics created again, state of a
+newer version. On Apache Kafka, whose files can be damaged and which has topic ids."""
 
 from __future__ import annotations
 
@@ -42,7 +40,7 @@ async def applied(worker: WorkerProcess, events: int) -> None:
 
 
 @pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])
-async def test_whatever_producers_compress_with(make_cluster: NewCluster, codec: str) -> None:
+async def test_records_of_every_compression_codec_are_read(make_cluster: NewCluster, codec: str) -> None:
     cluster = await make_cluster(partitions="1")
     worker = cluster.start_worker()
     await worker.ready()
@@ -86,7 +84,7 @@ async def test_a_damaged_batch_is_a_dead_letter_and_not_the_end_of_every_worker(
 
 @pytest.mark.parametrize("events", [2, 40])
 async def test_a_topic_made_anew_under_a_running_worker_ends_it(make_cluster: NewCluster, events: int) -> None:
-    """With fewer records than the worker has read, or with more: then no offset is missing."""
+    """The new topic has fewer records than the worker has read, or more. With more, no offset is missing."""
     cluster = await make_cluster(partitions="1", rebalance_timeout="30s")
     topic = cluster.settings.clickstream_topic
     worker = cluster.start_worker()
@@ -101,7 +99,7 @@ async def test_a_topic_made_anew_under_a_running_worker_ends_it(make_cluster: Ne
 
 
 async def test_a_topic_made_anew_while_no_worker_ran_is_known_by_its_id(make_cluster: NewCluster) -> None:
-    """Also if somebody has set the offset back to where the group was, and the topic has as many records again."""
+    """This holds even if the offset was set back to the old one, and the topic has as many records again."""
     cluster = await make_cluster(partitions="1")
     topic = cluster.settings.clickstream_topic
     await process_and_stop(cluster, 5)
@@ -117,7 +115,7 @@ async def test_a_topic_made_anew_while_no_worker_ran_is_known_by_its_id(make_clu
 
 
 async def test_a_changelog_made_anew_under_a_running_worker_ends_it(make_cluster: NewCluster) -> None:
-    """What it wrote since would pass for the whole state at the next start."""
+    """Otherwise the few records written since would count as the whole state at the next start."""
     cluster = await make_cluster(partitions="1")
     changelog = changelog_topic(cluster.settings)
     worker = cluster.start_worker()

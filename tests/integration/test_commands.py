@@ -1,4 +1,4 @@
-"""What `lifecycle worker` and `lifecycle topics` say when Kafka is not as it has to be: one sentence, no traceback."""
+"""`lifecycle worker` and `lifecycle topics` report an unsuitable Kafka in one sentence, without a traceback."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NewCluster = Callable[..., Awaitable[ProcessCluster]]
 
 
 def sentence(done: subprocess.CompletedProcess[str]) -> str:
-    """The one line on standard error of a command that cannot start."""
+    """Return the one line on standard error of a command that cannot start."""
     assert done.returncode == 2, done.stderr
     assert done.stdout == ""
     [line] = done.stderr.splitlines()
@@ -25,13 +25,13 @@ def sentence(done: subprocess.CompletedProcess[str]) -> str:
 
 
 @pytest.mark.parametrize("command", ["worker", "topics"])
-def test_a_broker_that_cannot_be_reached(command: str, tmp_path: Path) -> None:
+def test_unreachable_broker_ends_the_worker_with_a_sentence(command: str, tmp_path: Path) -> None:
     cluster = ProcessCluster(f"127.0.0.1:{free_port()}", tmp_path, broker_wait="500ms")
     said = sentence(cluster.command(command))
     assert f"no Kafka broker answers on {cluster.settings.broker}: set LIFECYCLE_BROKER to its address" in said
 
 
-async def test_an_input_topic_that_is_missing(make_cluster: NewCluster) -> None:
+async def test_missing_input_topic_ends_the_worker_with_a_sentence(make_cluster: NewCluster) -> None:
     cluster = await make_cluster()
     said = sentence(cluster.command("worker", orders_topic="no-orders"))
     assert f"topic no-orders does not exist on {cluster.settings.broker}: create it with `lifecycle topics`" in said
@@ -43,7 +43,9 @@ async def test_an_input_topic_that_is_missing(make_cluster: NewCluster) -> None:
     assert cluster.command("topics", "--check").returncode == 0  # nothing has made it meanwhile
 
 
-async def test_an_input_topic_with_another_number_of_partitions(make_cluster: NewCluster) -> None:
+async def test_input_topic_with_another_number_of_partitions_ends_the_worker_with_a_sentence(
+    make_cluster: NewCluster,
+) -> None:
     cluster = await make_cluster(partitions="2")
     said = sentence(cluster.command("worker", partitions="3"))
     topic = cluster.settings.clickstream_topic
@@ -55,7 +57,9 @@ async def test_an_input_topic_with_another_number_of_partitions(make_cluster: Ne
     assert checked.stderr == ""
 
 
-async def test_state_with_another_number_of_partitions(make_cluster: NewCluster) -> None:
+async def test_state_with_another_number_of_partitions_ends_the_worker_with_a_sentence(
+    make_cluster: NewCluster,
+) -> None:
     cluster = await make_cluster(partitions="2")
     changelog = topics.changelog_topic(cluster.settings)
     configs = topics.changelog_configs(cluster.settings)

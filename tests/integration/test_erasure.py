@@ -1,4 +1,4 @@
-"""Somebody is erased, by command or over HTTP: workers on a real broker, and what is left in topics and files."""
+"""Erasures by command and over HTTP: workers on a real broker, and the contents of topics and files."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TOKEN = "a-token"
 
 
 async def latest(cluster: ProcessCluster, topic: str) -> dict[bytes, bytes | None]:
-    """What a compacted topic comes to."""
+    """Return the latest value of each key of a topic."""
     return {record.key: record.value for record in await cluster.read(topic)}
 
 
@@ -46,8 +46,8 @@ async def is_told(cluster: ProcessCluster, number: int = 1) -> None:
 
 
 async def is_gone(cluster: ProcessCluster, person: str = PERSON) -> None:
-    """Of the person the changelog and the profiles topic hold a tombstone, if they ever held anything, each partition
-    a mark, and nothing else does."""
+    """Wait until the changelog and the profiles topic have a tombstone of the person, if they had anything, each
+    partition has an erasure marker, and nothing else names the person."""
 
     async def gone() -> bool:
         state = await latest(cluster, changelog_topic(cluster.settings))
@@ -76,7 +76,7 @@ def asked_over_http(worker: WorkerProcess, path: str, token: str) -> tuple[int, 
 
 
 def in_files(directory: Path, what: bytes) -> list[str]:
-    """The files below a directory that hold it, as it is or in hexadecimal."""
+    """Return the files below a directory that contain the bytes, as they are or in hexadecimal."""
     found = []
     for file in directory.rglob("*"):
         if file.is_file():
@@ -90,7 +90,7 @@ def in_files(directory: Path, what: bytes) -> list[str]:
 
 
 async def with_a_past(cluster: ProcessCluster, *others: str) -> int:
-    """The person, and others, have a history that ends with a full cart; when that was."""
+    """Give the person and others a history that ends with a full cart. Return its time."""
     at = now() - HOUR
     for person in (PERSON, *others):
         await cluster.clicks(click(person, at, "product_viewed", product_id="p-1"))
@@ -109,7 +109,7 @@ async def with_a_past(cluster: ProcessCluster, *others: str) -> int:
 
 
 @pytest.mark.parametrize("store", ["memory", pytest.param("rocksdb", marks=pytest.mark.slow)])
-async def test_who_is_erased_is_gone_and_stays_gone(make_cluster: NewCluster, store: str) -> None:
+async def test_erased_customer_is_gone_and_stays_gone(make_cluster: NewCluster, store: str) -> None:
     cluster = await make_cluster(profiles="on", erasure_token=TOKEN, state_store=store)
     worker = cluster.start_worker()
     await worker.ready()
@@ -164,8 +164,8 @@ async def test_who_is_erased_is_gone_and_stays_gone(make_cluster: NewCluster, st
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kept", [True, False], ids=["kept", "on the way"])
-async def test_the_devices_of_who_was_erased_are_strangers_again(make_cluster: NewCluster, kept: bool) -> None:
-    """Also if the request overtakes what makes the person's profile: nothing of them is kept then, or ever will be."""
+async def test_devices_of_an_erased_customer_are_unlinked(make_cluster: NewCluster, kept: bool) -> None:
+    """This holds also if the request overtakes the event that makes the profile: then no profile is kept."""
     cluster = await make_cluster(profiles="on", linking="on")
     worker = cluster.start_worker()
     await worker.ready()
@@ -200,7 +200,7 @@ async def test_the_devices_of_who_was_erased_are_strangers_again(make_cluster: N
     await is_gone(cluster)
 
 
-async def test_what_is_no_request_is_a_dead_letter_and_an_id_that_names_nobody_is_refused(
+async def test_invalid_erasure_request_is_a_dead_letter_and_a_placeholder_id_is_refused(
     make_cluster: NewCluster,
 ) -> None:
     cluster = await make_cluster(profiles="on", erasure_token=TOKEN)
@@ -221,7 +221,7 @@ async def test_what_is_no_request_is_a_dead_letter_and_an_id_that_names_nobody_i
 
 
 @pytest.mark.slow
-async def test_another_salt_is_refused_once_somebody_was_erased(make_cluster: NewCluster) -> None:
+async def test_changed_salt_is_refused_after_an_erasure(make_cluster: NewCluster) -> None:
     cluster = await make_cluster()
     worker = cluster.start_worker()
     await worker.ready()
@@ -252,7 +252,7 @@ async def test_another_salt_is_refused_once_somebody_was_erased(make_cluster: Ne
     indirect=["broker"],
 )
 @pytest.mark.parametrize("step", [*STEPS, REWRITING])
-async def test_a_worker_that_is_killed_at_any_step_leaves_nobody_behind(
+async def test_kill_at_any_step_of_an_erasure_leaves_nothing_of_the_customer(
     make_cluster: NewCluster, step: str, guarantee: str
 ) -> None:
     cluster = await make_cluster(
@@ -304,11 +304,11 @@ async def test_a_worker_that_is_killed_at_any_step_leaves_nobody_behind(
     [("at_least_once", True), ("at_least_once", False), ("exactly_once", True)],
     ids=["at least once", "at least once, writes", "exactly once"],
 )
-async def test_a_zombie_that_wakes_up_after_an_erasure_does_not_bring_anybody_back(
+async def test_stale_owner_that_resumes_after_an_erasure_restores_nobody(
     make_cluster: NewCluster, tmp_path: Path, guarantee: str, guarded: bool
 ) -> None:
-    """It was stopped for longer than its session, with more of the person than it had written. Not `guarded`: it was
-    stopped behind its last look at whether its partitions are still its own, and so does write it."""
+    """It was stopped for longer than its session, with unwritten events of the person. If not `guarded`, it was stopped
+    after its last ownership check, and so does write them."""
     cluster = await make_cluster(partitions="1", profiles="on", processing_guarantee=guarantee)
     zombie = cluster.start_worker(program="" if guarded else disturbing.stopped_with(b"p-3"), commit_interval="6s")
     await zombie.ready()

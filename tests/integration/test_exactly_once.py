@@ -1,6 +1,5 @@
-"""Exactly once on Apache Kafka: what a subscriber that reads committed records sees of workers that are killed, stopped
-and taken over within a commit. And the same with a guard taken away, when it must be wrong.
-"""
+"""Exactly once on Apache Kafka: outputs for a subscriber that reads committed records, while workers are killed,
+stopped and replaced within a commit. With a guard disabled, the outputs must be wrong."""
 
 from __future__ import annotations
 
@@ -31,9 +30,9 @@ EXACTLY_ONCE = {
     "commit_interval": "100ms",
     "backfill_idle": "5m",
 }
-"""The last: days in seconds are not to be taken for silence, however long a worker takes to start."""
+"""The last setting keeps days that are replayed in seconds from counting as silence."""
 LATER = 40
-"""So many customers that each partition has some."""
+"""Enough customers for each partition to have some."""
 COMMITTED = "read_committed"
 
 
@@ -44,10 +43,10 @@ def broker(apache_kafka: ApacheKafka) -> ApacheKafka:
 
 
 class Shop:
-    """Days of a shop in the past, fed in parts, and what must come of it."""
+    """Days of a shop in the past, produced in parts, with the outputs expected."""
 
     def __init__(self, directory: Path, seed: int, events: int = 3_000, *, keyed: bool = True) -> None:
-        """`keyed`: each event is on its customer's partition."""
+        """`keyed`: each event is on the partition of its customer."""
         clicks, orders = shop(seed=seed, customers=80, events=events, end=now() - 90 * MINUTE)
         self.events = sorted((*clicks, *orders), key=lambda event: event["occurred_at"])
         self.outputs = replay_outputs(directory / "replay", clicks, orders)
@@ -58,10 +57,8 @@ class Shop:
         self._rng = None if keyed else random.Random(seed)
 
     async def feed(self, cluster: ProcessCluster, share: float = 1.0) -> None:
-        """The next part of the events, up to this share of all.
-
-        The first goes before any worker: to one that finds nothing, all of it would come late.
-        """
+        """Produce the next part of the events, up to this share of all. The first part must precede any worker, to
+        which it would otherwise be late."""
         part = self.events[self._fed : int(len(self.events) * share)]
         self._fed += len(part)
         await self._put(cluster, part)
@@ -79,15 +76,14 @@ class Shop:
             await cluster.produce(topic, records)
 
     async def seen(self, cluster: ProcessCluster) -> list[dict[str, Any]]:
-        """What a subscriber that reads committed records has."""
+        """Return the outputs that are committed."""
         settings = cluster.settings
         topics = (settings.stage_changes_topic, settings.abandonments_topic)
         return [json.loads(record.value) for topic in topics for record in await cluster.read(topic, COMMITTED)]
 
     async def judge(self, cluster: ProcessCluster) -> None:
-        """Feed the rest. Once every output is there: none is wrong, none is there twice, each customer's are in order,
-        every profile is right.
-        """
+        """Produce the rest. Once every output is there, assert that none is wrong or repeated, that each customer's are
+        in order, and that every profile is right."""
         await self.feed(cluster)
         later = self.events[-1]["occurred_at"] + MINUTE  # what lets time pass in every partition
         await self._put(cluster, (click(f"later-{n}", later) for n in range(LATER)))
@@ -115,7 +111,7 @@ class Shop:
 
 
 def replayed_events(worker: WorkerProcess) -> float:
-    """How often an event met a profile that had it already: in this mode, never."""
+    """Return how many events were skipped because a profile had them already. In this mode there must be none."""
     return worker.metric("lifecycle_events_total", outcome="replayed")
 
 
@@ -127,8 +123,8 @@ async def killed(worker: WorkerProcess) -> None:
 async def feed_until_killed(
     worker: WorkerProcess, history: Shop, cluster: ProcessCluster, begin: float, end: float
 ) -> None:
-    """This stretch of the events between a tenth and nine tenths, in small parts, so that there is more than one commit
-    also of a slow worker. What is left when it dies comes with what is fed next."""
+    """Produce this stretch of the events between a tenth and nine tenths, in small parts, so that even a slow worker
+    commits more than once. The rest after its death comes with the next part."""
     for part in range(1, 41):
         if worker.process.poll() is not None:
             break
@@ -142,7 +138,9 @@ async def feed_until_killed(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("store", ["memory", "rocksdb"])
-async def test_kill_9_at_every_step_of_a_transaction(make_cluster: NewCluster, tmp_path: Path, store: str) -> None:
+async def test_kill_9_at_every_step_of_a_transaction_loses_and_repeats_nothing(
+    make_cluster: NewCluster, tmp_path: Path, store: str
+) -> None:
     history = Shop(tmp_path, seed=11)
     cluster = await make_cluster(state_store=store, profiles="on", **EXACTLY_ONCE)
     for n, step in enumerate(STEPS):
@@ -181,7 +179,7 @@ async def test_a_second_worker_takes_over_from_those_killed_within_a_commit(
 async def test_a_worker_stopped_within_a_commit_is_fenced_and_gone_in_time(
     make_cluster: NewCluster, tmp_path: Path
 ) -> None:
-    """SIGSTOP with everything sent and only the end of the transaction missing; taken over; then SIGCONT."""
+    """It is stopped when only the end of the transaction is missing, replaced, and continued."""
     history = Shop(tmp_path, seed=5)
     cluster = await make_cluster(profiles="on", **EXACTLY_ONCE)
     await history.feed(cluster, 0.1)
@@ -208,8 +206,8 @@ async def test_a_worker_stopped_within_a_commit_is_fenced_and_gone_in_time(
 
 
 @pytest.mark.slow
-async def test_what_is_forwarded_is_in_the_transactions_too(make_cluster: NewCluster, tmp_path: Path) -> None:
-    """Topics that are not keyed by customer, and a worker killed at some steps of a transaction with them."""
+async def test_repartitioned_records_are_part_of_the_transactions(make_cluster: NewCluster, tmp_path: Path) -> None:
+    """The topics have arbitrary keys, and workers are killed at some steps of a transaction."""
     history = Shop(tmp_path, seed=3, keyed=False)
     badly_keyed = {"clickstream_well_keyed": "off", "orders_well_keyed": "off"}
     cluster = await make_cluster(profiles="on", **badly_keyed, **EXACTLY_ONCE)
@@ -226,7 +224,7 @@ async def test_what_is_forwarded_is_in_the_transactions_too(make_cluster: NewClu
 
 
 @pytest.mark.slow
-async def test_two_hundred_partitions_in_one_worker(make_cluster: NewCluster) -> None:
+async def test_one_worker_serves_two_hundred_partitions(make_cluster: NewCluster) -> None:
     slow = {"session_timeout": "10s", "heartbeat_interval": "1s", "rebalance_timeout": "30s", "commit_interval": "1s"}
     cluster = await make_cluster(partitions="200", **{**EXACTLY_ONCE, **slow})
     worker = cluster.start_worker()
@@ -249,13 +247,13 @@ async def test_two_hundred_partitions_in_one_worker(make_cluster: NewCluster) ->
 
 
 async def visits(cluster: ProcessCluster, count: int) -> None:
-    """So many customers who were never seen before: one output each."""
+    """Send events of new customers, each with one output."""
     at = now() - HOUR
     await cluster.clicks(*(click(f"c-{n}", at, event_id=f"e-{n}") for n in range(count)))
 
 
 async def first_changes(cluster: ProcessCluster) -> Counter[str]:
-    """How many first stage changes a subscriber has seen of each customer."""
+    """Return the number of first stage changes of each customer."""
     records = await cluster.read(cluster.settings.stage_changes_topic, COMMITTED)
     return Counter(record.key.decode() for record in records)
 
@@ -263,7 +261,7 @@ async def first_changes(cluster: ProcessCluster) -> Counter[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("guarded", [True, False], ids=["committed", "uncommitted"])
 async def test_a_changelog_that_is_read_uncommitted_loses_outputs(make_cluster: NewCluster, guarded: bool) -> None:
-    """The state of an aborted commit says that its events are done, and nobody has seen what came of them."""
+    """The state of an aborted commit has its events as applied, but their outputs were never visible."""
     cluster = await make_cluster(partitions="1", **EXACTLY_ONCE)
     await visits(cluster, 30)
     await killed(cluster.start_worker(program=program("settled")))
@@ -287,7 +285,7 @@ async def test_a_changelog_that_is_read_uncommitted_loses_outputs(make_cluster: 
 async def test_reading_before_the_predecessor_is_fenced_repeats_outputs(
     make_cluster: NewCluster, tmp_path: Path, guarded: bool
 ) -> None:
-    """It can still commit what was not there when it was read."""
+    """The predecessor can still commit after its changelog was read."""
     cluster = await make_cluster(partitions="1", transaction_timeout="60s", **EXACTLY_ONCE)
     go = tmp_path / "go"
     await visits(cluster, 30)

@@ -1,4 +1,4 @@
-"""Topics that are not keyed by customer: two workers, each record applied where it belongs."""
+"""Topics with arbitrary keys: two workers apply each record on the partition of its customer."""
 
 from __future__ import annotations
 
@@ -18,12 +18,14 @@ NewCluster = Callable[..., Awaitable[ProcessCluster]]
 
 
 async def anywhere(cluster: ProcessCluster, topic: str, events: list[dict[str, Any]], seed: int) -> None:
-    """Events in order, each on a partition that says nothing of its customer."""
+    """Produce the events in order, each on a partition independent of its customer."""
     rng = random.Random(seed)
     await cluster.produce(topic, [(f"k-{rng.randrange(50)}", event) for event in events])
 
 
-async def test_badly_keyed_topics_yield_what_well_keyed_ones_do(make_cluster: NewCluster, tmp_path: Path) -> None:
+async def test_topics_with_arbitrary_keys_give_the_outputs_of_co_partitioned_ones(
+    make_cluster: NewCluster, tmp_path: Path
+) -> None:
     end = now() - 90 * MINUTE
     clicks, orders = shop(seed=5, customers=40, events=1500, end=end)
     expected = replay_outputs(tmp_path / "replay", clicks, orders)
@@ -59,7 +61,7 @@ async def test_badly_keyed_topics_yield_what_well_keyed_ones_do(make_cluster: Ne
 )
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.slow
-async def test_kills_while_records_are_forwarded_lose_nothing_and_repeat_only_what_is_equal(
+async def test_kills_while_records_are_repartitioned_lose_nothing_and_repeat_only_equal_outputs(
     make_cluster: NewCluster, tmp_path: Path, seed: int, guarantee: str
 ) -> None:
     rng = random.Random(seed)

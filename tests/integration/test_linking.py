@@ -1,4 +1,4 @@
-"""Who turns out to be one is one: two workers, and what a replay makes of the same events."""
+"""Merged identities stay merged: two workers give the outputs and profiles of a replay."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ NewCluster = Callable[..., Awaitable[ProcessCluster]]
     indirect=["broker"],
 )
 @pytest.mark.parametrize("keyed", [pytest.param(True, marks=pytest.mark.slow), False])
-async def test_kills_while_profiles_are_merged_lose_nothing_and_repeat_only_what_is_equal(
+async def test_kills_while_profiles_are_merged_lose_nothing_and_repeat_only_equal_outputs(
     make_cluster: NewCluster, tmp_path: Path, keyed: bool, guarantee: str
 ) -> None:
     rng = random.Random(keyed)

@@ -1,8 +1,6 @@
-"""Kill -9 at the worst moment, and the same with the applied-offset check off: then states must be wrong.
-
-Without the second, the first could pass because its kills never come between a changelog and its offsets. Event ids are
-not looked at here: they would do the check's work.
-"""
+"""Kill -9 at the worst moment, with and without the check of applied offsets: without it, states must be wrong. That
+shows that the kills do come between a changelog and its offsets. Duplicate detection by event id is off, because it
+would do the work of the check."""
 
 from __future__ import annotations
 
@@ -28,7 +26,7 @@ CHECK = pytest.mark.parametrize("check", [True, False], ids=["checked", "uncheck
 
 
 class Unchecked(SinglePartitionHarness):
-    """Recovers states that do not know which offsets were applied to them."""
+    """A harness that recovers states without applied offsets."""
 
     def start(self) -> None:
         self.changelog = [(key, without_applied(value)) for key, value in self.changelog]
@@ -39,7 +37,7 @@ class Unchecked(SinglePartitionHarness):
 
 @CHECK
 @pytest.mark.parametrize("step", ["changelog", "outputs"])
-def test_a_crash_between_changelog_and_offsets(step: str, check: bool) -> None:
+def test_crash_between_changelog_and_offsets_miscounts_only_without_applied_offsets(step: str, check: bool) -> None:
     rng = random.Random(step)
     harness = (SinglePartitionHarness if check else Unchecked)(T0, Policy(event_ids=0))
     expected: Counter[str] = Counter()
@@ -74,7 +72,7 @@ def broker(apache_kafka: ApacheKafka) -> ApacheKafka:
     [(True, "memory"), (False, "memory"), (True, "rocksdb")],
     ids=["checked", "unchecked", "on_disk"],
 )
-async def test_kill_9_between_changelog_and_offsets(
+async def test_kill_9_between_changelog_and_offsets_miscounts_only_without_applied_offsets(
     make_cluster: Callable[..., Awaitable[ProcessCluster]], check: bool, store: str
 ) -> None:
     rng = random.Random(9)

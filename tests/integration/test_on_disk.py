@@ -1,4 +1,4 @@
-"""A worker with its state in RocksDB: restarts that go on from the files, and files that are of no use."""
+"""A worker with its state in RocksDB: restarts that continue from the files, and files that cannot be used."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CUSTOMERS = 40
 
 
 async def worked(cluster: ProcessCluster) -> None:
-    """A worker has seen some customers, and ended as it should."""
+    """Let a worker process some customers and end in order."""
     worker = cluster.start_worker()
     await worker.ready()
     await cluster.clicks(*(click(f"c-{n}", now() - HOUR, event_id=f"a-{n}") for n in range(CUSTOMERS)))
@@ -28,7 +28,7 @@ async def worked(cluster: ProcessCluster) -> None:
 
 
 async def knows_all(worker: WorkerProcess) -> float:
-    """How many changelog records it had to read for that."""
+    """Wait until a worker has all customers. Return the number of changelog records that it read."""
     await worker.ready()
     await wait_until(lambda: worker.metric("lifecycle_customers") == CUSTOMERS, "all customers")
     return worker.metric("lifecycle_recovery_records_total")
@@ -72,7 +72,7 @@ async def test_files_that_are_damaged_or_gone_are_read_from_the_changelog(make_c
 
 @pytest.mark.slow
 async def test_files_that_are_ahead_of_the_changelog_are_not_believed(make_cluster: Callable[..., Any]) -> None:
-    """As after a cluster was set up anew under the same names."""
+    """This happens when a Kafka cluster was set up again under the same names."""
     cluster: ProcessCluster = await make_cluster(state_store="rocksdb")
     await worked(cluster)
     other: ProcessCluster = await make_cluster(state_store="rocksdb")
@@ -85,7 +85,7 @@ async def test_files_that_are_ahead_of_the_changelog_are_not_believed(make_clust
 
 @pytest.mark.slow
 async def test_files_of_another_changelog_end_the_worker_and_are_gone(make_cluster: Callable[..., Any]) -> None:
-    """The topic was made anew, and has more records already than the files know of."""
+    """The topic was created again, and already has more records than the files know of."""
     cluster: ProcessCluster = await make_cluster(state_store="rocksdb")
     starting = cluster.start_worker()
     await starting.ready()

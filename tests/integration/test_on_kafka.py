@@ -1,6 +1,5 @@
-"""What only Apache Kafka can show: append times, offset metadata, transactions, records deleted; and kills, since it
-keeps what it has acknowledged.
-"""
+"""Behaviour that needs Apache Kafka: append times, offset metadata, transactions, deleted records, and kills of a
+broker that keeps acknowledged records."""
 
 from __future__ import annotations
 
@@ -80,7 +79,7 @@ async def test_more_copies_than_there_are_brokers_is_a_clear_mistake(make_cluste
 
 
 async def marks(cluster: ProcessCluster) -> dict[TopicPartition, SourceMark]:
-    """What the group's committed offsets of events say."""
+    """Return the committed offset metadata of the event topics."""
     async with cluster.admin() as admin:
         committed = await admin.list_consumer_group_offsets(cluster.settings.app_id)
     sources = cluster.settings.source_topics.values()
@@ -93,7 +92,7 @@ async def marks(cluster: ProcessCluster) -> dict[TopicPartition, SourceMark]:
 
 
 async def committed_everywhere(cluster: ProcessCluster, enough: Callable[[SourceMark], bool]) -> bool:
-    """Whether every partition has a committed offset whose metadata says enough."""
+    """Return whether every partition has a committed offset whose metadata has the fields wanted."""
     found = await marks(cluster)
     return len(found) == 2 * cluster.settings.partitions and all(map(enough, found.values()))
 
@@ -157,7 +156,7 @@ async def test_a_graceful_restart_sends_nothing_twice_and_goes_on_from_the_store
 async def test_kills_at_random_moments_lose_nothing_and_repeat_only_what_is_equal(
     make_cluster: NewCluster, tmp_path: Path, seed: int, store: str
 ) -> None:
-    """On disk, every other worker ends as it should: the next one goes on from its files, and is killed with them."""
+    """On disk, every other worker ends in order, and the next one continues from its files and is killed with them."""
     rng = random.Random(seed)
     end = now() - 90 * MINUTE  # so all of it is a backfill: days in seconds are not taken for silence in between
     clicks, orders = shop(seed=seed, customers=80, events=4000, end=end)
@@ -173,7 +172,7 @@ async def test_kills_at_random_moments_lose_nothing_and_repeat_only_what_is_equa
     topic_of = {True: cluster.settings.orders_topic, False: cluster.settings.clickstream_topic}
 
     async def stream() -> None:
-        """In time order, 40 at a time, for some 15 s."""
+        """Produce the events in time order, 40 at a time, for about 15 s."""
         producer = AIOKafkaProducer(bootstrap_servers=cluster.settings.broker)
         await producer.start()
         try:
@@ -214,7 +213,8 @@ async def test_kills_at_random_moments_lose_nothing_and_repeat_only_what_is_equa
 
 
 async def test_a_worker_outlives_the_broker(tmp_path: Path) -> None:
-    """Killed and started again on the same data: the worker waits, then goes on; nothing is lost, nothing invented."""
+    """The broker is killed and started again on the same data. The worker waits and continues; no output is lost or
+    invented."""
     with machine_requirements.apache_kafka() as broker:
         cluster = ProcessCluster(broker.address, tmp_path)
         await cluster.create_topics()
@@ -277,7 +277,7 @@ main(["worker"])
 
 
 @pytest.mark.parametrize("hours", [2, -2])
-async def test_a_worker_whose_clock_is_wrong_fires_nothing_and_says_so(
+async def test_worker_with_a_wrong_clock_fires_nothing_and_reports_the_skew(
     make_cluster: NewCluster, tmp_path: Path, hours: int
 ) -> None:
     cluster = await make_cluster(partitions="1", lateness="1s", clickstream_delay="1s", orders_delay="1s")
@@ -315,7 +315,9 @@ main(["erase", "c"])
 
 
 @pytest.mark.parametrize("minutes", [6, -6])
-async def test_who_asks_for_an_erasure_may_have_a_wrong_clock(make_cluster: NewCluster, minutes: int) -> None:
+async def test_erasure_request_from_a_wrong_clock_has_the_time_of_the_broker(
+    make_cluster: NewCluster, minutes: int
+) -> None:
     cluster = await make_cluster(partitions="2")
     worker = cluster.start_worker()
     await worker.ready()
@@ -335,7 +337,7 @@ async def test_who_asks_for_an_erasure_may_have_a_wrong_clock(make_cluster: NewC
 # ------------------------------------------------------------------------------------------------------ transactions
 
 
-async def test_aborted_records_are_never_seen_and_control_records_hold_no_deadline_up(make_cluster: NewCluster) -> None:
+async def test_aborted_records_are_never_read_and_control_records_block_no_deadline(make_cluster: NewCluster) -> None:
     cluster = await make_cluster(partitions="1")
     worker = cluster.start_worker()
     await worker.ready()
@@ -412,7 +414,7 @@ async def test_an_offset_beyond_the_end_of_a_topic_ends_the_worker_with_the_reme
 
 @pytest.mark.parametrize("events", [1, 9])
 async def test_a_topic_made_anew_ends_the_worker_with_the_remedy(make_cluster: NewCluster, events: int) -> None:
-    """With fewer records or with more; the broker forgets the group's offset with the topic."""
+    """The new topic has fewer or more records. The broker deletes the group's offset with the topic."""
     cluster = await make_cluster(partitions="1")
     await process_and_stop(cluster, 5)
     topic = cluster.settings.clickstream_topic
@@ -435,7 +437,7 @@ async def killed_at_its_first_step(worker: WorkerProcess) -> None:
 
 
 async def test_a_first_start_that_was_killed_is_a_first_start_again(make_cluster: NewCluster) -> None:
-    """The state of a worker that never committed what it had applied is no reason to stop."""
+    """The state of a worker that never committed must not end its successor."""
     cluster = await make_cluster(partitions="1")
     await cluster.clicks(*(click(f"c-{n}", now(), event_id=f"a-{n}") for n in range(5)))
     for _ in range(3):

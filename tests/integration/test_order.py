@@ -1,4 +1,4 @@
-"""With `LIFECYCLE_ORDER=time`: two workers, events out of order, and what a replay makes of them in order."""
+"""With event-time ordering, two workers give for events out of order the outputs of an ordered replay."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LATENESS = 30_000
 
 
 def disordered(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Each comes up to the lateness after later ones."""
+    """Return the events, each up to the lateness after later ones."""
     rng = random.Random(1)
     delayed = [(event["occurred_at"] + rng.randrange(LATENESS), n, event) for n, event in enumerate(events)]
     return [event for _, _, event in sorted(delayed, key=lambda of: of[:2])]
@@ -42,7 +42,7 @@ def disordered(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ],
     indirect=["broker"],
 )
-async def test_kills_in_a_disordered_history_give_what_a_replay_of_it_in_order_gives(
+async def test_kills_in_an_out_of_order_history_give_the_outputs_of_an_ordered_replay(
     make_cluster: NewCluster, tmp_path: Path, guarantee: str
 ) -> None:
     rng, end = random.Random(3), now() - 90 * MINUTE

@@ -1,4 +1,4 @@
-"""Topics with another number of partitions than there are tasks: two workers, each record applied where it belongs."""
+"""Topics that are not co-partitioned: two workers apply each record on the partition of its customer."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NewCluster = Callable[..., Awaitable[ProcessCluster]]
 
 
 async def scattered(cluster: ProcessCluster, events: list[dict[str, Any]], seed: int, pause: float = 0.0) -> None:
-    """Events in order, each on any partition of its topic."""
+    """Produce the events in order, each on any partition of its topic."""
     rng = random.Random(seed)
     producer = AIOKafkaProducer(bootstrap_servers=cluster.settings.broker)
     await producer.start()
@@ -45,10 +45,10 @@ async def scattered(cluster: ProcessCluster, events: list[dict[str, Any]], seed:
     [(5, 2), *(pytest.param(*counts, marks=pytest.mark.slow) for counts in ((2, 1), (3, 5), (3, 3)))],
     ids=lambda count: f"{count}",
 )
-async def test_other_numbers_of_partitions_yield_what_well_keyed_topics_do(
+async def test_topics_with_other_numbers_of_partitions_give_the_outputs_of_co_partitioned_ones(
     make_cluster: NewCluster, tmp_path: Path, clickstream: int, orders: int
 ) -> None:
-    """Of two tasks. Two workers: of a topic with one partition, one of them has no reader."""
+    """There are two tasks and two workers. Of a topic with one partition, one worker has no source reader."""
     clicks, purchases = shop(seed=5, customers=40, events=1000, end=now() - 90 * MINUTE)
     events = sorted((*clicks, *purchases), key=lambda event: event["occurred_at"])
     expected = replay_outputs(tmp_path / "replay", clicks, purchases)
@@ -99,17 +99,17 @@ ON_KAFKA = pytest.mark.parametrize(
 )
 QUICK = {"session_timeout": "3s", "heartbeat_interval": "500ms", "commit_interval": "100ms"}
 PAST = {"backfill_idle": "5m"}
-"""A pause in the history is not to be taken for silence: only what is put at its end shows that it has ended."""
+"""A pause in the history must not count as silence: only the events at its end show that it has ended."""
 
 
 def lags(workers: list[WorkerProcess], topic: str) -> list[str]:
-    """The series of the lag of a topic's partitions."""
+    """Return the lines of /metrics with the lag of the partitions of a topic."""
     shown = [line for worker in workers for line in worker.get("/metrics")[1].splitlines() if f'"{topic}"' in line]
     return [line for line in shown if line.startswith("lifecycle_consumer_lag_records{")]
 
 
 class Shop:
-    """Days of a shop, and what must come of them in a cluster, whatever its workers go through."""
+    """Days of a shop, with the outputs expected of a cluster whatever happens to its workers."""
 
     def __init__(self, directory: Path, cluster: ProcessCluster, seed: int, events: int) -> None:
         clicks, orders = shop(seed=seed, customers=60, events=events, end=now() - 90 * MINUTE)
@@ -123,7 +123,7 @@ class Shop:
         return await all_outputs(self._cluster, "read_committed" if self._exact else "read_uncommitted")
 
     async def end(self) -> None:
-        """The present comes to each partition of each topic, with a customer of its own."""
+        """Produce a present event to each partition of each topic, each of its own customer."""
         producer = AIOKafkaProducer(bootstrap_servers=self._cluster.settings.broker)
         await producer.start()
         try:
@@ -136,17 +136,17 @@ class Shop:
             await producer.stop()
 
     async def assert_outputs_come(self, *survivors: WorkerProcess) -> None:
-        """Nothing is lost or there beside, and what is repeated is equal; exactly once, nothing is repeated."""
+        """Assert that no output is lost or unexpected, that repeats are equal, and that exactly once has no repeats."""
         await assert_outputs_come(self.outputs, self.expected, self.last, self._exact, *survivors)
         assert await self._cluster.documents(self._cluster.settings.dead_letters_topic) == []
 
 
 @EVERYWHERE
 @pytest.mark.slow
-async def test_kills_while_topics_are_read_independently_lose_nothing_and_repeat_only_what_is_equal(
+async def test_kills_while_topics_are_not_co_partitioned_lose_nothing_and_repeat_only_equal_outputs(
     make_cluster: NewCluster, tmp_path: Path, guarantee: str
 ) -> None:
-    """Two tasks and eight readers: of three workers, one has readers only."""
+    """There are two tasks and eight source readers: one of three workers has readers only."""
     rng = random.Random(guarantee)
     cluster = await make_cluster(
         {"clickstream": 5, "orders": 3},
@@ -176,7 +176,7 @@ async def test_kills_while_topics_are_read_independently_lose_nothing_and_repeat
 async def test_a_topic_is_grown_in_the_midst_of_history(
     make_cluster: NewCluster, tmp_path: Path, guarantee: str, before: int
 ) -> None:
-    """Two tasks have read it themselves, or readers have. The new partitions are waited for from the next start."""
+    """Tasks have read the topic, or source readers have. The new partitions count from the next start."""
     cluster = await make_cluster(
         {"clickstream": before}, **BADLY_KEYED, **QUICK, **PAST, processing_guarantee=guarantee
     )
@@ -234,7 +234,7 @@ async def test_workers_notice_within_seconds_that_a_topic_is_grown(make_cluster:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("broker", ["apache_kafka"], indirect=True)
-async def test_a_topic_that_was_read_independently_is_not_grown_to_the_number_of_tasks(
+async def test_topic_that_was_not_co_partitioned_must_not_be_grown_to_the_number_of_tasks(
     make_cluster: NewCluster, tmp_path: Path
 ) -> None:
     cluster = await make_cluster({"orders": 1}, **BADLY_KEYED, **QUICK, **PAST)
@@ -261,10 +261,10 @@ async def test_a_topic_that_was_read_independently_is_not_grown_to_the_number_of
 
 @pytest.mark.slow
 @pytest.mark.parametrize("broker", ["apache_kafka"], indirect=True)
-async def test_a_worker_that_has_only_readers_is_held_back_by_what_others_have_committed(
+async def test_worker_with_only_source_readers_waits_for_the_progress_that_others_committed(
     make_cluster: NewCluster,
 ) -> None:
-    """Orders are believed a hundred days late, so that every click lies ahead of them and waits."""
+    """The delay of orders is a hundred days, so that every click is ahead of them and waits."""
     bound = 32 << 10
     cluster = await make_cluster(
         {"clickstream": 4},

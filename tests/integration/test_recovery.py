@@ -1,4 +1,4 @@
-"""Recoveries that are disturbed: a broker that stands still meanwhile, and what was fetched and lost."""
+"""Disturbed recoveries: a broker that stalls, and changelog records that are fetched and lost."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def with_customers(cluster: ProcessCluster) -> None:
 
 
 @pytest.mark.slow
-async def test_what_was_fetched_and_dropped_is_read_again(make_cluster: Callable[..., Any]) -> None:
+async def test_changelog_records_dropped_in_recovery_are_read_again(make_cluster: Callable[..., Any]) -> None:
     cluster: ProcessCluster = await make_cluster(partitions="1")
     await with_customers(cluster)
     worker = cluster.start_worker(program=disturbing.lost_chunk(mended=True))
@@ -40,7 +40,7 @@ async def test_what_was_fetched_and_dropped_is_read_again(make_cluster: Callable
 
 
 @pytest.mark.slow
-async def test_a_recovery_that_stands_still_ends_the_worker_with_a_sentence(make_cluster: Callable[..., Any]) -> None:
+async def test_stalled_recovery_ends_the_worker_with_a_sentence(make_cluster: Callable[..., Any]) -> None:
     cluster: ProcessCluster = await make_cluster(partitions="1")
     await with_customers(cluster)
     worker = cluster.start_worker(program=disturbing.lost_chunk(mended=False))
@@ -51,10 +51,10 @@ async def test_a_recovery_that_stands_still_ends_the_worker_with_a_sentence(make
 
 
 @pytest.mark.slow
-async def test_a_broker_that_stands_still_in_a_rebalance_is_waited_for(
+async def test_worker_waits_for_a_broker_that_stalls_in_a_rebalance(
     broker_type: Callable[[], LocalBroker], tmp_path: Path
 ) -> None:
-    """For longer than any of aiokafka's own timeouts (40 s)."""
+    """It stalls for longer than any timeout of aiokafka (40 s)."""
     with broker_type() as broker:
         cluster = ProcessCluster(broker.address, tmp_path, partitions="1")
         await cluster.create_topics()

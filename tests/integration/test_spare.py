@@ -1,4 +1,4 @@
-"""More workers than partitions: who has none is ready all the same, and takes over."""
+"""With more workers than partitions, a worker without a partition is ready and takes over."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def assigned(worker: WorkerProcess) -> float:
     ],
     indirect=["broker"],
 )
-async def test_who_has_no_partition_is_ready_and_takes_over(
+async def test_worker_without_a_partition_is_ready_and_takes_over(
     make_cluster: Callable[..., Any], tmp_path: Path, guarantee: str
 ) -> None:
     cluster: ProcessCluster = await make_cluster(partitions="1", processing_guarantee=guarantee)

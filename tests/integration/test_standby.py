@@ -1,4 +1,4 @@
-"""A worker with a standby copy of a partition takes it over without reading the changelog again."""
+"""A worker with a standby of a partition takes it over without reading the changelog again."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def customers(*workers: WorkerProcess, **labels: str) -> float:
 
 
 @pytest.mark.parametrize("store", ["memory", pytest.param("rocksdb", marks=pytest.mark.slow)])
-async def test_it_reads_nothing_but_what_it_had_not_read_yet(
+async def test_standby_takes_over_and_reads_only_unread_changelog_records(
     make_cluster: Callable[..., Any], tmp_path: Path, store: str
 ) -> None:
     cluster: ProcessCluster = await make_cluster(standby_replicas="1", state_store=store)

@@ -1,7 +1,5 @@
-"""The worker as a process against a real broker over TCP: parity with replay, restarts, take-over, dead letters, end.
-
-All of it on the embedded broker and on Apache Kafka.
-"""
+"""The worker as a process against a real broker over TCP: parity with a replay, restarts, takeovers, dead letters, end.
+All of it runs on the embedded broker and on Apache Kafka."""
 
 from __future__ import annotations
 
@@ -59,7 +57,7 @@ async def test_a_worker_gives_what_replay_gives_and_a_restart_loses_nothing(
     assert all(by_id[d["id"]] == d for d in expected if d["id"] in ids(expected))
 
 
-async def test_a_worker_sends_what_the_triggers_of_its_playbook_say(make_cluster: Callable[..., Any]) -> None:
+async def test_worker_sends_the_triggers_of_its_playbook(make_cluster: Callable[..., Any]) -> None:
     cluster: ProcessCluster = await make_cluster(playbook="ecommerce-triggers")
     at = now() - 5 * HOUR
     clicks = [
@@ -263,7 +261,7 @@ main(["worker"])
 
 
 @pytest.mark.parametrize(("told", "code"), [(True, 0), (False, 1)])
-async def test_a_worker_that_is_told_to_stop_while_it_starts_has_not_failed(
+async def test_worker_stopped_while_it_starts_has_not_failed(
     make_cluster: Callable[..., Any], told: bool, code: int
 ) -> None:
     cluster: ProcessCluster = await make_cluster()
@@ -313,7 +311,7 @@ main(["worker"])
 """
 
 
-async def test_a_worker_that_had_to_be_ended_before_its_last_commit_says_so_and_so_does_the_next_one(
+async def test_worker_ended_before_its_last_commit_and_its_successor_report_that(
     make_cluster: Callable[..., Any],
 ) -> None:
     cluster: ProcessCluster = await make_cluster(shutdown_timeout="2s")
@@ -348,7 +346,7 @@ main(["worker"])
 
 
 @pytest.mark.slow
-async def test_a_record_at_which_every_worker_ends_is_found_by_their_words_and_can_be_passed_over(
+async def test_record_that_ends_every_worker_is_named_in_their_logs_and_can_be_skipped(
     make_cluster: Callable[..., Any],
 ) -> None:
     cluster: ProcessCluster = await make_cluster(partitions="1")

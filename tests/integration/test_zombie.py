@@ -1,4 +1,4 @@
-"""A worker that was stopped for longer than its session wakes up with old state, and must do no harm."""
+"""A worker that was stopped for longer than its session resumes with old state, and must do no harm."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.process_cluster import ProcessCluster, WorkerProcess, wait_un
 from tests.support.shop_events import MINUTE, click, now, order
 
 
-async def test_a_zombie_leaves_without_touching_what_others_own_now(make_cluster: Callable[..., Any]) -> None:
+async def test_stale_owner_leaves_without_touching_partitions_of_others(make_cluster: Callable[..., Any]) -> None:
     cluster: ProcessCluster = await make_cluster(partitions="1")
     zombie = cluster.start_worker()
     await zombie.ready()
@@ -55,11 +55,11 @@ async def test_a_zombie_leaves_without_touching_what_others_own_now(make_cluster
 
 @pytest.mark.parametrize("guarded", [True, False])
 @pytest.mark.slow
-async def test_what_a_zombie_had_not_written_yet_it_does_not_write(
+async def test_stale_owner_stopped_before_its_check_writes_nothing_to_the_changelog(
     make_cluster: Callable[..., Any], guarded: bool
 ) -> None:
-    """One stopped behind its last look at whether its partitions are its own does: commits stand in the changelog that
-    are older than the one before them."""
+    """A worker stopped after its last ownership check does write: then the changelog has a commit that is older than
+    the one before it."""
     cluster: ProcessCluster = await make_cluster(partitions="1", commit_interval="60s" if guarded else "2s")
     zombie = cluster.start_worker(program="" if guarded else disturbing.stopped_with(b"c-29"))
     await zombie.ready()
@@ -90,7 +90,7 @@ async def test_what_a_zombie_had_not_written_yet_it_does_not_write(
 
 
 async def committed_numbers(cluster: ProcessCluster) -> list[int]:
-    """Of the commits in the changelog, in its order."""
+    """Return the numbers of the commits in the changelog, in its order."""
     records = await cluster.read(changelog_topic(cluster.settings))
     marks = [decode_marker(record.value) for record in records if record.key == MARKER_KEY]
     return [mark.commit for mark in marks if mark is not None]

@@ -1,6 +1,4 @@
-"""Workers in exactly-once mode that end, or stand still, at a chosen step of a transaction, and workers whose guards
-are taken away: for tests of what others then see.
-"""
+"""Workers in exactly-once mode that end or stop at a chosen step of a transaction, and workers with disabled guards."""
 
 from __future__ import annotations
 
@@ -22,23 +20,24 @@ from streams.transport.driver import Consumer, ConsumerThread
 from streams.transport.transactions import TransactionalProducer
 
 STEPS = ("begun", "changelog", "outputs", "offsets", "settled", "ending", "committed")
-"""Begun; the broker has the changelog, the outputs, the offsets, all of it; the end is under way; the broker has it."""
+"""The transaction has begun; the broker has the changelog, the outputs, the offsets, all of it; the end is under way;
+the broker has the end."""
 
 
 def program(
     step: str = "", *, commits: int = 1, stops: bool = False, uncommitted: bool = False, fences_after: str = ""
 ) -> str:
-    """For `Cluster.start_worker`. See `main`."""
+    """Return a program for `ProcessCluster.start_worker`. See `main`."""
     arguments = f"{step!r}, {commits}, {stops}, {uncommitted}, {fences_after!r}"
     return f"from tests.integration import transacting; transacting.main({arguments})"
 
 
 def main(step: str, commits: int, stops: bool, uncommitted: bool, fences_after: str) -> None:
-    """A worker that kills itself at a step of the n-th commit with outputs, or stops itself; if it can commit after
+    """Run a worker that kills or stops itself at a step of the n-th commit with outputs. If it can still commit after
     that, it kills itself then.
 
-    `uncommitted`: it reads what may be aborted. `fences_after`: it fences nobody before that file exists, and reads
-    before. When it has read, there is a file with `.read` behind that name.
+    `uncommitted`: it reads records that may be aborted. `fences_after`: it fences nobody before this file exists, and
+    reads before. When it has read, it creates a file with `.read` behind that name.
     """
     if step:
         _signal_at(step, commits, signal.SIGSTOP if stops else signal.SIGKILL)
@@ -110,7 +109,7 @@ def _read_uncommitted() -> None:
 
 
 def _fence_late(go: Path) -> None:
-    """Recovery and the committed offsets are read first; what would have been waited for, is after that."""
+    """Read the state and the committed offsets first, and fence the predecessor after that."""
     guarantee: Any = ExactlyOnce
     fence = guarantee.assigned
     assigned: list[Collection[int]] = []
@@ -119,7 +118,7 @@ def _fence_late(go: Path) -> None:
         assigned[:] = [partitions]
 
     async def not_yet(self: Any) -> None:
-        """Recovery goes on at once."""
+        """Let recovery go on at once."""
 
     async def fenced_at_last(self: Any) -> None:
         while not go.exists():

@@ -1,4 +1,4 @@
-"""Facts to feed the adapter with. Every identifier in them holds `SECRET`."""
+"""Facts to feed the adapter with. Every identifier in them contains `SECRET`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from streams.observe.prometheus import Metrics
 
 SECRET = "jane.doe"
 NOW = 1_800_000_000.0
-"""What the adapter's clock shows, s."""
+"""The time of the adapter's clock, s."""
 
 SUMMARY = Summary(
     first_seen_at=0,
@@ -173,7 +173,7 @@ TALLIES = {
     ("passed", "devices"): 2,
     ("identity", "merged"): 1,
 }
-"""Every tally of the engine."""
+"""Every counter of the engine."""
 
 
 def feed_everything(metrics: Metrics) -> None:

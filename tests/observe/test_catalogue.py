@@ -1,4 +1,4 @@
-"""The catalogue is whole, keeps the conventions, and says nothing that is not so."""
+"""The catalogue of metrics is complete, keeps the conventions, and agrees with the code."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ HISTOGRAM_PARTS = ("bucket", "sum", "count")
 each_metric = pytest.mark.parametrize("metric", CATALOGUE, ids=lambda metric: metric.name)
 
 
-def test_no_name_twice() -> None:
+def test_metric_names_are_unique() -> None:
     assert len(NAMES) == len(CATALOGUE)
 
 
 @each_metric
-def test_says_what_it_is_and_when_to_worry(metric: Metric) -> None:
+def test_every_metric_says_what_it_is_and_when_to_worry(metric: Metric) -> None:
     assert len(metric.help.split()) >= 3
     assert metric.help.endswith(".")
     assert len(metric.worry.split()) >= 4
@@ -41,7 +41,7 @@ def test_says_what_it_is_and_when_to_worry(metric: Metric) -> None:
 
 
 @each_metric
-def test_naming_conventions(metric: Metric) -> None:
+def test_metric_names_follow_the_prometheus_conventions(metric: Metric) -> None:
     assert re.fullmatch(r"lifecycle(_[a-z]+)+", metric.name)
     assert metric.name.endswith("_total") == (metric.kind == "counter")
     assert not re.search(r"_(ms|milliseconds|minutes|hours|kb|mb|kilobytes|percent|count|sum|bucket)(_|$)", metric.name)
@@ -79,7 +79,7 @@ def kinds_of(error: type[UserError]) -> set[type[UserError]]:
     return {kind for each in error.__subclasses__() for kind in ({each} | kinds_of(each))}
 
 
-def test_whatever_ends_a_worker_has_a_name_of_its_own_and_pages_if_it_lasts() -> None:
+def test_every_fault_has_its_own_reason_and_pages_if_it_lasts() -> None:
     for package in (streams.shell, streams.transport):
         for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
             if module.name != "streams.shell.app":  # that is one, made from the environment

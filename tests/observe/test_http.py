@@ -1,4 +1,4 @@
-"""/healthz, /readyz and /metrics: what they answer, to whom, and that they answer while the event loop is stuck."""
+"""/healthz, /readyz, /metrics and erasure requests: their answers, also while the event loop is stuck."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.observe.facts import adapter
 
 
 class Clock:
-    """A clock that goes when it is told to."""
+    """A clock that the test sets."""
 
     def __init__(self) -> None:
         self.now = 1_000.0
@@ -124,7 +124,7 @@ def test_not_ready_while_a_reason_stands(server: HttpServer, health: Health) -> 
     assert ask(server, "/readyz")[0] == 200
 
 
-def test_liveness_and_readiness_are_apart(health: Health, clock: Clock) -> None:
+def test_liveness_does_not_depend_on_readiness(health: Health, clock: Clock) -> None:
     clock.now += 100
     health.recovered()
     assert health.ready()
@@ -153,7 +153,7 @@ async def test_lag_is_the_worst_of_the_window_and_the_loop_steps(health: Health,
     assert health.stuck() == {}
 
 
-async def test_a_hold_up_under_way_is_seen(health: Health, clock: Clock) -> None:
+async def test_event_loop_block_in_progress_is_counted(health: Health, clock: Clock) -> None:
     async def sleep(seconds: float) -> None:
         clock.now += seconds + 33
         assert lag.worst() == pytest.approx(33)
@@ -175,7 +175,7 @@ async def test_answers_while_the_event_loop_is_stuck(server: HttpServer, clock: 
 # -- HTTP
 
 
-def test_metrics_in_both_formats(server: HttpServer) -> None:
+def test_metrics_are_served_in_both_formats(server: HttpServer) -> None:
     status, headers, body = ask(server, "/metrics")
     assert (status, headers["Content-Type"]) == (200, "text/plain; version=0.0.4; charset=utf-8")
     assert b"\nlifecycle_ready 1.0\n" in body
@@ -202,7 +202,7 @@ def test_head_is_get_without_a_body(server: HttpServer, path: str) -> None:
         assert raw.makefile("rb").read().endswith(b"\r\n\r\n")
 
 
-def test_other_paths_and_methods(server: HttpServer) -> None:
+def test_unknown_paths_are_404_and_other_methods_405(server: HttpServer) -> None:
     assert ask(server, "/nothing")[0] == 404
     assert ask(server, "/metrics/")[0] == 404
     for method in ("POST", "PUT", "PATCH", "DELETE", "OPTIONS"):
@@ -237,7 +237,7 @@ def test_metrics_that_cannot_be_rendered_are_an_error_and_the_server_goes_on(
         server.stop()
 
 
-def test_a_client_that_says_nothing_is_hung_up_on(health: Health, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_silent_client_is_disconnected(health: Health, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shell_http._Handler, "timeout", 0.05)
     server = HttpServer("127.0.0.1", 0, health, adapter().exposition)
     server.start()
@@ -272,12 +272,12 @@ def test_connections_are_bounded(health: Health, monkeypatch: pytest.MonkeyPatch
         server.stop()
 
 
-def test_a_port_that_is_taken_is_told_in_one_sentence(server: HttpServer, health: Health) -> None:
+def test_taken_port_is_reported_in_one_sentence(server: HttpServer, health: Health) -> None:
     with pytest.raises(UserError, match=rf"Cannot listen on 127\.0\.0\.1:{server.port} .*LIFECYCLE_WEB_PORT"):
         HttpServer("127.0.0.1", server.port, health, adapter().exposition)
 
 
-def test_a_host_that_is_not_ours_is_told_in_one_sentence(health: Health) -> None:
+def test_foreign_host_is_reported_in_one_sentence(health: Health) -> None:
     with pytest.raises(UserError, match="LIFECYCLE_WEB_HOST"):
         HttpServer("host.invalid", 0, health, adapter().exposition)
 
@@ -298,7 +298,7 @@ def test_the_port_is_free_again_after_stop(health: Health) -> None:
 
 
 class Asked:
-    """Stands for the worker that is asked to erase somebody."""
+    """Stands for the worker that is asked for an erasure."""
 
     def __init__(self) -> None:
         self.people: list[tuple[str, bool]] = []
@@ -327,7 +327,7 @@ def erasing(health: Health, asked: Asked) -> Iterator[HttpServer]:
 BEARER = "Bearer s3cret-ü".encode().decode("latin-1")
 
 
-def test_who_knows_the_token_may_have_somebody_erased(erasing: HttpServer, asked: Asked) -> None:
+def test_request_with_the_token_starts_an_erasure(erasing: HttpServer, asked: Asked) -> None:
     for path in ("/v1/customers/c-1", "/v1/customers/a%2Fb%20%C3%BC?why=1", "/v1/anonymous/a-7"):
         status, _, body = ask(erasing, path, "DELETE", Authorization=BEARER)
         assert (status, json.loads(body)) == (202, {"status": "accepted", "request_id": "r-1"})
@@ -335,14 +335,14 @@ def test_who_knows_the_token_may_have_somebody_erased(erasing: HttpServer, asked
 
 
 @pytest.mark.parametrize("sent", [None, "", "Bearer", "Bearer s3cret", f"{BEARER}x", f"bearer {BEARER[7:]}", "Basic x"])
-def test_who_does_not_may_not(erasing: HttpServer, asked: Asked, sent: str | None) -> None:
+def test_request_without_the_right_token_erases_nobody(erasing: HttpServer, asked: Asked, sent: str | None) -> None:
     headers = {} if sent is None else {"Authorization": sent}
     status, answered, _ = ask(erasing, "/v1/customers/c-1", "DELETE", **headers)
     assert (status, answered["WWW-Authenticate"]) == (401, "Bearer")
     assert asked.people == []
 
 
-def test_without_a_token_there_is_no_such_path(server: HttpServer) -> None:
+def test_erasure_paths_are_404_where_no_token_is_set(server: HttpServer) -> None:
     assert ask(server, "/v1/customers/c-1", "DELETE", Authorization="Bearer x")[0] == 404
 
 
@@ -352,7 +352,7 @@ def test_only_people_are_erased(erasing: HttpServer, asked: Asked, path: str) ->
     assert asked.people == []
 
 
-def test_an_erasure_that_cannot_be_asked_for_is_said_and_names_nobody(
+def test_failed_erasure_request_is_logged_without_a_name(
     erasing: HttpServer, asked: Asked, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     caplog.set_level(logging.DEBUG)

@@ -1,4 +1,4 @@
-"""The adapter: plain facts in, the exposition out."""
+"""The adapter makes the exposition from plain facts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.observe.facts import NOW, OUTPUTS, SECRET, TALLIES, adapter, feed_eve
 
 
 def scrape(metrics: Metrics) -> dict[str, dict[frozenset[tuple[str, str]], float]]:
-    """Sample name to labels to value."""
+    """Return the value of each sample, by name and labels."""
     samples: dict[str, dict[frozenset[tuple[str, str]], float]] = {}
     for family in text_string_to_metric_families(metrics.exposition()[0].decode()):
         for sample in family.samples:
@@ -58,7 +58,7 @@ def test_every_metric_of_the_catalogue_can_be_reached() -> None:
         assert name in always or after[name] != before.get(name), f"{name} is never moved"
 
 
-def test_facts_for_every_method() -> None:
+def test_feed_calls_every_method_of_the_adapter() -> None:
     fed = inspect.getsource(feed_everything)
     told = [name for name, _ in inspect.getmembers(Metrics, inspect.isfunction) if not name.startswith("_")]
     missing = {name for name in told if f"metrics.{name}(" not in fed} - {"collect", "describe", "exposition"}
@@ -104,7 +104,7 @@ def test_promtool_finds_no_fault() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
-def test_both_formats() -> None:
+def test_metrics_are_rendered_as_text_and_as_openmetrics() -> None:
     metrics = adapter()
     feed_everything(metrics)
     text, text_type = metrics.exposition("text/html, */*;q=0.1")
@@ -224,7 +224,7 @@ def test_a_task_is_shown_as_it_stands() -> None:
     assert value(metrics, "lifecycle_buffered_bytes", partition="3", source="clickstream") == 77
 
 
-def test_lags_grow_while_nothing_is_told() -> None:
+def test_lags_grow_while_nothing_is_reported() -> None:
     now = [NOW]
     metrics = adapter(clock=lambda: now[0])
     metrics.assigned({3})
@@ -280,7 +280,7 @@ def test_recovery_is_shown_while_nothing_is_processed_yet() -> None:
     assert value(metrics, "lifecycle_recovery_records_remaining", partition="0") is None
 
 
-def test_what_is_not_known_yet_is_not_shown() -> None:
+def test_metrics_without_a_value_yet_are_not_shown() -> None:
     metrics = adapter()
     metrics.assigned({0})
     assert value(metrics, "lifecycle_clock_skew_seconds") is None

@@ -1,4 +1,4 @@
-"""Changes to a playbook's text as of somebody who types: a stretch of it goes, and a few pieces come in its place."""
+"""Random edits of a playbook's text: a stretch is removed, and a few pieces are put in its place."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PIECES = [
 
 @st.composite
 def changed(draw: st.DrawFn, text: str, first: int = 0) -> str:
-    """The text with one change, at `first` or behind it."""
+    """Return the text with one change, at `first` or behind it."""
     start = draw(st.integers(first, len(text)))
     end = draw(st.integers(start, min(len(text), start + 40)))
     return text[:start] + "".join(draw(st.lists(st.sampled_from(PIECES), max_size=3))) + text[end:]

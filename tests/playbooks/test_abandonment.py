@@ -1,4 +1,4 @@
-"""Abandonment as playbooks can have it otherwise: cool-downs per kind, silence about browsing after an order."""
+"""Abandonment settings of playbooks: cool-downs per kind, and silence about browsing after an order."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Told = list[tuple[str, str, int, int]]
 
 
 def under(line: str, *events: Activity, until: int = 20 * DAY) -> CustomerHistory:
-    """A customer under a playbook whose `abandonment` has that line, and else the defaults."""
+    """Play events under a playbook whose `abandonment` has this line, and defaults otherwise."""
     playbook = parse(
         f"""
 playbook: own
@@ -39,11 +39,11 @@ def browse(*times: int) -> Told:
 
 
 def looking_around(again: int) -> tuple[Activity, Activity]:
-    """Two products, one after the other; the first is told of at 30m."""
+    """Return views of two products, one after the other. The abandonment of the first comes at 30m."""
     return click(0, "product_viewed", "lamp"), click(again, "product_viewed", "chair")
 
 
-def test_other_products_are_told_of_within_the_cool_down_unless_it_is_per_kind() -> None:
+def test_other_products_are_abandoned_within_the_cool_down_unless_it_is_per_kind() -> None:
     events = looking_around(DAY)
     assert under("cool_down_per: content", *events).abandonment_summary == browse(30 * MINUTE, DAY + 30 * MINUTE)
     assert under(PER_KIND, *events).abandonment_summary == browse(30 * MINUTE)
@@ -109,13 +109,13 @@ def test_an_order_ends_the_cool_down_per_kind() -> None:
 @pytest.mark.parametrize(
     ("viewed", "silent"), [(DAY, True), (3 * DAY - 30 * MINUTE - 1, True), (3 * DAY - 30 * MINUTE, False)]
 )
-def test_browsing_is_not_told_of_so_soon_after_an_order(viewed: int, silent: bool, channel: str) -> None:
+def test_browse_soon_after_an_order_is_silent(viewed: int, silent: bool, channel: str) -> None:
     events = order(0, channel=channel), click(viewed, "product_viewed", "lamp")
     assert under(SILENT, *events).abandonment_summary == ([] if silent else browse(viewed + 30 * MINUTE))
     assert under("browse: {after: 30m}", *events).abandonment_summary == browse(viewed + 30 * MINUTE)
 
 
-def test_what_was_silent_is_not_told_of_later() -> None:
+def test_silent_browse_after_an_order_is_not_sent_later() -> None:
     viewed, later = click(DAY, "product_viewed", "lamp"), click(3 * DAY + HOUR)
     assert under(SILENT, order(0), viewed, later).abandonment_summary == []
     assert under(SILENT, viewed, later).abandonment_summary == browse(DAY + 30 * MINUTE)  # nobody ordered
@@ -132,6 +132,6 @@ def test_silence_counts_from_the_latest_order() -> None:
 @pytest.mark.parametrize(
     ("type_", "kind", "due"), [("product_added", "cart", 60), ("checkout_started", "checkout", 30)]
 )
-def test_a_cart_or_a_checkout_is_told_of_however_soon_after_an_order(type_: str, kind: str, due: int) -> None:
+def test_cart_or_checkout_is_abandoned_however_soon_after_an_order(type_: str, kind: str, due: int) -> None:
     told = under(SILENT, order(0), click(HOUR, type_, "lamp"), until=3 * HOUR).abandonment_summary
     assert told == [("abandoned", kind, 1, HOUR + due * MINUTE)]

@@ -1,4 +1,5 @@
-"""`lifecycle explain` and `lifecycle validate`: what is drawn is what the engine runs, whatever stages are called."""
+"""`lifecycle explain` and `lifecycle validate`: the drawing shows what the engine runs, whatever the stages are
+called."""
 
 from __future__ import annotations
 
@@ -112,7 +113,7 @@ row_lists = st.lists(
 
 
 @given(row_lists)
-def test_whatever_is_drawn_nothing_runs_over_another(rows: list[Row]) -> None:
+def test_drawing_has_no_overlapping_cards_or_lanes(rows: list[Row]) -> None:
     stages = list(dict.fromkeys(["a", *(row.target for row in rows), *(s for row in rows for s in row.sources)]))
     order = diagram.arrange("a", stages, rows)
     assert (order[0], sorted(order)) == ("a", sorted(stages))
@@ -150,7 +151,7 @@ def test_conditions_in_python_go_by_their_names() -> None:
         ),
     ],
 )
-def test_doubts(tmp_path: Path, rows: list[str], doubt: str | None) -> None:
+def test_dubious_rules_of_a_playbook_are_pointed_out(tmp_path: Path, rows: list[str], doubt: str | None) -> None:
     path = tmp_path / "p.yaml"
     path.write_text(small(*rows))
     result = lifecycle("validate", path)
@@ -160,7 +161,7 @@ def test_doubts(tmp_path: Path, rows: list[str], doubt: str | None) -> None:
     assert doubts[:1] == ([] if doubt is None else [f"{path}: warning: track lifecycle: {doubt}"])
 
 
-def test_mistakes_are_told_by_line_and_column_and_end_with_2(tmp_path: Path) -> None:
+def test_mistakes_are_reported_with_line_and_column_and_exit_code_2(tmp_path: Path) -> None:
     path = tmp_path / "p.yaml"
     path.write_text(small("{from: a, to: b, when: ordres >= 1}"))
     result = lifecycle("validate", "ecommerce", path)
@@ -169,7 +170,7 @@ def test_mistakes_are_told_by_line_and_column_and_end_with_2(tmp_path: Path) -> 
     assert re.search(rf"^{re.escape(str(path))}:7:\d+: .*orders", result.output, re.MULTILINE)
 
 
-def test_the_shipped_playbooks_are_beyond_doubt() -> None:
+def test_shipped_playbooks_raise_no_doubts() -> None:
     result = lifecycle("validate", *playbooks.SHIPPED)
     assert (result.exit_code, "warning" in result.output) == (0, False), result.output
 

@@ -1,4 +1,4 @@
-"""Mistakes in a playbook: where they are said to be, and what is said to be allowed. And no text crashes the loader."""
+"""Mistakes in a playbook are reported with their place and the allowed values. No text crashes the loader."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_a_mistake_is_told_with_its_place(name: str) -> None:
+def test_mistake_is_reported_with_its_place(name: str) -> None:
     before, after, place, message = MISTAKES[name]
     assert before in SMALL
     with pytest.raises(PlaybookError) as raised:
@@ -81,21 +81,21 @@ def test_the_playbook_without_a_mistake_is_taken() -> None:
     assert (playbook.name, playbook.version) == ("small", 1)
 
 
-def test_all_mistakes_are_told_at_once() -> None:
+def test_all_mistakes_are_reported_at_once() -> None:
     text = SMALL.replace("version: 1", "version: none").replace("30d", "soon").replace("initial", "intial")
     with pytest.raises(PlaybookError) as raised:
         parse(text)
     assert [problem.line for problem in raised.value.problems] == [2, 5, 5, 8]
 
 
-def test_what_cannot_be_read_is_told() -> None:
+def test_missing_playbook_is_reported_with_a_suggestion() -> None:
     with pytest.raises(UserError, match="did you mean ecommerce"):
         playbooks.load("ecomerce")
     with pytest.raises(UserError, match="cannot be read: No such file"):
         playbooks.load("/nowhere/playbook.yaml")
 
 
-def test_what_would_take_forever_is_refused_at_once() -> None:
+def test_oversized_playbook_is_refused_at_once() -> None:
     for text, message in (
         ("x" * (MOST_CHARACTERS + 1), "at most"),
         ("[" * 10_000, "nested more than"),

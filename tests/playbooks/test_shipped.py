@@ -1,4 +1,4 @@
-"""The shipped default is the table in the core, rule by rule and output by output."""
+"""The shipped default playbook equals the table in the core, rule by rule and output by output."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_the_default_has_the_rows_of_the_core_in_their_order() -> None:
 
 
 @pytest.mark.parametrize("number", range(len(TRANSITIONS)))
-def test_each_rule_says_what_the_row_says(number: int) -> None:
+def test_each_rule_agrees_with_its_row_of_the_core(number: int) -> None:
     ours, written = DEFAULT.tracks[0].transitions[number], TRANSITIONS[number]
     outcomes = set()
     for profile, active in boundary_profiles():

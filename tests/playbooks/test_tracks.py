@@ -1,4 +1,4 @@
-"""Several tracks side by side, and a playbook that changes under its customers."""
+"""Several tracks side by side, and playbooks that change."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ tracks:
 
 
 class Customer:
-    """One customer under playbooks that may change, with what came out; `at` counts from T0."""
+    """One customer under playbooks that may change, with the outputs. `at` counts from T0."""
 
     def __init__(self, playbook: Playbook) -> None:
         self.lifecycle = Lifecycle(playbook)
@@ -59,13 +59,13 @@ class Customer:
         return self
 
     def under(self, playbook: Playbook) -> Customer:
-        """From now on; the profile goes through its packed form, as it would over a restart."""
+        """Continue under another playbook. The profile is packed and unpacked, as in a restart."""
         self.lifecycle, self.profile, self.outputs = Lifecycle(playbook), unpack(pack(self.profile)), []
         return self
 
     @property
     def changes(self) -> list[tuple[str, str | None, str | None, int, str]]:
-        """Track, from, to, when, why."""
+        """Return track, from, to, time and cause of the stage changes."""
         return [
             (output.track, output.from_stage, output.to_stage, output.occurred_at - T0, output.cause.kind)
             for output in self.outputs
@@ -107,8 +107,8 @@ def test_each_track_has_its_own_sequence_and_ids_differ() -> None:
     assert len({output.id for output in customer.outputs}) == len(sequences)
 
 
-def test_the_batch_and_the_deadline_tell_the_same() -> None:
-    """Whether time passes by a watermark or shows in the next event."""
+def test_batch_and_deadline_give_the_same_outputs() -> None:
+    """Time passes by a watermark, or shows in the next event."""
     events = [click(0), order(HOUR, "o-1", total=60_000), click(500 * DAY)]
     slowly = Customer(parse(TWO)).play(*events[:2])
     for day in range(0, 500, 7):
@@ -182,7 +182,7 @@ def test_versions_that_were_skipped_are_made_up_for() -> None:
     assert poor.play(click(HOUR)).changes == [("tier", "bronze", "iron", HOUR, "playbook")]
 
 
-def test_where_a_stage_is_gone_the_rules_tell_where_the_customer_belongs() -> None:
+def test_customer_of_a_removed_stage_enters_the_stage_that_the_rules_give() -> None:
     without = TWO.replace("version: 1", "version: 2")
     for row in (
         "from: silver, to: gold, when: spend(last='365d') >= 500",

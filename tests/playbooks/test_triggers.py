@@ -1,4 +1,4 @@
-"""Triggers in playbooks: those that are shipped, and mistakes in others."""
+"""Triggers in playbooks: the shipped ones, and mistakes in others."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ triggers:
 
 
 def expected(scenario: Scenario, trigger: str) -> int:
-    """How often the scenario expects the trigger."""
+    """Return how often the scenario expects the trigger."""
     outputs = [output for step in scenario.steps if isinstance(step, Expect) for output in step.outputs]
     return sum(output.get("trigger") == trigger for output in outputs)
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=[scenario.name for scenario in SCENARIOS])
-def test_the_stories_of_the_shipped_triggers_are_true(scenario: Scenario) -> None:
+def test_scenarios_of_the_shipped_triggers_pass(scenario: Scenario) -> None:
     assert run(scenario, SHIPPED, Settings()) is None
 
 
@@ -71,7 +71,7 @@ def test_the_tracks_are_those_of_the_full_playbook() -> None:
     assert tracks in ours
 
 
-def test_the_default_has_none() -> None:
+def test_default_playbook_has_no_triggers() -> None:
     assert load().triggers == ()
 
 
@@ -106,13 +106,13 @@ def test_the_default_has_none() -> None:
         ("{on: signed_up, data: {x: " + "y" * 2000 + "}}", "at most 1,024 characters"),
     ],
 )
-def test_a_mistake_is_told(trigger: str, message: str) -> None:
+def test_mistake_in_a_trigger_is_reported_with_its_place(trigger: str, message: str) -> None:
     with pytest.raises(PlaybookError) as raised:
         parse(BASE.format(trigger))
     assert message in str(raised.value)
 
 
-def test_what_is_sent_along_is_of_the_kind_that_it_is_written_as() -> None:
+def test_data_of_a_trigger_has_the_type_of_its_yaml_value() -> None:
     data = "{a: 1, b: 1.5, c: '1', d: true, e: text, f: -2, g: {rule: orders}, h: {rule: event.properties.score}}"
     playbook = parse(BASE.format("{on: [mine, signed_up], data: " + data + "}"))
     (trigger,) = playbook.triggers

@@ -1,4 +1,4 @@
-"""Somebody is erased while tasks crash that find out whose an id is: nothing anywhere knows of them in the end."""
+"""An erasure while crashing tasks resolve identities: in the end no record names the customer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LATER = 60_000
 
 
 def with_an_erasure(seed: int, partitions: int = 3) -> PartitionNetwork:
-    """A busy history; in the midst of its being read, and of crashes, somebody is erased who is among those seen."""
+    """Play a busy history with crashes, and erase one of its customers in the middle."""
     rng, network = random.Random(seed), PartitionNetwork(START, partitions, policy=POLICY)
     for partition, one in busy(seed):
         network.append(partition % partitions, record(one.at, one.type, *customer_and_device(one), **fields_of(one)))
@@ -33,14 +33,14 @@ def with_an_erasure(seed: int, partitions: int = 3) -> PartitionNetwork:
 
 
 def known_of(network: PartitionNetwork, person: str) -> list[bytes]:
-    """The keys of records that name somebody, as the changelogs have them."""
+    """Return the keys of the records in the changelogs that name a customer."""
     packed = msgspec.msgpack.encode(person)
     latest = {(n, key): value for n, log in enumerate(network.changelogs) for key, value in log}
     return [key for (_, key), value in latest.items() if value is not None and not is_mark(key) and packed in value]
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_nothing_knows_of_who_was_erased_whoever_crashes(seed: int) -> None:
+def test_crashes_leave_no_record_of_an_erased_customer(seed: int) -> None:
     network = with_an_erasure(seed)
     assert known_of(network, "c-2")
     assert known_of(network, PERSON) == []
@@ -54,7 +54,7 @@ def test_nothing_knows_of_who_was_erased_whoever_crashes(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_who_comes_back_begins_anew_also_on_the_same_device(seed: int) -> None:
+def test_customer_who_returns_after_an_erasure_starts_with_a_new_profile(seed: int) -> None:
     network = with_an_erasure(seed)
     device = next((one.other for _, one in busy(seed) if one.customer == PERSON and one.other), "d-1")
     network.now += LATER
@@ -70,7 +70,7 @@ def test_who_comes_back_begins_anew_also_on_the_same_device(seed: int) -> None:
     assert fresh.orders == 0
 
 
-def test_until_all_is_swept_whoever_uses_what_is_known_of_a_device_looks_first() -> None:
+def test_records_of_devices_are_checked_for_erased_customers_before_the_sweep_ends() -> None:
     network = PartitionNetwork(START, 1, policy=POLICY)
     keys = [record_key(f"d-{n}", False) for n in range(9 * STEP)]
     network.changelogs[0] += [(key, alias_record(key, [(PERSON, START - LATER)])) for key in keys]

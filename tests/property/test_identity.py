@@ -1,4 +1,4 @@
-"""Whose an id is, in tasks that crash at every step, against rules that are told from scratch over all there was."""
+"""Identity resolution in tasks that crash at every step agrees with a reference that works on the whole history."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from tests.property.identity_histories import (
 from tests.support.partition_network import PartitionNetwork, by_id, record
 
 REMEMBERED = 8
-"""Owners of a device, and devices of a cart."""
+"""The number of owners kept for a device, and of devices kept for a cart."""
 
 
 # -- the rules, from scratch
 
 
 class Told:
-    """What is to be known in the end, of records that are in the order of time."""
+    """The reference: owners, identity changes and events of each customer, for records in time order."""
 
     def __init__(self, records: Iterable[Activity]) -> None:
         records = sorted(records, key=lambda one: one.at)
@@ -75,7 +75,7 @@ class Told:
 
 
 def says(profile: Profile) -> dict[str, Any]:
-    """What follows from which events are whose. (Carts are exact only within what `merging` says, and tested there.)"""
+    """Return the parts of a profile that depend on the events it has. (Carts are tested in test_merging.)"""
     return {
         "views": profile.product_views, "checkouts": profile.checkouts, "orders": profile.orders,
         "revenue": profile.revenue, "order_ids": set(profile.order_book), "sessions": profile.sessions.count,
@@ -85,7 +85,7 @@ def says(profile: Profile) -> dict[str, Any]:
 
 
 def alone(events: list[Activity], until: int) -> dict[str, Any] | None:
-    """What one profile says that all these events come to, at a time (ms)."""
+    """Return what a single profile with all these events says at a time (ms)."""
     lifecycle, outputs, counts = Lifecycle(Playbook(policy=POLICY)), list[Output](), Counter[tuple[str, str]]()
     profile = lifecycle.new(events[0].customer, True)
     for event in events:
@@ -103,7 +103,7 @@ def alone(events: list[Activity], until: int) -> dict[str, Any] | None:
 def played(
     placed: list[Placed], partitions: int, seed: int | None = None, disabled_guard: str = "", steps: int = 250
 ) -> PartitionNetwork:
-    """The tasks when all is read, and two days later."""
+    """Return the network after all is read, and two days later."""
     network = PartitionNetwork(START, partitions, disabled_guard, POLICY)
     for partition, one in placed:
         network.append(partition % partitions, record(one.at, one.type, *customer_and_device(one), **fields_of(one)))
@@ -116,7 +116,7 @@ def played(
 
 
 def wrong(placed: list[Placed], network: PartitionNetwork, right: dict[str, Output]) -> Iterator[str]:
-    """What is not as it should be."""
+    """Yield each difference from the reference and from the right outputs."""
     told = Told(one for _, one in placed)
     until = START + 2 * DAY
     expected = {whose: alone(events, until) for whose, events in told.events.items()}
@@ -141,13 +141,15 @@ def wrong(placed: list[Placed], network: PartitionNetwork, right: dict[str, Outp
 
 @settings(deadline=None)
 @given(histories(), st.integers(1, 4), st.integers(0, 1 << 30))
-def test_everybody_knows_in_the_end_what_the_rules_tell(placed: list[Placed], partitions: int, seed: int) -> None:
+def test_profiles_and_owners_after_crashes_are_those_of_the_reference(
+    placed: list[Placed], partitions: int, seed: int
+) -> None:
     right = by_id(played(placed, 1).received)
     assert list(wrong(placed, played(placed, partitions, seed), right)) == []
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_much_happens_and_nothing_is_lost_or_taken_twice(seed: int) -> None:
+def test_busy_history_with_crashes_loses_and_repeats_nothing(seed: int) -> None:
     placed = busy(seed)
     right = by_id(played(placed, 1).received)
     network = played(placed, 3, seed, steps=500)
@@ -161,7 +163,7 @@ def test_much_happens_and_nothing_is_lost_or_taken_twice(seed: int) -> None:
 
 
 @pytest.mark.parametrize("disabled_guard", ["numbers", "previous", "pending", "hold", "cut"])
-def test_without_any_part_of_what_makes_it_exact_it_is_wrong(disabled_guard: str) -> None:
+def test_outputs_are_wrong_with_any_guard_disabled(disabled_guard: str) -> None:
     for seed in range(12):
         placed = busy(seed)
         right = by_id(played(placed, 1).received)
@@ -181,7 +183,7 @@ BEYOND = (*WITHIN, 20 * MINUTE, 2 * HOUR, DAY)
 
 @st.composite
 def late(draw: st.DrawFn, history: st.SearchStrategy[list[Placed]], delays: tuple[int, ...]) -> list[Placed]:
-    """A history as it arrives if each of its records comes so much (ms) after its time."""
+    """Return a history in order of arrival, if each record arrives so much (ms) after its time."""
     placed = draw(history)
     by = draw(st.lists(st.sampled_from(delays), min_size=len(placed), max_size=len(placed)))
     return [placed[n] for _, n in sorted((one.at + by[n], n) for n, (_, one) in enumerate(placed))]
@@ -189,7 +191,7 @@ def late(draw: st.DrawFn, history: st.SearchStrategy[list[Placed]], delays: tupl
 
 @st.composite
 def of_one_each(draw: st.DrawFn) -> list[Placed]:
-    """Each device and each cart is one customer's, and links are anywhere."""
+    """Return a history in which each device and each cart has one customer, with links anywhere."""
     at, placed = START - 2 * DAY, list[Placed]()
     for _ in range(draw(st.integers(1, 40))):
         at += draw(st.sampled_from((1, SECOND, 3 * SECOND, MINUTE, 40 * MINUTE)))
@@ -204,7 +206,7 @@ def of_one_each(draw: st.DrawFn) -> list[Placed]:
 
 
 def of_devices(network: PartitionNetwork) -> dict[str, list[IdentityChange]]:
-    """What was told of each device, in the order in which it was sent; nothing may be told twice."""
+    """Return the identity changes sent of each device, in order. Fail if one was sent twice."""
     found: dict[str, list[IdentityChange]] = defaultdict(list)
     changes = [output for output in network.received if isinstance(output, IdentityChange)]
     assert len({change.id for change in changes}) == len(changes)
@@ -216,12 +218,12 @@ def of_devices(network: PartitionNetwork) -> dict[str, list[IdentityChange]]:
 
 
 def owners_of(network: PartitionNetwork) -> dict[str, list[tuple[str, int]]]:
-    """Whose each device is known to be, and was."""
+    """Return the owners of each device, in order."""
     return {key[1:].decode(): p.alias.owners for key, p in network.aliases().items() if key[:1] == b"a" and p.alias}
 
 
 def arriving(placed: list[Placed], partitions: int, pieces: int, *, by_time: bool = False) -> PartitionNetwork:
-    """The tasks when all is read, of which each piece arrives when the one before has been applied for long."""
+    """Return the network after all is read, where each piece arrives long after the one before was applied."""
     network = PartitionNetwork(START, partitions, policy=POLICY, by_time=by_time)
     for piece in range(pieces):
         for partition, one in placed[piece * len(placed) // pieces : (piece + 1) * len(placed) // pieces]:
@@ -236,9 +238,7 @@ def arriving(placed: list[Placed], partitions: int, pieces: int, *, by_time: boo
 
 @settings(deadline=None)
 @given(late(of_one_each(), WITHIN), st.integers(1, 4), st.integers(0, 1 << 30))
-def test_what_comes_late_and_links_that_come_later_still_make_the_same_profiles(
-    placed: list[Placed], partitions: int, seed: int
-) -> None:
+def test_late_events_and_later_links_give_the_same_profiles(placed: list[Placed], partitions: int, seed: int) -> None:
     expected = {whose: alone(events, START) for whose, events in Told(one for _, one in placed).events.items()}
     network = played(placed, partitions, seed)
     found = {whose: says(profile) for whose, profile in network.profiles().items()}
@@ -253,10 +253,10 @@ def test_what_comes_late_and_links_that_come_later_still_make_the_same_profiles(
 
 @settings(deadline=None)
 @given(late(histories(), BEYOND), st.integers(1, 4), st.integers(1, 4), st.booleans())
-def test_the_latest_that_is_told_of_a_device_is_right_whatever_comes_late(
+def test_latest_identity_change_of_a_device_is_right_whatever_comes_late(
     placed: list[Placed], partitions: int, pieces: int, by_time: bool
 ) -> None:
-    """By what docs/identity.md tells subscribers to do, devices change hands as often as they may."""
+    """A subscriber that follows docs/identity.md ends with the right owner, however often devices change owners."""
     network = arriving(placed, partitions, pieces, by_time=by_time)
     told, owners = of_devices(network), owners_of(network)
     latest = {device: max((o.occurred_at, o.customer) for o in changes) for device, changes in told.items()}
@@ -269,7 +269,7 @@ def test_the_latest_that_is_told_of_a_device_is_right_whatever_comes_late(
 
 @settings(deadline=None)
 @given(late(histories(), BEYOND), st.integers(1, 4), st.integers(1, 4))
-def test_whoever_it_is_given_to_what_comes_late_counts_once(placed: list[Placed], partitions: int, pieces: int) -> None:
+def test_late_event_counts_once_for_some_customer(placed: list[Placed], partitions: int, pieces: int) -> None:
     profiles = arriving(placed, partitions, pieces).profiles().values()
     counted = Counter(one.type for _, one in placed)
     assert sum(profile.product_views for profile in profiles) == counted["product_viewed"]
@@ -277,8 +277,8 @@ def test_whoever_it_is_given_to_what_comes_late_counts_once(placed: list[Placed]
     assert sum(len(profile.order_book) for profile in profiles) == counted["order_completed"]
 
 
-def test_much_that_comes_late_makes_devices_change_hands_and_is_told_right() -> None:
-    """So that the rules above are not tried on nothing."""
+def test_late_busy_history_has_devices_change_owners_and_reports_them_right() -> None:
+    """This shows that the histories of the tests above have such cases."""
     counts: Counter[tuple[str, str]] = Counter()
     for seed in range(16):
         rng = random.Random(seed)

@@ -1,4 +1,5 @@
-"""When time changes a rule is asked anew only after events that can move that: outputs are those of always asking."""
+"""A rule that time changes is evaluated only after events that can move its next change: outputs are those of always
+evaluating it."""
 
 from __future__ import annotations
 
@@ -34,13 +35,13 @@ VOCABULARY = {
     for track in TRACKS
 }
 ALWAYS_ASKED = "({}) and known(last_seen_at)"
-"""The same condition, of which every event touches something."""
+"""The same condition, but every event touches something that it reads."""
 END = 400_000
-"""ms after T0: all windows that are made have passed by then."""
+"""ms after T0. All windows have passed by then."""
 
 
 def playbook(conditions: list[str], *, always: bool) -> Playbook:
-    """Two tracks that go up when a condition holds and down when it does not."""
+    """Return a playbook with two tracks that go up when a condition holds and down when it does not."""
     tracks, rules = [], []
     for number, name in enumerate(TRACKS):
         rows: list[tuple[tuple[str, ...], str, str]] = []
@@ -58,14 +59,15 @@ def playbook(conditions: list[str], *, always: bool) -> Playbook:
 
 
 def condition(maker: RuleMaker) -> str:
-    """One that does not read the stage that it leads to: of two stages, each would lead to the other."""
+    """Return a condition that does not read the stage that it leads to. Otherwise two stages could lead to each
+    other."""
     while "stage" in (text := maker.condition(2)) or "cycle" in text or "entered_at" in text:
         pass
     return text
 
 
 def outputs(playbook: Playbook, history: list[Activity]) -> list[Any]:
-    """What comes of a customer's events, and of the time after them."""
+    """Return the outputs for the events of a customer, and for the time after them."""
     lifecycle = Lifecycle(playbook)
     found: list[Any] = []
     profile = lifecycle.new("c-1", True)
@@ -82,7 +84,7 @@ def outputs(playbook: Playbook, history: list[Activity]) -> list[Any]:
 
 
 @given(st.integers(0, 2**64))
-def test_the_outputs_are_those_of_asking_after_each_event(seed: int) -> None:
+def test_evaluating_rules_only_when_touched_gives_the_outputs_of_always(seed: int) -> None:
     maker = RuleMaker(seed)
     conditions, history = [condition(maker) for _ in range(6)], maker.history()
     assert outputs(playbook(conditions, always=False), history) == outputs(playbook(conditions, always=True), history)

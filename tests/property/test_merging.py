@@ -1,5 +1,5 @@
-"""Customers with many ids: whatever part of their story a device told, and whenever it turns out whose it is, the
-customer's profile says in the end what it would have said if all had been told of one customer from the beginning."""
+"""Customers with many ids: whatever device reported a part of the history, and whenever the devices are linked, the
+profile is that of all events under one id."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SHOWN = ("type", "event_id", "order_id", "total", "currency", "product_id", "qua
 
 @dataclasses.dataclass(repr=False)
 class Told:
-    """An event, and by which device; None: by the customer's own."""
+    """An event, and the device that reported it; None for the customer's own id."""
 
     event: Activity
     device: int | None
@@ -46,7 +46,7 @@ class Told:
 
 
 class Customer:
-    """A customer and devices, as tasks have them: what was told of a device that has not left is its own."""
+    """A customer and devices, as tasks have them. Events of an unlinked device belong to the device."""
 
     def __init__(self, playbook: Playbook = Playbook(policy=POLICY)) -> None:
         self.lifecycle = Lifecycle(playbook)
@@ -107,8 +107,8 @@ gaps = st.sampled_from((1, SECOND, 5 * MINUTE, 20 * MINUTE, 30 * MINUTE, 2 * HOU
 def stories(
     draw: st.DrawFn, spacing: st.SearchStrategy[int] = gaps, *, taken_back: bool = True, in_the_log: bool = False
 ) -> list[Told]:
-    """Within what `merging` promises: each order is completed once, and what takes out of a cart, beside orders, and
-    more additions of a product than one are within `lateness` of each other (`in_the_log`)."""
+    """Return histories for which `merging` is exact: each order is completed once, and removals from the cart, apart
+    from orders, and repeated additions of a product are within `lateness` of each other (`in_the_log`)."""
     told: list[Told] = []
     at, ordered = START, list[int]()
     devices = draw(st.integers(1, 3))
@@ -147,7 +147,7 @@ def stories(
 
 
 def told_apart(story: list[Told], data: st.DataObject, playbook: Playbook = Playbook(policy=POLICY)) -> Customer:
-    """Each device tells its part, until somewhere in the story it turns out whose it is."""
+    """Apply the events to their devices, and link each device at some point of the history."""
     devices = sorted({told.device for told in story if told.device is not None})
     links = {device: data.draw(st.integers(1, len(story))) for device in devices}
     customer = Customer(playbook)
@@ -161,30 +161,30 @@ def told_apart(story: list[Told], data: st.DataObject, playbook: Playbook = Play
 
 
 def says(customer: Customer, story: list[Told], *without: str) -> None:
-    """Asserts that the profile says what the naive reference says that was told all of it."""
+    """Assert that the profile equals the profile of the reference for all events."""
     everything = comparable(final([told.event for told in story], POLICY, None)[True, CUSTOMER], *without)
     apart = comparable(profile_view(customer.profile, POLICY), *without)
     assert {name: (value, everything[name]) for name, value in apart.items() if value != everything[name]} == {}
 
 
 @given(stories(), st.data())
-def test_a_customer_says_the_same_whoever_told_it(story: list[Told], data: st.DataObject) -> None:
+def test_merged_profile_equals_the_profile_of_all_events(story: list[Told], data: st.DataObject) -> None:
     says(told_apart(story, data), story, "stage")
 
 
 @given(stories(taken_back=False), st.data())
-def test_and_is_in_the_same_stage_where_no_order_was_taken_back(story: list[Told], data: st.DataObject) -> None:
+def test_merged_profile_has_the_same_stage_if_no_order_was_cancelled(story: list[Told], data: st.DataObject) -> None:
     says(told_apart(story, data), story)
 
 
 @given(stories(st.sampled_from((1, 2, 300)), in_the_log=True), st.data())
-def test_within_lateness_whatever_was_done_to_the_cart(story: list[Told], data: st.DataObject) -> None:
+def test_cart_of_a_merge_within_the_lateness_equals_that_of_all_events(story: list[Told], data: st.DataObject) -> None:
     says(told_apart(story, data), story, "stage")
 
 
 @given(stories(taken_back=False), st.data())
-def test_what_was_told_twice_counts_once(story: list[Told], data: st.DataObject) -> None:
-    """By two devices, or by a device and the customer: with the same id, at the same time."""
+def test_event_reported_twice_counts_once(story: list[Told], data: st.DataObject) -> None:
+    """The event is reported by two devices, or by a device and the customer, with one id and one time."""
     copies = {
         n: data.draw(st.none() | st.integers(0, 2)) for n in range(len(story)) if data.draw(st.integers(0, 3)) == 0
     }
@@ -214,7 +214,7 @@ ASKING = Playbook(policy=POLICY, plan=Plan(NEEDS, "EUR"), counted_types=NEEDS.co
 
 
 def essence(customer: Customer) -> dict[str, Any]:
-    """All that is the same whoever told it, as it is kept."""
+    """Return all parts of the profile that do not depend on which device reported an event."""
     profile = customer.profile
     facts = profile.facts
     assert facts is not None
@@ -240,7 +240,7 @@ def essence(customer: Customer) -> dict[str, Any]:
 
 
 @given(stories(), st.data())
-def test_rules_find_the_same(story: list[Told], data: st.DataObject) -> None:
+def test_rules_give_the_same_on_a_merged_profile(story: list[Told], data: st.DataObject) -> None:
     for told in story:
         told.event.category = data.draw(st.sampled_from(("shoes", "hats", None)))
         told.event.properties = {"plan": f"of {told.event.event_id}"} if data.draw(st.booleans()) else None
@@ -255,15 +255,16 @@ def test_rules_find_the_same(story: list[Told], data: st.DataObject) -> None:
 
 
 def abandonments(outputs: list[Output]) -> list[Abandonment]:
-    """But when the episode started: of one that an order has cut, only its last views and lines tell that."""
+    """Return the abandonments without the start of their episodes. An order may have cut the episode, and its start
+    depends on the views left."""
     told = [output for output in outputs if isinstance(output, Abandonment)]
     items = [tuple(sorted(meaningful(a.items), key=lambda item: item.product_id or "")) for a in told]
     return [replace(a, items=items[n], episode_started_at=0) for n, a in enumerate(told)]
 
 
 @given(stories(st.sampled_from((1, SECOND, 5 * MINUTE, 20 * MINUTE, 29 * MINUTE)), taken_back=False), st.data())
-def test_what_nobody_was_told_before_is_told_of_the_customer(story: list[Told], data: st.DataObject) -> None:
-    """An abandonment that comes due after all merges is the one that would have come due without any."""
+def test_abandonment_due_after_all_merges_is_that_of_the_whole_history(story: list[Told], data: st.DataObject) -> None:
+    """An abandonment that comes due after all merges is the one that would have come due without merges."""
     customer = told_apart(story, data)
     assume(not abandonments(customer.outputs))
     customer.pass_time(CUSTOMER, story[-1].event.at + 5 * DAY)
@@ -273,8 +274,8 @@ def test_what_nobody_was_told_before_is_told_of_the_customer(story: list[Told], 
 
 @settings(max_examples=100)  # most stories are passed over
 @given(stories(taken_back=False), st.data())
-def test_merged_in_whatever_order(story: list[Told], data: st.DataObject) -> None:
-    """Stages, what is awaited, and all the rest: of devices that turn out to be the customer's at the same time."""
+def test_order_of_merges_makes_no_difference(story: list[Told], data: st.DataObject) -> None:
+    """Stages, deadlines and all the rest are compared, for devices that are linked at the same time."""
     devices = sorted({told.device for told in story if told.device is not None})
     ends = []
     for order in (devices, data.draw(st.permutations(devices))):
@@ -297,8 +298,7 @@ def test_merged_in_whatever_order(story: list[Told], data: st.DataObject) -> Non
 
 
 def told_and_moved(story: list[Told], data: st.DataObject) -> Customer:
-    """As `told_apart`, and what a device leaves may be on its way for long: it comes when it comes, at the time of the
-    link, among whatever else is told of the customer meanwhile and whatever comes of other devices."""
+    """Apply the events as `told_apart` does, but let the profile of a linked device arrive any time after its link."""
     devices = sorted({told.device for told in story if told.device is not None})
     links = {device: data.draw(st.integers(1, len(story))) for device in devices}
     comes = {device: data.draw(st.just(links[device]) | st.integers(links[device], len(story))) for device in devices}
@@ -316,8 +316,8 @@ def told_and_moved(story: list[Told], data: st.DataObject) -> Customer:
 
 
 def makes_sense(customer: Customer, story: list[Told]) -> None:
-    """Asserts of what subscribers were told of abandonments: each goes on step by step and ends once, and none is left
-    open but the one that the profile knows, and what an order that came too late for it has closed without a word."""
+    """Assert that the abandonments sent are consistent: each goes on step by step and ends once. Open ones are the
+    latest of the profile, or were closed silently by an order that came too late."""
     steps: dict[str, int] = {}
     last_step_at: dict[str, int] = {}
     ended: set[str] = set()
@@ -348,7 +348,9 @@ def makes_sense(customer: Customer, story: list[Told]) -> None:
 
 
 @given(stories(), st.data())
-def test_linked_and_merged_in_whatever_order_whatever_was_abandoned(story: list[Told], data: st.DataObject) -> None:
+def test_order_of_links_and_merges_makes_no_difference_to_open_abandonments(
+    story: list[Told], data: st.DataObject
+) -> None:
     ends = []
     for _ in range(2):
         customer = told_and_moved(story, data)
@@ -364,8 +366,8 @@ def test_linked_and_merged_in_whatever_order_whatever_was_abandoned(story: list[
 
 @settings(max_examples=300)  # what meets has to do so at particular times
 @given(stories(st.sampled_from((1, 10 * MINUTE, 29 * MINUTE, 40 * MINUTE, 50 * MINUTE)), taken_back=False), st.data())
-def test_merged_at_one_instant_whatever_was_abandoned(story: list[Told], data: st.DataObject) -> None:
-    """As `test_merged_in_whatever_order`, with abandonments: open ones of several devices meet."""
+def test_order_of_merges_at_one_instant_makes_no_difference(story: list[Told], data: st.DataObject) -> None:
+    """As in `test_order_of_merges_makes_no_difference`, but with open abandonments of several devices."""
     devices = sorted({told.device for told in story if told.device is not None})
     wait = data.draw(st.sampled_from((0, 20 * MINUTE, HOUR, 3 * HOUR, 2 * DAY)))
     ends = []

@@ -1,8 +1,6 @@
-"""With `by_time`, the order in which events arrive is nobody's business: the same profiles, and the same outputs.
-
-Whatever is up to the lateness out of order within a partition of a source, with links anywhere, on any number of
-partitions, in tasks that crash at every step, comes to what it comes to in the order of time on one partition.
-"""
+"""With event-time ordering, the order of arrival changes neither profiles nor outputs. Events arrive up to the lateness
+out of order within a partition of a source, with links anywhere, on any number of partitions, in tasks that crash at
+every step. The result is that of time order on one partition."""
 
 from __future__ import annotations
 
@@ -25,7 +23,7 @@ LATENESS = POLICY.lateness
 
 
 def disordered(placed: list[Placed], seed: int) -> list[Placed]:
-    """The same events on other partitions, each up to the lateness after later ones."""
+    """Return the same events on other partitions, each up to the lateness after later ones."""
     rng = random.Random(seed)
     delayed = [(one.at + rng.choice((0, LATENESS, rng.randrange(LATENESS))), rng.random(), one) for _, one in placed]
     return [(rng.randrange(4), one) for _, _, one in sorted(delayed, key=lambda of: of[:2])]
@@ -40,7 +38,7 @@ def played(
     disabled_guard: str = "",
     steps: int = 250,
 ) -> PartitionNetwork:
-    """The tasks when all is read, and two days later."""
+    """Return the network after all is read, and two days later."""
     network = PartitionNetwork(START, partitions, disabled_guard, POLICY, by_time=by_time)
     for partition, one in placed:
         copy = record(one.at, one.type, *customer_and_device(one), **fields_of(one))
@@ -55,7 +53,7 @@ def played(
 
 
 def bare(profile: Profile) -> dict[str, Any]:
-    """All that is known of somebody."""
+    """Return all contents of a profile."""
     profile.weight = 0
     return {"packed": pack_to_move(profile), "next": profile.next_deadline}
 
@@ -67,14 +65,16 @@ def everything(network: PartitionNetwork) -> tuple[dict[str, Output], dict[tuple
 
 @settings(deadline=None)
 @given(histories(), st.integers(1, 4), st.integers(0, 1 << 30))
-def test_the_order_of_arrival_makes_no_difference(placed: list[Placed], partitions: int, seed: int) -> None:
+def test_arrival_order_within_the_lateness_makes_no_difference_with_event_time_ordering(
+    placed: list[Placed], partitions: int, seed: int
+) -> None:
     right = everything(played(placed, 1, by_time=False))
     assert everything(played(disordered(placed, seed), partitions, by_time=True, seed=seed)) == right
 
 
 @pytest.mark.parametrize("seed", range(12))
 @pytest.mark.parametrize("gaps", ["dense", "mixed"])
-def test_of_much_that_happens_at_once_and_on_many_partitions(seed: int, gaps: str) -> None:
+def test_dense_history_on_three_partitions_gives_the_outputs_of_one_in_time_order(seed: int, gaps: str) -> None:
     placed = dense(seed) if gaps == "dense" else crowded(seed)
     right = everything(played(placed, 1, by_time=False))
     network = played(disordered(placed, seed), 3, by_time=True, seed=seed, steps=500)
@@ -85,8 +85,9 @@ def test_of_much_that_happens_at_once_and_on_many_partitions(seed: int, gaps: st
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_what_bears_the_same_time_has_one_order_too(seed: int) -> None:
-    """Times are whole seconds. (Of two devices of a customer, within one, there is none: docs/identity.md.)"""
+def test_events_of_equal_times_have_one_order(seed: int) -> None:
+    """Times are whole seconds. (Events of two devices of a customer within one second have no order:
+    docs/identity.md.)"""
     placed = [(0, coarse(number, one)) for number, (_, one) in enumerate(dense(seed))]
     right = everything(played(placed, 1, by_time=True))
     assert len({one.at for _, one in placed}) < len(placed) * 0.6
@@ -94,7 +95,7 @@ def test_what_bears_the_same_time_has_one_order_too(seed: int) -> None:
 
 
 def coarse(number: int, one: Activity) -> Activity:
-    """An event of one of a few who have a device each, with an id that says nothing of its time."""
+    """Return an event of one of a few customers with a device each. Its id does not depend on its time."""
     who = one.customer[-1]
     customer, device = f"c-{who}" if one.identified else None, f"d-{who}" if one.other or not one.identified else None
     found = record(one.at // SECOND * SECOND, one.type, customer, device, product_id=one.product_id)
@@ -105,7 +106,7 @@ def coarse(number: int, one: Activity) -> Activity:
 
 
 def crowded(seed: int, events: int = 150) -> list[Placed]:
-    """As `busy`, with most of it within the lateness."""
+    """Return a history like `busy`, with most of it within the lateness."""
     rng, at, placed = random.Random(seed), START - 2 * DAY, list[Placed]()
     for _, one in busy(seed, events):
         at += rng.choice((1, SECOND, SECOND, 3 * SECOND, MINUTE, 40 * MINUTE))
@@ -114,7 +115,7 @@ def crowded(seed: int, events: int = 150) -> list[Placed]:
 
 
 def dense(seed: int, events: int = 250) -> list[Placed]:
-    """Few, who do much: of each there is always something that waits behind what is applied."""
+    """Return a history of few customers with many events each, so that some always wait behind applied ones."""
     rng, at, placed = random.Random(seed), START - 2 * DAY, list[Placed]()
     for _ in range(events):
         at += rng.choice((1, 200, SECOND))
@@ -126,7 +127,7 @@ def dense(seed: int, events: int = 250) -> list[Placed]:
     return placed
 
 
-def test_in_the_order_of_arrival_it_makes_one() -> None:
+def test_arrival_order_changes_outputs_without_event_time_ordering() -> None:
     for seed in range(12):
         placed = crowded(seed)
         right = everything(played(placed, 1, by_time=False))
@@ -136,7 +137,7 @@ def test_in_the_order_of_arrival_it_makes_one() -> None:
 
 
 @pytest.mark.parametrize("disabled_guard", ["holes", "numbers", "previous", "pending", "hold", "cut"])
-def test_without_any_part_of_what_makes_it_exact_it_is_wrong(disabled_guard: str) -> None:
+def test_outputs_are_wrong_with_any_guard_disabled(disabled_guard: str) -> None:
     for seed in range(12):
         placed = dense(seed) if disabled_guard == "holes" else crowded(seed)
         right = everything(played(placed, 1, by_time=False))

@@ -1,4 +1,4 @@
-"""The core against the naive reference, on histories made by Hypothesis."""
+"""The core agrees with the reference, on histories made by Hypothesis."""
 
 from __future__ import annotations
 
@@ -30,26 +30,32 @@ from tests.support.reference_lifecycle import final, reference
 
 
 @given(histories(), policies(), st.data())
-def test_in_time_order(events: list[Activity], policy: Policy, data: st.DataObject) -> None:
+def test_core_agrees_with_the_reference_in_time_order(
+    events: list[Activity], policy: Policy, data: st.DataObject
+) -> None:
     assert_core_agrees(events, policy, data.draw(untils(events)))
 
 
 @given(histories(st.integers(0, 10 * SECOND)), policies(), st.data())
-def test_a_little_out_of_order(events: list[Activity], policy: Policy, data: st.DataObject) -> None:
+def test_core_agrees_with_the_reference_a_little_out_of_order(
+    events: list[Activity], policy: Policy, data: st.DataObject
+) -> None:
     assert_core_agrees(events, policy, data.draw(untils(events)))
 
 
 @given(histories(late), policies(), st.data())
-def test_far_out_of_order(events: list[Activity], policy: Policy, data: st.DataObject) -> None:
+def test_core_agrees_with_the_reference_far_out_of_order(
+    events: list[Activity], policy: Policy, data: st.DataObject
+) -> None:
     assert_core_agrees(events, policy, data.draw(untils(events)))
 
 
 @given(histories(spacing=short_gaps | window_gaps), st.data())
-def test_within_lateness_the_order_of_arrival_does_not_matter(events: list[Activity], data: st.DataObject) -> None:
-    """Counts, cart, orders and times end as in time order, where each click is late by its own and orders alike.
-
-    (Among orders it does matter: a completion that comes after its cancellation is no activity.)
-    """
+def test_order_of_arrival_within_the_lateness_does_not_change_a_profile(
+    events: list[Activity], data: st.DataObject
+) -> None:
+    """Counts, cart, orders and times end as in time order. Each click is late by its own delay, and all orders by one.
+    (The order of arrival of orders matters: a completion after its cancellation is no activity.)"""
     assume(events[-1].at - events[0].at < 30 * DAY)  # nothing expires
     events = [dataclasses.replace(event, event_id=f"e-{n}") for n, event in enumerate(events)]
     policy = Policy(lateness=10 * SECOND)
@@ -67,7 +73,7 @@ def test_within_lateness_the_order_of_arrival_does_not_matter(events: list[Activ
 
 
 def stages_aside(seen: dict[str, Any]) -> dict[str, Any]:
-    """The history of the stages may differ."""
+    """Return the view without the history of stages, which may differ."""
     cart = sorted(seen["cart"], key=lambda item: item.product_id or "")
     return {name: value for name, value in seen.items() if name not in ("stage", "sequence", "cycle")} | {"cart": cart}
 
@@ -78,7 +84,7 @@ steps = st.just(WHOLE) | st.builds(
 
 
 def in_steps(engine: PartitionEngine, effects: Effects, now: int) -> list[Output]:
-    """What a call gave, and what it gives to go on with what it has left."""
+    """Return the outputs of a call, and of the calls that continue it."""
     outputs = [*effects.outputs]
     while engine.unfinished or engine.full:
         if engine.full and (snapshot := engine.snapshot()):
@@ -90,7 +96,7 @@ def in_steps(engine: PartitionEngine, effects: Effects, now: int) -> list[Output
 @given(
     histories(), policies(), gaps, st.lists(st.tuples(st.sampled_from(Source), st.integers(1, 9), st.booleans())), steps
 )
-def test_the_engine_whatever_the_batches_and_commits_and_steps(
+def test_engine_agrees_with_the_reference_whatever_the_batches_commits_and_budgets(
     events: list[Activity], policy: Policy, rest: int, batches: list[tuple[Source, int, bool]], step: Step
 ) -> None:
     until = events[-1].at + rest

@@ -1,4 +1,5 @@
-"""Rules against the naive interpreter, on expressions and histories made by Hypothesis; and texts that are no rules."""
+"""Rules agree with the reference interpreter, on expressions and histories made by Hypothesis. Invalid texts are
+errors."""
 
 from __future__ import annotations
 
@@ -41,7 +42,8 @@ seeds = st.integers(0, 2**64)
 
 
 class Player:
-    """Plays events as the engine does, with what the rule needs, and keeps the story beside it."""
+    """Plays events as the engine does, with the aggregates that the rule needs, and keeps the story for the
+    reference."""
 
     def __init__(self, rule: Rule) -> None:
         plan = Plan(rule.needs, "EUR")
@@ -50,7 +52,7 @@ class Player:
         self.story = Story(self.profile, VOCABULARY)
 
     def before(self, event: Activity) -> None:
-        """Fire what is due before the event."""
+        """Fire the deadlines that are due before the event."""
         self._observe(lambda outputs: None)
         while (due := self.profile.next_deadline) is not None and due <= event.at:
             self._observe(lambda outputs: self.lifecycle.fire(self.profile, outputs, Counter()))
@@ -86,7 +88,7 @@ def compiled(text: str, type_: Type | None = Type.BOOL) -> Rule:
 
 
 @given(seeds, st.integers(0, 30_000))
-def test_rules_say_what_the_naive_interpreter_says(seed: int, later: int) -> None:
+def test_rules_agree_with_the_reference_interpreter(seed: int, later: int) -> None:
     maker = RuleMaker(seed)
     text, type_ = maker.typed(3)
     rule, part = compiled(text, type_), parse(text)
@@ -103,7 +105,7 @@ def test_rules_say_what_the_naive_interpreter_says(seed: int, later: int) -> Non
 
 
 @given(seeds, st.lists(st.integers(0, 60_000), min_size=5, max_size=5))
-def test_time_changes_a_rule_when_it_says_so(seed: int, samples: list[int]) -> None:
+def test_rule_changes_at_its_next_change_time_and_not_before(seed: int, samples: list[int]) -> None:
     maker = RuleMaker(seed)
     text, history = maker.condition(3), maker.history()
     rule = compiled(text)
@@ -166,12 +168,12 @@ pieces = st.sampled_from([*WORDS, *FUNCTIONS, *SYMBOLS.split(), "\n"]) | st.text
 @example("orders + " * 200)
 @example("x" * 1_000_000)
 @example("now in " * 285)
-def test_whatever_the_text_there_is_a_rule_or_an_error(text: str) -> None:
+def test_any_text_is_a_rule_or_an_error(text: str) -> None:
     refused(text)
 
 
 @given(seeds, st.data())
-def test_whatever_becomes_of_a_rule_there_is_a_rule_or_an_error(seed: int, data: st.DataObject) -> None:
+def test_any_change_to_a_rule_gives_a_rule_or_an_error(seed: int, data: st.DataObject) -> None:
     text = RuleMaker(seed).condition(2)
     for _ in range(data.draw(st.integers(1, 4))):
         start = data.draw(st.integers(0, len(text)))
@@ -181,7 +183,7 @@ def test_whatever_becomes_of_a_rule_there_is_a_rule_or_an_error(seed: int, data:
 
 
 def refused(text: str) -> None:
-    """It is compiled or refused, soon; and what is compiled can be asked."""
+    """Assert that the text is compiled or refused soon, and that a compiled rule can be evaluated."""
     started = time.process_time()
     try:
         rule = compile_rule(text, VOCABULARY, None)

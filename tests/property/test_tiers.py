@@ -1,4 +1,4 @@
-"""Cold profiles and timers on a disk that crashes: the same as in memory, whatever happens when."""
+"""Cold profiles and timers on a disk that crashes give the results of those in memory."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def activity(n: int, at: int, type: str, customer: str, identified: bool, produc
 
 
 @given(steps)
-def test_on_disk_is_as_in_memory(steps: list[tuple[str, Any]]) -> None:
+def test_disk_state_gives_the_outputs_of_memory_state(steps: list[tuple[str, Any]]) -> None:
     drivers: list[SinglePartitionHarness] = [SinglePartitionHarness(NOON), OnDisk(NOON)]
     made = 0
 

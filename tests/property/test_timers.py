@@ -13,10 +13,10 @@ from tests.support.memory_disk import MemoryDisk
 
 
 class Profiles:
-    """Some profiles with deadlines as the state has them, hot or cold, and the engine's dealings with their timers."""
+    """Profiles with deadlines, hot or cold, with the engine's calls to their timers."""
 
     def __init__(self, on_disk: bool = True, scale: int = 1) -> None:
-        """`scale`: ms of a unit of time."""
+        """`scale` is the unit of time in ms."""
         self.on_disk = on_disk
         self.scale = scale
         self.disk = MemoryDisk()
@@ -28,7 +28,7 @@ class Profiles:
         self.start()
 
     def start(self) -> None:
-        """After a crash: what was written is all there is."""
+        """Start again after a crash with only the written records."""
         self.deadlines, self.dirty, self.hot = dict(self.written), set(), set()
         if self.on_disk:
             self.timers: Timers = TimersOnDisk(self.disk, self.count(), nearest=2)
@@ -62,7 +62,7 @@ class Profiles:
         self.dirty.clear()
 
     def flush(self) -> None:
-        """The snapshot is written."""
+        """Write the snapshot."""
         if isinstance(self.timers, TimersOnDisk):
             ColdOnDisk(self.disk).flush(self.timers.being_written, b"")
             self.timers.written()
@@ -74,7 +74,7 @@ class Profiles:
             self.timers.cooled(key)
 
     def pass_time(self, until: int, then: int | None) -> list[int]:
-        """The deadlines that fire. After it, a profile's next one is `then` later; None: there is none."""
+        """Return the deadlines that fire. The next deadline of a fired profile is `then` later; None for none."""
         fired = []
         while (key := self.timers.due(until * self.scale)) is not None:
             deadline = self.deadlines.get(key)
@@ -107,12 +107,12 @@ doings = st.lists(
 
 
 @given(doings)
-def test_on_disk_no_deadline_is_missed_whatever_is_hot_written_or_lost(doings: list[tuple[str, Any, int]]) -> None:
+def test_no_deadline_is_missed_on_disk_whatever_is_hot_written_or_lost(doings: list[tuple[str, Any, int]]) -> None:
     none_is_missed(Profiles(), doings)
 
 
 @given(doings, st.sampled_from([1, 1 << 18]))
-def test_in_memory_no_deadline_is_missed_whatever_is_hot(doings: list[tuple[str, Any, int]], scale: int) -> None:
+def test_no_deadline_is_missed_in_memory_whatever_is_hot(doings: list[tuple[str, Any, int]], scale: int) -> None:
     none_is_missed(Profiles(on_disk=False, scale=scale), doings)
 
 
@@ -145,7 +145,7 @@ def none_is_missed(profiles: Profiles, doings: list[tuple[str, Any, int]]) -> No
         assert len(profiles.timers) == profiles.count()
 
 
-def test_on_disk_only_the_nearest_are_in_memory_and_a_later_deadline_writes_nothing() -> None:
+def test_disk_timers_keep_only_the_nearest_in_memory_and_a_later_deadline_writes_nothing() -> None:
     profiles = Profiles()
     for n in range(100):
         profiles.touch(b"%03d" % n, 1_000 + n)
@@ -161,7 +161,7 @@ def test_on_disk_only_the_nearest_are_in_memory_and_a_later_deadline_writes_noth
     assert profiles.pass_time(5_000, None) == [5_000]
 
 
-def test_on_disk_a_cold_profile_that_comes_up_too_early_stays_one() -> None:
+def test_cold_profile_that_comes_up_too_early_on_disk_stays_cold() -> None:
     profiles = Profiles()
     profiles.touch(b"a", 10)
     profiles.touch(b"a", 30)

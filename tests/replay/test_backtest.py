@@ -1,4 +1,4 @@
-"""`lifecycle backtest`: what it counts, who it finds to differ, what its report shows and what it must not."""
+"""`lifecycle backtest`: counts, differing customers, and the contents of its report."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def command(*args: str | Path, **environ: str) -> Result:
 # ------------------------------------------------------------------------------------------------------ what it counts
 
 
-def test_it_counts_what_a_replay_writes(tmp_path: Path) -> None:
+def test_backtest_counts_the_outputs_of_a_replay(tmp_path: Path) -> None:
     found = find(OLD).new
     runner.run(Settings(), clickstream=[CLICKS], orders=[ORDERS], out=tmp_path, until=UNTIL, now=NOW)
     expected: dict[Series, Counter[int]] = {}
@@ -76,7 +76,7 @@ def test_customers_by_stage_end_as_the_engine_counts_them() -> None:
     assert population
 
 
-def test_population_day_by_day(tmp_path: Path) -> None:
+def test_population_is_counted_day_by_day(tmp_path: Path) -> None:
     clicks = write(
         tmp_path / "c.jsonl",
         event(1, "2026-01-01T10:00:00Z", "page_viewed"),
@@ -91,14 +91,14 @@ def test_population_day_by_day(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------------------- who differs
 
 
-def test_nobody_differs_under_the_same_playbook() -> None:
+def test_same_playbook_shows_no_differences() -> None:
     found = find(changed(), OLD)
     assert found.differences is not None
     assert (found.differences.customers, found.differences.because) == (0, {})
     assert "Nobody would notice" in page(found)
 
 
-def test_who_differs_by_what_and_by_how_much(tmp_path: Path) -> None:
+def test_differences_name_customers_reasons_and_shifts(tmp_path: Path) -> None:
     clicks = write(
         tmp_path / "c.jsonl",
         event(1, "2026-01-01T10:00:00Z", product_id="p"),
@@ -129,7 +129,7 @@ def test_who_differs_by_what_and_by_how_much(tmp_path: Path) -> None:
         (changed(("cart: {after: 60m", "cart: {after: 70m")), OLD, "later"),
     ],
 )
-def test_ways_to_differ(tmp_path: Path, new: Playbook, old: Playbook, how: str) -> None:
+def test_each_way_to_differ_has_its_reason(tmp_path: Path, new: Playbook, old: Playbook, how: str) -> None:
     clicks = write(tmp_path / "c.jsonl", event(1, "2026-01-01T10:00:00Z", product_id="p"))
     found = find(new, old, clicks, (), parse_time("2026-01-10T00:00:00Z"))
     assert found.differences is not None
@@ -141,7 +141,7 @@ outputs = st.tuples(st.sampled_from([Customer(name, known) for name in "xy" for 
 
 
 @given(st.lists(st.tuples(st.lists(outputs, max_size=4), st.lists(outputs, max_size=4)), max_size=6))
-def test_who_differs_is_whose_outputs_do(steps: list[tuple[list[tuple[Customer, Moment]], ...]]) -> None:
+def test_customers_differ_exactly_if_their_outputs_do(steps: list[tuple[list[tuple[Customer, Moment]], ...]]) -> None:
     new, old = Collector(), Collector()
     comparison = Comparison(new, old)
     told: list[Counter[tuple[Customer, Moment]]] = [Counter(), Counter()]
@@ -177,7 +177,7 @@ def test_bounds_on_what_is_kept_change_no_number(tmp_path: Path, monkeypatch: py
 # --------------------------------------------------------------------------------------------------------- the report
 
 
-def test_the_report_escapes_and_tells_nothing_of_the_person(tmp_path: Path) -> None:
+def test_report_escapes_texts_and_shows_no_personal_data(tmp_path: Path) -> None:
     hostile = '<script>alert(1)</script>&"\x00'
     private: dict[str, Any] = {"url": "https://example.com/secret", "properties": {"email": "someone@example.com"}}
     clicks = write(
@@ -204,7 +204,7 @@ def test_one_playbook_alone_has_a_report_too() -> None:
     assert "fares differently" not in shown
 
 
-def test_no_events_no_mistake(tmp_path: Path) -> None:
+def test_backtest_of_no_events_has_a_report(tmp_path: Path) -> None:
     empty = write(tmp_path / "c.jsonl")
     found = find(QUICKER, OLD, empty, (), None)
     assert "Nobody would notice" in page(found)
@@ -226,7 +226,7 @@ def test_buckets_hold_every_day_once(first: int, count: int) -> None:
 # ---------------------------------------------------------------------------------------------------- the command line
 
 
-def test_the_command_writes_a_report_and_says_what_is_in_it(tmp_path: Path) -> None:
+def test_command_writes_a_report_and_prints_a_summary(tmp_path: Path) -> None:
     tried = tmp_path / "tried.yaml"
     tried.write_text(TEXT.replace("to: at_risk, after: 90d", "to: at_risk, after: 60d"))
     out = tmp_path / "reports" / "r.html"

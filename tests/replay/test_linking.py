@@ -1,4 +1,4 @@
-"""Who turns out to be one is one, without Kafka: in replays, backtests and scenarios."""
+"""Merged identities stay merged in replays, backtests and scenarios, without Kafka."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LINKING = Settings(linking=True)
 
 
 def files(tmp_path: Path) -> tuple[Path, Path]:
-    """A shop that knows its customers by half."""
+    """Write a shop with partly identified customers."""
     events = half_known(5, in_order(*shop(seed=5, customers=30, events=1_500, end=NOON)))
     paths = tmp_path / "clicks.jsonl", tmp_path / "orders.jsonl"
     for path, of in zip(paths, (False, True), strict=True):
@@ -35,7 +35,7 @@ def replay(tmp_path: Path, name: str = "out", settings: Settings = LINKING) -> d
     return {path.name: sorted(path.read_text().splitlines()) for path in out.iterdir()}
 
 
-def test_a_replay_finds_out_who_is_who_and_loses_nobody(tmp_path: Path) -> None:
+def test_replay_links_devices_to_customers_and_loses_no_event(tmp_path: Path) -> None:
     found, apart = replay(tmp_path), replay(tmp_path, "apart", Settings())
     assert len(found["identities.jsonl"]) > 20
     assert apart["identities.jsonl"] == []
@@ -135,7 +135,7 @@ scenarios:
 
 
 @pytest.mark.parametrize(("expiry", "whose"), [("400d", "ada"), ("2h", "phone")])
-def test_how_long_a_device_is_somebodys_is_a_setting_of_files_too(tmp_path: Path, expiry: str, whose: str) -> None:
+def test_device_expiry_setting_applies_to_replays(tmp_path: Path, expiry: str, whose: str) -> None:
     path = tmp_path / "later.scenarios.yaml"
     path.write_text(LATER.replace("WHOSE", whose))
     env = {"LIFECYCLE_LINKING": "on", "LIFECYCLE_DEVICE_EXPIRY": expiry}

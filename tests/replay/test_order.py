@@ -1,4 +1,4 @@
-"""With `LIFECYCLE_ORDER=time` a log that is out of order comes to what the same log in order comes to."""
+"""With event-time ordering, a log out of order gives the outputs of the log in order."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def history() -> list[dict[str, Any]]:
 
 
 def close(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The same within hours, so that much is within the lateness."""
+    """Return the same history compressed to hours, so that much of it is within the lateness."""
     first = events[0]["occurred_at"]
     return [{**event, "occurred_at": first + (event["occurred_at"] - first) // 30} for event in events]
 
@@ -51,7 +51,7 @@ def replay(out: Path, events: list[dict[str, Any]], **settings: Any) -> dict[str
 
 
 @pytest.mark.parametrize("linking", [False, True])
-def test_the_order_of_a_log_makes_no_difference(tmp_path: Path, linking: bool) -> None:
+def test_order_of_a_log_makes_no_difference_with_event_time_ordering(tmp_path: Path, linking: bool) -> None:
     events = close(history())
     in_time = replay(tmp_path / "sorted", events, linking=linking)
     by_time = {"linking": linking, "order": "time"}
@@ -63,7 +63,9 @@ def test_the_order_of_a_log_makes_no_difference(tmp_path: Path, linking: bool) -
 
 
 @pytest.mark.parametrize(("chunk", "commits"), [(300, 3), (1 << 20, 1000)])
-def test_nor_do_chunks_and_commits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int, commits: int) -> None:
+def test_chunks_and_commits_make_no_difference(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int, commits: int
+) -> None:
     events = disordered(close(history()))
     expected = replay(tmp_path / "out", events, linking=True, order="time")
     monkeypatch.setattr(lines, "CHUNK", chunk)
@@ -98,7 +100,7 @@ AT_ONCE = """\
 """
 
 
-def test_a_story_is_told_in_the_order_of_its_times(tmp_path: Path) -> None:
+def test_scenario_steps_apply_in_the_order_of_their_times(tmp_path: Path) -> None:
     path = tmp_path / "order.scenarios.yaml"
     for order, expected, other in (("time", HELD, AT_ONCE), ("arrival", AT_ONCE, HELD)):
         for expectation, fails in ((expected, False), (other, True)):

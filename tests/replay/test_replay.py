@@ -114,7 +114,7 @@ def test_abandonments_by_hand(tmp_path: Path) -> None:
     ]
 
 
-def test_dead_letters_say_where_and_why_and_hold_the_record(tmp_path: Path) -> None:
+def test_dead_letters_have_place_reason_and_record(tmp_path: Path) -> None:
     letters = documents(replay(tmp_path)["dead-letters.jsonl"])
     assert [(letter["topic"], letter["offset"], letter["reason"]) for letter in letters] == [
         ("clickstream", 4, "not_json"),
@@ -197,7 +197,7 @@ def test_until_is_exact(tmp_path: Path) -> None:
     assert len(documents(replay(tmp_path / "out", [clicks], [], due)["abandonments.jsonl"])) == 1
 
 
-def test_what_is_after_until_is_not_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_events_after_until_are_not_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     last = parse_time("2026-11-20T10:05:00Z")
     files = replay(tmp_path, until=last)
     assert [change["to_stage"] for change in documents(files["stage-changes.jsonl"])] == ["visitor", "prospect"]
@@ -205,7 +205,7 @@ def test_what_is_after_until_is_not_read(tmp_path: Path, capsys: pytest.CaptureF
     assert "not read       6 after --until" in summary
 
 
-def test_a_role_without_files_holds_nothing_back(tmp_path: Path) -> None:
+def test_role_without_files_blocks_nothing(tmp_path: Path) -> None:
     changes = documents(replay(tmp_path, [], [ORDERS], None)["stage-changes.jsonl"])
     assert [change["customer_id"] for change in changes] == ["c-1", "c-1", "c-3", "c-3", "c-3"]
 
@@ -246,7 +246,7 @@ def misnamed(path: Path) -> Path:
     return path
 
 
-def test_what_cannot_be_read_is_said_in_a_sentence(tmp_path: Path) -> None:
+def test_unreadable_input_is_reported_in_a_sentence(tmp_path: Path) -> None:
     unreadable = {
         tmp_path / "missing.jsonl": "missing.jsonl cannot be read: No such file or directory.",
         tmp_path: "cannot be read: Is a directory.",
@@ -267,7 +267,7 @@ def test_a_broken_run_leaves_the_files_of_the_last_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["file", "file/below"])
-def test_an_output_directory_that_cannot_be_is_said_in_a_sentence(tmp_path: Path, name: str) -> None:
+def test_unusable_output_directory_is_reported_in_a_sentence(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
         replay(tmp_path / name)

@@ -1,4 +1,4 @@
-"""`lifecycle test`: scenarios that pass and fail, what is said of it, and files that are not as they should be."""
+"""`lifecycle test`: scenarios that pass and fail, its output, and invalid files."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_the_shipped_scenarios_pass() -> None:
 
 
 def test_every_row_of_the_shipped_playbooks_has_a_scenario(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By stage left and entered, as the outputs tell; what no story reaches, nobody has promised."""
+    """Rows are identified by the stages left and entered in the outputs."""
     seen: list[Document] = []
     saw = scenario._Play._saw
 
@@ -78,7 +78,7 @@ def test_every_row_of_the_shipped_playbooks_has_a_scenario(monkeypatch: pytest.M
     assert {"retracted cart late_order", "retracted cart late_activity"} <= kinds
 
 
-def test_what_the_page_shows_is_true(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scenario_examples_of_the_page_give_the_output_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [example] = [fence.text for fence in fences(PAGE) if fence.language == "yaml"]
     path = tmp_path / "page.scenarios.yaml"
     path.write_text(example)
@@ -118,14 +118,14 @@ def test_what_the_page_shows_is_true(tmp_path: Path, monkeypatch: pytest.MonkeyP
         (["{type: order_completed}", "expect: []"], "refused: invalid_field"),
     ],
 )
-def test_what_is_not_as_expected_fails_and_is_told(tmp_path: Path, steps: list[str], said: str) -> None:
+def test_scenario_that_differs_fails_with_the_difference(tmp_path: Path, steps: list[str], said: str) -> None:
     result = lifecycle_test(write(tmp_path, *steps))
     assert result.exit_code == 1
     assert said in result.output
     assert "0 passed, 1 failed" in result.output
 
 
-def test_order_counts(tmp_path: Path) -> None:
+def test_order_of_expected_outputs_matters(tmp_path: Path) -> None:
     steps = [CART, "{wait: 2d}", "expect: [{abandoned: cart, step: 2}, {abandoned: cart, step: 1}]"]
     assert run(load_one(write(tmp_path, *steps)), Playbook(), Settings()) is not None
 
@@ -192,7 +192,7 @@ def test_differences_of_numbers_and_switches() -> None:
         ("[" * 100_000, "1: this is nested more than 20 deep"),
     ],
 )  # fmt: skip
-def test_a_mistake_is_told_with_its_line(tmp_path: Path, text: str, said: str) -> None:
+def test_mistake_in_a_scenario_is_reported_with_its_line(tmp_path: Path, text: str, said: str) -> None:
     path = tmp_path / "a.scenarios.yaml"
     path.write_text(text)
     result = lifecycle_test(path)

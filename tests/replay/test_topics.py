@@ -1,4 +1,4 @@
-"""A backtest from Kafka: the same findings as from files, wherever the records lie, and nobody notices it."""
+"""A backtest from Kafka gives the findings of files, wherever the records are, and leaves no trace."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_the_findings_are_those_of_the_files(
     assert found.differences.customers == expected.differences.customers > 0
 
 
-def test_until(settings: Settings) -> None:
+def test_records_after_until_are_not_read(settings: Settings) -> None:
     fill(settings, {Source.CLICKSTREAM: CLICKS, Source.ORDERS: ORDERS})
     until = parse_time("2026-11-20T11:00:00Z")
     found, done, size = find_in_topics(settings, until)
@@ -103,7 +103,7 @@ def test_until(settings: Settings) -> None:
     assert found.tally.last <= until
 
 
-def test_a_topic_that_is_not_there(settings: Settings) -> None:
+def test_missing_topic_is_reported(settings: Settings) -> None:
     missing = Settings(broker=settings.broker, orders_topic="ordres")
     with pytest.raises(UserError, match="there is no topic ordres"):
         TopicReader(missing, decoders(missing, OLD, None), nothing, until=None).__enter__()

@@ -1,4 +1,4 @@
-"""The rule language by example: what rules say of a customer, and what is said of texts that are no rules."""
+"""The rule language by example: values of rules for a customer, and errors for invalid texts."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ VOCABULARY = Vocabulary(tracks={"lifecycle": Playbook().tracks[0].stages}, event
 def value(
     text: str, history: CustomerHistory, event: Activity | None = None, at: int = 0, active: bool = False
 ) -> object:
-    """The value of a rule for the customer, at so many ms after T0."""
+    """Return the value of a rule for the customer, this many ms after T0."""
     return compile_rule(text, VOCABULARY, None).value(history.alive, event, T0 + at, active)
 
 
 @pytest.fixture(name="buyer", scope="module")
 def a_buyer() -> CustomerHistory:
-    """Two orders, 20.00 and 50.00 EUR, at 0 and a day later, and a cart."""
+    """Return a customer with a cart and two orders, 20.00 EUR at 0 and 50.00 EUR a day later."""
     return run(
         [
             click(0, "product_viewed", "p-1", category="baby"),
@@ -83,7 +83,7 @@ def a_buyer() -> CustomerHistory:
         ("known(orders / 0)", False),
     ],
 )
-def test_a_rule_says_of_the_buyer(buyer: CustomerHistory, text: str, expected: object) -> None:
+def test_rule_reads_the_profile_of_the_customer(buyer: CustomerHistory, text: str, expected: object) -> None:
     found = value(text, buyer, at=2 * DAY)
     assert found == expected
     assert type(found) is type(expected)
@@ -101,7 +101,7 @@ def test_a_rule_says_of_the_buyer(buyer: CustomerHistory, text: str, expected: o
         ("activity", True),
     ],
 )
-def test_a_rule_says_of_the_event_at_hand(buyer: CustomerHistory, text: str, expected: object) -> None:
+def test_rule_reads_the_current_event(buyer: CustomerHistory, text: str, expected: object) -> None:
     event = order(DAY, total=5000, channel="web", items=(item("p-1", category="baby"), item("p-2")))
     assert value(text, buyer, event, active=True) == expected
 
@@ -187,7 +187,7 @@ def test_events_are_counted_where_the_playbook_counts_them() -> None:
         ("orders\\\n> 1", "\\", "means nothing"),
     ],
 )
-def test_what_is_no_rule_is_told_where_and_why(text: str, wrong: str | None, says: str) -> None:
+def test_invalid_rule_is_an_error_with_place_and_reason(text: str, wrong: str | None, says: str) -> None:
     with pytest.raises(RuleError) as caught:
         compile_rule(text, VOCABULARY)
     error = caught.value

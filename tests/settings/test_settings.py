@@ -1,4 +1,4 @@
-"""Settings from environment and file; every mistake is one sentence that says what to do."""
+"""Settings from environment and file. Every mistake is reported in one sentence with the remedy."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ ROOT = Path(__file__).parents[2]
 AT = 1_795_255_200_000
 
 
-def test_without_anything_the_defaults() -> None:
+def test_defaults_apply_without_environment_and_file() -> None:
     assert load({}) == Settings()
     assert load({"PATH": "/bin", "LIFECYCLE_LATENESS": " "}) == Settings()
 
 
-def test_environment() -> None:
+def test_settings_are_read_from_the_environment() -> None:
     settings = load(
         {
             "LIFECYCLE_BROKER": "kafka://a:9092,b:9093",
@@ -55,7 +55,7 @@ def test_environment() -> None:
     )
 
 
-def test_file_and_which_wins(tmp_path: Path) -> None:
+def test_environment_wins_over_the_file(tmp_path: Path) -> None:
     file = tmp_path / "lifecycle.toml"
     file.write_text(
         'broker = ["a:1", "b:2"]\nlateness = "1m"\nemit_after = 2026-11-21T10:00:00Z\nprofiles = true\n'
@@ -91,7 +91,7 @@ def test_file_and_which_wins(tmp_path: Path) -> None:
         ("LIFECYCLE_ORDERS_TOPIC", "clickstream", "LIFECYCLE_ORDERS_TOPIC and LIFECYCLE_CLICKSTREAM_TOPIC are both"),
     ],
 )  # fmt: skip
-def test_mistake_in_the_environment(variable: str, value: str, sentence: str) -> None:
+def test_mistake_in_the_environment_is_reported(variable: str, value: str, sentence: str) -> None:
     with pytest.raises(UserError) as raised:
         load({variable: value})
     assert sentence in str(raised.value)
@@ -108,7 +108,7 @@ def test_mistake_in_the_environment(variable: str, value: str, sentence: str) ->
         ("lateness", "LIFECYCLE_CONFIG={file} is not TOML"),
     ],
 )
-def test_mistake_in_the_file(tmp_path: Path, text: str, sentence: str) -> None:
+def test_mistake_in_the_file_is_reported(tmp_path: Path, text: str, sentence: str) -> None:
     file = tmp_path / "lifecycle.toml"
     file.write_text(text)
     with pytest.raises(UserError) as raised:
@@ -116,7 +116,7 @@ def test_mistake_in_the_file(tmp_path: Path, text: str, sentence: str) -> None:
     assert sentence.format(file=file) in str(raised.value)
 
 
-def test_missing_file(tmp_path: Path) -> None:
+def test_missing_settings_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be read: No such file or directory"):
         load({"LIFECYCLE_CONFIG": str(tmp_path / "no.toml")})
 
@@ -139,7 +139,7 @@ def test_profiles_topic_only_when_published() -> None:
         load({"LIFECYCLE_PROFILES_TOPIC": "orders", "LIFECYCLE_PROFILES": "on"})
 
 
-def test_decoders_have_the_settings_and_what_the_playbook_says() -> None:
+def test_decoders_follow_the_settings_and_the_playbook() -> None:
     decoder = Settings(max_future_skew=1_000).decoders("JPY", {"score": Type.NUMBER})[Source.CLICKSTREAM]
     event = {"type": "mine", "customer_id": "a", "occurred_at": AT, "price": 5, "properties": {"score": 7}}
     value = json.dumps(event).encode()
@@ -168,11 +168,11 @@ def test_each_setting_is_described_and_its_texts_read_back(key: str) -> None:
     assert about.kind.parse(about.kind.show(read)) == read
 
 
-def test_the_reference_is_what_the_table_says() -> None:
+def test_settings_page_agrees_with_the_table() -> None:
     assert (ROOT / "docs" / "settings.md").read_text() == listing.reference(), "run `make docs`"
 
 
-def test_the_listing_tells_values_and_origins() -> None:
+def test_listing_shows_values_and_origins() -> None:
     settings, origins = load_with_origins({"LIFECYCLE_LATENESS": "1m"})
     lines = [" ".join(line.split()) for line in listing.current(settings, origins)]
     assert "LIFECYCLE_LATENESS 1m environment" in lines

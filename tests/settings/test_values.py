@@ -1,4 +1,4 @@
-"""Values as people write them."""
+"""Parsing of values as people write them."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from streams import values
         ("90m", 5_400_000),
     ],
 )
-def test_duration(text: str, milliseconds: int) -> None:
+def test_valid_durations_are_read(text: str, milliseconds: int) -> None:
     assert values.parse_duration(text) == milliseconds
 
 
 @pytest.mark.parametrize("text", ["", "10", "m", "5 s", "1.5h", "-5s", "5s1m", "10M", "off", "٣s", "5sec"])
-def test_no_duration(text: str) -> None:
+def test_invalid_durations_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not a duration"):
         values.parse_duration(text)
 
@@ -45,7 +45,7 @@ def test_off_is_taken_only_where_allowed() -> None:
         values.duration().parse("off")
 
 
-def test_duration_at_least() -> None:
+def test_duration_below_its_minimum_is_refused() -> None:
     assert values.duration(at_least=50).parse("50ms") == 50
     with pytest.raises(ValueError, match="is too short: the least is 50ms"):
         values.duration(at_least=50).parse("49ms")
@@ -61,12 +61,12 @@ def test_duration_at_least() -> None:
         ("1969-12-31T23:59:59.9995Z", -1),
     ],
 )
-def test_time(text: str, milliseconds: int) -> None:
+def test_valid_times_are_read(text: str, milliseconds: int) -> None:
     assert values.parse_time(text) == milliseconds
 
 
 @pytest.mark.parametrize("text", ["", "2026-11-21", "2026-11-21T10:00:00", "10:00Z", "yesterday", "1795255200"])
-def test_no_time(text: str) -> None:
+def test_invalid_times_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not a time"):
         values.parse_time(text)
 
@@ -86,18 +86,18 @@ def test_a_time_shown_reads_back(milliseconds: int) -> None:
         ("[::1]:9092", "[::1]:9092"),
     ],
 )
-def test_brokers(text: str, brokers: str) -> None:
+def test_valid_broker_lists_are_read(text: str, brokers: str) -> None:
     assert values.BROKERS.parse(text) == brokers
 
 
 @pytest.mark.parametrize("text", ["", "localhost", "a:0", "a:65536", "a:1,", "http://a:1", "a b:1", ":9092", "a:x"])
-def test_no_brokers(text: str) -> None:
+def test_invalid_broker_lists_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not an address"):
         values.BROKERS.parse(text)
 
 
 @pytest.mark.parametrize(("text", "count"), [("8MiB", 8 << 20), ("512 KiB", 512 << 10), ("1GiB", 1 << 30), ("7B", 7)])
-def test_size(text: str, count: int) -> None:
+def test_valid_sizes_are_read(text: str, count: int) -> None:
     assert values.SIZE.parse(text) == count
     assert values.SIZE.parse(values.SIZE.show(count)) == count
 
@@ -123,6 +123,6 @@ def test_size(text: str, count: int) -> None:
         (values.PATH, "~no-such-user-here/x"),
     ],
 )
-def test_refused(kind: values.Kind[object], text: str) -> None:
+def test_values_out_of_bounds_are_refused(kind: values.Kind[object], text: str) -> None:
     with pytest.raises(ValueError, match=r"^(is|names) "):
         kind.parse(text)

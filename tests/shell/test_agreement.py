@@ -1,4 +1,4 @@
-"""Workers of a group that run different playbooks are found out by their commits."""
+"""Workers of a group that run different playbooks are noticed by their commits."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ OURS = playbooks.load()
 OTHER = playbooks.load("ecommerce-full")
 
 
-def test_a_commit_says_under_which_playbook_it_was_made() -> None:
+def test_commit_records_its_playbook() -> None:
     mark = SourceMark(3, 1, Mark(), playbook=mark_of(OURS))
     assert decode_metadata(encode(mark).decode()) == mark
     assert mark_of(OURS) == f"ecommerce/1/{OURS.digest}" != mark_of(OTHER)
     assert decode_metadata(encode(SourceMark(3, 1, Mark())).decode()) == SourceMark(3, 1, Mark())  # of an older worker
 
 
-def test_what_others_commit_under_is_told_once_and_that_they_agree_again(caplog: pytest.LogCaptureFixture) -> None:
+def test_disagreeing_playbooks_are_warned_of_once_and_their_agreement_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     caplog.set_level(logging.INFO, "streams.shell.agreement")
     agreement = Agreement(OURS)
     ours, other = mark_of(OURS), mark_of(OTHER)
@@ -41,13 +43,13 @@ def test_what_others_commit_under_is_told_once_and_that_they_agree_again(caplog:
     assert caplog.records[-1].levelname == "INFO"
 
 
-def test_a_worker_that_links_and_one_that_does_not_disagree() -> None:
+def test_workers_with_and_without_identity_resolution_disagree() -> None:
     agreement = Agreement(OURS, linking=True)
     agreement.saw([(0, mark_of(OURS, linking=True)), (1, mark_of(OURS))])
     assert agreement.partitions_of_others == 1
 
 
-def test_a_playbook_without_a_text_has_no_say() -> None:
+def test_playbook_without_a_text_disagrees_with_none() -> None:
     agreement = Agreement(Playbook())
     agreement.saw([(0, mark_of(OURS))])
     assert agreement.partitions_of_others == 0

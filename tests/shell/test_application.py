@@ -1,4 +1,4 @@
-"""The application where no broker is needed to show it."""
+"""Parts of the application that need no broker."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ PLAYBOOK = playbooks.load(playbooks.DEFAULT)
 
 
 class Away(App):
-    """Its broker does not answer."""
+    """An application whose broker does not answer."""
 
     def __init__(self) -> None:
         self.settings = Settings()
@@ -53,12 +53,12 @@ class Away(App):
 
 
 async def test_a_broker_that_is_away_while_a_partition_is_paused_ends_nothing() -> None:
-    """What is raised there would end the worker: it is one of the loops that must not fail."""
+    """An exception in this loop would end the worker."""
     assert await Watch(Away(), PLAYBOOK).lag_of_paused() == {}
 
 
 class Deaf(App):
-    """Its client reads no more."""
+    """An application whose client no longer reads."""
 
     should_stop = False
 
@@ -71,13 +71,13 @@ class Deaf(App):
 
 
 async def test_a_client_that_has_ceased_to_read_ends_the_worker() -> None:
-    """All else would go on: heartbeats, polls that bring nothing, a lag that stands still."""
+    """Otherwise heartbeats would go on, polls would bring nothing, and the lag would stand still."""
     with pytest.raises(FetchingEnded, match=r"ceased to read .*no such thing"):
         await Deaf()._tick()
 
 
 class Jumping(App):
-    """Its clock jumps when the test says so. `done` has what it did."""
+    """An application whose clock jumps when the test says so. `done` records its calls."""
 
     def __init__(self) -> None:
         self.wall, self.done, self.trust = 0, list[Any](), Trust()
@@ -101,7 +101,7 @@ class Jumping(App):
         return SimpleNamespace(fetches=self.fetches, ahead=self.ahead)
 
 
-async def test_a_clock_that_has_jumped_is_seen_before_anything_is_fired_by_it() -> None:
+async def test_clock_jump_is_noticed_before_any_deadline_fires() -> None:
     app = Jumping()
     await app._advance(app.working())
     app.wall = 3 * 3_600_000
@@ -112,7 +112,7 @@ async def test_a_clock_that_has_jumped_is_seen_before_anything_is_fired_by_it() 
 
 
 class Starting(Starter):
-    """What it makes says only of what."""
+    """A starter that makes no tasks and readers, but records their arguments."""
 
     def new_task(self, number: int, positions: Mapping[int, int], metadata: Mapping[int, str]) -> Any:
         self._app.made.append(number)  # type: ignore[attr-defined]
@@ -123,7 +123,8 @@ class Starting(Starter):
 
 
 class Beginning(App):
-    """Recovered, with a group that has committed an offset of one of its two sources. `done` has what it did."""
+    """A recovered application in a group that has committed the offset of one of its two sources. `done` records its
+    calls."""
 
     def __init__(self) -> None:
         self.done: list[Any] = []
@@ -165,13 +166,13 @@ class Beginning(App):
         self.done.append((tp, offset))
 
     async def check_topic_ids(self) -> None:
-        """As if they were right."""
+        """Accept all topics."""
 
     async def count_partitions(self) -> None:
-        """As if they were right."""
+        """Accept all numbers of partitions."""
 
     async def _written(self, tasks: Any, *, leaving: bool = False) -> None:
-        """As if it had been committed."""
+        """Pretend that the commit succeeded."""
 
     def add_future(self, coro: Any) -> Any:
         coro.close()
@@ -184,7 +185,7 @@ ALL = frozenset({CLICKS, ORDERS, REQUESTS})
 async def test_every_source_is_sought_also_one_without_a_committed_offset_and_only_once_predecessors_are_fenced() -> (
     None
 ):
-    """A fetch that was dropped has moved the position; Faust leaves it there, and what it brought would be lost."""
+    """A dropped fetch has moved the position. Faust leaves it there, and the records of that fetch would be lost."""
     app = Beginning()
     await app.on_sources_assigned(ALL)
     assert app.done[:3] == ["looked for silence", "fenced", "committed read"]
@@ -195,7 +196,7 @@ async def test_every_source_is_sought_also_one_without_a_committed_offset_and_on
 
 @pytest.mark.parametrize("over", [False, True])
 async def test_partitions_that_are_taken_away_while_it_begins_are_not_worked_on(over: bool) -> None:
-    """What it committed for them would be refused, and end the worker."""
+    """A commit for them would be refused, and end the worker."""
     app = Beginning()
     app.health.consumer_rests = lambda: None
     app._guarantee.assigned = lambda numbers: None
@@ -215,8 +216,8 @@ async def test_partitions_that_are_taken_away_while_it_begins_are_not_worked_on(
     assert list(app.tasks) == [0]
 
 
-async def test_who_is_told_to_stop_while_it_begins_works_on_nothing() -> None:
-    """It has committed by then: what it did afterwards would not be."""
+async def test_worker_told_to_stop_while_it_starts_starts_no_tasks() -> None:
+    """The worker has made its last commit by then, and later work would not be committed."""
     app = Beginning()
     app._stopping = True
     await app.on_sources_assigned(ALL)
@@ -224,10 +225,11 @@ async def test_who_is_told_to_stop_while_it_begins_works_on_nothing() -> None:
 
 
 class Apart(Beginning):
-    """Orders are read independently: they have three partitions, and there are two tasks."""
+    """An application with orders that are not co-partitioned: three partitions for two tasks."""
 
     def __init__(self, committed: Mapping[TP, str], origins: list[OriginMark]) -> None:
-        """`committed`: metadata of the offsets that the group has, `origins` what the task's marker knows."""
+        """`committed` gives the metadata of the group's offsets, `origins` the upstream progress in the task's commit
+        marker."""
         super().__init__()
         self.settings = Settings(partitions=2, orders_well_keyed=False)
         self.read_topics = self.settings.read_topics
@@ -263,10 +265,10 @@ ACTIVITY = TP("lifecycle-activity", 0)
 
 
 class Relinking(Beginning):
-    """Linking is on again. The activity topic begins at 3 if it is asked."""
+    """An application with identity resolution switched on again. The repartition topic begins at offset 3."""
 
     def __init__(self, position: int, committed: int | None) -> None:
-        """`position`: of the activity topic, as of the last flush; `committed`: its offset."""
+        """`position` is that of the repartition topic at the last flush, `committed` its committed offset."""
         super().__init__()
         self.settings = Settings(partitions=1, linking=True)
         self.read_topics = self.settings.read_topics
@@ -293,7 +295,7 @@ class Relinking(Beginning):
         (7, None, None),
     ],
 )
-async def test_linking_is_switched_on_again_however_long_it_was_off(
+async def test_identity_resolution_can_be_switched_on_again_after_any_time(
     position: int, committed: int | None, start: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(starting, "OFFSET_ATTEMPTS", 1)
@@ -307,7 +309,7 @@ async def test_linking_is_switched_on_again_however_long_it_was_off(
 OF_TASK = {TP("clickstream", 1): "", TP("lifecycle-erasures", 1): "", TP("lifecycle-activity", 1): ""}
 
 
-async def test_what_is_read_independently_is_sought_and_begun_with_the_tasks_and_only_what_is_assigned() -> None:
+async def test_assigned_source_readers_are_sought_and_started_with_the_tasks() -> None:
     origins = [OriginMark(number_of(Source.ORDERS, 0), 4, None), OriginMark(number_of(Source.CLICKSTREAM, 0), 9, None)]
     app = Apart({**OF_TASK, TP("orders", 0): "mark"}, origins)
     begun: list[Any] = []
@@ -337,10 +339,10 @@ async def test_what_is_read_independently_is_sought_and_begun_with_the_tasks_and
         ([OriginMark(number_of(Source.CLICKSTREAM, 0), 7, None)], []),
     ],
 )
-async def test_of_what_a_task_has_heard_an_offset_must_be_there_whoever_reads_it(
+async def test_missing_offset_of_a_partition_that_a_task_has_applied_ends_the_worker(
     marks: list[OriginMark], failed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else it was lost, or its topic is another one."""
+    """The offset was lost, or the topic is another one."""
     monkeypatch.setattr(starting, "OFFSET_ATTEMPTS", 1)
     app = Apart(OF_TASK, marks)
     await app.on_sources_assigned(frozenset({*OF_TASK, TP("orders", 2)}))
@@ -363,8 +365,8 @@ async def test_topics_that_were_grown_are_counted_anew(counts: dict[str, int], f
     assert app.partition_counts[Source.ORDERS] == (4 if not failed else 3)
 
 
-async def test_readers_wait_for_the_slowest_also_for_those_of_whom_no_task_of_their_worker_hears() -> None:
-    """Of clicks that are keyed right nobody tells, and a worker without a task hears of nothing."""
+async def test_source_readers_wait_for_the_slowest_progress_also_without_tasks_in_their_worker() -> None:
+    """Nobody reports progress of co-partitioned clicks, and a worker without a task receives no reports."""
     marks = {TP("clickstream", 0): 7, TP("clickstream", 1): 3, **{TP("orders", n): 1 for n in range(3)}}
     app = Apart({tp: encode(SourceMark(1, 0, Mark(at))).decode() for tp, at in marks.items()}, [])
     watch = Watch(app, PLAYBOOK)
@@ -382,8 +384,8 @@ async def test_readers_wait_for_the_slowest_also_for_those_of_whom_no_task_of_th
     assert watch.slowest_anywhere() == 1
 
 
-async def test_a_topic_that_was_read_independently_is_not_taken_over_by_tasks() -> None:
-    """Said also by a worker whose partition of it is new, and has no offset."""
+async def test_topic_that_was_not_co_partitioned_before_ends_the_worker() -> None:
+    """This holds also for a worker whose partition of the topic is new and has no offset."""
     app = Apart({**OF_TASK, TP("orders", 0): encode(SourceMark(0, 0, Mark(), reader=True)).decode()}, [])
     app.independent, app.counts = frozenset(), {"clickstream": 2, "orders": 2}
     await app.on_sources_assigned(frozenset({*OF_TASK, TP("orders", 1)}))
@@ -394,7 +396,7 @@ async def test_a_topic_that_was_read_independently_is_not_taken_over_by_tasks() 
     assert app.failed == ["NoOffset"]
 
 
-def test_what_is_assigned_is_fenced_by_name() -> None:
+def test_assigned_partitions_are_fenced_by_name() -> None:
     app = Apart({}, [])
     assigned: list[Any] = []
     app._guarantee.assigned = assigned.append
@@ -430,7 +432,7 @@ async def test_a_worker_that_ends_takes_no_new_assignment() -> None:
 
 
 class Full(App):
-    """One task, of which so much is unwritten that it must commit after its first chunk."""
+    """An application with one task that must commit after its first chunk."""
 
     def __init__(self, commit: Any) -> None:
         self.done: list[str] = []
@@ -461,7 +463,7 @@ async def test_a_chunk_that_leaves_too_much_unwritten_is_followed_by_a_commit() 
     assert app.done == ["process [1]", "commit True", "process [2]", "flush"]
 
 
-async def test_what_comes_of_the_topics_of_one_poll_leaves_together() -> None:
+async def test_outputs_of_all_topics_of_one_poll_are_flushed_together() -> None:
     async def commit(working: list[Any]) -> None:
         """Nothing is unwritten."""
 
@@ -481,7 +483,7 @@ def poisoned(*handed_over: Any) -> None:
 
 
 class Poisoned(Full):
-    """Its task knows no way to deal with what it is given."""
+    """An application whose task raises an exception for every chunk."""
 
     def __init__(self) -> None:
         super().__init__(None)
@@ -501,8 +503,8 @@ class Poisoned(Full):
         self.failed.append(cause)
 
 
-async def test_of_a_defect_it_is_said_at_which_records_and_nothing_of_whom(caplog: pytest.LogCaptureFixture) -> None:
-    """Each worker that comes after ends there as well, until somebody finds the record."""
+async def test_defect_names_the_records_and_no_customer(caplog: pytest.LogCaptureFixture) -> None:
+    """Every later worker ends there as well, until somebody finds the record."""
     app = Poisoned()
     app.tasks = {3: app.loaded}
     chunks: Any = [(TP("clicks", 3), SimpleNamespace(start=40, next=51))]
@@ -517,7 +519,7 @@ async def test_of_a_defect_it_is_said_at_which_records_and_nothing_of_whom(caplo
     assert CUSTOMER not in caplog.text
 
 
-async def test_of_a_defect_as_time_passes_it_is_said_up_to_where_the_partition_was_read() -> None:
+async def test_defect_in_a_deadline_names_the_offsets_read_so_far() -> None:
     app = Poisoned()
     said = "KeyError as time passed in partition 3, or at what had waited of clicks before offset 40, orders before off"
     with pytest.raises(Defect, match=said):
@@ -525,7 +527,7 @@ async def test_of_a_defect_as_time_passes_it_is_said_up_to_where_the_partition_w
 
 
 class Leaving(App):
-    """A task whose last commit is the test's, and what becomes of the worker in a list."""
+    """An application with a task whose last commit the test controls. It records how the worker ends."""
 
     def __init__(self, directory: Path, commit: Any = None) -> None:
         self.settings = Settings(data_dir=directory)
@@ -546,7 +548,7 @@ class Leaving(App):
 
 @pytest.fixture
 def codes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The exit codes with which the watchdog would have ended the process."""
+    """Return the exit codes with which the watchdog would have ended the process."""
     found: list[int] = []
     monkeypatch.setattr(os, "_exit", found.append)
     monkeypatch.setattr(logging, "shutdown", lambda: None)
@@ -556,7 +558,7 @@ def codes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 async def test_a_worker_that_is_ended_within_its_last_commit_has_not_committed(
     tmp_path: Path, codes: list[int]
 ) -> None:
-    """Its partitions are let go by then, and nothing has failed: the commit only takes too long."""
+    """Its partitions are released by then, and nothing has failed: the commit only takes too long."""
 
     async def commit(writes: Any, *, leaving: bool) -> None:
         app._leave()
@@ -570,9 +572,7 @@ async def test_a_worker_that_is_ended_within_its_last_commit_has_not_committed(
     assert last_failure.last(tmp_path) == last_failure.LastFailure("shutdown_forced", 0, {"shutdown_forced": 2})
 
 
-async def test_who_is_told_to_stop_in_a_rebalance_waits_for_the_commit_of_what_was_let_go_there(
-    tmp_path: Path, codes: list[int]
-) -> None:
+async def test_stopping_worker_waits_for_the_commit_of_a_rebalance(tmp_path: Path, codes: list[int]) -> None:
     may_end = asyncio.Event()
 
     async def commit(writes: Any, *, leaving: bool) -> None:
@@ -594,7 +594,7 @@ async def test_who_is_told_to_stop_in_a_rebalance_waits_for_the_commit_of_what_w
 
 
 @pytest.mark.parametrize("cancelled", [False, True])
-async def test_a_last_commit_that_does_not_end_is_said(tmp_path: Path, codes: list[int], cancelled: bool) -> None:
+async def test_last_commit_that_does_not_end_is_logged(tmp_path: Path, codes: list[int], cancelled: bool) -> None:
     async def commit(writes: Any, *, leaving: bool) -> None:
         await asyncio.Event().wait()
 
@@ -611,7 +611,7 @@ async def test_a_last_commit_that_does_not_end_is_said(tmp_path: Path, codes: li
 
 
 class Busy:
-    """A task that needs so many steps, and a commit before the third."""
+    """A task that needs a number of steps, and a commit before the third."""
 
     def __init__(self, number: int, steps: int, said: list[str]) -> None:
         self.number, self.said, self._left = number, said, steps
@@ -652,7 +652,7 @@ class Stepping(App):
             task.must_commit = False
 
 
-async def test_what_takes_many_steps_lets_others_in_between_and_commits_in_time() -> None:
+async def test_long_work_yields_between_steps_and_commits_in_time() -> None:
     app = Stepping(3, 1)
 
     async def other() -> None:
@@ -670,7 +670,7 @@ async def test_what_takes_many_steps_lets_others_in_between_and_commits_in_time(
     ]  # fmt: skip
 
 
-async def test_what_was_let_go_meanwhile_is_not_gone_on_with() -> None:
+async def test_released_task_takes_no_further_steps() -> None:
     app = Stepping(3, 3)
     tasks = list(app.tasks.values())
     tasks[0].closed = True
@@ -679,7 +679,7 @@ async def test_what_was_let_go_meanwhile_is_not_gone_on_with() -> None:
 
 
 async def test_a_queue_holds_one_poll(tmp_path: Path) -> None:
-    """Faust loses `maxsize`, and then thousands of polls fit: a backlog that is fetched faster than processed."""
+    """If Faust lost `maxsize`, thousands of polls would fit into the queue."""
     app = create_app(Settings(data_dir=tmp_path), playbook=PLAYBOOK)
     for agent in app.agents.values():
         channel: Any = agent.channel

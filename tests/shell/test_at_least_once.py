@@ -1,4 +1,5 @@
-"""The order of a commit at least once: whose the partitions are, before anything is written, and before items leave."""
+"""The order of an at-least-once commit: ownership is checked before anything is written and before internal messages
+are sent."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ CLICKS = TP("clicks", 0)
 
 
 class AtLeastOnceHarness(FakeProducer):
-    """Tasks, a group that the test changes, a clock in its hand."""
+    """An at-least-once guarantee with its producer, a group that the test controls, and a driven clock."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -30,7 +31,7 @@ class AtLeastOnceHarness(FakeProducer):
         self.done: list[str] = []
         self.refused = False
         self.takes: dict[str, float] = {}
-        """How long, s, somebody is stopped behind what is done."""
+        """How long (s) the worker is stopped after a step."""
         self.kafka: Any = SimpleNamespace(group_generation=7, commit_offsets=self._commit_offsets)
         app: Any = SimpleNamespace(
             kafka=self.kafka,
@@ -77,7 +78,7 @@ class AtLeastOnceHarness(FakeProducer):
         return write
 
     async def commit(self, *, passes: bool = False, leaving: bool = False, tasks: int = 1) -> list[str]:
-        """What was done."""
+        """Commit, and return the steps done."""
         self.done.clear()
         writes = [
             self._write(number, [Record("items", b"k", b"v", partition=0)] if passes else None)
@@ -90,14 +91,14 @@ class AtLeastOnceHarness(FakeProducer):
 WRITTEN = ["changelog of 0", "outputs"]
 
 
-async def test_the_broker_is_asked_at_first_and_then_not_while_it_has_heard_of_a_member() -> None:
+async def test_ownership_is_checked_first_and_then_not_while_the_last_check_is_recent() -> None:
     harness = AtLeastOnceHarness()
     assert await harness.commit() == ["commit 5", *WRITTEN, "commit 9"]
     harness.now = 4.9
     assert await harness.commit() == [*WRITTEN, "commit 9"]
 
 
-async def test_after_a_while_or_at_the_end_the_broker_is_asked_before_anything_is_written() -> None:
+async def test_ownership_is_checked_before_a_write_after_a_while_and_at_the_end() -> None:
     harness = AtLeastOnceHarness()
     await harness.commit()
     harness.now = 5.1
@@ -109,7 +110,7 @@ async def test_after_a_while_or_at_the_end_the_broker_is_asked_before_anything_i
     assert harness.done == ["commit 9"]
 
 
-async def test_of_who_does_not_come_back_in_a_rebalance_the_group_waits_for_no_longer_than_that() -> None:
+async def test_short_rebalance_timeout_makes_the_ownership_check_due_earlier() -> None:
     harness = AtLeastOnceHarness()
     await harness.commit()
     harness.settings.rebalance_timeout = 2_000
@@ -118,8 +119,8 @@ async def test_of_who_does_not_come_back_in_a_rebalance_the_group_waits_for_no_l
 
 
 @pytest.mark.parametrize("generation", [-1, 8])
-async def test_in_another_generation_of_the_group_nothing_is_written(generation: int) -> None:
-    """Whatever the clock says: the partitions may have been somebody else's in between."""
+async def test_nothing_is_written_in_another_generation_of_the_group(generation: int) -> None:
+    """The clock does not matter: another worker may have owned the partitions in between."""
     harness = AtLeastOnceHarness()
     harness.kafka.group_generation = generation
     with pytest.raises(CommitFailedError):
@@ -129,8 +130,8 @@ async def test_in_another_generation_of_the_group_nothing_is_written(generation:
     assert await harness.commit() == ["commit 5", *WRITTEN, "commit 9"]
 
 
-async def test_an_answer_says_what_was_true_when_it_was_asked_for() -> None:
-    """Who is stopped before it has read the answer may have lost everything by then."""
+async def test_ownership_is_confirmed_as_of_the_time_of_the_request() -> None:
+    """A worker that is stopped before it reads the answer may have lost its partitions by then."""
     harness = AtLeastOnceHarness()
     harness.takes = {"commit 9": 60.0}
     await harness.commit()
@@ -141,15 +142,17 @@ async def test_an_answer_says_what_was_true_when_it_was_asked_for() -> None:
 # -- what is passed on
 
 
-async def test_items_leave_behind_all_else_and_cost_no_question() -> None:
+async def test_internal_messages_leave_last_and_need_no_further_ownership_check() -> None:
     harness = AtLeastOnceHarness()
     await harness.commit()
     assert await harness.commit(passes=True) == [*WRITTEN, "items", "commit 9"]
 
 
 @pytest.mark.parametrize("behind", ["changelog of 0", "commit 9"])
-async def test_who_was_stopped_passes_nothing_on_unless_the_broker_still_knows_it(behind: str) -> None:
-    """The outputs leave all the same: what the changelog says was made may not be made again."""
+async def test_worker_stopped_within_a_commit_sends_internal_messages_only_after_a_new_ownership_check(
+    behind: str,
+) -> None:
+    """The outputs are sent in any case: no successor makes outputs again that the changelog has."""
     harness = AtLeastOnceHarness()
     await harness.commit()
     harness.now = 6.0
@@ -164,14 +167,14 @@ async def test_who_was_stopped_passes_nothing_on_unless_the_broker_still_knows_i
     assert harness.done == [*WRITTEN, "commit 9"]
 
 
-async def test_who_leaves_asks_once_more_before_it_passes_anything_on() -> None:
-    """A rebalance is under way, and may be over without it at any time."""
+async def test_leaving_worker_checks_ownership_again_before_it_sends_internal_messages() -> None:
+    """A rebalance is under way, and may end without the worker at any time."""
     harness = AtLeastOnceHarness()
     await harness.commit()
     assert await harness.commit(passes=True, leaving=True) == ["commit 9", *WRITTEN, "commit 9", "items", "commit 9"]
 
 
-async def test_in_another_generation_nothing_is_passed_on() -> None:
+async def test_internal_messages_are_not_sent_in_another_generation() -> None:
     harness = AtLeastOnceHarness()
     await harness.commit()
 
@@ -185,7 +188,7 @@ async def test_in_another_generation_nothing_is_passed_on() -> None:
     assert harness.done == WRITTEN
 
 
-async def test_one_question_is_for_all_partitions_whose_flush_is_through() -> None:
+async def test_one_ownership_check_serves_all_flushed_partitions() -> None:
     harness = AtLeastOnceHarness()
     await harness.commit()
     harness.now = 4.0
@@ -198,14 +201,14 @@ async def test_one_question_is_for_all_partitions_whose_flush_is_through() -> No
     assert (done.count("items"), done.count("commit 9")) == (5, 4)
 
 
-def test_it_is_said_what_that_means() -> None:
+def test_refused_commit_is_explained_as_out_of_touch() -> None:
     said = AtLeastOnceHarness().guarantee.explain(CommitFailedError())
     assert isinstance(said, OutOfTouch)
     assert "its partitions went to others" in str(said)
 
 
-async def test_after_the_clock_has_jumped_the_broker_is_asked_too() -> None:
-    """The machine may have been suspended, and its other clock with it."""
+async def test_ownership_is_checked_after_a_clock_jump() -> None:
+    """The machine may have been suspended, and its monotonic clock with it."""
     harness = AtLeastOnceHarness()
     harness.guarantee.doubt()
     assert await harness.commit() == ["commit 5", *WRITTEN, "commit 9"]
@@ -214,7 +217,7 @@ async def test_after_the_clock_has_jumped_the_broker_is_asked_too() -> None:
     assert await harness.commit() == ["commit 9", *WRITTEN, "commit 9"]
 
 
-async def test_an_answer_that_was_under_way_when_the_clock_jumped_says_nothing() -> None:
+async def test_ownership_check_during_a_clock_jump_confirms_nothing() -> None:
     harness = AtLeastOnceHarness()
     await harness.commit()
     answer = harness.kafka.commit_offsets
@@ -229,7 +232,7 @@ async def test_an_answer_that_was_under_way_when_the_clock_jumped_says_nothing()
     assert await harness.commit() == ["commit 9", *WRITTEN, "commit 9"]
 
 
-async def test_a_coordinator_that_does_not_answer_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_silent_coordinator_is_given_up_after_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     harness = AtLeastOnceHarness()
 
     async def never(offsets: object) -> None:

@@ -1,4 +1,4 @@
-"""The changelog against a driven producer: batches, and what fits none."""
+"""The changelog with a fake producer: batches, and records that fit none."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.fake_producer import FakeProducer
 
 
 class Log(FakeProducer):
-    """Says at which offset each batch begins."""
+    """A producer that reports the offset at which each batch begins."""
 
     def __init__(self, room: int) -> None:
         super().__init__(acknowledging=False, room=room)
@@ -31,7 +31,7 @@ def changelog(log: Log, *, marker_apart: bool = True) -> Changelog:
 
 
 @pytest.mark.parametrize(("marker_apart", "batches"), [(True, 4), (False, 3)])
-async def test_changes_leave_in_batches_in_their_order_and_a_marker_behind_them(
+async def test_changes_are_sent_in_order_in_batches_followed_by_a_commit_marker(
     marker_apart: bool, batches: int
 ) -> None:
     log = Log(room=2)
@@ -43,7 +43,7 @@ async def test_changes_leave_in_batches_in_their_order_and_a_marker_behind_them(
     assert (log.batches, flush) == (batches, Flush(0, 5, True))
 
 
-async def test_a_profile_that_fits_no_batch_is_said_before_anything_is_sent() -> None:
+async def test_profile_too_large_for_a_batch_is_an_error_before_anything_is_sent() -> None:
     log = Log(room=0)
     with pytest.raises(ValueError, match="a profile of 3 bytes does not fit a batch of changelog"):
         await changelog(log).write([(b"k", b"abc")], b"m")

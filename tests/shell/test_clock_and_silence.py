@@ -47,7 +47,7 @@ def test_a_stopped_process_sees_no_jump() -> None:
     assert not watch.jumped()
 
 
-def test_a_topic_is_silent_when_its_end_has_not_moved_for_longer_than_its_owner_believes() -> None:
+def test_topic_is_silent_when_its_end_has_not_moved_for_the_configured_time() -> None:
     watch = SilenceWatch({Source.ORDERS: HOUR, Source.CLICKSTREAM: None})
     assert watch.due(10_000) == [Source.ORDERS]
     watch.saw(Source.ORDERS, 7, 10_000)
@@ -59,8 +59,8 @@ def test_a_topic_is_silent_when_its_end_has_not_moved_for_longer_than_its_owner_
     assert watch.silent(10_002 + HOUR) == frozenset()
 
 
-def test_who_has_just_begun_does_not_take_a_dead_feed_for_a_live_one() -> None:
-    """A worker that is restarted, or joins, in the midst of a silence: others have seen when it began."""
+def test_worker_that_joins_in_a_silence_knows_it_from_the_start_of_the_silence() -> None:
+    """Other workers have seen when the silence began."""
     watch = SilenceWatch({Source.ORDERS: HOUR, Source.CLICKSTREAM: None})
     assert not watch.knows(Source.ORDERS)
     watch.saw(Source.ORDERS, 7, 3 * HOUR, since=HOUR)
@@ -73,7 +73,7 @@ def test_who_has_just_begun_does_not_take_a_dead_feed_for_a_live_one() -> None:
     assert fast.silent(4 * HOUR + 1) == {Source.ORDERS}
 
 
-def test_a_source_without_a_limit_is_never_looked_at() -> None:
+def test_source_without_a_limit_is_never_checked() -> None:
     watch = SilenceWatch({Source.ORDERS: None, Source.CLICKSTREAM: None})
     assert watch.due(10 * HOUR) == []
     assert watch.silent(10 * HOUR) == frozenset()
@@ -84,10 +84,10 @@ def test_a_source_without_a_limit_is_never_looked_at() -> None:
     [(True, 5, True), (False, 5, False), (True, 4, False), (True, None, False)],
     ids=["known", "unknown", "unread", "never read"],
 )
-async def test_a_worker_that_begins_in_a_silence_asks_the_group_since_when(
+async def test_worker_that_starts_in_a_silence_learns_its_start_from_the_group(
     metadata: bool, offset: int | None, silent: bool
 ) -> None:
-    """Where nobody knows, it counts from the first look; and where there are records that nobody has had, from now."""
+    """If nobody knows, the silence counts from the first check. If there are unread records, it counts from now."""
     now, mark = 9 * HOUR, SourceMark(3, 0, Mark(last_record_at=7 * HOUR))
     shown: list[list[str]] = []
 

@@ -1,4 +1,4 @@
-"""When it is time for a commit, and what becomes of one."""
+"""When a commit is due, and how it ends."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from streams.transport.rocks import DiskFailed
 
 
 class Waited:
-    """As somebody who waits for a commit from some instant on; time passes as the committer sleeps."""
+    """A task that others wait for from some time on. Time passes while the committer sleeps."""
 
     def __init__(self, since: float, forwards: bool) -> None:
         self.now = 0.0
@@ -58,8 +58,8 @@ async def test_a_commit_that_others_wait_for_does_not_wait_for_the_interval(
     assert one.now == pytest.approx(due)
 
 
-async def test_where_nobody_can_wait_it_is_not_looked_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each look wakes the thread, of a worker that may be idle."""
+async def test_committer_polls_no_tasks_that_nobody_can_wait_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each poll would wake the thread of a worker that may be idle."""
     one: Any = Waited(0.0, forwards=False)
     with monkeypatch.context() as patched:
         patched.setattr(asyncio, "sleep", one.sleep)
@@ -68,11 +68,11 @@ async def test_where_nobody_can_wait_it_is_not_looked_again_and_again(monkeypatc
 
 
 class CommitterHarness:
-    """One task with, or without, something to write, and what the app is told."""
+    """A committer with one task that does or does not have changes, and records of its calls to the application."""
 
     def __init__(self, *, changed: bool = True, refused: Exception | None = None) -> None:
         self.committed: list[bool] = []
-        """Whether anything was written, by commit."""
+        """Whether each commit wrote anything."""
         self.failed: list[BaseException] = []
         self._refused = refused
         metrics = SimpleNamespace(committed=lambda seconds: self.committed.append(seconds is not None))
@@ -92,7 +92,7 @@ class CommitterHarness:
 
 
 @pytest.mark.parametrize("changed", [True, False])
-async def test_it_is_told_that_nothing_is_left_to_commit_also_where_nothing_had_happened(changed: bool) -> None:
+async def test_commit_is_reported_with_and_without_changes(changed: bool) -> None:
     harness = CommitterHarness(changed=changed)
     await harness.committer.commit([harness.task])
     assert harness.committed == [changed]
@@ -119,7 +119,7 @@ async def test_a_commit_that_fails_ends_the_worker_by_what_it_failed_with(
 
 
 async def test_between_snapshots_events_have_the_loop_for_as_long_as_one_took(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not for ever, and not for a snapshot that is nothing."""
+    """The pause is bounded, and a snapshot without changes causes none."""
     harness, now, pauses = CommitterHarness(), 0.0, list[float]()
     tasks = []
     for took in (0.0001, 0.003, 1.0):

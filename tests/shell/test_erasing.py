@@ -1,4 +1,4 @@
-"""An erasure among tasks that forward to each other and crash: the person is gone from all, and others lose nothing."""
+"""An erasure in several tasks that crash: the customer is gone from all of them, and others lose nothing."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def of_others(outputs: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 
 def held(harness: ShellHarness) -> list[bytes]:
-    """The values of the changelogs, compacted, that name the person."""
+    """Return the values in the compacted changelogs that name the person."""
     latest = {(n, key): value for n, log in harness.changelogs.items() for key, value in log}
     packed = msgspec.msgpack.encode(PERSON)  # as a string; hashes may hold its letters by chance
     return [value for value in latest.values() if value is not None and packed in value]
 
 
 async def some_steps(harness: ShellHarness, rng: random.Random, steps: int) -> None:
-    """As workers do that die now and then."""
+    """Take random steps, crashes included."""
     for _ in range(steps):
         number = rng.randrange(3)
         match rng.randrange(10):
@@ -56,7 +56,7 @@ async def some_steps(harness: ShellHarness, rng: random.Random, steps: int) -> N
 
 
 @pytest.mark.parametrize("seed", range(10))
-async def test_crashes_at_every_step_bring_nobody_back_and_cost_others_nothing(seed: int) -> None:
+async def test_crashes_at_every_step_restore_no_erased_customer_and_lose_nothing_of_others(seed: int) -> None:
     rng = random.Random(seed)
     clicks, orders = shop(seed, customers=12, events=300, end=NOON)
     right = await expected(clicks, orders, NOON)
@@ -86,7 +86,9 @@ async def test_crashes_at_every_step_bring_nobody_back_and_cost_others_nothing(s
     assert mine[-1]["type"] == "erased"  # a stage change that left just before a crash may lack its end, this never
 
 
-async def test_what_comes_late_by_another_partition_is_passed_over(caplog: pytest.LogCaptureFixture) -> None:
+async def test_late_events_of_an_erased_customer_are_dropped_on_every_partition(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     caplog.set_level(logging.DEBUG)
     harness = ShellHarness(NOON, 3)
     for n in range(3):
@@ -111,7 +113,7 @@ async def test_what_comes_late_by_another_partition_is_passed_over(caplog: pytes
 
 
 async def test_a_crash_between_the_changelog_and_what_follows_leaves_no_document() -> None:
-    """The request is marked as done by then, and not done again."""
+    """The request counts as done by then, and is not carried out again."""
     harness = ShellHarness(NOON, 1, profiles=True)
     harness.append(CLICKS, 0, click(PERSON, NOON - HOUR), NOON)
     await harness.run()
@@ -125,7 +127,7 @@ async def test_a_crash_between_the_changelog_and_what_follows_leaves_no_document
     assert harness.counts["erasures", "repeated"] == 1
 
 
-async def test_what_is_no_request_is_a_dead_letter_and_holds_nothing_up() -> None:
+async def test_invalid_erasure_request_is_a_dead_letter_and_blocks_nothing() -> None:
     harness = ShellHarness(NOON, 2)
     for partition in range(2):
         harness.append_record((harness.settings.erasures_topic, partition), b"k", b'{"request_id": "r-1"}', [])
@@ -139,7 +141,7 @@ async def test_what_is_no_request_is_a_dead_letter_and_holds_nothing_up() -> Non
     assert all(task.state.profiles.marks.number == 1 for task in harness.tasks.values())
 
 
-async def test_requests_hold_no_time_back_and_wait_for_none() -> None:
+async def test_erasure_requests_do_not_block_the_watermark_nor_wait_for_it() -> None:
     harness = ShellHarness(NOON, 1)
     harness.append(CLICKS, 0, click(PERSON, NOON - HOUR), NOON)
     harness.request_erasure(PERSON, NOON)
@@ -163,7 +165,7 @@ async def test_requests_hold_no_time_back_and_wait_for_none() -> None:
 
 
 class Sending:
-    """A producer; the broker refuses what is for one partition."""
+    """A producer whose broker refuses the records for one partition."""
 
     def __init__(self, refuses: int | None = None) -> None:
         self.sent: list[tuple[str, int, bytes, dict[str, Any]]] = []

@@ -1,4 +1,4 @@
-"""A task's way out in exactly-once mode, with a producer that does what it is told to."""
+"""The delivery of a task in exactly-once mode, with a fake transactional producer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.support.fake_producer import FakeProducer
 
 
 class FakeTransactionalProducer(FakeProducer):
-    """Acknowledges at once, or lets the test do it."""
+    """A transactional producer that acknowledges at once, or when the test says so."""
 
     def __init__(self, *, acknowledging: bool = True) -> None:
         super().__init__(acknowledging=False)
@@ -32,11 +32,11 @@ class FakeTransactionalProducer(FakeProducer):
         self._at_once = acknowledging
 
     async def begin_transaction(self) -> None:
-        """As aiokafka's."""
+        """Begin a transaction."""
         self.steps.append("begin")
 
     async def send_batch(self, batch: Any, topic: str, *, partition: int) -> asyncio.Future[object]:
-        """As aiokafka's."""
+        """Send a batch within the transaction."""
         assert self.steps[-1:] == ["begin"], "nothing leaves outside of a transaction"
         acknowledgement = await super().send_batch(batch, topic, partition=partition)
         if self._at_once:
@@ -44,22 +44,22 @@ class FakeTransactionalProducer(FakeProducer):
         return acknowledgement
 
     def acknowledge(self, n: int) -> None:
-        """The n-th batch is there."""
+        """Acknowledge the n-th batch."""
         self.acknowledgements[n].set_result(SimpleNamespace(offset=10, timestamp=0, timestamp_type=0))
 
     async def send_offsets(self, offsets: Mapping[Any, Any], group: str) -> None:
-        """As `TransactionalProducer`'s."""
+        """Add offsets to the transaction."""
         self.offsets = {group: offsets}
 
     async def commit_transaction(self) -> None:
-        """As aiokafka's."""
+        """Commit the transaction."""
         self.steps.append("commit")
 
 
 class TransactionHarness:
     def __init__(self, producer: FakeTransactionalProducer) -> None:
         self.producer = producer
-        self.told: list[bytes | None] = []
+        self.reported: list[bytes | None] = []
         self.metrics = Metrics(version="0", ready=lambda: True, event_loop_lag=lambda: 0.0, strict=True)
         self.delivery = InTransaction(
             lambda: producer,  # type: ignore[arg-type, return-value]
@@ -70,7 +70,7 @@ class TransactionHarness:
         )
 
     def _sent(self, records: Sequence[Record]) -> None:
-        self.told += [record.value for record in records]
+        self.reported += [record.value for record in records]
 
     def transactions(self, outcome: str) -> float | None:
         labels = {"outcome": outcome}
@@ -108,7 +108,7 @@ async def test_outputs_changelog_and_offsets_are_one_transaction_and_nothing_lea
     assert harness.transactions("committed") == 1
 
 
-async def test_what_is_put_after_a_snapshot_leaves_with_the_next_commit_only() -> None:
+async def test_output_put_after_a_snapshot_leaves_with_the_next_commit() -> None:
     harness = TransactionHarness(FakeTransactionalProducer(acknowledging=False))
     harness.delivery.put(record(b"1"))
     harness.delivery.cut(outputs=False)
@@ -129,7 +129,7 @@ async def test_what_is_put_after_a_snapshot_leaves_with_the_next_commit_only() -
     assert [value for topic, _, _, value in harness.producer.sent if topic == "out"] == [b"1", b"2", b"3"]
 
 
-async def test_it_is_told_of_outputs_when_they_are_committed_and_not_when_they_are_acknowledged() -> None:
+async def test_outputs_are_reported_as_sent_when_they_are_committed() -> None:
     harness = TransactionHarness(FakeTransactionalProducer(acknowledging=False))
     harness.delivery.put(record(b"1"))
     harness.delivery.cut(outputs=False)
@@ -139,15 +139,15 @@ async def test_it_is_told_of_outputs_when_they_are_committed_and_not_when_they_a
     harness.producer.acknowledge(output)
     for _ in range(5):
         await asyncio.sleep(0)
-    assert harness.told == []
+    assert harness.reported == []
     harness.producer.acknowledge(1 - output)
     await writing
-    assert harness.told == [b"1"]
+    assert harness.reported == [b"1"]
 
 
 @pytest.mark.parametrize("fails", ["out", "changelog"])
 async def test_a_batch_that_failed_is_not_committed(fails: str) -> None:
-    """aiokafka would: its `commit_transaction` waits for batches, and does not look at what became of them."""
+    """aiokafka would commit it: its `commit_transaction` waits for batches and ignores their errors."""
     harness = TransactionHarness(FakeTransactionalProducer(acknowledging=False))
     harness.delivery.put(record(b"1"))
     harness.delivery.cut(outputs=False)
@@ -161,11 +161,11 @@ async def test_a_batch_that_failed_is_not_committed(fails: str) -> None:
     with pytest.raises(ProducerFenced):
         await writing
     assert harness.producer.steps == ["begin"]
-    assert harness.told == []
+    assert harness.reported == []
     assert (harness.transactions("fenced"), harness.transactions("committed")) == (1, 0)
 
 
-async def test_so_much_may_wait_for_a_commit_and_no_more() -> None:
+async def test_delivery_is_full_after_a_number_of_records_or_bytes() -> None:
     harness = TransactionHarness(FakeTransactionalProducer())
     for _ in range(FULL):
         harness.delivery.put(record(b"1"))
@@ -179,20 +179,20 @@ async def test_so_much_may_wait_for_a_commit_and_no_more() -> None:
 
 
 class Refused:
-    """Transactions with a broker that has none."""
+    """Transactions with a broker that supports none."""
 
     async def fenced(self) -> None:
         raise UnknownError
 
 
-async def test_a_broker_without_transactions_is_said_in_a_sentence() -> None:
+async def test_broker_without_transactions_is_reported_in_a_sentence() -> None:
     guarantee = ExactlyOnce(SimpleNamespace(settings=Settings(app_id="shop")))
     guarantee._transactions = Refused()  # type: ignore[assignment]
     with pytest.raises(UserError, match=r"refuses a transaction \(UnknownError\).* set at_least_once\.$"):
         await guarantee.fenced()
 
 
-def test_who_was_fenced_is_told_why_and_other_errors_are_not_explained_away() -> None:
+def test_fencing_is_explained_and_other_errors_are_not() -> None:
     guarantee = ExactlyOnce(SimpleNamespace(settings=Settings()))
     said = guarantee.explain(ProducerFenced())
     assert isinstance(said, Fenced)
@@ -206,5 +206,5 @@ async def until_sent(producer: FakeProducer, batches: int) -> None:
 
 
 def first_of_each(producer: FakeProducer) -> list[Any]:
-    """The first record of each batch, where a batch is all that goes to one topic."""
+    """Return the first record of each batch, if all records of a topic are one batch."""
     return list({topic: (topic, *rest) for topic, *rest in reversed(producer.sent)}.values())[::-1]

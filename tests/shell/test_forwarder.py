@@ -1,4 +1,4 @@
-"""What a task puts on the activity topic, in which order, and how much of it may lie ahead."""
+"""The records that a task puts on the repartition topic: their order, and how far they may be ahead."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CLICKS = Source.CLICKSTREAM
 
 
 class Reached:
-    """How far the sources have come, as the test says."""
+    """The progress of the sources, as the test sets it."""
 
     def __init__(self) -> None:
         self.slowest_at = 50
@@ -64,7 +64,7 @@ def item(number: int, at: int = 60) -> Passed:
 
 
 def turns(put: list[Record], to: int) -> list[tuple[str, int, int]]:
-    """What was sent in turn to a partition: what, up to which offset, behind which."""
+    """Return the messages sent to a partition in order: header name, offset or number, and that of the previous one."""
     found = []
     for record in put:
         name, value = record.headers[-1]
@@ -74,7 +74,7 @@ def turns(put: list[Record], to: int) -> list[tuple[str, int, int]]:
     return found
 
 
-def test_parts_go_in_runs_that_end_before_a_whole_record() -> None:
+def test_parts_are_sent_in_runs_that_end_before_a_whole_record() -> None:
     forwarder, put, _ = made()
     elsewhere = [
         (None, activity(5, LINK), 1),
@@ -111,14 +111,14 @@ def test_a_run_fits_a_batch_however_long_the_ids_are() -> None:
     assert [previous for _, _, previous in turns(put, 1)] == [-1, *offsets[:-1]]
 
 
-def test_items_name_the_number_that_went_before_them_to_the_same_partition() -> None:
+def test_internal_messages_name_the_previous_one_to_the_same_partition() -> None:
     forwarder, _, _ = made()
     put = [forwarder.item(item(number), to) for number, to in ((4, 0), (5, 2), (7, 0))]
     assert turns(put, 0) == [(ITEM, 4, -1), (ITEM, 7, 4)]
     assert turns(put, 2) == [(ITEM, 5, -1)]
 
 
-def test_everybody_is_told_of_streams_and_others_of_sources_with_what_is_covered() -> None:
+def test_reports_of_streams_go_to_all_tasks_and_reports_of_sources_to_the_others() -> None:
     forwarder, put, _ = made()
     forwarder.forward(CLICKS, [(None, activity(5, LINK), 2)])
     forwarder.item(item(4), 0)
@@ -135,7 +135,7 @@ def test_everybody_is_told_of_streams_and_others_of_sources_with_what_is_covered
 
 
 @pytest.mark.parametrize("change", ["newest", "items", "progress"])
-def test_what_has_changed_is_told_soon_and_the_passing_of_time_each_second(change: str) -> None:
+def test_changed_progress_is_reported_soon_and_passing_time_every_second(change: str) -> None:
     forwarder, put, reached = made()
     forwarder.report(10_000)
     put.clear()
@@ -156,7 +156,7 @@ def test_what_has_changed_is_told_soon_and_the_passing_of_time_each_second(chang
     assert len(put) == 3
 
 
-def test_who_is_waited_for_says_sooner_that_it_has_come_further() -> None:
+def test_progress_that_others_wait_for_is_reported_sooner() -> None:
     forwarder, put, reached = made()
     for behind, soon in ((True, 50), (False, 200)):
         reached.reports = {0: (50, None if behind else 3), STREAM: (40, 3), STREAM + 1: (30, 3)}
@@ -173,7 +173,7 @@ def test_who_is_waited_for_says_sooner_that_it_has_come_further() -> None:
     assert covers == {to: {STREAM: -1, STREAM + 1: 4 if to == 1 else -1} for to in range(3)}
 
 
-def test_parts_and_items_ahead_of_the_slowest_source_are_what_pauses_a_source() -> None:
+def test_parts_and_internal_messages_ahead_of_the_slowest_source_pause_a_source() -> None:
     forwarder, _, reached = made()
     forwarder.forward(CLICKS, [(raw(7), activity(7, at=60), 1), (None, activity(8, LINK, at=70), 1)])
     of_records = forwarder.ahead_bytes(CLICKS)

@@ -1,4 +1,4 @@
-"""What is on the wrong partition is applied where it belongs: once, in time order, whoever crashes when."""
+"""Events on the wrong partition are applied on their own one: once, in time order, whatever crashes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from tests.support.shop_events import DAY, HOUR, MINUTE, click, order, shop
 
 
 async def crashing(seed: int, disabled_guard: str = "") -> tuple[bool, ShellHarness]:
-    """A badly keyed shop on three partitions whose tasks crash at every step; whether all outputs were right."""
+    """Run a shop with arbitrary keys on three partitions whose tasks crash at every step. Return whether all outputs
+    are right."""
     rng = random.Random(seed)
     end = NOON
     clicks, orders = shop(seed, customers=15, events=400, end=end)
@@ -46,12 +47,12 @@ async def test_crashes_at_every_step_lose_nothing_and_apply_nothing_twice(seed: 
 
 
 @pytest.mark.parametrize("disabled_guard", ["previous", "taken", "of_origins"])
-async def test_without_any_part_of_what_makes_it_exact_it_is_wrong(disabled_guard: str) -> None:
+async def test_outputs_are_wrong_with_any_guard_disabled(disabled_guard: str) -> None:
     assert not all([(await crashing(seed, disabled_guard))[0] for seed in range(12)])
 
 
 async def test_a_backlog_on_another_partition_raises_no_false_abandonment() -> None:
-    """The order that prevents it lies on a partition whose task has not read it yet, or is not there at all."""
+    """The order that prevents the abandonment is on a partition whose task has not read it yet, or does not run."""
     customer = "c-1"
     harness = ShellHarness(NOON, 3)
     home = next(n for n in range(3) if harness.tasks[n]._partitioner.partition(customer.encode()) == n)
@@ -79,7 +80,7 @@ async def test_a_backlog_on_another_partition_raises_no_false_abandonment() -> N
     assert engine.watermark > harness.now - 17_000
 
 
-async def test_an_origin_that_falls_silent_holds_the_time_of_all_others() -> None:
+async def test_silent_upstream_partition_blocks_the_watermark_of_all_tasks() -> None:
     harness = ShellHarness(NOON, 2)
     await harness.run()
     before = harness.tasks[0].engine.watermark
@@ -115,7 +116,7 @@ async def test_a_restart_without_input_keeps_the_watermark_and_what_was_taken() 
 
 
 async def test_a_fast_partition_does_not_run_ahead_of_a_slow_one_without_bound() -> None:
-    """Its records lie in wait at the others until the slow one has come as far: it stops, and the slow one does not."""
+    """Its events wait at other tasks until the slow partition has caught up: it stops, and the slow one does not."""
     harness = ShellHarness(NOON, 2, max_buffer_bytes=2_000)
     for n in range(300):
         for number in (0, 1):
@@ -159,8 +160,8 @@ async def test_headers_key_and_timestamp_of_a_forwarded_record_are_kept() -> Non
     assert harness.counts["applied", "clickstream"] == 2
 
 
-async def test_what_was_taken_is_still_known_after_a_time_without_forwarding() -> None:
-    """Else all that the topic still holds would be applied once more when it is switched on again."""
+async def test_applied_upstream_offsets_are_kept_while_repartitioning_is_off() -> None:
+    """Otherwise all events still on the topic would be applied again when repartitioning is switched on."""
     harness = ShellHarness(NOON, 2)
     for n in range(20):
         harness.append(CLICKS, n % 2, click(f"c-{n}", NOON - HOUR + n * 1_000), NOON)
@@ -181,7 +182,7 @@ async def test_what_was_taken_is_still_known_after_a_time_without_forwarding() -
     assert harness.counts["applied", "clickstream"] == 20
 
 
-async def test_what_somebody_else_puts_on_the_topic_is_a_dead_letter() -> None:
+async def test_foreign_record_on_the_repartition_topic_is_a_dead_letter() -> None:
     harness = ShellHarness(NOON, 2)
     harness.append_record((harness.settings.activity_topic, 0), b"k", b"{}", [])
     await harness.run()
@@ -191,7 +192,7 @@ async def test_what_somebody_else_puts_on_the_topic_is_a_dead_letter() -> None:
     assert [(r.value, dict(r.headers)["__streams.errors.topic"]) for r in letters] == [(b"{}", b"lifecycle-activity")]
 
 
-async def test_a_damaged_batch_of_forwarded_records_is_told_and_does_not_hold_up_what_follows() -> None:
+async def test_damaged_batch_of_repartitioned_records_is_a_dead_letter_and_blocks_nothing() -> None:
     harness = ShellHarness(NOON, 2)
     for n in range(20):
         harness.append(CLICKS, 0, click(f"c-{n}", NOON - HOUR + n * 1_000), NOON)
@@ -215,7 +216,7 @@ async def test_a_damaged_batch_of_forwarded_records_is_told_and_does_not_hold_up
 
 
 def of_another(harness: ShellHarness) -> str:
-    """Somebody whose profile is not on the partition on which their clicks are."""
+    """Return a customer with clicks on partition 0 and a profile on partition 1."""
     home = Partitioner(2)
     return next(who for n in range(100) if home.partition((who := f"c-{n}").encode()) == 1)
 
@@ -227,7 +228,7 @@ async def forward(harness: ShellHarness, who: str) -> None:
     await harness.commit(0)
 
 
-async def test_nor_does_it_after_a_restart_before_anything_has_followed() -> None:
+async def test_damaged_batch_before_a_restart_blocks_no_later_repartitioned_record() -> None:
     harness = ShellHarness(NOON, 2)
     who = of_another(harness)
     await forward(harness, who)
@@ -250,8 +251,8 @@ async def test_nor_does_it_after_a_restart_before_anything_has_followed() -> Non
     assert watermark > harness.now - 17_000
 
 
-async def test_nor_does_a_record_that_is_passed_over_by_setting_the_offset() -> None:
-    """As the last words of a worker that ends over one advise."""
+async def test_record_skipped_by_setting_the_offset_blocks_no_later_repartitioned_record() -> None:
+    """The log of a worker that ends at a bad record recommends this remedy."""
     harness = ShellHarness(NOON, 2)
     who, at = of_another(harness), (harness.settings.activity_topic, 1)
     await forward(harness, who)

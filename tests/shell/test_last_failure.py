@@ -1,4 +1,4 @@
-"""Why a worker ended, told by the next one in its data directory."""
+"""A worker reports why the previous one ended, from a file in the data directory."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def shown(worker: App) -> list[str]:
         (RuntimeError("the broker is away"), "other"),
     ],
 )
-async def test_the_next_worker_says_why(tmp_path: Path, cause: Exception, reason: str) -> None:
+async def test_next_worker_reports_why_the_last_one_ended(tmp_path: Path, cause: Exception, reason: str) -> None:
     ended = app(tmp_path, 1_700_000_000_000)
     assert shown(ended) == []
 
@@ -74,7 +74,7 @@ async def test_the_next_worker_says_why(tmp_path: Path, cause: Exception, reason
 
 
 async def test_how_often_workers_end_is_counted_over_restarts(tmp_path: Path) -> None:
-    """A counter of the one that ends is gone before it is scraped."""
+    """A counter in the memory of the worker that ends is gone before it is scraped."""
     for fault in (faults.Fenced(), faults.CommitLate(), faults.Fenced()):
         app(tmp_path, 5).fail(fault)
     text = app(tmp_path, 5).metrics.exposition()[0].decode()
@@ -99,7 +99,7 @@ async def test_only_the_first_reason_counts(tmp_path: Path) -> None:
         (RuntimeError("what nobody foresaw"), True),
     ],
 )
-async def test_what_a_sentence_does_not_say_is_logged_with_it(
+async def test_traceback_is_logged_only_for_unexplained_failures(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, cause: Exception, traceback: bool
 ) -> None:
     app(tmp_path, 5).fail(cause)
@@ -108,12 +108,12 @@ async def test_what_a_sentence_does_not_say_is_logged_with_it(
     assert bool(said.exc_info) is traceback
 
 
-async def test_what_is_written_names_nobody(tmp_path: Path) -> None:
+async def test_failure_file_names_no_customer(tmp_path: Path) -> None:
     app(tmp_path, 5).fail(ValueError("Customer c-17 cannot be packed."))
     assert b"c-17" not in (tmp_path / last_failure.FILE).read_bytes()
 
 
-def test_a_commit_that_cannot_be_made_names_nobody() -> None:
+def test_failed_commit_names_no_customer() -> None:
     failed = faults.CommitFailed(ValueError("Customer c-17 cannot be packed."))
     assert str(failed).startswith("A commit failed (ValueError). ")
     assert "c-17" not in "".join(traceback.format_exception(failed.behind))
@@ -135,25 +135,25 @@ async def test_a_faust_that_breaks_ends_the_worker_with_its_error_once_all_is_co
     assert last_failure.last(tmp_path) == last_failure.LastFailure("other", 5, {"other": 1})
 
 
-def test_a_file_that_is_no_such_thing_is_no_reason_not_to_start(tmp_path: Path) -> None:
+def test_invalid_failure_file_does_not_prevent_a_start(tmp_path: Path) -> None:
     (tmp_path / last_failure.FILE).write_bytes(b"\x00")
     assert last_failure.last(tmp_path) is None
 
 
-def test_a_file_of_the_version_before_is_gone_on_from(tmp_path: Path) -> None:
+def test_failure_file_of_the_previous_version_is_continued(tmp_path: Path) -> None:
     (tmp_path / last_failure.FILE).write_bytes(b'{"reason": "hole", "at": 3}')
     last_failure.note(tmp_path, faults.Fenced(), 5)
     assert last_failure.last(tmp_path) == last_failure.LastFailure("fenced", 5, {"fenced": 1})
 
 
-def test_a_disk_that_is_full_leaves_the_one_before(tmp_path: Path) -> None:
+def test_full_disk_leaves_the_previous_failure_file(tmp_path: Path) -> None:
     last_failure.note(tmp_path, faults.Fenced(), 5)
     (tmp_path / f"{last_failure.FILE}.new").mkdir()  # as little to be written as on a full disk
     last_failure.note(tmp_path, faults.Fenced(), 6)
     assert last_failure.last(tmp_path) == last_failure.LastFailure("fenced", 5, {"fenced": 1})
 
 
-def test_a_directory_that_is_away_is_said_and_no_more(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_missing_data_directory_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         last_failure.note(tmp_path / "gone", RuntimeError(), 5)
     assert "cannot be noted" in caplog.text

@@ -1,4 +1,4 @@
-"""Who turns out to be one is one, wherever the parts of it were read: as on one partition, whoever crashes when."""
+"""Merged identities stay merged: several partitions give the outputs and profiles of one, whatever crashes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.support.shop_events import DAY, HOUR, half_known, in_order, shop
 
 
 async def on_one(seed: int) -> tuple[list[tuple[Source, dict[str, Any]]], Outputs, Profiles]:
-    """A shop, and what one partition makes of it."""
+    """Return the events of a shop, and the outputs and profiles that one partition makes of them."""
     half = half_known(seed, in_order(*shop(seed, customers=15, events=400, end=NOON)))
     events = [(ORDERS if "order_id" in event else CLICKS, event) for event in half]
     harness = ShellHarness(NOON, 1, linking=True, **WELL_KEYED)
@@ -43,7 +43,8 @@ async def on_one(seed: int) -> tuple[list[tuple[Source, dict[str, Any]]], Output
 async def crashing(
     seed: int, disabled_guard: str = "", *, keyed: bool = True, crashes: bool = True
 ) -> tuple[bool, ShellHarness, Outputs]:
-    """The shop on three partitions whose tasks crash at every step; whether all outputs and profiles were right."""
+    """Run the shop on three partitions whose tasks crash at every step. Return whether all outputs and profiles are
+    right."""
     rng = random.Random(seed)
     events, outputs, profiles = await on_one(seed)
     harness = ShellHarness(NOON, 3, disabled_guard, linking=True, profiles=True, **(WELL_KEYED if keyed else {}))
@@ -59,8 +60,10 @@ async def crashing(
 
 @pytest.mark.parametrize("independent", [{CLICKS: 5}, {CLICKS: 2, ORDERS: 5}], ids=str)
 @pytest.mark.parametrize("seed", range(3))
-async def test_readers_send_what_concerns_others_too(seed: int, independent: dict[Source, int]) -> None:
-    """Of topics with another number of partitions, with crashes of readers and tasks."""
+async def test_source_readers_of_other_partition_counts_give_the_outputs_of_one_partition(
+    seed: int, independent: dict[Source, int]
+) -> None:
+    """The topics are not co-partitioned; source readers and tasks crash."""
     rng = random.Random(seed)
     events, outputs, profiles = await on_one(seed)
     harness = ShellHarness(NOON, 3, independent=independent, linking=True, profiles=True)
@@ -90,7 +93,7 @@ async def test_readers_send_what_concerns_others_too(seed: int, independent: dic
     assert harness.profiles_are_published()
 
 
-async def test_the_shop_has_everything_in_it() -> None:
+async def test_generated_shop_has_links_switches_merges_and_retractions() -> None:
     _, outputs, profiles = await on_one(1)
     types = {output["type"] for output in outputs.values()}
     assert {"stage_changed", "abandoned", "linked", "switched"} <= types
@@ -102,7 +105,7 @@ async def test_the_shop_has_everything_in_it() -> None:
 
 @pytest.mark.parametrize("keyed", [True, False])
 @pytest.mark.parametrize("seed", range(4))
-async def test_partitions_do_not_change_what_comes_out(seed: int, keyed: bool) -> None:
+async def test_three_partitions_give_the_outputs_of_one(seed: int, keyed: bool) -> None:
     right, harness, outputs = await crashing(seed, keyed=keyed, crashes=False)
     assert by_id(harness.outputs()) == outputs
     assert right
@@ -121,7 +124,7 @@ async def test_crashes_at_every_step_lose_nothing_and_apply_nothing_twice(seed: 
 
 
 @pytest.mark.parametrize("disabled_guard", ["previous", "taken", "of_origins"])
-async def test_without_any_part_of_what_makes_it_exact_it_is_wrong(disabled_guard: str) -> None:
+async def test_outputs_are_wrong_with_any_guard_disabled(disabled_guard: str) -> None:
     for seed in range(40):
         right, _, _ = await crashing(seed, disabled_guard, keyed=seed % 4 < 2)
         if not right:
@@ -130,10 +133,10 @@ async def test_without_any_part_of_what_makes_it_exact_it_is_wrong(disabled_guar
 
 
 @pytest.mark.parametrize("asked", [True, False])
-async def test_what_a_zombie_would_pass_on_displaces_nothing_of_its_successors(asked: bool) -> None:
-    """It has applied a click before an order that comes a little late; its successor reads both, in the order of time.
-    So the number of the one's first item is that of the other's, and what is taken of one is passed over of the other.
-    """
+async def test_internal_messages_of_a_stale_owner_displace_none_of_its_successor(asked: bool) -> None:
+    """The stale owner applied a click before an order that came a little late. Its successor reads both, and applies
+    them in time order. So both give the same number to different first messages: if one is taken, the other is
+    ignored."""
     harness = ShellHarness(NOON, 1, "" if asked else "group", linking=True, **WELL_KEYED)
     for n in (1, 2):
         event = {"event_id": f"e-{n}", "type": "product_viewed", "product_id": "p", "anonymous_id": f"d-{n}"}
@@ -164,7 +167,7 @@ async def test_what_a_zombie_would_pass_on_displaces_nothing_of_its_successors(a
     assert (found == {(True, "c-1"): (2, 0), (True, "c-2"): (1, 1)}) is asked
 
 
-async def test_switched_off_again_what_was_merged_stays_so_and_devices_are_strangers() -> None:
+async def test_merged_profiles_stay_merged_after_identity_resolution_is_switched_off() -> None:
     harness = ShellHarness(NOON, 2, linking=True, **WELL_KEYED)
     home = Partitioner(2)
 
@@ -196,8 +199,8 @@ async def test_switched_off_again_what_was_merged_stays_so_and_devices_are_stran
     assert harness.profiles() == before
 
 
-async def test_what_waits_for_devices_is_bounded_and_nobody_waits_for_ever() -> None:
-    """Customers wait for what devices hand on, which waits for commits: sources are paused meanwhile, in turn."""
+async def test_events_that_wait_for_devices_are_bounded_and_none_waits_for_ever() -> None:
+    """Customers wait for messages of devices, which wait for commits. Sources are paused in turn meanwhile."""
     bound = 4_000
     harness = ShellHarness(NOON, 2, linking=True, max_buffer_bytes=bound)
     rng = random.Random(1)
@@ -220,8 +223,8 @@ async def test_what_waits_for_devices_is_bounded_and_nobody_waits_for_ever() -> 
     assert harness.counts["applied", "clickstream"] + harness.counts["applied", "orders"] == 400
 
 
-async def test_a_device_with_the_id_of_its_customer_does_not_take_their_document_away() -> None:
-    """As trackers do that know no other id of who has signed in."""
+async def test_merged_device_does_not_delete_the_document_of_the_customer_with_its_id() -> None:
+    """Some trackers use one id for the device and for its customer."""
     harness = ShellHarness(NOON, 1, linking=True, profiles=True, **WELL_KEYED)
     event = {"event_id": "e-1", "type": "page_viewed", "customer_id": "u-1", "anonymous_id": "u-1"}
     for n in range(2):
@@ -242,8 +245,8 @@ async def test_a_device_with_the_id_of_its_customer_does_not_take_their_document
     assert all(record.value is not None for record in log)
 
 
-async def test_nor_does_it_after_a_crash() -> None:
-    """Between the changelog, which has whose the device is, and the document."""
+async def test_crash_before_the_documents_keeps_the_customers_document_of_a_device_with_its_id() -> None:
+    """The crash comes after the changelog has the owner of the device, and before the document."""
     harness = ShellHarness(NOON, 1, linking=True, profiles=True, **WELL_KEYED)
     event = {"type": "page_viewed", "customer_id": "u-1"}
     harness.append(CLICKS, 0, {**event, "event_id": "e-0", "occurred_at": NOON - 2 * HOUR}, NOON - 2 * HOUR)
@@ -270,10 +273,10 @@ async def test_nor_does_it_after_a_crash() -> None:
 
 @pytest.mark.parametrize("linking", [True, False])
 @pytest.mark.parametrize("crash_at", ["", "flushed", "offsets"])
-async def test_a_device_that_is_erased_leaves_the_customer_of_its_id_their_document(
+async def test_erased_device_does_not_delete_the_document_of_the_customer_with_its_id(
     linking: bool, crash_at: str
 ) -> None:
-    """Whether it was known to be theirs, or had a document of its own in its place."""
+    """The device was linked to the customer, or had a document of its own under the id."""
     harness = ShellHarness(NOON, 1, linking=linking, profiles=True, **(WELL_KEYED if linking else {}))
     for n, ids in enumerate(({"customer_id": "u-1", "anonymous_id": "u-1"}, {"anonymous_id": "u-1"})):
         event = {"event_id": f"e-{n}", "type": "page_viewed", "occurred_at": NOON - HOUR + n}
@@ -291,7 +294,7 @@ async def test_a_device_that_is_erased_leaves_the_customer_of_its_id_their_docum
     assert harness.profile_documents() == {"u-1": None}
 
 
-async def test_a_device_that_was_not_seen_for_long_leaves_the_customer_of_its_id_their_document() -> None:
+async def test_forgotten_device_does_not_delete_the_document_of_the_customer_with_its_id() -> None:
     harness = ShellHarness(NOON, 1, linking=True, profiles=True, **WELL_KEYED)
     event = {"event_id": "e-1", "type": "page_viewed", "customer_id": "u-1", "anonymous_id": "u-1"}
     order = {"event_id": "e-2", "type": "order_completed", "customer_id": "u-1", "order_id": "o-1", "total": "5.00"}
@@ -307,8 +310,9 @@ async def test_a_device_that_was_not_seen_for_long_leaves_the_customer_of_its_id
 
 
 @pytest.mark.parametrize("partitions", [1, 2])
-async def test_more_of_one_instant_than_may_wait_does_not_stop_a_source_for_ever(partitions: int) -> None:
-    """As a shop imports that knows days only: whose devices are is told once all of that instant is there."""
+async def test_more_events_of_one_instant_than_may_wait_do_not_stop_a_source(partitions: int) -> None:
+    """A shop imports events that have only a day as their time. Links are resolved once all of that instant has
+    arrived."""
     harness, home = (
         ShellHarness(NOON, partitions, linking=True, max_buffer_bytes=2_000, **WELL_KEYED),
         Partitioner(partitions),
@@ -328,8 +332,8 @@ async def test_more_of_one_instant_than_may_wait_does_not_stop_a_source_for_ever
     assert harness.counts["identity", "linked"] == 401
 
 
-async def test_in_a_backlog_tasks_do_not_wait_for_the_clock_to_tell_and_to_commit() -> None:
-    """Six rounds are 0.3 seconds: by the clock alone there would be one report in them, and no commit."""
+async def test_tasks_in_a_backlog_report_and_commit_without_waiting_for_the_clock() -> None:
+    """Six rounds take 0.3 seconds: by the clock alone there would be one report and no commit."""
     harness, home = ShellHarness(NOON, 3, linking=True, **WELL_KEYED), Partitioner(3)
     for source, event in (await on_one(1))[0]:
         harness.append(source, home.partition(key_of(event)), event, event["occurred_at"])

@@ -13,7 +13,7 @@ def entry(name: str, message: str, level: int = logging.WARNING, *args: object) 
     return logging.LogRecord(name, level, __file__, 1, message, args, None)
 
 
-def test_a_library_that_repeats_itself_is_heard_once_in_a_while_with_the_count() -> None:
+def test_repeated_library_messages_are_logged_rarely_with_their_count() -> None:
     now = 100.0
     calm = Calm(lambda: now)
     assert calm.filter(entry("aiokafka.client", "Unable to connect to %s", logging.ERROR, "a"))
@@ -27,7 +27,7 @@ def test_a_library_that_repeats_itself_is_heard_once_in_a_while_with_the_count()
     assert again.getMessage() == "Unable to connect to b (and 57 more like it before)"
 
 
-def test_the_steps_of_fausts_services_are_not_news_and_our_own_entries_always_are() -> None:
+def test_faust_service_messages_are_muted_and_own_messages_are_not() -> None:
     calm = Calm(lambda: 0.0)
     assert not calm.filter(entry("faust.tables", "[^---Recovery]: Resuming flow...", logging.INFO))
     assert not calm.filter(entry("streams.shell.application", "[^-App]: Starting...", logging.INFO))
@@ -43,7 +43,7 @@ def test_json_is_one_object_per_entry() -> None:
     assert (said["level"], said["logger"], said["message"]) == ("error", "streams.shell", "a\nb ü")
 
 
-def test_what_is_sent_and_received_is_not_logged_even_at_debug(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_records_sent_and_received_are_not_logged_even_at_debug(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logging, "basicConfig", lambda **_: None)
     loggers = [logging.getLogger(name) for name in PERSONAL]
     before = [logger.level for logger in loggers]

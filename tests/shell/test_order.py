@@ -1,4 +1,4 @@
-"""With `LIFECYCLE_ORDER=time`, what arrives out of order comes to what it comes to in order, whoever crashes when."""
+"""With event-time ordering, events out of order give the outputs of events in order, whatever crashes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.support.shop_events import DAY, MINUTE, half_known, in_order, shop
 
 
 def close(seed: int) -> list[dict[str, Any]]:
-    """A shop in which much happens at once: an event in two seconds, of few customers."""
+    """Return a shop with an event every two seconds and few customers."""
     events = half_known(seed, in_order(*shop(seed, customers=8, events=400, end=NOON)))
     first = events[0]["occurred_at"]
     return [{**event, "occurred_at": first + (event["occurred_at"] - first) // 300} for event in events]
@@ -45,7 +45,7 @@ def source_of(event: dict[str, Any]) -> Source:
 
 
 async def in_time(events: list[dict[str, Any]], **settings: Any) -> tuple[Outputs, Profiles]:
-    """What one partition makes of it in order, at once."""
+    """Return the outputs and profiles of one partition for the events in order."""
     harness = ShellHarness(NOON, 1, **settings)
     for event in events:
         harness.append(source_of(event), 0, event, event["occurred_at"])
@@ -54,7 +54,8 @@ async def in_time(events: list[dict[str, Any]], **settings: Any) -> tuple[Output
 
 
 async def crashing(seed: int, *, order: str = "time", **settings: Any) -> tuple[bool, ShellHarness]:
-    """The same out of order, on three partitions whose tasks crash at every step; whether all of it was right."""
+    """Run the events out of order on three partitions whose tasks crash at every step. Return whether all of it is
+    right."""
     rng, events, home = random.Random(seed), close(seed), Partitioner(3)
     outputs, profiles = await in_time(events, linking=settings.get("linking", False))
     keyed = settings.get("clickstream_well_keyed", False)
@@ -71,18 +72,18 @@ async def crashing(seed: int, *, order: str = "time", **settings: Any) -> tuple[
 
 @pytest.mark.parametrize(("keyed", "linking"), [(False, False), (False, True), (True, True)])
 @pytest.mark.parametrize("seed", range(4))
-async def test_crashes_at_every_step_change_nothing_either(seed: int, keyed: bool, linking: bool) -> None:
+async def test_crashes_at_every_step_keep_the_outputs_of_time_order(seed: int, keyed: bool, linking: bool) -> None:
     right, harness = await crashing(seed, linking=linking, **(WELL_KEYED if keyed else {}))
     assert right
     assert harness.counts["arrived", "repeated"] > 0
     assert harness.counts["out_of_order", "clickstream"] == 0
 
 
-async def test_in_the_order_of_arrival_it_is_another_history() -> None:
+async def test_arrival_order_gives_other_outputs() -> None:
     assert not all([(await crashing(seed, order="arrival", linking=True))[0] for seed in range(3)])
 
 
-async def test_the_setting_may_change_under_way_and_nothing_is_lost_or_taken_twice() -> None:
+async def test_changing_the_ordering_setting_loses_and_repeats_no_event() -> None:
     events = close(1)
     outputs, profiles = await in_time(events)
     harness, rng = ShellHarness(NOON, 2, order="time"), random.Random(1)
@@ -109,8 +110,8 @@ async def test_the_setting_may_change_under_way_and_nothing_is_lost_or_taken_twi
 
 
 @pytest.mark.parametrize("linking", [False, True])
-async def test_more_than_may_wait_is_held_and_no_source_stops_for_ever(linking: bool) -> None:
-    """What is held for a source's own time must not pause it: the bound is for what is ahead of others."""
+async def test_more_events_than_may_wait_are_buffered_and_no_source_stops(linking: bool) -> None:
+    """Events that wait for their own source must not pause it: the bound is for events ahead of other sources."""
     events = close(2)
     outputs, profiles = await in_time(events, linking=linking)
     harness, rng = ShellHarness(NOON, 2, order="time", linking=linking, max_buffer_bytes=500), random.Random(1)
@@ -132,8 +133,8 @@ async def test_more_than_may_wait_is_held_and_no_source_stops_for_ever(linking: 
 
 
 @pytest.mark.parametrize("order", ["arrival", "time"])
-async def test_live_it_comes_the_delay_and_the_lateness_later_and_a_link_is_waited_for(order: str) -> None:
-    """An event that nobody signed arrives while what tells whose the device is by now is still on its way."""
+async def test_live_event_is_applied_after_delay_and_lateness_and_after_an_earlier_link(order: str) -> None:
+    """An anonymous event arrives while an earlier link of its device is still on its way."""
     harness, home = ShellHarness(NOON, 4, order=order, linking=True, **WELL_KEYED), Partitioner(4)
     assert home.partition(b"c-2") != home.partition(b"d-1")
 

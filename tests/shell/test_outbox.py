@@ -1,4 +1,4 @@
-"""The outbox against a driven producer: order, batches, acknowledgement, failure."""
+"""The outbox with a fake producer: order, batches, acknowledgements, errors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def record(n: int, topic: str = "t", key: bytes | None = b"k") -> Record:
 
 
 def nobody(records: Sequence[Record]) -> None:
-    """Is told, and does nothing."""
+    """Ignore the report."""
 
 
 async def test_records_leave_in_the_order_put_also_when_two_flush_at_once() -> None:
@@ -45,7 +45,7 @@ async def test_each_key_goes_to_its_partition_in_one_batch_with_its_like() -> No
     }
 
 
-async def test_what_has_no_key_leaves_too() -> None:
+async def test_record_without_a_key_is_sent() -> None:
     producer = FakeProducer(partitions=3)
     outbox = Outbox(lambda: producer, nobody)
     outbox.put(record(1, key=None))
@@ -53,7 +53,7 @@ async def test_what_has_no_key_leaves_too() -> None:
     assert [(key, value) for _, _, key, value in producer.sent] == [(None, b"1")]
 
 
-async def test_settled_waits_for_every_acknowledgement_and_tells_what_was_sent() -> None:
+async def test_settled_waits_for_every_acknowledgement_and_reports_the_records_sent() -> None:
     producer, told = FakeProducer(acknowledging=False), list[bytes | None]()
     outbox = Outbox(lambda: producer, lambda records: told.extend(record.value for record in records))
     outbox.put(record(1, "a"))
@@ -99,15 +99,15 @@ async def test_a_failed_send_is_raised_by_every_settled_after_it() -> None:
 
 
 class Topicless(FakeProducer):
-    """Its broker does not know the topic, and takes its time to say so."""
+    """A producer whose broker does not know the topic, and reports that late."""
 
     async def partitions_for(self, topic: str) -> set[int]:
         await asyncio.sleep(0)
         raise UnknownTopicOrPartitionError
 
 
-async def test_what_could_not_be_handed_over_is_not_taken_for_sent_by_who_waits_for_it() -> None:
-    """A commit, which would go past it."""
+async def test_settled_fails_if_a_record_could_not_be_handed_to_the_producer() -> None:
+    """Otherwise a commit would go past the record."""
     outbox = Outbox(Topicless, nobody)
     outbox.put(record(1))
     flush = asyncio.create_task(outbox.flush())
@@ -118,7 +118,7 @@ async def test_what_could_not_be_handed_over_is_not_taken_for_sent_by_who_waits_
             await ending
 
 
-async def test_nor_is_what_was_being_handed_over_when_that_was_cancelled() -> None:
+async def test_settled_fails_if_a_flush_was_cancelled() -> None:
     outbox = Outbox(Topicless, nobody)
     outbox.put(record(1))
     flush = asyncio.create_task(outbox.flush())
@@ -130,7 +130,7 @@ async def test_nor_is_what_was_being_handed_over_when_that_was_cancelled() -> No
         await outbox.settled()
 
 
-async def test_what_fits_no_batch_is_said() -> None:
+async def test_record_too_large_for_a_batch_is_an_error_with_its_size() -> None:
     outbox = Outbox(lambda: FakeProducer(room=0), nobody)
     outbox.put(record(1))
     with pytest.raises(ValueError, match="a record of 1 bytes does not fit a batch of t"):

@@ -36,12 +36,12 @@ def test_the_hash_is_that_of_aiokafka(key: bytes) -> None:
 MARK = Mark(progress=1_763_719_200_000, backfilling=True, last_record_at=1_763_719_300_000)
 
 
-def test_the_metadata_of_an_offset_says_what_was_stored() -> None:
+def test_offset_metadata_round_trips() -> None:
     mark = SourceMark(commit=7, started_at=1_763_000_000_000, mark=MARK)
     assert decode_metadata(encode(mark).decode()) == mark
 
 
-def test_what_a_newer_version_has_committed_is_refused() -> None:
+def test_commit_of_a_newer_version_is_refused() -> None:
     mark = SourceMark(7, 1, Mark(), version=2)
     with pytest.raises(UserError, match="upgrade this worker"):
         decode_metadata(encode(mark).decode())
@@ -50,11 +50,11 @@ def test_what_a_newer_version_has_committed_is_refused() -> None:
 
 
 @pytest.mark.parametrize("foreign", ["", "set by hand", "{}", '{"commit":"x"}'])
-def test_metadata_that_is_not_ours_counts_as_none(foreign: str) -> None:
+def test_foreign_offset_metadata_counts_as_none(foreign: str) -> None:
     assert decode_metadata(foreign) is None
 
 
-def test_the_marker_says_what_the_metadata_would_have_said() -> None:
+def test_commit_marker_round_trips() -> None:
     task = TaskMark(commit=7, started_at=5, marks={int(Source.ORDERS): MARK})
     marker = decode_marker(encode(task))
     assert marker == task

@@ -1,4 +1,4 @@
-"""The profiles topic has the latest document of each, whoever crashes where."""
+"""The profiles topic has the latest document of each profile, whatever crashes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.shop_events import HOUR
 
 
 def visitors(names: range) -> ShellHarness:
-    """Of each, one event, after which nothing comes due for a day."""
+    """Return a harness with one event of each device. No deadline comes due for a day."""
     harness = ShellHarness(NOON, 1, profiles=True)
     for n in names:
         event = {"event_id": f"e-{n}", "type": "page_viewed", "anonymous_id": f"d-{n}", "occurred_at": NOON - HOUR}
@@ -24,7 +24,7 @@ def visitors(names: range) -> ShellHarness:
 
 @pytest.mark.parametrize("again", ["", "flush", "in flush", "flushed", "offsets"])
 @pytest.mark.parametrize("crash_at", ["flush", "in flush", "flushed", "offsets"])
-async def test_a_crash_between_the_changelog_and_the_documents_leaves_nobody_without(crash_at: str, again: str) -> None:
+async def test_crash_between_changelog_and_documents_loses_no_profile_document(crash_at: str, again: str) -> None:
     harness = visitors(range(20))
     for step in ["", crash_at, again]:  # also if whoever takes over dies before it has sent anything
         harness.fetch(0, CLICKS, 6)
@@ -36,7 +36,7 @@ async def test_a_crash_between_the_changelog_and_the_documents_leaves_nobody_wit
 
 
 @pytest.mark.parametrize("seed", range(10))
-async def test_nor_do_crashes_at_every_step(seed: int) -> None:
+async def test_crashes_at_every_step_lose_no_profile_document(seed: int) -> None:
     rng, harness = random.Random(seed), visitors(range(60))
     await harness.run_randomly(rng, 300, 4)
     await harness.run()
@@ -45,8 +45,8 @@ async def test_nor_do_crashes_at_every_step(seed: int) -> None:
 
 
 @pytest.mark.parametrize("asked", [True, False])
-async def test_a_zombie_publishes_nothing(asked: bool) -> None:
-    """Stopped before its flush, it would put a document in the place of its successor's."""
+async def test_stale_owner_publishes_nothing(asked: bool) -> None:
+    """It was stopped before its flush. Its document would replace that of its successor."""
     harness = ShellHarness(NOON, 1, "" if asked else "group", profiles=True)
     for n in range(2):
         event = {"event_id": f"e-{n}", "type": "page_viewed", "anonymous_id": "d-0", "occurred_at": NOON - HOUR + n}

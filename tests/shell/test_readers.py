@@ -1,4 +1,4 @@
-"""Topics with another number of partitions than there are tasks: read independently, and nothing is otherwise."""
+"""Topics that are not co-partitioned are read by source readers, and give the same outputs."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from tests.support.shop_events import DAY, HOUR, MINUTE, click, order, shop
 
 CLICKS, ORDERS = Source.CLICKSTREAM, Source.ORDERS
 COUNTS = ({CLICKS: 5}, {ORDERS: 2}, {CLICKS: 2, ORDERS: 5}, {CLICKS: 4, ORDERS: 4}, {CLICKS: 1})
-"""Of three tasks: more and fewer partitions, of one topic or both; the other one is keyed otherwise."""
+"""Numbers of partitions beside three tasks, of one source or of both. Another source has arbitrary keys."""
 
 
 async def crashing(seed: int, independent: dict[Source, int], disabled_guard: str = "") -> tuple[bool, ShellHarness]:
-    """A shop whose tasks and readers crash at every step; whether all outputs were right."""
+    """Run a shop whose tasks and source readers crash at every step. Return whether all outputs are right."""
     rng = random.Random(seed)
     clicks, orders = shop(seed, customers=15, events=400, end=NOON)
     right = await expected(clicks, orders, NOON)
@@ -76,7 +76,7 @@ async def test_crashes_at_every_step_lose_nothing_and_apply_nothing_twice(
 
 
 @pytest.mark.parametrize("disabled_guard", ["previous", "taken", "of_origins"])
-async def test_without_any_part_of_what_makes_it_exact_it_is_wrong(disabled_guard: str) -> None:
+async def test_outputs_are_wrong_with_any_guard_disabled(disabled_guard: str) -> None:
     assert not all([(await crashing(seed, COUNTS[2], disabled_guard))[0] for seed in range(12)])
 
 
@@ -84,7 +84,7 @@ async def test_without_any_part_of_what_makes_it_exact_it_is_wrong(disabled_guar
 async def test_a_backlog_of_a_partition_without_its_reader_raises_no_false_abandonment(
     independent: dict[Source, int],
 ) -> None:
-    """The order that prevents it lies on a partition that nobody reads at present."""
+    """The order that prevents the abandonment is on a partition that nobody reads at present."""
     began = NOON - 5 * HOUR
     harness = ShellHarness(NOON, 3, independent=independent)
     home = harness.tasks[0]._partitioner.partition(b"c-1")
@@ -107,8 +107,8 @@ async def test_a_backlog_of_a_partition_without_its_reader_raises_no_false_aband
     assert engine.watermark > harness.now - 17_000
 
 
-async def test_nothing_leaves_a_reader_before_its_first_commit() -> None:
-    """Then its first offset is committed: a partition of which something has come, and no offset, has lost it."""
+async def test_source_reader_sends_nothing_before_its_first_commit() -> None:
+    """The first commit writes an offset. A partition with events but without an offset has lost its offset."""
     harness = ShellHarness(NOON, 1, independent={CLICKS: 2})
     harness.append(CLICKS, 1, click("c", NOON))
     harness.read_source(CLICKS, 1)
@@ -137,7 +137,7 @@ async def test_progress_and_topic_are_stored_with_the_offset_and_restored_from_i
     assert harness.readers[CLICKS, 0].snapshot(force=True) is not None
 
 
-async def test_what_a_reader_cannot_take_is_a_dead_letter_of_its_partition() -> None:
+async def test_record_that_a_source_reader_rejects_is_a_dead_letter_of_its_partition() -> None:
     harness = ShellHarness(NOON, 2, independent={ORDERS: 5})
     harness.append_record(("orders", 4), b"k", b"{", [], NOON)
     reader = harness.readers[ORDERS, 4]
@@ -166,7 +166,7 @@ async def test_records_that_were_never_read_and_are_gone_end_the_worker() -> Non
 
 
 async def test_a_topic_that_ends_before_what_tasks_have_had_of_it_ends_the_worker() -> None:
-    """Its offset was set back: what is put there now, the tasks would take for what they had, and drop."""
+    """The topic was truncated: tasks would take new records for those that they had, and drop them."""
     reader = ShellHarness(NOON, 2, independent={ORDERS: 3}).readers[ORDERS, 2]
     reader._taken = 7
     reader.advance({ORDERS: Fetch(NOON, 3)}, frozenset())
@@ -179,7 +179,7 @@ async def test_a_topic_that_ends_before_what_tasks_have_had_of_it_ends_the_worke
         reader.advance({ORDERS: Fetch(NOON + 82_000, 3)}, frozenset())
 
 
-async def test_a_reader_that_is_ahead_is_paused_until_the_slowest_has_come_as_far() -> None:
+async def test_source_reader_ahead_of_the_slowest_source_is_paused() -> None:
     harness = ShellHarness(NOON, 2, independent={CLICKS: 3}, max_buffer_bytes=2_000)
     for n in range(300):
         for partition in range(3):
@@ -203,8 +203,8 @@ async def test_a_reader_that_is_ahead_is_paused_until_the_slowest_has_come_as_fa
     assert fast.may_resume(CLICKS)
 
 
-async def test_a_topic_that_was_grown_is_waited_for_and_what_came_before_is_not_applied_again() -> None:
-    """Three tasks read its three partitions themselves; then it has five. The last commits have not gone through."""
+async def test_grown_topic_is_waited_for_and_earlier_events_are_not_applied_again() -> None:
+    """Three tasks read the three partitions of a topic; then it has five. The last commits did not complete."""
     clicks, orders = shop(3, customers=15, events=300, end=NOON)
     rng = random.Random(3)
     half = clicks[len(clicks) // 2]["occurred_at"]
@@ -241,7 +241,7 @@ async def test_a_topic_that_was_grown_is_waited_for_and_what_came_before_is_not_
     assert harness.counts["replayed", "clickstream"] > 0
 
 
-async def test_what_comes_from_a_partition_that_a_task_does_not_know_ends_the_worker_and_is_not_lost() -> None:
+async def test_record_from_an_unknown_upstream_partition_ends_the_worker_and_is_not_lost() -> None:
     harness = ShellHarness(NOON, 2, independent={CLICKS: 3})
     home = harness.tasks[0]._partitioner.partition(b"c-1")
     await harness.run()
@@ -276,7 +276,7 @@ async def test_a_clock_that_is_not_trusted_yet_proves_no_silence() -> None:
     assert reader.slowest() == NOON - 5_000
 
 
-def test_the_slowest_of_those_that_nobody_tells_of() -> None:
+def test_slowest_progress_of_partitions_is_unknown_if_one_is_unknown() -> None:
     marks: list[Any] = [Mark(7), Mark(5), Mark(9)]
     assert slowest(marks) == 5
     assert slowest([*marks, None]) is None
@@ -284,7 +284,7 @@ def test_the_slowest_of_those_that_nobody_tells_of() -> None:
     assert slowest([None, None]) == slowest([]) == NOBODY
 
 
-async def test_what_is_forwarded_is_as_it_was_but_for_a_header() -> None:
+async def test_repartitioned_record_keeps_key_value_and_headers_and_gains_one() -> None:
     harness = ShellHarness(NOON, 2, independent={CLICKS: 3})
     event = click("c-1", NOON - HOUR)
     harness.append_record(("clickstream", 2), b"s-9", json.dumps(event).encode(), [("ce_id", b"7")], NOON - MINUTE)

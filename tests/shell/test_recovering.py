@@ -1,4 +1,4 @@
-"""What is told of a recovery, with a driven clock."""
+"""The reports of a recovery, with a driven clock."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Watched:
         self._caplog = caplog
 
     def saw(self, seconds: float, **left: int) -> list[str]:
-        """After so many seconds: what is left, by partition. What is logged then."""
+        """Report the records left, by partition, after some seconds. Return the lines logged."""
         self.now += seconds
         self._caplog.clear()
         self.watch.saw({int(name.removeprefix("p")): records for name, records in left.items()})
@@ -51,7 +51,7 @@ def test_the_rate_is_that_of_late(watched: Watched) -> None:
     assert watched.watch.figures == Figures(89_000, 1_000.0, 89.0)
 
 
-def test_a_recovery_that_stands_still_is_warned_of_and_not_too_often(watched: Watched) -> None:
+def test_stalled_recovery_is_warned_of_at_intervals(watched: Watched) -> None:
     watched.saw(0, p0=500)
     lines = [line for _ in range(95) for line in watched.saw(1, p0=500)]
     assert [line.split(";")[0] for line in lines] == [f"Recovery has not read anything for {s} s" for s in (30, 60, 90)]
@@ -68,7 +68,7 @@ def test_a_recovery_that_begins_again_counts_anew(watched: Watched) -> None:
 
 
 def moments(watched: Watched, seconds: int, left: int, *, answers: bool) -> list[int]:
-    """The seconds, of so many, at which reading starts again."""
+    """Return the seconds at which reading starts again, within a number of seconds."""
     found = []
     for second in range(1, seconds + 1):
         watched.now += 1
@@ -87,7 +87,7 @@ def test_a_recovery_that_reads_nothing_from_a_broker_that_answers_starts_again_a
         moments(watched, 31, 500, answers=True)
 
 
-def test_a_recovery_that_has_helped_itself_may_start_again_as_often_as_before(watched: Watched) -> None:
+def test_recovery_that_progressed_may_restart_as_often_as_before(watched: Watched) -> None:
     watched.watch.saw({0: 500}, True)
     assert moments(watched, 95, 500, answers=True) == [31, 62, 93]
     assert moments(watched, 95, 400, answers=True) == [32, 63, 94]

@@ -1,4 +1,4 @@
-"""What a task begins with, given what recovery found and what the group has committed."""
+"""The state with which a task starts, given the recovered state and the committed offsets."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ TOLD = IdentityChange(
 
 
 class Beginning:
-    """A partition whose device has, of commit 5, something to say and something to pass on."""
+    """A partition with a device that has a pending output and a pending internal message of commit 5."""
 
     def __init__(self, *, linking: bool, flushed: int = 5) -> None:
         """`flushed` is the last whole flush."""
@@ -48,7 +48,7 @@ class Beginning:
         self.sent: list[Any] = []
 
     def begin(self, committed: dict[int, int]) -> PartitionTask:
-        """`committed`: the commit that the metadata of each offset names."""
+        """`committed` gives the commit that the metadata of each offset names."""
         data = SimpleNamespace(take=lambda number: self.state, set_persisted_offset=print)
         app: Any = SimpleNamespace(
             settings=self.settings, read_topics=self.settings.read_topics, independent=frozenset(), topic_ids={},
@@ -62,10 +62,10 @@ class Beginning:
 
 
 @pytest.mark.parametrize(("committed", "flushed", "waits"), [(4, 5, True), (4, 4, True), (5, 5, False)])
-def test_what_waits_to_be_passed_on_is_not_left_behind_where_linking_is_switched_off(
+def test_pending_internal_messages_prevent_a_start_without_identity_resolution(
     committed: int, flushed: int, waits: bool
 ) -> None:
-    """After a crash. A worker that has ended in order has passed everything on."""
+    """They are left by a crash. A worker that ended in order has sent all its messages."""
     beginning = Beginning(linking=False, flushed=flushed)
     of_all = dict.fromkeys((*map(int, Source), ERASURES), committed)
     if waits:
@@ -81,16 +81,14 @@ def test_what_waits_to_be_passed_on_is_not_left_behind_where_linking_is_switched
 
 
 @pytest.mark.parametrize(("of_sources", "again"), [(5, 0), (4, 2)])
-def test_the_offset_of_an_activity_topic_that_was_not_read_for_a_while_repeats_nothing(
-    of_sources: int, again: int
-) -> None:
-    """Linking was off in between: its metadata names a commit of long ago."""
+def test_expired_offset_of_the_repartition_topic_repeats_nothing(of_sources: int, again: int) -> None:
+    """Identity resolution was off in between, and the metadata names a commit from long ago."""
     beginning = Beginning(linking=True)
     beginning.begin({**dict.fromkeys((*map(int, Source), ERASURES), of_sources), FORWARDED: 2})
     assert len(beginning.sent) == again
 
 
-def test_a_task_that_does_not_read_the_activity_topic_says_so() -> None:
+def test_task_without_the_repartition_topic_records_that_in_its_commit() -> None:
     beginning = Beginning(linking=False)
     for linking, position in ((False, NOT_READ), (True, 9)):
         beginning.settings = Settings(partitions=1, linking=linking)

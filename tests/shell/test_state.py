@@ -1,4 +1,4 @@
-"""The state of a partition on disk: how much of the changelog it has, and when that is not to be believed."""
+"""The state of a partition on disk: how much of the changelog it has, and when it is not used."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def record(customer: str, commit: int) -> tuple[bytes, bytes]:
 
 
 class Machine:
-    """One whose worker starts again and again."""
+    """A machine on which one worker starts again and again."""
 
     def __init__(self, directory: Path) -> None:
         self.now = NOON
@@ -55,7 +55,7 @@ def machine(tmp_path: Path) -> Machine:
     return Machine(tmp_path)
 
 
-def test_what_was_restored_or_flushed_is_there_after_a_restart(machine: Machine) -> None:
+def test_restored_and_flushed_records_are_there_after_a_restart(machine: Machine) -> None:
     state = machine.start()
     assert (state.offset, state.marker, len(state)) == (None, None, 0)
     state.restore([record("a", 1), (MARKER_KEY, marker(1))], 7)
@@ -69,7 +69,7 @@ def test_what_was_restored_or_flushed_is_there_after_a_restart(machine: Machine)
 
 
 @pytest.mark.parametrize("flush", [Flush(9, 10, whole=True), Flush(8, 10, whole=False)])
-def test_where_somebody_else_wrote_to_the_changelog_the_next_start_reads_it(machine: Machine, flush: Flush) -> None:
+def test_foreign_changelog_records_are_read_at_the_next_start(machine: Machine, flush: Flush) -> None:
     state = machine.start()
     state.restore([record("a", 1), (MARKER_KEY, marker(1))], 7)
     state.profiles.restore(*record("b", 2))
@@ -79,8 +79,8 @@ def test_where_somebody_else_wrote_to_the_changelog_the_next_start_reads_it(mach
     assert (state.offset, sorted(state)) == (7, [b"ca", b"cb"])
 
 
-def test_the_marker_of_a_zombie_is_passed_over_also_after_a_restart(machine: Machine) -> None:
-    """It had numbered its flush before others did theirs, and wrote it behind them."""
+def test_commit_marker_of_a_stale_owner_is_ignored_also_after_a_restart(machine: Machine) -> None:
+    """The stale owner numbered its flush before its successor did, and wrote it later."""
     state = machine.start()
     state.restore([(MARKER_KEY, marker(4)), (MARKER_KEY, marker(6)), (MARKER_KEY, marker(5))], 7)
     assert state.marker == marker(6)
@@ -119,7 +119,7 @@ def test_when_recovery_may_go_on_from_disk(
     assert found is None if doubt is None else doubt in str(found)
 
 
-def test_what_is_discarded_is_gone(machine: Machine) -> None:
+def test_discarded_state_is_gone_after_a_restart(machine: Machine) -> None:
     state = machine.start()
     state.restore([record("a", 1)], 7)
     state.discard()
@@ -136,7 +136,7 @@ def test_a_marker_of_another_application_shows_that_it_is_another_changelog(mach
     assert machine.start().offset is None
 
 
-def test_what_is_on_disk_and_makes_no_sense_is_deleted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_unreadable_checkpoint_on_disk_is_deleted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     settings = Settings(state_store="rocksdb", data_dir=tmp_path)
     databases = Databases(tmp_path / "state")
     database = databases.open(changelog_topic(settings), 3)
@@ -147,7 +147,7 @@ def test_what_is_on_disk_and_makes_no_sense_is_deleted(tmp_path: Path, caplog: p
     assert "cannot be read" in caplog.text
 
 
-def test_in_memory_nothing_stays() -> None:
+def test_memory_state_is_gone_after_a_restart() -> None:
     new: Callable[[int], State] = states(Settings(), lambda: NOON)
     state = new(3)
     state.restore([record("a", 1)], 7)
@@ -159,7 +159,7 @@ def test_in_memory_nothing_stays() -> None:
 
 
 def erased(state: State, customer: str, at: int) -> list[tuple[bytes, bytes | None]]:
-    """The changelog's records of a customer's erasure, as another worker wrote them."""
+    """Return the changelog records of an erasure that another worker wrote."""
     profile = Profile(customer, True)
     profile.sequence, profile.commit, profile.applied, profile.erased_at = 2, 2, [2, -1], at
     key, marks = b"c" + customer.encode(), Marks(Cold(), state.profiles.marks._salt, 0)
@@ -179,7 +179,7 @@ def in_files(directory: Path, what: bytes) -> list[Path]:
     return [file for file in directory.rglob("*") if file.is_file() and what in file.read_bytes()]
 
 
-def test_a_copy_that_nobody_works_on_is_rid_of_who_was_erased_too(machine: Machine, tmp_path: Path) -> None:
+def test_standby_copy_also_loses_an_erased_customer(machine: Machine, tmp_path: Path) -> None:
     state = machine.start()
     state.restore([record("somebody", 1), record("b", 1)], 7)
     state = machine.start()  # what was restored is in files
@@ -207,7 +207,7 @@ def test_files_are_rewritten_once_an_hour_at_most(machine: Machine) -> None:
     until_tidy(state)
 
 
-def test_where_files_could_not_be_rewritten_it_is_still_to_be_done(machine: Machine, tmp_path: Path) -> None:
+def test_failed_rewrite_of_files_is_tried_again(machine: Machine, tmp_path: Path) -> None:
     state = machine.start()
     state.restore([record("somebody", 1), record("b", 1)], 7)
     state = machine.start()
@@ -223,7 +223,7 @@ def test_where_files_could_not_be_rewritten_it_is_still_to_be_done(machine: Mach
     assert in_files(tmp_path, b"somebody") == []
 
 
-def test_in_memory_timers_are_looked_through_at_once() -> None:
+def test_timers_in_memory_are_purged_at_once() -> None:
     state = State()
     state.restore([record("somebody", 1)], 7)
     state.restore(erased(state, "somebody", NOON), 10)

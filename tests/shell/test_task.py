@@ -1,4 +1,4 @@
-"""A partition task with a driven clock and a producer that acknowledges when told to."""
+"""A partition task with a driven clock and a fake producer."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SETTINGS = Settings(partitions=1)
 
 
 class Changelog:
-    """Writes when the test lets it."""
+    """A changelog that writes when the test lets it."""
 
     def __init__(self) -> None:
         self.may_write = asyncio.Event()
@@ -49,7 +49,7 @@ class Changelog:
 
 
 async def ours() -> None:
-    """Nobody else has the partition."""
+    """Confirm the ownership of the partition."""
 
 
 class TaskHarness:
@@ -115,7 +115,7 @@ async def test_a_customers_outputs_keep_their_order_also_while_a_commit_is_under
 
 
 async def test_a_commit_that_began_before_the_clock_jumped_does_not_bring_the_trust_in_it_back() -> None:
-    """It may have measured the clock that was right."""
+    """The commit may have measured the clock before the jump."""
     harness = TaskHarness()
     harness.process(Source.CLICKSTREAM, type="page_viewed")
     for jumps in (True, False):
@@ -178,7 +178,7 @@ async def test_outputs_of_deadlines_leave_only_once_the_changelog_has_them() -> 
 
 
 @pytest.mark.parametrize("owes", [True, False])
-async def test_what_only_a_commit_sends_has_one_also_where_nothing_changed(owes: bool) -> None:
+async def test_waiting_outputs_cause_a_commit_without_changes(owes: bool) -> None:
     harness = TaskHarness()
     assert harness.task.snapshot() is None
     cut: list[bool] = []
@@ -188,7 +188,7 @@ async def test_what_only_a_commit_sends_has_one_also_where_nothing_changed(owes:
     assert cut == ([False] if owes else [])
 
 
-async def test_a_chunk_from_before_a_seek_is_passed_over_and_one_behind_a_gap_ends_the_worker() -> None:
+async def test_chunk_from_before_a_seek_is_ignored_and_one_behind_a_gap_ends_the_worker() -> None:
     harness = TaskHarness()
     harness.process(Source.CLICKSTREAM, type="page_viewed")
     harness.offsets[Source.CLICKSTREAM] = 0
@@ -199,7 +199,7 @@ async def test_a_chunk_from_before_a_seek_is_passed_over_and_one_behind_a_gap_en
         harness.process(Source.CLICKSTREAM, type="page_viewed")
 
 
-async def test_it_knows_up_to_where_it_was_given_what_it_reads_also_what_waits() -> None:
+async def test_next_offsets_include_records_that_wait() -> None:
     harness = TaskHarness()
     for _ in range(2):
         harness.process(Source.CLICKSTREAM, type="page_viewed")
@@ -221,7 +221,7 @@ async def test_state_that_is_ahead_of_its_topic_ends_the_worker() -> None:
         harness.task.advance({Source.ORDERS: Fetch(NOON + 82_000, 3)}, frozenset())
 
 
-async def test_a_batch_that_is_lost_is_a_dead_letter_that_names_it_and_the_partition_goes_on() -> None:
+async def test_lost_batch_is_a_dead_letter_that_names_it_and_the_partition_goes_on() -> None:
     harness = TaskHarness()
     harness.process(Source.CLICKSTREAM, type="page_viewed")
     lost = Chunk()
@@ -237,8 +237,8 @@ async def test_a_batch_that_is_lost_is_a_dead_letter_that_names_it_and_the_parti
     assert 'lifecycle_dead_letters_total{reason="corrupt_batch",topic="clickstream"} 1.0' in shown
 
 
-async def test_a_task_that_was_let_go_does_nothing_any_more() -> None:
-    """A tick or an agent may still hold it: what it did now would be in the state and never be sent."""
+async def test_released_task_does_nothing() -> None:
+    """A tick or an agent may still refer to it: its outputs would be in the state and never be sent."""
     harness = TaskHarness()
     harness.process(Source.CLICKSTREAM, type="product_viewed", product_id="p")
     harness.look()

@@ -1,4 +1,4 @@
-"""What a worker's event loop has to say of exceptions that nobody took."""
+"""How the event loop of a worker logs exceptions that nobody retrieved."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from streams.shell.worker import _of_loop
 
 
 def leave_a_future(error: Exception) -> None:
-    """As a batch of a producer that has ended does."""
+    """Leave a failed future behind, as a batch of an ended producer does."""
     asyncio.get_running_loop().create_future().set_exception(error)
 
 
@@ -44,7 +44,7 @@ async def said_of(
         loop.set_exception_handler(None)
 
 
-async def test_what_a_worker_has_failed_by_is_not_said_again_for_each_batch(caplog: pytest.LogCaptureFixture) -> None:
+async def test_failure_of_the_worker_is_not_logged_again_for_each_batch(caplog: pytest.LogCaptureFixture) -> None:
     assert await said_of(leave_a_future, ProducerFenced(), "Another worker has taken over", caplog) == []
 
 
@@ -57,7 +57,7 @@ async def test_what_a_worker_has_failed_by_is_not_said_again_for_each_batch(capl
     ],
     ids=["of one that has not failed", "not a client's", "of a task"],
 )
-async def test_all_else_that_nobody_took_is_said(
+async def test_other_unretrieved_exceptions_are_logged(
     leave: Callable[[Exception], None], error: Exception, failure: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     [said] = await said_of(leave, error, failure, caplog)

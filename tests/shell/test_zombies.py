@@ -1,7 +1,5 @@
-"""A worker that was stopped in the middle of a commit, or of taking over, for so long that others took over, wakes up.
-
-It was stopped behind its look at the group: the flush gets through, and what follows it does not.
-"""
+"""A worker that was stopped within a commit or a takeover resumes after others took over. It was stopped after its
+ownership check: its flush succeeds, and nothing after the flush does."""
 
 from __future__ import annotations
 
@@ -32,7 +30,7 @@ def visits(*who: str) -> ShellHarness:
 
 
 async def commits(harness: ShellHarness) -> None:
-    """As it is done at the start: whether or not something has happened."""
+    """Commit with or without changes, as a task does at its start."""
     task, snapshot = stopped(harness.tasks[0], force=True)
     harness.offsets |= await task.write(snapshot)
 
@@ -43,7 +41,7 @@ async def reads(harness: ShellHarness, source: Source, most: int | None = None) 
 
 
 def stopped(task: PartitionTask, *, force: bool = False) -> tuple[PartitionTask, Snapshot]:
-    """The task, and what it was about to write."""
+    """Return the task and the snapshot that it was about to write."""
     snapshot = task.snapshot(force=force)
     assert snapshot is not None
     return task, snapshot
@@ -55,8 +53,9 @@ async def wakes_up(zombie: PartitionTask, snapshot: Snapshot) -> None:
 
 
 @pytest.mark.parametrize("crash_at", ["", "flush", "in flush", "flushed", "offsets"])
-async def test_whom_it_has_written_last_is_published_by_who_comes_next_but_one(crash_at: str) -> None:
-    """The heir had only begun, and dies before it has read as far. And so may the next one, in its first commit."""
+async def test_profile_last_written_by_a_stale_owner_is_published_by_a_later_successor(crash_at: str) -> None:
+    """The first successor has only started, and crashes before it has read as far. The next one may crash in its first
+    commit."""
     harness = visits("d-0", "d-0", "d-1")
     await reads(harness, CLICKS, 1)
     await harness.commit(0)
@@ -76,8 +75,8 @@ async def test_whom_it_has_written_last_is_published_by_who_comes_next_but_one(c
     assert harness.profiles_are_published()
 
 
-async def test_deadlines_that_it_has_written_are_told_by_who_comes_next_but_one() -> None:
-    """And if it is killed when it wakes up."""
+async def test_outputs_of_deadlines_written_by_a_stale_owner_are_sent_by_a_later_successor() -> None:
+    """The stale owner is killed when it resumes."""
     harness = ShellHarness(NOON, 1, profiles=True)
     harness.append(CLICKS, 0, view(0, "d-0", NOON - 10 * MINUTE), NOON - 10 * MINUTE)
     await harness.run()
@@ -96,7 +95,7 @@ async def test_deadlines_that_it_has_written_are_told_by_who_comes_next_but_one(
     assert [output["kind"] for output in harness.outputs() if output["type"] == "abandoned"] == ["browse"]
 
 
-async def test_who_begins_and_is_stopped_publishes_nothing_before_it_has_asked() -> None:
+async def test_stale_successor_publishes_nothing_before_its_ownership_check() -> None:
     harness = visits("d-0", "d-0", "d-0")
     await reads(harness, CLICKS, 1)
     await harness.commit(0)
@@ -111,8 +110,8 @@ async def test_who_begins_and_is_stopped_publishes_nothing_before_it_has_asked()
     assert harness.profiles_are_published()
 
 
-async def test_whose_record_had_more_of_one_topic_loses_nothing_of_the_other() -> None:
-    """It has three clicks of the customer, its heir one of these and an order that came late."""
+async def test_record_of_a_stale_owner_with_more_clicks_does_not_lose_an_order() -> None:
+    """The stale owner applied three clicks of the customer, its successor one of these and an order that came late."""
     harness = ShellHarness(NOON, 1, profiles=True)
     harness.append(CLICKS, 0, {**view(0, "d", NOON - HOUR), "customer_id": "c-9"}, NOON - HOUR)
     of_late = {"event_id": "o-1", "type": "order_completed", "order_id": "o-1", "total": "5", "currency": "EUR"}
@@ -137,8 +136,8 @@ async def test_whose_record_had_more_of_one_topic_loses_nothing_of_the_other() -
     assert (profile["orders"], profile["product_views"]) == (1, 3)
 
 
-async def test_nor_does_it_delete_the_document_of_who_came_back_after_an_erasure() -> None:
-    """Of which it has read the request, and its heir more than that."""
+async def test_stale_owner_does_not_delete_the_document_of_a_customer_who_came_back_after_an_erasure() -> None:
+    """The stale owner has read the erasure request, and its successor has read more than that."""
     harness = ShellHarness(NOON, 1, profiles=True)
     harness.request_erasure("d-0", NOON - HOUR, identified=False)
     harness.fetch(0, ERASURES)
@@ -154,8 +153,8 @@ async def test_nor_does_it_delete_the_document_of_who_came_back_after_an_erasure
     assert harness.profile_documents()["d-0"] is not None
 
 
-async def test_of_who_was_erased_meanwhile_a_document_is_gone_when_it_is_asked_for_again() -> None:
-    """It was stopped behind its second look, which is all that keeps it from publishing."""
+async def test_second_erasure_request_deletes_a_document_that_a_stale_owner_published() -> None:
+    """The stale owner was stopped after its second ownership check, which is its last one before it publishes."""
     harness = visits("d-0")
     await reads(harness, CLICKS)
     zombie, snapshot = stopped(harness.tasks[0])

@@ -1,4 +1,4 @@
-"""Chunks, and what is noted of each fetch. The real path is in tests/integration."""
+"""Chunks, and the facts noted of each fetch. tests/integration has the real path."""
 
 from __future__ import annotations
 
@@ -59,13 +59,13 @@ class FetcherHarness:
         self.asked: list[str] = []
         """The topics of the last fetch."""
         self.ask: tuple[int, int] = (0, 0)
-        """Its wait, ms, and bytes."""
+        """The wait (ms) and the bytes of the last fetch."""
         self.fetcher: Any = SimpleNamespace(_proc_fetch_request=self._process, _records={})
         self.observer = Observer()
-        self.told: Callable[[], None] = lambda: self.arrivals.append(self.now)
+        self.on_arrival: Callable[[], None] = lambda: self.arrivals.append(self.now)
         self.arrivals: list[int] = []
-        """When it was told that a fetch has brought something."""
-        chunk_fetches(self.fetcher, self.observer, lambda: self.now, lambda: self.told())
+        """When an arrival was signalled."""
+        chunk_fetches(self.fetcher, self.observer, lambda: self.now, lambda: self.on_arrival())
 
     async def _process(self, assignment: Any, node: int, request: Any) -> bool:
         self.asked = [topic for topic, _ in request.topics]
@@ -101,7 +101,7 @@ async def test_a_fetch_that_failed_shows_nothing() -> None:
     assert harness.arrivals == []
 
 
-async def test_that_a_fetch_brought_something_is_told_once_what_it_showed_is_known() -> None:
+async def test_arrival_is_signalled_after_its_fetch_was_noted() -> None:
     harness = FetcherHarness()
 
     def answer() -> bool:
@@ -110,7 +110,7 @@ async def test_that_a_fetch_brought_something_is_told_once_what_it_showed_is_kno
 
     harness.answer = answer
     seen: list[bool] = []
-    harness.told = lambda: seen.append(TP("clicks", 0) in harness.observer.fetches)
+    harness.on_arrival = lambda: seen.append(TP("clicks", 0) in harness.observer.fetches)
     await harness.fetch()
     assert seen == [True]
 
@@ -154,7 +154,7 @@ async def test_a_position_that_a_chunked_topic_does_not_have_is_noted() -> None:
 
 
 async def test_an_end_before_the_position_proves_nothing_and_is_noted_until_it_is_right() -> None:
-    """It is what a leader shows that was just elected, and also a topic that was made anew."""
+    """A leader that was just elected shows such an end, and so does a topic that was deleted and created again."""
     harness = FetcherHarness()
     end = 30
 
@@ -206,7 +206,7 @@ async def test_a_fetch_asks_as_the_last_one_of_that_node_went() -> None:
     assert harness.ask == IDLE
 
 
-async def test_what_is_seldom_is_asked_for_once_a_second_of_each_node() -> None:
+async def test_seldom_topic_is_fetched_once_a_second_from_each_node() -> None:
     harness = FetcherHarness()
     await harness.fetch()
     assert harness.asked == ["clicks", "plain"]
@@ -263,7 +263,7 @@ LOG = [
 
 
 def fetched(log: list[bytes], offset: int, *, chunked: bool) -> tuple[Any, Any]:
-    """A fetch's result, as `Fetcher._records` gives it out for a topic, and the records it was made of."""
+    """Return the result of a fetch as `Fetcher._records` has it, and the records that it was made of."""
     records = PartitionRecords(CLICKS, MemoryRecords(b"".join(log)), [(7, 43)], offset, None, None, True, 1)
     state = SimpleNamespace(paused=False, position=offset, consumed_to=lambda position: None)
     assignment = SimpleNamespace(active=True, state_value=lambda tp: state)
@@ -293,7 +293,7 @@ def damaged(data: bytes) -> bytes:
 
 
 def unpackable(data: bytes) -> bytes:
-    """Said to be compressed with gzip, with the checksum that goes with it."""
+    """Return a batch that claims to be gzip, with a right checksum."""
     said = bytearray(data)
     said[22] |= 1
     said[17:21] = calc_crc32c(bytes(said[21:])).to_bytes(4, "big")
@@ -301,7 +301,7 @@ def unpackable(data: bytes) -> bytes:
 
 
 def taken(log: list[bytes], offset: int, fetcher: Any) -> Any:
-    """What the next fetch at an offset gives."""
+    """Return the chunk of the next fetch at an offset."""
     records = PartitionRecords(CLICKS, MemoryRecords(b"".join(log)), [], offset, None, None, True, 1)
     state = SimpleNamespace(paused=False, position=offset, consumed_to=lambda position: None, highwater=54)
     assignment = SimpleNamespace(active=True, state_value=lambda tp: state)
@@ -319,7 +319,7 @@ def taken(log: list[bytes], offset: int, fetcher: Any) -> Any:
 def test_a_batch_that_cannot_be_read_is_fetched_again_and_then_lost_and_what_is_behind_it_is_read(
     damage: Callable[[bytes], bytes], why: str
 ) -> None:
-    """Before it was raised: the worker ended, and the next one did, and the next."""
+    """Raising an error would end this worker and every later one."""
     broken = damage(LOG[5])
     if len(broken) < 60:  # a batch that is cut short cannot be told from where it ends
         broken = broken[:8] + (len(broken) - 12).to_bytes(4, "big") + broken[12:]
@@ -342,7 +342,7 @@ def test_a_batch_that_was_damaged_on_its_way_is_read() -> None:
 
 
 def test_where_the_header_cannot_be_believed_one_offset_is_lost() -> None:
-    """And then the next one, until the broker gives the batch behind."""
+    """The next offset follows, until the broker returns the batch behind."""
     wild = bytearray(LOG[0])
     wild[23:27] = (1 << 30).to_bytes(4, "big")  # the last offset's delta
     fetcher = FetcherHarness().fetcher
@@ -352,8 +352,8 @@ def test_where_the_header_cannot_be_believed_one_offset_is_lost() -> None:
 
 
 @pytest.mark.parametrize("codec", range(1, 5))
-def test_what_producers_compress_is_read(codec: int) -> None:
-    """gzip, snappy, lz4 and zstd."""
+def test_records_of_every_codec_are_read(codec: int) -> None:
+    """The codecs are gzip, snappy, lz4 and zstd."""
     builder = DefaultRecordBatchBuilder(2, codec, 0, -1, -1, -1, 1 << 16)
     for n in range(3):
         builder.append(n, 1_000 + n, b"k", b"value" * 100, [])
@@ -362,7 +362,7 @@ def test_what_producers_compress_is_read(codec: int) -> None:
 
 
 def test_the_bytes_of_a_fetch_go_with_its_chunk() -> None:
-    """The garbage collector is told to look rarely: what waited for it would add up."""
+    """The garbage collector runs rarely, and garbage that waits for it would add up."""
     result, records = fetched(LOG, 40, chunked=True)
     alive = weakref.ref(records)
     result.getall()

@@ -1,4 +1,4 @@
-"""The consumer at a rebalance: no record is taken that nobody will read again."""
+"""The consumer in a rebalance: it takes no record that nobody will read again."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from streams.transport.recovery import Recovery
 
 CLICKS = TP("clicks", 0)
 VISITS = TP("visits", 0)
-"""Of an ordinary topic."""
+"""A partition of an ordinary topic."""
 
 
 class Driven(Consumer):
-    """Without Faust around it: its polls end, and its generation changes, when the test says so."""
+    """A consumer without Faust. Its polls end and its generation changes when the test says so."""
 
     should_stop = False
     flow_active = True
@@ -79,7 +79,7 @@ class Driven(Consumer):
 
 
 async def of_task(by: BaseException | None) -> asyncio.Task[None]:
-    """A task that has ended so."""
+    """Return a task that has ended in this way."""
 
     async def work() -> None:
         if by is not None:
@@ -103,8 +103,8 @@ async def ended(
     return thread.fetching_ended
 
 
-async def test_what_the_client_has_ceased_to_read_by_is_known() -> None:
-    """Nobody is told who does not wait on the consumer's thread just then: not of a group that refuses the worker."""
+async def test_error_that_ended_fetching_is_known() -> None:
+    """The error would reach only callers that wait on the consumer's thread at that moment."""
     fault = KafkaError("no such thing")
     assert await ended(fetching=fault) is fault
     assert await ended(coordinating=fault) is fault
@@ -127,13 +127,13 @@ async def taken(consumer: Driven) -> list[TP]:
     return [tp async for tp, _ in consumer.getmany(1.0)]
 
 
-async def test_what_is_polled_is_handed_over() -> None:
+async def test_polled_records_are_handed_over() -> None:
     consumer = Driven()
     consumer.answer.set_result({CLICKS: one_chunk()})
     assert await taken(consumer) == [CLICKS]
 
 
-async def test_what_a_poll_brought_of_a_topic_is_one_message_and_of_a_changelog_one_per_partition() -> None:
+async def test_poll_gives_one_message_per_topic_and_one_per_changelog_partition() -> None:
     consumer = Driven()
     consumer.tables = SimpleNamespace(changelog_topics=frozenset({"state"}))
     polled = {tp: one_chunk() for tp in (CLICKS, TP("clicks", 1), TP("state", 0), TP("state", 1), TP("orders", 1))}
@@ -150,7 +150,7 @@ async def test_what_a_poll_brought_of_a_topic_is_one_message_and_of_a_changelog_
 
 
 async def test_the_seek_waits_for_a_poll_of_before_the_rebalance_and_what_that_brings_is_dropped() -> None:
-    """Else it could bring what comes after the seek, to be lost when Faust empties its queues."""
+    """Otherwise the poll could return records after the seek, which are lost when Faust empties its queues."""
     consumer = Driven()
     poll = asyncio.create_task(taken(consumer))
     await asyncio.sleep(0)
@@ -165,8 +165,8 @@ async def test_the_seek_waits_for_a_poll_of_before_the_rebalance_and_what_that_b
     assert consumer.events == ["polled", "sought"]
 
 
-async def test_so_does_the_seek_of_recovery(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else what that poll brings of a changelog is dropped, and a copy lacks it, or recovery never ends."""
+async def test_seek_of_recovery_waits_for_a_poll_from_before_the_rebalance(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise changelog records of that poll are dropped, and a standby lacks them, or recovery never ends."""
     consumer = Driven()
 
     async def seek(recovery: Any, consumer: Driven, tps: set[TP], offsets: Any, title: str) -> None:
@@ -219,8 +219,8 @@ async def test_a_chunk_for_which_there_is_no_room_waits_for_it() -> None:
     assert queue.get_nowait() == 2
 
 
-async def test_who_waits_for_room_is_alive(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It waits as long as a commit, and that as long as the broker is away: no reason to restart the worker."""
+async def test_consumer_that_waits_for_room_is_healthy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It waits as long as a commit does, which waits for the broker: no reason to restart the worker."""
     monkeypatch.setattr(driver, "STEP_S", 0.001)
     consumer, queue = Driven(), asyncio.Queue[int](1)
     stepped = asyncio.Event()
@@ -233,7 +233,7 @@ async def test_who_waits_for_room_is_alive(monkeypatch: pytest.MonkeyPatch) -> N
     assert (await waiting).results == ["put"]
 
 
-async def test_who_is_cancelled_while_there_is_no_room_hands_nothing_over() -> None:
+async def test_cancelled_consumer_without_room_hands_nothing_over() -> None:
     consumer, queue = Driven(), asyncio.Queue[int](1)
     await queue.put(1)
     waiting = asyncio.create_task(consumer.wait_first(put(queue, 2), asyncio.Event().wait()))
@@ -247,7 +247,7 @@ async def test_who_is_cancelled_while_there_is_no_room_hands_nothing_over() -> N
 
 
 async def test_a_full_queue_keeps_only_ordinary_topics_from_being_fetched() -> None:
-    """Faust lets a partition be fetched again as soon as there is room, also one that the app has paused."""
+    """Faust fetches a partition again as soon as there is room, even if the application has paused it."""
     consumer = Driven()
     consumer.on_buffer_full(CLICKS)
     assert consumer.active == {CLICKS}
@@ -267,7 +267,7 @@ async def test_a_rebalance_or_the_end_does_not_wait_for_room() -> None:
     assert queue.qsize() == 1
 
 
-async def test_what_fails_to_be_handed_over_says_so() -> None:
+async def test_error_of_handing_over_is_raised() -> None:
     async def fail() -> None:
         raise KeyError("no such channel")
 
@@ -276,7 +276,7 @@ async def test_what_fails_to_be_handed_over_says_so() -> None:
 
 
 async def test_a_member_that_was_given_up_commits_nothing() -> None:
-    """Without a generation, an empty group would take its offsets, stale as they are."""
+    """A commit without a generation would be accepted by an empty group, with stale offsets."""
     thread = object.__new__(ConsumerThread)
     client = SimpleNamespace(_coordinator=SimpleNamespace(generation=-1), commit=None)
     thread._consumer = client
@@ -315,7 +315,7 @@ async def test_recovery_asks_nothing_of_the_log_before_the_predecessors_are_fenc
     assert asked == ["active"]
 
 
-async def test_a_new_assignment_is_told_before_anything_else_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_new_assignment_is_announced_before_anything_else(monkeypatch: pytest.MonkeyPatch) -> None:
     consumer = Driven()
     told: list[frozenset[TP]] = []
     consumer.on_assigned = told.append  # type: ignore[attr-defined]
@@ -330,7 +330,7 @@ async def test_a_new_assignment_is_told_before_anything_else_happens(monkeypatch
 
 
 async def test_recovery_is_given_the_time_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Faust takes a step that is slower than its timeout for the end of the service."""
+    """Faust treats a step that is slower than its timeout as the end of the service."""
     given: list[Any] = []
 
     async def wait(self: Any, coro: Any, timeout: Any = None) -> None:
@@ -346,10 +346,10 @@ async def test_recovery_is_given_the_time_it_takes(monkeypatch: pytest.MonkeyPat
     [(set(), 7, ["recovered", "nothing is ours"]), ({CLICKS}, 7, ["recovered"]), (set(), 8, ["recovered"])],
     ids=["nothing", "something, which the consumer tells of", "nothing, and a rebalance since"],
 )
-async def test_who_has_got_nothing_is_told_that_recovery_is_complete(
+async def test_worker_without_partitions_is_told_that_recovery_is_complete(
     monkeypatch: pytest.MonkeyPatch, assignment: set[TP], generation: int, told: list[str]
 ) -> None:
-    """Else a worker more than there are partitions is never ready."""
+    """Otherwise a spare worker would never be ready."""
     events: list[str] = []
 
     async def completed(self: Any, generation_id: int = 0) -> None:
@@ -370,8 +370,8 @@ async def test_who_has_got_nothing_is_told_that_recovery_is_complete(
     assert events == told
 
 
-async def test_who_has_nothing_to_poll_stays_in_the_group() -> None:
-    """Its client makes a member leave that was not polled for `broker_max_poll_interval`."""
+async def test_worker_without_partitions_stays_in_the_group() -> None:
+    """The client leaves the group if it is not polled for `broker_max_poll_interval`."""
     consumer, subscription = Driven(), SubscriptionState()
     subscription._last_fetch_ended -= 1000
     assert subscription.fetcher_idle_time >= 1000
@@ -383,7 +383,7 @@ async def test_who_has_nothing_to_poll_stays_in_the_group() -> None:
 
 
 class Polling(ConsumerThread):
-    """The consumer's thread, without one, of an assignment that is made or is not."""
+    """The consumer's thread without a thread, with or without an assignment."""
 
     _records: dict[Any, Any]
     consumer: Any
@@ -412,7 +412,7 @@ class Polling(ConsumerThread):
 
 
 async def test_a_poll_waits_for_what_is_active_and_is_noted_as_one() -> None:
-    """Of partitions that were paused since, something may stay with the fetcher for long."""
+    """Records of partitions that were paused since may stay with the fetcher for long."""
     thread = Polling()
     thread._records[VISITS] = ["of a partition that is paused"]
     thread._subscribed._last_fetch_ended -= 1000
@@ -425,7 +425,7 @@ async def test_a_poll_waits_for_what_is_active_and_is_noted_as_one() -> None:
     assert thread._records.keys() == {VISITS}
 
 
-async def test_a_poll_does_not_wait_where_the_flow_is_stopped_and_a_client_that_is_closed_says_so() -> None:
+async def test_poll_does_not_wait_while_the_flow_is_stopped_and_raises_for_a_closed_client() -> None:
     thread = Polling()
     thread.consumer.flow_active = False
     assert await thread.getmany({CLICKS}, 60.0) == {}
@@ -446,7 +446,7 @@ async def test_a_poll_takes_nothing_in_a_rebalance() -> None:
 
 
 class Mixed(Driven):
-    """With ordinary topics: of one partition the group has committed an offset, of another none yet."""
+    """A consumer with ordinary topics. The group has committed an offset of one partition, and none of another."""
 
     fresh = TP("visits", 1)
 
@@ -474,7 +474,7 @@ class Mixed(Driven):
         self.positions = partitions
 
 
-async def test_what_a_poll_of_before_the_rebalance_brought_of_an_ordinary_topic_is_read_again() -> None:
+async def test_ordinary_records_polled_before_a_rebalance_are_read_again() -> None:
     consumer = Mixed()
     consumer.active = {VISITS}
     poll = asyncio.create_task(taken(consumer))
@@ -491,7 +491,7 @@ async def test_what_a_poll_of_before_the_rebalance_brought_of_an_ordinary_topic_
 
 
 class Revoked(Driven):
-    """Loses its partitions, with something done of an ordinary topic that is not committed yet."""
+    """A consumer that loses its partitions with uncommitted work of an ordinary topic."""
 
     def __init__(self, patience: float) -> None:
         super().__init__()
@@ -516,7 +516,7 @@ class Revoked(Driven):
 
 
 @pytest.mark.parametrize("answers", [True, False], ids=["", "unless the broker does not answer in time"])
-async def test_what_is_done_of_ordinary_topics_is_committed_before_faust_forgets_it(
+async def test_ordinary_topics_are_committed_before_faust_forgets_them(
     monkeypatch: pytest.MonkeyPatch, answers: bool
 ) -> None:
     consumer = Revoked(patience=60 if answers else 0.01)
@@ -533,8 +533,8 @@ async def test_what_is_done_of_ordinary_topics_is_committed_before_faust_forgets
     ]  # fmt: skip
 
 
-async def test_what_ordinary_tables_contain_is_not_held_against_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Faust's stores cannot say; what they have read, recovery knows."""
+async def test_ordinary_tables_are_not_verified_against_the_changelog(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Faust's stores cannot report their contents. Recovery knows what they have read."""
     built: list[Any] = []
 
     async def build(self: Any, consumer: Any, tps: set[TP], destination: Any, title: str) -> None:

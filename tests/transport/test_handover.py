@@ -1,4 +1,4 @@
-"""Polls of one thread, answered by another: nothing is lost or taken twice, however they meet."""
+"""Polls of one thread are answered by another: nothing is lost or taken twice, in any order of events."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def test_a_poll_that_waits_is_answered_by_what_arrives() -> None:
     handover.arrived(take_nothing)  # and answered once
 
 
-async def test_what_arrives_while_nobody_polls_stays_where_it_is() -> None:
+async def test_records_that_arrive_without_a_poll_are_not_taken() -> None:
     handover = Handover()
     handover.arrived(take_nothing)
     assert await handover.poll({CLICKS}, LONG, lambda: True) is None
@@ -59,7 +59,7 @@ async def test_a_poll_for_which_nothing_comes_ends() -> None:
     handover.arrived(take_nothing)
 
 
-async def test_what_was_taken_for_a_poll_just_as_it_gave_up_is_not_lost() -> None:
+async def test_records_taken_as_a_poll_gives_up_are_not_lost() -> None:
     handover = Handover()
 
     def meanwhile() -> bool:
@@ -69,7 +69,7 @@ async def test_what_was_taken_for_a_poll_just_as_it_gave_up_is_not_lost() -> Non
     assert await handover.poll({CLICKS}, LONG, meanwhile) == {CLICKS: ["a record"]}
 
 
-async def test_what_a_fetch_has_failed_with_is_raised_by_the_poll() -> None:
+async def test_error_of_a_fetch_is_raised_by_the_poll() -> None:
     handover = Handover()
     poll = await waiting(handover)
     await asyncio.to_thread(handover.arrived, fail)
@@ -101,7 +101,7 @@ async def test_a_poll_that_fails_is_answered_no_more() -> None:
     handover.arrived(take_nothing)
 
 
-def test_what_arrives_for_a_loop_that_is_closed_does_not_end_the_consumers_thread() -> None:
+def test_arrival_for_a_closed_loop_does_not_end_the_consumer_thread() -> None:
     handover = Handover()
 
     async def die() -> None:
@@ -124,7 +124,7 @@ def test_what_arrives_for_a_loop_that_is_closed_does_not_end_the_consumers_threa
 
 
 async def test_two_threads_that_meet_in_any_order_lose_nothing() -> None:
-    """The other thread's records: each is there once, and in their order."""
+    """Each record of the other thread arrives once, and in order."""
     handover, number = Handover(), 20_000
     there: deque[int] = deque()
     lock = threading.Lock()  # as the consumer's thread takes on its own event loop, one thing after another

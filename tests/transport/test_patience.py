@@ -1,4 +1,4 @@
-"""A broker that is away is asked again, and nothing else is."""
+"""A broker that is away is asked again; other errors are raised."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def test_a_broker_that_is_away_is_asked_until_it_answers(monkeypatch: pyte
     assert len(pauses) == 12
 
 
-async def test_what_asking_again_cannot_mend_is_raised() -> None:
+async def test_error_that_a_retry_cannot_help_is_raised() -> None:
     async def ask() -> None:
         raise TopicAuthorizationFailedError
 

@@ -1,7 +1,5 @@
-"""Every private name of Faust and aiokafka that streams/transport relies on: the one place where they are listed.
-
-If a test here fails after an upgrade, streams/transport has to be looked at before anything is trusted.
-"""
+"""The list of all private names of Faust and aiokafka that streams/transport relies on. If a test fails here after an
+upgrade, review streams/transport before you trust anything."""
 
 from __future__ import annotations
 
@@ -130,7 +128,7 @@ NAMES = {name for names in RELIED_ON.values() for name in names}
 MODULES = sorted(Path(inspect.getfile(streams.transport)).parent.glob("[a-z]*.py"))
 
 
-def test_they_were_checked_with_these_versions() -> None:
+def test_installed_versions_are_those_that_were_checked() -> None:
     assert {"faust-streaming": faust.__version__, "aiokafka": aiokafka.__version__} == CHECKED_WITH
 
 
@@ -139,11 +137,11 @@ def test_they_were_checked_with_these_versions() -> None:
     [(owner, name) for owner, names in RELIED_ON.items() for name in names],
     ids=lambda value: value if isinstance(value, str) else value.__name__,
 )
-def test_it_is_there(owner: type, name: str) -> None:
+def test_private_name_exists(owner: type, name: str) -> None:
     assert name in known_to(owner)
 
 
-def test_what_is_done_with_them_is_what_it_was() -> None:
+def test_code_around_private_names_is_unchanged() -> None:
     assert list(inspect.signature(fetcher.Fetcher._proc_fetch_request).parameters) == [
         "self", "assignment", "node_id", "request",
     ]  # fmt: skip
@@ -187,7 +185,7 @@ def test_what_is_done_with_them_is_what_it_was() -> None:
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
 def test_the_list_is_complete(path: Path) -> None:
-    """What a module uses is on it or its own; and what is its own hides nothing of the library's."""
+    """Each private name that a module uses is listed or its own, and its own names hide none of the library's."""
     tree = ast.parse(path.read_text())
     made = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
     used = set()
@@ -212,7 +210,7 @@ def private(name: str) -> bool:
 
 
 def known_to(owner: type) -> set[str]:
-    """The names that a class has, or that its methods use of themselves."""
+    """Return the names of a class, and the attributes that its methods use."""
     return set(dir(owner)) | set(re.findall(r"self\.(\w+)", inspect.getsource(owner)))
 
 

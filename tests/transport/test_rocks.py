@@ -1,4 +1,5 @@
-"""RocksDB as a disk: what it keeps, and what becomes of files that are damaged, away, full or another's."""
+"""RocksDB as the disk of a state: contents, and files that are damaged, missing, on a full disk or of another
+worker."""
 
 from __future__ import annotations
 
@@ -31,7 +32,7 @@ def databases(tmp_path: Path) -> Iterator[Databases]:
     made.close()
 
 
-def test_what_was_written_is_there_and_in_order(databases: Databases) -> None:
+def test_written_records_are_read_back_in_key_order(databases: Databases) -> None:
     database = databases.open("log", 0)
     database.write([(b"b", b"2"), (b"a", b"1"), (b"c", b""), (b"d", b"4")])
     database.write([(b"d", None), (b"a", b"3"), (b"nothing", None)])
@@ -49,7 +50,7 @@ def test_what_was_written_is_there_and_in_order(databases: Databases) -> None:
         next(scan)
 
 
-def test_partitions_and_topics_do_not_meet(databases: Databases) -> None:
+def test_databases_of_partitions_and_topics_are_separate(databases: Databases) -> None:
     database = databases.open("log", 0)
     database.write([(b"a", b"1")])
     assert databases.open("log", 1).get(b"a") is None
@@ -59,7 +60,7 @@ def test_partitions_and_topics_do_not_meet(databases: Databases) -> None:
     assert databases.open("log", 0).get(b"a") is None
 
 
-def test_it_is_the_disk_that_the_core_is_tested_with(databases: Databases) -> None:
+def test_rocksdb_behaves_as_the_memory_disk_of_the_core_tests(databases: Databases) -> None:
     database, model = databases.open("log", 0), MemoryDisk()
     (engine, outputs, log), (expected, others, same) = play_views(5, database), play_views(5, model)
     assert (outputs, log, contents(engine.state)) == (others, same, contents(expected.state))
@@ -74,7 +75,7 @@ def test_a_directory_is_one_workers(databases: Databases, tmp_path: Path) -> Non
     Databases(tmp_path / "state").close()
 
 
-def test_a_directory_that_cannot_be_made_is_said_so(tmp_path: Path) -> None:
+def test_directory_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"LIFECYCLE_DATA_DIR: .*cannot be used"):
         Databases(tmp_path / "file" / "state")
@@ -109,7 +110,7 @@ def test_whichever_files_are_missing_it_starts_anew(databases: Databases, tmp_pa
     assert database.get(b"a") == b"1"
 
 
-def test_what_turns_out_to_be_damaged_is_deleted_at_the_next_start(databases: Databases, tmp_path: Path) -> None:
+def test_damaged_files_are_deleted_at_the_next_start(databases: Databases, tmp_path: Path) -> None:
     file = largest(filled(databases, tmp_path))
     data = bytearray(file.read_bytes())
     middle = len(data) // 2
@@ -163,22 +164,22 @@ except DiskFailed as error:
 """
 
 
-def test_a_disk_that_takes_no_more_is_said_so(tmp_path: Path) -> None:
+def test_full_disk_is_an_error(tmp_path: Path) -> None:
     said = subprocess.run([sys.executable, "-c", FULL, tmp_path], capture_output=True, text=True, check=True).stdout
     assert "File too large" in said
     assert "see that the disk has room" in said
     assert not list(tmp_path.rglob("DAMAGED"))
 
 
-def test_what_is_relied_on_of_rocksdict() -> None:
-    """Properties, though its stub has methods: where they are, nothing would be switched off."""
+def test_rocksdict_write_options_are_properties() -> None:
+    """They are properties, although the stub has methods. As methods they would switch nothing off."""
     assert not callable(WriteOptions().disable_wal)
     assert not callable(WriteOptions().no_slowdown)
 
 
 @pytest.fixture
 def stalling(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Database]:
-    """So little room in memory that writes have to wait for files."""
+    """Return options with so little memory that writes wait for files."""
     monkeypatch.setattr(rocks, "WRITE_BUFFER_BYTES", 64 << 10)
     monkeypatch.setattr(rocks, "FILE_BYTES", 32 << 10)
     databases = Databases(tmp_path / "small")
@@ -199,7 +200,7 @@ def test_a_write_waits_until_there_is_room_in_memory(stalling: Database) -> None
 
 
 def test_a_write_does_not_wait_for_ever(stalling: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As it would on a disk that is full."""
+    """It would wait so on a full disk."""
     monkeypatch.setattr(rocks, "STALL_S", 0.0)
     with pytest.raises(DiskFailed, match=r"Write stall.*see that the disk has room"):
         write_much(stalling)
@@ -209,7 +210,7 @@ def test_a_write_does_not_wait_for_ever(stalling: Database, monkeypatch: pytest.
 
 
 def holding(path: Path, what: bytes) -> list[str]:
-    """The files that have it somewhere, as it is or in hexadecimal."""
+    """Return the files that contain the bytes, as they are or in hexadecimal."""
     return [
         file.name
         for file in sorted(path.iterdir())
@@ -218,10 +219,8 @@ def holding(path: Path, what: bytes) -> list[str]:
 
 
 @pytest.mark.parametrize("key", [b"a-secret", b"000500-secret", b"z-secret"], ids=["first", "among", "last"])
-def test_what_is_deleted_is_in_no_file_once_they_are_rewritten(
-    databases: Databases, tmp_path: Path, key: bytes
-) -> None:
-    """Nor in the manifest, which names the first and the last key of every file."""
+def test_deleted_record_is_in_no_file_after_a_rewrite(databases: Databases, tmp_path: Path, key: bytes) -> None:
+    """The manifest does not contain it either, although it names the first and the last key of every file."""
     path = tmp_path / "state" / "log" / "0"
     database = databases.open("log", 0)
     database.write([(b"%06d" % n, b"x" * 100) for n in range(1_000)])
@@ -238,7 +237,7 @@ def test_what_is_deleted_is_in_no_file_once_they_are_rewritten(
     assert holding(path, b"secret") == []
 
 
-def test_what_was_read_of_files_that_are_gone_is_in_the_cache_no_more(databases: Databases) -> None:
+def test_blocks_of_deleted_files_leave_the_cache(databases: Databases) -> None:
     database, other = databases.open("log", 0), databases.open("log", 1)
     for one in (database, other):
         one.write([(b"%06d" % n, b"x" * 100) for n in range(1_000)])
@@ -264,7 +263,7 @@ def wait_for(database: Database) -> None:
         time.sleep(0.01)
 
 
-def test_it_can_be_used_and_closed_while_files_are_rewritten(databases: Databases) -> None:
+def test_database_can_be_used_and_closed_during_a_rewrite(databases: Databases) -> None:
     database = databases.open("log", 0)
     for n in range(60):
         database.write([(b"%03d-%04d" % (n, m), bytes([m % 256]) * 500) for m in range(1_000)])
@@ -276,9 +275,7 @@ def test_it_can_be_used_and_closed_while_files_are_rewritten(databases: Database
     assert databases.open("log", 0).get(b"new") == b"1"
 
 
-def test_a_disk_that_fails_while_files_are_rewritten_is_told(
-    databases: Databases, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_disk_failure_during_a_rewrite_is_an_error(databases: Databases, monkeypatch: pytest.MonkeyPatch) -> None:
     database = databases.open("log", 0)
 
     class Failing:
@@ -293,15 +290,15 @@ def test_a_disk_that_fails_while_files_are_rewritten_is_told(
 
 
 class Panic(BaseException):
-    """What pyo3 makes of one of Rust's."""
+    """The exception that pyo3 makes of a Rust panic."""
 
 
 def panic(*_: object, **__: object) -> None:
     raise Panic("called `Option::unwrap()` on a `None` value")
 
 
-def test_a_rewrite_of_which_rocksdb_says_nothing_but_the_files_are_still_there_has_failed(databases: Databases) -> None:
-    """Its binding drops what it says."""
+def test_rewrite_that_leaves_the_old_files_is_an_error(databases: Databases) -> None:
+    """The binding drops the error."""
     database = databases.open("log", 0)
     database.write([(b"a", b"1")])
     real = PatchedDatabase(database, compact_range=lambda *_, **__: None).real
@@ -312,7 +309,7 @@ def test_a_rewrite_of_which_rocksdb_says_nothing_but_the_files_are_still_there_h
 
 
 @pytest.mark.parametrize("call", ["flush", "live_files", "compact_range"])
-def test_a_panic_while_files_are_rewritten_is_told(databases: Databases, call: str) -> None:
+def test_panic_during_a_rewrite_is_an_error(databases: Databases, call: str) -> None:
     database = databases.open("log", 0)
     database.write([(b"a", b"1")])
     real = PatchedDatabase(database, **{call: panic}).real
@@ -321,7 +318,7 @@ def test_a_panic_while_files_are_rewritten_is_told(databases: Databases, call: s
     database._db = real
 
 
-def test_a_rewrite_that_does_not_end_is_told(databases: Databases, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rewrite_that_does_not_end_is_an_error(databases: Databases, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rocks, "REWRITE_S", 0.2)
     database, goes_on = databases.open("log", 0), threading.Event()
     PatchedDatabase(database, compact_range=lambda *_, **__: goes_on.wait(60))
@@ -349,7 +346,7 @@ def test_files_that_a_scan_still_reads_are_not_gone(databases: Databases, tmp_pa
 
 
 def test_on_a_full_disk_files_are_not_taken_to_be_rewritten(tmp_path: Path) -> None:
-    """There is room for the little that is flushed behind it, not for the rewritten files."""
+    """There is room for a flush, but not for the rewritten files."""
     with small_disk(tmp_path / "disk") as mounted:
         if not mounted:
             pytest.skip("only root can mount a file system that is full")
@@ -404,7 +401,7 @@ def test_where_no_file_may_be_so_large_files_are_not_taken_to_be_rewritten(tmp_p
 # -- closing
 
 
-def test_a_database_that_does_not_close_is_said_so_and_not_waited_for(
+def test_database_that_does_not_close_is_logged_and_not_waited_for(
     databases: Databases, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(rocks, "CLOSE_S", 0.2)
@@ -428,7 +425,7 @@ def test_a_database_that_does_not_close_is_said_so_and_not_waited_for(
 def test_while_one_does_not_close_others_are_closed_without_waiting(
     databases: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All are on the same disk, and the event loop waits."""
+    """All databases are on one disk, and the event loop waits."""
     monkeypatch.setattr(rocks, "CLOSE_S", 0.5)
     opened, goes_on = [databases.open("log", number) for number in range(20)], threading.Event()
     for database in opened:
@@ -440,7 +437,7 @@ def test_while_one_does_not_close_others_are_closed_without_waiting(
     goes_on.set()
 
 
-def test_what_is_closed_while_files_are_rewritten_ends_soon_and_says_nothing(
+def test_closing_during_a_rewrite_ends_soon_and_logs_nothing(
     databases: Databases, caplog: pytest.LogCaptureFixture
 ) -> None:
     database, cancelled = databases.open("log", 0), threading.Event()

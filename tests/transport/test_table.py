@@ -1,4 +1,4 @@
-"""The table's store, as Faust's recovery drives it."""
+"""The store of the table, as Faust's recovery uses it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from streams.transport.chunks import Chunk
 from streams.transport.table import StateStore
 
 ON_DISK = 9
-"""A partition of which disk has records."""
+"""A partition with records on disk."""
 
 
 class State(dict[bytes, bytes]):
@@ -87,7 +87,7 @@ def test_recovery_fills_a_partition_and_knows_how_far(store: StateStore) -> None
     assert store.persisted_offset(tp(0)) == 5
 
 
-def test_what_is_contained_already_is_passed_over(store: StateStore) -> None:
+def test_changelog_records_already_contained_are_skipped(store: StateStore) -> None:
     store.apply_changelog_batch([chunk(0, (4, b"a", b"new"))], None, None)
     store.apply_changelog_batch([chunk(0, (3, b"a", b"old"))], None, None)
     assert dict(state_of(store, 0)) == {b"a": b"new"}
@@ -155,7 +155,7 @@ def test_recovery_goes_on_from_what_is_on_disk(store: StateStore) -> None:
     assert store.persisted_offset(tp(ON_DISK)) == 7
 
 
-def test_what_is_in_doubt_is_read_from_the_beginning(store: StateStore) -> None:
+def test_state_in_doubt_is_read_from_the_beginning(store: StateStore) -> None:
     assert store.persisted_offset(tp(ON_DISK)) == 6
     assert store.verify(tp(ON_DISK), 0, 7)
     state = state_of(store, ON_DISK)
@@ -165,13 +165,13 @@ def test_what_is_in_doubt_is_read_from_the_beginning(store: StateStore) -> None:
     assert ON_DISK not in store.partitions
 
 
-def test_what_is_worked_on_is_not_in_doubt(store: StateStore) -> None:
+def test_state_of_a_running_task_is_not_in_doubt(store: StateStore) -> None:
     store.take(0)
     state_of(store, 0).in_doubt = True
     assert store.verify(tp(0), 0, 6)
 
 
-async def test_what_is_let_go_is_closed(store: StateStore) -> None:
+async def test_state_of_a_revoked_partition_is_closed(store: StateStore) -> None:
     states = [state_of(store, number) for number in (0, 1)]
     await store.on_rebalance({tp(1)}, revoked={tp(0)}, newly_assigned=set(), generation_id=1)
     assert [state.ended for state in states] == ["closed", ""]

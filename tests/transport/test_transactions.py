@@ -1,4 +1,4 @@
-"""Fencing: one producer for each assigned partition, a fresh one at each assignment, never two of an id at once."""
+"""Fencing: each assignment makes a new producer for each partition, and never two with one id at once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from streams.transport.transactions import CLIENTS, Transactions
 
 
 class Producer:
-    """Starts when the test lets it."""
+    """A producer that starts when the test lets it."""
 
     made: list[Producer]
 
@@ -32,7 +32,7 @@ class Producer:
 
 
 class Driven(Transactions):
-    """Without brokers."""
+    """A fencing without brokers."""
 
     def __init__(self) -> None:
         super().__init__("kafka:9092", "shop", 15_000)
@@ -42,7 +42,7 @@ class Driven(Transactions):
         self.connected.append(number)
 
         async def close() -> None:
-            """As if there had been connections."""
+            """Pretend that there were connections."""
 
         return SimpleNamespace(number=number, close=close)
 
@@ -79,7 +79,7 @@ async def test_each_partition_has_its_transactional_id_and_a_few_clients_serve_t
 async def test_a_partition_that_is_kept_gets_a_fresh_producer_once_the_one_before_has_started(
     made: list[Producer],
 ) -> None:
-    """The one before could fence it, if its request came second."""
+    """The earlier producer could fence the later one if its request came second."""
     driven = Driven()
     driven.fence({0})
     await turns()
@@ -96,7 +96,7 @@ async def test_a_partition_that_is_kept_gets_a_fresh_producer_once_the_one_befor
     assert current is made[1]
 
 
-async def test_who_waits_waits_for_the_last_assignment(made: list[Producer]) -> None:
+async def test_waiting_for_fences_waits_for_the_last_assignment(made: list[Producer]) -> None:
     driven = Driven()
     driven.fence({0})
     fenced = asyncio.create_task(driven.fenced())
@@ -124,7 +124,7 @@ async def test_a_partition_that_is_gone_has_its_producer_stopped(made: list[Prod
     assert [producer.id for producer in made[2:]] == ["shop-1"]
 
 
-async def test_what_a_broker_refuses_is_raised_and_another_attempt_may_follow(made: list[Producer]) -> None:
+async def test_refusal_of_a_broker_is_raised_and_fencing_can_be_retried(made: list[Producer]) -> None:
     driven = Driven()
     driven.fence({0})
     await turns()
@@ -153,7 +153,7 @@ async def test_a_broker_that_is_away_refuses_nothing(made: list[Producer], monke
     assert current is made[1]
 
 
-async def test_what_was_refused_of_an_assignment_that_is_gone_is_no_matter(made: list[Producer]) -> None:
+async def test_refusal_for_a_revoked_assignment_is_ignored(made: list[Producer]) -> None:
     driven = Driven()
     driven.fence({0, 1})
     fenced = asyncio.create_task(driven.fenced())
@@ -169,7 +169,7 @@ async def test_what_was_refused_of_an_assignment_that_is_gone_is_no_matter(made:
     await fenced
 
 
-async def test_at_the_end_nothing_is_left_open(made: list[Producer]) -> None:
+async def test_all_producers_are_closed_at_the_end(made: list[Producer]) -> None:
     driven = Driven()
     driven.fence({0, 1})
     await turns()
