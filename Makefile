@@ -11,7 +11,11 @@ UV := 0.13.9
 
 BENCH := .cache/bench-venv
 
-.PHONY: help install demo kafka chaos bench test test-all lint format docs lock clean
+PYTEST := $(BIN)/python -m pytest
+IN_PROCESSES := -n 4 --maxschedchunk 4 --durations 20 --durations-min 1# many tests wait for a broker: four share two cores
+BASE := HEAD
+
+.PHONY: help install demo kafka chaos bench check test test-slow test-interpreted test-all fuzz lint format docs lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1 - \2/'
@@ -48,14 +52,26 @@ $(BENCH)/.installed: requirements-bench.lock pyproject.toml
 	STREAMS_INTERPRETED=1 $(BENCH)/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable . # what `install` compiled is found beside its source
 	@touch $@
 
-test: install ## the fast tests; ARGS goes to pytest
-	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+check: lint ## the linters, and the tests of what changed since BASE (a git revision; HEAD): a minute, nothing is compiled
+	@tests=$$($(BIN)/python -m tests.support.changed $(BASE)) || exit 1; \
+	if [ -z "$$tests" ]; then echo "No test is about what changed."; exit 0; fi; \
+	HYPOTHESIS_PROFILE=quick $(PYTEST) $(IN_PROCESSES) --interpreted -m "not slow and not broker" $(ARGS) $$tests || [ $$? = 5 ]
 
-test-all: install ## all tests, and those of the core once more as interpreted Python
-	@$(BIN)/python -m pytest $(ARGS)
-	@$(BIN)/python -m pytest --interpreted tests/core tests/contracts tests/property
+test: install ## the fast tests, minutes; ARGS goes to pytest
+	@$(PYTEST) $(IN_PROCESSES) -m "not slow" $(ARGS)
 
-lint: install ## ruff, mypy, import-linter
+test-slow: install ## the tests of worker processes on Apache Kafka: a quarter of an hour. Needs Java 17 and Maven
+	@$(PYTEST) $(IN_PROCESSES) -m slow $(ARGS)
+
+test-interpreted: install ## the tests of the core once more, as interpreted Python
+	@$(PYTEST) $(IN_PROCESSES) --interpreted $(ARGS) tests/core tests/contracts tests/property
+
+test-all: test test-slow test-interpreted ## all tests
+
+fuzz: install ## properties on 20,000 random examples each, for hours; ARGS="-k merge" for some of them
+	@HYPOTHESIS_PROFILE=thorough $(PYTEST) -n 2 --maxschedchunk 1 --timeout 0 $(ARGS) tests/property tests/contracts tests/playbooks
+
+lint: $(LIBRARIES) ## ruff, mypy, import-linter
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy

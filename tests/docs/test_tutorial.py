@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from streams.shell.ports import reserve_port
 from tests.support.documentation import ROOT, Fence, fences
-from tests.support.process_cluster import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -29,7 +29,7 @@ class Terminals:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self._ports = {port: str(free_port()) for port in ("9092", "6066", "6067")}
+        self._ports = {port: str(reserve_port()) for port in ("9092", "6066", "6067")}
         self._running: list[subprocess.Popen[bytes]] = []
         (directory / ".venv" / "bin").mkdir(parents=True)
         for command, run in (("lifecycle", "-m streams"), ("python", "")):

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from aiokafka.admin import NewTopic
 
+from streams.shell.ports import reserve_port
 from streams.shell.topics import STATE_TABLE
 from tests.integration import beside
-from tests.support.process_cluster import ProcessCluster, WorkerProcess, free_port, http_get, wait_until
+from tests.support.broker_fixtures import ON_APACHE_KAFKA
+from tests.support.process_cluster import ProcessCluster, WorkerProcess, http_get, wait_until
 from tests.support.shop_events import click, now, order
 
 CUSTOMERS = 30
@@ -33,7 +35,7 @@ class Visits:
 
     def start_worker(self) -> tuple[WorkerProcess, int]:
         """Start a worker with the table. Return it and the port of its web views."""
-        port = free_port()
+        port = reserve_port()
         return self._cluster.start_worker(program=beside.program(self.topic, port)), port
 
     async def come(self, *pages: str) -> None:
@@ -80,6 +82,7 @@ async def end(worker: WorkerProcess) -> None:
 
 
 @pytest.mark.slow
+@ON_APACHE_KAFKA
 async def test_ordinary_topic_and_table_survive_rebalances_and_restarts_of_the_worker(
     make_cluster: Callable[..., Any],
 ) -> None:

@@ -10,7 +10,8 @@ import pytest
 from aiokafka.admin import NewTopic
 
 from streams.shell import topics
-from tests.support.process_cluster import ProcessCluster, free_port
+from streams.shell.ports import reserve_port
+from tests.support.process_cluster import ProcessCluster
 
 NewCluster = Callable[..., Awaitable[ProcessCluster]]
 
@@ -26,7 +27,7 @@ def sentence(done: subprocess.CompletedProcess[str]) -> str:
 
 @pytest.mark.parametrize("command", ["worker", "topics"])
 def test_unreachable_broker_ends_the_worker_with_a_sentence(command: str, tmp_path: Path) -> None:
-    cluster = ProcessCluster(f"127.0.0.1:{free_port()}", tmp_path, broker_wait="500ms")
+    cluster = ProcessCluster(f"127.0.0.1:{reserve_port()}", tmp_path, broker_wait="500ms")
     said = sentence(cluster.command(command))
     assert f"no Kafka broker answers on {cluster.settings.broker}: set LIFECYCLE_BROKER to its address" in said
 

@@ -19,6 +19,7 @@ from streams.shell.marks import MARKER_KEY
 from streams.shell.topics import changelog_topic
 from tests.integration import disturbing
 from tests.integration.erasing_and_dying import REWRITING, STEPS, program
+from tests.support.broker_fixtures import IN_BOTH_GUARANTEES, ON_APACHE_KAFKA
 from tests.support.process_cluster import ProcessCluster, WorkerProcess, wait_until
 from tests.support.shop_events import HOUR, MINUTE, click, now, order
 
@@ -163,6 +164,7 @@ async def test_erased_customer_is_gone_and_stays_gone(make_cluster: NewCluster, 
 
 
 @pytest.mark.slow
+@ON_APACHE_KAFKA
 @pytest.mark.parametrize("kept", [True, False], ids=["kept", "on the way"])
 async def test_devices_of_an_erased_customer_are_unlinked(make_cluster: NewCluster, kept: bool) -> None:
     """This holds also if the request overtakes the event that makes the profile: then no profile is kept."""
@@ -221,6 +223,7 @@ async def test_invalid_erasure_request_is_a_dead_letter_and_a_placeholder_id_is_
 
 
 @pytest.mark.slow
+@ON_APACHE_KAFKA
 async def test_changed_salt_is_refused_after_an_erasure(make_cluster: NewCluster) -> None:
     cluster = await make_cluster()
     worker = cluster.start_worker()
@@ -242,15 +245,7 @@ async def test_changed_salt_is_refused_after_an_erasure(make_cluster: NewCluster
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("broker", "guarantee"),
-    [
-        ("embedded_broker", "at_least_once"),
-        ("apache_kafka", "at_least_once"),
-        ("apache_kafka", "exactly_once"),
-    ],
-    indirect=["broker"],
-)
+@IN_BOTH_GUARANTEES
 @pytest.mark.parametrize("step", [*STEPS, REWRITING])
 async def test_kill_at_any_step_of_an_erasure_leaves_nothing_of_the_customer(
     make_cluster: NewCluster, step: str, guarantee: str
@@ -298,7 +293,7 @@ async def test_kill_at_any_step_of_an_erasure_leaves_nothing_of_the_customer(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("broker", ["apache_kafka"], indirect=True)
+@ON_APACHE_KAFKA
 @pytest.mark.parametrize(
     ("guarantee", "guarded"),
     [("at_least_once", True), ("at_least_once", False), ("exactly_once", True)],

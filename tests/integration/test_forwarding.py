@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.integration.outcomes import BADLY_KEYED, all_outputs, assert_outputs_come, stream_under_kills
+from tests.support.broker_fixtures import IN_BOTH_GUARANTEES
 from tests.support.process_cluster import ProcessCluster, wait_until
 from tests.support.replay_comparison import differing_outputs, ids_until, replay_outputs
 from tests.support.shop_events import MINUTE, now, shop
@@ -50,15 +51,7 @@ async def test_topics_with_arbitrary_keys_give_the_outputs_of_co_partitioned_one
     assert taken > 0
 
 
-@pytest.mark.parametrize(
-    ("broker", "guarantee"),
-    [
-        ("embedded_broker", "at_least_once"),
-        pytest.param("apache_kafka", "at_least_once", marks=pytest.mark.slow),
-        pytest.param("apache_kafka", "exactly_once", marks=pytest.mark.slow),
-    ],
-    indirect=["broker"],
-)
+@IN_BOTH_GUARANTEES
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.slow
 async def test_kills_while_records_are_repartitioned_lose_nothing_and_repeat_only_equal_outputs(

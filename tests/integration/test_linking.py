@@ -16,6 +16,7 @@ from tests.integration.outcomes import (
     assert_profiles_come,
     stream_under_kills,
 )
+from tests.support.broker_fixtures import IN_BOTH_GUARANTEES
 from tests.support.process_cluster import ProcessCluster, key_of
 from tests.support.replay_comparison import replay_outputs
 from tests.support.shop_events import MINUTE, half_known, in_order, now, shop
@@ -23,16 +24,9 @@ from tests.support.shop_events import MINUTE, half_known, in_order, now, shop
 NewCluster = Callable[..., Awaitable[ProcessCluster]]
 
 
-@pytest.mark.parametrize(
-    ("broker", "guarantee"),
-    [
-        ("embedded_broker", "at_least_once"),
-        pytest.param("apache_kafka", "at_least_once", marks=pytest.mark.slow),
-        pytest.param("apache_kafka", "exactly_once", marks=pytest.mark.slow),
-    ],
-    indirect=["broker"],
-)
-@pytest.mark.parametrize("keyed", [pytest.param(True, marks=pytest.mark.slow), False])
+@pytest.mark.slow
+@IN_BOTH_GUARANTEES
+@pytest.mark.parametrize("keyed", [True, False])
 async def test_kills_while_profiles_are_merged_lose_nothing_and_repeat_only_equal_outputs(
     make_cluster: NewCluster, tmp_path: Path, keyed: bool, guarantee: str
 ) -> None:

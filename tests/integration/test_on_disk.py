@@ -11,6 +11,7 @@ import pytest
 
 from streams.shell.state import STATE_DIRECTORY
 from streams.shell.topics import changelog_topic
+from tests.support.broker_fixtures import ON_APACHE_KAFKA
 from tests.support.process_cluster import ProcessCluster, WorkerProcess, wait_until
 from tests.support.shop_events import HOUR, MINUTE, click, now, order
 
@@ -71,6 +72,7 @@ async def test_files_that_are_damaged_or_gone_are_read_from_the_changelog(make_c
 
 
 @pytest.mark.slow
+@ON_APACHE_KAFKA
 async def test_files_that_are_ahead_of_the_changelog_are_not_believed(make_cluster: Callable[..., Any]) -> None:
     """This happens when a Kafka cluster was set up again under the same names."""
     cluster: ProcessCluster = await make_cluster(state_store="rocksdb")
@@ -84,6 +86,7 @@ async def test_files_that_are_ahead_of_the_changelog_are_not_believed(make_clust
 
 
 @pytest.mark.slow
+@ON_APACHE_KAFKA
 async def test_files_of_another_changelog_end_the_worker_and_are_gone(make_cluster: Callable[..., Any]) -> None:
     """The topic was created again, and already has more records than the files know of."""
     cluster: ProcessCluster = await make_cluster(state_store="rocksdb")
@@ -103,6 +106,7 @@ async def test_files_of_another_changelog_end_the_worker_and_are_gone(make_clust
 
 
 @pytest.mark.slow
+@ON_APACHE_KAFKA
 async def test_partitions_that_went_away_and_came_back_are_read_from_where_they_were(
     make_cluster: Callable[..., Any], tmp_path: Path
 ) -> None:

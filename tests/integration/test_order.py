@@ -16,6 +16,7 @@ from tests.integration.outcomes import (
     assert_profiles_come,
     stream_under_kills,
 )
+from tests.support.broker_fixtures import IN_BOTH_GUARANTEES
 from tests.support.process_cluster import ProcessCluster
 from tests.support.replay_comparison import replay_outputs
 from tests.support.shop_events import MINUTE, half_known, in_order, now, shop
@@ -33,15 +34,7 @@ def disordered(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("broker", "guarantee"),
-    [
-        ("embedded_broker", "at_least_once"),
-        ("apache_kafka", "at_least_once"),
-        ("apache_kafka", "exactly_once"),
-    ],
-    indirect=["broker"],
-)
+@IN_BOTH_GUARANTEES
 async def test_kills_in_an_out_of_order_history_give_the_outputs_of_an_ordered_replay(
     make_cluster: NewCluster, tmp_path: Path, guarantee: str
 ) -> None:

@@ -14,6 +14,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import NewPartitions
 
 from tests.integration.outcomes import BADLY_KEYED, all_outputs, assert_outputs_come
+from tests.support.broker_fixtures import IN_BOTH_GUARANTEES, ON_APACHE_KAFKA
 from tests.support.process_cluster import ProcessCluster, WorkerProcess, wait_until
 from tests.support.replay_comparison import differing_outputs, ids_until, replay_outputs
 from tests.support.shop_events import MINUTE, click, now, shop
@@ -83,20 +84,6 @@ async def test_topics_with_other_numbers_of_partitions_give_the_outputs_of_co_pa
         )
 
 
-EVERYWHERE = pytest.mark.parametrize(
-    ("broker", "guarantee"),
-    [
-        ("embedded_broker", "at_least_once"),
-        pytest.param("apache_kafka", "at_least_once", marks=pytest.mark.slow),
-        pytest.param("apache_kafka", "exactly_once", marks=pytest.mark.slow),
-    ],
-    indirect=["broker"],
-)
-ON_KAFKA = pytest.mark.parametrize(
-    ("broker", "guarantee"),
-    [("apache_kafka", "at_least_once"), ("apache_kafka", "exactly_once")],
-    indirect=["broker"],
-)
 QUICK = {"session_timeout": "3s", "heartbeat_interval": "500ms", "commit_interval": "100ms"}
 PAST = {"backfill_idle": "5m"}
 """A pause in the history must not count as silence: only the events at its end show that it has ended."""
@@ -141,7 +128,7 @@ class Shop:
         assert await self._cluster.documents(self._cluster.settings.dead_letters_topic) == []
 
 
-@EVERYWHERE
+@IN_BOTH_GUARANTEES
 @pytest.mark.slow
 async def test_kills_while_topics_are_not_co_partitioned_lose_nothing_and_repeat_only_equal_outputs(
     make_cluster: NewCluster, tmp_path: Path, guarantee: str
@@ -171,7 +158,7 @@ async def test_kills_while_topics_are_not_co_partitioned_lose_nothing_and_repeat
 
 
 @pytest.mark.slow
-@ON_KAFKA
+@IN_BOTH_GUARANTEES
 @pytest.mark.parametrize("before", [2, 3], ids=["by the tasks", "independently"])
 async def test_a_topic_is_grown_in_the_midst_of_history(
     make_cluster: NewCluster, tmp_path: Path, guarantee: str, before: int
@@ -198,7 +185,7 @@ async def test_a_topic_is_grown_in_the_midst_of_history(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("broker", ["apache_kafka"], indirect=True)
+@ON_APACHE_KAFKA
 async def test_workers_notice_within_seconds_that_a_topic_is_grown(make_cluster: NewCluster) -> None:
     cluster = await make_cluster({"clickstream": 3}, **BADLY_KEYED, **QUICK)
     workers = [cluster.start_worker() for _ in range(2)]
@@ -233,7 +220,7 @@ async def test_workers_notice_within_seconds_that_a_topic_is_grown(make_cluster:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("broker", ["apache_kafka"], indirect=True)
+@ON_APACHE_KAFKA
 async def test_topic_that_was_not_co_partitioned_must_not_be_grown_to_the_number_of_tasks(
     make_cluster: NewCluster, tmp_path: Path
 ) -> None:
@@ -260,7 +247,7 @@ async def test_topic_that_was_not_co_partitioned_must_not_be_grown_to_the_number
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("broker", ["apache_kafka"], indirect=True)
+@ON_APACHE_KAFKA
 async def test_worker_with_only_source_readers_waits_for_the_progress_that_others_committed(
     make_cluster: NewCluster,
 ) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from streams.shell.broker import LocalBroker
 from tests.integration import disturbing
+from tests.support.broker_fixtures import ON_APACHE_KAFKA
 from tests.support.process_cluster import ProcessCluster, wait_until
 from tests.support.shop_events import click, now
 
@@ -29,6 +30,7 @@ async def with_customers(cluster: ProcessCluster) -> None:
 
 
 @pytest.mark.slow
+@ON_APACHE_KAFKA
 async def test_changelog_records_dropped_in_recovery_are_read_again(make_cluster: Callable[..., Any]) -> None:
     cluster: ProcessCluster = await make_cluster(partitions="1")
     await with_customers(cluster)
@@ -40,6 +42,7 @@ async def test_changelog_records_dropped_in_recovery_are_read_again(make_cluster
 
 
 @pytest.mark.slow
+@ON_APACHE_KAFKA
 async def test_stalled_recovery_ends_the_worker_with_a_sentence(make_cluster: Callable[..., Any]) -> None:
     cluster: ProcessCluster = await make_cluster(partitions="1")
     await with_customers(cluster)
@@ -51,6 +54,7 @@ async def test_stalled_recovery_ends_the_worker_with_a_sentence(make_cluster: Ca
 
 
 @pytest.mark.slow
+@ON_APACHE_KAFKA
 async def test_worker_waits_for_a_broker_that_stalls_in_a_rebalance(
     broker_type: Callable[[], LocalBroker], tmp_path: Path
 ) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.broker_fixtures import IN_BOTH_GUARANTEES
 from tests.support.process_cluster import ProcessCluster, WorkerProcess, wait_until
 from tests.support.shop_events import click, now
 
@@ -19,15 +20,7 @@ def assigned(worker: WorkerProcess) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("broker", "guarantee"),
-    [
-        ("embedded_broker", "at_least_once"),
-        ("apache_kafka", "at_least_once"),
-        ("apache_kafka", "exactly_once"),
-    ],
-    indirect=["broker"],
-)
+@IN_BOTH_GUARANTEES
 async def test_worker_without_a_partition_is_ready_and_takes_over(
     make_cluster: Callable[..., Any], tmp_path: Path, guarantee: str
 ) -> None:

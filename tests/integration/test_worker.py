@@ -13,6 +13,7 @@ import pytest
 
 from streams.shell.application import EXIT_FORCED
 from streams.shell.broker import LocalBroker
+from tests.support.broker_fixtures import ON_APACHE_KAFKA
 from tests.support.process_cluster import ProcessCluster, wait_until
 from tests.support.replay_comparison import differing_outputs, ids_until, replay_outputs
 from tests.support.shop_events import HOUR, MINUTE, click, now, order, shop
@@ -346,6 +347,7 @@ main(["worker"])
 
 
 @pytest.mark.slow
+@ON_APACHE_KAFKA
 async def test_record_that_ends_every_worker_is_named_in_their_logs_and_can_be_skipped(
     make_cluster: Callable[..., Any],
 ) -> None:

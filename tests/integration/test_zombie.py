@@ -12,6 +12,7 @@ import pytest
 from streams.shell.marks import MARKER_KEY, decode_marker
 from streams.shell.topics import changelog_topic
 from tests.integration import disturbing
+from tests.support.broker_fixtures import ON_APACHE_KAFKA
 from tests.support.process_cluster import ProcessCluster, WorkerProcess, wait_until
 from tests.support.shop_events import MINUTE, click, now, order
 
@@ -55,6 +56,7 @@ async def test_stale_owner_leaves_without_touching_partitions_of_others(make_clu
 
 @pytest.mark.parametrize("guarded", [True, False])
 @pytest.mark.slow
+@ON_APACHE_KAFKA
 async def test_stale_owner_stopped_before_its_check_writes_nothing_to_the_changelog(
     make_cluster: Callable[..., Any], guarded: bool
 ) -> None:

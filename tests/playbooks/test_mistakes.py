@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from streams import playbooks
@@ -107,14 +107,12 @@ def test_oversized_playbook_is_refused_at_once() -> None:
             parse(text)
 
 
-@settings(max_examples=200, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text(max_size=300))
 def test_no_text_crashes_the_loader(text: str) -> None:
     with pytest.raises(PlaybookError):
         parse(text)
 
 
-@settings(max_examples=200, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(changed(ECOMMERCE))
 def test_no_change_to_a_playbook_crashes_the_loader(text: str) -> None:
     problems: tuple[Problem, ...] = ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from streams import playbooks
@@ -49,7 +49,6 @@ def test_each_rule_agrees_with_its_row_of_the_core(number: int) -> None:
     assert outcomes == {True, False}
 
 
-@settings(max_examples=200, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(histories(), policies(), st.data())
 def test_the_default_gives_the_same_outputs(events: list[Activity], policy: Policy, data: st.DataObject) -> None:
     until = data.draw(untils(events))

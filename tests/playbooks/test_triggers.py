@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 
 from streams import playbooks
 from streams.playbooks import PlaybookError, load, parse
@@ -122,7 +122,6 @@ def test_data_of_a_trigger_has_the_type_of_its_yaml_value() -> None:
     assert list(playbook.properties) == ["score"]
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(changed(TRIGGERS, TRIGGERS.index("\ntriggers:")))
 def test_no_change_to_the_triggers_crashes_the_loader(text: str) -> None:
     try:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.core.activity import Activity, Source
@@ -139,7 +139,6 @@ def wrong(placed: list[Placed], network: PartitionNetwork, right: dict[str, Outp
         yield f"outputs: {[outputs.get(i) or right.get(i) for i in outputs.keys() ^ right.keys()]}"
 
 
-@settings(deadline=None)
 @given(histories(), st.integers(1, 4), st.integers(0, 1 << 30))
 def test_profiles_and_owners_after_crashes_are_those_of_the_reference(
     placed: list[Placed], partitions: int, seed: int
@@ -236,7 +235,6 @@ def arriving(placed: list[Placed], partitions: int, pieces: int, *, by_time: boo
     return network
 
 
-@settings(deadline=None)
 @given(late(of_one_each(), WITHIN), st.integers(1, 4), st.integers(0, 1 << 30))
 def test_late_events_and_later_links_give_the_same_profiles(placed: list[Placed], partitions: int, seed: int) -> None:
     expected = {whose: alone(events, START) for whose, events in Told(one for _, one in placed).events.items()}
@@ -251,7 +249,6 @@ def test_late_events_and_later_links_give_the_same_profiles(placed: list[Placed]
     assert told == {("linked", device, f"c-{device[2]}") for device in owners_of(network)}
 
 
-@settings(deadline=None)
 @given(late(histories(), BEYOND), st.integers(1, 4), st.integers(1, 4), st.booleans())
 def test_latest_identity_change_of_a_device_is_right_whatever_comes_late(
     placed: list[Placed], partitions: int, pieces: int, by_time: bool
@@ -267,7 +264,6 @@ def test_latest_identity_change_of_a_device_is_right_whatever_comes_late(
         assert (changes[-1].occurred_at, changes[-1].customer) == latest[device]
 
 
-@settings(deadline=None)
 @given(late(histories(), BEYOND), st.integers(1, 4), st.integers(1, 4))
 def test_late_event_counts_once_for_some_customer(placed: list[Placed], partitions: int, pieces: int) -> None:
     profiles = arriving(placed, partitions, pieces).profiles().values()

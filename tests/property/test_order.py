@@ -8,7 +8,7 @@ import random
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.core.activity import Activity
@@ -63,7 +63,6 @@ def everything(network: PartitionNetwork) -> tuple[dict[str, Output], dict[tuple
     return by_id(network.received), {who: bare(profile) for who, profile in network.profiles().items()}, aliases
 
 
-@settings(deadline=None)
 @given(histories(), st.integers(1, 4), st.integers(0, 1 << 30))
 def test_arrival_order_within_the_lateness_makes_no_difference_with_event_time_ordering(
     placed: list[Placed], partitions: int, seed: int

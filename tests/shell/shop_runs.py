@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from streams.core.activity import Source
@@ -57,3 +58,15 @@ async def run_to_the_end(harness: ShellHarness) -> None:
     await harness.run()
     harness.now += 2 * DAY
     await harness.run()
+
+
+async def goes_wrong(run: Callable[[int], Awaitable[tuple[bool, *tuple[Any, ...]]]], seeds: int) -> bool:
+    """Return whether the outputs of a run are wrong for some seed. For negative controls: the first such seed will do.
+
+    `run` returns first whether its outputs were right.
+    """
+    for seed in range(seeds):
+        right, *_ = await run(seed)
+        if not right:
+            return True
+    return False

@@ -1,6 +1,7 @@
 """Fixtures for tests against a broker. A broker starts with the first test that asks for it, and ends with the session.
 
-A test that asks for `broker` or `make_cluster` runs on each kind of broker.
+A test that asks for `broker` or `make_cluster` runs on each kind of broker, unless a mark below says otherwise. A slow
+test runs on Apache Kafka only: the embedded broker would show the same once more.
 """
 
 from __future__ import annotations
@@ -16,6 +17,12 @@ from streams.shell.broker import EmbeddedBroker, LocalBroker
 from tests.support import machine_requirements
 from tests.support.kafka_cluster import ApacheKafka
 from tests.support.process_cluster import ProcessCluster
+
+ON_APACHE_KAFKA = pytest.mark.parametrize("broker", ["apache_kafka"], indirect=True)
+IN_BOTH_GUARANTEES = pytest.mark.parametrize(
+    ("broker", "guarantee"), [("apache_kafka", "at_least_once"), ("apache_kafka", "exactly_once")], indirect=["broker"]
+)
+"""The test runs on Apache Kafka, with `processing_guarantee` set by its parameter `guarantee`."""
 
 
 @pytest.fixture(scope="session")

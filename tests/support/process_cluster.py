@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from streams.settings import Settings, load
 from streams.shell import topics
+from streams.shell.ports import reserve_port
 
 PATIENCE_S = 60.0
 """How long a test waits for something that must happen. It bounds a failing test; no test passes because of it."""
@@ -31,21 +31,6 @@ ROLES = (
     "clickstream", "orders", "stage_changes", "abandonments", "triggers", "profiles", "identities", "erasures",
     "dead_letters",
 )  # fmt: skip
-
-
-_drawn: set[int] = set()
-"""Ports that were handed out before; nothing may listen on them yet."""
-
-
-def free_port() -> int:
-    """Return a TCP port that is free, and that this process has not handed out before."""
-    while True:
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            port: int = s.getsockname()[1]
-            if port not in _drawn:
-                _drawn.add(port)
-                return port
 
 
 def http_get(port: int, path: str) -> tuple[int, str]:
@@ -236,7 +221,7 @@ class WorkerProcess:
     """One worker process."""
 
     def __init__(self, cluster: ProcessCluster, number: int, environ: dict[str, str], program: str) -> None:
-        self.port = free_port()
+        self.port = reserve_port()
         self.log = cluster.directory / f"worker-{number}.log"
         arguments = ["-c", program] if program else ["-m", "streams", "worker"]
         environ = environ | {"LIFECYCLE_WEB_PORT": str(self.port)}

@@ -1,0 +1,54 @@
+"""Free TCP ports for servers that are started on this machine: brokers, and the HTTP server of a worker."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import random
+import socket
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import IO, Final
+
+HOST = "127.0.0.1"
+_PORTS: Final = range(20_000, 32_000)
+"""Below the ports that Linux gives to the client's end of a connection (32768 and above): no client takes one of these
+while its server is down."""
+_reserved: Final[set[int]] = set()
+"""By this process."""
+
+
+def reserve_port() -> int:
+    """Return a port that nobody listens on, and reserve it until this process ends.
+
+    Other processes do not get it from this function meanwhile, whether its server has started yet or not.
+    """
+    while True:
+        port = random.choice(_PORTS)
+        if port in _reserved or not _lock(port):
+            continue
+        _reserved.add(port)
+        if not is_listening(port):
+            return port
+
+
+def is_listening(port: int) -> bool:
+    """Return whether a server on this machine accepts connections to the port."""
+    with socket.socket() as probe:
+        return probe.connect_ex((HOST, port)) == 0
+
+
+def _lock(port: int) -> bool:
+    """Lock the byte of that number in the lock file. Return False if another process has reserved the port."""
+    try:
+        fcntl.lockf(_lock_file(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+    except OSError:
+        return False
+    return True
+
+
+@cache
+def _lock_file() -> IO[bytes]:
+    """Open the lock file of this user. It stays open, for its locks end when it is closed."""
+    return (Path(tempfile.gettempdir()) / f"lifecycle-ports-{os.getuid()}.lock").open("ab")

@@ -1,0 +1,51 @@
+"""`make check` runs the tests of what changed."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.changed import ROOT, changed_files, select
+
+SOURCES = {
+    "tests/core/helpers.py": "from streams.core.engine import PartitionEngine",
+    "tests/core/test_cart.py": "from tests.core.helpers import run",
+    "tests/deploy/test_deploy.py": "import yaml",
+    "tests/docs/test_pages.py": "from pathlib import Path",
+    "tests/replay/test_play.py": "from streams.core import cart",
+    "tests/rules/test_rules.py": "import streams.core.rules.parser",
+    "tests/settings/test_settings.py": "from streams.settings import load",
+}
+
+
+@pytest.mark.parametrize(
+    ("changed", "selected"),
+    [
+        ("tests/core/test_cart.py", ["tests/core/test_cart.py"]),
+        ("tests/core/helpers.py", ["tests/core/test_cart.py"]),
+        ("streams/core/cart.py", ["tests/core/test_cart.py", "tests/replay/test_play.py"]),
+        ("streams/core/rules/parser.py", ["tests/core/test_cart.py", "tests/rules/test_rules.py"]),
+        ("streams/settings.py", ["tests/settings/test_settings.py"]),
+        ("docs/concepts.md", ["tests/docs/test_pages.py"]),
+        ("README.md", ["tests/docs/test_pages.py"]),
+        ("docker-compose.yml", ["tests/deploy/test_deploy.py"]),
+        ("LICENSE", []),
+    ],
+)
+def test_tests_of_a_changed_file_are_selected(changed: str, selected: list[str]) -> None:
+    assert select([changed], SOURCES) == selected
+
+
+def test_every_directory_of_tests_exists() -> None:
+    """`make check` must not pass over a change because its directory of tests has another name."""
+    packages = {path.name.removesuffix(".py") for path in (ROOT / "streams").iterdir() if not path.name.startswith("_")}
+    untested = {package for package in packages - {"py.typed"} if not (ROOT / "tests" / package).is_dir()}
+    assert untested == {"errors", "values"}
+
+
+def test_untracked_file_counts_as_changed() -> None:
+    file = ROOT / "tests" / "architecture" / "untracked-by-git.md"
+    file.write_text("")
+    try:
+        assert str(file.relative_to(ROOT)) in changed_files("HEAD")
+    finally:
+        file.unlink()
