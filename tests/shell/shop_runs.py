@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from streams.core.activity import Source
@@ -60,12 +60,12 @@ async def run_to_the_end(harness: ShellHarness) -> None:
     await harness.run()
 
 
-async def goes_wrong(run: Callable[[int], Awaitable[tuple[bool, *tuple[Any, ...]]]], seeds: int) -> bool:
+async def goes_wrong(run: Callable[[int], Awaitable[tuple[bool, *tuple[Any, ...]]]], seeds: Iterable[int]) -> bool:
     """Return whether the outputs of a run are wrong for some seed. For negative controls: the first such seed will do.
 
     `run` returns first whether its outputs were right.
     """
-    for seed in range(seeds):
+    for seed in seeds:
         right, *_ = await run(seed)
         if not right:
             return True

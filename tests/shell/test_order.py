@@ -81,7 +81,7 @@ async def test_crashes_at_every_step_keep_the_outputs_of_time_order(seed: int, k
 
 
 async def test_arrival_order_gives_other_outputs() -> None:
-    assert await goes_wrong(lambda seed: crashing(seed, order="arrival", linking=True), seeds=3)
+    assert await goes_wrong(lambda seed: crashing(seed, order="arrival", linking=True), seeds=range(3))
 
 
 async def test_changing_the_ordering_setting_loses_and_repeats_no_event() -> None:
