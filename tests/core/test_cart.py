@@ -122,7 +122,7 @@ def test_an_order_takes_nothing_newer_than_itself() -> None:
     assert history.alive.cart.now.checkout_at == T0 + 2 * MINUTE
 
 
-def test_an_addition_delivered_after_the_order_that_bought_it() -> None:
+def test_addition_delivered_after_its_order_leaves_no_line_and_no_episode() -> None:
     bought = order(MINUTE, items=(item("A"),))
     for delay in (SECOND, HOUR):  # within and beyond lateness
         history = run([click(0), bought, click(MINUTE + delay), add(MINUTE - SECOND)])
@@ -203,7 +203,7 @@ def test_the_oldest_lines_go_first() -> None:
     assert history.counts["trimmed", "cart_lines"] == 1
 
 
-def test_the_value_of_the_cart() -> None:
+def test_value_of_the_cart_is_known_if_all_prices_have_one_currency() -> None:
     def of(*events: Activity) -> tuple[int, int | None]:
         history = run(events)
         summary = history.lifecycle.summary(history.alive)

@@ -116,7 +116,7 @@ def test_metrics_are_rendered_as_text_and_as_openmetrics() -> None:
     assert families.keys() == {family.name for family in text_string_to_metric_families(text.decode())}
 
 
-def test_no_series_of_creation_times() -> None:
+def test_exposition_has_no_creation_times() -> None:
     assert b"_created" not in adapter().exposition()[0]
 
 

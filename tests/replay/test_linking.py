@@ -109,7 +109,7 @@ scenarios:
 """
 
 
-def test_a_story_of_a_cart_that_is_filled_here_and_bought_there(tmp_path: Path) -> None:
+def test_scenario_can_fill_a_cart_on_a_device_and_buy_it_as_a_customer(tmp_path: Path) -> None:
     path = tmp_path / "who.scenarios.yaml"
     path.write_text(STORY)
     told = [run(each, playbooks.load(), LINKING) for each in scenario_file.load(path).scenarios]
