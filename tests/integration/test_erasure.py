@@ -17,8 +17,8 @@ from streams.core.erasing import is_mark
 from streams.shell.erasing import ask
 from streams.shell.marks import MARKER_KEY
 from streams.shell.topics import changelog_topic
-from tests.integration import disturbing
-from tests.integration.erasing_and_dying import REWRITING, STEPS, program
+from tests.integration import recovery_faults
+from tests.integration.erasure_faults import REWRITING, STEPS, program
 from tests.support.process_cluster import ProcessCluster, WorkerProcess, wait_until
 from tests.support.shop_events import HOUR, MINUTE, click, now, order
 
@@ -310,7 +310,7 @@ async def test_stale_owner_that_resumes_after_an_erasure_restores_nobody(
     """It was stopped for longer than its session, with unwritten events of the person. If not `guarded`, it was stopped
     after its last ownership check, and so does write them."""
     cluster = await make_cluster(partitions="1", profiles="on", processing_guarantee=guarantee)
-    zombie = cluster.start_worker(program="" if guarded else disturbing.stopped_with(b"p-3"), commit_interval="6s")
+    zombie = cluster.start_worker(program="" if guarded else recovery_faults.stopped_with(b"p-3"), commit_interval="6s")
     await zombie.ready()
     at = await with_a_past(cluster, "c-1")
     applied = zombie.metric("lifecycle_events_total", outcome="applied")

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from streams.shell.broker import EmbeddedBroker
-from tests.integration.transacting import STEPS, program
+from tests.integration.transaction_faults import STEPS, program
 from tests.support.kafka_cluster import ApacheKafka
 from tests.support.process_cluster import ProcessCluster, WorkerProcess, key_of, wait_until
 from tests.support.replay_comparison import differing_outputs, ids_until, replay_outputs

@@ -11,7 +11,7 @@ import pytest
 
 from streams.shell.marks import MARKER_KEY, decode_marker
 from streams.shell.topics import changelog_topic
-from tests.integration import disturbing
+from tests.integration import recovery_faults
 from tests.support.process_cluster import ProcessCluster, WorkerProcess, wait_until
 from tests.support.shop_events import MINUTE, click, now, order
 
@@ -61,7 +61,7 @@ async def test_stale_owner_stopped_before_its_check_writes_nothing_to_the_change
     """A worker stopped after its last ownership check does write: then the changelog has a commit that is older than
     the one before it."""
     cluster: ProcessCluster = await make_cluster(partitions="1", commit_interval="60s" if guarded else "2s")
-    zombie = cluster.start_worker(program="" if guarded else disturbing.stopped_with(b"c-29"))
+    zombie = cluster.start_worker(program="" if guarded else recovery_faults.stopped_with(b"c-29"))
     await zombie.ready()
     start = now() - 10 * MINUTE
     await cluster.clicks(click("c-0", start))
