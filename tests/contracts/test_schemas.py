@@ -147,7 +147,7 @@ def test_every_reason_has_an_example() -> None:
     assert shown == set(REASONS) - NOT_IN_A_FILE
 
 
-# Values that meet each rule and miss it, of which schema and decoder must think the same whatever the field.
+# Values that satisfy and violate each rule. Schema and decoder must agree on them in every field.
 _NUMBERS = [0, 1, 2, -1, 7, 2.0, 2.5, -0.5, 1e-9, 1e11, 1e12, 1e15, 1e30, 1_000_000, 1_000_001, AT, AT / 1000]
 _IDS = ["", "0", "-1", "c-1", "NULL", "none", "None.", "anonymous", "undefined", "x" * 256, "x" * 257]
 _TYPES = ["page_viewed", "order_completed", "order_refunded"]

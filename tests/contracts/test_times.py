@@ -113,7 +113,7 @@ def test_any_utc_offset_and_microseconds_are_read(moment: datetime, offset: int)
 
 
 @given(tenths=st.integers(0, 320_000_000_000_000))
-@example(171_798_691_840_585)  # as a float it is a little less than it is written: half up is of what is written
+@example(171_798_691_840_585)  # the float is a little less than its text; the text is rounded half up
 def test_seconds_are_rounded_half_up_as_they_are_written(tenths: int) -> None:
     assert times.parse(float(f"{tenths // 10_000}.{tenths % 10_000:04}")) == (tenths + 5) // 10
 
@@ -127,6 +127,6 @@ def test_milliseconds_are_rounded_half_up_as_they_are_written(tenths: int) -> No
 @example(17179869184.0585)
 def test_any_number_is_rounded_to_the_nearest(value: float) -> None:
     unit = 1_000 if value < 1e11 else 1
-    # What is written as this float may be half of its last place away from it.
+    # The text may differ from this float by half of its last place.
     most = Fraction(1, 2) + Fraction(math.ulp(value)) / 2 * unit
     assert abs(times.parse(value) - Fraction(value) * unit) <= most

@@ -132,7 +132,7 @@ def test_addition_delivered_after_its_order_leaves_no_line_and_no_episode() -> N
 
 def test_an_addition_of_other_goods_that_is_older_than_the_last_order() -> None:
     bought = order(MINUTE, items=(item("B"),))
-    # Within lateness it ends as in time order; later it is what the shop's server reported before the browser did.
+    # Within the lateness the result is that of time order; beyond it, the order of the reports counts.
     assert run([click(0), bought, add(MINUTE - SECOND)]).cart == {"A": 1}
     assert run([click(0), bought, click(HOUR), add(MINUTE - SECOND)]).cart == {}
     late_items = click(MINUTE - SECOND, "cart_viewed", items=(item("A"),))
@@ -179,7 +179,7 @@ def test_exactly_lateness_is_not_too_late() -> None:
     assert run([click(0), bought, click(12 * SECOND), add(2 * SECOND)]).cart == {"A": 1}
 
 
-@pytest.mark.parametrize("newest", [HOUR, 2 * HOUR])  # told again, and where the newer ones are settled
+@pytest.mark.parametrize("newest", [HOUR, 2 * HOUR])  # replayed, and added where newer ones are settled
 def test_an_older_operation_overrides_nothing_newer(newest: int) -> None:
     def after(*late: Activity) -> CustomerHistory:
         start = [add(0, price=100), add(HOUR, "B", price=200, cart_id="k-2"), click(HOUR, "checkout_started")]
@@ -190,7 +190,7 @@ def test_an_older_operation_overrides_nothing_newer(newest: int) -> None:
     assert after(click(half, "cart_emptied")).alive.cart.now.checkout_at == T0 + HOUR
     assert set(after(click(half, "cart_viewed", items=(item("C"),))).cart) == {"B", "C"}
     listed = after(click(half, "cart_viewed", items=(item("B", 7),)))
-    assert listed.cart == ({"B": 8} if newest == HOUR else {"B": 1})  # told again, one is added to seven
+    assert listed.cart == ({"B": 8} if newest == HOUR else {"B": 1})  # replayed, one is added to seven
     assert after(remove(half, "B")).cart == {"A": 1, "B": 1}
     assert after(add(half, "B", price=999)).alive.cart.now.lines["B"].price == 200
     assert after(click(half, cart_id="k-1")).alive.cart.now.cart_id == "k-2"

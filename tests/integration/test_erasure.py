@@ -129,7 +129,7 @@ async def test_erased_customer_is_gone_and_stays_gone(make_cluster: NewCluster, 
         await wait_until(lambda: in_files(data, b"c-1"), "what is looked for where it can be found")
     assert in_files(data, PERSON.encode()) == []
 
-    # Events of before come late; one of after begins anew.
+    # Events from before the erasure come late; one from after it starts a new profile.
     await cluster.orders(order(PERSON, at + 3 * MINUTE, "late", total="70"))
     await wait_until(lambda: worker.metric("lifecycle_events_total", outcome="erased") == 1, "a late event passed over")
     await is_gone(cluster)
@@ -269,14 +269,14 @@ async def test_kill_at_any_step_of_an_erasure_leaves_nothing_of_the_customer(
     assert cluster.command("erase", PERSON).returncode == 0
     await wait_until(lambda: victim.process.poll() is not None, f"the end of a worker: {step}")
     assert victim.process.returncode == -signal.SIGKILL, victim.tail()
-    await cluster.orders(order(PERSON, at + 3 * MINUTE, "late", total="70"))  # what comes late meanwhile
+    await cluster.orders(order(PERSON, at + 3 * MINUTE, "late", total="70"))  # a late event meanwhile
 
     successor = cluster.start_worker()
     await successor.ready()
     await is_told(cluster)
     await is_gone(cluster)
     await cluster.orders(order(PERSON, at + 4 * MINUTE, "later", total="70"))
-    # What came meanwhile may have been read before the request, and then went with the rest.
+    # The late event may have been read before the request, and was then erased with the rest.
     await wait_until(
         lambda: successor.metric("lifecycle_events_total", outcome="erased") >= 1, "a late event passed over"
     )
@@ -326,7 +326,7 @@ async def test_stale_owner_that_resumes_after_an_erasure_restores_nobody(
     async def written() -> bytes:
         return (await latest(cluster, changelog_topic(cluster.settings)))[b"c" + PERSON.encode()] or b""
 
-    assert b"p-3" not in await written()  # else there is nothing to bring back
+    assert b"p-3" not in await written()  # otherwise there is nothing to restore
     heir = cluster.start_worker(data_dir=str(tmp_path / "heir"))
     await heir.ready()
     await wait_until(

@@ -85,7 +85,7 @@ class Shop:
         """Produce the rest. Once every output is there, assert that none is wrong or repeated, that each customer's are
         in order, and that every profile is right."""
         await self.feed(cluster)
-        later = self.events[-1]["occurred_at"] + MINUTE  # what lets time pass in every partition
+        later = self.events[-1]["occurred_at"] + MINUTE  # these events let time pass in every partition
         await self._put(cluster, (click(f"later-{n}", later) for n in range(LATER)))
         await self._put(cluster, (order(f"later-{n}", later, f"later-{n}") for n in range(LATER)))
 

@@ -38,7 +38,7 @@ async def test_stale_owner_leaves_without_touching_partitions_of_others(make_clu
         return worker.metric("lifecycle_events_total", source="clickstream", outcome="applied")
 
     await wait_until(lambda: clicks(heir) >= 30 or clicks(zombie) == 60, "30 more clicks, with either")
-    # Whether it left or joined again: whoever has the partition next has all of it.
+    # The next owner has the whole state, whether the worker left or joined again.
     heir.kill()
     if zombie.process.poll() is None:
         zombie.kill()
@@ -70,7 +70,7 @@ async def test_stale_owner_stopped_before_its_check_writes_nothing_to_the_change
     await cluster.clicks(*(click(f"c-{n}", start) for n in range(1, 30)))
     if guarded:
         await wait_until(lambda: zombie.metric("lifecycle_events_total", outcome="applied") == 30, "30 events")
-        zombie.process.send_signal(signal.SIGSTOP)  # before it has written them
+        zombie.process.send_signal(signal.SIGSTOP)  # before it writes them
     else:
         await wait_until(lambda: zombie.stopped, "its way to the changelog")
     heir = cluster.start_worker(commit_interval="200ms")
