@@ -56,7 +56,7 @@ def _allowed(module: str) -> bool:
 
 
 @pytest.mark.parametrize("path", sorted(CORE.rglob("*.py")), ids=lambda path: str(path.relative_to(CORE)))
-def test_module_of_the_core_sees_nothing_of_the_world(path: Path) -> None:
+def test_core_module_is_pure(path: Path) -> None:
     assert impurities(path.read_text()) == []
 
 
@@ -77,12 +77,12 @@ def test_module_of_the_core_sees_nothing_of_the_world(path: Path) -> None:
         "hash('x')",
     ],
 )
-def test_the_check_finds(source: str) -> None:
+def test_check_finds_impure_source(source: str) -> None:
     assert impurities(source)
 
 
 @pytest.mark.parametrize("source", ["import msgspec", "import heapq, uuid", "from streams.core.policy import DAY"])
-def test_the_check_allows(source: str) -> None:
+def test_check_allows_pure_source(source: str) -> None:
     assert impurities(source) == []
 
 

@@ -61,7 +61,7 @@ async def test_every_round_has_the_outputs_of_the_oracle_and_its_state_can_be_ha
     assert all(done["cpu_s"] > 0 and done["peak_rss_mb"] > 0 for done in rounds)
     for n in range(1, ROUNDS + 1):
         assert differences(expected, await outputs(apache_kafka, f"{name}-out-{n}")) is None
-        if peer == "kafka-streams":  # Flink's offsets are in its checkpoints, and in the group only for others to see
+        if peer == "kafka-streams":  # Flink keeps its offsets in checkpoints; those of the group are only informative
             assert await committed(apache_kafka, f"{name}-{n}", f"{name}-in") == EVENTS
 
     ready, recovered = run(peer, *broker, *options, "--recover")

@@ -36,7 +36,7 @@ def test_descendants_count_running_and_ended(tmp_path: Path) -> None:
         "print('done', flush=True)\ntime.sleep(60)"
     )
     with running(tmp_path, program) as process:
-        assert process.line(60).cpu_s >= 0.39  # what has ended is counted in ticks
+        assert process.line(60).cpu_s >= 0.39  # ended processes are counted in ticks
 
 
 def test_the_peak_of_memory_is_kept_when_it_is_given_back(tmp_path: Path) -> None:

@@ -153,7 +153,7 @@ def test_every_row_of_a_table_has_its_columns() -> None:
         ("", 1.0, None),
     ],
 )
-def test_goals_of_scenarios(goal: str, value: float, met: bool | None) -> None:
+def test_goal_of_a_scenario_is_met_by_its_value(goal: str, value: float, met: bool | None) -> None:
     assert Scenario("idle", "CPU", value, "%", goal, (value,)).met is met
 
 
@@ -177,7 +177,7 @@ def test_scenario_with_goals_that_was_not_run_is_reported() -> None:
     assert {*SCENARIOS} <= {path.stem for path in Path(scenarios_of_ours.__file__).parent.glob("*.py")}
 
 
-def test_no_file_is_no_figures(tmp_path: Path) -> None:
+def test_missing_file_has_no_figures(tmp_path: Path) -> None:
     assert read(tmp_path / "none.jsonl") == []
 
 

@@ -216,7 +216,7 @@ def test_unreachable_broker_is_asked_ever_more_rarely_and_that_is_logged(
         pauses.append(seconds)
         loop.now += seconds
         if loop.now > 60:
-            raise KeyboardInterrupt  # nobody waits any longer for what would wait for ever
+            raise KeyboardInterrupt  # a client that would wait for ever is given up
 
     monkeypatch.setattr(topics, "asyncio", SimpleNamespace(sleep=sleep, get_running_loop=lambda: loop))
     with pytest.raises(KeyboardInterrupt):

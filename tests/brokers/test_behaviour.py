@@ -81,7 +81,7 @@ async def test_workers_on_a_broker_give_the_outputs_of_all_scenarios(
     async def all_there() -> bool:
         return sizes(await found()) == sizes(expected)
 
-    with suppress(AssertionError):  # the comparison says what is not there
+    with suppress(AssertionError):  # the comparison below shows what is missing
         await wait_until(all_there, "every output")
     # They are on two topics: within each, the order is that of the scenario.
     outputs = await found()

@@ -57,7 +57,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path(".cache/chaos.jsonl"), help="verdicts are added to it")
     parser.add_argument("--keep", type=Path, help="a directory in which the files of the runs stay")
     chosen = parser.parse_args()
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what becomes of a broker that we killed is no news
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # errors of a broker that was killed are expected
     version = commit(Path(__file__).parent)
     bad = 0
     for program in (PROGRAMS[name] for name in chosen.only or PROGRAMS):

@@ -16,7 +16,7 @@ def main(path: str) -> None:
     right, off = driver.wall_clock, Path(path)
 
     def clock() -> int:
-        return right() + int(off.read_text() or "0")  # it is empty while it is written
+        return right() + int(off.read_text() or "0")  # the file is empty while it is written
 
     driver.wall_clock = clock
     assert factory.create_app.__kwdefaults__ is not None

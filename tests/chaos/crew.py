@@ -74,7 +74,9 @@ class Crew:
             worker.kill()
         self.workers[slot] = None
         code = worker.process.returncode
-        if code != 0 and (served or code != -signal.SIGTERM):  # Python itself ends who has not begun yet
+        if code != 0 and (
+            served or code != -signal.SIGTERM
+        ):  # SIGTERM ends a process in which Python is still starting
             self.failed_stops.append(code)
 
     async def ready(self) -> None:

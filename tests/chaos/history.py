@@ -32,10 +32,10 @@ def history(seed: int, *, customers: int, sessions: int, end: int, span: int = 3
     events: list[Event] = []
     for n in range(sessions):
         start = end - rng.randrange(20 * MINUTE, span)
-        # Few of them come often: their sessions meet, and their deadlines come between.
+        # Few customers come often: their sessions overlap, with deadlines in between.
         customer = f"c-{min(rng.randrange(customers), rng.randrange(customers))}"
         events += (event for event in _session(rng, n, customer, start) if event.at < end)
-    return sorted(events, key=lambda event: event.at)  # stable: what is equal stays as made
+    return sorted(events, key=lambda event: event.at)  # a stable sort keeps events of equal times in order
 
 
 def _session(rng: random.Random, n: int, customer: str, at: int) -> Iterator[Event]:

@@ -183,7 +183,7 @@ class Run:
             until = now()
         else:
             until = max(event.at for event in self.events)
-            # By time, an event is applied once nothing of its very instant may come any more.
+            # With event-time ordering, an event is applied once no other of its time can arrive.
             closing = until + self.cluster.settings.lateness + self.cluster.settings.by_time
             await self.produce(history.frame("closing", closing, self.cluster.settings.partitions))
         right = expected(self.cluster.settings, self.events, until, self.directory / "expected")

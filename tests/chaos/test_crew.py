@@ -72,7 +72,7 @@ async def test_worker_that_ends_by_itself_is_counted_once_and_a_killed_one_is_no
     crew = crew_of(tmp_path, "raise SystemExit(3)", "import time; time.sleep(60)")
     await wait_until(lambda: crew.running() == [1], "the end of one")
     crew.kill(1)
-    crew.kill(1)  # there is nobody to kill
+    crew.kill(1)  # there is no worker to kill
     assert crew.killed == 1
     crew.programs = [SERVES.format(on_sigterm=ENDS_WITH.format(code=0))] * 2
     async with crew.kept(pause=0.05):
@@ -81,6 +81,6 @@ async def test_worker_that_ends_by_itself_is_counted_once_and_a_killed_one_is_no
         assert crew.running() == []
         started = crew.started
         crew.replace()
-        assert crew.started == started == 4  # nobody comes back
+        assert crew.started == started == 4  # no worker starts again
     assert crew.ends == {3: 1}
     assert crew.failed_stops == []

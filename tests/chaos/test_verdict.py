@@ -115,7 +115,7 @@ def test_profiles_have_to_be_equal_to_the_last_bit(right: Expected) -> None:
     found[one].product_views += 1
     del found[two]
     found[b"more"] = found[three]
-    found[three].commit, found[three].applied = 77, [5, 6]  # whoever worked on it: this does not count
+    found[three].commit, found[three].applied = 77, [5, 6]  # these fields depend on the worker, and are not compared
     assert differing_profiles(right.profiles, found) == sorted([one, two, b"more"])
 
 

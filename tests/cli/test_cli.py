@@ -41,13 +41,13 @@ def spread(clickstream: tuple[str, ...], orders: tuple[str, ...], out: str | Non
         ("", "||None"),
     ],
 )
-def test_options_of_several_values(args: str, seen: str) -> None:
+def test_option_takes_several_values(args: str, seen: str) -> None:
     result = CliRunner().invoke(spread, args.split())
     assert result.output == seen + "\n"
 
 
 @pytest.mark.parametrize("args", ["--clickstream", "--clickstream --orders c", "--orders c --clickstream", "a b"])
-def test_options_of_several_values_wrongly_used(args: str) -> None:
+def test_misused_option_of_several_values_is_a_mistake(args: str) -> None:
     assert CliRunner().invoke(spread, args.split()).exit_code == 2
 
 
@@ -73,14 +73,14 @@ def test_a_mistake_is_one_line_and_exit_code_2() -> None:
     assert result.stdout == ""
 
 
-def test_replay_of_nothing() -> None:
+def test_replay_without_inputs_is_a_mistake() -> None:
     result = lifecycle("replay", "--out", "x")
     assert result.exit_code == 2
     assert "there is nothing to replay" in result.stderr
 
 
 @pytest.mark.parametrize("option", [("--until", "yesterday"), ("--now", "2026-11-21"), ("--currency", "euro")])
-def test_replay_with_a_value_that_cannot_be_read(option: tuple[str, str]) -> None:
+def test_invalid_value_of_a_replay_option_is_a_mistake(option: tuple[str, str]) -> None:
     result = lifecycle("replay", "--out", "x", "--orders", "y", *option)
     assert result.exit_code == 2
     assert f"{option[1]} is not" in result.stderr

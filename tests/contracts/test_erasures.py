@@ -28,7 +28,7 @@ def decoded(value: bytes | None, partition: int = HOME, timestamp: int = AT) -> 
 
 
 @pytest.mark.parametrize("path", sorted((EXAMPLES / "valid").iterdir()), ids=lambda path: path.stem)
-def test_valid_requests(path: Path) -> None:
+def test_valid_requests_are_read(path: Path) -> None:
     document, request = json.loads(path.read_bytes()), decoded(path.read_bytes())
     assert isinstance(request, Erasure)
     assert (request.at, request.request_id) == (AT, document["request_id"])
@@ -37,7 +37,7 @@ def test_valid_requests(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", sorted((EXAMPLES / "invalid").iterdir()), ids=lambda path: path.stem)
-def test_invalid_requests(path: Path) -> None:
+def test_invalid_requests_are_rejected_with_their_reason(path: Path) -> None:
     rejected = decoded(path.read_bytes())
     assert isinstance(rejected, Rejected)
     assert rejected.reason == path.name.partition(".")[0]

@@ -62,7 +62,7 @@ def test_a_record_is_read_as_where_it_came_from() -> None:
     [(offset, forwarded)], refused = reader().read([record(VALUE, ("ce_id", b"1"), header)])
     here = Decoder(CLICKS, "shop.clicks").decode(VALUE, partition=3, offset=41, timestamp=NOON + 5)
     assert forwarded == Forwarded(CLICKS, 3, 41, 17, [here])
-    assert here.event_id == "shop.clicks/3/41"  # the one that it has wherever it is read
+    assert here.event_id == "shop.clicks/3/41"  # the id that the record has on every partition
     assert (offset, refused) == (5, [])
 
 
@@ -190,7 +190,7 @@ def test_foreign_parts_and_internal_messages_are_refused() -> None:
     ]
     news, refused = reader(linking=True).read(raw)
     assert [rejected.reason for _, rejected in refused] == ["invalid_field"] * 6
-    # Those whose place in their order is known leave no gap.
+    # Refused messages with a known number leave no gap.
     assert [(one.rank, one.offset, one.activities) for _, one in news if isinstance(one, Forwarded)] == [
         (STREAM, 5, []),
         (CLICKS, 0, []),

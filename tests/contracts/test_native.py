@@ -50,7 +50,7 @@ def rejection(decoder: Decoder, value: bytes | dict[str, Any] | None, timestamp:
 # -- what is read
 
 
-def test_a_click_with_everything(clicks: Decoder) -> None:
+def test_click_with_every_field_is_decoded(clicks: Decoder) -> None:
     value = json.dumps(
         CLICK
         | {
@@ -90,7 +90,7 @@ def test_a_click_with_everything(clicks: Decoder) -> None:
     )
 
 
-def test_an_order_with_everything(orders: Decoder) -> None:
+def test_order_with_every_field_is_decoded(orders: Decoder) -> None:
     value = json.dumps(
         ORDER
         | {
@@ -125,7 +125,7 @@ def test_an_order_with_everything(orders: Decoder) -> None:
     )
 
 
-def test_the_least_that_will_do(clicks: Decoder) -> None:
+def test_click_with_only_required_fields_is_decoded(clicks: Decoder) -> None:
     activity = decode(clicks, {"type": "page_viewed", "occurred_at": AT, "anonymous_id": "a-1"})
     assert (activity.customer, activity.identified, activity.event_id) == ("a-1", False, "clickstream/3/17")
     assert (activity.quantity, activity.currency, activity.items) == (1, "EUR", None)
@@ -159,7 +159,7 @@ def test_the_last_of_equal_keys_counts(clicks: Decoder) -> None:
     assert (activity.customer, activity.price) == ("c-2", 200)
 
 
-def test_the_default_currency(clicks: Decoder) -> None:
+def test_default_currency_applies_where_an_event_names_none(clicks: Decoder) -> None:
     yen = Decoder(Source.CLICKSTREAM, "clickstream", default_currency="JPY")
     assert decode(yen, CLICK | {"price": 5.5, "items": [{"price": 7}]}).price == 6
     assert decode(yen, CLICK | {"price": 5.5, "currency": "EUR"}).price == 550
@@ -170,7 +170,7 @@ def test_the_default_currency(clicks: Decoder) -> None:
 # -- identifiers
 
 
-def test_integers_are_their_decimal_text(clicks: Decoder, orders: Decoder) -> None:
+def test_integer_id_is_read_as_its_decimal_text(clicks: Decoder, orders: Decoder) -> None:
     ids = {"event_id": 1, "session_id": 2, "cart_id": 3, "checkout_id": 4, "product_id": 5, "customer_id": 10**100}
     activity = decode(clicks, CLICK | ids)
     assert (activity.event_id, activity.session_id, activity.cart_id) == ("1", "2", "3")
@@ -213,19 +213,19 @@ def test_long_strings_are_cut_between_characters(clicks: Decoder, orders: Decode
     assert (order.channel, order.coupon, orders.cut_strings) == ("x" + "€" * 341, "x" * 1024, 1)
 
 
-def test_size() -> None:
+def test_record_above_the_size_limit_is_rejected() -> None:
     value = json.dumps(CLICK).encode()
     exact = Decoder(Source.CLICKSTREAM, "clickstream", max_bytes=len(value))
     assert decode(exact, value).size == len(value)
     assert rejection(exact, value + b" ")[0] == "too_large"
 
 
-def test_a_record_of_a_megabyte(clicks: Decoder) -> None:
+def test_record_of_a_megabyte_is_rejected(clicks: Decoder) -> None:
     assert rejection(clicks, CLICK | {"properties": "x" * 1_000_000})[0] == "too_large"
 
 
 @pytest.mark.parametrize("field", ["properties", "price", "category", "items"])
-def test_depth(clicks: Decoder, field: str) -> None:
+def test_deeply_nested_record_is_rejected(clicks: Decoder, field: str) -> None:
     def nested(depth: int) -> bytes:
         around = json.dumps(CLICK).encode()[:-1]
         return around + f', "{field}": {"[" * depth}{"]" * depth}}}'.encode()
@@ -270,7 +270,7 @@ def test_depth_is_not_breadth_nor_text(clicks: Decoder) -> None:
         (b"{}", "no_identity", "customer_id, anonymous_id"),
     ],
 )
-def test_no_record_at_all(clicks: Decoder, value: bytes | None, reason: str, detail: str) -> None:
+def test_value_that_is_no_record_is_rejected(clicks: Decoder, value: bytes | None, reason: str, detail: str) -> None:
     got, why = rejection(clicks, value)
     assert got == reason
     assert detail in why
@@ -306,7 +306,9 @@ def test_no_record_at_all(clicks: Decoder, value: bytes | None, reason: str, det
         ({"items": {}}, "invalid_field", "items: "),
     ],
 )
-def test_a_click_with_a_fault(clicks: Decoder, fields: dict[str, Any], reason: str, detail: str) -> None:
+def test_click_with_an_invalid_field_is_rejected(
+    clicks: Decoder, fields: dict[str, Any], reason: str, detail: str
+) -> None:
     with_big_integers = json.dumps(
         {name: "@" if isinstance(value, int) and abs(value) > 10**4000 else value for name, value in fields.items()}
     ).replace('"@"', "1" + "0" * 5000)
@@ -316,7 +318,7 @@ def test_a_click_with_a_fault(clicks: Decoder, fields: dict[str, Any], reason: s
 
 
 @pytest.mark.parametrize("order_id", [None, "", "x" * 257, True, {}])
-def test_an_order_without_an_order_id(orders: Decoder, order_id: object) -> None:
+def test_order_without_an_order_id_is_rejected(orders: Decoder, order_id: object) -> None:
     reason, detail = rejection(orders, ORDER | {"order_id": order_id})
     assert reason == "invalid_field"
     assert detail.startswith("order_id: ")
@@ -327,12 +329,12 @@ def test_an_unknown_type_needs_no_order_id(orders: Decoder) -> None:
     assert decode(orders, CLICK | {"type": "order_shipped"}).order_id is None
 
 
-def test_integral_quantities(clicks: Decoder) -> None:
+def test_integral_float_quantity_is_accepted(clicks: Decoder) -> None:
     assert decode(clicks, CLICK | {"quantity": 2.0}).quantity == 2
     assert decode(clicks, CLICK | {"quantity": MAX_QUANTITY}).quantity == MAX_QUANTITY
 
 
-def test_clock_skew(clicks: Decoder) -> None:
+def test_event_too_far_ahead_of_its_timestamp_is_rejected(clicks: Decoder) -> None:
     assert decode(clicks, CLICK, timestamp=AT - 300_000).at == AT
     assert rejection(clicks, CLICK, timestamp=AT - 300_001) == (
         "clock_skew",
@@ -373,7 +375,7 @@ def outcome(source: Source, value: bytes | dict[str, Any]) -> Activity | Rejecte
 
 
 @given(value=st.binary() | _json.map(_text) | _records.map(_text) | _records.map(lambda r: _text(CLICK | r)))
-def test_nothing_but_an_activity_or_a_rejection(value: bytes) -> None:
+def test_any_value_gives_an_activity_or_a_rejection(value: bytes) -> None:
     for source in Source:
         result = outcome(source, value)
         if isinstance(result, Rejected):

@@ -13,7 +13,7 @@ from streams.core.effects import Cause, StageChange, Summary
 from tests.contracts.samples import ABANDONED, ABANDONMENTS, PROSPECT, STAGE_CHANGES
 
 
-def test_the_bytes_of_a_stage_change() -> None:
+def test_stage_change_is_encoded_to_these_bytes() -> None:
     assert Encoder().encode(PROSPECT).value.decode() == (
         f'{{"id":"{PROSPECT.id}","type":"stage_changed","customer_id":"c-1","track":"lifecycle",'
         '"from_stage":"visitor","to_stage":"prospect","occurred_at":"2026-11-21T10:00:00.000Z","sequence":2,"cycle":1,'
@@ -26,7 +26,7 @@ def test_the_bytes_of_a_stage_change() -> None:
     )
 
 
-def test_the_headers_of_a_cloud_event() -> None:
+def test_output_has_the_headers_of_a_cloud_event() -> None:
     assert Encoder(source="/shops/eu").encode(PROSPECT).headers == [
         ("ce_specversion", b"1.0"),
         ("ce_id", PROSPECT.id.encode()),
@@ -52,7 +52,7 @@ def test_the_key_is_the_bare_id(customer: str) -> None:
         assert json.loads(record.value)["customer_id"] == customer
 
 
-def test_fields_that_one_type_alone_has() -> None:
+def test_recoveries_and_retractions_have_fields_of_their_own() -> None:
     names = {name: set(json.loads(Encoder().encode(sample).value)) for name, sample in ABANDONMENTS.items()}
     common = names["abandoned.cart"]
     assert names["abandoned.step-2"] == names["expired"] == common
@@ -74,7 +74,7 @@ def test_a_rule_is_named_even_where_there_is_none() -> None:
     assert cause == {"kind": "forgotten", "rule": None, "deadline": "1970-01-01T00:00:00.000Z"}
 
 
-def test_seconds_to_the_millisecond() -> None:
+def test_seconds_are_written_to_the_millisecond() -> None:
     sample = msgspec.structs.replace(PROSPECT, previous_stage_ms=400 * 86_400_000 + 1)
     assert b'"previous_stage_seconds":34560000.001,' in Encoder().encode(sample).value
 

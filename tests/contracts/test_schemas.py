@@ -113,14 +113,14 @@ def test_closed_sets_are_those_of_the_code() -> None:
 
 
 @pytest.mark.parametrize("path", [file for topic in INPUTS for file in files(f"{topic}/valid/*")])
-def test_valid_inputs(path: Path) -> None:
+def test_valid_input_examples_are_accepted_by_schema_and_decoder(path: Path) -> None:
     topic = topic_of(path)
     VALIDATORS[topic].validate(parsed(path.read_bytes()))
     assert isinstance(decoded(topic, path.read_bytes()), Activity)
 
 
 @pytest.mark.parametrize("path", [file for topic in INPUTS for file in files(f"{topic}/invalid/*.json")])
-def test_invalid_inputs(path: Path) -> None:
+def test_invalid_input_examples_are_rejected_by_schema_and_decoder(path: Path) -> None:
     topic = topic_of(path)
     assert not VALIDATORS[topic].is_valid(parsed(path.read_bytes()))
     result = decoded(topic, path.read_bytes())
@@ -129,7 +129,7 @@ def test_invalid_inputs(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", [file for topic in INPUTS for file in files(f"{topic}/invalid/beyond-schema/*")])
-def test_invalid_inputs_that_no_schema_sees(path: Path) -> None:
+def test_invalid_input_examples_beyond_the_schema_are_rejected_by_the_decoder(path: Path) -> None:
     topic = topic_of(path)
     result = decoded(topic, path.read_bytes())
     assert isinstance(result, Rejected)
@@ -147,7 +147,7 @@ def test_every_reason_has_an_example() -> None:
     assert shown == set(REASONS) - NOT_IN_A_FILE
 
 
-# Values that meet each rule and miss it, of which schema and decoder must think the same whatever the field.
+# Values that satisfy and violate each rule. Schema and decoder must agree on them in every field.
 _NUMBERS = [0, 1, 2, -1, 7, 2.0, 2.5, -0.5, 1e-9, 1e11, 1e12, 1e15, 1e30, 1_000_000, 1_000_001, AT, AT / 1000]
 _IDS = ["", "0", "-1", "c-1", "NULL", "none", "None.", "anonymous", "undefined", "x" * 256, "x" * 257]
 _TYPES = ["page_viewed", "order_completed", "order_refunded"]
@@ -200,7 +200,7 @@ def test_every_output_has_its_example(topic: str) -> None:
     ("topic", "name", "output"),
     [(topic, name, output) for topic, samples in OUTPUTS.items() for name, output in samples.items()],
 )
-def test_outputs_are_as_the_examples_show(topic: str, name: str, output: Output) -> None:
+def test_encoded_outputs_equal_their_examples(topic: str, name: str, output: Output) -> None:
     value = Encoder().encode(output).value
     VALIDATORS[topic].validate(parsed(value))
     example = (SCHEMAS / "examples" / topic / "valid" / f"{name}.json").read_bytes()
@@ -208,12 +208,12 @@ def test_outputs_are_as_the_examples_show(topic: str, name: str, output: Output)
 
 
 @pytest.mark.parametrize("path", files("lifecycle-*/valid/*"))
-def test_valid_outputs(path: Path) -> None:
+def test_valid_output_examples_are_valid_by_the_schema(path: Path) -> None:
     VALIDATORS[topic_of(path)].validate(parsed(path.read_bytes()))
 
 
 @pytest.mark.parametrize("path", files("lifecycle-*/invalid/*"))
-def test_invalid_outputs(path: Path) -> None:
+def test_invalid_output_examples_are_invalid_by_the_schema(path: Path) -> None:
     assert not VALIDATORS[topic_of(path)].is_valid(parsed(path.read_bytes()))
 
 

@@ -61,12 +61,12 @@ ADDED = {"type": "product_added", "occurred_at": AT, "cart_id": "k-1"} | LINE
 BOUGHT = {"type": "order_completed", "order_id": "o-1", "cart_id": "k-1", "total": 119.8, "items": [LINE]}
 
 
-def test_a_cart_left_for_good() -> None:
+def test_outputs_of_a_cart_left_for_good_are_valid() -> None:
     _, documents = lived(ADDED, fire=True)
     assert kinds(documents) == {"activity", "inactivity", "forgotten", "abandoned", "expired"}
 
 
-def test_a_cart_recovered() -> None:
+def test_outputs_of_a_recovered_cart_are_valid() -> None:
     profile, documents = lived(ADDED, BOUGHT | {"occurred_at": AT + 2 * HOUR})
     assert kinds(documents) == {"activity", "abandoned", "recovered"}
     assert profile.revenue == 11_980
@@ -77,14 +77,14 @@ def test_an_order_of_unknown_total_recovers_too() -> None:
     assert [document["order_total"] for document in documents if document["type"] == "recovered"] == [None]
 
 
-def test_a_late_order_and_a_late_activity() -> None:
+def test_outputs_of_late_events_are_valid() -> None:
     later = {"type": "page_viewed", "occurred_at": AT + DAY}
     for late in (BOUGHT, {"type": "page_viewed"}):
         _, documents = lived(ADDED, later, late | {"occurred_at": AT + HOUR // 2})
         assert "retracted" in kinds(documents)
 
 
-def test_a_browse_in_two_currencies_and_a_view_without_anything() -> None:
+def test_outputs_of_a_browse_in_two_currencies_are_valid() -> None:
     view = {"type": "product_viewed", "occurred_at": AT}
     _, documents = lived(
         view | {"product_id": "p-1", "price": 1980, "currency": "JPY"},
@@ -97,7 +97,7 @@ def test_a_browse_in_two_currencies_and_a_view_without_anything() -> None:
     assert (browse["value"], browse["items"][2]["product_id"]) == (None, None)
 
 
-def test_nothing_but_a_passive_event() -> None:
+def test_outputs_of_a_passive_event_are_valid() -> None:
     profile, documents = lived({"type": "message_opened", "occurred_at": AT})
     assert profile.last_activity_at is None
     assert kinds(documents) == {"activity"}

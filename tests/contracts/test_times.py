@@ -47,7 +47,7 @@ def test_valid_times_are_read(value: str | float, at: int) -> None:
     assert times.parse(value) == at
 
 
-def test_the_number_that_divides_seconds_from_milliseconds() -> None:
+def test_numbers_below_1e11_are_taken_for_seconds() -> None:
     with pytest.raises(ValueError, match="after 2999"):
         times.parse(10**11 - 1)  # seconds, of the year 5138
     assert times.text(times.parse(10**11)) == "1973-03-03T09:46:40.000Z"
@@ -106,14 +106,14 @@ def test_written_time_reads_back(at: int) -> None:
     moment=st.datetimes(datetime(1970, 1, 2), datetime(2999, 12, 30)),
     offset=st.integers(-1439, 1439),
 )
-def test_any_offset_and_microseconds(moment: datetime, offset: int) -> None:
+def test_any_utc_offset_and_microseconds_are_read(moment: datetime, offset: int) -> None:
     local = moment.replace(tzinfo=timezone(timedelta(minutes=offset)))
     expected = (local - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
     assert times.parse(local.isoformat()) == expected
 
 
 @given(tenths=st.integers(0, 320_000_000_000_000))
-@example(171_798_691_840_585)  # as a float it is a little less than it is written: half up is of what is written
+@example(171_798_691_840_585)  # the float is a little less than its text; the text is rounded half up
 def test_seconds_are_rounded_half_up_as_they_are_written(tenths: int) -> None:
     assert times.parse(float(f"{tenths // 10_000}.{tenths % 10_000:04}")) == (tenths + 5) // 10
 
@@ -127,6 +127,6 @@ def test_milliseconds_are_rounded_half_up_as_they_are_written(tenths: int) -> No
 @example(17179869184.0585)
 def test_any_number_is_rounded_to_the_nearest(value: float) -> None:
     unit = 1_000 if value < 1e11 else 1
-    # What is written as this float may be half of its last place away from it.
+    # The text may differ from this float by half of its last place.
     most = Fraction(1, 2) + Fraction(math.ulp(value)) / 2 * unit
     assert abs(times.parse(value) - Fraction(value) * unit) <= most

@@ -95,7 +95,7 @@ def test_a_checkout_event_24_h_older_than_the_last_activity_makes_no_checkout() 
     assert fresh.abandonment_summary[-1] == ("abandoned", "checkout", 1, 30 * MINUTE)  # the same content, silenced
     stale = run([checkout(0), view(DAY)], until=DAY + 30 * MINUTE)
     assert stale.abandonment_summary[-1] == ("abandoned", "browse", 1, DAY + 30 * MINUTE)
-    assert stale.alive.cart.now.checkout_at is None  # a browse clears a stale mark
+    assert stale.alive.cart.now.checkout_at is None  # a browse removes an old checkout
     still = run([checkout(0), click(HOUR, "checkout_step_completed"), view(DAY)], until=DAY + 30 * MINUTE)
     assert still.abandonment_summary[-1] == ("abandoned", "checkout", 1, DAY + 30 * MINUTE)
 
@@ -342,7 +342,7 @@ def test_an_order_of_other_goods_closes_the_episode_of_a_full_cart(channel: str 
     history = run([add(0), order(30 * MINUTE, channel=channel, items=(item("B"),)), click(HOUR)], until=10 * DAY)
     assert history.abandonment_summary == []
     assert history.cart == {"A": 1}
-    # What was left behind is abandoned with the next episode.
+    # The lines left are abandoned with the next episode.
     history.play(view(11 * DAY, "C"), until=11 * DAY + HOUR)
     assert history.abandonment_summary == [("abandoned", "cart", 1, 11 * DAY + HOUR)]
     assert history.abandonments[0].episode_started_at == T0 + 11 * DAY

@@ -122,7 +122,7 @@ def test_an_order_takes_nothing_newer_than_itself() -> None:
     assert history.alive.cart.now.checkout_at == T0 + 2 * MINUTE
 
 
-def test_an_addition_delivered_after_the_order_that_bought_it() -> None:
+def test_addition_delivered_after_its_order_leaves_no_line_and_no_episode() -> None:
     bought = order(MINUTE, items=(item("A"),))
     for delay in (SECOND, HOUR):  # within and beyond lateness
         history = run([click(0), bought, click(MINUTE + delay), add(MINUTE - SECOND)])
@@ -132,7 +132,7 @@ def test_an_addition_delivered_after_the_order_that_bought_it() -> None:
 
 def test_an_addition_of_other_goods_that_is_older_than_the_last_order() -> None:
     bought = order(MINUTE, items=(item("B"),))
-    # Within lateness it ends as in time order; later it is what the shop's server reported before the browser did.
+    # Within the lateness the result is that of time order; beyond it, the order of the reports counts.
     assert run([click(0), bought, add(MINUTE - SECOND)]).cart == {"A": 1}
     assert run([click(0), bought, click(HOUR), add(MINUTE - SECOND)]).cart == {}
     late_items = click(MINUTE - SECOND, "cart_viewed", items=(item("A"),))
@@ -179,7 +179,7 @@ def test_exactly_lateness_is_not_too_late() -> None:
     assert run([click(0), bought, click(12 * SECOND), add(2 * SECOND)]).cart == {"A": 1}
 
 
-@pytest.mark.parametrize("newest", [HOUR, 2 * HOUR])  # told again, and where the newer ones are settled
+@pytest.mark.parametrize("newest", [HOUR, 2 * HOUR])  # replayed, and added where newer ones are settled
 def test_an_older_operation_overrides_nothing_newer(newest: int) -> None:
     def after(*late: Activity) -> CustomerHistory:
         start = [add(0, price=100), add(HOUR, "B", price=200, cart_id="k-2"), click(HOUR, "checkout_started")]
@@ -190,7 +190,7 @@ def test_an_older_operation_overrides_nothing_newer(newest: int) -> None:
     assert after(click(half, "cart_emptied")).alive.cart.now.checkout_at == T0 + HOUR
     assert set(after(click(half, "cart_viewed", items=(item("C"),))).cart) == {"B", "C"}
     listed = after(click(half, "cart_viewed", items=(item("B", 7),)))
-    assert listed.cart == ({"B": 8} if newest == HOUR else {"B": 1})  # told again, one is added to seven
+    assert listed.cart == ({"B": 8} if newest == HOUR else {"B": 1})  # replayed, one is added to seven
     assert after(remove(half, "B")).cart == {"A": 1, "B": 1}
     assert after(add(half, "B", price=999)).alive.cart.now.lines["B"].price == 200
     assert after(click(half, cart_id="k-1")).alive.cart.now.cart_id == "k-2"
@@ -203,7 +203,7 @@ def test_the_oldest_lines_go_first() -> None:
     assert history.counts["trimmed", "cart_lines"] == 1
 
 
-def test_the_value_of_the_cart() -> None:
+def test_value_of_the_cart_is_known_if_all_prices_have_one_currency() -> None:
     def of(*events: Activity) -> tuple[int, int | None]:
         history = run(events)
         summary = history.lifecycle.summary(history.alive)

@@ -67,7 +67,7 @@ def test_subscribed_is_that_of_the_last_event_by_time() -> None:
     assert run([click(5, "unsubscribed"), click(5, "subscribed")]).alive.subscribed is True
 
 
-def test_the_session_shown_last_by_time() -> None:
+def test_session_id_is_the_last_one_by_time() -> None:
     history = run([click(5, session_id="s-2"), click(3, session_id="s-1"), click(7), order(8, session_id="s-3")])
     assert history.alive.session_id == "s-2"
 

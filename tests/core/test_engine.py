@@ -28,7 +28,7 @@ def test_an_order_further_down_a_backlog_prevents_the_abandonment() -> None:
     harness.append(click(at, "product_added"), click(at + 4 * HOUR, "page_viewed"))
     harness.append(*(order(at - HOUR + n, f"o{n}", f"other{n}") for n in range(10)), order(at + 10 * MINUTE))
     harness.fetch(CLICKS)
-    assert harness.received == []  # what the orders of the time say is not known yet
+    assert harness.received == []  # the orders of that time are not known yet
     for _ in range(11):
         harness.fetch(ORDERS, most=1)
     harness.fetch()
@@ -103,7 +103,9 @@ def test_an_unreachable_leader_invents_no_silence() -> None:
         harness.pass_time(MINUTE)
         harness.fetch(CLICKS)
     assert harness.engine.held_by() == (ORDERS, None)
-    harness.append(click(harness.now, "page_viewed"))  # own deadlines fire before own events: so this one waits as well
+    harness.append(
+        click(harness.now, "page_viewed")
+    )  # deadlines fire before events of their customer, so this event waits as well
     harness.fetch(CLICKS)
     assert harness.engine.positions()[CLICKS] == 1
     harness.fetch()
@@ -250,7 +252,7 @@ def test_older_record_of_a_stale_owner_is_ignored_and_the_newer_one_written_agai
     key, value = harness.changelog[-1]
     assert key == stale[0]
     assert value is not None
-    assert unpack(value).product_views == 3  # so that whoever reads from here on gets it right as well
+    assert unpack(value).product_views == 3  # a worker that reads from here on recovers it as well
 
 
 # -- what is emitted
@@ -328,7 +330,7 @@ def test_topic_silent_beyond_its_limit_blocks_the_watermark_and_abandonments() -
     assert harness.counts["applied", "clickstream"] == 3
     assert abandonments(harness.received) == []
     assert harness.counts["withheld", "abandoned/source_silent"] == 1
-    harness.append(order(NOON + MINUTE, customer="other"))  # the feed is back, with what it owed
+    harness.append(order(NOON + MINUTE, customer="other"))  # the feed is back, with its delayed records
     harness.fetch()
     harness.commit()
     assert abandonments(harness.received) == []
@@ -344,7 +346,7 @@ def test_with_a_clock_that_cannot_be_trusted_events_go_on_and_no_deadline_fires(
     harness._take(harness.engine.advance(ahead, fetches, clock_trusted=False))
     assert harness.engine.positions()[CLICKS] == 2
     assert harness.deadlines == []
-    harness.now = NOON + 2 * MINUTE  # set right: what was seen by the wrong clock is forgotten
+    harness.now = NOON + 2 * MINUTE  # set right: progress measured by the wrong clock is discarded
     harness.tick()
     assert harness.engine.watermark == NOON - TAIL
     harness.fetch()

@@ -236,7 +236,7 @@ def test_record_of_a_stale_owner_restores_no_erased_customer() -> None:
     harness.now += MINUTE
     harness.run(click(NOON + 1, "page_viewed", PERSON))
     harness.restart()
-    assert len(harness.engine.state) == 1  # who came back is nobody's zombie
+    assert len(harness.engine.state) == 1  # the profile of a customer who came back is not a stale record
 
 
 @pytest.mark.parametrize("place", ["between profile and mark", "behind the mark", "behind who came back"])

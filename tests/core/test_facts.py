@@ -53,7 +53,7 @@ def value(rule: str, profile: Profile, at: int) -> object:
         (365 * DAY, 3 * DAY),
     ],
 )
-def test_the_resolution_of_a_window(window: int, width: int) -> None:
+def test_window_has_the_expected_resolution(window: int, width: int) -> None:
     assert bucket_width(window) == width
 
 

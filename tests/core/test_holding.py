@@ -49,7 +49,7 @@ def test_event_waits_until_no_earlier_one_can_arrive() -> None:
     harness.fetch()
     harness.pass_time(TAIL - 9 * SECOND)
     harness.fetch()
-    assert harness.received == []  # another one of that very time may come
+    assert harness.received == []  # another event of that time may arrive
     harness.pass_time(1)
     harness.fetch()
     assert stages(harness.received) == ["visitor", "customer"]
@@ -64,7 +64,7 @@ def test_event_in_a_backlog_waits_for_the_lateness_and_the_other_source() -> Non
     harness.append(click(at + 5 * SECOND, "page_viewed"), click(at), click(at + LATENESS), click(at + LATENESS + 1))
     harness.append(order(at + MINUTE), order(at + MINUTE + 1))
     harness.fetch(CLICKS)
-    assert harness.received == []  # nothing is known of the orders of the time
+    assert harness.received == []  # the orders of that time are not known
     harness.fetch(ORDERS, most=1)
     assert causes(harness.received) == [f"c{at}product_viewed"]
     assert harness.counts["late", "clickstream"] == 0
@@ -188,7 +188,7 @@ def test_waiting_event_is_applied_once_whatever_is_read_again(step: str, by_time
     harness.pass_time(TAIL)
     harness.fetch()
     assert views(harness) == {"c": 3, "d": 2}
-    if by_time_after or step != "snapshot":  # else nothing is known any more, and what is first now is another one
+    if by_time_after or step != "snapshot":  # otherwise the state is empty, and another event is the first
         assert sorted(map(str, stages(without_repeats(harness.received)))) == ["prospect", "visitor", "visitor"]
     assert all(profile.holes is None or not any(profile.holes.values()) for _, profile in harness.engine.state.items())
     harness.commit()

@@ -137,11 +137,13 @@ def test_earlier_sighting_of_the_present_owner_is_not_reported_again() -> None:
     assert changes(network.received) == told
     assert network.counts["identity", "switched"] == 1
     assert {whose: p.product_views for whose, p in network.profiles().items()} == {(True, "a"): 2, (True, "b"): 3}
-    network.append(0, view(50 * MINUTE, "a", "d"), view(55 * MINUTE, device="d"))  # between the two times of who has it
+    network.append(
+        0, view(50 * MINUTE, "a", "d"), view(55 * MINUTE, device="d")
+    )  # between the two sightings of the present owner
     network.run()
     assert changes(network.received) == told
     assert {whose: p.product_views for whose, p in network.profiles().items()} == {(True, "a"): 4, (True, "b"): 3}
-    network.append(0, view(2 * HOUR, "a", "d"))  # and this is another hand
+    network.append(0, view(2 * HOUR, "a", "d"))  # this is a switch back
     network.now += HOUR
     network.run()
     assert changes(network.received) == [*told, ("switched", "a", "b", 2 * HOUR)]
@@ -153,7 +155,7 @@ def test_late_sighting_of_an_earlier_owner_is_no_switch(by_time: bool) -> None:
     network.append(0, view(30 * MINUTE, "b", "d"))
     network.run()
     network.append(0, view(20 * MINUTE, device="d"), view(40 * MINUTE, device="d"))
-    network.append(0, view(51 * MINUTE, "a", "d"))  # no news, which would mend nothing
+    network.append(0, view(51 * MINUTE, "a", "d"))  # a known link changes nothing
     network.run()
     assert changes(network.received) == [("linked", "a", None, 50 * MINUTE)]
     assert network.counts["identity", "earlier"] == 1
@@ -295,7 +297,7 @@ def test_owners_do_not_depend_on_the_order_of_links_and_known_links_change_nothi
     alias = Alias([("a", 10), ("b", 20)])
     assert not own(alias, "a", 15)
     assert own(alias, "b", 15)
-    assert alias.owners == [("a", 10), ("b", 15), ("b", 20)]  # that of 20 was told
+    assert alias.owners == [("a", 10), ("b", 15), ("b", 20)]  # the link at 20 was sent
     assert own(alias, "b", 12)
     assert alias.owners == [("a", 10), ("b", 12), ("b", 20)]
     assert own(alias, "a", 16)
@@ -348,7 +350,7 @@ def test_an_event_of_a_customer_on_a_known_device_writes_nothing_of_the_device()
     network.append(0, view(MINUTE, "c", "d"))
     network.run()
     assert {key for key, _ in network.changelogs[0][written:]} == {b"cc"}
-    network.append(0, view(26 * HOUR, "c", "d"))  # but it does a day later: it is not to be forgotten
+    network.append(0, view(26 * HOUR, "c", "d"))  # a day later it does, so that the device is not forgotten
     network.now += 26 * HOUR
     network.run()
     assert b"ad" in {key for key, _ in network.changelogs[0][written:]}
@@ -528,7 +530,7 @@ def test_stream_progress_ends_before_unsent_messages_and_is_caught_up_unless_the
     read(engine, now=now)
     assert engine.report(STREAM + 1) == (T + 3 * SECOND, None)
     assert engine.snapshot() is not None
-    assert engine.report(STREAM + 1) == (T + 3 * SECOND, None)  # it is not on its way yet
+    assert engine.report(STREAM + 1) == (T + 3 * SECOND, None)  # the message is not sent yet
     engine.sent()
     assert engine.report(STREAM + 1) == (now - 5 * SECOND, now)
     assert engine.report(STREAM) == (now - 5 * SECOND, now)
@@ -589,7 +591,7 @@ def test_messages_of_a_cut_flush_count_towards_the_bound_of_a_record() -> None:
     assert whole.arrivals is not None
     died.sent()
     read(died, *clicks, now=NOON + HOUR)
-    cut = died.snapshot()  # in the changelog, with no marker behind it
+    cut = died.snapshot()  # in the changelog, without a commit marker behind it
     assert cut is not None
     assert len(cut.passed) == 30
     state = TaskState()

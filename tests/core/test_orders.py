@@ -84,7 +84,7 @@ def test_refunds_in_another_currency_are_counted() -> None:
     assert history.counts["ignored", "update_currency"] == 1
 
 
-def test_an_order_of_unknown_total() -> None:
+def test_order_of_unknown_total_counts_without_revenue() -> None:
     assert figures(order(0, total=None)) == (1, 0)
     assert figures(order(0, total=None), refunded(1, 100)) == (1, 0)
     assert figures(order(0, total=None), refunded(1, None)) == (0, 0)

@@ -18,8 +18,8 @@ prices = st.sampled_from([None, 100, 250])
 items = st.none() | st.lists(st.builds(item, products, st.integers(1, 2), prices), max_size=2).map(tuple)
 cart_ids = st.sampled_from([None, "k-1", "k-2"])
 
-# Cancellations, and refunds in full, are left out: one that overtakes its completion leaves that without effect on the
-# cart, which is meant.
+# Cancellations and full refunds are left out: one that overtakes its completion intentionally takes away the effect of
+# the completion on the cart.
 cart_changes = st.tuples(
     st.just(click),
     st.fixed_dictionaries(

@@ -79,7 +79,7 @@ def test_the_header_is_read_alone() -> None:
     assert header.next_deadline == profile.next_deadline == T0 + DAY + SECOND + 30 * MINUTE
 
 
-def test_the_header_of_a_forgotten_profile() -> None:
+def test_header_of_a_forgotten_profile_is_marked() -> None:
     history = run([click(0, identified=False)], until=80 * DAY)
     profile = history.alive
     profile.pending = list(history.outputs)
@@ -89,7 +89,7 @@ def test_the_header_of_a_forgotten_profile() -> None:
     assert unpack(pack(profile)).pending == profile.pending
 
 
-def test_a_profile_from_before_a_source_was_added() -> None:
+def test_profile_packed_with_fewer_sources_is_read() -> None:
     profile = run([click(0)]).alive
     profile.applied = [41, -1]
     data = bytearray(pack(profile))

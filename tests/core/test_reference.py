@@ -12,7 +12,7 @@ from streams.core.activity import Activity, Item, Source
 from streams.core.effects import Abandonment, Output, StageChange
 from streams.core.ids import NAMESPACE
 from streams.core.policy import DAY, HOUR, MINUTE, SECOND, Policy
-from tests.support import reference_lifecycle as naive
+from tests.support import reference_lifecycle
 from tests.support.reference_comparison import assert_core_agrees
 
 MS = 1
@@ -21,12 +21,12 @@ DEFAULT = Policy()
 
 def reference(events: Sequence[Activity], policy: Policy, until: int | None) -> list[Output]:
     assert_core_agrees(events, policy, until)
-    return naive.reference(events, policy, until)
+    return reference_lifecycle.reference(events, policy, until)
 
 
 def final(events: Sequence[Activity], policy: Policy, until: int | None) -> dict[tuple[bool, str], dict[str, Any]]:
     assert_core_agrees(events, policy, until)
-    return naive.final(events, policy, until)
+    return reference_lifecycle.final(events, policy, until)
 
 
 def click(at: int, type_: str, **fields: Any) -> Activity:
@@ -165,10 +165,10 @@ class TestStages:
         assert stages(asleep)[-1] == (30 * DAY, "dormant")
         assert stages([*asleep, click(32 * DAY, "message_clicked")])[-1] == (32 * DAY, "prospect")
 
-    def test_dormant_may_buy_at_once(self) -> None:
+    def test_dormant_profile_becomes_a_customer_with_an_order(self) -> None:
         assert stages_since(30 * DAY, [click(0, "page_viewed"), order(31 * DAY)]) == [(31 * DAY, "customer")]
 
-    def test_at_risk_lapsed_reactivated(self) -> None:
+    def test_customer_goes_from_at_risk_to_lapsed_and_is_reactivated(self) -> None:
         events = [order(0), order(200 * DAY, order_id="p"), order(201 * DAY, order_id="q")]
         assert stages(events, 201 * DAY)[2:] == [
             (90 * DAY, "at_risk"),
@@ -366,7 +366,7 @@ class TestCart:
         assert cart([removed(100), newer, added(99)]) == left
         assert cart([removed(100), newer, added(100)]) == "A"
 
-    def test_an_addition_delivered_after_the_order_that_bought_it(self) -> None:
+    def test_addition_delivered_after_its_order_leaves_no_line(self) -> None:
         assert cart([order(HOUR, items=items("A")), added(HOUR - SECOND)]) == ""
         assert cart([order(HOUR, items=items("X")), added(HOUR - MINUTE)]) == ""
         # close enough to be put in its place: as if it had come in time
@@ -410,7 +410,7 @@ class TestAbandonment:
             (4 * DAY + 1, "abandoned", "checkout", 3, "A"),
         ]
 
-    def test_browse_cart_checkout_in_one_episode(self) -> None:
+    def test_browse_cart_and_checkout_of_one_episode_are_one_abandonment(self) -> None:
         events = [viewed(0), added(MINUTE), click(2 * MINUTE, "checkout_started"), click(3 * MINUTE, "page_viewed")]
         assert abandonments(events, HOUR) == [(33 * MINUTE, "abandoned", "checkout", 1, "A")]
         assert last(events, HOUR).episode_started_at == 0
@@ -429,11 +429,11 @@ class TestAbandonment:
         ("bought", "types"),
         [(HOUR - MS, []), (HOUR, ["abandoned", "recovered"]), (HOUR + MS, ["abandoned", "recovered"])],
     )
-    def test_a_purchase_around_the_deadline(self, bought: int, types: list[str]) -> None:
+    def test_purchase_before_the_deadline_prevents_and_after_it_recovers(self, bought: int, types: list[str]) -> None:
         assert [a[1] for a in abandonments([added(0), order(bought)], DAY)] == types
 
     @pytest.mark.parametrize(("late", "types"), [(0, ["abandoned", "recovered"]), (MS, ["abandoned"])])
-    def test_recovery_until_7_days_after_the_last_step(self, late: int, types: list[str]) -> None:
+    def test_order_recovers_until_7_days_after_the_last_step(self, late: int, types: list[str]) -> None:
         events = [viewed(0), order(30 * MINUTE + 7 * DAY + late)]
         assert [a[1] for a in abandonments(events)] == types
         steps = [added(0), order(72 * HOUR + 7 * DAY + late)]
@@ -474,7 +474,7 @@ class TestAbandonment:
         events = [added(0), added(50 * MINUTE, "B")]
         assert abandonments(events, 2 * HOUR) == [(110 * MINUTE, "abandoned", "cart", 1, "AB")]
 
-    def test_cool_down_with_the_same_content(self) -> None:
+    def test_same_content_within_the_cool_down_continues_the_steps(self) -> None:
         events = [added(0), click(2 * HOUR, "page_viewed")]
         assert abandonments(events, 80 * HOUR) == [
             (HOUR, "abandoned", "cart", 1, "A"),
@@ -544,11 +544,11 @@ class TestAbandonment:
         events = [order(HOUR), viewed(HOUR + MS), click(HOUR - MINUTE, "checkout_started")]
         assert abandonments(events, 2 * HOUR) == [(90 * MINUTE + MS, "abandoned", "browse", 1, "A")]
 
-    def test_the_thank_you_page_before_the_order(self) -> None:
+    def test_page_view_before_a_later_delivered_order_causes_no_abandonment(self) -> None:
         events = [added(0), click(MINUTE + SECOND, "page_viewed"), order(MINUTE)]
         assert abandonments(events, 40 * DAY) == []
 
-    def test_only_the_last_products_viewed(self) -> None:
+    def test_browse_abandonment_has_the_last_ten_products(self) -> None:
         events = [viewed(n, f"{n}") for n in range(11)] + [viewed(11, "3")]
         assert abandonments(events, HOUR)[0][4] == "12456789103"
 

@@ -107,7 +107,7 @@ def test_pending_tombstone_is_not_lost(disk: MemoryDisk | None) -> None:
     assert not state.owes({Source.CLICKSTREAM: 7, Source.ORDERS: 0})
     assert state.changes(6, {Source.CLICKSTREAM: 8, Source.ORDERS: 0}) == [(key, None)]
     for _ in range(2):
-        assert state.get(key) is None  # also before the disk has been told
+        assert state.get(key) is None  # also before the disk has it
         assert (len(state), list(state)) == (0, [])
         state.keep(b"")
 
@@ -126,7 +126,7 @@ def test_outputs_that_may_not_have_left_are_found_among_the_latest_and_among_all
         state = TaskState(disk=disk)
     assert state.unsent(RECENT + 9) == []
     assert state.unsent(RECENT + 7) == 2 * outputs[-1:]
-    assert state.unsent(3) == (RECENT + 6) * outputs[-1:]  # older than what is remembered: all are looked at
+    assert state.unsent(3) == (RECENT + 6) * outputs[-1:]  # older than the recent commits kept: all records are read
     state.changes(RECENT + 10, {})
     assert state.unsent(RECENT + 9) == []
 
@@ -158,7 +158,7 @@ def test_record_written_only_by_a_stale_owner_is_found_after_records_of_its_succ
     state.write_again(12, 11)
     ((key, again),) = state.changes(14, {})
     assert again is not None
-    assert (key, peek(again).commit) == (b"ad-1", 14)  # so that it is still owed if that commit does not go through
+    assert (key, peek(again).commit) == (b"ad-1", 14)  # so the tombstone is still pending if that commit fails
 
 
 def test_a_deadline_that_moved_later_leaves_a_cold_profile_cold() -> None:

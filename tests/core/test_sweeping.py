@@ -102,8 +102,8 @@ def test_owners_before_and_after_the_erased_one_are_kept() -> None:
     harness.tick()
     left = known(harness, DEVICE)
     assert left is not None
-    owners[1] = (NOBODY, NOON - 2 * DAY)  # what comes late of that time is nobody's
-    assert left.owners == owners  # and who came back has it again
+    owners[1] = (NOBODY, NOON - 2 * DAY)  # late events of that time belong to nobody
+    assert left.owners == owners  # the customer who came back owns it again
     assert harness.engine.state.aliases == 1
     harness.commit()
     harness.restart()

@@ -22,7 +22,7 @@ def test_a_later_deadline_costs_nothing_and_an_earlier_one_comes_up_first() -> N
     timers.arm(b"a", 10)
     timers.arm(b"a", 30)
     assert len(timers) == 1
-    assert timers.due(10) == b"a"  # a hint: the engine looks and arms again
+    assert timers.due(10) == b"a"  # a hint: the engine checks, and schedules again
     timers.arm(b"a", 30)
     timers.arm(b"a", 5)
     assert len(timers) == 1

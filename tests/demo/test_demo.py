@@ -83,7 +83,7 @@ def test_demo_once_gives_the_outputs_of_a_replay(tmp_path: Path, mark: str, brok
     assert "applied 31,106, duplicate 0, rejected 0" in said["processed"]
     assert said["dead letters"] == "0"
 
-    # The worker's time passed to some moment of the run: its figures lie between those of replays to both its ends.
+    # The worker's time ended within the run: its figures lie between those of replays to the start and to the end.
     paths = data.export(data.history(data.locate(), before), tmp_path)
     counts = []
     for until in (before - 60_000, after):

@@ -89,7 +89,7 @@ def test_an_output_that_comes_again_counts_once() -> None:
     assert (shown.stages["visitor"], shown.received) == (1, 1)
 
 
-def test_abandonments_by_kind_and_what_became_of_them() -> None:
+def test_abandonments_are_counted_by_kind_and_outcome() -> None:
     shown = board(
         abandonment("abandoned"),
         abandonment("abandoned", step=2),
@@ -117,7 +117,7 @@ def test_abandonments_by_kind_and_what_became_of_them() -> None:
     ]
 
 
-def test_devices_that_turn_out_to_be_a_customers() -> None:
+def test_identity_changes_are_counted_and_listed() -> None:
     gone = stage_change("visitor", None, "phone") | {"cause": {"kind": "merge"}}
     shown = board(
         stage_change(None, "visitor", "phone"), linked(), gone, linked("bob", "refused"), linked("eve", "switched")
@@ -132,7 +132,7 @@ def test_devices_that_turn_out_to_be_a_customers() -> None:
     ]
 
 
-def test_dead_letters_by_reason() -> None:
+def test_dead_letters_are_counted_by_reason() -> None:
     shown = Board(SETTINGS)
     shown.take(SETTINGS.dead_letters_topic, b"\xff", {"__streams.errors.reason": b"not_json"})
     assert (shown.dead_letters, shown.received) == ({"not_json": 1}, 1)

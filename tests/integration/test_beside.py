@@ -106,7 +106,7 @@ async def test_ordinary_topic_and_table_survive_rebalances_and_restarts_of_the_w
     assigned = "lifecycle_partitions_assigned"
     await wait_until(lambda: first.metric(assigned) == second.metric(assigned) == 1, "one partition each")
     await visits.come_one_by_one(second_port)
-    await visits.are_counted(port)  # either knows where to ask
+    await visits.are_counted(port)  # both workers know which one to ask
     await cluster.orders(*(order(f"c-{n}", now(), f"o-{n}") for n in range(CUSTOMERS)))
     await stages(first, second, visitor=0, customer=CUSTOMERS)
 

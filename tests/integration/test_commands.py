@@ -41,7 +41,7 @@ async def test_missing_input_topic_ends_the_worker_with_a_sentence(make_cluster:
     assert checked.returncode == 1
     assert "no-orders does not exist" in checked.stdout
     assert checked.stderr == ""
-    assert cluster.command("topics", "--check").returncode == 0  # nothing has made it meanwhile
+    assert cluster.command("topics", "--check").returncode == 0  # the topic was not created meanwhile
 
 
 async def test_input_topic_with_another_number_of_partitions_ends_the_worker_with_a_sentence(

@@ -17,8 +17,8 @@ from streams.core.erasing import is_mark
 from streams.shell.erasing import ask
 from streams.shell.marks import MARKER_KEY
 from streams.shell.topics import changelog_topic
-from tests.integration import disturbing
-from tests.integration.erasing_and_dying import REWRITING, STEPS, program
+from tests.integration import recovery_faults
+from tests.integration.erasure_faults import REWRITING, STEPS, program
 from tests.support.broker_fixtures import IN_BOTH_GUARANTEES, ON_APACHE_KAFKA
 from tests.support.process_cluster import ProcessCluster, WorkerProcess, wait_until
 from tests.support.shop_events import HOUR, MINUTE, click, now, order
@@ -130,7 +130,7 @@ async def test_erased_customer_is_gone_and_stays_gone(make_cluster: NewCluster, 
         await wait_until(lambda: in_files(data, b"c-1"), "what is looked for where it can be found")
     assert in_files(data, PERSON.encode()) == []
 
-    # Events of before come late; one of after begins anew.
+    # Events from before the erasure come late; one from after it starts a new profile.
     await cluster.orders(order(PERSON, at + 3 * MINUTE, "late", total="70"))
     await wait_until(lambda: worker.metric("lifecycle_events_total", outcome="erased") == 1, "a late event passed over")
     await is_gone(cluster)
@@ -264,14 +264,14 @@ async def test_kill_at_any_step_of_an_erasure_leaves_nothing_of_the_customer(
     assert cluster.command("erase", PERSON).returncode == 0
     await wait_until(lambda: victim.process.poll() is not None, f"the end of a worker: {step}")
     assert victim.process.returncode == -signal.SIGKILL, victim.tail()
-    await cluster.orders(order(PERSON, at + 3 * MINUTE, "late", total="70"))  # what comes late meanwhile
+    await cluster.orders(order(PERSON, at + 3 * MINUTE, "late", total="70"))  # a late event meanwhile
 
     successor = cluster.start_worker()
     await successor.ready()
     await is_told(cluster)
     await is_gone(cluster)
     await cluster.orders(order(PERSON, at + 4 * MINUTE, "later", total="70"))
-    # What came meanwhile may have been read before the request, and then went with the rest.
+    # The late event may have been read before the request, and was then erased with the rest.
     await wait_until(
         lambda: successor.metric("lifecycle_events_total", outcome="erased") >= 1, "a late event passed over"
     )
@@ -305,7 +305,7 @@ async def test_stale_owner_that_resumes_after_an_erasure_restores_nobody(
     """It was stopped for longer than its session, with unwritten events of the person. If not `guarded`, it was stopped
     after its last ownership check, and so does write them."""
     cluster = await make_cluster(partitions="1", profiles="on", processing_guarantee=guarantee)
-    zombie = cluster.start_worker(program="" if guarded else disturbing.stopped_with(b"p-3"), commit_interval="6s")
+    zombie = cluster.start_worker(program="" if guarded else recovery_faults.stopped_with(b"p-3"), commit_interval="6s")
     await zombie.ready()
     at = await with_a_past(cluster, "c-1")
     applied = zombie.metric("lifecycle_events_total", outcome="applied")
@@ -321,7 +321,7 @@ async def test_stale_owner_that_resumes_after_an_erasure_restores_nobody(
     async def written() -> bytes:
         return (await latest(cluster, changelog_topic(cluster.settings)))[b"c" + PERSON.encode()] or b""
 
-    assert b"p-3" not in await written()  # else there is nothing to bring back
+    assert b"p-3" not in await written()  # otherwise there is nothing to restore
     heir = cluster.start_worker(data_dir=str(tmp_path / "heir"))
     await heir.ready()
     await wait_until(

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from streams.shell.broker import EmbeddedBroker
-from tests.integration.transacting import STEPS, program
+from tests.integration.transaction_faults import STEPS, program
 from tests.support.kafka_cluster import ApacheKafka
 from tests.support.process_cluster import ProcessCluster, WorkerProcess, key_of, wait_until
 from tests.support.replay_comparison import differing_outputs, ids_until, replay_outputs
@@ -85,7 +85,7 @@ class Shop:
         """Produce the rest. Once every output is there, assert that none is wrong or repeated, that each customer's are
         in order, and that every profile is right."""
         await self.feed(cluster)
-        later = self.events[-1]["occurred_at"] + MINUTE  # what lets time pass in every partition
+        later = self.events[-1]["occurred_at"] + MINUTE  # these events let time pass in every partition
         await self._put(cluster, (click(f"later-{n}", later) for n in range(LATER)))
         await self._put(cluster, (order(f"later-{n}", later, f"later-{n}") for n in range(LATER)))
 

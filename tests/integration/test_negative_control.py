@@ -14,7 +14,7 @@ from streams.core.packing import unpack
 from streams.core.policy import Policy
 from streams.shell.marks import MARKER_KEY
 from streams.shell.topics import changelog_topic
-from tests.integration.crashing import ahead_of_offsets, program, without_applied
+from tests.integration.commit_faults import ahead_of_offsets, program, without_applied
 from tests.support.customer_history import T0
 from tests.support.customer_history import click as activity
 from tests.support.kafka_cluster import ApacheKafka

@@ -51,7 +51,7 @@ async def test_a_restart_reads_what_is_not_on_disk_and_no_more(make_cluster: Cal
     assert await knows_all(second) == 0
     await cluster.orders(*(order(f"c-{n}", now() - MINUTE, f"o-{n}") for n in range(CUSTOMERS)))
     await wait_until(lambda: second.metric("lifecycle_customers", stage="customer") == CUSTOMERS, "their first orders")
-    second.kill()  # what it wrote since its start may not be in the files
+    second.kill()  # the files may lack the records that it wrote since its start
     third = cluster.start_worker()
     read = await knows_all(third)
     await wait_until(lambda: third.metric("lifecycle_customers", stage="customer") == CUSTOMERS, "their first orders")

@@ -158,7 +158,7 @@ async def test_kills_at_random_moments_lose_nothing_and_repeat_only_what_is_equa
 ) -> None:
     """On disk, every other worker ends in order, and the next one continues from its files and is killed with them."""
     rng = random.Random(seed)
-    end = now() - 90 * MINUTE  # so all of it is a backfill: days in seconds are not taken for silence in between
+    end = now() - 90 * MINUTE  # so all of it is a backfill, in which a pause does not count as silence
     clicks, orders = shop(seed=seed, customers=80, events=4000, end=end)
     events = sorted((*clicks, *orders), key=lambda event: event["occurred_at"])
     expected = replay_outputs(tmp_path / "replay", clicks, orders)
@@ -258,7 +258,7 @@ async def test_the_start_is_stored_and_a_second_start_does_not_move_it(make_clus
 
     await wait_until(all_new, "what occurred between the two starts")
     assert {d["customer_id"] for d in await cluster.stage_changes()} == {f"new-{n}" for n in range(10)}
-    # The old ones are known all the same.
+    # The old customers are known.
     await wait_until(lambda: second.metric("lifecycle_customers") == 20, "20 customers")
     assert all(before <= mark.started_at <= between for mark in (await marks(cluster)).values())
 
@@ -424,7 +424,7 @@ async def test_a_topic_made_anew_ends_the_worker_with_the_remedy(make_cluster: N
     assert f"{topic}, partition 0: this group has state, but no offset there: the topic was made anew" in said
     assert "start with another LIFECYCLE_APP_ID" in said
     assert topic not in await committed(cluster)
-    if events < 5:  # an offset set by hand does not help: what the state has seen would be passed over
+    if events < 5:  # an offset set by hand does not help: records that the state has applied would be skipped
         await cluster.set_offset(topic, 0)
         said = await last_words(cluster.start_worker(), patience=80)  # it might be a leader that was just elected
         assert f"{topic}, partition 0, ends at offset {events}, but the state holds what came at 4" in said

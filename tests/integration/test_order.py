@@ -40,7 +40,7 @@ async def test_kills_in_an_out_of_order_history_give_the_outputs_of_an_ordered_r
 ) -> None:
     rng, end = random.Random(3), now() - 90 * MINUTE
     events = half_known(7, in_order(*shop(seed=7, customers=40, events=4000, end=end)))
-    # Three days in an hour and a half, so that somebody's events are within the lateness of each other.
+    # Three days are compressed to an hour and a half, so that events of a customer are within the lateness.
     events = [{**event, "occurred_at": end - (end - event["occurred_at"]) // 48} for event in events]
     clicks, orders = ([event for event in events if ("order_id" in event) is of] for of in (False, True))
     expected = replay_outputs(tmp_path / "replay", clicks, orders, linking="on", lateness="30s")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from streams.shell.broker import LocalBroker
-from tests.integration import disturbing
+from tests.integration import recovery_faults
 from tests.support.broker_fixtures import ON_APACHE_KAFKA
 from tests.support.process_cluster import ProcessCluster, wait_until
 from tests.support.shop_events import click, now
@@ -34,7 +34,7 @@ async def with_customers(cluster: ProcessCluster) -> None:
 async def test_changelog_records_dropped_in_recovery_are_read_again(make_cluster: Callable[..., Any]) -> None:
     cluster: ProcessCluster = await make_cluster(partitions="1")
     await with_customers(cluster)
-    worker = cluster.start_worker(program=disturbing.lost_chunk(mended=True))
+    worker = cluster.start_worker(program=recovery_faults.lost_chunk(mended=True))
     await worker.ready()
     assert "dropped" in worker.log.read_text()
     assert worker.metric("lifecycle_recovery_restarts_total") >= 1
@@ -46,7 +46,7 @@ async def test_changelog_records_dropped_in_recovery_are_read_again(make_cluster
 async def test_stalled_recovery_ends_the_worker_with_a_sentence(make_cluster: Callable[..., Any]) -> None:
     cluster: ProcessCluster = await make_cluster(partitions="1")
     await with_customers(cluster)
-    worker = cluster.start_worker(program=disturbing.lost_chunk(mended=False))
+    worker = cluster.start_worker(program=recovery_faults.lost_chunk(mended=False))
     await wait_until(lambda: worker.process.poll() is not None, "the end of the worker", patience=60)
     assert worker.process.returncode == 1
     [said] = [line for line in worker.log.read_text().splitlines() if " CRITICAL " in line]
@@ -64,7 +64,7 @@ async def test_worker_waits_for_a_broker_that_stalls_in_a_rebalance(
         await cluster.create_topics()
         await with_customers(cluster)
         assert broker.pid is not None
-        worker = cluster.start_worker(program=disturbing.frozen_broker(broker.pid))
+        worker = cluster.start_worker(program=recovery_faults.frozen_broker(broker.pid))
         try:
             await wait_until(lambda: "frozen" in worker.log.read_text(), "the broker to stand still")
             await asyncio.sleep(60)

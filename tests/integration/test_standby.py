@@ -48,4 +48,4 @@ async def test_standby_takes_over_and_reads_only_unread_changelog_records(
     await cluster.orders(*(order(f"c-{n}", now(), f"o-{n}") for n in range(CUSTOMERS)))
     await wait_until(lambda: customers(second, stage="customer") == CUSTOMERS, "their first orders")
     changes = await cluster.stage_changes()
-    assert len({d["id"] for d in changes if d["to_stage"] == "visitor"}) == CUSTOMERS  # nobody began anew
+    assert len({d["id"] for d in changes if d["to_stage"] == "visitor"}) == CUSTOMERS  # no recovery started again

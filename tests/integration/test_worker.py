@@ -37,7 +37,7 @@ async def test_a_worker_gives_what_replay_gives_and_a_restart_loses_nothing(
     first = cluster.start_worker()
     await first.ready()
     await wait_until(lambda: first.metric("lifecycle_events_total", outcome="applied") > 200, "some progress")
-    first.kill()  # in the middle of it, without a word
+    first.kill()  # in the middle, without a graceful stop
     await cluster.clicks(*clicks[half[0] :])
     await cluster.orders(*orders[half[1] :])
     second = cluster.start_worker()
@@ -96,7 +96,7 @@ async def test_pending_deadlines_fire_after_a_restart_without_any_new_input(make
     cluster: ProcessCluster = await make_cluster()
     at = now() - 31 * MINUTE
     await cluster.clicks(*(click(f"c-{n}", at, "product_viewed", product_id="p") for n in range(20)))
-    first = cluster.start_worker(lateness="2h")  # to it, a deadline a minute ago is one in two hours
+    first = cluster.start_worker(lateness="2h")  # by its clock, the deadline is in two hours
     await first.ready()
     await wait_until(lambda: first.metric("lifecycle_events_total", outcome="applied") == 20, "20 events applied")
     first.terminate()
@@ -141,7 +141,7 @@ async def test_a_second_worker_takes_over_its_share_and_then_all(make_cluster: C
     await wait_until(all_customers, "40 first orders")
     changes = await cluster.stage_changes()
     visitor = [d for d in changes if d["to_stage"] == "visitor"]
-    assert len({d["id"] for d in visitor}) == 40  # nobody was seen as new a second time
+    assert len({d["id"] for d in visitor}) == 40  # no customer was new a second time
 
 
 BAD: list[tuple[str, bytes | None, str]] = [
@@ -237,7 +237,7 @@ async def test_sigterm_ends_the_worker_in_time_also_when_the_broker_is_gone(
             await cluster.clicks(*(click(f"c-{n}", now()) for n in range(10)))
             await wait_until(lambda: worker.metric("lifecycle_events_total", outcome="applied") == 10, "10 events")
             broker.stop()
-            assert worker.get("/healthz")[0] == 200  # that the broker is away is no reason for a restart
+            assert worker.get("/healthz")[0] == 200  # a broker outage is no reason for a restart
             worker.terminate()
             # By itself, or by the watchdog after 3 s; faulthandler, which would come 2 s later, has a code of its own.
             assert worker.process.wait(timeout=20) in (0, EXIT_FORCED), worker.tail()

@@ -82,13 +82,13 @@ def kinds_of(error: type[UserError]) -> set[type[UserError]]:
 def test_every_fault_has_its_own_reason_and_pages_if_it_lasts() -> None:
     for package in (streams.shell, streams.transport):
         for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
-            if module.name != "streams.shell.app":  # that is one, made from the environment
+            if module.name != "streams.shell.app":  # this module makes an application from the environment
                 importlib.import_module(module.name)
     errors = {
         kind for kind in kinds_of(UserError) if kind.__module__.startswith(("streams.shell", "streams.transport"))
     }
     faults = [kind for kind in errors if issubclass(kind, Fault) and kind is not Fault]
-    of_commands = {erasing.Nobody, kafka.Unavailable}  # which end no worker
+    of_commands = {erasing.Nobody, kafka.Unavailable}  # these end no worker
     assert errors - set(faults) == of_commands
     assert sorted([*(fault.reason for fault in faults), OTHER]) == sorted(FAILURES)
     rules = (ROOT / "deploy" / "prometheus" / "alerts.yml").read_text(encoding="utf-8")

@@ -166,7 +166,7 @@ async def test_event_loop_block_in_progress_is_counted(health: Health, clock: Cl
 
 
 async def test_answers_while_the_event_loop_is_stuck(server: HttpServer, clock: Clock) -> None:
-    # No await until the answer is there: whatever ran on this loop could not give it.
+    # No await until the answer is there: nothing on this event loop could give it.
     clock.now += 61
     assert ask(server, "/healthz")[0] == 503
     assert ask(server, "/metrics")[0] == 200

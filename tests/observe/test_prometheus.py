@@ -116,7 +116,7 @@ def test_metrics_are_rendered_as_text_and_as_openmetrics() -> None:
     assert families.keys() == {family.name for family in text_string_to_metric_families(text.decode())}
 
 
-def test_no_series_of_creation_times() -> None:
+def test_exposition_has_no_creation_times() -> None:
     assert b"_created" not in adapter().exposition()[0]
 
 
@@ -126,7 +126,7 @@ def test_no_series_of_creation_times() -> None:
 def test_no_identifier_is_shown_or_logged(caplog: pytest.LogCaptureFixture) -> None:
     metrics = adapter(strict=False)
     metrics.outputs_sent(OUTPUTS)
-    # Also where somebody passes one by mistake: every label that the code fills has a closed set.
+    # Also if one is passed by mistake: every label has a closed set of values.
     metrics.dead_letter("clickstream", SECRET)
     metrics.strings(SECRET, 1, 0)
     metrics.chunk(SECRET, 1, 0.1)
@@ -253,7 +253,7 @@ def test_a_revoked_partition_leaves_no_series_and_counters_go_on() -> None:
     before = scrape(metrics)
     metrics.recovery_remaining({}, 0.0)
     metrics.assigned({3})
-    metrics.task(task(4, visitor=5))  # told too late
+    metrics.task(task(4, visitor=5))  # reported too late
     after = scrape(metrics)
     assert not [labels for series in after.values() for labels in series if ("partition", "4") in labels]
     assert after["lifecycle_watermark_lag_seconds"] == {frozenset({("partition", "3")}): 15.5}
@@ -264,7 +264,7 @@ def test_a_revoked_partition_leaves_no_series_and_counters_go_on() -> None:
             assert after[name] == series
 
     metrics.assigned({3, 4})
-    assert value(metrics, "lifecycle_watermark_lag_seconds", partition="4") is None  # what was, is not what is
+    assert value(metrics, "lifecycle_watermark_lag_seconds", partition="4") is None  # earlier values are gone
     assert scrape(metrics)["lifecycle_events_total"] == before["lifecycle_events_total"]
 
 
@@ -274,7 +274,7 @@ def test_recovery_is_shown_while_nothing_is_processed_yet() -> None:
     metrics.recovery_remaining({0: 12_000}, 7.5)
     assert value(metrics, "lifecycle_recovery_records_remaining", partition="0") == 12_000
     assert value(metrics, "lifecycle_recovery_remaining_seconds") == 7.5
-    metrics.recovery_remaining({0: 12_000}, None)  # nothing comes: nobody knows
+    metrics.recovery_remaining({0: 12_000}, None)  # no records arrive, so the value is unknown
     assert value(metrics, "lifecycle_recovery_remaining_seconds") is None
     metrics.recovery_remaining({}, 0.0)
     assert value(metrics, "lifecycle_recovery_records_remaining", partition="0") is None
@@ -302,7 +302,7 @@ def test_the_last_commit_is_shown_while_there_is_something_to_commit() -> None:
     metrics.committed(None)
     assert value(metrics, name) == NOW + 200
     metrics.assigned(())
-    metrics.committed(0.1)  # of what was let go
+    metrics.committed(0.1)  # of released partitions
     assert value(metrics, name) is None
     metrics.assigned({3})
     assert value(metrics, name) == NOW + 200

@@ -81,7 +81,7 @@ def test_tracks_go_side_by_side_and_down_again_by_time_alone() -> None:
         ("lifecycle", "visitor", "customer", HOUR, "activity"),
         ("tier", "bronze", "silver", HOUR, "activity"),
         ("tier", "silver", "gold", HOUR, "activity"),
-        ("lifecycle", "customer", "vip", HOUR, "activity"),  # what it reads of the other track came later
+        ("lifecycle", "customer", "vip", HOUR, "activity"),  # the stage of the other track changed later
     ]
     left = 365 * DAY + HOUR
     customer.outputs.clear()
@@ -144,7 +144,7 @@ def test_the_population_counts_every_track_also_after_recovery_and_from_disk() -
     assert state.places == expected
     for key, value in state.changes(1, {}):
         restored.restore(key, value)
-        restored.restore(key, value)  # twice is once
+        restored.restore(key, value)  # a second time changes nothing
     state.keep(b"")
     assert restored.places == TaskState(disk=disk).places == expected
     assert restored.population == {"customer": 3, "vip": 1}

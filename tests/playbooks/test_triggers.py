@@ -53,7 +53,7 @@ def test_scenarios_of_the_shipped_triggers_pass(scenario: Scenario) -> None:
 def test_every_shipped_trigger_has_a_story_in_which_it_comes_and_one_in_which_it_must_not(name: str) -> None:
     stories = [scenario for scenario in SCENARIOS if name in scenario.only]
     assert any(expected(story, name) for story in stories)
-    # One that ends with an expectation of nothing, while this trigger's outputs count: there it must not come.
+    # A scenario that expects no output of this trigger at its end shows where it must not come.
     assert any(isinstance(story.steps[-1], Expect) and story.steps[-1].outputs == [] for story in stories)
 
 

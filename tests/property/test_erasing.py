@@ -81,7 +81,7 @@ def test_records_of_devices_are_checked_for_erased_customers_before_the_sweep_en
     last = f"d-{9 * STEP - 1}"
     network.append(0, record(START + 1, "product_viewed", None, last))
     network.read_source(0, Source.CLICKSTREAM)
-    for _ in range(4):  # until it is known that nothing earlier is to come
+    for _ in range(4):  # until no earlier event can arrive
         network.tick(0)
         network.read_repartitioned(0)
     state = network.tasks[0].engine.state

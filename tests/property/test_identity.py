@@ -243,7 +243,7 @@ def test_late_events_and_later_links_give_the_same_profiles(placed: list[Placed]
     for known in (expected, found):
         for profile in known.values():
             assert profile is not None
-            del profile["stage"], profile["next"]  # the history of stages, and what hangs on it, may differ
+            del profile["stage"], profile["next"]  # the history of stages, and deadlines that depend on it, may differ
     assert found == expected
     told = {(o.type, o.anonymous_id, o.customer) for o in network.received if isinstance(o, IdentityChange)}
     assert told == {("linked", device, f"c-{device[2]}") for device in owners_of(network)}
@@ -258,7 +258,7 @@ def test_latest_identity_change_of_a_device_is_right_whatever_comes_late(
     told, owners = of_devices(network), owners_of(network)
     latest = {device: max((o.occurred_at, o.customer) for o in changes) for device, changes in told.items()}
     assert latest == {device: (since, customer) for device, known in owners.items() for customer, since in known[-1:]}
-    for device, changes in told.items():  # and as they are sent they make one story
+    for device, changes in told.items():  # the changes are consistent in the order in which they are sent
         assert [o.type for o in changes] == ["linked", *["switched"] * (len(changes) - 1)]
         assert [o.previous_customer for o in changes] == [None, *(o.customer for o in changes[:-1])]
         assert (changes[-1].occurred_at, changes[-1].customer) == latest[device]

@@ -93,7 +93,7 @@ def comparable(shown: dict[str, Any], *without: str) -> dict[str, Any]:
     return {name: value for name, value in shown.items() if name not in aside} | {"cart": cart}
 
 
-# Stories. A month at most, so that nobody lapses and no cart expires: that is not undone by a merge.
+# Stories last a month at most, so that no customer lapses and no cart expires: a merge does not undo these.
 
 CLICKS = (
     *("product_viewed", "product_viewed", "product_added", "product_added", "checkout_started", "page_viewed"),
@@ -195,7 +195,7 @@ def test_event_reported_twice_counts_once(story: list[Told], data: st.DataObject
     says(told_apart(told, data), told)
 
 
-# What playbooks ask for is held against the core itself, told of one customer: `test_rules_agree` holds that.
+# Aggregates are compared with those of the core for one customer, which `test_rules_agree` tests.
 
 VOCABULARY = Vocabulary(
     tracks={"lifecycle": Playbook().tracks[0].stages},
@@ -272,7 +272,7 @@ def test_abandonment_due_after_all_merges_is_that_of_the_whole_history(story: li
     assert abandonments(customer.outputs) == abandonments(reference(everything, POLICY, story[-1].event.at + 5 * DAY))
 
 
-@settings(max_examples=settings().max_examples // 3)  # most stories are passed over
+@settings(max_examples=settings().max_examples // 3)  # most stories do not satisfy the assumptions
 @given(stories(taken_back=False), st.data())
 def test_order_of_merges_makes_no_difference(story: list[Told], data: st.DataObject) -> None:
     """Stages, deadlines and all the rest are compared, for devices that are linked at the same time."""
@@ -293,8 +293,8 @@ def test_order_of_merges_makes_no_difference(story: list[Told], data: st.DataObj
     assert ends[0] == ends[1]
 
 
-# With abandonments. Which of several that meet is taken back may depend on the order of merges (`docs/merging.md`), and
-# so may what is awaited; what is counted never does, and each abandonment ends at most once.
+# Abandonments. The order of merges may decide which of several open ones is retracted (`docs/merging.md`), and so
+# which deadline is next. Counts do not depend on it, and each abandonment ends at most once.
 
 
 def told_and_moved(story: list[Told], data: st.DataObject) -> Customer:
@@ -357,7 +357,7 @@ def test_order_of_links_and_merges_makes_no_difference_to_open_abandonments(
         makes_sense(customer, story)
         shown = comparable(profile_view(customer.profile, POLICY), "stage")
         if sum(told.event.type == "order_completed" for told in story) >= MOST_BOUGHT:
-            del shown["cart"]  # exact as far as the orders are known that took something out of it
+            del shown["cart"]  # exact only while all orders that removed something are kept
         ends.append((shown, essence(customer), customer.profile.identified))
         customer.pass_time(CUSTOMER, story[-1].event.at + 5 * DAY)
         makes_sense(customer, story)

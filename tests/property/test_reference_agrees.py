@@ -68,7 +68,7 @@ def test_order_of_arrival_within_the_lateness_does_not_change_a_profile(
         _, profiles = play_in_core(events, policy, None)
         return {who: stages_aside(profile_view(profile, policy)) for who, profile in profiles.items()}
 
-    # of what happened at the same time, what comes first is first
+    # of events of equal times, the first to arrive is first
     assert end(arrived) == end(sorted(arrived, key=lambda event: event.at))
 
 

@@ -76,7 +76,7 @@ def test_disk_state_gives_the_outputs_of_memory_state(steps: list[tuple[str, Any
                     if harness.disk is not None:
                         harness.disk.lose(lost)
                     harness.restart()
-                case "zombie":  # one who does not know that it has lost the partition writes a record again
+                case "zombie":  # a stale owner writes a record again
                     if len(harness.changelog) > how:
                         harness.changelog.append(harness.changelog[-1 - how])
         made += 4

@@ -155,7 +155,7 @@ def test_customers_differ_exactly_if_their_outputs_do(steps: list[tuple[list[tup
     assert found.customers == len(differ)
     assert sum(because.count for because in found.because.values()) + found.untold == len(differ)
     assert {customer for because in found.because.values() for customer in because.examples} <= differ
-    for customer in differ:  # whose first difference is what is told
+    for customer in differ:  # the first difference of a customer is reported
         first = min(moment for one, other in (told, told[::-1]) for who, moment in (one - other) if who == customer)
         assert any(reason.series == first.series for reason in found.because)
 

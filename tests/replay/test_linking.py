@@ -109,13 +109,13 @@ scenarios:
 """
 
 
-def test_a_story_of_a_cart_that_is_filled_here_and_bought_there(tmp_path: Path) -> None:
+def test_scenario_can_fill_a_cart_on_a_device_and_buy_it_as_a_customer(tmp_path: Path) -> None:
     path = tmp_path / "who.scenarios.yaml"
     path.write_text(STORY)
     told = [run(each, playbooks.load(), LINKING) for each in scenario_file.load(path).scenarios]
     assert told == [None] * 3
     result = CliRunner().invoke(main, ["test", str(path)], env={"LIFECYCLE_LINKING": "on"})
-    assert result.exit_code == 0, result.output  # which also knows the words of `only`
+    assert result.exit_code == 0, result.output  # the command also knows the words of `only`
     path.write_text(STORY.replace("owner_customer_id: ada", "owner_customer_id: eve"))
     result = CliRunner().invoke(main, ["test", str(path)], env={"LIFECYCLE_LINKING": "on"})
     assert "~ came otherwise       type: refused, customer_id: bob, at: 11m" in result.output

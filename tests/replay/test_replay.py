@@ -67,7 +67,7 @@ def test_the_files_are_as_they_were(tmp_path: Path) -> None:
     assert replay(tmp_path) == expected()
 
 
-def test_stage_changes_by_hand(tmp_path: Path) -> None:
+def test_stage_changes_are_those_worked_out_by_hand(tmp_path: Path) -> None:
     changes = documents(replay(tmp_path)["stage-changes.jsonl"])
     assert {
         customer: [
@@ -101,7 +101,7 @@ def test_stage_changes_by_hand(tmp_path: Path) -> None:
     }
 
 
-def test_abandonments_by_hand(tmp_path: Path) -> None:
+def test_abandonments_are_those_worked_out_by_hand(tmp_path: Path) -> None:
     made = documents(replay(tmp_path)["abandonments.jsonl"])
     of_c1, of_a1 = ([m for m in made if m["customer_id"] == customer] for customer in ("c-1", "a-1"))
     assert [(m["type"], m["kind"], m["occurred_at"], m["value"]) for m in of_c1] == [
@@ -144,7 +144,7 @@ def test_the_present_is_not_in_the_output(tmp_path: Path) -> None:
     assert replay(tmp_path, now=NOW + 86_400_000) == expected()
 
 
-def test_gzip_gives_the_same(tmp_path: Path) -> None:
+def test_gzip_files_give_the_same_outputs(tmp_path: Path) -> None:
     zipped = [tmp_path / "clickstream.jsonl.gz", tmp_path / "orders-without-suffix"]
     for path, source in zip(zipped, (CLICKS, ORDERS), strict=True):
         path.write_bytes(gzip.compress(source.read_bytes()))

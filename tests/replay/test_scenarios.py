@@ -158,7 +158,7 @@ def test_the_customers_of_a_wait_come_in_order_of_time(tmp_path: Path) -> None:
     assert run(load_one(write(tmp_path, *steps)), Playbook(), Settings()) is None
 
 
-def test_differences_of_numbers_and_switches() -> None:
+def test_numbers_and_booleans_are_compared_by_value_and_type() -> None:
     assert differences({"a": 1}, {"a": 1.0, "b": 2}) == []
     assert differences({"a": True}, {"a": 1}) == ["a: 1, not true"]
     assert differences({"a": {"b": [1, 2]}}, {"a": {"b": [1, 3]}}) == ["a.b[1]: 3, not 2"]
@@ -202,12 +202,12 @@ def test_mistake_in_a_scenario_is_reported_with_its_line(tmp_path: Path, text: s
     assert result.output.count("\n") == 1
 
 
-def test_a_word_that_no_output_has_would_let_everything_pass(tmp_path: Path) -> None:
+def test_unknown_word_of_only_is_a_mistake(tmp_path: Path) -> None:
     result = lifecycle_test(write(tmp_path, CART, "expect: []", only="abandonment"))
     assert (result.exit_code, "did you mean abandonments?" in result.output) == (2, True)
 
 
-def test_time_has_an_end(tmp_path: Path) -> None:
+def test_scenario_time_is_bounded_and_never_goes_back(tmp_path: Path) -> None:
     path = write(tmp_path, *["{wait: 999999d}"] * 3, "expect: []")
     assert "no scenario goes on after" in lifecycle_test(path).output
     path = write(tmp_path, "{until: 2025-01-01T00:00:00Z}", "expect: []")

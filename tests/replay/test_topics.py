@@ -45,7 +45,7 @@ def fill(settings: Settings, files: dict[Source, Path]) -> None:
         async with producer(settings.broker) as client:
             for source, path in files.items():
                 for number, line in enumerate(path.read_bytes().splitlines()):
-                    # Not by key: one customer's records lie here and there.
+                    # Without a key, the records of one customer are on several partitions.
                     await client.send_and_wait(settings.source_topics[source], line, partition=number % PARTITIONS)
 
     asyncio.run(work())

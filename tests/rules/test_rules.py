@@ -171,7 +171,7 @@ def test_events_are_counted_where_the_playbook_counts_them() -> None:
         ("not " * 100 + "true", None, "at most 40 deep"),
         (" + ".join(["1"] * 100) + " > 0", None, "at most 40 deep"),
         (" or ".join(["1 < 2"] * 150), None, "at most 400 parts"),
-        # what would be an escape, were it Python
+        # this would be an escape sequence in Python
         ("__import__('os')", None, "no function __import__"),
         ("__import__('os').system('id')", ".", "means nothing"),
         ("orders.__class__", "orders.__class__", "orders.__class__ is unknown"),

@@ -209,7 +209,7 @@ async def test_partitions_that_are_taken_away_while_it_begins_are_not_worked_on(
     app._guarantee.fenced = taken
     await app.on_sources_assigned(ALL)
     assert app.tasks == {}
-    assert app.made == []  # whose transactions may not be fenced yet
+    assert app.made == []  # transactions of the predecessor may not be fenced yet
     app._guarantee.fenced = app._fenced
     app.on_assigned(ALL)
     await app.on_sources_assigned(ALL)
@@ -287,11 +287,11 @@ class Relinking(Beginning):
 @pytest.mark.parametrize(
     ("position", "committed", "start"),
     [
-        (NOT_READ, 7, 7),  # what had been handed on is taken up
-        (NOT_READ, 1, 3),  # what has expired meanwhile is not waited for
+        (NOT_READ, 7, 7),  # the messages still on the topic are read
+        (NOT_READ, 1, 3),  # expired messages are not waited for
         (NOT_READ, None, 3),
         (7, 7, 7),
-        (7, 1, 1),  # records were lost: said when they cannot be read
+        (7, 1, 1),  # records were lost, which is reported when they cannot be read
         (7, None, None),
     ],
 )
@@ -568,7 +568,7 @@ async def test_a_worker_that_is_ended_within_its_last_commit_has_not_committed(
     await app._let_go(timeout=5)
     assert codes == [EXIT_FORCED, EXIT_FORCED]
     app._leave()
-    assert codes[2:] == [0]  # all that is left to do is to say good-bye
+    assert codes[2:] == [0]  # it only has to leave the group
     assert last_failure.last(tmp_path) == last_failure.LastFailure("shutdown_forced", 0, {"shutdown_forced": 2})
 
 

@@ -161,7 +161,7 @@ async def test_worker_stopped_within_a_commit_sends_internal_messages_only_after
     harness.takes = {"changelog of 0": 60.0}
     harness.now += 6.0
     harness.refused = True
-    harness.guarantee._confirmed_at = harness.now  # it is refused only behind the flush
+    harness.guarantee._confirmed_at = harness.now  # the check is refused only after the flush
     with pytest.raises(CommitFailedError):
         await harness.commit(passes=True)
     assert harness.done == [*WRITTEN, "commit 9"]
@@ -194,10 +194,10 @@ async def test_one_ownership_check_serves_all_flushed_partitions() -> None:
     harness.now = 4.0
     harness.takes = {"changelog of 4": 2.0}
     done = await harness.commit(passes=True, tasks=5)
-    assert (done.count("items"), done.count("commit 9")) == (5, 2)  # a question and the offsets
+    assert (done.count("items"), done.count("commit 9")) == (5, 2)  # one check and one commit of offsets
     harness.takes = {}
     done = await harness.commit(passes=True, leaving=True, tasks=5)
-    # One before, one for the first flush, one for those that were not through when that was asked, and the offsets.
+    # One check before, one after the first flush, one for flushes that ended later, and the commit of offsets.
     assert (done.count("items"), done.count("commit 9")) == (5, 4)
 
 

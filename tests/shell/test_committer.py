@@ -39,10 +39,10 @@ class Waited:
 @pytest.mark.parametrize(
     ("since", "took", "due"),
     [
-        (9.0, 0.0, 1.0),  # nobody waits
+        (9.0, 0.0, 1.0),  # no task waits
         (0.0, 0.0, LOOK_S),
         (0.32, 0.0, 0.35),
-        (0.0, 0.1, REST * 0.1),  # the last one took long: there must be time for other things
+        (0.0, 0.1, REST * 0.1),  # the last commit took long, so there is a pause
         (0.0, 3.0, 1.0),
     ],
 )

@@ -79,11 +79,13 @@ async def test_crashes_at_every_step_restore_no_erased_customer_and_lose_nothing
         assert task.engine.erasures_position == 1
     assert held(harness) == []
     documents = harness.profile_documents()
-    assert documents.get(PERSON) is None  # also where a crash came before its tombstone
+    assert documents.get(PERSON) is None  # also if a crash came before its tombstone
     assert documents["c-1"] is not None
     mine = [output for output in harness.outputs() if output["customer_id"] == PERSON]
     assert len({output["id"] for output in mine if output["type"] == "erased"}) == 1
-    assert mine[-1]["type"] == "erased"  # a stage change that left just before a crash may lack its end, this never
+    assert (
+        mine[-1]["type"] == "erased"
+    )  # a stage change sent just before a crash may have no end; this output always comes
 
 
 async def test_late_events_of_an_erased_customer_are_dropped_on_every_partition(
@@ -184,7 +186,7 @@ class Sending:
 async def test_a_request_goes_to_every_partition_or_is_not_asked_for() -> None:
     producer, settings = Sending(), Settings(partitions=3)
     request_id = await erasing.ask(producer, settings, "c-1", True)
-    document = {"request_id": request_id, "customer_id": "c-1"}  # of the time at which the broker has it
+    document = {"request_id": request_id, "customer_id": "c-1"}  # the time at which the broker received it
     assert producer.sent == [("lifecycle-erasures", n, b"c-1", document) for n in range(3)]
     with pytest.raises(ConnectionError):
         await erasing.ask(Sending(refuses=1), settings, "c-1", True)

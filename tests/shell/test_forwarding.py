@@ -61,7 +61,7 @@ async def test_a_backlog_on_another_partition_raises_no_false_abandonment() -> N
     harness.append(CLICKS, home, click(customer, began, "product_added", product_id="p", price="5"), began)
     harness.append(ORDERS, other, order(customer, began + 10 * MINUTE, "o-1", total="5"), began + 10 * MINUTE)
 
-    for _ in range(100):  # everybody but the other one
+    for _ in range(100):  # all tasks but the other one
         harness.now += 1_000
         for number in {0, 1, 2} - {other}:
             for rank in harness.settings.read_topics:
@@ -109,7 +109,7 @@ async def test_a_restart_without_input_keeps_the_watermark_and_what_was_taken() 
     assert engine._taken == progress[0]
     assert engine.slowest() is not None
     await harness.tick(0)
-    assert engine.watermark is not None  # of what was stored: no origin has spoken yet
+    assert engine.watermark is not None  # from the stored progress: no upstream partition has reported yet
     assert engine.watermark >= harness.now - 20_000
     await harness.run()
     assert len(harness.outputs()) == outputs

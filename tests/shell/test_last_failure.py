@@ -148,7 +148,7 @@ def test_failure_file_of_the_previous_version_is_continued(tmp_path: Path) -> No
 
 def test_full_disk_leaves_the_previous_failure_file(tmp_path: Path) -> None:
     last_failure.note(tmp_path, faults.Fenced(), 5)
-    (tmp_path / f"{last_failure.FILE}.new").mkdir()  # as little to be written as on a full disk
+    (tmp_path / f"{last_failure.FILE}.new").mkdir()  # cannot be written, as on a full disk
     last_failure.note(tmp_path, faults.Fenced(), 6)
     assert last_failure.last(tmp_path) == last_failure.LastFailure("fenced", 5, {"fenced": 1})
 

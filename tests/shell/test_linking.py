@@ -227,7 +227,7 @@ async def test_merged_device_does_not_delete_the_document_of_the_customer_with_i
     for n in range(2):
         harness.append(CLICKS, 0, {**event, "event_id": f"e-{n}", "occurred_at": NOON - HOUR}, NOON - HOUR)
     harness.fetch(0, CLICKS, 1)
-    for _ in range(4):  # the customer's is applied before it is told whose the device is: more of that time may come
+    for _ in range(4):  # the customer's event is applied before the link is sent: more events of that time may arrive
         harness.now += 1_000
         for rank in (ORDERS, FORWARDED):
             harness.fetch(0, rank)
@@ -349,7 +349,7 @@ async def test_tasks_in_a_backlog_report_and_commit_without_waiting_for_the_cloc
                 commits += 1
                 await harness.commit(number)
     assert 3 <= commits <= 10
-    harness.now += 5_000  # at the end of everything nobody waits for commits: they come by the clock
+    harness.now += 5_000  # at the end no task waits for commits, which come by the clock
     for number in harness.tasks:
         await harness.tick(number)
     for number, task in harness.tasks.items():

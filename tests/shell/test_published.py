@@ -26,7 +26,7 @@ def visitors(names: range) -> ShellHarness:
 @pytest.mark.parametrize("crash_at", ["flush", "in flush", "flushed", "offsets"])
 async def test_crash_between_changelog_and_documents_loses_no_profile_document(crash_at: str, again: str) -> None:
     harness = visitors(range(20))
-    for step in ["", crash_at, again]:  # also if whoever takes over dies before it has sent anything
+    for step in ["", crash_at, again]:  # also if the successor crashes before it has sent anything
         harness.fetch(0, CLICKS, 6)
         await harness.tick(0)
         await harness.commit(0, crash_at=step)

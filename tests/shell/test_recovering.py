@@ -29,7 +29,7 @@ def watched(caplog: pytest.LogCaptureFixture) -> Watched:
     return Watched(caplog)
 
 
-def test_a_recovery_from_its_beginning_to_its_end(watched: Watched) -> None:
+def test_recovery_is_logged_and_measured_from_start_to_end(watched: Watched) -> None:
     assert watched.saw(1) == []
     assert watched.watch.figures is None
     assert watched.saw(1, p0=6_000, p3=4_000) == ["Recovery: 10000 changelog records to read, of partitions [0, 3]"]
@@ -42,7 +42,7 @@ def test_a_recovery_from_its_beginning_to_its_end(watched: Watched) -> None:
     assert watched.saw(1) == []
 
 
-def test_the_rate_is_that_of_late(watched: Watched) -> None:
+def test_recovery_rate_is_that_of_the_last_seconds(watched: Watched) -> None:
     watched.saw(0, p0=1_000_000)
     for n in range(1, 10):
         watched.saw(1, p0=1_000_000 - n * 100_000)

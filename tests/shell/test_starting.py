@@ -94,7 +94,7 @@ def test_task_without_the_repartition_topic_records_that_in_its_commit() -> None
         beginning.settings = Settings(partitions=1, linking=linking)
         snapshot = beginning.begin({int(source): 5 for source in Source}).engine.snapshot(force=True)
         assert snapshot is not None
-        assert snapshot.commit > 6  # a zombie of before may write a sixth
+        assert snapshot.commit > 6  # a stale owner may write a sixth
         if linking:
             assert snapshot.arrivals is not None
             assert snapshot.arrivals.position == position

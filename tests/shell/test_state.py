@@ -109,7 +109,7 @@ def test_the_first_flush_of_an_empty_changelog_counts(machine: Machine) -> None:
         (0, 20, 12 * HOUR + 1, "may no longer show what was deleted"),
     ],
 )
-def test_when_recovery_may_go_on_from_disk(
+def test_recovery_continues_from_disk_only_if_the_files_fit_the_changelog(
     machine: Machine, first: int, end: int, later: int, doubt: str | None
 ) -> None:
     machine.start().restore([record("a", 1)], 7)

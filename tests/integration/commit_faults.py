@@ -33,7 +33,7 @@ def without_applied(value: bytes | None) -> bytes | None:
 
 def program(*, check: bool, dies: bool) -> str:
     """Return a program for `ProcessCluster.start_worker`. `check`: whether applied offsets are skipped."""
-    return f"from tests.integration import crashing; crashing.main(check={check}, dies={dies})"
+    return f"from tests.integration import commit_faults; commit_faults.main(check={check}, dies={dies})"
 
 
 def main(*, check: bool, dies: bool) -> None:

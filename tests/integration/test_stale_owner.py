@@ -11,7 +11,7 @@ import pytest
 
 from streams.shell.marks import MARKER_KEY, decode_marker
 from streams.shell.topics import changelog_topic
-from tests.integration import disturbing
+from tests.integration import recovery_faults
 from tests.support.broker_fixtures import ON_APACHE_KAFKA
 from tests.support.process_cluster import ProcessCluster, WorkerProcess, wait_until
 from tests.support.shop_events import MINUTE, click, now, order
@@ -39,7 +39,7 @@ async def test_stale_owner_leaves_without_touching_partitions_of_others(make_clu
         return worker.metric("lifecycle_events_total", source="clickstream", outcome="applied")
 
     await wait_until(lambda: clicks(heir) >= 30 or clicks(zombie) == 60, "30 more clicks, with either")
-    # Whether it left or joined again: whoever has the partition next has all of it.
+    # The next owner has the whole state, whether the worker left or joined again.
     heir.kill()
     if zombie.process.poll() is None:
         zombie.kill()
@@ -63,7 +63,7 @@ async def test_stale_owner_stopped_before_its_check_writes_nothing_to_the_change
     """A worker stopped after its last ownership check does write: then the changelog has a commit that is older than
     the one before it."""
     cluster: ProcessCluster = await make_cluster(partitions="1", commit_interval="60s" if guarded else "2s")
-    zombie = cluster.start_worker(program="" if guarded else disturbing.stopped_with(b"c-29"))
+    zombie = cluster.start_worker(program="" if guarded else recovery_faults.stopped_with(b"c-29"))
     await zombie.ready()
     start = now() - 10 * MINUTE
     await cluster.clicks(click("c-0", start))
@@ -72,7 +72,7 @@ async def test_stale_owner_stopped_before_its_check_writes_nothing_to_the_change
     await cluster.clicks(*(click(f"c-{n}", start) for n in range(1, 30)))
     if guarded:
         await wait_until(lambda: zombie.metric("lifecycle_events_total", outcome="applied") == 30, "30 events")
-        zombie.process.send_signal(signal.SIGSTOP)  # before it has written them
+        zombie.process.send_signal(signal.SIGSTOP)  # before it writes them
     else:
         await wait_until(lambda: zombie.stopped, "its way to the changelog")
     heir = cluster.start_worker(commit_interval="200ms")

@@ -19,18 +19,18 @@ from streams.transport.recovery import Recovery
 def frozen_broker(pid: int) -> str:
     """Return a worker that stops the broker with this process id when its recovery first asks for the ends of
     changelogs."""
-    return f"from tests.integration import disturbing; disturbing.freeze({pid})"
+    return f"from tests.integration import recovery_faults; recovery_faults.freeze({pid})"
 
 
 def lost_chunk(*, mended: bool) -> str:
     """Return a worker that drops the first chunk of a changelog. `mended`: reading may start again."""
-    return f"from tests.integration import disturbing; disturbing.drop(mended={mended})"
+    return f"from tests.integration import recovery_faults; recovery_faults.drop(mended={mended})"
 
 
 def stopped_with(change: bytes) -> str:
     """Return a worker that stops itself (SIGSTOP) before it writes a change that contains these bytes, after its last
     ownership check."""
-    return f"from tests.integration import disturbing; disturbing.stop_with({change!r})"
+    return f"from tests.integration import recovery_faults; recovery_faults.stop_with({change!r})"
 
 
 def stop_with(change: bytes) -> None:

@@ -29,7 +29,7 @@ def program(
 ) -> str:
     """Return a program for `ProcessCluster.start_worker`. See `main`."""
     arguments = f"{step!r}, {commits}, {stops}, {uncommitted}, {fences_after!r}"
-    return f"from tests.integration import transacting; transacting.main({arguments})"
+    return f"from tests.integration import transaction_faults; transaction_faults.main({arguments})"
 
 
 def main(step: str, commits: int, stops: bool, uncommitted: bool, fences_after: str) -> None:

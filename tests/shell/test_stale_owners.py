@@ -101,7 +101,7 @@ async def test_stale_successor_publishes_nothing_before_its_ownership_check() ->
     await harness.commit(0)
     await reads(harness, CLICKS, 1)
     await harness.commit(0, crash_at="flushed")
-    heir = harness.tasks[0]  # it owes a document
+    heir = harness.tasks[0]  # its document is pending
     harness.restart_task(0)
     await harness.run()
     assert harness.profiles_are_published()

@@ -28,7 +28,7 @@ REWRITING = "files being rewritten"
 
 def program(step: str) -> str:
     """Return a program for `ProcessCluster.start_worker`."""
-    return f"from tests.integration import erasing_and_dying; erasing_and_dying.main({step!r})"
+    return f"from tests.integration import erasure_faults; erasure_faults.main({step!r})"
 
 
 def main(step: str) -> None:
