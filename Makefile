@@ -11,8 +11,11 @@ UV := 0.13.9
 
 BENCH := .cache/bench-venv
 
+# Tests start hundreds of processes: each would compile all modules again where the environment forbids to keep them.
+export PYTHONDONTWRITEBYTECODE :=
+
 PYTEST := $(BIN)/python -m pytest
-IN_PROCESSES := -n 4 --maxschedchunk 4 --durations 20 --durations-min 1# many tests wait for a broker: four share two cores
+IN_PROCESSES := -n 4 --maxschedchunk 1 --durations 20 --durations-min 1# most tests with a broker wait: four share two cores
 BASE := HEAD
 
 .PHONY: help install demo kafka chaos bench check test test-slow test-interpreted test-all fuzz lint format docs lock clean

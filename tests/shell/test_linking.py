@@ -126,7 +126,8 @@ async def test_crashes_at_every_step_lose_nothing_and_apply_nothing_twice(seed: 
 
 @pytest.mark.parametrize("disabled_guard", ["previous", "taken", "of_origins"])
 async def test_outputs_are_wrong_with_any_guard_disabled(disabled_guard: str) -> None:
-    assert await goes_wrong(lambda seed: crashing(seed, disabled_guard, keyed=seed % 4 < 2), seeds=range(20, 60))
+    seeds = (24, *range(40))  # few of them need `taken`
+    assert await goes_wrong(lambda seed: crashing(seed, disabled_guard, keyed=seed % 4 < 2), seeds)
 
 
 @pytest.mark.parametrize("asked", [True, False])
