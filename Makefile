@@ -87,7 +87,7 @@ format: install ## let ruff put the code in form
 docs: install ## write the reference pages that are made from tables in the code
 	$(BIN)/lifecycle settings --markdown > docs/settings.md
 	$(BIN)/python -m streams.observe.docs > docs/metrics.md
-	$(BIN)/python -m tests.docs.guarantees
+	$(BIN)/python -m tests.docs.chaos_report
 	$(BIN)/python -m streams.playbooks.docs > docs/playbook-keys.md
 	$(BIN)/python -m streams.playbooks.schema > schemas/playbook.schema.json
 

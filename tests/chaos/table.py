@@ -1,4 +1,4 @@
-"""The table of docs/guarantees.md, from the file of verdicts that `make chaos` writes.
+"""The table of docs/chaos.md, from the file of verdicts that `make chaos` writes.
 
     python -m tests.chaos.table docs/chaos.jsonl
 

@@ -1,4 +1,4 @@
-"""The figures in docs/guarantees.md. `python -m tests.docs.guarantees` writes them, for `make docs`."""
+"""The figures in docs/chaos.md. `python -m tests.docs.chaos_report` writes them, for `make docs`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from tests.chaos.table import read, table
 from tests.support.documentation import ROOT
 
-PAGE = ROOT / "docs" / "guarantees.md"
+PAGE = ROOT / "docs" / "chaos.md"
 VERDICTS = ROOT / "docs" / "chaos.jsonl"
 NONE_YET = "No figures are kept yet.\n"
 BLOCK = re.compile(r"(?<=what `make chaos` wrote -->\n).*?(?=<!-- end of chaos figures -->)", re.DOTALL)
