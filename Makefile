@@ -11,7 +11,7 @@ UV := 0.13.9
 
 BENCH := .cache/bench-venv
 
-# Tests start hundreds of processes: each would compile all modules again where the environment forbids to keep them.
+# With PYTHONDONTWRITEBYTECODE set, each of the hundreds of processes that tests start would compile all modules again.
 export PYTHONDONTWRITEBYTECODE :=
 
 PYTEST := $(BIN)/python -m pytest
@@ -42,7 +42,7 @@ demo: install ## real shop history through Kafka, live in the terminal; ARGS=--o
 kafka: install ## Apache Kafka in the foreground, for trying things out; ARGS="--port 9092". Needs Java 17 and Maven
 	@$(BIN)/python -m streams.shell.kafka $(ARGS)
 
-chaos: install ## kills, outages, full disks and wrong clocks against workers, for an hour; ARGS="--only kills --seed 7". Needs Java 17 and Maven
+chaos: install ## kills, outages, full disks and wrong clocks against workers, for hours; ARGS="--only kills --seed 7". Needs Java 17 and Maven
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
 bench: install $(BENCH)/.installed ## the common job by this project and its peers, for hours; ARGS=--quick for minutes. Needs Java 17 and Maven
@@ -58,7 +58,7 @@ $(BENCH)/.installed: requirements-bench.lock pyproject.toml
 check: lint ## the linters, and the tests of what changed since BASE (a git revision; HEAD): a minute, nothing is compiled
 	@tests=$$($(BIN)/python -m tests.support.changed $(BASE)) || exit 1; \
 	if [ -z "$$tests" ]; then echo "No test is about what changed."; exit 0; fi; \
-	HYPOTHESIS_PROFILE=quick $(PYTEST) $(IN_PROCESSES) --interpreted -m "not slow and not broker" $(ARGS) $$tests || [ $$? = 5 ]
+	HYPOTHESIS_PROFILE=quick STREAMS_INTERPRETED=1 $(PYTEST) $(IN_PROCESSES) -m "not slow and not broker" $(ARGS) $$tests || [ $$? = 5 ]
 
 test: install ## the fast tests, minutes; ARGS goes to pytest
 	@$(PYTEST) $(IN_PROCESSES) -m "not slow" $(ARGS)
@@ -67,12 +67,12 @@ test-slow: install ## the tests of worker processes on Apache Kafka: a quarter o
 	@$(PYTEST) $(IN_PROCESSES) -m slow $(ARGS)
 
 test-interpreted: install ## the tests of the core once more, as interpreted Python
-	@$(PYTEST) $(IN_PROCESSES) --interpreted $(ARGS) tests/core tests/contracts tests/property
+	@STREAMS_INTERPRETED=1 $(PYTEST) $(IN_PROCESSES) $(ARGS) tests/core tests/contracts tests/property
 
 test-all: test test-slow test-interpreted ## all tests
 
 fuzz: install ## properties on 20,000 random examples each, for hours; ARGS="-k merge" for some of them
-	@HYPOTHESIS_PROFILE=thorough $(PYTEST) -n 2 --maxschedchunk 1 --timeout 0 $(ARGS) tests/property tests/contracts tests/playbooks
+	@HYPOTHESIS_PROFILE=thorough $(PYTEST) -n 2 --maxschedchunk 1 --timeout 0 -m hypothesis $(ARGS)
 
 lint: $(LIBRARIES) ## ruff, mypy, import-linter
 	$(BIN)/ruff check

@@ -11,6 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import IO, Final
 
+from streams.errors import UserError
+
 HOST = "127.0.0.1"
 _PORTS: Final = range(20_000, 32_000)
 """Below the ports that Linux gives to the client's end of a connection (32768 and above): no client takes one of these
@@ -22,15 +24,16 @@ _reserved: Final[set[int]] = set()
 def reserve_port() -> int:
     """Return a port that nobody listens on, and reserve it until this process ends.
 
-    Other processes do not get it from this function meanwhile, whether its server has started yet or not.
+    This user's other processes do not get it from this function meanwhile, whether its server has started yet or not.
+    Raises `UserError` if there is none.
     """
-    while True:
-        port = random.choice(_PORTS)
+    for port in random.sample(_PORTS, len(_PORTS)):
         if port in _reserved or not _lock(port):
             continue
         _reserved.add(port)
         if not is_listening(port):
             return port
+    raise UserError(f"no port from {_PORTS[0]} to {_PORTS[-1]} is free: end servers that you do not need.")
 
 
 def is_listening(port: int) -> bool:
@@ -43,12 +46,12 @@ def _lock(port: int) -> bool:
     """Lock the byte of that number in the lock file. Return False if another process has reserved the port."""
     try:
         fcntl.lockf(_lock_file(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
-    except OSError:
+    except (BlockingIOError, PermissionError):  # POSIX leaves it open which of the two
         return False
     return True
 
 
 @cache
 def _lock_file() -> IO[bytes]:
-    """Open the lock file of this user. It stays open, for its locks end when it is closed."""
+    """Open the lock file of this user. It stays open, for its locks end when this process closes it once."""
     return (Path(tempfile.gettempdir()) / f"lifecycle-ports-{os.getuid()}.lock").open("ab")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+from pathlib import Path
+
 import pytest
 
-from tests.support.changed import ROOT, changed_files, select
+from tests.support.changed import CITES_TESTS, ROOT, changed_files, select
 
 SOURCES = {
     "tests/core/helpers.py": "from streams.core.engine import PartitionEngine",
@@ -20,13 +23,17 @@ SOURCES = {
 @pytest.mark.parametrize(
     ("changed", "selected"),
     [
-        ("tests/core/test_cart.py", ["tests/core/test_cart.py"]),
-        ("tests/core/helpers.py", ["tests/core/test_cart.py"]),
+        ("tests/core/test_cart.py", ["tests/core/test_cart.py", CITES_TESTS]),
+        ("tests/core/helpers.py", ["tests/core/test_cart.py", CITES_TESTS]),
+        ("tests/replay/data/small.csv", [CITES_TESTS]),
+        ("tests/replay/small.csv", [CITES_TESTS, "tests/replay/test_play.py"]),
+        ("tests/conftest.py", sorted([CITES_TESTS, *(path for path in SOURCES if "/test_" in path)])),
         ("streams/core/cart.py", ["tests/core/test_cart.py", "tests/replay/test_play.py"]),
         ("streams/core/rules/parser.py", ["tests/core/test_cart.py", "tests/rules/test_rules.py"]),
         ("streams/settings.py", ["tests/settings/test_settings.py"]),
         ("docs/concepts.md", ["tests/docs/test_pages.py"]),
         ("README.md", ["tests/docs/test_pages.py"]),
+        ("Makefile", ["tests/docs/test_pages.py"]),
         ("docker-compose.yml", ["tests/deploy/test_deploy.py"]),
         ("LICENSE", []),
     ],
@@ -42,10 +49,18 @@ def test_every_directory_of_tests_exists() -> None:
     assert untested == {"errors", "values"}
 
 
-def test_untracked_file_counts_as_changed() -> None:
-    file = ROOT / "tests" / "architecture" / "untracked-by-git.md"
-    file.write_text("")
-    try:
-        assert str(file.relative_to(ROOT)) in changed_files("HEAD")
-    finally:
-        file.unlink()
+def test_modified_removed_renamed_and_untracked_files_count_as_changed(tmp_path: Path) -> None:
+    def git(*arguments: str) -> None:
+        identity = ["-c", "user.name=n", "-c", "user.email=n@example.com"]
+        subprocess.run(["git", *identity, *arguments], cwd=tmp_path, check=True, capture_output=True)
+
+    git("init")
+    for name in ("same", "modified", "removed", "old"):
+        (tmp_path / name).write_text(f"{name}\n")
+    git("add", ".")
+    git("commit", "--message", "all")
+    (tmp_path / "modified").write_text("")
+    (tmp_path / "removed").unlink()
+    git("mv", "old", "new")
+    (tmp_path / "untracked").write_text("")
+    assert changed_files("HEAD", tmp_path) == ["modified", "new", "old", "removed", "untracked"]

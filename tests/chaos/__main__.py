@@ -1,6 +1,6 @@
 """`make chaos`: run the programs, print a verdict for each, and write them to a file of JSON lines.
 
-make chaos                                   all of them, in both modes: an hour or more
+make chaos                                   all of them, in both modes: hours
 make chaos ARGS="--only kills --seed 7"      one of them
 make chaos ARGS="--short"                    as the tests run them
 """

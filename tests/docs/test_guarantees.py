@@ -67,7 +67,7 @@ def test_every_figure_says_when_it_was_found_by_which_commit_and_how_long_the_ru
         assert verdict.amounts.keys() == PROGRAMS[verdict.program].long.keys()
 
 
-def test_counts_with_a_weaker_comparison_are_named() -> None:
+def test_profile_fields_compared_out_of_order_are_named() -> None:
     assert [name for name in COUNTED if f"`{name}`" not in read(CHAOS_PAGE)] == []
 
 

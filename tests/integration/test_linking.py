@@ -16,7 +16,6 @@ from tests.integration.outcomes import (
     assert_profiles_come,
     stream_under_kills,
 )
-from tests.support.broker_fixtures import IN_BOTH_GUARANTEES
 from tests.support.process_cluster import ProcessCluster, key_of
 from tests.support.replay_comparison import replay_outputs
 from tests.support.shop_events import MINUTE, half_known, in_order, now, shop
@@ -25,8 +24,17 @@ NewCluster = Callable[..., Awaitable[ProcessCluster]]
 
 
 @pytest.mark.slow
-@IN_BOTH_GUARANTEES
-@pytest.mark.parametrize("keyed", [True, False])
+@pytest.mark.parametrize(
+    ("broker", "guarantee", "keyed"),
+    [
+        ("embedded_broker", "at_least_once", False),
+        ("apache_kafka", "at_least_once", True),
+        ("apache_kafka", "at_least_once", False),
+        ("apache_kafka", "exactly_once", True),
+        ("apache_kafka", "exactly_once", False),
+    ],
+    indirect=["broker"],
+)
 async def test_kills_while_profiles_are_merged_lose_nothing_and_repeat_only_equal_outputs(
     make_cluster: NewCluster, tmp_path: Path, keyed: bool, guarantee: str
 ) -> None:

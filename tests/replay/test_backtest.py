@@ -28,6 +28,7 @@ from streams.replay.page import page
 from streams.replay.play import FileReader
 from streams.replay.plots import Buckets, date
 from streams.settings import Settings
+from streams.shell.ports import reserve_port
 from streams.values import parse_time
 from tests.replay.backtest_helpers import NOW, OLD, QUICKER, TEXT, UNTIL, changed, event, find, write
 from tests.support.replay_data import CLICKS, ORDERS
@@ -274,7 +275,7 @@ def test_playbooks_that_read_the_same_event_differently_are_not_compared() -> No
         decoders(Settings(), playbooks.parse(TEXT, deployment=Policy(currency="USD")), OLD)
 
 
-def test_without_a_broker_topics_cannot_be_read(unused_tcp_port: int) -> None:
-    result = command("--playbook", "ecommerce", "--topics", LIFECYCLE_BROKER=f"127.0.0.1:{unused_tcp_port}")
+def test_without_a_broker_topics_cannot_be_read() -> None:
+    result = command("--playbook", "ecommerce", "--topics", LIFECYCLE_BROKER=f"127.0.0.1:{reserve_port()}")
     assert result.exit_code == 2
     assert "cannot be read" in result.output

@@ -2,33 +2,52 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from streams.errors import UserError
 from streams.shell import ports
-from streams.shell.ports import HOST, is_listening, reserve_port
+from streams.shell.ports import HOST, reserve_port
 
-RESERVE_ONE_OF = """
+RESERVE_AND_WAIT = """
 import sys
 from streams.shell import ports
 ports._PORTS = [int(port) for port in sys.argv[1:]]
-print(ports.reserve_port())
+print(ports.reserve_port(), flush=True)
+sys.stdin.read()
 """
 
 
-def test_two_processes_reserve_different_ports() -> None:
-    pair = [reserve_port(), reserve_port()]
-    free = next(port for port in range(19_000, 20_000) if not is_listening(port))
-    command = [sys.executable, "-c", RESERVE_ONE_OF, *map(str, pair), str(free)]
-    assert int(subprocess.check_output(command, timeout=60)) == free
+@pytest.fixture
+def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return the only two ports that there are to reserve. The lock file is the test's own."""
+    found = [reserve_port(), reserve_port()]
+    monkeypatch.setattr(ports, "_PORTS", found)
+    monkeypatch.setattr(ports, "_reserved", set())
+    lock_file = (tmp_path / f"lifecycle-ports-{os.getuid()}.lock").open("ab")
+    monkeypatch.setattr(ports, "_lock_file", lambda: lock_file)
+    return found
 
 
-def test_port_with_a_listener_is_not_reserved(monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.create_server((HOST, 0)) as server:
-        taken, free = server.getsockname()[1], next(p for p in range(19_000, 20_000) if not is_listening(p))
-        monkeypatch.setattr(ports, "_PORTS", [taken, free])
-        monkeypatch.setattr(ports, "_reserved", set())
-        assert reserve_port() == free
+def test_two_processes_reserve_different_ports(pair: list[int], tmp_path: Path) -> None:
+    command = [sys.executable, "-c", RESERVE_AND_WAIT, *map(str, pair)]
+    environ = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        theirs = int(other.stdout.readline())
+        ours = reserve_port()
+        assert sorted([theirs, ours]) == sorted(pair)
+        with pytest.raises(UserError, match="no port from"):
+            reserve_port()
+        other.kill()
+    assert reserve_port() == theirs
+
+
+def test_port_with_a_listener_is_not_reserved(pair: list[int]) -> None:
+    with socket.create_server((HOST, pair[0])):
+        assert reserve_port() == pair[1]

@@ -1,7 +1,8 @@
 """Fixtures for tests against a broker. A broker starts with the first test that asks for it, and ends with the session.
 
-A test that asks for `broker` or `make_cluster` runs on each kind of broker, unless a mark below says otherwise. A slow
-test runs on Apache Kafka only: the embedded broker would show the same once more.
+A test that asks for `broker` or `make_cluster` runs on each kind of broker, unless it has a mark below. Most slow tests
+have one: what they show does not depend on the broker. The embedded broker keeps no metadata of commits, so recovery
+takes another way there. Fast tests with restarts use it, and so does a slow one with kills, in tests/integration.
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@ prints a path a line. Changed is what differs from BASE (a git revision, by defa
 git does not track yet included. A test module is selected
 
 - if it changed itself, or imports a changed module, directly or by way of helper modules under `tests/`;
-- if it is in the directory of tests for a changed file: `tests/core` for `streams/core/cart.py`, and see `DIRECTORIES`.
+- if it is in the directory of tests for a changed file: `tests/core` for `streams/core/cart.py`, and see `DIRECTORIES`;
+- if a `conftest.py` or a data file above it changed.
 
 Imports within `streams/` are not followed: nearly every test would be selected for a change of the core.
 """
@@ -21,25 +22,41 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 DIRECTORIES = {
+    ".ci": "architecture",
+    "CONTRIBUTING.md": "docs",
+    "Makefile": "docs",
     "README.md": "docs",
     "docker-compose.yml": "deploy",
+    "pyproject.toml": "architecture",
+    "requirements.lock": "deploy",
     "schemas": "contracts",
     "setup.py": "architecture",
 }
 """The directory under `tests/` for files and directories at the top level that have none of their own name."""
+CITES_TESTS = "tests/docs/test_guarantees.py"
+"""It fails when a test that docs/guarantees.md cites is renamed."""
 
 
-def changed_files(base: str) -> list[str]:
-    """Return the paths of changed and untracked files, relative to the root. Raises if git does not know `base`."""
-    commands = (["diff", "--name-only", "-z", base], ["ls-files", "--others", "--exclude-standard", "-z"])
-    outputs = [subprocess.check_output(["git", *command], cwd=ROOT, text=True) for command in commands]
+def changed_files(base: str, root: Path = ROOT) -> list[str]:
+    """Return the paths of changed, removed and untracked files. Raise `CalledProcessError` if git knows no `base`."""
+    commands = (
+        ["diff", "--name-only", "--no-renames", base],
+        ["ls-files", "--others", "--exclude-standard"],
+    )
+    outputs = [subprocess.check_output(["git", *command, "-z"], cwd=root, text=True) for command in commands]
     return sorted({path for output in outputs for path in output.split("\0") if path})
 
 
 def directory_of_tests(path: str) -> str:
-    """Return the name of the directory under `tests/` for a changed file, whether there is one or not."""
+    """Return the directory of the tests for a changed file, with a slash at its end, whether there is one or not.
+
+    A helper module under `tests/` has none: the modules that import it are selected.
+    """
     top, *rest = path.split("/")
-    return rest[0].removesuffix(".py") if top == "streams" else DIRECTORIES.get(top, top)
+    if top == "tests":
+        is_module = path.endswith(".py") and rest[-1] != "conftest.py"
+        return path if is_module else path.rpartition("/")[0] + "/"
+    return f"tests/{rest[0].removesuffix('.py') if top == 'streams' else DIRECTORIES.get(top, top)}/"
 
 
 def module_name(path: str) -> str:
@@ -66,9 +83,12 @@ def select(changed: Iterable[str], sources: dict[str, str]) -> list[str]:
     while newly := {path for path in sources.keys() - selected if imports[path] & affected}:
         selected |= newly
         affected = {module_name(path) for path in newly}  # helpers pass the change on
-    directories = {directory_of_tests(path) for path in changed if not path.startswith("tests/")}
-    selected |= {path for path in sources if path.split("/")[1] in directories}
-    return sorted(path for path in selected if Path(path).name.startswith("test_"))
+    directories = tuple(directory_of_tests(path) for path in changed)
+    selected |= {path for path in sources if path.startswith(directories)}
+    tests = {path for path in selected if Path(path).name.startswith("test_")}
+    if any(path.startswith("tests/") for path in changed):
+        tests.add(CITES_TESTS)
+    return sorted(tests)
 
 
 def main() -> None:
