@@ -104,6 +104,7 @@ def test_records_after_until_are_not_read(settings: Settings) -> None:
 
 
 def test_missing_topic_is_reported(settings: Settings) -> None:
+    fill(settings, {})
     missing = Settings(broker=settings.broker, orders_topic="ordres")
     with pytest.raises(UserError, match="there is no topic ordres"):
         TopicReader(missing, decoders(missing, OLD, None), nothing, until=None).__enter__()
