@@ -148,7 +148,7 @@ def test_documented_bounds_are_those_of_the_policy() -> None:
 
 
 def test_documented_passive_events_are_those_of_the_code() -> None:
-    text = re.search(r"Passive are: (.*?)\n\n", section(CONCEPTS, "Events and activity"), re.DOTALL)
+    text = re.search(r"These events are passive: (.*?)\n\n", section(CONCEPTS, "Events and activity"), re.DOTALL)
     assert text
     named = set(re.findall(r"`(\w+)`", text[1].partition(" A click")[0]))
     assert named - {"orders", "channel", "message_clicked"} == PASSIVE_CLICKS | PASSIVE_ORDERS | PASSIVE_CHANNELS
