@@ -39,6 +39,6 @@ def test_documented_commands_give_the_output_shown(tmp_path: Path) -> None:
 
 
 def test_every_command_of_the_page_has_its_section_or_page() -> None:
-    table = section(PAGE, "Try it before it goes live")
+    table = section(PAGE, "Backtest: try a playbook before it goes live")
     for command in ("validate", "explain", "test", "backtest"):
         assert f"`lifecycle {command}" in table
