@@ -82,7 +82,7 @@ async def reordered_beyond(run: Run, *, sessions: int) -> Verdict:
 
 @program("the same within `lateness`, applied by time", short={"sessions": 1_500}, long={"sessions": 20_000})
 async def reordered_by_time(run: Run, *, sessions: int) -> Verdict:
-    """As `reordered_within`, with event-time ordering: every output is compared with the log in order."""
+    """Like `reordered_within`, with event-time ordering. Every output is compared with the log in order."""
     return await reordered(run, sessions, "2m", 2 * MINUTE, "time")
 
 

@@ -57,11 +57,11 @@ class Verdict(msgspec.Struct, kw_only=True):
     extra: int
     """Unexpected outputs."""
     orphaned: int
-    """Of the unexpected: outputs of activities that another run of the same events has overtaken."""
+    """Among the unexpected: outputs of activities that another run of the same events has overtaken."""
     taken_back: int
-    """Of the unexpected: abandonments that were retracted, and the retractions."""
+    """Among the unexpected: abandonments that were retracted, and the retractions."""
     false_abandonments: int
-    """Of the unexpected: abandonments that were not retracted."""
+    """Among the unexpected: abandonments that were not retracted."""
     differing: int
     """Outputs with an expected id and other contents, or with two contents."""
     repeated: int

@@ -366,7 +366,7 @@ def test_order_of_links_and_merges_makes_no_difference_to_open_abandonments(
 
 @given(stories(st.sampled_from((1, 10 * MINUTE, 29 * MINUTE, 40 * MINUTE, 50 * MINUTE)), taken_back=False), st.data())
 def test_order_of_merges_at_one_instant_makes_no_difference(story: list[Told], data: st.DataObject) -> None:
-    """As in `test_order_of_merges_makes_no_difference`, but with open abandonments of several devices."""
+    """Several devices have open abandonments; else this is `test_order_of_merges_makes_no_difference`."""
     devices = sorted({told.device for told in story if told.device is not None})
     wait = data.draw(st.sampled_from((0, 20 * MINUTE, HOUR, 3 * HOUR, 2 * DAY)))
     ends = []

@@ -366,7 +366,7 @@ async def test_topics_that_were_grown_are_counted_anew(counts: dict[str, int], f
 
 
 async def test_source_readers_wait_for_the_slowest_progress_also_without_tasks_in_their_worker() -> None:
-    """Nobody reports progress of co-partitioned clicks, and a worker without a task receives no reports."""
+    """No task reports progress of co-partitioned clicks, and a worker without a task receives no reports."""
     marks = {TP("clickstream", 0): 7, TP("clickstream", 1): 3, **{TP("orders", n): 1 for n in range(3)}}
     app = Apart({tp: encode(SourceMark(1, 0, Mark(at))).decode() for tp, at in marks.items()}, [])
     watch = Watch(app, PLAYBOOK)

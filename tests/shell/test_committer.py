@@ -72,7 +72,7 @@ class CommitterHarness:
 
     def __init__(self, *, changed: bool = True, refused: Exception | None = None) -> None:
         self.committed: list[bool] = []
-        """Whether each commit wrote anything."""
+        """One entry for each commit: True if it wrote anything."""
         self.failed: list[BaseException] = []
         self._refused = refused
         metrics = SimpleNamespace(committed=lambda seconds: self.committed.append(seconds is not None))

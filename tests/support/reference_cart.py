@@ -15,13 +15,13 @@ class Applied:
 
     event: Activity
     active: bool
-    """Whether it is activity, that is, not passive."""
+    """True if it is activity, that is, not passive."""
     buys: bool
-    """Whether it is a completion that counted when it arrived."""
+    """True if it is a completion that counted when it arrived."""
     behind: bool
-    """Whether it is more than `lateness` older than the newest event, and so too late to be put in its place."""
+    """True if it is more than `lateness` older than the newest event, and so too late to be put in its place."""
     outdated: bool
-    """Whether it is older than the last order."""
+    """True if it is older than the last order."""
 
     @property
     def at(self) -> int:

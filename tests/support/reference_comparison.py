@@ -17,7 +17,7 @@ from streams.core.profile import Profile
 from tests.support.reference_lifecycle import final, reference
 
 CustomerKey = tuple[bool, str]
-"""Whether the customer is identified, and the id."""
+"""The name space of the id (True: a known customer) and the id."""
 
 
 def play_in_core(

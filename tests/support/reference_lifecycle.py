@@ -110,7 +110,7 @@ class _Episode:
     """Time of the last view, addition or checkout."""
     views: list[Activity] = field(default_factory=list)
     abandoned: bool = False
-    """Whether the latest abandonment is of this episode."""
+    """True if the latest abandonment is of this episode."""
 
     @property
     def viewed(self) -> dict[str | None, int]:
@@ -125,7 +125,7 @@ class _Abandoned:
     """Its output at the last step."""
     episode: _Episode
     open: bool = True
-    """Whether it is neither recovered, retracted, expired, superseded nor closed silently."""
+    """True if it is neither recovered, retracted, expired, superseded nor closed silently."""
 
 
 class _Customer:
@@ -146,7 +146,7 @@ class _Customer:
         self.sequence, self.cycle, self.orders_in_stage = 0, 1, 0
         self.episode: _Episode | None = None
         self.armed = False
-        """Whether the next step to come due is step 1, because there was activity since the last one."""
+        """True if the next step to come due is step 1, because there was activity since the last one."""
         self.latest: _Abandoned | None = None
         self.first_steps: list[int] = []
         self.times: list[int] = []

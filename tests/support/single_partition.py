@@ -28,7 +28,7 @@ class SinglePartitionHarness:
     """An engine on one partition, with the topics and the committed offsets that it depends on."""
 
     on_disk: ClassVar = False
-    """Whether cold profiles are on a disk that survives a crash. If so, no profile stays hot in memory."""
+    """True if cold profiles are on a disk that survives a crash. If so, no profile stays hot in memory."""
 
     def __init__(
         self,
