@@ -7,7 +7,8 @@ git does not track yet included. A test module is selected
 
 - if it changed itself, or imports a changed module, directly or by way of helper modules under `tests/`;
 - if it is in the directory of tests for a changed file: `tests/core` for `streams/core/cart.py`, and see `DIRECTORIES`;
-- if a `conftest.py` or a data file above it changed.
+- if a `conftest.py` or a data file above it changed;
+- if it names a changed file that is no module: `triggers.md`, say.
 
 Imports within `streams/` are not followed: nearly every test would be selected for a change of the core.
 """
@@ -83,6 +84,8 @@ def select(changed: Iterable[str], sources: dict[str, str]) -> list[str]:
     while newly := {path for path in sources.keys() - selected if imports[path] & affected}:
         selected |= newly
         affected = {module_name(path) for path in newly}  # helpers pass the change on
+    names = {Path(path).name for path in changed if not path.endswith(".py")}
+    selected |= {path for path, source in sources.items() if any(name in source for name in names)}
     directories = tuple(directory_of_tests(path) for path in changed)
     selected |= {path for path in sources if path.startswith(directories)}
     tests = {path for path in selected if Path(path).name.startswith("test_")}
