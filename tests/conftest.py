@@ -1,4 +1,4 @@
-"""Options, Hypothesis profiles and the order of tests, for all of them. Two environment variables change what is run.
+"""Hypothesis profiles and the order of tests, for all of them. Two environment variables change what is run.
 
 STREAMS_INTERPRETED=1 runs the Python source of the core, not what is compiled from it (`setup.py`). It does so in the
 processes of pytest; a `lifecycle` process that a test starts runs what is compiled.
@@ -50,14 +50,16 @@ settings.register_profile("quick", settings.get_profile("default"), max_examples
 settings.register_profile("ci", settings.get_profile("default"), max_examples=300)
 settings.register_profile(
     "thorough",
+    settings.get_profile("default"),
     max_examples=20_000,
     derandomize=False,
     database=DirectoryBasedExampleDatabase(ROOT / ".hypothesis" / "examples"),
     print_blob=True,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+BROKER_FIXTURES = {"apache_kafka", "broker", "embedded_broker"}
+"""Those that start one. The other fixtures of `broker_fixtures` use them."""
 
 
 def pytest_configure() -> None:
@@ -81,9 +83,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if hasattr(config, "workerinput"):
         others = [item for item in items if not item.get_closest_marker("broker")]
         items[:] = spread(with_broker, others)
-
-
-BROKER_FIXTURES = {"apache_kafka", "broker", "broker_type", "embedded_broker", "make_cluster"}
 
 
 def spread(few: list[pytest.Item], many: list[pytest.Item]) -> list[pytest.Item]:

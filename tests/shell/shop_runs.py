@@ -29,6 +29,13 @@ def same(outputs: list[dict[str, Any]], right: dict[str, dict[str, Any]]) -> boo
     return all(right.get(output["id"]) == output for output in outputs) and len(by_id(outputs)) == len(right)
 
 
+async def run_to_the_end(harness: ShellHarness) -> None:
+    """Run until everything is applied, and once more two days later."""
+    await harness.run()
+    harness.now += 2 * DAY
+    await harness.run()
+
+
 async def expected(clicks: list[dict[str, Any]], orders: list[dict[str, Any]], end: int) -> dict[str, dict[str, Any]]:
     """Return the outputs of a single partition for these events, by id."""
     harness = ShellHarness(end, 1)
@@ -36,9 +43,7 @@ async def expected(clicks: list[dict[str, Any]], orders: list[dict[str, Any]], e
         harness.append(CLICKS, 0, event, event["occurred_at"])
     for event in orders:
         harness.append(ORDERS, 0, event, event["occurred_at"])
-    await harness.run()
-    harness.now += 2 * DAY
-    await harness.run()
+    await run_to_the_end(harness)
     return by_id(harness.outputs())
 
 
@@ -51,13 +56,6 @@ def key_of(event: dict[str, Any]) -> bytes:
     """Return the key of an event in a co-partitioned topic."""
     key: str = event.get("customer_id") or event["anonymous_id"]
     return key.encode()
-
-
-async def run_to_the_end(harness: ShellHarness) -> None:
-    """Run until everything is applied, and once more two days later."""
-    await harness.run()
-    harness.now += 2 * DAY
-    await harness.run()
 
 
 async def goes_wrong(run: Callable[[int], Awaitable[tuple[bool, *tuple[Any, ...]]]], seeds: Iterable[int]) -> bool:

@@ -12,9 +12,9 @@ from streams.contracts.forwarding import ORIGIN
 from streams.contracts.partitioning import Partitioner
 from streams.core.inputs import FORWARDED
 from streams.transport.chunks import Chunk, Lost
-from tests.shell.shop_runs import CLICKS, NOON, ORDERS, expected, goes_wrong, same
+from tests.shell.shop_runs import CLICKS, NOON, ORDERS, expected, goes_wrong, run_to_the_end, same
 from tests.support.shell_harness import ShellHarness
-from tests.support.shop_events import DAY, HOUR, MINUTE, click, order, shop
+from tests.support.shop_events import HOUR, MINUTE, click, order, shop
 
 
 async def crashing(seed: int, disabled_guard: str = "") -> tuple[bool, ShellHarness]:
@@ -31,9 +31,7 @@ async def crashing(seed: int, disabled_guard: str = "") -> tuple[bool, ShellHarn
         for event in events:
             harness.append(source, rng.randrange(3), event, event["occurred_at"])
     await harness.run_randomly(rng, 500, 30)
-    await harness.run()
-    harness.now += 2 * DAY
-    await harness.run()
+    await run_to_the_end(harness)
     applied = [sum(profile.orders for _, profile in task.state.profiles.items()) for task in harness.tasks.values()]
     return same(harness.outputs(), right) and sum(applied) == len(orders), harness
 

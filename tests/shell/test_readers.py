@@ -16,9 +16,9 @@ from streams.shell.faults import Grown, Hole, Truncated
 from streams.shell.marks import decode_metadata
 from streams.shell.slowest import NOBODY, slowest
 from streams.transport.chunks import Chunk, Lost
-from tests.shell.shop_runs import NOON, by_id, expected, goes_wrong
+from tests.shell.shop_runs import NOON, by_id, expected, goes_wrong, run_to_the_end
 from tests.support.shell_harness import ShellHarness
-from tests.support.shop_events import DAY, HOUR, MINUTE, click, order, shop
+from tests.support.shop_events import HOUR, MINUTE, click, order, shop
 
 CLICKS, ORDERS = Source.CLICKSTREAM, Source.ORDERS
 COUNTS = ({CLICKS: 5}, {ORDERS: 2}, {CLICKS: 2, ORDERS: 5}, {CLICKS: 4, ORDERS: 4}, {CLICKS: 1})
@@ -57,9 +57,7 @@ async def crashing(seed: int, independent: dict[Source, int], disabled_guard: st
             case 12 if rng.random() < 0.3:
                 harness.drops_next_batch.add(number if rng.random() < 0.5 else reader)
     harness.drops_next_batch.clear()
-    await harness.run()
-    harness.now += 2 * DAY
-    await harness.run()
+    await run_to_the_end(harness)
     applied = [sum(profile.orders for _, profile in task.state.profiles.items()) for task in harness.tasks.values()]
     return by_id(harness.outputs()) == right and sum(applied) == len(orders), harness
 
@@ -232,9 +230,7 @@ async def test_grown_topic_is_waited_for_and_earlier_events_are_not_applied_agai
         harness.restart_reader(CLICKS, partition)
     assert harness.counts["applied", "clickstream"] > 20
     assert harness.counts["replayed", "clickstream"] == 0
-    await harness.run()
-    harness.now += 2 * DAY
-    await harness.run()
+    await run_to_the_end(harness)
     assert by_id(harness.outputs()) == await expected(clicks, orders, NOON)
     views = sum(p.product_views for task in harness.tasks.values() for _, p in task.state.profiles.items())
     assert views == sum(event["type"] == "product_viewed" for event in clicks)

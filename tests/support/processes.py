@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from pathlib import Path
+
+from streams.shell.ports import is_listening
 
 
 def process_ends(pid: int, within: float = 5.0) -> bool:
@@ -22,7 +23,5 @@ def process_ends(pid: int, within: float = 5.0) -> bool:
 
 
 def accepts_connections(address: str) -> bool:
-    """Return whether something listens at `host:port`."""
-    host, port = address.split(":")
-    with socket.socket() as probe:
-        return probe.connect_ex((host, int(port))) == 0
+    """Return whether something listens at `127.0.0.1:port`."""
+    return is_listening(int(address.rpartition(":")[2]))
