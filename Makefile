@@ -32,7 +32,7 @@ $(LIBRARIES): requirements-dev.lock
 	@touch $@
 
 # Compiles what every event goes through (setup.py): a minute or two, again whenever it changes.
-$(STAMP): $(LIBRARIES) pyproject.toml setup.py $(wildcard streams/core/*.py streams/core/*/*.py streams/contracts/*.py)
+$(STAMP): $(LIBRARIES) pyproject.toml setup.py $(wildcard streams/core/*/*.py streams/contracts/*.py)
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
@@ -40,7 +40,7 @@ demo: install ## real shop history through Kafka, live in the terminal; ARGS=--o
 	@$(BIN)/lifecycle demo $(ARGS)
 
 kafka: install ## Apache Kafka in the foreground, for trying things out; ARGS="--port 9092". Needs Java 17 and Maven
-	@$(BIN)/python -m streams.shell.kafka $(ARGS)
+	@$(BIN)/python -m streams.devtools.apache_kafka $(ARGS)
 
 chaos: install ## kills, outages, full disks and wrong clocks against workers, for hours; ARGS="--only kills --seed 7". Needs Java 17 and Maven
 	@$(BIN)/python -m tests.chaos $(ARGS)

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 from benchmarks.jvm import build
 from benchmarks.peers import arguments, bytewax_store, ours
 from benchmarks.peers.arguments import Arguments
-from streams.core import engine
+from streams.core.engine import partition_engine
 
 Store = Literal["changelog", "directory", "none"]
 """Where a peer's state outlasts it: on a topic of the broker, in its state directory alone, or nowhere."""
@@ -76,7 +76,7 @@ class JvmPeer:
 
 
 OURS: Final = "lifecycle-streams"
-COMPILED: Final = "compiled" if not str(engine.__file__).endswith(".py") else "not compiled"
+COMPILED: Final = "compiled" if not str(partition_engine.__file__).endswith(".py") else "not compiled"
 
 _JVM: Final = f"one thread; {' '.join(build.JVM)}"
 

@@ -10,7 +10,7 @@ from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaExcepti
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from benchmarks.job import PARTITIONS
-from streams.shell.kafka import ApacheKafka
+from streams.devtools.apache_kafka import ApacheKafka
 
 _WAIT_S: Final = 30.0
 

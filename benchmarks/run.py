@@ -32,7 +32,7 @@ from benchmarks.scenarios import __main__ as scenarios
 from benchmarks.scenarios.lab import RUNS as SCENARIO_RUNS
 from benchmarks.trial import Figures, Trial
 from benchmarks.work import Work
-from streams.shell.kafka import VERSION
+from streams.devtools.apache_kafka import VERSION
 
 RESULTS: Final = Path(__file__).parent / "results"
 QUICK_EVENTS: Final = 20_000

@@ -21,13 +21,13 @@ from typing import Any, NamedTuple, TypeVar
 
 from streams import playbooks, values
 from streams.contracts.native import Decoder
-from streams.core import ids
-from streams.core.activity import Source
-from streams.core.inputs import ERASURES, FORWARDED
-from streams.core.playbook import Playbook
-from streams.core.policy import DAY, HOUR, MINUTE, SECOND, Policy
+from streams.core.event_time.inputs import ERASURES, FORWARDED
+from streams.core.lifecycle.playbook import Playbook
+from streams.core.model import ids
+from streams.core.model.event import Source
+from streams.core.model.policy import DAY, HOUR, MINUTE, SECOND, Policy
+from streams.core.model.sources import SourceSpec
 from streams.core.rules.types import Type
-from streams.core.sources import SourceSpec
 from streams.errors import UserError
 
 T = TypeVar("T")
@@ -356,7 +356,7 @@ class Settings:
 
     @property
     def by_time(self) -> bool:
-        """Whether events are held and applied by time (`streams.core.holding`)."""
+        """Whether events are held and applied by time (`streams.core.engine.reorder_buffer`)."""
         return self.order == "time"
 
     def load_playbook(self, source: str | Path | None = None) -> Playbook:
@@ -399,7 +399,7 @@ class Settings:
 
     @property
     def salt_of_marks(self) -> bytes:
-        """The key of the hashes under which it is remembered who was erased (`streams.core.erasing`)."""
+        """The key of the hashes under which it is remembered who was erased (`streams.core.store.erasure_markers`)."""
         salt = f"{self.id_namespace}" if self.erasure_salt is None else self.erasure_salt
         return hashlib.blake2b(salt.encode(), digest_size=32, person=b"erasure").digest()
 

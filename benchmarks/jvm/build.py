@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Literal, get_args
 
+from streams.devtools.apache_kafka import Unavailable
 from streams.errors import UserError
-from streams.shell.kafka import Unavailable
 
 Peer = Literal["kafka-streams", "flink"]
 

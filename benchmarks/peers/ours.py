@@ -16,15 +16,15 @@ from benchmarks.job import PARTITIONS, RULES, TYPES
 from benchmarks.peers import arguments
 from benchmarks.peers.arguments import Arguments
 from streams import values
-from streams.core.parts import OpKind
-from streams.core.playbook import Playbook
-from streams.core.policy import Policy
+from streams.core.lifecycle.playbook import Playbook
+from streams.core.lifecycle.tracks import Track, Transition
+from streams.core.model.parts import OpKind
+from streams.core.model.policy import Policy
 from streams.core.rules.compiler import Rule, compile_rule
 from streams.core.rules.vocabulary import Vocabulary
-from streams.core.tracks import Track, Transition
 from streams.settings import Settings, load
-from streams.shell import topics
-from streams.shell.worker import run
+from streams.shell.admin import topics
+from streams.shell.worker.command import run
 
 COMMIT_S = 1.0
 """The worker's default."""

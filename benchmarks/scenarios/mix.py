@@ -19,7 +19,7 @@ COMMON = """
 import sys
 from benchmarks.peers.ours import PLAYBOOK
 from streams.settings import load
-from streams.shell.worker import run
+from streams.shell.worker.command import run
 sys.exit(run(load(), playbook=PLAYBOOK))
 """
 

@@ -16,11 +16,11 @@ from benchmarks.scenarios import shop
 from benchmarks.scenarios.lab import arguments, report
 from streams import playbooks
 from streams.contracts.native import Decoder
-from streams.core.activity import Activity, Source
-from streams.core.customer import Lifecycle
-from streams.core.effects import Output
-from streams.core.playbook import Playbook
-from streams.core.profile import Profile
+from streams.core.lifecycle.lifecycle import Lifecycle
+from streams.core.lifecycle.playbook import Playbook
+from streams.core.model.event import Activity, Source
+from streams.core.model.outputs import Output
+from streams.core.profile.profile import Profile
 
 EVENTS: Final = 100_000
 SUBJECTS: Final = (

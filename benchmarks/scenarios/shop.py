@@ -10,7 +10,7 @@ from itertools import accumulate
 from typing import Any, Final, NamedTuple
 
 from benchmarks.job import PARETO, START_MS
-from streams.core.policy import DAY, SECOND
+from streams.core.model.policy import DAY, SECOND
 
 DAYS: Final = 4
 """Of a mix: long enough for the first steps of a ladder, and for recoveries."""

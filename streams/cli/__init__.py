@@ -45,7 +45,7 @@ def main() -> None:
 def worker() -> None:
     """Run a worker: one member of the consumer group, until SIGTERM or Ctrl-C."""
     from streams.settings import load
-    from streams.shell.worker import run
+    from streams.shell.worker.command import run
 
     sys.exit(run(load()))
 
@@ -55,7 +55,7 @@ def worker() -> None:
 def topics(only_check: bool) -> None:
     """Create the topics that are missing and check all of them."""
     from streams.settings import load
-    from streams.shell import topics
+    from streams.shell.admin import topics
 
     report = topics.run(load(), create=not only_check)
     width = max(len(status.topic) for status in report)
@@ -73,11 +73,11 @@ def erase(person: str, anonymous: bool) -> None:
     Prints the id of the request once the broker has it; the workers carry it out.
     """
     from streams.settings import load
-    from streams.shell import erasing
+    from streams.shell.admin import erasure_requests
 
     if person == "-":
         person = sys.stdin.readline().rstrip("\r\n")
-    click.echo(erasing.run(load(), person, identified=not anonymous))
+    click.echo(erasure_requests.run(load(), person, identified=not anonymous))
 
 
 @main.command()
@@ -87,7 +87,7 @@ def broker(port: int) -> None:
 
     Prints its address once it answers, and ends with SIGTERM or Ctrl-C.
     """
-    from streams.shell.broker import serve
+    from streams.devtools.broker import serve
 
     sys.exit(serve(port, announce=click.echo))
 

@@ -14,7 +14,7 @@ import msgspec
 from streams.contracts import identity, times
 from streams.contracts.partitioning import Partitioner
 from streams.contracts.rejected import Rejected
-from streams.core.sources import Erasure, RawRecord
+from streams.core.model.sources import Erasure, RawRecord
 
 MAX_BYTES: Final = 4096
 """Of a request."""

@@ -17,10 +17,10 @@ from msgspec.structs import astuple
 from streams.contracts import identity, money, properties, records, times
 from streams.contracts.partitioning import Partitioner
 from streams.contracts.rejected import Reason, Rejected
-from streams.core.activity import CLICKSTREAM_TYPES, ORDER_TYPES, Activity, Item, Source
-from streams.core.identity import home_of, parts_of
+from streams.core.identity.aliases import home_of, parts_of
+from streams.core.model.event import CLICKSTREAM_TYPES, ORDER_TYPES, Activity, Item, Source
+from streams.core.model.sources import RawRecord
 from streams.core.rules.types import Type
-from streams.core.sources import RawRecord
 
 MAX_QUANTITY: Final = 1_000_000
 MAX_STRING: Final = 1024
@@ -87,7 +87,8 @@ class Decoder:
     ) -> tuple[list[Activity], list[tuple[RawRecord, Rejected]], list[Elsewhere]]:
         """The activities of a partition's records, in their order; the records that are none, with why; and those that
         belong to another partition, if there is one that `forwards` them. Else they are among what is refused
-        (`wrong_partition`). With linking also the parts of records (`streams.core.identity`), wherever they belong.
+        (`wrong_partition`). With linking also the parts of records (`streams.core.identity.aliases`), wherever they
+        belong.
         """
         activities: list[Activity] = []
         refused: list[tuple[RawRecord, Rejected]] = []

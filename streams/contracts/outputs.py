@@ -11,9 +11,18 @@ from msgspec.structs import astuple
 from mypy_extensions import mypyc_attr
 
 from streams.contracts import money, times
-from streams.core.activity import Item
-from streams.core.effects import Abandonment, Cause, Datum, IdentityChange, Output, StageChange, Summary, Triggered
-from streams.core.triggers import EARLIEST, LATEST
+from streams.core.lifecycle.triggers import EARLIEST, LATEST
+from streams.core.model.event import Item
+from streams.core.model.outputs import (
+    Abandonment,
+    Cause,
+    Datum,
+    IdentityChange,
+    Output,
+    StageChange,
+    Summary,
+    Triggered,
+)
 
 Headers = list[tuple[str, bytes]]
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from streams.contracts import times
 from streams.contracts.outputs import amount, lines
-from streams.core.cart import as_items
-from streams.core.effects import Summary
-from streams.core.profile import Profile
+from streams.core.lifecycle.cart import as_items
+from streams.core.model.outputs import Summary
+from streams.core.profile.profile import Profile
 
 
 def profile_document(profile: Profile, summary: Summary) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from typing import Final, Literal
 
 from streams import playbooks
 from streams.demo.data import cache_dir
+from streams.devtools.ports import reserve_port
 from streams.settings import FIELDS, PREFIX, Settings
-from streams.shell.ports import reserve_port
 from streams.values import show_duration
 
 PartName = Literal["history", "live"]

@@ -23,8 +23,8 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from streams.core.activity import Source
-from streams.core.policy import DAY
+from streams.core.model.event import Source
+from streams.core.model.policy import DAY
 from streams.errors import UserError
 
 CREDIT: Final = "retentioneering 5.2.4, ecom.csv.gz (Apache-2.0, synthetic but realistic; no products, no amounts)"

@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from streams.core.activity import Source
+from streams.core.model.event import Source
 from streams.demo.board import Board
 from streams.demo.data import Event
 from streams.errors import UserError

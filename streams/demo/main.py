@@ -29,8 +29,8 @@ from streams.demo.kafka import delete_topics, producer, wall_clock
 from streams.demo.part import Part, TooSlow, beside
 from streams.demo.screen import Caption, render, summary
 from streams.demo.shoppers import Shoppers
-from streams.shell.broker import EmbeddedBroker, LocalBroker
-from streams.shell.kafka import ApacheKafka
+from streams.devtools.apache_kafka import ApacheKafka
+from streams.devtools.broker import EmbeddedBroker, LocalBroker
 
 OWN_KAFKA: Final = "kafka"
 """In place of an address: an Apache Kafka started for the demo."""

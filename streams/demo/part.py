@@ -22,7 +22,7 @@ from streams.demo.scrape import scrape
 from streams.demo.screen import Caption, progress_line, render
 from streams.demo.shoppers import Shoppers
 from streams.settings import load
-from streams.shell import topics
+from streams.shell.admin import topics
 
 START_TIMEOUT: Final = 60.0
 PROCESS_TIMEOUT: Final = 300.0

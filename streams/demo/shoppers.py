@@ -15,8 +15,8 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from streams.contracts import times
-from streams.core.activity import Source
-from streams.core.policy import SECOND
+from streams.core.model.event import Source
+from streams.core.model.policy import SECOND
 from streams.demo.data import Event
 
 NAMES: Final = (

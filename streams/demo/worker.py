@@ -16,7 +16,7 @@ from typing import Final
 from streams.demo.configuration import PartName
 from streams.errors import UserError
 from streams.settings import load
-from streams.shell.worker import run
+from streams.shell.worker.command import run
 
 GRACE: Final = 5.0
 """Seconds for an orderly end."""

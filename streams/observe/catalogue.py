@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from streams.core.activity import Source
+from streams.core.model.event import Source
 
 KindOfMetric = Literal["counter", "gauge", "histogram"]
 OTHER: Final = "other"

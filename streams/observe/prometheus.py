@@ -20,7 +20,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
-from streams.core.effects import IdentityChange, Output, StageChange, Triggered
+from streams.core.model.outputs import IdentityChange, Output, StageChange, Triggered
 from streams.observe.catalogue import CATALOGUE, HOLDS, OTHER, SOURCE, Metric
 from streams.observe.facts import ReaderFacts, SourceFacts, TaskFacts
 

@@ -9,14 +9,14 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from streams.contracts.money import EXPONENTS
-from streams.core.facts import Plan
-from streams.core.parts import Kind
-from streams.core.playbook import Playbook
-from streams.core.policy import Policy
+from streams.core.lifecycle.aggregates import Plan
+from streams.core.lifecycle.playbook import Playbook
+from streams.core.lifecycle.tracks import Lapse, Track, Transition
+from streams.core.model.parts import Kind
+from streams.core.model.policy import Policy
 from streams.core.rules import Rule, RuleError, Type, Vocabulary, compile_rule
-from streams.core.rules.needs import Kept, together
+from streams.core.rules.requirements import Kept, together
 from streams.core.rules.vocabulary import KNOWN_TYPES
-from streams.core.tracks import Lapse, Track, Transition
 from streams.playbooks.format import ANY
 from streams.playbooks.kinds import Problems
 from streams.playbooks.problems import Problem, meant, shown

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from streams.core.playbook import Playbook
+from streams.core.lifecycle.playbook import Playbook
 from streams.errors import UserError
 from streams.playbooks.loading import load
 from streams.playbooks.rows import rows_of, unreachable

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from streams.core.playbook import Playbook
-from streams.core.tracks import Track
-from streams.core.triggers import Trigger
+from streams.core.lifecycle.playbook import Playbook
+from streams.core.lifecycle.tracks import Track
+from streams.core.lifecycle.triggers import Trigger
 from streams.playbooks.diagram import draw
 from streams.playbooks.rows import rows_of
 from streams.values import show_duration

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Final
 
 from streams.contracts.money import EXPONENTS
-from streams.core.playbook import Playbook
-from streams.core.policy import Policy
+from streams.core.lifecycle.playbook import Playbook
+from streams.core.model.policy import Policy
 from streams.errors import UserError
 from streams.playbooks.building import build
 from streams.playbooks.format import PLAYBOOK

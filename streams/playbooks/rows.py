@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from streams import values
-from streams.core.tracks import Lapse, Track, Transition
+from streams.core.lifecycle.tracks import Lapse, Track, Transition
 
 
 class Row(NamedTuple):

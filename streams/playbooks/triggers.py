@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from streams.core.lifecycle.triggers import Datum, OnAbandonment, OnStage, OnTime, Step, Trigger
 from streams.core.rules import Rule as Compiled
 from streams.core.rules import Type
-from streams.core.triggers import Datum, OnAbandonment, OnStage, OnTime, Step, Trigger
 from streams.playbooks.kinds import (
     DURATION,
     NAME,

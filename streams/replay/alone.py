@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
-from streams.core.activity import Activity, Source
-from streams.core.customer import Lifecycle
-from streams.core.effects import Effects, Output
-from streams.core.engine import PartitionEngine
-from streams.core.identity import PART_BYTES, activity_of, parts_of
-from streams.core.inputs import STREAM, STREAMS
-from streams.core.sources import Fetch, Forwarded, Report, SourceSpec
+from streams.core.engine.partition_engine import PartitionEngine
+from streams.core.event_time.inputs import STREAM, STREAMS
+from streams.core.identity.aliases import PART_BYTES, activity_of, parts_of
+from streams.core.lifecycle.lifecycle import Lifecycle
+from streams.core.model.event import Activity, Source
+from streams.core.model.outputs import Effects, Output
+from streams.core.model.sources import Fetch, Forwarded, Report, SourceSpec
 
 END: Final = 1 << 60
 """Later than all times, ms."""

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from streams.contracts.native import Decoder
 from streams.contracts.rejected import Rejected
-from streams.core.activity import Source
-from streams.core.customer import Lifecycle
-from streams.core.playbook import Playbook
-from streams.core.policy import DAY
+from streams.core.lifecycle.lifecycle import Lifecycle
+from streams.core.lifecycle.playbook import Playbook
+from streams.core.model.event import Source
+from streams.core.model.policy import DAY
 from streams.errors import UserError
 from streams.replay.collect import Collector
 from streams.replay.compare import Comparison, Differences

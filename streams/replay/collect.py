@@ -10,8 +10,8 @@ from typing import Final, NamedTuple
 import msgspec
 
 from streams.contracts import money
-from streams.core.effects import Abandonment, Effects, IdentityChange, Output, StageChange
-from streams.core.policy import DAY
+from streams.core.model.outputs import Abandonment, Effects, IdentityChange, Output, StageChange
+from streams.core.model.policy import DAY
 from streams.values import show_duration
 
 GONE: Final = "(gone)"

@@ -12,7 +12,7 @@ from html import escape
 from pathlib import Path
 from typing import Final
 
-from streams.core.policy import DAY
+from streams.core.model.policy import DAY
 from streams.replay import plots
 from streams.replay.collect import GONE, Collector, Customer, Series, Told
 from streams.replay.compare import Because, Differences, Reason

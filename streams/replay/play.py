@@ -11,10 +11,10 @@ from typing import Final, Protocol
 
 from streams.contracts.native import Decoder
 from streams.contracts.rejected import Rejected
-from streams.core.activity import Activity, Source
-from streams.core.customer import Lifecycle
-from streams.core.effects import Effects, Output
-from streams.core.sources import Fetch
+from streams.core.lifecycle.lifecycle import Lifecycle
+from streams.core.model.event import Activity, Source
+from streams.core.model.outputs import Effects, Output
+from streams.core.model.sources import Fetch
 from streams.replay.alone import Alone
 from streams.replay.lines import Lines
 from streams.replay.report import Tally

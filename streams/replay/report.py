@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from streams.core.activity import Activity
-from streams.core.effects import IdentityChange, Output, StageChange, Triggered
+from streams.core.model.event import Activity
+from streams.core.model.outputs import IdentityChange, Output, StageChange, Triggered
 from streams.values import show_time
 
 

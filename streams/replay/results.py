@@ -12,7 +12,7 @@ from typing import IO, Final, Self
 import msgspec
 
 from streams.contracts.rejected import Rejected
-from streams.core.effects import IdentityChange, Output, StageChange, Triggered
+from streams.core.model.outputs import IdentityChange, Output, StageChange, Triggered
 from streams.errors import UserError
 
 STAGE_CHANGES: Final = "stage-changes.jsonl"

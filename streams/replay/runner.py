@@ -17,9 +17,9 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from streams.contracts.outputs import Encoder
 from streams.contracts.profiles import profile_document
 from streams.contracts.rejected import Rejected
-from streams.core.activity import Source
-from streams.core.customer import Lifecycle
-from streams.core.effects import Effects, Output
+from streams.core.lifecycle.lifecycle import Lifecycle
+from streams.core.model.event import Source
+from streams.core.model.outputs import Effects, Output
 from streams.replay.lines import Lines
 from streams.replay.play import FileReader, Play
 from streams.replay.report import report

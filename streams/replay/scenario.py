@@ -14,11 +14,11 @@ import msgspec
 
 from streams.contracts.outputs import Encoder
 from streams.contracts.rejected import Rejected
-from streams.core.activity import ORDER_TYPES, Source
-from streams.core.customer import Lifecycle
-from streams.core.effects import Effects, Output
-from streams.core.playbook import Playbook
-from streams.core.sources import Fetch
+from streams.core.lifecycle.lifecycle import Lifecycle
+from streams.core.lifecycle.playbook import Playbook
+from streams.core.model.event import ORDER_TYPES, Source
+from streams.core.model.outputs import Effects, Output
+from streams.core.model.sources import Fetch
 from streams.replay.alone import Alone
 from streams.settings import Settings
 from streams.values import parse_time, show_time

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from streams import playbooks
-from streams.core.playbook import Playbook
+from streams.core.lifecycle.playbook import Playbook
 from streams.errors import UserError
 from streams.replay import scenario_file
 from streams.replay.scenario import DEAD_LETTER, Document, Failure, Scenario, ScenarioError, differences, run

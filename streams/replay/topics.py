@@ -17,7 +17,7 @@ from aiokafka.errors import KafkaError
 
 from streams.contracts.native import Decoder
 from streams.contracts.rejected import Rejected
-from streams.core.activity import Activity, Source
+from streams.core.model.event import Activity, Source
 from streams.errors import UserError
 from streams.replay.play import Refused
 from streams.replay.report import Tally

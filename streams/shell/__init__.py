@@ -1,1 +1,11 @@
-"""The shell: the engine's outside. Faust app, agents, commit, dead letters, HTTP."""
+"""The shell: everything that does I/O around the pure core in a worker.
+
+Packages, top first; each may import those below it, and import-linter enforces this (`pyproject.toml`):
+
+    worker       the Faust application: assignment, start of tasks, the loops of a worker
+    tasks        one task per partition: records in, outputs out
+    monitoring   HTTP, recovery progress, silent topics, the last failure, logs
+    commit       one commit protocol for both processing guarantees
+    admin        topics and erasure requests
+    faults, clock   reasons for a worker to end; trust in the wall clock
+"""

@@ -1,6 +1,6 @@
 """The application, for Faust's own command line: `faust -A streams.shell.app worker`."""
 
 from streams import settings
-from streams.shell.factory import create_app
+from streams.shell.worker.factory import create_app
 
 app = create_app(settings.load())

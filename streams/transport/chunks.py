@@ -17,7 +17,7 @@ from aiokafka.structs import TopicPartition
 from faust.serializers.schemas import Schema
 from faust.types import TP
 
-from streams.core.sources import Fetch, RawRecord
+from streams.core.model.sources import Fetch, RawRecord
 from streams.transport.pacing import Pacing
 
 log = logging.getLogger(__name__)

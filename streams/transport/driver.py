@@ -23,7 +23,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 from mode.services import WaitResults
 
-from streams.core.sources import Fetch
+from streams.core.model.sources import Fetch
 from streams.transport import ordinary
 from streams.transport.chunks import Ahead, Chunk, ChunkSchema, SeldomSchema, chunk_fetches
 from streams.transport.handover import Handover

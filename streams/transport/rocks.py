@@ -1,4 +1,5 @@
-"""RocksDB under `streams.core.cold.Disk`: a database for each changelog partition, in a directory of the worker's own.
+"""RocksDB under `streams.core.store.backend.Disk`: a database for each changelog partition, in a directory of the
+worker's own.
 
 The changelog is the truth, the files save reading it. So writes are not logged ahead, and after a crash the last ones
 are missing: the partition then goes on from an earlier offset. And files with which anything is wrong are deleted.

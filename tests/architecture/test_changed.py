@@ -10,12 +10,12 @@ import pytest
 from tests.support.changed import CITES_TESTS, ROOT, changed_files, select
 
 SOURCES = {
-    "tests/core/helpers.py": "from streams.core.engine import PartitionEngine",
+    "tests/core/helpers.py": "from streams.core.engine.partition_engine import PartitionEngine",
     "tests/core/test_cart.py": "from tests.core.helpers import run",
     "tests/deploy/test_deploy.py": "import yaml",
     "tests/docs/test_pages.py": "from pathlib import Path",
     "tests/playbooks/test_triggers.py": 'page = ROOT / "docs" / "triggers.md"',
-    "tests/replay/test_play.py": "from streams.core import cart",
+    "tests/replay/test_play.py": "from streams.core.lifecycle import cart",
     "tests/rules/test_rules.py": "import streams.core.rules.parser",
     "tests/settings/test_settings.py": "from streams.settings import load",
 }
@@ -29,7 +29,7 @@ SOURCES = {
         ("tests/replay/data/small.csv", [CITES_TESTS]),
         ("tests/replay/small.csv", [CITES_TESTS, "tests/replay/test_play.py"]),
         ("tests/conftest.py", sorted([CITES_TESTS, *(path for path in SOURCES if "/test_" in path)])),
-        ("streams/core/cart.py", ["tests/core/test_cart.py", "tests/replay/test_play.py"]),
+        ("streams/core/lifecycle/cart.py", ["tests/core/test_cart.py", "tests/replay/test_play.py"]),
         ("streams/core/rules/parser.py", ["tests/core/test_cart.py", "tests/rules/test_rules.py"]),
         ("streams/settings.py", ["tests/settings/test_settings.py"]),
         ("docs/concepts.md", ["tests/docs/test_pages.py"]),

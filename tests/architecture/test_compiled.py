@@ -15,9 +15,9 @@ ROOT = Path(__file__).parents[2]
 def compiled() -> list[str]:
     """Return the modules that `setup.py` names."""
     module = ast.parse((ROOT / "setup.py").read_text())
-    [value] = [node.value for node in module.body if isinstance(node, ast.Assign)]
-    files: list[str] = eval(compile(ast.Expression(value), "setup.py", "eval"))
-    return [file.removesuffix(".py").replace("/", ".") for file in files]
+    values = {ast.unparse(node.targets[0]): node.value for node in module.body if isinstance(node, ast.Assign)}
+    packages: dict[str, tuple[str, ...]] = ast.literal_eval(values["PACKAGES"])
+    return [f"{package}/{name}".replace("/", ".") for package, names in packages.items() for name in names]
 
 
 @pytest.mark.parametrize("name", compiled())

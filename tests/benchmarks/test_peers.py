@@ -19,10 +19,10 @@ from benchmarks.peers.arguments import Arguments
 from benchmarks.work import Work
 from streams.contracts.native import Decoder
 from streams.contracts.outputs import Encoder
-from streams.core.activity import Source
-from streams.core.customer import Lifecycle
-from streams.core.engine import PartitionEngine
-from streams.core.sources import Fetch
+from streams.core.engine.partition_engine import PartitionEngine
+from streams.core.lifecycle.lifecycle import Lifecycle
+from streams.core.model.event import Source
+from streams.core.model.sources import Fetch
 
 NUMBER = 20_000
 CUSTOMERS = 500

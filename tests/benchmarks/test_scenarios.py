@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.job import START_MS
 from benchmarks.scenarios import lab, shop
-from streams.core.policy import MINUTE
+from streams.core.model.policy import MINUTE
 from tests.support.replay_comparison import replay_outputs
 
 

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import msgspec
 
+from streams.devtools.apache_kafka import ApacheKafka
 from streams.errors import UserError
-from streams.shell.kafka import ApacheKafka
 from tests.chaos.catalogue import PROGRAMS
 from tests.chaos.programs import MODES, Program
 from tests.chaos.run import Run

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 from streams.settings import load
-from streams.shell import factory
-from streams.shell.worker import run
+from streams.shell.worker import factory
+from streams.shell.worker.command import run
 from streams.transport import driver
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from streams.settings import load
-from streams.shell.changelog import Changelog
-from streams.shell.worker import run
+from streams.shell.commit.changelog import Changelog
+from streams.shell.worker.command import run
 
 
 def main(path: str) -> None:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 from streams.contracts import times
-from streams.core.activity import Source
+from streams.core.model.event import Source
 from tests.chaos.history import Event
 from tests.chaos.live import QUICK
 from tests.chaos.programs import program

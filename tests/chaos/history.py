@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from streams.contracts.partitioning import Partitioner
-from streams.core.activity import Source
+from streams.core.model.event import Source
 from tests.support.shop_events import DAY, HOUR, MINUTE, click, order
 
 FRAME = "frame-"

@@ -6,8 +6,9 @@ import sys
 from typing import Any
 
 from streams.settings import Settings, load
-from streams.shell import factory, logs
-from streams.shell.worker import run
+from streams.shell.monitoring import logs
+from streams.shell.worker import factory
+from streams.shell.worker.command import run
 from streams.transport import transactions
 
 REQUEST_TIMEOUT_S = 2.0

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from aiokafka.admin import NewTopic
 
-from streams.core.activity import Source
+from streams.core.model.event import Source
 from tests.chaos import history
 from tests.chaos.history import Event, parts
 from tests.chaos.programs import program

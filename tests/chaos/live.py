@@ -10,7 +10,7 @@ import signal
 from aiokafka.admin import NewTopic
 
 from streams.contracts import times
-from streams.core.activity import Source
+from streams.core.model.event import Source
 from tests.chaos.brokers import cluster_of
 from tests.chaos.history import Event
 from tests.chaos.programs import program

@@ -15,9 +15,9 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import NewTopic
 from aiokafka.errors import KafkaError
 
-from streams.core.activity import Source
-from streams.core.profile import Profile
-from streams.shell.topics import changelog_topic
+from streams.core.model.event import Source
+from streams.core.profile.profile import Profile
+from streams.shell.admin.topics import changelog_topic
 from tests.chaos import history
 from tests.chaos.crew import Crew
 from tests.chaos.history import Event

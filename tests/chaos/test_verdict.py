@@ -11,8 +11,8 @@ import msgspec
 import pytest
 
 from streams.contracts import times
-from streams.core.activity import Source
-from streams.core.packing import pack, unpack
+from streams.core.model.event import Source
+from streams.core.profile.codec import pack, unpack
 from streams.settings import Settings
 from tests.chaos import history, verdict
 from tests.chaos.__main__ import commit

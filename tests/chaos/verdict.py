@@ -12,17 +12,17 @@ import msgspec
 
 from streams.contracts import times
 from streams.contracts.profiles import profile_document
-from streams.core.activity import Source
-from streams.core.customer import Lifecycle
-from streams.core.packing import pack
-from streams.core.playbook import Playbook
-from streams.core.profile import Profile
-from streams.core.state import TaskState
+from streams.core.lifecycle.lifecycle import Lifecycle
+from streams.core.lifecycle.playbook import Playbook
+from streams.core.model.event import Source
+from streams.core.profile.codec import pack
+from streams.core.profile.profile import Profile
+from streams.core.store.task_state import TaskState
 from streams.replay.lines import Lines
 from streams.replay.results import ABANDONMENTS, IDENTITIES, STAGE_CHANGES, Results
 from streams.replay.runner import Replay
 from streams.settings import Settings
-from streams.shell.marks import MARKER_KEY
+from streams.shell.commit.metadata import MARKER_KEY
 from tests.chaos.history import FRAME, Event
 
 Documents = list[dict[str, Any]]

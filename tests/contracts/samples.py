@@ -7,8 +7,17 @@ from typing import Final
 
 import msgspec
 
-from streams.core.activity import Item
-from streams.core.effects import Abandonment, Cause, Datum, IdentityChange, Output, StageChange, Summary, Triggered
+from streams.core.model.event import Item
+from streams.core.model.outputs import (
+    Abandonment,
+    Cause,
+    Datum,
+    IdentityChange,
+    Output,
+    StageChange,
+    Summary,
+    Triggered,
+)
 
 AT: Final = 1_795_255_200_000  # 2026-11-21T10:00:00Z
 HOUR: Final = 3_600_000

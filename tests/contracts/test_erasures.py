@@ -12,7 +12,7 @@ import pytest
 from streams.contracts.erasures import decode_all, encode
 from streams.contracts.partitioning import Partitioner
 from streams.contracts.rejected import Rejected
-from streams.core.sources import Erasure
+from streams.core.model.sources import Erasure
 from tests.contracts.samples import AT
 
 EXAMPLES = Path(__file__).parents[2] / "schemas" / "examples" / "lifecycle-erasures"

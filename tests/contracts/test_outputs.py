@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from streams.contracts import money, times
 from streams.contracts.outputs import Encoder, amount
-from streams.core.effects import Cause, StageChange, Summary
+from streams.core.model.outputs import Cause, StageChange, Summary
 from tests.contracts.samples import ABANDONED, ABANDONMENTS, PROSPECT, STAGE_CHANGES
 
 

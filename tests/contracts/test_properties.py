@@ -7,7 +7,7 @@ import json
 import pytest
 
 from streams.contracts.native import Decoder
-from streams.core.activity import Source
+from streams.core.model.event import Source
 from streams.core.rules import Type
 
 AT = 1_760_000_000_000

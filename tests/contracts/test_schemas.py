@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from streams.contracts import money
-from streams.contracts.deadletters import dead_letter
+from streams.contracts.dead_letters import dead_letter
 from streams.contracts.native import Decoder
 from streams.contracts.outputs import Encoder
 from streams.contracts.rejected import REASONS, Rejected
-from streams.core.activity import CLICKSTREAM_TYPES, ORDER_TYPES, Activity, Source
-from streams.core.effects import Output
+from streams.core.model.event import CLICKSTREAM_TYPES, ORDER_TYPES, Activity, Source
+from streams.core.model.outputs import Output
 from tests.contracts.samples import (
     ABANDONED,
     ABANDONMENTS,

@@ -12,10 +12,10 @@ from jsonschema import Draft202012Validator
 from streams.contracts.native import Decoder
 from streams.contracts.outputs import Encoder
 from streams.contracts.profiles import profile_document
-from streams.core.activity import ORDER_TYPES, Source
-from streams.core.customer import Lifecycle
-from streams.core.effects import Output, StageChange
-from streams.core.profile import Profile
+from streams.core.lifecycle.lifecycle import Lifecycle
+from streams.core.model.event import ORDER_TYPES, Source
+from streams.core.model.outputs import Output, StageChange
+from streams.core.profile.profile import Profile
 from tests.contracts.samples import AT, DAY, HOUR
 from tests.contracts.schema_files import VALIDATORS
 

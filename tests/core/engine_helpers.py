@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from streams.core.activity import Activity, Source
-from streams.core.customer import Lifecycle
-from streams.core.effects import Abandonment, Output, StageChange
-from streams.core.engine import PartitionEngine
-from streams.core.playbook import Playbook
-from streams.core.policy import SECOND
+from streams.core.engine.partition_engine import PartitionEngine
+from streams.core.lifecycle.lifecycle import Lifecycle
+from streams.core.lifecycle.playbook import Playbook
+from streams.core.model.event import Activity, Source
+from streams.core.model.outputs import Abandonment, Output, StageChange
+from streams.core.model.policy import SECOND
 
 NOON = 1_763_719_200_000
 CLICKS, ORDERS = Source.CLICKSTREAM, Source.ORDERS

@@ -5,9 +5,9 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 
-from streams.core.activity import Activity
-from streams.core.sources import Erasure
-from streams.core.state import record_key
+from streams.core.model.event import Activity
+from streams.core.model.sources import Erasure
+from streams.core.store.task_state import record_key
 from tests.core.engine_helpers import NOON, click
 from tests.support.single_partition import SinglePartitionHarness
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from streams.core.ids import NAMESPACE, abandonment_id
+from streams.core.model.ids import NAMESPACE, abandonment_id
 from tests.support.customer_history import (
     DAY,
     HOUR,

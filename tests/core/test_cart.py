@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from streams.core.policy import Policy
+from streams.core.model.policy import Policy
 from tests.support.customer_history import (
     DAY,
     HOUR,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from streams.core.effects import Abandonment, Emission, StageChange
-from streams.core.packing import unpack
-from streams.core.policy import DAY, HOUR, MINUTE, SECOND
-from streams.core.sources import Fetch
+from streams.core.model.outputs import Abandonment, Emission, StageChange
+from streams.core.model.policy import DAY, HOUR, MINUTE, SECOND
+from streams.core.model.sources import Fetch
+from streams.core.profile.codec import unpack
 from tests.core.engine_helpers import CLICKS, NOON, ORDERS, TAIL, abandonments, click, order, stages
 from tests.support.single_partition import SinglePartitionHarness, without_repeats
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 
-from streams.core.ids import NAMESPACE, abandonment_id, bucket, erasure_id, link_id, stage_change_id, trigger_id
+from streams.core.model.ids import NAMESPACE, abandonment_id, bucket, erasure_id, link_id, stage_change_id, trigger_id
 
 
 def test_stage_change_id_is_that_of_its_name() -> None:

@@ -8,19 +8,19 @@ from itertools import permutations
 
 import pytest
 
-from streams.core import ids
-from streams.core.activity import Activity
-from streams.core.customer import Lifecycle
-from streams.core.effects import Abandonment, Cause, Output, StageChange, Triggered
-from streams.core.merging import KEPT_ON_LEAVING
-from streams.core.packing import pack, packed_size, unpack
-from streams.core.parts import Alias, Sessions
-from streams.core.playbook import Playbook
-from streams.core.policy import Policy
-from streams.core.profile import Profile
-from streams.core.sessions import KEPT, note, spans, unite
-from streams.core.tracks import LIFECYCLE, Track, Transition, counted
-from streams.core.triggers import OnStage, Step, Trigger
+from streams.core.lifecycle.lifecycle import Lifecycle
+from streams.core.lifecycle.merging import KEPT_ON_LEAVING
+from streams.core.lifecycle.playbook import Playbook
+from streams.core.lifecycle.tracks import LIFECYCLE, Track, Transition, counted
+from streams.core.lifecycle.triggers import OnStage, Step, Trigger
+from streams.core.model import ids
+from streams.core.model.event import Activity
+from streams.core.model.outputs import Abandonment, Cause, Output, StageChange, Triggered
+from streams.core.model.parts import Alias, Sessions
+from streams.core.model.policy import Policy
+from streams.core.profile.codec import pack, packed_size, unpack
+from streams.core.profile.profile import Profile
+from streams.core.profile.sessions import KEPT, note, spans, unite
 from tests.support.customer_history import DAY, HOUR, MINUTE, SECOND, T0, click, item, order
 
 CUSTOMER = "c-1"

@@ -6,8 +6,8 @@ from itertools import permutations
 
 import pytest
 
-from streams.core.packing import pack
-from streams.core.policy import Policy
+from streams.core.model.policy import Policy
+from streams.core.profile.codec import pack
 from tests.support.customer_history import DAY, HOUR, MINUTE, T0, Activity, click, order, run
 
 

@@ -7,8 +7,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.core.policy import Policy
-from streams.core.profile import Profile
+from streams.core.model.policy import Policy
+from streams.core.profile.profile import Profile
 from tests.support.customer_history import MINUTE, SECOND, Activity, click, item, order, run
 
 LATENESS = Policy().lateness

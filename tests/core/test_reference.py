@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from streams.core.activity import Activity, Item, Source
-from streams.core.effects import Abandonment, Output, StageChange
-from streams.core.ids import NAMESPACE
-from streams.core.policy import DAY, HOUR, MINUTE, SECOND, Policy
+from streams.core.model.event import Activity, Item, Source
+from streams.core.model.ids import NAMESPACE
+from streams.core.model.outputs import Abandonment, Output, StageChange
+from streams.core.model.policy import DAY, HOUR, MINUTE, SECOND, Policy
 from tests.support import reference_lifecycle
 from tests.support.reference_comparison import assert_core_agrees
 

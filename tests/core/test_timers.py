@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.core.timers import Timers
+from streams.core.store.timers import Timers
 
 
 def test_the_earliest_comes_up_first_and_only_when_due() -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from streams.core.dispatch import Machine
-from streams.core.effects import Cause
-from streams.core.rules.moment import Moment
-from streams.core.tracks import LIFECYCLE
+from streams.core.lifecycle.rule_index import Machine
+from streams.core.lifecycle.tracks import LIFECYCLE
+from streams.core.model.outputs import Cause
+from streams.core.rules.eval_context import Moment
 from tests.support.customer_history import DAY, HOUR, MINUTE, T0, Activity, click, order, run
 
 

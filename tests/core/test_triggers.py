@@ -9,21 +9,21 @@ from collections import Counter
 import msgspec
 import pytest
 
-from streams.core import ids
-from streams.core.activity import Activity, Source
-from streams.core.customer import Lifecycle
-from streams.core.effects import Emission, StageChange, Triggered
-from streams.core.engine import PartitionEngine
-from streams.core.facts import Plan
-from streams.core.packing import pack, unpack
-from streams.core.playbook import Playbook
-from streams.core.policy import Policy
+from streams.core.engine.partition_engine import PartitionEngine
+from streams.core.lifecycle.aggregates import Plan
+from streams.core.lifecycle.lifecycle import Lifecycle
+from streams.core.lifecycle.playbook import Playbook
+from streams.core.lifecycle.tracks import Track, Transition
+from streams.core.lifecycle.trigger_runner import MOST_RUNS
+from streams.core.lifecycle.triggers import Datum, OnAbandonment, OnStage, OnTime, Step, Trigger, next_yearly
+from streams.core.model import ids
+from streams.core.model.event import Activity, Source
+from streams.core.model.outputs import Emission, StageChange, Triggered
+from streams.core.model.policy import Policy
+from streams.core.model.sources import Fetch
+from streams.core.profile.codec import pack, unpack
 from streams.core.rules import Rule, Type, Vocabulary, compile_rule
-from streams.core.rules.needs import Kept, together
-from streams.core.sources import Fetch
-from streams.core.tracks import Track, Transition
-from streams.core.triggering import MOST_RUNS
-from streams.core.triggers import Datum, OnAbandonment, OnStage, OnTime, Step, Trigger, next_yearly
+from streams.core.rules.requirements import Kept, together
 from tests.support.customer_history import DAY, HOUR, MINUTE, SECOND, T0, CustomerHistory, click, item, order
 
 YEAR = 365 * DAY

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from streams.core.policy import HOUR, MINUTE, SECOND
-from streams.core.sources import Fetch, Mark, SourceSpec
-from streams.core.watermark import FETCH_FRESH, READ_AT_ONCE, SourceProgress
+from streams.core.event_time.watermark import FETCH_FRESH, READ_AT_ONCE, SourceProgress
+from streams.core.model.policy import HOUR, MINUTE, SECOND
+from streams.core.model.sources import Fetch, Mark, SourceSpec
 from tests.support.customer_history import click
 
 NOON = 1_763_719_200_000

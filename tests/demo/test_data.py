@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from streams.contracts.native import Decoder
-from streams.core.activity import CLICKSTREAM_TYPES, ORDER_TYPES, Source
-from streams.core.policy import DAY
+from streams.core.model.event import CLICKSTREAM_TYPES, ORDER_TYPES, Source
+from streams.core.model.policy import DAY
 from streams.demo import data
 from streams.errors import UserError
 from streams.values import parse_time

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from streams.core.activity import Source
+from streams.core.model.event import Source
 from streams.demo.board import STAGES, Board
 from streams.demo.configuration import environment, windows
 from streams.demo.data import Event

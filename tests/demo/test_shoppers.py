@@ -7,8 +7,8 @@ from decimal import Decimal
 from typing import Any
 
 from streams.contracts.native import Decoder
-from streams.core.activity import CLICKSTREAM_TYPES, ORDER_TYPES, Source
-from streams.core.policy import MINUTE
+from streams.core.model.event import CLICKSTREAM_TYPES, ORDER_TYPES, Source
+from streams.core.model.policy import MINUTE
 from streams.demo.configuration import PLAYBOOKS
 from streams.demo.data import Event
 from streams.demo.shoppers import Shoppers

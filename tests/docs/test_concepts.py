@@ -8,16 +8,16 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from streams.core import tracks
-from streams.core.activity import Activity, Source
-from streams.core.customer import PASSIVE_CHANNELS, PASSIVE_CLICKS, PASSIVE_ORDERS, Lifecycle
-from streams.core.effects import Abandonment, Output, StageChange
-from streams.core.engine import PartitionEngine
-from streams.core.ids import NAMESPACE
-from streams.core.policy import DAY, HOUR, MINUTE, Policy
-from streams.core.profile import Profile
-from streams.core.rules.moment import Moment
-from streams.core.sources import Fetch, SourceSpec
+from streams.core.engine.partition_engine import PartitionEngine
+from streams.core.lifecycle import tracks
+from streams.core.lifecycle.lifecycle import PASSIVE_CHANNELS, PASSIVE_CLICKS, PASSIVE_ORDERS, Lifecycle
+from streams.core.model.event import Activity, Source
+from streams.core.model.ids import NAMESPACE
+from streams.core.model.outputs import Abandonment, Output, StageChange
+from streams.core.model.policy import DAY, HOUR, MINUTE, Policy
+from streams.core.model.sources import Fetch, SourceSpec
+from streams.core.profile.profile import Profile
+from streams.core.rules.eval_context import Moment
 from tests.support.boundary_profiles import boundary_profiles
 from tests.support.documentation import ROOT, fences, section, table
 

@@ -13,7 +13,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from streams.cli import main
-from streams.core.activity import ORDER_TYPES
+from streams.core.model.event import ORDER_TYPES
 from streams.observe.catalogue import CATALOGUE
 from streams.settings import CONFIG, FIELDS, PREFIX
 from tests.support.documentation import PAGES, ROOT, Fence, anchor, fences, headings, links, name, prose, read, spans

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from streams.core.playbook import Playbook
-from streams.core.policy import DAY, HOUR, MINUTE
+from streams.core.lifecycle.playbook import Playbook
+from streams.core.model.policy import DAY, HOUR, MINUTE
 from streams.core.rules import Type, Vocabulary, compile_rule
 from streams.core.rules.functions import FUNCTIONS
 from streams.core.rules.lexer import MAX_LENGTH
-from streams.core.rules.needs import MOST_BUCKETS, bucket_width
 from streams.core.rules.parser import MAX_DEPTH, MAX_PARTS
+from streams.core.rules.requirements import MOST_BUCKETS, bucket_width
 from streams.core.rules.vocabulary import WORDS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "rules.md").read_text()

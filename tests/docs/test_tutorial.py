@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from streams.shell.ports import reserve_port
+from streams.devtools.ports import reserve_port
 from tests.support.documentation import ROOT, Fence, fences
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]

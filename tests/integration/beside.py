@@ -7,8 +7,8 @@ import sys
 from typing import Any
 
 from streams.settings import Settings, load
-from streams.shell import factory, worker
-from streams.shell.application import App
+from streams.shell.worker import command, factory
+from streams.shell.worker.application import App
 
 TABLE = "visits-by-page"
 HOST = "127.0.0.1"
@@ -31,10 +31,10 @@ def main(topic: str, web_port: int) -> None:
         count_keys(app, topic)
         return app
 
-    patched = worker
+    patched = command
     patched.create_app = create_with
     App.BootStrategy.enable_web = True
-    sys.exit(worker.run(load()))
+    sys.exit(command.run(load()))
 
 
 def count_keys(app: App, name: str) -> None:

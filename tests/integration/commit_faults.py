@@ -10,14 +10,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from streams.core.packing import pack, unpack
-from streams.core.playbook import Playbook
-from streams.core.policy import Policy
+from streams.core.lifecycle.playbook import Playbook
+from streams.core.model.policy import Policy
+from streams.core.profile.codec import pack, unpack
 from streams.settings import load
-from streams.shell.marks import MARKER_KEY, decode_marker, decode_metadata
-from streams.shell.task import PartitionTask
-from streams.shell.topics import changelog_topic
-from streams.shell.worker import run
+from streams.shell.admin.topics import changelog_topic
+from streams.shell.commit.metadata import MARKER_KEY, decode_marker, decode_metadata
+from streams.shell.tasks.partition_task import PartitionTask
+from streams.shell.worker.command import run
 from streams.transport.table import PartitionState, StateTable
 from tests.support.process_cluster import ProcessCluster
 

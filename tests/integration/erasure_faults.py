@@ -7,12 +7,12 @@ import signal
 import sys
 from typing import Any
 
-from streams.core.erasing import is_mark
+from streams.core.store.erasure_markers import is_mark
 from streams.settings import load
-from streams.shell.changelog import Changelog
-from streams.shell.committer import Committer
-from streams.shell.task import PartitionTask
-from streams.shell.worker import run
+from streams.shell.commit.changelog import Changelog
+from streams.shell.commit.committer import Committer
+from streams.shell.tasks.partition_task import PartitionTask
+from streams.shell.worker.command import run
 from streams.transport.rocks import Database
 
 STEPS = (

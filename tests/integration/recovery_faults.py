@@ -9,9 +9,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from streams.settings import load
-from streams.shell import recovering, watching
-from streams.shell.changelog import Change, Changelog
-from streams.shell.worker import run
+from streams.shell.commit.changelog import Change, Changelog
+from streams.shell.monitoring import recovery_progress
+from streams.shell.worker import watch
+from streams.shell.worker.command import run
 from streams.transport.driver import Consumer
 from streams.transport.recovery import Recovery
 
@@ -75,8 +76,8 @@ def drop(*, mended: bool) -> None:
             yield tp, message
 
     consumer.getmany = without_the_first
-    recovering.STALLED_S = 2.0
-    watching.FACTS_S = 0.2
+    recovery_progress.STALLED_S = 2.0
+    watch.FACTS_S = 0.2
     if not mended:
         recovery: Any = Recovery
 

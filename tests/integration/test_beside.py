@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from aiokafka.admin import NewTopic
 
-from streams.shell.ports import reserve_port
-from streams.shell.topics import STATE_TABLE
+from streams.devtools.ports import reserve_port
+from streams.shell.admin.topics import STATE_TABLE
 from tests.integration import beside
 from tests.support.broker_fixtures import ON_APACHE_KAFKA
 from tests.support.process_cluster import ProcessCluster, WorkerProcess, http_get, wait_until

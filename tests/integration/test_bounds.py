@@ -11,11 +11,11 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import NewTopic
 
-from streams.core.packing import VERSION, pack
-from streams.core.profile import Profile
-from streams.core.state import record_key
-from streams.shell.marks import decode_metadata
-from streams.shell.topics import changelog_topic
+from streams.core.profile.codec import VERSION, pack
+from streams.core.profile.profile import Profile
+from streams.core.store.task_state import record_key
+from streams.shell.admin.topics import changelog_topic
+from streams.shell.commit.metadata import decode_metadata
 from tests.integration.outcomes import committed, last_words, process_and_stop
 from tests.support.kafka_cluster import ApacheKafka
 from tests.support.process_cluster import ProcessCluster, WorkerProcess, topic_is_gone, wait_until

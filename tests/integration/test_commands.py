@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from aiokafka.admin import NewTopic
 
-from streams.shell import topics
-from streams.shell.ports import reserve_port
+from streams.devtools.ports import reserve_port
+from streams.shell.admin import topics
 from tests.support.process_cluster import ProcessCluster
 
 NewCluster = Callable[..., Awaitable[ProcessCluster]]

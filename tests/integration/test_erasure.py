@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from streams.core.erasing import is_mark
-from streams.shell.erasing import ask
-from streams.shell.marks import MARKER_KEY
-from streams.shell.topics import changelog_topic
+from streams.core.store.erasure_markers import is_mark
+from streams.shell.admin.erasure_requests import ask
+from streams.shell.admin.topics import changelog_topic
+from streams.shell.commit.metadata import MARKER_KEY
 from tests.integration import recovery_faults
 from tests.integration.erasure_faults import REWRITING, STEPS, program
 from tests.support.broker_fixtures import IN_BOTH_GUARANTEES, ON_APACHE_KAFKA

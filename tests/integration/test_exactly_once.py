@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from streams.shell.broker import EmbeddedBroker
+from streams.devtools.broker import EmbeddedBroker
 from tests.integration.transaction_faults import STEPS, program
 from tests.support.kafka_cluster import ApacheKafka
 from tests.support.process_cluster import ProcessCluster, WorkerProcess, key_of, wait_until

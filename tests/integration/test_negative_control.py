@@ -10,10 +10,10 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from streams.core.packing import unpack
-from streams.core.policy import Policy
-from streams.shell.marks import MARKER_KEY
-from streams.shell.topics import changelog_topic
+from streams.core.model.policy import Policy
+from streams.core.profile.codec import unpack
+from streams.shell.admin.topics import changelog_topic
+from streams.shell.commit.metadata import MARKER_KEY
 from tests.integration.commit_faults import ahead_of_offsets, program, without_applied
 from tests.support.customer_history import T0
 from tests.support.customer_history import click as activity

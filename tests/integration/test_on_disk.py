@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from streams.shell.state import STATE_DIRECTORY
-from streams.shell.topics import changelog_topic
+from streams.shell.admin.topics import changelog_topic
+from streams.shell.tasks.partition_state import STATE_DIRECTORY
 from tests.support.broker_fixtures import ON_APACHE_KAFKA
 from tests.support.process_cluster import ProcessCluster, WorkerProcess, wait_until
 from tests.support.shop_events import HOUR, MINUTE, click, now, order

@@ -21,8 +21,8 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from streams.shell.marks import SourceMark, decode_metadata
-from streams.shell.topics import changelog_topic
+from streams.shell.admin.topics import changelog_topic
+from streams.shell.commit.metadata import SourceMark, decode_metadata
 from tests.integration.outcomes import committed, last_words, process_and_stop
 from tests.support import machine_requirements
 from tests.support.kafka_cluster import ApacheKafka

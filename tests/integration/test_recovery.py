@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from streams.shell.broker import LocalBroker
+from streams.devtools.broker import LocalBroker
 from tests.integration import recovery_faults
 from tests.support.broker_fixtures import ON_APACHE_KAFKA
 from tests.support.process_cluster import ProcessCluster, wait_until

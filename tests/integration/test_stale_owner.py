@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from streams.shell.marks import MARKER_KEY, decode_marker
-from streams.shell.topics import changelog_topic
+from streams.shell.admin.topics import changelog_topic
+from streams.shell.commit.metadata import MARKER_KEY, decode_marker
 from tests.integration import recovery_faults
 from tests.support.broker_fixtures import ON_APACHE_KAFKA
 from tests.support.process_cluster import ProcessCluster, WorkerProcess, wait_until

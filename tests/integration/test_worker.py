@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from streams.shell.application import EXIT_FORCED
-from streams.shell.broker import LocalBroker
+from streams.devtools.broker import LocalBroker
+from streams.shell.worker.application import EXIT_FORCED
 from tests.support.broker_fixtures import ON_APACHE_KAFKA
 from tests.support.process_cluster import ProcessCluster, wait_until
 from tests.support.replay_comparison import differing_outputs, ids_until, replay_outputs
@@ -273,7 +273,7 @@ async def test_worker_stopped_while_it_starts_has_not_failed(
 STUCK = """
 import ctypes
 from streams.cli import main
-from streams.shell.application import App
+from streams.shell.worker.application import App
 
 async def never(self, timeout):
     if self._stopping:
@@ -298,7 +298,7 @@ async def test_sigterm_ends_the_worker_also_when_a_library_holds_the_interpreter
 BLOCKED = """
 import time
 from streams.cli import main
-from streams.shell.committer import Committer
+from streams.shell.commit.committer import Committer
 
 commit = Committer._commit
 
@@ -321,7 +321,7 @@ async def test_worker_ended_before_its_last_commit_and_its_successor_report_that
     assert abs(worker.metric("lifecycle_last_commit_timestamp_seconds") - time.time()) < 30
     worker.terminate()
     assert worker.process.wait(timeout=15) == 70
-    assert "CRITICAL streams.shell.application: Shutting down took longer" in worker.log.read_text()
+    assert "CRITICAL streams.shell.worker.application: Shutting down took longer" in worker.log.read_text()
     again = cluster.start_worker()
     await again.ready()
     assert again.metric("lifecycle_failures_total", reason="shutdown_forced") == 1
@@ -331,7 +331,7 @@ async def test_worker_ended_before_its_last_commit_and_its_successor_report_that
 
 DEFECTIVE = """
 from streams.cli import main
-from streams.shell.task import PartitionTask
+from streams.shell.tasks.partition_task import PartitionTask
 
 process = PartitionTask.process
 

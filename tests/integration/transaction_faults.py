@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from streams.settings import load
-from streams.shell.changelog import Changelog
-from streams.shell.exactly_once import ExactlyOnce, InTransaction
-from streams.shell.outbox import Outbox
-from streams.shell.worker import run
+from streams.shell.commit.changelog import Changelog
+from streams.shell.commit.exactly_once import ExactlyOnce, InTransaction
+from streams.shell.commit.outbox import Outbox
+from streams.shell.worker.command import run
 from streams.transport.driver import Consumer, ConsumerThread
 from streams.transport.transactions import TransactionalProducer
 

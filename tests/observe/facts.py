@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from streams.core.activity import Item
-from streams.core.effects import Abandonment, Cause, IdentityChange, StageChange, Summary, Triggered
+from streams.core.model.event import Item
+from streams.core.model.outputs import Abandonment, Cause, IdentityChange, StageChange, Summary, Triggered
 from streams.observe.facts import ReaderFacts, SourceFacts, TaskFacts
 from streams.observe.prometheus import Metrics
 

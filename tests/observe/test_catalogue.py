@@ -9,15 +9,17 @@ from pathlib import Path
 
 import pytest
 
+import streams.devtools
 import streams.shell
 import streams.transport
 from streams import settings
 from streams.contracts.rejected import REASONS
-from streams.core.activity import Source
+from streams.core.model.event import Source
+from streams.devtools import apache_kafka
 from streams.errors import Fault, UserError
 from streams.observe import docs
 from streams.observe.catalogue import CATALOGUE, DEAD_LETTER_REASONS, FAILURES, OTHER, SOURCE, TRIMMED, Metric
-from streams.shell import erasing, kafka
+from streams.shell.admin import erasure_requests
 
 ROOT = Path(__file__).parents[2]
 NAMES = {metric.name for metric in CATALOGUE}
@@ -70,7 +72,7 @@ def test_advice_names_metrics_and_settings_that_exist(metric: Metric) -> None:
 def test_closed_label_sets_are_those_of_the_code() -> None:
     assert set(DEAD_LETTER_REASONS) == set(REASONS)
     assert SOURCE.values == tuple(source.name.lower() for source in Source)
-    core = "".join(path.read_text() for path in (ROOT / "streams" / "core").glob("*.py"))
+    core = "".join(path.read_text() for path in (ROOT / "streams" / "core").rglob("*.py"))
     bounded = re.findall(r'"trimmed", "(\w+)"', core) + re.findall(r'\("(\w+)", .*, _drop_\w+\),', core)
     assert set(TRIMMED) == {"strings", *bounded}
 
@@ -80,15 +82,17 @@ def kinds_of(error: type[UserError]) -> set[type[UserError]]:
 
 
 def test_every_fault_has_its_own_reason_and_pages_if_it_lasts() -> None:
-    for package in (streams.shell, streams.transport):
-        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+    for package in (streams.shell, streams.transport, streams.devtools):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             if module.name != "streams.shell.app":  # this module makes an application from the environment
                 importlib.import_module(module.name)
     errors = {
-        kind for kind in kinds_of(UserError) if kind.__module__.startswith(("streams.shell", "streams.transport"))
+        kind
+        for kind in kinds_of(UserError)
+        if kind.__module__.startswith(("streams.shell", "streams.transport", "streams.devtools"))
     }
     faults = [kind for kind in errors if issubclass(kind, Fault) and kind is not Fault]
-    of_commands = {erasing.Nobody, kafka.Unavailable}  # these end no worker
+    of_commands = {erasure_requests.Nobody, apache_kafka.Unavailable}  # these end no worker
     assert errors - set(faults) == of_commands
     assert sorted([*(fault.reason for fault in faults), OTHER]) == sorted(FAILURES)
     rules = (ROOT / "deploy" / "prometheus" / "alerts.yml").read_text(encoding="utf-8")

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 import pytest
 
 from streams.errors import UserError
-from streams.shell import http as shell_http
-from streams.shell.http import Erasing, Health, HttpServer, LoopLag
+from streams.shell.monitoring import http as shell_http
+from streams.shell.monitoring.http import Erasing, Health, HttpServer, LoopLag
 from tests.observe.facts import adapter
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from streams.core.activity import Activity
+from streams.core.model.event import Activity
 from streams.playbooks import parse
 from tests.support.customer_history import DAY, HOUR, MINUTE, CustomerHistory, click, order, run
 

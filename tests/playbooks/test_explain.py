@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from streams import playbooks
 from streams.cli import main
-from streams.core.tracks import Lapse, Track, Transition, interested, ordered
+from streams.core.lifecycle.tracks import Lapse, Track, Transition, interested, ordered
 from streams.playbooks import diagram, explain
 from streams.playbooks.rows import Row, rows_of, unreachable
 

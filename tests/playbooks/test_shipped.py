@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams import playbooks
-from streams.core.activity import Activity
-from streams.core.effects import StageChange
-from streams.core.playbook import Playbook
-from streams.core.policy import Policy
-from streams.core.rules.moment import Moment
-from streams.core.tracks import LAPSES, TRANSITIONS
+from streams.core.lifecycle.playbook import Playbook
+from streams.core.lifecycle.tracks import LAPSES, TRANSITIONS
+from streams.core.model.event import Activity
+from streams.core.model.outputs import StageChange
+from streams.core.model.policy import Policy
+from streams.core.rules.eval_context import Moment
 from tests.support.boundary_profiles import boundary_profiles
 from tests.support.history_strategies import histories, policies, untils
 from tests.support.reference_comparison import assert_core_agrees, by_customer, play_in_core

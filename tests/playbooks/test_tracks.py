@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 
-from streams.core.activity import Activity
-from streams.core.customer import Lifecycle
-from streams.core.effects import Output, StageChange
-from streams.core.packing import pack, peek, unpack
-from streams.core.playbook import Playbook
-from streams.core.state import TaskState, record_key
+from streams.core.lifecycle.lifecycle import Lifecycle
+from streams.core.lifecycle.playbook import Playbook
+from streams.core.model.event import Activity
+from streams.core.model.outputs import Output, StageChange
+from streams.core.profile.codec import pack, peek, unpack
+from streams.core.store.task_state import TaskState, record_key
 from streams.playbooks import parse
 from tests.support.customer_history import DAY, HOUR, T0, click, order
 from tests.support.memory_disk import MemoryDisk

@@ -7,8 +7,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from streams.core.activity import Activity
-from streams.core.policy import DAY, MINUTE, SECOND, Policy
+from streams.core.model.event import Activity
+from streams.core.model.policy import DAY, MINUTE, SECOND, Policy
 from tests.support.partition_network import record
 
 START = 1_763_719_200_000

@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from streams.core.activity import Activity, Item
+from streams.core.model.event import Activity, Item
 from streams.core.rules import Type
 from streams.core.rules.vocabulary import WORDS
 from tests.support.customer_history import T0, click, order

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.core.activity import Activity, Source
-from streams.core.customer import Lifecycle
-from streams.core.effects import IdentityChange, Output
-from streams.core.playbook import Playbook
-from streams.core.policy import DAY, HOUR, MINUTE, SECOND
-from streams.core.profile import Profile
+from streams.core.lifecycle.lifecycle import Lifecycle
+from streams.core.lifecycle.playbook import Playbook
+from streams.core.model.event import Activity, Source
+from streams.core.model.outputs import IdentityChange, Output
+from streams.core.model.policy import DAY, HOUR, MINUTE, SECOND
+from streams.core.profile.profile import Profile
 from tests.property.identity_histories import (
     POLICY,
     START,

@@ -9,14 +9,14 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.core.activity import Activity
-from streams.core.customer import Lifecycle
-from streams.core.facts import Plan
-from streams.core.playbook import Playbook
+from streams.core.lifecycle.aggregates import Plan
+from streams.core.lifecycle.lifecycle import Lifecycle
+from streams.core.lifecycle.playbook import Playbook
+from streams.core.lifecycle.tracks import Track, Transition
+from streams.core.model.event import Activity
 from streams.core.rules import Vocabulary, compile_rule
-from streams.core.rules.needs import Kept, together
+from streams.core.rules.requirements import Kept, together
 from streams.core.rules.types import Type
-from streams.core.tracks import Track, Transition
 from tests.property.rule_maker import RuleMaker
 from tests.support.customer_history import T0
 

@@ -11,19 +11,19 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from streams.core.activity import Activity, Item, Source
-from streams.core.cart import MOST_BOUGHT
-from streams.core.customer import Lifecycle
-from streams.core.effects import Abandonment, Output
-from streams.core.facts import Plan
-from streams.core.packing import pack, unpack
-from streams.core.playbook import Playbook
-from streams.core.policy import DAY, HOUR, MINUTE, SECOND, Policy
-from streams.core.profile import Profile
-from streams.core.recent_ids import ENTRY_BYTES
+from streams.core.lifecycle.aggregates import Plan
+from streams.core.lifecycle.cart import MOST_BOUGHT
+from streams.core.lifecycle.lifecycle import Lifecycle
+from streams.core.lifecycle.playbook import Playbook
+from streams.core.model.event import Activity, Item, Source
+from streams.core.model.outputs import Abandonment, Output
+from streams.core.model.policy import DAY, HOUR, MINUTE, SECOND, Policy
+from streams.core.profile.codec import pack, unpack
+from streams.core.profile.profile import Profile
+from streams.core.profile.recent_ids import ENTRY_BYTES
+from streams.core.profile.sessions import spans
 from streams.core.rules import Type, Vocabulary, compile_rule
-from streams.core.rules.needs import Kept, together
-from streams.core.sessions import spans
+from streams.core.rules.requirements import Kept, together
 from tests.support.history_strategies import EURO, START, Draft
 from tests.support.reference_comparison import meaningful, profile_view
 from tests.support.reference_lifecycle import final, reference

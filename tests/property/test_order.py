@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.core.activity import Activity
-from streams.core.effects import Output
-from streams.core.packing import pack_to_move
-from streams.core.policy import DAY, MINUTE, SECOND
-from streams.core.profile import Profile
+from streams.core.model.event import Activity
+from streams.core.model.outputs import Output
+from streams.core.model.policy import DAY, MINUTE, SECOND
+from streams.core.profile.codec import pack_to_move
+from streams.core.profile.profile import Profile
 from tests.property.identity_histories import POLICY, START, Placed, busy, customer_and_device, fields_of, histories
 from tests.support.partition_network import PartitionNetwork, by_id, record
 

@@ -9,14 +9,14 @@ from typing import Any
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from streams.core.activity import Activity, Source
-from streams.core.customer import Lifecycle
-from streams.core.effects import Effects, Output
-from streams.core.engine import PartitionEngine
-from streams.core.playbook import Playbook
-from streams.core.policy import DAY, SECOND, Policy
-from streams.core.sources import Fetch, SourceSpec
-from streams.core.step import WHOLE, Step
+from streams.core.engine.partition_engine import PartitionEngine
+from streams.core.lifecycle.lifecycle import Lifecycle
+from streams.core.lifecycle.playbook import Playbook
+from streams.core.model.event import Activity, Source
+from streams.core.model.outputs import Effects, Output
+from streams.core.model.policy import DAY, SECOND, Policy
+from streams.core.model.sources import Fetch, SourceSpec
+from streams.core.processing.budget import WHOLE, Step
 from tests.support.history_strategies import gaps, histories, late, policies, short_gaps, untils, window_gaps
 from tests.support.reference_comparison import (
     CustomerKey,

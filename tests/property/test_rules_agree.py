@@ -10,18 +10,18 @@ from typing import Any
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from streams.core.activity import Activity, Source
-from streams.core.cart import OPERATIONS
-from streams.core.customer import Lifecycle
-from streams.core.facts import Plan
-from streams.core.packing import pack, unpack
-from streams.core.playbook import Playbook
-from streams.core.profile import Profile
+from streams.core.lifecycle.aggregates import Plan
+from streams.core.lifecycle.cart import OPERATIONS
+from streams.core.lifecycle.lifecycle import Lifecycle
+from streams.core.lifecycle.playbook import Playbook
+from streams.core.model.event import Activity, Source
+from streams.core.profile.codec import pack, unpack
+from streams.core.profile.profile import Profile
 from streams.core.rules import Rule, RuleError, Type, Vocabulary, compile_rule
+from streams.core.rules.dependencies import touched
 from streams.core.rules.functions import FUNCTIONS
-from streams.core.rules.needs import Kept
 from streams.core.rules.parser import parse
-from streams.core.rules.touching import touched
+from streams.core.rules.requirements import Kept
 from streams.core.rules.vocabulary import WORDS
 from tests.property.rule_maker import RuleMaker
 from tests.support.customer_history import T0

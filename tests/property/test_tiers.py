@@ -9,8 +9,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.core.activity import Activity, Source
-from streams.core.policy import DAY, HOUR, MINUTE
+from streams.core.model.event import Activity, Source
+from streams.core.model.policy import DAY, HOUR, MINUTE
 from tests.support.reference_comparison import CustomerKey, by_customer, profile_view
 from tests.support.single_partition import SinglePartitionHarness, without_repeats
 

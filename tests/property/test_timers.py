@@ -7,8 +7,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.core.cold import ColdOnDisk
-from streams.core.timers import Timers, TimersOnDisk
+from streams.core.store.backend import ColdOnDisk
+from streams.core.store.timers import Timers, TimersOnDisk
 from tests.support.memory_disk import MemoryDisk
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from streams import playbooks
-from streams.core.activity import Source
-from streams.core.playbook import Playbook
+from streams.core.lifecycle.playbook import Playbook
+from streams.core.model.event import Source
 from streams.replay.backtest import Backtest, decoders, nothing
 from streams.replay.lines import Lines
 from streams.replay.page import Findings

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from streams import playbooks
 from streams.cli import main
-from streams.core.activity import Source
-from streams.core.playbook import Playbook
-from streams.core.policy import DAY, MINUTE, Policy
+from streams.core.lifecycle.playbook import Playbook
+from streams.core.model.event import Source
+from streams.core.model.policy import DAY, MINUTE, Policy
+from streams.devtools.ports import reserve_port
 from streams.errors import UserError
 from streams.replay import backtest, compare, runner
 from streams.replay.backtest import Backtest, decoders, nothing
@@ -28,7 +29,6 @@ from streams.replay.page import page
 from streams.replay.play import FileReader
 from streams.replay.plots import Buckets, date
 from streams.settings import Settings
-from streams.shell.ports import reserve_port
 from streams.values import parse_time
 from tests.replay.backtest_helpers import NOW, OLD, QUICKER, TEXT, UNTIL, changed, event, find, write
 from tests.support.replay_data import CLICKS, ORDERS

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from streams import playbooks
 from streams.cli import main
-from streams.core.playbook import Playbook
+from streams.core.lifecycle.playbook import Playbook
 from streams.errors import UserError
 from streams.playbooks.rows import rows_of
 from streams.playbooks.tree import MOST_CHARACTERS, MOST_NODES

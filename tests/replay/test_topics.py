@@ -11,15 +11,15 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError
 
-from streams.core.activity import Source
+from streams.core.model.event import Source
 from streams.demo.kafka import producer
+from streams.devtools.broker import EmbeddedBroker
 from streams.errors import UserError
 from streams.replay import topics
 from streams.replay.backtest import Backtest, decoders, nothing
 from streams.replay.page import Findings
 from streams.replay.topics import TopicReader
 from streams.settings import Settings
-from streams.shell.broker import EmbeddedBroker
 from streams.values import parse_time
 from tests.replay.backtest_helpers import OLD, QUICKER, event, find, write
 from tests.support.replay_data import CLICKS, ORDERS

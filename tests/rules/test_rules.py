@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from streams.core.playbook import Playbook
+from streams.core.lifecycle.playbook import Playbook
 from streams.core.rules import RuleError, Type, Vocabulary, compile_rule
 from tests.support.customer_history import DAY, HOUR, T0, Activity, CustomerHistory, click, item, order, run
 

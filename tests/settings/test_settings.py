@@ -13,8 +13,8 @@ import pytest
 from streams import values
 from streams.cli import listing
 from streams.contracts.rejected import Rejected
-from streams.core.activity import Source
-from streams.core.policy import Policy
+from streams.core.model.event import Source
+from streams.core.model.policy import Policy
 from streams.core.rules import Type
 from streams.errors import UserError
 from streams.settings import FIELDS, PREFIX, Settings, load, load_with_origins

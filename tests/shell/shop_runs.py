@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
-from streams.core.activity import Source
+from streams.core.model.event import Source
 from tests.support.shell_harness import ShellHarness
 from tests.support.shop_events import DAY
 

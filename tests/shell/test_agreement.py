@@ -7,10 +7,10 @@ import logging
 import pytest
 
 from streams import playbooks
-from streams.core.playbook import Playbook
-from streams.core.sources import Mark
-from streams.shell.agreement import Agreement, mark_of
-from streams.shell.marks import SourceMark, decode_metadata, encode
+from streams.core.lifecycle.playbook import Playbook
+from streams.core.model.sources import Mark
+from streams.shell.commit.agreement import Agreement, mark_of
+from streams.shell.commit.metadata import SourceMark, decode_metadata, encode
 
 OURS = playbooks.load()
 OTHER = playbooks.load("ecommerce-full")
@@ -26,7 +26,7 @@ def test_commit_records_its_playbook() -> None:
 def test_disagreeing_playbooks_are_warned_of_once_and_their_agreement_is_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    caplog.set_level(logging.INFO, "streams.shell.agreement")
+    caplog.set_level(logging.INFO, "streams.shell.commit.agreement")
     agreement = Agreement(OURS)
     ours, other = mark_of(OURS), mark_of(OTHER)
     agreement.saw([(0, ours), (1, ours), (2, "")])

@@ -16,21 +16,22 @@ from aiokafka.structs import OffsetAndMetadata
 from faust.types import TP
 
 from streams import playbooks
-from streams.core.activity import Source
-from streams.core.customer import Lifecycle
-from streams.core.inputs import ERASURES, FORWARDED, number_of
-from streams.core.sources import NOT_READ, Arrivals, Fetch, Mark, OriginMark
+from streams.core.event_time.inputs import ERASURES, FORWARDED, number_of
+from streams.core.lifecycle.lifecycle import Lifecycle
+from streams.core.model.event import Source
+from streams.core.model.sources import NOT_READ, Arrivals, Fetch, Mark, OriginMark
 from streams.errors import UserError
 from streams.settings import Settings
-from streams.shell import last_failure, starting
-from streams.shell.application import EXIT_FORCED, App
 from streams.shell.clock import ClockWatch, Trust
-from streams.shell.committer import Committer
-from streams.shell.factory import create_app
+from streams.shell.commit.committer import Committer
+from streams.shell.commit.metadata import SourceMark, TaskMark, encode
 from streams.shell.faults import Defect, FetchingEnded
-from streams.shell.marks import SourceMark, TaskMark, encode
-from streams.shell.starting import Starter
-from streams.shell.watching import Watch
+from streams.shell.monitoring import last_failure
+from streams.shell.worker import task_startup
+from streams.shell.worker.application import EXIT_FORCED, App
+from streams.shell.worker.factory import create_app
+from streams.shell.worker.task_startup import Starter
+from streams.shell.worker.watch import Watch
 from streams.transport.driver import Polled
 
 PLAYBOOK = playbooks.load(playbooks.DEFAULT)
@@ -298,7 +299,7 @@ class Relinking(Beginning):
 async def test_identity_resolution_can_be_switched_on_again_after_any_time(
     position: int, committed: int | None, start: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(starting, "OFFSET_ATTEMPTS", 1)
+    monkeypatch.setattr(task_startup, "OFFSET_ATTEMPTS", 1)
     app = Relinking(position, committed)
     await app.on_sources_assigned(ALL | {ACTIVITY})
     assert app.failed == ([] if start is not None else ["NoOffset"])
@@ -343,7 +344,7 @@ async def test_missing_offset_of_a_partition_that_a_task_has_applied_ends_the_wo
     marks: list[OriginMark], failed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The offset was lost, or the topic is another one."""
-    monkeypatch.setattr(starting, "OFFSET_ATTEMPTS", 1)
+    monkeypatch.setattr(task_startup, "OFFSET_ATTEMPTS", 1)
     app = Apart(OF_TASK, marks)
     await app.on_sources_assigned(frozenset({*OF_TASK, TP("orders", 2)}))
     assert app.failed == failed

@@ -12,11 +12,11 @@ import pytest
 from aiokafka.errors import CommitFailedError
 from faust.types import TP
 
-from streams.shell import at_least_once
-from streams.shell.at_least_once import AtLeastOnce
+from streams.shell.commit import at_least_once
+from streams.shell.commit.at_least_once import AtLeastOnce
+from streams.shell.commit.guarantee import Commit, Offsets
+from streams.shell.commit.outbox import Record
 from streams.shell.faults import OutOfTouch
-from streams.shell.guarantee import Commit, Offsets
-from streams.shell.outbox import Record
 from tests.support.fake_producer import FakeProducer
 
 CLICKS = TP("clicks", 0)

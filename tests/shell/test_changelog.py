@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from streams.shell.changelog import Changelog, Flush
-from streams.shell.marks import MARKER_KEY
+from streams.shell.commit.changelog import Changelog, Flush
+from streams.shell.commit.metadata import MARKER_KEY
 from tests.support.fake_producer import FakeProducer
 
 

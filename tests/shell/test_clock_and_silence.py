@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 from faust.types import TP
 
-from streams.core.activity import Source
-from streams.core.playbook import Playbook
-from streams.core.sources import Mark
+from streams.core.lifecycle.playbook import Playbook
+from streams.core.model.event import Source
+from streams.core.model.sources import Mark
 from streams.settings import Settings
 from streams.shell.clock import ClockWatch
-from streams.shell.marks import SourceMark, encode
-from streams.shell.silence import SilenceWatch
-from streams.shell.watching import Watch
+from streams.shell.commit.metadata import SourceMark, encode
+from streams.shell.monitoring.topic_silence import SilenceWatch
+from streams.shell.worker.watch import Watch
 
 HOUR = 3_600_000
 

@@ -11,9 +11,9 @@ import pytest
 from aiokafka.errors import CommitFailedError, KafkaTimeoutError
 
 from streams.errors import Fault
-from streams.shell import committer
-from streams.shell.at_least_once import AtLeastOnce
-from streams.shell.committer import LOOK_S, REST, Committer
+from streams.shell.commit import committer
+from streams.shell.commit.at_least_once import AtLeastOnce
+from streams.shell.commit.committer import LOOK_S, REST, Committer
 from streams.shell.faults import CommitFailed, OutOfTouch
 from streams.transport.rocks import DiskFailed
 

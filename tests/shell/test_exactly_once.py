@@ -13,12 +13,12 @@ from aiokafka.errors import ProducerFenced, UnknownError
 from streams.errors import UserError
 from streams.observe.prometheus import Metrics
 from streams.settings import Settings
-from streams.shell.changelog import Changelog
-from streams.shell.exactly_once import FULL, FULL_BYTES, ExactlyOnce, InTransaction
+from streams.shell.commit.changelog import Changelog
+from streams.shell.commit.exactly_once import FULL, FULL_BYTES, ExactlyOnce, InTransaction
+from streams.shell.commit.guarantee import Commit
+from streams.shell.commit.metadata import MARKER_KEY
+from streams.shell.commit.outbox import Record
 from streams.shell.faults import Fenced
-from streams.shell.guarantee import Commit
-from streams.shell.marks import MARKER_KEY
-from streams.shell.outbox import Record
 from tests.support.fake_producer import FakeProducer
 
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from streams.contracts.forwarding import ITEM, ORIGIN, PARTS, PROGRESS
-from streams.core.activity import EVENT, LINK, Activity, Source
-from streams.core.effects import Passed
-from streams.core.inputs import STREAM
-from streams.shell.forwarder import Forwarder
-from streams.shell.outbox import Record
+from streams.contracts.repartition import ITEM, ORIGIN, PARTS, PROGRESS
+from streams.core.event_time.inputs import STREAM
+from streams.core.model.event import EVENT, LINK, Activity, Source
+from streams.core.model.outputs import Passed
+from streams.shell.commit.outbox import Record
+from streams.shell.tasks.forwarder import Forwarder
 
 CLICKS = Source.CLICKSTREAM
 

@@ -15,11 +15,12 @@ from streams import playbooks
 from streams.errors import UserError
 from streams.observe.catalogue import FAILURES
 from streams.settings import Settings
-from streams.shell import faults, last_failure
-from streams.shell.application import App
-from streams.shell.factory import create_app
-from streams.shell.marks import OtherSalt
-from streams.shell.recovering import RecoveryStuck
+from streams.shell import faults
+from streams.shell.commit.metadata import OtherSalt
+from streams.shell.monitoring import last_failure
+from streams.shell.monitoring.recovery_progress import RecoveryStuck
+from streams.shell.worker.application import App
+from streams.shell.worker.factory import create_app
 from streams.transport.table import Unreadable
 
 ORDERS = TP("orders", 0)

@@ -6,7 +6,7 @@ import logging
 import pytest
 
 from streams.settings import Settings
-from streams.shell.logs import PERSONAL, Calm, JsonFormatter, to_stderr
+from streams.shell.monitoring.logs import PERSONAL, Calm, JsonFormatter, to_stderr
 
 
 def entry(name: str, message: str, level: int = logging.WARNING, *args: object) -> logging.LogRecord:
@@ -30,10 +30,10 @@ def test_repeated_library_messages_are_logged_rarely_with_their_count() -> None:
 def test_faust_service_messages_are_muted_and_own_messages_are_not() -> None:
     calm = Calm(lambda: 0.0)
     assert not calm.filter(entry("faust.tables", "[^---Recovery]: Resuming flow...", logging.INFO))
-    assert not calm.filter(entry("streams.shell.application", "[^-App]: Starting...", logging.INFO))
-    assert calm.filter(entry("streams.shell.application", "[^-App]: Crashed reason=…", logging.ERROR))
+    assert not calm.filter(entry("streams.shell.worker.application", "[^-App]: Starting...", logging.INFO))
+    assert calm.filter(entry("streams.shell.worker.application", "[^-App]: Crashed reason=…", logging.ERROR))
     for _ in range(3):
-        assert calm.filter(entry("streams.shell.application", "Processing partitions %s", logging.INFO, [1]))
+        assert calm.filter(entry("streams.shell.worker.application", "Processing partitions %s", logging.INFO, [1]))
 
 
 def test_json_is_one_object_per_entry() -> None:

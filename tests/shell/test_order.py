@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from streams.contracts.partitioning import Partitioner
-from streams.core.activity import Source
-from streams.core.inputs import FORWARDED
+from streams.core.event_time.inputs import FORWARDED
+from streams.core.model.event import Source
 from tests.shell.shop_runs import (
     CLICKS,
     NOON,

@@ -9,7 +9,7 @@ import pytest
 from aiokafka.errors import UnknownTopicOrPartitionError
 from aiokafka.partitioner import murmur2
 
-from streams.shell.outbox import Outbox, Record
+from streams.shell.commit.outbox import Outbox, Record
 from tests.support.fake_producer import FakeProducer
 
 

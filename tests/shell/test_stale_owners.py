@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from aiokafka.errors import CommitFailedError
 
-from streams.core.activity import Source
-from streams.core.effects import Snapshot
-from streams.core.inputs import ERASURES
-from streams.shell.task import PartitionTask
+from streams.core.event_time.inputs import ERASURES
+from streams.core.model.event import Source
+from streams.core.model.outputs import Snapshot
+from streams.shell.tasks.partition_task import PartitionTask
 from tests.shell.shop_runs import CLICKS, NOON, ORDERS
 from tests.support.shell_fakes import WorkerDied
 from tests.support.shell_harness import ShellHarness

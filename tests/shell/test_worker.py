@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 from aiokafka.errors import KafkaError, ProducerFenced
 
-from streams.shell.worker import _of_loop
+from streams.shell.worker.command import _of_loop
 
 
 def leave_a_future(error: Exception) -> None:

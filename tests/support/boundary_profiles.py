@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 
-from streams.core.parts import Line
-from streams.core.profile import Profile
+from streams.core.model.parts import Line
+from streams.core.profile.profile import Profile
 
 
 def boundary_profiles() -> list[tuple[Profile, bool]]:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from streams.shell.broker import EmbeddedBroker, LocalBroker
+from streams.devtools.broker import EmbeddedBroker, LocalBroker
 from tests.support import machine_requirements
 from tests.support.kafka_cluster import ApacheKafka
 from tests.support.process_cluster import ProcessCluster

@@ -6,7 +6,8 @@ prints a path a line. Changed is what differs from BASE (a git revision, by defa
 git does not track yet included. A test module is selected
 
 - if it changed itself, or imports a changed module, directly or by way of helper modules under `tests/`;
-- if it is in the directory of tests for a changed file: `tests/core` for `streams/core/cart.py`, and see `DIRECTORIES`;
+- if it is in the directory of tests for a changed file: `tests/core` for `streams/core/lifecycle/cart.py`, and see
+`DIRECTORIES`;
 - if a `conftest.py` or a data file above it changed;
 - if it names a changed file that is no module: `triggers.md`, say.
 

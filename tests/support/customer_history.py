@@ -10,12 +10,12 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from streams.core.activity import Activity, Item, Source
-from streams.core.customer import Lifecycle
-from streams.core.effects import Abandonment, Output, StageChange
-from streams.core.playbook import Playbook
-from streams.core.policy import DAY, HOUR, MINUTE, SECOND, Policy
-from streams.core.profile import Profile
+from streams.core.lifecycle.lifecycle import Lifecycle
+from streams.core.lifecycle.playbook import Playbook
+from streams.core.model.event import Activity, Item, Source
+from streams.core.model.outputs import Abandonment, Output, StageChange
+from streams.core.model.policy import DAY, HOUR, MINUTE, SECOND, Policy
+from streams.core.profile.profile import Profile
 
 __all__ = ["DAY", "HOUR", "MINUTE", "SECOND", "T0", "Activity", "CustomerHistory", "click", "item", "order", "run"]
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from streams.core.activity import Activity, Item, Source
-from streams.core.policy import DAY, HOUR, MINUTE, SECOND, Policy
+from streams.core.model.event import Activity, Item, Source
+from streams.core.model.policy import DAY, HOUR, MINUTE, SECOND, Policy
 
 START = 1_700_000_000_000
 CUSTOMERS = ((True, "c-1"), (False, "c-1"), (True, 'ü "\\\n'))

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
 
-from streams.shell.kafka import ApacheKafka, Membership, Unavailable
+from streams.devtools.apache_kafka import ApacheKafka, Membership, Unavailable
 
 __all__ = ["ApacheKafka", "KafkaCluster", "Unavailable"]
 

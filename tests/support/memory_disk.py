@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 
 class MemoryDisk:
-    """A `streams.core.cold.Disk` that remembers every write, so that the last ones can be lost."""
+    """A `streams.core.store.backend.Disk` that remembers every write, so that the last ones can be lost."""
 
     def __init__(self) -> None:
         self.writes: list[list[tuple[bytes, bytes | None]]] = []

@@ -14,19 +14,19 @@ from typing import Any
 import msgspec
 
 from streams.contracts.partitioning import Partitioner
-from streams.core.activity import Activity, Source
-from streams.core.customer import Lifecycle
-from streams.core.effects import Effects, Emission, Output, Passed, Snapshot
-from streams.core.engine import PartitionEngine
-from streams.core.erasing import is_mark
-from streams.core.identity import activity_of, home_of, parts_of, passed_key
-from streams.core.inputs import STREAM, STREAMS
-from streams.core.packing import VERSION, pack, unpack
-from streams.core.playbook import Playbook
-from streams.core.policy import Policy
-from streams.core.profile import Profile
-from streams.core.sources import Arrivals, Erasure, Fetch, Forwarded, Mark, Report, SourceSpec
-from streams.core.state import TaskState
+from streams.core.engine.partition_engine import PartitionEngine
+from streams.core.event_time.inputs import STREAM, STREAMS
+from streams.core.identity.aliases import activity_of, home_of, parts_of, passed_key
+from streams.core.lifecycle.lifecycle import Lifecycle
+from streams.core.lifecycle.playbook import Playbook
+from streams.core.model.event import Activity, Source
+from streams.core.model.outputs import Effects, Emission, Output, Passed, Snapshot
+from streams.core.model.policy import Policy
+from streams.core.model.sources import Arrivals, Erasure, Fetch, Forwarded, Mark, Report, SourceSpec
+from streams.core.profile.codec import VERSION, pack, unpack
+from streams.core.profile.profile import Profile
+from streams.core.store.erasure_markers import is_mark
+from streams.core.store.task_state import TaskState
 
 Message = Forwarded | Report | tuple[int, int, bytes]
 """A message on the repartition topic. A tuple is an internal message: the number of the previous message from the same

@@ -20,9 +20,9 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
+from streams.devtools.ports import reserve_port
 from streams.settings import Settings, load
-from streams.shell import topics
-from streams.shell.ports import reserve_port
+from streams.shell.admin import topics
 
 PATIENCE_S = 60.0
 """How long a test waits for something that must happen. It bounds a failing test; no test passes because of it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from streams.shell.ports import is_listening
+from streams.devtools.ports import is_listening
 
 
 def process_ends(pid: int, within: float = 5.0) -> bool:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from streams.core.activity import Activity, Item, Source
-from streams.core.policy import Policy
+from streams.core.model.event import Activity, Item, Source
+from streams.core.model.policy import Policy
 
 
 @dataclass(eq=False)

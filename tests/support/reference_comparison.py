@@ -8,12 +8,12 @@ from typing import Any
 
 import msgspec
 
-from streams.core.activity import Activity, Item
-from streams.core.customer import Lifecycle
-from streams.core.effects import Abandonment, Output
-from streams.core.playbook import Playbook
-from streams.core.policy import Policy
-from streams.core.profile import Profile
+from streams.core.lifecycle.lifecycle import Lifecycle
+from streams.core.lifecycle.playbook import Playbook
+from streams.core.model.event import Activity, Item
+from streams.core.model.outputs import Abandonment, Output
+from streams.core.model.policy import Policy
+from streams.core.profile.profile import Profile
 from tests.support.reference_lifecycle import final, reference
 
 CustomerKey = tuple[bool, str]

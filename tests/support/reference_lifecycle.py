@@ -17,10 +17,10 @@ from typing import Any, Literal
 
 import msgspec
 
-from streams.core.activity import Activity, Item, Source
-from streams.core.effects import Abandonment, Cause, Output, StageChange, Summary
-from streams.core.parts import Kind
-from streams.core.policy import Policy
+from streams.core.model.event import Activity, Item, Source
+from streams.core.model.outputs import Abandonment, Cause, Output, StageChange, Summary
+from streams.core.model.parts import Kind
+from streams.core.model.policy import Policy
 from tests.support.reference_cart import Applied, Cleared, Line, Story, items_of
 
 PASSIVE_CLICKS = {"message_opened", "unsubscribed"}
@@ -621,6 +621,6 @@ def _value(items: Sequence[Item], usual: str) -> tuple[int | None, str | None]:
 
 
 def _id(name: list[Any]) -> str:
-    from streams.core.ids import NAMESPACE
+    from streams.core.model.ids import NAMESPACE
 
     return str(uuid.uuid5(NAMESPACE, json.dumps(name, ensure_ascii=False, separators=(",", ":"))))

@@ -10,11 +10,11 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from streams.core.activity import Activity, Source
-from streams.core.profile import Profile
+from streams.core.model.event import Activity, Source
+from streams.core.profile.profile import Profile
 from streams.core.rules import tree
 from streams.core.rules.lexer import duration
-from streams.core.rules.needs import bucket_width
+from streams.core.rules.requirements import bucket_width
 from streams.core.rules.vocabulary import Vocabulary
 
 CURRENCY = "EUR"

@@ -8,11 +8,11 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from streams.contracts.forwarding import ITEM, ORIGIN, PARTS
-from streams.core.activity import Source
+from streams.contracts.repartition import ITEM, ORIGIN, PARTS
+from streams.core.model.event import Source
 from streams.observe.prometheus import Metrics
-from streams.shell.changelog import Flush
-from streams.shell.marks import MARKER_KEY
+from streams.shell.commit.changelog import Flush
+from streams.shell.commit.metadata import MARKER_KEY
 from tests.support.fake_producer import FakeBatch
 
 if TYPE_CHECKING:

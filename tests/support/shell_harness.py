@@ -17,22 +17,22 @@ from aiokafka.errors import CommitFailedError
 
 from streams.contracts.erasures import encode
 from streams.contracts.profiles import profile_document
-from streams.core.activity import Source
-from streams.core.customer import Lifecycle
-from streams.core.engine import PartitionEngine
-from streams.core.inputs import ERASURES, FORWARDED
-from streams.core.packing import pack, unpack
-from streams.core.playbook import Playbook
-from streams.core.policy import Policy
-from streams.core.sources import NOT_READ, Arrivals, Fetch, Mark, SourceSpec
-from streams.core.state import NO_COMMIT
+from streams.core.engine.partition_engine import PartitionEngine
+from streams.core.event_time.inputs import ERASURES, FORWARDED
+from streams.core.lifecycle.lifecycle import Lifecycle
+from streams.core.lifecycle.playbook import Playbook
+from streams.core.model.event import Source
+from streams.core.model.policy import Policy
+from streams.core.model.sources import NOT_READ, Arrivals, Fetch, Mark, SourceSpec
+from streams.core.profile.codec import pack, unpack
+from streams.core.store.task_state import NO_COMMIT
 from streams.settings import Settings
-from streams.shell.at_least_once import AtOnce
-from streams.shell.marks import MARKER_KEY, decode_marker, decode_metadata
-from streams.shell.outbox import Outbox
-from streams.shell.reader import SourceReader
-from streams.shell.state import State
-from streams.shell.task import PartitionTask
+from streams.shell.commit.at_least_once import AtOnce
+from streams.shell.commit.metadata import MARKER_KEY, decode_marker, decode_metadata
+from streams.shell.commit.outbox import Outbox
+from streams.shell.tasks.partition_state import State
+from streams.shell.tasks.partition_task import PartitionTask
+from streams.shell.tasks.repartition_task import SourceReader
 from streams.transport.chunks import Chunk
 from tests.support.shell_fakes import ChangelogWriter, CountingMetrics, HarnessProducer, Sender, WorkerDied
 

@@ -11,14 +11,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import ClassVar
 
-from streams.core.activity import Activity, Source
-from streams.core.customer import Lifecycle
-from streams.core.effects import Effects, Emission, Output, Snapshot
-from streams.core.engine import PartitionEngine
-from streams.core.playbook import Playbook
-from streams.core.policy import Policy
-from streams.core.sources import Erasure, Fetch, Mark, SourceSpec
-from streams.core.state import TaskState
+from streams.core.engine.partition_engine import PartitionEngine
+from streams.core.lifecycle.lifecycle import Lifecycle
+from streams.core.lifecycle.playbook import Playbook
+from streams.core.model.event import Activity, Source
+from streams.core.model.outputs import Effects, Emission, Output, Snapshot
+from streams.core.model.policy import Policy
+from streams.core.model.sources import Erasure, Fetch, Mark, SourceSpec
+from streams.core.store.task_state import TaskState
 from tests.support.memory_disk import MemoryDisk
 
 ALWAYS = Emission()

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from streams.core.activity import Activity, Source
-from streams.core.cold import Disk
-from streams.core.customer import Lifecycle
-from streams.core.effects import Output
-from streams.core.engine import PartitionEngine
-from streams.core.packing import pack
-from streams.core.parts import Alias
-from streams.core.policy import DAY
-from streams.core.profile import Profile
-from streams.core.sources import Fetch
-from streams.core.state import TaskState
+from streams.core.engine.partition_engine import PartitionEngine
+from streams.core.lifecycle.lifecycle import Lifecycle
+from streams.core.model.event import Activity, Source
+from streams.core.model.outputs import Output
+from streams.core.model.parts import Alias
+from streams.core.model.policy import DAY
+from streams.core.model.sources import Fetch
+from streams.core.profile.codec import pack
+from streams.core.profile.profile import Profile
+from streams.core.store.backend import Disk
+from streams.core.store.task_state import TaskState
 
 
 def alias_record(key: bytes, owners: list[tuple[str, int]], devices: list[tuple[str, int]] | None = None) -> bytes:

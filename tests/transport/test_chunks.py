@@ -16,7 +16,7 @@ from aiokafka.record.util import calc_crc32c
 from aiokafka.structs import TopicPartition
 from faust.types import TP
 
-from streams.core.sources import Fetch
+from streams.core.model.sources import Fetch
 from streams.transport.chunks import READ_AGAIN, SELDOM_MS, Ahead, Chunk, Lost, chunk_fetches
 from streams.transport.pacing import FEW, FLOWING, IDLE, MANY, POURING, TRICKLING, Pacing
 

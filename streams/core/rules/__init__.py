@@ -6,7 +6,7 @@ vocabulary are looked up.
 
 from streams.core.rules.compiler import Rule, compile_rule
 from streams.core.rules.errors import RuleError
-from streams.core.rules.moment import Moment
+from streams.core.rules.eval_context import Moment
 from streams.core.rules.types import Type
 from streams.core.rules.vocabulary import Vocabulary
 

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Final
 
-from streams.core.rules import nodes, properties, tree
+from streams.core.rules import nodes, property_nodes, tree
 from streams.core.rules.errors import RuleError, suggestion
-from streams.core.rules.needs import Needs, together
+from streams.core.rules.requirements import Needs, together
 from streams.core.rules.types import Type
 from streams.core.rules.vocabulary import BEGUN_AT, OWN_STAGE, WORDS, Vocabulary
 
@@ -159,7 +159,7 @@ class Checker:
                 raise RuleError(f"the playbook declares no property {property_[:64]}{hint}", part.start, part.end)
             self.reads.add("event")
             self.need(Needs(properties={property_: type_}))
-            return Typed(type_, properties.of_event(property_, type_, vocabulary.currency), part)
+            return Typed(type_, property_nodes.of_event(property_, type_, vocabulary.currency), part)
         if name.startswith(KEPT):
             kept = vocabulary.kept.get(name.removeprefix(KEPT))
             if kept is None:
@@ -171,7 +171,7 @@ class Checker:
                 ["seen"] if kept.event_types is None else [f"count:{type_}" for type_ in kept.event_types]
             )
             self.need(Needs(properties={kept.property: kept.type}, kept={kept.name: kept}))
-            return Typed(kept.type, properties.of_profile(kept.name, kept.type), part)
+            return Typed(kept.type, property_nodes.of_profile(kept.name, kept.type), part)
         raise self._unknown(name, part)
 
     def _unknown(self, name: str, part: tree.Tree) -> RuleError:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from streams.core.activity import Activity
-from streams.core.profile import Profile
+from streams.core.model.event import Activity
+from streams.core.profile.profile import Profile
 from streams.core.rules import nodes
 from streams.core.rules.checker import Checker
 from streams.core.rules.errors import RuleError
+from streams.core.rules.eval_context import Moment
 from streams.core.rules.functions import FUNCTIONS
-from streams.core.rules.moment import Moment
-from streams.core.rules.needs import Needs
 from streams.core.rules.parser import parse
+from streams.core.rules.requirements import Needs
 from streams.core.rules.types import Type
 from streams.core.rules.vocabulary import Vocabulary
 

@@ -7,10 +7,10 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from streams.core.rules import kept, lexer, nodes, reading, tree
+from streams.core.rules import aggregate_nodes, lexer, nodes, profile_nodes, tree
 from streams.core.rules.checker import Checker, Function, Typed, real, steady, whole
 from streams.core.rules.errors import RuleError, suggestion
-from streams.core.rules.needs import EVERYTHING, Needs, Window, stage_key
+from streams.core.rules.requirements import EVERYTHING, Needs, Window, stage_key
 from streams.core.rules.types import Type
 
 Check = Callable[[Checker, tree.Call], Typed]
@@ -52,13 +52,13 @@ def window(part: tree.Tree) -> int:
 
 def _since(checker: Checker, call: tree.Call) -> Typed:
     checker.reads.add("time")
-    node = nodes.WithWhole(nodes.SUBTRACT, reading.Now(), checker.time(call.arguments[0]))
+    node = nodes.WithWhole(nodes.SUBTRACT, profile_nodes.Now(), checker.time(call.arguments[0]))
     return Typed(Type.DURATION, node, call)
 
 
 def _until(checker: Checker, call: tree.Call) -> Typed:
     checker.reads.add("time")
-    node = nodes.WithWhole(nodes.SUBTRACT, checker.time(call.arguments[0]), reading.Now())
+    node = nodes.WithWhole(nodes.SUBTRACT, checker.time(call.arguments[0]), profile_nodes.Now())
     return Typed(Type.DURATION, node, call)
 
 
@@ -123,7 +123,9 @@ def _track(checker: Checker, part: tree.Tree) -> str:
 def _stage(checker: Checker, call: tree.Call) -> Typed:
     track = _track(checker, call.arguments[0])
     checker.reads.add(f"stage:{track}")
-    return Typed(Type.TEXT, reading.Stage(checker.vocabulary.place(track)), call, checker.vocabulary.tracks[track])
+    return Typed(
+        Type.TEXT, profile_nodes.Stage(checker.vocabulary.place(track)), call, checker.vocabulary.tracks[track]
+    )
 
 
 def _count(checker: Checker, call: tree.Call) -> Typed:
@@ -135,11 +137,11 @@ def _count(checker: Checker, call: tree.Call) -> Typed:
         track = _track(checker, call.named["stage"])
         checker.reads.add(f"stage:{track}")
         checker.need(Needs(in_stage=[(track, type_)]))
-        return Typed(Type.NUMBER, kept.InStage(stage_key(track, type_)), call)
+        return Typed(Type.NUMBER, aggregate_nodes.InStage(stage_key(track, type_)), call)
     if "last" in call.named:
         return Typed(Type.NUMBER, _windowed(checker, type_, call.named["last"], False), call)
     checker.need(Needs(counted_types=[type_]))
-    return Typed(Type.NUMBER, reading.Counted(type_), call)
+    return Typed(Type.NUMBER, profile_nodes.Counted(type_), call)
 
 
 def _sum(checker: Checker, call: tree.Call) -> Typed:
@@ -148,14 +150,14 @@ def _sum(checker: Checker, call: tree.Call) -> Typed:
     if "last" in call.named:
         return Typed(Type.MONEY, _windowed(checker, type_, call.named["last"], True), call)
     checker.need(Needs(sums=[type_]))
-    return Typed(Type.MONEY, kept.Summed(type_), call)
+    return Typed(Type.MONEY, aggregate_nodes.Summed(type_), call)
 
 
 def _windowed(checker: Checker, type_: str, last: tree.Tree, amounts: bool) -> nodes.Whole:
     asked = Window(type_, window(last), amounts)
     checker.reads.add("time")
     checker.need(Needs(windows={asked.key: asked}))
-    return kept.InWindow(asked)
+    return aggregate_nodes.InWindow(asked)
 
 
 def _repeated(which: int) -> Callable[[Checker, tree.Call], list[nodes.Text]]:
@@ -164,10 +166,10 @@ def _repeated(which: int) -> Callable[[Checker, tree.Call], list[nodes.Text]]:
     def names(checker: Checker, call: tree.Call) -> list[nodes.Text]:
         found = [checker.text(part) for part in call.arguments]
         wanted = [EVERYTHING if not isinstance(node, nodes.ConstantText) else node.value for node in found]
-        checker.reads.add("count:product_viewed" if which == kept.VIEWED else "orders")
-        if which == kept.VIEWED:
+        checker.reads.add("count:product_viewed" if which == aggregate_nodes.VIEWED else "orders")
+        if which == aggregate_nodes.VIEWED:
             checker.need(Needs(categories_viewed=wanted))
-        elif which == kept.BOUGHT:
+        elif which == aggregate_nodes.BOUGHT:
             checker.need(Needs(categories_bought=wanted))
         else:
             checker.need(Needs(products_bought=wanted))
@@ -183,10 +185,12 @@ def _done(which: int) -> Check:
         names = _repeated(which)(checker, call)
         if "last" not in call.named:
             return Typed(
-                Type.BOOL, nodes.CompareWhole(nodes.GE, kept.Times(which, names), nodes.ConstantWhole(1)), call
+                Type.BOOL,
+                nodes.CompareWhole(nodes.GE, aggregate_nodes.Times(which, names), nodes.ConstantWhole(1)),
+                call,
             )
         checker.reads.add("time")
-        ago = nodes.WithWhole(nodes.SUBTRACT, reading.Now(), kept.When(which, names, True))
+        ago = nodes.WithWhole(nodes.SUBTRACT, profile_nodes.Now(), aggregate_nodes.When(which, names, True))
         length = nodes.ConstantWhole(window(call.named["last"]))
         return Typed(Type.BOOL, nodes.CompareWhole(nodes.LT, ago, length), call)
 
@@ -195,14 +199,14 @@ def _done(which: int) -> Check:
 
 def _times(which: int) -> Check:
     def check(checker: Checker, call: tree.Call) -> Typed:
-        return Typed(Type.NUMBER, kept.Times(which, _repeated(which)(checker, call)), call)
+        return Typed(Type.NUMBER, aggregate_nodes.Times(which, _repeated(which)(checker, call)), call)
 
     return check
 
 
 def _when(which: int, last: bool) -> Check:
     def check(checker: Checker, call: tree.Call) -> Typed:
-        return Typed(Type.TIME, kept.When(which, _repeated(which)(checker, call), last), call)
+        return Typed(Type.TIME, aggregate_nodes.When(which, _repeated(which)(checker, call), last), call)
 
     return check
 
@@ -215,9 +219,11 @@ def _due_again(which: int) -> Check:
         checker.reads.add("time")
         if not names:
             checker.need(
-                Needs(categories_bought=[EVERYTHING]) if which == kept.BOUGHT else Needs(products_bought=[EVERYTHING])
+                Needs(categories_bought=[EVERYTHING])
+                if which == aggregate_nodes.BOUGHT
+                else Needs(products_bought=[EVERYTHING])
             )
-        return Typed(Type.TIME, kept.DueAgain(which, names), call)
+        return Typed(Type.TIME, aggregate_nodes.DueAgain(which, names), call)
 
     return check
 
@@ -226,21 +232,23 @@ def _what_is_due(which: int) -> Check:
     def check(checker: Checker, call: tree.Call) -> Typed:
         checker.reads.update(("orders", "time"))
         checker.need(
-            Needs(categories_bought=[EVERYTHING]) if which == kept.BOUGHT else Needs(products_bought=[EVERYTHING])
+            Needs(categories_bought=[EVERYTHING])
+            if which == aggregate_nodes.BOUGHT
+            else Needs(products_bought=[EVERYTHING])
         )
-        return Typed(Type.TEXT, kept.WhatIsDue(which), call)
+        return Typed(Type.TEXT, aggregate_nodes.WhatIsDue(which), call)
 
     return check
 
 
 def _number_of_orders(checker: Checker, call: tree.Call) -> Typed:
     checker.reads.update(("orders", "time"))
-    return Typed(Type.NUMBER, reading.OrdersWithin(_last(call), None), call)
+    return Typed(Type.NUMBER, profile_nodes.OrdersWithin(_last(call), None), call)
 
 
 def _spend(checker: Checker, call: tree.Call) -> Typed:
     checker.reads.update(("orders", "time"))
-    return Typed(Type.MONEY, reading.OrdersWithin(_last(call), checker.vocabulary.currency), call)
+    return Typed(Type.MONEY, profile_nodes.OrdersWithin(_last(call), checker.vocabulary.currency), call)
 
 
 def _last(call: tree.Call) -> int:
@@ -253,7 +261,7 @@ def _last(call: tree.Call) -> int:
 def _event_has(checker: Checker, call: tree.Call) -> Typed:
     checker.reads.add("event")
     categories = frozenset([literal(part, "a category") for part in call.arguments])
-    return Typed(Type.BOOL, reading.EventHas(categories), call)
+    return Typed(Type.BOOL, profile_nodes.EventHas(categories), call)
 
 
 FUNCTIONS: Final[dict[str, Function]] = {
@@ -271,20 +279,22 @@ FUNCTIONS: Final[dict[str, Function]] = {
     "sum": Function("sum('EVENT_TYPE', last='365d')", (1, 1), ("last",), _sum),
     "orders": Function("orders(last='365d')", (0, 0), ("last",), _number_of_orders),
     "spend": Function("spend(last='365d')", (0, 0), ("last",), _spend),
-    "bought": Function("bought('CATEGORY', …, last='90d')", (1, MANY), ("last",), _done(kept.BOUGHT)),
-    "bought_product": Function("bought_product('PRODUCT', …, last='90d')", (1, MANY), ("last",), _done(kept.PRODUCT)),
-    "viewed": Function("viewed('CATEGORY', …, last='7d')", (1, MANY), ("last",), _done(kept.VIEWED)),
-    "times_bought": Function("times_bought('CATEGORY', …)", (1, MANY), (), _times(kept.BOUGHT)),
-    "times_viewed": Function("times_viewed('CATEGORY', …)", (1, MANY), (), _times(kept.VIEWED)),
-    "first_bought_at": Function("first_bought_at('CATEGORY', …)", (1, MANY), (), _when(kept.BOUGHT, False)),
-    "last_bought_at": Function("last_bought_at('CATEGORY', …)", (1, MANY), (), _when(kept.BOUGHT, True)),
+    "bought": Function("bought('CATEGORY', …, last='90d')", (1, MANY), ("last",), _done(aggregate_nodes.BOUGHT)),
+    "bought_product": Function(
+        "bought_product('PRODUCT', …, last='90d')", (1, MANY), ("last",), _done(aggregate_nodes.PRODUCT)
+    ),
+    "viewed": Function("viewed('CATEGORY', …, last='7d')", (1, MANY), ("last",), _done(aggregate_nodes.VIEWED)),
+    "times_bought": Function("times_bought('CATEGORY', …)", (1, MANY), (), _times(aggregate_nodes.BOUGHT)),
+    "times_viewed": Function("times_viewed('CATEGORY', …)", (1, MANY), (), _times(aggregate_nodes.VIEWED)),
+    "first_bought_at": Function("first_bought_at('CATEGORY', …)", (1, MANY), (), _when(aggregate_nodes.BOUGHT, False)),
+    "last_bought_at": Function("last_bought_at('CATEGORY', …)", (1, MANY), (), _when(aggregate_nodes.BOUGHT, True)),
     "category_due_at": Function(
-        "category_due_at('CATEGORY', …) or category_due_at()", (0, MANY), (), _due_again(kept.BOUGHT)
+        "category_due_at('CATEGORY', …) or category_due_at()", (0, MANY), (), _due_again(aggregate_nodes.BOUGHT)
     ),
     "product_due_at": Function(
-        "product_due_at('PRODUCT', …) or product_due_at()", (0, MANY), (), _due_again(kept.PRODUCT)
+        "product_due_at('PRODUCT', …) or product_due_at()", (0, MANY), (), _due_again(aggregate_nodes.PRODUCT)
     ),
-    "category_due": Function("category_due()", (0, 0), (), _what_is_due(kept.BOUGHT)),
-    "product_due": Function("product_due()", (0, 0), (), _what_is_due(kept.PRODUCT)),
+    "category_due": Function("category_due()", (0, 0), (), _what_is_due(aggregate_nodes.BOUGHT)),
+    "product_due": Function("product_due()", (0, 0), (), _what_is_due(aggregate_nodes.PRODUCT)),
     "event_has": Function("event_has('CATEGORY', …)", (1, MANY), (), _event_has),
 }

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from streams.core.rules.moment import Moment
+from streams.core.rules.eval_context import Moment
 
 ABSENT: Final = -(1 << 61) + 40_961
 """No amount, count or time comes near it."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
-from streams.core.activity import CLICKSTREAM_TYPES, ORDER_TYPES
-from streams.core.rules import properties, reading
-from streams.core.rules.needs import Kept, Needs
+from streams.core.model.event import CLICKSTREAM_TYPES, ORDER_TYPES
+from streams.core.rules import profile_nodes, property_nodes
 from streams.core.rules.nodes import Node
+from streams.core.rules.requirements import Kept, Needs
 from streams.core.rules.types import Type
 
 OWN_STAGE: Final = "stage:"
@@ -83,45 +83,45 @@ BEGUN_AT: Final = "begun_at"
 
 WORDS: Final[dict[str, Word]] = {
     # orders
-    "orders": Word(_NUMBER, ("orders",), lambda v: reading.Orders()),
-    "orders_in_stage": Word(_NUMBER, ("orders", OWN_STAGE), lambda v: reading.OrdersInStage(v.place(v.track))),
-    "revenue": Word(_MONEY, ("orders",), lambda v: reading.Revenue(v.currency)),
-    "average_order_value": Word(_MONEY, ("orders",), lambda v: reading.AverageOrderValue(v.currency)),
-    "last_order_at": Word(_TIME, ("orders",), lambda v: reading.LastOrderAt()),
+    "orders": Word(_NUMBER, ("orders",), lambda v: profile_nodes.Orders()),
+    "orders_in_stage": Word(_NUMBER, ("orders", OWN_STAGE), lambda v: profile_nodes.OrdersInStage(v.place(v.track))),
+    "revenue": Word(_MONEY, ("orders",), lambda v: profile_nodes.Revenue(v.currency)),
+    "average_order_value": Word(_MONEY, ("orders",), lambda v: profile_nodes.AverageOrderValue(v.currency)),
+    "last_order_at": Word(_TIME, ("orders",), lambda v: profile_nodes.LastOrderAt()),
     # what was done
-    "product_views": Word(_NUMBER, ("count:product_viewed",), lambda v: reading.ProductViews()),
-    "checkouts": Word(_NUMBER, ("count:checkout_started",), lambda v: reading.Checkouts()),
-    "reviews": Word(_NUMBER, ("count:product_reviewed",), lambda v: reading.Reviews()),
-    "referrals": Word(_NUMBER, ("count:referral_made",), lambda v: reading.Referrals()),
-    "signed_up": Word(_BOOL, ("count:signed_up",), lambda v: reading.SignedUp()),
-    "subscribed": Word(_BOOL, ("count:subscribed", "count:unsubscribed"), lambda v: reading.Subscribed(True)),
-    "unsubscribed": Word(_BOOL, ("count:subscribed", "count:unsubscribed"), lambda v: reading.Subscribed(False)),
-    "sessions": Word(_NUMBER, ("activity",), lambda v: reading.SessionCount()),
-    "cart_items": Word(_NUMBER, ("cart",), lambda v: reading.CartItems()),
-    "cart_value": Word(_MONEY, ("cart",), lambda v: reading.CartValue(v.currency)),
-    "identified": Word(_BOOL, (), lambda v: reading.Identified()),
-    "credit": Word(_MONEY, _CREDIT, lambda v: properties.Credit(), _CREDITS),
+    "product_views": Word(_NUMBER, ("count:product_viewed",), lambda v: profile_nodes.ProductViews()),
+    "checkouts": Word(_NUMBER, ("count:checkout_started",), lambda v: profile_nodes.Checkouts()),
+    "reviews": Word(_NUMBER, ("count:product_reviewed",), lambda v: profile_nodes.Reviews()),
+    "referrals": Word(_NUMBER, ("count:referral_made",), lambda v: profile_nodes.Referrals()),
+    "signed_up": Word(_BOOL, ("count:signed_up",), lambda v: profile_nodes.SignedUp()),
+    "subscribed": Word(_BOOL, ("count:subscribed", "count:unsubscribed"), lambda v: profile_nodes.Subscribed(True)),
+    "unsubscribed": Word(_BOOL, ("count:subscribed", "count:unsubscribed"), lambda v: profile_nodes.Subscribed(False)),
+    "sessions": Word(_NUMBER, ("activity",), lambda v: profile_nodes.SessionCount()),
+    "cart_items": Word(_NUMBER, ("cart",), lambda v: profile_nodes.CartItems()),
+    "cart_value": Word(_MONEY, ("cart",), lambda v: profile_nodes.CartValue(v.currency)),
+    "identified": Word(_BOOL, (), lambda v: profile_nodes.Identified()),
+    "credit": Word(_MONEY, _CREDIT, lambda v: property_nodes.Credit(), _CREDITS),
     # times
-    "now": Word(_TIME, ("time",), lambda v: reading.Now()),
-    "first_seen_at": Word(_TIME, ("seen",), lambda v: reading.FirstSeenAt()),
-    "last_seen_at": Word(_TIME, ("seen",), lambda v: reading.LastSeenAt()),
-    "last_activity_at": Word(_TIME, ("activity",), lambda v: reading.LastActivityAt()),
-    "first_order_at": Word(_TIME, ("orders",), lambda v: reading.FirstOrderAt()),
-    "credit_expires_at": Word(_TIME, _CREDIT, lambda v: properties.CreditExpiresAt(), _CREDITS),
+    "now": Word(_TIME, ("time",), lambda v: profile_nodes.Now()),
+    "first_seen_at": Word(_TIME, ("seen",), lambda v: profile_nodes.FirstSeenAt()),
+    "last_seen_at": Word(_TIME, ("seen",), lambda v: profile_nodes.LastSeenAt()),
+    "last_activity_at": Word(_TIME, ("activity",), lambda v: profile_nodes.LastActivityAt()),
+    "first_order_at": Word(_TIME, ("orders",), lambda v: profile_nodes.FirstOrderAt()),
+    "credit_expires_at": Word(_TIME, _CREDIT, lambda v: property_nodes.CreditExpiresAt(), _CREDITS),
     # stages
-    "stage": Word(_TEXT, (OWN_STAGE,), lambda v: reading.Stage(v.place(v.track))),
-    "entered_at": Word(_TIME, (OWN_STAGE,), lambda v: reading.EnteredAt(v.place(v.track))),
-    "cycle": Word(_NUMBER, (OWN_STAGE,), lambda v: reading.Cycle(v.place(v.track))),
+    "stage": Word(_TEXT, (OWN_STAGE,), lambda v: profile_nodes.Stage(v.place(v.track))),
+    "entered_at": Word(_TIME, (OWN_STAGE,), lambda v: profile_nodes.EnteredAt(v.place(v.track))),
+    "cycle": Word(_NUMBER, (OWN_STAGE,), lambda v: profile_nodes.Cycle(v.place(v.track))),
     # the trigger
-    BEGUN_AT: Word(_TIME, (), lambda v: reading.BegunAt()),
+    BEGUN_AT: Word(_TIME, (), lambda v: profile_nodes.BegunAt()),
     # the event at hand
-    "activity": Word(_BOOL, ("event",), lambda v: reading.Active()),
-    "event.type": Word(_TEXT, ("event",), lambda v: reading.EventType()),
-    "event.product_id": Word(_TEXT, ("event",), lambda v: reading.EventProduct()),
-    "event.category": Word(_TEXT, ("event",), lambda v: reading.EventCategory()),
-    "event.price": Word(_MONEY, ("event",), lambda v: reading.EventAmount(v.currency, False)),
-    "event.quantity": Word(_NUMBER, ("event",), lambda v: reading.EventQuantity()),
-    "event.total": Word(_MONEY, ("event",), lambda v: reading.EventAmount(v.currency, True)),
-    "event.channel": Word(_TEXT, ("event",), lambda v: reading.EventChannel()),
-    "event.coupon": Word(_TEXT, ("event",), lambda v: reading.EventCoupon()),
+    "activity": Word(_BOOL, ("event",), lambda v: profile_nodes.Active()),
+    "event.type": Word(_TEXT, ("event",), lambda v: profile_nodes.EventType()),
+    "event.product_id": Word(_TEXT, ("event",), lambda v: profile_nodes.EventProduct()),
+    "event.category": Word(_TEXT, ("event",), lambda v: profile_nodes.EventCategory()),
+    "event.price": Word(_MONEY, ("event",), lambda v: profile_nodes.EventAmount(v.currency, False)),
+    "event.quantity": Word(_NUMBER, ("event",), lambda v: profile_nodes.EventQuantity()),
+    "event.total": Word(_MONEY, ("event",), lambda v: profile_nodes.EventAmount(v.currency, True)),
+    "event.channel": Word(_TEXT, ("event",), lambda v: profile_nodes.EventChannel()),
+    "event.coupon": Word(_TEXT, ("event",), lambda v: profile_nodes.EventCoupon()),
 }

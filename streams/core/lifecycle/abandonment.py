@@ -1,0 +1,379 @@
+"""Abandonment: episodes, step 1, further steps, cool-down, and what becomes of an abandonment.
+
+Called by `customer.Lifecycle` only. Times in ms. `Profile.armed` tells whether step 1 is awaited; once it has come due,
+`Episode.abandoned` lets further steps of the latest abandonment follow, until new activity arms step 1 again.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Final, Literal
+
+from streams.core.lifecycle.cart import as_items, key, settle, updated
+from streams.core.model import ids
+from streams.core.model.event import Activity
+from streams.core.model.outputs import Abandonment, AbandonmentType, Output
+from streams.core.model.parts import Abandoned, Bought, Episode, Item, Kind, Order
+from streams.core.model.policy import LARGEST_AMOUNT, Policy
+from streams.core.profile.profile import Profile
+
+RECENT_LIMIT: Final = 512
+"""Step-1 times kept: more than a week of half hours. It takes retractions without end to reach it."""
+USUAL: Final = ("checkout", "cart", "browse")
+
+
+def value(items: Sequence[Item], currency: str) -> tuple[int | None, str | None]:
+    """What the items come to, and in which currency (of nothing: in the given one).
+
+    The sum is None where a price is missing, currencies differ or it is absurd, the currency where there is not one.
+    """
+    if not items:
+        return 0, currency
+    currencies = {item.currency for item in items if item.price is not None}
+    if len(currencies) != 1:
+        return None, None
+    total = 0
+    for item in items:
+        if item.price is None:
+            return None, currencies.pop()
+        total += item.price * item.quantity
+    return None if total > LARGEST_AMOUNT else total, currencies.pop()
+
+
+def _quantities(items: Sequence[Item]) -> set[tuple[str | None, int]]:
+    return {(item.product_id, item.quantity) for item in items}
+
+
+class Abandonments:
+    """The rules that open and close episodes and abandon them. Holds no state of its own."""
+
+    def __init__(self, policy: Policy, namespace: uuid.UUID) -> None:
+        self._policy = policy
+        self._namespace = namespace
+        self._expiry = policy.expiry
+        self._checkout_fresh = policy.checkout_fresh
+        self._windows: dict[Kind, int] = {
+            "browse": policy.browse_window,
+            "cart": policy.cart_window,
+            "checkout": policy.checkout_window,
+        }
+        self._ladders: dict[Kind, tuple[int, ...]] = {
+            "browse": (),  # it closes its episode
+            "cart": policy.cart_ladder,
+            "checkout": policy.checkout_ladder,
+        }
+        self._usual = policy.precedence == USUAL
+        self._precedence: list[Kind] = list(policy.precedence)
+        kinds: tuple[Kind, ...] = ("browse", "cart", "checkout")
+        self._rank: dict[Kind, int] = {
+            kind: len(USUAL) - self._precedence.index(kind) if kind in self._precedence else 0 for kind in kinds
+        }
+
+    # -- what the episode is
+
+    def kind(self, profile: Profile) -> Kind | None:
+        """The kind of the open episode; None if it is of none, or none is open."""
+        episode, last, cart = profile.episode, profile.last_activity_at, profile.cart.now
+        if episode is None or last is None:
+            return None
+        checkout = cart.checkout_at is not None and last - cart.checkout_at < self._checkout_fresh
+        if self._usual:
+            if checkout:
+                return "checkout"
+            if cart.lines:
+                return "cart"
+            return "browse" if episode.views else None
+        for kind in self._precedence:
+            if (kind == "checkout" and checkout) or (kind == "cart" and cart.lines):
+                return kind
+            if kind == "browse" and episode.views:
+                return kind
+        return None
+
+    @staticmethod
+    def _content(profile: Profile, kind: Kind) -> tuple[Item, ...]:
+        lines, episode = profile.cart.now.lines, profile.episode
+        if lines and kind != "browse":
+            return as_items(lines)
+        return () if episode is None else as_items(episode.views)
+
+    # -- deadlines
+
+    def step_due(self, profile: Profile) -> int | None:
+        """When step 1, or the next step of the latest abandonment, is due."""
+        last, episode, latest = profile.last_activity_at, profile.episode, profile.latest
+        if episode is None or last is None:
+            return None
+        if profile.armed:
+            kind = self.kind(profile)
+            return None if kind is None else last + self._windows[kind]
+        if episode.abandoned and latest is not None and latest.open and latest.step < self._steps(latest.kind):
+            return last + self._ladders[latest.kind][latest.step - 1]
+        return None
+
+    def expiry_due(self, profile: Profile) -> int | None:
+        """When an open episode, or a cart that an order has left behind, expires."""
+        last = profile.last_activity_at
+        if last is None or (profile.episode is None and not profile.cart.now.lines):
+            return None
+        return last + self._expiry
+
+    def fire_step(self, profile: Profile, due: int, outputs: list[Output]) -> None:
+        """Abandon the episode, go on with the latest abandonment silently, or make its next step."""
+        if not profile.armed:
+            self._next_step(profile, due, outputs)
+            return
+        kind, episode, latest = self.kind(profile), profile.episode, profile.latest
+        assert kind is not None
+        assert episode is not None
+        items = self._content(profile, kind)
+        profile.armed, episode.abandoned = False, True
+        goes_on = (
+            latest is not None
+            and latest.open
+            and self._rank[kind] <= self._rank[latest.kind]
+            and due - latest.step1_at < self._policy.cool_down
+            and (self._policy.cool_down_per_kind or _quantities(items) == _quantities(latest.items))
+        )
+        bought = profile.last_order_at
+        silent = kind == "browse" and bought is not None and due < bought + self._policy.browse_silent_after_order
+        if not (goes_on or silent):
+            self._abandon(profile, kind, due, items, outputs)
+        if kind == "browse":
+            profile.episode = None
+            settle(profile.cart)
+            profile.cart.now.checkout_at = None  # a mark that made it no checkout is stale
+
+    def goes_on(self, earlier: Abandoned, later: Abandoned) -> bool:
+        """Whether the later of two abandonments, told of what turned out to be one customer, would have been none: it
+        says nothing that the earlier one does not say (see `fire_step`)."""
+        if self._rank[later.kind] > self._rank[earlier.kind]:
+            return False
+        if later.step1_at - earlier.step1_at >= self._policy.cool_down:
+            return False
+        if self._policy.cool_down_per_kind or (later.kind == "browse" and earlier.kind != "browse"):
+            return True
+        return _quantities(later.items) <= _quantities(earlier.items)
+
+    def fire_expiry(self, profile: Profile, due: int, outputs: list[Output]) -> None:
+        """Close the episode, and its abandonment if open (no browse, which closes its episode); empty the cart."""
+        episode, latest = profile.episode, profile.latest
+        if episode is not None and episode.abandoned and latest is not None and latest.open:
+            self._close(profile, latest, "expired", due, outputs)
+        profile.episode = None
+        settle(profile.cart)
+        profile.cart.now.lines.clear()
+        profile.cart.now.checkout_at = None
+
+    def _abandon(self, profile: Profile, kind: Kind, due: int, items: tuple[Item, ...], outputs: list[Output]) -> None:
+        cart, episode, latest, last = profile.cart.now, profile.episode, profile.latest, profile.last_activity_at
+        assert episode is not None
+        assert last is not None
+        recent = [at for at in profile.recent_steps if at > due - self._policy.recent_window]
+        profile.latest = new = Abandoned(
+            id=self._id(profile, kind, due, 1),
+            kind=kind,
+            step1_at=due,
+            armed_at=last,
+            step=1,
+            step_at=due,
+            last_activity_at=last,
+            episode_started_at=episode.started_at,
+            items=items,
+            currency=profile.currency or self._policy.currency,
+            cart_id=cart.cart_id,
+            checkout_id=cart.checkout_id,
+            session_id=profile.session_id,
+            supersedes=latest.id if latest is not None and latest.open else None,
+            recent=sum(at < due for at in recent),
+            episode=episode if kind == "browse" else None,
+        )
+        profile.recent_steps = [*recent[-RECENT_LIMIT + 1 :], due]
+        outputs.append(self._event(profile, new, "abandoned", new.id, due))
+
+    def _next_step(self, profile: Profile, due: int, outputs: list[Output]) -> None:
+        cart, episode, latest, last = profile.cart.now, profile.episode, profile.latest, profile.last_activity_at
+        assert episode is not None
+        assert latest is not None
+        assert last is not None
+        latest.step += 1
+        latest.step_at, latest.last_activity_at, latest.episode_started_at = due, last, episode.started_at
+        latest.items, latest.currency = self._content(profile, latest.kind), profile.currency or self._policy.currency
+        latest.cart_id, latest.checkout_id, latest.session_id = cart.cart_id, cart.checkout_id, profile.session_id
+        id_ = self._id(profile, latest.kind, latest.step1_at, latest.step)
+        outputs.append(self._event(profile, latest, "abandoned", id_, due))
+
+    # -- events
+
+    def shopped(
+        self,
+        profile: Profile,
+        at: int,
+        last_order_at: int | None,
+        viewed: Activity | None,
+        counts: Counter[tuple[str, str]],
+    ) -> None:
+        """A view (`viewed`), an addition or a checkout at `at`: opens an episode or belongs to it.
+
+        Not if it is older than the last order before it: that closed what it belonged to.
+        """
+        if last_order_at is not None and at < last_order_at:
+            return
+        episode = profile.episode
+        if episode is None:
+            profile.episode = episode = Episode(at, at)
+        elif at > episode.newest:
+            episode.newest = at
+        elif at < episode.started_at:
+            episode.started_at = at
+        if viewed is None:
+            return
+        product, views = key(viewed.product_id), episode.views
+        known = views.get(product)
+        if known is not None and at >= known.at:
+            del views[product]
+        views[product] = updated(known, viewed.category, viewed.price, viewed.currency, 1, at)
+        if at < episode.newest:  # it may not be the most recent: by time
+            views = episode.views = dict(sorted(views.items(), key=lambda view: view[1].at))
+        if len(views) > self._policy.viewed_products:
+            del views[next(iter(views))]
+            counts["trimmed", "viewed_products"] += 1
+
+    def ordered(self, profile: Profile, activity: Activity, order: Order, outputs: list[Output]) -> None:
+        """A completion that counts: closes the episode, and settles the latest abandonment."""
+        at, latest = activity.at, profile.latest
+        if profile.episode is not None:
+            self.close_episode(profile, profile.episode, at)
+        if latest is None or not latest.open:
+            return
+        if at < latest.step1_at:
+            if at >= latest.episode_started_at:
+                self._close(profile, latest, "retracted", at, outputs, reason="late_order")
+        elif at <= latest.step_at + self._policy.recovery_window:
+            assert activity.order_id is not None
+            products = [key(item.product_id) for item in activity.items or ()]
+            bought = Bought(at, tuple(products), activity.cart_id, activity.checkout_id)
+            self.recover(profile, latest, activity.order_id, order, bought, outputs)
+        else:
+            forget_content(latest)
+
+    def recover(
+        self, profile: Profile, latest: Abandoned, order_id: str, order: Order, bought: Bought, outputs: list[Output]
+    ) -> None:
+        """The order came after the abandonment, and in time."""
+        self._close(
+            profile,
+            latest,
+            "recovered",
+            order.at,
+            outputs,
+            order_id=order_id,
+            order_total=order.total,
+            order_currency=order.currency,
+            recovered_after_ms=order.at - latest.step1_at,
+            match=_match(latest, bought),
+        )
+
+    def take_back(self, profile: Profile, latest: Abandoned, at: int, outputs: list[Output]) -> None:
+        """A merge at `at` has shown that the abandonment should not have been told, or that it is one of two."""
+        self._close(profile, latest, "retracted", at, outputs, reason="merge")
+
+    @staticmethod
+    def close_episode(profile: Profile, episode: Episode, order_at: int) -> None:
+        """An order closes it, unless something newer has happened in it: then that is what remains of it."""
+        cart = profile.cart.now
+        shown = [line.at for line in (*episode.views.values(), *cart.lines.values())]
+        if cart.checkout_at is not None:
+            shown.append(cart.checkout_at)
+        newer = [at for at in shown if at > order_at]
+        if episode.newest <= order_at and not newer:
+            profile.episode = None
+        elif episode.started_at <= order_at:
+            episode.views = {product: view for product, view in episode.views.items() if view.at > order_at}
+            episode.started_at = min(newer, default=episode.newest)
+            episode.newest = max([episode.newest, *newer])
+
+    def late_activity(self, profile: Profile, at: int, outputs: list[Output]) -> None:
+        """Activity at `at`: if the latest abandonment should not have come due, take it back and arm step 1 again."""
+        latest = profile.latest
+        if latest is None or not latest.open or not latest.armed_at < at < latest.step1_at:
+            return
+        if profile.episode is None:
+            profile.episode = latest.episode
+        profile.armed = True
+        self._close(profile, latest, "retracted", at, outputs, reason="late_activity")
+
+    # -- events out
+
+    def _steps(self, kind: Kind) -> int:
+        return 1 + len(self._ladders[kind])
+
+    def _id(self, profile: Profile, kind: Kind, step1_at: int, step_or_type: int | str) -> str:
+        return ids.abandonment_id(self._namespace, profile.identified, profile.customer, kind, step1_at, step_or_type)
+
+    def _close(
+        self,
+        profile: Profile,
+        latest: Abandoned,
+        type_: Literal["recovered", "retracted", "expired"],
+        at: int,
+        outputs: list[Output],
+        **more: Any,
+    ) -> None:
+        identified, customer = _told_of(profile, latest, type_)
+        id_ = ids.abandonment_id(self._namespace, identified, customer, latest.kind, latest.step1_at, type_)
+        outputs.append(self._event(profile, latest, type_, id_, at, **more))
+        forget_content(latest)
+
+    def _event(
+        self, profile: Profile, latest: Abandoned, type_: AbandonmentType, id_: str, at: int, **more: Any
+    ) -> Abandonment:
+        total, currency = value(latest.items, latest.currency)
+        identified, customer = _told_of(profile, latest, type_)
+        return Abandonment(
+            id=id_,
+            type=type_,
+            kind=latest.kind,
+            abandonment_id=latest.id,
+            customer=customer,
+            identified=identified,
+            subscribed=profile.subscribed,
+            step=latest.step,
+            steps=self._steps(latest.kind),
+            occurred_at=at,
+            last_activity_at=latest.last_activity_at,
+            episode_started_at=latest.episode_started_at,
+            items=latest.items,
+            value=total,
+            currency=currency,
+            cart_id=latest.cart_id,
+            checkout_id=latest.checkout_id,
+            session_id=latest.session_id,
+            supersedes=latest.supersedes,
+            recent_abandonments=latest.recent,
+            **more,
+        )
+
+
+def _told_of(profile: Profile, latest: Abandoned, type_: AbandonmentType) -> tuple[bool, str]:
+    """Whose it is: whoever heard of an abandonment hears that it is taken back; all else is the customer's by now."""
+    if latest.device is not None and type_ == "retracted":
+        return False, latest.device
+    return profile.identified, profile.customer
+
+
+def _match(latest: Abandoned, order: Bought) -> Literal["cart", "checkout", "items", "customer"]:
+    if order.cart_id is not None and order.cart_id == latest.cart_id:
+        return "cart"
+    if order.checkout_id is not None and order.checkout_id == latest.checkout_id:
+        return "checkout"
+    if set(order.products) & {key(item.product_id) for item in latest.items}:
+        return "items"
+    return "customer"
+
+
+def forget_content(latest: Abandoned) -> None:
+    """It is closed. What it held is of no more use; its id and whether it was withheld are."""
+    latest.open, latest.items, latest.episode = False, (), None

@@ -1,0 +1,419 @@
+"""A customer's cart: lines, checkout mark and the cart and checkout ids last shown.
+
+What is done to a cart does not commute, and arrives out of order by up to `lateness`. So the latest operations are
+kept in a short log beside the cart as it was before them, and told again in (time, arrival) order when one arrives
+late. An operation older than that is applied to what is there, and never overrides what is newer than itself.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from msgspec.structs import astuple
+
+from streams.core.model.event import Activity
+from streams.core.model.parts import Bought, Cart, Contents, Item, Line, Op, OpKind
+from streams.core.model.policy import Policy
+
+LOG_LIMIT: Final = 100
+"""Operations kept to be told again: bounds the cost of one that arrives late."""
+FEW: Final = 3
+"""So many operations cost less to do once more than the cart costs to copy."""
+MOST_BOUGHT: Final = 4
+"""Orders kept for a cart that is merged with this one."""
+MOST_PRODUCTS: Final = 50
+"""Of each of them."""
+
+
+def updated(line: Line | None, category: str | None, price: int | None, currency: str, quantity: int, at: int) -> Line:
+    """The line after an event at `at`, now of `quantity`: what is not said, or said too late, stays as last known."""
+    if line is None:
+        return Line(category, price, currency, quantity, at)
+    older = at < line.at
+    if price is None or (older and line.price is not None):
+        price, currency = line.price, line.currency
+    if category is None or (older and line.category is not None):
+        category = line.category
+    return Line(category, price, currency, quantity, line.at if older else at)
+
+
+def key(product_id: str | None) -> str:
+    """Products without an id are one unnamed product."""
+    return product_id or ""
+
+
+def as_items(lines: Mapping[str, Line]) -> tuple[Item, ...]:
+    """The lines as they are shown to others."""
+    return tuple(
+        Item(product or None, line.category, line.price, line.currency, line.quantity)
+        for product, line in lines.items()
+    )
+
+
+def oldest(lines: Mapping[str, Line]) -> list[str]:
+    """The products, those of the oldest events first."""
+    return sorted(lines, key=lambda product: lines[product].at)
+
+
+# Each look into an Enum is a search.
+_ADD: Final = OpKind.ADD
+_REMOVE: Final = OpKind.REMOVE
+_REPLACE: Final = OpKind.REPLACE
+_EMPTY: Final = OpKind.EMPTY
+_CHECKOUT: Final = OpKind.CHECKOUT
+_SHOW: Final = OpKind.SHOW
+_STEP: Final = OpKind.STEP
+_ORDER: Final = OpKind.ORDER
+
+OPERATIONS: Final = {
+    "product_added": _ADD,
+    "product_removed": _REMOVE,
+    "cart_viewed": _REPLACE,
+    "cart_emptied": _EMPTY,
+    "checkout_started": _CHECKOUT,
+    "checkout_step_completed": _STEP,
+}
+
+
+_UNCOUNTED: Final[Counter[tuple[str, str]]] = Counter()
+"""Takes what was counted when it was done the first time."""
+
+
+def _time(op: Op) -> int:
+    return op.at
+
+
+def operation(activity: Activity, kind: OpKind) -> Op:
+    """The operation that an activity is. Of an order's items, only which products they are matters."""
+    items = activity.items
+    if kind is _ORDER and items:
+        items = tuple(Item(product, None, None, "", 1) for product in dict.fromkeys(item.product_id for item in items))
+    return Op(
+        activity.at,
+        kind,
+        key(activity.product_id),
+        activity.category,
+        activity.price,
+        activity.currency,
+        activity.quantity,
+        items,
+        activity.cart_id,
+        activity.checkout_id,
+    )
+
+
+def record(
+    cart: Cart, op: Op, newest: int, last_order_at: int | None, policy: Policy, counts: Counter[tuple[str, str]]
+) -> bool:
+    """Apply an operation where it belongs; whether it added something.
+
+    `newest` is the time of the customer's newest event, `last_order_at` of the last order before this event.
+    """
+    horizon, log, limit, at = newest - policy.lateness, cart.log, policy.cart_lines, op.at
+    if op.kind is _ORDER:
+        _keep_bought(cart, [*cart.bought, _bought(op, cart.now)])
+    if log and log[0].at < horizon:
+        _settle_before(cart, horizon, limit)
+    before = cart.before
+    # The log may have been cut short: what belongs before it is then as old as what is older than the horizon.
+    if at < horizon or (len(log) >= LOG_LIMIT and at < log[0].at):
+        barred = last_order_at is not None and at < last_order_at
+        if not log:
+            cart.before = before = None
+        if before is None:
+            return _apply(cart.now, op, barred, limit, counts)
+        added = _apply(before, op, barred, limit, counts)
+        _tell(cart, None, limit)
+        return added
+    if before is None:
+        cart.before = before = _copy(cart.now)
+    if not log or at >= log[-1].at:
+        log.append(op)
+        added = _apply(cart.now, op, False, limit, counts)
+    else:
+        log.insert(bisect_right(log, at, key=_time), op)
+        added = _tell(cart, op, limit)
+    if len(log) > LOG_LIMIT:
+        _apply(before, log.pop(0), False, limit, _UNCOUNTED)
+        counts["trimmed", "cart_log"] += 1
+    return added
+
+
+def settle(cart: Cart) -> None:
+    """A deadline is about to change the cart: from here on, what was before is not told again."""
+    cart.log.clear()
+    cart.before = None
+
+
+def unite(cart: Cart, other: Cart, copies: frozenset[int], limit: int, counts: Counter[tuple[str, str]]) -> None:
+    """Make it the cart of two customers who are one: what was done to both is told in time order. Uses `other` up.
+
+    Exact for what is in the logs (the last `lateness` of each side), for additions and checkouts whenever they were,
+    and for the newest `MOST_BOUGHT` orders: what one side bought leaves the other's cart too. What is older than all of
+    these is taken to have been bought. Before its log begins, anything else took only out of the cart it was done to.
+    `copies`: times (ms) of events that both had: what they did is not done twice.
+    """
+    if not _is_empty(other):
+        if _is_empty(cart):
+            cart.now, cart.log, cart.before, cart.bought = other.now, other.log, other.before, other.bought
+            return
+        first, second = sorted([_history(cart, other.bought), _history(other, cart.bought)], key=repr)
+        known = {_what(op): n for n, op in enumerate(first) if op.kind is _ORDER or op.at in copies}
+        ops = first.copy()
+        for op in second:
+            n = known.get(_what(op))
+            if n is None:
+                ops.append(op)
+            elif op.quantity > first[n].quantity:
+                ops[n] = op
+        ops.sort(key=_time)
+        settled = max(0, len(ops) - LOG_LIMIT)
+        before = Contents()
+        for op in ops[:settled]:
+            _apply(before, op, False, limit, counts)
+        cart.log, cart.before = ops[settled:], before
+        if settled:
+            counts["trimmed", "cart_log"] += settled
+        _keep_bought(cart, cart.bought + other.bought)
+        _tell(cart, None, limit)
+
+
+def _is_empty(cart: Cart) -> bool:
+    """Whether nothing was ever done to it that still matters."""
+    now = cart.now
+    return not (cart.log or cart.bought or now.lines or now.cart_id or now.checkout_id or now.checkout_at is not None)
+
+
+def _history(cart: Cart, elsewhere: list[Bought]) -> list[Op]:
+    """What was done to the cart in time order, so far as it is known. `elsewhere`: what was bought apart from it."""
+    base = cart.now if cart.before is None else cart.before
+    in_log = {_what(op) for op in cart.log}
+    ops: list[Op] = []
+    for bought in cart.bought:
+        op = _op(bought.at, _ORDER, bought.cart_id, bought.checkout_id, bought.products)
+        if _what(op) not in in_log:
+            if bought.cart_shown_at is not None:
+                ops.append(_op(bought.cart_shown_at, _SHOW, bought.cart_id, None))
+            if bought.checkout_shown_at is not None:
+                ops.append(_op(bought.checkout_shown_at, _SHOW, None, bought.checkout_id))
+            ops.append(op)
+    for (
+        bought
+    ) in elsewhere:  # an id that was shown since is taken to have been shown before: only the last time is known
+        if bought.cart_id is not None and bought.cart_id == base.cart_id and base.cart_id_at > bought.at:
+            ops.append(_op(bought.at - 1, _SHOW, bought.cart_id, None))
+        if (
+            bought.checkout_id is not None
+            and bought.checkout_id == base.checkout_id
+            and base.checkout_id_at > bought.at
+        ):
+            ops.append(_op(bought.at - 1, _SHOW, None, bought.checkout_id))
+    if base.cart_id is not None:
+        ops.append(_op(base.cart_id_at, _SHOW, base.cart_id, None))
+    if base.checkout_id is not None:
+        ops.append(_op(base.checkout_id_at, _SHOW, None, base.checkout_id))
+    for product, line in base.lines.items():
+        ops.append(
+            Op(line.at, _ADD, product, line.category, line.price, line.currency, line.quantity, None, None, None)
+        )
+    if base.checkout_at is not None:
+        ops.append(_op(base.checkout_at, _CHECKOUT, None, None))
+    ops += cart.log
+    if len(elsewhere) == MOST_BOUGHT:  # there may have been orders before these, which are not known any more
+        since = elsewhere[0].at
+        ops = [op for op in ops if op.at >= since or (op.kind is not _ADD and op.kind is not _CHECKOUT)]
+    return sorted(ops, key=_time)
+
+
+def _op(at: int, kind: OpKind, cart_id: str | None, checkout_id: str | None, products: tuple[str, ...] = ()) -> Op:
+    items = tuple([Item(product, None, None, "", 1) for product in products]) if products else None
+    return Op(at, kind, "", None, None, "", 1, items, cart_id, checkout_id)
+
+
+def _bought(op: Op, cart: Contents) -> Bought:
+    same_cart = op.cart_id is not None and op.cart_id == cart.cart_id
+    same_checkout = op.checkout_id is not None and op.checkout_id == cart.checkout_id
+    return Bought(
+        op.at,
+        _products(op)[:MOST_PRODUCTS],
+        op.cart_id,
+        op.checkout_id,
+        cart.cart_id_at if same_cart else None,
+        cart.checkout_id_at if same_checkout else None,
+    )
+
+
+def _products(op: Op) -> tuple[str, ...]:
+    return tuple([key(item.product_id) for item in op.items or ()])
+
+
+def _what(op: Op) -> tuple[int, OpKind, str, tuple[str, ...], str | None, str | None]:
+    """What tells an operation from others, where it may have been done to both carts."""
+    if op.kind is _ORDER:
+        return op.at, op.kind, op.product, _products(op)[:MOST_PRODUCTS], op.cart_id, op.checkout_id
+    return op.at, op.kind, op.product, (), None, None
+
+
+def _keep_bought(cart: Cart, bought: list[Bought]) -> None:
+    cart.bought = sorted(dict.fromkeys(bought), key=_bought_at)[-MOST_BOUGHT:]
+
+
+def _bought_at(bought: Bought) -> int:
+    return bought.at
+
+
+def _settle_before(cart: Cart, horizon: int, limit: int) -> None:
+    """What is older than the horizon leaves the log. If that is all, `before` is as `now`, or None."""
+    log = cart.log
+    before, settled = cart.before, len(log)
+    assert before is not None
+    if log[-1].at >= horizon:
+        settled = bisect_left(log, horizon, key=_time)
+    elif settled > FEW:
+        settle(cart)
+        return
+    for op in log[:settled]:
+        _apply(before, op, False, limit, _UNCOUNTED)
+    del log[:settled]
+
+
+def _tell(cart: Cart, asked: Op | None, limit: int) -> bool:
+    """Tell the log again from its beginning; whether the operation asked about added something."""
+    assert cart.before is not None
+    cart.now, uncounted, answer = _copy(cart.before), Counter[tuple[str, str]](), False
+    for op in cart.log:
+        added = _apply(cart.now, op, False, limit, uncounted)
+        if op is asked:
+            answer = added
+    return answer
+
+
+def _copy(cart: Contents) -> Contents:
+    """One that can be changed without changing this one (lines are frozen)."""
+    return Contents(
+        cart.lines.copy(),
+        cart.checkout_at,
+        cart.cart_id,
+        cart.cart_id_at,
+        cart.checkout_id,
+        cart.checkout_id_at,
+    )
+
+
+def _apply(cart: Contents, op: Op, barred: bool, limit: int, counts: Counter[tuple[str, str]]) -> bool:
+    """Do it; whether something was added. `barred` ones neither add nor mark: they are older than the last order.
+
+    Every branch takes and overrides only what is not newer than `op`.
+    """
+    # All fields of the operation at once: reading them one by one takes longer.
+    at, kind, product, category, price, currency, quantity, items, cart_id, checkout_id = _fields(op)
+    if kind is _ORDER:
+        _order(cart, op)
+        return False
+    if cart_id is not None and (cart.cart_id is None or at >= cart.cart_id_at):
+        cart.cart_id, cart.cart_id_at = cart_id, at
+    if checkout_id is not None and (cart.checkout_id is None or at >= cart.checkout_id_at):
+        cart.checkout_id, cart.checkout_id_at = checkout_id, at
+    added = False
+    if kind is _ADD:
+        if not barred:
+            lines = cart.lines
+            line = lines.get(product)
+            if line is None:
+                lines[product] = Line(category, price, currency, quantity, at)
+            else:
+                lines[product] = updated(line, category, price, currency, line.quantity + quantity, at)
+            added = True
+    elif kind is _REMOVE:
+        _remove(cart, op)
+    elif kind is _EMPTY:
+        _take(cart, tuple(cart.lines), at)
+        _unmark(cart, at)
+    elif kind is _STEP:
+        if cart.checkout_at is not None and at > cart.checkout_at:
+            cart.checkout_at = at
+    elif kind is _REPLACE or kind is _CHECKOUT:
+        if items is not None:
+            added = _replace(cart, items, at, barred)
+        if kind is _CHECKOUT and not barred and (cart.checkout_at is None or at > cart.checkout_at):
+            cart.checkout_at = at
+    if added:
+        _trim(cart, limit, counts)
+    return added
+
+
+def _fields(
+    op: Op,
+) -> tuple[int, OpKind, str, str | None, int | None, str, int, tuple[Item, ...] | None, str | None, str | None]:
+    return astuple(op)
+
+
+def _take(cart: Contents, products: Iterable[str], at: int) -> None:
+    lines = cart.lines
+    for product in products:
+        if (line := lines.get(product)) is not None and line.at <= at:
+            del lines[product]
+
+
+def _unmark(cart: Contents, at: int) -> None:
+    if cart.checkout_at is not None and cart.checkout_at <= at:
+        cart.checkout_at = None
+
+
+def _remove(cart: Contents, op: Op) -> None:
+    line = cart.lines.get(op.product)
+    if line is None or line.at > op.at:
+        return
+    if line.quantity > op.quantity:
+        quantity = line.quantity - op.quantity
+        cart.lines[op.product] = Line(line.category, line.price, line.currency, quantity, op.at)
+        return
+    del cart.lines[op.product]
+    if not cart.lines:
+        _unmark(cart, op.at)
+
+
+def _replace(cart: Contents, items: tuple[Item, ...], at: int, barred: bool) -> bool:
+    listed: dict[str, Line] = {}
+    for item in items:
+        product = key(item.product_id)
+        line = listed.get(product)
+        quantity = item.quantity if line is None else line.quantity + item.quantity
+        listed[product] = updated(line, item.category, item.price, item.currency, quantity, at)
+    _take(cart, [product for product in cart.lines if product not in listed], at)
+    if not listed:
+        _unmark(cart, at)
+    added = False
+    for product, new in listed.items():
+        line = cart.lines.get(product)
+        if line is not None and line.at > at:
+            continue
+        more = line is None or new.quantity > line.quantity
+        if more and barred:
+            continue
+        added = added or more
+        cart.lines[product] = updated(line, new.category, new.price, new.currency, new.quantity, at)
+    return added
+
+
+def _order(cart: Contents, op: Op) -> None:
+    _unmark(cart, op.at)
+    bought = [key(item.product_id) for item in op.items or ()]
+    whole = (
+        not any(bought)
+        or (op.cart_id is not None and op.cart_id == cart.cart_id)
+        or (op.checkout_id is not None and op.checkout_id == cart.checkout_id)
+    )
+    _take(cart, tuple(cart.lines) if whole else bought, op.at)
+
+
+def _trim(cart: Contents, limit: int, counts: Counter[tuple[str, str]]) -> None:
+    lines = cart.lines
+    excess = len(lines) - limit
+    if excess > 0:
+        for product in oldest(lines)[:excess]:
+            del lines[product]
+        counts["trimmed", "cart_lines"] += excess

@@ -1,0 +1,157 @@
+"""Keeping a profile small: what goes is the oldest, and a counter tells.
+
+A profile is measured only when it may have become too large, by a bound that every event adds to. That bound is packed
+with the profile, so what is trimmed does not depend on when the profile was packed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Final
+
+from streams.core.lifecycle import orders
+from streams.core.lifecycle.cart import oldest, settle
+from streams.core.model.parts import Repeated
+from streams.core.profile import recent_ids
+from streams.core.profile.codec import packed_size
+from streams.core.profile.profile import Profile
+
+BYTES_PER_EVENT: Final = 100
+"""What an event can add to a packed profile beside twice what its record holds (in the cart and in its log)."""
+
+
+def trim(profile: Profile, limit: int, counts: Counter[tuple[str, str]]) -> None:
+    """Trim the profile if it takes more than `limit` bytes without its header; its weight says that it may.
+
+    Outputs that wait for their commit come on top: they are not the profile's to drop.
+    """
+    profile.weight = _weight(profile)
+    while profile.weight > limit and _drop(profile, counts):
+        profile.weight = _weight(profile)
+
+
+def _weight(profile: Profile) -> int:
+    """Packed, with room for the copies that the cart's log and an abandonment may make of the cart and the views."""
+    views = {} if profile.episode is None else profile.episode.views
+    return packed_size(profile) + 2 * packed_size(profile.cart.now) + packed_size(views)
+
+
+def _drop(profile: Profile, counts: Counter[tuple[str, str]]) -> bool:
+    """Drop the oldest quarter of what takes most room; False if there is nothing left to drop."""
+    views = {} if profile.episode is None else profile.episode.views
+    abandoned = () if profile.latest is None else profile.latest.items
+    parts: list[tuple[str, object, int, Callable[[Profile, int], None]]] = [
+        ("cart_log", profile.cart.log, len(profile.cart.log), _drop_log),
+        ("cart_orders", profile.cart.bought, len(profile.cart.bought), _drop_bought),
+        ("cart_lines", profile.cart.now.lines, len(profile.cart.now.lines), _drop_lines),
+        ("orders", profile.order_book, len(profile.order_book), _drop_orders),
+        ("order_notes", profile.order_notes, len(profile.order_notes), _drop_notes),
+        ("viewed_products", views, len(views), _drop_views),
+        ("abandoned_items", abandoned, len(abandoned), _drop_items),
+        ("event_ids", profile.event_ids, len(profile.event_tags), _drop_event_ids),
+    ]
+    facts = profile.facts
+    if facts is not None:
+        parts += [
+            ("windows", facts.windows, sum(len(buckets) for buckets in facts.windows.values()), _drop_buckets),
+            ("categories_bought", facts.categories_bought, len(facts.categories_bought), _drop_categories),
+            ("products_bought", facts.products_bought, len(facts.products_bought), _drop_products),
+            ("categories_viewed", facts.categories_viewed, len(facts.categories_viewed), _drop_viewed_categories),
+            ("kept", facts.kept, len(facts.kept), _drop_kept),
+        ]
+    book = profile.triggers
+    if book is not None:
+        runs = [state.runs for state in book.states.values()]
+        parts.append(("trigger_runs", runs, sum(len(of_one) for of_one in runs), _drop_runs))
+    parts = [part for part in parts if part[2]]
+    if not parts:
+        return False
+    what, _, length, drop = max(parts, key=lambda part: packed_size(part[1]))
+    number = -(-length // 4)
+    drop(profile, number)
+    counts["trimmed", what] += number
+    return True
+
+
+def _drop_log(profile: Profile, number: int) -> None:
+    del number  # what is told again is told from its beginning, or not at all
+    settle(profile.cart)
+
+
+def _drop_bought(profile: Profile, number: int) -> None:
+    del profile.cart.bought[:number]
+
+
+def _drop_lines(profile: Profile, number: int) -> None:
+    settle(profile.cart)
+    lines = profile.cart.now.lines
+    for product in oldest(lines)[:number]:
+        del lines[product]
+
+
+def _drop_orders(profile: Profile, number: int) -> None:
+    for _ in range(number):
+        orders.drop_oldest(profile)
+
+
+def _drop_notes(profile: Profile, number: int) -> None:
+    for order_id in list(profile.order_notes)[:number]:
+        del profile.order_notes[order_id]
+
+
+def _drop_views(profile: Profile, number: int) -> None:
+    assert profile.episode is not None
+    for product in list(profile.episode.views)[:number]:
+        del profile.episode.views[product]
+
+
+def _drop_items(profile: Profile, number: int) -> None:
+    assert profile.latest is not None
+    profile.latest.items = profile.latest.items[number:]
+
+
+def _drop_event_ids(profile: Profile, number: int) -> None:
+    recent_ids.drop(profile.event_tags, profile.event_ids, number)
+
+
+def _drop_buckets(profile: Profile, number: int) -> None:
+    assert profile.facts is not None
+    windows = profile.facts.windows
+    for _ in range(number):
+        buckets = max(windows.values(), key=lambda window: len(window))
+        del buckets[min(buckets)]
+
+
+def _drop_categories(profile: Profile, number: int) -> None:
+    assert profile.facts is not None
+    _drop_repeated(profile.facts.categories_bought, number)
+
+
+def _drop_products(profile: Profile, number: int) -> None:
+    assert profile.facts is not None
+    _drop_repeated(profile.facts.products_bought, number)
+
+
+def _drop_viewed_categories(profile: Profile, number: int) -> None:
+    assert profile.facts is not None
+    _drop_repeated(profile.facts.categories_viewed, number)
+
+
+def _drop_repeated(known: dict[str, Repeated], number: int) -> None:
+    for name in sorted(known, key=lambda name: known[name].last)[:number]:
+        del known[name]
+
+
+def _drop_kept(profile: Profile, number: int) -> None:
+    assert profile.facts is not None
+    kept = profile.facts.kept
+    for name in sorted(kept, key=lambda name: kept[name][1])[:number]:
+        del kept[name]
+
+
+def _drop_runs(profile: Profile, number: int) -> None:
+    assert profile.triggers is not None
+    for _ in range(number):
+        state = max(profile.triggers.states.values(), key=lambda state: len(state.runs))
+        del state.runs[0]

@@ -1,0 +1,98 @@
+"""Counting sessions: runs of activity without a gap of `session_gap` or more.
+
+Sessions cannot be counted from a number alone once activity comes late, or two customers turn out to be one. So the
+newest `KEPT` are kept as intervals: within them the count is exact, whatever the order of arrival. The last one is in
+plain fields, those before it are packed in `Sessions.earlier`, the newest first, each as
+
+    u40 gap to the session after it, ms | u32 length, ms
+
+little-endian. What lies further apart than 34 years is not kept, and a session longer than 49 days is cut to that.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+from streams.core.model.parts import Sessions
+
+KEPT: Final = 16
+_ENTRY: Final = struct.Struct("<IBI")  # the gap in two parts
+_ENTRY_BYTES: Final = _ENTRY.size
+_MOST_BYTES: Final = (KEPT - 1) * _ENTRY_BYTES
+_WIDEST: Final = (1 << 40) - 1
+_LONGEST: Final = (1 << 32) - 1
+
+Span = tuple[int, int]
+"""When a session began and when it ended, ms."""
+
+
+def note(sessions: Sessions, at: int, gap: int) -> None:
+    """Activity at `at` (ms), in whatever order. What is older than the sessions that are kept changes nothing."""
+    if sessions.count == 0:
+        sessions.count, sessions.start, sessions.end = 1, at, at
+    elif at >= sessions.end + gap:
+        sessions.earlier = _before(sessions.start, sessions.end, at, sessions.earlier)
+        sessions.count += 1
+        sessions.start = sessions.end = at
+    elif at > sessions.end:
+        sessions.end = at
+    elif at < sessions.start:
+        kept = spans(sessions)
+        if at > kept[-1][0] - gap or len(kept) == sessions.count:
+            _keep(sessions, sessions.count - len(kept), [*kept, (at, at)], gap)
+
+
+def unite(sessions: Sessions, others: Sessions, gap: int) -> None:
+    """Make it the sessions of both: those that overlap, or come within `gap` of each other, are one.
+
+    Exact as long as neither has had more than `KEPT`; else what is no longer kept is taken to be apart.
+    """
+    kept, more = spans(sessions), spans(others)
+    if more:
+        _keep(sessions, sessions.count + others.count - len(kept) - len(more), kept + more, gap)
+
+
+def spans(sessions: Sessions) -> list[Span]:
+    """The sessions that are kept, the newest first."""
+    if sessions.count == 0:
+        return []
+    start, packed = sessions.start, sessions.earlier
+    found = [(start, sessions.end)]
+    for low, high, length in _ENTRY.iter_unpack(packed):
+        end = start - (high << 32 | low)
+        start = end - length
+        found.append((start, end))
+    return found
+
+
+def convert(sessions: Sessions) -> None:
+    """Take over what a version wrote that kept no more than the end of the last session but one."""
+    if sessions.previous_end is not None:
+        sessions.earlier = _before(sessions.previous_end, sessions.previous_end, sessions.start, b"")
+        sessions.previous_end = None
+
+
+def _keep(sessions: Sessions, lost: int, of: list[Span], gap: int) -> None:
+    """Make it these sessions, joined where they are one, and so many older ones that are not kept."""
+    joined: list[Span] = []
+    for start, end in sorted(of):
+        if joined and start < joined[-1][1] + gap:
+            joined[-1] = (joined[-1][0], max(joined[-1][1], end))
+        else:
+            joined.append((start, end))
+    sessions.count = lost + len(joined)
+    sessions.start, sessions.end = joined[-1]
+    packed = b""
+    for n in range(max(1, len(joined) - KEPT + 1), len(joined)):
+        packed = _before(joined[n - 1][0], joined[n - 1][1], joined[n][0], packed)
+    sessions.earlier = packed
+
+
+def _before(start: int, end: int, next_start: int, earlier: bytes) -> bytes:
+    """A session before one that began at `next_start`, and those before it: packed, as many as are kept."""
+    gap = next_start - end
+    if gap > _WIDEST:
+        return b""
+    packed = _ENTRY.pack(gap & 0xFFFFFFFF, gap >> 32, min(end - start, _LONGEST))
+    return packed + earlier[: _MOST_BYTES - _ENTRY_BYTES]

@@ -1,0 +1,139 @@
+"""The nodes that read properties, of the event at hand or as they are kept, and store credits."""
+
+from __future__ import annotations
+
+from streams.core.rules.eval_context import Moment
+from streams.core.rules.nodes import ABSENT, NAN, NEVER, Bool, Node, Real, Text, Whole, real
+from streams.core.rules.types import Type
+
+Value = bool | int | float | str
+
+
+class Property:
+    """Where the value is: in the event (`currency` is then the one that amounts are in), or in the profile."""
+
+    def __init__(self, name: str, kept: bool, currency: str | None) -> None:
+        self.name = name
+        self.kept = kept
+        self.currency = currency
+
+    def find(self, m: Moment) -> Value | None:
+        """The value, None where there is none."""
+        if self.kept:
+            facts = m.profile.facts
+            if facts is None:
+                return None
+            latest: tuple[Value, int] | None = facts.kept.get(self.name)
+            return None if latest is None else latest[0]
+        event = m.event
+        if event is None or event.properties is None or (self.currency is not None and event.currency != self.currency):
+            return None
+        return event.properties.get(self.name)
+
+
+class PropertyBool(Bool):
+    def __init__(self, of: Property) -> None:
+        super().__init__()
+        self.of = of
+
+    def test(self, m: Moment) -> bool:
+        return self.of.find(m) is True
+
+
+class PropertyWhole(Whole):
+    def __init__(self, of: Property) -> None:
+        super().__init__()
+        self.of = of
+
+    def get(self, m: Moment) -> int:
+        value = self.of.find(m)
+        if isinstance(value, bool) or not isinstance(value, int):
+            return ABSENT
+        return value
+
+
+class PropertyReal(Real):
+    def __init__(self, of: Property) -> None:
+        super().__init__()
+        self.of = of
+
+    def get(self, m: Moment) -> float:
+        value = self.of.find(m)
+        if isinstance(value, float):
+            return value
+        if isinstance(value, bool) or not isinstance(value, int):
+            return NAN
+        return real(value)
+
+
+class PropertyText(Text):
+    def __init__(self, of: Property) -> None:
+        self.of = of
+
+    def get(self, m: Moment) -> str | None:
+        value = self.of.find(m)
+        return value if isinstance(value, str) else None
+
+
+def of_event(name: str, type_: Type, currency: str) -> Node:
+    """The node of a property of the event at hand."""
+    return _node(Property(name, False, currency if type_ is Type.MONEY else None), type_)
+
+
+def of_profile(name: str, type_: Type) -> Node:
+    """The node of a property that is kept."""
+    return _node(Property(name, True, None), type_)
+
+
+def _node(of: Property, type_: Type) -> Node:
+    if type_ is Type.BOOL:
+        return PropertyBool(of)
+    if type_ is Type.NUMBER:
+        return PropertyReal(of)
+    if type_ is Type.TEXT:
+        return PropertyText(of)
+    return PropertyWhole(of)
+
+
+class Credit(Whole):
+    """What is left of store credits that have not expired."""
+
+    def __init__(self) -> None:
+        super().__init__(True)
+
+    def get(self, m: Moment) -> int:
+        facts = m.profile.facts
+        total = 0
+        if facts is not None:
+            for credit in facts.credits:
+                expires_at: int = credit.expires_at
+                if expires_at > m.at:
+                    total += credit.amount
+        return total
+
+    def moves(self, m: Moment) -> int:
+        return _next_expiry(m)
+
+
+class CreditExpiresAt(Whole):
+    """When the next store credit expires."""
+
+    def __init__(self) -> None:
+        super().__init__(True)
+
+    def get(self, m: Moment) -> int:
+        at = _next_expiry(m)
+        return ABSENT if at == NEVER else at
+
+    def moves(self, m: Moment) -> int:
+        return _next_expiry(m)
+
+
+def _next_expiry(m: Moment) -> int:
+    facts = m.profile.facts
+    if facts is not None:
+        for credit in facts.credits:  # the earliest comes first
+            expires_at: int = credit.expires_at
+            if expires_at > m.at:
+                return expires_at
+    return NEVER

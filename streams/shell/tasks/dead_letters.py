@@ -1,0 +1,52 @@
+"""Dead letters: what a task or a reader cannot take of a partition, on its way to the dead-letter topic."""
+
+from __future__ import annotations
+
+from streams.contracts.dead_letters import dead_letter
+from streams.contracts.rejected import Rejected
+from streams.core.model.sources import RawRecord
+from streams.observe.prometheus import Metrics
+from streams.shell.commit.guarantee import Delivery
+from streams.shell.commit.outbox import Record
+from streams.transport.chunks import Lost
+
+
+class DeadLetters:
+    """Of one partition of one topic. They leave as outputs do."""
+
+    def __init__(
+        self, delivery: Delivery, metrics: Metrics, to: str, topic: str, partition: int, source: str | None
+    ) -> None:
+        """`to` is the topic where they go. `source`: the label of the source whose topic it is, if it is of one."""
+        self._delivery = delivery
+        self._metrics = metrics
+        self._to = to
+        self._topic = topic
+        self._partition = partition
+        self._source = source
+
+    def put(self, record: RawRecord, rejected: Rejected) -> None:
+        """The record cannot be taken."""
+        self._put(rejected, record.offset, record.timestamp, record.key, record.value)
+
+    def put_lost(self, lost: Lost, now: int) -> None:
+        """Records cannot be read at all."""
+        detail = f"offsets {lost.offset} to {lost.next - 1}: {lost.why}"
+        self._put(Rejected("corrupt_batch", detail), lost.offset, now, None, None)
+
+    def _put(self, rejected: Rejected, offset: int, timestamp: int, key: bytes | None, value: bytes | None) -> None:
+        letter = dead_letter(
+            rejected,
+            key=key,
+            value=value,
+            timestamp=timestamp,
+            topic=self._topic,
+            partition=self._partition,
+            offset=offset,
+        )
+        self._metrics.dead_letter(self._topic, rejected.reason)
+        if rejected.reason == "wrong_partition":
+            self._metrics.wrong_partition(self._topic)
+        if self._source is not None:
+            self._metrics.engine_counts({("rejected", self._source): 1})
+        self._delivery.put(Record(self._to, letter.key, letter.value, letter.headers, letter.timestamp))

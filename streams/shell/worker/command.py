@@ -1,0 +1,86 @@
+"""`lifecycle worker`: one member of the consumer group, in the foreground."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import signal
+from functools import partial
+from typing import Any
+
+import faust
+from aiokafka.errors import KafkaError
+
+from streams.core.lifecycle.playbook import Playbook
+from streams.errors import UserError
+from streams.settings import Settings
+from streams.shell.admin import topics
+from streams.shell.monitoring import logs
+from streams.shell.worker.factory import create_app
+
+log = logging.getLogger(__name__)
+
+
+def run(settings: Settings, *, playbook: Playbook | None = None) -> int:
+    """Work until SIGTERM or SIGINT; returns the exit code. Called by the command line and the demo.
+
+    Raises `UserError` for what has to be put right before a worker can start. `playbook` replaces that of the settings.
+    """
+    logs.to_stderr(settings)
+    if problems := asyncio.run(topics.check(settings)):
+        raise UserError(" ".join(problem.sentence for problem in problems))
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"LIFECYCLE_DATA_DIR={settings.data_dir} cannot be made: {error.strerror}. Set it to a directory that this "
+            "user may write to."
+        ) from None
+    app = create_app(settings, playbook=playbook)
+    loop.set_exception_handler(partial(_of_loop, app))
+    # State is freed by counting references: cycles are rare, and looking for them among all profiles costs a fifth.
+    # So is what a poll brings, two objects a record: the threshold is above what is in memory of it at a time.
+    gc.freeze()
+    gc.set_threshold(200_000, 20, 100)
+    app.end = lambda error: signal.raise_signal(signal.SIGTERM)  # type: ignore[method-assign]  # it has been logged
+    worker = _Worker(app, loop=loop, override_logging=False, redirect_stdouts=False, quiet=True)
+    try:
+        worker.execute_from_commandline()
+    except SystemExit as exc:
+        code = exc.code if isinstance(exc.code, int) else 1
+    except Exception:
+        if app.failure is None:
+            raise
+        code = 1  # it was logged when it happened
+    if worker.told_to_stop and app.orderly:
+        return 0  # what Faust's start fails over when it is broken off is no failure
+    return 1 if app.failure else code
+
+
+def _of_loop(app: Any, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """An exception that nobody took. What a producer of aiokafka ends by it also leaves with each batch that it has not
+    sent, where nobody can see it: that was logged, in a sentence, when the worker failed by it."""
+    of_client = isinstance(context.get("exception"), KafkaError) and not isinstance(context.get("future"), asyncio.Task)
+    if of_client and app.failure is not None:
+        log.debug("Left by a client of a worker that has failed: %r", context["exception"])
+    else:
+        loop.default_exception_handler(context)
+
+
+class _Worker(faust.Worker):
+    """Faust's worker without its spinner."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.spinner = None
+        self.told_to_stop = False
+
+    def _on_sigterm(self) -> None:
+        self.told_to_stop = True
+        super()._on_sigterm()
+
+    def _on_sigint(self) -> None:
+        self._on_sigterm()
