@@ -167,7 +167,7 @@ class Scenario(NamedTuple):
         }[operator]
 
 
-SCENARIOS: Final = ("latency", "idle", "mix", "linking", "scale", "exactly_once", "recovery", "memory")
+SCENARIOS: Final = ("latency", "idle", "mix", "identity_resolution", "scale", "exactly_once", "recovery", "memory")
 """Those with goals: the report has a row of each, also if it was not run."""
 
 _GOAL = re.compile(r"(<=|<|>=|>)\s*([\d.]+)")

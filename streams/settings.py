@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from streams import playbooks, values
 from streams.contracts.native import Decoder
-from streams.core.event_time.inputs import ERASURES, FORWARDED
+from streams.core.event_time.inputs import ERASURES, REPARTITION
 from streams.core.lifecycle.playbook import Playbook
 from streams.core.model import ids
 from streams.core.model.event import Source
@@ -150,7 +150,7 @@ class Settings:
     # Topics
     clickstream_topic: str = _setting("clickstream", values.TOPIC, "shop.clickstream", "Input: what visitors do.")
     orders_topic: str = _setting("orders", values.TOPIC, "shop.orders", "Input: what becomes of orders.")
-    clickstream_well_keyed: bool = _setting(
+    clickstream_co_partitioned: bool = _setting(
         True,
         values.SWITCH,
         "off",
@@ -159,7 +159,7 @@ class Settings:
         "where it belongs, and no time passes there until all partitions have come as far. A topic that has not as "
         "many partitions as `partitions` says needs `off`.",
     )
-    orders_well_keyed: bool = _setting(True, values.SWITCH, "off", "The same for the orders topic.")
+    orders_co_partitioned: bool = _setting(True, values.SWITCH, "off", "The same for the orders topic.")
     erasures_topic: str = _setting(
         "lifecycle-erasures",
         values.TOPIC,
@@ -190,7 +190,7 @@ class Settings:
     )
 
     # Who is who
-    linking: bool = _setting(
+    identity_resolution: bool = _setting(
         False,
         values.SWITCH,
         "on",
@@ -226,13 +226,13 @@ class Settings:
         "How far out of order input may be and still count as if it had been in order. Every deadline fires so much "
         "later.",
     )
-    order: str = _setting(
+    ordering: str = _setting(
         "arrival",
-        values.word("arrival", "time"),
-        "time",
+        values.word("arrival", "event_time"),
+        "event_time",
         "In which order events are applied. `arrival`: as they come, each at once; what is out of order may make other "
-        "stages. `time`: each is held until nothing earlier may come, so that what comes out does not depend on the "
-        "order in which it went in. Everything comes `lateness` later then, and up to a topic's delay more. All "
+        "stages. `event_time`: each is held until nothing earlier may come, so that what comes out does not depend on "
+        "the order in which it went in. Everything comes `lateness` later then, and up to a topic's delay more. All "
         "workers need the same.",
     )
     max_future_skew: int = _setting(
@@ -255,13 +255,13 @@ class Settings:
         "30m",
         "A topic being filled with history counts as read to its end only after so long without a record.",
     )
-    clickstream_hold_after: int | None = _setting(
+    clickstream_idle_timeout: int | None = _setting(
         None,
         values.optional_duration(),
         "1h",
         "While the whole clickstream topic has been silent for so long, abandonments are held back.",
     )
-    orders_hold_after: int | None = _setting(
+    orders_idle_timeout: int | None = _setting(
         None,
         values.optional_duration(),
         "2h",
@@ -355,9 +355,9 @@ class Settings:
     )
 
     @property
-    def by_time(self) -> bool:
+    def event_time_ordering(self) -> bool:
         """Whether events are held and applied by time (`streams.core.engine.reorder_buffer`)."""
-        return self.order == "time"
+        return self.ordering == "event_time"
 
     def load_playbook(self, source: str | Path | None = None) -> Playbook:
         """The playbook, or that of another path or name, with these settings in it. Reads its file; raises `UserError`
@@ -392,7 +392,7 @@ class Settings:
                 default_currency=currency,
                 max_future_skew=self.max_future_skew,
                 properties=properties,
-                linking=self.linking,
+                identity_resolution=self.identity_resolution,
             )
             for source, topic in self.source_topics.items()
         }
@@ -406,16 +406,19 @@ class Settings:
     @property
     def forwarded_sources(self) -> tuple[Source, ...]:
         """The sources whose records are forwarded if they are not on their customer's partition."""
-        well_keyed = {Source.CLICKSTREAM: self.clickstream_well_keyed, Source.ORDERS: self.orders_well_keyed}
-        return tuple(source for source in Source if not well_keyed[source])
+        co_partitioned = {
+            Source.CLICKSTREAM: self.clickstream_co_partitioned,
+            Source.ORDERS: self.orders_co_partitioned,
+        }
+        return tuple(source for source in Source if not co_partitioned[source])
 
     @property
-    def origins(self) -> tuple[Source, ...]:
+    def upstream_sources(self) -> tuple[Source, ...]:
         """The sources that may hold what concerns other partitions: their tasks say how far these have come."""
-        return tuple(Source) if self.linking else self.forwarded_sources
+        return tuple(Source) if self.identity_resolution else self.forwarded_sources
 
     @property
-    def activity_topic(self) -> str:
+    def repartition_topic(self) -> str:
         """The internal topic on which tasks send to each other. There is none if they have nothing to send."""
         return f"{self.app_id}-activity"
 
@@ -423,7 +426,7 @@ class Settings:
     def read_topics(self) -> dict[int, str]:
         """What a partition's task reads, by rank: sources, erasure requests, and the activity topic if there is one."""
         topics = {int(source): topic for source, topic in self.source_topics.items()} | {ERASURES: self.erasures_topic}
-        return topics | {FORWARDED: self.activity_topic} if self.origins else topics
+        return topics | {REPARTITION: self.repartition_topic} if self.upstream_sources else topics
 
     @property
     def topics(self) -> dict[str, str]:

@@ -18,9 +18,9 @@ from benchmarks.peers.arguments import Arguments
 from streams import values
 from streams.core.lifecycle.playbook import Playbook
 from streams.core.lifecycle.tracks import Track, Transition
-from streams.core.model.parts import OpKind
+from streams.core.model.parts import CartOperationKind
 from streams.core.model.policy import Policy
-from streams.core.rules.compiler import Rule, compile_rule
+from streams.core.rules.compiler import CompiledRule, compile_rule
 from streams.core.rules.vocabulary import Vocabulary
 from streams.settings import Settings, load
 from streams.shell.admin import topics
@@ -30,7 +30,7 @@ COMMIT_S = 1.0
 """The worker's default."""
 
 
-def _counted(type_: str, number: int) -> Rule:
+def _counted(type_: str, number: int) -> CompiledRule:
     """So many events of that type, as a playbook's file would say it."""
     return compile_rule(f"count('{type_}') >= {number}", Vocabulary())
 
@@ -40,7 +40,11 @@ PLAYBOOK: Final = Playbook(
     tracks=(Track("common", "visitor", tuple(Transition(of, to, _counted(kind, n)) for of, to, kind, n in RULES)),),
     abandonment=False,
     sessions=False,
-    cart={"product_added": OpKind.ADD, "product_removed": OpKind.REMOVE, "order_completed": OpKind.EMPTY},
+    cart={
+        "product_added": CartOperationKind.ADD,
+        "product_removed": CartOperationKind.REMOVE,
+        "order_completed": CartOperationKind.EMPTY,
+    },
     counted_types=frozenset(TYPES),
 )
 

@@ -6,7 +6,17 @@ import asyncio
 from dataclasses import fields
 
 from benchmarks.kafka import Broker
-from benchmarks.scenarios import exactly_once, forwarding, idle, latency, linking, memory, mix, recovery, scale
+from benchmarks.scenarios import (
+    exactly_once,
+    forwarding,
+    identity_resolution,
+    idle,
+    latency,
+    memory,
+    mix,
+    recovery,
+    scale,
+)
 from benchmarks.scenarios.lab import arguments
 from streams.settings import Settings
 
@@ -17,7 +27,7 @@ async def run(broker: Broker, runs: int) -> None:
     await idle.run(broker, runs)
     await mix.run(broker, runs)
     await forwarding.run(broker, runs)
-    await linking.run(broker, runs)
+    await identity_resolution.run(broker, runs)
     await scale.run(broker, runs)
     await exactly_once.run(broker, runs)
     await recovery.run(broker, runs)

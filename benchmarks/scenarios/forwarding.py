@@ -20,14 +20,14 @@ from benchmarks.scenarios.lab import application, arguments, report
 from benchmarks.scenarios.shop import Event
 
 EVENTS = 200_000
-FORWARDED = {"clickstream_well_keyed": "off", "orders_well_keyed": "off"}
-LINKING = {"linking": "on"}
+FORWARDED = {"clickstream_co_partitioned": "off", "orders_co_partitioned": "off"}
+LINKING = {"identity_resolution": "on"}
 AT_ITS_END = {"backfill_idle": "3s"}
 """The last records wait until their topics count as read to the end."""
 SENT = {
-    "forwarded": "lifecycle_forwarded_records_total",
-    "parts": "lifecycle_forwarded_parts_total",
-    "items": "lifecycle_passed_items_total",
+    "forwarded": "lifecycle_repartition_sent_records_total",
+    "parts": "lifecycle_repartition_sent_parts_total",
+    "items": "lifecycle_internal_messages_total",
 }
 
 

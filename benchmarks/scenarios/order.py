@@ -1,4 +1,4 @@
-"""What `LIFECYCLE_ORDER=time` costs: how much later outputs come, CPU and memory, at 1,000 events/s."""
+"""What `LIFECYCLE_ORDERING=event_time` costs: how much later outputs come, CPU and memory, at 1,000 events/s."""
 
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ SETTLE_S = 25.0
 
 async def run(broker: Broker, runs: int, seconds: float = SECONDS) -> None:
     """Measure and report."""
-    for linking in ("off", "on"):
-        for order in ("arrival", "time"):
+    for identity_resolution in ("off", "on"):
+        for ordering in ("arrival", "event_time"):
             results = [
-                await at_rate(broker, RATE, seconds, SETTLE_S, order=order, linking=linking) for _ in range(runs)
+                await at_rate(
+                    broker, RATE, seconds, SETTLE_S, ordering=ordering, identity_resolution=identity_resolution
+                )
+                for _ in range(runs)
             ]
-            what = f"{order}, linking {linking}"
+            what = f"{ordering}, linking {identity_resolution}"
             for percent in (50, 99):
                 values = [percentile(result.latencies_ms, percent) for result in results]
                 report("order", f"p{percent}, {what}", values, "ms")

@@ -18,7 +18,7 @@ from streams import playbooks
 from streams.contracts.native import Decoder
 from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.lifecycle.playbook import Playbook
-from streams.core.model.event import Activity, Source
+from streams.core.model.event import Event, Source
 from streams.core.model.outputs import Output
 from streams.core.profile.profile import Profile
 
@@ -48,7 +48,7 @@ def hundred() -> str:
     return head + "".join(rows) + marker + tail
 
 
-def activities(number: int) -> list[Activity]:
+def activities(number: int) -> list[Event]:
     """Days of a shop, decoded."""
     decoders = {source: Decoder(source, "t", default_currency="EUR", max_future_skew=1 << 60) for source in Source}
     found = []
@@ -58,7 +58,7 @@ def activities(number: int) -> list[Activity]:
     return found
 
 
-def cpu_us(playbook: Playbook, events: Sequence[Activity]) -> tuple[float, int]:
+def cpu_us(playbook: Playbook, events: Sequence[Event]) -> tuple[float, int]:
     """CPU per event, us, and the number of outputs."""
     lifecycle = Lifecycle(playbook)
     profiles: dict[str, Profile] = {}

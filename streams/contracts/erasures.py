@@ -72,7 +72,7 @@ def _decode(record: RawRecord, partition: int, partitioner: Partitioner) -> Eras
         raise Rejected("invalid_field" if of_a_field else "not_object", str(error)) from None
     except msgspec.DecodeError as error:
         raise Rejected("not_json", str(error)) from None
-    person, identified = _person(request)
+    person, identified = _customer_id(request)
     at = record.timestamp
     if request.requested_at is not None:
         try:
@@ -87,7 +87,7 @@ def _decode(record: RawRecord, partition: int, partitioner: Partitioner) -> Eras
     return Erasure(person, identified, at, request.request_id, partitioner.partition(person.encode()) == partition)
 
 
-def _person(request: _Request) -> tuple[str, bool]:
+def _customer_id(request: _Request) -> tuple[str, bool]:
     customer_id, anonymous_id = request.customer_id, request.anonymous_id
     if customer_id is None and anonymous_id is None:
         raise Rejected("no_identity", "customer_id, anonymous_id: both missing")

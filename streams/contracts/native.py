@@ -17,8 +17,8 @@ from msgspec.structs import astuple
 from streams.contracts import identity, money, properties, records, times
 from streams.contracts.partitioning import Partitioner
 from streams.contracts.rejected import Reason, Rejected
-from streams.core.identity.aliases import home_of, parts_of
-from streams.core.model.event import CLICKSTREAM_TYPES, ORDER_TYPES, Activity, Item, Source
+from streams.core.identity.aliases import home_key, parts_of
+from streams.core.model.event import CLICKSTREAM_TYPES, ORDER_TYPES, Event, Item, Source
 from streams.core.model.sources import RawRecord
 from streams.core.rules.types import Type
 
@@ -42,7 +42,7 @@ _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 _REASON_OF_FIELD: Final[dict[str, Reason]] = {"": "not_object", "occurred_at": "invalid_time"}
 
 
-Elsewhere = tuple[RawRecord | None, Activity, int]
+MisplacedRecord = tuple[RawRecord | None, Event, int]
 """What belongs to another partition, and which one: a record with what it holds, or a part of one alone."""
 
 
@@ -62,7 +62,7 @@ class Decoder:
         max_future_skew: int = 300_000,
         max_bytes: int = 262_144,
         properties: Mapping[str, Type] | None = None,
-        linking: bool = False,
+        identity_resolution: bool = False,
     ) -> None:
         """`max_future_skew` in ms; a record of more than `max_bytes` is refused unread. `properties`: those that the
         playbook reads; without any, none is looked at. `linking`: whether the device is looked at beside a customer.
@@ -75,7 +75,7 @@ class Decoder:
         self._max_future_skew = max_future_skew
         self._max_bytes = max_bytes
         self._properties = dict(properties or {})
-        self._linking = linking
+        self._identity_resolution = identity_resolution
         self._of_orders = source is Source.ORDERS
         self._quick: _Json = msgspec.json.Decoder(records.QuickOrder if self._of_orders else records.QuickClick)
         self._exact: _Json = msgspec.json.Decoder(records.Order if self._of_orders else records.Click)
@@ -84,15 +84,15 @@ class Decoder:
 
     def decode_all(
         self, raw: Iterable[RawRecord], partition: int, partitioner: Partitioner, forwards: bool = False
-    ) -> tuple[list[Activity], list[tuple[RawRecord, Rejected]], list[Elsewhere]]:
+    ) -> tuple[list[Event], list[tuple[RawRecord, Rejected]], list[MisplacedRecord]]:
         """The activities of a partition's records, in their order; the records that are none, with why; and those that
         belong to another partition, if there is one that `forwards` them. Else they are among what is refused
         (`wrong_partition`). With linking also the parts of records (`streams.core.identity.aliases`), wherever they
         belong.
         """
-        activities: list[Activity] = []
+        activities: list[Event] = []
         refused: list[tuple[RawRecord, Rejected]] = []
-        elsewhere: list[Elsewhere] = []
+        elsewhere: list[MisplacedRecord] = []
         for record in raw:
             try:
                 activity = self.decode(
@@ -108,16 +108,16 @@ class Decoder:
             except Rejected as rejected:
                 refused.append((record, rejected))
                 continue
-            if self._linking:
+            if self._identity_resolution:
                 for part in parts_of(activity):
-                    of_part = partitioner.partition(home_of(part))
+                    of_part = partitioner.partition(home_key(part))
                     if of_part == partition:
                         activities.append(part)
                     elif of_part != home:  # else it is found there, in the record
                         elsewhere.append((None, part, of_part))
         return activities, refused, elsewhere
 
-    def decode(self, value: bytes | None, *, partition: int, offset: int, timestamp: int) -> Activity:
+    def decode(self, value: bytes | None, *, partition: int, offset: int, timestamp: int) -> Event:
         """The activity in a record's value. `timestamp`, ms, is the record's, against which clocks are checked.
 
         Raises Rejected, and nothing else whatever the bytes.
@@ -152,7 +152,7 @@ class Decoder:
         except msgspec.MsgspecError as error:
             raise _diagnosed(value, error) from None
 
-    def _activity(self, fields: tuple[Any, ...], partition: int, offset: int, timestamp: int, size: int) -> Activity:
+    def _activity(self, fields: tuple[Any, ...], partition: int, offset: int, timestamp: int, size: int) -> Event:
         """What records of all sources have: the fields of `records.Record`."""
         event_id = fields[0]
         type_: str | None = fields[1]
@@ -164,7 +164,7 @@ class Decoder:
         device: str | None = None
         if customer is not None:
             identified = True
-            if self._linking:
+            if self._identity_resolution:
                 device = self._person(anonymous_id)
         else:
             customer = self._person(anonymous_id)
@@ -177,7 +177,7 @@ class Decoder:
             currency = self._default_currency
         elif currency not in _CURRENCIES:
             raise Rejected("unknown_currency", "currency: not an ISO 4217 code with a minor unit")
-        activity = Activity(
+        activity = Event(
             self._source,
             offset,
             timestamp,
@@ -208,7 +208,7 @@ class Decoder:
             activity.items = tuple([self._item(item, currency, n) for n, item in enumerate(items)])
         return activity
 
-    def _add_click(self, activity: Activity, fields: tuple[Any, ...], value: bytes) -> None:
+    def _add_click(self, activity: Event, fields: tuple[Any, ...], value: bytes) -> None:
         """The fields that `records.Click` adds."""
         activity.session_id = self._id(fields[9])
         activity.product_id = self._id(fields[10])
@@ -216,7 +216,7 @@ class Decoder:
         activity.price = self._amount(fields[12], activity.currency, "price", value)
         activity.quantity = _quantity(fields[13], "quantity")
 
-    def _add_order(self, activity: Activity, fields: tuple[Any, ...], value: bytes) -> None:
+    def _add_order(self, activity: Event, fields: tuple[Any, ...], value: bytes) -> None:
         """The fields that `records.Order` adds."""
         activity.order_id = self._id(fields[9])
         if activity.order_id is None and activity.type in ORDER_TYPES:

@@ -31,7 +31,7 @@ _JSON: Final = ("content-type", b"application/json")
 
 
 @mypyc_attr(acyclic=True)
-class Record:
+class EncodedOutput:
     """What is produced. The topic is the output's, the timestamp the time of production: both the sender's to give."""
 
     def __init__(self, key: bytes, value: bytes, headers: Headers) -> None:
@@ -49,7 +49,7 @@ class Encoder:
     def __init__(self, source: str = "/lifecycle-streams") -> None:
         self._source = ("ce_source", source.encode())
 
-    def encode(self, output: Output) -> Record:
+    def encode(self, output: Output) -> EncodedOutput:
         """The record of an output: a pure function of it. The key is the bare customer id."""
         occurred_at = times.text(output.occurred_at)
         if isinstance(output, StageChange):
@@ -70,7 +70,7 @@ class Encoder:
             ("ce_time", occurred_at.encode()),
             _JSON,
         ]
-        return Record(output.customer.encode(), value, headers)
+        return EncodedOutput(output.customer.encode(), value, headers)
 
 
 # Most outputs are stage changes, so these are written as text: a document to be encoded costs several times as much.

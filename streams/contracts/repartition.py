@@ -15,20 +15,20 @@ import msgspec
 from streams.contracts.native import Decoder
 from streams.contracts.partitioning import Partitioner
 from streams.contracts.rejected import Rejected
-from streams.core.event_time.inputs import STREAM, STREAMS
-from streams.core.identity.aliases import PART_BYTES, activity_of, home_of, parts_of
-from streams.core.model.event import CLAIM, EVENT, LINK, MOVED, SHOWN, Activity, Source
-from streams.core.model.outputs import Passed
-from streams.core.model.parts import Event
-from streams.core.model.sources import Forwarded, Report
+from streams.core.event_time.inputs import FIRST_MESSAGES, MESSAGE_STREAMS
+from streams.core.identity.aliases import PART_BYTES, event_of_message, home_key, parts_of
+from streams.core.model.event import CLAIM, EVENT, LINK, MOVED, SHOWN, Event, Source
+from streams.core.model.outputs import InternalMessage
+from streams.core.model.parts import EventPayload
+from streams.core.model.sources import ProgressReport, RepartitionedRecord
 from streams.core.profile.codec import NewerVersion, unpack
 
-ORIGIN: Final = "lifecycle-origin"
+ORIGIN: Final = "lifecycle-upstream"
 PARTS: Final = "lifecycle-parts"
-ITEM: Final = "lifecycle-item"
+ITEM: Final = "lifecycle-message"
 PROGRESS: Final = "lifecycle-progress"
 
-News = Forwarded | Report
+News = RepartitionedRecord | ProgressReport
 Refused = list[tuple[Any, Rejected]]
 """Records that cannot be taken, with why."""
 
@@ -45,7 +45,7 @@ class _Origin(msgspec.Struct, frozen=True, array_like=True):
 
 
 class _Part(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A part as it is in a run; see `streams.core.model.event.Activity`."""
+    """A part as it is in a run; see `streams.core.model.event.Event`."""
 
     offset: int
     at: int
@@ -57,7 +57,7 @@ class _Part(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class _Item(msgspec.Struct, frozen=True, array_like=True):
-    """An item without what its header says; see `Passed`."""
+    """An item without what its header says; see `InternalMessage`."""
 
     role: int
     at: int
@@ -65,27 +65,28 @@ class _Item(msgspec.Struct, frozen=True, array_like=True):
     other: str
     event_id: str | None
     event_type: str | None
-    event: Event | None
+    event: EventPayload | None
     moved: bytes | None
 
 
 _ORIGINS: Final = msgspec.json.Decoder(_Origin)
-_REPORTS: Final = msgspec.json.Decoder(list[Report])
+_REPORTS: Final = msgspec.json.Decoder(list[ProgressReport])
 _RUNS: Final = msgspec.json.Decoder(list[_Part])
 _ITEMS: Final = msgspec.msgpack.Decoder(_Item)
 _SOURCES: Final = frozenset(int(source) for source in Source)
-_STREAMS: Final = frozenset(range(STREAM, STREAM + STREAMS))
+_STREAMS: Final = frozenset(range(FIRST_MESSAGES, FIRST_MESSAGES + MESSAGE_STREAMS))
 _ROLES: Final = frozenset({LINK, SHOWN, CLAIM})
 _ITEM_ROLES: Final = frozenset({EVENT, LINK, MOVED})
 
 
 def forwarding_header(source: Source, partition: int, offset: int, previous: int, timestamp: int) -> tuple[str, bytes]:
-    """What is added to the headers of a record. `previous`: see `Forwarded`. `timestamp`: the record's own."""
+    """What is added to the headers of a record. `previous`: see `RepartitionedRecord`. `timestamp`: the record's
+    own."""
     return ORIGIN, msgspec.json.encode(_Origin(source, partition, offset, previous, timestamp))
 
 
 def encode_parts(
-    source: Source, partition: int, previous: int, parts: Sequence[Activity]
+    source: Source, partition: int, previous: int, parts: Sequence[Event]
 ) -> tuple[tuple[str, bytes], bytes]:
     """The header and the value of a run of parts, in the order of their offsets. Its offset is that of the last."""
     header = _Origin(source, partition, parts[-1].offset, previous)
@@ -93,29 +94,29 @@ def encode_parts(
     return (PARTS, msgspec.json.encode(header)), msgspec.json.encode(run)
 
 
-def encode_item(item: Passed, partition: int, previous: int) -> tuple[tuple[str, bytes], bytes]:
+def encode_item(item: InternalMessage, partition: int, previous: int) -> tuple[tuple[str, bytes], bytes]:
     """The header and the value of an item that the task of a partition passes on."""
-    header = _Origin(STREAM + item.stream, partition, item.number, previous)
+    header = _Origin(FIRST_MESSAGES + item.stream, partition, item.number, previous)
     value = _Item(item.role, item.at, item.customer, item.other, item.event_id, item.event_type, item.event, item.moved)
     return (ITEM, msgspec.json.encode(header)), msgspec.msgpack.encode(value)
 
 
-def encode_reports(reports: list[Report]) -> bytes:
+def encode_reports(reports: list[ProgressReport]) -> bytes:
     """The value of a report record, whose header is `PROGRESS`."""
     return msgspec.json.encode(reports)
 
 
-class Reader:
+class RepartitionDecoder:
     """Reads the records of one partition of the topic. The shell holds one per task."""
 
     def __init__(
-        self, decoders: Mapping[Source, Decoder], partition: int, partitioner: Partitioner, *, linking: bool
+        self, decoders: Mapping[Source, Decoder], partition: int, partitioner: Partitioner, *, identity_resolution: bool
     ) -> None:
         """`decoders` are those of the sources whose records are forwarded. `linking`: parts are taken too."""
         self._decoders = decoders
         self._partition = partition
         self._partitioner = partitioner
-        self._linking = linking
+        self._identity_resolution = identity_resolution
 
     def read(self, raw: Iterable[Any]) -> tuple[list[tuple[int, News]], Refused]:
         """What is in the records, each with its offset in the topic, and the records that cannot be taken, with why.
@@ -144,7 +145,7 @@ class Reader:
                 return [self._in_turn(record, name, value, refused)]
         raise Rejected("invalid_field", f"header {ORIGIN}: missing")
 
-    def _in_turn(self, record: Any, name: str, value: bytes, refused: Refused) -> Forwarded:
+    def _in_turn(self, record: Any, name: str, value: bytes, refused: Refused) -> RepartitionedRecord:
         try:
             origin = _ORIGINS.decode(value)
             known = origin.rank in (_STREAMS if name == ITEM else _SOURCES)
@@ -152,11 +153,11 @@ class Reader:
             known = False
         if not known:
             raise Rejected("invalid_field", f"header {name}: not readable")
-        if name != ORIGIN and not self._linking:
-            raise Rejected("wrong_partition", "about who is who, which is not looked at here: LIFECYCLE_LINKING is off")
+        if name != ORIGIN and not self._identity_resolution:
+            raise Rejected("wrong_partition", "an identity message, but LIFECYCLE_IDENTITY_RESOLUTION is off here")
         if name == ORIGIN and Source(origin.rank) not in self._decoders:
-            raise Rejected("wrong_partition", "forwarded, but its topic is declared well keyed here")
-        activities: list[Activity] = []
+            raise Rejected("wrong_partition", "forwarded, but its topic is declared co-partitioned here")
+        activities: list[Event] = []
         try:
             read = {ORIGIN: self._forwarded, PARTS: _parts, ITEM: _item}[name]
             activities = list(read(record, origin))
@@ -166,31 +167,31 @@ class Reader:
             raise
         except (msgspec.MsgspecError, ValueError):
             refused.append((record, Rejected("invalid_field", f"the value of a record with header {name}")))
-        return Forwarded(origin.rank, origin.partition, origin.offset, origin.previous, activities)
+        return RepartitionedRecord(origin.rank, origin.partition, origin.offset, origin.previous, activities)
 
-    def _forwarded(self, record: Any, origin: _Origin) -> Iterator[Activity]:
+    def _forwarded(self, record: Any, origin: _Origin) -> Iterator[Event]:
         activity = self._decoders[Source(origin.rank)].decode(
             record.value, partition=origin.partition, offset=origin.offset, timestamp=origin.timestamp
         )
         yield activity
-        if self._linking:
+        if self._identity_resolution:
             for part in parts_of(activity):
-                if self._partitioner.partition(home_of(part)) == self._partition:
+                if self._partitioner.partition(home_key(part)) == self._partition:
                     yield part
 
 
-def _parts(record: Any, origin: _Origin) -> Iterator[Activity]:
+def _parts(record: Any, origin: _Origin) -> Iterator[Event]:
     source = Source(origin.rank)
     for part in _RUNS.decode(record.value or b""):
         if part.role not in _ROLES:
             raise ValueError(part.role)
-        yield Activity(
+        yield Event(
             source, part.offset, part.at, PART_BYTES, part.at, part.customer, False, part.event_id, part.event_type,
             role=part.role, other=part.other,
         )  # fmt: skip
 
 
-def _item(record: Any, origin: _Origin) -> Iterator[Activity]:
+def _item(record: Any, origin: _Origin) -> Iterator[Event]:
     item = _ITEMS.decode(record.value or b"")
     event, moved = item.event, item.moved
     held = event is not None, moved is not None
@@ -200,8 +201,8 @@ def _item(record: Any, origin: _Origin) -> Iterator[Activity]:
         raise ValueError(event.source)
     if moved is not None:
         unpack(moved)  # raises what it says of what is no profile
-    passed = Passed(
-        stream=origin.rank - STREAM,
+    passed = InternalMessage(
+        stream=origin.rank - FIRST_MESSAGES,
         number=origin.offset,
         cause=0,  # what it was caused by is its sender's to know
         offset=0,
@@ -214,4 +215,4 @@ def _item(record: Any, origin: _Origin) -> Iterator[Activity]:
         event=item.event,
         moved=item.moved,
     )
-    yield activity_of(passed, len(record.value))
+    yield event_of_message(passed, len(record.value))

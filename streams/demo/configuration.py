@@ -26,7 +26,7 @@ _COMMON: Final = {
     "commit_interval": "500ms",
     "shutdown_timeout": "3s",
     "log_level": "warning",
-    "linking": "on",
+    "identity_resolution": "on",
 }
 _LIVE: Final = {"playbook": PLAYBOOKS["live"], "lateness": "1s", "clickstream_delay": "1s", "orders_delay": "1s"}
 _QUICK_GROUP: Final = {"session_timeout": "3s", "heartbeat_interval": "1s", "rebalance_timeout": "1s"}
@@ -55,5 +55,7 @@ def windows(part: PartName) -> str:
         "cart": policy.cart_window,
         "checkout": policy.checkout_window,
     }
-    named |= {lapse.target.replace("_", " "): lapse.after for track in playbook.tracks for lapse in track.lapses}
+    named |= {
+        lapse.target.replace("_", " "): lapse.after for track in playbook.tracks for lapse in track.timeout_transitions
+    }
     return ", ".join(f"{name} {show_duration(window)}" for name, window in named.items())

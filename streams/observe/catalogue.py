@@ -59,24 +59,24 @@ OUTPUT_TYPES = ("stage_changed", "abandoned", "recovered", "retracted", "expired
 
 FAILURES = (
     "out_of_range",
-    "topic_anew",
+    "topic_recreated",
     "no_offset",
     "truncated",
-    "hole",
+    "records_missing",
     "state_behind",
-    "was_apart",
-    "other_salt",
-    "linking_off",
-    "grown",
-    "count_changed",
-    "other_changelog",
+    "co_partitioning_changed",
+    "salt_changed",
+    "identity_resolution_off",
+    "partitions_added",
+    "partition_count_changed",
+    "changelog_recreated",
     "recovery_stuck",
     "disk_failed",
     "fetching_ended",
     "commit_failed",
     "commit_late",
     "fenced",
-    "out_of_touch",
+    "membership_lost",
     "shutdown_forced",
     "changelog_unreadable",
     "defect",
@@ -174,7 +174,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         labels=(KIND, Label("step", "1, 2, …")),
         worry="A jump of step 1 against `lifecycle_events_total`: orders may not be coming in. Look at "
         "`lifecycle_source_progress_lag_seconds` of `orders`, and consider "
-        "`LIFECYCLE_ORDERS_HOLD_AFTER`.",
+        "`LIFECYCLE_ORDERS_IDLE_TIMEOUT`.",
     ),
     Metric(
         name="lifecycle_recoveries_total",
@@ -250,21 +250,22 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
     ),
     # -- what belongs elsewhere
     Metric(
-        name="lifecycle_forwarded_records_total",
+        name="lifecycle_repartition_sent_records_total",
         kind="counter",
         help="Records that were not on their customer's partition, and were forwarded there.",
         labels=(SOURCE,),
         worry="Most of a source: its producers do not key by customer id, and each record is read twice.",
     ),
     Metric(
-        name="lifecycle_forwarded_parts_total",
+        name="lifecycle_repartition_sent_parts_total",
         kind="counter",
         help="What records tell of ids that live on other partitions (whose a device or a cart is), sent there.",
         labels=(SOURCE,),
-        worry="0 with `LIFECYCLE_LINKING=on` and several partitions: no event has both ids, so nobody is recognised.",
+        worry="0 with `LIFECYCLE_IDENTITY_RESOLUTION=on` and several partitions: no event has both ids, so "
+        "nobody is recognised.",
     ),
     Metric(
-        name="lifecycle_passed_items_total",
+        name="lifecycle_internal_messages_total",
         kind="counter",
         help="Items made for wherever a device or a customer lives: what carts tell of devices (`carts`); events of "
         "devices that are a customer's, and profiles that move (`devices`).",
@@ -272,7 +273,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         worry="It stands still while events with an anonymous id alone are applied: nobody is recognised any more.",
     ),
     Metric(
-        name="lifecycle_linking_total",
+        name="lifecycle_identity_resolution_total",
         kind="counter",
         help="Devices that came to be a customer's (`linked`) or another one's (`switched`), or were not given to who "
         "ordered what was in the cart of somebody else's (`refused`); late sign-ins of who had a device before who has "
@@ -282,19 +283,19 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "one who signed out. `refused` does: one `cart_id` or `checkout_id` is used for many carts.",
     ),
     Metric(
-        name="lifecycle_arrived_records_total",
+        name="lifecycle_repartition_received_records_total",
         kind="counter",
         help="Forwarded records that were taken in, or passed over: forwarded again after a restart, or out of turn.",
         labels=(Label("outcome", "what became of it", ("taken", "repeated")),),
         worry="`repeated` without a restart or a rebalance.",
     ),
     Metric(
-        name="lifecycle_arrived_buffered_bytes",
+        name="lifecycle_repartition_buffered_bytes",
         kind="gauge",
         help="What other partitions forwarded here and waits, because a source somewhere has not come as far.",
         labels=(PARTITION,),
         unit="bytes",
-        worry="It grows outside of a catch-up: `lifecycle_watermark_held_by_partition` says for whom it waits.",
+        worry="It grows outside of a catch-up: `lifecycle_watermark_blocked_by_partition` says for whom it waits.",
     ),
     # -- time
     Metric(
@@ -303,11 +304,11 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         help="How far the task's watermark is behind the wall clock.",
         labels=(PARTITION,),
         unit="seconds",
-        worry="Above 60 s for 5 min outside of a catch-up: deadlines fire late. `lifecycle_watermark_held_by` names "
+        worry="Above 60 s for 5 min outside of a catch-up: deadlines fire late. `lifecycle_watermark_blocked_by` names "
         "the source.",
     ),
     Metric(
-        name="lifecycle_watermark_held_by",
+        name="lifecycle_watermark_blocked_by",
         kind="gauge",
         help="1 for the source with the least progress, which holds the watermark, else 0. With linking it may be what "
         "tasks pass on to each other.",
@@ -315,7 +316,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         worry="Only together with a lag: it says where to look.",
     ),
     Metric(
-        name="lifecycle_watermark_held_by_partition",
+        name="lifecycle_watermark_blocked_by_partition",
         kind="gauge",
         help="The number of the partition whose source holds the watermark: the own one, or one that forwards to it.",
         labels=(PARTITION,),
@@ -330,7 +331,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         worry="One source far above the other: it is behind, its leader is away, or its events come late.",
     ),
     Metric(
-        name="lifecycle_source_drained",
+        name="lifecycle_source_caught_up",
         kind="gauge",
         help="1 while the source is known to hold nothing more, else 0.",
         labels=(PARTITION, SOURCE),
@@ -348,8 +349,8 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         kind="gauge",
         help="1 while abandonments are held back because the source's whole topic is silent, else 0.",
         labels=(SOURCE,),
-        worry="1: the source is dead, and no abandonments leave. `LIFECYCLE_ORDERS_HOLD_AFTER` and "
-        "`LIFECYCLE_CLICKSTREAM_HOLD_AFTER` say after how long.",
+        worry="1: the source is dead, and no abandonments leave. `LIFECYCLE_ORDERS_IDLE_TIMEOUT` and "
+        "`LIFECYCLE_CLICKSTREAM_IDLE_TIMEOUT` say after how long.",
     ),
     Metric(
         name="lifecycle_clock_skew_seconds",
@@ -421,7 +422,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         worry="More than 0 for minutes. After seven days requests are deleted, and workers end rather than skip them.",
     ),
     Metric(
-        name="lifecycle_erasure_traces",
+        name="lifecycle_erasure_residue",
         kind="gauge",
         help="Erased customers of whom timers in memory, or files on disk, may hold something yet.",
         labels=(PARTITION,),
@@ -453,7 +454,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "stays at 0 while others have several.",
     ),
     Metric(
-        name="lifecycle_readers_assigned",
+        name="lifecycle_repartition_tasks_assigned",
         kind="gauge",
         help="Partitions that this worker reads independently and forwards: of topics with another number of them.",
         worry="The sum over all workers is below the partitions of those topics for longer than a rebalance takes: "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 
-class SourceFacts(msgspec.Struct, frozen=True):
+class SourceReadings(msgspec.Struct, frozen=True):
     """One source of a task."""
 
     source: str
@@ -16,27 +16,27 @@ class SourceFacts(msgspec.Struct, frozen=True):
     buffered_bytes: int
 
 
-class ReaderFacts(msgspec.Struct, frozen=True):
+class RepartitionTaskReadings(msgspec.Struct, frozen=True):
     """The reader of a partition of a topic that is read independently, as it stands."""
 
     partition: int
     """Of the topic."""
-    source: SourceFacts
+    source: SourceReadings
     """Its buffered bytes are those that it has forwarded ahead of the slowest source."""
 
 
-class TaskFacts(msgspec.Struct, frozen=True):
+class TaskReadings(msgspec.Struct, frozen=True):
     """A task as it stands. Immutable through and through, since the scrape reads it in another thread."""
 
     partition: int
     watermark: int | None
-    held_by: str | None
+    blocked_by: str | None
     """The source, or the stream of items, that holds the watermark."""
-    held_by_partition: int
+    blocked_by_partition: int
     """Whose task holds the watermark: this one, or one that sends to it."""
-    arrived_bytes: int
+    repartition_buffered_bytes: int
     """What others forwarded here that waits."""
-    sources: tuple[SourceFacts, ...]
+    sources: tuple[SourceReadings, ...]
     timers: int
     aliases: int
     """Devices, carts and checkouts of which it is known whose they are."""
@@ -47,5 +47,5 @@ class TaskFacts(msgspec.Struct, frozen=True):
     """Track, stage, and customers in it, of further tracks."""
     erasures_waiting: int = 0
     """Requests to erase somebody that were not read."""
-    erasure_traces: int = 0
+    erasure_residue: int = 0
     """Erased customers of whom timers or files may hold something yet."""

@@ -22,7 +22,7 @@ from prometheus_client.registry import Collector
 
 from streams.core.model.outputs import IdentityChange, Output, StageChange, Triggered
 from streams.observe.catalogue import CATALOGUE, HOLDS, OTHER, SOURCE, Metric
-from streams.observe.facts import ReaderFacts, SourceFacts, TaskFacts
+from streams.observe.facts import RepartitionTaskReadings, SourceReadings, TaskReadings
 
 log = logging.getLogger(__name__)
 
@@ -73,8 +73,8 @@ class Metrics(Collector):
 
         # What gauges are computed from. Values are replaced, never changed: the scrape reads them in another thread.
         self._assigned: frozenset[int] = frozenset()
-        self._tasks: dict[int, TaskFacts] = {}
-        self._readers: Mapping[tuple[str, int], ReaderFacts | None] = {}
+        self._tasks: dict[int, TaskReadings] = {}
+        self._readers: Mapping[tuple[str, int], RepartitionTaskReadings | None] = {}
         self._consumer_lag: Mapping[tuple[str, int], int] = {}
         self._recovery: Mapping[int, int] = {}
         self._recovery_seconds: float | None = 0.0
@@ -124,8 +124,8 @@ class Metrics(Collector):
 
     def forwarded(self, source: str, records: int, parts: int) -> None:
         """So many records, and parts of records, of a chunk are on their way to where they belong."""
-        self._counter("lifecycle_forwarded_records_total", source).inc(records)
-        self._counter("lifecycle_forwarded_parts_total", source).inc(parts)
+        self._counter("lifecycle_repartition_sent_records_total", source).inc(records)
+        self._counter("lifecycle_repartition_sent_parts_total", source).inc(parts)
 
     def outputs_sent(self, outputs: Iterable[Output]) -> None:
         """Outputs were acknowledged."""
@@ -183,14 +183,14 @@ class Metrics(Collector):
         self._committed_at = self._clock() if partitions or readers else None
         self._tasks = {partition: facts for partition, facts in self._tasks.items() if partition in self._assigned}
 
-    def task(self, facts: TaskFacts) -> None:
+    def task(self, facts: TaskReadings) -> None:
         """A partition task as it stands: every second or so."""
         if facts.partition in self._assigned:
             self._tasks = {**self._tasks, facts.partition: facts}
             self._stages |= {stage for stage, _ in facts.population}
             self._places |= {(track, stage) for track, stage, _ in facts.places}
 
-    def reader(self, topic: str, facts: ReaderFacts) -> None:
+    def repartition_task(self, topic: str, facts: RepartitionTaskReadings) -> None:
         """A reader as it stands: every second or so."""
         if (topic, facts.partition) in self._readers:
             self._readers = {**self._readers, (topic, facts.partition): facts}
@@ -206,7 +206,7 @@ class Metrics(Collector):
         self._recovery_seconds = seconds
 
     def silent_sources(self, sources: Collection[str]) -> None:
-        """The sources that are held for silence (`hold_after`): all of them at once."""
+        """The sources that are held for silence (`idle_timeout`): all of them at once."""
         self._silent = frozenset(sources)
 
     def clock_skew(self, seconds: float) -> None:
@@ -255,7 +255,7 @@ class Metrics(Collector):
         yield "lifecycle_build_info", (self._version,), 1
         yield "lifecycle_event_loop_lag_seconds", (), self._event_loop_lag()
         yield "lifecycle_partitions_assigned", (), len(assigned)
-        yield "lifecycle_readers_assigned", (), len(readers)
+        yield "lifecycle_repartition_tasks_assigned", (), len(readers)
         yield "lifecycle_playbook_disagreements", (), self._disagreement
         if self._last_failure is not None:
             reason, at = self._last_failure
@@ -336,11 +336,11 @@ class Metrics(Collector):
                 output, _, reason = label.partition("/")
                 return self._counter("lifecycle_outputs_withheld_total", output, reason)
             case "passed":
-                return self._counter("lifecycle_passed_items_total", label)
+                return self._counter("lifecycle_internal_messages_total", label)
             case "identity":
-                return self._counter("lifecycle_linking_total", label)
+                return self._counter("lifecycle_identity_resolution_total", label)
             case "arrived":
-                return self._counter("lifecycle_arrived_records_total", label)
+                return self._counter("lifecycle_repartition_received_records_total", label)
             case "erasures":
                 return self._counter("lifecycle_erasures_total", label)
             case "trimmed":
@@ -394,27 +394,27 @@ def _labels_of(output: Output) -> tuple[str, ...]:
             return "lifecycle_expirations_total", output.kind
 
 
-def _gauges_of(task: TaskFacts, now: float) -> Iterator[Sample]:
+def _gauges_of(task: TaskReadings, now: float) -> Iterator[Sample]:
     partition = str(task.partition)
-    yield "lifecycle_watermark_held_by_partition", (partition,), task.held_by_partition
-    yield "lifecycle_arrived_buffered_bytes", (partition,), task.arrived_bytes
+    yield "lifecycle_watermark_blocked_by_partition", (partition,), task.blocked_by_partition
+    yield "lifecycle_repartition_buffered_bytes", (partition,), task.repartition_buffered_bytes
     if task.watermark is not None:
         yield "lifecycle_watermark_lag_seconds", (partition,), now - task.watermark / 1000
     yield "lifecycle_timers_pending", (partition,), task.timers
     yield "lifecycle_aliases", (partition,), task.aliases
     for held_by in HOLDS.values or ():
-        yield "lifecycle_watermark_held_by", (partition, held_by), held_by == task.held_by
+        yield "lifecycle_watermark_blocked_by", (partition, held_by), held_by == task.blocked_by
     yield "lifecycle_largest_profile_bytes", (partition,), task.largest_profile_bytes
     yield "lifecycle_erasures_waiting", (partition,), task.erasures_waiting
-    yield "lifecycle_erasure_traces", (partition,), task.erasure_traces
+    yield "lifecycle_erasure_residue", (partition,), task.erasure_residue
     for facts in task.sources:
         yield from _gauges_of_source(partition, facts, now)
 
 
-def _gauges_of_source(partition: str, facts: SourceFacts, now: float) -> Iterator[Sample]:
+def _gauges_of_source(partition: str, facts: SourceReadings, now: float) -> Iterator[Sample]:
     labels = (partition, facts.source)
     if facts.progress is not None:
         yield "lifecycle_source_progress_lag_seconds", labels, now - facts.progress / 1000
-    yield "lifecycle_source_drained", labels, facts.drained
+    yield "lifecycle_source_caught_up", labels, facts.drained
     yield "lifecycle_source_backfilling", labels, facts.backfilling
     yield "lifecycle_buffered_bytes", labels, facts.buffered_bytes

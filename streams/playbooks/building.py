@@ -9,13 +9,13 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from streams.contracts.money import EXPONENTS
-from streams.core.lifecycle.aggregates import Plan
+from streams.core.lifecycle.aggregates import AggregatePlan
 from streams.core.lifecycle.playbook import Playbook
-from streams.core.lifecycle.tracks import Lapse, Track, Transition
-from streams.core.model.parts import Kind
+from streams.core.lifecycle.tracks import TimeoutTransition, Track, Transition
+from streams.core.model.parts import AbandonmentKind
 from streams.core.model.policy import Policy
-from streams.core.rules import Rule, RuleError, Type, Vocabulary, compile_rule
-from streams.core.rules.requirements import Kept, together
+from streams.core.rules import CompiledRule, RuleError, Type, Vocabulary, compile_rule
+from streams.core.rules.requirements import KeptProperty, together
 from streams.core.rules.vocabulary import KNOWN_TYPES
 from streams.playbooks.format import ANY
 from streams.playbooks.kinds import Problems
@@ -23,7 +23,7 @@ from streams.playbooks.problems import Problem, meant, shown
 from streams.playbooks.tree import Node
 from streams.playbooks.triggers import Builder
 
-_KINDS: Final[tuple[Kind, ...]] = ("checkout", "cart", "browse")
+_KINDS: Final[tuple[AbandonmentKind, ...]] = ("checkout", "cart", "browse")
 
 
 def build(found: Mapping[str, Any], digest: str, problems: Problems, deployment: Policy) -> Playbook | None:
@@ -60,7 +60,7 @@ def build(found: Mapping[str, Any], digest: str, problems: Problems, deployment:
     if problems:
         return None
     needs = together([rule.needs for rule in rules.compiled])
-    plan = Plan(needs, currency)
+    plan = AggregatePlan(needs, currency)
     return Playbook(
         name=found["playbook"],
         version=found["version"],
@@ -82,17 +82,17 @@ class _Rules:
     def __init__(self, vocabulary: Callable[[str | None, bool], Vocabulary], problems: Problems) -> None:
         self._vocabulary = vocabulary
         self._problems = problems
-        self.compiled: list[Rule] = []
+        self.compiled: list[CompiledRule] = []
 
-    def compile(self, node: Node, expected: Type = Type.BOOL, track: str | None = None) -> Rule | None:
+    def compile(self, node: Node, expected: Type = Type.BOOL, track: str | None = None) -> CompiledRule | None:
         """The rule, of a track if one is named; None if it is none, which is noted."""
         return self._compiled(node, expected, self._vocabulary(track, False))
 
-    def compile_of_trigger(self, node: Node, expected: Type | None) -> Rule | None:
+    def compile_of_trigger(self, node: Node, expected: Type | None) -> CompiledRule | None:
         """Likewise, of a trigger."""
         return self._compiled(node, expected, self._vocabulary(None, True))
 
-    def _compiled(self, node: Node, expected: Type | None, vocabulary: Vocabulary) -> Rule | None:
+    def _compiled(self, node: Node, expected: Type | None, vocabulary: Vocabulary) -> CompiledRule | None:
         assert node.text is not None
         try:
             rule = compile_rule(node.text, vocabulary, expected)
@@ -107,7 +107,7 @@ class _Rules:
         self._problems.append(Problem(node.line, node.column, message))
 
 
-def _kept(found: Mapping[str, Any], properties: Mapping[str, Type], problems: Problems) -> list[Kept]:
+def _kept(found: Mapping[str, Any], properties: Mapping[str, Type], problems: Problems) -> list[KeptProperty]:
     """What is kept of events, by name."""
     kept = []
     known = KNOWN_TYPES | set(found.get("event_types", ()))
@@ -122,7 +122,7 @@ def _kept(found: Mapping[str, Any], properties: Mapping[str, Type], problems: Pr
             if type_ not in known:
                 message = f"{shown(type_)} is no event type{meant(type_, known)}; own ones stand in event_types"
                 problems.append(Problem(here.line, here.column, message))
-        kept.append(Kept(name, properties[property_], property_, row.get("from")))
+        kept.append(KeptProperty(name, properties[property_], property_, row.get("from")))
     return kept
 
 
@@ -136,7 +136,7 @@ def _stages(track: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _track(name: str, track: Mapping[str, Any], stages: tuple[str, ...], rules: _Rules) -> Track:
     transitions: list[Transition] = []
-    lapses: list[Lapse] = []
+    lapses: list[TimeoutTransition] = []
     for row in track["transitions"]:
         here: Node = row["here"]
         assert here.table is not None
@@ -155,7 +155,7 @@ def _track(name: str, track: Mapping[str, Any], stages: tuple[str, ...], rules: 
             if (rule := rules.compile(row["since"], Type.TIME, name)) is not None:
                 if rule.timed or "event" in rule.reads:
                     rules.problem(row["since"], "this time never stands still: name one of the profile")
-                lapses.append(Lapse(sources, target, rule, row["after"]))
+                lapses.append(TimeoutTransition(sources, target, rule, row["after"]))
     return Track(name, track["initial"], tuple(transitions), tuple(lapses))
 
 
@@ -227,7 +227,7 @@ def _take(numbers: dict[str, Any], section: Mapping[str, Any], **names: str) -> 
             numbers[name] = section[key]
 
 
-def _check_ladder(abandonment: Mapping[str, Any], kind: Kind, policy: Policy, problems: Problems) -> None:
+def _check_ladder(abandonment: Mapping[str, Any], kind: AbandonmentKind, policy: Policy, problems: Problems) -> None:
     ladder: list[int] = [] if kind == "browse" else list(getattr(policy, f"{kind}_ladder"))
     times = [getattr(policy, f"{kind}_window"), *ladder, policy.expiry]
     if all(earlier < later for earlier, later in itertools.pairwise(times)):

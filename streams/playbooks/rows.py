@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from streams import values
-from streams.core.lifecycle.tracks import Lapse, Track, Transition
+from streams.core.lifecycle.tracks import TimeoutTransition, Track, Transition
 
 
 class Row(NamedTuple):
@@ -25,7 +25,7 @@ class Row(NamedTuple):
 
 def rows_of(track: Track) -> list[Row]:
     """All rows of a track in its order: what is tried from the top after an event, then the deadlines."""
-    return [*map(_transition, track.transitions), *map(_lapse, track.lapses)]
+    return [*map(_transition, track.transitions), *map(_lapse, track.timeout_transitions)]
 
 
 def unreachable(track: Track) -> list[str]:
@@ -42,7 +42,7 @@ def _transition(row: Transition) -> Row:
     return Row(row.sources, row.target, text, False, row.starts_cycle)
 
 
-def _lapse(row: Lapse) -> Row:
+def _lapse(row: TimeoutTransition) -> Row:
     if row.since is None:
         return Row(row.sources, row.target, _name(row.written), True)
     return Row(row.sources, row.target, f"{values.show_duration(row.after)} after {row.since.text}", True)

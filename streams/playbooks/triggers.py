@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from streams.core.lifecycle.triggers import Datum, OnAbandonment, OnStage, OnTime, Step, Trigger
-from streams.core.rules import Rule as Compiled
+from streams.core.rules import CompiledRule as Compiled
 from streams.core.rules import Type
 from streams.playbooks.kinds import (
     DURATION,

@@ -10,12 +10,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from streams.core.engine.partition_engine import PartitionEngine
-from streams.core.event_time.inputs import STREAM, STREAMS
-from streams.core.identity.aliases import PART_BYTES, activity_of, parts_of
+from streams.core.event_time.inputs import FIRST_MESSAGES, MESSAGE_STREAMS
+from streams.core.identity.aliases import PART_BYTES, event_of_message, parts_of
 from streams.core.lifecycle.lifecycle import Lifecycle
-from streams.core.model.event import Activity, Source
+from streams.core.model.event import Event, Source
 from streams.core.model.outputs import Effects, Output
-from streams.core.model.sources import Fetch, Forwarded, Report, SourceSpec
+from streams.core.model.sources import Fetch, ProgressReport, RepartitionedRecord, SourceSpec
 
 END: Final = 1 << 60
 """Later than all times, ms."""
@@ -27,21 +27,23 @@ Made = tuple[Effects, list[Output]]
 class Alone:
     """The engine with its own log of items. No time passes but what it is told."""
 
-    def __init__(self, lifecycle: Lifecycle, *, linking: bool, by_time: bool) -> None:
+    def __init__(self, lifecycle: Lifecycle, *, identity_resolution: bool, event_time_ordering: bool) -> None:
         """`linking`: whether it is found out whose an anonymous id is. `by_time`: see `PartitionEngine`."""
         self.engine = PartitionEngine(
             lifecycle,
             sources=dict.fromkeys(Source, SourceSpec(delay=0)),
-            tasks=1 if linking else 0,
-            by_time=by_time,
+            tasks=1 if identity_resolution else 0,
+            event_time_ordering=event_time_ordering,
         )
-        self._linking = linking
-        self._last = [-1] * STREAMS
+        self._identity_resolution = identity_resolution
+        self._last = [-1] * MESSAGE_STREAMS
         self._position = 0
 
-    def apply(self, source: Source, events: list[Activity], position: int, now: int) -> Effects:
+    def apply(self, source: Source, events: list[Event], position: int, now: int) -> Effects:
         """As `PartitionEngine.apply`, of events alone."""
-        return self.engine.apply(source, list(self._with_parts(events)) if self._linking else events, position, now)
+        return self.engine.apply(
+            source, list(self._with_parts(events)) if self._identity_resolution else events, position, now
+        )
 
     def advance(self, now: int, ended: Mapping[Source, Fetch]) -> Effects:
         """As `PartitionEngine.advance`."""
@@ -58,26 +60,28 @@ class Alone:
             snapshot = self.engine.snapshot()
             if snapshot is not None:
                 yield Effects.none(), snapshot.outputs
-            if not self._linking:
+            if not self._identity_resolution:
                 return
-            news: list[Forwarded | Report] = []
-            for item in () if snapshot is None else snapshot.passed:
-                stream, activity = item.stream, activity_of(item, PART_BYTES)
-                news.append(Forwarded(STREAM + stream, 0, item.number, self._last[stream], [activity]))
+            news: list[RepartitionedRecord | ProgressReport] = []
+            for item in () if snapshot is None else snapshot.messages:
+                stream, activity = item.stream, event_of_message(item, PART_BYTES)
+                news.append(
+                    RepartitionedRecord(FIRST_MESSAGES + stream, 0, item.number, self._last[stream], [activity])
+                )
                 self._last[stream] = item.number
-            self.engine.sent()
-            said = [self.engine.report(STREAM + stream) for stream in range(STREAMS)]
+            self.engine.messages_sent()
+            said = [self.engine.report(FIRST_MESSAGES + stream) for stream in range(MESSAGE_STREAMS)]
             if not news and said == told:
                 return
             told = list(said)
             for stream, (progress, drained_at) in enumerate(said):
-                news.append(Report(STREAM + stream, 0, self._last[stream], progress, drained_at, None))
+                news.append(ProgressReport(FIRST_MESSAGES + stream, 0, self._last[stream], progress, drained_at, None))
             first, self._position = self._position, self._position + len(news)
-            yield self.engine.arrive(enumerate(news, first), self._position, now), []
+            yield self.engine.receive(enumerate(news, first), self._position, now), []
             yield self.engine.advance(now, ended), []
 
     @staticmethod
-    def _with_parts(events: Iterable[Activity]) -> Iterator[Activity]:
+    def _with_parts(events: Iterable[Event]) -> Iterator[Event]:
         for event in events:
             yield event
             yield from parts_of(event)

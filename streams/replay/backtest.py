@@ -35,7 +35,13 @@ class Backtest:
         parts = [(Lifecycle(new, settings.id_namespace), self._new)]
         if old is not None and self._old is not None:
             parts.append((Lifecycle(old, settings.id_namespace), self._old))
-        self._play = Play(reader, parts, until=until, linking=settings.linking, by_time=settings.by_time)
+        self._play = Play(
+            reader,
+            parts,
+            until=until,
+            identity_resolution=settings.identity_resolution,
+            event_time_ordering=settings.event_time_ordering,
+        )
         self._names = names(new, old)
 
     def step(self) -> bool:

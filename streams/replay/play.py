@@ -12,7 +12,7 @@ from typing import Final, Protocol
 from streams.contracts.native import Decoder
 from streams.contracts.rejected import Rejected
 from streams.core.lifecycle.lifecycle import Lifecycle
-from streams.core.model.event import Activity, Source
+from streams.core.model.event import Event, Source
 from streams.core.model.outputs import Effects, Output
 from streams.core.model.sources import Fetch
 from streams.replay.alone import Alone
@@ -35,7 +35,7 @@ class Reader(Protocol):
     time: int
     tally: Tally
 
-    def read(self, source: Source) -> list[Activity]:
+    def read(self, source: Source) -> list[Event]:
         """The next activities of an open source, in the order of its log; there may be none in a chunk."""
 
     def position(self, source: Source) -> int:
@@ -64,12 +64,12 @@ class FileReader:
         self._until = until
         self._now = now
 
-    def read(self, source: Source) -> list[Activity]:
+    def read(self, source: Source) -> list[Event]:
         lines = self._inputs[source].chunk()
         if lines is None:
             self.open.discard(source)
             return []
-        activities: list[Activity] = []
+        activities: list[Event] = []
         decode = self._decoders[source].decode
         for offset, line in lines:
             try:
@@ -114,17 +114,22 @@ class Play:
         parts: Sequence[tuple[Lifecycle, Sink]],
         *,
         until: int | None,
-        linking: bool,
-        by_time: bool,
+        identity_resolution: bool,
+        event_time_ordering: bool,
     ) -> None:
         """`linking` and `by_time`: see `Alone`."""
         self._reader = reader
         self._until = until
         self._parts = [
-            (Alone(lifecycle, linking=linking, by_time=by_time), sink, lifecycle) for lifecycle, sink in parts
+            (
+                Alone(lifecycle, identity_resolution=identity_resolution, event_time_ordering=event_time_ordering),
+                sink,
+                lifecycle,
+            )
+            for lifecycle, sink in parts
         ]
         self.engines = [alone.engine for alone, _, _ in self._parts]
-        self._commit_every = LINKING_COMMIT_EVERY if linking else COMMIT_EVERY
+        self._commit_every = LINKING_COMMIT_EVERY if identity_resolution else COMMIT_EVERY
         self._steps = 0
 
     def step(self) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from streams.core.model.event import Activity
+from streams.core.model.event import Event
 from streams.core.model.outputs import IdentityChange, Output, StageChange, Triggered
 from streams.values import show_time
 
@@ -36,7 +36,7 @@ class Tally:
     population: dict[str, int] = field(default_factory=dict)
     """Customers in each stage at the end."""
 
-    def saw(self, activities: Iterable[Activity]) -> None:
+    def saw(self, activities: Iterable[Event]) -> None:
         """Valid events were read."""
         for activity in activities:
             self.valid += 1

@@ -66,7 +66,11 @@ class Replay:
         self._lifecycle = Lifecycle(playbook, settings.id_namespace)
         reader = FileReader(inputs, decoders, self._refused, until=until, now=now)
         self._play = Play(
-            reader, [(self._lifecycle, self)], until=until, linking=settings.linking, by_time=settings.by_time
+            reader,
+            [(self._lifecycle, self)],
+            until=until,
+            identity_resolution=settings.identity_resolution,
+            event_time_ordering=settings.event_time_ordering,
         )
         self.tally = reader.tally
         self.step = self._play.step

@@ -152,7 +152,11 @@ class _Play:
         self._decoders = settings.decoders(playbook.policy.currency, playbook.properties)
         self._encoder = Encoder(settings.ce_source)
         lifecycle = Lifecycle(playbook, settings.id_namespace)
-        self._alone = Alone(lifecycle, linking=settings.linking, by_time=settings.by_time)
+        self._alone = Alone(
+            lifecycle,
+            identity_resolution=settings.identity_resolution,
+            event_time_ordering=settings.event_time_ordering,
+        )
         self._positions = dict.fromkeys(Source, 0)
         self._events = 0
         self._got: list[Document] = []

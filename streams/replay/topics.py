@@ -17,7 +17,7 @@ from aiokafka.errors import KafkaError
 
 from streams.contracts.native import Decoder
 from streams.contracts.rejected import Rejected
-from streams.core.model.event import Activity, Source
+from streams.core.model.event import Event, Source
 from streams.errors import UserError
 from streams.replay.play import Refused
 from streams.replay.report import Tally
@@ -39,7 +39,7 @@ class _Partition:
         self.start = start
         self.position = start
         self.end = end
-        self.waiting: deque[Activity] = deque()
+        self.waiting: deque[Event] = deque()
         self.reached = 0
         """The largest event time handed on: a record out of order goes where its log has it."""
 
@@ -81,8 +81,8 @@ class TopicReader:
         """Offsets that were."""
         return sum(min(p.position, p.end) - p.start for partitions in self._partitions.values() for p in partitions)
 
-    def read(self, source: Source) -> list[Activity]:
-        partitions, taken = self._partitions[source], list[Activity]()
+    def read(self, source: Source) -> list[Event]:
+        partitions, taken = self._partitions[source], list[Event]()
         while len(taken) < RECORDS:
             empty = [p for p in partitions if not p.waiting and p.position < p.end]
             if empty:
@@ -178,9 +178,7 @@ class TopicReader:
 
     def _decode(self, source: Source, p: _Partition, record: Any, decode: Any) -> None:
         try:
-            activity: Activity = decode(
-                record.value, partition=p.number, offset=record.offset, timestamp=record.timestamp
-            )
+            activity: Event = decode(record.value, partition=p.number, offset=record.offset, timestamp=record.timestamp)
         except Rejected as rejected:
             self.tally.rejected[rejected.reason] += 1
             self._refused(source, record.offset, record.value or b"", rejected)

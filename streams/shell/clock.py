@@ -8,7 +8,7 @@ MAX_JUMP_MS = 5_000
 MAX_SKEW_MS = 30_000
 
 
-class Trust:
+class ClockTrust:
     """Whether the worker's clock was found to agree with the broker's, by who commits. Until it is, silence proves
     nothing."""
 
@@ -17,12 +17,12 @@ class Trust:
         self.losses = 0
         """How often it was lost."""
 
-    def lost(self) -> None:
+    def distrust(self) -> None:
         """The clock has jumped."""
         self.given = False
         self.losses += 1
 
-    def found(self, skew: int | None, as_of: int) -> None:
+    def judge(self, skew: int | None, as_of: int) -> None:
         """A commit that began when trust was lost `as_of` times has shown how far the clock is from the broker's, ms;
         None where it shows nothing. What was measured while the clock jumped may be of either side of the jump.
         """

@@ -31,10 +31,10 @@ class OutOfRange(Fault):
         )
 
 
-class TopicAnew(Fault):
+class TopicRecreated(Fault):
     """A topic that is not the one that was read or written before under its name."""
 
-    reason = "topic_anew"
+    reason = "topic_recreated"
 
     def __init__(self, topic: str) -> None:
         super().__init__(
@@ -67,10 +67,10 @@ class Truncated(Fault):
         )
 
 
-class Hole(Fault):
+class RecordsMissing(Fault):
     """Records that were never read are gone from an input topic."""
 
-    reason = "hole"
+    reason = "records_missing"
 
     def __init__(self, topic: str, partition: int, expected: int, found: int) -> None:
         super().__init__(
@@ -80,10 +80,10 @@ class Hole(Fault):
         )
 
 
-class Grown(Fault):
+class PartitionsAdded(Fault):
     """A topic that is read independently has got partitions that this worker does not know of."""
 
-    reason = "grown"
+    reason = "partitions_added"
     passes = True
 
     def __init__(self, topic: str) -> None:
@@ -93,10 +93,10 @@ class Grown(Fault):
         )
 
 
-class CountChanged(Fault):
+class PartitionCountChanged(Fault):
     """A topic of which tasks read their partitions has another number of them now."""
 
-    reason = "count_changed"
+    reason = "partition_count_changed"
     passes = True
 
     def __init__(self, topic: str, partitions: int, tasks: int) -> None:
@@ -106,10 +106,10 @@ class CountChanged(Fault):
         )
 
 
-class WasApart(Fault):
+class CoPartitioningChanged(Fault):
     """A topic that was read independently has as many partitions as there are tasks now."""
 
-    reason = "was_apart"
+    reason = "co_partitioning_changed"
 
     def __init__(self, topic: str, tasks: int) -> None:
         super().__init__(
@@ -119,16 +119,17 @@ class WasApart(Fault):
         )
 
 
-class LinkingOff(Fault):
+class IdentityResolutionOff(Fault):
     """Items wait in the state of a task that passes nothing on any more."""
 
-    reason = "linking_off"
+    reason = "identity_resolution_off"
 
     def __init__(self, partition: int, items: int) -> None:
         super().__init__(
-            f"LIFECYCLE_LINKING is off, but partition {partition} has still {items} items of who is who to hand on: "
-            "the worker before did not end in order. Nothing was changed: start with LIFECYCLE_LINKING=on once more, "
-            "let nothing new come in for some seconds, stop all workers (SIGTERM), and switch it off then."
+            f"LIFECYCLE_IDENTITY_RESOLUTION is off, but partition {partition} has still {items} identity "
+            "messages to send: the previous worker did not shut down cleanly. Nothing was changed. Start once more "
+            "with LIFECYCLE_IDENTITY_RESOLUTION=on, keep new input away for some seconds, stop all workers (SIGTERM), "
+            "and then switch it off."
         )
 
 
@@ -185,10 +186,10 @@ class CommitLate(Fault):
         )
 
 
-class OutOfTouch(Fault):
+class MembershipLost(Fault):
     """At least once: the group has dealt this worker's partitions to others."""
 
-    reason = "out_of_touch"
+    reason = "membership_lost"
     passes = True
 
     def __init__(self) -> None:

@@ -72,7 +72,7 @@ class Owner(Protocol):
 class Health(Protocol):
     """Who watches that the consumer moves."""
 
-    def consumer_step(self) -> None:
+    def consumer_heartbeat(self) -> None:
         """The consumer polls."""
 
 

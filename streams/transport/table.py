@@ -31,14 +31,14 @@ class Unreadable(Fault):
         self.behind = None if isinstance(cause, ValueError) else cause  # that one says all there is
 
 
-class PartitionState(Protocol):
+class RestorableState(Protocol):
     """The state of one partition."""
 
     @property
     def offset(self) -> int | None:
         """The last changelog offset it contains, None if there is none. Asked when it was made: what was on disk."""
 
-    def doubt(self, first: int, end: int) -> str | None:
+    def reason_to_discard(self, first: int, end: int) -> str | None:
         """Why recovery cannot go on from `offset` in a changelog that begins and ends so; None: it can."""
 
     def restore(self, records: Iterable[tuple[bytes, bytes | None]], offset: int) -> None:
@@ -64,7 +64,7 @@ class StateStore(Store[Any, Any]):
     table: Any
 
     def __post_init__(self) -> None:
-        self.partitions: dict[int, PartitionState] = {}
+        self.partitions: dict[int, RestorableState] = {}
         self._live: set[int] = set()
         self._generation = 0
         self._offsets: dict[TP, int] = {}
@@ -80,7 +80,7 @@ class StateStore(Store[Any, Any]):
     def verify(self, tp: TP, first: int, end: int) -> bool:
         """Called by recovery before it goes on from what a state contains. False: it has to be read from the start."""
         state = self.partitions.get(tp.partition)
-        if state is None or tp.partition in self._live or (doubt := state.doubt(first, end)) is None:
+        if state is None or tp.partition in self._live or (doubt := state.reason_to_discard(first, end)) is None:
             return True
         log.warning("The state of partition %d is read from the beginning of %s: %s.", tp.partition, tp.topic, doubt)
         self._drop(tp).discard()
@@ -94,12 +94,12 @@ class StateStore(Store[Any, Any]):
         """Called by Faust: whether the partition has to be read."""
         return self.persisted_offset(tp) is None
 
-    def take(self, number: int) -> PartitionState:
+    def take(self, number: int) -> RestorableState:
         """The recovered state of a partition, to be worked on: from now on the changelog follows it."""
         self._live.add(number)
         return self.partition(number)
 
-    def partition(self, number: int) -> PartitionState:
+    def partition(self, number: int) -> RestorableState:
         """The state of a partition, empty if there was none."""
         state = self.partitions.get(number)
         if state is None:
@@ -157,7 +157,7 @@ class StateStore(Store[Any, Any]):
         """Forget a partition: it will be read again, from disk as far as it is there, and from the changelog."""
         self._drop(tp).close()
 
-    def _drop(self, tp: TP) -> PartitionState:
+    def _drop(self, tp: TP) -> RestorableState:
         state = self.partitions.pop(tp.partition)
         self._live.discard(tp.partition)
         self._offsets.pop(tp, None)
@@ -207,7 +207,7 @@ class StateTable(Table[Any, Any]):
 
     data: StateStore
 
-    def __init__(self, app: Any, *, new_state: Callable[[int], PartitionState], **kwargs: Any) -> None:
+    def __init__(self, app: Any, *, new_state: Callable[[int], RestorableState], **kwargs: Any) -> None:
         self.new_state = new_state
         kwargs.setdefault("schema", ChunkSchema(key_type=bytes, value_type=bytes))
         kwargs.setdefault("recovery_buffer_size", 2)  # events are chunks; 1 has a meaning of its own to Faust

@@ -19,7 +19,9 @@ async def known_by_half(run: Run, sessions: int, **settings: str) -> list[Event]
     """Return an application with identity resolution and its history: events lack some of their ids, and have devices.
     With every other seed, topics are co-partitioned."""
     keyed = "on" if run.seed % 2 else "off"
-    await run.application(linking="on", clickstream_well_keyed=keyed, orders_well_keyed=keyed, **settings)
+    await run.application(
+        identity_resolution="on", clickstream_co_partitioned=keyed, orders_co_partitioned=keyed, **settings
+    )
     events = run.sessions(sessions=sessions)
     half = half_known(run.seed, [event.fields for event in events])
     return [event._replace(fields=fields) for event, fields in zip(events, half, strict=True)]

@@ -83,13 +83,13 @@ async def reordered_beyond(run: Run, *, sessions: int) -> Verdict:
 @program("the same within `lateness`, applied by time", short={"sessions": 1_500}, long={"sessions": 20_000})
 async def reordered_by_time(run: Run, *, sessions: int) -> Verdict:
     """Like `reordered_within`, with event-time ordering. Every output is compared with the log in order."""
-    return await reordered(run, sessions, "2m", 2 * MINUTE, "time")
+    return await reordered(run, sessions, "2m", 2 * MINUTE, "event_time")
 
 
-async def reordered(run: Run, sessions: int, lateness: str, delay: int, order: str = "arrival") -> Verdict:
+async def reordered(run: Run, sessions: int, lateness: str, delay: int, ordering: str = "arrival") -> Verdict:
     """Run a program with such input, with a kill in the middle, and compare the parts that do not depend on the
     order."""
-    await run.application(lateness=lateness, order=order)
+    await run.application(lateness=lateness, ordering=ordering)
     events = run.sessions(sessions=sessions)
     arrivals = [(e.at + (run.rng.randrange(delay) if run.rng.random() < 0.33 else 0), e) for e in events]
     arrivals += [(e.at + run.rng.randrange(delay), e) for e in events if run.rng.random() < 0.05]
@@ -111,7 +111,7 @@ async def reordered(run: Run, sessions: int, lateness: str, delay: int, order: s
         too_late = {"beyond the lateness": (beyond, 0 if within else sessions // 20)}
         return await run.judge(
             {"delayed": sum(at > event.at for at, event in arrivals)},
-            roughly=order == "arrival",
+            roughly=ordering == "arrival",
             limits=too_late if within else {},
             minima=minima if within else minima | too_late,
         )

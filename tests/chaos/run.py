@@ -184,7 +184,7 @@ class Run:
         else:
             until = max(event.at for event in self.events)
             # With event-time ordering, an event is applied once no other of its time can arrive.
-            closing = until + self.cluster.settings.lateness + self.cluster.settings.by_time
+            closing = until + self.cluster.settings.lateness + self.cluster.settings.event_time_ordering
             await self.produce(history.frame("closing", closing, self.cluster.settings.partitions))
         right = expected(self.cluster.settings, self.events, until, self.directory / "expected")
         if roughly:

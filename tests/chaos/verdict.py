@@ -182,7 +182,7 @@ def bare(profile: Profile) -> bytes:
     profile.applied = [-1] * len(profile.applied)
     profile.commit = 0
     profile.pending = []
-    profile.of_origins = None
+    profile.of_upstreams = None
     return pack(profile)
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from streams.contracts import money
 from streams.contracts.native import MAX_DEPTH, MAX_QUANTITY, Decoder
 from streams.contracts.rejected import REASONS, Rejected
-from streams.core.model.event import Activity, Item, Source
+from streams.core.model.event import Event, Item, Source
 
 AT = 1_795_255_200_000
 CLICK: dict[str, Any] = {
@@ -35,7 +35,7 @@ def orders() -> Decoder:
     return Decoder(Source.ORDERS, "orders")
 
 
-def decode(decoder: Decoder, value: bytes | dict[str, Any] | None, timestamp: int = AT) -> Activity:
+def decode(decoder: Decoder, value: bytes | dict[str, Any] | None, timestamp: int = AT) -> Event:
     if isinstance(value, dict):
         value = json.dumps(value).encode()
     return decoder.decode(value, partition=3, offset=17, timestamp=timestamp)
@@ -68,7 +68,7 @@ def test_click_with_every_field_is_decoded(clicks: Decoder) -> None:
             "properties": {"a": [1]},
         }
     ).encode()
-    assert clicks.decode(value, partition=3, offset=17, timestamp=AT + 5) == Activity(
+    assert clicks.decode(value, partition=3, offset=17, timestamp=AT + 5) == Event(
         source=Source.CLICKSTREAM,
         offset=17,
         timestamp=AT + 5,
@@ -104,7 +104,7 @@ def test_order_with_every_field_is_decoded(orders: Decoder) -> None:
             "items": [{"product_id": "p-1", "price": "59.5", "quantity": 2}],
         }
     ).encode()
-    assert orders.decode(value, partition=3, offset=17, timestamp=AT) == Activity(
+    assert orders.decode(value, partition=3, offset=17, timestamp=AT) == Event(
         source=Source.ORDERS,
         offset=17,
         timestamp=AT,
@@ -367,7 +367,7 @@ def _text(value: object) -> bytes:
     return json.dumps(value).encode()
 
 
-def outcome(source: Source, value: bytes | dict[str, Any]) -> Activity | Rejected:
+def outcome(source: Source, value: bytes | dict[str, Any]) -> Event | Rejected:
     try:
         return decode(Decoder(source, "topic"), value)
     except Rejected as rejected:
@@ -397,7 +397,7 @@ def test_details_quote_nothing(secret: str, field: str) -> None:
     for source in Source:
         for value in (secret, [secret], {secret: secret}):
             result = outcome(source, CLICK | {"order_id": "o-1", field: value})
-            assert isinstance(result, Activity) or secret not in str(result)
+            assert isinstance(result, Event) or secret not in str(result)
 
 
 # -- money is read as a double where that tells

@@ -17,18 +17,18 @@ from streams.contracts.repartition import (
     ORIGIN,
     PARTS,
     PROGRESS,
-    Reader,
+    RepartitionDecoder,
     encode_item,
     encode_parts,
     encode_reports,
     forwarding_header,
 )
-from streams.core.event_time.inputs import STREAM
-from streams.core.identity.aliases import activity_of, event_of, parts_of
-from streams.core.model.event import CLAIM, EVENT, LINK, MOVED, SHOWN, Activity, Source
-from streams.core.model.outputs import Passed
+from streams.core.event_time.inputs import FIRST_MESSAGES
+from streams.core.identity.aliases import event_of_message, parts_of, payload_of
+from streams.core.model.event import CLAIM, EVENT, LINK, MOVED, SHOWN, Event, Source
+from streams.core.model.outputs import InternalMessage
 from streams.core.model.policy import Policy
-from streams.core.model.sources import Forwarded, Report
+from streams.core.model.sources import ProgressReport, RepartitionedRecord
 from streams.core.profile.codec import VERSION, NewerVersion, pack
 from streams.core.profile.profile import Profile
 from streams.shell.worker.task_startup import STEP
@@ -42,9 +42,9 @@ HERE, THERE = 0, 1
 TWO = Partitioner(2)
 
 
-def reader(linking: bool = False, partition: int = HERE) -> Reader:
-    decoders = {CLICKS: Decoder(CLICKS, "shop.clicks", linking=linking)}
-    return Reader(decoders, partition, TWO, linking=linking)
+def reader(identity_resolution: bool = False, partition: int = HERE) -> RepartitionDecoder:
+    decoders = {CLICKS: Decoder(CLICKS, "shop.clicks", identity_resolution=identity_resolution)}
+    return RepartitionDecoder(decoders, partition, TWO, identity_resolution=identity_resolution)
 
 
 def living(partition: int, prefix: str, n: int = 0) -> str:
@@ -61,13 +61,13 @@ def test_a_record_is_read_as_where_it_came_from() -> None:
     header = forwarding_header(CLICKS, 3, 41, 17, NOON + 5)
     [(offset, forwarded)], refused = reader().read([record(VALUE, ("ce_id", b"1"), header)])
     here = Decoder(CLICKS, "shop.clicks").decode(VALUE, partition=3, offset=41, timestamp=NOON + 5)
-    assert forwarded == Forwarded(CLICKS, 3, 41, 17, [here])
+    assert forwarded == RepartitionedRecord(CLICKS, 3, 41, 17, [here])
     assert here.event_id == "shop.clicks/3/41"  # the id that the record has on every partition
     assert (offset, refused) == (5, [])
 
 
 def test_reports_are_read_as_they_were_written() -> None:
-    reports = [Report(CLICKS, 3, 41, NOON, NOON - 7, None), Report(ORDERS, 3, -1, None, None, NOON)]
+    reports = [ProgressReport(CLICKS, 3, 41, NOON, NOON - 7, None), ProgressReport(ORDERS, 3, -1, None, None, NOON)]
     news, refused = reader().read([record(encode_reports(reports), (PROGRESS, b""), offset=9)])
     assert news == [(9, report) for report in reports]
     assert refused == []
@@ -90,7 +90,7 @@ def test_foreign_records_are_refused_and_the_rest_is_read() -> None:
 
 def test_a_forwarded_record_that_cannot_be_read_here_is_refused_and_leaves_no_gap() -> None:
     [(_, forwarded)], refused = reader().read([record(b"}", forwarding_header(CLICKS, 3, 41, 17, NOON))])
-    assert forwarded == Forwarded(CLICKS, 3, 41, 17, [])
+    assert forwarded == RepartitionedRecord(CLICKS, 3, 41, 17, [])
     assert [rejected.reason for _, rejected in refused] == ["not_json"]
 
 
@@ -103,8 +103,8 @@ def both_ids(customer: str, device: str, **fields: Any) -> bytes:
     ).encode()
 
 
-def decoded(source: Source, value: bytes, offset: int = 0) -> Activity:
-    return Decoder(source, "t", linking=True).decode(value, partition=HERE, offset=offset, timestamp=NOON)
+def decoded(source: Source, value: bytes, offset: int = 0) -> Event:
+    return Decoder(source, "t", identity_resolution=True).decode(value, partition=HERE, offset=offset, timestamp=NOON)
 
 
 def test_parts_are_read_as_they_were_written() -> None:
@@ -125,10 +125,10 @@ def test_parts_are_read_as_they_were_written() -> None:
     for source in (CLICKS, ORDERS):
         of_source = [part for part in parts if part.source is source]
         header, value = encode_parts(source, 3, 5, of_source)
-        news, refused = reader(linking=True).read([record(value, header)])
+        news, refused = reader(identity_resolution=True).read([record(value, header)])
         for part in of_source:
             part.timestamp = part.at
-        assert news == [(5, Forwarded(source, 3, of_source[-1].offset, 5, of_source))]
+        assert news == [(5, RepartitionedRecord(source, 3, of_source[-1].offset, 5, of_source))]
         assert refused == []
 
 
@@ -136,26 +136,26 @@ def test_record_forwarded_whole_contains_its_parts_for_that_partition() -> None:
     customer, device = living(HERE, "c"), living(HERE, "d")
     value = both_ids(customer, device)
     header = forwarding_header(CLICKS, THERE, 41, 17, NOON + 5)
-    [(_, forwarded)], refused = reader(linking=True).read([record(value, header)])
-    assert isinstance(forwarded, Forwarded)
-    event, link = forwarded.activities
+    [(_, forwarded)], refused = reader(identity_resolution=True).read([record(value, header)])
+    assert isinstance(forwarded, RepartitionedRecord)
+    event, link = forwarded.events
     assert (event.role, event.customer, event.other, event.identified) == (EVENT, customer, device, True)
     assert (link.role, link.customer, link.other, link.offset) == (LINK, device, customer, 41)
     assert refused == []
 
     value = both_ids(customer, living(THERE, "d"))
-    [(_, forwarded)], _ = reader(linking=True).read([record(value, header)])
-    assert isinstance(forwarded, Forwarded)
-    assert [activity.role for activity in forwarded.activities] == [EVENT]
+    [(_, forwarded)], _ = reader(identity_resolution=True).read([record(value, header)])
+    assert isinstance(forwarded, RepartitionedRecord)
+    assert [activity.role for activity in forwarded.events] == [EVENT]
 
 
 def test_items_are_read_as_they_were_written() -> None:
     order = both_ids("c", "d", type="order_completed", order_id="o", total="9.90", items=[{"product_id": "p"}])
-    event = Passed(
+    event = InternalMessage(
         stream=1, number=4, cause=-1, offset=3, role=EVENT, at=NOON, customer="c", other="d",
-        event=event_of(decoded(ORDERS, order)),
+        event=payload_of(decoded(ORDERS, order)),
     )  # fmt: skip
-    link = Passed(
+    link = InternalMessage(
         stream=0,
         number=5,
         cause=-1,
@@ -170,14 +170,14 @@ def test_items_are_read_as_they_were_written() -> None:
     moved = moving(pack(Profile("d", False)))
     for item in (event, link, moved):
         header, value = encode_item(item, THERE, 2)
-        news, refused = reader(linking=True).read([record(value, header)])
-        there = activity_of(item, len(value))
-        assert news == [(5, Forwarded(STREAM + item.stream, THERE, item.number, 2, [there]))]
+        news, refused = reader(identity_resolution=True).read([record(value, header)])
+        there = event_of_message(item, len(value))
+        assert news == [(5, RepartitionedRecord(FIRST_MESSAGES + item.stream, THERE, item.number, 2, [there]))]
         assert refused == []
 
 
 def test_foreign_parts_and_internal_messages_are_refused() -> None:
-    link = Passed(stream=0, number=5, cause=0, offset=3, role=LINK, at=NOON, customer="d", other="c")
+    link = InternalMessage(stream=0, number=5, cause=0, offset=3, role=LINK, at=NOON, customer="d", other="c")
     (_, header), value = encode_item(link, THERE, 2)
     (_, of_parts), run = encode_parts(CLICKS, THERE, 2, parts_of(decoded(CLICKS, both_ids("c", "d"))))
     raw = [
@@ -188,23 +188,23 @@ def test_foreign_parts_and_internal_messages_are_refused() -> None:
         record(b'[[0,0,9,"d","c","e","t"]]', (PARTS, of_parts)),
         record(None, (PARTS, of_parts)),
     ]
-    news, refused = reader(linking=True).read(raw)
+    news, refused = reader(identity_resolution=True).read(raw)
     assert [rejected.reason for _, rejected in refused] == ["invalid_field"] * 6
     # Refused messages with a known number leave no gap.
-    assert [(one.rank, one.offset, one.activities) for _, one in news if isinstance(one, Forwarded)] == [
-        (STREAM, 5, []),
+    assert [(one.rank, one.offset, one.events) for _, one in news if isinstance(one, RepartitionedRecord)] == [
+        (FIRST_MESSAGES, 5, []),
         (CLICKS, 0, []),
         (CLICKS, 0, []),
     ]
 
 
-def moving(packed: bytes | None, **fields: Any) -> Passed:
+def moving(packed: bytes | None, **fields: Any) -> InternalMessage:
     given: dict[str, Any] = {"role": MOVED, "at": NOON, "customer": "c", "other": "d", "moved": packed} | fields
-    return Passed(stream=1, number=6, cause=-1, offset=3, **given)
+    return InternalMessage(stream=1, number=6, cause=-1, offset=3, **given)
 
 
 def test_inconsistent_internal_message_is_refused_when_read() -> None:
-    event = event_of(decoded(CLICKS, both_ids("c", "d")))
+    event = payload_of(decoded(CLICKS, both_ids("c", "d")))
     packed = pack(Profile("d", False))
     for item in (
         moving(None),
@@ -215,9 +215,9 @@ def test_inconsistent_internal_message_is_refused_when_read() -> None:
         moving(None, role=EVENT, event=replace(event, source=7)),
     ):
         header, value = encode_item(item, THERE, 2)
-        [(_, one)], refused = reader(linking=True).read([record(value, header)])
-        assert isinstance(one, Forwarded)
-        assert (one.offset, one.activities) == (6, [])
+        [(_, one)], refused = reader(identity_resolution=True).read([record(value, header)])
+        assert isinstance(one, RepartitionedRecord)
+        assert (one.offset, one.events) == (6, [])
         assert [rejected.reason for _, rejected in refused] == ["invalid_field"]
 
 
@@ -228,7 +228,7 @@ def test_internal_message_of_the_largest_event_fits_a_batch_with_pending_ones() 
         rest = b'{"type":"cart_viewed","occurred_at":%d,"anonymous_id":"d","items":[' % NOON
         lines = min(MAX_ITEMS, (262_144 - len(rest) - 2) // (len(line) + 1))
         value = rest + b",".join([line] * lines) + b"]}"
-        event = event_of(decoded(CLICKS, value))
+        event = payload_of(decoded(CLICKS, value))
         _, packed = encode_item(moving(None, role=EVENT, event=event), THERE, 2)
         assert len(packed) < room
         if lines == MAX_ITEMS:
@@ -239,11 +239,11 @@ def test_internal_message_of_the_largest_event_fits_a_batch_with_pending_ones() 
 def test_a_profile_that_a_newer_version_moved_is_not_given_up() -> None:
     header, value = encode_item(moving(bytes([VERSION + 1, 0])), THERE, 2)
     with pytest.raises(NewerVersion):
-        reader(linking=True).read([record(value, header)])
+        reader(identity_resolution=True).read([record(value, header)])
 
 
 def test_parts_and_internal_messages_are_refused_without_identity_resolution() -> None:
-    link = Passed(stream=0, number=5, cause=0, offset=3, role=LINK, at=NOON, customer="d", other="c")
+    link = InternalMessage(stream=0, number=5, cause=0, offset=3, role=LINK, at=NOON, customer="d", other="c")
     header, value = encode_item(link, THERE, 2)
     news, refused = reader().read([record(value, header)])
     assert news == []
@@ -253,10 +253,12 @@ def test_parts_and_internal_messages_are_refused_without_identity_resolution() -
 # -- where they come from
 
 
-def of_one(value: bytes, forwards: bool = False, linking: bool = True) -> tuple[list[int], list[tuple[bool, int, int]]]:
+def of_one(
+    value: bytes, forwards: bool = False, identity_resolution: bool = True
+) -> tuple[list[int], list[tuple[bool, int, int]]]:
     """Return the roles of the parts that belong here; of the others whether they are a record, their role and their
     partition."""
-    decoder = Decoder(CLICKS, "shop.clicks", linking=linking)
+    decoder = Decoder(CLICKS, "shop.clicks", identity_resolution=identity_resolution)
     raw = record(value)
     raw.timestamp = NOON
     activities, refused, elsewhere = decoder.decode_all([raw], HERE, TWO, forwards)
@@ -278,8 +280,8 @@ def test_a_refused_record_has_no_parts() -> None:
 
 
 def test_device_of_a_customer_is_ignored_without_identity_resolution() -> None:
-    assert of_one(both_ids(living(HERE, "c"), "anonymous"), linking=False) == ([EVENT], [])
-    for linking in (False, True):
-        decoder = Decoder(CLICKS, "shop.clicks", linking=linking)
+    assert of_one(both_ids(living(HERE, "c"), "anonymous"), identity_resolution=False) == ([EVENT], [])
+    for identity_resolution in (False, True):
+        decoder = Decoder(CLICKS, "shop.clicks", identity_resolution=identity_resolution)
         decoder.decode(both_ids("c", "anonymous"), partition=HERE, offset=0, timestamp=NOON)
-        assert decoder.rejected_identifiers == int(linking)
+        assert decoder.rejected_identifiers == int(identity_resolution)

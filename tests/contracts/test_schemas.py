@@ -17,7 +17,7 @@ from streams.contracts.dead_letters import dead_letter
 from streams.contracts.native import Decoder
 from streams.contracts.outputs import Encoder
 from streams.contracts.rejected import REASONS, Rejected
-from streams.core.model.event import CLICKSTREAM_TYPES, ORDER_TYPES, Activity, Source
+from streams.core.model.event import CLICKSTREAM_TYPES, ORDER_TYPES, Event, Source
 from streams.core.model.outputs import Output
 from tests.contracts.samples import (
     ABANDONED,
@@ -53,7 +53,7 @@ def topic_of(path: Path) -> str:
     return path.relative_to(SCHEMAS / "examples").parts[0]
 
 
-def decoded(topic: str, value: bytes) -> Activity | Rejected:
+def decoded(topic: str, value: bytes) -> Event | Rejected:
     try:
         return Decoder(INPUTS[topic], topic).decode(value, partition=0, offset=0, timestamp=AT)
     except Rejected as rejected:
@@ -116,7 +116,7 @@ def test_closed_sets_are_those_of_the_code() -> None:
 def test_valid_input_examples_are_accepted_by_schema_and_decoder(path: Path) -> None:
     topic = topic_of(path)
     VALIDATORS[topic].validate(parsed(path.read_bytes()))
-    assert isinstance(decoded(topic, path.read_bytes()), Activity)
+    assert isinstance(decoded(topic, path.read_bytes()), Event)
 
 
 @pytest.mark.parametrize("path", [file for topic in INPUTS for file in files(f"{topic}/invalid/*.json")])
@@ -185,7 +185,7 @@ def test_schema_and_decoder_agree(record: dict[str, Any]) -> None:
     for topic in INPUTS:
         result = decoded(topic, json.dumps(record).encode())
         if not isinstance(result, Rejected) or result.reason != "clock_skew":
-            assert VALIDATORS[topic].is_valid(record) == isinstance(result, Activity), result
+            assert VALIDATORS[topic].is_valid(record) == isinstance(result, Event), result
 
 
 # -- outputs

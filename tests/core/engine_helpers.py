@@ -5,7 +5,7 @@ from __future__ import annotations
 from streams.core.engine.partition_engine import PartitionEngine
 from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.lifecycle.playbook import Playbook
-from streams.core.model.event import Activity, Source
+from streams.core.model.event import Event, Source
 from streams.core.model.outputs import Abandonment, Output, StageChange
 from streams.core.model.policy import SECOND
 
@@ -15,16 +15,16 @@ TAIL = 15 * SECOND
 """How far the watermark is behind the present when all sources are caught up: delay plus lateness."""
 
 
-def click(at: int, type: str = "product_viewed", customer: str = "c", **fields: object) -> Activity:
+def click(at: int, type: str = "product_viewed", customer: str = "c", **fields: object) -> Event:
     fields = {"product_id": "p"} | fields
-    return Activity(
+    return Event(
         source=CLICKS, offset=-1, timestamp=0, size=200, at=at, customer=customer, identified=True,
         event_id=f"{customer}{at}{type}", type=type, currency="EUR", **fields,  # type: ignore[arg-type]
     )  # fmt: skip
 
 
-def order(at: int, order_id: str = "o", customer: str = "c", type: str = "order_completed") -> Activity:
-    return Activity(
+def order(at: int, order_id: str = "o", customer: str = "c", type: str = "order_completed") -> Event:
+    return Event(
         source=ORDERS, offset=-1, timestamp=0, size=200, at=at, customer=customer, identified=True,
         event_id=f"{customer}{at}{order_id}{type}", type=type, currency="EUR", order_id=order_id, total=1000,
     )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 
-from streams.core.model.event import Activity
+from streams.core.model.event import Event
 from streams.core.model.sources import Erasure
 from streams.core.store.task_state import record_key
 from tests.core.engine_helpers import NOON, click
@@ -19,7 +19,7 @@ def request(at: int = NOON, customer: str = PERSON, identified: bool = True, hom
     return Erasure(customer, identified, at, f"r-{at}", home)
 
 
-def added(at: int, customer: str = PERSON) -> Activity:
+def added(at: int, customer: str = PERSON) -> Event:
     return click(at, "product_added", customer)
 
 
@@ -27,7 +27,7 @@ def settle(harness: SinglePartitionHarness) -> None:
     """Commit until no tombstone is pending, and remove the residue of the erasure."""
     for _ in range(3):
         harness.commit()
-    traces = harness.engine.state.traces
+    traces = harness.engine.state.residue
     while traces.looking:
         traces.look(2)
     harness.commit()

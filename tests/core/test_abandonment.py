@@ -13,8 +13,8 @@ from tests.support.customer_history import (
     MINUTE,
     SECOND,
     T0,
-    Activity,
     CustomerHistory,
+    Event,
     click,
     item,
     order,
@@ -22,15 +22,15 @@ from tests.support.customer_history import (
 )
 
 
-def view(at: int, product: str | None = "A") -> Activity:
+def view(at: int, product: str | None = "A") -> Event:
     return click(at, "product_viewed", product)
 
 
-def add(at: int, product: str = "A", quantity: int = 1) -> Activity:
+def add(at: int, product: str = "A", quantity: int = 1) -> Event:
     return click(at, "product_added", product, quantity=quantity)
 
 
-def checkout(at: int) -> Activity:
+def checkout(at: int) -> Event:
     return click(at, "checkout_started")
 
 
@@ -238,7 +238,7 @@ def test_a_higher_kind_of_the_same_content_is_new() -> None:
 
 
 @pytest.mark.parametrize("change", [add(2 * HOUR), add(2 * HOUR, "B"), click(2 * HOUR, "product_removed", "A")])
-def test_other_content_is_new_and_supersedes(change: Activity) -> None:
+def test_other_content_is_new_and_supersedes(change: Event) -> None:
     history = run([add(0, quantity=2), change], until=3 * HOUR)
     assert history.abandonment_summary == [("abandoned", "cart", 1, HOUR), ("abandoned", "cart", 1, 3 * HOUR)]
     first, second = history.abandonments
@@ -452,7 +452,7 @@ def test_a_late_activity_opens_the_episode_that_a_browse_closed() -> None:
         order(30 * MINUTE, type_="order_fulfilled"),
     ],
 )
-def test_other_late_events_retract_nothing(late: Activity) -> None:
+def test_other_late_events_retract_nothing(late: Event) -> None:
     history = run([add(0), click(MINUTE), click(2 * HOUR), late])
     assert history.abandonment_summary == [("abandoned", "cart", 1, HOUR + MINUTE)]
 

@@ -7,30 +7,30 @@ from collections import Counter
 
 import pytest
 
-from streams.core.lifecycle.aggregates import MOST_CREDITS, MOST_NAMES, Plan
+from streams.core.lifecycle.aggregates import MOST_CREDITS, MOST_NAMES, AggregatePlan
 from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.lifecycle.playbook import Playbook
-from streams.core.model.event import Activity
-from streams.core.model.parts import Facts
+from streams.core.model.event import Event
+from streams.core.model.parts import Aggregates
 from streams.core.model.policy import Policy
 from streams.core.profile.codec import pack, packed_size, unpack
 from streams.core.profile.profile import Profile
 from streams.core.rules import Type, Vocabulary, compile_rule
-from streams.core.rules.requirements import MOST_BUCKETS, Kept, bucket_width, together
+from streams.core.rules.requirements import MOST_BUCKETS, KeptProperty, bucket_width, together
 from tests.support.customer_history import DAY, HOUR, MINUTE, SECOND, T0, click, item, order
 
 VOCABULARY = Vocabulary(
     event_types=["credit_granted", "credit_spent"],
     properties={"plan": Type.TEXT, "budget": Type.MONEY},
-    kept=[Kept("plan", Type.TEXT, "plan", ["signed_up"]), Kept("budget", Type.MONEY, "budget")],
+    kept=[KeptProperty("plan", Type.TEXT, "plan", ["signed_up"]), KeptProperty("budget", Type.MONEY, "budget")],
 )
 
 
 def played(
-    rules: list[str], events: list[Activity], policy: Policy = Policy()
+    rules: list[str], events: list[Event], policy: Policy = Policy()
 ) -> tuple[Profile, Counter[tuple[str, str]]]:
     needs = together(compile_rule(text, VOCABULARY, None).needs for text in rules)
-    playbook = Playbook(policy=policy, plan=Plan(needs, "EUR"), counted_types=needs.counted_types)
+    playbook = Playbook(policy=policy, plan=AggregatePlan(needs, "EUR"), counted_types=needs.counted_types)
     lifecycle, counts = Lifecycle(playbook), Counter[tuple[str, str]]()
     profile = lifecycle.new("c-1", True)
     for event in events:
@@ -69,7 +69,7 @@ def test_a_window_keeps_no_more_buckets_than_it_has() -> None:
 
 def test_aggregates_that_no_rule_reads_are_not_kept() -> None:
     profile, _ = played(["orders > 1"], [click(0, "product_viewed", category="baby"), order(1)])
-    assert profile.facts == Facts()
+    assert profile.facts == Aggregates()
     lifecycle = Lifecycle(Playbook())
     profile = lifecycle.new("c-1", True)
     lifecycle.apply(profile, click(0), [], Counter())
@@ -106,7 +106,7 @@ def test_property_is_kept_from_the_latest_event_that_has_it() -> None:
     assert (value("kept.plan", profile, 10), value("kept.budget", profile, 10)) == ("gold", 100)
 
 
-def granted(at: int, amount: int, expires: int, id_: str | None = None) -> Activity:
+def granted(at: int, amount: int, expires: int, id_: str | None = None) -> Event:
     told = {"amount": amount, "expires_at": T0 + expires} | ({} if id_ is None else {"credit_id": id_})
     return click(at, "credit_granted", properties=told)
 

@@ -9,11 +9,11 @@ import pytest
 
 from streams.core.engine.partition_engine import PartitionEngine
 from streams.core.lifecycle.lifecycle import Lifecycle
-from streams.core.model.event import Activity, Source
+from streams.core.model.event import Event, Source
 from streams.core.model.outputs import Abandonment, Effects, Output
 from streams.core.model.policy import DAY, HOUR, MINUTE
 from streams.core.model.sources import Fetch
-from streams.core.processing.budget import WHOLE, Step
+from streams.core.processing.budget import UNLIMITED, Budget
 from streams.core.profile.codec import unpack
 
 NOON = 1_763_719_200_000
@@ -22,8 +22,8 @@ BATCH = 512 << 10
 """The largest batch of the producer: streams/shell/worker/factory.py."""
 
 
-def click(n: int, at: int, customer: str = "c", type: str = "product_viewed", product: str = "p") -> Activity:
-    return Activity(
+def click(n: int, at: int, customer: str = "c", type: str = "product_viewed", product: str = "p") -> Event:
+    return Event(
         source=Source.CLICKSTREAM, offset=n, timestamp=at, size=200, at=at, customer=customer, identified=True,
         event_id=f"e{n}", type=type, currency="EUR", product_id=product, price=1000,
     )  # fmt: skip
@@ -33,7 +33,7 @@ def drained(at: int, clicks: int) -> dict[Source, Fetch]:
     return {Source.CLICKSTREAM: Fetch(at, clicks), Source.ORDERS: Fetch(at, 0)}
 
 
-def waiting(customers: int, step: Step) -> PartitionEngine:
+def waiting(customers: int, step: Budget) -> PartitionEngine:
     """Return an engine with this many customers who viewed a product at noon."""
     engine = PartitionEngine(Lifecycle(), step=step)
     engine.advance(NOON, drained(NOON, customers))
@@ -43,7 +43,7 @@ def waiting(customers: int, step: Step) -> PartitionEngine:
 
 
 def test_jump_of_the_watermark_fires_a_budget_of_deadlines_at_once() -> None:
-    engine = waiting(100, Step(records=1000, deadlines=30, pending=1 << 20))
+    engine = waiting(100, Budget(records=1000, deadlines=30, pending=1 << 20))
     later = NOON + HOUR
     fired = [len(engine.advance(later, drained(later, 100)).deadlines)]
     while engine.unfinished:
@@ -54,7 +54,7 @@ def test_jump_of_the_watermark_fires_a_budget_of_deadlines_at_once() -> None:
 def test_late_event_between_budgets_finds_all_due_deadlines_fired() -> None:
     """The result is that of firing all deadlines at once: the policy decides about retractions, and not the budget."""
 
-    def what_became(step: Step) -> list[Output]:
+    def what_became(step: Budget) -> list[Output]:
         engine = waiting(100, step)
         later = NOON + HOUR
         outputs: list[Output] = []
@@ -70,13 +70,13 @@ def test_late_event_between_budgets_finds_all_due_deadlines_fired() -> None:
         assert snapshot is not None
         return [output for output in outputs + snapshot.outputs if output.customer == "c99"]
 
-    expected = what_became(WHOLE)
+    expected = what_became(UNLIMITED)
     assert [output.type for output in expected if isinstance(output, Abandonment)] == ["abandoned", "retracted"]
-    assert what_became(Step(records=1000, deadlines=7, pending=1 << 20)) == expected
+    assert what_became(Budget(records=1000, deadlines=7, pending=1 << 20)) == expected
 
 
 def test_waiting_records_are_applied_a_budget_at_once() -> None:
-    engine = PartitionEngine(Lifecycle(), step=Step(records=40, deadlines=1000, pending=1 << 20))
+    engine = PartitionEngine(Lifecycle(), step=Budget(records=40, deadlines=1000, pending=1 << 20))
     effects = engine.apply(Source.CLICKSTREAM, [click(n, NOON + n, f"c{n}") for n in range(100)], 100, NOON + HOUR)
     assert not effects.counts  # the orders of that time are not known yet
     counts = []
@@ -90,7 +90,7 @@ def test_waiting_records_are_applied_a_budget_at_once() -> None:
     assert counts == [40, 40, 20]
 
 
-def largest_record(step: Step) -> tuple[int, int]:
+def largest_record(step: Budget) -> tuple[int, int]:
     """Return the largest record of the changelog and the number of commits, for 3,000 abandoned carts in a backlog."""
     engine, end = PartitionEngine(Lifecycle(), step=step), NOON + 3000 * HOUR
     records = [click(n, NOON + n * HOUR, type="product_added", product=f"p{n % 30}") for n in range(3000)]
@@ -114,10 +114,10 @@ def largest_record(step: Step) -> tuple[int, int]:
 
 def test_a_commit_comes_before_a_profile_keeps_more_outputs_than_its_record_can_hold() -> None:
     """Otherwise no commit of the partition would ever go through, and one customer would stop the group."""
-    size, commits = largest_record(Step(records=4096, deadlines=500, pending=128 << 10))
+    size, commits = largest_record(Budget(records=4096, deadlines=500, pending=128 << 10))
     assert size < BATCH // 2
     assert commits > 10
-    unbounded, once = largest_record(WHOLE)
+    unbounded, once = largest_record(UNLIMITED)
     assert once == 1
     assert unbounded > BATCH
 
@@ -125,7 +125,7 @@ def test_a_commit_comes_before_a_profile_keeps_more_outputs_than_its_record_can_
 @pytest.mark.parametrize("events", [5_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
 def test_a_customer_with_a_million_events_a_day_stays_within_bounds(events: int) -> None:
     """Such a customer is a robot, or an id that many people share."""
-    engine = PartitionEngine(Lifecycle(), step=Step(records=4096, deadlines=500, pending=128 << 10))
+    engine = PartitionEngine(Lifecycle(), step=Budget(records=4096, deadlines=500, pending=128 << 10))
     counts: Counter[tuple[str, str]] = Counter()
     every = DAY // 1_000_000
     for first in range(0, events, 1000):

@@ -13,8 +13,8 @@ from tests.support.customer_history import (
     MINUTE,
     SECOND,
     T0,
-    Activity,
     CustomerHistory,
+    Event,
     click,
     item,
     order,
@@ -22,11 +22,11 @@ from tests.support.customer_history import (
 )
 
 
-def add(at: int, product: str | None = "A", **fields: Any) -> Activity:
+def add(at: int, product: str | None = "A", **fields: Any) -> Event:
     return click(at, "product_added", product, **fields)
 
 
-def remove(at: int, product: str | None = "A", **fields: Any) -> Activity:
+def remove(at: int, product: str | None = "A", **fields: Any) -> Event:
     return click(at, "product_removed", product, **fields)
 
 
@@ -181,7 +181,7 @@ def test_exactly_lateness_is_not_too_late() -> None:
 
 @pytest.mark.parametrize("newest", [HOUR, 2 * HOUR])  # replayed, and added where newer ones are settled
 def test_an_older_operation_overrides_nothing_newer(newest: int) -> None:
-    def after(*late: Activity) -> CustomerHistory:
+    def after(*late: Event) -> CustomerHistory:
         start = [add(0, price=100), add(HOUR, "B", price=200, cart_id="k-2"), click(HOUR, "checkout_started")]
         return run([*start, click(newest), *late])
 
@@ -204,7 +204,7 @@ def test_the_oldest_lines_go_first() -> None:
 
 
 def test_value_of_the_cart_is_known_if_all_prices_have_one_currency() -> None:
-    def of(*events: Activity) -> tuple[int, int | None]:
+    def of(*events: Event) -> tuple[int, int | None]:
         history = run(events)
         summary = history.lifecycle.summary(history.alive)
         return summary.cart_items, summary.cart_value

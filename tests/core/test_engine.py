@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from streams.core.model.outputs import Abandonment, Emission, StageChange
+from streams.core.model.outputs import Abandonment, EmissionPolicy, StageChange
 from streams.core.model.policy import DAY, HOUR, MINUTE, SECOND
 from streams.core.model.sources import Fetch
 from streams.core.profile.codec import unpack
@@ -102,7 +102,7 @@ def test_an_unreachable_leader_invents_no_silence() -> None:
     for _ in range(60):
         harness.pass_time(MINUTE)
         harness.fetch(CLICKS)
-    assert harness.engine.held_by() == (ORDERS, None)
+    assert harness.engine.watermark_blocked_by() == (ORDERS, None)
     harness.append(
         click(harness.now, "page_viewed")
     )  # deadlines fire before events of their customer, so this event waits as well
@@ -272,7 +272,7 @@ def test_outputs_of_a_deadline_wait_for_the_commit_and_keep_their_customers_orde
 
 
 def test_emit_after_withholds_what_occurred_before_and_what_follows_from_it() -> None:
-    harness = SinglePartitionHarness(NOON, emission=Emission(emit_after=NOON))
+    harness = SinglePartitionHarness(NOON, emission=EmissionPolicy(emit_after=NOON))
     harness.run(click(NOON - HOUR - 1, "product_added"), until=NOON + 2 * DAY)  # step 1 at 11:59:59.999
     assert harness.received == []
     assert harness.counts["withheld", "stage_changed/before_emit_after"] == 2
@@ -285,14 +285,14 @@ def test_emit_after_withholds_what_occurred_before_and_what_follows_from_it() ->
 
 
 def test_output_at_emit_after_is_sent_whatever_was_withheld_before() -> None:
-    harness = SinglePartitionHarness(NOON, emission=Emission(emit_after=NOON))
+    harness = SinglePartitionHarness(NOON, emission=EmissionPolicy(emit_after=NOON))
     outputs = harness.run(click(NOON - HOUR, "product_added"), until=NOON + DAY)
     assert abandonments(outputs) == [("abandoned", 1), ("abandoned", 2)]
     assert stages(outputs) == []
 
 
 def test_an_abandonment_that_comes_too_late_is_withheld_and_state_advances_all_the_same() -> None:
-    harness = SinglePartitionHarness(NOON, emission=Emission(max_delay=6 * HOUR))
+    harness = SinglePartitionHarness(NOON, emission=EmissionPolicy(max_delay=6 * HOUR))
     harness.run(click(NOON, "product_added"))
     harness.now = NOON + HOUR + 6 * HOUR + 1
     harness.fetch()
@@ -306,7 +306,7 @@ def test_an_abandonment_that_comes_too_late_is_withheld_and_state_advances_all_t
 
 
 def test_an_abandonment_that_comes_in_time_is_emitted_and_so_is_its_retraction_however_late() -> None:
-    harness = SinglePartitionHarness(NOON, emission=Emission(max_delay=6 * HOUR))
+    harness = SinglePartitionHarness(NOON, emission=EmissionPolicy(max_delay=6 * HOUR))
     harness.run(click(NOON, "product_added"))
     harness.now = NOON + HOUR + 6 * HOUR
     harness.fetch()

@@ -8,7 +8,7 @@ from streams.core.engine.partition_engine import PartitionEngine
 from streams.core.model.outputs import Abandonment, IdentityChange, Output, StageChange
 from streams.core.model.policy import DAY, HOUR, MINUTE, SECOND
 from streams.core.profile.codec import pack, unpack
-from streams.core.store.erasure_markers import MARK, Marks, is_mark
+from streams.core.store.erasure_markers import MARKER_PREFIX, ErasureMarkers, is_marker
 from streams.core.store.task_state import TaskState
 from tests.core.engine_helpers import CLICKS, NOON, click, order
 from tests.core.erasure_helpers import KEY, PERSON, added, names, request, settle
@@ -61,7 +61,7 @@ def test_nothing_that_names_the_person_stays_in_memory_or_on_disk() -> None:
     harness.erase(request())
     settle(harness)
     assert names(harness) == []
-    assert [key for key, value in harness.changelog if is_mark(key)] == [harness.engine.state.marks.key_of(KEY)]
+    assert [key for key, value in harness.changelog if is_marker(key)] == [harness.engine.state.markers.key_of(KEY)]
     assert dict(harness.changelog)[KEY] is None
     assert len(harness.engine.state) == 20
     harness.restart()
@@ -152,7 +152,7 @@ def test_cut_flush_of_an_erasure_leaves_nothing_of_the_customer(part: int) -> No
     harness.erase(request())
     whole = harness.engine.snapshot()
     assert whole is not None
-    assert [is_mark(key) for key, _ in whole.changes] == [False, True]
+    assert [is_marker(key) for key, _ in whole.changes] == [False, True]
     harness.changelog += whole.changes[:part]
     harness.restart()
     harness.erase()
@@ -176,9 +176,9 @@ def test_other_partitions_keep_only_the_erasure_marker() -> None:
     harness.commit()
     assert harness.received == []
     assert harness.counts["erasures", "applied"] == 0
-    assert [key for key, _ in harness.changelog] == [harness.engine.state.marks.key_of(KEY)]
+    assert [key for key, _ in harness.changelog] == [harness.engine.state.markers.key_of(KEY)]
     harness.restart()
-    assert harness.engine.state.marks.erased_at(KEY) == NOON
+    assert harness.engine.state.markers.erased_at(KEY) == NOON
 
 
 def test_request_read_again_does_not_erase_a_customer_who_came_back() -> None:
@@ -196,7 +196,7 @@ def test_request_read_again_does_not_erase_a_customer_who_came_back() -> None:
     harness.erase(request(NOON + MINUTE))  # asked for anew
     settle(harness)
     assert harness.engine.state.get(KEY) is None
-    assert harness.engine.state.marks.number == 1
+    assert harness.engine.state.markers.number == 1
 
 
 def test_a_person_and_a_device_of_the_same_id_are_two() -> None:
@@ -250,7 +250,7 @@ def test_stale_owner_that_applied_more_restores_no_erased_customer(place: str) -
         harness.now += MINUTE
         harness.run(click(NOON + 1, "page_viewed", PERSON))
         harness.commit()
-    [mark] = [at for at, (key, _) in enumerate(harness.changelog) if is_mark(key)]
+    [mark] = [at for at, (key, _) in enumerate(harness.changelog) if is_marker(key)]
     harness.changelog.insert(
         mark if place == "between profile and mark" else len(harness.changelog), (KEY, zombie(NOON))
     )
@@ -270,30 +270,30 @@ def test_erasure_marker_overwritten_by_an_older_one_is_written_again() -> None:
     state = TaskState()
     earlier, later = TaskState(), TaskState()
     for one, at in ((earlier, NOON), (later, NOON + 1)):
-        one.marks.set(KEY, at)
+        one.markers.set(KEY, at)
     [(mark, stale)], [(_, fresh)] = earlier.changes(1, {}), later.changes(1, {})
     for value in (stale, fresh, stale):
         state.restore(mark, value)
-    assert state.marks.erased_at(KEY) == NOON + 1
+    assert state.markers.erased_at(KEY) == NOON + 1
     assert state.changes(2, {}) == [(mark, fresh)]
     state.restore(mark, None)
     assert state.changes(3, {}) == [(mark, fresh)]
-    assert state.marks.number == 1
+    assert state.markers.number == 1
 
 
 def test_erasure_markers_name_nobody_and_need_the_salt() -> None:
     states = [TaskState(salt=salt) for salt in (b"", b"a", b"b")]
-    keys = {state.marks.key_of(KEY) for state in states}
+    keys = {state.markers.key_of(KEY) for state in states}
     assert len(keys) == 3
     for key in keys:
-        assert key.startswith(MARK)
+        assert key.startswith(MARKER_PREFIX)
         assert len(key) == 17
 
 
 def test_nothing_is_looked_up_without_erasures(monkeypatch: pytest.MonkeyPatch) -> None:
     state = TaskState()
     engine = PartitionEngine(SinglePartitionHarness(NOON)._lifecycle, state=state)
-    monkeypatch.setattr(Marks, "key_of", None)  # it would raise
+    monkeypatch.setattr(ErasureMarkers, "key_of", None)  # it would raise
     event = added(NOON)
     event.offset = 0
     engine.apply(CLICKS, [event], 1, NOON)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from streams.core.event_time.inputs import ERASURES
-from streams.core.identity.aliases import NOBODY
-from streams.core.identity.erasure_sweep import STEP
-from streams.core.model.event import Activity, Source
+from streams.core.identity.aliases import ERASED_OWNER
+from streams.core.identity.erasure_sweep import KEYS_PER_CALL
+from streams.core.model.event import Event, Source
 from streams.core.model.parts import Alias
 from streams.core.model.policy import DAY, HOUR
 from streams.core.profile.codec import pack, unpack
@@ -91,7 +91,7 @@ def test_late_link_from_before_an_erasure_is_ignored_whether_or_not_the_device_w
     assert [(whose, p.product_views) for whose, p in network.profiles().items()] == [((True, "c-2"), 1)]
 
 
-def viewed(at: int, customer: str | None) -> Activity:
+def viewed(at: int, customer: str | None) -> Event:
     return record(at, "product_viewed", customer, "d", product_id="p")
 
 
@@ -102,7 +102,7 @@ def test_owners_before_and_after_the_erased_one_are_kept() -> None:
     harness.tick()
     left = known(harness, DEVICE)
     assert left is not None
-    owners[1] = (NOBODY, NOON - 2 * DAY)  # late events of that time belong to nobody
+    owners[1] = (ERASED_OWNER, NOON - 2 * DAY)  # late events of that time belong to nobody
     assert left.owners == owners  # the customer who came back owns it again
     assert harness.engine.state.aliases == 1
     harness.commit()
@@ -131,12 +131,12 @@ def test_a_cart_forgets_customers_and_devices(identified: bool) -> None:
     harness.tick()
     left = known(harness, CART)
     assert left is not None
-    assert left.owners == [(NOBODY if identified else "c-1", NOON - DAY)]
+    assert left.owners == [(ERASED_OWNER if identified else "c-1", NOON - DAY)]
     assert left.devices == ([("c-1", NOON - DAY), ("a-9", NOON)] if identified else [("a-9", NOON)])
 
 
 def test_erasure_is_done_after_the_whole_sweep_and_a_crash_starts_it_again() -> None:
-    number = 2 * STEP + 10
+    number = 2 * KEYS_PER_CALL + 10
     keys = [record_key(f"a-{n}", False) for n in range(number)]
     harness = with_aliases(*((key, alias_record(key, [(PERSON, NOON - DAY)])) for key in keys))
     harness.erase(request(home=False))
@@ -145,7 +145,7 @@ def test_erasure_is_done_after_the_whole_sweep_and_a_crash_starts_it_again() -> 
         steps += 1
         before = harness.engine.state.aliases
         harness.tick()
-        assert before - harness.engine.state.aliases <= STEP
+        assert before - harness.engine.state.aliases <= KEYS_PER_CALL
         harness.commit()
         if steps == 2:
             assert harness.erasures_position == 0

@@ -7,19 +7,28 @@ from typing import Any
 import pytest
 
 from streams.core.engine.partition_engine import PartitionEngine
-from streams.core.event_time.inputs import STREAM
-from streams.core.identity.aliases import OWNERS, REFUSED, activity_of, level_of, own, owner_at, owners_from, parts_of
+from streams.core.event_time.inputs import FIRST_MESSAGES
+from streams.core.identity.aliases import (
+    OWNERS,
+    REFUSED,
+    add_owner,
+    event_of_message,
+    owner_at,
+    owners_from,
+    parts_of,
+    resolution_stage_of,
+)
 from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.lifecycle.playbook import Playbook
-from streams.core.model.event import EVENT, LINK, Activity, Source
-from streams.core.model.outputs import Emission, IdentityChange, Output, Passed, StageChange
+from streams.core.model.event import EVENT, LINK, Event, Source
+from streams.core.model.outputs import EmissionPolicy, IdentityChange, InternalMessage, Output, StageChange
 from streams.core.model.parts import Alias
 from streams.core.model.policy import DAY, HOUR, MINUTE, SECOND, Policy
-from streams.core.model.sources import Arrivals, Fetch, Forwarded, Report
-from streams.core.processing.budget import Step
+from streams.core.model.sources import Fetch, ProgressReport, RepartitionedRecord, StoredRepartition
+from streams.core.processing.budget import Budget
 from streams.core.profile.codec import VERSION, NewerVersion, pack, peek, unpack
 from streams.core.profile.profile import Profile
-from streams.core.store.erasure_markers import is_mark
+from streams.core.store.erasure_markers import is_marker
 from streams.core.store.task_state import TaskState
 from tests.support.memory_disk import MemoryDisk
 from tests.support.partition_network import COMMIT_STEPS, PartitionNetwork, by_id, record
@@ -29,11 +38,11 @@ CLICKS, ORDERS = Source.CLICKSTREAM, Source.ORDERS
 T = NOON - HOUR
 
 
-def view(at: int, customer: str | None = None, device: str | None = None, **fields: Any) -> Activity:
+def view(at: int, customer: str | None = None, device: str | None = None, **fields: Any) -> Event:
     return record(T + at, "product_viewed", customer, device, **({"product_id": "p"} | fields))
 
 
-def bought(at: int, customer: str, device: str | None = None, **fields: Any) -> Activity:
+def bought(at: int, customer: str, device: str | None = None, **fields: Any) -> Event:
     return record(T + at, "order_completed", customer, device, **fields)
 
 
@@ -51,7 +60,7 @@ def stages(outputs: list[Output], customer: str) -> list[tuple[str | None, str]]
     return [(o.to_stage, o.cause.kind) for o in outputs if isinstance(o, StageChange) and o.customer == customer]
 
 
-def after(*records: Activity, partitions: int = 1, **given: Any) -> PartitionNetwork:
+def after(*records: Event, partitions: int = 1, **given: Any) -> PartitionNetwork:
     """Return tasks that have read these records, each on the partition of its customer or device."""
     network = PartitionNetwork(NOON, partitions, **given)
     for one in sorted(records, key=lambda one: one.at):
@@ -149,9 +158,9 @@ def test_earlier_sighting_of_the_present_owner_is_not_reported_again() -> None:
     assert changes(network.received) == [*told, ("switched", "a", "b", 2 * HOUR)]
 
 
-@pytest.mark.parametrize("by_time", [False, True])
-def test_late_sighting_of_an_earlier_owner_is_no_switch(by_time: bool) -> None:
-    network = after(view(50 * MINUTE, "a", "d"), by_time=by_time)
+@pytest.mark.parametrize("event_time_ordering", [False, True])
+def test_late_sighting_of_an_earlier_owner_is_no_switch(event_time_ordering: bool) -> None:
+    network = after(view(50 * MINUTE, "a", "d"), event_time_ordering=event_time_ordering)
     network.append(0, view(30 * MINUTE, "b", "d"))
     network.run()
     network.append(0, view(20 * MINUTE, device="d"), view(40 * MINUTE, device="d"))
@@ -271,10 +280,14 @@ def test_refusal_does_not_name_an_erased_owner() -> None:
 
 
 def test_no_refusal_is_sent_before_emit_after() -> None:
-    engine = linking(emission=Emission(emit_after=NOON))
+    engine = identity_resolution(emission=EmissionPolicy(emit_after=NOON))
     assert read(engine, view(0, "a", "d")) == []
-    item = Passed(stream=0, number=0, cause=0, offset=0, role=LINK, at=T + 1, customer="d", other="b", event_id="e")
-    effects = engine.arrive([(0, Forwarded(STREAM, 0, 0, -1, [activity_of(item, 100)]))], 1, NOON)
+    item = InternalMessage(
+        stream=0, number=0, cause=0, offset=0, role=LINK, at=T + 1, customer="d", other="b", event_id="e"
+    )
+    effects = engine.receive(
+        [(0, RepartitionedRecord(FIRST_MESSAGES, 0, 0, -1, [event_of_message(item, 100)]))], 1, NOON
+    )
     assert effects.outputs == []
     assert effects.counts["withheld", "refused/before_emit_after"] == 1
 
@@ -290,18 +303,18 @@ def test_owners_do_not_depend_on_the_order_of_links_and_known_links_change_nothi
         for second in links:
             for third in links:
                 alias = Alias()
-                assert own(alias, *first)
-                assert own(alias, *second) is (second != first)
-                own(alias, *third)
+                assert add_owner(alias, *first)
+                assert add_owner(alias, *second) is (second != first)
+                add_owner(alias, *third)
                 assert alias.owners == sorted({first, second, third}, key=lambda owner: owner[1])
     alias = Alias([("a", 10), ("b", 20)])
-    assert not own(alias, "a", 15)
-    assert own(alias, "b", 15)
+    assert not add_owner(alias, "a", 15)
+    assert add_owner(alias, "b", 15)
     assert alias.owners == [("a", 10), ("b", 15), ("b", 20)]  # the link at 20 was sent
-    assert own(alias, "b", 12)
+    assert add_owner(alias, "b", 12)
     assert alias.owners == [("a", 10), ("b", 12), ("b", 20)]
-    assert own(alias, "a", 16)
-    assert not own(alias, "b", 21)
+    assert add_owner(alias, "a", 16)
+    assert not add_owner(alias, "b", 21)
     assert alias.owners == [("a", 10), ("b", 12), ("a", 16), ("b", 20)]
     alias = Alias([("b", 12), ("b", 20), ("c", 30), ("c", 40)])
     assert [owners_from(alias, at) for at in (0, 15, 25, 30, 50)] == [
@@ -416,9 +429,11 @@ def test_forgotten_device_is_unlinked() -> None:
 def alias_record(number: int) -> tuple[bytes, bytes]:
     profile = Profile(f"d-{number}", False)
     profile.alias, profile.next_deadline, profile.commit = Alias([("c", T)], T), T + 400 * DAY, 3
-    profile.applied, profile.of_origins = [7, -1, 9], {16: 4}
+    profile.applied, profile.of_upstreams = [7, -1, 9], {16: 4}
     profile.pending = [
-        Passed(stream=1, number=number, cause=-1, offset=7, role=LINK, at=T, customer="c", other=profile.customer)
+        InternalMessage(
+            stream=1, number=number, cause=-1, offset=7, role=LINK, at=T, customer="c", other=profile.customer
+        )
     ]
     return b"a" + profile.customer.encode(), pack(profile)
 
@@ -465,11 +480,11 @@ def test_where_linking_is_on_no_more_an_alias_becomes_a_profile_again() -> None:
 # -- what leaves, and when
 
 
-def linking(**given: Any) -> PartitionEngine:
+def identity_resolution(**given: Any) -> PartitionEngine:
     return PartitionEngine(Lifecycle(), tasks=1, **given)
 
 
-def read(engine: PartitionEngine, *records: Activity, now: int = NOON) -> list[Output]:
+def read(engine: PartitionEngine, *records: Event, now: int = NOON) -> list[Output]:
     """Read a whole partition of the clickstream, while the streams report that they have no pending messages."""
     parts = []
     for offset, one in enumerate(records, engine.progress(CLICKS).position):
@@ -478,29 +493,29 @@ def read(engine: PartitionEngine, *records: Activity, now: int = NOON) -> list[O
     outputs = engine.apply(CLICKS, parts, engine.progress(CLICKS).position + len(records), now).outputs
     ends = {source: Fetch(now, engine.progress(source).position) for source in Source}
     outputs += engine.advance(now, ends).outputs
-    for stream in (STREAM, STREAM + 1):
+    for stream in (FIRST_MESSAGES, FIRST_MESSAGES + 1):
         outputs += tell(engine, stream, now)
     return outputs + engine.advance(now, ends).outputs
 
 
 def tell(engine: PartitionEngine, rank: int, now: int) -> list[Output]:
     """Report for a stream that it has caught up and has no pending messages."""
-    return engine.arrive([(0, Report(rank, 0, -1, now, now, None))], engine.arrived_position, now).outputs
+    return engine.receive([(0, ProgressReport(rank, 0, -1, now, now, None))], engine.repartition_position, now).outputs
 
 
 def test_move_is_sent_by_the_commit_and_outputs_of_a_merge_wait_for_the_next_one() -> None:
-    engine = linking()
+    engine = identity_resolution()
     outputs = read(engine, view(0, device="d"), view(1, device="d"), view(2, "c", "d"))
     assert [o.type if isinstance(o, IdentityChange) else "" for o in outputs].count("linked") == 1
     snapshot = engine.snapshot()
     assert snapshot is not None
-    [item] = snapshot.passed
+    [item] = snapshot.messages
     assert (item.stream, item.number, item.customer, item.other) == (1, 0, "c", "d")
     assert unpack(item.moved or b"").product_views == 2
     assert unpack(dict(snapshot.changes)[b"ad"] or b"").pending == [item]
-    engine.sent()
-    given = Forwarded(STREAM + 1, 0, 0, -1, [activity_of(item, 100)])
-    effects = engine.arrive([(0, given), (1, given)], 2, NOON)
+    engine.messages_sent()
+    given = RepartitionedRecord(FIRST_MESSAGES + 1, 0, 0, -1, [event_of_message(item, 100)])
+    effects = engine.receive([(0, given), (1, given)], 2, NOON)
     assert effects.counts["arrived", "taken"] == effects.counts["arrived", "repeated"] == 1
     assert effects.outputs == []
     snapshot = engine.snapshot()
@@ -512,69 +527,69 @@ def test_move_is_sent_by_the_commit_and_outputs_of_a_merge_wait_for_the_next_one
 
 
 def test_before_emit_after_links_are_resolved_without_outputs() -> None:
-    engine = linking(emission=Emission(emit_after=NOON))
+    engine = identity_resolution(emission=EmissionPolicy(emit_after=NOON))
     assert read(engine, view(0, device="d"), view(2, "c", "d")) == []
     snapshot = engine.snapshot()
     assert snapshot is not None
-    assert len(snapshot.passed) == 1
+    assert len(snapshot.messages) == 1
 
 
 def test_stream_progress_ends_before_unsent_messages_and_is_caught_up_unless_these_are_old() -> None:
-    engine = linking()
+    engine = identity_resolution()
     read(engine, view(0, device="d"), now=T)
     now = T + 9 * SECOND
     read(engine, view(3 * SECOND, "c", "d"), now=now)
-    progress, drained_at = engine.report(STREAM + 1)
+    progress, drained_at = engine.report(FIRST_MESSAGES + 1)
     assert (progress, drained_at) == (T + 3 * SECOND, now)
     now = T + 30 * SECOND
     read(engine, now=now)
-    assert engine.report(STREAM + 1) == (T + 3 * SECOND, None)
+    assert engine.report(FIRST_MESSAGES + 1) == (T + 3 * SECOND, None)
     assert engine.snapshot() is not None
-    assert engine.report(STREAM + 1) == (T + 3 * SECOND, None)  # the message is not sent yet
-    engine.sent()
-    assert engine.report(STREAM + 1) == (now - 5 * SECOND, now)
-    assert engine.report(STREAM) == (now - 5 * SECOND, now)
+    assert engine.report(FIRST_MESSAGES + 1) == (T + 3 * SECOND, None)  # the message is not sent yet
+    engine.messages_sent()
+    assert engine.report(FIRST_MESSAGES + 1) == (now - 5 * SECOND, now)
+    assert engine.report(FIRST_MESSAGES) == (now - 5 * SECOND, now)
 
 
 def test_event_waiting_at_a_later_resolution_stage_is_uncommitted_and_buffered() -> None:
-    engine = linking()
+    engine = identity_resolution()
     one = view(0, "c")
     one.offset = 5
     engine.apply(CLICKS, [one], 6, NOON)
     engine.advance(NOON, {source: Fetch(NOON, 6 if source is CLICKS else 0) for source in Source})
-    assert engine.held_by() == (STREAM, 0)
+    assert engine.watermark_blocked_by() == (FIRST_MESSAGES, 0)
     assert engine.positions() == {CLICKS: 5, ORDERS: 0}
     assert engine.buffered_bytes(CLICKS) == one.size
     snapshot = engine.snapshot()
     assert snapshot is not None
     assert snapshot.marks[CLICKS].progress == T
-    for rank in (STREAM, STREAM + 1):
+    for rank in (FIRST_MESSAGES, FIRST_MESSAGES + 1):
         tell(engine, rank, NOON)
     assert engine.positions()[CLICKS] == 6
     assert engine.buffered_bytes(CLICKS) == 0
 
 
 def test_overlapping_runs_of_parts_are_taken_once() -> None:
-    engine = linking(origins=[(CLICKS, 1)])
+    engine = identity_resolution(origins=[(CLICKS, 1)])
 
-    def run(*offsets: int) -> Forwarded:
+    def run(*offsets: int) -> RepartitionedRecord:
         parts = []
         for offset in offsets:
             [part] = parts_of(view(offset, "c", "d"))
             part.offset = offset
             parts.append(part)
-        return Forwarded(CLICKS, 1, offsets[-1], -1, parts)
+        return RepartitionedRecord(CLICKS, 1, offsets[-1], -1, parts)
 
-    assert [part.role for part in run(1).activities] == [LINK]
-    engine.arrive([(0, run(1, 3)), (1, run(3, 5)), (2, run(3))], 3, NOON)
+    assert [part.role for part in run(1).events] == [LINK]
+    engine.receive([(0, run(1, 3)), (1, run(3, 5)), (2, run(3))], 3, NOON)
     number = 1 << 4
     assert [one.offset for one in engine._origins[number].queue] == [1, 3, 5]
 
 
 def test_small_budgets_give_the_same_as_one() -> None:
     records = [one for n in range(30) for one in (view(2 * n, device=f"d-{n % 7}"), view(2 * n + 1, "c", f"d-{n % 7}"))]
-    whole = read(linking(), *records)
-    stepwise = linking(step=Step(records=2, deadlines=1, pending=1 << 20))
+    whole = read(identity_resolution(), *records)
+    stepwise = identity_resolution(step=Budget(records=2, deadlines=1, pending=1 << 20))
     outputs = read(stepwise, *records)
     while stepwise.unfinished:
         outputs += stepwise.advance(NOON).outputs
@@ -582,40 +597,40 @@ def test_small_budgets_give_the_same_as_one() -> None:
 
 
 def test_messages_of_a_cut_flush_count_towards_the_bound_of_a_record() -> None:
-    step = Step(records=1000, deadlines=100, pending=6_000)
+    step = Budget(records=1000, deadlines=100, pending=6_000)
     clicks = [view(HOUR + n, device="d") for n in range(30)]
-    died = linking(step=step)
+    died = identity_resolution(step=step)
     read(died, view(0, "c", "d"))
     whole = died.snapshot()
     assert whole is not None
     assert whole.arrivals is not None
-    died.sent()
+    died.messages_sent()
     read(died, *clicks, now=NOON + HOUR)
     cut = died.snapshot()  # in the changelog, without a commit marker behind it
     assert cut is not None
-    assert len(cut.passed) == 30
+    assert len(cut.messages) == 30
     state = TaskState()
     for key, value in (*whole.changes, *cut.changes):
         state.restore(key, value)
-    engine = linking(
+    engine = identity_resolution(
         step=step, state=state, positions=whole.positions, marks=whole.marks, commit=whole.commit,
-        flushed=whole.commit, arrivals=Arrivals(0, whole.arrivals.origins, whole.arrivals.numbers),
+        flushed=whole.commit, arrivals=StoredRepartition(0, whole.arrivals.upstreams, whole.arrivals.numbers),
     )  # fmt: skip
     orders = [record(T + MINUTE + n, "order_completed", None, "d") for n in range(60)]
     for source, position, records in ((ORDERS, 0, orders), (CLICKS, 1, clicks)):
         for offset, one in enumerate(records, position):
             one.offset = offset
         engine.apply(source, records, position + len(records), NOON + HOUR)
-    tell(engine, STREAM, NOON + HOUR)
-    passed: list[Passed] = []
+    tell(engine, FIRST_MESSAGES, NOON + HOUR)
+    passed: list[InternalMessage] = []
     sizes: list[int] = []
     while engine.unfinished or not sizes:
         engine.advance(NOON + HOUR, {ORDERS: Fetch(NOON + HOUR, 60), CLICKS: Fetch(NOON + HOUR, 31)})
         snapshot = engine.snapshot()
         assert snapshot is not None
         sizes += [len(value or b"") for key, value in snapshot.changes if key == b"ad"]
-        passed += snapshot.passed
-        engine.sent()
+        passed += snapshot.messages
+        engine.messages_sent()
     assert [(item.number, item.at) for item in passed] == list(enumerate(one.at for one in orders + clicks))
     assert max(sizes) < step.pending + 500
 
@@ -627,18 +642,18 @@ def cut_off() -> PartitionNetwork:
     network.tick(0)
     network.read_source(0, CLICKS)
     network.tick(0)
-    assert network.tasks[0].engine.passes
+    assert network.tasks[0].engine.has_messages
     network.commit(0, "in flush")
     assert [item.at for item in pending(network)] == [T + MINUTE]
     return network
 
 
-def pending(network: PartitionNetwork) -> list[Passed]:
+def pending(network: PartitionNetwork) -> list[InternalMessage]:
     """Return the internal messages that wait for a commit in the records of the changelog."""
     latest = {
-        key: value for key, value in dict(network.changelogs[0]).items() if value is not None and not is_mark(key)
+        key: value for key, value in dict(network.changelogs[0]).items() if value is not None and not is_marker(key)
     }
-    return [one for value in latest.values() for one in unpack(value).pending if isinstance(one, Passed)]
+    return [one for value in latest.values() for one in unpack(value).pending if isinstance(one, InternalMessage)]
 
 
 def set_behind(network: PartitionNetwork) -> None:
@@ -679,11 +694,11 @@ def test_messages_of_a_cut_flush_are_dropped_with_an_erasure(again: bool, who: t
 
 def test_messages_of_a_cut_flush_are_sent_also_if_a_source_reader_reads_their_source_now() -> None:
     """The topic has more partitions now, so a source reader reads the cause again and forwards it."""
-    click, died = view(HOUR, device="d"), linking()
+    click, died = view(HOUR, device="d"), identity_resolution()
     read(died, view(0, "c", "d"))
     whole = died.snapshot()
     assert whole is not None
-    died.sent()
+    died.messages_sent()
     read(died, click, now=NOON + HOUR)
     cut = died.snapshot()
     assert cut is not None
@@ -691,20 +706,20 @@ def test_messages_of_a_cut_flush_are_sent_also_if_a_source_reader_reads_their_so
     state = TaskState()
     for key, value in (*whole.changes, *cut.changes):
         state.restore(key, value)
-    engine = linking(
+    engine = identity_resolution(
         partition=0, own=[ORDERS], origins=[(CLICKS, 0)], state=state, commit=whole.commit, flushed=whole.commit,
-        arrivals=Arrivals(0, whole.arrivals.origins, whole.arrivals.numbers),
+        arrivals=StoredRepartition(0, whole.arrivals.upstreams, whole.arrivals.numbers),
     )  # fmt: skip
     now = NOON + HOUR
-    engine.arrive([(0, Forwarded(CLICKS, 0, click.offset, -1, [click]))], 1, now)
+    engine.receive([(0, RepartitionedRecord(CLICKS, 0, click.offset, -1, [click]))], 1, now)
     tell(engine, int(CLICKS), now)
     for _ in range(2):
         engine.advance(now, {ORDERS: Fetch(now, 0)})
-        for stream in (STREAM, STREAM + 1):
+        for stream in (FIRST_MESSAGES, FIRST_MESSAGES + 1):
             tell(engine, stream, now)
     snapshot = engine.snapshot()
     assert snapshot is not None
-    assert [(item.number, item.at) for item in snapshot.passed] == [(0, click.at)]
+    assert [(item.number, item.at) for item in snapshot.messages] == [(0, click.at)]
 
 
 # -- parts
@@ -712,35 +727,42 @@ def test_messages_of_a_cut_flush_are_sent_also_if_a_source_reader_reads_their_so
 
 def test_parts_are_of_levels_below_their_event() -> None:
     both = bought(0, "c", "d", cart_id="k", checkout_id="o")
-    assert [(part.role, part.customer, part.other, level_of(part)) for part in parts_of(both)] == [
+    assert [(part.role, part.customer, part.other, resolution_stage_of(part)) for part in parts_of(both)] == [
         (LINK, "d", "c", 1), (3, "ck", "c", 0), (3, "oo", "c", 0),
     ]  # fmt: skip
-    assert (both.role, level_of(both)) == (EVENT, 2)
+    assert (both.role, resolution_stage_of(both)) == (EVENT, 2)
     assert [part.role for part in parts_of(view(0, device="d", cart_id="k"))] == [2]
     assert parts_of(view(0, "c", cart_id="k")) == []
-    assert level_of(view(0, device="d")) == 1
+    assert resolution_stage_of(view(0, device="d")) == 1
 
 
 def test_stream_is_not_reported_as_behind_for_events_being_read() -> None:
-    engine, now = linking(), T + MINUTE
+    engine, now = identity_resolution(), T + MINUTE
     read(engine, view(0, "c", "d"), now=now)
-    assert engine.report(STREAM + 1)[1] == now
+    assert engine.report(FIRST_MESSAGES + 1)[1] == now
     later = now + 900
     more = {CLICKS: Fetch(later, engine.progress(CLICKS).position + 1)}
     engine.advance(later, more)
-    assert engine.report(STREAM + 1)[1] == engine.report(STREAM)[1] == engine.report(int(CLICKS))[1] == now
+    assert (
+        engine.report(FIRST_MESSAGES + 1)[1] == engine.report(FIRST_MESSAGES)[1] == engine.report(int(CLICKS))[1] == now
+    )
     engine.advance(now + 1_001, more)
-    assert engine.report(STREAM + 1)[1] is engine.report(STREAM)[1] is engine.report(int(CLICKS))[1] is None
+    assert (
+        engine.report(FIRST_MESSAGES + 1)[1]
+        is engine.report(FIRST_MESSAGES)[1]
+        is engine.report(int(CLICKS))[1]
+        is None
+    )
 
 
 def test_late_internal_message_holds_back_no_report() -> None:
-    engine, now = linking(), T + MINUTE
+    engine, now = identity_resolution(), T + MINUTE
     read(engine, view(0, "c", "d"), now=now)
     engine.snapshot()
-    engine.sent()
+    engine.messages_sent()
     assert engine.watermark is not None
     read(engine, view(engine.watermark - T - 1, device="d"), now=now)
-    assert engine.passes
-    assert engine.report(STREAM + 1) == (now - 5 * SECOND, now)
+    assert engine.has_messages
+    assert engine.report(FIRST_MESSAGES + 1) == (now - 5 * SECOND, now)
     read(engine, view(engine.watermark - T, device="d"), now=now + MINUTE)
-    assert engine.report(STREAM + 1)[1] is None
+    assert engine.report(FIRST_MESSAGES + 1)[1] is None

@@ -13,7 +13,7 @@ from streams.core.model.outputs import Cause
 from streams.core.model.policy import Policy
 from streams.core.profile.codec import pack, packed_size, unpack
 from streams.core.profile.recent_ids import find, note, seen_at, tags_of
-from tests.support.customer_history import DAY, HOUR, MINUTE, SECOND, T0, Activity, click, item, order, run
+from tests.support.customer_history import DAY, HOUR, MINUTE, SECOND, T0, Event, click, item, order, run
 
 # -- sessions and times
 
@@ -147,7 +147,7 @@ def test_anonymous_profile_is_forgotten_after_90_days() -> None:
         [order(0, type_="order_cancelled"), order(1)],  # completed, although it never counted
     ],
 )
-def test_customer_with_a_completed_order_is_not_forgotten(events: list[Activity]) -> None:
+def test_customer_with_a_completed_order_is_not_forgotten(events: list[Event]) -> None:
     history = run(events, until=2000 * DAY)
     assert history.profile is not None
     assert history.alive.next_deadline is None

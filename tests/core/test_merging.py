@@ -14,7 +14,7 @@ from streams.core.lifecycle.playbook import Playbook
 from streams.core.lifecycle.tracks import LIFECYCLE, Track, Transition, counted
 from streams.core.lifecycle.triggers import OnStage, Step, Trigger
 from streams.core.model import ids
-from streams.core.model.event import Activity
+from streams.core.model.event import Event
 from streams.core.model.outputs import Abandonment, Cause, Output, StageChange, Triggered
 from streams.core.model.parts import Alias, Sessions
 from streams.core.model.policy import Policy
@@ -35,7 +35,7 @@ class Shop:
         self.outputs: list[Output] = []
         self.counts: Counter[tuple[str, str]] = Counter()
 
-    def did(self, who: str, *events: Activity) -> Shop:
+    def did(self, who: str, *events: Event) -> Shop:
         for event in events:
             of = dataclasses.replace(event, customer=who, identified=who == CUSTOMER)
             self.wait(who, of.at - T0)
@@ -80,11 +80,11 @@ class Shop:
         return [output for output in self.outputs if isinstance(output, Abandonment)]
 
 
-def viewed(at: int, product: str = "A") -> Activity:
+def viewed(at: int, product: str = "A") -> Event:
     return click(at, "product_viewed", product)
 
 
-def added(at: int, product: str = "A", **fields: object) -> Activity:
+def added(at: int, product: str = "A", **fields: object) -> Event:
     return click(at, "product_added", product, **fields)
 
 
@@ -103,7 +103,7 @@ def test_merged_profile_keeps_only_applied_offsets_and_pending_outputs() -> None
     playbook = Playbook(tracks=(LIFECYCLE, Track("tier", "none", ())))
     shop = Shop(playbook).did("d-1", viewed(0), added(MINUTE), order(HOUR))
     profile = shop.profiles["d-1"]
-    profile.applied, profile.of_origins, profile.commit = [3, 4, 5], {17: 2}, 9
+    profile.applied, profile.of_upstreams, profile.commit = [3, 4, 5], {17: 2}, 9
     profile.pending, profile.alias = list(shop.outputs), Alias([("c-1", 5)])
     shop.outputs.clear()
     shop.lifecycle.leave(profile, CUSTOMER, T0 + 2 * HOUR, shop.outputs)
@@ -112,7 +112,7 @@ def test_merged_profile_keeps_only_applied_offsets_and_pending_outputs() -> None
     for name in KEPT_ON_LEAVING:
         setattr(new, name, getattr(profile, name))
     assert profile == new
-    assert (profile.applied, profile.of_origins, profile.commit) == ([3, 4, 5], {17: 2}, 9)
+    assert (profile.applied, profile.of_upstreams, profile.commit) == ([3, 4, 5], {17: 2}, 9)
     assert (len(profile.pending), profile.alias) == (4, Alias([("c-1", 5)]))
 
 

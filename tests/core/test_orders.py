@@ -8,22 +8,22 @@ import pytest
 
 from streams.core.model.policy import Policy
 from streams.core.profile.codec import pack
-from tests.support.customer_history import DAY, HOUR, MINUTE, T0, Activity, click, order, run
+from tests.support.customer_history import DAY, HOUR, MINUTE, T0, Event, click, order, run
 
 
-def cancelled(at: int, order_id: str = "o-1") -> Activity:
+def cancelled(at: int, order_id: str = "o-1") -> Event:
     return order(at, order_id, "order_cancelled")
 
 
-def refunded(at: int, total: int | None, order_id: str = "o-1", currency: str = "EUR") -> Activity:
+def refunded(at: int, total: int | None, order_id: str = "o-1", currency: str = "EUR") -> Event:
     return order(at, order_id, "order_refunded", total=total, currency=currency)
 
 
-def updated(at: int, total: int | None, order_id: str = "o-1", currency: str = "EUR") -> Activity:
+def updated(at: int, total: int | None, order_id: str = "o-1", currency: str = "EUR") -> Event:
     return order(at, order_id, "order_updated", total=total, currency=currency)
 
 
-def figures(*events: Activity) -> tuple[int, int]:
+def figures(*events: Event) -> tuple[int, int]:
     profile = run(events).alive
     return profile.orders, profile.revenue
 
@@ -53,7 +53,7 @@ def figures(*events: Activity) -> tuple[int, int]:
         ([cancelled(1, "o-2"), refunded(1, None, "o-3")], (1, 5000)),
     ],
 )
-def test_corrections_change_orders_and_revenue(later: list[Activity], expected: tuple[int, int]) -> None:
+def test_corrections_change_orders_and_revenue(later: list[Event], expected: tuple[int, int]) -> None:
     assert figures(order(0), *later) == expected
 
 
@@ -72,7 +72,7 @@ def test_corrections_change_orders_and_revenue(later: list[Activity], expected: 
     ],
 )
 def test_corrections_that_overtake_the_completion_count_the_same(
-    corrections: list[Activity], expected: tuple[int, int]
+    corrections: list[Event], expected: tuple[int, int]
 ) -> None:
     for events in permutations([order(0), *corrections]):
         assert figures(*events) == expected

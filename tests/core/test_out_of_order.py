@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from streams.core.model.policy import Policy
 from streams.core.profile.profile import Profile
-from tests.support.customer_history import MINUTE, SECOND, Activity, click, item, order, run
+from tests.support.customer_history import MINUTE, SECOND, Event, click, item, order, run
 
 LATENESS = Policy().lateness
 
@@ -96,7 +96,7 @@ delays = st.sampled_from([0, LATENESS, 2 * SECOND])
 
 
 @st.composite
-def deliveries(draw: st.DrawFn) -> tuple[list[Activity], list[Activity]]:
+def deliveries(draw: st.DrawFn) -> tuple[list[Event], list[Event]]:
     """Return events at distinct times in time order, and as delivered, each up to `lateness` after newer ones."""
     at, completed, events = 0, set(), []
     for gap, (make, fields) in draw(st.lists(st.tuples(gaps, drafts), min_size=3, max_size=12)):
@@ -122,7 +122,7 @@ def what_ends_the_same(profile: Profile) -> dict[str, Any]:
 
 @given(deliveries())
 def test_events_out_of_order_within_the_lateness_end_as_in_time_order(
-    delivery: tuple[list[Activity], list[Activity]],
+    delivery: tuple[list[Event], list[Event]],
 ) -> None:
     in_order, delivered = delivery
     if not in_order:

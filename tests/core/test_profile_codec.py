@@ -16,8 +16,8 @@ from tests.support.customer_history import (
     MINUTE,
     SECOND,
     T0,
-    Activity,
     CustomerHistory,
+    Event,
     click,
     item,
     order,
@@ -138,7 +138,7 @@ events = st.one_of(
 
 
 @given(st.lists(events, min_size=1, max_size=10))
-def test_any_profile_round_trips(history: list[Activity]) -> None:
+def test_any_profile_round_trips(history: list[Event]) -> None:
     profile = run(sorted(history, key=lambda event: event.at)).alive
     assert unpack(pack(profile)) == profile
 

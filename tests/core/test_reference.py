@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from streams.core.model.event import Activity, Item, Source
+from streams.core.model.event import Event, Item, Source
 from streams.core.model.ids import NAMESPACE
 from streams.core.model.outputs import Abandonment, Output, StageChange
 from streams.core.model.policy import DAY, HOUR, MINUTE, SECOND, Policy
@@ -19,25 +19,25 @@ MS = 1
 DEFAULT = Policy()
 
 
-def reference(events: Sequence[Activity], policy: Policy, until: int | None) -> list[Output]:
+def reference(events: Sequence[Event], policy: Policy, until: int | None) -> list[Output]:
     assert_core_agrees(events, policy, until)
     return reference_lifecycle.reference(events, policy, until)
 
 
-def final(events: Sequence[Activity], policy: Policy, until: int | None) -> dict[tuple[bool, str], dict[str, Any]]:
+def final(events: Sequence[Event], policy: Policy, until: int | None) -> dict[tuple[bool, str], dict[str, Any]]:
     assert_core_agrees(events, policy, until)
     return reference_lifecycle.final(events, policy, until)
 
 
-def click(at: int, type_: str, **fields: Any) -> Activity:
+def click(at: int, type_: str, **fields: Any) -> Event:
     return make(at, Source.CLICKSTREAM, type_, fields)
 
 
-def order(at: int, type_: str = "completed", order_id: str = "o", **fields: Any) -> Activity:
+def order(at: int, type_: str = "completed", order_id: str = "o", **fields: Any) -> Event:
     return make(at, Source.ORDERS, f"order_{type_}", {"order_id": order_id, "total": 1000} | fields)
 
 
-def make(at: int, source: Source, type_: str, fields: dict[str, Any]) -> Activity:
+def make(at: int, source: Source, type_: str, fields: dict[str, Any]) -> Event:
     about = fields.get("order_id") or fields.get("product_id")
     known: dict[str, Any] = {
         "event_id": f"{type_} {about} @{at}",
@@ -45,18 +45,18 @@ def make(at: int, source: Source, type_: str, fields: dict[str, Any]) -> Activit
         "identified": True,
         "currency": "EUR",
     }
-    return Activity(source=source, type=type_, at=at, offset=0, timestamp=at, size=100, **(known | fields))
+    return Event(source=source, type=type_, at=at, offset=0, timestamp=at, size=100, **(known | fields))
 
 
-def viewed(at: int, product: str | None = "A", **fields: Any) -> Activity:
+def viewed(at: int, product: str | None = "A", **fields: Any) -> Event:
     return click(at, "product_viewed", product_id=product, **fields)
 
 
-def added(at: int, product: str | None = "A", **fields: Any) -> Activity:
+def added(at: int, product: str | None = "A", **fields: Any) -> Event:
     return click(at, "product_added", product_id=product, **fields)
 
 
-def removed(at: int, product: str | None = "A", **fields: Any) -> Activity:
+def removed(at: int, product: str | None = "A", **fields: Any) -> Event:
     return click(at, "product_removed", product_id=product, **fields)
 
 
@@ -64,20 +64,18 @@ def items(*products: str | None, quantity: int = 1) -> tuple[Item, ...]:
     return tuple(Item(product, None, None, "EUR", quantity) for product in products)
 
 
-def stages(
-    events: Sequence[Activity], until: int | None = None, policy: Policy = DEFAULT
-) -> list[tuple[int, str | None]]:
+def stages(events: Sequence[Event], until: int | None = None, policy: Policy = DEFAULT) -> list[tuple[int, str | None]]:
     """Return the stages entered, with their times."""
     outputs = reference(events, policy, until)
     return [(o.occurred_at, o.to_stage) for o in outputs if isinstance(o, StageChange)]
 
 
-def stages_since(start: int, events: Sequence[Activity], until: int | None = None) -> list[tuple[int, str | None]]:
+def stages_since(start: int, events: Sequence[Event], until: int | None = None) -> list[tuple[int, str | None]]:
     return [(at, stage) for at, stage in stages(events, until) if at > start]
 
 
 def abandonments(
-    events: Sequence[Activity], until: int | None = None, policy: Policy = DEFAULT
+    events: Sequence[Event], until: int | None = None, policy: Policy = DEFAULT
 ) -> list[tuple[int, str, str, int, str]]:
     """Return time, type, kind, step and products (`A2B`: two of A, one of B) of each abandonment output."""
     return [
@@ -91,15 +89,15 @@ def shorthand(lines: Sequence[Item]) -> str:
     return "".join(f"{i.product_id or '?'}{i.quantity if i.quantity > 1 else ''}" for i in lines)
 
 
-def final_view(events: Sequence[Activity], until: int | None = None, policy: Policy = DEFAULT) -> dict[str, Any]:
+def final_view(events: Sequence[Event], until: int | None = None, policy: Policy = DEFAULT) -> dict[str, Any]:
     return final(events, policy, until)[True, "c"]
 
 
-def cart(events: Sequence[Activity], policy: Policy = DEFAULT) -> str:
+def cart(events: Sequence[Event], policy: Policy = DEFAULT) -> str:
     return shorthand(final_view(events, policy=policy)["cart"])
 
 
-def last(events: Sequence[Activity], until: int | None = None) -> Any:
+def last(events: Sequence[Event], until: int | None = None) -> Any:
     outputs: list[Output] = reference(events, DEFAULT, until)
     return outputs[-1]
 
@@ -127,7 +125,7 @@ class TestStages:
             [click(1, "checkout_started")],
         ],
     )
-    def test_interest_makes_a_prospect(self, events: list[Activity]) -> None:
+    def test_interest_makes_a_prospect(self, events: list[Event]) -> None:
         assert stages(events)[-1] == (1, "prospect")
 
     def test_page_views_and_passive_events_show_no_interest(self) -> None:
@@ -292,7 +290,7 @@ class TestOrders:
         ],
     )
     def test_only_counting_orders_add_to_orders_and_revenue(
-        self, events: list[Activity], orders: int, revenue: int
+        self, events: list[Event], orders: int, revenue: int
     ) -> None:
         seen = final_view(events)
         assert (seen["orders"], seen["revenue"]) == (orders, revenue)

@@ -7,14 +7,14 @@ import itertools
 import pytest
 
 from streams.core.engine.partition_engine import PartitionEngine
-from streams.core.event_time.inputs import STREAM, STREAMS
+from streams.core.event_time.inputs import FIRST_MESSAGES, MESSAGE_STREAMS
 from streams.core.event_time.offset_gaps import READ, complete_up_to
 from streams.core.identity.aliases import parts_of
-from streams.core.model.event import Activity, Source
+from streams.core.model.event import Event, Source
 from streams.core.model.outputs import Output, StageChange
 from streams.core.model.policy import DAY, HOUR, MINUTE, SECOND
-from streams.core.model.sources import Erasure, Fetch, Forwarded, Report, SourceSpec
-from streams.core.processing.budget import Step
+from streams.core.model.sources import Erasure, Fetch, ProgressReport, RepartitionedRecord, SourceSpec
+from streams.core.processing.budget import Budget
 from streams.core.profile.codec import VERSION, pack, pack_to_move, peek, unpack
 from streams.core.store.task_state import TaskState
 from tests.core.engine_helpers import CLICKS, NOON, ORDERS, TAIL, click, forwarding_engine, order, stages
@@ -44,7 +44,7 @@ def views(harness: SinglePartitionHarness) -> dict[str, int]:
 
 
 def test_event_waits_until_no_earlier_one_can_arrive() -> None:
-    harness = SinglePartitionHarness(NOON, by_time=True)
+    harness = SinglePartitionHarness(NOON, event_time_ordering=True)
     harness.append(click(NOON), order(NOON - 9 * SECOND))
     harness.fetch()
     harness.pass_time(TAIL - 9 * SECOND)
@@ -59,7 +59,7 @@ def test_event_waits_until_no_earlier_one_can_arrive() -> None:
 
 
 def test_event_in_a_backlog_waits_for_the_lateness_and_the_other_source() -> None:
-    harness = SinglePartitionHarness(NOON, by_time=True)
+    harness = SinglePartitionHarness(NOON, event_time_ordering=True)
     at = NOON - 5 * HOUR
     harness.append(click(at + 5 * SECOND, "page_viewed"), click(at), click(at + LATENESS), click(at + LATENESS + 1))
     harness.append(order(at + MINUTE), order(at + MINUTE + 1))
@@ -75,12 +75,12 @@ def test_events_of_equal_times_are_ordered_by_source_and_event_id() -> None:
     for event, id_ in zip(events, ("e-2", "e-0", "e-1", "e-3"), strict=True):
         event.event_id = id_
     for arrived in itertools.permutations(events):
-        harness = SinglePartitionHarness(NOON, by_time=True)
+        harness = SinglePartitionHarness(NOON, event_time_ordering=True)
         assert causes(harness.run(*arrived, until=NOON + 1)) == ["e-1", "e-3", "e-0"]  # three views, then the order
 
 
 def test_event_later_than_the_lateness_is_applied_at_once_and_counted() -> None:
-    harness = SinglePartitionHarness(NOON, by_time=True)
+    harness = SinglePartitionHarness(NOON, event_time_ordering=True)
     harness.run(click(NOON), until=NOON + MINUTE)
     harness.append(click(NOON - MINUTE))
     harness.fetch()
@@ -89,7 +89,7 @@ def test_event_later_than_the_lateness_is_applied_at_once_and_counted() -> None:
 
 
 def test_deadline_fires_after_earlier_waiting_events_and_before_later_ones() -> None:
-    harness = SinglePartitionHarness(NOON, by_time=True)
+    harness = SinglePartitionHarness(NOON, event_time_ordering=True)
     due = NOON + HOUR
     harness.run(click(NOON, "product_added"), until=NOON + MINUTE)
     harness.now = due - SECOND
@@ -104,7 +104,7 @@ def test_deadline_fires_after_earlier_waiting_events_and_before_later_ones() -> 
 
 
 def test_topic_silent_beyond_its_limit_blocks_deadlines_and_no_event() -> None:
-    harness = SinglePartitionHarness(NOON, by_time=True)
+    harness = SinglePartitionHarness(NOON, event_time_ordering=True)
     harness.run(click(NOON, "product_added"), until=NOON + SECOND)
     fetches = {source: Fetch(NOON + 2 * HOUR, len(harness.logs[source])) for source in (CLICKS, ORDERS)}
     harness.engine.advance(NOON + 2 * HOUR, fetches, silent=frozenset({ORDERS}))
@@ -121,7 +121,7 @@ def test_topic_silent_beyond_its_limit_blocks_deadlines_and_no_event() -> None:
 
 
 def test_untrusted_clock_completes_nothing() -> None:
-    harness = SinglePartitionHarness(NOON, by_time=True)
+    harness = SinglePartitionHarness(NOON, event_time_ordering=True)
     harness.append(click(NOON))
     harness.fetch()
     ends = {CLICKS: Fetch(NOON + HOUR, 1), ORDERS: Fetch(NOON + HOUR, 0)}
@@ -134,7 +134,7 @@ def test_untrusted_clock_completes_nothing() -> None:
 
 def test_a_source_is_not_paused_for_what_waits_for_itself() -> None:
     """In a backlog, the source that is behind must be read on, however many of its events wait."""
-    harness = SinglePartitionHarness(NOON, by_time=True)
+    harness = SinglePartitionHarness(NOON, event_time_ordering=True)
     at = NOON - 5 * HOUR
     harness.append(*(click(at + n, customer=f"c{n}") for n in range(50)), *(order(at + 20 + n) for n in range(50)))
     harness.fetch(CLICKS, most=20)
@@ -146,7 +146,7 @@ def test_a_source_is_not_paused_for_what_waits_for_itself() -> None:
 
 
 def test_ended_replay_lets_no_event_wait() -> None:
-    harness = SinglePartitionHarness(NOON, by_time=True, spec=SourceSpec(delay=0))
+    harness = SinglePartitionHarness(NOON, event_time_ordering=True, spec=SourceSpec(delay=0))
     harness.append(click(NOON), click(NOON - SECOND, "page_viewed"))
     harness.fetch()
     assert harness.received == []
@@ -159,7 +159,7 @@ def test_ended_replay_lets_no_event_wait() -> None:
 # -- crashes
 
 
-def crossed(at: int) -> list[Activity]:
+def crossed(at: int) -> list[Event]:
     """Return views of two customers. Of each, the second view in the list is applied before the first."""
     return [click(at + 5 * SECOND, type_, customer) for customer in "cd" for type_ in ("page_viewed",)] + [
         event
@@ -171,7 +171,7 @@ def crossed(at: int) -> list[Activity]:
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("by_time_after", [True, False])
 def test_waiting_event_is_applied_once_whatever_is_read_again(step: str, by_time_after: bool) -> None:
-    harness = SinglePartitionHarness(NOON, by_time=True)
+    harness = SinglePartitionHarness(NOON, event_time_ordering=True)
     harness.append(*crossed(NOON))
     harness.fetch()
     harness.pass_time(TAIL + 1)
@@ -179,7 +179,7 @@ def test_waiting_event_is_applied_once_whatever_is_read_again(step: str, by_time
     assert views(harness) == {"c": 1, "d": 1}
     assert harness.engine.positions()[CLICKS] == 0
     harness.commit(crash_after=step)
-    harness.by_time = by_time_after
+    harness.event_time_ordering = by_time_after
     harness.restart()
     harness.append(click(NOON + 7 * SECOND))
     harness.fetch()
@@ -190,14 +190,17 @@ def test_waiting_event_is_applied_once_whatever_is_read_again(step: str, by_time
     assert views(harness) == {"c": 3, "d": 2}
     if by_time_after or step != "snapshot":  # otherwise the state is empty, and another event is the first
         assert sorted(map(str, stages(without_repeats(harness.received)))) == ["prospect", "visitor", "visitor"]
-    assert all(profile.holes is None or not any(profile.holes.values()) for _, profile in harness.engine.state.items())
+    assert all(
+        profile.offset_gaps is None or not any(profile.offset_gaps.values())
+        for _, profile in harness.engine.state.items()
+    )
     harness.commit()
     assert harness.engine.positions()[CLICKS] == 7
 
 
 def test_no_event_is_applied_after_a_crash_before_the_waiting_ones_are_read_again() -> None:
     """The clicks were ahead of the orders. Orders must not overtake the clicks that wait."""
-    harness = SinglePartitionHarness(NOON, by_time=True)
+    harness = SinglePartitionHarness(NOON, event_time_ordering=True)
     at = NOON - 5 * HOUR
     harness.append(
         click(at), click(at + MINUTE), click(at + HOUR), order(at + 1), order(at + 3 * MINUTE), order(at + HOUR)
@@ -217,7 +220,7 @@ def test_no_event_is_applied_after_a_crash_before_the_waiting_ones_are_read_agai
 
 
 def test_waiting_event_does_not_restore_a_customer_erased_meanwhile() -> None:
-    harness = SinglePartitionHarness(NOON, by_time=True)
+    harness = SinglePartitionHarness(NOON, event_time_ordering=True)
     harness.run(click(NOON), until=NOON + 1)
     harness.append(click(NOON + MINUTE))
     harness.fetch()
@@ -234,15 +237,15 @@ def test_waiting_event_does_not_restore_a_customer_erased_meanwhile() -> None:
 
 def test_offset_gaps_are_packed_and_cost_nothing_if_absent() -> None:
     profile = story([click(0)]).alive
-    profile.holes = {}
+    profile.offset_gaps = {}
     plain = pack(profile)
     assert plain[0] < VERSION
-    profile.holes = {-1: {5, 3}, 16: {7}, READ: {9}}
+    profile.offset_gaps = {-1: {5, 3}, 16: {7}, READ: {9}}
     profile.applied = [8, -1, 12]
     data = pack(profile)
-    assert (unpack(data), peek(data).holes) == (profile, {READ: [9], -1: [3, 5], 16: [7]})
+    assert (unpack(data), peek(data).offset_gaps) == (profile, {READ: [9], -1: [3, 5], 16: [7]})
     assert peek(data).applied == (8, -1, 12)
-    assert unpack(pack_to_move(profile)).holes is None
+    assert unpack(pack_to_move(profile)).offset_gaps is None
 
 
 def test_record_with_fewer_offset_gaps_is_the_fresher() -> None:
@@ -254,52 +257,56 @@ def test_record_with_fewer_offset_gaps_is_the_fresher() -> None:
 def test_record_of_a_stale_owner_with_more_offset_gaps_is_ignored() -> None:
     owner, zombie = story([click(0)]).alive, story([click(0)]).alive
     owner.applied, owner.commit = [9, -1], 5
-    zombie.applied, zombie.holes, zombie.commit = [10, -1], {-1: {7}}, 5
+    zombie.applied, zombie.offset_gaps, zombie.commit = [10, -1], {-1: {7}}, 5
     state = TaskState()
     state.restore(b"cc-1", pack(owner))
     state.restore(b"cc-1", pack(zombie))
     kept = state.get(b"cc-1")
     assert kept is not None
-    assert (kept.applied, kept.holes) == ([9, -1, -1][:2], None)
+    assert (kept.applied, kept.offset_gaps) == ([9, -1, -1][:2], None)
     assert state.owes({0: 100, 1: 100})  # it is written again
 
 
 # -- what others forward
 
 
-def forwarded(offset: int, *times: int) -> Forwarded:
+def forwarded(offset: int, *times: int) -> RepartitionedRecord:
     activities = [click(at) for at in times]
     for place, activity in enumerate(activities, offset):
         activity.offset = place
-    return Forwarded(CLICKS, 0, offset + len(times) - 1, offset - 1, activities)
+    return RepartitionedRecord(CLICKS, 0, offset + len(times) - 1, offset - 1, activities)
 
 
 def start(state: TaskState | None = None, **given: object) -> PartitionEngine:
-    return forwarding_engine(origins=[(CLICKS, 0)], by_time=True, state=state, **given)
+    return forwarding_engine(origins=[(CLICKS, 0)], event_time_ordering=True, state=state, **given)
 
 
 def test_forwarded_events_wait_for_upstream_progress_and_are_committed_from_the_first_waiting() -> None:
     task, now = start(), NOON + MINUTE
     ends = {ORDERS: Fetch(now, 0)}
-    task.arrive(
-        [(0, forwarded(0, NOON + 5 * SECOND, NOON)), (1, Report(CLICKS, 0, 1, NOON + 5 * SECOND, None, None))], 2, now
+    task.receive(
+        [(0, forwarded(0, NOON + 5 * SECOND, NOON)), (1, ProgressReport(CLICKS, 0, 1, NOON + 5 * SECOND, None, None))],
+        2,
+        now,
     )
     assert task.advance(now, ends).counts["applied", "clickstream"] == 0
-    task.arrive([(2, Report(CLICKS, 0, 1, NOON + LATENESS + 1, None, None))], 3, now)
+    task.receive([(2, ProgressReport(CLICKS, 0, 1, NOON + LATENESS + 1, None, None))], 3, now)
     snapshot = task.snapshot()
     assert snapshot is not None
     assert snapshot.arrivals is not None
     assert snapshot.arrivals.position == 0
-    (mark,) = snapshot.arrivals.origins
+    (mark,) = snapshot.arrivals.upstreams
     assert (mark.taken, mark.progress) == (-1, NOON + LATENESS + 1)  # so that the watermark does not go back
     ((_, value),) = snapshot.changes
     assert value is not None
-    assert peek(value).holes == {READ: [0], 0: [0]}
+    assert peek(value).offset_gaps == {READ: [0], 0: [0]}
     state = TaskState()
     state.restore(b"cc", value)
     again = start(state, arrivals=snapshot.arrivals, marks=snapshot.marks)
-    effects = again.arrive(
-        [(0, forwarded(0, NOON + 5 * SECOND, NOON)), (3, Report(CLICKS, 0, 1, NOON + MINUTE, None, None))], 4, now
+    effects = again.receive(
+        [(0, forwarded(0, NOON + 5 * SECOND, NOON)), (3, ProgressReport(CLICKS, 0, 1, NOON + MINUTE, None, None))],
+        4,
+        now,
     )
     effects.counts.update(again.advance(now, ends).counts)
     assert (effects.counts["applied", "clickstream"], effects.counts["replayed", "clickstream"]) == (1, 1)
@@ -308,10 +315,10 @@ def test_forwarded_events_wait_for_upstream_progress_and_are_committed_from_the_
 
 def test_progress_is_not_reported_beyond_deadlines_still_firing() -> None:
     """No event is applied until all due deadlines have fired, so the reported progress must not be beyond them."""
-    step = Step(records=99, deadlines=1, pending=9999)
-    task = forwarding_engine(own=(CLICKS, ORDERS), origins=[], tasks=1, by_time=True, step=step)
+    step = Budget(records=99, deadlines=1, pending=9999)
+    task = forwarding_engine(own=(CLICKS, ORDERS), origins=[], tasks=1, event_time_ordering=True, step=step)
 
-    def read(source: Source, at: int, *parts: Activity) -> None:
+    def read(source: Source, at: int, *parts: Event) -> None:
         position = task.progress(source).position
         for offset, part in enumerate(parts, position):
             part.offset = offset
@@ -319,7 +326,9 @@ def test_progress_is_not_reported_beyond_deadlines_still_firing() -> None:
 
     def pass_time(now: int) -> None:
         ends = {source: Fetch(now, task.progress(source).position) for source in (CLICKS, ORDERS)}
-        task.arrive([(0, Report(STREAM + n, 0, -1, now, None, None)) for n in range(STREAMS)], 1, now)
+        task.receive(
+            [(0, ProgressReport(FIRST_MESSAGES + n, 0, -1, now, None, None)) for n in range(MESSAGE_STREAMS)], 1, now
+        )
         task.advance(now, ends)
 
     read(CLICKS, NOON, *(cart(NOON, f"k-{n}") for n in range(3)))
@@ -329,9 +338,9 @@ def test_progress_is_not_reported_beyond_deadlines_still_firing() -> None:
     assert task.unfinished  # three ids are forgotten, one at a time
     read(CLICKS, later + MINUTE, cart(later - SECOND, "k-9"), cart(later + 20 * SECOND, "k-9"))
     read(ORDERS, later + MINUTE, cart(later + 20 * SECOND, "k-9"))
-    assert task.report(STREAM)[0] == later - SECOND
+    assert task.report(FIRST_MESSAGES)[0] == later - SECOND
 
 
-def cart(at: int, cart_id: str) -> Activity:
+def cart(at: int, cart_id: str) -> Event:
     """Return an event of a device that shows the id of a cart."""
     return parts_of(record(at, "product_added", None, "d-1", cart_id=cart_id))[0]

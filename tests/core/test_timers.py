@@ -8,8 +8,8 @@ from streams.core.store.timers import Timers
 
 def test_the_earliest_comes_up_first_and_only_when_due() -> None:
     timers = Timers()
-    timers.arm(b"b", 20)
-    timers.arm(b"a", 10)
+    timers.schedule(b"b", 20)
+    timers.schedule(b"a", 10)
     assert timers.due(9) is None
     assert timers.due(10) == b"a"
     assert timers.due(19) is None
@@ -19,12 +19,12 @@ def test_the_earliest_comes_up_first_and_only_when_due() -> None:
 
 def test_a_later_deadline_costs_nothing_and_an_earlier_one_comes_up_first() -> None:
     timers = Timers()
-    timers.arm(b"a", 10)
-    timers.arm(b"a", 30)
+    timers.schedule(b"a", 10)
+    timers.schedule(b"a", 30)
     assert len(timers) == 1
     assert timers.due(10) == b"a"  # a hint: the engine checks, and schedules again
-    timers.arm(b"a", 30)
-    timers.arm(b"a", 5)
+    timers.schedule(b"a", 30)
+    timers.schedule(b"a", 5)
     assert len(timers) == 1
     assert timers.due(5) == b"a"
     assert timers.due(29) is None
@@ -35,7 +35,7 @@ def test_a_later_deadline_costs_nothing_and_an_earlier_one_comes_up_first() -> N
 def test_equal_deadlines_come_up_in_the_order_of_their_keys() -> None:
     timers = Timers()
     for key in (b"c", b"a", b"b"):
-        timers.arm(key, 10)
+        timers.schedule(key, 10)
     assert [timers.due(10) for _ in range(4)] == [b"a", b"b", b"c", None]
 
 
@@ -49,7 +49,7 @@ def test_no_deadline_is_missed(arms: list[tuple[bytes, int]]) -> None:
     timers = Timers()
     least: dict[bytes, int] = {}
     for key, deadline in arms:
-        timers.arm(key, deadline)
+        timers.schedule(key, deadline)
         least[key] = min(deadline, least.get(key, deadline))
     assert len(timers) == len(least)
     for now in sorted({deadline for _, deadline in arms}):
@@ -64,12 +64,12 @@ def test_cold_profile_that_comes_up_too_early_is_rescheduled() -> None:
     timers.restored(b"a", 10, 3 << 20)
     assert len(timers) == 1
     assert timers.due(2 << 20) == b"a"
-    timers.arm(b"a", 3 << 20)
+    timers.schedule(b"a", 3 << 20)
     assert len(timers) == 1
     assert timers.due((3 << 20) - 1) is None
     assert timers.due(3 << 20) == b"a"
-    timers.thawed(b"a", 3 << 20)
-    timers.disarm(b"a")
+    timers.loaded(b"a", 3 << 20)
+    timers.cancel(b"a")
     assert len(timers) == 0
     assert timers.due(9 << 20) is None
 
@@ -78,10 +78,10 @@ def test_purge_removes_the_timers_of_the_given_keys_only() -> None:
     timers = Timers()
     far = 5 << 20
     for key in (b"a", b"b", b"c"):
-        timers.arm(key, 10)
-        timers.arm(key, 8)
+        timers.schedule(key, 10)
+        timers.schedule(key, 8)
         timers.restored(key + b"-cold", None, far)
-    timers.arm(b"begun anew", far)
+    timers.schedule(b"begun anew", far)
     assert timers.due(8) == b"a"  # and the others of that stretch came near
     traces = {b"b", b"b-cold", b"begun anew"}
     walk = timers.purge(lambda key: key in traces)
@@ -94,7 +94,7 @@ def test_purge_removes_the_timers_of_the_given_keys_only() -> None:
 def test_timers_that_come_near_during_a_purge_are_purged_too() -> None:
     timers = Timers()
     for n in range(10):
-        timers.arm(b"%d" % n, n << 20)
+        timers.schedule(b"%d" % n, n << 20)
     walk = timers.purge(lambda key: key != b"3")
     next(walk)
     assert timers.due(1 << 20) == b"0"

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from streams.core.lifecycle.rule_index import Machine
+from streams.core.lifecycle.rule_index import StateMachine
 from streams.core.lifecycle.tracks import LIFECYCLE
 from streams.core.model.outputs import Cause
-from streams.core.rules.eval_context import Moment
-from tests.support.customer_history import DAY, HOUR, MINUTE, T0, Activity, click, order, run
+from streams.core.rules.eval_context import EvalContext
+from tests.support.customer_history import DAY, HOUR, MINUTE, T0, Event, click, order, run
 
 
-def orders(count: int, start: int = 0, gap: int = DAY) -> list[Activity]:
+def orders(count: int, start: int = 0, gap: int = DAY) -> list[Event]:
     return [order(start + n * gap, f"o-{n}") for n in range(count)]
 
 
@@ -41,7 +41,7 @@ def test_a_passive_first_event_makes_a_visitor_without_activity() -> None:
         [click(0), click(1, "checkout_started")],
     ],
 )
-def test_a_visitor_becomes_a_prospect(events: list[Activity]) -> None:
+def test_a_visitor_becomes_a_prospect(events: list[Event]) -> None:
     assert run(events).stages == [("visitor", 0), ("prospect", 1)]
 
 
@@ -153,7 +153,7 @@ def test_a_reactivated_one_with_five_orders_becomes_loyal() -> None:
         (orders(1), 201 * DAY, "lapsed"),
     ],
 )
-def test_customer_with_all_orders_cancelled_is_a_prospect_again(events: list[Activity], at: int, stage: str) -> None:
+def test_customer_with_all_orders_cancelled_is_a_prospect_again(events: list[Event], at: int, stage: str) -> None:
     history = run(events, until=at)
     for order_id in list(history.alive.order_book):
         assert history.stages[-1][0] == stage
@@ -240,7 +240,7 @@ def test_every_change_carries_subscribed() -> None:
 def test_a_stage_is_entered_at_most_once_per_event() -> None:
     profile = run([click(0)]).alive
     profile.signed_up = True
-    machine, moment = Machine(LIFECYCLE, ()), Moment(profile, None, profile.last_seen_at, True)
+    machine, moment = StateMachine(LIFECYCLE, ()), EvalContext(profile, None, profile.last_seen_at, True)
     prospect = machine.next(moment, "visitor", ())
     assert prospect is not None
     assert prospect.target == "prospect"

@@ -10,20 +10,20 @@ import msgspec
 import pytest
 
 from streams.core.engine.partition_engine import PartitionEngine
-from streams.core.lifecycle.aggregates import Plan
+from streams.core.lifecycle.aggregates import AggregatePlan
 from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.lifecycle.playbook import Playbook
 from streams.core.lifecycle.tracks import Track, Transition
 from streams.core.lifecycle.trigger_runner import MOST_RUNS
 from streams.core.lifecycle.triggers import Datum, OnAbandonment, OnStage, OnTime, Step, Trigger, next_yearly
 from streams.core.model import ids
-from streams.core.model.event import Activity, Source
-from streams.core.model.outputs import Emission, StageChange, Triggered
+from streams.core.model.event import Event, Source
+from streams.core.model.outputs import EmissionPolicy, StageChange, Triggered
 from streams.core.model.policy import Policy
 from streams.core.model.sources import Fetch
 from streams.core.profile.codec import pack, unpack
-from streams.core.rules import Rule, Type, Vocabulary, compile_rule
-from streams.core.rules.requirements import Kept, together
+from streams.core.rules import CompiledRule, Type, Vocabulary, compile_rule
+from streams.core.rules.requirements import KeptProperty, together
 from tests.support.customer_history import DAY, HOUR, MINUTE, SECOND, T0, CustomerHistory, click, item, order
 
 YEAR = 365 * DAY
@@ -31,23 +31,23 @@ VOCABULARY = Vocabulary(
     tracks={"lifecycle": Playbook().tracks[0].stages},
     event_types=["survey_answered", "credit_granted", "credit_spent"],
     properties={"score": Type.NUMBER, "birthday": Type.TIME},
-    kept=[Kept("birthday", Type.TIME, "birthday")],
+    kept=[KeptProperty("birthday", Type.TIME, "birthday")],
     of_trigger=True,
 )
 
 
-def rule(text: str, expected: Type | None = Type.BOOL) -> Rule:
+def rule(text: str, expected: Type | None = Type.BOOL) -> CompiledRule:
     return compile_rule(text, VOCABULARY, expected)
 
 
 def playbook(*triggers: Trigger, policy: Policy = Policy()) -> Playbook:
     needs = together(one.needs for trigger in triggers for one in trigger.rules)
     return Playbook(
-        policy=policy, triggers=triggers, plan=Plan(needs, "EUR"), counted_types=needs.counted_types
+        policy=policy, triggers=triggers, plan=AggregatePlan(needs, "EUR"), counted_types=needs.counted_types
     )  # fmt: skip
 
 
-def triggered(triggers: Trigger | tuple[Trigger, ...], *events: Activity, until: int | None = None) -> list[Triggered]:
+def triggered(triggers: Trigger | tuple[Trigger, ...], *events: Event, until: int | None = None) -> list[Triggered]:
     """Return the trigger outputs of a customer. The profile is packed and unpacked between all events."""
     history = CustomerHistory(Policy())
     history.lifecycle = Lifecycle(playbook(*(triggers if isinstance(triggers, tuple) else (triggers,))))
@@ -245,7 +245,7 @@ def test_a_trigger_waits_for_a_time_that_moves() -> None:
 
 
 def test_trigger_comes_before_a_credit_expires_unless_it_is_spent() -> None:
-    def granted(at: int, expires: int, id_: str) -> Activity:
+    def granted(at: int, expires: int, id_: str) -> Event:
         properties = {"amount": 1000, "expires_at": T0 + expires, "credit_id": id_}
         return click(at, "credit_granted", properties=properties)
 
@@ -271,7 +271,7 @@ def test_repeatedly_bought_category_is_due_again() -> None:
         data=(Datum("what", rule("category_due()", None)),),
     )
 
-    def bought(at: int, category: str) -> Activity:
+    def bought(at: int, category: str) -> Event:
         return order(at, f"o-{at}", items=(item("p", category=category),))
 
     coffee = [bought(n * 10 * DAY, "coffee") for n in range(3)]
@@ -358,10 +358,10 @@ def test_a_playbook_without_triggers_keeps_nothing() -> None:
 
 
 def engine(trigger: Trigger, **emission: int | None) -> PartitionEngine:
-    return PartitionEngine(Lifecycle(playbook(trigger)), emission=Emission(**emission))
+    return PartitionEngine(Lifecycle(playbook(trigger)), emission=EmissionPolicy(**emission))
 
 
-def passed(one: PartitionEngine, events: list[Activity], now: int) -> tuple[list[object], Counter[tuple[str, str]]]:
+def passed(one: PartitionEngine, events: list[Event], now: int) -> tuple[list[object], Counter[tuple[str, str]]]:
     """Return the outputs that were not withheld, and the counts, with everything read at `now` (ms after T0)."""
     by_source = {
         source: [dataclasses.replace(e, offset=n) for n, e in enumerate(e for e in events if e.source is source)]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from streams.core.event_time.inputs import STREAM, STREAMS
+from streams.core.event_time.inputs import FIRST_MESSAGES, MESSAGE_STREAMS
 from streams.core.model.event import Source
 from streams.core.model.policy import MINUTE, SECOND
-from streams.core.model.sources import Arrivals, Fetch, Forwarded, Mark, Report
+from streams.core.model.sources import Fetch, ProgressReport, RepartitionedRecord, StoredProgress, StoredRepartition
 from streams.core.store.task_state import TaskState
 from tests.core.engine_helpers import forwarding_engine
 from tests.support.customer_history import T0
@@ -14,10 +14,10 @@ from tests.support.customer_history import click as activity
 CLICKS, ORDERS = Source.CLICKSTREAM, Source.ORDERS
 
 
-def forwarded(partition: int, offset: int, at: int) -> Forwarded:
+def forwarded(partition: int, offset: int, at: int) -> RepartitionedRecord:
     record = activity(at - T0, "product_viewed", "p", customer="c")
     record.offset = offset
-    return Forwarded(CLICKS, partition, offset, -1, [record])
+    return RepartitionedRecord(CLICKS, partition, offset, -1, [record])
 
 
 def test_watermark_waits_for_every_upstream_partition() -> None:
@@ -25,12 +25,12 @@ def test_watermark_waits_for_every_upstream_partition() -> None:
     for n in range(3):
         assert task.watermark is None
         assert task.slowest_anywhere() is None
-        task.arrive([(n, Report(CLICKS, n, -1, now - 5 * SECOND, now, now - n * SECOND))], n + 1, now)
+        task.receive([(n, ProgressReport(CLICKS, n, -1, now - 5 * SECOND, now, now - n * SECOND))], n + 1, now)
         task.advance(now, {ORDERS: Fetch(now, 0)})
     assert task.watermark == now - 15 * SECOND
     assert task.slowest_anywhere() == now - 5 * SECOND
     task.advance(now + MINUTE, {ORDERS: Fetch(now + MINUTE, 0)})
-    assert task.held_by() == (CLICKS, 0)
+    assert task.watermark_blocked_by() == (CLICKS, 0)
     assert task.slowest_anywhere() == now - 2 * SECOND
     snapshot = task.snapshot()
     assert snapshot is not None
@@ -39,8 +39,8 @@ def test_watermark_waits_for_every_upstream_partition() -> None:
 
 def test_task_may_read_no_source_itself() -> None:
     task = forwarding_engine(own=(), origins=[(source, n) for source in Source for n in range(2)])
-    reports = [Report(source, n, -1, T0, T0, T0 + n) for source in Source for n in range(2)]
-    task.arrive(list(enumerate([*reports, forwarded(0, 7, T0)])), 5, T0)
+    reports = [ProgressReport(source, n, -1, T0, T0, T0 + n) for source in Source for n in range(2)]
+    task.receive(list(enumerate([*reports, forwarded(0, 7, T0)])), 5, T0)
     task.advance(T0)
     assert task.watermark == T0 - 10 * SECOND
     assert task.slowest_anywhere() == T0
@@ -53,7 +53,7 @@ def test_task_may_read_no_source_itself() -> None:
 def test_records_read_before_a_topic_was_grown_are_not_applied_again_when_forwarded() -> None:
     """The topic had as many partitions as there are tasks, and was grown. The last commit did not complete."""
     before = forwarding_engine(own=(CLICKS, ORDERS), origins=())
-    records = [forwarded(1, offset, T0 + offset).activities[0] for offset in range(5)]
+    records = [forwarded(1, offset, T0 + offset).events[0] for offset in range(5)]
     before.apply(CLICKS, records, 5, T0)
     before.advance(T0 + MINUTE, {source: Fetch(T0 + MINUTE, 0 if source else 5) for source in Source})
     snapshot = before.snapshot()
@@ -61,11 +61,11 @@ def test_records_read_before_a_topic_was_grown_are_not_applied_again_when_forwar
     state = TaskState()
     for key, value in snapshot.changes:
         state.restore(key, value)
-    after = forwarding_engine(state=state, marks={ORDERS: Mark()}, arrivals=Arrivals(0, []))
-    reports = [Report(CLICKS, n, -1, T0 + MINUTE, T0 + MINUTE, T0) for n in range(3)]
+    after = forwarding_engine(state=state, marks={ORDERS: StoredProgress()}, arrivals=StoredRepartition(0, []))
+    reports = [ProgressReport(CLICKS, n, -1, T0 + MINUTE, T0 + MINUTE, T0) for n in range(3)]
     again = [forwarded(1, offset, T0 + offset) for offset in range(2, 7)]
     again += [forwarded(0, offset, T0 + 10 + offset) for offset in range(2)]
-    effects = after.arrive(list(enumerate([*again, *reports])), 10, T0 + MINUTE)
+    effects = after.receive(list(enumerate([*again, *reports])), 10, T0 + MINUTE)
     effects.counts.update(after.advance(T0 + MINUTE, {ORDERS: Fetch(T0 + MINUTE, 0)}).counts)
     assert (effects.counts["replayed", "clickstream"], effects.counts["applied", "clickstream"]) == (3, 4)
     assert [profile.product_views for _, profile in after.state.items()] == [9]
@@ -73,12 +73,12 @@ def test_records_read_before_a_topic_was_grown_are_not_applied_again_when_forwar
 
 def test_stream_blocks_the_watermark_only_if_it_is_behind_its_sources() -> None:
     now = T0 + 10 * MINUTE
-    for behind, held_by in ((0, (CLICKS, None)), (15 * SECOND, (CLICKS, None)), (MINUTE, (STREAM + 1, 0))):
+    for behind, held_by in ((0, (CLICKS, None)), (15 * SECOND, (CLICKS, None)), (MINUTE, (FIRST_MESSAGES + 1, 0))):
         task = forwarding_engine(own=(CLICKS, ORDERS), origins=[(source, 0) for source in Source], tasks=2)
-        reports = [Report(source, 0, -1, now, now, now) for source in Source]
-        streams = [(STREAM + n, number) for n in range(STREAMS) for number in range(2)]
-        late = (STREAM + 1, 0)
-        reports += [Report(*one, -1, now - (behind if one == late else 0), now, now) for one in streams]
-        task.arrive(list(enumerate(reports)), len(reports), now)
+        reports = [ProgressReport(source, 0, -1, now, now, now) for source in Source]
+        streams = [(FIRST_MESSAGES + n, number) for n in range(MESSAGE_STREAMS) for number in range(2)]
+        late = (FIRST_MESSAGES + 1, 0)
+        reports += [ProgressReport(*one, -1, now - (behind if one == late else 0), now, now) for one in streams]
+        task.receive(list(enumerate(reports)), len(reports), now)
         task.advance(now, {source: Fetch(now, 0) for source in Source})
-        assert task.held_by() == held_by  # own sources are 5 s behind
+        assert task.watermark_blocked_by() == held_by  # own sources are 5 s behind

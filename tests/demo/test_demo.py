@@ -88,7 +88,7 @@ def test_demo_once_gives_the_outputs_of_a_replay(tmp_path: Path, mark: str, brok
     counts = []
     for until in (before - 60_000, after):
         out = tmp_path / str(until)
-        runner.run(Settings(linking=True), clickstream=paths[:1], orders=paths[1:], out=out, until=until)
+        runner.run(Settings(identity_resolution=True), clickstream=paths[:1], orders=paths[1:], out=out, until=until)
         made = [json.loads(line) for line in (out / "abandonments.jsonl").open()]
         steps = sum(output["type"] == "abandoned" and output["step"] == 1 for output in made)
         counts.append((sum(1 for _ in (out / "stage-changes.jsonl").open()), steps))

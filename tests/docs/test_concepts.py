@@ -11,13 +11,13 @@ import pytest
 from streams.core.engine.partition_engine import PartitionEngine
 from streams.core.lifecycle import tracks
 from streams.core.lifecycle.lifecycle import PASSIVE_CHANNELS, PASSIVE_CLICKS, PASSIVE_ORDERS, Lifecycle
-from streams.core.model.event import Activity, Source
+from streams.core.model.event import Event, Source
 from streams.core.model.ids import NAMESPACE
 from streams.core.model.outputs import Abandonment, Output, StageChange
 from streams.core.model.policy import DAY, HOUR, MINUTE, Policy
 from streams.core.model.sources import Fetch, SourceSpec
 from streams.core.profile.profile import Profile
-from streams.core.rules.eval_context import Moment
+from streams.core.rules.eval_context import EvalContext
 from tests.support.boundary_profiles import boundary_profiles
 from tests.support.documentation import ROOT, fences, section, table
 
@@ -34,7 +34,7 @@ BY_DEADLINE = ROWS[len(tracks.TRANSITIONS) :]
 
 def test_the_table_has_the_transitions_in_their_order() -> None:
     rows = [(sources.split(", "), target) for sources, target, _ in ROWS]
-    transitions = [(list(row.sources), row.target) for row in (*tracks.TRANSITIONS, *tracks.LAPSES)]
+    transitions = [(list(row.sources), row.target) for row in (*tracks.TRANSITIONS, *tracks.TIMEOUT_TRANSITIONS)]
     assert rows == transitions
 
 
@@ -47,7 +47,7 @@ def test_documented_condition_agrees_with_the_transition(number: int) -> None:
         names = {field: getattr(profile, field) for field in Profile.__annotations__}
         names |= {"cart_items": sum(line.quantity for line in profile.cart.now.lines.values()), "activity": active}
         said = bool(eval(condition, {"__builtins__": {}}, names))
-        assert rule.holds(Moment(profile, None, 0, active)) is said, (condition, profile)
+        assert rule.holds(EvalContext(profile, None, 0, active)) is said, (condition, profile)
         outcomes.add(said)
     assert outcomes == {True, False}
     assert rule.starts_cycle is ("a new cycle" in BY_EVENT[number][2])
@@ -63,13 +63,13 @@ def test_documented_deadline_agrees_with_the_timeout_transition(number: int) -> 
             "last order": 3 * DAY,
             "last activity or the entry into the stage, whichever is later": max(entered_at, last_activity_at),
         }[since]
-        assert tracks.LAPSES[number].due(Moment(profile, None, 0), POLICY) == start + int(days) * DAY
+        assert tracks.TIMEOUT_TRANSITIONS[number].due(EvalContext(profile, None, 0), POLICY) == start + int(days) * DAY
 
 
 def test_the_diagram_has_the_same_arrows() -> None:
     [diagram] = [fence.text for fence in fences(CONCEPTS) if fence.language == "mermaid"]
     arrows = re.findall(r"^ +(\S+) --> (\w+)", diagram, re.MULTILINE)
-    rows = (*tracks.TRANSITIONS, *tracks.LAPSES)
+    rows = (*tracks.TRANSITIONS, *tracks.TIMEOUT_TRANSITIONS)
     expected = {(source, row.target) for row in rows for source in row.sources} | {("[*]", tracks.LIFECYCLE.initial)}
     assert len(arrows) == len(set(arrows))
     assert set(arrows) == expected
@@ -90,7 +90,7 @@ def test_documented_story_is_what_the_engine_does() -> None:
         if what:
             [(type_, product)] = re.findall(r"`(\w+)`(?: ([\w-]+))?", what)
             source = Source.ORDERS if type_ == "order_completed" else Source.CLICKSTREAM
-            activity = Activity(
+            activity = Event(
                 source=source, offset=read[source], timestamp=moment, size=100, at=moment, customer="c-1",
                 identified=True, event_id=f"{moment}", type=type_, product_id=product or None, order_id="1",
                 price=7900, currency="EUR",

@@ -10,7 +10,7 @@ import yaml
 from faust.types import TP
 
 from streams.contracts.rejected import REASONS
-from streams.shell.faults import Defect, Hole, NoOffset, OutOfRange, StateBehind, TopicAnew, Truncated
+from streams.shell.faults import Defect, NoOffset, OutOfRange, RecordsMissing, StateBehind, TopicRecreated, Truncated
 from tests.support.documentation import ROOT, anchor, headings, section, table
 
 OPERATIONS = ROOT / "docs" / "operations.md"
@@ -55,9 +55,9 @@ def test_documented_last_words_of_a_worker_are_in_the_source() -> None:
         OutOfRange(TP("orders", 0), 7),
         NoOffset(TP("orders", 0)),
         Truncated("orders", 0, 9, 7),
-        Hole("orders", 0, 7, 9),
+        RecordsMissing("orders", 0, 7, 9),
         StateBehind("changelog", 0, 9, 7),
-        TopicAnew("orders"),
+        TopicRecreated("orders"),
         Defect(KeyError(), {TP("orders", 0): 9}),
     ],
     ids=lambda fault: type(fault).__name__,

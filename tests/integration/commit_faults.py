@@ -18,7 +18,7 @@ from streams.shell.admin.topics import changelog_topic
 from streams.shell.commit.metadata import MARKER_KEY, decode_marker, decode_metadata
 from streams.shell.tasks.partition_task import PartitionTask
 from streams.shell.worker.command import run
-from streams.transport.table import PartitionState, StateTable
+from streams.transport.table import RestorableState, StateTable
 from tests.support.process_cluster import ProcessCluster
 
 
@@ -66,7 +66,7 @@ def _recover_without_applied() -> None:
     table: Any = StateTable
     initialise = table.__init__
 
-    def forgetful(new_state: Callable[[int], PartitionState], number: int) -> Any:
+    def forgetful(new_state: Callable[[int], RestorableState], number: int) -> Any:
         state: Any = new_state(number)
         restore = state.restore
         state.restore = lambda records, offset: restore(
@@ -74,7 +74,7 @@ def _recover_without_applied() -> None:
         )
         return state
 
-    def init(self: Any, app: Any, *, new_state: Callable[[int], PartitionState], **kwargs: Any) -> None:
+    def init(self: Any, app: Any, *, new_state: Callable[[int], RestorableState], **kwargs: Any) -> None:
         initialise(self, app, new_state=partial(forgetful, new_state), **kwargs)
 
     table.__init__ = init

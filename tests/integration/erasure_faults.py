@@ -7,7 +7,7 @@ import signal
 import sys
 from typing import Any
 
-from streams.core.store.erasure_markers import is_mark
+from streams.core.store.erasure_markers import is_marker
 from streams.settings import load
 from streams.shell.commit.changelog import Changelog
 from streams.shell.commit.committer import Committer
@@ -52,7 +52,7 @@ def main(step: str) -> None:
     async def flushing(self: Any, changes: Any, marker: bytes) -> Any:
         changes = list(changes)
         flush = await write(self, changes, marker)
-        if any(is_mark(key) for key, _ in changes):
+        if any(is_marker(key) for key, _ in changes):
             reach("mark in the changelog")
         if any(value is None for _, value in changes):
             reach("tombstone in the changelog")

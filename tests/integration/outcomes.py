@@ -16,7 +16,7 @@ from tests.support.process_cluster import ProcessCluster, WorkerProcess, wait_un
 from tests.support.replay_comparison import differing_outputs, ids_until
 from tests.support.shop_events import click, now
 
-BADLY_KEYED = {"clickstream_well_keyed": "off", "orders_well_keyed": "off"}
+BADLY_KEYED = {"clickstream_co_partitioned": "off", "orders_co_partitioned": "off"}
 LASTING = ("first_seen_at", "last_seen_at", "sessions", "product_views", "orders", "revenue", "cart", "checkouts")
 """The fields of a profile that time alone does not change within 90 minutes."""
 
@@ -25,7 +25,7 @@ async def all_outputs(cluster: ProcessCluster, isolation: str = "read_uncommitte
     """Return all stage changes, abandonments and (with identity resolution) identity changes, with repeats."""
     settings = cluster.settings
     topics = [settings.stage_changes_topic, settings.abandonments_topic]
-    topics += [settings.identities_topic] if settings.linking else []
+    topics += [settings.identities_topic] if settings.identity_resolution else []
     return [json.loads(record.value) for topic in topics for record in await cluster.read(topic, isolation)]
 
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from streams.core.store.erasure_markers import is_mark
-from streams.shell.admin.erasure_requests import ask
+from streams.core.store.erasure_markers import is_marker
+from streams.shell.admin.erasure_requests import send_request
 from streams.shell.admin.topics import changelog_topic
 from streams.shell.commit.metadata import MARKER_KEY
 from tests.integration import recovery_faults
@@ -53,7 +53,7 @@ async def is_gone(cluster: ProcessCluster, person: str = PERSON) -> None:
     async def gone() -> bool:
         state = await latest(cluster, changelog_topic(cluster.settings))
         profiles = await latest(cluster, cluster.settings.profiles_topic)
-        marks = [r for r in await cluster.read(changelog_topic(cluster.settings)) if is_mark(r.key)]
+        marks = [r for r in await cluster.read(changelog_topic(cluster.settings)) if is_marker(r.key)]
         held = [value for key, value in (*state.items(), *profiles.items()) if key != MARKER_KEY]
         return (
             state.get(b"c" + person.encode()) is None
@@ -125,7 +125,7 @@ async def test_erased_customer_is_gone_and_stays_gone(make_cluster: NewCluster, 
     [last] = [change for change in await cluster.stage_changes() if change["to_stage"] is None]
     assert (last["customer_id"], last["cause"]["kind"], last["from_stage"]) == (PERSON, "erased", "customer")
     await is_gone(cluster)
-    await wait_until(lambda: worker.metric("lifecycle_erasure_traces") == 0, "nothing of the person here")
+    await wait_until(lambda: worker.metric("lifecycle_erasure_residue") == 0, "nothing of the person here")
     if store == "rocksdb":
         await wait_until(lambda: in_files(data, b"c-1"), "what is looked for where it can be found")
     assert in_files(data, PERSON.encode()) == []
@@ -159,7 +159,7 @@ async def test_erased_customer_is_gone_and_stays_gone(make_cluster: NewCluster, 
     await worker.ready()
     await wait_until(lambda: worker.metric("lifecycle_customers") == 3, "those who were there")
     assert worker.metric("lifecycle_erasures_total") == 0  # nothing is done again
-    await wait_until(lambda: worker.metric("lifecycle_erasure_traces") == 0, "nothing of the person here")
+    await wait_until(lambda: worker.metric("lifecycle_erasure_residue") == 0, "nothing of the person here")
     assert await cluster.documents(cluster.settings.dead_letters_topic) == []
 
 
@@ -168,7 +168,7 @@ async def test_erased_customer_is_gone_and_stays_gone(make_cluster: NewCluster, 
 @pytest.mark.parametrize("kept", [True, False], ids=["kept", "on the way"])
 async def test_devices_of_an_erased_customer_are_unlinked(make_cluster: NewCluster, kept: bool) -> None:
     """This holds also if the request overtakes the event that makes the profile: then no profile is kept."""
-    cluster = await make_cluster(profiles="on", linking="on")
+    cluster = await make_cluster(profiles="on", identity_resolution="on")
     worker = cluster.start_worker()
     await worker.ready()
     at, device = now() - HOUR, {"customer_id": None, "anonymous_id": "d-1"}
@@ -188,7 +188,7 @@ async def test_devices_of_an_erased_customer_are_unlinked(make_cluster: NewClust
         assert cluster.command("erase", PERSON).returncode == 0
     else:
         async with AIOKafkaProducer(bootstrap_servers=cluster.settings.broker, acks="all") as producer:
-            await ask(producer, cluster.settings, PERSON, True)
+            await send_request(producer, cluster.settings, PERSON, True)
     await is_told(cluster, 2)
     await is_gone(cluster)
     await wait_until(lambda: worker.metric("lifecycle_aliases") == 0, "nothing to be known of the device")
@@ -280,7 +280,7 @@ async def test_kill_at_any_step_of_an_erasure_leaves_nothing_of_the_customer(
     if guarantee == "exactly_once":
         assert len(seen) == 1
     await wait_until(lambda: successor.metric("lifecycle_customers") == 1, "who is there")
-    await wait_until(lambda: successor.metric("lifecycle_erasure_traces") == 0, "nothing of the person here")
+    await wait_until(lambda: successor.metric("lifecycle_erasure_residue") == 0, "nothing of the person here")
     successor.terminate()
     assert successor.process.wait(timeout=20) == 0, successor.tail()
     data = cluster.directory / "data"

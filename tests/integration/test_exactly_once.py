@@ -209,7 +209,7 @@ async def test_a_worker_stopped_within_a_commit_is_fenced_and_gone_in_time(
 async def test_repartitioned_records_are_part_of_the_transactions(make_cluster: NewCluster, tmp_path: Path) -> None:
     """The topics have arbitrary keys, and workers are killed at some steps of a transaction."""
     history = Shop(tmp_path, seed=3, keyed=False)
-    badly_keyed = {"clickstream_well_keyed": "off", "orders_well_keyed": "off"}
+    badly_keyed = {"clickstream_co_partitioned": "off", "orders_co_partitioned": "off"}
     cluster = await make_cluster(profiles="on", **badly_keyed, **EXACTLY_ONCE)
     await history.feed(cluster, 0.1)
     heir = cluster.start_worker(data_dir=str(tmp_path / "heir"))
@@ -220,7 +220,7 @@ async def test_repartitioned_records_are_part_of_the_transactions(make_cluster: 
         await doomed.ready_or_gone()
         await feed_until_killed(doomed, history, cluster, n / len(steps), (n + 1) / len(steps))
     await history.judge(cluster)
-    assert heir.metric("lifecycle_forwarded_records_total") > 0
+    assert heir.metric("lifecycle_repartition_sent_records_total") > 0
 
 
 @pytest.mark.slow

@@ -42,12 +42,12 @@ async def test_kills_while_profiles_are_merged_lose_nothing_and_repeat_only_equa
     end = now() - 90 * MINUTE
     events = half_known(7, in_order(*shop(seed=7, customers=60, events=4000, end=end)))
     clicks, orders = ([event for event in events if ("order_id" in event) is of] for of in (False, True))
-    expected = replay_outputs(tmp_path / "replay", clicks, orders, linking="on")
+    expected = replay_outputs(tmp_path / "replay", clicks, orders, identity_resolution="on")
     kinds = {(output["type"], output.get("reason")) for output in expected}
     assert {("linked", None), ("switched", None), ("retracted", "merge")} <= kinds
     cluster = await make_cluster(
         **({} if keyed else BADLY_KEYED),
-        linking="on",
+        identity_resolution="on",
         profiles="on",
         processing_guarantee=guarantee,
         backfill_idle="10s",
@@ -69,5 +69,5 @@ async def test_kills_while_profiles_are_merged_lose_nothing_and_repeat_only_equa
     )
     await assert_profiles_come(cluster, tmp_path / "replay", committed)
     assert await cluster.documents(cluster.settings.dead_letters_topic) == []
-    assert survivor.metric("lifecycle_linking_total", outcome="merged") > 0
+    assert survivor.metric("lifecycle_identity_resolution_total", outcome="merged") > 0
     assert survivor.metric("lifecycle_aliases") > 0

@@ -22,7 +22,7 @@ from aiokafka.admin import RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from streams.shell.admin.topics import changelog_topic
-from streams.shell.commit.metadata import SourceMark, decode_metadata
+from streams.shell.commit.metadata import OffsetMetadata, decode_metadata
 from tests.integration.outcomes import committed, last_words, process_and_stop
 from tests.support import machine_requirements
 from tests.support.kafka_cluster import ApacheKafka
@@ -78,7 +78,7 @@ async def test_more_copies_than_there_are_brokers_is_a_clear_mistake(make_cluste
 # --------------------------------------------------------------------------------------------- offsets and restarts
 
 
-async def marks(cluster: ProcessCluster) -> dict[TopicPartition, SourceMark]:
+async def marks(cluster: ProcessCluster) -> dict[TopicPartition, OffsetMetadata]:
     """Return the committed offset metadata of the event topics."""
     async with cluster.admin() as admin:
         committed = await admin.list_consumer_group_offsets(cluster.settings.app_id)
@@ -91,7 +91,7 @@ async def marks(cluster: ProcessCluster) -> dict[TopicPartition, SourceMark]:
     return {tp: mark for tp, mark in found.items() if mark is not None}
 
 
-async def committed_everywhere(cluster: ProcessCluster, enough: Callable[[SourceMark], bool]) -> bool:
+async def committed_everywhere(cluster: ProcessCluster, enough: Callable[[OffsetMetadata], bool]) -> bool:
     """Return whether every partition has a committed offset whose metadata has the fields wanted."""
     found = await marks(cluster)
     return len(found) == 2 * cluster.settings.partitions and all(map(enough, found.values()))
@@ -116,7 +116,7 @@ async def test_a_graceful_restart_sends_nothing_twice_and_goes_on_from_the_store
     first = cluster.start_worker()
     await first.ready()
     await wait_until(
-        lambda: committed_everywhere(cluster, lambda mark: mark.mark.progress is not None), "some progress"
+        lambda: committed_everywhere(cluster, lambda mark: mark.progress.progress is not None), "some progress"
     )
     first.terminate()
     assert first.process.wait(timeout=20) == 0, first.tail()
@@ -127,9 +127,9 @@ async def test_a_graceful_restart_sends_nothing_twice_and_goes_on_from_the_store
     assert stored.keys() == {TopicPartition(topic, p) for topic in topics for p in range(2)}
     assert all(mark.commit > 0 and began <= mark.started_at <= now() for mark in stored.values())
     for mark in stored.values():
-        assert mark.mark.backfilling
-        assert mark.mark.progress is not None
-        assert end - 3 * DAY <= mark.mark.progress <= middle
+        assert mark.progress.backfilling
+        assert mark.progress.progress is not None
+        assert end - 3 * DAY <= mark.progress.progress <= middle
 
     await cluster.clicks(*clicks[half:])
     await cluster.orders(*(o for o in orders if o["occurred_at"] >= middle))
@@ -148,7 +148,7 @@ async def test_a_graceful_restart_sends_nothing_twice_and_goes_on_from_the_store
     assert len(outputs) == len({output["id"] for output in outputs})
     later = await marks(cluster)
     assert all(later[tp].commit > stored[tp].commit for tp in stored)
-    assert all((later[tp].mark.progress or 0) >= (stored[tp].mark.progress or 0) for tp in stored)
+    assert all((later[tp].progress.progress or 0) >= (stored[tp].progress.progress or 0) for tp in stored)
     assert {mark.started_at for mark in later.values()} == {mark.started_at for mark in stored.values()}
 
 

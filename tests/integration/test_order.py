@@ -43,15 +43,15 @@ async def test_kills_in_an_out_of_order_history_give_the_outputs_of_an_ordered_r
     # Three days are compressed to an hour and a half, so that events of a customer are within the lateness.
     events = [{**event, "occurred_at": end - (end - event["occurred_at"]) // 48} for event in events]
     clicks, orders = ([event for event in events if ("order_id" in event) is of] for of in (False, True))
-    expected = replay_outputs(tmp_path / "replay", clicks, orders, linking="on", lateness="30s")
+    expected = replay_outputs(tmp_path / "replay", clicks, orders, identity_resolution="on", lateness="30s")
     arrives = disordered(events)
     by_arrival = ([event for event in arrives if ("order_id" in event) is of] for of in (False, True))
-    otherwise = replay_outputs(tmp_path / "arrival", *by_arrival, linking="on", lateness="30s")
+    otherwise = replay_outputs(tmp_path / "arrival", *by_arrival, identity_resolution="on", lateness="30s")
     assert {output["id"] for output in otherwise} != {output["id"] for output in expected}
     cluster = await make_cluster(
         **BADLY_KEYED,
-        linking="on",
-        order="time",
+        identity_resolution="on",
+        ordering="event_time",
         lateness="30s",
         profiles="on",
         processing_guarantee=guarantee,
@@ -66,4 +66,4 @@ async def test_kills_in_an_out_of_order_history_give_the_outputs_of_an_ordered_r
     )
     await assert_profiles_come(cluster, tmp_path / "replay", committed)
     assert await cluster.documents(cluster.settings.dead_letters_topic) == []
-    assert survivor.metric("lifecycle_linking_total", outcome="merged") > 0
+    assert survivor.metric("lifecycle_identity_resolution_total", outcome="merged") > 0

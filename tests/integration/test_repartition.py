@@ -45,8 +45,8 @@ async def test_topics_with_arbitrary_keys_give_the_outputs_of_co_partitioned_one
     outputs = await all_outputs(cluster)
     assert differing_outputs(outputs, expected, last) == []
     assert await cluster.documents(cluster.settings.dead_letters_topic) == []
-    forwarded = sum(worker.metric("lifecycle_forwarded_records_total") for worker in workers)
-    taken = sum(worker.metric("lifecycle_arrived_records_total", outcome="taken") for worker in workers)
+    forwarded = sum(worker.metric("lifecycle_repartition_sent_records_total") for worker in workers)
+    taken = sum(worker.metric("lifecycle_repartition_received_records_total", outcome="taken") for worker in workers)
     assert len(clicks) / 3 < forwarded < len(clicks) + len(orders)
     assert taken > 0
 

@@ -72,9 +72,9 @@ async def test_topics_with_other_numbers_of_partitions_give_the_outputs_of_co_pa
     )
     apart = sum(count for count in (clickstream, orders) if count != 2)
     await wait_until(
-        lambda: sum(worker.metric("lifecycle_readers_assigned") for worker in workers) == apart, "the readers"
+        lambda: sum(worker.metric("lifecycle_repartition_tasks_assigned") for worker in workers) == apart, "the readers"
     )
-    forwarded = sum(worker.metric("lifecycle_forwarded_records_total") for worker in workers)
+    forwarded = sum(worker.metric("lifecycle_repartition_sent_records_total") for worker in workers)
     assert forwarded >= (clickstream != 2) * len(clicks) + (orders != 2) * len(purchases)
     for topic, count in ((cluster.settings.clickstream_topic, clickstream), (cluster.settings.orders_topic, orders)):
         await wait_until(lambda t=topic, n=count: len(lags(workers, t)) == n, "the lag of each partition")  # type: ignore[misc]
@@ -181,7 +181,7 @@ async def test_a_topic_is_grown_in_the_midst_of_history(
         await worker.ready()
     await days.end()
     await days.assert_outputs_come(*workers)
-    assert sum(worker.metric("lifecycle_readers_assigned") for worker in workers) == 5
+    assert sum(worker.metric("lifecycle_repartition_tasks_assigned") for worker in workers) == 5
 
 
 @pytest.mark.slow
@@ -196,7 +196,7 @@ async def test_workers_notice_within_seconds_that_a_topic_is_grown(make_cluster:
         await admin.create_partitions({clickstream: NewPartitions(5)})
 
     def readers() -> float:
-        return sum(worker.metric("lifecycle_readers_assigned") for worker in workers)
+        return sum(worker.metric("lifecycle_repartition_tasks_assigned") for worker in workers)
 
     await wait_until(lambda: readers() == 5, "readers of the new partitions", 20)
     producer = AIOKafkaProducer(bootstrap_servers=cluster.settings.broker)
@@ -216,7 +216,7 @@ async def test_workers_notice_within_seconds_that_a_topic_is_grown(make_cluster:
         assert "it has to be read in another way" in worker.log.read_text()
     after = cluster.start_worker()
     await after.ready()
-    assert after.metric("lifecycle_readers_assigned") == 8
+    assert after.metric("lifecycle_repartition_tasks_assigned") == 8
 
 
 @pytest.mark.slow
@@ -230,7 +230,7 @@ async def test_topic_that_was_not_co_partitioned_must_not_be_grown_to_the_number
     await scattered(cluster, days.events[:half], 1)
     worker = cluster.start_worker()
     await wait_until(
-        lambda: worker.metric("lifecycle_arrived_records_total", outcome="taken") > 30, "forwarded records"
+        lambda: worker.metric("lifecycle_repartition_received_records_total", outcome="taken") > 30, "forwarded records"
     )
     worker.terminate()
     assert await wait_until(lambda: worker.process.poll() is not None, "its end")
@@ -256,7 +256,7 @@ async def test_worker_with_only_source_readers_waits_for_the_progress_that_other
     cluster = await make_cluster(
         {"clickstream": 4},
         partitions="1",
-        clickstream_well_keyed="off",
+        clickstream_co_partitioned="off",
         orders_delay="100d",
         max_buffer_bytes="32KiB",
         **QUICK,
@@ -273,9 +273,10 @@ async def test_worker_with_only_source_readers_waits_for_the_progress_that_other
         return apart.metric("lifecycle_buffered_bytes") > bound
 
     await wait_until(held, "a reader that is ahead")
-    before = apart.metric("lifecycle_forwarded_records_total")
+    before = apart.metric("lifecycle_repartition_sent_records_total")
     await asyncio.sleep(3)
-    after, lag = apart.metric("lifecycle_forwarded_records_total"), apart.metric("lifecycle_consumer_lag_records")
+    after = apart.metric("lifecycle_repartition_sent_records_total")
+    lag = apart.metric("lifecycle_consumer_lag_records")
     assert after < 4_000
     assert after - before < 1_000
     assert lag > 1_000

@@ -92,7 +92,7 @@ async def test_input_topic_with_another_number_of_partitions_is_refused(
     [problem] = await topics.check(settings)
     assert problem.sentence == (
         "topic orders has 3 partitions, but LIFECYCLE_PARTITIONS is 2: set it to 3, or give the topic 2, or set "
-        "LIFECYCLE_ORDERS_WELL_KEYED=off to have it read independently and its records forwarded."
+        "LIFECYCLE_ORDERS_CO_PARTITIONED=off to have it read independently and its records forwarded."
     )
 
 
@@ -100,14 +100,14 @@ async def test_input_topic_that_is_not_co_partitioned_may_have_another_number_of
     settings: Settings, admin: AIOKafkaAdminClient
 ) -> None:
     await make(admin, "orders", 3)
-    settings = dataclasses.replace(settings, orders_well_keyed=False)
+    settings = dataclasses.replace(settings, orders_co_partitioned=False)
     report = {status.topic: status for status in await topics.ensure(settings)}
     assert (report["orders"].state, report["clickstream"].state) == ("apart", "created")
     assert report["orders"].detail == "3 partitions, read independently of the tasks"
-    assert await topics.look(settings) == ([], frozenset({Source.ORDERS}))
-    well_keyed = dataclasses.replace(settings, partitions=3, clickstream_well_keyed=False)
-    _, independent = await topics.look(well_keyed)
-    assert independent == {Source.CLICKSTREAM}
+    assert await topics.check_for_worker(settings) == ([], frozenset({Source.ORDERS}))
+    co_partitioned = dataclasses.replace(settings, partitions=3, clickstream_co_partitioned=False)
+    _, not_co_partitioned = await topics.check_for_worker(co_partitioned)
+    assert not_co_partitioned == {Source.CLICKSTREAM}
 
 
 async def test_an_output_topic_may_have_any_number(settings: Settings, admin: AIOKafkaAdminClient) -> None:

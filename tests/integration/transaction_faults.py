@@ -13,7 +13,7 @@ from typing import Any
 
 from streams.settings import load
 from streams.shell.commit.changelog import Changelog
-from streams.shell.commit.exactly_once import ExactlyOnce, InTransaction
+from streams.shell.commit.exactly_once import ExactlyOnce, TransactionalOutput
 from streams.shell.commit.outbox import Outbox
 from streams.shell.worker.command import run
 from streams.transport.driver import Consumer, ConsumerThread
@@ -68,7 +68,7 @@ def _signal_at(step: str, commits: int, number: signal.Signals) -> None:
 
         setattr(owner, name, wrapped)
 
-    transaction: Any = InTransaction._transaction
+    transaction: Any = TransactionalOutput._transaction
 
     async def counted(self: Any, commit: Any) -> Any:
         nonlocal seen
@@ -87,7 +87,7 @@ def _signal_at(step: str, commits: int, number: signal.Signals) -> None:
         await end
         reached("committed")
 
-    target: Any = InTransaction
+    target: Any = TransactionalOutput
     target._transaction = counted
     after(TransactionalProducer, "begin_transaction", "begun")
     after(Changelog, "write", "changelog")

@@ -6,7 +6,7 @@ from typing import Any
 
 from streams.core.model.event import Item
 from streams.core.model.outputs import Abandonment, Cause, IdentityChange, StageChange, Summary, Triggered
-from streams.observe.facts import ReaderFacts, SourceFacts, TaskFacts
+from streams.observe.facts import RepartitionTaskReadings, SourceReadings, TaskReadings
 from streams.observe.prometheus import Metrics
 
 SECRET = "jane.doe"
@@ -121,16 +121,16 @@ OUTPUTS = (
 )
 
 
-def task(partition: int = 3, **population: int) -> TaskFacts:
-    return TaskFacts(
+def task(partition: int = 3, **population: int) -> TaskReadings:
+    return TaskReadings(
         partition=partition,
         watermark=int(NOW * 1000) - 15_500,
-        held_by="orders",
-        held_by_partition=5,
-        arrived_bytes=1234,
+        blocked_by="orders",
+        blocked_by_partition=5,
+        repartition_buffered_bytes=1234,
         sources=(
-            SourceFacts("clickstream", int(NOW * 1000) - 1_000, drained=False, backfilling=True, buffered_bytes=77),
-            SourceFacts("orders", int(NOW * 1000) - 5_500, drained=True, backfilling=False, buffered_bytes=0),
+            SourceReadings("clickstream", int(NOW * 1000) - 1_000, drained=False, backfilling=True, buffered_bytes=77),
+            SourceReadings("orders", int(NOW * 1000) - 5_500, drained=True, backfilling=False, buffered_bytes=0),
         ),
         timers=12,
         aliases=9,
@@ -138,12 +138,14 @@ def task(partition: int = 3, **population: int) -> TaskFacts:
         population=tuple(population.items()),
         places=(("tier", "gold", 3),),
         erasures_waiting=2,
-        erasure_traces=1,
+        erasure_residue=1,
     )
 
 
-def reader(partition: int) -> ReaderFacts:
-    return ReaderFacts(partition, SourceFacts("orders", int(NOW * 1000) - 2_000, True, False, buffered_bytes=11))
+def reader(partition: int) -> RepartitionTaskReadings:
+    return RepartitionTaskReadings(
+        partition, SourceReadings("orders", int(NOW * 1000) - 2_000, True, False, buffered_bytes=11)
+    )
 
 
 def adapter(**options: Any) -> Metrics:
@@ -179,7 +181,7 @@ TALLIES = {
 def feed_everything(metrics: Metrics) -> None:
     """Call every method with ordinary facts."""
     metrics.assigned({3, 4}, {("orders", 7)})
-    metrics.reader("orders", reader(7))
+    metrics.repartition_task("orders", reader(7))
     metrics.task(task(3, visitor=2, customer=1))
     metrics.task(task(4, visitor=5))
     metrics.consumer_lag({("clickstream", 3): 17, ("orders", 4): 0})
@@ -188,7 +190,7 @@ def feed_everything(metrics: Metrics) -> None:
     metrics.silent_sources({"orders"})
     metrics.clock_skew(-1.5)
     metrics.playbook_disagreement(2)
-    metrics.last_failure("topic_anew", 1_700_000_000.0, {"topic_anew": 1, "fenced": 2})
+    metrics.last_failure("topic_recreated", 1_700_000_000.0, {"topic_recreated": 1, "fenced": 2})
     metrics.engine_counts(TALLIES)
     metrics.forwarded("clickstream", 4, 7)
     metrics.strings("clickstream", 2, 1)

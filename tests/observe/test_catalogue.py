@@ -92,7 +92,7 @@ def test_every_fault_has_its_own_reason_and_pages_if_it_lasts() -> None:
         if kind.__module__.startswith(("streams.shell", "streams.transport", "streams.devtools"))
     }
     faults = [kind for kind in errors if issubclass(kind, Fault) and kind is not Fault]
-    of_commands = {erasure_requests.Nobody, apache_kafka.Unavailable}  # these end no worker
+    of_commands = {erasure_requests.NoCustomerNamed, apache_kafka.Unavailable}  # these end no worker
     assert errors - set(faults) == of_commands
     assert sorted([*(fault.reason for fault in faults), OTHER]) == sorted(FAILURES)
     rules = (ROOT / "deploy" / "prometheus" / "alerts.yml").read_text(encoding="utf-8")

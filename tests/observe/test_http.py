@@ -14,7 +14,7 @@ import pytest
 
 from streams.errors import UserError
 from streams.shell.monitoring import http as shell_http
-from streams.shell.monitoring.http import Erasing, Health, HttpServer, LoopLag
+from streams.shell.monitoring.http import ErasureEndpoint, Health, HttpServer, LoopLag
 from tests.observe.facts import adapter
 
 
@@ -66,31 +66,31 @@ def test_healthy_until_the_event_loop_stands_still_for_60_s(server: HttpServer, 
     status, _, body = ask(server, "/healthz")
     assert status == 503
     assert json.loads(body) == {"status": "stuck", "seconds_without_a_step": {"event_loop": 60.0}}
-    health.loop_step()
+    health.loop_heartbeat()
     assert ask(server, "/healthz")[0] == 200
 
 
 def test_a_stuck_consumer_is_named(health: Health, clock: Clock) -> None:
-    health.consumer_step()
+    health.consumer_heartbeat()
     clock.now += 75
-    health.loop_step()
+    health.loop_heartbeat()
     assert health.stuck() == {"consumer": 75}
-    health.consumer_step()
+    health.consumer_heartbeat()
     assert health.stuck() == {}
 
 
 def test_a_consumer_that_has_not_begun_or_rests_is_not_stuck(health: Health, clock: Clock) -> None:
     def an_hour() -> None:
         clock.now += 3600
-        health.loop_step()
+        health.loop_heartbeat()
 
     an_hour()  # the broker was away from the start
     assert health.stuck() == {}
-    health.consumer_step()
+    health.consumer_heartbeat()
     health.consumer_rests()
     an_hour()  # the broker went away in a rebalance
     assert health.stuck() == {}
-    health.consumer_step()
+    health.consumer_heartbeat()
     an_hour()
     assert health.stuck() == {"consumer": 3600}
 
@@ -318,7 +318,7 @@ def asked() -> Asked:
 
 @pytest.fixture
 def erasing(health: Health, asked: Asked) -> Iterator[HttpServer]:
-    server = HttpServer("127.0.0.1", 0, health, adapter().exposition, Erasing("s3cret-ü", asked))
+    server = HttpServer("127.0.0.1", 0, health, adapter().exposition, ErasureEndpoint("s3cret-ü", asked))
     server.start()
     yield server
     server.stop()

@@ -212,12 +212,12 @@ def test_a_task_is_shown_as_it_stands() -> None:
     metrics.assigned({3})
     metrics.task(task(3))
     assert value(metrics, "lifecycle_watermark_lag_seconds", partition="3") == 15.5
-    assert value(metrics, "lifecycle_watermark_held_by", partition="3", source="orders") == 1
-    assert value(metrics, "lifecycle_watermark_held_by", partition="3", source="clickstream") == 0
-    assert value(metrics, "lifecycle_watermark_held_by_partition", partition="3") == 5
-    assert value(metrics, "lifecycle_arrived_buffered_bytes", partition="3") == 1234
+    assert value(metrics, "lifecycle_watermark_blocked_by", partition="3", source="orders") == 1
+    assert value(metrics, "lifecycle_watermark_blocked_by", partition="3", source="clickstream") == 0
+    assert value(metrics, "lifecycle_watermark_blocked_by_partition", partition="3") == 5
+    assert value(metrics, "lifecycle_repartition_buffered_bytes", partition="3") == 1234
     assert value(metrics, "lifecycle_source_progress_lag_seconds", partition="3", source="orders") == 5.5
-    assert value(metrics, "lifecycle_source_drained", partition="3", source="orders") == 1
+    assert value(metrics, "lifecycle_source_caught_up", partition="3", source="orders") == 1
     assert value(metrics, "lifecycle_source_backfilling", partition="3", source="clickstream") == 1
     assert value(metrics, "lifecycle_timers_pending", partition="3") == 12
     assert value(metrics, "lifecycle_largest_profile_bytes", partition="3") == 4096

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from streams.core.model.event import Activity
+from streams.core.model.event import Event
 from streams.playbooks import parse
 from tests.support.customer_history import DAY, HOUR, MINUTE, CustomerHistory, click, order, run
 
@@ -13,7 +13,7 @@ SILENT = "browse: {after: 30m, silent_after_order: 3d}"
 Told = list[tuple[str, str, int, int]]
 
 
-def under(line: str, *events: Activity, until: int = 20 * DAY) -> CustomerHistory:
+def under(line: str, *events: Event, until: int = 20 * DAY) -> CustomerHistory:
     """Play events under a playbook whose `abandonment` has this line, and defaults otherwise."""
     playbook = parse(
         f"""
@@ -38,7 +38,7 @@ def browse(*times: int) -> Told:
 # ------------------------------------------------------------------------------------------------ cool-down per kind
 
 
-def looking_around(again: int) -> tuple[Activity, Activity]:
+def looking_around(again: int) -> tuple[Event, Event]:
     """Return views of two products, one after the other. The abandonment of the first comes at 30m."""
     return click(0, "product_viewed", "lamp"), click(again, "product_viewed", "chair")
 

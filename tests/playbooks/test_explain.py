@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from streams import playbooks
 from streams.cli import main
-from streams.core.lifecycle.tracks import Lapse, Track, Transition, interested, ordered
+from streams.core.lifecycle.tracks import TimeoutTransition, Track, Transition, interested, ordered
 from streams.playbooks import diagram, explain
 from streams.playbooks.rows import Row, rows_of, unreachable
 
@@ -133,7 +133,9 @@ def test_drawing_has_no_overlapping_cards_or_lanes(rows: list[Row]) -> None:
 
 
 def test_conditions_in_python_go_by_their_names() -> None:
-    track = Track("t", "a", (Transition(("a",), "b", interested),), (Lapse(("b",), "a", lambda p, policy: None),))
+    track = Track(
+        "t", "a", (Transition(("a",), "b", interested),), (TimeoutTransition(("b",), "a", lambda p, policy: None),)
+    )
     assert [row.text for row in rows_of(track)] == ["interested", "<lambda>"]
 
 
@@ -176,6 +178,8 @@ def test_shipped_playbooks_raise_no_doubts() -> None:
 
 
 def test_a_stage_is_reached_by_deadlines_too() -> None:
-    track = Track("t", "a", (Transition(("b",), "c", ordered),), (Lapse(("a",), "b", lambda p, policy: None),))
+    track = Track(
+        "t", "a", (Transition(("b",), "c", ordered),), (TimeoutTransition(("a",), "b", lambda p, policy: None),)
+    )
     assert unreachable(track) == []
     assert unreachable(Track("t", "a", (Transition(("b",), "c", ordered),))) == ["c", "b"]

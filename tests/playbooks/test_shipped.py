@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from streams import playbooks
 from streams.core.lifecycle.playbook import Playbook
-from streams.core.lifecycle.tracks import LAPSES, TRANSITIONS
-from streams.core.model.event import Activity
+from streams.core.lifecycle.tracks import TIMEOUT_TRANSITIONS, TRANSITIONS
+from streams.core.model.event import Event
 from streams.core.model.outputs import StageChange
 from streams.core.model.policy import Policy
-from streams.core.rules.eval_context import Moment
+from streams.core.rules.eval_context import EvalContext
 from tests.support.boundary_profiles import boundary_profiles
 from tests.support.history_strategies import histories, policies, untils
 from tests.support.reference_comparison import assert_core_agrees, by_customer, play_in_core
@@ -35,7 +35,9 @@ def test_the_default_has_the_rows_of_the_core_in_their_order() -> None:
     assert [(row.sources, row.target, row.starts_cycle) for row in track.transitions] == [
         (row.sources, row.target, row.starts_cycle) for row in TRANSITIONS
     ]
-    assert [(row.sources, row.target) for row in track.lapses] == [(row.sources, row.target) for row in LAPSES]
+    assert [(row.sources, row.target) for row in track.timeout_transitions] == [
+        (row.sources, row.target) for row in TIMEOUT_TRANSITIONS
+    ]
 
 
 @pytest.mark.parametrize("number", range(len(TRANSITIONS)))
@@ -43,14 +45,14 @@ def test_each_rule_agrees_with_its_row_of_the_core(number: int) -> None:
     ours, written = DEFAULT.tracks[0].transitions[number], TRANSITIONS[number]
     outcomes = set()
     for profile, active in boundary_profiles():
-        moment = Moment(profile, None, profile.last_seen_at, active)
+        moment = EvalContext(profile, None, profile.last_seen_at, active)
         outcomes.add(said := written.holds(moment))
         assert ours.holds(moment) is said
     assert outcomes == {True, False}
 
 
 @given(histories(), policies(), st.data())
-def test_the_default_gives_the_same_outputs(events: list[Activity], policy: Policy, data: st.DataObject) -> None:
+def test_the_default_gives_the_same_outputs(events: list[Event], policy: Policy, data: st.DataObject) -> None:
     until = data.draw(untils(events))
     assert_core_agrees(events, policy, until)  # the core's table is what the reference says
     written, of_written = play_in_core(events, policy, until)

@@ -6,7 +6,7 @@ from collections import Counter
 
 from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.lifecycle.playbook import Playbook
-from streams.core.model.event import Activity
+from streams.core.model.event import Event
 from streams.core.model.outputs import Output, StageChange
 from streams.core.profile.codec import pack, peek, unpack
 from streams.core.store.task_state import TaskState, record_key
@@ -47,7 +47,7 @@ class Customer:
         self.outputs: list[Output] = []
         self.counts: Counter[tuple[str, str]] = Counter()
 
-    def play(self, *events: Activity) -> Customer:
+    def play(self, *events: Event) -> Customer:
         for event in events:
             self.until(event.at - T0)
             self.lifecycle.apply(self.profile, event, self.outputs, self.counts)
@@ -139,7 +139,7 @@ def test_the_population_counts_every_track_also_after_recovery_and_from_disk() -
         profile = lifecycle.new(name, True)
         state.put(record_key(name, True), profile)
         lifecycle.apply(profile, order(0, f"o-{name}", total=total, customer=name), outputs, Counter())
-        state.touched(record_key(name, True), profile, None, (), None)
+        state.note_change(record_key(name, True), profile, None, (), None)
     expected = {("tier", "silver"): 1, ("tier", "gold"): 1, ("tier", "bronze"): 2}
     assert state.places == expected
     for key, value in state.changes(1, {}):

@@ -7,13 +7,13 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from streams.core.model.event import Activity
+from streams.core.model.event import Event
 from streams.core.model.policy import DAY, MINUTE, SECOND, Policy
 from tests.support.partition_network import record
 
 START = 1_763_719_200_000
 POLICY = Policy(event_ids=0)  # no event is dropped as a duplicate
-Placed = tuple[int, Activity]
+Placed = tuple[int, Event]
 """The partition of a record (modulo the number of partitions), and the record."""
 DEVICES, CUSTOMERS, CARTS = ("d-1", "d-2", "d-3", "d-4"), ("c-1", "c-2", "c-3"), ("k-1", "k-2", "k-3")
 
@@ -54,11 +54,11 @@ def busy(seed: int, events: int = 120) -> list[Placed]:
     return placed
 
 
-def customer_and_device(one: Activity) -> tuple[str | None, str | None]:
+def customer_and_device(one: Event) -> tuple[str | None, str | None]:
     """Return the customer and the device of a record."""
     return (one.customer, one.other) if one.identified else (None, one.customer)
 
 
-def fields_of(one: Activity) -> dict[str, Any]:
+def fields_of(one: Event) -> dict[str, Any]:
     """Return the cart, checkout and product of a record."""
     return {"cart_id": one.cart_id, "checkout_id": one.checkout_id, "product_id": one.product_id}

@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from streams.core.model.event import Activity, Item
+from streams.core.model.event import Event, Item
 from streams.core.rules import Type
 from streams.core.rules.vocabulary import WORDS
 from tests.support.customer_history import T0, click, order
@@ -163,7 +163,7 @@ class RuleMaker:
         type_ = self._random.choice(list(made))
         return made[type_](depth), type_
 
-    def history(self) -> list[Activity]:
+    def history(self) -> list[Event]:
         """Return events seconds apart, so that windows of seconds matter. Some are late."""
         at, found = 0, []
         for number in range(self._random.randint(1, 15)):
@@ -172,7 +172,7 @@ class RuleMaker:
             found.append(self._event(max(0, at - late), number))
         return found
 
-    def _event(self, at: int, number: int) -> Activity:
+    def _event(self, at: int, number: int) -> Event:
         r = self._random
         category, product = r.choice(["baby", "toys", "food", None]), r.choice(["p-1", "p-2", None])
         currency = r.choice(["EUR", "EUR", "EUR", "USD"])

@@ -7,10 +7,10 @@ import random
 import msgspec
 import pytest
 
-from streams.core.identity.erasure_sweep import STEP
+from streams.core.identity.erasure_sweep import KEYS_PER_CALL
 from streams.core.model.event import Source
 from streams.core.model.outputs import IdentityChange
-from streams.core.store.erasure_markers import is_mark
+from streams.core.store.erasure_markers import is_marker
 from streams.core.store.task_state import record_key
 from tests.property.identity_histories import POLICY, START, busy, customer_and_device, fields_of
 from tests.support.partition_network import PartitionNetwork, by_id, record
@@ -36,7 +36,7 @@ def known_of(network: PartitionNetwork, person: str) -> list[bytes]:
     """Return the keys of the records in the changelogs that name a customer."""
     packed = msgspec.msgpack.encode(person)
     latest = {(n, key): value for n, log in enumerate(network.changelogs) for key, value in log}
-    return [key for (_, key), value in latest.items() if value is not None and not is_mark(key) and packed in value]
+    return [key for (_, key), value in latest.items() if value is not None and not is_marker(key) and packed in value]
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -47,7 +47,7 @@ def test_crashes_leave_no_record_of_an_erased_customer(seed: int) -> None:
     assert (True, PERSON) not in network.profiles()
     for task in network.tasks:
         assert task.engine.state.get(record_key(PERSON, True)) is None
-        assert task.engine.state.marks.erased_at(record_key(PERSON, True)) == START
+        assert task.engine.state.markers.erased_at(record_key(PERSON, True)) == START
         assert task.engine.erasures_done == 1
     notices = [o for o in by_id(network.received).values() if isinstance(o, IdentityChange) and o.type == "erased"]
     assert [(notice.customer, notice.occurred_at) for notice in notices] == [(PERSON, START)]
@@ -72,20 +72,20 @@ def test_customer_who_returns_after_an_erasure_starts_with_a_new_profile(seed: i
 
 def test_records_of_devices_are_checked_for_erased_customers_before_the_sweep_ends() -> None:
     network = PartitionNetwork(START, 1, policy=POLICY)
-    keys = [record_key(f"d-{n}", False) for n in range(9 * STEP)]
+    keys = [record_key(f"d-{n}", False) for n in range(9 * KEYS_PER_CALL)]
     network.changelogs[0] += [(key, alias_record(key, [(PERSON, START - LATER)])) for key in keys]
     network.restart(0)
     network.erasure_requests.append((PERSON, True, START))
     network.erase(0)
     network.now += LATER
-    last = f"d-{9 * STEP - 1}"
+    last = f"d-{9 * KEYS_PER_CALL - 1}"
     network.append(0, record(START + 1, "product_viewed", None, last))
     network.read_source(0, Source.CLICKSTREAM)
     for _ in range(4):  # until no earlier event can arrive
         network.tick(0)
         network.read_repartitioned(0)
     state = network.tasks[0].engine.state
-    assert state.aliases >= STEP
+    assert state.aliases >= KEYS_PER_CALL
     assert network.profiles().keys() == {(False, last)}
     network.run()
     assert state.aliases == 0

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.lifecycle.playbook import Playbook
-from streams.core.model.event import Activity, Source
+from streams.core.model.event import Event, Source
 from streams.core.model.outputs import IdentityChange, Output
 from streams.core.model.policy import DAY, HOUR, MINUTE, SECOND
 from streams.core.profile.profile import Profile
@@ -38,7 +38,7 @@ REMEMBERED = 8
 class Told:
     """The reference: owners, identity changes and events of each customer, for records in time order."""
 
-    def __init__(self, records: Iterable[Activity]) -> None:
+    def __init__(self, records: Iterable[Event]) -> None:
         records = sorted(records, key=lambda one: one.at)
         links: list[tuple[int, int, str, str]] = []
         devices: dict[str, dict[str, int]] = defaultdict(dict)
@@ -66,7 +66,7 @@ class Told:
                 continue
             self.changes["switched" if owners else "linked", device, customer, at] += 1
             owners.append((customer, at))
-        self.events: dict[tuple[bool, str], list[Activity]] = defaultdict(list)
+        self.events: dict[tuple[bool, str], list[Event]] = defaultdict(list)
         for one in records:
             whose = (one.identified, one.customer)
             if not one.identified and (of := self.owners.get(one.customer)):
@@ -84,7 +84,7 @@ def says(profile: Profile) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def alone(events: list[Activity], until: int) -> dict[str, Any] | None:
+def alone(events: list[Event], until: int) -> dict[str, Any] | None:
     """Return what a single profile with all these events says at a time (ms)."""
     lifecycle, outputs, counts = Lifecycle(Playbook(policy=POLICY)), list[Output](), Counter[tuple[str, str]]()
     profile = lifecycle.new(events[0].customer, True)
@@ -221,9 +221,11 @@ def owners_of(network: PartitionNetwork) -> dict[str, list[tuple[str, int]]]:
     return {key[1:].decode(): p.alias.owners for key, p in network.aliases().items() if key[:1] == b"a" and p.alias}
 
 
-def arriving(placed: list[Placed], partitions: int, pieces: int, *, by_time: bool = False) -> PartitionNetwork:
+def arriving(
+    placed: list[Placed], partitions: int, pieces: int, *, event_time_ordering: bool = False
+) -> PartitionNetwork:
     """Return the network after all is read, where each piece arrives long after the one before was applied."""
-    network = PartitionNetwork(START, partitions, policy=POLICY, by_time=by_time)
+    network = PartitionNetwork(START, partitions, policy=POLICY, event_time_ordering=event_time_ordering)
     for piece in range(pieces):
         for partition, one in placed[piece * len(placed) // pieces : (piece + 1) * len(placed) // pieces]:
             network.append(
@@ -251,10 +253,10 @@ def test_late_events_and_later_links_give_the_same_profiles(placed: list[Placed]
 
 @given(late(histories(), BEYOND), st.integers(1, 4), st.integers(1, 4), st.booleans())
 def test_latest_identity_change_of_a_device_is_right_whatever_comes_late(
-    placed: list[Placed], partitions: int, pieces: int, by_time: bool
+    placed: list[Placed], partitions: int, pieces: int, event_time_ordering: bool
 ) -> None:
     """A subscriber that follows docs/identity.md ends with the right owner, however often devices change owners."""
-    network = arriving(placed, partitions, pieces, by_time=by_time)
+    network = arriving(placed, partitions, pieces, event_time_ordering=event_time_ordering)
     told, owners = of_devices(network), owners_of(network)
     latest = {device: max((o.occurred_at, o.customer) for o in changes) for device, changes in told.items()}
     assert latest == {device: (since, customer) for device, known in owners.items() for customer, since in known[-1:]}

@@ -9,13 +9,13 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.core.lifecycle.aggregates import Plan
+from streams.core.lifecycle.aggregates import AggregatePlan
 from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.lifecycle.playbook import Playbook
 from streams.core.lifecycle.tracks import Track, Transition
-from streams.core.model.event import Activity
+from streams.core.model.event import Event
 from streams.core.rules import Vocabulary, compile_rule
-from streams.core.rules.requirements import Kept, together
+from streams.core.rules.requirements import KeptProperty, together
 from streams.core.rules.types import Type
 from tests.property.rule_maker import RuleMaker
 from tests.support.customer_history import T0
@@ -28,7 +28,7 @@ VOCABULARY = {
         track=track,
         event_types=["survey_answered", "credit_granted", "credit_spent"],
         properties={"score": Type.NUMBER, "good": Type.BOOL, "plan": Type.TEXT, "expires_at": Type.TIME},
-        kept=[Kept("score", Type.NUMBER, "score")],
+        kept=[KeptProperty("score", Type.NUMBER, "score")],
         minor_units=1,
         of_trigger=True,
     )
@@ -54,7 +54,7 @@ def playbook(conditions: list[str], *, always: bool) -> Playbook:
         rules += [rule for _, _, rule in made]
         tracks.append(Track(name, "visitor", tuple([Transition(*row) for row in made])))
     needs = together([rule.needs for rule in rules])
-    plan = Plan(needs, "EUR")
+    plan = AggregatePlan(needs, "EUR")
     return Playbook(tracks=tuple(tracks), counted_types=needs.counted_types, plan=None if plan.empty else plan)
 
 
@@ -66,7 +66,7 @@ def condition(maker: RuleMaker) -> str:
     return text
 
 
-def outputs(playbook: Playbook, history: list[Activity]) -> list[Any]:
+def outputs(playbook: Playbook, history: list[Event]) -> list[Any]:
     """Return the outputs for the events of a customer, and for the time after them."""
     lifecycle = Lifecycle(playbook)
     found: list[Any] = []

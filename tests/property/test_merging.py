@@ -11,11 +11,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from streams.core.lifecycle.aggregates import Plan
+from streams.core.lifecycle.aggregates import AggregatePlan
 from streams.core.lifecycle.cart import MOST_BOUGHT
 from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.lifecycle.playbook import Playbook
-from streams.core.model.event import Activity, Item, Source
+from streams.core.model.event import Event, Item, Source
 from streams.core.model.outputs import Abandonment, Output
 from streams.core.model.policy import DAY, HOUR, MINUTE, SECOND, Policy
 from streams.core.profile.codec import pack, unpack
@@ -23,7 +23,7 @@ from streams.core.profile.profile import Profile
 from streams.core.profile.recent_ids import ENTRY_BYTES
 from streams.core.profile.sessions import spans
 from streams.core.rules import Type, Vocabulary, compile_rule
-from streams.core.rules.requirements import Kept, together
+from streams.core.rules.requirements import KeptProperty, together
 from tests.support.history_strategies import EURO, START, Draft
 from tests.support.reference_comparison import meaningful, profile_view
 from tests.support.reference_lifecycle import final, reference
@@ -37,7 +37,7 @@ SHOWN = ("type", "event_id", "order_id", "total", "currency", "product_id", "qua
 class Told:
     """An event, and the device that reported it; None for the customer's own id."""
 
-    event: Activity
+    event: Event
     device: int | None
 
     def __repr__(self) -> str:
@@ -54,7 +54,7 @@ class Customer:
         self.counts: Counter[tuple[str, str]] = Counter()
         self.profiles: dict[str, Profile] = {}
 
-    def tell(self, of: str, event: Activity) -> None:
+    def tell(self, of: str, event: Event) -> None:
         identified = of == CUSTOMER
         event = dataclasses.replace(event, customer=of, identified=identified)
         profile = self.profiles.get(of)
@@ -138,7 +138,7 @@ def stories(
                 bought = draw(st.sampled_from("AB")) if in_the_log else f"p-{draw(st.integers(0, n))}"
                 fields["items"] = draw(st.sampled_from((None, (Item(bought, None, None, "EUR", 1),))))
                 fields["cart_id"] = draw(st.sampled_from((None, "cart-1", "cart-2")))
-        event = Activity(
+        event = Event(
             **EURO | fields, offset=n, timestamp=at, size=100, at=at, event_id=f"e-{n}",
             customer=CUSTOMER, identified=True,
         )  # fmt: skip
@@ -201,7 +201,7 @@ VOCABULARY = Vocabulary(
     tracks={"lifecycle": Playbook().tracks[0].stages},
     event_types=["page_viewed"],
     properties={"plan": Type.TEXT},
-    kept=[Kept("plan", Type.TEXT, "plan")],
+    kept=[KeptProperty("plan", Type.TEXT, "plan")],
 )
 RULES = (
     *("count('product_viewed')", "count('product_viewed', last='2h')", "count('page_viewed', last='3d')"),
@@ -210,7 +210,7 @@ RULES = (
     "count('order_completed')",
 )
 NEEDS = together(compile_rule(text, VOCABULARY, None).needs for text in RULES)
-ASKING = Playbook(policy=POLICY, plan=Plan(NEEDS, "EUR"), counted_types=NEEDS.counted_types)
+ASKING = Playbook(policy=POLICY, plan=AggregatePlan(NEEDS, "EUR"), counted_types=NEEDS.counted_types)
 
 
 def essence(customer: Customer) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.core.model.event import Activity
+from streams.core.model.event import Event
 from streams.core.model.outputs import Output
 from streams.core.model.policy import DAY, MINUTE, SECOND
 from streams.core.profile.codec import pack_to_move
@@ -33,13 +33,13 @@ def played(
     placed: list[Placed],
     partitions: int,
     *,
-    by_time: bool,
+    event_time_ordering: bool,
     seed: int | None = None,
     disabled_guard: str = "",
     steps: int = 250,
 ) -> PartitionNetwork:
     """Return the network after all is read, and two days later."""
-    network = PartitionNetwork(START, partitions, disabled_guard, POLICY, by_time=by_time)
+    network = PartitionNetwork(START, partitions, disabled_guard, POLICY, event_time_ordering=event_time_ordering)
     for partition, one in placed:
         copy = record(one.at, one.type, *customer_and_device(one), **fields_of(one))
         copy.event_id, copy.order_id = one.event_id, one.order_id
@@ -67,16 +67,16 @@ def everything(network: PartitionNetwork) -> tuple[dict[str, Output], dict[tuple
 def test_arrival_order_within_the_lateness_makes_no_difference_with_event_time_ordering(
     placed: list[Placed], partitions: int, seed: int
 ) -> None:
-    right = everything(played(placed, 1, by_time=False))
-    assert everything(played(disordered(placed, seed), partitions, by_time=True, seed=seed)) == right
+    right = everything(played(placed, 1, event_time_ordering=False))
+    assert everything(played(disordered(placed, seed), partitions, event_time_ordering=True, seed=seed)) == right
 
 
 @pytest.mark.parametrize("seed", range(12))
 @pytest.mark.parametrize("gaps", ["dense", "mixed"])
 def test_dense_history_on_three_partitions_gives_the_outputs_of_one_in_time_order(seed: int, gaps: str) -> None:
     placed = dense(seed) if gaps == "dense" else crowded(seed)
-    right = everything(played(placed, 1, by_time=False))
-    network = played(disordered(placed, seed), 3, by_time=True, seed=seed, steps=500)
+    right = everything(played(placed, 1, event_time_ordering=False))
+    network = played(disordered(placed, seed), 3, event_time_ordering=True, seed=seed, steps=500)
     assert everything(network) == right
     assert network.counts["late", "clickstream"] + network.counts["late", "orders"] == 0
     assert network.counts["identity", "switched"] > 0
@@ -88,12 +88,12 @@ def test_events_of_equal_times_have_one_order(seed: int) -> None:
     """Times are whole seconds. (Events of two devices of a customer within one second have no order:
     docs/identity.md.)"""
     placed = [(0, coarse(number, one)) for number, (_, one) in enumerate(dense(seed))]
-    right = everything(played(placed, 1, by_time=True))
+    right = everything(played(placed, 1, event_time_ordering=True))
     assert len({one.at for _, one in placed}) < len(placed) * 0.6
-    assert everything(played(disordered(placed, seed), 3, by_time=True, seed=seed, steps=500)) == right
+    assert everything(played(disordered(placed, seed), 3, event_time_ordering=True, seed=seed, steps=500)) == right
 
 
-def coarse(number: int, one: Activity) -> Activity:
+def coarse(number: int, one: Event) -> Event:
     """Return an event of one of a few customers with a device each. Its id does not depend on its time."""
     who = one.customer[-1]
     customer, device = f"c-{who}" if one.identified else None, f"d-{who}" if one.other or not one.identified else None
@@ -129,20 +129,25 @@ def dense(seed: int, events: int = 250) -> list[Placed]:
 def test_arrival_order_changes_outputs_without_event_time_ordering() -> None:
     for seed in range(12):
         placed = crowded(seed)
-        right = everything(played(placed, 1, by_time=False))
-        if everything(played(disordered(placed, seed), 3, by_time=False)) != right:
+        right = everything(played(placed, 1, event_time_ordering=False))
+        if everything(played(disordered(placed, seed), 3, event_time_ordering=False)) != right:
             return
     pytest.fail("all was right")
 
 
-@pytest.mark.parametrize("disabled_guard", ["holes", "numbers", "previous", "pending", "hold", "cut"])
+@pytest.mark.parametrize("disabled_guard", ["offset_gaps", "numbers", "previous", "pending", "hold", "cut"])
 def test_outputs_are_wrong_with_any_guard_disabled(disabled_guard: str) -> None:
     for seed in range(12):
-        placed = dense(seed) if disabled_guard == "holes" else crowded(seed)
-        right = everything(played(placed, 1, by_time=False))
+        placed = dense(seed) if disabled_guard == "offset_gaps" else crowded(seed)
+        right = everything(played(placed, 1, event_time_ordering=False))
         try:
             network = played(
-                disordered(placed, seed), 3, by_time=True, seed=seed, disabled_guard=disabled_guard, steps=500
+                disordered(placed, seed),
+                3,
+                event_time_ordering=True,
+                seed=seed,
+                disabled_guard=disabled_guard,
+                steps=500,
             )
             if everything(network) != right:
                 return

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from streams.core.engine.partition_engine import PartitionEngine
 from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.lifecycle.playbook import Playbook
-from streams.core.model.event import Activity, Source
+from streams.core.model.event import Event, Source
 from streams.core.model.outputs import Effects, Output
 from streams.core.model.policy import DAY, SECOND, Policy
 from streams.core.model.sources import Fetch, SourceSpec
-from streams.core.processing.budget import WHOLE, Step
+from streams.core.processing.budget import UNLIMITED, Budget
 from tests.support.history_strategies import gaps, histories, late, policies, short_gaps, untils, window_gaps
 from tests.support.reference_comparison import (
     CustomerKey,
@@ -30,29 +30,27 @@ from tests.support.reference_lifecycle import final, reference
 
 
 @given(histories(), policies(), st.data())
-def test_core_agrees_with_the_reference_in_time_order(
-    events: list[Activity], policy: Policy, data: st.DataObject
-) -> None:
+def test_core_agrees_with_the_reference_in_time_order(events: list[Event], policy: Policy, data: st.DataObject) -> None:
     assert_core_agrees(events, policy, data.draw(untils(events)))
 
 
 @given(histories(st.integers(0, 10 * SECOND)), policies(), st.data())
 def test_core_agrees_with_the_reference_a_little_out_of_order(
-    events: list[Activity], policy: Policy, data: st.DataObject
+    events: list[Event], policy: Policy, data: st.DataObject
 ) -> None:
     assert_core_agrees(events, policy, data.draw(untils(events)))
 
 
 @given(histories(late), policies(), st.data())
 def test_core_agrees_with_the_reference_far_out_of_order(
-    events: list[Activity], policy: Policy, data: st.DataObject
+    events: list[Event], policy: Policy, data: st.DataObject
 ) -> None:
     assert_core_agrees(events, policy, data.draw(untils(events)))
 
 
 @given(histories(spacing=short_gaps | window_gaps), st.data())
 def test_order_of_arrival_within_the_lateness_does_not_change_a_profile(
-    events: list[Activity], data: st.DataObject
+    events: list[Event], data: st.DataObject
 ) -> None:
     """Counts, cart, orders and times end as in time order. Each click is late by its own delay, and all orders by one.
     (The order of arrival of orders matters: a completion after its cancellation is no activity.)"""
@@ -64,7 +62,7 @@ def test_order_of_arrival_within_the_lateness_does_not_change_a_profile(
     arrivals = [event.at + (of_orders if event.source is Source.ORDERS else data.draw(delay)) for event in events]
     arrived = [event for _, _, event in sorted(zip(arrivals, range(len(events)), events, strict=True))]
 
-    def end(events: Sequence[Activity]) -> dict[CustomerKey, dict[str, Any]]:
+    def end(events: Sequence[Event]) -> dict[CustomerKey, dict[str, Any]]:
         _, profiles = play_in_core(events, policy, None)
         return {who: stages_aside(profile_view(profile, policy)) for who, profile in profiles.items()}
 
@@ -78,8 +76,8 @@ def stages_aside(seen: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in seen.items() if name not in ("stage", "sequence", "cycle")} | {"cart": cart}
 
 
-steps = st.just(WHOLE) | st.builds(
-    Step, records=st.integers(1, 20), deadlines=st.integers(1, 3), pending=st.integers(1, 2_000)
+steps = st.just(UNLIMITED) | st.builds(
+    Budget, records=st.integers(1, 20), deadlines=st.integers(1, 3), pending=st.integers(1, 2_000)
 )
 
 
@@ -97,7 +95,7 @@ def in_steps(engine: PartitionEngine, effects: Effects, now: int) -> list[Output
     histories(), policies(), gaps, st.lists(st.tuples(st.sampled_from(Source), st.integers(1, 9), st.booleans())), steps
 )
 def test_engine_agrees_with_the_reference_whatever_the_batches_commits_and_budgets(
-    events: list[Activity], policy: Policy, rest: int, batches: list[tuple[Source, int, bool]], step: Step
+    events: list[Event], policy: Policy, rest: int, batches: list[tuple[Source, int, bool]], step: Budget
 ) -> None:
     until = events[-1].at + rest
     spec = SourceSpec()

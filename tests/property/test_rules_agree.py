@@ -10,18 +10,18 @@ from typing import Any
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from streams.core.lifecycle.aggregates import Plan
+from streams.core.lifecycle.aggregates import AggregatePlan
 from streams.core.lifecycle.cart import OPERATIONS
 from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.lifecycle.playbook import Playbook
-from streams.core.model.event import Activity, Source
+from streams.core.model.event import Event, Source
 from streams.core.profile.codec import pack, unpack
 from streams.core.profile.profile import Profile
-from streams.core.rules import Rule, RuleError, Type, Vocabulary, compile_rule
+from streams.core.rules import CompiledRule, RuleError, Type, Vocabulary, compile_rule
 from streams.core.rules.dependencies import touched
 from streams.core.rules.functions import FUNCTIONS
 from streams.core.rules.parser import parse
-from streams.core.rules.requirements import Kept
+from streams.core.rules.requirements import KeptProperty
 from streams.core.rules.vocabulary import WORDS
 from tests.property.rule_maker import RuleMaker
 from tests.support.customer_history import T0
@@ -32,7 +32,7 @@ VOCABULARY = Vocabulary(
     tracks={"lifecycle": STAGES},
     event_types=["survey_answered", "credit_granted", "credit_spent"],
     properties={"score": Type.NUMBER, "good": Type.BOOL, "plan": Type.TEXT, "expires_at": Type.TIME},
-    kept=[Kept("score", Type.NUMBER, "score")],
+    kept=[KeptProperty("score", Type.NUMBER, "score")],
     minor_units=1,
     of_trigger=True,
 )
@@ -45,19 +45,19 @@ class Player:
     """Plays events as the engine does, with the aggregates that the rule needs, and keeps the story for the
     reference."""
 
-    def __init__(self, rule: Rule) -> None:
-        plan = Plan(rule.needs, "EUR")
+    def __init__(self, rule: CompiledRule) -> None:
+        plan = AggregatePlan(rule.needs, "EUR")
         self.lifecycle = Lifecycle(Playbook(counted_types=rule.needs.counted_types, plan=None if plan.empty else plan))
         self.profile = self.lifecycle.new("c-1", True)
         self.story = Story(self.profile, VOCABULARY)
 
-    def before(self, event: Activity) -> None:
+    def before(self, event: Event) -> None:
         """Fire the deadlines that are due before the event."""
         self._observe(lambda outputs: None)
         while (due := self.profile.next_deadline) is not None and due <= event.at:
             self._observe(lambda outputs: self.lifecycle.fire(self.profile, outputs, Counter()))
 
-    def apply(self, event: Activity) -> None:
+    def apply(self, event: Event) -> None:
         completed = set(self._counting())
 
         def apply(outputs: list[Any]) -> None:
@@ -83,7 +83,7 @@ def same(found: Any, wanted: Any) -> bool:
     return bool(found == wanted) and (found is None) == (wanted is None)
 
 
-def compiled(text: str, type_: Type | None = Type.BOOL) -> Rule:
+def compiled(text: str, type_: Type | None = Type.BOOL) -> CompiledRule:
     return compile_rule(text, VOCABULARY, type_)
 
 
@@ -120,7 +120,7 @@ def test_rule_changes_at_its_next_change_time_and_not_before(seed: int, samples:
             interesting |= {one.at + after - 1, one.at + after, one.at + after + 1}
     at, steps = start, 0
     while True:
-        value, until = rule.value(profile, None, at), rule.changes_at(profile, at)
+        value, until = rule.value(profile, None, at), rule.next_change_at(profile, at)
         if until is None:
             assert all(rule.value(profile, None, t) == value for t in interesting if t >= at), text
             return
@@ -193,5 +193,5 @@ def refused(text: str) -> None:
             raise AssertionError(text) from error
     else:
         rule.value(Profile("c-1", True), None, T0)
-        rule.changes_at(Profile("c-1", True), T0)
+        rule.next_change_at(Profile("c-1", True), T0)
     assert time.process_time() - started < 1

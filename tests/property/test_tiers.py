@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.core.model.event import Activity, Source
+from streams.core.model.event import Event, Source
 from streams.core.model.policy import DAY, HOUR, MINUTE
 from tests.support.reference_comparison import CustomerKey, by_customer, profile_view
 from tests.support.single_partition import SinglePartitionHarness, without_repeats
@@ -42,9 +42,9 @@ class OnDisk(SinglePartitionHarness):
     on_disk = True
 
 
-def activity(n: int, at: int, type: str, customer: str, identified: bool, product: str) -> Activity:
+def activity(n: int, at: int, type: str, customer: str, identified: bool, product: str) -> Event:
     order = type == "order_completed"
-    return Activity(
+    return Event(
         source=Source.ORDERS if order else Source.CLICKSTREAM, offset=-1, timestamp=0, size=100, at=at,
         customer=customer, identified=identified, event_id=f"e{n}", type=type, currency="EUR", product_id=product,
         order_id=f"o{n}" if order else None, total=1000 if order else None,

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.core.store.backend import ColdOnDisk
+from streams.core.store.backend import DiskBackend
 from streams.core.store.timers import Timers, TimersOnDisk
 from tests.support.memory_disk import MemoryDisk
 
@@ -45,14 +45,14 @@ class Profiles:
         self.dirty.add(key)
         self.deadlines[key] = deadline
         if deadline is None:
-            self.timers.disarm(key)
+            self.timers.cancel(key)
         else:
-            self.timers.arm(key, deadline * self.scale)
+            self.timers.schedule(key, deadline * self.scale)
 
     def thaw(self, key: bytes) -> None:
         if key not in self.hot:
             deadline = self.deadlines.get(key)
-            self.timers.thawed(key, None if deadline is None else deadline * self.scale)
+            self.timers.loaded(key, None if deadline is None else deadline * self.scale)
             self.hot.add(key)
 
     def snapshot(self) -> None:
@@ -64,14 +64,14 @@ class Profiles:
     def flush(self) -> None:
         """Write the snapshot."""
         if isinstance(self.timers, TimersOnDisk):
-            ColdOnDisk(self.disk).flush(self.timers.being_written, b"")
+            DiskBackend(self.disk).flush(self.timers.being_written, b"")
             self.timers.written()
         self.written = self.being_written
 
     def cool(self, key: bytes) -> None:
         if key in self.hot and key not in self.dirty:
             self.hot.remove(key)
-            self.timers.cooled(key)
+            self.timers.evicted(key)
 
     def pass_time(self, until: int, then: int | None) -> list[int]:
         """Return the deadlines that fire. The next deadline of a fired profile is `then` later; None for none."""
@@ -81,7 +81,7 @@ class Profiles:
             if deadline is None:
                 continue
             if deadline > until:
-                self.timers.arm(key, deadline * self.scale)
+                self.timers.schedule(key, deadline * self.scale)
                 continue
             self.thaw(key)
             fired.append(deadline)

@@ -16,7 +16,7 @@ from streams.settings import Settings
 from tests.support.shop_events import DAY, half_known, in_order, shop
 
 NOON = 1_763_719_200_000
-LINKING = Settings(linking=True)
+LINKING = Settings(identity_resolution=True)
 
 
 def files(tmp_path: Path) -> tuple[Path, Path]:
@@ -114,10 +114,10 @@ def test_scenario_can_fill_a_cart_on_a_device_and_buy_it_as_a_customer(tmp_path:
     path.write_text(STORY)
     told = [run(each, playbooks.load(), LINKING) for each in scenario_file.load(path).scenarios]
     assert told == [None] * 3
-    result = CliRunner().invoke(main, ["test", str(path)], env={"LIFECYCLE_LINKING": "on"})
+    result = CliRunner().invoke(main, ["test", str(path)], env={"LIFECYCLE_IDENTITY_RESOLUTION": "on"})
     assert result.exit_code == 0, result.output  # the command also knows the words of `only`
     path.write_text(STORY.replace("owner_customer_id: ada", "owner_customer_id: eve"))
-    result = CliRunner().invoke(main, ["test", str(path)], env={"LIFECYCLE_LINKING": "on"})
+    result = CliRunner().invoke(main, ["test", str(path)], env={"LIFECYCLE_IDENTITY_RESOLUTION": "on"})
     assert "~ came otherwise       type: refused, customer_id: bob, at: 11m" in result.output
 
 
@@ -138,11 +138,11 @@ scenarios:
 def test_device_expiry_setting_applies_to_replays(tmp_path: Path, expiry: str, whose: str) -> None:
     path = tmp_path / "later.scenarios.yaml"
     path.write_text(LATER.replace("WHOSE", whose))
-    env = {"LIFECYCLE_LINKING": "on", "LIFECYCLE_DEVICE_EXPIRY": expiry}
+    env = {"LIFECYCLE_IDENTITY_RESOLUTION": "on", "LIFECYCLE_DEVICE_EXPIRY": expiry}
     result = CliRunner().invoke(main, ["test", str(path)], env=env)
     assert result.exit_code == 0, result.output
 
 
 def test_the_shipped_scenarios_pass_with_linking_too() -> None:
-    result = CliRunner().invoke(main, ["test"], env={"LIFECYCLE_LINKING": "on"})
+    result = CliRunner().invoke(main, ["test"], env={"LIFECYCLE_IDENTITY_RESOLUTION": "on"})
     assert result.exit_code == 0, result.output

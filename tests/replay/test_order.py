@@ -50,15 +50,15 @@ def replay(out: Path, events: list[dict[str, Any]], **settings: Any) -> dict[str
     return {path.name: sorted(path.read_text().splitlines()) for path in out.iterdir()}
 
 
-@pytest.mark.parametrize("linking", [False, True])
-def test_order_of_a_log_makes_no_difference_with_event_time_ordering(tmp_path: Path, linking: bool) -> None:
+@pytest.mark.parametrize("identity_resolution", [False, True])
+def test_order_of_a_log_makes_no_difference_with_event_time_ordering(tmp_path: Path, identity_resolution: bool) -> None:
     events = close(history())
-    in_time = replay(tmp_path / "sorted", events, linking=linking)
-    by_time = {"linking": linking, "order": "time"}
-    assert replay(tmp_path / "held", events, **by_time) == in_time
-    assert replay(tmp_path / "disordered", disordered(events), **by_time) == in_time
-    assert replay(tmp_path / "otherwise", disordered(events, 2), **by_time) == in_time
-    assert replay(tmp_path / "arrival", disordered(events), linking=linking) != in_time
+    in_time = replay(tmp_path / "sorted", events, identity_resolution=identity_resolution)
+    event_time_ordering = {"identity_resolution": identity_resolution, "ordering": "event_time"}
+    assert replay(tmp_path / "held", events, **event_time_ordering) == in_time
+    assert replay(tmp_path / "disordered", disordered(events), **event_time_ordering) == in_time
+    assert replay(tmp_path / "otherwise", disordered(events, 2), **event_time_ordering) == in_time
+    assert replay(tmp_path / "arrival", disordered(events), identity_resolution=identity_resolution) != in_time
     assert len(in_time["stage-changes.jsonl"]) > 50
 
 
@@ -67,15 +67,16 @@ def test_chunks_and_commits_make_no_difference(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int, commits: int
 ) -> None:
     events = disordered(close(history()))
-    expected = replay(tmp_path / "out", events, linking=True, order="time")
+    expected = replay(tmp_path / "out", events, identity_resolution=True, ordering="event_time")
     monkeypatch.setattr(lines, "CHUNK", chunk)
     monkeypatch.setattr(play, "LINKING_COMMIT_EVERY", commits)
-    assert replay(tmp_path / "other", events, linking=True, order="time") == expected
+    assert replay(tmp_path / "other", events, identity_resolution=True, ordering="event_time") == expected
 
 
-@pytest.mark.parametrize("linking", ["off", "on"])
-def test_the_shipped_scenarios_pass(linking: str) -> None:
-    result = CliRunner().invoke(main, ["test"], env={"LIFECYCLE_LINKING": linking, "LIFECYCLE_ORDER": "time"})
+@pytest.mark.parametrize("identity_resolution", ["off", "on"])
+def test_the_shipped_scenarios_pass(identity_resolution: str) -> None:
+    env = {"LIFECYCLE_IDENTITY_RESOLUTION": identity_resolution, "LIFECYCLE_ORDERING": "event_time"}
+    result = CliRunner().invoke(main, ["test"], env=env)
     assert result.exit_code == 0, result.output
 
 
@@ -102,8 +103,8 @@ AT_ONCE = """\
 
 def test_scenario_steps_apply_in_the_order_of_their_times(tmp_path: Path) -> None:
     path = tmp_path / "order.scenarios.yaml"
-    for order, expected, other in (("time", HELD, AT_ONCE), ("arrival", AT_ONCE, HELD)):
+    for ordering, expected, other in (("event_time", HELD, AT_ONCE), ("arrival", AT_ONCE, HELD)):
         for expectation, fails in ((expected, False), (other, True)):
             path.write_text(STORY % expectation)
             (scenario,) = scenario_file.load(path).scenarios
-            assert (run(scenario, playbooks.load(), Settings(order=order)) is not None) is fails
+            assert (run(scenario, playbooks.load(), Settings(ordering=ordering)) is not None) is fails

@@ -6,14 +6,12 @@ import pytest
 
 from streams.core.lifecycle.playbook import Playbook
 from streams.core.rules import RuleError, Type, Vocabulary, compile_rule
-from tests.support.customer_history import DAY, HOUR, T0, Activity, CustomerHistory, click, item, order, run
+from tests.support.customer_history import DAY, HOUR, T0, CustomerHistory, Event, click, item, order, run
 
 VOCABULARY = Vocabulary(tracks={"lifecycle": Playbook().tracks[0].stages}, event_types=["survey_answered"])
 
 
-def value(
-    text: str, history: CustomerHistory, event: Activity | None = None, at: int = 0, active: bool = False
-) -> object:
+def value(text: str, history: CustomerHistory, event: Event | None = None, at: int = 0, active: bool = False) -> object:
     """Return the value of a rule for the customer, this many ms after T0."""
     return compile_rule(text, VOCABULARY, None).value(history.alive, event, T0 + at, active)
 

@@ -16,22 +16,22 @@ from aiokafka.structs import OffsetAndMetadata
 from faust.types import TP
 
 from streams import playbooks
-from streams.core.event_time.inputs import ERASURES, FORWARDED, number_of
+from streams.core.event_time.inputs import ERASURES, REPARTITION, upstream_number
 from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.model.event import Source
-from streams.core.model.sources import NOT_READ, Arrivals, Fetch, Mark, OriginMark
+from streams.core.model.sources import NOT_READ, Fetch, StoredProgress, StoredRepartition, StoredUpstream
 from streams.errors import UserError
 from streams.settings import Settings
-from streams.shell.clock import ClockWatch, Trust
+from streams.shell.clock import ClockTrust, ClockWatch
 from streams.shell.commit.committer import Committer
-from streams.shell.commit.metadata import SourceMark, TaskMark, encode
+from streams.shell.commit.metadata import CommitMarker, OffsetMetadata, encode
 from streams.shell.faults import Defect, FetchingEnded
 from streams.shell.monitoring import last_failure
 from streams.shell.worker import task_startup
 from streams.shell.worker.application import EXIT_FORCED, App
 from streams.shell.worker.factory import create_app
-from streams.shell.worker.task_startup import Starter
-from streams.shell.worker.watch import Watch
+from streams.shell.worker.task_startup import TaskStarter
+from streams.shell.worker.watch import Watchdog
 from streams.transport.driver import Polled
 
 PLAYBOOK = playbooks.load(playbooks.DEFAULT)
@@ -42,7 +42,7 @@ class Away(App):
 
     def __init__(self) -> None:
         self.settings = Settings()
-        self.tasks, self.readers, self.independent = {}, {}, frozenset()
+        self.tasks, self.repartition_tasks, self.not_co_partitioned = {}, {}, frozenset()
         self.paused = {TP("orders", 0): Source.ORDERS}
 
     @property
@@ -55,7 +55,7 @@ class Away(App):
 
 async def test_a_broker_that_is_away_while_a_partition_is_paused_ends_nothing() -> None:
     """An exception in this loop would end the worker."""
-    assert await Watch(Away(), PLAYBOOK).lag_of_paused() == {}
+    assert await Watchdog(Away(), PLAYBOOK).lag_of_paused() == {}
 
 
 class Deaf(App):
@@ -64,7 +64,7 @@ class Deaf(App):
     should_stop = False
 
     def __init__(self) -> None:
-        self.tasks, self.readers = {}, {}  # as in a rebalance that does not end
+        self.tasks, self.repartition_tasks = {}, {}  # as in a rebalance that does not end
 
     @property
     def kafka(self) -> Any:
@@ -81,7 +81,7 @@ class Jumping(App):
     """An application whose clock jumps when the test says so. `done` records its calls."""
 
     def __init__(self) -> None:
-        self.wall, self.done, self.trust = 0, list[Any](), Trust()
+        self.wall, self.done, self.trust = 0, list[Any](), ClockTrust()
         self.trust.given = True
 
         async def flush() -> None:
@@ -90,7 +90,7 @@ class Jumping(App):
         task = SimpleNamespace(
             trust=self.trust, read={0: CLICKS}, flush=flush, advance=lambda fetches, silent: self.done.append(fetches)
         )
-        self.tasks, self.readers = {0: task}, {}  # type: ignore[dict-item]
+        self.tasks, self.repartition_tasks = {0: task}, {}  # type: ignore[dict-item]
         self.fetches, self.ahead = {CLICKS: Fetch(0, 5)}, {CLICKS: 1}
         self._clock_watch = ClockWatch(lambda: self.wall, lambda: 0.0)
         self._guarantee: Any = SimpleNamespace(doubt=lambda: self.done.append("doubted"))
@@ -112,14 +112,14 @@ async def test_clock_jump_is_noticed_before_any_deadline_fires() -> None:
     assert app.ahead == {}
 
 
-class Starting(Starter):
+class Starting(TaskStarter):
     """A starter that makes no tasks and readers, but records their arguments."""
 
     def new_task(self, number: int, positions: Mapping[int, int], metadata: Mapping[int, str]) -> Any:
         self._app.made.append(number)  # type: ignore[attr-defined]
         return dict(positions)
 
-    def new_reader(self, source: Source, tp: TP, position: int, metadata: str, taken: int) -> Any:
+    def new_repartition_task(self, source: Source, tp: TP, position: int, metadata: str, taken: int) -> Any:
         return source, position, metadata, taken
 
 
@@ -132,7 +132,7 @@ class Beginning(App):
         self.made: list[int] = []
         self.settings = Settings(partitions=1)
         self.source_topics, self.read_topics = self.settings.source_topics, self.settings.read_topics
-        self.tasks, self.readers, self.independent = {}, {}, frozenset()
+        self.tasks, self.repartition_tasks, self.not_co_partitioned = {}, {}, frozenset()
         self.paused = {}
         self.failure = None
         state = SimpleNamespace(marker=None)
@@ -228,19 +228,19 @@ async def test_worker_told_to_stop_while_it_starts_starts_no_tasks() -> None:
 class Apart(Beginning):
     """An application with orders that are not co-partitioned: three partitions for two tasks."""
 
-    def __init__(self, committed: Mapping[TP, str], origins: list[OriginMark]) -> None:
+    def __init__(self, committed: Mapping[TP, str], origins: list[StoredUpstream]) -> None:
         """`committed` gives the metadata of the group's offsets, `origins` the upstream progress in the task's commit
         marker."""
         super().__init__()
-        self.settings = Settings(partitions=2, orders_well_keyed=False)
+        self.settings = Settings(partitions=2, orders_co_partitioned=False)
         self.read_topics = self.settings.read_topics
-        self.independent = frozenset({Source.ORDERS})
+        self.not_co_partitioned = frozenset({Source.ORDERS})
         self.counts = {"clickstream": 2, "orders": 3}
         self.partition_counts = {Source.CLICKSTREAM: 2, Source.ORDERS: 3}
         self.committed = committed
         self.failed: list[str] = []
         self.asked: Any = frozenset()
-        marker = encode(TaskMark(1, 0, {}, Arrivals(0, origins)))
+        marker = encode(CommitMarker(1, 0, {}, StoredRepartition(0, origins)))
         state = SimpleNamespace(marker=marker)
         self.table = SimpleNamespace(data=SimpleNamespace(partition=lambda number: state))
 
@@ -271,10 +271,10 @@ class Relinking(Beginning):
     def __init__(self, position: int, committed: int | None) -> None:
         """`position` is that of the repartition topic at the last flush, `committed` its committed offset."""
         super().__init__()
-        self.settings = Settings(partitions=1, linking=True)
+        self.settings = Settings(partitions=1, identity_resolution=True)
         self.read_topics = self.settings.read_topics
         self.failed: list[str] = []
-        state = SimpleNamespace(marker=encode(TaskMark(1, 0, {}, Arrivals(position, []))))
+        state = SimpleNamespace(marker=encode(CommitMarker(1, 0, {}, StoredRepartition(position, []))))
         self.table = SimpleNamespace(data=SimpleNamespace(partition=lambda number: state))
         self.offsets = {CLICKS: 5, ORDERS: 5, REQUESTS: 5} | ({} if committed is None else {ACTIVITY: committed})
 
@@ -311,7 +311,10 @@ OF_TASK = {TP("clickstream", 1): "", TP("lifecycle-erasures", 1): "", TP("lifecy
 
 
 async def test_assigned_source_readers_are_sought_and_started_with_the_tasks() -> None:
-    origins = [OriginMark(number_of(Source.ORDERS, 0), 4, None), OriginMark(number_of(Source.CLICKSTREAM, 0), 9, None)]
+    origins = [
+        StoredUpstream(upstream_number(Source.ORDERS, 0), 4, None),
+        StoredUpstream(upstream_number(Source.CLICKSTREAM, 0), 9, None),
+    ]
     app = Apart({**OF_TASK, TP("orders", 0): "mark"}, origins)
     begun: list[Any] = []
     app._guarantee.begin = lambda offsets, first: begun.append((set(offsets), set(first)))
@@ -319,8 +322,8 @@ async def test_assigned_source_readers_are_sought_and_started_with_the_tasks() -
     await app.on_sources_assigned(frozenset({*OF_TASK, *readers}))
     assert app.failed == []
     tasks: Any = app.tasks
-    assert tasks == {1: {Source.CLICKSTREAM: 5, FORWARDED: 5, ERASURES: 5}}
-    readers_made: Any = app.readers
+    assert tasks == {1: {Source.CLICKSTREAM: 5, REPARTITION: 5, ERASURES: 5}}
+    readers_made: Any = app.repartition_tasks
     assert readers_made == {
         TP("orders", 0): (Source.ORDERS, 5, "mark", 4),
         TP("orders", 2): (Source.ORDERS, 3, "", -1),
@@ -334,14 +337,14 @@ async def test_assigned_source_readers_are_sought_and_started_with_the_tasks() -
     ("marks", "failed"),
     [
         ([], []),
-        ([OriginMark(number_of(Source.ORDERS, 2), -1, None)], []),
-        ([OriginMark(number_of(Source.ORDERS, 2), 7, None)], ["NoOffset"]),
-        ([OriginMark(number_of(Source.ORDERS, 0), -1, 7)], ["NoOffset"]),
-        ([OriginMark(number_of(Source.CLICKSTREAM, 0), 7, None)], []),
+        ([StoredUpstream(upstream_number(Source.ORDERS, 2), -1, None)], []),
+        ([StoredUpstream(upstream_number(Source.ORDERS, 2), 7, None)], ["NoOffset"]),
+        ([StoredUpstream(upstream_number(Source.ORDERS, 0), -1, 7)], ["NoOffset"]),
+        ([StoredUpstream(upstream_number(Source.CLICKSTREAM, 0), 7, None)], []),
     ],
 )
 async def test_missing_offset_of_a_partition_that_a_task_has_applied_ends_the_worker(
-    marks: list[OriginMark], failed: list[str], monkeypatch: pytest.MonkeyPatch
+    marks: list[StoredUpstream], failed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The offset was lost, or the topic is another one."""
     monkeypatch.setattr(task_startup, "OFFSET_ATTEMPTS", 1)
@@ -354,8 +357,8 @@ async def test_missing_offset_of_a_partition_that_a_task_has_applied_ends_the_wo
     ("counts", "failed"),
     [
         ({"clickstream": 2, "orders": 4}, []),
-        ({"clickstream": 2, "orders": 2}, ["WasApart"]),
-        ({"clickstream": 3, "orders": 3}, ["CountChanged"]),
+        ({"clickstream": 2, "orders": 2}, ["CoPartitioningChanged"]),
+        ({"clickstream": 3, "orders": 3}, ["PartitionCountChanged"]),
     ],
 )
 async def test_topics_that_were_grown_are_counted_anew(counts: dict[str, int], failed: list[str]) -> None:
@@ -369,8 +372,8 @@ async def test_topics_that_were_grown_are_counted_anew(counts: dict[str, int], f
 async def test_source_readers_wait_for_the_slowest_progress_also_without_tasks_in_their_worker() -> None:
     """No task reports progress of co-partitioned clicks, and a worker without a task receives no reports."""
     marks = {TP("clickstream", 0): 7, TP("clickstream", 1): 3, **{TP("orders", n): 1 for n in range(3)}}
-    app = Apart({tp: encode(SourceMark(1, 0, Mark(at))).decode() for tp, at in marks.items()}, [])
-    watch = Watch(app, PLAYBOOK)
+    app = Apart({tp: encode(OffsetMetadata(1, 0, StoredProgress(at))).decode() for tp, at in marks.items()}, [])
+    watch = Watchdog(app, PLAYBOOK)
     heard: list[int | None] = [None]
     task: Any = SimpleNamespace(engine=SimpleNamespace(slowest_anywhere=lambda: heard[0]))
     app.tasks = {0: task}
@@ -387,10 +390,10 @@ async def test_source_readers_wait_for_the_slowest_progress_also_without_tasks_i
 
 async def test_topic_that_was_not_co_partitioned_before_ends_the_worker() -> None:
     """This holds also for a worker whose partition of the topic is new and has no offset."""
-    app = Apart({**OF_TASK, TP("orders", 0): encode(SourceMark(0, 0, Mark(), reader=True)).decode()}, [])
-    app.independent, app.counts = frozenset(), {"clickstream": 2, "orders": 2}
+    app = Apart({**OF_TASK, TP("orders", 0): encode(OffsetMetadata(0, 0, StoredProgress(), reader=True)).decode()}, [])
+    app.not_co_partitioned, app.counts = frozenset(), {"clickstream": 2, "orders": 2}
     await app.on_sources_assigned(frozenset({*OF_TASK, TP("orders", 1)}))
-    assert app.failed == ["WasApart"]
+    assert app.failed == ["CoPartitioningChanged"]
     app.committed = OF_TASK
     app.failed.clear()
     await app.on_sources_assigned(frozenset({*OF_TASK, TP("orders", 1)}))
@@ -437,11 +440,11 @@ class Full(App):
 
     def __init__(self, commit: Any) -> None:
         self.done: list[str] = []
-        task: Any = SimpleNamespace(process=self._process, full=lambda source: False, flush=self._flush)
+        task: Any = SimpleNamespace(process=self._process, must_pause=lambda source: False, flush=self._flush)
         task.must_commit = True
         task.unfinished = False
         self.loaded = task
-        self.tasks, self.readers, self.independent = {0: task}, {}, frozenset()
+        self.tasks, self.repartition_tasks, self.not_co_partitioned = {0: task}, {}, frozenset()
         self.failure = None
         self.consumer_generation_id = 1
         self.committer: Any = SimpleNamespace(commit=commit)
@@ -537,7 +540,7 @@ class Leaving(App):
         self.clock = lambda: 0
         trust = SimpleNamespace(given=True)
         written: Any = SimpleNamespace(closed=False, trust=trust, snapshot=lambda *, force: "all", write=print)
-        self.tasks, self.readers = {0: written}, {}
+        self.tasks, self.repartition_tasks = {0: written}, {}
         self.metrics: Any = SimpleNamespace(assigned=lambda numbers: None, committed=lambda seconds: None)
         self.health: Any = SimpleNamespace(consumer_rests=lambda: None)
         guarantee: Any = SimpleNamespace(write=commit)
@@ -566,7 +569,7 @@ async def test_a_worker_that_is_ended_within_its_last_commit_has_not_committed(
 
     app = Leaving(tmp_path, commit)
     app._leave()
-    await app._let_go(timeout=5)
+    await app._release(timeout=5)
     assert codes == [EXIT_FORCED, EXIT_FORCED]
     app._leave()
     assert codes[2:] == [0]  # it only has to leave the group
@@ -583,7 +586,7 @@ async def test_stopping_worker_waits_for_the_commit_of_a_rebalance(tmp_path: Pat
     rebalance = asyncio.create_task(app.on_sources_revoked())
     await asyncio.sleep(0.01)
     app._stopping = True
-    stopping = asyncio.create_task(app._let_go(timeout=5))
+    stopping = asyncio.create_task(app._release(timeout=5))
     await asyncio.sleep(0.01)
     app._leave()
     assert not stopping.done()
@@ -600,7 +603,7 @@ async def test_last_commit_that_does_not_end_is_logged(tmp_path: Path, codes: li
         await asyncio.Event().wait()
 
     app = Leaving(tmp_path, commit)
-    leaving = asyncio.create_task(app._let_go(timeout=5 if cancelled else 0.01))
+    leaving = asyncio.create_task(app._release(timeout=5 if cancelled else 0.01))
     await asyncio.sleep(0.01)
     if cancelled:
         leaving.cancel()
@@ -636,7 +639,7 @@ class Stepping(App):
     def __init__(self, *steps: int) -> None:
         self.done: list[str] = []
         tasks: Any = {number: Busy(number, left, self.done) for number, left in enumerate(steps)}
-        self.tasks, self.readers = tasks, {}
+        self.tasks, self.repartition_tasks = tasks, {}
         self.clock = lambda: 0
         self._clock_watch = ClockWatch(lambda: 0, lambda: 0.0)
         self.failure = None

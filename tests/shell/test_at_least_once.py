@@ -16,7 +16,7 @@ from streams.shell.commit import at_least_once
 from streams.shell.commit.at_least_once import AtLeastOnce
 from streams.shell.commit.guarantee import Commit, Offsets
 from streams.shell.commit.outbox import Record
-from streams.shell.faults import OutOfTouch
+from streams.shell.faults import MembershipLost
 from tests.support.fake_producer import FakeProducer
 
 CLICKS = TP("clicks", 0)
@@ -203,7 +203,7 @@ async def test_one_ownership_check_serves_all_flushed_partitions() -> None:
 
 def test_refused_commit_is_explained_as_out_of_touch() -> None:
     said = AtLeastOnceHarness().guarantee.explain(CommitFailedError())
-    assert isinstance(said, OutOfTouch)
+    assert isinstance(said, MembershipLost)
     assert "its partitions went to others" in str(said)
 
 

@@ -8,12 +8,12 @@ from faust.types import TP
 
 from streams.core.lifecycle.playbook import Playbook
 from streams.core.model.event import Source
-from streams.core.model.sources import Mark
+from streams.core.model.sources import StoredProgress
 from streams.settings import Settings
 from streams.shell.clock import ClockWatch
-from streams.shell.commit.metadata import SourceMark, encode
-from streams.shell.monitoring.topic_silence import SilenceWatch
-from streams.shell.worker.watch import Watch
+from streams.shell.commit.metadata import OffsetMetadata, encode
+from streams.shell.monitoring.topic_silence import TopicSilence
+from streams.shell.worker.watch import Watchdog
 
 HOUR = 3_600_000
 
@@ -48,33 +48,33 @@ def test_a_stopped_process_sees_no_jump() -> None:
 
 
 def test_topic_is_silent_when_its_end_has_not_moved_for_the_configured_time() -> None:
-    watch = SilenceWatch({Source.ORDERS: HOUR, Source.CLICKSTREAM: None})
+    watch = TopicSilence({Source.ORDERS: HOUR, Source.CLICKSTREAM: None})
     assert watch.due(10_000) == [Source.ORDERS]
-    watch.saw(Source.ORDERS, 7, 10_000)
+    watch.observe(Source.ORDERS, 7, 10_000)
     assert watch.due(12_000) == []
-    watch.saw(Source.ORDERS, 7, 10_000 + HOUR)
+    watch.observe(Source.ORDERS, 7, 10_000 + HOUR)
     assert watch.silent(10_000 + HOUR) == frozenset()
     assert watch.silent(10_001 + HOUR) == {Source.ORDERS}
-    watch.saw(Source.ORDERS, 8, 10_002 + HOUR)
+    watch.observe(Source.ORDERS, 8, 10_002 + HOUR)
     assert watch.silent(10_002 + HOUR) == frozenset()
 
 
 def test_worker_that_joins_in_a_silence_knows_it_from_the_start_of_the_silence() -> None:
     """Other workers have seen when the silence began."""
-    watch = SilenceWatch({Source.ORDERS: HOUR, Source.CLICKSTREAM: None})
+    watch = TopicSilence({Source.ORDERS: HOUR, Source.CLICKSTREAM: None})
     assert not watch.knows(Source.ORDERS)
-    watch.saw(Source.ORDERS, 7, 3 * HOUR, since=HOUR)
+    watch.observe(Source.ORDERS, 7, 3 * HOUR, since=HOUR)
     assert watch.knows(Source.ORDERS)
     assert watch.silent(3 * HOUR) == {Source.ORDERS}
-    watch.saw(Source.ORDERS, 8, 3 * HOUR + 1, since=HOUR)
+    watch.observe(Source.ORDERS, 8, 3 * HOUR + 1, since=HOUR)
     assert watch.silent(3 * HOUR + 1) == frozenset()
-    fast = SilenceWatch({Source.ORDERS: HOUR})
-    fast.saw(Source.ORDERS, 7, 3 * HOUR, since=9 * HOUR)  # by a clock that is ahead
+    fast = TopicSilence({Source.ORDERS: HOUR})
+    fast.observe(Source.ORDERS, 7, 3 * HOUR, since=9 * HOUR)  # by a clock that is ahead
     assert fast.silent(4 * HOUR + 1) == {Source.ORDERS}
 
 
 def test_source_without_a_limit_is_never_checked() -> None:
-    watch = SilenceWatch({Source.ORDERS: None, Source.CLICKSTREAM: None})
+    watch = TopicSilence({Source.ORDERS: None, Source.CLICKSTREAM: None})
     assert watch.due(10 * HOUR) == []
     assert watch.silent(10 * HOUR) == frozenset()
 
@@ -88,7 +88,7 @@ async def test_worker_that_starts_in_a_silence_learns_its_start_from_the_group(
     metadata: bool, offset: int | None, silent: bool
 ) -> None:
     """If nobody knows, the silence counts from the first check. If there are unread records, it counts from now."""
-    now, mark = 9 * HOUR, SourceMark(3, 0, Mark(last_record_at=7 * HOUR))
+    now, mark = 9 * HOUR, OffsetMetadata(3, 0, StoredProgress(last_record_at=7 * HOUR))
     shown: list[list[str]] = []
 
     async def committed_offsets(tps: list[TP]) -> dict[TP, SimpleNamespace]:
@@ -99,14 +99,14 @@ async def test_worker_that_starts_in_a_silence_learns_its_start_from_the_group(
         return {TP("orders", 0): 0, TP("orders", 1): 5}
 
     app: Any = SimpleNamespace(
-        settings=Settings(partitions=2, orders_hold_after=HOUR),
+        settings=Settings(partitions=2, orders_idle_timeout=HOUR),
         clock=lambda: now,
         source_topics={Source.ORDERS: "orders"},
         partition_counts={Source.ORDERS: 2},
         kafka=SimpleNamespace(committed_offsets=committed_offsets, highwaters=highwaters),
         metrics=SimpleNamespace(silent_sources=shown.append),
     )
-    watch = Watch(app, Playbook())
+    watch = Watchdog(app, Playbook())
     await watch.look_for_silence()
     assert watch.silence.silent(now) == ({Source.ORDERS} if silent else frozenset())
     await watch._watch_silence()

@@ -14,7 +14,7 @@ from streams.errors import Fault
 from streams.shell.commit import committer
 from streams.shell.commit.at_least_once import AtLeastOnce
 from streams.shell.commit.committer import LOOK_S, REST, Committer
-from streams.shell.faults import CommitFailed, OutOfTouch
+from streams.shell.faults import CommitFailed, MembershipLost
 from streams.transport.rocks import DiskFailed
 
 
@@ -102,7 +102,7 @@ async def test_commit_is_reported_with_and_without_changes(changed: bool) -> Non
 @pytest.mark.parametrize(
     ("refused", "fault", "said"),
     [
-        (CommitFailedError(), OutOfTouch, "out of touch with its group"),
+        (CommitFailedError(), MembershipLost, "out of touch with its group"),
         (KafkaTimeoutError(), CommitFailed, "A commit failed (KafkaTimeoutError: "),
         (DiskFailed(Path("/state"), OSError("no room")), DiskFailed, "The state in /state cannot be read or written"),
     ],

@@ -11,12 +11,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from streams.core.event_time.inputs import ERASURES, FORWARDED
+from streams.core.event_time.inputs import ERASURES, REPARTITION
 from streams.core.model.event import Source
 from streams.core.store.task_state import record_key
 from streams.settings import Settings
 from streams.shell.admin import erasure_requests
-from streams.shell.admin.erasure_requests import Nobody
+from streams.shell.admin.erasure_requests import NoCustomerNamed
 from tests.shell.shop_runs import by_id, expected
 from tests.support.shell_harness import ShellHarness
 from tests.support.shop_events import DAY, HOUR, MINUTE, click, order, shop
@@ -44,7 +44,7 @@ async def some_steps(harness: ShellHarness, rng: random.Random, steps: int) -> N
         number = rng.randrange(3)
         match rng.randrange(10):
             case 0 | 1 | 2 | 3 | 4:
-                rank = rng.choice([CLICKS, ORDERS, FORWARDED, FORWARDED, ERASURES])
+                rank = rng.choice([CLICKS, ORDERS, REPARTITION, REPARTITION, ERASURES])
                 harness.fetch(number, rank, rng.randrange(1, 30))
             case 5 | 6:
                 harness.now += rng.choice([0, 100, 2_000])
@@ -75,7 +75,7 @@ async def test_crashes_at_every_step_restore_no_erased_customer_and_lose_nothing
     assert of_others(by_id(harness.outputs())) == of_others(right)
     for task in harness.tasks.values():
         assert task.state.profiles.get(KEY) is None
-        assert task.state.profiles.marks.erased_at(KEY) == NOON
+        assert task.state.profiles.markers.erased_at(KEY) == NOON
         assert task.engine.erasures_position == 1
     assert held(harness) == []
     documents = harness.profile_documents()
@@ -109,7 +109,7 @@ async def test_late_events_of_an_erased_customer_are_dropped_on_every_partition(
     await harness.run()
     assert held(harness) == []
     audit = [record.getMessage() for record in caplog.records if record.name == "streams.shell.tasks.partition_task"]
-    digest = harness.tasks[0].state.profiles.marks.key_of(KEY)[1:].hex()
+    digest = harness.tasks[0].state.profiles.markers.key_of(KEY)[1:].hex()
     assert audit == [f"Erased, request r-{NOON}: {digest}"]
     assert PERSON not in caplog.text
 
@@ -140,7 +140,7 @@ async def test_invalid_erasure_request_is_a_dead_letter_and_blocks_nothing() -> 
     ]
     assert [dict(letter.headers)["__streams.errors.reason"] for letter in letters] == [b"no_identity"] * 2
     assert [dict(letter.headers)["__streams.errors.topic"] for letter in letters] == [b"lifecycle-erasures"] * 2
-    assert all(task.state.profiles.marks.number == 1 for task in harness.tasks.values())
+    assert all(task.state.profiles.markers.number == 1 for task in harness.tasks.values())
 
 
 async def test_erasure_requests_do_not_block_the_watermark_nor_wait_for_it() -> None:
@@ -185,10 +185,10 @@ class Sending:
 
 async def test_a_request_goes_to_every_partition_or_is_not_asked_for() -> None:
     producer, settings = Sending(), Settings(partitions=3)
-    request_id = await erasure_requests.ask(producer, settings, "c-1", True)
+    request_id = await erasure_requests.send_request(producer, settings, "c-1", True)
     document = {"request_id": request_id, "customer_id": "c-1"}  # the time at which the broker received it
     assert producer.sent == [("lifecycle-erasures", n, b"c-1", document) for n in range(3)]
     with pytest.raises(ConnectionError):
-        await erasure_requests.ask(Sending(refuses=1), settings, "c-1", True)
-    with pytest.raises(Nobody):
-        await erasure_requests.ask(Sending(), settings, "undefined", True)
+        await erasure_requests.send_request(Sending(refuses=1), settings, "c-1", True)
+    with pytest.raises(NoCustomerNamed):
+        await erasure_requests.send_request(Sending(), settings, "undefined", True)

@@ -14,7 +14,7 @@ from streams.errors import UserError
 from streams.observe.prometheus import Metrics
 from streams.settings import Settings
 from streams.shell.commit.changelog import Changelog
-from streams.shell.commit.exactly_once import FULL, FULL_BYTES, ExactlyOnce, InTransaction
+from streams.shell.commit.exactly_once import FULL, FULL_BYTES, ExactlyOnce, TransactionalOutput
 from streams.shell.commit.guarantee import Commit
 from streams.shell.commit.metadata import MARKER_KEY
 from streams.shell.commit.outbox import Record
@@ -61,7 +61,7 @@ class TransactionHarness:
         self.producer = producer
         self.reported: list[bytes | None] = []
         self.metrics = Metrics(version="0", ready=lambda: True, event_loop_lag=lambda: 0.0, strict=True)
-        self.delivery = InTransaction(
+        self.delivery = TransactionalOutput(
             lambda: producer,  # type: ignore[arg-type, return-value]
             Changelog(lambda: producer, "changelog", 0, clock=lambda: 0, marker_apart=False),
             group="shop",

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from streams.contracts.repartition import ITEM, ORIGIN, PARTS, PROGRESS
-from streams.core.event_time.inputs import STREAM
-from streams.core.model.event import EVENT, LINK, Activity, Source
-from streams.core.model.outputs import Passed
+from streams.core.event_time.inputs import FIRST_MESSAGES
+from streams.core.model.event import EVENT, LINK, Event, Source
+from streams.core.model.outputs import InternalMessage
 from streams.shell.commit.outbox import Record
 from streams.shell.tasks.forwarder import Forwarder
 
@@ -25,8 +25,8 @@ class Reached:
         self.slowest_at = 50
         self.reports: dict[int, tuple[int | None, int | None]] = {
             0: (50, None),
-            STREAM: (40, 3),
-            STREAM + 1: (30, None),
+            FIRST_MESSAGES: (40, 3),
+            FIRST_MESSAGES + 1: (30, None),
         }
         self.newest = 0
 
@@ -50,17 +50,17 @@ def made() -> tuple[Forwarder, list[Record], Reached]:
     return Forwarder(reached, delivery, "activity", 0, [1, 2], [CLICKS], streams=True), put, reached
 
 
-def activity(offset: int, role: int = EVENT, at: int = 60) -> Activity:
+def activity(offset: int, role: int = EVENT, at: int = 60) -> Event:
     customer, identified = ("c", True) if role == EVENT else ("d", False)
-    return Activity(CLICKS, offset, at, 100, at, customer, identified, "e", "t", role=role, other="x")
+    return Event(CLICKS, offset, at, 100, at, customer, identified, "e", "t", role=role, other="x")
 
 
 def raw(offset: int) -> Any:
     return SimpleNamespace(offset=offset, timestamp=7, key=b"k", value=b"v", headers=[])
 
 
-def item(number: int, at: int = 60) -> Passed:
-    return Passed(stream=1, number=number, cause=-1, offset=9, role=LINK, at=at, customer="d", other="c")
+def item(number: int, at: int = 60) -> InternalMessage:
+    return InternalMessage(stream=1, number=number, cause=-1, offset=9, role=LINK, at=at, customer="d", other="c")
 
 
 def turns(put: list[Record], to: int) -> list[tuple[str, int, int]]:
@@ -113,7 +113,7 @@ def test_a_run_fits_a_batch_however_long_the_ids_are() -> None:
 
 def test_internal_messages_name_the_previous_one_to_the_same_partition() -> None:
     forwarder, _, _ = made()
-    put = [forwarder.item(item(number), to) for number, to in ((4, 0), (5, 2), (7, 0))]
+    put = [forwarder.message(item(number), to) for number, to in ((4, 0), (5, 2), (7, 0))]
     assert turns(put, 0) == [(ITEM, 4, -1), (ITEM, 7, 4)]
     assert turns(put, 2) == [(ITEM, 5, -1)]
 
@@ -121,17 +121,17 @@ def test_internal_messages_name_the_previous_one_to_the_same_partition() -> None
 def test_reports_of_streams_go_to_all_tasks_and_reports_of_sources_to_the_others() -> None:
     forwarder, put, _ = made()
     forwarder.forward(CLICKS, [(None, activity(5, LINK), 2)])
-    forwarder.item(item(4), 0)
+    forwarder.message(item(4), 0)
     put.clear()
     forwarder.report(10_000)
     told = {record.partition: json.loads(record.value or b"") for record in put}
     covers = {to: {report["source"]: report["covers"] for report in reports} for to, reports in told.items()}
     assert covers == {
-        0: {STREAM: -1, STREAM + 1: 4},
-        1: {0: -1, STREAM: -1, STREAM + 1: -1},
-        2: {0: 5, STREAM: -1, STREAM + 1: -1},
+        0: {FIRST_MESSAGES: -1, FIRST_MESSAGES + 1: 4},
+        1: {0: -1, FIRST_MESSAGES: -1, FIRST_MESSAGES + 1: -1},
+        2: {0: 5, FIRST_MESSAGES: -1, FIRST_MESSAGES + 1: -1},
     }
-    assert [(report["progress"], report["drained_at"]) for report in told[1]] == [(50, None), (40, 3), (30, None)]
+    assert [(report["progress"], report["caught_up_at"]) for report in told[1]] == [(50, None), (40, 3), (30, None)]
 
 
 @pytest.mark.parametrize("change", ["newest", "items", "progress"])
@@ -144,9 +144,9 @@ def test_changed_progress_is_reported_soon_and_passing_time_every_second(change:
     if change == "newest":
         reached.newest = 1
     elif change == "items":
-        forwarder.item(item(4), 1)
+        forwarder.message(item(4), 1)
     else:
-        reached.reports[STREAM + 1] = (31, None)
+        reached.reports[FIRST_MESSAGES + 1] = (31, None)
     forwarder.report(10_600)
     assert len(put) == 3
     put.clear()
@@ -159,18 +159,18 @@ def test_changed_progress_is_reported_soon_and_passing_time_every_second(change:
 def test_progress_that_others_wait_for_is_reported_sooner() -> None:
     forwarder, put, reached = made()
     for behind, soon in ((True, 50), (False, 200)):
-        reached.reports = {0: (50, None if behind else 3), STREAM: (40, 3), STREAM + 1: (30, 3)}
+        reached.reports = {0: (50, None if behind else 3), FIRST_MESSAGES: (40, 3), FIRST_MESSAGES + 1: (30, 3)}
         forwarder.report(10_000, at_once=True)
         assert forwarder.behind is behind
         reached.newest += 1
         assert not forwarder.report(10_000 + soon - 1)
         assert forwarder.report(10_000 + soon)
     put.clear()
-    forwarder.item(item(4), 1)
+    forwarder.message(item(4), 1)
     told = {record.partition: json.loads(record.value or b"") for record in forwarder.report_items()}
     assert put == []
     covers = {to: {report["source"]: report["covers"] for report in reports} for to, reports in told.items()}
-    assert covers == {to: {STREAM: -1, STREAM + 1: 4 if to == 1 else -1} for to in range(3)}
+    assert covers == {to: {FIRST_MESSAGES: -1, FIRST_MESSAGES + 1: 4 if to == 1 else -1} for to in range(3)}
 
 
 def test_parts_and_internal_messages_ahead_of_the_slowest_source_pause_a_source() -> None:
@@ -178,7 +178,7 @@ def test_parts_and_internal_messages_ahead_of_the_slowest_source_pause_a_source(
     forwarder.forward(CLICKS, [(raw(7), activity(7, at=60), 1), (None, activity(8, LINK, at=70), 1)])
     of_records = forwarder.ahead_bytes(CLICKS)
     assert of_records == 200
-    forwarder.item(item(4, at=80), 1)
+    forwarder.message(item(4, at=80), 1)
     assert forwarder.ahead_bytes(CLICKS) > of_records
     reached.slowest_at = 70
     assert 0 < forwarder.ahead_bytes(CLICKS) < of_records

@@ -11,7 +11,7 @@ from aiokafka.errors import CommitFailedError
 
 from streams.contracts.partitioning import Partitioner
 from streams.contracts.repartition import ITEM, ORIGIN, PARTS
-from streams.core.event_time.inputs import ERASURES, FORWARDED
+from streams.core.event_time.inputs import ERASURES, REPARTITION
 from streams.core.model.event import Source
 from tests.shell.shop_runs import (
     CLICKS,
@@ -34,7 +34,7 @@ async def on_one(seed: int) -> tuple[list[tuple[Source, dict[str, Any]]], Output
     """Return the events of a shop, and the outputs and profiles that one partition makes of them."""
     half = half_known(seed, in_order(*shop(seed, customers=15, events=400, end=NOON)))
     events = [(ORDERS if "order_id" in event else CLICKS, event) for event in half]
-    harness = ShellHarness(NOON, 1, linking=True, **WELL_KEYED)
+    harness = ShellHarness(NOON, 1, identity_resolution=True, **WELL_KEYED)
     for source, event in events:
         harness.append(source, 0, event, event["occurred_at"])
     await run_to_the_end(harness)
@@ -48,7 +48,9 @@ async def crashing(
     right."""
     rng = random.Random(seed)
     events, outputs, profiles = await on_one(seed)
-    harness = ShellHarness(NOON, 3, disabled_guard, linking=True, profiles=True, **(WELL_KEYED if keyed else {}))
+    harness = ShellHarness(
+        NOON, 3, disabled_guard, identity_resolution=True, profiles=True, **(WELL_KEYED if keyed else {})
+    )
     home = Partitioner(3)
     for source, event in events:
         partition = home.partition(key_of(event)) if keyed else rng.randrange(3)
@@ -59,22 +61,22 @@ async def crashing(
     return right, harness, outputs
 
 
-@pytest.mark.parametrize("independent", [{CLICKS: 5}, {CLICKS: 2, ORDERS: 5}], ids=str)
+@pytest.mark.parametrize("not_co_partitioned", [{CLICKS: 5}, {CLICKS: 2, ORDERS: 5}], ids=str)
 @pytest.mark.parametrize("seed", range(3))
 async def test_source_readers_of_other_partition_counts_give_the_outputs_of_one_partition(
-    seed: int, independent: dict[Source, int]
+    seed: int, not_co_partitioned: dict[Source, int]
 ) -> None:
     """The topics are not co-partitioned; source readers and tasks crash."""
     rng = random.Random(seed)
     events, outputs, profiles = await on_one(seed)
-    harness = ShellHarness(NOON, 3, independent=independent, linking=True, profiles=True)
+    harness = ShellHarness(NOON, 3, not_co_partitioned=not_co_partitioned, identity_resolution=True, profiles=True)
     for source, event in events:
-        harness.append(source, rng.randrange(independent.get(source, 3)), event, event["occurred_at"])
+        harness.append(source, rng.randrange(not_co_partitioned.get(source, 3)), event, event["occurred_at"])
     for _ in range(700):
         number, reader = rng.randrange(3), rng.choice([*harness.readers])
         match rng.randrange(9):
             case 0 | 1 | 2:
-                harness.fetch(number, rng.choice([*harness.tasks[number].read, FORWARDED]), rng.randrange(1, 30))
+                harness.fetch(number, rng.choice([*harness.tasks[number].read, REPARTITION]), rng.randrange(1, 30))
             case 3 | 4:
                 harness.read_source(*reader, rng.randrange(1, 30))
             case 5:
@@ -110,7 +112,7 @@ async def test_three_partitions_give_the_outputs_of_one(seed: int, keyed: bool) 
     right, harness, outputs = await crashing(seed, keyed=keyed, crashes=False)
     assert by_id(harness.outputs()) == outputs
     assert right
-    kinds = {record.headers[-1][0] for n in range(3) for record in harness.logs[harness.settings.activity_topic, n]}
+    kinds = {record.headers[-1][0] for n in range(3) for record in harness.logs[harness.settings.repartition_topic, n]}
     assert {PARTS, ITEM} <= kinds
     assert (ORIGIN in kinds) is not keyed
 
@@ -124,7 +126,7 @@ async def test_crashes_at_every_step_lose_nothing_and_apply_nothing_twice(seed: 
     assert harness.counts["passed", "carts"] > 0
 
 
-@pytest.mark.parametrize("disabled_guard", ["previous", "taken", "of_origins"])
+@pytest.mark.parametrize("disabled_guard", ["previous", "taken", "of_upstreams"])
 async def test_outputs_are_wrong_with_any_guard_disabled(disabled_guard: str) -> None:
     seeds = (24, *range(40))  # few of them need `taken`
     assert await goes_wrong(lambda seed: crashing(seed, disabled_guard, keyed=seed % 4 < 2), seeds)
@@ -135,7 +137,7 @@ async def test_internal_messages_of_a_stale_owner_displace_none_of_its_successor
     """The stale owner applied a click before an order that came a little late. Its successor reads both, and applies
     them in time order. So both give the same number to different first messages: if one is taken, the other is
     ignored."""
-    harness = ShellHarness(NOON, 1, "" if asked else "group", linking=True, **WELL_KEYED)
+    harness = ShellHarness(NOON, 1, "" if asked else "group", identity_resolution=True, **WELL_KEYED)
     for n in (1, 2):
         event = {"event_id": f"e-{n}", "type": "product_viewed", "product_id": "p", "anonymous_id": f"d-{n}"}
         harness.append(CLICKS, 0, {**event, "customer_id": f"c-{n}", "occurred_at": NOON - HOUR}, NOON)
@@ -150,7 +152,7 @@ async def test_internal_messages_of_a_stale_owner_displace_none_of_its_successor
     zombie = harness.tasks[0]
     snapshot = zombie.snapshot()
     assert snapshot is not None
-    assert [item.customer for item in snapshot.passed] == ["c-1"]
+    assert [item.customer for item in snapshot.messages] == ["c-1"]
 
     harness.restart_task(0)
     if asked:
@@ -166,7 +168,7 @@ async def test_internal_messages_of_a_stale_owner_displace_none_of_its_successor
 
 
 async def test_merged_profiles_stay_merged_after_identity_resolution_is_switched_off() -> None:
-    harness = ShellHarness(NOON, 2, linking=True, **WELL_KEYED)
+    harness = ShellHarness(NOON, 2, identity_resolution=True, **WELL_KEYED)
     home = Partitioner(2)
 
     def put(event: dict[str, Any]) -> None:
@@ -179,7 +181,7 @@ async def test_merged_profiles_stay_merged_after_identity_resolution_is_switched
     assert {key: profile["product_views"] for key, profile in harness.profiles().items()} == {(True, "c-1"): 2}
     known = {output["id"] for output in harness.outputs()}
 
-    harness.settings = dataclasses.replace(harness.settings, linking=False)
+    harness.settings = dataclasses.replace(harness.settings, identity_resolution=False)
     for number in (0, 1):
         harness.restart_task(number, forwards=False)
     put({**device, "event_id": "e-3", "occurred_at": NOON - HOUR})
@@ -200,7 +202,7 @@ async def test_merged_profiles_stay_merged_after_identity_resolution_is_switched
 async def test_events_that_wait_for_devices_are_bounded_and_none_waits_for_ever() -> None:
     """Customers wait for messages of devices, which wait for commits. Sources are paused in turn meanwhile."""
     bound = 4_000
-    harness = ShellHarness(NOON, 2, linking=True, max_buffer_bytes=bound)
+    harness = ShellHarness(NOON, 2, identity_resolution=True, max_buffer_bytes=bound)
     rng = random.Random(1)
     for source, event in (await on_one(1))[0]:
         harness.append(source, rng.randrange(2), event, event["occurred_at"])
@@ -223,14 +225,14 @@ async def test_events_that_wait_for_devices_are_bounded_and_none_waits_for_ever(
 
 async def test_merged_device_does_not_delete_the_document_of_the_customer_with_its_id() -> None:
     """Some trackers use one id for the device and for its customer."""
-    harness = ShellHarness(NOON, 1, linking=True, profiles=True, **WELL_KEYED)
+    harness = ShellHarness(NOON, 1, identity_resolution=True, profiles=True, **WELL_KEYED)
     event = {"event_id": "e-1", "type": "page_viewed", "customer_id": "u-1", "anonymous_id": "u-1"}
     for n in range(2):
         harness.append(CLICKS, 0, {**event, "event_id": f"e-{n}", "occurred_at": NOON - HOUR}, NOON - HOUR)
     harness.fetch(0, CLICKS, 1)
     for _ in range(4):  # the customer's event is applied before the link is sent: more events of that time may arrive
         harness.now += 1_000
-        for rank in (ORDERS, FORWARDED):
+        for rank in (ORDERS, REPARTITION):
             harness.fetch(0, rank)
         await harness.tick(0)
         await harness.commit(0)
@@ -245,7 +247,7 @@ async def test_merged_device_does_not_delete_the_document_of_the_customer_with_i
 
 async def test_crash_before_the_documents_keeps_the_customers_document_of_a_device_with_its_id() -> None:
     """The crash comes after the changelog has the owner of the device, and before the document."""
-    harness = ShellHarness(NOON, 1, linking=True, profiles=True, **WELL_KEYED)
+    harness = ShellHarness(NOON, 1, identity_resolution=True, profiles=True, **WELL_KEYED)
     event = {"type": "page_viewed", "customer_id": "u-1"}
     harness.append(CLICKS, 0, {**event, "event_id": "e-0", "occurred_at": NOON - 2 * HOUR}, NOON - 2 * HOUR)
     await harness.run()
@@ -269,13 +271,15 @@ async def test_crash_before_the_documents_keeps_the_customers_document_of_a_devi
     assert harness.profile_documents() == {"u-1": harness.profiles()[True, "u-1"]}
 
 
-@pytest.mark.parametrize("linking", [True, False])
+@pytest.mark.parametrize("identity_resolution", [True, False])
 @pytest.mark.parametrize("crash_at", ["", "flushed", "offsets"])
 async def test_erased_device_does_not_delete_the_document_of_the_customer_with_its_id(
-    linking: bool, crash_at: str
+    identity_resolution: bool, crash_at: str
 ) -> None:
     """The device was linked to the customer, or had a document of its own under the id."""
-    harness = ShellHarness(NOON, 1, linking=linking, profiles=True, **(WELL_KEYED if linking else {}))
+    harness = ShellHarness(
+        NOON, 1, identity_resolution=identity_resolution, profiles=True, **(WELL_KEYED if identity_resolution else {})
+    )
     for n, ids in enumerate(({"customer_id": "u-1", "anonymous_id": "u-1"}, {"anonymous_id": "u-1"})):
         event = {"event_id": f"e-{n}", "type": "page_viewed", "occurred_at": NOON - HOUR + n}
         harness.append(CLICKS, 0, {**event, **ids}, NOON - HOUR)
@@ -293,7 +297,7 @@ async def test_erased_device_does_not_delete_the_document_of_the_customer_with_i
 
 
 async def test_forgotten_device_does_not_delete_the_document_of_the_customer_with_its_id() -> None:
-    harness = ShellHarness(NOON, 1, linking=True, profiles=True, **WELL_KEYED)
+    harness = ShellHarness(NOON, 1, identity_resolution=True, profiles=True, **WELL_KEYED)
     event = {"event_id": "e-1", "type": "page_viewed", "customer_id": "u-1", "anonymous_id": "u-1"}
     order = {"event_id": "e-2", "type": "order_completed", "customer_id": "u-1", "order_id": "o-1", "total": "5.00"}
     other = {"event_id": "e-3", "type": "page_viewed", "customer_id": "u-1", "anonymous_id": "d-1"}
@@ -312,7 +316,7 @@ async def test_more_events_of_one_instant_than_may_wait_do_not_stop_a_source(par
     """A shop imports events that have only a day as their time. Links are resolved once all of that instant has
     arrived."""
     harness, home = (
-        ShellHarness(NOON, partitions, linking=True, max_buffer_bytes=2_000, **WELL_KEYED),
+        ShellHarness(NOON, partitions, identity_resolution=True, max_buffer_bytes=2_000, **WELL_KEYED),
         Partitioner(partitions),
     )
     for n in range(401):
@@ -332,7 +336,7 @@ async def test_more_events_of_one_instant_than_may_wait_do_not_stop_a_source(par
 
 async def test_tasks_in_a_backlog_report_and_commit_without_waiting_for_the_clock() -> None:
     """Six rounds take 0.3 seconds: by the clock alone there would be one report and no commit."""
-    harness, home = ShellHarness(NOON, 3, linking=True, **WELL_KEYED), Partitioner(3)
+    harness, home = ShellHarness(NOON, 3, identity_resolution=True, **WELL_KEYED), Partitioner(3)
     for source, event in (await on_one(1))[0]:
         harness.append(source, home.partition(key_of(event)), event, event["occurred_at"])
     rounds = commits = 0
@@ -354,6 +358,6 @@ async def test_tasks_in_a_backlog_report_and_commit_without_waiting_for_the_cloc
     for number in harness.tasks:
         await harness.tick(number)
     for number, task in harness.tasks.items():
-        harness.fetch(number, FORWARDED)
+        harness.fetch(number, REPARTITION)
         await harness.tick(number)
         assert not task.awaited

@@ -16,7 +16,7 @@ from streams.errors import UserError
 from streams.observe.catalogue import FAILURES
 from streams.settings import Settings
 from streams.shell import faults
-from streams.shell.commit.metadata import OtherSalt
+from streams.shell.commit.metadata import SaltChanged
 from streams.shell.monitoring import last_failure
 from streams.shell.monitoring.recovery_progress import RecoveryStuck
 from streams.shell.worker.application import App
@@ -43,20 +43,20 @@ def shown(worker: App) -> list[str]:
     ("cause", "reason"),
     [
         (faults.OutOfRange(ORDERS, 3), "out_of_range"),
-        (faults.TopicAnew("orders"), "topic_anew"),
+        (faults.TopicRecreated("orders"), "topic_recreated"),
         (faults.NoOffset(ORDERS), "no_offset"),
         (faults.Truncated("orders", 0, 3, 2), "truncated"),
-        (faults.Hole("orders", 0, 2, 3), "hole"),
+        (faults.RecordsMissing("orders", 0, 2, 3), "records_missing"),
         (faults.StateBehind("changelog", 0, 3, 2), "state_behind"),
-        (faults.WasApart("orders", 4), "was_apart"),
-        (faults.Grown("orders"), "grown"),
-        (faults.CountChanged("orders", 6, 4), "count_changed"),
-        (OtherSalt(), "other_salt"),
+        (faults.CoPartitioningChanged("orders", 4), "co_partitioning_changed"),
+        (faults.PartitionsAdded("orders"), "partitions_added"),
+        (faults.PartitionCountChanged("orders", 6, 4), "partition_count_changed"),
+        (SaltChanged(), "salt_changed"),
         (RecoveryStuck(3, [0]), "recovery_stuck"),
         (faults.CommitFailed(KafkaTimeoutError()), "commit_failed"),
         (faults.CommitLate(), "commit_late"),
         (faults.Fenced(), "fenced"),
-        (faults.OutOfTouch(), "out_of_touch"),
+        (faults.MembershipLost(), "membership_lost"),
         (faults.Defect(KeyError(), {ORDERS: 7}), "defect"),
         (Unreadable(ORDERS, ValueError("it is damaged")), "changelog_unreadable"),
         (UserError("Two workers do not fit."), "other"),
@@ -129,7 +129,7 @@ async def test_a_faust_that_breaks_ends_the_worker_with_its_error_once_all_is_co
     async def let_go(timeout: float) -> None:
         committed.append(broken.failure is None)
 
-    broken._let_go = let_go  # type: ignore[method-assign]
+    broken._release = let_go  # type: ignore[method-assign]
     await broken.stop()
     assert committed == [True]
     assert broken.failure == "RuntimeError: a service of Faust's"
@@ -142,7 +142,7 @@ def test_invalid_failure_file_does_not_prevent_a_start(tmp_path: Path) -> None:
 
 
 def test_failure_file_of_the_previous_version_is_continued(tmp_path: Path) -> None:
-    (tmp_path / last_failure.FILE).write_bytes(b'{"reason": "hole", "at": 3}')
+    (tmp_path / last_failure.FILE).write_bytes(b'{"reason": "records_missing", "at": 3}')
     last_failure.note(tmp_path, faults.Fenced(), 5)
     assert last_failure.last(tmp_path) == last_failure.LastFailure("fenced", 5, {"fenced": 1})
 

@@ -6,7 +6,7 @@ import logging
 import pytest
 
 from streams.settings import Settings
-from streams.shell.monitoring.logs import PERSONAL, Calm, JsonFormatter, to_stderr
+from streams.shell.monitoring.logs import PERSONAL, JsonFormatter, RepeatLimit, to_stderr
 
 
 def entry(name: str, message: str, level: int = logging.WARNING, *args: object) -> logging.LogRecord:
@@ -15,7 +15,7 @@ def entry(name: str, message: str, level: int = logging.WARNING, *args: object) 
 
 def test_repeated_library_messages_are_logged_rarely_with_their_count() -> None:
     now = 100.0
-    calm = Calm(lambda: now)
+    calm = RepeatLimit(lambda: now)
     assert calm.filter(entry("aiokafka.client", "Unable to connect to %s", logging.ERROR, "a"))
     assert not any(
         calm.filter(entry("aiokafka.client", "Unable to connect to %s", logging.ERROR, n)) for n in range(57)
@@ -28,7 +28,7 @@ def test_repeated_library_messages_are_logged_rarely_with_their_count() -> None:
 
 
 def test_faust_service_messages_are_muted_and_own_messages_are_not() -> None:
-    calm = Calm(lambda: 0.0)
+    calm = RepeatLimit(lambda: 0.0)
     assert not calm.filter(entry("faust.tables", "[^---Recovery]: Resuming flow...", logging.INFO))
     assert not calm.filter(entry("streams.shell.worker.application", "[^-App]: Starting...", logging.INFO))
     assert calm.filter(entry("streams.shell.worker.application", "[^-App]: Crashed reason=…", logging.ERROR))

@@ -7,9 +7,16 @@ from hypothesis import strategies as st
 
 from streams.contracts.partitioning import Partitioner
 from streams.core.model.event import Source
-from streams.core.model.sources import Mark
+from streams.core.model.sources import StoredProgress
 from streams.errors import UserError
-from streams.shell.commit.metadata import SourceMark, TaskMark, decode_marker, decode_metadata, encode, source_mark
+from streams.shell.commit.metadata import (
+    CommitMarker,
+    OffsetMetadata,
+    decode_marker,
+    decode_metadata,
+    encode,
+    metadata_at_marker,
+)
 
 
 @pytest.mark.parametrize(
@@ -33,20 +40,20 @@ def test_the_hash_is_that_of_aiokafka(key: bytes) -> None:
     assert Partitioner(2**31).partition(key) == murmur2(key) & 0x7FFFFFFF
 
 
-MARK = Mark(progress=1_763_719_200_000, backfilling=True, last_record_at=1_763_719_300_000)
+MARK = StoredProgress(progress=1_763_719_200_000, backfilling=True, last_record_at=1_763_719_300_000)
 
 
 def test_offset_metadata_round_trips() -> None:
-    mark = SourceMark(commit=7, started_at=1_763_000_000_000, mark=MARK)
+    mark = OffsetMetadata(commit=7, started_at=1_763_000_000_000, progress=MARK)
     assert decode_metadata(encode(mark).decode()) == mark
 
 
 def test_commit_of_a_newer_version_is_refused() -> None:
-    mark = SourceMark(7, 1, Mark(), version=2)
+    mark = OffsetMetadata(7, 1, StoredProgress(), version=2)
     with pytest.raises(UserError, match="upgrade this worker"):
         decode_metadata(encode(mark).decode())
     with pytest.raises(UserError, match="Nothing was changed"):
-        decode_marker(encode(TaskMark(7, 1, {}, version=2)))
+        decode_marker(encode(CommitMarker(7, 1, {}, version=2)))
 
 
 @pytest.mark.parametrize("foreign", ["", "set by hand", "{}", '{"commit":"x"}'])
@@ -55,9 +62,9 @@ def test_foreign_offset_metadata_counts_as_none(foreign: str) -> None:
 
 
 def test_commit_marker_round_trips() -> None:
-    task = TaskMark(commit=7, started_at=5, marks={int(Source.ORDERS): MARK})
+    task = CommitMarker(commit=7, started_at=5, marks={int(Source.ORDERS): MARK})
     marker = decode_marker(encode(task))
     assert marker == task
-    assert source_mark(marker, Source.ORDERS) == SourceMark(7, 5, MARK)
-    assert source_mark(marker, Source.CLICKSTREAM) == SourceMark(7, 5, Mark())
+    assert metadata_at_marker(marker, Source.ORDERS) == OffsetMetadata(7, 5, MARK)
+    assert metadata_at_marker(marker, Source.CLICKSTREAM) == OffsetMetadata(7, 5, StoredProgress())
     assert decode_marker(None) is None

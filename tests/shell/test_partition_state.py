@@ -11,13 +11,13 @@ import pytest
 from streams.core.model.policy import DAY, HOUR
 from streams.core.profile.codec import pack
 from streams.core.profile.profile import Profile
-from streams.core.store.backend import CHECKPOINT, Cold
-from streams.core.store.erasure_markers import Marks
+from streams.core.store.backend import CHECKPOINT, MemoryBackend
+from streams.core.store.erasure_markers import ErasureMarkers
 from streams.settings import Settings
 from streams.shell.admin.topics import changelog_topic
 from streams.shell.commit.changelog import Flush
-from streams.shell.commit.metadata import MARKER_KEY, TaskMark, encode
-from streams.shell.tasks.partition_state import OtherChangelog, State, states
+from streams.shell.commit.metadata import MARKER_KEY, CommitMarker, encode
+from streams.shell.tasks.partition_state import ChangelogRecreated, PartitionState, states
 from streams.transport.rocks import Databases, DiskFailed
 from tests.support.patched_database import PatchedDatabase
 
@@ -25,7 +25,7 @@ NOON = 1_763_719_200_000
 
 
 def marker(commit: int, started_at: int = NOON) -> bytes:
-    return encode(TaskMark(commit, started_at, {}))
+    return encode(CommitMarker(commit, started_at, {}))
 
 
 def record(customer: str, commit: int) -> tuple[bytes, bytes]:
@@ -41,9 +41,9 @@ class Machine:
         self.now = NOON
         self._settings = Settings(state_store="rocksdb", data_dir=directory)
         self._new = states(self._settings, lambda: self.now)
-        self._state: State | None = None
+        self._state: PartitionState | None = None
 
-    def start(self) -> State:
+    def start(self) -> PartitionState:
         if self._state is not None:
             self._state.close()
         self._state = self._new(3)
@@ -115,7 +115,7 @@ def test_recovery_continues_from_disk_only_if_the_files_fit_the_changelog(
     machine.start().restore([record("a", 1)], 7)
     state = machine.start()
     machine.now += later
-    found = state.doubt(first, end)
+    found = state.reason_to_discard(first, end)
     assert found is None if doubt is None else doubt in str(found)
 
 
@@ -131,7 +131,7 @@ def test_a_marker_of_another_application_shows_that_it_is_another_changelog(mach
     machine.start().restore([record("a", 1), (MARKER_KEY, marker(1))], 7)
     state = machine.start()
     state.restore([(MARKER_KEY, marker(2))], 8)
-    with pytest.raises(OtherChangelog, match="partition 3 on disk is of a changelog that is there no more"):
+    with pytest.raises(ChangelogRecreated, match="partition 3 on disk is of a changelog that is there no more"):
         state.restore([(MARKER_KEY, marker(9, NOON + 1))], 9)
     assert machine.start().offset is None
 
@@ -148,7 +148,7 @@ def test_unreadable_checkpoint_on_disk_is_deleted(tmp_path: Path, caplog: pytest
 
 
 def test_memory_state_is_gone_after_a_restart() -> None:
-    new: Callable[[int], State] = states(Settings(), lambda: NOON)
+    new: Callable[[int], PartitionState] = states(Settings(), lambda: NOON)
     state = new(3)
     state.restore([record("a", 1)], 7)
     assert (state.offset, len(state)) == (7, 1)
@@ -158,18 +158,18 @@ def test_memory_state_is_gone_after_a_restart() -> None:
 # -- what is left of who was erased
 
 
-def erased(state: State, customer: str, at: int) -> list[tuple[bytes, bytes | None]]:
+def erased(state: PartitionState, customer: str, at: int) -> list[tuple[bytes, bytes | None]]:
     """Return the changelog records of an erasure that another worker wrote."""
     profile = Profile(customer, True)
     profile.sequence, profile.commit, profile.applied, profile.erased_at = 2, 2, [2, -1], at
-    key, marks = b"c" + customer.encode(), Marks(Cold(), state.profiles.marks._salt, 0)
+    key, marks = b"c" + customer.encode(), ErasureMarkers(MemoryBackend(), state.profiles.markers._salt, 0)
     marks.set(key, at)
     return [(key, pack(profile)), *marks.changes(), (key, None)]
 
 
-def until_tidy(state: State) -> None:
+def until_tidy(state: PartitionState) -> None:
     deadline = time.monotonic() + 60
-    while state.profiles.traces.marks:
+    while state.profiles.residue.marks:
         assert time.monotonic() < deadline
         state.tidy()
         time.sleep(0.01)
@@ -185,12 +185,12 @@ def test_standby_copy_also_loses_an_erased_customer(machine: Machine, tmp_path: 
     state = machine.start()  # what was restored is in files
     assert in_files(tmp_path, b"somebody")
     state.restore(erased(state, "somebody", NOON), 10)
-    assert len(state.profiles.traces.marks) == 1
+    assert len(state.profiles.residue.marks) == 1
     state = machine.start()  # what is still to be done is known after a restart
     until_tidy(state)
     assert in_files(tmp_path, b"somebody") == []
     state = machine.start()
-    assert (list(state), state.profiles.marks.number) == ([b"cb"], 1)
+    assert (list(state), state.profiles.markers.number) == ([b"cb"], 1)
 
 
 def test_files_are_rewritten_once_an_hour_at_most(machine: Machine) -> None:
@@ -202,7 +202,7 @@ def test_files_are_rewritten_once_an_hour_at_most(machine: Machine) -> None:
     for _ in range(20):
         machine.now += 60_000
         assert not state.tidy()
-    assert len(state.profiles.traces.marks) == 1
+    assert len(state.profiles.residue.marks) == 1
     machine.now += HOUR
     until_tidy(state)
 
@@ -216,7 +216,7 @@ def test_failed_rewrite_of_files_is_tried_again(machine: Machine, tmp_path: Path
     PatchedDatabase(state._database, compact_range=lambda *_, **__: None)
     with pytest.raises(DiskFailed, match="could not be rewritten"):
         until_tidy(state)
-    assert len(state.profiles.traces.marks) == 1
+    assert len(state.profiles.residue.marks) == 1
     assert in_files(tmp_path, b"somebody")
     state = machine.start()
     until_tidy(state)
@@ -224,9 +224,9 @@ def test_failed_rewrite_of_files_is_tried_again(machine: Machine, tmp_path: Path
 
 
 def test_timers_in_memory_are_purged_at_once() -> None:
-    state = State()
+    state = PartitionState()
     state.restore([record("somebody", 1)], 7)
     state.restore(erased(state, "somebody", NOON), 10)
     assert not state.tidy()
-    assert not state.profiles.traces.marks
+    assert not state.profiles.residue.marks
     assert state.profiles.timers.due(1 << 60) is None

@@ -19,11 +19,11 @@ from streams.core.model.event import Source
 from streams.core.model.sources import Fetch
 from streams.observe.prometheus import Metrics
 from streams.settings import Settings
-from streams.shell.commit.at_least_once import AtOnce
+from streams.shell.commit.at_least_once import ImmediateOutput
 from streams.shell.commit.changelog import Flush
 from streams.shell.commit.outbox import Outbox
-from streams.shell.faults import Hole, Truncated
-from streams.shell.tasks.partition_state import State
+from streams.shell.faults import RecordsMissing, Truncated
+from streams.shell.tasks.partition_state import PartitionState
 from streams.shell.tasks.partition_task import PartitionTask
 from streams.transport.chunks import Chunk, Lost
 from tests.support.fake_producer import FakeProducer
@@ -56,7 +56,7 @@ class TaskHarness:
     def __init__(self, playbook: Playbook = Playbook()) -> None:
         self.now = NOON
         self.producer, self.changelog = FakeProducer(), Changelog()
-        lifecycle, state = Lifecycle(playbook), State()
+        lifecycle, state = Lifecycle(playbook), PartitionState()
         self.engine = PartitionEngine(lifecycle, state=state.profiles)
         self.offsets = dict.fromkeys(Source, 0)
         self.metrics = Metrics(version="0", ready=lambda: True, event_loop_lag=lambda: 0.0, strict=True)
@@ -67,7 +67,7 @@ class TaskHarness:
             lifecycle,
             settings=SETTINGS,
             started_at=NOON,
-            deliver=lambda sent: AtOnce(
+            deliver=lambda sent: ImmediateOutput(
                 Outbox(lambda: self.producer, sent),
                 self.changelog,  # type: ignore[arg-type]
                 ours,
@@ -124,7 +124,7 @@ async def test_a_commit_that_began_before_the_clock_jumped_does_not_bring_the_tr
         commit = asyncio.create_task(harness.task.write(snapshot))
         await asyncio.sleep(0)
         if jumps:
-            harness.task.trust.lost()
+            harness.task.trust.distrust()
         harness.changelog.may_write.set()
         await commit
         assert harness.task.trust.given is not jumps
@@ -195,7 +195,7 @@ async def test_chunk_from_before_a_seek_is_ignored_and_one_behind_a_gap_ends_the
     harness.process(Source.CLICKSTREAM, type="page_viewed", event_id="again")
     assert harness.engine.positions()[Source.CLICKSTREAM] <= 1
     harness.offsets[Source.CLICKSTREAM] = 5
-    with pytest.raises(Hole, match="offset 1 is next, but the topic begins at 5"):
+    with pytest.raises(RecordsMissing, match="offset 1 is next, but the topic begins at 5"):
         harness.process(Source.CLICKSTREAM, type="page_viewed")
 
 

@@ -6,21 +6,21 @@ import logging
 
 import pytest
 
-from streams.shell.monitoring.recovery_progress import Figures, RecoveryStuck, RecoveryWatch
+from streams.shell.monitoring.recovery_progress import Figures, RecoveryProgress, RecoveryStuck
 
 
 class Watched:
     def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level(logging.INFO)
         self.now = 100.0
-        self.watch = RecoveryWatch(lambda: self.now)
+        self.watch = RecoveryProgress(lambda: self.now)
         self._caplog = caplog
 
     def saw(self, seconds: float, **left: int) -> list[str]:
         """Report the records left, by partition, after some seconds. Return the lines logged."""
         self.now += seconds
         self._caplog.clear()
-        self.watch.saw({int(name.removeprefix("p")): records for name, records in left.items()})
+        self.watch.observe({int(name.removeprefix("p")): records for name, records in left.items()})
         return self._caplog.messages
 
 
@@ -72,7 +72,7 @@ def moments(watched: Watched, seconds: int, left: int, *, answers: bool) -> list
     found = []
     for second in range(1, seconds + 1):
         watched.now += 1
-        watched.watch.saw({0: left}, answers)
+        watched.watch.observe({0: left}, answers)
         if watched.watch.stuck():
             found.append(second)
     return found
@@ -81,19 +81,19 @@ def moments(watched: Watched, seconds: int, left: int, *, answers: bool) -> list
 def test_a_recovery_that_reads_nothing_from_a_broker_that_answers_starts_again_and_then_ends_the_worker(
     watched: Watched,
 ) -> None:
-    watched.watch.saw({0: 500}, True)
+    watched.watch.observe({0: 500}, True)
     assert moments(watched, 95, 500, answers=True) == [31, 62, 93]
     with pytest.raises(RecoveryStuck, match=r"stood still at 500 changelog records of partitions \[0\] although"):
         moments(watched, 31, 500, answers=True)
 
 
 def test_recovery_that_progressed_may_restart_as_often_as_before(watched: Watched) -> None:
-    watched.watch.saw({0: 500}, True)
+    watched.watch.observe({0: 500}, True)
     assert moments(watched, 95, 500, answers=True) == [31, 62, 93]
     assert moments(watched, 95, 400, answers=True) == [32, 63, 94]
 
 
 def test_a_broker_that_is_away_is_waited_for(watched: Watched) -> None:
-    watched.watch.saw({0: 500}, True)
+    watched.watch.observe({0: 500}, True)
     assert moments(watched, 600, 500, answers=False) == []
     assert moments(watched, 40, 500, answers=True) == [31]

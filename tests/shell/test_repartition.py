@@ -10,7 +10,7 @@ import pytest
 
 from streams.contracts.partitioning import Partitioner
 from streams.contracts.repartition import ORIGIN
-from streams.core.event_time.inputs import FORWARDED
+from streams.core.event_time.inputs import REPARTITION
 from streams.transport.chunks import Chunk, Lost
 from tests.shell.shop_runs import CLICKS, NOON, ORDERS, expected, goes_wrong, run_to_the_end, same
 from tests.support.shell_harness import ShellHarness
@@ -44,7 +44,7 @@ async def test_crashes_at_every_step_lose_nothing_and_apply_nothing_twice(seed: 
     assert harness.counts["arrived", "taken"] > 200
 
 
-@pytest.mark.parametrize("disabled_guard", ["previous", "taken", "of_origins"])
+@pytest.mark.parametrize("disabled_guard", ["previous", "taken", "of_upstreams"])
 async def test_outputs_are_wrong_with_any_guard_disabled(disabled_guard: str) -> None:
     assert await goes_wrong(lambda seed: crashing(seed, disabled_guard), seeds=range(12))
 
@@ -69,7 +69,7 @@ async def test_a_backlog_on_another_partition_raises_no_false_abandonment() -> N
     engine = harness.tasks[home].engine
     assert [output["type"] for output in harness.outputs()] == []
     assert engine.watermark is None
-    assert engine.held_by() == (CLICKS, other)
+    assert engine.watermark_blocked_by() == (CLICKS, other)
 
     await harness.run()
     assert [o["type"] for o in harness.outputs() if o["type"] != "stage_changed"] == []
@@ -85,12 +85,12 @@ async def test_silent_upstream_partition_blocks_the_watermark_of_all_tasks() -> 
     assert before is not None
     for _ in range(30):
         harness.now += 1_000
-        harness.fetch(0, FORWARDED)
+        harness.fetch(0, REPARTITION)
         await harness.tick(0)
     held = harness.tasks[0].engine.watermark
     assert held is not None
     assert held <= before + 1_000
-    assert harness.tasks[0].facts({}).held_by_partition == 1
+    assert harness.tasks[0].readings({}).blocked_by_partition == 1
 
 
 async def test_a_restart_without_input_keeps_the_watermark_and_what_was_taken() -> None:
@@ -124,11 +124,11 @@ async def test_a_fast_partition_does_not_run_ahead_of_a_slow_one_without_bound()
     most = 0
     for _ in range(200):
         harness.fetch(0, CLICKS, 10)
-        harness.fetch(1, FORWARDED)
+        harness.fetch(1, REPARTITION)
         await harness.tick(0)
         harness.now += 200
-        most = max(most, harness.tasks[1].engine.arrived_bytes())
-    assert harness.tasks[0].full(CLICKS)
+        most = max(most, harness.tasks[1].engine.repartition_buffered_bytes())
+    assert harness.tasks[0].must_pause(CLICKS)
     assert 1_000 < most < 4_000
     assert harness.tasks[0].engine.progress(CLICKS).position < 100
     for _ in range(400):
@@ -137,7 +137,7 @@ async def test_a_fast_partition_does_not_run_ahead_of_a_slow_one_without_bound()
             for rank in harness.settings.read_topics:
                 harness.fetch(number, rank, 10)
             await harness.tick(number)
-            assert harness.tasks[number].engine.arrived_bytes() < 6_000
+            assert harness.tasks[number].engine.repartition_buffered_bytes() < 6_000
     assert all(task.engine.progress(CLICKS).position == 300 for task in harness.tasks.values())
     assert harness.counts["applied", "clickstream"] == 600
 
@@ -151,7 +151,7 @@ async def test_headers_key_and_timestamp_of_a_forwarded_record_are_kept() -> Non
         )
     await harness.run()
     forwarded = [
-        r for n in (0, 1) for r in harness.logs[harness.settings.activity_topic, n] if r.headers[-1][0] == ORIGIN
+        r for n in (0, 1) for r in harness.logs[harness.settings.repartition_topic, n] if r.headers[-1][0] == ORIGIN
     ]
     assert [(r.key, json.loads(r.value), r.headers[0]) for r in forwarded] == [(b"s-9", event, ("ce_id", b"7"))]
     assert json.loads(forwarded[0].headers[1][1])[4] == NOON - MINUTE
@@ -166,14 +166,14 @@ async def test_applied_upstream_offsets_are_kept_while_repartitioning_is_off() -
     await harness.run()
     taken = {n: task.engine._taken for n, task in harness.tasks.items()}
     settings = harness.settings
-    harness.settings = dataclasses.replace(settings, clickstream_well_keyed=True, orders_well_keyed=True)
+    harness.settings = dataclasses.replace(settings, clickstream_co_partitioned=True, orders_co_partitioned=True)
     for number in (0, 1):
         harness.restart_task(number, forwards=False)
     await harness.run()
-    assert all(topic != settings.activity_topic for topic in harness.settings.read_topics.values())
+    assert all(topic != settings.repartition_topic for topic in harness.settings.read_topics.values())
     harness.settings = settings
     for number in (0, 1):
-        harness.offsets.pop((settings.activity_topic, number))  # expired, and reading begins at the start
+        harness.offsets.pop((settings.repartition_topic, number))  # expired, and reading begins at the start
         harness.restart_task(number)
     assert {n: task.engine._taken for n, task in harness.tasks.items()} == taken
     await harness.run()
@@ -182,7 +182,7 @@ async def test_applied_upstream_offsets_are_kept_while_repartitioning_is_off() -
 
 async def test_foreign_record_on_the_repartition_topic_is_a_dead_letter() -> None:
     harness = ShellHarness(NOON, 2)
-    harness.append_record((harness.settings.activity_topic, 0), b"k", b"{}", [])
+    harness.append_record((harness.settings.repartition_topic, 0), b"k", b"{}", [])
     await harness.run()
     letters = [
         r for (topic, _), log in harness.logs.items() if topic == harness.settings.dead_letters_topic for r in log
@@ -196,11 +196,11 @@ async def test_damaged_batch_of_repartitioned_records_is_a_dead_letter_and_block
         harness.append(CLICKS, 0, click(f"c-{n}", NOON - HOUR + n * 1_000), NOON)
     harness.fetch(0, CLICKS)
     await harness.tick(0)
-    log = harness.logs[harness.settings.activity_topic, 1]
+    log = harness.logs[harness.settings.repartition_topic, 1]
     forwarded = sum(record.headers[-1][0] == ORIGIN for record in log)
     chunk = Chunk(log[3:])
     chunk.start, chunk.next, chunk.lost = 0, len(log), Lost(0, 3, "its checksum is wrong")
-    harness.tasks[1].arrive(chunk)
+    harness.tasks[1].receive(chunk)
     await harness.run()
     letters = [
         r for (topic, _), log in harness.logs.items() if topic == harness.settings.dead_letters_topic for r in log
@@ -231,12 +231,12 @@ async def test_damaged_batch_before_a_restart_blocks_no_later_repartitioned_reco
     who = of_another(harness)
     await forward(harness, who)
     await harness.run()
-    before = harness.tasks[1].engine.arrived_position
+    before = harness.tasks[1].engine.repartition_position
     await forward(harness, who)
     chunk = Chunk()
-    chunk.start, chunk.next = before, len(harness.logs[harness.settings.activity_topic, 1])
+    chunk.start, chunk.next = before, len(harness.logs[harness.settings.repartition_topic, 1])
     chunk.lost = Lost(before, chunk.next, "its checksum is wrong")
-    harness.tasks[1].arrive(chunk)
+    harness.tasks[1].receive(chunk)
     await harness.tick(1)
     await harness.commit(1)
     harness.restart_task(1)
@@ -252,10 +252,10 @@ async def test_damaged_batch_before_a_restart_blocks_no_later_repartitioned_reco
 async def test_record_skipped_by_setting_the_offset_blocks_no_later_repartitioned_record() -> None:
     """The log of a worker that ends at a bad record recommends this remedy."""
     harness = ShellHarness(NOON, 2)
-    who, at = of_another(harness), (harness.settings.activity_topic, 1)
+    who, at = of_another(harness), (harness.settings.repartition_topic, 1)
     await forward(harness, who)
     await harness.run()
-    before = harness.tasks[1].engine.arrived_position
+    before = harness.tasks[1].engine.repartition_position
     for _ in range(4):
         await forward(harness, who)
     bad = next(n for n, record in enumerate(harness.logs[at]) if n >= before and record.headers[-1][0] == ORIGIN)

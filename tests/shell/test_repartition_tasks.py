@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from faust.types import TP
 
-from streams.core.event_time.inputs import FORWARDED
+from streams.core.event_time.inputs import REPARTITION
 from streams.core.model.event import Source
-from streams.core.model.sources import Fetch, Mark
+from streams.core.model.sources import Fetch, StoredProgress
 from streams.shell.commit.metadata import decode_metadata
-from streams.shell.faults import Grown, Hole, Truncated
+from streams.shell.faults import PartitionsAdded, RecordsMissing, Truncated
 from streams.shell.monitoring.slowest_partition import NOBODY, slowest
 from streams.transport.chunks import Chunk, Lost
 from tests.shell.shop_runs import NOON, by_id, expected, goes_wrong, run_to_the_end
@@ -25,20 +25,22 @@ COUNTS = ({CLICKS: 5}, {ORDERS: 2}, {CLICKS: 2, ORDERS: 5}, {CLICKS: 4, ORDERS: 
 """Numbers of partitions beside three tasks, of one source or of both. Another source has arbitrary keys."""
 
 
-async def crashing(seed: int, independent: dict[Source, int], disabled_guard: str = "") -> tuple[bool, ShellHarness]:
+async def crashing(
+    seed: int, not_co_partitioned: dict[Source, int], disabled_guard: str = ""
+) -> tuple[bool, ShellHarness]:
     """Run a shop whose tasks and source readers crash at every step. Return whether all outputs are right."""
     rng = random.Random(seed)
     clicks, orders = shop(seed, customers=15, events=400, end=NOON)
     right = await expected(clicks, orders, NOON)
-    harness = ShellHarness(NOON, 3, disabled_guard, independent)
+    harness = ShellHarness(NOON, 3, disabled_guard, not_co_partitioned)
     for source, events in ((CLICKS, clicks), (ORDERS, orders)):
         for event in events:
-            harness.append(source, rng.randrange(independent.get(source, 3)), event, event["occurred_at"])
+            harness.append(source, rng.randrange(not_co_partitioned.get(source, 3)), event, event["occurred_at"])
     for _ in range(700):
         number, reader = rng.randrange(3), rng.choice([*harness.readers])
         match rng.randrange(13):
             case 0 | 1 | 2 | 3:
-                harness.fetch(number, rng.choice([*harness.tasks[number].read, FORWARDED]), rng.randrange(1, 30))
+                harness.fetch(number, rng.choice([*harness.tasks[number].read, REPARTITION]), rng.randrange(1, 30))
             case 4 | 5 | 6:
                 harness.read_source(*reader, rng.randrange(1, 30))
             case 7:
@@ -62,29 +64,29 @@ async def crashing(seed: int, independent: dict[Source, int], disabled_guard: st
     return by_id(harness.outputs()) == right and sum(applied) == len(orders), harness
 
 
-@pytest.mark.parametrize("independent", COUNTS, ids=str)
+@pytest.mark.parametrize("not_co_partitioned", COUNTS, ids=str)
 @pytest.mark.parametrize("seed", range(4))
 async def test_crashes_at_every_step_lose_nothing_and_apply_nothing_twice(
-    seed: int, independent: dict[Source, int]
+    seed: int, not_co_partitioned: dict[Source, int]
 ) -> None:
-    right, harness = await crashing(seed, independent)
+    right, harness = await crashing(seed, not_co_partitioned)
     assert right
     assert harness.counts["arrived", "repeated"] > 0
     assert harness.counts["arrived", "taken"] > 25
 
 
-@pytest.mark.parametrize("disabled_guard", ["previous", "taken", "of_origins"])
+@pytest.mark.parametrize("disabled_guard", ["previous", "taken", "of_upstreams"])
 async def test_outputs_are_wrong_with_any_guard_disabled(disabled_guard: str) -> None:
     assert await goes_wrong(lambda seed: crashing(seed, COUNTS[2], disabled_guard), seeds=range(12))
 
 
-@pytest.mark.parametrize("independent", [{CLICKS: 5, ORDERS: 2}, {ORDERS: 5}], ids=str)
+@pytest.mark.parametrize("not_co_partitioned", [{CLICKS: 5, ORDERS: 2}, {ORDERS: 5}], ids=str)
 async def test_a_backlog_of_a_partition_without_its_reader_raises_no_false_abandonment(
-    independent: dict[Source, int],
+    not_co_partitioned: dict[Source, int],
 ) -> None:
     """The order that prevents the abandonment is on a partition that nobody reads at present."""
     began = NOON - 5 * HOUR
-    harness = ShellHarness(NOON, 3, independent=independent)
+    harness = ShellHarness(NOON, 3, not_co_partitioned=not_co_partitioned)
     home = harness.tasks[0]._partitioner.partition(b"c-1")
     harness.append(CLICKS, home, click("c-1", began, "product_added", product_id="p", price="5"), began)
     harness.append(ORDERS, 1, order("c-1", began + 10 * MINUTE, "o-1", total="5"), began + 10 * MINUTE)
@@ -94,8 +96,8 @@ async def test_a_backlog_of_a_partition_without_its_reader_raises_no_false_aband
     engine = harness.tasks[home].engine
     assert harness.outputs() == []
     assert engine.watermark is None
-    assert engine.held_by() == (ORDERS, 1)
-    assert harness.tasks[home].facts({}).held_by_partition == 1
+    assert engine.watermark_blocked_by() == (ORDERS, 1)
+    assert harness.tasks[home].readings({}).blocked_by_partition == 1
 
     harness.readers[ORDERS, 1] = away
     await harness.run()
@@ -107,11 +109,11 @@ async def test_a_backlog_of_a_partition_without_its_reader_raises_no_false_aband
 
 async def test_source_reader_sends_nothing_before_its_first_commit() -> None:
     """The first commit writes an offset. A partition with events but without an offset has lost its offset."""
-    harness = ShellHarness(NOON, 1, independent={CLICKS: 2})
+    harness = ShellHarness(NOON, 1, not_co_partitioned={CLICKS: 2})
     harness.append(CLICKS, 1, click("c", NOON))
     harness.read_source(CLICKS, 1)
     await harness.tick_reader(CLICKS, 1)
-    activity = harness.logs[harness.settings.activity_topic, 0]
+    activity = harness.logs[harness.settings.repartition_topic, 0]
     assert activity == []
     await harness.commit_reader(CLICKS, 1)
     assert len(activity) == 2
@@ -122,21 +124,21 @@ async def test_source_reader_sends_nothing_before_its_first_commit() -> None:
 
 
 async def test_progress_and_topic_are_stored_with_the_offset_and_restored_from_it() -> None:
-    harness = ShellHarness(NOON, 1, independent={CLICKS: 2})
+    harness = ShellHarness(NOON, 1, not_co_partitioned={CLICKS: 2})
     harness.append(CLICKS, 0, click("c", NOON - 3 * HOUR))
     await harness.run()
     offset, metadata = harness.offsets["clickstream", 0]
     mark = decode_metadata(metadata)
     assert (offset, mark is not None and mark.reader) == (1, True)
     assert mark is not None
-    assert mark.mark == Mark(harness.now - 5_000, True, mark.mark.last_record_at)
+    assert mark.progress == StoredProgress(harness.now - 5_000, True, mark.progress.last_record_at)
     harness.restart_reader(CLICKS, 0)
     assert harness.readers[CLICKS, 0].slowest() == harness.now - 5_000
     assert harness.readers[CLICKS, 0].snapshot(force=True) is not None
 
 
 async def test_record_that_a_source_reader_rejects_is_a_dead_letter_of_its_partition() -> None:
-    harness = ShellHarness(NOON, 2, independent={ORDERS: 5})
+    harness = ShellHarness(NOON, 2, not_co_partitioned={ORDERS: 5})
     harness.append_record(("orders", 4), b"k", b"{", [], NOON)
     reader = harness.readers[ORDERS, 4]
     harness.read_source(ORDERS, 4)
@@ -156,16 +158,16 @@ async def test_record_that_a_source_reader_rejects_is_a_dead_letter_of_its_parti
 
 
 async def test_records_that_were_never_read_and_are_gone_end_the_worker() -> None:
-    harness = ShellHarness(NOON, 2, independent={ORDERS: 3})
+    harness = ShellHarness(NOON, 2, not_co_partitioned={ORDERS: 3})
     chunk = Chunk([])
     chunk.start = chunk.next = 5
-    with pytest.raises(Hole, match="orders, partition 2: offset 0 is next, but the topic begins at 5"):
+    with pytest.raises(RecordsMissing, match="orders, partition 2: offset 0 is next, but the topic begins at 5"):
         harness.readers[ORDERS, 2].process(ORDERS, chunk)
 
 
 async def test_a_topic_that_ends_before_what_tasks_have_had_of_it_ends_the_worker() -> None:
     """The topic was truncated: tasks would take new records for those that they had, and drop them."""
-    reader = ShellHarness(NOON, 2, independent={ORDERS: 3}).readers[ORDERS, 2]
+    reader = ShellHarness(NOON, 2, not_co_partitioned={ORDERS: 3}).readers[ORDERS, 2]
     reader._taken = 7
     reader.advance({ORDERS: Fetch(NOON, 3)}, frozenset())
     reader.advance({ORDERS: Fetch(NOON + 39_000, 3)}, frozenset())
@@ -178,7 +180,7 @@ async def test_a_topic_that_ends_before_what_tasks_have_had_of_it_ends_the_worke
 
 
 async def test_source_reader_ahead_of_the_slowest_source_is_paused() -> None:
-    harness = ShellHarness(NOON, 2, independent={CLICKS: 3}, max_buffer_bytes=2_000)
+    harness = ShellHarness(NOON, 2, not_co_partitioned={CLICKS: 3}, max_buffer_bytes=2_000)
     for n in range(300):
         for partition in range(3):
             event = click(f"c-{n % 40}", NOON - HOUR + n * 1_000, event_id=f"{partition}-{n}")
@@ -189,12 +191,12 @@ async def test_source_reader_ahead_of_the_slowest_source_is_paused() -> None:
         await harness.tick_reader(CLICKS, 0)
         await harness.commit_reader(CLICKS, 0)
         for number in (0, 1):
-            harness.fetch(number, FORWARDED)
+            harness.fetch(number, REPARTITION)
             await harness.tick(number)
         harness.now += 200
-    assert fast.full(CLICKS)
+    assert fast.must_pause(CLICKS)
     assert 5 < fast.position(CLICKS) < 50
-    assert fast.facts().source.buffered_bytes > 2_000
+    assert fast.readings().source.buffered_bytes > 2_000
     await harness.run()
     assert [reader.position(CLICKS) for reader in harness.readers.values()] == [300, 300, 300]
     assert harness.counts["applied", "clickstream"] == 900
@@ -213,12 +215,12 @@ async def test_grown_topic_is_waited_for_and_earlier_events_are_not_applied_agai
                 harness.append(source, rng.randrange(3), event, event["occurred_at"])
     for n in range(120):
         number = rng.randrange(3)
-        harness.fetch(number, rng.choice([CLICKS, ORDERS, FORWARDED, FORWARDED]), 5)
+        harness.fetch(number, rng.choice([CLICKS, ORDERS, REPARTITION, REPARTITION]), 5)
         harness.now += 100
         await harness.tick(number)
         if n % 30 == 0:
             await harness.commit(number)
-    harness.now, harness.independent = NOON, {CLICKS: 5}
+    harness.now, harness.not_co_partitioned = NOON, {CLICKS: 5}
     for source, events in ((CLICKS, clicks), (ORDERS, orders)):
         for event in events:
             if event["occurred_at"] >= half:
@@ -238,16 +240,16 @@ async def test_grown_topic_is_waited_for_and_earlier_events_are_not_applied_agai
 
 
 async def test_record_from_an_unknown_upstream_partition_ends_the_worker_and_is_not_lost() -> None:
-    harness = ShellHarness(NOON, 2, independent={CLICKS: 3})
+    harness = ShellHarness(NOON, 2, not_co_partitioned={CLICKS: 3})
     home = harness.tasks[0]._partitioner.partition(b"c-1")
     await harness.run()
-    harness.independent = {CLICKS: 4}
+    harness.not_co_partitioned = {CLICKS: 4}
     harness.restart_reader(CLICKS, 3)
     harness.append(CLICKS, 3, click("c-1", NOON))
     harness.read_source(CLICKS, 3)
     await harness.commit_reader(CLICKS, 3)
-    with pytest.raises(Grown, match="clickstream has got more partitions"):
-        harness.fetch(home, FORWARDED)
+    with pytest.raises(PartitionsAdded, match="clickstream has got more partitions"):
+        harness.fetch(home, REPARTITION)
     for number in (0, 1):
         harness.restart_task(number)
     await harness.run()
@@ -255,7 +257,7 @@ async def test_record_from_an_unknown_upstream_partition_ends_the_worker_and_is_
 
 
 async def test_a_clock_that_is_not_trusted_yet_proves_no_silence() -> None:
-    harness = ShellHarness(NOON, 1, independent={CLICKS: 2})
+    harness = ShellHarness(NOON, 1, not_co_partitioned={CLICKS: 2})
     reader = harness.readers[CLICKS, 0]
     reader.trust.given = False
     await harness.tick_reader(CLICKS, 0)
@@ -273,15 +275,15 @@ async def test_a_clock_that_is_not_trusted_yet_proves_no_silence() -> None:
 
 
 def test_slowest_progress_of_partitions_is_unknown_if_one_is_unknown() -> None:
-    marks: list[Any] = [Mark(7), Mark(5), Mark(9)]
+    marks: list[Any] = [StoredProgress(7), StoredProgress(5), StoredProgress(9)]
     assert slowest(marks) == 5
     assert slowest([*marks, None]) is None
-    assert slowest([*marks, Mark()]) is None
+    assert slowest([*marks, StoredProgress()]) is None
     assert slowest([None, None]) == slowest([]) == NOBODY
 
 
 async def test_repartitioned_record_keeps_key_value_and_headers_and_gains_one() -> None:
-    harness = ShellHarness(NOON, 2, independent={CLICKS: 3})
+    harness = ShellHarness(NOON, 2, not_co_partitioned={CLICKS: 3})
     event = click("c-1", NOON - HOUR)
     harness.append_record(("clickstream", 2), b"s-9", json.dumps(event).encode(), [("ce_id", b"7")], NOON - MINUTE)
     await harness.run()

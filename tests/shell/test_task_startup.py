@@ -8,23 +8,23 @@ from typing import Any
 import pytest
 
 from streams import playbooks
-from streams.core.event_time.inputs import ERASURES, FORWARDED
+from streams.core.event_time.inputs import ERASURES, REPARTITION
 from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.model.event import LINK, Source
-from streams.core.model.outputs import IdentityChange, Passed
+from streams.core.model.outputs import IdentityChange, InternalMessage
 from streams.core.model.parts import Alias
-from streams.core.model.sources import NOT_READ, Arrivals, Mark
+from streams.core.model.sources import NOT_READ, StoredProgress, StoredRepartition
 from streams.core.profile.codec import pack
 from streams.core.profile.profile import Profile
 from streams.settings import Settings
-from streams.shell.commit.metadata import MARKER_KEY, SourceMark, TaskMark, encode
-from streams.shell.faults import LinkingOff
-from streams.shell.tasks.partition_state import State
+from streams.shell.commit.metadata import MARKER_KEY, CommitMarker, OffsetMetadata, encode
+from streams.shell.faults import IdentityResolutionOff
+from streams.shell.tasks.partition_state import PartitionState
 from streams.shell.tasks.partition_task import PartitionTask
-from streams.shell.worker.task_startup import Starter
+from streams.shell.worker.task_startup import TaskStarter
 
 NOON = 1_763_719_200_000
-ITEM = Passed(
+ITEM = InternalMessage(
     stream=1, number=0, cause=-1, offset=3, role=LINK, at=NOON, customer="c", other="d", event_id="e", event_type="t"
 )
 TOLD = IdentityChange(
@@ -36,29 +36,31 @@ TOLD = IdentityChange(
 class Beginning:
     """A partition with a device that has a pending output and a pending internal message of commit 5."""
 
-    def __init__(self, *, linking: bool, flushed: int = 5) -> None:
+    def __init__(self, *, identity_resolution: bool, flushed: int = 5) -> None:
         """`flushed` is the last whole flush."""
-        self.state = State(0)
+        self.state = PartitionState(0)
         profile = Profile("d", False)
         profile.alias, profile.next_deadline, profile.commit = Alias([("c", NOON)], NOON), NOON, 5
         profile.pending = [TOLD, ITEM]
-        marker = encode(TaskMark(flushed, NOON, {}, Arrivals(7, [], [-1, 0])))
+        marker = encode(CommitMarker(flushed, NOON, {}, StoredRepartition(7, [], [-1, 0])))
         self.state.restore([(b"ad", pack(profile)), (MARKER_KEY, marker)], 1)
-        self.settings = Settings(partitions=1, linking=linking)
+        self.settings = Settings(partitions=1, identity_resolution=identity_resolution)
         self.sent: list[Any] = []
 
     def begin(self, committed: dict[int, int]) -> PartitionTask:
         """`committed` gives the commit that the metadata of each offset names."""
         data = SimpleNamespace(take=lambda number: self.state, set_persisted_offset=print)
         app: Any = SimpleNamespace(
-            settings=self.settings, read_topics=self.settings.read_topics, independent=frozenset(), topic_ids={},
+            settings=self.settings, read_topics=self.settings.read_topics, not_co_partitioned=frozenset(), topic_ids={},
             partition_counts=dict.fromkeys(Source, 1), changelog_topic="changelog", same_topic=lambda *topic: None,
             table=SimpleNamespace(data=data, changelog_tp=lambda number: None), clock=lambda: NOON, metrics=None,
         )  # fmt: skip
         guarantee: Any = SimpleNamespace(delivery=lambda name, sent: SimpleNamespace(put=self.sent.append))
-        texts = {rank: encode(SourceMark(commit, NOON, Mark())).decode() for rank, commit in committed.items()}
+        texts = {
+            rank: encode(OffsetMetadata(commit, NOON, StoredProgress())).decode() for rank, commit in committed.items()
+        }
         positions = dict.fromkeys(self.settings.read_topics, 9)
-        return Starter(app, Lifecycle(playbooks.load()), guarantee).new_task(0, positions, texts)
+        return TaskStarter(app, Lifecycle(playbooks.load()), guarantee).new_task(0, positions, texts)
 
 
 @pytest.mark.parametrize(("committed", "flushed", "waits"), [(4, 5, True), (4, 4, True), (5, 5, False)])
@@ -66,16 +68,16 @@ def test_pending_internal_messages_prevent_a_start_without_identity_resolution(
     committed: int, flushed: int, waits: bool
 ) -> None:
     """They are left by a crash. A worker that ended in order has sent all its messages."""
-    beginning = Beginning(linking=False, flushed=flushed)
+    beginning = Beginning(identity_resolution=False, flushed=flushed)
     of_all = dict.fromkeys((*map(int, Source), ERASURES), committed)
     if waits:
-        with pytest.raises(LinkingOff, match=r"partition 0 has still 1 .* LIFECYCLE_LINKING=on once more"):
+        with pytest.raises(IdentityResolutionOff, match=r"partition 0 has still 1 .*once more with LIFECYCLE_"):
             beginning.begin(of_all)
         assert beginning.sent == []
     else:
         beginning.begin(of_all)
     if (committed, flushed) == (4, 5):
-        on = Beginning(linking=True)
+        on = Beginning(identity_resolution=True)
         on.begin(of_all)
         assert [record.topic for record in on.sent] == ["lifecycle-identities", "lifecycle-activity"]
 
@@ -83,18 +85,18 @@ def test_pending_internal_messages_prevent_a_start_without_identity_resolution(
 @pytest.mark.parametrize(("of_sources", "again"), [(5, 0), (4, 2)])
 def test_expired_offset_of_the_repartition_topic_repeats_nothing(of_sources: int, again: int) -> None:
     """Identity resolution was off in between, and the metadata names a commit from long ago."""
-    beginning = Beginning(linking=True)
-    beginning.begin({**dict.fromkeys((*map(int, Source), ERASURES), of_sources), FORWARDED: 2})
+    beginning = Beginning(identity_resolution=True)
+    beginning.begin({**dict.fromkeys((*map(int, Source), ERASURES), of_sources), REPARTITION: 2})
     assert len(beginning.sent) == again
 
 
 def test_task_without_the_repartition_topic_records_that_in_its_commit() -> None:
-    beginning = Beginning(linking=False)
-    for linking, position in ((False, NOT_READ), (True, 9)):
-        beginning.settings = Settings(partitions=1, linking=linking)
+    beginning = Beginning(identity_resolution=False)
+    for identity_resolution, position in ((False, NOT_READ), (True, 9)):
+        beginning.settings = Settings(partitions=1, identity_resolution=identity_resolution)
         snapshot = beginning.begin({int(source): 5 for source in Source}).engine.snapshot(force=True)
         assert snapshot is not None
         assert snapshot.commit > 6  # a stale owner may write a sixth
-        if linking:
+        if identity_resolution:
             assert snapshot.arrivals is not None
             assert snapshot.arrivals.position == position

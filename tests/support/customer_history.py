@@ -12,12 +12,12 @@ from typing import Any
 
 from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.lifecycle.playbook import Playbook
-from streams.core.model.event import Activity, Item, Source
+from streams.core.model.event import Event, Item, Source
 from streams.core.model.outputs import Abandonment, Output, StageChange
 from streams.core.model.policy import DAY, HOUR, MINUTE, SECOND, Policy
 from streams.core.profile.profile import Profile
 
-__all__ = ["DAY", "HOUR", "MINUTE", "SECOND", "T0", "Activity", "CustomerHistory", "click", "item", "order", "run"]
+__all__ = ["DAY", "HOUR", "MINUTE", "SECOND", "T0", "CustomerHistory", "Event", "click", "item", "order", "run"]
 
 T0 = 1_760_000_000_000
 
@@ -31,19 +31,19 @@ def item(product_id: str | None, quantity: int = 1, price: int | None = 1000, **
     )
 
 
-def click(at: int, type_: str = "page_viewed", product_id: str | None = None, **fields: Any) -> Activity:
+def click(at: int, type_: str = "page_viewed", product_id: str | None = None, **fields: Any) -> Event:
     """Return an event of the clickstream. The price of a view or an addition is 10.00 EUR by default."""
     priced = type_ in ("product_viewed", "product_added")
     return _event(Source.CLICKSTREAM, at, type_, {"product_id": product_id, "price": 1000 if priced else None} | fields)
 
 
-def order(at: int, order_id: str = "o-1", type_: str = "order_completed", **fields: Any) -> Activity:
+def order(at: int, order_id: str = "o-1", type_: str = "order_completed", **fields: Any) -> Event:
     """Return an event of the orders topic."""
     total = 5000 if type_ == "order_completed" else None
     return _event(Source.ORDERS, at, type_, {"order_id": order_id, "total": total} | fields)
 
 
-def _event(source: Source, at: int, type_: str, fields: dict[str, Any]) -> Activity:
+def _event(source: Source, at: int, type_: str, fields: dict[str, Any]) -> Event:
     number = next(_numbers)
     common: dict[str, Any] = {
         "customer": "c-1",
@@ -52,7 +52,7 @@ def _event(source: Source, at: int, type_: str, fields: dict[str, Any]) -> Activ
         "currency": "EUR",
         "size": 200,
     }
-    return Activity(**common | fields, source=source, offset=number, timestamp=T0 + at, at=T0 + at, type=type_)
+    return Event(**common | fields, source=source, offset=number, timestamp=T0 + at, at=T0 + at, type=type_)
 
 
 class CustomerHistory:
@@ -65,7 +65,7 @@ class CustomerHistory:
         self.counts: Counter[tuple[str, str]] = Counter()
         self.duplicates = 0
 
-    def play(self, *events: Activity, until: int | None = None) -> CustomerHistory:
+    def play(self, *events: Event, until: int | None = None) -> CustomerHistory:
         """Apply the events in this order, then let time pass to `until`."""
         for event in events:
             if self.profile is not None and self.lifecycle.is_duplicate(self.profile, event):
@@ -116,6 +116,6 @@ class CustomerHistory:
         return {product: line.quantity for product, line in self.alive.cart.now.lines.items()}
 
 
-def run(events: Iterable[Activity], until: int | None = None, policy: Policy = Policy()) -> CustomerHistory:
+def run(events: Iterable[Event], until: int | None = None, policy: Policy = Policy()) -> CustomerHistory:
     """Return the history of a new customer after these events."""
     return CustomerHistory(policy).play(*events, until=until)

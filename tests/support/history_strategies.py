@@ -12,7 +12,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from streams.core.model.event import Activity, Item, Source
+from streams.core.model.event import Event, Item, Source
 from streams.core.model.policy import DAY, HOUR, MINUTE, SECOND, Policy
 
 START = 1_700_000_000_000
@@ -155,7 +155,7 @@ class Step:
 @st.composite
 def histories(
     draw: st.DrawFn, delays: st.SearchStrategy[int] | None = None, spacing: st.SearchStrategy[int] = gaps
-) -> list[Activity]:
+) -> list[Event]:
     """Return events in the order in which they are applied: in time order, or with `delays` in order of arrival."""
     customers = draw(st.sampled_from((CUSTOMERS[:1], CUSTOMERS)))
     delay = st.just(0) if delays is None else st.just(0) | delays
@@ -174,7 +174,7 @@ def histories(
         at += s.gap
         identified, customer = customers[s.customer]
         events.append(
-            Activity(
+            Event(
                 **(EURO | s.fields),
                 offset=n,
                 timestamp=at,
@@ -198,6 +198,6 @@ def _past_order(n: int) -> Draft:
     return {"source": Source.ORDERS, "type": "order_completed", "order_id": f"past-{n}", "total": 1000}
 
 
-def untils(events: list[Activity]) -> st.SearchStrategy[int | None]:
+def untils(events: list[Event]) -> st.SearchStrategy[int | None]:
     """Return None, or a time after the last event at which the history ends."""
     return st.none() | gaps.map(lambda gap: max(event.at for event in events) + gap)

@@ -15,33 +15,41 @@ import msgspec
 
 from streams.contracts.partitioning import Partitioner
 from streams.core.engine.partition_engine import PartitionEngine
-from streams.core.event_time.inputs import STREAM, STREAMS
-from streams.core.identity.aliases import activity_of, home_of, parts_of, passed_key
+from streams.core.event_time.inputs import FIRST_MESSAGES, MESSAGE_STREAMS
+from streams.core.identity.aliases import event_of_message, home_key, message_key, parts_of
 from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.lifecycle.playbook import Playbook
-from streams.core.model.event import Activity, Source
-from streams.core.model.outputs import Effects, Emission, Output, Passed, Snapshot
+from streams.core.model.event import Event, Source
+from streams.core.model.outputs import Effects, EmissionPolicy, InternalMessage, Output, Snapshot
 from streams.core.model.policy import Policy
-from streams.core.model.sources import Arrivals, Erasure, Fetch, Forwarded, Mark, Report, SourceSpec
+from streams.core.model.sources import (
+    Erasure,
+    Fetch,
+    ProgressReport,
+    RepartitionedRecord,
+    SourceSpec,
+    StoredProgress,
+    StoredRepartition,
+)
 from streams.core.profile.codec import VERSION, pack, unpack
 from streams.core.profile.profile import Profile
-from streams.core.store.erasure_markers import is_mark
+from streams.core.store.erasure_markers import is_marker
 from streams.core.store.task_state import TaskState
 
-Message = Forwarded | Report | tuple[int, int, bytes]
+Message = RepartitionedRecord | ProgressReport | tuple[int, int, bytes]
 """A message on the repartition topic. A tuple is an internal message: the number of the previous message from the same
 task, the number of that task, and the packed content."""
 COMMIT_STEPS = ("before", "in flush", "flushed", "sending", "sent")
 """The points of a commit at which a task can crash."""
 
 
-def record(at: int, type_: str, customer: str | None, device: str | None, **fields: Any) -> Activity:
+def record(at: int, type_: str, customer: str | None, device: str | None, **fields: Any) -> Event:
     """Return an event of a customer, of a device, or of a customer on a device."""
     who = customer or device
     assert who is not None
     order = {"source": Source.ORDERS, "order_id": f"o-{at}", "total": 500} if type_ == "order_completed" else {}
     given: dict[str, Any] = {"source": Source.CLICKSTREAM, "currency": "EUR", "price": 100} | order | fields
-    return Activity(
+    return Event(
         offset=-1, timestamp=at, size=200, at=at, customer=who, identified=customer is not None, event_id=f"e-{at}",
         type=type_, other=device if customer else None, **given,
     )  # fmt: skip
@@ -71,7 +79,13 @@ class PartitionNetwork:
     """A task for each of some partitions, with the topics between them."""
 
     def __init__(
-        self, now: int, partitions: int, disabled_guard: str = "", policy: Policy = Policy(), *, by_time: bool = False
+        self,
+        now: int,
+        partitions: int,
+        disabled_guard: str = "",
+        policy: Policy = Policy(),
+        *,
+        event_time_ordering: bool = False,
     ) -> None:
         """`disabled_guard` is for negative controls. It disables one mechanism that makes the outputs exact:
 
@@ -80,17 +94,19 @@ class PartitionNetwork:
         - `pending`: a task resends the messages of an unfinished commit
         - `hold`: a task reports no progress beyond the messages that it still has to send
         - `cut`: a task knows the last commit that it flushed completely
-        - `holes`: a profile remembers offsets that it skipped
+        - `offset_gaps`: a profile remembers offsets that it skipped
         """
         self.now = now
-        self.by_time = by_time
+        self.event_time_ordering = event_time_ordering
         self.partitions = partitions
         self.disabled_guard = disabled_guard
-        self.logs: dict[tuple[Source, int], list[Activity]] = defaultdict(list)
+        self.logs: dict[tuple[Source, int], list[Event]] = defaultdict(list)
         self.topic: list[list[Message]] = [[] for _ in range(partitions)]
         self.changelogs: list[list[tuple[bytes, bytes | None]]] = [[] for _ in range(partitions)]
-        self.commit_markers: list[tuple[int, Arrivals | None]] = [(0, None)] * partitions
-        self.committed: list[tuple[int, dict[Source, int], dict[Source, Mark], int]] = [(0, {}, {}, 0)] * partitions
+        self.commit_markers: list[tuple[int, StoredRepartition | None]] = [(0, None)] * partitions
+        self.committed: list[tuple[int, dict[Source, int], dict[Source, StoredProgress], int]] = [
+            (0, {}, {}, 0)
+        ] * partitions
         self.erasure_requests: list[tuple[str, bool, int]] = []
         """Erasure requests (id, whether it is the id of a customer, time). Every partition reads all of them."""
         self.erasures_done = [0] * partitions
@@ -111,7 +127,7 @@ class PartitionNetwork:
 
     # -- topics
 
-    def append(self, partition: int, *records: Activity) -> None:
+    def append(self, partition: int, *records: Event) -> None:
         """Append records to a partition of their topic, whether or not their customers belong to that partition."""
         for record in records:
             log = self.logs[record.source, partition]
@@ -123,28 +139,28 @@ class PartitionNetwork:
     def _recover(self, number: int) -> PartitionEngine:
         state = TaskState()
         for key, value in self.changelogs[number]:
-            state.restore(key, _without_offset_gaps(value) if self.disabled_guard == "holes" else value)
+            state.restore(key, _without_offset_gaps(value) if self.disabled_guard == "offset_gaps" else value)
         commit, positions, marks, arrived = self.committed[number]
         flushed, arrivals = self.commit_markers[number]
         self.received += state.unsent(commit)
-        stored = arrivals or Arrivals(0, [])
+        stored = arrivals or StoredRepartition(0, [])
         if self.disabled_guard == "cut":
             flushed = state.commit
         engine = PartitionEngine(
             self._lifecycle,
             partition=number,
             sources=dict.fromkeys(Source, SourceSpec(backfill_idle=0)),
-            emission=Emission(),
+            emission=EmissionPolicy(),
             state=state,
             positions=positions,
             marks=marks,
             commit=commit,
             origins=[(s, p) for s in Source for p in range(self.partitions) if p != number],
-            arrivals=Arrivals(arrived, stored.origins, stored.numbers),
+            arrivals=StoredRepartition(arrived, stored.upstreams, stored.numbers),
             tasks=self.partitions,
             flushed=flushed,
             erasures=self.erasures_done[number],
-            by_time=self.by_time,
+            event_time_ordering=self.event_time_ordering,
         )
         if self.disabled_guard == "pending":
             engine.unsent = []
@@ -159,45 +175,47 @@ class PartitionNetwork:
     def _resend(self, number: int) -> None:
         engine = self.tasks[number].engine
         self._send(number, engine.unsent)
-        engine.sent()
+        engine.messages_sent()
 
     def read_source(self, number: int, source: Source, most: int | None = None) -> None:
         """Read on in a source. Events of other partitions are forwarded, several of them in one message."""
         task = self.tasks[number]
         start = task.engine.progress(source).position
         records = self.logs[source, number][start : None if most is None else start + most]
-        here: list[Activity] = []
-        elsewhere: dict[int, list[Activity]] = defaultdict(list)
+        here: list[Event] = []
+        elsewhere: dict[int, list[Event]] = defaultdict(list)
         for record in records:
             for part in (record, *parts_of(record)):
-                home = self._partitioner.partition(home_of(part))
+                home = self._partitioner.partition(home_key(part))
                 (here if home == number else elsewhere[home]).append(part)
         for home, parts in elsewhere.items():
             previous, last = task.last_sent[source, home], parts[-1].offset
-            self.topic[home].append(Forwarded(source, number, last, previous, parts))
+            self.topic[home].append(RepartitionedRecord(source, number, last, previous, parts))
             task.last_sent[source, home] = last
-        task.engine.forwarded(source, records, self.now)
+        task.engine.observe_forwarded(source, records, self.now)
         self._take(task.engine.apply(source, here, start + len(records), self.now))
 
     def read_repartitioned(self, number: int, most: int | None = None) -> None:
         """Read on in the repartition topic."""
         task = self.tasks[number]
-        start = task.engine.arrived_position
+        start = task.engine.repartition_position
         if self.disabled_guard == "numbers":
             for one in task.engine._origins.values():
-                if one.rank >= STREAM and one.origin is not None:
-                    one.origin.taken = -1
+                if one.rank >= FIRST_MESSAGES and one.upstream is not None:
+                    one.upstream.taken = -1
         messages = self.topic[number][start : None if most is None else start + most]
-        read: list[tuple[int, Forwarded | Report]] = []
+        read: list[tuple[int, RepartitionedRecord | ProgressReport]] = []
         for offset, message in enumerate(messages, start):
             if isinstance(message, tuple):
                 previous, of, packed = message
-                item = msgspec.msgpack.decode(packed, type=Passed)
-                activities = [activity_of(item, len(packed))]
-                read.append((offset, Forwarded(STREAM + item.stream, of, item.number, previous, activities)))
+                item = msgspec.msgpack.decode(packed, type=InternalMessage)
+                activities = [event_of_message(item, len(packed))]
+                read.append(
+                    (offset, RepartitionedRecord(FIRST_MESSAGES + item.stream, of, item.number, previous, activities))
+                )
             else:
                 read.append((offset, message))
-        self._take(task.engine.arrive(read, start + len(messages), self.now))
+        self._take(task.engine.receive(read, start + len(messages), self.now))
 
     def erase(self, number: int) -> None:
         """Read on in the topic of erasure requests."""
@@ -218,11 +236,14 @@ class PartitionNetwork:
         self._take(engine.advance(self.now, ends if fetches else {}))
         slowest = engine.slowest()
         for other in range(self.partitions):
-            for rank in (*([] if other == number else Source), *range(STREAM, STREAM + STREAMS)):
+            for rank in (
+                *([] if other == number else Source),
+                *range(FIRST_MESSAGES, FIRST_MESSAGES + MESSAGE_STREAMS),
+            ):
                 progress, drained_at = engine.report(rank)
-                if self.disabled_guard == "hold" and rank >= STREAM:
-                    progress, drained_at = engine._levels[rank - STREAM].frontier(self.now), self.now
-                report = Report(rank, number, task.last_sent[rank, other], progress, drained_at, slowest)
+                if self.disabled_guard == "hold" and rank >= FIRST_MESSAGES:
+                    progress, drained_at = engine._levels[rank - FIRST_MESSAGES].frontier(self.now), self.now
+                report = ProgressReport(rank, number, task.last_sent[rank, other], progress, drained_at, slowest)
                 self.topic[other].append(report)
 
     def commit(self, number: int, crash_at: str = "") -> None:
@@ -243,20 +264,22 @@ class PartitionNetwork:
         self.commit_markers[number] = snapshot.commit, snapshot.arrivals
         if crash_at == "flushed":
             return False
-        self._send(number, snapshot.passed[: len(snapshot.passed) // 2] if crash_at == "sending" else snapshot.passed)
+        self._send(
+            number, snapshot.messages[: len(snapshot.messages) // 2] if crash_at == "sending" else snapshot.messages
+        )
         self.received += snapshot.outputs
         if crash_at or number in self._failed:
             return False
-        self.tasks[number].engine.sent()
+        self.tasks[number].engine.messages_sent()
         assert snapshot.arrivals is not None
         self.committed[number] = (snapshot.commit, snapshot.positions, snapshot.marks, snapshot.arrivals.position)
         self.erasures_done[number] = snapshot.erasures
         return True
 
-    def _send(self, number: int, items: Iterable[Passed]) -> None:
+    def _send(self, number: int, items: Iterable[InternalMessage]) -> None:
         last = self.tasks[number].last_sent
         for item in items:
-            home, rank = self._partitioner.partition(passed_key(item)), STREAM + item.stream
+            home, rank = self._partitioner.partition(message_key(item)), FIRST_MESSAGES + item.stream
             previous = -1 if self.disabled_guard == "previous" else last[rank, home]
             last[rank, home] = item.number
             if number in self.drops_next_item:
@@ -319,8 +342,8 @@ class PartitionNetwork:
         return {
             key: profile
             for task in self.tasks
-            for key, value in task.engine.state._cold.items()
-            if not is_mark(key)
+            for key, value in task.engine.state._backend.items()
+            if not is_marker(key)
             if (profile := unpack(value)).alias is not None
         }
 
@@ -329,5 +352,5 @@ def _without_offset_gaps(value: bytes | None) -> bytes | None:
     if value is None or value[0] > VERSION:  # an erasure marker
         return value
     profile = unpack(value)
-    profile.holes = None
+    profile.offset_gaps = None
     return pack(profile)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from streams.core.model.event import Activity, Item, Source
+from streams.core.model.event import Event, Item, Source
 from streams.core.model.policy import Policy
 
 
@@ -13,7 +13,7 @@ from streams.core.model.policy import Policy
 class Applied:
     """An event of the customer, with facts that were known when it arrived."""
 
-    event: Activity
+    event: Event
     active: bool
     """True if it is activity, that is, not passive."""
     buys: bool

@@ -10,7 +10,7 @@ import msgspec
 
 from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.lifecycle.playbook import Playbook
-from streams.core.model.event import Activity, Item
+from streams.core.model.event import Event, Item
 from streams.core.model.outputs import Abandonment, Output
 from streams.core.model.policy import Policy
 from streams.core.profile.profile import Profile
@@ -21,7 +21,7 @@ CustomerKey = tuple[bool, str]
 
 
 def play_in_core(
-    events: Sequence[Activity], policy: Policy, until: int | None, playbook: Playbook = Playbook()
+    events: Sequence[Event], policy: Policy, until: int | None, playbook: Playbook = Playbook()
 ) -> tuple[list[Output], dict[CustomerKey, Profile]]:
     """Apply events to the core in exactly this order, without an engine, and let time pass to `until`.
 
@@ -87,7 +87,7 @@ def reference_view(seen: dict[str, Any]) -> dict[str, Any]:
     return kept | {"cart": meaningful(seen["cart"])}
 
 
-def assert_core_agrees(events: Sequence[Activity], policy: Policy, until: int | None) -> None:
+def assert_core_agrees(events: Sequence[Event], policy: Policy, until: int | None) -> None:
     """Assert that core and reference make the same outputs and end in the same state."""
     outputs, profiles = play_in_core(events, policy, until)
     assert by_customer(outputs) == by_customer(reference(events, policy, until))

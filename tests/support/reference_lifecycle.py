@@ -17,9 +17,9 @@ from typing import Any, Literal
 
 import msgspec
 
-from streams.core.model.event import Activity, Item, Source
+from streams.core.model.event import Event, Item, Source
 from streams.core.model.outputs import Abandonment, Cause, Output, StageChange, Summary
-from streams.core.model.parts import Kind
+from streams.core.model.parts import AbandonmentKind
 from streams.core.model.policy import Policy
 from tests.support.reference_cart import Applied, Cleared, Line, Story, items_of
 
@@ -28,20 +28,20 @@ PASSIVE_ORDERS = {"order_updated", "order_cancelled", "order_refunded", "order_f
 PASSIVE_CHANNELS = {"pos", "retail", "subscription", "marketplace"}
 
 
-def reference(histories: Sequence[Activity], policy: Policy, until: int | None) -> list[Output]:
+def reference(histories: Sequence[Event], policy: Policy, until: int | None) -> list[Output]:
     """Return all outputs, those of each customer in their order."""
     outputs: list[Output] = []
     _play(histories, policy, until, outputs)
     return outputs
 
 
-def final(histories: Sequence[Activity], policy: Policy, until: int | None) -> dict[tuple[bool, str], dict[str, Any]]:
+def final(histories: Sequence[Event], policy: Policy, until: int | None) -> dict[tuple[bool, str], dict[str, Any]]:
     """Return a view of each customer at the end. Forgotten customers are absent."""
     return {who: customer.view() for who, customer in _play(histories, policy, until, []).items()}
 
 
 def _play(
-    histories: Sequence[Activity], policy: Policy, until: int | None, outputs: list[Output]
+    histories: Sequence[Event], policy: Policy, until: int | None, outputs: list[Output]
 ) -> dict[tuple[bool, str], _Customer]:
     customers: dict[tuple[bool, str], _Customer] = {}
 
@@ -67,13 +67,13 @@ def _play(
 
 @dataclass
 class _Order:
-    events: list[Activity] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
 
     @property
-    def completion(self) -> Activity | None:
+    def completion(self) -> Event | None:
         return next((e for e in self.events if e.type == "order_completed"), None)
 
-    def _amounts(self, type_: str) -> list[Activity]:
+    def _amounts(self, type_: str) -> list[Event]:
         """Return the events of a type whose amounts are in the currency of the order."""
         done = self.completion
         amounts = [e for e in self.events if e.type == type_ and e.total is not None]
@@ -108,7 +108,7 @@ class _Episode:
     started_at: int
     newest: int
     """Time of the last view, addition or checkout."""
-    views: list[Activity] = field(default_factory=list)
+    views: list[Event] = field(default_factory=list)
     abandoned: bool = False
     """True if the latest abandonment is of this episode."""
 
@@ -129,7 +129,7 @@ class _Abandoned:
 
 
 class _Customer:
-    def __init__(self, policy: Policy, first: Activity, outputs: list[Output]) -> None:
+    def __init__(self, policy: Policy, first: Event, outputs: list[Output]) -> None:
         self.policy = policy
         self.customer, self.identified = first.customer, first.identified
         self.outputs = outputs
@@ -159,7 +159,7 @@ class _Customer:
 
     # Questions to the history
 
-    def has_had(self, event: Activity) -> bool:
+    def has_had(self, event: Event) -> bool:
         newest = {a.event.event_id: a.at for a in self.applied}
         order = list(dict.fromkeys(a.event.event_id for a in reversed(self.applied)))
         kept = order[: self.policy.event_ids]
@@ -247,7 +247,7 @@ class _Customer:
 
     # An event
 
-    def apply(self, event: Activity) -> None:
+    def apply(self, event: Event) -> None:
         newest, before, last_order = (
             (self.last_seen_at, self.last_activity_at, self.last_order_at) if self.applied else (event.at, None, None)
         )
@@ -269,7 +269,7 @@ class _Customer:
             self.act(a, moved=before is None or event.at > before)
         self.try_rules(a)
 
-    def note_order(self, event: Activity) -> tuple[bool, bool]:
+    def note_order(self, event: Event) -> tuple[bool, bool]:
         """Add the event to its order. Return whether it is activity, and whether it is a completion that counts."""
         if event.source is Source.CLICKSTREAM:
             return event.type not in PASSIVE_CLICKS, False
@@ -293,7 +293,7 @@ class _Customer:
             self.written_off.append(self.completed.pop(next(iter(self.completed))))
         return active and order.counts, order.counts
 
-    def settle_by_order(self, order: Activity) -> None:
+    def settle_by_order(self, order: Event) -> None:
         x = self.latest
         if self.episode is not None and self.episode.started_at <= order.at:
             self.episode = self.newer_part(self.episode, order.at)
@@ -443,7 +443,7 @@ class _Customer:
                 del seen[next(iter(seen))]
         return items_of(seen.values())
 
-    def kind(self) -> Kind | None:
+    def kind(self) -> AbandonmentKind | None:
         cart, checkout_at, _ = self.story.replay()
         assert self.last_activity_at is not None
         found = {
@@ -453,10 +453,10 @@ class _Customer:
         }
         return next((kind for kind in self.policy.precedence if found[kind]), None)
 
-    def _ladder(self, kind: Kind) -> tuple[int, ...]:
+    def _ladder(self, kind: AbandonmentKind) -> tuple[int, ...]:
         return {"browse": (), "cart": self.policy.cart_ladder, "checkout": self.policy.checkout_ladder}[kind]
 
-    def content(self, kind: Kind) -> tuple[Item, ...]:
+    def content(self, kind: AbandonmentKind) -> tuple[Item, ...]:
         return self.views() if kind == "browse" else self.cart() or self.views()
 
     def step_due(self) -> int | None:
@@ -499,7 +499,7 @@ class _Customer:
             self.episode = None
             self.story.entries.append(Cleared(due, all=False))
 
-    def abandonment(self, kind: Kind, due: int, x: _Abandoned | None) -> Abandonment:
+    def abandonment(self, kind: AbandonmentKind, due: int, x: _Abandoned | None) -> Abandonment:
         """Return step 1 of a new abandonment, or the next step of `x`."""
         episode, latest = self.episode, self.latest
         assert episode is not None

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from streams.core.model.event import Activity, Source
+from streams.core.model.event import Event, Source
 from streams.core.profile.profile import Profile
 from streams.core.rules import tree
 from streams.core.rules.lexer import duration
@@ -26,12 +26,12 @@ class Story:
     def __init__(self, profile: Profile, vocabulary: Vocabulary) -> None:
         self.profile = profile
         self.vocabulary = vocabulary
-        self.events: list[tuple[Activity, bool]] = []
+        self.events: list[tuple[Event, bool]] = []
         self.stage_entered_after = 0
         """The number of events before the present stage was entered."""
 
 
-def evaluate(part: tree.Tree, story: Story, event: Activity | None, at: int, active: bool) -> Any:
+def evaluate(part: tree.Tree, story: Story, event: Event | None, at: int, active: bool) -> Any:
     """Return the value of a part of a rule."""
 
     def of(below: tree.Tree) -> Any:
@@ -97,7 +97,7 @@ def _half_up(value: Any) -> Any:
     return value if value is None or isinstance(value, int) else math.floor(value) + (value - math.floor(value) >= 0.5)
 
 
-def _name(name: str, story: Story, event: Activity | None, at: int, active: bool) -> Any:
+def _name(name: str, story: Story, event: Event | None, at: int, active: bool) -> Any:
     p = story.profile
     if name.startswith("event."):
         field = name.removeprefix("event.")
@@ -167,7 +167,7 @@ def _credits(story: Story) -> list[tuple[int, int]]:
     return [(expires, amount) for expires, amount in credits]
 
 
-def _call(part: tree.Call, story: Story, event: Activity | None, at: int, of: Callable[[tree.Tree], Any]) -> Any:
+def _call(part: tree.Call, story: Story, event: Event | None, at: int, of: Callable[[tree.Tree], Any]) -> Any:
     p = story.profile
     last = part.named.get("last")
     length = None
@@ -211,7 +211,7 @@ def _call(part: tree.Call, story: Story, event: Activity | None, at: int, of: Ca
     return _habits(part, story, at, [of(argument) for argument in part.arguments], length)
 
 
-def _amount(event: Activity) -> int:
+def _amount(event: Event) -> int:
     if event.currency != CURRENCY:
         return 0
     return event.total if event.total is not None else (event.price or 0) * event.quantity

@@ -54,14 +54,16 @@ class HarnessProducer:
         self._sender = sender
 
     async def partitions_for(self, topic: str) -> set[int]:
-        return {0} if topic != self._harness.settings.activity_topic else set(range(self._harness.settings.partitions))
+        return (
+            {0} if topic != self._harness.settings.repartition_topic else set(range(self._harness.settings.partitions))
+        )
 
     def create_batch(self) -> FakeBatch:
         return FakeBatch(5)
 
     async def send_batch(self, batch: Any, topic: str, *, partition: int) -> asyncio.Future[object]:
         future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-        if topic == self._harness.settings.activity_topic and self._sender in self._harness.drops_next_batch:
+        if topic == self._harness.settings.repartition_topic and self._sender in self._harness.drops_next_batch:
             self._harness.drops_next_batch.discard(self._sender)
             future.set_exception(ConnectionError("the broker was away for too long"))
             return future

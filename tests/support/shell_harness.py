@@ -18,21 +18,21 @@ from aiokafka.errors import CommitFailedError
 from streams.contracts.erasures import encode
 from streams.contracts.profiles import profile_document
 from streams.core.engine.partition_engine import PartitionEngine
-from streams.core.event_time.inputs import ERASURES, FORWARDED
+from streams.core.event_time.inputs import ERASURES, REPARTITION
 from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.lifecycle.playbook import Playbook
 from streams.core.model.event import Source
 from streams.core.model.policy import Policy
-from streams.core.model.sources import NOT_READ, Arrivals, Fetch, Mark, SourceSpec
+from streams.core.model.sources import NOT_READ, Fetch, SourceSpec, StoredProgress, StoredRepartition
 from streams.core.profile.codec import pack, unpack
 from streams.core.store.task_state import NO_COMMIT
 from streams.settings import Settings
-from streams.shell.commit.at_least_once import AtOnce
+from streams.shell.commit.at_least_once import ImmediateOutput
 from streams.shell.commit.metadata import MARKER_KEY, decode_marker, decode_metadata
 from streams.shell.commit.outbox import Outbox
-from streams.shell.tasks.partition_state import State
+from streams.shell.tasks.partition_state import PartitionState
 from streams.shell.tasks.partition_task import PartitionTask
-from streams.shell.tasks.repartition_task import SourceReader
+from streams.shell.tasks.repartition_task import RepartitionTask
 from streams.transport.chunks import Chunk
 from tests.support.shell_fakes import ChangelogWriter, CountingMetrics, HarnessProducer, Sender, WorkerDied
 
@@ -49,7 +49,7 @@ class ShellHarness:
         now: int,
         partitions: int,
         disabled_guard: str = "",
-        independent: Mapping[Source, int] | None = None,
+        not_co_partitioned: Mapping[Source, int] | None = None,
         **settings: Any,
     ) -> None:
         """`independent` gives the sources that are not co-partitioned, with their numbers of partitions.
@@ -58,27 +58,27 @@ class ShellHarness:
 
         - `previous`: each message names the previous one, so that a lost one is noticed
         - `taken`: a task remembers the messages that it has taken from each upstream partition
-        - `of_origins`: a profile remembers the upstream offsets that were applied to it
+        - `of_upstreams`: a profile remembers the upstream offsets that were applied to it
         - `group`: a task asks the consumer group whether it still owns the partition
         """
         self.now = now
         self.disabled_guard = disabled_guard
-        self.independent = dict(independent or {})
-        badly_keyed = {"clickstream_well_keyed": False, "orders_well_keyed": False}
+        self.not_co_partitioned = dict(not_co_partitioned or {})
+        badly_keyed = {"clickstream_co_partitioned": False, "orders_co_partitioned": False}
         self.settings = Settings(partitions=partitions, **(badly_keyed | settings))
         self.logs: dict[tuple[str, int], list[Any]] = defaultdict(list)
         self.changelogs: dict[int, list[tuple[bytes, bytes | None]]] = defaultdict(list)
         self.offsets: dict[tuple[str, int], tuple[int, str]] = {}
         self.counts: Counter[tuple[str, str]] = Counter()
         self.tasks: dict[int, PartitionTask] = {}
-        self.readers: dict[tuple[Source, int], SourceReader] = {}
+        self.readers: dict[tuple[Source, int], RepartitionTask] = {}
         self._changelog_writers: dict[int, ChangelogWriter] = {}
         self.lifecycle = Lifecycle(Playbook(policy=Policy(event_ids=0)))  # no event is dropped as a duplicate
         self.drops_next_batch: set[Sender] = set()
         """The tasks and readers whose next batch to the repartition topic is lost while later ones arrive."""
         for number in range(partitions):
             self.restart_task(number)
-        for source, count in self.independent.items():
+        for source, count in self.not_co_partitioned.items():
             for partition in range(count):
                 self.restart_reader(source, partition)
 
@@ -136,17 +136,17 @@ class ShellHarness:
 
     def restart_task(self, number: int, *, forwards: bool = True) -> None:
         """Start the task of a partition (again). Everything that it had in memory is lost."""
-        state = State()
+        state = PartitionState()
         changelog = self.changelogs[number]
-        if self.disabled_guard == "of_origins":
+        if self.disabled_guard == "of_upstreams":
             changelog = [
                 (key, value if key == MARKER_KEY else _without_upstream_offsets(value)) for key, value in changelog
             ]
         state.restore(changelog, len(changelog) - 1)
-        read = {r: topic for r, topic in self.settings.read_topics.items() if r not in self.independent}
+        read = {r: topic for r, topic in self.settings.read_topics.items() if r not in self.not_co_partitioned}
         committed = {rank: self.offsets.get((topic, number), (0, "")) for rank, topic in read.items()}
         own = [source for source in Source if source in committed]
-        counts = dict.fromkeys(Source, self.settings.partitions) | self.independent
+        counts = dict.fromkeys(Source, self.settings.partitions) | self.not_co_partitioned
         marks = {rank: mark for rank, (_, text) in committed.items() if (mark := decode_metadata(text))}
         marker = decode_marker(state.marker)
         commit = min((mark.commit for mark in marks.values()), default=0)
@@ -155,8 +155,8 @@ class ShellHarness:
         unsent = state.profiles.unsent(commit, stray)
         if self.settings.profiles:
             state.profiles.write_again(commit, stray)
-        arrivals = None if marker is None else marker.arrivals
-        known = [] if arrivals is None or self.disabled_guard == "taken" else arrivals.origins
+        arrivals = None if marker is None else marker.repartition
+        known = [] if arrivals is None or self.disabled_guard == "taken" else arrivals.upstreams
         engine = PartitionEngine(
             self.lifecycle,
             partition=number,
@@ -164,21 +164,24 @@ class ShellHarness:
             sources=dict.fromkeys(Source, SPEC),
             state=state.profiles,
             positions={source: committed[source][0] for source in own},
-            marks={source: marks[source].mark for source in own if source in marks},
+            marks={source: marks[source].progress for source in own if source in marks},
             commit=commit,
             origins=[
-                (s, p) for s in Source for p in range(counts[s]) if forwards and (s in self.independent or p != number)
+                (s, p)
+                for s in Source
+                for p in range(counts[s])
+                if forwards and (s in self.not_co_partitioned or p != number)
             ],
             erasures=committed[ERASURES][0],
-            arrivals=Arrivals(
-                committed[FORWARDED][0] if forwards else 0, known, [] if arrivals is None else arrivals.numbers
+            arrivals=StoredRepartition(
+                committed[REPARTITION][0] if forwards else 0, known, [] if arrivals is None else arrivals.numbers
             ),
-            tasks=self.settings.partitions if self.settings.linking else 0,
+            tasks=self.settings.partitions if self.settings.identity_resolution else 0,
             flushed=0 if marker is None else marker.commit,
-            by_time=self.settings.by_time,
+            event_time_ordering=self.settings.event_time_ordering,
         )
-        if arrivals is not None and NOT_READ < arrivals.position < committed.get(FORWARDED, (NOT_READ, ""))[0]:
-            engine.lost()
+        if arrivals is not None and NOT_READ < arrivals.position < committed.get(REPARTITION, (NOT_READ, ""))[0]:
+            engine.repartition_records_lost()
 
         async def still_ours() -> None:
             """Raise if a later task of this partition has started, as the consumer group would."""
@@ -194,11 +197,13 @@ class ShellHarness:
             self.lifecycle,
             settings=self.settings,
             started_at=0,
-            deliver=lambda sent: AtOnce(Outbox(lambda: HarnessProducer(self, number), sent), writer, still_ours),
+            deliver=lambda sent: ImmediateOutput(
+                Outbox(lambda: HarnessProducer(self, number), sent), writer, still_ours
+            ),
             on_written=lambda offset: None,
             metrics=CountingMetrics(self.counts),
             clock=lambda: self.now,
-            independent=self.independent,
+            not_co_partitioned=self.not_co_partitioned,
         )
         task.trust.given = True
         task.send_again(unsent)
@@ -213,16 +218,18 @@ class ShellHarness:
         topic = self.settings.source_topics[source]
         offset, metadata = self.offsets.get((topic, partition), (0, ""))
         mark = decode_metadata(metadata)
-        reader = SourceReader(
+        reader = RepartitionTask(
             source,
             partition,
             decoder=self.settings.decoders("EUR", {})[source],
             settings=self.settings,
             spec=SPEC,
             position=offset,
-            mark=Mark() if mark is None else mark.mark,
+            mark=StoredProgress() if mark is None else mark.progress,
             taken=-1,
-            deliver=lambda sent: AtOnce(Outbox(lambda: HarnessProducer(self, (source, partition)), sent), None, _allow),
+            deliver=lambda sent: ImmediateOutput(
+                Outbox(lambda: HarnessProducer(self, (source, partition)), sent), None, _allow
+            ),
             slowest_anywhere=lambda: self.tasks[0].engine.slowest_anywhere(),
             metrics=CountingMetrics(self.counts),
             clock=lambda: self.now,
@@ -235,7 +242,7 @@ class ShellHarness:
         """Let a reader read on, unless it has paused. `most` limits the records."""
         reader, log = self.readers[source, partition], self.logs[self.settings.source_topics[source], partition]
         position = reader.position(source)
-        if reader.full(source):
+        if reader.must_pause(source):
             return
         chunk = Chunk(log[position : None if most is None else position + most])
         chunk.start, chunk.next = position, position + len(chunk)
@@ -267,18 +274,18 @@ class ShellHarness:
         """Let a task read on in one of its topics, unless it has paused the topic. `most` limits the records."""
         task = self.tasks[number]
         engine, log = task.engine, self.logs[self.settings.read_topics[rank], number]
-        if rank == FORWARDED:
-            position = engine.arrived_position
+        if rank == REPARTITION:
+            position = engine.repartition_position
         elif rank == ERASURES:
             position = engine.erasures_position
         else:
             position = engine.progress(Source(rank)).position
-            if task.full(Source(rank)):
+            if task.must_pause(Source(rank)):
                 return
         chunk = Chunk(log[position : None if most is None else position + most])
         chunk.start, chunk.next = position, position + len(chunk)
-        if rank == FORWARDED:
-            task.arrive(chunk)
+        if rank == REPARTITION:
+            task.receive(chunk)
         elif rank == ERASURES:
             task.erase(chunk)
         else:
@@ -320,7 +327,7 @@ class ShellHarness:
             number = rng.randrange(self.settings.partitions)
             match rng.randrange(10):
                 case 0 | 1 | 2 | 3 | 4:
-                    self.fetch(number, rng.choice([*Source, FORWARDED, FORWARDED]), rng.randrange(1, most))
+                    self.fetch(number, rng.choice([*Source, REPARTITION, REPARTITION]), rng.randrange(1, most))
                 case 5 | 6:
                     self.now += rng.choice([0, 100, 2_000])
                     await self.tick(number)
@@ -353,7 +360,7 @@ def _without_upstream_offsets(value: bytes | None) -> bytes | None:
     if value is None:
         return None
     profile = unpack(value)
-    profile.of_origins = None
+    profile.of_upstreams = None
     return pack(profile)
 
 

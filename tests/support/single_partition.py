@@ -14,14 +14,14 @@ from typing import ClassVar
 from streams.core.engine.partition_engine import PartitionEngine
 from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.lifecycle.playbook import Playbook
-from streams.core.model.event import Activity, Source
-from streams.core.model.outputs import Effects, Emission, Output, Snapshot
+from streams.core.model.event import Event, Source
+from streams.core.model.outputs import Effects, EmissionPolicy, Output, Snapshot
 from streams.core.model.policy import Policy
-from streams.core.model.sources import Erasure, Fetch, Mark, SourceSpec
+from streams.core.model.sources import Erasure, Fetch, SourceSpec, StoredProgress
 from streams.core.store.task_state import TaskState
 from tests.support.memory_disk import MemoryDisk
 
-ALWAYS = Emission()
+ALWAYS = EmissionPolicy()
 
 
 class SinglePartitionHarness:
@@ -34,18 +34,18 @@ class SinglePartitionHarness:
         self,
         now: int,
         policy: Policy | None = None,
-        emission: Emission = ALWAYS,
+        emission: EmissionPolicy = ALWAYS,
         spec: SourceSpec | None = None,
         *,
-        by_time: bool = False,
+        event_time_ordering: bool = False,
     ) -> None:
         self.now = now
-        self.logs: dict[Source, list[Activity]] = {source: [] for source in Source}
+        self.logs: dict[Source, list[Event]] = {source: [] for source in Source}
         self.changelog: list[tuple[bytes, bytes | None]] = []
         self.disk = MemoryDisk() if self.on_disk else None
         self.restored_records = 0
         """Number of changelog records that the last start had to read."""
-        self.committed: tuple[int, dict[Source, int], dict[Source, Mark]] = (0, {}, {})
+        self.committed: tuple[int, dict[Source, int], dict[Source, StoredProgress]] = (0, {}, {})
         self.requests: list[Erasure] = []
         """The topic of erasure requests."""
         self.erasures_position = 0
@@ -57,7 +57,7 @@ class SinglePartitionHarness:
         self._lifecycle = Lifecycle(Playbook(policy=Policy() if policy is None else policy))
         self._emission = emission
         self._spec = SourceSpec() if spec is None else spec
-        self.by_time = by_time
+        self.event_time_ordering = event_time_ordering
         self.start()
 
     def start(self) -> None:
@@ -80,7 +80,7 @@ class SinglePartitionHarness:
             marks=marks,
             commit=commit,
             erasures=self.erasures_position,
-            by_time=self.by_time,
+            event_time_ordering=self.event_time_ordering,
         )
 
     restart = start
@@ -88,7 +88,7 @@ class SinglePartitionHarness:
 
     # -- topics and time
 
-    def append(self, *activities: Activity) -> None:
+    def append(self, *activities: Event) -> None:
         """Append events to their topics. An event without a timestamp gets the present one."""
         for activity in activities:
             log = self.logs[activity.source]
@@ -146,7 +146,7 @@ class SinglePartitionHarness:
             return
         self._committed(snapshot)
 
-    def run(self, *activities: Activity, until: int | None = None) -> list[Output]:
+    def run(self, *activities: Event, until: int | None = None) -> list[Output]:
         """Append events, read all topics, pass the time to `until` with all sources caught up, and commit.
 
         Return the outputs that subscribers received since the call.

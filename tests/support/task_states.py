@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from streams.core.engine.partition_engine import PartitionEngine
 from streams.core.lifecycle.lifecycle import Lifecycle
-from streams.core.model.event import Activity, Source
+from streams.core.model.event import Event, Source
 from streams.core.model.outputs import Output
 from streams.core.model.parts import Alias
 from streams.core.model.policy import DAY
@@ -26,8 +26,8 @@ def alias_record(key: bytes, owners: list[tuple[str, int]], devices: list[tuple[
 NOON = 1_763_719_200_000
 
 
-def view(n: int, customer: str) -> Activity:
-    return Activity(
+def view(n: int, customer: str) -> Event:
+    return Event(
         source=Source.CLICKSTREAM, offset=n, timestamp=NOON + n, size=1, at=NOON + n, customer=customer,
         identified=True, event_id=str(n), type="product_viewed", product_id=f"p{n % 3}", currency="EUR",
     )  # fmt: skip

@@ -24,7 +24,7 @@ class State(dict[bytes, bytes]):
         self.in_doubt = False
         self.ended = ""
 
-    def doubt(self, first: int, end: int) -> str | None:
+    def reason_to_discard(self, first: int, end: int) -> str | None:
         return f"it is not within {first} and {end}" if self.in_doubt else None
 
     def restore(self, records: Iterable[tuple[bytes, bytes | None]], offset: int) -> None:

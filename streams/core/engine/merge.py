@@ -11,13 +11,13 @@ from __future__ import annotations
 from heapq import heapify, heappop, heappush
 
 from streams.core.event_time.inputs import Input
-from streams.core.identity.aliases import level_of
+from streams.core.identity.aliases import resolution_stage_of
 from streams.core.model.event import LINK
 from streams.core.model.outputs import Effects
-from streams.core.processing.processor import SOURCE_LABELS, Applier
+from streams.core.processing.processor import SOURCE_LABELS, Processor
 
 
-class Level:
+class MergeStage:
     """One level of one task. Owned by its engine."""
 
     def __init__(self, inputs: list[Input], through: Input | None) -> None:
@@ -28,7 +28,7 @@ class Level:
         self.higher: list[Input] = []
         """Of the lowest of several levels: what it passes through to each of the others."""
 
-    def merge(self, applier: Applier, now: int, most: int, effects: Effects) -> int:
+    def merge(self, applier: Processor, now: int, most: int, effects: Effects) -> int:
         """Apply what waits, by time, input and offset, but no more than `most` records; how many more may be.
 
         It stops short where the applier is full.
@@ -70,7 +70,7 @@ class Level:
         if self.higher:
             reached, drained = self.frontier(now), self._drained(now)
             for through in self.higher:
-                through.reached, through.all_drained = reached, drained
+                through.reached, through.all_caught_up = reached, drained
         return most
 
     def frontier(self, now: int) -> int | None:
@@ -86,7 +86,7 @@ class Level:
                 least = progress
         return least
 
-    def drained_at(self) -> int | None:
+    def caught_up_at(self) -> int | None:
         """As of when nothing more was in what it reads itself, if nothing waits; None: there may be."""
         least: int | None = None
         for one in self.inputs:
@@ -94,21 +94,21 @@ class Level:
                 return None
             if one is self.through:
                 continue
-            at = one.drained_at()
+            at = one.caught_up_at()
             if at is None:
                 return None
             if least is None or at < least:
                 least = at
         return least
 
-    def look(self) -> None:
+    def note_first(self) -> None:
         """Note what waits first of each input: here, of what came by inputs of the lowest level."""
         for one in self.inputs:
             if one is self.through:
                 for record, by, read_at in zip(one.queue, one.by, one.read_at, strict=True):
-                    by.waits(record, read_at)
+                    by.note_waiting(record, read_at)
             else:
-                one.look()
+                one.note_first()
 
     def _head(self, one: Input, place: int) -> tuple[int, str, int]:
         """What is of the same time goes by the devices that it is about, events first: which task has passed it on, and
@@ -121,15 +121,15 @@ class Level:
         return first.at, "" if one is self.through or first.other is None else first.other, place
 
     def _drained(self, now: int) -> bool:
-        return all(one.drained(now) and not one.queue for one in self.inputs)
+        return all(one.is_caught_up(now) and not one.queue for one in self.inputs)
 
-    def _sort_run(self, one: Input, until: int | None, most: int, applier: Applier, effects: Effects) -> int:
+    def _sort_run(self, one: Input, until: int | None, most: int, applier: Processor, effects: Effects) -> int:
         """As `_apply_run`, of the lowest of several levels: what lives at a higher one is passed through to it."""
         queue, read_at, higher, taken, moved = one.queue, one.read_at, self.higher, 0, False
         while queue and (until is None or queue[0].at <= until):
             record = queue.popleft()
             at = read_at.popleft() if read_at else -1
-            level = level_of(record)
+            level = resolution_stage_of(record)
             if level:
                 through = higher[level - 1]
                 through.queue.append(record)
@@ -146,7 +146,7 @@ class Level:
         return taken
 
     def _higher_run(
-        self, one: Input, until: int | None, most: int, applier: Applier, effects: Effects, *, alone: bool = False
+        self, one: Input, until: int | None, most: int, applier: Processor, effects: Effects, *, alone: bool = False
     ) -> int:
         """As `_apply_run`, of a higher level: each record came by an input of its own. `alone`: the first only."""
         queue, is_through, taken = one.queue, one is self.through, 0
@@ -167,7 +167,7 @@ class Level:
         return taken
 
 
-def _apply_run(one: Input, until: int | None, most: int, applier: Applier, effects: Effects) -> int:
+def _apply_run(one: Input, until: int | None, most: int, applier: Processor, effects: Effects) -> int:
     """Apply of an input what is not later than `until`, but no more than `most` records; how many were taken."""
     queue, read_at, taken, size, applied = one.queue, one.read_at, 0, 0, 0
     forwarded = one.own is None
@@ -188,7 +188,7 @@ def _apply_run(one: Input, until: int | None, most: int, applier: Applier, effec
 
 def _limited(limit: tuple[int, int] | None, one: Input, place: int, now: int) -> tuple[int, int] | None:
     """The limit, with an input that has nothing at present."""
-    if one.drained(now):
+    if one.is_caught_up(now):
         return limit
     progress = one.progress(now)
     if progress is None:

@@ -4,7 +4,7 @@ One engine serves the worker, the replay, the tests and the benchmarks. It does 
 it records, `advance` tells it the time and what the fetches showed, `snapshot` takes what a commit has to write.
 
 What other tasks forward or pass on comes by one topic, and is taken apart again into one queue for each origin
-(`arrive`). With linking, the engine works in levels (`streams.core.engine.merge`), and passes items on itself.
+(`receive`). With linking, the engine works in levels (`streams.core.engine.merge`), and passes items on itself.
 Requests to erase somebody come by another topic, and are carried out as they come (`erase`).
 
 Names in `Effects.counts`: applied, duplicate, replayed, erased, late, out_of_order (label: the source's name in lower
@@ -18,36 +18,44 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
-from streams.core.engine.merge import Level
-from streams.core.engine.reorder_buffer import Held
+from streams.core.engine.merge import MergeStage
+from streams.core.engine.reorder_buffer import ReorderBuffer
 from streams.core.event_time.inputs import (
     ERASURES,
-    FORWARDED,
+    FIRST_MESSAGES,
+    MESSAGE_STREAMS,
+    REPARTITION,
     REPORTED,
-    STREAM,
-    STREAMS,
     Input,
-    OriginProgress,
-    number_of,
+    UpstreamProgress,
+    upstream_number,
 )
-from streams.core.event_time.watermark import FETCH_FRESH, Drained, SourceProgress
-from streams.core.identity.aliases import LEVELS
-from streams.core.identity.erasure_sweep import STEP as SWEEP
-from streams.core.identity.erasure_sweep import Sweep
-from streams.core.identity.resolver import STREAM_LABELS, Linker
+from streams.core.event_time.watermark import FETCH_FRESH, CaughtUp, SourceProgress
+from streams.core.identity.aliases import RESOLUTION_STAGES
+from streams.core.identity.erasure_sweep import KEYS_PER_CALL as SWEEP
+from streams.core.identity.erasure_sweep import ErasureSweep
+from streams.core.identity.resolver import STREAM_LABELS, IdentityResolver
 from streams.core.lifecycle.lifecycle import Lifecycle
-from streams.core.model.event import Activity, Source
-from streams.core.model.outputs import Effects, Emission, Passed, Snapshot
+from streams.core.model.event import Event, Source
+from streams.core.model.outputs import Effects, EmissionPolicy, InternalMessage, Snapshot
 from streams.core.model.policy import SECOND
-from streams.core.model.sources import Arrivals, Erasure, Fetch, Forwarded, Mark, Report, SourceSpec
-from streams.core.processing.budget import WHOLE, Step
-from streams.core.processing.output_filter import Gate
+from streams.core.model.sources import (
+    Erasure,
+    Fetch,
+    ProgressReport,
+    RepartitionedRecord,
+    SourceSpec,
+    StoredProgress,
+    StoredRepartition,
+)
+from streams.core.processing.budget import UNLIMITED, Budget
+from streams.core.processing.output_filter import OutputFilter
 from streams.core.processing.processor import LABELS as LABELS
-from streams.core.processing.processor import SOURCE_LABELS, Applier
+from streams.core.processing.processor import SOURCE_LABELS, Processor
 from streams.core.store.task_state import TaskState, record_key
 
 SOURCES: Final = tuple(Source)
-RANK_LABELS: Final = [*SOURCE_LABELS, *[""] * (STREAM - len(SOURCE_LABELS)), *STREAM_LABELS]
+RANK_LABELS: Final = [*SOURCE_LABELS, *[""] * (FIRST_MESSAGES - len(SOURCE_LABELS)), *STREAM_LABELS]
 """By rank, of sources and streams."""
 
 BEHIND: Final = 10 * SECOND
@@ -76,27 +84,29 @@ class PartitionEngine:
         partition: int = -1,
         own: Collection[Source] = SOURCES,
         sources: Mapping[Source, SourceSpec] | None = None,
-        emission: Emission = Emission(),
+        emission: EmissionPolicy = EmissionPolicy(),
         state: TaskState | None = None,
         positions: Mapping[Source, int] | None = None,
-        marks: Mapping[Source, Mark] | None = None,
+        marks: Mapping[Source, StoredProgress] | None = None,
         commit: int = 0,
-        step: Step = WHOLE,
+        step: Budget = UNLIMITED,
         origins: Collection[tuple[Source, int]] = (),
-        arrivals: Arrivals | None = None,
+        arrivals: StoredRepartition | None = None,
         tasks: int = 0,
         flushed: int = 0,
         erasures: int = 0,
-        by_time: bool = False,
+        event_time_ordering: bool = False,
     ) -> None:
         self.unfinished = False
         """Whether the last call has left something undone: `advance` goes on with it."""
         self.state = TaskState() if state is None else state
         specs, positions, marks = sources or {}, positions or {}, marks or {}
         self._lateness = lifecycle.policy.lateness
-        self._gate = Gate(emission)
+        self._gate = OutputFilter(emission)
         self._progress = {
-            source: SourceProgress(specs.get(source, SourceSpec()), positions.get(source, 0), marks.get(source, Mark()))
+            source: SourceProgress(
+                specs.get(source, SourceSpec()), positions.get(source, 0), marks.get(source, StoredProgress())
+            )
             for source in SOURCES
             if source in own
         }
@@ -104,19 +114,19 @@ class PartitionEngine:
             source: Input(int(source), -1, progress, None, lateness=self._lateness)
             for source, progress in self._progress.items()
         }
-        stored = {mark.number: mark for mark in arrivals.origins} if arrivals is not None else {}
+        stored = {mark.number: mark for mark in arrivals.upstreams} if arrivals is not None else {}
         of_sources = [(int(source), other, FETCH_FRESH) for source, other in origins]
         of_streams = [
-            (STREAM + stream, task, FETCH_FRESH + (stream + 1) * REPORTED)
-            for stream in range(STREAMS)
+            (FIRST_MESSAGES + stream, task, FETCH_FRESH + (stream + 1) * REPORTED)
+            for stream in range(MESSAGE_STREAMS)
             for task in range(tasks)
         ]
         self._origins: dict[int, Input] = {}
         self._partition_of: dict[int, int] = {}
         for rank, other, fresh in sorted(of_sources) + of_streams:
-            number = number_of(rank, other)
-            origin = OriginProgress(stored.get(number), fresh)
-            once_own = other == partition and rank < FORWARDED and rank not in self._own  # and no stream
+            number = upstream_number(rank, other)
+            origin = UpstreamProgress(stored.get(number), fresh)
+            once_own = other == partition and rank < REPARTITION and rank not in self._own  # and no stream
             self._origins[number] = Input(
                 rank,
                 number,
@@ -124,22 +134,26 @@ class PartitionEngine:
                 origin,
                 once_own=once_own,
                 # What comes by a stream was held already.
-                lateness=0 if by_time and rank >= STREAM else self._lateness,
-                delay=0 if rank >= STREAM else specs.get(SOURCES[rank], SourceSpec()).delay,
+                lateness=0 if event_time_ordering and rank >= FIRST_MESSAGES else self._lateness,
+                delay=0 if rank >= FIRST_MESSAGES else specs.get(SOURCES[rank], SourceSpec()).delay,
             )
             self._partition_of[number] = other
         inputs = [*self._own.values(), *self._origins.values()]
         for one in inputs:
-            one.by_time = by_time
-        self._held = Held([one for one in inputs if one.rank < STREAM], self.state) if by_time else None
-        self._levels = _levels(inputs, LEVELS if tasks else 1, self._held)
-        self.arrived_position = 0 if arrivals is None else arrivals.position
+            one.event_time_ordering = event_time_ordering
+        self._held = (
+            ReorderBuffer([one for one in inputs if one.rank < FIRST_MESSAGES], self.state)
+            if event_time_ordering
+            else None
+        )
+        self._levels = _levels(inputs, RESOLUTION_STAGES if tasks else 1, self._held)
+        self.repartition_position = 0 if arrivals is None else arrivals.position
         """The next offset of the activity topic: everything before it was handed to the engine."""
         self.erasures_position = erasures
         """The next offset of the topic of erasure requests: everything before it was handed to the engine."""
         self._swept = self._sweeps_to = erasures
         """As far as whoever was to be erased is taken out of what is known of other ids: what may be committed."""
-        self._sweep: Sweep | None = None
+        self._sweep: ErasureSweep | None = None
         self._committed = self.committable()
         """As of the last snapshot: its commit is taken to have gone through when the next one is taken."""
         self._taken: dict[int, int] = {number: mark.taken for number, mark in stored.items()}
@@ -148,21 +162,21 @@ class PartitionEngine:
         """What is known of origins that do not forward at present: they may do so again."""
         numbers = [] if arrivals is None else arrivals.numbers
         unsent, cut = self.state.unsent_items(commit, flushed) if tasks else ([], [])
-        self.unsent: list[Passed] = unsent
+        self.unsent: list[InternalMessage] = unsent
         """Items of a whole flush, which may never have been sent: they go before anything else (`sent`), and no flush
         is written before they have arrived, since it may replace the records that keep them."""
-        self._linker: Linker | None = None
+        self._linker: IdentityResolver | None = None
         if tasks:
-            self._linker = Linker(lifecycle, self.state, self._gate, step.pending, numbers, unsent, cut)
-        self._drained = [Drained() for _ in range(STREAMS if tasks else 0)]
+            self._linker = IdentityResolver(lifecycle, self.state, self._gate, step.pending, numbers, unsent, cut)
+        self._drained = [CaughtUp() for _ in range(MESSAGE_STREAMS if tasks else 0)]
         """By stream, as it is told."""
-        self._applier = self._linker or Applier(lifecycle, self.state, self._gate, step.pending)
-        self._applier.in_doubt = self.state.marks.number > 0
+        self._applier = self._linker or Processor(lifecycle, self.state, self._gate, step.pending)
+        self._applier.in_doubt = self.state.markers.number > 0
         self._numbers = numbers
         self.state.commit = max(self.state.commit, commit, flushed)
         if self.state.commit:
             self.state.commit += 1  # a zombie may still write a flush under that number, which must not pass for ours
-        self.first = self.state.commit + 1
+        self.first_commit = self.state.commit + 1
         """The number of the first commit."""
         self._silent: frozenset[Source] = frozenset()
         self._firing = False
@@ -185,14 +199,14 @@ class PartitionEngine:
         """Whether nothing goes on before a `snapshot`: a profile keeps as many outputs as a record may hold."""
         return self._applier.full
 
-    def apply(self, source: Source, records: list[Activity], position: int, now: int) -> Effects:
+    def apply(self, source: Source, records: list[Event], position: int, now: int) -> Effects:
         """Take in the records read from `source` up to `position` (the next offset), with their parts that live here,
         and apply what is due.
 
         Records wait here while a source that may still have earlier ones is behind.
         """
         progress, own, size = self._progress[source], self._own[source], 0
-        progress.saw_all(records, now)
+        progress.observe_all(records, now)
         own.queue.extend(records)
         for record in records:
             size += record.size
@@ -201,12 +215,14 @@ class PartitionEngine:
         progress.position = position
         return self._go_on(now)
 
-    def forwarded(self, source: Source, records: list[Activity], now: int) -> None:
+    def observe_forwarded(self, source: Source, records: list[Event], now: int) -> None:
         """Records of `source` were forwarded to other partitions: they show its progress. Before the `apply` that they
         were read with."""
-        self._progress[source].saw_all(records, now)
+        self._progress[source].observe_all(records, now)
 
-    def arrive(self, read: Iterable[tuple[int, Forwarded | Report]], position: int, now: int) -> Effects:
+    def receive(
+        self, read: Iterable[tuple[int, RepartitionedRecord | ProgressReport]], position: int, now: int
+    ) -> Effects:
         """Take in what other tasks forwarded here and say of themselves, and what any passed on, read (with its offset)
         up to `position`.
 
@@ -214,26 +230,26 @@ class PartitionEngine:
         """
         taken = repeated = 0
         for offset, news in read:
-            one = self._origins.get(number_of(news.rank, news.partition))
-            origin = None if one is None else one.origin
-            if isinstance(news, Report):
+            one = self._origins.get(upstream_number(news.rank, news.partition))
+            origin = None if one is None else one.upstream
+            if isinstance(news, ProgressReport):
                 if origin is not None:
-                    origin.hear(news)
+                    origin.observe_report(news)
                 continue
             before = -1 if origin is None else origin.taken
             if one is None or origin is None or not origin.take(news.offset, news.previous):
                 repeated += 1
                 continue
             taken += 1
-            for activity in news.activities:
+            for activity in news.events:
                 if (
                     activity.offset > before
                 ):  # of a run of parts, which was cut elsewhere the last time, some may be here
                     one.queue.append(activity)
                     one.read_at.append(offset)
                     one.bytes += activity.size
-        self._moved = self._moved or position != self.arrived_position
-        self.arrived_position = position
+        self._moved = self._moved or position != self.repartition_position
+        self.repartition_position = position
         effects = self._go_on(now)
         if taken:
             effects.counts["arrived", "taken"] += taken
@@ -246,7 +262,7 @@ class PartitionEngine:
 
         At once, not in event time: nothing waits for it, and it waits for nothing.
         """
-        effects, marks = Effects.none(), self.state.marks
+        effects, marks = Effects.none(), self.state.markers
         for request in requests:
             key = record_key(request.customer, request.identified)
             repeated = request.at <= marks.erased_at(key)
@@ -263,11 +279,11 @@ class PartitionEngine:
         self._go_on_sweeping(0)
         return effects
 
-    def lost(self) -> None:
-        """Records of the activity topic cannot be read, and are given up. Before the `arrive` of what follows them."""
+    def repartition_records_lost(self) -> None:
+        """Records of the activity topic cannot be read, and are given up. Before the `receive` of what follows them."""
         for one in self._origins.values():
-            if one.origin is not None:
-                one.origin.lost = True
+            if one.upstream is not None:
+                one.upstream.lost = True
 
     def advance(
         self,
@@ -279,7 +295,7 @@ class PartitionEngine:
     ) -> Effects:
         """Let time pass to `now` with what the fetches showed: apply what was waiting, fire what has come due.
 
-        `silent`: sources whose whole topic has been silent for longer than their owner believes (`hold_after`).
+        `silent`: sources whose whole topic has been silent for longer than their owner believes (`idle_timeout`).
         `clock_trusted` is False while `now` may be wrong: events go on, but silence proves nothing.
         """
         for source, own in self._own.items():
@@ -292,7 +308,7 @@ class PartitionEngine:
         self._now, self._silent, self._gate.clock_trusted = now, silent, clock_trusted
         self._applier.silent = bool(silent)
         for source, fetch in (fetches or {}).items():
-            self._progress[source].fetched(fetch)
+            self._progress[source].observe_fetch(fetch)
         effects = Effects.none()
         self._gate.now = now
         self._go_on_sweeping(SWEEP)
@@ -324,26 +340,26 @@ class PartitionEngine:
         self._moved = False
         applier.committing()
         outputs, applier.by_deadline = applier.by_deadline, []
-        passed, applier.passed = applier.passed, []
+        passed, applier.messages = applier.messages, []
         commit = self.state.commit + 1
         if self._held is not None:
-            self._held.note_holes()
+            self._held.note_offset_gaps()
         changes = self.state.changes(commit, self._committed, self._taken)
         self._committed = self.committable()
-        marks = {source: progress.mark(self._own[source].resumes_at()) for source, progress in self._progress.items()}
-        arrivals: Arrivals | None = None
+        marks = {source: progress.stored(self._own[source].resumes_at()) for source, progress in self._progress.items()}
+        arrivals: StoredRepartition | None = None
         if self._origins or self._unheard:
-            origins = [*(origin.origin_mark() for origin in self._origins.values()), *self._unheard]
+            origins = [*(origin.stored_upstream() for origin in self._origins.values()), *self._unheard]
             numbers = list(self._numbers if linker is None else linker.numbers)
-            arrivals = Arrivals(self._committed.get(FORWARDED, self.arrived_position), origins, numbers)
+            arrivals = StoredRepartition(self._committed.get(REPARTITION, self.repartition_position), origins, numbers)
             self._taken = {mark.number: mark.taken for mark in origins}
         positions = {source: self._committed[int(source)] for source in self._progress}
         return Snapshot(commit, changes, outputs, passed, positions, marks, arrivals, self._swept)
 
-    def sent(self) -> None:
+    def messages_sent(self) -> None:
         """The items of the last snapshot are on their way: what is reported from now on goes behind them."""
         if self._linker is not None:
-            self._linker.sent()
+            self._linker.messages_sent()
 
     # -- what the shell looks at
 
@@ -361,7 +377,7 @@ class PartitionEngine:
         positions[ERASURES] = self._swept
         if self._origins:
             waiting = [one.first_read_at for one in self._origins.values() if one.first is not None]
-            positions[FORWARDED] = min(waiting, default=self.arrived_position)
+            positions[REPARTITION] = min(waiting, default=self.repartition_position)
         return positions
 
     @property
@@ -387,7 +403,7 @@ class PartitionEngine:
         waiting = [self._own[source], *(level.through for level in self._levels if level.through is not None)]
         return all([one.queue[0].at >= reached for one in waiting if one.queue])  # noqa: C419
 
-    def arrived_bytes(self) -> int:
+    def repartition_buffered_bytes(self) -> int:
         """Bytes of what was forwarded here or passed on and waits for another source, or for another origin."""
         return sum(origin.bytes for origin in self._origins.values())
 
@@ -396,21 +412,21 @@ class PartitionEngine:
         return self._progress[source]
 
     def report(self, rank: int) -> tuple[int | None, int | None]:
-        """What to tell other tasks of an own source, or of a stream of this task (`STREAM` and up): the time up to
-        which it has spoken, and as of when it is drained.
+        """What to tell other tasks of an own source, or of a stream of this task (`FIRST_MESSAGES` and up): the time
+        up to which it has spoken, and as of when it is drained.
 
         A stream has spoken up to the earliest item that is not on its way. Items that wait for their commit do not make
         it undrained unless they are older than what may come late.
         """
-        if rank < STREAM:
+        if rank < FIRST_MESSAGES:
             own = self._own[SOURCES[rank]]
             proves = self._held is None or own.clock_trusted
-            drained_at = self._progress[SOURCES[rank]].drained_lately_at(self._now) if proves else None
+            drained_at = self._progress[SOURCES[rank]].reported_caught_up_at(self._now) if proves else None
             return own.progress(self._now), drained_at
         assert self._linker is not None
-        stream = rank - STREAM
+        stream = rank - FIRST_MESSAGES
         progress = self._levels[stream].frontier(self._now)
-        drained_at = self._drained[stream].said(self._now)
+        drained_at = self._drained[stream].reported(self._now)
         waiting = self._linker.waiting_since(stream)
         if waiting is not None:
             if progress is not None and waiting < progress:
@@ -420,9 +436,9 @@ class PartitionEngine:
         return progress, drained_at
 
     @property
-    def passes(self) -> bool:
+    def has_messages(self) -> bool:
         """Whether items wait for a commit."""
-        return bool(self._applier.passed)
+        return bool(self._applier.messages)
 
     def slowest(self) -> int | None:
         """The least progress of the sources of this task."""
@@ -430,18 +446,18 @@ class PartitionEngine:
 
     def slowest_anywhere(self) -> int | None:
         """The least progress of the sources of this task, and of those that forward to it, as far as is known."""
-        others = (one.origin.slowest for one in self._origins.values() if one.origin and one.rank < STREAM)
+        others = (one.upstream.slowest for one in self._origins.values() if one.upstream and one.rank < FIRST_MESSAGES)
         return _least([*(own.progress(self._now) for own in self._own.values()), *others])
 
-    def held_by(self) -> tuple[int, int | None]:
+    def watermark_blocked_by(self) -> tuple[int, int | None]:
         """The rank of the source whose progress is the least: it holds the watermark. With the partition if that is
         another one, whose task has not said more.
 
         Of a stream if that is behind all sources by more than it takes until what follows from them is told.
         """
         inputs, now = [*self._own.values(), *self._origins.values()], self._now
-        source = min((one for one in inputs if one.rank < STREAM), key=lambda one: _known(one.watermark(now)))
-        streams = [one for one in inputs if one.rank >= STREAM]
+        source = min((one for one in inputs if one.rank < FIRST_MESSAGES), key=lambda one: _known(one.watermark(now)))
+        streams = [one for one in inputs if one.rank >= FIRST_MESSAGES]
         stream = min(streams, key=lambda one: _known(one.watermark(now)), default=source)
         behind = _known(stream.watermark(now)) < _known(source.watermark(now)) - BEHIND
         held = stream if behind else source
@@ -451,7 +467,7 @@ class PartitionEngine:
 
     def _look(self) -> None:
         for level in self._levels:
-            level.look()
+            level.note_first()
 
     def _go_on(self, now: int) -> Effects:
         effects = Effects.none()
@@ -467,12 +483,12 @@ class PartitionEngine:
             return
         now, backfilling = self._now, False
         for progress in self._progress.values():
-            progress.drained_lately_at(now)
+            progress.reported_caught_up_at(now)
             backfilling = backfilling or progress.backfilling
         for stream, drained in enumerate(self._drained):
             if backfilling:
                 drained.forget()
-            drained.found(_least(level.drained_at() for level in self._levels[: stream + 1]), now)
+            drained.observe(_least(level.caught_up_at() for level in self._levels[: stream + 1]), now)
 
     def _go_on_sweeping(self, most: int) -> None:
         """Take who was erased out of what is known of other ids, looking at so many records at most."""
@@ -480,7 +496,7 @@ class PartitionEngine:
         if not applier.in_doubt and self._swept == self.erasures_position:
             return
         if self._sweep is None:
-            self._sweep, self._sweeps_to = Sweep(self.state), self.erasures_position
+            self._sweep, self._sweeps_to = ErasureSweep(self.state), self.erasures_position
         if not self.state.aliases or self._sweep.step(most):
             self._sweep, self._swept, self._moved = None, self._sweeps_to, True
             applier.in_doubt = self._swept != self.erasures_position
@@ -508,16 +524,16 @@ class PartitionEngine:
         self._firing = self.unfinished = self._applier.fire_due(self._step_deadlines, effects)
 
 
-def _levels(inputs: list[Input], number: int, held: Held | None) -> list[Level]:
+def _levels(inputs: list[Input], number: int, held: ReorderBuffer | None) -> list[MergeStage]:
     """The levels of a task, each with its inputs: of the lowest, which may be one that holds them, the sources; of
     another one what the streams of the one below bring, and what is passed through."""
-    levels: list[Level] = [] if held is None else [held]
+    levels: list[MergeStage] = [] if held is None else [held]
     for place in range(len(levels), number):
         through = Input(-1, -1, None, None) if place else None
-        of_level = [one for one in inputs if max(0, one.rank - STREAM + 1) == place]
-        levels.append(Level(of_level if through is None else [through, *of_level], through))
+        of_level = [one for one in inputs if max(0, one.rank - FIRST_MESSAGES + 1) == place]
+        levels.append(MergeStage(of_level if through is None else [through, *of_level], through))
         if through is not None:
-            through.by_time = held is not None
+            through.event_time_ordering = held is not None
             levels[0].higher.append(through)
     return levels
 

@@ -1,5 +1,5 @@
-"""The lowest level of a task where everything is applied by time (`LIFECYCLE_ORDER=time`): each record is held until
-nothing earlier may come any more, unless it is late.
+"""The lowest level of a task where everything is applied by time (`LIFECYCLE_ORDERING=event_time`): each record is
+held until nothing earlier may come any more, unless it is late.
 
 So the order in which records arrive, and by which partition, does not matter. What was applied before a crash is no
 longer what came first: what is read again is judged when it is read, by what the profiles tell
@@ -10,26 +10,26 @@ from __future__ import annotations
 
 from heapq import heappop, heappush
 
-from streams.core.engine.merge import Level
-from streams.core.event_time.inputs import FORWARDED, Input
+from streams.core.engine.merge import MergeStage
+from streams.core.event_time.inputs import REPARTITION, Input
 from streams.core.event_time.offset_gaps import READ, add, cause_of
-from streams.core.identity.aliases import level_of, part_key
-from streams.core.model.event import EVENT, Activity
+from streams.core.identity.aliases import part_key, resolution_stage_of
+from streams.core.model.event import EVENT, Event
 from streams.core.model.outputs import Effects
-from streams.core.processing.processor import SOURCE_LABELS, Applier, last_applied, was_applied
+from streams.core.processing.processor import SOURCE_LABELS, Processor, last_applied, was_applied
 from streams.core.store.task_state import TaskState, record_key
 
-Waiting = tuple[int, str, int, str, int, int, int, Activity, Input, int]
+BufferedEvent = tuple[int, str, int, str, int, int, int, Event, Input, int]
 """A record that is held, behind what it is ordered by: its time, `_about`, its source, its event id, and for copies of
 one the input, the offset and a number. With the input and the offset of the activity topic."""
 
 
-class Held(Level):
+class ReorderBuffer(MergeStage):
     """The lowest level of one task. Owned by its engine."""
 
     def __init__(self, inputs: list[Input], state: TaskState) -> None:
         super().__init__(inputs, None)
-        self._waiting: list[Waiting] = []
+        self._waiting: list[BufferedEvent] = []
         self._state = state
         self._known = list(state.applied)
         """By rank, the highest offset that may have been applied when the task began."""
@@ -37,15 +37,15 @@ class Held(Level):
         for one in inputs:
             one.again = set()
 
-    def merge(self, applier: Applier, now: int, most: int, effects: Effects) -> int:
-        """As `Level.merge`, by time, whom it is about, source and event id."""
+    def merge(self, applier: Processor, now: int, most: int, effects: Effects) -> int:
+        """As `MergeStage.merge`, by time, whom it is about, source and event id."""
         self._draw()
         waiting, higher, moved, taken = self._waiting, self.higher, False, 0
         applied = [0] * len(SOURCE_LABELS)
         complete = self._complete_before(now)
         while waiting and complete is not None and waiting[0][0] < complete and taken < most and not applier.full:
             _, _, _, _, _, _, _, record, one, read_at = heappop(waiting)
-            level = level_of(record) if higher else 0
+            level = resolution_stage_of(record) if higher else 0
             if level:
                 through = higher[level - 1]
                 through.queue.append(record)
@@ -67,27 +67,27 @@ class Held(Level):
         return most - taken
 
     def frontier(self, now: int) -> int | None:
-        """Of `Level`."""
+        """Of `MergeStage`."""
         self._draw()
         complete = self._complete_before(now)
         return complete if complete is None or not self._waiting else min(complete, self._waiting[0][0])
 
-    def drained_at(self) -> int | None:
-        """Of `Level`."""
-        return None if self._waiting else super().drained_at()
+    def caught_up_at(self) -> int | None:
+        """Of `MergeStage`."""
+        return None if self._waiting else super().caught_up_at()
 
-    def look(self) -> None:
-        """Of `Level`."""
+    def note_first(self) -> None:
+        """Of `MergeStage`."""
         self._draw()
-        super().look()
+        super().note_first()
         for _, _, _, _, _, _, _, record, one, read_at in self._waiting:
-            one.waits(record, read_at)
+            one.note_waiting(record, read_at)
 
     def waits_for(self, one: Input, now: int) -> bool:
         """Whether no other input is behind this one."""
         return one.complete_before(now) == self._complete_before(now)
 
-    def note_holes(self) -> None:
+    def note_offset_gaps(self) -> None:
         """Profiles that are to be written are told what waits of theirs. Before each flush."""
         self._draw()
         for _, _, _, _, _, _, _, record, one, read_at in self._waiting:
@@ -117,7 +117,7 @@ class Held(Level):
             while queue:
                 record = queue.popleft()
                 at = read_at.popleft() if read_at else -1
-                known = self._known[one.rank] if one.own is not None else self._known[FORWARDED]
+                known = self._known[one.rank] if one.own is not None else self._known[REPARTITION]
                 if one.once_own or (record.offset if one.own is not None else at) <= known:
                     key = _key_of(record)
                     profile = self._state.get(key)
@@ -140,27 +140,27 @@ class Held(Level):
                     ),
                 )
 
-    def _note_hole(self, record: Activity, one: Input, read_at: int) -> None:
+    def _note_hole(self, record: Event, one: Input, read_at: int) -> None:
         key = _key_of(record)
         profile = self._state.to_be_written(key)
         assert one.again is not None
         if profile is None or (key, record.offset) in one.again:
             return
-        holes = {} if profile.holes is None else profile.holes
+        holes = {} if profile.offset_gaps is None else profile.offset_gaps
         if record.offset < last_applied(profile, one):
             add(holes, cause_of(one), record.offset)
         if 0 <= read_at <= profile.applied_forwarded:  # several are read at one
             add(holes, READ, read_at)
         if holes:
-            profile.holes = holes
+            profile.offset_gaps = holes
 
 
-def _key_of(record: Activity) -> bytes:
+def _key_of(record: Event) -> bytes:
     """The key of the profile that a record, or a part of one, is for."""
     return record_key(record.customer, record.identified) if record.role == EVENT else part_key(record)
 
 
-def _about(record: Activity) -> str:
+def _about(record: Event) -> str:
     """What is of the same time goes by this: events first, of customers before those of devices; then what links a
     device, by device, as a higher level takes it."""
     if record.role == EVENT:

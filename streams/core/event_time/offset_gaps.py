@@ -11,36 +11,36 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from streams.core.event_time.inputs import FORWARDED, Input
+from streams.core.event_time.inputs import REPARTITION, Input
 
-Holes = dict[int, set[int]]
+OffsetGaps = dict[int, set[int]]
 """Offsets by input (`cause_of`), and by `READ`."""
 
-READ: Final = -1 - FORWARDED
+READ: Final = -1 - REPARTITION
 """The activity topic itself: where in it those are that wait, of any origin, before what is applied. By these the
 records of a profile are compared (`complete_up_to`): what an origin's offsets are there, they do not tell."""
 
 
 def cause_of(one: Input) -> int:
     """The number of an input that a record came by: of origins theirs, of sources that are read here -1 and down."""
-    return one.number if one.origin is not None else -1 - one.rank
+    return one.number if one.upstream is not None else -1 - one.rank
 
 
-def is_hole(holes: Holes, one: Input, offset: int) -> bool:
+def is_gap(holes: OffsetGaps, one: Input, offset: int) -> bool:
     """Whether an offset of an input, not later than the last one applied, is not applied yet."""
     if offset in holes.get(cause_of(one), ()):
         return True
     return one.once_own and offset in holes.get(-1 - one.rank, ())
 
 
-def fill(holes: Holes, one: Input, offset: int) -> None:
+def fill(holes: OffsetGaps, one: Input, offset: int) -> None:
     """An offset of an input is applied now."""
     for cause in (cause_of(one), -1 - one.rank) if one.once_own else (cause_of(one),):
         if cause in holes:
             holes[cause].discard(offset)
 
 
-def add(holes: Holes, cause: int, offset: int) -> None:
+def add(holes: OffsetGaps, cause: int, offset: int) -> None:
     """An offset of an input waits."""
     holes.setdefault(cause, set()).add(offset)
 
@@ -50,9 +50,9 @@ def first_again(cause: int, committed: Mapping[int, int], taken: Mapping[int, in
     return committed.get(-1 - cause, 0) if cause < 0 else taken.get(cause, -1) + 1
 
 
-def still_open(holes: Holes, committed: Mapping[int, int], taken: Mapping[int, int]) -> Holes | None:
+def still_open(holes: OffsetGaps, committed: Mapping[int, int], taken: Mapping[int, int]) -> OffsetGaps | None:
     """Those that may be read again."""
-    found: Holes = {}
+    found: OffsetGaps = {}
     for cause, offsets in holes.items():
         least = first_again(cause, committed, taken)
         later = {offset for offset in offsets if offset >= least}

@@ -6,9 +6,9 @@ of a partition's leader or of this process invents no silence, so nothing that w
 
 from __future__ import annotations
 
-from streams.core.model.event import Activity
+from streams.core.model.event import Event
 from streams.core.model.policy import HOUR, SECOND
-from streams.core.model.sources import Fetch, Mark, SourceSpec
+from streams.core.model.sources import Fetch, SourceSpec, StoredProgress
 
 BACKFILL_LAG = HOUR
 """A last record older than its Kafka timestamp by more than this says that the source is being backfilled."""
@@ -22,7 +22,7 @@ READ_AT_ONCE = SECOND
 next report, over what is read in some milliseconds."""
 
 
-class Drained:
+class CaughtUp:
     """As of when a source or a stream held nothing more, as others are told."""
 
     __slots__ = ("_at", "_found_at")
@@ -31,12 +31,12 @@ class Drained:
         self._at: int | None = None
         self._found_at = 0
 
-    def found(self, at: int | None, now: int) -> None:
+    def observe(self, at: int | None, now: int) -> None:
         """It was looked at: it held nothing more as of `at`, or may hold more."""
         if at is not None:
             self._at, self._found_at = at, now
 
-    def said(self, now: int) -> int | None:
+    def reported(self, now: int) -> int | None:
         """What to say: None only if it may have held more for a while."""
         return self._at if 0 <= now - self._found_at <= READ_AT_ONCE else None
 
@@ -48,9 +48,9 @@ class Drained:
 class SourceProgress:
     """The progress of one source of one partition task. Used by the engine, one per source."""
 
-    __slots__ = ("_drained", "_progress", "backfilling", "fetch", "last_record_at", "newest", "position", "spec")
+    __slots__ = ("_caught_up", "_progress", "backfilling", "fetch", "last_record_at", "newest", "position", "spec")
 
-    def __init__(self, spec: SourceSpec, position: int, mark: Mark = Mark()) -> None:
+    def __init__(self, spec: SourceSpec, position: int, mark: StoredProgress = StoredProgress()) -> None:
         self.spec = spec
         self.position = position
         """The next offset: everything before it was handed to the engine."""
@@ -60,18 +60,18 @@ class SourceProgress:
         self.backfilling = mark.backfilling
         self.last_record_at = mark.last_record_at
         self._progress = mark.progress
-        self._drained = Drained()
+        self._caught_up = CaughtUp()
 
-    def saw(self, at: int, timestamp: int, now: int) -> None:
+    def observe(self, at: int, timestamp: int, now: int) -> None:
         """A valid record was handed over: its event time, its Kafka timestamp, the present."""
         if self.newest is None or at > self.newest:
             self.newest = at
         self.backfilling = timestamp - at > BACKFILL_LAG
         self.last_record_at = now
         if self.backfilling:
-            self._drained.forget()
+            self._caught_up.forget()
 
-    def saw_all(self, records: list[Activity], now: int) -> None:
+    def observe_all(self, records: list[Event], now: int) -> None:
         """As `saw` of each of them, in their order."""
         if not records:
             return
@@ -85,10 +85,10 @@ class SourceProgress:
                 backfilled = True
         self.newest = newest
         if backfilled:
-            self._drained.forget()
-        self.saw(last.at, last.timestamp, now)
+            self._caught_up.forget()
+        self.observe(last.at, last.timestamp, now)
 
-    def fetched(self, fetch: Fetch) -> None:
+    def observe_fetch(self, fetch: Fetch) -> None:
         """A fetch succeeded. Older news than what is known is dropped."""
         if self.fetch is None or fetch.sent_at >= self.fetch.sent_at:
             self.fetch = fetch
@@ -96,9 +96,9 @@ class SourceProgress:
     def distrust(self) -> None:
         """What fetches have shown proves nothing: from now on, only a fetch of from now on shows an end."""
         self.fetch = None
-        self._drained.forget()
+        self._caught_up.forget()
 
-    def drained_at(self) -> int | None:
+    def caught_up_at(self) -> int | None:
         """The instant as of which the source is known to have held nothing more, if it is."""
         fetch = self.fetch
         if fetch is None or self.position < fetch.end:
@@ -107,29 +107,29 @@ class SourceProgress:
             return None
         return fetch.sent_at
 
-    def drained(self, now: int) -> bool:
+    def is_caught_up(self, now: int) -> bool:
         """Whether the source may be taken to hold nothing more at present."""
-        at = self.drained_at()
+        at = self.caught_up_at()
         return at is not None and now - at <= FETCH_FRESH
 
-    def drained_lately_at(self, now: int) -> int | None:
+    def reported_caught_up_at(self, now: int) -> int | None:
         """As `drained_at`, to be told to others: what is being read at the moment does not count. To be asked whenever
         something was read, too."""
-        self._drained.found(self.drained_at(), now)
-        return self._drained.said(now)
+        self._caught_up.observe(self.caught_up_at(), now)
+        return self._caught_up.reported(now)
 
     def progress(self, now: int, *, silence_counts: bool = True) -> int | None:
         """The time up to which the source has spoken, None if it never did. Never goes back.
 
         `silence_counts` is False while the whole topic has been silent for longer than its owner believes
-        (`hold_after`): its silence is then no proof.
+        (`idle_timeout`): its silence is then no proof.
         """
         progress = self._progress
         if self.newest is not None:
             shown = min(self.newest, now)
             if progress is None or shown > progress:
                 progress = shown
-        drained_at = self.drained_at() if silence_counts else None
+        drained_at = self.caught_up_at() if silence_counts else None
         if drained_at is not None and (progress is None or drained_at - self.spec.delay > progress):
             progress = drained_at - self.spec.delay
         self._progress = progress
@@ -141,7 +141,7 @@ class SourceProgress:
         More than `progress` where silence is no proof of what people do, but is of what there is to read.
         """
         progress = self._progress
-        drained_at = self.drained_at() if clock_trusted else None
+        drained_at = self.caught_up_at() if clock_trusted else None
         if drained_at is not None and (progress is None or drained_at - self.spec.delay > progress):
             return drained_at - self.spec.delay
         return progress
@@ -151,7 +151,7 @@ class SourceProgress:
         """The progress as of the last call of `progress`: to look at, without a judgement of silence."""
         return self._progress
 
-    def mark(self, waiting: int | None) -> Mark:
+    def stored(self, waiting: int | None) -> StoredProgress:
         """What to store with the committed offset. `waiting`: the time of the first record that is not applied yet.
 
         Such a record is read again after a restart; until then, the source has not come further than to it.
@@ -159,4 +159,4 @@ class SourceProgress:
         progress = self._progress
         if waiting is not None and progress is not None:
             progress = min(progress, waiting)
-        return Mark(progress, self.backfilling, self.last_record_at)
+        return StoredProgress(progress, self.backfilling, self.last_record_at)

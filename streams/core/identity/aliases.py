@@ -9,7 +9,7 @@ only (docs/adr/0027):
 - 1: devices, which a `LINK` is for, and the events without a customer;
 - 2: customers, whom all other events are for, and what has `MOVED`.
 
-The shell derives parts where a record is read (`parts_of`) and sends them home (`home_of`); the engine applies them by
+The shell derives parts where a record is read (`parts_of`) and sends them home (`home_key`); the engine applies them by
 `streams.core.identity.resolver`.
 """
 
@@ -17,19 +17,19 @@ from __future__ import annotations
 
 from typing import Final
 
-from streams.core.model.event import CLAIM, EVENT, LINK, MOVED, SHOWN, Activity, Source
-from streams.core.model.outputs import Passed
-from streams.core.model.parts import Alias, Event
+from streams.core.model.event import CLAIM, EVENT, LINK, MOVED, SHOWN, Event, Source
+from streams.core.model.outputs import InternalMessage
+from streams.core.model.parts import Alias, EventPayload
 from streams.core.model.policy import DAY
 
-LEVELS: Final = 3
+RESOLUTION_STAGES: Final = 3
 OWNERS: Final = 8
 """How many customers of a device are remembered, the newest: events that come late are given to who had it then."""
 DEVICES: Final = 8
 """How many devices of a cart are remembered."""
 REFUSED: Final = 8
 """How many customers who were refused a device are remembered, the newest, so that none is told twice."""
-NOBODY: Final = ""
+ERASED_OWNER: Final = ""
 """Among the owners of an id: somebody who was erased."""
 PART_BYTES: Final = 64
 """What a part counts in a buffer."""
@@ -41,10 +41,10 @@ _CLICKS: Final = Source.CLICKSTREAM
 # -- parts
 
 
-def parts_of(event: Activity) -> list[Activity]:
+def parts_of(event: Event) -> list[Event]:
     """What an event, as it was decoded, tells of others than whose event it is: `LINK`, `SHOWN` and `CLAIM` parts."""
     cart_id, checkout_id = event.cart_id, event.checkout_id
-    parts: list[Activity] = []
+    parts: list[Event] = []
     if event.identified:
         if event.other is not None:
             parts.append(_part(event, LINK, event.other, event.customer))
@@ -62,8 +62,8 @@ def parts_of(event: Activity) -> list[Activity]:
     return parts
 
 
-def _part(event: Activity, role: int, customer: str, other: str) -> Activity:
-    return Activity(
+def _part(event: Event, role: int, customer: str, other: str) -> Event:
+    return Event(
         event.source, event.offset, event.timestamp, PART_BYTES, event.at, customer, False, event.event_id, event.type,
         role=role, other=other,
     )  # fmt: skip
@@ -74,24 +74,24 @@ def is_of_alias(role: int) -> bool:
     return role in (SHOWN, CLAIM)
 
 
-def alias_id(part: Activity) -> str:
+def alias_id(part: Event) -> str:
     """The id of the cart or the checkout that a `SHOWN` or a `CLAIM` is for, which it has behind a letter for which."""
     return part.customer[1:]
 
 
-def home_of(part: Activity) -> bytes:
+def home_key(part: Event) -> bytes:
     """The key by whose partition a record or a part of one has its home."""
     return (alias_id(part) if is_of_alias(part.role) else part.customer).encode()
 
 
-def level_of(record: Activity) -> int:
+def resolution_stage_of(record: Event) -> int:
     """The level at which it is applied."""
     if record.identified:
         return 2
     return 0 if is_of_alias(record.role) else 1
 
 
-def part_key(record: Activity) -> bytes:
+def part_key(record: Event) -> bytes:
     """The key, in the state, of what an id stands for: `record_key` has those of customers and devices."""
     return (b"k" if is_of_alias(record.role) else b"a") + record.customer.encode()
 
@@ -99,30 +99,30 @@ def part_key(record: Activity) -> bytes:
 # -- items
 
 
-def passed_key(item: Passed) -> bytes:
+def message_key(item: InternalMessage) -> bytes:
     """The key by whose partition an item has its home."""
     return item.customer.encode()
 
 
-def event_of(event: Activity) -> Event:
+def payload_of(event: Event) -> EventPayload:
     """What is passed on of an event."""
-    return Event(
+    return EventPayload(
         int(event.source), event.timestamp, event.event_id, event.type, event.session_id, event.cart_id,
         event.checkout_id, event.product_id, event.category, event.price, event.quantity, event.order_id, event.total,
         event.channel, event.coupon, event.currency, event.items, event.properties, event.size,
     )  # fmt: skip
 
 
-def activity_of(item: Passed, size: int) -> Activity:
+def event_of_message(item: InternalMessage, size: int) -> Event:
     """An item as whoever receives it applies it; its number is the offset. `size`: bytes of the record that it came in,
     if it is no event."""
     event = item.event
     if event is None:
-        return Activity(
+        return Event(
             _CLICKS, item.number, item.at, size, item.at, item.customer, item.role == MOVED, item.event_id or "",
             item.event_type or "", role=item.role, other=item.other, moved=item.moved,
         )  # fmt: skip
-    return Activity(
+    return Event(
         _SOURCES[event.source], item.number, event.timestamp, event.size, item.at, item.customer, True, event.event_id,
         event.type, event.session_id, event.cart_id, event.checkout_id, event.product_id, event.category, event.price,
         event.quantity, event.order_id, event.total, event.channel, event.coupon, event.currency, event.items,
@@ -153,7 +153,7 @@ def owners_from(alias: Alias, at: int) -> list[tuple[str, int]]:
     return found
 
 
-def own(alias: Alias, customer: str, at: int) -> bool:
+def add_owner(alias: Alias, customer: str, at: int) -> bool:
     """A customer was seen on the device, or claimed the cart, at a time (ms); whether that is news.
 
     Who was there before and who came after stay whose it was and will be. Of who has it in the end that time stays too:
@@ -172,7 +172,7 @@ def own(alias: Alias, customer: str, at: int) -> bool:
     return True
 
 
-def seen(alias: Alias, at: int, expiry: int) -> bool:
+def note_seen(alias: Alias, at: int, expiry: int) -> bool:
     """An id, which is forgotten so long (ms) after it was last seen, was seen at a time; whether `last_seen_at` moves:
     it does in steps of a day, or of a tenth of a short expiry, so that hardly any record of a known id means that it is
     written."""
@@ -182,7 +182,7 @@ def seen(alias: Alias, at: int, expiry: int) -> bool:
     return True
 
 
-def shown(alias: Alias, device: str, at: int) -> bool:
+def note_shown(alias: Alias, device: str, at: int) -> bool:
     """A device showed the cart's id at a time (ms); whether that is news: not if it is known of that time on."""
     devices = alias.devices
     for place in range(len(devices)):

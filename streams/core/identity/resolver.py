@@ -16,29 +16,29 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from streams.core.event_time.inputs import STREAM, STREAMS, Input
+from streams.core.event_time.inputs import FIRST_MESSAGES, MESSAGE_STREAMS, Input
 from streams.core.event_time.offset_gaps import cause_of, first_again
 from streams.core.identity.aliases import (
     DEVICES,
-    NOBODY,
+    ERASED_OWNER,
     OWNERS,
     REFUSED,
-    event_of,
-    own,
+    add_owner,
+    note_seen,
+    note_shown,
     owner_at,
     owners_from,
     part_key,
-    seen,
-    shown,
+    payload_of,
 )
 from streams.core.identity.erasure_sweep import forget_erased
 from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.model import ids
-from streams.core.model.event import EVENT, LINK, MOVED, SHOWN, Activity
-from streams.core.model.outputs import Effects, IdentityChange, IdentityType, Output, Passed
+from streams.core.model.event import EVENT, LINK, MOVED, SHOWN, Event
+from streams.core.model.outputs import Effects, IdentityChange, IdentityType, InternalMessage, Output
 from streams.core.model.parts import Alias
-from streams.core.processing.output_filter import Gate
-from streams.core.processing.processor import SOURCE_LABELS, Applier, last_applied, note
+from streams.core.processing.output_filter import OutputFilter
+from streams.core.processing.processor import SOURCE_LABELS, Processor, last_applied, note_applied
 from streams.core.profile.codec import pack_to_move, packed_size, unpack
 from streams.core.profile.profile import Profile
 from streams.core.store.task_state import TaskState, record_key
@@ -50,31 +50,31 @@ MOVES: Final = 1
 STREAM_LABELS: Final = ("carts", "devices")
 
 
-class Linker(Applier):
-    """An `Applier` that keeps aliases, and passes on what they mean."""
+class IdentityResolver(Processor):
+    """An `Processor` that keeps aliases, and passes on what they mean."""
 
     def __init__(
         self,
         lifecycle: Lifecycle,
         state: TaskState,
-        gate: Gate,
+        gate: OutputFilter,
         most_pending: int,
         numbers: Iterable[int],
-        unsent: Iterable[Passed],
-        cut: Iterable[tuple[bytes, Passed]],
+        unsent: Iterable[InternalMessage],
+        cut: Iterable[tuple[bytes, InternalMessage]],
     ) -> None:
         """`numbers`: the last ones given, by stream. `unsent`, `cut`: see `TaskState.unsent_items`."""
         super().__init__(lifecycle, state, gate, most_pending)
         self._device_expiry = lifecycle.policy.device_expiry
         self._cart_id_expiry = lifecycle.policy.cart_id_expiry
-        self.numbers = [*numbers, *[-1] * STREAMS][:STREAMS]
+        self.numbers = [*numbers, *[-1] * MESSAGE_STREAMS][:MESSAGE_STREAMS]
         """By stream, the last one given to an item."""
-        self._made: list[int | None] = [None] * STREAMS
-        self._leaving: list[int | None] = [None] * STREAMS
+        self._made: list[int | None] = [None] * MESSAGE_STREAMS
+        self._leaving: list[int | None] = [None] * MESSAGE_STREAMS
         """By stream, the earliest time of items made since the last commit, and of those that it takes."""
         for item in unsent:
             _earlier(self._leaving, item)
-        self._cut: dict[tuple[int, int, bytes], list[Passed]] = {}
+        self._cut: dict[tuple[int, int, bytes], list[InternalMessage]] = {}
         """By what caused them: items that wait for it to be read again."""
         self._cut_bytes: dict[bytes, int] = {}
         """What they take in the record that keeps them, by its key: there is so much less room for others."""
@@ -90,19 +90,19 @@ class Linker(Applier):
             return leaving if made is None else made
         return min(made, leaving)
 
-    def sent(self) -> None:
+    def messages_sent(self) -> None:
         """What the last commit took, and what was unsent before, is on its way."""
-        self._leaving = [None] * STREAMS
+        self._leaving = [None] * MESSAGE_STREAMS
 
     def committing(self) -> None:
-        """Of `Applier`."""
+        """Of `Processor`."""
         super().committing()
-        self._leaving, self._made = self._made, [None] * STREAMS
+        self._leaving, self._made = self._made, [None] * MESSAGE_STREAMS
         for (_, _, key), items in self._cut.items():
             profile = self.state.get(key)
             if profile is not None:
                 profile.pending += [replace(item, number=-1) for item in items if not self._is_erased(item)]
-                self.state.touched(key, profile, profile.stage, profile.places(), profile.next_deadline)
+                self.state.note_change(key, profile, profile.stage, profile.places(), profile.next_deadline)
         self._pending.update(self._cut_bytes)
 
     def go_without(self, committed: Mapping[int, int], taken: Mapping[int, int], effects: Effects) -> None:
@@ -113,8 +113,8 @@ class Linker(Applier):
             if offset < first_again(cause, committed, taken) and (profile := self.state.get(key)) is not None:
                 self._pass_cut(waiting, profile, effects)
 
-    def apply(self, record: Activity, one: Input, read_at: int, effects: Effects) -> bool:
-        """Of `Applier`."""
+    def apply(self, record: Event, one: Input, read_at: int, effects: Effects) -> bool:
+        """Of `Processor`."""
         role = record.role
         if role == EVENT:
             if record.identified or not self._is_owned(record, one, read_at, effects):
@@ -127,8 +127,8 @@ class Linker(Applier):
             self._cart(record, one, read_at, effects)
         return False
 
-    def skipped(self, record: Activity, one: Input, profile: Profile, key: bytes, effects: Effects) -> None:
-        """Of `Applier`."""
+    def skipped(self, record: Event, one: Input, profile: Profile, key: bytes, effects: Effects) -> None:
+        """Of `Processor`."""
         super().skipped(record, one, profile, key, effects)
         if self._cut:
             self._pass_cut((cause_of(one), record.offset, key), profile, effects)
@@ -137,7 +137,7 @@ class Linker(Applier):
 
     # -- devices
 
-    def _is_owned(self, record: Activity, one: Input, read_at: int, effects: Effects) -> bool:
+    def _is_owned(self, record: Event, one: Input, read_at: int, effects: Effects) -> bool:
         """Pass an event on to the customer whose its device is; whether there is one."""
         key = part_key(record)
         profile = self.state.get(key)
@@ -155,24 +155,24 @@ class Linker(Applier):
         self._fire_up_to(record.at, profile, key, effects)
         alias = profile.alias
         if alias is None:  # after so long, the device is a stranger's
-            self.state.touched(key, profile, None, (), deadline_before)
+            self.state.note_change(key, profile, None, (), deadline_before)
             return False
         customer = owner_at(alias, record.at)
-        if customer == NOBODY:
+        if customer == ERASED_OWNER:
             effects.counts["erased", SOURCE_LABELS[record.source]] += 1
             return True
-        seen(alias, record.at, self._device_expiry)
-        note(profile, one, record.offset, read_at)
-        item = Passed(
+        note_seen(alias, record.at, self._device_expiry)
+        note_applied(profile, one, record.offset, read_at)
+        item = InternalMessage(
             stream=MOVES, number=self._next(MOVES), cause=cause_of(one), offset=record.offset, role=EVENT, at=record.at,
-            customer=customer, other=record.customer, event=event_of(record),
+            customer=customer, other=record.customer, event=payload_of(record),
         )  # fmt: skip
         self._pass(profile, key, item, effects)
         profile.next_deadline = alias.last_seen_at + self._device_expiry
-        self.state.touched(key, profile, None, (), deadline_before)
+        self.state.note_change(key, profile, None, (), deadline_before)
         return True
 
-    def _link(self, record: Activity, one: Input, read_at: int, effects: Effects) -> None:
+    def _link(self, record: Event, one: Input, read_at: int, effects: Effects) -> None:
         """A customer was seen on a device: from then on it is theirs. Who orders what was in its cart does not take it
         over from anybody: carts are shown to others too."""
         at, customer, key = record.at, record.other, part_key(record)
@@ -196,12 +196,12 @@ class Linker(Applier):
             self.state.aliases += 1
             self._emit(profile, key, self._told("linked", record, effects), effects)
             news = True
-        elif one.rank >= STREAM:
+        elif one.rank >= FIRST_MESSAGES:
             news = self._refuse(record, alias, profile, effects)
-            news = seen(alias, at, self._device_expiry) or news
+            news = note_seen(alias, at, self._device_expiry) or news
         else:
             last = alias.owners[-1]
-            news = own(alias, customer, at)
+            news = add_owner(alias, customer, at)
             # Only who has it in the end is told: so the latest that was told is right, in whatever order it comes.
             if alias.owners[-1] != last:
                 self._emit(profile, key, self._told("switched", record, effects, previous=last[0]), effects)
@@ -210,19 +210,19 @@ class Linker(Applier):
             if len(alias.owners) > OWNERS:
                 del alias.owners[0]
                 effects.counts["trimmed", "owners"] += 1
-            news = seen(alias, at, self._device_expiry) or news
-        note(profile, one, record.offset, read_at)
+            news = note_seen(alias, at, self._device_expiry) or news
+        note_applied(profile, one, record.offset, read_at)
         if moved is not None:
-            item = Passed(
+            item = InternalMessage(
                 stream=MOVES, number=self._next(MOVES), cause=cause_of(one), offset=record.offset, role=MOVED, at=at,
                 customer=customer, other=record.customer, moved=moved,
             )  # fmt: skip
             self._pass(profile, key, item, effects)
         if news:  # else all that changed is what was applied, which need not be written: the same says the same again
             profile.next_deadline = alias.last_seen_at + self._device_expiry
-            self.state.touched(key, profile, before, places_before, deadline_before)
+            self.state.note_change(key, profile, before, places_before, deadline_before)
 
-    def _refuse(self, record: Activity, alias: Alias, profile: Profile, effects: Effects) -> bool:
+    def _refuse(self, record: Event, alias: Alias, profile: Profile, effects: Effects) -> bool:
         """Who ordered what was in the cart of somebody's device does not take it over, and is told so, unless that or
         something later was told: an order may have a cart and a checkout. Whether that is news."""
         customer, at, refused = record.other, record.at, alias.refused
@@ -234,15 +234,15 @@ class Linker(Applier):
         refused[customer] = at
         if len(refused) > REFUSED:
             del refused[next(iter(refused))]
-        change = self._told("refused", record, effects, owner=None if owner == NOBODY else owner)
+        change = self._told("refused", record, effects, owner=None if owner == ERASED_OWNER else owner)
         # At once: it need not wait behind what is told of others, nor stay in the record with their names.
-        if self._gate.lets(profile, change, False, effects.counts):
+        if self._gate.passes(profile, change, False, effects.counts):
             effects.outputs.append(change)
         return True
 
     # -- carts and checkouts
 
-    def _cart(self, record: Activity, one: Input, read_at: int, effects: Effects) -> None:
+    def _cart(self, record: Event, one: Input, read_at: int, effects: Effects) -> None:
         """A device showed the id of a cart or a checkout, or a customer claimed it: the device is theirs from when both
         are known, until another customer claims the cart."""
         at, other, key = record.at, record.other, part_key(record)
@@ -258,14 +258,14 @@ class Linker(Applier):
             self.state.aliases += 1
         pairs: list[tuple[str, str, int]] = []
         if record.role == SHOWN:
-            news = shown(alias, other, at)
+            news = note_shown(alias, other, at)
             if news:
                 pairs = [(other, customer, since) for customer, since in owners_from(alias, at)]
             if len(alias.devices) > DEVICES:
                 del alias.devices[0]
                 effects.counts["trimmed", "devices"] += 1
         else:
-            news = own(alias, other, at)
+            news = add_owner(alias, other, at)
             if news:
                 pairs = [
                     (device, other, since)
@@ -275,23 +275,23 @@ class Linker(Applier):
             if len(alias.owners) > OWNERS:
                 del alias.owners[0]
                 effects.counts["trimmed", "owners"] += 1
-        news = seen(alias, at, self._cart_id_expiry) or news
-        note(profile, one, record.offset, read_at)
+        news = note_seen(alias, at, self._cart_id_expiry) or news
+        note_applied(profile, one, record.offset, read_at)
         for device, customer, since in sorted(pairs):
-            if customer == NOBODY:
+            if customer == ERASED_OWNER:
                 continue
-            item = Passed(
+            item = InternalMessage(
                 stream=CARTS, number=self._next(CARTS), cause=cause_of(one), offset=record.offset, role=LINK,
                 at=max(at, since), customer=device, other=customer, event_id=record.event_id, event_type=record.type,
             )  # fmt: skip
             self._pass(profile, key, item, effects)
         if news:
             profile.next_deadline = alias.last_seen_at + self._cart_id_expiry
-            self.state.touched(key, profile, None, (), deadline_before)
+            self.state.note_change(key, profile, None, (), deadline_before)
 
     # -- customers
 
-    def _merge(self, record: Activity, one: Input, read_at: int, effects: Effects) -> None:
+    def _merge(self, record: Event, one: Input, read_at: int, effects: Effects) -> None:
         """What was known of a device is a customer's."""
         key, device, moved = record_key(record.customer, True), record.other, record.moved
         assert device is not None
@@ -305,16 +305,16 @@ class Linker(Applier):
             profile = self._afresh(key, profile)
         outputs: list[Output] = []
         self._lifecycle.merge(profile, unpack(moved), device, record.at, outputs, effects.counts)
-        note(profile, one, record.offset, read_at)
+        note_applied(profile, one, record.offset, read_at)
         for output in outputs:
-            if self._gate.lets(profile, output, False, effects.counts):
+            if self._gate.passes(profile, output, False, effects.counts):
                 self._keep(profile, key, output)
-        self.state.touched(key, profile, before, places_before, deadline_before)
+        self.state.note_change(key, profile, before, places_before, deadline_before)
         effects.counts["identity", "merged"] += 1
 
     # -- inside
 
-    def _profile(self, record: Activity, one: Input, key: bytes, effects: Effects) -> Profile | None:
+    def _profile(self, record: Event, one: Input, key: bytes, effects: Effects) -> Profile | None:
         """What is kept under the key, fresh if there is nothing; None if the record was applied to it before, or if who
         is told of was erased since."""
         profile = self.state.get(key)
@@ -327,7 +327,7 @@ class Linker(Applier):
             return None
         if profile is not None and self.in_doubt:  # first: it may tell from when on the device is somebody's anew
             forget_erased(profile, key, self.state)
-        erased_at = self.state.marks.erased_at(key) if profile is None else profile.erased_at
+        erased_at = self.state.markers.erased_at(key) if profile is None else profile.erased_at
         if record.at <= max(erased_at, self._other_erased_at(record)):
             return None
         if profile is None:
@@ -336,15 +336,15 @@ class Linker(Applier):
             self.state.put(key, profile)
         return profile
 
-    def _other_erased_at(self, record: Activity) -> int:
+    def _other_erased_at(self, record: Event) -> int:
         """When whom a part makes known was erased, ms; -1: never. What moves is the customer's by now."""
         if record.other is None or record.role == MOVED:
             return -1
-        return self.state.marks.erased_at(record_key(record.other, record.role != SHOWN))
+        return self.state.markers.erased_at(record_key(record.other, record.role != SHOWN))
 
-    def _is_erased(self, item: Passed) -> bool:
+    def _is_erased(self, item: InternalMessage) -> bool:
         """Whether an item is of somebody who was erased since: whoever takes it would pass it over."""
-        marks = self.state.marks
+        marks = self.state.markers
         if not marks.number:
             return False
         to_customer = item.stream == MOVES
@@ -356,7 +356,7 @@ class Linker(Applier):
     def _told(
         self,
         type_: IdentityType,
-        link: Activity,
+        link: Event,
         effects: Effects,
         *,
         previous: str | None = None,
@@ -383,11 +383,11 @@ class Linker(Applier):
         self.numbers[stream] += 1
         return self.numbers[stream]
 
-    def _pass(self, profile: Profile, key: bytes, item: Passed, effects: Effects) -> None:
+    def _pass(self, profile: Profile, key: bytes, item: InternalMessage, effects: Effects) -> None:
         """The item waits for the commit."""
         stream = item.stream
         profile.pending.append(item)
-        self.passed.append(item)
+        self.messages.append(item)
         if self.watermark is None or item.at >= self.watermark:  # who is late already is not waited for
             _earlier(self._made, item)
         self._weigh(key, item)
@@ -404,10 +404,10 @@ class Linker(Applier):
             self._pending[key] -= size
             if not self._is_erased(item):
                 self._pass(profile, key, replace(item, number=self._next(item.stream)), effects)
-        self.state.touched(key, profile, profile.stage, profile.places(), profile.next_deadline)
+        self.state.note_change(key, profile, profile.stage, profile.places(), profile.next_deadline)
 
 
-def _earlier(earliest: list[int | None], item: Passed) -> None:
+def _earlier(earliest: list[int | None], item: InternalMessage) -> None:
     known = earliest[item.stream]
     if known is None or item.at < known:
         earliest[item.stream] = item.at

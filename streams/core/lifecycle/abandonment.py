@@ -13,9 +13,9 @@ from typing import Any, Final, Literal
 
 from streams.core.lifecycle.cart import as_items, key, settle, updated
 from streams.core.model import ids
-from streams.core.model.event import Activity
+from streams.core.model.event import Event
 from streams.core.model.outputs import Abandonment, AbandonmentType, Output
-from streams.core.model.parts import Abandoned, Bought, Episode, Item, Kind, Order
+from streams.core.model.parts import AbandonmentKind, Bought, Episode, Item, OpenAbandonment, Order
 from streams.core.model.policy import LARGEST_AMOUNT, Policy
 from streams.core.profile.profile import Profile
 
@@ -54,26 +54,26 @@ class Abandonments:
         self._namespace = namespace
         self._expiry = policy.expiry
         self._checkout_fresh = policy.checkout_fresh
-        self._windows: dict[Kind, int] = {
+        self._windows: dict[AbandonmentKind, int] = {
             "browse": policy.browse_window,
             "cart": policy.cart_window,
             "checkout": policy.checkout_window,
         }
-        self._ladders: dict[Kind, tuple[int, ...]] = {
+        self._ladders: dict[AbandonmentKind, tuple[int, ...]] = {
             "browse": (),  # it closes its episode
             "cart": policy.cart_ladder,
             "checkout": policy.checkout_ladder,
         }
         self._usual = policy.precedence == USUAL
-        self._precedence: list[Kind] = list(policy.precedence)
-        kinds: tuple[Kind, ...] = ("browse", "cart", "checkout")
-        self._rank: dict[Kind, int] = {
+        self._precedence: list[AbandonmentKind] = list(policy.precedence)
+        kinds: tuple[AbandonmentKind, ...] = ("browse", "cart", "checkout")
+        self._rank: dict[AbandonmentKind, int] = {
             kind: len(USUAL) - self._precedence.index(kind) if kind in self._precedence else 0 for kind in kinds
         }
 
     # -- what the episode is
 
-    def kind(self, profile: Profile) -> Kind | None:
+    def kind(self, profile: Profile) -> AbandonmentKind | None:
         """The kind of the open episode; None if it is of none, or none is open."""
         episode, last, cart = profile.episode, profile.last_activity_at, profile.cart.now
         if episode is None or last is None:
@@ -93,7 +93,7 @@ class Abandonments:
         return None
 
     @staticmethod
-    def _content(profile: Profile, kind: Kind) -> tuple[Item, ...]:
+    def _content(profile: Profile, kind: AbandonmentKind) -> tuple[Item, ...]:
         lines, episode = profile.cart.now.lines, profile.episode
         if lines and kind != "browse":
             return as_items(lines)
@@ -146,7 +146,7 @@ class Abandonments:
             settle(profile.cart)
             profile.cart.now.checkout_at = None  # a mark that made it no checkout is stale
 
-    def goes_on(self, earlier: Abandoned, later: Abandoned) -> bool:
+    def goes_on(self, earlier: OpenAbandonment, later: OpenAbandonment) -> bool:
         """Whether the later of two abandonments, told of what turned out to be one customer, would have been none: it
         says nothing that the earlier one does not say (see `fire_step`)."""
         if self._rank[later.kind] > self._rank[earlier.kind]:
@@ -167,12 +167,14 @@ class Abandonments:
         profile.cart.now.lines.clear()
         profile.cart.now.checkout_at = None
 
-    def _abandon(self, profile: Profile, kind: Kind, due: int, items: tuple[Item, ...], outputs: list[Output]) -> None:
+    def _abandon(
+        self, profile: Profile, kind: AbandonmentKind, due: int, items: tuple[Item, ...], outputs: list[Output]
+    ) -> None:
         cart, episode, latest, last = profile.cart.now, profile.episode, profile.latest, profile.last_activity_at
         assert episode is not None
         assert last is not None
         recent = [at for at in profile.recent_steps if at > due - self._policy.recent_window]
-        profile.latest = new = Abandoned(
+        profile.latest = new = OpenAbandonment(
             id=self._id(profile, kind, due, 1),
             kind=kind,
             step1_at=due,
@@ -212,7 +214,7 @@ class Abandonments:
         profile: Profile,
         at: int,
         last_order_at: int | None,
-        viewed: Activity | None,
+        viewed: Event | None,
         counts: Counter[tuple[str, str]],
     ) -> None:
         """A view (`viewed`), an addition or a checkout at `at`: opens an episode or belongs to it.
@@ -241,7 +243,7 @@ class Abandonments:
             del views[next(iter(views))]
             counts["trimmed", "viewed_products"] += 1
 
-    def ordered(self, profile: Profile, activity: Activity, order: Order, outputs: list[Output]) -> None:
+    def ordered(self, profile: Profile, activity: Event, order: Order, outputs: list[Output]) -> None:
         """A completion that counts: closes the episode, and settles the latest abandonment."""
         at, latest = activity.at, profile.latest
         if profile.episode is not None:
@@ -260,7 +262,13 @@ class Abandonments:
             forget_content(latest)
 
     def recover(
-        self, profile: Profile, latest: Abandoned, order_id: str, order: Order, bought: Bought, outputs: list[Output]
+        self,
+        profile: Profile,
+        latest: OpenAbandonment,
+        order_id: str,
+        order: Order,
+        bought: Bought,
+        outputs: list[Output],
     ) -> None:
         """The order came after the abandonment, and in time."""
         self._close(
@@ -276,7 +284,7 @@ class Abandonments:
             match=_match(latest, bought),
         )
 
-    def take_back(self, profile: Profile, latest: Abandoned, at: int, outputs: list[Output]) -> None:
+    def take_back(self, profile: Profile, latest: OpenAbandonment, at: int, outputs: list[Output]) -> None:
         """A merge at `at` has shown that the abandonment should not have been told, or that it is one of two."""
         self._close(profile, latest, "retracted", at, outputs, reason="merge")
 
@@ -307,16 +315,16 @@ class Abandonments:
 
     # -- events out
 
-    def _steps(self, kind: Kind) -> int:
+    def _steps(self, kind: AbandonmentKind) -> int:
         return 1 + len(self._ladders[kind])
 
-    def _id(self, profile: Profile, kind: Kind, step1_at: int, step_or_type: int | str) -> str:
+    def _id(self, profile: Profile, kind: AbandonmentKind, step1_at: int, step_or_type: int | str) -> str:
         return ids.abandonment_id(self._namespace, profile.identified, profile.customer, kind, step1_at, step_or_type)
 
     def _close(
         self,
         profile: Profile,
-        latest: Abandoned,
+        latest: OpenAbandonment,
         type_: Literal["recovered", "retracted", "expired"],
         at: int,
         outputs: list[Output],
@@ -328,7 +336,7 @@ class Abandonments:
         forget_content(latest)
 
     def _event(
-        self, profile: Profile, latest: Abandoned, type_: AbandonmentType, id_: str, at: int, **more: Any
+        self, profile: Profile, latest: OpenAbandonment, type_: AbandonmentType, id_: str, at: int, **more: Any
     ) -> Abandonment:
         total, currency = value(latest.items, latest.currency)
         identified, customer = _told_of(profile, latest, type_)
@@ -357,14 +365,14 @@ class Abandonments:
         )
 
 
-def _told_of(profile: Profile, latest: Abandoned, type_: AbandonmentType) -> tuple[bool, str]:
+def _told_of(profile: Profile, latest: OpenAbandonment, type_: AbandonmentType) -> tuple[bool, str]:
     """Whose it is: whoever heard of an abandonment hears that it is taken back; all else is the customer's by now."""
     if latest.device is not None and type_ == "retracted":
         return False, latest.device
     return profile.identified, profile.customer
 
 
-def _match(latest: Abandoned, order: Bought) -> Literal["cart", "checkout", "items", "customer"]:
+def _match(latest: OpenAbandonment, order: Bought) -> Literal["cart", "checkout", "items", "customer"]:
     if order.cart_id is not None and order.cart_id == latest.cart_id:
         return "cart"
     if order.checkout_id is not None and order.checkout_id == latest.checkout_id:
@@ -374,6 +382,6 @@ def _match(latest: Abandoned, order: Bought) -> Literal["cart", "checkout", "ite
     return "customer"
 
 
-def forget_content(latest: Abandoned) -> None:
+def forget_content(latest: OpenAbandonment) -> None:
     """It is closed. What it held is of no more use; its id and whether it was withheld are."""
     latest.open, latest.items, latest.episode = False, (), None

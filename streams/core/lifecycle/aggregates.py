@@ -11,10 +11,10 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Final, TypeVar
 
-from streams.core.model.event import Activity, Source
-from streams.core.model.parts import Credit, Facts, Order, Repeated
+from streams.core.model.event import Event, Source
+from streams.core.model.parts import Aggregates, Credit, Occurrences, Order
 from streams.core.profile.profile import Profile
-from streams.core.rules.requirements import EVERYTHING, Kept, Needs, Window, stage_key
+from streams.core.rules.requirements import EVERYTHING, KeptProperty, Requirements, Window, stage_key
 
 LARGEST: Final = 2**62
 """Sums beyond it are no longer told apart."""
@@ -28,10 +28,10 @@ _COMPLETED: Final = "order_completed"
 Key = TypeVar("Key")
 
 
-class Plan:
+class AggregatePlan:
     """What to keep, by event type. Made once of the needs of all rules; immutable."""
 
-    def __init__(self, needs: Needs, currency: str) -> None:
+    def __init__(self, needs: Requirements, currency: str) -> None:
         self.currency = currency
         self.windows: dict[str, list[Window]] = {}
         for window in needs.windows.values():
@@ -43,7 +43,7 @@ class Plan:
         self.categories_bought = needs.categories_bought
         self.products_bought = needs.products_bought
         self.categories_viewed = needs.categories_viewed
-        self.kept: list[Kept] = list(needs.kept.values())
+        self.kept: list[KeptProperty] = list(needs.kept.values())
         self.credits = needs.credits
         keys = [len(key) for keys in self.in_stage.values() for key in keys]
         self.bytes_per_event = sum(
@@ -59,12 +59,14 @@ class Plan:
         )
 
 
-def note(profile: Profile, plan: Plan, activity: Activity, bought: bool, counts: Counter[tuple[str, str]]) -> None:
+def note(
+    profile: Profile, plan: AggregatePlan, activity: Event, bought: bool, counts: Counter[tuple[str, str]]
+) -> None:
     """The event was applied; `bought` if it is the completion of an order that is new and counts."""
     type_ = activity.type
     facts = profile.facts
     if facts is None:
-        profile.facts = facts = Facts()
+        profile.facts = facts = Aggregates()
     windows = plan.windows.get(type_)
     summed = type_ in plan.sums
     amount = 0
@@ -97,7 +99,7 @@ def note(profile: Profile, plan: Plan, activity: Activity, bought: bool, counts:
 def unite(
     profile: Profile,
     moved: Profile,
-    plan: Plan,
+    plan: AggregatePlan,
     copies: list[tuple[int, str]],
     orders: list[Order],
     counts: Counter[tuple[str, str]],
@@ -169,8 +171,8 @@ def _take(numbers: dict[Key, int], key: Key, number: int) -> None:
 
 
 def _unite_repeated(
-    known: dict[str, Repeated],
-    more: dict[str, Repeated],
+    known: dict[str, Occurrences],
+    more: dict[str, Occurrences],
     wanted: frozenset[str],
     what: str,
     counts: Counter[tuple[str, str]],
@@ -189,7 +191,7 @@ def _credit_rank(credit: Credit) -> tuple[int, int, str]:
     return credit.expires_at, credit.amount, credit.id or ""
 
 
-def entered(profile: Profile, plan: Plan, track: str) -> None:
+def entered(profile: Profile, plan: AggregatePlan, track: str) -> None:
     """A stage of the track was entered: what is counted since then starts again."""
     facts = profile.facts
     if facts is None or not plan.in_stage:
@@ -199,7 +201,7 @@ def entered(profile: Profile, plan: Plan, track: str) -> None:
         del facts.in_stage[key]
 
 
-def _amount(activity: Activity, currency: str) -> int:
+def _amount(activity: Event, currency: str) -> int:
     """What the event is about: an order's total, or price times quantity; 0 if unknown or of another currency."""
     if activity.currency != currency:
         return 0
@@ -208,7 +210,7 @@ def _amount(activity: Activity, currency: str) -> int:
     return 0 if activity.price is None else activity.price * activity.quantity
 
 
-def _add(facts: Facts, window: Window, at: int, number: int, newest: int) -> None:
+def _add(facts: Aggregates, window: Window, at: int, number: int, newest: int) -> None:
     if not number:
         return
     bucket, first = at // window.width, window.cutoff(newest)
@@ -226,7 +228,7 @@ def _add(facts: Facts, window: Window, at: int, number: int, newest: int) -> Non
     buckets[bucket] = number
 
 
-def _note_bought(facts: Facts, plan: Plan, activity: Activity, counts: Counter[tuple[str, str]]) -> None:
+def _note_bought(facts: Aggregates, plan: AggregatePlan, activity: Event, counts: Counter[tuple[str, str]]) -> None:
     items = activity.items or ()
     if plan.categories_bought:
         names: list[str | None] = [item.category for item in items]
@@ -237,7 +239,7 @@ def _note_bought(facts: Facts, plan: Plan, activity: Activity, counts: Counter[t
 
 
 def _repeat(
-    known: dict[str, Repeated],
+    known: dict[str, Occurrences],
     wanted: frozenset[str],
     names: Iterable[str | None],
     at: int,
@@ -250,7 +252,7 @@ def _repeat(
             continue
         before = known.get(name)
         if before is None:
-            known[name] = Repeated(1, at, at)
+            known[name] = Occurrences(1, at, at)
         else:
             before.times += 1
             before.first = min(before.first, at)
@@ -258,7 +260,7 @@ def _repeat(
     _limit(known, wanted, what, counts)
 
 
-def _limit(known: dict[str, Repeated], wanted: frozenset[str], what: str, counts: Counter[tuple[str, str]]) -> None:
+def _limit(known: dict[str, Occurrences], wanted: frozenset[str], what: str, counts: Counter[tuple[str, str]]) -> None:
     """Of what no rule names, only the latest are kept."""
     if EVERYTHING in wanted and len(known) > MOST_NAMES:
         others = [name for name in known if name not in wanted]
@@ -268,7 +270,7 @@ def _limit(known: dict[str, Repeated], wanted: frozenset[str], what: str, counts
             counts["trimmed", what] += 1
 
 
-def _keep(facts: Facts, wanted: list[Kept], currency: str, activity: Activity) -> None:
+def _keep(facts: Aggregates, wanted: list[KeptProperty], currency: str, activity: Event) -> None:
     properties = activity.properties
     assert properties is not None
     for kept in wanted:
@@ -282,7 +284,7 @@ def _keep(facts: Facts, wanted: list[Kept], currency: str, activity: Activity) -
             facts.kept[kept.name] = (value, activity.at)
 
 
-def _credit(facts: Facts, plan: Plan, activity: Activity, counts: Counter[tuple[str, str]]) -> None:
+def _credit(facts: Aggregates, plan: AggregatePlan, activity: Event, counts: Counter[tuple[str, str]]) -> None:
     """Granted: `amount`, `expires_at`, and `credit_id` if it has one. Spent: `amount`, of that `credit_id` or of what
     expires first; without an amount, all of it."""
     properties = activity.properties or {}

@@ -14,8 +14,8 @@ from typing import Final
 
 from msgspec.structs import astuple
 
-from streams.core.model.event import Activity
-from streams.core.model.parts import Bought, Cart, Contents, Item, Line, Op, OpKind
+from streams.core.model.event import Event
+from streams.core.model.parts import Bought, Cart, CartOperation, CartOperationKind, Contents, Item, Line
 from streams.core.model.policy import Policy
 
 LOG_LIMIT: Final = 100
@@ -59,14 +59,14 @@ def oldest(lines: Mapping[str, Line]) -> list[str]:
 
 
 # Each look into an Enum is a search.
-_ADD: Final = OpKind.ADD
-_REMOVE: Final = OpKind.REMOVE
-_REPLACE: Final = OpKind.REPLACE
-_EMPTY: Final = OpKind.EMPTY
-_CHECKOUT: Final = OpKind.CHECKOUT
-_SHOW: Final = OpKind.SHOW
-_STEP: Final = OpKind.STEP
-_ORDER: Final = OpKind.ORDER
+_ADD: Final = CartOperationKind.ADD
+_REMOVE: Final = CartOperationKind.REMOVE
+_REPLACE: Final = CartOperationKind.REPLACE
+_EMPTY: Final = CartOperationKind.EMPTY
+_CHECKOUT: Final = CartOperationKind.CHECKOUT
+_SHOW: Final = CartOperationKind.SHOW
+_STEP: Final = CartOperationKind.STEP
+_ORDER: Final = CartOperationKind.ORDER
 
 OPERATIONS: Final = {
     "product_added": _ADD,
@@ -82,16 +82,16 @@ _UNCOUNTED: Final[Counter[tuple[str, str]]] = Counter()
 """Takes what was counted when it was done the first time."""
 
 
-def _time(op: Op) -> int:
+def _time(op: CartOperation) -> int:
     return op.at
 
 
-def operation(activity: Activity, kind: OpKind) -> Op:
+def operation(activity: Event, kind: CartOperationKind) -> CartOperation:
     """The operation that an activity is. Of an order's items, only which products they are matters."""
     items = activity.items
     if kind is _ORDER and items:
         items = tuple(Item(product, None, None, "", 1) for product in dict.fromkeys(item.product_id for item in items))
-    return Op(
+    return CartOperation(
         activity.at,
         kind,
         key(activity.product_id),
@@ -106,7 +106,12 @@ def operation(activity: Activity, kind: OpKind) -> Op:
 
 
 def record(
-    cart: Cart, op: Op, newest: int, last_order_at: int | None, policy: Policy, counts: Counter[tuple[str, str]]
+    cart: Cart,
+    op: CartOperation,
+    newest: int,
+    last_order_at: int | None,
+    policy: Policy,
+    counts: Counter[tuple[str, str]],
 ) -> bool:
     """Apply an operation where it belongs; whether it added something.
 
@@ -187,11 +192,11 @@ def _is_empty(cart: Cart) -> bool:
     return not (cart.log or cart.bought or now.lines or now.cart_id or now.checkout_id or now.checkout_at is not None)
 
 
-def _history(cart: Cart, elsewhere: list[Bought]) -> list[Op]:
+def _history(cart: Cart, elsewhere: list[Bought]) -> list[CartOperation]:
     """What was done to the cart in time order, so far as it is known. `elsewhere`: what was bought apart from it."""
     base = cart.now if cart.before is None else cart.before
     in_log = {_what(op) for op in cart.log}
-    ops: list[Op] = []
+    ops: list[CartOperation] = []
     for bought in cart.bought:
         op = _op(bought.at, _ORDER, bought.cart_id, bought.checkout_id, bought.products)
         if _what(op) not in in_log:
@@ -217,7 +222,9 @@ def _history(cart: Cart, elsewhere: list[Bought]) -> list[Op]:
         ops.append(_op(base.checkout_id_at, _SHOW, None, base.checkout_id))
     for product, line in base.lines.items():
         ops.append(
-            Op(line.at, _ADD, product, line.category, line.price, line.currency, line.quantity, None, None, None)
+            CartOperation(
+                line.at, _ADD, product, line.category, line.price, line.currency, line.quantity, None, None, None
+            )
         )
     if base.checkout_at is not None:
         ops.append(_op(base.checkout_at, _CHECKOUT, None, None))
@@ -228,12 +235,14 @@ def _history(cart: Cart, elsewhere: list[Bought]) -> list[Op]:
     return sorted(ops, key=_time)
 
 
-def _op(at: int, kind: OpKind, cart_id: str | None, checkout_id: str | None, products: tuple[str, ...] = ()) -> Op:
+def _op(
+    at: int, kind: CartOperationKind, cart_id: str | None, checkout_id: str | None, products: tuple[str, ...] = ()
+) -> CartOperation:
     items = tuple([Item(product, None, None, "", 1) for product in products]) if products else None
-    return Op(at, kind, "", None, None, "", 1, items, cart_id, checkout_id)
+    return CartOperation(at, kind, "", None, None, "", 1, items, cart_id, checkout_id)
 
 
-def _bought(op: Op, cart: Contents) -> Bought:
+def _bought(op: CartOperation, cart: Contents) -> Bought:
     same_cart = op.cart_id is not None and op.cart_id == cart.cart_id
     same_checkout = op.checkout_id is not None and op.checkout_id == cart.checkout_id
     return Bought(
@@ -246,11 +255,11 @@ def _bought(op: Op, cart: Contents) -> Bought:
     )
 
 
-def _products(op: Op) -> tuple[str, ...]:
+def _products(op: CartOperation) -> tuple[str, ...]:
     return tuple([key(item.product_id) for item in op.items or ()])
 
 
-def _what(op: Op) -> tuple[int, OpKind, str, tuple[str, ...], str | None, str | None]:
+def _what(op: CartOperation) -> tuple[int, CartOperationKind, str, tuple[str, ...], str | None, str | None]:
     """What tells an operation from others, where it may have been done to both carts."""
     if op.kind is _ORDER:
         return op.at, op.kind, op.product, _products(op)[:MOST_PRODUCTS], op.cart_id, op.checkout_id
@@ -280,7 +289,7 @@ def _settle_before(cart: Cart, horizon: int, limit: int) -> None:
     del log[:settled]
 
 
-def _tell(cart: Cart, asked: Op | None, limit: int) -> bool:
+def _tell(cart: Cart, asked: CartOperation | None, limit: int) -> bool:
     """Tell the log again from its beginning; whether the operation asked about added something."""
     assert cart.before is not None
     cart.now, uncounted, answer = _copy(cart.before), Counter[tuple[str, str]](), False
@@ -303,7 +312,7 @@ def _copy(cart: Contents) -> Contents:
     )
 
 
-def _apply(cart: Contents, op: Op, barred: bool, limit: int, counts: Counter[tuple[str, str]]) -> bool:
+def _apply(cart: Contents, op: CartOperation, barred: bool, limit: int, counts: Counter[tuple[str, str]]) -> bool:
     """Do it; whether something was added. `barred` ones neither add nor mark: they are older than the last order.
 
     Every branch takes and overrides only what is not newer than `op`.
@@ -346,8 +355,10 @@ def _apply(cart: Contents, op: Op, barred: bool, limit: int, counts: Counter[tup
 
 
 def _fields(
-    op: Op,
-) -> tuple[int, OpKind, str, str | None, int | None, str, int, tuple[Item, ...] | None, str | None, str | None]:
+    op: CartOperation,
+) -> tuple[
+    int, CartOperationKind, str, str | None, int | None, str, int, tuple[Item, ...] | None, str | None, str | None
+]:
     return astuple(op)
 
 
@@ -363,7 +374,7 @@ def _unmark(cart: Contents, at: int) -> None:
         cart.checkout_at = None
 
 
-def _remove(cart: Contents, op: Op) -> None:
+def _remove(cart: Contents, op: CartOperation) -> None:
     line = cart.lines.get(op.product)
     if line is None or line.at > op.at:
         return
@@ -399,7 +410,7 @@ def _replace(cart: Contents, items: tuple[Item, ...], at: int, barred: bool) -> 
     return added
 
 
-def _order(cart: Contents, op: Op) -> None:
+def _order(cart: Contents, op: CartOperation) -> None:
     _unmark(cart, op.at)
     bought = [key(item.product_id) for item in op.items or ()]
     whole = (

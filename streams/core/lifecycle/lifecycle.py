@@ -16,12 +16,12 @@ from streams.core.lifecycle.cart import operation, record
 from streams.core.lifecycle.merging import Merging, empty
 from streams.core.lifecycle.playbook import Playbook
 from streams.core.lifecycle.stages import BYTES_PER_TRACK, Stages, summary
-from streams.core.lifecycle.trigger_runner import Triggers
+from streams.core.lifecycle.trigger_runner import TriggerRunner
 from streams.core.lifecycle.trimming import BYTES_PER_EVENT, trim
 from streams.core.model import ids
-from streams.core.model.event import Activity, Source
+from streams.core.model.event import Event, Source
 from streams.core.model.outputs import Cause, IdentityChange, Output, Summary
-from streams.core.model.parts import OpKind
+from streams.core.model.parts import CartOperationKind
 from streams.core.model.sources import Erasure
 from streams.core.profile import recent_ids, sessions
 from streams.core.profile.codec import HEADER_ROOM
@@ -29,9 +29,9 @@ from streams.core.profile.profile import Profile
 
 # Each look into an Enum is a search.
 _ORDERS: Final = Source.ORDERS
-_SHOW: Final = OpKind.SHOW
-_REPLACE: Final = OpKind.REPLACE
-_ORDER: Final = OpKind.ORDER
+_SHOW: Final = CartOperationKind.SHOW
+_REPLACE: Final = CartOperationKind.REPLACE
+_ORDER: Final = CartOperationKind.ORDER
 _SUBSCRIPTIONS: Final = frozenset({"subscribed", "unsubscribed"})
 _NOTED: Final = frozenset({"checkout_started", "signed_up", "product_reviewed", "referral_made"})
 PASSIVE_CLICKS: Final = frozenset({"message_opened", "unsubscribed"})
@@ -39,10 +39,10 @@ PASSIVE_ORDERS: Final = frozenset({"order_updated", "order_cancelled", "order_re
 PASSIVE_CHANNELS: Final = frozenset({"pos", "retail", "subscription", "marketplace"})
 
 
-def after(ended: Profile) -> Profile:
+def successor_of(ended: Profile) -> Profile:
     """An empty profile of the same customer, that knows what was applied to the one before, and what waits to leave."""
     profile = Profile(ended.customer, ended.identified)
-    profile.applied, profile.of_origins, profile.holes = ended.applied, ended.of_origins, ended.holes
+    profile.applied, profile.of_upstreams, profile.offset_gaps = ended.applied, ended.of_upstreams, ended.offset_gaps
     profile.pending, profile.commit = ended.pending, ended.commit
     profile.erased_at = ended.erased_at
     return profile
@@ -81,15 +81,15 @@ class Lifecycle:
         """Whether anything that it says is ever due."""
         self._type_numbers = {type_: recent_ids.type_number(type_) for type_ in _counted(playbook)}
         self._merging = Merging(playbook, self._abandonments, self._type_numbers)
-        self._triggers: Triggers | None = None
+        self._triggers: TriggerRunner | None = None
         if playbook.triggers:
-            self._triggers = Triggers(playbook.triggers, policy.currency, namespace, playbook.cart)
+            self._triggers = TriggerRunner(playbook.triggers, policy.currency, namespace, playbook.cart)
 
     def new(self, customer: str, identified: bool) -> Profile:
         """An empty profile, in no stage yet: its first event is to be applied at once."""
         return Profile(customer, identified)
 
-    def is_duplicate(self, profile: Profile, activity: Activity) -> bool:
+    def is_duplicate(self, profile: Profile, activity: Event) -> bool:
         """Whether this event id was applied to the customer within 24 h before: then nothing is to be done for it.
 
         Else the id is not known any more, so that it can be noted. To be asked before each `apply`.
@@ -104,16 +104,14 @@ class Lifecycle:
         recent_ids.forget(profile.event_tags, profile.event_ids, place)
         return False
 
-    def apply(
-        self, profile: Profile, activity: Activity, outputs: list[Output], counts: Counter[tuple[str, str]]
-    ) -> None:
+    def apply(self, profile: Profile, activity: Event, outputs: list[Output], counts: Counter[tuple[str, str]]) -> None:
         """Apply one event; append what comes of it to `outputs`.
 
         The event must not be a duplicate, and the profile's deadlines at or before its time must have been fired.
         """
         at, first = activity.at, profile.stage is None
-        if not first and self._stages.is_of_another(profile):
-            self._stages.take_over(profile, at, outputs)
+        if not first and self._stages.has_other_playbook(profile):
+            self._stages.adopt_playbook(profile, at, outputs)
             profile.weight += self._bytes_of_tracks
         since = len(outputs)  # nothing follows up what a changed playbook says
         if first:
@@ -143,12 +141,12 @@ class Lifecycle:
                 sessions.note(profile.sessions, at, self._session_gap)
 
         if first:
-            self._stages.began(profile, activity, active, outputs)
+            self._stages.begin(profile, activity, active, outputs)
             profile.weight += self._bytes_of_tracks
         else:
-            self._stages.happened(profile, activity, active, outputs)
+            self._stages.after_event(profile, activity, active, outputs)
         if self._triggers is not None:
-            self._triggers.happened(profile, activity, active, outputs, since, counts)
+            self._triggers.after_event(profile, activity, active, outputs, since, counts)
 
         profile.weight += 2 * activity.size + self._bytes_per_event
         if profile.weight > self._largest:
@@ -162,8 +160,8 @@ class Lifecycle:
         """
         due, abandonments, since = profile.next_deadline, self._abandonments, len(outputs)
         assert due is not None
-        if self._stages.is_of_another(profile):
-            self._stages.take_over(profile, due, outputs)  # what is due under this playbook is seen next
+        if self._stages.has_other_playbook(profile):
+            self._stages.adopt_playbook(profile, due, outputs)  # what is due under this playbook is seen next
             profile.weight += self._bytes_of_tracks
             since = len(outputs)
         elif due == abandonments.step_due(profile):
@@ -182,7 +180,7 @@ class Lifecycle:
             since = len(outputs)  # nothing follows up what a trigger says
         # Else it was packed under another policy, by which this was a deadline: from here on, it is as of now.
         if self._triggers is not None:
-            self._triggers.followed(profile, due, outputs, since, counts)
+            self._triggers.after_outputs(profile, due, outputs, since, counts)
         self._schedule(profile)
 
     # -- two profiles of one customer
@@ -193,8 +191,8 @@ class Lifecycle:
         To be called once its deadlines up to then were fired and it was packed. What remains is in no stage, as before
         the first event: only what was applied to it, and what is still to be sent.
         """
-        if self._stages.is_of_another(profile):
-            self._stages.take_over(profile, at, outputs)
+        if self._stages.has_other_playbook(profile):
+            self._stages.adopt_playbook(profile, at, outputs)
         self._stages.end(profile, at, Cause(kind="merge", merged_into=into), outputs)
         empty(profile)
 
@@ -212,14 +210,14 @@ class Lifecycle:
         The deadlines up to then must have been fired of both. `moved` is used up. Afterwards a deadline may be due that
         lies before `at`. In whatever order profiles are merged, the customer's says the same in the end.
         """
-        if profile.stage is not None and self._stages.is_of_another(profile):
-            self._stages.take_over(profile, at, outputs)
+        if profile.stage is not None and self._stages.has_other_playbook(profile):
+            self._stages.adopt_playbook(profile, at, outputs)
         since = len(outputs)
         news = self._merging.unite(profile, moved, device, at, outputs, counts)
         cause = Cause(kind="merge", merged=(device,))
-        self._stages.merged(profile, news.active, news.orders, at, cause, outputs)
+        self._stages.after_merge(profile, news.active, news.orders, at, cause, outputs)
         if self._triggers is not None:
-            self._triggers.merged(profile, moved, device, at, outputs, since, counts)
+            self._triggers.after_merge(profile, moved, device, at, outputs, since, counts)
         trim(profile, self._largest, counts)
         self._schedule(profile)
 
@@ -231,15 +229,15 @@ class Lifecycle:
         It knows nothing but what was applied, and is to be deleted as a forgotten one is.
         """
         if profile.stage is not None:
-            if self._stages.is_of_another(profile):
-                self._stages.take_over(profile, request.at, outputs)
+            if self._stages.has_other_playbook(profile):
+                self._stages.adopt_playbook(profile, request.at, outputs)
             self._stages.end(profile, max(request.at, profile.last_seen_at), Cause(kind="erased"), outputs)
-        outputs.append(self.erased(request))
-        nothing = after(profile)
+        outputs.append(self.erasure_notice(request))
+        nothing = successor_of(profile)
         nothing.sequence, nothing.erased_at = max(1, profile.sequence), request.at
         return nothing
 
-    def erased(self, request: Erasure) -> IdentityChange:
+    def erasure_notice(self, request: Erasure) -> IdentityChange:
         """What subscribers are told of an erasure, also of somebody who has no profile: they may know more."""
         return IdentityChange(
             id=ids.erasure_id(self.namespace, request.identified, request.customer, request.at),
@@ -257,7 +255,7 @@ class Lifecycle:
     # -- events
 
     def _click(
-        self, profile: Profile, activity: Activity, outputs: list[Output], counts: Counter[tuple[str, str]]
+        self, profile: Profile, activity: Event, outputs: list[Output], counts: Counter[tuple[str, str]]
     ) -> bool:
         """An event of the clickstream; whether it is activity."""
         at, type_, abandonments = activity.at, activity.type, self._abandonments
@@ -289,7 +287,7 @@ class Lifecycle:
         return active
 
     def _order(
-        self, profile: Profile, activity: Activity, outputs: list[Output], counts: Counter[tuple[str, str]]
+        self, profile: Profile, activity: Event, outputs: list[Output], counts: Counter[tuple[str, str]]
     ) -> bool:
         """An event of the orders; whether it is activity."""
         active = activity.channel not in PASSIVE_CHANNELS

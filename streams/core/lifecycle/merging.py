@@ -14,13 +14,13 @@ from streams.core.lifecycle import aggregates, cart, orders
 from streams.core.lifecycle.abandonment import RECENT_LIMIT, Abandonments, forget_content
 from streams.core.lifecycle.playbook import Playbook
 from streams.core.model.outputs import Output
-from streams.core.model.parts import Abandoned, Bought, Episode, Line, Order
+from streams.core.model.parts import Bought, Episode, Line, OpenAbandonment, Order
 from streams.core.profile import recent_ids, sessions
 from streams.core.profile.profile import Profile
 
 KEPT_ON_LEAVING: Final = frozenset({
     "customer", "identified", "dirty", "commit", "pending", "alias",
-    "applied_clicks", "applied_orders", "applied_forwarded", "of_origins", "holes", "erased_at",
+    "applied_clicks", "applied_orders", "applied_forwarded", "of_upstreams", "offset_gaps", "erased_at",
 })  # fmt: skip
 """What is not about the customer but about how far the record has got."""
 
@@ -33,7 +33,7 @@ def empty(profile: Profile) -> None:
             setattr(profile, field.name, getattr(new, field.name))
 
 
-class News:
+class MergeResult:
     """What a merge told of the customer that was not known."""
 
     def __init__(self, active: bool, orders: int) -> None:
@@ -75,7 +75,7 @@ class Merging:
         at: int,
         outputs: list[Output],
         counts: Counter[tuple[str, str]],
-    ) -> News:
+    ) -> MergeResult:
         """Make what `moved` is the profile's, which may be new; stages, triggers and deadlines are not yet right then.
 
         `outputs` gets what becomes of abandonments. `moved` is used up.
@@ -165,7 +165,7 @@ class Merging:
                 verdict.order_id, verdict.order = order_id, order
         return verdict
 
-    def _was_active(self, latest: Abandoned, of: Profile, other: Profile, at: int) -> bool:
+    def _was_active(self, latest: OpenAbandonment, of: Profile, other: Profile, at: int) -> bool:
         """Whether the other one was active while step 1 was waited for, and it would not have come due a little later
         all the same, before anything else happened or the merge at `at` came."""
         since, until = latest.armed_at, latest.step1_at
@@ -227,7 +227,7 @@ class Merging:
             episode.started_at = min(episode.started_at, newest)
         return profile.episode
 
-    def _prevails(self, one: Abandoned, other: Abandoned) -> bool:
+    def _prevails(self, one: OpenAbandonment, other: OpenAbandonment) -> bool:
         """Which one the customer's latest abandonment is: an open one; of two, the one that would be if both had been
         the same customer's; of two that are closed, the later one."""
         if one.open is not other.open:
@@ -241,7 +241,7 @@ class Merging:
         self,
         profile: Profile,
         of: Profile,
-        latest: Abandoned,
+        latest: OpenAbandonment,
         verdict: _Verdict,
         at: int,
         outputs: list[Output],
@@ -264,7 +264,7 @@ class Merging:
     def _take_back(
         self,
         profile: Profile,
-        latest: Abandoned,
+        latest: OpenAbandonment,
         at: int,
         outputs: list[Output],
         counts: Counter[tuple[str, str]],
@@ -289,20 +289,20 @@ class Merging:
         )
 
 
-def _news(profile: Profile, moved: Profile) -> News:
+def _news(profile: Profile, moved: Profile) -> MergeResult:
     last, entered_at = profile.last_order_at, profile.entered_at
     news = 0
     for order_id, order in moved.order_book.items():
         if order.counts and order_id not in profile.order_book:
             news += last is None or order.at > last or order.at >= entered_at
-    return News(moved.active_at > profile.active_at, news)
+    return MergeResult(moved.active_at > profile.active_at, news)
 
 
-def _told_at(abandoned: Abandoned) -> tuple[int, str]:
+def _told_at(abandoned: OpenAbandonment) -> tuple[int, str]:
     return abandoned.step1_at, abandoned.id
 
 
-def _follows_withheld(latest: Abandoned, type_: str, counts: Counter[tuple[str, str]]) -> bool:
+def _follows_withheld(latest: OpenAbandonment, type_: str, counts: Counter[tuple[str, str]]) -> bool:
     """What follows from a withheld abandonment is withheld too; the engine can tell of the latest one only."""
     if latest.withheld:
         counts["withheld", f"{type_}/follows_withheld"] += 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Final
 
-from streams.core.model.event import Activity
+from streams.core.model.event import Event
 from streams.core.model.parts import Correction, Order
 from streams.core.model.policy import LARGEST_AMOUNT, Policy
 from streams.core.profile.profile import Profile
@@ -13,7 +13,7 @@ from streams.core.profile.profile import Profile
 CORRECTIONS: Final = frozenset({"order_cancelled", "order_refunded", "order_updated"})
 
 
-def complete(profile: Profile, activity: Activity, policy: Policy, counts: Counter[tuple[str, str]]) -> Order | None:
+def complete(profile: Profile, activity: Event, policy: Policy, counts: Counter[tuple[str, str]]) -> Order | None:
     """Book a completion. The order if it is new and counts; None if nothing else may change because of it."""
     order_id = activity.order_id
     assert order_id is not None
@@ -34,7 +34,7 @@ def complete(profile: Profile, activity: Activity, policy: Policy, counts: Count
     return order if order.counts else None
 
 
-def correct(profile: Profile, activity: Activity, policy: Policy, counts: Counter[tuple[str, str]]) -> None:
+def correct(profile: Profile, activity: Event, policy: Policy, counts: Counter[tuple[str, str]]) -> None:
     """Apply a cancellation, refund or update; kept for later if the order is not completed yet."""
     order_id = activity.order_id
     assert order_id is not None

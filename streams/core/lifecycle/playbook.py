@@ -10,11 +10,11 @@ from collections.abc import Mapping
 
 import msgspec
 
-from streams.core.lifecycle.aggregates import Plan
+from streams.core.lifecycle.aggregates import AggregatePlan
 from streams.core.lifecycle.cart import OPERATIONS
 from streams.core.lifecycle.tracks import LIFECYCLE, Track
 from streams.core.lifecycle.triggers import Trigger
-from streams.core.model.parts import OpKind
+from streams.core.model.parts import CartOperationKind
 from streams.core.model.policy import Policy
 from streams.core.rules.types import Type
 
@@ -36,13 +36,13 @@ class Playbook(msgspec.Struct, frozen=True, kw_only=True):
     """Whether episodes are kept and abandoned."""
     sessions: bool = True
     """Whether sessions are counted."""
-    cart: Mapping[str, OpKind] = msgspec.field(default_factory=lambda: OPERATIONS)
+    cart: Mapping[str, CartOperationKind] = msgspec.field(default_factory=lambda: OPERATIONS)
     """What events of the clickstream do to the cart, by type."""
     counted_types: frozenset[str] = frozenset()
     """Events of these types are counted in `Profile.type_counts`, for the conditions of a track."""
     properties: Mapping[str, Type] = {}
     """Properties of events that rules read: to be decoded."""
-    plan: Plan | None = None
+    plan: AggregatePlan | None = None
     """What the rules ask to be kept in `Profile.facts`; None if nothing."""
     triggers: tuple[Trigger, ...] = ()
     """Asked in this order."""

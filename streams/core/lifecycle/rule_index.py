@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
-from streams.core.lifecycle.tracks import Lapse, Track, Transition
-from streams.core.model.event import CLICKSTREAM_TYPES, ORDER_TYPES, Activity, Source
+from streams.core.lifecycle.tracks import TimeoutTransition, Track, Transition
+from streams.core.model.event import CLICKSTREAM_TYPES, ORDER_TYPES, Event, Source
 from streams.core.model.policy import Policy
 from streams.core.rules.dependencies import touched
-from streams.core.rules.eval_context import Moment
+from streams.core.rules.eval_context import EvalContext
 
 _ORDERS: Final = Source.ORDERS
 _COUNT: Final = "count:"
@@ -35,14 +35,14 @@ class _Stage:
 
     def __init__(self, track: Track, stage: str, types: Collection[str], cart_types: Collection[str]) -> None:
         self.rows = [row for row in track.transitions if stage in row.sources]
-        self.lapses = [row for row in track.lapses if stage in row.sources]
+        self.lapses = [row for row in track.timeout_transitions if stage in row.sources]
         self.timed = [row for row in self.rows if row.rule is not None and row.rule.timed]
         self._by_click = {type_: _Asked(self.rows, touched(type_, False, cart_types)) for type_ in types}
         self._by_order = {type_: _Asked(self.rows, touched(type_, True, cart_types)) for type_ in types}
         self._by_other_click = _Asked(self.rows, touched("", False, cart_types))
         self._by_other_order = _Asked(self.rows, touched("", True, cart_types))
 
-    def asked_by(self, event: Activity) -> _Asked:
+    def asked_by(self, event: Event) -> _Asked:
         """What this event asks."""
         if event.source is _ORDERS:
             asked = self._by_order.get(event.type)
@@ -51,7 +51,7 @@ class _Stage:
         return self._by_other_click if asked is None else asked
 
 
-class Machine:
+class StateMachine:
     """A track, ready to be asked. Immutable; a stage that the track does not have leads nowhere."""
 
     def __init__(self, track: Track, cart_types: Collection[str]) -> None:
@@ -72,7 +72,7 @@ class Machine:
         """Whether it is a stage of the track."""
         return stage in self._stages
 
-    def moved(self, m: Moment, stage: str | None, event: Activity) -> Transition | None:
+    def moved(self, m: EvalContext, stage: str | None, event: Event) -> Transition | None:
         """The first row that applies after an event, of those that the event can move."""
         of = None if stage is None else self._stages.get(stage)
         if of is None:
@@ -82,14 +82,14 @@ class Machine:
                 return row
         return None
 
-    def moves_time(self, stage: str | None, event: Activity) -> bool:
-        """Whether the event, which moved nobody, can have changed what `changes_at` says."""
+    def next_change_by_time(self, stage: str | None, event: Event) -> bool:
+        """Whether the event, which moved nobody, can have changed what `next_change_at` says."""
         if not self.timed or stage is None:
             return False
         of = self._stages.get(stage)
         return of is not None and bool(of.asked_by(event).timed)
 
-    def next(self, m: Moment, stage: str | None, entered: tuple[str, ...]) -> Transition | None:
+    def next(self, m: EvalContext, stage: str | None, entered: tuple[str, ...]) -> Transition | None:
         """The first row of all that applies and does not lead where this event, or deadline, has led already."""
         of = None if stage is None else self._stages.get(stage)
         if of is None:
@@ -99,7 +99,9 @@ class Machine:
                 return row
         return None
 
-    def lapse(self, m: Moment, stage: str | None, policy: Policy, due: int) -> Lapse | None:
+    def timeout_transition(
+        self, m: EvalContext, stage: str | None, policy: Policy, due: int
+    ) -> TimeoutTransition | None:
         """The deadline of the stage that is due then."""
         of = None if stage is None else self._stages.get(stage)
         if of is None:
@@ -109,7 +111,7 @@ class Machine:
                 return row
         return None
 
-    def lapse_due(self, m: Moment, stage: str | None, policy: Policy) -> int | None:
+    def timeout_due(self, m: EvalContext, stage: str | None, policy: Policy) -> int | None:
         """When the earliest deadline of the stage is due, ms; None if it has none."""
         of = None if stage is None else self._stages.get(stage)
         if of is None:
@@ -121,7 +123,7 @@ class Machine:
                 earliest = due
         return earliest
 
-    def changes_at(self, m: Moment, stage: str | None, event: Activity | None = None) -> int | None:
+    def next_change_at(self, m: EvalContext, stage: str | None, event: Event | None = None) -> int | None:
         """When time alone next changes a rule that leads out of the stage, ms after `m.at`; None: never.
 
         With an event: of the rules that it touches.
@@ -132,7 +134,7 @@ class Machine:
         earliest: int | None = None
         for row in of.timed if event is None else of.asked_by(event).timed:
             assert row.rule is not None
-            at = row.rule.moves(m)
+            at = row.rule.next_change_by_time(m)
             if at is not None and (earliest is None or at < earliest):
                 earliest = at
         return earliest

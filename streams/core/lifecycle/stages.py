@@ -15,13 +15,13 @@ from streams.core.lifecycle import aggregates
 from streams.core.lifecycle.abandonment import value
 from streams.core.lifecycle.cart import as_items
 from streams.core.lifecycle.playbook import Playbook
-from streams.core.lifecycle.rule_index import Machine
+from streams.core.lifecycle.rule_index import StateMachine
 from streams.core.model import ids
-from streams.core.model.event import Activity
+from streams.core.model.event import Event
 from streams.core.model.outputs import Cause, Output, StageChange, Summary
 from streams.core.model.parts import TrackState
 from streams.core.profile.profile import Profile
-from streams.core.rules.eval_context import Moment
+from streams.core.rules.eval_context import EvalContext
 
 BYTES_PER_TRACK: Final = 200
 """What the place in a further track takes of a packed profile."""
@@ -38,18 +38,18 @@ class Stages:
         self._version = playbook.version
         self._tag = playbook.tag
         self._renamed = playbook.renamed
-        self._machines = [Machine(track, playbook.cart) for track in playbook.tracks]
+        self._machines = [StateMachine(track, playbook.cart) for track in playbook.tracks]
         self._lifecycle = self._machines[0]
         self._number = len(self._machines)
         self._timed = any(machine.timed for machine in self._machines)
         self.has_deadlines = self._timed or any(machine.lapses for machine in self._machines)
         """Whether `due` is ever anything but None."""
         self._reads_cart = any(machine.reads_cart for machine in self._machines)
-        self._moment = Moment(Profile("", False), None, 0)
+        self._moment = EvalContext(Profile("", False), None, 0)
 
     # -- events
 
-    def began(self, profile: Profile, event: Activity, active: bool, outputs: list[Output]) -> None:
+    def begin(self, profile: Profile, event: Event, active: bool, outputs: list[Output]) -> None:
         """The customer's first event was applied: every track is entered."""
         self._prepare(profile)
         for track in range(self._number):
@@ -63,7 +63,7 @@ class Stages:
         if self._number > 1:
             profile.tracks = [TrackState(machine.name) for machine in self._machines[1:]]
 
-    def happened(self, profile: Profile, event: Activity, active: bool, outputs: list[Output]) -> None:
+    def after_event(self, profile: Profile, event: Event, active: bool, outputs: list[Output]) -> None:
         """An event was applied, not the customer's first."""
         m, moves_time = self._moment, False
         m.profile, m.event, m.active = profile, event, active
@@ -73,7 +73,7 @@ class Stages:
             if machine.moved(m, stage, event) is not None:
                 self._move(profile, event, active, False, 0, outputs)
                 return
-            moves_time = moves_time or machine.moves_time(stage, event)
+            moves_time = moves_time or machine.next_change_by_time(stage, event)
         if moves_time:
             # Rules that the event does not touch change no sooner than `rules_due` says: often the others are enough.
             due, at = profile.rules_due, profile.last_seen_at
@@ -83,7 +83,9 @@ class Stages:
             else:
                 profile.rules_due = self._changes_at(profile, at)
 
-    def merged(self, profile: Profile, active: bool, orders: int, at: int, cause: Cause, outputs: list[Output]) -> None:
+    def after_merge(
+        self, profile: Profile, active: bool, orders: int, at: int, cause: Cause, outputs: list[Output]
+    ) -> None:
         """Another profile was merged into this one at `at`: its customer is where the rules lead now.
 
         A profile that is new enters every track. `active`: it was active after all that was known of the customer;
@@ -105,13 +107,13 @@ class Stages:
         """When the earliest deadline of any track is due, ms, or time alone may change a rule; None: never."""
         m = self._moment
         m.profile, m.event, m.active, m.at = profile, None, False, profile.last_seen_at
-        earliest = self._lifecycle.lapse_due(m, profile.stage, self._policy)
+        earliest = self._lifecycle.timeout_due(m, profile.stage, self._policy)
         if self._timed:
             at = profile.rules_due
             if at is not None and (earliest is None or at < earliest):
                 earliest = at
         for track in range(1, self._number):
-            at = self._machines[track].lapse_due(m, _stage(profile, track), self._policy)
+            at = self._machines[track].timeout_due(m, _stage(profile, track), self._policy)
             if at is not None and (earliest is None or at < earliest):
                 earliest = at
         return earliest
@@ -122,7 +124,7 @@ class Stages:
         m.profile, m.event, m.active, m.at = profile, None, False, max(due, profile.last_seen_at)
         fired = self._timed and profile.rules_due == due
         for track in range(self._number):
-            lapse = self._machines[track].lapse(m, _stage(profile, track), self._policy, due)
+            lapse = self._machines[track].timeout_transition(m, _stage(profile, track), self._policy, due)
             if lapse is not None:
                 cause = Cause(kind="inactivity", rule=lapse.target, deadline=due)
                 self._enter(profile, track, lapse.target, m.at, cause, outputs)
@@ -145,11 +147,11 @@ class Stages:
 
     # -- a changed playbook
 
-    def is_of_another(self, profile: Profile) -> bool:
+    def has_other_playbook(self, profile: Profile) -> bool:
         """Whether the profile was last worked on under another playbook: then it is to be taken over."""
         return profile.playbook_tag != self._tag
 
-    def take_over(self, profile: Profile, at: int, outputs: list[Output]) -> None:
+    def adopt_playbook(self, profile: Profile, at: int, outputs: list[Output]) -> None:
         """Bring the profile's stages to this playbook, and tell each change.
 
         Renamed stages get their new names. Where a customer's stage is gone, or the track is new, the rules tell from
@@ -212,7 +214,7 @@ class Stages:
     def _move(
         self,
         profile: Profile,
-        event: Activity | None,
+        event: Event | None,
         active: bool,
         everything: bool,
         due: int,
@@ -259,7 +261,7 @@ class Stages:
         if self._timed:
             profile.rules_due = self._changes_at(profile, at)
 
-    def _changes_at(self, profile: Profile, at: int, event: Activity | None = None) -> int | None:
+    def _changes_at(self, profile: Profile, at: int, event: Event | None = None) -> int | None:
         """When time alone next changes a rule (with an event: one that it touches), as of `at`, ms; None: never.
 
         It stays true until an event touches a rule that time changes (`Machine.moves_time`), or somebody moves.
@@ -269,7 +271,7 @@ class Stages:
         earliest: int | None = None
         for track in range(self._number):
             m.at = max(at, _entered_at(profile, track))
-            changes = self._machines[track].changes_at(m, _stage(profile, track), event)
+            changes = self._machines[track].next_change_at(m, _stage(profile, track), event)
             if changes is not None and (earliest is None or changes < earliest):
                 earliest = changes
         return earliest
@@ -342,7 +344,7 @@ def summary(profile: Profile, currency: str) -> Summary:
     )
 
 
-def _by(event: Activity, stage: str) -> Cause:
+def _by(event: Event, stage: str) -> Cause:
     return Cause(kind="activity", rule=stage, event_id=event.event_id, event_type=event.type)
 
 

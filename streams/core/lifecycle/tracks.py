@@ -7,8 +7,8 @@ from typing import Final
 
 from streams.core.model.policy import Policy
 from streams.core.profile.profile import Profile
-from streams.core.rules.compiler import Rule
-from streams.core.rules.eval_context import Moment
+from streams.core.rules.compiler import CompiledRule
+from streams.core.rules.eval_context import EvalContext
 
 # -- conditions: of the profile after an event, and of whether that event was activity (not passive)
 
@@ -88,15 +88,15 @@ class Transition:
     """
 
     def __init__(
-        self, sources: tuple[str, ...], target: str, when: Condition | Rule, *, starts_cycle: bool = False
+        self, sources: tuple[str, ...], target: str, when: Condition | CompiledRule, *, starts_cycle: bool = False
     ) -> None:
         self.sources = sources
         self.target = target
-        self.rule = when if isinstance(when, Rule) else None
-        self.condition = None if isinstance(when, Rule) else when
+        self.rule = when if isinstance(when, CompiledRule) else None
+        self.condition = None if isinstance(when, CompiledRule) else when
         self.starts_cycle = starts_cycle
 
-    def holds(self, m: Moment) -> bool:
+    def holds(self, m: EvalContext) -> bool:
         """Whether it applies."""
         if self.rule is not None:
             return self.rule.test(m)
@@ -104,17 +104,17 @@ class Transition:
         return self.condition(m.profile, m.active)
 
 
-class Lapse:
+class TimeoutTransition:
     """One of `sources` becomes `target` at a deadline: `after` ms since what a rule tells, or as `due` says."""
 
-    def __init__(self, sources: tuple[str, ...], target: str, due: Due | Rule, after: int = 0) -> None:
+    def __init__(self, sources: tuple[str, ...], target: str, due: Due | CompiledRule, after: int = 0) -> None:
         self.sources = sources
         self.target = target
-        self.since = due if isinstance(due, Rule) else None
+        self.since = due if isinstance(due, CompiledRule) else None
         self.after = after
-        self.written = None if isinstance(due, Rule) else due
+        self.written = None if isinstance(due, CompiledRule) else due
 
-    def due(self, m: Moment, policy: Policy) -> int | None:
+    def due(self, m: EvalContext, policy: Policy) -> int | None:
         """When it is due, ms; None while what it counts from never was."""
         if self.since is not None:
             since = self.since.time(m)
@@ -139,10 +139,10 @@ TRANSITIONS: Final = (
     Transition(("dormant",), "prospect", is_active),
 )
 
-LAPSES: Final = (
-    Lapse(("visitor", "prospect"), "dormant", idle),
-    Lapse(("customer", "repeat", "loyal", "advocate", "reactivated"), "at_risk", long_without_order),
-    Lapse(("at_risk",), "lapsed", very_long_without_order),
+TIMEOUT_TRANSITIONS: Final = (
+    TimeoutTransition(("visitor", "prospect"), "dormant", idle),
+    TimeoutTransition(("customer", "repeat", "loyal", "advocate", "reactivated"), "at_risk", long_without_order),
+    TimeoutTransition(("at_risk",), "lapsed", very_long_without_order),
 )
 
 
@@ -150,14 +150,14 @@ class Track:
     """A state machine as tables: the stage a new profile enters, what conditions and what deadlines lead to."""
 
     def __init__(
-        self, name: str, initial: str, transitions: tuple[Transition, ...], lapses: tuple[Lapse, ...] = ()
+        self, name: str, initial: str, transitions: tuple[Transition, ...], lapses: tuple[TimeoutTransition, ...] = ()
     ) -> None:
         self.name = name
         self.initial = initial
         self.transitions = transitions
-        self.lapses = lapses
+        self.timeout_transitions = lapses
         targets = [initial, *(row.target for row in transitions), *(row.target for row in lapses)]
         self.stages = tuple(dict.fromkeys(targets))
 
 
-LIFECYCLE: Final = Track("lifecycle", "visitor", TRANSITIONS, LAPSES)
+LIFECYCLE: Final = Track("lifecycle", "visitor", TRANSITIONS, TIMEOUT_TRANSITIONS)

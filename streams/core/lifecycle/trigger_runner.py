@@ -11,13 +11,13 @@ from typing import Final
 from streams.core.lifecycle.triggers import EARLIEST, LATEST, Trigger, next_yearly
 from streams.core.lifecycle.triggers import Datum as Said
 from streams.core.model import ids
-from streams.core.model.event import CLICKSTREAM_TYPES, ORDER_TYPES, Activity, Source
+from streams.core.model.event import CLICKSTREAM_TYPES, ORDER_TYPES, Event, Source
 from streams.core.model.outputs import Abandonment, Cause, Datum, Output, StageChange, Triggered
 from streams.core.model.parts import TriggerBook, TriggerRun, TriggerState
 from streams.core.profile.profile import Profile
-from streams.core.rules.compiler import Rule
+from streams.core.rules.compiler import CompiledRule
 from streams.core.rules.dependencies import touched
-from streams.core.rules.eval_context import Moment
+from streams.core.rules.eval_context import EvalContext
 
 MOST_RUNS: Final = 10
 """Of one trigger at a time: the oldest goes, and a counter tells."""
@@ -29,7 +29,7 @@ _COUNT: Final = "count:"
 _STAGE: Final = "stage:"
 
 
-class Triggers:
+class TriggerRunner:
     """Runs the triggers of a playbook; holds nothing of any customer."""
 
     def __init__(
@@ -58,17 +58,17 @@ class Triggers:
         ]
         text = "\n".join([f"{trigger.name} {_rule(trigger).text}" for trigger in self._by_time])
         self._tag = zlib.crc32(text.encode())
-        self._moment = Moment(Profile("", False), None, 0)
+        self._moment = EvalContext(Profile("", False), None, 0)
 
     def _moved(self, facts: frozenset[str]) -> list[Trigger]:
         return [trigger for trigger in self._by_time if not facts.isdisjoint(_rule(trigger).reads)]
 
     # -- what begins one
 
-    def happened(
+    def after_event(
         self,
         profile: Profile,
-        event: Activity,
+        event: Event,
         active: bool,
         outputs: list[Output],
         since: int,
@@ -94,7 +94,7 @@ class Triggers:
         self._follow(m, came, event.at, outputs, counts)
         self._wait(m, self._by_time if fresh else moved, came)
 
-    def followed(
+    def after_outputs(
         self, profile: Profile, due: int, outputs: list[Output], since: int, counts: Counter[tuple[str, str]]
     ) -> None:
         """A deadline that is no trigger's fired; `outputs` from `since` on are what came of it."""
@@ -106,7 +106,7 @@ class Triggers:
         self._follow(m, came, m.at, outputs, counts)
         self._wait(m, (), came)
 
-    def merged(
+    def after_merge(
         self,
         profile: Profile,
         moved: Profile,
@@ -155,15 +155,15 @@ class Triggers:
             for run in [run for run in state.runs if run.due <= due]:
                 state.runs.remove(run)
                 self._step(trigger, state, run, m, m.at, outputs)
-            if trigger.on_time is not None and (state.due == due or state.looks == due):
+            if trigger.on_time is not None and (state.due == due or state.recheck_at == due):
                 if state.due == due:
                     self._begin(trigger, m, m.at, None, outputs, counts)
-                self._arm(trigger, m)
+                self._schedule_run(trigger, m)
         self._schedule(profile)
         return True
 
     def _follow(
-        self, m: Moment, came: list[Output], at: int, outputs: list[Output], counts: Counter[tuple[str, str]]
+        self, m: EvalContext, came: list[Output], at: int, outputs: list[Output], counts: Counter[tuple[str, str]]
     ) -> None:
         for output in came:
             if isinstance(output, StageChange):
@@ -178,7 +178,7 @@ class Triggers:
     def _begin(
         self,
         trigger: Trigger,
-        m: Moment,
+        m: EvalContext,
         at: int,
         output_id: str | None,
         outputs: list[Output],
@@ -214,7 +214,7 @@ class Triggers:
     # -- steps
 
     def _step(
-        self, trigger: Trigger, state: TriggerState, run: TriggerRun, m: Moment, at: int, outputs: list[Output]
+        self, trigger: Trigger, state: TriggerState, run: TriggerRun, m: EvalContext, at: int, outputs: list[Output]
     ) -> None:
         """Make the run's next step at `at`, unless it is to end; then it waits for the one after that."""
         m.begun_at = run.begun_at
@@ -228,7 +228,7 @@ class Triggers:
             run.due = run.begun_at + trigger.steps[run.step].after
             state.runs.append(run)
 
-    def _tell(self, trigger: Trigger, run: TriggerRun, m: Moment, at: int, outputs: list[Output]) -> None:
+    def _tell(self, trigger: Trigger, run: TriggerRun, m: EvalContext, at: int, outputs: list[Output]) -> None:
         profile, event, namespace = m.profile, m.event, self._namespace
         customer, identified, number = profile.customer, profile.identified, run.step + 1
         if m.merged is not None:
@@ -264,7 +264,7 @@ class Triggers:
 
     # -- times that triggers wait for
 
-    def _wait(self, m: Moment, moved: Collection[Trigger], came: list[Output]) -> None:
+    def _wait(self, m: EvalContext, moved: Collection[Trigger], came: list[Output]) -> None:
         """Look again when those begin that wait for a time: it may be another one now."""
         again: list[Trigger] = list(moved)
         if self._moved_by_stage and True in [isinstance(output, StageChange) for output in came]:
@@ -275,10 +275,10 @@ class Triggers:
             m.profile.triggers = TriggerBook()
         m.profile.triggers.tag = self._tag
         for trigger in again:
-            self._arm(trigger, m)
+            self._schedule_run(trigger, m)
         self._schedule(m.profile)
 
-    def _arm(self, trigger: Trigger, m: Moment) -> None:
+    def _schedule_run(self, trigger: Trigger, m: EvalContext) -> None:
         on = trigger.on_time
         assert on is not None
         m.begun_at = -1
@@ -288,12 +288,12 @@ class Triggers:
                 due = next_yearly(at, m.at + on.before) - on.before
             elif at - on.before > m.at:
                 due = at - on.before
-        looks = on.rule.moves(m)
+        looks = on.rule.next_change_by_time(m)
         book = m.profile.triggers
         if due is None and looks is None and (book is None or trigger.name not in book.states):
             return
         state = self._state(m.profile, trigger)
-        state.due, state.looks = due, looks
+        state.due, state.recheck_at = due, looks
 
     @staticmethod
     def _state(profile: Profile, trigger: Trigger) -> TriggerState:
@@ -312,13 +312,13 @@ class Triggers:
         assert book is not None
         earliest: int | None = None
         for state in book.states.values():
-            for at in (state.due, state.looks, *[run.due for run in state.runs]):
+            for at in (state.due, state.recheck_at, *[run.due for run in state.runs]):
                 if at is not None and (earliest is None or at < earliest):
                     earliest = at
         book.due = earliest
 
 
-def _rule(trigger: Trigger) -> Rule:
+def _rule(trigger: Trigger) -> CompiledRule:
     assert trigger.on_time is not None
     return trigger.on_time.rule
 
@@ -347,7 +347,7 @@ def _is_over(trigger: Trigger, run: TriggerRun, profile: Profile) -> bool:
     return latest is None or latest.id != run.output_id or not latest.open
 
 
-def _datum(said: Said, m: Moment) -> Datum:
+def _datum(said: Said, m: EvalContext) -> Datum:
     rule = said.rule
     if rule is not None:
         return Datum(said.name, rule.type.kind, rule.find(m))

@@ -6,7 +6,7 @@ import datetime
 from collections.abc import Iterable
 from typing import Final
 
-from streams.core.rules.compiler import Rule, Value
+from streams.core.rules.compiler import CompiledRule, Value
 
 EARLIEST: Final = -62_000_000_000_000
 LATEST: Final = 253_000_000_000_000
@@ -18,10 +18,10 @@ _MS: Final = datetime.timedelta(milliseconds=1)
 class Datum:
     """Something to be sent along: a constant, or what a rule says when the step is made."""
 
-    def __init__(self, name: str, value: Value | Rule) -> None:
+    def __init__(self, name: str, value: Value | CompiledRule) -> None:
         self.name = name
-        self.rule = value if isinstance(value, Rule) else None
-        self.constant = None if isinstance(value, Rule) else value
+        self.rule = value if isinstance(value, CompiledRule) else None
+        self.constant = None if isinstance(value, CompiledRule) else value
 
 
 class Step:
@@ -55,7 +55,7 @@ class OnAbandonment:
 class OnTime:
     """A time comes: what a rule tells, or that day and hour of each year; `before` ms ahead of it."""
 
-    def __init__(self, rule: Rule, *, yearly: bool = False, before: int = 0) -> None:
+    def __init__(self, rule: CompiledRule, *, yearly: bool = False, before: int = 0) -> None:
         self.rule = rule
         self.yearly = yearly
         self.before = before
@@ -74,8 +74,8 @@ class Trigger:
         *,
         events: Iterable[str] = (),
         on: OnStage | OnAbandonment | OnTime | None = None,
-        when: Rule | None = None,
-        unless: Rule | None = None,
+        when: CompiledRule | None = None,
+        unless: CompiledRule | None = None,
         steps: tuple[Step, ...] = (Step(),),
         cool_down: int = 0,
         cap: int | None = None,
@@ -96,7 +96,7 @@ class Trigger:
         self.data = data
 
     @property
-    def rules(self) -> list[Rule]:
+    def rules(self) -> list[CompiledRule]:
         """All of them."""
         data = [datum for step in self.steps for datum in step.data] + list(self.data)
         found = [self.when, self.unless, *[datum.rule for datum in data]]

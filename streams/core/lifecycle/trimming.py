@@ -12,7 +12,7 @@ from typing import Final
 
 from streams.core.lifecycle import orders
 from streams.core.lifecycle.cart import oldest, settle
-from streams.core.model.parts import Repeated
+from streams.core.model.parts import Occurrences
 from streams.core.profile import recent_ids
 from streams.core.profile.codec import packed_size
 from streams.core.profile.profile import Profile
@@ -138,7 +138,7 @@ def _drop_viewed_categories(profile: Profile, number: int) -> None:
     _drop_repeated(profile.facts.categories_viewed, number)
 
 
-def _drop_repeated(known: dict[str, Repeated], number: int) -> None:
+def _drop_repeated(known: dict[str, Occurrences], number: int) -> None:
     for name in sorted(known, key=lambda name: known[name].last)[:number]:
         del known[name]
 

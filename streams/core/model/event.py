@@ -35,7 +35,7 @@ class Source(enum.IntEnum):
 
 @mypyc_attr(acyclic=True)  # the garbage collector need not know of it
 @dataclass(init=False, eq=True)
-class Activity:
+class Event:
     """One input event of one customer, valid in form; or a part of one (`role`).
 
     `customer` is the canonical id (a known customer's if `identified`, else an anonymous id; the two are separate

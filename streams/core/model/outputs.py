@@ -11,8 +11,8 @@ from typing import Literal
 import msgspec
 
 from streams.core.model.event import Source
-from streams.core.model.parts import Event, Item, Kind
-from streams.core.model.sources import Arrivals, Mark
+from streams.core.model.parts import AbandonmentKind, EventPayload, Item
+from streams.core.model.sources import StoredProgress, StoredRepartition
 
 AbandonmentType = Literal["abandoned", "recovered", "retracted", "expired"]
 IdentityType = Literal["linked", "switched", "refused", "erased"]
@@ -72,7 +72,7 @@ class Abandonment(msgspec.Struct, frozen=True, kw_only=True, tag="abandonment", 
 
     id: str
     type: AbandonmentType
-    kind: Kind
+    kind: AbandonmentKind
     abandonment_id: str
     customer: str
     identified: bool
@@ -164,7 +164,7 @@ class IdentityChange(msgspec.Struct, frozen=True, kw_only=True, tag="identity_ch
 Output = StageChange | Abandonment | Triggered | IdentityChange
 
 
-class Passed(msgspec.Struct, frozen=True, kw_only=True, tag="passed", tag_field="output"):
+class InternalMessage(msgspec.Struct, frozen=True, kw_only=True, tag="passed", tag_field="output"):
     """An item of a stream: what a record means for a key of a higher level, wherever that lives.
 
     It waits for the commit with the key whose record it is, like the outputs of deadlines: so, whoever crashes when, it
@@ -189,12 +189,12 @@ class Passed(msgspec.Struct, frozen=True, kw_only=True, tag="passed", tag_field=
     event_id: str | None = None
     event_type: str | None = None
     """Of a `LINK`: what has shown it."""
-    event: Event | None = None
+    event: EventPayload | None = None
     moved: bytes | None = None
     """The packed profile."""
 
 
-Pending = Output | Passed
+Pending = Output | InternalMessage
 """What waits for the commit in a profile."""
 
 
@@ -213,7 +213,7 @@ class Effects(msgspec.Struct):
         return cls([], Counter(), [])
 
 
-class Emission(msgspec.Struct, frozen=True, kw_only=True):
+class EmissionPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """Which outputs leave. Withheld ones are counted, and state advances all the same."""
 
     emit_after: int | None = None
@@ -231,11 +231,11 @@ class Snapshot(msgspec.Struct, frozen=True):
     commit: int
     changes: list[tuple[bytes, bytes | None]]
     outputs: list[Output]
-    passed: list[Passed]
+    messages: list[InternalMessage]
     """Items, in the order of their numbers: each is sent to the partition of its key, behind `changes`."""
     positions: dict[Source, int]
-    marks: dict[Source, Mark]
-    arrivals: Arrivals | None
+    marks: dict[Source, StoredProgress]
+    arrivals: StoredRepartition | None
     """None if nothing was ever forwarded or passed on."""
     erasures: int = 0
     """Of the topic of erasure requests: everything before it is done."""

@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-Kind = Literal["browse", "cart", "checkout"]
+AbandonmentKind = Literal["browse", "cart", "checkout"]
 
 
 class Item(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -33,7 +33,7 @@ class Line(msgspec.Struct, frozen=True, array_like=True, gc=False):
     at: int
 
 
-class OpKind(IntEnum):
+class CartOperationKind(IntEnum):
     """What an operation does to the cart."""
 
     SHOW = 0
@@ -47,11 +47,11 @@ class OpKind(IntEnum):
     ORDER = 7
 
 
-class Op(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class CartOperation(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One operation on a cart. Of an ORDER, the ids are the order's and not shown."""
 
     at: int
-    kind: OpKind
+    kind: CartOperationKind
     product: str
     category: str | None
     price: int | None
@@ -75,7 +75,7 @@ class Contents(msgspec.Struct, array_like=True, gc=False):
 
 
 class Bought(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """An order, as a cart sees it. `products` are as in `Op`."""
+    """An order, as a cart sees it. `products` are as in `CartOperation`."""
 
     at: int
     products: tuple[str, ...]
@@ -90,7 +90,7 @@ class Cart(msgspec.Struct, array_like=True, gc=False):
     """The cart as it is, and what is needed to put an operation in its place that arrives late."""
 
     now: Contents = msgspec.field(default_factory=Contents)
-    log: list[Op] = []
+    log: list[CartOperation] = []
     """The latest operations, in (time, arrival) order."""
     before: Contents | None = None
     """The cart before the log's first operation; None if the log is empty."""
@@ -159,11 +159,11 @@ class Episode(msgspec.Struct, array_like=True, gc=False):
     """Its step 1 came due, emitted or silenced, so that further steps may follow."""
 
 
-class Abandoned(msgspec.Struct, array_like=True, gc=False):
+class OpenAbandonment(msgspec.Struct, array_like=True, gc=False):
     """The customer's latest abandonment, as of its last step."""
 
     id: str
-    kind: Kind
+    kind: AbandonmentKind
     step1_at: int
     armed_at: int
     """The last activity before step 1, ms."""
@@ -188,7 +188,7 @@ class Abandoned(msgspec.Struct, array_like=True, gc=False):
     """The anonymous id that it was told of, where that profile was merged into this one since; else None."""
 
 
-class Repeated(msgspec.Struct, array_like=True, gc=False):
+class Occurrences(msgspec.Struct, array_like=True, gc=False):
     """How often something was done, and when first and last, ms."""
 
     times: int
@@ -204,7 +204,7 @@ class Credit(msgspec.Struct, array_like=True, gc=False):
     expires_at: int
 
 
-class Facts(msgspec.Struct, array_like=True):
+class Aggregates(msgspec.Struct, array_like=True):
     """What is kept of a customer because the rules of a playbook ask for it (`streams.core.lifecycle.aggregates`).
 
     All of it can be merged with another customer's: numbers add, times widen, what is latest stays.
@@ -216,9 +216,9 @@ class Facts(msgspec.Struct, array_like=True):
     """Amounts in total, by event type."""
     in_stage: dict[str, int] = {}
     """Events since a track's stage was entered, by track and event type."""
-    categories_bought: dict[str, Repeated] = {}
-    products_bought: dict[str, Repeated] = {}
-    categories_viewed: dict[str, Repeated] = {}
+    categories_bought: dict[str, Occurrences] = {}
+    products_bought: dict[str, Occurrences] = {}
+    categories_viewed: dict[str, Occurrences] = {}
     kept: dict[str, tuple[bool | int | float | str, int]] = {}
     """The latest value of each property that is kept, and the time of its event."""
     credits: list[Credit] = []
@@ -252,7 +252,7 @@ class TriggerState(msgspec.Struct, array_like=True, gc=False):
     runs: list[TriggerRun] = []
     due: int | None = None
     """Of a trigger that waits for a time: when it begins, ms; None: not that one knows."""
-    looks: int | None = None
+    recheck_at: int | None = None
     """When that time may be another one without an event, ms."""
 
 
@@ -293,8 +293,8 @@ class Alias(msgspec.Struct, array_like=True, gc=False):
     latest."""
 
 
-class Event(msgspec.Struct, frozen=True, array_like=True):
-    """An event that is passed on, as of `streams.core.model.event.Activity`."""
+class EventPayload(msgspec.Struct, frozen=True, array_like=True):
+    """An event that is passed on, as of `streams.core.model.event.Event`."""
 
     source: int
     timestamp: int

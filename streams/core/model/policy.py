@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from streams.core.model.parts import Kind
+from streams.core.model.parts import AbandonmentKind
 
 SECOND = 1_000
 MINUTE = 60 * SECOND
@@ -32,7 +32,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     cart_ladder: tuple[int, ...] = (24 * HOUR, 72 * HOUR)
     """Steps 2, 3, … of a cart: due so long after the last activity."""
     checkout_ladder: tuple[int, ...] = (24 * HOUR, 72 * HOUR)
-    precedence: tuple[Kind, ...] = ("checkout", "cart", "browse")
+    precedence: tuple[AbandonmentKind, ...] = ("checkout", "cart", "browse")
     """Which kind an episode is that could be several, from the highest. One that is left out is never abandoned."""
     browse_silent_after_order: int = 0
     """So long after the last order, browsing is not abandoned."""

@@ -6,7 +6,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from streams.core.model.event import Activity
+from streams.core.model.event import Event
 from streams.core.model.policy import MINUTE, SECOND
 
 
@@ -38,7 +38,7 @@ class Fetch(msgspec.Struct, frozen=True):
     """The last stable offset the response showed."""
 
 
-class Mark(msgspec.Struct, frozen=True, array_like=True):
+class StoredProgress(msgspec.Struct, frozen=True, array_like=True):
     """What is stored of a source with its committed offset, and restored from it."""
 
     progress: int | None = None
@@ -46,7 +46,7 @@ class Mark(msgspec.Struct, frozen=True, array_like=True):
     last_record_at: int = 0
 
 
-class Forwarded(msgspec.Struct, frozen=True):
+class RepartitionedRecord(msgspec.Struct, frozen=True):
     """What a task has forwarded here, or passed on: a record of a source, parts of several, or an item of a stream."""
 
     rank: int
@@ -57,21 +57,21 @@ class Forwarded(msgspec.Struct, frozen=True):
     """And there, at which offset: that of the last one. Of an item its number."""
     previous: int
     """The offset of what that task sent here before it; -1: all of that is known to be here."""
-    activities: list[Activity]
+    events: list[Event]
     """What it holds for this partition, with their offsets, in that order; none if it cannot be read."""
 
 
-class Report(msgspec.Struct, frozen=True):
+class ProgressReport(msgspec.Struct, frozen=True):
     """What the task of an origin (a partition of a source, or a stream) says of it."""
 
     rank: int = msgspec.field(name="source")
-    """As of `Forwarded`."""
+    """As of `RepartitionedRecord`."""
     partition: int
     covers: int
     """The offset of the last that it had sent here; -1: all of them are known to be here."""
     progress: int | None
     """The time up to which the origin has spoken, ms; None: it never did."""
-    drained_at: int | None
+    caught_up_at: int | None
     """As of when it held nothing more, ms by the clock of that task; None: it may hold more."""
     slowest: int | None
     """The least progress of that task's sources, forwarded ones or not."""
@@ -90,11 +90,11 @@ class Erasure(msgspec.Struct, frozen=True):
     """Whether profiles of that id live on this partition. Each request is told to every partition."""
 
 
-class OriginMark(msgspec.Struct, frozen=True, array_like=True):
+class StoredUpstream(msgspec.Struct, frozen=True, array_like=True):
     """What is stored of an origin with the state, and restored from it."""
 
     number: int
-    """See `streams.core.event_time.inputs.number_of`."""
+    """See `streams.core.event_time.inputs.upstream_number`."""
     taken: int
     """The last of its offsets up to which all that it forwarded here is applied."""
     progress: int | None
@@ -106,11 +106,11 @@ NOT_READ: Final = -1
 """In the place of a position: the activity topic is not read at present."""
 
 
-class Arrivals(msgspec.Struct, frozen=True):
+class StoredRepartition(msgspec.Struct, frozen=True):
     """How far the activity topic is applied, and what was put on it, to be stored with a commit."""
 
     position: int
     """The offset up to which everything in it is applied: what may be committed. Or `NOT_READ`."""
-    origins: list[OriginMark]
+    upstreams: list[StoredUpstream]
     numbers: list[int] = []
     """By stream, the last number that an item of this task was given."""

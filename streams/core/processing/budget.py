@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 
-class Step(msgspec.Struct, frozen=True, kw_only=True):
+class Budget(msgspec.Struct, frozen=True, kw_only=True):
     """What a call leaves undone at these bounds, `PartitionEngine.advance` goes on with: the outputs are the same."""
 
     records: int
@@ -18,5 +18,5 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes of the outputs that a profile keeps for its commit. They are written in one record with it."""
 
 
-WHOLE: Final = Step(records=1 << 60, deadlines=1 << 60, pending=1 << 60)
+UNLIMITED: Final = Budget(records=1 << 60, deadlines=1 << 60, pending=1 << 60)
 """For who waits for nothing else: the replay."""

@@ -7,20 +7,20 @@ from __future__ import annotations
 
 from collections import Counter
 
-from streams.core.model.outputs import Abandonment, Emission, IdentityChange, Output, StageChange, Triggered
+from streams.core.model.outputs import Abandonment, EmissionPolicy, IdentityChange, Output, StageChange, Triggered
 from streams.core.profile.profile import Profile
 
 
-class Gate:
+class OutputFilter:
     """Of one engine, asked for each output once."""
 
-    def __init__(self, emission: Emission) -> None:
+    def __init__(self, emission: EmissionPolicy) -> None:
         self._emission = emission
         self.now = 0
         """ms, as of the last call of the engine."""
         self.clock_trusted = True
 
-    def lets(self, profile: Profile, output: Output, held: bool, counts: Counter[tuple[str, str]]) -> bool:
+    def passes(self, profile: Profile, output: Output, held: bool, counts: Counter[tuple[str, str]]) -> bool:
         """Whether the output leaves. `held`: while a source is silent, so that what silence says does not."""
         reason: str | None = None
         emission = self._emission

@@ -1,7 +1,7 @@
 """What an engine does with a record once it is its turn, and with a deadline once the watermark has reached it.
 
-The engine holds one `Applier` and hands it records in the order in which they are to be applied; `linking` has one that
-knows whose an id is.
+The engine holds one `Processor` and hands it records in the order in which they are to be applied; `linking` has one
+that knows whose an id is.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 from typing import Final
 
 from streams.core.event_time.inputs import Input
-from streams.core.event_time.offset_gaps import fill, is_hole
-from streams.core.lifecycle.lifecycle import Lifecycle, after
-from streams.core.model.event import Activity, Source
-from streams.core.model.outputs import Effects, Output, Passed
+from streams.core.event_time.offset_gaps import fill, is_gap
+from streams.core.lifecycle.lifecycle import Lifecycle, successor_of
+from streams.core.model.event import Event, Source
+from streams.core.model.outputs import Effects, InternalMessage, Output
 from streams.core.model.sources import Erasure
-from streams.core.processing.budget import WHOLE
-from streams.core.processing.output_filter import Gate
+from streams.core.processing.budget import UNLIMITED
+from streams.core.processing.output_filter import OutputFilter
 from streams.core.profile.codec import packed_size
 from streams.core.profile.profile import Profile
 from streams.core.store.task_state import TaskState, record_key
@@ -24,10 +24,10 @@ LABELS: Final = {source: source.name.lower() for source in Source}
 SOURCE_LABELS: Final = [source.name.lower() for source in Source]
 
 
-class Applier:
+class Processor:
     """Applies to the profiles of a state. What it says of itself, the engine looks at after each call."""
 
-    def __init__(self, lifecycle: Lifecycle, state: TaskState, gate: Gate, most_pending: int) -> None:
+    def __init__(self, lifecycle: Lifecycle, state: TaskState, gate: OutputFilter, most_pending: int) -> None:
         """`most_pending`: see `Step.pending`."""
         self.state = state
         self.watermark: int | None = None
@@ -42,7 +42,7 @@ class Applier:
         """Whether what is known of whose an id is may name somebody who was erased: who uses it looks first."""
         self.by_deadline: list[Output] = []
         """What waits for the commit."""
-        self.passed: list[Passed] = []
+        self.messages: list[InternalMessage] = []
         """Items that do."""
         self._lifecycle = lifecycle
         self._gate = gate
@@ -55,7 +55,7 @@ class Applier:
         self.changed = self.full = False
         self._pending.clear()
 
-    def apply(self, record: Activity, one: Input, read_at: int, effects: Effects) -> bool:
+    def apply(self, record: Event, one: Input, read_at: int, effects: Effects) -> bool:
         """Apply a record that came by an input, unless it was applied already; whether an event was.
 
         `read_at`: see `Input.read_at`.
@@ -64,7 +64,7 @@ class Applier:
         key = record_key(record.customer, record.identified)
         profile = state.get(key)
         if profile is None:
-            erased_at = state.marks.erased_at(key)
+            erased_at = state.markers.erased_at(key)
             if record.at <= erased_at:
                 counts["erased", SOURCE_LABELS[record.source]] += 1
                 return False
@@ -78,7 +78,9 @@ class Applier:
             counts["erased", SOURCE_LABELS[record.source]] += 1
             return False
         elif profile.stage is not None and lifecycle.is_duplicate(profile, record):
-            note(profile, one, record.offset, read_at)  # a duplicate also should it come again after a forgetting
+            note_applied(
+                profile, one, record.offset, read_at
+            )  # a duplicate also should it come again after a forgetting
             counts["duplicate", SOURCE_LABELS[record.source]] += 1
             return False
         before, deadline_before = profile.stage, profile.next_deadline
@@ -96,13 +98,13 @@ class Applier:
                 profile = self._afresh(key, profile)
         outputs: list[Output] = []
         lifecycle.apply(profile, record, outputs, counts)
-        note(profile, one, record.offset, read_at)
+        note_applied(profile, one, record.offset, read_at)
         for output in outputs:
             self._emit(profile, key, output, effects)
-        state.touched(key, profile, before, places_before, deadline_before)
+        state.note_change(key, profile, before, places_before, deadline_before)
         return True
 
-    def skipped(self, record: Activity, one: Input, profile: Profile, key: bytes, effects: Effects) -> None:
+    def skipped(self, record: Event, one: Input, profile: Profile, key: bytes, effects: Effects) -> None:
         """A record was applied to this profile before."""
         effects.counts["replayed", SOURCE_LABELS[record.source]] += 1
 
@@ -112,7 +114,7 @@ class Applier:
         state, lifecycle = self.state, self._lifecycle
         profile = state.get(key)
         if profile is None:
-            effects.outputs.append(lifecycle.erased(request))
+            effects.outputs.append(lifecycle.erasure_notice(request))
             state.delete_again(key)
             return
         before, places_before, deadline_before = profile.stage, profile.places(), profile.next_deadline
@@ -121,9 +123,9 @@ class Applier:
         empty = lifecycle.erase(profile, request, outputs)
         state.put(key, empty)
         for output in outputs:
-            if self._gate.lets(empty, output, False, effects.counts):
+            if self._gate.passes(empty, output, False, effects.counts):
                 self._keep(empty, key, output)
-        state.touched(key, empty, before, places_before, deadline_before)
+        state.note_change(key, empty, before, places_before, deadline_before)
 
     def fire_due(self, most: int, effects: Effects) -> bool:
         """Fire what the watermark has reached, of so many customers at most; whether some is left."""
@@ -138,7 +140,7 @@ class Applier:
             if deadline is None:
                 continue
             if deadline > state.timers.came_up:  # too early: others may be due before it
-                state.timers.arm(key, deadline)
+                state.timers.schedule(key, deadline)
                 continue
             profile = state.get(key)
             assert profile is not None
@@ -146,26 +148,26 @@ class Applier:
             while (deadline := profile.next_deadline) is not None and deadline <= watermark:
                 effects.deadlines.append(deadline)
                 self._fire_one(profile, key, effects, by_watermark=True)
-            state.touched(key, profile, before, places_before, deadline_before, came_up=True)
+            state.note_change(key, profile, before, places_before, deadline_before, came_up=True)
             self.changed = True
 
     # -- inside
 
-    def _is_again(self, record: Activity, one: Input, profile: Profile, key: bytes) -> bool:
+    def _is_again(self, record: Event, one: Input, profile: Profile, key: bytes) -> bool:
         """Whether a record was applied, whose offset is not later than the last one applied to the profile."""
         offset, again = record.offset, one.again
         if again is None:
-            applied = profile.holes is None or not is_hole(profile.holes, one, offset)
+            applied = profile.offset_gaps is None or not is_gap(profile.offset_gaps, one, offset)
         else:
             applied = (key, offset) in again
             again.discard((key, offset))
-        if not applied and profile.holes is not None:
-            fill(profile.holes, one, offset)
+        if not applied and profile.offset_gaps is not None:
+            fill(profile.offset_gaps, one, offset)
         return applied
 
     def _afresh(self, key: bytes, before_it: Profile) -> Profile:
         """An empty profile in the place of one that has ended, which does not forget what was applied."""
-        profile = after(before_it)
+        profile = successor_of(before_it)
         self.state.put(key, profile)
         return profile
 
@@ -182,12 +184,12 @@ class Applier:
         outputs: list[Output] = []
         self._lifecycle.fire(profile, outputs, effects.counts)
         for output in outputs:
-            if self._gate.lets(profile, output, not by_watermark and self.silent, effects.counts):
+            if self._gate.passes(profile, output, not by_watermark and self.silent, effects.counts):
                 self._keep(profile, key, output)
 
     def _emit(self, profile: Profile, key: bytes, output: Output, effects: Effects) -> None:
         """An output of a record leaves at once, unless it is withheld."""
-        if not self._gate.lets(profile, output, False, effects.counts):
+        if not self._gate.passes(profile, output, False, effects.counts):
             return
         # Behind an output that waits for the commit, the customer's next ones wait too: subscribers see each customer's
         # outputs in the order they were made.
@@ -202,8 +204,8 @@ class Applier:
         self.by_deadline.append(output)
         self._weigh(key, output)
 
-    def _weigh(self, key: bytes, kept: Output | Passed) -> None:
-        if self._most_pending < WHOLE.pending:
+    def _weigh(self, key: bytes, kept: Output | InternalMessage) -> None:
+        if self._most_pending < UNLIMITED.pending:
             size = self._pending.get(key, 0) + packed_size(kept)
             self._pending[key] = size
             self.full = self.full or size > self._most_pending
@@ -213,7 +215,7 @@ def last_applied(profile: Profile, one: Input) -> int:
     """The last offset applied of an input; -1: none."""
     if one.own is not None:
         return profile.last_applied(one.rank)
-    last = -1 if profile.of_origins is None else profile.of_origins.get(one.number, -1)
+    last = -1 if profile.of_upstreams is None else profile.of_upstreams.get(one.number, -1)
     return max(last, profile.last_applied(one.rank)) if one.once_own else last
 
 
@@ -221,10 +223,10 @@ def was_applied(profile: Profile, one: Input, offset: int) -> bool:
     """Whether an offset of an input was applied, as far as the profile as it was written tells."""
     if offset > last_applied(profile, one):
         return False
-    return profile.holes is None or not is_hole(profile.holes, one, offset)
+    return profile.offset_gaps is None or not is_gap(profile.offset_gaps, one, offset)
 
 
-def note(profile: Profile, one: Input, offset: int, read_at: int) -> None:
+def note_applied(profile: Profile, one: Input, offset: int, read_at: int) -> None:
     """An offset of an input was applied."""
     if one.own is not None:
         profile.note_applied(one.rank, offset)

@@ -24,10 +24,10 @@ from typing import Final
 import msgspec
 from msgspec.structs import astuple
 
-from streams.core.event_time.inputs import FORWARDED
+from streams.core.event_time.inputs import REPARTITION
 from streams.core.model.outputs import Pending
 from streams.core.profile import sessions
-from streams.core.profile.fields import AliasRest, Rest
+from streams.core.profile.fields import PackedAlias, PackedFields
 from streams.core.profile.profile import Profile
 from streams.core.profile.recent_ids import tags_of
 
@@ -46,14 +46,14 @@ _USUAL: Final = struct.Struct("<BBqqBBqq")
 _LENGTH: Final = struct.Struct("<H")
 _BEFORE_HOLES: Final = struct.Struct("<BI")
 _IDENTIFIED, _HAS_DEADLINE, _HAS_STAGE = 1, 2, 4
-_READ: Final = FORWARDED + 1
+_READ: Final = REPARTITION + 1
 """Offsets that may have been applied: of each source, and of the activity topic."""
 # Methods and functions of other libraries are looked up once.
 _pack_usual: Final = _USUAL.pack
 _encode: Final = msgspec.msgpack.Encoder().encode
 _astuple: Final = astuple
-_DECODER: Final = msgspec.msgpack.Decoder(Rest)
-_ALIAS_DECODER: Final = msgspec.msgpack.Decoder(AliasRest)
+_DECODER: Final = msgspec.msgpack.Decoder(PackedFields)
+_ALIAS_DECODER: Final = msgspec.msgpack.Decoder(PackedAlias)
 _HOLES_DECODER: Final = msgspec.msgpack.Decoder(dict[int, list[int]])
 
 
@@ -85,7 +85,7 @@ class Header:
         self.commit = commit
         self.places = places
         """As of `Profile.places`."""
-        self.holes = holes
+        self.offset_gaps = holes
         """As of `Profile.holes`, in order."""
         self.is_alias = version == _ALIAS
         self.forgotten = stage is None and not self.is_alias
@@ -94,8 +94,8 @@ class Header:
 
 def pack(profile: Profile) -> bytes:
     """The profile as bytes. It is not changed."""
-    if profile.holes:
-        holes = _encode({cause: sorted(offsets) for cause, offsets in sorted(profile.holes.items()) if offsets})
+    if profile.offset_gaps:
+        holes = _encode({cause: sorted(offsets) for cause, offsets in sorted(profile.offset_gaps.items()) if offsets})
         return _BEFORE_HOLES.pack(_WITH_HOLES, len(holes)) + holes + _packed(profile)
     return _packed(profile)
 
@@ -128,15 +128,15 @@ def _packed(profile: Profile) -> bytes:
         header += _LENGTH.pack(len(places)) + places
     if alias is not None:
         return header + _encode(
-            AliasRest(profile.customer, alias, profile.pending, profile.of_origins, profile.erased_at)
+            PackedAlias(profile.customer, alias, profile.pending, profile.of_upstreams, profile.erased_at)
         )
-    return header + _encode(_rest(profile, profile.pending, profile.of_origins))
+    return header + _encode(_rest(profile, profile.pending, profile.of_upstreams))
 
 
 def pack_to_move(profile: Profile) -> bytes:
     """The profile as bytes for another one to be merged with: without what depends on where it was worked on."""
     bare = unpack(pack(profile))
-    bare.pending, bare.of_origins, bare.holes, bare.commit = [], None, None, 0
+    bare.pending, bare.of_upstreams, bare.offset_gaps, bare.commit = [], None, None, 0
     bare.applied_clicks = bare.applied_orders = bare.applied_forwarded = -1
     return pack(bare)
 
@@ -153,7 +153,7 @@ def unpack(data: bytes) -> Profile:
         if header.is_alias:
             kept = _ALIAS_DECODER.decode(memoryview(data)[end:])
             profile = _begun(kept.customer, header)
-            profile.alias, profile.pending, profile.of_origins = kept.alias, kept.pending, kept.of_origins
+            profile.alias, profile.pending, profile.of_upstreams = kept.alias, kept.pending, kept.of_origins
             profile.erased_at = kept.erased_at
             return profile
         rest = _DECODER.decode(memoryview(data)[end:])
@@ -196,7 +196,7 @@ def unpack(data: bytes) -> Profile:
     profile.type_counts = rest.type_counts
     profile.facts = rest.facts
     profile.triggers = rest.triggers
-    profile.of_origins = rest.of_origins
+    profile.of_upstreams = rest.of_origins
     profile.tracks = rest.tracks
     profile.rules_due = rest.rules_due
     profile.playbook_version = rest.playbook_version
@@ -214,8 +214,8 @@ def _begun(customer: str, header: Header) -> Profile:
     profile.stage, profile.next_deadline, profile.commit = header.stage, header.next_deadline, header.commit
     # A source that is newer than the profile has nothing applied to it yet.
     profile.applied = [*header.applied, *[-1] * (_READ - len(header.applied))]
-    if header.holes is not None:
-        profile.holes = {cause: set(offsets) for cause, offsets in header.holes.items()}
+    if header.offset_gaps is not None:
+        profile.offset_gaps = {cause: set(offsets) for cause, offsets in header.offset_gaps.items()}
     return profile
 
 
@@ -226,7 +226,8 @@ def packed_size(part: object) -> int:
 
 
 def _rest(profile: Profile, pending: list[Pending], of_origins: dict[int, int] | None) -> list[object]:
-    """What is packed behind the header: the fields of `Rest`, in its order; at an end, none that hardly anybody has."""
+    """What is packed behind the header: the fields of `PackedFields`, in its order; at an end, none that hardly
+    anybody has."""
     # Fields of Structs all at once: reading them one by one takes longer.
     count, start, end, _, earlier = _astuple(profile.sessions)
     now, log, before, bought = _astuple(profile.cart)

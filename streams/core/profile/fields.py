@@ -9,12 +9,12 @@ import msgspec
 
 from streams.core.model.outputs import Pending
 from streams.core.model.parts import (
-    Abandoned,
+    Aggregates,
     Alias,
     Cart,
     Correction,
     Episode,
-    Facts,
+    OpenAbandonment,
     Order,
     Sessions,
     TrackState,
@@ -22,7 +22,7 @@ from streams.core.model.parts import (
 )
 
 
-class Rest(msgspec.Struct, array_like=True, gc=False):
+class PackedFields(msgspec.Struct, array_like=True, gc=False):
     """The fields of `Profile`. The first seven but customer and pending stand for what is in the header."""
 
     customer: str
@@ -61,11 +61,11 @@ class Rest(msgspec.Struct, array_like=True, gc=False):
     cart: Cart = msgspec.field(default_factory=Cart)
     episode: Episode | None = None
     armed: bool = False
-    latest: Abandoned | None = None
+    latest: OpenAbandonment | None = None
     recent_steps: list[int] = []
     weight: int = 0
     type_counts: dict[str, int] = {}
-    facts: Facts | None = None
+    facts: Aggregates | None = None
     triggers: TriggerBook | None = None
     of_origins: dict[int, int] | None = None
     tracks: list[TrackState] | None = None
@@ -76,7 +76,7 @@ class Rest(msgspec.Struct, array_like=True, gc=False):
     first_dropped_at: int | None = None
 
 
-class AliasRest(msgspec.Struct, array_like=True, gc=False):
+class PackedAlias(msgspec.Struct, array_like=True, gc=False):
     """The same of an alias."""
 
     customer: str

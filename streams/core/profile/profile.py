@@ -8,12 +8,12 @@ from mypy_extensions import mypyc_attr
 
 from streams.core.model.outputs import Pending
 from streams.core.model.parts import (
-    Abandoned,
+    Aggregates,
     Alias,
     Cart,
     Correction,
     Episode,
-    Facts,
+    OpenAbandonment,
     Order,
     Sessions,
     TrackState,
@@ -54,7 +54,7 @@ class Profile:
     session_id_at: int
     weight: int
     """An upper bound of its packed size in bytes, as of the last time it was measured and what came since."""
-    latest: Abandoned | None
+    latest: OpenAbandonment | None
     episode: Episode | None
     cart: Cart
     sessions: Sessions
@@ -107,16 +107,16 @@ class Profile:
     playbook_version: int
     recent_steps: list[int]
     """Step-1 times of the abandonments in the recent window."""
-    facts: Facts | None
+    facts: Aggregates | None
     """What the playbook's rules ask for beside all this; None if they do not."""
     triggers: TriggerBook | None
     """None if the playbook has none."""
     applied_forwarded: int
     """The highest offset of the activity topic at which something applied was read; -1: none. They are not applied in
     the order of that topic, so it does not tell what was applied: `of_origins` does."""
-    of_origins: dict[int, int] | None
-    """Of each origin the last offset applied, as far as `OriginMark.taken` may not tell yet."""
-    holes: dict[int, set[int]] | None
+    of_upstreams: dict[int, int] | None
+    """Of each origin the last offset applied, as far as `StoredUpstream.taken` may not tell yet."""
+    offset_gaps: dict[int, set[int]] | None
     """Offsets below the last ones applied that are not applied yet: see `streams.core.event_time.offset_gaps`. None:
     there are none."""
 
@@ -164,7 +164,7 @@ class Profile:
         self.armed = False
         self.latest = None
         self.recent_steps = []
-        self.of_origins = self.holes = None
+        self.of_upstreams = self.offset_gaps = None
         self.alias = None
         self.weight = 0
         self.type_counts = {}
@@ -184,10 +184,10 @@ class Profile:
 
     def note_forwarded(self, origin: int, offset: int, read_at: int) -> None:
         """An offset of an origin was applied, which was read at an offset of the activity topic."""
-        if self.of_origins is None:
-            self.of_origins = {}
-        if offset > self.of_origins.get(origin, -1):
-            self.of_origins[origin] = offset
+        if self.of_upstreams is None:
+            self.of_upstreams = {}
+        if offset > self.of_upstreams.get(origin, -1):
+            self.of_upstreams[origin] = offset
         self.applied_forwarded = max(self.applied_forwarded, read_at)
 
     def note_applied(self, rank: int, offset: int) -> None:

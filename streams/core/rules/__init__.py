@@ -4,10 +4,10 @@ No text of a user reaches the interpreter: a rule is a tree of the node classes 
 vocabulary are looked up.
 """
 
-from streams.core.rules.compiler import Rule, compile_rule
+from streams.core.rules.compiler import CompiledRule, compile_rule
 from streams.core.rules.errors import RuleError
-from streams.core.rules.eval_context import Moment
+from streams.core.rules.eval_context import EvalContext
 from streams.core.rules.types import Type
 from streams.core.rules.vocabulary import Vocabulary
 
-__all__ = ["Moment", "Rule", "RuleError", "Type", "Vocabulary", "compile_rule"]
+__all__ = ["CompiledRule", "EvalContext", "RuleError", "Type", "Vocabulary", "compile_rule"]

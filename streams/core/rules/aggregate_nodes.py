@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from streams.core.model.parts import Repeated
+from streams.core.model.parts import Occurrences
 from streams.core.profile.profile import Profile
-from streams.core.rules.eval_context import Moment
+from streams.core.rules.eval_context import EvalContext
 from streams.core.rules.nodes import ABSENT, NEVER, Text, Whole
 from streams.core.rules.requirements import Window
 
@@ -27,7 +27,7 @@ class InWindow(Whole):
         super().__init__(True)
         self.window = window
 
-    def get(self, m: Moment) -> int:
+    def get(self, m: EvalContext) -> int:
         facts = m.profile.facts
         if facts is None:
             return 0
@@ -41,7 +41,7 @@ class InWindow(Whole):
                 total += number
         return total
 
-    def moves(self, m: Moment) -> int:
+    def next_change_at(self, m: EvalContext) -> int:
         facts = m.profile.facts
         if facts is None:
             return NEVER
@@ -62,7 +62,7 @@ class Summed(Whole):
         super().__init__()
         self.type = type_
 
-    def get(self, m: Moment) -> int:
+    def get(self, m: EvalContext) -> int:
         facts = m.profile.facts
         if facts is None:
             return 0
@@ -77,7 +77,7 @@ class InStage(Whole):
         super().__init__()
         self.key = key
 
-    def get(self, m: Moment) -> int:
+    def get(self, m: EvalContext) -> int:
         facts = m.profile.facts
         if facts is None:
             return 0
@@ -85,13 +85,13 @@ class InStage(Whole):
         return number
 
 
-def known(profile: Profile, which: int) -> dict[str, Repeated]:
+def known(profile: Profile, which: int) -> dict[str, Occurrences]:
     """What was bought or viewed, by name."""
     facts = profile.facts
     if facts is None:
         return {}
     if which == BOUGHT:
-        found: dict[str, Repeated] = facts.categories_bought
+        found: dict[str, Occurrences] = facts.categories_bought
     elif which == PRODUCT:
         found = facts.products_bought
     else:
@@ -107,7 +107,7 @@ class Times(Whole):
         self.which = which
         self.names = names
 
-    def get(self, m: Moment) -> int:
+    def get(self, m: EvalContext) -> int:
         total = 0
         for repeated in _named(m, self.which, self.names):
             total += repeated.times
@@ -123,7 +123,7 @@ class When(Whole):
         self.names = names
         self.last = last
 
-    def get(self, m: Moment) -> int:
+    def get(self, m: EvalContext) -> int:
         at = ABSENT
         for repeated in _named(m, self.which, self.names):
             other: int = repeated.last if self.last else repeated.first
@@ -143,11 +143,11 @@ class DueAgain(Whole):
         self.which = which
         self.names = names
 
-    def get(self, m: Moment) -> int:
-        at = self.moves(m)
+    def get(self, m: EvalContext) -> int:
+        at = self.next_change_at(m)
         return ABSENT if at == NEVER else at
 
-    def moves(self, m: Moment) -> int:
+    def next_change_at(self, m: EvalContext) -> int:
         earliest = NEVER
         of = _named(m, self.which, self.names) if self.names else list(known(m.profile, self.which).values())
         for repeated in of:
@@ -163,14 +163,14 @@ class WhatIsDue(Text):
     def __init__(self, which: int) -> None:
         self.which = which
 
-    def get(self, m: Moment) -> str | None:
+    def get(self, m: EvalContext) -> str | None:
         for name, repeated in known(m.profile, self.which).items():
             if due_again(repeated) == m.at:
                 return name
         return None
 
 
-def due_again(repeated: Repeated) -> int:
+def due_again(repeated: Occurrences) -> int:
     """When it is due again; NEVER if too little is known."""
     times: int = repeated.times
     first: int = repeated.first
@@ -180,7 +180,7 @@ def due_again(repeated: Repeated) -> int:
     return last + (last - first) // (times - 1)
 
 
-def _named(m: Moment, which: int, names: list[Text]) -> list[Repeated]:
+def _named(m: EvalContext, which: int, names: list[Text]) -> list[Occurrences]:
     of = known(m.profile, which)
     if not of:
         return []

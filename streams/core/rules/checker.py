@@ -11,7 +11,7 @@ from typing import Final
 
 from streams.core.rules import nodes, property_nodes, tree
 from streams.core.rules.errors import RuleError, suggestion
-from streams.core.rules.requirements import Needs, together
+from streams.core.rules.requirements import Requirements, together
 from streams.core.rules.types import Type
 from streams.core.rules.vocabulary import BEGUN_AT, OWN_STAGE, WORDS, Vocabulary
 
@@ -67,14 +67,14 @@ class Checker:
         self.vocabulary = vocabulary
         self._functions = functions
         self.reads: set[str] = set()
-        self._needs: list[Needs] = []
+        self._needs: list[Requirements] = []
 
-    def need(self, needs: Needs) -> None:
+    def need(self, needs: Requirements) -> None:
         """Note what the rule needs."""
         self._needs.append(needs)
 
     @property
-    def needs(self) -> Needs:
+    def needs(self) -> Requirements:
         """All that the rule needs."""
         return together(self._needs)
 
@@ -158,7 +158,7 @@ class Checker:
                 hint = suggestion(property_, vocabulary.properties)
                 raise RuleError(f"the playbook declares no property {property_[:64]}{hint}", part.start, part.end)
             self.reads.add("event")
-            self.need(Needs(properties={property_: type_}))
+            self.need(Requirements(properties={property_: type_}))
             return Typed(type_, property_nodes.of_event(property_, type_, vocabulary.currency), part)
         if name.startswith(KEPT):
             kept = vocabulary.kept.get(name.removeprefix(KEPT))
@@ -170,7 +170,7 @@ class Checker:
             self.reads.update(
                 ["seen"] if kept.event_types is None else [f"count:{type_}" for type_ in kept.event_types]
             )
-            self.need(Needs(properties={kept.property: kept.type}, kept={kept.name: kept}))
+            self.need(Requirements(properties={kept.property: kept.type}, kept={kept.name: kept}))
             return Typed(kept.type, property_nodes.of_profile(kept.name, kept.type), part)
         raise self._unknown(name, part)
 

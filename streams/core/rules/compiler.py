@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from streams.core.model.event import Activity
+from streams.core.model.event import Event
 from streams.core.profile.profile import Profile
 from streams.core.rules import nodes
 from streams.core.rules.checker import Checker
 from streams.core.rules.errors import RuleError
-from streams.core.rules.eval_context import Moment
+from streams.core.rules.eval_context import EvalContext
 from streams.core.rules.functions import FUNCTIONS
 from streams.core.rules.parser import parse
-from streams.core.rules.requirements import Needs
+from streams.core.rules.requirements import Requirements
 from streams.core.rules.types import Type
 from streams.core.rules.vocabulary import Vocabulary
 
 Value = bool | int | float | str | None
 
 
-class Rule:
+class CompiledRule:
     """A compiled expression. Immutable; holds nothing of any customer."""
 
-    def __init__(self, text: str, type_: Type, node: nodes.Node, reads: frozenset[str], needs: Needs) -> None:
+    def __init__(self, text: str, type_: Type, node: nodes.Node, reads: frozenset[str], needs: Requirements) -> None:
         self.text = text
         self.type = type_
         self.reads = reads
@@ -31,24 +31,24 @@ class Rule:
         self._whole = node if isinstance(node, nodes.Whole) else nodes.ConstantWhole(nodes.ABSENT)
         self._node = node
         self.timed = self._bool.timed or self._whole.timed or (isinstance(node, nodes.Real) and node.timed)
-        """Whether `changes_at` is ever anything but None."""
+        """Whether `next_change_at` is ever anything but None."""
         self.restless = isinstance(node, nodes.Whole) and node.slope != 0
         """Whether the value is another one at each moment, as `now` is."""
 
-    def test(self, m: Moment) -> bool:
+    def test(self, m: EvalContext) -> bool:
         """Of a condition: whether it holds. The fast way, for what every event asks."""
         return self._bool.test(m)
 
-    def time(self, m: Moment) -> int | None:
+    def time(self, m: EvalContext) -> int | None:
         """Of a time, duration or amount: the ms or minor units; None where there is none."""
         value = self._whole.get(m)
         return None if value == nodes.ABSENT else value
 
-    def value(self, profile: Profile, event: Activity | None, at: int, active: bool = False) -> Value:
+    def value(self, profile: Profile, event: Event | None, at: int, active: bool = False) -> Value:
         """The value of any rule; None where there is none. Arguments as of `Moment`."""
-        return self.find(Moment(profile, event, at, active))
+        return self.find(EvalContext(profile, event, at, active))
 
-    def find(self, m: Moment) -> Value:
+    def find(self, m: EvalContext) -> Value:
         """As `value`."""
         node = self._node
         if isinstance(node, nodes.Bool):
@@ -61,25 +61,25 @@ class Rule:
         assert isinstance(node, nodes.Text)
         return node.get(m)
 
-    def moves(self, m: Moment) -> int | None:
+    def next_change_by_time(self, m: EvalContext) -> int | None:
         """The earliest instant (ms) after `m.at` at which time alone can change the value; None: never."""
         if not self.timed:
             return None
         if self.restless:
             return m.at + 1
-        at = self._node.moves(m)
+        at = self._node.next_change_at(m)
         return None if at == nodes.NEVER else at
 
-    def changes_at(self, profile: Profile, at: int) -> int | None:
+    def next_change_at(self, profile: Profile, at: int) -> int | None:
         """As `moves`, without an event at hand."""
-        return self.moves(Moment(profile, None, at))
+        return self.next_change_by_time(EvalContext(profile, None, at))
 
 
-def compile_rule(text: str, vocabulary: Vocabulary, expected: Type | None = Type.BOOL) -> Rule:
+def compile_rule(text: str, vocabulary: Vocabulary, expected: Type | None = Type.BOOL) -> CompiledRule:
     """The rule in a text. `expected`: what it has to be; None: anything. Raises RuleError, nothing else."""
     part = parse(text)
     checker = Checker(vocabulary, FUNCTIONS)
     typed = checker.check(part)
     if expected is not None and typed.type is not expected:
         raise RuleError(f"this is {typed.type.value}, where {expected.value} belongs", part.start, part.end)
-    return Rule(text, typed.type, typed.node, frozenset(checker.reads), checker.needs)
+    return CompiledRule(text, typed.type, typed.node, frozenset(checker.reads), checker.needs)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from streams.core.model.event import Activity
+from streams.core.model.event import Event
 from streams.core.profile.profile import Profile
 
 
-class Moment:
+class EvalContext:
     """A customer, after the event at hand was applied (`event` is None at a deadline), as of `at`, ms.
 
     `at` is the customer's newest event time or the deadline; `active` says whether the event is activity (not passive).
     Made by `customer.Lifecycle`, which may use one again and again: rules keep nothing of it.
     """
 
-    def __init__(self, profile: Profile, event: Activity | None, at: int, active: bool = False) -> None:
+    def __init__(self, profile: Profile, event: Event | None, at: int, active: bool = False) -> None:
         self.profile = profile
         self.event = event
         self.at = at

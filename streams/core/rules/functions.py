@@ -10,7 +10,7 @@ from typing import Final
 from streams.core.rules import aggregate_nodes, lexer, nodes, profile_nodes, tree
 from streams.core.rules.checker import Checker, Function, Typed, real, steady, whole
 from streams.core.rules.errors import RuleError, suggestion
-from streams.core.rules.requirements import EVERYTHING, Needs, Window, stage_key
+from streams.core.rules.requirements import EVERYTHING, Requirements, Window, stage_key
 from streams.core.rules.types import Type
 
 Check = Callable[[Checker, tree.Call], Typed]
@@ -136,11 +136,11 @@ def _count(checker: Checker, call: tree.Call) -> Typed:
             raise RuleError("count takes either last or stage", call.start, call.end)
         track = _track(checker, call.named["stage"])
         checker.reads.add(f"stage:{track}")
-        checker.need(Needs(in_stage=[(track, type_)]))
+        checker.need(Requirements(in_stage=[(track, type_)]))
         return Typed(Type.NUMBER, aggregate_nodes.InStage(stage_key(track, type_)), call)
     if "last" in call.named:
         return Typed(Type.NUMBER, _windowed(checker, type_, call.named["last"], False), call)
-    checker.need(Needs(counted_types=[type_]))
+    checker.need(Requirements(counted_types=[type_]))
     return Typed(Type.NUMBER, profile_nodes.Counted(type_), call)
 
 
@@ -149,14 +149,14 @@ def _sum(checker: Checker, call: tree.Call) -> Typed:
     checker.reads.add(f"count:{type_}")
     if "last" in call.named:
         return Typed(Type.MONEY, _windowed(checker, type_, call.named["last"], True), call)
-    checker.need(Needs(sums=[type_]))
+    checker.need(Requirements(sums=[type_]))
     return Typed(Type.MONEY, aggregate_nodes.Summed(type_), call)
 
 
 def _windowed(checker: Checker, type_: str, last: tree.Tree, amounts: bool) -> nodes.Whole:
     asked = Window(type_, window(last), amounts)
     checker.reads.add("time")
-    checker.need(Needs(windows={asked.key: asked}))
+    checker.need(Requirements(windows={asked.key: asked}))
     return aggregate_nodes.InWindow(asked)
 
 
@@ -168,11 +168,11 @@ def _repeated(which: int) -> Callable[[Checker, tree.Call], list[nodes.Text]]:
         wanted = [EVERYTHING if not isinstance(node, nodes.ConstantText) else node.value for node in found]
         checker.reads.add("count:product_viewed" if which == aggregate_nodes.VIEWED else "orders")
         if which == aggregate_nodes.VIEWED:
-            checker.need(Needs(categories_viewed=wanted))
+            checker.need(Requirements(categories_viewed=wanted))
         elif which == aggregate_nodes.BOUGHT:
-            checker.need(Needs(categories_bought=wanted))
+            checker.need(Requirements(categories_bought=wanted))
         else:
-            checker.need(Needs(products_bought=wanted))
+            checker.need(Requirements(products_bought=wanted))
         return found
 
     return names
@@ -219,9 +219,9 @@ def _due_again(which: int) -> Check:
         checker.reads.add("time")
         if not names:
             checker.need(
-                Needs(categories_bought=[EVERYTHING])
+                Requirements(categories_bought=[EVERYTHING])
                 if which == aggregate_nodes.BOUGHT
-                else Needs(products_bought=[EVERYTHING])
+                else Requirements(products_bought=[EVERYTHING])
             )
         return Typed(Type.TIME, aggregate_nodes.DueAgain(which, names), call)
 
@@ -232,9 +232,9 @@ def _what_is_due(which: int) -> Check:
     def check(checker: Checker, call: tree.Call) -> Typed:
         checker.reads.update(("orders", "time"))
         checker.need(
-            Needs(categories_bought=[EVERYTHING])
+            Requirements(categories_bought=[EVERYTHING])
             if which == aggregate_nodes.BOUGHT
-            else Needs(products_bought=[EVERYTHING])
+            else Requirements(products_bought=[EVERYTHING])
         )
         return Typed(Type.TEXT, aggregate_nodes.WhatIsDue(which), call)
 

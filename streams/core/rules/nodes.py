@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from streams.core.rules.eval_context import Moment
+from streams.core.rules.eval_context import EvalContext
 
 ABSENT: Final = -(1 << 61) + 40_961
 """No amount, count or time comes near it."""
@@ -31,7 +31,7 @@ _ROUNDED: Final = float(1 << 60)
 class Node:
     """Some part of a rule."""
 
-    def moves(self, m: Moment) -> int:
+    def next_change_at(self, m: EvalContext) -> int:
         """See above."""
         return NEVER
 
@@ -43,7 +43,7 @@ class Bool(Node):
     def __init__(self, timed: bool = False) -> None:
         self.timed = timed
 
-    def test(self, m: Moment) -> bool:
+    def test(self, m: EvalContext) -> bool:
         raise NotImplementedError
 
 
@@ -52,7 +52,7 @@ class Whole(Node):
         self.timed = timed
         self.slope = slope
 
-    def get(self, m: Moment) -> int:
+    def get(self, m: EvalContext) -> int:
         raise NotImplementedError
 
 
@@ -60,12 +60,12 @@ class Real(Node):
     def __init__(self, timed: bool = False) -> None:
         self.timed = timed
 
-    def get(self, m: Moment) -> float:
+    def get(self, m: EvalContext) -> float:
         raise NotImplementedError
 
 
 class Text(Node):
-    def get(self, m: Moment) -> str | None:
+    def get(self, m: EvalContext) -> str | None:
         raise NotImplementedError
 
 
@@ -77,7 +77,7 @@ class ConstantBool(Bool):
         super().__init__(False)
         self.value = value
 
-    def test(self, m: Moment) -> bool:
+    def test(self, m: EvalContext) -> bool:
         return self.value
 
 
@@ -86,7 +86,7 @@ class ConstantWhole(Whole):
         super().__init__()
         self.value = value
 
-    def get(self, m: Moment) -> int:
+    def get(self, m: EvalContext) -> int:
         return self.value
 
 
@@ -95,7 +95,7 @@ class ConstantReal(Real):
         super().__init__()
         self.value = value
 
-    def get(self, m: Moment) -> float:
+    def get(self, m: EvalContext) -> float:
         return self.value
 
 
@@ -103,7 +103,7 @@ class ConstantText(Text):
     def __init__(self, value: str) -> None:
         self.value = value
 
-    def get(self, m: Moment) -> str | None:
+    def get(self, m: EvalContext) -> str | None:
         return self.value
 
 
@@ -115,11 +115,11 @@ class Not(Bool):
         super().__init__(operand.timed)
         self.operand = operand
 
-    def test(self, m: Moment) -> bool:
+    def test(self, m: EvalContext) -> bool:
         return not self.operand.test(m)
 
-    def moves(self, m: Moment) -> int:
-        return self.operand.moves(m)
+    def next_change_at(self, m: EvalContext) -> int:
+        return self.operand.next_change_at(m)
 
 
 class All(Bool):
@@ -129,13 +129,13 @@ class All(Bool):
         super().__init__(_timed(parts))
         self.parts = parts
 
-    def test(self, m: Moment) -> bool:
+    def test(self, m: EvalContext) -> bool:
         for part in self.parts:  # noqa: SIM110 -- mypyc makes a plain loop of this one
             if not part.test(m):
                 return False
         return True
 
-    def moves(self, m: Moment) -> int:
+    def next_change_at(self, m: EvalContext) -> int:
         return _moves(self.parts, m, False)
 
 
@@ -146,13 +146,13 @@ class Any(Bool):
         super().__init__(_timed(parts))
         self.parts = parts
 
-    def test(self, m: Moment) -> bool:
+    def test(self, m: EvalContext) -> bool:
         for part in self.parts:  # noqa: SIM110
             if part.test(m):
                 return True
         return False
 
-    def moves(self, m: Moment) -> int:
+    def next_change_at(self, m: EvalContext) -> int:
         return _moves(self.parts, m, True)
 
 
@@ -160,14 +160,14 @@ def _timed(parts: list[Bool]) -> bool:
     return True in [part.timed for part in parts]
 
 
-def _moves(parts: list[Bool], m: Moment, decides: bool) -> int:
+def _moves(parts: list[Bool], m: EvalContext, decides: bool) -> int:
     earliest = NEVER
     for part in parts:
         if not part.timed:
             if part.test(m) is decides:
                 return NEVER
         else:
-            moved = part.moves(m)
+            moved = part.next_change_at(m)
             if part.test(m) is decides and moved == NEVER:
                 return NEVER
             earliest = min(earliest, moved)
@@ -183,11 +183,11 @@ class SameBool(Bool):
         self.right = right
         self.same = same
 
-    def test(self, m: Moment) -> bool:
+    def test(self, m: EvalContext) -> bool:
         return (self.left.test(m) is self.right.test(m)) is self.same
 
-    def moves(self, m: Moment) -> int:
-        return min(self.left.moves(m), self.right.moves(m))
+    def next_change_at(self, m: EvalContext) -> int:
+        return min(self.left.next_change_at(m), self.right.next_change_at(m))
 
 
 # -- comparisons
@@ -208,7 +208,7 @@ class CompareWhole(Bool):
         self.left = left
         self.right = right
 
-    def test(self, m: Moment) -> bool:
+    def test(self, m: EvalContext) -> bool:
         left = self.left.get(m)
         right = self.right.get(m)
         if left == ABSENT or right == ABSENT:
@@ -226,10 +226,10 @@ class CompareWhole(Bool):
             return left <= right
         return left != right
 
-    def moves(self, m: Moment) -> int:
+    def next_change_at(self, m: EvalContext) -> int:
         if not self.timed:
             return NEVER
-        earliest = min(self.left.moves(m), self.right.moves(m))
+        earliest = min(self.left.next_change_at(m), self.right.next_change_at(m))
         slope = self.slope
         left = self.left.get(m)
         right = self.right.get(m)
@@ -262,7 +262,7 @@ class CompareReal(Bool):
         self.left = left
         self.right = right
 
-    def test(self, m: Moment) -> bool:
+    def test(self, m: EvalContext) -> bool:
         left = self.left.get(m)
         right = self.right.get(m)
         operator = self.operator
@@ -278,8 +278,8 @@ class CompareReal(Bool):
             return left <= right
         return left != right and left == left and right == right
 
-    def moves(self, m: Moment) -> int:
-        return min(self.left.moves(m), self.right.moves(m))
+    def next_change_at(self, m: EvalContext) -> int:
+        return min(self.left.next_change_at(m), self.right.next_change_at(m))
 
 
 class SameText(Bool):
@@ -291,7 +291,7 @@ class SameText(Bool):
         self.right = right
         self.same = same
 
-    def test(self, m: Moment) -> bool:
+    def test(self, m: EvalContext) -> bool:
         left = self.left.get(m)
         right = self.right.get(m)
         if left is None or right is None:
@@ -308,7 +308,7 @@ class InTexts(Bool):
         self.among = among
         self.inside = inside
 
-    def test(self, m: Moment) -> bool:
+    def test(self, m: EvalContext) -> bool:
         item = self.item.get(m)
         return item is not None and (item in self.among) is self.inside
 
@@ -320,11 +320,11 @@ class KnownWhole(Bool):
         super().__init__(operand.timed)
         self.operand = operand
 
-    def test(self, m: Moment) -> bool:
+    def test(self, m: EvalContext) -> bool:
         return self.operand.get(m) != ABSENT
 
-    def moves(self, m: Moment) -> int:
-        return self.operand.moves(m)
+    def next_change_at(self, m: EvalContext) -> int:
+        return self.operand.next_change_at(m)
 
 
 class KnownReal(Bool):
@@ -332,12 +332,12 @@ class KnownReal(Bool):
         super().__init__(operand.timed)
         self.operand = operand
 
-    def test(self, m: Moment) -> bool:
+    def test(self, m: EvalContext) -> bool:
         value = self.operand.get(m)
         return value == value
 
-    def moves(self, m: Moment) -> int:
-        return self.operand.moves(m)
+    def next_change_at(self, m: EvalContext) -> int:
+        return self.operand.next_change_at(m)
 
 
 class KnownText(Bool):
@@ -345,7 +345,7 @@ class KnownText(Bool):
         super().__init__(False)
         self.operand = operand
 
-    def test(self, m: Moment) -> bool:
+    def test(self, m: EvalContext) -> bool:
         return self.operand.get(m) is not None
 
 
@@ -374,7 +374,7 @@ class WithWhole(Whole):
         self.left = left
         self.right = right
 
-    def get(self, m: Moment) -> int:
+    def get(self, m: EvalContext) -> int:
         left = self.left.get(m)
         operator = self.operator
         if operator == DEFAULT and left != ABSENT:
@@ -394,8 +394,8 @@ class WithWhole(Whole):
             return left - right
         return left * right
 
-    def moves(self, m: Moment) -> int:
-        return min(self.left.moves(m), self.right.moves(m)) if self.timed else NEVER
+    def next_change_at(self, m: EvalContext) -> int:
+        return min(self.left.next_change_at(m), self.right.next_change_at(m)) if self.timed else NEVER
 
 
 class WithReal(Real):
@@ -407,7 +407,7 @@ class WithReal(Real):
         self.left = left
         self.right = right
 
-    def get(self, m: Moment) -> float:
+    def get(self, m: EvalContext) -> float:
         left = self.left.get(m)
         operator = self.operator
         if operator == DEFAULT and left == left:
@@ -427,8 +427,8 @@ class WithReal(Real):
             return left * right
         return NAN if right == 0.0 else left / right
 
-    def moves(self, m: Moment) -> int:
-        return min(self.left.moves(m), self.right.moves(m))
+    def next_change_at(self, m: EvalContext) -> int:
+        return min(self.left.next_change_at(m), self.right.next_change_at(m))
 
 
 class DefaultText(Text):
@@ -436,7 +436,7 @@ class DefaultText(Text):
         self.left = left
         self.right = right
 
-    def get(self, m: Moment) -> str | None:
+    def get(self, m: EvalContext) -> str | None:
         left = self.left.get(m)
         return self.right.get(m) if left is None else left
 
@@ -446,7 +446,7 @@ class AsReal(Real):
         super().__init__(operand.timed)
         self.operand = operand
 
-    def get(self, m: Moment) -> float:
+    def get(self, m: EvalContext) -> float:
         value = self.operand.get(m)
         if value == ABSENT:
             return NAN
@@ -454,8 +454,8 @@ class AsReal(Real):
             return float(value)
         return real(value)
 
-    def moves(self, m: Moment) -> int:
-        return self.operand.moves(m)
+    def next_change_at(self, m: EvalContext) -> int:
+        return self.operand.next_change_at(m)
 
 
 class Rounded(Whole):
@@ -465,11 +465,11 @@ class Rounded(Whole):
         super().__init__(operand.timed)
         self.operand = operand
 
-    def get(self, m: Moment) -> int:
+    def get(self, m: EvalContext) -> int:
         return rounded(self.operand.get(m))
 
-    def moves(self, m: Moment) -> int:
-        return self.operand.moves(m)
+    def next_change_at(self, m: EvalContext) -> int:
+        return self.operand.next_change_at(m)
 
 
 def real(value: int) -> float:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from streams.core.model.parts import TrackState
-from streams.core.rules.eval_context import Moment
+from streams.core.rules.eval_context import EvalContext
 from streams.core.rules.nodes import ABSENT, NEVER, Bool, Text, Whole
 
 # -- the profile
 
 
 class Orders(Whole):
-    def get(self, m: Moment) -> int:
+    def get(self, m: EvalContext) -> int:
         return m.profile.orders
 
 
@@ -21,7 +21,7 @@ class Revenue(Whole):
         super().__init__()
         self.currency = currency
 
-    def get(self, m: Moment) -> int:
+    def get(self, m: EvalContext) -> int:
         profile = m.profile
         if profile.currency is not None and profile.currency != self.currency:
             return ABSENT
@@ -35,7 +35,7 @@ class AverageOrderValue(Whole):
         super().__init__()
         self.currency = currency
 
-    def get(self, m: Moment) -> int:
+    def get(self, m: EvalContext) -> int:
         profile = m.profile
         number = profile.orders - profile.other_currency_orders
         if profile.currency != self.currency or number <= 0:
@@ -44,32 +44,32 @@ class AverageOrderValue(Whole):
 
 
 class ProductViews(Whole):
-    def get(self, m: Moment) -> int:
+    def get(self, m: EvalContext) -> int:
         return m.profile.product_views
 
 
 class Checkouts(Whole):
-    def get(self, m: Moment) -> int:
+    def get(self, m: EvalContext) -> int:
         return m.profile.checkouts
 
 
 class Reviews(Whole):
-    def get(self, m: Moment) -> int:
+    def get(self, m: EvalContext) -> int:
         return m.profile.reviews
 
 
 class Referrals(Whole):
-    def get(self, m: Moment) -> int:
+    def get(self, m: EvalContext) -> int:
         return m.profile.referrals
 
 
 class SessionCount(Whole):
-    def get(self, m: Moment) -> int:
+    def get(self, m: EvalContext) -> int:
         return m.profile.sessions.count
 
 
 class CartItems(Whole):
-    def get(self, m: Moment) -> int:
+    def get(self, m: EvalContext) -> int:
         total = 0
         for line in m.profile.cart.now.lines.values():
             total += line.quantity
@@ -83,7 +83,7 @@ class CartValue(Whole):
         super().__init__()
         self.currency = currency
 
-    def get(self, m: Moment) -> int:
+    def get(self, m: EvalContext) -> int:
         total = 0
         for line in m.profile.cart.now.lines.values():
             price = line.price
@@ -94,7 +94,7 @@ class CartValue(Whole):
 
 
 class SignedUp(Bool):
-    def test(self, m: Moment) -> bool:
+    def test(self, m: EvalContext) -> bool:
         return m.profile.signed_up
 
 
@@ -105,12 +105,12 @@ class Subscribed(Bool):
         super().__init__(False)
         self.wanted = wanted
 
-    def test(self, m: Moment) -> bool:
+    def test(self, m: EvalContext) -> bool:
         return m.profile.subscribed is self.wanted
 
 
 class Identified(Bool):
-    def test(self, m: Moment) -> bool:
+    def test(self, m: EvalContext) -> bool:
         return m.profile.identified
 
 
@@ -121,7 +121,7 @@ class Counted(Whole):
         super().__init__()
         self.type = type_
 
-    def get(self, m: Moment) -> int:
+    def get(self, m: EvalContext) -> int:
         return m.profile.type_counts.get(self.type, 0)
 
 
@@ -137,7 +137,7 @@ class OrdersWithin(Whole):
         self.currency = currency
         """Of the sum. None: they are counted."""
 
-    def get(self, m: Moment) -> int:
+    def get(self, m: EvalContext) -> int:
         since = m.at - self.window
         currency = self.currency
         total = 0
@@ -150,7 +150,7 @@ class OrdersWithin(Whole):
                     total += order.net
         return total
 
-    def moves(self, m: Moment) -> int:
+    def next_change_at(self, m: EvalContext) -> int:
         since = m.at - self.window
         earliest = NEVER
         for order in m.profile.order_book.values():
@@ -167,12 +167,12 @@ class Now(Whole):
     def __init__(self) -> None:
         super().__init__(True, 1)
 
-    def get(self, m: Moment) -> int:
+    def get(self, m: EvalContext) -> int:
         return m.at
 
 
 class LastOrderAt(Whole):
-    def get(self, m: Moment) -> int:
+    def get(self, m: EvalContext) -> int:
         at = m.profile.last_order_at
         return ABSENT if at is None else at
 
@@ -180,7 +180,7 @@ class LastOrderAt(Whole):
 class FirstOrderAt(Whole):
     """The earliest of the orders kept that counts."""
 
-    def get(self, m: Moment) -> int:
+    def get(self, m: EvalContext) -> int:
         first = NEVER
         for order in m.profile.order_book.values():
             at: int = order.at
@@ -190,32 +190,32 @@ class FirstOrderAt(Whole):
 
 
 class LastActivityAt(Whole):
-    def get(self, m: Moment) -> int:
+    def get(self, m: EvalContext) -> int:
         at = m.profile.active_at
         return ABSENT if at < 0 else at
 
 
 class FirstSeenAt(Whole):
-    def get(self, m: Moment) -> int:
+    def get(self, m: EvalContext) -> int:
         return m.profile.first_seen_at
 
 
 class LastSeenAt(Whole):
-    def get(self, m: Moment) -> int:
+    def get(self, m: EvalContext) -> int:
         return m.profile.last_seen_at
 
 
 class BegunAt(Whole):
     """When the trigger began."""
 
-    def get(self, m: Moment) -> int:
+    def get(self, m: EvalContext) -> int:
         return ABSENT if m.begun_at < 0 else m.begun_at
 
 
 # -- stages
 
 
-def _further(m: Moment, track: int) -> TrackState | None:
+def _further(m: EvalContext, track: int) -> TrackState | None:
     """The customer's place in a track that is not the first."""
     tracks = m.profile.tracks
     return None if tracks is None else tracks[track - 1]
@@ -227,7 +227,7 @@ class Stage(Text):
     def __init__(self, track: int) -> None:
         self.track = track
 
-    def get(self, m: Moment) -> str | None:
+    def get(self, m: EvalContext) -> str | None:
         if self.track == 0:
             return m.profile.stage
         state = _further(m, self.track)
@@ -241,7 +241,7 @@ class EnteredAt(Whole):
         super().__init__()
         self.track = track
 
-    def get(self, m: Moment) -> int:
+    def get(self, m: EvalContext) -> int:
         if self.track == 0:
             profile = m.profile
             return ABSENT if profile.stage is None else profile.entered_at
@@ -254,7 +254,7 @@ class Cycle(Whole):
         super().__init__()
         self.track = track
 
-    def get(self, m: Moment) -> int:
+    def get(self, m: EvalContext) -> int:
         if self.track == 0:
             return m.profile.cycle
         state = _further(m, self.track)
@@ -268,7 +268,7 @@ class OrdersInStage(Whole):
         super().__init__()
         self.track = track
 
-    def get(self, m: Moment) -> int:
+    def get(self, m: EvalContext) -> int:
         if self.track == 0:
             return m.profile.orders_in_stage
         state = _further(m, self.track)
@@ -279,42 +279,42 @@ class OrdersInStage(Whole):
 
 
 class Active(Bool):
-    def test(self, m: Moment) -> bool:
+    def test(self, m: EvalContext) -> bool:
         return m.active
 
 
 class EventType(Text):
-    def get(self, m: Moment) -> str | None:
+    def get(self, m: EvalContext) -> str | None:
         event = m.event
         return None if event is None else event.type
 
 
 class EventCategory(Text):
-    def get(self, m: Moment) -> str | None:
+    def get(self, m: EvalContext) -> str | None:
         event = m.event
         return None if event is None else event.category
 
 
 class EventProduct(Text):
-    def get(self, m: Moment) -> str | None:
+    def get(self, m: EvalContext) -> str | None:
         event = m.event
         return None if event is None else event.product_id
 
 
 class EventChannel(Text):
-    def get(self, m: Moment) -> str | None:
+    def get(self, m: EvalContext) -> str | None:
         event = m.event
         return None if event is None else event.channel
 
 
 class EventCoupon(Text):
-    def get(self, m: Moment) -> str | None:
+    def get(self, m: EvalContext) -> str | None:
         event = m.event
         return None if event is None else event.coupon
 
 
 class EventQuantity(Whole):
-    def get(self, m: Moment) -> int:
+    def get(self, m: EvalContext) -> int:
         event = m.event
         return ABSENT if event is None else event.quantity
 
@@ -327,7 +327,7 @@ class EventAmount(Whole):
         self.currency = currency
         self.total = total
 
-    def get(self, m: Moment) -> int:
+    def get(self, m: EvalContext) -> int:
         event = m.event
         if event is None or event.currency != self.currency:
             return ABSENT
@@ -342,7 +342,7 @@ class EventHas(Bool):
         super().__init__(False)
         self.categories = categories
 
-    def test(self, m: Moment) -> bool:
+    def test(self, m: EvalContext) -> bool:
         event = m.event
         if event is None:
             return False

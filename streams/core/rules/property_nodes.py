@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streams.core.rules.eval_context import Moment
+from streams.core.rules.eval_context import EvalContext
 from streams.core.rules.nodes import ABSENT, NAN, NEVER, Bool, Node, Real, Text, Whole, real
 from streams.core.rules.types import Type
 
@@ -17,7 +17,7 @@ class Property:
         self.kept = kept
         self.currency = currency
 
-    def find(self, m: Moment) -> Value | None:
+    def find(self, m: EvalContext) -> Value | None:
         """The value, None where there is none."""
         if self.kept:
             facts = m.profile.facts
@@ -36,7 +36,7 @@ class PropertyBool(Bool):
         super().__init__()
         self.of = of
 
-    def test(self, m: Moment) -> bool:
+    def test(self, m: EvalContext) -> bool:
         return self.of.find(m) is True
 
 
@@ -45,7 +45,7 @@ class PropertyWhole(Whole):
         super().__init__()
         self.of = of
 
-    def get(self, m: Moment) -> int:
+    def get(self, m: EvalContext) -> int:
         value = self.of.find(m)
         if isinstance(value, bool) or not isinstance(value, int):
             return ABSENT
@@ -57,7 +57,7 @@ class PropertyReal(Real):
         super().__init__()
         self.of = of
 
-    def get(self, m: Moment) -> float:
+    def get(self, m: EvalContext) -> float:
         value = self.of.find(m)
         if isinstance(value, float):
             return value
@@ -70,7 +70,7 @@ class PropertyText(Text):
     def __init__(self, of: Property) -> None:
         self.of = of
 
-    def get(self, m: Moment) -> str | None:
+    def get(self, m: EvalContext) -> str | None:
         value = self.of.find(m)
         return value if isinstance(value, str) else None
 
@@ -101,7 +101,7 @@ class Credit(Whole):
     def __init__(self) -> None:
         super().__init__(True)
 
-    def get(self, m: Moment) -> int:
+    def get(self, m: EvalContext) -> int:
         facts = m.profile.facts
         total = 0
         if facts is not None:
@@ -111,7 +111,7 @@ class Credit(Whole):
                     total += credit.amount
         return total
 
-    def moves(self, m: Moment) -> int:
+    def next_change_at(self, m: EvalContext) -> int:
         return _next_expiry(m)
 
 
@@ -121,15 +121,15 @@ class CreditExpiresAt(Whole):
     def __init__(self) -> None:
         super().__init__(True)
 
-    def get(self, m: Moment) -> int:
+    def get(self, m: EvalContext) -> int:
         at = _next_expiry(m)
         return ABSENT if at == NEVER else at
 
-    def moves(self, m: Moment) -> int:
+    def next_change_at(self, m: EvalContext) -> int:
         return _next_expiry(m)
 
 
-def _next_expiry(m: Moment) -> int:
+def _next_expiry(m: EvalContext) -> int:
     facts = m.profile.facts
     if facts is not None:
         for credit in facts.credits:  # the earliest comes first

@@ -35,7 +35,7 @@ class Window:
         self.amounts = amounts
         self.width = bucket_width(length)
         self.key = f"{'sum' if amounts else 'count'} {type_} {length}"
-        """In `Facts.windows`."""
+        """In `Aggregates.windows`."""
 
     def cutoff(self, at: int) -> int:
         """The first bucket of the window that ends at `at`: an event stays until its whole bucket has left."""
@@ -43,11 +43,11 @@ class Window:
 
 
 def stage_key(track: str, type_: str) -> str:
-    """In `Facts.in_stage`."""
+    """In `Aggregates.in_stage`."""
     return f"{track}/{type_}"
 
 
-class Kept:
+class KeptProperty:
     """A property that is kept from events: the latest value told by one of these types (None: by any)."""
 
     def __init__(self, name: str, type_: Type, property_: str, event_types: Iterable[str] | None = None) -> None:
@@ -58,7 +58,7 @@ class Kept:
         self.event_types = None if event_types is None else frozenset(event_types)
 
 
-class Needs:
+class Requirements:
     """Of one rule, or of all rules of a playbook (`together`). Immutable."""
 
     def __init__(
@@ -72,7 +72,7 @@ class Needs:
         products_bought: Iterable[str] = (),
         categories_viewed: Iterable[str] = (),
         properties: Mapping[str, Type] | None = None,
-        kept: Mapping[str, Kept] | None = None,
+        kept: Mapping[str, KeptProperty] | None = None,
         credits: bool = False,
     ) -> None:
         self.counted_types = frozenset(counted_types)
@@ -91,17 +91,17 @@ class Needs:
         self.credits = credits
 
 
-def together(all_needs: Iterable[Needs]) -> Needs:
+def together(all_needs: Iterable[Requirements]) -> Requirements:
     """What all of them need."""
     needs = list(all_needs)
     windows: dict[str, Window] = {}
     properties: dict[str, Type] = {}
-    kept: dict[str, Kept] = {}
+    kept: dict[str, KeptProperty] = {}
     for one in needs:
         windows.update(one.windows)
         properties.update(one.properties)
         kept.update(one.kept)
-    return Needs(
+    return Requirements(
         counted_types=[type_ for one in needs for type_ in one.counted_types],
         windows=windows,
         sums=[type_ for one in needs for type_ in one.sums],

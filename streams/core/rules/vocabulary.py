@@ -8,7 +8,7 @@ from typing import Final
 from streams.core.model.event import CLICKSTREAM_TYPES, ORDER_TYPES
 from streams.core.rules import profile_nodes, property_nodes
 from streams.core.rules.nodes import Node
-from streams.core.rules.requirements import Kept, Needs
+from streams.core.rules.requirements import KeptProperty, Requirements
 from streams.core.rules.types import Type
 
 OWN_STAGE: Final = "stage:"
@@ -26,7 +26,7 @@ class Vocabulary:
         track: str | None = None,
         event_types: Iterable[str] = (),
         properties: Mapping[str, Type] | None = None,
-        kept: Iterable[Kept] = (),
+        kept: Iterable[KeptProperty] = (),
         currency: str = "EUR",
         minor_units: int = 100,
         of_trigger: bool = False,
@@ -57,7 +57,7 @@ class Word:
         type_: Type,
         reads: tuple[str, ...],
         make: Callable[[Vocabulary], Node],
-        needs: Needs | None = None,
+        needs: Requirements | None = None,
     ) -> None:
         self.type = type_
         self.reads = reads
@@ -73,7 +73,7 @@ _TIME: Final = Type.TIME
 _TEXT: Final = Type.TEXT
 
 _CREDIT: Final = ("count:credit_granted", "count:credit_spent", "time")
-_CREDITS: Final = Needs(
+_CREDITS: Final = Requirements(
     properties={"amount": _MONEY, "expires_at": _TIME, "credit_id": _TEXT},
     credits=True,
 )

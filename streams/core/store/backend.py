@@ -28,7 +28,7 @@ class Disk(Protocol):
         """All of it or nothing; None deletes. What was written may be lost with the process, the last first."""
 
 
-class Cold:
+class MemoryBackend:
     """In memory."""
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class Cold:
         yield from list(self._records)
 
 
-class ColdOnDisk(Cold):
+class DiskBackend(MemoryBackend):
     """On disk, and in memory what was put since the last `flush`."""
 
     def __init__(self, disk: Disk) -> None:

@@ -11,7 +11,7 @@ VERSION = 1
 """Raised when the layout on disk changes: what has another version is not read."""
 
 
-class Checkpoint(msgspec.Struct, array_like=True):
+class DiskCheckpoint(msgspec.Struct, array_like=True):
     """The state of a partition as of one write to disk, without profiles and timers."""
 
     version: int
@@ -48,15 +48,15 @@ class UnknownVersion(ValueError):
     """It was written by another version of this program."""
 
 
-_DECODER = msgspec.msgpack.Decoder(Checkpoint)
+_DECODER = msgspec.msgpack.Decoder(DiskCheckpoint)
 
 
-def encode(checkpoint: Checkpoint) -> bytes:
+def encode(checkpoint: DiskCheckpoint) -> bytes:
     """As it is stored."""
     return msgspec.msgpack.encode(checkpoint)
 
 
-def decode(data: bytes) -> Checkpoint:
+def decode(data: bytes) -> DiskCheckpoint:
     """What `encode` made. Raises `ValueError` for anything else."""
     checkpoint = _DECODER.decode(data)
     if checkpoint.version != VERSION:

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator
 from hashlib import blake2b
 from typing import Final
 
-from streams.core.store.backend import Cold
+from streams.core.store.backend import MemoryBackend
 from streams.core.store.timers import Timers
 
-MARK: Final = b"e"
+MARKER_PREFIX: Final = b"e"
 """The first byte of the key of a mark."""
 NEVER: Final = -1
 _DIGEST_BYTES: Final = 16
@@ -25,15 +25,15 @@ _NO_PROFILE: Final = 255
 """The first byte of a mark's value: to a version of this program that knows no marks, a profile of a newer one."""
 
 
-def is_mark(key: bytes) -> bool:
+def is_marker(key: bytes) -> bool:
     """Whether a record of the state is a mark."""
-    return key.startswith(MARK)
+    return key.startswith(MARKER_PREFIX)
 
 
-class Marks:
+class ErasureMarkers:
     """The marks of a partition. Used by its `TaskState`, among whose cold records they are, and by the engine."""
 
-    def __init__(self, cold: Cold, salt: bytes, number: int) -> None:
+    def __init__(self, cold: MemoryBackend, salt: bytes, number: int) -> None:
         """`number`: how many there are in `cold`. The salt has at most 64 bytes."""
         self.number = number
         self.owed: dict[bytes, bytes] = {}
@@ -43,7 +43,7 @@ class Marks:
 
     def key_of(self, key: bytes) -> bytes:
         """The key of the mark for a record's key."""
-        return MARK + blake2b(key, digest_size=_DIGEST_BYTES, key=self._salt).digest()
+        return MARKER_PREFIX + blake2b(key, digest_size=_DIGEST_BYTES, key=self._salt).digest()
 
     def erased_at(self, key: bytes) -> int:
         """Up to when events for a record of this key are passed over, ms; -1: it was never erased."""
@@ -85,11 +85,11 @@ class Marks:
         return NEVER if value is None else _time(value)
 
 
-class Traces:
+class ErasureResidue:
     """What may be left of erased profiles whose records are gone: timers that lead nowhere, and where cold records are
     on disk, what its files hold until they are rewritten. Used by `TaskState`."""
 
-    def __init__(self, timers: Timers, marks: Marks, has_deadline: Callable[[bytes], bool]) -> None:
+    def __init__(self, timers: Timers, marks: ErasureMarkers, has_deadline: Callable[[bytes], bool]) -> None:
         """`has_deadline` tells of a key whether a profile has one: who was erased may have begun anew."""
         self.marks: dict[bytes, None] = {}
         """Of those of whom there may be some."""

@@ -13,13 +13,13 @@ from typing import Final
 
 from streams.core.event_time.inputs import ERASURES
 from streams.core.event_time.offset_gaps import complete_up_to, still_open
-from streams.core.model.outputs import Output, Passed
+from streams.core.model.outputs import InternalMessage, Output
 from streams.core.model.parts import Alias
 from streams.core.profile.codec import Header, pack, peek, unpack
 from streams.core.profile.profile import Profile
-from streams.core.store.backend import CHECKPOINT, Cold, ColdOnDisk, Disk
-from streams.core.store.checkpoint import VERSION, Checkpoint, decode, encode
-from streams.core.store.erasure_markers import NEVER, Marks, Traces, is_mark
+from streams.core.store.backend import CHECKPOINT, Disk, DiskBackend, MemoryBackend
+from streams.core.store.checkpoint import VERSION, DiskCheckpoint, decode, encode
+from streams.core.store.erasure_markers import NEVER, ErasureMarkers, ErasureResidue, is_marker
 from streams.core.store.timers import NEAREST, Timers, TimersOnDisk
 
 HOT: Final = 10_000
@@ -64,37 +64,37 @@ class TaskState:
         """The highest offset applied and written, by rank of what is read; of erasure requests none is kept."""
         self.note = b""
         """What the owner had kept with the state that is on disk."""
-        self._cold = Cold()
+        self._backend = MemoryBackend()
         self._hot: dict[bytes, Profile] = {}
         self._generation = max(1, hot // 2)
         self._young: dict[bytes, None] = {}
         self._old: dict[bytes, None] = {}
-        """The hot keys, in two generations: what is touched is young; see `_cool`."""
+        """The hot keys, in two generations: what is touched is young; see `_evict`."""
         self._records = 0
         self._dirty: dict[bytes, None] = {}  # ordered sets: what is written has one order
-        self._graves: dict[bytes, None] = {}  # forgotten and written as such: their tombstones are owed
-        self._tombstones: dict[bytes, None] = {}  # erased: their tombstones are owed again
+        self._pending_tombstones: dict[bytes, None] = {}  # forgotten and written as such: their tombstones are owed
+        self._repeated_tombstones: dict[bytes, None] = {}  # erased: their tombstones are owed again
         self._recent: dict[bytes, int] = {}
         """Of the latest records the commits, at least of all that are later than `_recent_since`: their outputs may not
         have been sent."""
         self._recent_since = 0
-        self._on_disk: ColdOnDisk | None = None
+        self._on_disk: DiskBackend | None = None
         self._timers_on_disk: TimersOnDisk | None = None
-        self._checkpoint: Checkpoint | None = None
+        self._checkpoint: DiskCheckpoint | None = None
         """As of the last `changes`, until it is on disk."""
         checkpoint = None if disk is None else self._open(disk, nearest)
-        self.marks = Marks(self._cold, salt, 0 if checkpoint is None else checkpoint.marks)
+        self.markers = ErasureMarkers(self._backend, salt, 0 if checkpoint is None else checkpoint.marks)
         """Of who was erased."""
-        self.traces = Traces(self.timers, self.marks, self._has_deadline)
+        self.residue = ErasureResidue(self.timers, self.markers, self._has_deadline)
         if checkpoint is not None:
-            self.marks.owed.update(checkpoint.owed_marks)
-            self.traces.marks.update(dict.fromkeys(checkpoint.traces))
+            self.markers.owed.update(checkpoint.owed_marks)
+            self.residue.marks.update(dict.fromkeys(checkpoint.traces))
 
     def __len__(self) -> int:
         return self._records
 
     def __iter__(self) -> Iterator[bytes]:
-        cold = [key for key, _ in self._cold.items() if not is_mark(key)]
+        cold = [key for key, _ in self._backend.items() if not is_marker(key)]
         return iter({**dict.fromkeys(cold), **dict.fromkeys(self._hot)})
 
     @property
@@ -115,31 +115,31 @@ class TaskState:
         A staler record that follows a fresher one was written by a worker that had lost the partition: it is passed
         over, and the fresher one will be written again.
         """
-        if is_mark(key):
-            self.marks.restore(key, value)
+        if is_marker(key):
+            self.markers.restore(key, value)
             return
-        known = self._cold.get(key)
+        known = self._backend.get(key)
         have = None if known is None else peek(known)
         if value is None:
             if have is None:
-                self._tombstones.pop(key, None)
+                self._repeated_tombstones.pop(key, None)
                 return
             if not have.forgotten:  # the tombstone of a zombie: its own forgetting went before
                 self._dirty[key] = None
                 return
-            self._cold.delete(key)
+            self._backend.delete(key)
             self._records -= 1
             self._dirty.pop(key, None)
-            self._graves.pop(key, None)
+            self._pending_tombstones.pop(key, None)
             self._recent.pop(key, None)
-            self.traces.left_by(key)
+            self.residue.left_by(key)
             return
         header = peek(value)
         if have is None:
-            if self.marks.number and self.marks.erased_at(key) > unpack(value).erased_at:
-                self._tombstones[key] = None  # of a zombie, from before the erasure
+            if self.markers.number and self.markers.erased_at(key) > unpack(value).erased_at:
+                self._repeated_tombstones[key] = None  # of a zombie, from before the erasure
                 return
-            self._tombstones.pop(key, None)
+            self._repeated_tombstones.pop(key, None)
             self._records += 1
             self.timers.restored(key, None, header.next_deadline)
         else:
@@ -147,13 +147,13 @@ class TaskState:
                 self._dirty[key] = None
                 return
             if have.stage is not None:
-                self._leave(have.stage)
+                self._leave_stage(have.stage)
             self.aliases -= have.is_alias
             self._recount(have.places, ())
             self.timers.restored(key, have.next_deadline, header.next_deadline)
-        self._cold.put(key, value)
+        self._backend.put(key, value)
         self._dirty.pop(key, None)
-        self._graves.pop(key, None)
+        self._pending_tombstones.pop(key, None)
         if header.stage is not None:
             self.population[header.stage] += 1
         self.aliases += header.is_alias
@@ -162,7 +162,7 @@ class TaskState:
         self.commit = max(self.commit, header.commit)
         self._note_applied(header.applied)
         if header.forgotten:
-            self._graves[key] = None
+            self._pending_tombstones[key] = None
         self._recent[key] = header.commit  # also a zombie's, of a commit before
         if len(self._recent) > RECENT:
             self._forget_older()
@@ -174,7 +174,7 @@ class TaskState:
         the partition, and sent nothing any more.
         """
         later = self._later_than(committed, stray)
-        return [one for _, profile in later for one in profile.pending if not isinstance(one, Passed)]
+        return [one for _, profile in later for one in profile.pending if not isinstance(one, InternalMessage)]
 
     def write_again(self, committed: int, stray: int = NO_COMMIT) -> None:
         """The records of customers and devices that are of commits later than `committed`, or `stray` ones, go with the
@@ -184,15 +184,17 @@ class TaskState:
                 self.get(key)
                 self._dirty[key] = None
 
-    def unsent_items(self, committed: int, flushed: int) -> tuple[list[Passed], list[tuple[bytes, Passed]]]:
+    def unsent_items(
+        self, committed: int, flushed: int
+    ) -> tuple[list[InternalMessage], list[tuple[bytes, InternalMessage]]]:
         """What is passed on and may never have been: items of commits later than `committed`, in their order; and those
         of a flush later than `flushed`, the last whole one, or not numbered since: with the keys that keep them. These
         were never sent."""
-        whole: list[Passed] = []
-        cut: list[tuple[bytes, Passed]] = []
+        whole: list[InternalMessage] = []
+        cut: list[tuple[bytes, InternalMessage]] = []
         for key, profile in self._later_than(min(committed, flushed - 1)):
             for one in profile.pending:
-                if isinstance(one, Passed):
+                if isinstance(one, InternalMessage):
                     if profile.commit > flushed or one.number < 0:
                         cut.append((key, one))
                     elif profile.commit > committed:
@@ -205,14 +207,14 @@ class TaskState:
         """The profile, unpacked on first touch; None if there is none."""
         profile = self._hot.get(key)
         if profile is None:
-            value = self._cold.get(key)
+            value = self._backend.get(key)
             if value is None:
                 return None
             profile = unpack(value)
             profile.pending = []
             self._hot[key] = profile
             self._young[key] = None
-            self.timers.thawed(key, profile.next_deadline)
+            self.timers.loaded(key, profile.next_deadline)
         return profile
 
     def next_deadline(self, key: bytes) -> int | None:
@@ -220,7 +222,7 @@ class TaskState:
         profile = self._hot.get(key)
         if profile is not None:
             return profile.next_deadline
-        value = self._cold.get(key)
+        value = self._backend.get(key)
         return None if value is None else peek(value).next_deadline
 
     def put(self, key: bytes, profile: Profile) -> None:
@@ -230,7 +232,7 @@ class TaskState:
         self._hot[key] = profile
         self._young[key] = None
 
-    def touched(
+    def note_change(
         self,
         key: bytes,
         profile: Profile,
@@ -250,12 +252,12 @@ class TaskState:
         deadline = profile.next_deadline
         if deadline is None:
             if deadline_before is not None:
-                self.timers.disarm(key)
+                self.timers.cancel(key)
         elif deadline_before is None or came_up or deadline < deadline_before:  # else it comes up early enough
-            self.timers.arm(key, deadline)
+            self.timers.schedule(key, deadline)
         if profile.stage != stage_before:
             if stage_before is not None:
-                self._leave(stage_before)
+                self._leave_stage(stage_before)
             if profile.stage is not None:
                 self.population[profile.stage] += 1
         if places_before or profile.tracks is not None:
@@ -263,14 +265,14 @@ class TaskState:
 
     def delete_again(self, key: bytes) -> None:
         """There is no record, but a zombie may have left one, or a document: a tombstone goes with the next commit."""
-        self._tombstones[key] = None
+        self._repeated_tombstones[key] = None
 
     # -- commit
 
     def owes(self, committed: Mapping[int, int]) -> bool:
         """Whether a commit would write anything (see `changes`)."""
-        return bool(self._dirty or self.marks.owed or self._tombstones or self.traces.found) or any(
-            self._behind(key, committed) for key in self._graves
+        return bool(self._dirty or self.markers.owed or self._repeated_tombstones or self.residue.found) or any(
+            self._behind(key, committed) for key in self._pending_tombstones
         )
 
     def changes(
@@ -287,22 +289,22 @@ class TaskState:
         """
         self.commit = commit
         self._recent, self._recent_since = {}, commit - 1  # the commit before has gone through
-        written: list[tuple[bytes, bytes | None]] = [(key, None) for key in self._tombstones]
-        self._tombstones = {}
-        for key in [key for key in self._graves if self._behind(key, committed)]:
-            del self._graves[key]
+        written: list[tuple[bytes, bytes | None]] = [(key, None) for key in self._repeated_tombstones]
+        self._repeated_tombstones = {}
+        for key in [key for key in self._pending_tombstones if self._behind(key, committed)]:
+            del self._pending_tombstones[key]
             if key not in self._dirty:
-                self._bury(key)
+                self._delete(key)
                 written.append((key, None))
         dirty, self._dirty = self._dirty, {}
         for key in dirty:
             profile = self._hot.get(key)
             if profile is not None:
                 profile.commit, profile.dirty = commit, False
-                if profile.of_origins is not None:
-                    profile.of_origins = _not_known(profile.of_origins, taken or {})
-                if profile.holes is not None:
-                    profile.holes = still_open(profile.holes, committed, taken or {})
+                if profile.of_upstreams is not None:
+                    profile.of_upstreams = _not_known(profile.of_upstreams, taken or {})
+                if profile.offset_gaps is not None:
+                    profile.offset_gaps = still_open(profile.offset_gaps, committed, taken or {})
                 value = pack(profile)
                 if profile.pending:
                     profile.pending = []
@@ -316,21 +318,21 @@ class TaskState:
                     if profile.applied_orders > self.applied[1]:
                         self.applied[1] = profile.applied_orders
                 forgotten = profile.stage is None and profile.alias is None
-                self._cold.put(key, value)
+                self._backend.put(key, value)
             else:  # recovered, and a staler record of a zombie followed it
-                recovered = self._cold.get(key)
+                recovered = self._backend.get(key)
                 assert recovered is not None
                 value, forgotten = recovered, peek(recovered).forgotten
             if forgotten:
-                self._graves[key] = None
+                self._pending_tombstones[key] = None
             else:
-                self._graves.pop(key, None)
+                self._pending_tombstones.pop(key, None)
             written.append((key, value))
-        written += self.marks.changes()
+        written += self.markers.changes()
         if len(self._young) >= self._generation:
-            self._cool()
+            self._evict()
         if self._timers_on_disk is not None:
-            self._checkpoint = self._as_it_stands()
+            self._checkpoint = self._take_checkpoint()
         return written
 
     def to_be_written(self, key: bytes) -> Profile | None:
@@ -346,29 +348,29 @@ class TaskState:
             return
         checkpoint = self._checkpoint
         if checkpoint is None:
-            checkpoint = self._as_it_stands()
+            checkpoint = self._take_checkpoint()
         self._checkpoint = None
         checkpoint.note = self.note = note
         self._on_disk.flush(self._timers_on_disk.being_written, encode(checkpoint))
         self._timers_on_disk.written()
-        self.traces.kept()
+        self.residue.kept()
 
     def walk(self) -> Iterator[bytes]:
-        """The keys of all records: see `Cold.walk`."""
+        """The keys of all records: see `MemoryBackend.walk`."""
         yield from list(self._hot)
-        yield from self._cold.walk()
+        yield from self._backend.walk()
 
     def alias_of(self, key: bytes) -> Alias | None:
         """What is known of whose an id is, without unpacking it for good; not to be changed."""
         profile = self._hot.get(key)
         if profile is not None:
             return profile.alias
-        value = self._cold.get(key)
+        value = self._backend.get(key)
         return unpack(value).alias if value is not None and peek(value).is_alias else None
 
     def written(self, key: bytes) -> bytes | None:
         """The record as the last call of `changes` left it, or recovery found it; None if there is none."""
-        return self._cold.get(key)
+        return self._backend.get(key)
 
     def items(self) -> Iterator[tuple[bytes, Profile]]:
         """Every living profile, unpacked (for tests: it touches all)."""
@@ -381,17 +383,17 @@ class TaskState:
 
     def _later_than(self, committed: int, stray: int = NO_COMMIT) -> list[tuple[bytes, Profile]]:
         """As written, the profiles of commits later than `committed`, or of `stray`, with their keys."""
-        values = [(key, self._cold.get(key)) for key in self._keys_later_than(committed, stray)]
+        values = [(key, self._backend.get(key)) for key in self._keys_later_than(committed, stray)]
         return [(key, unpack(value)) for key, value in values if value is not None]
 
     def _keys_later_than(self, committed: int, stray: int) -> list[bytes]:
         """Of stray records those among the latest: where much was written behind them, they were as well."""
         keys: Iterable[bytes] = self._recent
         if committed < self._recent_since:
-            keys = [key for key, _ in self._cold.items() if not is_mark(key)]
+            keys = [key for key, _ in self._backend.items() if not is_marker(key)]
         found: list[bytes] = []
         for key in keys:
-            value = self._cold.get(key)
+            value = self._backend.get(key)
             if value is not None and ((commit := peek(value).commit) > committed or commit == stray):
                 found.append(key)
         return found
@@ -399,7 +401,7 @@ class TaskState:
     def _knows_no_erasure(self, key: bytes, known: bytes | None, have: Header, value: bytes) -> bool:
         """Whether a record that follows the one that is known is from before an erasure, however much a zombie had
         applied to it that whoever erased did not read any more, or passed over."""
-        erased_at = self.marks.erased_at(key)
+        erased_at = self.markers.erased_at(key)
         if have.forgotten and known is not None:  # its mark may follow
             erased_at = max(erased_at, unpack(known).erased_at)
         return erased_at != NEVER and unpack(value).erased_at < erased_at
@@ -410,25 +412,25 @@ class TaskState:
         if profile is not None:
             applied: Iterable[int] = profile.applied
         else:
-            value = self._cold.get(key)
+            value = self._backend.get(key)
             assert value is not None
             applied = peek(value).applied
         return all(offset < committed.get(rank, offset + 1) for rank, offset in enumerate(applied))
 
-    def _bury(self, key: bytes) -> None:
+    def _delete(self, key: bytes) -> None:
         """Nothing of the record stays, but what `traces` knows of."""
-        self._cold.delete(key)
+        self._backend.delete(key)
         self._records -= 1
         if self._hot.pop(key, None) is not None:
-            self.timers.cooled(key)
+            self.timers.evicted(key)
         self._young.pop(key, None)
         self._old.pop(key, None)
-        self.traces.left_by(key)
+        self.residue.left_by(key)
 
     def _has_deadline(self, key: bytes) -> bool:
         return self.next_deadline(key) is not None
 
-    def _cool(self) -> None:
+    def _evict(self) -> None:
         """Drop what was not touched since the last time, and of what was as much as is too much; nothing is dirty now.
 
         A backlog touches more between two commits than may stay: then those go that were touched first.
@@ -438,7 +440,7 @@ class TaskState:
         for keys in (self._old, self._young):
             for key in keys:
                 if key not in stay and self._hot.pop(key, None) is not None:
-                    self.timers.cooled(key)
+                    self.timers.evicted(key)
         self._old, self._young = stay, {}
 
     def _note_applied(self, applied: Iterable[int]) -> None:
@@ -446,7 +448,7 @@ class TaskState:
             if offset > self.applied[source]:
                 self.applied[source] = offset
 
-    def _leave(self, stage: str) -> None:
+    def _leave_stage(self, stage: str) -> None:
         self.population[stage] -= 1
         if not self.population[stage]:
             del self.population[stage]
@@ -468,9 +470,9 @@ class TaskState:
         self._recent_since = max(self._recent_since, commits[len(commits) // 2])
         self._recent = {key: commit for key, commit in self._recent.items() if commit > self._recent_since}
 
-    def _open(self, disk: Disk, nearest: int) -> Checkpoint | None:
+    def _open(self, disk: Disk, nearest: int) -> DiskCheckpoint | None:
         stored = disk.get(CHECKPOINT)
-        self._on_disk = self._cold = ColdOnDisk(disk)
+        self._on_disk = self._backend = DiskBackend(disk)
         checkpoint = None if stored is None else decode(stored)
         scheduled = 0
         if checkpoint is not None:
@@ -486,21 +488,21 @@ class TaskState:
             self._recent_since = checkpoint.recent_since
             self._recent = dict.fromkeys(checkpoint.recent, checkpoint.commit)
             self._dirty = dict.fromkeys(checkpoint.dirty)
-            self._graves = dict.fromkeys(checkpoint.graves)
-            self._tombstones = dict.fromkeys(checkpoint.tombstones)
+            self._pending_tombstones = dict.fromkeys(checkpoint.graves)
+            self._repeated_tombstones = dict.fromkeys(checkpoint.tombstones)
             scheduled = checkpoint.scheduled
         self.timers = self._timers_on_disk = TimersOnDisk(disk, scheduled, nearest)
         return checkpoint
 
-    def _as_it_stands(self) -> Checkpoint:
+    def _take_checkpoint(self) -> DiskCheckpoint:
         """What goes to disk next, with the timers that are taken for it."""
         assert self._timers_on_disk is not None
         self._timers_on_disk.take()
-        self.traces.take()
+        self.residue.take()
         places: dict[str, dict[str, int]] = {}
         for (track, stage), number in self.places.items():
             places.setdefault(track, {})[stage] = number
-        return Checkpoint(
+        return DiskCheckpoint(
             VERSION,
             b"",
             self._records,
@@ -512,17 +514,17 @@ class TaskState:
             list(self._recent),
             self._recent_since,
             list(self._dirty),
-            list(self._graves),
+            list(self._pending_tombstones),
             places,
             self.aliases,
-            self.marks.number,
-            dict(self.marks.owed),
-            list(self._tombstones),
-            list(self.traces.marks),
+            self.markers.number,
+            dict(self.markers.owed),
+            list(self._repeated_tombstones),
+            list(self.residue.marks),
         )
 
 
-def _number(item: Passed) -> int:
+def _number(item: InternalMessage) -> int:
     return item.number
 
 
@@ -533,4 +535,4 @@ def _not_known(of_origins: dict[int, int], taken: Mapping[int, int]) -> dict[int
 def _age(header: Header) -> tuple[int, int]:
     """Of two records, the fresher one's is higher. The number comes first, since a zombie's is lower: it may have had
     more of one source, and not what its heir had of another. Numbers are equal where neither had written before."""
-    return header.commit, complete_up_to(header.applied, header.holes)
+    return header.commit, complete_up_to(header.applied, header.offset_gaps)

@@ -62,7 +62,7 @@ class Timers:
 
     # -- used by the engine
 
-    def arm(self, key: bytes, deadline: int) -> None:
+    def schedule(self, key: bytes, deadline: int) -> None:
         """Make sure that `key` comes up at `deadline` or before."""
         bound = self._bounds.get(key)
         if bound is None:
@@ -106,7 +106,7 @@ class Timers:
 
     # -- used by the state
 
-    def disarm(self, key: bytes) -> None:
+    def cancel(self, key: bytes) -> None:
         """The profile has no deadline any more."""
         bound = self._bounds.pop(key, None)
         if bound is not None:
@@ -114,7 +114,7 @@ class Timers:
             if bound != NEVER:
                 self._drop(key, bound)
 
-    def thawed(self, key: bytes, deadline: int | None) -> None:
+    def loaded(self, key: bytes, deadline: int | None) -> None:
         """The profile became hot; its deadline when it was last written.
 
         An entry is there or before, unless it just came up.
@@ -122,7 +122,7 @@ class Timers:
         if deadline is not None:
             self._bounds[key] = NEVER if key == self._up else deadline
 
-    def cooled(self, key: bytes) -> None:
+    def evicted(self, key: bytes) -> None:
         """The profile is hot no more."""
         self._bounds.pop(key, None)
 

@@ -16,22 +16,22 @@ from streams.settings import Settings
 from streams.shell.admin import topics
 
 
-class Nobody(UserError):
+class NoCustomerNamed(UserError):
     """The id is none that a profile can have."""
 
     def __init__(self) -> None:
         super().__init__("this id names nobody: it is empty, a placeholder, or longer than 256 bytes.")
 
 
-async def ask(producer: Any, settings: Settings, person: str, identified: bool) -> str:
+async def send_request(producer: Any, settings: Settings, person: str, identified: bool) -> str:
     """Put a request on its way; returns its id once every partition has it. `producer` is an `AIOKafkaProducer`.
 
     `person` is a customer id if `identified`, else an anonymous id. The request counts from when the broker has it: the
-    clock of who asks may be wrong. Raises `Nobody`, or what the broker refuses it with: then it has to be asked again,
-    since some partitions may have it.
+    clock of who asks may be wrong. Raises `NoCustomerNamed`, or what the broker refuses it with: then it has to be
+    asked again, since some partitions may have it.
     """
     if not names_somebody(person):
-        raise Nobody
+        raise NoCustomerNamed
     request_id = str(uuid.uuid4())
     value, key = encode(person, identified, request_id), person.encode()
     sent = [
@@ -53,7 +53,7 @@ async def _run(settings: Settings, person: str, identified: bool) -> str:
             raise UserError(problem.sentence)
     try:
         async with AIOKafkaProducer(bootstrap_servers=settings.broker, acks="all") as producer:
-            return await ask(producer, settings, person, identified)
+            return await send_request(producer, settings, person, identified)
     except KafkaError as error:
         raise UserError(
             f"the broker has not taken the request on every partition ({type(error).__name__}): ask again."

@@ -30,7 +30,7 @@ STATE_TABLE = "profiles"
 DELETES_KEPT = DAY
 """How long the changelog shows at least that a customer was forgotten, ms."""
 
-ACTIVITY_KEPT = 7 * DAY
+REPARTITION_KEPT = 7 * DAY
 """How long what is forwarded stays, ms."""
 
 COMPACTED_WITHIN = 7 * DAY
@@ -56,7 +56,7 @@ _TIMESTAMPS = "message.timestamp.type"
 _APPENDED = "LogAppendTime"
 
 
-class Status(NamedTuple):
+class TopicStatus(NamedTuple):
     """What is to be said about one topic; `detail` of a problem is a sentence that says what to do."""
 
     topic: str
@@ -65,7 +65,7 @@ class Status(NamedTuple):
     detail: str
 
 
-class Problem(NamedTuple):
+class TopicProblem(NamedTuple):
     """What keeps a worker from starting."""
 
     topic: str
@@ -109,11 +109,11 @@ def topic_configs(settings: Settings, key: str) -> dict[str, str]:
     return configs
 
 
-def activity_configs(settings: Settings) -> dict[str, str]:
+def repartition_configs(settings: Settings) -> dict[str, str]:
     """How the activity topic has to be made: what is forwarded waits there while workers are away."""
     return {
         "cleanup.policy": "delete",
-        "retention.ms": str(ACTIVITY_KEPT),
+        "retention.ms": str(REPARTITION_KEPT),
         _TIMESTAMPS: _APPENDED,
         **_durability(settings),
     }
@@ -123,37 +123,37 @@ def _durability(settings: Settings) -> dict[str, str]:
     return {"min.insync.replicas": "2"} if settings.replication >= 3 else {}
 
 
-async def check(settings: Settings) -> list[Problem]:
+async def check(settings: Settings) -> list[TopicProblem]:
     """What is wrong with the topics; a worker starts only if nothing is. Raises `UserError` if no broker answers."""
-    problems, _ = await look(settings)
+    problems, _ = await check_for_worker(settings)
     return problems
 
 
-async def look(settings: Settings) -> tuple[list[Problem], frozenset[Source]]:
+async def check_for_worker(settings: Settings) -> tuple[list[TopicProblem], frozenset[Source]]:
     """As `check`, and the sources that are read independently."""
     report = await _run(settings, create=False)
     apart = {status.topic for status in report if status.state == "apart"}
     return (
-        [Problem(status.topic, status.detail) for status in report if _bad(status)],
+        [TopicProblem(status.topic, status.detail) for status in report if _bad(status)],
         frozenset(source for source, topic in settings.source_topics.items() if topic in apart),
     )
 
 
-async def ensure(settings: Settings) -> list[Status]:
+async def ensure(settings: Settings) -> list[TopicStatus]:
     """Create what is missing, check the rest. Raises `UserError` if no broker answers or it refuses."""
     return await _run(settings, create=True)
 
 
-def run(settings: Settings, create: bool) -> list[Status]:
+def run(settings: Settings, create: bool) -> list[TopicStatus]:
     """`lifecycle topics`, for use outside an event loop."""
     return asyncio.run(_run(settings, create))
 
 
-def _bad(status: Status) -> bool:
+def _bad(status: TopicStatus) -> bool:
     return status.state == "problem"
 
 
-async def _run(settings: Settings, create: bool) -> list[Status]:
+async def _run(settings: Settings, create: bool) -> list[TopicStatus]:
     async with _admin(settings) as admin:
         partitions = await _partitions(admin)
         missing = [key for key, topic in settings.topics.items() if topic not in partitions]
@@ -162,13 +162,13 @@ async def _run(settings: Settings, create: bool) -> list[Status]:
             partitions = await _partitions_once_there(admin, {settings.topics[key] for key in missing})
         created = set(missing) if create else set()
         report = [
-            Status(topic, "created", f"{partitions[topic]} partitions")
+            TopicStatus(topic, "created", f"{partitions[topic]} partitions")
             if key in created
             else await _status(admin, settings, key, topic, partitions.get(topic))
             for key, topic in settings.topics.items()
         ]
-        if settings.origins:
-            report.append(await _activity_status(admin, settings, partitions.get(settings.activity_topic), create))
+        if settings.upstream_sources:
+            report.append(await _activity_status(admin, settings, partitions.get(settings.repartition_topic), create))
         if (changelog := changelog_topic(settings)) in partitions:
             report.append(await _changelog_status(admin, settings, changelog, partitions[changelog]))
         return report
@@ -179,36 +179,36 @@ async def _run(settings: Settings, create: bool) -> list[Status]:
 
 async def _status(
     admin: AIOKafkaAdminClient, settings: Settings, key: str, topic: str, partitions: int | None
-) -> Status:
+) -> TopicStatus:
     if partitions is None:
-        return Status(
+        return TopicStatus(
             topic,
             "problem",
             f"topic {topic} does not exist on {settings.broker}: create it with `lifecycle topics`, or set "
             f"{PREFIX}{key.upper()} to the name that it has.",
         )
     if key in _INPUTS and partitions != settings.partitions:
-        well_keyed = key.replace("_topic", "_well_keyed")
+        co_partitioned = key.replace("_topic", "_well_keyed")
         if key == _REQUESTS:
-            return Status(
+            return TopicStatus(
                 topic,
                 "problem",
                 f"topic {topic} has {partitions} partitions, but {PREFIX}PARTITIONS is {settings.partitions}: give it "
                 f"{settings.partitions}, so that each request can be on all of them.",
             )
-        if not getattr(settings, well_keyed):
-            return Status(topic, "apart", f"{partitions} partitions, read independently of the tasks")
-        return Status(
+        if not getattr(settings, co_partitioned):
+            return TopicStatus(topic, "apart", f"{partitions} partitions, read independently of the tasks")
+        return TopicStatus(
             topic,
             "problem",
             f"topic {topic} has {partitions} partitions, but {PREFIX}PARTITIONS is {settings.partitions}: set it to "
-            f"{partitions}, or give the topic {settings.partitions}, or set {PREFIX}{well_keyed.upper()}=off to have "
-            "it read independently and its records forwarded.",
+            f"{partitions}, or give the topic {settings.partitions}, or set {PREFIX}{co_partitioned.upper()}=off to "
+            "have it read by repartition tasks.",
         )
     if key == _COMPACTED:
         configs = await _configs(admin, topic)
         if "compact" not in configs.get("cleanup.policy", ""):
-            return Status(
+            return TopicStatus(
                 topic,
                 "problem",
                 f"topic {topic} is not compacted: set its cleanup.policy to compact, or choose another.",
@@ -218,22 +218,22 @@ async def _status(
         configs = await _configs(admin, topic)
         status = _bounded(topic, partitions, configs, "retention.ms", KEPT[key])
         if key == _REQUESTS and status.state == "ok" and configs.get(_TIMESTAMPS) != _APPENDED:
-            return Status(
+            return TopicStatus(
                 topic,
                 "advice",
                 f"{partitions} partitions; {_TIMESTAMPS} is not {_APPENDED}: erasures go by the clock of who asks for "
                 f"them, right or wrong, so set it to {_APPENDED}.",
             )
         return status
-    return Status(topic, "ok", f"{partitions} partitions")
+    return TopicStatus(topic, "ok", f"{partitions} partitions")
 
 
-def _bounded(topic: str, partitions: int, configs: Mapping[str, str], name: str, most: int) -> Status:
+def _bounded(topic: str, partitions: int, configs: Mapping[str, str], name: str, most: int) -> TopicStatus:
     """Whether a topic keeps what names a person for no longer than it should: for ever, if nothing is said."""
     value = configs.get(name, "-1")
     if 0 <= int(value) <= most:
-        return Status(topic, "ok", f"{partitions} partitions")
-    return Status(
+        return TopicStatus(topic, "ok", f"{partitions} partitions")
+    return TopicStatus(
         topic,
         "advice",
         f"{partitions} partitions; {name} is {value}: who was erased may be in it for too long, so set it to {most}.",
@@ -242,32 +242,32 @@ def _bounded(topic: str, partitions: int, configs: Mapping[str, str], name: str,
 
 async def _activity_status(
     admin: AIOKafkaAdminClient, settings: Settings, partitions: int | None, create: bool
-) -> Status:
-    topic = settings.activity_topic
+) -> TopicStatus:
+    topic = settings.repartition_topic
     if partitions is None and create:
-        await _create(admin, settings, {topic: activity_configs(settings)})
+        await _create(admin, settings, {topic: repartition_configs(settings)})
         await _partitions_once_there(admin, {topic})
-        return Status(topic, "created", f"{settings.partitions} partitions")
+        return TopicStatus(topic, "created", f"{settings.partitions} partitions")
     if partitions is None:
-        return Status(
+        return TopicStatus(
             topic,
             "problem",
             f"topic {topic}, on which workers send to each other, does not exist on {settings.broker}: create it with "
             "`lifecycle topics`.",
         )
     if partitions != settings.partitions:
-        return Status(
+        return TopicStatus(
             topic,
             "problem",
             f"topic {topic} has {partitions} partitions, but {PREFIX}PARTITIONS is {settings.partitions}: set it to "
             f"{partitions}, or {PREFIX}APP_ID to a new name to start from nothing.",
         )
-    return Status(topic, "ok", f"{partitions} partitions")
+    return TopicStatus(topic, "ok", f"{partitions} partitions")
 
 
-async def _changelog_status(admin: AIOKafkaAdminClient, settings: Settings, topic: str, partitions: int) -> Status:
+async def _changelog_status(admin: AIOKafkaAdminClient, settings: Settings, topic: str, partitions: int) -> TopicStatus:
     if partitions != settings.partitions:
-        return Status(
+        return TopicStatus(
             topic,
             "problem",
             f"the state of {settings.app_id} in topic {topic} has {partitions} partitions, but {PREFIX}PARTITIONS is "
@@ -275,11 +275,11 @@ async def _changelog_status(admin: AIOKafkaAdminClient, settings: Settings, topi
         )
     configs = await _configs(admin, topic)
     if "compact" not in configs.get("cleanup.policy", ""):
-        return Status(
+        return TopicStatus(
             topic, "problem", f"topic {topic} is not compacted and will lose state: set its cleanup.policy to compact."
         )
     if configs.get("message.timestamp.type", "LogAppendTime") != "LogAppendTime":
-        return Status(
+        return TopicStatus(
             topic,
             "advice",
             f"topic {topic} does not keep append times, by which a worker finds out that its clock is wrong, and fires "

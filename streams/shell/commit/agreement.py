@@ -10,25 +10,29 @@ from streams.core.lifecycle.playbook import Playbook
 log = logging.getLogger(__name__)
 
 
-def mark_of(playbook: Playbook, linking: bool = False, by_time: bool = False) -> str:
+def playbook_fingerprint(
+    playbook: Playbook, identity_resolution: bool = False, event_time_ordering: bool = False
+) -> str:
     """Name, version and digest of a playbook, whether customers are linked, and whether events are applied by time, for
     the metadata of commits; empty for one without a text."""
     if not playbook.digest:
         return ""
     mark = f"{playbook.name}/{playbook.version}/{playbook.digest}"
-    return mark + (" with linking" if linking else "") + (" by time" if by_time else "")
+    return mark + (" with linking" if identity_resolution else "") + (" by time" if event_time_ordering else "")
 
 
-class Agreement:
+class PlaybookAgreement:
     """Compares what commits say with this worker's own playbook, and logs when that changes."""
 
-    def __init__(self, playbook: Playbook, linking: bool = False, by_time: bool = False) -> None:
-        self.mark = mark_of(playbook, linking, by_time)
+    def __init__(
+        self, playbook: Playbook, identity_resolution: bool = False, event_time_ordering: bool = False
+    ) -> None:
+        self.mark = playbook_fingerprint(playbook, identity_resolution, event_time_ordering)
         self.partitions_of_others = 0
         """Partitions whose last commit was made under another playbook."""
         self._others: frozenset[str] = frozenset()
 
-    def saw(self, marks: Iterable[tuple[int, str]]) -> None:
+    def observe(self, marks: Iterable[tuple[int, str]]) -> None:
         """The partitions of the group with the mark of their last commit; those without one have no say."""
         if not self.mark:
             return
@@ -39,7 +43,7 @@ class Agreement:
             log.warning(
                 "This worker runs the playbook %s, and the last commits of %d partitions were made under %s. During a "
                 "roll-out of a playbook that is as it should be; else give all workers of the group the same "
-                "LIFECYCLE_PLAYBOOK, LIFECYCLE_LINKING and LIFECYCLE_ORDER.",
+                "LIFECYCLE_PLAYBOOK, LIFECYCLE_IDENTITY_RESOLUTION and LIFECYCLE_ORDERING.",
                 self.mark,
                 self.partitions_of_others,
                 " and ".join(sorted(others)),

@@ -16,13 +16,13 @@ from faust.types import TP
 
 from streams.errors import Fault
 from streams.shell.commit.changelog import Changelog, Flush
-from streams.shell.commit.guarantee import PATIENCE_S, Commit, Delivery, Guarantee, Sent, Write
+from streams.shell.commit.guarantee import PATIENCE_S, Commit, Guarantee, OnSent, OutputChannel, Write
 from streams.shell.commit.outbox import Outbox, Record
-from streams.shell.faults import OutOfTouch
+from streams.shell.faults import MembershipLost
 from streams.transport.transactions import Name
 
 
-class AtOnce(Delivery):
+class ImmediateOutput(OutputChannel):
     """Sends at the next flush, what was put before a commit is through behind that."""
 
     full = False
@@ -38,22 +38,22 @@ class AtOnce(Delivery):
 
     @property
     def skew(self) -> int | None:
-        """As `Delivery`."""
+        """As `OutputChannel`."""
         return self._outbox.skew if self._changelog is None else self._changelog.skew
 
     def put(self, record: Record) -> None:
-        """As `Delivery`."""
+        """As `OutputChannel`."""
         if self._behind is None:
             self._outbox.put(record)
         else:
             self._behind.append(record)
 
     async def flush(self) -> None:
-        """As `Delivery`."""
+        """As `OutputChannel`."""
         await self._outbox.flush()
 
     def cut(self, *, outputs: bool) -> None:
-        """As `Delivery`. Each customer's outputs are sent in the order made, also if a commit lies between."""
+        """As `OutputChannel`. Each customer's outputs are sent in the order made, also if a commit lies between."""
         if outputs:
             self._behind = []
 
@@ -97,13 +97,13 @@ class AtLeastOnce(Guarantee):
         self._generation = -1
         """Of the group, in which the partitions were dealt to this worker."""
 
-    def delivery(self, name: Name, sent: Sent) -> Delivery:
+    def delivery(self, name: Name, sent: OnSent) -> OutputChannel:
         """As `Guarantee`."""
         app, changelog = self._app, None
         if isinstance(name, int):
             changelog = Changelog(app.kafka_producer, app.changelog_topic, name, clock=app.clock)
         outbox = Outbox(app.kafka_producer, sent, app.clock if changelog is None else None)
-        return AtOnce(outbox, changelog, self._still_ours)
+        return ImmediateOutput(outbox, changelog, self._still_ours)
 
     def assigned(self, names: Collection[Name]) -> None:
         """Nothing is done: a worker that lost partitions is found out when it commits."""
@@ -165,7 +165,7 @@ class AtLeastOnce(Guarantee):
 
     def explain(self, error: Exception) -> Fault | None:
         """As `Guarantee`."""
-        return OutOfTouch() if isinstance(error, CommitFailedError) else None
+        return MembershipLost() if isinstance(error, CommitFailedError) else None
 
     async def close(self) -> None:
         """Nothing is held."""

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, Final, Protocol
 
 from streams.errors import UserError
-from streams.shell.clock import Trust
+from streams.shell.clock import ClockTrust
 from streams.shell.commit.guarantee import Guarantee, Offsets, Write
 from streams.shell.faults import CommitFailed
 
@@ -29,12 +29,12 @@ LONGEST_PAUSE_S: Final = 0.005
 """Events have as long as the snapshot took, but a commit of hundreds of partitions has to end."""
 
 
-class Committing(Protocol):
+class Committable(Protocol):
     """A task or a reader."""
 
     closed: bool
     """Whether it was let go."""
-    trust: Trust
+    trust: ClockTrust
     """In the worker's clock. A commit finds out."""
 
     @property
@@ -49,7 +49,7 @@ class Committing(Protocol):
         """What a commit has to write; None if there is nothing, unless `force`. `write` must follow."""
 
     async def write(self, snapshot: Any) -> Offsets:
-        """Carry the commit through, as far as the `Delivery` does; its offsets."""
+        """Carry the commit through, as far as the `OutputChannel` does; its offsets."""
 
 
 class Committer:
@@ -62,7 +62,7 @@ class Committer:
         self._took = 0.0
         """Seconds, the last commit."""
 
-    async def due(self, working: Callable[[], Iterable[Committing]], interval: float) -> None:
+    async def due(self, working: Callable[[], Iterable[Committable]], interval: float) -> None:
         """Return when it is time for the next commit: after the interval (s), or before, if somebody waits for it."""
         waited = min(interval, max(LOOK_S, REST * self._took))
         await asyncio.sleep(waited)
@@ -72,7 +72,7 @@ class Committer:
             await asyncio.sleep(step)
             waited += step
 
-    async def commit(self, working: Iterable[Committing], *, leaving: bool = False) -> None:
+    async def commit(self, working: Iterable[Committable], *, leaving: bool = False) -> None:
         """Commit what has happened since the last time. `leaving`: these were let go, and will not be used again.
 
         Ends the worker (`App.fail`) when it cannot be carried through.
@@ -95,7 +95,7 @@ class Committer:
                     self._took = time.perf_counter() - began
                 self._app.metrics.committed(self._took if written else None)
 
-    async def _commit(self, working: Iterable[Committing], leaving: bool) -> bool:
+    async def _commit(self, working: Iterable[Committable], leaving: bool) -> bool:
         writes: list[Write] = []
         for one in working:
             began = time.perf_counter()

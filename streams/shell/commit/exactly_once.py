@@ -19,7 +19,7 @@ from faust.types import TP
 from streams.errors import Fault, UserError
 from streams.observe.prometheus import Metrics
 from streams.shell.commit.changelog import Changelog, Flush
-from streams.shell.commit.guarantee import PATIENCE_S, Commit, Delivery, Guarantee, Sent, Write
+from streams.shell.commit.guarantee import PATIENCE_S, Commit, Guarantee, OnSent, OutputChannel, Write
 from streams.shell.commit.outbox import Outbox, Record
 from streams.shell.faults import Fenced
 from streams.transport.transactions import Name, TransactionalProducer, Transactions
@@ -29,7 +29,7 @@ FULL_BYTES = 8 << 20
 """So many records, or bytes of them, wait for a commit at most (a chunk's worth aside)."""
 
 
-class InTransaction(Delivery):
+class TransactionalOutput(OutputChannel):
     """Everything waits for the commit."""
 
     def __init__(
@@ -38,7 +38,7 @@ class InTransaction(Delivery):
         changelog: Changelog | None,
         *,
         group: str,
-        sent: Sent,
+        sent: OnSent,
         metrics: Metrics,
         clock: Callable[[], int] | None = None,
     ) -> None:
@@ -55,21 +55,21 @@ class InTransaction(Delivery):
 
     @property
     def skew(self) -> int | None:
-        """As `Delivery`."""
+        """As `OutputChannel`."""
         return self._outbox.skew if self._changelog is None else self._changelog.skew
 
     @property
     def full(self) -> bool:
-        """As `Delivery`."""
+        """As `OutputChannel`."""
         return len(self._waiting) > FULL or self._bytes > FULL_BYTES
 
     @property
     def owes(self) -> bool:
-        """As `Delivery`: an output comes with a change, but what is said to other tasks may not."""
+        """As `OutputChannel`: an output comes with a change, but what is said to other tasks may not."""
         return bool(self._waiting)
 
     def put(self, record: Record) -> None:
-        """As `Delivery`."""
+        """As `OutputChannel`."""
         self._waiting.append(record)
         self._bytes += len(record.value or b"")
 
@@ -77,7 +77,7 @@ class InTransaction(Delivery):
         """Nothing leaves before the commit."""
 
     def cut(self, *, outputs: bool) -> None:
-        """As `Delivery`."""
+        """As `OutputChannel`."""
         for record in self._waiting:
             self._outbox.put(record)
         self._waiting, self._bytes = [], 0
@@ -122,12 +122,12 @@ class ExactlyOnce(Guarantee):
         settings = app.settings
         self._transactions = Transactions(settings.broker, settings.app_id, settings.transaction_timeout)
 
-    def delivery(self, name: Name, sent: Sent) -> Delivery:
+    def delivery(self, name: Name, sent: OnSent) -> OutputChannel:
         """As `Guarantee`."""
         app, producer, changelog = self._app, self._transactions.producer(name), None
         if isinstance(name, int):
             changelog = Changelog(lambda: producer, app.changelog_topic, name, clock=app.clock, marker_apart=False)
-        return InTransaction(
+        return TransactionalOutput(
             lambda: producer,
             changelog,
             group=app.settings.app_id,

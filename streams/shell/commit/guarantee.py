@@ -1,6 +1,6 @@
 """What the two processing guarantees have in common: the seam between what is committed and how.
 
-A worker has one `Guarantee`, each of its partition tasks and readers one `Delivery`:
+A worker has one `Guarantee`, each of its partition tasks and readers one `OutputChannel`:
 `streams.shell.commit.at_least_once` or `streams.shell.commit.exactly_once`.
 """
 
@@ -23,9 +23,10 @@ Offsets = Mapping[tuple[str, int], tuple[int, str]]
 """By topic and partition: the next offset, and metadata."""
 
 Write = Callable[[], Awaitable[Offsets]]
-"""Carries the commit of one task or reader through, as far as its `Delivery` does. What it gives are its offsets."""
+"""Carries the commit of one task or reader through, as far as its `OutputChannel` does. What it gives are its
+offsets."""
 
-Sent = Callable[[Sequence[Record]], None]
+OnSent = Callable[[Sequence[Record]], None]
 """Told of records of one topic once subscribers can read them."""
 
 
@@ -43,7 +44,7 @@ class Commit(NamedTuple):
     only from who has the partition: profiles, and items, which those who take them know by their numbers alone."""
 
 
-class Delivery(Protocol):
+class OutputChannel(Protocol):
     """The way out for what a partition task, or a reader, puts out."""
 
     @property
@@ -78,7 +79,7 @@ class Delivery(Protocol):
 class Guarantee(Protocol):
     """What a worker promises, and all that it takes. Used by the app and its committer, on the event loop."""
 
-    def delivery(self, name: Name, sent: Sent) -> Delivery:
+    def delivery(self, name: Name, sent: OnSent) -> OutputChannel:
         """For a new task, or a new reader, whose partition is fenced."""
 
     def assigned(self, names: Collection[Name]) -> None:

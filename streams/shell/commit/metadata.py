@@ -13,42 +13,42 @@ from typing import TypeVar
 import msgspec
 
 from streams.core.model.event import Source
-from streams.core.model.sources import Arrivals, Mark
+from streams.core.model.sources import StoredProgress, StoredRepartition
 from streams.errors import Fault, UserError
 
 MARKER_KEY = b"\x00task"
 
 
-class SourceMark(msgspec.Struct, frozen=True, omit_defaults=True):
+class OffsetMetadata(msgspec.Struct, frozen=True, omit_defaults=True):
     """The metadata of one source's committed offset."""
 
     commit: int
     """The number of the commit."""
     started_at: int
     """When this application was first started, ms."""
-    mark: Mark
+    progress: StoredProgress
     version: int = 1
     topic_id: str = ""
     """Of the source's topic, where the broker tells ids."""
     changelog_id: str = ""
     playbook: str = ""
-    """Under which it was made; see `agreement.mark_of`."""
+    """Under which it was made; see `agreement.playbook_fingerprint`."""
     reader: bool = False
     """Whether it is a reader's: the topic is read independently. Then there is no state, and no number."""
 
 
-class TaskMark(msgspec.Struct, frozen=True):
+class CommitMarker(msgspec.Struct, frozen=True):
     """The value of the marker record."""
 
     commit: int
     started_at: int
-    marks: dict[int, Mark]
-    arrivals: Arrivals | None = None
+    marks: dict[int, StoredProgress]
+    repartition: StoredRepartition | None = None
     """None if nothing was forwarded."""
     first: int = 0
     """The number of the first commit of the task that wrote it, which left out the one before; 0: not known."""
     salt: str = ""
-    """By which it can be told that the marks of who was erased were made with another salt (`check_of`)."""
+    """By which it can be told that the marks of who was erased were made with another salt (`salt_fingerprint`)."""
     version: int = 1
 
 
@@ -56,10 +56,10 @@ VERSION = 1
 """Of both. What an older one does not know may be added without another; else an older worker has to refuse it."""
 
 
-class OtherSalt(Fault):
+class SaltChanged(Fault):
     """Marks of who was erased were made with another salt."""
 
-    reason = "other_salt"
+    reason = "salt_changed"
 
     def __init__(self) -> None:
         super().__init__(
@@ -68,23 +68,23 @@ class OtherSalt(Fault):
         )
 
 
-def check_of(salt: bytes) -> str:
+def salt_fingerprint(salt: bytes) -> str:
     """By which a salt is known again, and cannot be found."""
     return blake2b(b"check", digest_size=8, key=salt).hexdigest()
 
 
-M = TypeVar("M", SourceMark, TaskMark)
+M = TypeVar("M", OffsetMetadata, CommitMarker)
 
-_source = msgspec.json.Decoder(SourceMark)
-_task = msgspec.json.Decoder(TaskMark)
+_source = msgspec.json.Decoder(OffsetMetadata)
+_task = msgspec.json.Decoder(CommitMarker)
 
 
-def encode(mark: SourceMark | TaskMark) -> bytes:
+def encode(mark: OffsetMetadata | CommitMarker) -> bytes:
     """JSON, so that an operator can read it."""
     return msgspec.json.encode(mark)
 
 
-def decode_metadata(metadata: str) -> SourceMark | None:
+def decode_metadata(metadata: str) -> OffsetMetadata | None:
     """The metadata of a committed offset; None where there is none or it is not ours (an offset set by hand).
 
     Raises `UserError` for that of a newer version.
@@ -96,7 +96,7 @@ def decode_metadata(metadata: str) -> SourceMark | None:
     return None if mark is None else _known(mark)
 
 
-def decode_marker(value: bytes | None) -> TaskMark | None:
+def decode_marker(value: bytes | None) -> CommitMarker | None:
     """The marker record of a changelog partition."""
     return None if value is None else _known(_task.decode(value))
 
@@ -110,6 +110,6 @@ def _known(mark: M) -> M:
     return mark
 
 
-def source_mark(task: TaskMark, source: Source) -> SourceMark:
+def metadata_at_marker(task: CommitMarker, source: Source) -> OffsetMetadata:
     """What the metadata of `source` would have said at the marker."""
-    return SourceMark(task.commit, task.started_at, task.marks.get(source, Mark()))
+    return OffsetMetadata(task.commit, task.started_at, task.marks.get(source, StoredProgress()))

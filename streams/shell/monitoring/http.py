@@ -42,7 +42,7 @@ ERASABLE: Final = re.compile(r"/v1/(customers|anonymous)/([^/]+)")
 """The paths of who can be erased: a customer id or an anonymous id, percent-encoded."""
 
 
-class Erasing(NamedTuple):
+class ErasureEndpoint(NamedTuple):
     """Who may have people erased over HTTP, and how it is asked for."""
 
     token: str
@@ -64,11 +64,11 @@ class Health:
         self._reasons = {"recovering"}
         self._recovery: dict[str, Any] | None = None
 
-    def loop_step(self) -> None:
+    def loop_heartbeat(self) -> None:
         """The event loop turns. Called by `LoopLag`."""
         self._step("event_loop")
 
-    def consumer_step(self) -> None:
+    def consumer_heartbeat(self) -> None:
         """The consumer has polled, with or without records, and whether or not the broker answered.
 
         Watched from its first step on: a broker that is away at the start is no reason for a restart.
@@ -153,7 +153,7 @@ class LoopLag:
             await self._sleep(self._interval)
             with self._lock:
                 self._lags.append(self._clock() - self._due)
-            self._health.loop_step()
+            self._health.loop_heartbeat()
 
     def worst(self) -> float:
         """Seconds: the longest within the window, a hold-up under way included. Callable from any thread."""
@@ -166,7 +166,7 @@ class HttpServer:
     """Serves from the moment `start` is called, in daemon threads. Port 0 takes a free one; `port` tells which."""
 
     def __init__(
-        self, host: str, port: int, health: Health, exposition: Exposition, erasing: Erasing | None = None
+        self, host: str, port: int, health: Health, exposition: Exposition, erasing: ErasureEndpoint | None = None
     ) -> None:
         try:
             self._server = _Server(host, port, health, exposition, erasing)
@@ -202,7 +202,9 @@ class HttpServer:
 class _Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self, host: str, port: int, health: Health, exposition: Exposition, erasing: Erasing | None) -> None:
+    def __init__(
+        self, host: str, port: int, health: Health, exposition: Exposition, erasing: ErasureEndpoint | None
+    ) -> None:
         self.health = health
         self.exposition = exposition
         self.erasing = erasing
@@ -282,7 +284,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         sent = self.headers.get("Authorization", "").encode("latin-1", errors="replace")  # as it came
         return hmac.compare_digest(sent, f"Bearer {token}".encode())
 
-    def _erase(self, erasing: Erasing, quoted: str, identified: bool) -> None:
+    def _erase(self, erasing: ErasureEndpoint, quoted: str, identified: bool) -> None:
         try:
             request_id = erasing.ask(unquote(quoted, errors="strict"), identified)
         except UnicodeDecodeError:

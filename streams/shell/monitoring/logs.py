@@ -23,13 +23,13 @@ def to_stderr(settings: Settings) -> None:
     text = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
     handler.setFormatter(JsonFormatter() if settings.log_format == "json" else text)
     if settings.log_level != "debug":
-        handler.addFilter(Calm())
+        handler.addFilter(RepeatLimit())
     for name in PERSONAL:
         logging.getLogger(name).setLevel(logging.INFO)
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
 
 
-class Calm(logging.Filter):
+class RepeatLimit(logging.Filter):
     """Keeps the libraries from drowning what matters.
 
     Faust tells each step of its services as news; aiokafka repeats itself with every attempt while a broker is away.

@@ -45,7 +45,7 @@ class Figures(NamedTuple):
     """None: not known, as nothing was read lately."""
 
 
-class RecoveryWatch:
+class RecoveryProgress:
     """Told by the app, about once a second, what is left to be read."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -75,7 +75,7 @@ class RecoveryWatch:
         log.warning("Reading of the changelog starts again (%d of %d times)", self._restarts, RESTARTS)
         return True
 
-    def saw(self, remaining: Mapping[int, int], answers: bool = True) -> None:
+    def observe(self, remaining: Mapping[int, int], answers: bool = True) -> None:
         """Records left, by partition; nothing once they are recovered. `answers`: the broker does."""
         before = self.figures
         self._partitions = sorted(remaining)

@@ -8,13 +8,13 @@ import sys
 from collections.abc import Collection
 from typing import Final
 
-from streams.core.model.sources import Mark
+from streams.core.model.sources import StoredProgress
 
 NOBODY: Final = sys.maxsize
 """Nobody is to be waited for. Also where a broker keeps no metadata of offsets, as the embedded one."""
 
 
-def slowest(marks: Collection[Mark | None]) -> int | None:
+def slowest(marks: Collection[StoredProgress | None]) -> int | None:
     """The least progress in the marks of these partitions, None for one that there is none of. None: not known yet."""
     if not any(marks):
         return NOBODY

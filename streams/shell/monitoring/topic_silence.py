@@ -1,4 +1,4 @@
-"""Whether a whole topic has fallen silent for longer than its owner believes (`hold_after`)."""
+"""Whether a whole topic has fallen silent for longer than its owner believes (`idle_timeout`)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from streams.core.model.event import Source
 INTERVAL_MS = 5_000
 
 
-class SilenceWatch:
+class TopicSilence:
     """A policy object that is told the ends of topics and the time.
 
     Silence counts from the last record that anybody in the group is known to have had, or else from the first look. So
@@ -30,7 +30,7 @@ class SilenceWatch:
         """Whether it was looked at before."""
         return source in self._looked_at
 
-    def saw(self, source: Source, end: int, now: int, since: int | None = None) -> None:
+    def observe(self, source: Source, end: int, now: int, since: int | None = None) -> None:
         """The sum of the end offsets of the whole topic. `since`: with the first look, when the last record came."""
         self._looked_at[source] = now
         if self._ends.get(source) != end:

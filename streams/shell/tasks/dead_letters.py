@@ -6,7 +6,7 @@ from streams.contracts.dead_letters import dead_letter
 from streams.contracts.rejected import Rejected
 from streams.core.model.sources import RawRecord
 from streams.observe.prometheus import Metrics
-from streams.shell.commit.guarantee import Delivery
+from streams.shell.commit.guarantee import OutputChannel
 from streams.shell.commit.outbox import Record
 from streams.transport.chunks import Lost
 
@@ -15,7 +15,7 @@ class DeadLetters:
     """Of one partition of one topic. They leave as outputs do."""
 
     def __init__(
-        self, delivery: Delivery, metrics: Metrics, to: str, topic: str, partition: int, source: str | None
+        self, delivery: OutputChannel, metrics: Metrics, to: str, topic: str, partition: int, source: str | None
     ) -> None:
         """`to` is the topic where they go. `source`: the label of the source whose topic it is, if it is of one."""
         self._delivery = delivery

@@ -12,12 +12,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from streams.contracts.repartition import PROGRESS, encode_item, encode_parts, encode_reports, forwarding_header
-from streams.core.event_time.inputs import STREAM, STREAMS
+from streams.core.event_time.inputs import FIRST_MESSAGES, MESSAGE_STREAMS
 from streams.core.event_time.watermark import SourceProgress
-from streams.core.model.event import Activity, Source
-from streams.core.model.outputs import Passed
-from streams.core.model.sources import Report
-from streams.shell.commit.guarantee import Delivery
+from streams.core.model.event import Event, Source
+from streams.core.model.outputs import InternalMessage
+from streams.core.model.sources import ProgressReport
+from streams.shell.commit.guarantee import OutputChannel
 from streams.shell.commit.outbox import Record
 
 BEHIND_MS = 50
@@ -32,7 +32,7 @@ RUN_CHARACTERS = 32 << 10
 """A run of parts ends when its ids and types are so long together: also with escapes, it then fits a batch."""
 
 
-class Reached(Protocol):
+class ProgressSource(Protocol):
     """Who knows how far the sources have come that are read here: the engine of a task, or a reader."""
 
     def progress(self, source: Source) -> SourceProgress:
@@ -59,10 +59,10 @@ class _Run:
     """Parts for one partition, to be one record. Those of one offset are in one: what was taken is known by offsets."""
 
     def __init__(self) -> None:
-        self.parts: list[Activity] = []
+        self.parts: list[Event] = []
         self.characters = 0
 
-    def add(self, part: Activity) -> None:
+    def add(self, part: Event) -> None:
         self.parts.append(part)
         self.characters += len(part.customer) + len(part.other or "") + len(part.event_id) + len(part.type)
 
@@ -72,8 +72,8 @@ class Forwarder:
 
     def __init__(
         self,
-        reached: Reached,
-        delivery: Delivery,
+        reached: ProgressSource,
+        delivery: OutputChannel,
         topic: str,
         number: int,
         others: Collection[int],
@@ -94,7 +94,7 @@ class Forwarder:
         )
         self._others = others
         self._sources = tuple(sources)
-        self._streams = tuple(range(STREAM, STREAM + STREAMS)) if streams else ()
+        self._streams = tuple(range(FIRST_MESSAGES, FIRST_MESSAGES + MESSAGE_STREAMS)) if streams else ()
         everybody = [*others, number] if streams else others
         # What went before is known to be there: offsets are committed only behind what was acknowledged.
         self._last: dict[int, dict[int, int]] = {source: dict.fromkeys(others, -1) for source in self._sources}
@@ -105,8 +105,8 @@ class Forwarder:
         self._told: list[object] = []
         self._told_at = 0
 
-    def forward(self, source: Source, elsewhere: Iterable[tuple[Any, Activity, int]]) -> Sent:
-        """Put what is of a chunk on its way, see `streams.contracts.native.Elsewhere`."""
+    def forward(self, source: Source, elsewhere: Iterable[tuple[Any, Event, int]]) -> Sent:
+        """Put what is of a chunk on its way, see `streams.contracts.native.MisplacedRecord`."""
         last, size, records, parts, latest = self._last[source], 0, 0, 0, 0
         runs: dict[int, _Run] = {}
         for record, activity, to in elsewhere:
@@ -134,9 +134,9 @@ class Forwarder:
             self._is_out(source, latest, size)
         return Sent(records, parts)
 
-    def item(self, item: Passed, to: int) -> Record:
+    def message(self, item: InternalMessage, to: int) -> Record:
         """The record of an item for a partition, to be put at once: items are sent in the order of their numbers."""
-        stream = STREAM + item.stream
+        stream = FIRST_MESSAGES + item.stream
         last = self._last[stream]
         header, value = encode_item(item, self._number, last[to])
         last[to] = item.number
@@ -184,7 +184,7 @@ class Forwarder:
         slowest = self._reached.slowest()
         for to in [*self._others, self._number] if self._streams else self._others:
             reports = [
-                Report(rank, self._number, self._last[rank][to], *of_rank, slowest)
+                ProgressReport(rank, self._number, self._last[rank][to], *of_rank, slowest)
                 for rank, of_rank in said.items()
                 if to in self._last[rank]
             ]

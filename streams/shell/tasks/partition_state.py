@@ -33,7 +33,7 @@ REWRITE_MS = HOUR
 """How often files are rewritten at most because somebody was erased: each time that is all of a partition's."""
 
 
-class Note(msgspec.Struct, array_like=True):
+class DiskNote(msgspec.Struct, array_like=True):
     """What is kept on disk with the profiles."""
 
     offset: int
@@ -43,10 +43,10 @@ class Note(msgspec.Struct, array_like=True):
     """When it was written, ms by the worker's clock."""
 
 
-class OtherChangelog(Fault):
+class ChangelogRecreated(Fault):
     """What follows in the changelog is not what followed what is on disk."""
 
-    reason = "other_changelog"
+    reason = "changelog_recreated"
     passes = True
 
     def __init__(self, number: int) -> None:
@@ -56,7 +56,7 @@ class OtherChangelog(Fault):
         )
 
 
-class State:
+class PartitionState:
     """Used by recovery (as `streams.transport.table.PartitionState`), then by the partition's task."""
 
     def __init__(
@@ -90,7 +90,7 @@ class State:
         self._flushed = -1
         """The commit of `marker`."""
         if self.profiles.note:
-            note = msgspec.msgpack.decode(self.profiles.note, type=Note)
+            note = msgspec.msgpack.decode(self.profiles.note, type=DiskNote)
             self.offset, self._written_at = note.offset, note.at
             self.marker = self._stored_marker = note.marker
             if (mark := decode_marker(note.marker)) is not None:
@@ -104,7 +104,7 @@ class State:
 
     # -- used by recovery
 
-    def doubt(self, first: int, end: int) -> str | None:
+    def reason_to_discard(self, first: int, end: int) -> str | None:
         """Why recovery cannot go on from what is on disk, given the offsets of the changelog; None: it can.
 
         A tombstone is kept in the changelog for some time only. Who has not read it by then keeps who was forgotten.
@@ -149,7 +149,7 @@ class State:
         Called every second or so, of copies too, and at once again while it says that there is more to do now. Raises
         what the disk raises.
         """
-        traces = self.profiles.traces
+        traces = self.profiles.residue
         if traces.looking:
             now = self._clock()
             if self._rewritten_at is not None and 0 <= now - self._rewritten_at < REWRITE_MS:
@@ -187,34 +187,34 @@ class State:
         stored, read = decode_marker(self._stored_marker), decode_marker(marker)
         if stored is not None and read is not None and stored.started_at != read.started_at:
             self._distrust()
-            raise OtherChangelog(self._number)
+            raise ChangelogRecreated(self._number)
         if read is not None and read.commit >= self._flushed:  # else it is a zombie's
             self.marker, self._flushed = marker, read.commit
 
     def _keep(self) -> None:
         self._written_at = self._clock()
         if self._database is not None and self.offset is not None:
-            note = Note(self.offset, self.marker, self._written_at)
+            note = DiskNote(self.offset, self.marker, self._written_at)
             self.profiles.keep(msgspec.msgpack.encode(note))
 
 
-def states(settings: Settings, clock: Callable[[], int]) -> Callable[[int], State]:
+def states(settings: Settings, clock: Callable[[], int]) -> Callable[[int], PartitionState]:
     """What makes the state of a partition: from disk if the settings say so, else empty.
 
     Raises `UserError` if the directory is another worker's; what it returns raises one if the disk fails.
     """
     salt = settings.salt_of_marks
     if settings.state_store == "memory":
-        return lambda number: State(number, clock=clock, salt=salt)
+        return lambda number: PartitionState(number, clock=clock, salt=salt)
     from streams.transport.rocks import Databases  # 8 MB that nobody else needs
 
     databases, topic = Databases(settings.data_dir / STATE_DIRECTORY), changelog_topic(settings)
 
-    def stored(number: int) -> State:
+    def stored(number: int) -> PartitionState:
         delete, distrust = partial(databases.delete, topic, number), partial(databases.distrust, topic)
         database = databases.open(topic, number)
         try:
-            return State(number, clock=clock, database=database, delete=delete, distrust=distrust, salt=salt)
+            return PartitionState(number, clock=clock, database=database, delete=delete, distrust=distrust, salt=salt)
         except ValueError as error:
             log.warning("The state of partition %d on disk cannot be read (%s): deleted", number, error)
             database.close()

@@ -17,33 +17,41 @@ import orjson
 from faust.types import TP
 
 from streams.contracts import erasures
-from streams.contracts.native import Elsewhere
+from streams.contracts.native import MisplacedRecord
 from streams.contracts.outputs import Encoder
 from streams.contracts.partitioning import Partitioner
 from streams.contracts.profiles import profile_document
-from streams.contracts.repartition import Reader
+from streams.contracts.repartition import RepartitionDecoder
 from streams.core.engine.partition_engine import LABELS, RANK_LABELS, PartitionEngine
-from streams.core.event_time.inputs import ERASURES, FORWARDED
-from streams.core.identity.aliases import passed_key
+from streams.core.event_time.inputs import ERASURES, REPARTITION
+from streams.core.identity.aliases import message_key
 from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.model.event import Source
-from streams.core.model.outputs import Effects, IdentityChange, Output, Passed, Snapshot, StageChange, Triggered
-from streams.core.model.sources import Erasure, Fetch, Mark
+from streams.core.model.outputs import (
+    Effects,
+    IdentityChange,
+    InternalMessage,
+    Output,
+    Snapshot,
+    StageChange,
+    Triggered,
+)
+from streams.core.model.sources import Erasure, Fetch, StoredProgress
 from streams.core.profile.codec import unpack
 from streams.core.store.task_state import record_key
-from streams.observe.facts import SourceFacts, TaskFacts
+from streams.observe.facts import SourceReadings, TaskReadings
 from streams.observe.prometheus import Metrics
 from streams.settings import Settings
 from streams.shell.admin.topics import changelog_topic
-from streams.shell.clock import Trust
-from streams.shell.commit.agreement import mark_of
-from streams.shell.commit.guarantee import Commit, Delivery, Offsets, Sent
-from streams.shell.commit.metadata import SourceMark, TaskMark, check_of, encode
+from streams.shell.clock import ClockTrust
+from streams.shell.commit.agreement import playbook_fingerprint
+from streams.shell.commit.guarantee import Commit, Offsets, OnSent, OutputChannel
+from streams.shell.commit.metadata import CommitMarker, OffsetMetadata, encode, salt_fingerprint
 from streams.shell.commit.outbox import Record
-from streams.shell.faults import ELECTION_MS, Grown, Hole, Truncated
+from streams.shell.faults import ELECTION_MS, PartitionsAdded, RecordsMissing, Truncated
 from streams.shell.tasks.dead_letters import DeadLetters
 from streams.shell.tasks.forwarder import Forwarder
-from streams.shell.tasks.partition_state import State
+from streams.shell.tasks.partition_state import PartitionState
 
 log = logging.getLogger(__name__)
 
@@ -62,16 +70,16 @@ class PartitionTask:
         self,
         number: int,
         engine: PartitionEngine,
-        state: State,
+        state: PartitionState,
         lifecycle: Lifecycle,
         *,
         settings: Settings,
         started_at: int,
-        deliver: Callable[[Sent], Delivery],
+        deliver: Callable[[OnSent], OutputChannel],
         on_written: Callable[[int], None],
         metrics: Metrics,
         clock: Callable[[], int],
-        independent: Mapping[Source, int] | None = None,
+        not_co_partitioned: Mapping[Source, int] | None = None,
         topic_ids: Mapping[str, str] | None = None,
     ) -> None:
         """`on_written` is told up to which offset of the changelog the state is contained in it. `independent`: the
@@ -83,16 +91,20 @@ class PartitionTask:
         self.state = state
         self._profiles = state.profiles
         state.worked_on = True
-        self._salt = check_of(settings.salt_of_marks)
+        self._salt = salt_fingerprint(settings.salt_of_marks)
         self._lifecycle = lifecycle
-        self._playbook = mark_of(lifecycle.playbook, settings.linking, settings.by_time)
+        self._playbook = playbook_fingerprint(
+            lifecycle.playbook, settings.identity_resolution, settings.event_time_ordering
+        )
         self.read = {
-            rank: TP(topic, number) for rank, topic in settings.read_topics.items() if rank not in (independent or {})
+            rank: TP(topic, number)
+            for rank, topic in settings.read_topics.items()
+            if rank not in (not_co_partitioned or {})
         }
         """What it reads, by rank."""
         self.closed = False
         """Whether it was let go: then nothing may happen to its state any more."""
-        self.trust = Trust()
+        self.trust = ClockTrust()
         self._settings = settings
         self._started_at = started_at
         self._partitioner = Partitioner(settings.partitions, settings.partitioner)
@@ -107,11 +119,13 @@ class PartitionTask:
         self._encoder = Encoder(settings.ce_source)
         playbook = lifecycle.playbook
         self._decoders = settings.decoders(playbook.policy.currency, playbook.properties)
-        self._independent = {int(source): count for source, count in (independent or {}).items()}
-        self._own = tuple(source for source in Source if source not in self._independent)
+        self._not_co_partitioned = {int(source): count for source, count in (not_co_partitioned or {}).items()}
+        self._own = tuple(source for source in Source if source not in self._not_co_partitioned)
         self._forwards = frozenset(self._own).intersection(settings.forwarded_sources)
         decoders = {source: self._decoders[source] for source in settings.forwarded_sources}
-        self._reader = Reader(decoders, number, self._partitioner, linking=settings.linking)
+        self._reader = RepartitionDecoder(
+            decoders, number, self._partitioner, identity_resolution=settings.identity_resolution
+        )
         self._letters = {
             rank: DeadLetters(
                 self._delivery,
@@ -119,22 +133,22 @@ class PartitionTask:
                 settings.dead_letters_topic,
                 topic,
                 number,
-                LABELS[Source(rank)] if rank < FORWARDED else None,
+                LABELS[Source(rank)] if rank < REPARTITION else None,
             )
             for rank, topic in self._topics.items()
         }
         self._forwarder: Forwarder | None = None
-        sources = [source for source in self._own if source in settings.origins]
-        if sources or settings.linking:
+        sources = [source for source in self._own if source in settings.upstream_sources]
+        if sources or settings.identity_resolution:
             others = [other for other in range(settings.partitions) if other != number]
             self._forwarder = Forwarder(
                 engine,
                 self._delivery,
-                settings.activity_topic,
+                settings.repartition_topic,
                 number,
                 others,
                 sources,
-                streams=settings.linking,
+                streams=settings.identity_resolution,
             )
 
     # -- records in
@@ -142,7 +156,7 @@ class PartitionTask:
     def process(self, source: Source, chunk: Any) -> None:
         """Decode a chunk of raw records, apply what is due, put out what follows.
 
-        A chunk from before a seek is passed over. Raises `Hole` if records between are missing.
+        A chunk from before a seek is passed over. Raises `RecordsMissing` if records between are missing.
         """
         if not self._follows(source, chunk, self.engine.progress(source).position):
             return
@@ -152,7 +166,7 @@ class PartitionTask:
         decoder = self._decoders[source]
         rejected_before, cut_before = decoder.rejected_identifiers, decoder.cut_strings
         caused_at = chunk[0].timestamp if len(chunk) else started
-        sent: list[Elsewhere] = []
+        sent: list[MisplacedRecord] = []
         for first in range(0, max(1, len(chunk)), SLICE):
             records = chunk[first : first + SLICE]
             activities, refused, elsewhere = decoder.decode_all(
@@ -163,7 +177,7 @@ class PartitionTask:
             if elsewhere:
                 sent += elsewhere
                 forwarded = [activity for record, activity, _ in elsewhere if record is not None]
-                self.engine.forwarded(source, forwarded, started)
+                self.engine.observe_forwarded(source, forwarded, started)
             # A chunk may end behind its last record, or hold none at all.
             position = records[-1].offset + 1 if first + SLICE < len(chunk) else chunk.next
             self._emit(self.engine.apply(source, activities, position, started), caused_at)
@@ -175,21 +189,21 @@ class PartitionTask:
         )
         self._metrics.chunk(LABELS[source], len(chunk), time.perf_counter() - began)
 
-    def arrive(self, chunk: Any) -> None:
+    def receive(self, chunk: Any) -> None:
         """As `process`, of the activity topic: what other tasks forwarded here, and how far they have come."""
-        if not self._follows(FORWARDED, chunk, self.engine.arrived_position):
+        if not self._follows(REPARTITION, chunk, self.engine.repartition_position):
             return
         started = self._clock()
         if chunk.lost is not None:
-            self._letters[FORWARDED].put_lost(chunk.lost, started)
-            self.engine.lost()
+            self._letters[REPARTITION].put_lost(chunk.lost, started)
+            self.engine.repartition_records_lost()
         news, refused = self._reader.read(chunk)
         for _, one in news:
-            if one.partition >= self._independent.get(one.rank, math.inf):
-                raise Grown(self._topics[one.rank])
+            if one.partition >= self._not_co_partitioned.get(one.rank, math.inf):
+                raise PartitionsAdded(self._topics[one.rank])
         for record, rejected in refused:
-            self._letters[FORWARDED].put(record, rejected)
-        self._emit(self.engine.arrive(news, chunk.next, started), chunk[0].timestamp if len(chunk) else started)
+            self._letters[REPARTITION].put(record, rejected)
+        self._emit(self.engine.receive(news, chunk.next, started), chunk[0].timestamp if len(chunk) else started)
         self._tell_who_waits(started)
 
     def erase(self, chunk: Any) -> None:
@@ -209,14 +223,14 @@ class PartitionTask:
 
     def _hash_of(self, request: Erasure) -> str:
         key = record_key(request.customer, request.identified)
-        return self._profiles.marks.key_of(key)[1:].hex()
+        return self._profiles.markers.key_of(key)[1:].hex()
 
     def _follows(self, rank: int, chunk: Any, position: int) -> bool:
-        """Whether a chunk is what comes next in its topic. Raises `Hole` if records before it are missing."""
+        """Whether a chunk is what comes next in its topic. Raises `RecordsMissing` if records before it are missing."""
         if self.closed:
             return False
         if chunk.start > position:
-            raise Hole(self._topics[rank], self.number, position, chunk.start)
+            raise RecordsMissing(self._topics[rank], self.number, position, chunk.start)
         return bool(chunk.start == position)
 
     def advance(self, fetches: Mapping[int, Fetch], silent: frozenset[Source]) -> None:
@@ -251,7 +265,7 @@ class PartitionTask:
             raise Truncated(self._topics[rank], self.number, applied, fetch.end)
         return False
 
-    def full(self, source: Source) -> bool:
+    def must_pause(self, source: Source) -> bool:
         """Whether the source is so far ahead of others that it must be paused."""
         return self._ahead_bytes(source) > self._settings.max_buffer_bytes
 
@@ -259,7 +273,7 @@ class PartitionTask:
         waiting = self.engine.buffered_bytes(source)
         if waiting > self._settings.max_buffer_bytes // 2 and self.engine.waits_for_more(source):
             waiting = 0
-        if self._forwarder is not None and source in self._settings.origins:
+        if self._forwarder is not None and source in self._settings.upstream_sources:
             waiting = max(waiting, self._forwarder.ahead_bytes(source))
         return waiting
 
@@ -277,7 +291,7 @@ class PartitionTask:
     def awaited(self) -> bool:
         """Whether they do."""
         behind = self._forwarder is not None and self._forwarder.behind
-        return behind and (self.engine.passes or self._delivery.owes)
+        return behind and (self.engine.has_messages or self._delivery.owes)
 
     @property
     def unfinished(self) -> bool:
@@ -307,22 +321,22 @@ class PartitionTask:
     async def write(self, snapshot: Snapshot) -> Offsets:
         """Carry a commit through; its offsets, which are committed with it, or by whoever called, behind it."""
         marks = {int(source): mark for source, mark in snapshot.marks.items()}
-        salt = self._salt if self._profiles.marks.number else ""
-        first = self.engine.first
-        marker = encode(TaskMark(snapshot.commit, self._started_at, marks, snapshot.arrivals, first, salt))
+        salt = self._salt if self._profiles.markers.number else ""
+        first = self.engine.first_commit
+        marker = encode(CommitMarker(snapshot.commit, self._started_at, marks, snapshot.arrivals, first, salt))
         outputs = (self._record(output, None) for output in snapshot.outputs)
         latest: list[Iterable[Record]] = []
         if self._settings.profiles and snapshot.changes:
             latest.append(self._profiles_of(snapshot))
-        if snapshot.passed:
-            latest.append(self._items(snapshot.passed))
+        if snapshot.messages:
+            latest.append(self._items(snapshot.messages))
         commit = Commit(self._offsets(snapshot), snapshot.changes, marker, outputs, chain(*latest) if latest else None)
         as_of = self.trust.losses
         flush = await self._delivery.write(commit)
         assert flush is not None
         self.state.flushed(marker, flush)
         self._on_written(flush.last)
-        self.trust.found(self.skew, as_of)
+        self.trust.judge(self.skew, as_of)
         return commit.offsets
 
     def _offsets(self, snapshot: Snapshot) -> Offsets:
@@ -330,16 +344,16 @@ class PartitionTask:
         positions = {int(source): position for source, position in snapshot.positions.items()}
         marks = {int(source): mark for source, mark in snapshot.marks.items()}
         positions[ERASURES] = snapshot.erasures
-        if snapshot.arrivals is not None and FORWARDED in self._topics:
-            positions[FORWARDED] = snapshot.arrivals.position
+        if snapshot.arrivals is not None and REPARTITION in self._topics:
+            positions[REPARTITION] = snapshot.arrivals.position
         return {
             (self._topics[rank], self.number): (
                 position,
                 encode(
-                    SourceMark(
+                    OffsetMetadata(
                         snapshot.commit,
                         self._started_at,
-                        marks.get(rank, Mark()),
+                        marks.get(rank, StoredProgress()),
                         topic_id=self._topic_ids.get(self._topics[rank], ""),
                         changelog_id=self._topic_ids.get(changelog_topic(self._settings), ""),
                         playbook=self._playbook,
@@ -367,28 +381,28 @@ class PartitionTask:
         """The worker's clock less the broker's, ms."""
         return self._delivery.skew
 
-    def facts(self, fetches: Mapping[int, Fetch]) -> TaskFacts:
+    def readings(self, fetches: Mapping[int, Fetch]) -> TaskReadings:
         """The task as it stands; `fetches` by rank."""
         engine, now = self.engine, self._clock()
         sources = tuple(
-            SourceFacts(
+            SourceReadings(
                 LABELS[source],
                 engine.progress(source).reached,
-                engine.progress(source).drained(now),
+                engine.progress(source).is_caught_up(now),
                 engine.progress(source).backfilling,
                 engine.buffered_bytes(source),
             )
             for source in self._own
         )
         state = self._profiles
-        held_by, of_partition = engine.held_by()
+        held_by, of_partition = engine.watermark_blocked_by()
         requests = fetches.get(ERASURES)
-        return TaskFacts(
+        return TaskReadings(
             partition=self.number,
             watermark=engine.watermark,
-            held_by=RANK_LABELS[held_by],
-            held_by_partition=self.number if of_partition is None else of_partition,
-            arrived_bytes=engine.arrived_bytes(),
+            blocked_by=RANK_LABELS[held_by],
+            blocked_by_partition=self.number if of_partition is None else of_partition,
+            repartition_buffered_bytes=engine.repartition_buffered_bytes(),
             sources=sources,
             timers=len(state.timers),
             aliases=state.aliases,
@@ -396,7 +410,7 @@ class PartitionTask:
             population=tuple(sorted(state.population.items())),
             places=tuple((track, stage, number) for (track, stage), number in sorted(state.places.items())),
             erasures_waiting=0 if requests is None else max(0, requests.end - engine.erasures_done),
-            erasure_traces=len(state.traces.marks),
+            erasure_residue=len(state.residue.marks),
         )
 
     def position(self, source: Source) -> int:
@@ -406,7 +420,7 @@ class PartitionTask:
     def next_offsets(self) -> dict[TP, int]:
         """Of all that it reads, the offset up to which everything was handed to the engine."""
         positions: dict[int, int] = {int(source): self.engine.progress(source).position for source in self._own}
-        positions |= {FORWARDED: self.engine.arrived_position, ERASURES: self.engine.erasures_position}
+        positions |= {REPARTITION: self.engine.repartition_position, ERASURES: self.engine.erasures_position}
         return {tp: positions[rank] for rank, tp in self.read.items()}
 
     def lag(self, fetches: Mapping[int, Fetch]) -> dict[tuple[str, int], int]:
@@ -418,12 +432,12 @@ class PartitionTask:
 
     # -- inside
 
-    def _items(self, passed: Iterable[Passed]) -> Iterator[Record]:
+    def _items(self, passed: Iterable[InternalMessage]) -> Iterator[Record]:
         """Items in their order, each given when those before it are put; then what is reported goes behind them."""
         assert self._forwarder is not None
         for item in passed:
-            yield self._forwarder.item(item, self._partitioner.partition(passed_key(item)))
-        self.engine.sent()
+            yield self._forwarder.message(item, self._partitioner.partition(message_key(item)))
+        self.engine.messages_sent()
         if self._forwarder.behind:
             yield from self._forwarder.report_items()
 

@@ -12,21 +12,21 @@ from typing import Any
 
 from faust.types import TP
 
-from streams.contracts.native import Decoder, Elsewhere
+from streams.contracts.native import Decoder, MisplacedRecord
 from streams.contracts.partitioning import Partitioner
 from streams.contracts.rejected import Rejected
 from streams.core.engine.partition_engine import LABELS
 from streams.core.event_time.watermark import SourceProgress
-from streams.core.identity.aliases import home_of, parts_of
+from streams.core.identity.aliases import home_key, parts_of
 from streams.core.model.event import Source
-from streams.core.model.sources import Fetch, Mark, SourceSpec
-from streams.observe.facts import ReaderFacts, SourceFacts
+from streams.core.model.sources import Fetch, SourceSpec, StoredProgress
+from streams.observe.facts import RepartitionTaskReadings, SourceReadings
 from streams.observe.prometheus import Metrics
 from streams.settings import Settings
-from streams.shell.clock import Trust
-from streams.shell.commit.guarantee import Commit, Delivery, Offsets, Sent
-from streams.shell.commit.metadata import SourceMark, encode
-from streams.shell.faults import ELECTION_MS, Hole, Truncated
+from streams.shell.clock import ClockTrust
+from streams.shell.commit.guarantee import Commit, Offsets, OnSent, OutputChannel
+from streams.shell.commit.metadata import OffsetMetadata, encode
+from streams.shell.faults import ELECTION_MS, RecordsMissing, Truncated
 from streams.shell.tasks.dead_letters import DeadLetters
 from streams.shell.tasks.forwarder import Forwarder
 
@@ -36,7 +36,7 @@ def name_of(source: Source, partition: int) -> str:
     return f"{LABELS[source]}/{partition}"
 
 
-class SourceReader:
+class RepartitionTask:
     """Owned by the app from the assignment of a partition to its revocation."""
 
     def __init__(
@@ -48,9 +48,9 @@ class SourceReader:
         settings: Settings,
         spec: SourceSpec,
         position: int,
-        mark: Mark,
+        mark: StoredProgress,
         taken: int,
-        deliver: Callable[[Sent], Delivery],
+        deliver: Callable[[OnSent], OutputChannel],
         slowest_anywhere: Callable[[], int | None],
         metrics: Metrics,
         clock: Callable[[], int],
@@ -68,7 +68,7 @@ class SourceReader:
         self.topic = settings.source_topics[source]
         self.closed = False
         """Whether it was let go: then it says nothing any more."""
-        self.trust = Trust()
+        self.trust = ClockTrust()
         self.slowest_anywhere = slowest_anywhere
         self._label = LABELS[source]
         self._decoder = decoder
@@ -86,7 +86,7 @@ class SourceReader:
             self._delivery, metrics, settings.dead_letters_topic, self.topic, partition, self._label
         )
         self._forwarder = Forwarder(
-            self, self._delivery, settings.activity_topic, partition, range(settings.partitions), [source]
+            self, self._delivery, settings.repartition_topic, partition, range(settings.partitions), [source]
         )
         self._taken = taken
         self._short_since: int | None = None
@@ -99,19 +99,19 @@ class SourceReader:
     def process(self, source: Source, chunk: Any) -> None:
         """Decode a chunk of raw records, and forward each.
 
-        A chunk from before a seek is passed over. Raises `Hole` if records between are missing.
+        A chunk from before a seek is passed over. Raises `RecordsMissing` if records between are missing.
         """
         position = self._progress.position
         if self.closed or chunk.start < position:
             return
         if chunk.start > position:
-            raise Hole(self.topic, self.partition, position, chunk.start)
+            raise RecordsMissing(self.topic, self.partition, position, chunk.start)
         started, began = self._clock(), time.perf_counter()
         if chunk.lost is not None:
             self._letters.put_lost(chunk.lost, started)
         decoder = self._decoder
         rejected_before, cut_before = decoder.rejected_identifiers, decoder.cut_strings
-        away: list[Elsewhere] = []
+        away: list[MisplacedRecord] = []
         for record in chunk:
             try:
                 activity = decoder.decode(
@@ -120,15 +120,15 @@ class SourceReader:
             except Rejected as rejected:
                 self._letters.put(record, rejected)
                 continue
-            self._progress.saw(activity.at, record.timestamp, started)
+            self._progress.observe(activity.at, record.timestamp, started)
             home = self._partitioner.partition(activity.customer.encode())
             away.append((record, activity, home))
-            for part in parts_of(activity) if self._settings.linking else ():
-                of_part = self._partitioner.partition(home_of(part))
+            for part in parts_of(activity) if self._settings.identity_resolution else ():
+                of_part = self._partitioner.partition(home_key(part))
                 if of_part != home:  # else it is found there, in the record
                     away.append((None, part, of_part))
         self._progress.position = chunk.next
-        self._progress.drained_lately_at(started)
+        self._progress.reported_caught_up_at(started)
         self._changed = True
         if away:
             self._metrics.forwarded(self._label, *self._forwarder.forward(self.source, away))
@@ -149,7 +149,7 @@ class SourceReader:
             self._progress.distrust()
         self._silence_counts = silence_counts
         if fetch is not None and fetch.end >= self._progress.position:
-            self._progress.fetched(fetch)
+            self._progress.observe_fetch(fetch)
         if self._forwarder.report(self._clock()):
             self._changed = True
 
@@ -164,7 +164,7 @@ class SourceReader:
             raise Truncated(self.topic, self.partition, self._taken, fetch.end)
         return False
 
-    def full(self, source: Source) -> bool:
+    def must_pause(self, source: Source) -> bool:
         """Whether so much that it has forwarded lies ahead of others that it must be paused."""
         return self._forwarder.ahead_bytes(source) > self._settings.max_buffer_bytes
 
@@ -195,8 +195,8 @@ class SourceReader:
 
     def report(self, rank: int, /) -> tuple[int | None, int | None]:
         """As `streams.shell.tasks.forwarder.Reached`."""
-        proves = self.trust.given or not self._settings.by_time
-        return self.slowest(), self._progress.drained_lately_at(self._clock()) if proves else None
+        proves = self.trust.given or not self._settings.event_time_ordering
+        return self.slowest(), self._progress.reported_caught_up_at(self._clock()) if proves else None
 
     def slowest(self) -> int | None:
         """As `streams.shell.tasks.forwarder.Reached`."""
@@ -216,14 +216,16 @@ class SourceReader:
             return None
         self._changed = False
         self._delivery.cut(outputs=False)
-        mark = SourceMark(0, 0, self._progress.mark(None), topic_id=self._topic_ids.get(self.topic, ""), reader=True)
+        mark = OffsetMetadata(
+            0, 0, self._progress.stored(None), topic_id=self._topic_ids.get(self.topic, ""), reader=True
+        )
         return {(self.topic, self.partition): (self._progress.position, encode(mark).decode())}
 
     async def write(self, snapshot: Offsets) -> Offsets:
         """Carry a commit through: what was forwarded is acknowledged, with the offset or before it."""
         as_of = self.trust.losses
         await self._delivery.write(Commit(snapshot))
-        self.trust.found(self.skew, as_of)
+        self.trust.judge(self.skew, as_of)
         return snapshot
 
     # -- what is to be seen
@@ -246,15 +248,15 @@ class SourceReader:
         """The worker's clock less the broker's, ms."""
         return self._delivery.skew
 
-    def facts(self) -> ReaderFacts:
+    def readings(self) -> RepartitionTaskReadings:
         """The reader as it stands."""
         progress = self._progress
-        return ReaderFacts(
+        return RepartitionTaskReadings(
             self.partition,
-            SourceFacts(
+            SourceReadings(
                 self._label,
                 progress.reached,
-                progress.drained(self._clock()),
+                progress.is_caught_up(self._clock()),
                 progress.backfilling,
                 self._forwarder.ahead_bytes(self.source),
             ),

@@ -2,7 +2,7 @@
 partitions.
 
 Faust decides who owns which partition and recovers the table; from there on a `PartitionTask` does the work, and a
-`SourceReader` for a partition of a topic that has not as many of them as there are tasks. Whatever leaves memory and
+`RepartitionTask` for a partition of a topic that has not as many of them as there are tasks. Whatever leaves memory and
 log disagreeing ends the process (`fail`): the next one recovers.
 """
 
@@ -23,7 +23,7 @@ from faust.app.base import BootStrategy
 from faust.types import TP
 
 from streams import __version__
-from streams.core.event_time.inputs import ERASURES, FORWARDED
+from streams.core.event_time.inputs import ERASURES, REPARTITION
 from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.lifecycle.playbook import Playbook
 from streams.core.model.event import Source
@@ -40,20 +40,20 @@ from streams.shell.commit.guarantee import Guarantee
 from streams.shell.faults import (
     ELECTION_MS,
     CommitLate,
-    CountChanged,
+    CoPartitioningChanged,
     Defect,
     FetchingEnded,
     OutOfRange,
+    PartitionCountChanged,
     ShutdownForced,
-    TopicAnew,
-    WasApart,
+    TopicRecreated,
 )
 from streams.shell.monitoring import last_failure
-from streams.shell.monitoring.http import Erasing, Health, HttpServer, LoopLag
+from streams.shell.monitoring.http import ErasureEndpoint, Health, HttpServer, LoopLag
 from streams.shell.tasks.partition_task import PartitionTask
-from streams.shell.tasks.repartition_task import SourceReader, name_of
-from streams.shell.worker.task_startup import Starter
-from streams.shell.worker.watch import Watch
+from streams.shell.tasks.repartition_task import RepartitionTask, name_of
+from streams.shell.worker.task_startup import TaskStarter
+from streams.shell.worker.watch import Watchdog
 from streams.transport import driver
 
 log = logging.getLogger(__name__)
@@ -100,13 +100,13 @@ class App(faust.App):
         self.clock = clock
         self.tasks: dict[int, PartitionTask] = {}
         """By partition: those that process. Empty during a rebalance."""
-        self.readers: dict[TP, SourceReader] = {}
+        self.repartition_tasks: dict[TP, RepartitionTask] = {}
         """As `tasks`, of the sources that are `independent`."""
-        self.independent: frozenset[Source] = frozenset()
+        self.not_co_partitioned: frozenset[Source] = frozenset()
         """The sources whose topics have not as many partitions as there are tasks."""
         self.failure: str | None = None
         """Why the worker ends, if it does so by itself."""
-        self.watch = Watch(self, playbook)
+        self.watch = Watchdog(self, playbook)
         self.partition_counts = dict.fromkeys(Source, settings.partitions)
         """Of the topic of each source, as of the last assignment."""
         self.paused: dict[TP, Source] = {}
@@ -125,14 +125,14 @@ class App(faust.App):
             ExactlyOnce(self) if settings.processing_guarantee == "exactly_once" else AtLeastOnce(self)
         )
         self.committer = Committer(self, self._guarantee)
-        self.starter = Starter(self, Lifecycle(playbook, settings.id_namespace), self._guarantee)
+        self.starter = TaskStarter(self, Lifecycle(playbook, settings.id_namespace), self._guarantee)
         token = settings.erasure_token
         self._http = HttpServer(
             settings.web_host,
             settings.web_port,
             self.health,
             self.metrics.exposition,
-            None if token is None else Erasing(token, self._ask_for_erasure),
+            None if token is None else ErasureEndpoint(token, self._ask_for_erasure),
         )
         self.topic_ids: dict[str, str] = {}
         """Of all topics that are read: as they were when they were first seen."""
@@ -150,7 +150,7 @@ class App(faust.App):
     async def on_start(self) -> None:
         """Called by Faust when the worker starts."""
         await super().on_start()
-        problems, self.independent = await topics.look(self.settings)
+        problems, self.not_co_partitioned = await topics.check_for_worker(self.settings)
         if problems:
             self.fail(UserError(" ".join(problem.sentence for problem in problems)))
             raise RuntimeError(self.failure)
@@ -173,7 +173,7 @@ class App(faust.App):
             self.health.not_ready("stopping")
             self._watchdog()
             if self.failure is None:
-                await self._let_go(timeout=self.settings.shutdown_timeout / 2000)
+                await self._release(timeout=self.settings.shutdown_timeout / 2000)
             if self.failure is None and (reason := self.crash_reason) is not None:  # of a service of Faust's
                 self.fail(reason)
         await super().stop()
@@ -193,7 +193,7 @@ class App(faust.App):
         if self.failure is None:
             foreseen = isinstance(cause, UserError)
             self.failure = str(cause) if foreseen else f"{type(cause).__name__}: {cause}"
-            self.tasks, self.readers = {}, {}
+            self.tasks, self.repartition_tasks = {}, {}
             behind = cause.behind if isinstance(cause, Fault) else None if foreseen else cause
             log.critical("%s", self.failure, exc_info=behind)
             last_failure.note(self.settings.data_dir, cause, self.clock())
@@ -246,12 +246,12 @@ class App(faust.App):
     @property
     def task_topics(self) -> dict[int, str]:
         """What the tasks read, by rank: `read_topics` without those of sources that are `independent`."""
-        return {rank: topic for rank, topic in self.read_topics.items() if rank not in self.independent}
+        return {rank: topic for rank, topic in self.read_topics.items() if rank not in self.not_co_partitioned}
 
     def work_of(self, sources: Collection[TP]) -> tuple[list[int], dict[TP, Source]]:
         """The numbers of the tasks, and the partitions of the readers, that come of an assignment."""
         read_by_tasks = self.task_topics.values()
-        apart = {self.source_topics[source]: source for source in self.independent}
+        apart = {self.source_topics[source]: source for source in self.not_co_partitioned}
         numbers = {tp.partition for tp in sources if tp.topic in read_by_tasks}
         return sorted(numbers), {tp: apart[tp.topic] for tp in sorted(sources) if tp.topic in apart}
 
@@ -270,25 +270,25 @@ class App(faust.App):
         except UserError as exc:
             self.fail(exc)
 
-    def taken_away(self, rebalances: int) -> bool:
+    def is_superseded(self, rebalances: int) -> bool:
         """Whether the worker ends, or a rebalance has begun since there were so many."""
         ends = self.failure is not None or self._stopping
         return ends or self.in_rebalance or self.rebalances != rebalances
 
-    def working(self) -> list[PartitionTask | SourceReader]:
+    def working(self) -> list[PartitionTask | RepartitionTask]:
         """All that processes and commits at present."""
-        return [*self.tasks.values(), *self.readers.values()]
+        return [*self.tasks.values(), *self.repartition_tasks.values()]
 
     async def on_sources_revoked(self) -> None:
         """A rebalance begins."""
         self.in_rebalance, self.rebalances = True, self.rebalances + 1
         self.health.consumer_rests()
         if self.failure is None and not self._stopping:
-            await self._let_go(timeout=self.settings.rebalance_timeout / 1000)
+            await self._release(timeout=self.settings.rebalance_timeout / 1000)
 
-    async def _let_go(self, timeout: float) -> None:
+    async def _release(self, timeout: float) -> None:
         working = self.working()
-        self.tasks, self.readers = {}, {}
+        self.tasks, self.repartition_tasks = {}, {}
         for one in working:
             one.closed = True
         self.metrics.assigned(())
@@ -305,7 +305,7 @@ class App(faust.App):
             raise
 
     async def check_topic_ids(self) -> None:
-        """Raises `TopicAnew` if a topic is not the one that it was."""
+        """Raises `TopicRecreated` if a topic is not the one that it was."""
         names = {*self.read_topics.values(), topics.changelog_topic(self.settings)}
         for topic, topic_id in (await self.kafka.topic_ids(names)).items():
             self.same_topic(topic, topic_id)
@@ -316,16 +316,16 @@ class App(faust.App):
         counts = await self.kafka.partition_counts(self.source_topics.values())
         for source, topic in self.source_topics.items():
             count, tasks = counts[topic], self.settings.partitions
-            if source in self.independent and count == tasks:
-                raise WasApart(topic, tasks)
-            if source not in self.independent and count != tasks:
-                raise CountChanged(topic, count, tasks)
+            if source in self.not_co_partitioned and count == tasks:
+                raise CoPartitioningChanged(topic, tasks)
+            if source not in self.not_co_partitioned and count != tasks:
+                raise PartitionCountChanged(topic, count, tasks)
             self.partition_counts[source] = count
 
     def same_topic(self, topic: str, topic_id: str) -> None:
         known = self.topic_ids.get(topic, "")
         if topic_id and known and topic_id != known:
-            raise TopicAnew(topic)
+            raise TopicRecreated(topic)
 
     @property
     def kafka(self) -> driver.Consumer:
@@ -360,7 +360,7 @@ class App(faust.App):
         except Exception as exc:
             self.fail(exc)
 
-    def _hand_over(self, one: PartitionTask | SourceReader, rank: int, tp: TP, chunk: Any) -> None:
+    def _hand_over(self, one: PartitionTask | RepartitionTask, rank: int, tp: TP, chunk: Any) -> None:
         try:
             self._take_in(one, rank, tp, chunk)
         except UserError:
@@ -368,18 +368,18 @@ class App(faust.App):
         except Exception as exc:
             raise Defect(exc, one.next_offsets(), (tp, chunk.start, chunk.next - 1)) from exc
 
-    def _take_in(self, one: PartitionTask | SourceReader, rank: int, tp: TP, chunk: Any) -> None:
-        if rank == FORWARDED:
-            assert not isinstance(one, SourceReader)
-            one.arrive(chunk)
+    def _take_in(self, one: PartitionTask | RepartitionTask, rank: int, tp: TP, chunk: Any) -> None:
+        if rank == REPARTITION:
+            assert not isinstance(one, RepartitionTask)
+            one.receive(chunk)
             return
         if rank == ERASURES:
-            assert not isinstance(one, SourceReader)
+            assert not isinstance(one, RepartitionTask)
             one.erase(chunk)
             return
         source = Source(rank)
         one.process(source, chunk)
-        if one.full(source) and tp not in self.paused:
+        if one.must_pause(source) and tp not in self.paused:
             self.paused[tp] = source
             self.consumer.pause_partitions({tp})
 
@@ -404,17 +404,17 @@ class App(faust.App):
                     del self.paused[tp]
                     self.consumer.resume_partitions({tp})
 
-    def reads(self, tp: TP, rank: int) -> PartitionTask | SourceReader | None:
+    def reads(self, tp: TP, rank: int) -> PartitionTask | RepartitionTask | None:
         """Who reads a partition of a source, or of the activity topic."""
-        return self.readers.get(tp) if rank in self.independent else self.tasks.get(tp.partition)
+        return self.repartition_tasks.get(tp) if rank in self.not_co_partitioned else self.tasks.get(tp.partition)
 
-    async def _advance(self, working: Collection[PartitionTask | SourceReader]) -> None:
+    async def _advance(self, working: Collection[PartitionTask | RepartitionTask]) -> None:
         if self._clock_watch.jumped():
             self.kafka.fetches.clear()
             self.kafka.ahead.clear()
             self._guarantee.doubt()
             for one in self.working():
-                one.trust.lost()
+                one.trust.distrust()
         silent = self.watch.silence.silent(self.clock())
         for one in working:
             try:
@@ -426,7 +426,7 @@ class App(faust.App):
         for one in working:
             await one.flush()
 
-    async def _go_on(self, working: Collection[PartitionTask | SourceReader]) -> None:
+    async def _go_on(self, working: Collection[PartitionTask | RepartitionTask]) -> None:
         """What is too much for one step goes on here: between the steps others get a turn, and commits come early."""
         while True:
             if any(one.must_commit for one in working):
@@ -443,10 +443,10 @@ class App(faust.App):
             await self.committer.commit(self.working())
 
     def _ask_for_erasure(self, person: str, identified: bool) -> str:
-        """Called in a thread of HTTP (`Erasing.ask`)."""
+        """Called in a thread of HTTP (`ErasureEndpoint.ask`)."""
 
         async def ask() -> str:
-            return await erasure_requests.ask(self.kafka_producer(), self.settings, person, identified)
+            return await erasure_requests.send_request(self.kafka_producer(), self.settings, person, identified)
 
         asked = asyncio.run_coroutine_threadsafe(ask(), self.loop)
         try:
@@ -461,6 +461,6 @@ class App(faust.App):
                 while (state := self.table.data.partitions.get(number)) is not None and state.tidy():
                     await asyncio.sleep(0)
 
-    def fetches_of(self, one: PartitionTask | SourceReader) -> dict[int, Fetch]:
+    def fetches_of(self, one: PartitionTask | RepartitionTask) -> dict[int, Fetch]:
         fetches = self.kafka.fetches
         return {rank: fetch for rank, tp in one.read.items() if (fetch := fetches.get(tp))}

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from streams.core.engine.partition_engine import LABELS
-from streams.core.event_time.inputs import ERASURES, FORWARDED
+from streams.core.event_time.inputs import ERASURES, REPARTITION
 from streams.core.lifecycle.playbook import Playbook
 from streams.core.model.event import Source
 from streams.settings import Settings
@@ -75,7 +75,7 @@ def create_app(
 
 
 def _add_agent(app: App, rank: int, topic: Any) -> None:
-    others = {FORWARDED: "activity", ERASURES: "erasures"}
+    others = {REPARTITION: "activity", ERASURES: "erasures"}
 
     @app.agent(topic, name=f"streams.{others.get(rank) or LABELS[Source(rank)]}")
     async def agent(stream: Any) -> None:

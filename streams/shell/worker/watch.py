@@ -16,11 +16,11 @@ from streams.core.engine.partition_engine import LABELS
 from streams.core.lifecycle.playbook import Playbook
 from streams.core.model.event import Source
 from streams.shell.clock import MAX_SKEW_MS
-from streams.shell.commit.agreement import Agreement
+from streams.shell.commit.agreement import PlaybookAgreement
 from streams.shell.commit.metadata import decode_metadata
-from streams.shell.monitoring.recovery_progress import RecoveryWatch
+from streams.shell.monitoring.recovery_progress import RecoveryProgress
 from streams.shell.monitoring.slowest_partition import slowest
-from streams.shell.monitoring.topic_silence import SilenceWatch
+from streams.shell.monitoring.topic_silence import TopicSilence
 
 if TYPE_CHECKING:
     from streams.shell.worker.application import App
@@ -34,17 +34,17 @@ partitions: what is put there meanwhile is not late yet, with the default delay 
 ANSWERED_MS = 5_000
 
 
-class Watch:
+class Watchdog:
     """Used by the app: loops that run as long as it does."""
 
     def __init__(self, app: App, playbook: Playbook) -> None:
         settings = app.settings
-        self.silence = SilenceWatch(
-            {Source.CLICKSTREAM: settings.clickstream_hold_after, Source.ORDERS: settings.orders_hold_after}
+        self.silence = TopicSilence(
+            {Source.CLICKSTREAM: settings.clickstream_idle_timeout, Source.ORDERS: settings.orders_idle_timeout}
         )
         self._app = app
-        self._agreement = Agreement(playbook, settings.linking, settings.by_time)
-        self._recovery_watch = RecoveryWatch()
+        self._agreement = PlaybookAgreement(playbook, settings.identity_resolution, settings.event_time_ordering)
+        self._recovery_watch = RecoveryProgress()
         self._slowest: int | None = None
         """The least progress of the sources that this worker's tasks do not hear of; see `slowest`."""
 
@@ -55,16 +55,16 @@ class Watch:
             await asyncio.sleep(FACTS_S)
             lag: dict[tuple[str, int], int] = {}
             for task in app.tasks.values():
-                app.metrics.task(task.facts(app.fetches_of(task)))
-            for tp, reader in app.readers.items():
-                app.metrics.reader(tp.topic, reader.facts())
+                app.metrics.task(task.readings(app.fetches_of(task)))
+            for tp, reader in app.repartition_tasks.items():
+                app.metrics.repartition_task(tp.topic, reader.readings())
             for one in app.working():
                 lag |= one.lag(app.fetches_of(one))
             lag |= await self.lag_of_paused()
             app.metrics.consumer_lag(lag)
             if skews := [skew for one in app.working() if (skew := one.skew) is not None]:
                 self._judge_clock(max(skews, key=abs))
-            if app.readers:
+            if app.repartition_tasks:
                 await self.look_for_slowest()
             recovery: Any = app.tables
             remaining = recovery.recovery.active_remaining() if app.in_recovery else {}
@@ -84,7 +84,7 @@ class Watch:
                 if app.rebalances and not app.in_rebalance:
                     # A rebalance follows if one has more.
                     await app.kafka.partition_counts(app.source_topics.values())
-                if app.tasks or app.readers:
+                if app.tasks or app.repartition_tasks:
                     await app.check_topic_ids()
                     await self._check_playbooks()
             except (KafkaError, TimeoutError) as exc:
@@ -93,7 +93,7 @@ class Watch:
     async def look_for_slowest(self) -> None:
         """Of what a task reads for itself alone it tells nobody; and who has no task, hears of nothing."""
         app = self._app
-        unheard = [s for s in Source if not app.tasks or s not in app.settings.origins]
+        unheard = [s for s in Source if not app.tasks or s not in app.settings.upstream_sources]
         wanted = [TP(app.source_topics[source], n) for source in unheard for n in range(app.partition_counts[source])]
         try:
             committed = await app.kafka.committed_offsets(wanted) if wanted else {}
@@ -101,7 +101,7 @@ class Watch:
             log.warning("The group's commits cannot be read: %r", exc)
             return
         marks = [decode_metadata(committed[tp].metadata) if tp in committed else None for tp in wanted]
-        self._slowest = slowest([None if mark is None else mark.mark for mark in marks])
+        self._slowest = slowest([None if mark is None else mark.progress for mark in marks])
 
     def slowest_anywhere(self) -> int | None:
         """The least progress of any source, as far as this worker knows. Any of its tasks tells what all hear."""
@@ -119,11 +119,11 @@ class Watch:
             [TP(topic, n) for source, topic in app.source_topics.items() for n in range(app.partition_counts[source])]
         )
         marks = [(tp.partition, decode_metadata(offset.metadata)) for tp, offset in committed.items()]
-        self._agreement.saw((number, mark.playbook) for number, mark in marks if mark is not None)
+        self._agreement.observe((number, mark.playbook) for number, mark in marks if mark is not None)
         app.metrics.playbook_disagreement(self._agreement.partitions_of_others)
 
     def _show_recovery(self, remaining: Mapping[int, int]) -> None:
-        self._recovery_watch.saw(remaining, self._answers(remaining))
+        self._recovery_watch.observe(remaining, self._answers(remaining))
         figures = self._recovery_watch.figures
         self._app.metrics.recovery_remaining(remaining, 0.0 if figures is None else figures.seconds_left)
         self._app.metrics.changelog_read(self._app.table.data.take_count())
@@ -160,13 +160,13 @@ class Watch:
             )
 
     async def look_for_silence(self) -> None:
-        """Where the topics end that have a `hold_after`, if it is time. Raises what aiokafka does."""
+        """Where the topics end that have a `idle_timeout`, if it is time. Raises what aiokafka does."""
         app = self._app
         for source in self.silence.due(app.clock()):
             tps = [TP(app.source_topics[source], n) for n in range(app.partition_counts[source])]
             ends = await app.kafka.highwaters(*tps)
             since = None if self.silence.knows(source) else await self._last_record_at(ends)
-            self.silence.saw(source, sum(ends.values()), app.clock(), since)
+            self.silence.observe(source, sum(ends.values()), app.clock(), since)
 
     async def _watch_silence(self) -> None:
         try:
@@ -182,7 +182,7 @@ class Watch:
         if any(tp not in committed or committed[tp].offset < end for tp, end in ends.items() if end):
             return None
         marks = [decode_metadata(offset.metadata) for offset in committed.values()]
-        return max([mark.mark.last_record_at for mark in marks if mark is not None], default=0) or None
+        return max([mark.progress.last_record_at for mark in marks if mark is not None], default=0) or None
 
     async def _ends(self, tps: Collection[TP]) -> Mapping[TP, int]:
         """Where partitions end; nothing while the broker does not say, which is no reason to end."""

@@ -35,15 +35,18 @@ async def run(broker: Broker, runs: int, events: int = EVENTS, seconds: float = 
 async def latency(broker: Broker, runs: int, seconds: float) -> None:
     """As the scenario of that name, of events that tell their customer, and of those of known devices that do not."""
     for what, alone in ALONE.items():
-        results = [await at_rate(broker, RATE, seconds, alone=alone, linking="on") for _ in range(runs)]
+        results = [await at_rate(broker, RATE, seconds, alone=alone, identity_resolution="on") for _ in range(runs)]
         for percent, goal in ((50, ""), (99, "<= 100")):
             values = [percentile(result.latencies_ms, percent) for result in results]
-            report("linking", f"p{percent} at {RATE} events/s, {what}", values, "ms", goal)
+            report("identity_resolution", f"p{percent} at {RATE} events/s, {what}", values, "ms", goal)
         if alone:
             for percent in (50, 99):
                 values = [percentile(result.of_devices_ms, percent) for result in results]
                 report(
-                    "linking", f"p{percent} at {RATE} events/s, of those that tell a known device alone", values, "ms"
+                    "identity_resolution",
+                    f"p{percent} at {RATE} events/s, of those that tell a known device alone",
+                    values,
+                    "ms",
                 )
 
 
@@ -60,7 +63,7 @@ async def catching_up(broker: Broker, runs: int, events: int) -> None:
         for case, (records, settings) in cases.items():
             rates[case].append(await _rate(broker, records, settings))
     for case, of_runs in rates.items():
-        report("linking", f"a backlog of {events} events, {case}", of_runs, "events/s")
+        report("identity_resolution", f"a backlog of {events} events, {case}", of_runs, "events/s")
 
 
 async def _rate(broker: Broker, events: Iterable[Event], settings: dict[str, str]) -> float:
