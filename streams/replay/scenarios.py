@@ -1,4 +1,4 @@
-"""`lifecycle test`: runs files of scenarios and says, for each that fails, what was expected and what came."""
+"""`lifecycle test`: run scenario files and show, for each failure, what was expected and what came."""
 
 from __future__ import annotations
 

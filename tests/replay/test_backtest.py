@@ -22,7 +22,7 @@ from streams.devtools.ports import reserve_port
 from streams.errors import UserError
 from streams.replay import backtest, compare, runner
 from streams.replay.backtest import Backtest, decoders, nothing
-from streams.replay.collect import GONE, Collector, Customer, Moment, Series
+from streams.replay.collect import GONE, Collector, Customer, DatedSeries, Series
 from streams.replay.compare import Comparison, Reason
 from streams.replay.lines import Lines
 from streams.replay.page import page
@@ -137,15 +137,17 @@ def test_each_way_to_differ_has_its_reason(tmp_path: Path, new: Playbook, old: P
     assert [reason.how for reason in found.differences.because] == [how]
 
 
-moments = st.builds(Moment, st.integers(0, 3), st.builds(Series, st.just("t"), st.sampled_from(("a", "b"))))
+moments = st.builds(DatedSeries, st.integers(0, 3), st.builds(Series, st.just("t"), st.sampled_from(("a", "b"))))
 outputs = st.tuples(st.sampled_from([Customer(name, known) for name in "xy" for known in (True, False)]), moments)
 
 
 @given(st.lists(st.tuples(st.lists(outputs, max_size=4), st.lists(outputs, max_size=4)), max_size=6))
-def test_customers_differ_exactly_if_their_outputs_do(steps: list[tuple[list[tuple[Customer, Moment]], ...]]) -> None:
+def test_customers_differ_exactly_if_their_outputs_do(
+    steps: list[tuple[list[tuple[Customer, DatedSeries]], ...]],
+) -> None:
     new, old = Collector(), Collector()
     comparison = Comparison(new, old)
-    told: list[Counter[tuple[Customer, Moment]]] = [Counter(), Counter()]
+    told: list[Counter[tuple[Customer, DatedSeries]]] = [Counter(), Counter()]
     for step in steps:
         for side, collector, made in zip(told, (new, old), step, strict=True):
             side.update(made)
@@ -154,7 +156,7 @@ def test_customers_differ_exactly_if_their_outputs_do(steps: list[tuple[list[tup
     found = comparison.finish()
     differ = {customer for one, other in (told, told[::-1]) for customer, _ in (one - other)}
     assert found.customers == len(differ)
-    assert sum(because.count for because in found.because.values()) + found.untold == len(differ)
+    assert sum(because.count for because in found.because.values()) + found.not_kept == len(differ)
     assert {customer for because in found.because.values() for customer in because.examples} <= differ
     for customer in differ:  # the first difference of a customer is reported
         first = min(moment for one, other in (told, told[::-1]) for who, moment in (one - other) if who == customer)
@@ -170,7 +172,7 @@ def test_bounds_on_what_is_kept_change_no_number(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(compare, "DETAILED_MOMENTS", 2)
     found = find(QUICKER, OLD, clicks, (), parse_time("2026-01-10T00:00:00Z"))
     assert found.differences is not None
-    assert (found.differences.customers, found.differences.untold) == (20, 17)
+    assert (found.differences.customers, found.differences.not_kept) == (20, 17)
     assert [(reason.how, because.count) for reason, because in found.differences.because.items()] == [("earlier", 3)]
     assert "and 17 customers for other reasons" in page(found)
 

@@ -54,7 +54,7 @@ def test_chunks_and_commits_do_not_change_what_comes_out(
 ) -> None:
     expected = replay(tmp_path)
     monkeypatch.setattr(lines, "CHUNK", chunk)
-    monkeypatch.setattr(play, "LINKING_COMMIT_EVERY", commits)
+    monkeypatch.setattr(play, "RESOLVING_COMMIT_EVERY", commits)
     assert replay(tmp_path, "other") == expected
 
 

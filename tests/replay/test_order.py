@@ -69,7 +69,7 @@ def test_chunks_and_commits_make_no_difference(
     events = disordered(close(history()))
     expected = replay(tmp_path / "out", events, identity_resolution=True, ordering="event_time")
     monkeypatch.setattr(lines, "CHUNK", chunk)
-    monkeypatch.setattr(play, "LINKING_COMMIT_EVERY", commits)
+    monkeypatch.setattr(play, "RESOLVING_COMMIT_EVERY", commits)
     assert replay(tmp_path / "other", events, identity_resolution=True, ordering="event_time") == expected
 
 

@@ -55,13 +55,13 @@ def test_the_shipped_scenarios_pass() -> None:
 def test_every_row_of_the_shipped_playbooks_has_a_scenario(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows are identified by the stages left and entered in the outputs."""
     seen: list[Document] = []
-    saw = scenario._Play._saw
+    saw = scenario._Play._keep
 
     def note(play: scenario._Play, output: Document) -> None:
         seen.append(output)
         saw(play, output)
 
-    monkeypatch.setattr(scenario._Play, "_saw", note)
+    monkeypatch.setattr(scenario._Play, "_keep", note)
     find = scenarios.playbook_of(Settings())
     for path in scenario_file.find([SHIPPED]):
         file = scenario_file.load(path)
