@@ -114,7 +114,7 @@ def replay(
         raise UserError("there is nothing to replay: name files with --clickstream or --orders.")
     import dataclasses
 
-    from streams.replay.runner import run
+    from streams.replay.replay import run
     from streams.settings import load
 
     settings = load()
@@ -198,10 +198,12 @@ def test(paths: tuple[Path, ...]) -> None:
 
     In a DIR, the files *.scenarios.yaml are run; without any, those that come with the shipped playbooks.
     """
-    from streams.replay import scenarios
+    from streams.replay import scenario_command
     from streams.settings import load
 
-    sys.exit(scenarios.run_all(paths or (scenarios.SHIPPED,), load(), scenarios.playbook_of(load())))
+    sys.exit(
+        scenario_command.run_all(paths or (scenario_command.SHIPPED,), load(), scenario_command.playbook_of(load()))
+    )
 
 
 @main.command()

@@ -14,12 +14,12 @@ from streams.core.lifecycle.playbook import Playbook
 from streams.core.model.event import Source
 from streams.core.model.policy import DAY
 from streams.errors import UserError
-from streams.replay.collect import Collector
-from streams.replay.compare import Comparison, Differences
-from streams.replay.lines import Lines
-from streams.replay.page import Findings, page
-from streams.replay.play import FileReader, Play, Reader
-from streams.replay.runner import progress_bar
+from streams.replay.backtest_page import Findings, page
+from streams.replay.comparison import Comparison, Differences
+from streams.replay.input_files import Lines
+from streams.replay.log_run import FileReader, LogRun, Reader
+from streams.replay.output_collector import Collector
+from streams.replay.replay import progress_bar
 from streams.settings import Settings
 
 
@@ -35,7 +35,7 @@ class Backtest:
         parts = [(Lifecycle(new, settings.id_namespace), self._new)]
         if old is not None and self._old is not None:
             parts.append((Lifecycle(old, settings.id_namespace), self._old))
-        self._play = Play(
+        self._play = LogRun(
             reader,
             parts,
             until=until,
@@ -128,7 +128,7 @@ def over_files(
 
 def over_topics(settings: Settings, new: Playbook, old: Playbook | None, out: Path, *, until: int | None = None) -> int:
     """Run the backtest over everything that the input topics hold now. Return the exit code."""
-    from streams.replay.topics import TopicReader  # it takes a while
+    from streams.replay.topic_reader import TopicReader  # it takes a while
 
     with TopicReader(settings, decoders(settings, new, old), nothing, until=until) as reader:
         test = Backtest(settings, reader, new, old, until=until)

@@ -1,4 +1,4 @@
-"""Read scenario files: YAML to `scenario.Scenario`. Mistakes are reported by file and line. See docs/scenarios.md."""
+"""Read scenario files: YAML to `scenario_run.Scenario`. Mistakes are reported by file and line. See docs/scenarios.md."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from streams import values
 from streams.errors import UserError
-from streams.replay.scenario import DEAD_LETTER, LATEST, Document, Event, Expect, Scenario, Step, Wait
-from streams.replay.yamlfile import Mapping, Mistake, read
+from streams.replay.scenario_run import DEAD_LETTER, LATEST, Document, Event, Expect, Scenario, Step, Wait
+from streams.replay.scenario_yaml import Mapping, Mistake, read
 
 SUFFIX: Final = ".scenarios.yaml"
 START: Final = values.parse_time("2026-01-01T00:00:00Z")

@@ -10,8 +10,8 @@ from hypothesis import given
 
 from streams import playbooks
 from streams.playbooks import PlaybookError, load, parse
-from streams.replay.scenario import Expect, Scenario, run
 from streams.replay.scenario_file import load as load_scenarios
+from streams.replay.scenario_run import Expect, Scenario, run
 from streams.settings import Settings
 from tests.playbooks.changing import changed
 

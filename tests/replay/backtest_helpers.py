@@ -11,9 +11,9 @@ from streams import playbooks
 from streams.core.lifecycle.playbook import Playbook
 from streams.core.model.event import Source
 from streams.replay.backtest import Backtest, decoders, nothing
-from streams.replay.lines import Lines
-from streams.replay.page import Findings
-from streams.replay.play import FileReader
+from streams.replay.backtest_page import Findings
+from streams.replay.input_files import Lines
+from streams.replay.log_run import FileReader
 from streams.settings import Settings
 from streams.values import parse_time
 from tests.support.replay_data import CLICKS, ORDERS

@@ -20,14 +20,14 @@ from streams.core.model.event import Source
 from streams.core.model.policy import DAY, MINUTE, Policy
 from streams.devtools.ports import reserve_port
 from streams.errors import UserError
-from streams.replay import backtest, compare, runner
+from streams.replay import backtest, comparison, replay
 from streams.replay.backtest import Backtest, decoders, nothing
-from streams.replay.collect import GONE, Collector, Customer, DatedSeries, Series
-from streams.replay.compare import Comparison, Reason
-from streams.replay.lines import Lines
-from streams.replay.page import page
-from streams.replay.play import FileReader
-from streams.replay.plots import Buckets, date
+from streams.replay.backtest_page import page
+from streams.replay.comparison import Comparison, Reason
+from streams.replay.input_files import Lines
+from streams.replay.log_run import FileReader
+from streams.replay.output_collector import GONE, Collector, Customer, DatedSeries, Series
+from streams.replay.svg_plots import Buckets, date
 from streams.settings import Settings
 from streams.values import parse_time
 from tests.replay.backtest_helpers import NOW, OLD, QUICKER, TEXT, UNTIL, changed, event, find, write
@@ -43,7 +43,7 @@ def command(*args: str | Path, **environ: str) -> Result:
 
 def test_backtest_counts_the_outputs_of_a_replay(tmp_path: Path) -> None:
     found = find(OLD).new
-    runner.run(Settings(), clickstream=[CLICKS], orders=[ORDERS], out=tmp_path, until=UNTIL, now=NOW)
+    replay.run(Settings(), clickstream=[CLICKS], orders=[ORDERS], out=tmp_path, until=UNTIL, now=NOW)
     expected: dict[Series, Counter[int]] = {}
     flows: Counter[tuple[str, str | None, str]] = Counter()
     for name in ("stage-changes.jsonl", "abandonments.jsonl"):
@@ -168,8 +168,8 @@ def test_bounds_on_what_is_kept_change_no_number(tmp_path: Path, monkeypatch: py
         tmp_path / "c.jsonl",
         *(event(n, "2026-01-01T10:00:00Z", customer=f"c-{n}", product_id="p") for n in range(20)),
     )
-    monkeypatch.setattr(compare, "DETAILED_CUSTOMERS", 3)
-    monkeypatch.setattr(compare, "DETAILED_MOMENTS", 2)
+    monkeypatch.setattr(comparison, "DETAILED_CUSTOMERS", 3)
+    monkeypatch.setattr(comparison, "DETAILED_MOMENTS", 2)
     found = find(QUICKER, OLD, clicks, (), parse_time("2026-01-10T00:00:00Z"))
     assert found.differences is not None
     assert (found.differences.customers, found.differences.not_kept) == (20, 17)

@@ -15,9 +15,9 @@ from streams.core.lifecycle.playbook import Playbook
 from streams.errors import UserError
 from streams.playbooks.rows import rows_of
 from streams.playbooks.tree import MOST_CHARACTERS, MOST_NODES
-from streams.replay import scenario, scenario_file, scenarios
-from streams.replay.scenario import Document, Scenario, differences, run
-from streams.replay.scenarios import SHIPPED
+from streams.replay import scenario_command, scenario_file, scenario_run
+from streams.replay.scenario_command import SHIPPED
+from streams.replay.scenario_run import Document, Scenario, differences, run
 from streams.settings import Settings
 from tests.support.documentation import ROOT, fences
 
@@ -55,14 +55,14 @@ def test_the_shipped_scenarios_pass() -> None:
 def test_every_row_of_the_shipped_playbooks_has_a_scenario(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows are identified by the stages left and entered in the outputs."""
     seen: list[Document] = []
-    saw = scenario._Play._keep
+    saw = scenario_run._ScenarioRun._keep
 
-    def note(play: scenario._Play, output: Document) -> None:
+    def note(play: scenario_run._ScenarioRun, output: Document) -> None:
         seen.append(output)
         saw(play, output)
 
-    monkeypatch.setattr(scenario._Play, "_keep", note)
-    find = scenarios.playbook_of(Settings())
+    monkeypatch.setattr(scenario_run._ScenarioRun, "_keep", note)
+    find = scenario_command.playbook_of(Settings())
     for path in scenario_file.find([SHIPPED]):
         file = scenario_file.load(path)
         for each in file.scenarios:
@@ -222,4 +222,4 @@ def test_a_directory_holds_scenarios_or_is_a_mistake(tmp_path: Path) -> None:
     path = write(inside, CART, "expect: []")
     assert scenario_file.find([tmp_path, path]) == [path]
     console = Console(file=io.StringIO())
-    assert scenarios.run_all([tmp_path], Settings(), lambda file: Playbook(), console) == 0
+    assert scenario_command.run_all([tmp_path], Settings(), lambda file: Playbook(), console) == 0

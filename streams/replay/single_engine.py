@@ -24,7 +24,7 @@ Made = tuple[Effects, list[Output]]
 """Effects of a call, and the outputs that waited for a commit."""
 
 
-class Alone:
+class SingleEngine:
     """An engine with its own log of internal messages. Only the caller moves time."""
 
     def __init__(self, lifecycle: Lifecycle, *, identity_resolution: bool, event_time_ordering: bool) -> None:
@@ -54,7 +54,7 @@ class Alone:
         self.engine.complete(before)
 
     def commit(self, now: int, ended: Mapping[Source, Fetch]) -> Iterator[Made]:
-        """Commit, and deliver internal messages, until there are neither messages nor new progress. Yield each result."""
+        """Commit and deliver internal messages until there are no messages and no new progress. Yield each result."""
         reported: list[object] = []
         while True:
             snapshot = self.engine.snapshot()

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from streams.replay.collect import Collector, Customer, DatedSeries, Series
+from streams.replay.output_collector import Collector, Customer, DatedSeries, Series
 
 DETAILED_CUSTOMERS: Final = 50_000
 """Customers whose differences are kept. Further ones are only counted."""

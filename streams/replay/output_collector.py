@@ -86,7 +86,7 @@ def why(output: Output) -> str:
 
 
 class Collector:
-    """Collects the outputs of one playbook. A `play.Sink`. The comparison empties `new` after each step."""
+    """Collects the outputs of one playbook. A `log_run.Sink`. The comparison empties `new` after each step."""
 
     def __init__(self) -> None:
         self.counts: Counter[tuple[str, str]] = Counter()
@@ -101,12 +101,12 @@ class Collector:
         self._stories = tempfile.TemporaryFile(prefix="lifecycle-backtest-")  # noqa: SIM115 # until the end
 
     def take(self, effects: Effects) -> None:
-        """Implement `play.Sink`."""
+        """Implement `log_run.Sink`."""
         self.counts.update(effects.counts)
         self.made(effects.outputs)
 
     def made(self, outputs: list[Output]) -> None:
-        """Implement `play.Sink`."""
+        """Implement `log_run.Sink`."""
         for output in outputs:
             series, at = series_of(output), output.occurred_at
             day = at // DAY

@@ -19,8 +19,8 @@ from streams.contracts.native import Decoder
 from streams.contracts.rejected import Rejected
 from streams.core.model.event import Event, Source
 from streams.errors import UserError
-from streams.replay.play import Refused
-from streams.replay.report import Tally
+from streams.replay.log_run import OnRejected
+from streams.replay.summary import Tally
 from streams.settings import Settings
 
 T = TypeVar("T")
@@ -50,12 +50,12 @@ class _Partition:
 
 
 class TopicReader:
-    """A `play.Reader`. It merges the partitions of a topic in time order, each in the order of its log, so a customer's
+    """A `log_run.Reader`. It merges the partitions of a topic in time order, each in the order of its log, so a customer's
     records may be on any partition. Events get new offsets, over all partitions. A context manager.
     """
 
     def __init__(
-        self, settings: Settings, decoders: Mapping[Source, Decoder], refused: Refused, *, until: int | None
+        self, settings: Settings, decoders: Mapping[Source, Decoder], refused: OnRejected, *, until: int | None
     ) -> None:
         """Events after `until` (ms) are left out. Events too far after their record's timestamp are rejected."""
         self.open = set(Source)

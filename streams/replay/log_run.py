@@ -15,16 +15,16 @@ from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.model.event import Event, Source
 from streams.core.model.outputs import Effects, Output
 from streams.core.model.sources import Fetch
-from streams.replay.alone import Alone
-from streams.replay.lines import Lines
-from streams.replay.report import Tally
+from streams.replay.input_files import Lines
+from streams.replay.single_engine import SingleEngine
+from streams.replay.summary import Tally
 
 COMMIT_EVERY: Final = 64
 """Chunks between commits. A commit packs the changed profiles and returns the outputs of deadlines."""
 RESOLVING_COMMIT_EVERY: Final = 16
 """Chunks between commits with identity resolution. Customers wait for internal messages, which wait for a commit."""
 
-Refused = Callable[[Source, int, bytes, Rejected], None]
+OnRejected = Callable[[Source, int, bytes, Rejected], None]
 """Called with each rejected record: source, offset, value, reason."""
 
 
@@ -49,7 +49,7 @@ class FileReader:
         self,
         inputs: Mapping[Source, Lines],
         decoders: Mapping[Source, Decoder],
-        refused: Refused,
+        refused: OnRejected,
         *,
         until: int | None,
         now: int,
@@ -101,7 +101,7 @@ class Sink(Protocol):
         """Take outputs that waited for a commit."""
 
 
-class Play:
+class LogRun:
     """One pass through a log. Call `step` until it returns False, then `finish`.
 
     The time is the latest event time read. A source that has ended counts as caught up at that time, so that the other
@@ -121,7 +121,9 @@ class Play:
         self._until = until
         self._parts = [
             (
-                Alone(lifecycle, identity_resolution=identity_resolution, event_time_ordering=event_time_ordering),
+                SingleEngine(
+                    lifecycle, identity_resolution=identity_resolution, event_time_ordering=event_time_ordering
+                ),
                 sink,
                 lifecycle,
             )

@@ -19,7 +19,7 @@ from streams.core.lifecycle.playbook import Playbook
 from streams.core.model.event import ORDER_TYPES, Source
 from streams.core.model.outputs import Effects, Output
 from streams.core.model.sources import Fetch
-from streams.replay.alone import Alone
+from streams.replay.single_engine import SingleEngine
 from streams.settings import Settings
 from streams.values import parse_time, show_time
 
@@ -107,7 +107,7 @@ def labels(document: Mapping[str, Any]) -> set[str]:
 
 def run(scenario: Scenario, playbook: Playbook, settings: Settings) -> Failure | None:
     """Run a scenario. Return None if all outputs were as expected. Raise `ScenarioError` if a step is impossible."""
-    play = _Play(scenario, playbook, settings)
+    play = _ScenarioRun(scenario, playbook, settings)
     for step in scenario.steps:
         if isinstance(step, Event):
             play.event(step)
@@ -140,7 +140,7 @@ def _show(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
-class _Play:
+class _ScenarioRun:
     """A scenario while it runs. Time passes only by its steps."""
 
     def __init__(self, scenario: Scenario, playbook: Playbook, settings: Settings) -> None:
@@ -152,7 +152,7 @@ class _Play:
         self._decoders = settings.decoders(playbook.policy.currency, playbook.properties)
         self._encoder = Encoder(settings.ce_source)
         lifecycle = Lifecycle(playbook, settings.id_namespace)
-        self._alone = Alone(
+        self._alone = SingleEngine(
             lifecycle,
             identity_resolution=settings.identity_resolution,
             event_time_ordering=settings.event_time_ordering,

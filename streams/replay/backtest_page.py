@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Final
 
 from streams.core.model.policy import DAY
-from streams.replay import plots
-from streams.replay.collect import GONE, Collector, Customer, CustomerOutput, Series
-from streams.replay.compare import Because, Differences, Reason
-from streams.replay.plots import Buckets
-from streams.replay.report import Tally
+from streams.replay import svg_plots
+from streams.replay.comparison import Because, Differences, Reason
+from streams.replay.output_collector import GONE, Collector, Customer, CustomerOutput, Series
+from streams.replay.summary import Tally
+from streams.replay.svg_plots import Buckets
 from streams.values import show_duration, show_time
 
 _CSS: Final = Path(__file__).with_name("page.css")
@@ -88,7 +88,7 @@ def _headline(findings: Findings) -> Iterator[str]:
             f"<b>{escape(findings.old_name)}</b>.</p>"
         )
     if tally.first is not None and tally.last is not None:
-        yield f'<p class="soft">{plots.date(tally.first // DAY)} to {plots.date(tally.last // DAY)}</p>'
+        yield f'<p class="soft">{svg_plots.date(tally.first // DAY)} to {svg_plots.date(tally.last // DAY)}</p>'
     yield '<div class="facts">'
     yield _fact(f"{tally.valid:,}", "events")
     yield _fact(f"{customers:,}", "customers seen")
@@ -143,7 +143,7 @@ def _stages(findings: Findings, buckets: Buckets) -> Iterator[str]:
         yield '<div class="two">'
         for (name, _), values in zip(sides, ends, strict=True):
             layers = [(stage, stages.index(stage), values[stage]) for stage in stages]
-            plot = plots.areas(layers, buckets, top, f"Customers by stage of {track}, {name}")
+            plot = svg_plots.areas(layers, buckets, top, f"Customers by stage of {track}, {name}")
             yield f'<div class="card"><h3>{escape(name)}</h3>{plot}</div>'
         yield f'<div class="card wide">{_population(stages, ends, [name for name, _ in sides])}</div></div>'
 
@@ -155,7 +155,7 @@ def _population(stages: Sequence[str], ends: Sequence[dict[str, list[int]]], nam
         cells = "".join(f'<td class="num">{number:,}</td>' for number in numbers)
         if len(numbers) > 1:
             cells += f'<td class="num">{_delta(numbers[1], numbers[0])}</td>'
-        rows.append(f'<tr><td><i class="dot f{n % plots.COLOURS}"></i>{escape(stage)}</td>{cells}</tr>')
+        rows.append(f'<tr><td><i class="dot f{n % svg_plots.COLOURS}"></i>{escape(stage)}</td>{cells}</tr>')
     head = "".join(f'<th class="num">{escape(name)}</th>' for name in names) + ("<th></th>" if len(names) > 1 else "")
     return f'<div class="scroll"><table><tr><th>at the end</th>{head}</tr>{"".join(rows)}</table></div>'
 
@@ -190,7 +190,7 @@ def _outputs(findings: Findings, buckets: Buckets) -> Iterator[str]:
             before = None if old is None else buckets.sums(old.daily.get(series, {}))
             total = f"{new.total(series):,}"
             change = "" if old is None else _delta(new.total(series), old.total(series))
-            plot = plots.bars(now, before, buckets, f"{group}: {series.label}")
+            plot = svg_plots.bars(now, before, buckets, f"{group}: {series.label}")
             yield (
                 f'<div class="card"><header><h3>{escape(series.label)}</h3><b class="num">{total}</b></header>'
                 f"{change}{plot}</div>"

@@ -20,10 +20,10 @@ from streams.contracts.rejected import Rejected
 from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.model.event import Source
 from streams.core.model.outputs import Effects, Output
-from streams.replay.lines import Lines
-from streams.replay.play import FileReader, Play
-from streams.replay.report import report
-from streams.replay.results import DEAD_LETTERS, PROFILES, Results, dead_letter, file_of
+from streams.replay.input_files import Lines
+from streams.replay.log_run import FileReader, LogRun
+from streams.replay.result_files import DEAD_LETTERS, PROFILES, Results, dead_letter, file_of
+from streams.replay.summary import report
 from streams.settings import Settings
 
 
@@ -65,7 +65,7 @@ class Replay:
         self._encoder = Encoder(settings.ce_source)
         self._lifecycle = Lifecycle(playbook, settings.id_namespace)
         reader = FileReader(inputs, decoders, self._refused, until=until, now=now)
-        self._play = Play(
+        self._play = LogRun(
             reader,
             [(self._lifecycle, self)],
             until=until,
@@ -88,12 +88,12 @@ class Replay:
         self.tally.population = dict(state.population)
 
     def take(self, effects: Effects) -> None:
-        """Implement `play.Sink`."""
+        """Implement `log_run.Sink`."""
         self.tally.counts.update(effects.counts)
         self.made(effects.outputs)
 
     def made(self, outputs: list[Output]) -> None:
-        """Implement `play.Sink`."""
+        """Implement `log_run.Sink`."""
         for output in outputs:
             self._results.write(file_of(output), [self._encoder.encode(output).value])
         self.tally.made(outputs)
