@@ -1,4 +1,4 @@
-"""Read scenario files: YAML to `scenario_run.Scenario`. Mistakes are reported by file and line. See docs/scenarios.md."""
+"""Read scenario files: YAML to `scenario_run.Scenario`. Mistakes are reported by file and line."""
 
 from __future__ import annotations
 

@@ -50,8 +50,8 @@ class _Partition:
 
 
 class TopicReader:
-    """A `log_run.Reader`. It merges the partitions of a topic in time order, each in the order of its log, so a customer's
-    records may be on any partition. Events get new offsets, over all partitions. A context manager.
+    """A `log_run.Reader`. It merges the partitions of a topic in time order, each in the order of its log, so the
+    records of a customer may be on any partition. Events get new offsets, over all partitions. A context manager.
     """
 
     def __init__(
