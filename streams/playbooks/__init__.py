@@ -3,7 +3,7 @@
 `load` reads one by path, or one that is shipped by name. `docs/playbook.md` tells people how to write them.
 """
 
-from streams.playbooks.loading import DEFAULT, SHIPPED, load, parse
+from streams.playbooks.loader import DEFAULT, SHIPPED, load, parse
 from streams.playbooks.problems import PlaybookError, Problem
 
 __all__ = ["DEFAULT", "SHIPPED", "PlaybookError", "Problem", "load", "parse"]

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from typing import Final, NamedTuple
 
-from streams.playbooks.rows import Row
+from streams.playbooks.transition_rows import Row
 
 CARD: Final = 380
 """Widths, heights and distances are pixels."""

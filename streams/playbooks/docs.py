@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from streams.playbooks.format import ABANDONMENT, BROWSE, CART, CHECKOUT, FORGET, KEPT, PLAYBOOK, TRACK, TRANSITION
-from streams.playbooks.kinds import Section
+from streams.playbooks.key_kinds import Section
 from streams.playbooks.triggers import COMPUTED, ON, STEP, TRIGGER
 
 SECTIONS: dict[str, Section] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from streams.core.rules import Type
-from streams.playbooks.kinds import (
+from streams.playbooks.key_kinds import (
     CURRENCY,
     DURATION,
     NAME,

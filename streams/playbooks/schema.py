@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 
 from streams.playbooks.format import PLAYBOOK
-from streams.playbooks.kinds import Schema
+from streams.playbooks.key_kinds import Schema
 
 
 def schema() -> Schema:

@@ -11,7 +11,7 @@ from typing import Any, Final
 from streams.core.lifecycle.triggers import Datum, OnAbandonment, OnStage, OnTime, Step, Trigger
 from streams.core.rules import CompiledRule as Compiled
 from streams.core.rules import Type
-from streams.playbooks.kinds import (
+from streams.playbooks.key_kinds import (
     DURATION,
     NAME,
     Key,
@@ -28,7 +28,7 @@ from streams.playbooks.kinds import (
     one_of,
 )
 from streams.playbooks.problems import meant, shown
-from streams.playbooks.tree import Node
+from streams.playbooks.yaml_tree import Node
 
 Compile = Callable[[Node, Type | None], Compiled | None]
 Complain = Callable[[Node, str], None]

@@ -1,4 +1,4 @@
-"""Scenario files as plain values, with the line of every mapping: what `playbooks.tree` reads, with numbers as numbers.
+"""Scenario files as plain values, with the line of every mapping: `playbooks.yaml_tree` with numbers as numbers.
 
 `yes`, `on`, `10:30`, dates and numbers with leading zeros are texts.
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from streams.errors import UserError
-from streams.playbooks.tree import Malformed, Node, compose
+from streams.playbooks.yaml_tree import Malformed, Node, compose
 
 
 class Mapping(dict[str, Any]):

@@ -16,7 +16,7 @@ from streams import playbooks
 from streams.cli import main
 from streams.playbooks import PlaybookError, docs, parse
 from streams.playbooks.format import PLAYBOOK
-from streams.playbooks.kinds import Kind, ListOf, OneOrMore, OrOff, Section, TableOf
+from streams.playbooks.key_kinds import Kind, ListOf, OneOrMore, OrOff, Section, TableOf
 from streams.playbooks.schema import schema
 from streams.playbooks.triggers import COMPUTED, EventsOr, Told
 from tests.support.documentation import ROOT, fences

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from streams import playbooks
 from streams.cli import main
 from streams.core.lifecycle.tracks import TimeoutTransition, Track, Transition, interested, ordered
-from streams.playbooks import diagram, explain
-from streams.playbooks.rows import Row, rows_of, unreachable
+from streams.playbooks import diagram, explanation
+from streams.playbooks.transition_rows import Row, rows_of, unreachable
 
 DEFAULT = playbooks.load("ecommerce")
 SVG = "{http://www.w3.org/2000/svg}"
@@ -63,7 +63,7 @@ def test_mermaid_of_hostile_names_is_still_mermaid() -> None:
     track = Track('t"}\n', 'a: b;"', (Transition(('a: b;"',), "--> x", ordered),))
     text = r'(?:[^":;<{}\n]|#\d+;)*'
     shapes = re.compile(rf'state "{text}" as \w+|\[\*\] --> \w+|\w+ --> \w+: {text}')
-    lines = list(explain._mermaid(track))
+    lines = list(explanation._mermaid(track))
     assert len(lines) == 4
     assert all(shapes.fullmatch(line) for line in lines)
 

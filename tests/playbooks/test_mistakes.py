@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from streams import playbooks
 from streams.errors import UserError
 from streams.playbooks import PlaybookError, Problem, parse
-from streams.playbooks.tree import DEEPEST, MOST_CHARACTERS
-from tests.playbooks.changing import changed
+from streams.playbooks.yaml_tree import DEEPEST, MOST_CHARACTERS
+from tests.playbooks.random_edits import changed
 
 ECOMMERCE = Path(playbooks.__file__).with_name("ecommerce.yaml").read_text()
 SMALL = """\

@@ -13,7 +13,7 @@ from streams.playbooks import PlaybookError, load, parse
 from streams.replay.scenario import Expect, Scenario, run
 from streams.replay.scenario_file import load as load_scenarios
 from streams.settings import Settings
-from tests.playbooks.changing import changed
+from tests.playbooks.random_edits import changed
 
 ROOT = Path(__file__).parents[2]
 TRIGGERS = (Path(playbooks.__file__).parent / "ecommerce-triggers.yaml").read_text()

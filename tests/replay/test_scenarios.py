@@ -13,8 +13,8 @@ from streams import playbooks
 from streams.cli import main
 from streams.core.lifecycle.playbook import Playbook
 from streams.errors import UserError
-from streams.playbooks.rows import rows_of
-from streams.playbooks.tree import MOST_CHARACTERS, MOST_NODES
+from streams.playbooks.transition_rows import rows_of
+from streams.playbooks.yaml_tree import MOST_CHARACTERS, MOST_NODES
 from streams.replay import scenario, scenario_file, scenarios
 from streams.replay.scenario import Document, Scenario, differences, run
 from streams.replay.scenarios import SHIPPED

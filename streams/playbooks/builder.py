@@ -18,10 +18,10 @@ from streams.core.rules import CompiledRule, RuleError, Type, Vocabulary, compil
 from streams.core.rules.requirements import KeptProperty, together
 from streams.core.rules.vocabulary import KNOWN_TYPES
 from streams.playbooks.format import ANY
-from streams.playbooks.kinds import Problems
+from streams.playbooks.key_kinds import Problems
 from streams.playbooks.problems import Problem, meant, shown
-from streams.playbooks.tree import Node
 from streams.playbooks.triggers import Builder
+from streams.playbooks.yaml_tree import Node
 
 _KINDS: Final[tuple[AbandonmentKind, ...]] = ("checkout", "cart", "browse")
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 from streams.core.lifecycle.playbook import Playbook
 from streams.errors import UserError
-from streams.playbooks.loading import load
-from streams.playbooks.rows import rows_of, unreachable
+from streams.playbooks.loader import load
+from streams.playbooks.transition_rows import rows_of, unreachable
 
 
 def run(sources: Sequence[str], say: Callable[[str], None]) -> int:

@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 from streams.contracts.money import EXPONENTS
 from streams.core.rules.lexer import LONGEST, duration
 from streams.playbooks.problems import Problem, meant, shown
-from streams.playbooks.tree import Node
+from streams.playbooks.yaml_tree import Node
 
 Schema = dict[str, Any]
 Problems = list[Problem]

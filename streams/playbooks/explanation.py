@@ -9,7 +9,7 @@ from streams.core.lifecycle.playbook import Playbook
 from streams.core.lifecycle.tracks import Track
 from streams.core.lifecycle.triggers import Trigger
 from streams.playbooks.diagram import draw
-from streams.playbooks.rows import rows_of
+from streams.playbooks.transition_rows import rows_of
 from streams.values import show_duration
 
 NOTE = "solid: by an event, dashed: by a deadline"

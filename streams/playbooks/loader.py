@@ -11,11 +11,11 @@ from streams.contracts.money import EXPONENTS
 from streams.core.lifecycle.playbook import Playbook
 from streams.core.model.policy import Policy
 from streams.errors import UserError
-from streams.playbooks.building import build
+from streams.playbooks.builder import build
 from streams.playbooks.format import PLAYBOOK
-from streams.playbooks.kinds import Problems, Wrong
+from streams.playbooks.key_kinds import Problems, Wrong
 from streams.playbooks.problems import PlaybookError, meant
-from streams.playbooks.tree import Malformed, compose
+from streams.playbooks.yaml_tree import Malformed, compose
 
 _HERE: Final = Path(__file__).parent
 SHIPPED: Final = tuple(sorted(path.stem for path in _HERE.glob("*.yaml")))
