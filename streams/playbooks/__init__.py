@@ -4,6 +4,6 @@
 """
 
 from streams.playbooks.loader import DEFAULT, SHIPPED, load, parse
-from streams.playbooks.problems import PlaybookError, Problem
+from streams.playbooks.problems import PlaybookError, PlaybookProblem
 
-__all__ = ["DEFAULT", "SHIPPED", "PlaybookError", "Problem", "load", "parse"]
+__all__ = ["DEFAULT", "SHIPPED", "PlaybookError", "PlaybookProblem", "load", "parse"]

@@ -19,8 +19,8 @@ from streams.core.rules.requirements import KeptProperty, together
 from streams.core.rules.vocabulary import KNOWN_TYPES
 from streams.playbooks.format import ANY
 from streams.playbooks.key_kinds import Problems
-from streams.playbooks.problems import Problem, meant, shown
-from streams.playbooks.triggers import Builder
+from streams.playbooks.problems import PlaybookProblem, quoted, suggestion
+from streams.playbooks.triggers import TriggerBuilder
 from streams.playbooks.yaml_tree import Node
 
 _KINDS: Final[tuple[AbandonmentKind, ...]] = ("checkout", "cart", "browse")
@@ -48,7 +48,7 @@ def build(found: Mapping[str, Any], digest: str, problems: Problems, deployment:
     rules = _Rules(vocabulary, problems)
     policy = _policy(found, replace(deployment, currency=currency), problems)
     tracks = tuple(_track(name, track, stages[name], rules) for name, track in found["tracks"].items())
-    builder = Builder(
+    builder = TriggerBuilder(
         stages,
         KNOWN_TYPES | frozenset(found.get("event_types", ())),
         frozenset(policy.precedence),
@@ -97,14 +97,14 @@ class _Rules:
         try:
             rule = compile_rule(node.text, vocabulary, expected)
         except RuleError as error:
-            self._problems.append(Problem(*node.at(error.start), error.message))
+            self._problems.append(PlaybookProblem(*node.at(error.start), error.message))
             return None
         self.compiled.append(rule)
         return rule
 
     def problem(self, node: Node, message: str) -> None:
         """Note a mistake."""
-        self._problems.append(Problem(node.line, node.column, message))
+        self._problems.append(PlaybookProblem(node.line, node.column, message))
 
 
 def _kept(found: Mapping[str, Any], properties: Mapping[str, Type], problems: Problems) -> list[KeptProperty]:
@@ -115,13 +115,13 @@ def _kept(found: Mapping[str, Any], properties: Mapping[str, Type], problems: Pr
         here: Node = row["here"]
         property_ = row.get("property", name)
         if property_ not in properties:
-            message = f"{shown(property_)} is not among the properties{meant(property_, properties)}"
-            problems.append(Problem(here.line, here.column, message))
+            message = f"{quoted(property_)} is not among the properties{suggestion(property_, properties)}"
+            problems.append(PlaybookProblem(here.line, here.column, message))
             continue
         for type_ in row.get("from", ()):
             if type_ not in known:
-                message = f"{shown(type_)} is no event type{meant(type_, known)}; own ones stand in event_types"
-                problems.append(Problem(here.line, here.column, message))
+                message = f"{quoted(type_)} is no event type{suggestion(type_, known)}; own ones stand in event_types"
+                problems.append(PlaybookProblem(here.line, here.column, message))
         kept.append(KeptProperty(name, properties[property_], property_, row.get("from")))
     return kept
 
@@ -165,11 +165,11 @@ def _check_sources(here: Node, sources: tuple[str, ...], target: str, stages: tu
     for number, source in enumerate(sources):
         at = node if not node.items else node.items[min(number, len(node.items) - 1)]
         if source == target:
-            rules.problem(at, f"this leads from {shown(source)} to itself")
+            rules.problem(at, f"this leads from {quoted(source)} to itself")
         elif source not in stages:
             rules.problem(
-                at, f"nothing leads to a stage {shown(source)} of this track, and it is not its initial one"
-                f"{meant(source, stages)}",
+                at, f"nothing leads to a stage {quoted(source)} of this track, and it is not its initial one"
+                f"{suggestion(source, stages)}",
             )  # fmt: skip
 
 
@@ -180,12 +180,16 @@ def _check_renamed(found: Mapping[str, Any], stages: Mapping[str, tuple[str, ...
     newest = found["version"]
     for version, tracks in renamed.items():
         if version > newest:
-            problems.append(Problem(name.line, name.column, f"version {version} is not there yet: this is {newest}"))
+            problems.append(
+                PlaybookProblem(name.line, name.column, f"version {version} is not there yet: this is {newest}")
+            )
         for track, names in tracks.items():
             for new in names.values() if version == newest else ():
                 if new not in stages.get(track, ()):
                     problems.append(
-                        Problem(name.line, name.column, f"track {track} of version {version} has no stage {new}")
+                        PlaybookProblem(
+                            name.line, name.column, f"track {track} of version {version} has no stage {new}"
+                        )
                     )
 
 
@@ -210,7 +214,9 @@ def _policy(found: Mapping[str, Any], deployment: Policy, problems: Problems) ->
     order = abandonment.get("precedence", kept)
     if sorted(order) != sorted(kept):
         node = abandonment["here"].table["precedence"][1]
-        problems.append(Problem(node.line, node.column, f"precedence names each kind once that is not off: {kept}"))
+        problems.append(
+            PlaybookProblem(node.line, node.column, f"precedence names each kind once that is not off: {kept}")
+        )
     numbers["precedence"] = tuple(order)
     for kind in ("cart", "checkout"):
         numbers[f"{kind}_ladder"] = tuple(numbers.get(f"{kind}_ladder", getattr(deployment, f"{kind}_ladder")))
@@ -235,4 +241,4 @@ def _check_ladder(abandonment: Mapping[str, Any], kind: AbandonmentKind, policy:
     section = abandonment.get(kind, {})
     node: Node = section.get("here") or abandonment["here"]
     message = f"{kind}: after, steps and expiry must each be later than the one before"
-    problems.append(Problem(node.line, node.column, message))
+    problems.append(PlaybookProblem(node.line, node.column, message))

@@ -26,12 +26,12 @@ def run(sources: Sequence[str], say: Callable[[str], None]) -> int:
         tracks, rows = len(playbook.tracks), sum(len(rows_of(track)) for track in playbook.tracks)
         holds = f"{tracks} track{'' if tracks == 1 else 's'}, {rows} transitions"
         say(f"{source}: {playbook.name}, version {playbook.version}: {holds}")
-        for doubt in doubts(playbook):
+        for doubt in warnings(playbook):
             say(f"{source}: warning: {doubt}")
     return code
 
 
-def doubts(playbook: Playbook) -> Iterator[str]:
+def warnings(playbook: Playbook) -> Iterator[str]:
     """What is allowed and still most likely a mistake."""
     for track in playbook.tracks:
         for stage in unreachable(track):
@@ -40,6 +40,6 @@ def doubts(playbook: Playbook) -> Iterator[str]:
         for row in rows_of(track):
             for source in row.sources:
                 first = seen.setdefault((source, row.text), row.target)
-                if first != row.target and not row.late:
+                if first != row.target and not row.is_timeout:
                     way = f"{source} to {row.target}"
                     yield f"track {track.name}: {way} never applies: {first} has the same rule before it"

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from typing import Final, NamedTuple
 
-from streams.playbooks.transition_rows import Row
+from streams.playbooks.transition_rows import TransitionRow
 
 CARD: Final = 380
 """Widths, heights and distances are pixels."""
@@ -47,15 +47,15 @@ class _Card(NamedTuple):
     stage: str
     top: int
     height: int
-    rows: list[tuple[Row, int, list[str]]]
+    rows: list[tuple[TransitionRow, int, list[str]]]
     """What leads here: the row, its y, the lines of its text."""
 
 
-def draw(title: str, note: str, initial: str, stages: Sequence[str], rows: Sequence[Row]) -> str:
+def draw(title: str, note: str, initial: str, stages: Sequence[str], rows: Sequence[TransitionRow]) -> str:
     """The SVG of one track, as a document of its own."""
     ordered = arrange(initial, stages, rows)
     cards = list(_cards(ordered, rows))
-    lanes = {late: _lanes([row for row in rows if row.late is late], cards) for late in (False, True)}
+    lanes = {late: _lanes([row for row in rows if row.is_timeout is late], cards) for late in (False, True)}
     width = {late: LANE * (1 + max(lanes[late].values(), default=-1)) + MARGIN * 2 for late in (False, True)}
     left, right = width[True], width[True] + CARD
     total = right + width[False]
@@ -81,9 +81,9 @@ def draw(title: str, note: str, initial: str, stages: Sequence[str], rows: Seque
             parts.append(
                 f'<text class="note" x="{right - 14}" y="{card.top + 25}" text-anchor="end">begins here</text>'
             )
-    for row in sorted(rows, key=lambda row: -lanes[row.late][row]):  # inner lanes over outer ones
-        edge, away = (left, -1) if row.late else (right, 1)
-        lane = edge + away * (MARGIN + LANE * lanes[row.late][row])
+    for row in sorted(rows, key=lambda row: -lanes[row.is_timeout][row]):  # inner lanes over outer ones
+        edge, away = (left, -1) if row.is_timeout else (right, 1)
+        lane = edge + away * (MARGIN + LANE * lanes[row.is_timeout][row])
         y = next(y for other, y, _ in tops[row.target].rows if other is row)
         starts = {}
         for source in row.sources:
@@ -98,14 +98,14 @@ def draw(title: str, note: str, initial: str, stages: Sequence[str], rows: Seque
         )
         told = f"{', '.join(row.sources)} to {row.target}: {row.label}"
         parts.append(
-            f'<g class="row k{colours[row.target]}{" late" if row.late else ""}"><title>{escape(told)}</title>'
+            f'<g class="row k{colours[row.target]}{" late" if row.is_timeout else ""}"><title>{escape(told)}</title>'
             f'<path class="halo" d="{joined}"/><path class="lane" d="{joined}"/><path class="tip" d="{tip}"/>'
             f"{shown}</g>"
         )
     return "".join([*parts, "</svg>\n"])
 
 
-def arrange(initial: str, stages: Sequence[str], rows: Sequence[Row]) -> list[str]:
+def arrange(initial: str, stages: Sequence[str], rows: Sequence[TransitionRow]) -> list[str]:
     """The stages from top to bottom, the initial one first, such that lines are short and rather lead down."""
     order = [initial, *(stage for stage in stages if stage != initial)]
 
@@ -126,7 +126,7 @@ def arrange(initial: str, stages: Sequence[str], rows: Sequence[Row]) -> list[st
     return order
 
 
-def _cards(order: Sequence[str], rows: Sequence[Row]) -> Iterator[_Card]:
+def _cards(order: Sequence[str], rows: Sequence[TransitionRow]) -> Iterator[_Card]:
     top = 88
     for stage in order:
         y, placed = top + HEAD + LINE // 2, []
@@ -139,17 +139,17 @@ def _cards(order: Sequence[str], rows: Sequence[Row]) -> Iterator[_Card]:
         top += height + GAP
 
 
-def _lanes(rows: Sequence[Row], cards: Sequence[_Card]) -> dict[Row, int]:
+def _lanes(rows: Sequence[TransitionRow], cards: Sequence[_Card]) -> dict[TransitionRow, int]:
     """For each row the innermost lane that is free along all of its way, short ways first."""
     heads = {card.stage: card.top + HEAD // 2 for card in cards}
     targets = {row: y for card in cards for row, y, _ in card.rows}
 
-    def way(row: Row) -> tuple[int, int]:
+    def way(row: TransitionRow) -> tuple[int, int]:
         ends = [targets[row], *(heads[source] for source in row.sources)]
         return min(ends), max(ends)
 
     taken: list[list[tuple[int, int]]] = []
-    lanes: dict[Row, int] = {}
+    lanes: dict[TransitionRow, int] = {}
     for row in sorted(rows, key=lambda row: (way(row)[1] - way(row)[0], way(row))):
         low, high = way(row)
         lane = next(
@@ -162,12 +162,12 @@ def _lanes(rows: Sequence[Row], cards: Sequence[_Card]) -> dict[Row, int]:
     return lanes
 
 
-def _leaving(order: Sequence[str], rows: Sequence[Row]) -> dict[tuple[str, Row], tuple[int, int]]:
+def _leaving(order: Sequence[str], rows: Sequence[TransitionRow]) -> dict[tuple[str, TransitionRow], tuple[int, int]]:
     """Of the lines that leave a stage on one side, which one a row's is, and how many there are."""
-    found: dict[tuple[str, Row], tuple[int, int]] = {}
+    found: dict[tuple[str, TransitionRow], tuple[int, int]] = {}
     for stage in order:
         for late in (False, True):
-            out = [row for row in rows if row.late is late and stage in row.sources]
+            out = [row for row in rows if row.is_timeout is late and stage in row.sources]
             out.sort(key=lambda row: order.index(row.target))
             found |= {(stage, row): (n, len(out)) for n, row in enumerate(out)}
     return found

@@ -28,7 +28,7 @@ def _text(playbook: Playbook) -> Iterator[str]:
         rows = rows_of(track)
         width = max((len(row.target) for row in rows), default=0)
         for row in rows:
-            yield f"  {row.target:{width}}  {'after' if row.late else 'when'} {_said(row.label, row.late)}"
+            yield f"  {row.target:{width}}  {'after' if row.is_timeout else 'when'} {_said(row.label, row.is_timeout)}"
             yield f"  {'':{width}}    from {', '.join(row.sources)}"
     policy = playbook.policy
     if playbook.abandonment:

@@ -14,7 +14,7 @@ from streams.playbooks.key_kinds import (
     ListOf,
     OneOrMore,
     OrOff,
-    Rule,
+    RuleKind,
     Scalar,
     Section,
     TableOf,
@@ -107,9 +107,9 @@ TRANSITION: Final = Section(
     "a transition",
     Key("from", OneOrMore(NAME), f"The stages it leads out of; `{ANY}` is every one but the target.", required=True),
     Key("to", NAME, "The stage it leads to. `cause.rule` of the output names it.", required=True),
-    Key("when", Rule(), "A rule that must hold: asked after each event, and when time alone changes it."),
+    Key("when", RuleKind(), "A rule that must hold: asked after each event, and when time alone changes it."),
     Key("after", DURATION, "Instead of `when`: a deadline, so long after `since`."),
-    Key("since", Rule("a rule that tells a time, such as last_order_at"), "What `after` counts from."),
+    Key("since", RuleKind("a rule that tells a time, such as last_order_at"), "What `after` counts from."),
     Key("starts_cycle", SWITCH, "Whether `cycle` goes up by one.", default="false"),
 )
 TRACK: Final = Section(

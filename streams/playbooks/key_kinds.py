@@ -1,6 +1,6 @@
 """What values of a playbook can be: how each is read, and how its JSON Schema says it. One place for both.
 
-A kind's `read` returns the value or raises `Wrong`. Sections, lists and tables go on after a mistake and note it, so
+A kind's `read` returns the value or raises `InvalidValue`. Sections, lists and tables go on after a mistake and note it, so
 that one run tells them all.
 """
 
@@ -13,22 +13,22 @@ from typing import Any, Final, Protocol
 
 from streams.contracts.money import EXPONENTS
 from streams.core.rules.lexer import LONGEST, duration
-from streams.playbooks.problems import Problem, meant, shown
+from streams.playbooks.problems import PlaybookProblem, quoted, suggestion
 from streams.playbooks.yaml_tree import Node
 
 Schema = dict[str, Any]
-Problems = list[Problem]
+Problems = list[PlaybookProblem]
 
 
-class Wrong(Exception):
+class InvalidValue(Exception):
     """A value cannot be taken. The message says what is allowed."""
 
     def __init__(self, node: Node, message: str, offset: int = 0) -> None:
         super().__init__(message)
-        self.problem = Problem(*node.at(offset), message)
+        self.problem = PlaybookProblem(*node.at(offset), message)
 
 
-class Kind(Protocol):
+class KeyKind(Protocol):
     """One sort of value."""
 
     @property
@@ -36,7 +36,7 @@ class Kind(Protocol):
         """For messages and the reference: what belongs here."""
 
     def read(self, node: Node, problems: Problems) -> Any:
-        """The value. Raises `Wrong`, or notes in `problems` what is wrong within."""
+        """The value. Raises `InvalidValue`, or notes in `problems` what is wrong within."""
 
     def schema(self) -> Schema:
         """Its JSON Schema."""
@@ -56,7 +56,7 @@ class Scalar:
     def read(self, node: Node, problems: Problems) -> Any:
         value = None if node.text is None else self.parse(node.text)
         if value is None:
-            raise Wrong(node, f"{node.what} is not {self.what}")
+            raise InvalidValue(node, f"{node.what} is not {self.what}")
         return value
 
     def schema(self) -> Schema:
@@ -110,14 +110,14 @@ SWITCH: Final = Scalar("true or false", lambda text: {"true": True, "false": Fal
 
 
 @dataclass(frozen=True)
-class Rule:
+class RuleKind:
     """An expression; compiled once everything that it may name is known."""
 
     what: str = "a rule, such as orders >= 1"
 
     def read(self, node: Node, problems: Problems) -> Node:
         if not node.text:
-            raise Wrong(node, f"{node.what} is not {self.what}")
+            raise InvalidValue(node, f"{node.what} is not {self.what}")
         return node
 
     def schema(self) -> Schema:
@@ -128,7 +128,7 @@ class Rule:
 class OrOff:
     """A value, or `off`, which is None."""
 
-    kind: Kind
+    kind: KeyKind
 
     @property
     def what(self) -> str:
@@ -138,7 +138,7 @@ class OrOff:
         if node.text == "off":
             return None
         if node.text is not None and isinstance(self.kind, Section):
-            raise Wrong(node, f"{node.what} is neither off nor a table of {', '.join(self.kind.names)}")
+            raise InvalidValue(node, f"{node.what} is neither off nor a table of {', '.join(self.kind.names)}")
         return self.kind.read(node, problems)
 
     def schema(self) -> Schema:
@@ -152,7 +152,7 @@ class OrOff:
 class ListOf:
     """A list of at most so many."""
 
-    kind: Kind
+    kind: KeyKind
     most: int = 1_000
     least: int = 0
 
@@ -162,14 +162,14 @@ class ListOf:
 
     def read(self, node: Node, problems: Problems) -> list[Any]:
         if node.items is None:
-            raise Wrong(node, f"{node.what} is not a list: write [one, another]")
+            raise InvalidValue(node, f"{node.what} is not a list: write [one, another]")
         if not self.least <= len(node.items) <= self.most:
-            raise Wrong(node, f"there are {len(node.items)} here, from {self.least} to {self.most} are allowed")
+            raise InvalidValue(node, f"there are {len(node.items)} here, from {self.least} to {self.most} are allowed")
         values = []
         for item in node.items:
             try:
                 values.append(self.kind.read(item, problems))
-            except Wrong as wrong:
+            except InvalidValue as wrong:
                 problems.append(wrong.problem)
         return values
 
@@ -182,7 +182,7 @@ class TableOf:
     """A table of names of the user's own; `names` is what a name can be."""
 
     names: Scalar
-    kind: Kind
+    kind: KeyKind
     most: int = 200
     least: int = 0
 
@@ -192,15 +192,15 @@ class TableOf:
 
     def read(self, node: Node, problems: Problems) -> dict[Any, Any]:
         if node.table is None:
-            raise Wrong(node, f"{node.what} is not a table: write `name: value`, one in a line")
+            raise InvalidValue(node, f"{node.what} is not a table: write `name: value`, one in a line")
         if not self.least <= len(node.table) <= self.most:
-            raise Wrong(node, f"there are {len(node.table)} here, from {self.least} to {self.most} are allowed")
+            raise InvalidValue(node, f"there are {len(node.table)} here, from {self.least} to {self.most} are allowed")
         values = {}
         for name, below in node.table.values():
             try:
                 key = self.names.read(name, problems)
                 values[key] = self.kind.read(below, problems)
-            except Wrong as wrong:
+            except InvalidValue as wrong:
                 problems.append(wrong.problem)
         return values
 
@@ -221,7 +221,7 @@ class Key:
     """One key of a section. `default` is as it would be written; `help` is for the reference and for editors."""
 
     name: str
-    kind: Kind
+    kind: KeyKind
     help: str
     required: bool = False
     default: str = ""
@@ -241,22 +241,24 @@ class Section:
 
     def read(self, node: Node, problems: Problems) -> dict[str, Any]:
         if node.table is None:
-            raise Wrong(node, f"{node.what} is not {self.what}: write a table of {', '.join(self.names)}")
+            raise InvalidValue(node, f"{node.what} is not {self.what}: write a table of {', '.join(self.names)}")
         values: dict[str, Any] = {"here": node}
         for text, (name, below) in node.table.items():
             key = self.keys.get(text)
             if key is None:
                 problems.append(
-                    Problem(*name.at(0), f"{shown(text)} is no key of {self.what}{meant(text, self.names)}")
+                    PlaybookProblem(
+                        *name.at(0), f"{quoted(text)} is no key of {self.what}{suggestion(text, self.names)}"
+                    )
                 )
                 continue
             try:
                 values[text] = key.kind.read(below, problems)
-            except Wrong as wrong:
+            except InvalidValue as wrong:
                 problems.append(wrong.problem)
         missing = [key.name for key in self.keys.values() if key.required and key.name not in node.table]
         if missing:
-            problems.append(Problem(node.line, node.column, f"{self.what} lacks {' and '.join(missing)}"))
+            problems.append(PlaybookProblem(node.line, node.column, f"{self.what} lacks {' and '.join(missing)}"))
         return values
 
     def schema(self) -> Schema:
@@ -269,7 +271,7 @@ class Section:
 class OneOrMore:
     """A value, or a list of them; read as a list."""
 
-    kind: Kind
+    kind: KeyKind
 
     @property
     def what(self) -> str:

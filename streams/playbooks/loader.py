@@ -13,8 +13,8 @@ from streams.core.model.policy import Policy
 from streams.errors import UserError
 from streams.playbooks.builder import build
 from streams.playbooks.format import PLAYBOOK
-from streams.playbooks.key_kinds import Problems, Wrong
-from streams.playbooks.problems import PlaybookError, meant
+from streams.playbooks.key_kinds import InvalidValue, Problems
+from streams.playbooks.problems import PlaybookError, suggestion
 from streams.playbooks.yaml_tree import Malformed, compose
 
 _HERE: Final = Path(__file__).parent
@@ -56,7 +56,7 @@ def parse(text: str, name: str = "playbook", deployment: Policy = Policy()) -> P
         found = PLAYBOOK.read(tree, problems)
     except Malformed as error:
         raise PlaybookError(name, [error.problem]) from None
-    except Wrong as error:
+    except InvalidValue as error:
         raise PlaybookError(name, [error.problem]) from None
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
     playbook = None if problems else build(found, digest, problems, deployment)
@@ -72,4 +72,4 @@ def _path(source: str | Path) -> Path:
     path = Path(text).expanduser()
     if path.suffix in (".yaml", ".yml") or "/" in text or path.exists():
         return path
-    raise UserError(f"there is no playbook {text[:64]!r}{meant(text, SHIPPED)}; or give the path of a .yaml file.")
+    raise UserError(f"there is no playbook {text[:64]!r}{suggestion(text, SHIPPED)}; or give the path of a .yaml file.")

@@ -8,13 +8,13 @@ from streams import values
 from streams.core.lifecycle.tracks import TimeoutTransition, Track, Transition
 
 
-class Row(NamedTuple):
+class TransitionRow(NamedTuple):
     """One transition, or one deadline (`late`)."""
 
     sources: tuple[str, ...]
     target: str
     text: str
-    late: bool
+    is_timeout: bool
     starts_cycle: bool = False
 
     @property
@@ -23,9 +23,9 @@ class Row(NamedTuple):
         return f"{self.text}, a new cycle" if self.starts_cycle else self.text
 
 
-def rows_of(track: Track) -> list[Row]:
+def rows_of(track: Track) -> list[TransitionRow]:
     """All rows of a track in its order: what is tried from the top after an event, then the deadlines."""
-    return [*map(_transition, track.transitions), *map(_lapse, track.timeout_transitions)]
+    return [*map(_transition_row, track.transitions), *map(_timeout_row, track.timeout_transitions)]
 
 
 def unreachable(track: Track) -> list[str]:
@@ -37,15 +37,15 @@ def unreachable(track: Track) -> list[str]:
     return [stage for stage in named if stage not in reached]
 
 
-def _transition(row: Transition) -> Row:
+def _transition_row(row: Transition) -> TransitionRow:
     text = row.rule.text if row.rule is not None else _name(row.condition)
-    return Row(row.sources, row.target, text, False, row.starts_cycle)
+    return TransitionRow(row.sources, row.target, text, False, row.starts_cycle)
 
 
-def _lapse(row: TimeoutTransition) -> Row:
+def _timeout_row(row: TimeoutTransition) -> TransitionRow:
     if row.since is None:
-        return Row(row.sources, row.target, _name(row.written), True)
-    return Row(row.sources, row.target, f"{values.show_duration(row.after)} after {row.since.text}", True)
+        return TransitionRow(row.sources, row.target, _name(row.written), True)
+    return TransitionRow(row.sources, row.target, f"{values.show_duration(row.after)} after {row.since.text}", True)
 
 
 def _name(function: object) -> str:

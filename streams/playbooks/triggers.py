@@ -14,20 +14,20 @@ from streams.core.rules import Type
 from streams.playbooks.key_kinds import (
     DURATION,
     NAME,
+    InvalidValue,
     Key,
     ListOf,
     OneOrMore,
     Problems,
-    Rule,
+    RuleKind,
     Scalar,
     Schema,
     Section,
     TableOf,
-    Wrong,
     number,
     one_of,
 )
-from streams.playbooks.problems import meant, shown
+from streams.playbooks.problems import quoted, suggestion
 from streams.playbooks.yaml_tree import Node
 
 Compile = Callable[[Node, Type | None], Compiled | None]
@@ -56,15 +56,19 @@ ON: Final = Section(
     ),
     Key("kind", OneOrMore(one_of("browse", "cart", "checkout")), "Only of abandonments of these kinds."),
     Key("step", number(1, 21), "Only of this step.", default="1"),
-    Key("time", Rule("a rule that tells a time, such as credit_expires_at"), "This time comes."),
-    Key("yearly", Rule("a rule that tells a time, such as first_order_at"), "This day and hour come, of each year."),
+    Key("time", RuleKind("a rule that tells a time, such as credit_expires_at"), "This time comes."),
+    Key(
+        "yearly", RuleKind("a rule that tells a time, such as first_order_at"), "This day and hour come, of each year."
+    ),
     Key("before", DURATION, "So long before the `time` or the `yearly` day."),
 )
 _WAYS: Final = {
     "track": ("enters", "leaves"), "abandonment": ("kind", "step"), "time": ("before",), "yearly": ("before",),
 }  # fmt: skip
 """One of them says what begins a trigger; what may stand beside it."""
-COMPUTED: Final = Section("a computed value", Key("rule", Rule(), "What this rule says at that moment.", required=True))
+COMPUTED: Final = Section(
+    "a computed value", Key("rule", RuleKind(), "What this rule says at that moment.", required=True)
+)
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,7 @@ class EventsOr:
 
 
 @dataclass(frozen=True)
-class Told:
+class DataValue:
     """A value to be sent along: as it is written, or `{rule: …}`."""
 
     what: str = "a text, a number, true, false, or {rule: …}"
@@ -93,7 +97,7 @@ class Told:
         if node.table is not None:
             return COMPUTED.read(node, problems)
         if node.text is None or len(node.text) > MOST_TEXT:
-            raise Wrong(node, f"{node.what} is not {self.what}, of at most {MOST_TEXT:,} characters")
+            raise InvalidValue(node, f"{node.what} is not {self.what}, of at most {MOST_TEXT:,} characters")
         if node.quoted:
             return node.text
         if node.text in ("true", "false"):
@@ -106,7 +110,7 @@ class Told:
         return {"anyOf": [{"type": ["string", "number", "boolean"], "maxLength": MOST_TEXT}, COMPUTED.schema()]}
 
 
-DATA: Final = TableOf(NAME, Told(), most=50)
+DATA: Final = TableOf(NAME, DataValue(), most=50)
 STEP: Final = Section(
     "a step",
     Key("after", DURATION, "So long after the trigger began; the first step may go without it, and is made at once."),
@@ -116,10 +120,10 @@ TRIGGER: Final = Section(
     "a trigger",
     Key("help", LINE, "For people: what it is for."),
     Key("on", EventsOr(ON), "What begins it: event types, or something that happens to the customer.", required=True),
-    Key("when", Rule(), "A rule that must hold at that moment."),
+    Key("when", RuleKind(), "A rule that must hold at that moment."),
     Key("after", DURATION, "Its one step is made so long after it began; left out: at once."),
     Key("steps", ListOf(STEP, most=20, least=1), "Instead of `after`: a ladder of several steps."),
-    Key("unless", Rule(), "A rule that ends it: asked before each step. `begun_at` is when it began."),
+    Key("unless", RuleKind(), "A rule that ends it: asked before each step. `begun_at` is when it began."),
     Key("cool_down", DURATION, "It does not begin again so soon after it last began."),
     Key("cap", number(1, 1_000_000), "It begins at most so often in all, for each customer."),
     Key(
@@ -132,7 +136,7 @@ TRIGGER: Final = Section(
 )
 
 
-class Builder:
+class TriggerBuilder:
     """Makes triggers of what was read. `compile` and `complain` note mistakes."""
 
     def __init__(
@@ -160,8 +164,8 @@ class Builder:
             events = on or []
             for type_ in events:
                 if type_ not in self._event_types:
-                    hint = f"{meant(type_, self._event_types)}; own ones stand in event_types"
-                    self._complain(row["here"].table["on"][1], f"{shown(type_)} is no event type{hint}")
+                    hint = f"{suggestion(type_, self._event_types)}; own ones stand in event_types"
+                    self._complain(row["here"].table["on"][1], f"{quoted(type_)} is no event type{hint}")
         return Trigger(
             name,
             events=events,
@@ -212,14 +216,15 @@ class Builder:
         stages = self._stages.get(on["track"])
         if stages is None:
             self._complain(
-                here.table["track"][1], f"there is no track {shown(on['track'])}{meant(on['track'], self._stages)}"
+                here.table["track"][1],
+                f"there is no track {quoted(on['track'])}{suggestion(on['track'], self._stages)}",
             )
         elif "enters" not in on and "leaves" not in on:
             self._complain(here, "which stages does it enter or leave?")
         for key in ("enters", "leaves"):
             for stage in on.get(key, ()):
                 if stages is not None and stage not in stages:
-                    message = f"track {on['track']} has no stage {shown(stage)}{meant(stage, stages)}"
+                    message = f"track {on['track']} has no stage {quoted(stage)}{suggestion(stage, stages)}"
                     self._complain(here.table[key][1], message)
         return OnStage(on["track"], on.get("enters"), on.get("leaves"))
 

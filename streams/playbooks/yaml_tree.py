@@ -11,7 +11,7 @@ from typing import Final
 
 import yaml
 
-from streams.playbooks.problems import Problem, shown
+from streams.playbooks.problems import PlaybookProblem, quoted
 
 MOST_CHARACTERS: Final = 256 * 1024
 MOST_NODES: Final = 20_000
@@ -36,7 +36,7 @@ class Node:
         """For messages."""
         if self.table is not None:
             return "a table"
-        return "a list" if self.items is not None else shown(self.text or "")
+        return "a list" if self.items is not None else quoted(self.text or "")
 
     def at(self, offset: int) -> tuple[int, int]:
         """Line and column of a character of its text; of the node where that cannot be told."""
@@ -48,7 +48,7 @@ class Malformed(Exception):
 
     def __init__(self, line: int, column: int, message: str) -> None:
         super().__init__(message)
-        self.problem = Problem(line, column, message)
+        self.problem = PlaybookProblem(line, column, message)
 
 
 def compose(text: str, what: str) -> Node | None:
@@ -105,7 +105,7 @@ def _build(events: Iterator[yaml.Event], what: str) -> Node | None:
                     raise Malformed(line, column, "a name belongs here, not a list or a table")
                 if node.text in table:
                     first = table[node.text][0]
-                    raise Malformed(line, column, f"{shown(node.text)} stands already in line {first.line}")
+                    raise Malformed(line, column, f"{quoted(node.text)} stands already in line {first.line}")
                 names[-1] = node
             else:
                 assert name.text is not None

@@ -17,7 +17,7 @@ from streams import playbooks
 from streams.cli import main
 from streams.core.lifecycle.tracks import TimeoutTransition, Track, Transition, interested, ordered
 from streams.playbooks import diagram, explanation
-from streams.playbooks.transition_rows import Row, rows_of, unreachable
+from streams.playbooks.transition_rows import TransitionRow, rows_of, unreachable
 
 DEFAULT = playbooks.load("ecommerce")
 SVG = "{http://www.w3.org/2000/svg}"
@@ -32,7 +32,7 @@ def small(*rows: str, name: str = "small", more: str = "") -> str:
     return "\n".join([*lines, *(f"      - {row}" for row in rows), more]) + "\n"
 
 
-def drawn(rows: list[Row], initial: str = "a") -> str:
+def drawn(rows: list[TransitionRow], initial: str = "a") -> str:
     stages = list(dict.fromkeys([initial, *(row.target for row in rows), *(s for row in rows for s in row.sources)]))
     return diagram.draw("t", "n", initial, stages, rows)
 
@@ -43,8 +43,10 @@ def drawn(rows: list[Row], initial: str = "a") -> str:
 def test_the_text_names_every_row_and_window() -> None:
     shown = lifecycle("explain", "ecommerce").output
     for row in rows_of(DEFAULT.tracks[0]):
-        said = row.label.replace(" after ", " since ") if row.late else row.label
-        assert re.search(rf"^  {row.target} +{'after' if row.late else 'when'} {re.escape(said)}$", shown, re.MULTILINE)
+        said = row.label.replace(" after ", " since ") if row.is_timeout else row.label
+        assert re.search(
+            rf"^  {row.target} +{'after' if row.is_timeout else 'when'} {re.escape(said)}$", shown, re.MULTILINE
+        )
         assert f"from {', '.join(row.sources)}\n" in shown
     assert "cart      after 1h without activity, again after 1d and 3d" in shown
     assert "forgotten, if anonymous and without an order: after 90d" in shown
@@ -96,7 +98,7 @@ def test_the_drawing_has_every_stage_and_row() -> None:
 
 
 def test_hostile_names_are_escaped_in_the_drawing() -> None:
-    root = ET.fromstring(drawn([Row(("a",), "<script>", 'x < "1" & y', False)]))
+    root = ET.fromstring(drawn([TransitionRow(("a",), "<script>", 'x < "1" & y', False)]))
     assert not list(root.iter(f"{SVG}script"))
     assert "<script>" in [element.text for element in root.iter(f"{SVG}text")]
 
@@ -104,7 +106,11 @@ def test_hostile_names_are_escaped_in_the_drawing() -> None:
 names = st.sampled_from("abcdefgh")
 row_lists = st.lists(
     st.builds(
-        Row, st.lists(names, min_size=1, max_size=5, unique=True).map(tuple), names, st.text(max_size=90), st.booleans()
+        TransitionRow,
+        st.lists(names, min_size=1, max_size=5, unique=True).map(tuple),
+        names,
+        st.text(max_size=90),
+        st.booleans(),
     ),
     min_size=1,
     max_size=25,
@@ -113,7 +119,7 @@ row_lists = st.lists(
 
 
 @given(row_lists)
-def test_drawing_has_no_overlapping_cards_or_lanes(rows: list[Row]) -> None:
+def test_drawing_has_no_overlapping_cards_or_lanes(rows: list[TransitionRow]) -> None:
     stages = list(dict.fromkeys(["a", *(row.target for row in rows), *(s for row in rows for s in row.sources)]))
     order = diagram.arrange("a", stages, rows)
     assert (order[0], sorted(order)) == ("a", sorted(stages))
@@ -121,7 +127,7 @@ def test_drawing_has_no_overlapping_cards_or_lanes(rows: list[Row]) -> None:
     assert all(above.top + above.height < below.top for above, below in itertools.pairwise(cards))
     heads = {card.stage: card.top + diagram.HEAD // 2 for card in cards}
     for late in (False, True):
-        of_side = [row for row in rows if row.late is late]
+        of_side = [row for row in rows if row.is_timeout is late]
         ways: dict[int, list[tuple[int, int]]] = {}
         for row, lane in diagram._lanes(of_side, cards).items():
             ends = [y for card in cards for other, y, _ in card.rows if other == row]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from streams import playbooks
 from streams.errors import UserError
-from streams.playbooks import PlaybookError, Problem, parse
+from streams.playbooks import PlaybookError, PlaybookProblem, parse
 from streams.playbooks.yaml_tree import DEEPEST, MOST_CHARACTERS
 from tests.playbooks.random_edits import changed
 
@@ -115,7 +115,7 @@ def test_no_text_crashes_the_loader(text: str) -> None:
 
 @given(changed(ECOMMERCE))
 def test_no_change_to_a_playbook_crashes_the_loader(text: str) -> None:
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[PlaybookProblem, ...] = ()
     with suppress(PlaybookError):
         try:
             assert parse(text).tracks

@@ -29,7 +29,7 @@ _ARITHMETIC: Final = {"+": nodes.ADD, "-": nodes.SUBTRACT, "*": nodes.MULTIPLY, 
 
 
 EVENT_PROPERTY: Final = "event.properties."
-KEPT: Final = "kept."
+KEPT_PROPERTY: Final = "kept."
 
 
 class Typed:
@@ -82,7 +82,7 @@ class Checker:
         """The part, checked."""
         if isinstance(part, tree.Logic):
             parts = [self.condition(below) for below in part.parts]
-            return Typed(_BOOL, nodes.All(parts) if part.operator == "and" else nodes.Any(parts), part)
+            return Typed(_BOOL, nodes.AllOf(parts) if part.operator == "and" else nodes.AnyOf(parts), part)
         if isinstance(part, tree.Unary):
             if part.operator == "not":
                 return Typed(_BOOL, nodes.Not(self.condition(part.operand)), part)
@@ -160,12 +160,12 @@ class Checker:
             self.reads.add("event")
             self.need(Requirements(properties={property_: type_}))
             return Typed(type_, property_nodes.of_event(property_, type_, vocabulary.currency), part)
-        if name.startswith(KEPT):
-            kept = vocabulary.kept.get(name.removeprefix(KEPT))
+        if name.startswith(KEPT_PROPERTY):
+            kept = vocabulary.kept.get(name.removeprefix(KEPT_PROPERTY))
             if kept is None:
-                hint = suggestion(name.removeprefix(KEPT), vocabulary.kept)
+                hint = suggestion(name.removeprefix(KEPT_PROPERTY), vocabulary.kept)
                 raise RuleError(
-                    f"the playbook does not keep {name.removeprefix(KEPT)[:64]}{hint}", part.start, part.end
+                    f"the playbook does not keep {name.removeprefix(KEPT_PROPERTY)[:64]}{hint}", part.start, part.end
                 )
             self.reads.update(
                 ["seen"] if kept.event_types is None else [f"count:{type_}" for type_ in kept.event_types]
@@ -231,7 +231,7 @@ class Checker:
             return Typed(_BOOL, nodes.InTexts(item.node, frozenset(values), inside), part)
         operator = nodes.EQ if inside else nodes.NE
         parts = [self._compared(operator, item, self.check(below)) for below in items]
-        return Typed(_BOOL, nodes.Any(parts) if inside else nodes.All(parts), part)
+        return Typed(_BOOL, nodes.AnyOf(parts) if inside else nodes.AllOf(parts), part)
 
     def _comparison(self, part: tree.Binary) -> Typed:
         left, right = self.check(part.left), self.check(part.right)
@@ -298,7 +298,7 @@ class Checker:
                 and isinstance(left.node, nodes.Whole)
                 and isinstance(right.node, nodes.Whole)
             ):
-                return _combined(operator, left, right, _NUMBER, part)
+                return _whole_or_real(operator, left, right, _NUMBER, part)
             return Typed(_NUMBER, nodes.WithReal(operator, real(left), real(right)), part)
         scaled = left if left.type in (_MONEY, _DURATION) else right
         other = right if scaled is left else left
@@ -309,7 +309,7 @@ class Checker:
         ):
             if operator == nodes.MULTIPLY and isinstance(other.node, nodes.Whole):
                 steady(scaled)
-                return _combined(operator, left, right, scaled.type, part)
+                return _whole_or_real(operator, left, right, scaled.type, part)
             return Typed(scaled.type, nodes.Rounded(nodes.WithReal(operator, real(left), real(right))), part)
         if operator == nodes.DIVIDE and left.type is right.type and left.type in (_MONEY, _DURATION):
             return Typed(_NUMBER, nodes.WithReal(operator, real(left), real(right)), part)
@@ -319,17 +319,17 @@ class Checker:
     def _summed(self, operator: int, left: Typed, right: Typed, part: tree.Binary) -> Typed:
         added = operator == nodes.ADD
         if left.type is _TIME and right.type is _DURATION:
-            return _combined(operator, left, right, _TIME, part)
+            return _whole_or_real(operator, left, right, _TIME, part)
         if left.type is _DURATION and right.type is _TIME and added:
-            return _combined(operator, left, right, _TIME, part)
+            return _whole_or_real(operator, left, right, _TIME, part)
         if left.type is _TIME and right.type is _TIME and not added:
-            return _combined(operator, left, right, _DURATION, part)
+            return _whole_or_real(operator, left, right, _DURATION, part)
         if left.type is _TIME or right.type is _TIME:
             kinds = f"{left.type.value} and {right.type.value}"
             raise RuleError(f"{kinds} are not {'added' if added else 'subtracted'}: to a time belongs a duration",
                             part.start, part.end)  # fmt: skip
         left, right = self.same(left, right, "added to" if added else "subtracted from")
-        return _combined(operator, left, right, left.type, part)
+        return _whole_or_real(operator, left, right, left.type, part)
 
 
 def whole(typed: Typed) -> nodes.Whole:
@@ -355,7 +355,7 @@ def real(typed: Typed) -> nodes.Real:
     return nodes.AsReal(whole(typed))
 
 
-def _combined(operator: int, left: Typed, right: Typed, type_: Type, part: tree.Tree) -> Typed:
+def _whole_or_real(operator: int, left: Typed, right: Typed, type_: Type, part: tree.Tree) -> Typed:
     if isinstance(left.node, nodes.Real) or isinstance(right.node, nodes.Real):
         return Typed(type_, nodes.WithReal(operator, real(left), real(right)), part)
     if operator == nodes.MULTIPLY:

@@ -35,39 +35,39 @@ class CompiledRule:
         self.restless = isinstance(node, nodes.Whole) and node.slope != 0
         """Whether the value is another one at each moment, as `now` is."""
 
-    def test(self, m: EvalContext) -> bool:
+    def test(self, context: EvalContext) -> bool:
         """Of a condition: whether it holds. The fast way, for what every event asks."""
-        return self._bool.test(m)
+        return self._bool.test(context)
 
-    def time(self, m: EvalContext) -> int | None:
+    def time(self, context: EvalContext) -> int | None:
         """Of a time, duration or amount: the ms or minor units; None where there is none."""
-        value = self._whole.get(m)
+        value = self._whole.get(context)
         return None if value == nodes.ABSENT else value
 
     def value(self, profile: Profile, event: Event | None, at: int, active: bool = False) -> Value:
         """The value of any rule; None where there is none. Arguments as of `Moment`."""
         return self.find(EvalContext(profile, event, at, active))
 
-    def find(self, m: EvalContext) -> Value:
+    def find(self, context: EvalContext) -> Value:
         """As `value`."""
         node = self._node
         if isinstance(node, nodes.Bool):
-            return node.test(m)
+            return node.test(context)
         if isinstance(node, nodes.Whole):
-            return self.time(m)
+            return self.time(context)
         if isinstance(node, nodes.Real):
-            number = node.get(m)
+            number = node.get(context)
             return None if number != number else number
         assert isinstance(node, nodes.Text)
-        return node.get(m)
+        return node.get(context)
 
-    def next_change_by_time(self, m: EvalContext) -> int | None:
-        """The earliest instant (ms) after `m.at` at which time alone can change the value; None: never."""
+    def next_change_by_time(self, context: EvalContext) -> int | None:
+        """The earliest instant (ms) after `context.at` at which time alone can change the value; None: never."""
         if not self.timed:
             return None
         if self.restless:
-            return m.at + 1
-        at = self._node.next_change_at(m)
+            return context.at + 1
+        at = self._node.next_change_at(context)
         return None if at == nodes.NEVER else at
 
     def next_change_at(self, profile: Profile, at: int) -> int | None:

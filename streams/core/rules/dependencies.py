@@ -2,7 +2,7 @@
 
 Facts are `orders`, `cart`, `activity` (that there was some), `seen` (that there was an event), `event` (what is at
 hand), `count:TYPE` (that there was an event of the type) and `stage:TRACK`. `time` stands for what time alone changes,
-which is `Rule.moves_at`'s to tell.
+which is `RuleKind.moves_at`'s to tell.
 """
 
 from __future__ import annotations

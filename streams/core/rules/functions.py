@@ -124,7 +124,7 @@ def _stage(checker: Checker, call: tree.Call) -> Typed:
     track = _track(checker, call.arguments[0])
     checker.reads.add(f"stage:{track}")
     return Typed(
-        Type.TEXT, profile_nodes.Stage(checker.vocabulary.place(track)), call, checker.vocabulary.tracks[track]
+        Type.TEXT, profile_nodes.Stage(checker.vocabulary.track_index(track)), call, checker.vocabulary.tracks[track]
     )
 
 
@@ -137,11 +137,11 @@ def _count(checker: Checker, call: tree.Call) -> Typed:
         track = _track(checker, call.named["stage"])
         checker.reads.add(f"stage:{track}")
         checker.need(Requirements(in_stage=[(track, type_)]))
-        return Typed(Type.NUMBER, aggregate_nodes.InStage(stage_key(track, type_)), call)
+        return Typed(Type.NUMBER, aggregate_nodes.StageEventCount(stage_key(track, type_)), call)
     if "last" in call.named:
         return Typed(Type.NUMBER, _windowed(checker, type_, call.named["last"], False), call)
     checker.need(Requirements(counted_types=[type_]))
-    return Typed(Type.NUMBER, profile_nodes.Counted(type_), call)
+    return Typed(Type.NUMBER, profile_nodes.EventCount(type_), call)
 
 
 def _sum(checker: Checker, call: tree.Call) -> Typed:
@@ -150,14 +150,14 @@ def _sum(checker: Checker, call: tree.Call) -> Typed:
     if "last" in call.named:
         return Typed(Type.MONEY, _windowed(checker, type_, call.named["last"], True), call)
     checker.need(Requirements(sums=[type_]))
-    return Typed(Type.MONEY, aggregate_nodes.Summed(type_), call)
+    return Typed(Type.MONEY, aggregate_nodes.AmountTotal(type_), call)
 
 
 def _windowed(checker: Checker, type_: str, last: tree.Tree, amounts: bool) -> nodes.Whole:
     asked = Window(type_, window(last), amounts)
     checker.reads.add("time")
     checker.need(Requirements(windows={asked.key: asked}))
-    return aggregate_nodes.InWindow(asked)
+    return aggregate_nodes.WindowTotal(asked)
 
 
 def _repeated(which: int) -> Callable[[Checker, tree.Call], list[nodes.Text]]:
@@ -178,7 +178,7 @@ def _repeated(which: int) -> Callable[[Checker, tree.Call], list[nodes.Text]]:
     return names
 
 
-def _done(which: int) -> Check:
+def _ever_or_within(which: int) -> Check:
     """Whether: ever, or in the last so many days."""
 
     def check(checker: Checker, call: tree.Call) -> Typed:
@@ -186,11 +186,11 @@ def _done(which: int) -> Check:
         if "last" not in call.named:
             return Typed(
                 Type.BOOL,
-                nodes.CompareWhole(nodes.GE, aggregate_nodes.Times(which, names), nodes.ConstantWhole(1)),
+                nodes.CompareWhole(nodes.GE, aggregate_nodes.OccurrenceCount(which, names), nodes.ConstantWhole(1)),
                 call,
             )
         checker.reads.add("time")
-        ago = nodes.WithWhole(nodes.SUBTRACT, profile_nodes.Now(), aggregate_nodes.When(which, names, True))
+        ago = nodes.WithWhole(nodes.SUBTRACT, profile_nodes.Now(), aggregate_nodes.OccurrenceTime(which, names, True))
         length = nodes.ConstantWhole(window(call.named["last"]))
         return Typed(Type.BOOL, nodes.CompareWhole(nodes.LT, ago, length), call)
 
@@ -199,14 +199,14 @@ def _done(which: int) -> Check:
 
 def _times(which: int) -> Check:
     def check(checker: Checker, call: tree.Call) -> Typed:
-        return Typed(Type.NUMBER, aggregate_nodes.Times(which, _repeated(which)(checker, call)), call)
+        return Typed(Type.NUMBER, aggregate_nodes.OccurrenceCount(which, _repeated(which)(checker, call)), call)
 
     return check
 
 
 def _when(which: int, last: bool) -> Check:
     def check(checker: Checker, call: tree.Call) -> Typed:
-        return Typed(Type.TIME, aggregate_nodes.When(which, _repeated(which)(checker, call), last), call)
+        return Typed(Type.TIME, aggregate_nodes.OccurrenceTime(which, _repeated(which)(checker, call), last), call)
 
     return check
 
@@ -223,12 +223,12 @@ def _due_again(which: int) -> Check:
                 if which == aggregate_nodes.BOUGHT
                 else Requirements(products_bought=[EVERYTHING])
             )
-        return Typed(Type.TIME, aggregate_nodes.DueAgain(which, names), call)
+        return Typed(Type.TIME, aggregate_nodes.NextPurchaseDue(which, names), call)
 
     return check
 
 
-def _what_is_due(which: int) -> Check:
+def _name_due_now(which: int) -> Check:
     def check(checker: Checker, call: tree.Call) -> Typed:
         checker.reads.update(("orders", "time"))
         checker.need(
@@ -236,7 +236,7 @@ def _what_is_due(which: int) -> Check:
             if which == aggregate_nodes.BOUGHT
             else Requirements(products_bought=[EVERYTHING])
         )
-        return Typed(Type.TEXT, aggregate_nodes.WhatIsDue(which), call)
+        return Typed(Type.TEXT, aggregate_nodes.NameDueNow(which), call)
 
     return check
 
@@ -279,11 +279,15 @@ FUNCTIONS: Final[dict[str, Function]] = {
     "sum": Function("sum('EVENT_TYPE', last='365d')", (1, 1), ("last",), _sum),
     "orders": Function("orders(last='365d')", (0, 0), ("last",), _number_of_orders),
     "spend": Function("spend(last='365d')", (0, 0), ("last",), _spend),
-    "bought": Function("bought('CATEGORY', …, last='90d')", (1, MANY), ("last",), _done(aggregate_nodes.BOUGHT)),
-    "bought_product": Function(
-        "bought_product('PRODUCT', …, last='90d')", (1, MANY), ("last",), _done(aggregate_nodes.PRODUCT)
+    "bought": Function(
+        "bought('CATEGORY', …, last='90d')", (1, MANY), ("last",), _ever_or_within(aggregate_nodes.BOUGHT)
     ),
-    "viewed": Function("viewed('CATEGORY', …, last='7d')", (1, MANY), ("last",), _done(aggregate_nodes.VIEWED)),
+    "bought_product": Function(
+        "bought_product('PRODUCT', …, last='90d')", (1, MANY), ("last",), _ever_or_within(aggregate_nodes.PRODUCT)
+    ),
+    "viewed": Function(
+        "viewed('CATEGORY', …, last='7d')", (1, MANY), ("last",), _ever_or_within(aggregate_nodes.VIEWED)
+    ),
     "times_bought": Function("times_bought('CATEGORY', …)", (1, MANY), (), _times(aggregate_nodes.BOUGHT)),
     "times_viewed": Function("times_viewed('CATEGORY', …)", (1, MANY), (), _times(aggregate_nodes.VIEWED)),
     "first_bought_at": Function("first_bought_at('CATEGORY', …)", (1, MANY), (), _when(aggregate_nodes.BOUGHT, False)),
@@ -294,7 +298,7 @@ FUNCTIONS: Final[dict[str, Function]] = {
     "product_due_at": Function(
         "product_due_at('PRODUCT', …) or product_due_at()", (0, MANY), (), _due_again(aggregate_nodes.PRODUCT)
     ),
-    "category_due": Function("category_due()", (0, 0), (), _what_is_due(aggregate_nodes.BOUGHT)),
-    "product_due": Function("product_due()", (0, 0), (), _what_is_due(aggregate_nodes.PRODUCT)),
+    "category_due": Function("category_due()", (0, 0), (), _name_due_now(aggregate_nodes.BOUGHT)),
+    "product_due": Function("product_due()", (0, 0), (), _name_due_now(aggregate_nodes.PRODUCT)),
     "event_has": Function("event_has('CATEGORY', …)", (1, MANY), (), _event_has),
 }

@@ -23,7 +23,7 @@ _NUMBER: Final = re.compile(r"[0-9]+(?:\.[0-9]+)?(?![0-9A-Za-z_.])")
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*")
 _SYMBOL: Final = re.compile(r"==|!=|<=|>=|[-+*/<>()\[\],=]")
 _WORD: Final = re.compile(r"[^\s()\[\],]+")
-WORDS: Final = frozenset({"and", "or", "not", "in", "true", "false"})
+KEYWORDS: Final = frozenset({"and", "or", "not", "in", "true", "false"})
 
 
 class Token:
@@ -73,7 +73,7 @@ def _token(text: str, place: int, character: str) -> Token:
     match = _NAME.match(text, place)
     if match is not None:
         word = match.group()
-        return Token(word if word in WORDS else "name", word, 0, place, match.end())
+        return Token(word if word in KEYWORDS else "name", word, 0, place, match.end())
     match = _SYMBOL.match(text, place)
     if match is not None:
         return Token(match.group(), match.group(), 0, place, match.end())

@@ -8,7 +8,7 @@ Compiled with mypyc, asking one is a C call. There are four kinds, by what they 
 - `Real`: a number with a fraction, in double precision; NaN.
 - `Text`: None.
 
-`moves(m)` is the earliest instant (ms) after `m.at` at which time alone can change the answer: NEVER, or exact but for
+`moves(m)` is the earliest instant (ms) after `context.at` at which time alone can change the answer: NEVER, or exact but for
 several parts of one rule that undo each other. A `Whole` whose `slope` is not 0 changes with every ms, by so much
 (`now`, `since(...)`): its `moves` speaks of what comes on top of that.
 """
@@ -31,7 +31,7 @@ _ROUNDED: Final = float(1 << 60)
 class Node:
     """Some part of a rule."""
 
-    def next_change_at(self, m: EvalContext) -> int:
+    def next_change_at(self, context: EvalContext) -> int:
         """See above."""
         return NEVER
 
@@ -43,7 +43,7 @@ class Bool(Node):
     def __init__(self, timed: bool = False) -> None:
         self.timed = timed
 
-    def test(self, m: EvalContext) -> bool:
+    def test(self, context: EvalContext) -> bool:
         raise NotImplementedError
 
 
@@ -52,7 +52,7 @@ class Whole(Node):
         self.timed = timed
         self.slope = slope
 
-    def get(self, m: EvalContext) -> int:
+    def get(self, context: EvalContext) -> int:
         raise NotImplementedError
 
 
@@ -60,12 +60,12 @@ class Real(Node):
     def __init__(self, timed: bool = False) -> None:
         self.timed = timed
 
-    def get(self, m: EvalContext) -> float:
+    def get(self, context: EvalContext) -> float:
         raise NotImplementedError
 
 
 class Text(Node):
-    def get(self, m: EvalContext) -> str | None:
+    def get(self, context: EvalContext) -> str | None:
         raise NotImplementedError
 
 
@@ -77,7 +77,7 @@ class ConstantBool(Bool):
         super().__init__(False)
         self.value = value
 
-    def test(self, m: EvalContext) -> bool:
+    def test(self, context: EvalContext) -> bool:
         return self.value
 
 
@@ -86,7 +86,7 @@ class ConstantWhole(Whole):
         super().__init__()
         self.value = value
 
-    def get(self, m: EvalContext) -> int:
+    def get(self, context: EvalContext) -> int:
         return self.value
 
 
@@ -95,7 +95,7 @@ class ConstantReal(Real):
         super().__init__()
         self.value = value
 
-    def get(self, m: EvalContext) -> float:
+    def get(self, context: EvalContext) -> float:
         return self.value
 
 
@@ -103,7 +103,7 @@ class ConstantText(Text):
     def __init__(self, value: str) -> None:
         self.value = value
 
-    def get(self, m: EvalContext) -> str | None:
+    def get(self, context: EvalContext) -> str | None:
         return self.value
 
 
@@ -115,60 +115,60 @@ class Not(Bool):
         super().__init__(operand.timed)
         self.operand = operand
 
-    def test(self, m: EvalContext) -> bool:
-        return not self.operand.test(m)
+    def test(self, context: EvalContext) -> bool:
+        return not self.operand.test(context)
 
-    def next_change_at(self, m: EvalContext) -> int:
-        return self.operand.next_change_at(m)
+    def next_change_at(self, context: EvalContext) -> int:
+        return self.operand.next_change_at(context)
 
 
-class All(Bool):
+class AllOf(Bool):
     """`and`. What time does to one part is of no interest as long as a part that time leaves alone is false."""
 
     def __init__(self, parts: list[Bool]) -> None:
         super().__init__(_timed(parts))
         self.parts = parts
 
-    def test(self, m: EvalContext) -> bool:
+    def test(self, context: EvalContext) -> bool:
         for part in self.parts:  # noqa: SIM110 -- mypyc makes a plain loop of this one
-            if not part.test(m):
+            if not part.test(context):
                 return False
         return True
 
-    def next_change_at(self, m: EvalContext) -> int:
-        return _moves(self.parts, m, False)
+    def next_change_at(self, context: EvalContext) -> int:
+        return _next_change(self.parts, context, False)
 
 
-class Any(Bool):
+class AnyOf(Bool):
     """`or`, likewise."""
 
     def __init__(self, parts: list[Bool]) -> None:
         super().__init__(_timed(parts))
         self.parts = parts
 
-    def test(self, m: EvalContext) -> bool:
+    def test(self, context: EvalContext) -> bool:
         for part in self.parts:  # noqa: SIM110
-            if part.test(m):
+            if part.test(context):
                 return True
         return False
 
-    def next_change_at(self, m: EvalContext) -> int:
-        return _moves(self.parts, m, True)
+    def next_change_at(self, context: EvalContext) -> int:
+        return _next_change(self.parts, context, True)
 
 
 def _timed(parts: list[Bool]) -> bool:
     return True in [part.timed for part in parts]
 
 
-def _moves(parts: list[Bool], m: EvalContext, decides: bool) -> int:
+def _next_change(parts: list[Bool], context: EvalContext, decides: bool) -> int:
     earliest = NEVER
     for part in parts:
         if not part.timed:
-            if part.test(m) is decides:
+            if part.test(context) is decides:
                 return NEVER
         else:
-            moved = part.next_change_at(m)
-            if part.test(m) is decides and moved == NEVER:
+            moved = part.next_change_at(context)
+            if part.test(context) is decides and moved == NEVER:
                 return NEVER
             earliest = min(earliest, moved)
     return earliest
@@ -183,11 +183,11 @@ class SameBool(Bool):
         self.right = right
         self.same = same
 
-    def test(self, m: EvalContext) -> bool:
-        return (self.left.test(m) is self.right.test(m)) is self.same
+    def test(self, context: EvalContext) -> bool:
+        return (self.left.test(context) is self.right.test(context)) is self.same
 
-    def next_change_at(self, m: EvalContext) -> int:
-        return min(self.left.next_change_at(m), self.right.next_change_at(m))
+    def next_change_at(self, context: EvalContext) -> int:
+        return min(self.left.next_change_at(context), self.right.next_change_at(context))
 
 
 # -- comparisons
@@ -208,9 +208,9 @@ class CompareWhole(Bool):
         self.left = left
         self.right = right
 
-    def test(self, m: EvalContext) -> bool:
-        left = self.left.get(m)
-        right = self.right.get(m)
+    def test(self, context: EvalContext) -> bool:
+        left = self.left.get(context)
+        right = self.right.get(context)
         if left == ABSENT or right == ABSENT:
             return False
         operator = self.operator
@@ -226,13 +226,13 @@ class CompareWhole(Bool):
             return left <= right
         return left != right
 
-    def next_change_at(self, m: EvalContext) -> int:
+    def next_change_at(self, context: EvalContext) -> int:
         if not self.timed:
             return NEVER
-        earliest = min(self.left.next_change_at(m), self.right.next_change_at(m))
+        earliest = min(self.left.next_change_at(context), self.right.next_change_at(context))
         slope = self.slope
-        left = self.left.get(m)
-        right = self.right.get(m)
+        left = self.left.get(context)
+        right = self.right.get(context)
         if slope == 0 or left == ABSENT or right == ABSENT:
             return earliest
         ahead = left - right
@@ -243,7 +243,7 @@ class CompareWhole(Bool):
             crossed = _crossing(ahead - 1, slope)
         else:  # equal at one instant: then, and no longer after it
             crossed = min(_crossing(ahead, slope), _crossing(ahead - 1, slope))
-        return earliest if crossed == NEVER else min(earliest, m.at + crossed)
+        return earliest if crossed == NEVER else min(earliest, context.at + crossed)
 
 
 def _crossing(ahead: int, slope: int) -> int:
@@ -262,9 +262,9 @@ class CompareReal(Bool):
         self.left = left
         self.right = right
 
-    def test(self, m: EvalContext) -> bool:
-        left = self.left.get(m)
-        right = self.right.get(m)
+    def test(self, context: EvalContext) -> bool:
+        left = self.left.get(context)
+        right = self.right.get(context)
         operator = self.operator
         if operator == GE:
             return left >= right
@@ -278,8 +278,8 @@ class CompareReal(Bool):
             return left <= right
         return left != right and left == left and right == right
 
-    def next_change_at(self, m: EvalContext) -> int:
-        return min(self.left.next_change_at(m), self.right.next_change_at(m))
+    def next_change_at(self, context: EvalContext) -> int:
+        return min(self.left.next_change_at(context), self.right.next_change_at(context))
 
 
 class SameText(Bool):
@@ -291,9 +291,9 @@ class SameText(Bool):
         self.right = right
         self.same = same
 
-    def test(self, m: EvalContext) -> bool:
-        left = self.left.get(m)
-        right = self.right.get(m)
+    def test(self, context: EvalContext) -> bool:
+        left = self.left.get(context)
+        right = self.right.get(context)
         if left is None or right is None:
             return False
         return (left == right) is self.same
@@ -308,8 +308,8 @@ class InTexts(Bool):
         self.among = among
         self.inside = inside
 
-    def test(self, m: EvalContext) -> bool:
-        item = self.item.get(m)
+    def test(self, context: EvalContext) -> bool:
+        item = self.item.get(context)
         return item is not None and (item in self.among) is self.inside
 
 
@@ -320,11 +320,11 @@ class KnownWhole(Bool):
         super().__init__(operand.timed)
         self.operand = operand
 
-    def test(self, m: EvalContext) -> bool:
-        return self.operand.get(m) != ABSENT
+    def test(self, context: EvalContext) -> bool:
+        return self.operand.get(context) != ABSENT
 
-    def next_change_at(self, m: EvalContext) -> int:
-        return self.operand.next_change_at(m)
+    def next_change_at(self, context: EvalContext) -> int:
+        return self.operand.next_change_at(context)
 
 
 class KnownReal(Bool):
@@ -332,12 +332,12 @@ class KnownReal(Bool):
         super().__init__(operand.timed)
         self.operand = operand
 
-    def test(self, m: EvalContext) -> bool:
-        value = self.operand.get(m)
+    def test(self, context: EvalContext) -> bool:
+        value = self.operand.get(context)
         return value == value
 
-    def next_change_at(self, m: EvalContext) -> int:
-        return self.operand.next_change_at(m)
+    def next_change_at(self, context: EvalContext) -> int:
+        return self.operand.next_change_at(context)
 
 
 class KnownText(Bool):
@@ -345,8 +345,8 @@ class KnownText(Bool):
         super().__init__(False)
         self.operand = operand
 
-    def test(self, m: EvalContext) -> bool:
-        return self.operand.get(m) is not None
+    def test(self, context: EvalContext) -> bool:
+        return self.operand.get(context) is not None
 
 
 # -- arithmetic
@@ -374,12 +374,12 @@ class WithWhole(Whole):
         self.left = left
         self.right = right
 
-    def get(self, m: EvalContext) -> int:
-        left = self.left.get(m)
+    def get(self, context: EvalContext) -> int:
+        left = self.left.get(context)
         operator = self.operator
         if operator == DEFAULT and left != ABSENT:
             return left
-        right = self.right.get(m)
+        right = self.right.get(context)
         if operator >= LEAST:
             if left == ABSENT:
                 return right
@@ -394,8 +394,8 @@ class WithWhole(Whole):
             return left - right
         return left * right
 
-    def next_change_at(self, m: EvalContext) -> int:
-        return min(self.left.next_change_at(m), self.right.next_change_at(m)) if self.timed else NEVER
+    def next_change_at(self, context: EvalContext) -> int:
+        return min(self.left.next_change_at(context), self.right.next_change_at(context)) if self.timed else NEVER
 
 
 class WithReal(Real):
@@ -407,12 +407,12 @@ class WithReal(Real):
         self.left = left
         self.right = right
 
-    def get(self, m: EvalContext) -> float:
-        left = self.left.get(m)
+    def get(self, context: EvalContext) -> float:
+        left = self.left.get(context)
         operator = self.operator
         if operator == DEFAULT and left == left:
             return left
-        right = self.right.get(m)
+        right = self.right.get(context)
         if operator >= LEAST:
             if left != left:
                 return right
@@ -427,8 +427,8 @@ class WithReal(Real):
             return left * right
         return NAN if right == 0.0 else left / right
 
-    def next_change_at(self, m: EvalContext) -> int:
-        return min(self.left.next_change_at(m), self.right.next_change_at(m))
+    def next_change_at(self, context: EvalContext) -> int:
+        return min(self.left.next_change_at(context), self.right.next_change_at(context))
 
 
 class DefaultText(Text):
@@ -436,9 +436,9 @@ class DefaultText(Text):
         self.left = left
         self.right = right
 
-    def get(self, m: EvalContext) -> str | None:
-        left = self.left.get(m)
-        return self.right.get(m) if left is None else left
+    def get(self, context: EvalContext) -> str | None:
+        left = self.left.get(context)
+        return self.right.get(context) if left is None else left
 
 
 class AsReal(Real):
@@ -446,16 +446,16 @@ class AsReal(Real):
         super().__init__(operand.timed)
         self.operand = operand
 
-    def get(self, m: EvalContext) -> float:
-        value = self.operand.get(m)
+    def get(self, context: EvalContext) -> float:
+        value = self.operand.get(context)
         if value == ABSENT:
             return NAN
         if -NEVER < value < NEVER:
             return float(value)
         return real(value)
 
-    def next_change_at(self, m: EvalContext) -> int:
-        return self.operand.next_change_at(m)
+    def next_change_at(self, context: EvalContext) -> int:
+        return self.operand.next_change_at(context)
 
 
 class Rounded(Whole):
@@ -465,11 +465,11 @@ class Rounded(Whole):
         super().__init__(operand.timed)
         self.operand = operand
 
-    def get(self, m: EvalContext) -> int:
-        return rounded(self.operand.get(m))
+    def get(self, context: EvalContext) -> int:
+        return rounded(self.operand.get(context))
 
-    def next_change_at(self, m: EvalContext) -> int:
-        return self.operand.next_change_at(m)
+    def next_change_at(self, context: EvalContext) -> int:
+        return self.operand.next_change_at(context)
 
 
 def real(value: int) -> float:

@@ -15,7 +15,7 @@ from streams.core.rules.lexer import Token, tokens
 MAX_DEPTH: Final = 40
 MAX_PARTS: Final = 400
 _COMPARISONS: Final = frozenset({"==", "!=", "<", "<=", ">", ">="})
-_SAID: Final = {"end": "the end of the rule", "number": "a number", "duration": "a duration", "text": "a text"}
+_TOKEN_NAMES: Final = {"end": "the end of the rule", "number": "a number", "duration": "a duration", "text": "a text"}
 
 
 def parse(text: str) -> tree.Tree:
@@ -43,40 +43,40 @@ class _Parser:
         if self._depth > MAX_DEPTH:
             raise self._too_deep(self.token)
         parts = [self._all()]
-        while self._takes("or"):
+        while self._accept("or"):
             parts.append(self._all())
         self._depth -= 1
-        return parts[0] if len(parts) == 1 else self._kept(tree.Logic("or", parts))
+        return parts[0] if len(parts) == 1 else self._checked(tree.Logic("or", parts))
 
     def _all(self) -> tree.Tree:
         parts = [self._negated()]
-        while self._takes("and"):
+        while self._accept("and"):
             parts.append(self._negated())
-        return parts[0] if len(parts) == 1 else self._kept(tree.Logic("and", parts))
+        return parts[0] if len(parts) == 1 else self._checked(tree.Logic("and", parts))
 
     def _negated(self) -> tree.Tree:
         starts: list[int] = []
         while self.token.kind == "not":
             starts.append(self.token.start)
-            self._next()
+            self._advance()
         result = self._compared()
         for start in reversed(starts):
-            result = self._kept(tree.Unary("not", result, start))
+            result = self._checked(tree.Unary("not", result, start))
         return result
 
     def _compared(self) -> tree.Tree:
         left = self._sum()
         token = self.token
         if token.kind in _COMPARISONS:
-            self._next()
-            left = self._kept(tree.Binary(token.kind, left, self._sum()))
+            self._advance()
+            left = self._checked(tree.Binary(token.kind, left, self._sum()))
         elif token.kind == "in" or (token.kind == "not" and self._tokens[self._place + 1].kind == "in"):
             operator = "in"
             if token.kind == "not":
                 operator = "not in"
-                self._next()
-            self._next()
-            left = self._kept(tree.Binary(operator, left, self._sum()))
+                self._advance()
+            self._advance()
+            left = self._checked(tree.Binary(operator, left, self._sum()))
         elif token.kind == "=":
             raise RuleError("to compare, write ==", token.start, token.end)
         else:
@@ -89,63 +89,63 @@ class _Parser:
         left = self._product()
         while self.token.kind in ("+", "-"):
             operator = self.token.kind
-            self._next()
-            left = self._kept(tree.Binary(operator, left, self._product()))
+            self._advance()
+            left = self._checked(tree.Binary(operator, left, self._product()))
         return left
 
     def _product(self) -> tree.Tree:
         left = self._signed()
         while self.token.kind in ("*", "/"):
             operator = self.token.kind
-            self._next()
-            left = self._kept(tree.Binary(operator, left, self._signed()))
+            self._advance()
+            left = self._checked(tree.Binary(operator, left, self._signed()))
         return left
 
     def _signed(self) -> tree.Tree:
         starts: list[int] = []
         while self.token.kind == "-":
             starts.append(self.token.start)
-            self._next()
+            self._advance()
         result = self._atom()
         for start in reversed(starts):
-            result = self._kept(tree.Unary("-", result, start))
+            result = self._checked(tree.Unary("-", result, start))
         return result
 
     def _atom(self) -> tree.Tree:
         token = self.token
         kind = token.kind
         if kind == "number":
-            self._next()
-            return self._kept(tree.Number(token.text, token.start, token.end))
+            self._advance()
+            return self._checked(tree.Number(token.text, token.start, token.end))
         if kind == "duration":
-            self._next()
-            return self._kept(tree.Span(token.ms, token.start, token.end))
+            self._advance()
+            return self._checked(tree.Span(token.ms, token.start, token.end))
         if kind == "text":
-            self._next()
-            return self._kept(tree.Text(token.text, token.start, token.end))
+            self._advance()
+            return self._checked(tree.Text(token.text, token.start, token.end))
         if kind in ("true", "false"):
-            self._next()
-            return self._kept(tree.Truth(kind == "true", token.start, token.end))
+            self._advance()
+            return self._checked(tree.Truth(kind == "true", token.start, token.end))
         if kind == "name":
-            self._next()
+            self._advance()
             if self.token.kind == "(":
                 return self._call(token)
-            return self._kept(tree.Name(token.text, token.start, token.end))
+            return self._checked(tree.Name(token.text, token.start, token.end))
         if kind == "(":
             return self._group()
         if kind == "[":
-            self._next()
+            self._advance()
             return self._sequence([], token, "]")
         raise self.unexpected("a name, a number, a duration, a text or (")
 
     def _group(self) -> tree.Tree:
         opening = self.token
-        self._next()
+        self._advance()
         if self.token.kind == ")":
             return self._sequence([], opening, ")")
         first = self.condition()
         if self.token.kind == ",":
-            self._next()
+            self._advance()
             return self._sequence([first], opening, ")")
         self._close(")", opening)
         return first
@@ -153,14 +153,14 @@ class _Parser:
     def _sequence(self, items: list[tree.Tree], opening: Token, closing: str) -> tree.Tree:
         while self.token.kind != closing:
             items.append(self.condition())
-            if not self._takes(","):
+            if not self._accept(","):
                 break
         end = self._close(closing, opening)
-        return self._kept(tree.Sequence(items, opening.start, end))
+        return self._checked(tree.Sequence(items, opening.start, end))
 
     def _call(self, name: Token) -> tree.Tree:
         opening = self.token
-        self._next()
+        self._advance()
         arguments: list[tree.Tree] = []
         named: dict[str, tree.Tree] = {}
         while self.token.kind != ")":
@@ -168,47 +168,47 @@ class _Parser:
             if token.kind == "name" and self._tokens[self._place + 1].kind == "=":
                 if token.text in named:
                     raise RuleError(f"{token.text} is given twice", token.start, token.end)
-                self._next()
-                self._next()
+                self._advance()
+                self._advance()
                 named[token.text] = self.condition()
             elif named:
                 raise RuleError("arguments without a name come before those with one", token.start, token.end)
             else:
                 arguments.append(self.condition())
-            if not self._takes(","):
+            if not self._accept(","):
                 break
         end = self._close(")", opening)
-        return self._kept(tree.Call(name.text, arguments, named, name.start, end))
+        return self._checked(tree.Call(name.text, arguments, named, name.start, end))
 
     # -- tokens
 
     def unexpected(self, wanted: str) -> RuleError:
         """The token at hand is not what is wanted."""
         token = self.token
-        said = _SAID.get(token.kind, token.text)
+        said = _TOKEN_NAMES.get(token.kind, token.text)
         return RuleError(f"{wanted} is expected here, not {said}", token.start, token.end)
 
-    def _next(self) -> None:
+    def _advance(self) -> None:
         self._place += 1
         self.token = self._tokens[self._place]
 
-    def _takes(self, kind: str) -> bool:
+    def _accept(self, kind: str) -> bool:
         if self.token.kind != kind:
             return False
-        self._next()
+        self._advance()
         return True
 
     def _close(self, kind: str, opening: Token) -> int:
         token = self.token
         if token.kind != kind:
-            said = _SAID.get(token.kind, token.text)
+            said = _TOKEN_NAMES.get(token.kind, token.text)
             raise RuleError(f"{kind} is expected here, not {said}", opening.start, max(token.end, opening.end))
-        self._next()
+        self._advance()
         return token.end
 
     # -- bounds
 
-    def _kept(self, part: tree.Tree) -> tree.Tree:
+    def _checked(self, part: tree.Tree) -> tree.Tree:
         self._parts += 1
         if self._parts > MAX_PARTS:
             raise RuleError(f"a rule has at most {MAX_PARTS} parts: split it", part.start, part.end)
