@@ -1,4 +1,4 @@
-"""`lifecycle validate`: are these playbooks right, and is there something in them that their writer cannot mean?"""
+"""`lifecycle validate`: check playbooks for mistakes, and for rules that are allowed but cannot be intended."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from streams.playbooks.loader import load
 from streams.playbooks.transition_rows import rows_of, unreachable
 
 
-def run(sources: Sequence[str], say: Callable[[str], None]) -> int:
-    """Called by the command line: says what each playbook holds, what is doubtful, or what is wrong with it.
+def run(sources: Sequence[str], write: Callable[[str], None]) -> int:
+    """Print a summary, the warnings or the mistakes of each playbook. Called by the command line.
 
-    Returns the exit code: 2 if one cannot be used. What is doubtful leaves it at 0.
+    Return the exit code: 2 if a playbook cannot be used, else 0. Warnings do not change it.
     """
     code = 0
     for source in sources:
@@ -21,25 +21,26 @@ def run(sources: Sequence[str], say: Callable[[str], None]) -> int:
             playbook = load(source)
         except UserError as error:
             code = 2
-            say(str(error))
+            write(str(error))
             continue
         tracks, rows = len(playbook.tracks), sum(len(rows_of(track)) for track in playbook.tracks)
-        holds = f"{tracks} track{'' if tracks == 1 else 's'}, {rows} transitions"
-        say(f"{source}: {playbook.name}, version {playbook.version}: {holds}")
-        for doubt in warnings(playbook):
-            say(f"{source}: warning: {doubt}")
+        summary = f"{tracks} track{'' if tracks == 1 else 's'}, {rows} transitions"
+        write(f"{source}: {playbook.name}, version {playbook.version}: {summary}")
+        for warning in warnings(playbook):
+            write(f"{source}: warning: {warning}")
     return code
 
 
 def warnings(playbook: Playbook) -> Iterator[str]:
-    """What is allowed and still most likely a mistake."""
+    """Yield a sentence for everything that is allowed but most likely a mistake."""
     for track in playbook.tracks:
         for stage in unreachable(track):
-            yield f"track {track.name}: no customer ever comes to {stage}"
+            yield f"track {track.name}: no customer can reach the stage {stage}"
         seen: dict[tuple[str, str], str] = {}
         for row in rows_of(track):
             for source in row.sources:
                 first = seen.setdefault((source, row.text), row.target)
                 if first != row.target and not row.is_timeout:
-                    way = f"{source} to {row.target}"
-                    yield f"track {track.name}: {way} never applies: {first} has the same rule before it"
+                    transition = f"the transition from {source} to {row.target}"
+                    reason = f"the one to {first} has the same rule and comes first"
+                    yield f"track {track.name}: {transition} never applies: {reason}"

@@ -1,9 +1,9 @@
-"""`lifecycle explain`: a playbook as text for people, as Mermaid, or as SVG, from the tables that the engine runs."""
+"""`lifecycle explain`: a playbook as text, Mermaid or SVG, from the tables that the engine runs."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from streams.core.lifecycle.playbook import Playbook
 from streams.core.lifecycle.tracks import Track
@@ -12,47 +12,57 @@ from streams.playbooks.diagram import draw
 from streams.playbooks.transition_rows import rows_of
 from streams.values import show_duration
 
-NOTE = "solid: by an event, dashed: by a deadline"
+NOTE = "solid: after an event, dashed: at a deadline"
 
 
 def text(playbook: Playbook) -> str:
-    """What the playbook says, in the order in which people ask."""
-    return "\n".join(_text(playbook)) + "\n"
+    """Return the playbook as text: tracks, abandonment, forgetting, triggers."""
+    sections = [_tracks(playbook), _abandonment(playbook), _forgetting(playbook), _triggers(playbook)]
+    paragraphs = [f"Playbook {playbook.name}, version {playbook.version}", *("\n".join(lines) for lines in sections)]
+    return "\n\n".join(paragraph for paragraph in paragraphs if paragraph) + "\n"
 
 
-def _text(playbook: Playbook) -> Iterator[str]:
-    yield f"{playbook.name}, version {playbook.version}"
-    for track in playbook.tracks:
-        yield ""
-        yield f"track {track.name}: begins as {track.initial}"
+def _tracks(playbook: Playbook) -> Iterator[str]:
+    for number, track in enumerate(playbook.tracks):
+        if number:
+            yield ""
+        yield f"Track {track.name}: a customer begins in the stage {track.initial} and moves to"
         rows = rows_of(track)
         width = max((len(row.target) for row in rows), default=0)
         for row in rows:
-            yield f"  {row.target:{width}}  {'after' if row.is_timeout else 'when'} {_said(row.label, row.is_timeout)}"
-            yield f"  {'':{width}}    from {', '.join(row.sources)}"
+            yield f"  {row.target:{width}}  {row.label if row.is_timeout else f'when {row.label}'}"
+            yield f"  {'':{width}}    from {_either(row.sources)}"
+
+
+def _abandonment(playbook: Playbook) -> Iterator[str]:
+    if not playbook.abandonment:
+        return
     policy = playbook.policy
-    if playbook.abandonment:
-        yield ""
-        yield "abandonment"
-        ladders = {"browse": (), "cart": policy.cart_ladder, "checkout": policy.checkout_ladder}
-        windows = {"browse": policy.browse_window, "cart": policy.cart_window, "checkout": policy.checkout_window}
-        for kind in policy.precedence:
-            again = ", again after " + " and ".join(map(show_duration, ladders[kind])) if ladders[kind] else ""
-            yield f"  {kind:8}  after {show_duration(windows[kind])} without activity{again}"
-        if policy.browse_silent_after_order:
-            yield f"  browse is silent for {show_duration(policy.browse_silent_after_order)} after an order"
-        same = "" if policy.cool_down_per_kind else ", if its content was the same"
-        yield f"  silent for {show_duration(policy.cool_down)} after one of the same or a higher kind{same}"
-        yield f"  recovered by an order within {show_duration(policy.recovery_window)}"
-        yield f"  expired after {show_duration(policy.expiry)}"
-    yield ""
-    forget = {"known": policy.forget_identified, "anonymous": policy.forget_unidentified}
-    for who, after in forget.items():
-        when = "never" if after is None else f"after {show_duration(after)}"
-        yield f"forgotten, if {who} and without an order: {when}"
+    yield "Abandonment:"
+    ladders = {"browse": (), "cart": policy.cart_ladder, "checkout": policy.checkout_ladder}
+    windows = {"browse": policy.browse_window, "cart": policy.cart_window, "checkout": policy.checkout_window}
+    for kind in policy.precedence:
+        steps = f", with further steps after {_all(map(show_duration, ladders[kind]))}" if ladders[kind] else ""
+        yield f"  A {kind} is abandoned after {show_duration(windows[kind])} without activity{steps}."
+    if policy.browse_silent_after_order:
+        yield f"  A browse is not abandoned within {show_duration(policy.browse_silent_after_order)} after an order."
+    same = "" if policy.cool_down_per_kind else " if its content is the same"
+    yield f"  No other of the same or a lower kind follows within {show_duration(policy.cool_down)}{same}."
+    yield f"  An order within {show_duration(policy.recovery_window)} after the last step recovers the abandonment."
+    yield f"  After {show_duration(policy.expiry)} without activity, the episode expires and the cart is emptied."
+
+
+def _forgetting(playbook: Playbook) -> Iterator[str]:
+    policy = playbook.policy
+    yield "Forgetting:"
+    for customer, after in (("known", policy.forget_identified), ("anonymous", policy.forget_unidentified)):
+        when = "never forgotten" if after is None else f"forgotten {show_duration(after)} after the last event"
+        yield f"  A customer who is {customer} and never ordered is {when}."
+
+
+def _triggers(playbook: Playbook) -> Iterator[str]:
     if playbook.triggers:
-        yield ""
-        yield "triggers"
+        yield "Triggers:"
     for trigger in playbook.triggers:
         yield f"  {trigger.name}"
         for line in _trigger(trigger):
@@ -61,39 +71,49 @@ def _text(playbook: Playbook) -> Iterator[str]:
 
 def _trigger(trigger: Trigger) -> Iterator[str]:
     if trigger.events:
-        yield f"on {', '.join(sorted(trigger.events))}"
+        yield f"begins at {_either(sorted(trigger.events))}"
     if (stage := trigger.on_stage) is not None:
-        for way, stages in (("entered", stage.enters), ("left", stage.leaves)):
-            if stages is not None:
-                yield f"on {', '.join(sorted(stages))} {way}, of {stage.track}"
-        if stage.enters is None and stage.leaves is None:
-            yield f"on every change of {stage.track}"
+        moves = []
+        if stage.leaves is not None:
+            moves.append(f"leaves the stage {_either(sorted(stage.leaves))}")
+        if stage.enters is not None:
+            moves.append(f"enters the stage {_either(sorted(stage.enters))}")
+        yield f"begins when a customer {' and '.join(moves) or 'changes the stage'} of the track {stage.track}"
     if (abandonment := trigger.on_abandonment) is not None:
-        kinds = ", ".join(sorted(abandonment.kinds)) if abandonment.kinds is not None else "anything"
-        step = f", step {abandonment.step}" if abandonment.step is not None else ""
-        yield f"on {kinds} {', '.join(sorted(abandonment.types))}{step}"
+        kinds = "any" if abandonment.kinds is None else f"a {_either(sorted(abandonment.kinds))}"
+        step = "" if abandonment.step is None else f", step {abandonment.step}"
+        yield f"begins at the output {_either(sorted(abandonment.types))} of {kinds} abandonment{step}"
     if (time := trigger.on_time) is not None:
-        before = f"{show_duration(time.before)} before " if time.before else "at "
-        yield f"{before}{time.rule.text}{', each year' if time.yearly else ''}"
-    for word, rule in (("when", trigger.when), ("unless", trigger.unless)):
-        if rule is not None:
-            yield f"{word} {rule.text}"
-    if len(trigger.steps) > 1 or trigger.steps[0].after:
-        yield f"after {', '.join(show_duration(step.after) for step in trigger.steps)}"
+        before = f"{show_duration(time.before)} before" if time.before else "at"
+        yield f"begins {'each year ' if time.yearly else ''}{before} {time.rule.text}"
+    if trigger.when is not None:
+        yield f"only when {trigger.when.text}"
+    if trigger.unless is not None:
+        yield f"ends when {trigger.unless.text}"
+    if len(trigger.steps) > 1:
+        steps = (f"after {show_duration(step.after)}" if step.after else "at once" for step in trigger.steps)
+        yield f"has steps {_all(steps)}"
+    elif trigger.steps[0].after:
+        yield f"has its step after {show_duration(trigger.steps[0].after)}"
     if trigger.cool_down:
-        yield f"not again within {show_duration(trigger.cool_down)}"
+        yield f"does not begin again within {show_duration(trigger.cool_down)}"
     if trigger.cap is not None:
-        yield f"at most {trigger.cap} time{'' if trigger.cap == 1 else 's'} per customer"
+        yield f"begins at most {'once' if trigger.cap == 1 else f'{trigger.cap} times'} for each customer"
     if trigger.holdout:
-        yield f"{trigger.holdout} of 100 customers are held out"
+        yield f"holds out {trigger.holdout} of 100 customers"
 
 
-def _said(text: str, late: bool) -> str:
-    return text.replace(" after ", " since ", 1) if late else text
+def _either(names: Sequence[str]) -> str:
+    return " or ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+
+
+def _all(parts: Iterable[str]) -> str:
+    *others, last = parts
+    return " and ".join(filter(None, [", ".join(others), last]))
 
 
 def mermaid(playbook: Playbook) -> str:
-    """A state diagram; with several tracks, one that holds each as a state of its own."""
+    """Return a Mermaid state diagram. Several tracks become one diagram in which each is a composite state."""
     lines = ["stateDiagram-v2"]
     for track in playbook.tracks:
         inner = list(_mermaid(track))
@@ -113,16 +133,16 @@ def _mermaid(track: Track) -> Iterator[str]:
 
 
 def _id(*names: str) -> str:
-    """A name that Mermaid takes for one, whatever the playbook calls it."""
+    """Return a valid identifier of Mermaid, whatever characters the names have."""
     return "_".join(re.sub(r"\W", lambda found: f"x{ord(found[0]):x}", name) for name in names)
 
 
 def _label(text: str) -> str:
-    """Characters that mean something to Mermaid go as entities."""
+    """Return the text with the special characters of Mermaid as entities."""
     return re.sub(r"[#;:\"<{}\n]", lambda found: f"#{ord(found[0])};", text)
 
 
 def svg(playbook: Playbook, track: Track) -> str:
-    """The diagram of one track."""
+    """Return the SVG diagram of one track."""
     note = f"{playbook.name}, version {playbook.version} · {NOTE}"
     return draw(track.name, note, track.initial, track.stages, rows_of(track))

@@ -1,4 +1,4 @@
-"""The tables of a track as rows that people can be shown: from, to, and why. Made from what the engine runs."""
+"""The transitions of a track as rows for people: from, to and why. Built from the tables that the engine runs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from streams.core.lifecycle.tracks import TimeoutTransition, Track, Transition
 
 
 class TransitionRow(NamedTuple):
-    """One transition, or one deadline (`late`)."""
+    """One transition, or one timeout transition (`is_timeout`)."""
 
     sources: tuple[str, ...]
     target: str
@@ -19,17 +19,17 @@ class TransitionRow(NamedTuple):
 
     @property
     def label(self) -> str:
-        """All that there is to say of it."""
+        """The rule, with a remark if the transition starts a cycle."""
         return f"{self.text}, a new cycle" if self.starts_cycle else self.text
 
 
 def rows_of(track: Track) -> list[TransitionRow]:
-    """All rows of a track in its order: what is tried from the top after an event, then the deadlines."""
+    """Return all rows of a track in its order: the transitions, then the timeout transitions."""
     return [*map(_transition_row, track.transitions), *map(_timeout_row, track.timeout_transitions)]
 
 
 def unreachable(track: Track) -> list[str]:
-    """Stages that no customer can come to."""
+    """Return the stages that no customer can reach."""
     reached, rows = {track.initial}, rows_of(track)
     while more := {row.target for row in rows if not reached.isdisjoint(row.sources)} - reached:
         reached |= more
@@ -49,5 +49,5 @@ def _timeout_row(row: TimeoutTransition) -> TransitionRow:
 
 
 def _name(function: object) -> str:
-    """Of a condition written in Python, which has no text."""
+    """Return the name of a condition that is written in Python and so has no text."""
     return str(getattr(function, "__name__", "written in Python")).replace("_", " ")

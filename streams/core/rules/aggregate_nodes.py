@@ -1,4 +1,4 @@
-"""The nodes that read what `streams.core.lifecycle.aggregates` keeps: windows, sums, what was bought and viewed."""
+"""Nodes that read the aggregates of `streams.core.lifecycle.aggregates`: windows, sums, purchases and views by name."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ PRODUCT: Final = 1
 VIEWED: Final = 2
 """Categories viewed."""
 LEAST_PURCHASES: Final = 3
-"""Before that, nothing is known of how often somebody buys something."""
+"""Least number of purchases from which an interval between purchases is computed."""
 
 
 class WindowTotal(Whole):
-    """Events, or what they come to, of a rolling window."""
+    """Number of events in a rolling window, or the sum of their amounts."""
 
     def __init__(self, window: Window) -> None:
         super().__init__(True)
@@ -56,7 +56,7 @@ class WindowTotal(Whole):
 
 
 class AmountTotal(Whole):
-    """What events of a type come to, in total."""
+    """Sum of the amounts of all events of a type."""
 
     def __init__(self, type_: str) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class AmountTotal(Whole):
 
 
 class StageEventCount(Whole):
-    """Events of a type since a track's stage was entered."""
+    """Number of events of a type since the stage of a track was entered."""
 
     def __init__(self, key: str) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ class StageEventCount(Whole):
 
 
 def occurrences_by_name(profile: Profile, which: int) -> dict[str, Occurrences]:
-    """What was bought or viewed, by name."""
+    """Return the purchases or views of a customer by name. `which` is BOUGHT, PRODUCT or VIEWED."""
     facts = profile.facts
     if facts is None:
         return {}
@@ -100,7 +100,7 @@ def occurrences_by_name(profile: Profile, which: int) -> dict[str, Occurrences]:
 
 
 class OccurrenceCount(Whole):
-    """How often something of these was bought or viewed."""
+    """How many times any of the names was bought or viewed."""
 
     def __init__(self, which: int, names: list[Text]) -> None:
         super().__init__()
@@ -109,13 +109,13 @@ class OccurrenceCount(Whole):
 
     def get(self, context: EvalContext) -> int:
         total = 0
-        for repeated in _occurrences_of(context, self.which, self.names):
-            total += repeated.times
+        for occurrences in _occurrences_of(context, self.which, self.names):
+            total += occurrences.times
         return total
 
 
 class OccurrenceTime(Whole):
-    """When something of these was first or last bought or viewed."""
+    """Time at which any of the names was first or last bought or viewed."""
 
     def __init__(self, which: int, names: list[Text], last: bool) -> None:
         super().__init__()
@@ -125,17 +125,17 @@ class OccurrenceTime(Whole):
 
     def get(self, context: EvalContext) -> int:
         at = ABSENT
-        for repeated in _occurrences_of(context, self.which, self.names):
-            other: int = repeated.last if self.last else repeated.first
+        for occurrences in _occurrences_of(context, self.which, self.names):
+            other: int = occurrences.last if self.last else occurrences.first
             if at == ABSENT or (other > at if self.last else other < at):
                 at = other
         return at
 
 
 class NextPurchaseDue(Whole):
-    """The next time after now at which something of these (of all, if none is named) is due to be bought again.
+    """The next time after now at which one of the names is due to be bought again; without names, any that is kept.
 
-    That is as long after the last time as it took on average from one purchase to the next.
+    It is due one average interval between purchases after the last purchase.
     """
 
     def __init__(self, which: int, names: list[Text]) -> None:
@@ -149,44 +149,44 @@ class NextPurchaseDue(Whole):
 
     def next_change_at(self, context: EvalContext) -> int:
         earliest = NEVER
-        of = (
+        candidates = (
             _occurrences_of(context, self.which, self.names)
             if self.names
             else list(occurrences_by_name(context.profile, self.which).values())
         )
-        for repeated in of:
-            due = next_purchase_due_at(repeated)
+        for occurrences in candidates:
+            due = next_purchase_due_at(occurrences)
             if context.at < due < earliest:
                 earliest = due
         return earliest
 
 
 class NameDueNow(Text):
-    """What is due to be bought again just now."""
+    """Name of the category or product that is due to be bought again at exactly this time."""
 
     def __init__(self, which: int) -> None:
         self.which = which
 
     def get(self, context: EvalContext) -> str | None:
-        for name, repeated in occurrences_by_name(context.profile, self.which).items():
-            if next_purchase_due_at(repeated) == context.at:
+        for name, occurrences in occurrences_by_name(context.profile, self.which).items():
+            if next_purchase_due_at(occurrences) == context.at:
                 return name
         return None
 
 
-def next_purchase_due_at(repeated: Occurrences) -> int:
-    """When it is due again; NEVER if too little is known."""
-    times: int = repeated.times
-    first: int = repeated.first
-    last: int = repeated.last
+def next_purchase_due_at(occurrences: Occurrences) -> int:
+    """Return the time at which the next purchase is due; NEVER with fewer than LEAST_PURCHASES."""
+    times: int = occurrences.times
+    first: int = occurrences.first
+    last: int = occurrences.last
     if times < LEAST_PURCHASES or last <= first:
         return NEVER
     return last + (last - first) // (times - 1)
 
 
 def _occurrences_of(context: EvalContext, which: int, names: list[Text]) -> list[Occurrences]:
-    of = occurrences_by_name(context.profile, which)
-    if not of:
+    by_name = occurrences_by_name(context.profile, which)
+    if not by_name:
         return []
-    asked = dict.fromkeys([node.get(context) for node in names])
-    return [repeated for name in asked if name is not None and (repeated := of.get(name)) is not None]
+    wanted = dict.fromkeys([node.get(context) for node in names])
+    return [occurrences for name in wanted if name is not None and (occurrences := by_name.get(name)) is not None]

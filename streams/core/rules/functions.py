@@ -1,4 +1,4 @@
-"""The functions of the rule language: how each is called, and how its node is made."""
+"""The functions of the rule language: the usage of each, and the code that checks a call and creates its node."""
 
 from __future__ import annotations
 
@@ -7,31 +7,34 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from streams.core.rules import aggregate_nodes, lexer, nodes, profile_nodes, tree
+from streams.core.model.durations import parse_duration
+from streams.core.rules import aggregate_nodes, nodes, profile_nodes, tree
 from streams.core.rules.checker import Checker, Function, Typed, real, steady, whole
 from streams.core.rules.errors import RuleError, suggestion
+from streams.core.rules.lexer import LONGEST
 from streams.core.rules.requirements import EVERYTHING, Requirements, Window, stage_key
 from streams.core.rules.types import Type
 
 Check = Callable[[Checker, tree.Call], Typed]
 MANY: Final = 50
+"""Most arguments of a function that takes any number of them."""
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 def literal(part: tree.Tree, what: str) -> str:
-    """A text as it is written: what has to be known when the rule is loaded."""
+    """Return a text that is written out, for arguments that must be known when the rule is loaded."""
     if not isinstance(part, tree.Text) or not part.value:
-        raise RuleError(f"{what} belongs here, as a text in quotes", part.start, part.end)
+        raise RuleError(f"write {what} here, as a text in quotes", part.start, part.end)
     return part.value
 
 
 def event_type(checker: Checker, part: tree.Tree) -> str:
-    """An event type that the playbook knows."""
+    """Return an event type that is known or declared in the playbook."""
     type_ = literal(part, "an event type")
     if type_ not in checker.vocabulary.event_types:
         hint = suggestion(type_, checker.vocabulary.event_types)
         raise RuleError(
-            f"there is no event type {type_[:64]!r}{hint} (types of your own are declared in the playbook)",
+            f"there is no event type {type_[:64]!r} (declare types of your own in event_types){hint}",
             part.start,
             part.end,
         )
@@ -39,14 +42,16 @@ def event_type(checker: Checker, part: tree.Tree) -> str:
 
 
 def window(part: tree.Tree) -> int:
-    """The length of a rolling window, ms."""
+    """Return the length of a rolling window, ms."""
     ms: int | None = None
     if isinstance(part, tree.Span):
         ms = part.ms
     elif isinstance(part, tree.Text):
-        ms = lexer.duration(part.value)
-    if ms is None or ms < 1_000:
-        raise RuleError("a duration of at least a second belongs here, as '7d' or 7d", part.start, part.end)
+        ms = parse_duration(part.value)
+    if ms is None or not 1_000 <= ms <= LONGEST:
+        raise RuleError(
+            "write a duration between a second and a hundred years here, such as '7d' or 7d", part.start, part.end
+        )
     return ms
 
 
@@ -70,7 +75,7 @@ def _date(checker: Checker, call: tree.Call) -> Typed:
     except ValueError:
         day = None
     if day is None:
-        raise RuleError("a date belongs here, as '2026-11-27'", part.start, part.end)
+        raise RuleError("write a date here, such as '2026-11-27'", part.start, part.end)
     ms = (day.toordinal() - datetime.date(1970, 1, 1).toordinal()) * 86_400_000
     return Typed(Type.TIME, nodes.ConstantWhole(ms), call)
 
@@ -83,7 +88,7 @@ def _known(checker: Checker, call: tree.Call) -> Typed:
         return Typed(Type.BOOL, nodes.KnownReal(node), call)
     if isinstance(node, nodes.Text):
         return Typed(Type.BOOL, nodes.KnownText(node), call)
-    raise RuleError("a condition is always known: it is false where nothing is", call.start, call.end)
+    raise RuleError("known() takes no yes-or-no value: such a value is never absent, but false", call.start, call.end)
 
 
 def _default(checker: Checker, call: tree.Call) -> Typed:
@@ -133,7 +138,7 @@ def _count(checker: Checker, call: tree.Call) -> Typed:
     checker.reads.add(f"count:{type_}")
     if "stage" in call.named:
         if "last" in call.named:
-            raise RuleError("count takes either last or stage", call.start, call.end)
+            raise RuleError("count takes either last= or stage=, not both", call.start, call.end)
         track = _track(checker, call.named["stage"])
         checker.reads.add(f"stage:{track}")
         checker.need(Requirements(in_stage=[(track, type_)]))
@@ -161,7 +166,7 @@ def _windowed(checker: Checker, type_: str, last: tree.Tree, amounts: bool) -> n
 
 
 def _repeated(which: int) -> Callable[[Checker, tree.Call], list[nodes.Text]]:
-    """The names that a function is given, each as a text; notes what has to be kept for them."""
+    """Return a function that returns the names in a call as text nodes, and notes the data that they require."""
 
     def names(checker: Checker, call: tree.Call) -> list[nodes.Text]:
         found = [checker.text(part) for part in call.arguments]
@@ -179,7 +184,7 @@ def _repeated(which: int) -> Callable[[Checker, tree.Call], list[nodes.Text]]:
 
 
 def _ever_or_within(which: int) -> Check:
-    """Whether: ever, or in the last so many days."""
+    """Return the check of a function that is true if it happened: ever, or with `last=` within that time."""
 
     def check(checker: Checker, call: tree.Call) -> Typed:
         names = _repeated(which)(checker, call)
@@ -212,7 +217,7 @@ def _when(which: int, last: bool) -> Check:
 
 
 def _due_again(which: int) -> Check:
-    """When what was bought thrice or more is due again; of everything kept if nothing is named."""
+    """Return the check of a function for the next due purchase of the names; without names, of all that are kept."""
 
     def check(checker: Checker, call: tree.Call) -> Typed:
         names = _repeated(which)(checker, call)
@@ -254,7 +259,7 @@ def _spend(checker: Checker, call: tree.Call) -> Typed:
 def _last(call: tree.Call) -> int:
     last = call.named.get("last")
     if last is None:
-        raise RuleError(f"which time is asked for? {call.name}(last='365d')", call.start, call.end)
+        raise RuleError(f"this call needs the length of a window: write {call.name}(last='365d')", call.start, call.end)
     return window(last)
 
 

@@ -1,16 +1,17 @@
-"""What rules are made of: small objects, one for each part of a rule, that are asked directly by the one above.
+"""The nodes of compiled rules: one small object for each part of a rule, evaluated directly by the node above it.
 
-Compiled with mypyc, asking one is a C call. There are four kinds, by what they answer; where there is nothing to answer
-(a time that never was, say) each says so in its way:
+Compiled with mypyc, an evaluation is a C call. There are four kinds of nodes, by the type of their value. Each has its
+own form of an absent value, such as the time of an order that never came:
 
-- `Bool`: true or false. Comparisons of what is absent are false, `!=` too.
-- `Whole`: a number, an amount (minor units), a duration or a time (ms) as an integer; ABSENT.
-- `Real`: a number with a fraction, in double precision; NaN.
-- `Text`: None.
+- `Bool`: true or false, never absent. Comparisons of an absent value are false, `!=` too.
+- `Whole`: a number, an amount (minor units), a duration or a time (ms) as an integer; absent is ABSENT.
+- `Real`: a number with a fraction, in double precision; absent is NaN.
+- `Text`: a text; absent is None.
 
-`moves(m)` is the earliest instant (ms) after `context.at` at which time alone can change the answer: NEVER, or exact but for
-several parts of one rule that undo each other. A `Whole` whose `slope` is not 0 changes with every ms, by so much
-(`now`, `since(...)`): its `moves` speaks of what comes on top of that.
+`next_change_at(context)` returns the earliest time (ms) after `context.at` at which time alone can change the value;
+NEVER if there is none. It is exact, unless several parts of one rule change and cancel each other out. A `Whole` whose
+`slope` is not 0 changes by that amount with every ms (`now`, `since(...)`): its `next_change_at` covers only the
+changes beyond that.
 """
 
 from __future__ import annotations
@@ -20,25 +21,26 @@ from typing import Final
 from streams.core.rules.eval_context import EvalContext
 
 ABSENT: Final = -(1 << 61) + 40_961
-"""No amount, count or time comes near it."""
+"""Absent value of a `Whole`. No amount, count or time comes near it."""
 NEVER: Final = 1 << 61
 NAN: Final = float("nan")
 _LARGEST: Final = 1e300
-"""Of what is turned into a double. Beyond it, nothing is told apart."""
+"""Stands for every integer that is too large for a double."""
 _ROUNDED: Final = float(1 << 60)
+"""Bound of the values that are rounded to integers."""
 
 
 class Node:
-    """Some part of a rule."""
+    """A part of a compiled rule."""
 
     def next_change_at(self, context: EvalContext) -> int:
-        """See above."""
+        """Return the earliest time (ms) at which time alone can change the value. See the module's docstring."""
         return NEVER
 
 
 class Bool(Node):
     timed: bool
-    """Whether `moves` may be anything but NEVER."""
+    """True if `next_change_at` can return anything but NEVER."""
 
     def __init__(self, timed: bool = False) -> None:
         self.timed = timed
@@ -123,7 +125,7 @@ class Not(Bool):
 
 
 class AllOf(Bool):
-    """`and`. What time does to one part is of no interest as long as a part that time leaves alone is false."""
+    """`and`. While a part that time cannot change is false, time cannot change the result either."""
 
     def __init__(self, parts: list[Bool]) -> None:
         super().__init__(_timed(parts))
@@ -140,7 +142,7 @@ class AllOf(Bool):
 
 
 class AnyOf(Bool):
-    """`or`, likewise."""
+    """`or`. While a part that time cannot change is true, time cannot change the result either."""
 
     def __init__(self, parts: list[Bool]) -> None:
         super().__init__(_timed(parts))
@@ -167,10 +169,10 @@ def _next_change(parts: list[Bool], context: EvalContext, decides: bool) -> int:
             if part.test(context) is decides:
                 return NEVER
         else:
-            moved = part.next_change_at(context)
-            if part.test(context) is decides and moved == NEVER:
+            change_at = part.next_change_at(context)
+            if part.test(context) is decides and change_at == NEVER:
                 return NEVER
-            earliest = min(earliest, moved)
+            earliest = min(earliest, change_at)
     return earliest
 
 
@@ -241,20 +243,20 @@ class CompareWhole(Bool):
             crossed = _crossing(ahead, slope)
         elif operator in (GT, LE):
             crossed = _crossing(ahead - 1, slope)
-        else:  # equal at one instant: then, and no longer after it
+        else:  # equal for one ms: it changes at that ms and at the next one
             crossed = min(_crossing(ahead, slope), _crossing(ahead - 1, slope))
         return earliest if crossed == NEVER else min(earliest, context.at + crossed)
 
 
 def _crossing(ahead: int, slope: int) -> int:
-    """The ms until `ahead`, which grows by `slope` each, is no longer on its side of the line before 0; NEVER."""
+    """Return the ms until `ahead`, which grows by `slope` each ms, reaches 0 from below or falls below 0; or NEVER."""
     if slope > 0:
         return -(ahead // slope) if ahead < 0 else NEVER
     return ahead // -slope + 1 if ahead >= 0 else NEVER
 
 
 class CompareReal(Bool):
-    """All but `!=` are false by themselves where something is absent: that is what NaN is."""
+    """A comparison of doubles. NaN makes every operator except `!=` false by itself, so absent values need no test."""
 
     def __init__(self, operator: int, left: Real, right: Real) -> None:
         super().__init__(left.timed or right.timed)
@@ -314,7 +316,7 @@ class InTexts(Bool):
 
 
 class KnownWhole(Bool):
-    """Whether there is a value."""
+    """`known(…)`: true if the value is not absent."""
 
     def __init__(self, operand: Whole) -> None:
         super().__init__(operand.timed)
@@ -361,7 +363,7 @@ DEFAULT: Final = 6
 
 
 class WithWhole(Whole):
-    """Two integers to one. LEAST, GREATEST and DEFAULT take the one that is there."""
+    """An operation on two integers. LEAST, GREATEST and DEFAULT take the other operand if one is absent."""
 
     def __init__(self, operator: int, left: Whole, right: Whole) -> None:
         slope = 0
@@ -399,7 +401,7 @@ class WithWhole(Whole):
 
 
 class WithReal(Real):
-    """Two numbers with fractions to one; nothing where it is divided by 0."""
+    """An operation on two doubles. A division by 0 is absent."""
 
     def __init__(self, operator: int, left: Real, right: Real) -> None:
         super().__init__(left.timed or right.timed)
@@ -459,7 +461,7 @@ class AsReal(Real):
 
 
 class Rounded(Whole):
-    """Half up; amounts and durations stay whole."""
+    """A double rounded half up, because amounts and durations are whole numbers."""
 
     def __init__(self, operand: Real) -> None:
         super().__init__(operand.timed)
@@ -473,7 +475,7 @@ class Rounded(Whole):
 
 
 def real(value: int) -> float:
-    """The double nearest to an integer of any size that rules can come to."""
+    """Return the double nearest to an integer of any size."""
     try:
         return float(value)
     except OverflowError:
@@ -481,8 +483,8 @@ def real(value: int) -> float:
 
 
 def rounded(value: float) -> int:
-    """The integer nearest to it, half up; ABSENT where that is none worth telling."""
-    if not -_ROUNDED < value < _ROUNDED:  # nor is NaN
+    """Return the nearest integer, half up; ABSENT for NaN and for values beyond 2**60."""
+    if not -_ROUNDED < value < _ROUNDED:  # true for NaN too
         return ABSENT
     below = value // 1.0
     return int(below) + (1 if value - below >= 0.5 else 0)

@@ -1,7 +1,7 @@
-"""Tokens to a tree, by precedence: `or`, `and`, `not`, comparisons and `in`, `+ -`, `* /`, a leading `-`.
+"""Parse the tokens of a rule. Precedence from the lowest: `or`, `and`, `not`, comparisons and `in`, `+ -`, `* /`, sign.
 
-Called by `compile_rule`. Bounded in length (the lexer), depth and number of parts: it neither hangs nor exhausts the
-stack, whatever the text.
+Called by `compile_rule`. The length (see the lexer), the depth and the number of parts are bounded, so no text makes
+the parser hang or exhausts the stack.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _TOKEN_NAMES: Final = {"end": "the end of the rule", "number": "a number", "dura
 
 
 def parse(text: str) -> tree.Tree:
-    """The tree of a rule. Raises RuleError."""
+    """Return the tree of a rule. Raise RuleError if the text is not one."""
     parser = _Parser(tokens(text))
     root = parser.condition()
     if parser.token.kind != "end":
@@ -28,17 +28,17 @@ def parse(text: str) -> tree.Tree:
 
 
 class _Parser:
-    def __init__(self, found: list[Token]) -> None:
-        self._tokens = found
+    def __init__(self, all_tokens: list[Token]) -> None:
+        self._tokens = all_tokens
         self._place = 0
         self._depth = 0
         self._parts = 0
-        self.token = found[0]
+        self.token = all_tokens[0]
 
-    # -- the grammar, from what binds least
+    # -- the grammar, from the lowest precedence
 
     def condition(self) -> tree.Tree:
-        """Everything: conditions joined by `or`."""
+        """Parse a whole expression: conditions joined by `or`."""
         self._depth += 1
         if self._depth > MAX_DEPTH:
             raise self._too_deep(self.token)
@@ -82,7 +82,7 @@ class _Parser:
         else:
             return left
         if self.token.kind in _COMPARISONS or self.token.kind == "in":
-            raise RuleError("comparisons are not chained: write a < b and b < c", self.token.start, self.token.end)
+            raise RuleError("comparisons cannot be chained: write a < b and b < c", self.token.start, self.token.end)
         return left
 
     def _sum(self) -> tree.Tree:
@@ -167,12 +167,12 @@ class _Parser:
             token = self.token
             if token.kind == "name" and self._tokens[self._place + 1].kind == "=":
                 if token.text in named:
-                    raise RuleError(f"{token.text} is given twice", token.start, token.end)
+                    raise RuleError(f"the argument {token.text} is given twice", token.start, token.end)
                 self._advance()
                 self._advance()
                 named[token.text] = self.condition()
             elif named:
-                raise RuleError("arguments without a name come before those with one", token.start, token.end)
+                raise RuleError("arguments without a name must come before those with a name", token.start, token.end)
             else:
                 arguments.append(self.condition())
             if not self._accept(","):
@@ -183,10 +183,10 @@ class _Parser:
     # -- tokens
 
     def unexpected(self, wanted: str) -> RuleError:
-        """The token at hand is not what is wanted."""
+        """Return the error that the current token is not `wanted`."""
         token = self.token
-        said = _TOKEN_NAMES.get(token.kind, token.text)
-        return RuleError(f"{wanted} is expected here, not {said}", token.start, token.end)
+        found = _TOKEN_NAMES.get(token.kind, token.text)
+        return RuleError(f"{wanted} is expected here, not {found}", token.start, token.end)
 
     def _advance(self) -> None:
         self._place += 1
@@ -201,8 +201,8 @@ class _Parser:
     def _close(self, kind: str, opening: Token) -> int:
         token = self.token
         if token.kind != kind:
-            said = _TOKEN_NAMES.get(token.kind, token.text)
-            raise RuleError(f"{kind} is expected here, not {said}", opening.start, max(token.end, opening.end))
+            found = _TOKEN_NAMES.get(token.kind, token.text)
+            raise RuleError(f"{kind} is expected here, not {found}", opening.start, max(token.end, opening.end))
         self._advance()
         return token.end
 
@@ -211,11 +211,11 @@ class _Parser:
     def _checked(self, part: tree.Tree) -> tree.Tree:
         self._parts += 1
         if self._parts > MAX_PARTS:
-            raise RuleError(f"a rule has at most {MAX_PARTS} parts: split it", part.start, part.end)
+            raise RuleError(f"a rule can have at most {MAX_PARTS} parts: split it", part.start, part.end)
         if part.depth > MAX_DEPTH:
-            raise RuleError(f"a rule is nested at most {MAX_DEPTH} deep", part.start, part.end)
+            raise RuleError(f"a rule can be nested at most {MAX_DEPTH} levels deep", part.start, part.end)
         return part
 
     @staticmethod
     def _too_deep(token: Token) -> RuleError:
-        return RuleError(f"a rule is nested at most {MAX_DEPTH} deep", token.start, token.end)
+        return RuleError(f"a rule can be nested at most {MAX_DEPTH} levels deep", token.start, token.end)

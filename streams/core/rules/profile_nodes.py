@@ -1,4 +1,4 @@
-"""The nodes that read something: of the profile, the event at hand, the time."""
+"""Nodes that read the profile, the current event and the time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class OrderCount(Whole):
 
 
 class Revenue(Whole):
-    """Absent if it is in another currency than the playbook's."""
+    """Total of the orders; absent if it is in another currency than the playbook's."""
 
     def __init__(self, currency: str) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class Revenue(Whole):
 
 
 class AverageOrderValue(Whole):
-    """Half up, as outputs show it."""
+    """Average value of an order, rounded half up as in outputs. Absent before the first one in the currency."""
 
     def __init__(self, currency: str) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ class CartItems(Whole):
 
 
 class CartValue(Whole):
-    """Absent if a price is missing or in another currency."""
+    """Value of the cart; absent if a price is missing or in another currency."""
 
     def __init__(self, currency: str) -> None:
         super().__init__()
@@ -99,7 +99,7 @@ class SignedUp(Bool):
 
 
 class Subscribed(Bool):
-    """Whether the last of subscribed and unsubscribed was this."""
+    """True if the last of `subscribed` and `unsubscribed` was the wanted one."""
 
     def __init__(self, wanted: bool) -> None:
         super().__init__(False)
@@ -115,7 +115,7 @@ class Identified(Bool):
 
 
 class EventCount(Whole):
-    """Events of a type, of `Playbook.counted_types`."""
+    """Number of events of a type that is in `Playbook.counted_types`."""
 
     def __init__(self, type_: str) -> None:
         super().__init__()
@@ -125,17 +125,17 @@ class EventCount(Whole):
         return context.profile.type_counts.get(self.type, 0)
 
 
-# -- orders of a window, from the order book: exact
+# -- orders of a window: exact, from the order book
 
 
 class OrdersWithin(Whole):
-    """Orders that count, as far as they are kept, of less than a window ago; or what they come to."""
+    """Number or sum of the orders that count and are less than a window old, among those that are kept."""
 
     def __init__(self, window: int, currency: str | None) -> None:
         super().__init__(True)
         self.window = window
         self.currency = currency
-        """Of the sum. None: they are counted."""
+        """Currency of the sum. None: the orders are counted."""
 
     def get(self, context: EvalContext) -> int:
         since = context.at - self.window
@@ -178,7 +178,7 @@ class LastOrderAt(Whole):
 
 
 class FirstOrderAt(Whole):
-    """The earliest of the orders kept that counts."""
+    """Time of the earliest order that counts, among those that are kept."""
 
     def get(self, context: EvalContext) -> int:
         first = NEVER
@@ -206,7 +206,7 @@ class LastSeenAt(Whole):
 
 
 class BegunAt(Whole):
-    """When the trigger began."""
+    """Time at which the trigger began."""
 
     def get(self, context: EvalContext) -> int:
         return ABSENT if context.begun_at < 0 else context.begun_at
@@ -216,13 +216,13 @@ class BegunAt(Whole):
 
 
 def _state_of_other_track(context: EvalContext, track: int) -> TrackState | None:
-    """The customer's place in a track that is not the first."""
+    """Return the customer's state in a track that is not the first; None if the profile has none."""
     tracks = context.profile.tracks
     return None if tracks is None else tracks[track - 1]
 
 
 class Stage(Text):
-    """Of the track of that number."""
+    """Stage of the track at an index."""
 
     def __init__(self, track: int) -> None:
         self.track = track
@@ -235,7 +235,7 @@ class Stage(Text):
 
 
 class EnteredAt(Whole):
-    """When the stage of the track of that number was entered."""
+    """Time at which the stage of the track at an index was entered."""
 
     def __init__(self, track: int) -> None:
         super().__init__()
@@ -262,7 +262,7 @@ class Cycle(Whole):
 
 
 class OrdersInStage(Whole):
-    """Completions since the stage of the track of that number was entered."""
+    """Completed orders since the stage of the track at an index was entered."""
 
     def __init__(self, track: int) -> None:
         super().__init__()
@@ -275,7 +275,7 @@ class OrdersInStage(Whole):
         return 0 if state is None else state.orders_in_stage
 
 
-# -- the event at hand: all absent, or false, at a deadline
+# -- the current event: all of these are absent, or false, at a deadline
 
 
 class IsActivity(Bool):
@@ -320,7 +320,7 @@ class EventQuantity(Whole):
 
 
 class EventAmount(Whole):
-    """Its price or its total; absent in another currency."""
+    """Price or total of the event; absent in another currency."""
 
     def __init__(self, currency: str, total: bool) -> None:
         super().__init__()
@@ -336,7 +336,7 @@ class EventAmount(Whole):
 
 
 class EventHas(Bool):
-    """Whether it, or one of its items, is of one of these categories."""
+    """True if the event, or one of its items, is of one of the categories."""
 
     def __init__(self, categories: frozenset[str]) -> None:
         super().__init__(False)

@@ -1,4 +1,4 @@
-"""The nodes that read properties, of the event at hand or as they are kept, and store credits."""
+"""Nodes that read properties, of the current event or of the profile, and store credits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ Value = bool | int | float | str
 
 
 class PropertySource:
-    """Where the value is: in the event (`currency` is then the one that amounts are in), or in the profile."""
+    """The place of a property: the current event, or with `kept` the profile.
+
+    An amount of an event is absent if the event is not in `currency`; None accepts any.
+    """
 
     def __init__(self, name: str, kept: bool, currency: str | None) -> None:
         self.name = name
@@ -18,7 +21,7 @@ class PropertySource:
         self.currency = currency
 
     def find(self, context: EvalContext) -> Value | None:
-        """The value, None where there is none."""
+        """Return the value; None if it is absent."""
         if self.kept:
             facts = context.profile.facts
             if facts is None:
@@ -32,33 +35,33 @@ class PropertySource:
 
 
 class PropertyBool(Bool):
-    def __init__(self, of: PropertySource) -> None:
+    def __init__(self, source: PropertySource) -> None:
         super().__init__()
-        self.of = of
+        self.source = source
 
     def test(self, context: EvalContext) -> bool:
-        return self.of.find(context) is True
+        return self.source.find(context) is True
 
 
 class PropertyWhole(Whole):
-    def __init__(self, of: PropertySource) -> None:
+    def __init__(self, source: PropertySource) -> None:
         super().__init__()
-        self.of = of
+        self.source = source
 
     def get(self, context: EvalContext) -> int:
-        value = self.of.find(context)
+        value = self.source.find(context)
         if isinstance(value, bool) or not isinstance(value, int):
             return ABSENT
         return value
 
 
 class PropertyReal(Real):
-    def __init__(self, of: PropertySource) -> None:
+    def __init__(self, source: PropertySource) -> None:
         super().__init__()
-        self.of = of
+        self.source = source
 
     def get(self, context: EvalContext) -> float:
-        value = self.of.find(context)
+        value = self.source.find(context)
         if isinstance(value, float):
             return value
         if isinstance(value, bool) or not isinstance(value, int):
@@ -67,36 +70,36 @@ class PropertyReal(Real):
 
 
 class PropertyText(Text):
-    def __init__(self, of: PropertySource) -> None:
-        self.of = of
+    def __init__(self, source: PropertySource) -> None:
+        self.source = source
 
     def get(self, context: EvalContext) -> str | None:
-        value = self.of.find(context)
+        value = self.source.find(context)
         return value if isinstance(value, str) else None
 
 
 def of_event(name: str, type_: Type, currency: str) -> Node:
-    """The node of a property of the event at hand."""
+    """Return the node of a property of the current event."""
     return _node(PropertySource(name, False, currency if type_ is Type.MONEY else None), type_)
 
 
 def of_profile(name: str, type_: Type) -> Node:
-    """The node of a property that is kept."""
+    """Return the node of a property that profiles keep."""
     return _node(PropertySource(name, True, None), type_)
 
 
-def _node(of: PropertySource, type_: Type) -> Node:
+def _node(source: PropertySource, type_: Type) -> Node:
     if type_ is Type.BOOL:
-        return PropertyBool(of)
+        return PropertyBool(source)
     if type_ is Type.NUMBER:
-        return PropertyReal(of)
+        return PropertyReal(source)
     if type_ is Type.TEXT:
-        return PropertyText(of)
-    return PropertyWhole(of)
+        return PropertyText(source)
+    return PropertyWhole(source)
 
 
 class CreditLeft(Whole):
-    """What is left of store credits that have not expired."""
+    """Sum of the store credits that are neither spent nor expired."""
 
     def __init__(self) -> None:
         super().__init__(True)
@@ -116,7 +119,7 @@ class CreditLeft(Whole):
 
 
 class CreditExpiresAt(Whole):
-    """When the next store credit expires."""
+    """Time at which the next store credit expires."""
 
     def __init__(self) -> None:
         super().__init__(True)

@@ -1,4 +1,4 @@
-"""What rules can name, and what each playbook adds to it. `docs/rules.md` describes it; a test holds it to that."""
+"""The names that rules can use, and those that each playbook adds. A test compares them with `docs/rules.md`."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from streams.core.rules.requirements import KeptProperty, Requirements
 from streams.core.rules.types import Type
 
 OWN_STAGE: Final = "stage:"
-"""What reads the stage of the track whose rule it is."""
+"""Read by a name that depends on the stage of the rule's own track."""
 KNOWN_TYPES: Final = CLICKSTREAM_TYPES | ORDER_TYPES
 
 
 class Vocabulary:
-    """What the rules of one playbook, or of one of its tracks, can name. Immutable."""
+    """The names that the rules of one playbook, or of one of its tracks, can use. Immutable."""
 
     def __init__(
         self,
@@ -31,26 +31,29 @@ class Vocabulary:
         minor_units: int = 100,
         of_trigger: bool = False,
     ) -> None:
-        """`tracks`: the stages of each, in the playbook's order. `track`: the one whose rules these are, so that
-        `stage` means its stage; else the first. `event_types`: those beside the known ones. `properties`: those of
-        events that rules may read, `kept`: those that profiles keep. `minor_units`: of one unit of the currency (100
-        cents of a euro). `of_trigger`: the rules are a trigger's, and can say when it began."""
+        """Create the vocabulary of the rules of `track`, whose stage is then `stage`; without it, of the first track.
+
+        `tracks`: the stages of each track, in the playbook's order. `event_types`: types in addition to the known ones.
+        `properties`: properties of events that rules may read. `kept`: properties that profiles keep. `minor_units`:
+        number of minor units in one unit of the currency (100 cents in a euro). `of_trigger`: the rules belong to a
+        trigger and can read `begun_at`.
+        """
         self.tracks = dict(tracks or {})
         self.track = next(iter(self.tracks), "") if track is None else track
         self.event_types = KNOWN_TYPES | frozenset(event_types)
         self.properties = dict(properties or {})
-        self.kept = {one.name: one for one in kept}
+        self.kept = {kept_property.name: kept_property for kept_property in kept}
         self.currency = currency
         self.minor_units = minor_units
         self.of_trigger = of_trigger
 
     def track_index(self, track: str) -> int:
-        """Its number among the tracks."""
+        """Return the position of the track among the tracks, from 0; 0 if it is unknown."""
         return list(self.tracks).index(track) if track in self.tracks else 0
 
 
 class NameDefinition:
-    """A name that stands for something of the customer, the event or the time."""
+    """A name that rules can use for a value of the customer, the event or the time."""
 
     def __init__(
         self,
@@ -61,7 +64,7 @@ class NameDefinition:
     ) -> None:
         self.type = type_
         self.reads = reads
-        """See `touching`."""
+        """Facts that the value depends on. `dependencies` lists them."""
         self.make = make
         self.needs = needs
 
@@ -79,7 +82,7 @@ _CREDITS: Final = Requirements(
 )
 
 BEGUN_AT: Final = "begun_at"
-"""Known to rules of triggers only."""
+"""Available only in the rules of triggers."""
 
 WORDS: Final[dict[str, NameDefinition]] = {
     # orders
@@ -90,7 +93,7 @@ WORDS: Final[dict[str, NameDefinition]] = {
     "revenue": NameDefinition(_MONEY, ("orders",), lambda v: profile_nodes.Revenue(v.currency)),
     "average_order_value": NameDefinition(_MONEY, ("orders",), lambda v: profile_nodes.AverageOrderValue(v.currency)),
     "last_order_at": NameDefinition(_TIME, ("orders",), lambda v: profile_nodes.LastOrderAt()),
-    # what was done
+    # activity and cart
     "product_views": NameDefinition(_NUMBER, ("count:product_viewed",), lambda v: profile_nodes.ProductViews()),
     "checkouts": NameDefinition(_NUMBER, ("count:checkout_started",), lambda v: profile_nodes.Checkouts()),
     "reviews": NameDefinition(_NUMBER, ("count:product_reviewed",), lambda v: profile_nodes.Reviews()),
@@ -120,7 +123,7 @@ WORDS: Final[dict[str, NameDefinition]] = {
     "cycle": NameDefinition(_NUMBER, (OWN_STAGE,), lambda v: profile_nodes.Cycle(v.track_index(v.track))),
     # the trigger
     BEGUN_AT: NameDefinition(_TIME, (), lambda v: profile_nodes.BegunAt()),
-    # the event at hand
+    # the current event
     "activity": NameDefinition(_BOOL, ("event",), lambda v: profile_nodes.IsActivity()),
     "event.type": NameDefinition(_TEXT, ("event",), lambda v: profile_nodes.EventType()),
     "event.product_id": NameDefinition(_TEXT, ("event",), lambda v: profile_nodes.EventProduct()),
