@@ -212,17 +212,19 @@ def _check_renamed(values: Mapping[str, Any], stages: Mapping[str, tuple[str, ..
 
 def _policy(values: Mapping[str, Any], deployment: Policy, problems: Problems) -> Policy:
     numbers: dict[str, Any] = {}
-    _take(numbers, values, session_gap="session_gap")
+    _copy_keys(numbers, values, session_gap="session_gap")
     forget = values.get("forget", {})
-    _take(numbers, forget, identified="forget_identified", anonymous="forget_unidentified")
+    _copy_keys(numbers, forget, identified="forget_identified", anonymous="forget_unidentified")
     abandonment = values.get("abandonment") or {}
-    _take(numbers, abandonment, **{key: key for key in ("cool_down", "recovery_window", "recent_window", "expiry")})
+    _copy_keys(
+        numbers, abandonment, **{key: key for key in ("cool_down", "recovery_window", "recent_window", "expiry")}
+    )
     if "cool_down_per" in abandonment:
         numbers["cool_down_per_kind"] = abandonment["cool_down_per"] == "kind"
     kept = [kind for kind in _KINDS if abandonment.get(kind, {}) is not None]
     for kind in kept:
         about = abandonment.get(kind, {})
-        _take(numbers, about, after=f"{kind}_window", steps=f"{kind}_ladder", fresh="checkout_fresh")
+        _copy_keys(numbers, about, after=f"{kind}_window", steps=f"{kind}_ladder", fresh="checkout_fresh")
         if about.get("silent_after_order") is not None:
             numbers["browse_silent_after_order"] = about["silent_after_order"]
     order = abandonment.get("precedence", kept)
@@ -244,7 +246,7 @@ def _policy(values: Mapping[str, Any], deployment: Policy, problems: Problems) -
     return policy
 
 
-def _take(numbers: dict[str, Any], section: Mapping[str, Any], **names: str) -> None:
+def _copy_keys(numbers: dict[str, Any], section: Mapping[str, Any], **names: str) -> None:
     """Copy the keys that the section has to `numbers`, under their names in the policy."""
     for key, name in names.items():
         if key in section:

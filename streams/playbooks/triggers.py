@@ -64,7 +64,7 @@ ON: Final = Section(
     Key("yearly", _TIME_RULE, "Begins the trigger each year on the day and at the hour of this time."),
     Key("before", DURATION, "Begins the trigger this long before the `time` or the `yearly` day."),
 )
-_WAYS: Final = {
+_ON_KEYS: Final = {
     "track": ("enters", "leaves"), "abandonment": ("kind", "step"), "time": ("before",), "yearly": ("before",),
 }  # fmt: skip
 """The keys of `on` of which exactly one is given, each with the keys that may be given with it."""
@@ -203,13 +203,13 @@ class TriggerBuilder:
 
     def _on(self, on: Mapping[str, Any]) -> OnStage | OnAbandonment | OnTime | None:
         here: Node = on["here"]
-        named = [way for way in _WAYS if way in on]
+        named = [way for way in _ON_KEYS if way in on]
         if len(named) != 1:
-            self._add_problem(here, f"`on` needs event types, or exactly one of {', '.join(_WAYS)}")
+            self._add_problem(here, f"`on` needs event types, or exactly one of {', '.join(_ON_KEYS)}")
             return None
         (way,) = named
         for key in on:
-            if key not in ("here", way, *_WAYS[way]):
+            if key not in ("here", way, *_ON_KEYS[way]):
                 assert here.table is not None
                 self._add_problem(here.table[key][0], f"`{key}` cannot be combined with `{way}`: remove one of them")
         if way == "track":
@@ -220,7 +220,7 @@ class TriggerBuilder:
         rule = self._rule(on, way, Type.TIME)
         if rule is None:
             return None
-        if rule.restless or "event" in rule.reads:
+        if rule.changes_every_ms or "event" in rule.reads:
             self._add_problem(
                 on[way], "this time changes without end: use a time that the profile keeps, such as last_order_at"
             )

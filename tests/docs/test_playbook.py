@@ -83,7 +83,7 @@ Plain.yaml_implicit_resolvers = {
 VALIDATOR = Draft202012Validator(schema())
 
 
-def test_the_schema_is_one() -> None:
+def test_the_schema_is_a_valid_schema() -> None:
     Draft202012Validator.check_schema(schema())
 
 

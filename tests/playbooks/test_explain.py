@@ -59,7 +59,7 @@ def test_mermaid_has_the_edges_of_the_tables() -> None:
     assert "lifecycle_loyal --> lifecycle_advocate: reviews + referrals >= 1\n" in shown
 
 
-def test_mermaid_of_hostile_names_is_still_mermaid() -> None:
+def test_mermaid_of_hostile_names_is_valid() -> None:
     track = Track('t"}\n', 'a: b;"', (Transition(('a: b;"',), "--> x", ordered),))
     text = r'(?:[^":;<{}\n]|#\d+;)*'
     shapes = re.compile(rf'state "{text}" as \w+|\[\*\] --> \w+|\w+ --> \w+: {text}')
@@ -89,8 +89,8 @@ def test_the_drawing_has_every_stage_and_row() -> None:
     texts = [element.text for element in root.iter(f"{SVG}text")]
     track = DEFAULT.tracks[0]
     assert set(track.stages) <= set(texts)
-    told = [group.findtext(f"{SVG}title") for group in root.iter(f"{SVG}g") if "row" in (group.get("class") or "")]
-    assert sorted(map(str, told)) == sorted(
+    titles = [group.findtext(f"{SVG}title") for group in root.iter(f"{SVG}g") if "row" in (group.get("class") or "")]
+    assert sorted(map(str, titles)) == sorted(
         f"{', '.join(row.sources)} to {row.target}: {row.label}" for row in rows_of(track)
     )
 
@@ -136,7 +136,7 @@ def test_drawing_has_no_overlapping_cards_or_lanes(rows: list[TransitionRow]) ->
             assert all(before[1] < after[0] for before, after in itertools.pairwise(taken))
 
 
-def test_conditions_in_python_go_by_their_names() -> None:
+def test_conditions_in_python_are_shown_by_name() -> None:
     track = Track(
         "t", "a", (Transition(("a",), "b", interested),), (TimeoutTransition(("b",), "a", lambda p, policy: None),)
     )
@@ -184,7 +184,7 @@ def test_shipped_playbooks_give_no_warnings() -> None:
     assert (result.exit_code, "warning" in result.output) == (0, False), result.output
 
 
-def test_a_stage_is_reached_by_deadlines_too() -> None:
+def test_a_stage_can_be_reached_by_a_timeout_transition() -> None:
     track = Track(
         "t", "a", (Transition(("b",), "c", ordered),), (TimeoutTransition(("a",), "b", lambda p, policy: None),)
     )

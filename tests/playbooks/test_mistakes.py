@@ -75,7 +75,7 @@ def test_mistake_is_reported_with_its_place(name: str) -> None:
     assert str(raised.value).startswith(f"small.yaml:{place[0]}:{place[1]}: ")
 
 
-def test_the_playbook_without_a_mistake_is_taken() -> None:
+def test_playbook_without_a_mistake_is_accepted() -> None:
     playbook = parse(SMALL)
     assert [track.name for track in playbook.tracks] == ["lifecycle"]
     assert (playbook.name, playbook.version) == ("small", 1)

@@ -100,7 +100,7 @@ def occurrences_by_name(profile: Profile, which: int) -> dict[str, Occurrences]:
 
 
 class OccurrenceCount(Whole):
-    """How many times any of the names was bought or viewed."""
+    """Number of times that any of the names was bought or viewed."""
 
     def __init__(self, which: int, names: list[Text]) -> None:
         super().__init__()

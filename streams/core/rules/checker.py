@@ -89,7 +89,7 @@ class Checker:
             return self._negative(part)
         if isinstance(part, tree.Binary):
             if part.operator in ("in", "not in"):
-                return self._among(part)
+                return self._membership(part)
             if part.operator in _COMPARISONS:
                 return self._comparison(part)
             return self._arithmetic(part)
@@ -113,21 +113,21 @@ class Checker:
 
     def condition(self, part: tree.Tree) -> nodes.Bool:
         """Return the node of a part that must be true or false."""
-        node = self._wanted(part, _BOOL).node
+        node = self._expect(part, _BOOL).node
         assert isinstance(node, nodes.Bool)
         return node
 
     def text(self, part: tree.Tree) -> nodes.Text:
         """Return the node of a part that must be a text."""
-        node = self._wanted(part, _TEXT).node
+        node = self._expect(part, _TEXT).node
         assert isinstance(node, nodes.Text)
         return node
 
     def time(self, part: tree.Tree) -> nodes.Whole:
         """Return the node of a part that must be a time."""
-        return whole(self._wanted(part, _TIME))
+        return whole(self._expect(part, _TIME))
 
-    def _wanted(self, part: tree.Tree, type_: Type) -> Typed:
+    def _expect(self, part: tree.Tree, type_: Type) -> Typed:
         typed = self.check(part)
         if typed.type is not type_:
             raise RuleError(f"this is {typed.type.value}, but {type_.value} is expected here", part.start, part.end)
@@ -218,7 +218,7 @@ class Checker:
         zero = nodes.ConstantWhole(0)
         return Typed(operand.type, nodes.WithWhole(nodes.SUBTRACT, zero, whole(operand)), part)
 
-    def _among(self, part: tree.Binary) -> Typed:
+    def _membership(self, part: tree.Binary) -> Typed:
         item, right = self.check(part.left), part.right
         items = right.items if isinstance(right, tree.Sequence) else [right]
         if not isinstance(right, tree.Sequence) or not items:
@@ -314,7 +314,7 @@ class Checker:
             and (operator == nodes.MULTIPLY or scaled is left)
         ):
             if operator == nodes.MULTIPLY and isinstance(other.node, nodes.Whole):
-                steady(scaled)
+                refuse_changing_every_ms(scaled)
                 return _whole_or_real(operator, left, right, scaled.type, part)
             return Typed(scaled.type, nodes.Rounded(nodes.WithReal(operator, real(left), real(right))), part)
         if operator == nodes.DIVIDE and left.type is right.type and left.type in (_MONEY, _DURATION):
@@ -346,7 +346,7 @@ def whole(typed: Typed) -> nodes.Whole:
     return node
 
 
-def steady(typed: Typed) -> None:
+def refuse_changing_every_ms(typed: Typed) -> None:
     """Raise RuleError if the value changes with every ms: it can only be added, subtracted and compared."""
     if isinstance(typed.node, nodes.Whole) and typed.node.slope:
         raise RuleError("a value that changes every ms can only be added, subtracted and compared: since(x) > 2 * 7d",
@@ -358,7 +358,7 @@ def real(typed: Typed) -> nodes.Real:
     node = typed.node
     if isinstance(node, nodes.Real):
         return node
-    steady(typed)
+    refuse_changing_every_ms(typed)
     return nodes.AsReal(whole(typed))
 
 
@@ -366,6 +366,6 @@ def _whole_or_real(operator: int, left: Typed, right: Typed, type_: Type, part: 
     if isinstance(left.node, nodes.Real) or isinstance(right.node, nodes.Real):
         return Typed(type_, nodes.WithReal(operator, real(left), real(right)), part)
     if operator == nodes.MULTIPLY:
-        steady(left)
-        steady(right)
+        refuse_changing_every_ms(left)
+        refuse_changing_every_ms(right)
     return Typed(type_, nodes.WithWhole(operator, whole(left), whole(right)), part)

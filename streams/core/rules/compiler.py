@@ -32,7 +32,7 @@ class CompiledRule:
         self._node = node
         self.timed = self._bool.timed or self._whole.timed or (isinstance(node, nodes.Real) and node.timed)
         """True if time alone can change the value. Otherwise `next_change_at` always returns None."""
-        self.restless = isinstance(node, nodes.Whole) and node.slope != 0
+        self.changes_every_ms = isinstance(node, nodes.Whole) and node.slope != 0
         """True if the value changes with every ms, as `now` does."""
 
     def test(self, context: EvalContext) -> bool:
@@ -65,7 +65,7 @@ class CompiledRule:
         """Return the earliest time (ms) after `context.at` at which time alone can change the value; None if never."""
         if not self.timed:
             return None
-        if self.restless:
+        if self.changes_every_ms:
             return context.at + 1
         at = self._node.next_change_at(context)
         return None if at == nodes.NEVER else at

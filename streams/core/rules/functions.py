@@ -9,7 +9,7 @@ from typing import Final
 
 from streams.core.model.durations import parse_duration
 from streams.core.rules import aggregate_nodes, nodes, profile_nodes, tree
-from streams.core.rules.checker import Checker, Function, Typed, real, steady, whole
+from streams.core.rules.checker import Checker, Function, Typed, real, refuse_changing_every_ms, whole
 from streams.core.rules.errors import RuleError, suggestion
 from streams.core.rules.lexer import LONGEST
 from streams.core.rules.requirements import EVERYTHING, Requirements, Window, stage_key
@@ -102,8 +102,8 @@ def _one_of(checker: Checker, call: tree.Call, operator: int, left: Typed, right
     left, right = checker.same(left, right, "mixed with")
     if isinstance(left.node, nodes.Real) or isinstance(right.node, nodes.Real):
         return Typed(left.type, nodes.WithReal(operator, real(left), real(right)), call)
-    steady(left)
-    steady(right)
+    refuse_changing_every_ms(left)
+    refuse_changing_every_ms(right)
     return Typed(left.type, nodes.WithWhole(operator, whole(left), whole(right)), call)
 
 
