@@ -21,7 +21,7 @@ from streams.core.rules.vocabulary import KNOWN_TYPES
 from streams.playbooks.format import ANY
 from streams.playbooks.key_kinds import Problems
 from streams.playbooks.problems import PlaybookProblem, quoted
-from streams.playbooks.triggers import TriggerBuilder
+from streams.playbooks.triggers import UNSTEADY_TIME, TriggerBuilder
 from streams.playbooks.yaml_tree import Node
 
 _KINDS: Final[tuple[AbandonmentKind, ...]] = ("checkout", "cart", "browse")
@@ -108,7 +108,7 @@ class _Rules:
 
     def add_problem(self, node: Node, message: str) -> None:
         """Record a mistake."""
-        self._problems.append(PlaybookProblem(node.line, node.column, message))
+        self._problems.append(node.problem(message))
 
 
 def _kept(values: Mapping[str, Any], properties: Mapping[str, Type], problems: Problems) -> list[KeptProperty]:
@@ -120,14 +120,14 @@ def _kept(values: Mapping[str, Any], properties: Mapping[str, Type], problems: P
         property_ = row.get("property", name)
         if property_ not in properties:
             message = f"{quoted(property_)} is not declared in properties{suggestion(property_, properties)}"
-            problems.append(PlaybookProblem(here.line, here.column, message))
+            problems.append(here.problem(message))
             continue
         for type_ in row.get("from", ()):
             if type_ not in known:
-                message = (
-                    f"{quoted(type_)} is neither a known event type nor one of event_types{suggestion(type_, known)}"
+                hint = suggestion(type_, known)
+                problems.append(
+                    here.problem(f"{quoted(type_)} is neither a known event type nor one of event_types{hint}")
                 )
-                problems.append(PlaybookProblem(here.line, here.column, message))
         kept.append(KeptProperty(name, properties[property_], property_, row.get("from")))
     return kept
 
@@ -157,16 +157,11 @@ def _track(name: str, track: Mapping[str, Any], stages: tuple[str, ...], rules: 
                 transitions.append(Transition(sources, target, rule, starts_cycle=row.get("starts_cycle", False)))
         else:
             if "starts_cycle" in row:
-                rules.add_problem(
-                    here.table["starts_cycle"][0],
-                    "only a transition with `when` can start a cycle: remove starts_cycle",
-                )
+                message = "only a transition with `when` can start a cycle: remove starts_cycle"
+                rules.add_problem(here.table["starts_cycle"][0], message)
             if (rule := rules.compile(row["since"], Type.TIME, name)) is not None:
                 if rule.timed or "event" in rule.reads:
-                    rules.add_problem(
-                        row["since"],
-                        "this time changes without end: use a time that the profile keeps, such as last_order_at",
-                    )
+                    rules.add_problem(row["since"], UNSTEADY_TIME)
                 timeouts.append(TimeoutTransition(sources, target, rule, row["after"]))
     return Track(name, track["initial"], tuple(transitions), tuple(timeouts))
 
@@ -192,19 +187,11 @@ def _check_renamed(values: Mapping[str, Any], stages: Mapping[str, tuple[str, ..
     newest = values["version"]
     for version, tracks in renamed.items():
         if version > newest:
-            problems.append(
-                PlaybookProblem(
-                    name.line, name.column, f"this playbook is version {newest}: renamed cannot name version {version}"
-                )
-            )
+            problems.append(name.problem(f"this playbook is version {newest}: renamed cannot name version {version}"))
         for track, names in tracks.items():
             for new in names.values() if version == newest else ():
                 if new not in stages.get(track, ()):
-                    problems.append(
-                        PlaybookProblem(
-                            name.line, name.column, f"track {track} of version {version} has no stage {new}"
-                        )
-                    )
+                    problems.append(name.problem(f"track {track} of version {version} has no stage {new}"))
 
 
 # -- numbers
@@ -230,13 +217,7 @@ def _policy(values: Mapping[str, Any], deployment: Policy, problems: Problems) -
     order = abandonment.get("precedence", kept)
     if sorted(order) != sorted(kept):
         node = abandonment["here"].table["precedence"][1]
-        problems.append(
-            PlaybookProblem(
-                node.line,
-                node.column,
-                f"precedence must name each kind that is not off exactly once: {', '.join(kept)}",
-            )
-        )
+        problems.append(node.problem(f"precedence must name each kind that is not off exactly once: {', '.join(kept)}"))
     numbers["precedence"] = tuple(order)
     for kind in ("cart", "checkout"):
         numbers[f"{kind}_ladder"] = tuple(numbers.get(f"{kind}_ladder", getattr(deployment, f"{kind}_ladder")))
@@ -260,5 +241,4 @@ def _check_ladder(abandonment: Mapping[str, Any], kind: AbandonmentKind, policy:
         return
     section = abandonment.get(kind, {})
     node: Node = section.get("here") or abandonment["here"]
-    message = f"{kind}: each of after, steps and expiry must be later than the one before"
-    problems.append(PlaybookProblem(node.line, node.column, message))
+    problems.append(node.problem(f"{kind}: each of after, steps and expiry must be later than the one before"))

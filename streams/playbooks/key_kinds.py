@@ -23,7 +23,7 @@ Problems = list[PlaybookProblem]
 
 
 class InvalidValue(Exception):
-    """A value is not allowed. The message says what is."""
+    """A value is not allowed. The message names the allowed ones."""
 
     def __init__(self, node: Node, message: str, offset: int = 0) -> None:
         super().__init__(message)
@@ -31,7 +31,7 @@ class InvalidValue(Exception):
 
 
 class KeyKind(Protocol):
-    """A kind of value."""
+    """The kind of a value: how it is read, and its JSON Schema."""
 
     @property
     def expected(self) -> str:
@@ -253,11 +253,8 @@ class Section:
         for text, (name, below) in node.table.items():
             key = self.keys.get(text)
             if key is None:
-                problems.append(
-                    PlaybookProblem(
-                        *name.at(0), f"{quoted(text)} is not a key of {self.expected}{suggestion(text, self.names)}"
-                    )
-                )
+                hint = suggestion(text, self.names)
+                problems.append(InvalidValue(name, f"{quoted(text)} is not a key of {self.expected}{hint}").problem)
                 continue
             try:
                 values[text] = key.kind.read(below, problems)
@@ -265,11 +262,7 @@ class Section:
                 problems.append(wrong.problem)
         missing = [key.name for key in self.keys.values() if key.required and key.name not in node.table]
         if missing:
-            problems.append(
-                PlaybookProblem(
-                    node.line, node.column, f"{self.expected} needs the key {' and the key '.join(missing)}"
-                )
-            )
+            problems.append(node.problem(f"{self.expected} needs the key {' and the key '.join(missing)}"))
         return values
 
     def schema(self) -> Schema:

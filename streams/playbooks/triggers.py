@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from streams.core.lifecycle.triggers import Datum, OnAbandonment, OnStage, OnTime, Step, Trigger
-from streams.core.rules import CompiledRule as Compiled
-from streams.core.rules import Type
+from streams.core.rules import CompiledRule, Type
 from streams.core.rules.errors import suggestion
 from streams.playbooks.key_kinds import (
     DURATION,
@@ -31,7 +30,7 @@ from streams.playbooks.key_kinds import (
 from streams.playbooks.problems import quoted
 from streams.playbooks.yaml_tree import Node
 
-Compile = Callable[[Node, Type | None], Compiled | None]
+Compile = Callable[[Node, Type | None], CompiledRule | None]
 AddProblem = Callable[[Node, str], None]
 
 
@@ -43,6 +42,7 @@ PERCENT: Final = Scalar(
     "a percentage from 0% to 100%, such as 10%", _percent, {"type": "string", "pattern": "^(100|[0-9]{1,2})%$"}
 )
 LINE: Final = Scalar("a sentence", lambda text: text or None, {"type": "string", "minLength": 1})
+UNSTEADY_TIME: Final = "this time does not stay the same: use a time that the profile keeps, such as last_order_at"
 MOST_TEXT: Final = 1_024
 """Most characters of a value in `data`."""
 
@@ -138,7 +138,7 @@ TRIGGER: Final = Section(
     Key(
         "unless",
         RuleKind(),
-        "A rule that ends the trigger: checked before each step. `begun_at` is when it began.",
+        "A rule that ends the trigger: checked before each step. `begun_at` is the time of its beginning.",
     ),
     Key("cool_down", DURATION, "The trigger does not begin again within this time after it last began."),
     Key("cap", number(1, 1_000_000), "Most times that the trigger begins for one customer."),
@@ -198,16 +198,16 @@ class TriggerBuilder:
             data=self._data(row),
         )
 
-    def _rule(self, row: Mapping[str, Any], key: str, expected: Type | None = Type.BOOL) -> Compiled | None:
+    def _rule(self, row: Mapping[str, Any], key: str, expected: Type | None = Type.BOOL) -> CompiledRule | None:
         return self._compile(row[key], expected) if key in row else None
 
     def _on(self, on: Mapping[str, Any]) -> OnStage | OnAbandonment | OnTime | None:
         here: Node = on["here"]
-        named = [way for way in _ON_KEYS if way in on]
-        if len(named) != 1:
+        given = [way for way in _ON_KEYS if way in on]
+        if len(given) != 1:
             self._add_problem(here, f"`on` needs event types, or exactly one of {', '.join(_ON_KEYS)}")
             return None
-        (way,) = named
+        (way,) = given
         for key in on:
             if key not in ("here", way, *_ON_KEYS[way]):
                 assert here.table is not None
@@ -221,19 +221,15 @@ class TriggerBuilder:
         if rule is None:
             return None
         if rule.changes_every_ms or "event" in rule.reads:
-            self._add_problem(
-                on[way], "this time changes without end: use a time that the profile keeps, such as last_order_at"
-            )
+            self._add_problem(on[way], UNSTEADY_TIME)
         return OnTime(rule, yearly=way == "yearly", before=on.get("before", 0))
 
     def _on_stage(self, on: Mapping[str, Any], here: Node) -> OnStage:
         assert here.table is not None
         stages = self._stages.get(on["track"])
         if stages is None:
-            self._add_problem(
-                here.table["track"][1],
-                f"there is no track {quoted(on['track'])}{suggestion(on['track'], self._stages)}",
-            )
+            hint = suggestion(on["track"], self._stages)
+            self._add_problem(here.table["track"][1], f"there is no track {quoted(on['track'])}{hint}")
         elif "enters" not in on and "leaves" not in on:
             self._add_problem(here, "add `enters` or `leaves`, with the stages that begin the trigger")
         for key in ("enters", "leaves"):
@@ -256,7 +252,7 @@ class TriggerBuilder:
         if "after" in row:
             self._add_problem(here, "a trigger takes either `after` or `steps`, not both")
         steps = tuple([Step(step.get("after", 0), self._data(step)) for step in row["steps"]])
-        if not all(one.after < other.after for one, other in itertools.pairwise(steps)):
+        if not all(earlier.after < later.after for earlier, later in itertools.pairwise(steps)):
             assert here.table is not None
             self._add_problem(here.table["steps"][1], "each step must be later than the one before")
         return steps

@@ -38,6 +38,10 @@ class Node:
             return "a table"
         return "a list" if self.items is not None else quoted(self.text or "")
 
+    def problem(self, message: str) -> PlaybookProblem:
+        """Return a mistake at the place of the node."""
+        return PlaybookProblem(self.line, self.column, message)
+
     def at(self, offset: int) -> tuple[int, int]:
         """Return line and column of a character of the text; those of the node if they are unknown."""
         return self.line, self.column + (0 if self.within < 0 else self.within + offset)

@@ -37,7 +37,7 @@ MISTAKES = {
     "from itself to itself": ("from: new", "from: buyer", (7, 16), "to itself"),
     "a duration": ("30d", "30 days", (8, 40), "such as 30m"),
     "a time that is a number": ("since: last_order_at", "since: orders", (8, 52), "a time"),
-    "a time that changes constantly": ("since: last_order_at", "since: now", (8, 52), "changes without end"),
+    "a time that changes constantly": ("since: last_order_at", "since: now", (8, 52), "does not stay the same"),
     "a timeout without its time": (", since: last_order_at", "", (8, 9), "either `when`, or both `after` and `since`"),
     "a stage in quotes of a rule": ("orders >= 1", "stage('lifecycle') == 'byer'", (7, 60), "did you mean buyer?"),
     "an unknown track": ("orders >= 1", "stage('tier') == 'gold'", (7, 44), "lifecycle"),

@@ -93,7 +93,7 @@ def test_default_playbook_has_no_triggers() -> None:
         ("{on: {enters: buyer}}", "`on` needs event types, or exactly one of track, abandonment, time, yearly"),
         ("{on: {abandonment: abandoned, kind: browse}}", "abandonments of the kind browse are off in this playbook"),
         ("{on: {abandonment: forgotten}}", "'forgotten' is not abandoned or recovered"),
-        ("{on: {time: now}}", "this time changes without end"),
+        ("{on: {time: now}}", "this time does not stay the same"),
         ("{on: {time: orders}}", "this is a number, but a time is expected here"),
         ("{on: {yearly: event.properties.score}}", "this is a number, but a time is expected here"),
         ("{on: signed_up, holdout: 101%}", "'101%' is not a percentage"),

@@ -10,7 +10,7 @@ class EvalContext:
     """A customer at the time `at` (ms), after the current event was applied. `event` is None at a deadline.
 
     `at` is the customer's newest event time or the deadline. `active` is True if the event is activity (not passive).
-    `lifecycle.Lifecycle` creates contexts and may reuse one for many evaluations: rules keep no reference to it.
+    The lifecycle reuses one context for all evaluations, so rules must keep no reference to it.
     """
 
     def __init__(self, profile: Profile, event: Event | None, at: int, active: bool = False) -> None:

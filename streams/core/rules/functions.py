@@ -88,7 +88,7 @@ def _known(checker: Checker, call: tree.Call) -> Typed:
         return Typed(Type.BOOL, nodes.KnownReal(node), call)
     if isinstance(node, nodes.Text):
         return Typed(Type.BOOL, nodes.KnownText(node), call)
-    raise RuleError("known() takes no yes-or-no value: such a value is never absent, but false", call.start, call.end)
+    raise RuleError("known() takes no yes-or-no value: such a value is false, never absent", call.start, call.end)
 
 
 def _default(checker: Checker, call: tree.Call) -> Typed:
@@ -165,7 +165,7 @@ def _windowed(checker: Checker, type_: str, last: tree.Tree, amounts: bool) -> n
     return aggregate_nodes.WindowTotal(asked)
 
 
-def _repeated(which: int) -> Callable[[Checker, tree.Call], list[nodes.Text]]:
+def _names(which: int) -> Callable[[Checker, tree.Call], list[nodes.Text]]:
     """Return a function that returns the names in a call as text nodes, and notes the data that they require."""
 
     def names(checker: Checker, call: tree.Call) -> list[nodes.Text]:
@@ -187,7 +187,7 @@ def _ever_or_within(which: int) -> Check:
     """Return the check of a function that is true if it happened: ever, or with `last=` within that time."""
 
     def check(checker: Checker, call: tree.Call) -> Typed:
-        names = _repeated(which)(checker, call)
+        names = _names(which)(checker, call)
         if "last" not in call.named:
             return Typed(
                 Type.BOOL,
@@ -202,16 +202,16 @@ def _ever_or_within(which: int) -> Check:
     return check
 
 
-def _times(which: int) -> Check:
+def _number_of_times(which: int) -> Check:
     def check(checker: Checker, call: tree.Call) -> Typed:
-        return Typed(Type.NUMBER, aggregate_nodes.OccurrenceCount(which, _repeated(which)(checker, call)), call)
+        return Typed(Type.NUMBER, aggregate_nodes.OccurrenceCount(which, _names(which)(checker, call)), call)
 
     return check
 
 
 def _when(which: int, last: bool) -> Check:
     def check(checker: Checker, call: tree.Call) -> Typed:
-        return Typed(Type.TIME, aggregate_nodes.OccurrenceTime(which, _repeated(which)(checker, call), last), call)
+        return Typed(Type.TIME, aggregate_nodes.OccurrenceTime(which, _names(which)(checker, call), last), call)
 
     return check
 
@@ -220,7 +220,7 @@ def _due_again(which: int) -> Check:
     """Return the check of a function for the next due purchase of the names; without names, of all that are kept."""
 
     def check(checker: Checker, call: tree.Call) -> Typed:
-        names = _repeated(which)(checker, call)
+        names = _names(which)(checker, call)
         checker.reads.add("time")
         if not names:
             checker.need(
@@ -293,8 +293,8 @@ FUNCTIONS: Final[dict[str, Function]] = {
     "viewed": Function(
         "viewed('CATEGORY', …, last='7d')", (1, MANY), ("last",), _ever_or_within(aggregate_nodes.VIEWED)
     ),
-    "times_bought": Function("times_bought('CATEGORY', …)", (1, MANY), (), _times(aggregate_nodes.BOUGHT)),
-    "times_viewed": Function("times_viewed('CATEGORY', …)", (1, MANY), (), _times(aggregate_nodes.VIEWED)),
+    "times_bought": Function("times_bought('CATEGORY', …)", (1, MANY), (), _number_of_times(aggregate_nodes.BOUGHT)),
+    "times_viewed": Function("times_viewed('CATEGORY', …)", (1, MANY), (), _number_of_times(aggregate_nodes.VIEWED)),
     "first_bought_at": Function("first_bought_at('CATEGORY', …)", (1, MANY), (), _when(aggregate_nodes.BOUGHT, False)),
     "last_bought_at": Function("last_bought_at('CATEGORY', …)", (1, MANY), (), _when(aggregate_nodes.BOUGHT, True)),
     "category_due_at": Function(

@@ -52,7 +52,7 @@ class Vocabulary:
         return list(self.tracks).index(track) if track in self.tracks else 0
 
 
-class NameDefinition:
+class Word:
     """A name that rules can use for a value of the customer, the event or the time."""
 
     def __init__(
@@ -84,53 +84,49 @@ _CREDITS: Final = Requirements(
 BEGUN_AT: Final = "begun_at"
 """Available only in the rules of triggers."""
 
-WORDS: Final[dict[str, NameDefinition]] = {
+WORDS: Final[dict[str, Word]] = {
     # orders
-    "orders": NameDefinition(_NUMBER, ("orders",), lambda v: profile_nodes.OrderCount()),
-    "orders_in_stage": NameDefinition(
+    "orders": Word(_NUMBER, ("orders",), lambda v: profile_nodes.OrderCount()),
+    "orders_in_stage": Word(
         _NUMBER, ("orders", OWN_STAGE), lambda v: profile_nodes.OrdersInStage(v.track_index(v.track))
     ),
-    "revenue": NameDefinition(_MONEY, ("orders",), lambda v: profile_nodes.Revenue(v.currency)),
-    "average_order_value": NameDefinition(_MONEY, ("orders",), lambda v: profile_nodes.AverageOrderValue(v.currency)),
-    "last_order_at": NameDefinition(_TIME, ("orders",), lambda v: profile_nodes.LastOrderAt()),
+    "revenue": Word(_MONEY, ("orders",), lambda v: profile_nodes.Revenue(v.currency)),
+    "average_order_value": Word(_MONEY, ("orders",), lambda v: profile_nodes.AverageOrderValue(v.currency)),
+    "last_order_at": Word(_TIME, ("orders",), lambda v: profile_nodes.LastOrderAt()),
     # activity and cart
-    "product_views": NameDefinition(_NUMBER, ("count:product_viewed",), lambda v: profile_nodes.ProductViews()),
-    "checkouts": NameDefinition(_NUMBER, ("count:checkout_started",), lambda v: profile_nodes.Checkouts()),
-    "reviews": NameDefinition(_NUMBER, ("count:product_reviewed",), lambda v: profile_nodes.Reviews()),
-    "referrals": NameDefinition(_NUMBER, ("count:referral_made",), lambda v: profile_nodes.Referrals()),
-    "signed_up": NameDefinition(_BOOL, ("count:signed_up",), lambda v: profile_nodes.SignedUp()),
-    "subscribed": NameDefinition(
-        _BOOL, ("count:subscribed", "count:unsubscribed"), lambda v: profile_nodes.Subscribed(True)
-    ),
-    "unsubscribed": NameDefinition(
-        _BOOL, ("count:subscribed", "count:unsubscribed"), lambda v: profile_nodes.Subscribed(False)
-    ),
-    "sessions": NameDefinition(_NUMBER, ("activity",), lambda v: profile_nodes.SessionCount()),
-    "cart_items": NameDefinition(_NUMBER, ("cart",), lambda v: profile_nodes.CartItems()),
-    "cart_value": NameDefinition(_MONEY, ("cart",), lambda v: profile_nodes.CartValue(v.currency)),
-    "identified": NameDefinition(_BOOL, (), lambda v: profile_nodes.Identified()),
-    "credit": NameDefinition(_MONEY, _CREDIT, lambda v: property_nodes.CreditLeft(), _CREDITS),
+    "product_views": Word(_NUMBER, ("count:product_viewed",), lambda v: profile_nodes.ProductViews()),
+    "checkouts": Word(_NUMBER, ("count:checkout_started",), lambda v: profile_nodes.Checkouts()),
+    "reviews": Word(_NUMBER, ("count:product_reviewed",), lambda v: profile_nodes.Reviews()),
+    "referrals": Word(_NUMBER, ("count:referral_made",), lambda v: profile_nodes.Referrals()),
+    "signed_up": Word(_BOOL, ("count:signed_up",), lambda v: profile_nodes.SignedUp()),
+    "subscribed": Word(_BOOL, ("count:subscribed", "count:unsubscribed"), lambda v: profile_nodes.Subscribed(True)),
+    "unsubscribed": Word(_BOOL, ("count:subscribed", "count:unsubscribed"), lambda v: profile_nodes.Subscribed(False)),
+    "sessions": Word(_NUMBER, ("activity",), lambda v: profile_nodes.SessionCount()),
+    "cart_items": Word(_NUMBER, ("cart",), lambda v: profile_nodes.CartItems()),
+    "cart_value": Word(_MONEY, ("cart",), lambda v: profile_nodes.CartValue(v.currency)),
+    "identified": Word(_BOOL, (), lambda v: profile_nodes.Identified()),
+    "credit": Word(_MONEY, _CREDIT, lambda v: property_nodes.CreditLeft(), _CREDITS),
     # times
-    "now": NameDefinition(_TIME, ("time",), lambda v: profile_nodes.Now()),
-    "first_seen_at": NameDefinition(_TIME, ("seen",), lambda v: profile_nodes.FirstSeenAt()),
-    "last_seen_at": NameDefinition(_TIME, ("seen",), lambda v: profile_nodes.LastSeenAt()),
-    "last_activity_at": NameDefinition(_TIME, ("activity",), lambda v: profile_nodes.LastActivityAt()),
-    "first_order_at": NameDefinition(_TIME, ("orders",), lambda v: profile_nodes.FirstOrderAt()),
-    "credit_expires_at": NameDefinition(_TIME, _CREDIT, lambda v: property_nodes.CreditExpiresAt(), _CREDITS),
+    "now": Word(_TIME, ("time",), lambda v: profile_nodes.Now()),
+    "first_seen_at": Word(_TIME, ("seen",), lambda v: profile_nodes.FirstSeenAt()),
+    "last_seen_at": Word(_TIME, ("seen",), lambda v: profile_nodes.LastSeenAt()),
+    "last_activity_at": Word(_TIME, ("activity",), lambda v: profile_nodes.LastActivityAt()),
+    "first_order_at": Word(_TIME, ("orders",), lambda v: profile_nodes.FirstOrderAt()),
+    "credit_expires_at": Word(_TIME, _CREDIT, lambda v: property_nodes.CreditExpiresAt(), _CREDITS),
     # stages
-    "stage": NameDefinition(_TEXT, (OWN_STAGE,), lambda v: profile_nodes.Stage(v.track_index(v.track))),
-    "entered_at": NameDefinition(_TIME, (OWN_STAGE,), lambda v: profile_nodes.EnteredAt(v.track_index(v.track))),
-    "cycle": NameDefinition(_NUMBER, (OWN_STAGE,), lambda v: profile_nodes.Cycle(v.track_index(v.track))),
+    "stage": Word(_TEXT, (OWN_STAGE,), lambda v: profile_nodes.Stage(v.track_index(v.track))),
+    "entered_at": Word(_TIME, (OWN_STAGE,), lambda v: profile_nodes.EnteredAt(v.track_index(v.track))),
+    "cycle": Word(_NUMBER, (OWN_STAGE,), lambda v: profile_nodes.Cycle(v.track_index(v.track))),
     # the trigger
-    BEGUN_AT: NameDefinition(_TIME, (), lambda v: profile_nodes.BegunAt()),
+    BEGUN_AT: Word(_TIME, (), lambda v: profile_nodes.BegunAt()),
     # the current event
-    "activity": NameDefinition(_BOOL, ("event",), lambda v: profile_nodes.IsActivity()),
-    "event.type": NameDefinition(_TEXT, ("event",), lambda v: profile_nodes.EventType()),
-    "event.product_id": NameDefinition(_TEXT, ("event",), lambda v: profile_nodes.EventProduct()),
-    "event.category": NameDefinition(_TEXT, ("event",), lambda v: profile_nodes.EventCategory()),
-    "event.price": NameDefinition(_MONEY, ("event",), lambda v: profile_nodes.EventAmount(v.currency, False)),
-    "event.quantity": NameDefinition(_NUMBER, ("event",), lambda v: profile_nodes.EventQuantity()),
-    "event.total": NameDefinition(_MONEY, ("event",), lambda v: profile_nodes.EventAmount(v.currency, True)),
-    "event.channel": NameDefinition(_TEXT, ("event",), lambda v: profile_nodes.EventChannel()),
-    "event.coupon": NameDefinition(_TEXT, ("event",), lambda v: profile_nodes.EventCoupon()),
+    "activity": Word(_BOOL, ("event",), lambda v: profile_nodes.IsActivity()),
+    "event.type": Word(_TEXT, ("event",), lambda v: profile_nodes.EventType()),
+    "event.product_id": Word(_TEXT, ("event",), lambda v: profile_nodes.EventProduct()),
+    "event.category": Word(_TEXT, ("event",), lambda v: profile_nodes.EventCategory()),
+    "event.price": Word(_MONEY, ("event",), lambda v: profile_nodes.EventAmount(v.currency, False)),
+    "event.quantity": Word(_NUMBER, ("event",), lambda v: profile_nodes.EventQuantity()),
+    "event.total": Word(_MONEY, ("event",), lambda v: profile_nodes.EventAmount(v.currency, True)),
+    "event.channel": Word(_TEXT, ("event",), lambda v: profile_nodes.EventChannel()),
+    "event.coupon": Word(_TEXT, ("event",), lambda v: profile_nodes.EventCoupon()),
 }
