@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from streams.core.lifecycle.playbook import Playbook
 from streams.core.lifecycle.tracks import Track
@@ -31,7 +31,7 @@ def _tracks(playbook: Playbook) -> Iterator[str]:
         width = max((len(row.target) for row in rows), default=0)
         for row in rows:
             yield f"  {row.target:{width}}  {row.label if row.is_timeout else f'when {row.label}'}"
-            yield f"  {'':{width}}    from {_either(row.sources)}"
+            yield f"  {'':{width}}    from {_joined(row.sources or ['no stage'], 'or')}"
 
 
 def _abandonment(playbook: Playbook) -> Iterator[str]:
@@ -42,7 +42,9 @@ def _abandonment(playbook: Playbook) -> Iterator[str]:
     ladders = {"browse": (), "cart": policy.cart_ladder, "checkout": policy.checkout_ladder}
     windows = {"browse": policy.browse_window, "cart": policy.cart_window, "checkout": policy.checkout_window}
     for kind in policy.precedence:
-        steps = f", with further steps after {_all(map(show_duration, ladders[kind]))}" if ladders[kind] else ""
+        steps = (
+            f", with further steps after {_joined(map(show_duration, ladders[kind]), 'and')}" if ladders[kind] else ""
+        )
         yield f"  A {kind} is abandoned after {show_duration(windows[kind])} without activity{steps}."
     if policy.browse_silent_after_order:
         yield f"  A browse is not abandoned within {show_duration(policy.browse_silent_after_order)} after an order."
@@ -71,18 +73,18 @@ def _triggers(playbook: Playbook) -> Iterator[str]:
 
 def _trigger(trigger: Trigger) -> Iterator[str]:
     if trigger.events:
-        yield f"begins at {_either(sorted(trigger.events))}"
+        yield f"begins at {_joined(sorted(trigger.events), 'or')}"
     if (stage := trigger.on_stage) is not None:
         moves = []
         if stage.leaves is not None:
-            moves.append(f"leaves the stage {_either(sorted(stage.leaves))}")
+            moves.append(f"leaves the stage {_joined(sorted(stage.leaves), 'or')}")
         if stage.enters is not None:
-            moves.append(f"enters the stage {_either(sorted(stage.enters))}")
+            moves.append(f"enters the stage {_joined(sorted(stage.enters), 'or')}")
         yield f"begins when a customer {' and '.join(moves) or 'changes the stage'} of the track {stage.track}"
     if (abandonment := trigger.on_abandonment) is not None:
-        kinds = "any" if abandonment.kinds is None else f"a {_either(sorted(abandonment.kinds))}"
+        kinds = "any" if abandonment.kinds is None else f"a {_joined(sorted(abandonment.kinds), 'or')}"
         step = "" if abandonment.step is None else f", step {abandonment.step}"
-        yield f"begins at the output {_either(sorted(abandonment.types))} of {kinds} abandonment{step}"
+        yield f"begins at the output {_joined(sorted(abandonment.types), 'or')} of {kinds} abandonment{step}"
     if (time := trigger.on_time) is not None:
         before = f"{show_duration(time.before)} before" if time.before else "at"
         yield f"begins {'each year ' if time.yearly else ''}{before} {time.rule.text}"
@@ -92,7 +94,7 @@ def _trigger(trigger: Trigger) -> Iterator[str]:
         yield f"ends when {trigger.unless.text}"
     if len(trigger.steps) > 1:
         steps = (f"after {show_duration(step.after)}" if step.after else "at once" for step in trigger.steps)
-        yield f"has steps {_all(steps)}"
+        yield f"has steps {_joined(steps, 'and')}"
     elif trigger.steps[0].after:
         yield f"has its step after {show_duration(trigger.steps[0].after)}"
     if trigger.cool_down:
@@ -103,13 +105,9 @@ def _trigger(trigger: Trigger) -> Iterator[str]:
         yield f"holds out {trigger.holdout} of 100 customers"
 
 
-def _either(names: Sequence[str]) -> str:
-    return " or ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
-
-
-def _all(parts: Iterable[str]) -> str:
+def _joined(parts: Iterable[str], conjunction: str) -> str:
     *others, last = parts
-    return " and ".join(filter(None, [", ".join(others), last]))
+    return f"{', '.join(others)} {conjunction} {last}" if others else last
 
 
 def mermaid(playbook: Playbook) -> str:

@@ -50,6 +50,25 @@ def test_the_text_names_every_row_and_window() -> None:
     assert "A customer who is anonymous and never ordered is forgotten 90d after the last event." in shown
 
 
+def test_transition_without_a_source_is_explained(tmp_path: Path) -> None:
+    path = tmp_path / "p.yaml"
+    path.write_text(small("{from: any, to: a, when: orders >= 1}"))
+    assert "a  when orders >= 1\n       from no stage\n" in lifecycle("explain", path).output
+
+
+def test_trigger_is_explained_in_words() -> None:
+    shown = lifecycle("explain", "ecommerce-triggers").output
+    assert (
+        "    begins when a customer leaves the stage bronze or silver and enters the stage gold or silver of the"
+        in shown
+    )
+    assert (
+        "    begins at the output abandoned of a cart abandonment, step 1\n    has steps at once and after 2d\n"
+        in shown
+    )
+    assert "    begins each year at first_order_at\n" in shown
+
+
 def test_mermaid_has_the_edges_of_the_tables() -> None:
     shown = lifecycle("explain", "ecommerce", "--mermaid").output
     assert shown.startswith("stateDiagram-v2\n    state")
