@@ -93,7 +93,7 @@ def one_of(*words: str) -> Scalar:
 
 
 NAME: Final = Scalar(
-    "a name of at most 64 letters, digits, _ and -, which begins with a letter",
+    "a name of at most 64 letters, digits, _ and - that begins with a letter",
     _matching(_NAME),
     {"type": "string", "pattern": _NAME},
 )
@@ -192,7 +192,7 @@ class TableOf:
 
     @property
     def expected(self) -> str:
-        return f"a table; each name is {self.names.expected}"
+        return f"a table; each key is {self.names.expected}"
 
     def read(self, node: Node, problems: Problems) -> dict[Any, Any]:
         if node.table is None:

@@ -9,7 +9,7 @@ from streams.errors import UserError
 
 
 class PlaybookProblem(NamedTuple):
-    """One mistake. Lines and columns count from 1. The message says what is allowed."""
+    """One mistake. Lines and columns count from 1. The message names the allowed form."""
 
     line: int
     column: int

@@ -1,6 +1,6 @@
 """Turn the tree of a rule into nodes: resolve names, check types, and note the facts and data that the rule needs.
 
-Called by `compile_rule`. Every mistake raises a RuleError that says what is allowed.
+Called by `compile_rule`. Every mistake raises a RuleError with the allowed form.
 """
 
 from __future__ import annotations

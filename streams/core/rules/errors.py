@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 
 class RuleError(ValueError):
-    """The text is not a valid rule. `message` says what is allowed; `start` and `end` are offsets in the text."""
+    """The text is not a valid rule. `message` names the allowed form; `start` and `end` are offsets in the text."""
 
     def __init__(self, message: str, start: int, end: int) -> None:
         super().__init__(message)
