@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from streams.errors import UserError
-from streams.playbooks.tree import Malformed, Node, compose
+from streams.playbooks.yaml_tree import Malformed, Node, compose
 
 
 class Mapping(dict[str, Any]):

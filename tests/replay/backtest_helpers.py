@@ -19,7 +19,7 @@ from streams.values import parse_time
 from tests.support.replay_data import CLICKS, ORDERS
 
 NOW, UNTIL = parse_time("2026-11-21T12:00:00Z"), parse_time("2027-03-15T00:00:00Z")
-TEXT = (playbooks.loading._HERE / "ecommerce.yaml").read_text()
+TEXT = (playbooks.loader._HERE / "ecommerce.yaml").read_text()
 OLD = playbooks.load("ecommerce")
 
 

@@ -13,8 +13,8 @@ from streams import playbooks
 from streams.cli import main
 from streams.core.lifecycle.playbook import Playbook
 from streams.errors import UserError
-from streams.playbooks.rows import rows_of
-from streams.playbooks.tree import MOST_CHARACTERS, MOST_NODES
+from streams.playbooks.transition_rows import rows_of
+from streams.playbooks.yaml_tree import MOST_CHARACTERS, MOST_NODES
 from streams.replay import scenario_command, scenario_file, scenario_run
 from streams.replay.scenario_command import SHIPPED
 from streams.replay.scenario_run import Document, Scenario, differences, run
@@ -181,14 +181,14 @@ def test_numbers_and_booleans_are_compared_by_value_and_type() -> None:
         (f"{STEPS}{{wait: 1h, type: x}}\n      - expect: []", "4: a step has one of"),
         (STEPS + "expect: [{stage: x, abandoned: y}]", "4: an expected output has one"),
         ("scenarios:\n  - name: a\n    steps:\n      - expect: [{stage: x, at: soon}]", "4: at: soon is not a time"),
-        ("scenarios:\n  - name: a\n    name: b", "stands already in line 2"),
+        ("scenarios:\n  - name: a\n    name: b", "is already defined in line 2"),
         ("scenarios: &a [*a]", "1: anchors and aliases"),
-        ("scenarios: !!python/object:os.system [x]", "1: tags (!) are not taken"),
+        ("scenarios: !!python/object:os.system [x]", "1: tags (!) are not allowed"),
         ("scenarios: [", "this is not YAML"),
         ("scenarios:\n---\n", "2: a file of scenarios is one document"),
         ("a: [" + "b, " * MOST_NODES, "1: a file of scenarios has at most 20,000 values"),
         ("#" * (MOST_CHARACTERS + 1), "1: a file of scenarios has at most 262,144 characters"),
-        ("a: \x00", "1: this character does not belong"),
+        ("a: \x00", "1: this character is not allowed"),
         ("[" * 100_000, "1: this is nested more than 20 deep"),
     ],
 )  # fmt: skip
