@@ -10,8 +10,8 @@ import pytest
 from streams.core.lifecycle.aggregates import MOST_CREDITS, MOST_NAMES, AggregatePlan
 from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.lifecycle.playbook import Playbook
+from streams.core.model.aggregates import Aggregates
 from streams.core.model.event import Event
-from streams.core.model.parts import Aggregates
 from streams.core.model.policy import Policy
 from streams.core.profile.codec import pack, packed_size, unpack
 from streams.core.profile.profile import Profile

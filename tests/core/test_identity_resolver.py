@@ -20,9 +20,10 @@ from streams.core.identity.aliases import (
 )
 from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.lifecycle.playbook import Playbook
+from streams.core.model.alias import Alias
 from streams.core.model.event import EVENT, LINK, Event, Source
-from streams.core.model.outputs import EmissionPolicy, IdentityChange, InternalMessage, Output, StageChange
-from streams.core.model.parts import Alias
+from streams.core.model.internal_messages import InternalMessage
+from streams.core.model.outputs import EmissionPolicy, IdentityChange, Output, StageChange
 from streams.core.model.policy import DAY, HOUR, MINUTE, SECOND, Policy
 from streams.core.model.sources import Fetch, ProgressReport, RepartitionedRecord, StoredRepartition
 from streams.core.processing.budget import Budget

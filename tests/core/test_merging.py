@@ -14,10 +14,11 @@ from streams.core.lifecycle.playbook import Playbook
 from streams.core.lifecycle.tracks import LIFECYCLE, Track, Transition, counted
 from streams.core.lifecycle.triggers import OnStage, Step, Trigger
 from streams.core.model import ids
+from streams.core.model.alias import Alias
 from streams.core.model.event import Event
 from streams.core.model.outputs import Abandonment, Cause, Output, StageChange, Triggered
-from streams.core.model.parts import Alias, Sessions
 from streams.core.model.policy import Policy
+from streams.core.model.sessions import Sessions
 from streams.core.profile.codec import pack, packed_size, unpack
 from streams.core.profile.profile import Profile
 from streams.core.profile.sessions import KEPT, note, spans, unite

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from streams.core.model.event import Item
+from streams.core.model.items import Item
 from streams.core.model.outputs import Abandonment, Cause, IdentityChange, StageChange, Summary, Triggered
 from streams.observe.facts import RepartitionTaskReadings, SourceReadings, TaskReadings
 from streams.observe.prometheus import Metrics

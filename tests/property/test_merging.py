@@ -15,7 +15,8 @@ from streams.core.lifecycle.aggregates import AggregatePlan
 from streams.core.lifecycle.cart import MOST_BOUGHT
 from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.lifecycle.playbook import Playbook
-from streams.core.model.event import Event, Item, Source
+from streams.core.model.event import Event, Source
+from streams.core.model.items import Item
 from streams.core.model.outputs import Abandonment, Output
 from streams.core.model.policy import DAY, HOUR, MINUTE, SECOND, Policy
 from streams.core.profile.codec import pack, unpack

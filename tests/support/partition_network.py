@@ -20,7 +20,8 @@ from streams.core.identity.aliases import event_of_message, home_key, message_ke
 from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.lifecycle.playbook import Playbook
 from streams.core.model.event import Event, Source
-from streams.core.model.outputs import Effects, EmissionPolicy, InternalMessage, Output, Snapshot
+from streams.core.model.internal_messages import InternalMessage
+from streams.core.model.outputs import Effects, EmissionPolicy, Output, Snapshot
 from streams.core.model.policy import Policy
 from streams.core.model.sources import (
     Erasure,

@@ -10,7 +10,8 @@ import msgspec
 
 from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.lifecycle.playbook import Playbook
-from streams.core.model.event import Event, Item
+from streams.core.model.event import Event
+from streams.core.model.items import Item
 from streams.core.model.outputs import Abandonment, Output
 from streams.core.model.policy import Policy
 from streams.core.profile.profile import Profile

@@ -37,7 +37,8 @@ from streams.core.identity.erasure_sweep import ErasureSweep
 from streams.core.identity.resolver import STREAM_LABELS, IdentityResolver
 from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.model.event import Event, Source
-from streams.core.model.outputs import Effects, EmissionPolicy, InternalMessage, Snapshot
+from streams.core.model.internal_messages import InternalMessage
+from streams.core.model.outputs import Effects, EmissionPolicy, Snapshot
 from streams.core.model.policy import SECOND
 from streams.core.model.sources import (
     Erasure,

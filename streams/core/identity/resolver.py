@@ -34,9 +34,10 @@ from streams.core.identity.aliases import (
 from streams.core.identity.erasure_sweep import forget_erased
 from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.model import ids
+from streams.core.model.alias import Alias
 from streams.core.model.event import EVENT, LINK, MOVED, SHOWN, Event
-from streams.core.model.outputs import Effects, IdentityChange, IdentityType, InternalMessage, Output
-from streams.core.model.parts import Alias
+from streams.core.model.internal_messages import InternalMessage
+from streams.core.model.outputs import Effects, IdentityChange, IdentityType, Output
 from streams.core.processing.output_filter import OutputFilter
 from streams.core.processing.processor import SOURCE_LABELS, Processor, last_applied, note_applied
 from streams.core.profile.codec import pack_to_move, packed_size, unpack

@@ -13,9 +13,12 @@ from typing import Any, Final, Literal
 
 from streams.core.lifecycle.cart import as_items, key, settle, updated
 from streams.core.model import ids
+from streams.core.model.abandonment import AbandonmentKind, Episode, OpenAbandonment
+from streams.core.model.cart import Bought
 from streams.core.model.event import Event
+from streams.core.model.items import Item
+from streams.core.model.orders import Order
 from streams.core.model.outputs import Abandonment, AbandonmentType, Output
-from streams.core.model.parts import AbandonmentKind, Bought, Episode, Item, OpenAbandonment, Order
 from streams.core.model.policy import LARGEST_AMOUNT, Policy
 from streams.core.profile.profile import Profile
 

@@ -11,8 +11,9 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Final, TypeVar
 
+from streams.core.model.aggregates import Aggregates, Credit, Occurrences
 from streams.core.model.event import Event, Source
-from streams.core.model.parts import Aggregates, Credit, Occurrences, Order
+from streams.core.model.orders import Order
 from streams.core.profile.profile import Profile
 from streams.core.rules.requirements import EVERYTHING, KeptProperty, Requirements, Window, stage_key
 

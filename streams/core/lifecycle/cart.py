@@ -14,8 +14,9 @@ from typing import Final
 
 from msgspec.structs import astuple
 
+from streams.core.model.cart import Bought, Cart, CartOperation, CartOperationKind, Contents
 from streams.core.model.event import Event
-from streams.core.model.parts import Bought, Cart, CartOperation, CartOperationKind, Contents, Item, Line
+from streams.core.model.items import Item, Line
 from streams.core.model.policy import Policy
 
 LOG_LIMIT: Final = 100

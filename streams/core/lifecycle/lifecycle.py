@@ -19,9 +19,9 @@ from streams.core.lifecycle.stages import BYTES_PER_TRACK, Stages, summary
 from streams.core.lifecycle.trigger_runner import TriggerRunner
 from streams.core.lifecycle.trimming import BYTES_PER_EVENT, trim
 from streams.core.model import ids
+from streams.core.model.cart import CartOperationKind
 from streams.core.model.event import Event, Source
 from streams.core.model.outputs import Cause, IdentityChange, Output, Summary
-from streams.core.model.parts import CartOperationKind
 from streams.core.model.sources import Erasure
 from streams.core.profile import recent_ids, sessions
 from streams.core.profile.codec import HEADER_ROOM

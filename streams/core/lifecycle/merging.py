@@ -13,8 +13,11 @@ from typing import Final
 from streams.core.lifecycle import aggregates, cart, orders
 from streams.core.lifecycle.abandonment import RECENT_LIMIT, Abandonments, forget_content
 from streams.core.lifecycle.playbook import Playbook
+from streams.core.model.abandonment import Episode, OpenAbandonment
+from streams.core.model.cart import Bought
+from streams.core.model.items import Line
+from streams.core.model.orders import Order
 from streams.core.model.outputs import Output
-from streams.core.model.parts import Bought, Episode, Line, OpenAbandonment, Order
 from streams.core.profile import recent_ids, sessions
 from streams.core.profile.profile import Profile
 

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Final
 
 from streams.core.model.event import Event
-from streams.core.model.parts import Correction, Order
+from streams.core.model.orders import Correction, Order
 from streams.core.model.policy import LARGEST_AMOUNT, Policy
 from streams.core.profile.profile import Profile
 

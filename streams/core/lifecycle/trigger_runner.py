@@ -13,7 +13,7 @@ from streams.core.lifecycle.triggers import Datum as Said
 from streams.core.model import ids
 from streams.core.model.event import CLICKSTREAM_TYPES, ORDER_TYPES, Event, Source
 from streams.core.model.outputs import Abandonment, Cause, Datum, Output, StageChange, Triggered
-from streams.core.model.parts import TriggerBook, TriggerRun, TriggerState
+from streams.core.model.triggers import TriggerBook, TriggerRun, TriggerState
 from streams.core.profile.profile import Profile
 from streams.core.rules.compiler import CompiledRule
 from streams.core.rules.dependencies import touched

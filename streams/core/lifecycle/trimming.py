@@ -12,7 +12,7 @@ from typing import Final
 
 from streams.core.lifecycle import orders
 from streams.core.lifecycle.cart import oldest, settle
-from streams.core.model.parts import Occurrences
+from streams.core.model.aggregates import Occurrences
 from streams.core.profile import recent_ids
 from streams.core.profile.codec import packed_size
 from streams.core.profile.profile import Profile

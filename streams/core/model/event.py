@@ -12,7 +12,7 @@ from typing import Final
 
 from mypy_extensions import mypyc_attr
 
-from streams.core.model.parts import Item as Item
+from streams.core.model.items import Item
 
 EVENT: Final = 0
 """A whole event: applied to the profile of its customer, or of its device if no customer is known."""

@@ -11,8 +11,10 @@ from typing import Literal
 
 import msgspec
 
+from streams.core.model.abandonment import AbandonmentKind
 from streams.core.model.event import Source
-from streams.core.model.parts import AbandonmentKind, EventPayload, Item
+from streams.core.model.internal_messages import InternalMessage
+from streams.core.model.items import Item
 from streams.core.model.sources import StoredProgress, StoredRepartition
 
 AbandonmentType = Literal["abandoned", "recovered", "retracted", "expired"]
@@ -170,36 +172,6 @@ class IdentityChange(msgspec.Struct, frozen=True, kw_only=True, tag="identity_ch
 
 
 Output = StageChange | Abandonment | Triggered | IdentityChange
-
-
-class InternalMessage(msgspec.Struct, frozen=True, kw_only=True, tag="passed", tag_field="output"):
-    """A message from one task to another: the consequence of a record for an id of a later resolution stage.
-
-    It waits for the commit in the profile or alias whose record caused it, like the outputs of deadlines. So it is sent
-    under one number, whichever task crashes at whatever time.
-    """
-
-    stream: int
-    number: int
-    """Ascending among the messages of this task in that stream; -1 in a flush that was cut short: the message gets its
-    number when its record is read again."""
-    cause: int
-    """The input that the causing record came by (see `streams.core.identity.aliases.cause_of`)."""
-    offset: int
-    """Offset of the causing record in that input."""
-    role: int
-    """`LINK`, `EVENT` or `MOVED` of `streams.core.model.event`."""
-    at: int
-    customer: str
-    """The addressee: the device if it is a `LINK`, else the customer."""
-    other: str
-    """The customer if it is a `LINK`, else the device."""
-    event_id: str | None = None
-    event_type: str | None = None
-    """Type of the event that caused a `LINK`."""
-    event: EventPayload | None = None
-    moved: bytes | None = None
-    """The packed profile, in a `MOVED`."""
 
 
 Pending = Output | InternalMessage

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from streams.core.model.parts import AbandonmentKind
+from streams.core.model.abandonment import AbandonmentKind
 
 SECOND = 1_000
 MINUTE = 60 * SECOND
