@@ -179,7 +179,7 @@ Pending = Output | InternalMessage
 
 
 class Effects(msgspec.Struct):
-    """The effects of one call of the engine, apart from its changes of the state."""
+    """The effects of one call of the engine other than its changes of the state."""
 
     outputs: list[Output]
     """Outputs to send at once, in this order. Outputs of deadlines are not among them: they wait for the commit."""

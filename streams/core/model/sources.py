@@ -114,4 +114,4 @@ class StoredRepartition(msgspec.Struct, frozen=True):
     """Offset up to which everything in the topic is applied, so that it may be committed. Or `NOT_READ`."""
     upstreams: list[StoredUpstream]
     numbers: list[int] = []
-    """By stream, the last number that a message of this task was given."""
+    """Number of the last message of this task, by stream."""
