@@ -280,7 +280,7 @@ class TriggerRunner:
     # -- times that triggers wait for
 
     def _reschedule(self, context: EvalContext, affected: Collection[Trigger], caused: list[Output]) -> None:
-        """Compute again the times of waiting triggers that the event, or stage changes in `caused`, may have changed."""
+        """Compute again the times of waiting triggers that the event or stage changes in `caused` may have changed."""
         waiting: list[Trigger] = list(affected)
         if self._affected_by_stage and True in [isinstance(output, StageChange) for output in caused]:
             waiting += [trigger for trigger in self._affected_by_stage if trigger not in waiting]
