@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from streams.contracts import money
+from streams.core.model.counters import EngineCounters
 from streams.core.model.outputs import Abandonment, Effects, IdentityChange, Output, StageChange
 from streams.core.model.policy import DAY
 from streams.values import show_duration
@@ -89,7 +90,7 @@ class Collector:
     """One playbook's side. A `play.Sink`; `new` holds what came since it was last emptied by the comparison."""
 
     def __init__(self) -> None:
-        self.counts: Counter[tuple[str, str]] = Counter()
+        self.counts: EngineCounters = Counter()
         """What the engine counted."""
         self.daily: dict[Series, Counter[int]] = {}
         """Outputs by day (days since the epoch) on which they occurred."""

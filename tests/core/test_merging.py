@@ -15,6 +15,7 @@ from streams.core.lifecycle.tracks import LIFECYCLE, Track, Transition, counted
 from streams.core.lifecycle.triggers import OnStage, Step, Trigger
 from streams.core.model import ids
 from streams.core.model.alias import Alias
+from streams.core.model.counters import EngineCounters
 from streams.core.model.event import Event
 from streams.core.model.outputs import Abandonment, Cause, Output, StageChange, Triggered
 from streams.core.model.policy import Policy
@@ -34,7 +35,7 @@ class Shop:
         self.lifecycle = Lifecycle(playbook)
         self.profiles: dict[str, Profile] = {}
         self.outputs: list[Output] = []
-        self.counts: Counter[tuple[str, str]] = Counter()
+        self.counts: EngineCounters = Counter()
 
     def did(self, id_: str, *events: Event) -> Shop:
         for event in events:
@@ -400,7 +401,7 @@ def test_outputs_that_follow_a_withheld_abandonment_are_withheld(ordered_at: int
     shop.profiles["d-1"].note_withheld(shop.abandonments[0].id, True)
     shop.did(CUSTOMER, order(ordered_at)).link("d-1", 2 * HOUR)
     assert shop.abandonment_summary == []
-    assert shop.counts["withheld", f"{'retracted' if ordered_at < HOUR else 'recovered'}/follows_withheld"] == 1
+    assert shop.counts["outputs_withheld", f"{'retracted' if ordered_at < HOUR else 'recovered'}/follows_withheld"] == 1
     assert shop.profile.latest is not None
     assert not shop.profile.latest.open
 

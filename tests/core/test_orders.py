@@ -80,8 +80,8 @@ def test_corrections_that_overtake_the_completion_count_the_same(
 
 def test_refunds_in_another_currency_are_counted() -> None:
     history = run([order(0), refunded(1, 5000, currency="USD"), updated(2, 1, currency="USD")])
-    assert history.counts["ignored", "refund_currency"] == 1
-    assert history.counts["ignored", "update_currency"] == 1
+    assert history.counts["corrections_ignored", "refund_currency"] == 1
+    assert history.counts["corrections_ignored", "update_currency"] == 1
 
 
 def test_order_of_unknown_total_counts_without_revenue() -> None:

@@ -17,6 +17,7 @@ from streams.core.lifecycle.tracks import Track, Transition
 from streams.core.lifecycle.trigger_runner import MOST_RUNS
 from streams.core.lifecycle.triggers import Datum, OnAbandonment, OnStage, OnTime, Step, Trigger, next_yearly
 from streams.core.model import ids
+from streams.core.model.counters import EngineCounters
 from streams.core.model.event import Event, Source
 from streams.core.model.outputs import EmissionPolicy, StageChange, Triggered
 from streams.core.model.policy import Policy
@@ -361,14 +362,14 @@ def engine(trigger: Trigger, **emission: int | None) -> PartitionEngine:
     return PartitionEngine(Lifecycle(playbook(trigger)), emission=EmissionPolicy(**emission))
 
 
-def emitted(target: PartitionEngine, events: list[Event], now: int) -> tuple[list[object], Counter[tuple[str, str]]]:
+def emitted(target: PartitionEngine, events: list[Event], now: int) -> tuple[list[object], EngineCounters]:
     """Return the outputs that were not withheld, and the counts, with everything read at `now` (ms after T0)."""
     by_source = {
         source: [dataclasses.replace(e, offset=n) for n, e in enumerate(e for e in events if e.source is source)]
         for source in Source
     }
     outputs: list[object] = []
-    counts: Counter[tuple[str, str]] = Counter()
+    counts: EngineCounters = Counter()
     effects = [target.apply(source, records, len(records), T0 + now) for source, records in by_source.items()]
     fetches = {source: Fetch(T0 + now, len(records)) for source, records in by_source.items()}
     effects.append(target.advance(T0 + now, fetches))
@@ -401,7 +402,9 @@ def test_triggers_are_withheld_as_abandonments_are(
     trigger = Trigger("t", events=["page_viewed"], steps=(Step(), Step(HOUR)))
     outputs, counts = emitted(engine(trigger, **emission), [click(0)], 2 * HOUR)
     assert [output.step for output in outputs if isinstance(output, Triggered)] == sent
-    assert {label: n for (name, label), n in counts.items() if name == "withheld" and "trigg" in label} == withheld
+    assert {
+        label: n for (name, label), n in counts.items() if name == "outputs_withheld" and "trigg" in label
+    } == withheld
     assert any(isinstance(output, StageChange) for output in outputs) is ("emit_after" not in emission)
 
 
@@ -411,5 +414,5 @@ def test_trigger_that_follows_a_withheld_abandonment_is_withheld() -> None:
         engine(trigger, max_delay=HOUR), [click(0, "product_added", "p-1")], 4 * HOUR + SECOND * 30
     )
     assert [output for output in outputs if isinstance(output, Triggered)] == []
-    assert counts["withheld", "abandoned/delayed"] == 1
-    assert counts["withheld", "triggered/follows_withheld"] == 2
+    assert counts["outputs_withheld", "abandoned/delayed"] == 1
+    assert counts["outputs_withheld", "triggered/follows_withheld"] == 2

@@ -15,6 +15,7 @@ from streams.core.lifecycle.aggregates import AggregatePlan
 from streams.core.lifecycle.cart import MOST_BOUGHT
 from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.lifecycle.playbook import Playbook
+from streams.core.model.counters import EngineCounters
 from streams.core.model.event import Event, Source
 from streams.core.model.items import Item
 from streams.core.model.outputs import Abandonment, Output
@@ -52,7 +53,7 @@ class Customer:
     def __init__(self, playbook: Playbook = Playbook(policy=POLICY)) -> None:
         self.lifecycle = Lifecycle(playbook)
         self.outputs: list[Output] = []
-        self.counts: Counter[tuple[str, str]] = Counter()
+        self.counts: EngineCounters = Counter()
         self.profiles: dict[str, Profile] = {}
 
     def apply(self, of: str, event: Event) -> None:

@@ -7,7 +7,6 @@ Called by `customer.Lifecycle` only. Times in ms. `Profile.armed` tells whether 
 from __future__ import annotations
 
 import uuid
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final, Literal
 
@@ -15,6 +14,7 @@ from streams.core.lifecycle.cart import as_items, key, settle, updated
 from streams.core.model import ids
 from streams.core.model.abandonment import AbandonmentKind, Episode, OpenAbandonment
 from streams.core.model.cart import Bought
+from streams.core.model.counters import EngineCounters
 from streams.core.model.event import Event
 from streams.core.model.items import Item
 from streams.core.model.orders import Order
@@ -218,7 +218,7 @@ class Abandonments:
         at: int,
         last_order_at: int | None,
         viewed: Event | None,
-        counts: Counter[tuple[str, str]],
+        counts: EngineCounters,
     ) -> None:
         """A view (`viewed`), an addition or a checkout at `at`: opens an episode or belongs to it.
 

@@ -7,11 +7,11 @@ in other currencies are left out.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from typing import Final, TypeVar
 
 from streams.core.model.aggregates import Aggregates, Credit, Occurrences
+from streams.core.model.counters import EngineCounters
 from streams.core.model.event import Event, Source
 from streams.core.model.orders import Order
 from streams.core.profile.profile import Profile
@@ -60,7 +60,7 @@ class AggregatePlan:
         )
 
 
-def note(profile: Profile, plan: AggregatePlan, event: Event, bought: bool, counts: Counter[tuple[str, str]]) -> None:
+def note(profile: Profile, plan: AggregatePlan, event: Event, bought: bool, counts: EngineCounters) -> None:
     """Update the aggregates after an event was applied. `bought`: it completes an order that is new and counts."""
     type_ = event.type
     aggregates = profile.facts
@@ -101,7 +101,7 @@ def merge(
     plan: AggregatePlan,
     copies: list[tuple[int, str]],
     orders: list[Order],
-    counts: Counter[tuple[str, str]],
+    counts: EngineCounters,
 ) -> None:
     """Merge the aggregates of `moved` into the profile's: add numbers, widen time spans, keep the latest. Consume them.
 
@@ -176,7 +176,7 @@ def _merge_occurrences(
     more: dict[str, Occurrences],
     wanted: frozenset[str],
     counter_label: str,
-    counts: Counter[tuple[str, str]],
+    counts: EngineCounters,
 ) -> None:
     for name, new in more.items():
         old = known.get(name)
@@ -229,7 +229,7 @@ def _add_to_window(aggregates: Aggregates, window: Window, at: int, number: int,
     buckets[bucket] = number
 
 
-def _note_bought(aggregates: Aggregates, plan: AggregatePlan, event: Event, counts: Counter[tuple[str, str]]) -> None:
+def _note_bought(aggregates: Aggregates, plan: AggregatePlan, event: Event, counts: EngineCounters) -> None:
     items = event.items or ()
     if plan.categories_bought:
         names: list[str | None] = [item.category for item in items]
@@ -247,7 +247,7 @@ def _count_occurrences(
     names: Iterable[str | None],
     at: int,
     counter_label: str,
-    counts: Counter[tuple[str, str]],
+    counts: EngineCounters,
 ) -> None:
     every = EVERYTHING in wanted
     for name in dict.fromkeys(names):
@@ -263,9 +263,7 @@ def _count_occurrences(
     _limit(known, wanted, counter_label, counts)
 
 
-def _limit(
-    known: dict[str, Occurrences], wanted: frozenset[str], counter_label: str, counts: Counter[tuple[str, str]]
-) -> None:
+def _limit(known: dict[str, Occurrences], wanted: frozenset[str], counter_label: str, counts: EngineCounters) -> None:
     """Drop all but the latest `MOST_NAMES` of the names that are kept only because a rule asks for every name."""
     if EVERYTHING in wanted and len(known) > MOST_NAMES:
         unnamed = [name for name in known if name not in wanted]
@@ -289,7 +287,7 @@ def _keep_properties(aggregates: Aggregates, wanted: list[KeptProperty], currenc
             aggregates.kept[kept.name] = (value, event.at)
 
 
-def _apply_credit(aggregates: Aggregates, plan: AggregatePlan, event: Event, counts: Counter[tuple[str, str]]) -> None:
+def _apply_credit(aggregates: Aggregates, plan: AggregatePlan, event: Event, counts: EngineCounters) -> None:
     """Grant or spend a store credit, by the properties of the event.
 
     `credit_granted` has `amount` and `expires_at`, and may have `credit_id`. `credit_spent` takes `amount` from the

@@ -7,7 +7,6 @@ Only `Lifecycle` calls it. The result is as if the events of both had come to on
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from typing import Final
 
 from streams.core.lifecycle import aggregates, cart, orders
@@ -15,6 +14,7 @@ from streams.core.lifecycle.abandonment import RECENT_LIMIT, Abandonments, forge
 from streams.core.lifecycle.playbook import Playbook
 from streams.core.model.abandonment import Episode, OpenAbandonment
 from streams.core.model.cart import Bought
+from streams.core.model.counters import EngineCounters
 from streams.core.model.items import Line
 from streams.core.model.orders import Order
 from streams.core.model.outputs import Output
@@ -77,7 +77,7 @@ class Merging:
         device: str,
         at: int,
         outputs: list[Output],
-        counts: Counter[tuple[str, str]],
+        counts: EngineCounters,
     ) -> MergeResult:
         """Merge `moved` into the profile, which may be new. Append the ends of abandonments to `outputs`.
 
@@ -203,7 +203,7 @@ class Merging:
         moved_judgment: _Judgment | None,
         at: int,
         outputs: list[Output],
-        counts: Counter[tuple[str, str]],
+        counts: EngineCounters,
     ) -> None:
         for of, found in ((profile, judgment), (moved, moved_judgment)):
             if of.latest is not None and found is not None:
@@ -258,7 +258,7 @@ class Merging:
         judgment: _Judgment,
         at: int,
         outputs: list[Output],
-        counts: Counter[tuple[str, str]],
+        counts: EngineCounters,
     ) -> None:
         if judgment.bought_before or judgment.was_active:
             if judgment.was_active:
@@ -280,15 +280,13 @@ class Merging:
         latest: OpenAbandonment,
         at: int,
         outputs: list[Output],
-        counts: Counter[tuple[str, str]],
+        counts: EngineCounters,
     ) -> None:
         if not _follows_withheld(latest, "retracted", counts):
             self._abandonments.take_back(profile, latest, at, outputs)
         forget_content(latest)
 
-    def _merge_episodes(
-        self, one: Episode | None, other: Episode | None, counts: Counter[tuple[str, str]]
-    ) -> Episode | None:
+    def _merge_episodes(self, one: Episode | None, other: Episode | None, counts: EngineCounters) -> Episode | None:
         """Return one episode with the content of both."""
         if one is None or other is None:
             return one or other
@@ -317,11 +315,11 @@ def _emission_key(abandoned: OpenAbandonment) -> tuple[int, str]:
     return abandoned.step1_at, abandoned.id
 
 
-def _follows_withheld(latest: OpenAbandonment, type_: str, counts: Counter[tuple[str, str]]) -> bool:
+def _follows_withheld(latest: OpenAbandonment, type_: str, counts: EngineCounters) -> bool:
     """Return True, and count it, if an output must be withheld because its abandonment was.
 
     This check is made here since the `OutputFilter` knows it for the latest abandonment only.
     """
     if latest.withheld:
-        counts["withheld", f"{type_}/follows_withheld"] += 1
+        counts["outputs_withheld", f"{type_}/follows_withheld"] += 1
     return latest.withheld

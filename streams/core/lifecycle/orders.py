@@ -5,9 +5,9 @@ The number of orders and the revenue are of the orders that count (`Order.counts
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Final
 
+from streams.core.model.counters import EngineCounters
 from streams.core.model.event import Event
 from streams.core.model.orders import Correction, Order
 from streams.core.model.policy import LARGEST_AMOUNT, Policy
@@ -16,7 +16,7 @@ from streams.core.profile.profile import Profile
 CORRECTIONS: Final = frozenset({"order_cancelled", "order_refunded", "order_updated"})
 
 
-def complete(profile: Profile, event: Event, policy: Policy, counts: Counter[tuple[str, str]]) -> Order | None:
+def complete(profile: Profile, event: Event, policy: Policy, counts: EngineCounters) -> Order | None:
     """Record a completion. Return the order if it is new and counts; None if nothing else may change because of it."""
     order_id = event.order_id
     assert order_id is not None
@@ -37,7 +37,7 @@ def complete(profile: Profile, event: Event, policy: Policy, counts: Counter[tup
     return order if order.counts else None
 
 
-def correct(profile: Profile, event: Event, policy: Policy, counts: Counter[tuple[str, str]]) -> None:
+def correct(profile: Profile, event: Event, policy: Policy, counts: EngineCounters) -> None:
     """Apply a cancellation, refund or update, or keep it for later if the order is not completed yet."""
     order_id = event.order_id
     assert order_id is not None
@@ -55,7 +55,7 @@ def correct(profile: Profile, event: Event, policy: Policy, counts: Counter[tupl
         counts["trimmed", "order_notes"] += 1
 
 
-def merge(profile: Profile, moved: Profile, policy: Policy, counts: Counter[tuple[str, str]]) -> list[Order]:
+def merge(profile: Profile, moved: Profile, policy: Policy, counts: EngineCounters) -> list[Order]:
     """Merge the orders of `moved` into the profile, as if one profile had got all of them in time order. Consume them.
 
     An order that both profiles have counts once. Return the later completion of each such order. The result is exact
@@ -156,7 +156,7 @@ def drop_oldest(profile: Profile) -> None:
         profile.dropped_order_at = order.at
 
 
-def _apply(order: Order, correction: Correction, counts: Counter[tuple[str, str]]) -> None:
+def _apply(order: Order, correction: Correction, counts: EngineCounters) -> None:
     """Apply a correction. Corrections commute, except that of two updates at the same time the last to come wins."""
     if correction.type == "order_cancelled":
         order.cancelled = True
@@ -164,7 +164,9 @@ def _apply(order: Order, correction: Correction, counts: Counter[tuple[str, str]
         # Without an amount the currency does not matter. An update without a total changes nothing.
         order.refunded_fully = order.refunded_fully or correction.type == "order_refunded"
     elif correction.currency != order.currency:
-        counts["ignored", "refund_currency" if correction.type == "order_refunded" else "update_currency"] += 1
+        counts[
+            "corrections_ignored", "refund_currency" if correction.type == "order_refunded" else "update_currency"
+        ] += 1
     elif correction.type == "order_refunded":
         order.refunded = min(LARGEST_AMOUNT, order.refunded + correction.total)
     elif order.updated_at is None or correction.at >= order.updated_at:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import uuid
 import zlib
-from collections import Counter
 from collections.abc import Collection
 from typing import Final
 
 from streams.core.lifecycle import triggers as definitions
 from streams.core.lifecycle.triggers import EARLIEST, LATEST, Trigger, next_yearly
 from streams.core.model import ids
+from streams.core.model.counters import EngineCounters
 from streams.core.model.event import CLICKSTREAM_TYPES, ORDER_TYPES, Event, Source
 from streams.core.model.outputs import Abandonment, Cause, Datum, Output, StageChange, Triggered
 from streams.core.model.triggers import TriggerBook, TriggerRun, TriggerState
@@ -72,7 +72,7 @@ class TriggerRunner:
         active: bool,
         outputs: list[Output],
         since: int,
-        counts: Counter[tuple[str, str]],
+        counts: EngineCounters,
     ) -> None:
         """Begin triggers after an event was applied. `outputs` from `since` on are its outputs."""
         begun = self._by_event.get(event.type)
@@ -95,7 +95,7 @@ class TriggerRunner:
         self._reschedule(context, self._by_time if is_outdated else affected, caused)
 
     def after_outputs(
-        self, profile: Profile, due: int, outputs: list[Output], since: int, counts: Counter[tuple[str, str]]
+        self, profile: Profile, due: int, outputs: list[Output], since: int, counts: EngineCounters
     ) -> None:
         """Begin triggers after a deadline fired that is not a trigger's. `outputs` from `since` on are its outputs."""
         if len(outputs) == since:
@@ -115,7 +115,7 @@ class TriggerRunner:
         at: int,
         outputs: list[Output],
         since: int,
-        counts: Counter[tuple[str, str]],
+        counts: EngineCounters,
     ) -> None:
         """Begin triggers after another profile was merged into this one. `outputs` from `since` on are its outputs.
 
@@ -142,7 +142,7 @@ class TriggerRunner:
         """Return the earliest time of a step, or of a trigger that waits for a time; None: never."""
         return None if profile.triggers is None else profile.triggers.due
 
-    def fire(self, profile: Profile, due: int, outputs: list[Output], counts: Counter[tuple[str, str]]) -> bool:
+    def fire(self, profile: Profile, due: int, outputs: list[Output], counts: EngineCounters) -> bool:
         """Make the steps and begin the triggers that are due at `due`, in the playbook's order; False if none is."""
         book = profile.triggers
         if book is None or book.due != due:
@@ -172,7 +172,7 @@ class TriggerRunner:
         caused: list[Output],
         at: int,
         outputs: list[Output],
-        counts: Counter[tuple[str, str]],
+        counts: EngineCounters,
     ) -> None:
         for output in caused:
             if isinstance(output, StageChange):
@@ -191,7 +191,7 @@ class TriggerRunner:
         at: int,
         output_id: str | None,
         outputs: list[Output],
-        counts: Counter[tuple[str, str]],
+        counts: EngineCounters,
     ) -> None:
         context.begun_at = at
         if trigger.when is not None and not trigger.when.test(context):

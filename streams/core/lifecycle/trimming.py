@@ -6,13 +6,13 @@ adds to it. The bound is packed with the profile, so trimming does not depend on
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
 from streams.core.lifecycle import orders
 from streams.core.lifecycle.cart import oldest, settle
 from streams.core.model.aggregates import Occurrences
+from streams.core.model.counters import EngineCounters
 from streams.core.profile import recent_ids
 from streams.core.profile.codec import packed_size
 from streams.core.profile.profile import Profile
@@ -21,7 +21,7 @@ BYTES_PER_EVENT: Final = 100
 """Most bytes that an event adds to a packed profile beside twice its record (in the cart and in the cart's log)."""
 
 
-def trim(profile: Profile, limit: int, counts: Counter[tuple[str, str]]) -> None:
+def trim(profile: Profile, limit: int, counts: EngineCounters) -> None:
     """Trim the profile if it takes more than `limit` bytes without its header. Called when its weight exceeds that.
 
     Outputs that wait for their commit come on top, since they must not be dropped.
@@ -37,7 +37,7 @@ def _weight(profile: Profile) -> int:
     return packed_size(profile) + 2 * packed_size(profile.cart.now) + packed_size(views)
 
 
-def _drop(profile: Profile, counts: Counter[tuple[str, str]]) -> bool:
+def _drop(profile: Profile, counts: EngineCounters) -> bool:
     """Drop the oldest quarter of the part that takes most room. Return False if nothing is left to drop."""
     views = {} if profile.episode is None else profile.episode.views
     abandoned = () if profile.latest is None else profile.latest.items

@@ -12,6 +12,7 @@ from typing import Literal
 import msgspec
 
 from streams.core.model.abandonment import AbandonmentKind
+from streams.core.model.counters import EngineCounters
 from streams.core.model.event import Source
 from streams.core.model.internal_messages import InternalMessage
 from streams.core.model.items import Item
@@ -183,8 +184,8 @@ class Effects(msgspec.Struct):
 
     outputs: list[Output]
     """Outputs to send at once, in this order. Outputs of deadlines are not among them: they wait for the commit."""
-    counts: Counter[tuple[str, str]]
-    """Increments of counters, by (name, label): `streams.core.engine.partition_engine` lists the names."""
+    counts: EngineCounters
+    """Increments of counters, by (name, label)."""
     deadlines: list[int]
     """The deadlines (ms) that fired because of the watermark."""
 
