@@ -18,7 +18,7 @@ from benchmarks.peers.arguments import Arguments
 from streams import values
 from streams.core.lifecycle.playbook import Playbook
 from streams.core.lifecycle.tracks import Track, Transition
-from streams.core.model.parts import CartOperationKind
+from streams.core.model.cart import CartOperationKind
 from streams.core.model.policy import Policy
 from streams.core.rules.compiler import CompiledRule, compile_rule
 from streams.core.rules.vocabulary import Vocabulary

@@ -18,6 +18,7 @@ from streams import playbooks
 from streams.contracts.native import Decoder
 from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.lifecycle.playbook import Playbook
+from streams.core.model.counters import EngineCounters
 from streams.core.model.event import Event, Source
 from streams.core.model.outputs import Output
 from streams.core.profile.profile import Profile
@@ -63,7 +64,7 @@ def cpu_us(playbook: Playbook, events: Sequence[Event]) -> tuple[float, int]:
     lifecycle = Lifecycle(playbook)
     profiles: dict[str, Profile] = {}
     outputs: list[Output] = []
-    counts: Counter[tuple[str, str]] = Counter()
+    counts: EngineCounters = Counter()
     gc.collect()
     began = time.process_time()
     for event in events:

@@ -18,7 +18,8 @@ from streams.contracts import identity, money, properties, records, times
 from streams.contracts.partitioning import Partitioner
 from streams.contracts.rejected import Reason, Rejected
 from streams.core.identity.aliases import home_key, parts_of
-from streams.core.model.event import CLICKSTREAM_TYPES, ORDER_TYPES, Event, Item, Source
+from streams.core.model.event import CLICKSTREAM_TYPES, ORDER_TYPES, Event, Source
+from streams.core.model.items import Item
 from streams.core.model.sources import RawRecord
 from streams.core.rules.types import Type
 

@@ -12,7 +12,7 @@ from mypy_extensions import mypyc_attr
 
 from streams.contracts import money, times
 from streams.core.lifecycle.triggers import EARLIEST, LATEST
-from streams.core.model.event import Item
+from streams.core.model.items import Item
 from streams.core.model.outputs import (
     Abandonment,
     Cause,

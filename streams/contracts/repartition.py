@@ -18,8 +18,7 @@ from streams.contracts.rejected import Rejected
 from streams.core.event_time.inputs import FIRST_MESSAGES, MESSAGE_STREAMS
 from streams.core.identity.aliases import PART_BYTES, event_of_message, home_key, parts_of
 from streams.core.model.event import CLAIM, EVENT, LINK, MOVED, SHOWN, Event, Source
-from streams.core.model.outputs import InternalMessage
-from streams.core.model.parts import EventPayload
+from streams.core.model.internal_messages import EventPayload, InternalMessage
 from streams.core.model.sources import ProgressReport, RepartitionedRecord
 from streams.core.profile.codec import NewerVersion, unpack
 

@@ -11,6 +11,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from streams.core.model.counters import COUNTER_LABELS, OUTPUT_TYPES, STREAM_LABELS, WITHHELD_REASONS
 from streams.core.model.event import Source
 
 KindOfMetric = Literal["counter", "gauge", "histogram"]
@@ -39,10 +40,7 @@ class Metric(msgspec.Struct, frozen=True, kw_only=True):
 
 
 SOURCE = Label("source", "the input role", tuple(source.name.lower() for source in Source))
-STREAMS = ("carts", "devices")
-"""What tasks pass on to each other, held against the core by a test: what carts tell of devices, and what devices hand
-on to customers."""
-HOLDS = Label("source", "the input role, or what tasks pass on to each other", (*(SOURCE.values or ()), *STREAMS))
+HOLDS = Label("source", "the input role, or what tasks pass on to each other", (*(SOURCE.values or ()), *STREAM_LABELS))
 TOPIC = Label("topic", "a topic's name, from the settings")
 PARTITION = Label("partition", "a partition's number; a task owns it in every source topic that it reads")
 KIND = Label("kind", "of the abandonment", ("browse", "cart", "checkout"))
@@ -55,7 +53,6 @@ DEAD_LETTER_REASONS = (
 """Held against `streams.contracts` by a test: neither package imports the other."""
 
 IDENTITY_TYPES = ("linked", "switched", "refused", "erased")
-OUTPUT_TYPES = ("stage_changed", "abandoned", "recovered", "retracted", "expired", "triggered", *IDENTITY_TYPES)
 
 FAILURES = (
     "out_of_range",
@@ -85,11 +82,7 @@ FAILURES = (
 """Held against `streams.errors.Fault` by a test."""
 FAILURE = Label("reason", "see the runbook; `other` is what has no name of its own", FAILURES)
 
-TRIMMED = (
-    "event_ids", "orders", "order_notes", "cart_lines", "cart_log", "cart_orders", "viewed_products", "abandoned_items",
-    "strings", "windows", "categories_bought", "products_bought", "categories_viewed", "kept", "credits",
-    "trigger_runs", "owners", "devices",
-)  # fmt: skip
+TRIMMED = (*COUNTER_LABELS["trimmed"], "strings")
 """The parts of a profile or an alias that the core bounds, and the strings that the decoders cut."""
 
 FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
@@ -128,7 +121,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         name="lifecycle_corrections_ignored_total",
         kind="counter",
         help="Refunds and updates of orders that changed nothing: they were in another currency than the order.",
-        labels=(Label("reason", "what it was", ("refund_currency", "update_currency")),),
+        labels=(Label("reason", "what it was", COUNTER_LABELS["corrections_ignored"]),),
         worry="Any steady rate: revenue is too high by what was refunded. Ask who sends the orders.",
     ),
     Metric(
@@ -224,7 +217,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         help="Outputs made but not sent, by reason. State advances all the same.",
         labels=(
             Label("type", "the output's type", OUTPUT_TYPES),
-            Label("reason", "why", ("before_emit_after", "delayed", "follows_withheld", "source_silent")),
+            Label("reason", "why", WITHHELD_REASONS),
         ),
         worry="`delayed`: the worker was down or behind for longer than `LIFECYCLE_MAX_EMIT_DELAY`. `source_silent`: "
         "a source is dead. `before_emit_after` is normal while history is read.",
@@ -269,7 +262,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         kind="counter",
         help="Items made for wherever a device or a customer lives: what carts tell of devices (`carts`); events of "
         "devices that are a customer's, and profiles that move (`devices`).",
-        labels=(Label("stream", "by what they were made", STREAMS),),
+        labels=(Label("stream", "by what they were made", COUNTER_LABELS["internal_messages"]),),
         worry="It stands still while events with an anonymous id alone are applied: nobody is recognised any more.",
     ),
     Metric(
@@ -278,7 +271,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         help="Devices that came to be a customer's (`linked`) or another one's (`switched`), or were not given to who "
         "ordered what was in the cart of somebody else's (`refused`); late sign-ins of who had a device before who has "
         "it (`earlier`: nobody is told); and profiles `merged`.",
-        labels=(Label("outcome", "what became known", ("linked", "switched", "refused", "earlier", "merged")),),
+        labels=(Label("outcome", "what became known", COUNTER_LABELS["identity_resolution"]),),
         worry="`switched` takes the share of `linked`: devices are shared, or a client keeps the `anonymous_id` of the "
         "one who signed out. `refused` does: one `cart_id` or `checkout_id` is used for many carts.",
     ),
@@ -286,7 +279,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         name="lifecycle_repartition_received_records_total",
         kind="counter",
         help="Forwarded records that were taken in, or passed over: forwarded again after a restart, or out of turn.",
-        labels=(Label("outcome", "what became of it", ("taken", "repeated")),),
+        labels=(Label("outcome", "what became of it", COUNTER_LABELS["repartition_received"]),),
         worry="`repeated` without a restart or a rebalance.",
     ),
     Metric(
@@ -411,7 +404,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         name="lifecycle_erasures_total",
         kind="counter",
         help="Requests to erase somebody that were carried out, or had been before. Counted where the person lives.",
-        labels=(Label("outcome", "what became of it", ("applied", "repeated")),),
+        labels=(Label("outcome", "what became of it", COUNTER_LABELS["erasures"]),),
         worry="`repeated` without a restart: the offsets of the topic of requests were set back, or have expired.",
     ),
     Metric(

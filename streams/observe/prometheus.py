@@ -20,6 +20,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
+from streams.core.model.counters import CounterName
 from streams.core.model.outputs import IdentityChange, Output, StageChange, Triggered
 from streams.observe.catalogue import CATALOGUE, HOLDS, OTHER, SOURCE, Metric
 from streams.observe.facts import RepartitionTaskReadings, SourceReadings, TaskReadings
@@ -27,6 +28,24 @@ from streams.observe.facts import RepartitionTaskReadings, SourceReadings, TaskR
 log = logging.getLogger(__name__)
 
 METRICS: Final = {metric.name: metric for metric in CATALOGUE}
+ENGINE_METRICS: Final[dict[CounterName, str]] = {
+    "applied": "lifecycle_events_total",
+    "duplicate": "lifecycle_events_total",
+    "replayed": "lifecycle_events_total",
+    "erased": "lifecycle_events_total",
+    "rejected": "lifecycle_events_total",
+    "late": "lifecycle_events_late_total",
+    "out_of_order": "lifecycle_events_out_of_order_total",
+    "corrections_ignored": "lifecycle_corrections_ignored_total",
+    "outputs_withheld": "lifecycle_outputs_withheld_total",
+    "trimmed": "lifecycle_trimmed_total",
+    "repartition_received": "lifecycle_repartition_received_records_total",
+    "internal_messages": "lifecycle_internal_messages_total",
+    "identity_resolution": "lifecycle_identity_resolution_total",
+    "erasures": "lifecycle_erasures_total",
+}
+"""The metric of each counter of the engine. The counter's label is the metric's; `lifecycle_events_total` has the name
+of the counter as its outcome, too."""
 NO_STAGE: Final = "none"
 TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -101,7 +120,7 @@ class Metrics(Collector):
 
     # -- told as it happens
 
-    def engine_counts(self, counts: Mapping[tuple[str, str], int]) -> None:
+    def engine_counts(self, counts: Mapping[tuple[CounterName, str], int]) -> None:
         """`Effects.counts` of one call of the engine. `rejected` may be among them, by the source's name."""
         for (name, label), count in counts.items():
             if (child := self._tally(name, label)) is not None:
@@ -322,29 +341,15 @@ class Metrics(Collector):
             children[metric.name, *labels] = child
         return child
 
-    def _tally(self, name: str, label: str) -> client.Counter | None:
-        match name:
-            case "applied" | "duplicate" | "replayed" | "erased" | "rejected":
-                return self._counter("lifecycle_events_total", label, name)
-            case "late":
-                return self._counter("lifecycle_events_late_total", label)
-            case "out_of_order":
-                return self._counter("lifecycle_events_out_of_order_total", label)
-            case "ignored":
-                return self._counter("lifecycle_corrections_ignored_total", label)
-            case "withheld":
+    def _tally(self, name: CounterName, label: str) -> client.Counter | None:
+        metric = ENGINE_METRICS.get(name)
+        if metric is not None:
+            if metric == "lifecycle_events_total":
+                return self._counter(metric, label, name)
+            if name == "outputs_withheld":
                 output, _, reason = label.partition("/")
-                return self._counter("lifecycle_outputs_withheld_total", output, reason)
-            case "passed":
-                return self._counter("lifecycle_internal_messages_total", label)
-            case "identity":
-                return self._counter("lifecycle_identity_resolution_total", label)
-            case "arrived":
-                return self._counter("lifecycle_repartition_received_records_total", label)
-            case "erasures":
-                return self._counter("lifecycle_erasures_total", label)
-            case "trimmed":
-                return self._counter("lifecycle_trimmed_total", label)
+                return self._counter(metric, output, reason)
+            return self._counter(metric, label)
         self._unknown(f"the engine's tally {name!r}")
         return None
 

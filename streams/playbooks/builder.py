@@ -12,7 +12,7 @@ from streams.contracts.money import EXPONENTS
 from streams.core.lifecycle.aggregates import AggregatePlan
 from streams.core.lifecycle.playbook import Playbook
 from streams.core.lifecycle.tracks import TimeoutTransition, Track, Transition
-from streams.core.model.parts import AbandonmentKind
+from streams.core.model.abandonment import AbandonmentKind
 from streams.core.model.policy import Policy
 from streams.core.rules import CompiledRule, RuleError, Type, Vocabulary, compile_rule
 from streams.core.rules.errors import suggestion

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from streams.contracts import money
+from streams.core.model.counters import EngineCounters
 from streams.core.model.outputs import Abandonment, Effects, IdentityChange, Output, StageChange
 from streams.core.model.policy import DAY
 from streams.values import show_duration
@@ -89,7 +90,7 @@ class Collector:
     """Collects the outputs of one playbook. A `log_run.Sink`. The comparison empties `new` after each step."""
 
     def __init__(self) -> None:
-        self.counts: Counter[tuple[str, str]] = Counter()
+        self.counts: EngineCounters = Counter()
         """Counters of the engine."""
         self.daily: dict[Series, Counter[int]] = {}
         """Number of outputs by the day on which they occurred, in days since the epoch."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from streams.core.model.counters import EngineCounters
 from streams.core.model.event import Event
 from streams.core.model.outputs import IdentityChange, Output, StageChange, Triggered
 from streams.values import show_time
@@ -23,7 +24,7 @@ class Tally:
     after_until: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
     """Rejected records by reason."""
-    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    counts: EngineCounters = field(default_factory=Counter)
     """Counters of the engine."""
     stage_changes: Counter[str] = field(default_factory=Counter)
     """Stage changes by the stage entered."""

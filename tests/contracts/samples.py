@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from streams.core.model.event import Item
+from streams.core.model.items import Item
 from streams.core.model.outputs import (
     Abandonment,
     Cause,

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from streams.contracts import money
 from streams.contracts.native import MAX_DEPTH, MAX_QUANTITY, Decoder
 from streams.contracts.rejected import REASONS, Rejected
-from streams.core.model.event import Event, Item, Source
+from streams.core.model.event import Event, Source
+from streams.core.model.items import Item
 
 AT = 1_795_255_200_000
 CLICK: dict[str, Any] = {

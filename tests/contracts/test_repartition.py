@@ -26,7 +26,7 @@ from streams.contracts.repartition import (
 from streams.core.event_time.inputs import FIRST_MESSAGES
 from streams.core.identity.aliases import event_of_message, parts_of, payload_of
 from streams.core.model.event import CLAIM, EVENT, LINK, MOVED, SHOWN, Event, Source
-from streams.core.model.outputs import InternalMessage
+from streams.core.model.internal_messages import InternalMessage
 from streams.core.model.policy import Policy
 from streams.core.model.sources import ProgressReport, RepartitionedRecord
 from streams.core.profile.codec import VERSION, NewerVersion, pack

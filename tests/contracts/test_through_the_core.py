@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from typing import Any
 
 import msgspec
@@ -13,6 +12,7 @@ from streams.contracts.native import Decoder
 from streams.contracts.outputs import Encoder
 from streams.contracts.profiles import profile_document
 from streams.core.lifecycle.lifecycle import Lifecycle
+from streams.core.model.counters import EngineCounters
 from streams.core.model.event import ORDER_TYPES, Source
 from streams.core.model.outputs import Output, StageChange
 from streams.core.profile.profile import Profile
@@ -26,7 +26,7 @@ LINE = {"product_id": "p-1", "category": "shoes", "price": "59.90", "quantity": 
 
 def lived(*events: dict[str, Any], fire: bool = False) -> tuple[Profile, list[dict[str, Any]]]:
     """Return the profile and the outputs after the events; with `fire` also after all deadlines. All are validated."""
-    lifecycle, outputs, counts = Lifecycle(), list[Output](), Counter[tuple[str, str]]()
+    lifecycle, outputs, counts = Lifecycle(), list[Output](), EngineCounters()
     profile = lifecycle.new("c-1", True)
     for offset, event in enumerate(events):
         decoder = ORDERS if event["type"] in ORDER_TYPES else CLICKS

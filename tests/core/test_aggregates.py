@@ -10,8 +10,9 @@ import pytest
 from streams.core.lifecycle.aggregates import MOST_CREDITS, MOST_NAMES, AggregatePlan
 from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.lifecycle.playbook import Playbook
+from streams.core.model.aggregates import Aggregates
+from streams.core.model.counters import EngineCounters
 from streams.core.model.event import Event
-from streams.core.model.parts import Aggregates
 from streams.core.model.policy import Policy
 from streams.core.profile.codec import pack, packed_size, unpack
 from streams.core.profile.profile import Profile
@@ -26,12 +27,10 @@ VOCABULARY = Vocabulary(
 )
 
 
-def played(
-    rules: list[str], events: list[Event], policy: Policy = Policy()
-) -> tuple[Profile, Counter[tuple[str, str]]]:
+def played(rules: list[str], events: list[Event], policy: Policy = Policy()) -> tuple[Profile, EngineCounters]:
     needs = together(compile_rule(text, VOCABULARY, None).needs for text in rules)
     playbook = Playbook(policy=policy, plan=AggregatePlan(needs, "EUR"), counted_types=needs.counted_types)
-    lifecycle, counts = Lifecycle(playbook), Counter[tuple[str, str]]()
+    lifecycle, counts = Lifecycle(playbook), EngineCounters()
     profile = lifecycle.new("c-1", True)
     for event in events:
         lifecycle.apply(profile, event, [], counts)

@@ -9,6 +9,7 @@ import pytest
 
 from streams.core.engine.partition_engine import PartitionEngine
 from streams.core.lifecycle.lifecycle import Lifecycle
+from streams.core.model.counters import EngineCounters
 from streams.core.model.event import Event, Source
 from streams.core.model.outputs import Abandonment, Effects, Output
 from streams.core.model.policy import DAY, HOUR, MINUTE
@@ -126,7 +127,7 @@ def test_a_commit_comes_before_a_profile_keeps_more_outputs_than_its_record_can_
 def test_a_customer_with_a_million_events_a_day_stays_within_bounds(events: int) -> None:
     """Such a customer is a robot, or an id that many people share."""
     engine = PartitionEngine(Lifecycle(), step=Budget(records=4096, deadlines=500, pending=128 << 10))
-    counts: Counter[tuple[str, str]] = Counter()
+    counts: EngineCounters = Counter()
     every = DAY // 1_000_000
     for first in range(0, events, 1000):
         now = NOON + (first + 1000) * every

@@ -275,12 +275,12 @@ def test_emit_after_withholds_what_occurred_before_and_what_follows_from_it() ->
     harness = SinglePartitionHarness(NOON, emission=EmissionPolicy(emit_after=NOON))
     harness.run(click(NOON - HOUR - 1, "product_added"), until=NOON + 2 * DAY)  # step 1 at 11:59:59.999
     assert harness.received == []
-    assert harness.counts["withheld", "stage_changed/before_emit_after"] == 2
-    assert harness.counts["withheld", "abandoned/before_emit_after"] == 1
-    assert harness.counts["withheld", "abandoned/follows_withheld"] == 1  # step 2, a day later
+    assert harness.counts["outputs_withheld", "stage_changed/before_emit_after"] == 2
+    assert harness.counts["outputs_withheld", "abandoned/before_emit_after"] == 1
+    assert harness.counts["outputs_withheld", "abandoned/follows_withheld"] == 1  # step 2, a day later
     outputs = harness.run(order(NOON + 2 * DAY + 1))
     assert abandonments(outputs) == []
-    assert harness.counts["withheld", "recovered/follows_withheld"] == 1
+    assert harness.counts["outputs_withheld", "recovered/follows_withheld"] == 1
     assert stages(outputs) == ["customer"]
 
 
@@ -298,10 +298,10 @@ def test_an_abandonment_that_comes_too_late_is_withheld_and_state_advances_all_t
     harness.fetch()
     harness.commit()
     assert abandonments(harness.received) == []
-    assert harness.counts["withheld", "abandoned/delayed"] == 1
+    assert harness.counts["outputs_withheld", "abandoned/delayed"] == 1
     assert [p.latest is not None and p.latest.step for _, p in harness.engine.state.items()] == [1]
     outputs = harness.run(order(harness.now))
-    assert harness.counts["withheld", "recovered/follows_withheld"] == 1
+    assert harness.counts["outputs_withheld", "recovered/follows_withheld"] == 1
     assert stages(outputs) == ["customer"]  # a stage is never too late
 
 
@@ -329,7 +329,7 @@ def test_topic_silent_beyond_its_limit_blocks_the_watermark_and_abandonments() -
     harness.commit()
     assert harness.counts["applied", "clickstream"] == 3
     assert abandonments(harness.received) == []
-    assert harness.counts["withheld", "abandoned/source_silent"] == 1
+    assert harness.counts["outputs_withheld", "abandoned/source_silent"] == 1
     harness.append(order(NOON + MINUTE, customer="other"))  # the feed is back, with its delayed records
     harness.fetch()
     harness.commit()

@@ -7,8 +7,8 @@ import pytest
 from streams.core.event_time.inputs import ERASURES
 from streams.core.identity.aliases import ERASED_OWNER
 from streams.core.identity.erasure_sweep import KEYS_PER_CALL
+from streams.core.model.alias import Alias
 from streams.core.model.event import Event, Source
-from streams.core.model.parts import Alias
 from streams.core.model.policy import DAY, HOUR
 from streams.core.profile.codec import pack, unpack
 from streams.core.store.task_state import record_key

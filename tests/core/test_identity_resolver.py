@@ -20,9 +20,10 @@ from streams.core.identity.aliases import (
 )
 from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.lifecycle.playbook import Playbook
+from streams.core.model.alias import Alias
 from streams.core.model.event import EVENT, LINK, Event, Source
-from streams.core.model.outputs import EmissionPolicy, IdentityChange, InternalMessage, Output, StageChange
-from streams.core.model.parts import Alias
+from streams.core.model.internal_messages import InternalMessage
+from streams.core.model.outputs import EmissionPolicy, IdentityChange, Output, StageChange
 from streams.core.model.policy import DAY, HOUR, MINUTE, SECOND, Policy
 from streams.core.model.sources import Fetch, ProgressReport, RepartitionedRecord, StoredRepartition
 from streams.core.processing.budget import Budget
@@ -133,7 +134,7 @@ def test_another_customer_on_the_device_is_a_switch_and_nothing_is_merged() -> N
     )
     assert changes(network.received) == [("linked", "a", None, 1000), ("switched", "b", "a", 3000)]
     assert {whose: p.product_views for whose, p in network.profiles().items()} == {(True, "a"): 3, (True, "b"): 2}
-    assert network.counts["identity", "switched"] == 1
+    assert network.counts["identity_resolution", "switched"] == 1
 
 
 def test_earlier_sighting_of_the_present_owner_is_not_reported_again() -> None:
@@ -144,7 +145,7 @@ def test_earlier_sighting_of_the_present_owner_is_not_reported_again() -> None:
     network.run()
     told = [("linked", "a", None, 0), ("switched", "b", "a", HOUR)]
     assert changes(network.received) == told
-    assert network.counts["identity", "switched"] == 1
+    assert network.counts["identity_resolution", "switched"] == 1
     assert {whose: p.product_views for whose, p in network.profiles().items()} == {(True, "a"): 2, (True, "b"): 3}
     network.append(
         0, view(50 * MINUTE, "a", "d"), view(55 * MINUTE, device="d")
@@ -167,8 +168,8 @@ def test_late_sighting_of_an_earlier_owner_is_no_switch(event_time_ordering: boo
     network.append(0, view(51 * MINUTE, "a", "d"))  # a known link changes nothing
     network.run()
     assert changes(network.received) == [("linked", "a", None, 50 * MINUTE)]
-    assert network.counts["identity", "earlier"] == 1
-    assert network.counts["identity", "switched"] == 0
+    assert network.counts["identity_resolution", "earlier"] == 1
+    assert network.counts["identity_resolution", "switched"] == 0
     assert {whose: p.product_views for whose, p in network.profiles().items()} == {(True, "a"): 2, (True, "b"): 3}
     network.append(0, view(55 * MINUTE, "c", "d"))
     network.run()
@@ -182,7 +183,7 @@ def test_late_sighting_before_the_owner_left_after_an_erasure_is_no_switch() -> 
     network.append(0, view(10 * MINUTE, "c", "d"))
     network.run()
     assert [type_ for type_, *_ in changes(network.received)] == ["linked", "erased", "switched"]
-    assert network.counts["identity", "earlier"] == 1
+    assert network.counts["identity_resolution", "earlier"] == 1
 
 
 # -- refusals
@@ -208,7 +209,7 @@ def test_order_of_a_cart_on_another_customers_device_is_reported_as_refused(part
     assert refusals(network.received) == [("b", "d", "a", 2)]
     [refused] = [o for o in network.received if isinstance(o, IdentityChange) and o.type == "refused"]
     assert (refused.event_id, refused.event_type, refused.identified) == (f"e-{T + 2}", "order_completed", True)
-    assert network.counts["identity", "refused"] == 1
+    assert network.counts["identity_resolution", "refused"] == 1
     assert {customer: p.product_views for (_, customer), p in network.profiles().items()} == {"a": 3, "b": 1}
 
 
@@ -230,7 +231,7 @@ def test_refusal_is_sent_once_for_a_claim_and_a_device() -> None:
         *(view(40 + n, device="d", cart_id="k") for n in range(5)),
     )  # fmt: skip
     assert refusals(network.received) == [("b", "d", "a", 20)]
-    assert network.counts["identity", "refused"] == 1
+    assert network.counts["identity_resolution", "refused"] == 1
     network.append(0, bought(15, "b", cart_id="j"), view(14, device="d", cart_id="j"))  # late, of the same two
     network.run()
     assert len(refusals(network.received)) == 1
@@ -264,7 +265,7 @@ def test_refusals_kept_for_a_device_are_bounded() -> None:
     network = after(
         view(0, "a", "d"), view(1, device="d", cart_id="k"), *(bought(10 + n, f"c-{n}", cart_id="k") for n in range(50))
     )
-    assert len(refusals(network.received)) == network.counts["identity", "refused"] == 50
+    assert len(refusals(network.received)) == network.counts["identity_resolution", "refused"] == 50
     alias = network.aliases()[b"ad"].alias
     assert alias is not None
     assert list(alias.refused) == [f"c-{n}" for n in range(50 - REFUSED, 50)]
@@ -289,7 +290,7 @@ def test_no_refusal_is_sent_before_emit_after() -> None:
         [(0, RepartitionedRecord(FIRST_MESSAGES, 0, 0, -1, [event_of_message(item, 100)]))], 1, NOON
     )
     assert effects.outputs == []
-    assert effects.counts["withheld", "refused/before_emit_after"] == 1
+    assert effects.counts["outputs_withheld", "refused/before_emit_after"] == 1
 
 
 def test_late_event_belongs_to_the_owner_at_its_time() -> None:
@@ -331,7 +332,7 @@ def test_a_device_with_a_thousand_customers_stays_bounded() -> None:
     assert alias is not None
     assert [customer for customer, _ in alias.owners] == [f"c-{n}" for n in range(1000 - OWNERS, 1000)]
     assert network.counts["trimmed", "owners"] == 1000 - OWNERS
-    assert network.counts["identity", "switched"] == 999
+    assert network.counts["identity_resolution", "switched"] == 999
     assert peek(pack(network.aliases()[b"ad"])).is_alias
     assert len(pack(network.aliases()[b"ad"])) < 1000
 
@@ -516,7 +517,7 @@ def test_move_is_sent_by_the_commit_and_outputs_of_a_merge_wait_for_the_next_one
     engine.messages_sent()
     given = RepartitionedRecord(FIRST_MESSAGES + 1, 0, 0, -1, [event_of_message(item, 100)])
     effects = engine.receive([(0, given), (1, given)], 2, NOON)
-    assert effects.counts["arrived", "taken"] == effects.counts["arrived", "repeated"] == 1
+    assert effects.counts["repartition_received", "taken"] == effects.counts["repartition_received", "repeated"] == 1
     assert effects.outputs == []
     snapshot = engine.snapshot()
     assert snapshot is not None
@@ -682,13 +683,13 @@ def test_messages_of_a_cut_flush_are_dropped_with_an_erasure(again: bool, who: t
     network = cut_off()
     if not again:
         set_behind(network)
-    before = network.counts["passed", "devices"]
+    before = network.counts["internal_messages", "devices"]
     network.erasure_requests.append((*who, NOON))
     network.erase(0)
     network.commit(0)
     assert pending(network) == []
     network.run()
-    assert network.counts["passed", "devices"] == before
+    assert network.counts["internal_messages", "devices"] == before
     assert pending(network) == []
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import pytest
 
 from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.lifecycle.playbook import Playbook
+from streams.core.model.counters import EngineCounters
 from streams.core.model.ids import NAMESPACE, stage_change_id
 from streams.core.model.outputs import Cause
 from streams.core.model.policy import Policy
@@ -222,7 +221,7 @@ def test_a_large_order_costs_a_profile_neither_its_orders_nor_its_event_ids() ->
 def test_trimming_does_not_depend_on_the_offsets_of_the_events() -> None:
     tight = Policy(profile_bytes=1200)
 
-    def trimmed(first: int) -> tuple[Counter[tuple[str, str]], int]:
+    def trimmed(first: int) -> tuple[EngineCounters, int]:
         history = run(
             [click(n, "product_viewed", f"p{n}", event_id=str(n), size=5_000) for n in range(40)], policy=tight
         )

@@ -14,10 +14,12 @@ from streams.core.lifecycle.playbook import Playbook
 from streams.core.lifecycle.tracks import LIFECYCLE, Track, Transition, counted
 from streams.core.lifecycle.triggers import OnStage, Step, Trigger
 from streams.core.model import ids
+from streams.core.model.alias import Alias
+from streams.core.model.counters import EngineCounters
 from streams.core.model.event import Event
 from streams.core.model.outputs import Abandonment, Cause, Output, StageChange, Triggered
-from streams.core.model.parts import Alias, Sessions
 from streams.core.model.policy import Policy
+from streams.core.model.sessions import Sessions
 from streams.core.profile.codec import pack, packed_size, unpack
 from streams.core.profile.profile import Profile
 from streams.core.profile.sessions import KEPT, note, spans, unite
@@ -33,19 +35,19 @@ class Shop:
         self.lifecycle = Lifecycle(playbook)
         self.profiles: dict[str, Profile] = {}
         self.outputs: list[Output] = []
-        self.counts: Counter[tuple[str, str]] = Counter()
+        self.counts: EngineCounters = Counter()
 
-    def did(self, who: str, *events: Event) -> Shop:
+    def did(self, id_: str, *events: Event) -> Shop:
         for event in events:
-            of = dataclasses.replace(event, customer=who, identified=who == CUSTOMER)
-            self.wait(who, of.at - T0)
-            profile = self.profiles.setdefault(who, self.lifecycle.new(who, of.identified))
+            of = dataclasses.replace(event, customer=id_, identified=id_ == CUSTOMER)
+            self.wait(id_, of.at - T0)
+            profile = self.profiles.setdefault(id_, self.lifecycle.new(id_, of.identified))
             if profile.stage is None or not self.lifecycle.is_duplicate(profile, of):
                 self.lifecycle.apply(profile, of, self.outputs, self.counts)
         return self
 
-    def wait(self, who: str, until: int) -> Shop:
-        profile = self.profiles.get(who)
+    def wait(self, id_: str, until: int) -> Shop:
+        profile = self.profiles.get(id_)
         while profile is not None and (due := profile.next_deadline) is not None and due <= T0 + until:
             self.lifecycle.fire(profile, self.outputs, self.counts)
         return self
@@ -88,7 +90,7 @@ def added(at: int, product: str = "A", **fields: object) -> Event:
     return click(at, "product_added", product, **fields)
 
 
-# -- the end of a profile, and what the customer's says
+# -- the end of the device's profile, and the customer's stages
 
 
 def test_anonymous_profile_ends_with_a_change_that_names_its_customer() -> None:
@@ -132,7 +134,7 @@ def test_known_customer_enters_the_stage_that_the_rules_give_after_the_merge() -
     assert shop.profile.revenue == 10_000
 
 
-def test_all_tracks_are_asked() -> None:
+def test_a_merge_can_change_the_stage_of_every_track() -> None:
     gold = Transition(("silver",), "gold", counted("page_viewed", 2))
     playbook = Playbook(tracks=(LIFECYCLE, Track("tier", "silver", (gold,))), counted_types=frozenset({"page_viewed"}))
     shop = Shop(playbook).did(CUSTOMER, click(0)).did("d-1", click(1)).link("d-1", HOUR)
@@ -156,7 +158,7 @@ def test_customer_who_ordered_on_the_device_is_not_at_risk() -> None:
     assert shop.link("d-1", 92 * DAY).changes[-1] == (CUSTOMER, "at_risk", "reactivated")
 
 
-def test_merged_older_activity_reactivates_nobody() -> None:
+def test_merged_older_activity_does_not_reactivate_the_customer() -> None:
     shop = Shop().did("d-1", click(0)).did(CUSTOMER, added(DAY)).wait(CUSTOMER, 32 * DAY).link("d-1", 32 * DAY)
     assert shop.profile.stage == "dormant"
 
@@ -170,12 +172,12 @@ def test_contradicting_subscriptions_at_one_time_count_as_unsubscribed() -> None
 # -- orders
 
 
-def test_an_order_on_both_sides_is_one() -> None:
+def test_an_order_in_both_profiles_counts_once() -> None:
     shop = Shop().did(CUSTOMER, order(0, total=700)).did("d-1", order(HOUR, total=700)).link("d-1", 2 * HOUR)
     assert (shop.profile.orders, shop.profile.revenue, shop.profile.stage) == (1, 700, "customer")
 
 
-def test_a_correction_finds_the_order_wherever_either_came() -> None:
+def test_a_correction_applies_whichever_profile_received_it() -> None:
     for ordered, corrected in ((CUSTOMER, "d-1"), ("d-1", CUSTOMER)):
         shop = Shop().did(ordered, order(0)).did(corrected, order(HOUR, type_="order_refunded", total=2000))
         assert (shop.link("d-1", DAY).profile.revenue, shop.profile.order_notes) == (3000, {})
@@ -194,14 +196,14 @@ def test_the_currency_is_that_of_the_earliest_order_also_if_it_is_not_kept(order
         assert len(profile.order_book) == min(200, 2 * orders - 1)
 
 
-# -- what is bounded
+# -- bounds
 
 
 def test_a_merged_profile_is_trimmed() -> None:
     policy = Policy(profile_bytes=8 * 1024)
     shop = Shop(Playbook(policy=policy))
-    for who in (CUSTOMER, "d-1"):
-        shop.did(who, *(order(n, f"{who}-{n}-{'x' * 40}") for n in range(75)))
+    for id_ in (CUSTOMER, "d-1"):
+        shop.did(id_, *(order(n, f"{id_}-{n}-{'x' * 40}") for n in range(75)))
     assert shop.link("d-1", HOUR).counts["trimmed", "orders"] > 0
     assert packed_size(shop.profile) <= policy.profile_bytes
     assert (shop.profile.orders, shop.profile.revenue) == (150, 150 * 5000)
@@ -234,7 +236,7 @@ def counted_in(*times: int) -> Sessions:
     return sessions
 
 
-def test_sessions_are_counted_alike_whatever_the_order() -> None:
+def test_number_of_sessions_does_not_depend_on_the_order_of_events() -> None:
     times = (0, 29 * MINUTE, HOUR, 100 * DAY, 100 * DAY + 20 * MINUTE)
     assert {tuple(spans(counted_in(*order))) for order in permutations(times)} == {
         ((100 * DAY, 100 * DAY + 20 * MINUTE), (HOUR, HOUR), (0, 29 * MINUTE))
@@ -247,7 +249,7 @@ def test_a_bounded_number_of_sessions_is_kept() -> None:
     assert sessions.count == 40
 
 
-def test_sessions_of_two_are_united_where_they_meet() -> None:
+def test_sessions_of_two_profiles_merge_where_they_overlap() -> None:
     one, other = counted_in(0, 20 * MINUTE, 5 * HOUR), counted_in(40 * MINUTE, 3 * HOUR)
     unite(one, other, 30 * MINUTE)
     assert (one.count, spans(one)[-1]) == (3, (0, 40 * MINUTE))
@@ -290,7 +292,7 @@ def test_an_addition_that_is_older_than_the_orders_that_are_kept_is_taken_to_be_
     assert list(shop.link("d-1", 2 * DAY).profile.cart.now.lines) == ["B"]
 
 
-def test_carts_are_united() -> None:
+def test_carts_are_merged() -> None:
     shop = Shop().did("d-1", added(0, quantity=2)).did(CUSTOMER, added(HOUR), added(HOUR, "B")).link("d-1", DAY)
     assert {product: line.quantity for product, line in shop.profile.cart.now.lines.items()} == {"A": 3, "B": 1}
 
@@ -399,7 +401,7 @@ def test_outputs_that_follow_a_withheld_abandonment_are_withheld(ordered_at: int
     shop.profiles["d-1"].note_withheld(shop.abandonments[0].id, True)
     shop.did(CUSTOMER, order(ordered_at)).link("d-1", 2 * HOUR)
     assert shop.abandonment_summary == []
-    assert shop.counts["withheld", f"{'retracted' if ordered_at < HOUR else 'recovered'}/follows_withheld"] == 1
+    assert shop.counts["outputs_withheld", f"{'retracted' if ordered_at < HOUR else 'recovered'}/follows_withheld"] == 1
     assert shop.profile.latest is not None
     assert not shop.profile.latest.open
 

@@ -1,4 +1,4 @@
-"""Which orders count, and their revenue."""
+"""Orders: the number of those that count, their revenue, and corrections."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ def figures(*events: Event) -> tuple[int, int]:
         ([refunded(1, 2000)], (1, 3000)),
         ([refunded(1, 2000), refunded(2, 3000)], (0, 0)),  # partial refunds add up
         ([refunded(1, 2000), refunded(2, 2999)], (1, 1)),
-        ([refunded(1, None)], (0, 0)),  # without an amount: all of it
+        ([refunded(1, None)], (0, 0)),  # a refund without an amount is a full one
         ([refunded(1, None), updated(2, None)], (0, 0)),
         ([refunded(1, 0)], (1, 5000)),
         ([refunded(1, 9000)], (0, 0)),
         ([updated(1, 7000)], (1, 7000)),
         ([updated(1, None)], (1, 5000)),
         ([updated(2, 7000), updated(1, 6000)], (1, 7000)),  # the latest by time
-        ([updated(1, 6000), updated(1, 7000)], (1, 7000)),  # of equally old ones the last to come
+        ([updated(1, 6000), updated(1, 7000)], (1, 7000)),  # at equal times, the last to come
         ([refunded(1, 5000), updated(2, 6000)], (1, 1000)),  # counts again
         ([refunded(1, 3000), updated(2, 3000)], (0, 0)),
-        ([cancelled(1), updated(2, 9000)], (0, 0)),  # cancelled it stays
+        ([cancelled(1), updated(2, 9000)], (0, 0)),  # stays cancelled
         ([refunded(1, 5000, currency="USD")], (1, 5000)),
         ([updated(1, 9000, currency="USD")], (1, 5000)),
         ([order(1, type_="order_fulfilled")], (1, 5000)),
@@ -80,8 +80,8 @@ def test_corrections_that_overtake_the_completion_count_the_same(
 
 def test_refunds_in_another_currency_are_counted() -> None:
     history = run([order(0), refunded(1, 5000, currency="USD"), updated(2, 1, currency="USD")])
-    assert history.counts["ignored", "refund_currency"] == 1
-    assert history.counts["ignored", "update_currency"] == 1
+    assert history.counts["corrections_ignored", "refund_currency"] == 1
+    assert history.counts["corrections_ignored", "update_currency"] == 1
 
 
 def test_order_of_unknown_total_counts_without_revenue() -> None:
@@ -104,7 +104,7 @@ def test_a_repeated_completion_changes_nothing_and_is_no_activity() -> None:
     assert (profile.last_activity_at, profile.last_seen_at) == (T0, T0 + HOUR)
 
 
-def test_a_completion_that_finds_its_order_cancelled_is_noted_and_changes_nothing_else() -> None:
+def test_completion_of_an_order_that_is_cancelled_already_changes_only_the_time_last_seen() -> None:
     history = run([click(0, "product_added", "A"), cancelled(1), order(2)])
     profile = history.alive
     assert history.cart == {"A": 1}
@@ -152,7 +152,7 @@ def test_only_the_newest_orders_are_kept_and_older_ones_stay_counted() -> None:
     assert (profile.orders, profile.revenue, profile.last_order_at) == (2, 200, T0 + DAY)
 
 
-def test_only_the_newest_orders_merely_spoken_of_are_kept() -> None:
+def test_corrections_of_unknown_orders_are_kept_for_the_newest_orders_only() -> None:
     history = run([cancelled(n, f"o-{n}") for n in range(3)], policy=Policy(orders=2))
     assert list(history.alive.order_notes) == ["o-1", "o-2"]
     assert history.counts["trimmed", "order_notes"] == 1
@@ -160,7 +160,7 @@ def test_only_the_newest_orders_merely_spoken_of_are_kept() -> None:
     assert history.alive.orders == 1
 
 
-def test_a_type_of_the_other_topic_is_an_unknown_one() -> None:
+def test_a_type_of_the_other_topic_counts_as_unknown() -> None:
     history = run([click(0, "order_completed", order_id="o-1"), order(1, type_="product_added", product_id="A")])
     assert (history.alive.orders, history.cart, history.alive.last_activity_at) == (0, {}, T0 + 1)
 
@@ -173,7 +173,7 @@ def test_an_order_of_a_passive_channel_counts_without_being_activity(channel: st
     assert (profile.orders, profile.last_activity_at, profile.last_seen_at) == (1, T0, T0 + MINUTE)
 
 
-def test_no_number_of_early_refunds_crowds_out_an_early_cancellation() -> None:
+def test_early_refunds_do_not_crowd_out_an_early_cancellation() -> None:
     early = [cancelled(0), *(refunded(n, 1) for n in range(1, 60))]
     history = run([*early, order(100)])
     assert (history.alive.orders, history.alive.stage) == (0, "visitor")

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from streams.core.model.event import Event, Item, Source
+from streams.core.model.event import Event, Source
 from streams.core.model.ids import NAMESPACE
+from streams.core.model.items import Item
 from streams.core.model.outputs import Abandonment, Output, StageChange
 from streams.core.model.policy import DAY, HOUR, MINUTE, SECOND, Policy
 from tests.support import reference_lifecycle

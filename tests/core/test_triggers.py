@@ -17,6 +17,7 @@ from streams.core.lifecycle.tracks import Track, Transition
 from streams.core.lifecycle.trigger_runner import MOST_RUNS
 from streams.core.lifecycle.triggers import Datum, OnAbandonment, OnStage, OnTime, Step, Trigger, next_yearly
 from streams.core.model import ids
+from streams.core.model.counters import EngineCounters
 from streams.core.model.event import Event, Source
 from streams.core.model.outputs import EmissionPolicy, StageChange, Triggered
 from streams.core.model.policy import Policy
@@ -63,7 +64,7 @@ def times(*outputs: Triggered) -> list[tuple[str, int, int]]:
     return [(output.trigger, output.step, output.occurred_at - T0) for output in outputs]
 
 
-# -- what begins one
+# -- causes
 
 
 def test_an_event_begins_a_trigger_at_once_if_its_rule_holds() -> None:
@@ -361,21 +362,21 @@ def engine(trigger: Trigger, **emission: int | None) -> PartitionEngine:
     return PartitionEngine(Lifecycle(playbook(trigger)), emission=EmissionPolicy(**emission))
 
 
-def passed(one: PartitionEngine, events: list[Event], now: int) -> tuple[list[object], Counter[tuple[str, str]]]:
+def emitted(target: PartitionEngine, events: list[Event], now: int) -> tuple[list[object], EngineCounters]:
     """Return the outputs that were not withheld, and the counts, with everything read at `now` (ms after T0)."""
     by_source = {
         source: [dataclasses.replace(e, offset=n) for n, e in enumerate(e for e in events if e.source is source)]
         for source in Source
     }
     outputs: list[object] = []
-    counts: Counter[tuple[str, str]] = Counter()
-    effects = [one.apply(source, records, len(records), T0 + now) for source, records in by_source.items()]
+    counts: EngineCounters = Counter()
+    effects = [target.apply(source, records, len(records), T0 + now) for source, records in by_source.items()]
     fetches = {source: Fetch(T0 + now, len(records)) for source, records in by_source.items()}
-    effects.append(one.advance(T0 + now, fetches))
+    effects.append(target.advance(T0 + now, fetches))
     for effect in effects:
         outputs += effect.outputs
         counts += effect.counts
-    snapshot = one.snapshot()
+    snapshot = target.snapshot()
     assert snapshot is not None
     return [*outputs, *snapshot.outputs], counts
 
@@ -383,7 +384,7 @@ def passed(one: PartitionEngine, events: list[Event], now: int) -> tuple[list[ob
 def test_a_trigger_waits_for_the_commit_if_a_deadline_made_it() -> None:
     trigger = Trigger("t", events=["page_viewed"], steps=(Step(), Step(HOUR)))
     one = engine(trigger)
-    outputs, _ = passed(one, [click(0)], 2 * HOUR)
+    outputs, _ = emitted(one, [click(0)], 2 * HOUR)
     assert [output.step for output in outputs if isinstance(output, Triggered)] == [1, 2]
 
 
@@ -399,17 +400,19 @@ def test_triggers_are_withheld_as_abandonments_are(
     emission: dict[str, int], sent: list[int], withheld: dict[str, int]
 ) -> None:
     trigger = Trigger("t", events=["page_viewed"], steps=(Step(), Step(HOUR)))
-    outputs, counts = passed(engine(trigger, **emission), [click(0)], 2 * HOUR)
+    outputs, counts = emitted(engine(trigger, **emission), [click(0)], 2 * HOUR)
     assert [output.step for output in outputs if isinstance(output, Triggered)] == sent
-    assert {label: n for (name, label), n in counts.items() if name == "withheld" and "trigg" in label} == withheld
+    assert {
+        label: n for (name, label), n in counts.items() if name == "outputs_withheld" and "trigg" in label
+    } == withheld
     assert any(isinstance(output, StageChange) for output in outputs) is ("emit_after" not in emission)
 
 
 def test_trigger_that_follows_a_withheld_abandonment_is_withheld() -> None:
     trigger = Trigger("t", on=OnAbandonment(kinds=["cart"]), steps=(Step(), Step(3 * HOUR)))
-    outputs, counts = passed(
+    outputs, counts = emitted(
         engine(trigger, max_delay=HOUR), [click(0, "product_added", "p-1")], 4 * HOUR + SECOND * 30
     )
     assert [output for output in outputs if isinstance(output, Triggered)] == []
-    assert counts["withheld", "abandoned/delayed"] == 1
-    assert counts["withheld", "triggered/follows_withheld"] == 2
+    assert counts["outputs_withheld", "abandoned/delayed"] == 1
+    assert counts["outputs_withheld", "triggered/follows_withheld"] == 2

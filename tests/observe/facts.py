@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from streams.core.model.event import Item
+from streams.core.model.counters import CounterName
+from streams.core.model.items import Item
 from streams.core.model.outputs import Abandonment, Cause, IdentityChange, StageChange, Summary, Triggered
 from streams.observe.facts import RepartitionTaskReadings, SourceReadings, TaskReadings
 from streams.observe.prometheus import Metrics
@@ -159,21 +160,21 @@ def adapter(**options: Any) -> Metrics:
     return Metrics(**(defaults | options))
 
 
-TALLIES = {
+TALLIES: dict[tuple[CounterName, str], int] = {
     ("applied", "clickstream"): 5,
     ("duplicate", "orders"): 1,
     ("replayed", "orders"): 2,
     ("rejected", "clickstream"): 3,
     ("late", "clickstream"): 4,
     ("out_of_order", "orders"): 1,
-    ("ignored", "refund_currency"): 1,
-    ("withheld", "abandoned/delayed"): 1,
+    ("corrections_ignored", "refund_currency"): 1,
+    ("outputs_withheld", "abandoned/delayed"): 1,
     ("trimmed", "cart_lines"): 1,
-    ("arrived", "taken"): 1,
+    ("repartition_received", "taken"): 1,
     ("erased", "orders"): 1,
     ("erasures", "applied"): 1,
-    ("passed", "devices"): 2,
-    ("identity", "merged"): 1,
+    ("internal_messages", "devices"): 2,
+    ("identity_resolution", "merged"): 1,
 }
 """Every counter of the engine."""
 

@@ -18,7 +18,7 @@ from streams.core.model.event import Source
 from streams.devtools import apache_kafka
 from streams.errors import Fault, UserError
 from streams.observe import docs
-from streams.observe.catalogue import CATALOGUE, DEAD_LETTER_REASONS, FAILURES, OTHER, SOURCE, TRIMMED, Metric
+from streams.observe.catalogue import CATALOGUE, DEAD_LETTER_REASONS, FAILURES, OTHER, SOURCE, Metric
 from streams.shell.admin import erasure_requests
 
 ROOT = Path(__file__).parents[2]
@@ -72,9 +72,6 @@ def test_advice_names_metrics_and_settings_that_exist(metric: Metric) -> None:
 def test_closed_label_sets_are_those_of_the_code() -> None:
     assert set(DEAD_LETTER_REASONS) == set(REASONS)
     assert SOURCE.values == tuple(source.name.lower() for source in Source)
-    core = "".join(path.read_text() for path in (ROOT / "streams" / "core").rglob("*.py"))
-    bounded = re.findall(r'"trimmed", "(\w+)"', core) + re.findall(r'\("(\w+)", .*, _drop_\w+\),', core)
-    assert set(TRIMMED) == {"strings", *bounded}
 
 
 def kinds_of(error: type[UserError]) -> set[type[UserError]]:

@@ -7,11 +7,13 @@ import logging
 import os
 import shutil
 import subprocess
+from typing import Any
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
+from streams.core.model.counters import COUNTER_LABELS
 from streams.observe.catalogue import CATALOGUE
 from streams.observe.prometheus import Metrics
 from tests.observe.facts import NOW, OUTPUTS, SECRET, TALLIES, adapter, feed_everything, stage_change, task
@@ -173,6 +175,11 @@ def test_the_engines_tallies_are_counted() -> None:
     assert value(metrics, "lifecycle_trimmed_total", what="cart_lines") == 1
 
 
+def test_every_counter_and_label_of_the_engine_has_a_metric() -> None:
+    adapter().engine_counts({(name, label): 1 for name, labels in COUNTER_LABELS.items() for label in labels})
+    assert {name for name, _ in TALLIES} == set(COUNTER_LABELS)
+
+
 def test_series_of_closed_labels_stand_at_0_from_the_start() -> None:
     metrics = adapter()
     assert value(metrics, "lifecycle_events_total", source="orders", outcome="rejected") == 0
@@ -185,20 +192,21 @@ def test_series_of_closed_labels_stand_at_0_from_the_start() -> None:
     [
         ("merged", "orders"),
         ("applied", "fax"),
-        ("withheld", "abandoned/because"),
-        ("withheld", "delayed"),
+        ("outputs_withheld", "abandoned/because"),
+        ("outputs_withheld", "delayed"),
         ("late", ""),
     ],
 )
-def test_an_unknown_tally_raises_in_tests(tally: tuple[str, str]) -> None:
+def test_an_unknown_tally_raises_in_tests(tally: tuple[Any, str]) -> None:
     with pytest.raises(ValueError, match="not in the metric catalogue"):
         adapter().engine_counts({tally: 1})
 
 
 def test_an_unknown_tally_is_logged_once_by_a_worker_and_the_others_count(caplog: pytest.LogCaptureFixture) -> None:
     metrics = adapter(strict=False)
+    unknown: dict[Any, int] = {("merged", "orders"): 1, ("applied", "fax"): 1}
     for _ in range(3):
-        metrics.engine_counts({("merged", "orders"): 1, ("applied", "fax"): 1, ("applied", "orders"): 1})
+        metrics.engine_counts(unknown | {("applied", "orders"): 1})
     assert value(metrics, "lifecycle_events_total", source="orders", outcome="applied") == 3
     assert value(metrics, "lifecycle_events_total", source="other", outcome="applied") == 3
     assert [record.levelno for record in caplog.records] == [logging.ERROR] * 2

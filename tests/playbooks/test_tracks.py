@@ -6,6 +6,7 @@ from collections import Counter
 
 from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.lifecycle.playbook import Playbook
+from streams.core.model.counters import EngineCounters
 from streams.core.model.event import Event
 from streams.core.model.outputs import Output, StageChange
 from streams.core.profile.codec import pack, peek, unpack
@@ -45,7 +46,7 @@ class Customer:
         self.lifecycle = Lifecycle(playbook)
         self.profile = self.lifecycle.new("c-1", True)
         self.outputs: list[Output] = []
-        self.counts: Counter[tuple[str, str]] = Counter()
+        self.counts: EngineCounters = Counter()
 
     def play(self, *events: Event) -> Customer:
         for event in events:

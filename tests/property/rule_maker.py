@@ -7,7 +7,8 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from streams.core.model.event import Event, Item
+from streams.core.model.event import Event
+from streams.core.model.items import Item
 from streams.core.rules import Type
 from streams.core.rules.vocabulary import WORDS
 from tests.support.customer_history import T0, click, order

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.lifecycle.playbook import Playbook
+from streams.core.model.counters import EngineCounters
 from streams.core.model.event import Event, Source
 from streams.core.model.outputs import IdentityChange, Output
 from streams.core.model.policy import DAY, HOUR, MINUTE, SECOND
@@ -86,7 +87,7 @@ def says(profile: Profile) -> dict[str, Any]:
 
 def alone(events: list[Event], until: int) -> dict[str, Any] | None:
     """Return what a single profile with all these events says at a time (ms)."""
-    lifecycle, outputs, counts = Lifecycle(Playbook(policy=POLICY)), list[Output](), Counter[tuple[str, str]]()
+    lifecycle, outputs, counts = Lifecycle(Playbook(policy=POLICY)), list[Output](), EngineCounters()
     profile = lifecycle.new(events[0].customer, True)
     for event in events:
         while (due := profile.next_deadline) is not None and due <= event.at:
@@ -153,12 +154,12 @@ def test_busy_history_with_crashes_loses_and_repeats_nothing(seed: int) -> None:
     right = by_id(played(placed, 1).received)
     network = played(placed, 3, seed, steps=500)
     assert list(wrong(placed, network, right)) == []
-    assert network.counts["arrived", "repeated"] > 0
-    assert network.counts["passed", "devices"] > 10
-    assert network.counts["passed", "carts"] > 0
-    assert network.counts["identity", "merged"] > 1
-    assert network.counts["identity", "switched"] > 1
-    assert network.counts["identity", "refused"] > 1
+    assert network.counts["repartition_received", "repeated"] > 0
+    assert network.counts["internal_messages", "devices"] > 10
+    assert network.counts["internal_messages", "carts"] > 0
+    assert network.counts["identity_resolution", "merged"] > 1
+    assert network.counts["identity_resolution", "switched"] > 1
+    assert network.counts["identity_resolution", "refused"] > 1
 
 
 @pytest.mark.parametrize("disabled_guard", ["numbers", "previous", "pending", "hold", "cut"])
@@ -277,7 +278,7 @@ def test_late_event_counts_once_for_some_customer(placed: list[Placed], partitio
 
 def test_late_busy_history_has_devices_change_owners_and_reports_them_right() -> None:
     """This shows that the histories of the tests above have such cases."""
-    counts: Counter[tuple[str, str]] = Counter()
+    counts: EngineCounters = Counter()
     for seed in range(16):
         rng = random.Random(seed)
         placed = sorted(busy(seed), key=lambda one: one[1].at + rng.choice(BEYOND))
@@ -288,4 +289,4 @@ def test_late_busy_history_has_devices_change_owners_and_reports_them_right() ->
         }
         assert latest == {device: known[-1][::-1] for device, known in owners_of(network).items()}
     for outcome in ("linked", "switched", "earlier", "refused"):
-        assert counts["identity", outcome] > 10
+        assert counts["identity_resolution", outcome] > 10

@@ -15,7 +15,9 @@ from streams.core.lifecycle.aggregates import AggregatePlan
 from streams.core.lifecycle.cart import MOST_BOUGHT
 from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.lifecycle.playbook import Playbook
-from streams.core.model.event import Event, Item, Source
+from streams.core.model.counters import EngineCounters
+from streams.core.model.event import Event, Source
+from streams.core.model.items import Item
 from streams.core.model.outputs import Abandonment, Output
 from streams.core.model.policy import DAY, HOUR, MINUTE, SECOND, Policy
 from streams.core.profile.codec import pack, unpack
@@ -34,15 +36,15 @@ SHOWN = ("type", "event_id", "order_id", "total", "currency", "product_id", "qua
 
 
 @dataclasses.dataclass(repr=False)
-class Told:
+class Reported:
     """An event, and the device that reported it; None for the customer's own id."""
 
     event: Event
     device: int | None
 
     def __repr__(self) -> str:
-        said = {name: value for name in SHOWN if (value := getattr(self.event, name)) is not None}
-        return f"\n  {self.event.at - START} of {self.device}: {said}"
+        fields = {name: value for name in SHOWN if (value := getattr(self.event, name)) is not None}
+        return f"\n  {self.event.at - START} of {self.device}: {fields}"
 
 
 class Customer:
@@ -51,10 +53,10 @@ class Customer:
     def __init__(self, playbook: Playbook = Playbook(policy=POLICY)) -> None:
         self.lifecycle = Lifecycle(playbook)
         self.outputs: list[Output] = []
-        self.counts: Counter[tuple[str, str]] = Counter()
+        self.counts: EngineCounters = Counter()
         self.profiles: dict[str, Profile] = {}
 
-    def tell(self, of: str, event: Event) -> None:
+    def apply(self, of: str, event: Event) -> None:
         identified = of == CUSTOMER
         event = dataclasses.replace(event, customer=of, identified=identified)
         profile = self.profiles.get(of)
@@ -106,10 +108,10 @@ gaps = st.sampled_from((1, SECOND, 5 * MINUTE, 20 * MINUTE, 30 * MINUTE, 2 * HOU
 @st.composite
 def stories(
     draw: st.DrawFn, spacing: st.SearchStrategy[int] = gaps, *, taken_back: bool = True, in_the_log: bool = False
-) -> list[Told]:
-    """Return histories for which `merging` is exact: each order is completed once, and removals from the cart, apart
-    from orders, and repeated additions of a product are within `lateness` of each other (`in_the_log`)."""
-    told: list[Told] = []
+) -> list[Reported]:
+    """Return histories for which `merging` is exact: each order is completed once, and removals from the cart other
+    than by orders, and repeated additions of a product are within `lateness` of each other (`in_the_log`)."""
+    reported: list[Reported] = []
     at, ordered = START, list[int]()
     devices = draw(st.integers(1, 3))
     for n in range(draw(st.integers(1, 25))):
@@ -142,57 +144,65 @@ def stories(
             **EURO | fields, offset=n, timestamp=at, size=100, at=at, event_id=f"e-{n}",
             customer=CUSTOMER, identified=True,
         )  # fmt: skip
-        told.append(Told(event, draw(st.none() | st.integers(0, devices - 1))))
-    return told
+        reported.append(Reported(event, draw(st.none() | st.integers(0, devices - 1))))
+    return reported
 
 
-def told_apart(story: list[Told], data: st.DataObject, playbook: Playbook = Playbook(policy=POLICY)) -> Customer:
+def apply_and_link(
+    story: list[Reported], data: st.DataObject, playbook: Playbook = Playbook(policy=POLICY)
+) -> Customer:
     """Apply the events to their devices, and link each device at some point of the history."""
-    devices = sorted({told.device for told in story if told.device is not None})
+    devices = sorted({reported.device for reported in story if reported.device is not None})
     links = {device: data.draw(st.integers(1, len(story))) for device in devices}
     customer = Customer(playbook)
-    for n, told in enumerate(story):
-        of_device = told.device is not None and links[told.device] > n
-        customer.tell(f"d-{told.device}" if of_device else CUSTOMER, told.event)
+    for n, reported in enumerate(story):
+        of_device = reported.device is not None and links[reported.device] > n
+        customer.apply(f"d-{reported.device}" if of_device else CUSTOMER, reported.event)
         for device in data.draw(st.permutations([device for device in devices if links[device] == n + 1])):
             if f"d-{device}" in customer.profiles:
-                customer.merge(f"d-{device}", customer.leave(f"d-{device}", told.event.at), told.event.at)
+                customer.merge(f"d-{device}", customer.leave(f"d-{device}", reported.event.at), reported.event.at)
     return customer
 
 
-def says(customer: Customer, story: list[Told], *without: str) -> None:
+def assert_profile_equals(customer: Customer, story: list[Reported], *without: str) -> None:
     """Assert that the profile equals the profile of the reference for all events."""
-    everything = comparable(final([told.event for told in story], POLICY, None)[True, CUSTOMER], *without)
+    everything = comparable(final([reported.event for reported in story], POLICY, None)[True, CUSTOMER], *without)
     apart = comparable(profile_view(customer.profile, POLICY), *without)
     assert {name: (value, everything[name]) for name, value in apart.items() if value != everything[name]} == {}
 
 
 @given(stories(), st.data())
-def test_merged_profile_equals_the_profile_of_all_events(story: list[Told], data: st.DataObject) -> None:
-    says(told_apart(story, data), story, "stage")
+def test_merged_profile_equals_the_profile_of_all_events(story: list[Reported], data: st.DataObject) -> None:
+    assert_profile_equals(apply_and_link(story, data), story, "stage")
 
 
 @given(stories(taken_back=False), st.data())
-def test_merged_profile_has_the_same_stage_if_no_order_was_cancelled(story: list[Told], data: st.DataObject) -> None:
-    says(told_apart(story, data), story)
+def test_merged_profile_has_the_same_stage_if_no_order_was_cancelled(
+    story: list[Reported], data: st.DataObject
+) -> None:
+    assert_profile_equals(apply_and_link(story, data), story)
 
 
 @given(stories(st.sampled_from((1, 2, 300)), in_the_log=True), st.data())
-def test_cart_of_a_merge_within_the_lateness_equals_that_of_all_events(story: list[Told], data: st.DataObject) -> None:
-    says(told_apart(story, data), story, "stage")
+def test_cart_of_a_merge_within_the_lateness_equals_that_of_all_events(
+    story: list[Reported], data: st.DataObject
+) -> None:
+    assert_profile_equals(apply_and_link(story, data), story, "stage")
 
 
 @given(stories(taken_back=False), st.data())
-def test_event_reported_twice_counts_once(story: list[Told], data: st.DataObject) -> None:
+def test_event_reported_twice_counts_once(story: list[Reported], data: st.DataObject) -> None:
     """The event is reported by two devices, or by a device and the customer, with one id and one time."""
     copies = {
         n: data.draw(st.none() | st.integers(0, 2)) for n in range(len(story)) if data.draw(st.integers(0, 3)) == 0
     }
     twice = [
-        one for n, told in enumerate(story) for one in (told, Told(told.event, copies[n]) if n in copies else None)
+        one
+        for n, reported in enumerate(story)
+        for one in (reported, Reported(reported.event, copies[n]) if n in copies else None)
     ]
-    told = [one for one in twice if one is not None]
-    says(told_apart(told, data), told)
+    reported = [one for one in twice if one is not None]
+    assert_profile_equals(apply_and_link(reported, data), reported)
 
 
 # Aggregates are compared with those of the core for one customer, which `test_rules_agree` tests.
@@ -240,48 +250,50 @@ def essence(customer: Customer) -> dict[str, Any]:
 
 
 @given(stories(), st.data())
-def test_rules_give_the_same_on_a_merged_profile(story: list[Told], data: st.DataObject) -> None:
-    for told in story:
-        told.event.category = data.draw(st.sampled_from(("shoes", "hats", None)))
-        told.event.properties = {"plan": f"of {told.event.event_id}"} if data.draw(st.booleans()) else None
-        if told.event.items is not None:
-            told.event.items = (Item(told.event.items[0].product_id, "shoes", None, "EUR", 1),)
-        if told.event.source is Source.CLICKSTREAM:
-            told.event.session_id = data.draw(st.sampled_from((None, "s-1", "s-2")))
+def test_rules_give_the_same_on_a_merged_profile(story: list[Reported], data: st.DataObject) -> None:
+    for reported in story:
+        reported.event.category = data.draw(st.sampled_from(("shoes", "hats", None)))
+        reported.event.properties = {"plan": f"of {reported.event.event_id}"} if data.draw(st.booleans()) else None
+        if reported.event.items is not None:
+            reported.event.items = (Item(reported.event.items[0].product_id, "shoes", None, "EUR", 1),)
+        if reported.event.source is Source.CLICKSTREAM:
+            reported.event.session_id = data.draw(st.sampled_from((None, "s-1", "s-2")))
     one = Customer(ASKING)
-    for told in story:
-        one.tell(CUSTOMER, told.event)
-    assert essence(told_apart(story, data, ASKING)) == essence(one)
+    for reported in story:
+        one.apply(CUSTOMER, reported.event)
+    assert essence(apply_and_link(story, data, ASKING)) == essence(one)
 
 
 def abandonments(outputs: list[Output]) -> list[Abandonment]:
     """Return the abandonments without the start of their episodes. An order may have cut the episode, and its start
     depends on the views left."""
-    told = [output for output in outputs if isinstance(output, Abandonment)]
-    items = [tuple(sorted(meaningful(a.items), key=lambda item: item.product_id or "")) for a in told]
-    return [replace(a, items=items[n], episode_started_at=0) for n, a in enumerate(told)]
+    reported = [output for output in outputs if isinstance(output, Abandonment)]
+    items = [tuple(sorted(meaningful(a.items), key=lambda item: item.product_id or "")) for a in reported]
+    return [replace(a, items=items[n], episode_started_at=0) for n, a in enumerate(reported)]
 
 
 @given(stories(st.sampled_from((1, SECOND, 5 * MINUTE, 20 * MINUTE, 29 * MINUTE)), taken_back=False), st.data())
-def test_abandonment_due_after_all_merges_is_that_of_the_whole_history(story: list[Told], data: st.DataObject) -> None:
+def test_abandonment_due_after_all_merges_is_that_of_the_whole_history(
+    story: list[Reported], data: st.DataObject
+) -> None:
     """An abandonment that comes due after all merges is the one that would have come due without merges."""
-    customer = told_apart(story, data)
+    customer = apply_and_link(story, data)
     assume(not abandonments(customer.outputs))
     customer.pass_time(CUSTOMER, story[-1].event.at + 5 * DAY)
-    everything = [told.event for told in story]
+    everything = [reported.event for reported in story]
     assert abandonments(customer.outputs) == abandonments(reference(everything, POLICY, story[-1].event.at + 5 * DAY))
 
 
 @settings(max_examples=settings().max_examples // 3)  # most stories do not satisfy the assumptions
 @given(stories(taken_back=False), st.data())
-def test_order_of_merges_makes_no_difference(story: list[Told], data: st.DataObject) -> None:
+def test_order_of_merges_makes_no_difference(story: list[Reported], data: st.DataObject) -> None:
     """Stages, deadlines and all the rest are compared, for devices that are linked at the same time."""
-    devices = sorted({told.device for told in story if told.device is not None})
+    devices = sorted({reported.device for reported in story if reported.device is not None})
     ends = []
     for order in (devices, data.draw(st.permutations(devices))):
         customer, at = Customer(ASKING), story[-1].event.at
-        for told in story:
-            customer.tell(CUSTOMER if told.device is None else f"d-{told.device}", told.event)
+        for reported in story:
+            customer.apply(CUSTOMER if reported.device is None else f"d-{reported.device}", reported.event)
         left = {device: customer.leave(f"d-{device}", at) for device in devices}
         assume(not abandonments(customer.outputs))
         for device in order:
@@ -297,33 +309,34 @@ def test_order_of_merges_makes_no_difference(story: list[Told], data: st.DataObj
 # which deadline is next. Counts do not depend on it, and each abandonment ends at most once.
 
 
-def told_and_moved(story: list[Told], data: st.DataObject) -> Customer:
-    """Apply the events as `told_apart` does, but let the profile of a linked device arrive any time after its link."""
-    devices = sorted({told.device for told in story if told.device is not None})
+def apply_with_delayed_merges(story: list[Reported], data: st.DataObject) -> Customer:
+    """Apply the events as `apply_and_link` does, but let the profile of a linked device arrive later than its
+    link."""
+    devices = sorted({reported.device for reported in story if reported.device is not None})
     links = {device: data.draw(st.integers(1, len(story))) for device in devices}
     comes = {device: data.draw(st.just(links[device]) | st.integers(links[device], len(story))) for device in devices}
     customer, on_its_way = Customer(ASKING), dict[int, tuple[bytes, int]]()
-    for n, told in enumerate(story):
-        of_device = told.device is not None and links[told.device] > n
-        customer.tell(f"d-{told.device}" if of_device else CUSTOMER, told.event)
+    for n, reported in enumerate(story):
+        of_device = reported.device is not None and links[reported.device] > n
+        customer.apply(f"d-{reported.device}" if of_device else CUSTOMER, reported.event)
         for device in devices:
             if links[device] == n + 1 and f"d-{device}" in customer.profiles:
-                on_its_way[device] = customer.leave(f"d-{device}", told.event.at), told.event.at
+                on_its_way[device] = customer.leave(f"d-{device}", reported.event.at), reported.event.at
         for device in data.draw(st.permutations([device for device in on_its_way if comes[device] == n + 1])):
             customer.merge(f"d-{device}", *on_its_way.pop(device))
     assert not on_its_way
     return customer
 
 
-def makes_sense(customer: Customer, story: list[Told]) -> None:
+def assert_abandonments_consistent(customer: Customer, story: list[Reported]) -> None:
     """Assert that the abandonments sent are consistent: each goes on step by step and ends once. Open ones are the
     latest of the profile, or were closed silently by an order that came too late."""
     steps: dict[str, int] = {}
     last_step_at: dict[str, int] = {}
     ended: set[str] = set()
-    told = [output for output in customer.outputs if isinstance(output, Abandonment)]
-    assert len({output.id for output in told}) == len(told)
-    for output in told:
+    reported = [output for output in customer.outputs if isinstance(output, Abandonment)]
+    assert len({output.id for output in reported}) == len(reported)
+    for output in reported:
         which = output.abandonment_id
         assert which not in ended
         if output.type == "abandoned":
@@ -349,37 +362,37 @@ def makes_sense(customer: Customer, story: list[Told]) -> None:
 
 @given(stories(), st.data())
 def test_order_of_links_and_merges_makes_no_difference_to_open_abandonments(
-    story: list[Told], data: st.DataObject
+    story: list[Reported], data: st.DataObject
 ) -> None:
     ends = []
     for _ in range(2):
-        customer = told_and_moved(story, data)
-        makes_sense(customer, story)
+        customer = apply_with_delayed_merges(story, data)
+        assert_abandonments_consistent(customer, story)
         shown = comparable(profile_view(customer.profile, POLICY), "stage")
-        if sum(told.event.type == "order_completed" for told in story) >= MOST_BOUGHT:
+        if sum(reported.event.type == "order_completed" for reported in story) >= MOST_BOUGHT:
             del shown["cart"]  # exact only while all orders that removed something are kept
         ends.append((shown, essence(customer), customer.profile.identified))
         customer.pass_time(CUSTOMER, story[-1].event.at + 5 * DAY)
-        makes_sense(customer, story)
+        assert_abandonments_consistent(customer, story)
     assert ends[0] == ends[1]
 
 
 @given(stories(st.sampled_from((1, 10 * MINUTE, 29 * MINUTE, 40 * MINUTE, 50 * MINUTE)), taken_back=False), st.data())
-def test_order_of_merges_at_one_instant_makes_no_difference(story: list[Told], data: st.DataObject) -> None:
+def test_order_of_merges_at_one_instant_makes_no_difference(story: list[Reported], data: st.DataObject) -> None:
     """Several devices have open abandonments; else this is `test_order_of_merges_makes_no_difference`."""
-    devices = sorted({told.device for told in story if told.device is not None})
+    devices = sorted({reported.device for reported in story if reported.device is not None})
     wait = data.draw(st.sampled_from((0, 20 * MINUTE, HOUR, 3 * HOUR, 2 * DAY)))
     ends = []
     for order in (devices, data.draw(st.permutations(devices))):
         customer, at = Customer(ASKING), story[-1].event.at + wait
-        for told in story:
-            customer.tell(CUSTOMER if told.device is None else f"d-{told.device}", told.event)
+        for reported in story:
+            customer.apply(CUSTOMER if reported.device is None else f"d-{reported.device}", reported.event)
         left = {device: customer.leave(f"d-{device}", at) for device in devices}
         for device in order:
             customer.merge(f"d-{device}", left[device], at)
         customer.pass_time(CUSTOMER, at)
-        makes_sense(customer, story)
+        assert_abandonments_consistent(customer, story)
         ends.append((comparable(profile_view(customer.profile, POLICY)), essence(customer)))
         customer.pass_time(CUSTOMER, at + 5 * DAY)
-        makes_sense(customer, story)
+        assert_abandonments_consistent(customer, story)
     assert ends[0] == ends[1]

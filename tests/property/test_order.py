@@ -79,8 +79,8 @@ def test_dense_history_on_three_partitions_gives_the_outputs_of_one_in_time_orde
     network = played(disordered(placed, seed), 3, event_time_ordering=True, seed=seed, steps=500)
     assert everything(network) == right
     assert network.counts["late", "clickstream"] + network.counts["late", "orders"] == 0
-    assert network.counts["identity", "switched"] > 0
-    assert network.counts["arrived", "repeated"] > 0
+    assert network.counts["identity_resolution", "switched"] > 0
+    assert network.counts["repartition_received", "repeated"] > 0
 
 
 @pytest.mark.parametrize("seed", range(6))

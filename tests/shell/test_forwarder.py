@@ -11,7 +11,7 @@ import pytest
 from streams.contracts.repartition import ITEM, ORIGIN, PARTS, PROGRESS
 from streams.core.event_time.inputs import FIRST_MESSAGES
 from streams.core.model.event import EVENT, LINK, Event, Source
-from streams.core.model.outputs import InternalMessage
+from streams.core.model.internal_messages import InternalMessage
 from streams.shell.commit.outbox import Record
 from streams.shell.tasks.forwarder import Forwarder
 

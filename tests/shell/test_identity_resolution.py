@@ -121,9 +121,9 @@ async def test_three_partitions_give_the_outputs_of_one(seed: int, keyed: bool) 
 async def test_crashes_at_every_step_lose_nothing_and_apply_nothing_twice(seed: int) -> None:
     right, harness, _ = await crashing(seed, keyed=seed % 2 == 0)
     assert right
-    assert harness.counts["arrived", "repeated"] > 0
-    assert harness.counts["passed", "devices"] > 0
-    assert harness.counts["passed", "carts"] > 0
+    assert harness.counts["repartition_received", "repeated"] > 0
+    assert harness.counts["internal_messages", "devices"] > 0
+    assert harness.counts["internal_messages", "carts"] > 0
 
 
 @pytest.mark.parametrize("disabled_guard", ["previous", "taken", "of_upstreams"])
@@ -236,12 +236,12 @@ async def test_merged_device_does_not_delete_the_document_of_the_customer_with_i
             harness.fetch(0, rank)
         await harness.tick(0)
         await harness.commit(0)
-    assert (harness.counts["applied", "clickstream"], harness.counts["identity", "linked"]) == (1, 0)
+    assert (harness.counts["applied", "clickstream"], harness.counts["identity_resolution", "linked"]) == (1, 0)
     log = harness.logs[harness.settings.profiles_topic, 0]
     assert len(log) == 1
     harness.fetch(0, CLICKS)
     await harness.run()
-    assert harness.counts["identity", "linked"] == 1
+    assert harness.counts["identity_resolution", "linked"] == 1
     assert all(record.value is not None for record in log)
 
 
@@ -260,7 +260,7 @@ async def test_crash_before_the_documents_keeps_the_customers_document_of_a_devi
         for rank in harness.tasks[0].read:
             harness.fetch(0, rank)
         await harness.tick(0)
-        if not died and harness.counts["identity", "linked"]:
+        if not died and harness.counts["identity_resolution", "linked"]:
             await harness.commit(0, crash_at="flushed")
             died = True
             await harness.commit(0)
@@ -331,7 +331,7 @@ async def test_more_events_of_one_instant_than_may_wait_do_not_stop_a_source(par
             await harness.tick(number)
             await harness.commit(number)
     assert harness.counts["applied", "clickstream"] == 401
-    assert harness.counts["identity", "linked"] == 401
+    assert harness.counts["identity_resolution", "linked"] == 401
 
 
 async def test_tasks_in_a_backlog_report_and_commit_without_waiting_for_the_clock() -> None:

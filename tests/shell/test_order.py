@@ -78,7 +78,7 @@ async def test_crashes_at_every_step_keep_the_outputs_of_time_order(
 ) -> None:
     right, harness = await crashing(seed, identity_resolution=identity_resolution, **(WELL_KEYED if keyed else {}))
     assert right
-    assert harness.counts["arrived", "repeated"] > 0
+    assert harness.counts["repartition_received", "repeated"] > 0
     assert harness.counts["out_of_order", "clickstream"] == 0
 
 

@@ -40,8 +40,8 @@ async def crashing(seed: int, disabled_guard: str = "") -> tuple[bool, ShellHarn
 async def test_crashes_at_every_step_lose_nothing_and_apply_nothing_twice(seed: int) -> None:
     right, harness = await crashing(seed)
     assert right
-    assert harness.counts["arrived", "repeated"] > 0
-    assert harness.counts["arrived", "taken"] > 200
+    assert harness.counts["repartition_received", "repeated"] > 0
+    assert harness.counts["repartition_received", "taken"] > 200
 
 
 @pytest.mark.parametrize("disabled_guard", ["previous", "taken", "of_upstreams"])

@@ -71,8 +71,8 @@ async def test_crashes_at_every_step_lose_nothing_and_apply_nothing_twice(
 ) -> None:
     right, harness = await crashing(seed, not_co_partitioned)
     assert right
-    assert harness.counts["arrived", "repeated"] > 0
-    assert harness.counts["arrived", "taken"] > 25
+    assert harness.counts["repartition_received", "repeated"] > 0
+    assert harness.counts["repartition_received", "taken"] > 25
 
 
 @pytest.mark.parametrize("disabled_guard", ["previous", "taken", "of_upstreams"])

@@ -10,9 +10,10 @@ import pytest
 from streams import playbooks
 from streams.core.event_time.inputs import ERASURES, REPARTITION
 from streams.core.lifecycle.lifecycle import Lifecycle
+from streams.core.model.alias import Alias
 from streams.core.model.event import LINK, Source
-from streams.core.model.outputs import IdentityChange, InternalMessage
-from streams.core.model.parts import Alias
+from streams.core.model.internal_messages import InternalMessage
+from streams.core.model.outputs import IdentityChange
 from streams.core.model.sources import NOT_READ, StoredProgress, StoredRepartition
 from streams.core.profile.codec import pack
 from streams.core.profile.profile import Profile

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from streams.core.model.parts import Line
+from streams.core.model.items import Line
 from streams.core.profile.profile import Profile
 
 

@@ -12,7 +12,9 @@ from typing import Any
 
 from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.lifecycle.playbook import Playbook
-from streams.core.model.event import Event, Item, Source
+from streams.core.model.counters import EngineCounters
+from streams.core.model.event import Event, Source
+from streams.core.model.items import Item
 from streams.core.model.outputs import Abandonment, Output, StageChange
 from streams.core.model.policy import DAY, HOUR, MINUTE, SECOND, Policy
 from streams.core.profile.profile import Profile
@@ -62,7 +64,7 @@ class CustomerHistory:
         self.lifecycle = Lifecycle(Playbook(policy=policy))
         self.profile: Profile | None = None
         self.outputs: list[Output] = []
-        self.counts: Counter[tuple[str, str]] = Counter()
+        self.counts: EngineCounters = Counter()
         self.duplicates = 0
 
     def play(self, *events: Event, until: int | None = None) -> CustomerHistory:

@@ -12,7 +12,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from streams.core.model.event import Event, Item, Source
+from streams.core.model.event import Event, Source
+from streams.core.model.items import Item
 from streams.core.model.policy import DAY, HOUR, MINUTE, SECOND, Policy
 
 START = 1_700_000_000_000

@@ -19,8 +19,10 @@ from streams.core.event_time.inputs import FIRST_MESSAGES, MESSAGE_STREAMS
 from streams.core.identity.aliases import event_of_message, home_key, message_key, parts_of
 from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.lifecycle.playbook import Playbook
+from streams.core.model.counters import EngineCounters
 from streams.core.model.event import Event, Source
-from streams.core.model.outputs import Effects, EmissionPolicy, InternalMessage, Output, Snapshot
+from streams.core.model.internal_messages import InternalMessage
+from streams.core.model.outputs import Effects, EmissionPolicy, Output, Snapshot
 from streams.core.model.policy import Policy
 from streams.core.model.sources import (
     Erasure,
@@ -112,7 +114,7 @@ class PartitionNetwork:
         self.erasures_done = [0] * partitions
         """The committed offset of the erasure requests, by partition."""
         self.received: list[Output] = []
-        self.counts: Counter[tuple[str, str]] = Counter()
+        self.counts: EngineCounters = Counter()
         self.largest_record = 0
         """Size of the largest changelog record, in bytes."""
         self.drops_next_item: set[int] = set()

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from streams.core.model.event import Event, Item, Source
+from streams.core.model.event import Event, Source
+from streams.core.model.items import Item
 from streams.core.model.policy import Policy
 
 

@@ -10,7 +10,9 @@ import msgspec
 
 from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.lifecycle.playbook import Playbook
-from streams.core.model.event import Event, Item
+from streams.core.model.counters import EngineCounters
+from streams.core.model.event import Event
+from streams.core.model.items import Item
 from streams.core.model.outputs import Abandonment, Output
 from streams.core.model.policy import Policy
 from streams.core.profile.profile import Profile
@@ -30,7 +32,7 @@ def play_in_core(
     lifecycle = Lifecycle(msgspec.structs.replace(playbook, policy=policy))
     profiles: dict[CustomerKey, Profile] = {}
     outputs: list[Output] = []
-    counts: Counter[tuple[str, str]] = Counter()
+    counts: EngineCounters = Counter()
 
     def pass_time(who: CustomerKey, to: int) -> None:
         while who in profiles and (due := profiles[who].next_deadline) is not None and due <= to:

@@ -17,9 +17,10 @@ from typing import Any, Literal
 
 import msgspec
 
-from streams.core.model.event import Event, Item, Source
+from streams.core.model.abandonment import AbandonmentKind
+from streams.core.model.event import Event, Source
+from streams.core.model.items import Item
 from streams.core.model.outputs import Abandonment, Cause, Output, StageChange, Summary
-from streams.core.model.parts import AbandonmentKind
 from streams.core.model.policy import Policy
 from tests.support.reference_cart import Applied, Cleared, Line, Story, items_of
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from streams.contracts.repartition import ITEM, ORIGIN, PARTS
+from streams.core.model.counters import EngineCounters
 from streams.core.model.event import Source
 from streams.observe.prometheus import Metrics
 from streams.shell.commit.changelog import Flush
@@ -79,7 +79,7 @@ class HarnessProducer:
 class CountingMetrics(Metrics):
     """Metrics that also add the counts of the engine to a counter of the test."""
 
-    def __init__(self, counts: Counter[tuple[str, str]]) -> None:
+    def __init__(self, counts: EngineCounters) -> None:
         super().__init__(version="0", ready=lambda: True, event_loop_lag=lambda: 0.0, strict=True)
         self._into = counts
 

@@ -21,6 +21,7 @@ from streams.core.engine.partition_engine import PartitionEngine
 from streams.core.event_time.inputs import ERASURES, REPARTITION
 from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.lifecycle.playbook import Playbook
+from streams.core.model.counters import EngineCounters
 from streams.core.model.event import Source
 from streams.core.model.policy import Policy
 from streams.core.model.sources import NOT_READ, Fetch, SourceSpec, StoredProgress, StoredRepartition
@@ -69,7 +70,7 @@ class ShellHarness:
         self.logs: dict[tuple[str, int], list[Any]] = defaultdict(list)
         self.changelogs: dict[int, list[tuple[bytes, bytes | None]]] = defaultdict(list)
         self.offsets: dict[tuple[str, int], tuple[int, str]] = {}
-        self.counts: Counter[tuple[str, str]] = Counter()
+        self.counts: EngineCounters = Counter()
         self.tasks: dict[int, PartitionTask] = {}
         self.readers: dict[tuple[Source, int], RepartitionTask] = {}
         self._changelog_writers: dict[int, ChangelogWriter] = {}

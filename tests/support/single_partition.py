@@ -14,6 +14,7 @@ from typing import ClassVar
 from streams.core.engine.partition_engine import PartitionEngine
 from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.lifecycle.playbook import Playbook
+from streams.core.model.counters import EngineCounters
 from streams.core.model.event import Event, Source
 from streams.core.model.outputs import Effects, EmissionPolicy, Output, Snapshot
 from streams.core.model.policy import Policy
@@ -52,7 +53,7 @@ class SinglePartitionHarness:
         """The committed offset of `requests`."""
         self.received: list[Output] = []
         """The outputs that subscribers received, in order, with repeats."""
-        self.counts: Counter[tuple[str, str]] = Counter()
+        self.counts: EngineCounters = Counter()
         self.deadlines: list[int] = []
         self._lifecycle = Lifecycle(Playbook(policy=Policy() if policy is None else policy))
         self._emission = emission

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from streams.core.engine.partition_engine import PartitionEngine
 from streams.core.lifecycle.lifecycle import Lifecycle
+from streams.core.model.alias import Alias
 from streams.core.model.event import Event, Source
 from streams.core.model.outputs import Output
-from streams.core.model.parts import Alias
 from streams.core.model.policy import DAY
 from streams.core.model.sources import Fetch
 from streams.core.profile.codec import pack

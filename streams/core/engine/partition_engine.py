@@ -7,10 +7,7 @@ What other tasks forward or pass on comes by one topic, and is taken apart again
 (`receive`). With linking, the engine works in levels (`streams.core.engine.merge`), and passes items on itself.
 Requests to erase somebody come by another topic, and are carried out as they come (`erase`).
 
-Names in `Effects.counts`: applied, duplicate, replayed, erased, late, out_of_order (label: the source's name in lower
-case), withheld (label: output type/reason), trimmed (label: what), ignored (label: which correction of an order),
-arrived (label: taken, repeated), identity (label: linked, switched, earlier, refused, merged), passed (label: of which
-stream), erasures (label: applied, repeated).
+`streams.core.model.counters` lists the counters of `Effects.counts`.
 """
 
 from __future__ import annotations
@@ -34,10 +31,12 @@ from streams.core.event_time.watermark import FETCH_FRESH, CaughtUp, SourceProgr
 from streams.core.identity.aliases import RESOLUTION_STAGES
 from streams.core.identity.erasure_sweep import KEYS_PER_CALL as SWEEP
 from streams.core.identity.erasure_sweep import ErasureSweep
-from streams.core.identity.resolver import STREAM_LABELS, IdentityResolver
+from streams.core.identity.resolver import IdentityResolver
 from streams.core.lifecycle.lifecycle import Lifecycle
+from streams.core.model.counters import STREAM_LABELS
 from streams.core.model.event import Event, Source
-from streams.core.model.outputs import Effects, EmissionPolicy, InternalMessage, Snapshot
+from streams.core.model.internal_messages import InternalMessage
+from streams.core.model.outputs import Effects, EmissionPolicy, Snapshot
 from streams.core.model.policy import SECOND
 from streams.core.model.sources import (
     Erasure,
@@ -252,9 +251,9 @@ class PartitionEngine:
         self.repartition_position = position
         effects = self._go_on(now)
         if taken:
-            effects.counts["arrived", "taken"] += taken
+            effects.counts["repartition_received", "taken"] += taken
         if repeated:
-            effects.counts["arrived", "repeated"] += repeated
+            effects.counts["repartition_received", "repeated"] += repeated
         return effects
 
     def erase(self, requests: Iterable[Erasure], position: int) -> Effects:

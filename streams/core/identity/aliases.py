@@ -17,9 +17,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from streams.core.model.alias import Alias
 from streams.core.model.event import CLAIM, EVENT, LINK, MOVED, SHOWN, Event, Source
-from streams.core.model.outputs import InternalMessage
-from streams.core.model.parts import Alias, EventPayload
+from streams.core.model.internal_messages import EventPayload, InternalMessage
 from streams.core.model.policy import DAY
 
 RESOLUTION_STAGES: Final = 3

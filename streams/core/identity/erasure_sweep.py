@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from streams.core.identity.aliases import ERASED_OWNER
-from streams.core.model.parts import Alias
+from streams.core.model.alias import Alias
 from streams.core.profile.profile import Profile
 from streams.core.store.erasure_markers import NEVER, ErasureMarkers
 from streams.core.store.task_state import TaskState, record_key

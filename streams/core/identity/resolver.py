@@ -34,9 +34,11 @@ from streams.core.identity.aliases import (
 from streams.core.identity.erasure_sweep import forget_erased
 from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.model import ids
+from streams.core.model.alias import Alias
+from streams.core.model.counters import STREAM_LABELS
 from streams.core.model.event import EVENT, LINK, MOVED, SHOWN, Event
-from streams.core.model.outputs import Effects, IdentityChange, IdentityType, InternalMessage, Output
-from streams.core.model.parts import Alias
+from streams.core.model.internal_messages import InternalMessage
+from streams.core.model.outputs import Effects, IdentityChange, IdentityType, Output
 from streams.core.processing.output_filter import OutputFilter
 from streams.core.processing.processor import SOURCE_LABELS, Processor, last_applied, note_applied
 from streams.core.profile.codec import pack_to_move, packed_size, unpack
@@ -47,7 +49,6 @@ CARTS: Final = 0
 """The stream of what ids of carts and checkouts tell of devices."""
 MOVES: Final = 1
 """That of what moves on from devices to customers."""
-STREAM_LABELS: Final = ("carts", "devices")
 
 
 class IdentityResolver(Processor):
@@ -206,7 +207,7 @@ class IdentityResolver(Processor):
             if alias.owners[-1] != last:
                 self._emit(profile, key, self._told("switched", record, effects, previous=last[0]), effects)
             elif news:
-                effects.counts["identity", "earlier"] += 1
+                effects.counts["identity_resolution", "earlier"] += 1
             if len(alias.owners) > OWNERS:
                 del alias.owners[0]
                 effects.counts["trimmed", "owners"] += 1
@@ -310,7 +311,7 @@ class IdentityResolver(Processor):
             if self._gate.passes(profile, output, False, effects.counts):
                 self._keep(profile, key, output)
         self.state.note_change(key, profile, before, places_before, deadline_before)
-        effects.counts["identity", "merged"] += 1
+        effects.counts["identity_resolution", "merged"] += 1
 
     # -- inside
 
@@ -365,7 +366,7 @@ class IdentityResolver(Processor):
         """What is told of a link, and counted."""
         customer, at = link.other, link.at
         assert customer is not None
-        effects.counts["identity", type_] += 1
+        effects.counts["identity_resolution", type_] += 1
         return IdentityChange(
             id=ids.link_id(self._lifecycle.namespace, type_, link.customer, customer, at),
             type=type_,
@@ -391,7 +392,7 @@ class IdentityResolver(Processor):
         if self.watermark is None or item.at >= self.watermark:  # who is late already is not waited for
             _earlier(self._made, item)
         self._weigh(key, item)
-        effects.counts["passed", STREAM_LABELS[stream]] += 1
+        effects.counts["internal_messages", STREAM_LABELS[stream]] += 1
 
     def _pass_cut(self, waiting: tuple[int, int, bytes], profile: Profile, effects: Effects) -> None:
         """Items of a cause, if there are any, wait for the commit, and no more for the cause to be read again."""

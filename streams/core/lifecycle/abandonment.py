@@ -7,15 +7,18 @@ Called by `customer.Lifecycle` only. Times in ms. `Profile.armed` tells whether 
 from __future__ import annotations
 
 import uuid
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final, Literal
 
 from streams.core.lifecycle.cart import as_items, key, settle, updated
 from streams.core.model import ids
+from streams.core.model.abandonment import AbandonmentKind, Episode, OpenAbandonment
+from streams.core.model.cart import Bought
+from streams.core.model.counters import EngineCounters
 from streams.core.model.event import Event
+from streams.core.model.items import Item
+from streams.core.model.orders import Order
 from streams.core.model.outputs import Abandonment, AbandonmentType, Output
-from streams.core.model.parts import AbandonmentKind, Bought, Episode, Item, OpenAbandonment, Order
 from streams.core.model.policy import LARGEST_AMOUNT, Policy
 from streams.core.profile.profile import Profile
 
@@ -215,7 +218,7 @@ class Abandonments:
         at: int,
         last_order_at: int | None,
         viewed: Event | None,
-        counts: Counter[tuple[str, str]],
+        counts: EngineCounters,
     ) -> None:
         """A view (`viewed`), an addition or a checkout at `at`: opens an episode or belongs to it.
 

@@ -1,25 +1,26 @@
-"""Keeping what the rules of a playbook ask for: rolling windows, sums, what was bought and viewed, properties, credits.
+"""Aggregates that the rules of a playbook read: rolling windows, sums, purchases, views, properties and credits.
 
-`customer.Lifecycle` calls `note` for each event that was applied, and `entered` when a stage was, where the playbook
-has a plan; without one, nothing is kept and nothing is asked. Times in ms, amounts in minor units of the playbook's
-currency (those of others are left out).
+If the playbook has a plan, `Lifecycle` calls `note` for each event that was applied, and `entered` for each stage that
+was entered. Without a plan nothing is kept. Times are in ms, amounts in minor units of the playbook's currency; amounts
+in other currencies are left out.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from typing import Final, TypeVar
 
+from streams.core.model.aggregates import Aggregates, Credit, Occurrences
+from streams.core.model.counters import EngineCounters
 from streams.core.model.event import Event, Source
-from streams.core.model.parts import Aggregates, Credit, Occurrences, Order
+from streams.core.model.orders import Order
 from streams.core.profile.profile import Profile
 from streams.core.rules.requirements import EVERYTHING, KeptProperty, Requirements, Window, stage_key
 
 LARGEST: Final = 2**62
-"""Sums beyond it are no longer told apart."""
+"""Sums beyond it are cut to it."""
 MOST_NAMES: Final = 100
-"""Categories or products kept of a customer, beside those that rules name: the latest."""
+"""Number of categories or products, the latest, that are kept of a customer beside those that rules name."""
 MOST_CREDITS: Final = 20
 CREDIT_GRANTED: Final = "credit_granted"
 CREDIT_SPENT: Final = "credit_spent"
@@ -29,7 +30,7 @@ Key = TypeVar("Key")
 
 
 class AggregatePlan:
-    """What to keep, by event type. Made once of the needs of all rules; immutable."""
+    """The aggregates to keep, by event type. Built once from the requirements of all rules; immutable."""
 
     def __init__(self, needs: Requirements, currency: str) -> None:
         self.currency = currency
@@ -53,116 +54,116 @@ class AggregatePlan:
             + [len(kept.name) + 32 for kept in self.kept]
             + [300 if self.credits else 0]
         )
-        """What an event can add to a packed profile, beside its own texts."""
+        """Most bytes that an event can add to a packed profile, beside its own texts."""
         self.empty = self.bytes_per_event == 0 and not (
             self.categories_bought or self.products_bought or self.categories_viewed
         )
 
 
-def note(
-    profile: Profile, plan: AggregatePlan, activity: Event, bought: bool, counts: Counter[tuple[str, str]]
-) -> None:
-    """The event was applied; `bought` if it is the completion of an order that is new and counts."""
-    type_ = activity.type
-    facts = profile.facts
-    if facts is None:
-        profile.facts = facts = Aggregates()
+def note(profile: Profile, plan: AggregatePlan, event: Event, bought: bool, counts: EngineCounters) -> None:
+    """Update the aggregates after an event was applied. `bought`: it completes an order that is new and counts."""
+    type_ = event.type
+    aggregates = profile.facts
+    if aggregates is None:
+        profile.facts = aggregates = Aggregates()
     windows = plan.windows.get(type_)
     summed = type_ in plan.sums
     amount = 0
     if (windows is not None or summed) and (bought or type_ != "order_completed"):
-        amount = _amount(activity, plan.currency)
+        amount = _amount(event, plan.currency)
     if windows is not None:
         for window in windows:
-            _add(facts, window, activity.at, amount if window.amounts else 1, profile.last_seen_at)
+            _add_to_window(aggregates, window, event.at, amount if window.amounts else 1, profile.last_seen_at)
     if summed and amount:
-        facts.sums[type_] = min(LARGEST, facts.sums.get(type_, 0) + amount)
+        aggregates.sums[type_] = min(LARGEST, aggregates.sums.get(type_, 0) + amount)
     for key in plan.in_stage.get(type_, ()):
-        facts.in_stage[key] = facts.in_stage.get(key, 0) + 1
+        aggregates.in_stage[key] = aggregates.in_stage.get(key, 0) + 1
     if bought:
-        _note_bought(facts, plan, activity, counts)
-    elif type_ == "product_viewed" and activity.category is not None and activity.source is _CLICKSTREAM:
-        _repeat(
-            facts.categories_viewed,
+        _note_bought(aggregates, plan, event, counts)
+    elif type_ == "product_viewed" and event.category is not None and event.source is _CLICKSTREAM:
+        _count_occurrences(
+            aggregates.categories_viewed,
             plan.categories_viewed,
-            [activity.category],
-            activity.at,
+            [event.category],
+            event.at,
             "categories_viewed",
             counts,
         )
-    if plan.kept and activity.properties:
-        _keep(facts, plan.kept, plan.currency, activity)
+    if plan.kept and event.properties:
+        _keep_properties(aggregates, plan.kept, plan.currency, event)
     if plan.credits and type_ in (CREDIT_GRANTED, CREDIT_SPENT):
-        _credit(facts, plan, activity, counts)
+        _apply_credit(aggregates, plan, event, counts)
 
 
-def unite(
+def merge(
     profile: Profile,
     moved: Profile,
     plan: AggregatePlan,
     copies: list[tuple[int, str]],
     orders: list[Order],
-    counts: Counter[tuple[str, str]],
+    counts: EngineCounters,
 ) -> None:
-    """Make what is kept of `moved` the profile's: numbers add, times widen, what is latest stays. Uses it up.
+    """Merge the aggregates of `moved` into the profile's: add numbers, widen time spans, keep the latest. Consume them.
 
-    Of events that both had (time and type of the `copies`) and completions of an order that both had, numbers and
-    amounts count once; but how often something was bought or viewed counts both, and so do amounts of other events.
-    Credits that were spent apart from where they were granted are not.
+    Events that both profiles had (`copies`: time and type) count once in numbers, and completions of orders that both
+    had (`orders`) count once in amounts. Both copies count in the numbers of purchases and views, and in the amounts of
+    other events. A credit that was granted in one profile and spent in the other is not reduced.
     """
     if moved.facts is None:
         return
     if profile.facts is None:
         profile.facts = moved.facts
         return
-    facts, others = profile.facts, moved.facts
-    for key, buckets in others.windows.items():
-        known = facts.windows.setdefault(key, {})
+    aggregates, other = profile.facts, moved.facts
+    for key, buckets in other.windows.items():
+        known = aggregates.windows.setdefault(key, {})
         for bucket, number in buckets.items():
             known[bucket] = min(LARGEST, known.get(bucket, 0) + number)
-    _add_up(facts.sums, others.sums)
-    _add_up(facts.in_stage, others.in_stage)
+    _add_all(aggregates.sums, other.sums)
+    _add_all(aggregates.in_stage, other.in_stage)
     for at, type_ in copies:
         for window in plan.windows.get(type_, ()):
             if not window.amounts:
-                _take(facts.windows.get(window.key, {}), at // window.width, 1)
+                _subtract(aggregates.windows.get(window.key, {}), at // window.width, 1)
         for name in plan.in_stage.get(type_, ()):
-            _take(facts.in_stage, name, 1)
+            _subtract(aggregates.in_stage, name, 1)
     for order in orders:
         if order.total is not None and order.currency == plan.currency:
             for window in plan.windows.get(_COMPLETED, ()):
                 if window.amounts:
-                    _take(facts.windows.get(window.key, {}), order.at // window.width, order.total)
-            _take(facts.sums, _COMPLETED, order.total)
+                    _subtract(aggregates.windows.get(window.key, {}), order.at // window.width, order.total)
+            _subtract(aggregates.sums, _COMPLETED, order.total)
     for windows in plan.windows.values():
         for window in windows:
-            first, kept = window.cutoff(profile.last_seen_at), facts.windows.get(window.key, {})
+            first, kept = window.cutoff(profile.last_seen_at), aggregates.windows.get(window.key, {})
             for bucket in [bucket for bucket in kept if bucket < first]:
                 del kept[bucket]
-    _unite_repeated(
-        facts.categories_bought, others.categories_bought, plan.categories_bought, "categories_bought", counts
+    _merge_occurrences(
+        aggregates.categories_bought, other.categories_bought, plan.categories_bought, "categories_bought", counts
     )
-    _unite_repeated(facts.products_bought, others.products_bought, plan.products_bought, "products_bought", counts)
-    _unite_repeated(
-        facts.categories_viewed, others.categories_viewed, plan.categories_viewed, "categories_viewed", counts
+    _merge_occurrences(
+        aggregates.products_bought, other.products_bought, plan.products_bought, "products_bought", counts
     )
-    for name, said in others.kept.items():
-        before = facts.kept.get(name)
-        if before is None or (said[1], str(said[0])) > (before[1], str(before[0])):
-            facts.kept[name] = said
-    facts.credits = sorted([*facts.credits, *others.credits], key=_credit_rank)
-    if (excess := len(facts.credits) - MOST_CREDITS) > 0:
-        del facts.credits[:excess]
+    _merge_occurrences(
+        aggregates.categories_viewed, other.categories_viewed, plan.categories_viewed, "categories_viewed", counts
+    )
+    for name, new_value in other.kept.items():
+        before = aggregates.kept.get(name)
+        if before is None or (new_value[1], str(new_value[0])) > (before[1], str(before[0])):
+            aggregates.kept[name] = new_value
+    aggregates.credits = sorted([*aggregates.credits, *other.credits], key=_credit_key)
+    if (excess := len(aggregates.credits) - MOST_CREDITS) > 0:
+        del aggregates.credits[:excess]
         counts["trimmed", "credits"] += excess
 
 
-def _add_up(numbers: dict[str, int], more: dict[str, int]) -> None:
+def _add_all(numbers: dict[str, int], more: dict[str, int]) -> None:
     for name, number in more.items():
         numbers[name] = min(LARGEST, numbers.get(name, 0) + number)
 
 
-def _take(numbers: dict[Key, int], key: Key, number: int) -> None:
-    """Not below nothing, and what is nothing is not kept."""
+def _subtract(numbers: dict[Key, int], key: Key, number: int) -> None:
+    """Subtract from an entry. An entry that falls to 0 or below is removed."""
     left = numbers.get(key, 0) - number
     if left > 0:
         numbers[key] = left
@@ -170,12 +171,12 @@ def _take(numbers: dict[Key, int], key: Key, number: int) -> None:
         numbers.pop(key, None)
 
 
-def _unite_repeated(
+def _merge_occurrences(
     known: dict[str, Occurrences],
     more: dict[str, Occurrences],
     wanted: frozenset[str],
-    what: str,
-    counts: Counter[tuple[str, str]],
+    counter_label: str,
+    counts: EngineCounters,
 ) -> None:
     for name, new in more.items():
         old = known.get(name)
@@ -184,41 +185,41 @@ def _unite_repeated(
         else:
             old.times += new.times
             old.first, old.last = min(old.first, new.first), max(old.last, new.last)
-    _limit(known, wanted, what, counts)
+    _limit(known, wanted, counter_label, counts)
 
 
-def _credit_rank(credit: Credit) -> tuple[int, int, str]:
+def _credit_key(credit: Credit) -> tuple[int, int, str]:
     return credit.expires_at, credit.amount, credit.id or ""
 
 
 def entered(profile: Profile, plan: AggregatePlan, track: str) -> None:
-    """A stage of the track was entered: what is counted since then starts again."""
-    facts = profile.facts
-    if facts is None or not plan.in_stage:
+    """Reset the numbers that are counted since a stage of the track was entered. Called when one is entered."""
+    aggregates = profile.facts
+    if aggregates is None or not plan.in_stage:
         return
     prefix = stage_key(track, "")
-    for key in [key for key in facts.in_stage if key.startswith(prefix)]:
-        del facts.in_stage[key]
+    for key in [key for key in aggregates.in_stage if key.startswith(prefix)]:
+        del aggregates.in_stage[key]
 
 
-def _amount(activity: Event, currency: str) -> int:
-    """What the event is about: an order's total, or price times quantity; 0 if unknown or of another currency."""
-    if activity.currency != currency:
+def _amount(event: Event, currency: str) -> int:
+    """Return the order's total, or price times quantity; 0 if unknown or in another currency."""
+    if event.currency != currency:
         return 0
-    if activity.total is not None:
-        return activity.total
-    return 0 if activity.price is None else activity.price * activity.quantity
+    if event.total is not None:
+        return event.total
+    return 0 if event.price is None else event.price * event.quantity
 
 
-def _add(facts: Aggregates, window: Window, at: int, number: int, newest: int) -> None:
+def _add_to_window(aggregates: Aggregates, window: Window, at: int, number: int, newest: int) -> None:
     if not number:
         return
     bucket, first = at // window.width, window.cutoff(newest)
-    buckets = facts.windows.get(window.key)
+    buckets = aggregates.windows.get(window.key)
     if bucket < first:
         return
     if buckets is None:
-        facts.windows[window.key] = {bucket: number}
+        aggregates.windows[window.key] = {bucket: number}
         return
     if bucket in buckets:
         buckets[bucket] = min(LARGEST, buckets[bucket] + number)
@@ -228,23 +229,25 @@ def _add(facts: Aggregates, window: Window, at: int, number: int, newest: int) -
     buckets[bucket] = number
 
 
-def _note_bought(facts: Aggregates, plan: AggregatePlan, activity: Event, counts: Counter[tuple[str, str]]) -> None:
-    items = activity.items or ()
+def _note_bought(aggregates: Aggregates, plan: AggregatePlan, event: Event, counts: EngineCounters) -> None:
+    items = event.items or ()
     if plan.categories_bought:
         names: list[str | None] = [item.category for item in items]
-        _repeat(facts.categories_bought, plan.categories_bought, names, activity.at, "categories_bought", counts)
+        _count_occurrences(
+            aggregates.categories_bought, plan.categories_bought, names, event.at, "categories_bought", counts
+        )
     if plan.products_bought:
         names = [item.product_id for item in items]
-        _repeat(facts.products_bought, plan.products_bought, names, activity.at, "products_bought", counts)
+        _count_occurrences(aggregates.products_bought, plan.products_bought, names, event.at, "products_bought", counts)
 
 
-def _repeat(
+def _count_occurrences(
     known: dict[str, Occurrences],
     wanted: frozenset[str],
     names: Iterable[str | None],
     at: int,
-    what: str,
-    counts: Counter[tuple[str, str]],
+    counter_label: str,
+    counts: EngineCounters,
 ) -> None:
     every = EVERYTHING in wanted
     for name in dict.fromkeys(names):
@@ -257,43 +260,46 @@ def _repeat(
             before.times += 1
             before.first = min(before.first, at)
             before.last = max(before.last, at)
-    _limit(known, wanted, what, counts)
+    _limit(known, wanted, counter_label, counts)
 
 
-def _limit(known: dict[str, Occurrences], wanted: frozenset[str], what: str, counts: Counter[tuple[str, str]]) -> None:
-    """Of what no rule names, only the latest are kept."""
+def _limit(known: dict[str, Occurrences], wanted: frozenset[str], counter_label: str, counts: EngineCounters) -> None:
+    """Drop all but the latest `MOST_NAMES` of the names that are kept only because a rule asks for every name."""
     if EVERYTHING in wanted and len(known) > MOST_NAMES:
-        others = [name for name in known if name not in wanted]
-        others.sort(key=lambda name: known[name].last)
-        for name in others[: max(0, len(others) - MOST_NAMES)]:
+        unnamed = [name for name in known if name not in wanted]
+        unnamed.sort(key=lambda name: known[name].last)
+        for name in unnamed[: max(0, len(unnamed) - MOST_NAMES)]:
             del known[name]
-            counts["trimmed", what] += 1
+            counts["trimmed", counter_label] += 1
 
 
-def _keep(facts: Aggregates, wanted: list[KeptProperty], currency: str, activity: Event) -> None:
-    properties = activity.properties
+def _keep_properties(aggregates: Aggregates, wanted: list[KeptProperty], currency: str, event: Event) -> None:
+    properties = event.properties
     assert properties is not None
     for kept in wanted:
         value = properties.get(kept.property)
-        if value is None or (kept.event_types is not None and activity.type not in kept.event_types):
+        if value is None or (kept.event_types is not None and event.type not in kept.event_types):
             continue
-        if kept.money and activity.currency != currency:
+        if kept.money and event.currency != currency:
             continue
-        before = facts.kept.get(kept.name)
-        if before is None or activity.at >= before[1]:
-            facts.kept[kept.name] = (value, activity.at)
+        before = aggregates.kept.get(kept.name)
+        if before is None or event.at >= before[1]:
+            aggregates.kept[kept.name] = (value, event.at)
 
 
-def _credit(facts: Aggregates, plan: AggregatePlan, activity: Event, counts: Counter[tuple[str, str]]) -> None:
-    """Granted: `amount`, `expires_at`, and `credit_id` if it has one. Spent: `amount`, of that `credit_id` or of what
-    expires first; without an amount, all of it."""
-    properties = activity.properties or {}
+def _apply_credit(aggregates: Aggregates, plan: AggregatePlan, event: Event, counts: EngineCounters) -> None:
+    """Grant or spend a store credit, by the properties of the event.
+
+    `credit_granted` has `amount` and `expires_at`, and may have `credit_id`. `credit_spent` takes `amount` from the
+    credits with that `credit_id`, or without one from those that expire first; without an amount it takes all of them.
+    """
+    properties = event.properties or {}
     amount, id_, expires_at = properties.get("amount"), properties.get("credit_id"), properties.get("expires_at")
     known = id_ if isinstance(id_, str) else None
-    credits = facts.credits
-    if amount is not None and (not isinstance(amount, int) or activity.currency != plan.currency):
+    credits = aggregates.credits
+    if amount is not None and (not isinstance(amount, int) or event.currency != plan.currency):
         return
-    if activity.type == CREDIT_GRANTED:
+    if event.type == CREDIT_GRANTED:
         if not isinstance(amount, int) or not isinstance(expires_at, int) or amount <= 0:
             return
         credits.append(Credit(known, amount, expires_at))
@@ -305,10 +311,10 @@ def _credit(facts: Aggregates, plan: AggregatePlan, activity: Event, counts: Cou
     left = LARGEST if amount is None else int(amount)
     remaining: list[Credit] = []
     for credit in credits:
-        if left > 0 and credit.expires_at > activity.at and (known is None or credit.id == known):
+        if left > 0 and credit.expires_at > event.at and (known is None or credit.id == known):
             used = min(left, credit.amount)
             left -= used
             credit.amount -= used
-        if credit.amount > 0 and credit.expires_at > activity.at:
+        if credit.amount > 0 and credit.expires_at > event.at:
             remaining.append(credit)
-    facts.credits = remaining
+    aggregates.credits = remaining

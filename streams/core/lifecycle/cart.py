@@ -14,8 +14,10 @@ from typing import Final
 
 from msgspec.structs import astuple
 
+from streams.core.model.cart import Bought, Cart, CartOperation, CartOperationKind, Contents
+from streams.core.model.counters import EngineCounters
 from streams.core.model.event import Event
-from streams.core.model.parts import Bought, Cart, CartOperation, CartOperationKind, Contents, Item, Line
+from streams.core.model.items import Item, Line
 from streams.core.model.policy import Policy
 
 LOG_LIMIT: Final = 100
@@ -78,7 +80,7 @@ OPERATIONS: Final = {
 }
 
 
-_UNCOUNTED: Final[Counter[tuple[str, str]]] = Counter()
+_UNCOUNTED: Final[EngineCounters] = Counter()
 """Takes what was counted when it was done the first time."""
 
 
@@ -111,7 +113,7 @@ def record(
     newest: int,
     last_order_at: int | None,
     policy: Policy,
-    counts: Counter[tuple[str, str]],
+    counts: EngineCounters,
 ) -> bool:
     """Apply an operation where it belongs; whether it added something.
 
@@ -153,7 +155,7 @@ def settle(cart: Cart) -> None:
     cart.before = None
 
 
-def unite(cart: Cart, other: Cart, copies: frozenset[int], limit: int, counts: Counter[tuple[str, str]]) -> None:
+def unite(cart: Cart, other: Cart, copies: frozenset[int], limit: int, counts: EngineCounters) -> None:
     """Make it the cart of two customers who are one: what was done to both is told in time order. Uses `other` up.
 
     Exact for what is in the logs (the last `lateness` of each side), for additions and checkouts whenever they were,
@@ -292,7 +294,7 @@ def _settle_before(cart: Cart, horizon: int, limit: int) -> None:
 def _tell(cart: Cart, asked: CartOperation | None, limit: int) -> bool:
     """Tell the log again from its beginning; whether the operation asked about added something."""
     assert cart.before is not None
-    cart.now, uncounted, answer = _copy(cart.before), Counter[tuple[str, str]](), False
+    cart.now, uncounted, answer = _copy(cart.before), EngineCounters(), False
     for op in cart.log:
         added = _apply(cart.now, op, False, limit, uncounted)
         if op is asked:
@@ -312,7 +314,7 @@ def _copy(cart: Contents) -> Contents:
     )
 
 
-def _apply(cart: Contents, op: CartOperation, barred: bool, limit: int, counts: Counter[tuple[str, str]]) -> bool:
+def _apply(cart: Contents, op: CartOperation, barred: bool, limit: int, counts: EngineCounters) -> bool:
     """Do it; whether something was added. `barred` ones neither add nor mark: they are older than the last order.
 
     Every branch takes and overrides only what is not newer than `op`.
@@ -421,7 +423,7 @@ def _order(cart: Contents, op: CartOperation) -> None:
     _take(cart, tuple(cart.lines) if whole else bought, op.at)
 
 
-def _trim(cart: Contents, limit: int, counts: Counter[tuple[str, str]]) -> None:
+def _trim(cart: Contents, limit: int, counts: EngineCounters) -> None:
     lines = cart.lines
     excess = len(lines) - limit
     if excess > 0:

@@ -7,7 +7,6 @@ a pure function of the profile and the event: no clock, no other customers.
 from __future__ import annotations
 
 import uuid
-from collections import Counter
 from typing import Final
 
 from streams.core.lifecycle import aggregates, orders
@@ -19,9 +18,10 @@ from streams.core.lifecycle.stages import BYTES_PER_TRACK, Stages, summary
 from streams.core.lifecycle.trigger_runner import TriggerRunner
 from streams.core.lifecycle.trimming import BYTES_PER_EVENT, trim
 from streams.core.model import ids
+from streams.core.model.cart import CartOperationKind
+from streams.core.model.counters import EngineCounters
 from streams.core.model.event import Event, Source
 from streams.core.model.outputs import Cause, IdentityChange, Output, Summary
-from streams.core.model.parts import CartOperationKind
 from streams.core.model.sources import Erasure
 from streams.core.profile import recent_ids, sessions
 from streams.core.profile.codec import HEADER_ROOM
@@ -104,7 +104,7 @@ class Lifecycle:
         recent_ids.forget(profile.event_tags, profile.event_ids, place)
         return False
 
-    def apply(self, profile: Profile, activity: Event, outputs: list[Output], counts: Counter[tuple[str, str]]) -> None:
+    def apply(self, profile: Profile, activity: Event, outputs: list[Output], counts: EngineCounters) -> None:
         """Apply one event; append what comes of it to `outputs`.
 
         The event must not be a duplicate, and the profile's deadlines at or before its time must have been fired.
@@ -153,7 +153,7 @@ class Lifecycle:
             trim(profile, self._largest, counts)
         self._schedule(profile)
 
-    def fire(self, profile: Profile, outputs: list[Output], counts: Counter[tuple[str, str]]) -> None:
+    def fire(self, profile: Profile, outputs: list[Output], counts: EngineCounters) -> None:
         """Fire the profile's earliest deadline; there must be one. One that the policy no longer knows only goes.
 
         A forgotten profile is in no stage and has no deadline any more: it is to be deleted.
@@ -203,7 +203,7 @@ class Lifecycle:
         device: str,
         at: int,
         outputs: list[Output],
-        counts: Counter[tuple[str, str]],
+        counts: EngineCounters,
     ) -> None:
         """Unite with the customer's profile, which may be new, the one of `device` that has left at `at` (ms).
 
@@ -254,9 +254,7 @@ class Lifecycle:
 
     # -- events
 
-    def _click(
-        self, profile: Profile, activity: Event, outputs: list[Output], counts: Counter[tuple[str, str]]
-    ) -> bool:
+    def _click(self, profile: Profile, activity: Event, outputs: list[Output], counts: EngineCounters) -> bool:
         """An event of the clickstream; whether it is activity."""
         at, type_, abandonments = activity.at, activity.type, self._abandonments
         active = type_ not in PASSIVE_CLICKS
@@ -286,9 +284,7 @@ class Lifecycle:
             _note(profile, type_)
         return active
 
-    def _order(
-        self, profile: Profile, activity: Event, outputs: list[Output], counts: Counter[tuple[str, str]]
-    ) -> bool:
+    def _order(self, profile: Profile, activity: Event, outputs: list[Output], counts: EngineCounters) -> bool:
         """An event of the orders; whether it is activity."""
         active = activity.channel not in PASSIVE_CHANNELS
         if activity.type == "order_completed":

@@ -1,20 +1,23 @@
-"""Two profiles that turn out to be one customer's.
+"""Merges of two profiles of one customer: the profile of a device into that of its owner.
 
-Called by `customer.Lifecycle` only. What is united is what both have seen, as if all of it had come to one profile in
-time order. How far that is exact, each part says: `sessions`, `cart`, `orders`, `recent_ids`, `facts`. Times in ms.
+Only `Lifecycle` calls it. The result is as if the events of both had come to one profile in time order. The modules
+`sessions`, `cart`, `orders`, `recent_ids` and `aggregates` state how far that is exact for their parts. Times in ms.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from typing import Final
 
 from streams.core.lifecycle import aggregates, cart, orders
 from streams.core.lifecycle.abandonment import RECENT_LIMIT, Abandonments, forget_content
 from streams.core.lifecycle.playbook import Playbook
+from streams.core.model.abandonment import Episode, OpenAbandonment
+from streams.core.model.cart import Bought
+from streams.core.model.counters import EngineCounters
+from streams.core.model.items import Line
+from streams.core.model.orders import Order
 from streams.core.model.outputs import Output
-from streams.core.model.parts import Bought, Episode, Line, OpenAbandonment, Order
 from streams.core.profile import recent_ids, sessions
 from streams.core.profile.profile import Profile
 
@@ -22,11 +25,11 @@ KEPT_ON_LEAVING: Final = frozenset({
     "customer", "identified", "dirty", "commit", "pending", "alias",
     "applied_clicks", "applied_orders", "applied_forwarded", "of_upstreams", "offset_gaps", "erased_at",
 })  # fmt: skip
-"""What is not about the customer but about how far the record has got."""
+"""Fields that are not about the customer but about the progress of the record."""
 
 
 def empty(profile: Profile) -> None:
-    """Nothing is known of the customer any more; what was applied, and what is still to be sent, is."""
+    """Reset the profile, but for the fields of `KEPT_ON_LEAVING`: applied offsets, pending outputs and the like."""
     new = Profile(profile.customer, profile.identified)
     for field in dataclasses.fields(profile):
         if field.name not in KEPT_ON_LEAVING:
@@ -34,33 +37,33 @@ def empty(profile: Profile) -> None:
 
 
 class MergeResult:
-    """What a merge told of the customer that was not known."""
+    """The news that a merge brings to the customer's profile."""
 
     def __init__(self, active: bool, orders: int) -> None:
         self.active = active
-        """Activity after all that was known."""
+        """True if the moved profile was active after the customer's last activity."""
         self.orders = orders
-        """Completed after the last one that was known, or since the stage was entered."""
+        """Number of new orders completed after the last known one, or since the stage was entered."""
 
 
-class _Verdict:
-    """What the other one's orders and activity make of an abandonment."""
+class _Judgment:
+    """The consequences of the other profile's orders and activity for an abandonment."""
 
     def __init__(self) -> None:
         self.bought_before = False
-        """It should not have been told: there was an order."""
+        """The abandonment should not have been emitted: there was an order in its episode."""
         self.was_active = False
-        """It should not have been told yet: there was activity."""
+        """The abandonment should not have been emitted yet: there was activity."""
         self.order_id = ""
         self.order: Order | None = None
-        """The first one after it."""
+        """The first order after the abandonment."""
 
 
 class Merging:
-    """Unites profiles; holds nothing of any customer."""
+    """Merges profiles; keeps no state of customers."""
 
     def __init__(self, playbook: Playbook, abandonments: Abandonments, numbers: dict[str, int]) -> None:
-        """`numbers`: of the types that are counted, as in `recent_ids`."""
+        """`numbers`: the numbers of the event types that are counted, as in `recent_ids`."""
         self._policy = policy = playbook.policy
         self._plan = playbook.plan
         self._abandonments = abandonments
@@ -74,34 +77,34 @@ class Merging:
         device: str,
         at: int,
         outputs: list[Output],
-        counts: Counter[tuple[str, str]],
+        counts: EngineCounters,
     ) -> MergeResult:
-        """Make what `moved` is the profile's, which may be new; stages, triggers and deadlines are not yet right then.
+        """Merge `moved` into the profile, which may be new. Append the ends of abandonments to `outputs`.
 
-        `outputs` gets what becomes of abandonments. `moved` is used up.
+        `moved` is consumed. Stages, triggers and deadlines are not updated: the caller does that.
         """
         if moved.latest is not None:
             moved.latest.device = device
-        mine, theirs = self._judge(profile, moved, at), self._judge(moved, profile, at)
-        news = _news(profile, moved)
+        judgment, moved_judgment = self._judge(profile, moved, at), self._judge(moved, profile, at)
+        merge_result = _merge_result(profile, moved)
         if profile.active_at == moved.active_at:
             profile.armed = profile.armed and moved.armed
         elif moved.active_at > profile.active_at:
             profile.armed = moved.armed
-        self._add_up(profile, moved)
-        copies = self._unite_ids(profile, moved)
+        self._merge_numbers(profile, moved)
+        copies = self._merge_event_ids(profile, moved)
         sessions.unite(profile.sessions, moved.sessions, self._policy.session_gap)
-        twice = orders.unite(profile, moved, self._policy, counts)
+        duplicate_orders = orders.merge(profile, moved, self._policy, counts)
         if self._plan is not None:
-            aggregates.unite(profile, moved, self._plan, copies, twice, counts)
+            aggregates.merge(profile, moved, self._plan, copies, duplicate_orders, counts)
         times = frozenset([when for when, _ in copies])
         cart.unite(profile.cart, moved.cart, times, self._policy.cart_lines, counts)
-        self._unite_abandonments(profile, moved, mine, theirs, at, outputs, counts)
-        return news
+        self._merge_abandonments(profile, moved, judgment, moved_judgment, at, outputs, counts)
+        return merge_result
 
     # -- numbers
 
-    def _add_up(self, profile: Profile, moved: Profile) -> None:
+    def _merge_numbers(self, profile: Profile, moved: Profile) -> None:
         if profile.stage is None:
             profile.first_seen_at, profile.last_seen_at = moved.first_seen_at, moved.last_seen_at
         profile.first_seen_at = min(profile.first_seen_at, moved.first_seen_at)
@@ -115,7 +118,7 @@ class Merging:
         if moved.subscribed is not None and (
             profile.subscribed is None
             or moved.subscribed_at > profile.subscribed_at
-            or (moved.subscribed_at == profile.subscribed_at and not moved.subscribed)  # when in doubt, no
+            or (moved.subscribed_at == profile.subscribed_at and not moved.subscribed)  # in doubt: not subscribed
         ):
             profile.subscribed, profile.subscribed_at = moved.subscribed, moved.subscribed_at
         profile.signed_up = profile.signed_up or moved.signed_up
@@ -126,8 +129,11 @@ class Merging:
         for type_, number in moved.type_counts.items():
             profile.type_counts[type_] = profile.type_counts.get(type_, 0) + number
 
-    def _unite_ids(self, profile: Profile, moved: Profile) -> list[tuple[int, str]]:
-        """Of events that both had: when, and of which type, as far as that counts. They are counted once."""
+    def _merge_event_ids(self, profile: Profile, moved: Profile) -> list[tuple[int, str]]:
+        """Merge the remembered event ids, and count events that both profiles had once.
+
+        Return time and type of each such event; the type is "" if events of that type are not counted.
+        """
         policy = self._policy
         profile.event_ids, copies = recent_ids.unite(
             profile.event_ids, moved.event_ids, policy.event_id_window, policy.event_ids
@@ -149,34 +155,37 @@ class Merging:
 
     # -- abandonments
 
-    def _judge(self, of: Profile, other: Profile, at: int) -> _Verdict | None:
-        """What becomes of the latest abandonment; None if it is closed."""
+    def _judge(self, of: Profile, other: Profile, at: int) -> _Judgment | None:
+        """Return the consequences of `other` for the latest abandonment of `of`; None if that is closed."""
         latest = of.latest
         if latest is None or not latest.open:
             return None
-        verdict = _Verdict()
-        verdict.was_active = self._was_active(latest, of, other, at)
+        judgment = _Judgment()
+        judgment.was_active = self._was_active(latest, of, other, at)
         for order_id, order in sorted(other.order_book.items(), key=lambda entry: (entry[1].at, entry[0])):
             if not order.counts:
                 continue
             if order.at < latest.step1_at:
-                verdict.bought_before = verdict.bought_before or order.at >= latest.episode_started_at
-            elif verdict.order is None:
-                verdict.order_id, verdict.order = order_id, order
-        return verdict
+                judgment.bought_before = judgment.bought_before or order.at >= latest.episode_started_at
+            elif judgment.order is None:
+                judgment.order_id, judgment.order = order_id, order
+        return judgment
 
     def _was_active(self, latest: OpenAbandonment, of: Profile, other: Profile, at: int) -> bool:
-        """Whether the other one was active while step 1 was waited for, and it would not have come due a little later
-        all the same, before anything else happened or the merge at `at` came."""
+        """Return True if activity in `other` would have prevented step 1.
+
+        That is so if `other` was active while `of` waited for step 1, unless step 1 would have come due a little later
+        all the same: before anything else happened and before the merge at `at`.
+        """
         since, until = latest.armed_at, latest.step1_at
         last, upcoming, window = since, at, until - since
-        if other.episode is not None or other.cart.now.lines:  # it may have been of another kind
+        if other.episode is not None or other.cart.now.lines:  # the episode may have been of another kind
             window = max(window, self._longest_window)
         for start, end in [*sessions.spans(other.sessions), (other.active_at, other.active_at)]:
             if start >= until:
                 upcoming = min(upcoming, start)
             elif end >= until:
-                # All the while: then there was activity in between if that is longer than the gaps of a session.
+                # A session across the whole wait: it had activity within if the wait is longer than a session gap.
                 if start > since or until - since >= self._policy.session_gap:
                     return True
             else:
@@ -186,36 +195,37 @@ class Merging:
                 upcoming = min(upcoming, start)
         return last > since and last + window > upcoming
 
-    def _unite_abandonments(
+    def _merge_abandonments(
         self,
         profile: Profile,
         moved: Profile,
-        mine: _Verdict | None,
-        theirs: _Verdict | None,
+        judgment: _Judgment | None,
+        moved_judgment: _Judgment | None,
         at: int,
         outputs: list[Output],
-        counts: Counter[tuple[str, str]],
+        counts: EngineCounters,
     ) -> None:
-        for one, verdict in ((profile, mine), (moved, theirs)):
-            if one.latest is not None and verdict is not None:
-                self._pronounce(profile, one, one.latest, verdict, at, outputs, counts)
+        for of, found in ((profile, judgment), (moved, moved_judgment)):
+            if of.latest is not None and found is not None:
+                self._apply_judgment(profile, of, of.latest, found, at, outputs, counts)
         profile.recent_steps = sorted([*profile.recent_steps, *moved.recent_steps])[-RECENT_LIMIT:]
-        latest, other, of = profile.latest, moved.latest, profile.episode
+        latest, other, episode_of_latest = profile.latest, moved.latest, profile.episode
         if other is not None and (latest is None or self._prevails(other, latest)):
-            latest, other, of = other, latest, moved.episode
+            latest, other, episode_of_latest = other, latest, moved.episode
         if latest is not None and latest.open and other is not None and other.open:
             self._take_back(profile, other, at, outputs, counts)
-        goes_on = latest is not None and latest.open and of is not None and of.abandoned
+        goes_on = latest is not None and latest.open and episode_of_latest is not None and episode_of_latest.abandoned
         profile.latest = latest
-        episode = self._united(self._left(profile, profile.episode), self._left(profile, moved.episode), counts)
+        rest = self._after_orders(profile, profile.episode)
+        episode = self._merge_episodes(rest, self._after_orders(profile, moved.episode), counts)
         if episode is not None:
             episode.abandoned = goes_on
         profile.episode = episode
         if profile.armed and self._abandonments.step_due(profile) in profile.recent_steps:
-            profile.armed = False  # told when it was due, if of less: a second time would be under the same id
+            profile.armed = False  # that step 1 was emitted, if with less content: a second one would have the same id
 
-    def _left(self, profile: Profile, episode: Episode | None) -> Episode | None:
-        """What the customer's orders, which are all known by now, have left of an episode."""
+    def _after_orders(self, profile: Profile, episode: Episode | None) -> Episode | None:
+        """Return what the customer's orders, which are all known by now, leave of an episode; None if nothing."""
         ordered = [bought.at for bought in profile.cart.bought]
         if profile.last_order_at is not None:
             ordered.append(profile.last_order_at)
@@ -223,42 +233,45 @@ class Merging:
             return episode
         newest, profile.episode = episode.newest, episode
         self._abandonments.close_episode(profile, episode, max(ordered))
-        if newest > max(ordered):  # what it had of its own, beside what is in the cart of both
+        if newest > max(ordered):  # content of its own, beside that of the merged cart
             episode.started_at = min(episode.started_at, newest)
         return profile.episode
 
     def _prevails(self, one: OpenAbandonment, other: OpenAbandonment) -> bool:
-        """Which one the customer's latest abandonment is: an open one; of two, the one that would be if both had been
-        the same customer's; of two that are closed, the later one."""
+        """Return True if `one`, not `other`, is the customer's latest abandonment.
+
+        An open one prevails over a closed one. Of two open ones, the one prevails that would have if both had been the
+        same customer's from the start. Of two closed ones, the later one prevails.
+        """
         if one.open is not other.open:
             return one.open
-        earlier, later = sorted((one, other), key=_told_at)
+        earlier, later = sorted((one, other), key=_emission_key)
         if one.open and self._abandonments.goes_on(earlier, later):
             return one is earlier
         return one is later
 
-    def _pronounce(
+    def _apply_judgment(
         self,
         profile: Profile,
         of: Profile,
         latest: OpenAbandonment,
-        verdict: _Verdict,
+        judgment: _Judgment,
         at: int,
         outputs: list[Output],
-        counts: Counter[tuple[str, str]],
+        counts: EngineCounters,
     ) -> None:
-        if verdict.bought_before or verdict.was_active:
-            if verdict.was_active:
+        if judgment.bought_before or judgment.was_active:
+            if judgment.was_active:
                 profile.armed = True
-                of.episode = self._united(latest.episode, of.episode, counts)
+                of.episode = self._merge_episodes(latest.episode, of.episode, counts)
             self._take_back(profile, latest, at, outputs, counts)
-        elif verdict.order is not None:
-            order = verdict.order
+        elif judgment.order is not None:
+            order = judgment.order
             in_time = order.at <= latest.step_at + self._policy.recovery_window
             if in_time and not _follows_withheld(latest, "recovered", counts):
                 bought = [bought for bought in profile.cart.bought if bought.at == order.at]
                 how = bought[0] if bought else Bought(order.at, (), None, None)
-                self._abandonments.recover(profile, latest, verdict.order_id, order, how, outputs)
+                self._abandonments.recover(profile, latest, judgment.order_id, order, how, outputs)
             forget_content(latest)
 
     def _take_back(
@@ -267,14 +280,14 @@ class Merging:
         latest: OpenAbandonment,
         at: int,
         outputs: list[Output],
-        counts: Counter[tuple[str, str]],
+        counts: EngineCounters,
     ) -> None:
         if not _follows_withheld(latest, "retracted", counts):
             self._abandonments.take_back(profile, latest, at, outputs)
         forget_content(latest)
 
-    def _united(self, one: Episode | None, other: Episode | None, counts: Counter[tuple[str, str]]) -> Episode | None:
-        """What both are one of."""
+    def _merge_episodes(self, one: Episode | None, other: Episode | None, counts: EngineCounters) -> Episode | None:
+        """Return one episode with the content of both."""
         if one is None or other is None:
             return one or other
         views: dict[str, Line] = {}
@@ -289,21 +302,24 @@ class Merging:
         )
 
 
-def _news(profile: Profile, moved: Profile) -> MergeResult:
+def _merge_result(profile: Profile, moved: Profile) -> MergeResult:
     last, entered_at = profile.last_order_at, profile.entered_at
-    news = 0
+    new_orders = 0
     for order_id, order in moved.order_book.items():
         if order.counts and order_id not in profile.order_book:
-            news += last is None or order.at > last or order.at >= entered_at
-    return MergeResult(moved.active_at > profile.active_at, news)
+            new_orders += last is None or order.at > last or order.at >= entered_at
+    return MergeResult(moved.active_at > profile.active_at, new_orders)
 
 
-def _told_at(abandoned: OpenAbandonment) -> tuple[int, str]:
+def _emission_key(abandoned: OpenAbandonment) -> tuple[int, str]:
     return abandoned.step1_at, abandoned.id
 
 
-def _follows_withheld(latest: OpenAbandonment, type_: str, counts: Counter[tuple[str, str]]) -> bool:
-    """What follows from a withheld abandonment is withheld too; the engine can tell of the latest one only."""
+def _follows_withheld(latest: OpenAbandonment, type_: str, counts: EngineCounters) -> bool:
+    """Return True, and count it, if an output must be withheld because its abandonment was.
+
+    This check is made here since the `OutputFilter` knows it for the latest abandonment only.
+    """
     if latest.withheld:
-        counts["withheld", f"{type_}/follows_withheld"] += 1
+        counts["outputs_withheld", f"{type_}/follows_withheld"] += 1
     return latest.withheld

@@ -14,7 +14,7 @@ from streams.core.lifecycle.aggregates import AggregatePlan
 from streams.core.lifecycle.cart import OPERATIONS
 from streams.core.lifecycle.tracks import LIFECYCLE, Track
 from streams.core.lifecycle.triggers import Trigger
-from streams.core.model.parts import CartOperationKind
+from streams.core.model.cart import CartOperationKind
 from streams.core.model.policy import Policy
 from streams.core.rules.types import Type
 

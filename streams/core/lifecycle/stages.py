@@ -19,7 +19,7 @@ from streams.core.lifecycle.rule_index import StateMachine
 from streams.core.model import ids
 from streams.core.model.event import Event
 from streams.core.model.outputs import Cause, Output, StageChange, Summary
-from streams.core.model.parts import TrackState
+from streams.core.model.tracks import TrackState
 from streams.core.profile.profile import Profile
 from streams.core.rules.eval_context import EvalContext
 

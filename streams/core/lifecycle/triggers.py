@@ -1,4 +1,7 @@
-"""Triggers as tables: what begins one, what it asks before each step, and what it says. Run by `triggering`."""
+"""Definitions of triggers: the events that begin one, its conditions, its steps and their data.
+
+`streams.core.lifecycle.trigger_runner` runs them.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,13 @@ from streams.core.rules.compiler import CompiledRule, Value
 
 EARLIEST: Final = -62_000_000_000_000
 LATEST: Final = 253_000_000_000_000
-"""Times beyond these (ms; the years 5 and 9987) are no days to wait for."""
+"""Triggers do not wait for times beyond these (ms; the years 5 and 9987)."""
 _EPOCH: Final = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _MS: Final = datetime.timedelta(milliseconds=1)
 
 
 class Datum:
-    """Something to be sent along: a constant, or what a rule says when the step is made."""
+    """A value to send along: a constant, or the value of a rule at the time of the step."""
 
     def __init__(self, name: str, value: Value | CompiledRule) -> None:
         self.name = name
@@ -25,7 +28,7 @@ class Datum:
 
 
 class Step:
-    """One step of a trigger, `after` ms since it began. What it says comes on top of what the trigger says."""
+    """One step of a trigger, `after` ms after it began. Its data is added to that of the trigger."""
 
     def __init__(self, after: int = 0, data: tuple[Datum, ...] = ()) -> None:
         self.after = after
@@ -33,7 +36,7 @@ class Step:
 
 
 class OnStage:
-    """A customer enters one of these stages, or leaves one, of a track. None: whichever."""
+    """The customer enters or leaves one of these stages of a track. None stands for any stage."""
 
     def __init__(self, track: str, enters: Iterable[str] | None = None, leaves: Iterable[str] | None = None) -> None:
         self.track = track
@@ -42,7 +45,7 @@ class OnStage:
 
 
 class OnAbandonment:
-    """Something becomes of an abandonment: of one of these types and kinds, and of that step. None: whichever."""
+    """An abandonment output of one of these types and kinds, and of this step, is made. None stands for any."""
 
     def __init__(
         self, types: Iterable[str] = ("abandoned",), kinds: Iterable[str] | None = None, step: int | None = 1
@@ -53,7 +56,7 @@ class OnAbandonment:
 
 
 class OnTime:
-    """A time comes: what a rule tells, or that day and hour of each year; `before` ms ahead of it."""
+    """The time that a rule gives comes, or with `yearly` that day and time of each year; `before` ms ahead of it."""
 
     def __init__(self, rule: CompiledRule, *, yearly: bool = False, before: int = 0) -> None:
         self.rule = rule
@@ -62,10 +65,11 @@ class OnTime:
 
 
 class Trigger:
-    """Begins by one of these event types, or as `on` says, if `when` holds, at most `cap` times in all (None: without
-    limit) and not within `cool_down` ms after it last began. Ends before a step if `unless` holds then.
+    """The definition of a trigger.
 
-    `holdout`: in so many of a hundred customers it is only said what would have been done.
+    It begins with an event of one of the types `events`, or with `on`, if `when` holds, at most `cap` times in all
+    (None: without limit) and not within `cool_down` ms after it last began. It ends before a step if `unless` holds
+    then. For `holdout` percent of the customers, its outputs are marked as held out.
     """
 
     def __init__(
@@ -97,7 +101,7 @@ class Trigger:
 
     @property
     def rules(self) -> list[CompiledRule]:
-        """All of them."""
+        """All rules of the trigger."""
         data = [datum for step in self.steps for datum in step.data] + list(self.data)
         found = [self.when, self.unless, *[datum.rule for datum in data]]
         if self.on_time is not None:
@@ -106,9 +110,9 @@ class Trigger:
 
 
 def next_yearly(base: int, after: int) -> int:
-    """The first time after `after` (ms) at which it is the day of the year and the time of day of `base`, in UTC.
+    """Return the first time after `after` (ms) that has the day of the year and the time of day of `base`, in UTC.
 
-    What began on 29 February comes on the 28th where there is no 29th.
+    The day of a `base` on 29 February is the 28th in years without a 29th.
     """
     start = _EPOCH + _MS * base
     year = (_EPOCH + _MS * after).year - 1

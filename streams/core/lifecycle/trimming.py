@@ -1,30 +1,30 @@
-"""Keeping a profile small: what goes is the oldest, and a counter tells.
+"""Bounds on the size of a profile: the oldest content is dropped, and counted.
 
-A profile is measured only when it may have become too large, by a bound that every event adds to. That bound is packed
-with the profile, so what is trimmed does not depend on when the profile was packed.
+A profile is measured only when it may have become too large: `weight` is an upper bound of its size, and every event
+adds to it. The bound is packed with the profile, so trimming does not depend on when the profile was packed.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
 from streams.core.lifecycle import orders
 from streams.core.lifecycle.cart import oldest, settle
-from streams.core.model.parts import Occurrences
+from streams.core.model.aggregates import Occurrences
+from streams.core.model.counters import EngineCounters
 from streams.core.profile import recent_ids
 from streams.core.profile.codec import packed_size
 from streams.core.profile.profile import Profile
 
 BYTES_PER_EVENT: Final = 100
-"""What an event can add to a packed profile beside twice what its record holds (in the cart and in its log)."""
+"""Most bytes that an event adds to a packed profile beside twice its record (in the cart and in the cart's log)."""
 
 
-def trim(profile: Profile, limit: int, counts: Counter[tuple[str, str]]) -> None:
-    """Trim the profile if it takes more than `limit` bytes without its header; its weight says that it may.
+def trim(profile: Profile, limit: int, counts: EngineCounters) -> None:
+    """Trim the profile if it takes more than `limit` bytes without its header. Called when its weight exceeds that.
 
-    Outputs that wait for their commit come on top: they are not the profile's to drop.
+    Outputs that wait for their commit come on top, since they must not be dropped.
     """
     profile.weight = _weight(profile)
     while profile.weight > limit and _drop(profile, counts):
@@ -32,13 +32,13 @@ def trim(profile: Profile, limit: int, counts: Counter[tuple[str, str]]) -> None
 
 
 def _weight(profile: Profile) -> int:
-    """Packed, with room for the copies that the cart's log and an abandonment may make of the cart and the views."""
+    """Return the packed size, plus room for copies of the cart and the views in the cart's log and an abandonment."""
     views = {} if profile.episode is None else profile.episode.views
     return packed_size(profile) + 2 * packed_size(profile.cart.now) + packed_size(views)
 
 
-def _drop(profile: Profile, counts: Counter[tuple[str, str]]) -> bool:
-    """Drop the oldest quarter of what takes most room; False if there is nothing left to drop."""
+def _drop(profile: Profile, counts: EngineCounters) -> bool:
+    """Drop the oldest quarter of the part that takes most room. Return False if nothing is left to drop."""
     views = {} if profile.episode is None else profile.episode.views
     abandoned = () if profile.latest is None else profile.latest.items
     parts: list[tuple[str, object, int, Callable[[Profile, int], None]]] = [
@@ -51,31 +51,41 @@ def _drop(profile: Profile, counts: Counter[tuple[str, str]]) -> bool:
         ("abandoned_items", abandoned, len(abandoned), _drop_items),
         ("event_ids", profile.event_ids, len(profile.event_tags), _drop_event_ids),
     ]
-    facts = profile.facts
-    if facts is not None:
+    aggregates = profile.facts
+    if aggregates is not None:
         parts += [
-            ("windows", facts.windows, sum(len(buckets) for buckets in facts.windows.values()), _drop_buckets),
-            ("categories_bought", facts.categories_bought, len(facts.categories_bought), _drop_categories),
-            ("products_bought", facts.products_bought, len(facts.products_bought), _drop_products),
-            ("categories_viewed", facts.categories_viewed, len(facts.categories_viewed), _drop_viewed_categories),
-            ("kept", facts.kept, len(facts.kept), _drop_kept),
+            (
+                "windows",
+                aggregates.windows,
+                sum(len(buckets) for buckets in aggregates.windows.values()),
+                _drop_buckets,
+            ),
+            ("categories_bought", aggregates.categories_bought, len(aggregates.categories_bought), _drop_categories),
+            ("products_bought", aggregates.products_bought, len(aggregates.products_bought), _drop_products),
+            (
+                "categories_viewed",
+                aggregates.categories_viewed,
+                len(aggregates.categories_viewed),
+                _drop_viewed_categories,
+            ),
+            ("kept", aggregates.kept, len(aggregates.kept), _drop_kept),
         ]
     book = profile.triggers
     if book is not None:
         runs = [state.runs for state in book.states.values()]
-        parts.append(("trigger_runs", runs, sum(len(of_one) for of_one in runs), _drop_runs))
+        parts.append(("trigger_runs", runs, sum(len(runs_of_trigger) for runs_of_trigger in runs), _drop_runs))
     parts = [part for part in parts if part[2]]
     if not parts:
         return False
-    what, _, length, drop = max(parts, key=lambda part: packed_size(part[1]))
+    label, _, length, drop = max(parts, key=lambda part: packed_size(part[1]))
     number = -(-length // 4)
     drop(profile, number)
-    counts["trimmed", what] += number
+    counts["trimmed", label] += number
     return True
 
 
 def _drop_log(profile: Profile, number: int) -> None:
-    del number  # what is told again is told from its beginning, or not at all
+    del number  # the log is replayed from its beginning or not at all
     settle(profile.cart)
 
 

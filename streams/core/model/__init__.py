@@ -1,4 +1,4 @@
-"""Plain data that every package of the core shares: events, outputs, sources, ids, limits.
+"""Plain data that every package of the core shares: events, the parts of profiles, outputs, sources, ids, limits.
 
-Imports nothing else of the core.
+Every package may import it. It imports no other package of the core.
 """

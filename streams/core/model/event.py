@@ -1,6 +1,6 @@
-"""What the core is given: activities of customers, decoded and checked.
+"""The input of the core: events of customers, decoded and validated.
 
-Made by `streams.contracts` from the bytes of a record; consumed by `streams.core.engine.partition_engine`. All times
+`streams.contracts` makes them from the bytes of records; `streams.core.engine.partition_engine` applies them. All times
 are integer milliseconds since the epoch (UTC), all amounts integer minor units of their ISO 4217 currency.
 """
 
@@ -12,18 +12,18 @@ from typing import Final
 
 from mypy_extensions import mypyc_attr
 
-from streams.core.model.parts import Item as Item
+from streams.core.model.items import Item
 
 EVENT: Final = 0
-"""Something that somebody did: applied to the profile of the customer, or else of the device."""
+"""A whole event: applied to the profile of its customer, or of its device if no customer is known."""
 LINK: Final = 1
-"""A device and a customer were seen together: for the device."""
+"""A device and a customer occurred in one event. Addressed to the device."""
 SHOWN: Final = 2
-"""A device showed the id of a cart or a checkout: for that id."""
+"""A device showed the id of a cart or a checkout. Addressed to that id."""
 CLAIM: Final = 3
-"""A customer ordered what an id of a cart or a checkout stands for: for that id."""
+"""A customer ordered a cart or a checkout. Addressed to its id."""
 MOVED: Final = 4
-"""What was known of a device that is now known to be a customer's: for the customer."""
+"""The profile of a device that has become a customer's. Addressed to the customer."""
 
 
 class Source(enum.IntEnum):
@@ -33,15 +33,16 @@ class Source(enum.IntEnum):
     ORDERS = 1
 
 
-@mypyc_attr(acyclic=True)  # the garbage collector need not know of it
+@mypyc_attr(acyclic=True)  # an event is part of no reference cycle, so the garbage collector need not track it
 @dataclass(init=False, eq=True)
 class Event:
-    """One input event of one customer, valid in form; or a part of one (`role`).
+    """One valid input event of one customer, or a part of one that is addressed to another id (`role`).
 
-    `customer` is the canonical id (a known customer's if `identified`, else an anonymous id; the two are separate
-    name spaces; of a `SHOWN` or a `CLAIM` see `streams.core.identity.aliases.alias_id`). `type` is a known type of the
-    event's own topic, or any other string: unknown types count as activity. `event_id` is never empty: a record
-    without one was given one from topic, partition and offset.
+    `customer` is the canonical id: a known customer's if `identified`, else an anonymous id. The two are separate name
+    spaces. In a `SHOWN` or a `CLAIM` it is the id of a cart or a checkout (see
+    `streams.core.identity.aliases.alias_id`). `type` is a known type of the event's own topic, or any other string:
+    unknown types count as activity. `event_id` is never empty: a record without one gets one from its topic, partition
+    and offset.
     """
 
     source: Source
@@ -49,7 +50,7 @@ class Event:
     timestamp: int
     """The Kafka record's timestamp, ms; in a replay, `at`."""
     size: int
-    """Bytes of the record: what a buffer bounded in bytes counts."""
+    """Size of the record in bytes, for the buffers that are bounded in bytes."""
     at: int
     """The event's time, ms."""
     customer: str
@@ -71,18 +72,17 @@ class Event:
     coupon: str | None
     # both
     currency: str
-    """Of `price` and `total`; the configured default where the event named none."""
+    """Currency of `price` and `total`: the configured default if the event named none."""
     items: tuple[Item, ...] | None
-    """None where absent; empty means an empty cart."""
+    """None if absent; an empty tuple means an empty cart."""
     properties: dict[str, bool | int | float | str] | None
-    """Those that the playbook asks for; None if it asks for none. Times are in ms, amounts in minor units."""
+    """The properties that the playbook reads; None if it reads none. Times are in ms, amounts in minor units."""
     role: int
-    """`EVENT`, or the part of one that is for somebody else (`streams.core.identity.aliases`)."""
+    """`EVENT`, or the kind of a part that is addressed to another id (`streams.core.identity.aliases`)."""
     other: str | None
-    """Of an `EVENT` of a customer, and of `MOVED`, the device; of a `SHOWN` too; of a `LINK` or a `CLAIM` the customer.
-    """
+    """The device in an `EVENT` of a customer, a `MOVED` or a `SHOWN`; the customer in a `LINK` or a `CLAIM`."""
     moved: bytes | None
-    """Of `MOVED`: the profile, packed."""
+    """The packed profile, in a `MOVED`."""
 
     def __init__(
         self,

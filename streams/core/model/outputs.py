@@ -1,6 +1,7 @@
-"""What the core gives back: frozen facts. Encoded for the wire by `streams.contracts`, counted by `streams.observe`.
+"""The results of the core: outputs, the effects of a call of the engine, and the content of a commit.
 
-Times are integer milliseconds, amounts integer minor units (`currency` tells of which).
+Outputs are immutable. `streams.contracts` encodes them for the wire, `streams.observe` counts them. Times are integer
+milliseconds, amounts integer minor units of `currency`.
 """
 
 from __future__ import annotations
@@ -10,8 +11,11 @@ from typing import Literal
 
 import msgspec
 
+from streams.core.model.abandonment import AbandonmentKind
+from streams.core.model.counters import EngineCounters
 from streams.core.model.event import Source
-from streams.core.model.parts import AbandonmentKind, EventPayload, Item
+from streams.core.model.internal_messages import InternalMessage
+from streams.core.model.items import Item
 from streams.core.model.sources import StoredProgress, StoredRepartition
 
 AbandonmentType = Literal["abandoned", "recovered", "retracted", "expired"]
@@ -19,9 +23,12 @@ IdentityType = Literal["linked", "switched", "refused", "erased"]
 
 
 class Cause(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """Why a stage changed: `activity` (with rule and event), `inactivity` (with rule and deadline), `forgotten`,
-    `merge` (with rule and `merged`, or with `merged_into`), `erased` on request, or `playbook`: another version of it,
-    under which the customer belongs elsewhere."""
+    """The cause of a stage change or a trigger.
+
+    `activity` comes with rule and event, `inactivity` with rule and deadline, `merge` with rule and `merged` or with
+    `merged_into`. `forgotten` is the end of the profile of a customer who was away for long, `erased` an erasure on
+    request, `playbook` a new version of the playbook, under which the customer belongs to another stage.
+    """
 
     kind: Literal["activity", "inactivity", "merge", "forgotten", "playbook", "erased"]
     rule: str | None = None
@@ -31,11 +38,11 @@ class Cause(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     merged: tuple[str, ...] | None = None
     """The anonymous ids whose profiles were merged into this one."""
     merged_into: str | None = None
-    """The customer whose this anonymous profile turned out to be. It is the last change of this one."""
+    """The customer that this anonymous profile was merged into. It is the last change of this profile."""
 
 
 class Summary(msgspec.Struct, frozen=True, gc=False):
-    """The `profile` of a stage change: the customer as of the change."""
+    """The `profile` of a stage change: the state of the customer right after the change."""
 
     first_seen_at: int
     last_seen_at: int
@@ -68,7 +75,7 @@ class StageChange(msgspec.Struct, frozen=True, kw_only=True, tag="stage_changed"
 
 
 class Abandonment(msgspec.Struct, frozen=True, kw_only=True, tag="abandonment", tag_field="output", gc=False):
-    """An abandonment, or what became of one. `id == abandonment_id` for the `abandoned` event of step 1."""
+    """A step of an abandonment, or its end. `id == abandonment_id` for the `abandoned` output of step 1."""
 
     id: str
     type: AbandonmentType
@@ -101,7 +108,7 @@ class Abandonment(msgspec.Struct, frozen=True, kw_only=True, tag="abandonment", 
 
 
 class Datum(msgspec.Struct, frozen=True, array_like=True):
-    """Something that a playbook sends along with a trigger."""
+    """A value that a playbook sends along with a trigger."""
 
     name: str
     kind: Literal["bool", "number", "money", "duration", "time", "text"]
@@ -109,7 +116,7 @@ class Datum(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Triggered(msgspec.Struct, frozen=True, kw_only=True, tag="triggered", tag_field="output"):
-    """A trigger asks for something to be done for a customer, or says that it would have (`held_out`)."""
+    """A step of a trigger: a request to subscribers. With `held_out` it is not to be carried out (holdout)."""
 
     id: str
     customer: str
@@ -119,44 +126,48 @@ class Triggered(msgspec.Struct, frozen=True, kw_only=True, tag="triggered", tag_
     occurred_at: int
     begun_at: int
     number: int
-    """Counted from 1: which of the times that this trigger has begun for this customer."""
+    """Number of times, with this one, that the trigger has begun for this customer."""
     step: int
     steps: int
     bucket: int
-    """Of 100: which one of this trigger the customer is in."""
+    """The customer's bucket among the 100 of this trigger, from 0."""
     held_out: bool
     cause: Cause
     event_id: str | None
     event_type: str | None
     output_id: str | None
-    """What it was begun by: an event, a stage change or an abandonment."""
+    """Id of the stage change or the abandonment that the trigger began with; None if it began with an event."""
     currency: str
-    """Of amounts in `data`."""
+    """Currency of the amounts in `data`."""
     data: tuple[Datum, ...]
 
 
 class IdentityChange(msgspec.Struct, frozen=True, kw_only=True, tag="identity_change", tag_field="output", gc=False):
-    """A device came to be a customer's (`linked`), or another one's (`switched`: nothing was merged); or it did not,
-    though they ordered what it had in its cart, since it is somebody else's (`refused`); or all that was known of an id
-    was `erased`."""
+    """A change of identity.
+
+    - `linked`: a device that had no owner became a customer's.
+    - `switched`: a device of one customer became another customer's. Nothing was merged.
+    - `refused`: a customer ordered the cart of a device that another customer owns. The device stays with its owner.
+    - `erased`: everything that was stored about an id was erased.
+    """
 
     id: str
     type: IdentityType
     customer: str
     identified: bool = True
-    """False where an anonymous id was erased: then `customer` is that."""
+    """False if `customer` is an anonymous id, which was erased."""
     occurred_at: int
     # linked, switched, refused
     anonymous_id: str | None = None
     """The device."""
     previous_customer: str | None = None
-    """Whose it was before. Of `switched`."""
+    """The former owner, in `switched`."""
     event_id: str | None = None
     event_type: str | None = None
-    """What showed whose it is."""
+    """Type of the event that linked, switched or was refused the device."""
     # refused
     owner: str | None = None
-    """Whose the device was at that time; None: somebody's who was erased."""
+    """Owner of the device at that time; None if that customer was erased."""
     # erased
     request_id: str | None = None
 
@@ -164,49 +175,19 @@ class IdentityChange(msgspec.Struct, frozen=True, kw_only=True, tag="identity_ch
 Output = StageChange | Abandonment | Triggered | IdentityChange
 
 
-class InternalMessage(msgspec.Struct, frozen=True, kw_only=True, tag="passed", tag_field="output"):
-    """An item of a stream: what a record means for a key of a higher level, wherever that lives.
-
-    It waits for the commit with the key whose record it is, like the outputs of deadlines: so, whoever crashes when, it
-    is sent, under one number.
-    """
-
-    stream: int
-    number: int
-    """Of this task's in that stream, ascending; -1: of a flush that was cut, to be numbered when its record is read
-    again."""
-    cause: int
-    """The input that its record came by (see `streams.core.identity.aliases.cause_of`)"""
-    offset: int
-    """and there, at which offset."""
-    role: int
-    """See `streams.core.model.event`: a `LINK`, an `EVENT`, or `MOVED`."""
-    at: int
-    customer: str
-    """Whom it is for: the device, of a `LINK`; else the customer."""
-    other: str
-    """The other one of the two."""
-    event_id: str | None = None
-    event_type: str | None = None
-    """Of a `LINK`: what has shown it."""
-    event: EventPayload | None = None
-    moved: bytes | None = None
-    """The packed profile."""
-
-
 Pending = Output | InternalMessage
-"""What waits for the commit in a profile."""
+"""An entry of a profile that waits for the commit."""
 
 
 class Effects(msgspec.Struct):
-    """What one call of the engine did, beside changing its state."""
+    """The effects of one call of the engine other than its changes of the state."""
 
     outputs: list[Output]
-    """To be sent at once, in this order. Outputs of deadlines are not among them: they wait for the commit."""
-    counts: Counter[tuple[str, str]]
-    """What to add to counters, by (name, label): `streams.core.engine.partition_engine` lists the names."""
+    """Outputs to send at once, in this order. Outputs of deadlines are not among them: they wait for the commit."""
+    counts: EngineCounters
+    """Increments of counters, by (name, label)."""
     deadlines: list[int]
-    """The deadlines (ms) that the watermark made fire."""
+    """The deadlines (ms) that fired because of the watermark."""
 
     @classmethod
     def none(cls) -> Effects:
@@ -214,28 +195,29 @@ class Effects(msgspec.Struct):
 
 
 class EmissionPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """Which outputs leave. Withheld ones are counted, and state advances all the same."""
+    """Conditions under which outputs are withheld. Withheld outputs are counted, and state advances all the same."""
 
     emit_after: int | None = None
     """Outputs that occurred before it (ms) are withheld; None: always emit."""
     max_delay: int | None = None
-    """Abandonments produced later than this after they occurred (ms) are withheld; None: no limit."""
+    """Abandonments and triggers produced more than this after they occurred (ms) are withheld; None: no limit."""
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """What one commit writes, in this order: `changes` to the changelog, then `outputs`, then `positions` with `marks`.
+    """The content of one commit, in the order in which it is written.
 
-    The outputs of activities that the engine returned before must be acknowledged before any of it.
+    `changes` go to the changelog, then `outputs`, then `positions` with `marks`. The outputs that earlier calls of the
+    engine returned must be acknowledged before any of it.
     """
 
     commit: int
     changes: list[tuple[bytes, bytes | None]]
     outputs: list[Output]
     messages: list[InternalMessage]
-    """Items, in the order of their numbers: each is sent to the partition of its key, behind `changes`."""
+    """Internal messages in the order of their numbers. Each is sent to the partition of its key, after `changes`."""
     positions: dict[Source, int]
     marks: dict[Source, StoredProgress]
     arrivals: StoredRepartition | None
-    """None if nothing was ever forwarded or passed on."""
+    """None if the task never received or sent anything through the repartition topic."""
     erasures: int = 0
-    """Of the topic of erasure requests: everything before it is done."""
+    """Offset in the topic of erasure requests; every request before it is carried out."""

@@ -1,10 +1,10 @@
-"""The numbers of the default playbook, in one place. Units: ms, pieces, bytes."""
+"""The numbers of the default playbook. Units: ms, pieces, bytes."""
 
 from __future__ import annotations
 
 import msgspec
 
-from streams.core.model.parts import AbandonmentKind
+from streams.core.model.abandonment import AbandonmentKind
 
 SECOND = 1_000
 MINUTE = 60 * SECOND
@@ -12,15 +12,15 @@ HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 
 LARGEST_AMOUNT = 2**63 - 1
-"""Minor units: what fits where amounts are packed. Sums beyond it are no longer told apart."""
+"""Largest amount that can be packed, in minor units. Sums beyond it are cut to it."""
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
-    """How the core behaves. The defaults are the shipped playbook; what none names is the deployment's to say
-    (`Settings.load_playbook`)."""
+    """Parameters of the core. The defaults are the shipped playbook; a value that the playbook does not name comes from
+    the deployment (`Settings.load_playbook`)."""
 
     currency: str = "EUR"
-    """Shown where a profile has no order yet, and taken for events that name none."""
+    """Currency shown for a profile without orders, and assumed for events that name none."""
     session_gap: int = 30 * MINUTE
 
     # abandonment
@@ -30,15 +30,16 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     checkout_fresh: int = 24 * HOUR
     """An episode is a checkout while its last checkout event is less than this older than the last activity."""
     cart_ladder: tuple[int, ...] = (24 * HOUR, 72 * HOUR)
-    """Steps 2, 3, … of a cart: due so long after the last activity."""
+    """Times of steps 2, 3, … of a cart, counted from the last activity."""
     checkout_ladder: tuple[int, ...] = (24 * HOUR, 72 * HOUR)
     precedence: tuple[AbandonmentKind, ...] = ("checkout", "cart", "browse")
-    """Which kind an episode is that could be several, from the highest. One that is left out is never abandoned."""
+    """The kinds from the highest: an episode that could be several is the first of them. A kind that is left out is
+    never abandoned."""
     browse_silent_after_order: int = 0
-    """So long after the last order, browsing is not abandoned."""
+    """Time after the last order in which browsing is not abandoned."""
     cool_down: int = 7 * DAY
     cool_down_per_kind: bool = False
-    """Whether other content of the same or a lower kind is silenced too."""
+    """True if the cool-down silences other content of the same or a lower kind too."""
     recovery_window: int = 7 * DAY
     recent_window: int = 7 * DAY
     expiry: int = 30 * DAY
@@ -53,18 +54,18 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """None: never."""
     forget_unidentified: int | None = 90 * DAY
 
-    # whose an id is
+    # aliases
     device_expiry: int = 400 * DAY
-    """So long after it was last seen it is forgotten whose a device is."""
+    """Time after a device was last seen at which its owners are forgotten."""
     cart_id_expiry: int = 30 * DAY
-    """The same of the id of a cart or a checkout."""
+    """Time after the id of a cart or a checkout was last seen at which its alias is forgotten."""
 
     # out-of-order input
     lateness: int = 10 * SECOND
 
     # bounds
     event_ids: int = 512
-    """How many are remembered of a customer. 0: duplicates are not looked for."""
+    """Number of event ids remembered of a customer. 0 turns the search for duplicates off."""
     event_id_window: int = 24 * HOUR
     orders: int = 200
     cart_lines: int = 200

@@ -1,4 +1,5 @@
-"""What is known of a source from outside: how its owner says it behaves, what fetches showed, what was stored."""
+"""Data about sources that the engine gets from the shell: declared behaviour, fetches, reports of other tasks, and the
+progress that is stored with commits."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from streams.core.model.policy import MINUTE, SECOND
 
 
 class RawRecord(Protocol):
-    """A record as the consumer's parser yields it, without a wrapper of its own."""
+    """A record as the consumer's parser yields it. The protocol saves a wrapper object."""
 
     offset: int
     timestamp: int
@@ -21,25 +22,25 @@ class RawRecord(Protocol):
 
 
 class SourceSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """How a source behaves, as its owner declares it (ms)."""
+    """Declared behaviour of a source. Times in ms."""
 
     delay: int = 5 * SECOND
-    """What its pipeline takes from an event to its record."""
+    """Time that the source's pipeline takes from an event to its record."""
     backfill_idle: int = 10 * MINUTE
-    """While it is being backfilled, being drained counts only after so long without a record."""
+    """During a backfill the source counts as caught up only after this time without a record."""
 
 
 class Fetch(msgspec.Struct, frozen=True):
-    """What the last successful fetch of a source's partition showed."""
+    """The last successful fetch of a source's partition."""
 
     sent_at: int
-    """When the request was sent, ms of the worker's clock."""
+    """Time at which the request was sent, ms of the worker's clock."""
     end: int
-    """The last stable offset the response showed."""
+    """Last stable offset in the response."""
 
 
 class StoredProgress(msgspec.Struct, frozen=True, array_like=True):
-    """What is stored of a source with its committed offset, and restored from it."""
+    """Progress of a source, stored with its committed offset and restored from it."""
 
     progress: int | None = None
     backfilling: bool = False
@@ -47,70 +48,70 @@ class StoredProgress(msgspec.Struct, frozen=True, array_like=True):
 
 
 class RepartitionedRecord(msgspec.Struct, frozen=True):
-    """What a task has forwarded here, or passed on: a record of a source, parts of several, or an item of a stream."""
+    """A record of the repartition topic: an input record, parts of several, or an internal message."""
 
     rank: int
-    """Of the source that it was read in, or of the stream (`streams.core.event_time.inputs`)."""
+    """Rank of the source that it was read from, or of the stream of messages (`streams.core.event_time.inputs`)."""
     partition: int
-    """Of the source where it was read; of a stream, the task."""
+    """Partition of the source where it was read. For a message, the task that sent it."""
     offset: int
-    """And there, at which offset: that of the last one. Of an item its number."""
+    """Offset, in that partition, of the last record that it was made of. For a message, its number."""
     previous: int
-    """The offset of what that task sent here before it; -1: all of that is known to be here."""
+    """Offset of what the sender sent here before this; -1: everything before this is known to be here."""
     events: list[Event]
-    """What it holds for this partition, with their offsets, in that order; none if it cannot be read."""
+    """The events and parts for this partition, with their offsets, in that order; empty if it cannot be decoded."""
 
 
 class ProgressReport(msgspec.Struct, frozen=True):
-    """What the task of an origin (a partition of a source, or a stream) says of it."""
+    """Progress of an upstream partition (or of a stream of messages), reported by the task that reads it."""
 
     rank: int = msgspec.field(name="source")
-    """As of `RepartitionedRecord`."""
+    """See `RepartitionedRecord.rank`."""
     partition: int
     covers: int
-    """The offset of the last that it had sent here; -1: all of them are known to be here."""
+    """Offset of the last record that was sent here before this report; -1: all of them are known to be here."""
     progress: int | None
-    """The time up to which the origin has spoken, ms; None: it never did."""
+    """Event time up to which the upstream partition is known, ms; None: nothing is known yet."""
     caught_up_at: int | None
-    """As of when it held nothing more, ms by the clock of that task; None: it may hold more."""
+    """Time as of which the upstream partition was caught up, ms by the clock of that task; None: it may hold more."""
     slowest: int | None
-    """The least progress of that task's sources, forwarded ones or not."""
+    """The least progress of that task's sources, including those that it does not forward."""
 
 
 class Erasure(msgspec.Struct, frozen=True):
-    """A request to erase all that is known of an id."""
+    """A request to erase everything that is stored about an id."""
 
     customer: str
     """A customer id if `identified`, else an anonymous id."""
     identified: bool
     at: int
-    """When it was asked for, ms: later events of that id begin anew."""
+    """Time of the request, ms. Later events of the id start a new profile."""
     request_id: str
     home: bool
-    """Whether profiles of that id live on this partition. Each request is told to every partition."""
+    """True if profiles of the id live on this partition. Every partition gets every request."""
 
 
 class StoredUpstream(msgspec.Struct, frozen=True, array_like=True):
-    """What is stored of an origin with the state, and restored from it."""
+    """Progress of an upstream partition, stored with the state and restored from it."""
 
     number: int
     """See `streams.core.event_time.inputs.upstream_number`."""
     taken: int
-    """The last of its offsets up to which all that it forwarded here is applied."""
+    """Offset, in the upstream partition, up to which everything that it forwarded here is applied."""
     progress: int | None
     lost: bool = False
-    """What comes next need not follow on that: records of the activity topic could not be read."""
+    """True if the next record need not follow on `taken`: records of the repartition topic could not be read."""
 
 
 NOT_READ: Final = -1
-"""In the place of a position: the activity topic is not read at present."""
+"""Value of `StoredRepartition.position` while the repartition topic is not read."""
 
 
 class StoredRepartition(msgspec.Struct, frozen=True):
-    """How far the activity topic is applied, and what was put on it, to be stored with a commit."""
+    """Progress in the repartition topic, and of the messages sent to it, stored with a commit."""
 
     position: int
-    """The offset up to which everything in it is applied: what may be committed. Or `NOT_READ`."""
+    """Offset up to which everything in the topic is applied, so that it may be committed. Or `NOT_READ`."""
     upstreams: list[StoredUpstream]
     numbers: list[int] = []
-    """By stream, the last number that an item of this task was given."""
+    """Number of the last message of this task, by stream."""

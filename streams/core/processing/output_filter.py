@@ -1,12 +1,11 @@
 """Which outputs leave: what is too early, too late, or follows from what did not leave, is withheld and counted.
 
-Names in the counts: withheld (label: output type/reason).
+Counted as `outputs_withheld` (`streams.core.model.counters`).
 """
 
 from __future__ import annotations
 
-from collections import Counter
-
+from streams.core.model.counters import EngineCounters
 from streams.core.model.outputs import Abandonment, EmissionPolicy, IdentityChange, Output, StageChange, Triggered
 from streams.core.profile.profile import Profile
 
@@ -20,7 +19,7 @@ class OutputFilter:
         """ms, as of the last call of the engine."""
         self.clock_trusted = True
 
-    def passes(self, profile: Profile, output: Output, held: bool, counts: Counter[tuple[str, str]]) -> bool:
+    def passes(self, profile: Profile, output: Output, held: bool, counts: EngineCounters) -> bool:
         """Whether the output leaves. `held`: while a source is silent, so that what silence says does not."""
         reason: str | None = None
         emission = self._emission
@@ -49,7 +48,7 @@ class OutputFilter:
             # What became of an abandonment that was sent is always sent: it takes it back or closes it.
         if reason is None:
             return True
-        counts["withheld", f"{kind}/{reason}"] += 1
+        counts["outputs_withheld", f"{kind}/{reason}"] += 1
         return False
 
     def _untimely(self, output: Abandonment | Triggered, held: bool) -> str | None:

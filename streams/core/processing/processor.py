@@ -12,7 +12,8 @@ from streams.core.event_time.inputs import Input
 from streams.core.event_time.offset_gaps import fill, is_gap
 from streams.core.lifecycle.lifecycle import Lifecycle, successor_of
 from streams.core.model.event import Event, Source
-from streams.core.model.outputs import Effects, InternalMessage, Output
+from streams.core.model.internal_messages import InternalMessage
+from streams.core.model.outputs import Effects, Output
 from streams.core.model.sources import Erasure
 from streams.core.processing.budget import UNLIMITED
 from streams.core.processing.output_filter import OutputFilter

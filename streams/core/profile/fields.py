@@ -7,19 +7,15 @@ from __future__ import annotations
 
 import msgspec
 
+from streams.core.model.abandonment import Episode, OpenAbandonment
+from streams.core.model.aggregates import Aggregates
+from streams.core.model.alias import Alias
+from streams.core.model.cart import Cart
+from streams.core.model.orders import Correction, Order
 from streams.core.model.outputs import Pending
-from streams.core.model.parts import (
-    Aggregates,
-    Alias,
-    Cart,
-    Correction,
-    Episode,
-    OpenAbandonment,
-    Order,
-    Sessions,
-    TrackState,
-    TriggerBook,
-)
+from streams.core.model.sessions import Sessions
+from streams.core.model.tracks import TrackState
+from streams.core.model.triggers import TriggerBook
 
 
 class PackedFields(msgspec.Struct, array_like=True, gc=False):

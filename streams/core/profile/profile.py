@@ -6,19 +6,15 @@ from dataclasses import dataclass
 
 from mypy_extensions import mypyc_attr
 
+from streams.core.model.abandonment import Episode, OpenAbandonment
+from streams.core.model.aggregates import Aggregates
+from streams.core.model.alias import Alias
+from streams.core.model.cart import Cart
+from streams.core.model.orders import Correction, Order
 from streams.core.model.outputs import Pending
-from streams.core.model.parts import (
-    Aggregates,
-    Alias,
-    Cart,
-    Correction,
-    Episode,
-    OpenAbandonment,
-    Order,
-    Sessions,
-    TrackState,
-    TriggerBook,
-)
+from streams.core.model.sessions import Sessions
+from streams.core.model.tracks import TrackState
+from streams.core.model.triggers import TriggerBook
 
 
 @mypyc_attr(acyclic=True)  # the garbage collector need not know of it

@@ -14,7 +14,7 @@ from __future__ import annotations
 import struct
 from typing import Final
 
-from streams.core.model.parts import Sessions
+from streams.core.model.sessions import Sessions
 
 KEPT: Final = 16
 _ENTRY: Final = struct.Struct("<IBI")  # the gap in two parts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from streams.core.model.parts import Occurrences
+from streams.core.model.aggregates import Occurrences
 from streams.core.profile.profile import Profile
 from streams.core.rules.eval_context import EvalContext
 from streams.core.rules.nodes import ABSENT, NEVER, Text, Whole

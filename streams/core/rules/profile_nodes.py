@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streams.core.model.parts import TrackState
+from streams.core.model.tracks import TrackState
 from streams.core.rules.eval_context import EvalContext
 from streams.core.rules.nodes import ABSENT, NEVER, Bool, Text, Whole
 

@@ -13,8 +13,9 @@ from typing import Final
 
 from streams.core.event_time.inputs import ERASURES
 from streams.core.event_time.offset_gaps import complete_up_to, still_open
-from streams.core.model.outputs import InternalMessage, Output
-from streams.core.model.parts import Alias
+from streams.core.model.alias import Alias
+from streams.core.model.internal_messages import InternalMessage
+from streams.core.model.outputs import Output
 from streams.core.profile.codec import Header, pack, peek, unpack
 from streams.core.profile.profile import Profile
 from streams.core.store.backend import CHECKPOINT, Disk, DiskBackend, MemoryBackend

@@ -15,7 +15,7 @@ from streams.contracts.repartition import PROGRESS, encode_item, encode_parts, e
 from streams.core.event_time.inputs import FIRST_MESSAGES, MESSAGE_STREAMS
 from streams.core.event_time.watermark import SourceProgress
 from streams.core.model.event import Event, Source
-from streams.core.model.outputs import InternalMessage
+from streams.core.model.internal_messages import InternalMessage
 from streams.core.model.sources import ProgressReport
 from streams.shell.commit.guarantee import OutputChannel
 from streams.shell.commit.outbox import Record

@@ -27,15 +27,8 @@ from streams.core.event_time.inputs import ERASURES, REPARTITION
 from streams.core.identity.aliases import message_key
 from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.model.event import Source
-from streams.core.model.outputs import (
-    Effects,
-    IdentityChange,
-    InternalMessage,
-    Output,
-    Snapshot,
-    StageChange,
-    Triggered,
-)
+from streams.core.model.internal_messages import InternalMessage
+from streams.core.model.outputs import Effects, IdentityChange, Output, Snapshot, StageChange, Triggered
 from streams.core.model.sources import Erasure, Fetch, StoredProgress
 from streams.core.profile.codec import unpack
 from streams.core.store.task_state import record_key

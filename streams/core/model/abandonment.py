@@ -1,0 +1,55 @@
+"""Episodes and abandonments of a profile.
+
+Profiles pack these structs field by field, in their order: append new fields with a default, never insert or remove.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from streams.core.model.items import Item, Line
+
+AbandonmentKind = Literal["browse", "cart", "checkout"]
+
+
+class Episode(msgspec.Struct, array_like=True, gc=False):
+    """A stretch of shopping, open until an order, a browse abandonment or expiry closes it."""
+
+    started_at: int
+    newest: int
+    """Time of its newest view, addition or checkout, ms."""
+    views: dict[str, Line] = {}
+    """The last distinct products viewed, the most recent last."""
+    abandoned: bool = False
+    """True once its step 1 has come due, emitted or silenced, so that further steps may follow."""
+
+
+class OpenAbandonment(msgspec.Struct, array_like=True, gc=False):
+    """The customer's latest abandonment, as of its last step."""
+
+    id: str
+    kind: AbandonmentKind
+    step1_at: int
+    armed_at: int
+    """The last activity before step 1, ms."""
+    step: int
+    step_at: int
+    last_activity_at: int
+    episode_started_at: int
+    items: tuple[Item, ...]
+    currency: str
+    """The customer's currency at the last step. An abandonment without items is worth 0 of it."""
+    cart_id: str | None
+    checkout_id: str | None
+    session_id: str | None
+    supersedes: str | None
+    recent: int
+    episode: Episode | None
+    """The episode that a browse abandonment closed. A retraction opens it again."""
+    open: bool = True
+    """True unless it was recovered, retracted, expired or closed silently."""
+    withheld: bool = False
+    device: str | None = None
+    """The anonymous id under which it was emitted, if that profile has been merged into this one since; else None."""

@@ -1,0 +1,28 @@
+"""Products in carts, orders and views.
+
+Profiles pack these structs field by field, in their order: append new fields with a default, never insert or remove.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Item(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One line of a cart or an order in an event or an output. `price` is per piece, None if unknown."""
+
+    product_id: str | None
+    category: str | None
+    price: int | None
+    currency: str
+    quantity: int
+
+
+class Line(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A product in the cart of a profile, or viewed (then `quantity` is 1). `at` is the time of its last event, ms."""
+
+    category: str | None
+    price: int | None
+    currency: str
+    quantity: int
+    at: int
