@@ -65,7 +65,7 @@ _DATES_KEPT: Final = 1024
 
 @lru_cache(maxsize=1024)
 def _midnight(date: str) -> int:
-    return _of_any_text(f"{date}T00:00:00Z")
+    return parse_rfc_3339(f"{date}T00:00:00Z")
 
 
 def _of_text(value: str) -> int:
@@ -82,10 +82,10 @@ def _of_text(value: str) -> int:
         if digits.isascii() and digits.isdigit() and hour < "24" and minute < "60" and second < "60":
             seconds = int(hour) * 3600 + int(minute) * 60 + int(second)
             return _midnight(value[:10]) + seconds * 1_000 + int(digits[6:])
-    return _of_any_text(value)
+    return parse_rfc_3339(value)
 
 
-def _of_any_text(value: str) -> int:
+def parse_rfc_3339(value: str) -> int:
     match = _RFC_3339.fullmatch(value)
     if match is None:
         raise ValueError("not RFC 3339 with an offset")

@@ -106,8 +106,8 @@ class Sessions(msgspec.Struct, array_like=True, gc=False):
     """Of the last session, ms."""
     end: int = 0
     """Of the last session so far, ms."""
-    previous_end: int | None = None
-    """Written by versions that had no `earlier`: the end of the last session but one."""
+    reserved: None = None
+    """Always packed as null where `earlier` is packed."""
     earlier: bytes = b""
     """The sessions before the last, as far as they are kept: see `sessions`."""
 

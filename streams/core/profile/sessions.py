@@ -66,13 +66,6 @@ def spans(sessions: Sessions) -> list[Span]:
     return found
 
 
-def convert(sessions: Sessions) -> None:
-    """Take over what a version wrote that kept no more than the end of the last session but one."""
-    if sessions.previous_end is not None:
-        sessions.earlier = _before(sessions.previous_end, sessions.previous_end, sessions.start, b"")
-        sessions.previous_end = None
-
-
 def _keep(sessions: Sessions, lost: int, of: list[Span], gap: int) -> None:
     """Make it these sessions, joined where they are one, and so many older ones that are not kept."""
     joined: list[Span] = []
