@@ -12,7 +12,8 @@ from streams.core.model.sources import Fetch
 from streams.core.profile.codec import pack, peek
 from streams.core.profile.profile import Profile
 from streams.core.store.backend import CHECKPOINT
-from streams.core.store.task_state import RECENT, TaskState, record_key
+from streams.core.store.recent_commits import RECENT
+from streams.core.store.task_state import TaskState, record_key
 from tests.support.memory_disk import MemoryDisk
 from tests.support.task_states import NOON, contents, play_views, view
 
