@@ -31,12 +31,14 @@ from streams.core.store.pending_changes import PendingChanges, raise_applied
 from streams.core.store.profile_tiers import ProfileTiers
 from streams.core.store.recent_commits import RecentCommits
 from streams.core.store.recovery import Recovery
-from streams.core.store.timers import NEAREST, Timers
+from streams.core.store.timers import NEAREST, NEVER, Timers
 
 HOT: Final = 10_000
 """Profiles of a partition that stay unpacked: some 2 KB each, and a partition is one of many."""
 NO_COMMIT: Final = -1
 """In place of a commit number: no commit has it."""
+CAME_UP: Final = NEVER
+"""In place of a deadline before a change: the timer came up, so that any next deadline has to be scheduled."""
 
 
 def record_key(customer: str, identified: bool) -> bytes:
@@ -189,12 +191,11 @@ class TaskState:
         stage_before: str | None,
         places_before: tuple[tuple[str, str], ...],
         deadline_before: int | None,
-        came_up: bool = False,
     ) -> None:
         """Have the next commit write a profile that changed. Schedules its timer, and keeps the census right.
 
-        The arguments `…_before` are the stage, `Profile.places` and the next deadline before the change. `came_up`: the
-        profile's timer came up, so that none is scheduled.
+        The arguments `…_before` are the stage, `Profile.places` and the next deadline before the change. If the
+        profile's timer came up, `deadline_before` is `CAME_UP`.
         """
         if not profile.dirty:
             profile.dirty = True
@@ -204,7 +205,7 @@ class TaskState:
         if deadline is None:
             if deadline_before is not None:
                 self.timers.cancel(key)
-        elif deadline_before is None or came_up or deadline < deadline_before:  # else it comes up early enough
+        elif deadline_before is None or deadline < deadline_before:  # else it comes up early enough
             self.timers.schedule(key, deadline)
         if profile.stage != stage_before:
             self._census.move_stage(stage_before, profile.stage)
