@@ -25,7 +25,7 @@ class DiskWriter:
         self.packed = DiskBackend(disk)
         self.timers = TimersOnDisk(disk, scheduled, nearest)
         self._taken: DiskCheckpoint | None = None
-        """As of the last commit, until it is on disk."""
+        """The checkpoint of the last commit, until it is on disk."""
 
     @property
     def has_taken(self) -> bool:

@@ -18,7 +18,7 @@ from streams.core.store.timers import Timers
 
 
 class ProfileTiers:
-    """Loads, keeps and evicts the profiles of a partition. Tells the timers which profiles are live."""
+    """Loads, keeps and evicts the profiles of a partition, and reports to the timers which profiles are live."""
 
     def __init__(self, packed: MemoryBackend, timers: Timers, number: int, limit: int) -> None:
         """`number`: records in `packed` that are no erasure markers. `limit`: profiles that may stay live over a
