@@ -1,6 +1,6 @@
 """Records of the repartition topic `<app>-activity`, through which tasks send records and messages to each other.
 
-One header gives the sort of the record: a record of a source, forwarded as it is; a run of parts of records; an internal
+The header of a record names its sort: a record of a source, forwarded as it is; a run of parts of records; an internal
 message (`streams.core.engine.merge`); or a report of a task's progress. The header of the first three also names the
 offset of what was sent to the same partition before, so that a gap is detected. docs/operations.md describes the topic.
 """
