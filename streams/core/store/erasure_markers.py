@@ -104,7 +104,7 @@ class ErasureResidue:
         self.written = False
         """True if they are removed from disk too. The rest is the old content of files."""
         self._timers = timers
-        self._markers = markers
+        self._partition_markers = markers
         self._has_deadline = has_deadline
         self._searched: dict[bytes, None] = {}
         """The part of `marks` that the present search is for."""
@@ -118,8 +118,8 @@ class ErasureResidue:
 
     def left_by(self, key: bytes) -> None:
         """Note that the record of this key was deleted."""
-        if self._markers.number and self._markers.erased_at(key) != NEVER:
-            self.marks[self._markers.key_of(key)] = None
+        if self._partition_markers.number and self._partition_markers.erased_at(key) != NEVER:
+            self.marks[self._partition_markers.key_of(key)] = None
 
     def look(self, most: int) -> None:
         """Search `most` timer entries. Call it until `found`."""
@@ -148,7 +148,7 @@ class ErasureResidue:
         self._searched = {}
 
     def _is_residue(self, key: bytes) -> bool:
-        return self._markers.key_of(key) in self._searched and not self._has_deadline(key)
+        return self._partition_markers.key_of(key) in self._searched and not self._has_deadline(key)
 
 
 def _time(value: bytes) -> int:

@@ -33,7 +33,7 @@ from streams.core.store.recent_commits import RecentCommits
 from streams.core.store.recovery import Recovery
 from streams.core.store.timers import NEAREST, NEVER, Timers
 
-HOT: Final = 10_000
+LIVE_LIMIT: Final = 10_000
 """Profiles of a partition that stay unpacked: some 2 KB each, and a partition is one of many."""
 NO_COMMIT: Final = -1
 """In place of a commit number: no commit has it."""
@@ -57,7 +57,9 @@ class TaskState:
     restoring a record twice is harmless.
     """
 
-    def __init__(self, hot: int = HOT, disk: Disk | None = None, nearest: int = NEAREST, salt: bytes = b"") -> None:
+    def __init__(
+        self, hot: int = LIVE_LIMIT, disk: Disk | None = None, nearest: int = NEAREST, salt: bytes = b""
+    ) -> None:
         """`hot`: profiles that may stay unpacked over a commit. `nearest`: timers in memory at least, if all are on
         disk. `salt`: of the erasure markers, at most 64 bytes. Raises `ValueError` if the disk cannot be read.
         """
