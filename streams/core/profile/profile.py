@@ -121,7 +121,8 @@ class Profile:
     `streams.core.event_time.offset_gaps`."""
 
     alias: Alias | None
-    """Owners of an id that is no customer's. If it is set, only the offsets and `pending` are used beside it."""
+    """Owners of an id that is no customer's. If it is set, the profile holds nothing of a customer: beside it, only the
+    offsets, the next deadline, `erased_at` and `pending` are used."""
 
     def __init__(self, customer: str, identified: bool) -> None:
         self.customer, self.identified = customer, identified

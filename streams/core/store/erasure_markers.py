@@ -58,7 +58,10 @@ class ErasureMarkers:
                 self.number += 1
 
     def restore(self, marker: bytes, value: bytes | None) -> None:
-        """Restore a record of the changelog. The latest time stays, whatever the order. Tombstones have no effect."""
+        """Restore a record of the changelog. The latest time stays, whatever the order.
+
+        A marker that an earlier time or a tombstone followed is written to the changelog again.
+        """
         before = self._packed.get(marker)
         if value is not None and (before is None or _time(value) >= _time(before)):
             self._packed.put(marker, value)
