@@ -24,7 +24,10 @@ PACKAGES = {
         "aggregate_nodes", "checker", "compiler", "dependencies", "errors", "eval_context", "functions", "lexer",
         "nodes", "parser", "profile_nodes", "property_nodes", "requirements", "tree", "types", "vocabulary",
     ),
-    "streams/core/store": ("backend", "erasure_markers", "task_state", "timers"),
+    "streams/core/store": (
+        "backend", "census", "disk_writer", "erasure_markers", "pending_changes", "profile_tiers", "recent_commits",
+        "recovery", "task_state", "timers",
+    ),
     "streams/contracts": ("identity", "money", "native", "outputs", "partitioning", "properties", "times"),
 }  # fmt: skip
 """Modules that define msgspec Structs are left out: mypyc would ignore the arguments of their metaclass."""

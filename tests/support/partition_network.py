@@ -344,7 +344,7 @@ class PartitionNetwork:
         return {
             key: profile
             for task in self.tasks
-            for key, value in task.engine.state._backend.items()
+            for key, value in task.engine.state._tiers.packed.items()
             if not is_marker(key)
             if (profile := unpack(value)).alias is not None
         }
