@@ -38,16 +38,8 @@ def unreachable(track: Track) -> list[str]:
 
 
 def _transition(row: Transition) -> Row:
-    text = row.rule.text if row.rule is not None else _name(row.condition)
-    return Row(row.sources, row.target, text, False, row.starts_cycle)
+    return Row(row.sources, row.target, row.rule.text, False, row.starts_cycle)
 
 
 def _lapse(row: TimeoutTransition) -> Row:
-    if row.since is None:
-        return Row(row.sources, row.target, _name(row.written), True)
     return Row(row.sources, row.target, f"{values.show_duration(row.after)} after {row.since.text}", True)
-
-
-def _name(function: object) -> str:
-    """Of a condition written in Python, which has no text."""
-    return str(getattr(function, "__name__", "written in Python")).replace("_", " ")

@@ -13,6 +13,7 @@ from streams.core.profile.codec import pack, peek
 from streams.core.profile.profile import Profile
 from streams.core.store.backend import CHECKPOINT
 from streams.core.store.task_state import RECENT, TaskState, record_key
+from tests.support.default_playbook import default_playbook
 from tests.support.memory_disk import MemoryDisk
 from tests.support.task_states import NOON, contents, play_views, view
 
@@ -169,7 +170,7 @@ def test_a_deadline_that_moved_later_leaves_a_cold_profile_cold() -> None:
 
 
 def test_a_commit_is_due_when_half_of_what_may_be_hot_is_unwritten() -> None:
-    engine = PartitionEngine(Lifecycle(), state=TaskState(hot=6))
+    engine = PartitionEngine(Lifecycle(default_playbook()), state=TaskState(hot=6))
     now = {Source.ORDERS: Fetch(NOON, 0)}
     for n in range(3):
         assert not engine.state.full

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from streams.core.lifecycle.rule_index import StateMachine
-from streams.core.lifecycle.tracks import LIFECYCLE
 from streams.core.model.outputs import Cause
 from streams.core.rules.eval_context import EvalContext
 from tests.support.customer_history import DAY, HOUR, MINUTE, T0, Event, click, order, run
+from tests.support.default_playbook import LIFECYCLE
 
 
 def orders(count: int, start: int = 0, gap: int = DAY) -> list[Event]:

@@ -11,11 +11,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from streams.core.lifecycle.lifecycle import Lifecycle
-from streams.core.lifecycle.playbook import Playbook
 from streams.core.model.event import Event, Item, Source
 from streams.core.model.outputs import Abandonment, Output, StageChange
 from streams.core.model.policy import DAY, HOUR, MINUTE, SECOND, Policy
 from streams.core.profile.profile import Profile
+from tests.support.default_playbook import default_playbook
 
 __all__ = ["DAY", "HOUR", "MINUTE", "SECOND", "T0", "CustomerHistory", "Event", "click", "item", "order", "run"]
 
@@ -59,7 +59,7 @@ class CustomerHistory:
     """The profile and outputs of one customer after some events. Times are in ms after `T0`."""
 
     def __init__(self, policy: Policy) -> None:
-        self.lifecycle = Lifecycle(Playbook(policy=policy))
+        self.lifecycle = Lifecycle(default_playbook(policy=policy))
         self.profile: Profile | None = None
         self.outputs: list[Output] = []
         self.counts: Counter[tuple[str, str]] = Counter()

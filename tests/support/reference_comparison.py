@@ -14,6 +14,7 @@ from streams.core.model.event import Event, Item
 from streams.core.model.outputs import Abandonment, Output
 from streams.core.model.policy import Policy
 from streams.core.profile.profile import Profile
+from tests.support.default_playbook import default_playbook
 from tests.support.reference_lifecycle import final, reference
 
 CustomerKey = tuple[bool, str]
@@ -21,7 +22,7 @@ CustomerKey = tuple[bool, str]
 
 
 def play_in_core(
-    events: Sequence[Event], policy: Policy, until: int | None, playbook: Playbook = Playbook()
+    events: Sequence[Event], policy: Policy, until: int | None, playbook: Playbook = default_playbook()
 ) -> tuple[list[Output], dict[CustomerKey, Profile]]:
     """Apply events to the core in exactly this order, without an engine, and let time pass to `until`.
 

@@ -20,9 +20,10 @@ import msgspec
 from streams.core.model.event import Event, Item, Source
 from streams.core.model.outputs import Abandonment, Cause, Output, StageChange, Summary
 from streams.core.model.parts import AbandonmentKind
-from streams.core.model.policy import Policy
+from streams.core.model.policy import DAY, Policy
 from tests.support.reference_cart import Applied, Cleared, Line, Story, items_of
 
+DORMANT_AFTER, AT_RISK_AFTER, LAPSED_AFTER = 30 * DAY, 90 * DAY, 180 * DAY
 PASSIVE_CLICKS = {"message_opened", "unsubscribed"}
 PASSIVE_ORDERS = {"order_updated", "order_cancelled", "order_refunded", "order_fulfilled"}
 PASSIVE_CHANNELS = {"pos", "retail", "subscription", "marketplace"}
@@ -567,12 +568,12 @@ class _Customer:
     def track_deadline(self) -> tuple[int, str] | None:
         if self.stage in ("visitor", "prospect"):
             since = max(self.entered_at, self.last_activity_at or self.entered_at)
-            return since + self.policy.dormant_after, "dormant"
+            return since + DORMANT_AFTER, "dormant"
         if self.last_order_at is None or self.stage in ("dormant", "lapsed"):
             return None
         if self.stage == "at_risk":
-            return self.last_order_at + self.policy.lapsed_after, "lapsed"
-        return self.last_order_at + self.policy.at_risk_after, "at_risk"
+            return self.last_order_at + LAPSED_AFTER, "lapsed"
+        return self.last_order_at + AT_RISK_AFTER, "at_risk"
 
     def fire(self, due: int, what: int) -> None:
         if what == 0:

@@ -55,7 +55,7 @@ def successor_of(ended: Profile) -> Profile:
 class Lifecycle:
     """The rules that change one customer's profile. Holds no state of any customer."""
 
-    def __init__(self, playbook: Playbook = Playbook(), namespace: uuid.UUID = ids.NAMESPACE) -> None:
+    def __init__(self, playbook: Playbook, namespace: uuid.UUID = ids.NAMESPACE) -> None:
         self.policy = policy = playbook.policy
         self.playbook = playbook
         self.namespace = namespace

@@ -3,7 +3,6 @@
 `Stages` makes one `StateMachine` for each track of the playbook. A rule that reads nothing that an event touches keeps
 its value, and a rule that time changes is tested when time changes it. So most events test few rules, however many
 there are. Likewise, the time at which a rule next changes is computed again only after an event that can affect it.
-Conditions that are Python functions are tested after every event, because it is not known what they read.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from typing import Final
 
 from streams.core.lifecycle.tracks import TimeoutTransition, Track, Transition
 from streams.core.model.event import CLICKSTREAM_TYPES, ORDER_TYPES, Event, Source
-from streams.core.model.policy import Policy
 from streams.core.rules.dependencies import touched
 from streams.core.rules.eval_context import EvalContext
 
@@ -25,8 +23,8 @@ class _Affected:
     """The rows of a stage that an event of some type can affect."""
 
     def __init__(self, rows: list[Transition], facts: frozenset[str]) -> None:
-        self.rows = [row for row in rows if row.rule is None or not facts.isdisjoint(row.rule.reads)]
-        self.timed = [row for row in self.rows if row.rule is not None and row.rule.timed]
+        self.rows = [row for row in rows if not facts.isdisjoint(row.rule.reads)]
+        self.timed = [row for row in self.rows if row.rule.timed]
         """Rows for which it can change the time at which time alone changes them."""
 
 
@@ -36,7 +34,7 @@ class _Stage:
     def __init__(self, track: Track, stage: str, types: Collection[str], cart_types: Collection[str]) -> None:
         self.rows = [row for row in track.transitions if stage in row.sources]
         self.timeouts = [row for row in track.timeout_transitions if stage in row.sources]
-        self.timed = [row for row in self.rows if row.rule is not None and row.rule.timed]
+        self.timed = [row for row in self.rows if row.rule.timed]
         self._by_click = {type_: _Affected(self.rows, touched(type_, False, cart_types)) for type_ in types}
         self._by_order = {type_: _Affected(self.rows, touched(type_, True, cart_types)) for type_ in types}
         self._by_other_click = _Affected(self.rows, touched("", False, cart_types))
@@ -58,7 +56,7 @@ class StateMachine:
         self.track = track
         self.name = track.name
         self.initial = track.initial
-        reads = [fact for row in track.transitions if row.rule is not None for fact in row.rule.reads]
+        reads = [fact for row in track.transitions for fact in row.rule.reads]
         types = {fact.removeprefix(_COUNT) for fact in reads if fact.startswith(_COUNT)}
         types |= CLICKSTREAM_TYPES | ORDER_TYPES | set(cart_types)
         self._stages = {stage: _Stage(track, stage, types, cart_types) for stage in track.stages}
@@ -66,7 +64,7 @@ class StateMachine:
         """True if time alone changes any of its rules."""
         self.has_timeouts = any(entry.timeouts for entry in self._stages.values())
         """True if any of its stages has a timeout transition."""
-        self.reads_cart = any(row.rule is not None and "cart" in row.rule.reads for row in track.transitions)
+        self.reads_cart = any("cart" in row.rule.reads for row in track.transitions)
 
     def knows(self, stage: str) -> bool:
         """Return True if it is a stage of the track."""
@@ -78,7 +76,7 @@ class StateMachine:
         if entry is None:
             return None
         for row in entry.affected_by(event).rows:
-            if row.holds(m):
+            if row.matches(m):
                 return row
         return None
 
@@ -98,30 +96,28 @@ class StateMachine:
         if entry is None:
             return None
         for row in entry.rows:
-            if row.target not in entered and row.holds(m):
+            if row.target not in entered and row.matches(m):
                 return row
         return None
 
-    def timeout_transition(
-        self, m: EvalContext, stage: str | None, policy: Policy, due: int
-    ) -> TimeoutTransition | None:
+    def timeout_transition(self, m: EvalContext, stage: str | None, due: int) -> TimeoutTransition | None:
         """Return the timeout transition of the stage that is due at `due`; None if none is."""
         entry = None if stage is None else self._stages.get(stage)
         if entry is None:
             return None
         for row in entry.timeouts:
-            if row.due(m, policy) == due:
+            if row.due(m) == due:
                 return row
         return None
 
-    def timeout_due(self, m: EvalContext, stage: str | None, policy: Policy) -> int | None:
+    def timeout_due(self, m: EvalContext, stage: str | None) -> int | None:
         """Return the time (ms) of the earliest timeout transition of the stage; None if it has none."""
         entry = None if stage is None else self._stages.get(stage)
         if entry is None:
             return None
         earliest: int | None = None
         for row in entry.timeouts:
-            due = row.due(m, policy)
+            due = row.due(m)
             if due is not None and (earliest is None or due < earliest):
                 earliest = due
         return earliest
@@ -136,7 +132,6 @@ class StateMachine:
             return None
         earliest: int | None = None
         for row in entry.timed if event is None else entry.affected_by(event).timed:
-            assert row.rule is not None
             at = row.rule.next_change_by_time(m)
             if at is not None and (earliest is None or at < earliest):
                 earliest = at

@@ -31,7 +31,6 @@ class Stages:
     """Moves customers through the tracks of a playbook. Holds no state of any customer."""
 
     def __init__(self, playbook: Playbook, namespace: uuid.UUID) -> None:
-        self._policy = playbook.policy
         self._currency = playbook.policy.currency
         self._plan = playbook.plan
         self._namespace = namespace
@@ -110,13 +109,13 @@ class Stages:
         """
         m = self._context
         m.profile, m.event, m.active, m.at = profile, None, False, profile.last_seen_at
-        earliest = self._lifecycle.timeout_due(m, profile.stage, self._policy)
+        earliest = self._lifecycle.timeout_due(m, profile.stage)
         if self._timed:
             at = profile.rules_due
             if at is not None and (earliest is None or at < earliest):
                 earliest = at
         for track in range(1, self._track_count):
-            at = self._machines[track].timeout_due(m, _stage(profile, track), self._policy)
+            at = self._machines[track].timeout_due(m, _stage(profile, track))
             if at is not None and (earliest is None or at < earliest):
                 earliest = at
         return earliest
@@ -129,7 +128,7 @@ class Stages:
         m = self._context
         m.profile, m.event, m.active, m.at = profile, None, False, max(due, profile.last_seen_at)
         for track in range(self._track_count):
-            timeout = self._machines[track].timeout_transition(m, _stage(profile, track), self._policy, due)
+            timeout = self._machines[track].timeout_transition(m, _stage(profile, track), due)
             if timeout is not None:
                 cause = Cause(kind="inactivity", rule=timeout.target, deadline=due)
                 self._enter(profile, track, timeout.target, m.at, cause, outputs)
