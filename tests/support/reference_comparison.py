@@ -33,22 +33,22 @@ def play_in_core(
     outputs: list[Output] = []
     counts: Counter[tuple[str, str]] = Counter()
 
-    def pass_time(who: CustomerKey, to: int) -> None:
-        while who in profiles and (due := profiles[who].next_deadline) is not None and due <= to:
-            lifecycle.fire(profiles[who], outputs, counts)
-            if profiles[who].stage is None:
-                del profiles[who]
+    def pass_time(key: CustomerKey, to: int) -> None:
+        while key in profiles and (due := profiles[key].next_deadline) is not None and due <= to:
+            lifecycle.fire(profiles[key], outputs, counts)
+            if profiles[key].stage is None:
+                del profiles[key]
 
     for event in events:
-        who = (event.identified, event.customer)
-        if who in profiles and lifecycle.is_duplicate(profiles[who], event):
+        key = (event.identified, event.customer)
+        if key in profiles and lifecycle.is_duplicate(profiles[key], event):
             continue
-        pass_time(who, event.at)
-        profile = profiles.setdefault(who, lifecycle.new(event.customer, event.identified))
+        pass_time(key, event.at)
+        profile = profiles.setdefault(key, lifecycle.new(event.customer, event.identified))
         lifecycle.apply(profile, event, outputs, counts)
     if until is not None:
-        for who in list(profiles):
-            pass_time(who, until)
+        for key in list(profiles):
+            pass_time(key, until)
     return outputs, profiles
 
 
@@ -92,5 +92,5 @@ def assert_core_agrees(events: Sequence[Event], policy: Policy, until: int | Non
     """Assert that core and reference make the same outputs and end in the same state."""
     outputs, profiles = play_in_core(events, policy, until)
     assert by_customer(outputs) == by_customer(reference(events, policy, until))
-    seen = {who: profile_view(profile, policy) for who, profile in profiles.items()}
-    assert seen == {who: reference_view(view) for who, view in final(events, policy, until).items()}
+    seen = {key: profile_view(profile, policy) for key, profile in profiles.items()}
+    assert seen == {key: reference_view(view) for key, view in final(events, policy, until).items()}

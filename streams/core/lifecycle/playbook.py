@@ -25,7 +25,7 @@ class Playbook(msgspec.Struct, frozen=True, kw_only=True):
     version: int = 0
     """Raised with each change of the definition. Profiles carry the version that they were last worked on under."""
     digest: str = ""
-    """Digest of the text. It tells playbooks with the same name and version from each other."""
+    """Digest of the text. It distinguishes playbooks with the same name and version."""
     policy: Policy = Policy()
     tracks: tuple[Track, ...]
     """At least one. The first is the lifecycle: the stage that `Profile.stage` and metrics mean."""
