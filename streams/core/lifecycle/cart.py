@@ -167,10 +167,10 @@ def unite(cart: Cart, other: Cart, copies: frozenset[int], limit: int, counts: C
             cart.now, cart.log, cart.before, cart.bought = other.now, other.log, other.before, other.bought
             return
         first, second = sorted([_history(cart, other.bought), _history(other, cart.bought)], key=repr)
-        known = {_identity(op): n for n, op in enumerate(first) if op.kind is _ORDER or op.at in copies}
+        known = {_match_key(op): n for n, op in enumerate(first) if op.kind is _ORDER or op.at in copies}
         ops = first.copy()
         for op in second:
-            n = known.get(_identity(op))
+            n = known.get(_match_key(op))
             if n is None:
                 ops.append(op)
             elif op.quantity > first[n].quantity:
@@ -196,11 +196,11 @@ def _is_empty(cart: Cart) -> bool:
 def _history(cart: Cart, elsewhere: list[Bought]) -> list[CartOperation]:
     """Return the known operations on the cart in the order of time. `elsewhere`: the orders of the other cart."""
     base = cart.now if cart.before is None else cart.before
-    in_log = {_identity(op) for op in cart.log}
+    in_log = {_match_key(op) for op in cart.log}
     ops: list[CartOperation] = []
     for bought in cart.bought:
         op = _op(bought.at, _ORDER, bought.cart_id, bought.checkout_id, bought.products)
-        if _identity(op) not in in_log:
+        if _match_key(op) not in in_log:
             if bought.cart_shown_at is not None:
                 ops.append(_op(bought.cart_shown_at, _SHOW, bought.cart_id, None))
             if bought.checkout_shown_at is not None:
@@ -260,7 +260,7 @@ def _products(op: CartOperation) -> tuple[str, ...]:
     return tuple([key(item.product_id) for item in op.items or ()])
 
 
-def _identity(op: CartOperation) -> tuple[int, CartOperationKind, str, tuple[str, ...], str | None, str | None]:
+def _match_key(op: CartOperation) -> tuple[int, CartOperationKind, str, tuple[str, ...], str | None, str | None]:
     """Return the key by which an operation that was applied to both carts is recognized."""
     if op.kind is _ORDER:
         return op.at, op.kind, op.product, _products(op)[:MOST_PRODUCTS], op.cart_id, op.checkout_id

@@ -160,7 +160,7 @@ class Lifecycle:
         if self._stages.has_other_playbook(profile):
             self._stages.adopt_playbook(profile, due, outputs)
             profile.weight += self._bytes_of_tracks
-            since = len(outputs)
+            since = len(outputs)  # triggers do not follow up the outputs of a changed playbook
         else:
             for deadline in self._deadlines:
                 if deadline.due(profile) == due:
