@@ -15,7 +15,7 @@ PACKAGES = {
     "streams/core/identity": ("aliases", "erasure_sweep", "resolver"),
     "streams/core/lifecycle": (
         "abandonment", "aggregates", "cart", "deadlines", "lifecycle", "merging", "orders", "rule_index", "stages",
-        "tracks", "trigger_runner", "triggers", "trimming",
+        "summary", "tracks", "trigger_runner", "triggers", "trimming",
     ),
     "streams/core/model": ("event", "ids"),
     "streams/core/processing": ("output_filter", "processor"),

@@ -13,35 +13,17 @@ from collections.abc import Sequence
 from typing import Any, Final, Literal
 
 from streams.core.lifecycle.cart import as_items, key, settle, updated
+from streams.core.lifecycle.summary import value
 from streams.core.model import ids
 from streams.core.model.event import Event
 from streams.core.model.outputs import Abandonment, AbandonmentType, Output
 from streams.core.model.parts import AbandonmentKind, Bought, Episode, Item, OpenAbandonment, Order
-from streams.core.model.policy import LARGEST_AMOUNT, Policy
+from streams.core.model.policy import Policy
 from streams.core.profile.profile import Profile
 
 RECENT_LIMIT: Final = 512
 """Most step-1 times that a profile keeps: over a week of half hours. Only endless retractions reach it."""
 _DEFAULT_PRECEDENCE: Final = ("checkout", "cart", "browse")
-
-
-def value(items: Sequence[Item], currency: str) -> tuple[int | None, str | None]:
-    """Return the sum of the items in minor units, and its currency.
-
-    The sum is None if a price is missing, currencies differ or it exceeds `LARGEST_AMOUNT`. The currency is None unless
-    the prices have exactly one. No items are worth 0 in `currency`.
-    """
-    if not items:
-        return 0, currency
-    currencies = {item.currency for item in items if item.price is not None}
-    if len(currencies) != 1:
-        return None, None
-    total = 0
-    for item in items:
-        if item.price is None:
-            return None, currencies.pop()
-        total += item.price * item.quantity
-    return None if total > LARGEST_AMOUNT else total, currencies.pop()
 
 
 def _quantities(items: Sequence[Item]) -> set[tuple[str | None, int]]:

@@ -16,7 +16,8 @@ from streams.core.lifecycle.cart import operation, record
 from streams.core.lifecycle.deadlines import deadlines_of
 from streams.core.lifecycle.merging import Merging, empty
 from streams.core.lifecycle.playbook import Playbook
-from streams.core.lifecycle.stages import BYTES_PER_TRACK, Stages, summary
+from streams.core.lifecycle.stages import BYTES_PER_TRACK, Stages
+from streams.core.lifecycle.summary import summary
 from streams.core.lifecycle.trigger_runner import TriggerRunner
 from streams.core.lifecycle.trimming import BYTES_PER_EVENT, trim
 from streams.core.model import ids

@@ -12,13 +12,12 @@ from typing import Final
 from msgspec.structs import replace
 
 from streams.core.lifecycle import aggregates
-from streams.core.lifecycle.abandonment import value
-from streams.core.lifecycle.cart import as_items
 from streams.core.lifecycle.playbook import Playbook
 from streams.core.lifecycle.rule_index import StateMachine
+from streams.core.lifecycle.summary import summary
 from streams.core.model import ids
 from streams.core.model.event import Event
-from streams.core.model.outputs import Cause, Output, StageChange, Summary
+from streams.core.model.outputs import Cause, Output, StageChange
 from streams.core.model.parts import TrackState
 from streams.core.profile.profile import Profile
 from streams.core.rules.eval_context import EvalContext
@@ -324,26 +323,6 @@ class Stages:
                 profile=summary(profile, self._currency),
             )
         )
-
-
-def summary(profile: Profile, currency: str) -> Summary:
-    """Return the summary of the customer as of now. `currency` is used for a customer without one."""
-    lines = profile.cart.now.lines
-    currency = profile.currency or currency
-    cart_value, cart_currency = value(as_items(lines), currency)
-    revenue, number = profile.revenue, profile.orders - profile.other_currency_orders
-    return Summary(
-        first_seen_at=profile.first_seen_at,
-        last_seen_at=profile.last_seen_at,
-        sessions=profile.sessions.count,
-        product_views=profile.product_views,
-        orders=profile.orders,
-        revenue=revenue,
-        currency=currency,
-        average_order_value=(2 * revenue + number) // (2 * number) if number else None,  # half up
-        cart_items=sum(line.quantity for line in lines.values()),
-        cart_value=cart_value if cart_currency == currency else None,  # the summary names one currency
-    )
 
 
 def _caused_by(event: Event, stage: str) -> Cause:
