@@ -14,6 +14,7 @@ from streams.core.profile.profile import Profile
 from streams.core.store.backend import CHECKPOINT
 from streams.core.store.recent_commits import RECENT
 from streams.core.store.task_state import TaskState, record_key
+from tests.support.default_playbook import default_playbook
 from tests.support.memory_disk import MemoryDisk
 from tests.support.task_states import NOON, contents, play_views, view
 
@@ -170,7 +171,7 @@ def test_deadline_that_moved_later_loads_no_profile() -> None:
 
 
 def test_commit_is_due_when_half_of_the_profiles_that_may_stay_live_are_unwritten() -> None:
-    engine = PartitionEngine(Lifecycle(), state=TaskState(hot=6))
+    engine = PartitionEngine(Lifecycle(default_playbook()), state=TaskState(hot=6))
     now = {Source.ORDERS: Fetch(NOON, 0)}
     for n in range(3):
         assert not engine.state.full
