@@ -7,6 +7,7 @@ from collections import Counter
 
 import pytest
 
+from streams.core.engine.config import EngineConfig
 from streams.core.engine.partition_engine import PartitionEngine
 from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.model.event import Event, Source
@@ -35,7 +36,7 @@ def drained(at: int, clicks: int) -> dict[Source, Fetch]:
 
 def waiting(customers: int, step: Budget) -> PartitionEngine:
     """Return an engine with this many customers who viewed a product at noon."""
-    engine = PartitionEngine(Lifecycle(), step=step)
+    engine = PartitionEngine(Lifecycle(), EngineConfig(budget=step))
     engine.advance(NOON, drained(NOON, customers))
     engine.apply(Source.CLICKSTREAM, [click(n, NOON, f"c{n}") for n in range(customers)], customers, NOON)
     assert not engine.unfinished
@@ -76,7 +77,7 @@ def test_late_event_between_budgets_finds_all_due_deadlines_fired() -> None:
 
 
 def test_waiting_records_are_applied_a_budget_at_once() -> None:
-    engine = PartitionEngine(Lifecycle(), step=Budget(records=40, deadlines=1000, pending=1 << 20))
+    engine = PartitionEngine(Lifecycle(), EngineConfig(budget=Budget(records=40, deadlines=1000, pending=1 << 20)))
     effects = engine.apply(Source.CLICKSTREAM, [click(n, NOON + n, f"c{n}") for n in range(100)], 100, NOON + HOUR)
     assert not effects.counts  # the orders of that time are not known yet
     counts = []
@@ -92,7 +93,7 @@ def test_waiting_records_are_applied_a_budget_at_once() -> None:
 
 def largest_record(step: Budget) -> tuple[int, int]:
     """Return the largest record of the changelog and the number of commits, for 3,000 abandoned carts in a backlog."""
-    engine, end = PartitionEngine(Lifecycle(), step=step), NOON + 3000 * HOUR
+    engine, end = PartitionEngine(Lifecycle(), EngineConfig(budget=step)), NOON + 3000 * HOUR
     records = [click(n, NOON + n * HOUR, type="product_added", product=f"p{n % 30}") for n in range(3000)]
     engine.advance(end, {Source.ORDERS: Fetch(end, 0)})
     engine.apply(Source.CLICKSTREAM, records, 3000, end)
@@ -125,7 +126,7 @@ def test_a_commit_comes_before_a_profile_keeps_more_outputs_than_its_record_can_
 @pytest.mark.parametrize("events", [5_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
 def test_a_customer_with_a_million_events_a_day_stays_within_bounds(events: int) -> None:
     """Such a customer is a robot, or an id that many people share."""
-    engine = PartitionEngine(Lifecycle(), step=Budget(records=4096, deadlines=500, pending=128 << 10))
+    engine = PartitionEngine(Lifecycle(), EngineConfig(budget=Budget(records=4096, deadlines=500, pending=128 << 10)))
     counts: Counter[tuple[str, str]] = Counter()
     every = DAY // 1_000_000
     for first in range(0, events, 1000):

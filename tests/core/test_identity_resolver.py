@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from streams.core.engine.config import EngineConfig, LastCommit
 from streams.core.engine.partition_engine import PartitionEngine
-from streams.core.event_time.inputs import FIRST_MESSAGES
+from streams.core.event_time.inputs import FIRST_MESSAGES, upstream_number
 from streams.core.identity.aliases import (
     OWNERS,
     REFUSED,
@@ -480,8 +481,11 @@ def test_where_linking_is_on_no_more_an_alias_becomes_a_profile_again() -> None:
 # -- what leaves, and when
 
 
-def identity_resolution(**given: Any) -> PartitionEngine:
-    return PartitionEngine(Lifecycle(), tasks=1, **given)
+def identity_resolution(
+    last: LastCommit = LastCommit(), *, state: TaskState | None = None, **config: Any
+) -> PartitionEngine:
+    """Return the engine of the only task, with identity resolution. `config`: other fields of `EngineConfig`."""
+    return PartitionEngine(Lifecycle(), EngineConfig(tasks=1, **config), last, state=state)
 
 
 def read(engine: PartitionEngine, *records: Event, now: int = NOON) -> list[Output]:
@@ -570,7 +574,7 @@ def test_event_waiting_at_a_later_resolution_stage_is_uncommitted_and_buffered()
 
 
 def test_overlapping_runs_of_parts_are_taken_once() -> None:
-    engine = identity_resolution(origins=[(CLICKS, 1)])
+    engine = identity_resolution(upstreams=[(CLICKS, 1)])
 
     def run(*offsets: int) -> RepartitionedRecord:
         parts = []
@@ -582,14 +586,13 @@ def test_overlapping_runs_of_parts_are_taken_once() -> None:
 
     assert [part.role for part in run(1).events] == [LINK]
     engine.receive([(0, run(1, 3)), (1, run(3, 5)), (2, run(3))], 3, NOON)
-    number = 1 << 4
-    assert [one.offset for one in engine._origins[number].queue] == [1, 3, 5]
+    assert [one.offset for one in engine._inputs.upstreams[upstream_number(CLICKS, 1)].queue] == [1, 3, 5]
 
 
 def test_small_budgets_give_the_same_as_one() -> None:
     records = [one for n in range(30) for one in (view(2 * n, device=f"d-{n % 7}"), view(2 * n + 1, "c", f"d-{n % 7}"))]
     whole = read(identity_resolution(), *records)
-    stepwise = identity_resolution(step=Budget(records=2, deadlines=1, pending=1 << 20))
+    stepwise = identity_resolution(budget=Budget(records=2, deadlines=1, pending=1 << 20))
     outputs = read(stepwise, *records)
     while stepwise.unfinished:
         outputs += stepwise.advance(NOON).outputs
@@ -599,7 +602,7 @@ def test_small_budgets_give_the_same_as_one() -> None:
 def test_messages_of_a_cut_flush_count_towards_the_bound_of_a_record() -> None:
     step = Budget(records=1000, deadlines=100, pending=6_000)
     clicks = [view(HOUR + n, device="d") for n in range(30)]
-    died = identity_resolution(step=step)
+    died = identity_resolution(budget=step)
     read(died, view(0, "c", "d"))
     whole = died.snapshot()
     assert whole is not None
@@ -613,9 +616,16 @@ def test_messages_of_a_cut_flush_count_towards_the_bound_of_a_record() -> None:
     for key, value in (*whole.changes, *cut.changes):
         state.restore(key, value)
     engine = identity_resolution(
-        step=step, state=state, positions=whole.positions, marks=whole.marks, commit=whole.commit,
-        flushed=whole.commit, arrivals=StoredRepartition(0, whole.arrivals.upstreams, whole.arrivals.numbers),
-    )  # fmt: skip
+        LastCommit(
+            commit=whole.commit,
+            flushed=whole.commit,
+            positions=whole.positions,
+            progress=whole.marks,
+            repartition=StoredRepartition(0, whole.arrivals.upstreams, whole.arrivals.numbers),
+        ),
+        state=state,
+        budget=step,
+    )
     orders = [record(T + MINUTE + n, "order_completed", None, "d") for n in range(60)]
     for source, position, records in ((ORDERS, 0, orders), (CLICKS, 1, clicks)):
         for offset, one in enumerate(records, position):
@@ -707,9 +717,16 @@ def test_messages_of_a_cut_flush_are_sent_also_if_a_source_reader_reads_their_so
     for key, value in (*whole.changes, *cut.changes):
         state.restore(key, value)
     engine = identity_resolution(
-        partition=0, own=[ORDERS], origins=[(CLICKS, 0)], state=state, commit=whole.commit, flushed=whole.commit,
-        arrivals=StoredRepartition(0, whole.arrivals.upstreams, whole.arrivals.numbers),
-    )  # fmt: skip
+        LastCommit(
+            commit=whole.commit,
+            flushed=whole.commit,
+            repartition=StoredRepartition(0, whole.arrivals.upstreams, whole.arrivals.numbers),
+        ),
+        state=state,
+        partition=0,
+        own=[ORDERS],
+        upstreams=[(CLICKS, 0)],
+    )
     now = NOON + HOUR
     engine.receive([(0, RepartitionedRecord(CLICKS, 0, click.offset, -1, [click]))], 1, now)
     tell(engine, int(CLICKS), now)

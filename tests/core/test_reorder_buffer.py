@@ -6,6 +6,7 @@ import itertools
 
 import pytest
 
+from streams.core.engine.config import LastCommit
 from streams.core.engine.partition_engine import PartitionEngine
 from streams.core.event_time.inputs import FIRST_MESSAGES, MESSAGE_STREAMS
 from streams.core.event_time.offset_gaps import READ, complete_up_to
@@ -277,8 +278,8 @@ def forwarded(offset: int, *times: int) -> RepartitionedRecord:
     return RepartitionedRecord(CLICKS, 0, offset + len(times) - 1, offset - 1, activities)
 
 
-def start(state: TaskState | None = None, **given: object) -> PartitionEngine:
-    return forwarding_engine(origins=[(CLICKS, 0)], event_time_ordering=True, state=state, **given)
+def start(last: LastCommit = LastCommit(), state: TaskState | None = None) -> PartitionEngine:
+    return forwarding_engine(last, state=state, upstreams=[(CLICKS, 0)], event_time_ordering=True)
 
 
 def test_forwarded_events_wait_for_upstream_progress_and_are_committed_from_the_first_waiting() -> None:
@@ -302,7 +303,7 @@ def test_forwarded_events_wait_for_upstream_progress_and_are_committed_from_the_
     assert peek(value).offset_gaps == {READ: [0], 0: [0]}
     state = TaskState()
     state.restore(b"cc", value)
-    again = start(state, arrivals=snapshot.arrivals, marks=snapshot.marks)
+    again = start(LastCommit(repartition=snapshot.arrivals, progress=snapshot.marks), state)
     effects = again.receive(
         [(0, forwarded(0, NOON + 5 * SECOND, NOON)), (3, ProgressReport(CLICKS, 0, 1, NOON + MINUTE, None, None))],
         4,
@@ -316,7 +317,7 @@ def test_forwarded_events_wait_for_upstream_progress_and_are_committed_from_the_
 def test_progress_is_not_reported_beyond_deadlines_still_firing() -> None:
     """No event is applied until all due deadlines have fired, so the reported progress must not be beyond them."""
     step = Budget(records=99, deadlines=1, pending=9999)
-    task = forwarding_engine(own=(CLICKS, ORDERS), origins=[], tasks=1, event_time_ordering=True, step=step)
+    task = forwarding_engine(own=(CLICKS, ORDERS), upstreams=[], tasks=1, event_time_ordering=True, budget=step)
 
     def read(source: Source, at: int, *parts: Event) -> None:
         position = task.progress(source).position

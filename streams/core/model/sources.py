@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from typing import Final, NewType, Protocol
 
 import msgspec
 
 from streams.core.model.event import Event
 from streams.core.model.policy import MINUTE, SECOND
+
+UpstreamId = NewType("UpstreamId", int)
+"""Identity of an upstream partition. Made by `streams.core.event_time.inputs.upstream_number`; stored as an integer."""
+NO_UPSTREAM: Final = UpstreamId(-1)
+"""In the place of the id for an input that is no upstream partition."""
 
 
 class RawRecord(Protocol):
@@ -93,8 +98,7 @@ class Erasure(msgspec.Struct, frozen=True):
 class StoredUpstream(msgspec.Struct, frozen=True, array_like=True):
     """What is stored of an origin with the state, and restored from it."""
 
-    number: int
-    """See `streams.core.event_time.inputs.upstream_number`."""
+    number: UpstreamId
     taken: int
     """The last of its offsets up to which all that it forwarded here is applied."""
     progress: int | None
