@@ -30,14 +30,14 @@ def click(n: int, at: int, customer: str = "c", type: str = "product_viewed", pr
     )  # fmt: skip
 
 
-def drained(at: int, clicks: int) -> dict[Source, Fetch]:
+def caught_up(at: int, clicks: int) -> dict[Source, Fetch]:
     return {Source.CLICKSTREAM: Fetch(at, clicks), Source.ORDERS: Fetch(at, 0)}
 
 
-def waiting(customers: int, step: Budget) -> PartitionEngine:
+def waiting(customers: int, budget: Budget) -> PartitionEngine:
     """Return an engine with this many customers who viewed a product at noon."""
-    engine = PartitionEngine(Lifecycle(), EngineConfig(budget=step))
-    engine.advance(NOON, drained(NOON, customers))
+    engine = PartitionEngine(Lifecycle(), EngineConfig(budget=budget))
+    engine.advance(NOON, caught_up(NOON, customers))
     engine.apply(Source.CLICKSTREAM, [click(n, NOON, f"c{n}") for n in range(customers)], customers, NOON)
     assert not engine.unfinished
     return engine
@@ -46,7 +46,7 @@ def waiting(customers: int, step: Budget) -> PartitionEngine:
 def test_jump_of_the_watermark_fires_a_budget_of_deadlines_at_once() -> None:
     engine = waiting(100, Budget(records=1000, deadlines=30, pending=1 << 20))
     later = NOON + HOUR
-    fired = [len(engine.advance(later, drained(later, 100)).deadlines)]
+    fired = [len(engine.advance(later, caught_up(later, 100)).deadlines)]
     while engine.unfinished:
         fired.append(len(engine.advance(later).deadlines))
     assert fired == [30, 30, 30, 10]
@@ -55,15 +55,15 @@ def test_jump_of_the_watermark_fires_a_budget_of_deadlines_at_once() -> None:
 def test_late_event_between_budgets_finds_all_due_deadlines_fired() -> None:
     """The result is that of firing all deadlines at once: the policy decides about retractions, and not the budget."""
 
-    def what_became(step: Budget) -> list[Output]:
-        engine = waiting(100, step)
+    def what_became(budget: Budget) -> list[Output]:
+        engine = waiting(100, budget)
         later = NOON + HOUR
         outputs: list[Output] = []
 
         def take(effects: Effects) -> None:
             outputs.extend(effects.outputs)
 
-        take(engine.advance(later, drained(later, 100)))
+        take(engine.advance(later, caught_up(later, 100)))
         take(engine.apply(Source.CLICKSTREAM, [click(100, NOON + 10 * MINUTE, "c99")], 101, later))
         while engine.unfinished:
             take(engine.advance(later))
@@ -91,9 +91,9 @@ def test_waiting_records_are_applied_a_budget_at_once() -> None:
     assert counts == [40, 40, 20]
 
 
-def largest_record(step: Budget) -> tuple[int, int]:
+def largest_record(budget: Budget) -> tuple[int, int]:
     """Return the largest record of the changelog and the number of commits, for 3,000 abandoned carts in a backlog."""
-    engine, end = PartitionEngine(Lifecycle(), EngineConfig(budget=step)), NOON + 3000 * HOUR
+    engine, end = PartitionEngine(Lifecycle(), EngineConfig(budget=budget)), NOON + 3000 * HOUR
     records = [click(n, NOON + n * HOUR, type="product_added", product=f"p{n % 30}") for n in range(3000)]
     engine.advance(end, {Source.ORDERS: Fetch(end, 0)})
     engine.apply(Source.CLICKSTREAM, records, 3000, end)

@@ -41,7 +41,7 @@ def views(harness: SinglePartitionHarness) -> dict[str, int]:
     return {profile.customer: profile.product_views for _, profile in harness.engine.state.items()}
 
 
-# -- what is held, and for how long
+# -- how long events wait
 
 
 def test_event_waits_until_no_earlier_one_can_arrive() -> None:
@@ -133,7 +133,7 @@ def test_untrusted_clock_completes_nothing() -> None:
     assert stages(harness.received) == ["visitor"]
 
 
-def test_a_source_is_not_paused_for_what_waits_for_itself() -> None:
+def test_source_is_not_paused_for_events_that_wait_for_it() -> None:
     """In a backlog, the source that is behind must be read on, however many of its events wait."""
     harness = SinglePartitionHarness(NOON, event_time_ordering=True)
     at = NOON - 5 * HOUR
@@ -272,10 +272,10 @@ def test_record_of_a_stale_owner_with_more_offset_gaps_is_ignored() -> None:
 
 
 def forwarded(offset: int, *times: int) -> RepartitionedRecord:
-    activities = [click(at) for at in times]
-    for place, activity in enumerate(activities, offset):
-        activity.offset = place
-    return RepartitionedRecord(CLICKS, 0, offset + len(times) - 1, offset - 1, activities)
+    events = [click(at) for at in times]
+    for place, event in enumerate(events, offset):
+        event.offset = place
+    return RepartitionedRecord(CLICKS, 0, offset + len(times) - 1, offset - 1, events)
 
 
 def start(last: LastCommit = LastCommit(), state: TaskState | None = None) -> PartitionEngine:
@@ -296,8 +296,8 @@ def test_forwarded_events_wait_for_upstream_progress_and_are_committed_from_the_
     assert snapshot is not None
     assert snapshot.arrivals is not None
     assert snapshot.arrivals.position == 0
-    (mark,) = snapshot.arrivals.upstreams
-    assert (mark.taken, mark.progress) == (-1, NOON + LATENESS + 1)  # so that the watermark does not go back
+    (upstream,) = snapshot.arrivals.upstreams
+    assert (upstream.taken, upstream.progress) == (-1, NOON + LATENESS + 1)  # so that the watermark does not go back
     ((_, value),) = snapshot.changes
     assert value is not None
     assert peek(value).offset_gaps == {READ: [0], 0: [0]}

@@ -76,7 +76,7 @@ def test_records_read_before_a_topic_was_grown_are_not_applied_again_when_forwar
 
 def test_stream_blocks_the_watermark_only_if_it_is_behind_its_sources() -> None:
     now = T0 + 10 * MINUTE
-    for behind, held_by in ((0, (CLICKS, None)), (15 * SECOND, (CLICKS, None)), (MINUTE, (FIRST_MESSAGES + 1, 0))):
+    for behind, blocked_by in ((0, (CLICKS, None)), (15 * SECOND, (CLICKS, None)), (MINUTE, (FIRST_MESSAGES + 1, 0))):
         task = forwarding_engine(own=(CLICKS, ORDERS), upstreams=[(source, 0) for source in Source], tasks=2)
         reports = [ProgressReport(source, 0, -1, now, now, now) for source in Source]
         streams = [(FIRST_MESSAGES + n, number) for n in range(MESSAGE_STREAMS) for number in range(2)]
@@ -84,4 +84,4 @@ def test_stream_blocks_the_watermark_only_if_it_is_behind_its_sources() -> None:
         reports += [ProgressReport(*one, -1, now - (behind if one == late else 0), now, now) for one in streams]
         task.receive(list(enumerate(reports)), len(reports), now)
         task.advance(now, {source: Fetch(now, 0) for source in Source})
-        assert task.watermark_blocked_by() == held_by  # own sources are 5 s behind
+        assert task.watermark_blocked_by() == blocked_by  # own sources are 5 s behind

@@ -1,4 +1,4 @@
-"""What an engine is given when its task starts: its configuration, and what the last commit stored."""
+"""The configuration of an engine, and the content of the last commit, as the task that starts it passes them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from streams.core.processing.budget import UNLIMITED, Budget
 
 
 class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """What an engine reads, and how it works. The default is the engine of a group with one partition."""
+    """The inputs and the behaviour of an engine. The default is the engine of a group with one partition."""
 
     partition: int = -1
     """Number of the partition; -1 where there is one only."""
@@ -33,7 +33,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LastCommit(msgspec.Struct, frozen=True, kw_only=True):
-    """What the last commit of the task stored. The default is that of a task that begins."""
+    """The content of the last commit of a task. The default is that of a new task."""
 
     commit: int = 0
     """Number of the last commit, by the offset metadata."""

@@ -48,7 +48,7 @@ class ReorderBuffer(MergeStage):
         self._waiting: list[Entry] = []
         self._state = state
         self._applied_at_start = list(state.applied)
-        """By rank, the highest offset that may have been applied when the task began."""
+        """The highest offset, by rank, that may have been applied when the task began."""
         self._number = 0
         for input_ in inputs:
             input_.applied_before = set()

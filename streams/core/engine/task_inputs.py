@@ -79,7 +79,7 @@ class TaskInputs:
         self.repartition_position = 0 if last.repartition is None else last.repartition.position
         """The next offset of the repartition topic: everything before it was handed to the engine."""
         self._unread_upstreams = [upstream for number, upstream in stored.items() if number not in self.upstreams]
-        """What is stored of upstream partitions that do not forward at present: they may do so again."""
+        """The stored upstream partitions that do not forward at present: they may do so again."""
         self._silent: frozenset[Source] = frozenset()
         self._caught_up = [CaughtUp() for _ in range(MESSAGE_STREAMS if config.tasks else 0)]
         """For each stream of internal messages of this task, the time to report."""

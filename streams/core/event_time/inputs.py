@@ -81,7 +81,7 @@ class UpstreamProgress:
         return True
 
     def is_caught_up(self, now: int) -> bool:
-        """Return True if a fresh report says that nothing more is there."""
+        """Return True if a fresh report shows that nothing more is there."""
         return self.caught_up_at is not None and now - self.caught_up_at <= self._fresh
 
 

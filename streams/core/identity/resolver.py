@@ -24,7 +24,7 @@ A stage hands its results to the next one in **internal messages**, also if the 
 message waits in the profile that caused it for the commit, so none is sent that the changelog lacks. Its number counts
 up within its stream, in the order in which the stage applies its causes, so a receiver skips a message that it has.
 
-The order of arrival does not change the result, apart from the cases that docs/identity.md lists. Only data without a
+The order of arrival does not change the result, except in the cases that docs/identity.md lists. Only data without a
 customer id moves, and a customer id never resolves to another one. Owners, devices and claims are kept with their event
 times, so late parts find their place, and late events go to the owner of their time. Merging profiles is commutative
 and associative. Messages are merged by event time like all other input, and a task reports no progress past an unsent
@@ -95,10 +95,10 @@ class IdentityResolver(Processor):
         self._device_expiry = lifecycle.policy.device_expiry
         self._cart_id_expiry = lifecycle.policy.cart_id_expiry
         self.numbers = [*numbers, *[-1] * MESSAGE_STREAMS][:MESSAGE_STREAMS]
-        """By stream, the last number given to a message."""
+        """The last number given to a message, by stream."""
         self._made: list[int | None] = [None] * MESSAGE_STREAMS
         self._leaving: list[int | None] = [None] * MESSAGE_STREAMS
-        """By stream, the earliest time of messages made since the last commit (`_made`), and of messages that the last
+        """The earliest time, by stream, of messages made since the last commit (`_made`), and of messages that the last
         commit took and that are not sent yet (`_leaving`)."""
         for message in unsent:
             _note_earliest(self._leaving, message)
@@ -135,12 +135,12 @@ class IdentityResolver(Processor):
         self._pending.update(self._cut_bytes)
 
     def release_cut(self, committed: Mapping[int, int], taken: Mapping[int, int], effects: Effects) -> None:
-        """Send the messages that wait for a cause which will not be read again. `committed`, `taken`: the offsets that
-        are known to be committed (see `TaskState.changes`)."""
+        """Give the messages that wait for a cause which will not be read again to the next commit. `committed`,
+        `taken`: the offsets that are known to be committed (see `TaskState.changes`)."""
         for waiting in list(self._cut):
             cause, offset, key = waiting
             if offset < first_again(cause, committed, taken) and (profile := self.state.get(key)) is not None:
-                self._send_cut(waiting, profile, effects)
+                self._keep_cut(waiting, profile, effects)
 
     def apply(self, record: Event, via: Input, read_at: int, effects: Effects) -> bool:
         """Implement `Processor.apply`, for parts and internal messages too."""
@@ -157,12 +157,12 @@ class IdentityResolver(Processor):
         return False
 
     def skip(self, record: Event, via: Input, profile: Profile, key: bytes, effects: Effects) -> None:
-        """Skip a record. Messages that waited for it to be read again are sent now."""
+        """Skip a record. Messages that waited for it to be read again go with the next commit."""
         super().skip(record, via, profile, key, effects)
         if self._cut:
-            self._send_cut((cause_of(via), record.offset, key), profile, effects)
+            self._keep_cut((cause_of(via), record.offset, key), profile, effects)
             if via.formerly_own:  # the flush may be from when the task read the source itself
-                self._send_cut((-1 - via.rank, record.offset, key), profile, effects)
+                self._keep_cut((-1 - via.rank, record.offset, key), profile, effects)
 
     # -- devices
 
@@ -197,7 +197,7 @@ class IdentityResolver(Processor):
             stream=MOVES, number=self._next(MOVES), cause=cause_of(via), offset=record.offset, role=EVENT, at=record.at,
             customer=customer, other=record.customer, event=payload_of(record),
         )  # fmt: skip
-        self._send(profile, key, message, effects)
+        self._keep_message(profile, key, message, effects)
         profile.next_deadline = alias.last_seen_at + self._device_expiry
         self.state.note_change(key, profile, None, (), deadline_before)
         return True
@@ -247,10 +247,10 @@ class IdentityResolver(Processor):
                 stream=MOVES, number=self._next(MOVES), cause=cause_of(via), offset=record.offset, role=MOVED, at=at,
                 customer=customer, other=record.customer, moved=moved,
             )  # fmt: skip
-            self._send(profile, key, message, effects)
+            self._keep_message(profile, key, message, effects)
         if (
             changed
-        ):  # else only the applied offset changed, which need not be written: applied again, the record has no effect
+        ):  # else only the applied offset changed: not written, since the record has no effect if applied again
             profile.next_deadline = alias.last_seen_at + self._device_expiry
             self.state.note_change(key, profile, before, places_before, deadline_before)
 
@@ -316,7 +316,7 @@ class IdentityResolver(Processor):
                 stream=CARTS, number=self._next(CARTS), cause=cause_of(via), offset=record.offset, role=LINK,
                 at=max(at, since), customer=device, other=customer, event_id=record.event_id, event_type=record.type,
             )  # fmt: skip
-            self._send(profile, key, message, effects)
+            self._keep_message(profile, key, message, effects)
         if changed:
             profile.next_deadline = alias.last_seen_at + self._cart_id_expiry
             self.state.note_change(key, profile, None, (), deadline_before)
@@ -412,11 +412,11 @@ class IdentityResolver(Processor):
         )
 
     def _next(self, stream: int) -> int:
-        """Return the number of the next message, which must be sent at once."""
+        """Return the number of the next message, which must be made at once."""
         self.numbers[stream] += 1
         return self.numbers[stream]
 
-    def _send(self, profile: Profile, key: bytes, message: InternalMessage, effects: Effects) -> None:
+    def _keep_message(self, profile: Profile, key: bytes, message: InternalMessage, effects: Effects) -> None:
         """Keep the message in the profile until the commit."""
         stream = message.stream
         profile.pending.append(message)
@@ -426,8 +426,8 @@ class IdentityResolver(Processor):
         self._count_pending(key, message)
         effects.counts["passed", STREAM_LABELS[stream]] += 1
 
-    def _send_cut(self, waiting: tuple[int, int, bytes], profile: Profile, effects: Effects) -> None:
-        """Send the messages that waited for a cause to be read again, if there are any, with the next commit."""
+    def _keep_cut(self, waiting: tuple[int, int, bytes], profile: Profile, effects: Effects) -> None:
+        """Give the messages that waited for a cause, if there are any, to the next commit, under new numbers."""
         messages, key = self._cut.pop(waiting, None), waiting[2]
         if messages is None:
             return
@@ -436,7 +436,7 @@ class IdentityResolver(Processor):
             self._cut_bytes[key] -= size
             self._pending[key] -= size
             if not self._is_erased(message):
-                self._send(profile, key, replace(message, number=self._next(message.stream)), effects)
+                self._keep_message(profile, key, replace(message, number=self._next(message.stream)), effects)
         self.state.note_change(key, profile, profile.stage, profile.places(), profile.next_deadline)
 
 

@@ -181,7 +181,7 @@ class Processor:
             self._fire_one(profile, key, effects)
 
     def _fire_one(self, profile: Profile, key: bytes, effects: Effects, *, by_watermark: bool = False) -> None:
-        if profile.alias is not None:  # the alias expires; no output says so
+        if profile.alias is not None:  # the alias expires without an output
             profile.alias = profile.next_deadline = None
             self.state.aliases -= 1
             return
