@@ -8,11 +8,12 @@ the order of its offsets. A `MergeStage` applies, again and again, the earliest 
 queues. So different inputs are merged in time order, and records of one input keep the order of that input.
 
 An input with an empty queue has no head. Its **progress** stands in for one: the event time up to which it is known,
-at or beyond which its next records are. The least progress of such inputs is the **limit**, and the merge stops there.
-An input that never showed anything blocks all others. An input that is **caught up** sets no limit: a fresh fetch, or a
+at or beyond which its next records are. The least progress of such inputs is the **limit**, and the merge stops there;
+an input that never showed anything blocks all others. An input that is **caught up** sets no limit: a fresh fetch, or a
 fresh report of its task, proves that it holds nothing. So while all inputs are caught up, live records are applied at
 once. Earlier records can therefore come in two ways only: out of order within their input, or by an input that was
-caught up before. They are applied as soon as they come, and `lifecycle` puts them in their place (docs/adr/0010). With
+caught up before. They are applied as soon as they are at the head of their queue, and `lifecycle` puts them in their
+place by time (docs/adr/0010). With
 `LIFECYCLE_ORDERING=event_time` no input counts as caught up, and the lowest stage is a `ReorderBuffer`, which sorts
 within inputs too (docs/adr/0029).
 
