@@ -1,4 +1,4 @@
-"""The configuration of an engine, and the content of the last commit, as the task that starts it passes them."""
+"""The configuration of an engine, and the content of the last commit, which a task passes to its engine."""
 
 from __future__ import annotations
 

@@ -7,15 +7,14 @@ A task reads several inputs: its own sources, and upstream partitions that other
 the order of its offsets. A `MergeStage` applies, again and again, the earliest of the records at the heads of these
 queues. So different inputs are merged in time order, and records of one input keep the order of that input.
 
-An input with an empty queue has no head. Its **progress** stands in for one: the event time up to which it is known,
-at or beyond which its next records are. The least progress of such inputs is the **limit**, and the merge stops there;
-an input that never showed anything blocks all others. An input that is **caught up** sets no limit: a fresh fetch, or a
+An input with an empty queue has no head. Its **progress** stands in for one: the event time up to which it is known, at
+or beyond which its next records are. The least progress of such inputs is the **limit**, and the merge stops there; an
+input that never showed anything blocks all others. An input that is **caught up** sets no limit: a fresh fetch, or a
 fresh report of its task, proves that it holds nothing. So while all inputs are caught up, live records are applied at
 once. Earlier records can therefore come in two ways only: out of order within their input, or by an input that was
 caught up before. They are applied as soon as they are at the head of their queue, and `lifecycle` puts them in their
-place by time (docs/adr/0010). With
-`LIFECYCLE_ORDERING=event_time` no input counts as caught up, and the lowest stage is a `ReorderBuffer`, which sorts
-within inputs too (docs/adr/0029).
+place by time (docs/adr/0010). With `LIFECYCLE_ORDERING=event_time` no input counts as caught up, and the lowest stage
+is a `ReorderBuffer`, which sorts within inputs too (docs/adr/0029).
 
 **Ties.** At equal times the input of the lower place goes first: the pass-through input, then by rank, own sources
 before upstream partitions, then by partition. That holds even if the records of that time are still to come, so the

@@ -35,10 +35,8 @@ RANK_LABELS: Final = [*SOURCE_LABELS, *[""] * (FIRST_MESSAGES - len(SOURCE_LABEL
 
 
 class PartitionEngine:
-    """One partition's profiles, timers and watermark. Not thread-safe; no call awaits.
-
-    `state` may hold what recovery restored, and `last` what the last commit stored.
-    """
+    """One partition's profiles, timers and watermark. Not thread-safe; no call awaits. `state` may be a recovered
+    one."""
 
     def __init__(
         self,
@@ -102,10 +100,7 @@ class PartitionEngine:
 
     def apply(self, source: Source, records: list[Event], position: int, now: int) -> Effects:
         """Take in the records read from `source` up to `position` (the next offset), with their parts that live here,
-        and apply what is due.
-
-        Records wait while another input that may still have earlier ones is behind.
-        """
+        and apply what is due. Records wait while another input that may still have earlier ones is behind."""
         progress, own, size = self._inputs.progress[source], self._inputs.own[source], 0
         progress.observe_all(records, now)
         own.queue.extend(records)
@@ -161,8 +156,7 @@ class PartitionEngine:
         return effects
 
     def repartition_records_lost(self) -> None:
-        """Note that records of the repartition topic cannot be read and are given up. Called before the `receive` of
-        those that follow them."""
+        """Note that unreadable records of the repartition topic are given up, before the `receive` of later ones."""
         self._inputs.repartition_records_lost()
 
     def advance(
@@ -196,10 +190,8 @@ class PartitionEngine:
         return effects
 
     def complete(self, before: int) -> None:
-        """Note that nothing earlier than `before` (ms) comes any more; the next call applies what waited for that.
-
-        For a replay, which knows it, in event-time order only.
-        """
+        """Note that nothing earlier than `before` (ms) comes any more; the next call applies what waited for that. For
+        a replay, which knows it, in event-time order only."""
         self._inputs.complete(before)
 
     def snapshot(self, *, force: bool = False) -> Snapshot | None:
@@ -211,8 +203,8 @@ class PartitionEngine:
         if not (force or self._moved or processor.changed or self.state.owes(self._committed)):
             return None
         self._moved = False
-        processor.committing()
-        outputs, processor.by_deadline = processor.by_deadline, []
+        processor.begin_commit()
+        outputs, processor.waiting_outputs = processor.waiting_outputs, []
         messages, processor.messages = processor.messages, []
         commit = self.state.commit + 1
         if inputs.reorder_buffer is not None:

@@ -123,9 +123,9 @@ class IdentityResolver(Processor):
         """Note that the messages of the last commit, and those that were unsent before, are sent."""
         self._leaving = [None] * MESSAGE_STREAMS
 
-    def committing(self) -> None:
+    def begin_commit(self) -> None:
         """Begin a commit. Messages that wait for their cause are written again with their profiles."""
-        super().committing()
+        super().begin_commit()
         self._leaving, self._made = self._made, [None] * MESSAGE_STREAMS
         for (_, _, key), messages in self._cut.items():
             profile = self.state.get(key)

@@ -42,8 +42,8 @@ class Processor:
         """True if anything was applied or has fired since the last commit."""
         self.in_doubt = False
         """True while aliases may name erased ids: an alias is checked before it is used (`forget_erased`)."""
-        self.by_deadline: list[Output] = []
-        """Outputs that wait for the commit."""
+        self.waiting_outputs: list[Output] = []
+        """Outputs that wait for the commit: those of deadlines, erasures and merges, and the ones behind them."""
         self.messages: list[InternalMessage] = []
         """Internal messages that wait for the commit."""
         self._lifecycle = lifecycle
@@ -52,7 +52,7 @@ class Processor:
         self._pending: dict[bytes, int] = {}
         """Bytes of the outputs that profiles keep for the next commit, where these are bounded."""
 
-    def committing(self) -> None:
+    def begin_commit(self) -> None:
         """Begin a commit, which takes everything that waits for it, also from the profiles."""
         self.changed = self.full = False
         self._pending.clear()
@@ -109,7 +109,7 @@ class Processor:
         effects.counts["replayed", SOURCE_LABELS[record.source]] += 1
 
     def erase(self, request: Erasure, key: bytes, effects: Effects) -> None:
-        """End the profile of this key, and its outputs with a notice of the erasure.
+        """End the profile of this key. The last of its outputs is a notice of the erasure.
 
         These outputs wait for the commit: subscribers must not receive an erasure that a crash could undo.
         """
@@ -205,7 +205,7 @@ class Processor:
     def _keep(self, profile: Profile, key: bytes, output: Output) -> None:
         """Keep the output in the profile until the commit."""
         profile.pending.append(output)
-        self.by_deadline.append(output)
+        self.waiting_outputs.append(output)
         self._count_pending(key, output)
 
     def _count_pending(self, key: bytes, kept: Output | InternalMessage) -> None:
