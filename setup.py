@@ -10,7 +10,7 @@ from pathlib import Path
 from setuptools import setup
 
 PACKAGES = {
-    "streams/core/engine": ("merge", "partition_engine", "reorder_buffer"),
+    "streams/core/engine": ("merge", "partition_engine", "reorder_buffer", "task_inputs"),
     "streams/core/event_time": ("inputs", "offset_gaps", "watermark"),
     "streams/core/identity": ("aliases", "erasure_sweep", "resolver"),
     "streams/core/lifecycle": (

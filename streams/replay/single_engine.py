@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
+from streams.core.engine.config import EngineConfig
 from streams.core.engine.partition_engine import PartitionEngine
 from streams.core.event_time.inputs import FIRST_MESSAGES, MESSAGE_STREAMS
 from streams.core.identity.aliases import PART_BYTES, event_of_message, parts_of
@@ -31,9 +32,11 @@ class SingleEngine:
         """Pass the settings of the same names."""
         self.engine = PartitionEngine(
             lifecycle,
-            sources=dict.fromkeys(Source, SourceSpec(delay=0)),
-            tasks=1 if identity_resolution else 0,
-            event_time_ordering=event_time_ordering,
+            EngineConfig(
+                sources=dict.fromkeys(Source, SourceSpec(delay=0)),
+                tasks=1 if identity_resolution else 0,
+                event_time_ordering=event_time_ordering,
+            ),
         )
         self._identity_resolution = identity_resolution
         self._last = [-1] * MESSAGE_STREAMS

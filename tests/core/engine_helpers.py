@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from streams.core.engine.config import EngineConfig, LastCommit
 from streams.core.engine.partition_engine import PartitionEngine
 from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.model.event import Event, Source
 from streams.core.model.outputs import Abandonment, Output, StageChange
 from streams.core.model.policy import SECOND
+from streams.core.store.task_state import TaskState
 from tests.support.default_playbook import default_playbook
 
 NOON = 1_763_719_200_000
 CLICKS, ORDERS = Source.CLICKSTREAM, Source.ORDERS
 TAIL = 15 * SECOND
-"""How far the watermark is behind the present when all sources are caught up: delay plus lateness."""
+"""Distance of the watermark from the present when all sources are caught up: delay plus lateness."""
 
 
 def click(at: int, type: str = "product_viewed", customer: str = "c", **fields: object) -> Event:
@@ -40,7 +42,17 @@ def abandonments(outputs: list[Output]) -> list[tuple[str, int]]:
     return [(output.type, output.step) for output in outputs if isinstance(output, Abandonment)]
 
 
-def forwarding_engine(**given: object) -> PartitionEngine:
-    """Return the engine of partition 1, which reads orders; a clickstream of three partitions is forwarded to it."""
-    defaults: dict[str, object] = {"own": (ORDERS,), "origins": [(CLICKS, n) for n in range(3)]}
-    return PartitionEngine(Lifecycle(default_playbook()), partition=1, **(defaults | given))  # type: ignore[arg-type]
+def forwarding_engine(
+    last: LastCommit = LastCommit(), *, state: TaskState | None = None, **config: object
+) -> PartitionEngine:
+    """Return the engine of partition 1, which reads orders; a clickstream of three partitions is forwarded to it.
+
+    `config`: fields of `EngineConfig` that differ from that.
+    """
+    defaults: dict[str, object] = {"partition": 1, "own": (ORDERS,), "upstreams": [(CLICKS, n) for n in range(3)]}
+    return PartitionEngine(
+        Lifecycle(default_playbook()),
+        EngineConfig(**(defaults | config)),  # type: ignore[arg-type]
+        last,
+        state=state,
+    )

@@ -41,12 +41,12 @@ def everything_in(thing: object) -> Iterator[object]:
     seen: set[int] = set()
     queue = [thing]
     while queue:
-        one = queue.pop()
-        if id(one) in seen or isinstance(one, type) or type(one).__name__ in ("module", "function"):
+        found = queue.pop()
+        if id(found) in seen or isinstance(found, type) or type(found).__name__ in ("module", "function"):
             continue
-        seen.add(id(one))
-        yield one
-        queue += gc.get_referents(one)
+        seen.add(id(found))
+        yield found
+        queue += gc.get_referents(found)
 
 
 def names(harness: SinglePartitionHarness) -> list[object]:
@@ -54,8 +54,8 @@ def names(harness: SinglePartitionHarness) -> list[object]:
     if harness.disk is not None:
         harness.disk.writes.clear()  # forget the history of the disk
     return [
-        one
-        for one in everything_in(harness.engine.state)
-        if (isinstance(one, str) and PERSON in one)
-        or (isinstance(one, bytes | bytearray) and PERSON.encode() in bytes(one))
+        found
+        for found in everything_in(harness.engine.state)
+        if (isinstance(found, str) and PERSON in found)
+        or (isinstance(found, bytes | bytearray) and PERSON.encode() in bytes(found))
     ]

@@ -7,6 +7,7 @@ from collections import Counter
 
 import pytest
 
+from streams.core.engine.config import EngineConfig
 from streams.core.engine.partition_engine import PartitionEngine
 from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.model.counters import EngineCounters
@@ -31,14 +32,14 @@ def click(n: int, at: int, customer: str = "c", type: str = "product_viewed", pr
     )  # fmt: skip
 
 
-def drained(at: int, clicks: int) -> dict[Source, Fetch]:
+def caught_up(at: int, clicks: int) -> dict[Source, Fetch]:
     return {Source.CLICKSTREAM: Fetch(at, clicks), Source.ORDERS: Fetch(at, 0)}
 
 
-def waiting(customers: int, step: Budget) -> PartitionEngine:
+def waiting(customers: int, budget: Budget) -> PartitionEngine:
     """Return an engine with this many customers who viewed a product at noon."""
-    engine = PartitionEngine(Lifecycle(default_playbook()), step=step)
-    engine.advance(NOON, drained(NOON, customers))
+    engine = PartitionEngine(Lifecycle(default_playbook()), EngineConfig(budget=budget))
+    engine.advance(NOON, caught_up(NOON, customers))
     engine.apply(Source.CLICKSTREAM, [click(n, NOON, f"c{n}") for n in range(customers)], customers, NOON)
     assert not engine.unfinished
     return engine
@@ -47,7 +48,7 @@ def waiting(customers: int, step: Budget) -> PartitionEngine:
 def test_jump_of_the_watermark_fires_a_budget_of_deadlines_at_once() -> None:
     engine = waiting(100, Budget(records=1000, deadlines=30, pending=1 << 20))
     later = NOON + HOUR
-    fired = [len(engine.advance(later, drained(later, 100)).deadlines)]
+    fired = [len(engine.advance(later, caught_up(later, 100)).deadlines)]
     while engine.unfinished:
         fired.append(len(engine.advance(later).deadlines))
     assert fired == [30, 30, 30, 10]
@@ -56,15 +57,15 @@ def test_jump_of_the_watermark_fires_a_budget_of_deadlines_at_once() -> None:
 def test_late_event_between_budgets_finds_all_due_deadlines_fired() -> None:
     """The result is that of firing all deadlines at once: the policy decides about retractions, and not the budget."""
 
-    def what_became(step: Budget) -> list[Output]:
-        engine = waiting(100, step)
+    def what_became(budget: Budget) -> list[Output]:
+        engine = waiting(100, budget)
         later = NOON + HOUR
         outputs: list[Output] = []
 
         def take(effects: Effects) -> None:
             outputs.extend(effects.outputs)
 
-        take(engine.advance(later, drained(later, 100)))
+        take(engine.advance(later, caught_up(later, 100)))
         take(engine.apply(Source.CLICKSTREAM, [click(100, NOON + 10 * MINUTE, "c99")], 101, later))
         while engine.unfinished:
             take(engine.advance(later))
@@ -78,7 +79,9 @@ def test_late_event_between_budgets_finds_all_due_deadlines_fired() -> None:
 
 
 def test_waiting_records_are_applied_a_budget_at_once() -> None:
-    engine = PartitionEngine(Lifecycle(default_playbook()), step=Budget(records=40, deadlines=1000, pending=1 << 20))
+    engine = PartitionEngine(
+        Lifecycle(default_playbook()), EngineConfig(budget=Budget(records=40, deadlines=1000, pending=1 << 20))
+    )
     effects = engine.apply(Source.CLICKSTREAM, [click(n, NOON + n, f"c{n}") for n in range(100)], 100, NOON + HOUR)
     assert not effects.counts  # the orders of that time are not known yet
     counts = []
@@ -92,9 +95,9 @@ def test_waiting_records_are_applied_a_budget_at_once() -> None:
     assert counts == [40, 40, 20]
 
 
-def largest_record(step: Budget) -> tuple[int, int]:
+def largest_record(budget: Budget) -> tuple[int, int]:
     """Return the largest record of the changelog and the number of commits, for 3,000 abandoned carts in a backlog."""
-    engine, end = PartitionEngine(Lifecycle(default_playbook()), step=step), NOON + 3000 * HOUR
+    engine, end = PartitionEngine(Lifecycle(default_playbook()), EngineConfig(budget=budget)), NOON + 3000 * HOUR
     records = [click(n, NOON + n * HOUR, type="product_added", product=f"p{n % 30}") for n in range(3000)]
     engine.advance(end, {Source.ORDERS: Fetch(end, 0)})
     engine.apply(Source.CLICKSTREAM, records, 3000, end)
@@ -127,7 +130,9 @@ def test_a_commit_comes_before_a_profile_keeps_more_outputs_than_its_record_can_
 @pytest.mark.parametrize("events", [5_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
 def test_a_customer_with_a_million_events_a_day_stays_within_bounds(events: int) -> None:
     """Such a customer is a robot, or an id that many people share."""
-    engine = PartitionEngine(Lifecycle(default_playbook()), step=Budget(records=4096, deadlines=500, pending=128 << 10))
+    engine = PartitionEngine(
+        Lifecycle(default_playbook()), EngineConfig(budget=Budget(records=4096, deadlines=500, pending=128 << 10))
+    )
     counts: EngineCounters = Counter()
     every = DAY // 1_000_000
     for first in range(0, events, 1000):

@@ -440,8 +440,8 @@ def test_a_tie_at_the_end_of_a_batch_is_no_different() -> None:
 def test_events_of_a_forgotten_profile_that_are_read_again_make_no_new_one(step: str) -> None:
     """The next commit or the reading may come first after the crash."""
     anonymous = [click(NOON, customer="a"), click(NOON + DAY, customer="a", type="page_viewed")]
-    for activity in anonymous:
-        activity.identified = False
+    for event in anonymous:
+        event.identified = False
     harness = SinglePartitionHarness(NOON + 1_000)
     harness.run(anonymous[0])
     harness.now = NOON + 121 * DAY

@@ -102,7 +102,7 @@ def test_owners_before_and_after_the_erased_one_are_kept() -> None:
     harness.tick()
     left = known(harness, DEVICE)
     assert left is not None
-    owners[1] = (ERASED_OWNER, NOON - 2 * DAY)  # late events of that time belong to nobody
+    owners[1] = (ERASED_OWNER, NOON - 2 * DAY)  # late events of that time have no owner
     assert left.owners == owners  # the customer who came back owns it again
     assert harness.engine.state.aliases == 1
     harness.commit()

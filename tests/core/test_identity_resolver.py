@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from streams.core.engine.config import EngineConfig, LastCommit
 from streams.core.engine.partition_engine import PartitionEngine
-from streams.core.event_time.inputs import FIRST_MESSAGES
+from streams.core.event_time.inputs import FIRST_MESSAGES, upstream_number
 from streams.core.identity.aliases import (
     OWNERS,
     REFUSED,
@@ -64,8 +65,8 @@ def stages(outputs: list[Output], customer: str) -> list[tuple[str | None, str]]
 def after(*records: Event, partitions: int = 1, **given: Any) -> PartitionNetwork:
     """Return tasks that have read these records, each on the partition of its customer or device."""
     network = PartitionNetwork(NOON, partitions, **given)
-    for one in sorted(records, key=lambda one: one.at):
-        network.append(network._partitioner.partition(one.customer.encode()), one)
+    for event in sorted(records, key=lambda event: event.at):
+        network.append(network._partitioner.partition(event.customer.encode()), event)
     network.run()
     return network
 
@@ -119,7 +120,7 @@ def test_device_that_shows_a_cart_bought_by_two_belongs_to_the_later_one() -> No
     assert changes(network.received) == [("linked", "b", None, 2)]
 
 
-def test_a_chain_leads_to_one_customer_and_no_id_of_a_customer_leads_on() -> None:
+def test_device_id_equal_to_a_customer_id_is_an_id_of_its_own() -> None:
     """`c` is both a customer and the anonymous id of a device. These are two name spaces, so there are no cycles."""
     network = after(view(0, "c", "d"), view(1000, "d", "c"), view(2000, device="c"), view(3000, device="d"))
     assert {whose: p.product_views for whose, p in network.profiles().items()} == {(True, "c"): 2, (True, "d"): 2}
@@ -143,20 +144,20 @@ def test_earlier_sighting_of_the_present_owner_is_not_reported_again() -> None:
     network.run()
     network.append(0, view(30 * MINUTE, "b", "d"), view(20 * MINUTE, device="d"), view(40 * MINUTE, device="d"))
     network.run()
-    told = [("linked", "a", None, 0), ("switched", "b", "a", HOUR)]
-    assert changes(network.received) == told
+    reported = [("linked", "a", None, 0), ("switched", "b", "a", HOUR)]
+    assert changes(network.received) == reported
     assert network.counts["identity_resolution", "switched"] == 1
     assert {whose: p.product_views for whose, p in network.profiles().items()} == {(True, "a"): 2, (True, "b"): 3}
     network.append(
         0, view(50 * MINUTE, "a", "d"), view(55 * MINUTE, device="d")
     )  # between the two sightings of the present owner
     network.run()
-    assert changes(network.received) == told
+    assert changes(network.received) == reported
     assert {whose: p.product_views for whose, p in network.profiles().items()} == {(True, "a"): 4, (True, "b"): 3}
     network.append(0, view(2 * HOUR, "a", "d"))  # this is a switch back
     network.now += HOUR
     network.run()
-    assert changes(network.received) == [*told, ("switched", "a", "b", 2 * HOUR)]
+    assert changes(network.received) == [*reported, ("switched", "a", "b", 2 * HOUR)]
 
 
 @pytest.mark.parametrize("event_time_ordering", [False, True])
@@ -204,8 +205,8 @@ def test_order_of_a_cart_on_another_customers_device_is_reported_as_refused(part
         view(0, "a", "d"), view(1, device="d", cart_id="k"), bought(2, "b", cart_id="k"), view(3, device="d"),
         view(4, "b", "d"), partitions=partitions,
     )  # fmt: skip
-    told = [("linked", "a", None, 0), ("refused", "b", None, 2), ("switched", "b", "a", 4)]
-    assert changes(network.received) == told
+    reported = [("linked", "a", None, 0), ("refused", "b", None, 2), ("switched", "b", "a", 4)]
+    assert changes(network.received) == reported
     assert refusals(network.received) == [("b", "d", "a", 2)]
     [refused] = [o for o in network.received if isinstance(o, IdentityChange) and o.type == "refused"]
     assert (refused.event_id, refused.event_type, refused.identified) == (f"e-{T + 2}", "order_completed", True)
@@ -213,7 +214,7 @@ def test_order_of_a_cart_on_another_customers_device_is_reported_as_refused(part
     assert {customer: p.product_views for (_, customer), p in network.profiles().items()} == {"a": 3, "b": 1}
 
 
-def test_a_cart_that_was_bought_before_somebodys_device_shows_it_is_refused_too() -> None:
+def test_order_of_a_cart_that_another_customers_device_shows_later_is_refused_too() -> None:
     network = after(view(0, "a", "d"), bought(1, "b", cart_id="k"), *(view(n, device="d", cart_id="k") for n in (2, 3)))
     assert refusals(network.received) == [("b", "d", "a", 2)]
 
@@ -283,11 +284,11 @@ def test_refusal_does_not_name_an_erased_owner() -> None:
 def test_no_refusal_is_sent_before_emit_after() -> None:
     engine = identity_resolution(emission=EmissionPolicy(emit_after=NOON))
     assert read(engine, view(0, "a", "d")) == []
-    item = InternalMessage(
+    message = InternalMessage(
         stream=0, number=0, cause=0, offset=0, role=LINK, at=T + 1, customer="d", other="b", event_id="e"
     )
     effects = engine.receive(
-        [(0, RepartitionedRecord(FIRST_MESSAGES, 0, 0, -1, [event_of_message(item, 100)]))], 1, NOON
+        [(0, RepartitionedRecord(FIRST_MESSAGES, 0, 0, -1, [event_of_message(message, 100)]))], 1, NOON
     )
     assert effects.outputs == []
     assert effects.counts["outputs_withheld", "refused/before_emit_after"] == 1
@@ -338,7 +339,7 @@ def test_a_device_with_a_thousand_customers_stays_bounded() -> None:
 
 
 def test_a_customer_with_a_thousand_devices_stays_bounded_and_has_all_they_did() -> None:
-    records = [one for n in range(1000) for one in (view(2 * n, device=f"d-{n}"), view(2 * n + 1, "c", f"d-{n}"))]
+    records = [event for n in range(1000) for event in (view(2 * n, device=f"d-{n}"), view(2 * n + 1, "c", f"d-{n}"))]
     network = after(*records)
     [(_, profile)] = network.profiles().items()
     assert profile.product_views == 2000
@@ -373,16 +374,16 @@ def test_an_event_of_a_customer_on_a_known_device_writes_nothing_of_the_device()
 @pytest.mark.parametrize(("key", "days"), [(b"ad", 400), (b"kck", 30)])
 def test_device_or_cart_not_seen_for_long_is_forgotten_without_an_output(key: bytes, days: int) -> None:
     network = after(view(0, "c", "d"), view(1, device="d", cart_id="k"))
-    told = len(network.received)
+    reported = len(network.received)
     network.now = T + days * DAY - MINUTE
     network.run()
     assert key in network.aliases()
-    told = len(network.received)
+    reported = len(network.received)
     network.now = T + days * DAY + MINUTE
     network.run()
     assert key not in network.aliases()
     assert (key, None) in network.changelogs[0]
-    assert all(output.customer == "c" for output in network.received[told:])
+    assert all(output.customer == "c" for output in network.received[reported:])
 
 
 def test_expiry_of_devices_is_configurable() -> None:
@@ -448,30 +449,30 @@ def test_an_alias_is_read_as_it_was_packed_and_by_no_older_version() -> None:
         unpack(bytes([VERSION + 1]) + value[1:])
 
 
-def test_recovery_counts_aliases_buries_none_and_knows_what_was_not_passed_on() -> None:
+def test_recovery_counts_aliases_and_returns_unsent_messages() -> None:
     disk = MemoryDisk()
     state = TaskState(disk=disk)
     for number in (2, 1):
         state.restore(*alias_record(number))
         state.restore(*alias_record(number))
     state.keep(b"note")
-    for one in (state, TaskState(disk=disk)):
-        assert (one.aliases, len(one), dict(one.population)) == (2, 2, {})
-        assert not one.owes({0: 100, 1: 100, 2: 100})
-        whole, cut = one.unsent_items(2, 3)
-        assert ([item.number for item in whole], cut) == ([1, 2], [])
-        whole, cut = one.unsent_items(2, 2)
+    for restored in (state, TaskState(disk=disk)):
+        assert (restored.aliases, len(restored), dict(restored.population)) == (2, 2, {})
+        assert not restored.owes({0: 100, 1: 100, 2: 100})
+        whole, cut = restored.unsent_items(2, 3)
+        assert ([message.number for message in whole], cut) == ([1, 2], [])
+        whole, cut = restored.unsent_items(2, 2)
         assert (whole, sorted(key for key, _ in cut)) == ([], [b"ad-1", b"ad-2"])
-        assert one.unsent_items(3, 3) == ([], [])
-        assert one.unsent(2) == []
+        assert restored.unsent_items(3, 3) == ([], [])
+        assert restored.unsent(2) == []
 
 
-def test_where_linking_is_on_no_more_an_alias_becomes_a_profile_again() -> None:
+def test_alias_becomes_a_profile_after_identity_resolution_is_switched_off() -> None:
     network = after(view(0, "c", "d"))
     engine = PartitionEngine(Lifecycle(default_playbook()), state=network.tasks[0].engine.state)
-    one = view(MINUTE, device="d")
-    one.offset = 10
-    engine.apply(CLICKS, [one], 11, NOON)
+    event = view(MINUTE, device="d")
+    event.offset = 10
+    engine.apply(CLICKS, [event], 11, NOON)
     engine.advance(NOON, {source: Fetch(NOON, 11 if source is CLICKS else 0) for source in Source})
     profile = engine.state.get(b"ad")
     assert profile is not None
@@ -481,25 +482,28 @@ def test_where_linking_is_on_no_more_an_alias_becomes_a_profile_again() -> None:
 # -- what leaves, and when
 
 
-def identity_resolution(**given: Any) -> PartitionEngine:
-    return PartitionEngine(Lifecycle(default_playbook()), tasks=1, **given)
+def identity_resolution(
+    last: LastCommit = LastCommit(), *, state: TaskState | None = None, **config: Any
+) -> PartitionEngine:
+    """Return the engine of the only task, with identity resolution. `config`: other fields of `EngineConfig`."""
+    return PartitionEngine(Lifecycle(default_playbook()), EngineConfig(tasks=1, **config), last, state=state)
 
 
 def read(engine: PartitionEngine, *records: Event, now: int = NOON) -> list[Output]:
     """Read a whole partition of the clickstream, while the streams report that they have no pending messages."""
     parts = []
-    for offset, one in enumerate(records, engine.progress(CLICKS).position):
-        one.offset = offset
-        parts += [one, *parts_of(one)]
+    for offset, event in enumerate(records, engine.progress(CLICKS).position):
+        event.offset = offset
+        parts += [event, *parts_of(event)]
     outputs = engine.apply(CLICKS, parts, engine.progress(CLICKS).position + len(records), now).outputs
     ends = {source: Fetch(now, engine.progress(source).position) for source in Source}
     outputs += engine.advance(now, ends).outputs
     for stream in (FIRST_MESSAGES, FIRST_MESSAGES + 1):
-        outputs += tell(engine, stream, now)
+        outputs += report(engine, stream, now)
     return outputs + engine.advance(now, ends).outputs
 
 
-def tell(engine: PartitionEngine, rank: int, now: int) -> list[Output]:
+def report(engine: PartitionEngine, rank: int, now: int) -> list[Output]:
     """Report for a stream that it has caught up and has no pending messages."""
     return engine.receive([(0, ProgressReport(rank, 0, -1, now, now, None))], engine.repartition_position, now).outputs
 
@@ -510,12 +514,12 @@ def test_move_is_sent_by_the_commit_and_outputs_of_a_merge_wait_for_the_next_one
     assert [o.type if isinstance(o, IdentityChange) else "" for o in outputs].count("linked") == 1
     snapshot = engine.snapshot()
     assert snapshot is not None
-    [item] = snapshot.messages
-    assert (item.stream, item.number, item.customer, item.other) == (1, 0, "c", "d")
-    assert unpack(item.moved or b"").product_views == 2
-    assert unpack(dict(snapshot.changes)[b"ad"] or b"").pending == [item]
+    [message] = snapshot.messages
+    assert (message.stream, message.number, message.customer, message.other) == (1, 0, "c", "d")
+    assert unpack(message.moved or b"").product_views == 2
+    assert unpack(dict(snapshot.changes)[b"ad"] or b"").pending == [message]
     engine.messages_sent()
-    given = RepartitionedRecord(FIRST_MESSAGES + 1, 0, 0, -1, [event_of_message(item, 100)])
+    given = RepartitionedRecord(FIRST_MESSAGES + 1, 0, 0, -1, [event_of_message(message, 100)])
     effects = engine.receive([(0, given), (1, given)], 2, NOON)
     assert effects.counts["repartition_received", "taken"] == effects.counts["repartition_received", "repeated"] == 1
     assert effects.outputs == []
@@ -540,8 +544,8 @@ def test_stream_progress_ends_before_unsent_messages_and_is_caught_up_unless_the
     read(engine, view(0, device="d"), now=T)
     now = T + 9 * SECOND
     read(engine, view(3 * SECOND, "c", "d"), now=now)
-    progress, drained_at = engine.report(FIRST_MESSAGES + 1)
-    assert (progress, drained_at) == (T + 3 * SECOND, now)
+    progress, caught_up_at = engine.report(FIRST_MESSAGES + 1)
+    assert (progress, caught_up_at) == (T + 3 * SECOND, now)
     now = T + 30 * SECOND
     read(engine, now=now)
     assert engine.report(FIRST_MESSAGES + 1) == (T + 3 * SECOND, None)
@@ -554,24 +558,24 @@ def test_stream_progress_ends_before_unsent_messages_and_is_caught_up_unless_the
 
 def test_event_waiting_at_a_later_resolution_stage_is_uncommitted_and_buffered() -> None:
     engine = identity_resolution()
-    one = view(0, "c")
-    one.offset = 5
-    engine.apply(CLICKS, [one], 6, NOON)
+    event = view(0, "c")
+    event.offset = 5
+    engine.apply(CLICKS, [event], 6, NOON)
     engine.advance(NOON, {source: Fetch(NOON, 6 if source is CLICKS else 0) for source in Source})
     assert engine.watermark_blocked_by() == (FIRST_MESSAGES, 0)
     assert engine.positions() == {CLICKS: 5, ORDERS: 0}
-    assert engine.buffered_bytes(CLICKS) == one.size
+    assert engine.buffered_bytes(CLICKS) == event.size
     snapshot = engine.snapshot()
     assert snapshot is not None
     assert snapshot.marks[CLICKS].progress == T
     for rank in (FIRST_MESSAGES, FIRST_MESSAGES + 1):
-        tell(engine, rank, NOON)
+        report(engine, rank, NOON)
     assert engine.positions()[CLICKS] == 6
     assert engine.buffered_bytes(CLICKS) == 0
 
 
 def test_overlapping_runs_of_parts_are_taken_once() -> None:
-    engine = identity_resolution(origins=[(CLICKS, 1)])
+    engine = identity_resolution(upstreams=[(CLICKS, 1)])
 
     def run(*offsets: int) -> RepartitionedRecord:
         parts = []
@@ -583,14 +587,15 @@ def test_overlapping_runs_of_parts_are_taken_once() -> None:
 
     assert [part.role for part in run(1).events] == [LINK]
     engine.receive([(0, run(1, 3)), (1, run(3, 5)), (2, run(3))], 3, NOON)
-    number = 1 << 4
-    assert [one.offset for one in engine._origins[number].queue] == [1, 3, 5]
+    assert [event.offset for event in engine._inputs.upstreams[upstream_number(CLICKS, 1)].queue] == [1, 3, 5]
 
 
 def test_small_budgets_give_the_same_as_one() -> None:
-    records = [one for n in range(30) for one in (view(2 * n, device=f"d-{n % 7}"), view(2 * n + 1, "c", f"d-{n % 7}"))]
+    records = [
+        event for n in range(30) for event in (view(2 * n, device=f"d-{n % 7}"), view(2 * n + 1, "c", f"d-{n % 7}"))
+    ]
     whole = read(identity_resolution(), *records)
-    stepwise = identity_resolution(step=Budget(records=2, deadlines=1, pending=1 << 20))
+    stepwise = identity_resolution(budget=Budget(records=2, deadlines=1, pending=1 << 20))
     outputs = read(stepwise, *records)
     while stepwise.unfinished:
         outputs += stepwise.advance(NOON).outputs
@@ -600,7 +605,7 @@ def test_small_budgets_give_the_same_as_one() -> None:
 def test_messages_of_a_cut_flush_count_towards_the_bound_of_a_record() -> None:
     step = Budget(records=1000, deadlines=100, pending=6_000)
     clicks = [view(HOUR + n, device="d") for n in range(30)]
-    died = identity_resolution(step=step)
+    died = identity_resolution(budget=step)
     read(died, view(0, "c", "d"))
     whole = died.snapshot()
     assert whole is not None
@@ -614,25 +619,32 @@ def test_messages_of_a_cut_flush_count_towards_the_bound_of_a_record() -> None:
     for key, value in (*whole.changes, *cut.changes):
         state.restore(key, value)
     engine = identity_resolution(
-        step=step, state=state, positions=whole.positions, marks=whole.marks, commit=whole.commit,
-        flushed=whole.commit, arrivals=StoredRepartition(0, whole.arrivals.upstreams, whole.arrivals.numbers),
-    )  # fmt: skip
+        LastCommit(
+            commit=whole.commit,
+            flushed=whole.commit,
+            positions=whole.positions,
+            progress=whole.marks,
+            repartition=StoredRepartition(0, whole.arrivals.upstreams, whole.arrivals.numbers),
+        ),
+        state=state,
+        budget=step,
+    )
     orders = [record(T + MINUTE + n, "order_completed", None, "d") for n in range(60)]
     for source, position, records in ((ORDERS, 0, orders), (CLICKS, 1, clicks)):
-        for offset, one in enumerate(records, position):
-            one.offset = offset
+        for offset, event in enumerate(records, position):
+            event.offset = offset
         engine.apply(source, records, position + len(records), NOON + HOUR)
-    tell(engine, FIRST_MESSAGES, NOON + HOUR)
-    passed: list[InternalMessage] = []
+    report(engine, FIRST_MESSAGES, NOON + HOUR)
+    sent: list[InternalMessage] = []
     sizes: list[int] = []
     while engine.unfinished or not sizes:
         engine.advance(NOON + HOUR, {ORDERS: Fetch(NOON + HOUR, 60), CLICKS: Fetch(NOON + HOUR, 31)})
         snapshot = engine.snapshot()
         assert snapshot is not None
         sizes += [len(value or b"") for key, value in snapshot.changes if key == b"ad"]
-        passed += snapshot.messages
+        sent += snapshot.messages
         engine.messages_sent()
-    assert [(item.number, item.at) for item in passed] == list(enumerate(one.at for one in orders + clicks))
+    assert [(message.number, message.at) for message in sent] == list(enumerate(event.at for event in orders + clicks))
     assert max(sizes) < step.pending + 500
 
 
@@ -645,7 +657,7 @@ def cut_off() -> PartitionNetwork:
     network.tick(0)
     assert network.tasks[0].engine.has_messages
     network.commit(0, "in flush")
-    assert [item.at for item in pending(network)] == [T + MINUTE]
+    assert [message.at for message in pending(network)] == [T + MINUTE]
     return network
 
 
@@ -654,7 +666,7 @@ def pending(network: PartitionNetwork) -> list[InternalMessage]:
     latest = {
         key: value for key, value in dict(network.changelogs[0]).items() if value is not None and not is_marker(key)
     }
-    return [one for value in latest.values() for one in unpack(value).pending if isinstance(one, InternalMessage)]
+    return [event for value in latest.values() for event in unpack(value).pending if isinstance(event, InternalMessage)]
 
 
 def set_behind(network: PartitionNetwork) -> None:
@@ -671,7 +683,7 @@ def test_messages_of_a_cut_flush_are_sent_also_if_their_cause_is_never_read_agai
         set_behind(network)
     network.run()
     assert network.profiles()[True, "c"].product_views == 2
-    assert [item.number for item in pending(network)] == [0]  # with the commit that took it
+    assert [message.number for message in pending(network)] == [0]  # with the commit that took it
     written = [key for key, _ in network.changelogs[0]].count(b"ad")
     network.run()
     assert [key for key, _ in network.changelogs[0]].count(b"ad") == written
@@ -708,25 +720,32 @@ def test_messages_of_a_cut_flush_are_sent_also_if_a_source_reader_reads_their_so
     for key, value in (*whole.changes, *cut.changes):
         state.restore(key, value)
     engine = identity_resolution(
-        partition=0, own=[ORDERS], origins=[(CLICKS, 0)], state=state, commit=whole.commit, flushed=whole.commit,
-        arrivals=StoredRepartition(0, whole.arrivals.upstreams, whole.arrivals.numbers),
-    )  # fmt: skip
+        LastCommit(
+            commit=whole.commit,
+            flushed=whole.commit,
+            repartition=StoredRepartition(0, whole.arrivals.upstreams, whole.arrivals.numbers),
+        ),
+        state=state,
+        partition=0,
+        own=[ORDERS],
+        upstreams=[(CLICKS, 0)],
+    )
     now = NOON + HOUR
     engine.receive([(0, RepartitionedRecord(CLICKS, 0, click.offset, -1, [click]))], 1, now)
-    tell(engine, int(CLICKS), now)
+    report(engine, int(CLICKS), now)
     for _ in range(2):
         engine.advance(now, {ORDERS: Fetch(now, 0)})
         for stream in (FIRST_MESSAGES, FIRST_MESSAGES + 1):
-            tell(engine, stream, now)
+            report(engine, stream, now)
     snapshot = engine.snapshot()
     assert snapshot is not None
-    assert [(item.number, item.at) for item in snapshot.messages] == [(0, click.at)]
+    assert [(message.number, message.at) for message in snapshot.messages] == [(0, click.at)]
 
 
 # -- parts
 
 
-def test_parts_are_of_levels_below_their_event() -> None:
+def test_parts_are_of_resolution_stages_below_their_event() -> None:
     both = bought(0, "c", "d", cart_id="k", checkout_id="o")
     assert [(part.role, part.customer, part.other, resolution_stage_of(part)) for part in parts_of(both)] == [
         (LINK, "d", "c", 1), (3, "ck", "c", 0), (3, "oo", "c", 0),
@@ -756,7 +775,7 @@ def test_stream_is_not_reported_as_behind_for_events_being_read() -> None:
     )
 
 
-def test_late_internal_message_holds_back_no_report() -> None:
+def test_late_internal_message_blocks_no_report() -> None:
     engine, now = identity_resolution(), T + MINUTE
     read(engine, view(0, "c", "d"), now=now)
     engine.snapshot()

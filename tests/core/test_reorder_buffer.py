@@ -6,6 +6,7 @@ import itertools
 
 import pytest
 
+from streams.core.engine.config import LastCommit
 from streams.core.engine.partition_engine import PartitionEngine
 from streams.core.event_time.inputs import FIRST_MESSAGES, MESSAGE_STREAMS
 from streams.core.event_time.offset_gaps import READ, complete_up_to
@@ -40,7 +41,7 @@ def views(harness: SinglePartitionHarness) -> dict[str, int]:
     return {profile.customer: profile.product_views for _, profile in harness.engine.state.items()}
 
 
-# -- what is held, and for how long
+# -- how long events wait
 
 
 def test_event_waits_until_no_earlier_one_can_arrive() -> None:
@@ -132,7 +133,7 @@ def test_untrusted_clock_completes_nothing() -> None:
     assert stages(harness.received) == ["visitor"]
 
 
-def test_a_source_is_not_paused_for_what_waits_for_itself() -> None:
+def test_source_is_not_paused_for_events_that_wait_for_it() -> None:
     """In a backlog, the source that is behind must be read on, however many of its events wait."""
     harness = SinglePartitionHarness(NOON, event_time_ordering=True)
     at = NOON - 5 * HOUR
@@ -271,14 +272,14 @@ def test_record_of_a_stale_owner_with_more_offset_gaps_is_ignored() -> None:
 
 
 def forwarded(offset: int, *times: int) -> RepartitionedRecord:
-    activities = [click(at) for at in times]
-    for place, activity in enumerate(activities, offset):
-        activity.offset = place
-    return RepartitionedRecord(CLICKS, 0, offset + len(times) - 1, offset - 1, activities)
+    events = [click(at) for at in times]
+    for place, event in enumerate(events, offset):
+        event.offset = place
+    return RepartitionedRecord(CLICKS, 0, offset + len(times) - 1, offset - 1, events)
 
 
-def start(state: TaskState | None = None, **given: object) -> PartitionEngine:
-    return forwarding_engine(origins=[(CLICKS, 0)], event_time_ordering=True, state=state, **given)
+def start(last: LastCommit = LastCommit(), state: TaskState | None = None) -> PartitionEngine:
+    return forwarding_engine(last, state=state, upstreams=[(CLICKS, 0)], event_time_ordering=True)
 
 
 def test_forwarded_events_wait_for_upstream_progress_and_are_committed_from_the_first_waiting() -> None:
@@ -295,14 +296,14 @@ def test_forwarded_events_wait_for_upstream_progress_and_are_committed_from_the_
     assert snapshot is not None
     assert snapshot.arrivals is not None
     assert snapshot.arrivals.position == 0
-    (mark,) = snapshot.arrivals.upstreams
-    assert (mark.taken, mark.progress) == (-1, NOON + LATENESS + 1)  # so that the watermark does not go back
+    (upstream,) = snapshot.arrivals.upstreams
+    assert (upstream.taken, upstream.progress) == (-1, NOON + LATENESS + 1)  # so that the watermark does not go back
     ((_, value),) = snapshot.changes
     assert value is not None
     assert peek(value).offset_gaps == {READ: [0], 0: [0]}
     state = TaskState()
     state.restore(b"cc", value)
-    again = start(state, arrivals=snapshot.arrivals, marks=snapshot.marks)
+    again = start(LastCommit(repartition=snapshot.arrivals, progress=snapshot.marks), state)
     effects = again.receive(
         [(0, forwarded(0, NOON + 5 * SECOND, NOON)), (3, ProgressReport(CLICKS, 0, 1, NOON + MINUTE, None, None))],
         4,
@@ -316,7 +317,7 @@ def test_forwarded_events_wait_for_upstream_progress_and_are_committed_from_the_
 def test_progress_is_not_reported_beyond_deadlines_still_firing() -> None:
     """No event is applied until all due deadlines have fired, so the reported progress must not be beyond them."""
     step = Budget(records=99, deadlines=1, pending=9999)
-    task = forwarding_engine(own=(CLICKS, ORDERS), origins=[], tasks=1, event_time_ordering=True, step=step)
+    task = forwarding_engine(own=(CLICKS, ORDERS), upstreams=[], tasks=1, event_time_ordering=True, budget=step)
 
     def read(source: Source, at: int, *parts: Event) -> None:
         position = task.progress(source).position

@@ -9,6 +9,7 @@ from collections import Counter
 import msgspec
 import pytest
 
+from streams.core.engine.config import EngineConfig
 from streams.core.engine.partition_engine import PartitionEngine
 from streams.core.lifecycle.aggregates import AggregatePlan
 from streams.core.lifecycle.lifecycle import Lifecycle
@@ -360,7 +361,7 @@ def test_a_playbook_without_triggers_keeps_nothing() -> None:
 
 
 def engine(trigger: Trigger, **emission: int | None) -> PartitionEngine:
-    return PartitionEngine(Lifecycle(playbook(trigger)), emission=EmissionPolicy(**emission))
+    return PartitionEngine(Lifecycle(playbook(trigger)), EngineConfig(emission=EmissionPolicy(**emission)))
 
 
 def emitted(target: PartitionEngine, events: list[Event], now: int) -> tuple[list[object], EngineCounters]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from streams.core.engine.config import LastCommit
 from streams.core.event_time.inputs import FIRST_MESSAGES, MESSAGE_STREAMS
 from streams.core.model.event import Source
 from streams.core.model.policy import MINUTE, SECOND
@@ -38,7 +39,7 @@ def test_watermark_waits_for_every_upstream_partition() -> None:
 
 
 def test_task_may_read_no_source_itself() -> None:
-    task = forwarding_engine(own=(), origins=[(source, n) for source in Source for n in range(2)])
+    task = forwarding_engine(own=(), upstreams=[(source, n) for source in Source for n in range(2)])
     reports = [ProgressReport(source, n, -1, T0, T0, T0 + n) for source in Source for n in range(2)]
     task.receive(list(enumerate([*reports, forwarded(0, 7, T0)])), 5, T0)
     task.advance(T0)
@@ -52,7 +53,7 @@ def test_task_may_read_no_source_itself() -> None:
 
 def test_records_read_before_a_topic_was_grown_are_not_applied_again_when_forwarded() -> None:
     """The topic had as many partitions as there are tasks, and was grown. The last commit did not complete."""
-    before = forwarding_engine(own=(CLICKS, ORDERS), origins=())
+    before = forwarding_engine(own=(CLICKS, ORDERS), upstreams=())
     records = [forwarded(1, offset, T0 + offset).events[0] for offset in range(5)]
     before.apply(CLICKS, records, 5, T0)
     before.advance(T0 + MINUTE, {source: Fetch(T0 + MINUTE, 0 if source else 5) for source in Source})
@@ -61,7 +62,9 @@ def test_records_read_before_a_topic_was_grown_are_not_applied_again_when_forwar
     state = TaskState()
     for key, value in snapshot.changes:
         state.restore(key, value)
-    after = forwarding_engine(state=state, marks={ORDERS: StoredProgress()}, arrivals=StoredRepartition(0, []))
+    after = forwarding_engine(
+        LastCommit(progress={ORDERS: StoredProgress()}, repartition=StoredRepartition(0, [])), state=state
+    )
     reports = [ProgressReport(CLICKS, n, -1, T0 + MINUTE, T0 + MINUTE, T0) for n in range(3)]
     again = [forwarded(1, offset, T0 + offset) for offset in range(2, 7)]
     again += [forwarded(0, offset, T0 + 10 + offset) for offset in range(2)]
@@ -73,12 +76,12 @@ def test_records_read_before_a_topic_was_grown_are_not_applied_again_when_forwar
 
 def test_stream_blocks_the_watermark_only_if_it_is_behind_its_sources() -> None:
     now = T0 + 10 * MINUTE
-    for behind, held_by in ((0, (CLICKS, None)), (15 * SECOND, (CLICKS, None)), (MINUTE, (FIRST_MESSAGES + 1, 0))):
-        task = forwarding_engine(own=(CLICKS, ORDERS), origins=[(source, 0) for source in Source], tasks=2)
+    for behind, blocked_by in ((0, (CLICKS, None)), (15 * SECOND, (CLICKS, None)), (MINUTE, (FIRST_MESSAGES + 1, 0))):
+        task = forwarding_engine(own=(CLICKS, ORDERS), upstreams=[(source, 0) for source in Source], tasks=2)
         reports = [ProgressReport(source, 0, -1, now, now, now) for source in Source]
         streams = [(FIRST_MESSAGES + n, number) for n in range(MESSAGE_STREAMS) for number in range(2)]
         late = (FIRST_MESSAGES + 1, 0)
         reports += [ProgressReport(*one, -1, now - (behind if one == late else 0), now, now) for one in streams]
         task.receive(list(enumerate(reports)), len(reports), now)
         task.advance(now, {source: Fetch(now, 0) for source in Source})
-        assert task.watermark_blocked_by() == held_by  # own sources are 5 s behind
+        assert task.watermark_blocked_by() == blocked_by  # own sources are 5 s behind

@@ -11,8 +11,8 @@ NOON = 1_763_719_200_000
 SPEC = SourceSpec(delay=5 * SECOND, backfill_idle=10 * MINUTE)
 
 
-def source(position: int = 0, mark: StoredProgress = StoredProgress()) -> SourceProgress:
-    return SourceProgress(SPEC, position, mark)
+def source(position: int = 0, stored: StoredProgress = StoredProgress()) -> SourceProgress:
+    return SourceProgress(SPEC, position, stored)
 
 
 def test_source_without_a_record_or_fetch_has_no_progress() -> None:
@@ -30,8 +30,8 @@ def test_records_seen_together_show_what_they_show_one_by_one() -> None:
     runs = [[(0, 0)], [(5, 0), (3, 2 * HOUR), (9, 0)], [(1, 0), (8, 2 * HOUR)], [(-7, 2 * HOUR), (-7, 0)], []]
     for known in runs:
         for run in runs:
-            together, apart = source(3), source(3)
-            for s in (together, apart):
+            together, singly = source(3), source(3)
+            for s in (together, singly):
                 s.observe_fetch(Fetch(NOON, 3))
                 assert s.reported_caught_up_at(NOON) == NOON
             for times in (known, run):
@@ -40,12 +40,12 @@ def test_records_seen_together_show_what_they_show_one_by_one() -> None:
                     record.timestamp += behind
                 together.observe_all(records, NOON + 1)
                 for record in records:
-                    apart.observe(record.at, record.timestamp, NOON + 1)
-            for s in (together, apart):
+                    singly.observe(record.at, record.timestamp, NOON + 1)
+            for s in (together, singly):
                 s.position = 2
-            assert together.newest == apart.newest
-            assert together.stored(None) == apart.stored(None)
-            assert together.reported_caught_up_at(NOON + 2) == apart.reported_caught_up_at(NOON + 2)
+            assert together.newest == singly.newest
+            assert together.stored(None) == singly.stored(None)
+            assert together.reported_caught_up_at(NOON + 2) == singly.reported_caught_up_at(NOON + 2)
 
 
 def test_progress_is_never_beyond_the_wall_clock() -> None:
@@ -114,7 +114,7 @@ def test_a_backfill_is_remembered_over_a_restart() -> None:
     s = source()
     s.observe(NOON - 2 * HOUR, NOON, NOON)
     s.progress(NOON)
-    again = source(position=1, mark=s.stored(None))
+    again = source(position=1, stored=s.stored(None))
     again.observe_fetch(Fetch(NOON + MINUTE, 1))
     assert not again.is_caught_up(NOON + MINUTE)
     assert again.progress(NOON + MINUTE) == NOON - 2 * HOUR

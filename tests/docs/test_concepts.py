@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from streams.core.engine.config import EngineConfig
 from streams.core.engine.partition_engine import PartitionEngine
 from streams.core.lifecycle.lifecycle import PASSIVE_CHANNELS, PASSIVE_CLICKS, PASSIVE_ORDERS, Lifecycle
 from streams.core.model.event import Event, Source
@@ -86,7 +87,9 @@ def test_documented_story_is_what_the_engine_does() -> None:
     expected = [(when, sent) for when, _, sent in story if sent]
     assert len(expected) >= 6
     happened: list[tuple[str, str]] = []
-    engine = PartitionEngine(Lifecycle(default_playbook()), sources=dict.fromkeys(Source, SourceSpec(delay=0)))
+    engine = PartitionEngine(
+        Lifecycle(default_playbook()), EngineConfig(sources=dict.fromkeys(Source, SourceSpec(delay=0)))
+    )
     read = dict.fromkeys(Source, 0)
     moments = [_moment(when) for when, _, _ in story]
     for moment, (_, what, _) in zip(moments, story, strict=True):

@@ -9,6 +9,7 @@ from typing import Any
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from streams.core.engine.config import EngineConfig
 from streams.core.engine.partition_engine import PartitionEngine
 from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.model.event import Event, Source
@@ -100,7 +101,9 @@ def test_engine_agrees_with_the_reference_whatever_the_batches_commits_and_budge
     until = events[-1].at + rest
     spec = SourceSpec()
     now = until + spec.delay + policy.lateness
-    engine = PartitionEngine(Lifecycle(default_playbook(policy=policy)), sources=dict.fromkeys(Source, spec), step=step)
+    engine = PartitionEngine(
+        Lifecycle(default_playbook(policy=policy)), EngineConfig(sources=dict.fromkeys(Source, spec), budget=step)
+    )
     waiting = {source: [event for event in events if event.source is source] for source in Source}
     outputs: list[Output] = []
     positions = dict.fromkeys(Source, 0)

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from streams.contracts.partitioning import Partitioner
+from streams.core.engine.config import EngineConfig, LastCommit
 from streams.core.engine.partition_engine import PartitionEngine
 from streams.core.event_time.inputs import FIRST_MESSAGES, MESSAGE_STREAMS
 from streams.core.identity.aliases import event_of_message, home_key, message_key, parts_of
@@ -150,19 +151,23 @@ class PartitionNetwork:
             flushed = state.commit
         engine = PartitionEngine(
             self._lifecycle,
-            partition=number,
-            sources=dict.fromkeys(Source, SourceSpec(backfill_idle=0)),
-            emission=EmissionPolicy(),
+            EngineConfig(
+                partition=number,
+                sources=dict.fromkeys(Source, SourceSpec(backfill_idle=0)),
+                emission=EmissionPolicy(),
+                upstreams=[(s, p) for s in Source for p in range(self.partitions) if p != number],
+                tasks=self.partitions,
+                event_time_ordering=self.event_time_ordering,
+            ),
+            LastCommit(
+                positions=positions,
+                progress=marks,
+                commit=commit,
+                repartition=StoredRepartition(arrived, stored.upstreams, stored.numbers),
+                flushed=flushed,
+                erasures=self.erasures_done[number],
+            ),
             state=state,
-            positions=positions,
-            marks=marks,
-            commit=commit,
-            origins=[(s, p) for s in Source for p in range(self.partitions) if p != number],
-            arrivals=StoredRepartition(arrived, stored.upstreams, stored.numbers),
-            tasks=self.partitions,
-            flushed=flushed,
-            erasures=self.erasures_done[number],
-            event_time_ordering=self.event_time_ordering,
         )
         if self.disabled_guard == "pending":
             engine.unsent = []
@@ -202,7 +207,7 @@ class PartitionNetwork:
         task = self.tasks[number]
         start = task.engine.repartition_position
         if self.disabled_guard == "numbers":
-            for one in task.engine._origins.values():
+            for one in task.engine._inputs.upstreams.values():
                 if one.rank >= FIRST_MESSAGES and one.upstream is not None:
                     one.upstream.taken = -1
         messages = self.topic[number][start : None if most is None else start + most]
@@ -244,7 +249,7 @@ class PartitionNetwork:
             ):
                 progress, drained_at = engine.report(rank)
                 if self.disabled_guard == "hold" and rank >= FIRST_MESSAGES:
-                    progress, drained_at = engine._levels[rank - FIRST_MESSAGES].frontier(self.now), self.now
+                    progress, drained_at = engine._inputs.stages[rank - FIRST_MESSAGES].frontier(self.now), self.now
                 report = ProgressReport(rank, number, task.last_sent[rank, other], progress, drained_at, slowest)
                 self.topic[other].append(report)
 

@@ -17,6 +17,7 @@ from aiokafka.errors import CommitFailedError
 
 from streams.contracts.erasures import encode
 from streams.contracts.profiles import profile_document
+from streams.core.engine.config import EngineConfig, LastCommit
 from streams.core.engine.partition_engine import PartitionEngine
 from streams.core.event_time.inputs import ERASURES, REPARTITION
 from streams.core.lifecycle.lifecycle import Lifecycle
@@ -160,26 +161,30 @@ class ShellHarness:
         known = [] if arrivals is None or self.disabled_guard == "taken" else arrivals.upstreams
         engine = PartitionEngine(
             self.lifecycle,
-            partition=number,
-            own=own,
-            sources=dict.fromkeys(Source, SPEC),
-            state=state.profiles,
-            positions={source: committed[source][0] for source in own},
-            marks={source: marks[source].progress for source in own if source in marks},
-            commit=commit,
-            origins=[
-                (s, p)
-                for s in Source
-                for p in range(counts[s])
-                if forwards and (s in self.not_co_partitioned or p != number)
-            ],
-            erasures=committed[ERASURES][0],
-            arrivals=StoredRepartition(
-                committed[REPARTITION][0] if forwards else 0, known, [] if arrivals is None else arrivals.numbers
+            EngineConfig(
+                partition=number,
+                own=own,
+                sources=dict.fromkeys(Source, SPEC),
+                upstreams=[
+                    (s, p)
+                    for s in Source
+                    for p in range(counts[s])
+                    if forwards and (s in self.not_co_partitioned or p != number)
+                ],
+                tasks=self.settings.partitions if self.settings.identity_resolution else 0,
+                event_time_ordering=self.settings.event_time_ordering,
             ),
-            tasks=self.settings.partitions if self.settings.identity_resolution else 0,
-            flushed=0 if marker is None else marker.commit,
-            event_time_ordering=self.settings.event_time_ordering,
+            LastCommit(
+                positions={source: committed[source][0] for source in own},
+                progress={source: marks[source].progress for source in own if source in marks},
+                commit=commit,
+                erasures=committed[ERASURES][0],
+                repartition=StoredRepartition(
+                    committed[REPARTITION][0] if forwards else 0, known, [] if arrivals is None else arrivals.numbers
+                ),
+                flushed=0 if marker is None else marker.commit,
+            ),
+            state=state.profiles,
         )
         if arrivals is not None and NOT_READ < arrivals.position < committed.get(REPARTITION, (NOT_READ, ""))[0]:
             engine.repartition_records_lost()

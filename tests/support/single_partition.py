@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import ClassVar
 
+from streams.core.engine.config import EngineConfig, LastCommit
 from streams.core.engine.partition_engine import PartitionEngine
 from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.model.counters import EngineCounters
@@ -74,14 +75,18 @@ class SinglePartitionHarness:
         self.received += state.unsent(commit)
         self.engine = PartitionEngine(
             self._lifecycle,
-            sources=dict.fromkeys(Source, self._spec),
-            emission=self._emission,
+            EngineConfig(
+                sources=dict.fromkeys(Source, self._spec),
+                emission=self._emission,
+                event_time_ordering=self.event_time_ordering,
+            ),
+            LastCommit(
+                positions=positions,
+                progress=marks,
+                commit=commit,
+                erasures=self.erasures_position,
+            ),
             state=state,
-            positions=positions,
-            marks=marks,
-            commit=commit,
-            erasures=self.erasures_position,
-            event_time_ordering=self.event_time_ordering,
         )
 
     restart = start

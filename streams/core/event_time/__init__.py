@@ -1,4 +1,4 @@
-"""Event time: how far each input has come, when a watermark may move, and which offsets are not applied yet.
+"""Event time: progress of each input, the watermark, and the offsets that are not applied yet.
 
 Only `model` lies below.
 """

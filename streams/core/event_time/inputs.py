@@ -1,9 +1,8 @@
-"""What an engine merges: one queue of activities for each source that its task reads, and for each origin: a partition
-of a source whose task forwards what belongs here, or a stream of items that a task passes on.
+"""The inputs that an engine merges: one queue for each source that its task reads, and one for each upstream partition.
 
-Used by `streams.core.engine.partition_engine` and `levels` only. How far an own source has come is judged by its
-fetches (`watermark`); how far an origin has come, its task says (`ProgressReport`), and nobody else: without news of
-it, it stands still.
+An upstream partition is a partition of a source whose records another task forwards here, or a stream of internal
+messages of a task. Own sources are judged by their fetches (`watermark`). The progress of an upstream partition is what
+its task reports (`ProgressReport`) and nothing else: without a report it stands still.
 """
 
 from __future__ import annotations
@@ -14,49 +13,58 @@ from typing import Final
 from streams.core.event_time.watermark import FETCH_FRESH, SourceProgress
 from streams.core.model.event import Event, Source
 from streams.core.model.policy import SECOND
-from streams.core.model.sources import ProgressReport, StoredUpstream
+from streams.core.model.sources import ProgressReport, StoredUpstream, UpstreamId
 
 REPARTITION: Final = len(Source)
-"""The rank of the activity topic among what a task reads: the place of its offsets beside those of the sources."""
+"""Rank of the repartition topic: the place of its offset beside those of the sources."""
 ERASURES: Final = REPARTITION + 1
-"""That of the topic of erasure requests."""
+"""Rank of the topic of erasure requests."""
 
 
 FIRST_MESSAGES: Final = 8
-"""The rank of stream 0: what a task's level 0 passes on to level 1 of any task. Stream 1 is that of level 1 to level 2.
-Below it is room for further topics that a task reads."""
+"""Rank of stream 0 of internal messages: those that resolution stage 0 of a task sends to stage 1 of any task. Stream 1
+is that of stage 1 to stage 2. The ranks below leave room for further topics that a task reads."""
 MESSAGE_STREAMS: Final = 2
 REPORTED: Final = 2 * SECOND
-"""What it takes at most, ms, until what a task says of itself is known to others: each level says what it was told."""
+"""Longest time, ms, until others know a change that a task reports. Each stage adds it: it reports what reports to it
+have shown."""
+
+_RANK_BITS: Final = 4
 
 
-def upstream_number(rank: int, partition: int) -> int:
-    """The number of an origin, by which profiles keep what was applied of it."""
-    return partition << 4 | rank
+def upstream_number(rank: int, partition: int) -> UpstreamId:
+    """Return the id of an upstream partition. Profiles and commit markers store it, so the encoding never changes."""
+    return UpstreamId(partition << _RANK_BITS | rank)
+
+
+def partition_of(upstream: UpstreamId) -> int:
+    """Return the partition of the source; for a stream of internal messages, the task."""
+    return upstream >> _RANK_BITS
 
 
 class UpstreamProgress:
-    """How far an origin has come, by its own account, and what was taken of what it forwarded."""
+    """Progress of an upstream partition as its task reports it, and the offset up to which its records were taken."""
 
-    def __init__(self, mark: StoredUpstream | None, fresh: int = FETCH_FRESH) -> None:
-        """`fresh`: how long, in ms, it is taken to hold nothing more once it has said so."""
-        self.reached: int | None = None if mark is None else mark.progress
-        """The time up to which it has spoken. Never goes back."""
-        self.taken = -1 if mark is None else mark.taken
-        """The offset, in the origin's topic, of the last record taken from it."""
+    def __init__(self, stored: StoredUpstream | None, fresh: int = FETCH_FRESH) -> None:
+        """`fresh`: the time, ms, for which a report that it is caught up counts."""
+        self.reached: int | None = None if stored is None else stored.progress
+        """Its reported progress, event time in ms. Never goes back."""
+        self.taken = -1 if stored is None else stored.taken
+        """Offset, in the upstream partition, of the last record taken from it."""
         self.caught_up_at: int | None = None
-        """As of when it held nothing more, if it last said so."""
+        """The time as of which it held nothing more, if its last report gave one."""
         self.slowest: int | None = None
         """See `ProgressReport`."""
         self._fresh = fresh
-        self.lost = mark is not None and mark.lost
-        """What comes next need not follow on what was taken: records of the activity topic could not be read."""
+        self.lost = stored is not None and stored.lost
+        """True if records of the repartition topic could not be read: then the next one need not follow `taken`."""
 
     def take(self, offset: int, previous: int) -> bool:
-        """Whether a forwarded record is the next one. `previous` is what went before it to this partition.
+        """Return True if a forwarded record is the next one, and note it as taken.
 
-        Not if it was forwarded again by a task that began anew. And not if what went before it is not here: then a
-        send has failed, and all that follows will be forwarded again.
+        `previous` is the offset of the record that the upstream task sent to this partition before it. A record that a
+        restarted task forwards again is refused. So is one whose predecessor is not here: a send has failed, and
+        everything from there on will be forwarded again.
         """
         if offset <= self.taken or (previous > self.taken and not self.lost):
             return False
@@ -64,7 +72,7 @@ class UpstreamProgress:
         return True
 
     def observe_report(self, report: ProgressReport) -> bool:
-        """Take in what the origin says, unless it covers records that are not here; whether it was."""
+        """Take in a report, unless it covers records that are not here. Return True if it counted."""
         if report.covers > self.taken and not self.lost:
             return False
         if report.progress is not None and (self.reached is None or report.progress > self.reached):
@@ -73,91 +81,97 @@ class UpstreamProgress:
         return True
 
     def is_caught_up(self, now: int) -> bool:
-        """Whether the origin may be taken to hold nothing more at present."""
+        """Return True if a fresh report shows that nothing more is there."""
         return self.caught_up_at is not None and now - self.caught_up_at <= self._fresh
 
 
 class Input:
-    """A queue of activities, in the order of one partition of a source, of a stream, or of what the lowest level passes
-    through: that one has neither `own` nor `origin`."""
+    """A queue of events in the order of one input: an own source, an upstream partition, or the pass-through input by
+    which the lowest resolution stage hands records to a higher one. The latter has neither `own` nor `upstream`."""
 
     def __init__(
         self,
         rank: int,
-        number: int,
+        number: UpstreamId,
         own: SourceProgress | None,
-        origin: UpstreamProgress | None,
-        once_own: bool = False,
+        upstream: UpstreamProgress | None,
+        formerly_own: bool = False,
         lateness: int = 0,
         delay: int = 0,
     ) -> None:
-        """`once_own`: the task may have read this origin itself in former times. `lateness`: how far what comes by it
-        may be behind what it has shown, and `delay` that of its source, both in ms."""
+        """`formerly_own`: the task may have read this upstream partition itself at an earlier time. `lateness`: how far
+        its events may be behind its progress. `delay`: the delay of its source. Both in ms."""
         self.rank = rank
         self.number = number
-        """Of an origin: see `upstream_number`; -1 of others."""
+        """Id of the upstream partition; `NO_UPSTREAM` for others."""
         self.own = own
-        self.upstream = origin
-        self.once_own = once_own
+        self.upstream = upstream
+        self.formerly_own = formerly_own
         self.lateness = lateness
         self._delay = delay
         self.silence_counts = True
-        """Of an own source: see `SourceProgress.progress`."""
+        """For an own source: see `SourceProgress.progress`."""
         self.clock_trusted = True
-        """Of an own source: see `PartitionEngine.advance`."""
-        self.complete = -1
-        """Of an own source: the time (ms) before which nothing more comes, if somebody has said so."""
+        """For an own source: see `PartitionEngine.advance`."""
+        self.complete_until = -1
+        """For an own source: the time (ms) before which nothing more comes, if a caller declared one."""
         self.reached: int | None = None
+        """For a pass-through input: progress of the lowest stage."""
         self.all_caught_up = False
-        """Of what is passed through: how far the lowest level has come, and whether there is nothing more in it."""
+        """For a pass-through input: True if the lowest stage is caught up."""
         self.queue: deque[Event] = deque()
         self.read_at: deque[int] = deque()
-        """Of those in the queue, the offsets in the activity topic at which they were read; -1: in a source."""
-        self.by: deque[Input] = deque()
-        """Of what is passed through: the inputs that those in the queue came by."""
+        """For each record in the queue of an upstream partition: the offset of the repartition topic at which it was
+        read. On a pass-through input -1 for records of an own source."""
+        self.arrived_by: deque[Input] = deque()
+        """On a pass-through input: for each record in the queue the input that it arrived by."""
         self.bytes = 0
-        """Of all that came by it and waits, here or at a level above."""
+        """Bytes of all records that arrived by this input and wait, in this stage or in a higher one."""
         self.event_time_ordering = False
-        """Whether nothing is applied before all that is earlier must be there: then being drained says nothing."""
-        self.again: set[tuple[bytes, int]] | None = None
-        """Of an input that is held (`streams.core.engine.reorder_buffer`): of what waits, what was applied already:
-        key, offset."""
-        self.first: Event | None = None
-        self.first_read_at = -1
-        """What waits of it with the least offset, as of the last `look`."""
-        self.earliest = 0
-        """The least time of what waits, if anything does."""
+        """True if nothing is applied before everything earlier must have arrived. Then an input that is caught up still
+        blocks the ones that are ahead of it."""
+        self.applied_before: set[tuple[bytes, int]] | None = None
+        """For an input of a reorder buffer (`streams.core.engine.reorder_buffer`): key and offset of waiting records
+        that were applied before a restart."""
+        self.first_waiting: Event | None = None
+        self.first_waiting_read_at = -1
+        """The waiting record with the least offset, as of the last `note_first`."""
+        self.earliest_waiting = 0
+        """Least time of the waiting records, if there are any."""
 
     def progress(self, now: int) -> int | None:
-        """The time up to which it has spoken, None if it never did."""
+        """Return the event time up to which the input is known, None if it never showed anything."""
         own = self.own
         if own is not None:
             return own.progress(now, silence_counts=self.silence_counts)
         return self.reached if self.upstream is None else self.upstream.reached
 
     def watermark(self, now: int) -> int | None:
-        """The time up to which it is taken to have told everything, None if it never spoke."""
+        """Return the time up to which all its events are taken to have arrived; None without any progress."""
         progress = self.progress(now)
         return None if progress is None else progress - self.lateness
 
     def complete_before(self, now: int) -> int | None:
-        """The time before which nothing more comes of a source, unless it is late. For the order of what comes; what
-        the silence of a source says of people is another matter (`progress`)."""
-        own, origin = self.own, self.upstream
+        """Return the time before which no event of a source comes any more, unless it is late.
+
+        This decides about the order of events only. Deadlines go by `progress`: a source that is silent beyond its idle
+        timeout proves nothing about customers, but everything that there is to read is known.
+        """
+        own, upstream = self.own, self.upstream
         if own is not None:
             self.progress(now)
             reached = own.complete_up_to(now, clock_trusted=self.clock_trusted)
-            if self.complete >= 0:
-                return self.complete if reached is None else max(self.complete, reached - self.lateness)
+            if self.complete_until >= 0:
+                return self.complete_until if reached is None else max(self.complete_until, reached - self.lateness)
         else:
-            assert origin is not None
-            reached, drained_at = origin.reached, origin.caught_up_at
-            if drained_at is not None and (reached is None or drained_at - self._delay > reached):
-                reached = drained_at - self._delay
+            assert upstream is not None
+            reached, caught_up_at = upstream.reached, upstream.caught_up_at
+            if caught_up_at is not None and (reached is None or caught_up_at - self._delay > reached):
+                reached = caught_up_at - self._delay
         return None if reached is None else reached - self.lateness
 
     def is_caught_up(self, now: int) -> bool:
-        """Whether there may be nothing more at present, so that nothing waits for it."""
+        """Return True if nothing more is there at present, so that no other input waits for this one."""
         if self.event_time_ordering:
             return False
         own = self.own
@@ -166,43 +180,46 @@ class Input:
         return self.all_caught_up if self.upstream is None else self.upstream.is_caught_up(now)
 
     def caught_up_at(self) -> int | None:
-        """As of when it held nothing more, if that is known. Of an own source or an origin."""
+        """Return the time as of which an own source or an upstream partition held nothing more; None if unknown."""
         own = self.own
         if own is not None:
             return own.caught_up_at()
         return None if self.upstream is None else self.upstream.caught_up_at
 
     def note_first(self) -> None:
-        """Note what waits first, as far as it waits here."""
-        self.first, self.first_read_at = None, -1
+        """Note the first waiting record of the queue."""
+        self.first_waiting, self.first_waiting_read_at = None, -1
         if self.queue:
-            self.first = self.queue[0]
-            self.first_read_at = self.read_at[0] if self.read_at else -1
-            self.earliest = self.first.at
+            self.first_waiting = self.queue[0]
+            self.first_waiting_read_at = self.read_at[0] if self.read_at else -1
+            self.earliest_waiting = self.first_waiting.at
 
     def note_waiting(self, record: Event, read_at: int) -> None:
-        """Note that a record that came by it waits, apart from its queue."""
-        first = self.first
-        if first is None or record.at < self.earliest:
-            self.earliest = record.at
+        """Note that a record which arrived by this input waits outside its queue."""
+        first = self.first_waiting
+        if first is None or record.at < self.earliest_waiting:
+            self.earliest_waiting = record.at
         if first is None or record.offset < first.offset:
-            self.first, self.first_read_at = record, read_at
+            self.first_waiting, self.first_waiting_read_at = record, read_at
 
     def resumes_at(self) -> int | None:
-        """What its progress is at most once it begins again, as of the last `look`: what waits is read again then, and
-        until it is, the source has not come further. None: any."""
-        if self.first is None:
+        """Return the most that its progress may be after a restart, as of the last `note_first`; None: no limit.
+
+        Waiting records are read again after a restart. Until then the source has not come further than to them.
+        """
+        if self.first_waiting is None:
             return None
-        return self.first.at if self.again is None else self.earliest + self.lateness
+        return self.first_waiting.at if self.applied_before is None else self.earliest_waiting + self.lateness
 
     def stored_upstream(self) -> StoredUpstream:
-        """What to store of an origin: as if those that wait had not been taken yet. As of the last `look`."""
-        origin = self.upstream
-        assert origin is not None
-        taken, progress = origin.taken, origin.reached
-        if self.first is not None:
-            taken = self.first.offset - 1
+        """Return the state of an upstream partition to store, as if no waiting record had been taken yet. As of the
+        last `note_first`."""
+        upstream = self.upstream
+        assert upstream is not None
+        taken, progress = upstream.taken, upstream.reached
+        if self.first_waiting is not None:
+            taken = self.first_waiting.offset - 1
             resumes_at = self.resumes_at()
             if progress is not None and resumes_at is not None:
                 progress = min(progress, resumes_at)
-        return StoredUpstream(self.number, taken, progress, origin.lost)
+        return StoredUpstream(self.number, taken, progress, upstream.lost)

@@ -1,7 +1,7 @@
-"""How far event time has come: what each source has shown, and what its silence proves.
+"""Source progress: how far event time has come by the records of a source, and by the proof that it is caught up.
 
-A policy object that is told the time. The rule it stands on: **no fresh fetch, no progress**. An outage of the broker,
-of a partition's leader or of this process invents no silence, so nothing that waits for silence fires because of one.
+A policy object; the caller passes the time. Its rule: **no fresh fetch, no progress**. An outage of the broker, of a
+partition's leader or of this process proves no silence, so no deadline fires because of one.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from streams.core.model.policy import HOUR, SECOND
 from streams.core.model.sources import Fetch, SourceSpec, StoredProgress
 
 BACKFILL_LAG = HOUR
-"""A last record older than its Kafka timestamp by more than this says that the source is being backfilled."""
+"""A source is being backfilled if its last record is older than its Kafka timestamp by more than this."""
 FETCH_FRESH = 5 * SECOND
-"""How long a fetch that showed the end of a source is good for calling it drained *now*. A consumer at the end of a
-partition fetches twice a second, so a gap of this size means that something is away."""
+"""Time for which a fetch that showed the end of a source proves that it is caught up *now*. A consumer at the end of a
+partition fetches twice a second, so a gap of this size means that the broker or this process was away."""
 
 
 READ_AT_ONCE = SECOND
-"""What was drained so lately and is read at the moment is not told to be behind: who heard that would wait until the
-next report, over what is read in some milliseconds."""
+"""A source that was caught up this lately, and is being read at the moment, is not reported as behind. Other tasks
+would wait for it until the next report, although it is read within milliseconds."""
 
 
 class CaughtUp:
-    """As of when a source or a stream held nothing more, as others are told."""
+    """The time as of which a source or a stream held nothing more, as it is reported to other tasks."""
 
     __slots__ = ("_at", "_found_at")
 
@@ -32,16 +32,16 @@ class CaughtUp:
         self._found_at = 0
 
     def observe(self, at: int | None, now: int) -> None:
-        """It was looked at: it held nothing more as of `at`, or may hold more."""
+        """Note an observation at `now`: it held nothing more as of `at`, or may hold more (None)."""
         if at is not None:
             self._at, self._found_at = at, now
 
     def reported(self, now: int) -> int | None:
-        """What to say: None only if it may have held more for a while."""
+        """Return the time to report; None if it may have held more for longer than `READ_AT_ONCE`."""
         return self._at if 0 <= now - self._found_at <= READ_AT_ONCE else None
 
     def forget(self) -> None:
-        """What is read is older than silence was taken for."""
+        """Report nothing until the next observation: records came that are older than the silence allowed for."""
         self._at = None
 
 
@@ -50,20 +50,20 @@ class SourceProgress:
 
     __slots__ = ("_caught_up", "_progress", "backfilling", "fetch", "last_record_at", "newest", "position", "spec")
 
-    def __init__(self, spec: SourceSpec, position: int, mark: StoredProgress = StoredProgress()) -> None:
+    def __init__(self, spec: SourceSpec, position: int, stored: StoredProgress = StoredProgress()) -> None:
         self.spec = spec
         self.position = position
-        """The next offset: everything before it was handed to the engine."""
+        """The next offset: all records before it were handed to the engine."""
         self.fetch: Fetch | None = None
         self.newest: int | None = None
         """The largest event time shown since the start."""
-        self.backfilling = mark.backfilling
-        self.last_record_at = mark.last_record_at
-        self._progress = mark.progress
+        self.backfilling = stored.backfilling
+        self.last_record_at = stored.last_record_at
+        self._progress = stored.progress
         self._caught_up = CaughtUp()
 
     def observe(self, at: int, timestamp: int, now: int) -> None:
-        """A valid record was handed over: its event time, its Kafka timestamp, the present."""
+        """Note a valid record that was handed over at `now`, with its event time and its Kafka timestamp."""
         if self.newest is None or at > self.newest:
             self.newest = at
         self.backfilling = timestamp - at > BACKFILL_LAG
@@ -72,7 +72,7 @@ class SourceProgress:
             self._caught_up.forget()
 
     def observe_all(self, records: list[Event], now: int) -> None:
-        """As `saw` of each of them, in their order."""
+        """Do the same as `observe` for each record, in their order."""
         if not records:
             return
         last = records[-1]
@@ -89,17 +89,17 @@ class SourceProgress:
         self.observe(last.at, last.timestamp, now)
 
     def observe_fetch(self, fetch: Fetch) -> None:
-        """A fetch succeeded. Older news than what is known is dropped."""
+        """Note a successful fetch. One that was sent before the last known one is dropped."""
         if self.fetch is None or fetch.sent_at >= self.fetch.sent_at:
             self.fetch = fetch
 
     def distrust(self) -> None:
-        """What fetches have shown proves nothing: from now on, only a fetch of from now on shows an end."""
+        """Drop the proof of earlier fetches: only a fetch from now on shows an end."""
         self.fetch = None
         self._caught_up.forget()
 
     def caught_up_at(self) -> int | None:
-        """The instant as of which the source is known to have held nothing more, if it is."""
+        """Return the time as of which the source is known to have held nothing more; None if it is not known."""
         fetch = self.fetch
         if fetch is None or self.position < fetch.end:
             return None
@@ -108,53 +108,54 @@ class SourceProgress:
         return fetch.sent_at
 
     def is_caught_up(self, now: int) -> bool:
-        """Whether the source may be taken to hold nothing more at present."""
+        """Return True if a fresh fetch proves that the source holds nothing more at present."""
         at = self.caught_up_at()
         return at is not None and now - at <= FETCH_FRESH
 
     def reported_caught_up_at(self, now: int) -> int | None:
-        """As `drained_at`, to be told to others: what is being read at the moment does not count. To be asked whenever
-        something was read, too."""
+        """Return `caught_up_at` as it is reported to other tasks: records that are being read at the moment do not
+        count. The engine also calls it after each read, so that the time is noted."""
         self._caught_up.observe(self.caught_up_at(), now)
         return self._caught_up.reported(now)
 
     def progress(self, now: int, *, silence_counts: bool = True) -> int | None:
-        """The time up to which the source has spoken, None if it never did. Never goes back.
+        """Return the event time up to which the source is known, None if it never showed anything. Never goes back.
 
-        `silence_counts` is False while the whole topic has been silent for longer than its owner believes
-        (`idle_timeout`): its silence is then no proof.
+        `silence_counts` is False while the whole topic has been silent for longer than its idle timeout: then its
+        silence proves nothing.
         """
         progress = self._progress
         if self.newest is not None:
             shown = min(self.newest, now)
             if progress is None or shown > progress:
                 progress = shown
-        drained_at = self.caught_up_at() if silence_counts else None
-        if drained_at is not None and (progress is None or drained_at - self.spec.delay > progress):
-            progress = drained_at - self.spec.delay
+        caught_up_at = self.caught_up_at() if silence_counts else None
+        if caught_up_at is not None and (progress is None or caught_up_at - self.spec.delay > progress):
+            progress = caught_up_at - self.spec.delay
         self._progress = progress
         return progress
 
     def complete_up_to(self, now: int, *, clock_trusted: bool) -> int | None:
-        """The time up to which everything has come but what is late; None if that is not known.
+        """Return the time up to which all records have come, except late ones; None if it is not known.
 
-        More than `progress` where silence is no proof of what people do, but is of what there is to read.
+        It is beyond `progress` while the source is silent beyond its idle timeout: then silence proves nothing about
+        customers, but still shows that there is nothing to read.
         """
         progress = self._progress
-        drained_at = self.caught_up_at() if clock_trusted else None
-        if drained_at is not None and (progress is None or drained_at - self.spec.delay > progress):
-            return drained_at - self.spec.delay
+        caught_up_at = self.caught_up_at() if clock_trusted else None
+        if caught_up_at is not None and (progress is None or caught_up_at - self.spec.delay > progress):
+            return caught_up_at - self.spec.delay
         return progress
 
     @property
     def reached(self) -> int | None:
-        """The progress as of the last call of `progress`: to look at, without a judgement of silence."""
+        """The progress as of the last call of `progress`. Reading it judges no silence."""
         return self._progress
 
     def stored(self, waiting: int | None) -> StoredProgress:
-        """What to store with the committed offset. `waiting`: the time of the first record that is not applied yet.
+        """Return the progress to store with the committed offset. `waiting`: time of the first record not applied yet.
 
-        Such a record is read again after a restart; until then, the source has not come further than to it.
+        Such a record is read again after a restart; until then the source has not come further than to it.
         """
         progress = self._progress
         if waiting is not None and progress is not None:

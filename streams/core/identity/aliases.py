@@ -1,16 +1,16 @@
-"""Whose an id is: the parts of a record that concern others than whose event it is, and the rules of aliases.
+"""Parts of events, internal messages, and the rules of aliases.
 
-An anonymous id is a device's. It is the customer's who was last seen on it; the id of a cart or a checkout tells which
-devices are meant when a customer orders what is in it. All of it is a function of what was read, in the order of time:
-nobody waits for what is known of anybody. So each key has a **level**, and what is applied at one depends on lower ones
-only (docs/adr/0027):
+An anonymous id stands for a device. The device belongs to the customer who last used it; the id of a cart or a checkout
+shows which devices are meant when a customer orders its content. All of it is a function of the records read, in the
+order of time: a task never waits for an answer of another one. So each key has a **resolution stage**, and records of a
+stage depend on lower stages only (docs/adr/0027):
 
-- 0: ids of carts and checkouts, which `SHOWN` and `CLAIM` are for;
-- 1: devices, which a `LINK` is for, and the events without a customer;
-- 2: customers, whom all other events are for, and what has `MOVED`.
+- 0: ids of carts and checkouts, to which `SHOWN` and `CLAIM` go;
+- 1: devices, to which `LINK` and the events without a customer go;
+- 2: customers, to which all other events and `MOVED` go.
 
-The shell derives parts where a record is read (`parts_of`) and sends them home (`home_key`); the engine applies them by
-`streams.core.identity.resolver`.
+The shell derives parts when it reads a record (`parts_of`) and sends them to their partition (`home_key`); the engine
+applies them (`streams.core.identity.resolver`).
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from streams.core.model.policy import DAY
 
 RESOLUTION_STAGES: Final = 3
 OWNERS: Final = 8
-"""How many customers of a device are remembered, the newest: events that come late are given to who had it then."""
+"""Number of owners kept for a device, the newest, so that late events go to the owner of their time."""
 DEVICES: Final = 8
-"""How many devices of a cart are remembered."""
+"""Number of devices kept for a cart or checkout."""
 REFUSED: Final = 8
-"""How many customers who were refused a device are remembered, the newest, so that none is told twice."""
+"""Number of refused customers kept for a device, the newest, so that a refusal is sent once."""
 ERASED_OWNER: Final = ""
-"""Among the owners of an id: somebody who was erased."""
+"""Takes the place of an erased customer among the owners of an id."""
 PART_BYTES: Final = 64
-"""What a part counts in a buffer."""
+"""Bytes that a part counts in a buffer."""
 
 _SOURCES: Final = tuple(Source)
 _CLICKS: Final = Source.CLICKSTREAM
@@ -42,7 +42,7 @@ _CLICKS: Final = Source.CLICKSTREAM
 
 
 def parts_of(event: Event) -> list[Event]:
-    """What an event, as it was decoded, tells of others than whose event it is: `LINK`, `SHOWN` and `CLAIM` parts."""
+    """Return the parts of a decoded event that concern other ids than its own: `LINK`, `SHOWN` and `CLAIM`."""
     cart_id, checkout_id = event.cart_id, event.checkout_id
     parts: list[Event] = []
     if event.identified:
@@ -70,42 +70,44 @@ def _part(event: Event, role: int, customer: str, other: str) -> Event:
 
 
 def is_of_alias(role: int) -> bool:
-    """Whether a part is for the id of a cart or a checkout."""
+    """Return True if a part is for the id of a cart or a checkout."""
     return role in (SHOWN, CLAIM)
 
 
 def alias_id(part: Event) -> str:
-    """The id of the cart or the checkout that a `SHOWN` or a `CLAIM` is for, which it has behind a letter for which."""
+    """Return the id of the cart or checkout that a `SHOWN` or a `CLAIM` is for. Its `customer` is that id with a `c`
+    for a cart or an `o` for a checkout in front."""
     return part.customer[1:]
 
 
 def home_key(part: Event) -> bytes:
-    """The key by whose partition a record or a part of one has its home."""
+    """Return the key whose partition a record, or a part of one, belongs to."""
     return (alias_id(part) if is_of_alias(part.role) else part.customer).encode()
 
 
 def resolution_stage_of(record: Event) -> int:
-    """The level at which it is applied."""
+    """Return the resolution stage in which a record is applied."""
     if record.identified:
         return 2
     return 0 if is_of_alias(record.role) else 1
 
 
 def part_key(record: Event) -> bytes:
-    """The key, in the state, of what an id stands for: `record_key` has those of customers and devices."""
+    """Return the key in the state of a cart, a checkout or a device. `record_key` returns those of customers and
+    devices."""
     return (b"k" if is_of_alias(record.role) else b"a") + record.customer.encode()
 
 
-# -- items
+# -- internal messages
 
 
-def message_key(item: InternalMessage) -> bytes:
-    """The key by whose partition an item has its home."""
-    return item.customer.encode()
+def message_key(message: InternalMessage) -> bytes:
+    """Return the key whose partition a message belongs to."""
+    return message.customer.encode()
 
 
 def payload_of(event: Event) -> EventPayload:
-    """What is passed on of an event."""
+    """Return the content of an event that a message carries."""
     return EventPayload(
         int(event.source), event.timestamp, event.event_id, event.type, event.session_id, event.cart_id,
         event.checkout_id, event.product_id, event.category, event.price, event.quantity, event.order_id, event.total,
@@ -113,20 +115,21 @@ def payload_of(event: Event) -> EventPayload:
     )  # fmt: skip
 
 
-def event_of_message(item: InternalMessage, size: int) -> Event:
-    """An item as whoever receives it applies it; its number is the offset. `size`: bytes of the record that it came in,
-    if it is no event."""
-    event = item.event
+def event_of_message(message: InternalMessage, size: int) -> Event:
+    """Return a message as its receiver applies it; its number is the offset. `size`: bytes of the record that it came
+    in, which counts unless it carries an event."""
+    event = message.event
     if event is None:
         return Event(
-            _CLICKS, item.number, item.at, size, item.at, item.customer, item.role == MOVED, item.event_id or "",
-            item.event_type or "", role=item.role, other=item.other, moved=item.moved,
+            _CLICKS, message.number, message.at, size, message.at, message.customer, message.role == MOVED,
+            message.event_id or "", message.event_type or "", role=message.role, other=message.other,
+            moved=message.moved,
         )  # fmt: skip
     return Event(
-        _SOURCES[event.source], item.number, event.timestamp, event.size, item.at, item.customer, True, event.event_id,
-        event.type, event.session_id, event.cart_id, event.checkout_id, event.product_id, event.category, event.price,
-        event.quantity, event.order_id, event.total, event.channel, event.coupon, event.currency, event.items,
-        event.properties, EVENT, item.other,
+        _SOURCES[event.source], message.number, event.timestamp, event.size, message.at, message.customer, True,
+        event.event_id, event.type, event.session_id, event.cart_id, event.checkout_id, event.product_id,
+        event.category, event.price, event.quantity, event.order_id, event.total, event.channel, event.coupon,
+        event.currency, event.items, event.properties, EVENT, message.other,
     )  # fmt: skip
 
 
@@ -134,7 +137,8 @@ def event_of_message(item: InternalMessage, size: int) -> Event:
 
 
 def owner_at(alias: Alias, at: int) -> str:
-    """Whose a device, which has an owner, was at a time (ms): before the first one's time it was theirs too."""
+    """Return the owner of a device at `at` (ms). The device has an owner; before the first one's time it is the first
+    one."""
     owners = alias.owners
     for place in range(len(owners) - 1, 0, -1):
         if owners[place][1] <= at:
@@ -143,21 +147,22 @@ def owner_at(alias: Alias, at: int) -> str:
 
 
 def owners_from(alias: Alias, at: int) -> list[tuple[str, int]]:
-    """Whose it was at a time (ms), if anybody's, and whose it was later: nobody twice in a row."""
-    found: list[tuple[str, int]] = []
+    """Return the owner at `at` (ms), if there was one, and the later ones, each with its time: no owner twice in a
+    row."""
+    owners: list[tuple[str, int]] = []
     for customer, since in alias.owners:
         if since <= at:
-            found = [(customer, since)]
-        elif not found or found[-1][0] != customer:
-            found.append((customer, since))
-    return found
+            owners = [(customer, since)]
+        elif not owners or owners[-1][0] != customer:
+            owners.append((customer, since))
+    return owners
 
 
 def add_owner(alias: Alias, customer: str, at: int) -> bool:
-    """A customer was seen on the device, or claimed the cart, at a time (ms); whether that is news.
+    """Note that a customer used the device, or claimed the cart, at `at` (ms). Return True if that changed the owners.
 
-    Who was there before and who came after stay whose it was and will be. Of who has it in the end that time stays too:
-    of a device it was told, and what comes late from before it takes nothing back.
+    Earlier and later owners keep it for their times. The time of the last owner never moves: for a device it was sent
+    in an output, and late events from before it do not correct that.
     """
     owners = alias.owners
     place = 0
@@ -173,9 +178,11 @@ def add_owner(alias: Alias, customer: str, at: int) -> bool:
 
 
 def note_seen(alias: Alias, at: int, expiry: int) -> bool:
-    """An id, which is forgotten so long (ms) after it was last seen, was seen at a time; whether `last_seen_at` moves:
-    it does in steps of a day, or of a tenth of a short expiry, so that hardly any record of a known id means that it is
-    written."""
+    """Note that an id was seen at `at` (ms). Return True if `last_seen_at` moves.
+
+    It moves by a day at least, or by a tenth of `expiry` (ms) if that is less, so that records of a known id seldom
+    cause a write.
+    """
     if at < alias.last_seen_at + min(DAY, expiry // 10):
         return False
     alias.last_seen_at = at
@@ -183,7 +190,7 @@ def note_seen(alias: Alias, at: int, expiry: int) -> bool:
 
 
 def note_shown(alias: Alias, device: str, at: int) -> bool:
-    """A device showed the cart's id at a time (ms); whether that is news: not if it is known of that time on."""
+    """Note that a device showed the cart's id at `at` (ms). Return False if that is known from `at` or earlier on."""
     devices = alias.devices
     for place in range(len(devices)):
         if devices[place][0] == device:

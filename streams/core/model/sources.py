@@ -3,12 +3,17 @@ progress that is stored with commits."""
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from typing import Final, NewType, Protocol
 
 import msgspec
 
 from streams.core.model.event import Event
 from streams.core.model.policy import MINUTE, SECOND
+
+UpstreamId = NewType("UpstreamId", int)
+"""Identity of an upstream partition. Made by `streams.core.event_time.inputs.upstream_number`; stored as an integer."""
+NO_UPSTREAM: Final = UpstreamId(-1)
+"""In the place of the id for an input that is no upstream partition."""
 
 
 class RawRecord(Protocol):
@@ -94,8 +99,7 @@ class Erasure(msgspec.Struct, frozen=True):
 class StoredUpstream(msgspec.Struct, frozen=True, array_like=True):
     """Progress of an upstream partition, stored with the state and restored from it."""
 
-    number: int
-    """See `streams.core.event_time.inputs.upstream_number`."""
+    number: UpstreamId
     taken: int
     """Offset, in the upstream partition, up to which everything that it forwarded here is applied."""
     progress: int | None

@@ -1,4 +1,5 @@
-"""How much one call of the engine may do, where something waits for it: health, heartbeats, a batch to hold it."""
+"""The budget of one call of the engine. It bounds how long health checks and heartbeats wait for the call, and how
+large the record of a profile gets, which has to fit into a batch."""
 
 from __future__ import annotations
 
@@ -8,15 +9,16 @@ import msgspec
 
 
 class Budget(msgspec.Struct, frozen=True, kw_only=True):
-    """What a call leaves undone at these bounds, `PartitionEngine.advance` goes on with: the outputs are the same."""
+    """The bounds of one call. `PartitionEngine.advance` goes on with the rest, and the outputs are the same."""
 
     records: int
-    """Applied, and one customer's worth more."""
+    """Records applied, each with the deadlines of its customer that go before it."""
     deadlines: int
     """Customers whose deadlines fire because the watermark has reached them."""
     pending: int
-    """Bytes of the outputs that a profile keeps for its commit. They are written in one record with it."""
+    """Bytes of the outputs that a profile keeps for its commit, since they are written in one record with it. One
+    record that is applied, or one customer's deadlines, may exceed it."""
 
 
 UNLIMITED: Final = Budget(records=1 << 60, deadlines=1 << 60, pending=1 << 60)
-"""For who waits for nothing else: the replay."""
+"""No bound: for the replay, where nothing else waits."""

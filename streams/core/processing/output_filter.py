@@ -1,4 +1,4 @@
-"""Which outputs leave: what is too early, too late, or follows from what did not leave, is withheld and counted.
+"""The filter of outputs: withholds and counts those that are too early, too late, or follow from a withheld one.
 
 Counted as `outputs_withheld` (`streams.core.model.counters`).
 """
@@ -11,16 +11,17 @@ from streams.core.profile.profile import Profile
 
 
 class OutputFilter:
-    """Of one engine, asked for each output once."""
+    """The filter of one engine, called once for each output."""
 
     def __init__(self, emission: EmissionPolicy) -> None:
         self._emission = emission
         self.now = 0
-        """ms, as of the last call of the engine."""
+        """The time, ms, of the last call of the engine."""
         self.clock_trusted = True
 
-    def passes(self, profile: Profile, output: Output, held: bool, counts: EngineCounters) -> bool:
-        """Whether the output leaves. `held`: while a source is silent, so that what silence says does not."""
+    def passes(self, profile: Profile, output: Output, silent: bool, counts: EngineCounters) -> bool:
+        """Return True if the output is sent. `silent`: some source is silent beyond its idle timeout, so outputs that
+        follow from silence are withheld."""
         reason: str | None = None
         emission = self._emission
         before_start = emission.emit_after is not None and output.occurred_at < emission.emit_after
@@ -35,24 +36,24 @@ class OutputFilter:
             if output.output_id is not None and profile.is_withheld(output.output_id):
                 reason = "follows_withheld"
             else:
-                reason = "before_emit_after" if before_start else self._untimely(output, held)
+                reason = "before_emit_after" if before_start else self._untimely(output, silent)
         else:
             kind = output.type
             if output.type == "abandoned" and output.step == 1:
-                reason = "before_emit_after" if before_start else self._untimely(output, held)
+                reason = "before_emit_after" if before_start else self._untimely(output, silent)
                 profile.note_withheld(output.abandonment_id, reason is not None)
             elif profile.is_withheld(output.abandonment_id):
                 reason = "follows_withheld"
             elif output.type == "abandoned":
-                reason = self._untimely(output, held)
-            # What became of an abandonment that was sent is always sent: it takes it back or closes it.
+                reason = self._untimely(output, silent)
+            # What follows an abandonment that was sent is always sent: it retracts or closes it.
         if reason is None:
             return True
         counts["outputs_withheld", f"{kind}/{reason}"] += 1
         return False
 
-    def _untimely(self, output: Abandonment | Triggered, held: bool) -> str | None:
+    def _untimely(self, output: Abandonment | Triggered, silent: bool) -> str | None:
         limit = self._emission.max_delay
         if limit is not None and self.clock_trusted and self.now - output.occurred_at > limit:
             return "delayed"
-        return "source_silent" if held else None
+        return "source_silent" if silent else None

@@ -1,7 +1,7 @@
-"""What an engine does with a record once it is its turn, and with a deadline once the watermark has reached it.
+"""Application of one record when it is its turn, and of one deadline once the watermark has reached it.
 
-The engine holds one `Processor` and hands it records in the order in which they are to be applied; `linking` has one
-that knows whose an id is.
+The engine has one `Processor` and passes it records in the order in which they are to be applied. With identity
+resolution it is an `IdentityResolver` (`streams.core.identity.resolver`).
 """
 
 from __future__ import annotations
@@ -26,38 +26,40 @@ SOURCE_LABELS: Final = [source.name.lower() for source in Source]
 
 
 class Processor:
-    """Applies to the profiles of a state. What it says of itself, the engine looks at after each call."""
+    """Applies records and deadlines to the profiles of a state. The engine reads its flags after each call."""
 
-    def __init__(self, lifecycle: Lifecycle, state: TaskState, gate: OutputFilter, most_pending: int) -> None:
-        """`most_pending`: see `Step.pending`."""
+    def __init__(
+        self, lifecycle: Lifecycle, state: TaskState, output_filter: OutputFilter, pending_budget: int
+    ) -> None:
+        """`pending_budget`: see `Budget.pending`."""
         self.state = state
         self.watermark: int | None = None
         """See `PartitionEngine.watermark`."""
         self.silent = False
-        """Whether some source is silent for longer than its owner believes."""
+        """True while some source is silent beyond its idle timeout."""
         self.full = False
-        """Whether nothing may go on before a commit: a profile keeps as many outputs as a record may hold."""
+        """True if nothing may go on before a commit: a profile keeps as many outputs as a record may hold."""
         self.changed = False
-        """Whether anything was applied or has fired since the last commit."""
+        """True if anything was applied or has fired since the last commit."""
         self.in_doubt = False
-        """Whether what is known of whose an id is may name somebody who was erased: who uses it looks first."""
-        self.by_deadline: list[Output] = []
-        """What waits for the commit."""
+        """True while aliases may name erased ids: an alias is checked before it is used (`forget_erased`)."""
+        self.waiting_outputs: list[Output] = []
+        """Outputs that wait for the commit: those of deadlines, erasures and merges, and the ones behind them."""
         self.messages: list[InternalMessage] = []
-        """Items that do."""
+        """Internal messages that wait for the commit."""
         self._lifecycle = lifecycle
-        self._gate = gate
-        self._most_pending = most_pending
+        self._filter = output_filter
+        self._pending_budget = pending_budget
         self._pending: dict[bytes, int] = {}
         """Bytes of the outputs that profiles keep for the next commit, where these are bounded."""
 
-    def committing(self) -> None:
-        """A commit takes all that waits for it, from the profiles too."""
+    def begin_commit(self) -> None:
+        """Begin a commit, which takes everything that waits for it, also from the profiles."""
         self.changed = self.full = False
         self._pending.clear()
 
-    def apply(self, record: Event, one: Input, read_at: int, effects: Effects) -> bool:
-        """Apply a record that came by an input, unless it was applied already; whether an event was.
+    def apply(self, record: Event, via: Input, read_at: int, effects: Effects) -> bool:
+        """Apply a record that arrived by an input, unless it was applied before. Return True if an event was applied.
 
         `read_at`: see `Input.read_at`.
         """
@@ -72,16 +74,14 @@ class Processor:
             profile = lifecycle.new(record.customer, record.identified)
             profile.erased_at = erased_at
             state.put(key, profile)
-        elif record.offset <= last_applied(profile, one) and self._is_again(record, one, profile, key):
-            self.skipped(record, one, profile, key, effects)
+        elif record.offset <= last_applied(profile, via) and self._is_repeated(record, via, profile, key):
+            self.skip(record, via, profile, key, effects)
             return False
         elif record.at <= profile.erased_at:
             counts["erased", SOURCE_LABELS[record.source]] += 1
             return False
         elif profile.stage is not None and lifecycle.is_duplicate(profile, record):
-            note_applied(
-                profile, one, record.offset, read_at
-            )  # a duplicate also should it come again after a forgetting
+            note_applied(profile, via, record.offset, read_at)  # so it stays a duplicate after a forgetting
             counts["duplicate", SOURCE_LABELS[record.source]] += 1
             return False
         before, deadline_before = profile.stage, profile.next_deadline
@@ -92,26 +92,28 @@ class Processor:
             counts["out_of_order", SOURCE_LABELS[record.source]] += 1
         self._fire_up_to(record.at, profile, key, effects)
         if profile.stage is None:
-            if profile.alias is not None:  # linking was on, and is no more
+            if profile.alias is not None:  # identity resolution was switched off
                 profile.alias = None
                 state.aliases -= 1
-            elif profile.sequence:  # forgotten or erased: this event starts afresh
-                profile = self._afresh(key, profile)
+            elif profile.sequence:  # forgotten or erased: this event begins a new profile
+                profile = self._succeed(key, profile)
         outputs: list[Output] = []
         lifecycle.apply(profile, record, outputs, counts)
-        note_applied(profile, one, record.offset, read_at)
+        note_applied(profile, via, record.offset, read_at)
         for output in outputs:
             self._emit(profile, key, output, effects)
         state.note_change(key, profile, before, places_before, deadline_before)
         return True
 
-    def skipped(self, record: Event, one: Input, profile: Profile, key: bytes, effects: Effects) -> None:
-        """A record was applied to this profile before."""
+    def skip(self, record: Event, via: Input, profile: Profile, key: bytes, effects: Effects) -> None:
+        """Skip a record that was applied to this profile before."""
         effects.counts["replayed", SOURCE_LABELS[record.source]] += 1
 
     def erase(self, request: Erasure, key: bytes, effects: Effects) -> None:
-        """The record of this key ends, and its customer's outputs with a notice. They wait for the commit: nobody is to
-        hear of an erasure that a crash could undo."""
+        """End the profile of this key. The last of its outputs is a notice of the erasure.
+
+        These outputs wait for the commit: subscribers must not receive an erasure that a crash could undo.
+        """
         state, lifecycle = self.state, self._lifecycle
         profile = state.get(key)
         if profile is None:
@@ -124,19 +126,20 @@ class Processor:
         empty = lifecycle.erase(profile, request, outputs)
         state.put(key, empty)
         for output in outputs:
-            if self._gate.passes(empty, output, False, effects.counts):
+            if self._filter.passes(empty, output, False, effects.counts):
                 self._keep(empty, key, output)
         state.note_change(key, empty, before, places_before, deadline_before)
 
-    def fire_due(self, most: int, effects: Effects) -> bool:
-        """Fire what the watermark has reached, of so many customers at most; whether some is left."""
+    def fire_due(self, budget: int, effects: Effects) -> bool:
+        """Fire the deadlines that the watermark has reached, of at most `budget` customers. Return True if some are
+        left."""
         watermark, state = self.watermark, self.state
         assert watermark is not None
         while True:
-            unfinished = self.full or most <= 0
+            unfinished = self.full or budget <= 0
             if unfinished or (key := state.timers.due(watermark)) is None:
                 return unfinished
-            most -= 1
+            budget -= 1
             deadline = state.next_deadline(key)
             if deadline is None:
                 continue
@@ -154,43 +157,44 @@ class Processor:
 
     # -- inside
 
-    def _is_again(self, record: Event, one: Input, profile: Profile, key: bytes) -> bool:
-        """Whether a record was applied, whose offset is not later than the last one applied to the profile."""
-        offset, again = record.offset, one.again
-        if again is None:
-            applied = profile.offset_gaps is None or not is_gap(profile.offset_gaps, one, offset)
+    def _is_repeated(self, record: Event, via: Input, profile: Profile, key: bytes) -> bool:
+        """Return True if a record was applied before. Its offset is not later than the last one applied to the profile.
+        If it was not applied, its gap is filled."""
+        offset, applied_before = record.offset, via.applied_before
+        if applied_before is None:
+            applied = profile.offset_gaps is None or not is_gap(profile.offset_gaps, via, offset)
         else:
-            applied = (key, offset) in again
-            again.discard((key, offset))
+            applied = (key, offset) in applied_before
+            applied_before.discard((key, offset))
         if not applied and profile.offset_gaps is not None:
-            fill(profile.offset_gaps, one, offset)
+            fill(profile.offset_gaps, via, offset)
         return applied
 
-    def _afresh(self, key: bytes, before_it: Profile) -> Profile:
-        """An empty profile in the place of one that has ended, which does not forget what was applied."""
-        profile = successor_of(before_it)
+    def _succeed(self, key: bytes, ended: Profile) -> Profile:
+        """Put an empty profile in the place of one that has ended. It keeps the offsets that were applied."""
+        profile = successor_of(ended)
         self.state.put(key, profile)
         return profile
 
     def _fire_up_to(self, at: int, profile: Profile, key: bytes, effects: Effects) -> None:
-        """A profile's own deadlines go before what happens to it."""
+        """Fire the profile's deadlines up to a time. They go before its next event."""
         while (deadline := profile.next_deadline) is not None and deadline <= at:
             self._fire_one(profile, key, effects)
 
     def _fire_one(self, profile: Profile, key: bytes, effects: Effects, *, by_watermark: bool = False) -> None:
-        if profile.alias is not None:  # nobody is told
+        if profile.alias is not None:  # the alias expires without an output
             profile.alias = profile.next_deadline = None
             self.state.aliases -= 1
             return
         outputs: list[Output] = []
         self._lifecycle.fire(profile, outputs, effects.counts)
         for output in outputs:
-            if self._gate.passes(profile, output, not by_watermark and self.silent, effects.counts):
+            if self._filter.passes(profile, output, not by_watermark and self.silent, effects.counts):
                 self._keep(profile, key, output)
 
     def _emit(self, profile: Profile, key: bytes, output: Output, effects: Effects) -> None:
-        """An output of a record leaves at once, unless it is withheld."""
-        if not self._gate.passes(profile, output, False, effects.counts):
+        """Emit an output of a record at once, unless it is withheld or has to wait behind others."""
+        if not self._filter.passes(profile, output, False, effects.counts):
             return
         # Behind an output that waits for the commit, the customer's next ones wait too: subscribers see each customer's
         # outputs in the order they were made.
@@ -200,36 +204,36 @@ class Processor:
             effects.outputs.append(output)
 
     def _keep(self, profile: Profile, key: bytes, output: Output) -> None:
-        """The output waits for the commit, in the profile."""
+        """Keep the output in the profile until the commit."""
         profile.pending.append(output)
-        self.by_deadline.append(output)
-        self._weigh(key, output)
+        self.waiting_outputs.append(output)
+        self._count_pending(key, output)
 
-    def _weigh(self, key: bytes, kept: Output | InternalMessage) -> None:
-        if self._most_pending < UNLIMITED.pending:
+    def _count_pending(self, key: bytes, kept: Output | InternalMessage) -> None:
+        if self._pending_budget < UNLIMITED.pending:
             size = self._pending.get(key, 0) + packed_size(kept)
             self._pending[key] = size
-            self.full = self.full or size > self._most_pending
+            self.full = self.full or size > self._pending_budget
 
 
-def last_applied(profile: Profile, one: Input) -> int:
-    """The last offset applied of an input; -1: none."""
-    if one.own is not None:
-        return profile.last_applied(one.rank)
-    last = -1 if profile.of_upstreams is None else profile.of_upstreams.get(one.number, -1)
-    return max(last, profile.last_applied(one.rank)) if one.once_own else last
+def last_applied(profile: Profile, via: Input) -> int:
+    """Return the last offset applied of an input; -1: none."""
+    if via.own is not None:
+        return profile.last_applied(via.rank)
+    last = -1 if profile.of_upstreams is None else profile.of_upstreams.get(via.number, -1)
+    return max(last, profile.last_applied(via.rank)) if via.formerly_own else last
 
 
-def was_applied(profile: Profile, one: Input, offset: int) -> bool:
-    """Whether an offset of an input was applied, as far as the profile as it was written tells."""
-    if offset > last_applied(profile, one):
+def was_applied(profile: Profile, via: Input, offset: int) -> bool:
+    """Return True if an offset of an input was applied, by the profile as it was written."""
+    if offset > last_applied(profile, via):
         return False
-    return profile.offset_gaps is None or not is_gap(profile.offset_gaps, one, offset)
+    return profile.offset_gaps is None or not is_gap(profile.offset_gaps, via, offset)
 
 
-def note_applied(profile: Profile, one: Input, offset: int, read_at: int) -> None:
-    """An offset of an input was applied."""
-    if one.own is not None:
-        profile.note_applied(one.rank, offset)
+def note_applied(profile: Profile, via: Input, offset: int, read_at: int) -> None:
+    """Note in the profile that an offset of an input is applied."""
+    if via.own is not None:
+        profile.note_applied(via.rank, offset)
     else:
-        profile.note_forwarded(one.number, offset, read_at)
+        profile.note_forwarded(via.number, offset, read_at)

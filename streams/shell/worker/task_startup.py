@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from faust.types import TP
 
+from streams.core.engine.config import EngineConfig, LastCommit
 from streams.core.engine.partition_engine import PartitionEngine
 from streams.core.event_time.inputs import ERASURES, REPARTITION, upstream_number
 from streams.core.lifecycle.lifecycle import Lifecycle
@@ -215,29 +216,39 @@ class TaskStarter:
                 raise IdentityResolutionOff(number, len(whole) + len(cut))
         engine = PartitionEngine(
             self._lifecycle,
-            partition=number,
-            own=[source for source in Source if source not in app.not_co_partitioned],
-            sources=app.settings.source_specs,
-            emission=EmissionPolicy(
-                emit_after=emit_after if isinstance(emit_after, int) else started_at if emit_after == "start" else None,
-                max_delay=app.settings.max_emit_delay,
+            EngineConfig(
+                partition=number,
+                own=[source for source in Source if source not in app.not_co_partitioned],
+                sources=app.settings.source_specs,
+                emission=EmissionPolicy(
+                    emit_after=emit_after
+                    if isinstance(emit_after, int)
+                    else started_at
+                    if emit_after == "start"
+                    else None,
+                    max_delay=app.settings.max_emit_delay,
+                ),
+                budget=STEP,
+                upstreams=[
+                    (source, other)
+                    for source in app.settings.upstream_sources
+                    for other in range(app.partition_counts[source])
+                    if other != number or source in app.not_co_partitioned
+                ],
+                tasks=app.settings.partitions if app.settings.identity_resolution else 0,
+                event_time_ordering=app.settings.event_time_ordering,
+            ),
+            LastCommit(
+                positions={source: positions[source] for source in Source if source in positions},
+                progress={source: marks[source].progress for source in Source if source in marks},
+                commit=committed,
+                repartition=StoredRepartition(
+                    positions.get(REPARTITION, NOT_READ), arrivals.upstreams, arrivals.numbers
+                ),
+                erasures=positions.get(ERASURES, 0),
+                flushed=flushed,
             ),
             state=profiles,
-            positions={source: positions[source] for source in Source if source in positions},
-            marks={source: marks[source].progress for source in Source if source in marks},
-            commit=committed,
-            step=STEP,
-            origins=[
-                (source, other)
-                for source in app.settings.upstream_sources
-                for other in range(app.partition_counts[source])
-                if other != number or source in app.not_co_partitioned
-            ],
-            arrivals=StoredRepartition(positions.get(REPARTITION, NOT_READ), arrivals.upstreams, arrivals.numbers),
-            erasures=positions.get(ERASURES, 0),
-            tasks=app.settings.partitions if app.settings.identity_resolution else 0,
-            flushed=flushed,
-            event_time_ordering=app.settings.event_time_ordering,
         )
         if NOT_READ < arrivals.position < positions.get(REPARTITION, NOT_READ):
             engine.repartition_records_lost()  # somebody has set the offset: what was passed over is not waited for
