@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from streams.core.model import durations
+
 T = TypeVar("T")
 
 
@@ -28,22 +30,21 @@ class Kind(Generic[T]):
 
 # ------------------------------------------------------------------------------------------------------- durations
 
-_UNITS = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
-_DURATION = re.compile("".join(rf"(?:([0-9]{{1,9}}){unit})?" for unit in _UNITS))
-
 
 def parse_duration(text: str) -> int:
     """Milliseconds of `10m`, `5s`, `250ms`, `1h30m`, `2d`."""
-    match = _DURATION.fullmatch(text)
-    if not text or match is None:
-        raise ValueError("is not a duration: write a number and a unit (ms, s, m, h, d), such as 10m or 1h30m")
-    return sum(int(count or 0) * size for count, size in zip(match.groups(), _UNITS.values(), strict=True))
+    milliseconds = durations.parse_duration(text)
+    if milliseconds is None:
+        raise ValueError("is not a duration: write a number and a unit (ms, s, m, h, d, w), such as 10m or 1h30m")
+    return milliseconds
 
 
 def show_duration(milliseconds: int) -> str:
     """The shortest text that `parse_duration` reads as so many milliseconds."""
     parts = []
-    for unit, size in _UNITS.items():
+    for unit, size in durations.UNITS.items():
+        if unit == "w":  # days are easier to compare
+            continue
         count, milliseconds = divmod(milliseconds, size)
         if count:
             parts.append(f"{count}{unit}")

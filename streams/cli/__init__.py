@@ -114,7 +114,7 @@ def replay(
         raise UserError("there is nothing to replay: name files with --clickstream or --orders.")
     import dataclasses
 
-    from streams.replay.runner import run
+    from streams.replay.replay import run
     from streams.settings import load
 
     settings = load()
@@ -166,9 +166,9 @@ def backtest(
 @click.argument("files", nargs=-1, required=True, metavar="FILE|NAME...")
 def validate(files: tuple[str, ...]) -> None:
     """Check playbooks. Each mistake is told by line and column, with what is allowed; then the exit code is 2."""
-    from streams.playbooks import checking
+    from streams.playbooks import checker
 
-    sys.exit(checking.run(files, click.echo))
+    sys.exit(checker.run(files, click.echo))
 
 
 @main.command()
@@ -179,16 +179,16 @@ def validate(files: tuple[str, ...]) -> None:
 def explain(file: str, form: str | None, track: str | None) -> None:
     """Tell what a playbook says, from what the engine would run: as text, or as a diagram."""
     from streams import playbooks
-    from streams.playbooks import explain
+    from streams.playbooks import explanation
 
     playbook = playbooks.load(file)
     known = {each.name: each for each in playbook.tracks}
     if track is not None and track not in known:
         raise UserError(f"there is no track {track} in {file}: it has {', '.join(known)}.")
     if form == "svg":
-        click.echo(explain.svg(playbook, known.get(track or "", playbook.tracks[0])), nl=False)
+        click.echo(explanation.svg(playbook, known.get(track or "", playbook.tracks[0])), nl=False)
     else:
-        click.echo(explain.mermaid(playbook) if form == "mermaid" else explain.text(playbook), nl=False)
+        click.echo(explanation.mermaid(playbook) if form == "mermaid" else explanation.text(playbook), nl=False)
 
 
 @main.command()
@@ -198,10 +198,12 @@ def test(paths: tuple[Path, ...]) -> None:
 
     In a DIR, the files *.scenarios.yaml are run; without any, those that come with the shipped playbooks.
     """
-    from streams.replay import scenarios
+    from streams.replay import scenario_command
     from streams.settings import load
 
-    sys.exit(scenarios.run_all(paths or (scenarios.SHIPPED,), load(), scenarios.playbook_of(load())))
+    sys.exit(
+        scenario_command.run_all(paths or (scenario_command.SHIPPED,), load(), scenario_command.playbook_of(load()))
+    )
 
 
 @main.command()

@@ -1,9 +1,9 @@
-"""Playbooks: YAML files that say what a lifecycle is, and how one becomes what the engine runs.
+"""Playbooks: YAML files that define a lifecycle, and the code that turns one into the `Playbook` that the engine runs.
 
-`load` reads one by path, or one that is shipped by name. `docs/playbook.md` tells people how to write them.
+`load` reads a playbook by path, or a shipped one by name. `docs/playbook.md` explains how to write one.
 """
 
-from streams.playbooks.loading import DEFAULT, SHIPPED, load, parse
-from streams.playbooks.problems import PlaybookError, Problem
+from streams.playbooks.loader import DEFAULT, SHIPPED, load, parse
+from streams.playbooks.problems import PlaybookError, PlaybookProblem
 
-__all__ = ["DEFAULT", "SHIPPED", "PlaybookError", "Problem", "load", "parse"]
+__all__ = ["DEFAULT", "SHIPPED", "PlaybookError", "PlaybookProblem", "load", "parse"]

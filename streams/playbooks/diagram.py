@@ -1,7 +1,7 @@
 """A track as a diagram, drawn from the tables that the engine runs: SVG, without a library or a script.
 
-Each stage is a card that says what leads into it. Lines run from the stages it may be left for: on the right those that
-events take, on the left those of deadlines. A line has the colour of the stage it leads to, and one lane of its own.
+Each stage is a card that lists the transitions into it. Lines lead from the source stages to the card: on the right for
+transitions after events, on the left for timeout transitions. A line has the colour of its target and its own lane.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from typing import Final, NamedTuple
 
-from streams.playbooks.rows import Row
+from streams.playbooks.transition_rows import TransitionRow
 
 CARD: Final = 380
-"""Widths, heights and distances are pixels."""
+"""Width of a card. All widths, heights and distances are pixels."""
 HEAD: Final = 40
 LINE: Final = 17
 ROW_GAP: Final = 9
@@ -24,7 +24,7 @@ STUB: Final = 5
 MARGIN: Final = 26
 RADIUS: Final = 7
 WRAP: Final = 42
-"""Characters of a rule in a line."""
+"""Most characters of a rule in a line."""
 COLOURS: Final = 10
 
 STYLE: Final = """
@@ -42,20 +42,20 @@ svg{font:13px ui-monospace,SFMono-Regular,Menlo,monospace}
 
 
 class _Card(NamedTuple):
-    """A stage in its place."""
+    """A stage with its position."""
 
     stage: str
     top: int
     height: int
-    rows: list[tuple[Row, int, list[str]]]
-    """What leads here: the row, its y, the lines of its text."""
+    rows: list[tuple[TransitionRow, int, list[str]]]
+    """The transitions into the stage: the row, its y, the lines of its text."""
 
 
-def draw(title: str, note: str, initial: str, stages: Sequence[str], rows: Sequence[Row]) -> str:
-    """The SVG of one track, as a document of its own."""
+def draw(title: str, note: str, initial: str, stages: Sequence[str], rows: Sequence[TransitionRow]) -> str:
+    """Return the SVG document of one track."""
     ordered = arrange(initial, stages, rows)
     cards = list(_cards(ordered, rows))
-    lanes = {late: _lanes([row for row in rows if row.late is late], cards) for late in (False, True)}
+    lanes = {late: _lanes([row for row in rows if row.is_timeout is late], cards) for late in (False, True)}
     width = {late: LANE * (1 + max(lanes[late].values(), default=-1)) + MARGIN * 2 for late in (False, True)}
     left, right = width[True], width[True] + CARD
     total = right + width[False]
@@ -81,9 +81,9 @@ def draw(title: str, note: str, initial: str, stages: Sequence[str], rows: Seque
             parts.append(
                 f'<text class="note" x="{right - 14}" y="{card.top + 25}" text-anchor="end">begins here</text>'
             )
-    for row in sorted(rows, key=lambda row: -lanes[row.late][row]):  # inner lanes over outer ones
-        edge, away = (left, -1) if row.late else (right, 1)
-        lane = edge + away * (MARGIN + LANE * lanes[row.late][row])
+    for row in sorted(rows, key=lambda row: -lanes[row.is_timeout][row]):  # inner lanes over outer ones
+        edge, away = (left, -1) if row.is_timeout else (right, 1)
+        lane = edge + away * (MARGIN + LANE * lanes[row.is_timeout][row])
         y = next(y for other, y, _ in tops[row.target].rows if other is row)
         starts = {}
         for source in row.sources:
@@ -96,17 +96,17 @@ def draw(title: str, note: str, initial: str, stages: Sequence[str], rows: Seque
             f'<text class="rule" x="{left + 36}" y="{y + 4 + n * LINE}">{escape(line)}</text>'
             for n, line in enumerate(texts)
         )
-        told = f"{', '.join(row.sources)} to {row.target}: {row.label}"
+        tooltip = f"{', '.join(row.sources)} to {row.target}: {row.label}"
         parts.append(
-            f'<g class="row k{colours[row.target]}{" late" if row.late else ""}"><title>{escape(told)}</title>'
+            f'<g class="row k{colours[row.target]}{" late" if row.is_timeout else ""}"><title>{escape(tooltip)}</title>'
             f'<path class="halo" d="{joined}"/><path class="lane" d="{joined}"/><path class="tip" d="{tip}"/>'
             f"{shown}</g>"
         )
     return "".join([*parts, "</svg>\n"])
 
 
-def arrange(initial: str, stages: Sequence[str], rows: Sequence[Row]) -> list[str]:
-    """The stages from top to bottom, the initial one first, such that lines are short and rather lead down."""
+def arrange(initial: str, stages: Sequence[str], rows: Sequence[TransitionRow]) -> list[str]:
+    """Return the stages from top to bottom, the initial one first, so that lines are short and mostly lead down."""
     order = [initial, *(stage for stage in stages if stage != initial)]
 
     def cost(order: list[str]) -> float:
@@ -126,7 +126,7 @@ def arrange(initial: str, stages: Sequence[str], rows: Sequence[Row]) -> list[st
     return order
 
 
-def _cards(order: Sequence[str], rows: Sequence[Row]) -> Iterator[_Card]:
+def _cards(order: Sequence[str], rows: Sequence[TransitionRow]) -> Iterator[_Card]:
     top = 88
     for stage in order:
         y, placed = top + HEAD + LINE // 2, []
@@ -139,17 +139,17 @@ def _cards(order: Sequence[str], rows: Sequence[Row]) -> Iterator[_Card]:
         top += height + GAP
 
 
-def _lanes(rows: Sequence[Row], cards: Sequence[_Card]) -> dict[Row, int]:
-    """For each row the innermost lane that is free along all of its way, short ways first."""
+def _lanes(rows: Sequence[TransitionRow], cards: Sequence[_Card]) -> dict[TransitionRow, int]:
+    """Return for each row the innermost lane that is free along the whole line. Short lines choose first."""
     heads = {card.stage: card.top + HEAD // 2 for card in cards}
     targets = {row: y for card in cards for row, y, _ in card.rows}
 
-    def way(row: Row) -> tuple[int, int]:
+    def way(row: TransitionRow) -> tuple[int, int]:
         ends = [targets[row], *(heads[source] for source in row.sources)]
         return min(ends), max(ends)
 
     taken: list[list[tuple[int, int]]] = []
-    lanes: dict[Row, int] = {}
+    lanes: dict[TransitionRow, int] = {}
     for row in sorted(rows, key=lambda row: (way(row)[1] - way(row)[0], way(row))):
         low, high = way(row)
         lane = next(
@@ -162,24 +162,24 @@ def _lanes(rows: Sequence[Row], cards: Sequence[_Card]) -> dict[Row, int]:
     return lanes
 
 
-def _leaving(order: Sequence[str], rows: Sequence[Row]) -> dict[tuple[str, Row], tuple[int, int]]:
-    """Of the lines that leave a stage on one side, which one a row's is, and how many there are."""
-    found: dict[tuple[str, Row], tuple[int, int]] = {}
+def _leaving(order: Sequence[str], rows: Sequence[TransitionRow]) -> dict[tuple[str, TransitionRow], tuple[int, int]]:
+    """Return for each stage and row the index of its line among those that leave on that side, and their number."""
+    found: dict[tuple[str, TransitionRow], tuple[int, int]] = {}
     for stage in order:
         for late in (False, True):
-            out = [row for row in rows if row.late is late and stage in row.sources]
+            out = [row for row in rows if row.is_timeout is late and stage in row.sources]
             out.sort(key=lambda row: order.index(row.target))
             found |= {(stage, row): (n, len(out)) for n, row in enumerate(out)}
     return found
 
 
 def _paths(edge: int, lane: int, starts: Sequence[int], end: int) -> Iterator[str]:
-    """From the edges of cards out to the lane, along it, and back to the edge; what is shared is drawn once."""
+    """Yield paths from the edge out to the lane, along it, and back to the edge. Shared parts are drawn once."""
     side = 1 if lane > edge else -1
     for far, others in ((starts[0], starts[1:]), (starts[-1], starts[:-1])):
         way = 1 if end > far else -1
         if (far == starts[0]) is not (way > 0) and len(starts) > 1:
-            continue  # all are on the other side
+            continue  # all starts are on the other side
         corner = min(RADIUS, abs(end - far) / 2)
         yield (
             f"M{edge},{far} H{lane - side * corner:g} Q{lane},{far} {lane},{far + way * corner:g} "

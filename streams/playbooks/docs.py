@@ -1,11 +1,11 @@
-"""Writes docs/playbook-keys.md: `python -m streams.playbooks.docs`."""
+"""Write docs/playbook-keys.md: `python -m streams.playbooks.docs`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from streams.playbooks.format import ABANDONMENT, BROWSE, CART, CHECKOUT, FORGET, KEPT, PLAYBOOK, TRACK, TRANSITION
-from streams.playbooks.kinds import Section
+from streams.playbooks.key_kinds import Section
 from streams.playbooks.triggers import COMPUTED, ON, STEP, TRIGGER
 
 SECTIONS: dict[str, Section] = {
@@ -23,29 +23,29 @@ SECTIONS: dict[str, Section] = {
     "triggers.NAME.steps": STEP,
     "triggers.NAME.data.NAME": COMPUTED,
 }
-"""Every section there is; a test looks that none is left out."""
+"""Every section of the format, by its title. A test checks that none is left out."""
 
 
 def reference() -> str:
-    """The page, in Markdown."""
+    """Return the page in Markdown."""
     return "\n".join(_lines()) + "\n"
 
 
 def _lines() -> Iterator[str]:
     yield "# The keys of a playbook"
     yield ""
-    yield "Written by `make docs` from `streams/playbooks/format.py`. [Playbooks](playbook.md) tells how to write one;"
-    yield "`schemas/playbook.schema.json` says the same to editors."
+    yield "Written by `make docs` from `streams/playbooks/format.py`. [Playbooks](playbook.md) tells how to write one."
+    yield "`schemas/playbook.schema.json` gives editors the same information."
     for title, section in SECTIONS.items():
         yield ""
         yield f"## {title}"
         yield ""
-        yield "| key | what belongs there | default |"
+        yield "| key | meaning and value | default |"
         yield "|---|---|---|"
         for key in section.keys.values():
             default = "required" if key.required else f"`{key.default}`" if key.default else ""
-            what = "" if isinstance(key.kind, Section) else f" *{key.kind.what}*"
-            yield f"| `{key.name}` | {key.help}{what} | {default} |".replace("  ", " ")
+            expected = "" if isinstance(key.kind, Section) else f" *{key.kind.expected}*"
+            yield f"| `{key.name}` | {key.help}{expected} | {default} |".replace("  ", " ")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""The keys of a playbook: the one table from which the loader, the JSON Schema and the reference page are made."""
+"""The keys of a playbook: the one table behind the loader, the JSON Schema and the reference page."""
 
 from __future__ import annotations
 
 from typing import Final
 
 from streams.core.rules import Type
-from streams.playbooks.kinds import (
+from streams.playbooks.key_kinds import (
     CURRENCY,
     DURATION,
     NAME,
@@ -14,7 +14,7 @@ from streams.playbooks.kinds import (
     ListOf,
     OneOrMore,
     OrOff,
-    Rule,
+    RuleKind,
     Scalar,
     Section,
     TableOf,
@@ -32,33 +32,35 @@ TYPES: Final = {
 }  # fmt: skip
 
 ANY: Final = "any"
-"""In `from`: every stage but the target."""
+"""Value of `from` that means every stage except the target."""
 
 PROPERTY_TYPE: Final = Scalar(f"one of {', '.join(TYPES)}", TYPES.get, {"enum": list(TYPES)})
 _STEPS: Final = ListOf(DURATION, most=20)
 
 BROWSE: Final = Section(
     "browse",
-    Key("after", DURATION, "Abandoned when nothing has happened for so long.", default="30m"),
+    Key("after", DURATION, "Browsing is abandoned after this time without activity.", default="30m"),
     Key(
         "silent_after_order",
         OrOff(DURATION),
-        "Browsing so soon after an order is not abandoned: nothing is sent.",
+        "Browsing within this time after an order is not abandoned.",
         default="off",
     ),
 )
 CART: Final = Section(
     "cart",
-    Key("after", DURATION, "Step 1 is due when nothing has happened for so long.", default="60m"),
+    Key("after", DURATION, "Step 1 is due after this time without activity.", default="60m"),
     Key(
-        "steps", _STEPS, "Further steps, each so long after that same last activity, in this order.",
+        "steps", _STEPS, "Times of the further steps after the same last activity, in this order.",
         default="[24h, 72h]",
     ),
 )  # fmt: skip
 CHECKOUT: Final = Section(
     "checkout",
-    Key("after", DURATION, "Step 1 is due when nothing has happened for so long.", default="30m"),
-    Key("steps", _STEPS, "Further steps, each so long after that same last activity.", default="[24h, 72h]"),
+    Key("after", DURATION, "Step 1 is due after this time without activity.", default="30m"),
+    Key(
+        "steps", _STEPS, "Times of the further steps after the same last activity, in this order.", default="[24h, 72h]"
+    ),
     Key(
         "fresh",
         DURATION,
@@ -68,109 +70,129 @@ CHECKOUT: Final = Section(
 )
 ABANDONMENT: Final = Section(
     "abandonment",
-    Key("browse", OrOff(BROWSE), "Products were viewed, nothing is in the cart. `off`: never abandoned."),
-    Key("cart", OrOff(CART), "The cart holds something."),
-    Key("checkout", OrOff(CHECKOUT), "The checkout was begun."),
+    Key(
+        "browse", OrOff(BROWSE), "For episodes with viewed products and an empty cart. `off`: they are never abandoned."
+    ),
+    Key("cart", OrOff(CART), "For episodes with something in the cart."),
+    Key("checkout", OrOff(CHECKOUT), "For episodes in which the checkout was begun."),
     Key(
         "precedence",
         ListOf(one_of("checkout", "cart", "browse"), most=3, least=1),
-        "Which kind an episode is that could be several, the highest first. It names every kind that is not off.",
+        "The kind of an episode that could be of several kinds, highest first. It names every kind that is not off.",
         default="[checkout, cart, browse]",
     ),
     Key(
         "cool_down",
         DURATION,
-        "So long after step 1, the same again is not another abandonment: the earlier one goes on.",
+        "Within this time after step 1, the same again is not another abandonment: the earlier one continues.",
         default="7d",
     ),
     Key(
         "cool_down_per",
         one_of("content", "kind"),
-        "What the same is: the same products and quantities, or any of the same or a lower kind.",
+        "What counts as the same: the same products and quantities, or anything of the same or a lower kind.",
         default="content",
     ),
-    Key("recovery_window", DURATION, "An order so long after the last step recovers the abandonment.", default="7d"),
-    Key("recent_window", DURATION, "What `recent_abandonments` of an output looks back.", default="7d"),
-    Key("expiry", DURATION, "So long after the last activity an episode ends and the cart is emptied.", default="30d"),
+    Key(
+        "recovery_window",
+        DURATION,
+        "An order within this time after the last step recovers the abandonment.",
+        default="7d",
+    ),
+    Key("recent_window", DURATION, "Time that `recent_abandonments` of an output covers.", default="7d"),
+    Key(
+        "expiry", DURATION, "After this time without activity, an episode ends and the cart is emptied.", default="30d"
+    ),
 )
 FORGET: Final = Section(
     "forget",
-    Key("identified", OrOff(DURATION), "Known customers, so long after their last event.", default="400d"),
-    Key("anonymous", OrOff(DURATION), "Visitors who never said who they are.", default="90d"),
+    Key(
+        "identified", OrOff(DURATION), "Known customers are forgotten this long after their last event.", default="400d"
+    ),
+    Key(
+        "anonymous",
+        OrOff(DURATION),
+        "Anonymous visitors are forgotten this long after their last event.",
+        default="90d",
+    ),
 )
 KEPT: Final = Section(
     "a kept property",
-    Key("property", NAME, "The property, where its name is another one."),
-    Key("from", OneOrMore(NAME), "The types of events that tell it. By default any."),
+    Key("property", NAME, "The property of the event, if its name differs from NAME."),
+    Key("from", OneOrMore(NAME), "The event types from which it is kept. By default, all types."),
 )
 TRANSITION: Final = Section(
     "a transition",
-    Key("from", OneOrMore(NAME), f"The stages it leads out of; `{ANY}` is every one but the target.", required=True),
-    Key("to", NAME, "The stage it leads to. `cause.rule` of the output names it.", required=True),
-    Key("when", Rule(), "A rule that must hold: asked after each event, and when time alone changes it."),
-    Key("after", DURATION, "Instead of `when`: a deadline, so long after `since`."),
-    Key("since", Rule("a rule that tells a time, such as last_order_at"), "What `after` counts from."),
-    Key("starts_cycle", SWITCH, "Whether `cycle` goes up by one.", default="false"),
+    Key(
+        "from",
+        OneOrMore(NAME),
+        f"The stages that it leaves; `{ANY}` means every stage except the target.",
+        required=True,
+    ),
+    Key("to", NAME, "The stage that it enters. `cause.rule` of the output names it.", required=True),
+    Key("when", RuleKind(), "A rule that must hold. It is evaluated after each event, and when time alone changes it."),
+    Key("after", DURATION, "Instead of `when`: a timeout transition, this long after `since`."),
+    Key("since", RuleKind("a rule for a time, such as last_order_at"), "The time from which `after` counts."),
+    Key("starts_cycle", SWITCH, "`true` raises `cycle` by one.", default="false"),
 )
 TRACK: Final = Section(
     "a track",
     Key("initial", NAME, "The stage that a customer enters with the first event.", required=True),
-    Key("transitions", ListOf(TRANSITION), "What leads where, tried from the top.", required=True),
+    Key("transitions", ListOf(TRANSITION), "The transitions, tried from the top.", required=True),
 )
 PLAYBOOK: Final = Section(
     "a playbook",
-    Key("playbook", NAME, "Its name, for people and metrics.", required=True),
+    Key("playbook", NAME, "The name of the playbook, for people and metrics.", required=True),
     Key(
         "version",
         number(1, 1_000_000),
-        "Raise it with every change that goes live: profiles carry the version they were last worked on under.",
+        "Raise it with every change in production: profiles carry the version under which they were last processed.",
         required=True,
     ),
     Key(
         "currency",
         CURRENCY,
-        "Of the amounts in rules, taken for events that name none, and shown before the first order. By default, and "
-        "best left so, the setting `currency`.",
+        "Currency of amounts in rules, of events without a currency, and of profiles before the first order. By "
+        "default the setting `currency`, which is recommended.",
     ),
-    Key("session_gap", DURATION, "A session is new when no activity came for so long.", default="30m"),
+    Key("session_gap", DURATION, "A new session begins after this time without activity.", default="30m"),
     Key(
         "event_types",
         ListOf(NAME, most=100),
-        "Types of events of your own that rules name, so that a misspelt one is a mistake and not a rule that never "
-        "holds.",
+        "Your own event types that rules use. A type that is not declared is a mistake, so a misspelt one is found.",
         default="[]",
     ),
     Key(
         "properties",
         TableOf(NAME, PROPERTY_TYPE),
-        "Properties of events that rules read as `event.properties.NAME`, each with what it is. A value of another "
-        "kind counts as absent.",
+        "Properties of events that rules read as `event.properties.NAME`, each with its type. A value of another type "
+        "counts as absent.",
         default="{}",
     ),
     Key(
         "keep",
         TableOf(NAME, KEPT),
-        "Properties whose latest value is kept with the customer; rules read it as `kept.NAME`.",
+        "Properties whose latest value the profile keeps. Rules read it as `kept.NAME`.",
         default="{}",
     ),
-    Key("abandonment", OrOff(ABANDONMENT), "When shopping counts as abandoned. `off`: no episodes are kept."),
+    Key("abandonment", OrOff(ABANDONMENT), "When an episode counts as abandoned. `off`: no episodes are kept."),
     Key("forget", FORGET, "When customers who never ordered are forgotten."),
     Key(
         "tracks",
         TableOf(NAME, TRACK, most=20, least=1),
-        "State machines that run side by side. The first is the lifecycle: the `stage` of profiles.",
+        "State machines that run side by side. The first is the lifecycle, whose stage is the `stage` of profiles.",
         required=True,
     ),
     Key(
         "triggers",
         TableOf(NAME, TRIGGER, most=200),
-        "What is to be done when, sent on the topic of triggers; asked in this order.",
+        "Requests to subscribers, sent to the topic of triggers. They are checked in this order.",
         default="{}",
     ),
     Key(
         "renamed",
         TableOf(number(2, 1_000_000), TableOf(NAME, TableOf(NAME, NAME))),
-        "Stages that got another name: by the version that brought it, then by track, old name: new name.",
+        "Renamed stages: by the version that renamed them, then by track, `old name: new name`.",
         default="{}",
     ),
 )

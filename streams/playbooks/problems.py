@@ -1,16 +1,15 @@
-"""What is wrong with a playbook, and where."""
+"""Mistakes in a playbook, with their place."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from streams.errors import UserError
 
 
-class Problem(NamedTuple):
-    """One mistake. Lines and columns count from 1; the message says what is allowed."""
+class PlaybookProblem(NamedTuple):
+    """One mistake. Lines and columns count from 1. The message names the allowed form."""
 
     line: int
     column: int
@@ -18,22 +17,14 @@ class Problem(NamedTuple):
 
 
 class PlaybookError(UserError):
-    """The playbook cannot be used. Its text is one line for each problem, as compilers write them."""
+    """The playbook cannot be used. The text has one line for each problem, in the form `name:line:column: message`."""
 
-    def __init__(self, name: str, problems: Sequence[Problem]) -> None:
+    def __init__(self, name: str, problems: Sequence[PlaybookProblem]) -> None:
         self.name = name
         self.problems = tuple(sorted(problems))
         super().__init__("\n".join(f"{name}:{line}:{column}: {message}" for line, column, message in self.problems))
 
 
-def meant(wrong: str, allowed: Iterable[str]) -> str:
-    """What was probably meant, or else all that is allowed if that is little; to be put behind a message."""
-    known = list(allowed)
-    if close := difflib.get_close_matches(wrong[:64], known, n=1, cutoff=0.6):
-        return f"; did you mean {close[0]}?"
-    return f"; allowed: {', '.join(known)}" if 0 < len(known) <= 15 else ""
-
-
-def shown(text: str) -> str:
-    """A text of the user's, for a message."""
+def quoted(text: str) -> str:
+    """Return a text of the user in quotes for a message, cut to 40 characters."""
     return repr(text if len(text) <= 40 else text[:39] + "…")

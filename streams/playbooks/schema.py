@@ -1,6 +1,6 @@
 """The JSON Schema of playbooks, for editors: `python -m streams.playbooks.schema`.
 
-It says what can be said without knowing names: rules are texts there. `lifecycle validate` tells the rest.
+It covers only the form of a playbook: rules are texts there. `lifecycle validate` also checks rules and names.
 """
 
 from __future__ import annotations
@@ -8,15 +8,15 @@ from __future__ import annotations
 import json
 
 from streams.playbooks.format import PLAYBOOK
-from streams.playbooks.kinds import Schema
+from streams.playbooks.key_kinds import Schema
 
 
 def schema() -> Schema:
-    """The whole of it."""
+    """Return the JSON Schema of a playbook."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Playbook",
-        "description": "What a lifecycle is: stages, transitions, windows. docs/playbook.md explains it.",
+        "description": "The definition of a lifecycle: stages, transitions, windows. docs/playbook.md explains it.",
         **PLAYBOOK.schema(),
     }
 

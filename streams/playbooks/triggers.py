@@ -1,4 +1,4 @@
-"""Triggers of a playbook: their keys, and what the engine runs of what was read."""
+"""Triggers of a playbook: their keys, and the builder of the `Trigger` that the engine runs."""
 
 from __future__ import annotations
 
@@ -9,62 +9,69 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from streams.core.lifecycle.triggers import Datum, OnAbandonment, OnStage, OnTime, Step, Trigger
-from streams.core.rules import CompiledRule as Compiled
-from streams.core.rules import Type
-from streams.playbooks.kinds import (
+from streams.core.rules import CompiledRule, Type
+from streams.core.rules.errors import suggestion
+from streams.playbooks.key_kinds import (
     DURATION,
     NAME,
+    InvalidValue,
     Key,
     ListOf,
     OneOrMore,
     Problems,
-    Rule,
+    RuleKind,
     Scalar,
     Schema,
     Section,
     TableOf,
-    Wrong,
     number,
     one_of,
 )
-from streams.playbooks.problems import meant, shown
-from streams.playbooks.tree import Node
+from streams.playbooks.problems import quoted
+from streams.playbooks.yaml_tree import Node
 
-Compile = Callable[[Node, Type | None], Compiled | None]
-Complain = Callable[[Node, str], None]
+Compile = Callable[[Node, Type | None], CompiledRule | None]
+AddProblem = Callable[[Node, str], None]
 
 
 def _percent(text: str) -> int | None:
     return int(text[:-1]) if re.fullmatch(r"[0-9]{1,3}%", text) and int(text[:-1]) <= 100 else None
 
 
-PERCENT: Final = Scalar("a percentage, such as 10%", _percent, {"type": "string", "pattern": "^(100|[0-9]{1,2})%$"})
+PERCENT: Final = Scalar(
+    "a percentage from 0% to 100%, such as 10%", _percent, {"type": "string", "pattern": "^(100|[0-9]{1,2})%$"}
+)
 LINE: Final = Scalar("a sentence", lambda text: text or None, {"type": "string", "minLength": 1})
+UNSTEADY_TIME: Final = "this time does not stay the same: use a time that the profile keeps, such as last_order_at"
 MOST_TEXT: Final = 1_024
-"""Characters of something that is sent along."""
+"""Most characters of a value in `data`."""
 
+_TIME_RULE: Final = RuleKind("a rule for a time, such as credit_expires_at")
 ON: Final = Section(
-    "what begins a trigger",
-    Key("track", NAME, "A customer enters or leaves a stage of this track."),
-    Key("enters", OneOrMore(NAME), "Only one of these stages."),
-    Key("leaves", OneOrMore(NAME), "Only out of one of these."),
+    "`on` of a trigger",
+    Key("track", NAME, "Begins the trigger when a customer enters or leaves a stage of this track."),
+    Key("enters", OneOrMore(NAME), "Only when the customer enters one of these stages."),
+    Key("leaves", OneOrMore(NAME), "Only when the customer leaves one of these stages."),
     Key(
         "abandonment",
         OneOrMore(one_of("abandoned", "recovered", "retracted", "expired")),
-        "This becomes of an abandonment. What follows up `abandoned` ends once it is recovered, retracted, superseded "
-        "or expired.",
+        "Begins the trigger at this output of an abandonment. A trigger on `abandoned` ends when the abandonment is "
+        "recovered, retracted, superseded or expired.",
     ),
-    Key("kind", OneOrMore(one_of("browse", "cart", "checkout")), "Only of abandonments of these kinds."),
-    Key("step", number(1, 21), "Only of this step.", default="1"),
-    Key("time", Rule("a rule that tells a time, such as credit_expires_at"), "This time comes."),
-    Key("yearly", Rule("a rule that tells a time, such as first_order_at"), "This day and hour come, of each year."),
-    Key("before", DURATION, "So long before the `time` or the `yearly` day."),
+    Key("kind", OneOrMore(one_of("browse", "cart", "checkout")), "Only for abandonments of these kinds."),
+    Key("step", number(1, 21), "Only at this step of the abandonment.", default="1"),
+    Key("time", _TIME_RULE, "Begins the trigger at this time."),
+    Key("yearly", _TIME_RULE, "Begins the trigger each year on the day and at the hour of this time."),
+    Key("before", DURATION, "Begins the trigger this long before the `time` or the `yearly` day."),
 )
-_WAYS: Final = {
+_ON_KEYS: Final = {
     "track": ("enters", "leaves"), "abandonment": ("kind", "step"), "time": ("before",), "yearly": ("before",),
 }  # fmt: skip
-"""One of them says what begins a trigger; what may stand beside it."""
-COMPUTED: Final = Section("a computed value", Key("rule", Rule(), "What this rule says at that moment.", required=True))
+"""The keys of `on` of which exactly one is given, each with the keys that may be given with it."""
+COMPUTED: Final = Section(
+    "a computed value",
+    Key("rule", RuleKind(), "The value is that of this rule at the time of the output.", required=True),
+)
 
 
 @dataclass(frozen=True)
@@ -72,7 +79,7 @@ class EventsOr:
     """Event types, or a section."""
 
     section: Section
-    what: str = "an event type, a list of them, or a table of track, abandonment, time or yearly"
+    expected: str = "an event type, a list of them, or a table of track, abandonment, time or yearly"
 
     def read(self, node: Node, problems: Problems) -> Any:
         if node.table is not None:
@@ -84,16 +91,16 @@ class EventsOr:
 
 
 @dataclass(frozen=True)
-class Told:
-    """A value to be sent along: as it is written, or `{rule: …}`."""
+class DataValue:
+    """A value of `data`: as written, or computed by `{rule: …}`."""
 
-    what: str = "a text, a number, true, false, or {rule: …}"
+    expected: str = "a text, a number, true, false, or {rule: …}"
 
     def read(self, node: Node, problems: Problems) -> Any:
         if node.table is not None:
             return COMPUTED.read(node, problems)
         if node.text is None or len(node.text) > MOST_TEXT:
-            raise Wrong(node, f"{node.what} is not {self.what}, of at most {MOST_TEXT:,} characters")
+            raise InvalidValue(node, f"{node.shown} is not {self.expected}, of at most {MOST_TEXT:,} characters")
         if node.quoted:
             return node.text
         if node.text in ("true", "false"):
@@ -106,34 +113,47 @@ class Told:
         return {"anyOf": [{"type": ["string", "number", "boolean"], "maxLength": MOST_TEXT}, COMPUTED.schema()]}
 
 
-DATA: Final = TableOf(NAME, Told(), most=50)
+DATA: Final = TableOf(NAME, DataValue(), most=50)
 STEP: Final = Section(
     "a step",
-    Key("after", DURATION, "So long after the trigger began; the first step may go without it, and is made at once."),
-    Key("data", DATA, "What this step sends along, beside and instead of the `data` of the trigger.", default="{}"),
+    Key(
+        "after",
+        DURATION,
+        "Time from the beginning of the trigger to this step. A first step without it comes at once.",
+    ),
+    Key("data", DATA, "Data of this step, added to the `data` of the trigger or replacing it by name.", default="{}"),
 )
 TRIGGER: Final = Section(
     "a trigger",
-    Key("help", LINE, "For people: what it is for."),
-    Key("on", EventsOr(ON), "What begins it: event types, or something that happens to the customer.", required=True),
-    Key("when", Rule(), "A rule that must hold at that moment."),
-    Key("after", DURATION, "Its one step is made so long after it began; left out: at once."),
+    Key("help", LINE, "The purpose of the trigger, for people."),
+    Key(
+        "on",
+        EventsOr(ON),
+        "The event types that begin it, or a table of something else that begins it.",
+        required=True,
+    ),
+    Key("when", RuleKind(), "A rule that must hold when the trigger begins."),
+    Key("after", DURATION, "Time from the beginning to the only step; without it, the step comes at once."),
     Key("steps", ListOf(STEP, most=20, least=1), "Instead of `after`: a ladder of several steps."),
-    Key("unless", Rule(), "A rule that ends it: asked before each step. `begun_at` is when it began."),
-    Key("cool_down", DURATION, "It does not begin again so soon after it last began."),
-    Key("cap", number(1, 1_000_000), "It begins at most so often in all, for each customer."),
+    Key(
+        "unless",
+        RuleKind(),
+        "A rule that ends the trigger: checked before each step. `begun_at` is the time of its beginning.",
+    ),
+    Key("cool_down", DURATION, "The trigger does not begin again within this time after it last began."),
+    Key("cap", number(1, 1_000_000), "Most times that the trigger begins for one customer."),
     Key(
         "holdout",
         PERCENT,
-        "So many customers, always the same, are held out: what would have been done for them is sent as such.",
+        "Share of customers, always the same ones, whose outputs come with `held_out: true`.",
         default="0%",
     ),
-    Key("data", DATA, "What is sent along.", default="{}"),
+    Key("data", DATA, "Values that are sent with each output.", default="{}"),
 )
 
 
-class Builder:
-    """Makes triggers of what was read. `compile` and `complain` note mistakes."""
+class TriggerBuilder:
+    """Build triggers from the values that were read. `compile_` and `add_problem` record mistakes."""
 
     def __init__(
         self,
@@ -141,17 +161,17 @@ class Builder:
         event_types: frozenset[str],
         kinds: frozenset[str],
         compile_: Compile,
-        complain: Complain,
+        add_problem: AddProblem,
     ) -> None:
-        """`kinds`: those of abandonments that are not off."""
+        """Create the builder for one playbook. `kinds`: the kinds of abandonments that are not off."""
         self._stages = stages
         self._event_types = event_types
         self._kinds = kinds
         self._compile = compile_
-        self._complain = complain
+        self._add_problem = add_problem
 
     def build(self, name: str, row: Mapping[str, Any]) -> Trigger:
-        """One of them; not to be used if there were mistakes."""
+        """Build one trigger. The caller must not use it if mistakes were recorded."""
         on, events = row.get("on"), list[str]()
         begins: OnStage | OnAbandonment | OnTime | None = None
         if isinstance(on, dict):
@@ -160,8 +180,11 @@ class Builder:
             events = on or []
             for type_ in events:
                 if type_ not in self._event_types:
-                    hint = f"{meant(type_, self._event_types)}; own ones stand in event_types"
-                    self._complain(row["here"].table["on"][1], f"{shown(type_)} is no event type{hint}")
+                    hint = suggestion(type_, self._event_types)
+                    self._add_problem(
+                        row["here"].table["on"][1],
+                        f"{quoted(type_)} is neither a known event type nor one of event_types{hint}",
+                    )
         return Trigger(
             name,
             events=events,
@@ -175,26 +198,20 @@ class Builder:
             data=self._data(row),
         )
 
-    def _rule(self, row: Mapping[str, Any], key: str, expected: Type | None = Type.BOOL) -> Compiled | None:
+    def _rule(self, row: Mapping[str, Any], key: str, expected: Type | None = Type.BOOL) -> CompiledRule | None:
         return self._compile(row[key], expected) if key in row else None
 
     def _on(self, on: Mapping[str, Any]) -> OnStage | OnAbandonment | OnTime | None:
         here: Node = on["here"]
-        ways = {
-            "track": ("enters", "leaves"),
-            "abandonment": ("kind", "step"),
-            "time": ("before",),
-            "yearly": ("before",),
-        }
-        named = [way for way in ways if way in on]
-        if len(named) != 1:
-            self._complain(here, f"what begins a trigger is one of {', '.join(ways)}, or event types")
+        given = [way for way in _ON_KEYS if way in on]
+        if len(given) != 1:
+            self._add_problem(here, f"`on` needs event types, or exactly one of {', '.join(_ON_KEYS)}")
             return None
-        (way,) = named
+        (way,) = given
         for key in on:
-            if key not in ("here", way, *_WAYS[way]):
+            if key not in ("here", way, *_ON_KEYS[way]):
                 assert here.table is not None
-                self._complain(here.table[key][0], f"{key} does not go with {way}")
+                self._add_problem(here.table[key][0], f"`{key}` cannot be combined with `{way}`: remove one of them")
         if way == "track":
             return self._on_stage(on, here)
         if way == "abandonment":
@@ -203,46 +220,45 @@ class Builder:
         rule = self._rule(on, way, Type.TIME)
         if rule is None:
             return None
-        if rule.restless or "event" in rule.reads:
-            self._complain(on[way], "this time never stands still: name one of the profile")
+        if rule.changes_every_ms or "event" in rule.reads:
+            self._add_problem(on[way], UNSTEADY_TIME)
         return OnTime(rule, yearly=way == "yearly", before=on.get("before", 0))
 
     def _on_stage(self, on: Mapping[str, Any], here: Node) -> OnStage:
         assert here.table is not None
         stages = self._stages.get(on["track"])
         if stages is None:
-            self._complain(
-                here.table["track"][1], f"there is no track {shown(on['track'])}{meant(on['track'], self._stages)}"
-            )
+            hint = suggestion(on["track"], self._stages)
+            self._add_problem(here.table["track"][1], f"there is no track {quoted(on['track'])}{hint}")
         elif "enters" not in on and "leaves" not in on:
-            self._complain(here, "which stages does it enter or leave?")
+            self._add_problem(here, "add `enters` or `leaves`, with the stages that begin the trigger")
         for key in ("enters", "leaves"):
             for stage in on.get(key, ()):
                 if stages is not None and stage not in stages:
-                    message = f"track {on['track']} has no stage {shown(stage)}{meant(stage, stages)}"
-                    self._complain(here.table[key][1], message)
+                    message = f"track {on['track']} has no stage {quoted(stage)}{suggestion(stage, stages)}"
+                    self._add_problem(here.table[key][1], message)
         return OnStage(on["track"], on.get("enters"), on.get("leaves"))
 
     def _check_kinds(self, on: Mapping[str, Any], here: Node) -> None:
         assert here.table is not None
         for kind in on.get("kind", ()):
             if kind not in self._kinds:
-                self._complain(here.table["kind"][1], f"{kind} is off in this playbook")
+                self._add_problem(here.table["kind"][1], f"abandonments of the kind {kind} are off in this playbook")
 
     def _steps(self, row: Mapping[str, Any]) -> tuple[Step, ...]:
         here: Node = row["here"]
         if "steps" not in row:
             return (Step(row.get("after", 0)),)
         if "after" in row:
-            self._complain(here, "a trigger has either `after` or `steps`")
+            self._add_problem(here, "a trigger takes either `after` or `steps`, not both")
         steps = tuple([Step(step.get("after", 0), self._data(step)) for step in row["steps"]])
-        if not all(one.after < other.after for one, other in itertools.pairwise(steps)):
+        if not all(earlier.after < later.after for earlier, later in itertools.pairwise(steps)):
             assert here.table is not None
-            self._complain(here.table["steps"][1], "each step must be later than the one before")
+            self._add_problem(here.table["steps"][1], "each step must be later than the one before")
         return steps
 
     def _data(self, row: Mapping[str, Any]) -> tuple[Datum, ...]:
-        told = []
+        data = []
         for name, value in row.get("data", {}).items():
-            told.append(Datum(name, self._rule(value, "rule", None) if isinstance(value, dict) else value))
-        return tuple(told)
+            data.append(Datum(name, self._rule(value, "rule", None) if isinstance(value, dict) else value))
+        return tuple(data)

@@ -1,4 +1,4 @@
-"""`lifecycle backtest`: one reading of a log through one playbook or two; what would have been sent, when, and why."""
+"""`lifecycle backtest`: read a log once, through one playbook or two, and report the outputs that each would send."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from streams.core.lifecycle.playbook import Playbook
 from streams.core.model.event import Source
 from streams.core.model.policy import DAY
 from streams.errors import UserError
-from streams.replay.collect import Collector
-from streams.replay.compare import Comparison, Differences
-from streams.replay.lines import Lines
-from streams.replay.page import Findings, page
-from streams.replay.play import FileReader, Play, Reader
-from streams.replay.runner import progress_bar
+from streams.replay.backtest_page import Findings, page
+from streams.replay.comparison import Comparison, Differences
+from streams.replay.input_files import Lines
+from streams.replay.log_run import FileReader, LogRun, Reader
+from streams.replay.output_collector import Collector
+from streams.replay.replay import progress_bar
 from streams.settings import Settings
 
 
@@ -35,7 +35,7 @@ class Backtest:
         parts = [(Lifecycle(new, settings.id_namespace), self._new)]
         if old is not None and self._old is not None:
             parts.append((Lifecycle(old, settings.id_namespace), self._old))
-        self._play = Play(
+        self._play = LogRun(
             reader,
             parts,
             until=until,
@@ -69,7 +69,7 @@ class Backtest:
 
 
 def names(new: Playbook, old: Playbook | None) -> tuple[str, str]:
-    """What the report calls them: as they call themselves, unless both do alike."""
+    """Return the names of both playbooks for the report. Equal ones get `new` and `old` in front."""
     if old is None:
         return _named(new), ""
     if _named(new) == _named(old):
@@ -82,7 +82,10 @@ def _named(playbook: Playbook) -> str:
 
 
 def decoders(settings: Settings, new: Playbook, old: Playbook | None) -> dict[Source, Decoder]:
-    """For both playbooks: what an event says must not depend on whom it is read for."""
+    """Return decoders that serve both playbooks: an event must mean the same to each.
+
+    Raise `UserError` if the playbooks differ in their currency, or in the type of a property.
+    """
     currency, properties = new.policy.currency, dict(new.properties)
     if old is not None:
         if old.policy.currency != currency:
@@ -97,7 +100,7 @@ def decoders(settings: Settings, new: Playbook, old: Playbook | None) -> dict[So
 
 
 def nothing(source: Source, offset: int, value: bytes, rejected: Rejected) -> None:
-    """Of refused records a backtest keeps the number alone, which the reader counts."""
+    """Ignore a rejected record: the reader counts it, and a backtest keeps no more of it."""
 
 
 def over_files(
@@ -111,7 +114,10 @@ def over_files(
     until: int | None = None,
     now: int | None = None,
 ) -> int:
-    """Called by the command line; returns its exit code. Times in ms; `now` is what clocks are checked against."""
+    """Run the backtest over files. Return the exit code.
+
+    `until` and `now` in ms; events too far after `now` are rejected.
+    """
     now = time.time_ns() // 1_000_000 if now is None else now
     with Lines(clickstream) as clicks, Lines(orders) as sales:
         inputs = {Source.CLICKSTREAM: clicks, Source.ORDERS: sales}
@@ -121,8 +127,8 @@ def over_files(
 
 
 def over_topics(settings: Settings, new: Playbook, old: Playbook | None, out: Path, *, until: int | None = None) -> int:
-    """As `over_files`, over what the input topics hold as of now."""
-    from streams.replay.topics import TopicReader  # it takes a while
+    """Run the backtest over everything that the input topics hold now. Return the exit code."""
+    from streams.replay.topic_reader import TopicReader  # it takes a while
 
     with TopicReader(settings, decoders(settings, new, old), nothing, until=until) as reader:
         test = Backtest(settings, reader, new, old, until=until)
@@ -142,7 +148,7 @@ def _run(test: Backtest, out: Path, size: int, done: Callable[[], int]) -> int:
 
 
 def write(out: Path, text: str) -> None:
-    """Put the report in its place, whole or not at all."""
+    """Write the report, whole or not at all."""
     partial = out.with_name(f".{out.name}.{os.getpid()}")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -154,7 +160,7 @@ def write(out: Path, text: str) -> None:
 
 
 def summary(findings: Findings, out: Path, seconds: float) -> str:
-    """For the terminal."""
+    """Return the summary for the terminal."""
     tally, new, old = findings.tally, findings.new, findings.old
     read = tally.valid + tally.rejected.total()
     lines = [("events", f"{read:,} read in {seconds:.1f} s, {read / seconds:,.0f}/s")]

@@ -1,4 +1,4 @@
-"""Files of scenarios: YAML to `scenario.Scenario`, mistakes told by file and line. docs/scenarios.md is for people."""
+"""Read scenario files: YAML to `scenario_run.Scenario`. Mistakes are reported by file and line."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import Any, Final
 
 from streams import values
 from streams.errors import UserError
-from streams.replay.scenario import DEAD_LETTER, LATEST, Document, Event, Expect, Scenario, Step, Wait
-from streams.replay.yamlfile import Mapping, Mistake, read
+from streams.replay.scenario_run import DEAD_LETTER, LATEST, Document, Event, Expect, Scenario, Step, Wait
+from streams.replay.scenario_yaml import Mapping, Mistake, read
 
 SUFFIX: Final = ".scenarios.yaml"
 START: Final = values.parse_time("2026-01-01T00:00:00Z")
-"""When a scenario begins that says nothing."""
+"""Start of a scenario without `start`, ms."""
 
 FILE_KEYS: Final = ("playbook", "start", "only", "defaults", "scenarios")
 SCENARIO_KEYS: Final = ("name", "start", "only", "defaults", "steps")
 EVENT_KEYS: Final = ("after", "ago")
-"""Of an event, beside its fields."""
+"""Keys of an event that are not its fields."""
 STEP_KEYS: Final = ("type", "wait", "until", "expect")
-"""One of them says what a step is."""
+"""Each step has exactly one of these keys, which is its kind."""
 SHORT: Final[dict[str, Callable[[Any], Document]]] = {
     "stage": lambda value: {"type": "stage_changed", "to_stage": value},
     "abandoned": lambda value: {"type": "abandoned", "kind": value},
@@ -32,12 +32,12 @@ SHORT: Final[dict[str, Callable[[Any], Document]]] = {
     "triggered": lambda value: {"type": "triggered", "trigger": value},
     "refused": lambda value: {"type": DEAD_LETTER, "reason": value},
 }
-"""How an expected output is written: one of these, `at`, and any fields of the output."""
+"""Short forms of expected outputs. An expected output has one of these, `at`, and any fields."""
 
 
 @dataclass
 class ScenarioFile:
-    """What a file holds. `playbook` is as it is written there: a path seen from the file, or a shipped name."""
+    """Content of a file. `playbook` as written: a path relative to the file, or the name of a shipped playbook."""
 
     path: Path
     playbook: str | None
@@ -45,7 +45,7 @@ class ScenarioFile:
 
 
 def find(paths: Iterable[Path]) -> list[Path]:
-    """The files of scenarios in these directories, by name, and these files, whatever they are called."""
+    """Return the scenario files in the directories among `paths`, and all files among them, without repeats."""
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
@@ -59,7 +59,7 @@ def find(paths: Iterable[Path]) -> list[Path]:
 
 
 def load(path: Path) -> ScenarioFile:
-    """Read and check a file. Raises `UserError` for the first mistake, by file and line."""
+    """Read and check a file. Raise `UserError` for the first mistake, with file and line."""
     document = read(path)
     try:
         return _file(path, document)
@@ -141,7 +141,7 @@ def _step(step: Any, scenario: Mapping, defaults: Document, start: int) -> Step:
 def _event(step: Mapping, defaults: Document) -> Event:
     times = {key: _duration(step[key], step.line, key) for key in EVENT_KEYS if key in step}
     document = {key: value for key, value in step.items() if key not in EVENT_KEYS}
-    if "customer_id" in document or "anonymous_id" in document:  # who it is, is said as a whole
+    if "customer_id" in document or "anonymous_id" in document:  # the identity is given as a whole
         defaults = {key: value for key, value in defaults.items() if key not in ("customer_id", "anonymous_id")}
     return Event(step.line, times.get("after", 0), times.get("ago", 0), {**defaults, **document})
 

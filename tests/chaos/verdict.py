@@ -18,9 +18,9 @@ from streams.core.model.event import Source
 from streams.core.profile.codec import pack
 from streams.core.profile.profile import Profile
 from streams.core.store.task_state import TaskState
-from streams.replay.lines import Lines
-from streams.replay.results import ABANDONMENTS, IDENTITIES, STAGE_CHANGES, Results
-from streams.replay.runner import Replay
+from streams.replay.input_files import Lines
+from streams.replay.replay import Replay
+from streams.replay.result_files import ABANDONMENTS, IDENTITIES, STAGE_CHANGES, Results
 from streams.settings import Settings
 from streams.shell.commit.metadata import MARKER_KEY
 from tests.chaos.history import FRAME, Event

@@ -19,7 +19,7 @@ from streams.demo import data
 from streams.demo.child import WorkerGone, WorkerProcess
 from streams.demo.configuration import environment
 from streams.demo.part import beside
-from streams.replay import runner
+from streams.replay import replay
 from streams.settings import Settings
 from tests.support import machine_requirements
 
@@ -88,7 +88,7 @@ def test_demo_once_gives_the_outputs_of_a_replay(tmp_path: Path, mark: str, brok
     counts = []
     for until in (before - 60_000, after):
         out = tmp_path / str(until)
-        runner.run(Settings(identity_resolution=True), clickstream=paths[:1], orders=paths[1:], out=out, until=until)
+        replay.run(Settings(identity_resolution=True), clickstream=paths[:1], orders=paths[1:], out=out, until=until)
         made = [json.loads(line) for line in (out / "abandonments.jsonl").open()]
         steps = sum(output["type"] == "abandoned" and output["step"] == 1 for output in made)
         counts.append((sum(1 for _ in (out / "stage-changes.jsonl").open()), steps))

@@ -16,9 +16,9 @@ from streams import playbooks
 from streams.cli import main
 from streams.playbooks import PlaybookError, docs, parse
 from streams.playbooks.format import PLAYBOOK
-from streams.playbooks.kinds import Kind, ListOf, OneOrMore, OrOff, Section, TableOf
+from streams.playbooks.key_kinds import KeyKind, ListOf, OneOrMore, OrOff, Section, TableOf
 from streams.playbooks.schema import schema
-from streams.playbooks.triggers import COMPUTED, EventsOr, Told
+from streams.playbooks.triggers import COMPUTED, DataValue, EventsOr
 from tests.support.documentation import ROOT, fences
 
 PAGE = ROOT / "docs" / "playbook.md"
@@ -31,13 +31,13 @@ def test_playbook_page_and_schema_agree_with_the_table() -> None:
     assert json.loads((ROOT / "schemas" / "playbook.schema.json").read_text()) == schema(), "run `make docs`"
 
 
-def sections(kind: Kind) -> set[int]:
+def sections(kind: KeyKind) -> set[int]:
     """Return all sections within."""
     if isinstance(kind, Section):
         return {id(kind)}.union(*(sections(key.kind) for key in kind.keys.values()))
     if isinstance(kind, EventsOr):
         return sections(kind.section)
-    if isinstance(kind, Told):
+    if isinstance(kind, DataValue):
         return sections(COMPUTED)
     return sections(kind.kind) if isinstance(kind, ListOf | OneOrMore | OrOff | TableOf) else set()
 
@@ -83,7 +83,7 @@ Plain.yaml_implicit_resolvers = {
 VALIDATOR = Draft202012Validator(schema())
 
 
-def test_the_schema_is_one() -> None:
+def test_the_schema_is_a_valid_schema() -> None:
     Draft202012Validator.check_schema(schema())
 
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from streams.replay import runner
+from streams.replay import replay
 from streams.settings import Settings
 from tests.support.documentation import ROOT, fences
 
@@ -24,7 +24,7 @@ def test_the_story_of_the_readme_gives_the_output_that_it_shows(tmp_path: Path) 
         event("10:00", "product_viewed", **LAMP) + event("10:05", "product_added", cart_id="cart-7", **LAMP)
     )
     orders.write_text(event("18:00", "order_completed", order_id="o-1", cart_id="cart-7", total="79.00", items=[LAMP]))
-    assert runner.run(Settings(), clickstream=[clicks], orders=[orders], out=out, until=None) == 0
+    assert replay.run(Settings(), clickstream=[clicks], orders=[orders], out=out, until=None) == 0
     stages, abandonments = (
         [json.loads(line) for line in (out / f"{name}.jsonl").read_text().splitlines()]
         for name in ("stage-changes", "abandonments")

@@ -49,7 +49,7 @@ def test_every_example_is_a_rule(text: str) -> None:
     compile_rule(text, VOCABULARY)
 
 
-def test_an_example_is_of_what_it_stands_beside() -> None:
+def test_every_example_uses_the_name_of_its_row() -> None:
     for row in NAMES + CALLS:
         names = re.findall(r"`([a-z_.]+)", row[0])
         assert any(name in row[3] for name in names), row

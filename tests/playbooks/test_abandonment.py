@@ -10,7 +10,7 @@ from tests.support.customer_history import DAY, HOUR, MINUTE, CustomerHistory, c
 
 PER_KIND = "cool_down_per: kind"
 SILENT = "browse: {after: 30m, silent_after_order: 3d}"
-Told = list[tuple[str, str, int, int]]
+Summary = list[tuple[str, str, int, int]]
 
 
 def under(line: str, *events: Event, until: int = 20 * DAY) -> CustomerHistory:
@@ -31,32 +31,32 @@ tracks:
     return run(events, until, playbook.policy)
 
 
-def browse(*times: int) -> Told:
+def browse(*times: int) -> Summary:
     return [("abandoned", "browse", 1, at) for at in times]
 
 
 # ------------------------------------------------------------------------------------------------ cool-down per kind
 
 
-def looking_around(again: int) -> tuple[Event, Event]:
+def two_views(again: int) -> tuple[Event, Event]:
     """Return views of two products, one after the other. The abandonment of the first comes at 30m."""
     return click(0, "product_viewed", "lamp"), click(again, "product_viewed", "chair")
 
 
 def test_other_products_are_abandoned_within_the_cool_down_unless_it_is_per_kind() -> None:
-    events = looking_around(DAY)
+    events = two_views(DAY)
     assert under("cool_down_per: content", *events).abandonment_summary == browse(30 * MINUTE, DAY + 30 * MINUTE)
     assert under(PER_KIND, *events).abandonment_summary == browse(30 * MINUTE)
 
 
 @pytest.mark.parametrize(
-    ("again", "told"), [(7 * DAY - 1, browse(30 * MINUTE)), (7 * DAY, browse(30 * MINUTE, 7 * DAY + 30 * MINUTE))]
+    ("again", "summary"), [(7 * DAY - 1, browse(30 * MINUTE)), (7 * DAY, browse(30 * MINUTE, 7 * DAY + 30 * MINUTE))]
 )
-def test_the_cool_down_per_kind_is_over_to_the_millisecond(again: int, told: Told) -> None:
-    assert under(PER_KIND, *looking_around(again)).abandonment_summary == told
+def test_cool_down_per_kind_ends_at_its_exact_millisecond(again: int, summary: Summary) -> None:
+    assert under(PER_KIND, *two_views(again)).abandonment_summary == summary
 
 
-def test_a_cart_that_changes_goes_on_with_its_next_step_and_what_is_in_it_now() -> None:
+def test_changed_cart_continues_with_its_next_step_and_current_content() -> None:
     events = click(0, "product_added", "lamp"), click(2 * HOUR, "product_added", "chair")
     until = 80 * HOUR
     assert under("cool_down_per: content", *events, until=until).abandonment_summary == [
@@ -71,13 +71,13 @@ def test_a_cart_that_changes_goes_on_with_its_next_step_and_what_is_in_it_now() 
         ("abandoned", "cart", 2, 26 * HOUR),
         ("abandoned", "cart", 3, 74 * HOUR),
     ]
-    assert [[item.product_id for item in one.items] for one in per_kind.abandonments] == [
+    assert [[item.product_id for item in abandonment.items] for abandonment in per_kind.abandonments] == [
         ["lamp"], ["lamp", "chair"], ["lamp", "chair"],
     ]  # fmt: skip
-    assert len({one.abandonment_id for one in per_kind.abandonments}) == 1
+    assert len({abandonment.abandonment_id for abandonment in per_kind.abandonments}) == 1
 
 
-def test_a_lower_kind_is_silenced_too_and_a_higher_one_is_not() -> None:
+def test_cool_down_per_kind_silences_lower_kinds_and_not_higher_ones() -> None:
     up = click(0, "product_viewed", "lamp"), click(HOUR, "product_added", "chair")
     assert under(PER_KIND, *up, until=3 * HOUR).abandonment_summary == [
         *browse(30 * MINUTE),
@@ -97,9 +97,9 @@ def test_a_lower_kind_is_silenced_too_and_a_higher_one_is_not() -> None:
 
 
 def test_an_order_ends_the_cool_down_per_kind() -> None:
-    first, second = looking_around(2 * HOUR)
-    told = under(PER_KIND, first, order(HOUR), second).abandonment_summary
-    assert told == [*browse(30 * MINUTE), ("recovered", "browse", 1, HOUR), *browse(2 * HOUR + 30 * MINUTE)]
+    first, second = two_views(2 * HOUR)
+    summary = under(PER_KIND, first, order(HOUR), second).abandonment_summary
+    assert summary == [*browse(30 * MINUTE), ("recovered", "browse", 1, HOUR), *browse(2 * HOUR + 30 * MINUTE)]
 
 
 # ------------------------------------------------------------------------------------ silence after an order
@@ -118,7 +118,7 @@ def test_browse_soon_after_an_order_is_silent(viewed: int, silent: bool, channel
 def test_silent_browse_after_an_order_is_not_sent_later() -> None:
     viewed, later = click(DAY, "product_viewed", "lamp"), click(3 * DAY + HOUR)
     assert under(SILENT, order(0), viewed, later).abandonment_summary == []
-    assert under(SILENT, viewed, later).abandonment_summary == browse(DAY + 30 * MINUTE)  # nobody ordered
+    assert under(SILENT, viewed, later).abandonment_summary == browse(DAY + 30 * MINUTE)  # no order
 
 
 def test_silence_counts_from_the_latest_order() -> None:
@@ -132,6 +132,6 @@ def test_silence_counts_from_the_latest_order() -> None:
 @pytest.mark.parametrize(
     ("type_", "kind", "due"), [("product_added", "cart", 60), ("checkout_started", "checkout", 30)]
 )
-def test_cart_or_checkout_is_abandoned_however_soon_after_an_order(type_: str, kind: str, due: int) -> None:
-    told = under(SILENT, order(0), click(HOUR, type_, "lamp"), until=3 * HOUR).abandonment_summary
-    assert told == [("abandoned", kind, 1, HOUR + due * MINUTE)]
+def test_cart_or_checkout_is_abandoned_at_any_time_after_an_order(type_: str, kind: str, due: int) -> None:
+    summary = under(SILENT, order(0), click(HOUR, type_, "lamp"), until=3 * HOUR).abandonment_summary
+    assert summary == [("abandoned", kind, 1, HOUR + due * MINUTE)]

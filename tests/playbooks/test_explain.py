@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from streams import playbooks
 from streams.cli import main
 from streams.core.lifecycle.tracks import TimeoutTransition, Track, Transition, interested, ordered
-from streams.playbooks import diagram, explain
-from streams.playbooks.rows import Row, rows_of, unreachable
+from streams.playbooks import diagram, explanation
+from streams.playbooks.transition_rows import TransitionRow, rows_of, unreachable
 
 DEFAULT = playbooks.load("ecommerce")
 SVG = "{http://www.w3.org/2000/svg}"
@@ -32,7 +32,7 @@ def small(*rows: str, name: str = "small", more: str = "") -> str:
     return "\n".join([*lines, *(f"      - {row}" for row in rows), more]) + "\n"
 
 
-def drawn(rows: list[Row], initial: str = "a") -> str:
+def drawn(rows: list[TransitionRow], initial: str = "a") -> str:
     stages = list(dict.fromkeys([initial, *(row.target for row in rows), *(s for row in rows for s in row.sources)]))
     return diagram.draw("t", "n", initial, stages, rows)
 
@@ -43,11 +43,30 @@ def drawn(rows: list[Row], initial: str = "a") -> str:
 def test_the_text_names_every_row_and_window() -> None:
     shown = lifecycle("explain", "ecommerce").output
     for row in rows_of(DEFAULT.tracks[0]):
-        said = row.label.replace(" after ", " since ") if row.late else row.label
-        assert re.search(rf"^  {row.target} +{'after' if row.late else 'when'} {re.escape(said)}$", shown, re.MULTILINE)
-        assert f"from {', '.join(row.sources)}\n" in shown
-    assert "cart      after 1h without activity, again after 1d and 3d" in shown
-    assert "forgotten, if anonymous and without an order: after 90d" in shown
+        rule = row.label if row.is_timeout else f"when {row.label}"
+        assert re.search(rf"^  {row.target} +{re.escape(rule)}$", shown, re.MULTILINE)
+        assert all(source in shown for source in row.sources)
+    assert "A cart is abandoned after 1h without activity, with further steps after 1d and 3d." in shown
+    assert "A customer who is anonymous and never ordered is forgotten 90d after the last event." in shown
+
+
+def test_transition_without_a_source_is_explained(tmp_path: Path) -> None:
+    path = tmp_path / "p.yaml"
+    path.write_text(small("{from: any, to: a, when: orders >= 1}"))
+    assert "a  when orders >= 1\n       from no stage\n" in lifecycle("explain", path).output
+
+
+def test_trigger_is_explained_in_words() -> None:
+    shown = lifecycle("explain", "ecommerce-triggers").output
+    assert (
+        "    begins when a customer leaves the stage bronze or silver and enters the stage gold or silver of the"
+        in shown
+    )
+    assert (
+        "    begins at the output abandoned of a cart abandonment, step 1\n    has steps at once and after 2d\n"
+        in shown
+    )
+    assert "    begins each year at first_order_at\n" in shown
 
 
 def test_mermaid_has_the_edges_of_the_tables() -> None:
@@ -59,11 +78,11 @@ def test_mermaid_has_the_edges_of_the_tables() -> None:
     assert "lifecycle_loyal --> lifecycle_advocate: reviews + referrals >= 1\n" in shown
 
 
-def test_mermaid_of_hostile_names_is_still_mermaid() -> None:
+def test_mermaid_of_hostile_names_is_valid() -> None:
     track = Track('t"}\n', 'a: b;"', (Transition(('a: b;"',), "--> x", ordered),))
     text = r'(?:[^":;<{}\n]|#\d+;)*'
     shapes = re.compile(rf'state "{text}" as \w+|\[\*\] --> \w+|\w+ --> \w+: {text}')
-    lines = list(explain._mermaid(track))
+    lines = list(explanation._mermaid(track))
     assert len(lines) == 4
     assert all(shapes.fullmatch(line) for line in lines)
 
@@ -89,14 +108,14 @@ def test_the_drawing_has_every_stage_and_row() -> None:
     texts = [element.text for element in root.iter(f"{SVG}text")]
     track = DEFAULT.tracks[0]
     assert set(track.stages) <= set(texts)
-    told = [group.findtext(f"{SVG}title") for group in root.iter(f"{SVG}g") if "row" in (group.get("class") or "")]
-    assert sorted(map(str, told)) == sorted(
+    titles = [group.findtext(f"{SVG}title") for group in root.iter(f"{SVG}g") if "row" in (group.get("class") or "")]
+    assert sorted(map(str, titles)) == sorted(
         f"{', '.join(row.sources)} to {row.target}: {row.label}" for row in rows_of(track)
     )
 
 
 def test_hostile_names_are_escaped_in_the_drawing() -> None:
-    root = ET.fromstring(drawn([Row(("a",), "<script>", 'x < "1" & y', False)]))
+    root = ET.fromstring(drawn([TransitionRow(("a",), "<script>", 'x < "1" & y', False)]))
     assert not list(root.iter(f"{SVG}script"))
     assert "<script>" in [element.text for element in root.iter(f"{SVG}text")]
 
@@ -104,7 +123,11 @@ def test_hostile_names_are_escaped_in_the_drawing() -> None:
 names = st.sampled_from("abcdefgh")
 row_lists = st.lists(
     st.builds(
-        Row, st.lists(names, min_size=1, max_size=5, unique=True).map(tuple), names, st.text(max_size=90), st.booleans()
+        TransitionRow,
+        st.lists(names, min_size=1, max_size=5, unique=True).map(tuple),
+        names,
+        st.text(max_size=90),
+        st.booleans(),
     ),
     min_size=1,
     max_size=25,
@@ -113,7 +136,7 @@ row_lists = st.lists(
 
 
 @given(row_lists)
-def test_drawing_has_no_overlapping_cards_or_lanes(rows: list[Row]) -> None:
+def test_drawing_has_no_overlapping_cards_or_lanes(rows: list[TransitionRow]) -> None:
     stages = list(dict.fromkeys(["a", *(row.target for row in rows), *(s for row in rows for s in row.sources)]))
     order = diagram.arrange("a", stages, rows)
     assert (order[0], sorted(order)) == ("a", sorted(stages))
@@ -121,7 +144,7 @@ def test_drawing_has_no_overlapping_cards_or_lanes(rows: list[Row]) -> None:
     assert all(above.top + above.height < below.top for above, below in itertools.pairwise(cards))
     heads = {card.stage: card.top + diagram.HEAD // 2 for card in cards}
     for late in (False, True):
-        of_side = [row for row in rows if row.late is late]
+        of_side = [row for row in rows if row.is_timeout is late]
         ways: dict[int, list[tuple[int, int]]] = {}
         for row, lane in diagram._lanes(of_side, cards).items():
             ends = [y for card in cards for other, y, _ in card.rows if other == row]
@@ -132,7 +155,7 @@ def test_drawing_has_no_overlapping_cards_or_lanes(rows: list[Row]) -> None:
             assert all(before[1] < after[0] for before, after in itertools.pairwise(taken))
 
 
-def test_conditions_in_python_go_by_their_names() -> None:
+def test_conditions_in_python_are_shown_by_name() -> None:
     track = Track(
         "t", "a", (Transition(("a",), "b", interested),), (TimeoutTransition(("b",), "a", lambda p, policy: None),)
     )
@@ -143,24 +166,27 @@ def test_conditions_in_python_go_by_their_names() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "doubt"),
+    ("rows", "warning"),
     [
         (["{from: a, to: b, when: orders >= 1}", "{from: b, to: a, when: orders == 0}"], None),
-        (["{from: c, to: d, when: orders >= 1}", "{from: d, to: c, when: activity}"], "no customer ever comes to d"),
+        (
+            ["{from: c, to: d, when: orders >= 1}", "{from: d, to: c, when: activity}"],
+            "no customer can reach the stage d",
+        ),
         (
             ["{from: a, to: b, when: orders >= 1}", "{from: a, to: c, when: orders >= 1}"],
-            "a to c never applies: b has the same rule before it",
+            "the transition from a to c never applies: the one to b has the same rule and comes first",
         ),
     ],
 )
-def test_dubious_rules_of_a_playbook_are_pointed_out(tmp_path: Path, rows: list[str], doubt: str | None) -> None:
+def test_rules_without_effect_are_warned_of(tmp_path: Path, rows: list[str], warning: str | None) -> None:
     path = tmp_path / "p.yaml"
     path.write_text(small(*rows))
     result = lifecycle("validate", path)
     assert result.exit_code == 0
-    first, *doubts = result.output.splitlines()
+    first, *warnings = result.output.splitlines()
     assert first == f"{path}: small, version 1: 1 track, 2 transitions"
-    assert doubts[:1] == ([] if doubt is None else [f"{path}: warning: track lifecycle: {doubt}"])
+    assert warnings[:1] == ([] if warning is None else [f"{path}: warning: track lifecycle: {warning}"])
 
 
 def test_mistakes_are_reported_with_line_and_column_and_exit_code_2(tmp_path: Path) -> None:
@@ -172,12 +198,12 @@ def test_mistakes_are_reported_with_line_and_column_and_exit_code_2(tmp_path: Pa
     assert re.search(rf"^{re.escape(str(path))}:7:\d+: .*orders", result.output, re.MULTILINE)
 
 
-def test_shipped_playbooks_raise_no_doubts() -> None:
+def test_shipped_playbooks_give_no_warnings() -> None:
     result = lifecycle("validate", *playbooks.SHIPPED)
     assert (result.exit_code, "warning" in result.output) == (0, False), result.output
 
 
-def test_a_stage_is_reached_by_deadlines_too() -> None:
+def test_a_stage_can_be_reached_by_a_timeout_transition() -> None:
     track = Track(
         "t", "a", (Transition(("b",), "c", ordered),), (TimeoutTransition(("a",), "b", lambda p, policy: None),)
     )

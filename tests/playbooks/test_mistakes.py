@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from streams import playbooks
 from streams.errors import UserError
-from streams.playbooks import PlaybookError, Problem, parse
-from streams.playbooks.tree import DEEPEST, MOST_CHARACTERS
-from tests.playbooks.changing import changed
+from streams.playbooks import PlaybookError, PlaybookProblem, parse
+from streams.playbooks.yaml_tree import DEEPEST, MOST_CHARACTERS
+from tests.playbooks.random_edits import changed
 
 ECOMMERCE = Path(playbooks.__file__).with_name("ecommerce.yaml").read_text()
 SMALL = """\
@@ -28,36 +28,36 @@ tracks:
 """
 
 MISTAKES = {
-    "a key that is none": ("version: 1", "version: 1\nsesion_gap: 30m", (3, 1), "did you mean session_gap?"),
-    "what is required": ("playbook: small\n", "", (1, 1), "a playbook lacks playbook"),
-    "a version that is none": ("version: 1", "version: 1.5", (2, 10), "a whole number from 1"),
+    "an unknown key": ("version: 1", "version: 1\nsesion_gap: 30m", (3, 1), "did you mean session_gap?"),
+    "a missing key": ("playbook: small\n", "", (1, 1), "a playbook needs the key playbook"),
+    "a version that is not a whole number": ("version: 1", "version: 1.5", (2, 10), "a whole number from 1"),
     "a name in the rule": ("orders >= 1", "ordres >= 1", (7, 38), "did you mean orders?"),
     "a type in the rule": ("orders >= 1", "orders >= 30d", (7, 38), ""),
-    "a stage nothing leads to": ("from: buyer", "from: buyr", (8, 16), "did you mean buyer?"),
+    "an unknown stage": ("from: buyer", "from: buyr", (8, 16), "did you mean buyer?"),
     "from itself to itself": ("from: new", "from: buyer", (7, 16), "to itself"),
     "a duration": ("30d", "30 days", (8, 40), "such as 30m"),
     "a time that is a number": ("since: last_order_at", "since: orders", (8, 52), "a time"),
-    "a time that moves": ("since: last_order_at", "since: now", (8, 52), "never stands still"),
-    "half a deadline": (", since: last_order_at", "", (8, 9), "either `when`, or `after` and `since`"),
+    "a time that changes constantly": ("since: last_order_at", "since: now", (8, 52), "does not stay the same"),
+    "a timeout without its time": (", since: last_order_at", "", (8, 9), "either `when`, or both `after` and `since`"),
     "a stage in quotes of a rule": ("orders >= 1", "stage('lifecycle') == 'byer'", (7, 60), "did you mean buyer?"),
-    "a track that is none": ("orders >= 1", "stage('tier') == 'gold'", (7, 44), "lifecycle"),
+    "an unknown track": ("orders >= 1", "stage('tier') == 'gold'", (7, 44), "lifecycle"),
     "an event type": ("orders >= 1", "count('product_vewed') >= 1", (7, 44), "did you mean product_viewed?"),
     "a list for a table": ("  lifecycle:\n", "  lifecycle: [new]\n  other:\n", (4, 14), "is not a track"),
     "YAML": ("tracks:", "tracks: [", (5, 12), "this is not YAML"),
-    "a name twice": ("version: 1", "version: 1\nversion: 2", (3, 1), "stands already in line 2"),
+    "a name twice": ("version: 1", "version: 1\nversion: 2", (3, 1), "is already defined in line 2"),
     "an anchor": ("version: 1", "version: &a 1", (2, 10), "anchors and aliases"),
     "a tag": ("version: 1", "version: !!python/object:os.system 1", (2, 10), "tags (!)"),
     "a second document": (SMALL, SMALL + "---\n" + SMALL, (9, 1), "one document"),
-    "nothing": (SMALL, "# nothing\n", (1, 1), "the file is empty"),
-    "no character": ("small", "sm\x00all", (1, 13), "does not belong into a text file"),
+    "an empty file": (SMALL, "# nothing\n", (1, 1), "the file is empty"),
+    "a forbidden character": ("small", "sm\x00all", (1, 13), "not allowed in a text file"),
     "the steps of a ladder": (
         "tracks:", "abandonment: {cart: {after: 60m, steps: [30m]}}\ntracks:", (3, 21), "later than the one before",
     ),
     "the precedence": (
-        "tracks:", "abandonment: {browse: off, precedence: [cart, browse]}\ntracks:", (3, 40), "['checkout', 'cart']",
+        "tracks:", "abandonment: {browse: off, precedence: [cart, browse]}\ntracks:", (3, 40), "once: checkout, cart",
     ),
     "a currency": ("version: 1", "version: 1\ncurrency: EURO", (3, 11), "ISO 4217"),
-    "a stage renamed to none": (
+    "a stage renamed to an unknown one": (
         "version: 1", "version: 2\nrenamed: {2: {lifecycle: {old: byer}}}", (3, 1), "has no stage byer",
     ),
 }  # fmt: skip
@@ -75,7 +75,7 @@ def test_mistake_is_reported_with_its_place(name: str) -> None:
     assert str(raised.value).startswith(f"small.yaml:{place[0]}:{place[1]}: ")
 
 
-def test_the_playbook_without_a_mistake_is_taken() -> None:
+def test_playbook_without_a_mistake_is_accepted() -> None:
     playbook = parse(SMALL)
     assert [track.name for track in playbook.tracks] == ["lifecycle"]
     assert (playbook.name, playbook.version) == ("small", 1)
@@ -115,7 +115,7 @@ def test_no_text_crashes_the_loader(text: str) -> None:
 
 @given(changed(ECOMMERCE))
 def test_no_change_to_a_playbook_crashes_the_loader(text: str) -> None:
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[PlaybookProblem, ...] = ()
     with suppress(PlaybookError):
         try:
             assert parse(text).tracks

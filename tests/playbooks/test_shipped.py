@@ -45,16 +45,16 @@ def test_each_rule_agrees_with_its_row_of_the_core(number: int) -> None:
     ours, written = DEFAULT.tracks[0].transitions[number], TRANSITIONS[number]
     outcomes = set()
     for profile, active in boundary_profiles():
-        moment = EvalContext(profile, None, profile.last_seen_at, active)
-        outcomes.add(said := written.holds(moment))
-        assert ours.holds(moment) is said
+        context = EvalContext(profile, None, profile.last_seen_at, active)
+        outcomes.add(holds := written.holds(context))
+        assert ours.holds(context) is holds
     assert outcomes == {True, False}
 
 
 @given(histories(), policies(), st.data())
 def test_the_default_gives_the_same_outputs(events: list[Event], policy: Policy, data: st.DataObject) -> None:
     until = data.draw(untils(events))
-    assert_core_agrees(events, policy, until)  # the core's table is what the reference says
+    assert_core_agrees(events, policy, until)  # the table of the core agrees with the reference
     written, of_written = play_in_core(events, policy, until)
     shipped, of_shipped = play_in_core(events, policy, until, DEFAULT)
     assert by_customer(shipped) == by_customer(written)

@@ -74,7 +74,7 @@ class Customer:
         ]
 
 
-def test_tracks_go_side_by_side_and_down_again_by_time_alone() -> None:
+def test_tracks_run_side_by_side_and_fall_back_by_time_alone() -> None:
     customer = Customer(parse(TWO)).play(click(0), order(HOUR, "o-1", total=60_000), click(2 * HOUR))
     assert customer.changes == [
         ("lifecycle", None, "visitor", 0, "activity"),
@@ -126,13 +126,13 @@ def test_forgetting_ends_every_track() -> None:
     assert (customer.profile.stage, customer.profile.tracks, customer.profile.next_deadline) == (None, None, None)
 
 
-def test_a_profile_of_several_tracks_is_packed_with_its_places_in_front() -> None:
+def test_a_profile_of_several_tracks_is_packed_with_its_stages_in_front() -> None:
     profile = Customer(parse(TWO)).play(click(0), order(HOUR, "o-1", total=20_000)).profile
     assert unpack(pack(profile)) == profile
     assert peek(pack(profile)).places == (("tier", "silver"),)
 
 
-def test_the_population_counts_every_track_also_after_recovery_and_from_disk() -> None:
+def test_population_counts_every_track_after_recovery_and_from_disk() -> None:
     disk = MemoryDisk()
     lifecycle, state, restored = Lifecycle(parse(TWO)), TaskState(disk=disk), TaskState()
     outputs: list[Output] = []
@@ -160,7 +160,7 @@ RENAMED = (
 )  # fmt: skip
 
 
-def test_a_new_version_renames_stages_as_customers_come_by() -> None:
+def test_new_version_renames_the_stage_at_the_next_event() -> None:
     customer = Customer(parse(TWO)).play(order(0, "o-1", total=20_000)).under(parse(RENAMED))
     assert customer.play(click(HOUR)).changes == [("tier", "silver", "gold", HOUR, "playbook")]
     assert customer.profile.playbook_version == 2
@@ -169,7 +169,7 @@ def test_a_new_version_renames_stages_as_customers_come_by() -> None:
     assert customer.play(click(2 * HOUR)).changes[1:] == []
 
 
-def test_versions_that_were_skipped_are_made_up_for() -> None:
+def test_renames_of_skipped_versions_are_applied() -> None:
     third = RENAMED.replace("version: 2\n", "version: 3\n").replace("}}}", "}}, 3: {tier: {bronze: iron}}}")
     third = (
         third.replace("initial: bronze", "initial: iron")
@@ -201,22 +201,22 @@ def test_customer_of_a_removed_stage_enters_the_stage_that_the_rules_give() -> N
     ]
 
 
-def test_a_new_track_is_entered_and_one_that_is_gone_is_left() -> None:
-    one = parse(
+def test_new_track_is_entered_and_removed_track_is_left() -> None:
+    single = parse(
         TWO[: TWO.index("  tier:")]
         .replace(" and orders_in_stage >= 0", "")
         .replace("stage('tier') == 'gold'", "orders >= 2")
         .replace("stage('tier') != 'gold'", "orders < 2")
     )
-    customer = Customer(one).play(order(0, "o-1", total=20_000))
+    customer = Customer(single).play(order(0, "o-1", total=20_000))
     assert customer.profile.tracks is None
     customer.under(parse(TWO)).play(click(HOUR))
     assert customer.changes == [("tier", None, "silver", HOUR, "playbook")]
-    customer.under(one).play(click(2 * HOUR))
+    customer.under(single).play(click(2 * HOUR))
     assert customer.changes == [("tier", "silver", None, 2 * HOUR, "playbook")]
 
 
-def test_a_changed_playbook_is_taken_up_also_at_a_deadline_and_without_a_new_version() -> None:
+def test_changed_playbook_applies_at_a_deadline_and_without_a_new_version() -> None:
     customer = Customer(parse(TWO)).play(order(0, "o-1", total=20_000))
     customer.under(parse(TWO.replace("< 100}", "< 300}"))).until(365 * DAY)
     assert customer.changes == [("tier", "silver", "bronze", 365 * DAY, "playbook")]

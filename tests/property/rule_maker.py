@@ -20,7 +20,7 @@ class RuleMaker:
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
 
-    def _one(self, *makers: Callable[[], str] | str) -> str:
+    def _choose(self, *makers: Callable[[], str] | str) -> str:
         maker = self._random.choice(makers)
         return maker if isinstance(maker, str) else maker()
 
@@ -56,9 +56,9 @@ class RuleMaker:
             lambda: f"times_viewed({self._category()}, {self._category()})",
         )
         if not depth:
-            return self._one(*leaves)
+            return self._choose(*leaves)
         below = functools.partial(self.number, depth - 1)
-        return self._one(
+        return self._choose(
             *leaves,
             lambda: f"({below()} {self._pick('+ - * /')} {below()})",
             lambda: f"({self.money(depth - 1)} / {self.money(depth - 1)})",
@@ -76,9 +76,9 @@ class RuleMaker:
             lambda: f"sum({self._type()}, {self._last()})",
         )
         if not depth:
-            return self._one(*leaves)
+            return self._choose(*leaves)
         below = functools.partial(self.money, depth - 1)
-        return self._one(
+        return self._choose(
             *leaves,
             lambda: f"({below()} {self._pick('+ -')} {below()})",
             lambda: f"({below()} * {self._pick('0 1 2 3')})",
@@ -96,9 +96,9 @@ class RuleMaker:
             lambda: self._pick("category_due_at() product_due_at() event.properties.expires_at"),
         )
         if not depth:
-            return self._one(*leaves)
+            return self._choose(*leaves)
         below = functools.partial(self.time, depth - 1, steady=True)
-        return self._one(
+        return self._choose(
             *leaves,
             lambda: f"({self.time(depth - 1, steady=steady)} {self._pick('+ -')} {self._span()})",
             lambda: f"max({below()}, {below()})",
@@ -109,8 +109,8 @@ class RuleMaker:
     def duration(self, depth: int) -> str:
         leaves = (self._span, lambda: f"since({self.time(0)})", lambda: f"until({self.time(0)})")
         if not depth:
-            return self._one(*leaves)
-        return self._one(
+            return self._choose(*leaves)
+        return self._choose(
             *leaves,
             lambda: f"({self.duration(depth - 1)} {self._pick('+ -')} {self.duration(depth - 1)})",
             lambda: f"({self.time(depth - 1)} - {self.time(depth - 1)})",
@@ -123,7 +123,7 @@ class RuleMaker:
             lambda: self._word(Type.TEXT),
             lambda: self._pick("event.properties.plan 'x' 'web' stage('lifecycle')"),
         )
-        return self._one(*leaves, *([lambda: f"default({self.text(0)}, {self.text(0)})"] if depth else []))
+        return self._choose(*leaves, *([lambda: f"default({self.text(0)}, {self.text(0)})"] if depth else []))
 
     def condition(self, depth: int) -> str:
         below = max(0, depth - 1)
@@ -139,16 +139,16 @@ class RuleMaker:
             lambda: f"({self._pick('event.type event.category event.channel')} {self._pick('== !=')} 'baby')",
             lambda: f"({self.text(0)} {self._random.choice(['in', 'not in'])} ('customer', 'visitor'))",
             lambda: f"({self.number(below)} {self._random.choice(['in', 'not in'])} (0, 1, 2))",
-            lambda: f"known({self._one(lambda: self.number(below), lambda: self.time(0), lambda: self.text(0))})",
+            lambda: f"known({self._choose(lambda: self.number(below), lambda: self.time(0), lambda: self.text(0))})",
             lambda: f"event_has({self._category()}, {self._category()})",
-            lambda: f"bought({self._one(self._category, 'event.category')})",
+            lambda: f"bought({self._choose(self._category, 'event.category')})",
             lambda: f"bought({self._category()}, {self._last()})",
             lambda: f"viewed({self._category()}, {self._last()})",
             lambda: "bought_product(" + self._pick("'p-1' 'p-2' event.product_id") + ")",
         )
         if not depth:
-            return self._one(*leaves)
-        return self._one(
+            return self._choose(*leaves)
+        return self._choose(
             *leaves,
             lambda: f"({self.condition(below)} {self._pick('and or == !=')} {self.condition(below)})",
             lambda: f"({self.condition(below)} {self._pick('and or')} {self.condition(below)})",
@@ -165,7 +165,7 @@ class RuleMaker:
         return made[type_](depth), type_
 
     def history(self) -> list[Event]:
-        """Return events seconds apart, so that windows of seconds matter. Some are late."""
+        """Return events with gaps of seconds, so that windows of seconds matter. Some are late."""
         at, found = 0, []
         for number in range(self._random.randint(1, 15)):
             at += self._random.choice([0, 1, 250, 999, 1000, 1500, 4000, 20_000])

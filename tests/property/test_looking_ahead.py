@@ -34,7 +34,7 @@ VOCABULARY = {
     )
     for track in TRACKS
 }
-ALWAYS_ASKED = "({}) and known(last_seen_at)"
+ALWAYS_EVALUATED = "({}) and known(last_seen_at)"
 """The same condition, but every event touches something that it reads."""
 END = 400_000
 """ms after T0. All windows have passed by then."""
@@ -49,8 +49,10 @@ def playbook(conditions: list[str], *, always: bool) -> Playbook:
             condition = conditions[3 * number + step]
             rows.append(((STAGES[step],), STAGES[step + 1], condition))
             rows.append(((STAGES[step + 1],), STAGES[step], f"not ({condition})"))
-        asked = ALWAYS_ASKED if always else "{}"
-        made = [(sources, target, compile_rule(asked.format(text), VOCABULARY[name])) for sources, target, text in rows]
+        template = ALWAYS_EVALUATED if always else "{}"
+        made = [
+            (sources, target, compile_rule(template.format(text), VOCABULARY[name])) for sources, target, text in rows
+        ]
         rules += [rule for _, _, rule in made]
         tracks.append(Track(name, "visitor", tuple([Transition(*row) for row in made])))
     needs = together([rule.needs for rule in rules])
@@ -84,7 +86,7 @@ def outputs(playbook: Playbook, history: list[Event]) -> list[Any]:
 
 
 @given(st.integers(0, 2**64))
-def test_evaluating_rules_only_when_touched_gives_the_outputs_of_always(seed: int) -> None:
+def test_rules_evaluated_only_when_touched_give_the_same_outputs(seed: int) -> None:
     maker = RuleMaker(seed)
     conditions, history = [condition(maker) for _ in range(6)], maker.history()
     assert outputs(playbook(conditions, always=False), history) == outputs(playbook(conditions, always=True), history)

@@ -93,12 +93,12 @@ def test_rules_agree_with_the_reference_interpreter(seed: int, later: int) -> No
     text, type_ = maker.typed(3)
     rule, part = compiled(text, type_), parse(text)
     player = Player(rule)
-    for number, one in enumerate(maker.history()):
-        player.before(one)
-        player.apply(one)
+    for number, event in enumerate(maker.history()):
+        player.before(event)
+        player.apply(event)
         at, active = player.profile.last_seen_at, number % 2 == 0
-        found = rule.value(player.profile, one, at, active)
-        assert same(found, evaluate(part, player.story, one, at, active)), (text, found)
+        found = rule.value(player.profile, event, at, active)
+        assert same(found, evaluate(part, player.story, event, at, active)), (text, found)
     at = player.profile.last_seen_at + later
     packed = unpack(pack(player.profile))
     assert same(rule.value(packed, None, at), evaluate(part, player.story, None, at, False)), text
@@ -110,14 +110,14 @@ def test_rule_changes_at_its_next_change_time_and_not_before(seed: int, samples:
     text, history = maker.condition(3), maker.history()
     rule = compiled(text)
     player = Player(rule)
-    for one in history:
-        player.before(one)
-        player.apply(one)
+    for event in history:
+        player.before(event)
+        player.apply(event)
     profile, start = player.profile, player.profile.last_seen_at
     interesting = {start + sample for sample in samples}
-    for one in history:
+    for event in history:
         for after in (0, 500, 1_000, 2_000, 3_000, 5_000, 10_000, 20_000, 30_000, 200_000, 205_000):
-            interesting |= {one.at + after - 1, one.at + after, one.at + after + 1}
+            interesting |= {event.at + after - 1, event.at + after, event.at + after + 1}
     at, steps = start, 0
     while True:
         value, until = rule.value(profile, None, at), rule.next_change_at(profile, at)
@@ -132,24 +132,24 @@ def test_rule_changes_at_its_next_change_time_and_not_before(seed: int, samples:
 
 
 @given(seeds)
-def test_an_event_that_touches_nothing_that_a_rule_reads_does_not_change_it(seed: int) -> None:
+def test_event_that_touches_no_fact_of_a_rule_does_not_change_its_value(seed: int) -> None:
     maker = RuleMaker(seed)
     text = maker.condition(1)
     rule = compiled(text)
     player = Player(rule)
-    for number, one in enumerate(maker.history()):
-        player.before(one)
-        at, sequence = max(one.at, player.profile.last_seen_at), player.profile.sequence
+    for number, event in enumerate(maker.history()):
+        player.before(event)
+        at, sequence = max(event.at, player.profile.last_seen_at), player.profile.sequence
         before = rule.value(player.profile, None, at)
-        player.apply(one)
-        facts = touched(one.type, one.source is Source.ORDERS, OPERATIONS)
+        player.apply(event)
+        facts = touched(event.type, event.source is Source.ORDERS, OPERATIONS)
         if player.profile.sequence != sequence:
             facts |= {"stage:lifecycle"}
         if number and not facts & rule.reads:
-            assert rule.value(player.profile, one, at, True) == before, (text, one.type)
+            assert rule.value(player.profile, event, at, True) == before, (text, event.type)
 
 
-# -- what is no rule
+# -- invalid texts
 
 SYMBOLS = "and or not in ( ) [ ] , = == < + - * / . 30d 7 0.5 'x' \" ' \\ __class__ __import__ lambda : ; \0 é \u0661"
 pieces = st.sampled_from([*WORDS, *FUNCTIONS, *SYMBOLS.split(), "\n"]) | st.text(max_size=6)

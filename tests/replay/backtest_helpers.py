@@ -11,15 +11,15 @@ from streams import playbooks
 from streams.core.lifecycle.playbook import Playbook
 from streams.core.model.event import Source
 from streams.replay.backtest import Backtest, decoders, nothing
-from streams.replay.lines import Lines
-from streams.replay.page import Findings
-from streams.replay.play import FileReader
+from streams.replay.backtest_page import Findings
+from streams.replay.input_files import Lines
+from streams.replay.log_run import FileReader
 from streams.settings import Settings
 from streams.values import parse_time
 from tests.support.replay_data import CLICKS, ORDERS
 
 NOW, UNTIL = parse_time("2026-11-21T12:00:00Z"), parse_time("2027-03-15T00:00:00Z")
-TEXT = (playbooks.loading._HERE / "ecommerce.yaml").read_text()
+TEXT = (playbooks.loader._HERE / "ecommerce.yaml").read_text()
 OLD = playbooks.load("ecommerce")
 
 

@@ -20,14 +20,14 @@ from streams.core.model.event import Source
 from streams.core.model.policy import DAY, MINUTE, Policy
 from streams.devtools.ports import reserve_port
 from streams.errors import UserError
-from streams.replay import backtest, compare, runner
+from streams.replay import backtest, comparison, replay
 from streams.replay.backtest import Backtest, decoders, nothing
-from streams.replay.collect import GONE, Collector, Customer, Moment, Series
-from streams.replay.compare import Comparison, Reason
-from streams.replay.lines import Lines
-from streams.replay.page import page
-from streams.replay.play import FileReader
-from streams.replay.plots import Buckets, date
+from streams.replay.backtest_page import page
+from streams.replay.comparison import Comparison, Reason
+from streams.replay.input_files import Lines
+from streams.replay.log_run import FileReader
+from streams.replay.output_collector import GONE, Collector, Customer, DatedSeries, Series
+from streams.replay.svg_plots import Buckets, date
 from streams.settings import Settings
 from streams.values import parse_time
 from tests.replay.backtest_helpers import NOW, OLD, QUICKER, TEXT, UNTIL, changed, event, find, write
@@ -43,7 +43,7 @@ def command(*args: str | Path, **environ: str) -> Result:
 
 def test_backtest_counts_the_outputs_of_a_replay(tmp_path: Path) -> None:
     found = find(OLD).new
-    runner.run(Settings(), clickstream=[CLICKS], orders=[ORDERS], out=tmp_path, until=UNTIL, now=NOW)
+    replay.run(Settings(), clickstream=[CLICKS], orders=[ORDERS], out=tmp_path, until=UNTIL, now=NOW)
     expected: dict[Series, Counter[int]] = {}
     flows: Counter[tuple[str, str | None, str]] = Counter()
     for name in ("stage-changes.jsonl", "abandonments.jsonl"):
@@ -137,15 +137,17 @@ def test_each_way_to_differ_has_its_reason(tmp_path: Path, new: Playbook, old: P
     assert [reason.how for reason in found.differences.because] == [how]
 
 
-moments = st.builds(Moment, st.integers(0, 3), st.builds(Series, st.just("t"), st.sampled_from(("a", "b"))))
+moments = st.builds(DatedSeries, st.integers(0, 3), st.builds(Series, st.just("t"), st.sampled_from(("a", "b"))))
 outputs = st.tuples(st.sampled_from([Customer(name, known) for name in "xy" for known in (True, False)]), moments)
 
 
 @given(st.lists(st.tuples(st.lists(outputs, max_size=4), st.lists(outputs, max_size=4)), max_size=6))
-def test_customers_differ_exactly_if_their_outputs_do(steps: list[tuple[list[tuple[Customer, Moment]], ...]]) -> None:
+def test_customers_differ_exactly_if_their_outputs_do(
+    steps: list[tuple[list[tuple[Customer, DatedSeries]], ...]],
+) -> None:
     new, old = Collector(), Collector()
     comparison = Comparison(new, old)
-    told: list[Counter[tuple[Customer, Moment]]] = [Counter(), Counter()]
+    told: list[Counter[tuple[Customer, DatedSeries]]] = [Counter(), Counter()]
     for step in steps:
         for side, collector, made in zip(told, (new, old), step, strict=True):
             side.update(made)
@@ -154,7 +156,7 @@ def test_customers_differ_exactly_if_their_outputs_do(steps: list[tuple[list[tup
     found = comparison.finish()
     differ = {customer for one, other in (told, told[::-1]) for customer, _ in (one - other)}
     assert found.customers == len(differ)
-    assert sum(because.count for because in found.because.values()) + found.untold == len(differ)
+    assert sum(because.count for because in found.because.values()) + found.not_kept == len(differ)
     assert {customer for because in found.because.values() for customer in because.examples} <= differ
     for customer in differ:  # the first difference of a customer is reported
         first = min(moment for one, other in (told, told[::-1]) for who, moment in (one - other) if who == customer)
@@ -166,11 +168,11 @@ def test_bounds_on_what_is_kept_change_no_number(tmp_path: Path, monkeypatch: py
         tmp_path / "c.jsonl",
         *(event(n, "2026-01-01T10:00:00Z", customer=f"c-{n}", product_id="p") for n in range(20)),
     )
-    monkeypatch.setattr(compare, "DETAILED_CUSTOMERS", 3)
-    monkeypatch.setattr(compare, "DETAILED_MOMENTS", 2)
+    monkeypatch.setattr(comparison, "DETAILED_CUSTOMERS", 3)
+    monkeypatch.setattr(comparison, "DETAILED_MOMENTS", 2)
     found = find(QUICKER, OLD, clicks, (), parse_time("2026-01-10T00:00:00Z"))
     assert found.differences is not None
-    assert (found.differences.customers, found.differences.untold) == (20, 17)
+    assert (found.differences.customers, found.differences.not_kept) == (20, 17)
     assert [(reason.how, because.count) for reason, because in found.differences.because.items()] == [("earlier", 3)]
     assert "and 17 customers for other reasons" in page(found)
 

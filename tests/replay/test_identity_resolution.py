@@ -10,8 +10,9 @@ from click.testing import CliRunner
 
 from streams import playbooks
 from streams.cli import main
-from streams.replay import backtest, lines, play, runner, scenario_file
-from streams.replay.scenario import run
+from streams.replay import backtest, input_files, log_run, scenario_file
+from streams.replay import replay as runner
+from streams.replay.scenario_run import run
 from streams.settings import Settings
 from tests.support.shop_events import DAY, half_known, in_order, shop
 
@@ -53,8 +54,8 @@ def test_chunks_and_commits_do_not_change_what_comes_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int, commits: int
 ) -> None:
     expected = replay(tmp_path)
-    monkeypatch.setattr(lines, "CHUNK", chunk)
-    monkeypatch.setattr(play, "LINKING_COMMIT_EVERY", commits)
+    monkeypatch.setattr(input_files, "CHUNK", chunk)
+    monkeypatch.setattr(log_run, "RESOLVING_COMMIT_EVERY", commits)
     assert replay(tmp_path, "other") == expected
 
 

@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 
 from streams.errors import UserError
-from streams.replay import lines, play, runner
-from streams.replay.results import NAMES
+from streams.replay import input_files, log_run
+from streams.replay import replay as runner
+from streams.replay.result_files import NAMES
 from streams.settings import Settings
 from streams.values import parse_time
 from tests.support.replay_data import CLICKS, DATA, ORDERS
@@ -163,8 +164,8 @@ def test_several_files_of_a_role_are_one_after_the_other(tmp_path: Path) -> None
 def test_chunks_change_at_most_the_order_between_customers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int, snapshots: int
 ) -> None:
-    monkeypatch.setattr(lines, "CHUNK", chunk)
-    monkeypatch.setattr(play, "COMMIT_EVERY", snapshots)
+    monkeypatch.setattr(input_files, "CHUNK", chunk)
+    monkeypatch.setattr(log_run, "COMMIT_EVERY", snapshots)
     files = replay(tmp_path)
     assert in_any_order(files) == in_any_order(expected())
     sequences: dict[str, list[int]] = {}
@@ -221,7 +222,7 @@ def test_empty_files_give_empty_files(tmp_path: Path) -> None:
 def test_an_order_prevents_what_it_prevents_however_the_files_are_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lines, "CHUNK", 1)
+    monkeypatch.setattr(input_files, "CHUNK", 1)
     carts, sales = [], []
     for n in range(60):  # one an hour, each bought half an hour later
         hour = f"2026-11-{1 + n // 24:02d}T{n % 24:02d}"

@@ -13,11 +13,11 @@ from streams import playbooks
 from streams.cli import main
 from streams.core.lifecycle.playbook import Playbook
 from streams.errors import UserError
-from streams.playbooks.rows import rows_of
-from streams.playbooks.tree import MOST_CHARACTERS, MOST_NODES
-from streams.replay import scenario, scenario_file, scenarios
-from streams.replay.scenario import Document, Scenario, differences, run
-from streams.replay.scenarios import SHIPPED
+from streams.playbooks.transition_rows import rows_of
+from streams.playbooks.yaml_tree import MOST_CHARACTERS, MOST_NODES
+from streams.replay import scenario_command, scenario_file, scenario_run
+from streams.replay.scenario_command import SHIPPED
+from streams.replay.scenario_run import Document, Scenario, differences, run
 from streams.settings import Settings
 from tests.support.documentation import ROOT, fences
 
@@ -55,14 +55,14 @@ def test_the_shipped_scenarios_pass() -> None:
 def test_every_row_of_the_shipped_playbooks_has_a_scenario(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows are identified by the stages left and entered in the outputs."""
     seen: list[Document] = []
-    saw = scenario._Play._saw
+    saw = scenario_run._ScenarioRun._keep
 
-    def note(play: scenario._Play, output: Document) -> None:
+    def note(play: scenario_run._ScenarioRun, output: Document) -> None:
         seen.append(output)
         saw(play, output)
 
-    monkeypatch.setattr(scenario._Play, "_saw", note)
-    find = scenarios.playbook_of(Settings())
+    monkeypatch.setattr(scenario_run._ScenarioRun, "_keep", note)
+    find = scenario_command.playbook_of(Settings())
     for path in scenario_file.find([SHIPPED]):
         file = scenario_file.load(path)
         for each in file.scenarios:
@@ -181,14 +181,14 @@ def test_numbers_and_booleans_are_compared_by_value_and_type() -> None:
         (f"{STEPS}{{wait: 1h, type: x}}\n      - expect: []", "4: a step has one of"),
         (STEPS + "expect: [{stage: x, abandoned: y}]", "4: an expected output has one"),
         ("scenarios:\n  - name: a\n    steps:\n      - expect: [{stage: x, at: soon}]", "4: at: soon is not a time"),
-        ("scenarios:\n  - name: a\n    name: b", "stands already in line 2"),
+        ("scenarios:\n  - name: a\n    name: b", "is already defined in line 2"),
         ("scenarios: &a [*a]", "1: anchors and aliases"),
-        ("scenarios: !!python/object:os.system [x]", "1: tags (!) are not taken"),
+        ("scenarios: !!python/object:os.system [x]", "1: tags (!) are not allowed"),
         ("scenarios: [", "this is not YAML"),
         ("scenarios:\n---\n", "2: a file of scenarios is one document"),
         ("a: [" + "b, " * MOST_NODES, "1: a file of scenarios has at most 20,000 values"),
         ("#" * (MOST_CHARACTERS + 1), "1: a file of scenarios has at most 262,144 characters"),
-        ("a: \x00", "1: this character does not belong"),
+        ("a: \x00", "1: this character is not allowed"),
         ("[" * 100_000, "1: this is nested more than 20 deep"),
     ],
 )  # fmt: skip
@@ -222,4 +222,4 @@ def test_a_directory_holds_scenarios_or_is_a_mistake(tmp_path: Path) -> None:
     path = write(inside, CART, "expect: []")
     assert scenario_file.find([tmp_path, path]) == [path]
     console = Console(file=io.StringIO())
-    assert scenarios.run_all([tmp_path], Settings(), lambda file: Playbook(), console) == 0
+    assert scenario_command.run_all([tmp_path], Settings(), lambda file: Playbook(), console) == 0

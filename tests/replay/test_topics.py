@@ -15,10 +15,10 @@ from streams.core.model.event import Source
 from streams.demo.kafka import producer
 from streams.devtools.broker import EmbeddedBroker
 from streams.errors import UserError
-from streams.replay import topics
+from streams.replay import topic_reader
 from streams.replay.backtest import Backtest, decoders, nothing
-from streams.replay.page import Findings
-from streams.replay.topics import TopicReader
+from streams.replay.backtest_page import Findings
+from streams.replay.topic_reader import TopicReader
 from streams.settings import Settings
 from streams.values import parse_time
 from tests.replay.backtest_helpers import OLD, QUICKER, event, find, write
@@ -62,7 +62,7 @@ def find_in_topics(settings: Settings, until: int | None = None) -> tuple[Findin
 def test_the_findings_are_those_of_the_files(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(topics, "RECORDS", 7)
+    monkeypatch.setattr(topic_reader, "RECORDS", 7)
     shoppers = [
         event(
             n,

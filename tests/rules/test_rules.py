@@ -67,7 +67,7 @@ def a_buyer() -> CustomerHistory:
         ("identified", True),
         ("sessions", 3),
         ("product_views + checkouts + reviews + referrals", 1),
-        # what is not there
+        # absent values
         ("event.type", None),
         ("event.type == 'x' or event.type != 'x'", False),
         ("known(event.type) or known(event.price) or event_has('baby')", False),
@@ -125,21 +125,21 @@ def test_events_are_counted_where_the_playbook_counts_them() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "wrong", "says"),
+    ("text", "place", "message"),
     [
         ("", "", "a name, a number, a duration, a text or ( is expected here, not the end of the rule"),
         ("orders >=", "", "not the end of the rule"),
         ("ordres >= 1", "ordres", "ordres is unknown; did you mean orders?"),
         ("orders => 1", "=", "to compare, write =="),
         ("orders = 1", "=", "to compare, write =="),
-        ("orders", "orders", "this is a number, where yes or no belongs"),
-        ("orders and signed_up", "orders", "this is a number, where yes or no belongs"),
-        ("signed_up > 1", "signed_up > 1", "yes or no is not compared with a number"),
-        ("revenue > orders", "orders", "has to be written as such"),
-        ("last_order_at > 30d", "last_order_at > 30d", "a time is not compared with a duration"),
-        ("now + now > now", "now + now", "to a time belongs a duration"),
-        ("30d > 1 * now", "1 * now", "a number is not multiplied by a time"),
-        ("stage > 'customer'", "stage > 'customer'", "compared by == and != only"),
+        ("orders", "orders", "this is a number, but a yes-or-no value is expected here"),
+        ("orders and signed_up", "orders", "this is a number, but a yes-or-no value is expected here"),
+        ("signed_up > 1", "signed_up > 1", "a yes-or-no value cannot be compared with a number"),
+        ("revenue > orders", "orders", "write a number (500, 9.99) or another amount"),
+        ("last_order_at > 30d", "last_order_at > 30d", "a time cannot be compared with a duration"),
+        ("now + now > now", "now + now", "only a duration can be added to a time"),
+        ("30d > 1 * now", "1 * now", "a number cannot be multiplied by a time"),
+        ("stage > 'customer'", "stage > 'customer'", "can only be compared with == or !="),
         ("stage == 'gold'", "'gold'", "there is no stage 'gold'"),
         ("stage in ('prospect', 'custmer')", "'custmer'", "did you mean customer?"),
         ("stage('teir') == 'gold'", "'teir'", "there is no track 'teir'; known: lifecycle"),
@@ -147,57 +147,59 @@ def test_events_are_counted_where_the_playbook_counts_them() -> None:
         ("(orders > 1", "(orders > 1", ") is expected here, not the end of the rule"),
         ("'open", "'open", "this text has no closing '"),
         ("orders > 3x", "3x", "neither a number"),
+        ("30m1h > 1d", "30m1h", "the largest first"),
+        ("1h1h > 1d", "1h1h", "the largest first"),
         ("orders > 1234567890123456", "1234567890123456", "at most 15 digits"),
         ("since(last_order_at) > 99999999d", "99999999d", "at most a hundred years"),
-        ("orders > 1 ; signed_up", ";", "';' means nothing in a rule"),
+        ("orders > 1 ; signed_up", ";", "the character ';' has no meaning in a rule"),
         ("since() > 1d", "since()", "since(TIME)"),
-        ("since > 1d", "since", "since is a function: since(TIME)"),
-        ("signed_up() or true", "signed_up()", "signed_up is no function"),
+        ("since > 1d", "since", "since is a function: write since(TIME)"),
+        ("signed_up() or true", "signed_up()", "signed_up is not a function"),
         ("sincee(now) > 1d", "sincee(now)", "did you mean since?"),
         ("count('product_veiwed') > 1", "'product_veiwed'", "did you mean product_viewed?"),
-        ("count(stage) > 1", "stage", "an event type belongs here"),
-        ("orders(last='x') > 1", "'x'", "a duration of at least a second"),
-        ("orders() > 1", "orders()", "which time is asked for?"),
-        ("orders(first='1d') > 1", "'1d'", "by name it takes: last"),
+        ("count(stage) > 1", "stage", "write an event type here"),
+        ("orders(last='x') > 1", "'x'", "a duration between a second and a hundred years"),
+        ("orders() > 1", "orders()", "this call needs the length of a window"),
+        ("orders(first='1d') > 1", "'1d'", "orders takes no argument first=; it takes last"),
         ("orders(last=1d, last=2d) > 1", "last", "given twice"),
-        ("2 * since(last_order_at) > 1d", "since(last_order_at)", "only added, subtracted and compared"),
+        ("2 * since(last_order_at) > 1d", "since(last_order_at)", "can only be added, subtracted and compared"),
         ("1 in 1", "1", "several values"),
-        ("(1, 2) == 1", "(1, 2)", "stand only behind in"),
-        ("known(signed_up)", "known(signed_up)", "always known"),
+        ("(1, 2) == 1", "(1, 2)", "allowed only after `in`"),
+        ("known(signed_up)", "known(signed_up)", "known() takes no yes-or-no value"),
         ("x" * 3000, "x" * 1000, "at most 2000 characters"),
-        ("(" * 100 + "1" + ")" * 100, "(", "at most 40 deep"),
-        ("not " * 100 + "true", None, "at most 40 deep"),
-        (" + ".join(["1"] * 100) + " > 0", None, "at most 40 deep"),
+        ("(" * 100 + "1" + ")" * 100, "(", "at most 40 levels deep"),
+        ("not " * 100 + "true", None, "at most 40 levels deep"),
+        (" + ".join(["1"] * 100) + " > 0", None, "at most 40 levels deep"),
         (" or ".join(["1 < 2"] * 150), None, "at most 400 parts"),
         # this would be an escape sequence in Python
         ("__import__('os')", None, "no function __import__"),
-        ("__import__('os').system('id')", ".", "means nothing"),
+        ("__import__('os').system('id')", ".", "has no meaning"),
         ("orders.__class__", "orders.__class__", "orders.__class__ is unknown"),
         ("event.__class__.__mro__ == 1", None, "is unknown"),
-        ("().__class__", ".", "means nothing"),
-        ("''.join", None, "means nothing"),
+        ("().__class__", ".", "has no meaning"),
+        ("''.join", None, "has no meaning"),
         ("[x for x in (1,)]", None, "] is expected here, not for"),
-        ("lambda: 0", ":", "means nothing"),
+        ("lambda: 0", ":", "has no meaning"),
         ("orders if signed_up else 1", "if", "an operator"),
         ("f'{orders}'", None, "an operator"),
         ("exec('1')", None, "no function exec"),
-        ("(orders := 3) > 1", ":", "means nothing"),
-        ("orders\\\n> 1", "\\", "means nothing"),
+        ("(orders := 3) > 1", ":", "has no meaning"),
+        ("orders\\\n> 1", "\\", "has no meaning"),
     ],
 )
-def test_invalid_rule_is_an_error_with_place_and_reason(text: str, wrong: str | None, says: str) -> None:
+def test_invalid_rule_is_an_error_with_place_and_reason(text: str, place: str | None, message: str) -> None:
     with pytest.raises(RuleError) as caught:
         compile_rule(text, VOCABULARY)
     error = caught.value
-    assert says in error.message
+    assert message in error.message
     assert 0 <= error.start <= error.end <= len(text)
-    if wrong is not None:
-        assert text[error.start : error.end] == wrong
+    if place is not None:
+        assert text[error.start : error.end] == place
 
 
 def test_a_rule_is_of_the_type_that_is_expected() -> None:
     rule = compile_rule("max(last_activity_at, entered_at)", VOCABULARY, Type.TIME)
     assert rule.type is Type.TIME
     assert rule.reads == {"activity", "stage:lifecycle"}
-    with pytest.raises(RuleError, match="this is a time, where a duration belongs"):
+    with pytest.raises(RuleError, match="this is a time, but a duration is expected here"):
         compile_rule("now", VOCABULARY, Type.DURATION)

@@ -10,10 +10,10 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from streams.core.model.durations import parse_duration
 from streams.core.model.event import Event, Source
 from streams.core.profile.profile import Profile
 from streams.core.rules import tree
-from streams.core.rules.lexer import duration
 from streams.core.rules.requirements import bucket_width
 from streams.core.rules.vocabulary import Vocabulary
 
@@ -172,7 +172,7 @@ def _call(part: tree.Call, story: Story, event: Event | None, at: int, of: Calla
     last = part.named.get("last")
     length = None
     if isinstance(last, tree.Text):
-        length = duration(last.value)
+        length = parse_duration(last.value)
     elif isinstance(last, tree.Span):
         length = last.ms
     match part.name:

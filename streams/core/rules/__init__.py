@@ -1,7 +1,7 @@
-"""The playbook's expression language: text to a checked tree to compiled nodes. `docs/rules.md` is its reference.
+"""The expression language of playbooks: a text is parsed to a tree, checked, and compiled to nodes.
 
-No text of a user reaches the interpreter: a rule is a tree of the node classes in here, and only names of the
-vocabulary are looked up.
+`docs/rules.md` is its reference. No text of a user reaches the Python interpreter: a rule is a tree of the node classes
+of this package, and only names of the vocabulary are looked up.
 """
 
 from streams.core.rules.compiler import CompiledRule, compile_rule

@@ -1,4 +1,4 @@
-"""The nodes that read what `streams.core.lifecycle.aggregates` keeps: windows, sums, what was bought and viewed."""
+"""Nodes that read the aggregates of `streams.core.lifecycle.aggregates`: windows, sums, purchases and views by name."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ PRODUCT: Final = 1
 VIEWED: Final = 2
 """Categories viewed."""
 LEAST_PURCHASES: Final = 3
-"""Before that, nothing is known of how often somebody buys something."""
+"""Least number of purchases from which an interval between purchases is computed."""
 
 
-class InWindow(Whole):
-    """Events, or what they come to, of a rolling window."""
+class WindowTotal(Whole):
+    """Number of events in a rolling window, or the sum of their amounts."""
 
     def __init__(self, window: Window) -> None:
         super().__init__(True)
         self.window = window
 
-    def get(self, m: EvalContext) -> int:
-        facts = m.profile.facts
+    def get(self, context: EvalContext) -> int:
+        facts = context.profile.facts
         if facts is None:
             return 0
         buckets: dict[int, int] | None = facts.windows.get(self.window.key)
         if buckets is None:
             return 0
-        first = self.window.cutoff(m.at)
+        first = self.window.cutoff(context.at)
         total = 0
         for bucket, number in buckets.items():
             if bucket >= first:
                 total += number
         return total
 
-    def next_change_at(self, m: EvalContext) -> int:
-        facts = m.profile.facts
+    def next_change_at(self, context: EvalContext) -> int:
+        facts = context.profile.facts
         if facts is None:
             return NEVER
         window = self.window
         buckets: dict[int, int] = facts.windows.get(window.key, {})
-        first = window.cutoff(m.at)
+        first = window.cutoff(context.at)
         earliest = NEVER
         for bucket in buckets:
             if first <= bucket < earliest:
@@ -55,38 +55,38 @@ class InWindow(Whole):
         return NEVER if earliest == NEVER else (earliest + 1) * window.width + window.length
 
 
-class Summed(Whole):
-    """What events of a type come to, in total."""
+class AmountTotal(Whole):
+    """Sum of the amounts of all events of a type."""
 
     def __init__(self, type_: str) -> None:
         super().__init__()
         self.type = type_
 
-    def get(self, m: EvalContext) -> int:
-        facts = m.profile.facts
+    def get(self, context: EvalContext) -> int:
+        facts = context.profile.facts
         if facts is None:
             return 0
         total: int = facts.sums.get(self.type, 0)
         return total
 
 
-class InStage(Whole):
-    """Events of a type since a track's stage was entered."""
+class StageEventCount(Whole):
+    """Number of events of a type since the stage of a track was entered."""
 
     def __init__(self, key: str) -> None:
         super().__init__()
         self.key = key
 
-    def get(self, m: EvalContext) -> int:
-        facts = m.profile.facts
+    def get(self, context: EvalContext) -> int:
+        facts = context.profile.facts
         if facts is None:
             return 0
         number: int = facts.in_stage.get(self.key, 0)
         return number
 
 
-def known(profile: Profile, which: int) -> dict[str, Occurrences]:
-    """What was bought or viewed, by name."""
+def occurrences_by_name(profile: Profile, which: int) -> dict[str, Occurrences]:
+    """Return the purchases or views of a customer by name. `which` is BOUGHT, PRODUCT or VIEWED."""
     facts = profile.facts
     if facts is None:
         return {}
@@ -99,23 +99,23 @@ def known(profile: Profile, which: int) -> dict[str, Occurrences]:
     return found
 
 
-class Times(Whole):
-    """How often something of these was bought or viewed."""
+class OccurrenceCount(Whole):
+    """Number of times that any of the names was bought or viewed."""
 
     def __init__(self, which: int, names: list[Text]) -> None:
         super().__init__()
         self.which = which
         self.names = names
 
-    def get(self, m: EvalContext) -> int:
+    def get(self, context: EvalContext) -> int:
         total = 0
-        for repeated in _named(m, self.which, self.names):
-            total += repeated.times
+        for occurrences in _occurrences_of(context, self.which, self.names):
+            total += occurrences.times
         return total
 
 
-class When(Whole):
-    """When something of these was first or last bought or viewed."""
+class OccurrenceTime(Whole):
+    """Time at which any of the names was first or last bought or viewed."""
 
     def __init__(self, which: int, names: list[Text], last: bool) -> None:
         super().__init__()
@@ -123,19 +123,19 @@ class When(Whole):
         self.names = names
         self.last = last
 
-    def get(self, m: EvalContext) -> int:
+    def get(self, context: EvalContext) -> int:
         at = ABSENT
-        for repeated in _named(m, self.which, self.names):
-            other: int = repeated.last if self.last else repeated.first
+        for occurrences in _occurrences_of(context, self.which, self.names):
+            other: int = occurrences.last if self.last else occurrences.first
             if at == ABSENT or (other > at if self.last else other < at):
                 at = other
         return at
 
 
-class DueAgain(Whole):
-    """The next time after now at which something of these (of all, if none is named) is due to be bought again.
+class NextPurchaseDue(Whole):
+    """The next time after now at which one of the names is due to be bought again; without names, any that is kept.
 
-    That is as long after the last time as it took on average from one purchase to the next.
+    It is due one average interval between purchases after the last purchase.
     """
 
     def __init__(self, which: int, names: list[Text]) -> None:
@@ -143,46 +143,50 @@ class DueAgain(Whole):
         self.which = which
         self.names = names
 
-    def get(self, m: EvalContext) -> int:
-        at = self.next_change_at(m)
+    def get(self, context: EvalContext) -> int:
+        at = self.next_change_at(context)
         return ABSENT if at == NEVER else at
 
-    def next_change_at(self, m: EvalContext) -> int:
+    def next_change_at(self, context: EvalContext) -> int:
         earliest = NEVER
-        of = _named(m, self.which, self.names) if self.names else list(known(m.profile, self.which).values())
-        for repeated in of:
-            due = due_again(repeated)
-            if m.at < due < earliest:
+        candidates = (
+            _occurrences_of(context, self.which, self.names)
+            if self.names
+            else list(occurrences_by_name(context.profile, self.which).values())
+        )
+        for occurrences in candidates:
+            due = next_purchase_due_at(occurrences)
+            if context.at < due < earliest:
                 earliest = due
         return earliest
 
 
-class WhatIsDue(Text):
-    """What is due to be bought again just now."""
+class NameDueNow(Text):
+    """Name of the category or product that is due to be bought again at exactly this time."""
 
     def __init__(self, which: int) -> None:
         self.which = which
 
-    def get(self, m: EvalContext) -> str | None:
-        for name, repeated in known(m.profile, self.which).items():
-            if due_again(repeated) == m.at:
+    def get(self, context: EvalContext) -> str | None:
+        for name, occurrences in occurrences_by_name(context.profile, self.which).items():
+            if next_purchase_due_at(occurrences) == context.at:
                 return name
         return None
 
 
-def due_again(repeated: Occurrences) -> int:
-    """When it is due again; NEVER if too little is known."""
-    times: int = repeated.times
-    first: int = repeated.first
-    last: int = repeated.last
+def next_purchase_due_at(occurrences: Occurrences) -> int:
+    """Return the time at which the next purchase is due; NEVER with fewer than LEAST_PURCHASES."""
+    times: int = occurrences.times
+    first: int = occurrences.first
+    last: int = occurrences.last
     if times < LEAST_PURCHASES or last <= first:
         return NEVER
     return last + (last - first) // (times - 1)
 
 
-def _named(m: EvalContext, which: int, names: list[Text]) -> list[Occurrences]:
-    of = known(m.profile, which)
-    if not of:
+def _occurrences_of(context: EvalContext, which: int, names: list[Text]) -> list[Occurrences]:
+    by_name = occurrences_by_name(context.profile, which)
+    if not by_name:
         return []
-    asked = dict.fromkeys([node.get(m) for node in names])
-    return [repeated for name in asked if name is not None and (repeated := of.get(name)) is not None]
+    wanted = dict.fromkeys([node.get(context) for node in names])
+    return [occurrences for name in wanted if name is not None and (occurrences := by_name.get(name)) is not None]

@@ -1,6 +1,6 @@
-"""A tree to nodes: looks names up, verifies types, and notes what the rule reads and needs.
+"""Turn the tree of a rule into nodes: resolve names, check types, and note the facts and data that the rule needs.
 
-Called by `compile_rule`. What is wrong is a RuleError that says what is allowed.
+Called by `compile_rule`. Every mistake raises a RuleError with the allowed form.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ _ARITHMETIC: Final = {"+": nodes.ADD, "-": nodes.SUBTRACT, "*": nodes.MULTIPLY, 
 
 
 EVENT_PROPERTY: Final = "event.properties."
-KEPT: Final = "kept."
+KEPT_PROPERTY: Final = "kept."
 
 
 class Typed:
-    """A checked part: its type, its node, and where it stands. `stages` are the texts that it can come to, if known."""
+    """A checked part of a rule: its type, node and place. `stages` are the values that a stage can have, else empty."""
 
     def __init__(self, type_: Type, node: nodes.Node, part: tree.Tree, stages: tuple[str, ...] = ()) -> None:
         self.type = type_
@@ -43,7 +43,7 @@ class Typed:
 
 
 class Function:
-    """How a function is called. `functions` has all of them."""
+    """The signature of a function of the rule language. `functions` lists all of them."""
 
     def __init__(
         self,
@@ -54,9 +54,9 @@ class Function:
     ) -> None:
         self.usage = usage
         self.arguments = arguments
-        """The least and the most of those without a name."""
+        """Least and most number of arguments without a name."""
         self.named = named
-        """Those that may be given by name."""
+        """Arguments that may be given by name."""
         self.check = check
 
 
@@ -70,26 +70,26 @@ class Checker:
         self._needs: list[Requirements] = []
 
     def need(self, needs: Requirements) -> None:
-        """Note what the rule needs."""
+        """Note a requirement of the rule."""
         self._needs.append(needs)
 
     @property
     def needs(self) -> Requirements:
-        """All that the rule needs."""
+        """The requirements of the whole rule."""
         return together(self._needs)
 
     def check(self, part: tree.Tree) -> Typed:
-        """The part, checked."""
+        """Check a part and those below it. Raise RuleError."""
         if isinstance(part, tree.Logic):
             parts = [self.condition(below) for below in part.parts]
-            return Typed(_BOOL, nodes.All(parts) if part.operator == "and" else nodes.Any(parts), part)
+            return Typed(_BOOL, nodes.AllOf(parts) if part.operator == "and" else nodes.AnyOf(parts), part)
         if isinstance(part, tree.Unary):
             if part.operator == "not":
                 return Typed(_BOOL, nodes.Not(self.condition(part.operand)), part)
             return self._negative(part)
         if isinstance(part, tree.Binary):
             if part.operator in ("in", "not in"):
-                return self._among(part)
+                return self._membership(part)
             if part.operator in _COMPARISONS:
                 return self._comparison(part)
             return self._arithmetic(part)
@@ -107,30 +107,30 @@ class Checker:
             return Typed(_TEXT, nodes.ConstantText(part.value), part)
         if isinstance(part, tree.Truth):
             return Typed(_BOOL, nodes.ConstantBool(part.value), part)
-        raise RuleError("several things in parentheses stand only behind in", part.start, part.end)
+        raise RuleError("a list of values is allowed only after `in`", part.start, part.end)
 
-    # -- as what is wanted
+    # -- parts of an expected type
 
     def condition(self, part: tree.Tree) -> nodes.Bool:
-        """Something that is true or false."""
-        node = self._wanted(part, _BOOL).node
+        """Return the node of a part that must be true or false."""
+        node = self._expect(part, _BOOL).node
         assert isinstance(node, nodes.Bool)
         return node
 
     def text(self, part: tree.Tree) -> nodes.Text:
-        """A text."""
-        node = self._wanted(part, _TEXT).node
+        """Return the node of a part that must be a text."""
+        node = self._expect(part, _TEXT).node
         assert isinstance(node, nodes.Text)
         return node
 
     def time(self, part: tree.Tree) -> nodes.Whole:
-        """A time."""
-        return whole(self._wanted(part, _TIME))
+        """Return the node of a part that must be a time."""
+        return whole(self._expect(part, _TIME))
 
-    def _wanted(self, part: tree.Tree, type_: Type) -> Typed:
+    def _expect(self, part: tree.Tree, type_: Type) -> Typed:
         typed = self.check(part)
         if typed.type is not type_:
-            raise RuleError(f"this is {typed.type.value}, where {type_.value} belongs", part.start, part.end)
+            raise RuleError(f"this is {typed.type.value}, but {type_.value} is expected here", part.start, part.end)
         return typed
 
     # -- names and functions
@@ -140,7 +140,7 @@ class Checker:
         if word is None:
             return self._property(part)
         if part.name == BEGUN_AT and not self.vocabulary.of_trigger:
-            raise RuleError("begun_at is known to the rules of a trigger only", part.start, part.end)
+            raise RuleError("begun_at is available only in the rules of a trigger", part.start, part.end)
         own = OWN_STAGE + self.vocabulary.track
         self.reads.update([own if fact == OWN_STAGE else fact for fact in word.reads])
         if word.needs is not None:
@@ -149,23 +149,27 @@ class Checker:
         return Typed(word.type, word.make(self.vocabulary), part, stages)
 
     def _property(self, part: tree.Name) -> Typed:
-        """`event.properties.NAME` and `kept.NAME`, which the playbook declares."""
+        """Check `event.properties.NAME` or `kept.NAME`, which the playbook declares."""
         vocabulary, name = self.vocabulary, part.name
         if name.startswith(EVENT_PROPERTY):
             property_ = name.removeprefix(EVENT_PROPERTY)
             type_ = vocabulary.properties.get(property_)
             if type_ is None:
                 hint = suggestion(property_, vocabulary.properties)
-                raise RuleError(f"the playbook declares no property {property_[:64]}{hint}", part.start, part.end)
+                raise RuleError(
+                    f"{property_[:64]} is not declared in properties of the playbook{hint}", part.start, part.end
+                )
             self.reads.add("event")
             self.need(Requirements(properties={property_: type_}))
             return Typed(type_, property_nodes.of_event(property_, type_, vocabulary.currency), part)
-        if name.startswith(KEPT):
-            kept = vocabulary.kept.get(name.removeprefix(KEPT))
+        if name.startswith(KEPT_PROPERTY):
+            kept = vocabulary.kept.get(name.removeprefix(KEPT_PROPERTY))
             if kept is None:
-                hint = suggestion(name.removeprefix(KEPT), vocabulary.kept)
+                hint = suggestion(name.removeprefix(KEPT_PROPERTY), vocabulary.kept)
                 raise RuleError(
-                    f"the playbook does not keep {name.removeprefix(KEPT)[:64]}{hint}", part.start, part.end
+                    f"{name.removeprefix(KEPT_PROPERTY)[:64]} is not declared in keep of the playbook{hint}",
+                    part.start,
+                    part.end,
                 )
             self.reads.update(
                 ["seen"] if kept.event_types is None else [f"count:{type_}" for type_ in kept.event_types]
@@ -176,25 +180,25 @@ class Checker:
 
     def _unknown(self, name: str, part: tree.Tree) -> RuleError:
         if name in self._functions:
-            return RuleError(f"{name} is a function: {self._functions[name].usage}", part.start, part.end)
+            return RuleError(f"{name} is a function: write {self._functions[name].usage}", part.start, part.end)
         return RuleError(f"{name[:64]} is unknown{suggestion(name, WORDS)}", part.start, part.end)
 
     def _call(self, part: tree.Call) -> Typed:
         function = self._functions.get(part.name)
         if function is None:
             if part.name in WORDS:
-                raise RuleError(f"{part.name} is no function: write it without ()", part.start, part.end)
+                raise RuleError(f"{part.name} is not a function: write it without ()", part.start, part.end)
             hint = suggestion(part.name, self._functions)
             raise RuleError(f"there is no function {part.name[:64]}{hint}", part.start, part.end)
         least, most = function.arguments
         for name, value in part.named.items():
             if name not in function.named:
-                allowed = f"{', '.join(function.named)}" if function.named else "none"
-                raise RuleError(
-                    f"{part.name} takes no argument {name[:64]}; by name it takes: {allowed}", value.start, value.end
-                )
+                allowed = f"; it takes {' and '.join(function.named)}" if function.named else ""
+                raise RuleError(f"{part.name} takes no argument {name[:64]}={allowed}", value.start, value.end)
         if not least <= len(part.arguments) <= most:
-            raise RuleError(f"the arguments do not fit: {function.usage}", part.start, part.end)
+            raise RuleError(
+                f"this call has the wrong number of arguments: write {function.usage}", part.start, part.end
+            )
         return function.check(self, part)
 
     # -- operators
@@ -207,39 +211,38 @@ class Checker:
                 return Typed(_NUMBER, nodes.ConstantReal(-node.value), part)
             return Typed(_NUMBER, nodes.WithReal(nodes.SUBTRACT, nodes.ConstantReal(0.0), node), part)
         if operand.type not in (_NUMBER, _MONEY, _DURATION):
-            raise RuleError(f"- stands before a number, an amount or a duration, not {operand.type.value}",
+            raise RuleError(f"- can only precede a number, an amount or a duration, not {operand.type.value}",
                             part.start, part.end)  # fmt: skip
         if isinstance(node, nodes.ConstantWhole):
             return Typed(operand.type, nodes.ConstantWhole(-node.value), part)
         zero = nodes.ConstantWhole(0)
         return Typed(operand.type, nodes.WithWhole(nodes.SUBTRACT, zero, whole(operand)), part)
 
-    def _among(self, part: tree.Binary) -> Typed:
+    def _membership(self, part: tree.Binary) -> Typed:
         item, right = self.check(part.left), part.right
         items = right.items if isinstance(right, tree.Sequence) else [right]
         if not isinstance(right, tree.Sequence) or not items:
-            raise RuleError("behind in belong several values: in ('a', 'b')", right.start, right.end)
+            raise RuleError("after `in`, write several values in parentheses: in ('a', 'b')", right.start, right.end)
         inside = part.operator == "in"
         if item.type is _TEXT:
             assert isinstance(item.node, nodes.Text)
             values: list[str] = []
             for below in items:
                 if not isinstance(below, tree.Text):
-                    raise RuleError("a text in quotes belongs here", below.start, below.end)
+                    raise RuleError("write a text in quotes here", below.start, below.end)
                 self._known_stage(item, below)
                 values.append(below.value)
             return Typed(_BOOL, nodes.InTexts(item.node, frozenset(values), inside), part)
         operator = nodes.EQ if inside else nodes.NE
         parts = [self._compared(operator, item, self.check(below)) for below in items]
-        return Typed(_BOOL, nodes.Any(parts) if inside else nodes.All(parts), part)
+        return Typed(_BOOL, nodes.AnyOf(parts) if inside else nodes.AllOf(parts), part)
 
     def _comparison(self, part: tree.Binary) -> Typed:
         left, right = self.check(part.left), self.check(part.right)
         operator = _COMPARISONS[part.operator]
         if left.type is right.type and left.type in (_TEXT, _BOOL):
             if operator not in (nodes.EQ, nodes.NE):
-                kind = left.type.value
-                raise RuleError(f"{kind} is compared by == and != only", part.start, part.end)
+                raise RuleError(f"{left.type.value} can only be compared with == or !=", part.start, part.end)
             same = operator == nodes.EQ
             if isinstance(left.node, nodes.Text) and isinstance(right.node, nodes.Text):
                 self._known_stage(left, right.tree)
@@ -263,14 +266,17 @@ class Checker:
         return nodes.CompareWhole(operator, whole(left), whole(right))
 
     def same(self, left: Typed, right: Typed, verb: str) -> tuple[Typed, Typed]:
-        """Both of one type that has an order: a number as it is written stands for an amount beside an amount."""
+        """Return both operands with one type that has an order. Next to an amount, a written number becomes an amount.
+
+        `verb` completes the error message.
+        """
         if left.type is _MONEY and right.type is _NUMBER:
             right = self._as_money(right)
         elif left.type is _NUMBER and right.type is _MONEY:
             left = self._as_money(left)
         if left.type is not right.type or left.type in (_BOOL, _TEXT):
             raise RuleError(
-                f"{left.type.value} is not {verb} {right.type.value}", left.tree.start, right.tree.end
+                f"{left.type.value} cannot be {verb} {right.type.value}", left.tree.start, right.tree.end
             )  # fmt: skip
         return left, right
 
@@ -279,7 +285,7 @@ class Checker:
         if isinstance(part, tree.Unary):
             part, sign = part.operand, -1
         if not isinstance(part, tree.Number):
-            raise RuleError("beside an amount of money, this number has to be written as such (500, 9.99)",
+            raise RuleError("next to an amount of money, write a number (500, 9.99) or another amount",
                             typed.tree.start, typed.tree.end)  # fmt: skip
         minor = Decimal(part.text) * self.vocabulary.minor_units
         if minor != int(minor):
@@ -298,7 +304,7 @@ class Checker:
                 and isinstance(left.node, nodes.Whole)
                 and isinstance(right.node, nodes.Whole)
             ):
-                return _combined(operator, left, right, _NUMBER, part)
+                return _whole_or_real(operator, left, right, _NUMBER, part)
             return Typed(_NUMBER, nodes.WithReal(operator, real(left), real(right)), part)
         scaled = left if left.type in (_MONEY, _DURATION) else right
         other = right if scaled is left else left
@@ -308,57 +314,58 @@ class Checker:
             and (operator == nodes.MULTIPLY or scaled is left)
         ):
             if operator == nodes.MULTIPLY and isinstance(other.node, nodes.Whole):
-                steady(scaled)
-                return _combined(operator, left, right, scaled.type, part)
+                refuse_changing_every_ms(scaled)
+                return _whole_or_real(operator, left, right, scaled.type, part)
             return Typed(scaled.type, nodes.Rounded(nodes.WithReal(operator, real(left), real(right))), part)
         if operator == nodes.DIVIDE and left.type is right.type and left.type in (_MONEY, _DURATION):
             return Typed(_NUMBER, nodes.WithReal(operator, real(left), real(right)), part)
         verb = "multiplied by" if operator == nodes.MULTIPLY else "divided by"
-        raise RuleError(f"{left.type.value} is not {verb} {right.type.value}", part.start, part.end)
+        raise RuleError(f"{left.type.value} cannot be {verb} {right.type.value}", part.start, part.end)
 
     def _summed(self, operator: int, left: Typed, right: Typed, part: tree.Binary) -> Typed:
         added = operator == nodes.ADD
         if left.type is _TIME and right.type is _DURATION:
-            return _combined(operator, left, right, _TIME, part)
+            return _whole_or_real(operator, left, right, _TIME, part)
         if left.type is _DURATION and right.type is _TIME and added:
-            return _combined(operator, left, right, _TIME, part)
+            return _whole_or_real(operator, left, right, _TIME, part)
         if left.type is _TIME and right.type is _TIME and not added:
-            return _combined(operator, left, right, _DURATION, part)
+            return _whole_or_real(operator, left, right, _DURATION, part)
         if left.type is _TIME or right.type is _TIME:
-            kinds = f"{left.type.value} and {right.type.value}"
-            raise RuleError(f"{kinds} are not {'added' if added else 'subtracted'}: to a time belongs a duration",
-                            part.start, part.end)  # fmt: skip
-        left, right = self.same(left, right, "added to" if added else "subtracted from")
-        return _combined(operator, left, right, left.type, part)
+            raise RuleError(
+                "only a duration can be added to a time, and only a duration or a time subtracted from it: this is "
+                f"{left.type.value} {part.operator} {right.type.value}", part.start, part.end,
+            )  # fmt: skip
+        left, right = self.same(left, right, "combined by + with" if added else "combined by - with")
+        return _whole_or_real(operator, left, right, left.type, part)
 
 
 def whole(typed: Typed) -> nodes.Whole:
-    """Its node, which is one of integers."""
+    """Return the node of a part whose values are integers."""
     node = typed.node
     assert isinstance(node, nodes.Whole)
     return node
 
 
-def steady(typed: Typed) -> None:
-    """What changes with every ms is added, subtracted and compared, nothing else."""
+def refuse_changing_every_ms(typed: Typed) -> None:
+    """Raise RuleError if the value changes with every ms: it can only be added, subtracted and compared."""
     if isinstance(typed.node, nodes.Whole) and typed.node.slope:
-        raise RuleError("what changes with every moment is only added, subtracted and compared: since(x) > 2 * 7d",
+        raise RuleError("a value that changes every ms can only be added, subtracted and compared: since(x) > 2 * 7d",
                         typed.tree.start, typed.tree.end)  # fmt: skip
 
 
 def real(typed: Typed) -> nodes.Real:
-    """Its node as one of numbers with fractions."""
+    """Return the node of a part as one whose values are doubles."""
     node = typed.node
     if isinstance(node, nodes.Real):
         return node
-    steady(typed)
+    refuse_changing_every_ms(typed)
     return nodes.AsReal(whole(typed))
 
 
-def _combined(operator: int, left: Typed, right: Typed, type_: Type, part: tree.Tree) -> Typed:
+def _whole_or_real(operator: int, left: Typed, right: Typed, type_: Type, part: tree.Tree) -> Typed:
     if isinstance(left.node, nodes.Real) or isinstance(right.node, nodes.Real):
         return Typed(type_, nodes.WithReal(operator, real(left), real(right)), part)
     if operator == nodes.MULTIPLY:
-        steady(left)
-        steady(right)
+        refuse_changing_every_ms(left)
+        refuse_changing_every_ms(right)
     return Typed(type_, nodes.WithWhole(operator, whole(left), whole(right)), part)

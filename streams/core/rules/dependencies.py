@@ -1,8 +1,8 @@
-"""Which facts an event can change: a rule that reads none of them has the value it had.
+"""The facts that an event can change: a rule that reads none of them keeps its value.
 
-Facts are `orders`, `cart`, `activity` (that there was some), `seen` (that there was an event), `event` (what is at
-hand), `count:TYPE` (that there was an event of the type) and `stage:TRACK`. `time` stands for what time alone changes,
-which is `Rule.moves_at`'s to tell.
+Facts are `orders`, `cart`, `activity` (there was activity), `seen` (there was an event), `event` (the current event),
+`count:TYPE` (there was an event of the type) and `stage:TRACK`. `time` stands for everything that time alone changes;
+`CompiledRule.next_change_at` returns when that happens.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from streams.core.model.event import ORDER_TYPES
 
 STAGE: Final = "stage:"
 BY_EXPIRY: Final = frozenset({"cart"})
-"""What the deadlines of abandonments can change."""
+"""Facts that the deadlines of abandonments can change."""
 
 
 def touched(type_: str, from_orders: bool, cart_types: Collection[str]) -> frozenset[str]:
-    """What an event of this type can change (of the clickstream, unless `from_orders`), but for stages.
+    """Return the facts, except stages, that an event of this type can change. Without `from_orders` it is clickstream.
 
-    `cart_types`: those that change the cart (`Playbook.cart`). An event that is the customer's first touches all.
+    `cart_types`: the event types that change the cart (`Playbook.cart`). The first event of a customer can change
+    every fact.
     """
     facts = {"event", "seen", "activity", f"count:{type_}"}
     if from_orders:

@@ -1,4 +1,4 @@
-"""What a rule looks at."""
+"""The context in which a rule is evaluated."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from streams.core.profile.profile import Profile
 
 
 class EvalContext:
-    """A customer, after the event at hand was applied (`event` is None at a deadline), as of `at`, ms.
+    """A customer at the time `at` (ms), after the current event was applied. `event` is None at a deadline.
 
-    `at` is the customer's newest event time or the deadline; `active` says whether the event is activity (not passive).
-    Made by `customer.Lifecycle`, which may use one again and again: rules keep nothing of it.
+    `at` is the customer's newest event time or the deadline. `active` is True if the event is activity (not passive).
+    The lifecycle reuses one context for all evaluations, so rules must keep no reference to it.
     """
 
     def __init__(self, profile: Profile, event: Event | None, at: int, active: bool = False) -> None:
@@ -19,6 +19,6 @@ class EvalContext:
         self.at = at
         self.active = active
         self.begun_at = -1
-        """Of a trigger's rule: when the trigger began, ms; -1: it did not yet."""
+        """For the rules of a trigger: the time at which the trigger began, ms; -1 before it has begun."""
         self.merged: str | None = None
-        """The anonymous id whose profile was merged into the customer's, if that is what happened."""
+        """After a merge: the anonymous id whose profile was merged into the customer's; else None."""

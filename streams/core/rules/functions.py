@@ -1,4 +1,4 @@
-"""The functions of the rule language: how each is called, and how its node is made."""
+"""The functions of the rule language: the usage of each, and the code that checks a call and creates its node."""
 
 from __future__ import annotations
 
@@ -7,31 +7,34 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from streams.core.rules import aggregate_nodes, lexer, nodes, profile_nodes, tree
-from streams.core.rules.checker import Checker, Function, Typed, real, steady, whole
+from streams.core.model.durations import parse_duration
+from streams.core.rules import aggregate_nodes, nodes, profile_nodes, tree
+from streams.core.rules.checker import Checker, Function, Typed, real, refuse_changing_every_ms, whole
 from streams.core.rules.errors import RuleError, suggestion
+from streams.core.rules.lexer import LONGEST
 from streams.core.rules.requirements import EVERYTHING, Requirements, Window, stage_key
 from streams.core.rules.types import Type
 
 Check = Callable[[Checker, tree.Call], Typed]
 MANY: Final = 50
+"""Most arguments of a function that takes any number of them."""
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 def literal(part: tree.Tree, what: str) -> str:
-    """A text as it is written: what has to be known when the rule is loaded."""
+    """Return a text that is written out, for arguments that must be known when the rule is loaded."""
     if not isinstance(part, tree.Text) or not part.value:
-        raise RuleError(f"{what} belongs here, as a text in quotes", part.start, part.end)
+        raise RuleError(f"write {what} here, as a text in quotes", part.start, part.end)
     return part.value
 
 
 def event_type(checker: Checker, part: tree.Tree) -> str:
-    """An event type that the playbook knows."""
+    """Return an event type that is known or declared in the playbook."""
     type_ = literal(part, "an event type")
     if type_ not in checker.vocabulary.event_types:
         hint = suggestion(type_, checker.vocabulary.event_types)
         raise RuleError(
-            f"there is no event type {type_[:64]!r}{hint} (types of your own are declared in the playbook)",
+            f"there is no event type {type_[:64]!r} (declare types of your own in event_types){hint}",
             part.start,
             part.end,
         )
@@ -39,14 +42,16 @@ def event_type(checker: Checker, part: tree.Tree) -> str:
 
 
 def window(part: tree.Tree) -> int:
-    """The length of a rolling window, ms."""
+    """Return the length of a rolling window, ms."""
     ms: int | None = None
     if isinstance(part, tree.Span):
         ms = part.ms
     elif isinstance(part, tree.Text):
-        ms = lexer.duration(part.value)
-    if ms is None or ms < 1_000:
-        raise RuleError("a duration of at least a second belongs here, as '7d' or 7d", part.start, part.end)
+        ms = parse_duration(part.value)
+    if ms is None or not 1_000 <= ms <= LONGEST:
+        raise RuleError(
+            "write a duration between a second and a hundred years here, such as '7d' or 7d", part.start, part.end
+        )
     return ms
 
 
@@ -70,7 +75,7 @@ def _date(checker: Checker, call: tree.Call) -> Typed:
     except ValueError:
         day = None
     if day is None:
-        raise RuleError("a date belongs here, as '2026-11-27'", part.start, part.end)
+        raise RuleError("write a date here, such as '2026-11-27'", part.start, part.end)
     ms = (day.toordinal() - datetime.date(1970, 1, 1).toordinal()) * 86_400_000
     return Typed(Type.TIME, nodes.ConstantWhole(ms), call)
 
@@ -83,7 +88,7 @@ def _known(checker: Checker, call: tree.Call) -> Typed:
         return Typed(Type.BOOL, nodes.KnownReal(node), call)
     if isinstance(node, nodes.Text):
         return Typed(Type.BOOL, nodes.KnownText(node), call)
-    raise RuleError("a condition is always known: it is false where nothing is", call.start, call.end)
+    raise RuleError("known() takes no yes-or-no value: such a value is false, never absent", call.start, call.end)
 
 
 def _default(checker: Checker, call: tree.Call) -> Typed:
@@ -97,8 +102,8 @@ def _one_of(checker: Checker, call: tree.Call, operator: int, left: Typed, right
     left, right = checker.same(left, right, "mixed with")
     if isinstance(left.node, nodes.Real) or isinstance(right.node, nodes.Real):
         return Typed(left.type, nodes.WithReal(operator, real(left), real(right)), call)
-    steady(left)
-    steady(right)
+    refuse_changing_every_ms(left)
+    refuse_changing_every_ms(right)
     return Typed(left.type, nodes.WithWhole(operator, whole(left), whole(right)), call)
 
 
@@ -124,7 +129,7 @@ def _stage(checker: Checker, call: tree.Call) -> Typed:
     track = _track(checker, call.arguments[0])
     checker.reads.add(f"stage:{track}")
     return Typed(
-        Type.TEXT, profile_nodes.Stage(checker.vocabulary.place(track)), call, checker.vocabulary.tracks[track]
+        Type.TEXT, profile_nodes.Stage(checker.vocabulary.track_index(track)), call, checker.vocabulary.tracks[track]
     )
 
 
@@ -133,15 +138,15 @@ def _count(checker: Checker, call: tree.Call) -> Typed:
     checker.reads.add(f"count:{type_}")
     if "stage" in call.named:
         if "last" in call.named:
-            raise RuleError("count takes either last or stage", call.start, call.end)
+            raise RuleError("count takes either last= or stage=, not both", call.start, call.end)
         track = _track(checker, call.named["stage"])
         checker.reads.add(f"stage:{track}")
         checker.need(Requirements(in_stage=[(track, type_)]))
-        return Typed(Type.NUMBER, aggregate_nodes.InStage(stage_key(track, type_)), call)
+        return Typed(Type.NUMBER, aggregate_nodes.StageEventCount(stage_key(track, type_)), call)
     if "last" in call.named:
         return Typed(Type.NUMBER, _windowed(checker, type_, call.named["last"], False), call)
     checker.need(Requirements(counted_types=[type_]))
-    return Typed(Type.NUMBER, profile_nodes.Counted(type_), call)
+    return Typed(Type.NUMBER, profile_nodes.EventCount(type_), call)
 
 
 def _sum(checker: Checker, call: tree.Call) -> Typed:
@@ -150,18 +155,18 @@ def _sum(checker: Checker, call: tree.Call) -> Typed:
     if "last" in call.named:
         return Typed(Type.MONEY, _windowed(checker, type_, call.named["last"], True), call)
     checker.need(Requirements(sums=[type_]))
-    return Typed(Type.MONEY, aggregate_nodes.Summed(type_), call)
+    return Typed(Type.MONEY, aggregate_nodes.AmountTotal(type_), call)
 
 
 def _windowed(checker: Checker, type_: str, last: tree.Tree, amounts: bool) -> nodes.Whole:
     asked = Window(type_, window(last), amounts)
     checker.reads.add("time")
     checker.need(Requirements(windows={asked.key: asked}))
-    return aggregate_nodes.InWindow(asked)
+    return aggregate_nodes.WindowTotal(asked)
 
 
-def _repeated(which: int) -> Callable[[Checker, tree.Call], list[nodes.Text]]:
-    """The names that a function is given, each as a text; notes what has to be kept for them."""
+def _names(which: int) -> Callable[[Checker, tree.Call], list[nodes.Text]]:
+    """Return a function that returns the names in a call as text nodes, and notes the data that they require."""
 
     def names(checker: Checker, call: tree.Call) -> list[nodes.Text]:
         found = [checker.text(part) for part in call.arguments]
@@ -178,44 +183,44 @@ def _repeated(which: int) -> Callable[[Checker, tree.Call], list[nodes.Text]]:
     return names
 
 
-def _done(which: int) -> Check:
-    """Whether: ever, or in the last so many days."""
+def _ever_or_within(which: int) -> Check:
+    """Return the check of a function that is true if it happened: ever, or with `last=` within that time."""
 
     def check(checker: Checker, call: tree.Call) -> Typed:
-        names = _repeated(which)(checker, call)
+        names = _names(which)(checker, call)
         if "last" not in call.named:
             return Typed(
                 Type.BOOL,
-                nodes.CompareWhole(nodes.GE, aggregate_nodes.Times(which, names), nodes.ConstantWhole(1)),
+                nodes.CompareWhole(nodes.GE, aggregate_nodes.OccurrenceCount(which, names), nodes.ConstantWhole(1)),
                 call,
             )
         checker.reads.add("time")
-        ago = nodes.WithWhole(nodes.SUBTRACT, profile_nodes.Now(), aggregate_nodes.When(which, names, True))
+        ago = nodes.WithWhole(nodes.SUBTRACT, profile_nodes.Now(), aggregate_nodes.OccurrenceTime(which, names, True))
         length = nodes.ConstantWhole(window(call.named["last"]))
         return Typed(Type.BOOL, nodes.CompareWhole(nodes.LT, ago, length), call)
 
     return check
 
 
-def _times(which: int) -> Check:
+def _number_of_times(which: int) -> Check:
     def check(checker: Checker, call: tree.Call) -> Typed:
-        return Typed(Type.NUMBER, aggregate_nodes.Times(which, _repeated(which)(checker, call)), call)
+        return Typed(Type.NUMBER, aggregate_nodes.OccurrenceCount(which, _names(which)(checker, call)), call)
 
     return check
 
 
 def _when(which: int, last: bool) -> Check:
     def check(checker: Checker, call: tree.Call) -> Typed:
-        return Typed(Type.TIME, aggregate_nodes.When(which, _repeated(which)(checker, call), last), call)
+        return Typed(Type.TIME, aggregate_nodes.OccurrenceTime(which, _names(which)(checker, call), last), call)
 
     return check
 
 
 def _due_again(which: int) -> Check:
-    """When what was bought thrice or more is due again; of everything kept if nothing is named."""
+    """Return the check of a function for the next due purchase of the names; without names, of all that are kept."""
 
     def check(checker: Checker, call: tree.Call) -> Typed:
-        names = _repeated(which)(checker, call)
+        names = _names(which)(checker, call)
         checker.reads.add("time")
         if not names:
             checker.need(
@@ -223,12 +228,12 @@ def _due_again(which: int) -> Check:
                 if which == aggregate_nodes.BOUGHT
                 else Requirements(products_bought=[EVERYTHING])
             )
-        return Typed(Type.TIME, aggregate_nodes.DueAgain(which, names), call)
+        return Typed(Type.TIME, aggregate_nodes.NextPurchaseDue(which, names), call)
 
     return check
 
 
-def _what_is_due(which: int) -> Check:
+def _name_due_now(which: int) -> Check:
     def check(checker: Checker, call: tree.Call) -> Typed:
         checker.reads.update(("orders", "time"))
         checker.need(
@@ -236,7 +241,7 @@ def _what_is_due(which: int) -> Check:
             if which == aggregate_nodes.BOUGHT
             else Requirements(products_bought=[EVERYTHING])
         )
-        return Typed(Type.TEXT, aggregate_nodes.WhatIsDue(which), call)
+        return Typed(Type.TEXT, aggregate_nodes.NameDueNow(which), call)
 
     return check
 
@@ -254,7 +259,7 @@ def _spend(checker: Checker, call: tree.Call) -> Typed:
 def _last(call: tree.Call) -> int:
     last = call.named.get("last")
     if last is None:
-        raise RuleError(f"which time is asked for? {call.name}(last='365d')", call.start, call.end)
+        raise RuleError(f"this call needs the length of a window: write {call.name}(last='365d')", call.start, call.end)
     return window(last)
 
 
@@ -279,13 +284,17 @@ FUNCTIONS: Final[dict[str, Function]] = {
     "sum": Function("sum('EVENT_TYPE', last='365d')", (1, 1), ("last",), _sum),
     "orders": Function("orders(last='365d')", (0, 0), ("last",), _number_of_orders),
     "spend": Function("spend(last='365d')", (0, 0), ("last",), _spend),
-    "bought": Function("bought('CATEGORY', …, last='90d')", (1, MANY), ("last",), _done(aggregate_nodes.BOUGHT)),
-    "bought_product": Function(
-        "bought_product('PRODUCT', …, last='90d')", (1, MANY), ("last",), _done(aggregate_nodes.PRODUCT)
+    "bought": Function(
+        "bought('CATEGORY', …, last='90d')", (1, MANY), ("last",), _ever_or_within(aggregate_nodes.BOUGHT)
     ),
-    "viewed": Function("viewed('CATEGORY', …, last='7d')", (1, MANY), ("last",), _done(aggregate_nodes.VIEWED)),
-    "times_bought": Function("times_bought('CATEGORY', …)", (1, MANY), (), _times(aggregate_nodes.BOUGHT)),
-    "times_viewed": Function("times_viewed('CATEGORY', …)", (1, MANY), (), _times(aggregate_nodes.VIEWED)),
+    "bought_product": Function(
+        "bought_product('PRODUCT', …, last='90d')", (1, MANY), ("last",), _ever_or_within(aggregate_nodes.PRODUCT)
+    ),
+    "viewed": Function(
+        "viewed('CATEGORY', …, last='7d')", (1, MANY), ("last",), _ever_or_within(aggregate_nodes.VIEWED)
+    ),
+    "times_bought": Function("times_bought('CATEGORY', …)", (1, MANY), (), _number_of_times(aggregate_nodes.BOUGHT)),
+    "times_viewed": Function("times_viewed('CATEGORY', …)", (1, MANY), (), _number_of_times(aggregate_nodes.VIEWED)),
     "first_bought_at": Function("first_bought_at('CATEGORY', …)", (1, MANY), (), _when(aggregate_nodes.BOUGHT, False)),
     "last_bought_at": Function("last_bought_at('CATEGORY', …)", (1, MANY), (), _when(aggregate_nodes.BOUGHT, True)),
     "category_due_at": Function(
@@ -294,7 +303,7 @@ FUNCTIONS: Final[dict[str, Function]] = {
     "product_due_at": Function(
         "product_due_at('PRODUCT', …) or product_due_at()", (0, MANY), (), _due_again(aggregate_nodes.PRODUCT)
     ),
-    "category_due": Function("category_due()", (0, 0), (), _what_is_due(aggregate_nodes.BOUGHT)),
-    "product_due": Function("product_due()", (0, 0), (), _what_is_due(aggregate_nodes.PRODUCT)),
+    "category_due": Function("category_due()", (0, 0), (), _name_due_now(aggregate_nodes.BOUGHT)),
+    "product_due": Function("product_due()", (0, 0), (), _name_due_now(aggregate_nodes.PRODUCT)),
     "event_has": Function("event_has('CATEGORY', …)", (1, MANY), (), _event_has),
 }

@@ -1,56 +1,47 @@
-"""The text of a rule to tokens. Called by the parser; bounded by the length of the text."""
+"""Split the text of a rule into tokens. Called by the parser; the work is bounded by the length of the text."""
 
 from __future__ import annotations
 
 import re
 from typing import Final
 
+from streams.core.model.durations import PATTERN, parse_duration
 from streams.core.rules.errors import RuleError
 
 MAX_LENGTH: Final = 2_000
-"""Characters of a rule."""
+"""Most characters of a rule."""
 MAX_DIGITS: Final = 15
-"""Of a number: what is exact in every arithmetic."""
+"""Most digits of a number: every arithmetic is exact for them."""
 LONGEST: Final = 100 * 365 * 86_400_000
-"""A duration, ms: a hundred years."""
+"""Longest duration, ms: a hundred years."""
 
-_UNITS: Final = {
-    "w": 7 * 86_400_000, "d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1,
-}  # fmt: skip
-_PART: Final = re.compile(r"([0-9]+)(ms|[wdhms])")
-_DURATION: Final = re.compile(r"(?:[0-9]+(?:ms|[wdhms]))+(?![0-9A-Za-z_.])")
+_DURATION: Final = re.compile(PATTERN + r"(?![0-9A-Za-z_.])")
 _NUMBER: Final = re.compile(r"[0-9]+(?:\.[0-9]+)?(?![0-9A-Za-z_.])")
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*")
 _SYMBOL: Final = re.compile(r"==|!=|<=|>=|[-+*/<>()\[\],=]")
 _WORD: Final = re.compile(r"[^\s()\[\],]+")
-WORDS: Final = frozenset({"and", "or", "not", "in", "true", "false"})
+KEYWORDS: Final = frozenset({"and", "or", "not", "in", "true", "false"})
 
 
 class Token:
-    """`kind` is `number`, `duration`, `text`, `name`, `end`, or the word or symbol itself."""
+    """A token. `kind` is `number`, `duration`, `text`, `name`, `end`, or the keyword or symbol itself."""
 
     def __init__(self, kind: str, text: str, ms: int, start: int, end: int) -> None:
         self.kind = kind
         self.text = text
-        """A text without its quotes, else as it stands."""
+        """The characters of the token; those of a text without its quotes."""
         self.ms = ms
-        """Of a duration."""
+        """The ms of a duration; 0 for other tokens."""
         self.start = start
         self.end = end
 
 
-def duration(text: str) -> int | None:
-    """The ms of `30d`, `12h`, `1d12h`; None if it is no duration, or a longer one than a hundred years."""
-    if len(text) > 64 or _DURATION.fullmatch(text) is None:
-        return None
-    total = sum([int(number) * _UNITS[unit] for number, unit in _PART.findall(text)])
-    return total if total <= LONGEST else None
-
-
 def tokens(text: str) -> list[Token]:
-    """All tokens, and one that says `end`. Raises RuleError."""
+    """Return all tokens and a last one of the kind `end`. Raise RuleError."""
     if len(text) > MAX_LENGTH:
-        raise RuleError(f"a rule has at most {MAX_LENGTH} characters, not {len(text)}", MAX_LENGTH, len(text))
+        raise RuleError(
+            f"a rule can have at most {MAX_LENGTH} characters; this one has {len(text)}", MAX_LENGTH, len(text)
+        )
     found: list[Token] = []
     place = 0
     while place < len(text):
@@ -73,15 +64,15 @@ def _token(text: str, place: int, character: str) -> Token:
     match = _NAME.match(text, place)
     if match is not None:
         word = match.group()
-        return Token(word if word in WORDS else "name", word, 0, place, match.end())
+        return Token(word if word in KEYWORDS else "name", word, 0, place, match.end())
     match = _SYMBOL.match(text, place)
     if match is not None:
         return Token(match.group(), match.group(), 0, place, match.end())
-    raise RuleError(f"{character!r} means nothing in a rule", place, place + 1)
+    raise RuleError(f"the character {character!r} has no meaning in a rule", place, place + 1)
 
 
 def _quoted(text: str, place: int, quote: str) -> Token:
-    """A text; a backslash stands before a quote or a backslash that belongs to it."""
+    """Return the token of a text. A quote or a backslash within it follows a backslash."""
     value: list[str] = []
     at = place + 1
     while at < len(text):
@@ -91,7 +82,9 @@ def _quoted(text: str, place: int, quote: str) -> Token:
         if character == "\\":
             at += 1
             if at == len(text) or text[at] not in "\\'\"":
-                raise RuleError("in a text, a backslash stands only before a quote or a backslash", at - 1, at)
+                raise RuleError(
+                    "in a text, a backslash is allowed only before a quote or another backslash", at - 1, at
+                )
             character = text[at]
         value.append(character)
         at += 1
@@ -101,19 +94,20 @@ def _quoted(text: str, place: int, quote: str) -> Token:
 def _number(text: str, place: int) -> Token:
     match = _DURATION.match(text, place)
     if match is not None:
-        ms = duration(match.group())
-        if ms is None:
-            raise RuleError("a duration is at most a hundred years", place, match.end())
+        ms = parse_duration(match.group())
+        if ms is None or ms > LONGEST:
+            raise RuleError("a duration can be at most a hundred years", place, match.end())
         return Token("duration", match.group(), ms, place, match.end())
     match = _NUMBER.match(text, place)
     if match is not None:
         if len(match.group()) > MAX_DIGITS:
-            raise RuleError(f"a number has at most {MAX_DIGITS} digits", place, match.end())
+            raise RuleError(f"a number can have at most {MAX_DIGITS} digits", place, match.end())
         return Token("number", match.group(), 0, place, match.end())
     word = _WORD.match(text, place)
     end = len(text) if word is None else word.end()
     raise RuleError(
-        f"{text[place : min(end, place + 32)]} is neither a number (3, 0.5) nor a duration (30d, 12h, 5m, 10s, 1d12h)",
+        f"{text[place : min(end, place + 32)]} is neither a number (3, 0.5) nor a duration (30d, 12h, 1d12h30m: "
+        "units w, d, h, m, s, ms, the largest first)",
         place,
         end,
     )

@@ -1,16 +1,17 @@
-"""What rules are made of: small objects, one for each part of a rule, that are asked directly by the one above.
+"""The nodes of compiled rules: one small object for each part of a rule, evaluated directly by the node above it.
 
-Compiled with mypyc, asking one is a C call. There are four kinds, by what they answer; where there is nothing to answer
-(a time that never was, say) each says so in its way:
+Compiled with mypyc, an evaluation is a C call. There are four kinds of nodes, by the type of their value. Each has its
+own form of an absent value, such as the time of an order that never came:
 
-- `Bool`: true or false. Comparisons of what is absent are false, `!=` too.
-- `Whole`: a number, an amount (minor units), a duration or a time (ms) as an integer; ABSENT.
-- `Real`: a number with a fraction, in double precision; NaN.
-- `Text`: None.
+- `Bool`: true or false, never absent. Comparisons of an absent value are false, `!=` too.
+- `Whole`: a number, an amount (minor units), a duration or a time (ms) as an integer; absent is ABSENT.
+- `Real`: a number with a fraction, in double precision; absent is NaN.
+- `Text`: a text; absent is None.
 
-`moves(m)` is the earliest instant (ms) after `m.at` at which time alone can change the answer: NEVER, or exact but for
-several parts of one rule that undo each other. A `Whole` whose `slope` is not 0 changes with every ms, by so much
-(`now`, `since(...)`): its `moves` speaks of what comes on top of that.
+`next_change_at(context)` returns the earliest time (ms) after `context.at` at which time alone can change the value;
+NEVER if there is none. It is exact, unless several parts of one rule change and cancel each other out. A `Whole` whose
+`slope` is not 0 changes by that amount with every ms (`now`, `since(...)`): its `next_change_at` covers only the
+changes beyond that.
 """
 
 from __future__ import annotations
@@ -20,30 +21,31 @@ from typing import Final
 from streams.core.rules.eval_context import EvalContext
 
 ABSENT: Final = -(1 << 61) + 40_961
-"""No amount, count or time comes near it."""
+"""Absent value of a `Whole`. No amount, count or time comes near it."""
 NEVER: Final = 1 << 61
 NAN: Final = float("nan")
 _LARGEST: Final = 1e300
-"""Of what is turned into a double. Beyond it, nothing is told apart."""
+"""Stands for every integer that is too large for a double."""
 _ROUNDED: Final = float(1 << 60)
+"""Bound of the values that are rounded to integers."""
 
 
 class Node:
-    """Some part of a rule."""
+    """A part of a compiled rule."""
 
-    def next_change_at(self, m: EvalContext) -> int:
-        """See above."""
+    def next_change_at(self, context: EvalContext) -> int:
+        """Return the earliest time (ms) at which time alone can change the value. See the module's docstring."""
         return NEVER
 
 
 class Bool(Node):
     timed: bool
-    """Whether `moves` may be anything but NEVER."""
+    """True if `next_change_at` can return anything but NEVER."""
 
     def __init__(self, timed: bool = False) -> None:
         self.timed = timed
 
-    def test(self, m: EvalContext) -> bool:
+    def test(self, context: EvalContext) -> bool:
         raise NotImplementedError
 
 
@@ -52,7 +54,7 @@ class Whole(Node):
         self.timed = timed
         self.slope = slope
 
-    def get(self, m: EvalContext) -> int:
+    def get(self, context: EvalContext) -> int:
         raise NotImplementedError
 
 
@@ -60,12 +62,12 @@ class Real(Node):
     def __init__(self, timed: bool = False) -> None:
         self.timed = timed
 
-    def get(self, m: EvalContext) -> float:
+    def get(self, context: EvalContext) -> float:
         raise NotImplementedError
 
 
 class Text(Node):
-    def get(self, m: EvalContext) -> str | None:
+    def get(self, context: EvalContext) -> str | None:
         raise NotImplementedError
 
 
@@ -77,7 +79,7 @@ class ConstantBool(Bool):
         super().__init__(False)
         self.value = value
 
-    def test(self, m: EvalContext) -> bool:
+    def test(self, context: EvalContext) -> bool:
         return self.value
 
 
@@ -86,7 +88,7 @@ class ConstantWhole(Whole):
         super().__init__()
         self.value = value
 
-    def get(self, m: EvalContext) -> int:
+    def get(self, context: EvalContext) -> int:
         return self.value
 
 
@@ -95,7 +97,7 @@ class ConstantReal(Real):
         super().__init__()
         self.value = value
 
-    def get(self, m: EvalContext) -> float:
+    def get(self, context: EvalContext) -> float:
         return self.value
 
 
@@ -103,7 +105,7 @@ class ConstantText(Text):
     def __init__(self, value: str) -> None:
         self.value = value
 
-    def get(self, m: EvalContext) -> str | None:
+    def get(self, context: EvalContext) -> str | None:
         return self.value
 
 
@@ -115,62 +117,62 @@ class Not(Bool):
         super().__init__(operand.timed)
         self.operand = operand
 
-    def test(self, m: EvalContext) -> bool:
-        return not self.operand.test(m)
+    def test(self, context: EvalContext) -> bool:
+        return not self.operand.test(context)
 
-    def next_change_at(self, m: EvalContext) -> int:
-        return self.operand.next_change_at(m)
+    def next_change_at(self, context: EvalContext) -> int:
+        return self.operand.next_change_at(context)
 
 
-class All(Bool):
-    """`and`. What time does to one part is of no interest as long as a part that time leaves alone is false."""
+class AllOf(Bool):
+    """`and`. While a part that time cannot change is false, time cannot change the result either."""
 
     def __init__(self, parts: list[Bool]) -> None:
         super().__init__(_timed(parts))
         self.parts = parts
 
-    def test(self, m: EvalContext) -> bool:
+    def test(self, context: EvalContext) -> bool:
         for part in self.parts:  # noqa: SIM110 -- mypyc makes a plain loop of this one
-            if not part.test(m):
+            if not part.test(context):
                 return False
         return True
 
-    def next_change_at(self, m: EvalContext) -> int:
-        return _moves(self.parts, m, False)
+    def next_change_at(self, context: EvalContext) -> int:
+        return _next_change(self.parts, context, False)
 
 
-class Any(Bool):
-    """`or`, likewise."""
+class AnyOf(Bool):
+    """`or`. While a part that time cannot change is true, time cannot change the result either."""
 
     def __init__(self, parts: list[Bool]) -> None:
         super().__init__(_timed(parts))
         self.parts = parts
 
-    def test(self, m: EvalContext) -> bool:
+    def test(self, context: EvalContext) -> bool:
         for part in self.parts:  # noqa: SIM110
-            if part.test(m):
+            if part.test(context):
                 return True
         return False
 
-    def next_change_at(self, m: EvalContext) -> int:
-        return _moves(self.parts, m, True)
+    def next_change_at(self, context: EvalContext) -> int:
+        return _next_change(self.parts, context, True)
 
 
 def _timed(parts: list[Bool]) -> bool:
     return True in [part.timed for part in parts]
 
 
-def _moves(parts: list[Bool], m: EvalContext, decides: bool) -> int:
+def _next_change(parts: list[Bool], context: EvalContext, decides: bool) -> int:
     earliest = NEVER
     for part in parts:
         if not part.timed:
-            if part.test(m) is decides:
+            if part.test(context) is decides:
                 return NEVER
         else:
-            moved = part.next_change_at(m)
-            if part.test(m) is decides and moved == NEVER:
+            change_at = part.next_change_at(context)
+            if part.test(context) is decides and change_at == NEVER:
                 return NEVER
-            earliest = min(earliest, moved)
+            earliest = min(earliest, change_at)
     return earliest
 
 
@@ -183,11 +185,11 @@ class SameBool(Bool):
         self.right = right
         self.same = same
 
-    def test(self, m: EvalContext) -> bool:
-        return (self.left.test(m) is self.right.test(m)) is self.same
+    def test(self, context: EvalContext) -> bool:
+        return (self.left.test(context) is self.right.test(context)) is self.same
 
-    def next_change_at(self, m: EvalContext) -> int:
-        return min(self.left.next_change_at(m), self.right.next_change_at(m))
+    def next_change_at(self, context: EvalContext) -> int:
+        return min(self.left.next_change_at(context), self.right.next_change_at(context))
 
 
 # -- comparisons
@@ -208,9 +210,9 @@ class CompareWhole(Bool):
         self.left = left
         self.right = right
 
-    def test(self, m: EvalContext) -> bool:
-        left = self.left.get(m)
-        right = self.right.get(m)
+    def test(self, context: EvalContext) -> bool:
+        left = self.left.get(context)
+        right = self.right.get(context)
         if left == ABSENT or right == ABSENT:
             return False
         operator = self.operator
@@ -226,13 +228,13 @@ class CompareWhole(Bool):
             return left <= right
         return left != right
 
-    def next_change_at(self, m: EvalContext) -> int:
+    def next_change_at(self, context: EvalContext) -> int:
         if not self.timed:
             return NEVER
-        earliest = min(self.left.next_change_at(m), self.right.next_change_at(m))
+        earliest = min(self.left.next_change_at(context), self.right.next_change_at(context))
         slope = self.slope
-        left = self.left.get(m)
-        right = self.right.get(m)
+        left = self.left.get(context)
+        right = self.right.get(context)
         if slope == 0 or left == ABSENT or right == ABSENT:
             return earliest
         ahead = left - right
@@ -241,20 +243,20 @@ class CompareWhole(Bool):
             crossed = _crossing(ahead, slope)
         elif operator in (GT, LE):
             crossed = _crossing(ahead - 1, slope)
-        else:  # equal at one instant: then, and no longer after it
+        else:  # equal for one ms: it changes at that ms and at the next one
             crossed = min(_crossing(ahead, slope), _crossing(ahead - 1, slope))
-        return earliest if crossed == NEVER else min(earliest, m.at + crossed)
+        return earliest if crossed == NEVER else min(earliest, context.at + crossed)
 
 
 def _crossing(ahead: int, slope: int) -> int:
-    """The ms until `ahead`, which grows by `slope` each, is no longer on its side of the line before 0; NEVER."""
+    """Return the ms until `ahead`, which grows by `slope` each ms, reaches 0 from below or falls below 0; or NEVER."""
     if slope > 0:
         return -(ahead // slope) if ahead < 0 else NEVER
     return ahead // -slope + 1 if ahead >= 0 else NEVER
 
 
 class CompareReal(Bool):
-    """All but `!=` are false by themselves where something is absent: that is what NaN is."""
+    """A comparison of doubles. NaN makes every operator except `!=` false by itself, so absent values need no test."""
 
     def __init__(self, operator: int, left: Real, right: Real) -> None:
         super().__init__(left.timed or right.timed)
@@ -262,9 +264,9 @@ class CompareReal(Bool):
         self.left = left
         self.right = right
 
-    def test(self, m: EvalContext) -> bool:
-        left = self.left.get(m)
-        right = self.right.get(m)
+    def test(self, context: EvalContext) -> bool:
+        left = self.left.get(context)
+        right = self.right.get(context)
         operator = self.operator
         if operator == GE:
             return left >= right
@@ -278,8 +280,8 @@ class CompareReal(Bool):
             return left <= right
         return left != right and left == left and right == right
 
-    def next_change_at(self, m: EvalContext) -> int:
-        return min(self.left.next_change_at(m), self.right.next_change_at(m))
+    def next_change_at(self, context: EvalContext) -> int:
+        return min(self.left.next_change_at(context), self.right.next_change_at(context))
 
 
 class SameText(Bool):
@@ -291,9 +293,9 @@ class SameText(Bool):
         self.right = right
         self.same = same
 
-    def test(self, m: EvalContext) -> bool:
-        left = self.left.get(m)
-        right = self.right.get(m)
+    def test(self, context: EvalContext) -> bool:
+        left = self.left.get(context)
+        right = self.right.get(context)
         if left is None or right is None:
             return False
         return (left == right) is self.same
@@ -308,23 +310,23 @@ class InTexts(Bool):
         self.among = among
         self.inside = inside
 
-    def test(self, m: EvalContext) -> bool:
-        item = self.item.get(m)
+    def test(self, context: EvalContext) -> bool:
+        item = self.item.get(context)
         return item is not None and (item in self.among) is self.inside
 
 
 class KnownWhole(Bool):
-    """Whether there is a value."""
+    """`known(…)`: true if the value is not absent."""
 
     def __init__(self, operand: Whole) -> None:
         super().__init__(operand.timed)
         self.operand = operand
 
-    def test(self, m: EvalContext) -> bool:
-        return self.operand.get(m) != ABSENT
+    def test(self, context: EvalContext) -> bool:
+        return self.operand.get(context) != ABSENT
 
-    def next_change_at(self, m: EvalContext) -> int:
-        return self.operand.next_change_at(m)
+    def next_change_at(self, context: EvalContext) -> int:
+        return self.operand.next_change_at(context)
 
 
 class KnownReal(Bool):
@@ -332,12 +334,12 @@ class KnownReal(Bool):
         super().__init__(operand.timed)
         self.operand = operand
 
-    def test(self, m: EvalContext) -> bool:
-        value = self.operand.get(m)
+    def test(self, context: EvalContext) -> bool:
+        value = self.operand.get(context)
         return value == value
 
-    def next_change_at(self, m: EvalContext) -> int:
-        return self.operand.next_change_at(m)
+    def next_change_at(self, context: EvalContext) -> int:
+        return self.operand.next_change_at(context)
 
 
 class KnownText(Bool):
@@ -345,8 +347,8 @@ class KnownText(Bool):
         super().__init__(False)
         self.operand = operand
 
-    def test(self, m: EvalContext) -> bool:
-        return self.operand.get(m) is not None
+    def test(self, context: EvalContext) -> bool:
+        return self.operand.get(context) is not None
 
 
 # -- arithmetic
@@ -361,7 +363,7 @@ DEFAULT: Final = 6
 
 
 class WithWhole(Whole):
-    """Two integers to one. LEAST, GREATEST and DEFAULT take the one that is there."""
+    """An operation on two integers. LEAST, GREATEST and DEFAULT take the other operand if one is absent."""
 
     def __init__(self, operator: int, left: Whole, right: Whole) -> None:
         slope = 0
@@ -374,12 +376,12 @@ class WithWhole(Whole):
         self.left = left
         self.right = right
 
-    def get(self, m: EvalContext) -> int:
-        left = self.left.get(m)
+    def get(self, context: EvalContext) -> int:
+        left = self.left.get(context)
         operator = self.operator
         if operator == DEFAULT and left != ABSENT:
             return left
-        right = self.right.get(m)
+        right = self.right.get(context)
         if operator >= LEAST:
             if left == ABSENT:
                 return right
@@ -394,12 +396,12 @@ class WithWhole(Whole):
             return left - right
         return left * right
 
-    def next_change_at(self, m: EvalContext) -> int:
-        return min(self.left.next_change_at(m), self.right.next_change_at(m)) if self.timed else NEVER
+    def next_change_at(self, context: EvalContext) -> int:
+        return min(self.left.next_change_at(context), self.right.next_change_at(context)) if self.timed else NEVER
 
 
 class WithReal(Real):
-    """Two numbers with fractions to one; nothing where it is divided by 0."""
+    """An operation on two doubles. A division by 0 is absent."""
 
     def __init__(self, operator: int, left: Real, right: Real) -> None:
         super().__init__(left.timed or right.timed)
@@ -407,12 +409,12 @@ class WithReal(Real):
         self.left = left
         self.right = right
 
-    def get(self, m: EvalContext) -> float:
-        left = self.left.get(m)
+    def get(self, context: EvalContext) -> float:
+        left = self.left.get(context)
         operator = self.operator
         if operator == DEFAULT and left == left:
             return left
-        right = self.right.get(m)
+        right = self.right.get(context)
         if operator >= LEAST:
             if left != left:
                 return right
@@ -427,8 +429,8 @@ class WithReal(Real):
             return left * right
         return NAN if right == 0.0 else left / right
 
-    def next_change_at(self, m: EvalContext) -> int:
-        return min(self.left.next_change_at(m), self.right.next_change_at(m))
+    def next_change_at(self, context: EvalContext) -> int:
+        return min(self.left.next_change_at(context), self.right.next_change_at(context))
 
 
 class DefaultText(Text):
@@ -436,9 +438,9 @@ class DefaultText(Text):
         self.left = left
         self.right = right
 
-    def get(self, m: EvalContext) -> str | None:
-        left = self.left.get(m)
-        return self.right.get(m) if left is None else left
+    def get(self, context: EvalContext) -> str | None:
+        left = self.left.get(context)
+        return self.right.get(context) if left is None else left
 
 
 class AsReal(Real):
@@ -446,34 +448,34 @@ class AsReal(Real):
         super().__init__(operand.timed)
         self.operand = operand
 
-    def get(self, m: EvalContext) -> float:
-        value = self.operand.get(m)
+    def get(self, context: EvalContext) -> float:
+        value = self.operand.get(context)
         if value == ABSENT:
             return NAN
         if -NEVER < value < NEVER:
             return float(value)
         return real(value)
 
-    def next_change_at(self, m: EvalContext) -> int:
-        return self.operand.next_change_at(m)
+    def next_change_at(self, context: EvalContext) -> int:
+        return self.operand.next_change_at(context)
 
 
 class Rounded(Whole):
-    """Half up; amounts and durations stay whole."""
+    """A double rounded half up, because amounts and durations are whole numbers."""
 
     def __init__(self, operand: Real) -> None:
         super().__init__(operand.timed)
         self.operand = operand
 
-    def get(self, m: EvalContext) -> int:
-        return rounded(self.operand.get(m))
+    def get(self, context: EvalContext) -> int:
+        return rounded(self.operand.get(context))
 
-    def next_change_at(self, m: EvalContext) -> int:
-        return self.operand.next_change_at(m)
+    def next_change_at(self, context: EvalContext) -> int:
+        return self.operand.next_change_at(context)
 
 
 def real(value: int) -> float:
-    """The double nearest to an integer of any size that rules can come to."""
+    """Return the double nearest to an integer of any size."""
     try:
         return float(value)
     except OverflowError:
@@ -481,8 +483,8 @@ def real(value: int) -> float:
 
 
 def rounded(value: float) -> int:
-    """The integer nearest to it, half up; ABSENT where that is none worth telling."""
-    if not -_ROUNDED < value < _ROUNDED:  # nor is NaN
+    """Return the nearest integer, half up; ABSENT for NaN and for values beyond 2**60."""
+    if not -_ROUNDED < value < _ROUNDED:  # true for NaN too
         return ABSENT
     below = value // 1.0
     return int(below) + (1 if value - below >= 0.5 else 0)

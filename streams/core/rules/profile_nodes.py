@@ -1,4 +1,4 @@
-"""The nodes that read something: of the profile, the event at hand, the time."""
+"""Nodes that read the profile, the current event and the time."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ from streams.core.rules.nodes import ABSENT, NEVER, Bool, Text, Whole
 # -- the profile
 
 
-class Orders(Whole):
-    def get(self, m: EvalContext) -> int:
-        return m.profile.orders
+class OrderCount(Whole):
+    def get(self, context: EvalContext) -> int:
+        return context.profile.orders
 
 
 class Revenue(Whole):
-    """Absent if it is in another currency than the playbook's."""
+    """Total of the orders; absent if it is in another currency than the playbook's."""
 
     def __init__(self, currency: str) -> None:
         super().__init__()
         self.currency = currency
 
-    def get(self, m: EvalContext) -> int:
-        profile = m.profile
+    def get(self, context: EvalContext) -> int:
+        profile = context.profile
         if profile.currency is not None and profile.currency != self.currency:
             return ABSENT
         return profile.revenue
 
 
 class AverageOrderValue(Whole):
-    """Half up, as outputs show it."""
+    """Average value of an order, rounded half up as in outputs. Absent before the first one in the currency."""
 
     def __init__(self, currency: str) -> None:
         super().__init__()
         self.currency = currency
 
-    def get(self, m: EvalContext) -> int:
-        profile = m.profile
+    def get(self, context: EvalContext) -> int:
+        profile = context.profile
         number = profile.orders - profile.other_currency_orders
         if profile.currency != self.currency or number <= 0:
             return ABSENT
@@ -44,48 +44,48 @@ class AverageOrderValue(Whole):
 
 
 class ProductViews(Whole):
-    def get(self, m: EvalContext) -> int:
-        return m.profile.product_views
+    def get(self, context: EvalContext) -> int:
+        return context.profile.product_views
 
 
 class Checkouts(Whole):
-    def get(self, m: EvalContext) -> int:
-        return m.profile.checkouts
+    def get(self, context: EvalContext) -> int:
+        return context.profile.checkouts
 
 
 class Reviews(Whole):
-    def get(self, m: EvalContext) -> int:
-        return m.profile.reviews
+    def get(self, context: EvalContext) -> int:
+        return context.profile.reviews
 
 
 class Referrals(Whole):
-    def get(self, m: EvalContext) -> int:
-        return m.profile.referrals
+    def get(self, context: EvalContext) -> int:
+        return context.profile.referrals
 
 
 class SessionCount(Whole):
-    def get(self, m: EvalContext) -> int:
-        return m.profile.sessions.count
+    def get(self, context: EvalContext) -> int:
+        return context.profile.sessions.count
 
 
 class CartItems(Whole):
-    def get(self, m: EvalContext) -> int:
+    def get(self, context: EvalContext) -> int:
         total = 0
-        for line in m.profile.cart.now.lines.values():
+        for line in context.profile.cart.now.lines.values():
             total += line.quantity
         return total
 
 
 class CartValue(Whole):
-    """Absent if a price is missing or in another currency."""
+    """Value of the cart; absent if a price is missing or in another currency."""
 
     def __init__(self, currency: str) -> None:
         super().__init__()
         self.currency = currency
 
-    def get(self, m: EvalContext) -> int:
+    def get(self, context: EvalContext) -> int:
         total = 0
-        for line in m.profile.cart.now.lines.values():
+        for line in context.profile.cart.now.lines.values():
             price = line.price
             if price is None or line.currency != self.currency:
                 return ABSENT
@@ -94,54 +94,54 @@ class CartValue(Whole):
 
 
 class SignedUp(Bool):
-    def test(self, m: EvalContext) -> bool:
-        return m.profile.signed_up
+    def test(self, context: EvalContext) -> bool:
+        return context.profile.signed_up
 
 
 class Subscribed(Bool):
-    """Whether the last of subscribed and unsubscribed was this."""
+    """True if the last of `subscribed` and `unsubscribed` was the wanted one."""
 
     def __init__(self, wanted: bool) -> None:
         super().__init__(False)
         self.wanted = wanted
 
-    def test(self, m: EvalContext) -> bool:
-        return m.profile.subscribed is self.wanted
+    def test(self, context: EvalContext) -> bool:
+        return context.profile.subscribed is self.wanted
 
 
 class Identified(Bool):
-    def test(self, m: EvalContext) -> bool:
-        return m.profile.identified
+    def test(self, context: EvalContext) -> bool:
+        return context.profile.identified
 
 
-class Counted(Whole):
-    """Events of a type, of `Playbook.counted_types`."""
+class EventCount(Whole):
+    """Number of events of a type that is in `Playbook.counted_types`."""
 
     def __init__(self, type_: str) -> None:
         super().__init__()
         self.type = type_
 
-    def get(self, m: EvalContext) -> int:
-        return m.profile.type_counts.get(self.type, 0)
+    def get(self, context: EvalContext) -> int:
+        return context.profile.type_counts.get(self.type, 0)
 
 
-# -- orders of a window, from the order book: exact
+# -- orders of a window: exact, from the order book
 
 
 class OrdersWithin(Whole):
-    """Orders that count, as far as they are kept, of less than a window ago; or what they come to."""
+    """Number or sum of the orders that count and are less than a window old, among those that are kept."""
 
     def __init__(self, window: int, currency: str | None) -> None:
         super().__init__(True)
         self.window = window
         self.currency = currency
-        """Of the sum. None: they are counted."""
+        """Currency of the sum. None: the orders are counted."""
 
-    def get(self, m: EvalContext) -> int:
-        since = m.at - self.window
+    def get(self, context: EvalContext) -> int:
+        since = context.at - self.window
         currency = self.currency
         total = 0
-        for order in m.profile.order_book.values():
+        for order in context.profile.order_book.values():
             at: int = order.at
             if at > since and order.counts:
                 if currency is None:
@@ -150,10 +150,10 @@ class OrdersWithin(Whole):
                     total += order.net
         return total
 
-    def next_change_at(self, m: EvalContext) -> int:
-        since = m.at - self.window
+    def next_change_at(self, context: EvalContext) -> int:
+        since = context.at - self.window
         earliest = NEVER
-        for order in m.profile.order_book.values():
+        for order in context.profile.order_book.values():
             at: int = order.at
             if at > since and at + self.window < earliest and order.counts:
                 earliest = at + self.window
@@ -167,22 +167,22 @@ class Now(Whole):
     def __init__(self) -> None:
         super().__init__(True, 1)
 
-    def get(self, m: EvalContext) -> int:
-        return m.at
+    def get(self, context: EvalContext) -> int:
+        return context.at
 
 
 class LastOrderAt(Whole):
-    def get(self, m: EvalContext) -> int:
-        at = m.profile.last_order_at
+    def get(self, context: EvalContext) -> int:
+        at = context.profile.last_order_at
         return ABSENT if at is None else at
 
 
 class FirstOrderAt(Whole):
-    """The earliest of the orders kept that counts."""
+    """Time of the earliest order that counts, among those that are kept."""
 
-    def get(self, m: EvalContext) -> int:
+    def get(self, context: EvalContext) -> int:
         first = NEVER
-        for order in m.profile.order_book.values():
+        for order in context.profile.order_book.values():
             at: int = order.at
             if at < first and order.counts:
                 first = at
@@ -190,62 +190,62 @@ class FirstOrderAt(Whole):
 
 
 class LastActivityAt(Whole):
-    def get(self, m: EvalContext) -> int:
-        at = m.profile.active_at
+    def get(self, context: EvalContext) -> int:
+        at = context.profile.active_at
         return ABSENT if at < 0 else at
 
 
 class FirstSeenAt(Whole):
-    def get(self, m: EvalContext) -> int:
-        return m.profile.first_seen_at
+    def get(self, context: EvalContext) -> int:
+        return context.profile.first_seen_at
 
 
 class LastSeenAt(Whole):
-    def get(self, m: EvalContext) -> int:
-        return m.profile.last_seen_at
+    def get(self, context: EvalContext) -> int:
+        return context.profile.last_seen_at
 
 
 class BegunAt(Whole):
-    """When the trigger began."""
+    """Time at which the trigger began."""
 
-    def get(self, m: EvalContext) -> int:
-        return ABSENT if m.begun_at < 0 else m.begun_at
+    def get(self, context: EvalContext) -> int:
+        return ABSENT if context.begun_at < 0 else context.begun_at
 
 
 # -- stages
 
 
-def _further(m: EvalContext, track: int) -> TrackState | None:
-    """The customer's place in a track that is not the first."""
-    tracks = m.profile.tracks
+def _state_of_other_track(context: EvalContext, track: int) -> TrackState | None:
+    """Return the customer's state in a track that is not the first; None if the profile has none."""
+    tracks = context.profile.tracks
     return None if tracks is None else tracks[track - 1]
 
 
 class Stage(Text):
-    """Of the track of that number."""
+    """Stage of the track at an index."""
 
     def __init__(self, track: int) -> None:
         self.track = track
 
-    def get(self, m: EvalContext) -> str | None:
+    def get(self, context: EvalContext) -> str | None:
         if self.track == 0:
-            return m.profile.stage
-        state = _further(m, self.track)
+            return context.profile.stage
+        state = _state_of_other_track(context, self.track)
         return None if state is None else state.stage
 
 
 class EnteredAt(Whole):
-    """When the stage of the track of that number was entered."""
+    """Time at which the stage of the track at an index was entered."""
 
     def __init__(self, track: int) -> None:
         super().__init__()
         self.track = track
 
-    def get(self, m: EvalContext) -> int:
+    def get(self, context: EvalContext) -> int:
         if self.track == 0:
-            profile = m.profile
+            profile = context.profile
             return ABSENT if profile.stage is None else profile.entered_at
-        state = _further(m, self.track)
+        state = _state_of_other_track(context, self.track)
         return ABSENT if state is None or state.stage is None else state.entered_at
 
 
@@ -254,81 +254,81 @@ class Cycle(Whole):
         super().__init__()
         self.track = track
 
-    def get(self, m: EvalContext) -> int:
+    def get(self, context: EvalContext) -> int:
         if self.track == 0:
-            return m.profile.cycle
-        state = _further(m, self.track)
+            return context.profile.cycle
+        state = _state_of_other_track(context, self.track)
         return 1 if state is None else state.cycle
 
 
 class OrdersInStage(Whole):
-    """Completions since the stage of the track of that number was entered."""
+    """Completed orders since the stage of the track at an index was entered."""
 
     def __init__(self, track: int) -> None:
         super().__init__()
         self.track = track
 
-    def get(self, m: EvalContext) -> int:
+    def get(self, context: EvalContext) -> int:
         if self.track == 0:
-            return m.profile.orders_in_stage
-        state = _further(m, self.track)
+            return context.profile.orders_in_stage
+        state = _state_of_other_track(context, self.track)
         return 0 if state is None else state.orders_in_stage
 
 
-# -- the event at hand: all absent, or false, at a deadline
+# -- the current event: all of these are absent, or false, at a deadline
 
 
-class Active(Bool):
-    def test(self, m: EvalContext) -> bool:
-        return m.active
+class IsActivity(Bool):
+    def test(self, context: EvalContext) -> bool:
+        return context.active
 
 
 class EventType(Text):
-    def get(self, m: EvalContext) -> str | None:
-        event = m.event
+    def get(self, context: EvalContext) -> str | None:
+        event = context.event
         return None if event is None else event.type
 
 
 class EventCategory(Text):
-    def get(self, m: EvalContext) -> str | None:
-        event = m.event
+    def get(self, context: EvalContext) -> str | None:
+        event = context.event
         return None if event is None else event.category
 
 
 class EventProduct(Text):
-    def get(self, m: EvalContext) -> str | None:
-        event = m.event
+    def get(self, context: EvalContext) -> str | None:
+        event = context.event
         return None if event is None else event.product_id
 
 
 class EventChannel(Text):
-    def get(self, m: EvalContext) -> str | None:
-        event = m.event
+    def get(self, context: EvalContext) -> str | None:
+        event = context.event
         return None if event is None else event.channel
 
 
 class EventCoupon(Text):
-    def get(self, m: EvalContext) -> str | None:
-        event = m.event
+    def get(self, context: EvalContext) -> str | None:
+        event = context.event
         return None if event is None else event.coupon
 
 
 class EventQuantity(Whole):
-    def get(self, m: EvalContext) -> int:
-        event = m.event
+    def get(self, context: EvalContext) -> int:
+        event = context.event
         return ABSENT if event is None else event.quantity
 
 
 class EventAmount(Whole):
-    """Its price or its total; absent in another currency."""
+    """Price or total of the event; absent in another currency."""
 
     def __init__(self, currency: str, total: bool) -> None:
         super().__init__()
         self.currency = currency
         self.total = total
 
-    def get(self, m: EvalContext) -> int:
-        event = m.event
+    def get(self, context: EvalContext) -> int:
+        event = context.event
         if event is None or event.currency != self.currency:
             return ABSENT
         amount = event.total if self.total else event.price
@@ -336,14 +336,14 @@ class EventAmount(Whole):
 
 
 class EventHas(Bool):
-    """Whether it, or one of its items, is of one of these categories."""
+    """True if the event, or one of its items, is of one of the categories."""
 
     def __init__(self, categories: frozenset[str]) -> None:
         super().__init__(False)
         self.categories = categories
 
-    def test(self, m: EvalContext) -> bool:
-        event = m.event
+    def test(self, context: EvalContext) -> bool:
+        event = context.event
         if event is None:
             return False
         if event.category is not None and event.category in self.categories:

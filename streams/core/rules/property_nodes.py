@@ -1,4 +1,4 @@
-"""The nodes that read properties, of the event at hand or as they are kept, and store credits."""
+"""Nodes that read properties, of the current event or of the profile, and store credits."""
 
 from __future__ import annotations
 
@@ -9,56 +9,59 @@ from streams.core.rules.types import Type
 Value = bool | int | float | str
 
 
-class Property:
-    """Where the value is: in the event (`currency` is then the one that amounts are in), or in the profile."""
+class PropertySource:
+    """The place of a property: the current event, or with `kept` the profile.
+
+    An amount of an event is absent if the event is not in `currency`; None accepts any.
+    """
 
     def __init__(self, name: str, kept: bool, currency: str | None) -> None:
         self.name = name
         self.kept = kept
         self.currency = currency
 
-    def find(self, m: EvalContext) -> Value | None:
-        """The value, None where there is none."""
+    def find(self, context: EvalContext) -> Value | None:
+        """Return the value; None if it is absent."""
         if self.kept:
-            facts = m.profile.facts
+            facts = context.profile.facts
             if facts is None:
                 return None
             latest: tuple[Value, int] | None = facts.kept.get(self.name)
             return None if latest is None else latest[0]
-        event = m.event
+        event = context.event
         if event is None or event.properties is None or (self.currency is not None and event.currency != self.currency):
             return None
         return event.properties.get(self.name)
 
 
 class PropertyBool(Bool):
-    def __init__(self, of: Property) -> None:
+    def __init__(self, source: PropertySource) -> None:
         super().__init__()
-        self.of = of
+        self.source = source
 
-    def test(self, m: EvalContext) -> bool:
-        return self.of.find(m) is True
+    def test(self, context: EvalContext) -> bool:
+        return self.source.find(context) is True
 
 
 class PropertyWhole(Whole):
-    def __init__(self, of: Property) -> None:
+    def __init__(self, source: PropertySource) -> None:
         super().__init__()
-        self.of = of
+        self.source = source
 
-    def get(self, m: EvalContext) -> int:
-        value = self.of.find(m)
+    def get(self, context: EvalContext) -> int:
+        value = self.source.find(context)
         if isinstance(value, bool) or not isinstance(value, int):
             return ABSENT
         return value
 
 
 class PropertyReal(Real):
-    def __init__(self, of: Property) -> None:
+    def __init__(self, source: PropertySource) -> None:
         super().__init__()
-        self.of = of
+        self.source = source
 
-    def get(self, m: EvalContext) -> float:
-        value = self.of.find(m)
+    def get(self, context: EvalContext) -> float:
+        value = self.source.find(context)
         if isinstance(value, float):
             return value
         if isinstance(value, bool) or not isinstance(value, int):
@@ -67,73 +70,73 @@ class PropertyReal(Real):
 
 
 class PropertyText(Text):
-    def __init__(self, of: Property) -> None:
-        self.of = of
+    def __init__(self, source: PropertySource) -> None:
+        self.source = source
 
-    def get(self, m: EvalContext) -> str | None:
-        value = self.of.find(m)
+    def get(self, context: EvalContext) -> str | None:
+        value = self.source.find(context)
         return value if isinstance(value, str) else None
 
 
 def of_event(name: str, type_: Type, currency: str) -> Node:
-    """The node of a property of the event at hand."""
-    return _node(Property(name, False, currency if type_ is Type.MONEY else None), type_)
+    """Return the node of a property of the current event."""
+    return _node(PropertySource(name, False, currency if type_ is Type.MONEY else None), type_)
 
 
 def of_profile(name: str, type_: Type) -> Node:
-    """The node of a property that is kept."""
-    return _node(Property(name, True, None), type_)
+    """Return the node of a property that profiles keep."""
+    return _node(PropertySource(name, True, None), type_)
 
 
-def _node(of: Property, type_: Type) -> Node:
+def _node(source: PropertySource, type_: Type) -> Node:
     if type_ is Type.BOOL:
-        return PropertyBool(of)
+        return PropertyBool(source)
     if type_ is Type.NUMBER:
-        return PropertyReal(of)
+        return PropertyReal(source)
     if type_ is Type.TEXT:
-        return PropertyText(of)
-    return PropertyWhole(of)
+        return PropertyText(source)
+    return PropertyWhole(source)
 
 
-class Credit(Whole):
-    """What is left of store credits that have not expired."""
+class CreditLeft(Whole):
+    """Sum of the store credits that are neither spent nor expired."""
 
     def __init__(self) -> None:
         super().__init__(True)
 
-    def get(self, m: EvalContext) -> int:
-        facts = m.profile.facts
+    def get(self, context: EvalContext) -> int:
+        facts = context.profile.facts
         total = 0
         if facts is not None:
             for credit in facts.credits:
                 expires_at: int = credit.expires_at
-                if expires_at > m.at:
+                if expires_at > context.at:
                     total += credit.amount
         return total
 
-    def next_change_at(self, m: EvalContext) -> int:
-        return _next_expiry(m)
+    def next_change_at(self, context: EvalContext) -> int:
+        return _next_expiry(context)
 
 
 class CreditExpiresAt(Whole):
-    """When the next store credit expires."""
+    """Time at which the next store credit expires."""
 
     def __init__(self) -> None:
         super().__init__(True)
 
-    def get(self, m: EvalContext) -> int:
-        at = _next_expiry(m)
+    def get(self, context: EvalContext) -> int:
+        at = _next_expiry(context)
         return ABSENT if at == NEVER else at
 
-    def next_change_at(self, m: EvalContext) -> int:
-        return _next_expiry(m)
+    def next_change_at(self, context: EvalContext) -> int:
+        return _next_expiry(context)
 
 
-def _next_expiry(m: EvalContext) -> int:
-    facts = m.profile.facts
+def _next_expiry(context: EvalContext) -> int:
+    facts = context.profile.facts
     if facts is not None:
         for credit in facts.credits:  # the earliest comes first
             expires_at: int = credit.expires_at
-            if expires_at > m.at:
+            if expires_at > context.at:
                 return expires_at
     return NEVER

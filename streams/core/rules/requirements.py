@@ -1,4 +1,4 @@
-"""What a profile has to keep for rules, beside what it always keeps."""
+"""The data that profiles have to keep for rules, in addition to the data that they always keep."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from streams.core.model.policy import DAY, HOUR, MINUTE, SECOND
 from streams.core.rules.types import Type
 
 EVERYTHING: Final = "*"
-"""Among categories or products: all of them, as far as they fit."""
+"""Stands for all categories or products, up to the number that a profile keeps."""
 MOST_BUCKETS: Final = 128
 _WIDTHS: Final = (
     SECOND, 5 * SECOND, 15 * SECOND, 30 * SECOND, MINUTE, 5 * MINUTE, 15 * MINUTE, 30 * MINUTE,
@@ -18,7 +18,7 @@ _WIDTHS: Final = (
 
 
 def bucket_width(window: int) -> int:
-    """The resolution of a rolling window, ms: the finest that makes at most 128 buckets of it."""
+    """Return the width of a bucket of a rolling window, ms: the smallest with which the window has at most 128."""
     for width in _WIDTHS:
         if window <= width * MOST_BUCKETS:
             return width
@@ -26,29 +26,29 @@ def bucket_width(window: int) -> int:
 
 
 class Window:
-    """A rolling window of the number of events of a type, or of what they come to (`amounts`)."""
+    """A rolling window of the number of events of a type or, with `amounts`, of the sum of their amounts."""
 
     def __init__(self, type_: str, length: int, amounts: bool) -> None:
         self.type = type_
         self.length = length
-        """ms"""
+        """In ms."""
         self.amounts = amounts
         self.width = bucket_width(length)
         self.key = f"{'sum' if amounts else 'count'} {type_} {length}"
-        """In `Aggregates.windows`."""
+        """Key in `Aggregates.windows`."""
 
     def cutoff(self, at: int) -> int:
-        """The first bucket of the window that ends at `at`: an event stays until its whole bucket has left."""
+        """Return the first bucket of the window that ends at `at`: an event counts until its whole bucket has left."""
         return (at - self.length) // self.width
 
 
 def stage_key(track: str, type_: str) -> str:
-    """In `Aggregates.in_stage`."""
+    """Return the key in `Aggregates.in_stage`."""
     return f"{track}/{type_}"
 
 
 class KeptProperty:
-    """A property that is kept from events: the latest value told by one of these types (None: by any)."""
+    """A property that profiles keep: its latest value in events of `event_types` (None: of any type)."""
 
     def __init__(self, name: str, type_: Type, property_: str, event_types: Iterable[str] | None = None) -> None:
         self.name = name
@@ -59,7 +59,7 @@ class KeptProperty:
 
 
 class Requirements:
-    """Of one rule, or of all rules of a playbook (`together`). Immutable."""
+    """The requirements of one rule, or of all rules of a playbook (`together`). Immutable."""
 
     def __init__(
         self,
@@ -81,18 +81,18 @@ class Requirements:
         self.sums = frozenset(sums)
         """Event types whose amounts are added up."""
         self.in_stage = frozenset(in_stage)
-        """Tracks, and event types to count since their stage was entered."""
+        """Pairs of a track and an event type: its events are counted since the stage of the track was entered."""
         self.categories_bought = frozenset(categories_bought)
         self.products_bought = frozenset(products_bought)
         self.categories_viewed = frozenset(categories_viewed)
         self.properties = dict(properties or {})
-        """Of events: to be decoded."""
+        """Properties of events that have to be decoded."""
         self.kept = dict(kept or {})
         self.credits = credits
 
 
 def together(all_needs: Iterable[Requirements]) -> Requirements:
-    """What all of them need."""
+    """Return the union of the requirements."""
     needs = list(all_needs)
     windows: dict[str, Window] = {}
     properties: dict[str, Type] = {}

@@ -1,10 +1,10 @@
-"""A rule as it was written: what the parser makes of the text, and the checker reads. No names are known here yet."""
+"""The syntax tree of a rule: the parser builds it from the text, the checker reads it. Names are not resolved yet."""
 
 from __future__ import annotations
 
 
 class Tree:
-    """A part of the text, from offset `start` to `end`. `depth` counts the levels below and with it."""
+    """A part of the text, from offset `start` to `end`. `depth` is its number of levels, itself included."""
 
     def __init__(self, start: int, end: int, depth: int) -> None:
         self.start = start
@@ -13,7 +13,7 @@ class Tree:
 
 
 class Number(Tree):
-    """A number as it stands in the text: whole, or with decimals."""
+    """A number as written: whole, or with decimals."""
 
     def __init__(self, text: str, start: int, end: int) -> None:
         super().__init__(start, end, 1)
@@ -45,7 +45,7 @@ class Truth(Tree):
 
 
 class Name(Tree):
-    """A name, dots included: `orders`, `event.properties.score`."""
+    """A name with its dots: `orders`, `event.properties.score`."""
 
     def __init__(self, name: str, start: int, end: int) -> None:
         super().__init__(start, end, 1)
@@ -53,7 +53,7 @@ class Name(Tree):
 
 
 class Call(Tree):
-    """A function with its arguments, those given by name apart."""
+    """A function call. `named` holds the arguments that are given by name."""
 
     def __init__(self, name: str, arguments: list[Tree], named: dict[str, Tree], start: int, end: int) -> None:
         below = [*arguments, *named.values()]
@@ -64,7 +64,7 @@ class Call(Tree):
 
 
 class Sequence(Tree):
-    """Several things in parentheses or brackets: what may stand behind `in`."""
+    """A list of values in parentheses or brackets, as it follows `in`."""
 
     def __init__(self, items: list[Tree], start: int, end: int) -> None:
         super().__init__(start, end, 1 + max([part.depth for part in items], default=0))
@@ -72,7 +72,7 @@ class Sequence(Tree):
 
 
 class Unary(Tree):
-    """`not` or `-` before something."""
+    """`not` or `-` before an operand."""
 
     def __init__(self, operator: str, operand: Tree, start: int) -> None:
         super().__init__(start, operand.end, 1 + operand.depth)

@@ -1,4 +1,4 @@
-"""What values of rules are."""
+"""The types of the values of rules."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from typing import Final, Literal
 
 
 class Type(enum.Enum):
-    """Money is in minor units of the playbook's currency, durations and times are in ms."""
+    """The type of a value. Money is in minor units of the playbook's currency; durations and times are in ms.
 
-    BOOL = "yes or no"
+    The text of a member names the type in error messages.
+    """
+
+    BOOL = "a yes-or-no value"
     NUMBER = "a number"
     MONEY = "an amount of money"
     DURATION = "a duration"
@@ -18,7 +21,7 @@ class Type(enum.Enum):
 
     @property
     def kind(self) -> Literal["bool", "number", "money", "duration", "time", "text"]:
-        """As outputs name it."""
+        """Name of the type in outputs."""
         return _KINDS[self]
 
 

@@ -1,4 +1,4 @@
-"""What rules can name, and what each playbook adds to it. `docs/rules.md` describes it; a test holds it to that."""
+"""The names that rules can use, and those that each playbook adds. A test compares them with `docs/rules.md`."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from streams.core.rules.requirements import KeptProperty, Requirements
 from streams.core.rules.types import Type
 
 OWN_STAGE: Final = "stage:"
-"""What reads the stage of the track whose rule it is."""
+"""Read by a name that depends on the stage of the rule's own track."""
 KNOWN_TYPES: Final = CLICKSTREAM_TYPES | ORDER_TYPES
 
 
 class Vocabulary:
-    """What the rules of one playbook, or of one of its tracks, can name. Immutable."""
+    """The names that the rules of one playbook, or of one of its tracks, can use. Immutable."""
 
     def __init__(
         self,
@@ -31,26 +31,29 @@ class Vocabulary:
         minor_units: int = 100,
         of_trigger: bool = False,
     ) -> None:
-        """`tracks`: the stages of each, in the playbook's order. `track`: the one whose rules these are, so that
-        `stage` means its stage; else the first. `event_types`: those beside the known ones. `properties`: those of
-        events that rules may read, `kept`: those that profiles keep. `minor_units`: of one unit of the currency (100
-        cents of a euro). `of_trigger`: the rules are a trigger's, and can say when it began."""
+        """Create the vocabulary of the rules of `track`, whose stage is then `stage`; without it, of the first track.
+
+        `tracks`: the stages of each track, in the playbook's order. `event_types`: types in addition to the known ones.
+        `properties`: properties of events that rules may read. `kept`: properties that profiles keep. `minor_units`:
+        number of minor units in one unit of the currency (100 cents in a euro). `of_trigger`: the rules belong to a
+        trigger and can read `begun_at`.
+        """
         self.tracks = dict(tracks or {})
         self.track = next(iter(self.tracks), "") if track is None else track
         self.event_types = KNOWN_TYPES | frozenset(event_types)
         self.properties = dict(properties or {})
-        self.kept = {one.name: one for one in kept}
+        self.kept = {kept_property.name: kept_property for kept_property in kept}
         self.currency = currency
         self.minor_units = minor_units
         self.of_trigger = of_trigger
 
-    def place(self, track: str) -> int:
-        """Its number among the tracks."""
+    def track_index(self, track: str) -> int:
+        """Return the position of the track among the tracks, from 0; 0 if it is unknown."""
         return list(self.tracks).index(track) if track in self.tracks else 0
 
 
 class Word:
-    """A name that stands for something of the customer, the event or the time."""
+    """A name that rules can use for a value of the customer, the event or the time."""
 
     def __init__(
         self,
@@ -61,7 +64,7 @@ class Word:
     ) -> None:
         self.type = type_
         self.reads = reads
-        """See `touching`."""
+        """Facts that the value depends on. `dependencies` lists them."""
         self.make = make
         self.needs = needs
 
@@ -79,16 +82,18 @@ _CREDITS: Final = Requirements(
 )
 
 BEGUN_AT: Final = "begun_at"
-"""Known to rules of triggers only."""
+"""Available only in the rules of triggers."""
 
 WORDS: Final[dict[str, Word]] = {
     # orders
-    "orders": Word(_NUMBER, ("orders",), lambda v: profile_nodes.Orders()),
-    "orders_in_stage": Word(_NUMBER, ("orders", OWN_STAGE), lambda v: profile_nodes.OrdersInStage(v.place(v.track))),
+    "orders": Word(_NUMBER, ("orders",), lambda v: profile_nodes.OrderCount()),
+    "orders_in_stage": Word(
+        _NUMBER, ("orders", OWN_STAGE), lambda v: profile_nodes.OrdersInStage(v.track_index(v.track))
+    ),
     "revenue": Word(_MONEY, ("orders",), lambda v: profile_nodes.Revenue(v.currency)),
     "average_order_value": Word(_MONEY, ("orders",), lambda v: profile_nodes.AverageOrderValue(v.currency)),
     "last_order_at": Word(_TIME, ("orders",), lambda v: profile_nodes.LastOrderAt()),
-    # what was done
+    # activity and cart
     "product_views": Word(_NUMBER, ("count:product_viewed",), lambda v: profile_nodes.ProductViews()),
     "checkouts": Word(_NUMBER, ("count:checkout_started",), lambda v: profile_nodes.Checkouts()),
     "reviews": Word(_NUMBER, ("count:product_reviewed",), lambda v: profile_nodes.Reviews()),
@@ -100,7 +105,7 @@ WORDS: Final[dict[str, Word]] = {
     "cart_items": Word(_NUMBER, ("cart",), lambda v: profile_nodes.CartItems()),
     "cart_value": Word(_MONEY, ("cart",), lambda v: profile_nodes.CartValue(v.currency)),
     "identified": Word(_BOOL, (), lambda v: profile_nodes.Identified()),
-    "credit": Word(_MONEY, _CREDIT, lambda v: property_nodes.Credit(), _CREDITS),
+    "credit": Word(_MONEY, _CREDIT, lambda v: property_nodes.CreditLeft(), _CREDITS),
     # times
     "now": Word(_TIME, ("time",), lambda v: profile_nodes.Now()),
     "first_seen_at": Word(_TIME, ("seen",), lambda v: profile_nodes.FirstSeenAt()),
@@ -109,13 +114,13 @@ WORDS: Final[dict[str, Word]] = {
     "first_order_at": Word(_TIME, ("orders",), lambda v: profile_nodes.FirstOrderAt()),
     "credit_expires_at": Word(_TIME, _CREDIT, lambda v: property_nodes.CreditExpiresAt(), _CREDITS),
     # stages
-    "stage": Word(_TEXT, (OWN_STAGE,), lambda v: profile_nodes.Stage(v.place(v.track))),
-    "entered_at": Word(_TIME, (OWN_STAGE,), lambda v: profile_nodes.EnteredAt(v.place(v.track))),
-    "cycle": Word(_NUMBER, (OWN_STAGE,), lambda v: profile_nodes.Cycle(v.place(v.track))),
+    "stage": Word(_TEXT, (OWN_STAGE,), lambda v: profile_nodes.Stage(v.track_index(v.track))),
+    "entered_at": Word(_TIME, (OWN_STAGE,), lambda v: profile_nodes.EnteredAt(v.track_index(v.track))),
+    "cycle": Word(_NUMBER, (OWN_STAGE,), lambda v: profile_nodes.Cycle(v.track_index(v.track))),
     # the trigger
     BEGUN_AT: Word(_TIME, (), lambda v: profile_nodes.BegunAt()),
-    # the event at hand
-    "activity": Word(_BOOL, ("event",), lambda v: profile_nodes.Active()),
+    # the current event
+    "activity": Word(_BOOL, ("event",), lambda v: profile_nodes.IsActivity()),
     "event.type": Word(_TEXT, ("event",), lambda v: profile_nodes.EventType()),
     "event.product_id": Word(_TEXT, ("event",), lambda v: profile_nodes.EventProduct()),
     "event.category": Word(_TEXT, ("event",), lambda v: profile_nodes.EventCategory()),

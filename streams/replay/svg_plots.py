@@ -1,6 +1,6 @@
-"""Plots as inline SVG, drawn by hand: no library, no script, the colours of the page they stand in.
+"""Plots as inline SVG, without a library or a script.
 
-Colours are CSS classes `f0` … `f9` (fills) and `s0` … (strokes), so that light and dark are the page's to decide.
+Colours are CSS classes `f0` … `f9` (fills) and `s0` … (strokes), so that the page chooses light or dark.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from html import escape
 from typing import Final, NamedTuple
 
 COLOURS: Final = 10
-"""Of stages; further ones begin again."""
+"""Number of colours. Further stages reuse them."""
 _EPOCH: Final = datetime.date(1970, 1, 1)
 _MONTHS: Final = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 
 
 class Buckets(NamedTuple):
-    """Days put together for plots. The last bucket is whole; the first may begin before the first day."""
+    """Days grouped for a plot. The last bucket is full; the first one may begin before the first day."""
 
     first: int
     size: int
@@ -25,18 +25,18 @@ class Buckets(NamedTuple):
 
     @classmethod
     def of(cls, days: range) -> Buckets:
-        """As many as a plot can show."""
+        """Return buckets of a size that a plot can show."""
         size = next((size for size in (1, 7) if len(days) <= 130 * size), 28)
         count = -(-len(days) // size)
         return cls(days.stop - count * size, size, count)
 
     @property
     def unit(self) -> str:
-        """What one of them is."""
+        """Name of the size of a bucket."""
         return {1: "day", 7: "week"}.get(self.size, "4 weeks")
 
     def sums(self, daily: dict[int, int]) -> list[int]:
-        """Of counts by day."""
+        """Return the sums of daily counts."""
         sums = [0] * self.number
         for day, count in daily.items():
             sums[(day - self.first) // self.size] += count

@@ -1,7 +1,7 @@
-"""An engine that is all there is: one partition holds everybody, and what it passes on comes back to it.
+"""One engine without Kafka: its single partition holds all customers, and its internal messages come back to it.
 
-Whoever runs one without Kafka does: `play` and `scenario`. A worker sends items by the activity topic, each task to
-all; how many there are makes no difference to what comes out.
+Used by the replay, the backtest and scenarios. The tasks of a worker exchange internal messages over the repartition
+topic. The outputs are the same, however many tasks there are.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from streams.core.model.outputs import Effects, Output
 from streams.core.model.sources import Fetch, ProgressReport, RepartitionedRecord, SourceSpec
 
 END: Final = 1 << 60
-"""Later than all times, ms."""
+"""A time after all others, ms."""
 
 Made = tuple[Effects, list[Output]]
-"""What a call did at once, and the outputs that waited for a commit."""
+"""Effects of a call, and the outputs that waited for a commit."""
 
 
-class Alone:
-    """The engine with its own log of items. No time passes but what it is told."""
+class SingleEngine:
+    """An engine with its own log of internal messages. Only the caller moves time."""
 
     def __init__(self, lifecycle: Lifecycle, *, identity_resolution: bool, event_time_ordering: bool) -> None:
-        """`linking`: whether it is found out whose an anonymous id is. `by_time`: see `PartitionEngine`."""
+        """Pass the settings of the same names."""
         self.engine = PartitionEngine(
             lifecycle,
             sources=dict.fromkeys(Source, SourceSpec(delay=0)),
@@ -40,44 +40,45 @@ class Alone:
         self._position = 0
 
     def apply(self, source: Source, events: list[Event], position: int, now: int) -> Effects:
-        """As `PartitionEngine.apply`, of events alone."""
+        """Call `PartitionEngine.apply` with the events, and with their parts if identities are resolved."""
         return self.engine.apply(
             source, list(self._with_parts(events)) if self._identity_resolution else events, position, now
         )
 
     def advance(self, now: int, ended: Mapping[Source, Fetch]) -> Effects:
-        """As `PartitionEngine.advance`."""
+        """Call `PartitionEngine.advance`."""
         return self.engine.advance(now, ended)
 
     def complete(self, before: int = END) -> None:
-        """As `PartitionEngine.complete`; by default nothing more comes at all."""
+        """Call `PartitionEngine.complete`. By default, no further event comes at all."""
         self.engine.complete(before)
 
     def commit(self, now: int, ended: Mapping[Source, Fetch]) -> Iterator[Made]:
-        """Take what waits for a commit, and hand items on until nothing comes of it any more."""
-        told: list[object] = []
+        """Commit and deliver internal messages until there are no messages and no new progress. Yield each result."""
+        reported: list[object] = []
         while True:
             snapshot = self.engine.snapshot()
             if snapshot is not None:
                 yield Effects.none(), snapshot.outputs
             if not self._identity_resolution:
                 return
-            news: list[RepartitionedRecord | ProgressReport] = []
-            for item in () if snapshot is None else snapshot.messages:
-                stream, activity = item.stream, event_of_message(item, PART_BYTES)
-                news.append(
-                    RepartitionedRecord(FIRST_MESSAGES + stream, 0, item.number, self._last[stream], [activity])
+            received: list[RepartitionedRecord | ProgressReport] = []
+            for message in () if snapshot is None else snapshot.messages:
+                stream, event = message.stream, event_of_message(message, PART_BYTES)
+                received.append(
+                    RepartitionedRecord(FIRST_MESSAGES + stream, 0, message.number, self._last[stream], [event])
                 )
-                self._last[stream] = item.number
+                self._last[stream] = message.number
             self.engine.messages_sent()
-            said = [self.engine.report(FIRST_MESSAGES + stream) for stream in range(MESSAGE_STREAMS)]
-            if not news and said == told:
+            reports = [self.engine.report(FIRST_MESSAGES + stream) for stream in range(MESSAGE_STREAMS)]
+            if not received and reports == reported:
                 return
-            told = list(said)
-            for stream, (progress, drained_at) in enumerate(said):
-                news.append(ProgressReport(FIRST_MESSAGES + stream, 0, self._last[stream], progress, drained_at, None))
-            first, self._position = self._position, self._position + len(news)
-            yield self.engine.receive(enumerate(news, first), self._position, now), []
+            reported = list(reports)
+            for stream, (progress, caught_up_at) in enumerate(reports):
+                last = self._last[stream]
+                received.append(ProgressReport(FIRST_MESSAGES + stream, 0, last, progress, caught_up_at, None))
+            first, self._position = self._position, self._position + len(received)
+            yield self.engine.receive(enumerate(received, first), self._position, now), []
             yield self.engine.advance(now, ended), []
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""Scenario files as plain values, with the line of every mapping: what `playbooks.tree` reads, with numbers as numbers.
+"""Read YAML to plain values, and keep the line of every mapping. Numbers are numbers here.
 
 `yes`, `on`, `10:30`, dates and numbers with leading zeros are texts.
 """
@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import Any, Final
 
 from streams.errors import UserError
-from streams.playbooks.tree import Malformed, Node, compose
+from streams.playbooks.yaml_tree import Malformed, Node, compose
 
 
 class Mapping(dict[str, Any]):
-    """A mapping of the file, which knows where it stands."""
+    """A mapping with its line in the file."""
 
     line: int = 0
     """From 1."""
 
 
 class Mistake(Exception):
-    """What is wrong in a file, and in which line of it."""
+    """A mistake in a file, with its line."""
 
     def __init__(self, line: int, text: str) -> None:
         super().__init__(line, text)
@@ -30,7 +30,7 @@ class Mistake(Exception):
 
 
 def read(path: Path) -> Any:
-    """The document of a file. Raises `UserError` with file and line."""
+    """Return the document of a file. Raise `UserError` with file and line."""
     try:
         text = path.read_text("utf-8-sig")
     except UnicodeDecodeError:
@@ -60,7 +60,7 @@ def _value(node: Node) -> Any:
 
 
 def _scalar(text: str) -> Any:
-    """A value without quotes: a number, true, false, null, or itself."""
+    """Return the value of an unquoted text: a number, true, false, null, or the text."""
     if text in _WORDS:
         return _WORDS[text]
     if (found := _NUMBER.fullmatch(text)) and len(text) <= 300:

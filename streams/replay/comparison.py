@@ -1,4 +1,4 @@
-"""Who fares differently under two playbooks, and by what first: compared while both play, in bounded memory."""
+"""The customers whose outputs differ under two playbooks, by their first difference. Memory is bounded."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from streams.replay.collect import Collector, Customer, Moment, Series
+from streams.replay.output_collector import Collector, Customer, DatedSeries, Series
 
 DETAILED_CUSTOMERS: Final = 50_000
-"""Of so many who differ it is known by what; the others are only counted."""
+"""Customers whose differences are kept. Further ones are only counted."""
 DETAILED_MOMENTS: Final = 40
-"""Of one customer: so many unmatched outputs are told apart."""
+"""Unmatched outputs that are kept of one customer."""
 EXAMPLES: Final = 3
 """Customers shown of each reason."""
 
 
 class Reason(NamedTuple):
-    """What first goes otherwise for a customer."""
+    """The first difference of a customer."""
 
     how: str
     """`earlier`, `later`, `gone` or `new`."""
@@ -25,7 +25,7 @@ class Reason(NamedTuple):
 
     @property
     def label(self) -> str:
-        """For people."""
+        """Text for people."""
         return f"{self.series.label} {_HOW[self.how]}"
 
 
@@ -43,53 +43,53 @@ class Because:
 
     count: int = 0
     shifts: list[int] = field(default_factory=list)
-    """Of `earlier` and `later`, by how much, ms."""
+    """Time differences of `earlier` and `later`, ms."""
     examples: list[Customer] = field(default_factory=list)
 
 
 @dataclass
 class Differences:
-    """What came of a comparison."""
+    """Result of a comparison."""
 
     customers: int
-    """How many differ."""
+    """Number of customers who differ."""
     because: dict[Reason, Because]
-    """By first difference, the most frequent first."""
-    untold: int
-    """Who differ by what was not kept."""
+    """Customers by first difference, the most frequent one first."""
+    not_kept: int
+    """Number of customers whose difference was not kept."""
 
 
 class Comparison:
-    """Told both sides' outputs as they are made. Equal outputs cancel out: what stays is what differs.
+    """Compares the outputs of both sides as they are made. Equal outputs cancel out, and the differences remain.
 
-    An output is the same if the customer, what it says and the time at which it occurred are the same.
+    Two outputs are equal if they have the same customer, series and time.
     """
 
     def __init__(self, new: Collector, old: Collector) -> None:
         self._sides = ((new, 1), (old, -1))
         self._sums: dict[Customer, int] = {}
-        """Of hashes of outputs, those of the old side taken away; 0 is not kept."""
-        self._unmatched: dict[Customer, Counter[Moment]] = {}
-        """How often more on the new side (negative: the old)."""
-        self._lost: set[Customer] = set()
-        """Who had more unmatched outputs than are kept."""
+        """Sum of the hashes of the new outputs, less those of the old ones. A sum of 0 is not kept."""
+        self._unmatched: dict[Customer, Counter[DatedSeries]] = {}
+        """Count of each output under the new playbook, less that under the old one."""
+        self._dropped: set[Customer] = set()
+        """Customers whose unmatched outputs are no longer kept."""
 
     def update(self) -> None:
-        """Called after each step of the play, when both sides have been given the same."""
-        touched: dict[Customer, None] = {}
+        """Compare the outputs since the last call. Called after each step, when both sides have read the same."""
+        changed: dict[Customer, None] = {}
         for side, sign in self._sides:
-            for customer, moment in side.new:
-                self._note(customer, moment, sign)
-                touched[customer] = None
+            for customer, dated in side.new:
+                self._note(customer, dated, sign)
+                changed[customer] = None
             side.new.clear()
         if len(self._unmatched) > DETAILED_CUSTOMERS:
-            for customer in touched:  # the newest go: what was found first is told in full
+            for customer in changed:  # drop the latest: the first differences are shown in full
                 if len(self._unmatched) > DETAILED_CUSTOMERS and customer in self._sums:
                     self._unmatched.pop(customer, None)
-                    self._lost.add(customer)
+                    self._dropped.add(customer)
 
     def finish(self) -> Differences:
-        """Called once, at the end."""
+        """Return the result. Called once, at the end."""
         because: dict[Reason, Because] = {}
         for customer, unmatched in self._unmatched.items():
             reason, shift = _first(unmatched)
@@ -102,30 +102,30 @@ class Comparison:
         ordered = dict(sorted(because.items(), key=lambda pair: (-pair[1].count, pair[0])))
         return Differences(len(self._sums), ordered, len(self._sums) - len(self._unmatched))
 
-    def _note(self, customer: Customer, moment: Moment, sign: int) -> None:
-        total = self._sums.get(customer, 0) + sign * hash(moment)
+    def _note(self, customer: Customer, dated: DatedSeries, sign: int) -> None:
+        total = self._sums.get(customer, 0) + sign * hash(dated)
         if total == 0:
             self._sums.pop(customer, None)
             self._unmatched.pop(customer, None)
-            self._lost.discard(customer)
+            self._dropped.discard(customer)
             return
         self._sums[customer] = total
-        if customer in self._lost:
+        if customer in self._dropped:
             return
         unmatched = self._unmatched.setdefault(customer, Counter())
-        unmatched[moment] += sign
-        if unmatched[moment] == 0:
-            del unmatched[moment]
+        unmatched[dated] += sign
+        if unmatched[dated] == 0:
+            del unmatched[dated]
         elif len(unmatched) > DETAILED_MOMENTS:
-            last = max(unmatched)  # what differs first is what is told
+            last = max(unmatched)  # the first difference is the one shown
             del unmatched[last]
 
 
-def _first(unmatched: Counter[Moment]) -> tuple[Reason, int]:
-    """The earliest difference, and for what only moved, by how much (ms)."""
+def _first(unmatched: Counter[DatedSeries]) -> tuple[Reason, int]:
+    """Return the earliest difference, and the time by which an output moved (ms), else 0."""
     first = min(unmatched)
     of_new = unmatched[first] > 0
-    others = [moment for moment, count in unmatched.items() if moment.series == first.series and (count > 0) != of_new]
+    others = [dated for dated, count in unmatched.items() if dated.series == first.series and (count > 0) != of_new]
     if others:
         shift = min(others).at - first.at
         return Reason("earlier" if of_new else "later", first.series), shift

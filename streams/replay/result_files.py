@@ -25,7 +25,7 @@ NAMES: Final = (STAGE_CHANGES, ABANDONMENTS, TRIGGERS, IDENTITIES, DEAD_LETTERS,
 
 
 def file_of(output: Output) -> str:
-    """The file that an output goes to."""
+    """Return the name of the file for an output."""
     if isinstance(output, StageChange):
         return STAGE_CHANGES
     if isinstance(output, IdentityChange):
@@ -34,7 +34,7 @@ def file_of(output: Output) -> str:
 
 
 class Results:
-    """The files while they are written. A context manager: what was not `publish`ed is removed at its end."""
+    """The files while they are written. A context manager that removes them unless `publish` was called."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -43,14 +43,14 @@ class Results:
         self._files: dict[str, IO[bytes]] = {}
 
     def write(self, name: str, lines: Iterable[bytes]) -> None:
-        """Add lines, given without their ends."""
+        """Append lines, which come without line ends."""
         try:
             self._files[name].writelines(line + b"\n" for line in lines)
         except OSError as error:
             raise self._unwritable(error) from None
 
     def publish(self) -> None:
-        """Put the files in their places; called once, at the end."""
+        """Move the files to their places. Called once, at the end."""
         try:
             for name, file in self._files.items():
                 file.close()
@@ -78,7 +78,7 @@ class Results:
 
 
 def dead_letter(topic: str, offset: int, value: bytes, rejected: Rejected) -> bytes:
-    """The line of a record that was not taken: where it was, why, and what it is, as text if it is text."""
+    """Return the JSON line of a rejected record: topic, offset, reason, and the value as text if it is UTF-8."""
     letter: dict[str, object] = {
         "topic": topic,
         "partition": 0,

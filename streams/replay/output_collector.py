@@ -1,4 +1,4 @@
-"""What a backtest keeps of the outputs of one playbook: numbers by day, and each customer's story on disk."""
+"""The outputs of one playbook in a backtest: counted by day in memory, each customer's outputs on disk."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from streams.core.model.policy import DAY
 from streams.values import show_duration
 
 GONE: Final = "(gone)"
-"""Where a customer is who left a track: forgotten, merged away or erased."""
+"""The stage of a customer who left a track: forgotten, merged into another profile, or erased."""
 
 
 class Series(NamedTuple):
-    """What is counted together: a stage entered, a kind and step of abandonment, a trigger and its step."""
+    """Outputs that are counted together: one stage, one kind and step of abandonment, one trigger and step."""
 
     group: str
     """The track, `abandonments`, `triggers` or `identities`."""
@@ -29,33 +29,33 @@ class Series(NamedTuple):
 
     @property
     def label(self) -> str:
-        """For people."""
+        """Text for people."""
         return f"{self.name} {self.detail}".strip()
 
 
-class Moment(NamedTuple):
-    """One output, as far as it is compared: when it occurred, and what it says."""
+class DatedSeries(NamedTuple):
+    """One output as far as it is compared: its time (ms) and its series."""
 
     at: int
     series: Series
 
 
-class Told(NamedTuple):
-    """One output of a customer's story."""
+class CustomerOutput(NamedTuple):
+    """One output of a customer, with its cause in words."""
 
-    moment: Moment
+    dated: DatedSeries
     why: str
 
 
 class Customer(NamedTuple):
-    """Whose a story is. The two kinds of ids are name spaces of their own."""
+    """A customer or an anonymous id. The two kinds of ids are separate name spaces."""
 
     id: str
     identified: bool
 
 
 def series_of(output: Output) -> Series:
-    """Where an output is counted."""
+    """Return the series that counts an output."""
     if isinstance(output, StageChange):
         return Series(output.track, GONE if output.to_stage is None else output.to_stage)
     if isinstance(output, Abandonment):
@@ -68,7 +68,7 @@ def series_of(output: Output) -> Series:
 
 
 def why(output: Output) -> str:
-    """Why it came, in a few words that tell nothing of the person."""
+    """Return the cause of an output in a few words, without personal data."""
     if isinstance(output, StageChange):
         cause, profile = output.cause, output.profile
         known = f"{_many(profile.orders, 'order')}, {_many(profile.sessions, 'session')}"
@@ -87,27 +87,27 @@ def why(output: Output) -> str:
 
 
 class Collector:
-    """One playbook's side. A `play.Sink`; `new` holds what came since it was last emptied by the comparison."""
+    """Collects the outputs of one playbook. A `log_run.Sink`. The comparison empties `new` after each step."""
 
     def __init__(self) -> None:
         self.counts: EngineCounters = Counter()
-        """What the engine counted."""
+        """Counters of the engine."""
         self.daily: dict[Series, Counter[int]] = {}
-        """Outputs by day (days since the epoch) on which they occurred."""
+        """Number of outputs by the day on which they occurred, in days since the epoch."""
         self.moved: dict[str, dict[str, Counter[int]]] = {}
-        """By track, stage and day: customers who came, less those who left."""
+        """Customers who entered less those who left, by track, stage and day."""
         self.flows: Counter[tuple[str, str | None, str]] = Counter()
         """Stage changes by track, from and to."""
-        self.new: list[tuple[Customer, Moment]] = []
+        self.new: list[tuple[Customer, DatedSeries]] = []
         self._stories = tempfile.TemporaryFile(prefix="lifecycle-backtest-")  # noqa: SIM115 # until the end
 
     def take(self, effects: Effects) -> None:
-        """Of `play.Sink`."""
+        """Implement `log_run.Sink`."""
         self.counts.update(effects.counts)
         self.made(effects.outputs)
 
     def made(self, outputs: list[Output]) -> None:
-        """Of `play.Sink`."""
+        """Implement `log_run.Sink`."""
         for output in outputs:
             series, at = series_of(output), output.occurred_at
             day = at // DAY
@@ -117,32 +117,32 @@ class Collector:
             if isinstance(output, StageChange):
                 self._flow(output, day)
             customer = Customer(output.customer, output.identified)
-            self.new.append((customer, Moment(at, series)))
+            self.new.append((customer, DatedSeries(at, series)))
             self._stories.write(_key(customer) + b"\t" + msgspec.json.encode(output) + b"\n")
 
     def total(self, series: Series) -> int:
-        """Of all days."""
+        """Return the number of outputs of all days."""
         return self.daily[series].total() if series in self.daily else 0
 
-    def stories(self, of: Collection[Customer]) -> dict[Customer, list[Told]]:
-        """All outputs of some customers, in the order they were made."""
+    def stories(self, of: Collection[Customer]) -> dict[Customer, list[CustomerOutput]]:
+        """Return all outputs of some customers, in the order in which they were made."""
         wanted = {_key(customer): customer for customer in of}
-        found: dict[Customer, list[Told]] = {customer: [] for customer in of}
+        found: dict[Customer, list[CustomerOutput]] = {customer: [] for customer in of}
         decode = msgspec.json.Decoder(Output).decode
         self._stories.seek(0)
         for line in self._stories:
             key, _, rest = line.partition(b"\t")
             if (customer := wanted.get(key)) is not None:
                 output: Output = decode(rest)
-                found[customer].append(Told(Moment(output.occurred_at, series_of(output)), why(output)))
+                found[customer].append(CustomerOutput(DatedSeries(output.occurred_at, series_of(output)), why(output)))
         return found
 
     def tracks(self) -> list[str]:
-        """Those with customers, in order of appearance."""
+        """Return the tracks that had customers, in order of appearance."""
         return list(self.moved)
 
     def population(self, track: str, days: range) -> Iterator[tuple[str, list[int]]]:
-        """Customers of each stage at the end of each day, for stages that ever had one."""
+        """Yield, for each stage that ever had a customer, their number at the end of each day."""
         for stage, moved in self.moved.get(track, {}).items():
             count, counts = 0, []
             for day in days:
@@ -151,7 +151,7 @@ class Collector:
             yield stage, counts
 
     def close(self) -> None:
-        """Called once, at the end."""
+        """Delete the file. Called once, at the end."""
         self._stories.close()
 
     def _flow(self, change: StageChange, day: int) -> None:
@@ -166,7 +166,7 @@ class Collector:
 
 
 def _key(customer: Customer) -> bytes:
-    """One word without tabs or ends of lines: JSON has neither within a text."""
+    """Return a key without tabs and line ends: JSON escapes both."""
     return msgspec.json.encode(customer)
 
 

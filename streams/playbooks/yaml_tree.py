@@ -1,7 +1,7 @@
-"""YAML text to a tree of texts, lists and tables, each with its place. Bounded: nothing that is written hangs it.
+"""Parse YAML into a tree of texts, lists and tables, each with its place in the file. No text makes it hang.
 
-Built from PyYAML's events and not by its constructor: no tags, no anchors, and a scalar stays the text that it is, so
-that `on`, `off` and `1:30` mean what they say.
+The tree is built from PyYAML's events and not by its constructor: tags and anchors are refused, and every scalar stays
+the text that was written, so `on`, `off` and `1:30` are not converted to other values.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Final
 
 import yaml
 
-from streams.playbooks.problems import Problem, shown
+from streams.playbooks.problems import PlaybookProblem, quoted
 
 MOST_CHARACTERS: Final = 256 * 1024
 MOST_NODES: Final = 20_000
@@ -19,7 +19,7 @@ DEEPEST: Final = 20
 
 
 class Node:
-    """`text` of a scalar, else None; `items` of a list, `table` of a table by name with the node of each name."""
+    """A value with its place: a `text`, a list (`items`), or a `table` of names with the nodes of name and value."""
 
     def __init__(self, line: int, column: int) -> None:
         self.line = line
@@ -27,41 +27,44 @@ class Node:
         self.text: str | None = None
         self.quoted = False
         self.within = -1
-        """Columns from that of the node to the first character of its text; -1 where text and file do not run alike."""
+        """Columns from the node to the first character of its text; -1 if the file writes the text in another form."""
         self.items: list[Node] | None = None
         self.table: dict[str, tuple[Node, Node]] | None = None
 
     @property
-    def what(self) -> str:
-        """For messages."""
+    def shown(self) -> str:
+        """The value in a few words, for messages."""
         if self.table is not None:
             return "a table"
-        return "a list" if self.items is not None else shown(self.text or "")
+        return "a list" if self.items is not None else quoted(self.text or "")
+
+    def problem(self, message: str) -> PlaybookProblem:
+        """Return a mistake at the place of the node."""
+        return PlaybookProblem(self.line, self.column, message)
 
     def at(self, offset: int) -> tuple[int, int]:
-        """Line and column of a character of its text; of the node where that cannot be told."""
+        """Return line and column of a character of the text; those of the node if they are unknown."""
         return self.line, self.column + (0 if self.within < 0 else self.within + offset)
 
 
 class Malformed(Exception):
-    """It is not YAML, or not such that is taken here."""
+    """The text is not YAML, or uses a feature of YAML that is refused here."""
 
     def __init__(self, line: int, column: int, message: str) -> None:
         super().__init__(message)
-        self.problem = Problem(line, column, message)
+        self.problem = PlaybookProblem(line, column, message)
 
 
 def compose(text: str, what: str) -> Node | None:
-    """The tree; None if there is nothing but comments. `what` the file is, for messages. Raises `Malformed`, nothing
-    else."""
+    """Return the tree; None if there are only comments. `what` names the file in messages. Raise only `Malformed`."""
     if len(text) > MOST_CHARACTERS:
-        raise Malformed(1, 1, f"{what} has at most {MOST_CHARACTERS:,} characters, this file has {len(text):,}")
+        raise Malformed(1, 1, f"{what} has at most {MOST_CHARACTERS:,} characters; this one has {len(text):,}")
     try:
         return _build(yaml.parse(text, Loader=yaml.SafeLoader), what)
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         column = error.position - (text.rfind("\n", 0, error.position) + 1) + 1
-        raise Malformed(line, column, "this character does not belong into a text file") from None
+        raise Malformed(line, column, "this character is not allowed in a text file: remove it") from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = (1, 1) if mark is None else (mark.line + 1, mark.column + 1)
@@ -72,17 +75,17 @@ def _build(events: Iterator[yaml.Event], what: str) -> Node | None:
     root: Node | None = None
     open_: list[Node] = []
     names: list[Node | None] = []
-    """For each open node, the name that awaits its value."""
+    """For each open node, the name whose value comes next; None if a name comes next."""
     count = 0
     for event in events:
         assert event.start_mark is not None
         line, column = event.start_mark.line + 1, event.start_mark.column + 1
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
-            raise Malformed(line, column, "anchors and aliases (& and *) are not taken: write it out")
+            raise Malformed(line, column, "anchors and aliases (& and *) are not allowed: write the value out")
         if getattr(event, "tag", None) not in (None, "!"):
-            raise Malformed(line, column, "tags (!) are not taken: write the value alone")
+            raise Malformed(line, column, "tags (!) are not allowed: write the value without a tag")
         if isinstance(event, yaml.DocumentStartEvent) and root is not None:
-            raise Malformed(line, column, f"{what} is one document: a second one begins here")
+            raise Malformed(line, column, f"{what} is one document, but a second one begins here: remove it")
         if isinstance(event, yaml.SequenceEndEvent | yaml.MappingEndEvent):
             open_.pop()
             names.pop()
@@ -102,10 +105,14 @@ def _build(events: Iterator[yaml.Event], what: str) -> Node | None:
             assert table is not None
             if name is None:
                 if node.text is None:
-                    raise Malformed(line, column, "a name belongs here, not a list or a table")
+                    raise Malformed(line, column, "write a name here, not a list or a table")
                 if node.text in table:
                     first = table[node.text][0]
-                    raise Malformed(line, column, f"{shown(node.text)} stands already in line {first.line}")
+                    raise Malformed(
+                        line,
+                        column,
+                        f"{quoted(node.text)} is already defined in line {first.line}: remove one",
+                    )
                 names[-1] = node
             else:
                 assert name.text is not None

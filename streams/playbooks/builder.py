@@ -1,4 +1,4 @@
-"""A playbook that was read, to what the engine runs: names are looked up, rules compiled, numbers compared."""
+"""Build the `Playbook` of the engine from the values that were read: resolve names, compile rules, compare numbers."""
 
 from __future__ import annotations
 
@@ -15,29 +15,33 @@ from streams.core.lifecycle.tracks import TimeoutTransition, Track, Transition
 from streams.core.model.abandonment import AbandonmentKind
 from streams.core.model.policy import Policy
 from streams.core.rules import CompiledRule, RuleError, Type, Vocabulary, compile_rule
+from streams.core.rules.errors import suggestion
 from streams.core.rules.requirements import KeptProperty, together
 from streams.core.rules.vocabulary import KNOWN_TYPES
 from streams.playbooks.format import ANY
-from streams.playbooks.kinds import Problems
-from streams.playbooks.problems import Problem, meant, shown
-from streams.playbooks.tree import Node
-from streams.playbooks.triggers import Builder
+from streams.playbooks.key_kinds import Problems
+from streams.playbooks.problems import PlaybookProblem, quoted
+from streams.playbooks.triggers import UNSTEADY_TIME, TriggerBuilder
+from streams.playbooks.yaml_tree import Node
 
 _KINDS: Final[tuple[AbandonmentKind, ...]] = ("checkout", "cart", "browse")
 
 
-def build(found: Mapping[str, Any], digest: str, problems: Problems, deployment: Policy) -> Playbook | None:
-    """The playbook of what `format.PLAYBOOK` read; None if `problems` were found. `deployment`: see `loading.load`."""
-    currency = found.get("currency", deployment.currency)
-    stages = {name: _stages(track) for name, track in found["tracks"].items()}
-    properties = dict(found.get("properties", {}))
-    kept = _kept(found, properties, problems)
+def build(values: Mapping[str, Any], digest: str, problems: Problems, deployment: Policy) -> Playbook | None:
+    """Return the playbook of the values that `format.PLAYBOOK` read; None if there are `problems`.
+
+    `deployment`: see `loader.load`.
+    """
+    currency = values.get("currency", deployment.currency)
+    stages = {name: _stages(track) for name, track in values["tracks"].items()}
+    properties = dict(values.get("properties", {}))
+    kept = _kept(values, properties, problems)
 
     def vocabulary(track: str | None = None, of_trigger: bool = False) -> Vocabulary:
         return Vocabulary(
             tracks=stages,
             track=track,
-            event_types=found.get("event_types", ()),
+            event_types=values.get("event_types", ()),
             properties=properties,
             kept=kept,
             currency=currency,
@@ -46,29 +50,29 @@ def build(found: Mapping[str, Any], digest: str, problems: Problems, deployment:
         )
 
     rules = _Rules(vocabulary, problems)
-    policy = _policy(found, replace(deployment, currency=currency), problems)
-    tracks = tuple(_track(name, track, stages[name], rules) for name, track in found["tracks"].items())
-    builder = Builder(
+    policy = _policy(values, replace(deployment, currency=currency), problems)
+    tracks = tuple(_track(name, track, stages[name], rules) for name, track in values["tracks"].items())
+    builder = TriggerBuilder(
         stages,
-        KNOWN_TYPES | frozenset(found.get("event_types", ())),
+        KNOWN_TYPES | frozenset(values.get("event_types", ())),
         frozenset(policy.precedence),
         rules.compile_of_trigger,
-        rules.problem,
+        rules.add_problem,
     )
-    triggers = tuple([builder.build(name, trigger) for name, trigger in found.get("triggers", {}).items()])
-    _check_renamed(found, stages, problems)
+    triggers = tuple([builder.build(name, trigger) for name, trigger in values.get("triggers", {}).items()])
+    _check_renamed(values, stages, problems)
     if problems:
         return None
     needs = together([rule.needs for rule in rules.compiled])
     plan = AggregatePlan(needs, currency)
     return Playbook(
-        name=found["playbook"],
-        version=found["version"],
+        name=values["playbook"],
+        version=values["version"],
         digest=digest,
         policy=policy,
         tracks=tracks,
-        renamed=found.get("renamed", {}),
-        abandonment=found.get("abandonment", {}) is not None,
+        renamed=values.get("renamed", {}),
+        abandonment=values.get("abandonment", {}) is not None,
         counted_types=needs.counted_types,
         properties=needs.properties,
         plan=None if plan.empty else plan,
@@ -77,7 +81,7 @@ def build(found: Mapping[str, Any], digest: str, problems: Problems, deployment:
 
 
 class _Rules:
-    """Compiles rules and collects them."""
+    """Compiles the rules of a playbook and collects them."""
 
     def __init__(self, vocabulary: Callable[[str | None, bool], Vocabulary], problems: Problems) -> None:
         self._vocabulary = vocabulary
@@ -85,11 +89,11 @@ class _Rules:
         self.compiled: list[CompiledRule] = []
 
     def compile(self, node: Node, expected: Type = Type.BOOL, track: str | None = None) -> CompiledRule | None:
-        """The rule, of a track if one is named; None if it is none, which is noted."""
+        """Compile a rule, of a track if one is given. Record a mistake and return None if it is invalid."""
         return self._compiled(node, expected, self._vocabulary(track, False))
 
     def compile_of_trigger(self, node: Node, expected: Type | None) -> CompiledRule | None:
-        """Likewise, of a trigger."""
+        """Compile a rule of a trigger. Record a mistake and return None if it is invalid."""
         return self._compiled(node, expected, self._vocabulary(None, True))
 
     def _compiled(self, node: Node, expected: Type | None, vocabulary: Vocabulary) -> CompiledRule | None:
@@ -97,31 +101,33 @@ class _Rules:
         try:
             rule = compile_rule(node.text, vocabulary, expected)
         except RuleError as error:
-            self._problems.append(Problem(*node.at(error.start), error.message))
+            self._problems.append(PlaybookProblem(*node.at(error.start), error.message))
             return None
         self.compiled.append(rule)
         return rule
 
-    def problem(self, node: Node, message: str) -> None:
-        """Note a mistake."""
-        self._problems.append(Problem(node.line, node.column, message))
+    def add_problem(self, node: Node, message: str) -> None:
+        """Record a mistake."""
+        self._problems.append(node.problem(message))
 
 
-def _kept(found: Mapping[str, Any], properties: Mapping[str, Type], problems: Problems) -> list[KeptProperty]:
-    """What is kept of events, by name."""
+def _kept(values: Mapping[str, Any], properties: Mapping[str, Type], problems: Problems) -> list[KeptProperty]:
+    """Return the properties of events that profiles keep."""
     kept = []
-    known = KNOWN_TYPES | set(found.get("event_types", ()))
-    for name, row in found.get("keep", {}).items():
+    known = KNOWN_TYPES | set(values.get("event_types", ()))
+    for name, row in values.get("keep", {}).items():
         here: Node = row["here"]
         property_ = row.get("property", name)
         if property_ not in properties:
-            message = f"{shown(property_)} is not among the properties{meant(property_, properties)}"
-            problems.append(Problem(here.line, here.column, message))
+            message = f"{quoted(property_)} is not declared in properties{suggestion(property_, properties)}"
+            problems.append(here.problem(message))
             continue
         for type_ in row.get("from", ()):
             if type_ not in known:
-                message = f"{shown(type_)} is no event type{meant(type_, known)}; own ones stand in event_types"
-                problems.append(Problem(here.line, here.column, message))
+                hint = suggestion(type_, known)
+                problems.append(
+                    here.problem(f"{quoted(type_)} is neither a known event type nor one of event_types{hint}")
+                )
         kept.append(KeptProperty(name, properties[property_], property_, row.get("from")))
     return kept
 
@@ -130,13 +136,13 @@ def _kept(found: Mapping[str, Any], properties: Mapping[str, Type], problems: Pr
 
 
 def _stages(track: Mapping[str, Any]) -> tuple[str, ...]:
-    """In the order in which they are first led to."""
+    """Return the stages: the initial one, then the others in the order in which they are first a target."""
     return tuple(dict.fromkeys([track["initial"], *(row["to"] for row in track["transitions"])]))
 
 
 def _track(name: str, track: Mapping[str, Any], stages: tuple[str, ...], rules: _Rules) -> Track:
     transitions: list[Transition] = []
-    lapses: list[TimeoutTransition] = []
+    timeouts: list[TimeoutTransition] = []
     for row in track["transitions"]:
         here: Node = row["here"]
         assert here.table is not None
@@ -145,18 +151,19 @@ def _track(name: str, track: Mapping[str, Any], stages: tuple[str, ...], rules: 
             sources = tuple(stage for stage in stages if stage != target)
         _check_sources(here, sources, target, stages, rules)
         if ("when" in row) is ("after" in row) or ("after" in row) is not ("since" in row):
-            rules.problem(here, "a transition has either `when`, or `after` and `since`")
+            rules.add_problem(here, "a transition needs either `when`, or both `after` and `since`")
         elif "when" in row:
             if (rule := rules.compile(row["when"], track=name)) is not None:
                 transitions.append(Transition(sources, target, rule, starts_cycle=row.get("starts_cycle", False)))
         else:
             if "starts_cycle" in row:
-                rules.problem(here.table["starts_cycle"][0], "only a transition with `when` starts a cycle")
+                message = "only a transition with `when` can start a cycle: remove starts_cycle"
+                rules.add_problem(here.table["starts_cycle"][0], message)
             if (rule := rules.compile(row["since"], Type.TIME, name)) is not None:
                 if rule.timed or "event" in rule.reads:
-                    rules.problem(row["since"], "this time never stands still: name one of the profile")
-                lapses.append(TimeoutTransition(sources, target, rule, row["after"]))
-    return Track(name, track["initial"], tuple(transitions), tuple(lapses))
+                    rules.add_problem(row["since"], UNSTEADY_TIME)
+                timeouts.append(TimeoutTransition(sources, target, rule, row["after"]))
+    return Track(name, track["initial"], tuple(transitions), tuple(timeouts))
 
 
 def _check_sources(here: Node, sources: tuple[str, ...], target: str, stages: tuple[str, ...], rules: _Rules) -> None:
@@ -165,52 +172,52 @@ def _check_sources(here: Node, sources: tuple[str, ...], target: str, stages: tu
     for number, source in enumerate(sources):
         at = node if not node.items else node.items[min(number, len(node.items) - 1)]
         if source == target:
-            rules.problem(at, f"this leads from {shown(source)} to itself")
+            rules.add_problem(at, f"this transition leads from {quoted(source)} to itself")
         elif source not in stages:
-            rules.problem(
-                at, f"nothing leads to a stage {shown(source)} of this track, and it is not its initial one"
-                f"{meant(source, stages)}",
+            rules.add_problem(
+                at, f"{quoted(source)} is neither the initial stage of this track nor the `to` of a transition"
+                f"{suggestion(source, stages)}",
             )  # fmt: skip
 
 
-def _check_renamed(found: Mapping[str, Any], stages: Mapping[str, tuple[str, ...]], problems: Problems) -> None:
-    if not (renamed := found.get("renamed")):
+def _check_renamed(values: Mapping[str, Any], stages: Mapping[str, tuple[str, ...]], problems: Problems) -> None:
+    if not (renamed := values.get("renamed")):
         return
-    name, _ = found["here"].table["renamed"]
-    newest = found["version"]
+    name, _ = values["here"].table["renamed"]
+    newest = values["version"]
     for version, tracks in renamed.items():
         if version > newest:
-            problems.append(Problem(name.line, name.column, f"version {version} is not there yet: this is {newest}"))
+            problems.append(name.problem(f"this playbook is version {newest}: renamed cannot name version {version}"))
         for track, names in tracks.items():
             for new in names.values() if version == newest else ():
                 if new not in stages.get(track, ()):
-                    problems.append(
-                        Problem(name.line, name.column, f"track {track} of version {version} has no stage {new}")
-                    )
+                    problems.append(name.problem(f"track {track} of version {version} has no stage {new}"))
 
 
 # -- numbers
 
 
-def _policy(found: Mapping[str, Any], deployment: Policy, problems: Problems) -> Policy:
+def _policy(values: Mapping[str, Any], deployment: Policy, problems: Problems) -> Policy:
     numbers: dict[str, Any] = {}
-    _take(numbers, found, session_gap="session_gap")
-    forget = found.get("forget", {})
-    _take(numbers, forget, identified="forget_identified", anonymous="forget_unidentified")
-    abandonment = found.get("abandonment") or {}
-    _take(numbers, abandonment, **{key: key for key in ("cool_down", "recovery_window", "recent_window", "expiry")})
+    _copy_keys(numbers, values, session_gap="session_gap")
+    forget = values.get("forget", {})
+    _copy_keys(numbers, forget, identified="forget_identified", anonymous="forget_unidentified")
+    abandonment = values.get("abandonment") or {}
+    _copy_keys(
+        numbers, abandonment, **{key: key for key in ("cool_down", "recovery_window", "recent_window", "expiry")}
+    )
     if "cool_down_per" in abandonment:
         numbers["cool_down_per_kind"] = abandonment["cool_down_per"] == "kind"
     kept = [kind for kind in _KINDS if abandonment.get(kind, {}) is not None]
     for kind in kept:
         about = abandonment.get(kind, {})
-        _take(numbers, about, after=f"{kind}_window", steps=f"{kind}_ladder", fresh="checkout_fresh")
+        _copy_keys(numbers, about, after=f"{kind}_window", steps=f"{kind}_ladder", fresh="checkout_fresh")
         if about.get("silent_after_order") is not None:
             numbers["browse_silent_after_order"] = about["silent_after_order"]
     order = abandonment.get("precedence", kept)
     if sorted(order) != sorted(kept):
         node = abandonment["here"].table["precedence"][1]
-        problems.append(Problem(node.line, node.column, f"precedence names each kind once that is not off: {kept}"))
+        problems.append(node.problem(f"precedence must name each kind that is not off exactly once: {', '.join(kept)}"))
     numbers["precedence"] = tuple(order)
     for kind in ("cart", "checkout"):
         numbers[f"{kind}_ladder"] = tuple(numbers.get(f"{kind}_ladder", getattr(deployment, f"{kind}_ladder")))
@@ -220,8 +227,8 @@ def _policy(found: Mapping[str, Any], deployment: Policy, problems: Problems) ->
     return policy
 
 
-def _take(numbers: dict[str, Any], section: Mapping[str, Any], **names: str) -> None:
-    """Put what the section has under its name of the policy."""
+def _copy_keys(numbers: dict[str, Any], section: Mapping[str, Any], **names: str) -> None:
+    """Copy the keys that the section has to `numbers`, under their names in the policy."""
     for key, name in names.items():
         if key in section:
             numbers[name] = section[key]
@@ -234,5 +241,4 @@ def _check_ladder(abandonment: Mapping[str, Any], kind: AbandonmentKind, policy:
         return
     section = abandonment.get(kind, {})
     node: Node = section.get("here") or abandonment["here"]
-    message = f"{kind}: after, steps and expiry must each be later than the one before"
-    problems.append(Problem(node.line, node.column, message))
+    problems.append(node.problem(f"{kind}: each of after, steps and expiry must be later than the one before"))

@@ -1,7 +1,7 @@
-"""What values of a playbook can be: how each is read, and how its JSON Schema says it. One place for both.
+"""The kinds of values in a playbook: how each is read, and its JSON Schema. One place for both.
 
-A kind's `read` returns the value or raises `Wrong`. Sections, lists and tables go on after a mistake and note it, so
-that one run tells them all.
+The `read` of a kind returns the value or raises `InvalidValue`. Sections, lists and tables note a mistake and go on, so
+that one run reports all of them.
 """
 
 from __future__ import annotations
@@ -12,34 +12,36 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from streams.contracts.money import EXPONENTS
-from streams.core.rules.lexer import LONGEST, duration
-from streams.playbooks.problems import Problem, meant, shown
-from streams.playbooks.tree import Node
+from streams.core.model.durations import PATTERN, parse_duration
+from streams.core.rules.errors import suggestion
+from streams.core.rules.lexer import LONGEST
+from streams.playbooks.problems import PlaybookProblem, quoted
+from streams.playbooks.yaml_tree import Node
 
 Schema = dict[str, Any]
-Problems = list[Problem]
+Problems = list[PlaybookProblem]
 
 
-class Wrong(Exception):
-    """A value cannot be taken. The message says what is allowed."""
+class InvalidValue(Exception):
+    """A value is not allowed. The message names the allowed ones."""
 
     def __init__(self, node: Node, message: str, offset: int = 0) -> None:
         super().__init__(message)
-        self.problem = Problem(*node.at(offset), message)
+        self.problem = PlaybookProblem(*node.at(offset), message)
 
 
-class Kind(Protocol):
-    """One sort of value."""
+class KeyKind(Protocol):
+    """The kind of a value: how it is read, and its JSON Schema."""
 
     @property
-    def what(self) -> str:
-        """For messages and the reference: what belongs here."""
+    def expected(self) -> str:
+        """Description of the allowed values, for messages and the reference page."""
 
     def read(self, node: Node, problems: Problems) -> Any:
-        """The value. Raises `Wrong`, or notes in `problems` what is wrong within."""
+        """Return the value. Raise `InvalidValue`, or add the mistakes within the value to `problems`."""
 
     def schema(self) -> Schema:
-        """Its JSON Schema."""
+        """Return the JSON Schema of the kind."""
 
 
 # -- single values
@@ -47,16 +49,16 @@ class Kind(Protocol):
 
 @dataclass(frozen=True)
 class Scalar:
-    """A text that `parse` turns into a value; None says that it is not one."""
+    """A text that `parse` turns into a value, or into None if it is not valid."""
 
-    what: str
+    expected: str
     parse: Callable[[str], Any]
     form: Schema
 
     def read(self, node: Node, problems: Problems) -> Any:
         value = None if node.text is None else self.parse(node.text)
         if value is None:
-            raise Wrong(node, f"{node.what} is not {self.what}")
+            raise InvalidValue(node, f"{node.shown} is not {self.expected}")
         return value
 
     def schema(self) -> Schema:
@@ -64,7 +66,6 @@ class Scalar:
 
 
 _NAME: Final = r"^[A-Za-z][A-Za-z0-9_-]{0,63}$"
-_DURATION: Final = r"^([0-9]+(ms|[wdhms]))+$"
 
 
 def _matching(pattern: str) -> Callable[[str], str | None]:
@@ -72,11 +73,11 @@ def _matching(pattern: str) -> Callable[[str], str | None]:
 
 
 def _duration(text: str) -> int | None:
-    return None if (ms := duration(text)) is None or ms == 0 else ms
+    return ms if (ms := parse_duration(text)) is not None and 0 < ms <= LONGEST else None
 
 
 def number(least: int, most: int) -> Scalar:
-    """A whole number within bounds."""
+    """Return the kind of whole numbers from `least` to `most`."""
 
     def parse(text: str) -> int | None:
         return int(text) if re.fullmatch(r"[0-9]{1,9}", text) and least <= int(text) <= most else None
@@ -87,19 +88,19 @@ def number(least: int, most: int) -> Scalar:
 
 
 def one_of(*words: str) -> Scalar:
-    """One of some words."""
+    """Return the kind of values that are one of the words."""
     return Scalar(" or ".join(words), lambda text: text if text in words else None, {"enum": list(words)})
 
 
 NAME: Final = Scalar(
-    "a name: letters, digits, _ and -, at most 64, a letter first",
+    "a name of at most 64 letters, digits, _ and - that begins with a letter",
     _matching(_NAME),
     {"type": "string", "pattern": _NAME},
 )
 DURATION: Final = Scalar(
     f"a duration, such as 30m, 1h30m or 90d, at most {LONGEST // 86_400_000:,}d",
     _duration,
-    {"type": "string", "pattern": _DURATION},
+    {"type": "string", "pattern": f"^{PATTERN}$"},
 )
 CURRENCY: Final = Scalar(
     "an ISO 4217 currency in capital letters, such as EUR",
@@ -110,14 +111,14 @@ SWITCH: Final = Scalar("true or false", lambda text: {"true": True, "false": Fal
 
 
 @dataclass(frozen=True)
-class Rule:
-    """An expression; compiled once everything that it may name is known."""
+class RuleKind:
+    """A rule. It stays a node, and is compiled when all names that it may use are known."""
 
-    what: str = "a rule, such as orders >= 1"
+    expected: str = "a rule, such as orders >= 1"
 
     def read(self, node: Node, problems: Problems) -> Node:
         if not node.text:
-            raise Wrong(node, f"{node.what} is not {self.what}")
+            raise InvalidValue(node, f"{node.shown} is not {self.expected}")
         return node
 
     def schema(self) -> Schema:
@@ -126,19 +127,21 @@ class Rule:
 
 @dataclass(frozen=True)
 class OrOff:
-    """A value, or `off`, which is None."""
+    """A value, or `off`, which is read as None."""
 
-    kind: Kind
+    kind: KeyKind
 
     @property
-    def what(self) -> str:
-        return f"{self.kind.what}, or off"
+    def expected(self) -> str:
+        return f"{self.kind.expected}, or off"
 
     def read(self, node: Node, problems: Problems) -> Any:
         if node.text == "off":
             return None
         if node.text is not None and isinstance(self.kind, Section):
-            raise Wrong(node, f"{node.what} is neither off nor a table of {', '.join(self.kind.names)}")
+            raise InvalidValue(
+                node, f"{node.shown} is neither off nor a table with the keys {', '.join(self.kind.names)}"
+            )
         return self.kind.read(node, problems)
 
     def schema(self) -> Schema:
@@ -150,26 +153,27 @@ class OrOff:
 
 @dataclass(frozen=True)
 class ListOf:
-    """A list of at most so many."""
+    """A list of `least` to `most` values."""
 
-    kind: Kind
+    kind: KeyKind
     most: int = 1_000
     least: int = 0
 
     @property
-    def what(self) -> str:
-        return f"a list; each is {self.kind.what}"
+    def expected(self) -> str:
+        return f"a list; each is {self.kind.expected}"
 
     def read(self, node: Node, problems: Problems) -> list[Any]:
         if node.items is None:
-            raise Wrong(node, f"{node.what} is not a list: write [one, another]")
+            raise InvalidValue(node, f"{node.shown} is not a list: write [one, another]")
         if not self.least <= len(node.items) <= self.most:
-            raise Wrong(node, f"there are {len(node.items)} here, from {self.least} to {self.most} are allowed")
+            message = f"this list has {len(node.items)} values: from {self.least} to {self.most} are allowed"
+            raise InvalidValue(node, message)
         values = []
         for item in node.items:
             try:
                 values.append(self.kind.read(item, problems))
-            except Wrong as wrong:
+            except InvalidValue as wrong:
                 problems.append(wrong.problem)
         return values
 
@@ -179,28 +183,29 @@ class ListOf:
 
 @dataclass(frozen=True)
 class TableOf:
-    """A table of names of the user's own; `names` is what a name can be."""
+    """A table whose names the user chooses. `names` is the kind of the names, `kind` that of the values."""
 
     names: Scalar
-    kind: Kind
+    kind: KeyKind
     most: int = 200
     least: int = 0
 
     @property
-    def what(self) -> str:
-        return f"a table; each name is {self.names.what}"
+    def expected(self) -> str:
+        return f"a table; each key is {self.names.expected}"
 
     def read(self, node: Node, problems: Problems) -> dict[Any, Any]:
         if node.table is None:
-            raise Wrong(node, f"{node.what} is not a table: write `name: value`, one in a line")
+            raise InvalidValue(node, f"{node.shown} is not a table: write `name: value`, one to a line")
         if not self.least <= len(node.table) <= self.most:
-            raise Wrong(node, f"there are {len(node.table)} here, from {self.least} to {self.most} are allowed")
+            message = f"this table has {len(node.table)} names: from {self.least} to {self.most} are allowed"
+            raise InvalidValue(node, message)
         values = {}
         for name, below in node.table.values():
             try:
                 key = self.names.read(name, problems)
                 values[key] = self.kind.read(below, problems)
-            except Wrong as wrong:
+            except InvalidValue as wrong:
                 problems.append(wrong.problem)
         return values
 
@@ -218,45 +223,46 @@ class TableOf:
 
 @dataclass(frozen=True)
 class Key:
-    """One key of a section. `default` is as it would be written; `help` is for the reference and for editors."""
+    """A key of a section. `default` is the text of its default; `help` is for the reference page and for editors."""
 
     name: str
-    kind: Kind
+    kind: KeyKind
     help: str
     required: bool = False
     default: str = ""
 
 
 class Section:
-    """A table of known keys. Reads to a dict of those that are there, and `here`, the node itself."""
+    """A table of known keys. It is read as a dict of the keys that are present, and `here`, the node of the table."""
 
-    def __init__(self, what: str, *keys: Key) -> None:
-        self.what = what
+    def __init__(self, expected: str, *keys: Key) -> None:
+        self.expected = expected
         self.keys = {key.name: key for key in keys}
 
     @property
     def names(self) -> list[str]:
-        """All its keys."""
+        """All keys of the section."""
         return list(self.keys)
 
     def read(self, node: Node, problems: Problems) -> dict[str, Any]:
         if node.table is None:
-            raise Wrong(node, f"{node.what} is not {self.what}: write a table of {', '.join(self.names)}")
+            raise InvalidValue(
+                node, f"{node.shown} is not {self.expected}: write a table with the keys {', '.join(self.names)}"
+            )
         values: dict[str, Any] = {"here": node}
         for text, (name, below) in node.table.items():
             key = self.keys.get(text)
             if key is None:
-                problems.append(
-                    Problem(*name.at(0), f"{shown(text)} is no key of {self.what}{meant(text, self.names)}")
-                )
+                hint = suggestion(text, self.names)
+                problems.append(InvalidValue(name, f"{quoted(text)} is not a key of {self.expected}{hint}").problem)
                 continue
             try:
                 values[text] = key.kind.read(below, problems)
-            except Wrong as wrong:
+            except InvalidValue as wrong:
                 problems.append(wrong.problem)
         missing = [key.name for key in self.keys.values() if key.required and key.name not in node.table]
         if missing:
-            problems.append(Problem(node.line, node.column, f"{self.what} lacks {' and '.join(missing)}"))
+            problems.append(node.problem(f"{self.expected} needs the key {' and the key '.join(missing)}"))
         return values
 
     def schema(self) -> Schema:
@@ -267,13 +273,13 @@ class Section:
 
 @dataclass(frozen=True)
 class OneOrMore:
-    """A value, or a list of them; read as a list."""
+    """A value or a list of values, read as a list."""
 
-    kind: Kind
+    kind: KeyKind
 
     @property
-    def what(self) -> str:
-        return f"{self.kind.what}, or a list of them"
+    def expected(self) -> str:
+        return f"{self.kind.expected}, or a list of them"
 
     def read(self, node: Node, problems: Problems) -> list[Any]:
         if node.items is not None:

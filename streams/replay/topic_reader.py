@@ -1,6 +1,6 @@
-"""The input of a backtest from Kafka: everything that the input topics hold as of now, read without a group.
+"""The input of a backtest from Kafka: everything that the input topics hold now, read without a consumer group.
 
-Nothing is committed and nobody's offsets move: a worker that reads the same topics does not notice.
+Nothing is committed. A worker that reads the same topics is not affected.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from streams.contracts.native import Decoder
 from streams.contracts.rejected import Rejected
 from streams.core.model.event import Event, Source
 from streams.errors import UserError
-from streams.replay.play import Refused
-from streams.replay.report import Tally
+from streams.replay.log_run import OnRejected
+from streams.replay.summary import Tally
 from streams.settings import Settings
 
 T = TypeVar("T")
 
 RECORDS: Final = 2_000
-"""Handed on at once, and asked for at once."""
+"""Most records per call of `read`, and per poll."""
 PATIENCE: Final = 60.0
-"""Seconds without any record, after which the broker is taken to be away."""
+"""Seconds without a record after which reading fails."""
 
 
 class _Partition:
-    """What was read of one and not handed on yet."""
+    """One partition, with the events that were read and not returned yet."""
 
     def __init__(self, number: int, start: int, end: int) -> None:
         self.number = number
@@ -41,23 +41,23 @@ class _Partition:
         self.end = end
         self.waiting: deque[Event] = deque()
         self.reached = 0
-        """The largest event time handed on: a record out of order goes where its log has it."""
+        """The latest event time returned. An event out of order keeps its place in the log."""
 
     @property
     def key(self) -> tuple[int, int]:
-        """What is handed on first, of partitions with something waiting."""
+        """Sort key among partitions with waiting events: the least goes first."""
         return max(self.reached, self.waiting[0].at), self.number
 
 
 class TopicReader:
-    """A `play.Reader`. The partitions of a topic are merged in time order, each in the order of its log, so that a
-    customer's records may lie anywhere. A context manager; offsets are made anew, over all partitions.
+    """A `log_run.Reader`. It merges the partitions of a topic in time order, each in the order of its log, so the
+    records of a customer may be on any partition. Events get new offsets, over all partitions. A context manager.
     """
 
     def __init__(
-        self, settings: Settings, decoders: Mapping[Source, Decoder], refused: Refused, *, until: int | None
+        self, settings: Settings, decoders: Mapping[Source, Decoder], refused: OnRejected, *, until: int | None
     ) -> None:
-        """Events after `until` (ms) are not taken. Clocks are checked against the records' timestamps."""
+        """Events after `until` (ms) are left out. Events too far after their record's timestamp are rejected."""
         self.open = set(Source)
         self.time = 0
         self.tally = Tally()
@@ -73,12 +73,12 @@ class TopicReader:
 
     @property
     def size(self) -> int:
-        """Offsets to be read."""
+        """Number of offsets to read."""
         return sum(p.end - p.start for partitions in self._partitions.values() for p in partitions)
 
     @property
     def done(self) -> int:
-        """Offsets that were."""
+        """Number of offsets read."""
         return sum(min(p.position, p.end) - p.start for partitions in self._partitions.values() for p in partitions)
 
     def read(self, source: Source) -> list[Event]:
@@ -96,13 +96,13 @@ class TopicReader:
                     self.open.discard(source)
                 break
             first = min(waiting, key=lambda p: p.key)
-            activity = first.waiting.popleft()
-            first.reached = max(first.reached, activity.at)
-            activity.offset = self._positions[source]
+            event = first.waiting.popleft()
+            first.reached = max(first.reached, event.at)
+            event.offset = self._positions[source]
             self._positions[source] += 1
-            taken.append(activity)
-        self.tally.saw(taken)
-        self.time = max([self.time, *(activity.at for activity in taken)])
+            taken.append(event)
+        self.tally.count_events(taken)
+        self.time = max([self.time, *(event.at for event in taken)])
         return taken
 
     def position(self, source: Source) -> int:
@@ -122,9 +122,9 @@ class TopicReader:
         self._loop.close()
 
     async def _start(self) -> None:
-        logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what matters is told as a sentence
+        logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # errors are reported as one sentence
 
-        async def make() -> AIOKafkaConsumer:  # it looks for the running loop
+        async def make() -> AIOKafkaConsumer:  # the constructor needs the running loop
             return AIOKafkaConsumer(
                 bootstrap_servers=self._settings.broker,
                 group_id=None,
@@ -154,7 +154,10 @@ class TopicReader:
                 self._consumer.seek(TopicPartition(self._topics[source], p.number), p.start)
 
     async def _fetch(self, source: Source, partitions: list[_Partition]) -> None:
-        """Read on where nothing waits: until something came of any of them, or one has ended."""
+        """Read partitions without waiting events, until one has brought some or has ended.
+
+        Raise `UserError` after `PATIENCE` without a record.
+        """
         topic, decode = self._topics[source], self._decoders[source].decode
         tps = {TopicPartition(topic, p.number): p for p in partitions}
         deadline = time.monotonic() + PATIENCE
@@ -178,16 +181,16 @@ class TopicReader:
 
     def _decode(self, source: Source, p: _Partition, record: Any, decode: Any) -> None:
         try:
-            activity: Event = decode(record.value, partition=p.number, offset=record.offset, timestamp=record.timestamp)
+            event: Event = decode(record.value, partition=p.number, offset=record.offset, timestamp=record.timestamp)
         except Rejected as rejected:
             self.tally.rejected[rejected.reason] += 1
             self._refused(source, record.offset, record.value or b"", rejected)
             return
-        if self._until is not None and activity.at > self._until:
+        if self._until is not None and event.at > self._until:
             self.tally.after_until += 1
             return
-        activity.timestamp = activity.at  # what was produced late is history all the same
-        p.waiting.append(activity)
+        event.timestamp = event.at  # history counts as read in time, however late it was produced
+        p.waiting.append(event)
 
     def _await(self, work: Coroutine[Any, Any, T]) -> T:
         try:

@@ -30,7 +30,7 @@ PIECES = [
 
 @st.composite
 def changed(draw: st.DrawFn, text: str, first: int = 0) -> str:
-    """Return the text with one change, at `first` or behind it."""
+    """Return the text with one change, at or after `first`."""
     start = draw(st.integers(first, len(text)))
     end = draw(st.integers(start, min(len(text), start + 40)))
     return text[:start] + "".join(draw(st.lists(st.sampled_from(PIECES), max_size=3))) + text[end:]

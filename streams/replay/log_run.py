@@ -1,7 +1,7 @@
-"""What a replay and a backtest share: the input, read once, and engines to which its time is all time there is.
+"""Read a log once, and run it through one engine or several. Shared by replay and backtest.
 
-The roles are read in chunks, always from the one that the other waits for, so that memory is bounded by the customers
-and not by the input.
+The sources are read in chunks, always from the one that the other waits for. So memory depends on the number of
+customers, not on the size of the input.
 """
 
 from __future__ import annotations
@@ -15,46 +15,46 @@ from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.model.event import Event, Source
 from streams.core.model.outputs import Effects, Output
 from streams.core.model.sources import Fetch
-from streams.replay.alone import Alone
-from streams.replay.lines import Lines
-from streams.replay.report import Tally
+from streams.replay.input_files import Lines
+from streams.replay.single_engine import SingleEngine
+from streams.replay.summary import Tally
 
 COMMIT_EVERY: Final = 64
-"""Chunks. A commit packs the profiles that changed, and gives the outputs of deadlines."""
-LINKING_COMMIT_EVERY: Final = 16
-"""With linking customers wait for what devices pass on, which waits for a commit: more often, so that less waits."""
+"""Chunks between commits. A commit packs the changed profiles and returns the outputs of deadlines."""
+RESOLVING_COMMIT_EVERY: Final = 16
+"""Chunks between commits with identity resolution. Customers wait for internal messages, which wait for a commit."""
 
-Refused = Callable[[Source, int, bytes, Rejected], None]
-"""Told of each record that is not taken: role, offset, value, why."""
+OnRejected = Callable[[Source, int, bytes, Rejected], None]
+"""Called with each rejected record: source, offset, value, reason."""
 
 
 class Reader(Protocol):
-    """The input. `time` is the largest event time read, ms; a source that has ended is no longer in `open`."""
+    """The input. `time` is the latest event time read, ms. `open` holds the sources that have not ended."""
 
     open: set[Source]
     time: int
     tally: Tally
 
     def read(self, source: Source) -> list[Event]:
-        """The next activities of an open source, in the order of its log; there may be none in a chunk."""
+        """Return the next events of an open source, in the order of its log. A chunk may hold none."""
 
     def position(self, source: Source) -> int:
-        """The offset of what comes next."""
+        """Return the offset of the next record."""
 
 
 class FileReader:
-    """Reads files: the lines of each role are one partition, their number is their offset."""
+    """Reads files. The lines of a source are one partition, and their number is their offset."""
 
     def __init__(
         self,
         inputs: Mapping[Source, Lines],
         decoders: Mapping[Source, Decoder],
-        refused: Refused,
+        refused: OnRejected,
         *,
         until: int | None,
         now: int,
     ) -> None:
-        """Times in ms. Events after `until` are not read; clocks are checked against `now`."""
+        """`until` and `now` in ms. Events after `until` are left out. Events too far after `now` are rejected."""
         self.open = set(Source)
         self.time = 0
         self.tally = Tally()
@@ -69,43 +69,43 @@ class FileReader:
         if lines is None:
             self.open.discard(source)
             return []
-        activities: list[Event] = []
+        events: list[Event] = []
         decode = self._decoders[source].decode
         for offset, line in lines:
             try:
-                activity = decode(line, partition=0, offset=offset, timestamp=self._now)
+                event = decode(line, partition=0, offset=offset, timestamp=self._now)
             except Rejected as rejected:
                 self.tally.rejected[rejected.reason] += 1
                 self._refused(source, offset, line, rejected)
                 continue
-            if self._until is not None and activity.at > self._until:
+            if self._until is not None and event.at > self._until:
                 self.tally.after_until += 1
                 continue
-            activity.timestamp = activity.at  # no file is a backfill: what it holds is all there is
-            activities.append(activity)
-        self.tally.saw(activities)
-        self.time = max([self.time, *(activity.at for activity in activities)])
-        return activities
+            event.timestamp = event.at  # a file is never a backfill: it holds the whole history
+            events.append(event)
+        self.tally.count_events(events)
+        self.time = max([self.time, *(event.at for event in events)])
+        return events
 
     def position(self, source: Source) -> int:
         return self._inputs[source].position
 
 
 class Sink(Protocol):
-    """Where what an engine did goes."""
+    """Receives the results of an engine."""
 
     def take(self, effects: Effects) -> None:
-        """What it did at once."""
+        """Take the effects of a call."""
 
     def made(self, outputs: list[Output]) -> None:
-        """Outputs of deadlines."""
+        """Take outputs that waited for a commit."""
 
 
-class Play:
-    """One reading through one engine or several. `step` until it returns False, then `finish`.
+class LogRun:
+    """One pass through a log. Call `step` until it returns False, then `finish`.
 
-    Time is the largest event time read: nothing else passes here. A source that has ended is drained as of that time,
-    so that the other one does not wait for it.
+    The time is the latest event time read. A source that has ended counts as caught up at that time, so that the other
+    one does not wait for it.
     """
 
     def __init__(
@@ -117,40 +117,41 @@ class Play:
         identity_resolution: bool,
         event_time_ordering: bool,
     ) -> None:
-        """`linking` and `by_time`: see `Alone`."""
         self._reader = reader
         self._until = until
         self._parts = [
             (
-                Alone(lifecycle, identity_resolution=identity_resolution, event_time_ordering=event_time_ordering),
+                SingleEngine(
+                    lifecycle, identity_resolution=identity_resolution, event_time_ordering=event_time_ordering
+                ),
                 sink,
                 lifecycle,
             )
             for lifecycle, sink in parts
         ]
         self.engines = [alone.engine for alone, _, _ in self._parts]
-        self._commit_every = LINKING_COMMIT_EVERY if identity_resolution else COMMIT_EVERY
+        self._commit_every = RESOLVING_COMMIT_EVERY if identity_resolution else COMMIT_EVERY
         self._steps = 0
 
     def step(self) -> bool:
-        """Read and process one chunk; False once everything is read."""
+        """Read and process one chunk. Return False once everything is read."""
         reader = self._reader
         source = min(reader.open, key=self._need)
-        activities = reader.read(source)
+        events = reader.read(source)
         for alone, sink, _ in self._parts:
-            sink.take(alone.apply(source, activities, reader.position(source), reader.time))
+            sink.take(alone.apply(source, events, reader.position(source), reader.time))
         self._steps += 1
         self._pass_time(to_end=False, commit=self._steps % self._commit_every == 0)
         return bool(reader.open)
 
     def finish(self) -> None:
-        """Let time pass to its end."""
+        """Let time pass to the end of the log, or to `until`."""
         for alone, _, _ in self._parts:
             alone.complete()
         self._pass_time(to_end=True, commit=True)
 
     def _need(self, source: Source) -> tuple[bool, int, Source]:
-        """What is read first: a source the other one waits for; of two such the one that has come less far."""
+        """Sort key of the source to read next: one with an empty buffer first, then the one that is less far."""
         engine = self.engines[0]  # the others have been given the same
         newest = engine.progress(source).newest
         return engine.buffered_bytes(source) > 0, -1 if newest is None else newest, source

@@ -1,7 +1,7 @@
-"""A scenario: events in, time travel, and what must come out. How one is run; `scenario_file` reads them.
+"""Run a scenario: events, time travel, and the outputs that are expected. `scenario_file` reads scenarios.
 
-It runs on the engine, the decoders and the encoder of the worker: an event is refused here if it is there, and an
-expectation is held against the fields that subscribers see (docs/contract.md).
+A scenario runs on the worker's decoders, engine and encoder. An event is rejected if a worker would reject it, and
+expectations are compared with the fields that subscribers see (docs/contract.md).
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from streams.core.lifecycle.playbook import Playbook
 from streams.core.model.event import ORDER_TYPES, Source
 from streams.core.model.outputs import Effects, Output
 from streams.core.model.sources import Fetch
-from streams.replay.alone import Alone
+from streams.replay.single_engine import SingleEngine
 from streams.settings import Settings
 from streams.values import parse_time, show_time
 
 Document = dict[str, Any]
 
 LATEST: Final = parse_time("9000-01-01T00:00:00Z")
-"""No scenario goes on after it: times have four-digit years."""
+"""Latest time in a scenario, ms: times have four-digit years."""
 CUSTOMER: Final = "c-1"
-"""Whose an event is that names nobody."""
+"""The customer of an event that names none."""
 DEAD_LETTER: Final = "dead_letter"
-"""The `type` of what stands for an event that became one; its `reason` tells why."""
+"""The `type` of an output that stands for a dead letter, with its `reason`."""
 
 
 @dataclass
 class Event:
-    """An event at the scenario's clock, which moves on by `after` first; it occurred `ago` before that (ms)."""
+    """An event. The clock first moves on by `after`; the event occurred `ago` before that (both in ms)."""
 
     line: int
     after: int
@@ -45,7 +45,7 @@ class Event:
 
 @dataclass
 class Wait:
-    """Time passes: for so long, or to an instant (ms)."""
+    """Time passes, for `duration` or up to `until` (ms)."""
 
     line: int
     duration: int = 0
@@ -54,7 +54,7 @@ class Wait:
 
 @dataclass
 class Expect:
-    """What came out since the last expectation, in this order and nothing else: of each output these fields."""
+    """Exactly these outputs since the last expectation, in this order. Only the fields that are given are compared."""
 
     line: int
     outputs: list[Document]
@@ -65,7 +65,7 @@ Step = Event | Wait | Expect
 
 @dataclass
 class Scenario:
-    """One of them, as it was read. `only`: the words of `labels` that an output must have one of; empty: any."""
+    """One scenario. `only`: keep outputs that have one of these labels (see `labels`); empty: keep all."""
 
     name: str
     line: int
@@ -76,7 +76,7 @@ class Scenario:
 
 @dataclass
 class Failure:
-    """The first expectation that was not met, with all that was seen until then."""
+    """The first expectation that was not met, with the actual outputs."""
 
     line: int
     at: int
@@ -85,7 +85,7 @@ class Failure:
 
 
 class ScenarioError(Exception):
-    """A step that cannot be carried out; its text is a sentence without an end."""
+    """A step cannot be carried out. `text` is a sentence without a full stop."""
 
     def __init__(self, line: int, text: str) -> None:
         super().__init__(line, text)
@@ -99,15 +99,15 @@ _GROUPS: Final = {"stage_changed": "stages", "triggered": "triggers"} | dict.fro
 
 
 def labels(document: Mapping[str, Any]) -> set[str]:
-    """The words under which `only` knows an output: its type, its group, its track, kind or trigger."""
+    """Return the labels by which `only` selects an output: its type, group, track, kind and trigger."""
     group = _GROUPS.get(document["type"], "abandonments")
     words = {document["type"], group, document.get("track"), document.get("kind"), document.get("trigger")}
     return {word for word in words if word is not None}
 
 
 def run(scenario: Scenario, playbook: Playbook, settings: Settings) -> Failure | None:
-    """Run one; None if everything came as expected. Raises `ScenarioError`."""
-    play = _Play(scenario, playbook, settings)
+    """Run a scenario. Return None if all outputs were as expected. Raise `ScenarioError` if a step is impossible."""
+    play = _ScenarioRun(scenario, playbook, settings)
     for step in scenario.steps:
         if isinstance(step, Event):
             play.event(step)
@@ -119,7 +119,7 @@ def run(scenario: Scenario, playbook: Playbook, settings: Settings) -> Failure |
 
 
 def differences(expected: Any, got: Any, path: str = "") -> list[str]:
-    """What an output lacks of what was expected of it: of mappings only the fields named, all else exactly."""
+    """Return the differences between an expected and an actual value. Fields that are not expected are ignored."""
     if isinstance(expected, dict) and isinstance(got, dict):
         found = []
         for key, value in expected.items():
@@ -140,19 +140,19 @@ def _show(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
-class _Play:
-    """One scenario while it runs. Like a replay: no time passes but that of the script."""
+class _ScenarioRun:
+    """A scenario while it runs. Time passes only by its steps."""
 
     def __init__(self, scenario: Scenario, playbook: Playbook, settings: Settings) -> None:
         self._only = scenario.only
         self._clock = scenario.start
         self._lateness = playbook.policy.lateness
         self._now = scenario.start
-        """What the engine was last told; never goes back."""
+        """The time last given to the engine, ms. Never goes back."""
         self._decoders = settings.decoders(playbook.policy.currency, playbook.properties)
         self._encoder = Encoder(settings.ce_source)
         lifecycle = Lifecycle(playbook, settings.id_namespace)
-        self._alone = Alone(
+        self._alone = SingleEngine(
             lifecycle,
             identity_resolution=settings.identity_resolution,
             event_time_ordering=settings.event_time_ordering,
@@ -170,18 +170,18 @@ class _Play:
         document.setdefault("occurred_at", show_time(self._clock - event.ago))
         if "customer_id" not in document and "anonymous_id" not in document:
             document["customer_id"] = CUSTOMER
-        offset, activities = self._positions[source], []
+        offset, decoded = self._positions[source], []
         self._positions[source] += 1
         try:
             activity = self._decoders[source].decode(
                 msgspec.json.encode(document), partition=0, offset=offset, timestamp=self._clock
             )
             activity.timestamp = activity.at  # no backfill
-            activities.append(activity)
+            decoded.append(activity)
         except Rejected as rejected:
-            self._saw({"type": DEAD_LETTER, "reason": rejected.reason, "message": rejected.detail})
+            self._keep({"type": DEAD_LETTER, "reason": rejected.reason, "message": rejected.detail})
         self._now = max(self._now, self._clock)
-        self._take(self._alone.apply(source, activities, offset + 1, self._now))
+        self._take(self._alone.apply(source, decoded, offset + 1, self._now))
         self._pass()
 
     def wait(self, wait: Wait) -> None:
@@ -191,7 +191,7 @@ class _Play:
         self._now = max(self._now, self._clock + self._lateness)
         seen = len(self._got)
         self._apply_held()
-        # The engine fires customer by customer; people tell what several of them do in the order of time.
+        # The engine fires deadlines customer by customer. Scenarios list outputs in the order of time.
         self._got[seen:] = sorted(self._got[seen:], key=lambda document: document["occurred_at"])
 
     def expect(self, expect: Expect) -> Failure | None:
@@ -207,12 +207,12 @@ class _Play:
         self._clock = clock
 
     def _apply_held(self) -> None:
-        """Whoever looks has waited until everything up to now is applied."""
+        """Apply everything up to now: an expectation is checked only after that."""
         self._alone.complete(self._clock + 1)
         self._pass()
 
     def _pass(self) -> None:
-        """Nothing else is to come up to now."""
+        """Let the engine know that no source has anything more up to now."""
         ended = {source: Fetch(sent_at=self._now, end=position) for source, position in self._positions.items()}
         self._take(self._alone.advance(self._now, ended))
         for effects, outputs in self._alone.commit(self._now, ended):
@@ -224,8 +224,8 @@ class _Play:
 
     def _show(self, outputs: Iterable[Output]) -> None:
         for output in outputs:
-            self._saw(msgspec.json.decode(self._encoder.encode(output).value))
+            self._keep(msgspec.json.decode(self._encoder.encode(output).value))
 
-    def _saw(self, document: Document) -> None:
+    def _keep(self, document: Document) -> None:
         if not self._only or document["type"] == DEAD_LETTER or self._only & labels(document):
             self._got.append(document)

@@ -1,6 +1,6 @@
-"""The report of a backtest: one HTML file that needs nothing else, for whoever owns the playbook.
+"""The report of a backtest: one self-contained HTML file for the owner of the playbook.
 
-Everything that comes from a log or a playbook is escaped; of customers it holds ids, and nothing else that is theirs.
+All text from a log or a playbook is escaped. Ids are the only personal data on the page.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ from pathlib import Path
 from typing import Final
 
 from streams.core.model.policy import DAY
-from streams.replay import plots
-from streams.replay.collect import GONE, Collector, Customer, Series, Told
-from streams.replay.compare import Because, Differences, Reason
-from streams.replay.plots import Buckets
-from streams.replay.report import Tally
+from streams.replay import svg_plots
+from streams.replay.comparison import Because, Differences, Reason
+from streams.replay.output_collector import GONE, Collector, Customer, CustomerOutput, Series
+from streams.replay.summary import Tally
+from streams.replay.svg_plots import Buckets
 from streams.values import show_duration, show_time
 
 _CSS: Final = Path(__file__).with_name("page.css")
 MOST_FLOWS: Final = 40
 MOST_REASONS: Final = 15
 _AROUND: Final = 2
-"""Equal moments shown around what differs."""
+"""Equal outputs shown around a difference."""
 _MOST_ROWS: Final = 60
 
 
 @dataclass
 class Findings:
-    """All that a report tells. `old` and `differences` are None where one playbook was run alone."""
+    """Content of a report. `old` and `differences` are None if only one playbook was run."""
 
     tally: Tally
     days: range
@@ -43,7 +43,7 @@ class Findings:
 
 
 def page(findings: Findings) -> str:
-    """The whole file."""
+    """Return the whole file."""
     title = f"{findings.new_name} on history"
     body = "".join(_body(findings))
     return (
@@ -88,7 +88,7 @@ def _headline(findings: Findings) -> Iterator[str]:
             f"<b>{escape(findings.old_name)}</b>.</p>"
         )
     if tally.first is not None and tally.last is not None:
-        yield f'<p class="soft">{plots.date(tally.first // DAY)} to {plots.date(tally.last // DAY)}</p>'
+        yield f'<p class="soft">{svg_plots.date(tally.first // DAY)} to {svg_plots.date(tally.last // DAY)}</p>'
     yield '<div class="facts">'
     yield _fact(f"{tally.valid:,}", "events")
     yield _fact(f"{customers:,}", "customers seen")
@@ -103,7 +103,7 @@ def _headline(findings: Findings) -> Iterator[str]:
 
 
 def _kind(series: Series) -> str | None:
-    """Which of the numbers at the top a series is part of; an abandonment counts once, with its step 1."""
+    """Return the headline number that a series counts towards. An abandonment counts once, at step 1."""
     if series.group == "triggers":
         return "triggers"
     if series.group != "abandonments":
@@ -143,7 +143,7 @@ def _stages(findings: Findings, buckets: Buckets) -> Iterator[str]:
         yield '<div class="two">'
         for (name, _), values in zip(sides, ends, strict=True):
             layers = [(stage, stages.index(stage), values[stage]) for stage in stages]
-            plot = plots.areas(layers, buckets, top, f"Customers by stage of {track}, {name}")
+            plot = svg_plots.areas(layers, buckets, top, f"Customers by stage of {track}, {name}")
             yield f'<div class="card"><h3>{escape(name)}</h3>{plot}</div>'
         yield f'<div class="card wide">{_population(stages, ends, [name for name, _ in sides])}</div></div>'
 
@@ -155,7 +155,7 @@ def _population(stages: Sequence[str], ends: Sequence[dict[str, list[int]]], nam
         cells = "".join(f'<td class="num">{number:,}</td>' for number in numbers)
         if len(numbers) > 1:
             cells += f'<td class="num">{_delta(numbers[1], numbers[0])}</td>'
-        rows.append(f'<tr><td><i class="dot f{n % plots.COLOURS}"></i>{escape(stage)}</td>{cells}</tr>')
+        rows.append(f'<tr><td><i class="dot f{n % svg_plots.COLOURS}"></i>{escape(stage)}</td>{cells}</tr>')
     head = "".join(f'<th class="num">{escape(name)}</th>' for name in names) + ("<th></th>" if len(names) > 1 else "")
     return f'<div class="scroll"><table><tr><th>at the end</th>{head}</tr>{"".join(rows)}</table></div>'
 
@@ -190,7 +190,7 @@ def _outputs(findings: Findings, buckets: Buckets) -> Iterator[str]:
             before = None if old is None else buckets.sums(old.daily.get(series, {}))
             total = f"{new.total(series):,}"
             change = "" if old is None else _delta(new.total(series), old.total(series))
-            plot = plots.bars(now, before, buckets, f"{group}: {series.label}")
+            plot = svg_plots.bars(now, before, buckets, f"{group}: {series.label}")
             yield (
                 f'<div class="card"><header><h3>{escape(series.label)}</h3><b class="num">{total}</b></header>'
                 f"{change}{plot}</div>"
@@ -255,7 +255,7 @@ def _who(findings: Findings, differences: Differences) -> Iterator[str]:
         for customer in because.examples:
             yield from _story(findings, customer, old[customer], new[customer])
         yield "</details>"
-    rest = sum(because.count for because in list(differences.because.values())[MOST_REASONS:]) + differences.untold
+    rest = sum(because.count for because in list(differences.because.values())[MOST_REASONS:]) + differences.not_kept
     if rest:
         yield f'<p class="soft below">and {rest:,} customers for other reasons, or for reasons that were not kept</p>'
 
@@ -269,12 +269,14 @@ def _count(because: Because) -> str:
 
 
 def _rounded(milliseconds: int) -> int:
-    """To what is worth saying: hours of days, minutes of hours."""
+    """Round a duration for people: days to hours, hours to minutes."""
     unit = 3_600_000 if milliseconds >= DAY else 60_000 if milliseconds >= 3_600_000 else 1_000
     return max(milliseconds // unit, 1) * unit
 
 
-def _story(findings: Findings, customer: Customer, old: list[Told], new: list[Told]) -> Iterator[str]:
+def _story(
+    findings: Findings, customer: Customer, old: list[CustomerOutput], new: list[CustomerOutput]
+) -> Iterator[str]:
     kind = "" if customer.identified else ' <span class="soft">(anonymous)</span>'
     yield (
         f'<div class="story scroll"><h3>{escape(customer.id)}{kind}</h3><table><tr><th>at</th>'
@@ -292,33 +294,35 @@ def _story(findings: Findings, customer: Customer, old: list[Told], new: list[To
             yield _skipped(skipped)
             skipped = 0
         shown += 1
-        told = before or after
-        assert told is not None
-        yield f"<tr><td>{_time(told.moment.at)}</td>{_cell(before, after)}{_cell(after, before)}</tr>"
+        output = before or after
+        assert output is not None
+        yield f"<tr><td>{_time(output.dated.at)}</td>{_cell(before, after)}{_cell(after, before)}</tr>"
     if skipped:
         yield _skipped(skipped)
     yield "</table></div>"
 
 
-def _rows(old: list[Told], new: list[Told]) -> Iterator[tuple[Told | None, Told | None]]:
+def _rows(
+    old: list[CustomerOutput], new: list[CustomerOutput]
+) -> Iterator[tuple[CustomerOutput | None, CustomerOutput | None]]:
     """Both stories side by side, in the order of time; equal moments in one row."""
     waiting = list(new)
-    rows: list[tuple[Told | None, Told | None]] = []
-    for moment in old:
-        same = next((other for other in waiting if other.moment == moment.moment), None)
+    rows: list[tuple[CustomerOutput | None, CustomerOutput | None]] = []
+    for output in old:
+        same = next((other for other in waiting if other.dated == output.dated), None)
         if same is not None:
             waiting.remove(same)
-        rows.append((moment, same))
-    rows += [(None, moment) for moment in waiting]
-    yield from sorted(rows, key=lambda row: max(told.moment.at for told in row if told is not None))
+        rows.append((output, same))
+    rows += [(None, output) for output in waiting]
+    yield from sorted(rows, key=lambda row: max(output.dated.at for output in row if output is not None))
 
 
-def _cell(told: Told | None, other: Told | None) -> str:
-    if told is None:
+def _cell(output: CustomerOutput | None, other: CustomerOutput | None) -> str:
+    if output is None:
         return "<td></td>"
-    series = told.moment.series
+    series = output.dated.series
     what = f"leaves {series.group}" if series.name == GONE else series.label
-    small = f"<small>{escape(told.why)}</small>" if other is None and told.why else ""
+    small = f"<small>{escape(output.why)}</small>" if other is None and output.why else ""
     return f'<td class="{"same" if other is not None else "only"}">{escape(what)}{small}</td>'
 
 

@@ -1,4 +1,4 @@
-"""From a playbook's text to the `Playbook` that the engine runs."""
+"""Load playbooks: read a text, check it, and build the `Playbook` that the engine runs."""
 
 from __future__ import annotations
 
@@ -10,27 +10,28 @@ from typing import Final
 from streams.contracts.money import EXPONENTS
 from streams.core.lifecycle.playbook import Playbook
 from streams.core.model.policy import Policy
+from streams.core.rules.errors import suggestion
 from streams.errors import UserError
-from streams.playbooks.building import build
+from streams.playbooks.builder import build
 from streams.playbooks.format import PLAYBOOK
-from streams.playbooks.kinds import Problems, Wrong
-from streams.playbooks.problems import PlaybookError, meant
-from streams.playbooks.tree import Malformed, compose
+from streams.playbooks.key_kinds import InvalidValue, Problems
+from streams.playbooks.problems import PlaybookError
+from streams.playbooks.yaml_tree import Malformed, compose
 
 _HERE: Final = Path(__file__).parent
 SHIPPED: Final = tuple(sorted(path.stem for path in _HERE.glob("*.yaml")))
-"""The names of those that come with the program."""
+"""Names of the playbooks that come with the program."""
 DEFAULT: Final = "ecommerce"
 
 
 def load(source: str | Path = DEFAULT, deployment: Policy = Policy()) -> Playbook:
-    """The playbook of that path, or the shipped one of that name.
+    """Return the playbook at a path, or the shipped one of a name.
 
-    `deployment` has the numbers that no playbook names, such as the lateness, and the currency where it names none.
-    Raises `UserError` if it cannot be read, `PlaybookError` if it cannot be used.
+    `deployment` has the numbers that no playbook sets, such as the lateness, and the currency for playbooks that set
+    none. Raise `UserError` if the file cannot be read, `PlaybookError` if the playbook cannot be used.
     """
     if deployment.currency not in EXPONENTS:
-        raise UserError(f"the currency {deployment.currency} is not known: take a code of ISO 4217, such as EUR.")
+        raise UserError(f"the currency {deployment.currency} is unknown: use a code of ISO 4217, such as EUR.")
     path = _path(source)
     try:
         text = path.read_text("utf-8-sig")
@@ -47,7 +48,7 @@ def _parsed(text: str, name: str, deployment: Policy) -> Playbook:
 
 
 def parse(text: str, name: str = "playbook", deployment: Policy = Policy()) -> Playbook:
-    """As `load`, of a text; `name` is put before problems."""
+    """Return the playbook in a text. Messages of problems begin with `name`. Raise `PlaybookError`."""
     problems: Problems = []
     try:
         tree = compose(text, "a playbook")
@@ -56,7 +57,7 @@ def parse(text: str, name: str = "playbook", deployment: Policy = Policy()) -> P
         found = PLAYBOOK.read(tree, problems)
     except Malformed as error:
         raise PlaybookError(name, [error.problem]) from None
-    except Wrong as error:
+    except InvalidValue as error:
         raise PlaybookError(name, [error.problem]) from None
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
     playbook = None if problems else build(found, digest, problems, deployment)
@@ -72,4 +73,6 @@ def _path(source: str | Path) -> Path:
     path = Path(text).expanduser()
     if path.suffix in (".yaml", ".yml") or "/" in text or path.exists():
         return path
-    raise UserError(f"there is no playbook {text[:64]!r}{meant(text, SHIPPED)}; or give the path of a .yaml file.")
+    hint = suggestion(text, SHIPPED)
+    end = "" if hint.endswith("?") else "."
+    raise UserError(f"there is no playbook {text[:64]!r}{hint}{end} To load a file, give the path of a .yaml file.")

@@ -18,10 +18,10 @@ _GZIP: Final = b"\x1f\x8b"
 
 
 class Lines:
-    """The lines of one role: its files one after the other, as a topic's partition holds its records.
+    """The lines of one source: its files one after the other, like the records of one partition.
 
-    Every file is looked at on construction, so that a mistake in a name is told before hours of work. A context
-    manager: it closes what is open.
+    The constructor opens every file once, so that a wrong name is reported before hours of work. A context manager
+    that closes its files.
     """
 
     def __init__(self, paths: Iterable[Path]) -> None:
@@ -34,10 +34,10 @@ class Lines:
         self.position = 0
         """The index of the next line, over all files."""
         self.size = sum(_size(path) for path in self._waiting)
-        """Bytes of all files as they lie on disk."""
+        """Bytes of all files on disk."""
 
     def chunk(self) -> list[tuple[int, bytes]] | None:
-        """The next lines that are not blank, each with its index and without its end; None after the last."""
+        """Return the next lines that are not blank, with index and without line end. Return None after the last one."""
         while True:
             if self._text is None and not self._open_next():
                 return None
@@ -54,7 +54,7 @@ class Lines:
 
     @property
     def read(self) -> int:
-        """How many of the `size` bytes were read."""
+        """Bytes read so far, of `size`."""
         return self._done + (self._raw.tell() if self._raw is not None and self._raw.seekable() else 0)
 
     def __enter__(self) -> Self:

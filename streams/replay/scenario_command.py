@@ -1,4 +1,4 @@
-"""`lifecycle test`: runs files of scenarios and says, for each that fails, what was expected and what came."""
+"""`lifecycle test`: run scenario files and show, for each failure, what was expected and what came."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from streams import playbooks
 from streams.core.lifecycle.playbook import Playbook
 from streams.errors import UserError
 from streams.replay import scenario_file
-from streams.replay.scenario import DEAD_LETTER, Document, Failure, Scenario, ScenarioError, differences, run
 from streams.replay.scenario_file import ScenarioFile
+from streams.replay.scenario_run import DEAD_LETTER, Document, Failure, Scenario, ScenarioError, differences, run
 from streams.settings import Settings
 from streams.values import parse_time, show_duration, show_time
 
@@ -33,9 +33,9 @@ def run_all(
     playbook_of: Callable[[ScenarioFile], Playbook],
     console: Console | None = None,
 ) -> int:
-    """Called by the command line with files and directories; returns its exit code, 1 if a scenario failed.
+    """Run the scenarios of files and directories. Return the exit code: 1 if a scenario failed.
 
-    `playbook_of` finds the playbook a file is about. Mistakes in any file are told before anything runs.
+    `playbook_of` finds the playbook of a file. Mistakes in any file are reported before anything runs.
     """
     console = Console(highlight=False, soft_wrap=True) if console is None else console
     started, passed, failed = time.perf_counter(), 0, 0

@@ -1,4 +1,4 @@
-"""What a replay has to say at its end."""
+"""The summary that a replay prints at its end."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ from streams.values import show_time
 
 @dataclass
 class Tally:
-    """Counted while it runs."""
+    """Counts of a run."""
 
     first: int | None = None
     last: int | None = None
-    """The span of the events read, ms."""
+    """Time of the first and the last event read, ms."""
     valid: int = 0
     after_until: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
-    """Dead letters by reason."""
+    """Rejected records by reason."""
     counts: EngineCounters = field(default_factory=Counter)
-    """What the engine counted."""
+    """Counters of the engine."""
     stage_changes: Counter[str] = field(default_factory=Counter)
-    """By the stage entered."""
+    """Stage changes by the stage entered."""
     abandonments: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """By what happened (`abandoned`, `again` for the further steps, `recovered`, …) and kind."""
+    """Outputs of abandonments by type (`again`: steps after the first) and kind."""
     triggers: Counter[str] = field(default_factory=Counter)
-    """By name."""
+    """Outputs of triggers by name."""
     identities: Counter[str] = field(default_factory=Counter)
     """Identity changes by type."""
     population: dict[str, int] = field(default_factory=dict)
     """Customers in each stage at the end."""
 
-    def saw(self, activities: Iterable[Event]) -> None:
-        """Valid events were read."""
-        for activity in activities:
+    def count_events(self, events: Iterable[Event]) -> None:
+        """Count valid events that were read."""
+        for event in events:
             self.valid += 1
-            self.first = activity.at if self.first is None else min(self.first, activity.at)
-            self.last = activity.at if self.last is None else max(self.last, activity.at)
+            self.first = event.at if self.first is None else min(self.first, event.at)
+            self.last = event.at if self.last is None else max(self.last, event.at)
 
     def made(self, outputs: Iterable[Output]) -> None:
-        """Outputs were made."""
+        """Count outputs."""
         for output in outputs:
             if isinstance(output, StageChange):
                 self.stage_changes[output.to_stage or "(gone)"] += 1
@@ -58,12 +58,12 @@ class Tally:
                 self.abandonments[what, output.kind] += 1
 
     def engine(self, name: str) -> int:
-        """What the engine counted under a name, over all sources."""
+        """Return the sum of an engine counter over its labels."""
         return sum(count for (counted, _), count in self.counts.items() if counted == name)
 
 
 def report(tally: Tally, out: Path, seconds: float) -> str:
-    """The summary, for people."""
+    """Return the summary as text for people."""
     return "\n".join(f"{name:<15}{text}" for name, text in _lines(tally, out, seconds))
 
 

@@ -1,6 +1,6 @@
 """`lifecycle replay`: the engine of the worker over files, without Kafka, Faust or a wall clock.
 
-The same input gives the same files, byte for byte; what is in them is what a worker would send.
+The same input gives the same files, byte for byte. They hold what a worker would send.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from streams.contracts.rejected import Rejected
 from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.model.event import Source
 from streams.core.model.outputs import Effects, Output
-from streams.replay.lines import Lines
-from streams.replay.play import FileReader, Play
-from streams.replay.report import report
-from streams.replay.results import DEAD_LETTERS, PROFILES, Results, dead_letter, file_of
+from streams.replay.input_files import Lines
+from streams.replay.log_run import FileReader, LogRun
+from streams.replay.result_files import DEAD_LETTERS, PROFILES, Results, dead_letter, file_of
+from streams.replay.summary import report
 from streams.settings import Settings
 
 
@@ -36,7 +36,7 @@ def run(
     until: int | None = None,
     now: int | None = None,
 ) -> int:
-    """Called by the command line; returns its exit code. Times in ms; `now` is what clocks are checked against."""
+    """Run a replay. Return the exit code. `until` and `now` in ms; events too far after `now` are rejected."""
     now = time.time_ns() // 1_000_000 if now is None else now
     started = time.perf_counter()
     with Lines(clickstream) as clicks, Lines(orders) as sales, Results(out) as results:
@@ -53,7 +53,7 @@ def run(
 
 
 class Replay:
-    """One run. `step` until it returns False, then `finish`."""
+    """One run. Call `step` until it returns False, then `finish`."""
 
     def __init__(
         self, settings: Settings, inputs: Mapping[Source, Lines], results: Results, *, until: int | None, now: int
@@ -65,7 +65,7 @@ class Replay:
         self._encoder = Encoder(settings.ce_source)
         self._lifecycle = Lifecycle(playbook, settings.id_namespace)
         reader = FileReader(inputs, decoders, self._refused, until=until, now=now)
-        self._play = Play(
+        self._play = LogRun(
             reader,
             [(self._lifecycle, self)],
             until=until,
@@ -77,7 +77,7 @@ class Replay:
         self.state = self._play.engines[0].state
 
     def finish(self) -> None:
-        """Let time pass to its end, and write the profiles as they are then."""
+        """Let time pass to the end, and write the final profiles."""
         self._play.finish()
         state = self.state
         for key in sorted(state):
@@ -88,28 +88,28 @@ class Replay:
         self.tally.population = dict(state.population)
 
     def take(self, effects: Effects) -> None:
-        """Of `play.Sink`."""
+        """Implement `log_run.Sink`."""
         self.tally.counts.update(effects.counts)
         self.made(effects.outputs)
 
     def made(self, outputs: list[Output]) -> None:
-        """Of `play.Sink`."""
+        """Implement `log_run.Sink`."""
         for output in outputs:
             self._results.write(file_of(output), [self._encoder.encode(output).value])
         self.tally.made(outputs)
 
     def _refused(self, source: Source, offset: int, line: bytes, rejected: Rejected) -> None:
-        letter = dead_letter(self._topics[source], offset, line, _timeless(rejected))
-        self._results.write(DEAD_LETTERS, [letter])
+        document = dead_letter(self._topics[source], offset, line, _timeless(rejected))
+        self._results.write(DEAD_LETTERS, [document])
 
 
 def _timeless(rejected: Rejected) -> Rejected:
-    """By how much a clock was ahead depends on the present, and the output must not."""
+    """Return the rejection without the amount by which a clock was ahead: that depends on the present."""
     return Rejected("clock_skew", "occurred_at: ahead of --now") if rejected.reason == "clock_skew" else rejected
 
 
 def progress_bar() -> Progress:
-    """A bar on a terminal, nothing elsewhere."""
+    """Return a progress bar that shows only on a terminal."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     return Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty())
