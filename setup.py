@@ -14,8 +14,8 @@ PACKAGES = {
     "streams/core/event_time": ("inputs", "offset_gaps", "watermark"),
     "streams/core/identity": ("aliases", "erasure_sweep", "resolver"),
     "streams/core/lifecycle": (
-        "abandonment", "aggregates", "cart", "lifecycle", "merging", "orders", "rule_index", "stages", "tracks",
-        "trigger_runner", "triggers", "trimming",
+        "abandonment", "aggregates", "cart", "deadlines", "lifecycle", "merging", "orders", "rule_index", "stages",
+        "summary", "tracks", "trigger_runner", "triggers", "trimming",
     ),
     "streams/core/model": ("counters", "durations", "event", "ids"),
     "streams/core/processing": ("output_filter", "processor"),
@@ -24,7 +24,10 @@ PACKAGES = {
         "aggregate_nodes", "checker", "compiler", "dependencies", "errors", "eval_context", "functions", "lexer",
         "nodes", "parser", "profile_nodes", "property_nodes", "requirements", "tree", "types", "vocabulary",
     ),
-    "streams/core/store": ("backend", "erasure_markers", "task_state", "timers"),
+    "streams/core/store": (
+        "backend", "census", "disk_writer", "erasure_markers", "pending_changes", "profile_tiers", "recent_commits",
+        "recovery", "task_state", "timers",
+    ),
     "streams/contracts": ("identity", "money", "native", "outputs", "partitioning", "properties", "times"),
 }  # fmt: skip
 """Modules that define msgspec Structs are left out: mypyc would ignore the arguments of their metaclass."""

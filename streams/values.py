@@ -6,7 +6,6 @@ sentence "LIFECYCLE_X=text …", so that every place reports the same mistake in
 
 from __future__ import annotations
 
-import datetime
 import re
 import uuid
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from streams.contracts import times
 from streams.core.model import durations
 
 T = TypeVar("T")
@@ -78,21 +78,14 @@ def optional_duration() -> Kind[int | None]:
 def parse_time(text: str) -> int:
     """Epoch milliseconds of an RFC 3339 time with offset; finer fractions are cut."""
     try:
-        time = datetime.datetime.fromisoformat(text)
+        return times.parse_rfc_3339(text)
     except ValueError:
-        time = None
-    if time is None or time.tzinfo is None or len(text) < len("2026-11-21T10:00Z"):
-        raise ValueError("is not a time: write it with date, time and offset, such as 2026-11-21T10:00:00Z")
-    return (time - _EPOCH) // datetime.timedelta(milliseconds=1)
-
-
-_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+        raise ValueError("is not a time: write it with date, time and offset, such as 2026-11-21T10:00:00Z") from None
 
 
 def show_time(milliseconds: int) -> str:
     """RFC 3339 in UTC with milliseconds."""
-    time = _EPOCH + datetime.timedelta(milliseconds=milliseconds)
-    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return times.text(milliseconds)
 
 
 def time_or(*words: str) -> Kind[int | str]:

@@ -1,4 +1,4 @@
-"""Rejected records to records of the dead-letter topic, with the headers that Kafka Streams gives its dead letters."""
+"""Dead letters of rejected records, with the headers that Kafka Streams gives its dead letters."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from streams.contracts.rejected import Rejected
 
 PREFIX: Final = "__streams.errors."
 MAX_KEY: Final = 1024
-"""Bytes of a key in a dead letter that has to be cut."""
+"""Most bytes of the key of a dead letter that has to be cut."""
 
 _OVERHEAD: Final = 256
-"""Bytes that batch and record take beside key, value and headers, generously."""
+"""Upper bound of the bytes of batch and record beside key, value and headers."""
 _HEADER_OVERHEAD: Final = 10
 
 
 class DeadLetter(NamedTuple):
-    """A record as it came (timestamp included, ms), and why and whence in the headers."""
+    """A rejected record as it came, with its timestamp in ms, and its reason and its place in the headers."""
 
     key: bytes | None
     value: bytes | None
@@ -37,11 +37,11 @@ def dead_letter(
     offset: int,
     max_bytes: int = 1_000_000,
 ) -> DeadLetter:
-    """The dead letter of a record, for the shell and the replay to write.
+    """Return the dead letter of a record, for the shell and the replay to write.
 
-    `max_bytes` is what the topic takes (`max.message.bytes`; its default is 1,048,588) and the producer sends. A record
-    that does not fit is cut: of the value (and of a key beyond MAX_KEY) the beginning is kept, and the headers `size`
-    and `sha256` tell of the whole value, by which it can be found and checked at its source.
+    `max_bytes`: the largest record that the topic takes (`max.message.bytes`; its default is 1,048,588) and the
+    producer sends. A record that does not fit is cut: the beginning of the value, and of a key beyond MAX_KEY, is kept.
+    Then the headers `size` and `sha256` are those of the whole value, so that it can be found at its source.
     """
     headers = [
         (f"{PREFIX}{name}", text.encode())
@@ -64,6 +64,6 @@ def dead_letter(
 
 
 def _size(key: bytes | None, value: bytes | None, headers: Headers) -> int:
-    """An upper bound of what the record takes in a batch of its own."""
+    """Return an upper bound of the bytes of the record in a batch of its own."""
     in_headers = sum(len(name) + len(content) + _HEADER_OVERHEAD for name, content in headers)
     return len(key or b"") + len(value or b"") + in_headers + _OVERHEAD

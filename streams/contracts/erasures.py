@@ -1,6 +1,6 @@
-"""Requests to erase somebody: the records of `lifecycle-erasures`. `schemas/json/` describes each field.
+"""Requests to erase a customer or a device: the records of `lifecycle-erasures`. `schemas/json/` describes each field.
 
-Each request is told to every partition of the topic, since what is to be erased may lie on any of them.
+Each request is written to every partition of the topic, since the data to erase may be on any of them.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from streams.contracts.rejected import Rejected
 from streams.core.model.sources import Erasure, RawRecord
 
 MAX_BYTES: Final = 4096
-"""Of a request."""
+"""Most bytes of a request."""
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
-"""It is logged, so it is not to hold what names a person: an address, say."""
+"""The id is logged, so it must not contain personal data, such as an address."""
 
 
 class _Request(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
@@ -33,8 +33,10 @@ _DECODER: Final = msgspec.json.Decoder(_Request)
 
 
 def encode(person: str, identified: bool, request_id: str, requested_at: int | None = None) -> bytes:
-    """The value of a request; `person` is a customer id if `identified`, else an anonymous id. It counts from when the
-    broker has it, or from `requested_at` (ms) if that is earlier."""
+    """Return the value of a request. `person`: a customer id if `identified`, else an anonymous id.
+
+    The request erases events up to the record's timestamp, or up to `requested_at`, ms, if that is earlier.
+    """
     request = _Request(None if requested_at is None else times.text(requested_at), request_id)
     if identified:
         request.customer_id = person
@@ -46,15 +48,15 @@ def encode(person: str, identified: bool, request_id: str, requested_at: int | N
 def decode_all(
     raw: Iterable[RawRecord], partition: int, partitioner: Partitioner
 ) -> tuple[list[Erasure], list[tuple[RawRecord, Rejected]]]:
-    """The requests in a partition's records, and the records that are none, with why."""
+    """Return the requests in a partition's records, and the records that are rejected, with their reasons."""
     requests: list[Erasure] = []
-    refused: list[tuple[RawRecord, Rejected]] = []
+    rejections: list[tuple[RawRecord, Rejected]] = []
     for record in raw:
         try:
             requests.append(_decode(record, partition, partitioner))
         except Rejected as rejected:
-            refused.append((record, rejected))
-    return requests, refused
+            rejections.append((record, rejected))
+    return requests, rejections
 
 
 def _decode(record: RawRecord, partition: int, partitioner: Partitioner) -> Erasure:
@@ -76,10 +78,10 @@ def _decode(record: RawRecord, partition: int, partitioner: Partitioner) -> Eras
     at = record.timestamp
     if request.requested_at is not None:
         try:
-            asked_at = times.parse(request.requested_at)
+            requested_at = times.parse(request.requested_at)
         except ValueError as error:
             raise Rejected("invalid_time", f"requested_at: {error}") from None
-        at = asked_at if at < 0 else min(asked_at, at)  # a clock that is ahead asks no later than it is heard
+        at = requested_at if at < 0 else min(requested_at, at)  # a clock may be ahead
     if at < 0:
         raise Rejected("missing_time", "requested_at: missing or before 1970, and the record has no timestamp")
     if request.request_id is None or not _REQUEST_ID.fullmatch(request.request_id):

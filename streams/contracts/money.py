@@ -14,9 +14,9 @@ MAX_MINOR: Final = 10**15 - 1
 """The largest amount accepted. Beyond it JavaScript and doubles no longer hold sums of amounts exactly."""
 
 MAX_LENGTH: Final = 1024
-"""Bytes of an amount's text."""
+"""Most bytes of the text of an amount."""
 _SHORT: Final = 11
-"""Characters: with four more places, it is at most `MAX_MINOR`."""
+"""Characters of an amount that is at most `MAX_MINOR`, even with four more places."""
 _LARGEST_DOUBLE: Final = 1e8
 """Below it, a double and its product with a power of ten are right to a thousandth of any currency's minor unit."""
 _LARGEST_INTEGER: Final = 10**8
@@ -28,18 +28,18 @@ _NINE: Final = 0x39
 # A number by JSON's grammar; in a string also with leading zeros. Checked before Decimal sees it, which would also take
 # "NaN", "1_0", " 1 " and the digits of every script.
 _NUMBER: Final = re.compile(rb"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
-# Not the thread's context: whoever changed that would change amounts. The precision holds MAX_MINOR and more.
+# Not the thread's context: a change of that would change amounts. The precision holds MAX_MINOR and more.
 _CONTEXT: Final = Context(prec=18, rounding=ROUND_HALF_UP, traps=[InvalidOperation])
 
 
 def parse(json: bytes, currency: str) -> int | None:
-    """Minor units of the JSON number or string, rounded half up; None for null.
+    """Return the minor units of a JSON number or string, rounded half up; None for null.
 
-    Raises ValueError saying what is wrong.
+    Raises `ValueError` with the reason.
     """
     if json == b"null":
         return None
-    # Most amounts are digits with no more places than the currency has: no need of decimals.
+    # Most amounts are digits with no more places than the currency has. They need no decimals.
     start, end = (1, len(json) - 1) if json[0] == _QUOTE else (0, len(json))
     if end - start > _SHORT:
         return _parse(json, currency)
@@ -62,18 +62,18 @@ def parse(json: bytes, currency: str) -> int | None:
 
 
 def of_double(value: float, currency: str) -> int:
-    """As `parse`, of the double nearest to the text; -1 where it takes the text itself to tell."""
+    """Return the result of `parse` from the double nearest to the text; -1 if the text itself is needed."""
     if 0.0 < value < _LARGEST_DOUBLE:
         scaled = value * _SCALES[EXPONENTS[currency]]
         minor = int(scaled + 0.5)
-        # The text may be another number than its double, but they differ by far less than what is left open here.
+        # The text may be another number than its double, but they differ by far less than this margin.
         if -0.499 < scaled - minor < 0.499:
             return minor
     return -1
 
 
 def of_value(value: str | int, currency: str) -> int:
-    """As `parse`, of an integer or the content of a string; -1 where it takes the text itself to tell."""
+    """Return the result of `parse` from an integer or the content of a string; -1 if the text itself is needed."""
     if isinstance(value, int):
         return value * _POWERS[EXPONENTS[currency]] if 0 <= value < _LARGEST_INTEGER else -1
     minor = parse(value.encode(), currency) if value[:1] in _DIGITS else None
@@ -101,7 +101,7 @@ def _parse(json: bytes, currency: str) -> int:
 
 
 def text(minor: int, currency: str) -> str:
-    """The amount in major units, with exactly the currency's decimal places: `"0.00"`."""
+    """Return the amount in major units, with exactly the currency's decimal places: `"0.00"`."""
     if minor < 0:
         return "-" + text(-minor, currency)
     power = _POWERS[EXPONENTS[currency]]
@@ -123,9 +123,9 @@ _EXPONENT: Final = {
     4: "CLF UYW",
 }
 EXPONENTS: Final = {currency: exponent for exponent, codes in _EXPONENT.items() for currency in codes.split()}
-"""Decimal places of each ISO 4217 currency that has a minor unit; gold, test codes and `XXX` are no currencies here."""
+"""Decimal places of each ISO 4217 currency that has a minor unit; gold, test codes and `XXX` are left out."""
 
-# Not as tuples of so many: those would be built anew for each look.
+# The types name no length: tuples of a fixed length would be built again for each access.
 _POWERS: Final[tuple[int, ...]] = (1, 10, 100, 1_000, 10_000)
 _SCALES: Final[tuple[float, ...]] = (1.0, 10.0, 100.0, 1_000.0, 10_000.0)
 _UNITS: Final = {exponent: Decimal(1).scaleb(-exponent) for exponent in _EXPONENT}

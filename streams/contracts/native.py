@@ -1,7 +1,7 @@
-"""The native input format: the bytes of one record to one activity. `schemas/json/` describes it field by field.
+"""The native input format: decodes the bytes of one record to one event. `schemas/json/` describes it field by field.
 
-The good path is one pass of msgspec over the bytes and a few checks that it cannot express; why a record is refused is
-worked out only once it is.
+A valid record takes one pass of msgspec over the bytes, and a few checks that msgspec cannot express. The reason for
+rejecting a record is found only when it is rejected.
 """
 
 from __future__ import annotations
@@ -24,19 +24,21 @@ from streams.core.model.sources import RawRecord
 from streams.core.rules.types import Type
 
 MAX_QUANTITY: Final = 1_000_000
+"""Largest quantity of an item, or of a product that is added."""
 MAX_STRING: Final = 1024
-"""Bytes in UTF-8 of a string that is no id; what is longer is cut."""
+"""Most bytes, in UTF-8, of a string that is not an id. A longer one is cut."""
 MAX_DEPTH: Final = 512
-"""Of nesting. A fixed bound, because msgspec's own is what happens to be left of the interpreter's stack."""
+"""Deepest nesting. The bound is fixed, because that of msgspec depends on the rest of the interpreter's stack."""
 
 MAX_ITEMS: Final = 10_000
-"""Of an event. An empty one takes three bytes here and nine where the event is passed on, which a batch has to hold."""
+"""Most items of an event. An empty item takes three bytes here, and nine in an internal message, which must fit into a
+batch."""
 
-_astuple: Final = astuple  # so that it is not looked up for each record
+_astuple: Final = astuple  # not looked up for each record
 _Json = msgspec.json.Decoder[Any]
 _ABSENT: Final = records.ABSENT
 _TYPES: Final = {type_: type_ for type_ in CLICKSTREAM_TYPES | ORDER_TYPES}
-"""The known types as one object each, whose hash is known: the rules look them up again and again."""
+"""Each known type as one object, whose hash is cached: rules look types up often."""
 _CURRENCIES: Final = money.EXPONENTS
 _ANY_JSON: Final = msgspec.json.Decoder(Raw)
 _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
@@ -44,14 +46,14 @@ _REASON_OF_FIELD: Final[dict[str, Reason]] = {"": "not_object", "occurred_at": "
 
 
 MisplacedRecord = tuple[RawRecord | None, Event, int]
-"""What belongs to another partition, and which one: a record with what it holds, or a part of one alone."""
+"""A record with its event, or None and a part of a record; and the partition to which it belongs."""
 
 
 class Decoder:
-    """Decodes the records of one source topic. The shell and the replay hold one per source; it keeps no record.
+    """Decodes the records of one source. The shell and the replay have one per source. It keeps no record.
 
-    `rejected_identifiers` and `cut_strings` count, since the start, ids that were taken for absent (nobody's, or too
-    long) and strings that were cut; whoever observes reads them.
+    `rejected_identifiers` counts ids that were taken for absent, since they name no one or are too long. `cut_strings`
+    counts strings that were cut. Both are for metrics.
     """
 
     def __init__(
@@ -65,8 +67,9 @@ class Decoder:
         properties: Mapping[str, Type] | None = None,
         identity_resolution: bool = False,
     ) -> None:
-        """`max_future_skew` in ms; a record of more than `max_bytes` is refused unread. `properties`: those that the
-        playbook reads; without any, none is looked at. `linking`: whether the device is looked at beside a customer.
+        """`max_future_skew`: ms by which an event's time may be ahead of its record's timestamp. A record of more than
+        `max_bytes` is rejected unread. `properties`: those that the playbook reads. Without `identity_resolution`, the
+        device of an event with a customer is not read.
         """
         if default_currency not in money.EXPONENTS:
             raise ValueError(f"default currency {default_currency!r} is not an ISO 4217 currency with a minor unit")
@@ -86,42 +89,41 @@ class Decoder:
     def decode_all(
         self, raw: Iterable[RawRecord], partition: int, partitioner: Partitioner, forwards: bool = False
     ) -> tuple[list[Event], list[tuple[RawRecord, Rejected]], list[MisplacedRecord]]:
-        """The activities of a partition's records, in their order; the records that are none, with why; and those that
-        belong to another partition, if there is one that `forwards` them. Else they are among what is refused
-        (`wrong_partition`). With linking also the parts of records (`streams.core.identity.aliases`), wherever they
-        belong.
+        """Return the events of a partition's records, the rejected records, and those of other partitions.
+
+        Events are in the order of their records. Rejected records come with their reasons. Records of other partitions
+        are returned if the caller `forwards` them, else rejected (`wrong_partition`). With identity resolution, the
+        parts of records (`streams.core.identity.aliases`) are among the events, or among those of other partitions.
         """
-        activities: list[Event] = []
-        refused: list[tuple[RawRecord, Rejected]] = []
-        elsewhere: list[MisplacedRecord] = []
+        events: list[Event] = []
+        rejections: list[tuple[RawRecord, Rejected]] = []
+        misplaced: list[MisplacedRecord] = []
         for record in raw:
             try:
-                activity = self.decode(
-                    record.value, partition=partition, offset=record.offset, timestamp=record.timestamp
-                )
-                home = partitioner.partition(activity.customer.encode())
+                event = self.decode(record.value, partition=partition, offset=record.offset, timestamp=record.timestamp)
+                home = partitioner.partition(event.customer.encode())
                 if home == partition:
-                    activities.append(activity)
+                    events.append(event)
                 elif forwards:
-                    elsewhere.append((record, activity, home))
+                    misplaced.append((record, event, home))
                 else:
                     raise Rejected("wrong_partition", "the record is not on the partition of its customer id")
             except Rejected as rejected:
-                refused.append((record, rejected))
+                rejections.append((record, rejected))
                 continue
             if self._identity_resolution:
-                for part in parts_of(activity):
-                    of_part = partitioner.partition(home_key(part))
-                    if of_part == partition:
-                        activities.append(part)
-                    elif of_part != home:  # else it is found there, in the record
-                        elsewhere.append((None, part, of_part))
-        return activities, refused, elsewhere
+                for part in parts_of(event):
+                    home_of_part = partitioner.partition(home_key(part))
+                    if home_of_part == partition:
+                        events.append(part)
+                    elif home_of_part != home:  # else that task takes it from the forwarded record
+                        misplaced.append((None, part, home_of_part))
+        return events, rejections, misplaced
 
     def decode(self, value: bytes | None, *, partition: int, offset: int, timestamp: int) -> Event:
-        """The activity in a record's value. `timestamp`, ms, is the record's, against which clocks are checked.
+        """Return the event of a record's value. The event's time is checked against the record's `timestamp`, ms.
 
-        Raises Rejected, and nothing else whatever the bytes.
+        Raises `Rejected`, and nothing else whatever the bytes.
         """
         if value is None:
             raise Rejected("null_value", "the record has no value")
@@ -129,32 +131,32 @@ class Decoder:
         if size > self._max_bytes:
             raise Rejected("too_large", f"{size} bytes, more than {self._max_bytes}")
         _check_text(value)
-        # Money of a short record is read as numbers, and only where they do not tell, as text.
+        # Money of a short record is read as numbers, and as text only where a number is not exact enough.
         quick = size <= money.MAX_LENGTH
         try:
             record = (self._quick if quick else self._exact).decode(value)
         except msgspec.MsgspecError:
             record = self._exactly(value)
-        # All fields at once: reading them one by one takes longer than all else that is done with them.
+        # All fields are read at once. One by one takes longer than all other work on them.
         fields = _astuple(record)
-        activity = self._activity(fields, partition, offset, timestamp, size)
+        event = self._event(fields, partition, offset, timestamp, size)
         if self._of_orders:
-            self._add_order(activity, fields, value)
+            self._add_order(event, fields, value)
         else:
-            self._add_click(activity, fields, value)
+            self._add_click(event, fields, value)
         if self._properties and b'"properties"' in value:
-            activity.properties = properties.read_all(value, self._properties, activity.currency, self._string)
-        return activity
+            event.properties = properties.read_all(value, self._properties, event.currency, self._string)
+        return event
 
     def _exactly(self, value: bytes) -> Any:
-        """The record with money as text. Raises `Rejected`."""
+        """Return the record with money as text. Raises `Rejected`."""
         try:
             return self._exact.decode(value)
         except msgspec.MsgspecError as error:
             raise _diagnosed(value, error) from None
 
-    def _activity(self, fields: tuple[Any, ...], partition: int, offset: int, timestamp: int, size: int) -> Event:
-        """What records of all sources have: the fields of `records.Record`."""
+    def _event(self, fields: tuple[Any, ...], partition: int, offset: int, timestamp: int, size: int) -> Event:
+        """Return an event with the fields that all sources have: those of `records.Record`."""
         event_id = fields[0]
         type_: str | None = fields[1]
         customer_id, anonymous_id = fields[3], fields[4]
@@ -170,7 +172,7 @@ class Decoder:
         else:
             customer = self._person(anonymous_id)
             if customer is None:
-                raise _nobody(customer_id, anonymous_id)
+                raise _no_customer(customer_id, anonymous_id)
         at = self._time(fields[2], timestamp)
         if not type_:
             raise Rejected("invalid_field", "type: missing")
@@ -178,7 +180,7 @@ class Decoder:
             currency = self._default_currency
         elif currency not in _CURRENCIES:
             raise Rejected("unknown_currency", "currency: not an ISO 4217 code with a minor unit")
-        activity = Event(
+        event = Event(
             self._source,
             offset,
             timestamp,
@@ -202,32 +204,32 @@ class Decoder:
             currency,
         )
         if device is not None:
-            activity.other = device
+            event.other = device
         if items is not None:
             if len(items) > MAX_ITEMS:
                 raise Rejected("too_large", f"items: {len(items)}, more than {MAX_ITEMS}")
-            activity.items = tuple([self._item(item, currency, n) for n, item in enumerate(items)])
-        return activity
+            event.items = tuple([self._item(item, currency, n) for n, item in enumerate(items)])
+        return event
 
-    def _add_click(self, activity: Event, fields: tuple[Any, ...], value: bytes) -> None:
-        """The fields that `records.Click` adds."""
-        activity.session_id = self._id(fields[9])
-        activity.product_id = self._id(fields[10])
-        activity.category = self._optional(fields[11])
-        activity.price = self._amount(fields[12], activity.currency, "price", value)
-        activity.quantity = _quantity(fields[13], "quantity")
+    def _add_click(self, event: Event, fields: tuple[Any, ...], value: bytes) -> None:
+        """Set the fields that only `records.Click` has."""
+        event.session_id = self._id(fields[9])
+        event.product_id = self._id(fields[10])
+        event.category = self._optional(fields[11])
+        event.price = self._amount(fields[12], event.currency, "price", value)
+        event.quantity = _quantity(fields[13], "quantity")
 
-    def _add_order(self, activity: Event, fields: tuple[Any, ...], value: bytes) -> None:
-        """The fields that `records.Order` adds."""
-        activity.order_id = self._id(fields[9])
-        if activity.order_id is None and activity.type in ORDER_TYPES:
+    def _add_order(self, event: Event, fields: tuple[Any, ...], value: bytes) -> None:
+        """Set the fields that only `records.Order` has."""
+        event.order_id = self._id(fields[9])
+        if event.order_id is None and event.type in ORDER_TYPES:
             raise Rejected("invalid_field", "order_id: missing, empty or too long")
-        activity.total = self._amount(fields[10], activity.currency, "total", value)
-        activity.channel = self._optional(fields[11])
-        activity.coupon = self._optional(fields[12])
+        event.total = self._amount(fields[10], event.currency, "total", value)
+        event.channel = self._optional(fields[11])
+        event.coupon = self._optional(fields[12])
 
     def _amount(self, amount: Any, currency: str, field: str, value: bytes) -> int | None:
-        """Minor units of a field that `Quick` records have as a number; `value` is the record."""
+        """Return the minor units of a field that `Quick` records have as a number. `value`: the record."""
         if amount is None:
             return None
         if isinstance(amount, float):
@@ -253,7 +255,7 @@ class Decoder:
         return at
 
     def _person(self, value: str | int | None) -> str | None:
-        """The id of a customer or an anonymous visitor, None if it is absent or names nobody."""
+        """Return the id of a customer or a device, None if it is absent or names no one."""
         if value is None:
             return None
         person = value if isinstance(value, str) else str(value)
@@ -263,11 +265,11 @@ class Decoder:
         return None
 
     def _id(self, value: str | int | None) -> str | None:
-        """An id that is not a person's: empty is absent, and so is what is too long."""
+        """Return an id that is not a customer's or a device's, None if it is absent, empty or too long."""
         if value is None:
             return None
         if isinstance(value, str):
-            if 0 < len(value) <= identity.ALWAYS_FIT:  # nearly all
+            if 0 < len(value) <= identity.ALWAYS_FIT:  # nearly always
                 return value
             if not value:
                 return None
@@ -283,7 +285,7 @@ class Decoder:
         if len(value) * 4 <= MAX_STRING or len(encoded := value.encode()) <= MAX_STRING:
             return value
         self.cut_strings += 1
-        return encoded[:MAX_STRING].decode(errors="ignore")  # ignored is what is left of a character cut in two
+        return encoded[:MAX_STRING].decode(errors="ignore")  # ignores the rest of a character that was cut
 
     def _optional(self, value: str | None) -> str | None:
         return None if value is None else self._string(value)
@@ -298,7 +300,7 @@ class Decoder:
         )
 
 
-def _nobody(customer_id: str | int | None, anonymous_id: str | int | None) -> Rejected:
+def _no_customer(customer_id: str | int | None, anonymous_id: str | int | None) -> Rejected:
     if customer_id is None and anonymous_id is None:
         return Rejected("no_identity", "customer_id, anonymous_id: both missing")
     return Rejected("invalid_identity", "customer_id, anonymous_id: none that names somebody")
@@ -326,13 +328,13 @@ def _quantity(value: int | float | None, field: str) -> int:
 
 
 def _check_text(value: bytes) -> None:
-    """What msgspec does not check: the bytes of strings it skips, and nesting by a fixed bound."""
+    """Check what msgspec does not: the bytes of strings that it skips, and nesting by a fixed bound."""
     if not value.isascii():
         try:
             value.decode()
         except UnicodeDecodeError as error:
             raise Rejected("not_utf8", f"invalid UTF-8 at byte {error.start}") from None
-    # Depth is at most the number of brackets, and that at most of bytes: hardly any record is looked at more closely.
+    # Depth is at most the number of brackets, which is at most that of bytes. So the depth of few records is computed.
     if len(value) > MAX_DEPTH and value.count(b"{") + value.count(b"[") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
         raise Rejected("too_deep", f"nested more than {MAX_DEPTH} deep")
 
@@ -349,9 +351,9 @@ def _depth(value: bytes) -> int:
 
 
 def _diagnosed(value: bytes, error: msgspec.MsgspecError) -> Rejected:
-    """Why msgspec refused. Its messages say what kind it expected where, and what kind it got: they quote no value."""
+    """Return the reason of an error of msgspec, whose messages name a field and two types, and quote no value."""
     try:
-        _ANY_JSON.decode(value)  # a wrong kind is found before what is malformed further on
+        _ANY_JSON.decode(value)  # msgspec reports a wrong type before malformed text that follows it
     except msgspec.DecodeError as malformed:
         return Rejected("not_json", str(malformed))
     problem, _, field = str(error).partition(" - at `$.")

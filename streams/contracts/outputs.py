@@ -1,4 +1,4 @@
-"""The core's outputs to records: JSON with CloudEvents headers (binary mode). `schemas/json/` describes each field."""
+"""The core's outputs as records: JSON with CloudEvents headers (binary mode). `schemas/json/` describes each field."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _JSON: Final = ("content-type", b"application/json")
 
 @mypyc_attr(acyclic=True)
 class EncodedOutput:
-    """What is produced. The topic is the output's, the timestamp the time of production: both the sender's to give."""
+    """Key, value and headers of an output's record. The sender adds topic and timestamp, the time of production."""
 
     def __init__(self, key: bytes, value: bytes, headers: Headers) -> None:
         self.key = key
@@ -41,16 +41,16 @@ class EncodedOutput:
 
 
 class Encoder:
-    """Encodes outputs. Used by the shell for records, by the replay for lines (`value`): the same bytes.
+    """Encodes outputs, for the records of the shell and the lines (`value`) of the replay: the same bytes.
 
-    `source` is the CloudEvents source of everything this deployment emits.
+    `source`: the CloudEvents source of every output of this deployment.
     """
 
     def __init__(self, source: str = "/lifecycle-streams") -> None:
         self._source = ("ce_source", source.encode())
 
     def encode(self, output: Output) -> EncodedOutput:
-        """The record of an output: a pure function of it. The key is the bare customer id."""
+        """Return the record of an output. It depends on nothing else. The key is the bare customer id."""
         occurred_at = times.text(output.occurred_at)
         if isinstance(output, StageChange):
             event_type, value = b"lifecycle.stage_changed", _stage_change(output, occurred_at).encode()
@@ -73,7 +73,7 @@ class Encoder:
         return EncodedOutput(output.customer.encode(), value, headers)
 
 
-# Most outputs are stage changes, so these are written as text: a document to be encoded costs several times as much.
+# Most outputs are stage changes, so these are written as text. Encoding a document takes several times as long.
 # `_quoted` escapes as msgspec does.
 
 
@@ -81,7 +81,7 @@ def _stage_change(change: StageChange, occurred_at: str) -> str:
     (
         id_, customer, identified, subscribed, track, from_stage, to_stage, _at, sequence, cycle, cause, previous_ms,
         profile,
-    ) = astuple(change)  # fmt: skip  # all at once: reading fields one by one takes longer
+    ) = astuple(change)  # fmt: skip  # all at once: reading the fields one by one takes longer
     return (
         f'{{"id":"{id_}","type":"stage_changed","customer_id":{_quoted(customer)},"track":{_name(track)},'
         f'"from_stage":{_name(from_stage)},"to_stage":{_name(to_stage)},"occurred_at":"{occurred_at}",'
@@ -92,7 +92,7 @@ def _stage_change(change: StageChange, occurred_at: str) -> str:
 
 
 def _cause(cause: Cause) -> str:
-    """Kind and rule always, the rest where the kind has it."""
+    """Return a cause. Kind and rule are always given, other fields if the kind has them."""
     kind, rule, event_id, event_type, deadline, merged, merged_into = astuple(cause)
     text = f'{{"kind":"{kind}","rule":{_name(rule)}'
     if event_id is not None:
@@ -205,19 +205,19 @@ def _identity_change(change: IdentityChange) -> dict[str, Any]:
     if change.type == "erased":
         return {**document, "cause": {"request_id": change.request_id}}
     if change.type == "refused":
-        whose = {"owner_customer_id": change.owner}
+        customers = {"owner_customer_id": change.owner}
     else:
-        whose = {"previous_customer_id": change.previous_customer}
+        customers = {"previous_customer_id": change.previous_customer}
     return {
         **document,
         "anonymous_id": change.anonymous_id,
-        **whose,
+        **customers,
         "cause": {"event_id": change.event_id, "event_type": change.event_type},
     }
 
 
 def _datum(datum: Datum, currency: str) -> bool | int | float | str | None:
-    """As other outputs show such values: an amount as decimal text, a time as RFC 3339, a duration in seconds."""
+    """Return a value as other outputs show it: amounts as decimal text, times as RFC 3339, durations in seconds."""
     value = datum.value
     if isinstance(value, int):
         if datum.kind == "money":
@@ -230,7 +230,7 @@ def _datum(datum: Datum, currency: str) -> bool | int | float | str | None:
 
 
 def lines(items: Iterable[Item]) -> list[dict[str, Any]]:
-    """The lines of a cart, as every output shows them."""
+    """Return the lines of a cart, as every output shows them."""
     return [
         {
             "product_id": item.product_id,
@@ -243,7 +243,7 @@ def lines(items: Iterable[Item]) -> list[dict[str, Any]]:
 
 
 def amount(minor: int | None, currency: str | None) -> str | None:
-    """Money as every output shows it; None where there is none to show."""
+    """Return an amount as every output shows it, None if there is none."""
     return None if minor is None or currency is None else money.text(minor, currency)
 
 

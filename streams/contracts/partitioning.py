@@ -1,4 +1,4 @@
-"""Which partition a key belongs on, as the producers of the topics see it. Asked for every event."""
+"""The partition of a key, by the partitioner of the topics' producers. Computed for every event."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _32_BITS: Final[i64] = 0xFFFFFFFF
 
 
 class Partitioner:
-    """Of a topic with so many partitions.
+    """Assigns keys to the partitions of a topic.
 
     `murmur2` as in Kafka's Java clients, `crc32` as in librdkafka's `consistent` and `consistent_random`.
     """
@@ -22,12 +22,12 @@ class Partitioner:
         self._crc32 = algorithm == "crc32"
 
     def partition(self, key: bytes) -> int:
-        """The partition of a record with this key."""
+        """Return the partition of a record with this key."""
         return (zlib.crc32(key) if self._crc32 else _murmur2(key)) % self._partitions
 
 
 def _murmur2(key: bytes) -> int:
-    """`org.apache.kafka.common.utils.Utils.toPositive(murmur2(key))` of Kafka's clients."""
+    """Return `org.apache.kafka.common.utils.Utils.toPositive(murmur2(key))` of Kafka's Java clients."""
     length = len(key)
     h: i64 = 0x9747B28C ^ i64(length)
     start = 0

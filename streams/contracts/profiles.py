@@ -1,4 +1,4 @@
-"""The document of a whole profile: the topic `lifecycle-profiles` and the replay's `profiles.jsonl`."""
+"""The document of a whole profile, for the topic `lifecycle-profiles` and the replay's `profiles.jsonl`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from streams.core.profile.profile import Profile
 
 
 def profile_document(profile: Profile, summary: Summary) -> dict[str, Any]:
-    """A profile as `lifecycle-profiles.schema.json` describes it; `summary` is `Lifecycle.summary` of it."""
+    """Return a profile as `lifecycle-profiles.schema.json` describes it. `summary`: its `Lifecycle.summary`."""
     currency = summary.currency
     return {
         "customer_id": profile.customer,

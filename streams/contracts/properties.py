@@ -1,7 +1,7 @@
-"""Values of properties that a playbook asks for: JSON to what rules read. Called by `native`.
+"""Values of the properties that a playbook reads, from JSON. Called by `native`.
 
-A value of another kind than the playbook declares counts as absent: properties are their producer's own business, and
-no reason to refuse a record.
+A value of another type than the playbook declares counts as absent. Producers may put anything into properties, so they
+are no reason to reject a record.
 """
 
 from __future__ import annotations
@@ -28,14 +28,17 @@ _DAY: Final = 86_400_000
 def read_all(
     record: bytes, wanted: Mapping[str, Type], currency: str, cut: Callable[[str], str]
 ) -> dict[str, Value] | None:
-    """Those of a record's properties that are wanted and of their kind; `cut` bounds texts."""
+    """Return the properties of a record that are wanted and of their type. `cut` shortens texts.
+
+    Returns None if the properties are not an object.
+    """
     try:
-        told = _RECORD.decode(record).properties
-    except msgspec.MsgspecError:  # no object
+        sent = _RECORD.decode(record).properties
+    except msgspec.MsgspecError:  # not an object
         return None
     found: dict[str, Value] = {}
     for name, type_ in wanted.items():
-        raw = told.get(name)
+        raw = sent.get(name)
         value = None if raw is None else read(bytes(raw), type_, currency)
         if value is not None:
             found[name] = cut(value) if isinstance(value, str) else value
@@ -43,15 +46,17 @@ def read_all(
 
 
 def read(raw: bytes, type_: Type, currency: str) -> Value | None:
-    """The value in a piece of JSON: an amount in minor units of the currency, a time (or date, then its midnight in
-    UTC) in ms; None if it is of another kind."""
+    """Return the value of a piece of JSON, None if it is of another type.
+
+    An amount is in minor units of the currency. A time is in ms; a date is its midnight in UTC.
+    """
     try:
         if type_ is Type.MONEY:
             return money.parse(raw, currency)
         value = _SCALAR.decode(raw)
         if type_ is Type.TIME:
             return _time(value)
-    except ValueError:  # msgspec's are among them
+    except ValueError:  # also the errors of msgspec
         return None
     if type_ is Type.BOOL:
         return value if isinstance(value, bool) else None

@@ -1,8 +1,8 @@
-"""The shapes of input records, as msgspec reads them: what `native` makes activities of.
+"""The input records as msgspec reads them. `native` makes events of them.
 
-Fields that are read must be of their kind whatever the type of the event, null counts as absent, and all others are
-skipped. Money stays JSON text, to be read as a decimal; in the `Quick` forms it is what msgspec makes of it, which is
-cheaper and, most often, all that is needed. Fields lie in the same order in both.
+Fields that are read must have the right type, whatever the type of the event. Null counts as absent. All other fields
+are skipped. Money stays JSON text, which is read as a decimal. In the `Quick` records it is a number, which is cheaper
+and mostly enough. Both have their fields in the same order.
 """
 
 from __future__ import annotations
@@ -57,6 +57,6 @@ class QuickOrder(Order, gc=False):
 
 
 class WithProperties(msgspec.Struct, gc=False):
-    """Read apart, and only where a playbook asks for properties."""
+    """The properties of a record. Read separately, and only if the playbook reads properties."""
 
     properties: dict[str, msgspec.Raw] = {}

@@ -1,4 +1,4 @@
-"""Why an input record is not processed."""
+"""Reasons for rejecting an input record."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ REASONS: Final[tuple[Reason, ...]] = get_args(Reason)
 class Rejected(Exception):
     """A record that goes to the dead-letter topic. Raised by decoders, and by the shell (`wrong_partition`).
 
-    `detail` names the field and what is wrong with it, never what it holds: it is logged, and values are personal data.
+    `detail` names the field and the mistake, never the value: it is logged, and values are personal data.
     """
 
     __slots__ = ("detail", "reason")

@@ -1,8 +1,8 @@
-"""The records of the internal topic `<app>-activity`, on which a task hands on what belongs to another one.
+"""Records of the repartition topic `<app>-activity`, through which tasks send records and messages to each other.
 
-Each has one header that says what it is: a record of a source that was forwarded as it is, a run of parts of records,
-an item of a stream (`streams.core.engine.merge`), or a report, of what a task says of itself. The first three name what
-was sent to the same partition before them, so that a gap is seen. docs/operations.md describes the topic.
+The header of a record names its sort: a record of a source, forwarded as it is; a run of parts of records; an internal
+message (`streams.core.engine.merge`); or a report of a task's progress. The header of the first three also names the
+offset of what was sent to the same partition before, so that a gap is detected. docs/operations.md describes the topic.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ PROGRESS: Final = "lifecycle-progress"
 
 News = RepartitionedRecord | ProgressReport
 Refused = list[tuple[Any, Rejected]]
-"""Records that cannot be taken, with why."""
+"""Records that are rejected, with their reasons."""
 
 
-class _Origin(msgspec.Struct, frozen=True, array_like=True):
-    """The value of the header of a record that was sent in turn: where it comes from, and what was sent before it."""
+class _Upstream(msgspec.Struct, frozen=True, array_like=True):
+    """The value of the header of a record that was sent in sequence: its upstream partition and its predecessor."""
 
     rank: int
     partition: int
     offset: int
     previous: int
     timestamp: int = 0
-    """Of the record, where that was forwarded as it is."""
+    """Timestamp of the record, ms, if it was forwarded as it is."""
 
 
 class _Part(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A part as it is in a run; see `streams.core.model.event.Event`."""
+    """A part of a record in a run of parts: see `streams.core.model.event.Event`."""
 
     offset: int
     at: int
@@ -55,8 +55,8 @@ class _Part(msgspec.Struct, frozen=True, array_like=True, gc=False):
     event_type: str
 
 
-class _Item(msgspec.Struct, frozen=True, array_like=True):
-    """An item without what its header says; see `InternalMessage`."""
+class _Message(msgspec.Struct, frozen=True, array_like=True):
+    """An internal message without the content of its header: see `InternalMessage`."""
 
     role: int
     at: int
@@ -68,121 +68,129 @@ class _Item(msgspec.Struct, frozen=True, array_like=True):
     moved: bytes | None
 
 
-_ORIGINS: Final = msgspec.json.Decoder(_Origin)
-_REPORTS: Final = msgspec.json.Decoder(list[ProgressReport])
-_RUNS: Final = msgspec.json.Decoder(list[_Part])
-_ITEMS: Final = msgspec.msgpack.Decoder(_Item)
+_UPSTREAM_DECODER: Final = msgspec.json.Decoder(_Upstream)
+_REPORTS_DECODER: Final = msgspec.json.Decoder(list[ProgressReport])
+_PARTS_DECODER: Final = msgspec.json.Decoder(list[_Part])
+_MESSAGE_DECODER: Final = msgspec.msgpack.Decoder(_Message)
 _SOURCES: Final = frozenset(int(source) for source in Source)
 _STREAMS: Final = frozenset(range(FIRST_MESSAGES, FIRST_MESSAGES + MESSAGE_STREAMS))
-_ROLES: Final = frozenset({LINK, SHOWN, CLAIM})
-_ITEM_ROLES: Final = frozenset({EVENT, LINK, MOVED})
+_PART_ROLES: Final = frozenset({LINK, SHOWN, CLAIM})
+_MESSAGE_ROLES: Final = frozenset({EVENT, LINK, MOVED})
 
 
 def forwarding_header(source: Source, partition: int, offset: int, previous: int, timestamp: int) -> tuple[str, bytes]:
-    """What is added to the headers of a record. `previous`: see `RepartitionedRecord`. `timestamp`: the record's
-    own."""
-    return ORIGIN, msgspec.json.encode(_Origin(source, partition, offset, previous, timestamp))
+    """Return the header that is added to a forwarded record. `previous`: see `RepartitionedRecord`. `timestamp`: the
+    record's, ms."""
+    return ORIGIN, msgspec.json.encode(_Upstream(source, partition, offset, previous, timestamp))
 
 
 def encode_parts(
     source: Source, partition: int, previous: int, parts: Sequence[Event]
 ) -> tuple[tuple[str, bytes], bytes]:
-    """The header and the value of a run of parts, in the order of their offsets. Its offset is that of the last."""
-    header = _Origin(source, partition, parts[-1].offset, previous)
+    """Return the header and the value of a run of parts, in the order of their offsets.
+
+    The offset of the run is that of its last part.
+    """
+    header = _Upstream(source, partition, parts[-1].offset, previous)
     run = [(part.offset, part.at, part.role, part.customer, part.other, part.event_id, part.type) for part in parts]
     return (PARTS, msgspec.json.encode(header)), msgspec.json.encode(run)
 
 
-def encode_item(item: InternalMessage, partition: int, previous: int) -> tuple[tuple[str, bytes], bytes]:
-    """The header and the value of an item that the task of a partition passes on."""
-    header = _Origin(FIRST_MESSAGES + item.stream, partition, item.number, previous)
-    value = _Item(item.role, item.at, item.customer, item.other, item.event_id, item.event_type, item.event, item.moved)
+def encode_item(message: InternalMessage, partition: int, previous: int) -> tuple[tuple[str, bytes], bytes]:
+    """Return the header and the value of an internal message. `partition`: of the task that sends it."""
+    header = _Upstream(FIRST_MESSAGES + message.stream, partition, message.number, previous)
+    value = _Message(
+        message.role, message.at, message.customer, message.other, message.event_id, message.event_type, message.event,
+        message.moved,
+    )  # fmt: skip
     return (ITEM, msgspec.json.encode(header)), msgspec.msgpack.encode(value)
 
 
 def encode_reports(reports: list[ProgressReport]) -> bytes:
-    """The value of a report record, whose header is `PROGRESS`."""
+    """Return the value of a record of progress reports, whose header is `PROGRESS`."""
     return msgspec.json.encode(reports)
 
 
 class RepartitionDecoder:
-    """Reads the records of one partition of the topic. The shell holds one per task."""
+    """Decodes the records of one partition of the repartition topic. The shell has one per task."""
 
     def __init__(
         self, decoders: Mapping[Source, Decoder], partition: int, partitioner: Partitioner, *, identity_resolution: bool
     ) -> None:
-        """`decoders` are those of the sources whose records are forwarded. `linking`: parts are taken too."""
+        """`decoders`: of the sources whose records are forwarded. Parts and messages are read only with
+        `identity_resolution`."""
         self._decoders = decoders
         self._partition = partition
         self._partitioner = partitioner
         self._identity_resolution = identity_resolution
 
     def read(self, raw: Iterable[Any]) -> tuple[list[tuple[int, News]], Refused]:
-        """What is in the records, each with its offset in the topic, and the records that cannot be taken, with why.
+        """Return the content of the records, each with its offset in the topic, and the rejected records.
 
-        What was sent in turn and cannot be read here, though its task could (it may be of another version), is in both:
-        without activities in the former. Raises `NewerVersion` if a newer version packed a profile that moves.
+        A record that was sent in sequence and cannot be read here, although its sender could (which may be of another
+        version), is in both: without events in the former. Raises `NewerVersion` if a newer version packed a profile
+        that is to be merged.
         """
         news: list[tuple[int, News]] = []
-        refused: Refused = []
+        rejections: Refused = []
         for record in raw:
             try:
-                for one in self._read(record, refused):
-                    news.append((record.offset, one))
+                for content in self._read(record, rejections):
+                    news.append((record.offset, content))
             except Rejected as rejected:
-                refused.append((record, rejected))
-        return news, refused
+                rejections.append((record, rejected))
+        return news, rejections
 
-    def _read(self, record: Any, refused: Refused) -> Iterable[News]:
+    def _read(self, record: Any, rejections: Refused) -> Iterable[News]:
         for name, value in record.headers:
             if name == PROGRESS:
                 try:
-                    return _REPORTS.decode(record.value or b"")
+                    return _REPORTS_DECODER.decode(record.value or b"")
                 except msgspec.MsgspecError:
                     raise Rejected("invalid_field", f"the value of a record with header {PROGRESS}") from None
             if name in (ORIGIN, PARTS, ITEM):
-                return [self._in_turn(record, name, value, refused)]
+                return [self._read_in_sequence(record, name, value, rejections)]
         raise Rejected("invalid_field", f"header {ORIGIN}: missing")
 
-    def _in_turn(self, record: Any, name: str, value: bytes, refused: Refused) -> RepartitionedRecord:
+    def _read_in_sequence(self, record: Any, name: str, value: bytes, rejections: Refused) -> RepartitionedRecord:
         try:
-            origin = _ORIGINS.decode(value)
-            known = origin.rank in (_STREAMS if name == ITEM else _SOURCES)
+            upstream = _UPSTREAM_DECODER.decode(value)
+            known = upstream.rank in (_STREAMS if name == ITEM else _SOURCES)
         except msgspec.MsgspecError:
             known = False
         if not known:
             raise Rejected("invalid_field", f"header {name}: not readable")
         if name != ORIGIN and not self._identity_resolution:
             raise Rejected("wrong_partition", "an identity message, but LIFECYCLE_IDENTITY_RESOLUTION is off here")
-        if name == ORIGIN and Source(origin.rank) not in self._decoders:
+        if name == ORIGIN and Source(upstream.rank) not in self._decoders:
             raise Rejected("wrong_partition", "forwarded, but its topic is declared co-partitioned here")
-        activities: list[Event] = []
+        events: list[Event] = []
         try:
-            read = {ORIGIN: self._forwarded, PARTS: _parts, ITEM: _item}[name]
-            activities = list(read(record, origin))
+            read = {ORIGIN: self._forwarded, PARTS: _parts, ITEM: _message}[name]
+            events = list(read(record, upstream))
         except Rejected as rejected:
-            refused.append((record, rejected))
-        except NewerVersion:  # not to be given up: an upgrade reads it
+            rejections.append((record, rejected))
+        except NewerVersion:  # must not become a dead letter: an upgraded worker reads it
             raise
         except (msgspec.MsgspecError, ValueError):
-            refused.append((record, Rejected("invalid_field", f"the value of a record with header {name}")))
-        return RepartitionedRecord(origin.rank, origin.partition, origin.offset, origin.previous, activities)
+            rejections.append((record, Rejected("invalid_field", f"the value of a record with header {name}")))
+        return RepartitionedRecord(upstream.rank, upstream.partition, upstream.offset, upstream.previous, events)
 
-    def _forwarded(self, record: Any, origin: _Origin) -> Iterator[Event]:
-        activity = self._decoders[Source(origin.rank)].decode(
-            record.value, partition=origin.partition, offset=origin.offset, timestamp=origin.timestamp
+    def _forwarded(self, record: Any, upstream: _Upstream) -> Iterator[Event]:
+        event = self._decoders[Source(upstream.rank)].decode(
+            record.value, partition=upstream.partition, offset=upstream.offset, timestamp=upstream.timestamp
         )
-        yield activity
+        yield event
         if self._identity_resolution:
-            for part in parts_of(activity):
+            for part in parts_of(event):
                 if self._partitioner.partition(home_key(part)) == self._partition:
                     yield part
 
 
-def _parts(record: Any, origin: _Origin) -> Iterator[Event]:
-    source = Source(origin.rank)
-    for part in _RUNS.decode(record.value or b""):
-        if part.role not in _ROLES:
+def _parts(record: Any, upstream: _Upstream) -> Iterator[Event]:
+    source = Source(upstream.rank)
+    for part in _PARTS_DECODER.decode(record.value or b""):
+        if part.role not in _PART_ROLES:
             raise ValueError(part.role)
         yield Event(
             source, part.offset, part.at, PART_BYTES, part.at, part.customer, False, part.event_id, part.event_type,
@@ -190,28 +198,28 @@ def _parts(record: Any, origin: _Origin) -> Iterator[Event]:
         )  # fmt: skip
 
 
-def _item(record: Any, origin: _Origin) -> Iterator[Event]:
-    item = _ITEMS.decode(record.value or b"")
-    event, moved = item.event, item.moved
-    held = event is not None, moved is not None
-    if item.role not in _ITEM_ROLES or held != (item.role == EVENT, item.role == MOVED):
-        raise ValueError(item.role)
+def _message(record: Any, upstream: _Upstream) -> Iterator[Event]:
+    content = _MESSAGE_DECODER.decode(record.value or b"")
+    event, moved = content.event, content.moved
+    has = event is not None, moved is not None
+    if content.role not in _MESSAGE_ROLES or has != (content.role == EVENT, content.role == MOVED):
+        raise ValueError(content.role)
     if event is not None and event.source not in _SOURCES:
         raise ValueError(event.source)
     if moved is not None:
-        unpack(moved)  # raises what it says of what is no profile
-    passed = InternalMessage(
-        stream=origin.rank - FIRST_MESSAGES,
-        number=origin.offset,
-        cause=0,  # what it was caused by is its sender's to know
+        unpack(moved)  # raises its errors if this is not a profile
+    message = InternalMessage(
+        stream=upstream.rank - FIRST_MESSAGES,
+        number=upstream.offset,
+        cause=0,  # only the sender knows the cause
         offset=0,
-        role=item.role,
-        at=item.at,
-        customer=item.customer,
-        other=item.other,
-        event_id=item.event_id,
-        event_type=item.event_type,
-        event=item.event,
-        moved=item.moved,
+        role=content.role,
+        at=content.at,
+        customer=content.customer,
+        other=content.other,
+        event_id=content.event_id,
+        event_type=content.event_type,
+        event=content.event,
+        moved=content.moved,
     )
-    yield event_of_message(passed, len(record.value))
+    yield event_of_message(message, len(record.value))

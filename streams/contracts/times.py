@@ -1,4 +1,4 @@
-"""Times: RFC 3339 or a number on the way in, RFC 3339 UTC on the way out, integer milliseconds inside."""
+"""Times: RFC 3339 or a number in inputs, RFC 3339 in UTC in outputs, integer milliseconds inside."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Final
 from mypy_extensions import i64
 
 END: Final = 32_503_680_000_000
-"""The year 3000. Later times (microseconds taken for milliseconds, mostly) and those before 1970 are refused."""
+"""The year 3000. Later times (mostly microseconds taken for milliseconds) and those before 1970 are rejected."""
 
 _SECONDS_BELOW: Final = 10**11
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MINUTE: Final = 60_000
 _DAY: Final = 24 * 60 * _MINUTE
-# What fromisoformat takes beyond RFC 3339 (week dates, no offset, commas) is kept out here; calendar dates it checks.
+# Excludes what fromisoformat accepts beyond RFC 3339: week dates, no offset, commas. fromisoformat checks the date.
 _RFC_3339: Final = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ](?:[01][0-9]|2[0-3]):[0-5][0-9]:(?:[0-5][0-9]|(60))(?:\.[0-9]+)?"
     r"(?:[Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
@@ -25,10 +25,10 @@ _RFC_3339: Final = re.compile(
 
 
 def parse(value: str | int | float) -> int:
-    """Milliseconds since the epoch. Raises ValueError saying what is wrong.
+    """Return the milliseconds since the epoch of a time in an input. Raises `ValueError` with the reason.
 
-    A number is epoch seconds if below 1e11, else milliseconds, and is rounded half up; of text, what is finer than a
-    millisecond is cut.
+    A number is epoch seconds if below 1e11, else milliseconds, and is rounded half up. Text finer than a millisecond is
+    cut.
     """
     at = _of_text(value) if isinstance(value, str) else _of_number(value)
     if not 0 <= at < END:
@@ -37,7 +37,7 @@ def parse(value: str | int | float) -> int:
 
 
 def text(at: int) -> str:
-    """As `2026-11-21T10:00:00.000Z`."""
+    """Return a time, ms, as text such as `2026-11-21T10:00:00.000Z`."""
     day = at // _DAY
     milliseconds: i64 = at - day * _DAY
     seconds = milliseconds // 1_000
@@ -59,17 +59,17 @@ def _date(day: int) -> str:
     return date
 
 
-_DATES: Final[dict[int, str]] = {}  # a look into it takes a third of a call through lru_cache
+_DATES: Final[dict[int, str]] = {}  # a lookup takes a third of a call through lru_cache
 _DATES_KEPT: Final = 1024
 
 
 @lru_cache(maxsize=1024)
 def _midnight(date: str) -> int:
-    return _of_any_text(f"{date}T00:00:00Z")
+    return parse_rfc_3339(f"{date}T00:00:00Z")
 
 
 def _of_text(value: str) -> int:
-    # The one form that most producers write is read without a regular expression; all others, and what is wrong, below.
+    # The form that most producers write is read without a regular expression. All others are read below.
     if (
         len(value) == 24
         and value[10] == "T"
@@ -82,10 +82,14 @@ def _of_text(value: str) -> int:
         if digits.isascii() and digits.isdigit() and hour < "24" and minute < "60" and second < "60":
             seconds = int(hour) * 3600 + int(minute) * 60 + int(second)
             return _midnight(value[:10]) + seconds * 1_000 + int(digits[6:])
-    return _of_any_text(value)
+    return parse_rfc_3339(value)
 
 
-def _of_any_text(value: str) -> int:
+def parse_rfc_3339(value: str) -> int:
+    """Return the milliseconds since the epoch of a time of any year; finer fractions are cut.
+
+    Raises `ValueError` with the reason.
+    """
     match = _RFC_3339.fullmatch(value)
     if match is None:
         raise ValueError("not RFC 3339 with an offset")
@@ -100,7 +104,7 @@ def _of_any_text(value: str) -> int:
         raise ValueError("no such date") from None
     at = since.days * _DAY + since.seconds * 1_000 + since.microseconds // 1_000
     if leap:
-        at += 1_000  # as POSIX time has it: the leap second is the first one of the next day
+        at += 1_000  # in POSIX time, the leap second is the first one of the next day
         if at % _DAY >= 1_000:
             raise ValueError("a leap second not at the end of a UTC day")
     return at
@@ -109,6 +113,6 @@ def _of_any_text(value: str) -> int:
 def _of_number(value: int | float) -> int:
     if isinstance(value, int):
         return value * 1_000 if value < _SECONDS_BELOW else value
-    # Through the shortest text of the float, which is the text it was read from if that had up to 15 digits.
+    # By the shortest text of the float, which is the text that it was read from if that had up to 15 digits.
     exact = Decimal(repr(value))
     return int((exact * 1_000 if exact < _SECONDS_BELOW else exact).to_integral_value(ROUND_HALF_UP))

@@ -38,16 +38,8 @@ def unreachable(track: Track) -> list[str]:
 
 
 def _transition_row(row: Transition) -> TransitionRow:
-    text = row.rule.text if row.rule is not None else _name(row.condition)
-    return TransitionRow(row.sources, row.target, text, False, row.starts_cycle)
+    return TransitionRow(row.sources, row.target, row.rule.text, False, row.starts_cycle)
 
 
 def _timeout_row(row: TimeoutTransition) -> TransitionRow:
-    if row.since is None:
-        return TransitionRow(row.sources, row.target, _name(row.written), True)
     return TransitionRow(row.sources, row.target, f"{values.show_duration(row.after)} after {row.since.text}", True)
-
-
-def _name(function: object) -> str:
-    """Return the name of a condition that is written in Python and so has no text."""
-    return str(getattr(function, "__name__", "written in Python")).replace("_", " ")

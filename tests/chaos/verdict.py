@@ -13,7 +13,6 @@ import msgspec
 from streams.contracts import times
 from streams.contracts.profiles import profile_document
 from streams.core.lifecycle.lifecycle import Lifecycle
-from streams.core.lifecycle.playbook import Playbook
 from streams.core.model.event import Source
 from streams.core.profile.codec import pack
 from streams.core.profile.profile import Profile
@@ -24,6 +23,7 @@ from streams.replay.result_files import ABANDONMENTS, IDENTITIES, STAGE_CHANGES,
 from streams.settings import Settings
 from streams.shell.commit.metadata import MARKER_KEY
 from tests.chaos.history import FRAME, Event
+from tests.support.default_playbook import default_playbook
 
 Documents = list[dict[str, Any]]
 AT = "(came at)"
@@ -194,7 +194,7 @@ COUNTED = (
 
 def counted(profile: Profile) -> dict[str, Any]:
     """Return the counts of a profile that do not depend on the order of its events."""
-    document = profile_document(profile, Lifecycle(Playbook()).summary(profile))
+    document = profile_document(profile, Lifecycle(default_playbook()).summary(profile))
     return {name: document[name] for name in COUNTED}
 
 

@@ -71,10 +71,10 @@ def test_encoded_request_reads_the_same_on_every_partition_and_has_one_home(iden
     ("requested_at", "counts_from"),
     [(None, AT), (AT - 60_000, AT - 60_000), (AT, AT), (AT + 1, AT), (AT + 360_000, AT), (AT + 10**12, AT)],
 )
-def test_a_request_is_of_the_time_at_which_the_broker_has_it_or_earlier(
+def test_request_counts_from_its_time_and_at_the_latest_from_its_record(
     requested_at: int | None, counts_from: int
 ) -> None:
-    """So no clock makes a request void, or drops later events."""
+    """A clock that is wrong neither makes a request void nor drops later events."""
     request = decoded(encode("c-1", True, "r-1", requested_at), timestamp=AT)
     assert isinstance(request, Erasure)
     assert request.at == counts_from

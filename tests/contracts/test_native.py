@@ -401,7 +401,7 @@ def test_details_quote_nothing(secret: str, field: str) -> None:
             assert isinstance(result, Event) or secret not in str(result)
 
 
-# -- money is read as a double where that tells
+# -- money is read as a double where that is exact enough
 
 DIGITS = st.text("0123456789", min_size=1, max_size=20)
 NUMBERS = st.builds(

@@ -104,11 +104,11 @@ CHANGES = st.builds(
 @given(CHANGES)
 def test_a_stage_change_is_the_json_of_its_document(change: StageChange) -> None:
     profile, cause, currency = change.profile, change.cause, change.profile.currency
-    told = {"kind": cause.kind, "rule": cause.rule}
+    expected = {"kind": cause.kind, "rule": cause.rule}
     if cause.event_id is not None:
-        told |= {"event_id": cause.event_id, "event_type": cause.event_type}
+        expected |= {"event_id": cause.event_id, "event_type": cause.event_type}
     if cause.deadline is not None:
-        told |= {"deadline": times.text(cause.deadline)}
+        expected |= {"deadline": times.text(cause.deadline)}
     summary = msgspec.structs.asdict(profile) | {
         "first_seen_at": times.text(profile.first_seen_at),
         "last_seen_at": times.text(profile.last_seen_at),
@@ -128,7 +128,7 @@ def test_a_stage_change_is_the_json_of_its_document(change: StageChange) -> None
         "cycle": change.cycle,
         "identified": change.identified,
         "subscribed": change.subscribed,
-        "cause": told,
+        "cause": expected,
         "previous_stage_seconds": None if change.previous_stage_ms is None else change.previous_stage_ms / 1_000,
         "profile": summary,
     }

@@ -23,8 +23,8 @@ def read(properties: object, source: Source = Source.CLICKSTREAM, **fields: obje
 
 @pytest.mark.parametrize("source", Source)
 def test_properties_of_the_declared_type_are_read(source: Source) -> None:
-    told = {"n": 2.5, "m": "9.99", "t": "x" * 2000, "b": True, "at": "2026-11-21T10:00:00Z", "other": {"deep": []}}
-    assert read(told, source) == {
+    expected = {"n": 2.5, "m": "9.99", "t": "x" * 2000, "b": True, "at": "2026-11-21T10:00:00Z", "other": {"deep": []}}
+    assert read(expected, source) == {
         "n": 2.5,
         "m": 999,
         "t": "x" * 1024,

@@ -57,7 +57,7 @@ def record(value: bytes | None, *headers: tuple[str, bytes], offset: int = 5) ->
     return SimpleNamespace(offset=offset, timestamp=0, key=b"k", value=value, headers=list(headers))
 
 
-def test_a_record_is_read_as_where_it_came_from() -> None:
+def test_forwarded_record_is_read_as_on_its_upstream_partition() -> None:
     header = forwarding_header(CLICKS, 3, 41, 17, NOON + 5)
     [(offset, forwarded)], refused = reader().read([record(VALUE, ("ce_id", b"1"), header)])
     here = Decoder(CLICKS, "shop.clicks").decode(VALUE, partition=3, offset=41, timestamp=NOON + 5)
@@ -80,7 +80,7 @@ def test_foreign_records_are_refused_and_the_rest_is_read() -> None:
         record(VALUE, (ORIGIN, b"nonsense")),
         record(VALUE, (ORIGIN, b"[7,3,41,17,0]")),
         record(b"{}", (PROGRESS, b"")),
-        record(VALUE, forwarding_header(ORDERS, 3, 41, 17, NOON)),  # a topic that is declared well keyed here
+        record(VALUE, forwarding_header(ORDERS, 3, 41, 17, NOON)),  # a topic that is declared co-partitioned here
         record(VALUE, good),
     ]
     news, refused = reader().read(raw)
@@ -149,7 +149,7 @@ def test_record_forwarded_whole_contains_its_parts_for_that_partition() -> None:
     assert [activity.role for activity in forwarded.events] == [EVENT]
 
 
-def test_items_are_read_as_they_were_written() -> None:
+def test_internal_messages_are_read_as_they_were_written() -> None:
     order = both_ids("c", "d", type="order_completed", order_id="o", total="9.90", items=[{"product_id": "p"}])
     event = InternalMessage(
         stream=1, number=4, cause=-1, offset=3, role=EVENT, at=NOON, customer="c", other="d",
@@ -236,7 +236,7 @@ def test_internal_message_of_the_largest_event_fits_a_batch_with_pending_ones() 
                 decoded(CLICKS, rest + b",".join([line] * (lines + 1)) + b"]}")
 
 
-def test_a_profile_that_a_newer_version_moved_is_not_given_up() -> None:
+def test_profile_packed_by_a_newer_version_is_not_rejected() -> None:
     header, value = encode_item(moving(bytes([VERSION + 1, 0])), THERE, 2)
     with pytest.raises(NewerVersion):
         reader(identity_resolution=True).read([record(value, header)])
@@ -250,7 +250,7 @@ def test_parts_and_internal_messages_are_refused_without_identity_resolution() -
     assert [rejected.reason for _, rejected in refused] == ["wrong_partition"]
 
 
-# -- where they come from
+# -- parts and their partitions
 
 
 def of_one(
@@ -266,7 +266,7 @@ def of_one(
     return [a.role for a in activities], [(of is not None, a.role, to) for of, a, to in elsewhere]
 
 
-def test_parts_are_sent_home_unless_the_record_goes_there() -> None:
+def test_parts_are_forwarded_unless_the_record_goes_to_their_partition() -> None:
     here, there = living(HERE, "c"), living(THERE, "c")
     device_here, device_there = living(HERE, "d"), living(THERE, "d")
     assert of_one(both_ids(here, device_here)) == ([EVENT, LINK], [])

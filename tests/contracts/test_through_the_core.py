@@ -18,6 +18,7 @@ from streams.core.model.outputs import Output, StageChange
 from streams.core.profile.profile import Profile
 from tests.contracts.samples import AT, DAY, HOUR
 from tests.contracts.schema_files import VALIDATORS
+from tests.support.default_playbook import default_playbook
 
 CLICKS = Decoder(Source.CLICKSTREAM, "clickstream")
 ORDERS = Decoder(Source.ORDERS, "orders")
@@ -26,7 +27,7 @@ LINE = {"product_id": "p-1", "category": "shoes", "price": "59.90", "quantity": 
 
 def lived(*events: dict[str, Any], fire: bool = False) -> tuple[Profile, list[dict[str, Any]]]:
     """Return the profile and the outputs after the events; with `fire` also after all deadlines. All are validated."""
-    lifecycle, outputs, counts = Lifecycle(), list[Output](), EngineCounters()
+    lifecycle, outputs, counts = Lifecycle(default_playbook()), list[Output](), EngineCounters()
     profile = lifecycle.new("c-1", True)
     for offset, event in enumerate(events):
         decoder = ORDERS if event["type"] in ORDER_TYPES else CLICKS

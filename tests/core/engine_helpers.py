@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from streams.core.engine.partition_engine import PartitionEngine
 from streams.core.lifecycle.lifecycle import Lifecycle
-from streams.core.lifecycle.playbook import Playbook
 from streams.core.model.event import Event, Source
 from streams.core.model.outputs import Abandonment, Output, StageChange
 from streams.core.model.policy import SECOND
+from tests.support.default_playbook import default_playbook
 
 NOON = 1_763_719_200_000
 CLICKS, ORDERS = Source.CLICKSTREAM, Source.ORDERS
@@ -43,4 +43,4 @@ def abandonments(outputs: list[Output]) -> list[tuple[str, int]]:
 def forwarding_engine(**given: object) -> PartitionEngine:
     """Return the engine of partition 1, which reads orders; a clickstream of three partitions is forwarded to it."""
     defaults: dict[str, object] = {"own": (ORDERS,), "origins": [(CLICKS, n) for n in range(3)]}
-    return PartitionEngine(Lifecycle(Playbook()), partition=1, **(defaults | given))  # type: ignore[arg-type]
+    return PartitionEngine(Lifecycle(default_playbook()), partition=1, **(defaults | given))  # type: ignore[arg-type]

@@ -41,21 +41,26 @@ def test_browse_30_min_after_the_last_activity() -> None:
     history = run([view(0), view(MINUTE, "B"), click(2 * MINUTE)], until=32 * MINUTE - 1)
     assert history.abandonment_summary == []
     history.play(until=32 * MINUTE)
-    (told,) = history.abandonments
-    assert (told.type, told.kind, told.step, told.steps) == ("abandoned", "browse", 1, 1)
-    assert told.occurred_at == T0 + 32 * MINUTE
-    assert (told.last_activity_at, told.episode_started_at) == (T0 + 2 * MINUTE, T0)
-    assert told.items == (item("A"), item("B"))
-    assert (told.value, told.currency, told.supersedes, told.recent_abandonments) == (2000, "EUR", None, 0)
-    assert told.id == told.abandonment_id
-    assert told.id == abandonment_id(NAMESPACE, True, "c-1", "browse", T0 + 32 * MINUTE, 1)
+    (abandoned,) = history.abandonments
+    assert (abandoned.type, abandoned.kind, abandoned.step, abandoned.steps) == ("abandoned", "browse", 1, 1)
+    assert abandoned.occurred_at == T0 + 32 * MINUTE
+    assert (abandoned.last_activity_at, abandoned.episode_started_at) == (T0 + 2 * MINUTE, T0)
+    assert abandoned.items == (item("A"), item("B"))
+    assert (abandoned.value, abandoned.currency, abandoned.supersedes, abandoned.recent_abandonments) == (
+        2000,
+        "EUR",
+        None,
+        0,
+    )
+    assert abandoned.id == abandoned.abandonment_id
+    assert abandoned.id == abandonment_id(NAMESPACE, True, "c-1", "browse", T0 + 32 * MINUTE, 1)
 
 
 def test_cart_60_min_with_the_items_of_the_cart() -> None:
     history = run([view(0, "B"), add(0, quantity=2)], until=60 * MINUTE)
-    (told,) = history.abandonments
+    (abandoned,) = history.abandonments
     assert history.abandonment_summary == [("abandoned", "cart", 1, 60 * MINUTE)]
-    assert (told.items, told.value, told.steps) == ((item("A", 2),), 2000, 3)
+    assert (abandoned.items, abandoned.value, abandoned.steps) == ((item("A", 2),), 2000, 3)
 
 
 def test_checkout_30_min() -> None:
@@ -146,14 +151,14 @@ def test_passive_events_do_not_put_an_abandonment_off() -> None:
 )
 def test_the_value_of_the_items(prices: list[tuple[int | None, str]], value: int | None, currency: str | None) -> None:
     adds = [click(0, "product_added", f"p-{n}", price=price, currency=code) for n, (price, code) in enumerate(prices)]
-    told = run(adds, until=HOUR).abandonments[0]
-    assert (told.value, told.currency) == (value, currency)
+    abandoned = run(adds, until=HOUR).abandonments[0]
+    assert (abandoned.value, abandoned.currency) == (value, currency)
 
 
 def test_the_ids_last_shown_by_the_clickstream() -> None:
     shown = click(0, "product_added", "A", session_id="s-1", cart_id="k-1", checkout_id="x-1")
-    told = run([shown, click(1, session_id="s-2"), click(2, "message_opened", cart_id="k-2")], until=HOUR + 1)
-    abandoned = told.abandonments[0]
+    history = run([shown, click(1, session_id="s-2"), click(2, "message_opened", cart_id="k-2")], until=HOUR + 1)
+    abandoned = history.abandonments[0]
     assert (abandoned.session_id, abandoned.cart_id, abandoned.checkout_id) == ("s-2", "k-2", "x-1")
 
 
@@ -165,15 +170,15 @@ def test_a_checkout_of_nothing_is_worth_nothing_and_stays_so() -> None:
     ]
 
 
-# -- a purchase around the deadline
+# -- an order around the deadline
 
 
-def test_a_purchase_just_before_the_deadline_prevents_it() -> None:
+def test_an_order_just_before_the_deadline_prevents_it() -> None:
     assert run([add(0), order(HOUR - 1)], until=29 * DAY).abandonment_summary == []
 
 
 @pytest.mark.parametrize("after", [0, 1])
-def test_a_purchase_at_or_just_after_the_deadline_recovers(after: int) -> None:
+def test_an_order_at_or_just_after_the_deadline_recovers(after: int) -> None:
     history = run([add(0), order(HOUR + after, total=1234, items=(item("A"),))], until=29 * DAY)
     assert history.abandonment_summary == [("abandoned", "cart", 1, HOUR), ("recovered", "cart", 1, HOUR + after)]
     abandoned, recovered = history.abandonments
@@ -213,7 +218,7 @@ def test_the_same_content_within_the_cool_down_is_silenced_and_the_steps_go_on_f
     assert [a.session_id for a in history.abandonments] == [None, "s-9", "s-9"]
 
 
-def test_a_silenced_one_goes_on_with_the_step_that_is_next() -> None:
+def test_a_silenced_abandonment_continues_with_the_next_step() -> None:
     history = run([add(0), click(2 * DAY)], until=29 * DAY)
     assert history.abandonment_summary[1:] == [("abandoned", "cart", 2, DAY), ("abandoned", "cart", 3, 5 * DAY)]
 
@@ -257,13 +262,15 @@ def test_a_silenced_browse_of_an_emptied_cart_ends_its_steps() -> None:
     assert history.abandonment_summary == [("abandoned", "cart", 1, HOUR)]
 
 
-@pytest.mark.parametrize(("last", "told"), [(7 * DAY - 1, []), (7 * DAY, [("abandoned", "cart", 1, 7 * DAY + HOUR)])])
-def test_after_the_cool_down_the_same_content_is_new(last: int, told: list[tuple[str, str, int, int]]) -> None:
+@pytest.mark.parametrize(
+    ("last", "expected"), [(7 * DAY - 1, []), (7 * DAY, [("abandoned", "cart", 1, 7 * DAY + HOUR)])]
+)
+def test_after_the_cool_down_the_same_content_is_new(last: int, expected: list[tuple[str, str, int, int]]) -> None:
     history = run([add(0), click(last)], until=last + 23 * HOUR)
-    assert history.abandonment_summary[3:] == told
+    assert history.abandonment_summary[3:] == expected
 
 
-def test_a_browse_after_the_cool_down_supersedes_the_one_before() -> None:
+def test_a_browse_after_the_cool_down_supersedes_the_earlier_one() -> None:
     history = run([view(0), view(7 * DAY)], until=8 * DAY)
     first, second = history.abandonments
     assert second.occurred_at == T0 + 7 * DAY + 30 * MINUTE
@@ -273,7 +280,7 @@ def test_a_browse_after_the_cool_down_supersedes_the_one_before() -> None:
 
 def test_after_an_order_the_same_content_is_new_and_supersedes_nothing() -> None:
     history = run([add(0), order(2 * HOUR), add(3 * HOUR)], until=4 * HOUR)
-    assert [told[0] for told in history.abandonment_summary] == ["abandoned", "recovered", "abandoned"]
+    assert [entry[0] for entry in history.abandonment_summary] == ["abandoned", "recovered", "abandoned"]
     assert history.abandonments[2].supersedes is None
     assert history.abandonments[2].recent_abandonments == 1
 
@@ -294,7 +301,7 @@ def test_recent_abandonments_stay_the_same_on_what_follows() -> None:
 def test_recovery_within_7_days_of_the_last_step(after: int, recovered: bool) -> None:
     step3 = 3 * DAY
     history = run([add(0), order(step3 + after)], until=20 * DAY)
-    assert [told[0] for told in history.abandonment_summary[3:]] == ["recovered"] * recovered
+    assert [entry[0] for entry in history.abandonment_summary[3:]] == ["recovered"] * recovered
     if recovered:
         assert history.abandonments[3].step == 3
         assert history.abandonments[3].recovered_after_ms == step3 + after - HOUR
@@ -313,7 +320,7 @@ def test_recovery_of_a_browse() -> None:
 
 def test_an_order_between_two_steps_ends_the_steps() -> None:
     history = run([add(0), order(2 * HOUR)], until=10 * DAY)
-    assert [told[0] for told in history.abandonment_summary] == ["abandoned", "recovered"]
+    assert [entry[0] for entry in history.abandonment_summary] == ["abandoned", "recovered"]
 
 
 @pytest.mark.parametrize(
@@ -383,7 +390,7 @@ def test_an_order_older_than_the_episode_has_nothing_to_do_with_it() -> None:
 
 def test_after_a_retraction_nothing_follows() -> None:
     history = run([add(0), click(2 * HOUR), order(30 * MINUTE), order(3 * HOUR, "o-2")], until=29 * DAY)
-    assert [told[0] for told in history.abandonment_summary] == ["abandoned", "retracted"]
+    assert [entry[0] for entry in history.abandonment_summary] == ["abandoned", "retracted"]
 
 
 def test_a_late_order_leaves_what_is_newer_in_the_episode() -> None:
@@ -431,7 +438,7 @@ def test_late_activity_retracts_and_schedules_step_1_again() -> None:
     assert history.abandonments[2].recent_abandonments == 1  # retracted ones included
 
 
-def test_a_late_activity_opens_the_episode_that_a_browse_closed() -> None:
+def test_late_activity_opens_the_episode_that_a_browse_closed() -> None:
     history = run([view(0)], until=31 * MINUTE).play(view(20 * MINUTE, "B"), until=5 * HOUR)
     assert history.abandonment_summary == [
         ("abandoned", "browse", 1, 30 * MINUTE),
@@ -475,9 +482,9 @@ def test_an_episode_that_a_late_addition_opens_does_not_go_on_with_the_steps_of_
 
 def test_a_late_view_is_put_in_its_place_in_the_episode() -> None:
     history = run([view(2 * MINUTE), view(3 * MINUTE, "B"), view(MINUTE, "C"), view(0, "B")], until=HOUR)
-    (told,) = history.abandonments
-    assert [i.product_id for i in told.items] == ["C", "A", "B"]
-    assert told.episode_started_at == T0
+    (abandoned,) = history.abandonments
+    assert [i.product_id for i in abandoned.items] == ["C", "A", "B"]
+    assert abandoned.episode_started_at == T0
 
 
 def test_an_abandonment_before_the_one_that_was_retracted_does_not_count_it_as_recent() -> None:
@@ -503,7 +510,7 @@ def test_expiry_30_days_after_the_last_activity() -> None:
 
 def test_expired_abandonment_is_neither_recovered_nor_superseded() -> None:
     history = run([add(0), order(30 * DAY + HOUR), add(30 * DAY + 2 * HOUR)], until=31 * DAY)
-    assert [told[0] for told in history.abandonment_summary] == [
+    assert [entry[0] for entry in history.abandonment_summary] == [
         "abandoned",
         "abandoned",
         "abandoned",
@@ -518,10 +525,10 @@ def test_an_abandonment_of_a_cart_emptied_since_expires() -> None:
     assert history.abandonment_summary == [("abandoned", "cart", 1, HOUR), ("expired", "cart", 1, 30 * DAY + 2 * HOUR)]
 
 
-def test_a_browse_or_a_recovered_one_does_not_expire() -> None:
+def test_a_browse_or_a_recovered_abandonment_does_not_expire() -> None:
     assert run([view(0)], until=60 * DAY).abandonment_summary == [("abandoned", "browse", 1, 30 * MINUTE)]
     recovered = run([add(0), order(2 * HOUR, items=(item("B"),))], until=60 * DAY)
-    assert [told[0] for told in recovered.abandonment_summary] == ["abandoned", "recovered"]
+    assert [entry[0] for entry in recovered.abandonment_summary] == ["abandoned", "recovered"]
     assert recovered.cart == {}
 
 
@@ -550,9 +557,9 @@ def test_at_equality_expiry_goes_before_the_track() -> None:
 
 def test_withheld_abandonment_is_remembered_for_later_outputs() -> None:
     history = run([add(0)], until=HOUR)
-    told = history.abandonments[0]
-    assert not history.alive.is_withheld(told.abandonment_id)
-    history.alive.note_withheld(told.abandonment_id, True)
+    abandoned = history.abandonments[0]
+    assert not history.alive.is_withheld(abandoned.abandonment_id)
+    history.alive.note_withheld(abandoned.abandonment_id, True)
     history.play(order(2 * HOUR))
     assert history.alive.is_withheld(history.abandonments[1].abandonment_id)
     history.play(add(3 * HOUR), until=4 * HOUR)

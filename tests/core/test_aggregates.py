@@ -9,7 +9,6 @@ import pytest
 
 from streams.core.lifecycle.aggregates import MOST_CREDITS, MOST_NAMES, AggregatePlan
 from streams.core.lifecycle.lifecycle import Lifecycle
-from streams.core.lifecycle.playbook import Playbook
 from streams.core.model.aggregates import Aggregates
 from streams.core.model.counters import EngineCounters
 from streams.core.model.event import Event
@@ -19,6 +18,7 @@ from streams.core.profile.profile import Profile
 from streams.core.rules import Type, Vocabulary, compile_rule
 from streams.core.rules.requirements import MOST_BUCKETS, KeptProperty, bucket_width, together
 from tests.support.customer_history import DAY, HOUR, MINUTE, SECOND, T0, click, item, order
+from tests.support.default_playbook import default_playbook
 
 VOCABULARY = Vocabulary(
     event_types=["credit_granted", "credit_spent"],
@@ -29,7 +29,7 @@ VOCABULARY = Vocabulary(
 
 def played(rules: list[str], events: list[Event], policy: Policy = Policy()) -> tuple[Profile, EngineCounters]:
     needs = together(compile_rule(text, VOCABULARY, None).needs for text in rules)
-    playbook = Playbook(policy=policy, plan=AggregatePlan(needs, "EUR"), counted_types=needs.counted_types)
+    playbook = default_playbook(policy=policy, plan=AggregatePlan(needs, "EUR"), counted_types=needs.counted_types)
     lifecycle, counts = Lifecycle(playbook), EngineCounters()
     profile = lifecycle.new("c-1", True)
     for event in events:
@@ -69,7 +69,7 @@ def test_a_window_keeps_no_more_buckets_than_it_has() -> None:
 def test_aggregates_that_no_rule_reads_are_not_kept() -> None:
     profile, _ = played(["orders > 1"], [click(0, "product_viewed", category="baby"), order(1)])
     assert profile.facts == Aggregates()
-    lifecycle = Lifecycle(Playbook())
+    lifecycle = Lifecycle(default_playbook())
     profile = lifecycle.new("c-1", True)
     lifecycle.apply(profile, click(0), [], Counter())
     assert profile.facts is None

@@ -16,6 +16,7 @@ from streams.core.model.policy import DAY, HOUR, MINUTE
 from streams.core.model.sources import Fetch
 from streams.core.processing.budget import UNLIMITED, Budget
 from streams.core.profile.codec import unpack
+from tests.support.default_playbook import default_playbook
 
 NOON = 1_763_719_200_000
 TYPES = ("product_viewed", "product_added", "page_viewed", "checkout_started", "product_removed")
@@ -36,7 +37,7 @@ def drained(at: int, clicks: int) -> dict[Source, Fetch]:
 
 def waiting(customers: int, step: Budget) -> PartitionEngine:
     """Return an engine with this many customers who viewed a product at noon."""
-    engine = PartitionEngine(Lifecycle(), step=step)
+    engine = PartitionEngine(Lifecycle(default_playbook()), step=step)
     engine.advance(NOON, drained(NOON, customers))
     engine.apply(Source.CLICKSTREAM, [click(n, NOON, f"c{n}") for n in range(customers)], customers, NOON)
     assert not engine.unfinished
@@ -77,7 +78,7 @@ def test_late_event_between_budgets_finds_all_due_deadlines_fired() -> None:
 
 
 def test_waiting_records_are_applied_a_budget_at_once() -> None:
-    engine = PartitionEngine(Lifecycle(), step=Budget(records=40, deadlines=1000, pending=1 << 20))
+    engine = PartitionEngine(Lifecycle(default_playbook()), step=Budget(records=40, deadlines=1000, pending=1 << 20))
     effects = engine.apply(Source.CLICKSTREAM, [click(n, NOON + n, f"c{n}") for n in range(100)], 100, NOON + HOUR)
     assert not effects.counts  # the orders of that time are not known yet
     counts = []
@@ -93,7 +94,7 @@ def test_waiting_records_are_applied_a_budget_at_once() -> None:
 
 def largest_record(step: Budget) -> tuple[int, int]:
     """Return the largest record of the changelog and the number of commits, for 3,000 abandoned carts in a backlog."""
-    engine, end = PartitionEngine(Lifecycle(), step=step), NOON + 3000 * HOUR
+    engine, end = PartitionEngine(Lifecycle(default_playbook()), step=step), NOON + 3000 * HOUR
     records = [click(n, NOON + n * HOUR, type="product_added", product=f"p{n % 30}") for n in range(3000)]
     engine.advance(end, {Source.ORDERS: Fetch(end, 0)})
     engine.apply(Source.CLICKSTREAM, records, 3000, end)
@@ -126,7 +127,7 @@ def test_a_commit_comes_before_a_profile_keeps_more_outputs_than_its_record_can_
 @pytest.mark.parametrize("events", [5_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
 def test_a_customer_with_a_million_events_a_day_stays_within_bounds(events: int) -> None:
     """Such a customer is a robot, or an id that many people share."""
-    engine = PartitionEngine(Lifecycle(), step=Budget(records=4096, deadlines=500, pending=128 << 10))
+    engine = PartitionEngine(Lifecycle(default_playbook()), step=Budget(records=4096, deadlines=500, pending=128 << 10))
     counts: EngineCounters = Counter()
     every = DAY // 1_000_000
     for first in range(0, events, 1000):

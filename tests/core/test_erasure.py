@@ -17,11 +17,11 @@ from tests.support.single_partition import SinglePartitionHarness, without_repea
 
 @pytest.fixture(autouse=True, params=["memory", "disk"])
 def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run each test with cold profiles and timers in memory and on disk."""
+    """Run each test with packed profiles and timers in memory and on disk."""
     monkeypatch.setattr(SinglePartitionHarness, "on_disk", request.param == "disk")
 
 
-def told(outputs: list[Output]) -> list[tuple[str, str | None]]:
+def reported(outputs: list[Output]) -> list[tuple[str, str | None]]:
     return [
         ("stage", output.to_stage) if isinstance(output, StageChange) else (output.type, None)
         for output in outputs
@@ -37,7 +37,7 @@ def test_erasure_is_reported_once_the_changelog_has_it() -> None:
     assert harness.received[before:] == []
     harness.commit(crash_after="changelog")
     harness.restart()
-    assert told(harness.received[before:]) == [("stage", None), ("erased", None)]
+    assert reported(harness.received[before:]) == [("stage", None), ("erased", None)]
     end, notice = harness.received[before:]
     assert isinstance(end, StageChange)
     assert (end.cause.kind, end.from_stage, end.occurred_at) == ("erased", "customer", NOON)
@@ -46,7 +46,7 @@ def test_erasure_is_reported_once_the_changelog_has_it() -> None:
     assert harness.engine.state.population == {}
     assert harness.counts["erasures", "applied"] == 1
     harness.run(until=NOON + 40 * DAY)
-    assert told(without_repeats(harness.received[before:])) == [
+    assert reported(without_repeats(harness.received[before:])) == [
         ("stage", None),
         ("erased", None),
     ]  # its deadlines are gone with it
@@ -139,10 +139,10 @@ def test_crash_at_any_step_of_an_erasure_leaves_nothing_of_the_customer(crash_af
     assert names(harness) == []
     outputs = without_repeats(harness.received)
     assert [o.type for o in outputs if isinstance(o, IdentityChange)] == ["erased"]
-    assert told(outputs)[-1] == ("erased", None)
+    assert reported(outputs)[-1] == ("erased", None)
     harness.restart()
     harness.run(until=NOON + 2 * DAY)
-    assert told(without_repeats(harness.received))[-1] == ("erased", None)
+    assert reported(without_repeats(harness.received))[-1] == ("erased", None)
 
 
 @pytest.mark.parametrize("part", [0, 1, 2])
@@ -158,13 +158,13 @@ def test_cut_flush_of_an_erasure_leaves_nothing_of_the_customer(part: int) -> No
     harness.erase()
     settle(harness)
     assert len(harness.engine.state) == 0
-    assert told(without_repeats(harness.received))[-1] == ("erased", None)
+    assert reported(without_repeats(harness.received))[-1] == ("erased", None)
 
 
 def test_erasure_of_an_unknown_customer_is_reported_and_remembered() -> None:
     harness = SinglePartitionHarness(NOON)
     harness.erase(request())
-    assert told(harness.received) == [("erased", None)]
+    assert reported(harness.received) == [("erased", None)]
     harness.commit()
     harness.run(added(NOON - 5))
     assert len(harness.engine.state) == 0
@@ -193,13 +193,13 @@ def test_request_read_again_does_not_erase_a_customer_who_came_back() -> None:
     harness.commit()
     assert harness.engine.state.get(KEY) is not None
     assert harness.counts["erasures", "repeated"] == 1
-    harness.erase(request(NOON + MINUTE))  # asked for anew
+    harness.erase(request(NOON + MINUTE))  # a later request
     settle(harness)
     assert harness.engine.state.get(KEY) is None
     assert harness.engine.state.markers.number == 1
 
 
-def test_a_person_and_a_device_of_the_same_id_are_two() -> None:
+def test_customer_and_device_with_the_same_id_are_erased_separately() -> None:
     harness = SinglePartitionHarness(NOON)
     device = added(NOON - HOUR)
     device.identified, device.event_id = False, "device"
@@ -209,7 +209,7 @@ def test_a_person_and_a_device_of_the_same_id_are_two() -> None:
     assert list(harness.engine.state) == [KEY]
 
 
-def zombie(at: int) -> bytes:
+def stale_record(at: int) -> bytes:
     """Return a record of the customer that a stale owner writes, from before the erasure."""
     engine = SinglePartitionHarness(NOON)
     engine.run(added(at))
@@ -224,7 +224,7 @@ def test_record_of_a_stale_owner_restores_no_erased_customer() -> None:
     harness.run(added(NOON - HOUR))
     harness.erase(request())
     settle(harness)
-    harness.changelog.append((KEY, zombie(NOON - HOUR)))
+    harness.changelog.append((KEY, stale_record(NOON - HOUR)))
     harness.restart()
     assert len(harness.engine.state) == 0
     written = len(harness.changelog)
@@ -239,25 +239,25 @@ def test_record_of_a_stale_owner_restores_no_erased_customer() -> None:
     assert len(harness.engine.state) == 1  # the profile of a customer who came back is not a stale record
 
 
-@pytest.mark.parametrize("place", ["between profile and mark", "behind the mark", "behind who came back"])
+@pytest.mark.parametrize("place", ["between profile and marker", "after the marker", "after the return"])
 def test_stale_owner_that_applied_more_restores_no_erased_customer(place: str) -> None:
     """The stale owner applied events from before the erasure that the current owner drops."""
     harness = SinglePartitionHarness(NOON)
     harness.run(added(NOON - HOUR))
     harness.erase(request())
     harness.commit()
-    if place == "behind who came back":
+    if place == "after the return":
         harness.now += MINUTE
         harness.run(click(NOON + 1, "page_viewed", PERSON))
         harness.commit()
-    [mark] = [at for at, (key, _) in enumerate(harness.changelog) if is_marker(key)]
+    [marker] = [at for at, (key, _) in enumerate(harness.changelog) if is_marker(key)]
     harness.changelog.insert(
-        mark if place == "between profile and mark" else len(harness.changelog), (KEY, zombie(NOON))
+        marker if place == "between profile and marker" else len(harness.changelog), (KEY, stale_record(NOON))
     )
     harness.restart()
     settle(harness)
     [*left] = harness.engine.state.items()
-    if place == "behind who came back":
+    if place == "after the return":
         [(_, profile)] = left
         assert (profile.erased_at, profile.first_seen_at) == (NOON, NOON + 1)
         assert unpack(dict(harness.changelog)[KEY] or b"").erased_at == NOON
@@ -281,7 +281,7 @@ def test_erasure_marker_overwritten_by_an_older_one_is_written_again() -> None:
     assert state.markers.number == 1
 
 
-def test_erasure_markers_name_nobody_and_need_the_salt() -> None:
+def test_erasure_markers_contain_no_id_and_need_the_salt() -> None:
     states = [TaskState(salt=salt) for salt in (b"", b"a", b"b")]
     keys = {state.markers.key_of(KEY) for state in states}
     assert len(keys) == 3
@@ -290,7 +290,7 @@ def test_erasure_markers_name_nobody_and_need_the_salt() -> None:
         assert len(key) == 17
 
 
-def test_nothing_is_looked_up_without_erasures(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_markers_are_not_read_without_erasures(monkeypatch: pytest.MonkeyPatch) -> None:
     state = TaskState()
     engine = PartitionEngine(SinglePartitionHarness(NOON)._lifecycle, state=state)
     monkeypatch.setattr(ErasureMarkers, "key_of", None)  # it would raise

@@ -19,7 +19,6 @@ from streams.core.identity.aliases import (
     resolution_stage_of,
 )
 from streams.core.lifecycle.lifecycle import Lifecycle
-from streams.core.lifecycle.playbook import Playbook
 from streams.core.model.alias import Alias
 from streams.core.model.event import EVENT, LINK, Event, Source
 from streams.core.model.internal_messages import InternalMessage
@@ -31,6 +30,7 @@ from streams.core.profile.codec import VERSION, NewerVersion, pack, peek, unpack
 from streams.core.profile.profile import Profile
 from streams.core.store.erasure_markers import is_marker
 from streams.core.store.task_state import TaskState
+from tests.support.default_playbook import default_playbook
 from tests.support.memory_disk import MemoryDisk
 from tests.support.partition_network import COMMIT_STEPS, PartitionNetwork, by_id, record
 
@@ -400,7 +400,7 @@ def test_expiry_of_devices_is_configurable() -> None:
 @pytest.mark.parametrize("days", [50, 800])
 def test_a_changed_expiry_counts_from_when_a_device_is_next_seen(days: int) -> None:
     network = after(view(0, "c", "seen"), view(1, "c", "not"))
-    network._lifecycle = Lifecycle(Playbook(policy=Policy(device_expiry=days * DAY)))
+    network._lifecycle = Lifecycle(default_playbook(policy=Policy(device_expiry=days * DAY)))
     network.restart(0)
     network.append(0, view(10 * DAY, device="seen"))
 
@@ -468,7 +468,7 @@ def test_recovery_counts_aliases_buries_none_and_knows_what_was_not_passed_on() 
 
 def test_where_linking_is_on_no_more_an_alias_becomes_a_profile_again() -> None:
     network = after(view(0, "c", "d"))
-    engine = PartitionEngine(Lifecycle(), state=network.tasks[0].engine.state)
+    engine = PartitionEngine(Lifecycle(default_playbook()), state=network.tasks[0].engine.state)
     one = view(MINUTE, device="d")
     one.offset = 10
     engine.apply(CLICKS, [one], 11, NOON)
@@ -482,7 +482,7 @@ def test_where_linking_is_on_no_more_an_alias_becomes_a_profile_again() -> None:
 
 
 def identity_resolution(**given: Any) -> PartitionEngine:
-    return PartitionEngine(Lifecycle(), tasks=1, **given)
+    return PartitionEngine(Lifecycle(default_playbook()), tasks=1, **given)
 
 
 def read(engine: PartitionEngine, *records: Event, now: int = NOON) -> list[Output]:

@@ -5,14 +5,27 @@ from __future__ import annotations
 import pytest
 
 from streams.core.lifecycle.lifecycle import Lifecycle
-from streams.core.lifecycle.playbook import Playbook
+from streams.core.lifecycle.tracks import Track
 from streams.core.model.counters import EngineCounters
 from streams.core.model.ids import NAMESPACE, stage_change_id
 from streams.core.model.outputs import Cause
 from streams.core.model.policy import Policy
 from streams.core.profile.codec import pack, packed_size, unpack
 from streams.core.profile.recent_ids import find, note, seen_at, tags_of
-from tests.support.customer_history import DAY, HOUR, MINUTE, SECOND, T0, Event, click, item, order, run
+from tests.support.customer_history import (
+    DAY,
+    HOUR,
+    MINUTE,
+    SECOND,
+    T0,
+    CustomerHistory,
+    Event,
+    click,
+    item,
+    order,
+    run,
+)
+from tests.support.default_playbook import default_playbook
 
 # -- sessions and times
 
@@ -201,13 +214,30 @@ def test_trimming_does_not_depend_on_when_the_profile_is_packed() -> None:
 
 def test_deadline_of_another_policy_fires_nothing() -> None:
     """Profiles outlive the numbers that they were packed under."""
-    history = run([order(0)])
+    history = run([click(0, "product_added", "A")])
     due = history.alive.next_deadline
-    history.lifecycle = Lifecycle(Playbook(policy=Policy(at_risk_after=120 * DAY)))
+    history.lifecycle = Lifecycle(default_playbook(policy=Policy(cart_window=2 * HOUR)))
     before = len(history.outputs)
     history.lifecycle.fire(history.alive, history.outputs, history.counts)
     assert history.outputs[before:] == []
-    assert (due, history.alive.next_deadline) == (T0 + 90 * DAY, T0 + 120 * DAY)
+    assert (due, history.alive.next_deadline) == (T0 + HOUR, T0 + 2 * HOUR)
+
+
+def test_a_playbook_without_abandonment_keeps_the_cart_when_a_stage_changes() -> None:
+    """The deadline of `dormant` has the time at which the cart would expire."""
+    history = CustomerHistory(Policy())
+    history.lifecycle = Lifecycle(default_playbook(abandonment=False))
+    history.play(click(0, "product_added", "A"), until=30 * DAY)
+    assert history.stages[-1] == ("dormant", 30 * DAY)
+    assert history.cart == {"A": 1}
+
+
+def test_a_playbook_without_deadlines_schedules_none() -> None:
+    never = Policy(forget_identified=None, forget_unidentified=None)
+    track = Track("lifecycle", "visitor", ())
+    history = CustomerHistory(never)
+    history.lifecycle = Lifecycle(default_playbook(policy=never, tracks=(track,), abandonment=False))
+    assert history.play(click(0, "product_added", "A")).alive.next_deadline is None
 
 
 def test_a_large_order_costs_a_profile_neither_its_orders_nor_its_event_ids() -> None:

@@ -11,7 +11,7 @@ import pytest
 from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.lifecycle.merging import KEPT_ON_LEAVING
 from streams.core.lifecycle.playbook import Playbook
-from streams.core.lifecycle.tracks import LIFECYCLE, Track, Transition, counted
+from streams.core.lifecycle.tracks import Track, Transition
 from streams.core.lifecycle.triggers import OnStage, Step, Trigger
 from streams.core.model import ids
 from streams.core.model.alias import Alias
@@ -23,7 +23,10 @@ from streams.core.model.sessions import Sessions
 from streams.core.profile.codec import pack, packed_size, unpack
 from streams.core.profile.profile import Profile
 from streams.core.profile.sessions import KEPT, note, spans, unite
+from streams.core.rules.compiler import compile_rule
+from streams.core.rules.vocabulary import Vocabulary
 from tests.support.customer_history import DAY, HOUR, MINUTE, SECOND, T0, click, item, order
+from tests.support.default_playbook import LIFECYCLE, default_playbook
 
 CUSTOMER = "c-1"
 
@@ -31,7 +34,7 @@ CUSTOMER = "c-1"
 class Shop:
     """Customer c-1 and devices, with their events by id; times are in ms after `T0`."""
 
-    def __init__(self, playbook: Playbook = Playbook()) -> None:
+    def __init__(self, playbook: Playbook = default_playbook()) -> None:
         self.lifecycle = Lifecycle(playbook)
         self.profiles: dict[str, Profile] = {}
         self.outputs: list[Output] = []
@@ -135,7 +138,7 @@ def test_known_customer_enters_the_stage_that_the_rules_give_after_the_merge() -
 
 
 def test_a_merge_can_change_the_stage_of_every_track() -> None:
-    gold = Transition(("silver",), "gold", counted("page_viewed", 2))
+    gold = Transition(("silver",), "gold", compile_rule("count('page_viewed') >= 2", Vocabulary()))
     playbook = Playbook(tracks=(LIFECYCLE, Track("tier", "silver", (gold,))), counted_types=frozenset({"page_viewed"}))
     shop = Shop(playbook).did(CUSTOMER, click(0)).did("d-1", click(1)).link("d-1", HOUR)
     assert (CUSTOMER, "silver", "gold") in shop.changes
@@ -201,7 +204,7 @@ def test_the_currency_is_that_of_the_earliest_order_also_if_it_is_not_kept(order
 
 def test_a_merged_profile_is_trimmed() -> None:
     policy = Policy(profile_bytes=8 * 1024)
-    shop = Shop(Playbook(policy=policy))
+    shop = Shop(default_playbook(policy=policy))
     for id_ in (CUSTOMER, "d-1"):
         shop.did(id_, *(order(n, f"{id_}-{n}-{'x' * 40}") for n in range(75)))
     assert shop.link("d-1", HOUR).counts["trimmed", "orders"] > 0
@@ -411,7 +414,7 @@ def test_outputs_that_follow_a_withheld_abandonment_are_withheld(ordered_at: int
 
 def test_trigger_begun_for_the_device_counts_towards_the_cap_and_does_not_go_on() -> None:
     welcome = Trigger("welcome", on=OnStage("lifecycle", enters=["prospect"]), cap=1, steps=(Step(), Step(DAY)))
-    shop = Shop(Playbook(triggers=(welcome,))).did("d-1", added(0)).link("d-1", HOUR)
+    shop = Shop(default_playbook(triggers=(welcome,))).did("d-1", added(0)).link("d-1", HOUR)
     assert shop.profile.stage == "prospect"
     shop.wait(CUSTOMER, 3 * DAY)
     assert not [output for output in shop.outputs if isinstance(output, Triggered)]
@@ -421,7 +424,9 @@ def test_trigger_begun_for_the_device_counts_towards_the_cap_and_does_not_go_on(
 
 def test_trigger_begun_by_a_merge_has_the_merge_as_its_cause() -> None:
     second = Trigger("second", on=OnStage("lifecycle", enters=["repeat"]))
-    shop = Shop(Playbook(triggers=(second,))).did(CUSTOMER, order(0)).did("d-1", order(1, "o-2")).link("d-1", HOUR)
+    shop = (
+        Shop(default_playbook(triggers=(second,))).did(CUSTOMER, order(0)).did("d-1", order(1, "o-2")).link("d-1", HOUR)
+    )
     [triggered] = [output for output in shop.outputs if isinstance(output, Triggered)]
     assert triggered.cause == Cause(kind="merge", rule="second", merged=("d-1",))
     assert triggered.occurred_at == T0 + HOUR
@@ -430,7 +435,7 @@ def test_trigger_begun_by_a_merge_has_the_merge_as_its_cause() -> None:
 
 
 def test_profile_of_another_playbook_is_migrated_before_a_merge() -> None:
-    shop = Shop(Playbook(digest="1")).did(CUSTOMER, click(0)).did("d-1", added(SECOND))
+    shop = Shop(default_playbook(digest="1")).did(CUSTOMER, click(0)).did("d-1", added(SECOND))
     shop.lifecycle = Lifecycle(Playbook(digest="2", tracks=(LIFECYCLE, Track("tier", "none", ()))))
     assert (CUSTOMER, None, "none") in shop.link("d-1", HOUR).changes
     assert shop.profile.playbook_tag == 2

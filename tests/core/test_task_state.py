@@ -1,4 +1,4 @@
-"""The state of a task: cold and hot profiles give the same results."""
+"""The state of a task: live and evicted profiles give the same results."""
 
 from __future__ import annotations
 
@@ -12,26 +12,28 @@ from streams.core.model.sources import Fetch
 from streams.core.profile.codec import pack, peek
 from streams.core.profile.profile import Profile
 from streams.core.store.backend import CHECKPOINT
-from streams.core.store.task_state import RECENT, TaskState, record_key
+from streams.core.store.recent_commits import RECENT
+from streams.core.store.task_state import TaskState, record_key
+from tests.support.default_playbook import default_playbook
 from tests.support.memory_disk import MemoryDisk
 from tests.support.task_states import NOON, contents, play_views, view
 
 
 @pytest.mark.parametrize("on_disk", [False, True])
 @pytest.mark.parametrize("hot", [0, 2, 10, 50])
-def test_number_of_hot_profiles_makes_no_difference(hot: int, on_disk: bool) -> None:
-    warm, warm_outputs, warm_log = play_views(10_000)
-    cold, cold_outputs, cold_log = play_views(hot, MemoryDisk() if on_disk else None)
-    assert cold_outputs == warm_outputs
-    assert cold_log == warm_log
-    assert cold.state.population == warm.state.population
-    assert len(cold.state.timers) == len(warm.state.timers)
-    assert warm.state.hot == 54
-    assert {k: p.product_views for k, p in cold.state.items()} == {k: p.product_views for k, p in warm.state.items()}
+def test_number_of_live_profiles_makes_no_difference(hot: int, on_disk: bool) -> None:
+    kept, kept_outputs, kept_log = play_views(10_000)
+    evicted, evicted_outputs, evicted_log = play_views(hot, MemoryDisk() if on_disk else None)
+    assert evicted_outputs == kept_outputs
+    assert evicted_log == kept_log
+    assert evicted.state.population == kept.state.population
+    assert len(evicted.state.timers) == len(kept.state.timers)
+    assert kept.state.hot == 54
+    assert {k: p.product_views for k, p in evicted.state.items()} == {k: p.product_views for k, p in kept.state.items()}
 
 
 @pytest.mark.parametrize("disk", [None, MemoryDisk()])
-def test_recovery_leaves_every_profile_cold(disk: MemoryDisk | None) -> None:
+def test_recovery_loads_no_profile(disk: MemoryDisk | None) -> None:
     engine, _, log = play_views(10_000)
     state = TaskState(disk=disk)
     for key, value in log:
@@ -161,15 +163,15 @@ def test_record_written_only_by_a_stale_owner_is_found_after_records_of_its_succ
     assert (key, peek(again).commit) == (b"ad-1", 14)  # so the tombstone is still pending if that commit fails
 
 
-def test_a_deadline_that_moved_later_leaves_a_cold_profile_cold() -> None:
+def test_deadline_that_moved_later_loads_no_profile() -> None:
     engine, _, _ = play_views(0)
     before = engine.state.hot
     engine.advance(NOON + 2 * DAY + HOUR, {s: Fetch(NOON + 2 * DAY + HOUR, 600) for s in Source})
     assert engine.state.hot == before
 
 
-def test_a_commit_is_due_when_half_of_what_may_be_hot_is_unwritten() -> None:
-    engine = PartitionEngine(Lifecycle(), state=TaskState(hot=6))
+def test_commit_is_due_when_half_of_the_profiles_that_may_stay_live_are_unwritten() -> None:
+    engine = PartitionEngine(Lifecycle(default_playbook()), state=TaskState(hot=6))
     now = {Source.ORDERS: Fetch(NOON, 0)}
     for n in range(3):
         assert not engine.state.full

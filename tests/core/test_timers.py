@@ -28,7 +28,7 @@ def test_a_later_deadline_costs_nothing_and_an_earlier_one_comes_up_first() -> N
     assert len(timers) == 1
     assert timers.due(5) == b"a"
     assert timers.due(29) is None
-    assert timers.due(1_000) == b"a"  # a hint that leads nowhere
+    assert timers.due(1_000) == b"a"  # a hint without effect
     assert timers.due(1_000) is None
 
 
@@ -44,21 +44,21 @@ DEADLINES = st.integers(-5, 50) | st.integers(-5, 50).map(lambda n: n << 18)
 
 
 @given(st.lists(st.tuples(st.sampled_from([b"a", b"b", b"c" * 300]), DEADLINES), max_size=40))
-def test_no_deadline_is_missed(arms: list[tuple[bytes, int]]) -> None:
+def test_no_deadline_is_missed(scheduled: list[tuple[bytes, int]]) -> None:
     """Each key comes up at its earliest scheduled deadline, and not before it."""
     timers = Timers()
     least: dict[bytes, int] = {}
-    for key, deadline in arms:
+    for key, deadline in scheduled:
         timers.schedule(key, deadline)
         least[key] = min(deadline, least.get(key, deadline))
     assert len(timers) == len(least)
-    for now in sorted({deadline for _, deadline in arms}):
+    for now in sorted({deadline for _, deadline in scheduled}):
         while (due := timers.due(now)) is not None:
             assert least.pop(due, now) == now
     assert not least
 
 
-def test_cold_profile_that_comes_up_too_early_is_rescheduled() -> None:
+def test_evicted_profile_that_comes_up_too_early_is_rescheduled() -> None:
     timers = Timers()
     timers.restored(b"a", None, 10)
     timers.restored(b"a", 10, 3 << 20)
@@ -80,15 +80,15 @@ def test_purge_removes_the_timers_of_the_given_keys_only() -> None:
     for key in (b"a", b"b", b"c"):
         timers.schedule(key, 10)
         timers.schedule(key, 8)
-        timers.restored(key + b"-cold", None, far)
-    timers.schedule(b"begun anew", far)
+        timers.restored(key + b"-far", None, far)
+    timers.schedule(b"back again", far)
     assert timers.due(8) == b"a"  # and the others of that stretch came near
-    traces = {b"b", b"b-cold", b"begun anew"}
-    walk = timers.purge(lambda key: key in traces)
+    erased = {b"b", b"b-far", b"back again"}
+    walk = timers.purge(lambda key: key in erased)
     for _ in walk:
-        traces.discard(b"begun anew")
+        erased.discard(b"back again")
     assert [timers.due(10) for _ in range(5)] == [b"c", b"a", b"c", None, None]
-    assert [timers.due(far) for _ in range(4)] == [b"a-cold", b"begun anew", b"c-cold", None]
+    assert [timers.due(far) for _ in range(4)] == [b"a-far", b"back again", b"c-far", None]
 
 
 def test_timers_that_come_near_during_a_purge_are_purged_too() -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from streams.core.lifecycle.rule_index import StateMachine
-from streams.core.lifecycle.tracks import LIFECYCLE
 from streams.core.model.outputs import Cause
 from streams.core.rules.eval_context import EvalContext
 from tests.support.customer_history import DAY, HOUR, MINUTE, T0, Event, click, order, run
+from tests.support.default_playbook import LIFECYCLE
 
 
 def orders(count: int, start: int = 0, gap: int = DAY) -> list[Event]:
@@ -65,7 +65,7 @@ def test_a_prospect_becomes_a_customer_with_the_first_order() -> None:
     assert history.changes[2].previous_stage_ms == HOUR
 
 
-def test_a_dormant_one_becomes_a_customer_with_an_order() -> None:
+def test_a_dormant_profile_becomes_a_customer_with_an_order() -> None:
     history = run([click(0), order(40 * DAY)])
     assert history.stages == [("visitor", 0), ("dormant", 30 * DAY), ("customer", 40 * DAY)]
 
@@ -79,7 +79,7 @@ def test_orders_lead_to_customer_repeat_and_loyal() -> None:
     ]
 
 
-def test_a_loyal_one_becomes_an_advocate_by_a_review() -> None:
+def test_a_loyal_customer_becomes_an_advocate_by_a_review() -> None:
     history = run([*orders(5), click(5 * DAY, "product_reviewed")])
     assert history.stages[-1] == ("advocate", 5 * DAY)
 
@@ -99,7 +99,7 @@ def test_at_risk_90_days_after_the_last_order(bought: int, stage: str) -> None:
     assert history.changes[-1].cause == Cause(kind="inactivity", rule="at_risk", deadline=T0 + last + 90 * DAY)
 
 
-def test_an_advocate_and_a_reactivated_one_can_be_at_risk() -> None:
+def test_an_advocate_and_a_reactivated_customer_can_be_at_risk() -> None:
     advocate = run([*orders(5), click(4 * DAY, "product_reviewed")], until=94 * DAY)
     assert advocate.stages[-2:] == [("advocate", 4 * DAY), ("at_risk", 94 * DAY)]
     reactivated = run([order(0), order(100 * DAY, "o-2")], until=190 * DAY)
@@ -136,7 +136,7 @@ def test_the_order_that_reactivates_is_not_seen_again_by_that_stage() -> None:
     assert history.stages[-1] == ("repeat", 102 * DAY)
 
 
-def test_a_reactivated_one_with_five_orders_becomes_loyal() -> None:
+def test_a_reactivated_customer_with_five_orders_becomes_loyal() -> None:
     history = run([*orders(3), order(100 * DAY, "o-3"), order(101 * DAY, "o-4")])
     assert history.stages[-2:] == [("reactivated", 100 * DAY), ("loyal", 101 * DAY)]
 
@@ -191,14 +191,14 @@ def test_the_deadline_goes_before_an_event_at_the_same_time() -> None:
     assert history.stages == [("visitor", 0), ("dormant", 30 * DAY), ("prospect", 30 * DAY)]
 
 
-def test_activity_wakes_a_dormant_one_a_passive_event_does_not() -> None:
+def test_activity_wakes_a_dormant_profile_and_a_passive_event_does_not() -> None:
     history = run([click(0), click(31 * DAY, "message_opened"), order(32 * DAY, type_="order_fulfilled")])
     assert history.stages[-1] == ("dormant", 30 * DAY)
     history.play(click(33 * DAY, "message_clicked"))
     assert history.stages[-1] == ("prospect", 33 * DAY)
 
 
-def test_a_deadline_in_the_past_fires_at_the_next_opportunity_and_not_before_what_was_applied() -> None:
+def test_a_deadline_in_the_past_fires_before_the_next_event_and_is_not_dated_before_applied_events() -> None:
     # The newer order is cancelled 95 days after the older one, which is now the last.
     history = run([order(0, "o-1"), order(50 * DAY, "o-2"), order(95 * DAY, "o-2", "order_cancelled")])
     assert history.stages[-1][0] == "repeat"

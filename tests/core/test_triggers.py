@@ -26,10 +26,11 @@ from streams.core.profile.codec import pack, unpack
 from streams.core.rules import CompiledRule, Type, Vocabulary, compile_rule
 from streams.core.rules.requirements import KeptProperty, together
 from tests.support.customer_history import DAY, HOUR, MINUTE, SECOND, T0, CustomerHistory, click, item, order
+from tests.support.default_playbook import default_playbook
 
 YEAR = 365 * DAY
 VOCABULARY = Vocabulary(
-    tracks={"lifecycle": Playbook().tracks[0].stages},
+    tracks={"lifecycle": default_playbook().tracks[0].stages},
     event_types=["survey_answered", "credit_granted", "credit_spent"],
     properties={"score": Type.NUMBER, "birthday": Type.TIME},
     kept=[KeptProperty("birthday", Type.TIME, "birthday")],
@@ -43,7 +44,7 @@ def rule(text: str, expected: Type | None = Type.BOOL) -> CompiledRule:
 
 def playbook(*triggers: Trigger, policy: Policy = Policy()) -> Playbook:
     needs = together(one.needs for trigger in triggers for one in trigger.rules)
-    return Playbook(
+    return default_playbook(
         policy=policy, triggers=triggers, plan=AggregatePlan(needs, "EUR"), counted_types=needs.counted_types
     )  # fmt: skip
 

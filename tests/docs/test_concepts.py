@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from streams.core.engine.partition_engine import PartitionEngine
-from streams.core.lifecycle import tracks
 from streams.core.lifecycle.lifecycle import PASSIVE_CHANNELS, PASSIVE_CLICKS, PASSIVE_ORDERS, Lifecycle
 from streams.core.model.event import Event, Source
 from streams.core.model.ids import NAMESPACE
@@ -18,15 +17,17 @@ from streams.core.model.policy import DAY, HOUR, MINUTE, Policy
 from streams.core.model.sources import Fetch, SourceSpec
 from streams.core.profile.profile import Profile
 from streams.core.rules.eval_context import EvalContext
+from streams.playbooks.transition_rows import rows_of
 from tests.support.boundary_profiles import boundary_profiles
+from tests.support.default_playbook import LIFECYCLE, default_playbook
 from tests.support.documentation import ROOT, fences, section, table
 
 CONCEPTS = ROOT / "docs" / "concepts.md"
 CONTRACT = ROOT / "docs" / "contract.md"
 POLICY = Policy()
 ROWS = table(section(CONCEPTS, "The lifecycle"), "from", "to", "when")
-BY_EVENT = ROWS[: len(tracks.TRANSITIONS)]
-BY_DEADLINE = ROWS[len(tracks.TRANSITIONS) :]
+BY_EVENT = ROWS[: len(LIFECYCLE.transitions)]
+BY_DEADLINE = ROWS[len(LIFECYCLE.transitions) :]
 
 
 # ------------------------------------------------------------------------------------------------------- the stages
@@ -34,23 +35,23 @@ BY_DEADLINE = ROWS[len(tracks.TRANSITIONS) :]
 
 def test_the_table_has_the_transitions_in_their_order() -> None:
     rows = [(sources.split(", "), target) for sources, target, _ in ROWS]
-    transitions = [(list(row.sources), row.target) for row in (*tracks.TRANSITIONS, *tracks.TIMEOUT_TRANSITIONS)]
+    transitions = [(list(row.sources), row.target) for row in rows_of(LIFECYCLE)]
     assert rows == transitions
 
 
 @pytest.mark.parametrize("number", range(len(BY_EVENT)), ids=[f"{row[0]} to {row[1]}" for row in BY_EVENT])
 def test_documented_condition_agrees_with_the_transition(number: int) -> None:
-    rule = tracks.TRANSITIONS[number]
+    row = LIFECYCLE.transitions[number]
     [condition] = re.findall(r"`(.+)`", BY_EVENT[number][2])
     outcomes = set()
     for profile, active in boundary_profiles():
         names = {field: getattr(profile, field) for field in Profile.__annotations__}
         names |= {"cart_items": sum(line.quantity for line in profile.cart.now.lines.values()), "activity": active}
         said = bool(eval(condition, {"__builtins__": {}}, names))
-        assert rule.holds(EvalContext(profile, None, 0, active)) is said, (condition, profile)
+        assert row.matches(EvalContext(profile, None, 0, active)) is said, (condition, profile)
         outcomes.add(said)
     assert outcomes == {True, False}
-    assert rule.starts_cycle is ("a new cycle" in BY_EVENT[number][2])
+    assert row.starts_cycle is ("a new cycle" in BY_EVENT[number][2])
 
 
 @pytest.mark.parametrize("number", range(len(BY_DEADLINE)), ids=[f"{row[0]} to {row[1]}" for row in BY_DEADLINE])
@@ -58,19 +59,21 @@ def test_documented_deadline_agrees_with_the_timeout_transition(number: int) -> 
     [(days, since)] = re.findall(r"deadline: (\d+) d after the (.+)", BY_DEADLINE[number][2])
     for entered_at, last_activity_at in ((5 * DAY, 7 * DAY), (7 * DAY, 5 * DAY)):
         profile = Profile("c", True)
+        profile.stage = LIFECYCLE.timeout_transitions[number].sources[0]
         profile.entered_at, profile.last_activity_at, profile.last_order_at = entered_at, last_activity_at, 3 * DAY
         start = {
             "last order": 3 * DAY,
             "last activity or the entry into the stage, whichever is later": max(entered_at, last_activity_at),
         }[since]
-        assert tracks.TIMEOUT_TRANSITIONS[number].due(EvalContext(profile, None, 0), POLICY) == start + int(days) * DAY
+        assert LIFECYCLE.timeout_transitions[number].due(EvalContext(profile, None, 0)) == start + int(days) * DAY
 
 
 def test_the_diagram_has_the_same_arrows() -> None:
     [diagram] = [fence.text for fence in fences(CONCEPTS) if fence.language == "mermaid"]
     arrows = re.findall(r"^ +(\S+) --> (\w+)", diagram, re.MULTILINE)
-    rows = (*tracks.TRANSITIONS, *tracks.TIMEOUT_TRANSITIONS)
-    expected = {(source, row.target) for row in rows for source in row.sources} | {("[*]", tracks.LIFECYCLE.initial)}
+    expected = {(source, row.target) for row in rows_of(LIFECYCLE) for source in row.sources} | {
+        ("[*]", LIFECYCLE.initial)
+    }
     assert len(arrows) == len(set(arrows))
     assert set(arrows) == expected
 
@@ -83,7 +86,7 @@ def test_documented_story_is_what_the_engine_does() -> None:
     expected = [(when, sent) for when, _, sent in story if sent]
     assert len(expected) >= 6
     happened: list[tuple[str, str]] = []
-    engine = PartitionEngine(Lifecycle(), sources=dict.fromkeys(Source, SourceSpec(delay=0)))
+    engine = PartitionEngine(Lifecycle(default_playbook()), sources=dict.fromkeys(Source, SourceSpec(delay=0)))
     read = dict.fromkeys(Source, 0)
     moments = [_moment(when) for when, _, _ in story]
     for moment, (_, what, _) in zip(moments, story, strict=True):

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from streams.core.lifecycle.playbook import Playbook
 from streams.core.model.policy import DAY, HOUR, MINUTE
 from streams.core.rules import Type, Vocabulary, compile_rule
 from streams.core.rules.functions import FUNCTIONS
@@ -15,10 +14,11 @@ from streams.core.rules.lexer import MAX_LENGTH
 from streams.core.rules.parser import MAX_DEPTH, MAX_PARTS
 from streams.core.rules.requirements import MOST_BUCKETS, bucket_width
 from streams.core.rules.vocabulary import WORDS
+from tests.support.default_playbook import default_playbook
 
 PAGE = (Path(__file__).parents[2] / "docs" / "rules.md").read_text()
 VOCABULARY = Vocabulary(
-    tracks={"lifecycle": Playbook().tracks[0].stages}, event_types=["credit_granted"], of_trigger=True
+    tracks={"lifecycle": default_playbook().tracks[0].stages}, event_types=["credit_granted"], of_trigger=True
 )  # fmt: skip
 SHORT = {"yes or no": Type.BOOL, "number": Type.NUMBER, "amount": Type.MONEY, "duration": Type.DURATION,
          "time": Type.TIME, "text": Type.TEXT}  # fmt: skip

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from streams.core.lifecycle.playbook import Playbook
 from streams.core.model.policy import Policy
 from streams.core.profile.codec import pack, unpack
 from streams.settings import load
@@ -19,6 +18,7 @@ from streams.shell.commit.metadata import MARKER_KEY, decode_marker, decode_meta
 from streams.shell.tasks.partition_task import PartitionTask
 from streams.shell.worker.command import run
 from streams.transport.table import RestorableState, StateTable
+from tests.support.default_playbook import default_playbook
 from tests.support.process_cluster import ProcessCluster
 
 
@@ -42,7 +42,7 @@ def main(*, check: bool, dies: bool) -> None:
         _recover_without_applied()
     if dies:
         _die_before_offsets()
-    sys.exit(run(load(), playbook=Playbook(policy=Policy(event_ids=0))))
+    sys.exit(run(load(), playbook=default_playbook(policy=Policy(event_ids=0))))
 
 
 async def ahead_of_offsets(cluster: ProcessCluster) -> set[int]:

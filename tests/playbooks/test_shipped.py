@@ -1,4 +1,4 @@
-"""The shipped default playbook equals the table in the core, rule by rule and output by output."""
+"""The shipped default playbook equals the reference: numbers, row by row, and output by output."""
 
 from __future__ import annotations
 
@@ -9,29 +9,28 @@ from hypothesis import strategies as st
 
 from streams import playbooks
 from streams.core.lifecycle.playbook import Playbook
-from streams.core.lifecycle.tracks import TIMEOUT_TRANSITIONS, TRANSITIONS
 from streams.core.model.event import Event
 from streams.core.model.outputs import StageChange
-from streams.core.model.policy import Policy
+from streams.core.model.policy import DAY, Policy
+from streams.core.profile.profile import Profile
 from streams.core.rules.eval_context import EvalContext
 from tests.support.boundary_profiles import boundary_profiles
 from tests.support.history_strategies import histories, policies, untils
-from tests.support.reference_comparison import assert_core_agrees, by_customer, play_in_core
+from tests.support.reference_comparison import assert_core_agrees, play_in_core
+from tests.support.reference_track import INITIAL, TIMEOUT_TRANSITIONS, TRANSITIONS
 
 DEFAULT = playbooks.load()
 
 
 def test_the_default_has_the_numbers_of_the_core() -> None:
     assert DEFAULT.policy == Policy()
-    assert (DEFAULT.abandonment, DEFAULT.sessions, DEFAULT.counted_types) == (True, True, frozenset())
-    assert msgspec.structs.replace(
-        DEFAULT, name="default", version=0, digest="", tracks=Playbook().tracks
-    ) == Playbook()  # fmt: skip
+    plain = Playbook(tracks=DEFAULT.tracks)
+    assert msgspec.structs.replace(DEFAULT, name=plain.name, version=plain.version, digest=plain.digest) == plain
 
 
-def test_the_default_has_the_rows_of_the_core_in_their_order() -> None:
+def test_the_default_has_the_rows_of_the_reference_in_their_order() -> None:
     [track] = DEFAULT.tracks
-    assert (track.name, track.initial) == ("lifecycle", "visitor")
+    assert (track.name, track.initial) == ("lifecycle", INITIAL)
     assert [(row.sources, row.target, row.starts_cycle) for row in track.transitions] == [
         (row.sources, row.target, row.starts_cycle) for row in TRANSITIONS
     ]
@@ -41,24 +40,34 @@ def test_the_default_has_the_rows_of_the_core_in_their_order() -> None:
 
 
 @pytest.mark.parametrize("number", range(len(TRANSITIONS)))
-def test_each_rule_agrees_with_its_row_of_the_core(number: int) -> None:
-    ours, written = DEFAULT.tracks[0].transitions[number], TRANSITIONS[number]
+def test_each_transition_agrees_with_its_row_of_the_reference(number: int) -> None:
+    transition, row = DEFAULT.tracks[0].transitions[number], TRANSITIONS[number]
     outcomes = set()
     for profile, active in boundary_profiles():
-        context = EvalContext(profile, None, profile.last_seen_at, active)
-        outcomes.add(holds := written.holds(context))
-        assert ours.holds(context) is holds
+        expected = row.when(profile, active)
+        assert transition.matches(EvalContext(profile, None, profile.last_seen_at, active)) is expected
+        outcomes.add(expected)
     assert outcomes == {True, False}
 
 
+@pytest.mark.parametrize("number", range(len(TIMEOUT_TRANSITIONS)))
+@pytest.mark.parametrize("last_activity_at", [None, 5 * DAY, 7 * DAY])
+@pytest.mark.parametrize("last_order_at", [None, 3 * DAY])
+def test_each_timeout_transition_agrees_with_its_row_of_the_reference(
+    number: int, last_activity_at: int | None, last_order_at: int | None
+) -> None:
+    profile, row = Profile("c", True), TIMEOUT_TRANSITIONS[number]
+    profile.stage = row.sources[0]
+    profile.entered_at, profile.last_activity_at, profile.last_order_at = 6 * DAY, last_activity_at, last_order_at
+    due = DEFAULT.tracks[0].timeout_transitions[number].due(EvalContext(profile, None, 0))
+    assert due == row.due(profile)
+
+
 @given(histories(), policies(), st.data())
-def test_the_default_gives_the_same_outputs(events: list[Event], policy: Policy, data: st.DataObject) -> None:
+def test_the_shipped_default_gives_the_outputs_of_the_reference(
+    events: list[Event], policy: Policy, data: st.DataObject
+) -> None:
     until = data.draw(untils(events))
-    assert_core_agrees(events, policy, until)  # the table of the core agrees with the reference
-    written, of_written = play_in_core(events, policy, until)
-    shipped, of_shipped = play_in_core(events, policy, until, DEFAULT)
-    assert by_customer(shipped) == by_customer(written)
-    for profile in of_shipped.values():
-        profile.playbook_version = profile.playbook_tag = 0
-    assert of_shipped == of_written
-    assert any(isinstance(output, StageChange) for output in shipped)
+    assert_core_agrees(events, policy, until)
+    outputs, _ = play_in_core(events, policy, until)
+    assert any(isinstance(output, StageChange) for output in outputs)

@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.core.lifecycle.lifecycle import Lifecycle
-from streams.core.lifecycle.playbook import Playbook
 from streams.core.model.counters import EngineCounters
 from streams.core.model.event import Event, Source
 from streams.core.model.outputs import IdentityChange, Output
@@ -27,6 +26,7 @@ from tests.property.identity_histories import (
     fields_of,
     histories,
 )
+from tests.support.default_playbook import default_playbook
 from tests.support.partition_network import PartitionNetwork, by_id, record
 
 REMEMBERED = 8
@@ -87,7 +87,7 @@ def says(profile: Profile) -> dict[str, Any]:
 
 def alone(events: list[Event], until: int) -> dict[str, Any] | None:
     """Return what a single profile with all these events says at a time (ms)."""
-    lifecycle, outputs, counts = Lifecycle(Playbook(policy=POLICY)), list[Output](), EngineCounters()
+    lifecycle, outputs, counts = Lifecycle(default_playbook(policy=POLICY)), list[Output](), EngineCounters()
     profile = lifecycle.new(events[0].customer, True)
     for event in events:
         while (due := profile.next_deadline) is not None and due <= event.at:

@@ -26,6 +26,7 @@ from streams.core.profile.recent_ids import ENTRY_BYTES
 from streams.core.profile.sessions import spans
 from streams.core.rules import Type, Vocabulary, compile_rule
 from streams.core.rules.requirements import KeptProperty, together
+from tests.support.default_playbook import default_playbook
 from tests.support.history_strategies import EURO, START, Draft
 from tests.support.reference_comparison import meaningful, profile_view
 from tests.support.reference_lifecycle import final, reference
@@ -50,7 +51,7 @@ class Reported:
 class Customer:
     """A customer and devices, as tasks have them. Events of an unlinked device belong to the device."""
 
-    def __init__(self, playbook: Playbook = Playbook(policy=POLICY)) -> None:
+    def __init__(self, playbook: Playbook = default_playbook(policy=POLICY)) -> None:
         self.lifecycle = Lifecycle(playbook)
         self.outputs: list[Output] = []
         self.counts: EngineCounters = Counter()
@@ -149,7 +150,7 @@ def stories(
 
 
 def apply_and_link(
-    story: list[Reported], data: st.DataObject, playbook: Playbook = Playbook(policy=POLICY)
+    story: list[Reported], data: st.DataObject, playbook: Playbook = default_playbook(policy=POLICY)
 ) -> Customer:
     """Apply the events to their devices, and link each device at some point of the history."""
     devices = sorted({reported.device for reported in story if reported.device is not None})
@@ -208,7 +209,7 @@ def test_event_reported_twice_counts_once(story: list[Reported], data: st.DataOb
 # Aggregates are compared with those of the core for one customer, which `test_rules_agree` tests.
 
 VOCABULARY = Vocabulary(
-    tracks={"lifecycle": Playbook().tracks[0].stages},
+    tracks={"lifecycle": default_playbook().tracks[0].stages},
     event_types=["page_viewed"],
     properties={"plan": Type.TEXT},
     kept=[KeptProperty("plan", Type.TEXT, "plan")],
@@ -220,7 +221,7 @@ RULES = (
     "count('order_completed')",
 )
 NEEDS = together(compile_rule(text, VOCABULARY, None).needs for text in RULES)
-ASKING = Playbook(policy=POLICY, plan=AggregatePlan(NEEDS, "EUR"), counted_types=NEEDS.counted_types)
+ASKING = default_playbook(policy=POLICY, plan=AggregatePlan(NEEDS, "EUR"), counted_types=NEEDS.counted_types)
 
 
 def essence(customer: Customer) -> dict[str, Any]:

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from streams.core.engine.partition_engine import PartitionEngine
 from streams.core.lifecycle.lifecycle import Lifecycle
-from streams.core.lifecycle.playbook import Playbook
 from streams.core.model.event import Event, Source
 from streams.core.model.outputs import Effects, Output
 from streams.core.model.policy import DAY, SECOND, Policy
 from streams.core.model.sources import Fetch, SourceSpec
 from streams.core.processing.budget import UNLIMITED, Budget
+from tests.support.default_playbook import default_playbook
 from tests.support.history_strategies import gaps, histories, late, policies, short_gaps, untils, window_gaps
 from tests.support.reference_comparison import (
     CustomerKey,
@@ -100,7 +100,7 @@ def test_engine_agrees_with_the_reference_whatever_the_batches_commits_and_budge
     until = events[-1].at + rest
     spec = SourceSpec()
     now = until + spec.delay + policy.lateness
-    engine = PartitionEngine(Lifecycle(Playbook(policy=policy)), sources=dict.fromkeys(Source, spec), step=step)
+    engine = PartitionEngine(Lifecycle(default_playbook(policy=policy)), sources=dict.fromkeys(Source, spec), step=step)
     waiting = {source: [event for event in events if event.source is source] for source in Source}
     outputs: list[Output] = []
     positions = dict.fromkeys(Source, 0)

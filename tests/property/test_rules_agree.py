@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from streams.core.lifecycle.aggregates import AggregatePlan
 from streams.core.lifecycle.cart import OPERATIONS
 from streams.core.lifecycle.lifecycle import Lifecycle
-from streams.core.lifecycle.playbook import Playbook
 from streams.core.model.event import Event, Source
 from streams.core.profile.codec import pack, unpack
 from streams.core.profile.profile import Profile
@@ -25,9 +24,10 @@ from streams.core.rules.requirements import KeptProperty
 from streams.core.rules.vocabulary import WORDS
 from tests.property.rule_maker import RuleMaker
 from tests.support.customer_history import T0
+from tests.support.default_playbook import default_playbook
 from tests.support.reference_rules import Story, evaluate
 
-STAGES = Playbook().tracks[0].stages
+STAGES = default_playbook().tracks[0].stages
 VOCABULARY = Vocabulary(
     tracks={"lifecycle": STAGES},
     event_types=["survey_answered", "credit_granted", "credit_spent"],
@@ -47,7 +47,9 @@ class Player:
 
     def __init__(self, rule: CompiledRule) -> None:
         plan = AggregatePlan(rule.needs, "EUR")
-        self.lifecycle = Lifecycle(Playbook(counted_types=rule.needs.counted_types, plan=None if plan.empty else plan))
+        self.lifecycle = Lifecycle(
+            default_playbook(counted_types=rule.needs.counted_types, plan=None if plan.empty else plan)
+        )
         self.profile = self.lifecycle.new("c-1", True)
         self.story = Story(self.profile, VOCABULARY)
 

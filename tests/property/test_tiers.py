@@ -1,4 +1,4 @@
-"""Cold profiles and timers on a disk that crashes give the results of those in memory."""
+"""Packed profiles and timers on a disk that crashes give the results of those in memory."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ steps = st.lists(
         st.tuples(st.just("commit"), st.tuples(waits, st.lists(activities, max_size=2))),
         st.tuples(st.just("commit"), st.tuples(st.just(0), st.just(()))),
         st.tuples(st.just("crash"), st.tuples(waits, stages, st.integers(0, 3))),
-        st.tuples(st.just("zombie"), st.integers(0, 5)),
+        st.tuples(st.just("stale owner"), st.integers(0, 5)),
     ),
     max_size=25,
 )
@@ -76,22 +76,22 @@ def test_disk_state_gives_the_outputs_of_memory_state(steps: list[tuple[str, Any
                     if harness.disk is not None:
                         harness.disk.lose(lost)
                     harness.restart()
-                case "zombie":  # a stale owner writes a record again
+                case "stale owner":  # it writes a record again
                     if len(harness.changelog) > how:
                         harness.changelog.append(harness.changelog[-1 - how])
         made += 4
-        assert as_seen(drivers[0]) == as_seen(drivers[1])
+        assert visible_state(drivers[0]) == visible_state(drivers[1])
     for harness in drivers:
         harness.commit()
         harness.now += 600 * DAY
         harness.fetch()
         harness.commit()
         harness.restart()
-    assert as_seen(drivers[0]) == as_seen(drivers[1])
+    assert visible_state(drivers[0]) == visible_state(drivers[1])
     assert by_customer(without_repeats(drivers[0].received)) == by_customer(without_repeats(drivers[1].received))
 
 
-def as_seen(harness: SinglePartitionHarness) -> tuple[Any, ...]:
+def visible_state(harness: SinglePartitionHarness) -> tuple[Any, ...]:
     state, policy = harness.engine.state, harness._lifecycle.policy
     profiles: dict[CustomerKey, dict[str, Any]] = {
         (profile.identified, profile.customer): profile_view(profile, policy) for _, profile in state.items()

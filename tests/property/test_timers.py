@@ -13,7 +13,7 @@ from tests.support.memory_disk import MemoryDisk
 
 
 class Profiles:
-    """Profiles with deadlines, hot or cold, with the engine's calls to their timers."""
+    """Profiles with deadlines, live or not, with the engine's calls to their timers."""
 
     def __init__(self, on_disk: bool = True, scale: int = 1) -> None:
         """`scale` is the unit of time in ms."""
@@ -24,12 +24,12 @@ class Profiles:
         self.written: dict[bytes, int | None] = {}
         self.being_written: dict[bytes, int | None] = {}
         self.dirty: set[bytes] = set()
-        self.hot: set[bytes] = set()
+        self.live: set[bytes] = set()
         self.start()
 
     def start(self) -> None:
         """Start again after a crash with only the written records."""
-        self.deadlines, self.dirty, self.hot = dict(self.written), set(), set()
+        self.deadlines, self.dirty, self.live = dict(self.written), set(), set()
         if self.on_disk:
             self.timers: Timers = TimersOnDisk(self.disk, self.count(), nearest=2)
             return
@@ -41,7 +41,7 @@ class Profiles:
         return sum(deadline is not None for deadline in self.deadlines.values())
 
     def touch(self, key: bytes, deadline: int | None) -> None:
-        self.thaw(key)
+        self.load(key)
         self.dirty.add(key)
         self.deadlines[key] = deadline
         if deadline is None:
@@ -49,11 +49,11 @@ class Profiles:
         else:
             self.timers.schedule(key, deadline * self.scale)
 
-    def thaw(self, key: bytes) -> None:
-        if key not in self.hot:
+    def load(self, key: bytes) -> None:
+        if key not in self.live:
             deadline = self.deadlines.get(key)
             self.timers.loaded(key, None if deadline is None else deadline * self.scale)
-            self.hot.add(key)
+            self.live.add(key)
 
     def snapshot(self) -> None:
         if isinstance(self.timers, TimersOnDisk):
@@ -68,13 +68,13 @@ class Profiles:
             self.timers.written()
         self.written = self.being_written
 
-    def cool(self, key: bytes) -> None:
-        if key in self.hot and key not in self.dirty:
-            self.hot.remove(key)
+    def evict(self, key: bytes) -> None:
+        if key in self.live and key not in self.dirty:
+            self.live.remove(key)
             self.timers.evicted(key)
 
-    def pass_time(self, until: int, then: int | None) -> list[int]:
-        """Return the deadlines that fire. The next deadline of a fired profile is `then` later; None for none."""
+    def pass_time(self, until: int, next_after: int | None) -> list[int]:
+        """Return the deadlines that fire. `next_after`: time to the next deadline of a fired profile."""
         fired = []
         while (key := self.timers.due(until * self.scale)) is not None:
             deadline = self.deadlines.get(key)
@@ -83,19 +83,19 @@ class Profiles:
             if deadline > until:
                 self.timers.schedule(key, deadline * self.scale)
                 continue
-            self.thaw(key)
+            self.load(key)
             fired.append(deadline)
-            self.touch(key, None if then is None else until + 1 + then)
+            self.touch(key, None if next_after is None else until + 1 + next_after)
         return fired
 
 
 keys = st.sampled_from([b"a", b"b", b"c", b"d", b"e"])
-doings = st.lists(
+actions = st.lists(
     st.one_of(
         st.tuples(st.just("touch"), keys, st.integers(0, 40)),
         st.tuples(st.just("touch"), keys, st.integers(0, 40)),
-        st.tuples(st.just("disarm"), keys, st.just(0)),
-        st.tuples(st.just("cool"), keys, st.just(0)),
+        st.tuples(st.just("cancel"), keys, st.just(0)),
+        st.tuples(st.just("evict"), keys, st.just(0)),
         st.tuples(st.just("time"), st.none() | st.integers(0, 20), st.integers(0, 10)),
         st.tuples(st.just("snapshot"), st.none(), st.just(0)),
         st.tuples(st.just("flush"), st.none(), st.just(0)),
@@ -106,30 +106,30 @@ doings = st.lists(
 )
 
 
-@given(doings)
-def test_no_deadline_is_missed_on_disk_whatever_is_hot_written_or_lost(doings: list[tuple[str, Any, int]]) -> None:
-    none_is_missed(Profiles(), doings)
+@given(actions)
+def test_no_deadline_is_missed_on_disk_whatever_is_live_written_or_lost(actions: list[tuple[str, Any, int]]) -> None:
+    check_no_deadline_is_missed(Profiles(), actions)
 
 
-@given(doings, st.sampled_from([1, 1 << 18]))
-def test_no_deadline_is_missed_in_memory_whatever_is_hot(doings: list[tuple[str, Any, int]], scale: int) -> None:
-    none_is_missed(Profiles(on_disk=False, scale=scale), doings)
+@given(actions, st.sampled_from([1, 1 << 18]))
+def test_no_deadline_is_missed_in_memory_whatever_is_live(actions: list[tuple[str, Any, int]], scale: int) -> None:
+    check_no_deadline_is_missed(Profiles(on_disk=False, scale=scale), actions)
 
 
-def none_is_missed(profiles: Profiles, doings: list[tuple[str, Any, int]]) -> None:
+def check_no_deadline_is_missed(profiles: Profiles, actions: list[tuple[str, Any, int]]) -> None:
     now, taken = 0, False
-    for what, how, number in [*doings, ("time", None, 100)]:
-        match what:
+    for action, argument, number in [*actions, ("time", None, 100)]:
+        match action:
             case "touch":
-                profiles.touch(how, now + 1 + number)
-            case "disarm":
-                profiles.touch(how, None)
-            case "cool":
-                profiles.cool(how)
+                profiles.touch(argument, now + 1 + number)
+            case "cancel":
+                profiles.touch(argument, None)
+            case "evict":
+                profiles.evict(argument)
             case "time":
                 now += number
                 due = sorted(d for d in profiles.deadlines.values() if d is not None and d <= now)
-                assert sorted(profiles.pass_time(now, how)) == due
+                assert sorted(profiles.pass_time(now, argument)) == due
             case "snapshot" if not taken:
                 profiles.snapshot()
                 taken = True
@@ -161,13 +161,13 @@ def test_disk_timers_keep_only_the_nearest_in_memory_and_a_later_deadline_writes
     assert profiles.pass_time(5_000, None) == [5_000]
 
 
-def test_cold_profile_that_comes_up_too_early_on_disk_stays_cold() -> None:
+def test_evicted_profile_that_comes_up_too_early_on_disk_is_not_loaded() -> None:
     profiles = Profiles()
     profiles.touch(b"a", 10)
     profiles.touch(b"a", 30)
     profiles.snapshot()
     profiles.flush()
-    profiles.cool(b"a")
+    profiles.evict(b"a")
     assert profiles.pass_time(15, None) == []
     assert len(profiles.timers) == 1
     profiles.touch(b"a", 20)

@@ -11,7 +11,6 @@ from rich.console import Console
 
 from streams import playbooks
 from streams.cli import main
-from streams.core.lifecycle.playbook import Playbook
 from streams.errors import UserError
 from streams.playbooks.transition_rows import rows_of
 from streams.playbooks.yaml_tree import MOST_CHARACTERS, MOST_NODES
@@ -19,6 +18,7 @@ from streams.replay import scenario_command, scenario_file, scenario_run
 from streams.replay.scenario_command import SHIPPED
 from streams.replay.scenario_run import Document, Scenario, differences, run
 from streams.settings import Settings
+from tests.support.default_playbook import default_playbook
 from tests.support.documentation import ROOT, fences
 
 PAGE = ROOT / "docs" / "scenarios.md"
@@ -127,7 +127,7 @@ def test_scenario_that_differs_fails_with_the_difference(tmp_path: Path, steps: 
 
 def test_order_of_expected_outputs_matters(tmp_path: Path) -> None:
     steps = [CART, "{wait: 2d}", "expect: [{abandoned: cart, step: 2}, {abandoned: cart, step: 1}]"]
-    assert run(load_one(write(tmp_path, *steps)), Playbook(), Settings()) is not None
+    assert run(load_one(write(tmp_path, *steps)), default_playbook(), Settings()) is not None
 
 
 def test_events_after_a_refused_one_go_on(tmp_path: Path) -> None:
@@ -138,12 +138,12 @@ def test_events_after_a_refused_one_go_on(tmp_path: Path) -> None:
         "{wait: 1h}",
         "expect: [{abandoned: cart}]",
     ]
-    assert run(load_one(write(tmp_path, *steps)), Playbook(), Settings()) is None
+    assert run(load_one(write(tmp_path, *steps)), default_playbook(), Settings()) is None
 
 
 def test_a_clock_that_is_ahead_is_refused(tmp_path: Path) -> None:
     steps = ["{type: page_viewed, occurred_at: 2026-01-01T00:06:00Z}", "expect: [{refused: clock_skew}]"]
-    assert run(load_one(write(tmp_path, *steps)), Playbook(), Settings()) is None
+    assert run(load_one(write(tmp_path, *steps)), default_playbook(), Settings()) is None
 
 
 def test_the_customers_of_a_wait_come_in_order_of_time(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_the_customers_of_a_wait_come_in_order_of_time(tmp_path: Path) -> None:
         + ", ".join(f"{{abandoned: cart, step: {step}, customer_id: {who}}}" for step in (1, 2) for who in "ba")
         + "]",
     ]
-    assert run(load_one(write(tmp_path, *steps)), Playbook(), Settings()) is None
+    assert run(load_one(write(tmp_path, *steps)), default_playbook(), Settings()) is None
 
 
 def test_numbers_and_booleans_are_compared_by_value_and_type() -> None:
@@ -222,4 +222,4 @@ def test_a_directory_holds_scenarios_or_is_a_mistake(tmp_path: Path) -> None:
     path = write(inside, CART, "expect: []")
     assert scenario_file.find([tmp_path, path]) == [path]
     console = Console(file=io.StringIO())
-    assert scenario_command.run_all([tmp_path], Settings(), lambda file: Playbook(), console) == 0
+    assert scenario_command.run_all([tmp_path], Settings(), lambda file: default_playbook(), console) == 0

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from streams.core.lifecycle.playbook import Playbook
 from streams.core.rules import RuleError, Type, Vocabulary, compile_rule
 from tests.support.customer_history import DAY, HOUR, T0, CustomerHistory, Event, click, item, order, run
+from tests.support.default_playbook import default_playbook
 
-VOCABULARY = Vocabulary(tracks={"lifecycle": Playbook().tracks[0].stages}, event_types=["survey_answered"])
+VOCABULARY = Vocabulary(tracks={"lifecycle": default_playbook().tracks[0].stages}, event_types=["survey_answered"])
 
 
 def value(text: str, history: CustomerHistory, event: Event | None = None, at: int = 0, active: bool = False) -> object:

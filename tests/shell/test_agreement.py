@@ -7,10 +7,10 @@ import logging
 import pytest
 
 from streams import playbooks
-from streams.core.lifecycle.playbook import Playbook
 from streams.core.model.sources import StoredProgress
 from streams.shell.commit.agreement import PlaybookAgreement, playbook_fingerprint
 from streams.shell.commit.metadata import OffsetMetadata, decode_metadata, encode
+from tests.support.default_playbook import default_playbook
 
 OURS = playbooks.load()
 OTHER = playbooks.load("ecommerce-full")
@@ -52,6 +52,6 @@ def test_workers_with_and_without_identity_resolution_disagree() -> None:
 
 
 def test_playbook_without_a_text_disagrees_with_none() -> None:
-    agreement = PlaybookAgreement(Playbook())
+    agreement = PlaybookAgreement(default_playbook())
     agreement.observe([(0, playbook_fingerprint(OURS))])
     assert agreement.partitions_of_others == 0

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 from faust.types import TP
 
-from streams.core.lifecycle.playbook import Playbook
 from streams.core.model.event import Source
 from streams.core.model.sources import StoredProgress
 from streams.settings import Settings
@@ -14,6 +13,7 @@ from streams.shell.clock import ClockWatch
 from streams.shell.commit.metadata import OffsetMetadata, encode
 from streams.shell.monitoring.topic_silence import TopicSilence
 from streams.shell.worker.watch import Watchdog
+from tests.support.default_playbook import default_playbook
 
 HOUR = 3_600_000
 
@@ -106,7 +106,7 @@ async def test_worker_that_starts_in_a_silence_learns_its_start_from_the_group(
         kafka=SimpleNamespace(committed_offsets=committed_offsets, highwaters=highwaters),
         metrics=SimpleNamespace(silent_sources=shown.append),
     )
-    watch = Watchdog(app, Playbook())
+    watch = Watchdog(app, default_playbook())
     await watch.look_for_silence()
     assert watch.silence.silent(now) == ({Source.ORDERS} if silent else frozenset())
     await watch._watch_silence()

@@ -26,6 +26,7 @@ from streams.shell.faults import RecordsMissing, Truncated
 from streams.shell.tasks.partition_state import PartitionState
 from streams.shell.tasks.partition_task import PartitionTask
 from streams.transport.chunks import Chunk, Lost
+from tests.support.default_playbook import default_playbook
 from tests.support.fake_producer import FakeProducer
 
 NOON = 1_763_719_200_000
@@ -53,7 +54,7 @@ async def ours() -> None:
 
 
 class TaskHarness:
-    def __init__(self, playbook: Playbook = Playbook()) -> None:
+    def __init__(self, playbook: Playbook = default_playbook()) -> None:
         self.now = NOON
         self.producer, self.changelog = FakeProducer(), Changelog()
         lifecycle, state = Lifecycle(playbook), PartitionState()
@@ -139,7 +140,7 @@ async def test_a_commit_that_began_before_the_clock_jumped_does_not_bring_the_tr
 
 async def test_triggers_leave_as_other_outputs_do_on_a_topic_of_their_own() -> None:
     trigger = Trigger("hello", events=["page_viewed"], steps=(Step(), Step(30 * MINUTE)))
-    harness = TaskHarness(Playbook(triggers=(trigger,)))
+    harness = TaskHarness(default_playbook(triggers=(trigger,)))
     harness.process(Source.CLICKSTREAM, type="page_viewed")
     harness.look()
     await harness.task.flush()

@@ -11,13 +11,13 @@ from collections.abc import Iterable
 from typing import Any
 
 from streams.core.lifecycle.lifecycle import Lifecycle
-from streams.core.lifecycle.playbook import Playbook
 from streams.core.model.counters import EngineCounters
 from streams.core.model.event import Event, Source
 from streams.core.model.items import Item
 from streams.core.model.outputs import Abandonment, Output, StageChange
 from streams.core.model.policy import DAY, HOUR, MINUTE, SECOND, Policy
 from streams.core.profile.profile import Profile
+from tests.support.default_playbook import default_playbook
 
 __all__ = ["DAY", "HOUR", "MINUTE", "SECOND", "T0", "CustomerHistory", "Event", "click", "item", "order", "run"]
 
@@ -61,7 +61,7 @@ class CustomerHistory:
     """The profile and outputs of one customer after some events. Times are in ms after `T0`."""
 
     def __init__(self, policy: Policy) -> None:
-        self.lifecycle = Lifecycle(Playbook(policy=policy))
+        self.lifecycle = Lifecycle(default_playbook(policy=policy))
         self.profile: Profile | None = None
         self.outputs: list[Output] = []
         self.counts: EngineCounters = Counter()

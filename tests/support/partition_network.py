@@ -18,7 +18,6 @@ from streams.core.engine.partition_engine import PartitionEngine
 from streams.core.event_time.inputs import FIRST_MESSAGES, MESSAGE_STREAMS
 from streams.core.identity.aliases import event_of_message, home_key, message_key, parts_of
 from streams.core.lifecycle.lifecycle import Lifecycle
-from streams.core.lifecycle.playbook import Playbook
 from streams.core.model.counters import EngineCounters
 from streams.core.model.event import Event, Source
 from streams.core.model.internal_messages import InternalMessage
@@ -37,6 +36,7 @@ from streams.core.profile.codec import VERSION, pack, unpack
 from streams.core.profile.profile import Profile
 from streams.core.store.erasure_markers import is_marker
 from streams.core.store.task_state import TaskState
+from tests.support.default_playbook import default_playbook
 
 Message = RepartitionedRecord | ProgressReport | tuple[int, int, bytes]
 """A message on the repartition topic. A tuple is an internal message: the number of the previous message from the same
@@ -121,7 +121,7 @@ class PartitionNetwork:
         """Tasks whose next internal message is lost while later ones arrive. The task crashes at its next commit."""
         self._failed: set[int] = set()
         self._cut = random.Random(partitions)
-        self._lifecycle = Lifecycle(Playbook(policy=policy))
+        self._lifecycle = Lifecycle(default_playbook(policy=policy))
         self._partitioner = Partitioner(partitions)
         self.tasks = [EngineTask(self._recover(number)) for number in range(partitions)]
         for number in range(partitions):
@@ -344,7 +344,7 @@ class PartitionNetwork:
         return {
             key: profile
             for task in self.tasks
-            for key, value in task.engine.state._backend.items()
+            for key, value in task.engine.state._tiers.packed.items()
             if not is_marker(key)
             if (profile := unpack(value)).alias is not None
         }

@@ -16,6 +16,7 @@ from streams.core.model.items import Item
 from streams.core.model.outputs import Abandonment, Output
 from streams.core.model.policy import Policy
 from streams.core.profile.profile import Profile
+from tests.support.default_playbook import default_playbook
 from tests.support.reference_lifecycle import final, reference
 
 CustomerKey = tuple[bool, str]
@@ -23,7 +24,7 @@ CustomerKey = tuple[bool, str]
 
 
 def play_in_core(
-    events: Sequence[Event], policy: Policy, until: int | None, playbook: Playbook = Playbook()
+    events: Sequence[Event], policy: Policy, until: int | None, playbook: Playbook = default_playbook()
 ) -> tuple[list[Output], dict[CustomerKey, Profile]]:
     """Apply events to the core in exactly this order, without an engine, and let time pass to `until`.
 
@@ -34,22 +35,22 @@ def play_in_core(
     outputs: list[Output] = []
     counts: EngineCounters = Counter()
 
-    def pass_time(who: CustomerKey, to: int) -> None:
-        while who in profiles and (due := profiles[who].next_deadline) is not None and due <= to:
-            lifecycle.fire(profiles[who], outputs, counts)
-            if profiles[who].stage is None:
-                del profiles[who]
+    def pass_time(key: CustomerKey, to: int) -> None:
+        while key in profiles and (due := profiles[key].next_deadline) is not None and due <= to:
+            lifecycle.fire(profiles[key], outputs, counts)
+            if profiles[key].stage is None:
+                del profiles[key]
 
     for event in events:
-        who = (event.identified, event.customer)
-        if who in profiles and lifecycle.is_duplicate(profiles[who], event):
+        key = (event.identified, event.customer)
+        if key in profiles and lifecycle.is_duplicate(profiles[key], event):
             continue
-        pass_time(who, event.at)
-        profile = profiles.setdefault(who, lifecycle.new(event.customer, event.identified))
+        pass_time(key, event.at)
+        profile = profiles.setdefault(key, lifecycle.new(event.customer, event.identified))
         lifecycle.apply(profile, event, outputs, counts)
     if until is not None:
-        for who in list(profiles):
-            pass_time(who, until)
+        for key in list(profiles):
+            pass_time(key, until)
     return outputs, profiles
 
 
@@ -93,5 +94,5 @@ def assert_core_agrees(events: Sequence[Event], policy: Policy, until: int | Non
     """Assert that core and reference make the same outputs and end in the same state."""
     outputs, profiles = play_in_core(events, policy, until)
     assert by_customer(outputs) == by_customer(reference(events, policy, until))
-    seen = {who: profile_view(profile, policy) for who, profile in profiles.items()}
-    assert seen == {who: reference_view(view) for who, view in final(events, policy, until).items()}
+    seen = {key: profile_view(profile, policy) for key, profile in profiles.items()}
+    assert seen == {key: reference_view(view) for key, view in final(events, policy, until).items()}

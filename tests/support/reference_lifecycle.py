@@ -21,9 +21,10 @@ from streams.core.model.abandonment import AbandonmentKind
 from streams.core.model.event import Event, Source
 from streams.core.model.items import Item
 from streams.core.model.outputs import Abandonment, Cause, Output, StageChange, Summary
-from streams.core.model.policy import Policy
+from streams.core.model.policy import DAY, Policy
 from tests.support.reference_cart import Applied, Cleared, Line, Story, items_of
 
+DORMANT_AFTER, AT_RISK_AFTER, LAPSED_AFTER = 30 * DAY, 90 * DAY, 180 * DAY
 PASSIVE_CLICKS = {"message_opened", "unsubscribed"}
 PASSIVE_ORDERS = {"order_updated", "order_cancelled", "order_refunded", "order_fulfilled"}
 PASSIVE_CHANNELS = {"pos", "retail", "subscription", "marketplace"}
@@ -38,7 +39,7 @@ def reference(histories: Sequence[Event], policy: Policy, until: int | None) -> 
 
 def final(histories: Sequence[Event], policy: Policy, until: int | None) -> dict[tuple[bool, str], dict[str, Any]]:
     """Return a view of each customer at the end. Forgotten customers are absent."""
-    return {who: customer.view() for who, customer in _play(histories, policy, until, []).items()}
+    return {key: customer.view() for key, customer in _play(histories, policy, until, []).items()}
 
 
 def _play(
@@ -46,23 +47,23 @@ def _play(
 ) -> dict[tuple[bool, str], _Customer]:
     customers: dict[tuple[bool, str], _Customer] = {}
 
-    def pass_time(who: tuple[bool, str], to: int) -> None:
-        while who in customers and (due := customers[who].deadlines()) and due[0][0] <= to:
-            customers[who].fire(due[0][0], due[0][1])
-            if customers[who].forgotten:
-                del customers[who]
+    def pass_time(key: tuple[bool, str], to: int) -> None:
+        while key in customers and (due := customers[key].deadlines()) and due[0][0] <= to:
+            customers[key].fire(due[0][0], due[0][1])
+            if customers[key].forgotten:
+                del customers[key]
 
     for event in histories:
-        who = (event.identified, event.customer)
-        if who in customers and customers[who].has_had(event):
+        key = (event.identified, event.customer)
+        if key in customers and customers[key].has_had(event):
             continue
-        pass_time(who, event.at)
-        if who not in customers:
-            customers[who] = _Customer(policy, event, outputs)
-        customers[who].apply(event)
+        pass_time(key, event.at)
+        if key not in customers:
+            customers[key] = _Customer(policy, event, outputs)
+        customers[key].apply(event)
     if until is not None:
-        for who in list(customers):
-            pass_time(who, until)
+        for key in list(customers):
+            pass_time(key, until)
     return customers
 
 
@@ -146,7 +147,7 @@ class _Customer:
         self.entered_at = 0
         self.sequence, self.cycle, self.orders_in_stage = 0, 1, 0
         self.episode: _Episode | None = None
-        self.armed = False
+        self.awaits_step1 = False
         """True if the next step to come due is step 1, because there was activity since the last one."""
         self.latest: _Abandoned | None = None
         self.first_steps: list[int] = []
@@ -351,7 +352,7 @@ class _Customer:
             self.close(x, "retracted", a.at, reason="late_activity")
             if x.last.kind == "browse":  # a browse abandonment closes its episode
                 self.episode = self.episode or x.episode
-            self.armed = True
+            self.awaits_step1 = True
         opens = a.clicks("product_viewed", "checkout_started") or self.story.replay(addition=a)[2]
         if opens and not a.outdated:
             self.episode = self.episode or _Episode(a.at, a.at)
@@ -359,7 +360,7 @@ class _Customer:
             self.episode.newest = max(self.episode.newest, a.at)
             if a.clicks("product_viewed"):
                 self.episode.views.append(a.event)
-        self.armed = self.armed or moved
+        self.awaits_step1 = self.awaits_step1 or moved
 
     # Stages
 
@@ -464,7 +465,7 @@ class _Customer:
         last, episode, x = self.last_activity_at, self.episode, self.latest
         if episode is None or last is None:
             return None
-        if self.armed:
+        if self.awaits_step1:
             kind = self.kind()
             return None if kind is None else last + getattr(self.policy, f"{kind}_window")
         if x is not None and x.open and episode.abandoned and x.last.step < x.last.steps:
@@ -474,14 +475,14 @@ class _Customer:
     def fire_step(self, due: int) -> None:
         episode, x = self.episode, self.latest
         assert episode is not None
-        if not self.armed:
+        if not self.awaits_step1:
             assert x is not None
             x.last = self.abandonment(x.last.kind, due, x)
             self.outputs.append(x.last)
             return
         kind = self.kind()
         assert kind is not None
-        self.armed, episode.abandoned = False, True
+        self.awaits_step1, episode.abandoned = False, True
         goes_on = (
             x is not None
             and x.open
@@ -568,12 +569,12 @@ class _Customer:
     def track_deadline(self) -> tuple[int, str] | None:
         if self.stage in ("visitor", "prospect"):
             since = max(self.entered_at, self.last_activity_at or self.entered_at)
-            return since + self.policy.dormant_after, "dormant"
+            return since + DORMANT_AFTER, "dormant"
         if self.last_order_at is None or self.stage in ("dormant", "lapsed"):
             return None
         if self.stage == "at_risk":
-            return self.last_order_at + self.policy.lapsed_after, "lapsed"
-        return self.last_order_at + self.policy.at_risk_after, "at_risk"
+            return self.last_order_at + LAPSED_AFTER, "lapsed"
+        return self.last_order_at + AT_RISK_AFTER, "at_risk"
 
     def fire(self, due: int, what: int) -> None:
         if what == 0:

@@ -21,7 +21,7 @@ CURRENCY = "EUR"
 
 
 class Story:
-    """A customer and all events applied, each with whether it was the first completion of an order that counts."""
+    """A customer and all events applied; each with True if it was the first completion of an order that counts."""
 
     def __init__(self, profile: Profile, vocabulary: Vocabulary) -> None:
         self.profile = profile
@@ -220,14 +220,14 @@ def _amount(event: Event) -> int:
 def _habits(part: tree.Call, story: Story, at: int, names: Sequence[str | None], length: int | None) -> Any:
     times: dict[str, list[int]] = {}
     for event, new in story.events:
-        told: set[str | None] = set()
+        of_event: set[str | None] = set()
         if part.name in ("viewed", "times_viewed"):
             if event.type == "product_viewed" and event.source is Source.CLICKSTREAM:
-                told = {event.category}
+                of_event = {event.category}
         elif new:
             product = "product" in part.name
-            told = {item.product_id if product else item.category for item in event.items or ()}
-        for name in told - {None}:
+            of_event = {item.product_id if product else item.category for item in event.items or ()}
+        for name in of_event - {None}:
             assert name is not None
             times.setdefault(name, []).append(event.at)
     of_names = [when for name, when in times.items() if name in names]

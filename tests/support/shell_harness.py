@@ -20,7 +20,6 @@ from streams.contracts.profiles import profile_document
 from streams.core.engine.partition_engine import PartitionEngine
 from streams.core.event_time.inputs import ERASURES, REPARTITION
 from streams.core.lifecycle.lifecycle import Lifecycle
-from streams.core.lifecycle.playbook import Playbook
 from streams.core.model.counters import EngineCounters
 from streams.core.model.event import Source
 from streams.core.model.policy import Policy
@@ -35,6 +34,7 @@ from streams.shell.tasks.partition_state import PartitionState
 from streams.shell.tasks.partition_task import PartitionTask
 from streams.shell.tasks.repartition_task import RepartitionTask
 from streams.transport.chunks import Chunk
+from tests.support.default_playbook import default_playbook
 from tests.support.shell_fakes import ChangelogWriter, CountingMetrics, HarnessProducer, Sender, WorkerDied
 
 DELAY = 5_000
@@ -74,7 +74,7 @@ class ShellHarness:
         self.tasks: dict[int, PartitionTask] = {}
         self.readers: dict[tuple[Source, int], RepartitionTask] = {}
         self._changelog_writers: dict[int, ChangelogWriter] = {}
-        self.lifecycle = Lifecycle(Playbook(policy=Policy(event_ids=0)))  # no event is dropped as a duplicate
+        self.lifecycle = Lifecycle(default_playbook(policy=Policy(event_ids=0)))  # no event is dropped as a duplicate
         self.drops_next_batch: set[Sender] = set()
         """The tasks and readers whose next batch to the repartition topic is lost while later ones arrive."""
         for number in range(partitions):

@@ -13,13 +13,13 @@ from typing import ClassVar
 
 from streams.core.engine.partition_engine import PartitionEngine
 from streams.core.lifecycle.lifecycle import Lifecycle
-from streams.core.lifecycle.playbook import Playbook
 from streams.core.model.counters import EngineCounters
 from streams.core.model.event import Event, Source
 from streams.core.model.outputs import Effects, EmissionPolicy, Output, Snapshot
 from streams.core.model.policy import Policy
 from streams.core.model.sources import Erasure, Fetch, SourceSpec, StoredProgress
 from streams.core.store.task_state import TaskState
+from tests.support.default_playbook import default_playbook
 from tests.support.memory_disk import MemoryDisk
 
 ALWAYS = EmissionPolicy()
@@ -55,7 +55,7 @@ class SinglePartitionHarness:
         """The outputs that subscribers received, in order, with repeats."""
         self.counts: EngineCounters = Counter()
         self.deadlines: list[int] = []
-        self._lifecycle = Lifecycle(Playbook(policy=Policy() if policy is None else policy))
+        self._lifecycle = Lifecycle(default_playbook(policy=Policy() if policy is None else policy))
         self._emission = emission
         self._spec = SourceSpec() if spec is None else spec
         self.event_time_ordering = event_time_ordering

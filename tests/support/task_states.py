@@ -13,6 +13,7 @@ from streams.core.profile.codec import pack
 from streams.core.profile.profile import Profile
 from streams.core.store.backend import Disk
 from streams.core.store.task_state import TaskState
+from tests.support.default_playbook import default_playbook
 
 
 def alias_record(key: bytes, owners: list[tuple[str, int]], devices: list[tuple[str, int]] | None = None) -> bytes:
@@ -41,7 +42,7 @@ def play_views(hot: int, disk: Disk | None = None) -> tuple[PartitionEngine, lis
 
     Return the engine, the outputs and the changelog. `hot` limits the profiles in memory.
     """
-    engine = PartitionEngine(Lifecycle(), state=TaskState(hot, disk, nearest=3))
+    engine = PartitionEngine(Lifecycle(default_playbook()), state=TaskState(hot, disk, nearest=3))
     outputs: list[Output] = []
     log: Log = []
     for first in range(0, 600, 20):

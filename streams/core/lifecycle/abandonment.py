@@ -1,7 +1,8 @@
-"""Abandonment: episodes, step 1, further steps, cool-down, and what becomes of an abandonment.
+"""Abandonment: episodes, step 1, further steps, cool-down, and the outcomes of an abandonment.
 
-Called by `customer.Lifecycle` only. Times in ms. `Profile.armed` tells whether step 1 is awaited; once it has come due,
-`Episode.abandoned` lets further steps of the latest abandonment follow, until new activity arms step 1 again.
+Called by `Lifecycle`, its deadlines and `Merging` only. Times in ms. `Profile.armed` is True while step 1 is scheduled.
+Once step 1 was due, `Episode.abandoned` lets further steps of the latest abandonment follow, until new activity
+schedules step 1 again.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any, Final, Literal
 
 from streams.core.lifecycle.cart import as_items, key, settle, updated
+from streams.core.lifecycle.summary import value
 from streams.core.model import ids
 from streams.core.model.abandonment import AbandonmentKind, Episode, OpenAbandonment
 from streams.core.model.cart import Bought
@@ -19,30 +21,12 @@ from streams.core.model.event import Event
 from streams.core.model.items import Item
 from streams.core.model.orders import Order
 from streams.core.model.outputs import Abandonment, AbandonmentType, Output
-from streams.core.model.policy import LARGEST_AMOUNT, Policy
+from streams.core.model.policy import Policy
 from streams.core.profile.profile import Profile
 
 RECENT_LIMIT: Final = 512
-"""Step-1 times kept: more than a week of half hours. It takes retractions without end to reach it."""
-USUAL: Final = ("checkout", "cart", "browse")
-
-
-def value(items: Sequence[Item], currency: str) -> tuple[int | None, str | None]:
-    """What the items come to, and in which currency (of nothing: in the given one).
-
-    The sum is None where a price is missing, currencies differ or it is absurd, the currency where there is not one.
-    """
-    if not items:
-        return 0, currency
-    currencies = {item.currency for item in items if item.price is not None}
-    if len(currencies) != 1:
-        return None, None
-    total = 0
-    for item in items:
-        if item.price is None:
-            return None, currencies.pop()
-        total += item.price * item.quantity
-    return None if total > LARGEST_AMOUNT else total, currencies.pop()
+"""Most step-1 times that a profile keeps: over a week of half hours. Only endless retractions reach it."""
+_DEFAULT_PRECEDENCE: Final = ("checkout", "cart", "browse")
 
 
 def _quantities(items: Sequence[Item]) -> set[tuple[str | None, int]]:
@@ -50,7 +34,7 @@ def _quantities(items: Sequence[Item]) -> set[tuple[str | None, int]]:
 
 
 class Abandonments:
-    """The rules that open and close episodes and abandon them. Holds no state of its own."""
+    """The rules that open, close and abandon episodes. Holds no state of any customer."""
 
     def __init__(self, policy: Policy, namespace: uuid.UUID) -> None:
         self._policy = policy
@@ -63,26 +47,27 @@ class Abandonments:
             "checkout": policy.checkout_window,
         }
         self._ladders: dict[AbandonmentKind, tuple[int, ...]] = {
-            "browse": (),  # it closes its episode
+            "browse": (),  # a browse abandonment closes its episode
             "cart": policy.cart_ladder,
             "checkout": policy.checkout_ladder,
         }
-        self._usual = policy.precedence == USUAL
+        self._has_default_precedence = policy.precedence == _DEFAULT_PRECEDENCE
         self._precedence: list[AbandonmentKind] = list(policy.precedence)
         kinds: tuple[AbandonmentKind, ...] = ("browse", "cart", "checkout")
         self._rank: dict[AbandonmentKind, int] = {
-            kind: len(USUAL) - self._precedence.index(kind) if kind in self._precedence else 0 for kind in kinds
+            kind: len(_DEFAULT_PRECEDENCE) - self._precedence.index(kind) if kind in self._precedence else 0
+            for kind in kinds
         }
 
-    # -- what the episode is
+    # -- the kind and content of the episode
 
     def kind(self, profile: Profile) -> AbandonmentKind | None:
-        """The kind of the open episode; None if it is of none, or none is open."""
+        """Return the kind of the open episode; None if no kind applies or no episode is open."""
         episode, last, cart = profile.episode, profile.last_activity_at, profile.cart.now
         if episode is None or last is None:
             return None
         checkout = cart.checkout_at is not None and last - cart.checkout_at < self._checkout_fresh
-        if self._usual:
+        if self._has_default_precedence:
             if checkout:
                 return "checkout"
             if cart.lines:
@@ -105,7 +90,7 @@ class Abandonments:
     # -- deadlines
 
     def step_due(self, profile: Profile) -> int | None:
-        """When step 1, or the next step of the latest abandonment, is due."""
+        """Return the time of step 1, or of the next step of the latest abandonment; None if neither is scheduled."""
         last, episode, latest = profile.last_activity_at, profile.episode, profile.latest
         if episode is None or last is None:
             return None
@@ -117,14 +102,14 @@ class Abandonments:
         return None
 
     def expiry_due(self, profile: Profile) -> int | None:
-        """When an open episode, or a cart that an order has left behind, expires."""
+        """Return the time at which an open episode, or a cart that an order has left behind, expires; else None."""
         last = profile.last_activity_at
         if last is None or (profile.episode is None and not profile.cart.now.lines):
             return None
         return last + self._expiry
 
     def fire_step(self, profile: Profile, due: int, outputs: list[Output]) -> None:
-        """Abandon the episode, go on with the latest abandonment silently, or make its next step."""
+        """Abandon the episode, silently continue the latest abandonment, or make its next step."""
         if not profile.armed:
             self._next_step(profile, due, outputs)
             return
@@ -133,25 +118,31 @@ class Abandonments:
         assert episode is not None
         items = self._content(profile, kind)
         profile.armed, episode.abandoned = False, True
-        goes_on = (
+        continues = (
             latest is not None
             and latest.open
             and self._rank[kind] <= self._rank[latest.kind]
             and due - latest.step1_at < self._policy.cool_down
             and (self._policy.cool_down_per_kind or _quantities(items) == _quantities(latest.items))
         )
-        bought = profile.last_order_at
-        silent = kind == "browse" and bought is not None and due < bought + self._policy.browse_silent_after_order
-        if not (goes_on or silent):
+        last_order_at = profile.last_order_at
+        silent = (
+            kind == "browse"
+            and last_order_at is not None
+            and due < last_order_at + self._policy.browse_silent_after_order
+        )
+        if not (continues or silent):
             self._abandon(profile, kind, due, items, outputs)
         if kind == "browse":
             profile.episode = None
             settle(profile.cart)
-            profile.cart.now.checkout_at = None  # a mark that made it no checkout is stale
+            profile.cart.now.checkout_at = None  # too old to have made this a checkout
 
     def goes_on(self, earlier: OpenAbandonment, later: OpenAbandonment) -> bool:
-        """Whether the later of two abandonments, told of what turned out to be one customer, would have been none: it
-        says nothing that the earlier one does not say (see `fire_step`)."""
+        """Return True if `later` would only have continued `earlier`, had both been of one customer from the start.
+
+        Called for two abandonments of profiles that are merged; `fire_step` decides the same within one profile.
+        """
         if self._rank[later.kind] > self._rank[earlier.kind]:
             return False
         if later.step1_at - earlier.step1_at >= self._policy.cool_down:
@@ -161,7 +152,10 @@ class Abandonments:
         return _quantities(later.items) <= _quantities(earlier.items)
 
     def fire_expiry(self, profile: Profile, due: int, outputs: list[Output]) -> None:
-        """Close the episode, and its abandonment if open (no browse, which closes its episode); empty the cart."""
+        """Close the episode and its abandonment, if open, and empty the cart.
+
+        The abandonment is never a browse, because that has closed its episode.
+        """
         episode, latest = profile.episode, profile.latest
         if episode is not None and episode.abandoned and latest is not None and latest.open:
             self._close(profile, latest, "expired", due, outputs)
@@ -196,7 +190,7 @@ class Abandonments:
             episode=episode if kind == "browse" else None,
         )
         profile.recent_steps = [*recent[-RECENT_LIMIT + 1 :], due]
-        outputs.append(self._event(profile, new, "abandoned", new.id, due))
+        outputs.append(self._output(profile, new, "abandoned", new.id, due))
 
     def _next_step(self, profile: Profile, due: int, outputs: list[Output]) -> None:
         cart, episode, latest, last = profile.cart.now, profile.episode, profile.latest, profile.last_activity_at
@@ -208,7 +202,7 @@ class Abandonments:
         latest.items, latest.currency = self._content(profile, latest.kind), profile.currency or self._policy.currency
         latest.cart_id, latest.checkout_id, latest.session_id = cart.cart_id, cart.checkout_id, profile.session_id
         id_ = self._id(profile, latest.kind, latest.step1_at, latest.step)
-        outputs.append(self._event(profile, latest, "abandoned", id_, due))
+        outputs.append(self._output(profile, latest, "abandoned", id_, due))
 
     # -- events
 
@@ -220,9 +214,9 @@ class Abandonments:
         viewed: Event | None,
         counts: EngineCounters,
     ) -> None:
-        """A view (`viewed`), an addition or a checkout at `at`: opens an episode or belongs to it.
+        """Note a view (`viewed`), an addition or a checkout at `at`: it opens an episode or belongs to the open one.
 
-        Not if it is older than the last order before it: that closed what it belonged to.
+        Ignored if it is older than the last order applied before it: that order closed the episode that it belonged to.
         """
         if last_order_at is not None and at < last_order_at:
             return
@@ -240,15 +234,15 @@ class Abandonments:
         if known is not None and at >= known.at:
             del views[product]
         views[product] = updated(known, viewed.category, viewed.price, viewed.currency, 1, at)
-        if at < episode.newest:  # it may not be the most recent: by time
+        if at < episode.newest:  # not the most recent: keep the views in the order of time
             views = episode.views = dict(sorted(views.items(), key=lambda view: view[1].at))
         if len(views) > self._policy.viewed_products:
             del views[next(iter(views))]
             counts["trimmed", "viewed_products"] += 1
 
-    def ordered(self, profile: Profile, activity: Event, order: Order, outputs: list[Output]) -> None:
-        """A completion that counts: closes the episode, and settles the latest abandonment."""
-        at, latest = activity.at, profile.latest
+    def ordered(self, profile: Profile, event: Event, order: Order, outputs: list[Output]) -> None:
+        """Close the episode and the latest abandonment after a completion that counts."""
+        at, latest = event.at, profile.latest
         if profile.episode is not None:
             self.close_episode(profile, profile.episode, at)
         if latest is None or not latest.open:
@@ -257,10 +251,10 @@ class Abandonments:
             if at >= latest.episode_started_at:
                 self._close(profile, latest, "retracted", at, outputs, reason="late_order")
         elif at <= latest.step_at + self._policy.recovery_window:
-            assert activity.order_id is not None
-            products = [key(item.product_id) for item in activity.items or ()]
-            bought = Bought(at, tuple(products), activity.cart_id, activity.checkout_id)
-            self.recover(profile, latest, activity.order_id, order, bought, outputs)
+            assert event.order_id is not None
+            products = [key(item.product_id) for item in event.items or ()]
+            bought = Bought(at, tuple(products), event.cart_id, event.checkout_id)
+            self.recover(profile, latest, event.order_id, order, bought, outputs)
         else:
             forget_content(latest)
 
@@ -273,7 +267,7 @@ class Abandonments:
         bought: Bought,
         outputs: list[Output],
     ) -> None:
-        """The order came after the abandonment, and in time."""
+        """Close the abandonment as recovered by an order that came after it and in time."""
         self._close(
             profile,
             latest,
@@ -288,12 +282,12 @@ class Abandonments:
         )
 
     def take_back(self, profile: Profile, latest: OpenAbandonment, at: int, outputs: list[Output]) -> None:
-        """A merge at `at` has shown that the abandonment should not have been told, or that it is one of two."""
+        """Retract an abandonment, because a merge at `at` showed that it was wrong or repeats another one."""
         self._close(profile, latest, "retracted", at, outputs, reason="merge")
 
     @staticmethod
     def close_episode(profile: Profile, episode: Episode, order_at: int) -> None:
-        """An order closes it, unless something newer has happened in it: then that is what remains of it."""
+        """Close the episode by an order; if something newer than the order happened in it, only that remains of it."""
         cart = profile.cart.now
         shown = [line.at for line in (*episode.views.values(), *cart.lines.values())]
         if cart.checkout_at is not None:
@@ -307,7 +301,7 @@ class Abandonments:
             episode.newest = max([episode.newest, *newer])
 
     def late_activity(self, profile: Profile, at: int, outputs: list[Output]) -> None:
-        """Activity at `at`: if the latest abandonment should not have come due, take it back and arm step 1 again."""
+        """Retract the latest abandonment if activity at `at` should have put it off, and schedule step 1 again."""
         latest = profile.latest
         if latest is None or not latest.open or not latest.armed_at < at < latest.step1_at:
             return
@@ -316,7 +310,7 @@ class Abandonments:
         profile.armed = True
         self._close(profile, latest, "retracted", at, outputs, reason="late_activity")
 
-    # -- events out
+    # -- outputs
 
     def _steps(self, kind: AbandonmentKind) -> int:
         return 1 + len(self._ladders[kind])
@@ -331,18 +325,18 @@ class Abandonments:
         type_: Literal["recovered", "retracted", "expired"],
         at: int,
         outputs: list[Output],
-        **more: Any,
+        **fields: Any,
     ) -> None:
-        identified, customer = _told_of(profile, latest, type_)
+        identified, customer = _subject(profile, latest, type_)
         id_ = ids.abandonment_id(self._namespace, identified, customer, latest.kind, latest.step1_at, type_)
-        outputs.append(self._event(profile, latest, type_, id_, at, **more))
+        outputs.append(self._output(profile, latest, type_, id_, at, **fields))
         forget_content(latest)
 
-    def _event(
-        self, profile: Profile, latest: OpenAbandonment, type_: AbandonmentType, id_: str, at: int, **more: Any
+    def _output(
+        self, profile: Profile, latest: OpenAbandonment, type_: AbandonmentType, id_: str, at: int, **fields: Any
     ) -> Abandonment:
         total, currency = value(latest.items, latest.currency)
-        identified, customer = _told_of(profile, latest, type_)
+        identified, customer = _subject(profile, latest, type_)
         return Abandonment(
             id=id_,
             type=type_,
@@ -364,12 +358,16 @@ class Abandonments:
             session_id=latest.session_id,
             supersedes=latest.supersedes,
             recent_abandonments=latest.recent,
-            **more,
+            **fields,
         )
 
 
-def _told_of(profile: Profile, latest: OpenAbandonment, type_: AbandonmentType) -> tuple[bool, str]:
-    """Whose it is: whoever heard of an abandonment hears that it is taken back; all else is the customer's by now."""
+def _subject(profile: Profile, latest: OpenAbandonment, type_: AbandonmentType) -> tuple[bool, str]:
+    """Return (`identified`, id) of the customer that the output is about.
+
+    A retraction is about the device that the abandonment was sent for, if its profile was merged since. All other
+    outputs are about the customer.
+    """
     if latest.device is not None and type_ == "retracted":
         return False, latest.device
     return profile.identified, profile.customer
@@ -386,5 +384,5 @@ def _match(latest: OpenAbandonment, order: Bought) -> Literal["cart", "checkout"
 
 
 def forget_content(latest: OpenAbandonment) -> None:
-    """It is closed. What it held is of no more use; its id and whether it was withheld are."""
+    """Close the abandonment without an output. Drop its content, which later outputs do not need."""
     latest.open, latest.items, latest.episode = False, (), None

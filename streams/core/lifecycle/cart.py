@@ -1,8 +1,8 @@
-"""A customer's cart: lines, checkout mark and the cart and checkout ids last shown.
+"""A customer's cart: its lines, the time of the checkout, and the cart and checkout ids last shown.
 
-What is done to a cart does not commute, and arrives out of order by up to `lateness`. So the latest operations are
-kept in a short log beside the cart as it was before them, and told again in (time, arrival) order when one arrives
-late. An operation older than that is applied to what is there, and never overrides what is newer than itself.
+Operations on a cart do not commute, and arrive out of order by up to `lateness`. So the latest operations are kept in a
+short log beside the cart as it was before them, and replayed in the order of (time, arrival) when one arrives late. An
+operation older than the log is applied to the settled cart, and never overrides anything newer than itself.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from streams.core.model.items import Item, Line
 from streams.core.model.policy import Policy
 
 LOG_LIMIT: Final = 100
-"""Operations kept to be told again: bounds the cost of one that arrives late."""
-FEW: Final = 3
-"""So many operations cost less to do once more than the cart costs to copy."""
+"""Most operations in the log. Bounds the cost of one that arrives late."""
+_FEW: Final = 3
+"""Up to this number, applying operations once more costs less than copying the cart."""
 MOST_BOUGHT: Final = 4
-"""Orders kept for a cart that is merged with this one."""
+"""Most orders kept, for a merge with another cart."""
 MOST_PRODUCTS: Final = 50
-"""Of each of them."""
+"""Most products kept of each of these orders."""
 
 
 def updated(line: Line | None, category: str | None, price: int | None, currency: str, quantity: int, at: int) -> Line:
-    """The line after an event at `at`, now of `quantity`: what is not said, or said too late, stays as last known."""
+    """Return the line after an event at `at`, with this quantity. Missing or older values do not replace known ones."""
     if line is None:
         return Line(category, price, currency, quantity, at)
     older = at < line.at
@@ -43,12 +43,12 @@ def updated(line: Line | None, category: str | None, price: int | None, currency
 
 
 def key(product_id: str | None) -> str:
-    """Products without an id are one unnamed product."""
+    """Return the key of a product in a cart. Products without an id are one unnamed product."""
     return product_id or ""
 
 
 def as_items(lines: Mapping[str, Line]) -> tuple[Item, ...]:
-    """The lines as they are shown to others."""
+    """Return the lines in the form that outputs carry."""
     return tuple(
         Item(product or None, line.category, line.price, line.currency, line.quantity)
         for product, line in lines.items()
@@ -56,11 +56,11 @@ def as_items(lines: Mapping[str, Line]) -> tuple[Item, ...]:
 
 
 def oldest(lines: Mapping[str, Line]) -> list[str]:
-    """The products, those of the oldest events first."""
+    """Return the products in the order of their lines' times, the oldest first."""
     return sorted(lines, key=lambda product: lines[product].at)
 
 
-# Each look into an Enum is a search.
+# Members of an Enum as constants: each access to a member through its class is a search.
 _ADD: Final = CartOperationKind.ADD
 _REMOVE: Final = CartOperationKind.REMOVE
 _REPLACE: Final = CartOperationKind.REPLACE
@@ -80,30 +80,30 @@ OPERATIONS: Final = {
 }
 
 
-_UNCOUNTED: Final[EngineCounters] = Counter()
-"""Takes what was counted when it was done the first time."""
+_DISCARDED: Final[EngineCounters] = Counter()
+"""Receives the counts of operations that are applied again: they were counted the first time."""
 
 
 def _time(op: CartOperation) -> int:
     return op.at
 
 
-def operation(activity: Event, kind: CartOperationKind) -> CartOperation:
-    """The operation that an activity is. Of an order's items, only which products they are matters."""
-    items = activity.items
+def operation(event: Event, kind: CartOperationKind) -> CartOperation:
+    """Return the cart operation of an event. Of the items of an order it keeps only the products."""
+    items = event.items
     if kind is _ORDER and items:
         items = tuple(Item(product, None, None, "", 1) for product in dict.fromkeys(item.product_id for item in items))
     return CartOperation(
-        activity.at,
+        event.at,
         kind,
-        key(activity.product_id),
-        activity.category,
-        activity.price,
-        activity.currency,
-        activity.quantity,
+        key(event.product_id),
+        event.category,
+        event.price,
+        event.currency,
+        event.quantity,
         items,
-        activity.cart_id,
-        activity.checkout_id,
+        event.cart_id,
+        event.checkout_id,
     )
 
 
@@ -115,7 +115,7 @@ def record(
     policy: Policy,
     counts: EngineCounters,
 ) -> bool:
-    """Apply an operation where it belongs; whether it added something.
+    """Apply an operation at its place in the order of time. Return True if it added something.
 
     `newest` is the time of the customer's newest event, `last_order_at` of the last order before this event.
     """
@@ -125,7 +125,7 @@ def record(
     if log and log[0].at < horizon:
         _settle_before(cart, horizon, limit)
     before = cart.before
-    # The log may have been cut short: what belongs before it is then as old as what is older than the horizon.
+    # The log may have been cut short: an operation from before it is then as late as one from before the horizon.
     if at < horizon or (len(log) >= LOG_LIMIT and at < log[0].at):
         barred = last_order_at is not None and at < last_order_at
         if not log:
@@ -133,7 +133,7 @@ def record(
         if before is None:
             return _apply(cart.now, op, barred, limit, counts)
         added = _apply(before, op, barred, limit, counts)
-        _tell(cart, None, limit)
+        _replay(cart, None, limit)
         return added
     if before is None:
         cart.before = before = _copy(cart.now)
@@ -142,36 +142,37 @@ def record(
         added = _apply(cart.now, op, False, limit, counts)
     else:
         log.insert(bisect_right(log, at, key=_time), op)
-        added = _tell(cart, op, limit)
+        added = _replay(cart, op, limit)
     if len(log) > LOG_LIMIT:
-        _apply(before, log.pop(0), False, limit, _UNCOUNTED)
+        _apply(before, log.pop(0), False, limit, _DISCARDED)
         counts["trimmed", "cart_log"] += 1
     return added
 
 
 def settle(cart: Cart) -> None:
-    """A deadline is about to change the cart: from here on, what was before is not told again."""
+    """Drop the log, because a deadline is about to change the cart: operations so far are not replayed again."""
     cart.log.clear()
     cart.before = None
 
 
 def unite(cart: Cart, other: Cart, copies: frozenset[int], limit: int, counts: EngineCounters) -> None:
-    """Make it the cart of two customers who are one: what was done to both is told in time order. Uses `other` up.
+    """Merge the cart `other` of the same customer into this one: replay the operations of both in the order of time.
 
-    Exact for what is in the logs (the last `lateness` of each side), for additions and checkouts whenever they were,
-    and for the newest `MOST_BOUGHT` orders: what one side bought leaves the other's cart too. What is older than all of
-    these is taken to have been bought. Before its log begins, anything else took only out of the cart it was done to.
-    `copies`: times (ms) of events that both had: what they did is not done twice.
+    `other` must not be used afterwards. The result is exact for the operations in the logs (the last `lateness` of each
+    side), for additions and checkouts of any time, and for the newest `MOST_BOUGHT` orders: products that one side
+    bought leave the other's cart too. Additions and checkouts older than all these orders are taken to have been
+    bought. Any other operation from before a log took only from the cart that it was applied to. `copies`: times (ms)
+    of events that both sides had; their operations are not applied twice.
     """
     if not _is_empty(other):
         if _is_empty(cart):
             cart.now, cart.log, cart.before, cart.bought = other.now, other.log, other.before, other.bought
             return
         first, second = sorted([_history(cart, other.bought), _history(other, cart.bought)], key=repr)
-        known = {_what(op): n for n, op in enumerate(first) if op.kind is _ORDER or op.at in copies}
+        known = {_match_key(op): n for n, op in enumerate(first) if op.kind is _ORDER or op.at in copies}
         ops = first.copy()
         for op in second:
-            n = known.get(_what(op))
+            n = known.get(_match_key(op))
             if n is None:
                 ops.append(op)
             elif op.quantity > first[n].quantity:
@@ -185,31 +186,31 @@ def unite(cart: Cart, other: Cart, copies: frozenset[int], limit: int, counts: E
         if settled:
             counts["trimmed", "cart_log"] += settled
         _keep_bought(cart, cart.bought + other.bought)
-        _tell(cart, None, limit)
+        _replay(cart, None, limit)
 
 
 def _is_empty(cart: Cart) -> bool:
-    """Whether nothing was ever done to it that still matters."""
+    """Return True if no operation was applied that still has an effect."""
     now = cart.now
     return not (cart.log or cart.bought or now.lines or now.cart_id or now.checkout_id or now.checkout_at is not None)
 
 
 def _history(cart: Cart, elsewhere: list[Bought]) -> list[CartOperation]:
-    """What was done to the cart in time order, so far as it is known. `elsewhere`: what was bought apart from it."""
+    """Return the known operations on the cart in the order of time. `elsewhere`: the orders of the other cart."""
     base = cart.now if cart.before is None else cart.before
-    in_log = {_what(op) for op in cart.log}
+    in_log = {_match_key(op) for op in cart.log}
     ops: list[CartOperation] = []
     for bought in cart.bought:
         op = _op(bought.at, _ORDER, bought.cart_id, bought.checkout_id, bought.products)
-        if _what(op) not in in_log:
+        if _match_key(op) not in in_log:
             if bought.cart_shown_at is not None:
                 ops.append(_op(bought.cart_shown_at, _SHOW, bought.cart_id, None))
             if bought.checkout_shown_at is not None:
                 ops.append(_op(bought.checkout_shown_at, _SHOW, None, bought.checkout_id))
             ops.append(op)
-    for (
-        bought
-    ) in elsewhere:  # an id that was shown since is taken to have been shown before: only the last time is known
+    for bought in elsewhere:
+        # Only the last time at which an id was shown is known. If that is after the order, assume that it was shown
+        # before the order as well.
         if bought.cart_id is not None and bought.cart_id == base.cart_id and base.cart_id_at > bought.at:
             ops.append(_op(bought.at - 1, _SHOW, bought.cart_id, None))
         if (
@@ -231,7 +232,7 @@ def _history(cart: Cart, elsewhere: list[Bought]) -> list[CartOperation]:
     if base.checkout_at is not None:
         ops.append(_op(base.checkout_at, _CHECKOUT, None, None))
     ops += cart.log
-    if len(elsewhere) == MOST_BOUGHT:  # there may have been orders before these, which are not known any more
+    if len(elsewhere) == MOST_BOUGHT:  # there may have been earlier orders, which are no longer known
         since = elsewhere[0].at
         ops = [op for op in ops if op.at >= since or (op.kind is not _ADD and op.kind is not _CHECKOUT)]
     return sorted(ops, key=_time)
@@ -261,8 +262,8 @@ def _products(op: CartOperation) -> tuple[str, ...]:
     return tuple([key(item.product_id) for item in op.items or ()])
 
 
-def _what(op: CartOperation) -> tuple[int, CartOperationKind, str, tuple[str, ...], str | None, str | None]:
-    """What tells an operation from others, where it may have been done to both carts."""
+def _match_key(op: CartOperation) -> tuple[int, CartOperationKind, str, tuple[str, ...], str | None, str | None]:
+    """Return the key by which an operation that was applied to both carts is recognized."""
     if op.kind is _ORDER:
         return op.at, op.kind, op.product, _products(op)[:MOST_PRODUCTS], op.cart_id, op.checkout_id
     return op.at, op.kind, op.product, (), None, None
@@ -277,33 +278,33 @@ def _bought_at(bought: Bought) -> int:
 
 
 def _settle_before(cart: Cart, horizon: int, limit: int) -> None:
-    """What is older than the horizon leaves the log. If that is all, `before` is as `now`, or None."""
+    """Move operations older than the horizon from the log to `before`. If all are, `before` equals `now` or is None."""
     log = cart.log
     before, settled = cart.before, len(log)
     assert before is not None
     if log[-1].at >= horizon:
         settled = bisect_left(log, horizon, key=_time)
-    elif settled > FEW:
+    elif settled > _FEW:
         settle(cart)
         return
     for op in log[:settled]:
-        _apply(before, op, False, limit, _UNCOUNTED)
+        _apply(before, op, False, limit, _DISCARDED)
     del log[:settled]
 
 
-def _tell(cart: Cart, asked: CartOperation | None, limit: int) -> bool:
-    """Tell the log again from its beginning; whether the operation asked about added something."""
+def _replay(cart: Cart, asked: CartOperation | None, limit: int) -> bool:
+    """Replay the log from its beginning. Return True if the operation `asked` added something."""
     assert cart.before is not None
-    cart.now, uncounted, answer = _copy(cart.before), EngineCounters(), False
+    cart.now, discarded, asked_added = _copy(cart.before), EngineCounters(), False
     for op in cart.log:
-        added = _apply(cart.now, op, False, limit, uncounted)
+        added = _apply(cart.now, op, False, limit, discarded)
         if op is asked:
-            answer = added
-    return answer
+            asked_added = added
+    return asked_added
 
 
 def _copy(cart: Contents) -> Contents:
-    """One that can be changed without changing this one (lines are frozen)."""
+    """Return a copy that can be changed independently. Lines are shared, because they are frozen."""
     return Contents(
         cart.lines.copy(),
         cart.checkout_at,
@@ -315,11 +316,12 @@ def _copy(cart: Contents) -> Contents:
 
 
 def _apply(cart: Contents, op: CartOperation, barred: bool, limit: int, counts: EngineCounters) -> bool:
-    """Do it; whether something was added. `barred` ones neither add nor mark: they are older than the last order.
+    """Apply an operation. Return True if it added something.
 
-    Every branch takes and overrides only what is not newer than `op`.
+    A `barred` operation is older than the last order: it neither adds nor starts a checkout. No operation removes or
+    overrides anything newer than itself.
     """
-    # All fields of the operation at once: reading them one by one takes longer.
+    # Unpack all fields at once: reading them one by one takes longer.
     at, kind, product, category, price, currency, quantity, items, cart_id, checkout_id = _fields(op)
     if kind is _ORDER:
         _order(cart, op)
@@ -342,7 +344,7 @@ def _apply(cart: Contents, op: CartOperation, barred: bool, limit: int, counts: 
         _remove(cart, op)
     elif kind is _EMPTY:
         _take(cart, tuple(cart.lines), at)
-        _unmark(cart, at)
+        _clear_checkout(cart, at)
     elif kind is _STEP:
         if cart.checkout_at is not None and at > cart.checkout_at:
             cart.checkout_at = at
@@ -371,7 +373,7 @@ def _take(cart: Contents, products: Iterable[str], at: int) -> None:
             del lines[product]
 
 
-def _unmark(cart: Contents, at: int) -> None:
+def _clear_checkout(cart: Contents, at: int) -> None:
     if cart.checkout_at is not None and cart.checkout_at <= at:
         cart.checkout_at = None
 
@@ -386,7 +388,7 @@ def _remove(cart: Contents, op: CartOperation) -> None:
         return
     del cart.lines[op.product]
     if not cart.lines:
-        _unmark(cart, op.at)
+        _clear_checkout(cart, op.at)
 
 
 def _replace(cart: Contents, items: tuple[Item, ...], at: int, barred: bool) -> bool:
@@ -398,7 +400,7 @@ def _replace(cart: Contents, items: tuple[Item, ...], at: int, barred: bool) -> 
         listed[product] = updated(line, item.category, item.price, item.currency, quantity, at)
     _take(cart, [product for product in cart.lines if product not in listed], at)
     if not listed:
-        _unmark(cart, at)
+        _clear_checkout(cart, at)
     added = False
     for product, new in listed.items():
         line = cart.lines.get(product)
@@ -413,7 +415,7 @@ def _replace(cart: Contents, items: tuple[Item, ...], at: int, barred: bool) -> 
 
 
 def _order(cart: Contents, op: CartOperation) -> None:
-    _unmark(cart, op.at)
+    _clear_checkout(cart, op.at)
     bought = [key(item.product_id) for item in op.items or ()]
     whole = (
         not any(bought)

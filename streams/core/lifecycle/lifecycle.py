@@ -1,6 +1,6 @@
-"""The rules of one customer: what an event, or a deadline, does to a profile.
+"""The rules of one customer: how an event or a deadline changes a profile, and which outputs it makes.
 
-The engine calls `is_duplicate` and `apply` for each event and `fire` for each deadline that is due. Everything here is
+The engine calls `is_duplicate` and `apply` for each event, and `fire` for each deadline that is due. Everything here is
 a pure function of the profile and the event: no clock, no other customers.
 """
 
@@ -12,9 +12,11 @@ from typing import Final
 from streams.core.lifecycle import aggregates, orders
 from streams.core.lifecycle.abandonment import Abandonments
 from streams.core.lifecycle.cart import operation, record
+from streams.core.lifecycle.deadlines import deadlines_of
 from streams.core.lifecycle.merging import Merging, empty
 from streams.core.lifecycle.playbook import Playbook
-from streams.core.lifecycle.stages import BYTES_PER_TRACK, Stages, summary
+from streams.core.lifecycle.stages import BYTES_PER_TRACK, Stages
+from streams.core.lifecycle.summary import summary
 from streams.core.lifecycle.trigger_runner import TriggerRunner
 from streams.core.lifecycle.trimming import BYTES_PER_EVENT, trim
 from streams.core.model import ids
@@ -27,20 +29,23 @@ from streams.core.profile import recent_ids, sessions
 from streams.core.profile.codec import HEADER_ROOM
 from streams.core.profile.profile import Profile
 
-# Each look into an Enum is a search.
+# Members of an Enum as constants: each access to a member through its class is a search.
 _ORDERS: Final = Source.ORDERS
 _SHOW: Final = CartOperationKind.SHOW
 _REPLACE: Final = CartOperationKind.REPLACE
 _ORDER: Final = CartOperationKind.ORDER
 _SUBSCRIPTIONS: Final = frozenset({"subscribed", "unsubscribed"})
-_NOTED: Final = frozenset({"checkout_started", "signed_up", "product_reviewed", "referral_made"})
+_TALLIED: Final = frozenset({"checkout_started", "signed_up", "product_reviewed", "referral_made"})
 PASSIVE_CLICKS: Final = frozenset({"message_opened", "unsubscribed"})
 PASSIVE_ORDERS: Final = frozenset({"order_updated", "order_cancelled", "order_refunded", "order_fulfilled"})
 PASSIVE_CHANNELS: Final = frozenset({"pos", "retail", "subscription", "marketplace"})
 
 
 def successor_of(ended: Profile) -> Profile:
-    """An empty profile of the same customer, that knows what was applied to the one before, and what waits to leave."""
+    """Return an empty profile that takes the place of `ended`.
+
+    It keeps which records were applied to `ended`, the outputs that still wait to be sent, and the time of the erasure.
+    """
     profile = Profile(ended.customer, ended.identified)
     profile.applied, profile.of_upstreams, profile.offset_gaps = ended.applied, ended.of_upstreams, ended.offset_gaps
     profile.pending, profile.commit = ended.pending, ended.commit
@@ -49,13 +54,13 @@ def successor_of(ended: Profile) -> Profile:
 
 
 class Lifecycle:
-    """The rules that move one customer's profile; holds no state of its own."""
+    """The rules that change one customer's profile. Holds no state of any customer."""
 
-    def __init__(self, playbook: Playbook = Playbook(), namespace: uuid.UUID = ids.NAMESPACE) -> None:
+    def __init__(self, playbook: Playbook, namespace: uuid.UUID = ids.NAMESPACE) -> None:
         self.policy = policy = playbook.policy
         self.playbook = playbook
         self.namespace = namespace
-        # What every event asks for: attributes here are read much faster than those of the Structs they come from.
+        # Values that every event needs: attributes here are read much faster than those of the Structs they come from.
         self._stages = Stages(playbook, namespace)
         self._cart = playbook.cart
         self._counted_types = playbook.counted_types
@@ -65,55 +70,46 @@ class Lifecycle:
         self._event_ids = policy.event_ids
         self._event_id_window = policy.event_id_window
         self._largest = policy.profile_bytes - HEADER_ROOM
-        self._forget_identified = policy.forget_identified
-        self._forget_unidentified = policy.forget_unidentified
         self._plan = playbook.plan
         self._bytes_per_event = BYTES_PER_EVENT + (0 if playbook.plan is None else playbook.plan.bytes_per_event)
         self._bytes_of_tracks = BYTES_PER_TRACK * (len(playbook.tracks) - 1)
         self._abandonments = Abandonments(policy, namespace)
-        self._has_deadlines = (
-            playbook.abandonment
-            or self._stages.has_deadlines
-            or self._forget_identified is not None
-            or self._forget_unidentified is not None
-            or bool(playbook.triggers)
-        )
-        """Whether anything that it says is ever due."""
         self._type_numbers = {type_: recent_ids.type_number(type_) for type_ in _counted(playbook)}
         self._merging = Merging(playbook, self._abandonments, self._type_numbers)
         self._triggers: TriggerRunner | None = None
         if playbook.triggers:
             self._triggers = TriggerRunner(playbook.triggers, policy.currency, namespace, playbook.cart)
+        self._deadlines = deadlines_of(playbook, self._abandonments, self._stages, self._triggers)
 
     def new(self, customer: str, identified: bool) -> Profile:
-        """An empty profile, in no stage yet: its first event is to be applied at once."""
+        """Return an empty profile in no stage. Its first event must be applied at once."""
         return Profile(customer, identified)
 
-    def is_duplicate(self, profile: Profile, activity: Event) -> bool:
-        """Whether this event id was applied to the customer within 24 h before: then nothing is to be done for it.
+    def is_duplicate(self, profile: Profile, event: Event) -> bool:
+        """Return True if this event id was applied to the customer within the window (24 h); skip the event then.
 
-        Else the id is not known any more, so that it can be noted. To be asked before each `apply`.
+        Otherwise forget the id if it is known, so that `apply` can note it. Must be called before each `apply`.
         """
         if not self._event_ids:
             return False
-        place = recent_ids.find(profile.event_tags, profile.event_ids, ids.fingerprint(activity.event_id))
+        place = recent_ids.find(profile.event_tags, profile.event_ids, ids.fingerprint(event.event_id))
         if place < 0:
             return False
-        if activity.at <= recent_ids.seen_at(profile.event_ids, place) + self._event_id_window:
+        if event.at <= recent_ids.seen_at(profile.event_ids, place) + self._event_id_window:
             return True
         recent_ids.forget(profile.event_tags, profile.event_ids, place)
         return False
 
-    def apply(self, profile: Profile, activity: Event, outputs: list[Output], counts: EngineCounters) -> None:
-        """Apply one event; append what comes of it to `outputs`.
+    def apply(self, profile: Profile, event: Event, outputs: list[Output], counts: EngineCounters) -> None:
+        """Apply one event, and append its outputs to `outputs`.
 
         The event must not be a duplicate, and the profile's deadlines at or before its time must have been fired.
         """
-        at, first = activity.at, profile.stage is None
+        at, first = event.at, profile.stage is None
         if not first and self._stages.has_other_playbook(profile):
             self._stages.adopt_playbook(profile, at, outputs)
             profile.weight += self._bytes_of_tracks
-        since = len(outputs)  # nothing follows up what a changed playbook says
+        since = len(outputs)  # triggers do not follow up the outputs of a changed playbook
         if first:
             profile.first_seen_at = profile.last_seen_at = at
         elif at >= profile.last_seen_at:
@@ -121,19 +117,19 @@ class Lifecycle:
         elif at < profile.first_seen_at:
             profile.first_seen_at = at
         if self._event_ids:
-            fingerprint = ids.fingerprint(activity.event_id)
-            stamp = at + self._type_numbers.get(activity.type, 0)
+            fingerprint = ids.fingerprint(event.event_id)
+            stamp = at + self._type_numbers.get(event.type, 0)
             recent_ids.note(profile.event_tags, profile.event_ids, fingerprint, stamp, self._event_ids)
-        if activity.type in self._counted_types:
-            profile.type_counts[activity.type] = profile.type_counts.get(activity.type, 0) + 1
+        if event.type in self._counted_types:
+            profile.type_counts[event.type] = profile.type_counts.get(event.type, 0) + 1
 
         completed = profile.orders_in_stage
-        if activity.source is _ORDERS:
-            active = self._order(profile, activity, outputs, counts)
+        if event.source is _ORDERS:
+            active = self._order(profile, event, outputs, counts)
         else:
-            active = self._click(profile, activity, outputs, counts)
+            active = self._click(profile, event, outputs, counts)
         if self._plan is not None:
-            aggregates.note(profile, self._plan, activity, profile.orders_in_stage > completed, counts)
+            aggregates.note(profile, self._plan, event, profile.orders_in_stage > completed, counts)
         if active:
             if at > profile.active_at:
                 profile.active_at, profile.armed = at, True
@@ -141,44 +137,41 @@ class Lifecycle:
                 sessions.note(profile.sessions, at, self._session_gap)
 
         if first:
-            self._stages.begin(profile, activity, active, outputs)
+            self._stages.begin(profile, event, active, outputs)
             profile.weight += self._bytes_of_tracks
         else:
-            self._stages.after_event(profile, activity, active, outputs)
+            self._stages.after_event(profile, event, active, outputs)
         if self._triggers is not None:
-            self._triggers.after_event(profile, activity, active, outputs, since, counts)
+            self._triggers.after_event(profile, event, active, outputs, since, counts)
 
-        profile.weight += 2 * activity.size + self._bytes_per_event
+        profile.weight += 2 * event.size + self._bytes_per_event
         if profile.weight > self._largest:
             trim(profile, self._largest, counts)
         self._schedule(profile)
 
     def fire(self, profile: Profile, outputs: list[Output], counts: EngineCounters) -> None:
-        """Fire the profile's earliest deadline; there must be one. One that the policy no longer knows only goes.
+        """Fire the profile's earliest deadline; there must be one.
 
-        A forgotten profile is in no stage and has no deadline any more: it is to be deleted.
+        A profile last worked on under another playbook only adopts this one; a deadline that this one has as well fires
+        next. A deadline that the present policy does not know is dropped. A forgotten profile is in no stage and has no
+        deadline; the caller must delete it.
         """
-        due, abandonments, since = profile.next_deadline, self._abandonments, len(outputs)
+        due, since = profile.next_deadline, len(outputs)
         assert due is not None
         if self._stages.has_other_playbook(profile):
-            self._stages.adopt_playbook(profile, due, outputs)  # what is due under this playbook is seen next
+            self._stages.adopt_playbook(profile, due, outputs)
             profile.weight += self._bytes_of_tracks
-            since = len(outputs)
-        elif due == abandonments.step_due(profile):
-            abandonments.fire_step(profile, due, outputs)
-        elif due == abandonments.expiry_due(profile):
-            abandonments.fire_expiry(profile, due, outputs)
-            self._stages.cart_expired(profile, due, outputs)
-        elif self._stages.fire(profile, due, outputs):
-            pass
-        elif due == self._forget_due(profile):
-            cause = Cause(kind="forgotten", deadline=due)
-            self._stages.end(profile, max(due, profile.last_seen_at), cause, outputs)
-            profile.next_deadline = None
-            return
-        elif self._triggers is not None and self._triggers.fire(profile, due, outputs, counts):
-            since = len(outputs)  # nothing follows up what a trigger says
-        # Else it was packed under another policy, by which this was a deadline: from here on, it is as of now.
+            since = len(outputs)  # triggers do not follow up the outputs of a changed playbook
+        else:
+            for deadline in self._deadlines:
+                if deadline.due(profile) == due:
+                    deadline.fire(profile, due, outputs, counts)
+                    if profile.stage is None:  # forgotten
+                        profile.next_deadline = None
+                        return
+                    if not deadline.followed_up:
+                        since = len(outputs)
+                    break
         if self._triggers is not None:
             self._triggers.after_outputs(profile, due, outputs, since, counts)
         self._schedule(profile)
@@ -186,10 +179,11 @@ class Lifecycle:
     # -- two profiles of one customer
 
     def leave(self, profile: Profile, into: str, at: int, outputs: list[Output]) -> None:
-        """It has turned out at `at` (ms) that this anonymous profile is customer `into`'s, who gets it packed: it ends.
+        """End this anonymous profile, because identity resolution at `at` (ms) found it to be customer `into`'s.
 
-        To be called once its deadlines up to then were fired and it was packed. What remains is in no stage, as before
-        the first event: only what was applied to it, and what is still to be sent.
+        Its deadlines up to `at` must have been fired, and it must have been packed: the packed copy goes to `into`.
+        Afterwards it is in no stage, as before its first event, and keeps only what was applied to it and the outputs
+        that still wait to be sent.
         """
         if self._stages.has_other_playbook(profile):
             self._stages.adopt_playbook(profile, at, outputs)
@@ -205,10 +199,10 @@ class Lifecycle:
         outputs: list[Output],
         counts: EngineCounters,
     ) -> None:
-        """Unite with the customer's profile, which may be new, the one of `device` that has left at `at` (ms).
+        """Merge `moved`, the profile of `device` that ended at `at` (ms), into the customer's, which may be new.
 
-        The deadlines up to then must have been fired of both. `moved` is used up. Afterwards a deadline may be due that
-        lies before `at`. In whatever order profiles are merged, the customer's says the same in the end.
+        The deadlines of both up to `at` must have been fired. `moved` must not be used afterwards. The profile may then
+        have a deadline before `at`. The result does not depend on the order in which profiles are merged.
         """
         if profile.stage is not None and self._stages.has_other_playbook(profile):
             self._stages.adopt_playbook(profile, at, outputs)
@@ -224,21 +218,21 @@ class Lifecycle:
     # -- erasure
 
     def erase(self, profile: Profile, request: Erasure, outputs: list[Output]) -> Profile:
-        """All that is known of this customer is to be erased: the profile ends, and what is returned takes its place.
+        """End the profile on an erasure request, and return the empty profile that takes its place.
 
-        It knows nothing but what was applied, and is to be deleted as a forgotten one is.
+        The returned profile keeps only what was applied. The caller must delete it as it deletes a forgotten one.
         """
         if profile.stage is not None:
             if self._stages.has_other_playbook(profile):
                 self._stages.adopt_playbook(profile, request.at, outputs)
             self._stages.end(profile, max(request.at, profile.last_seen_at), Cause(kind="erased"), outputs)
         outputs.append(self.erasure_notice(request))
-        nothing = successor_of(profile)
-        nothing.sequence, nothing.erased_at = max(1, profile.sequence), request.at
-        return nothing
+        erased = successor_of(profile)
+        erased.sequence, erased.erased_at = max(1, profile.sequence), request.at
+        return erased
 
     def erasure_notice(self, request: Erasure) -> IdentityChange:
-        """What subscribers are told of an erasure, also of somebody who has no profile: they may know more."""
+        """Return the notice of an erasure. It is sent also without a profile: subscribers may know the customer."""
         return IdentityChange(
             id=ids.erasure_id(self.namespace, request.identified, request.customer, request.at),
             type="erased",
@@ -249,94 +243,76 @@ class Lifecycle:
         )
 
     def summary(self, profile: Profile) -> Summary:
-        """The customer as of now."""
+        """Return the summary of the customer as of now."""
         return summary(profile, self.policy.currency)
 
     # -- events
 
-    def _click(self, profile: Profile, activity: Event, outputs: list[Output], counts: EngineCounters) -> bool:
-        """An event of the clickstream; whether it is activity."""
-        at, type_, abandonments = activity.at, activity.type, self._abandonments
+    def _click(self, profile: Profile, event: Event, outputs: list[Output], counts: EngineCounters) -> bool:
+        """Apply an event of the clickstream. Return True if it is activity."""
+        at, type_, abandonments = event.at, event.type, self._abandonments
         active = type_ not in PASSIVE_CLICKS
         if type_ in _SUBSCRIPTIONS and (profile.subscribed is None or at >= profile.subscribed_at):
-            profile.subscribed, profile.subscribed_at = type_ == "subscribed", at  # before anything is told
+            profile.subscribed, profile.subscribed_at = type_ == "subscribed", at  # first: outputs carry it
         if active:
             abandonments.late_activity(profile, at, outputs)
         if self._keeps_episodes:
-            session = activity.session_id  # for the abandonments to tell
+            session = event.session_id  # abandonments carry it
             if session is not None and (profile.session_id is None or at >= profile.session_id_at):
                 profile.session_id, profile.session_id_at = session, at
 
         added = False
         kind = self._cart.get(type_)
-        if kind is _REPLACE and activity.items is None:
+        if kind is _REPLACE and event.items is None:
             kind = None
-        if kind is not None or activity.cart_id is not None or activity.checkout_id is not None:
-            op = operation(activity, _SHOW if kind is None else kind)
+        if kind is not None or event.cart_id is not None or event.checkout_id is not None:
+            op = operation(event, _SHOW if kind is None else kind)
             added = record(profile.cart, op, profile.last_seen_at, profile.last_order_at, self.policy, counts)
 
         viewed = type_ == "product_viewed"
         if self._keeps_episodes and (viewed or added or type_ == "checkout_started"):
-            abandonments.shopped(profile, at, profile.last_order_at, activity if viewed else None, counts)
+            abandonments.shopped(profile, at, profile.last_order_at, event if viewed else None, counts)
         if viewed:
             profile.product_views += 1
-        elif type_ in _NOTED:
-            _note(profile, type_)
+        elif type_ in _TALLIED:
+            _tally(profile, type_)
         return active
 
-    def _order(self, profile: Profile, activity: Event, outputs: list[Output], counts: EngineCounters) -> bool:
-        """An event of the orders; whether it is activity."""
-        active = activity.channel not in PASSIVE_CHANNELS
-        if activity.type == "order_completed":
+    def _order(self, profile: Profile, event: Event, outputs: list[Output], counts: EngineCounters) -> bool:
+        """Apply an event of the orders. Return True if it is activity."""
+        active = event.channel not in PASSIVE_CHANNELS
+        if event.type == "order_completed":
             last_order_at = profile.last_order_at
-            order = orders.complete(profile, activity, self.policy, counts)
+            order = orders.complete(profile, event, self.policy, counts)
             if order is None:
                 return False
             profile.orders_in_stage += 1
             for state in profile.tracks or ():
                 state.orders_in_stage += 1
-            op = operation(activity, _ORDER)
+            op = operation(event, _ORDER)
             record(profile.cart, op, profile.last_seen_at, last_order_at, self.policy, counts)
-            self._abandonments.ordered(profile, activity, order, outputs)
-        elif activity.type in orders.CORRECTIONS:
-            orders.correct(profile, activity, self.policy, counts)
-        active = active and activity.type not in PASSIVE_ORDERS
+            self._abandonments.ordered(profile, event, order, outputs)
+        elif event.type in orders.CORRECTIONS:
+            orders.correct(profile, event, self.policy, counts)
+        active = active and event.type not in PASSIVE_ORDERS
         if active:
-            self._abandonments.late_activity(profile, activity.at, outputs)
+            self._abandonments.late_activity(profile, event.at, outputs)
         return active
 
     # -- deadlines
 
     def _schedule(self, profile: Profile) -> None:
-        """Keep `next_deadline` right. Which of equal ones goes first is decided in `fire`."""
-        due: int | None = None
-        if not self._has_deadlines:
-            profile.next_deadline = None
-            return
-        if self._keeps_episodes:
-            due = self._abandonments.step_due(profile)
-            if (other := self._abandonments.expiry_due(profile)) is not None and (due is None or other < due):
-                due = other
-        if (other := self._stages.due(profile)) is not None and (due is None or other < due):
-            due = other
-        if (other := self._forget_due(profile)) is not None and (due is None or other < due):
-            due = other
-        if self._triggers is not None:
-            other = self._triggers.due(profile)
-            if other is not None and (due is None or other < due):
-                due = other
-        profile.next_deadline = due
-
-    def _forget_due(self, profile: Profile) -> int | None:
-        """When the profile is forgotten; None if it never is, or ever had an order."""
-        if profile.currency is not None:
-            return None
-        after = self._forget_identified if profile.identified else self._forget_unidentified
-        return None if after is None else profile.last_seen_at + after
+        """Set `next_deadline` to the earliest deadline of the profile."""
+        earliest: int | None = None
+        for deadline in self._deadlines:
+            due = deadline.due(profile)
+            if due is not None and (earliest is None or due < earliest):
+                earliest = due
+        profile.next_deadline = earliest
 
 
-def _note(profile: Profile, type_: str) -> None:
-    """An event of a type that is `_NOTED`."""
+def _tally(profile: Profile, type_: str) -> None:
+    """Count an event of one of the types `_TALLIED`."""
     if type_ == "checkout_started":
         profile.checkouts += 1
     elif type_ == "signed_up":
@@ -348,7 +324,7 @@ def _note(profile: Profile, type_: str) -> None:
 
 
 def _counted(playbook: Playbook) -> set[str]:
-    """Types of events that are counted one by one."""
+    """Return the types of events that a profile counts one by one."""
     types = {"product_viewed", "checkout_started", "product_reviewed", "referral_made", *playbook.counted_types}
     if playbook.plan is not None:
         types.update(playbook.plan.windows, playbook.plan.in_stage)

@@ -1,7 +1,6 @@
-"""What a deployment's customers go through: the numbers, the track, and what profiles keep.
+"""The definition of a deployment's lifecycle: numbers, tracks, triggers, and the facts that profiles keep.
 
-Whoever makes a `customer.Lifecycle` gives it one. The default is the shipped playbook; what another one leaves out
-costs nothing.
+`streams.playbooks` makes one from a file; `Lifecycle` runs it. A part that a playbook leaves out costs nothing.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import msgspec
 
 from streams.core.lifecycle.aggregates import AggregatePlan
 from streams.core.lifecycle.cart import OPERATIONS
-from streams.core.lifecycle.tracks import LIFECYCLE, Track
+from streams.core.lifecycle.tracks import Track
 from streams.core.lifecycle.triggers import Trigger
 from streams.core.model.cart import CartOperationKind
 from streams.core.model.policy import Policy
@@ -24,30 +23,30 @@ class Playbook(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str = "default"
     version: int = 0
-    """Of the definition: profiles carry the one they were last worked on under. Raised by whoever changes it."""
+    """Raised with each change of the definition. Profiles carry the version that they were last worked on under."""
     digest: str = ""
-    """Of its text: tells apart what names and versions do not."""
+    """Digest of the text. It distinguishes playbooks with the same name and version."""
     policy: Policy = Policy()
-    tracks: tuple[Track, ...] = (LIFECYCLE,)
+    tracks: tuple[Track, ...]
     """At least one. The first is the lifecycle: the stage that `Profile.stage` and metrics mean."""
     renamed: Mapping[int, Mapping[str, Mapping[str, str]]] = {}
-    """Stages renamed when a version came: version, track, old name to new name."""
+    """Stages that a version renamed: version, track, old name to new name."""
     abandonment: bool = True
-    """Whether episodes are kept and abandoned."""
+    """True if episodes are kept and abandoned."""
     sessions: bool = True
-    """Whether sessions are counted."""
+    """True if sessions are counted."""
     cart: Mapping[str, CartOperationKind] = msgspec.field(default_factory=lambda: OPERATIONS)
-    """What events of the clickstream do to the cart, by type."""
+    """Cart operations of events of the clickstream, by type."""
     counted_types: frozenset[str] = frozenset()
-    """Events of these types are counted in `Profile.type_counts`, for the conditions of a track."""
+    """Types of events that `Profile.type_counts` counts for the rules."""
     properties: Mapping[str, Type] = {}
-    """Properties of events that rules read: to be decoded."""
+    """Properties of events that rules read: they must be decoded."""
     plan: AggregatePlan | None = None
-    """What the rules ask to be kept in `Profile.facts`; None if nothing."""
+    """Aggregates that `Profile.facts` keeps for the rules; None if there are none."""
     triggers: tuple[Trigger, ...] = ()
-    """Asked in this order."""
+    """Evaluated in this order."""
 
     @property
     def tag(self) -> int:
-        """A number that another text is most unlikely to have; 0 of a playbook without a text."""
+        """Number that another text most probably does not have; 0 for a playbook without a text."""
         return int(self.digest[:8] or "0", 16)

@@ -1,7 +1,7 @@
-"""The tracks of one customer: entering stages by events, by deadlines, by time alone, and under a changed playbook.
+"""The tracks of one customer: transitions by events, by deadlines, by time alone, and under a changed playbook.
 
-Called by `customer.Lifecycle` only. The first track, the lifecycle, has its place in attributes of the profile, since
-every event asks for them; further ones are in `Profile.tracks`, in the playbook's order.
+Called by `Lifecycle` and the deadlines only. The stage of the first track, the lifecycle, is in attributes of the
+profile, because every event needs them; those of further tracks are in `Profile.tracks`, in the playbook's order.
 """
 
 from __future__ import annotations
@@ -12,26 +12,24 @@ from typing import Final
 from msgspec.structs import replace
 
 from streams.core.lifecycle import aggregates
-from streams.core.lifecycle.abandonment import value
-from streams.core.lifecycle.cart import as_items
 from streams.core.lifecycle.playbook import Playbook
 from streams.core.lifecycle.rule_index import StateMachine
+from streams.core.lifecycle.summary import summary
 from streams.core.model import ids
 from streams.core.model.event import Event
-from streams.core.model.outputs import Cause, Output, StageChange, Summary
+from streams.core.model.outputs import Cause, Output, StageChange
 from streams.core.model.tracks import TrackState
 from streams.core.profile.profile import Profile
 from streams.core.rules.eval_context import EvalContext
 
 BYTES_PER_TRACK: Final = 200
-"""What the place in a further track takes of a packed profile."""
+"""Estimate of the size of the state of a further track in a packed profile."""
 
 
 class Stages:
-    """Moves customers through the tracks of a playbook; holds nothing of any customer."""
+    """Moves customers through the tracks of a playbook. Holds no state of any customer."""
 
     def __init__(self, playbook: Playbook, namespace: uuid.UUID) -> None:
-        self._policy = playbook.policy
         self._currency = playbook.policy.currency
         self._plan = playbook.plan
         self._namespace = namespace
@@ -40,60 +38,60 @@ class Stages:
         self._renamed = playbook.renamed
         self._machines = [StateMachine(track, playbook.cart) for track in playbook.tracks]
         self._lifecycle = self._machines[0]
-        self._number = len(self._machines)
+        self._track_count = len(self._machines)
         self._timed = any(machine.timed for machine in self._machines)
-        self.has_deadlines = self._timed or any(machine.lapses for machine in self._machines)
-        """Whether `due` is ever anything but None."""
+        self.has_deadlines = self._timed or any(machine.has_timeouts for machine in self._machines)
+        """False if `due` always returns None."""
         self._reads_cart = any(machine.reads_cart for machine in self._machines)
-        self._moment = EvalContext(Profile("", False), None, 0)
+        self._context = EvalContext(Profile("", False), None, 0)
 
     # -- events
 
     def begin(self, profile: Profile, event: Event, active: bool, outputs: list[Output]) -> None:
-        """The customer's first event was applied: every track is entered."""
+        """Enter every track after the customer's first event."""
         self._prepare(profile)
-        for track in range(self._number):
+        for track in range(self._track_count):
             initial = self._machines[track].initial
-            self._enter(profile, track, initial, event.at, _by(event, initial), outputs)
+            self._enter(profile, track, initial, event.at, _caused_by(event, initial), outputs)
         self._move(profile, event, active, True, 0, outputs)
 
     def _prepare(self, profile: Profile) -> None:
-        """The profile is new: it is worked on under this playbook."""
+        """Put a new profile under this playbook, in no stage yet."""
         profile.playbook_version, profile.playbook_tag = self._version, self._tag
-        if self._number > 1:
+        if self._track_count > 1:
             profile.tracks = [TrackState(machine.name) for machine in self._machines[1:]]
 
     def after_event(self, profile: Profile, event: Event, active: bool, outputs: list[Output]) -> None:
-        """An event was applied, not the customer's first."""
-        m, moves_time = self._moment, False
+        """Make the transitions that an event leads to, which is not the customer's first."""
+        m, affects_next_change = self._context, False
         m.profile, m.event, m.active = profile, event, active
-        for track in range(self._number):
+        for track in range(self._track_count):
             machine, stage = self._machines[track], _stage(profile, track)
             m.at = max(profile.last_seen_at, _entered_at(profile, track))
-            if machine.moved(m, stage, event) is not None:
+            if machine.next_after_event(m, stage, event) is not None:
                 self._move(profile, event, active, False, 0, outputs)
                 return
-            moves_time = moves_time or machine.next_change_by_time(stage, event)
-        if moves_time:
-            # Rules that the event does not touch change no sooner than `rules_due` says: often the others are enough.
+            affects_next_change = affects_next_change or machine.affects_next_change(stage, event)
+        if affects_next_change:
+            # Rules that the event does not affect change no sooner than `rules_due`: often the others are enough.
             due, at = profile.rules_due, profile.last_seen_at
-            moved = self._changes_at(profile, at, event)
-            if due is None or (moved is not None and moved <= due):
-                profile.rules_due = moved
+            affected = self._next_change_at(profile, at, event)
+            if due is None or (affected is not None and affected <= due):
+                profile.rules_due = affected
             else:
-                profile.rules_due = self._changes_at(profile, at)
+                profile.rules_due = self._next_change_at(profile, at)
 
     def after_merge(
         self, profile: Profile, active: bool, orders: int, at: int, cause: Cause, outputs: list[Output]
     ) -> None:
-        """Another profile was merged into this one at `at`: its customer is where the rules lead now.
+        """Make the transitions that the rules lead to after another profile was merged into this one at `at`.
 
-        A profile that is new enters every track. `active`: it was active after all that was known of the customer;
-        `orders`: how many it had that were news.
+        A new profile enters every track. `active`: the other profile had activity after all that was known of the
+        customer. `orders`: how many orders it had completed after the last known one, or since the stage was entered.
         """
         if profile.stage is None:
             self._prepare(profile)
-            for track in range(self._number):
+            for track in range(self._track_count):
                 self._enter(profile, track, self._machines[track].initial, at, cause, outputs)
         else:
             profile.orders_in_stage += orders
@@ -104,43 +102,45 @@ class Stages:
     # -- deadlines
 
     def due(self, profile: Profile) -> int | None:
-        """When the earliest deadline of any track is due, ms, or time alone may change a rule; None: never."""
-        m = self._moment
+        """Return the earliest time (ms) of a timeout transition, or at which time alone may change a rule; None: never.
+
+        Of all tracks. Called after every event.
+        """
+        m = self._context
         m.profile, m.event, m.active, m.at = profile, None, False, profile.last_seen_at
-        earliest = self._lifecycle.timeout_due(m, profile.stage, self._policy)
+        earliest = self._lifecycle.timeout_due(m, profile.stage)
         if self._timed:
             at = profile.rules_due
             if at is not None and (earliest is None or at < earliest):
                 earliest = at
-        for track in range(1, self._number):
-            at = self._machines[track].timeout_due(m, _stage(profile, track), self._policy)
+        for track in range(1, self._track_count):
+            at = self._machines[track].timeout_due(m, _stage(profile, track))
             if at is not None and (earliest is None or at < earliest):
                 earliest = at
         return earliest
 
-    def fire(self, profile: Profile, due: int, outputs: list[Output]) -> bool:
-        """Do what is due then, in every track in their order; whether anything was."""
-        m = self._moment
+    def fire(self, profile: Profile, due: int, outputs: list[Output]) -> None:
+        """Make the timeout transitions that are due at `due`, in the order of the tracks; then try the rules.
+
+        `due` is the time that method `due` returns.
+        """
+        m = self._context
         m.profile, m.event, m.active, m.at = profile, None, False, max(due, profile.last_seen_at)
-        fired = self._timed and profile.rules_due == due
-        for track in range(self._number):
-            lapse = self._machines[track].timeout_transition(m, _stage(profile, track), self._policy, due)
-            if lapse is not None:
-                cause = Cause(kind="inactivity", rule=lapse.target, deadline=due)
-                self._enter(profile, track, lapse.target, m.at, cause, outputs)
-                fired = True
-        if fired:
-            self._move(profile, None, False, True, due, outputs)
-        return fired
+        for track in range(self._track_count):
+            timeout = self._machines[track].timeout_transition(m, _stage(profile, track), due)
+            if timeout is not None:
+                cause = Cause(kind="inactivity", rule=timeout.target, deadline=due)
+                self._enter(profile, track, timeout.target, m.at, cause, outputs)
+        self._move(profile, None, False, True, due, outputs)
 
     def cart_expired(self, profile: Profile, due: int, outputs: list[Output]) -> None:
-        """The cart was emptied by a deadline: try the rules again if any reads it."""
+        """Try the rules again, if any reads the cart, after a deadline emptied it."""
         if self._reads_cart:
             self._move(profile, None, False, True, due, outputs)
 
     def end(self, profile: Profile, at: int, cause: Cause, outputs: list[Output]) -> None:
-        """Leave every track."""
-        for track in range(self._number):
+        """Leave every track: afterwards the profile is in no stage."""
+        for track in range(self._track_count):
             self._enter(profile, track, None, at, cause, outputs)
         profile.tracks = None
         profile.rules_due = None
@@ -148,14 +148,14 @@ class Stages:
     # -- a changed playbook
 
     def has_other_playbook(self, profile: Profile) -> bool:
-        """Whether the profile was last worked on under another playbook: then it is to be taken over."""
+        """Return True if the profile was last worked on under another playbook: it must adopt this one first."""
         return profile.playbook_tag != self._tag
 
     def adopt_playbook(self, profile: Profile, at: int, outputs: list[Output]) -> None:
-        """Bring the profile's stages to this playbook, and tell each change.
+        """Bring the profile's stages to this playbook, with an output for each change.
 
-        Renamed stages get their new names. Where a customer's stage is gone, or the track is new, the rules tell from
-        the initial stage on where they belong now. Tracks that are gone are left.
+        Renamed stages get their new names. If a customer's stage is gone, or the track is new, the rules decide where
+        the customer belongs now, from the initial stage on. Tracks that are gone are left.
         """
         maps = [self._renamed[v] for v in sorted(self._renamed) if profile.playbook_version < v <= self._version]
         profile.playbook_version, profile.playbook_tag = self._version, self._tag
@@ -165,12 +165,12 @@ class Stages:
         for gone in known.values():
             if gone.stage is not None:
                 gone.sequence += 1
-                self._tell(
+                self._emit(
                     profile, gone.track, gone.stage, None, max(at, gone.entered_at), gone.sequence, gone.cycle,
                     Cause(kind="playbook"), max(at, gone.entered_at) - gone.entered_at, outputs,
                 )  # fmt: skip
         profile.tracks = states or None
-        for track in range(self._number):
+        for track in range(self._track_count):
             machine = self._machines[track]
             stage = left = _stage(profile, track)
             for of_version in maps:
@@ -184,7 +184,7 @@ class Stages:
         self._move(profile, None, False, True, at, outputs, Cause(kind="playbook"))
 
     def _rename(self, profile: Profile, track: int, stage: str, at: int, outputs: list[Output]) -> None:
-        """The same stage by another name: entered when it was."""
+        """Give the present stage another name; the time at which it was entered stays."""
         entered_at, in_stage = _entered_at(profile, track), _orders_in_stage(profile, track)
         self._enter(profile, track, stage, at, Cause(kind="playbook", rule=stage), outputs)
         if track == 0:
@@ -194,8 +194,8 @@ class Stages:
             state.entered_at, state.orders_in_stage = entered_at, in_stage
 
     def _place(self, profile: Profile, track: int, at: int, outputs: list[Output]) -> None:
-        """Where the rules lead from the initial stage, as one change."""
-        machine, m = self._machines[track], self._moment
+        """Enter the stage that the rules lead to from the initial stage, as one change."""
+        machine, m = self._machines[track], self._context
         m.profile, m.event, m.active, m.at = profile, None, False, at
         left, stage = _stage(profile, track), machine.initial
         entered: tuple[str, ...] = (stage,)
@@ -216,60 +216,61 @@ class Stages:
         profile: Profile,
         event: Event | None,
         active: bool,
-        everything: bool,
+        all_rules: bool,
         due: int,
         outputs: list[Output],
         cause: Cause | None = None,
     ) -> None:
-        """Try the rules of each track from the top, until nothing applies in any; then, when time may change one.
+        """Try the rules of each track from the top until none applies; then update the time at which one may change.
 
-        `everything`: not only those that the event can move. Without an event, `due` is the deadline (ms).
+        `all_rules`: try all at first, not only those that the event can affect. Without an event, `due` is the deadline
+        (ms).
         """
-        m = self._moment
+        m = self._context
         m.profile, m.event, m.active = profile, event, active
         at = profile.last_seen_at if event is not None else max(due, profile.last_seen_at)
-        entered: list[tuple[str, ...]] = [()] * self._number
+        entered: list[tuple[str, ...]] = [()] * self._track_count
         again = True
         while again:
             again = False
-            for track in range(self._number):
+            for track in range(self._track_count):
                 machine, stage = self._machines[track], _stage(profile, track)
                 m.at = max(at, _entered_at(profile, track))
-                if everything or event is None:
+                if all_rules or event is None:
                     row = machine.next(m, stage, entered[track])
                 else:
-                    row = machine.moved(m, stage, event)
+                    row = machine.next_after_event(m, stage, event)
                 while row is not None:
                     target = row.target
                     entered[track] = (*entered[track], target)
                     if row.starts_cycle:
                         _start_cycle(profile, track)
                     if event is not None:
-                        self._enter(profile, track, target, event.at, _by(event, target), outputs)
+                        self._enter(profile, track, target, event.at, _caused_by(event, target), outputs)
                     else:
                         if cause is None:
-                            why = Cause(kind="inactivity", rule=target, deadline=due)
+                            reason = Cause(kind="inactivity", rule=target, deadline=due)
                         elif cause.merged is not None:
-                            why = replace(cause, rule=target)
+                            reason = replace(cause, rule=target)
                         else:
-                            why = cause
-                        self._enter(profile, track, target, at, why, outputs)
+                            reason = cause
+                        self._enter(profile, track, target, at, reason, outputs)
                     m.at = max(at, _entered_at(profile, track))
                     # A rule of any track may read the stage of this one.
-                    everything, again = True, self._number > 1
+                    all_rules, again = True, self._track_count > 1
                     row = machine.next(m, target, entered[track])
         if self._timed:
-            profile.rules_due = self._changes_at(profile, at)
+            profile.rules_due = self._next_change_at(profile, at)
 
-    def _changes_at(self, profile: Profile, at: int, event: Event | None = None) -> int | None:
-        """When time alone next changes a rule (with an event: one that it touches), as of `at`, ms; None: never.
+    def _next_change_at(self, profile: Profile, at: int, event: Event | None = None) -> int | None:
+        """Return the time (ms) after `at` at which time alone next changes a rule; None: never.
 
-        It stays true until an event touches a rule that time changes (`Machine.moves_time`), or somebody moves.
-        `_moment` is of the profile.
+        With an event: only of the rules that it affects. The result stays right until an event affects a rule that time
+        changes (`StateMachine.affects_next_change`), or a transition is made. `_context` must be of the profile.
         """
-        m = self._moment
+        m = self._context
         earliest: int | None = None
-        for track in range(self._number):
+        for track in range(self._track_count):
             m.at = max(at, _entered_at(profile, track))
             changes = self._machines[track].next_change_at(m, _stage(profile, track), event)
             if changes is not None and (earliest is None or changes < earliest):
@@ -297,9 +298,9 @@ class Stages:
         if self._plan is not None:
             aggregates.entered(profile, self._plan, self._machines[track].name)
         lasted = None if left is None else at - left_at
-        self._tell(profile, self._machines[track].name, left, stage, at, sequence, cycle, cause, lasted, outputs)
+        self._emit(profile, self._machines[track].name, left, stage, at, sequence, cycle, cause, lasted, outputs)
 
-    def _tell(
+    def _emit(
         self, profile: Profile, track: str, left: str | None, stage: str | None, at: int, sequence: int, cycle: int,
         cause: Cause, lasted: int | None, outputs: list[Output],
     ) -> None:  # fmt: skip
@@ -324,31 +325,11 @@ class Stages:
         )
 
 
-def summary(profile: Profile, currency: str) -> Summary:
-    """The customer as of now; `currency` is the one of who has none yet."""
-    lines = profile.cart.now.lines
-    currency = profile.currency or currency
-    cart_value, cart_currency = value(as_items(lines), currency)
-    revenue, of = profile.revenue, profile.orders - profile.other_currency_orders
-    return Summary(
-        first_seen_at=profile.first_seen_at,
-        last_seen_at=profile.last_seen_at,
-        sessions=profile.sessions.count,
-        product_views=profile.product_views,
-        orders=profile.orders,
-        revenue=revenue,
-        currency=currency,
-        average_order_value=(2 * revenue + of) // (2 * of) if of else None,  # half up
-        cart_items=sum(line.quantity for line in lines.values()),
-        cart_value=cart_value if cart_currency == currency else None,  # the summary names one currency
-    )
-
-
-def _by(event: Event, stage: str) -> Cause:
+def _caused_by(event: Event, stage: str) -> Cause:
     return Cause(kind="activity", rule=stage, event_id=event.event_id, event_type=event.type)
 
 
-# -- a customer's place in a track, by its number in the playbook
+# -- a customer's state in a track, which is given by its number in the playbook
 
 
 def _state(profile: Profile, track: int) -> TrackState:

@@ -44,11 +44,6 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     recent_window: int = 7 * DAY
     expiry: int = 30 * DAY
 
-    # the lifecycle track
-    dormant_after: int = 30 * DAY
-    at_risk_after: int = 90 * DAY
-    lapsed_after: int = 180 * DAY
-
     # forgetting
     forget_identified: int | None = 400 * DAY
     """None: never."""

@@ -16,7 +16,7 @@ class Sessions(msgspec.Struct, array_like=True, gc=False):
     """Start of the last session, ms."""
     end: int = 0
     """End, so far, of the last session, ms."""
-    previous_end: int | None = None
-    """End of the last session but one, ms. Written by versions that had no `earlier`."""
+    reserved: None = None
+    """Always packed as null, where `earlier` is packed."""
     earlier: bytes = b""
     """The sessions before the last, as far as they are kept: see `streams.core.profile.sessions`."""

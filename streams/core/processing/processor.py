@@ -19,7 +19,7 @@ from streams.core.processing.budget import UNLIMITED
 from streams.core.processing.output_filter import OutputFilter
 from streams.core.profile.codec import packed_size
 from streams.core.profile.profile import Profile
-from streams.core.store.task_state import TaskState, record_key
+from streams.core.store.task_state import CAME_UP, TaskState, record_key
 
 LABELS: Final = {source: source.name.lower() for source in Source}
 SOURCE_LABELS: Final = [source.name.lower() for source in Source]
@@ -145,11 +145,11 @@ class Processor:
                 continue
             profile = state.get(key)
             assert profile is not None
-            before, places_before, deadline_before = profile.stage, profile.places(), deadline
+            before, places_before = profile.stage, profile.places()
             while (deadline := profile.next_deadline) is not None and deadline <= watermark:
                 effects.deadlines.append(deadline)
                 self._fire_one(profile, key, effects, by_watermark=True)
-            state.note_change(key, profile, before, places_before, deadline_before, came_up=True)
+            state.note_change(key, profile, before, places_before, CAME_UP)
             self.changed = True
 
     # -- inside

@@ -1,6 +1,6 @@
-"""A packed profile behind its header: how `packing` reads it.
+"""The fields of a packed profile behind its header (`codec`).
 
-Fields are packed in their order: append new ones with a default, never insert or remove.
+Fields are packed in their order. Append new ones with a default; never insert or remove one.
 """
 
 from __future__ import annotations
@@ -19,64 +19,67 @@ from streams.core.model.triggers import TriggerBook
 
 
 class PackedFields(msgspec.Struct, array_like=True, gc=False):
-    """The fields of `Profile`. The first seven but customer and pending stand for what is in the header."""
+    """The fields of `Profile`, without those in the header.
+
+    The `reserved` fields hold nothing; they are packed as `False`, an empty array, 0 and two nulls.
+    """
 
     customer: str
-    in_header_1: bool = False
-    in_header_2: list[int] = []
-    in_header_3: int = 0
-    pending: list[Pending] = []
-    in_header_4: None = None
-    in_header_5: None = None
-    entered_at: int = 0
-    sequence: int = 0
-    cycle: int = 1
-    orders_in_stage: int = 0
-    first_seen_at: int = 0
-    last_seen_at: int = 0
-    last_activity_at: int | None = None
-    event_ids: bytearray = msgspec.field(default_factory=bytearray)
-    sessions: Sessions = msgspec.field(default_factory=Sessions)
-    session_id: str | None = None
-    session_id_at: int = 0
-    subscribed: bool | None = None
-    subscribed_at: int = 0
-    signed_up: bool = False
-    product_views: int = 0
-    checkouts: int = 0
-    reviews: int = 0
-    referrals: int = 0
-    orders: int = 0
-    revenue: int = 0
-    currency: str | None = None
-    other_currency_orders: int = 0
-    last_order_at: int | None = None
-    dropped_order_at: int | None = None
-    order_book: dict[str, Order] = {}
-    order_notes: dict[str, list[Correction]] = {}
-    cart: Cart = msgspec.field(default_factory=Cart)
-    episode: Episode | None = None
-    armed: bool = False
-    latest: OpenAbandonment | None = None
-    recent_steps: list[int] = []
-    weight: int = 0
-    type_counts: dict[str, int] = {}
-    facts: Aggregates | None = None
-    triggers: TriggerBook | None = None
-    of_origins: dict[int, int] | None = None
-    tracks: list[TrackState] | None = None
-    rules_due: int | None = None
-    playbook_version: int = 0
-    playbook_tag: int = 0
+    reserved_1: bool
+    reserved_2: list[int]
+    reserved_3: int
+    pending: list[Pending]
+    reserved_4: None
+    reserved_5: None
+    entered_at: int
+    sequence: int
+    cycle: int
+    orders_in_stage: int
+    first_seen_at: int
+    last_seen_at: int
+    last_activity_at: int | None
+    event_ids: bytearray
+    sessions: Sessions
+    session_id: str | None
+    session_id_at: int
+    subscribed: bool | None
+    subscribed_at: int
+    signed_up: bool
+    product_views: int
+    checkouts: int
+    reviews: int
+    referrals: int
+    orders: int
+    revenue: int
+    currency: str | None
+    other_currency_orders: int
+    last_order_at: int | None
+    dropped_order_at: int | None
+    order_book: dict[str, Order]
+    order_notes: dict[str, list[Correction]]
+    cart: Cart
+    episode: Episode | None
+    armed: bool
+    latest: OpenAbandonment | None
+    recent_steps: list[int]
+    weight: int
+    type_counts: dict[str, int]
+    facts: Aggregates | None
+    triggers: TriggerBook | None
+    of_upstreams: dict[int, int] | None
+    tracks: list[TrackState] | None
+    rules_due: int | None
+    playbook_version: int
+    playbook_tag: int
     erased_at: int = -1
     first_dropped_at: int | None = None
 
 
 class PackedAlias(msgspec.Struct, array_like=True, gc=False):
-    """The same of an alias."""
+    """The fields of an alias, without those in the header."""
 
     customer: str
     alias: Alias
-    pending: list[Pending] = []
-    of_origins: dict[int, int] | None = None
-    erased_at: int = -1
+    pending: list[Pending]
+    of_upstreams: dict[int, int] | None
+    erased_at: int

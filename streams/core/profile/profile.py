@@ -1,4 +1,4 @@
-"""What is known of one customer: plain data, moved by the rules in `customer` and packed by `packing`."""
+"""The profile of one customer: plain data, changed by `streams.core.lifecycle` and packed by `codec`."""
 
 from __future__ import annotations
 
@@ -20,69 +20,69 @@ from streams.core.model.triggers import TriggerBook
 @mypyc_attr(acyclic=True)  # the garbage collector need not know of it
 @dataclass(init=False, eq=True)
 class Profile:
-    """One customer. `stage` is None before the first event and after forgetting (then `sequence` is not 0).
+    """The state of one customer, or an alias, which is in no stage.
 
-    Or an alias, which is in no stage.
+    `stage` is None before the first event, and after forgetting, when `sequence` is not 0.
     """
 
     # Attributes lie in memory in this order. Those that every event touches come first: with many customers, an event
-    # costs what it takes to fetch a few lines of memory.
+    # costs as much as fetching a few lines of memory.
     stage: str | None
     identified: bool
     dirty: bool
-    """Kept by the state, and not packed: it has changed since it was last written."""
+    """True if it has changed since it was last written. Set by `TaskState`; not packed."""
     armed: bool
-    """Step 1 has not come due since the last activity."""
+    """True if step 1 has not become due since the last activity."""
     sequence: int
     applied_clicks: int
     applied_orders: int
-    """The last offset applied of each source; -1: none. See `applied`."""
+    """Last offset applied of each source; -1: none. See `applied`."""
     first_seen_at: int
-    """Times are ms."""
+    """Time of the earliest event. All times are in ms."""
     last_seen_at: int
     erased_at: int
-    """Events up to this time are passed over, since what was known before was erased on request; -1: it never was."""
+    """Events up to this time are skipped, since the profile was erased on request; -1: it never was."""
     active_at: int
-    """See `last_activity_at`; -1: never."""
+    """Time of the last activity; -1: there was none. See `last_activity_at`."""
     next_deadline: int | None
-    """When the earliest deadline is due; kept right by `Lifecycle`."""
+    """Time of the earliest deadline. `Lifecycle` keeps it right."""
     session_id: str | None
     session_id_at: int
     weight: int
-    """An upper bound of its packed size in bytes, as of the last time it was measured and what came since."""
+    """Upper bound of the packed size in bytes: the size when it was last measured, and what was added since."""
     latest: OpenAbandonment | None
     episode: Episode | None
     cart: Cart
     sessions: Sessions
     type_counts: dict[str, int]
-    """Events applied, of each type that the playbook counts."""
+    """Number of events applied, by each type that the playbook counts."""
     event_tags: bytearray
-    """See `recent_ids`. Follows from `event_ids`, and is not packed."""
+    """See `recent_ids`. Derived from `event_ids`; not packed."""
     event_ids: bytearray
     """See `recent_ids`."""
     product_views: int
     entered_at: int
-    """When the stage was entered."""
+    """Time at which the stage was entered."""
     pending: list[Pending]
-    """Outputs of deadlines, and what is passed on, kept until they are known to be sent."""
+    """Outputs of deadlines and internal messages, kept until they are known to be sent."""
     currency: str | None
-    """Of the first completed order; None: there was none yet, counted or not."""
+    """Currency of the first completed order, counted or not; None: there was none yet."""
     orders: int
-    """Distinct completed orders that count."""
+    """Number of distinct completed orders that count."""
     orders_in_stage: int
     last_order_at: int | None
-    """The latest order that counts."""
+    """Time of the latest order that counts."""
 
     tracks: list[TrackState] | None
-    """The places in the tracks beside the lifecycle, in the playbook's order; None if it has none."""
+    """States of the tracks other than the lifecycle, in the playbook's order; None if it has none."""
     playbook_tag: int
-    """Of the playbook that it was last worked on under; see `Playbook.tag`."""
+    """Tag of the playbook under which the profile last changed: see `Playbook.tag`."""
     rules_due: int | None
-    """When time alone may change a rule, ms, as of the last event or deadline; None: never."""
+    """Next change time of the rules, as of the last event or deadline; None: time alone changes no rule."""
 
     customer: str
     commit: int
-    """The number of the commit that last wrote it."""
+    """Number of the commit that last wrote the profile."""
     cycle: int
     subscribed: bool | None
     subscribed_at: int
@@ -93,31 +93,32 @@ class Profile:
     revenue: int
     other_currency_orders: int
     dropped_order_at: int | None
-    """The latest order that counted when it was dropped from the book."""
+    """Time of the latest order that counted when it was dropped from the order book."""
     first_dropped_at: int | None
-    """The earliest order that was dropped from the book, counted or not."""
+    """Time of the earliest order that was dropped from the order book, counted or not."""
     order_book: dict[str, Order]
-    """The newest completed orders, in order of application."""
+    """The newest completed orders, by id, in order of application."""
     order_notes: dict[str, list[Correction]]
-    """What came for orders that are not completed yet."""
+    """Corrections of orders that are not completed yet, by order id."""
     playbook_version: int
     recent_steps: list[int]
-    """Step-1 times of the abandonments in the recent window."""
+    """Times of step 1 of the abandonments in the recent window."""
     facts: Aggregates | None
-    """What the playbook's rules ask for beside all this; None if they do not."""
+    """Further values that the playbook's rules need; None if they need none."""
     triggers: TriggerBook | None
-    """None if the playbook has none."""
+    """States of the triggers; None if the playbook has none."""
     applied_forwarded: int
-    """The highest offset of the activity topic at which something applied was read; -1: none. They are not applied in
-    the order of that topic, so it does not tell what was applied: `of_origins` does."""
+    """Highest offset of the repartition topic at which something applied was read; -1: none. Records are not applied in
+    the order of that topic, so this does not show which were applied: `of_upstreams` does."""
     of_upstreams: dict[int, int] | None
-    """Of each origin the last offset applied, as far as `StoredUpstream.taken` may not tell yet."""
+    """Last offset applied by upstream partition, as far as `StoredUpstream.taken` may not show it yet."""
     offset_gaps: dict[int, set[int]] | None
-    """Offsets below the last ones applied that are not applied yet: see `streams.core.event_time.offset_gaps`. None:
-    there are none."""
+    """Offsets before the last ones applied that are not applied yet; None: there are none. See
+    `streams.core.event_time.offset_gaps`."""
 
     alias: Alias | None
-    """Of an id that is no customer's: whose it is. Then there is no more than that, and what waits for the commit."""
+    """Owners of an id that is no customer's. If it is set, the profile holds nothing of a customer: beside it, only the
+    offsets, the next deadline, `erased_at` and `pending` are used."""
 
     def __init__(self, customer: str, identified: bool) -> None:
         self.customer, self.identified = customer, identified
@@ -171,23 +172,23 @@ class Profile:
         self.rules_due = None
         self.playbook_version = self.playbook_tag = 0
 
-    # Lists and numbers that may be None are objects of their own, each a line of memory to fetch. So what every event
-    # moves is kept as plain numbers.
+    # Lists, and numbers that may be None, are objects of their own, each a line of memory to fetch. So the fields that
+    # every event changes are plain numbers.
 
     def last_applied(self, rank: int) -> int:
-        """The last offset applied of the source of this rank; -1: none."""
+        """Return the last offset applied of the source of this rank; -1 if none."""
         return self.applied_orders if rank else self.applied_clicks
 
-    def note_forwarded(self, origin: int, offset: int, read_at: int) -> None:
-        """An offset of an origin was applied, which was read at an offset of the activity topic."""
+    def note_forwarded(self, upstream: int, offset: int, read_at: int) -> None:
+        """Note that an offset of an upstream partition was applied. `read_at`: its offset in the repartition topic."""
         if self.of_upstreams is None:
             self.of_upstreams = {}
-        if offset > self.of_upstreams.get(origin, -1):
-            self.of_upstreams[origin] = offset
+        if offset > self.of_upstreams.get(upstream, -1):
+            self.of_upstreams[upstream] = offset
         self.applied_forwarded = max(self.applied_forwarded, read_at)
 
     def note_applied(self, rank: int, offset: int) -> None:
-        """An offset of the source of this rank was applied."""
+        """Note that an offset of the source of this rank was applied."""
         if rank:
             if offset > self.applied_orders:
                 self.applied_orders = offset
@@ -196,8 +197,10 @@ class Profile:
 
     @property
     def applied(self) -> list[int]:
-        """Per source, the last offset applied; -1: none; and `applied_forwarded`, if there is any. Packed into the
-        header, with `identified`, `stage`, `commit` and `next_deadline`."""
+        """Last offset applied of each source, -1 if none, and `applied_forwarded` if there is any.
+
+        They are packed into the header, with `identified`, `stage`, `commit` and `next_deadline`.
+        """
         if self.applied_forwarded < 0:
             return [self.applied_clicks, self.applied_orders]
         return [self.applied_clicks, self.applied_orders, self.applied_forwarded]
@@ -209,7 +212,7 @@ class Profile:
 
     @property
     def last_activity_at(self) -> int | None:
-        """None if there was none yet."""
+        """Time of the last activity, None if there was none yet."""
         return None if self.active_at < 0 else self.active_at
 
     @last_activity_at.setter
@@ -217,16 +220,16 @@ class Profile:
         self.active_at = -1 if at is None else at
 
     def places(self) -> tuple[tuple[str, str], ...]:
-        """Tracks beside the lifecycle, and its stage in each."""
+        """Return the tracks other than the lifecycle that were entered, and the stage in each."""
         if self.tracks is None:
             return ()
         return tuple([(state.track, state.stage) for state in self.tracks if state.stage is not None])
 
     def note_withheld(self, abandonment_id: str, withheld: bool) -> None:
-        """The engine decided whether step 1 of the latest abandonment leaves."""
+        """Note whether step 1 of an abandonment was withheld, if it is still the latest."""
         if self.latest is not None and self.latest.id == abandonment_id:
             self.latest.withheld = withheld
 
     def is_withheld(self, abandonment_id: str) -> bool:
-        """Whether step 1 of this abandonment was withheld, so that what follows from it is withheld too."""
+        """Return True if step 1 of this abandonment was withheld, so that its later outputs are withheld too."""
         return self.latest is not None and self.latest.id == abandonment_id and self.latest.withheld

@@ -1,11 +1,11 @@
-"""The event ids a customer had lately: one `bytearray` of entries (fingerprint, i48 time, u16 type), the newest last.
+"""The event ids that a customer had lately: one `bytearray` of entries (fingerprint, i48 time, u16 type), newest last.
 
-A dict would take ten times the memory, packed and unpacked. Beside the entries, a profile that is worked on holds their
-tags, the first byte of each: looking for one byte is what processors are best at, and it finds hardly anything that is
-not looked for.
+A dict would take ten times the memory, packed and unpacked. Beside the entries, a live profile holds their tags: the
+first byte of each. A processor searches for one byte fastest, and the search rarely finds an id other than the one
+wanted.
 
-The type is a number that a name has (`type_number`), 0 where it does not matter: should two customers who had the same
-event turn out to be one, what it was counted as can be taken back.
+The type is the number of an event type (`type_number`), 0 where it does not matter. If two customers who had the same
+event are merged, the count of that type can be taken back.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ _TYPES: Final = (1 << 13) - 1  # so that a stamp is a small integer to mypyc
 
 
 def type_number(type_: str) -> int:
-    """The number of an event type, to be added to a time: the same for ever, and hardly that of another type."""
+    """Return the number of an event type, to be added to a time. It never changes, and rarely equals another type's."""
     return (1 + zlib.crc32(type_.encode()) % _TYPES) << 8 * _TIME_BYTES
 
 
 def tags_of(ids: bytearray) -> bytearray:
-    """The tags of these entries."""
+    """Return the tags of these entries."""
     return ids[::ENTRY_BYTES]
 
 
 def find(tags: bytearray, ids: bytearray, fingerprint: bytes) -> int:
-    """The place of an id, -1 if it is not known."""
+    """Return the place of an id, -1 if it is not known."""
     tag = fingerprint[0]
-    if tag not in tags:  # most often; and this asks for less than `find`
+    if tag not in tags:  # most often; cheaper than `find`
         return -1
     place = tags.find(tag)
     while place >= 0:
@@ -45,20 +45,20 @@ def find(tags: bytearray, ids: bytearray, fingerprint: bytes) -> int:
 
 
 def seen_at(ids: bytearray, place: int) -> int:
-    """The time (ms) of the event that was applied with the id at this place."""
+    """Return the time, ms, of the event that was applied with the id at this place."""
     start = place * ENTRY_BYTES + FINGERPRINT_BYTES
     return int.from_bytes(ids[start : start + _TIME_BYTES], "little", signed=True)
 
 
 def forget(tags: bytearray, ids: bytearray, place: int) -> None:
-    """No longer remember the id at this place."""
+    """Remove the id at this place."""
     del tags[place], ids[place * ENTRY_BYTES : (place + 1) * ENTRY_BYTES]
 
 
 def note(tags: bytearray, ids: bytearray, fingerprint: bytes, stamp: int, limit: int) -> None:
-    """Remember that an event with this id was applied, which is not known; only the newest `limit` are kept.
+    """Add an id that is not known. Keep only the newest `limit` ids.
 
-    `stamp`: its time (ms) plus its type's number, if that matters.
+    `stamp`: time of the event, ms, plus the number of its type if that matters.
     """
     tags.append(fingerprint[0])
     ids += fingerprint + stamp.to_bytes(8, "little", signed=True)
@@ -67,9 +67,9 @@ def note(tags: bytearray, ids: bytearray, fingerprint: bytes, stamp: int, limit:
 
 
 def unite(ids: bytearray, others: bytearray, window: int, limit: int) -> tuple[bytearray, list[tuple[int, int]]]:
-    """The ids of both in the order of their times, and the times and numbers of types of those that both had.
+    """Return the ids of two customers in the order of their times, and the times and type numbers of the copies.
 
-    Of an id that both had within `window` ms, the first is kept and the other one was a copy.
+    If both had an id within `window` ms, the first is kept and the other is a copy.
     """
     entries = sorted([*_entries(ids), *_entries(others)])
     known: dict[bytes, int] = {}
@@ -96,5 +96,5 @@ def _entries(ids: bytearray) -> list[tuple[int, bytes, bytes]]:
 
 
 def drop(tags: bytearray, ids: bytearray, number: int) -> None:
-    """Forget the oldest ones."""
+    """Remove the oldest `number` ids."""
     del tags[:number], ids[: number * ENTRY_BYTES]

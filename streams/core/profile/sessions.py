@@ -1,12 +1,13 @@
 """Counting sessions: runs of activity without a gap of `session_gap` or more.
 
-Sessions cannot be counted from a number alone once activity comes late, or two customers turn out to be one. So the
-newest `KEPT` are kept as intervals: within them the count is exact, whatever the order of arrival. The last one is in
-plain fields, those before it are packed in `Sessions.earlier`, the newest first, each as
+A number alone is not enough to count sessions if activity comes late, or if two customers are merged. So the newest
+`KEPT` sessions are kept as intervals: within them the count is exact, whatever the order of arrival. The last one is in
+plain fields. Those before it are packed in `Sessions.earlier`, newest first, each as
 
     u40 gap to the session after it, ms | u32 length, ms
 
-little-endian. What lies further apart than 34 years is not kept, and a session longer than 49 days is cut to that.
+little-endian. Sessions before a gap of more than 34 years are not kept, and a session longer than 49 days is cut to
+that.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ _WIDEST: Final = (1 << 40) - 1
 _LONGEST: Final = (1 << 32) - 1
 
 Span = tuple[int, int]
-"""When a session began and when it ended, ms."""
+"""Start and end of a session, ms."""
 
 
 def note(sessions: Sessions, at: int, gap: int) -> None:
-    """Activity at `at` (ms), in whatever order. What is older than the sessions that are kept changes nothing."""
+    """Count activity at `at`, ms, in any order. Activity older than the sessions that are kept changes nothing."""
     if sessions.count == 0:
         sessions.count, sessions.start, sessions.end = 1, at, at
     elif at >= sessions.end + gap:
@@ -44,9 +45,10 @@ def note(sessions: Sessions, at: int, gap: int) -> None:
 
 
 def unite(sessions: Sessions, others: Sessions, gap: int) -> None:
-    """Make it the sessions of both: those that overlap, or come within `gap` of each other, are one.
+    """Add another customer's sessions. Sessions that overlap, or are within `gap` ms of each other, become one.
 
-    Exact as long as neither has had more than `KEPT`; else what is no longer kept is taken to be apart.
+    The count is exact if neither has had more than `KEPT` sessions. Else sessions that are no longer kept count as
+    separate ones.
     """
     kept, more = spans(sessions), spans(others)
     if more:
@@ -54,7 +56,7 @@ def unite(sessions: Sessions, others: Sessions, gap: int) -> None:
 
 
 def spans(sessions: Sessions) -> list[Span]:
-    """The sessions that are kept, the newest first."""
+    """Return the sessions that are kept, newest first."""
     if sessions.count == 0:
         return []
     start, packed = sessions.start, sessions.earlier
@@ -66,17 +68,10 @@ def spans(sessions: Sessions) -> list[Span]:
     return found
 
 
-def convert(sessions: Sessions) -> None:
-    """Take over what a version wrote that kept no more than the end of the last session but one."""
-    if sessions.previous_end is not None:
-        sessions.earlier = _before(sessions.previous_end, sessions.previous_end, sessions.start, b"")
-        sessions.previous_end = None
-
-
-def _keep(sessions: Sessions, lost: int, of: list[Span], gap: int) -> None:
-    """Make it these sessions, joined where they are one, and so many older ones that are not kept."""
+def _keep(sessions: Sessions, lost: int, found: list[Span], gap: int) -> None:
+    """Set the sessions to those in `found`, joined where they are one, and `lost` older ones that are not kept."""
     joined: list[Span] = []
-    for start, end in sorted(of):
+    for start, end in sorted(found):
         if joined and start < joined[-1][1] + gap:
             joined[-1] = (joined[-1][0], max(joined[-1][1], end))
         else:
@@ -90,7 +85,7 @@ def _keep(sessions: Sessions, lost: int, of: list[Span], gap: int) -> None:
 
 
 def _before(start: int, end: int, next_start: int, earlier: bytes) -> bytes:
-    """A session before one that began at `next_start`, and those before it: packed, as many as are kept."""
+    """Return, packed, a session before one that began at `next_start`, and as many before it as are kept."""
     gap = next_start - end
     if gap > _WIDEST:
         return b""

@@ -1,4 +1,5 @@
-"""The profiles of one partition: live objects, packed bytes in memory or on disk, timers and erasure markers.
+"""The state of one partition: profiles, timers, erasure markers, and what a commit writes of them.
 
-`task_state.TaskState` is the entry. It knows no rules: `processing` and the packages above it tell it what changed.
+The entry is `task_state.TaskState`. It knows no rules: `processing` and the packages above it report every change of a
+profile to it. It imports `profile` and what is below that.
 """

@@ -1,6 +1,6 @@
-"""What a partition's state on disk consists of beside its records: written with them, so that a start reads no record.
+"""The state of a partition on disk beside its records, written together with them, so that a start reads no record.
 
-Plain data; `streams.core.store.task_state` fills it and takes it in.
+Plain data. `streams.core.store.task_state` makes and reads it.
 """
 
 from __future__ import annotations
@@ -8,56 +8,57 @@ from __future__ import annotations
 import msgspec
 
 VERSION = 1
-"""Raised when the layout on disk changes: what has another version is not read."""
+"""Raised when the layout on disk changes. Another version is not read."""
 
 
 class DiskCheckpoint(msgspec.Struct, array_like=True):
     """The state of a partition as of one write to disk, without profiles and timers."""
 
     version: int
-    note: bytes
-    """The owner's, opaque here."""
-    records: int
-    scheduled: int
-    """Profiles with a deadline to come."""
-    population: dict[str, int]
-    largest: int
-    commit: int
-    applied: list[int]
-    recent: list[bytes]
-    """The keys of the records of commits later than `recent_since`."""
-    recent_since: int
-    dirty: list[bytes]
+    note: bytes = b""
+    """The owner's note, opaque here."""
+    records: int = 0
+    """Profiles and aliases."""
+    scheduled: int = 0
+    """Profiles with a deadline."""
+    population: dict[str, int] = {}
+    largest: int = 0
+    commit: int = 0
+    applied: list[int] = []
+    recent: list[bytes] = []
+    """Keys of the records of commits later than `recent_since`."""
+    recent_since: int = 0
+    changed: list[bytes] = []
     """Keys whose record has to be written to the changelog again."""
-    graves: list[bytes]
-    """Keys whose tombstone is owed to the changelog."""
+    pending_tombstones: list[bytes] = []
+    """Keys of forgotten profiles whose tombstone has to be written to the changelog."""
     places: dict[str, dict[str, int]] = {}
-    """Customers in each stage of each track beside the lifecycle."""
+    """Customers in each stage of each track other than the lifecycle."""
     aliases: int = 0
-    marks: int = 0
-    """Of who was erased (`streams.core.store.erasure_markers`)."""
-    owed_marks: dict[bytes, bytes] = {}
-    """Those that have to be written to the changelog again."""
-    tombstones: list[bytes] = []
-    """Keys of records that a staler one of a zombie followed: they have to be deleted again."""
-    traces: list[bytes] = []
-    """Marks of those of whom something may be left in the files, or among the timers."""
+    markers: int = 0
+    """Number of erasure markers (`streams.core.store.erasure_markers`)."""
+    owed_markers: dict[bytes, bytes] = {}
+    """Erasure markers that have to be written to the changelog again."""
+    repeated_tombstones: list[bytes] = []
+    """Keys whose tombstone has to be written again, since an older record of a stale owner followed it."""
+    residue: list[bytes] = []
+    """Keys of the erasure markers of customers who may have left traces in the files or among the timers."""
 
 
 class UnknownVersion(ValueError):
-    """It was written by another version of this program."""
+    """The checkpoint was written by another version of this program."""
 
 
 _DECODER = msgspec.msgpack.Decoder(DiskCheckpoint)
 
 
 def encode(checkpoint: DiskCheckpoint) -> bytes:
-    """As it is stored."""
+    """Return the checkpoint as it is stored."""
     return msgspec.msgpack.encode(checkpoint)
 
 
 def decode(data: bytes) -> DiskCheckpoint:
-    """What `encode` made. Raises `ValueError` for anything else."""
+    """Return the checkpoint that `encode` made. Raises `ValueError` for anything else."""
     checkpoint = _DECODER.decode(data)
     if checkpoint.version != VERSION:
         raise UnknownVersion(f"its format is {checkpoint.version}, not {VERSION}")

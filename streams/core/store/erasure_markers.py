@@ -1,9 +1,8 @@
-"""What stays of who was erased: a mark that names nobody, so that what is read again or comes late brings nobody back.
+"""Erasure markers: records of erased ids that do not name them, so that older events bring no erased customer back.
 
-A mark is a record of the state, whose key is a keyed hash of the key of the profile's record, and whose value is the
-time up to which events of that id are passed over. Every partition has every mark: an id that was erased may turn up
-anywhere, as the owner of a device. Whoever knows an id can tell whether it was erased; nobody can tell ids from marks
-who does not know the salt.
+A marker is a record of the state. Its key is a keyed hash of the profile's record key, and its value is the time up to
+which events of that id are skipped. Every partition has every marker, since an erased id may turn up on any of them as
+the owner of a device. From an id and the salt one can compute the marker; without the salt no id can be found from it.
 """
 
 from __future__ import annotations
@@ -17,108 +16,119 @@ from streams.core.store.backend import MemoryBackend
 from streams.core.store.timers import Timers
 
 MARKER_PREFIX: Final = b"e"
-"""The first byte of the key of a mark."""
+"""First byte of the key of a marker."""
 NEVER: Final = -1
 _DIGEST_BYTES: Final = 16
 _VALUE: Final = struct.Struct("<Bq")
 _NO_PROFILE: Final = 255
-"""The first byte of a mark's value: to a version of this program that knows no marks, a profile of a newer one."""
+"""First byte of a marker's value. A program that does not know markers reads it as a profile of a newer format."""
 
 
 def is_marker(key: bytes) -> bool:
-    """Whether a record of the state is a mark."""
+    """Return True if a record of the state is an erasure marker."""
     return key.startswith(MARKER_PREFIX)
 
 
 class ErasureMarkers:
-    """The marks of a partition. Used by its `TaskState`, among whose cold records they are, and by the engine."""
+    """The erasure markers of a partition, which are among the packed records of its `TaskState`."""
 
-    def __init__(self, cold: MemoryBackend, salt: bytes, number: int) -> None:
-        """`number`: how many there are in `cold`. The salt has at most 64 bytes."""
+    def __init__(self, packed: MemoryBackend, salt: bytes, number: int) -> None:
+        """`number`: markers in `packed`. The salt has at most 64 bytes."""
         self.number = number
+        """Markers of this partition."""
         self.owed: dict[bytes, bytes] = {}
-        """Those that the changelog does not have yet."""
-        self._cold = cold
+        """Values of the markers that the changelog does not have yet, by key."""
+        self._packed = packed
         self._salt = salt
 
     def key_of(self, key: bytes) -> bytes:
-        """The key of the mark for a record's key."""
+        """Return the key of the marker for a record's key."""
         return MARKER_PREFIX + blake2b(key, digest_size=_DIGEST_BYTES, key=self._salt).digest()
 
     def erased_at(self, key: bytes) -> int:
-        """Up to when events for a record of this key are passed over, ms; -1: it was never erased."""
+        """Return the time, ms, up to which events for a record of this key are skipped; -1 if it was never erased."""
         return self._at(self.key_of(key)) if self.number else NEVER
 
     def set(self, key: bytes, at: int) -> None:
-        """What is in the record of this key is erased, as are all its events up to `at`."""
-        mark = self.key_of(key)
-        if at > (before := self._at(mark)):
-            self.owed[mark] = _VALUE.pack(_NO_PROFILE, at)
+        """Set the marker for a record's key: its events up to `at`, ms, are erased."""
+        marker = self.key_of(key)
+        if at > (before := self._at(marker)):
+            self.owed[marker] = _VALUE.pack(_NO_PROFILE, at)
             if before == NEVER:
                 self.number += 1
 
-    def restore(self, mark: bytes, value: bytes | None) -> None:
-        """Take in a record of the changelog. The latest time stays, whatever the order; nobody deletes one."""
-        before = self._cold.get(mark)
+    def restore(self, marker: bytes, value: bytes | None) -> None:
+        """Restore a record of the changelog. The latest time stays, whatever the order.
+
+        A marker that an earlier time or a tombstone followed is written to the changelog again.
+        """
+        before = self._packed.get(marker)
         if value is not None and (before is None or _time(value) >= _time(before)):
-            self._cold.put(mark, value)
-            self.owed.pop(mark, None)
+            self._packed.put(marker, value)
+            self.owed.pop(marker, None)
             if before is None:
                 self.number += 1
         elif before is not None:
-            self.owed[mark] = before
+            self.owed[marker] = before
 
     def changes(self) -> list[tuple[bytes, bytes | None]]:
-        """Those that are owed. In a flush they go behind the profiles: one that is cut off in between must not leave a
-        mark whose profile lives, since a request that is marked is taken to be done."""
+        """Return the markers that the changelog does not have yet, and take them to be written.
+
+        A flush writes them after the profiles. If it is cut off in between, there must be no marker whose profile still
+        exists: a request that has its marker is taken to be done.
+        """
         owed, self.owed = self.owed, {}
         written: list[tuple[bytes, bytes | None]] = []
-        for mark, value in owed.items():
-            self._cold.put(mark, value)
-            written.append((mark, value))
+        for marker, value in owed.items():
+            self._packed.put(marker, value)
+            written.append((marker, value))
         return written
 
-    def _at(self, mark: bytes) -> int:
-        value = self.owed.get(mark)
+    def _at(self, marker: bytes) -> int:
+        value = self.owed.get(marker)
         if value is None:
-            value = self._cold.get(mark)
+            value = self._packed.get(marker)
         return NEVER if value is None else _time(value)
 
 
 class ErasureResidue:
-    """What may be left of erased profiles whose records are gone: timers that lead nowhere, and where cold records are
-    on disk, what its files hold until they are rewritten. Used by `TaskState`."""
+    """Removes what may be left of erased profiles whose records are deleted.
 
-    def __init__(self, timers: Timers, marks: ErasureMarkers, has_deadline: Callable[[bytes], bool]) -> None:
-        """`has_deadline` tells of a key whether a profile has one: who was erased may have begun anew."""
+    That is entries of timers without a profile, and on disk the old content of files until they are rewritten. The
+    steps: `look` until `found`; `take` and `kept` around a write to disk, after which it is `written`; `removed`.
+    """
+
+    def __init__(self, timers: Timers, markers: ErasureMarkers, has_deadline: Callable[[bytes], bool]) -> None:
+        """`has_deadline`: True for a key whose profile has a deadline. An erased customer may have come back."""
         self.marks: dict[bytes, None] = {}
-        """Of those of whom there may be some."""
+        """Keys of the erasure markers of customers of whom something may be left."""
         self.found = False
-        """Whether their timers are taken away, but disk does not have it so."""
+        """True if their entries are removed from the timers, but not yet from disk."""
         self.written = False
-        """Whether it has: what is left is in what its files hold beside their records."""
+        """True if they are removed from disk too. The rest is the old content of files."""
         self._timers = timers
-        self._of = marks
+        self._partition_markers = markers
         self._has_deadline = has_deadline
-        self._looked_for: dict[bytes, None] = {}
+        self._searched: dict[bytes, None] = {}
+        """The part of `marks` that the present search is for."""
         self._walk: Iterator[None] | None = None
         self._taken = False
 
     @property
     def looking(self) -> bool:
-        """Whether `look` has something to do."""
+        """True if `look` has something to do."""
         return bool(self.marks) and not (self.found or self._taken or self.written)
 
     def left_by(self, key: bytes) -> None:
-        """The record of this key was deleted."""
-        if self._of.number and self._of.erased_at(key) != NEVER:
-            self.marks[self._of.key_of(key)] = None
+        """Note that the record of this key was deleted."""
+        if self._partition_markers.number and self._partition_markers.erased_at(key) != NEVER:
+            self.marks[self._partition_markers.key_of(key)] = None
 
     def look(self, most: int) -> None:
-        """Look at so many timers at most. To be called again and again until `found`."""
+        """Search `most` timer entries. Call it until `found`."""
         if self._walk is None:
-            self._looked_for = dict(self.marks)
-            self._walk = self._timers.purge(self._is_trace)
+            self._searched = dict(self.marks)
+            self._walk = self._timers.purge(self._is_residue)
         try:
             for _ in range(most):
                 next(self._walk)
@@ -126,22 +136,22 @@ class ErasureResidue:
             self._walk, self.found = None, True
 
     def take(self) -> None:
-        """What is found is about to be written to disk."""
+        """Note that the next write to disk removes the entries that were found."""
         self._taken, self.found = self._taken or self.found, False
 
     def kept(self) -> None:
-        """What was taken is written."""
+        """Note that this write is done."""
         self.written, self._taken = self.written or self._taken, False
 
     def removed(self) -> None:
-        """Nothing is left of those who were looked for."""
+        """Note that nothing is left of the customers of this search."""
         self.found = self.written = False
-        for mark in self._looked_for:
-            self.marks.pop(mark, None)
-        self._looked_for = {}
+        for marker in self._searched:
+            self.marks.pop(marker, None)
+        self._searched = {}
 
-    def _is_trace(self, key: bytes) -> bool:
-        return self._of.key_of(key) in self._looked_for and not self._has_deadline(key)
+    def _is_residue(self, key: bytes) -> bool:
+        return self._partition_markers.key_of(key) in self._searched and not self._has_deadline(key)
 
 
 def _time(value: bytes) -> int:

@@ -1,11 +1,11 @@
-"""Deadlines of many customers, earliest first.
+"""Deadlines of many profiles, earliest first.
 
-Lazy: a deadline that moves later costs nothing until the old one comes up, which is the common case (each activity
-pushes its customer's deadline back). So what comes up is a hint, and the engine looks at the profile.
+They are lazy. A deadline that moves later costs nothing until the old one comes up, which is the common case: each
+activity moves its customer's deadline. So an entry that comes up is only a hint, and the engine reads the profile.
 
-An entry is the deadline in bytes that sort as it does, then the key. For each profile that has a deadline there is one
-at or before it. Where that is cannot be told without a search, but for a hot profile a bound is known: a new entry is
-made only where the deadline comes to lie before that. Further entries of a key are hints that lead nowhere.
+An entry is the deadline, in bytes that sort as it does, followed by the key. Each profile with a deadline has an entry
+at that time or before. Its time is known only by a search, but for a live profile a bound is kept: a new entry is made
+only if the deadline moves to before the bound. Surplus entries of a key are hints without effect.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from typing import Final
 from streams.core.store.backend import Disk, timers_from
 
 NEAREST: Final = 10_000
+"""Timers in memory at least, if all are on disk."""
 NEVER: Final = 1 << 62
 _DEADLINE_BYTES: Final = 8
 _MIDDLE: Final = 1 << 63
-"""Added to a deadline, so that those before 1970 sort as well."""
+"""Added to a deadline, so that deadlines before 1970 sort as well."""
 _LENGTH_BYTES: Final = 2
 _STRETCH_BITS: Final = 20
-"""Of the ms of a deadline: entries of the same 17 minutes lie together until these have come."""
+"""Low bits of a deadline in ms. Entries of the same 17 minutes are kept together until that time comes."""
 
 
 def _sortable(deadline: int) -> bytes:
@@ -35,9 +36,9 @@ def _key(entry: bytes) -> bytes:
 
 
 class Timers:
-    """The entries are in memory: those of the present in a heap, the others packed, in no order, by stretches of time.
+    """Timers in memory: the nearest entries in a heap, the others packed by stretches of time, unsorted.
 
-    A million objects, or entries in dicts, would be no small part of what a million profiles take.
+    A million objects, or entries of dicts, would take a considerable part of the memory of a million profiles.
     """
 
     def __init__(self) -> None:
@@ -45,17 +46,17 @@ class Timers:
         """A heap."""
         self._scheduled = 0
         self.came_up = -NEVER
-        """The deadline, ms, of the entry that came up last."""
+        """Deadline, ms, of the entry that came up last."""
         self._bounds: dict[bytes, int] = {}
-        """Of the hot profiles with a deadline. NEVER: no entry is known."""
+        """Bounds of the live profiles with a deadline, ms. NEVER: no entry is known."""
         self._up: bytes | None = None
-        """The cold key that came up last: its entry is gone."""
+        """The key that came up last, if its profile is not live. Its entry is removed."""
         self._far: dict[int, bytearray] = {}
-        """Entries that are not near, by the number of their stretch, each behind its length."""
+        """Entries that are not near, by the number of their stretch, each preceded by its length."""
         self._stretches: list[int] = []
         """A heap of these numbers."""
         self._reached = -NEVER
-        """The stretch before which all entries are near."""
+        """Number of the stretch before which all entries are near."""
 
     def __len__(self) -> int:
         return self._scheduled
@@ -63,10 +64,10 @@ class Timers:
     # -- used by the engine
 
     def schedule(self, key: bytes, deadline: int) -> None:
-        """Make sure that `key` comes up at `deadline` or before."""
+        """Ensure that `key` comes up at `deadline`, ms, or before."""
         bound = self._bounds.get(key)
         if bound is None:
-            if key != self._up:  # else it is cold, and came up too early
+            if key != self._up:  # else its profile is not live, and it came up too early
                 self._scheduled += 1
                 self._bounds[key] = deadline
         elif deadline < bound:
@@ -78,10 +79,10 @@ class Timers:
         self._add(key, deadline)
 
     def due(self, until: int) -> bytes | None:
-        """Take out the key whose entry is the earliest at or before `until` (ties: by key), if any. It may have come up
-        too early.
+        """Remove the earliest entry at or before `until`, ms, and return its key; None if there is none. Ties: by key.
 
-        The caller fires what is due of it and arms it again with what is then its next deadline.
+        It may have come up too early. The caller fires the deadlines of the profile that are due, and schedules its
+        next one.
         """
         later = _sortable(until + 1)
         self._up = None
@@ -107,7 +108,7 @@ class Timers:
     # -- used by the state
 
     def cancel(self, key: bytes) -> None:
-        """The profile has no deadline any more."""
+        """Note that the profile has no deadline any more."""
         bound = self._bounds.pop(key, None)
         if bound is not None:
             self._scheduled -= 1
@@ -115,46 +116,48 @@ class Timers:
                 self._drop(key, bound)
 
     def loaded(self, key: bytes, deadline: int | None) -> None:
-        """The profile became hot; its deadline when it was last written.
+        """Note that the profile became live. `deadline`, ms, is as it was last written.
 
-        An entry is there or before, unless it just came up.
+        There is an entry at that time or before, unless it just came up.
         """
         if deadline is not None:
             self._bounds[key] = NEVER if key == self._up else deadline
 
     def evicted(self, key: bytes) -> None:
-        """The profile is hot no more."""
+        """Note that the profile is no longer live."""
         self._bounds.pop(key, None)
 
     def restored(self, key: bytes, before: int | None, deadline: int | None) -> None:
-        """Recovery found a record with this deadline, in the place of one with the deadline `before`."""
+        """Note that recovery restored a record with this deadline in place of one with the deadline `before`, ms."""
         self._scheduled += (deadline is not None) - (before is not None)
         if before is not None and (deadline is None or deadline < before):
             self._drop(key, before)
         if deadline is not None and (before is None or deadline < before):
             self._add(key, deadline)
 
-    def purge(self, is_trace: Callable[[bytes], bool]) -> Iterator[None]:
-        """Take away the entries that lead nowhere of keys that `is_trace` names. Goes on with each item that it is
-        asked for, while anything else may happen in between."""
-        traces: dict[bytes, None] = {}
+    def purge(self, is_residue: Callable[[bytes], bool]) -> Iterator[None]:
+        """Remove the entries of the keys for which `is_residue` is true. Each step of the iterator does a part of it.
+
+        Anything may happen between the steps.
+        """
+        residue: dict[bytes, None] = {}
         for number in list(self._far):
             for entry in _entries(self._far.get(number, bytearray())):
-                if is_trace(_key(entry)):
-                    traces[entry] = None
+                if is_residue(_key(entry)):
+                    residue[entry] = None
                 yield
         for entry in self._near.copy():  # last: what was far may have come near meanwhile
-            if is_trace(_key(entry)):
-                traces[entry] = None
+            if is_residue(_key(entry)):
+                residue[entry] = None
             yield
-        traces = {entry: None for entry in traces if is_trace(_key(entry))}  # some may have begun anew meanwhile
-        for number in {_stretch(entry) for entry in traces} & self._far.keys():
-            kept = [entry for entry in _entries(self._far[number]) if entry not in traces]
+        residue = {entry: None for entry in residue if is_residue(_key(entry))}  # some may have come back meanwhile
+        for number in {_stretch(entry) for entry in residue} & self._far.keys():
+            kept = [entry for entry in _entries(self._far[number]) if entry not in residue]
             self._far[number] = bytearray(b"".join([_packed(entry) for entry in kept]))
-        self._near = [entry for entry in self._near if entry not in traces]
+        self._near = [entry for entry in self._near if entry not in residue]
         heapify(self._near)
 
-    # -- where entries are
+    # -- inside
 
     def _add(self, key: bytes, deadline: int) -> None:
         entry, number = _sortable(deadline) + key, deadline >> _STRETCH_BITS
@@ -168,13 +171,13 @@ class Timers:
         far += _packed(entry)
 
     def _drop(self, key: bytes, deadline: int) -> None:
-        """What may be there is not needed: here, it leads nowhere when it comes up."""
+        """Remove an entry that is no longer needed. In memory it stays: it has no effect when it comes up."""
 
     def _popped(self, entry: bytes) -> None:
-        """It was taken out."""
+        """Note that an entry was removed from the heap."""
 
     def _load(self, until: int) -> bool:
-        """Have some entries near, if all that are there have come up; whether there are any up to `until`."""
+        """Load the next entries when all near ones have come up. Return False if there are none up to `until`."""
         if not self._stretches or self._stretches[0] > until >> _STRETCH_BITS:
             return False
         number = heappop(self._stretches)
@@ -185,40 +188,40 @@ class Timers:
 
 
 class TimersOnDisk(Timers):
-    """All entries are on disk, and the nearest in memory too."""
+    """Timers with all entries on disk, and the nearest in memory too."""
 
     def __init__(self, disk: Disk, scheduled: int, nearest: int = NEAREST) -> None:
-        """`scheduled`: how many profiles have a deadline. Up to 2 * `nearest` entries are in memory."""
+        """`scheduled`: profiles with a deadline. At most 2 * `nearest` entries are in memory."""
         super().__init__()
         self._disk = disk
         self._scheduled = scheduled
         self._nearest = nearest
         self._end: bytes | None = b""
-        """Entries before it are in memory, None if all are."""
+        """Entries before this one are in memory, all of them if it is None."""
         self._unwritten: dict[bytes, bool] = {}
-        """Entries added (True) or taken away (False) that disk does not have so."""
+        """Entries added (True) or removed (False) since the last `take`."""
         self.being_written: dict[bytes, bool] = {}
-        """Those of them that were taken to be written."""
+        """Entries added (True) or removed (False) that were taken, and are not on disk."""
 
-    def purge(self, is_trace: Callable[[bytes], bool]) -> Iterator[None]:
-        """As in memory. Those on disk are gone with the next write."""
+    def purge(self, is_residue: Callable[[bytes], bool]) -> Iterator[None]:
+        """Implement `Timers.purge`. The next write removes the entries from disk."""
         for changes in (self.being_written, self._unwritten):
-            for entry in [entry for entry, added in changes.items() if added and is_trace(_key(entry))]:
+            for entry in [entry for entry, added in changes.items() if added and is_residue(_key(entry))]:
                 self._unwritten[entry] = False
-        self._near = [entry for entry in self._near if not is_trace(_key(entry))]
+        self._near = [entry for entry in self._near if not is_residue(_key(entry))]
         heapify(self._near)
         for entry in timers_from(self._disk, b""):
-            if is_trace(_key(entry)):
+            if is_residue(_key(entry)):
                 self._unwritten[entry] = False
             yield
 
     def take(self) -> None:
-        """`being_written` becomes what disk does not have; `written` says that it does."""
+        """Move all changes since the last call to `being_written`, for the next write."""
         self.being_written.update(self._unwritten)
         self._unwritten = {}
 
     def written(self) -> None:
-        """Disk has what was taken."""
+        """Note that the entries in `being_written` are on disk."""
         self.being_written = {}
 
     def _add(self, key: bytes, deadline: int) -> None:
