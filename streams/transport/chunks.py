@@ -153,14 +153,14 @@ def _batches(records: PartitionRecords) -> Iterator[list[RawRecord]]:
 
 
 class _Results(OrderedDict[TopicPartition, Any]):
-    """Takes the place of `Fetcher._records`: what arrives for a chunked topic will be handed out as a `Chunk`."""
+    """Replace `Fetcher._records`: hand out each fetch result as a `Chunk`."""
 
     def __init__(self, observer: Observer) -> None:
         super().__init__()
         self._observer = observer
 
     def __setitem__(self, tp: TopicPartition, result: Any) -> None:
-        if type(result) is FetchResult and self._observer.is_chunked(tp.topic):
+        if type(result) is FetchResult:
             result.getall = functools.partial(_take, self._observer, result)
         super().__setitem__(tp, result)
 
@@ -185,11 +185,8 @@ class Observer(Protocol):
     unreadable: dict[TP, tuple[int, int]]
     """The position of what could not be read, and how often."""
 
-    def is_chunked(self, topic: str) -> bool:
-        """Whether the topic's records come in chunks."""
-
     def is_seldom(self, topic: str) -> bool:
-        """Whether it need not be asked for with each fetch."""
+        """Return True if the topic need not be part of every fetch."""
 
 
 def chunk_fetches(fetcher: Fetcher, observer: Observer, clock: Callable[[], int], arrived: Callable[[], None]) -> None:
@@ -229,10 +226,10 @@ def chunk_fetches(fetcher: Fetcher, observer: Observer, clock: Callable[[], int]
                         observer.fetches[tp] = Fetch(sent_at, end)
                         observer.ahead.pop(tp, None)
                         beyond += end - offset
-                    elif observer.is_chunked(tp.topic):  # a leader that was just elected does not know the end yet
+                    else:  # a leader that was just elected does not know the end yet
                         known = observer.ahead.get(tp)
                         observer.ahead[tp] = Ahead(offset, end, sent_at if known is None else known.since, sent_at)
-                elif state.awaiting_reset and observer.is_chunked(tp.topic):
+                elif state.awaiting_reset:
                     observer.out_of_range[tp] = offset  # aiokafka would go on from the beginning without a word
         pacing.fetched(beyond if result else 0)
         if result:

@@ -1,7 +1,8 @@
-"""The Faust transport for chunked topics: URL scheme `chunked://`.
+"""The Faust transport that reads records in chunks: URL scheme `chunked://`.
 
-A topic with `ChunkSchema` and `acks=False` is chunked: each poll gives one event (`Polled`), and its offsets are
-committed by whoever owns the chunks (`Consumer.commit_offsets`), never by Faust. Other topics go Faust's ordinary way.
+Every topic that is read has a `ChunkSchema` and `acks=False`: each poll gives one event (`Polled`), and the app commits
+the offsets (`Consumer.commit_offsets`), never Faust. The application has no other topics: the changelog of a
+`StateTable` has a `ChunkSchema`, and Faust's leader topic is switched off.
 """
 
 from __future__ import annotations
@@ -24,8 +25,7 @@ from faust.types import TP, ConsumerMessage
 from mode.services import WaitResults
 
 from streams.core.model.sources import Fetch
-from streams.transport import ordinary
-from streams.transport.chunks import Ahead, Chunk, ChunkSchema, SeldomSchema, chunk_fetches
+from streams.transport.chunks import Ahead, Chunk, SeldomSchema, chunk_fetches
 from streams.transport.handover import Handover
 from streams.transport.topic_ids import topic_ids
 
@@ -214,7 +214,7 @@ async def _resumed(begun: Any, waits_for: Any) -> Any:
 
 
 class Consumer(driver.Consumer):
-    """Faust's consumer with chunked topics beside ordinary ones."""
+    """Faust's consumer, reading chunks."""
 
     app: Any
     """An `Owner`."""
@@ -230,36 +230,30 @@ class Consumer(driver.Consumer):
         self.ahead: dict[TP, Ahead] = {}
         """Positions beyond the ends that fetches show. Written by the consumer's thread."""
         self.unreadable: dict[TP, tuple[int, int]] = {}
+        self._seldom: set[str] = set()
+        self._topics_seen = -1
         super().__init__(*args, **kwargs)
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
-    def is_chunked(self, topic: str) -> bool:
-        """Whether the topic's records come in chunks."""
-        return topic in self._chunked_topics()
-
     def is_seldom(self, topic: str) -> bool:
-        """Whether the topic need not be asked for with each fetch."""
-        return topic in self._chunked_topics() and topic in self._seldom
-
-    def _chunked_topics(self) -> set[str]:
+        """Return True if the topic need not be part of every fetch. Callable from any thread."""
         topics = self.app.topics
-        if len(topics) != getattr(self, "_topics_seen", -1):
+        if len(topics) != self._topics_seen:
             seen = len(topics)
-            self._chunked = {n for t in list(topics) if isinstance(t.schema, ChunkSchema) for n in t.topics}
             self._seldom = {n for t in list(topics) if isinstance(t.schema, SeldomSchema) for n in t.topics}
-            self._topics_seen = seen  # last: the consumer's thread asks as well
-        return self._chunked
+            self._topics_seen = seen  # last: the consumer's thread calls this method as well
+        return topic in self._seldom
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:
         """Called by Faust's fetcher.
 
-        What a poll brought of a chunked topic is one message, whose value is the partitions with their chunks
-        (`Polled`): while chunks are small, what Faust does for a message costs more than they do. It passes for one of
-        the first of these partitions. Of a changelog it is a message per partition: so recovery counts.
+        Yield one message per topic and poll, whose value is the partitions with their chunks (`Polled`): while chunks
+        are small, Faust's work for a message costs more than they do. The message bears the first of these partitions.
+        Of a changelog, yield a message per partition: recovery counts so.
         """
-        self.app.health.consumer_step()
+        self.app.health.consumer_heartbeat()
         if not self.flow_active:
             await self.wait(self.can_resume_flow.wait())
         active = set(self._get_active_partitions())  # as of now: it shrinks where a partition is paused
@@ -275,32 +269,23 @@ class Consumer(driver.Consumer):
             records: Any = await self._getmany(active_partitions=active, timeout=timeout)
         if not records or self.should_stop or not self.flow_active or self.app.consumer_generation_id != generation:
             return  # what was fetched before a rebalance is read again after it: every partition is sought then
-        singly = {}
         polled: dict[str, list[tuple[TP, Chunk]]] = {}
         for tp, chunk in records.items():
-            if not self.is_chunked(tp.topic):
-                singly[tp] = chunk
-                continue
             tp = ensure_TP(tp)
-            if tp in active or tp in self._buffered_partitions:
-                if tp.topic in self.app.tables.changelog_topics:
-                    if not self.flow_active or self.app.consumer_generation_id != generation:
-                        return
-                    yield tp, _message(tp, chunk, chunk, generation)
-                else:
-                    polled.setdefault(tp.topic, []).append((tp, chunk))
+            if tp not in active:
+                continue
+            if tp.topic in self.app.tables.changelog_topics:
+                if not self.flow_active or self.app.consumer_generation_id != generation:
+                    return
+                yield tp, _message(tp, chunk, chunk, generation)
+            else:
+                polled.setdefault(tp.topic, []).append((tp, chunk))
         last = next(reversed(polled.values()), None)
         for chunks in polled.values():
             if not self.flow_active or self.app.consumer_generation_id != generation:
                 return
             tp, chunk = chunks[0]
             yield tp, _message(tp, chunk, Polled(chunks, more=chunks is not last), generation)
-        for tp, record in self.scheduler.iterate(singly):
-            if not self.flow_active or self.app.consumer_generation_id != generation:
-                return
-            tp = ensure_TP(tp)
-            if tp in active or tp in self._buffered_partitions:
-                yield tp, self._to_message(tp, record)
 
     async def wait_first(self, *coros: Any, timeout: Any = None) -> Any:
         """Called by Faust's fetcher to hand a message over, and for other waits.
@@ -322,18 +307,17 @@ class Consumer(driver.Consumer):
         try:
             while not handing_over.done():
                 await asyncio.wait((handing_over,), timeout=STEP_S)
-                self.app.health.consumer_step()  # it waits for room, and so for a commit: a restart would not help
+                self.app.health.consumer_heartbeat()  # it waits for room, hence for a commit: a restart would not help
         finally:
             handing_over.cancel()
         return handing_over.result()
 
     def on_buffer_full(self, tp: TP) -> None:
-        """Called by Faust when a queue is nearly full.
+        """Called by Faust when a queue is nearly full: do nothing.
 
-        That of a chunked topic always is: what is handed over waits. Faust would then fetch what the app has paused.
+        The queues, of size 1, always are: a message that is handed over waits for room. Faust would stop to fetch the
+        partition, and fetch it again at the next room, even if the app has paused it.
         """
-        if not self.is_chunked(tp.topic):
-            super().on_buffer_full(tp)
 
     async def sleep(self, n: Any) -> None:
         """Called by Faust's fetcher before each poll, with 0."""
@@ -343,17 +327,12 @@ class Consumer(driver.Consumer):
             await asyncio.sleep(0)
 
     def sources(self) -> frozenset[TP]:
-        """The assigned partitions of chunked topics that are not changelogs."""
+        """The assigned partitions of all topics but changelogs."""
         return self._sources(self.assignment())
 
     def _sources(self, tps: Iterable[TP]) -> frozenset[TP]:
         changelogs = self.app.tables.changelog_topics
-        return frozenset(tp for tp in map(ensure_TP, tps) if self.is_chunked(tp.topic) and tp.topic not in changelogs)
-
-    def _ordinary(self) -> frozenset[TP]:
-        """The assigned partitions of ordinary topics that are not changelogs."""
-        tps, changelogs = map(ensure_TP, self.assignment()), self.app.tables.changelog_topics
-        return frozenset(tp for tp in tps if not self.is_chunked(tp.topic) and tp.topic not in changelogs)
+        return frozenset(tp for tp in map(ensure_TP, tps) if tp.topic not in changelogs)
 
     async def perform_seek(self) -> None:
         """Called by Faust when recovery is complete, before processing starts.
@@ -362,7 +341,6 @@ class Consumer(driver.Consumer):
         empties its queues once more before it goes on.
         """
         async with self.between_polls:
-            await ordinary.seek(self, self._ordinary())
             await self.app.on_sources_assigned(self.sources())
 
     async def seek_source(self, tp: TP, offset: int) -> None:
@@ -374,7 +352,6 @@ class Consumer(driver.Consumer):
         """Called by Faust at the start of every rebalance."""
         self.stop_flow()
         await self.app.on_sources_revoked()
-        await ordinary.commit(self)
         self.fetches.clear()
         self.ahead.clear()
         await super().on_partitions_revoked(revoked)

@@ -10,7 +10,6 @@ from faust.tables.recovery import Recovery as FaustRecovery
 from faust.types import TP
 
 from streams.transport.patience import patiently
-from streams.transport.table import StateTable
 
 
 class Recovery(FaustRecovery):
@@ -50,8 +49,8 @@ class Recovery(FaustRecovery):
         await self._seek_offsets(self.app.consumer, self.active_tps, self.active_offsets, "active")
 
     async def _build_verified_offsets(self, consumer: Any, tps: set[TP], destination: Any, title: str) -> None:
-        tables = {tp: table for tp in tps if isinstance(table := self.tp_to_table[tp], StateTable)}
-        if known := {tp for tp in tables if destination[tp] is not None}:
+        tables: Any = self.tp_to_table  # all of them `StateTable`s
+        if known := {tp for tp in tps if destination[tp] is not None}:
             ends, firsts = await consumer.highwaters(*known), await consumer.earliest_offsets(*known)
             for tp in known:
                 if not tables[tp].data.verify(tp, firsts.get(tp) or 0, ends.get(tp) or 0):

@@ -20,7 +20,7 @@ from streams.core.model.sources import Fetch
 from streams.transport.chunks import READ_AGAIN, SELDOM_MS, Ahead, Chunk, Lost, chunk_fetches
 from streams.transport.pacing import FEW, FLOWING, IDLE, MANY, POURING, TRICKLING, Pacing
 
-CLICKS, PLAIN = TopicPartition("clicks", 0), TopicPartition("plain", 0)
+CLICKS, ERASURES = TopicPartition("clicks", 0), TopicPartition("erasures", 0)
 
 
 def test_a_chunk_counts_if_the_position_moved() -> None:
@@ -39,11 +39,8 @@ class Observer:
         self.ahead: dict[TP, Ahead] = {}
         self.unreadable: dict[TP, tuple[int, int]] = {}
 
-    def is_chunked(self, topic: str) -> bool:
-        return topic == "clicks"
-
     def is_seldom(self, topic: str) -> bool:
-        return topic == "plain"
+        return topic == "erasures"
 
 
 class FetcherHarness:
@@ -52,7 +49,7 @@ class FetcherHarness:
     def __init__(self) -> None:
         self.now = 1_000
         self.states: dict[TopicPartition, Any] = {
-            tp: SimpleNamespace(timestamp=5, lso=None, highwater=50, awaiting_reset=False) for tp in (CLICKS, PLAIN)
+            tp: SimpleNamespace(timestamp=5, lso=None, highwater=50, awaiting_reset=False) for tp in (CLICKS, ERASURES)
         }
         self.assignment = SimpleNamespace(active=True, state_value=self.states.get)
         self.answer: Callable[[], bool] = lambda: True
@@ -73,7 +70,7 @@ class FetcherHarness:
         return self.answer()
 
     async def fetch(self, *topics: str, node: int = 1) -> None:
-        of = {"clicks": [(0, 41, 0)], "plain": [(0, 7, 0)]}
+        of = {"clicks": [(0, 41, 0)], "erasures": [(0, 7, 0)]}
         request = SimpleNamespace(topics=[(topic, of[topic]) for topic in topics or of])
         await self.fetcher._proc_fetch_request(self.assignment, node, request)
 
@@ -140,7 +137,7 @@ async def test_a_clock_set_back_meanwhile_counts_as_of_now() -> None:
     assert harness.observer.fetches[TP("clicks", 0)].sent_at == 200
 
 
-async def test_a_position_that_a_chunked_topic_does_not_have_is_noted() -> None:
+async def test_position_that_a_topic_does_not_have_is_noted() -> None:
     harness = FetcherHarness()
 
     def answer() -> bool:
@@ -150,7 +147,7 @@ async def test_a_position_that_a_chunked_topic_does_not_have_is_noted() -> None:
 
     harness.answer = answer
     await harness.fetch()
-    assert harness.observer.out_of_range == {TP("clicks", 0): 41}  # other topics are Faust's
+    assert harness.observer.out_of_range == {TP("clicks", 0): 41, TP("erasures", 0): 7}
 
 
 async def test_an_end_before_the_position_proves_nothing_and_is_noted_until_it_is_right() -> None:
@@ -209,24 +206,24 @@ async def test_a_fetch_asks_as_the_last_one_of_that_node_went() -> None:
 async def test_seldom_topic_is_fetched_once_a_second_from_each_node() -> None:
     harness = FetcherHarness()
     await harness.fetch()
-    assert harness.asked == ["clicks", "plain"]
-    harness.states[PLAIN].timestamp = 5
+    assert harness.asked == ["clicks", "erasures"]
+    harness.states[ERASURES].timestamp = 5
     harness.now += SELDOM_MS - 1
     await harness.fetch()
     assert harness.asked == ["clicks"]
-    assert harness.states[PLAIN].timestamp == 5  # it is no failure not to have been asked for
-    await harness.fetch("plain")
-    assert harness.asked == ["plain"]  # there is nothing else to ask for
+    assert harness.states[ERASURES].timestamp == 5  # it is no failure not to have been asked for
+    await harness.fetch("erasures")
+    assert harness.asked == ["erasures"]  # there is nothing else to ask for
     await harness.fetch()
     assert harness.asked == ["clicks"]
     await harness.fetch(node=2)
-    assert harness.asked == ["clicks", "plain"]
+    assert harness.asked == ["clicks", "erasures"]
     harness.now += SELDOM_MS
     await harness.fetch()
-    assert harness.asked == ["clicks", "plain"]
+    assert harness.asked == ["clicks", "erasures"]
     harness.now -= 10 * SELDOM_MS  # the clock was set back
     await harness.fetch()
-    assert harness.asked == ["clicks", "plain"]
+    assert harness.asked == ["clicks", "erasures"]
 
 
 # ----------------------------------------------------------------------------------------------- what is in a fetch

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from aiokafka.consumer.subscription_state import SubscriptionState
 from aiokafka.errors import CommitFailedError, ConsumerStoppedError, KafkaError
-from aiokafka.structs import OffsetAndMetadata
 from faust.tables.recovery import Recovery as FaustRecovery
 from faust.transport.drivers.aiokafka import Consumer as FaustConsumer
 from faust.types import TP
@@ -23,7 +22,6 @@ from streams.transport.recovery import Recovery
 
 CLICKS = TP("clicks", 0)
 VISITS = TP("visits", 0)
-"""A partition of an ordinary topic."""
 
 
 class Driven(Consumer):
@@ -38,14 +36,12 @@ class Driven(Consumer):
         self.active = {CLICKS}
         self.answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self.between_polls = asyncio.Lock()
-        self._buffered_partitions = set()
-        self.scheduler: Any = SimpleNamespace(iterate=lambda records: iter(()))
         self.app = self
         self.loop = asyncio.get_running_loop()
         self._stopped, self._crashed = Event(), Event()
 
     # what it asks of its app
-    health: Any = SimpleNamespace(consumer_step=lambda: None)
+    health: Any = SimpleNamespace(consumer_heartbeat=lambda: None)
     tables: Any = SimpleNamespace(changelog_topics=frozenset())
     rebalancing = False
 
@@ -60,9 +56,6 @@ class Driven(Consumer):
         self.events.append("let go")
 
     # what it asks of Faust's consumer
-    def is_chunked(self, topic: str) -> bool:
-        return True
-
     def assignment(self) -> set[TP]:
         return {CLICKS}
 
@@ -224,7 +217,7 @@ async def test_consumer_that_waits_for_room_is_healthy(monkeypatch: pytest.Monke
     monkeypatch.setattr(driver, "STEP_S", 0.001)
     consumer, queue = Driven(), asyncio.Queue[int](1)
     stepped = asyncio.Event()
-    consumer.health = SimpleNamespace(consumer_step=stepped.set)
+    consumer.health = SimpleNamespace(consumer_heartbeat=stepped.set)
     await queue.put(1)
     waiting = asyncio.create_task(consumer.wait_first(put(queue, 2), asyncio.Event().wait()))
     await stepped.wait()
@@ -246,7 +239,7 @@ async def test_cancelled_consumer_without_room_hands_nothing_over() -> None:
     assert queue.empty()
 
 
-async def test_a_full_queue_keeps_only_ordinary_topics_from_being_fetched() -> None:
+async def test_a_full_queue_keeps_no_topic_from_being_fetched() -> None:
     """Faust fetches a partition again as soon as there is room, even if the application has paused it."""
     consumer = Driven()
     consumer.on_buffer_full(CLICKS)
@@ -443,106 +436,3 @@ async def test_a_poll_takes_nothing_in_a_rebalance() -> None:
     thread._handover.arrived(thread._take)
     assert await poll == {}
     assert thread._records.keys() == {CLICKS}
-
-
-class Mixed(Driven):
-    """A consumer with ordinary topics. The group has committed an offset of one partition, and none of another."""
-
-    fresh = TP("visits", 1)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.tables = SimpleNamespace(changelog_topics=frozenset({"state", "counts"}))
-        self.positions: dict[TP, int] = {}
-        self._committed_offset = {}
-
-    def is_chunked(self, topic: str) -> bool:
-        return topic in ("clicks", "state")
-
-    def assignment(self) -> set[TP]:
-        return {CLICKS, VISITS, self.fresh, TP("state", 0), TP("counts", 0)}
-
-    async def committed_offsets(self, tps: Any) -> dict[TP, OffsetAndMetadata]:
-        assert set(tps) == {VISITS, self.fresh}
-        return {VISITS: OffsetAndMetadata(7, "")}
-
-    async def earliest_offsets(self, *tps: TP) -> dict[TP, int]:
-        return dict.fromkeys(tps, 3)
-
-    async def seek_wait(self, partitions: Any) -> None:
-        self.events.append("ordinary sought")
-        self.positions = partitions
-
-
-async def test_ordinary_records_polled_before_a_rebalance_are_read_again() -> None:
-    consumer = Mixed()
-    consumer.active = {VISITS}
-    poll = asyncio.create_task(taken(consumer))
-    await asyncio.sleep(0)
-    consumer.generation = 2
-    seek = asyncio.create_task(consumer.perform_seek())
-    await asyncio.sleep(0)
-    consumer.answer.set_result({VISITS: [SimpleNamespace(offset=7)]})
-    assert await poll == []
-    await seek
-    assert consumer.events == ["polled", "ordinary sought", "sought"]
-    assert consumer.positions == {VISITS: 7, consumer.fresh: 3}
-    assert consumer._committed_offset == {VISITS: 7}
-
-
-class Revoked(Driven):
-    """A consumer that loses its partitions with uncommitted work of an ordinary topic."""
-
-    def __init__(self, patience: float) -> None:
-        super().__init__()
-        self._acked = {VISITS: [7]}
-        self.fetches, self.ahead = {}, {}
-        self.flow_control = SimpleNamespace(
-            suspend=lambda: self.events.append("suspended"), clear=lambda: self.events.append("cleared")
-        )
-        self.conf = SimpleNamespace(broker_rebalance_timeout=patience)
-        self.may_commit: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def stop_flow(self) -> None:
-        self.events.append("stopped")
-
-    async def maybe_wait_for_commit_to_finish(self) -> bool:
-        return False
-
-    async def force_commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
-        await self.may_commit
-        self.events.append("committed")
-        return True
-
-
-@pytest.mark.parametrize("answers", [True, False], ids=["", "unless the broker does not answer in time"])
-async def test_ordinary_topics_are_committed_before_faust_forgets_them(
-    monkeypatch: pytest.MonkeyPatch, answers: bool
-) -> None:
-    consumer = Revoked(patience=60 if answers else 0.01)
-    if answers:
-        consumer.may_commit.set_result(None)
-
-    async def revoked(self: Driven, tps: set[TP]) -> None:
-        self.events.append("forgotten")
-
-    monkeypatch.setattr(FaustConsumer, "on_partitions_revoked", revoked)
-    await consumer.on_partitions_revoked({CLICKS, VISITS})
-    assert consumer.events == [
-        "stopped", "let go", "suspended", "cleared", *["committed"] * answers, "forgotten",
-    ]  # fmt: skip
-
-
-async def test_ordinary_tables_are_not_verified_against_the_changelog(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Faust's stores cannot report their contents. Recovery knows what they have read."""
-    built: list[Any] = []
-
-    async def build(self: Any, consumer: Any, tps: set[TP], destination: Any, title: str) -> None:
-        built.append(dict(destination))
-
-    monkeypatch.setattr(FaustRecovery, "_build_offsets", build)
-    recovery: Any = object.__new__(Recovery)
-    counts = TP("counts", 0)
-    recovery.tp_to_table = {counts: SimpleNamespace(data=object())}
-    await recovery._build_offsets(None, {counts}, {counts: 5}, "active")
-    assert built == [{counts: 5}]

@@ -39,7 +39,7 @@ RELIED_ON: dict[Any, dict[str, str]] = {
         "_client": "asks what topics are there",
         "_subscription": "knows when the consumer was last polled",
         "_coordinator": "committed offsets with metadata; the generation of the member",
-        "_max_poll_records": "how many a poll of an ordinary topic gives",
+        "_max_poll_records": "passed on with each poll",
         "_closed": "polled no more",
     },
     aiokafka.AIOKafkaProducer: {
@@ -99,17 +99,13 @@ RELIED_ON: dict[Any, dict[str, str]] = {
         "_ensure_consumer": "the aiokafka consumer",
         "_fetch_records": "one poll, on the consumer's thread",
     },
-    driver.Consumer: {"_new_consumer_thread": "makes the thread", "_to_message": "an ordinary record as a message"},
+    driver.Consumer: {"_new_consumer_thread": "makes the thread"},
     driver.Producer: {"_settings_extra": "settings of the aiokafka producer", "_ensure_producer": "that producer"},
     Consumer: {
         "_get_active_partitions": "what is to be polled",
         "_getmany": "one poll",
-        "_buffered_partitions": "paused while their buffer is full",
         "_read_offset": "the last offset handed out; None after a seek",
-        "_acked": "by partition: what of ordinary topics is done and not committed yet",
-        "_committed_offset": "by partition: what is not to be committed again",
         "can_resume_flow": "set while records may flow",
-        "scheduler": "mixes the partitions of ordinary topics",
     },
     ThreadDelegateConsumer: {"_thread": "the consumer's thread"},
     Recovery: {
@@ -174,7 +170,6 @@ def test_code_around_private_names_is_unchanged() -> None:
     assert "await self.sleep(0)" in consumer
     built = inspect.getsource(FetchRequest.build)
     assert built.count("self._max_wait_ms,") == built.count("self._min_bytes,") > 1
-    assert "self._acked.pop(tp, None)" in inspect.getsource(Consumer.on_partitions_revoked)  # before it would commit
     source = inspect.getsource(fetcher)
     for text in ("self._records[tp] = FetchResult(", "self._proc_fetch_request(", "tp_state.timestamp = now_ms",
                  "tp_state.lso = lso",

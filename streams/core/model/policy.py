@@ -17,7 +17,7 @@ LARGEST_AMOUNT = 2**63 - 1
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """How the core behaves. The defaults are the shipped playbook; what none names is the deployment's to say
-    (`Settings.load_playbook`)."""
+    (`streams.deployment.load_playbook`)."""
 
     currency: str = "EUR"
     """Shown where a profile has no order yet, and taken for events that name none."""

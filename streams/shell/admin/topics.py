@@ -188,7 +188,7 @@ async def _status(
             f"{PREFIX}{key.upper()} to the name that it has.",
         )
     if key in _INPUTS and partitions != settings.partitions:
-        co_partitioned = key.replace("_topic", "_well_keyed")
+        co_partitioned = key.replace("_topic", "_co_partitioned")
         if key == _REQUESTS:
             return TopicStatus(
                 topic,
