@@ -357,9 +357,9 @@ def test_failed_erasure_request_is_logged_without_a_name(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     assert ask(erasing, "/v1/customers/%FF", "DELETE", Authorization=BEARER)[0] == 400
-    asked.fails = UserError("this id names nobody")
+    asked.fails = UserError("this id names no customer")
     status, _, body = ask(erasing, "/v1/customers/null", "DELETE", Authorization=BEARER)
-    assert (status, json.loads(body)["status"]) == (400, "this id names nobody")
+    assert (status, json.loads(body)["status"]) == (400, "this id names no customer")
     asked.fails = TimeoutError("of c-77")
     status, _, body = ask(erasing, "/v1/customers/c-77", "DELETE", Authorization=BEARER)
     assert (status, b"ask again" in body) == (503, True)
