@@ -157,4 +157,4 @@ def test_full_disk_leaves_the_previous_failure_file(tmp_path: Path) -> None:
 def test_missing_data_directory_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         last_failure.note(tmp_path / "gone", RuntimeError(), 5)
-    assert "cannot be noted" in caplog.text
+    assert "cannot be kept" in caplog.text
