@@ -48,9 +48,9 @@ class ErasureEndpoint(NamedTuple):
 
     token: str
     ask: Callable[[str, bool], str]
-    """Requests the erasure of a customer id (True) or an anonymous id (False), and returns the id of the request once the
-    broker has it. Called in a thread of the server. Raises `UserError` for an id that no profile can have, and any other
-    exception if the request failed."""
+    """Requests the erasure of a customer id (True) or an anonymous id (False), and returns the id of the request once
+    the broker has it. Called in a thread of the server. Raises `UserError` for an id that no profile can have, and any
+    other exception if the request failed."""
 
 
 class Health:

@@ -30,8 +30,8 @@ class RecoveryStuck(Fault):
     def __init__(self, left: int, partitions: list[int]) -> None:
         super().__init__(
             f"Recovery has stood still at {left} changelog records of partitions {partitions} although the broker "
-            f"answers, and {RESTARTS} restarts of reading have not helped. Nothing is lost. This worker ends, so that a "
-            "new one can try. If it repeats, compare the end offsets of these partitions of the changelog with the "
+            f"answers, and {RESTARTS} restarts of reading have not helped. Nothing is lost. This worker ends, so that "
+            "a new one can try. If it repeats, compare the end offsets of these partitions of the changelog with the "
             "records that can be read from them (kafka-get-offsets, kafka-console-consumer)."
         )
 
@@ -99,7 +99,7 @@ class RecoveryProgress:
             self._began = self._logged_at = self._moved_at = now
             self._to_read = left
             self._samples.clear()
-            log.info("Recovery: %d changelog records of partitions %s are to be read", left, sorted(remaining))
+            log.info("Recovery: %d changelog records to read, of partitions %s", left, sorted(remaining))
         elif left < self.figures.records_left:
             self._moved_at = now
         self._samples.append((now, left))
