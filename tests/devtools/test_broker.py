@@ -61,7 +61,7 @@ def test_broker_ends_with_the_process_that_started_it(number: signal.Signals) ->
 def test_a_taken_port_is_a_clear_mistake() -> None:
     with socket.create_server((HOST, 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(UserError, match=f"port {port} is taken"):
+        with pytest.raises(UserError, match=f"port {port} is in use"):
             EmbeddedBroker(port).start()
 
 

@@ -54,7 +54,9 @@ def test_recovery_rate_is_that_of_the_last_seconds(watched: Watched) -> None:
 def test_stalled_recovery_is_warned_of_at_intervals(watched: Watched) -> None:
     watched.saw(0, p0=500)
     lines = [line for _ in range(95) for line in watched.saw(1, p0=500)]
-    assert [line.split(";")[0] for line in lines] == [f"Recovery has not read any record for {s} s" for s in (30, 60, 90)]
+    assert [line.split(";")[0] for line in lines] == [
+        f"Recovery has not read any record for {s} s" for s in (30, 60, 90)
+    ]
     assert watched.watch.figures == Figures(500, 0.0, None)
     assert watched.saw(1, p0=400)[0].startswith("Recovery: 400 changelog records left")
     assert watched.saw(4, p0=300) == []

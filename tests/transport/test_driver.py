@@ -214,7 +214,7 @@ async def test_a_chunk_for_which_there_is_no_room_waits_for_it() -> None:
 
 async def test_consumer_that_waits_for_room_is_healthy(monkeypatch: pytest.MonkeyPatch) -> None:
     """It waits as long as a commit does, which waits for the broker: no reason to restart the worker."""
-    monkeypatch.setattr(driver, "STEP_S", 0.001)
+    monkeypatch.setattr(driver, "HEARTBEAT_S", 0.001)
     consumer, queue = Driven(), asyncio.Queue[int](1)
     stepped = asyncio.Event()
     consumer.health = SimpleNamespace(consumer_heartbeat=stepped.set)
@@ -273,7 +273,7 @@ async def test_a_member_that_was_given_up_commits_nothing() -> None:
     thread = object.__new__(ConsumerThread)
     client = SimpleNamespace(_coordinator=SimpleNamespace(generation=-1), commit=None)
     thread._consumer = client
-    with pytest.raises(CommitFailedError, match="no member of its group"):
+    with pytest.raises(CommitFailedError, match="no longer a member of its group"):
         await thread.commit_offsets({CLICKS: (7, "")})
 
 
