@@ -41,7 +41,7 @@ class LocalBroker(abc.ABC):
     name: str
     """Name in messages."""
     remedy: str
-    """What to do after its death, for messages."""
+    """Remedy after its death, for messages."""
 
     def __init__(self, port: int = 0) -> None:
         self._wanted_port = port

@@ -1,7 +1,7 @@
 """Faults: the reasons for which a running worker ends by itself.
 
 They are topics that do not match the state, of which nothing is reset silently; commits that fail; partitions that the
-group has given to another worker; and defects. Each sentence says what happened, what was not changed, and what to do;
+group has given to another worker; and defects. Each sentence names the cause, what was not changed, and the remedy;
 docs/operations.md cites it.
 """
 
@@ -139,7 +139,7 @@ class IdentityResolutionOff(Fault):
 
 
 class FetchingEnded(Fault):
-    """The Kafka client reads no more or has left its group, because of its own fault or because the broker said so."""
+    """The Kafka client reads no more or has left its group, because of its own fault or on request of the broker."""
 
     reason = "fetching_ended"
     passes = True

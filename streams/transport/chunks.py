@@ -200,7 +200,7 @@ def chunk_fetches(fetcher: Fetcher, observer: Observer, clock: Callable[[], int]
     pacings: defaultdict[int, Pacing] = defaultdict(Pacing)
     """Pacing by node: the partitions that one leads may be quiet while records of another flow."""
     asked_for_all: dict[int, int] = {}
-    """By node, time of the last fetch of all topics, ms."""
+    """Time of the last fetch of all topics by node, ms."""
 
     async def observed(assignment: Any, node_id: int, request: Any) -> Any:
         sent_at = clock()

@@ -153,7 +153,7 @@ async def test_erasures_topic_without_append_times_is_reported(settings: Setting
     assert "from the requester's clock, which may be wrong, so set it to LogAppendTime" in named.detail
 
 
-async def test_the_changelog_is_checked_when_it_is_there(settings: Settings, admin: AIOKafkaAdminClient) -> None:
+async def test_existing_changelog_is_checked(settings: Settings, admin: AIOKafkaAdminClient) -> None:
     await topics.ensure(settings)
     changelog = topics.changelog_topic(settings)
     await make(admin, changelog, 2, cleanup_policy="compact")
@@ -200,7 +200,7 @@ def test_unreachable_broker_is_reported_after_the_wait(create: bool) -> None:
         topics.run(settings, create)
 
 
-def test_unreachable_broker_is_asked_ever_more_rarely_and_that_is_logged(
+def test_requests_to_an_unreachable_broker_become_rarer_and_are_logged(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with EmbeddedBroker() as broker:
@@ -217,7 +217,7 @@ def test_unreachable_broker_is_asked_ever_more_rarely_and_that_is_logged(
         pauses.append(seconds)
         loop.now += seconds
         if loop.now > 60:
-            raise KeyboardInterrupt  # a client that would wait for ever is given up
+            raise KeyboardInterrupt  # ends a client that would wait for ever
 
     monkeypatch.setattr(topics, "asyncio", SimpleNamespace(sleep=sleep, get_running_loop=lambda: loop))
     with pytest.raises(KeyboardInterrupt):

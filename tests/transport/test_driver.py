@@ -1,4 +1,4 @@
-"""The consumer in a rebalance: it takes no record that nobody will read again."""
+"""The consumer in a rebalance: no record is lost."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ VISITS = TP("visits", 0)
 
 
 class Driven(Consumer):
-    """A consumer without Faust. Its polls end and its generation changes when the test says so."""
+    """A consumer without Faust. The test ends its polls and changes its generation."""
 
     should_stop = False
     flow_active = True
@@ -40,7 +40,7 @@ class Driven(Consumer):
         self.loop = asyncio.get_running_loop()
         self._stopped, self._crashed = Event(), Event()
 
-    # what it asks of its app
+    # its app
     health: Any = SimpleNamespace(consumer_heartbeat=lambda: None)
     tables: Any = SimpleNamespace(changelog_topics=frozenset())
     rebalancing = False
@@ -53,9 +53,9 @@ class Driven(Consumer):
         self.events.append("sought")
 
     async def on_sources_revoked(self) -> None:
-        self.events.append("let go")
+        self.events.append("released")
 
-    # what it asks of Faust's consumer
+    # Faust's consumer
     def assignment(self) -> set[TP]:
         return {CLICKS}
 
@@ -142,7 +142,7 @@ async def test_poll_gives_one_message_per_topic_and_one_per_changelog_partition(
     ]
 
 
-async def test_the_seek_waits_for_a_poll_of_before_the_rebalance_and_what_that_brings_is_dropped() -> None:
+async def test_seek_waits_for_a_poll_from_before_the_rebalance_whose_records_are_dropped() -> None:
     """Otherwise the poll could return records after the seek, which are lost when Faust empties its queues."""
     consumer = Driven()
     poll = asyncio.create_task(taken(consumer))
@@ -268,7 +268,7 @@ async def test_error_of_handing_over_is_raised() -> None:
         await Driven().wait_first(fail(), asyncio.Event().wait())
 
 
-async def test_a_member_that_was_given_up_commits_nothing() -> None:
+async def test_removed_member_of_the_group_commits_nothing() -> None:
     """A commit without a generation would be accepted by an empty group, with stale offsets."""
     thread = object.__new__(ConsumerThread)
     client = SimpleNamespace(_coordinator=SimpleNamespace(generation=-1), commit=None)
@@ -278,7 +278,7 @@ async def test_a_member_that_was_given_up_commits_nothing() -> None:
 
 
 class Fencing:
-    """An owner whose partitions are fenced when the test says so."""
+    """An owner whose partitions the test fences."""
 
     def __init__(self) -> None:
         self.may_read: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -287,7 +287,7 @@ class Fencing:
         await self.may_read
 
 
-async def test_recovery_asks_nothing_of_the_log_before_the_predecessors_are_fenced(
+async def test_recovery_reads_nothing_before_the_predecessors_are_fenced(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked: list[str] = []
@@ -322,7 +322,7 @@ async def test_new_assignment_is_announced_before_anything_else(monkeypatch: pyt
     assert told == [frozenset({CLICKS, TP("orders", 0)})]
 
 
-async def test_recovery_is_given_the_time_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_recovery_has_no_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Faust treats a step that is slower than its timeout as the end of the service."""
     given: list[Any] = []
 
@@ -339,7 +339,7 @@ async def test_recovery_is_given_the_time_it_takes(monkeypatch: pytest.MonkeyPat
     [(set(), 7, ["recovered", "nothing is ours"]), ({CLICKS}, 7, ["recovered"]), (set(), 8, ["recovered"])],
     ids=["nothing", "something, which the consumer tells of", "nothing, and a rebalance since"],
 )
-async def test_worker_without_partitions_is_told_that_recovery_is_complete(
+async def test_worker_without_partitions_is_notified_of_the_end_of_recovery(
     monkeypatch: pytest.MonkeyPatch, assignment: set[TP], generation: int, told: list[str]
 ) -> None:
     """Otherwise a spare worker would never be ready."""
@@ -404,7 +404,7 @@ class Polling(ConsumerThread):
         return {tp: self._records.pop(tp) for tp in list(self._records) if tp in active_partitions}
 
 
-async def test_a_poll_waits_for_what_is_active_and_is_noted_as_one() -> None:
+async def test_poll_waits_for_active_partitions_and_its_time_is_noted() -> None:
     """Records of partitions that were paused since may stay with the fetcher for long."""
     thread = Polling()
     thread._records[VISITS] = ["of a partition that is paused"]

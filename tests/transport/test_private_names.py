@@ -36,7 +36,7 @@ RELIED_ON: dict[Any, dict[str, str]] = {
     aiokafka.AIOKafkaConsumer: {
         "_isolation_level": "read_committed, which Faust sets only for its own exactly_once",
         "_fetcher": "its results become chunks",
-        "_client": "asks what topics are there",
+        "_client": "requests metadata of topics",
         "_subscription": "knows when the consumer was last polled",
         "_coordinator": "committed offsets with metadata; the generation of the member",
         "_max_poll_records": "passed on with each poll",
@@ -44,7 +44,7 @@ RELIED_ON: dict[Any, dict[str, str]] = {
     },
     aiokafka.AIOKafkaProducer: {
         "_sender": "started and closed by itself, on another client",
-        "_message_accumulator": "is told of the other client's cluster",
+        "_message_accumulator": "is given the other client's cluster",
         "_metadata": "the client's cluster",
         "_closed": "whether it was stopped",
     },
@@ -57,7 +57,7 @@ RELIED_ON: dict[Any, dict[str, str]] = {
     GroupCoordinator: {
         "fetch_committed_offsets": "with metadata",
         "generation": "negative: no member any more",
-        "_pending_exception": "an error that it waits to tell somebody who polls",
+        "_pending_exception": "an error that it raises at the next poll",
         "_coordination_task": "takes part in the group; ends of itself only by a fault",
     },
     fetcher.Fetcher: {
@@ -71,19 +71,19 @@ RELIED_ON: dict[Any, dict[str, str]] = {
         "getall": "takes them out",
         "check_assignment": "whether they are still wanted",
         "has_more": "whether they are still there",
-        "_topic_partition": "whose they are",
+        "_topic_partition": "the partition of the records",
         "_assignment": "has its position",
         "_update_position": "to behind them",
     },
     fetcher.PartitionRecords: {
         "next_fetch_offset": "moves over control records and aborted batches too",
-        "_unpack_records": "what is done here a batch at a time",
+        "_unpack_records": "replaced here by batches",
         "_records": "the batches",
         "_records_iterator": "in a cycle with them",
-        "_tp": "whose they are",
+        "_tp": "the partition of the records",
         "_check_crcs": "whether the checksum is looked at",
         "_isolation_level": "read_committed",
-        "_aborted_producers": "whose transaction was aborted",
+        "_aborted_producers": "producers of aborted transactions",
         "_consume_aborted_up_to": "keeps them",
         "_contains_abort_marker": "whether a control batch ends an aborted transaction",
     },
@@ -150,13 +150,15 @@ def test_code_around_private_names_is_unchanged() -> None:
     recovery = inspect.getsource(Recovery)
     assert recovery.index("T(self._build_highwaters)") < recovery.index("T(self._build_offsets)")
     producer = inspect.getsource(aiokafka.AIOKafkaProducer)
-    assert "await self.client.bootstrap()\n        await self._sender.start()" in producer  # what `start` does beside
+    assert (
+        "await self.client.bootstrap()\n        await self._sender.start()" in producer
+    )  # the other things that `start` does
     assert "self._metadata = self.client.cluster" in producer
     assert "Sender(\n            self.client," in producer
     assert "await self._maybe_wait_for_pid()" in inspect.getsource(Sender.start)
     assert list(inspect.signature(Recovery._wait).parameters) == ["self", "coro", "timeout"]
     assert list(inspect.signature(Recovery.on_recovery_completed).parameters) == ["self", "generation_id"]
-    assert '        if assignment:\n            self.log.info("Seek stream' in recovery  # else it tells nobody
+    assert '        if assignment:\n            self.log.info("Seek stream' in recovery  # otherwise it reports nothing
     assert isinstance(TopicPartitionState.awaiting_reset, property)
     assert list(inspect.signature(driver.AIOKafkaConsumerThread._fetch_records).parameters) == [
         "self", "consumer", "active_partitions", "timeout", "max_records",

@@ -44,7 +44,7 @@ def test_written_records_are_read_back_in_key_order(databases: Databases) -> Non
         database = databases.open("log", 0)
     scan = database.scan(b"", b"z")
     next(scan)
-    database.close()  # with a scan under way, which nobody ends
+    database.close()  # with a scan under way that never ends
     assert databases.open("log", 0).get(b"a") == b"3"
     with pytest.raises(DiskFailed, match="the database was closed"):
         next(scan)
@@ -68,7 +68,7 @@ def test_rocksdb_behaves_as_the_memory_disk_of_the_core_tests(databases: Databas
     assert len(list(database.scan(b"t", b"u"))) >= len(engine.state.timers) > 0
 
 
-def test_a_directory_is_one_workers(databases: Databases, tmp_path: Path) -> None:
+def test_directory_is_refused_to_a_second_worker(databases: Databases, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"in use by another worker.*a LIFECYCLE_DATA_DIR of its own"):
         Databases(tmp_path / "state")
     databases.close()
@@ -101,7 +101,7 @@ def test_files_that_miss_a_part_are_deleted_when_opened(
 
 
 @pytest.mark.parametrize("missing", ["MANIFEST-*", "CURRENT", "*.sst", "*"])
-def test_whichever_files_are_missing_it_starts_anew(databases: Databases, tmp_path: Path, missing: str) -> None:
+def test_database_starts_empty_whichever_files_are_missing(databases: Databases, tmp_path: Path, missing: str) -> None:
     for file in filled(databases, tmp_path).glob(missing):
         file.unlink()
     database = databases.open("log", 0)
@@ -134,7 +134,7 @@ def test_files_that_are_distrusted_are_deleted_at_the_next_start(databases: Data
         assert databases.open("log", number).get(b"a") is None
 
 
-def test_files_that_somebody_deleted_end_the_worker_sooner_or_later(databases: Databases, tmp_path: Path) -> None:
+def test_deleted_files_end_the_worker_sooner_or_later(databases: Databases, tmp_path: Path) -> None:
     database = databases.open("log", 0)
     shutil.rmtree(tmp_path / "state" / "log" / "0")
     with pytest.raises(DiskFailed, match="cannot be read or written"):
@@ -302,7 +302,7 @@ def test_rewrite_that_leaves_the_old_files_is_an_error(databases: Databases) -> 
     database = databases.open("log", 0)
     database.write([(b"a", b"1")])
     real = PatchedDatabase(database, compact_range=lambda *_, **__: None).real
-    with pytest.raises(DiskFailed, match=r"1 of 1 files could not be rewritten.*Check that the disk works and has room"):
+    with pytest.raises(DiskFailed, match=r"1 of 1 files could not be rewritten.*Check that the disk works"):
         wait_for(database)
     database._db = real
     wait_for(database)  # it can be asked for again

@@ -44,7 +44,7 @@ FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 5.0
 """Pause between two attempts to reach a broker. It doubles from the first to the longest."""
 LOG_INTERVAL_S = 5.0
-"""How often it is logged that no broker answers."""
+"""Interval at which it is logged that no broker answers."""
 
 log = logging.getLogger(__name__)
 
