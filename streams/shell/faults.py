@@ -131,8 +131,8 @@ class IdentityResolutionOff(Fault):
 
     def __init__(self, partition: int, messages: int) -> None:
         super().__init__(
-            f"LIFECYCLE_IDENTITY_RESOLUTION is off, but partition {partition} still has {messages} internal messages to "
-            "send: the previous worker did not shut down cleanly. Nothing was changed. Start once more with "
+            f"LIFECYCLE_IDENTITY_RESOLUTION is off, but partition {partition} still has {messages} internal messages "
+            "to send: the previous worker did not shut down cleanly. Nothing was changed. Start once more with "
             "LIFECYCLE_IDENTITY_RESOLUTION=on, keep new input away for some seconds, stop all workers (SIGTERM), and "
             "then switch it off."
         )
