@@ -1,4 +1,4 @@
-"""The errors that a user is meant to read."""
+"""Errors for users to read."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from typing import ClassVar
 
 
 class UserError(Exception):
-    """Something the user must put right. Its text is one clear sentence that says what and how.
+    """A mistake or a state that the user must correct. Its text is one sentence with the problem and the remedy.
 
     Raised anywhere outside the core; the command line prints it as `lifecycle: …` and exits with code 2.
     """
 
 
 class Fault(UserError):
-    """What ends a worker that runs."""
+    """A reason for which a running worker ends."""
 
     reason: ClassVar[str]
-    """What metrics call it."""
+    """Name in metrics."""
     passes: ClassVar[bool] = False
-    """Whether the next worker may get over it by itself."""
+    """True if the next worker may run without help."""
     behind: BaseException | None = None
-    """What is logged with it, traceback and all; None where the sentence says all there is."""
+    """Error whose traceback is logged with the sentence; None if the sentence is enough."""

@@ -1,6 +1,6 @@
-"""Values as people write them: durations, sizes, times, addresses. Text in, checked value out, and back.
+"""Values as people write them: durations, sizes, times, addresses. Parses texts into checked values, and shows them.
 
-Used by the settings and by the options of the command line. A parser raises `ValueError` whose text completes the
+Used by the settings and by the options of the command line. A parser raises a `ValueError` whose text completes the
 sentence "LIFECYCLE_X=text …", so that every place reports the same mistake in the same words.
 """
 
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Kind(Generic[T]):
-    """One sort of value: what it looks like, how to read it, how to write it."""
+    """Kind of value: a description, a parser, and its inverse."""
 
     what: str
     parse: Callable[[str], T]
@@ -32,7 +32,7 @@ class Kind(Generic[T]):
 
 
 def parse_duration(text: str) -> int:
-    """Milliseconds of `10m`, `5s`, `250ms`, `1h30m`, `2d`."""
+    """Return the milliseconds of `10m`, `5s`, `250ms`, `1h30m` or `2d`."""
     milliseconds = durations.parse_duration(text)
     if milliseconds is None:
         raise ValueError("is not a duration: write a number and a unit (ms, s, m, h, d, w), such as 10m or 1h30m")
@@ -40,7 +40,7 @@ def parse_duration(text: str) -> int:
 
 
 def show_duration(milliseconds: int) -> str:
-    """The shortest text that `parse_duration` reads as so many milliseconds."""
+    """Return the shortest text that `parse_duration` reads as so many milliseconds."""
     parts = []
     for unit, size in durations.UNITS.items():
         if unit == "w":  # days are easier to compare
@@ -52,7 +52,7 @@ def show_duration(milliseconds: int) -> str:
 
 
 def duration(at_least: int = 0) -> Kind[int]:
-    """A duration in milliseconds."""
+    """Return the kind of a duration in milliseconds."""
 
     def parse(text: str) -> int:
         value = parse_duration(text)
@@ -64,7 +64,7 @@ def duration(at_least: int = 0) -> Kind[int]:
 
 
 def optional_duration() -> Kind[int | None]:
-    """A duration in milliseconds, or None for `off`."""
+    """Return the kind of a duration in milliseconds, or None for `off`."""
     return Kind(
         "duration or off",
         lambda text: None if text.lower() == "off" else parse_duration(text),
@@ -76,7 +76,7 @@ def optional_duration() -> Kind[int | None]:
 
 
 def parse_time(text: str) -> int:
-    """Epoch milliseconds of an RFC 3339 time with offset; finer fractions are cut."""
+    """Return the epoch milliseconds of an RFC 3339 time with offset, rounded down."""
     try:
         return times.parse_rfc_3339(text)
     except ValueError:
@@ -84,12 +84,12 @@ def parse_time(text: str) -> int:
 
 
 def show_time(milliseconds: int) -> str:
-    """RFC 3339 in UTC with milliseconds."""
+    """Return the time in RFC 3339, in UTC, with milliseconds."""
     return times.text(milliseconds)
 
 
 def time_or(*words: str) -> Kind[int | str]:
-    """A time in epoch milliseconds, or one of some words."""
+    """Return the kind of a time in epoch milliseconds, or one of some words."""
 
     def parse(text: str) -> int | str:
         if text.lower() in words:
@@ -107,7 +107,7 @@ def time_or(*words: str) -> Kind[int | str]:
 
 
 def integer(least: int, most: int) -> Kind[int]:
-    """A whole number within bounds."""
+    """Return the kind of a whole number within bounds."""
 
     def parse(text: str) -> int:
         if not re.fullmatch(r"-?[0-9]{1,18}", text) or not least <= int(text) <= most:
@@ -136,7 +136,7 @@ SIZE = Kind("size", _parse_size, _show_size)
 
 
 def word(*words: str) -> Kind[Any]:
-    """One of some words."""
+    """Return the kind of one of some words."""
 
     def parse(text: str) -> str:
         if text.lower() in words:
@@ -164,13 +164,13 @@ def _either(words: tuple[str, ...]) -> str:
 
 def _parse_topic(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", text) or text in {".", ".."}:
-        raise ValueError("is not a name that Kafka takes: letters, digits, '.', '_' and '-', at most 249")
+        raise ValueError("is not a name that Kafka accepts: letters, digits, '.', '_' and '-', at most 249")
     return text
 
 
 def _parse_application(text: str) -> str:
     if len(_parse_topic(text)) > 150:
-        raise ValueError("is too long: at most 150 characters, for names of topics are made from it")
+        raise ValueError("is too long: at most 150 characters, because names of topics begin with it")
     return text
 
 
@@ -185,7 +185,7 @@ def _parse_brokers(text: str) -> str:
     for address in addresses:
         match = re.fullmatch(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]{1,253}):([0-9]{1,5})", address)
         if match is None or not 0 < int(match[1]) < 65536:
-            raise ValueError("is not an address: write host:port, or several of them with commas between")
+            raise ValueError("is not an address: write host:port, or several of them separated by commas")
     return ",".join(addresses)
 
 
@@ -209,11 +209,11 @@ def _parse_reference(text: str) -> str:
 
 
 def parse_path(text: str) -> Path:
-    """A path of the file system, `~` expanded."""
+    """Return a path of the file system, with `~` expanded."""
     try:
         return Path(text).expanduser()
     except RuntimeError:
-        raise ValueError("names a home directory that is not known") from None
+        raise ValueError("names an unknown home directory") from None
 
 
 TOPIC = Kind("topic name", _parse_topic)

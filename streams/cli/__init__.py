@@ -149,11 +149,12 @@ def backtest(
     files = bool(clickstream or orders)
     if files is topics:
         raise UserError("a history is read from files (--clickstream, --orders) or from topics (--topics): name one.")
+    from streams.deployment import load_playbook
     from streams.replay import backtest
     from streams.settings import load
 
     settings = load()
-    tried, against = (None if name is None else settings.load_playbook(name) for name in (new, old))
+    tried, against = (None if name is None else load_playbook(settings, name) for name in (new, old))
     assert tried is not None
     if topics:
         sys.exit(backtest.over_topics(settings, tried, against, out, until=until))

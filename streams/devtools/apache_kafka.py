@@ -1,7 +1,7 @@
 """Apache Kafka for `lifecycle demo --broker kafka`, `make kafka` and tests: KRaft mode, from its Maven jars. No Docker.
 
-The jars are fetched once, into `lifecycle-streams` in XDG_CACHE_HOME or in ~/.cache. Topics live in a directory of the
-broker's own: they outlast `kill`, and end with `stop`.
+The jars are fetched once, into `lifecycle-streams` in XDG_CACHE_HOME or in ~/.cache. Topics are in a directory of the
+broker: they survive `kill`, and are deleted by `stop`.
 """
 
 from __future__ import annotations
@@ -48,38 +48,38 @@ group.min.session.timeout.ms=1000
 broker.heartbeat.interval.ms=500
 broker.session.timeout.ms=2000
 """
-"""The last two: how soon a node that was killed is noticed, and let in again."""
+"""The last two settings bound the time after which a killed node is noticed, and can join again."""
 
 
 class Unavailable(UserError):
-    """This machine has not what it takes to run Apache Kafka."""
+    """This machine lacks something that Apache Kafka needs."""
 
 
 class Membership(NamedTuple):
-    """What the nodes of a cluster have to agree on."""
+    """Configuration that the nodes of a cluster share."""
 
     cluster: str
-    """The id of the cluster, as Kafka wants it."""
+    """Id of the cluster, in Kafka's form."""
     controller_ports: tuple[int, ...]
-    """Of the nodes 1, 2, …"""
+    """Ports of the controllers of the nodes 1, 2, …"""
 
     @classmethod
     def of(cls, nodes: int) -> Self:
-        """A new cluster of so many nodes."""
+        """Return the membership of a new cluster of so many nodes."""
         cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         return cls(cluster, tuple(reserve_port() for _ in range(nodes)))
 
 
 class ApacheKafka(LocalBroker):
-    """A node, broker and controller, by default of a cluster of one.
+    """A node that is broker and controller, by default of a cluster of one.
 
-    It keeps its port and its topics from `start` to `kill` to `start`.
+    It keeps its port and its topics when it is killed and started again.
     """
 
     name = "Apache Kafka"
-    remedy = "its topics are still there, so start it again"
+    remedy = "its topics are kept, so start it again"
     jvm: tuple[str, ...] = ("-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
-    """For a broker that is up soon and leaves the processors to what is tested."""
+    """Options for a broker that starts fast and leaves the processors to the code under test."""
 
     def __init__(self, port: int = 0, node: int = 1, membership: Membership | None = None) -> None:
         super().__init__(port or reserve_port())
@@ -89,11 +89,11 @@ class ApacheKafka(LocalBroker):
 
     @property
     def directory(self) -> Path | None:
-        """Where its topics are, while there are any."""
+        """Directory of its topics; None before `start` and after `stop`."""
         return Path(self._directory.name) if self._directory else None
 
     def start(self, timeout: float = 60.0) -> Self:
-        """Start the node and wait until it answers. Raises `Unavailable` where that cannot be."""
+        """Start the node and wait until it answers. Raises `Unavailable` if the machine lacks something."""
         try:
             return super().start(timeout)
         except BaseException:
@@ -101,11 +101,11 @@ class ApacheKafka(LocalBroker):
             raise
 
     def kill(self) -> None:
-        """SIGKILL. What was acknowledged is on disk or in the page cache, and so there after the next `start`."""
+        """End the process with SIGKILL. Acknowledged records are in files or the page cache, so `start` finds them."""
         super().stop()
 
     def stop(self) -> None:
-        """As `kill`, and its topics are gone."""
+        """End the process, and delete its topics."""
         self.kill()
         if self._directory is not None:
             self._directory.cleanup()
@@ -136,11 +136,11 @@ class ApacheKafka(LocalBroker):
         tool = [*java, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "--config", str(properties)]
         done = subprocess.run(tool, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise UserError(f"Apache Kafka's storage cannot be made: {_last_line(done.stderr or done.stdout)}.")
+            raise UserError(f"Apache Kafka's storage cannot be formatted: {_last_line(done.stderr or done.stdout)}.")
 
 
 def jars() -> Path:
-    """The directory with Apache Kafka's jars, fetched if need be. Of several that ask at once, one fetches."""
+    """Return the directory with Apache Kafka's jars. Fetch them if necessary; only one process fetches at a time."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lifecycle-streams"
     cache.mkdir(parents=True, exist_ok=True)
     complete = cache / f"apache-kafka-{VERSION}"
@@ -173,11 +173,11 @@ def _java() -> str:
 
 
 def _last_line(text: str) -> str:
-    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "it says nothing")
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "no output")
 
 
 def main() -> int:
-    """`make kafka`: prints the address once it answers, ends with SIGTERM or Ctrl-C."""
+    """Run `make kafka`: print the address once the broker answers, and end with SIGTERM or Ctrl-C."""
     parser = argparse.ArgumentParser(prog="make kafka", description=__doc__)
     parser.add_argument("--port", type=int, default=9092, help="0 takes a free one")
     try:

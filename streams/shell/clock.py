@@ -1,4 +1,4 @@
-"""Whether the worker's clock can be trusted: deadlines are fired by it."""
+"""Trust in the worker's clock, which fires deadlines."""
 
 from __future__ import annotations
 
@@ -9,29 +9,33 @@ MAX_SKEW_MS = 30_000
 
 
 class ClockTrust:
-    """Whether the worker's clock was found to agree with the broker's, by who commits. Until it is, silence proves
-    nothing."""
+    """True as long as the worker's clock is known to agree with the broker's; each commit checks it.
+
+    Until it is known, the silence of a topic proves nothing.
+    """
 
     def __init__(self) -> None:
         self.given = False
         self.losses = 0
-        """How often it was lost."""
+        """Number of times that trust was lost."""
 
     def distrust(self) -> None:
-        """The clock has jumped."""
+        """Withdraw trust: the clock has jumped."""
         self.given = False
         self.losses += 1
 
     def judge(self, skew: int | None, as_of: int) -> None:
-        """A commit that began when trust was lost `as_of` times has shown how far the clock is from the broker's, ms;
-        None where it shows nothing. What was measured while the clock jumped may be of either side of the jump.
+        """Take in the difference from the broker's clock that a commit has shown, in ms; None if it has shown none.
+
+        `as_of` is the value of `losses` when the commit began. A difference that was measured while the clock jumped
+        is ignored, because it may be from before or after the jump.
         """
         if as_of == self.losses:
             self.given = abs(skew or 0) <= MAX_SKEW_MS
 
 
 class ClockWatch:
-    """Sees the wall clock jump, by holding it against one that cannot. Asked at every tick."""
+    """Detects jumps of the wall clock, by comparison with a monotonic clock. Called at every tick."""
 
     def __init__(self, wall: Callable[[], int], monotonic: Callable[[], float]) -> None:
         self._wall = wall
@@ -39,9 +43,9 @@ class ClockWatch:
         self._drift = self._difference()
 
     def jumped(self) -> bool:
-        """Whether the wall clock was set by more than `MAX_JUMP_MS` since the last call.
+        """Return True if the wall clock was set by more than `MAX_JUMP_MS` since the last call.
 
-        A process that was stopped sees both clocks move, and is right about the time.
+        When the process was stopped meanwhile, both clocks have moved, and the time is right.
         """
         drift, before = self._difference(), self._drift
         self._drift = drift

@@ -1,8 +1,9 @@
-"""Faust with records in chunks: one event per partition and poll, state written behind.
+"""Faust with records in chunks: one event per topic and poll, state written behind.
 
 Agents remain Faust agents and tables Faust tables; group membership, assignment, recovery and standby replicas are
-Faust's. What is different is that work is paid per chunk, and that a commit is ours: outputs, changelog, offsets.
+Faust's. Two things differ: the cost of a message is paid per chunk, and the app makes the commit of outputs, changelog
+and offsets.
 
-The private names of Faust and aiokafka that this relies on are listed, with the versions they were checked with, in
-tests/transport/test_private_names.py, which fails when one is missing or not listed.
+tests/transport/test_private_names.py lists the private names of Faust and aiokafka that this package relies on, with
+the versions they were checked with. It fails when one is missing or not listed.
 """

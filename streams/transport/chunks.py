@@ -1,6 +1,6 @@
-"""Chunks: the records of one fetch of one partition, as one Faust event.
+"""Chunks: the records of one fetch of one partition, as one value.
 
-This reaches into aiokafka's fetcher, since it has no seam where a fetch could be taken whole.
+This module reaches into aiokafka's fetcher, because that has no interface for a whole fetch.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ log = logging.getLogger(__name__)
 
 
 SELDOM_MS: Final = 1_000
-"""How often at most a topic with `SeldomSchema` is asked for. Idle, a fetch that waits without it is out for so long as
-well (`streams.transport.pacing.IDLE`)."""
+"""Shortest time between two fetches of a topic with `SeldomSchema`. A fetch without it that waits for records
+(`streams.transport.pacing.IDLE`) adds to that time."""
 READ_AGAIN: Final = 3
-"""How often what cannot be read is fetched again: what was damaged on its way, or on one of the copies, heals so."""
+"""Number of times that an unreadable batch is fetched again. Damage on the way, or on one replica, heals so."""
 
 
 class Lost(NamedTuple):
-    """A batch of records that cannot be read, now or later: damaged, or compressed in a way that is not known here."""
+    """A batch of records that cannot be read, now or later: damaged, or with an unknown compression."""
 
     offset: int
     next: int
@@ -41,15 +41,15 @@ class Lost(NamedTuple):
 class Chunk(list[RawRecord]):
     """Raw records in offset order, and the consumer's position before and after them.
 
-    Control records and aborted batches move the position without a record, so a chunk can be empty and still count:
-    it is true if the position moved.
+    Control records and aborted batches move the position without a record. So a chunk without records can count: it is
+    true if the position moved.
     """
 
     __slots__ = ("lost", "next", "start")
     start: int
     next: int
     lost: Lost | None
-    """What the chunk consists of instead of records."""
+    """Batch that could not be read. The chunk then has no records."""
 
     def __init__(self, records: Iterable[RawRecord] = ()) -> None:
         super().__init__(records)
@@ -60,10 +60,10 @@ class Chunk(list[RawRecord]):
 
 
 class ChunkSchema(Schema[Any, Any]):
-    """`app.topic(..., schema=ChunkSchema())`: the events of the topic carry chunks as their value."""
+    """Schema of a topic whose events carry chunks as their value: `app.topic(..., schema=ChunkSchema())`."""
 
     def compile(self, app: Any, **kwargs: Any) -> Callable[..., Awaitable[Any]]:
-        """Called by Faust for the topic: the decoder passes the chunk through."""
+        """Return a decoder that passes the chunk through. Called by Faust for the topic."""
 
         async def decode(message: Any, *, propagate: bool = False) -> Any:
             return app.create_event(None, message.value, None, message)
@@ -72,21 +72,22 @@ class ChunkSchema(Schema[Any, Any]):
 
 
 class SeldomSchema(ChunkSchema):
-    """As `ChunkSchema`, for a topic that is nearly always empty, and whose records may wait for a second or two.
+    """`ChunkSchema` of a topic that is nearly always empty, and whose records may wait for a second or two.
 
-    To ask for a partition costs as much as to learn that there is nothing, with each of tens of fetches a second.
+    It is left out of most fetches: a partition in a request costs as much as in an answer without records, tens of
+    times a second.
     """
 
 
 def _take(observer: Observer, result: FetchResult, max_records: int | None = None) -> Chunk:
-    """As `FetchResult.getall`, but all at once: how many there may be, the size of a fetch says.
+    """Replace `FetchResult.getall`: return all records of the fetch, whatever `max_records`. Its size bounds them.
 
-    What comes before a batch that cannot be read is handed out, and then the batch alone, as lost, if it still cannot
-    be read after some fetches. aiokafka would raise at each, and so would the next worker.
+    Records before an unreadable batch are returned first. The batch follows alone, as lost, if it still cannot be read
+    after `READ_AGAIN` more fetches. aiokafka would raise at each fetch, and so would the next worker.
     """
     chunk = Chunk()
     if not result.check_assignment(result._topic_partition) or not result.has_more():
-        chunk.start = chunk.next = 0  # the same: it does not count
+        chunk.start = chunk.next = 0  # equal: the chunk does not count
         return chunk
     records = result._partition_records
     chunk.start = records.next_fetch_offset
@@ -100,12 +101,12 @@ def _take(observer: Observer, result: FetchResult, max_records: int | None = Non
     chunk.next = records.next_fetch_offset
     result._update_position()
     result._partition_records = None
-    records._records_iterator = None  # it refers back: the bytes of the fetch would wait for the garbage collector
+    records._records_iterator = None  # in a cycle with `records`: the bytes would wait for the garbage collector
     return chunk
 
 
 class _Unreadable(Exception):
-    """The next batch. `next`: the offset behind it, as far as can be told."""
+    """The next batch cannot be read. `next`: the offset behind it, -1 if it is not known."""
 
     def __init__(self, next: int, why: str) -> None:
         super().__init__(why)
@@ -113,13 +114,13 @@ class _Unreadable(Exception):
 
 
 def _give_up(observer: Observer, result: FetchResult, unreadable: _Unreadable) -> Lost | None:
-    """What is lost, if it was fetched often enough."""
+    """Return the lost batch if it was fetched often enough, else None: it is fetched again."""
     asked_tp = result._topic_partition
     tp, state = TP(asked_tp.topic, asked_tp.partition), result._assignment.state_value(asked_tp)
     position, tries = observer.unreadable.get(tp, (-1, 0))
     tries = tries + 1 if position == state.position else 1
     observer.unreadable[tp] = state.position, tries
-    log.warning("%s, partition %d: what is at offset %d cannot be read (%s)", *tp, state.position, unreadable)
+    log.warning("%s, partition %d: the batch at offset %d cannot be read (%s)", *tp, state.position, unreadable)
     if tries <= READ_AGAIN:
         return None
     plausible = state.position < unreadable.next <= state.highwater
@@ -127,7 +128,7 @@ def _give_up(observer: Observer, result: FetchResult, unreadable: _Unreadable) -
 
 
 def _batches(records: PartitionRecords) -> Iterator[list[RawRecord]]:
-    """As `PartitionRecords._unpack_records`, a batch at a time instead of a record. Raises `_Unreadable`."""
+    """Do the work of `PartitionRecords._unpack_records` per batch, not per record. Raises `_Unreadable`."""
     while records._records.has_next():
         try:
             batch = records._records.next_batch()
@@ -144,63 +145,62 @@ def _batches(records: PartitionRecords) -> Iterator[list[RawRecord]]:
         if not (aborted or batch.is_control_batch):
             try:
                 unpacked: list[RawRecord] = list(batch)
-            except Exception as error:  # of aiokafka or of the library that unpacks it
+            except Exception as error:  # from aiokafka or from the library that unpacks it
                 raise _Unreadable(batch.next_offset, f"it cannot be unpacked: {type(error).__name__}") from error
-            if unpacked and unpacked[0].offset < records.next_fetch_offset:  # a batch that was asked for in its midst
+            if unpacked and unpacked[0].offset < records.next_fetch_offset:  # the fetch began within the batch
                 unpacked = [record for record in unpacked if record.offset >= records.next_fetch_offset]
             yield unpacked
         records.next_fetch_offset = batch.next_offset
 
 
 class _Results(OrderedDict[TopicPartition, Any]):
-    """Takes the place of `Fetcher._records`: what arrives for a chunked topic will be handed out as a `Chunk`."""
+    """Replace `Fetcher._records`: hand out each fetch result as a `Chunk`."""
 
     def __init__(self, observer: Observer) -> None:
         super().__init__()
         self._observer = observer
 
     def __setitem__(self, tp: TopicPartition, result: Any) -> None:
-        if type(result) is FetchResult and self._observer.is_chunked(tp.topic):
+        if type(result) is FetchResult:
             result.getall = functools.partial(_take, self._observer, result)
         super().__setitem__(tp, result)
 
 
 class Ahead(NamedTuple):
-    """A position beyond the end that fetches show."""
+    """A position of the consumer beyond the end of the partition, as fetches show it."""
 
     position: int
     end: int
     since: int
-    """When the first of them was sent, ms."""
+    """Time at which the first of these fetches was sent, ms."""
     until: int
-    """When the last was."""
+    """Time at which the last one was sent, ms."""
 
 
 class Observer(Protocol):
-    """Who wants the chunks. Read and written on the consumer's thread; single items may be read from any thread."""
+    """Receiver of what fetches show. Used on the consumer's thread; single items may be read from any thread."""
 
     fetches: dict[TP, Fetch]
     out_of_range: dict[TP, int]
     ahead: dict[TP, Ahead]
     unreadable: dict[TP, tuple[int, int]]
-    """The position of what could not be read, and how often."""
-
-    def is_chunked(self, topic: str) -> bool:
-        """Whether the topic's records come in chunks."""
+    """Position of an unreadable batch, and the number of fetches of it."""
 
     def is_seldom(self, topic: str) -> bool:
-        """Whether it need not be asked for with each fetch."""
+        """Return True if the topic need not be part of every fetch."""
 
 
 def chunk_fetches(fetcher: Fetcher, observer: Observer, clock: Callable[[], int], arrived: Callable[[], None]) -> None:
-    """Make a started consumer's fetcher hand out chunks, and note what each fetch showed; `arrived` is called when one
-    has brought something."""
+    """Make the fetcher of a started consumer return chunks, and report to `observer` what each fetch shows.
+
+    `arrived` is called after a fetch that returned records.
+    """
     fetcher._records = _Results(observer)
     process = fetcher._proc_fetch_request
     pacings: defaultdict[int, Pacing] = defaultdict(Pacing)
-    """By node: what one leads may be quiet while another's flows."""
+    """Pacing by node: the partitions that one leads may be quiet while records of another flow."""
     asked_for_all: dict[int, int] = {}
-    """By node, when a fetch was last for everything, ms."""
+    """Time of the last fetch of all topics by node, ms."""
 
     async def observed(assignment: Any, node_id: int, request: Any) -> Any:
         sent_at = clock()
@@ -212,7 +212,7 @@ def chunk_fetches(fetcher: Fetcher, observer: Observer, clock: Callable[[], int]
             asked_for_all[node_id] = sent_at
         asked = {TopicPartition(topic, p): offset for topic, parts in request.topics for p, offset, _ in parts}
         for tp in asked:
-            assignment.state_value(tp).timestamp = None  # set again by a success only
+            assignment.state_value(tp).timestamp = None  # a success sets it again
         pacing = pacings[node_id]
         request._max_wait_ms, request._min_bytes = pacing.ask
         result = await process(assignment, node_id, request)
@@ -229,11 +229,11 @@ def chunk_fetches(fetcher: Fetcher, observer: Observer, clock: Callable[[], int]
                         observer.fetches[tp] = Fetch(sent_at, end)
                         observer.ahead.pop(tp, None)
                         beyond += end - offset
-                    elif observer.is_chunked(tp.topic):  # a leader that was just elected does not know the end yet
+                    else:  # a newly elected leader does not know the end yet
                         known = observer.ahead.get(tp)
                         observer.ahead[tp] = Ahead(offset, end, sent_at if known is None else known.since, sent_at)
-                elif state.awaiting_reset and observer.is_chunked(tp.topic):
-                    observer.out_of_range[tp] = offset  # aiokafka would go on from the beginning without a word
+                elif state.awaiting_reset:
+                    observer.out_of_range[tp] = offset  # aiokafka would go on from the beginning silently
         pacing.fetched(beyond if result else 0)
         if result:
             arrived()

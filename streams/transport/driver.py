@@ -1,7 +1,8 @@
-"""The Faust transport for chunked topics: URL scheme `chunked://`.
+"""The Faust transport that reads records in chunks: URL scheme `chunked://`.
 
-A topic with `ChunkSchema` and `acks=False` is chunked: each poll gives one event (`Polled`), and its offsets are
-committed by whoever owns the chunks (`Consumer.commit_offsets`), never by Faust. Other topics go Faust's ordinary way.
+Every topic that is read has a `ChunkSchema` and `acks=False`: each poll gives one event (`Polled`), and the app commits
+the offsets (`Consumer.commit_offsets`), never Faust. The application has no other topics: the changelog of a
+`StateTable` has a `ChunkSchema`, and Faust's leader topic is switched off.
 """
 
 from __future__ import annotations
@@ -24,60 +25,59 @@ from faust.types import TP, ConsumerMessage
 from mode.services import WaitResults
 
 from streams.core.model.sources import Fetch
-from streams.transport import ordinary
-from streams.transport.chunks import Ahead, Chunk, ChunkSchema, SeldomSchema, chunk_fetches
+from streams.transport.chunks import Ahead, Chunk, SeldomSchema, chunk_fetches
 from streams.transport.handover import Handover
 from streams.transport.topic_ids import topic_ids
 
 SCHEME = "chunked"
 REBALANCING_POLL_S = 0.2
-"""What a poll may wait during recovery, whose end waits for it."""
-STEP_S = 1.0
-"""How often a consumer that waits for room says that it is alive."""
+"""Longest wait of a poll during recovery, whose end waits for the poll."""
+HEARTBEAT_S = 1.0
+"""Interval of the heartbeats of a consumer that waits for room."""
 
 
 class Polled(NamedTuple):
-    """What a poll brought of a topic."""
+    """Chunks that a poll returned of one topic."""
 
     chunks: list[tuple[TP, Chunk]]
     more: bool
-    """Whether what it brought of another topic follows."""
+    """True if chunks of another topic from the same poll follow."""
 
 
 def wall_clock() -> int:
-    """The present, in ms."""
+    """Return the present time, in epoch ms."""
     return time.time_ns() // 1_000_000
 
 
 class Owner(Protocol):
-    """Who owns the chunks: the app. Called on the app's event loop."""
+    """Owner of the chunks: the app. Called on the app's event loop."""
 
     @property
     def health(self) -> Health:
-        """Told of every poll."""
+        """Receiver of a heartbeat with every poll."""
 
     def on_assigned(self, sources: frozenset[TP]) -> None:
-        """A rebalance ends with these sources, nothing is read yet. It must not wait: no heartbeats are sent."""
+        """A rebalance ends with these partitions; nothing is read yet. Must not wait: no heartbeats are sent."""
 
     async def fenced(self) -> None:
-        """Recovery is about to read: return once nobody else can write what it reads."""
+        """Recovery is about to read: return once no other worker can write to what it reads."""
 
     async def on_sources_assigned(self, sources: frozenset[TP]) -> None:
-        """The tables are recovered: seek each of `sources`, then processing starts."""
+        """The tables are recovered: seek each of `sources`. Processing starts after it."""
 
     async def on_sources_revoked(self) -> None:
-        """Processing has stopped: commit, and let go of every partition."""
+        """Processing has stopped: commit, and release every partition."""
 
 
 class Health(Protocol):
-    """Who watches that the consumer moves."""
+    """Watchdog of the consumer."""
 
     def consumer_heartbeat(self) -> None:
-        """The consumer polls."""
+        """The consumer has polled."""
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):
-    """Faust's consumer thread, reading committed records in chunks."""
+    """Faust's consumer thread, which reads committed records in chunks."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._handover = Handover()
@@ -89,24 +89,24 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         return consumer
 
     async def on_start(self) -> None:
-        """Called by Faust when the thread starts."""
+        """Make the fetcher return chunks. Called by Faust when the thread starts."""
         await super().on_start()
         parent: Any = self.consumer
         arrived = partial(self._handover.arrived, self._take)
         chunk_fetches(self._ensure_consumer()._fetcher, parent, wall_clock, arrived)
 
     async def getmany(self, active_partitions: Any, timeout: float) -> Any:
-        """Called by `Consumer.getmany`: as Faust's, without its queue of calls, whose tasks cost more than a poll."""
+        """Poll. Called by `Consumer.getmany`. Faust would pass it through a queue of calls, whose tasks cost more."""
         consumer = self._ensure_consumer()
         if not self.consumer.flow_active:
             return {}
         if consumer._closed:
             raise ConsumerStoppedError
-        self.poll_nothing()  # it notes the time: nothing may come for long
+        self.note_poll()  # no record may come for long
         records = consumer._fetcher._records
 
         def anything() -> bool:
-            return any(tp in active_partitions for tp in list(records))  # what came before a pause stays there
+            return any(tp in active_partitions for tp in list(records))  # those of paused partitions stay there
 
         arrived = await self._handover.poll(active_partitions, timeout, anything)
         if arrived is not None:
@@ -119,7 +119,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         return self._fetch_records(consumer, partitions, timeout=timeout, max_records=consumer._max_poll_records)
 
     def _take(self, partitions: Any) -> Any:
-        """What is there, without waiting: nothing during a rebalance."""
+        """Return the records that are there, without waiting; none during a rebalance."""
         if self._ensure_consumer()._subscription.reassignment_in_progress:
             return {}
         try:
@@ -128,21 +128,23 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             return ended.value
         raise AssertionError("a poll without a timeout does not wait")
 
-    def poll_nothing(self) -> None:
-        """Called instead of `getmany` while there is nothing to poll: who does not poll for long is made to leave the
-        group, and would not be there when there is something to take over."""
+    def note_poll(self) -> None:
+        """Have the client note the time of a poll. Called instead of `getmany` while there is nothing to poll.
+
+        A client that does not poll for long leaves the group, and would then not be assigned any partition.
+        """
         with self._ensure_consumer()._subscription.fetch_context():
-            pass  # it notes the time
+            pass
 
     @property
     def fetching_ended(self) -> BaseException | None:
-        """As `Consumer.fetching_ended`. Read from any thread."""
+        """Implement `Consumer.fetching_ended`. Callable from any thread."""
         try:
             consumer = self._ensure_consumer()
         except ConsumerNotStarted:
             return None
         fetcher, coordinator = consumer._fetcher, consumer._coordinator
-        if fetcher is None or coordinator is None:  # it starts
+        if fetcher is None or coordinator is None:  # the consumer is starting
             return None
         if coordinator._pending_exception is not None:
             pending: BaseException = coordinator._pending_exception
@@ -153,12 +155,12 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     @property
     def group_generation(self) -> int:
-        """As `Consumer.group_generation`. Read from any thread."""
+        """Implement `Consumer.group_generation`. Callable from any thread."""
         generation: int = self._ensure_consumer()._coordinator.generation
         return generation
 
     async def committed_offsets(self, tps: Iterable[TP]) -> dict[TP, OffsetAndMetadata]:
-        """What the group has committed, with metadata; partitions without are absent."""
+        """Return the committed offsets of the group, with metadata; partitions without one are absent."""
         wanted = [driver.ensure_aiokafka_TP(tp) for tp in tps]
         found: dict[TP, OffsetAndMetadata] = await self.call_thread(self._committed_offsets, wanted)
         return found
@@ -168,28 +170,28 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         return {ensure_TP(tp): offset for tp, offset in found.items()}
 
     async def topic_ids(self, topics: Collection[str]) -> dict[str, str]:
-        """Topic to id, of those that exist; nothing where the broker knows no ids."""
-        # Not by the queue of calls: a commit should not wait behind it while the broker is away.
-        asked = topic_ids(self._ensure_consumer()._client, topics)
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(asked, self.thread_loop))
+        """Return the ids of the topics that exist; an empty dict if the broker has no ids."""
+        # Not through the queue of calls: a commit must not wait behind this one while the broker is away.
+        request = topic_ids(self._ensure_consumer()._client, topics)
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(request, self.thread_loop))
 
     async def partition_counts(self, topics: Collection[str]) -> dict[str, int]:
-        """As `Consumer.partition_counts`."""
+        """Implement `Consumer.partition_counts`."""
         counted: dict[str, int] = await self.call_thread(self._partition_counts, topics)
         return counted
 
     async def _partition_counts(self, topics: Collection[str]) -> dict[str, int]:
         client = self._ensure_consumer()._client
         if not await client.force_metadata_update():
-            raise NodeNotReadyError("no broker has told of the topics")
+            raise NodeNotReadyError("no broker has returned metadata of the topics")
         return {topic: len(client.cluster.partitions_for_topic(topic) or ()) for topic in topics}
 
     async def commit_offsets(self, offsets: Mapping[TP, tuple[int, str]]) -> None:
-        """Commit offsets with metadata; raises what the broker answers."""
+        """Commit offsets with metadata. Raises the error of the broker."""
         consumer = self._ensure_consumer()
         if self.group_generation < 0:
-            # The member was given up. Without a generation, a group that is empty would take what is stale by now.
-            raise CommitFailedError("this worker is no member of its group any more")
+            # The group has removed the member. Without a generation, an empty group would accept the stale offsets.
+            raise CommitFailedError("this worker is no longer a member of its group")
         await self.call_thread(
             consumer.commit, {driver.ensure_aiokafka_TP(tp): OffsetAndMetadata(*o) for tp, o in offsets.items()}
         )
@@ -203,7 +205,7 @@ def _message(tp: TP, chunk: Chunk, value: Any, generation: int) -> ConsumerMessa
 
 
 async def _resumed(begun: Any, waits_for: Any) -> Any:
-    """A coroutine whose first step was made outside of a task, made fit for one."""
+    """Continue in a task a coroutine whose first step was made outside of one."""
 
     @types.coroutine
     def go_on() -> Generator[Any, Any, Any]:
@@ -214,7 +216,7 @@ async def _resumed(begun: Any, waits_for: Any) -> Any:
 
 
 class Consumer(driver.Consumer):
-    """Faust's consumer with chunked topics beside ordinary ones."""
+    """Faust's consumer, reading chunks."""
 
     app: Any
     """An `Owner`."""
@@ -222,90 +224,75 @@ class Consumer(driver.Consumer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.fetches: dict[TP, Fetch] = {}
-        """What the last successful fetch of each partition showed. Written by the consumer's thread."""
+        """Last successful fetch of each partition. Written by the consumer's thread."""
         self.between_polls = asyncio.Lock()
-        """Held by each poll, and by who seeks."""
+        """Held by each poll, and by each seek."""
         self.out_of_range: dict[TP, int] = {}
-        """Positions that a topic turned out not to have. Written by the consumer's thread."""
+        """Positions that do not exist in their topic. Written by the consumer's thread."""
         self.ahead: dict[TP, Ahead] = {}
         """Positions beyond the ends that fetches show. Written by the consumer's thread."""
         self.unreadable: dict[TP, tuple[int, int]] = {}
+        self._seldom: set[str] = set()
+        self._topics_seen = -1
         super().__init__(*args, **kwargs)
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
-    def is_chunked(self, topic: str) -> bool:
-        """Whether the topic's records come in chunks."""
-        return topic in self._chunked_topics()
-
     def is_seldom(self, topic: str) -> bool:
-        """Whether the topic need not be asked for with each fetch."""
-        return topic in self._chunked_topics() and topic in self._seldom
-
-    def _chunked_topics(self) -> set[str]:
+        """Return True if the topic need not be part of every fetch. Callable from any thread."""
         topics = self.app.topics
-        if len(topics) != getattr(self, "_topics_seen", -1):
+        if len(topics) != self._topics_seen:
             seen = len(topics)
-            self._chunked = {n for t in list(topics) if isinstance(t.schema, ChunkSchema) for n in t.topics}
             self._seldom = {n for t in list(topics) if isinstance(t.schema, SeldomSchema) for n in t.topics}
-            self._topics_seen = seen  # last: the consumer's thread asks as well
-        return self._chunked
+            self._topics_seen = seen  # last: the consumer's thread calls this method as well
+        return topic in self._seldom
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:
-        """Called by Faust's fetcher.
+        """Poll. Called by Faust's fetcher.
 
-        What a poll brought of a chunked topic is one message, whose value is the partitions with their chunks
-        (`Polled`): while chunks are small, what Faust does for a message costs more than they do. It passes for one of
-        the first of these partitions. Of a changelog it is a message per partition: so recovery counts.
+        Yield one message per topic and poll, whose value is the partitions with their chunks (`Polled`): while chunks
+        are small, Faust's work for a message costs more than they do. The message bears the first of these partitions.
+        Of a changelog, yield a message per partition: recovery counts so.
         """
-        self.app.health.consumer_step()
+        self.app.health.consumer_heartbeat()
         if not self.flow_active:
             await self.wait(self.can_resume_flow.wait())
-        active = set(self._get_active_partitions())  # as of now: it shrinks where a partition is paused
-        if self.app.rebalancing:  # recovery: no sources yet
+        active = set(self._get_active_partitions())  # a copy: it shrinks when a partition is paused
+        if self.app.rebalancing:  # in recovery no sources are read yet
             active = {tp for tp in active if tp.topic in self.app.tables.changelog_topics}
             timeout = min(timeout, REBALANCING_POLL_S)
         if not active:
-            self._thread.poll_nothing()
+            self._thread.note_poll()
             await self.sleep(0.05)
             return
         generation = self.app.consumer_generation_id
         async with self.between_polls:
             records: Any = await self._getmany(active_partitions=active, timeout=timeout)
         if not records or self.should_stop or not self.flow_active or self.app.consumer_generation_id != generation:
-            return  # what was fetched before a rebalance is read again after it: every partition is sought then
-        singly = {}
+            return  # records fetched before a rebalance are read again after it: every partition is sought then
         polled: dict[str, list[tuple[TP, Chunk]]] = {}
         for tp, chunk in records.items():
-            if not self.is_chunked(tp.topic):
-                singly[tp] = chunk
-                continue
             tp = ensure_TP(tp)
-            if tp in active or tp in self._buffered_partitions:
-                if tp.topic in self.app.tables.changelog_topics:
-                    if not self.flow_active or self.app.consumer_generation_id != generation:
-                        return
-                    yield tp, _message(tp, chunk, chunk, generation)
-                else:
-                    polled.setdefault(tp.topic, []).append((tp, chunk))
+            if tp not in active:
+                continue
+            if tp.topic in self.app.tables.changelog_topics:
+                if not self.flow_active or self.app.consumer_generation_id != generation:
+                    return
+                yield tp, _message(tp, chunk, chunk, generation)
+            else:
+                polled.setdefault(tp.topic, []).append((tp, chunk))
         last = next(reversed(polled.values()), None)
         for chunks in polled.values():
             if not self.flow_active or self.app.consumer_generation_id != generation:
                 return
             tp, chunk = chunks[0]
             yield tp, _message(tp, chunk, Polled(chunks, more=chunks is not last), generation)
-        for tp, record in self.scheduler.iterate(singly):
-            if not self.flow_active or self.app.consumer_generation_id != generation:
-                return
-            tp = ensure_TP(tp)
-            if tp in active or tp in self._buffered_partitions:
-                yield tp, self._to_message(tp, record)
 
     async def wait_first(self, *coros: Any, timeout: Any = None) -> Any:
-        """Called by Faust's fetcher to hand a message over, and for other waits.
+        """Wait for the first coroutine to end. Called by Faust's fetcher to hand a message over, and for other waits.
 
-        What does not have to wait costs no task: Faust would make four for each chunk.
+        If the first one need not wait, no task is made: Faust would make four for each chunk.
         """
         if not all(map(inspect.iscoroutine, coros)):
             return await super().wait_first(*coros, timeout=timeout)
@@ -321,94 +308,88 @@ class Consumer(driver.Consumer):
         handing_over = asyncio.ensure_future(super().wait_first(_resumed(first, waits_for), *others, timeout=timeout))
         try:
             while not handing_over.done():
-                await asyncio.wait((handing_over,), timeout=STEP_S)
-                self.app.health.consumer_step()  # it waits for room, and so for a commit: a restart would not help
+                await asyncio.wait((handing_over,), timeout=HEARTBEAT_S)
+                self.app.health.consumer_heartbeat()  # it waits for room, hence for a commit: a restart would not help
         finally:
             handing_over.cancel()
         return handing_over.result()
 
     def on_buffer_full(self, tp: TP) -> None:
-        """Called by Faust when a queue is nearly full.
+        """Called by Faust when a queue is nearly full: do nothing.
 
-        That of a chunked topic always is: what is handed over waits. Faust would then fetch what the app has paused.
+        The queues, of size 1, always are: a message that is handed over waits for room. Faust would stop to fetch the
+        partition, and fetch it again at the next room, even if the app has paused it.
         """
-        if not self.is_chunked(tp.topic):
-            super().on_buffer_full(tp)
 
     async def sleep(self, n: Any) -> None:
-        """Called by Faust's fetcher before each poll, with 0."""
+        """Sleep. Called by Faust's fetcher before each poll, with 0."""
         if n:
             await super().sleep(n)
         else:
             await asyncio.sleep(0)
 
     def sources(self) -> frozenset[TP]:
-        """The assigned partitions of chunked topics that are not changelogs."""
+        """Return the assigned partitions of all topics but changelogs."""
         return self._sources(self.assignment())
 
     def _sources(self, tps: Iterable[TP]) -> frozenset[TP]:
         changelogs = self.app.tables.changelog_topics
-        return frozenset(tp for tp in map(ensure_TP, tps) if self.is_chunked(tp.topic) and tp.topic not in changelogs)
-
-    def _ordinary(self) -> frozenset[TP]:
-        """The assigned partitions of ordinary topics that are not changelogs."""
-        tps, changelogs = map(ensure_TP, self.assignment()), self.app.tables.changelog_topics
-        return frozenset(tp for tp in tps if not self.is_chunked(tp.topic) and tp.topic not in changelogs)
+        return frozenset(tp for tp in map(ensure_TP, tps) if tp.topic not in changelogs)
 
     async def perform_seek(self) -> None:
-        """Called by Faust when recovery is complete, before processing starts.
+        """Have the app seek. Called by Faust when recovery is complete, before processing starts.
 
-        Not while a poll of before the rebalance is still out: it could bring records of after the seek, and Faust
-        empties its queues once more before it goes on.
+        A poll from before the rebalance must have ended: it could return records from after the seek, and they would be
+        lost, because Faust empties its queues once more before it goes on.
         """
         async with self.between_polls:
-            await ordinary.seek(self, self._ordinary())
             await self.app.on_sources_assigned(self.sources())
 
     async def seek_source(self, tp: TP, offset: int) -> None:
-        """Read `tp` from `offset`; what was fetched before is dropped."""
+        """Read `tp` from `offset`. Records that were fetched before are dropped."""
         await self.seek_wait({tp: offset})
         self._read_offset[tp] = None
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
-        """Called by Faust at the start of every rebalance."""
+        """Stop, and have the app commit. Called by Faust at the start of every rebalance."""
         self.stop_flow()
         await self.app.on_sources_revoked()
-        await ordinary.commit(self)
         self.fetches.clear()
         self.ahead.clear()
         await super().on_partitions_revoked(revoked)
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
-        """Called by Faust at the end of every rebalance."""
+        """Report the assignment to the app. Called by Faust at the end of every rebalance."""
         self.app.on_assigned(self._sources(assigned))
         await super().on_partitions_assigned(assigned, generation_id)
 
     async def committed_offsets(self, tps: Iterable[TP]) -> dict[TP, OffsetAndMetadata]:
-        """What the group has committed, with metadata; partitions without are absent."""
+        """Return the committed offsets of the group, with metadata; partitions without one are absent."""
         return await self._thread.committed_offsets(tps)
 
     @property
     def fetching_ended(self) -> BaseException | None:
-        """By what the client has ceased to send fetches, or to take part in its group, if it has. Polls then bring
-        nothing, and raise nothing."""
+        """Error for which the client has stopped fetching or left its group; None if it has not.
+
+        Polls then return no records and raise no error.
+        """
         return self._thread.fetching_ended
 
     @property
     def group_generation(self) -> int:
-        """The generation of the group that this member is in; negative: it is none any more."""
+        """Generation of the group; negative if this worker is no longer a member."""
         return self._thread.group_generation
 
     async def topic_ids(self, topics: Collection[str]) -> dict[str, str]:
-        """Topic to id, of those that exist; nothing where the broker knows no ids."""
+        """Return the ids of the topics that exist; an empty dict if the broker has no ids."""
         return await self._thread.topic_ids(topics)
 
     async def partition_counts(self, topics: Collection[str]) -> dict[str, int]:
-        """How many partitions topics that are subscribed to have at present."""
+        """Return the present number of partitions of subscribed topics."""
         return await self._thread.partition_counts(topics)
 
     async def commit_offsets(self, offsets: Mapping[TP, tuple[int, str]]) -> None:
-        """Commit offsets with metadata; raises what the broker answers."""
+        """Commit offsets with metadata. Raises the error of the broker."""
         await self._thread.commit_offsets(offsets)
 
 
@@ -420,12 +401,12 @@ class Producer(driver.Producer):
 
     @property
     def client(self) -> Any:
-        """The aiokafka producer: `await client.send(...)` gives the future of the acknowledgement."""
+        """The aiokafka producer. `await client.send(...)` returns the future of the acknowledgement."""
         return self._ensure_producer()
 
 
 class Transport(driver.Transport):
-    """Registered as `chunked://`."""
+    """Transport registered as `chunked://`."""
 
     Consumer = Consumer
     Producer = Producer

@@ -1,7 +1,7 @@
-"""Records on their way from the consumer's thread to the app's: a poll is answered by what arrives.
+"""Hands records over from the consumer's thread to the app's thread: a poll waits, and arriving records answer it.
 
-That thread is not woken to be told of a poll for which there is nothing yet: while little happens, most of what a poll
-costs is that threads wake up. It is awake when a fetch comes back, and looks whether a poll waits.
+A poll without records does not wake the consumer's thread: while little happens, waking threads is most of the cost of
+a poll. The consumer's thread is awake when a fetch returns, and then answers a poll that waits.
 """
 
 from __future__ import annotations
@@ -23,32 +23,37 @@ class _Poll(NamedTuple):
 
 
 class Handover:
-    """At most one poll waits at a time."""
+    """Handover of records. At most one poll waits at a time."""
 
     def __init__(self) -> None:
         self._waiting: deque[_Poll] = deque()
-        """Whoever takes a poll out of it, which only one of the threads can, has to answer it."""
+        """The poll that waits, if any. The thread that takes it out must answer it; only one thread can."""
 
     async def poll(self, partitions: Collection[TP], timeout: float, anything: Callable[[], bool]) -> Records | None:
-        """What arrives within `timeout` (s) for these partitions; None if there is something already, to be fetched
-        from the consumer's thread. Called on the app's. Raises what the fetch has failed with.
+        """Return the records that arrive within `timeout` seconds for these partitions. Called on the app's thread.
+
+        Return None if `anything` is true: records are there already, and must be fetched from the consumer's thread.
+        Raises the error of the fetch.
         """
         poll = _Poll(partitions, asyncio.get_running_loop().create_future())
-        self._waiting.append(poll)  # before it is looked: what comes from now on finds it
+        self._waiting.append(poll)  # before `anything`: records that arrive from now on find it
         try:
-            there = anything()
-            if not there:
+            available = anything()
+            if not available:
                 await asyncio.wait((poll.answer,), timeout=timeout)
-        except BaseException:  # nothing may be taken for a poll that is not there any more
+        except BaseException:  # no records may be taken for a poll that has ended
             self._withdraw()
             poll.answer.cancel()
             raise
         if self._withdraw():
-            return None if there else {}
+            return None if available else {}
         return await poll.answer
 
     def arrived(self, take: Callable[[Collection[TP]], Records]) -> None:
-        """A fetch came back. Called on the consumer's thread; `take` gives what is there of these partitions."""
+        """Answer a poll that waits, after a fetch. Called on the consumer's thread.
+
+        `take` returns the records that are there for some partitions.
+        """
         try:
             poll = self._waiting.pop()
         except IndexError:
@@ -62,7 +67,7 @@ class Handover:
             poll.answer.get_loop().call_soon_threadsafe(_answer, poll.answer, taken)
 
     def _withdraw(self) -> bool:
-        """Whether the poll still waited."""
+        """Withdraw the poll. Return True if it still waited."""
         try:
             self._waiting.pop()
         except IndexError:
@@ -71,7 +76,7 @@ class Handover:
 
 
 def _answer(answer: asyncio.Future[Records], taken: Records | Exception) -> None:
-    if answer.done():  # cancelled, with the poll: the worker ends, and the next one reads from the last commit
+    if answer.done():  # cancelled with the poll: the worker ends, and the next one reads from the last commit
         return
     if isinstance(taken, Exception):
         answer.set_exception(taken)

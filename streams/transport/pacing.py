@@ -1,9 +1,8 @@
-"""How long a fetch may wait on the broker: the cost of a poll is per poll, whatever it brings.
+"""Pacing of fetches: how long a fetch may wait on the broker. A poll costs the same however many records it returns.
 
-Idle, a fetch asks for one byte and answers at once when it comes. While records flow, each such fetch would bring one
-or two, so it asks for many bytes and is answered after some milliseconds with what there is: the longer, the fewer they
-are, for the polls then cost more than the records. A policy object: told what each fetch brought, it says how the next
-one asks.
+While nothing happens, a fetch asks for one byte, and is answered as soon as a record comes. While records flow, each
+such fetch would return one or two. So a fetch then asks for many bytes, and is answered after some milliseconds with
+the records that are there. The fewer records, the longer the wait, because polls then cost more than records.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from typing import Final, NamedTuple
 
 
 class Ask(NamedTuple):
-    """The terms of a fetch: answered when so many bytes are there, or after so long."""
+    """Terms of a fetch: the broker answers when it has `min_bytes`, or after `max_wait_ms`."""
 
     max_wait_ms: int
     min_bytes: int
@@ -24,19 +23,22 @@ FLOWING: Final = Ask(40, 100_000)
 POURING: Final = Ask(15, 100_000)
 
 FEW: Final = 16
-"""Fewer records to a fetch are a trickle: up to some 200 a second."""
+"""With fewer records per fetch, they trickle: up to some 200 a second."""
 MANY: Final = 60
-"""So many and more pour: from some 4,000 a second, whichever wait they had."""
+"""With so many records per fetch, they pour: from some 4,000 a second, with any of the waits."""
 
 
 class Pacing:
-    """One per consumer and broker. Adds at most the wait asked for to the latency of a record, nothing to the first."""
+    """Policy object, one per consumer and broker.
+
+    It adds at most the wait of a fetch to the latency of a record, and nothing to the first one.
+    """
 
     def __init__(self) -> None:
         self.ask = IDLE
 
     def fetched(self, records: int) -> None:
-        """A fetch came back, with so many records: the next one asks as `ask` says."""
+        """Set `ask`, the terms of the next fetch, after a fetch that returned so many records."""
         if not records:
             self.ask = IDLE
         elif records < FEW:

@@ -1,4 +1,4 @@
-"""Questions to a broker that may be away for as long as it likes: they are asked again until it answers."""
+"""Requests that are repeated until the broker answers, however long it is away."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ log = logging.getLogger(__name__)
 
 FIRST_S: Final = 0.5
 LONGEST_S: Final = 10.0
-"""Between two attempts, doubling."""
+"""Pause between two attempts. It doubles from the first to the longest."""
 
 T = TypeVar("T")
 
 
 async def patiently(ask: Callable[..., Awaitable[T]], *args: object) -> T:
-    """What `ask(*args)` answers. Raises only what asking again cannot mend. Cancel it if it is not wanted."""
+    """Return the result of `ask(*args)`, repeated until it succeeds. Raises only errors that are not transient.
+
+    Cancel it if the result is no longer wanted.
+    """
     pause = FIRST_S
     while True:
         try:
@@ -27,6 +30,6 @@ async def patiently(ask: Callable[..., Awaitable[T]], *args: object) -> T:
         except (KafkaError, TimeoutError) as error:
             if not (isinstance(error, KafkaTimeoutError | TimeoutError) or error.retriable):
                 raise
-            log.warning("No answer from the broker (%s); asked again in %.1f s", type(error).__name__, pause)
+            log.warning("No answer from the broker (%s): trying again in %.1f s", type(error).__name__, pause)
         await asyncio.sleep(pause)
         pause = min(2 * pause, LONGEST_S)

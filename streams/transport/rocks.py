@@ -1,11 +1,10 @@
-"""RocksDB under `streams.core.store.backend.Disk`: a database for each changelog partition, in a directory of the
-worker's own.
+"""RocksDB under `streams.core.store.backend.Disk`: a database for each changelog partition, in a worker's directory.
 
-The changelog is the truth, the files save reading it. So writes are not logged ahead, and after a crash the last ones
-are missing: the partition then goes on from an earlier offset. And files with which anything is wrong are deleted.
+The changelog is authoritative; the files save reading it. So there is no write-ahead log, and after a crash the last
+writes are missing: the partition then goes on from an earlier offset. Damaged files are deleted.
 
-No filter or index block is in the block cache: a filter is larger than what a shard of a small cache takes, and would
-be read for each look-up.
+Filter and index blocks are not in the block cache: a filter is larger than a shard of a small cache, and would be read
+for each look-up.
 """
 
 from __future__ import annotations
@@ -40,25 +39,25 @@ log = logging.getLogger(__name__)
 
 CACHE_BYTES = 64 << 20
 WRITE_BUFFER_BYTES = 128 << 20
-"""Both for all partitions of a worker together."""
+"""Both limits are for all partitions of a worker together."""
 FILE_BYTES = 32 << 20
 STALL_S = 10.0
 STALL_POLL_S = 0.01
 STALLED = "Write stall"
-"""What RocksDB says when a write would have to wait."""
+"""Text of RocksDB's error when a write would have to wait."""
 REWRITE_S = 1_800.0
-"""After so long, rewriting files is taken not to end any more. It writes some 100 MB a second."""
+"""Time after which rewriting of files counts as failed. It writes some 100 MB a second."""
 REWRITE_TRIES = 2
-"""RocksDB may just then move a file down as it is, which then is not rewritten."""
+"""Attempts to rewrite. RocksDB may move a file down a level without rewriting it just then."""
 CLOSE_S = 5.0
-"""So long at most the worker waits until files are closed, with what was in memory written. Its group waits longer."""
+"""Longest wait of a worker for files to be flushed and closed. Its group waits longer."""
 STILL_OPEN = "it is still being closed"
 SHUT_DOWN = "Shutdown in progress"
-"""What RocksDB says to whoever flushes after `cancel_all_background`."""
+"""Text of RocksDB's error when it is flushed after `cancel_all_background`."""
 REWRITTEN = b"\x00rewritten"
-"""A key that nobody reads."""
+"""Key that is never read."""
 DAMAGED = "DAMAGED"
-"""A file of this name marks a database that is to be deleted when it is next opened."""
+"""Name of a file in a database that is to be deleted when it is next opened."""
 
 
 class DiskFailed(Fault):
@@ -69,17 +68,17 @@ class DiskFailed(Fault):
 
     def __init__(self, path: Path, error: BaseException) -> None:
         super().__init__(
-            f"The state in {path} cannot be read or written ({error}). Nothing is lost, the changelog has all of it: "
-            "see that the disk has room and works. What is damaged is deleted and read from the changelog at the next "
-            "start."
+            f"The state in {path} cannot be read or written ({error}). Nothing is lost, because the changelog contains "
+            "all of it. Check that the disk works and has room. Damaged files are deleted at the next start, and read "
+            "from the changelog."
         )
 
 
 class Database:
-    """One partition's. Made by `Databases.open`."""
+    """Database of one partition. Made by `Databases.open`."""
 
     def __init__(self, path: Path, options: Options, cache: Cache, closing: dict[Path, threading.Thread]) -> None:
-        """`cache`: the block cache of the options. `closing`: what closes the databases of the same disk, by path."""
+        """`cache`: the block cache of the options. `closing`: threads that close databases, by path."""
         self._path = path
         self._cache = cache
         self._closing = closing
@@ -88,15 +87,15 @@ class Database:
         self._unlogged.no_slowdown = True
         self._db = Rdict(str(path), options)
         self._scans: dict[int, list[RdictIter]] = {}
-        """Those under way. A scan that nobody ends, of a walk that is given up, would keep the database open."""
+        """Scans under way. A scan that was not ended, of a walk that was given up, would keep the database open."""
         self._rewriting: threading.Thread | None = None
         self._rewriting_since = 0.0
         self._rewriting_failed: BaseException | None = None
         self._replaced: list[Path] = []
-        """The files that rewriting replaces."""
+        """Files that rewriting replaces."""
 
     def get(self, key: bytes) -> bytes | None:
-        """The value, None if there is none."""
+        """Return the value, None if there is none. Raises `DiskFailed`."""
         try:
             value: bytes | None = self._db.get(key)
         except Exception as error:
@@ -104,26 +103,26 @@ class Database:
         return value
 
     def scan(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Keys and values from `start` to before `end`, in order. Cannot go on after `close`."""
-        scan = [self._db.iter()]  # the one place that holds it
+        """Yield keys and values from `start` to before `end`, in order. Raises `DiskFailed`, also after `close`."""
+        scan = [self._db.iter()]  # no other place holds the iterator
         self._scans[id(scan)] = scan
         try:
             scan[0].seek(start)
             while scan[0].valid() and (key := scan[0].key()) < end:
                 yield key, scan[0].value()
                 if not scan:
-                    raise RuntimeError("it was closed")
+                    raise RuntimeError("the database was closed")
                 scan[0].next()
-            scan[0].status()  # an iterator that met with an error just ends
+            scan[0].status()  # an iterator just ends at an error
         except Exception as error:
             raise self._failed(error) from error
         finally:
             del self._scans[id(scan)]
 
     def write(self, changes: list[tuple[bytes, bytes | None]]) -> None:
-        """All of it or nothing; None deletes. Lost in a crash, the last first, until `close` or RocksDB flushes it.
+        """Write all changes or none; a value of None deletes the key.
 
-        Raises `DiskFailed`, after `STALL_S` at the latest.
+        A crash loses the writes since the last flush by RocksDB. Raises `DiskFailed`, after `STALL_S` at the latest.
         """
         try:
             self._write(changes)
@@ -131,27 +130,29 @@ class Database:
             raise self._failed(error) from error
 
     def _write(self, changes: list[tuple[bytes, bytes | None]]) -> None:
-        """While RocksDB takes nothing because what is in memory is not in files yet, it is asked again: left to wait by
-        itself it would wait for ever where the disk is full, and the process with it."""
-        patience = time.monotonic() + STALL_S
+        """Write, and repeat while RocksDB stalls because its memory is not flushed to files yet.
+
+        If RocksDB were left to wait, it would wait for ever on a full disk, and the process with it.
+        """
+        deadline = time.monotonic() + STALL_S
         while True:
             try:
                 self._db.write(_batch(changes), self._unlogged)
                 return
             except Exception as error:
-                if STALLED not in str(error) or time.monotonic() >= patience:
+                if STALLED not in str(error) or time.monotonic() >= deadline:
                     raise
             time.sleep(STALL_POLL_S)
 
     def rewritten(self) -> bool:
-        """Have the files, and the cache of their blocks, hold nothing but what is there: whether that is done. To be
-        asked until it is.
+        """Rewrite the files without deleted values, and clear the block cache. Return True once that is done.
 
-        Deleting is but a note that something is gone. RocksDB works on it in a thread, without holding the interpreter.
-        Raises `DiskFailed` if it could not be done, or is not after `REWRITE_S`.
+        Called again until it is. A delete only writes a tombstone; the value stays in its file until then. RocksDB
+        rewrites in a thread, without holding the interpreter. Raises `DiskFailed` if it fails, or is not done after
+        `REWRITE_S`.
         """
         if self._rewriting is None:
-            self._rewriting_failed = RuntimeError("rewriting its files ended without a word")
+            self._rewriting_failed = RuntimeError("rewriting its files ended without a result")
             self._rewriting_since = time.monotonic()
             self._rewriting = threading.Thread(target=self._rewrite, name="rewrite", daemon=True)
             self._rewriting.start()
@@ -159,12 +160,12 @@ class Database:
         if not under_way and self._rewriting_failed is not None:
             self._rewriting = None
             raise self._failed(self._rewriting_failed)
-        if under_way or any(file.exists() for file in self._replaced):  # a scan keeps those that it has begun on
+        if under_way or any(file.exists() for file in self._replaced):  # a scan under way keeps its files
             if time.monotonic() - self._rewriting_since > REWRITE_S:
                 raise self._failed(TimeoutError(f"rewriting its files has not ended after {REWRITE_S / 60:.0f} min"))
             return False
         self._rewriting = None
-        self._cache.set_capacity(0)  # else it keeps blocks of files that are gone until others need their room
+        self._cache.set_capacity(0)  # otherwise it keeps blocks of deleted files until others need their room
         self._cache.set_capacity(CACHE_BYTES)
         return True
 
@@ -174,16 +175,16 @@ class Database:
             before = self._tables()
             self._replaced = [self._path / name for name in before]
             self._compact(before)
-            # The manifest tells the first and the last key of files that are gone, until the next change to the files.
+            # The manifest contains the first and the last key of deleted files, until the next change to the files.
             self._write([(REWRITTEN, b"")])
             self._db.flush()
-        except BaseException as error:  # a panic of Rust's is no `Exception`
+        except BaseException as error:  # a panic in Rust is no `Exception`
             self._rewriting_failed = error
         else:
             self._rewriting_failed = None
 
     def _compact(self, before: set[str]) -> None:
-        """Rewrite these files. RocksDB's own word on it is lost in the binding: files that stay say that it failed."""
+        """Rewrite these files. The binding drops RocksDB's error: if files stay, it has failed."""
         options = CompactOptions()
         options.set_bottommost_level_compaction(BottommostLevelCompaction.force())
         options.set_exclusive_manual_compaction(False)
@@ -196,14 +197,14 @@ class Database:
         raise OSError(f"{len(left)} of {len(before)} files could not be rewritten")
 
     def _tables(self) -> set[str]:
-        """The names of the files that the database consists of."""
+        """Return the names of the files of the database."""
         return {file["name"].lstrip("/") for file in self._db.live_files()}
 
     def close(self) -> None:
-        """Nothing can be done with it any more. What was written is safe, unless a warning is logged.
+        """Close the database. All writes are then in files, unless a warning is logged.
 
-        The event loop waits meanwhile, so that ends after `CLOSE_S`; and it does not wait at all while another one of
-        this disk has not got done. What is left is then done in a thread.
+        The event loop waits meanwhile, at most `CLOSE_S`; and it does not wait at all while another database of this
+        disk is still being closed. Closing then goes on in a thread.
         """
         for scan in self._scans.values():
             scan.clear()
@@ -218,8 +219,8 @@ class Database:
         cancelled = False
         try:
             if self._rewriting is not None and self._rewriting.is_alive():
-                with suppress(Exception):  # if the disk fails, so does rewriting, and `close` tells why
-                    self._db.flush()  # here, since cancelling would do it too, but hold the interpreter for as long
+                with suppress(Exception):  # if the disk fails, so does rewriting, and `close` raises the error
+                    self._db.flush()  # cancelling would flush too, but hold the interpreter meanwhile
                     self._db.cancel_all_background(False)
                     cancelled = True
                 self._rewriting.join()
@@ -236,7 +237,7 @@ class Database:
 
 
 class Databases:
-    """All of one worker's, below a directory that no other process uses meanwhile."""
+    """Databases of one worker, below a directory that no other process uses meanwhile."""
 
     def __init__(self, directory: Path) -> None:
         """Raises `UserError` if the directory cannot be used, or another worker uses it."""
@@ -247,13 +248,13 @@ class Databases:
         except OSError as error:
             raise UserError(
                 f"LIFECYCLE_DATA_DIR: {directory} cannot be used ({error.strerror}). Set it to a directory that this "
-                "user may write to."
+                "user can write to."
             ) from None
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise UserError(
-                f"LIFECYCLE_DATA_DIR: {directory} is another worker's, which is running. Give each worker on a machine "
+                f"LIFECYCLE_DATA_DIR: {directory} is in use by another worker. Give each worker on a machine "
                 "a LIFECYCLE_DATA_DIR of its own."
             ) from None
         self._cache = Cache(CACHE_BYTES)
@@ -261,8 +262,10 @@ class Databases:
         self._closing: dict[Path, threading.Thread] = {}
 
     def open(self, topic: str, partition: int) -> Database:
-        """What there is of a changelog partition. What is damaged is deleted first. Raises `DiskFailed`, also if it was
-        open before and that is not closed within `CLOSE_S`."""
+        """Open the database of a changelog partition; an empty one if there was none. Damaged files are deleted first.
+
+        Raises `DiskFailed`, also if the database was open before and is not closed within `CLOSE_S`.
+        """
         path = self._path(topic, partition)
         if self._is_open(path, CLOSE_S):
             raise DiskFailed(path, TimeoutError(STILL_OPEN))
@@ -275,15 +278,21 @@ class Databases:
             except Exception as error:
                 if not _damaged(error):
                     raise
-                log.warning("The files in %s are damaged (%s): deleted, the changelog has all of it", path, error)
+                log.warning(
+                    "The files in %s are damaged (%s). They are deleted; the changelog contains all of their content.",
+                    path,
+                    error,
+                )
                 self.delete(topic, partition)
                 return Database(path, self._options, self._cache, self._closing)
         except Exception as error:
             raise DiskFailed(path, error) from error
 
     def delete(self, topic: str, partition: int) -> None:
-        """Delete what there is of a changelog partition. It must be closed; if that has not come to its end, it is
-        deleted when it is next opened."""
+        """Delete the database of a changelog partition, which must be closed.
+
+        If it is still being closed, it is deleted when it is next opened.
+        """
         path = self._path(topic, partition)
         if self._is_open(path, 0.0):
             with suppress(OSError):
@@ -292,20 +301,20 @@ class Databases:
         shutil.rmtree(path, ignore_errors=True)
 
     def distrust(self, topic: str) -> None:
-        """Have what there is of all partitions of a changelog deleted when it is next opened."""
+        """Let the databases of all partitions of a changelog be deleted when they are next opened."""
         for path in (self._directory / topic).iterdir():
             (path / DAMAGED).touch()
 
     def close(self) -> None:
-        """Others may use the directory. The databases must be closed."""
+        """Release the directory for other workers. The databases must be closed."""
         self._lock.close()
 
-    def _is_open(self, path: Path, patience: float) -> bool:
-        """Whether what was closed there is still at it, after so many seconds."""
+    def _is_open(self, path: Path, timeout: float) -> bool:
+        """Return True if a database there is still being closed, after so many seconds."""
         closing = self._closing.get(path)
         if closing is None:
             return False
-        closing.join(patience)
+        closing.join(timeout)
         return closing.is_alive()
 
     def _path(self, topic: str, partition: int) -> Path:
@@ -323,9 +332,9 @@ def _batch(changes: list[tuple[bytes, bytes | None]]) -> WriteBatch:
 
 
 def _damaged(error: BaseException) -> bool:
-    """Whether files are wrong or missing, and not just out of reach or without room."""
-    said = str(error)
-    return said.startswith(("Corruption", "Invalid argument", "Not implemented")) or "No such file" in said
+    """Return True if files are wrong or missing, not just out of reach or without room."""
+    text = str(error)
+    return text.startswith(("Corruption", "Invalid argument", "Not implemented")) or "No such file" in text
 
 
 def _options(cache: Cache) -> Options:
@@ -336,13 +345,13 @@ def _options(cache: Cache) -> Options:
     options.set_target_file_size_base(FILE_BYTES)
     options.set_compression_type(DBCompressionType.lz4())
     options.set_max_background_jobs(2)
-    options.set_level_zero_file_num_compaction_trigger(8)  # recovery writes keys in no order: the less is merged the
-    options.set_max_bytes_for_level_base(512 << 20)  # better, and filters spare look-ups the files without the key
-    options.set_level_zero_slowdown_writes_trigger(1_000)  # a write that is held up holds the whole process up
+    options.set_level_zero_file_num_compaction_trigger(8)  # recovery writes keys in no order: fewer merges are
+    options.set_max_bytes_for_level_base(512 << 20)  # better, and filters keep look-ups from files without the key
+    options.set_level_zero_slowdown_writes_trigger(1_000)  # a write that waits stops the whole process
     options.set_level_zero_stop_writes_trigger(2_000)
     options.set_keep_log_file_num(2)
     options.set_max_log_file_size(1 << 20)
-    options.set_max_manifest_file_size(1)  # begun anew with each change to the files: it names keys (`_rewrite`)
+    options.set_max_manifest_file_size(1)  # a new one for each change to the files: it contains keys (`_rewrite`)
     blocks = BlockBasedOptions()
     blocks.set_block_cache(cache)
     blocks.set_bloom_filter(10, False)

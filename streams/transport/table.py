@@ -1,8 +1,8 @@
 """A Faust table whose partitions are the engine's own state objects, written behind.
 
-Faust finds the changelog, assigns it, recovers it, keeps standbys; the state of a partition takes the records in
-(`PartitionState.restore`) and says itself, at a commit, what to write. Nothing is sent per change. A state may outlive
-the process on disk: recovery then goes on from there.
+Faust finds the changelog, assigns it, recovers it and keeps standbys. The state of a partition takes the records in
+(`PartitionState.restore`), and returns at a commit the records to write. Nothing is sent per change. A state may
+outlive the process on disk: recovery then goes on from there.
 """
 
 from __future__ import annotations
@@ -22,43 +22,43 @@ log = logging.getLogger(__name__)
 
 
 class Unreadable(Fault):
-    """No state can be made of what a changelog holds."""
+    """A changelog holds records that no state can be made of."""
 
     reason = "changelog_unreadable"
 
     def __init__(self, tp: TP, cause: Exception) -> None:
         super().__init__(f"The changelog {tp.topic}, partition {tp.partition}, cannot be read: {cause}")
-        self.behind = None if isinstance(cause, ValueError) else cause  # that one says all there is
+        self.behind = None if isinstance(cause, ValueError) else cause  # its text is enough
 
 
 class RestorableState(Protocol):
-    """The state of one partition."""
+    """State of one partition."""
 
     @property
     def offset(self) -> int | None:
-        """The last changelog offset it contains, None if there is none. Asked when it was made: what was on disk."""
+        """Last changelog offset that it contains; None if there is none. Read when it is made: the state on disk."""
 
     def reason_to_discard(self, first: int, end: int) -> str | None:
-        """Why recovery cannot go on from `offset` in a changelog that begins and ends so; None: it can."""
+        """Return why recovery cannot go on from `offset` in a changelog from `first` to `end`; None if it can."""
 
     def restore(self, records: Iterable[tuple[bytes, bytes | None]], offset: int) -> None:
-        """Take in changelog records, in log order, up to `offset`. Raises `UserError` for what is to be put right."""
+        """Take in changelog records, in log order, up to `offset`. Raises `UserError` for a state to be corrected."""
 
     def close(self) -> None:
-        """It is not used any more, here; what is on disk stays."""
+        """End the use of the state by this process. The state on disk stays."""
 
     def discard(self) -> None:
-        """As `close`, and nothing stays."""
+        """End the use of the state, and delete the state on disk."""
 
     def __iter__(self) -> Iterator[bytes]:
-        """The keys."""
+        """Iterate over the keys."""
 
     def __len__(self) -> int:
-        """How many there are."""
+        """Return the number of keys."""
 
 
 class StateStore(Store[Any, Any]):
-    """The partitions' states and how much of each changelog partition they contain."""
+    """States of the partitions, and the changelog offsets that they contain."""
 
     app: Any
     table: Any
@@ -72,35 +72,35 @@ class StateStore(Store[Any, Any]):
         self._failed = False
 
     def persisted_offset(self, tp: TP) -> int | None:
-        """Called by recovery: the last changelog offset contained, None if nothing is."""
+        """Return the last changelog offset that the state contains, None if there is none. Called by recovery."""
         if tp not in self._offsets and (offset := self.partition(tp.partition).offset) is not None:
             self._offsets[tp] = offset
         return self._offsets.get(tp)
 
     def verify(self, tp: TP, first: int, end: int) -> bool:
-        """Called by recovery before it goes on from what a state contains. False: it has to be read from the start."""
+        """Return False if the state has to be read from the start. Called by recovery before it uses a state."""
         state = self.partitions.get(tp.partition)
-        if state is None or tp.partition in self._live or (doubt := state.reason_to_discard(first, end)) is None:
+        if state is None or tp.partition in self._live or (reason := state.reason_to_discard(first, end)) is None:
             return True
-        log.warning("The state of partition %d is read from the beginning of %s: %s.", tp.partition, tp.topic, doubt)
+        log.warning("The state of partition %d is read from the beginning of %s: %s.", tp.partition, tp.topic, reason)
         self._drop(tp).discard()
         return False
 
     def set_persisted_offset(self, tp: TP, offset: int) -> None:
-        """The state of `tp` now contains the changelog up to `offset`."""
+        """Record that the state of `tp` contains the changelog up to `offset`."""
         self._offsets[tp] = offset
 
     async def need_active_standby_for(self, tp: TP) -> bool:
-        """Called by Faust: whether the partition has to be read."""
+        """Return True if the partition has to be read. Called by Faust."""
         return self.persisted_offset(tp) is None
 
     def take(self, number: int) -> RestorableState:
-        """The recovered state of a partition, to be worked on: from now on the changelog follows it."""
+        """Return the recovered state of a partition for processing. From now on the changelog follows it."""
         self._live.add(number)
         return self.partition(number)
 
     def partition(self, number: int) -> RestorableState:
-        """The state of a partition, empty if there was none."""
+        """Return the state of a partition; an empty one if there was none."""
         state = self.partitions.get(number)
         if state is None:
             try:
@@ -111,28 +111,30 @@ class StateStore(Store[Any, Any]):
         return state
 
     def take_count(self) -> int:
-        """How many changelog records were read since the last call."""
+        """Return the number of changelog records read since the last call."""
         read, self._read = self._read, 0
         return read
 
     def apply_changelog_batch(self, batch: Iterable[Any], to_key: Any, to_value: Any) -> None:
-        """Called by recovery with events that carry chunks; also at the end, with those that had failed."""
+        """Restore from events that carry chunks. Called by recovery; at the end, also with those that failed."""
         for event in [] if self._failed else batch:
             tp = event.message.tp
             if tp.partition in self._live:
-                continue  # what we wrote ourselves
+                continue  # written by this worker
             state, have = self.partition(tp.partition), self._offsets.get(tp, -1)
             try:
                 if (lost := event.message.value.lost) is not None:
-                    raise ValueError(f"what is at offset {lost.offset} is damaged ({lost.why})")
+                    raise ValueError(f"the batch at offset {lost.offset} is damaged ({lost.why})")
                 if have >= 0 and event.message.value.start > have + 1:
-                    raise ValueError(f"what lies between offsets {have} and {event.message.value.start} was not read")
+                    raise ValueError(
+                        f"the records between offsets {have} and {event.message.value.start} were not read"
+                    )
                 records = [(record.key, record.value) for record in event.message.value if record.offset > have]
                 have = max(have, event.message.offset)
                 state.restore(records, have)
             except Exception as exc:
                 self._failed = True
-                # Faust logs and goes on, which would lose the rest of the chunk: nothing may be built on such a state.
+                # Faust logs the error and goes on, which loses the rest of the chunk: such a state must not be used.
                 self.app.fail(exc if isinstance(exc, UserError) else Unreadable(tp, exc))
                 raise
             self._offsets[tp] = have
@@ -141,9 +143,10 @@ class StateStore(Store[Any, Any]):
     async def on_rebalance(
         self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
     ) -> None:
-        """Called by Faust: drop what is no longer ours. What becomes a standby is read anew.
+        """Drop the states of released partitions, and of partitions that become standbys: these are read again.
 
-        So is all that was worked on if a generation of the group was missed: somebody else may have had it in between.
+        If a generation of the group was missed, drop all states that were processed: another worker may have had the
+        partitions in between. Called by Faust.
         """
         actives = self.app.assignor.assigned_actives()
         missed = generation_id != self._generation + 1
@@ -154,25 +157,25 @@ class StateStore(Store[Any, Any]):
                 self.drop(tp)
 
     def drop(self, tp: TP) -> None:
-        """Forget a partition: it will be read again, from disk as far as it is there, and from the changelog."""
+        """Drop a partition. It will be read again, from disk as far as it is there, and from the changelog."""
         self._drop(tp).close()
 
     def _drop(self, tp: TP) -> RestorableState:
         state = self.partitions.pop(tp.partition)
         self._live.discard(tp.partition)
         self._offsets.pop(tp, None)
-        recovery = self.app.tables.recovery  # which else goes on from where it was
+        recovery = self.app.tables.recovery  # it would go on from where it was
         recovery.active_offsets.pop(tp, None)
         recovery.standby_offsets.pop(tp, None)
         return state
 
     async def on_stop(self) -> None:
-        """Called by Faust at the end, after the last commit."""
+        """Close all states. Called by Faust at the end, after the last commit."""
         await super().on_stop()
         for state in self.partitions.values():
             state.close()
 
-    # What Faust's store interface has beside, and nobody asks for.
+    # The rest of Faust's store interface, which is not used.
 
     async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None: ...
 
@@ -183,7 +186,7 @@ class StateStore(Store[Any, Any]):
     def restore_backup(self, tp: Any, latest: bool = True, backup_id: int = 0) -> None: ...
 
     def __contains__(self, key: object) -> bool:
-        """Asked by Faust's web view of a key, which then does not find it: no route shows anything of a customer."""
+        """Return False, so that Faust's web view of a key finds none: no route shows data of a customer."""
         return False
 
     def __getitem__(self, key: Any) -> Any:
@@ -203,21 +206,24 @@ class StateStore(Store[Any, Any]):
 
 
 class StateTable(Table[Any, Any]):
-    """`StateTable(app, name=…, new_state=…)`: `new_state(number)` makes a partition's state, with what is on disk."""
+    """Table of states: `StateTable(app, name=…, new_state=…)`.
+
+    `new_state(number)` returns the state of a partition, as it is on disk.
+    """
 
     data: StateStore
 
     def __init__(self, app: Any, *, new_state: Callable[[int], RestorableState], **kwargs: Any) -> None:
         self.new_state = new_state
         kwargs.setdefault("schema", ChunkSchema(key_type=bytes, value_type=bytes))
-        kwargs.setdefault("recovery_buffer_size", 2)  # events are chunks; 1 has a meaning of its own to Faust
+        kwargs.setdefault("recovery_buffer_size", 2)  # events are chunks; 1 has a special meaning to Faust
         kwargs.setdefault(
             "standby_buffer_size", 1
-        )  # a copy takes in each chunk at once: the next may be long in coming
+        )  # a standby takes in each chunk at once: the next one may come much later
         super().__init__(app, **kwargs)
 
     def info(self) -> Mapping[str, Any]:
-        """Called by Faust to clone the table."""
+        """Return the arguments for a clone of the table. Called by Faust."""
         return {**super().info(), "new_state": self.new_state}
 
     def _new_store(self) -> StateStore:
@@ -226,5 +232,5 @@ class StateTable(Table[Any, Any]):
         )
 
     def changelog_tp(self, number: int) -> TP:
-        """The changelog partition of a partition."""
+        """Return the changelog partition of a partition."""
         return TP(self.changelog_topic_name, number)

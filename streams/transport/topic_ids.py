@@ -1,6 +1,6 @@
-"""Which topic it is that has a name: a topic that was deleted and made anew has another id.
+"""Ids of topics: a topic that was deleted and created again has another id.
 
-aiokafka speaks older versions of the Metadata request only. This is the first that tells ids (Kafka 2.8 and later).
+aiokafka knows only older versions of the Metadata request. Version 10 is the first with ids (Kafka 2.8 and later).
 """
 
 from __future__ import annotations
@@ -76,9 +76,9 @@ class _MetadataRequest(Request[_MetadataRequestStruct]):  # type: ignore[misc]
 
 
 async def topic_ids(client: Any, topics: Collection[str]) -> dict[str, str]:
-    """Topic to id, of those that exist; nothing where the broker knows no ids. Raises what aiokafka does.
+    """Return the ids of the topics that exist; an empty dict if the broker has no ids. Raises the errors of aiokafka.
 
-    `client` is an `AIOKafkaClient`, in whose event loop this runs.
+    `client` is an `AIOKafkaClient`. Called in its event loop.
     """
     node = client.get_random_node()
     if node is None:

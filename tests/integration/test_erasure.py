@@ -217,7 +217,7 @@ async def test_invalid_erasure_request_is_a_dead_letter_and_a_placeholder_id_is_
 
     await wait_until(refused, "two dead letters")
     done = cluster.command("erase", "undefined")
-    assert (done.returncode, "names nobody" in done.stderr) == (2, True)
+    assert (done.returncode, "names no customer" in done.stderr) == (2, True)
     assert asked_over_http(worker, "/v1/customers/null", TOKEN)[0] == 400
     await is_told(cluster, 0)
 

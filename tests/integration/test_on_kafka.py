@@ -421,13 +421,13 @@ async def test_a_topic_made_anew_ends_the_worker_with_the_remedy(make_cluster: N
     await cluster.make_anew(topic)
     await cluster.clicks(*(click(f"d-{n}", now()) for n in range(events)))
     said = await last_words(cluster.start_worker())
-    assert f"{topic}, partition 0: this group has state, but no offset there: the topic was made anew" in said
+    assert f"{topic}, partition 0: this group has state but no committed offset: the topic was" in said
     assert "start with another LIFECYCLE_APP_ID" in said
     assert topic not in await committed(cluster)
     if events < 5:  # an offset set by hand does not help: records that the state has applied would be skipped
         await cluster.set_offset(topic, 0)
         said = await last_words(cluster.start_worker(), patience=80)  # it might be a leader that was just elected
-        assert f"{topic}, partition 0, ends at offset {events}, but the state holds what came at 4" in said
+        assert f"{topic}, partition 0, ends at offset {events}, but the state contains the record at 4" in said
         assert "start with another LIFECYCLE_APP_ID" in said
 
 

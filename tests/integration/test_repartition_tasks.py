@@ -213,7 +213,7 @@ async def test_workers_notice_within_seconds_that_a_topic_is_grown(make_cluster:
         await admin.create_partitions({orders: NewPartitions(3)})
     for worker in workers:
         assert await wait_until(worker.process.poll, "the end of a worker that read it itself", 30) == 1
-        assert "it has to be read in another way" in worker.log.read_text()
+        assert "repartition tasks have to read it" in worker.log.read_text()
     after = cluster.start_worker()
     await after.ready()
     assert after.metric("lifecycle_repartition_tasks_assigned") == 8

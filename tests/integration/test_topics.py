@@ -80,7 +80,7 @@ async def test_missing_input_topic_is_reported_by_a_check(settings: Settings) ->
     [problem] = await topics.check(dataclasses.replace(settings, orders_topic="shop.orders"))
     assert problem.sentence == (
         f"topic shop.orders does not exist on {settings.broker}: create it with `lifecycle topics`, or set "
-        "LIFECYCLE_ORDERS_TOPIC to the name that it has."
+        "LIFECYCLE_ORDERS_TOPIC to its name."
     )
 
 
@@ -91,8 +91,8 @@ async def test_input_topic_with_another_number_of_partitions_is_refused(
     await topics.ensure(settings)
     [problem] = await topics.check(settings)
     assert problem.sentence == (
-        "topic orders has 3 partitions, but LIFECYCLE_PARTITIONS is 2: set it to 3, or give the topic 2, or set "
-        "LIFECYCLE_ORDERS_CO_PARTITIONED=off to have it read independently and its records forwarded."
+        "topic orders has 3 partitions, but LIFECYCLE_PARTITIONS is 2: set it to 3, or give the topic 2 partitions, or "
+        "set LIFECYCLE_ORDERS_CO_PARTITIONED=off, so that repartition tasks read the topic."
     )
 
 
@@ -102,8 +102,8 @@ async def test_input_topic_that_is_not_co_partitioned_may_have_another_number_of
     await make(admin, "orders", 3)
     settings = dataclasses.replace(settings, orders_co_partitioned=False)
     report = {status.topic: status for status in await topics.ensure(settings)}
-    assert (report["orders"].state, report["clickstream"].state) == ("apart", "created")
-    assert report["orders"].detail == "3 partitions, read independently of the tasks"
+    assert (report["orders"].state, report["clickstream"].state) == ("repartitioned", "created")
+    assert report["orders"].detail == "3 partitions, read by repartition tasks"
     assert await topics.check_for_worker(settings) == ([], frozenset({Source.ORDERS}))
     co_partitioned = dataclasses.replace(settings, partitions=3, clickstream_co_partitioned=False)
     _, not_co_partitioned = await topics.check_for_worker(co_partitioned)
@@ -139,7 +139,8 @@ async def test_topics_that_retain_erased_customers_too_long_are_reported(
         "lifecycle-profiles", "lifecycle-dead-letters", "lifecycle-erasures", topics.changelog_topic(settings)
     }  # fmt: skip
     assert named["lifecycle-dead-letters"] == (
-        f"2 partitions; retention.ms is {30 * DAY}: who was erased may be in it for too long, so set it to {14 * DAY}."
+        f"2 partitions; retention.ms is {30 * DAY}: the topic may keep ids of erased persons for too long, so "
+        f"set it to {14 * DAY}."
     )
     assert "max.compaction.lag.ms is -1" in named["lifecycle-profiles"]
     assert await topics.check(settings) == []
@@ -149,10 +150,10 @@ async def test_erasures_topic_without_append_times_is_reported(settings: Setting
     await make(admin, "lifecycle-erasures", 2, retention_ms=str(7 * DAY))
     [named] = [status for status in await topics.ensure(settings) if status.state == "advice"]
     assert named.topic == "lifecycle-erasures"
-    assert "by the clock of who asks for them, right or wrong, so set it to LogAppendTime" in named.detail
+    assert "from the requester's clock, which may be wrong, so set it to LogAppendTime" in named.detail
 
 
-async def test_the_changelog_is_checked_when_it_is_there(settings: Settings, admin: AIOKafkaAdminClient) -> None:
+async def test_existing_changelog_is_checked(settings: Settings, admin: AIOKafkaAdminClient) -> None:
     await topics.ensure(settings)
     changelog = topics.changelog_topic(settings)
     await make(admin, changelog, 2, cleanup_policy="compact")
@@ -161,7 +162,7 @@ async def test_the_changelog_is_checked_when_it_is_there(settings: Settings, adm
     [*others, problem] = await topics.check(dataclasses.replace(settings, partitions=4))
     assert {other.topic for other in others} == {"clickstream", "orders", "lifecycle-erasures"}
     assert problem.topic == changelog
-    assert "LIFECYCLE_APP_ID to a new name to start from nothing" in problem.sentence
+    assert "LIFECYCLE_APP_ID to a new name to start without state" in problem.sentence
 
     another = dataclasses.replace(settings, app_id="another")
     await make(admin, topics.changelog_topic(another), 2)
@@ -199,7 +200,7 @@ def test_unreachable_broker_is_reported_after_the_wait(create: bool) -> None:
         topics.run(settings, create)
 
 
-def test_unreachable_broker_is_asked_ever_more_rarely_and_that_is_logged(
+def test_requests_to_an_unreachable_broker_become_rarer_and_are_logged(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with EmbeddedBroker() as broker:
@@ -216,19 +217,19 @@ def test_unreachable_broker_is_asked_ever_more_rarely_and_that_is_logged(
         pauses.append(seconds)
         loop.now += seconds
         if loop.now > 60:
-            raise KeyboardInterrupt  # a client that would wait for ever is given up
+            raise KeyboardInterrupt  # ends a client that would wait for ever
 
     monkeypatch.setattr(topics, "asyncio", SimpleNamespace(sleep=sleep, get_running_loop=lambda: loop))
     with pytest.raises(KeyboardInterrupt):
         asyncio.run(topics._connected(Settings(broker=address, broker_wait=None)))
     assert pauses[:7] == [0.25, 0.5, 1, 2, 4, 5, 5]
-    assert ours()[0] == f"No Kafka broker answers on {address} yet: asking again for as long as it takes"
+    assert ours()[0] == f"No Kafka broker answers on {address} yet: trying again without a limit"
     pauses.clear()
     loop.now = 0.0
     with pytest.raises(UserError, match="no Kafka broker answers"):
         asyncio.run(topics._connected(Settings(broker=address, broker_wait=20_000)))
     assert sum(pauses) == 20
-    assert "asking again for another" in ours()[-1]
+    assert "trying again for another" in ours()[-1]
 
 
 def test_the_command_reports_and_exits(settings: Settings) -> None:

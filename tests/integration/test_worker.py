@@ -279,7 +279,7 @@ async def never(self, timeout):
     if self._stopping:
         ctypes.PyDLL(None).sleep(3600)  # as a library that does not give the interpreter back
 
-App._let_go = never
+App._release = never
 main(["worker"])
 """
 

@@ -65,7 +65,7 @@ def test_healthy_until_the_event_loop_stands_still_for_60_s(server: HttpServer, 
     clock.now += 0.1
     status, _, body = ask(server, "/healthz")
     assert status == 503
-    assert json.loads(body) == {"status": "stuck", "seconds_without_a_step": {"event_loop": 60.0}}
+    assert json.loads(body) == {"status": "stuck", "seconds_without_a_heartbeat": {"event_loop": 60.0}}
     health.loop_heartbeat()
     assert ask(server, "/healthz")[0] == 200
 
@@ -357,11 +357,11 @@ def test_failed_erasure_request_is_logged_without_a_name(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     assert ask(erasing, "/v1/customers/%FF", "DELETE", Authorization=BEARER)[0] == 400
-    asked.fails = UserError("this id names nobody")
+    asked.fails = UserError("this id names no customer")
     status, _, body = ask(erasing, "/v1/customers/null", "DELETE", Authorization=BEARER)
-    assert (status, json.loads(body)["status"]) == (400, "this id names nobody")
+    assert (status, json.loads(body)["status"]) == (400, "this id names no customer")
     asked.fails = TimeoutError("of c-77")
     status, _, body = ask(erasing, "/v1/customers/c-77", "DELETE", Authorization=BEARER)
-    assert (status, b"ask again" in body) == (503, True)
+    assert (status, b"repeat the request" in body) == (503, True)
     assert "TimeoutError" in caplog.text
     assert "c-77" not in caplog.text + "".join(capfd.readouterr()) + body.decode()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from streams import playbooks
+from streams import deployment, playbooks
 from streams.cli import main
 from streams.replay import backtest, input_files, log_run, scenario_file
 from streams.replay import replay as runner
@@ -62,7 +62,7 @@ def test_chunks_and_commits_do_not_change_what_comes_out(
 def test_a_backtest_counts_what_a_replay_makes(tmp_path: Path) -> None:
     clicks, orders = files(tmp_path)
     page, until = tmp_path / "backtest.html", NOON + DAY
-    playbook = LINKING.load_playbook()
+    playbook = deployment.load_playbook(LINKING)
     backtest.over_files(LINKING, playbook, None, page, clickstream=[clicks], orders=[orders], until=until, now=NOON)
     linked = len(replay(tmp_path)["identities.jsonl"])
     assert f"{linked}" in page.read_text()

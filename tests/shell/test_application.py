@@ -73,7 +73,7 @@ class Deaf(App):
 
 async def test_a_client_that_has_ceased_to_read_ends_the_worker() -> None:
     """Otherwise heartbeats would go on, polls would bring nothing, and the lag would stand still."""
-    with pytest.raises(FetchingEnded, match=r"ceased to read .*no such thing"):
+    with pytest.raises(FetchingEnded, match=r"stopped reading .*no such thing"):
         await Deaf()._tick()
 
 
@@ -515,7 +515,7 @@ async def test_defect_names_the_records_and_no_customer(caplog: pytest.LogCaptur
     await app.process(Source.CLICKSTREAM, SimpleNamespace(generation_id=1), Polled(chunks, more=False))
     [defect] = app.failed
     assert str(defect).startswith(
-        "KeyError at clicks, partition 3, offsets 40 to 50, or at what had waited of orders before offset 9: "
+        "KeyError at clicks, partition 3, offsets 40 to 50, or at records that had waited of orders before offset 9: "
         "a defect of this program."
     )
     logging.getLogger().critical("%s", defect, exc_info=defect.behind)
@@ -525,7 +525,7 @@ async def test_defect_names_the_records_and_no_customer(caplog: pytest.LogCaptur
 
 async def test_defect_in_a_deadline_names_the_offsets_read_so_far() -> None:
     app = Poisoned()
-    said = "KeyError as time passed in partition 3, or at what had waited of clicks before offset 40, orders before off"
+    said = "KeyError as time passed in partition 3, or at records that had waited of clicks before offset 40, orders"
     with pytest.raises(Defect, match=said):
         await app._advance([app.loaded])
 

@@ -87,7 +87,7 @@ def test_source_without_a_limit_is_never_checked() -> None:
 async def test_worker_that_starts_in_a_silence_learns_its_start_from_the_group(
     metadata: bool, offset: int | None, silent: bool
 ) -> None:
-    """If nobody knows, the silence counts from the first check. If there are unread records, it counts from now."""
+    """If no worker knows its start, it counts from the first check. If there are unread records, it counts from now."""
     now, mark = 9 * HOUR, OffsetMetadata(3, 0, StoredProgress(last_record_at=7 * HOUR))
     shown: list[list[str]] = []
 

@@ -34,7 +34,7 @@ def of_others(outputs: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
 def held(harness: ShellHarness) -> list[bytes]:
     """Return the values in the compacted changelogs that name the person."""
     latest = {(n, key): value for n, log in harness.changelogs.items() for key, value in log}
-    packed = msgspec.msgpack.encode(PERSON)  # as a string; hashes may hold its letters by chance
+    packed = msgspec.msgpack.encode(PERSON)  # as a string; hashes may contain its characters by chance
     return [value for value in latest.values() if value is not None and packed in value]
 
 
@@ -154,7 +154,7 @@ async def test_erasure_requests_do_not_block_the_watermark_nor_wait_for_it() -> 
     await harness.run()
     assert harness.counts["erased", "clickstream"] == 1
     before = harness.tasks[0].engine.watermark
-    harness.request_erasure("c-9", NOON)  # nobody reads it
+    harness.request_erasure("c-9", NOON)  # no task reads it
     for _ in range(5):
         harness.now += 1_000
         for rank in (CLICKS, ORDERS):
@@ -183,7 +183,7 @@ class Sending:
         return future
 
 
-async def test_a_request_goes_to_every_partition_or_is_not_asked_for() -> None:
+async def test_request_fails_unless_every_partition_has_it() -> None:
     producer, settings = Sending(), Settings(partitions=3)
     request_id = await erasure_requests.send_request(producer, settings, "c-1", True)
     document = {"request_id": request_id, "customer_id": "c-1"}  # the time at which the broker received it

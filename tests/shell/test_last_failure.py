@@ -63,7 +63,7 @@ def shown(worker: App) -> list[str]:
         (RuntimeError("the broker is away"), "other"),
     ],
 )
-async def test_next_worker_reports_why_the_last_one_ended(tmp_path: Path, cause: Exception, reason: str) -> None:
+async def test_next_worker_reports_the_last_failure(tmp_path: Path, cause: Exception, reason: str) -> None:
     ended = app(tmp_path, 1_700_000_000_000)
     assert shown(ended) == []
 
@@ -74,7 +74,7 @@ async def test_next_worker_reports_why_the_last_one_ended(tmp_path: Path, cause:
     ]
 
 
-async def test_how_often_workers_end_is_counted_over_restarts(tmp_path: Path) -> None:
+async def test_failures_are_counted_over_restarts(tmp_path: Path) -> None:
     """A counter in the memory of the worker that ends is gone before it is scraped."""
     for fault in (faults.Fenced(), faults.CommitLate(), faults.Fenced()):
         app(tmp_path, 5).fail(fault)
@@ -121,15 +121,15 @@ def test_failed_commit_names_no_customer() -> None:
     assert str(faults.CommitFailed(KafkaTimeoutError("30 s"))).startswith("A commit failed (KafkaTimeoutError: ")
 
 
-async def test_a_faust_that_breaks_ends_the_worker_with_its_error_once_all_is_committed(tmp_path: Path) -> None:
+async def test_crash_of_faust_ends_the_worker_with_its_error_after_the_commit(tmp_path: Path) -> None:
     broken = app(tmp_path, 5)
     broken._crash(RuntimeError("a service of Faust's"))
     committed: list[bool] = []
 
-    async def let_go(timeout: float) -> None:
+    async def release(timeout: float) -> None:
         committed.append(broken.failure is None)
 
-    broken._release = let_go  # type: ignore[method-assign]
+    broken._release = release  # type: ignore[method-assign]
     await broken.stop()
     assert committed == [True]
     assert broken.failure == "RuntimeError: a service of Faust's"
@@ -157,4 +157,4 @@ def test_full_disk_leaves_the_previous_failure_file(tmp_path: Path) -> None:
 def test_missing_data_directory_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         last_failure.note(tmp_path / "gone", RuntimeError(), 5)
-    assert "cannot be noted" in caplog.text
+    assert "cannot be kept" in caplog.text

@@ -218,7 +218,7 @@ async def test_state_that_is_ahead_of_its_topic_ends_the_worker() -> None:
     harness.task.advance({Source.ORDERS: Fetch(NOON + 41_000, 8)}, frozenset())
     assert orders.fetch is not None
     harness.task.advance({Source.ORDERS: Fetch(NOON + 42_000, 3)}, frozenset())
-    with pytest.raises(Truncated, match="ends at offset 3, but the state holds what came at 7"):
+    with pytest.raises(Truncated, match="ends at offset 3, but the state contains the record at 7"):
         harness.task.advance({Source.ORDERS: Fetch(NOON + 82_000, 3)}, frozenset())
 
 

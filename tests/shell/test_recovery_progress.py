@@ -54,13 +54,15 @@ def test_recovery_rate_is_that_of_the_last_seconds(watched: Watched) -> None:
 def test_stalled_recovery_is_warned_of_at_intervals(watched: Watched) -> None:
     watched.saw(0, p0=500)
     lines = [line for _ in range(95) for line in watched.saw(1, p0=500)]
-    assert [line.split(";")[0] for line in lines] == [f"Recovery has not read anything for {s} s" for s in (30, 60, 90)]
+    assert [line.split(";")[0] for line in lines] == [
+        f"Recovery has not read any record for {s} s" for s in (30, 60, 90)
+    ]
     assert watched.watch.figures == Figures(500, 0.0, None)
     assert watched.saw(1, p0=400)[0].startswith("Recovery: 400 changelog records left")
     assert watched.saw(4, p0=300) == []
 
 
-def test_a_recovery_that_begins_again_counts_anew(watched: Watched) -> None:
+def test_recovery_that_begins_again_counts_from_the_start(watched: Watched) -> None:
     watched.saw(0, p0=500)
     watched.saw(1, p0=100)
     assert watched.saw(1, p0=100, p1=700) == ["Recovery: 800 changelog records to read, of partitions [0, 1]"]
@@ -68,7 +70,7 @@ def test_a_recovery_that_begins_again_counts_anew(watched: Watched) -> None:
 
 
 def moments(watched: Watched, seconds: int, left: int, *, answers: bool) -> list[int]:
-    """Return the seconds at which reading starts again, within a number of seconds."""
+    """Return the seconds at which reading restarts, within a number of seconds."""
     found = []
     for second in range(1, seconds + 1):
         watched.now += 1

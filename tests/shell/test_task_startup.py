@@ -72,7 +72,7 @@ def test_pending_internal_messages_prevent_a_start_without_identity_resolution(
     beginning = Beginning(identity_resolution=False, flushed=flushed)
     of_all = dict.fromkeys((*map(int, Source), ERASURES), committed)
     if waits:
-        with pytest.raises(IdentityResolutionOff, match=r"partition 0 has still 1 .*once more with LIFECYCLE_"):
+        with pytest.raises(IdentityResolutionOff, match=r"partition 0 still has 1 .*once more with LIFECYCLE_"):
             beginning.begin(of_all)
         assert beginning.sent == []
     else:

@@ -15,6 +15,7 @@ from typing import Any
 
 from aiokafka.errors import CommitFailedError
 
+from streams import deployment
 from streams.contracts.erasures import encode
 from streams.contracts.profiles import profile_document
 from streams.core.engine.config import EngineConfig, LastCommit
@@ -227,7 +228,7 @@ class ShellHarness:
         reader = RepartitionTask(
             source,
             partition,
-            decoder=self.settings.decoders("EUR", {})[source],
+            decoder=deployment.decoders(self.settings, "EUR", {})[source],
             settings=self.settings,
             spec=SPEC,
             position=offset,

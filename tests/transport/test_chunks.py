@@ -20,7 +20,7 @@ from streams.core.model.sources import Fetch
 from streams.transport.chunks import READ_AGAIN, SELDOM_MS, Ahead, Chunk, Lost, chunk_fetches
 from streams.transport.pacing import FEW, FLOWING, IDLE, MANY, POURING, TRICKLING, Pacing
 
-CLICKS, PLAIN = TopicPartition("clicks", 0), TopicPartition("plain", 0)
+CLICKS, ERASURES = TopicPartition("clicks", 0), TopicPartition("erasures", 0)
 
 
 def test_a_chunk_counts_if_the_position_moved() -> None:
@@ -39,20 +39,17 @@ class Observer:
         self.ahead: dict[TP, Ahead] = {}
         self.unreadable: dict[TP, tuple[int, int]] = {}
 
-    def is_chunked(self, topic: str) -> bool:
-        return topic == "clicks"
-
     def is_seldom(self, topic: str) -> bool:
-        return topic == "plain"
+        return topic == "erasures"
 
 
 class FetcherHarness:
-    """A fetcher whose broker answers as the test says."""
+    """A fetcher with a broker that the test drives."""
 
     def __init__(self) -> None:
         self.now = 1_000
         self.states: dict[TopicPartition, Any] = {
-            tp: SimpleNamespace(timestamp=5, lso=None, highwater=50, awaiting_reset=False) for tp in (CLICKS, PLAIN)
+            tp: SimpleNamespace(timestamp=5, lso=None, highwater=50, awaiting_reset=False) for tp in (CLICKS, ERASURES)
         }
         self.assignment = SimpleNamespace(active=True, state_value=self.states.get)
         self.answer: Callable[[], bool] = lambda: True
@@ -64,7 +61,7 @@ class FetcherHarness:
         self.observer = Observer()
         self.on_arrival: Callable[[], None] = lambda: self.arrivals.append(self.now)
         self.arrivals: list[int] = []
-        """When an arrival was signalled."""
+        """Times at which an arrival was signalled."""
         chunk_fetches(self.fetcher, self.observer, lambda: self.now, lambda: self.on_arrival())
 
     async def _process(self, assignment: Any, node: int, request: Any) -> bool:
@@ -73,7 +70,7 @@ class FetcherHarness:
         return self.answer()
 
     async def fetch(self, *topics: str, node: int = 1) -> None:
-        of = {"clicks": [(0, 41, 0)], "plain": [(0, 7, 0)]}
+        of = {"clicks": [(0, 41, 0)], "erasures": [(0, 7, 0)]}
         request = SimpleNamespace(topics=[(topic, of[topic]) for topic in topics or of])
         await self.fetcher._proc_fetch_request(self.assignment, node, request)
 
@@ -140,7 +137,7 @@ async def test_a_clock_set_back_meanwhile_counts_as_of_now() -> None:
     assert harness.observer.fetches[TP("clicks", 0)].sent_at == 200
 
 
-async def test_a_position_that_a_chunked_topic_does_not_have_is_noted() -> None:
+async def test_position_that_a_topic_does_not_have_is_noted() -> None:
     harness = FetcherHarness()
 
     def answer() -> bool:
@@ -150,7 +147,7 @@ async def test_a_position_that_a_chunked_topic_does_not_have_is_noted() -> None:
 
     harness.answer = answer
     await harness.fetch()
-    assert harness.observer.out_of_range == {TP("clicks", 0): 41}  # other topics are Faust's
+    assert harness.observer.out_of_range == {TP("clicks", 0): 41, TP("erasures", 0): 7}
 
 
 async def test_an_end_before_the_position_proves_nothing_and_is_noted_until_it_is_right() -> None:
@@ -185,7 +182,7 @@ def test_a_fetch_waits_for_many_bytes_only_while_records_flow(records: int, ask:
     assert pacing.ask == ask
 
 
-async def test_a_fetch_asks_as_the_last_one_of_that_node_went() -> None:
+async def test_terms_of_a_fetch_follow_the_last_fetch_from_that_node() -> None:
     harness = FetcherHarness()
 
     def flowing() -> bool:
@@ -209,24 +206,24 @@ async def test_a_fetch_asks_as_the_last_one_of_that_node_went() -> None:
 async def test_seldom_topic_is_fetched_once_a_second_from_each_node() -> None:
     harness = FetcherHarness()
     await harness.fetch()
-    assert harness.asked == ["clicks", "plain"]
-    harness.states[PLAIN].timestamp = 5
+    assert harness.asked == ["clicks", "erasures"]
+    harness.states[ERASURES].timestamp = 5
     harness.now += SELDOM_MS - 1
     await harness.fetch()
     assert harness.asked == ["clicks"]
-    assert harness.states[PLAIN].timestamp == 5  # it is no failure not to have been asked for
-    await harness.fetch("plain")
-    assert harness.asked == ["plain"]  # there is nothing else to ask for
+    assert harness.states[ERASURES].timestamp == 5  # a fetch without the topic is no failure of it
+    await harness.fetch("erasures")
+    assert harness.asked == ["erasures"]  # the request has no other topic
     await harness.fetch()
     assert harness.asked == ["clicks"]
     await harness.fetch(node=2)
-    assert harness.asked == ["clicks", "plain"]
+    assert harness.asked == ["clicks", "erasures"]
     harness.now += SELDOM_MS
     await harness.fetch()
-    assert harness.asked == ["clicks", "plain"]
+    assert harness.asked == ["clicks", "erasures"]
     harness.now -= 10 * SELDOM_MS  # the clock was set back
     await harness.fetch()
-    assert harness.asked == ["clicks", "plain"]
+    assert harness.asked == ["clicks", "erasures"]
 
 
 # ----------------------------------------------------------------------------------------------- what is in a fetch
@@ -256,7 +253,7 @@ LOG = [
     batch(43, [b"aborted"] * 2, producer=7, kind=TRANSACTIONAL),
     batch(45, [b"kept"], producer=8, kind=TRANSACTIONAL),
     batch(46, [b""], producer=7, kind=TRANSACTIONAL | CONTROL),
-    batch(50, [b"d"]),  # what was before is compacted away
+    batch(50, [b"d"]),  # the records before were compacted away
     batch(51, [b"after"], producer=7, kind=TRANSACTIONAL),
     batch(52, [b""], producer=8, kind=TRANSACTIONAL | CONTROL),
 ]
@@ -316,12 +313,12 @@ def taken(log: list[bytes], offset: int, fetcher: Any) -> Any:
     ("damage", "why"),
     [(damaged, "the checksum is wrong"), (unpackable, "unpacked"), (lambda data: data[:20], "less than")],
 )
-def test_a_batch_that_cannot_be_read_is_fetched_again_and_then_lost_and_what_is_behind_it_is_read(
+def test_unreadable_batch_is_fetched_again_then_lost_and_the_next_batch_is_read(
     damage: Callable[[bytes], bytes], why: str
 ) -> None:
     """Raising an error would end this worker and every later one."""
     broken = damage(LOG[5])
-    if len(broken) < 60:  # a batch that is cut short cannot be told from where it ends
+    if len(broken) < 60:  # a batch that is cut short looks like the end of the fetch
         broken = broken[:8] + (len(broken) - 12).to_bytes(4, "big") + broken[12:]
     log, fetcher = [*LOG[4:5], broken, *LOG[6:]], FetcherHarness().fetcher
     before = taken(log, 50, fetcher)
@@ -341,7 +338,7 @@ def test_a_batch_that_was_damaged_on_its_way_is_read() -> None:
     assert [record.value for record in taken([LOG[0]], 40, fetcher)] == [b"a", b"b", b"c"]
 
 
-def test_where_the_header_cannot_be_believed_one_offset_is_lost() -> None:
+def test_one_offset_is_lost_if_the_header_of_a_batch_is_damaged() -> None:
     """The next offset follows, until the broker returns the batch behind."""
     wild = bytearray(LOG[0])
     wild[23:27] = (1 << 30).to_bytes(4, "big")  # the last offset's delta
@@ -361,7 +358,7 @@ def test_records_of_every_codec_are_read(codec: int) -> None:
     assert [record.value for record in chunk] == [b"value" * 100] * 3
 
 
-def test_the_bytes_of_a_fetch_go_with_its_chunk() -> None:
+def test_bytes_of_a_fetch_are_freed_with_its_chunk() -> None:
     """The garbage collector runs rarely, and garbage that waits for it would add up."""
     result, records = fetched(LOG, 40, chunked=True)
     alive = weakref.ref(records)

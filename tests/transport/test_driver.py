@@ -1,4 +1,4 @@
-"""The consumer in a rebalance: it takes no record that nobody will read again."""
+"""The consumer in a rebalance: no record is lost."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from aiokafka.consumer.subscription_state import SubscriptionState
 from aiokafka.errors import CommitFailedError, ConsumerStoppedError, KafkaError
-from aiokafka.structs import OffsetAndMetadata
 from faust.tables.recovery import Recovery as FaustRecovery
 from faust.transport.drivers.aiokafka import Consumer as FaustConsumer
 from faust.types import TP
@@ -23,11 +22,10 @@ from streams.transport.recovery import Recovery
 
 CLICKS = TP("clicks", 0)
 VISITS = TP("visits", 0)
-"""A partition of an ordinary topic."""
 
 
 class Driven(Consumer):
-    """A consumer without Faust. Its polls end and its generation changes when the test says so."""
+    """A consumer without Faust. The test ends its polls and changes its generation."""
 
     should_stop = False
     flow_active = True
@@ -38,14 +36,12 @@ class Driven(Consumer):
         self.active = {CLICKS}
         self.answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self.between_polls = asyncio.Lock()
-        self._buffered_partitions = set()
-        self.scheduler: Any = SimpleNamespace(iterate=lambda records: iter(()))
         self.app = self
         self.loop = asyncio.get_running_loop()
         self._stopped, self._crashed = Event(), Event()
 
-    # what it asks of its app
-    health: Any = SimpleNamespace(consumer_step=lambda: None)
+    # its app
+    health: Any = SimpleNamespace(consumer_heartbeat=lambda: None)
     tables: Any = SimpleNamespace(changelog_topics=frozenset())
     rebalancing = False
 
@@ -57,12 +53,9 @@ class Driven(Consumer):
         self.events.append("sought")
 
     async def on_sources_revoked(self) -> None:
-        self.events.append("let go")
+        self.events.append("released")
 
-    # what it asks of Faust's consumer
-    def is_chunked(self, topic: str) -> bool:
-        return True
-
+    # Faust's consumer
     def assignment(self) -> set[TP]:
         return {CLICKS}
 
@@ -149,7 +142,7 @@ async def test_poll_gives_one_message_per_topic_and_one_per_changelog_partition(
     ]
 
 
-async def test_the_seek_waits_for_a_poll_of_before_the_rebalance_and_what_that_brings_is_dropped() -> None:
+async def test_seek_waits_for_a_poll_from_before_the_rebalance_whose_records_are_dropped() -> None:
     """Otherwise the poll could return records after the seek, which are lost when Faust empties its queues."""
     consumer = Driven()
     poll = asyncio.create_task(taken(consumer))
@@ -221,10 +214,10 @@ async def test_a_chunk_for_which_there_is_no_room_waits_for_it() -> None:
 
 async def test_consumer_that_waits_for_room_is_healthy(monkeypatch: pytest.MonkeyPatch) -> None:
     """It waits as long as a commit does, which waits for the broker: no reason to restart the worker."""
-    monkeypatch.setattr(driver, "STEP_S", 0.001)
+    monkeypatch.setattr(driver, "HEARTBEAT_S", 0.001)
     consumer, queue = Driven(), asyncio.Queue[int](1)
     stepped = asyncio.Event()
-    consumer.health = SimpleNamespace(consumer_step=stepped.set)
+    consumer.health = SimpleNamespace(consumer_heartbeat=stepped.set)
     await queue.put(1)
     waiting = asyncio.create_task(consumer.wait_first(put(queue, 2), asyncio.Event().wait()))
     await stepped.wait()
@@ -246,7 +239,7 @@ async def test_cancelled_consumer_without_room_hands_nothing_over() -> None:
     assert queue.empty()
 
 
-async def test_a_full_queue_keeps_only_ordinary_topics_from_being_fetched() -> None:
+async def test_a_full_queue_keeps_no_topic_from_being_fetched() -> None:
     """Faust fetches a partition again as soon as there is room, even if the application has paused it."""
     consumer = Driven()
     consumer.on_buffer_full(CLICKS)
@@ -275,17 +268,17 @@ async def test_error_of_handing_over_is_raised() -> None:
         await Driven().wait_first(fail(), asyncio.Event().wait())
 
 
-async def test_a_member_that_was_given_up_commits_nothing() -> None:
+async def test_removed_member_of_the_group_commits_nothing() -> None:
     """A commit without a generation would be accepted by an empty group, with stale offsets."""
     thread = object.__new__(ConsumerThread)
     client = SimpleNamespace(_coordinator=SimpleNamespace(generation=-1), commit=None)
     thread._consumer = client
-    with pytest.raises(CommitFailedError, match="no member of its group"):
+    with pytest.raises(CommitFailedError, match="no longer a member of its group"):
         await thread.commit_offsets({CLICKS: (7, "")})
 
 
 class Fencing:
-    """An owner whose partitions are fenced when the test says so."""
+    """An owner whose partitions the test fences."""
 
     def __init__(self) -> None:
         self.may_read: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -294,7 +287,7 @@ class Fencing:
         await self.may_read
 
 
-async def test_recovery_asks_nothing_of_the_log_before_the_predecessors_are_fenced(
+async def test_recovery_reads_nothing_before_the_predecessors_are_fenced(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked: list[str] = []
@@ -329,7 +322,7 @@ async def test_new_assignment_is_announced_before_anything_else(monkeypatch: pyt
     assert told == [frozenset({CLICKS, TP("orders", 0)})]
 
 
-async def test_recovery_is_given_the_time_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_recovery_has_no_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Faust treats a step that is slower than its timeout as the end of the service."""
     given: list[Any] = []
 
@@ -346,7 +339,7 @@ async def test_recovery_is_given_the_time_it_takes(monkeypatch: pytest.MonkeyPat
     [(set(), 7, ["recovered", "nothing is ours"]), ({CLICKS}, 7, ["recovered"]), (set(), 8, ["recovered"])],
     ids=["nothing", "something, which the consumer tells of", "nothing, and a rebalance since"],
 )
-async def test_worker_without_partitions_is_told_that_recovery_is_complete(
+async def test_worker_without_partitions_is_notified_of_the_end_of_recovery(
     monkeypatch: pytest.MonkeyPatch, assignment: set[TP], generation: int, told: list[str]
 ) -> None:
     """Otherwise a spare worker would never be ready."""
@@ -411,7 +404,7 @@ class Polling(ConsumerThread):
         return {tp: self._records.pop(tp) for tp in list(self._records) if tp in active_partitions}
 
 
-async def test_a_poll_waits_for_what_is_active_and_is_noted_as_one() -> None:
+async def test_poll_waits_for_active_partitions_and_its_time_is_noted() -> None:
     """Records of partitions that were paused since may stay with the fetcher for long."""
     thread = Polling()
     thread._records[VISITS] = ["of a partition that is paused"]
@@ -443,106 +436,3 @@ async def test_a_poll_takes_nothing_in_a_rebalance() -> None:
     thread._handover.arrived(thread._take)
     assert await poll == {}
     assert thread._records.keys() == {CLICKS}
-
-
-class Mixed(Driven):
-    """A consumer with ordinary topics. The group has committed an offset of one partition, and none of another."""
-
-    fresh = TP("visits", 1)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.tables = SimpleNamespace(changelog_topics=frozenset({"state", "counts"}))
-        self.positions: dict[TP, int] = {}
-        self._committed_offset = {}
-
-    def is_chunked(self, topic: str) -> bool:
-        return topic in ("clicks", "state")
-
-    def assignment(self) -> set[TP]:
-        return {CLICKS, VISITS, self.fresh, TP("state", 0), TP("counts", 0)}
-
-    async def committed_offsets(self, tps: Any) -> dict[TP, OffsetAndMetadata]:
-        assert set(tps) == {VISITS, self.fresh}
-        return {VISITS: OffsetAndMetadata(7, "")}
-
-    async def earliest_offsets(self, *tps: TP) -> dict[TP, int]:
-        return dict.fromkeys(tps, 3)
-
-    async def seek_wait(self, partitions: Any) -> None:
-        self.events.append("ordinary sought")
-        self.positions = partitions
-
-
-async def test_ordinary_records_polled_before_a_rebalance_are_read_again() -> None:
-    consumer = Mixed()
-    consumer.active = {VISITS}
-    poll = asyncio.create_task(taken(consumer))
-    await asyncio.sleep(0)
-    consumer.generation = 2
-    seek = asyncio.create_task(consumer.perform_seek())
-    await asyncio.sleep(0)
-    consumer.answer.set_result({VISITS: [SimpleNamespace(offset=7)]})
-    assert await poll == []
-    await seek
-    assert consumer.events == ["polled", "ordinary sought", "sought"]
-    assert consumer.positions == {VISITS: 7, consumer.fresh: 3}
-    assert consumer._committed_offset == {VISITS: 7}
-
-
-class Revoked(Driven):
-    """A consumer that loses its partitions with uncommitted work of an ordinary topic."""
-
-    def __init__(self, patience: float) -> None:
-        super().__init__()
-        self._acked = {VISITS: [7]}
-        self.fetches, self.ahead = {}, {}
-        self.flow_control = SimpleNamespace(
-            suspend=lambda: self.events.append("suspended"), clear=lambda: self.events.append("cleared")
-        )
-        self.conf = SimpleNamespace(broker_rebalance_timeout=patience)
-        self.may_commit: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def stop_flow(self) -> None:
-        self.events.append("stopped")
-
-    async def maybe_wait_for_commit_to_finish(self) -> bool:
-        return False
-
-    async def force_commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
-        await self.may_commit
-        self.events.append("committed")
-        return True
-
-
-@pytest.mark.parametrize("answers", [True, False], ids=["", "unless the broker does not answer in time"])
-async def test_ordinary_topics_are_committed_before_faust_forgets_them(
-    monkeypatch: pytest.MonkeyPatch, answers: bool
-) -> None:
-    consumer = Revoked(patience=60 if answers else 0.01)
-    if answers:
-        consumer.may_commit.set_result(None)
-
-    async def revoked(self: Driven, tps: set[TP]) -> None:
-        self.events.append("forgotten")
-
-    monkeypatch.setattr(FaustConsumer, "on_partitions_revoked", revoked)
-    await consumer.on_partitions_revoked({CLICKS, VISITS})
-    assert consumer.events == [
-        "stopped", "let go", "suspended", "cleared", *["committed"] * answers, "forgotten",
-    ]  # fmt: skip
-
-
-async def test_ordinary_tables_are_not_verified_against_the_changelog(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Faust's stores cannot report their contents. Recovery knows what they have read."""
-    built: list[Any] = []
-
-    async def build(self: Any, consumer: Any, tps: set[TP], destination: Any, title: str) -> None:
-        built.append(dict(destination))
-
-    monkeypatch.setattr(FaustRecovery, "_build_offsets", build)
-    recovery: Any = object.__new__(Recovery)
-    counts = TP("counts", 0)
-    recovery.tp_to_table = {counts: SimpleNamespace(data=object())}
-    await recovery._build_offsets(None, {counts}, {counts: 5}, "active")
-    assert built == [{counts: 5}]

@@ -1,4 +1,4 @@
-"""A broker that is away is asked again; other errors are raised."""
+"""Requests are repeated while the broker is away; other errors are raised."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from streams.transport import patience
 from streams.transport.patience import patiently
 
 
-async def test_a_broker_that_is_away_is_asked_until_it_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_request_is_repeated_until_the_broker_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
 
     async def sleep(seconds: float) -> None:

@@ -44,9 +44,9 @@ def test_written_records_are_read_back_in_key_order(databases: Databases) -> Non
         database = databases.open("log", 0)
     scan = database.scan(b"", b"z")
     next(scan)
-    database.close()  # with a scan under way, which nobody ends
+    database.close()  # with a scan under way that never ends
     assert databases.open("log", 0).get(b"a") == b"3"
-    with pytest.raises(DiskFailed, match="it was closed"):
+    with pytest.raises(DiskFailed, match="the database was closed"):
         next(scan)
 
 
@@ -68,8 +68,8 @@ def test_rocksdb_behaves_as_the_memory_disk_of_the_core_tests(databases: Databas
     assert len(list(database.scan(b"t", b"u"))) >= len(engine.state.timers) > 0
 
 
-def test_a_directory_is_one_workers(databases: Databases, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"another worker's.*a LIFECYCLE_DATA_DIR of its own"):
+def test_directory_is_refused_to_a_second_worker(databases: Databases, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"in use by another worker.*a LIFECYCLE_DATA_DIR of its own"):
         Databases(tmp_path / "state")
     databases.close()
     Databases(tmp_path / "state").close()
@@ -101,7 +101,7 @@ def test_files_that_miss_a_part_are_deleted_when_opened(
 
 
 @pytest.mark.parametrize("missing", ["MANIFEST-*", "CURRENT", "*.sst", "*"])
-def test_whichever_files_are_missing_it_starts_anew(databases: Databases, tmp_path: Path, missing: str) -> None:
+def test_database_starts_empty_whichever_files_are_missing(databases: Databases, tmp_path: Path, missing: str) -> None:
     for file in filled(databases, tmp_path).glob(missing):
         file.unlink()
     database = databases.open("log", 0)
@@ -134,7 +134,7 @@ def test_files_that_are_distrusted_are_deleted_at_the_next_start(databases: Data
         assert databases.open("log", number).get(b"a") is None
 
 
-def test_files_that_somebody_deleted_end_the_worker_sooner_or_later(databases: Databases, tmp_path: Path) -> None:
+def test_deleted_files_end_the_worker_sooner_or_later(databases: Databases, tmp_path: Path) -> None:
     database = databases.open("log", 0)
     shutil.rmtree(tmp_path / "state" / "log" / "0")
     with pytest.raises(DiskFailed, match="cannot be read or written"):
@@ -167,7 +167,7 @@ except DiskFailed as error:
 def test_full_disk_is_an_error(tmp_path: Path) -> None:
     said = subprocess.run([sys.executable, "-c", FULL, tmp_path], capture_output=True, text=True, check=True).stdout
     assert "File too large" in said
-    assert "see that the disk has room" in said
+    assert "Check that the disk works and has room" in said
     assert not list(tmp_path.rglob("DAMAGED"))
 
 
@@ -202,7 +202,7 @@ def test_a_write_waits_until_there_is_room_in_memory(stalling: Database) -> None
 def test_a_write_does_not_wait_for_ever(stalling: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """It would wait so on a full disk."""
     monkeypatch.setattr(rocks, "STALL_S", 0.0)
-    with pytest.raises(DiskFailed, match=r"Write stall.*see that the disk has room"):
+    with pytest.raises(DiskFailed, match=r"Write stall.*Check that the disk works and has room"):
         write_much(stalling)
 
 
@@ -302,7 +302,7 @@ def test_rewrite_that_leaves_the_old_files_is_an_error(databases: Databases) -> 
     database = databases.open("log", 0)
     database.write([(b"a", b"1")])
     real = PatchedDatabase(database, compact_range=lambda *_, **__: None).real
-    with pytest.raises(DiskFailed, match=r"1 of 1 files could not be rewritten.*see that the disk has room"):
+    with pytest.raises(DiskFailed, match=r"1 of 1 files could not be rewritten.*Check that the disk works"):
         wait_for(database)
     database._db = real
     wait_for(database)  # it can be asked for again
@@ -359,7 +359,7 @@ def test_on_a_full_disk_files_are_not_taken_to_be_rewritten(tmp_path: Path) -> N
         database.write([(b"secret", None)])
         free = os.statvfs(path)
         (tmp_path / "disk" / "filler").write_bytes(bytes(free.f_bavail * free.f_frsize - (64 << 10)))
-        with pytest.raises(DiskFailed, match="see that the disk has room"):
+        with pytest.raises(DiskFailed, match="Check that the disk works and has room"):
             wait_for(database)
         assert holding(path, b"secret")
         database.close()

@@ -80,7 +80,7 @@ def store() -> StateStore:
     return StateStore("memory://", App(), table, table_name="t")  # type: ignore[arg-type]
 
 
-def test_recovery_fills_a_partition_and_knows_how_far(store: StateStore) -> None:
+def test_recovery_fills_a_partition_and_records_the_offset(store: StateStore) -> None:
     assert store.persisted_offset(tp(0)) is None
     store.apply_changelog_batch([chunk(0, (3, b"a", b"1"), (4, b"b", b"2")), chunk(0, (5, b"a", None))], None, None)
     assert dict(state_of(store, 0)) == {b"b": b"2"}
@@ -94,7 +94,7 @@ def test_changelog_records_already_contained_are_skipped(store: StateStore) -> N
     assert store.persisted_offset(tp(0)) == 4
 
 
-def test_a_hole_in_the_changelog_ends_the_worker(store: StateStore) -> None:
+def test_gap_in_the_changelog_ends_the_worker(store: StateStore) -> None:
     store.apply_changelog_batch([chunk(0, (4, b"a", b"1"))], None, None)
     store.apply_changelog_batch([chunk(0, (5, b"a", b"2"))], None, None)
     with pytest.raises(ValueError, match="between offsets 5 and 7"):
@@ -102,7 +102,7 @@ def test_a_hole_in_the_changelog_ends_the_worker(store: StateStore) -> None:
     assert len(store.app.failures) == 1
 
 
-def test_a_partition_that_is_worked_on_does_not_read_its_own_writes(store: StateStore) -> None:
+def test_processed_partition_does_not_read_its_own_writes(store: StateStore) -> None:
     state = store.take(0)
     store.set_persisted_offset(tp(0), 7)
     store.apply_changelog_batch([chunk(0, (8, b"a", b"1"))], None, None)
@@ -116,7 +116,7 @@ def test_a_record_that_cannot_be_read_ends_the_worker(store: StateStore) -> None
     assert store.app.failures == ["The changelog log, partition 0, cannot be read: cannot be read"]
 
 
-async def test_a_rebalance_drops_what_is_gone_and_what_became_a_standby(store: StateStore) -> None:
+async def test_rebalance_drops_states_of_released_partitions_and_of_new_standbys(store: StateStore) -> None:
     for number in range(4):
         store.apply_changelog_batch([chunk(number, (1, b"a", b"1"))], None, None)
     for number in (0, 1, 2):
@@ -130,14 +130,14 @@ async def test_a_rebalance_drops_what_is_gone_and_what_became_a_standby(store: S
     assert store.persisted_offset(tp(3)) == 1
 
 
-async def test_after_a_generation_that_was_missed_what_was_worked_on_is_read_anew(store: StateStore) -> None:
+async def test_processed_states_are_read_again_after_a_missed_generation(store: StateStore) -> None:
     store.apply_changelog_batch([chunk(0, (1, b"a", b"1")), chunk(1, (1, b"a", b"1"))], None, None)
     store.app.actives = {tp(0)}
     await store.on_rebalance({tp(0), tp(1)}, set(), {tp(0), tp(1)}, generation_id=41)
     store.take(0)
     await store.on_rebalance({tp(0), tp(1)}, set(), set(), generation_id=42)
     assert set(store.partitions) == {0, 1}
-    await store.on_rebalance({tp(0), tp(1)}, set(), set(), generation_id=44)  # somebody else may have had it in 43
+    await store.on_rebalance({tp(0), tp(1)}, set(), set(), generation_id=44)  # another worker may have had it in 43
     assert set(store.partitions) == {1}  # the standby only followed the changelog
     assert store.persisted_offset(tp(0)) is None
 
@@ -148,7 +148,7 @@ def test_the_store_is_the_sum_of_its_partitions(store: StateStore) -> None:
     assert len(store) == 2
 
 
-def test_recovery_goes_on_from_what_is_on_disk(store: StateStore) -> None:
+def test_recovery_goes_on_from_the_state_on_disk(store: StateStore) -> None:
     assert store.persisted_offset(tp(ON_DISK)) == 6
     store.apply_changelog_batch([chunk(ON_DISK, (6, b"a", b"old"), (7, b"b", b"1"))], None, None)
     assert dict(state_of(store, ON_DISK)) == {b"b": b"1"}

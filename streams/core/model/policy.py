@@ -17,7 +17,7 @@ LARGEST_AMOUNT = 2**63 - 1
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """Parameters of the core. The defaults are the shipped playbook; a value that the playbook does not name comes from
-    the deployment (`Settings.load_playbook`)."""
+    the deployment (`streams.deployment.load_playbook`)."""
 
     currency: str = "EUR"
     """Currency shown for a profile without orders, and assumed for events that name none."""

@@ -1,1 +1,1 @@
-"""What is done to topics from outside a task: create and check them, and put requests to erase a customer on them."""
+"""Administration of topics outside the tasks: create and check them, and write erasure requests to them."""

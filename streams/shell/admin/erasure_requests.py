@@ -1,4 +1,7 @@
-"""Asking for an erasure: a request is put on every partition of the topic, since on any there may be something."""
+"""Requests an erasure: writes the request to every partition of the erasures topic.
+
+Every partition may hold records or state of the person.
+"""
 
 from __future__ import annotations
 
@@ -17,18 +20,18 @@ from streams.shell.admin import topics
 
 
 class NoCustomerNamed(UserError):
-    """The id is none that a profile can have."""
+    """No profile can have this id."""
 
     def __init__(self) -> None:
-        super().__init__("this id names nobody: it is empty, a placeholder, or longer than 256 bytes.")
+        super().__init__("this id names no customer: it is empty, a placeholder, or longer than 256 bytes.")
 
 
 async def send_request(producer: Any, settings: Settings, person: str, identified: bool) -> str:
-    """Put a request on its way; returns its id once every partition has it. `producer` is an `AIOKafkaProducer`.
+    """Write an erasure request, and return its id once every partition has it. `producer` is an `AIOKafkaProducer`.
 
-    `person` is a customer id if `identified`, else an anonymous id. The request counts from when the broker has it: the
-    clock of who asks may be wrong. Raises `NoCustomerNamed`, or what the broker refuses it with: then it has to be
-    asked again, since some partitions may have it.
+    `person` is a customer id if `identified`, else an anonymous id. The time of the request is the broker's, because
+    the requester's clock may be wrong. Raises `NoCustomerNamed`, or the error of the broker: the request must then be
+    repeated, because only some partitions may have it.
     """
     if not names_somebody(person):
         raise NoCustomerNamed
@@ -43,7 +46,7 @@ async def send_request(producer: Any, settings: Settings, person: str, identifie
 
 
 def run(settings: Settings, person: str, identified: bool) -> str:
-    """`lifecycle erase`, for use outside an event loop; returns the request's id. Raises `UserError`."""
+    """Run `lifecycle erase`, and return the id of the request. Called outside an event loop. Raises `UserError`."""
     return asyncio.run(_run(settings, person, identified))
 
 
@@ -56,5 +59,5 @@ async def _run(settings: Settings, person: str, identified: bool) -> str:
             return await send_request(producer, settings, person, identified)
     except KafkaError as error:
         raise UserError(
-            f"the broker has not taken the request on every partition ({type(error).__name__}): ask again."
+            f"the broker has not accepted the request on every partition ({type(error).__name__}): repeat the request."
         ) from error

@@ -1,4 +1,4 @@
-"""The topics: made where they are missing, and checked. By `lifecycle topics`, the demo, and a worker at its start."""
+"""Create missing topics, and check all of them: `lifecycle topics`, the demo, and the check at a worker's start."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ from streams.errors import UserError
 from streams.settings import PREFIX, Settings
 
 STATE_TABLE = "profiles"
-"""The Faust table that holds the customers; its name is part of the changelog's."""
+"""Name of the Faust table of profiles. It is part of the name of the changelog."""
 
 DELETES_KEPT = DAY
-"""How long the changelog shows at least that a customer was forgotten, ms."""
+"""Shortest time for which the changelog keeps the tombstone of a customer, ms."""
 
 REPARTITION_KEPT = 7 * DAY
-"""How long what is forwarded stays, ms."""
+"""Retention of the repartition topic, ms."""
 
 COMPACTED_WITHIN = 7 * DAY
-"""How long a compacted topic still shows at most what was overwritten or deleted (docs/erasure.md), ms."""
+"""Longest time for which a compacted topic keeps overwritten or deleted records (docs/erasure.md), ms."""
 
 KEPT = {"dead_letters_topic": 14 * DAY, "erasures_topic": 7 * DAY}
-"""How long records stay in topics that are not to hold what names a person for longer, ms: time to look at a dead
-letter, and for a worker to carry a request out."""
+"""Retention of topics that must not keep ids of persons for longer, ms: time to inspect a dead letter, and time for a
+worker to carry out an erasure request."""
 
 FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 5.0
-"""Between two attempts to reach a broker, doubling."""
-SAID_S = 5.0
-"""How often it is said that none answers."""
+"""Pause between two attempts to reach a broker. It doubles from the first to the longest."""
+LOG_INTERVAL_S = 5.0
+"""Interval at which it is logged that no broker answers."""
 
 log = logging.getLogger(__name__)
 
@@ -57,31 +57,31 @@ _APPENDED = "LogAppendTime"
 
 
 class TopicStatus(NamedTuple):
-    """What is to be said about one topic; `detail` of a problem is a sentence that says what to do."""
+    """Result of the check of one topic. The `detail` of a problem is a sentence that says what to do."""
 
     topic: str
-    state: Literal["created", "ok", "apart", "advice", "problem"]
-    """`apart`: an input topic that is read independently. With `advice` a worker starts all the same."""
+    state: Literal["created", "ok", "repartitioned", "advice", "problem"]
+    """`repartitioned`: an input topic that repartition tasks read. A worker starts in spite of an `advice`."""
     detail: str
 
 
 class TopicProblem(NamedTuple):
-    """What keeps a worker from starting."""
+    """A problem with a topic that keeps a worker from starting."""
 
     topic: str
     sentence: str
 
 
 def changelog_topic(settings: Settings) -> str:
-    """The topic that holds the state, made by Faust when the first worker starts."""
+    """Return the name of the topic that holds the state. Faust creates it when the first worker starts."""
     return f"{settings.app_id}-{STATE_TABLE}-changelog"
 
 
 def changelog_configs(settings: Settings) -> dict[str, str]:
-    """How the changelog has to be made; the table's `extra_topic_configs`.
+    """Return the configuration of the changelog: the table's `extra_topic_configs`.
 
-    What is overwritten stays for an hour, so that recovery can tell the record of a worker that had lost the partition
-    from the right one. Append times show the broker's clock, against which a worker checks its own.
+    Overwritten records stay for an hour, so that recovery can distinguish the record of a stale owner from the right
+    one. Append times show the broker's clock, and a worker checks its own clock against them.
     """
     return {
         "cleanup.policy": "compact",
@@ -94,10 +94,10 @@ def changelog_configs(settings: Settings) -> dict[str, str]:
 
 
 def topic_configs(settings: Settings, key: str) -> dict[str, str]:
-    """How the topic of a setting has to be made.
+    """Return the configuration of the topic of a setting.
 
-    Times are the broker's, so that retention counts from arrival also when history is loaded. Dead letters keep the
-    time of the record that they are.
+    Timestamps are the broker's, so that retention counts from arrival also when history is loaded. Dead letters keep
+    the timestamp of their record.
     """
     configs = _durability(settings)
     if key != _ORIGINAL_TIMESTAMPS:
@@ -110,7 +110,7 @@ def topic_configs(settings: Settings, key: str) -> dict[str, str]:
 
 
 def repartition_configs(settings: Settings) -> dict[str, str]:
-    """How the activity topic has to be made: what is forwarded waits there while workers are away."""
+    """Return the configuration of the repartition topic. Records wait there while workers are away."""
     return {
         "cleanup.policy": "delete",
         "retention.ms": str(REPARTITION_KEPT),
@@ -124,28 +124,34 @@ def _durability(settings: Settings) -> dict[str, str]:
 
 
 async def check(settings: Settings) -> list[TopicProblem]:
-    """What is wrong with the topics; a worker starts only if nothing is. Raises `UserError` if no broker answers."""
+    """Return the problems with the topics: a worker starts only if there are none.
+
+    Raises `UserError` if no broker answers.
+    """
     problems, _ = await check_for_worker(settings)
     return problems
 
 
 async def check_for_worker(settings: Settings) -> tuple[list[TopicProblem], frozenset[Source]]:
-    """As `check`, and the sources that are read independently."""
+    """Return the problems as `check` does, and the sources that repartition tasks read."""
     report = await _run(settings, create=False)
-    apart = {status.topic for status in report if status.state == "apart"}
+    repartitioned = {status.topic for status in report if status.state == "repartitioned"}
     return (
         [TopicProblem(status.topic, status.detail) for status in report if _bad(status)],
-        frozenset(source for source, topic in settings.source_topics.items() if topic in apart),
+        frozenset(source for source, topic in settings.source_topics.items() if topic in repartitioned),
     )
 
 
 async def ensure(settings: Settings) -> list[TopicStatus]:
-    """Create what is missing, check the rest. Raises `UserError` if no broker answers or it refuses."""
+    """Create the missing topics, and check the others.
+
+    Raises `UserError` if no broker answers, or if it refuses to create a topic.
+    """
     return await _run(settings, create=True)
 
 
 def run(settings: Settings, create: bool) -> list[TopicStatus]:
-    """`lifecycle topics`, for use outside an event loop."""
+    """Run `lifecycle topics`. Called outside an event loop."""
     return asyncio.run(_run(settings, create))
 
 
@@ -159,7 +165,7 @@ async def _run(settings: Settings, create: bool) -> list[TopicStatus]:
         missing = [key for key, topic in settings.topics.items() if topic not in partitions]
         if create and missing:
             await _create(admin, settings, {settings.topics[key]: topic_configs(settings, key) for key in missing})
-            partitions = await _partitions_once_there(admin, {settings.topics[key] for key in missing})
+            partitions = await _partitions_once_created(admin, {settings.topics[key] for key in missing})
         created = set(missing) if create else set()
         report = [
             TopicStatus(topic, "created", f"{partitions[topic]} partitions")
@@ -168,7 +174,8 @@ async def _run(settings: Settings, create: bool) -> list[TopicStatus]:
             for key, topic in settings.topics.items()
         ]
         if settings.upstream_sources:
-            report.append(await _activity_status(admin, settings, partitions.get(settings.repartition_topic), create))
+            count = partitions.get(settings.repartition_topic)
+            report.append(await _repartition_status(admin, settings, count, create))
         if (changelog := changelog_topic(settings)) in partitions:
             report.append(await _changelog_status(admin, settings, changelog, partitions[changelog]))
         return report
@@ -185,25 +192,25 @@ async def _status(
             topic,
             "problem",
             f"topic {topic} does not exist on {settings.broker}: create it with `lifecycle topics`, or set "
-            f"{PREFIX}{key.upper()} to the name that it has.",
+            f"{PREFIX}{key.upper()} to its name.",
         )
     if key in _INPUTS and partitions != settings.partitions:
-        co_partitioned = key.replace("_topic", "_well_keyed")
+        co_partitioned = key.replace("_topic", "_co_partitioned")
         if key == _REQUESTS:
             return TopicStatus(
                 topic,
                 "problem",
-                f"topic {topic} has {partitions} partitions, but {PREFIX}PARTITIONS is {settings.partitions}: give it "
-                f"{settings.partitions}, so that each request can be on all of them.",
+                f"topic {topic} has {partitions} partitions, but {PREFIX}PARTITIONS is {settings.partitions}: give the "
+                f"topic {settings.partitions} partitions, because each request is written once per task.",
             )
         if not getattr(settings, co_partitioned):
-            return TopicStatus(topic, "apart", f"{partitions} partitions, read independently of the tasks")
+            return TopicStatus(topic, "repartitioned", f"{partitions} partitions, read by repartition tasks")
         return TopicStatus(
             topic,
             "problem",
             f"topic {topic} has {partitions} partitions, but {PREFIX}PARTITIONS is {settings.partitions}: set it to "
-            f"{partitions}, or give the topic {settings.partitions}, or set {PREFIX}{co_partitioned.upper()}=off to "
-            "have it read by repartition tasks.",
+            f"{partitions}, or give the topic {settings.partitions} partitions, or set "
+            f"{PREFIX}{co_partitioned.upper()}=off, so that repartition tasks read the topic.",
         )
     if key == _COMPACTED:
         configs = await _configs(admin, topic)
@@ -211,7 +218,7 @@ async def _status(
             return TopicStatus(
                 topic,
                 "problem",
-                f"topic {topic} is not compacted: set its cleanup.policy to compact, or choose another.",
+                f"topic {topic} is not compacted: set its cleanup.policy to compact, or choose another topic.",
             )
         return _bounded(topic, partitions, configs, "max.compaction.lag.ms", COMPACTED_WITHIN)
     if key in KEPT:
@@ -221,32 +228,33 @@ async def _status(
             return TopicStatus(
                 topic,
                 "advice",
-                f"{partitions} partitions; {_TIMESTAMPS} is not {_APPENDED}: erasures go by the clock of who asks for "
-                f"them, right or wrong, so set it to {_APPENDED}.",
+                f"{partitions} partitions; {_TIMESTAMPS} is not {_APPENDED}: the time of an erasure comes from the "
+                f"requester's clock, which may be wrong, so set it to {_APPENDED}.",
             )
         return status
     return TopicStatus(topic, "ok", f"{partitions} partitions")
 
 
 def _bounded(topic: str, partitions: int, configs: Mapping[str, str], name: str, most: int) -> TopicStatus:
-    """Whether a topic keeps what names a person for no longer than it should: for ever, if nothing is said."""
+    """Return an advice if a topic may keep ids of persons for longer than `most` ms; without a value it does."""
     value = configs.get(name, "-1")
     if 0 <= int(value) <= most:
         return TopicStatus(topic, "ok", f"{partitions} partitions")
     return TopicStatus(
         topic,
         "advice",
-        f"{partitions} partitions; {name} is {value}: who was erased may be in it for too long, so set it to {most}.",
+        f"{partitions} partitions; {name} is {value}: the topic may keep ids of erased persons for too long, so set it "
+        f"to {most}.",
     )
 
 
-async def _activity_status(
+async def _repartition_status(
     admin: AIOKafkaAdminClient, settings: Settings, partitions: int | None, create: bool
 ) -> TopicStatus:
     topic = settings.repartition_topic
     if partitions is None and create:
         await _create(admin, settings, {topic: repartition_configs(settings)})
-        await _partitions_once_there(admin, {topic})
+        await _partitions_once_created(admin, {topic})
         return TopicStatus(topic, "created", f"{settings.partitions} partitions")
     if partitions is None:
         return TopicStatus(
@@ -260,7 +268,7 @@ async def _activity_status(
             topic,
             "problem",
             f"topic {topic} has {partitions} partitions, but {PREFIX}PARTITIONS is {settings.partitions}: set it to "
-            f"{partitions}, or {PREFIX}APP_ID to a new name to start from nothing.",
+            f"{partitions}, or set {PREFIX}APP_ID to a new name to start without state.",
         )
     return TopicStatus(topic, "ok", f"{partitions} partitions")
 
@@ -271,7 +279,8 @@ async def _changelog_status(admin: AIOKafkaAdminClient, settings: Settings, topi
             topic,
             "problem",
             f"the state of {settings.app_id} in topic {topic} has {partitions} partitions, but {PREFIX}PARTITIONS is "
-            f"{settings.partitions}: set it to {partitions}, or {PREFIX}APP_ID to a new name to start from nothing.",
+            f"{settings.partitions}: set it to {partitions}, or set {PREFIX}APP_ID to a new name to start without "
+            "state.",
         )
     configs = await _configs(admin, topic)
     if "compact" not in configs.get("cleanup.policy", ""):
@@ -282,8 +291,8 @@ async def _changelog_status(admin: AIOKafkaAdminClient, settings: Settings, topi
         return TopicStatus(
             topic,
             "advice",
-            f"topic {topic} does not keep append times, by which a worker finds out that its clock is wrong, and fires "
-            "nothing: set its message.timestamp.type to LogAppendTime.",
+            f"topic {topic} has no append times, so a worker does not notice when its clock is wrong, and would fire "
+            "deadlines by it: set its message.timestamp.type to LogAppendTime.",
         )
     return _bounded(topic, partitions, configs, "max.compaction.lag.ms", COMPACTED_WITHIN)
 
@@ -293,15 +302,18 @@ async def _changelog_status(admin: AIOKafkaAdminClient, settings: Settings, topi
 
 @asynccontextmanager
 async def _admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
-    """A connected client; `UserError` if none answers within `broker_wait`, or one falls silent later."""
-    with _hushed():
+    """Yield a connected client.
+
+    Raises `UserError` if no broker answers within `broker_wait`, or if one stops answering later.
+    """
+    with _aiokafka_silenced():
         admin = await _connected(settings)
         try:
             yield admin
         except (KafkaError, TimeoutError) as error:
             raise UserError(
-                f"the Kafka broker on {settings.broker} does not do what was asked ({type(error).__name__}): see that "
-                "the addresses it advertises can be reached from here."
+                f"the Kafka broker on {settings.broker} failed to answer a request ({type(error).__name__}): check "
+                "that the addresses that it advertises can be reached from here."
             ) from error
         finally:
             await admin.close()
@@ -309,7 +321,7 @@ async def _admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
 
 async def _connected(settings: Settings) -> AIOKafkaAdminClient:
     loop = asyncio.get_running_loop()
-    began = said = loop.time()
+    began = logged_at = loop.time()
     pause, wait = FIRST_PAUSE_S, math.inf if settings.broker_wait is None else settings.broker_wait / 1000
     while True:
         admin = AIOKafkaAdminClient(bootstrap_servers=settings.broker, request_timeout_ms=10_000)
@@ -323,10 +335,10 @@ async def _connected(settings: Settings) -> AIOKafkaAdminClient:
                     f"no Kafka broker answers on {settings.broker}: set {PREFIX}BROKER to its address, or start one "
                     "(`lifecycle broker` runs a small one)."
                 ) from None
-            if loop.time() - said >= SAID_S:
-                said = loop.time()
-                until = "for as long as it takes" if wait == math.inf else f"for another {left:.0f} s"
-                log.warning("No Kafka broker answers on %s yet: asking again %s", settings.broker, until)
+            if loop.time() - logged_at >= LOG_INTERVAL_S:
+                logged_at = loop.time()
+                limit = "without a limit" if wait == math.inf else f"for another {left:.0f} s"
+                log.warning("No Kafka broker answers on %s yet: trying again %s", settings.broker, limit)
             await asyncio.sleep(min(pause, left))
             pause = min(2 * pause, LONGEST_PAUSE_S)
         else:
@@ -334,8 +346,8 @@ async def _connected(settings: Settings) -> AIOKafkaAdminClient:
 
 
 @contextmanager
-def _hushed() -> Iterator[None]:
-    """Without aiokafka's word on every attempt: what they come to is our own sentence."""
+def _aiokafka_silenced() -> Iterator[None]:
+    """Silence aiokafka's log of each attempt: our own sentence reports the result."""
     logger = logging.getLogger("aiokafka")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
@@ -346,14 +358,14 @@ def _hushed() -> Iterator[None]:
 
 
 async def _partitions(admin: AIOKafkaAdminClient) -> dict[str, int]:
-    """Topic to number of partitions. It asks for all topics, for asking for one can create it."""
+    """Return the number of partitions of each topic. Ask for all topics, because a request for one can create it."""
     return {
         topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics() if not topic["error_code"]
     }
 
 
-async def _partitions_once_there(admin: AIOKafkaAdminClient, topics: set[str]) -> dict[str, int]:
-    """As `_partitions`, once a broker other than the one that made them has heard of them."""
+async def _partitions_once_created(admin: AIOKafkaAdminClient, topics: set[str]) -> dict[str, int]:
+    """Return `_partitions` once it has these topics: another broker than the one that created them may answer."""
     async with asyncio.timeout(10):
         while not topics <= (partitions := await _partitions(admin)).keys():
             await asyncio.sleep(0.1)
@@ -368,7 +380,7 @@ async def _configs(admin: AIOKafkaAdminClient, topic: str) -> Mapping[str, str]:
 
 
 async def _create(admin: AIOKafkaAdminClient, settings: Settings, configs: Mapping[str, Mapping[str, str]]) -> None:
-    """Create topics, given how each has to be made."""
+    """Create topics with these configurations. Raises `UserError` if the broker refuses one."""
     topics = [
         NewTopic(topic, settings.partitions, settings.replication, topic_configs=dict(made))
         for topic, made in configs.items()
@@ -384,5 +396,7 @@ async def _create(admin: AIOKafkaAdminClient, settings: Settings, configs: Mappi
                 "brokers at most."
             )
         if error is TopicAuthorizationFailedError:
-            raise UserError(f"topic {topic} may not be created by this user: have it created, or grant the right to.")
+            raise UserError(
+                f"topic {topic} cannot be created by this user: have another user create it, or grant the right to."
+            )
         raise UserError(f"topic {topic} cannot be created: {(message and message[0]) or error.__name__}.")

@@ -1,7 +1,8 @@
-"""The worker's own HTTP: `/metrics`, `/healthz`, `/readyz`, answered also while the event loop is stuck; and erasures.
+"""HTTP server of a worker: `/metrics`, `/healthz`, `/readyz`, and erasure requests.
 
-Hence threads of their own, from the standard library. `/healthz` asks whether this process still moves (its answer is a
-restart), `/readyz` whether it takes part (its answer is patience); neither asks whether the broker is there.
+It must answer while the event loop is stuck, so it has threads of its own. `/healthz` fails when this process makes no
+progress (the remedy is a restart), `/readyz` while it takes no part (the remedy is patience). Neither depends on the
+broker.
 """
 
 from __future__ import annotations
@@ -28,105 +29,108 @@ from streams.errors import UserError
 log = logging.getLogger(__name__)
 
 STUCK_AFTER: Final = 60.0
-"""Seconds without a step after which `/healthz` fails."""
+"""Seconds without a heartbeat after which `/healthz` fails."""
 REQUEST_TIMEOUT: Final = 5.0
-"""Seconds that a client may keep a connection waiting."""
+"""Seconds for which a client may keep a connection waiting."""
 CONNECTIONS: Final = 16
-"""Served at once; more are closed unanswered. A scrape, two probes and a person need four."""
+"""Most connections served at once; others are closed unanswered. A scrape, two probes and a person need four."""
 
 Exposition = Callable[[str], tuple[bytes, str]]
-"""From an `Accept` header to the metrics and their content type (`Metrics.exposition`)."""
+"""Renders the metrics for an `Accept` header, with their content type (`Metrics.exposition`)."""
 
 
 ERASABLE: Final = re.compile(r"/v1/(customers|anonymous)/([^/]+)")
-"""The paths of who can be erased: a customer id or an anonymous id, percent-encoded."""
+"""Paths of persons who can be erased: a customer id or an anonymous id, percent-encoded."""
 
 
 class ErasureEndpoint(NamedTuple):
-    """Who may have people erased over HTTP, and how it is asked for."""
+    """Token of clients that may request erasures over HTTP, and the function that requests one."""
 
     token: str
     ask: Callable[[str, bool], str]
-    """Given a customer id (True) or an anonymous id (False): the id of the request, once the broker has it. Called in a
-    thread of HTTP. Raises `UserError` for an id that names nobody, and anything else where it could not be done."""
+    """Requests the erasure of a customer id (True) or an anonymous id (False), and returns the id of the request once
+    the broker has it. Called in a thread of the server. Raises `UserError` for an id that no profile can have, and any
+    other exception if the request failed."""
 
 
 class Health:
-    """Whether the worker moves, and whether it takes part. Told by the shell, asked by HTTP; thread-safe.
+    """Liveness and readiness of the worker. The shell reports to it, HTTP reads it. Thread-safe.
 
-    `clock` tells seconds and never goes back.
+    `clock` returns seconds and is monotonic.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._steps = {"event_loop": clock()}
+        self._heartbeats = {"event_loop": clock()}
         self._reasons = {"recovering"}
         self._recovery: dict[str, Any] | None = None
 
     def loop_heartbeat(self) -> None:
-        """The event loop turns. Called by `LoopLag`."""
-        self._step("event_loop")
+        """Report that the event loop runs. Called by `LoopLag`."""
+        self._beat("event_loop")
 
     def consumer_heartbeat(self) -> None:
-        """The consumer has polled, with or without records, and whether or not the broker answered.
+        """Report that the consumer has polled, with or without records or an answer of the broker.
 
-        Watched from its first step on: a broker that is away at the start is no reason for a restart.
+        The consumer is watched from its first heartbeat on: a broker that is away at the start needs no restart.
         """
-        self._step("consumer")
+        self._beat("consumer")
 
     def consumer_rests(self) -> None:
-        """The consumer does not poll until its next step, on purpose: in a rebalance, which lasts while the broker is
-        away."""
+        """Report that the consumer does not poll until its next heartbeat, on purpose.
+
+        So it is in a rebalance, which lasts as long as the broker is away.
+        """
         with self._lock:
-            self._steps.pop("consumer", None)
+            self._heartbeats.pop("consumer", None)
 
     def recovered(self) -> None:
-        """The tables are recovered, for the first time or again; also with no partition assigned."""
+        """Report that the tables are recovered, for the first time or again; also with no partition assigned."""
         self.clear("recovering")
 
     def recovery(self, figures: dict[str, Any] | None) -> None:
-        """How recovery gets on, for people; None without one."""
+        """Set the figures of recovery for `/readyz`; None if there is no recovery."""
         with self._lock:
             self._recovery = figures
 
     def not_ready(self, reason: str) -> None:
-        """Readiness fails while this reason stands (`clock_skew`, `stopping`). A rebalance is none."""
+        """Let readiness fail while this reason stands (`clock_skew`, `stopping`). A rebalance is no reason."""
         with self._lock:
             self._reasons.add(reason)
 
     def clear(self, reason: str) -> None:
-        """The reason no longer stands."""
+        """Remove a reason."""
         with self._lock:
             self._reasons.discard(reason)
 
     def stuck(self) -> dict[str, float]:
-        """What has made no step for `STUCK_AFTER`, and for how many seconds. Empty: healthy."""
+        """Return the parts without a heartbeat for `STUCK_AFTER`, with the seconds since; empty if healthy."""
         with self._lock:
             now = self._clock()
-            return {what: now - at for what, at in self._steps.items() if now - at >= STUCK_AFTER}
+            return {what: now - at for what, at in self._heartbeats.items() if now - at >= STUCK_AFTER}
 
     def reasons(self) -> list[str]:
-        """Why the worker is not ready. Empty: ready."""
+        """Return the reasons for which the worker is not ready; empty if it is ready."""
         with self._lock:
             return sorted(self._reasons)
 
     def details(self) -> dict[str, Any]:
-        """What is to be said beside the reasons."""
+        """Return what `/readyz` shows besides the reasons."""
         with self._lock:
             return {"recovery": self._recovery} if "recovering" in self._reasons and self._recovery else {}
 
     def ready(self) -> bool:
-        """Whether `/readyz` answers 200."""
+        """Return True if `/readyz` answers 200."""
         return not self.reasons()
 
-    def _step(self, what: str) -> None:
+    def _beat(self, what: str) -> None:
         with self._lock:
-            self._steps[what] = self._clock()
+            self._heartbeats[what] = self._clock()
 
 
 class LoopLag:
-    """Measures how long the event loop is held up, and tells `Health` that it turns. `run` is one task of the shell."""
+    """Measures the lag of the event loop, and reports to `Health` that it runs. `run` is one task of the shell."""
 
     def __init__(
         self,
@@ -146,7 +150,7 @@ class LoopLag:
         self._due: float | None = None
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Measure until cancelled."""
         while True:
             with self._lock:
                 self._due = self._clock() + self._interval
@@ -156,14 +160,14 @@ class LoopLag:
             self._health.loop_heartbeat()
 
     def worst(self) -> float:
-        """Seconds: the longest within the window, a hold-up under way included. Callable from any thread."""
+        """Return the longest lag within the window in seconds, including one under way. Callable from any thread."""
         with self._lock:
             overdue = 0.0 if self._due is None else self._clock() - self._due
             return max(0.0, overdue, *self._lags)
 
 
 class HttpServer:
-    """Serves from the moment `start` is called, in daemon threads. Port 0 takes a free one; `port` tells which."""
+    """HTTP server in daemon threads, from `start` to `stop`. Port 0 takes a free port; `port` is the one taken."""
 
     def __init__(
         self, host: str, port: int, health: Health, exposition: Exposition, erasing: ErasureEndpoint | None = None
@@ -179,7 +183,7 @@ class HttpServer:
 
     @property
     def port(self) -> int:
-        """The port that is bound."""
+        """Port that is bound."""
         return int(self._server.server_address[1])
 
     @property
@@ -189,11 +193,11 @@ class HttpServer:
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     def start(self) -> None:
-        """Once."""
+        """Start to serve. Called once."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Give the port back. Requests under way are not waited for."""
+        """Release the port. Does not wait for requests under way."""
         if self._thread.is_alive():
             self._server.shutdown()
         self._server.server_close()
@@ -214,7 +218,7 @@ class _Server(http.server.ThreadingHTTPServer):
         super().__init__(address[:2], _Handler)  # type: ignore[arg-type]
 
     def server_bind(self) -> None:
-        socketserver.TCPServer.server_bind(self)  # without the look-up of the host's name, which can take seconds
+        socketserver.TCPServer.server_bind(self)  # the base class looks up the host's name, which can take seconds
 
     def process_request(self, request: Any, client_address: Any) -> None:
         if not self._free.acquire(blocking=False):
@@ -233,8 +237,8 @@ class _Server(http.server.ThreadingHTTPServer):
             self._free.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        if not isinstance(sys.exc_info()[1], OSError):  # a client that hangs up is no news
-            log.exception("A request over HTTP failed.")
+        if not isinstance(sys.exc_info()[1], OSError):  # a client that hangs up is not logged
+            log.exception("An HTTP request failed.")
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -251,7 +255,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 stuck = self.server.health.stuck()
                 if stuck:
                     seconds = {what: round(since, 1) for what, since in stuck.items()}
-                    self._json(HTTPStatus.SERVICE_UNAVAILABLE, {"status": "stuck", "seconds_without_a_step": seconds})
+                    self._json(
+                        HTTPStatus.SERVICE_UNAVAILABLE, {"status": "stuck", "seconds_without_a_heartbeat": seconds}
+                    )
                 else:
                     self._json(HTTPStatus.OK, {"status": "ok"})
             case "/readyz":
@@ -275,13 +281,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._not_allowed()
         elif erasing is None:
             self._json(HTTPStatus.NOT_FOUND, {"status": "not found"})
-        elif not self._knows(erasing.token):
+        elif not self._has_token(erasing.token):
             self._json(HTTPStatus.UNAUTHORIZED, {"status": "unauthorized"}, **{"WWW-Authenticate": "Bearer"})
         else:
             self._erase(erasing, person[2], identified=person[1] == "customers")
 
-    def _knows(self, token: str) -> bool:
-        sent = self.headers.get("Authorization", "").encode("latin-1", errors="replace")  # as it came
+    def _has_token(self, token: str) -> bool:
+        sent = self.headers.get("Authorization", "").encode("latin-1", errors="replace")  # the raw bytes
         return hmac.compare_digest(sent, f"Bearer {token}".encode())
 
     def _erase(self, erasing: ErasureEndpoint, quoted: str, identified: bool) -> None:
@@ -291,9 +297,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._json(HTTPStatus.BAD_REQUEST, {"status": "this id is not UTF-8, percent-encoded"})
         except UserError as error:
             self._json(HTTPStatus.BAD_REQUEST, {"status": str(error)})
-        except Exception as error:  # whatever it is: its text may name the person
-            log.warning("An erasure could not be asked for (%s).", type(error).__name__)
-            status = "the broker has not taken the request, or not on every partition: ask again"
+        except Exception as error:  # only its type is logged: its text may contain the id
+            log.warning("An erasure request failed (%s).", type(error).__name__)
+            status = "the broker has not accepted the request on every partition: repeat the request"
             self._json(HTTPStatus.SERVICE_UNAVAILABLE, {"status": status})
         else:
             self._json(HTTPStatus.ACCEPTED, {"status": "accepted", "request_id": request_id})
@@ -303,7 +309,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             body, content_type = self.server.exposition(self.headers.get("Accept", ""))
         except Exception:
             log.exception("The metrics could not be rendered.")
-            self._json(HTTPStatus.INTERNAL_SERVER_ERROR, {"status": "the metrics could not be rendered, see the log"})
+            self._json(HTTPStatus.INTERNAL_SERVER_ERROR, {"status": "the metrics could not be rendered: see the log"})
         else:
             self._answer(HTTPStatus.OK, content_type, body)
 
@@ -327,7 +333,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Requests are not logged: probes are noise, and a query string may hold anything."""
+        """Log no requests: probes are noise, and a query string may contain anything."""
 
 
 INDEX: Final = b"""<!doctype html>
@@ -335,7 +341,7 @@ INDEX: Final = b"""<!doctype html>
 <h1>Lifecycle Streams worker</h1>
 <ul>
 <li><a href="/metrics">/metrics</a> for Prometheus
-<li><a href="/healthz">/healthz</a> 503 when the process no longer moves: restart it
-<li><a href="/readyz">/readyz</a> 503 while it does not take part yet, with the reasons
+<li><a href="/healthz">/healthz</a> 503 when the process makes no progress: restart it
+<li><a href="/readyz">/readyz</a> 503 while the worker is not ready, with the reasons
 </ul>
 """

@@ -1,6 +1,6 @@
-"""Why the worker before ended by itself, and how often that was: its own metrics went with it.
+"""Reason and number of past failures of workers in a data directory, for the metrics of the next worker.
 
-Kept in a file of the data directory, written by `App` when it ends and read by the next `App` in that directory.
+A worker's own metrics end with it. `App` writes the file when it fails, and the next `App` in that directory reads it.
 """
 
 from __future__ import annotations
@@ -20,31 +20,31 @@ FILE: Final = "last-failure.json"
 
 
 class LastFailure(msgspec.Struct, frozen=True):
-    """The last end of a worker, and how many there were."""
+    """Last failure of a worker, and the number of failures."""
 
     reason: str
-    """That of a `Fault`, or `OTHER`."""
+    """Reason of a `Fault`, or `OTHER`."""
     at: int
-    """ms"""
+    """Time of the failure, ms."""
     times: dict[str, int] = {}
-    """By reason, this one included."""
+    """Number of failures by reason, this one included."""
 
 
 def note(directory: Path, cause: BaseException, at: int) -> None:
-    """Keep it. A directory that cannot be written only makes a line in the log: the worker ends in any case."""
+    """Write the failure to the file. If that fails, only log a warning: the worker ends in any case."""
     reason, before = cause.reason if isinstance(cause, Fault) else OTHER, last(directory)
     times = {} if before is None else before.times
     failure = LastFailure(reason, at, {**times, reason: times.get(reason, 0) + 1})
     written = directory / f"{FILE}.new"
     try:
         written.write_bytes(msgspec.json.encode(failure))
-        written.replace(directory / FILE)  # on a full disk the one before stays
+        written.replace(directory / FILE)  # on a full disk the previous one stays
     except OSError as error:
-        log.warning("Why this worker ends cannot be noted for its metrics: %s", error.strerror)
+        log.warning("The reason of this failure cannot be kept for the next worker's metrics: %s", error.strerror)
 
 
 def last(directory: Path) -> LastFailure | None:
-    """The last one in this directory; None if there was none, or it cannot be read."""
+    """Return the last failure in this directory; None if there was none, or if the file cannot be read."""
     try:
         return msgspec.json.decode((directory / FILE).read_bytes(), type=LastFailure)
     except (OSError, msgspec.MsgspecError):

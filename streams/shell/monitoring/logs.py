@@ -1,4 +1,4 @@
-"""What a worker writes to standard error, for an operator or for a log collector."""
+"""Log of a worker on standard error, for an operator or for a log collector."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from streams.settings import Settings
 
 LIBRARIES: Final = ("faust", "mode", "aiokafka")
 PERSONAL: Final = ("aiokafka.conn", "aiokafka.producer.producer")
-"""At debug they log what is sent and received, keys and values and all: never."""
+"""Loggers that write keys and values of records at level debug. They are never set to it."""
 INTERVAL_S: Final = 10.0
 
 
 def to_stderr(settings: Settings) -> None:
-    """Set logging up as the settings say; called once, by the worker."""
+    """Set up logging by the settings. Called once, by the worker."""
     handler = logging.StreamHandler(sys.stderr)
     text = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
     handler.setFormatter(JsonFormatter() if settings.log_format == "json" else text)
@@ -30,42 +30,42 @@ def to_stderr(settings: Settings) -> None:
 
 
 class RepeatLimit(logging.Filter):
-    """Keeps the libraries from drowning what matters.
+    """Filter that limits the entries of libraries.
 
-    Faust tells each step of its services as news; aiokafka repeats itself with every attempt while a broker is away.
-    Below warning they are not heard; the same warning is heard once in `INTERVAL_S` seconds, with the count of those
-    in between. `debug` hears everything.
+    Faust logs each step of its services at level info; aiokafka logs every attempt while a broker is away. Entries of
+    libraries below warning are dropped. The same warning is logged once in `INTERVAL_S` seconds, with the number of
+    those dropped in between. At level `debug` the filter is not used.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._clock = clock
-        self._heard: dict[tuple[str, str], float] = {}
-        self._unheard: dict[tuple[str, str], int] = {}
+        self._logged_at: dict[tuple[str, str], float] = {}
+        self._dropped: dict[tuple[str, str], int] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Called by the handler: whether the entry is written."""
+        """Return True if the entry is to be written. Called by the handler."""
         message = str(record.msg)
-        # A Faust service that is defined here logs under our name, in Faust's form.
+        # A Faust service that is defined in this package logs under our name, in Faust's form.
         if record.name.partition(".")[0] not in LIBRARIES and not message.startswith("[^"):
             return True
         if record.levelno < logging.WARNING:
             return False
         key, now = (record.name, message), self._clock()
-        if now - self._heard.get(key, -INTERVAL_S) < INTERVAL_S:
-            self._unheard[key] = self._unheard.get(key, 0) + 1
+        if now - self._logged_at.get(key, -INTERVAL_S) < INTERVAL_S:
+            self._dropped[key] = self._dropped.get(key, 0) + 1
             return False
-        self._heard[key] = now
-        if unheard := self._unheard.pop(key, 0):
-            record.msg = f"{message} (and {unheard} more like it before)"
+        self._logged_at[key] = now
+        if dropped := self._dropped.pop(key, 0):
+            record.msg = f"{message} (and {dropped} more like it before)"
         return True
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object per entry."""
+    """Formatter that writes one JSON object per entry."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Called by the handler."""
+        """Return the entry as JSON. Called by the handler."""
         entry: dict[str, Any] = {
             "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
             "level": record.levelname.lower(),

@@ -1,5 +1,6 @@
-"""How far the slowest partition of any source is, by what its group has committed: for readers, as far as no task of
-their worker tells them.
+"""Progress of the slowest partition of any source, by the group's committed offset metadata.
+
+Repartition tasks use it for partitions of which no task of their worker reports progress.
 """
 
 from __future__ import annotations
@@ -11,16 +12,19 @@ from typing import Final
 from streams.core.model.sources import StoredProgress
 
 NOBODY: Final = sys.maxsize
-"""Nobody is to be waited for. Also where a broker keeps no metadata of offsets, as the embedded one."""
+"""No partition has to be waited for. Also with a broker that keeps no offset metadata, as the embedded one."""
 
 
-def slowest(marks: Collection[StoredProgress | None]) -> int | None:
-    """The least progress in the marks of these partitions, None for one that there is none of. None: not known yet."""
-    if not any(marks):
+def slowest(stored: Collection[StoredProgress | None]) -> int | None:
+    """Return the least of the stored progress of these partitions; None if it is not known yet.
+
+    An element is None if nothing is stored for its partition.
+    """
+    if not any(stored):
         return NOBODY
     least: int | None = None
-    for mark in marks:
-        if mark is None or mark.progress is None:
+    for partition in stored:
+        if partition is None or partition.progress is None:
             return None
-        least = mark.progress if least is None else min(least, mark.progress)
+        least = partition.progress if least is None else min(least, partition.progress)
     return least

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from streams import deployment
 from streams.core.model.policy import HOUR
 from streams.core.store.task_state import TaskState
 from streams.errors import Fault
@@ -70,7 +71,7 @@ class PartitionState:
         salt: bytes = b"",
     ) -> None:
         """`delete` deletes the files of the database once it is closed, `distrust` those of all partitions at the next
-        start. `salt`: see `Settings.salt_of_marks`. Raises `ValueError` if they cannot be read.
+        start. `salt`: see `streams.deployment.marker_salt`. Raises `ValueError` if they cannot be read.
         """
         self.profiles = TaskState(disk=database, salt=salt)
         self.worked_on = False
@@ -203,7 +204,7 @@ def states(settings: Settings, clock: Callable[[], int]) -> Callable[[int], Part
 
     Raises `UserError` if the directory is another worker's; what it returns raises one if the disk fails.
     """
-    salt = settings.salt_of_marks
+    salt = deployment.marker_salt(settings)
     if settings.state_store == "memory":
         return lambda number: PartitionState(number, clock=clock, salt=salt)
     from streams.transport.rocks import Databases  # 8 MB that nobody else needs

@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 from faust.types import TP
 
+from streams import deployment
 from streams.contracts import erasures
 from streams.contracts.native import MisplacedRecord
 from streams.contracts.outputs import Encoder
@@ -84,7 +85,7 @@ class PartitionTask:
         self.state = state
         self._profiles = state.profiles
         state.worked_on = True
-        self._salt = salt_fingerprint(settings.salt_of_marks)
+        self._salt = salt_fingerprint(deployment.marker_salt(settings))
         self._lifecycle = lifecycle
         self._playbook = playbook_fingerprint(
             lifecycle.playbook, settings.identity_resolution, settings.event_time_ordering
@@ -111,7 +112,7 @@ class PartitionTask:
         """By rank, when a topic was first seen to end before what was applied from it."""
         self._encoder = Encoder(settings.ce_source)
         playbook = lifecycle.playbook
-        self._decoders = settings.decoders(playbook.policy.currency, playbook.properties)
+        self._decoders = deployment.decoders(settings, playbook.policy.currency, playbook.properties)
         self._not_co_partitioned = {int(source): count for source, count in (not_co_partitioned or {}).items()}
         self._own = tuple(source for source in Source if source not in self._not_co_partitioned)
         self._forwards = frozenset(self._own).intersection(settings.forwarded_sources)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from streams import deployment
 from streams.core.engine.partition_engine import LABELS
 from streams.core.event_time.inputs import ERASURES, REPARTITION
 from streams.core.lifecycle.playbook import Playbook
@@ -54,7 +55,10 @@ def create_app(
 ) -> App:
     """The application of one worker. `playbook` replaces that of the settings."""
     app = App(
-        settings, settings.load_playbook() if playbook is None else playbook, clock, faust_configuration(settings)
+        settings,
+        deployment.load_playbook(settings) if playbook is None else playbook,
+        clock,
+        faust_configuration(settings),
     )
     app.table = app.tables.add(
         StateTable(

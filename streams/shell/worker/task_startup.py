@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from faust.types import TP
 
+from streams import deployment
 from streams.core.engine.config import EngineConfig, LastCommit
 from streams.core.engine.partition_engine import PartitionEngine
 from streams.core.event_time.inputs import ERASURES, REPARTITION, upstream_number
@@ -189,7 +190,7 @@ class TaskStarter:
         profiles, marker = state.profiles, decode_marker(state.marker)
         if marker is not None:
             profiles.commit = max(profiles.commit, marker.commit)
-            if marker.salt and marker.salt != salt_fingerprint(app.settings.salt_of_marks):
+            if marker.salt and marker.salt != salt_fingerprint(deployment.marker_salt(app.settings)):
                 raise SaltChanged
         # All offsets of a task are committed together. The activity topic's is behind after a time without linking.
         committed = max((mark.commit for mark in marks.values()), default=0)
@@ -219,7 +220,7 @@ class TaskStarter:
             EngineConfig(
                 partition=number,
                 own=[source for source in Source if source not in app.not_co_partitioned],
-                sources=app.settings.source_specs,
+                sources=deployment.source_specs(app.settings),
                 emission=EmissionPolicy(
                     emit_after=emit_after
                     if isinstance(emit_after, int)
@@ -279,9 +280,9 @@ class TaskStarter:
         return RepartitionTask(
             source,
             tp.partition,
-            decoder=app.settings.decoders(playbook.policy.currency, playbook.properties)[source],
+            decoder=deployment.decoders(app.settings, playbook.policy.currency, playbook.properties)[source],
             settings=app.settings,
-            spec=app.settings.source_specs[source],
+            spec=deployment.source_specs(app.settings)[source],
             position=position,
             mark=StoredProgress() if mark is None else mark.progress,
             deliver=partial(self._guarantee.delivery, name_of(source, tp.partition)),
