@@ -12,6 +12,8 @@ import pytest
 from aiokafka.errors import CommitFailedError
 from faust.types import TP
 
+from streams.settings import Settings
+from streams.shell.admin.topics import changelog_topic
 from streams.shell.commit import at_least_once
 from streams.shell.commit.at_least_once import AtLeastOnce
 from streams.shell.commit.guarantee import Commit, Offsets
@@ -20,12 +22,13 @@ from streams.shell.faults import MembershipLost
 from tests.support.fake_producer import FakeProducer
 
 CLICKS = TP("clicks", 0)
+CHANGELOG = changelog_topic(Settings())
 
 
 class AtLeastOnceHarness(FakeProducer):
     """An at-least-once guarantee with its producer, a group that the test controls, and a driven clock."""
 
-    def __init__(self) -> None:
+    def __init__(self, rebalance_timeout: int = 30_000) -> None:
         super().__init__()
         self.now = 0.0
         self.done: list[str] = []
@@ -33,15 +36,13 @@ class AtLeastOnceHarness(FakeProducer):
         self.takes: dict[str, float] = {}
         """How long (s) the worker is stopped after a step."""
         self.kafka: Any = SimpleNamespace(group_generation=7, commit_offsets=self._commit_offsets)
-        app: Any = SimpleNamespace(
-            kafka=self.kafka,
-            settings=SimpleNamespace(session_timeout=10_000, rebalance_timeout=30_000),
-            kafka_producer=lambda: self,
-            changelog_topic="changelog",
-            clock=lambda: 0,
+        self.guarantee = AtLeastOnce(
+            Settings(session_timeout=10_000, rebalance_timeout=rebalance_timeout),
+            lambda: 0,
+            group=lambda: self.kafka,
+            producer=lambda: self,
+            monotonic=self._monotonic,
         )
-        self.settings = app.settings
-        self.guarantee = AtLeastOnce(app, self._monotonic)
         self.guarantee.begin({CLICKS: (5, "before")}, {})
 
     def _monotonic(self) -> float:
@@ -61,10 +62,10 @@ class AtLeastOnceHarness(FakeProducer):
     async def send_batch(self, batch: Any, topic: str, *, partition: int) -> asyncio.Future[object]:
         """As aiokafka's."""
         acknowledgement = await super().send_batch(batch, topic, partition=partition)
-        self._does(f"{topic} of {partition}" if topic == "changelog" else topic)
+        self._does(f"changelog of {partition}" if topic == CHANGELOG else topic)
         future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
         future.set_result(SimpleNamespace(offset=0, timestamp=0, timestamp_type=0))
-        return future if topic == "changelog" else acknowledgement
+        return future if topic == CHANGELOG else acknowledgement
 
     def _write(self, number: int, passed: Iterable[Record] | None) -> Any:
         delivery = self.guarantee.delivery(number, lambda records: None)
@@ -111,9 +112,8 @@ async def test_ownership_is_checked_before_a_write_after_a_while_and_at_the_end(
 
 
 async def test_short_rebalance_timeout_makes_the_ownership_check_due_earlier() -> None:
-    harness = AtLeastOnceHarness()
+    harness = AtLeastOnceHarness(rebalance_timeout=2_000)
     await harness.commit()
-    harness.settings.rebalance_timeout = 2_000
     harness.now = 1.1
     assert await harness.commit() == ["commit 9", *WRITTEN, "commit 9"]
 

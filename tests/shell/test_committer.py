@@ -11,6 +11,7 @@ import pytest
 from aiokafka.errors import CommitFailedError, KafkaTimeoutError
 
 from streams.errors import Fault
+from streams.settings import Settings
 from streams.shell.commit import committer
 from streams.shell.commit.at_least_once import AtLeastOnce
 from streams.shell.commit.committer import LOOK_S, REST, Committer
@@ -36,6 +37,12 @@ class Waited:
         self.now += seconds
 
 
+def idle() -> Committer:
+    """Return a committer that never commits."""
+    unused: Any = None
+    return Committer(unused, unused, unused)
+
+
 @pytest.mark.parametrize(
     ("since", "took", "due"),
     [
@@ -50,7 +57,7 @@ async def test_a_commit_that_others_wait_for_does_not_wait_for_the_interval(
     since: float, took: float, due: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one: Any = Waited(since, forwards=True)
-    committer = Committer(SimpleNamespace(), SimpleNamespace())
+    committer = idle()
     committer._took = took
     with monkeypatch.context() as patched:
         patched.setattr(asyncio, "sleep", one.sleep)
@@ -63,7 +70,7 @@ async def test_committer_polls_no_tasks_that_nobody_can_wait_for(monkeypatch: py
     one: Any = Waited(0.0, forwards=False)
     with monkeypatch.context() as patched:
         patched.setattr(asyncio, "sleep", one.sleep)
-        await Committer(SimpleNamespace(), SimpleNamespace()).due(lambda: [one], 1.0)
+        await idle().due(lambda: [one], 1.0)
     assert (one.now, one.looks) == (pytest.approx(1.0), 1)
 
 
@@ -75,10 +82,12 @@ class CommitterHarness:
         """One entry for each commit: True if it wrote anything."""
         self.failed: list[BaseException] = []
         self._refused = refused
-        metrics = SimpleNamespace(committed=lambda seconds: self.committed.append(seconds is not None))
-        app = SimpleNamespace(failure=None, fail=self.failed.append, metrics=metrics)
-        guarantee: Any = SimpleNamespace(write=self._write, explain=AtLeastOnce(app).explain)
-        self.committer = Committer(app, guarantee)
+        metrics: Any = SimpleNamespace(committed=lambda seconds: self.committed.append(seconds is not None))
+        worker: Any = SimpleNamespace(failure=None, fail=self.failed.append)
+        unused: Any = None
+        explain = AtLeastOnce(Settings(), lambda: 0, group=unused, producer=unused).explain
+        guarantee: Any = SimpleNamespace(write=self._write, explain=explain)
+        self.committer = Committer(guarantee, metrics, worker)
         self.task: Any = SimpleNamespace(
             closed=False,
             trust=SimpleNamespace(given=True),

@@ -178,6 +178,11 @@ async def test_delivery_is_full_after_a_number_of_records_or_bytes() -> None:
     assert harness.delivery.full
 
 
+def guarantee_of(app_id: str = "lifecycle") -> ExactlyOnce:
+    metrics = Metrics(version="0", ready=lambda: True, event_loop_lag=lambda: 0.0, strict=True)
+    return ExactlyOnce(Settings(app_id=app_id), metrics, lambda: 0)
+
+
 class Refused:
     """Transactions with a broker that supports none."""
 
@@ -186,14 +191,14 @@ class Refused:
 
 
 async def test_broker_without_transactions_is_reported_in_a_sentence() -> None:
-    guarantee = ExactlyOnce(SimpleNamespace(settings=Settings(app_id="shop")))
+    guarantee = guarantee_of("shop")
     guarantee._transactions = Refused()  # type: ignore[assignment]
     with pytest.raises(UserError, match=r"refuses a transaction \(UnknownError\).* set at_least_once\.$"):
         await guarantee.fenced()
 
 
 def test_fencing_is_explained_and_other_errors_are_not() -> None:
-    guarantee = ExactlyOnce(SimpleNamespace(settings=Settings()))
+    guarantee = guarantee_of()
     said = guarantee.explain(ProducerFenced())
     assert isinstance(said, Fenced)
     assert "Another worker has taken over partitions of this one" in str(said)

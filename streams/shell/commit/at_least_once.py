@@ -9,15 +9,17 @@ import asyncio
 import math
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import Protocol
 
 from aiokafka.errors import CommitFailedError
 from faust.types import TP
 
 from streams.errors import Fault
+from streams.settings import Settings
+from streams.shell.admin.topics import changelog_topic
 from streams.shell.commit.changelog import Changelog, Flush
 from streams.shell.commit.guarantee import PATIENCE_S, Commit, Guarantee, OnSent, OutputChannel, Write
-from streams.shell.commit.outbox import Outbox, Record
+from streams.shell.commit.outbox import Outbox, Producer, Record
 from streams.shell.faults import MembershipLost
 from streams.transport.transactions import Name
 
@@ -80,11 +82,36 @@ class ImmediateOutput(OutputChannel):
         return flush
 
 
+class GroupMember(Protocol):
+    """The worker as a member of its consumer group."""
+
+    @property
+    def group_generation(self) -> int:
+        """Generation of the group that this member knows."""
+
+    async def commit_offsets(self, offsets: Mapping[TP, tuple[int, str]]) -> None:
+        """Commit offsets with their metadata. Raise `CommitFailedError` if the group has given the member up."""
+
+
 class AtLeastOnce(Guarantee):
     """All offsets are committed together, as a member of the group."""
 
-    def __init__(self, app: Any, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._app = app
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Callable[[], int],
+        *,
+        group: Callable[[], GroupMember],
+        producer: Callable[[], Producer],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`group` and `producer` return the clients of the worker, which exist once it has started."""
+        self._changelog_topic = changelog_topic(settings)
+        self._clock = clock
+        self._group = group
+        self._producer = producer
+        self._unheard_s = min(settings.session_timeout, settings.rebalance_timeout) / 2000
+        """Seconds without an answer after which ownership is in doubt."""
         self._monotonic = monotonic
         self._offsets: dict[TP, tuple[int, str]] = {}
         self._confirmed_at = -math.inf
@@ -99,10 +126,10 @@ class AtLeastOnce(Guarantee):
 
     def delivery(self, name: Name, sent: OnSent) -> OutputChannel:
         """As `Guarantee`."""
-        app, changelog = self._app, None
+        changelog = None
         if isinstance(name, int):
-            changelog = Changelog(app.kafka_producer, app.changelog_topic, name, clock=app.clock)
-        outbox = Outbox(app.kafka_producer, sent, app.clock if changelog is None else None)
+            changelog = Changelog(self._producer, self._changelog_topic, name, clock=self._clock)
+        outbox = Outbox(self._producer, sent, self._clock if changelog is None else None)
         return ImmediateOutput(outbox, changelog, self._still_ours)
 
     def assigned(self, names: Collection[Name]) -> None:
@@ -119,7 +146,7 @@ class AtLeastOnce(Guarantee):
     def begin(self, offsets: Mapping[TP, tuple[int, str]], first: Mapping[TP, tuple[int, str]]) -> None:
         """The first offsets are committed before any state: state without offsets shows that they were lost."""
         self._offsets = {**offsets, **first}
-        self._generation = self._app.kafka.group_generation
+        self._generation = self._group().group_generation
         self._confirmed_at = -math.inf
 
     async def write(self, writes: Sequence[Write], *, leaving: bool) -> None:
@@ -141,15 +168,15 @@ class AtLeastOnce(Guarantee):
         The broker refuses the offsets of a member it gave up. It is asked if nothing was heard of it for a while, in
         which it may have done so: it gives up who is silent for the session, or for long in a rebalance.
         """
-        settings, came_at = self._app.settings, self._monotonic()
+        came_at = self._monotonic()
         async with self._asking:
-            if self._app.kafka.group_generation != self._generation:
+            if self._group().group_generation != self._generation:
                 raise CommitFailedError("the group has dealt its partitions anew")
             if not self._offsets:
                 return
             unheard = self._monotonic() - self._confirmed_at
             asks = leaving and self._confirmed_at <= came_at  # else it was asked for another partition meanwhile
-            if asks or unheard > min(settings.session_timeout, settings.rebalance_timeout) / 2000:
+            if asks or unheard > self._unheard_s:
                 await self._commit(self._offsets)
 
     async def _commit(self, offsets: Mapping[TP, tuple[int, str]]) -> None:
@@ -157,7 +184,7 @@ class AtLeastOnce(Guarantee):
         asked_at, doubts = self._monotonic(), self._doubts
         try:
             async with asyncio.timeout(PATIENCE_S):
-                await self._app.kafka.commit_offsets(offsets)
+                await self._group().commit_offsets(offsets)
         except TimeoutError:
             raise TimeoutError(f"the group's coordinator has not taken the offsets for {PATIENCE_S:g} s") from None
         if doubts == self._doubts:

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, Final, Protocol
 
 from streams.errors import UserError
+from streams.observe.prometheus import Metrics
 from streams.shell.clock import ClockTrust
 from streams.shell.commit.guarantee import Guarantee, Offsets, Write
 from streams.shell.faults import CommitFailed
@@ -52,12 +53,24 @@ class Committable(Protocol):
         """Carry the commit through, as far as the `OutputChannel` does; its offsets."""
 
 
-class Committer:
-    """Used by the app: at an interval, when others wait for it, and when partitions are let go."""
+class Worker(Protocol):
+    """The worker, as far as its end is concerned."""
 
-    def __init__(self, app: Any, guarantee: Guarantee) -> None:
-        self._app = app
+    @property
+    def failure(self) -> str | None:
+        """Reason for which the worker ends by itself; None while it has not failed."""
+
+    def fail(self, cause: BaseException) -> None:
+        """End the worker without another commit."""
+
+
+class Committer:
+    """Used at an interval, when tasks wait for a commit, and when partitions are released."""
+
+    def __init__(self, guarantee: Guarantee, metrics: Metrics, worker: Worker) -> None:
         self._guarantee = guarantee
+        self._metrics = metrics
+        self._worker = worker
         self._lock = asyncio.Lock()
         self._took = 0.0
         """Seconds, the last commit."""
@@ -75,11 +88,11 @@ class Committer:
     async def commit(self, working: Iterable[Committable], *, leaving: bool = False) -> None:
         """Commit what has happened since the last time. `leaving`: these were let go, and will not be used again.
 
-        Ends the worker (`App.fail`) when it cannot be carried through.
+        Ends the worker when it cannot be carried through.
         """
         async with self._lock:
             working = [one for one in working if leaving or not one.closed]
-            if not working or self._app.failure is not None:
+            if not working or self._worker.failure is not None:
                 return
             began = time.perf_counter()
             try:
@@ -87,13 +100,13 @@ class Committer:
             except asyncio.CancelledError:
                 raise
             except UserError as exc:
-                self._app.fail(exc)
+                self._worker.fail(exc)
             except Exception as exc:
-                self._app.fail(self._guarantee.explain(exc) or CommitFailed(exc))
+                self._worker.fail(self._guarantee.explain(exc) or CommitFailed(exc))
             else:
                 if written:
                     self._took = time.perf_counter() - began
-                self._app.metrics.committed(self._took if written else None)
+                self._metrics.committed(self._took if written else None)
 
     async def _commit(self, working: Iterable[Committable], leaving: bool) -> bool:
         writes: list[Write] = []

@@ -11,13 +11,14 @@ import asyncio
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import chain
-from typing import Any
 
 from aiokafka.errors import KafkaError, ProducerFenced
 from faust.types import TP
 
 from streams.errors import Fault, UserError
 from streams.observe.prometheus import Metrics
+from streams.settings import Settings
+from streams.shell.admin.topics import changelog_topic
 from streams.shell.commit.changelog import Changelog, Flush
 from streams.shell.commit.guarantee import PATIENCE_S, Commit, Guarantee, OnSent, OutputChannel, Write
 from streams.shell.commit.outbox import Outbox, Record
@@ -117,23 +118,26 @@ class TransactionalOutput(OutputChannel):
 class ExactlyOnce(Guarantee):
     """Each task and each reader commits by itself, in transactions of its own producer."""
 
-    def __init__(self, app: Any) -> None:
-        self._app = app
-        settings = app.settings
+    def __init__(self, settings: Settings, metrics: Metrics, clock: Callable[[], int]) -> None:
+        self._broker = settings.broker
+        self._group = settings.app_id
+        self._changelog_topic = changelog_topic(settings)
+        self._metrics = metrics
+        self._clock = clock
         self._transactions = Transactions(settings.broker, settings.app_id, settings.transaction_timeout)
 
     def delivery(self, name: Name, sent: OnSent) -> OutputChannel:
         """As `Guarantee`."""
-        app, producer, changelog = self._app, self._transactions.producer(name), None
+        producer, changelog = self._transactions.producer(name), None
         if isinstance(name, int):
-            changelog = Changelog(lambda: producer, app.changelog_topic, name, clock=app.clock, marker_apart=False)
+            changelog = Changelog(lambda: producer, self._changelog_topic, name, clock=self._clock, marker_apart=False)
         return TransactionalOutput(
             lambda: producer,
             changelog,
-            group=app.settings.app_id,
+            group=self._group,
             sent=sent,
-            metrics=app.metrics,
-            clock=app.clock if changelog is None else None,
+            metrics=self._metrics,
+            clock=self._clock if changelog is None else None,
         )
 
     def assigned(self, names: Collection[Name]) -> None:
@@ -149,10 +153,10 @@ class ExactlyOnce(Guarantee):
             await self._transactions.fenced()
         except KafkaError as error:
             raise UserError(
-                f"The broker on {self._app.settings.broker} refuses a transaction ({type(error).__name__}). "
+                f"The broker on {self._broker} refuses a transaction ({type(error).__name__}). "
                 "LIFECYCLE_PROCESSING_GUARANTEE=exactly_once needs an Apache Kafka, which the embedded broker is not, "
                 "and the right to use transactional ids that begin with "
-                f"{self._app.settings.app_id}-. Without it, set at_least_once."
+                f"{self._group}-. Without it, set at_least_once."
             ) from error
 
     def begin(self, offsets: Mapping[TP, tuple[int, str]], first: Mapping[TP, tuple[int, str]]) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import signal
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -40,7 +41,7 @@ def run(settings: Settings, *, playbook: Playbook | None = None) -> int:
             "user may write to."
         ) from None
     app = create_app(settings, playbook=playbook)
-    loop.set_exception_handler(partial(_of_loop, app))
+    loop.set_exception_handler(partial(_handle_loop_exception, lambda: app.failure is not None))
     # State is freed by counting references: cycles are rare, and looking for them among all profiles costs a fifth.
     # So is what a poll brings, two objects a record: the threshold is above what is in memory of it at a time.
     gc.freeze()
@@ -60,11 +61,16 @@ def run(settings: Settings, *, playbook: Playbook | None = None) -> int:
     return 1 if app.failure else code
 
 
-def _of_loop(app: Any, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """An exception that nobody took. What a producer of aiokafka ends by it also leaves with each batch that it has not
-    sent, where nobody can see it: that was logged, in a sentence, when the worker failed by it."""
+def _handle_loop_exception(
+    has_failed: Callable[[], bool], loop: asyncio.AbstractEventLoop, context: dict[str, Any]
+) -> None:
+    """Log an exception that nothing retrieved, but not the errors of a failed worker's clients.
+
+    The error that ends an aiokafka producer is also left in each batch that the producer has not sent. It was logged
+    when the worker failed by it.
+    """
     of_client = isinstance(context.get("exception"), KafkaError) and not isinstance(context.get("future"), asyncio.Task)
-    if of_client and app.failure is not None:
+    if of_client and has_failed():
         log.debug("Left by a client of a worker that has failed: %r", context["exception"])
     else:
         loop.default_exception_handler(context)

@@ -56,17 +56,17 @@ def create_app(
     app = App(
         settings, settings.load_playbook() if playbook is None else playbook, clock, faust_configuration(settings)
     )
-    app.table = app.tables.add(
-        StateTable(
-            app,
-            name=topics.STATE_TABLE,
-            new_state=states(settings, clock),
-            beacon=app.tables.beacon,
-            partitions=settings.partitions,
-            extra_topic_configs=topics.changelog_configs(settings),
-        )
+    table = StateTable(
+        app,
+        name=topics.STATE_TABLE,
+        new_state=states(settings, clock),
+        beacon=app.tables.beacon,
+        partitions=settings.partitions,
+        extra_topic_configs=topics.changelog_configs(settings),
     )
-    for rank, name in app.read_topics.items():
+    app.tables.add(table)
+    app.context.table = table
+    for rank, name in app.context.topics.by_rank.items():
         schema = SeldomSchema() if rank == ERASURES else ChunkSchema()
         topic = app.topic(name, schema=schema, partitions=settings.partitions, acks=False)
         topic.maxsize = 1  # `App.topic` loses it, and its default of thousands is of polls: a whole backlog
