@@ -22,6 +22,7 @@ from streams.errors import UserError
 from streams.settings import Settings
 from streams.shell.clock import ClockTrust
 from streams.shell.commit.committer import Committer
+from streams.shell.commit.guarantee import Offsets
 from streams.shell.commit.metadata import CommitMarker, OffsetMetadata, encode
 from streams.shell.faults import Defect, FetchingEnded
 from streams.shell.monitoring import last_failure
@@ -235,8 +236,18 @@ async def test_released_task_takes_no_further_steps() -> None:
 # -- assignment
 
 
+class StartedTask:
+    """A task that only knows with which arguments it was made."""
+
+    def __init__(self, arguments: Any) -> None:
+        self.arguments = arguments
+
+    def start(self) -> None:
+        """Nothing happens."""
+
+
 class Beginning:
-    """A recovered worker. `done` records its calls, and the tasks that it starts are the arguments of the factory."""
+    """A recovered worker. `done` records its calls."""
 
     def __init__(
         self,
@@ -263,10 +274,10 @@ class Beginning:
 
         def partition_task(number: int, positions: Mapping[int, int], metadata: Mapping[int, str]) -> Any:
             self.made.append(number)
-            return dict(positions)
+            return StartedTask(dict(positions))
 
         def repartition_task(source: Source, tp: TP, position: int, metadata: str, taken: int) -> Any:
-            return source, position, metadata, taken
+            return StartedTask((source, position, metadata, taken))
 
         return SimpleNamespace(partition_task=partition_task, repartition_task=repartition_task)
 
@@ -275,8 +286,16 @@ class Beginning:
         self.worker.table.partition(number).marker = encode(CommitMarker(1, 0, {}, repartition))
 
     @property
-    def tasks(self) -> Any:
-        return self.context.tasks.partitions
+    def tasks(self) -> dict[int, Any]:
+        """Return the start offsets of the partition tasks at work."""
+        tasks: Any = self.context.tasks.partitions
+        return {number: task.arguments for number, task in tasks.items()}
+
+    @property
+    def repartition_tasks(self) -> dict[TP, Any]:
+        """Return the arguments of the repartition tasks at work."""
+        tasks: Any = self.context.tasks.repartition
+        return {tp: task.arguments for tp, task in tasks.items()}
 
     async def fenced(self) -> None:
         self.done.append("fenced")
@@ -387,8 +406,7 @@ async def test_assigned_source_readers_are_sought_and_started_with_the_tasks() -
     await beginning.assignment.recovered(frozenset({*OF_TASK, *orders}))
     assert beginning.worker.failures == []
     assert beginning.tasks == {1: {Source.CLICKSTREAM: 5, REPARTITION: 5, ERASURES: 5}}
-    repartition_tasks: Any = beginning.context.tasks.repartition
-    assert repartition_tasks == {
+    assert beginning.repartition_tasks == {
         TP("orders", 0): (Source.ORDERS, 5, "stored", 4),
         TP("orders", 2): (Source.ORDERS, 3, "", -1),
     }
@@ -510,13 +528,20 @@ class Leaving:
     def __init__(self, directory: Path, commit: Any = None) -> None:
         self.worker = FakeWorker(Settings(data_dir=directory))
         trust = SimpleNamespace(given=True)
-        task: Any = SimpleNamespace(closed=False, trust=trust, snapshot=lambda *, force: "all", write=print)
+        task: Any = SimpleNamespace(trust=trust, snapshot=lambda *, force: self, close=lambda: None)
         self.worker.context.tasks.partitions = {0: task}
-        guarantee: Any = SimpleNamespace(write=commit)
+        guarantee: Any = SimpleNamespace(confirm_ownership=commit, commit_offsets=self._commit_offsets)
         committer = Committer(guarantee, self.worker.context.metrics, self.worker)
         unused: Any = None
         self.lifetime = self.worker.lifetime
         self.assignment = Assignment(self.worker.context, self.lifetime, guarantee, committer, unused, unused)
+
+    async def _commit_offsets(self, offsets: Any) -> None:
+        """Accept all offsets."""
+
+    async def write(self) -> Offsets:
+        """Write the snapshot of the task, which is this object."""
+        return {}
 
 
 @pytest.fixture
@@ -533,7 +558,7 @@ async def test_a_worker_that_is_ended_within_its_last_commit_has_not_committed(
 ) -> None:
     """Its partitions are released by then, and nothing has failed: the commit only takes too long."""
 
-    async def commit(writes: Any, *, leaving: bool) -> None:
+    async def commit(*, leaving: bool) -> None:
         worker.lifetime.force_exit()
 
     worker = Leaving(tmp_path, commit)
@@ -548,7 +573,7 @@ async def test_a_worker_that_is_ended_within_its_last_commit_has_not_committed(
 async def test_stopping_worker_waits_for_the_commit_of_a_rebalance(tmp_path: Path, codes: list[int]) -> None:
     may_end = asyncio.Event()
 
-    async def commit(writes: Any, *, leaving: bool) -> None:
+    async def commit(*, leaving: bool) -> None:
         await may_end.wait()
 
     worker = Leaving(tmp_path, commit)
@@ -568,7 +593,7 @@ async def test_stopping_worker_waits_for_the_commit_of_a_rebalance(tmp_path: Pat
 
 @pytest.mark.parametrize("cancelled", [False, True])
 async def test_last_commit_that_does_not_end_is_logged(tmp_path: Path, codes: list[int], cancelled: bool) -> None:
-    async def commit(writes: Any, *, leaving: bool) -> None:
+    async def commit(*, leaving: bool) -> None:
         await asyncio.Event().wait()
 
     worker = Leaving(tmp_path, commit)

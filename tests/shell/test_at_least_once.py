@@ -16,6 +16,7 @@ from streams.settings import Settings
 from streams.shell.admin.topics import changelog_topic
 from streams.shell.commit import at_least_once
 from streams.shell.commit.at_least_once import AtLeastOnce
+from streams.shell.commit.checkpoint import Checkpoint
 from streams.shell.commit.guarantee import Commit, Offsets
 from streams.shell.commit.outbox import Record
 from streams.shell.faults import MembershipLost
@@ -67,25 +68,30 @@ class AtLeastOnceHarness(FakeProducer):
         future.set_result(SimpleNamespace(offset=0, timestamp=0, timestamp_type=0))
         return future if topic == CHANGELOG else acknowledgement
 
-    def _write(self, number: int, passed: Iterable[Record] | None) -> Any:
-        delivery = self.guarantee.delivery(number, lambda records: None)
+    def _task(self, number: int, messages: Iterable[Record] | None) -> Any:
+        """Return a task that has one snapshot."""
+        channel = self.guarantee.delivery(number, lambda records: None)
 
         async def write() -> Offsets:
-            delivery.cut(outputs=True)
+            channel.cut(outputs=True)
             offsets: Offsets = {("clicks", 0): (9, "new")}
-            await delivery.write(Commit(offsets, [], b"marker", [Record("outputs", b"k", b"v")], passed))
+            await channel.write(Commit(offsets, [], b"marker", [Record("outputs", b"k", b"v")], messages))
             return offsets
 
-        return write
+        return SimpleNamespace(
+            trust=SimpleNamespace(given=True), snapshot=lambda *, force: SimpleNamespace(write=write)
+        )
 
     async def commit(self, *, passes: bool = False, leaving: bool = False, tasks: int = 1) -> list[str]:
         """Commit, and return the steps done."""
         self.done.clear()
-        writes = [
-            self._write(number, [Record("items", b"k", b"v", partition=0)] if passes else None)
+        participants = [
+            self._task(number, [Record("items", b"k", b"v", partition=0)] if passes else None)
             for number in range(tasks)
         ]
-        await self.guarantee.write(writes, leaving=leaving)
+        checkpoint = Checkpoint(self.guarantee, leaving=leaving)
+        await checkpoint.take(participants)
+        await checkpoint.commit()
         return self.done
 
 

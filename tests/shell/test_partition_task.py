@@ -100,8 +100,8 @@ async def test_a_customers_outputs_keep_their_order_also_while_a_commit_is_under
     harness.look()
     snapshot = harness.task.snapshot()
     assert snapshot is not None
-    assert [output.occurred_at for output in snapshot.outputs] == [NOON + 30 * MINUTE]
-    commit = asyncio.create_task(harness.task.write(snapshot))
+    assert [output.occurred_at for output in snapshot.content.outputs] == [NOON + 30 * MINUTE]
+    commit = asyncio.create_task(snapshot.write())
     await asyncio.sleep(0)
     harness.process(Source.ORDERS, type="order_completed", order_id="o")  # while the changelog is being written
     harness.look()
@@ -121,7 +121,7 @@ async def test_a_commit_that_began_before_the_clock_jumped_does_not_bring_the_tr
     for jumps in (True, False):
         snapshot = harness.task.snapshot(force=True)
         assert snapshot is not None
-        commit = asyncio.create_task(harness.task.write(snapshot))
+        commit = asyncio.create_task(snapshot.write())
         await asyncio.sleep(0)
         if jumps:
             harness.task.trust.distrust()
@@ -133,7 +133,7 @@ async def test_a_commit_that_began_before_the_clock_jumped_does_not_bring_the_tr
     harness.changelog.may_write.set()
     snapshot = harness.task.snapshot(force=True)
     assert snapshot is not None
-    await harness.task.write(snapshot)
+    await snapshot.write()
     assert not harness.task.trust.given
 
 
@@ -151,7 +151,7 @@ async def test_triggers_leave_as_other_outputs_do_on_a_topic_of_their_own() -> N
     harness.changelog.may_write.set()
     snapshot = harness.task.snapshot()
     assert snapshot is not None
-    await harness.task.write(snapshot)
+    await snapshot.write()
     await harness.task.flush()
     assert [d["step"] for d in harness.sent(SETTINGS.triggers_topic)] == [1, 2]
 
@@ -167,7 +167,7 @@ async def test_outputs_of_deadlines_leave_only_once_the_changelog_has_them() -> 
     await harness.task.flush()
     snapshot = harness.task.snapshot()
     assert snapshot is not None
-    commit = asyncio.create_task(harness.task.write(snapshot))
+    commit = asyncio.create_task(snapshot.write())
     await asyncio.sleep(0)
     assert harness.changelog.records == []
     assert harness.sent(SETTINGS.abandonments_topic) == []
@@ -183,7 +183,7 @@ async def test_waiting_outputs_cause_a_commit_without_changes(owes: bool) -> Non
     assert harness.task.snapshot() is None
     cut: list[bool] = []
     delivery: Any = SimpleNamespace(owes=owes, cut=lambda *, outputs: cut.append(outputs))
-    harness.task._delivery = delivery
+    harness.task._channel = delivery
     assert (harness.task.snapshot() is not None) is owes
     assert cut == ([False] if owes else [])
 
@@ -242,11 +242,11 @@ async def test_released_task_does_nothing() -> None:
     harness = TaskHarness()
     harness.process(Source.CLICKSTREAM, type="product_viewed", product_id="p")
     harness.look()
-    harness.task.closed = True
+    harness.task.close()
     harness.now += 31 * MINUTE
     harness.look()
     harness.process(Source.ORDERS, type="order_completed", order_id="o")
     snapshot = harness.task.snapshot()
     assert snapshot is not None
-    assert snapshot.outputs == []
-    assert snapshot.positions == {Source.CLICKSTREAM: 1, Source.ORDERS: 0}
+    assert snapshot.content.outputs == []
+    assert snapshot.content.positions == {Source.CLICKSTREAM: 1, Source.ORDERS: 0}

@@ -60,5 +60,5 @@ async def test_stale_owner_publishes_nothing(asked: bool) -> None:
     await harness.run()
     assert harness.profiles_are_published()
     with pytest.raises(CommitFailedError) if asked else contextlib.nullcontext():
-        await zombie.write(snapshot)
+        await snapshot.write()
     assert harness.profiles_are_published() is asked

@@ -269,7 +269,7 @@ async def test_a_clock_that_is_not_trusted_yet_proves_no_silence() -> None:
     assert reader.slowest() == NOON - 5_000
     assert reader.lag({CLICKS: Fetch(NOON, 7)}) == {("clickstream", 0): 7}
     assert reader.read == {0: TP("clickstream", 0)}
-    reader.closed = True
+    reader.close()
     reader.advance({CLICKS: Fetch(NOON + HOUR, 0)}, frozenset())
     assert reader.slowest() == NOON - 5_000
 

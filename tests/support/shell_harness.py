@@ -28,6 +28,7 @@ from streams.core.profile.codec import pack, unpack
 from streams.core.store.task_state import NO_COMMIT
 from streams.settings import Settings
 from streams.shell.commit.at_least_once import ImmediateOutput
+from streams.shell.commit.guarantee import Offsets
 from streams.shell.commit.metadata import MARKER_KEY, decode_marker, decode_metadata
 from streams.shell.commit.outbox import Outbox
 from streams.shell.tasks.partition_state import PartitionState
@@ -258,11 +259,12 @@ class ShellHarness:
     async def commit_reader(self, source: Source, partition: int, *, crash_before_offsets: bool = False) -> None:
         """Commit the offset of a reader, or crash before the offset is written."""
         reader = self.readers[source, partition]
-        offsets = reader.snapshot()
-        if offsets is None:
+        snapshot = reader.snapshot()
+        if snapshot is None:
             return
+        offsets: Offsets = {}
         try:
-            await reader.write(offsets)
+            offsets = await snapshot.write()
         except ConnectionError:
             crash_before_offsets = True
         if crash_before_offsets:
@@ -309,7 +311,7 @@ class ShellHarness:
             return
         self._changelog_writers[number].crash_at = crash_at if crash_at in ("in flush", "flushed") else ""
         try:
-            offsets = await task.write(snapshot)
+            offsets = await snapshot.write()
         except (WorkerDied, ConnectionError):
             self.restart_task(number)
             return

@@ -85,7 +85,7 @@ class Assignment:
         """Take every task from work and make its last commit within `timeout` (s), or end the worker."""
         tasks = self._context.tasks.remove_all()
         for task in tasks:
-            task.closed = True
+            task.close()
         self._context.metrics.assigned(())
         self._lifetime.all_committed = False
         try:

@@ -21,11 +21,10 @@ from streams.shell.commit.outbox import Producer
 from streams.shell.monitoring.http import Health
 from streams.shell.tasks.partition_task import PartitionTask
 from streams.shell.tasks.repartition_task import RepartitionTask
+from streams.shell.tasks.task import Task
 from streams.shell.worker.input_topics import InputTopics
 from streams.transport import driver
 from streams.transport.table import StateTable
-
-Task = PartitionTask | RepartitionTask
 
 
 class KafkaPort(Protocol):
@@ -78,10 +77,12 @@ class TaskRegistry:
 
     def replace(self, partitions: dict[int, PartitionTask], repartition: dict[TP, RepartitionTask]) -> None:
         """Put these tasks to work."""
+        for task in (*partitions.values(), *repartition.values()):
+            task.start()
         self.partitions, self.repartition = partitions, repartition
 
     def remove_all(self) -> list[Task]:
-        """Take every task from work, and return them."""
+        """Take every task from work without closing it, and return them."""
         tasks = self.all()
         self.partitions, self.repartition = {}, {}
         return tasks

@@ -21,8 +21,9 @@ from streams.shell.commit.guarantee import Guarantee
 from streams.shell.faults import ELECTION_MS, Defect, FetchingEnded, OutOfRange
 from streams.shell.monitoring.topic_silence import TopicSilence
 from streams.shell.tasks.partition_state import PartitionState
-from streams.shell.tasks.repartition_task import RepartitionTask
-from streams.shell.worker.context import Task, WorkerContext
+from streams.shell.tasks.partition_task import PartitionTask
+from streams.shell.tasks.task import Task
+from streams.shell.worker.context import WorkerContext
 from streams.transport import driver
 
 TICK_S = 0.1
@@ -115,11 +116,11 @@ class WorkLoops:
 
     def _take_in(self, task: Task, rank: int, tp: TP, chunk: Any) -> None:
         if rank == REPARTITION:
-            assert not isinstance(task, RepartitionTask)
+            assert isinstance(task, PartitionTask)
             task.receive(chunk)
             return
         if rank == ERASURES:
-            assert not isinstance(task, RepartitionTask)
+            assert isinstance(task, PartitionTask)
             task.erase(chunk)
             return
         source = Source(rank)
