@@ -63,7 +63,7 @@ class TransactionHarness:
         self.metrics = Metrics(version="0", ready=lambda: True, event_loop_lag=lambda: 0.0, strict=True)
         self.delivery = TransactionalOutput(
             lambda: producer,  # type: ignore[arg-type, return-value]
-            Changelog(lambda: producer, "changelog", 0, clock=lambda: 0, marker_apart=False),
+            Changelog(lambda: producer, "changelog", 0, clock=lambda: 0, separate_marker=False),
             group="shop",
             sent=self._sent,
             metrics=self.metrics,

@@ -167,7 +167,7 @@ def test_progress_that_others_wait_for_is_reported_sooner() -> None:
         assert forwarder.report(10_000 + soon)
     put.clear()
     forwarder.message(item(4), 1)
-    told = {record.partition: json.loads(record.value or b"") for record in forwarder.report_items()}
+    told = {record.partition: json.loads(record.value or b"") for record in forwarder.report_messages()}
     assert put == []
     covers = {to: {report["source"]: report["covers"] for report in reports} for to, reports in told.items()}
     assert covers == {to: {FIRST_MESSAGES: -1, FIRST_MESSAGES + 1: 4 if to == 1 else -1} for to in range(3)}

@@ -149,8 +149,8 @@ async def test_internal_messages_of_a_stale_owner_displace_none_of_its_successor
         for rank in harness.tasks[0].read:
             harness.fetch(0, rank)
         await harness.tick(0)
-    zombie = harness.tasks[0]
-    snapshot = zombie.snapshot()
+    stale = harness.tasks[0]
+    snapshot = stale.snapshot()
     assert snapshot is not None
     assert [item.customer for item in snapshot.content.messages] == ["c-1"]
 

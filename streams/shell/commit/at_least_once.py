@@ -108,8 +108,8 @@ class AtLeastOnce(Guarantee):
         self._offsets: dict[TP, tuple[int, str]] = {}
         """The committed offsets: committing them again shows whether the worker is a member."""
         self._confirmed_at = -math.inf
-        """When the broker was last asked whether this worker is a member, and confirmed it. The time of the question
-        counts: however long the answer took to be read, another worker may have taken over meanwhile."""
+        """Time at which the broker was last asked whether this worker is a member, and confirmed it. The time of the
+        question counts: however long the answer took to be read, another worker may have taken over meanwhile."""
         self._doubts = 0
         self._asking = asyncio.Lock()
         self._leaving = False
@@ -129,7 +129,7 @@ class AtLeastOnce(Guarantee):
 
     def doubt(self) -> None:
         """Have the broker asked before the next flush. If the machine was suspended, and its monotonic clock with it,
-        that clock does not show how long nothing was heard from the broker.
+        that clock does not show how long the broker was silent.
         """
         self._confirmed_at, self._doubts = -math.inf, self._doubts + 1
 
@@ -159,7 +159,7 @@ class AtLeastOnce(Guarantee):
     async def _check_membership(self, leaving: bool) -> None:
         """Raise if the group may have given the partitions to others, who write the changelog then.
 
-        The broker refuses the offsets of a member that it has given up. It is asked if nothing was heard of it for so
+        The broker refuses the offsets of a member that it has given up. It is asked if it has not answered for so
         long that it may have given up this worker, as it does with a member that is silent for the session, or for
         long in a rebalance.
         """

@@ -116,7 +116,9 @@ class ExactlyOnce(Guarantee):
     def delivery(self, name: Name, sent: OnSent) -> OutputChannel:
         producer, changelog = self._transactions.producer(name), None
         if isinstance(name, int):
-            changelog = Changelog(lambda: producer, self._changelog_topic, name, clock=self._clock, marker_apart=False)
+            changelog = Changelog(
+                lambda: producer, self._changelog_topic, name, clock=self._clock, separate_marker=False
+            )
         return TransactionalOutput(
             lambda: producer,
             changelog,

@@ -28,7 +28,7 @@ OnSent = Callable[[Sequence[Record]], None]
 
 
 class Commit(NamedTuple):
-    """What one task writes at a commit."""
+    """The content of one task's part of a checkpoint."""
 
     offsets: Offsets
     changes: Iterable[Change] = ()

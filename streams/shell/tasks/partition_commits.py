@@ -123,7 +123,7 @@ class PartitionCommits:
             yield self._forwarder.message(message, self._partitioner.partition(message_key(message)))
         self._engine.messages_sent()
         if self._forwarder.behind:
-            yield from self._forwarder.report_items()
+            yield from self._forwarder.report_messages()
 
     def _offsets(self, content: Snapshot) -> Offsets:
         """Return the offsets of a commit with their metadata, by topic and partition."""

@@ -42,7 +42,7 @@ class Task(ABC):
         self._max_buffer_bytes = max_buffer_bytes
         self._metrics = metrics
         self._short_since: dict[int, int] = {}
-        """By rank, when a topic was first seen to end before what was applied from it."""
+        """Time (ms) at which a topic was first found to end before what was applied from it, by rank."""
 
     # -- life
 

@@ -45,7 +45,7 @@ ERASURE_TIMEOUT_S = 20.0
 
 
 class _BootStrategy(BootStrategy):
-    enable_web = False  # whatever the command line says: the HTTP server is our own
+    enable_web = False  # for any command line: the HTTP server is our own
 
 
 class App(faust.App):
@@ -116,7 +116,7 @@ class App(faust.App):
     def on_init_dependencies(self) -> Any:
         """Called by Faust."""
         services = super().on_init_dependencies()
-        self.sensors.remove(self.monitor)  # its statistics of each message, which nobody reads, cost …
+        self.sensors.remove(self.monitor)  # its statistics of each message, which are not used, cost …
         self.sensors.add(faust.Sensor())  # … but without any sensor Faust warns at each rebalance
         return services
 

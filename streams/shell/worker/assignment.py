@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 class Assignment:
-    """Called by the application, which Faust tells of rebalances (see `streams.transport.driver.Owner`)."""
+    """Called by the application at rebalances (see `streams.transport.driver.Owner`)."""
 
     def __init__(
         self,

@@ -1,5 +1,5 @@
-"""What the parts of one worker share: settings, clock, metrics, health, the ports to Kafka and to recovery, the input
-topics, the tasks at work, and `fail`.
+"""The context that the parts of one worker share: settings, clock, metrics, health, the ports to Kafka and to recovery,
+the input topics, the tasks at work, and `fail`.
 
 The application creates one `WorkerContext`. Every other part receives it, or only the members that it needs. So no part
 imports the application.
@@ -59,9 +59,9 @@ class TaskRegistry:
     def __init__(self, topics: InputTopics) -> None:
         self._topics = topics
         self.partitions: dict[int, PartitionTask] = {}
-        """By partition number."""
+        """Partition tasks, by partition number."""
         self.repartition: dict[TP, RepartitionTask] = {}
-        """By the partition of a source that is not co-partitioned."""
+        """Repartition tasks, by the partition that they read."""
         self.paused: dict[TP, Source] = {}
         """Partitions that are not fetched, because their records are too far ahead of others."""
 

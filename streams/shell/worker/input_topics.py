@@ -17,14 +17,14 @@ class TopicQueries(Protocol):
     """The part of the consumer that answers questions about topics."""
 
     async def topic_ids(self, topics: Collection[str]) -> dict[str, str]:
-        """Return the ids of topics, where the broker tells them."""
+        """Return the ids of topics, where the broker has ids."""
 
     async def partition_counts(self, topics: Collection[str]) -> dict[str, int]:
         """Return the number of partitions of each topic."""
 
 
 class InputTopics:
-    """What one worker knows of the topics that it reads."""
+    """The topics that one worker reads."""
 
     def __init__(self, settings: Settings) -> None:
         self.changelog = changelog_topic(settings)

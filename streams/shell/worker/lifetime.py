@@ -25,7 +25,7 @@ STUCK_S = 2.0
 
 
 class Lifetime:
-    """Whether the worker has failed, is stopping, and has committed everything."""
+    """The end of one worker: its failure, its stop, and whether everything is committed."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class Lifetime:
     def fail(self, cause: BaseException) -> None:
         """End the worker without another commit. Only the first call counts.
 
-        The log gives the sentence of a `UserError`, which says why and what to do; the next worker's metrics name the
+        The log gives the sentence of a `UserError`, with the reason and the remedy; the next worker's metrics name the
         reason of a `Fault`. Any other exception is unforeseen, and is logged with its traceback.
         """
         if self.failure is None:

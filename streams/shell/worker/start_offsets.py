@@ -21,7 +21,7 @@ OFFSET_ATTEMPTS = 3
 
 
 class StartOffsets(NamedTuple):
-    """What the group has committed of an assignment, and where to start."""
+    """The committed offsets of an assignment, and where to start."""
 
     starts: Mapping[TP, int]
     """The offset at which each assigned partition is read on."""

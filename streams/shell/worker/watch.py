@@ -1,4 +1,4 @@
-"""What a worker checks beside its work, and shows in metrics, readiness and the log: its progress, clock and recovery,
+"""The checks of a worker beside its work, shown in metrics, readiness and the log: its progress, clock and recovery,
 its topics, and the playbooks of the other workers.
 """
 
