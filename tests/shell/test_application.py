@@ -189,7 +189,7 @@ class Busy:
         self.must_commit = self.number == 0 and self._left == 1
 
     async def flush(self) -> None:
-        """As if it had been sent."""
+        """Nothing to send."""
 
 
 class Stepping:

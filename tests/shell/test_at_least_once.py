@@ -35,7 +35,7 @@ class AtLeastOnceHarness(FakeProducer):
         self.done: list[str] = []
         self.refused = False
         self.takes: dict[str, float] = {}
-        """How long (s) the worker is stopped after a step."""
+        """Seconds for which the worker is stopped after a step."""
         self.kafka: Any = SimpleNamespace(group_generation=7, commit_offsets=self._commit_offsets)
         self.guarantee = AtLeastOnce(
             Settings(session_timeout=10_000, rebalance_timeout=rebalance_timeout),
@@ -61,7 +61,7 @@ class AtLeastOnceHarness(FakeProducer):
             raise CommitFailedError
 
     async def send_batch(self, batch: Any, topic: str, *, partition: int) -> asyncio.Future[object]:
-        """As aiokafka's."""
+        """Record the step, and acknowledge the batch."""
         acknowledgement = await super().send_batch(batch, topic, partition=partition)
         self._does(f"changelog of {partition}" if topic == CHANGELOG else topic)
         future: asyncio.Future[object] = asyncio.get_running_loop().create_future()

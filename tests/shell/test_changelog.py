@@ -19,7 +19,7 @@ class Log(FakeProducer):
         super().__init__(acknowledging=False, room=room)
 
     async def send_batch(self, batch: Any, topic: str, *, partition: int) -> Any:
-        """As aiokafka's."""
+        """Acknowledge the batch with its first offset."""
         begins = len(self.sent)
         acknowledgement = await super().send_batch(batch, topic, partition=partition)
         acknowledgement.set_result(SimpleNamespace(offset=begins, timestamp=0, timestamp_type=0))

@@ -1,4 +1,4 @@
-"""When a commit is due, and how it ends."""
+"""The time at which a commit is due, and its end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the event loop of a worker logs exceptions that nobody retrieved."""
+"""The log of the event loop of a worker: exceptions that nothing retrieved."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class ShellHarness:
         not_co_partitioned: Mapping[Source, int] | None = None,
         **settings: Any,
     ) -> None:
-        """`independent` gives the sources that are not co-partitioned, with their numbers of partitions.
+        """`not_co_partitioned` gives the sources that are not co-partitioned, with their numbers of partitions.
 
         `disabled_guard` is for negative controls. It disables one mechanism that makes the outputs exact:
 
@@ -367,4 +367,4 @@ def _without_upstream_offsets(value: bytes | None) -> bytes | None:
 
 
 async def _allow() -> None:
-    """Ask nobody: a reader sends no internal messages."""
+    """Confirm ownership: a repartition task sends nothing that needs it."""

@@ -10,7 +10,6 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
 
 from faust.types import TP
 
@@ -37,6 +36,7 @@ from streams.shell.tasks.output_records import OutputRecords
 from streams.shell.tasks.partition_commits import PartitionCommits, PartitionSnapshot
 from streams.shell.tasks.partition_state import PartitionState
 from streams.shell.tasks.task import Task
+from streams.transport.chunks import Chunk
 
 log = logging.getLogger(__name__)
 
@@ -141,7 +141,7 @@ class PartitionTask(Task):
 
     # -- records in
 
-    def process(self, source: Source, chunk: Any) -> None:
+    def process(self, source: Source, chunk: Chunk) -> None:
         """Decode a chunk of raw records, apply what is due, put out what follows. See `Task.process`."""
         if not self._follows(source, chunk, self.engine.progress(source).position):
             return
@@ -174,7 +174,7 @@ class PartitionTask(Task):
         )
         self._metrics.chunk(LABELS[source], len(chunk), time.perf_counter() - began)
 
-    def receive(self, chunk: Any) -> None:
+    def receive(self, chunk: Chunk) -> None:
         """Process a chunk of the repartition topic: repartitioned records, messages, and progress of other tasks."""
         if not self._follows(REPARTITION, chunk, self.engine.repartition_position):
             return
@@ -191,7 +191,7 @@ class PartitionTask(Task):
         self._emit(self.engine.receive(received, chunk.next, started), chunk[0].timestamp if len(chunk) else started)
         self._report_if_awaited(started)
 
-    def erase(self, chunk: Any) -> None:
+    def erase(self, chunk: Chunk) -> None:
         """Process a chunk of the topic of erasure requests."""
         if not self._follows(ERASURES, chunk, self.engine.erasures_position):
             return

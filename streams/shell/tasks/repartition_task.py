@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from faust.types import TP
 
@@ -29,6 +29,7 @@ from streams.shell.commit.metadata import OffsetMetadata, encode
 from streams.shell.tasks.dead_letters import DeadLetters
 from streams.shell.tasks.forwarder import Forwarder
 from streams.shell.tasks.task import Task
+from streams.transport.chunks import Chunk
 
 
 def name_of(source: Source, partition: int) -> str:
@@ -104,7 +105,7 @@ class RepartitionTask(Task):
 
     # -- records in
 
-    def process(self, source: Source, chunk: Any) -> None:
+    def process(self, source: Source, chunk: Chunk) -> None:
         """Decode a chunk of raw records, and forward each. See `Task.process`."""
         if not self._follows(source, chunk, self._progress.position):
             return

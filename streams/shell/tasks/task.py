@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from enum import Enum, auto
-from typing import Any
 
 from faust.types import TP
 
@@ -16,6 +15,7 @@ from streams.shell.clock import ClockTrust
 from streams.shell.commit.checkpoint import TaskSnapshot
 from streams.shell.commit.guarantee import OutputChannel
 from streams.shell.faults import ELECTION_MS, RecordsMissing, Truncated
+from streams.transport.chunks import Chunk
 
 
 class TaskStatus(Enum):
@@ -62,7 +62,7 @@ class Task(ABC):
     # -- records in
 
     @abstractmethod
-    def process(self, source: Source, chunk: Any) -> None:
+    def process(self, source: Source, chunk: Chunk) -> None:
         """Decode a chunk of a source, apply or forward its records, and put out what follows.
 
         A chunk from before a seek is passed over. Raises `RecordsMissing` if records before it are missing.
@@ -80,7 +80,7 @@ class Task(ABC):
         """True if `advance` has more to do at once, after a commit if the task `must_commit`."""
         return False
 
-    def _follows(self, rank: int, chunk: Any, position: int) -> bool:
+    def _follows(self, rank: int, chunk: Chunk, position: int) -> bool:
         """Return True if a chunk comes next in its topic. Raise `RecordsMissing` if records before it are missing."""
         if self.status is TaskStatus.CLOSED:
             return False

@@ -25,6 +25,7 @@ from streams.shell.tasks.partition_task import PartitionTask
 from streams.shell.tasks.task import Task
 from streams.shell.worker.context import WorkerContext
 from streams.transport import driver
+from streams.transport.chunks import Chunk
 
 TICK_S = 0.1
 TIDY_S = 1.0
@@ -105,7 +106,7 @@ class WorkLoops:
                 while isinstance(state := partitions.get(number), PartitionState) and state.tidy():
                     await asyncio.sleep(0)
 
-    def _hand_over(self, task: Task, rank: int, tp: TP, chunk: Any) -> None:
+    def _hand_over(self, task: Task, rank: int, tp: TP, chunk: Chunk) -> None:
         """Hand a chunk to its task. Raise `Defect` for an exception that is not foreseen."""
         try:
             self._take_in(task, rank, tp, chunk)
@@ -114,7 +115,7 @@ class WorkLoops:
         except Exception as exc:
             raise Defect(exc, task.next_offsets(), (tp, chunk.start, chunk.next - 1)) from exc
 
-    def _take_in(self, task: Task, rank: int, tp: TP, chunk: Any) -> None:
+    def _take_in(self, task: Task, rank: int, tp: TP, chunk: Chunk) -> None:
         if rank == REPARTITION:
             assert isinstance(task, PartitionTask)
             task.receive(chunk)
