@@ -70,7 +70,7 @@ class AtLeastOnceHarness(FakeProducer):
 
     def _task(self, number: int, messages: Iterable[Record] | None) -> Any:
         """Return a task that has one snapshot."""
-        channel = self.guarantee.delivery(number, lambda records: None)
+        channel = self.guarantee.open_channel(number, lambda records: None)
 
         async def write() -> Offsets:
             channel.cut(outputs=True)

@@ -45,9 +45,9 @@ class Reached:
 
 def made() -> tuple[Forwarder, list[Record], Reached]:
     put: list[Record] = []
-    delivery: Any = SimpleNamespace(put=put.append)
+    channel: Any = SimpleNamespace(put=put.append)
     reached = Reached()
-    return Forwarder(reached, delivery, "activity", 0, [1, 2], [CLICKS], streams=True), put, reached
+    return Forwarder(reached, channel, "activity", 0, [1, 2], [CLICKS], streams=True), put, reached
 
 
 def activity(offset: int, role: int = EVENT, at: int = 60) -> Event:

@@ -67,7 +67,7 @@ class TaskHarness:
             lifecycle,
             settings=SETTINGS,
             started_at=NOON,
-            deliver=lambda sent: ImmediateOutput(
+            open_channel=lambda sent: ImmediateOutput(
                 Outbox(lambda: self.producer, sent),
                 self.changelog,  # type: ignore[arg-type]
                 ours,
@@ -182,8 +182,8 @@ async def test_waiting_outputs_cause_a_commit_without_changes(owes: bool) -> Non
     harness = TaskHarness()
     assert harness.task.snapshot() is None
     cut: list[bool] = []
-    delivery: Any = SimpleNamespace(owes=owes, cut=lambda *, outputs: cut.append(outputs))
-    harness.task._channel = delivery
+    channel: Any = SimpleNamespace(owes=owes, cut=lambda *, outputs: cut.append(outputs))
+    harness.task._channel = channel
     assert (harness.task.snapshot() is not None) is owes
     assert cut == ([False] if owes else [])
 

@@ -52,7 +52,7 @@ class Beginning:
         """`committed` gives the commit that the metadata of each offset names."""
         worker = FakeWorker(self.settings, clock=lambda: NOON)
         worker.table.partitions[0] = self.state
-        guarantee: Any = SimpleNamespace(delivery=lambda name, sent: SimpleNamespace(put=self.sent.append))
+        guarantee: Any = SimpleNamespace(open_channel=lambda name, sent: SimpleNamespace(put=self.sent.append))
         texts = {
             rank: encode(OffsetMetadata(commit, NOON, StoredProgress())).decode() for rank, commit in committed.items()
         }

@@ -198,7 +198,7 @@ class ShellHarness:
             self.lifecycle,
             settings=self.settings,
             started_at=0,
-            deliver=lambda sent: ImmediateOutput(
+            open_channel=lambda sent: ImmediateOutput(
                 Outbox(lambda: HarnessProducer(self, number), sent), writer, still_ours
             ),
             on_written=lambda offset: None,
@@ -226,9 +226,9 @@ class ShellHarness:
             settings=self.settings,
             spec=SPEC,
             position=offset,
-            mark=StoredProgress() if mark is None else mark.progress,
+            stored=StoredProgress() if mark is None else mark.progress,
             taken=-1,
-            deliver=lambda sent: ImmediateOutput(
+            open_channel=lambda sent: ImmediateOutput(
                 Outbox(lambda: HarnessProducer(self, (source, partition)), sent), None, _allow
             ),
             slowest_anywhere=lambda: self.tasks[0].engine.slowest_anywhere(),

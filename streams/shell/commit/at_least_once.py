@@ -117,7 +117,7 @@ class AtLeastOnce(Guarantee):
         self._generation = -1
         """Generation of the group in which the partitions were assigned to this worker."""
 
-    def delivery(self, name: Name, sent: OnSent) -> OutputChannel:
+    def open_channel(self, name: Name, sent: OnSent) -> OutputChannel:
         changelog = None
         if isinstance(name, int):
             changelog = Changelog(self._producer, self._changelog_topic, name, clock=self._clock)

@@ -113,7 +113,7 @@ class ExactlyOnce(Guarantee):
         self._clock = clock
         self._transactions = Transactions(settings.broker, settings.app_id, settings.transaction_timeout)
 
-    def delivery(self, name: Name, sent: OnSent) -> OutputChannel:
+    def open_channel(self, name: Name, sent: OnSent) -> OutputChannel:
         producer, changelog = self._transactions.producer(name), None
         if isinstance(name, int):
             changelog = Changelog(

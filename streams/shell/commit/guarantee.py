@@ -82,7 +82,7 @@ class OutputChannel(Protocol):
 class Guarantee(Protocol):
     """A processing guarantee. Used on the event loop of the worker."""
 
-    def delivery(self, name: Name, sent: OnSent) -> OutputChannel:
+    def open_channel(self, name: Name, sent: OnSent) -> OutputChannel:
         """Return the output channel of a new task, whose partition is fenced."""
 
     def assigned(self, names: Collection[Name]) -> None:

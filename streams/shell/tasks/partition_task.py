@@ -61,14 +61,14 @@ class PartitionTask(Task):
         *,
         settings: Settings,
         started_at: int,
-        deliver: Callable[[OnSent], OutputChannel],
+        open_channel: Callable[[OnSent], OutputChannel],
         on_written: Callable[[int], None],
         metrics: Metrics,
         clock: Callable[[], int],
         not_co_partitioned: Mapping[Source, int] | None = None,
         topic_ids: Mapping[str, str] | None = None,
     ) -> None:
-        """`started_at` is when this application was first started (ms). `deliver` opens the output channel.
+        """`started_at` is when this application was first started (ms). `open_channel` opens the output channel.
         `on_written` is given the changelog offset up to which the state is contained in the changelog.
         `not_co_partitioned` gives the sources that repartition tasks read, with their partitions. `topic_ids` are those
         of the sources' topics and the changelog, as far as they are known.
@@ -78,7 +78,7 @@ class PartitionTask(Task):
         records = OutputRecords(settings, lifecycle, state.profiles, metrics, clock)
         super().__init__(
             {rank: TP(topic, number) for rank, topic in self._topics.items() if rank not in self._not_co_partitioned},
-            deliver(records.sent),
+            open_channel(records.sent),
             settings.max_buffer_bytes,
             metrics,
         )

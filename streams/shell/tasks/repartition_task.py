@@ -64,15 +64,15 @@ class RepartitionTask(Task):
         settings: Settings,
         spec: SourceSpec,
         position: int,
-        mark: StoredProgress,
+        stored: StoredProgress,
         taken: int,
-        deliver: Callable[[OnSent], OutputChannel],
+        open_channel: Callable[[OnSent], OutputChannel],
         slowest_anywhere: Callable[[], int | None],
         metrics: Metrics,
         clock: Callable[[], int],
         topic_ids: Mapping[str, str],
     ) -> None:
-        """`position` is the offset at which reading starts, `mark` the progress stored with it. `taken` is the last
+        """`position` is the offset at which reading starts, `stored` the progress stored with it. `taken` is the last
         offset of the partition that tasks have applied, as far as the worker knows. `slowest_anywhere` returns the
         least progress of any source.
         """
@@ -80,14 +80,17 @@ class RepartitionTask(Task):
         self.partition = partition
         self.topic = settings.source_topics[source]
         super().__init__(
-            {int(source): TP(self.topic, partition)}, deliver(lambda records: None), settings.max_buffer_bytes, metrics
+            {int(source): TP(self.topic, partition)},
+            open_channel(lambda records: None),
+            settings.max_buffer_bytes,
+            metrics,
         )
         self.slowest_anywhere = slowest_anywhere
         self._label = LABELS[source]
         self._decoder = decoder
         self._settings = settings
         self._partitioner = Partitioner(settings.partitions, settings.partitioner)
-        self._progress = SourceProgress(spec, position, mark)
+        self._progress = SourceProgress(spec, position, stored)
         self._clock = clock
         self._topic_ids = topic_ids
         # Nothing leaves before the first commit, which also commits the first offset: records that came from a
