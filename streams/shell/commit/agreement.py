@@ -20,7 +20,9 @@ def playbook_fingerprint(
     if not playbook.digest:
         return ""
     fingerprint = f"{playbook.name}/{playbook.version}/{playbook.digest}"
-    return fingerprint + (" with linking" if identity_resolution else "") + (" by time" if event_time_ordering else "")
+    if identity_resolution:
+        fingerprint += " with identity resolution"
+    return fingerprint + " in event time order" if event_time_ordering else fingerprint
 
 
 class PlaybookAgreement:

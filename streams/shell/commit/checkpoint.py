@@ -5,7 +5,7 @@ Theory of operation
 
 A checkpoint is everything that the tasks of a worker write at once: outputs, changed state, and offsets. The order of
 the steps decides what a crash can lose or repeat. Recovery starts from the changelog and from the committed offsets, so
-each step below says what these two, and the output topics, hold if the worker dies behind it.
+each step below explains what these two, and the output topics, hold if the worker dies behind it.
 
 At least once
 -------------
@@ -35,12 +35,15 @@ At least once
 4.  **Offsets with their metadata**, which names the commit. It is the authority on what was committed (ADR 0006). From
     here on nothing of this checkpoint is sent again.
 
+A repartition task has neither state nor deadlines: its offset is committed once everything that it forwarded before is
+acknowledged. After a crash it forwards records again, and partition tasks skip those that they have taken.
+
 Exactly once
 ------------
 
 1.  **Snapshot**, as above. Before it nothing has left at all.
 2.  **Ownership** needs no check: the successor of a partition has fenced the producer of its predecessor before it
-    reads (ADR 0018), so step 3d of a stale owner fails.
+    reads (ADR 0018), so the transaction of a stale owner fails.
 3.  For each task, concurrently, one Kafka transaction:
 
     a.  the records that waited for the commit, outputs of deadlines, documents and messages are put together;

@@ -138,7 +138,7 @@ class Forwarder:
         for to, run in runs.items():
             self._end_run(source, to, run)
         if size:
-            self._is_out(source, latest, size)
+            self._note_sent(source, latest, size)
         return Forwarded(records, parts)
 
     def message(self, message: InternalMessage, to: int) -> Record:
@@ -147,7 +147,7 @@ class Forwarder:
         last = self._last[stream]
         header, value = encode_item(message, self._number, last[to])
         last[to] = message.number
-        self._is_out(stream, message.at, len(value))
+        self._note_sent(stream, message.at, len(value))
         return Record(self._topic, message.customer.encode(), value, [header], partition=to)
 
     def ahead_bytes(self, source: Source) -> int:
@@ -206,6 +206,6 @@ class Forwarder:
         last[to] = run.parts[-1].offset
         self._channel.put(Record(self._topic, None, value, [header], partition=to))
 
-    def _is_out(self, rank: int, at: int, size: int) -> None:
+    def _note_sent(self, rank: int, at: int, size: int) -> None:
         self._ahead[rank].append((at, size))
         self._bytes[rank] += size

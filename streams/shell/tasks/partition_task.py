@@ -233,8 +233,10 @@ class PartitionTask(Task):
             self._forwarder.report(now)
 
     def _emit(self, effects: Effects, caused_at: int) -> None:
-        for output in effects.outputs:
-            self._channel.put(self._records.output(output, caused_at))
+        if effects.outputs:
+            put, record_of = self._channel.put, self._records.output
+            for output in effects.outputs:
+                put(record_of(output, caused_at))
         self._metrics.engine_counts(effects.counts)
 
     # -- limits
