@@ -148,9 +148,9 @@ class ShellHarness:
         committed = {rank: self.offsets.get((topic, number), (0, "")) for rank, topic in read.items()}
         own = [source for source in Source if source in committed]
         counts = dict.fromkeys(Source, self.settings.partitions) | self.not_co_partitioned
-        marks = {rank: mark for rank, (_, text) in committed.items() if (mark := decode_metadata(text))}
+        stored = {rank: metadata for rank, (_, text) in committed.items() if (metadata := decode_metadata(text))}
         marker = decode_marker(state.marker)
-        commit = min((mark.commit for mark in marks.values()), default=0)
+        commit = min((metadata.commit for metadata in stored.values()), default=0)
         state.profiles.commit = max(state.profiles.commit, 0 if marker is None else marker.commit)
         stray = NO_COMMIT if marker is None else marker.first - 1
         unsent = state.profiles.unsent(commit, stray)
@@ -165,7 +165,7 @@ class ShellHarness:
             sources=dict.fromkeys(Source, SPEC),
             state=state.profiles,
             positions={source: committed[source][0] for source in own},
-            marks={source: marks[source].progress for source in own if source in marks},
+            marks={source: stored[source].progress for source in own if source in stored},
             commit=commit,
             origins=[
                 (s, p)
@@ -184,7 +184,7 @@ class ShellHarness:
         if arrivals is not None and NOT_READ < arrivals.position < committed.get(REPARTITION, (NOT_READ, ""))[0]:
             engine.repartition_records_lost()
 
-        async def still_ours() -> None:
+        async def confirm_ownership() -> None:
             """Raise if a later task of this partition has started, as the consumer group would."""
             if self.disabled_guard != "group" and self.tasks[number] is not task:
                 raise CommitFailedError
@@ -199,7 +199,7 @@ class ShellHarness:
             settings=self.settings,
             started_at=0,
             open_channel=lambda sent: ImmediateOutput(
-                Outbox(lambda: HarnessProducer(self, number), sent), writer, still_ours
+                Outbox(lambda: HarnessProducer(self, number), sent), writer, confirm_ownership
             ),
             on_written=lambda offset: None,
             metrics=CountingMetrics(self.counts),
@@ -217,8 +217,8 @@ class ShellHarness:
     def restart_reader(self, source: Source, partition: int) -> None:
         """Start the reader of a source's partition (again). It reads the progress of the tasks from task 0."""
         topic = self.settings.source_topics[source]
-        offset, metadata = self.offsets.get((topic, partition), (0, ""))
-        mark = decode_metadata(metadata)
+        offset, text = self.offsets.get((topic, partition), (0, ""))
+        metadata = decode_metadata(text)
         reader = RepartitionTask(
             source,
             partition,
@@ -226,7 +226,7 @@ class ShellHarness:
             settings=self.settings,
             spec=SPEC,
             position=offset,
-            stored=StoredProgress() if mark is None else mark.progress,
+            stored=StoredProgress() if metadata is None else metadata.progress,
             taken=-1,
             open_channel=lambda sent: ImmediateOutput(
                 Outbox(lambda: HarnessProducer(self, (source, partition)), sent), None, _allow
