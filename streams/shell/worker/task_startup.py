@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import NamedTuple
 
 from faust.types import TP
 
@@ -11,14 +12,12 @@ from streams.core.engine.partition_engine import PartitionEngine
 from streams.core.event_time.inputs import ERASURES, REPARTITION
 from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.model.event import Source
-from streams.core.model.outputs import EmissionPolicy
+from streams.core.model.outputs import EmissionPolicy, Output
 from streams.core.model.sources import NOT_READ, StoredProgress, StoredRepartition
 from streams.core.processing.budget import Budget
 from streams.core.store.task_state import NO_COMMIT
 from streams.shell.commit.guarantee import Guarantee
 from streams.shell.commit.metadata import (
-    CommitMarker,
-    OffsetMetadata,
     SaltChanged,
     decode_marker,
     decode_metadata,
@@ -33,6 +32,23 @@ from streams.shell.worker.context import WorkerContext
 
 STEP = Budget(records=4096, deadlines=500, pending=128 << 10)
 """Some 30 ms. The pending outputs of a profile and one record fit a batch: it takes 512 KiB, and a profile 64."""
+
+
+class LastCommit(NamedTuple):
+    """The data that the last commit of a partition task has stored."""
+
+    committed: int
+    """Number of the last commit that is complete, with its offsets."""
+    flushed: int
+    """Number of the last commit whose flush is complete."""
+    stray: int
+    """Commit number that no owner of the partition has used: a record with it was written by a stale owner."""
+    started_at: int
+    """Time at which this application was first started, ms."""
+    progress: Mapping[int, StoredProgress]
+    """Progress of the sources, by rank."""
+    repartition: StoredRepartition
+    """Progress of the upstream partitions."""
 
 
 class TaskFactory:
@@ -60,46 +76,10 @@ class TaskFactory:
         context, topics = self._context, self._context.topics
         state = context.states.data.take(number)
         assert isinstance(state, PartitionState)
-        marker, stored, committed = self._last_commit(number, state, metadata)
-        profiles = state.profiles
-        started_at = min((of_source.started_at for of_source in stored.values()), default=context.clock())
-        # A stale owner's last commit, which no owner of the partition writes under.
-        stray = NO_COMMIT if marker is None else marker.first - 1
-        unsent = profiles.unsent(committed, stray)
-        if context.settings.profiles:
-            profiles.write_again(committed, stray)
-        arrivals = (
-            StoredRepartition(NOT_READ, []) if marker is None or marker.repartition is None else marker.repartition
-        )
-        flushed = 0 if marker is None else marker.commit
-        if not context.settings.identity_resolution and any(given >= 0 for given in arrivals.numbers):  # it was on
-            whole, cut = profiles.unsent_items(committed, flushed)
-            if whole or cut:
-                raise IdentityResolutionOff(number, len(whole) + len(cut))
-        engine = PartitionEngine(
-            self._lifecycle,
-            partition=number,
-            own=[source for source in Source if source not in topics.not_co_partitioned],
-            sources=context.settings.source_specs,
-            emission=self._emission(started_at),
-            state=profiles,
-            positions={source: positions[source] for source in Source if source in positions},
-            marks={source: stored[source].progress for source in Source if source in stored},
-            commit=committed,
-            step=STEP,
-            origins=[
-                (source, other)
-                for source in context.settings.upstream_sources
-                for other in range(topics.partition_counts[source])
-                if other != number or source in topics.not_co_partitioned
-            ],
-            arrivals=StoredRepartition(positions.get(REPARTITION, NOT_READ), arrivals.upstreams, arrivals.numbers),
-            erasures=positions.get(ERASURES, 0),
-            tasks=context.settings.partitions if context.settings.identity_resolution else 0,
-            flushed=flushed,
-            event_time_ordering=context.settings.event_time_ordering,
-        )
-        if NOT_READ < arrivals.position < positions.get(REPARTITION, NOT_READ):
+        last = self._last_commit(number, state, metadata)
+        unsent = self._restore(number, state, last)
+        engine = self._engine(number, state, last, positions)
+        if NOT_READ < last.repartition.position < positions.get(REPARTITION, NOT_READ):
             engine.repartition_records_lost()  # the offset was set by hand: do not wait for the records passed over
         task = PartitionTask(
             number,
@@ -107,7 +87,7 @@ class TaskFactory:
             state,
             self._lifecycle,
             settings=context.settings,
-            started_at=started_at,
+            started_at=last.started_at,
             open_channel=partial(self._guarantee.open_channel, number),
             on_written=partial(context.states.data.set_persisted_offset, context.states.changelog_tp(number)),
             metrics=context.metrics,
@@ -144,14 +124,13 @@ class TaskFactory:
             topic_ids=context.topics.ids,
         )
 
-    def _last_commit(
-        self, number: int, state: PartitionState, metadata: Mapping[int, str]
-    ) -> tuple[CommitMarker | None, dict[int, OffsetMetadata], int]:
-        """Return the commit marker, the offset metadata by rank, and the number of the last commit that is complete.
+    def _last_commit(self, number: int, state: PartitionState, metadata: Mapping[int, str]) -> LastCommit:
+        """Return the data of the last commit.
 
         Checks topic ids, salt, and that the state has come as far as the offsets.
         """
-        topics, profiles, marker = self._context.topics, state.profiles, decode_marker(state.marker)
+        context, topics, profiles = self._context, self._context.topics, state.profiles
+        marker = decode_marker(state.marker)
         stored = {rank: decoded for rank, text in metadata.items() if (decoded := decode_metadata(text))}
         for rank, of_topic in stored.items():
             topics.check_id(topics.by_rank[rank], of_topic.topic_id)
@@ -159,7 +138,7 @@ class TaskFactory:
         stored = {rank: of_topic for rank, of_topic in stored.items() if not of_topic.reader}
         if marker is not None:
             profiles.commit = max(profiles.commit, marker.commit)
-            if marker.salt and marker.salt != salt_fingerprint(self._context.settings.salt_of_marks):
+            if marker.salt and marker.salt != salt_fingerprint(context.settings.salt_of_marks):
                 raise SaltChanged
         # All offsets of a task are committed together. That of the repartition topic is behind after a time without
         # identity resolution.
@@ -171,7 +150,61 @@ class TaskFactory:
             committed = marker.commit - 1
         if committed > profiles.commit:
             raise StateBehind(topics.changelog, number, committed, profiles.commit)
-        return marker, stored, committed
+        repartition = None if marker is None else marker.repartition
+        return LastCommit(
+            committed,
+            flushed=0 if marker is None else marker.commit,
+            stray=NO_COMMIT if marker is None else marker.first - 1,
+            started_at=min((of_topic.started_at for of_topic in stored.values()), default=context.clock()),
+            progress={rank: of_topic.progress for rank, of_topic in stored.items()},
+            repartition=repartition or StoredRepartition(NOT_READ, []),
+        )
+
+    def _restore(self, number: int, state: PartitionState, last: LastCommit) -> list[Output]:
+        """Return the outputs to be sent again, and have documents written again if they may be missing.
+
+        Raises `IdentityResolutionOff` if messages of the last commits are pending and can no longer be sent.
+        """
+        profiles, settings = state.profiles, self._context.settings
+        unsent = profiles.unsent(last.committed, last.stray)
+        if settings.profiles:
+            profiles.write_again(last.committed, last.stray)
+        was_on = any(given >= 0 for given in last.repartition.numbers)
+        if not settings.identity_resolution and was_on:
+            whole, cut = profiles.unsent_items(last.committed, last.flushed)
+            if whole or cut:
+                raise IdentityResolutionOff(number, len(whole) + len(cut))
+        return unsent
+
+    def _engine(
+        self, number: int, state: PartitionState, last: LastCommit, positions: Mapping[int, int]
+    ) -> PartitionEngine:
+        settings, topics = self._context.settings, self._context.topics
+        return PartitionEngine(
+            self._lifecycle,
+            partition=number,
+            own=[source for source in Source if source not in topics.not_co_partitioned],
+            sources=settings.source_specs,
+            emission=self._emission(last.started_at),
+            state=state.profiles,
+            positions={source: positions[source] for source in Source if source in positions},
+            marks={source: last.progress[source] for source in Source if source in last.progress},
+            commit=last.committed,
+            step=STEP,
+            origins=[
+                (source, other)
+                for source in settings.upstream_sources
+                for other in range(topics.partition_counts[source])
+                if other != number or source in topics.not_co_partitioned
+            ],
+            arrivals=StoredRepartition(
+                positions.get(REPARTITION, NOT_READ), last.repartition.upstreams, last.repartition.numbers
+            ),
+            erasures=positions.get(ERASURES, 0),
+            tasks=settings.partitions if settings.identity_resolution else 0,
+            flushed=last.flushed,
+            event_time_ordering=settings.event_time_ordering,
+        )
 
     def _emission(self, started_at: int) -> EmissionPolicy:
         settings = self._context.settings
