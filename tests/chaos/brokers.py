@@ -7,7 +7,7 @@ import os
 import re
 import signal
 
-from streams.shell.worker.application import EXIT_FORCED
+from streams.shell.worker.lifetime import EXIT_FORCED
 from tests.chaos.history import parts
 from tests.chaos.programs import program
 from tests.chaos.run import Run

@@ -15,7 +15,7 @@ from streams.core.profile.codec import pack, unpack
 from streams.settings import load
 from streams.shell.admin.topics import changelog_topic
 from streams.shell.commit.metadata import MARKER_KEY, decode_marker, decode_metadata
-from streams.shell.tasks.partition_task import PartitionTask
+from streams.shell.tasks.partition_commits import PartitionSnapshot
 from streams.shell.worker.command import run
 from streams.transport.table import RestorableState, StateTable
 from tests.support.default_playbook import default_playbook
@@ -81,13 +81,13 @@ def _recover_without_applied() -> None:
 
 
 def _die_before_offsets() -> None:
-    task: Any = PartitionTask
-    write = task.write
+    snapshot: Any = PartitionSnapshot
+    write = snapshot.write
 
-    async def die(self: Any, snapshot: Any) -> Any:
-        offsets = await write(self, snapshot)
-        if snapshot.changes:
+    async def die(self: Any) -> Any:
+        offsets = await write(self)
+        if self.content.changes:
             os.kill(os.getpid(), signal.SIGKILL)
         return offsets
 
-    task.write = die
+    snapshot.write = die

@@ -11,6 +11,7 @@ from streams.core.store.erasure_markers import is_marker
 from streams.settings import load
 from streams.shell.commit.changelog import Changelog
 from streams.shell.commit.committer import Committer
+from streams.shell.tasks.partition_commits import PartitionSnapshot
 from streams.shell.tasks.partition_task import PartitionTask
 from streams.shell.worker.command import run
 from streams.transport.rocks import Database
@@ -41,7 +42,7 @@ def main(step: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     task, changelog, committer, database = PartitionTask, Changelog, Committer, Database
-    erase, write, write_all = task.erase, changelog.write, task.write
+    erase, write, write_all = task.erase, changelog.write, PartitionSnapshot.write
     commit, rewrite = committer.commit, database.rewritten
 
     def erasing(self: Any, chunk: Any) -> None:
@@ -58,8 +59,8 @@ def main(step: str) -> None:
             reach("tombstone in the changelog")
         return flush
 
-    async def writing(self: Any, snapshot: Any) -> Any:
-        result = await write_all(self, snapshot)
+    async def writing(self: Any) -> Any:
+        result = await write_all(self)
         if "mark in the changelog" in reached:
             reach("commit written")
         return result
@@ -77,7 +78,9 @@ def main(step: str) -> None:
         return done
 
     patched: Any = task
-    patched.erase, patched.write = erasing, writing
+    patched.erase = erasing
+    patched = PartitionSnapshot
+    patched.write = writing
     patched = changelog
     patched.write = flushing
     patched = committer

@@ -101,7 +101,7 @@ async def test_files_of_another_changelog_end_the_worker_and_are_gone(make_clust
     worker = other.start_worker()
     await wait_until(lambda: worker.process.poll() is not None, "the end of the worker")
     assert worker.process.returncode == 1
-    assert "a changelog that is there no more" in worker.tail()
+    assert "a changelog that no longer exists" in worker.tail()
     assert await knows_all(other.start_worker()) >= CUSTOMERS
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from streams.devtools.broker import LocalBroker
-from streams.shell.worker.application import EXIT_FORCED
+from streams.shell.worker.lifetime import EXIT_FORCED
 from tests.support.broker_fixtures import ON_APACHE_KAFKA
 from tests.support.process_cluster import ProcessCluster, wait_until
 from tests.support.replay_comparison import differing_outputs, ids_until, replay_outputs
@@ -273,13 +273,13 @@ async def test_worker_stopped_while_it_starts_has_not_failed(
 STUCK = """
 import ctypes
 from streams.cli import main
-from streams.shell.worker.application import App
+from streams.shell.worker.assignment import Assignment
 
 async def never(self, timeout):
-    if self._stopping:
+    if self._lifetime.stopping:
         ctypes.PyDLL(None).sleep(3600)  # as a library that does not give the interpreter back
 
-App._release = never
+Assignment.release = never
 main(["worker"])
 """
 
@@ -321,7 +321,7 @@ async def test_worker_ended_before_its_last_commit_and_its_successor_report_that
     assert abs(worker.metric("lifecycle_last_commit_timestamp_seconds") - time.time()) < 30
     worker.terminate()
     assert worker.process.wait(timeout=15) == 70
-    assert "CRITICAL streams.shell.worker.application: Shutting down took longer" in worker.log.read_text()
+    assert "CRITICAL streams.shell.worker.lifetime: Shutting down took longer" in worker.log.read_text()
     again = cluster.start_worker()
     await again.ready()
     assert again.metric("lifecycle_failures_total", reason="shutdown_forced") == 1

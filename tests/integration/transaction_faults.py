@@ -131,7 +131,7 @@ def _fence_late(go: Path) -> None:
     async def read_then_fence(self: Any, tps: Any) -> Any:
         found = await committed_offsets(self, tps)
         go.with_suffix(".read").touch()
-        await fenced_at_last(self.app._guarantee)
+        await fenced_at_last(self.app.guarantee)
         return found
 
     guarantee.assigned, guarantee.fenced = remember, not_yet

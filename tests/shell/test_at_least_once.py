@@ -12,36 +12,38 @@ import pytest
 from aiokafka.errors import CommitFailedError
 from faust.types import TP
 
+from streams.settings import Settings
+from streams.shell.admin.topics import changelog_topic
 from streams.shell.commit import at_least_once
 from streams.shell.commit.at_least_once import AtLeastOnce
+from streams.shell.commit.checkpoint import Checkpoint
 from streams.shell.commit.guarantee import Commit, Offsets
 from streams.shell.commit.outbox import Record
 from streams.shell.faults import MembershipLost
 from tests.support.fake_producer import FakeProducer
 
 CLICKS = TP("clicks", 0)
+CHANGELOG = changelog_topic(Settings())
 
 
 class AtLeastOnceHarness(FakeProducer):
     """An at-least-once guarantee with its producer, a group that the test controls, and a driven clock."""
 
-    def __init__(self) -> None:
+    def __init__(self, rebalance_timeout: int = 30_000) -> None:
         super().__init__()
         self.now = 0.0
         self.done: list[str] = []
         self.refused = False
         self.takes: dict[str, float] = {}
-        """How long (s) the worker is stopped after a step."""
+        """Seconds for which the worker is stopped after a step."""
         self.kafka: Any = SimpleNamespace(group_generation=7, commit_offsets=self._commit_offsets)
-        app: Any = SimpleNamespace(
-            kafka=self.kafka,
-            settings=SimpleNamespace(session_timeout=10_000, rebalance_timeout=30_000),
-            kafka_producer=lambda: self,
-            changelog_topic="changelog",
-            clock=lambda: 0,
+        self.guarantee = AtLeastOnce(
+            Settings(session_timeout=10_000, rebalance_timeout=rebalance_timeout),
+            lambda: 0,
+            group=lambda: self.kafka,
+            producer=lambda: self,
+            monotonic=self._monotonic,
         )
-        self.settings = app.settings
-        self.guarantee = AtLeastOnce(app, self._monotonic)
         self.guarantee.begin({CLICKS: (5, "before")}, {})
 
     def _monotonic(self) -> float:
@@ -59,32 +61,37 @@ class AtLeastOnceHarness(FakeProducer):
             raise CommitFailedError
 
     async def send_batch(self, batch: Any, topic: str, *, partition: int) -> asyncio.Future[object]:
-        """As aiokafka's."""
+        """Record the step, and acknowledge the batch."""
         acknowledgement = await super().send_batch(batch, topic, partition=partition)
-        self._does(f"{topic} of {partition}" if topic == "changelog" else topic)
+        self._does(f"changelog of {partition}" if topic == CHANGELOG else topic)
         future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
         future.set_result(SimpleNamespace(offset=0, timestamp=0, timestamp_type=0))
-        return future if topic == "changelog" else acknowledgement
+        return future if topic == CHANGELOG else acknowledgement
 
-    def _write(self, number: int, passed: Iterable[Record] | None) -> Any:
-        delivery = self.guarantee.delivery(number, lambda records: None)
+    def _task(self, number: int, messages: Iterable[Record] | None) -> Any:
+        """Return a task that has one snapshot."""
+        channel = self.guarantee.open_channel(number, lambda records: None)
 
         async def write() -> Offsets:
-            delivery.cut(outputs=True)
+            channel.cut(outputs=True)
             offsets: Offsets = {("clicks", 0): (9, "new")}
-            await delivery.write(Commit(offsets, [], b"marker", [Record("outputs", b"k", b"v")], passed))
+            await channel.write(Commit(offsets, [], b"marker", [Record("outputs", b"k", b"v")], messages))
             return offsets
 
-        return write
+        return SimpleNamespace(
+            trust=SimpleNamespace(given=True), snapshot=lambda *, force: SimpleNamespace(write=write)
+        )
 
     async def commit(self, *, passes: bool = False, leaving: bool = False, tasks: int = 1) -> list[str]:
         """Commit, and return the steps done."""
         self.done.clear()
-        writes = [
-            self._write(number, [Record("items", b"k", b"v", partition=0)] if passes else None)
+        participants = [
+            self._task(number, [Record("items", b"k", b"v", partition=0)] if passes else None)
             for number in range(tasks)
         ]
-        await self.guarantee.write(writes, leaving=leaving)
+        checkpoint = Checkpoint(self.guarantee, leaving=leaving)
+        await checkpoint.take(participants)
+        await checkpoint.commit()
         return self.done
 
 
@@ -111,9 +118,8 @@ async def test_ownership_is_checked_before_a_write_after_a_while_and_at_the_end(
 
 
 async def test_short_rebalance_timeout_makes_the_ownership_check_due_earlier() -> None:
-    harness = AtLeastOnceHarness()
+    harness = AtLeastOnceHarness(rebalance_timeout=2_000)
     await harness.commit()
-    harness.settings.rebalance_timeout = 2_000
     harness.now = 1.1
     assert await harness.commit() == ["commit 9", *WRITTEN, "commit 9"]
 

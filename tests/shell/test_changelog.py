@@ -19,24 +19,24 @@ class Log(FakeProducer):
         super().__init__(acknowledging=False, room=room)
 
     async def send_batch(self, batch: Any, topic: str, *, partition: int) -> Any:
-        """As aiokafka's."""
+        """Acknowledge the batch with its first offset."""
         begins = len(self.sent)
         acknowledgement = await super().send_batch(batch, topic, partition=partition)
         acknowledgement.set_result(SimpleNamespace(offset=begins, timestamp=0, timestamp_type=0))
         return acknowledgement
 
 
-def changelog(log: Log, *, marker_apart: bool = True) -> Changelog:
-    return Changelog(lambda: log, "changelog", 3, clock=lambda: 0, marker_apart=marker_apart)
+def changelog(log: Log, *, separate_marker: bool = True) -> Changelog:
+    return Changelog(lambda: log, "changelog", 3, clock=lambda: 0, separate_marker=separate_marker)
 
 
-@pytest.mark.parametrize(("marker_apart", "batches"), [(True, 4), (False, 3)])
+@pytest.mark.parametrize(("separate_marker", "batches"), [(True, 4), (False, 3)])
 async def test_changes_are_sent_in_order_in_batches_followed_by_a_commit_marker(
-    marker_apart: bool, batches: int
+    separate_marker: bool, batches: int
 ) -> None:
     log = Log(room=2)
     changes = [(b"%d" % n, None if n == 1 else b"v") for n in range(5)]
-    flush = await changelog(log, marker_apart=marker_apart).write(changes, b"m")
+    flush = await changelog(log, separate_marker=separate_marker).write(changes, b"m")
     keys = [key for _, _, key, _ in log.sent]
     assert keys == [b"0", b"1", b"2", b"3", b"4", MARKER_KEY]
     assert {(topic, partition) for topic, partition, _, _ in log.sent} == {("changelog", 3)}

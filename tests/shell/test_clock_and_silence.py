@@ -101,13 +101,12 @@ async def test_worker_that_starts_in_a_silence_learns_its_start_from_the_group(
     app: Any = SimpleNamespace(
         settings=Settings(partitions=2, orders_idle_timeout=HOUR),
         clock=lambda: now,
-        source_topics={Source.ORDERS: "orders"},
-        partition_counts={Source.ORDERS: 2},
-        kafka=SimpleNamespace(committed_offsets=committed_offsets, highwaters=highwaters),
+        topics=SimpleNamespace(partitions_of=lambda source: [TP("orders", 0), TP("orders", 1)]),
+        kafka=SimpleNamespace(consumer=SimpleNamespace(committed_offsets=committed_offsets, highwaters=highwaters)),
         metrics=SimpleNamespace(silent_sources=shown.append),
     )
     watch = Watchdog(app, default_playbook())
-    await watch.look_for_silence()
+    await watch.check_silence()
     assert watch.silence.silent(now) == ({Source.ORDERS} if silent else frozenset())
     await watch._watch_silence()
     assert shown == [["orders"] if silent else []]

@@ -1,4 +1,4 @@
-"""When a commit is due, and how it ends."""
+"""The time at which a commit is due, and its end."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ import pytest
 from aiokafka.errors import CommitFailedError, KafkaTimeoutError
 
 from streams.errors import Fault
-from streams.shell.commit import committer
+from streams.settings import Settings
+from streams.shell.commit import checkpoint
 from streams.shell.commit.at_least_once import AtLeastOnce
-from streams.shell.commit.committer import LOOK_S, REST, Committer
+from streams.shell.commit.committer import POLL_S, REST, Committer
+from streams.shell.commit.guarantee import Offsets
 from streams.shell.faults import CommitFailed, MembershipLost
 from streams.transport.rocks import DiskFailed
 
@@ -36,11 +38,17 @@ class Waited:
         self.now += seconds
 
 
+def idle() -> Committer:
+    """Return a committer that never commits."""
+    unused: Any = None
+    return Committer(unused, unused, unused)
+
+
 @pytest.mark.parametrize(
     ("since", "took", "due"),
     [
         (9.0, 0.0, 1.0),  # no task waits
-        (0.0, 0.0, LOOK_S),
+        (0.0, 0.0, POLL_S),
         (0.32, 0.0, 0.35),
         (0.0, 0.1, REST * 0.1),  # the last commit took long, so there is a pause
         (0.0, 3.0, 1.0),
@@ -50,7 +58,7 @@ async def test_a_commit_that_others_wait_for_does_not_wait_for_the_interval(
     since: float, took: float, due: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one: Any = Waited(since, forwards=True)
-    committer = Committer(SimpleNamespace(), SimpleNamespace())
+    committer = idle()
     committer._took = took
     with monkeypatch.context() as patched:
         patched.setattr(asyncio, "sleep", one.sleep)
@@ -63,7 +71,7 @@ async def test_committer_polls_no_tasks_that_nobody_can_wait_for(monkeypatch: py
     one: Any = Waited(0.0, forwards=False)
     with monkeypatch.context() as patched:
         patched.setattr(asyncio, "sleep", one.sleep)
-        await Committer(SimpleNamespace(), SimpleNamespace()).due(lambda: [one], 1.0)
+        await idle().due(lambda: [one], 1.0)
     assert (one.now, one.looks) == (pytest.approx(1.0), 1)
 
 
@@ -75,20 +83,30 @@ class CommitterHarness:
         """One entry for each commit: True if it wrote anything."""
         self.failed: list[BaseException] = []
         self._refused = refused
-        metrics = SimpleNamespace(committed=lambda seconds: self.committed.append(seconds is not None))
-        app = SimpleNamespace(failure=None, fail=self.failed.append, metrics=metrics)
-        guarantee: Any = SimpleNamespace(write=self._write, explain=AtLeastOnce(app).explain)
-        self.committer = Committer(app, guarantee)
+        metrics: Any = SimpleNamespace(committed=lambda seconds: self.committed.append(seconds is not None))
+        worker: Any = SimpleNamespace(failure=None, fail=self.failed.append)
+        unused: Any = None
+        explain = AtLeastOnce(Settings(), lambda: 0, group=unused, producer=unused).explain
+        guarantee: Any = SimpleNamespace(
+            confirm_ownership=self._confirm, commit_offsets=self._commit_offsets, explain=explain
+        )
+        self.committer = Committer(guarantee, metrics, worker)
         self.task: Any = SimpleNamespace(
             closed=False,
             trust=SimpleNamespace(given=True),
-            snapshot=lambda *, force: "all" if changed else None,
-            write=print,
+            snapshot=lambda *, force: self if changed else None,
         )
 
-    async def _write(self, writes: Any, *, leaving: bool) -> None:
+    async def _confirm(self, *, leaving: bool) -> None:
         if self._refused is not None:
             raise self._refused
+
+    async def _commit_offsets(self, offsets: Any) -> None:
+        """Accept all offsets."""
+
+    async def write(self) -> Offsets:
+        """Write the snapshot, which is the harness itself."""
+        return {}
 
 
 @pytest.mark.parametrize("changed", [True, False])
@@ -124,10 +142,10 @@ async def test_between_snapshots_events_have_the_loop_for_as_long_as_one_took(mo
     tasks = []
     for took in (0.0001, 0.003, 1.0):
 
-        def snapshot(*, force: bool, took: float = took) -> str:
+        def snapshot(*, force: bool, took: float = took) -> CommitterHarness:
             nonlocal now
             now += took
-            return "all"
+            return harness
 
         tasks.append(SimpleNamespace(**{**vars(harness.task), "snapshot": snapshot}))
 
@@ -135,8 +153,8 @@ async def test_between_snapshots_events_have_the_loop_for_as_long_as_one_took(mo
         pauses.append(seconds)
 
     with monkeypatch.context() as patched:
-        patched.setattr(committer, "time", SimpleNamespace(perf_counter=lambda: now))
+        patched.setattr(checkpoint, "time", SimpleNamespace(perf_counter=lambda: now))
         patched.setattr(asyncio, "sleep", sleep)
         await harness.committer.commit(tasks)
-    assert pauses == [0.0, pytest.approx(0.003), committer.LONGEST_PAUSE_S]
+    assert pauses == [0.0, pytest.approx(0.003), checkpoint.LONGEST_PAUSE_S]
     assert harness.failed == []

@@ -1,4 +1,4 @@
-"""The delivery of a task in exactly-once mode, with a fake transactional producer."""
+"""The output channel of a task in exactly-once mode, with a fake transactional producer."""
 
 from __future__ import annotations
 
@@ -61,9 +61,9 @@ class TransactionHarness:
         self.producer = producer
         self.reported: list[bytes | None] = []
         self.metrics = Metrics(version="0", ready=lambda: True, event_loop_lag=lambda: 0.0, strict=True)
-        self.delivery = TransactionalOutput(
+        self.channel = TransactionalOutput(
             lambda: producer,  # type: ignore[arg-type, return-value]
-            Changelog(lambda: producer, "changelog", 0, clock=lambda: 0, marker_apart=False),
+            Changelog(lambda: producer, "changelog", 0, clock=lambda: 0, separate_marker=False),
             group="shop",
             sent=self._sent,
             metrics=self.metrics,
@@ -90,13 +90,13 @@ def commit(*outputs: bytes, changes: Sequence[tuple[bytes, bytes | None]] = ((b"
 
 async def test_outputs_changelog_and_offsets_are_one_transaction_and_nothing_leaves_before() -> None:
     harness = TransactionHarness(FakeTransactionalProducer())
-    harness.delivery.put(record(b"1"))
-    await harness.delivery.flush()
+    harness.channel.put(record(b"1"))
+    await harness.channel.flush()
     assert harness.producer.sent == []
-    assert harness.delivery.owes
-    harness.delivery.cut(outputs=True)
-    assert not harness.delivery.owes
-    flush = await harness.delivery.write(commit(b"2"))
+    assert harness.channel.owes
+    harness.channel.cut(outputs=True)
+    assert not harness.channel.owes
+    flush = await harness.channel.write(commit(b"2"))
     assert harness.producer.steps == ["begin", "commit"]
     by_topic: dict[str, list[bytes | None]] = {}
     for topic, _, _, value in harness.producer.sent:
@@ -110,18 +110,18 @@ async def test_outputs_changelog_and_offsets_are_one_transaction_and_nothing_lea
 
 async def test_output_put_after_a_snapshot_leaves_with_the_next_commit() -> None:
     harness = TransactionHarness(FakeTransactionalProducer(acknowledging=False))
-    harness.delivery.put(record(b"1"))
-    harness.delivery.cut(outputs=False)
-    harness.delivery.put(record(b"2"))
-    first = asyncio.create_task(harness.delivery.write(commit()))
+    harness.channel.put(record(b"1"))
+    harness.channel.cut(outputs=False)
+    harness.channel.put(record(b"2"))
+    first = asyncio.create_task(harness.channel.write(commit()))
     await until_sent(harness.producer, 2)
-    harness.delivery.put(record(b"3"))
+    harness.channel.put(record(b"3"))
     for n in range(2):
         harness.producer.acknowledge(n)
     await first
     assert [value for topic, _, _, value in harness.producer.sent if topic == "out"] == [b"1"]
-    harness.delivery.cut(outputs=False)
-    second = asyncio.create_task(harness.delivery.write(commit()))
+    harness.channel.cut(outputs=False)
+    second = asyncio.create_task(harness.channel.write(commit()))
     await until_sent(harness.producer, 4)
     for n in (2, 3):
         harness.producer.acknowledge(n)
@@ -131,9 +131,9 @@ async def test_output_put_after_a_snapshot_leaves_with_the_next_commit() -> None
 
 async def test_outputs_are_reported_as_sent_when_they_are_committed() -> None:
     harness = TransactionHarness(FakeTransactionalProducer(acknowledging=False))
-    harness.delivery.put(record(b"1"))
-    harness.delivery.cut(outputs=False)
-    writing = asyncio.create_task(harness.delivery.write(commit()))
+    harness.channel.put(record(b"1"))
+    harness.channel.cut(outputs=False)
+    writing = asyncio.create_task(harness.channel.write(commit()))
     await until_sent(harness.producer, 2)
     [output] = [n for n, (topic, *_) in enumerate(first_of_each(harness.producer)) if topic == "out"]
     harness.producer.acknowledge(output)
@@ -149,9 +149,9 @@ async def test_outputs_are_reported_as_sent_when_they_are_committed() -> None:
 async def test_a_batch_that_failed_is_not_committed(fails: str) -> None:
     """aiokafka would commit it: its `commit_transaction` waits for batches and ignores their errors."""
     harness = TransactionHarness(FakeTransactionalProducer(acknowledging=False))
-    harness.delivery.put(record(b"1"))
-    harness.delivery.cut(outputs=False)
-    writing = asyncio.create_task(harness.delivery.write(commit()))
+    harness.channel.put(record(b"1"))
+    harness.channel.cut(outputs=False)
+    writing = asyncio.create_task(harness.channel.write(commit()))
     await until_sent(harness.producer, 2)
     for n, (topic, *_) in enumerate(first_of_each(harness.producer)):
         if topic == fails:
@@ -165,17 +165,22 @@ async def test_a_batch_that_failed_is_not_committed(fails: str) -> None:
     assert (harness.transactions("fenced"), harness.transactions("committed")) == (1, 0)
 
 
-async def test_delivery_is_full_after_a_number_of_records_or_bytes() -> None:
+async def test_output_channel_is_full_after_a_number_of_records_or_bytes() -> None:
     harness = TransactionHarness(FakeTransactionalProducer())
     for _ in range(FULL):
-        harness.delivery.put(record(b"1"))
-    assert not harness.delivery.full
-    harness.delivery.put(record(b"1"))
-    assert harness.delivery.full
-    harness.delivery.cut(outputs=False)
-    assert not harness.delivery.full
-    harness.delivery.put(record(b"1" * (FULL_BYTES + 1)))
-    assert harness.delivery.full
+        harness.channel.put(record(b"1"))
+    assert not harness.channel.full
+    harness.channel.put(record(b"1"))
+    assert harness.channel.full
+    harness.channel.cut(outputs=False)
+    assert not harness.channel.full
+    harness.channel.put(record(b"1" * (FULL_BYTES + 1)))
+    assert harness.channel.full
+
+
+def guarantee_of(app_id: str = "lifecycle") -> ExactlyOnce:
+    metrics = Metrics(version="0", ready=lambda: True, event_loop_lag=lambda: 0.0, strict=True)
+    return ExactlyOnce(Settings(app_id=app_id), metrics, lambda: 0)
 
 
 class Refused:
@@ -186,14 +191,14 @@ class Refused:
 
 
 async def test_broker_without_transactions_is_reported_in_a_sentence() -> None:
-    guarantee = ExactlyOnce(SimpleNamespace(settings=Settings(app_id="shop")))
+    guarantee = guarantee_of("shop")
     guarantee._transactions = Refused()  # type: ignore[assignment]
     with pytest.raises(UserError, match=r"refuses a transaction \(UnknownError\).* set at_least_once\.$"):
         await guarantee.fenced()
 
 
 def test_fencing_is_explained_and_other_errors_are_not() -> None:
-    guarantee = ExactlyOnce(SimpleNamespace(settings=Settings()))
+    guarantee = guarantee_of()
     said = guarantee.explain(ProducerFenced())
     assert isinstance(said, Fenced)
     assert "Another worker has taken over partitions of this one" in str(said)

@@ -18,7 +18,7 @@ from streams.shell.tasks.forwarder import Forwarder
 CLICKS = Source.CLICKSTREAM
 
 
-class Reached:
+class FakeProgress:
     """The progress of the sources, as the test sets it."""
 
     def __init__(self) -> None:
@@ -43,11 +43,11 @@ class Reached:
         return self.slowest_at
 
 
-def made() -> tuple[Forwarder, list[Record], Reached]:
+def forwarder_and_records() -> tuple[Forwarder, list[Record], FakeProgress]:
     put: list[Record] = []
-    delivery: Any = SimpleNamespace(put=put.append)
-    reached = Reached()
-    return Forwarder(reached, delivery, "activity", 0, [1, 2], [CLICKS], streams=True), put, reached
+    channel: Any = SimpleNamespace(put=put.append)
+    progress = FakeProgress()
+    return Forwarder(progress, channel, "activity", 0, [1, 2], [CLICKS], streams=True), put, progress
 
 
 def activity(offset: int, role: int = EVENT, at: int = 60) -> Event:
@@ -75,7 +75,7 @@ def turns(put: list[Record], to: int) -> list[tuple[str, int, int]]:
 
 
 def test_parts_are_sent_in_runs_that_end_before_a_whole_record() -> None:
-    forwarder, put, _ = made()
+    forwarder, put, _ = forwarder_and_records()
     elsewhere = [
         (None, activity(5, LINK), 1),
         (None, activity(6, LINK), 1),
@@ -95,7 +95,7 @@ def test_parts_are_sent_in_runs_that_end_before_a_whole_record() -> None:
 
 
 def test_a_run_fits_a_batch_however_long_the_ids_are() -> None:
-    forwarder, put, _ = made()
+    forwarder, put, _ = forwarder_and_records()
     elsewhere = []
     for offset in range(3_000):
         for _ in range(2):  # two parts of one record, which are never apart
@@ -112,41 +112,41 @@ def test_a_run_fits_a_batch_however_long_the_ids_are() -> None:
 
 
 def test_internal_messages_name_the_previous_one_to_the_same_partition() -> None:
-    forwarder, _, _ = made()
+    forwarder, _, _ = forwarder_and_records()
     put = [forwarder.message(item(number), to) for number, to in ((4, 0), (5, 2), (7, 0))]
     assert turns(put, 0) == [(ITEM, 4, -1), (ITEM, 7, 4)]
     assert turns(put, 2) == [(ITEM, 5, -1)]
 
 
 def test_reports_of_streams_go_to_all_tasks_and_reports_of_sources_to_the_others() -> None:
-    forwarder, put, _ = made()
+    forwarder, put, _ = forwarder_and_records()
     forwarder.forward(CLICKS, [(None, activity(5, LINK), 2)])
     forwarder.message(item(4), 0)
     put.clear()
     forwarder.report(10_000)
-    told = {record.partition: json.loads(record.value or b"") for record in put}
-    covers = {to: {report["source"]: report["covers"] for report in reports} for to, reports in told.items()}
+    reported = {record.partition: json.loads(record.value or b"") for record in put}
+    covers = {to: {report["source"]: report["covers"] for report in reports} for to, reports in reported.items()}
     assert covers == {
         0: {FIRST_MESSAGES: -1, FIRST_MESSAGES + 1: 4},
         1: {0: -1, FIRST_MESSAGES: -1, FIRST_MESSAGES + 1: -1},
         2: {0: 5, FIRST_MESSAGES: -1, FIRST_MESSAGES + 1: -1},
     }
-    assert [(report["progress"], report["caught_up_at"]) for report in told[1]] == [(50, None), (40, 3), (30, None)]
+    assert [(report["progress"], report["caught_up_at"]) for report in reported[1]] == [(50, None), (40, 3), (30, None)]
 
 
 @pytest.mark.parametrize("change", ["newest", "items", "progress"])
 def test_changed_progress_is_reported_soon_and_passing_time_every_second(change: str) -> None:
-    forwarder, put, reached = made()
+    forwarder, put, progress = forwarder_and_records()
     forwarder.report(10_000)
     put.clear()
     forwarder.report(10_500)
     assert put == []
     if change == "newest":
-        reached.newest = 1
+        progress.newest = 1
     elif change == "items":
         forwarder.message(item(4), 1)
     else:
-        reached.reports[FIRST_MESSAGES + 1] = (31, None)
+        progress.reports[FIRST_MESSAGES + 1] = (31, None)
     forwarder.report(10_600)
     assert len(put) == 3
     put.clear()
@@ -157,30 +157,30 @@ def test_changed_progress_is_reported_soon_and_passing_time_every_second(change:
 
 
 def test_progress_that_others_wait_for_is_reported_sooner() -> None:
-    forwarder, put, reached = made()
+    forwarder, put, progress = forwarder_and_records()
     for behind, soon in ((True, 50), (False, 200)):
-        reached.reports = {0: (50, None if behind else 3), FIRST_MESSAGES: (40, 3), FIRST_MESSAGES + 1: (30, 3)}
+        progress.reports = {0: (50, None if behind else 3), FIRST_MESSAGES: (40, 3), FIRST_MESSAGES + 1: (30, 3)}
         forwarder.report(10_000, at_once=True)
         assert forwarder.behind is behind
-        reached.newest += 1
+        progress.newest += 1
         assert not forwarder.report(10_000 + soon - 1)
         assert forwarder.report(10_000 + soon)
     put.clear()
     forwarder.message(item(4), 1)
-    told = {record.partition: json.loads(record.value or b"") for record in forwarder.report_items()}
+    reported = {record.partition: json.loads(record.value or b"") for record in forwarder.report_messages()}
     assert put == []
-    covers = {to: {report["source"]: report["covers"] for report in reports} for to, reports in told.items()}
+    covers = {to: {report["source"]: report["covers"] for report in reports} for to, reports in reported.items()}
     assert covers == {to: {FIRST_MESSAGES: -1, FIRST_MESSAGES + 1: 4 if to == 1 else -1} for to in range(3)}
 
 
 def test_parts_and_internal_messages_ahead_of_the_slowest_source_pause_a_source() -> None:
-    forwarder, _, reached = made()
+    forwarder, _, progress = forwarder_and_records()
     forwarder.forward(CLICKS, [(raw(7), activity(7, at=60), 1), (None, activity(8, LINK, at=70), 1)])
     of_records = forwarder.ahead_bytes(CLICKS)
     assert of_records == 200
     forwarder.message(item(4, at=80), 1)
     assert forwarder.ahead_bytes(CLICKS) > of_records
-    reached.slowest_at = 70
+    progress.slowest_at = 70
     assert 0 < forwarder.ahead_bytes(CLICKS) < of_records
-    reached.slowest_at = 80
+    progress.slowest_at = 80
     assert forwarder.ahead_bytes(CLICKS) == 0

@@ -149,17 +149,17 @@ async def test_internal_messages_of_a_stale_owner_displace_none_of_its_successor
         for rank in harness.tasks[0].read:
             harness.fetch(0, rank)
         await harness.tick(0)
-    zombie = harness.tasks[0]
-    snapshot = zombie.snapshot()
+    stale = harness.tasks[0]
+    snapshot = stale.snapshot()
     assert snapshot is not None
-    assert [item.customer for item in snapshot.messages] == ["c-1"]
+    assert [item.customer for item in snapshot.content.messages] == ["c-1"]
 
     harness.restart_task(0)
     if asked:
         with pytest.raises(CommitFailedError):
-            await zombie.write(snapshot)
+            await snapshot.write()
     else:
-        await zombie.write(snapshot)
+        await snapshot.write()
     late = {"event_id": "e-4", "type": "order_completed", "order_id": "o-1", "anonymous_id": "d-2", "total": 10}
     harness.append(ORDERS, 0, {**late, "occurred_at": harness.now - 4_000})
     await run_to_the_end(harness)

@@ -29,7 +29,7 @@ ORDERS = TP("orders", 0)
 def app(directory: Path, now: int) -> App:
     settings = Settings(data_dir=directory, web_port=0)
     made = create_app(settings, playbook=playbooks.load(playbooks.DEFAULT), clock=lambda: now)
-    made._watchdog = lambda: None  # type: ignore[method-assign]  # it would end the tests
+    made.lifetime.start_exit_timer = lambda: None  # type: ignore[method-assign]  # it would end the tests
     made.end = lambda error: None  # type: ignore[method-assign]
     return made
 
@@ -129,7 +129,7 @@ async def test_crash_of_faust_ends_the_worker_with_its_error_after_the_commit(tm
     async def release(timeout: float) -> None:
         committed.append(broken.failure is None)
 
-    broken._release = release  # type: ignore[method-assign]
+    broken._assignments.release = release  # type: ignore[method-assign]
     await broken.stop()
     assert committed == [True]
     assert broken.failure == "RuntimeError: a service of Faust's"

@@ -131,7 +131,7 @@ def test_a_marker_of_another_application_shows_that_it_is_another_changelog(mach
     machine.start().restore([record("a", 1), (MARKER_KEY, marker(1))], 7)
     state = machine.start()
     state.restore([(MARKER_KEY, marker(2))], 8)
-    with pytest.raises(ChangelogRecreated, match="partition 3 on disk is of a changelog that is there no more"):
+    with pytest.raises(ChangelogRecreated, match="partition 3 on disk is of a changelog that no longer exists"):
         state.restore([(MARKER_KEY, marker(9, NOON + 1))], 9)
     assert machine.start().offset is None
 

@@ -25,6 +25,7 @@ from streams.shell.commit.outbox import Outbox
 from streams.shell.faults import RecordsMissing, Truncated
 from streams.shell.tasks.partition_state import PartitionState
 from streams.shell.tasks.partition_task import PartitionTask
+from streams.shell.tasks.task import TaskStatus
 from streams.transport.chunks import Chunk, Lost
 from tests.support.default_playbook import default_playbook
 from tests.support.fake_producer import FakeProducer
@@ -68,7 +69,7 @@ class TaskHarness:
             lifecycle,
             settings=SETTINGS,
             started_at=NOON,
-            deliver=lambda sent: ImmediateOutput(
+            open_channel=lambda sent: ImmediateOutput(
                 Outbox(lambda: self.producer, sent),
                 self.changelog,  # type: ignore[arg-type]
                 ours,
@@ -90,7 +91,8 @@ class TaskHarness:
     def sent(self, topic: str) -> list[Any]:
         return [json.loads(value or b"null") for to, _, _, value in self.producer.sent if to == topic]
 
-    def look(self) -> None:
+    def advance(self) -> None:
+        """Let time pass, with fetches that have just shown the ends of the topics."""
         self.task.advance({s: Fetch(self.now, self.offsets[s]) for s in Source}, frozenset())
 
 
@@ -98,14 +100,14 @@ async def test_a_customers_outputs_keep_their_order_also_while_a_commit_is_under
     harness = TaskHarness()
     harness.process(Source.CLICKSTREAM, type="product_viewed", product_id="p")
     harness.now += 31 * MINUTE
-    harness.look()
+    harness.advance()
     snapshot = harness.task.snapshot()
     assert snapshot is not None
-    assert [output.occurred_at for output in snapshot.outputs] == [NOON + 30 * MINUTE]
-    commit = asyncio.create_task(harness.task.write(snapshot))
+    assert [output.occurred_at for output in snapshot.content.outputs] == [NOON + 30 * MINUTE]
+    commit = asyncio.create_task(snapshot.write())
     await asyncio.sleep(0)
     harness.process(Source.ORDERS, type="order_completed", order_id="o")  # while the changelog is being written
-    harness.look()
+    harness.advance()
     await harness.task.flush()
     assert harness.sent(SETTINGS.abandonments_topic) == []
     harness.changelog.may_write.set()
@@ -122,7 +124,7 @@ async def test_a_commit_that_began_before_the_clock_jumped_does_not_bring_the_tr
     for jumps in (True, False):
         snapshot = harness.task.snapshot(force=True)
         assert snapshot is not None
-        commit = asyncio.create_task(harness.task.write(snapshot))
+        commit = asyncio.create_task(snapshot.write())
         await asyncio.sleep(0)
         if jumps:
             harness.task.trust.distrust()
@@ -134,7 +136,7 @@ async def test_a_commit_that_began_before_the_clock_jumped_does_not_bring_the_tr
     harness.changelog.may_write.set()
     snapshot = harness.task.snapshot(force=True)
     assert snapshot is not None
-    await harness.task.write(snapshot)
+    await snapshot.write()
     assert not harness.task.trust.given
 
 
@@ -142,17 +144,17 @@ async def test_triggers_leave_as_other_outputs_do_on_a_topic_of_their_own() -> N
     trigger = Trigger("hello", events=["page_viewed"], steps=(Step(), Step(30 * MINUTE)))
     harness = TaskHarness(default_playbook(triggers=(trigger,)))
     harness.process(Source.CLICKSTREAM, type="page_viewed")
-    harness.look()
+    harness.advance()
     await harness.task.flush()
     assert [(d["trigger"], d["step"]) for d in harness.sent(SETTINGS.triggers_topic)] == [("hello", 1)]  # at once
     harness.now += 31 * MINUTE
-    harness.look()
+    harness.advance()
     await harness.task.flush()
     assert len(harness.sent(SETTINGS.triggers_topic)) == 1
     harness.changelog.may_write.set()
     snapshot = harness.task.snapshot()
     assert snapshot is not None
-    await harness.task.write(snapshot)
+    await snapshot.write()
     await harness.task.flush()
     assert [d["step"] for d in harness.sent(SETTINGS.triggers_topic)] == [1, 2]
 
@@ -160,15 +162,15 @@ async def test_triggers_leave_as_other_outputs_do_on_a_topic_of_their_own() -> N
 async def test_outputs_of_deadlines_leave_only_once_the_changelog_has_them() -> None:
     harness = TaskHarness()
     harness.process(Source.CLICKSTREAM, type="product_viewed", product_id="p")
-    harness.look()
+    harness.advance()
     await harness.task.flush()
     assert [d["to_stage"] for d in harness.sent(SETTINGS.stage_changes_topic)] == ["visitor"]  # at once
     harness.now += 31 * MINUTE
-    harness.look()
+    harness.advance()
     await harness.task.flush()
     snapshot = harness.task.snapshot()
     assert snapshot is not None
-    commit = asyncio.create_task(harness.task.write(snapshot))
+    commit = asyncio.create_task(snapshot.write())
     await asyncio.sleep(0)
     assert harness.changelog.records == []
     assert harness.sent(SETTINGS.abandonments_topic) == []
@@ -183,8 +185,8 @@ async def test_waiting_outputs_cause_a_commit_without_changes(owes: bool) -> Non
     harness = TaskHarness()
     assert harness.task.snapshot() is None
     cut: list[bool] = []
-    delivery: Any = SimpleNamespace(owes=owes, cut=lambda *, outputs: cut.append(outputs))
-    harness.task._delivery = delivery
+    channel: Any = SimpleNamespace(owes=owes, cut=lambda *, outputs: cut.append(outputs))
+    harness.task._channel = channel
     assert (harness.task.snapshot() is not None) is owes
     assert cut == ([False] if owes else [])
 
@@ -230,7 +232,7 @@ async def test_lost_batch_is_a_dead_letter_that_names_it_and_the_partition_goes_
     harness.task.process(Source.CLICKSTREAM, lost)
     harness.offsets[Source.CLICKSTREAM] = 4
     harness.process(Source.CLICKSTREAM, type="page_viewed", customer_id="c-2")
-    harness.look()
+    harness.advance()
     assert harness.engine.positions()[Source.CLICKSTREAM] == 5
     await harness.task.flush()
     assert [sent[3] for sent in harness.producer.sent if sent[0] == SETTINGS.dead_letters_topic] == [None]
@@ -238,16 +240,25 @@ async def test_lost_batch_is_a_dead_letter_that_names_it_and_the_partition_goes_
     assert 'lifecycle_dead_letters_total{reason="corrupt_batch",topic="clickstream"} 1.0' in shown
 
 
+def test_task_runs_from_its_start_to_its_release() -> None:
+    task = TaskHarness().task
+    assert (task.status, task.closed) == (TaskStatus.CREATED, False)
+    task.start()
+    assert (task.status, task.closed) == (TaskStatus.RUNNING, False)
+    task.close()
+    assert (task.status, task.closed) == (TaskStatus.CLOSED, True)
+
+
 async def test_released_task_does_nothing() -> None:
     """A tick or an agent may still refer to it: its outputs would be in the state and never be sent."""
     harness = TaskHarness()
     harness.process(Source.CLICKSTREAM, type="product_viewed", product_id="p")
-    harness.look()
-    harness.task.closed = True
+    harness.advance()
+    harness.task.close()
     harness.now += 31 * MINUTE
-    harness.look()
+    harness.advance()
     harness.process(Source.ORDERS, type="order_completed", order_id="o")
     snapshot = harness.task.snapshot()
     assert snapshot is not None
-    assert snapshot.outputs == []
-    assert snapshot.positions == {Source.CLICKSTREAM: 1, Source.ORDERS: 0}
+    assert snapshot.content.outputs == []
+    assert snapshot.content.positions == {Source.CLICKSTREAM: 1, Source.ORDERS: 0}

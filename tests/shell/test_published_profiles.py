@@ -53,12 +53,12 @@ async def test_stale_owner_publishes_nothing(asked: bool) -> None:
         harness.append(CLICKS, 0, event, NOON - HOUR)
     harness.fetch(0, CLICKS, 1)
     await harness.tick(0)
-    zombie = harness.tasks[0]
-    snapshot = zombie.snapshot()
+    stale = harness.tasks[0]
+    snapshot = stale.snapshot()
     assert snapshot is not None
     harness.restart_task(0)
     await harness.run()
     assert harness.profiles_are_published()
     with pytest.raises(CommitFailedError) if asked else contextlib.nullcontext():
-        await zombie.write(snapshot)
+        await snapshot.write()
     assert harness.profiles_are_published() is asked

@@ -84,7 +84,7 @@ async def test_outputs_are_wrong_with_any_guard_disabled(disabled_guard: str) ->
 async def test_a_backlog_of_a_partition_without_its_reader_raises_no_false_abandonment(
     not_co_partitioned: dict[Source, int],
 ) -> None:
-    """The order that prevents the abandonment is on a partition that nobody reads at present."""
+    """The order that prevents the abandonment is on a partition without a reader at present."""
     began = NOON - 5 * HOUR
     harness = ShellHarness(NOON, 3, not_co_partitioned=not_co_partitioned)
     home = harness.tasks[0]._partitioner.partition(b"c-1")
@@ -269,7 +269,7 @@ async def test_a_clock_that_is_not_trusted_yet_proves_no_silence() -> None:
     assert reader.slowest() == NOON - 5_000
     assert reader.lag({CLICKS: Fetch(NOON, 7)}) == {("clickstream", 0): 7}
     assert reader.read == {0: TP("clickstream", 0)}
-    reader.closed = True
+    reader.close()
     reader.advance({CLICKS: Fetch(NOON + HOUR, 0)}, frozenset())
     assert reader.slowest() == NOON - 5_000
 

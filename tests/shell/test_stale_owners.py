@@ -10,7 +10,7 @@ from aiokafka.errors import CommitFailedError
 
 from streams.core.event_time.inputs import ERASURES
 from streams.core.model.event import Source
-from streams.core.model.outputs import Snapshot
+from streams.shell.tasks.partition_commits import PartitionSnapshot
 from streams.shell.tasks.partition_task import PartitionTask
 from tests.shell.shop_runs import CLICKS, NOON, ORDERS
 from tests.support.shell_fakes import WorkerDied
@@ -31,8 +31,7 @@ def visits(*who: str) -> ShellHarness:
 
 async def commits(harness: ShellHarness) -> None:
     """Commit with or without changes, as a task does at its start."""
-    task, snapshot = stopped(harness.tasks[0], force=True)
-    harness.offsets |= await task.write(snapshot)
+    harness.offsets |= await stopped(harness.tasks[0], force=True).write()
 
 
 async def reads(harness: ShellHarness, source: Source, most: int | None = None) -> None:
@@ -40,16 +39,17 @@ async def reads(harness: ShellHarness, source: Source, most: int | None = None) 
     await harness.tick(0)
 
 
-def stopped(task: PartitionTask, *, force: bool = False) -> tuple[PartitionTask, Snapshot]:
-    """Return the task and the snapshot that it was about to write."""
+def stopped(task: PartitionTask, *, force: bool = False) -> PartitionSnapshot:
+    """Return the snapshot that a task was about to write."""
     snapshot = task.snapshot(force=force)
     assert snapshot is not None
-    return task, snapshot
+    return snapshot
 
 
-async def wakes_up(zombie: PartitionTask, snapshot: Snapshot) -> None:
+async def wakes_up(snapshot: PartitionSnapshot) -> None:
+    """Let the stale owner of a snapshot go on."""
     with pytest.raises(CommitFailedError):
-        await zombie.write(snapshot)
+        await snapshot.write()
 
 
 @pytest.mark.parametrize("crash_at", ["", "flush", "in flush", "flushed", "offsets"])
@@ -60,10 +60,10 @@ async def test_profile_last_written_by_a_stale_owner_is_published_by_a_later_suc
     await reads(harness, CLICKS, 1)
     await harness.commit(0)
     await reads(harness, CLICKS)
-    zombie, snapshot = stopped(harness.tasks[0])
+    snapshot = stopped(harness.tasks[0])
     harness.restart_task(0)
     await commits(harness)
-    await wakes_up(zombie, snapshot)
+    await wakes_up(snapshot)
     harness.restart_task(0)
     if crash_at:
         await harness.commit(0, crash_at=crash_at)
@@ -82,14 +82,14 @@ async def test_outputs_of_deadlines_written_by_a_stale_owner_are_sent_by_a_later
     await harness.run()
     harness.now += 40 * MINUTE
     await harness.tick(0)
-    zombie, snapshot = stopped(harness.tasks[0])
-    assert [type(output).__name__ for output in snapshot.outputs] == ["Abandonment"]
+    snapshot = stopped(harness.tasks[0])
+    assert [type(output).__name__ for output in snapshot.content.outputs] == ["Abandonment"]
     writer = harness.changelog_writer(0)
     harness.restart_task(0)
     await commits(harness)
     writer.crash_at = "flushed"
     with pytest.raises(WorkerDied):
-        await zombie.write(snapshot)
+        await snapshot.write()
     harness.restart_task(0)
     await harness.run()
     assert [output["kind"] for output in harness.outputs() if output["type"] == "abandoned"] == ["browse"]
@@ -101,12 +101,12 @@ async def test_stale_successor_publishes_nothing_before_its_ownership_check() ->
     await harness.commit(0)
     await reads(harness, CLICKS, 1)
     await harness.commit(0, crash_at="flushed")
-    heir = harness.tasks[0]  # its document is pending
+    successor = harness.tasks[0]  # its document is pending
     harness.restart_task(0)
     await harness.run()
     assert harness.profiles_are_published()
-    await heir.flush()
-    await wakes_up(*stopped(heir, force=True))
+    await successor.flush()
+    await wakes_up(stopped(successor, force=True))
     assert harness.profiles_are_published()
 
 
@@ -123,13 +123,13 @@ async def test_record_of_a_stale_owner_with_more_clicks_does_not_lose_an_order()
         harness.append(CLICKS, 0, {**view(10 + n, "d", at + n), "customer_id": "c-1"}, at)
     harness.now += 3_000
     await reads(harness, CLICKS)
-    zombie, snapshot = stopped(harness.tasks[0])
+    snapshot = stopped(harness.tasks[0])
     harness.append(ORDERS, 0, {**of_late, "customer_id": "c-1", "occurred_at": at - 8_000}, at)
     harness.restart_task(0)
     harness.fetch(0, CLICKS, 1)
     harness.fetch(0, ORDERS)
     await harness.commit(0)
-    await wakes_up(zombie, snapshot)
+    await wakes_up(snapshot)
     harness.restart_task(0)
     await harness.run()
     profile = harness.profiles()[True, "c-1"]
@@ -142,14 +142,15 @@ async def test_stale_owner_does_not_delete_the_document_of_a_customer_who_came_b
     harness.request_erasure("d-0", NOON - HOUR, identified=False)
     harness.fetch(0, ERASURES)
     await harness.tick(0)
-    zombie, snapshot = stopped(harness.tasks[0])
+    stale = harness.tasks[0]
+    snapshot = stopped(stale)
     harness.append(CLICKS, 0, view(0, "d-0", NOON), NOON)
     harness.restart_task(0)
     await harness.run()
     assert harness.profiles_are_published()
     assert harness.profile_documents()["d-0"] is not None
-    await zombie.flush()
-    await wakes_up(zombie, snapshot)
+    await stale.flush()
+    await wakes_up(snapshot)
     assert harness.profile_documents()["d-0"] is not None
 
 
@@ -157,13 +158,13 @@ async def test_second_erasure_request_deletes_a_document_that_a_stale_owner_publ
     """The stale owner was stopped after its second ownership check, which is its last one before it publishes."""
     harness = visits("d-0")
     await reads(harness, CLICKS)
-    zombie, snapshot = stopped(harness.tasks[0])
+    snapshot = stopped(harness.tasks[0])
     harness.disabled_guard = "group"
     harness.restart_task(0)
     harness.request_erasure("d-0", NOON, identified=False)
     await harness.run()
     assert harness.profile_documents() == {"d-0": None}
-    await zombie.write(snapshot)
+    await snapshot.write()
     assert harness.profile_documents()["d-0"] is not None
     harness.restart_task(0)
     harness.request_erasure("d-0", harness.now, identified=False)

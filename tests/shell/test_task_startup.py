@@ -22,7 +22,8 @@ from streams.shell.commit.metadata import MARKER_KEY, CommitMarker, OffsetMetada
 from streams.shell.faults import IdentityResolutionOff
 from streams.shell.tasks.partition_state import PartitionState
 from streams.shell.tasks.partition_task import PartitionTask
-from streams.shell.worker.task_startup import TaskStarter
+from streams.shell.worker.task_startup import TaskFactory
+from tests.support.worker_context import FakeWorker
 
 NOON = 1_763_719_200_000
 ITEM = InternalMessage(
@@ -50,18 +51,15 @@ class Beginning:
 
     def begin(self, committed: dict[int, int]) -> PartitionTask:
         """`committed` gives the commit that the metadata of each offset names."""
-        data = SimpleNamespace(take=lambda number: self.state, set_persisted_offset=print)
-        app: Any = SimpleNamespace(
-            settings=self.settings, read_topics=self.settings.read_topics, not_co_partitioned=frozenset(), topic_ids={},
-            partition_counts=dict.fromkeys(Source, 1), changelog_topic="changelog", same_topic=lambda *topic: None,
-            table=SimpleNamespace(data=data, changelog_tp=lambda number: None), clock=lambda: NOON, metrics=None,
-        )  # fmt: skip
-        guarantee: Any = SimpleNamespace(delivery=lambda name, sent: SimpleNamespace(put=self.sent.append))
+        worker = FakeWorker(self.settings, clock=lambda: NOON)
+        worker.table.partitions[0] = self.state
+        guarantee: Any = SimpleNamespace(open_channel=lambda name, sent: SimpleNamespace(put=self.sent.append))
         texts = {
             rank: encode(OffsetMetadata(commit, NOON, StoredProgress())).decode() for rank, commit in committed.items()
         }
         positions = dict.fromkeys(self.settings.read_topics, 9)
-        return TaskStarter(app, Lifecycle(playbooks.load()), guarantee).new_task(0, positions, texts)
+        factory = TaskFactory(worker.context, Lifecycle(playbooks.load()), guarantee, lambda: None)
+        return factory.partition_task(0, positions, texts)
 
 
 @pytest.mark.parametrize(("committed", "flushed", "waits"), [(4, 5, True), (4, 4, True), (5, 5, False)])

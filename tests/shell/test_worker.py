@@ -1,4 +1,4 @@
-"""How the event loop of a worker logs exceptions that nobody retrieved."""
+"""The log of the event loop of a worker: exceptions that nothing retrieved."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ import gc
 import logging
 from collections.abc import Callable
 from functools import partial
-from types import SimpleNamespace
 
 import pytest
 from aiokafka.errors import KafkaError, ProducerFenced
 
-from streams.shell.worker.command import _of_loop
+from streams.shell.worker.command import _handle_loop_exception
 
 
 def leave_a_future(error: Exception) -> None:
@@ -31,7 +30,7 @@ async def said_of(
     leave: Callable[[Exception], None], error: Exception, failure: str | None, caplog: pytest.LogCaptureFixture
 ) -> list[str]:
     loop = asyncio.get_running_loop()
-    loop.set_exception_handler(partial(_of_loop, SimpleNamespace(failure=failure)))
+    loop.set_exception_handler(partial(_handle_loop_exception, lambda: failure is not None))
     try:
         with caplog.at_level(logging.INFO):
             leave(error)

@@ -30,6 +30,7 @@ from streams.core.profile.codec import pack, unpack
 from streams.core.store.task_state import NO_COMMIT
 from streams.settings import Settings
 from streams.shell.commit.at_least_once import ImmediateOutput
+from streams.shell.commit.guarantee import Offsets
 from streams.shell.commit.metadata import MARKER_KEY, decode_marker, decode_metadata
 from streams.shell.commit.outbox import Outbox
 from streams.shell.tasks.partition_state import PartitionState
@@ -55,7 +56,7 @@ class ShellHarness:
         not_co_partitioned: Mapping[Source, int] | None = None,
         **settings: Any,
     ) -> None:
-        """`independent` gives the sources that are not co-partitioned, with their numbers of partitions.
+        """`not_co_partitioned` gives the sources that are not co-partitioned, with their numbers of partitions.
 
         `disabled_guard` is for negative controls. It disables one mechanism that makes the outputs exact:
 
@@ -150,9 +151,9 @@ class ShellHarness:
         committed = {rank: self.offsets.get((topic, number), (0, "")) for rank, topic in read.items()}
         own = [source for source in Source if source in committed]
         counts = dict.fromkeys(Source, self.settings.partitions) | self.not_co_partitioned
-        marks = {rank: mark for rank, (_, text) in committed.items() if (mark := decode_metadata(text))}
+        stored = {rank: metadata for rank, (_, text) in committed.items() if (metadata := decode_metadata(text))}
         marker = decode_marker(state.marker)
-        commit = min((mark.commit for mark in marks.values()), default=0)
+        commit = min((metadata.commit for metadata in stored.values()), default=0)
         state.profiles.commit = max(state.profiles.commit, 0 if marker is None else marker.commit)
         stray = NO_COMMIT if marker is None else marker.first - 1
         unsent = state.profiles.unsent(commit, stray)
@@ -177,7 +178,7 @@ class ShellHarness:
             ),
             LastCommit(
                 positions={source: committed[source][0] for source in own},
-                progress={source: marks[source].progress for source in own if source in marks},
+                progress={source: stored[source].progress for source in own if source in stored},
                 commit=commit,
                 erasures=committed[ERASURES][0],
                 repartition=StoredRepartition(
@@ -190,7 +191,7 @@ class ShellHarness:
         if arrivals is not None and NOT_READ < arrivals.position < committed.get(REPARTITION, (NOT_READ, ""))[0]:
             engine.repartition_records_lost()
 
-        async def still_ours() -> None:
+        async def confirm_ownership() -> None:
             """Raise if a later task of this partition has started, as the consumer group would."""
             if self.disabled_guard != "group" and self.tasks[number] is not task:
                 raise CommitFailedError
@@ -204,8 +205,8 @@ class ShellHarness:
             self.lifecycle,
             settings=self.settings,
             started_at=0,
-            deliver=lambda sent: ImmediateOutput(
-                Outbox(lambda: HarnessProducer(self, number), sent), writer, still_ours
+            open_channel=lambda sent: ImmediateOutput(
+                Outbox(lambda: HarnessProducer(self, number), sent), writer, confirm_ownership
             ),
             on_written=lambda offset: None,
             metrics=CountingMetrics(self.counts),
@@ -223,8 +224,8 @@ class ShellHarness:
     def restart_reader(self, source: Source, partition: int) -> None:
         """Start the reader of a source's partition (again). It reads the progress of the tasks from task 0."""
         topic = self.settings.source_topics[source]
-        offset, metadata = self.offsets.get((topic, partition), (0, ""))
-        mark = decode_metadata(metadata)
+        offset, text = self.offsets.get((topic, partition), (0, ""))
+        metadata = decode_metadata(text)
         reader = RepartitionTask(
             source,
             partition,
@@ -232,9 +233,9 @@ class ShellHarness:
             settings=self.settings,
             spec=SPEC,
             position=offset,
-            mark=StoredProgress() if mark is None else mark.progress,
+            stored=StoredProgress() if metadata is None else metadata.progress,
             taken=-1,
-            deliver=lambda sent: ImmediateOutput(
+            open_channel=lambda sent: ImmediateOutput(
                 Outbox(lambda: HarnessProducer(self, (source, partition)), sent), None, _allow
             ),
             slowest_anywhere=lambda: self.tasks[0].engine.slowest_anywhere(),
@@ -265,11 +266,12 @@ class ShellHarness:
     async def commit_reader(self, source: Source, partition: int, *, crash_before_offsets: bool = False) -> None:
         """Commit the offset of a reader, or crash before the offset is written."""
         reader = self.readers[source, partition]
-        offsets = reader.snapshot()
-        if offsets is None:
+        snapshot = reader.snapshot()
+        if snapshot is None:
             return
+        offsets: Offsets = {}
         try:
-            await reader.write(offsets)
+            offsets = await snapshot.write()
         except ConnectionError:
             crash_before_offsets = True
         if crash_before_offsets:
@@ -316,7 +318,7 @@ class ShellHarness:
             return
         self._changelog_writers[number].crash_at = crash_at if crash_at in ("in flush", "flushed") else ""
         try:
-            offsets = await task.write(snapshot)
+            offsets = await snapshot.write()
         except (WorkerDied, ConnectionError):
             self.restart_task(number)
             return
@@ -372,4 +374,4 @@ def _without_upstream_offsets(value: bytes | None) -> bytes | None:
 
 
 async def _allow() -> None:
-    """Ask nobody: a reader sends no internal messages."""
+    """Confirm ownership: a repartition task sends nothing that needs it."""

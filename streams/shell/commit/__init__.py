@@ -1,5 +1,6 @@
-"""Commits: one protocol, carried out for both processing guarantees.
+"""Commits: one protocol for both processing guarantees.
 
-The order of the steps decides what a crash can repeat or lose. `streams.shell.tasks` and `streams.shell.worker` import
-this package.
+`checkpoint` has the order of the steps, and explains what a crash at each of them can repeat.
+
+`streams.shell.tasks` and `streams.shell.worker` import this package.
 """

@@ -1,4 +1,4 @@
-"""Records in batches, as the producer takes them: for the outbox and for the changelog."""
+"""Batches of records for the producer, used by the outbox and the changelog."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ R = TypeVar("R")
 def batches(
     new: Callable[[], Any], records: Iterable[R], append: Callable[[Any, R], object], too_large: Callable[[R], str]
 ) -> Iterator[tuple[Any, list[R]]]:
-    """The records in as few batches as hold them, in their order, each batch with what is in it.
+    """Return the records in order, in as few batches as hold them: each batch with its records.
 
-    `new` makes an empty batch (`aiokafka.producer.message_accumulator.BatchBuilder`), `append` returns None if the
-    record does not go in. Raises ValueError with what `too_large` says of a record that no batch holds.
+    `new` returns an empty batch (`aiokafka.producer.message_accumulator.BatchBuilder`). `append` returns None if the
+    record does not fit. Raises ValueError with the text of `too_large` for a record that fits no batch.
     """
     batch: Any = None
     contents: list[R] = []

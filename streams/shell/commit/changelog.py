@@ -1,6 +1,6 @@
-"""Writing a partition's changelog: one batch after another, then a marker record.
+"""The writer of a partition's changelog: one batch after another, then the commit marker.
 
-The marker ends each flush. Its append time is the broker's clock, against which the worker's is held.
+The marker ends each flush. Its append time is that of the broker's clock, with which the worker's clock is compared.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ Change = tuple[bytes, bytes | None]
 
 
 class Flush(NamedTuple):
-    """Where a flush came to lie in the changelog."""
+    """The place of a flush in the changelog."""
 
     first: int
+    """Offset of its first record."""
     last: int
     """Offset of the marker."""
     whole: bool
-    """Nobody else's records lie between, and none twice."""
+    """True if the flush is contiguous: it has no record twice, and no other writer's record lies within."""
 
 
 class Changelog:
@@ -38,29 +39,30 @@ class Changelog:
         partition: int,
         *,
         clock: Callable[[], int],
-        marker_apart: bool = True,
+        separate_marker: bool = True,
     ) -> None:
-        """`marker_apart`: the marker has a batch of its own, because the embedded broker tells the end of a partition
-        by the start of the last batch.
+        """`separate_marker`: the marker has a batch of its own, because the embedded broker takes the start of the last
+        batch for the end of a partition.
         """
         self._producer = producer
         self._topic = topic
         self._partition = partition
         self._clock = clock
-        self._marker_apart = marker_apart
+        self._separate_marker = separate_marker
         self.skew: int | None = None
-        """As of the last write, see `skew_of`. None before the first, and where the topic keeps no append times."""
+        """Skew that the last write showed, see `skew_of`. None before the first write, and where the topic keeps no
+        append times."""
 
     async def write(self, changes: Iterable[Change], marker: bytes) -> Flush:
-        """Write changes and marker; returns when the broker has all of it. Raises what a send has failed with."""
+        """Write changes and marker. Return when the broker has all of it. Raise what a send failed with."""
         producer = self._producer()
         ending = (MARKER_KEY, marker)
-        records = changes if self._marker_apart else chain(changes, [ending])
+        records = changes if self._separate_marker else chain(changes, [ending])
         filled = list(batches(producer.create_batch, records, _append, self._too_large))  # all, before any is sent
-        if self._marker_apart:
-            apart = producer.create_batch()
-            _append(apart, ending)
-            filled.append((apart, [ending]))
+        if self._separate_marker:
+            marker_batch = producer.create_batch()
+            _append(marker_batch, ending)
+            filled.append((marker_batch, [ending]))
         offsets = []
         for batch, contents in filled:
             began = self._clock()
@@ -76,8 +78,8 @@ class Changelog:
 
 
 def skew_of(metadata: Any, began: int, ended: int) -> int | None:
-    """The worker's clock less the broker's, ms: 0 if the append time of an acknowledged batch (`metadata`) lies within
-    the time its sending took. None where the topic does not keep append times.
+    """Return the worker's clock less the broker's, ms: 0 if the append time of an acknowledged batch (`metadata`) lies
+    within the time that its sending took. None where the topic does not keep append times.
     """
     if metadata.timestamp_type != LOG_APPEND_TIME:
         return None

@@ -1,6 +1,6 @@
-"""Commits, one at a time: a snapshot of each task and reader, written as the processing guarantee has it.
+"""The commits of a worker: one checkpoint at a time, at an interval or when tasks wait for one.
 
-A commit that fails ends the worker: what memory holds and what the log holds would no longer agree.
+A commit that fails ends the worker, because memory and log would no longer agree.
 """
 
 from __future__ import annotations
@@ -8,110 +8,79 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable
-from functools import partial
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from streams.errors import UserError
-from streams.shell.clock import ClockTrust
-from streams.shell.commit.guarantee import Guarantee, Offsets, Write
+from streams.observe.prometheus import Metrics
+from streams.shell.commit.checkpoint import Checkpoint, Participant
+from streams.shell.commit.guarantee import Guarantee
 from streams.shell.faults import CommitFailed
 
-LOOK_S: Final = 0.05
-"""How often it is looked whether a commit is awaited."""
+POLL_S: Final = 0.05
+"""Seconds between two checks whether a commit is awaited."""
 REST: Final = 2.0
-"""So many times as long as a commit took, the next one is not made for being awaited: of the time of a catch-up, in
-which tasks wait for one another, commits take a third at most."""
+"""After a commit that took t seconds, no other is made for REST * t seconds because tasks wait for it. So commits take
+a third of the time at most while tasks that catch up wait for one another."""
 
 
-SHORT_S: Final = 0.001
-"""A snapshot that takes less does not hold up events."""
-LONGEST_PAUSE_S: Final = 0.005
-"""Events have as long as the snapshot took, but a commit of hundreds of partitions has to end."""
-
-
-class Committable(Protocol):
-    """A task or a reader."""
-
-    closed: bool
-    """Whether it was let go."""
-    trust: ClockTrust
-    """In the worker's clock. A commit finds out."""
+class Worker(Protocol):
+    """The worker, as far as its end is concerned."""
 
     @property
-    def forwards(self) -> bool:
-        """Whether others may ever wait for what only a commit sends."""
+    def failure(self) -> str | None:
+        """Reason for which the worker ends by itself; None while it has not failed."""
 
-    @property
-    def awaited(self) -> bool:
-        """Whether they do."""
-
-    def snapshot(self, *, force: bool = False) -> Any:
-        """What a commit has to write; None if there is nothing, unless `force`. `write` must follow."""
-
-    async def write(self, snapshot: Any) -> Offsets:
-        """Carry the commit through, as far as the `OutputChannel` does; its offsets."""
+    def fail(self, cause: BaseException) -> None:
+        """End the worker without another commit."""
 
 
 class Committer:
-    """Used by the app: at an interval, when others wait for it, and when partitions are let go."""
+    """Used at an interval, when tasks wait for a commit, and when partitions are released."""
 
-    def __init__(self, app: Any, guarantee: Guarantee) -> None:
-        self._app = app
+    def __init__(self, guarantee: Guarantee, metrics: Metrics, worker: Worker) -> None:
         self._guarantee = guarantee
+        self._metrics = metrics
+        self._worker = worker
         self._lock = asyncio.Lock()
         self._took = 0.0
-        """Seconds, the last commit."""
+        """Seconds that the last commit took."""
 
-    async def due(self, working: Callable[[], Iterable[Committable]], interval: float) -> None:
-        """Return when it is time for the next commit: after the interval (s), or before, if somebody waits for it."""
-        waited = min(interval, max(LOOK_S, REST * self._took))
+    async def due(self, tasks: Callable[[], Iterable[Participant]], interval: float) -> None:
+        """Return when it is time for the next commit: after `interval` (s), or earlier if a task waits for it."""
+        waited = min(interval, max(POLL_S, REST * self._took))
         await asyncio.sleep(waited)
-        while waited < interval and not any(one.awaited for one in working()):
-            others = [one.forwards for one in working()]  # none yet: there may be some soon
-            step = min(LOOK_S, interval - waited) if any(others) or not others else interval - waited
+        while waited < interval and not any(task.awaited for task in tasks()):
+            forwarding = [task.forwards for task in tasks()]  # no tasks yet: there may be some soon
+            step = min(POLL_S, interval - waited) if any(forwarding) or not forwarding else interval - waited
             await asyncio.sleep(step)
             waited += step
 
-    async def commit(self, working: Iterable[Committable], *, leaving: bool = False) -> None:
-        """Commit what has happened since the last time. `leaving`: these were let go, and will not be used again.
+    async def commit(self, tasks: Iterable[Participant], *, leaving: bool = False) -> None:
+        """Commit what has happened since the last commit. `leaving`: the tasks were released.
 
-        Ends the worker (`App.fail`) when it cannot be carried through.
+        Ends the worker if a step fails.
         """
         async with self._lock:
-            working = [one for one in working if leaving or not one.closed]
-            if not working or self._app.failure is not None:
+            tasks = [task for task in tasks if leaving or not task.closed]
+            if not tasks or self._worker.failure is not None:
                 return
             began = time.perf_counter()
             try:
-                written = await self._commit(working, leaving)
+                written = await self._commit(tasks, leaving)
             except asyncio.CancelledError:
                 raise
             except UserError as exc:
-                self._app.fail(exc)
+                self._worker.fail(exc)
             except Exception as exc:
-                self._app.fail(self._guarantee.explain(exc) or CommitFailed(exc))
+                self._worker.fail(self._guarantee.explain(exc) or CommitFailed(exc))
             else:
                 if written:
                     self._took = time.perf_counter() - began
-                self._app.metrics.committed(self._took if written else None)
+                self._metrics.committed(self._took if written else None)
 
-    async def _commit(self, working: Iterable[Committable], leaving: bool) -> bool:
-        writes: list[Write] = []
-        for one in working:
-            began = time.perf_counter()
-            snapshot = one.snapshot(force=not one.trust.given)
-            if snapshot is not None:
-                writes.append(partial(one.write, snapshot))
-                await asyncio.sleep(_pause(time.perf_counter() - began))
-        if writes:
-            await self._guarantee.write(writes, leaving=leaving)
-        return bool(writes)
-
-
-def _pause(took: float) -> float:
-    """How long events have the loop to themselves after a snapshot that took so long, s.
-
-    What a poll brings goes through the loop in half a dozen steps before its outputs are sent: if it only had turns
-    between one snapshot and the next, it would wait for all of them.
-    """
-    return 0.0 if took < SHORT_S else min(took, LONGEST_PAUSE_S)
+    async def _commit(self, tasks: Iterable[Participant], leaving: bool) -> bool:
+        checkpoint = Checkpoint(self._guarantee, leaving=leaving)
+        written = await checkpoint.take(tasks)
+        if written:
+            await checkpoint.commit()
+        return written

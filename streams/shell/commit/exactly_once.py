@@ -1,8 +1,9 @@
-"""Exactly once: all that a commit of a partition writes is one Kafka transaction.
+"""Exactly once: everything that a commit of a task writes is one Kafka transaction.
 
-Outputs, dead letters, forwarded records, profiles, changelog, and the group's offsets with their metadata: who reads
-committed records sees all of it or nothing. Whoever takes a partition over fences its predecessor before reading
-anything, so what is read is final, and a worker that was taken for dead commits nothing more.
+It holds outputs, dead letters, repartitioned records, profiles, changelog, and the group's offsets with their metadata:
+a reader of committed records sees all of it or nothing. The successor of a partition fences its predecessor before it
+reads anything. So what it reads is final, and a stale owner commits nothing more. `streams.shell.commit.checkpoint`
+explains the steps of a commit.
 """
 
 from __future__ import annotations
@@ -10,23 +11,24 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from itertools import chain
-from typing import Any
 
 from aiokafka.errors import KafkaError, ProducerFenced
 from faust.types import TP
 
 from streams.errors import Fault, UserError
 from streams.observe.prometheus import Metrics
+from streams.settings import Settings
+from streams.shell.admin.topics import changelog_topic
 from streams.shell.commit.changelog import Changelog, Flush
-from streams.shell.commit.guarantee import PATIENCE_S, Commit, Guarantee, OnSent, OutputChannel, Write
+from streams.shell.commit.checkpoint import write_exactly_once
+from streams.shell.commit.guarantee import PATIENCE_S, Commit, Guarantee, OnSent, OutputChannel
 from streams.shell.commit.outbox import Outbox, Record
 from streams.shell.faults import Fenced
 from streams.transport.transactions import Name, TransactionalProducer, Transactions
 
 FULL = 10_000
 FULL_BYTES = 8 << 20
-"""So many records, or bytes of them, wait for a commit at most (a chunk's worth aside)."""
+"""The most records, and bytes of them, that wait for a commit (up to a chunk more)."""
 
 
 class TransactionalOutput(OutputChannel):
@@ -42,7 +44,7 @@ class TransactionalOutput(OutputChannel):
         metrics: Metrics,
         clock: Callable[[], int] | None = None,
     ) -> None:
-        """A reader has no changelog, but a clock that is to be held against the broker's."""
+        """A repartition task has no changelog. It gives its `clock`, which is compared with the broker's."""
         self._changelog = changelog
         self._producer = producer
         self._group = group
@@ -55,35 +57,31 @@ class TransactionalOutput(OutputChannel):
 
     @property
     def skew(self) -> int | None:
-        """As `OutputChannel`."""
         return self._outbox.skew if self._changelog is None else self._changelog.skew
 
     @property
     def full(self) -> bool:
-        """As `OutputChannel`."""
         return len(self._waiting) > FULL or self._bytes > FULL_BYTES
 
     @property
     def owes(self) -> bool:
-        """As `OutputChannel`: an output comes with a change, but what is said to other tasks may not."""
+        """True if records wait. An output comes with a change of state, but a progress report may not."""
         return bool(self._waiting)
 
     def put(self, record: Record) -> None:
-        """As `OutputChannel`."""
         self._waiting.append(record)
         self._bytes += len(record.value or b"")
 
     async def flush(self) -> None:
-        """Nothing leaves before the commit."""
+        """Do nothing: nothing leaves before the commit."""
 
     def cut(self, *, outputs: bool) -> None:
-        """As `OutputChannel`."""
         for record in self._waiting:
             self._outbox.put(record)
         self._waiting, self._bytes = [], 0
 
     async def write(self, commit: Commit) -> Flush | None:
-        """Everything, the offsets included, in one transaction."""
+        """Write everything, the offsets included, in one transaction."""
         began = time.perf_counter()
         try:
             async with asyncio.timeout(PATIENCE_S):
@@ -95,77 +93,72 @@ class TransactionalOutput(OutputChannel):
         for records in self._acknowledged:
             self._sent(records)
         self._acknowledged.clear()
-        # Behind it lies the control record of the transaction.
+        # The control record of the transaction lies behind the flush.
         return None if flush is None else flush._replace(last=flush.last + 1)
 
     async def _transaction(self, commit: Commit) -> Flush | None:
-        producer = self._producer()
-        for record in chain(commit.records, commit.latest or ()):
-            self._outbox.put(record)
-        await producer.begin_transaction()
-        # Each acknowledgement is waited for: aiokafka commits a transaction although a batch in it has failed.
-        flush, *_ = await asyncio.gather(
-            self._flush(commit), self._outbox.settled(), producer.send_offsets(commit.offsets, self._group)
+        return await write_exactly_once(
+            commit, self._outbox, self._changelog, producer=self._producer(), group=self._group
         )
-        await producer.commit_transaction()
-        return flush
-
-    async def _flush(self, commit: Commit) -> Flush | None:
-        return None if self._changelog is None else await self._changelog.write(commit.changes, commit.marker)
 
 
 class ExactlyOnce(Guarantee):
-    """Each task and each reader commits by itself, in transactions of its own producer."""
+    """Each task commits by itself, in transactions of its own producer."""
 
-    def __init__(self, app: Any) -> None:
-        self._app = app
-        settings = app.settings
+    def __init__(self, settings: Settings, metrics: Metrics, clock: Callable[[], int]) -> None:
+        self._broker = settings.broker
+        self._group = settings.app_id
+        self._changelog_topic = changelog_topic(settings)
+        self._metrics = metrics
+        self._clock = clock
         self._transactions = Transactions(settings.broker, settings.app_id, settings.transaction_timeout)
 
-    def delivery(self, name: Name, sent: OnSent) -> OutputChannel:
-        """As `Guarantee`."""
-        app, producer, changelog = self._app, self._transactions.producer(name), None
+    def open_channel(self, name: Name, sent: OnSent) -> OutputChannel:
+        producer, changelog = self._transactions.producer(name), None
         if isinstance(name, int):
-            changelog = Changelog(lambda: producer, app.changelog_topic, name, clock=app.clock, marker_apart=False)
+            changelog = Changelog(
+                lambda: producer, self._changelog_topic, name, clock=self._clock, separate_marker=False
+            )
         return TransactionalOutput(
             lambda: producer,
             changelog,
-            group=app.settings.app_id,
+            group=self._group,
             sent=sent,
-            metrics=app.metrics,
-            clock=app.clock if changelog is None else None,
+            metrics=self._metrics,
+            clock=self._clock if changelog is None else None,
         )
 
     def assigned(self, names: Collection[Name]) -> None:
-        """As `Guarantee`: also what we keep, since somebody may have had it in between."""
+        """Fence the predecessors of these tasks, also of those that the worker keeps: another worker may have had them
+        in between.
+        """
         self._transactions.fence(names)
 
     def doubt(self) -> None:
-        """Nothing is done: who has our partitions has fenced us."""
+        """Do nothing: a successor has fenced this worker's producers."""
 
     async def fenced(self) -> None:
-        """As `Guarantee`."""
         try:
             await self._transactions.fenced()
         except KafkaError as error:
             raise UserError(
-                f"The broker on {self._app.settings.broker} refuses a transaction ({type(error).__name__}). "
+                f"The broker on {self._broker} refuses a transaction ({type(error).__name__}). "
                 "LIFECYCLE_PROCESSING_GUARANTEE=exactly_once needs an Apache Kafka, which the embedded broker is not, "
                 "and the right to use transactional ids that begin with "
-                f"{self._app.settings.app_id}-. Without it, set at_least_once."
+                f"{self._group}-. Without it, set at_least_once."
             ) from error
 
     def begin(self, offsets: Mapping[TP, tuple[int, str]], first: Mapping[TP, tuple[int, str]]) -> None:
-        """Nothing is done: the first offsets are committed with the first state."""
+        """Do nothing: the first offsets are committed with the first state."""
 
-    async def write(self, writes: Sequence[Write], *, leaving: bool) -> None:
-        """As `Guarantee`."""
-        await asyncio.gather(*(write() for write in writes))
+    async def confirm_ownership(self, *, leaving: bool) -> None:
+        """Do nothing: the transaction of a fenced producer fails."""
+
+    async def commit_offsets(self, offsets: Mapping[TP, tuple[int, str]]) -> None:
+        """Do nothing: the offsets of each task are in its transaction."""
 
     def explain(self, error: Exception) -> Fault | None:
-        """As `Guarantee`."""
         return Fenced() if isinstance(error, ProducerFenced) else None
 
     async def close(self) -> None:
-        """As `Guarantee`."""
         await self._transactions.close()

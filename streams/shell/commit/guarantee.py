@@ -1,12 +1,13 @@
-"""What the two processing guarantees have in common: the seam between what is committed and how.
+"""The interface between what is committed and how: what the two processing guarantees have in common.
 
-A worker has one `Guarantee`, each of its partition tasks and readers one `OutputChannel`:
-`streams.shell.commit.at_least_once` or `streams.shell.commit.exactly_once`.
+A worker has one `Guarantee`, each of its tasks one `OutputChannel`. They are implemented in
+`streams.shell.commit.at_least_once` and `streams.shell.commit.exactly_once`; `streams.shell.commit.checkpoint` has the
+order of the steps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from faust.types import TP
@@ -17,47 +18,46 @@ from streams.shell.commit.outbox import Record
 from streams.transport.transactions import Name
 
 PATIENCE_S = 120.0
-"""How long a commit may take, brokers that are away included: as long as Faust's producer would try."""
+"""Seconds that a commit may take, also while brokers are away: as long as Faust's producer would try."""
 
 Offsets = Mapping[tuple[str, int], tuple[int, str]]
-"""By topic and partition: the next offset, and metadata."""
-
-Write = Callable[[], Awaitable[Offsets]]
-"""Carries the commit of one task or reader through, as far as its `OutputChannel` does. What it gives are its
-offsets."""
+"""The next offset and its metadata, by topic and partition."""
 
 OnSent = Callable[[Sequence[Record]], None]
-"""Told of records of one topic once subscribers can read them."""
+"""Called with records of one topic once subscribers can read them."""
 
 
 class Commit(NamedTuple):
-    """What a task, or a reader, has to write at a commit."""
+    """The content of one task's part of a checkpoint."""
 
     offsets: Offsets
     changes: Iterable[Change] = ()
     marker: bytes = b""
-    """Of a task, with the changes for the changelog."""
+    """Commit marker, which a partition task writes to its changelog behind the changes."""
     records: Iterable[Record] = ()
-    """What leaves with the commit, and not before the changelog has it: outputs of deadlines."""
+    """Outputs of deadlines: they leave with the commit, and not before the changelog has it."""
     latest: Iterable[Record] | None = None
-    """Likewise, behind `records`, if there are any: what takes the place of what others have sent, so that it may come
-    only from who has the partition: profiles, and items, which those who take them know by their numbers alone."""
+    """Profile documents and internal messages, behind `records`; None if there are none. They take the place of what
+    others have sent, and receivers know messages by their numbers alone. So only the owner of the partition may send
+    them."""
 
 
 class OutputChannel(Protocol):
-    """The way out for what a partition task, or a reader, puts out."""
+    """The way out for everything that one task puts out."""
 
     @property
     def skew(self) -> int | None:
-        """The worker's clock less the broker's, ms: of a task by its changelog, of a reader by what it sends."""
+        """The worker's clock less the broker's, ms. A partition task measures it with its changelog, a repartition task
+        with what it sends. None where it is not known.
+        """
 
     @property
     def full(self) -> bool:
-        """Whether so much waits for the commit that it should not be put off."""
+        """True if so much waits for the commit that it should not be put off."""
 
     @property
     def owes(self) -> bool:
-        """Whether something waits that only a commit sends."""
+        """True if something waits that only a commit sends."""
 
     def put(self, record: Record) -> None:
         """Add a record. Does not wait: safe in the same step as the state change it belongs to."""
@@ -66,42 +66,53 @@ class OutputChannel(Protocol):
         """Send what need not wait for the commit. Does not wait for acknowledgements."""
 
     def cut(self, *, outputs: bool) -> None:
-        """A snapshot was taken, in the same step: what is put from now on belongs to the next commit.
+        """Count what is put from now on to the next commit. Called in the same step as the snapshot of the task.
 
-        `outputs`: it holds outputs, which go before those that are put from now on. `write` must follow.
+        `outputs`: the snapshot holds outputs, which go before those that are put from now on. These wait until the
+        snapshot is written.
         """
 
     async def write(self, commit: Commit) -> Flush | None:
-        """Carry the commit through; where it lies in the changelog of a task. Raises what a step failed with: then
-        nothing more may be committed."""
+        """Carry out step 3 of a checkpoint for the task. Return where the flush lies in its changelog, if it has one.
+
+        Raises what a step failed with: then nothing more may be committed.
+        """
 
 
 class Guarantee(Protocol):
-    """What a worker promises, and all that it takes. Used by the app and its committer, on the event loop."""
+    """A processing guarantee. Used on the event loop of the worker."""
 
-    def delivery(self, name: Name, sent: OnSent) -> OutputChannel:
-        """For a new task, or a new reader, whose partition is fenced."""
+    def open_channel(self, name: Name, sent: OnSent) -> OutputChannel:
+        """Return the output channel of a new task, whose partition is fenced."""
 
     def assigned(self, names: Collection[Name]) -> None:
-        """These tasks and readers are the worker's from now on, and no others. Does not wait: no heartbeats go out."""
+        """Note that these tasks, and no others, are the worker's from now on. Does not wait: no heartbeats go out."""
 
     def doubt(self) -> None:
-        """The wall clock has jumped: it was set, or the machine stood still, and the group may have given us up."""
+        """Note that the wall clock has jumped: it was set, or the machine stood still, and the group may have given up
+        this worker meanwhile.
+        """
 
     async def fenced(self) -> None:
-        """Return once nobody else can commit for what is assigned: what is read from now on is final.
+        """Return once no other worker can commit for what is assigned: what is read from now on is final.
 
-        Asked before anything is read. Raises `UserError` where the broker cannot do it.
+        Called before anything is read. Raises `UserError` where the broker cannot do it.
         """
 
     def begin(self, offsets: Mapping[TP, tuple[int, str]], first: Mapping[TP, tuple[int, str]]) -> None:
-        """Processing begins, with what is committed, and where the partitions begin for which nothing is."""
+        """Begin with the committed `offsets`, and with the `first` offsets of partitions that have no committed one."""
 
-    async def write(self, writes: Sequence[Write], *, leaving: bool) -> None:
-        """Carry a commit through for tasks and readers. `leaving`: they will not be used again."""
+    async def confirm_ownership(self, *, leaving: bool) -> None:
+        """Carry out step 2 of a checkpoint. Raise if the group may have given the partitions to others.
+
+        `leaving`: the tasks were released, and will not be used again.
+        """
+
+    async def commit_offsets(self, offsets: Mapping[TP, tuple[int, str]]) -> None:
+        """Carry out step 4 of a checkpoint, with the offsets of all its tasks."""
 
     def explain(self, error: Exception) -> Fault | None:
-        """The fault, if an error of `write` means that partitions are somebody else's."""
+        """Return the fault, if an error of a checkpoint means that partitions belong to others now."""
 
     async def close(self) -> None:
-        """The worker ends."""
+        """Release all resources at the end of the worker."""

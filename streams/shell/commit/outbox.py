@@ -1,8 +1,8 @@
-"""Sending, in order and acknowledged.
+"""The outbox of a task: records are sent in order, and acknowledged.
 
-What is put is sent in the order put, in batches: each topic partition's records keep their order. `settled` returns
-when the broker has acknowledged all of it. A send that fails is final (the producer has retried by then): it raises
-there, and the worker commits nothing more.
+Records are sent in batches, and those of each topic partition keep the order in which they were put. `settled` returns
+when the broker has acknowledged all of them. A send that fails is final, since the producer has retried by then:
+`settled` raises it, and the worker commits nothing more.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Headers = Sequence[tuple[str, bytes]]
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
-    """One record to be sent, to the partition of its key, or to any."""
+    """One record to be sent: to `partition`, else to the partition of its key, or to any if it has no key."""
 
     topic: str
     key: bytes | None
@@ -32,28 +32,28 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     timestamp: int | None = None
     """ms; None for the time of production."""
     output: Output | None = None
-    """What it tells, if it is an output."""
+    """The output that the record carries, if it is one."""
     caused_at: int | None = None
-    """The Kafka timestamp (ms) of what caused the output, if that was a record."""
+    """Kafka timestamp (ms) of the record that caused the output, if a record did."""
     partition: int | None = None
-    """Where to, if that is not for the key to say."""
+    """The partition to send to; None for that of the key."""
 
 
 class Producer(Protocol):
-    """What of `aiokafka.AIOKafkaProducer` is used."""
+    """The part of `aiokafka.AIOKafkaProducer` that is used."""
 
     async def partitions_for(self, topic: str) -> set[int]:
-        """The partitions of a topic."""
+        """Return the partitions of a topic."""
 
     def create_batch(self) -> Any:
-        """An empty batch (`aiokafka.producer.message_accumulator.BatchBuilder`)."""
+        """Return an empty batch (`aiokafka.producer.message_accumulator.BatchBuilder`)."""
 
     async def send_batch(self, batch: Any, topic: str, *, partition: int) -> Awaitable[object]:
-        """Queue a batch; the awaitable is its acknowledgement."""
+        """Queue a batch. Return its acknowledgement."""
 
 
 class Outbox:
-    """The records of one partition task, or of one reader, on their way out."""
+    """The records of one task on their way out."""
 
     def __init__(
         self,
@@ -61,14 +61,14 @@ class Outbox:
         sent: Callable[[Sequence[Record]], None],
         clock: Callable[[], int] | None = None,
     ) -> None:
-        """`sent` is called once the broker has these records, which are of one topic. `clock`: the worker's, if it is
-        to be held against the broker's.
+        """`sent` is called with records of one topic once the broker has them. `clock` is the worker's, if it is to be
+        compared with the broker's.
         """
         self._producer = producer
         self._sent = sent
         self._clock = clock
         self.skew: int | None = None
-        """As of the last batch for a topic that keeps append times, see `skew_of`."""
+        """Skew that the last batch for a topic with append times showed, see `skew_of`."""
         self._waiting: list[Record] = []
         self._sending = asyncio.Lock()
         self._unacknowledged: set[asyncio.Future[object]] = set()
@@ -90,7 +90,7 @@ class Outbox:
             except asyncio.CancelledError:
                 self._failure = self._failure or ConnectionError("sending was cancelled")
                 raise
-            except Exception as error:  # what was taken is not on its way: whoever waits for it must not go on
+            except Exception as error:  # the records were taken and are not on their way: `settled` must raise
                 self._failure = self._failure or error
                 raise
 
@@ -101,7 +101,7 @@ class Outbox:
         by_partition: dict[tuple[str, int], list[Record]] = {}
         for record in records:
             partition = record.partition
-            if partition is None:  # without a key any will do, and one is best for batches
+            if partition is None:  # without a key any partition will do, and one is best for batches
                 partition = 0 if record.key is None else self._partitioners[record.topic].partition(record.key)
             by_partition.setdefault((record.topic, partition), []).append(record)
         for (topic, partition), of_partition in by_partition.items():
@@ -112,7 +112,7 @@ class Outbox:
                 acknowledgement.add_done_callback(functools.partial(self._done, contents, began))
 
     async def settled(self) -> None:
-        """Return when all that was put before the call is acknowledged. Raises what a send has failed with."""
+        """Return when all that was put before the call is acknowledged. Raise what a send failed with."""
         await self.flush()
         if self._unacknowledged:
             await asyncio.wait(set(self._unacknowledged))

@@ -1,4 +1,4 @@
-"""Dead letters: what a task or a reader cannot take of a partition, on its way to the dead-letter topic."""
+"""Dead letters: records that a task rejects, on their way to the dead-letter topic."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from streams.transport.chunks import Lost
 
 
 class DeadLetters:
-    """Of one partition of one topic. They leave as outputs do."""
+    """The dead letters of one partition of one topic. They leave as outputs do."""
 
     def __init__(
-        self, delivery: OutputChannel, metrics: Metrics, to: str, topic: str, partition: int, source: str | None
+        self, channel: OutputChannel, metrics: Metrics, to: str, topic: str, partition: int, source: str | None
     ) -> None:
-        """`to` is the topic where they go. `source`: the label of the source whose topic it is, if it is of one."""
-        self._delivery = delivery
+        """`to` is the dead-letter topic, `topic` the one that is read, `source` its label if it is a source's."""
+        self._channel = channel
         self._metrics = metrics
         self._to = to
         self._topic = topic
@@ -26,16 +26,16 @@ class DeadLetters:
         self._source = source
 
     def put(self, record: RawRecord, rejected: Rejected) -> None:
-        """The record cannot be taken."""
+        """Put the dead letter of a record that was rejected."""
         self._put(rejected, record.offset, record.timestamp, record.key, record.value)
 
     def put_lost(self, lost: Lost, now: int) -> None:
-        """Records cannot be read at all."""
+        """Put the dead letter of a batch that cannot be read."""
         detail = f"offsets {lost.offset} to {lost.next - 1}: {lost.why}"
         self._put(Rejected("corrupt_batch", detail), lost.offset, now, None, None)
 
     def _put(self, rejected: Rejected, offset: int, timestamp: int, key: bytes | None, value: bytes | None) -> None:
-        letter = dead_letter(
+        content = dead_letter(
             rejected,
             key=key,
             value=value,
@@ -49,4 +49,4 @@ class DeadLetters:
             self._metrics.wrong_partition(self._topic)
         if self._source is not None:
             self._metrics.engine_counts({("rejected", self._source): 1})
-        self._delivery.put(Record(self._to, letter.key, letter.value, letter.headers, letter.timestamp))
+        self._channel.put(Record(self._to, content.key, content.value, content.headers, content.timestamp))

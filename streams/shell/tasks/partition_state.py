@@ -1,7 +1,7 @@
-"""The state of one partition as the worker has it: its profiles, the marker of its last flush, and how much of the
+"""The state of one partition in a worker: its profiles, the marker of its last flush, and the offset up to which the
 changelog is on disk.
 
-On disk lies a copy of the changelog up to an offset, or what is newer than that: reading records again is harmless.
+Disk has a copy of the changelog up to that offset, or newer records: reading records again is harmless.
 """
 
 from __future__ import annotations
@@ -28,32 +28,32 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 STATE_DIRECTORY = "state"
-LOOK = 10_000
-"""Timers looked at in a step of `State.tidy`: some 10 ms."""
+TIMERS_PER_STEP = 10_000
+"""Timers that a step of `PartitionState.tidy` inspects: some 10 ms."""
 REWRITE_MS = HOUR
-"""How often files are rewritten at most because somebody was erased: each time that is all of a partition's."""
+"""Least time between two rewrites of a partition's files after erasures: each rewrites all of them."""
 
 
 class DiskNote(msgspec.Struct, array_like=True):
-    """What is kept on disk with the profiles."""
+    """Stored on disk with the profiles."""
 
     offset: int
-    """The last of the changelog that they contain."""
+    """Last changelog offset that the profiles contain."""
     marker: bytes | None
     at: int
-    """When it was written, ms by the worker's clock."""
+    """Time of writing, ms by the worker's clock."""
 
 
 class ChangelogRecreated(Fault):
-    """What follows in the changelog is not what followed what is on disk."""
+    """The changelog is not the one whose copy is on disk."""
 
     reason = "changelog_recreated"
     passes = True
 
     def __init__(self, number: int) -> None:
         super().__init__(
-            f"The state of partition {number} on disk is of a changelog that is there no more: its topic was made "
-            "anew. The next start deletes the files and reads the whole changelog."
+            f"The state of partition {number} on disk is of a changelog that no longer exists: its topic was created "
+            "again. The next start deletes the files and reads the whole changelog."
         )
 
 
@@ -70,16 +70,17 @@ class PartitionState:
         distrust: Callable[[], None] = lambda: None,
         salt: bytes = b"",
     ) -> None:
-        """`delete` deletes the files of the database once it is closed, `distrust` those of all partitions at the next
-        start. `salt`: see `streams.deployment.marker_salt`. Raises `ValueError` if they cannot be read.
+        """`delete` deletes the files of the database once it is closed, `distrust` has those of all partitions deleted
+        at the next start. `salt`: see `streams.deployment.marker_salt`. Raises `ValueError` if the files cannot be
+        read.
         """
         self.profiles = TaskState(disk=database, salt=salt)
         self.worked_on = False
-        """Whether a task works on it: then disk is written at its commits only."""
+        """True while a task works on it: disk is then written at its commits only."""
         self.marker: bytes | None = None
-        """The last one, None before the first flush."""
+        """The last commit marker, None before the first flush."""
         self.offset: int | None = None
-        """The last offset of the changelog that disk has, None if it has nothing. Without a disk, the last known."""
+        """Last changelog offset that disk has, None if it has nothing. Without a disk, the last one known."""
         self._number = number
         self._clock = clock
         self._database = database
@@ -89,7 +90,7 @@ class PartitionState:
         self._rewritten_at: int | None = None
         self._stored_marker: bytes | None = None
         self._flushed = -1
-        """The commit of `marker`."""
+        """Number of the commit of `marker`."""
         if self.profiles.note:
             note = msgspec.msgpack.decode(self.profiles.note, type=DiskNote)
             self.offset, self._written_at = note.offset, note.at
@@ -106,9 +107,10 @@ class PartitionState:
     # -- used by recovery
 
     def reason_to_discard(self, first: int, end: int) -> str | None:
-        """Why recovery cannot go on from what is on disk, given the offsets of the changelog; None: it can.
+        """Return why recovery cannot go on from what is on disk, given the changelog's offsets; None if it can.
 
-        A tombstone is kept in the changelog for some time only. Who has not read it by then keeps who was forgotten.
+        The changelog keeps a tombstone for some time only. A copy that has not read it by then would keep a deleted
+        profile.
         """
         if self.offset is None:
             return None
@@ -121,60 +123,60 @@ class PartitionState:
         return None
 
     def restore(self, records: Iterable[tuple[bytes, bytes | None]], offset: int) -> None:
-        """Take in records of the changelog, in its order, up to `offset`."""
+        """Apply records of the changelog, in its order, up to `offset`."""
         profiles = self.profiles
         for key, value in records:
             if key == MARKER_KEY:
-                self._see(value)
+                self._observe_marker(value)
             else:
                 profiles.restore(key, value)
         self.offset = offset
         self._keep()
 
     def close(self) -> None:
-        """The state is used no more. What is on disk stays there."""
+        """Release the state. Files on disk stay."""
         database, self._database = self._database, None
         if database is not None:
             database.close()
 
     def discard(self) -> None:
-        """The state is used no more, and nothing of it may be used again."""
+        """Release the state, and delete its files."""
         self.close()
         self._delete()
 
     # -- used by the application
 
     def tidy(self) -> bool:
-        """Take a step in removing what is left of who was erased beside their records: timers, and what files hold.
+        """Take a step in removing what is left of erased customers beside their records: timers, and data in files.
 
-        Called every second or so, of copies too, and at once again while it says that there is more to do now. Raises
-        what the disk raises.
+        Return True if there is more to do now. Called every second or so, for copies too, and again at once while it
+        returns True. Raises what the disk raises.
         """
-        traces = self.profiles.residue
-        if traces.looking:
+        residue = self.profiles.residue
+        if residue.looking:
             now = self._clock()
             if self._rewritten_at is not None and 0 <= now - self._rewritten_at < REWRITE_MS:
                 return False
-            traces.look(LOOK)
+            residue.look(TIMERS_PER_STEP)
             if self._database is None:
-                if traces.found:
-                    traces.removed()
-                return traces.looking
-            if not traces.found:
+                if residue.found:
+                    residue.removed()
+                return residue.looking
+            if not residue.found:
                 return True
             if not self.worked_on:
                 self._keep()
-        if traces.written and self._database is not None and self._database.rewritten():
+        if residue.written and self._database is not None and self._database.rewritten():
             self._rewritten_at = self._clock()
-            traces.removed()
+            residue.removed()
         return False
 
     # -- used by the task
 
     def flushed(self, marker: bytes, flush: Flush) -> None:
-        """What `profiles.changes` gave is in the changelog, with the marker behind it.
+        """Note that the changes of a snapshot are in the changelog, with the marker behind them.
 
-        The offset stays where it is if somebody else has written to the changelog: that has to be read once.
+        The offset does not advance if another writer has written to the changelog: its records have to be read once.
         """
         self.marker = marker
         before = -1 if self.offset is None else self.offset
@@ -184,12 +186,12 @@ class PartitionState:
 
     # -- inside
 
-    def _see(self, marker: bytes | None) -> None:
+    def _observe_marker(self, marker: bytes | None) -> None:
         stored, read = decode_marker(self._stored_marker), decode_marker(marker)
         if stored is not None and read is not None and stored.started_at != read.started_at:
             self._distrust()
             raise ChangelogRecreated(self._number)
-        if read is not None and read.commit >= self._flushed:  # else it is a zombie's
+        if read is not None and read.commit >= self._flushed:  # else it is a stale owner's
             self.marker, self._flushed = marker, read.commit
 
     def _keep(self) -> None:
@@ -200,14 +202,14 @@ class PartitionState:
 
 
 def states(settings: Settings, clock: Callable[[], int]) -> Callable[[int], PartitionState]:
-    """What makes the state of a partition: from disk if the settings say so, else empty.
+    """Return the function that creates the state of a partition: from disk if the settings say so, else empty.
 
-    Raises `UserError` if the directory is another worker's; what it returns raises one if the disk fails.
+    Raises `UserError` if the directory is another worker's. The returned function raises one if the disk fails.
     """
     salt = deployment.marker_salt(settings)
     if settings.state_store == "memory":
         return lambda number: PartitionState(number, clock=clock, salt=salt)
-    from streams.transport.rocks import Databases  # 8 MB that nobody else needs
+    from streams.transport.rocks import Databases  # 8 MB that only this state store needs
 
     databases, topic = Databases(settings.data_dir / STATE_DIRECTORY), changelog_topic(settings)
 

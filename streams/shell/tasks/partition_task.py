@@ -1,6 +1,6 @@
-"""A partition task: one engine with its inputs decoded, its outputs sent, its commits carried through.
+"""A partition task: one engine with its inputs decoded, its outputs put, its commits carried out.
 
-All that happens to state happens in `process`, `advance` and the first step of `commit`, none of which awaits. The
+All changes of its state happen in `process`, `receive`, `erase`, `advance` and `snapshot`, none of which awaits. The
 clock and the producer are given, so that tests drive them.
 """
 
@@ -9,56 +9,49 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import chain
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
 
-import orjson
 from faust.types import TP
 
 from streams import deployment
 from streams.contracts import erasures
 from streams.contracts.native import MisplacedRecord
-from streams.contracts.outputs import Encoder
 from streams.contracts.partitioning import Partitioner
-from streams.contracts.profiles import profile_document
 from streams.contracts.repartition import RepartitionDecoder
 from streams.core.engine.partition_engine import LABELS, RANK_LABELS, PartitionEngine
 from streams.core.event_time.inputs import ERASURES, REPARTITION
-from streams.core.identity.aliases import message_key
 from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.model.event import Source
-from streams.core.model.internal_messages import InternalMessage
-from streams.core.model.outputs import Effects, IdentityChange, Output, Snapshot, StageChange, Triggered
-from streams.core.model.sources import Erasure, Fetch, StoredProgress
-from streams.core.profile.codec import unpack
+from streams.core.model.outputs import Effects, Output
+from streams.core.model.sources import Erasure, Fetch
 from streams.core.store.task_state import record_key
 from streams.observe.facts import SourceReadings, TaskReadings
 from streams.observe.prometheus import Metrics
 from streams.settings import Settings
-from streams.shell.admin.topics import changelog_topic
-from streams.shell.clock import ClockTrust
 from streams.shell.commit.agreement import playbook_fingerprint
-from streams.shell.commit.guarantee import Commit, Offsets, OnSent, OutputChannel
-from streams.shell.commit.metadata import CommitMarker, OffsetMetadata, encode, salt_fingerprint
-from streams.shell.commit.outbox import Record
-from streams.shell.faults import ELECTION_MS, PartitionsAdded, RecordsMissing, Truncated
+from streams.shell.commit.guarantee import OnSent, OutputChannel
+from streams.shell.faults import PartitionsAdded
 from streams.shell.tasks.dead_letters import DeadLetters
 from streams.shell.tasks.forwarder import Forwarder
+from streams.shell.tasks.output_records import OutputRecords
+from streams.shell.tasks.partition_commits import PartitionCommits, PartitionSnapshot
 from streams.shell.tasks.partition_state import PartitionState
+from streams.shell.tasks.task import Task
+from streams.transport.chunks import Chunk
 
 log = logging.getLogger(__name__)
 
 LIVE_MS = 60_000
-"""A watermark within this of the present is live; what fires in a catch-up says nothing of how late deadlines are."""
+"""A watermark within this of the present is live. Deadlines that fire in a catch-up do not show how late deadlines
+are."""
 
 
 SLICE = 256
-"""Records decoded before they are applied: so few that they are still in the processor's cache when they are."""
+"""Records decoded before they are applied: few enough to be still in the processor's cache then."""
 
 
-class PartitionTask:
-    """Owned by the app from the assignment of a partition to its revocation."""
+class PartitionTask(Task):
+    """The processing of one partition number."""
 
     def __init__(
         self,
@@ -69,60 +62,49 @@ class PartitionTask:
         *,
         settings: Settings,
         started_at: int,
-        deliver: Callable[[OnSent], OutputChannel],
+        open_channel: Callable[[OnSent], OutputChannel],
         on_written: Callable[[int], None],
         metrics: Metrics,
         clock: Callable[[], int],
         not_co_partitioned: Mapping[Source, int] | None = None,
         topic_ids: Mapping[str, str] | None = None,
     ) -> None:
-        """`on_written` is told up to which offset of the changelog the state is contained in it. `independent`: the
-        sources that readers read, with their partitions. `topic_ids`: of the sources' topics and the changelog, as far
-        as they are known.
+        """`started_at` is when this application was first started (ms). `open_channel` opens the output channel.
+        `on_written` is given the changelog offset up to which the state is contained in the changelog.
+        `not_co_partitioned` gives the sources that repartition tasks read, with their partitions. `topic_ids` are those
+        of the sources' topics and the changelog, as far as they are known.
         """
+        self._not_co_partitioned = {int(source): count for source, count in (not_co_partitioned or {}).items()}
+        self._topics = settings.read_topics
+        records = OutputRecords(settings, lifecycle, state.profiles, metrics, clock)
+        super().__init__(
+            {rank: TP(topic, number) for rank, topic in self._topics.items() if rank not in self._not_co_partitioned},
+            open_channel(records.sent),
+            settings.max_buffer_bytes,
+            metrics,
+        )
         self.number = number
         self.engine = engine
         self.state = state
         self._profiles = state.profiles
         state.worked_on = True
-        self._salt = salt_fingerprint(deployment.marker_salt(settings))
-        self._lifecycle = lifecycle
-        self._playbook = playbook_fingerprint(
-            lifecycle.playbook, settings.identity_resolution, settings.event_time_ordering
-        )
-        self.read = {
-            rank: TP(topic, number)
-            for rank, topic in settings.read_topics.items()
-            if rank not in (not_co_partitioned or {})
-        }
-        """What it reads, by rank."""
-        self.closed = False
-        """Whether it was let go: then nothing may happen to its state any more."""
-        self.trust = ClockTrust()
         self._settings = settings
-        self._started_at = started_at
         self._partitioner = Partitioner(settings.partitions, settings.partitioner)
-        self._delivery = deliver(self.sent)
-        self._on_written = on_written
-        self._metrics = metrics
         self._clock = clock
-        self._topics = settings.read_topics
-        self._topic_ids = topic_ids or {}
-        self._short_since: dict[int, int] = {}
-        """By rank, when a topic was first seen to end before what was applied from it."""
-        self._encoder = Encoder(settings.ce_source)
+        self._records = records
         playbook = lifecycle.playbook
         self._decoders = deployment.decoders(settings, playbook.policy.currency, playbook.properties)
-        self._not_co_partitioned = {int(source): count for source, count in (not_co_partitioned or {}).items()}
         self._own = tuple(source for source in Source if source not in self._not_co_partitioned)
         self._forwards = frozenset(self._own).intersection(settings.forwarded_sources)
-        decoders = {source: self._decoders[source] for source in settings.forwarded_sources}
-        self._reader = RepartitionDecoder(
-            decoders, number, self._partitioner, identity_resolution=settings.identity_resolution
+        self._repartition_decoder = RepartitionDecoder(
+            {source: self._decoders[source] for source in settings.forwarded_sources},
+            number,
+            self._partitioner,
+            identity_resolution=settings.identity_resolution,
         )
-        self._letters = {
+        self._dead_letters = {
             rank: DeadLetters(
-                self._delivery,
+                self._channel,
                 metrics,
                 settings.dead_letters_topic,
                 topic,
@@ -137,104 +119,106 @@ class PartitionTask:
             others = [other for other in range(settings.partitions) if other != number]
             self._forwarder = Forwarder(
                 engine,
-                self._delivery,
+                self._channel,
                 settings.repartition_topic,
                 number,
                 others,
                 sources,
                 streams=settings.identity_resolution,
             )
+        self._commits = PartitionCommits(
+            number,
+            engine,
+            state,
+            records,
+            self._forwarder,
+            self.trust,
+            settings=settings,
+            started_at=started_at,
+            playbook=playbook_fingerprint(playbook, settings.identity_resolution, settings.event_time_ordering),
+            topic_ids=topic_ids or {},
+            on_written=on_written,
+        )
 
     # -- records in
 
-    def process(self, source: Source, chunk: Any) -> None:
-        """Decode a chunk of raw records, apply what is due, put out what follows.
-
-        A chunk from before a seek is passed over. Raises `RecordsMissing` if records between are missing.
-        """
+    def process(self, source: Source, chunk: Chunk) -> None:
+        """Decode a chunk of raw records, apply what is due, put out what follows. See `Task.process`."""
         if not self._follows(source, chunk, self.engine.progress(source).position):
             return
         started, began = self._clock(), time.perf_counter()
         if chunk.lost is not None:
-            self._letters[source].put_lost(chunk.lost, started)
+            self._dead_letters[source].put_lost(chunk.lost, started)
         decoder = self._decoders[source]
         rejected_before, cut_before = decoder.rejected_identifiers, decoder.cut_strings
         caused_at = chunk[0].timestamp if len(chunk) else started
-        sent: list[MisplacedRecord] = []
+        misplaced: list[MisplacedRecord] = []
         for first in range(0, max(1, len(chunk)), SLICE):
             records = chunk[first : first + SLICE]
-            activities, refused, elsewhere = decoder.decode_all(
+            events, refused, misplaced_of_slice = decoder.decode_all(
                 records, self.number, self._partitioner, source in self._forwards
             )
             for record, rejected in refused:
-                self._letters[source].put(record, rejected)
-            if elsewhere:
-                sent += elsewhere
-                forwarded = [activity for record, activity, _ in elsewhere if record is not None]
+                self._dead_letters[source].put(record, rejected)
+            if misplaced_of_slice:
+                misplaced += misplaced_of_slice
+                forwarded = [event for record, event, _ in misplaced_of_slice if record is not None]
                 self.engine.observe_forwarded(source, forwarded, started)
             # A chunk may end behind its last record, or hold none at all.
             position = records[-1].offset + 1 if first + SLICE < len(chunk) else chunk.next
-            self._emit(self.engine.apply(source, activities, position, started), caused_at)
-        if sent and self._forwarder is not None:
-            self._metrics.forwarded(LABELS[source], *self._forwarder.forward(source, sent))
-        self._tell_who_waits(started)
+            self._emit(self.engine.apply(source, events, position, started), caused_at)
+        if misplaced and self._forwarder is not None:
+            self._metrics.forwarded(LABELS[source], *self._forwarder.forward(source, misplaced))
+        self._report_if_awaited(started)
         self._metrics.strings(
             LABELS[source], decoder.rejected_identifiers - rejected_before, decoder.cut_strings - cut_before
         )
         self._metrics.chunk(LABELS[source], len(chunk), time.perf_counter() - began)
 
-    def receive(self, chunk: Any) -> None:
-        """As `process`, of the activity topic: what other tasks forwarded here, and how far they have come."""
+    def receive(self, chunk: Chunk) -> None:
+        """Process a chunk of the repartition topic: repartitioned records, messages, and progress of other tasks."""
         if not self._follows(REPARTITION, chunk, self.engine.repartition_position):
             return
         started = self._clock()
         if chunk.lost is not None:
-            self._letters[REPARTITION].put_lost(chunk.lost, started)
+            self._dead_letters[REPARTITION].put_lost(chunk.lost, started)
             self.engine.repartition_records_lost()
-        news, refused = self._reader.read(chunk)
-        for _, one in news:
-            if one.partition >= self._not_co_partitioned.get(one.rank, math.inf):
-                raise PartitionsAdded(self._topics[one.rank])
+        received, refused = self._repartition_decoder.read(chunk)
+        for _, content in received:
+            if content.partition >= self._not_co_partitioned.get(content.rank, math.inf):
+                raise PartitionsAdded(self._topics[content.rank])
         for record, rejected in refused:
-            self._letters[REPARTITION].put(record, rejected)
-        self._emit(self.engine.receive(news, chunk.next, started), chunk[0].timestamp if len(chunk) else started)
-        self._tell_who_waits(started)
+            self._dead_letters[REPARTITION].put(record, rejected)
+        self._emit(self.engine.receive(received, chunk.next, started), chunk[0].timestamp if len(chunk) else started)
+        self._report_if_awaited(started)
 
-    def erase(self, chunk: Any) -> None:
-        """As `process`, of the topic of erasure requests."""
+    def erase(self, chunk: Chunk) -> None:
+        """Process a chunk of the topic of erasure requests."""
         if not self._follows(ERASURES, chunk, self.engine.erasures_position):
             return
         started = self._clock()
         if chunk.lost is not None:
-            self._letters[ERASURES].put_lost(chunk.lost, started)
+            self._dead_letters[ERASURES].put_lost(chunk.lost, started)
         requests, refused = erasures.decode_all(chunk, self.number, self._partitioner)
         for record, rejected in refused:
-            self._letters[ERASURES].put(record, rejected)
+            self._dead_letters[ERASURES].put(record, rejected)
         self._emit(self.engine.erase(requests, chunk.next), started)
         for request in requests:
-            if request.home:  # the hash tells those who know an id that it was this one, and nobody else
+            if request.home:  # only a reader who knows the id can verify that the hash is that of this customer
                 log.info("Erased, request %s: %s", request.request_id, self._hash_of(request))
 
     def _hash_of(self, request: Erasure) -> str:
         key = record_key(request.customer, request.identified)
         return self._profiles.markers.key_of(key)[1:].hex()
 
-    def _follows(self, rank: int, chunk: Any, position: int) -> bool:
-        """Whether a chunk is what comes next in its topic. Raises `RecordsMissing` if records before it are missing."""
-        if self.closed:
-            return False
-        if chunk.start > position:
-            raise RecordsMissing(self._topics[rank], self.number, position, chunk.start)
-        return bool(chunk.start == position)
+    # -- time
 
     def advance(self, fetches: Mapping[int, Fetch], silent: frozenset[Source]) -> None:
-        """Let time pass: apply what was waiting, fire what has come due, and tell the others.
-
-        `fetches` are by rank: of the sources, and of the activity topic.
-        """
+        """Apply what was waiting, fire due deadlines, and report progress to other tasks. See `Task.advance`."""
         if self.closed:
             return
-        fetches = {rank: fetch for rank, fetch in fetches.items() if self._reaches(rank, fetch)}
+        applied = self._profiles.applied
+        fetches = {rank: fetch for rank, fetch in fetches.items() if self._reaches(rank, applied[rank], fetch)}
         now, watermark = self._clock(), self.engine.watermark
         of_sources = {source: fetches[source] for source in Source if source in fetches}
         effects = self.engine.advance(now, of_sources, silent=silent, clock_trusted=self.trust.given)
@@ -244,139 +228,63 @@ class PartitionTask:
         if effects.deadlines and watermark is not None and now - watermark < LIVE_MS:
             self._metrics.deadlines_fired((now - deadline) / 1000 for deadline in effects.deadlines)
 
-    def _tell_who_waits(self, now: int) -> None:
-        """Others that wait for this task hear of what it reads, and not only as time passes."""
+    def _report_if_awaited(self, now: int) -> None:
+        """Report progress to other tasks if they wait for this one, and not only as time passes."""
         if self._forwarder is not None and self._forwarder.behind:
             self._forwarder.report(now)
 
-    def _reaches(self, rank: int, fetch: Fetch) -> bool:
-        """Whether the end that a fetch shows can be the end. Raises `Truncated` if it stays before what was applied."""
-        applied = self._profiles.applied[rank]
-        if applied < fetch.end:
-            self._short_since.pop(rank, None)
-            return True
-        if fetch.sent_at - self._short_since.setdefault(rank, fetch.sent_at) >= ELECTION_MS:
-            raise Truncated(self._topics[rank], self.number, applied, fetch.end)
-        return False
+    def _emit(self, effects: Effects, caused_at: int) -> None:
+        if effects.outputs:
+            put, record_of = self._channel.put, self._records.output
+            for output in effects.outputs:
+                put(record_of(output, caused_at))
+        self._metrics.engine_counts(effects.counts)
 
-    def must_pause(self, source: Source) -> bool:
-        """Whether the source is so far ahead of others that it must be paused."""
-        return self._ahead_bytes(source) > self._settings.max_buffer_bytes
+    # -- limits
 
     def _ahead_bytes(self, source: Source) -> int:
         waiting = self.engine.buffered_bytes(source)
-        if waiting > self._settings.max_buffer_bytes // 2 and self.engine.waits_for_more(source):
+        if waiting > self._max_buffer_bytes // 2 and self.engine.waits_for_more(source):
             waiting = 0
         if self._forwarder is not None and source in self._settings.upstream_sources:
             waiting = max(waiting, self._forwarder.ahead_bytes(source))
         return waiting
 
     @property
+    def unfinished(self) -> bool:
+        return self.engine.unfinished
+
+    # -- commits
+
+    @property
     def must_commit(self) -> bool:
-        """Whether it should not go on without a commit: what is not committed cannot be packed away, or sent."""
-        return self._profiles.full or self.engine.full or self._delivery.full
+        """True if the task should not go on without a commit: what is not committed cannot be evicted or sent."""
+        return self._profiles.full or self.engine.full or self._channel.full
 
     @property
     def forwards(self) -> bool:
-        """Whether others may ever wait for what only a commit sends."""
         return self._forwarder is not None
 
     @property
     def awaited(self) -> bool:
-        """Whether they do."""
         behind = self._forwarder is not None and self._forwarder.behind
-        return behind and (self.engine.has_messages or self._delivery.owes)
+        return behind and (self.engine.has_messages or self._channel.owes)
 
-    @property
-    def unfinished(self) -> bool:
-        """Whether `advance` has more to do at once, after a commit if it `must_commit`."""
-        return self.engine.unfinished
+    def snapshot(self, *, force: bool = False) -> PartitionSnapshot | None:
+        return self._commits.take(self._channel, force=force)
 
-    def may_resume(self, source: Source) -> bool:
-        """Whether a paused source may go on: at half the bound, so that it does not flutter."""
-        return self._ahead_bytes(source) <= self._settings.max_buffer_bytes // 2
+    def send_again(self, outputs: Iterable[Output]) -> None:
+        """Put the outputs that recovery found in profiles of a commit that did not go through, and its messages.
 
-    # -- records out
-
-    async def flush(self) -> None:
-        """Send what need not wait for the commit. Does not wait for acknowledgements."""
-        await self._delivery.flush()
-
-    def snapshot(self, *, force: bool = False) -> Snapshot | None:
-        """What a commit has to write; `force` for one even if nothing happened. `write` must follow.
-
-        Each customer's outputs are sent in the order made, and those of its deadlines only once the changelog has them.
+        Called before anything else is put.
         """
-        snapshot = self.engine.snapshot(force=force or self._delivery.owes)
-        if snapshot is not None:
-            self._delivery.cut(outputs=bool(snapshot.outputs))
-        return snapshot
+        for record in self._commits.unsent(outputs):
+            self._channel.put(record)
 
-    async def write(self, snapshot: Snapshot) -> Offsets:
-        """Carry a commit through; its offsets, which are committed with it, or by whoever called, behind it."""
-        marks = {int(source): mark for source, mark in snapshot.marks.items()}
-        salt = self._salt if self._profiles.markers.number else ""
-        first = self.engine.first_commit
-        marker = encode(CommitMarker(snapshot.commit, self._started_at, marks, snapshot.arrivals, first, salt))
-        outputs = (self._record(output, None) for output in snapshot.outputs)
-        latest: list[Iterable[Record]] = []
-        if self._settings.profiles and snapshot.changes:
-            latest.append(self._profiles_of(snapshot))
-        if snapshot.messages:
-            latest.append(self._items(snapshot.messages))
-        commit = Commit(self._offsets(snapshot), snapshot.changes, marker, outputs, chain(*latest) if latest else None)
-        as_of = self.trust.losses
-        flush = await self._delivery.write(commit)
-        assert flush is not None
-        self.state.flushed(marker, flush)
-        self._on_written(flush.last)
-        self.trust.judge(self.skew, as_of)
-        return commit.offsets
-
-    def _offsets(self, snapshot: Snapshot) -> Offsets:
-        """The offsets of a commit, with metadata, by topic and partition."""
-        positions = {int(source): position for source, position in snapshot.positions.items()}
-        marks = {int(source): mark for source, mark in snapshot.marks.items()}
-        positions[ERASURES] = snapshot.erasures
-        if snapshot.arrivals is not None and REPARTITION in self._topics:
-            positions[REPARTITION] = snapshot.arrivals.position
-        return {
-            (self._topics[rank], self.number): (
-                position,
-                encode(
-                    OffsetMetadata(
-                        snapshot.commit,
-                        self._started_at,
-                        marks.get(rank, StoredProgress()),
-                        topic_id=self._topic_ids.get(self._topics[rank], ""),
-                        changelog_id=self._topic_ids.get(changelog_topic(self._settings), ""),
-                        playbook=self._playbook,
-                    )
-                ).decode(),
-            )
-            for rank, position in positions.items()
-        }
-
-    def send_again(self, unsent: list[Output]) -> None:
-        """Outputs that recovery found in profiles of a commit that did not go through, and the engine's items of it.
-
-        Before anything else is put.
-        """
-        for output in unsent:
-            self._delivery.put(self._record(output, None))
-        if self.engine.unsent:
-            for record in self._items(self.engine.unsent):
-                self._delivery.put(record)
-
-    # -- what is to be seen
-
-    @property
-    def skew(self) -> int | None:
-        """The worker's clock less the broker's, ms."""
-        return self._delivery.skew
+    # -- readings
 
     def readings(self, fetches: Mapping[int, Fetch]) -> TaskReadings:
-        """The task as it stands; `fetches` by rank."""
+        """Return the readings of the task for metrics. `fetches` are by rank."""
         engine, now = self.engine, self._clock()
         sources = tuple(
             SourceReadings(
@@ -389,12 +297,12 @@ class PartitionTask:
             for source in self._own
         )
         state = self._profiles
-        held_by, of_partition = engine.watermark_blocked_by()
+        blocked_by, of_partition = engine.watermark_blocked_by()
         requests = fetches.get(ERASURES)
         return TaskReadings(
             partition=self.number,
             watermark=engine.watermark,
-            blocked_by=RANK_LABELS[held_by],
+            blocked_by=RANK_LABELS[blocked_by],
             blocked_by_partition=self.number if of_partition is None else of_partition,
             repartition_buffered_bytes=engine.repartition_buffered_bytes(),
             sources=sources,
@@ -408,75 +316,11 @@ class PartitionTask:
         )
 
     def position(self, source: Source) -> int:
-        """The offset up to which everything is applied."""
         return self.engine.positions()[source]
 
-    def next_offsets(self) -> dict[TP, int]:
-        """Of all that it reads, the offset up to which everything was handed to the engine."""
+    def _read_positions(self) -> Mapping[int, int]:
         positions: dict[int, int] = {int(source): self.engine.progress(source).position for source in self._own}
-        positions |= {REPARTITION: self.engine.repartition_position, ERASURES: self.engine.erasures_position}
-        return {tp: positions[rank] for rank, tp in self.read.items()}
+        return positions | {REPARTITION: self.engine.repartition_position, ERASURES: self.engine.erasures_position}
 
-    def lag(self, fetches: Mapping[int, Fetch]) -> dict[tuple[str, int], int]:
-        """Records not yet applied, by topic and partition."""
-        positions = self.engine.committable()
-        return {
-            (self._topics[rank], self.number): max(0, fetch.end - positions[rank]) for rank, fetch in fetches.items()
-        }
-
-    # -- inside
-
-    def _items(self, passed: Iterable[InternalMessage]) -> Iterator[Record]:
-        """Items in their order, each given when those before it are put; then what is reported goes behind them."""
-        assert self._forwarder is not None
-        for item in passed:
-            yield self._forwarder.message(item, self._partitioner.partition(message_key(item)))
-        self.engine.messages_sent()
-        if self._forwarder.behind:
-            yield from self._forwarder.report_items()
-
-    def _emit(self, effects: Effects, caused_at: int) -> None:
-        for output in effects.outputs:
-            self._delivery.put(self._record(output, caused_at))
-        self._metrics.engine_counts(effects.counts)
-
-    def _record(self, output: Output, caused_at: int | None) -> Record:
-        encoded = self._encoder.encode(output)
-        return Record(self._topic_of(output), encoded.key, encoded.value, encoded.headers, None, output, caused_at)
-
-    def _topic_of(self, output: Output) -> str:
-        if isinstance(output, StageChange):
-            return self._settings.stage_changes_topic
-        if isinstance(output, IdentityChange):
-            return self._settings.identities_topic
-        return self._settings.triggers_topic if isinstance(output, Triggered) else self._settings.abandonments_topic
-
-    def sent(self, records: Sequence[Record]) -> None:
-        """Called by the outbox: these records of one topic are acknowledged."""
-        outputs = [record.output for record in records if record.output is not None]
-        if outputs:
-            now = self._clock()
-            self._metrics.outputs_sent(outputs)
-            self._metrics.output_latency(
-                records[0].topic,
-                [(now - record.caused_at) / 1000 for record in records if record.caused_at is not None],
-            )
-
-    def _profiles_of(self, snapshot: Snapshot) -> Iterator[Record]:
-        for key, value in snapshot.changes:
-            if key.startswith((b"a", b"c")):  # not of a cart or a checkout, and no mark
-                yield self._document(key, value)
-
-    def _document(self, key: bytes, value: bytes | None) -> Record:
-        """What is to be on the profiles topic under the id of a customer or a device, whose record is now as given.
-
-        Who has ended (forgotten, erased, or a device that is found to be a customer's) has no document; where there is
-        no record any more, a zombie may have published one. But a device may have the id of a customer, and then the
-        topic has one place for both: what is there is the document of who lives.
-        """
-        customer = key[1:]
-        for record in (value, self._profiles.written(record_key(customer.decode(), not key.startswith(b"c")))):
-            if record is not None and (profile := unpack(record)).stage is not None:
-                document = orjson.dumps(profile_document(profile, self._lifecycle.summary(profile)))
-                return Record(self._settings.profiles_topic, customer, document)
-        return Record(self._settings.profiles_topic, customer, None)
+    def _done_positions(self) -> Mapping[int, int]:
+        return self.engine.committable()

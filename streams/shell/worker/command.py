@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import signal
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -23,9 +24,9 @@ log = logging.getLogger(__name__)
 
 
 def run(settings: Settings, *, playbook: Playbook | None = None) -> int:
-    """Work until SIGTERM or SIGINT; returns the exit code. Called by the command line and the demo.
+    """Work until SIGTERM or SIGINT, and return the exit code. Called by the command line and the demo.
 
-    Raises `UserError` for what has to be put right before a worker can start. `playbook` replaces that of the settings.
+    Raises `UserError` for what must be corrected before a worker can start. `playbook` replaces that of the settings.
     """
     logs.to_stderr(settings)
     if problems := asyncio.run(topics.check(settings)):
@@ -36,13 +37,13 @@ def run(settings: Settings, *, playbook: Playbook | None = None) -> int:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(
-            f"LIFECYCLE_DATA_DIR={settings.data_dir} cannot be made: {error.strerror}. Set it to a directory that this "
-            "user may write to."
+            f"LIFECYCLE_DATA_DIR={settings.data_dir} cannot be created: {error.strerror}. Set it to a directory that "
+            "this user may write to."
         ) from None
     app = create_app(settings, playbook=playbook)
-    loop.set_exception_handler(partial(_of_loop, app))
-    # State is freed by counting references: cycles are rare, and looking for them among all profiles costs a fifth.
-    # So is what a poll brings, two objects a record: the threshold is above what is in memory of it at a time.
+    loop.set_exception_handler(partial(_handle_loop_exception, lambda: app.failure is not None))
+    # State is freed by counting references: cycles are rare, and searching all profiles for them costs a fifth. So are
+    # the records of a poll, two objects each: the threshold is above their number in memory at a time.
     gc.freeze()
     gc.set_threshold(200_000, 20, 100)
     app.end = lambda error: signal.raise_signal(signal.SIGTERM)  # type: ignore[method-assign]  # it has been logged
@@ -54,17 +55,22 @@ def run(settings: Settings, *, playbook: Playbook | None = None) -> int:
     except Exception:
         if app.failure is None:
             raise
-        code = 1  # it was logged when it happened
+        code = 1  # the failure was logged when it happened
     if worker.told_to_stop and app.orderly:
-        return 0  # what Faust's start fails over when it is broken off is no failure
+        return 0  # an error of Faust's interrupted start is no failure
     return 1 if app.failure else code
 
 
-def _of_loop(app: Any, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """An exception that nobody took. What a producer of aiokafka ends by it also leaves with each batch that it has not
-    sent, where nobody can see it: that was logged, in a sentence, when the worker failed by it."""
+def _handle_loop_exception(
+    has_failed: Callable[[], bool], loop: asyncio.AbstractEventLoop, context: dict[str, Any]
+) -> None:
+    """Log an exception that nothing retrieved, but not the errors of a failed worker's clients.
+
+    The error that ends an aiokafka producer is also left in each batch that the producer has not sent. It was logged
+    when the worker failed by it.
+    """
     of_client = isinstance(context.get("exception"), KafkaError) and not isinstance(context.get("future"), asyncio.Task)
-    if of_client and app.failure is not None:
+    if of_client and has_failed():
         log.debug("Left by a client of a worker that has failed: %r", context["exception"])
     else:
         loop.default_exception_handler(context)

@@ -1,4 +1,4 @@
-"""The application put together: Faust configured, the table and the agents declared."""
+"""The creation of the application: configuration of Faust, table and agents."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from streams.transport.table import StateTable
 
 
 def faust_configuration(settings: Settings) -> dict[str, Any]:
-    """Faust's settings. What is not said here keeps Faust's default."""
+    """Return Faust's settings. All others keep Faust's defaults."""
     return {
         "broker": ";".join(f"{driver.SCHEME}://{address}" for address in settings.broker.split(",")),
         "TableManager": TableManager,
@@ -53,27 +53,27 @@ def faust_configuration(settings: Settings) -> dict[str, Any]:
 def create_app(
     settings: Settings, *, playbook: Playbook | None = None, clock: Callable[[], int] = driver.wall_clock
 ) -> App:
-    """The application of one worker. `playbook` replaces that of the settings."""
+    """Return the application of one worker. `playbook` replaces that of the settings."""
     app = App(
         settings,
         deployment.load_playbook(settings) if playbook is None else playbook,
         clock,
         faust_configuration(settings),
     )
-    app.table = app.tables.add(
-        StateTable(
-            app,
-            name=topics.STATE_TABLE,
-            new_state=states(settings, clock),
-            beacon=app.tables.beacon,
-            partitions=settings.partitions,
-            extra_topic_configs=topics.changelog_configs(settings),
-        )
+    table = StateTable(
+        app,
+        name=topics.STATE_TABLE,
+        new_state=states(settings, clock),
+        beacon=app.tables.beacon,
+        partitions=settings.partitions,
+        extra_topic_configs=topics.changelog_configs(settings),
     )
-    for rank, name in app.read_topics.items():
+    app.tables.add(table)
+    app.context.table = table
+    for rank, name in app.context.topics.by_rank.items():
         schema = SeldomSchema() if rank == ERASURES else ChunkSchema()
         topic = app.topic(name, schema=schema, partitions=settings.partitions, acks=False)
-        topic.maxsize = 1  # `App.topic` loses it, and its default of thousands is of polls: a whole backlog
+        topic.maxsize = 1  # `App.topic` loses it, and its default of thousands would count polls: a whole backlog
         _add_agent(app, rank, topic)
     return app
 
