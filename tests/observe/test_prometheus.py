@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from streams.observe.catalogue import CATALOGUE
 from streams.observe.prometheus import Metrics
-from tests.observe.facts import NOW, OUTPUTS, SECRET, TALLIES, adapter, feed_everything, stage_change, task
+from tests.observe.readings import NOW, OUTPUTS, SECRET, TALLIES, adapter, feed_everything, stage_change, task
 
 
 def scrape(metrics: Metrics) -> dict[str, dict[frozenset[tuple[str, str]], float]]:

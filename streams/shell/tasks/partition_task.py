@@ -39,8 +39,8 @@ from streams.core.model.outputs import (
 from streams.core.model.sources import Erasure, Fetch, StoredProgress
 from streams.core.profile.codec import unpack
 from streams.core.store.task_state import record_key
-from streams.observe.facts import SourceReadings, TaskReadings
 from streams.observe.prometheus import Metrics
+from streams.observe.readings import SourceReadings, TaskReadings
 from streams.settings import Settings
 from streams.shell.admin.topics import changelog_topic
 from streams.shell.clock import ClockTrust

@@ -6,8 +6,8 @@ from typing import Any
 
 from streams.core.model.event import Item
 from streams.core.model.outputs import Abandonment, Cause, IdentityChange, StageChange, Summary, Triggered
-from streams.observe.facts import RepartitionTaskReadings, SourceReadings, TaskReadings
 from streams.observe.prometheus import Metrics
+from streams.observe.readings import RepartitionTaskReadings, SourceReadings, TaskReadings
 
 SECRET = "jane.doe"
 NOW = 1_800_000_000.0
@@ -129,8 +129,10 @@ def task(partition: int = 3, **population: int) -> TaskReadings:
         blocked_by_partition=5,
         repartition_buffered_bytes=1234,
         sources=(
-            SourceReadings("clickstream", int(NOW * 1000) - 1_000, drained=False, backfilling=True, buffered_bytes=77),
-            SourceReadings("orders", int(NOW * 1000) - 5_500, drained=True, backfilling=False, buffered_bytes=0),
+            SourceReadings(
+                "clickstream", int(NOW * 1000) - 1_000, caught_up=False, backfilling=True, buffered_bytes=77
+            ),
+            SourceReadings("orders", int(NOW * 1000) - 5_500, caught_up=True, backfilling=False, buffered_bytes=0),
         ),
         timers=12,
         aliases=9,
