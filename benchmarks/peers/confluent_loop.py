@@ -24,7 +24,7 @@ AUTO_COMMIT_S = 5.0
 
 
 class Client:
-    """The two of librdkafka, subscribed and told to stop by SIGTERM, and the commit of what was processed."""
+    """Consumer and producer of librdkafka, stopped by SIGTERM, and the commit of processed events."""
 
     def __init__(self, given: Arguments) -> None:
         self.ended = False

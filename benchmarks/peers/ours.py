@@ -31,7 +31,7 @@ COMMIT_S = 1.0
 
 
 def _counted(type_: str, number: int) -> CompiledRule:
-    """So many events of that type, as a playbook's file would say it."""
+    """Return the rule for `number` events of a type, as the file of a playbook would have it."""
     return compile_rule(f"count('{type_}') >= {number}", Vocabulary())
 
 

@@ -1,4 +1,4 @@
-"""What a playbook costs: CPU per event of the core alone, the shipped default against the table written by hand that it
+"""Costs of a playbook: CPU per event of the core alone, the shipped default against the hand-written table that it
 replaces, and a playbook of 100 rules against the default. One process, alternating; no broker.
 """
 
@@ -27,11 +27,11 @@ SUBJECTS: Final = (
     "product_viewed", "product_added", "product_removed", "cart_viewed", "checkout_started", "order_completed",
     "page_viewed", "message_opened", "message_clicked", "product_reviewed",
 )  # fmt: skip
-"""What the hundred rules are about."""
+"""Subjects of the hundred rules."""
 
 
 def hundred() -> str:
-    """The default playbook with 100 rules more: in the track, in every stage, about events, orders and windows."""
+    """Return the default playbook with 100 more rules in its track, in every stage, on events, orders and windows."""
     text = Path(playbooks.__file__).with_name("ecommerce.yaml").read_text()
     head, marker, tail = text.partition("      # all orders were cancelled or refunded\n")
     assert marker
@@ -49,7 +49,7 @@ def hundred() -> str:
 
 
 def activities(number: int) -> list[Event]:
-    """Days of a shop, decoded."""
+    """Return decoded events of some days of a shop."""
     decoders = {source: Decoder(source, "t", default_currency="EUR", max_future_skew=1 << 60) for source in Source}
     found = []
     for offset, event in enumerate(shop.mix(number, job.CUSTOMERS // 10)):
@@ -59,7 +59,7 @@ def activities(number: int) -> list[Event]:
 
 
 def cpu_us(playbook: Playbook, events: Sequence[Event]) -> tuple[float, int]:
-    """CPU per event, us, and the number of outputs."""
+    """Return the CPU per event, us, and the number of outputs."""
     lifecycle = Lifecycle(playbook)
     profiles: dict[str, Profile] = {}
     outputs: list[Output] = []

@@ -181,7 +181,7 @@ class Metrics(Collector):
         self._repartition_tasks = {key: self._repartition_tasks.get(key) for key in repartition_tasks}
         self._assigned = frozenset(partitions)
         self._committed_at = self._clock() if partitions or repartition_tasks else None
-        self._tasks = {partition: facts for partition, facts in self._tasks.items() if partition in self._assigned}
+        self._tasks = {number: task for number, task in self._tasks.items() if number in self._assigned}
 
     def task(self, readings: TaskReadings) -> None:
         """Replace the readings of a partition task, about once a second."""
@@ -249,13 +249,13 @@ class Metrics(Collector):
                 yield family
 
     def _gauges(self) -> Iterator[Sample]:
-        now, assigned, readers = self._clock(), self._assigned, self._repartition_tasks
-        tasks = [facts for facts in self._tasks.values() if facts.partition in assigned]
+        now, assigned, repartition_tasks = self._clock(), self._assigned, self._repartition_tasks
+        tasks = [task for task in self._tasks.values() if task.partition in assigned]
         yield "lifecycle_ready", (), self._ready()
         yield "lifecycle_build_info", (self._version,), 1
         yield "lifecycle_event_loop_lag_seconds", (), self._event_loop_lag()
         yield "lifecycle_partitions_assigned", (), len(assigned)
-        yield "lifecycle_repartition_tasks_assigned", (), len(readers)
+        yield "lifecycle_repartition_tasks_assigned", (), len(repartition_tasks)
         yield "lifecycle_playbook_disagreements", (), self._disagreement
         if self._last_failure is not None:
             reason, at = self._last_failure
@@ -267,7 +267,7 @@ class Metrics(Collector):
         for source in SOURCE.values or ():
             yield "lifecycle_source_silent", (source,), source in self._silent
         for (topic, number), records in self._consumer_lag.items():
-            if number in assigned or (topic, number) in readers:
+            if number in assigned or (topic, number) in repartition_tasks:
                 yield "lifecycle_consumer_lag_records", (topic, str(number)), records
         for number, records in self._recovery.items():
             yield "lifecycle_recovery_records_remaining", (str(number),), records
@@ -281,9 +281,9 @@ class Metrics(Collector):
                 places[track, stage] = places.get((track, stage), 0) + count
             for stage, count in task.population:
                 customers[stage] = customers.get(stage, 0) + count
-        for reader in readers.values():
-            if reader is not None:
-                yield from _gauges_of_source(str(reader.partition), reader.source, now)
+        for readings in repartition_tasks.values():
+            if readings is not None:
+                yield from _gauges_of_source(str(readings.partition), readings.source, now)
         for stage, count in customers.items():
             yield "lifecycle_customers", (stage,), count
         for place, count in places.items():

@@ -27,7 +27,7 @@ MARK = "DEMO_TEST"
 
 
 def processes_of(mark: str) -> list[int]:
-    """Return the processes with the mark in their environment."""
+    """Return the processes that have the test's value of `MARK` in their environment."""
     found = []
     for path in Path("/proc").glob("[0-9]*/environ"):
         try:
@@ -59,7 +59,7 @@ def demo(mark: str, *arguments: str) -> subprocess.Popen[str]:
 def wait_until_gone(mark: str, seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while processes_of(mark):
-        assert time.monotonic() < deadline, "something that the demo started is still there"
+        assert time.monotonic() < deadline, "a process that the demo started is still running"
         time.sleep(0.1)
 
 

@@ -72,7 +72,7 @@ def test_profile_fields_compared_out_of_order_are_named() -> None:
 
 
 NOT_KEPT_YET: set[tuple[str, str]] = set()
-"""Programs that are cited but have no figures yet. The page says so."""
+"""Programs that are cited without figures yet, which the page mentions."""
 
 
 def test_a_program_that_is_cited_has_figures_and_all_was_well() -> None:

@@ -144,7 +144,7 @@ def task(partition: int = 3, **population: int) -> TaskReadings:
     )
 
 
-def reader(partition: int) -> RepartitionTaskReadings:
+def repartition_task(partition: int) -> RepartitionTaskReadings:
     return RepartitionTaskReadings(
         partition, SourceReadings("orders", int(NOW * 1000) - 2_000, True, False, buffered_bytes=11)
     )
@@ -181,9 +181,9 @@ TALLIES = {
 
 
 def feed_everything(metrics: Metrics) -> None:
-    """Call every method with ordinary facts."""
+    """Call every method with ordinary values."""
     metrics.assigned({3, 4}, {("orders", 7)})
-    metrics.repartition_task("orders", reader(7))
+    metrics.repartition_task("orders", repartition_task(7))
     metrics.task(task(3, visitor=2, customer=1))
     metrics.task(task(4, visitor=5))
     metrics.consumer_lag({("clickstream", 3): 17, ("orders", 4): 0})

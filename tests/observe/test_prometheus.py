@@ -1,4 +1,4 @@
-"""The adapter makes the exposition from plain facts."""
+"""The adapter makes the exposition from reports and readings."""
 
 from __future__ import annotations
 
