@@ -99,9 +99,9 @@ class JvmTrial:
     def _restart(self, given: Arguments) -> tuple[float, float]:
         with self._process(given, "--recover") as process:
             process.line(START_S)
-            told = json.loads(process.line(self._work.patience_s).line)
+            figures = json.loads(process.line(self._work.patience_s).line)
             process.wait()
-        return told["recovery_s"], told["recovery_cpu_s"]
+        return figures["recovery_s"], figures["recovery_cpu_s"]
 
     # -- the process
 

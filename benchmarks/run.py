@@ -114,7 +114,7 @@ def run(given: Plan) -> Path:
                 for figures in trial(cluster, work, peer, mode, place, number, given.warming):
                     row = {**said, **figures}
                     results.add(row)
-                    print(told(row), flush=True)
+                    print(progress_line(row), flush=True)
                 cluster.delete_all()
     return results.path
 
@@ -146,7 +146,7 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def told(row: dict[str, Any]) -> str:
+def progress_line(row: dict[str, Any]) -> str:
     """A trial in a line, for who waits."""
     name = f"{row['peer']}, {row['jit']}" if row["jit"] else row["peer"]
     head = f"{row['events']:>9} {row['mode']:7} #{row['round']} {name:22} "
