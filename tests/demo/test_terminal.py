@@ -52,7 +52,7 @@ def linked(customer: str = "ada", type: str = "linked") -> dict[str, Any]:
     return {"type": type, "customer_id": customer, "anonymous_id": "phone"}
 
 
-def board(*documents: dict[str, Any]) -> Statistics:
+def statistics_of(*documents: dict[str, Any]) -> Statistics:
     made = Statistics(SETTINGS)
     for document in documents:
         topics = {"stage_changed": SETTINGS.stage_changes_topic}
@@ -73,7 +73,7 @@ def text(shown: Statistics, width: int = 80) -> str:
 
 
 def test_customers_and_flows_follow_from_stage_changes() -> None:
-    shown = board(
+    shown = statistics_of(
         stage_change(None, "visitor"),
         stage_change("visitor", "prospect"),
         stage_change(None, "visitor", "bob"),
@@ -85,12 +85,12 @@ def test_customers_and_flows_follow_from_stage_changes() -> None:
 
 
 def test_an_output_that_comes_again_counts_once() -> None:
-    shown = board(stage_change(None, "visitor") | {"id": "1"}, stage_change(None, "visitor") | {"id": "1"})
+    shown = statistics_of(stage_change(None, "visitor") | {"id": "1"}, stage_change(None, "visitor") | {"id": "1"})
     assert (shown.stages["visitor"], shown.received) == (1, 1)
 
 
 def test_abandonments_are_counted_by_kind_and_outcome() -> None:
-    shown = board(
+    shown = statistics_of(
         abandonment("abandoned"),
         abandonment("abandoned", step=2),
         abandonment("recovered", step=2, match="items"),
@@ -119,7 +119,7 @@ def test_abandonments_are_counted_by_kind_and_outcome() -> None:
 
 def test_identity_changes_are_counted_and_listed() -> None:
     gone = stage_change("visitor", None, "phone") | {"cause": {"kind": "merge"}}
-    shown = board(
+    shown = statistics_of(
         stage_change(None, "visitor", "phone"), linked(), gone, linked("bob", "refused"), linked("eve", "switched")
     )
     assert shown.identities == {"linked": 1, "refused": 1, "switched": 1}
@@ -150,7 +150,7 @@ def test_samples_are_read_by_name_and_labels() -> None:
     assert scrape.total("lifecycle_nothing") == 0
 
 
-def test_the_board_takes_what_it_shows_from_the_metrics() -> None:
+def test_statistics_take_their_figures_from_the_metrics() -> None:
     shown = Statistics(SETTINGS)
     shown.update_from_metrics(Scrape(METRICS), 10.0)
     assert (shown.processed, shown.lag, shown.sent, shown.watermark_lags) == (1545, 5, 10, [15.25])
@@ -187,7 +187,7 @@ def test_the_time_taken_counts_from_when_the_worker_was_ready() -> None:
 
 @pytest.mark.parametrize("width", [80, 120])
 def test_the_screen_shows_every_figure_and_fits(width: int) -> None:
-    shown = board(
+    shown = statistics_of(
         *[stage_change(None, stage, stage) for stage in STAGES],
         *[stage_change("visitor", "prospect", f"c-{n}") for n in range(1234)],
         *[abandonment("abandoned", kind) for kind in ("browse", "cart", "checkout") for _ in range(1111)],
@@ -208,7 +208,7 @@ def test_the_screen_shows_every_figure_and_fits(width: int) -> None:
 
 
 def test_without_a_terminal_there_is_one_line() -> None:
-    shown = board(stage_change(None, "visitor"), abandonment("abandoned"))
+    shown = statistics_of(stage_change(None, "visitor"), abandonment("abandoned"))
     shown.played = 2_000
     shown.update_from_metrics(Scrape(METRICS), 0.0)
     line = progress_line(shown, "History")
@@ -216,7 +216,7 @@ def test_without_a_terminal_there_is_one_line() -> None:
 
 
 def test_the_summary_holds_what_the_readme_promises() -> None:
-    shown = board(
+    shown = statistics_of(
         stage_change(None, "visitor"),
         stage_change("visitor", "prospect"),
         abandonment("abandoned"),

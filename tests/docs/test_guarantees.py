@@ -58,7 +58,7 @@ def test_the_figures_are_those_that_are_kept() -> None:
     assert read(CHAOS_PAGE) == with_figures(read(CHAOS_PAGE)), "run: make docs"
 
 
-def test_every_figure_says_when_it_was_found_by_which_commit_and_how_long_the_run_was() -> None:
+def test_every_figure_has_its_date_commit_and_length_of_run() -> None:
     kept = verdicts(VERDICTS)
     assert kept
     for verdict in kept:
