@@ -52,7 +52,7 @@ How to read the tables below, in short:
 
 
 def render(common: Common, own: list[Scenario], picture: str, sizes: str = "") -> str:
-    """The page. `picture` is where its plot is, beside it; `sizes` that of the cost over customers, if there is one."""
+    """Return the page. `picture` is the file of its plot, beside it; `sizes` that of the cost over customers."""
     parts = [INTRODUCTION, *_goals(common, own), f"![CPU per event]({picture})\n"]
     warming = common.machine["warming"]
     parts.append(LEGEND.format(warming_events=warming["events"], warming_rounds=warming["rounds"]))
@@ -256,7 +256,7 @@ def write(paths: Iterable[Path], report: Path = REPORT) -> None:
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", nargs="*", type=Path, help="files of results; the newest by default")
     write(parser.parse_args().results or newest())

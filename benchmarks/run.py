@@ -147,7 +147,7 @@ def _reason(error: Exception) -> str:
 
 
 def progress_line(row: dict[str, Any]) -> str:
-    """A trial in a line, for who waits."""
+    """Return one line about a trial, printed during the run."""
     name = f"{row['peer']}, {row['jit']}" if row["jit"] else row["peer"]
     head = f"{row['events']:>9} {row['mode']:7} #{row['round']} {name:22} "
     if "error" in row:
@@ -164,7 +164,7 @@ def progress_line(row: dict[str, Any]) -> str:
 
 
 def main() -> int:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(
         prog="make bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -200,7 +200,7 @@ def main() -> int:
     whole = not given.quick and names == list(known) and modes == list(MODES)
     path = run(plan)
     if runs := (SCENARIO_RUNS if whole else 0) if given.scenarios is None else given.scenarios:
-        with Broker() as broker:  # one of its own: what the peers left on theirs is nothing to our worker
+        with Broker() as broker:  # a new one, without the records that the peers left on theirs
             asyncio.run(scenarios.run(broker, runs))
     to = report.REPORT if whole else path.with_suffix(".md")
     report.write([path], to)

@@ -17,7 +17,7 @@ class Arguments(NamedTuple):
     """host:port of the broker"""
     input: str
     output: str
-    """topics, of 4 partitions each; both are there"""
+    """topics with 4 partitions each; both exist"""
     group: str
     """consumer group or application id: new for each run, the same when it is restarted"""
     events: int

@@ -38,7 +38,7 @@ def new() -> State:
 
 
 def step(state: State, customer: str, kind: str, at: int, product: str, quantity: int) -> Sequence[Output]:
-    """Take one event into `state`; returns the changes of stage, in order."""
+    """Apply one event to `state` and return the stage changes, in order."""
     counts = state["counts"]
     counts[kind] = count = counts[kind] + 1
     if at > state["last_seen"]:
