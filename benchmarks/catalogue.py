@@ -16,63 +16,63 @@ from benchmarks.peers.arguments import Arguments
 from streams.core.engine import partition_engine
 
 Store = Literal["changelog", "directory", "none"]
-"""Where a peer's state outlasts it: on a topic of the broker, in its state directory alone, or nowhere."""
+"""Place where a peer's state survives it: a topic of the broker, its state directory, or none."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Peer:
-    """One in Python: a process of its own for each trial."""
+    """A peer in Python: one process for each trial."""
 
     name: str
     module: str
     store: Store
     packages: tuple[str, ...]
-    """The distributions whose versions are told."""
+    """Distributions whose versions the report shows."""
     default_interval: str
-    """How often it commits by default, and by whose word."""
+    """Default interval between commits, with its source."""
     settings: str
-    """What else of its configuration is to be known."""
+    """The rest of the configuration that a reader must know."""
     parse: Callable[[bytes], dict[str, Any]] = json.loads
-    """From a value on its output topic to the fields of the job's outputs."""
+    """Parses a value of its output topic into the fields of the job's outputs."""
     prepare: Callable[[Arguments], None] | None = None
-    """What is to be done before it can be started."""
+    """Called before the peer is started."""
     committed: Callable[[Arguments], int] | None = None
-    """How many events it has made durable; None where its consumer group says so."""
+    """Returns the number of events made durable; None if the offsets of its consumer group show it."""
 
     @property
     def versions(self) -> str:
-        """Of what it is made of."""
+        """Versions of its distributions."""
         return ", ".join(f"{package} {version(package)}" for package in self.packages)
 
     def command(self, given: Arguments) -> list[str]:
-        """How it is started."""
+        """Return the command that starts it."""
         return [sys.executable, "-m", self.module, *arguments.command(given)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class JvmPeer:
-    """One on the JVM: it does the job several times in one process, so that the first is cold and the others warm."""
+    """A peer on the JVM: it does the job several times in one process. The first time is cold, the others are warm."""
 
     name: str
     program: build.Peer
     store: Store
     packages: dict[str, str]
-    """What it is called to what the pom calls it."""
+    """Names of its packages, with their names in the pom."""
     default_interval: str
     settings: str
     options: tuple[str, ...] = ()
-    """For the program, besides those that all have."""
+    """Options of the program beside the common ones."""
 
     @property
     def versions(self) -> str:
-        """Of what it is made of; all else is in the README of these peers."""
+        """Versions of its packages; the README of these peers has the rest."""
         pom = ET.parse(build.HERE / "pom.xml")
         return ", ".join(f"{name} {pom.findtext(f'.//{{*}}{key}.version')}" for name, key in self.packages.items())
 
     def command(self, given: Arguments, *options: str) -> list[str]:
-        """How it is started."""
-        said = [part for option in arguments.command(given) for part in option.split("=", 1)]
-        return [*build.command(self.program), *said, *self.options, *options]
+        """Return the command that starts it."""
+        common = [part for option in arguments.command(given) for part in option.split("=", 1)]
+        return [*build.command(self.program), *common, *self.options, *options]
 
 
 OURS: Final = "lifecycle-streams"

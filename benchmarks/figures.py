@@ -13,7 +13,7 @@ Row = dict[str, Any]
 
 
 class Spread(NamedTuple):
-    """Of one figure over the rounds."""
+    """Median and range of one figure over the rounds."""
 
     median: float
     least: float
@@ -21,13 +21,13 @@ class Spread(NamedTuple):
 
     @classmethod
     def of(cls, values: Iterable[float]) -> Spread | None:
-        """None where there are no values."""
+        """Return the spread of the values, None without values."""
         found = list(values)
         return cls(statistics.median(found), min(found), max(found)) if found else None
 
 
 class Contestant(NamedTuple):
-    """A peer as the tables have it."""
+    """A peer, as one row of the tables."""
 
     peer: str
     jit: str | None
@@ -38,7 +38,7 @@ class Contestant(NamedTuple):
 
 
 class Column(NamedTuple):
-    """What is compared with one another: the same job, as often durable."""
+    """Trials that are comparable: the same job with the same commit interval."""
 
     events: int
     customers: int
@@ -46,7 +46,7 @@ class Column(NamedTuple):
 
 
 class Goal(NamedTuple):
-    """Our CPU per event may be so many times another's."""
+    """A limit of our CPU per event, as a multiple of another peer's."""
 
     says: str
     other: Contestant
@@ -64,18 +64,18 @@ GOALS: Final = (
 
 
 FAULTS: Final = ("error", "differs", "recovered_differs", "recovery_error")
-"""What a row has when not all went well, as sentences."""
+"""Fields of a row with a fault, each a sentence."""
 
 
 class Common:
     """The common job: a run of it, or several on the same machine, by the same versions."""
 
     def __init__(self, rows: Iterable[Row]) -> None:
-        """Raises `ValueError` if runs cannot be told together."""
+        """Raise `ValueError` if the runs cannot be combined."""
         self.machine: Row = {}
         self.peers: list[Row] = []
         self.began: list[str] = []
-        """When each run did."""
+        """Start times of the runs."""
         self._trials: dict[Column, dict[Contestant, list[Row]]] = {}
         for row in rows:
             if row["kind"] == "machine":
@@ -84,7 +84,7 @@ class Common:
                     raise ValueError(f"the run of {row['began']} was on another machine, or warmed otherwise")
                 self.machine = self.machine or row
             elif row["kind"] == "peer":
-                if other := [one for one in self.peers if one["peer"] == row["peer"] and one != row]:
+                if other := [peer for peer in self.peers if peer["peer"] == row["peer"] and peer != row]:
                     raise ValueError(f"{row['peer']} is not the same in all runs: {row}, {other[0]}")
                 if row not in self.peers:
                     self.peers.append(row)
@@ -96,37 +96,37 @@ class Common:
 
     @property
     def columns(self) -> list[Column]:
-        """In the order of the run."""
+        """Columns in the order of the run."""
         return list(self._trials)
 
     def rounds(self, column: Column) -> int:
-        """How many there were."""
+        """Return the number of rounds."""
         return len({row["round"] for row in self._trials[column].get(OURS, [])})
 
     def contestants(self, column: Column) -> list[Contestant]:
-        """In the order in which the peers are listed."""
+        """Return the contestants in the order in which the peers are listed."""
         order = [peer["peer"] for peer in self.peers]
-        return sorted(self._trials[column], key=lambda one: (order.index(one.peer), one.jit or ""))
+        return sorted(self._trials[column], key=lambda contestant: (order.index(contestant.peer), contestant.jit or ""))
 
     def trials(self, column: Column, contestant: Contestant) -> list[Row]:
-        """Those that came through."""
+        """Return the trials that completed."""
         return [row for row in self._all(column, contestant) if "error" not in row]
 
     def errors(self, column: Column, contestant: Contestant) -> list[str]:
-        """What kept the others from it."""
+        """Return the errors of the trials that did not complete."""
         return [row["error"] for row in self._all(column, contestant) if "error" in row]
 
     def sound(self, column: Column, contestant: Contestant) -> bool:
-        """Whether every trial came through, and with the right outputs."""
+        """Return True if every trial completed with the right outputs."""
         rows = self._all(column, contestant)
         return not any(row.get(key) for row in rows for key in FAULTS)
 
     def spread(self, column: Column, contestant: Contestant, name: str, per: float = 1.0) -> Spread | None:
-        """Of a figure, divided by `per`."""
+        """Return the spread of a figure, divided by `per`."""
         return Spread.of(row[name] / per for row in self.trials(column, contestant) if name in row)
 
     def ratio(self, column: Column, other: Contestant) -> Spread | None:
-        """Our CPU per event by another's, round by round: what the machine did to a round it did to both."""
+        """Return our CPU per event divided by another's, round by round: disturbances of a round affect both."""
         theirs = {row["round"]: row["job_cpu_s"] for row in self.trials(column, other)}
         return Spread.of(
             row["job_cpu_s"] / theirs[row["round"]] for row in self.trials(column, OURS) if row["round"] in theirs
@@ -150,11 +150,11 @@ class Scenario(NamedTuple):
     goal: str
     """`<= 8`, `< 2`, `>= 20`; empty where none was set"""
     runs: tuple[float, ...]
-    """What `value` is the median of."""
+    """Values of the runs, whose median is `value`."""
 
     @property
     def met(self) -> bool | None:
-        """None where there is no goal."""
+        """True if the goal is met, None without a goal."""
         if not self.goal:
             return None
         operator, bound = _GOAL.fullmatch(self.goal.strip()).groups()  # type: ignore[union-attr]
@@ -168,33 +168,33 @@ class Scenario(NamedTuple):
 
 
 SCENARIOS: Final = ("latency", "idle", "mix", "identity_resolution", "scale", "exactly_once", "recovery", "memory")
-"""Those with goals: the report has a row of each, also if it was not run."""
+"""Scenarios with goals: the report has a row for each, also if it was not run."""
 
 _GOAL = re.compile(r"(<=|<|>=|>)\s*([\d.]+)")
 
 
 def scenarios(rows: Iterable[Row]) -> list[Scenario]:
-    """The latest of each."""
+    """Return the latest figure of each scenario and metric."""
     latest = {(row["scenario"], row["metric"]): row for row in rows}
     return [Scenario(**{f: row[f] for f in Scenario._fields} | {"runs": tuple(row["runs"])}) for row in latest.values()]
 
 
 class AtSize(NamedTuple):
-    """What an event cost to workers who knew so many customers."""
+    """Cost of an event, in microseconds, for workers with that number of customers."""
 
     customers: int
     us: float
 
 
 def by_customers(own: Iterable[Scenario]) -> list[AtSize]:
-    """Of the scenario `scale`, fewest customers first: the figures of the same number of events, as many as there are.
+    """Return the figures of the scenario `scale`, fewest customers first, of the number of events with most figures.
 
-    Empty where there are fewer than two: they show nothing.
+    Empty if there are fewer than two, which would show nothing.
     """
     found: dict[str, list[AtSize]] = {}
-    for one in own:
-        if one.scenario == "scale" and (match := _SIZE.fullmatch(one.metric)):
-            found.setdefault(match["events"], []).append(AtSize(int(match["customers"]), one.value))
+    for figure in own:
+        if figure.scenario == "scale" and (match := _SIZE.fullmatch(figure.metric)):
+            found.setdefault(match["events"], []).append(AtSize(int(match["customers"]), figure.value))
     largest = max(found.values(), key=len, default=[])
     return sorted(largest) if len(largest) > 1 else []
 
@@ -203,5 +203,5 @@ _SIZE = re.compile(r"CPU per event, (?P<customers>\d+) customers, (?P<events>\d+
 
 
 def read(path: Path) -> list[Row]:
-    """The rows of a file of results; none if it is not there."""
+    """Return the rows of a file of results; none if the file does not exist."""
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []

@@ -1,4 +1,4 @@
-"""The common job: its events, and an oracle that says what must come out. Every peer does exactly this.
+"""The common job: its events, and an oracle that computes the expected outputs. Every peer does exactly this job.
 
 Events are JSON of about 220 bytes on one topic of 4 partitions, keyed by customer (Kafka's default partitioner), in
 time order per partition. Per customer a job keeps: counts per event type, last seen (a maximum), the cart (product id
@@ -30,7 +30,7 @@ START_MS: Final = 1_767_225_600_000
 """2026-01-01T00:00:00Z"""
 STEP_MS: Final = 20
 PARETO: Final = 1.16
-"""Shape: 20 % of the customers do 80 % of the events."""
+"""Shape of the distribution in which 20 % of the customers have 80 % of the events."""
 
 TYPES: Final = {
     "page_viewed": 40,
@@ -51,11 +51,11 @@ RULES: Final = (
     (("visitor", "engaged"), "cart", "product_added", 1),
     (("visitor",), "engaged", "product_viewed", 3),
 )
-"""From one of these stages to that one, once so many events of that type were counted."""
+"""Transitions: from one of these stages, to that stage, when that number of events of that type was counted."""
 
 
 def events(number: int, customers: int = CUSTOMERS, seed: int = SEED) -> Iterator[tuple[bytes, bytes]]:
-    """Key and value of each record, in order of time. The first n of a longer run are the run of n."""
+    """Yield key and value of each record, in time order. The first n of a longer run equal a run of n."""
     draw = random.Random(seed)
     weights = list(accumulate(draw.paretovariate(PARETO) for _ in range(customers)))
     total = weights[-1]
@@ -79,7 +79,7 @@ def events(number: int, customers: int = CUSTOMERS, seed: int = SEED) -> Iterato
 
 
 def oracle(records: Iterator[tuple[bytes, bytes]]) -> dict[str, list[dict[str, Any]]]:
-    """The outputs that must come out, per customer in their order. Written for clearness, not for speed."""
+    """Return the expected outputs of each customer, in order. Written for clarity, not for speed."""
     state: dict[str, dict[str, Any]] = {}
     outputs: dict[str, list[dict[str, Any]]] = {}
     for _, value in records:
@@ -112,7 +112,7 @@ def oracle(records: Iterator[tuple[bytes, bytes]]) -> dict[str, list[dict[str, A
 
 
 def differences(expected: dict[str, list[dict[str, Any]]], got: dict[str, list[dict[str, Any]]]) -> str | None:
-    """In what a peer's outputs (in the order of their topic) differ from the oracle's; None: in nothing."""
+    """Return the difference of a peer's outputs (in the order of their topic) from the oracle's, None if equal."""
     wrong = [customer for customer in expected.keys() | got.keys() if expected.get(customer) != got.get(customer)]
     if not wrong:
         return None

@@ -21,18 +21,18 @@ WARM = "warm"
 
 
 class Warming(NamedTuple):
-    """When a JVM is warm, and what of it is then measured."""
+    """Definition of a warm JVM, and of the measurement on it."""
 
     events: int
-    """after so many"""
+    """Events after which the JVM is warm."""
     rounds: int
-    """the median of so many"""
+    """Warm rounds, whose median is taken."""
 
 
 class JvmTrial:
-    """Everything of it has names of its own on the broker and in the work directory.
+    """A trial with its own names on the broker and in the work directory.
 
-    These peers say themselves when they are done: all events processed, and that durable.
+    These peers report themselves when they are done: all events are processed and durable.
     """
 
     def __init__(self, cluster: Cluster, work: Work, peer: JvmPeer, mode: str, directory: Path, number: int) -> None:
@@ -46,7 +46,7 @@ class JvmTrial:
     # -- the job
 
     def run(self, warming: Warming) -> dict[str, Figures]:
-        """The first round is cold; of the warm ones the median of each figure is given."""
+        """Return the figures of the cold first round, and the medians of the warm rounds."""
         given = self._given
         rounds = max(1, math.ceil(warming.events / self._work.number)) + warming.rounds
         self._prepare(given, self._work.records, rounds)
@@ -99,9 +99,9 @@ class JvmTrial:
     def _restart(self, given: Arguments) -> tuple[float, float]:
         with self._process(given, "--recover") as process:
             process.line(START_S)
-            told = json.loads(process.line(self._work.patience_s).line)
+            figures = json.loads(process.line(self._work.patience_s).line)
             process.wait()
-        return told["recovery_s"], told["recovery_cpu_s"]
+        return figures["recovery_s"], figures["recovery_cpu_s"]
 
     # -- the process
 

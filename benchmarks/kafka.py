@@ -1,4 +1,4 @@
-"""The broker of the benchmarks, and what they ask of it: topics, the events, how far a group is, the outputs."""
+"""The broker of the benchmarks, and a client for topics, events, offsets of groups, and outputs."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _WAIT_S: Final = 30.0
 
 
 class Broker(ApacheKafka):
-    """One node with a full JIT and room, so that it is the bottleneck for nobody."""
+    """One node with a full JIT and enough memory, so that it limits no peer."""
 
     jvm = ("-Xms1g", "-Xmx1g", "-XX:+UseG1GC")
 
 
 class Outputs(NamedTuple):
-    """All that is on an output topic."""
+    """All records of an output topic."""
 
     by_customer: dict[str, list[dict[str, Any]]]
     """in the order of the topic"""
@@ -31,7 +31,7 @@ class Outputs(NamedTuple):
 
 
 class Cluster:
-    """A client of the broker, for who measures: none of the peers uses it."""
+    """A client of the broker for measurements. No peer uses it."""
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -40,7 +40,7 @@ class Cluster:
         self._watcher = Consumer({**quiet, "group.id": "benchmark-watcher"})
 
     def create(self, *names: str, appended_times: bool = False) -> None:
-        """Make topics that keep everything; with `appended_times` records bear the time at which they came."""
+        """Create topics that keep everything; with `appended_times` records have their append times as timestamps."""
         config = {"retention.ms": "-1"}
         if appended_times:
             config["message.timestamp.type"] = "LogAppendTime"
@@ -57,7 +57,7 @@ class Cluster:
             future.result(_WAIT_S)
 
     def produce(self, topic: str, records: Iterable[tuple[bytes, bytes]]) -> None:
-        """Put records on a topic, on the partitions where Java clients would; returns when all are there."""
+        """Send records to a topic, on the partitions of Java clients. Return when all are acknowledged."""
         failed: list[Any] = []
         producer = Producer(
             {
@@ -84,7 +84,7 @@ class Cluster:
             raise RuntimeError(f"not all events could be produced: {failed[:1]}")
 
     def warm_up(self, records: Sequence[tuple[bytes, bytes]]) -> None:
-        """Have the broker take and give so many records: its JIT must not be the first trial's to wait for."""
+        """Let the broker append and deliver these records, so that the first trial does not wait for its JIT."""
         self.create("warm-up")
         self.produce("warm-up", records)
         consumer = Consumer({"bootstrap.servers": self.address, "group.id": "benchmark-warm-up"})
@@ -96,14 +96,14 @@ class Cluster:
         self.delete_all()
 
     def count(self, topic: str) -> int:
-        """How many records are on a topic, all partitions together."""
+        """Return the number of records on a topic, over all partitions."""
         return sum(self._ends(topic))
 
     def _ends(self, topic: str) -> list[int]:
         return [self._watcher.get_watermark_offsets(TopicPartition(topic, n), _WAIT_S)[1] for n in range(PARTITIONS)]
 
     def committed(self, group: str, topic: str) -> list[int]:
-        """The offsets that a group has committed; 0 where none."""
+        """Return the offsets that a group has committed, 0 for a partition without one."""
         partitions = [TopicPartition(topic, n) for n in range(PARTITIONS)]
         request = ConsumerGroupTopicPartitions(group, partitions)
         try:
@@ -113,7 +113,7 @@ class Cluster:
         return [max(0, partition.offset) for partition in answer.topic_partitions]
 
     def members(self, group: str) -> int:
-        """How many a group has; one that has just ended may still count."""
+        """Return the number of members of a group; one that has just ended may still count."""
         return len(self._admin.describe_consumer_groups([group])[group].result(_WAIT_S).members)
 
     def outputs(self, topic: str, parse: Callable[[bytes], dict[str, Any]]) -> Outputs:

@@ -1,4 +1,4 @@
-"""What a process and its descendants use: processor time and memory, as Linux accounts them."""
+"""Resource usage of a process and its descendants: processor time and memory, as Linux accounts them."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ _TICK = os.sysconf("SC_CLK_TCK")
 
 
 def cpu_s(pid: int) -> float:
-    """User and system time, seconds, of a process, its threads and its descendants, ended ones too.
+    """Return user and system time, seconds, of a process, its threads and its descendants, also of ended ones.
 
-    Of those that run it is read from their CPU clocks, which count nanoseconds; of those that ended, from what their
-    parents have inherited, in ticks of 10 ms.
+    For running processes it is read from their CPU clocks, which count nanoseconds; for ended ones, from the times
+    that their parents inherited, in ticks of 10 ms.
     """
     return sum(_own(process) + _inherited(process) for process in tree(pid))
 
 
 def peak_rss_mb(pid: int) -> float:
-    """The sum of the largest resident sizes (VmHWM) of a process and its descendants, MB of 10^6 bytes."""
+    """Return the sum of the largest resident sizes (VmHWM) of a process and its descendants, MB of 10^6 bytes."""
     return sum(_high_water(process) for process in tree(pid)) / 1e6
 
 
 def tree(pid: int) -> list[int]:
-    """A process and its descendants that run."""
+    """Return a process and its running descendants."""
     found = [pid]
     for process in found:
         try:

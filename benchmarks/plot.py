@@ -13,7 +13,7 @@ from benchmarks.figures import OURS, AtSize, Column, Common, Contestant, Spread
 
 
 class Style(NamedTuple):
-    """Of a mode."""
+    """Style of the marks of one mode."""
 
     label: str
     color: str
@@ -27,7 +27,7 @@ STYLES: Final = {
 
 
 def draw(common: Common, path: Path) -> None:
-    """The largest size, both modes; a logarithmic axis, for the slowest takes a hundred times the quickest."""
+    """Draw the largest size in both modes, on a logarithmic axis: the slowest takes a hundred times the quickest."""
     largest = max(column.events for column in common.columns)
     columns = [column for column in common.columns if column.events == largest]
     names = list(dict.fromkeys(one for column in columns for one in common.contestants(column)))
@@ -52,7 +52,7 @@ def draw(common: Common, path: Path) -> None:
 
 
 def draw_sizes(sizes: list[AtSize], path: Path) -> None:
-    """CPU per event over customers: a logarithmic axis for these, and one from 0 for what is to stay flat."""
+    """Draw CPU per event, on an axis from 0, over the number of customers, on a logarithmic axis."""
     figure = Figure(figsize=(8, 3), layout="constrained")
     axes = figure.subplots()
     axes.plot([size.customers for size in sizes], [size.us for size in sizes], "o-", color=STYLES["1s"].color)

@@ -1,4 +1,4 @@
-"""A peer as a process: what it says, when, and what it had used by then."""
+"""A peer as a process: the lines that it prints, with their times and the resources used until then."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STOP_S = 30.0
 
 
 class Failed(Exception):
-    """A peer ended, or did not do in time what it should."""
+    """A peer ended, or did not do its work in time."""
 
 
 class Said(NamedTuple):
@@ -30,12 +30,12 @@ class Said(NamedTuple):
     at: float
     """epoch seconds"""
     cpu_s: float
-    """what the process had used when it said so"""
+    """processor seconds used until then"""
 
 
 class Process:
-    """Started when made, stopped at the end of a `with` block; in a session of its own, so that its descendants are
-    stopped too. What it writes to standard error goes to `log`."""
+    """A process that is started when constructed and stopped at the end of a `with` block. It has its own session, so
+    that its descendants are stopped too. Its standard error goes to `log`."""
 
     def __init__(self, command: list[str], log: Path) -> None:
         self._log = log
@@ -56,23 +56,23 @@ class Process:
 
     @property
     def cpu_s(self) -> float:
-        """What it has used so far."""
+        """Processor seconds used so far."""
         return measure.cpu_s(self._process.pid)
 
     @property
     def peak_rss_mb(self) -> float:
-        """The most that was resident so far."""
+        """Largest resident size so far."""
         return measure.peak_rss_mb(self._process.pid)
 
     def go(self) -> None:
         """Give it a line on its standard input, if it waits for one."""
         assert self._process.stdin is not None
-        with suppress(BrokenPipeError):  # it has ended: who waits for its next line is told
+        with suppress(BrokenPipeError):  # it has ended: reading its next line raises `Failed`
             self._process.stdin.write("\n")
             self._process.stdin.flush()
 
     def line(self, timeout: float) -> Said:
-        """The next line that it says."""
+        """Return its next line of output. Raise `Failed` if it ended or prints none within `timeout` seconds."""
         give_up = time.monotonic() + timeout
         while True:
             try:
@@ -102,7 +102,7 @@ class Process:
             raise Failed(f"it ended with code {code}: {(self._written() or ['it says nothing'])[-1]}")
 
     def wait(self) -> None:
-        """Until it ends by itself, having said all it has to say."""
+        """Wait until it ends by itself. Raise `Failed` if it does not, or ends with another code than 0."""
         try:
             code = self._process.wait(STOP_S)
         except subprocess.TimeoutExpired:
@@ -111,7 +111,7 @@ class Process:
             raise Failed(f"it ended with code {code}")
 
     def stop(self) -> None:
-        """SIGTERM, and SIGKILL to what is left of it after 30 s."""
+        """Stop it with SIGTERM, and with SIGKILL after 30 s."""
         if self._process.poll() is None:
             self._process.terminate()
             try:
@@ -121,7 +121,7 @@ class Process:
                 self._process.wait()
 
     def _written(self) -> list[str]:
-        """On standard error."""
+        """Return its lines on standard error."""
         return self._log.read_text(errors="replace").strip().splitlines()
 
     def _read(self) -> None:

@@ -1,4 +1,4 @@
-"""Writes REPORT.md and its plot from files of results. What it says is computed from them, the goals' outcome too.
+"""Writes REPORT.md and its plot from files of results. All statements are computed from them, also those on goals.
 
 python -m benchmarks.report                 # the newest run of the common job, and the scenarios
 python -m benchmarks.report common-….jsonl common-….jsonl    # of several runs on one machine, one page
@@ -52,7 +52,7 @@ How to read the tables below, in short:
 
 
 def render(common: Common, own: list[Scenario], picture: str, sizes: str = "") -> str:
-    """The page. `picture` is where its plot is, beside it; `sizes` that of the cost over customers, if there is one."""
+    """Return the page. `picture` is the file of its plot, beside it; `sizes` that of the cost over customers."""
     parts = [INTRODUCTION, *_goals(common, own), f"![CPU per event]({picture})\n"]
     warming = common.machine["warming"]
     parts.append(LEGEND.format(warming_events=warming["events"], warming_rounds=warming["rounds"]))
@@ -221,7 +221,7 @@ def _spread(spread: Spread | None, digits: int | None = None) -> str:
 
 
 def _number(value: float, digits: int | None = None) -> str:
-    """With so many digits after the point; by default with as many as tell values of its size apart."""
+    """Return the value with `digits` decimals, by default as many as values of its size need."""
     if digits is None:
         digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
     return f"{value:,.{digits}f}"
@@ -233,7 +233,7 @@ def _table(head: list[str], rows: Iterable[list[str]]) -> str:
 
 
 def newest() -> list[Path]:
-    """The last run of the common job."""
+    """Return the results of the last run of the common job."""
     runs = sorted(RESULTS.glob("common-*.jsonl"))
     if not runs:
         raise SystemExit("there are no results: run make bench first")
@@ -241,8 +241,9 @@ def newest() -> list[Path]:
 
 
 def write(paths: Iterable[Path], report: Path = REPORT) -> None:
-    """Called at the end of a run, and by the command line. Raises `ValueError` if runs cannot be told together."""
-    from benchmarks import plot  # matplotlib is there where the peers are; the page can be made without
+    """Write the report. Called at the end of a run, and by the command line. Raise `ValueError` if the runs cannot be
+    combined."""
+    from benchmarks import plot  # matplotlib is installed with the peers; the page can be made without it
 
     common, own = Common(row for path in paths for row in read(path)), scenarios(read(RESULTS / "scenarios.jsonl"))
     picture = report.with_name(f"{report.stem.lower()}.svg")
@@ -255,7 +256,7 @@ def write(paths: Iterable[Path], report: Path = REPORT) -> None:
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", nargs="*", type=Path, help="files of results; the newest by default")
     write(parser.parse_args().results or newest())

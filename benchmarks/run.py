@@ -1,6 +1,6 @@
-"""`make bench`: the common job by every peer, interleaved, against one broker; the scenarios of our own; the report.
+"""`make bench`: the common job by every peer, interleaved, on one broker; the scenarios of our own worker; the report.
 
-A run of every peer in both modes writes the report of the project, any other one of its own beside its figures.
+A run of every peer in both modes writes the report of the project; any other run writes a report beside its figures.
 
 python -m benchmarks.run --quick
 python -m benchmarks.run --events 200000,1000000 --rounds 5 --peers lifecycle-streams,faust --modes 1s
@@ -37,16 +37,16 @@ from streams.devtools.apache_kafka import VERSION
 RESULTS: Final = Path(__file__).parent / "results"
 QUICK_EVENTS: Final = 20_000
 WARMING: Final = Warming(1_000_000, 3)
-"""The JIT needs as many events until the figures hold still."""
+"""The JIT needs that many events until the figures are stable."""
 RECOVERY_MODE: Final = "1s"
-"""What there is to recover does not depend on the mode, so it is measured in one."""
+"""The state to recover does not depend on the mode, so recovery is measured in one mode."""
 
 
 AnyPeer = Peer | JvmPeer
 
 
 class Plan(NamedTuple):
-    """What is run."""
+    """The plan of a run."""
 
     sizes: list[int]
     customers: int
@@ -57,7 +57,7 @@ class Plan(NamedTuple):
 
 
 class Results:
-    """A file of one JSON line per figure, written at once: what was measured stays when a later trial fails."""
+    """A file with one JSON line per figure, written at once: measurements stay if a later trial fails."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(exist_ok=True)
@@ -69,7 +69,7 @@ class Results:
 
 
 def machine() -> dict[str, Any]:
-    """What it ran on."""
+    """Return a description of the machine."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     models = (line.split(":")[1].strip() for line in lines if line.startswith("model name"))
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -84,7 +84,8 @@ def machine() -> dict[str, Any]:
 
 
 def schedule(rounds: int, modes: list[str], peers: list[AnyPeer]) -> Iterator[tuple[int, str, AnyPeer]]:
-    """Every peer once in each mode, then all again; each round begins with another, so that none has the best place."""
+    """Yield every peer once in each mode, then all again. Each round begins with another peer, so that no peer always
+    has the best place."""
     for number in range(rounds):
         turn = number % len(peers)
         for mode in modes:
@@ -93,7 +94,7 @@ def schedule(rounds: int, modes: list[str], peers: list[AnyPeer]) -> Iterator[tu
 
 
 def run(given: Plan) -> Path:
-    """All trials; returns the file of results."""
+    """Run all trials and return the file of results."""
     began = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
     results = Results(RESULTS / f"common-{began}.jsonl")
     results.add({"kind": "machine", "began": began, **machine(), "warming": given.warming._asdict()})
@@ -113,7 +114,7 @@ def run(given: Plan) -> Path:
                 for figures in trial(cluster, work, peer, mode, place, number, given.warming):
                     row = {**said, **figures}
                     results.add(row)
-                    print(told(row), flush=True)
+                    print(progress_line(row), flush=True)
                 cluster.delete_all()
     return results.path
 
@@ -145,8 +146,8 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def told(row: dict[str, Any]) -> str:
-    """A trial in a line, for who waits."""
+def progress_line(row: dict[str, Any]) -> str:
+    """Return one line about a trial, printed during the run."""
     name = f"{row['peer']}, {row['jit']}" if row["jit"] else row["peer"]
     head = f"{row['events']:>9} {row['mode']:7} #{row['round']} {name:22} "
     if "error" in row:
@@ -163,7 +164,7 @@ def told(row: dict[str, Any]) -> str:
 
 
 def main() -> int:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(
         prog="make bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -199,7 +200,7 @@ def main() -> int:
     whole = not given.quick and names == list(known) and modes == list(MODES)
     path = run(plan)
     if runs := (SCENARIO_RUNS if whole else 0) if given.scenarios is None else given.scenarios:
-        with Broker() as broker:  # one of its own: what the peers left on theirs is nothing to our worker
+        with Broker() as broker:  # a new one, without the records that the peers left on theirs
             asyncio.run(scenarios.run(broker, runs))
     to = report.REPORT if whole else path.with_suffix(".md")
     report.write([path], to)

@@ -18,20 +18,19 @@ from benchmarks.work import Work
 POLL_S: Final = 0.05
 IDLE_S: Final = 2.0
 OUTPUTS_S: Final = 10.0
-"""How long outputs may take after the offsets were committed."""
+"""Seconds that outputs may take after the offsets were committed."""
 START_S: Final = 120.0
-"""What has nothing to do with the number of events takes no longer, or the trial has failed."""
+"""Limit, in seconds, of everything that does not depend on the number of events. Beyond it the trial has failed."""
 
 Figures = dict[str, Any]
-"""By name: times in seconds, memory in MB, `differs` None or a sentence."""
+"""Figures by name: times in seconds, memory in MB, `differs` None or a sentence."""
 
 
 class Trial:
-    """Everything of it has names of its own on the broker and in the work directory.
+    """A trial with its own names on the broker and in the work directory.
 
-    What a peer uses while all is done and it only waits for its next commit is not charged to the job: the share of a
-    processor that it takes when idle is measured afterwards, and taken off for the time from its last output to that
-    commit.
+    The idle usage of a peer between its last output and its next commit is not charged to the job: the share of a
+    processor that it takes when idle is measured afterwards, and subtracted for that time.
     """
 
     def __init__(self, cluster: Cluster, work: Work, peer: Peer, mode: str, directory: Path, number: int) -> None:
@@ -45,7 +44,7 @@ class Trial:
     # -- the job
 
     def run(self) -> Figures:
-        """The whole job."""
+        """Run the whole job and return its figures."""
         given, cluster = self._given, self._cluster
         self._prepare(given, self._work.records)
         with self._process(given) as process:
@@ -78,7 +77,7 @@ class Trial:
         return sum(self._cluster.committed(given.group, given.input))
 
     def _wait_for_outputs(self, process: Process) -> None:
-        """They may be too few for good: then the comparison says so."""
+        """Wait for the outputs. If they stay too few, the comparison reports it."""
         try:
             self._wait(process, lambda: self._cluster.count(self._given.output) >= self._work.outputs, OUTPUTS_S)
         except TimeoutError:
@@ -87,10 +86,10 @@ class Trial:
     # -- recovery
 
     def recover(self) -> Figures:
-        """After `run`, if the peer keeps its state.
+        """Measure the recovery of state. Called after `run`, if the peer keeps its state.
 
-        Of two restarts, with the state of the job and with that of a handful of customers: how much longer the first
-        takes from the start of the process to the outputs of one further event per partition, and what more it uses.
+        Compare two restarts, one with the state of the job and one with that of a few customers: the additional time
+        from the start of the process to the outputs of one further event per partition, and the additional usage.
         """
         given, work = self._given, self._work
         bare = self._arguments(f"{self._name}-bare", given.mode)
@@ -110,7 +109,8 @@ class Trial:
         }
 
     def _restart(self, given: Arguments, records: list[tuple[bytes, bytes]]) -> tuple[float, float]:
-        """Each of `records` makes one output. Seconds until the last of them is on its topic, and processor seconds."""
+        """Restart the peer with `records`, each of which causes one output. Return the seconds until the last output is
+        on its topic, and the processor seconds."""
         if self._peer.store == "changelog":  # a new machine, with nothing on its disk
             shutil.rmtree(given.state_dir)
             given.state_dir.mkdir()
@@ -126,7 +126,7 @@ class Trial:
         return last_at - process.started_at, used
 
     def _wait_until_left(self, group: str) -> None:
-        """That a group waits for the session of a member that is gone is no recovery of state."""
+        """Wait until the group has no members: waiting for the session of a dead member is no recovery of state."""
         give_up = time.monotonic() + START_S
         while self._peer.committed is None and self._cluster.members(group):
             if time.monotonic() > give_up:

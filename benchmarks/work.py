@@ -1,4 +1,4 @@
-"""What a trial has to do: the events, what must come out, and further events that show whether state came back."""
+"""The work of a trial: its events, the expected outputs, and further events that show if state was recovered."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Records = list[tuple[bytes, bytes]]
 
 
 class Work:
-    """The same for all trials of a size."""
+    """The work of all trials of one size."""
 
     def __init__(self, number: int, customers: int = CUSTOMERS) -> None:
         self.number = number
@@ -23,23 +23,24 @@ class Work:
         self.expected = oracle(iter(self.records))
         self.outputs = sum(map(len, self.expected.values()))
         self.patience_s = 120 + number * 0.002
-        """The job, or the recovery of its state, takes no longer, or the trial has failed."""
+        """Limit, in seconds, of the job and of the recovery of its state. Beyond it the trial has failed."""
 
     @cached_property
     def first_orders(self) -> Records:
-        """One more event per partition, of a customer who is known and has ordered nothing. It makes one output, whose
-        `from` and `sequence` tell whether the state was there."""
+        """One more event per partition, of a known customer without orders. It causes one output, whose `from` and
+        `sequence` show if the state was recovered."""
         return [_order(customer, self.number + n) for n, customer in enumerate(self._one_per_partition())]
 
     @cached_property
     def second_orders(self) -> Records:
-        """To a peer that knows no more than the first orders, these make one output each as well."""
+        """One more order of the same customers each. They cause one output each also in a peer that has only processed
+        the first orders."""
         later = self.number + PARTITIONS
         return [_order(customer, later + n) for n, customer in enumerate(self._one_per_partition())]
 
     @cached_property
     def expected_with_orders(self) -> dict[str, list[dict[str, Any]]]:
-        """What must have come out after the first orders, too."""
+        """Expected outputs after the first orders."""
         return oracle(itertools.chain(self.records, self.first_orders))
 
     def _one_per_partition(self) -> list[str]:

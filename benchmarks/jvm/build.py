@@ -27,13 +27,13 @@ MAIN: Final[dict[Peer, str]] = {
     "flink": "benchmarks.flink.FlinkPeer",
 }
 JVM: Final = ["-Xmx1g", "-XX:+UseSerialGC"]
-"""README.md says why these."""
+"""README.md gives the reasons."""
 
 
 def command(peer: Peer) -> list[str]:
-    """What runs the peer, built if it has changed; the orchestrator and the tests add the options of README.md.
+    """Return the command of the peer, after building it if it has changed. Callers add the options of README.md.
 
-    Raises `Unavailable` where Java or Maven are missing, `UserError` when Maven cannot build it.
+    Raise `Unavailable` if Java or Maven is missing, `UserError` if Maven cannot build it.
     """
     java = _program("java", "openjdk-17-jdk-headless")
     _program("javac", "openjdk-17-jdk-headless")
@@ -51,7 +51,7 @@ def _program(name: str, package: str) -> str:
 
 
 def _build(maven: str) -> None:
-    """Of several that ask at once, one builds. What was built in part does not count."""
+    """Build the peers unless they are up to date. Of concurrent callers one builds. A partial build does not count."""
     OUTPUT.parent.mkdir(parents=True, exist_ok=True)
     built = OUTPUT / "built"
     with OUTPUT.with_suffix(".lock").open("w") as lock:

@@ -23,7 +23,7 @@ AUTO_COMMIT_S = 5.0
 
 
 async def run(given: Arguments) -> None:
-    """Until SIGTERM."""
+    """Run until SIGTERM."""
     consumer = AIOKafkaConsumer(
         given.input,
         bootstrap_servers=given.bootstrap,
@@ -65,7 +65,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def process(states: dict[str, plain.State], value: bytes) -> list[tuple[bytes, bytes]]:
-    """One record; returns keys and values of its outputs."""
+    """Process one record and return keys and values of its outputs."""
     event = _decode(value)
     customer = event.customer_id
     state = states.get(customer)
@@ -78,7 +78,7 @@ def process(states: dict[str, plain.State], value: bytes) -> list[tuple[bytes, b
 async def send(
     producer: AIOKafkaProducer, topic: str, partition: int, outputs: list[tuple[bytes, bytes]]
 ) -> list[asyncio.Future[Any]]:
-    """In as few batches as they fit in; returns their acknowledgements."""
+    """Send the outputs in as few batches as possible and return their acknowledgements."""
     futures = []
     batch = producer.create_batch()
     for key, value in outputs:

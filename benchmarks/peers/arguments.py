@@ -1,4 +1,4 @@
-"""What every peer is told, and how it says that it is about to begin."""
+"""The command line of every peer, and the line by which it reports that it is about to begin."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 MODES = ("default", "1s")
-"""`default`: as often durable as the peer is by default; `1s`: it commits every second."""
+"""`default`: the peer's own commit interval; `1s`: it commits every second."""
 
 
 class Arguments(NamedTuple):
@@ -17,22 +17,22 @@ class Arguments(NamedTuple):
     """host:port of the broker"""
     input: str
     output: str
-    """topics, of 4 partitions each; both are there"""
+    """topics with 4 partitions each; both exist"""
     group: str
     """consumer group or application id: new for each run, the same when it is restarted"""
     events: int
-    """how many there are on the input topic; for those that want to know"""
+    """number of events on the input topic, for peers that use it"""
     mode: str
     state_dir: Path
-    """a directory for the peer's files, made by who starts it"""
+    """a directory for the peer's files, created by the caller"""
 
     def interval(self, default: float) -> float:
-        """Seconds between commits; `default` is the peer's own."""
+        """Return the seconds between commits; `default` is the peer's own interval."""
         return 1.0 if self.mode == "1s" else default
 
 
 def parse(description: str | None) -> Arguments:
-    """Called first by each peer."""
+    """Return the arguments of the command line. Called first by each peer."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("bootstrap", "input", "output", "group"):
         parser.add_argument(f"--{name}", required=True)
@@ -43,10 +43,10 @@ def parse(description: str | None) -> Arguments:
 
 
 def command(arguments: Arguments) -> list[str]:
-    """The other way round, for who starts a peer."""
+    """Return the command line for the arguments, for the process that starts a peer."""
     return [f"--{name.replace('_', '-')}={value}" for name, value in arguments._asdict().items()]
 
 
 def ready() -> None:
-    """Called once all is imported and constructed, before the first poll: from here on the job is measured."""
+    """Report readiness. Called after imports and construction, before the first poll: the job is measured from here."""
     print("ready", flush=True)

@@ -26,7 +26,7 @@ EPOCH_S = 10.0
 
 
 def step(state: plain.State | None, event: dict[str, Any]) -> tuple[plain.State, Iterable[plain.Output]]:
-    """Called with the state of a key, if there is one, and an event."""
+    """Process an event, given the state of its key, if any."""
     known = state or plain.new()
     return known, plain.step(
         known, event["customer_id"], event["type"], event["occurred_at"], event["product_id"], event["quantity"]
@@ -34,7 +34,7 @@ def step(state: plain.State | None, event: dict[str, Any]) -> tuple[plain.State,
 
 
 def create_flow(given: Arguments) -> Dataflow:
-    """The dataflow."""
+    """Return the dataflow."""
     flow = Dataflow("common-job")
     brokers = [given.bootstrap]
     records = kop.input(INPUT, flow, brokers=brokers, topics=[given.input])

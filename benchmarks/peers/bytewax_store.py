@@ -1,4 +1,4 @@
-"""How far Bytewax is, for who measures: it commits to SQLite, in its state directory."""
+"""Reads the progress of Bytewax for the measurement: it commits to SQLite, in its state directory."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ INPUT = "events"
 
 
 def committed(given: Arguments) -> int:
-    """How many events are in closed epochs: what it would resume from, all partitions together."""
+    """Return the number of events in closed epochs, over all partitions: Bytewax would resume there."""
     return sum(_resume_offsets(store) for store in (given.state_dir / DIRECTORY).glob("*.sqlite3"))
 
 
 def _resume_offsets(store: Path) -> int:
-    """Of each partition the snapshot of the latest closed epoch. Values are pickled by a process that we started."""
+    """Return the sum of the partitions' offsets in their latest closed epochs. Our own process pickled them."""
     try:
         with sqlite3.connect(f"file:{store}?mode=ro", uri=True, timeout=1) as database:
             rows = database.execute(

@@ -14,7 +14,7 @@ from benchmarks.peers.confluent_loop import Client
 
 
 def run(given: Arguments) -> None:
-    """Until SIGTERM."""
+    """Run until SIGTERM."""
     client = Client(given)
     consumer, producer = client.consumer, client.producer
     states: dict[str, plain.State] = {}

@@ -24,7 +24,7 @@ AUTO_COMMIT_S = 5.0
 
 
 class Client:
-    """The two of librdkafka, subscribed and told to stop by SIGTERM, and the commit of what was processed."""
+    """Consumer and producer of librdkafka, stopped by SIGTERM, and the commit of processed events."""
 
     def __init__(self, given: Arguments) -> None:
         self.ended = False
@@ -47,12 +47,12 @@ class Client:
         self._due = time.monotonic() + self._interval
 
     def delivered(self, error: object, _message: object) -> None:
-        """The callback of each output."""
+        """Note the failure of an output, if any. The callback of each output."""
         if error is not None:
             self._failed.append(error)
 
     def commit_if_due(self, uncommitted: int) -> int:
-        """Commit once the interval is over; how many records are uncommitted now."""
+        """Commit if the interval is over. Return the number of uncommitted records."""
         if time.monotonic() < self._due:
             return uncommitted
         if uncommitted:
@@ -61,7 +61,7 @@ class Client:
         return 0
 
     def commit(self) -> None:
-        """First all outputs, then the offsets."""
+        """Send all outputs, then commit the offsets."""
         if self.producer.flush(30) or self._failed:
             sys.exit(f"outputs were not delivered: {self._failed[:1]}")
         self.consumer.commit(asynchronous=False)
@@ -71,7 +71,7 @@ class Client:
 
 
 def run(given: Arguments) -> None:
-    """Until SIGTERM."""
+    """Run until SIGTERM."""
     client = Client(given)
     consumer, producer, delivered = client.consumer, client.producer, client.delivered
     decode = msgspec.json.Decoder(plain.Event).decode

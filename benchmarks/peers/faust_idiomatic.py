@@ -18,7 +18,7 @@ COMMIT_S = 2.8
 
 
 def create_app(given: Arguments) -> faust.App:
-    """The application."""
+    """Return the application."""
     app = faust.App(
         given.group,
         broker=f"kafka://{given.bootstrap}",

@@ -31,7 +31,7 @@ COMMIT_S = 1.0
 
 
 def _counted(type_: str, number: int) -> CompiledRule:
-    """So many events of that type, as a playbook's file would say it."""
+    """Return the rule for `number` events of a type, as the file of a playbook would have it."""
     return compile_rule(f"count('{type_}') >= {number}", Vocabulary())
 
 
@@ -50,7 +50,8 @@ PLAYBOOK: Final = Playbook(
 
 
 def settings(given: Arguments) -> Settings:
-    """The worker's. What the outputs are not on has names of its own, so that runs share nothing."""
+    """Return the worker's settings. All topics but that of the outputs have names of this run, so that runs share
+    nothing."""
     names = {name: f"{given.group}-{name}" for name in ("orders", "abandonments", "triggers", "dead-letters")}
     return load(
         {
@@ -71,12 +72,12 @@ def settings(given: Arguments) -> Settings:
 
 
 def prepare(given: Arguments) -> None:
-    """Make the topics that are missing; called by who starts the worker, as `lifecycle topics` would be."""
+    """Create the missing topics. Called before the worker is started, like `lifecycle topics`."""
     asyncio.run(topics.ensure(settings(given)))
 
 
 def as_output(value: bytes) -> dict[str, Any]:
-    """A stage change in the fields of the job's outputs."""
+    """Return a stage change in the fields of the job's outputs."""
     change = json.loads(value)
     return {
         "customer": change["customer_id"],

@@ -1,7 +1,7 @@
-"""The state of a customer and its step, in plain Python: what all Python peers but ours have inside.
+"""The state of a customer and its update, in plain Python: the logic of all Python peers but ours.
 
-The state is a dict of what JSON can hold, for some peers keep it as JSON. It is quick: after a step no rule applies any
-more, so of the next event only its own type can make one apply.
+The state is a dict of JSON values, since some peers store it as JSON. It is quick: after an update no rule applies, so
+the next event needs only the rules for its own type.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ Output = dict[str, Any]
 STAGES: Final = ("visitor", *dict.fromkeys(to for _, to, _, _ in RULES))
 OF_STAGE: Final = {stage: [(kind, n, to) for of, to, kind, n in RULES if stage in of] for stage in STAGES}
 NEEDED: Final = {stage: {kind: n for kind, n, _ in rules} for stage, rules in OF_STAGE.items()}
-"""How many events of a type make a customer leave a stage."""
+"""Numbers of events by type that make a customer leave a stage."""
 
 
 class Event(msgspec.Struct, gc=False):
-    """What the job needs of an event, for peers that choose their decoder."""
+    """The fields of an event that the job needs, for peers that choose their decoder."""
 
     type: str
     occurred_at: int
@@ -33,12 +33,12 @@ class Event(msgspec.Struct, gc=False):
 
 
 def new() -> State:
-    """A customer not seen yet."""
+    """Return the state of a new customer."""
     return {"counts": dict.fromkeys(TYPES, 0), "last_seen": 0, "cart": {}, "stage": None, "sequence": 0}
 
 
 def step(state: State, customer: str, kind: str, at: int, product: str, quantity: int) -> Sequence[Output]:
-    """Take one event into `state`; returns the changes of stage, in order."""
+    """Apply one event to `state` and return the stage changes, in order."""
     counts = state["counts"]
     counts[kind] = count = counts[kind] + 1
     if at > state["last_seen"]:

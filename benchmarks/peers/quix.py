@@ -14,7 +14,7 @@ COMMIT_S = 5.0
 
 
 def step(event: dict[str, Any], state: State) -> list[plain.Output]:
-    """Called with each event and the state of its key."""
+    """Process an event, given the state of its key."""
     known = state.get("customer") or plain.new()
     outputs = plain.step(
         known, event["customer_id"], event["type"], event["occurred_at"], event["product_id"], event["quantity"]
@@ -24,7 +24,7 @@ def step(event: dict[str, Any], state: State) -> list[plain.Output]:
 
 
 def create_app(given: Arguments) -> Application:
-    """The application."""
+    """Return the application."""
     app = Application(
         broker_address=given.bootstrap,
         consumer_group=given.group,

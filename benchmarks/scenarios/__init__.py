@@ -1,1 +1,1 @@
-"""Scenarios: what our own worker does as a process on Apache Kafka. `python -m benchmarks.scenarios` runs them all."""
+"""Scenarios: measurements of our worker process on Apache Kafka. `python -m benchmarks.scenarios` runs all of them."""

@@ -22,7 +22,7 @@ from streams.settings import Settings
 
 
 async def run(broker: Broker, runs: int) -> None:
-    """Each with its own sizes."""
+    """Run each scenario with its own sizes."""
     await latency.run(broker, runs)
     await idle.run(broker, runs)
     await mix.run(broker, runs)

@@ -1,4 +1,4 @@
-"""What the worker does with many events at once: shared by the scenarios of memory, recovery, scale and mix."""
+"""The worker with many events at once: shared by the scenarios of memory, recovery, scale and mix."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from benchmarks.scenarios.shop import Event, newcomers
 from tests.support.process_cluster import ProcessCluster, WorkerProcess, wait_until
 
 PATIENCE_S = 1_800.0
-"""What a million events and more may take before it is called a failure."""
+"""Seconds that a million events and more may take. Beyond them the run has failed."""
 
 
 def produce(cluster: ProcessCluster, events: Iterable[Event]) -> int:
-    """Put events on their topics; how many."""
+    """Send events to their topics and return their number."""
     settings, number = cluster.settings, 0
     client = kafka.Cluster(settings.broker)
     orders: list[tuple[bytes, bytes]] = []
@@ -39,7 +39,7 @@ def produce(cluster: ProcessCluster, events: Iterable[Event]) -> int:
 
 
 async def done(cluster: ProcessCluster, number: int, group: str = "") -> None:
-    """Wait until so many events, of all there ever were, are committed; by our workers' group if none is named."""
+    """Wait until `number` events, counted from the first, are committed, by our workers' group if none is named."""
     async with cluster.admin() as admin:
         await wait_until(
             lambda: _committed(admin, cluster, group or cluster.settings.app_id, number), f"{number} events", PATIENCE_S
@@ -56,9 +56,9 @@ async def _committed(admin: AIOKafkaAdminClient, cluster: ProcessCluster, group:
 async def cpu_us(
     cluster: ProcessCluster, workers: Sequence[WorkerProcess], before: int, events: Iterable[Event]
 ) -> float:
-    """The CPU of all workers per event, microseconds, that ready workers take for events, having had so many before.
+    """Return the CPU of all workers per event, microseconds, of ready workers that had a number of events before.
 
-    They are stopped while the events are put on their topics: what is measured is a backlog, not how fast it came.
+    The workers are stopped while the events are sent: a backlog is measured, not the speed of its arrival.
     """
     used = sum(map(cpu_s, workers))
     for worker in workers:
@@ -73,6 +73,6 @@ async def cpu_us(
 
 
 async def filled(cluster: ProcessCluster, customers: int, until: int, group: str = "") -> None:
-    """Have the workers of a group take in newcomers, on topics still empty; returns when all are committed."""
+    """Let the workers of a group process new customers, on topics still empty. Return when all are committed."""
     produce(cluster, newcomers(customers, until))
     await done(cluster, customers, group)

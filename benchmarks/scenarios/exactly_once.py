@@ -1,5 +1,5 @@
-"""What `exactly_once` costs: CPU per event against the default mode; how soon a reader of committed records sees what
-came of an event; many partitions in one worker.
+"""Costs of `exactly_once`: CPU per event against the default mode; latency for a reader of committed records; many
+partitions in one worker.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ async def run(
 
 
 async def cpu(broker: Broker, runs: int, events: int) -> None:
-    """The common job in both modes, interleaved; a commit a second."""
+    """Measure the common job in both modes, interleaved, with a commit a second."""
     used: dict[str, list[float]] = {mode: [] for mode in MODES}
     for number in range(runs):
         for mode in MODES if number % 2 == 0 else reversed(MODES):
@@ -51,7 +51,7 @@ async def cpu(broker: Broker, runs: int, events: int) -> None:
 
 
 async def latency(broker: Broker, runs: int, seconds: float) -> None:
-    """From an event's append time to when a reader of committed records is handed its stage change, on one clock."""
+    """Measure the time from an event's append to its stage change at a reader of committed records, on one clock."""
     taken = [await _latencies(broker, seconds) for _ in range(runs)]
     for percent, goal in ((50, ""), (99, "<= 250")):
         values = [percentile(latencies, percent) for latencies in taken]
@@ -79,7 +79,7 @@ async def _latencies(broker: Broker, seconds: float) -> list[float]:
 
 @asynccontextmanager
 async def _reader(cluster: ProcessCluster) -> AsyncIterator[dict[str, float]]:
-    """Another client, which notes when it is handed what came of an event. Raises if something comes twice."""
+    """Run a client that notes the times at which it receives outputs. Raise if an output comes twice."""
     seen: dict[str, float] = {}
     topic = cluster.settings.stage_changes_topic
     consumer = AIOKafkaConsumer(
@@ -111,7 +111,7 @@ async def _reader(cluster: ProcessCluster) -> AsyncIterator[dict[str, float]]:
 
 
 async def many(broker: Broker, runs: int, seconds: float, partitions: int) -> None:
-    """One worker with all of them, an event for each every 200 ms or so, and a commit a second."""
+    """Measure one worker with all partitions, an event for each about every 200 ms, and a commit a second."""
     cores: dict[str, list[float]] = {mode: [] for mode in MODES}
     commits: list[float] = []
     for _ in range(runs):

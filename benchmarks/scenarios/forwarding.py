@@ -1,9 +1,9 @@
-"""What it costs that tasks send to each other: CPU per event of a worker with the default playbook.
+"""Costs of repartitioning and identity resolution: CPU per event of a worker with the default playbook.
 
-Records of topics that are not keyed by customer are forwarded by Kafka to where they belong, so each is read, decoded
-and written once more. That topics which are keyed well pay nothing is measured too, beside what they pay if they are
-not declared so. And what it costs to find out who is who: where nobody has a device, where each event tells the device
-and the customer, and where every other one tells the device alone, and so is handed on to the customer.
+Records of topics that are not keyed by customer are repartitioned through Kafka, so each is read, decoded and written
+once more. Co-partitioned topics are measured too, declared as such (they should cost nothing more) and not declared.
+Identity resolution is measured without devices, with device and customer in each event, and with only the device in
+every other event, which becomes an internal message to the customer.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ EVENTS = 200_000
 FORWARDED = {"clickstream_co_partitioned": "off", "orders_co_partitioned": "off"}
 LINKING = {"identity_resolution": "on"}
 AT_ITS_END = {"backfill_idle": "3s"}
-"""The last records wait until their topics count as read to the end."""
+"""The last records wait until their sources are caught up."""
 SENT = {
     "forwarded": "lifecycle_repartition_sent_records_total",
     "parts": "lifecycle_repartition_sent_parts_total",
@@ -32,12 +32,12 @@ SENT = {
 
 
 def badly_keyed(events: Iterable[Event]) -> Iterable[Event]:
-    """The same events in the same order, with keys that say nothing of their customers."""
+    """Return the same events in the same order, with keys that do not depend on their customers."""
     return (event._replace(customer=f"k{n % 997}") for n, event in enumerate(events))
 
 
 def on_devices(events: Iterable[Event], alone: int) -> Iterable[Event]:
-    """The same events with a device of each customer; of so many, one names nothing else (0: none does)."""
+    """Return the same events with a device of each customer. One of `alone` events names only the device (0: none)."""
     for n, event in enumerate(events):
         document = json.loads(event.value)
         device = document["anonymous_id"] = f"d-{event.customer}"

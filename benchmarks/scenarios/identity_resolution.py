@@ -1,5 +1,5 @@
-"""What it costs in time to find out who is who: how soon a stage change is out at a rate of singly produced events, and
-how fast a backlog is caught up with. What it costs in CPU is in `forwarding`.
+"""Time that identity resolution costs: latency of stage changes at a rate of singly produced events, and throughput on
+a backlog. The scenario `forwarding` measures its CPU.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SECONDS = 30.0
 EVENTS = 200_000
 ALONE = {"all tell customer and device": 0.0, "half tell a device alone": 0.5}
 NEARLY_ALL = 0.98
-"""Of a backlog: the rest waits for the end of the topics to be taken for one, which is a matter of settings."""
+"""Share of a backlog that is measured: the rest waits until the sources are caught up, which depends on settings."""
 
 
 async def run(broker: Broker, runs: int, events: int = EVENTS, seconds: float = SECONDS) -> None:
@@ -33,7 +33,7 @@ async def run(broker: Broker, runs: int, events: int = EVENTS, seconds: float = 
 
 
 async def latency(broker: Broker, runs: int, seconds: float) -> None:
-    """As the scenario of that name, of events that tell their customer, and of those of known devices that do not."""
+    """Measure the latency of events that name their customer, and of events of known devices that do not."""
     for what, alone in ALONE.items():
         results = [await at_rate(broker, RATE, seconds, alone=alone, identity_resolution="on") for _ in range(runs)]
         for percent, goal in ((50, ""), (99, "<= 100")):
@@ -51,7 +51,7 @@ async def latency(broker: Broker, runs: int, seconds: float) -> None:
 
 
 async def catching_up(broker: Broker, runs: int, events: int) -> None:
-    """How many events a second, of a backlog with which a worker begins."""
+    """Measure the events per second of a worker that starts with a backlog."""
     mix = shop.mix(events, job.CUSTOMERS)
     cases = {
         "without linking": (mix, {}),

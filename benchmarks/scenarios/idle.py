@@ -1,4 +1,4 @@
-"""What the worker costs while little happens: CPU as a share of one core, at 1,000 and 100 events/s and at none."""
+"""Costs of a worker at low load: CPU as a share of one core, at 1,000 and 100 events/s and without events."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What the scenarios share: a broker, an application whose worker is as its operator has it, a load, a row of results.
+"""Shared by the scenarios: a broker, an application with the settings of production, a load, a row of results.
 
-Times are the broker's: a record's append time on its input topic, and that of what came of it on the output topic. No
-client's poll is counted, and the clock is one.
+Times are the broker's: the append times of a record on its input topic and of its output on the output topic. So no
+poll of a client is included, and there is one clock.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ OPERATED: Final = {
     "heartbeat_interval": "3s",
     "rebalance_timeout": "10s",
 }
-"""Where the tests' settings are not those of a shop."""
+"""Settings that differ from those of the tests."""
 
 
 @asynccontextmanager
 async def application(broker: Broker, **settings: str) -> AsyncIterator[ProcessCluster]:
-    """An application of its own on the broker; its workers end with the block."""
+    """Provide a new application on the broker; its workers end with the block."""
     with tempfile.TemporaryDirectory(prefix="lifecycle-bench-") as directory:
         cluster = ProcessCluster(broker.address, Path(directory), **{**OPERATED, **settings})
         await cluster.create_topics()
@@ -59,24 +59,24 @@ def load(cluster: ProcessCluster, *arguments: str) -> subprocess.Popen[bytes]:
 
 
 def cpu_s(worker: WorkerProcess) -> float:
-    """Seconds of CPU, user and system, that the worker has used so far."""
+    """Return the seconds of CPU, user and system, that the worker has used so far."""
     return measure.cpu_s(worker.process.pid)
 
 
 def memory_mb(worker: WorkerProcess, what: str = "VmRSS") -> float:
-    """MB (10^6 bytes) that the worker's process has resident now; `VmHWM`: at most so far."""
+    """Return the resident size of the worker's process in MB (10^6 bytes); with `VmHWM` its maximum so far."""
     status = Path(f"/proc/{worker.process.pid}/status").read_text()
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith(f"{what}:")) * 1024 / 1e6
 
 
 def percentile(values: list[float], percent: float) -> float:
-    """The value that so many percent do not exceed."""
+    """Return the value that `percent` percent of the values do not exceed."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
 
 
 def arguments(**defaults: float | str) -> argparse.Namespace:
-    """The command line of a scenario: `--runs`, and what it has defaults for."""
+    """Return the command line of a scenario: `--runs`, and an option for each default."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--runs", type=int, default=RUNS)
     for name, default in defaults.items():

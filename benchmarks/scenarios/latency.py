@@ -1,5 +1,5 @@
-"""From the record's arrival on the input topic to the stage change on the output topic, at 1,000 and 5,000 events/s;
-and at 100, where a poll waits for longer, so that it costs less (`streams.transport.pacing`).
+"""Time from the record's arrival on the input topic to the stage change on the output topic, at 1,000 and 5,000
+events/s; and at 100, where a poll waits for longer, so that it costs less (`streams.transport.pacing`).
 
 Both times are append times of the one broker, in ms.
 """
@@ -13,7 +13,7 @@ from benchmarks.scenarios.lab import arguments, percentile, report
 from benchmarks.scenarios.rates import at_rate
 
 GOALS = {1_000: "<= 50", 5_000: "<= 50", 100: ""}
-"""Of the p99, ms, by the rate."""
+"""Goals of the 99th percentile, ms, by rate."""
 SECONDS = 30.0
 
 

@@ -1,8 +1,8 @@
-"""A shop's live events, at a rate: each produced singly, as by many web servers, with linger 0. A process of its own.
+"""A process that produces a shop's live events at a rate, each singly, as by many web servers, with linger 0.
 
 One event in forty is the first of a new customer, and one in forty an order, most of them a first one: so one in twenty
-is a change of stage, as in the common job. Where devices are told, each customer has one, which is known for theirs
-from their first event on. Written on confluent-kafka, whose C does the work: it must not disturb what is measured.
+causes a stage change, as in the common job. If events name devices, each customer has one, linked by their first event.
+Written on confluent-kafka, whose C does the work: it must not disturb the measurement.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ ORDER: Final = (
 
 
 def producer(broker: str, **settings: Any) -> Producer:
-    """A producer that chooses partitions as our settings' default does."""
+    """Return a producer with the default partitioner of our settings."""
     return Producer({"bootstrap.servers": broker, "partitioner": "murmur2_random", "acks": "all", **settings})
 
 
 def trickle(broker: str, clickstream: str, orders: str, rate: int, seconds: float, alone: float | None = None) -> None:
-    """Produce at the rate, on a fixed schedule: what is late is made up for.
+    """Produce at the rate, on a fixed schedule: delays are made up for.
 
-    `alone`: events tell a device, and so large a share of them nothing else of whose they are; None: they tell none.
+    `alone`: share of events that name only a device, while the others name device and customer; None: without devices.
     """
     singly = producer(broker, **{"linger.ms": 0, "batch.num.messages": 1, "queue.buffering.max.messages": 1_000_000})
     draw = random.Random(1)
@@ -47,16 +47,16 @@ def trickle(broker: str, clickstream: str, orders: str, rate: int, seconds: floa
         now = time.time_ns() // 1_000_000
         newest = n // NEW_EVERY
         customer = newest if n % NEW_EVERY == 0 else draw.randrange(newest + 1)
-        key, whose = f"c-{customer}", f'"customer_id":"c-{customer}"'
+        key, ids = f"c-{customer}", f'"customer_id":"c-{customer}"'
         if alone is not None:
             device = f'"anonymous_id":"d-{customer}"'
-            whose += "," + device
+            ids += "," + device
             if n % NEW_EVERY and draw.random() < alone:
-                key, whose = f"d-{customer}", device
+                key, ids = f"d-{customer}", device
         if n % ORDER_EVERY == 1:
-            topic, value = orders, ORDER % (n, now, whose, n)
+            topic, value = orders, ORDER % (n, now, ids, n)
         else:
-            topic, value = clickstream, CLICK % (n, now, whose, customer, n % 40, n % 2_000)
+            topic, value = clickstream, CLICK % (n, now, ids, customer, n % 40, n % 2_000)
         singly.produce(topic, value, key=key)
         singly.poll(0)
     left = singly.flush(30)
@@ -66,7 +66,7 @@ def trickle(broker: str, clickstream: str, orders: str, rate: int, seconds: floa
 
 
 def main() -> None:
-    """Called by the scenarios as a process."""
+    """Run the process that the scenarios start."""
     parser = argparse.ArgumentParser(description=__doc__)
     for name in ("broker", "clickstream", "orders"):
         parser.add_argument(f"--{name}", required=True)

@@ -1,6 +1,6 @@
 """Resident memory of the worker's process with a million customers in memory, or five million in RocksDB.
 
-The worker has had one event of each. A settled size, not a peak: that is a row of its own.
+The worker has processed one event of each customer. The settled size is measured; the peak is another row.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ GOALS = {"memory": "<= 700", "rocksdb": "<= 1000"}
 
 
 async def run(broker: Broker, runs: int, store: str = "memory", customers: int = 0) -> None:
-    """Measure and report. A store that the settings do not know is an error of theirs."""
+    """Measure and report. The settings reject an unknown store."""
     customers = customers or CUSTOMERS[store]
     resident, peak = [], []
     for _ in range(runs):

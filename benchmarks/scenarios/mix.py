@@ -13,7 +13,7 @@ from benchmarks.scenarios.shop import Event
 
 EVENTS = 200_000
 OUTPUTS = ("stage_changes", "abandonments", "recoveries")
-"""What the mix must bring forth, by its metrics."""
+"""Outputs that the mix must cause, by their metrics."""
 
 COMMON = """
 import sys
@@ -25,7 +25,7 @@ sys.exit(run(load(), playbook=PLAYBOOK))
 
 
 def common(events: int) -> Iterable[Event]:
-    """The common job's, all of them on the clickstream."""
+    """Return the events of the common job, all of them on the clickstream."""
     return (Event(0, key.decode(), False, value) for key, value in job.events(events))
 
 

@@ -1,4 +1,4 @@
-"""What `LIFECYCLE_ORDERING=event_time` costs: how much later outputs come, CPU and memory, at 1,000 events/s."""
+"""Costs of `LIFECYCLE_ORDERING=event_time`: delay of outputs, CPU and memory, at 1,000 events/s."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from benchmarks.scenarios.rates import at_rate
 RATE = 1_000
 SECONDS = 60.0
 SETTLE_S = 25.0
-"""More than lateness, delay and some commits."""
+"""Seconds; more than lateness, delay and some commits."""
 
 
 async def run(broker: Broker, runs: int, seconds: float = SECONDS) -> None:

@@ -29,11 +29,11 @@ SUBJECTS: Final = (
     "product_viewed", "product_added", "product_removed", "cart_viewed", "checkout_started", "order_completed",
     "page_viewed", "message_opened", "message_clicked", "product_reviewed",
 )  # fmt: skip
-"""What the hundred rules are about."""
+"""Subjects of the hundred rules."""
 
 
 def hundred() -> str:
-    """The default playbook with 100 rules more: in the track, in every stage, about events, orders and windows."""
+    """Return the default playbook with 100 more rules in its track, in every stage, on events, orders and windows."""
     text = Path(playbooks.__file__).with_name("ecommerce.yaml").read_text()
     head, marker, tail = text.partition("      # all orders were cancelled or refunded\n")
     assert marker
@@ -51,7 +51,7 @@ def hundred() -> str:
 
 
 def activities(number: int) -> list[Event]:
-    """Days of a shop, decoded."""
+    """Return decoded events of some days of a shop."""
     decoders = {source: Decoder(source, "t", default_currency="EUR", max_future_skew=1 << 60) for source in Source}
     found = []
     for offset, event in enumerate(shop.mix(number, job.CUSTOMERS // 10)):
@@ -61,7 +61,7 @@ def activities(number: int) -> list[Event]:
 
 
 def cpu_us(playbook: Playbook, events: Sequence[Event]) -> tuple[float, int]:
-    """CPU per event, us, and the number of outputs."""
+    """Return the CPU per event, us, and the number of outputs."""
     lifecycle = Lifecycle(playbook)
     profiles: dict[str, Profile] = {}
     outputs: list[Output] = []

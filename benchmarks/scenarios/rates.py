@@ -1,4 +1,4 @@
-"""What the worker does at a rate of singly produced events: shared by `latency` and `idle`."""
+"""The worker at a rate of singly produced events: shared by `latency` and `idle`."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from benchmarks.scenarios.lab import application, cpu_s, load, memory_mb
 from tests.support.process_cluster import ProcessCluster
 
 WARM_UP_S = 15.0
-"""Of each run's beginning, not counted: connections, caches, above all the JIT of the broker, which lags until then."""
+"""Beginning of each run that is not measured: connections, caches, and above all the JIT of the broker warm up."""
 
 
 class AtRate(NamedTuple):
-    """One run."""
+    """Figures of one run."""
 
     cores: float
     """CPU of the worker's process, in cores."""
     memory_mb: float
-    """Resident, at the end."""
+    """Resident memory at the end."""
     latencies_ms: list[float]
-    """From a record's append time on its input topic to that of its stage change on the output topic."""
+    """Times from a record's append on its input topic to that of its stage change on the output topic."""
     of_devices_ms: list[float]
-    """As `latencies_ms`, which has none of these: of events that tell a device alone."""
+    """Latencies of events that name only a device; `latencies_ms` has those of the other events."""
 
 
 async def at_rate(
     broker: Broker, rate: int, seconds: float, settle: float = 1.0, *, alone: float | None = None, **settings: str
 ) -> AtRate:
-    """Let a worker have so many events a second (0: none) for so long. `alone`: see `load`.
+    """Run a worker at a rate of events per second (0: none) for `seconds`. `alone`: see `load`.
 
-    `settle`: s until all is out after the last. What comes in the last so many seconds, but one, is not counted: what
-    held it up was that nothing more came.
+    `settle`: seconds until all outputs are sent after the last event. Stage changes of the last `settle` - 1 seconds
+    are not measured: they waited because no more events came.
     """
     async with application(broker, **settings) as cluster:
         worker = cluster.start_worker()
         await worker.ready()
-        told = [] if alone is None else [f"--alone={alone}"]
-        source = load(cluster, f"--rate={rate}", f"--seconds={WARM_UP_S + seconds}", *told) if rate else None
+        options = [] if alone is None else [f"--alone={alone}"]
+        source = load(cluster, f"--rate={rate}", f"--seconds={WARM_UP_S + seconds}", *options) if rate else None
         await asyncio.sleep(WARM_UP_S)
         counted_from = time.time() * 1000
         used, began = cpu_s(worker), time.monotonic()
@@ -55,8 +55,8 @@ async def at_rate(
 
 
 async def latencies(cluster: ProcessCluster, counted_from: float, counted_to: float) -> tuple[list[float], list[float]]:
-    """Of every stage change by what arrived between, ms: of events that tell their customer, and of others. Raises if
-    one that must be there is missing."""
+    """Return the latencies, ms, of stage changes by events that arrived between the two times: of events that name
+    their customer, and of others. Raise if an expected stage change is missing."""
     settings = cluster.settings
     arrived: dict[str, int] = {}
     alone: set[str] = set()

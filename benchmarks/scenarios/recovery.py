@@ -1,8 +1,9 @@
-"""From the start of a process in place of one that was killed (-9) until it has its state back: ours, and stock Faust.
+"""Recovery time, from the start of a process that replaces a killed one (-9) to its recovered state: our worker, and
+stock Faust.
 
-The dead one's membership has run out before, so that nobody waits for it. Ours has a million customers. Stock Faust,
-which would take too long to fill with so many, has a tenth; what a start takes with nothing to recover is measured as
-well, and the rest is per record. Its values are the events themselves as JSON, of much the same size as our profiles.
+The membership of the killed process has expired before, so that the group does not wait for it. Our worker has a
+million customers. Stock Faust, which would take too long to fill, has a tenth; a start without state is measured as
+well, and the difference is per record. Its values are the events as JSON, of about the size of our profiles.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ STOCK_SHARE = 10
 
 
 async def ours(broker: Broker, customers: int, runs: int) -> tuple[list[float], float, float]:
-    """Seconds to recover so many customers, and none; the resident MB after it."""
+    """Return the seconds to recover `customers` customers, and none, and the resident MB afterwards."""
     async with application(broker) as cluster:
 
         async def start() -> float:
@@ -51,7 +52,7 @@ async def ours(broker: Broker, customers: int, runs: int) -> tuple[list[float], 
 
 
 async def stock(broker: Broker, customers: int, runs: int) -> tuple[list[float], float]:
-    """Seconds that stock Faust takes to recover so many customers, and none."""
+    """Return the seconds that stock Faust takes to recover `customers` customers, and none."""
     async with application(broker) as cluster:
         group = f"{cluster.settings.app_id}-stock"
         running: list[subprocess.Popen[str]] = []

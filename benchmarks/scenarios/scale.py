@@ -14,11 +14,11 @@ EVENTS = 200_000
 CUSTOMERS = (10_000, 100_000, 1_000_000)
 FEW, MANY = CUSTOMERS[0], CUSTOMERS[-1]
 FLAT, LINEAR = "<= 1.2", "<= 1.1"
-"""What an event may cost with a hundred times the customers, and of four times the events, against without."""
+"""Goals of the cost per event with a hundred times the customers, and with four times the events, as ratios."""
 
 
 async def per_event(broker: Broker, events: int, customers: int, workers: int = 1) -> float:
-    """Microseconds of CPU per event of a mix, to workers who know so many customers."""
+    """Return the microseconds of CPU per event of a mix, for workers with that number of customers."""
     async with application(broker) as cluster:
         started = [cluster.start_worker() for _ in range(workers)]
         for worker in started:

@@ -13,17 +13,17 @@ from benchmarks.job import PARETO, START_MS
 from streams.core.model.policy import DAY, SECOND
 
 DAYS: Final = 4
-"""Of a mix: long enough for the first steps of a ladder, and for recoveries."""
+"""Days of a mix: enough for the first steps of a ladder, and for recoveries."""
 PAGES: Final = {"page_viewed": 36, "product_viewed": 46, "product_added": 10, "product_removed": 2, "cart_viewed": 6}
-"""Shares of what happens in a session before its checkout, in percent."""
+"""Shares of event types in a session before its checkout, in percent."""
 CHECKOUT: Final = 0.3
-"""Of sessions in which something was added come to a checkout …"""
+"""Share of sessions with an addition to the cart that reach a checkout."""
 ORDER: Final = 0.65
-"""… of which so many are completed."""
+"""Share of checkouts that are completed."""
 
 
 class Event(NamedTuple):
-    """One record to be; an order goes on the topic of the orders."""
+    """One record to produce; an order goes to the orders topic."""
 
     at: int
     customer: str
@@ -32,9 +32,9 @@ class Event(NamedTuple):
 
 
 def newcomers(number: int, until: int) -> Iterator[Event]:
-    """So many customers who viewed one product each, 50 a millisecond, the last one at `until` (ms).
+    """Yield events of `number` customers who viewed one product each, 50 a millisecond, the last one at `until` (ms).
 
-    Within minutes: until the browse window is over, none of them is a deadline.
+    They are within minutes: until the browse window is over, none of their deadlines is due.
     """
     for n in range(number):
         at = until - (number - 1 - n) // 50
@@ -42,7 +42,7 @@ def newcomers(number: int, until: int) -> Iterator[Event]:
 
 
 def mix(number: int, customers: int, seed: int = 1) -> list[Event]:
-    """So many events in order of time. A fifth of the customers have four fifths of the sessions."""
+    """Return `number` events in time order. A fifth of the customers have four fifths of the sessions."""
     draw = random.Random(seed)
     weights = list(accumulate(draw.paretovariate(PARETO) for _ in range(customers)))
     events: list[Event] = []

@@ -1,4 +1,4 @@
-"""Stock Faust with a plain changelogged table, as its documentation has it: says `recovered` when the table is.
+"""Stock Faust with a plain changelogged table, as in its documentation. Prints `recovered` when the table is.
 
 A process that `recovery` starts, kills and starts again.
 """
@@ -13,7 +13,7 @@ import faust
 
 
 def main() -> None:
-    """Take the events of a topic into a table, one state per customer."""
+    """Store the events of a topic in a table, one state per customer."""
     parser = argparse.ArgumentParser(description=__doc__)
     for name in ("broker", "group", "topic", "partitions", "data-dir"):
         parser.add_argument(f"--{name}", required=True)

@@ -1,7 +1,7 @@
-"""The command line, `lifecycle`. Each command imports what it needs when it runs, so that help and mistakes are quick.
+"""The command line, `lifecycle`. Each command imports its modules when it runs, so that help and errors are quick.
 
-A command ends with the exit code of what it ran: 0, or 1 where that reports a failure. What the user must put right
-(`UserError`) is one line on standard error and exit code 2, as are wrong options.
+Exit codes: 0 for success, 1 for a failure, 2 for an error of the user (`UserError`, printed as one line on standard
+error) and for wrong options.
 """
 
 from __future__ import annotations
@@ -68,9 +68,9 @@ def topics(only_check: bool) -> None:
 @click.argument("person", metavar="CUSTOMER")
 @click.option("--anonymous", is_flag=True, help="CUSTOMER is an anonymous id.")
 def erase(person: str, anonymous: bool) -> None:
-    """Have all that is known of a customer erased. CUSTOMER is an id, or - to read it from standard input.
+    """Request the erasure of a customer. CUSTOMER is an id, or - to read it from standard input.
 
-    Prints the id of the request once the broker has it; the workers carry it out.
+    Prints the id of the request once the broker has acknowledged it; the workers carry it out.
     """
     from streams.settings import load
     from streams.shell.admin import erasure_requests
@@ -81,9 +81,9 @@ def erase(person: str, anonymous: bool) -> None:
 
 
 @main.command()
-@click.option("--port", type=click.IntRange(0, 65535), default=9092, show_default=True, help="0 takes a free one.")
+@click.option("--port", type=click.IntRange(0, 65535), default=9092, show_default=True, help="0 selects a free port.")
 def broker(port: int) -> None:
-    """Run the embedded broker in the foreground, for trying things out. It keeps everything in memory.
+    """Run the embedded broker in the foreground, for trials. It keeps all data in memory.
 
     Prints its address once it answers, and ends with SIGTERM or Ctrl-C.
     """
@@ -98,9 +98,9 @@ def broker(port: int) -> None:
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Directory for the output."
 )
-@click.option("--until", type=TIME, help="Let time pass to this instant, so that deadlines up to it fire.")
-@click.option("--now", type=TIME, help="Events too far after it are dead letters; by default the present.")
-@click.option("--currency", type=ValueType("code", values.CURRENCY.parse), help="For events that name none.")
+@click.option("--until", type=TIME, help="Advance time to this instant, so that deadlines up to it fire.")
+@click.option("--now", type=TIME, help="Events too far after it are dead letters; by default the current time.")
+@click.option("--currency", type=ValueType("code", values.CURRENCY.parse), help="Currency of events that name none.")
 def replay(
     clickstream: tuple[Path, ...],
     orders: tuple[Path, ...],
@@ -109,7 +109,7 @@ def replay(
     now: int | None,
     currency: str | None,
 ) -> None:
-    """Run the lifecycle over files, without Kafka; the same input yields the same output, byte for byte."""
+    """Run the engine over files, without Kafka. The same input gives the same output, byte for byte."""
     if not clickstream and not orders:
         raise UserError("there is nothing to replay: name files with --clickstream or --orders.")
     import dataclasses
@@ -124,14 +124,20 @@ def replay(
 
 
 @main.command(cls=Spread)
-@click.option("--playbook", "new", required=True, metavar="FILE|NAME", help="What is tried: a path, or a shipped name.")
-@click.option("--against", "old", metavar="FILE|NAME", help="What it is compared with.")
+@click.option(
+    "--playbook",
+    "new",
+    required=True,
+    metavar="FILE|NAME",
+    help="Playbook to try: a path, or the name of a shipped one.",
+)
+@click.option("--against", "old", metavar="FILE|NAME", help="Playbook to compare it with.")
 @click.option("--clickstream", type=FILE, multiple=True, metavar="FILE...", help="JSON Lines, plain or gzip.")
 @click.option("--orders", type=FILE, multiple=True, metavar="FILE...", help="JSON Lines, plain or gzip.")
-@click.option("--topics", is_flag=True, help="Read what the input topics hold now, instead of files.")
+@click.option("--topics", is_flag=True, help="Read the records of the input topics instead of files.")
 @click.option("--out", type=FILE, default=Path("backtest.html"), show_default=True, help="The report, one HTML file.")
-@click.option("--until", type=TIME, help="Let time pass to this instant, so that deadlines up to it fire.")
-@click.option("--now", type=TIME, help="Events of files too far after it are not taken; by default the present.")
+@click.option("--until", type=TIME, help="Advance time to this instant, so that deadlines up to it fire.")
+@click.option("--now", type=TIME, help="Events of files too far after it are ignored; by default the current time.")
 def backtest(
     new: str,
     old: str | None,
@@ -142,13 +148,15 @@ def backtest(
     until: int | None,
     now: int | None,
 ) -> None:
-    """Try a playbook on history: what would be sent, to how many, and who would fare differently.
+    """Try a playbook on a history: report its outputs, or its differences from another playbook.
 
-    Over files as `lifecycle replay` reads them, or over the topics (without a group: no worker notices).
+    The history is files as for `lifecycle replay`, or the input topics, read without a consumer group.
     """
     files = bool(clickstream or orders)
     if files is topics:
-        raise UserError("a history is read from files (--clickstream, --orders) or from topics (--topics): name one.")
+        raise UserError(
+            "a history is read from files (--clickstream, --orders) or from topics (--topics): name one of these."
+        )
     from streams.deployment import load_playbook
     from streams.replay import backtest
     from streams.settings import load
@@ -166,7 +174,7 @@ def backtest(
 @main.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE|NAME...")
 def validate(files: tuple[str, ...]) -> None:
-    """Check playbooks. Each mistake is told by line and column, with what is allowed; then the exit code is 2."""
+    """Check playbooks. Each error has its line and column and the allowed values; then the exit code is 2."""
     from streams.playbooks import checker
 
     sys.exit(checker.run(files, click.echo))
@@ -176,9 +184,9 @@ def validate(files: tuple[str, ...]) -> None:
 @click.argument("file", metavar="FILE|NAME")
 @click.option("--mermaid", "form", flag_value="mermaid", help="A Mermaid state diagram.")
 @click.option("--svg", "form", flag_value="svg", help="A drawing of one track.")
-@click.option("--track", help="Which one is drawn; by default the first.")
+@click.option("--track", help="Track to draw; by default the first.")
 def explain(file: str, form: str | None, track: str | None) -> None:
-    """Tell what a playbook says, from what the engine would run: as text, or as a diagram."""
+    """Describe a playbook as the engine would run it, as text or as a diagram."""
     from streams import playbooks
     from streams.playbooks import explanation
 
@@ -195,9 +203,9 @@ def explain(file: str, form: str | None, track: str | None) -> None:
 @main.command()
 @click.argument("paths", type=click.Path(path_type=Path), nargs=-1, metavar="[FILE|DIR]...")
 def test(paths: tuple[Path, ...]) -> None:
-    """Run scenarios: YAML files of events, waiting, and the outputs that are expected.
+    """Run scenarios: YAML files with events, waiting times and the expected outputs.
 
-    In a DIR, the files *.scenarios.yaml are run; without any, those that come with the shipped playbooks.
+    For a DIR, runs its files *.scenarios.yaml. Without arguments, runs the scenarios of the shipped playbooks.
     """
     from streams.replay import scenario_command
     from streams.settings import load
@@ -209,24 +217,24 @@ def test(paths: tuple[Path, ...]) -> None:
 
 @main.command()
 @click.option("--once", is_flag=True, help="End after the history, with a summary.")
-@click.option("--seed", type=int, default=1, show_default=True, help="Of the simulated shoppers.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Seed of the simulated shoppers.")
 @click.option(
     "--broker",
     type=ValueType("address", lambda text: text if text == "kafka" else values.BROKERS.parse(text)),
-    help="Use this Kafka instead of the embedded broker. Topics are made on it, named demo-…, and deleted at the end. "
-    "`kafka` starts an Apache Kafka for the demo; it needs Java 17, and Maven the first time.",
+    help="Use this Kafka instead of the embedded broker. The demo creates topics named demo-… on it, and deletes them "
+    "at the end. `kafka` starts an Apache Kafka for the demo; it needs Java 17, and Maven the first time.",
 )
 def demo(once: bool, seed: int, broker: str | None) -> None:
-    """Watch it work: real shop history through Kafka at high speed, then simulated shoppers, live."""
+    """Show it at work: shop history through Kafka at high speed, then simulated shoppers, live."""
     from streams.demo.main import run
 
     sys.exit(run(once=once, seed=seed, broker=broker))
 
 
 @main.command()
-@click.option("--markdown", is_flag=True, help="The reference, as in docs/settings.md.")
+@click.option("--markdown", is_flag=True, help="Print the reference, as in docs/settings.md.")
 def settings(markdown: bool) -> None:
-    """List all settings with their values and where these come from."""
+    """List all settings with their values and the origin of each value."""
     from streams.cli import listing
     from streams.settings import load_with_origins
 

@@ -13,25 +13,25 @@ SECTIONS = {
     "emit_after": "Outputs",
     "state_store": "The worker",
 }
-"""The heading that stands before a setting."""
+"""Headings, by the first setting of their section."""
 
 _INTRODUCTION = f"""\
 # Settings
 
 A command reads its settings from environment variables, and from a TOML file if `{CONFIG}` names one; the
-environment wins. In the file a setting is called as its variable without `{PREFIX}`, in small letters:
-`lateness = "10s"`. An empty variable counts as unset. A name that is not listed here is a mistake, and so is a value
-that cannot be read: the command ends with a sentence that says so.
+environment has precedence. In the file, the name of a setting is its variable without `{PREFIX}`, in lower case:
+`lateness = "10s"`. An empty variable counts as unset. An unknown name or an invalid value is an error: the command ends
+with a message that names it.
 
 Durations are numbers with units `ms`, `s`, `m`, `h`, `d`: `10m`, `5s`, `250ms`, `1h30m`. Sizes are numbers with `KiB`,
 `MiB` or `GiB`. Times are RFC 3339 with an offset: `2026-11-21T10:00:00Z`.
 
-`lifecycle settings` prints the values in force and where they come from; this page is made by `make docs`.
+`lifecycle settings` prints the values in force and their origins; `make docs` generates this page.
 """
 
 
 def reference() -> str:
-    """The whole of docs/settings.md; a test holds the file against it."""
+    """Return the text of docs/settings.md. A test compares the file with it."""
     lines = [_INTRODUCTION.rstrip()]
     for key, field in FIELDS.items():
         if key in SECTIONS:
@@ -45,7 +45,7 @@ def reference() -> str:
 
 
 def current(settings: Settings, origins: dict[str, str]) -> Iterator[str]:
-    """The lines of `lifecycle settings`."""
+    """Yield the lines of `lifecycle settings`."""
     name_width = max(map(len, FIELDS)) + len(PREFIX)
     texts = {key: _about(key).kind.show(getattr(settings, key)) for key in FIELDS}
     text_width = max(map(len, texts.values()))

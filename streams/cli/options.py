@@ -1,4 +1,4 @@
-"""What click lacks: options that take one or more values, and options of our own kinds of values."""
+"""Additions to click: options that take one or more values, and options with types of `streams.values`."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import click
 
 
 class ValueType(click.ParamType):
-    """An option read by one of the parsers of `streams.values`."""
+    """Type of an option whose value one of the parsers of `streams.values` reads."""
 
     def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
         self.name = name
         self._parse = parse
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Called by click for each value given."""
+        """Return the parsed value; called by click for each value."""
         try:
             return self._parse(value)
         except ValueError as error:
@@ -27,7 +27,7 @@ class Spread(click.Command):
     """A command without arguments whose `multiple` options take one or more values each: `--orders a b c`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Called by click: spreads `--orders a b` into `--orders a --orders b`."""
+        """Expand `--orders a b` to `--orders a --orders b`; called by click."""
         options = {name for param in self.params if getattr(param, "multiple", False) for name in param.opts}
         return super().parse_args(ctx, list(_spread(args, options)))
 

@@ -1,1 +1,1 @@
-"""`lifecycle demo`: real shop history and simulated shoppers through a worker, watched as any subscriber would."""
+"""`lifecycle demo`: shop history and simulated shoppers through a worker, watched by a subscriber to its outputs."""

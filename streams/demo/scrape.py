@@ -1,4 +1,4 @@
-"""What a worker's /metrics say, read as a monitoring system would."""
+"""Reading of a worker's /metrics, as a monitoring system would do it."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ class Scrape:
         ]
 
     def values(self, name: str, **labels: str) -> Iterator[float]:
-        """Of every series of that name with those labels."""
+        """Yield the value of each series with that name and those labels."""
         for sample, found, value in self._samples:
             if sample == name and labels.items() <= found.items():
                 yield value
 
     def total(self, name: str, **labels: str) -> int:
-        """Their sum, of what is counted."""
+        """Return the sum of `values`, as an integer."""
         return int(sum(self.values(name, **labels)))
 
 
 async def scrape(session: aiohttp.ClientSession, url: str) -> Scrape | None:
-    """None while nothing answers there."""
+    """Return a scrape of the worker at `url`, None if it does not answer."""
     try:
         async with session.get(f"{url}/metrics", timeout=aiohttp.ClientTimeout(total=5)) as response:
             return Scrape(await response.text()) if response.status == 200 else None

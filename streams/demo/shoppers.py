@@ -1,7 +1,7 @@
-"""Simulated shoppers: who they are and what they do, seeded and told the time, so that a test can drive them.
+"""Simulated shoppers. Seed and time are parameters, so that a test can drive them.
 
-They browse, search, fill carts, check out, buy, go away and come back, at a pace at which one can watch. Each is a
-generator of steps; `Shoppers` is the clock that runs them all.
+They browse, search, fill carts, check out, buy, go away and come back, at a pace that one can watch. Each shopper is a
+generator of actions; `Shoppers` runs all of them by the clock.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import msgspec
 from streams.contracts import times
 from streams.core.model.event import Source
 from streams.core.model.policy import SECOND
-from streams.demo.data import Event
+from streams.demo.shop_history import DemoEvent
 
 NAMES: Final = (
     *("ada", "alan", "anita", "barbara", "blaise", "dorothy", "edsger", "emmy", "evelyn", "frances"),
@@ -26,12 +26,12 @@ NAMES: Final = (
 
 
 class Product(NamedTuple):
-    """What the shop sells."""
+    """A product of the shop."""
 
     id: str
     category: str
     price: str
-    """EUR."""
+    """Price in EUR."""
 
 
 SHELVES: Final = {
@@ -48,8 +48,8 @@ PRODUCTS: Final = tuple(
 )
 
 
-class Step(NamedTuple):
-    """After so many seconds, this happens."""
+class Action(NamedTuple):
+    """One event of a shopper, `seconds` after the previous one."""
 
     seconds: float
     source: Source
@@ -58,8 +58,8 @@ class Step(NamedTuple):
 
 @dataclass
 class Shopper:
-    """One person with a cart that stays full between visits, on a phone or at a desk; in each visit the shop learns who
-    it is only when they sign up or check out."""
+    """One customer, on a phone or at a desk, with a cart that stays full between visits. In each visit events name the
+    customer only from a sign-up or checkout on."""
 
     customer: str
     random: random.Random
@@ -69,17 +69,17 @@ class Shopper:
     device: str = ""
     known: bool = False
 
-    def life(self) -> Iterator[Step]:
-        """Visit after visit, without end."""
+    def life(self) -> Iterator[Action]:
+        """Yield the actions of endless visits."""
         pause = self.random.uniform(0, 15)
         while True:
             yield from self._visit(pause)
-            # Away for moments, for long enough to have abandoned what is in the cart, or for (demo) months.
+            # Away for moments, for long enough to abandon the cart, or for (demo) months.
             pause = self.random.choices(
                 (self._between(4, 10), self._between(12, 45), self._between(60, 200)), (3, 5, 2)
             )[0]
 
-    def _visit(self, pause: float) -> Iterator[Step]:
+    def _visit(self, pause: float) -> Iterator[Action]:
         self.visits += 1
         self.device = f"{self.customer}-{'phone' if self._chance(0.4) else 'desk'}"
         self.known = False
@@ -89,7 +89,7 @@ class Shopper:
             yield self._click(self._between(1, 3), "signed_up")
         if self.visits == 1 and self._chance(0.3):
             yield self._click(self._between(1, 2), "subscribed")
-        if self.cart and self._chance(0.6):  # back for what was left behind
+        if self.cart and self._chance(0.6):  # back for the cart left behind
             yield self._click(self._between(1, 3), "cart_viewed", items=self._lines())
             yield from self._check_out(0.8)
             return
@@ -99,7 +99,7 @@ class Shopper:
         elif self.orders and self._chance(0.25):
             yield self._click(self._between(2, 4), "product_reviewed", **self._any_product())
 
-    def _browse(self) -> Iterator[Step]:
+    def _browse(self) -> Iterator[Action]:
         if self._chance(0.4):
             yield self._click(self._between(1, 3), "products_searched")
         for _ in range(self.random.randint(1, 4)):
@@ -114,7 +114,7 @@ class Shopper:
             self.cart.clear()
             yield self._click(self._between(1, 2), "cart_emptied")
 
-    def _check_out(self, buys: float) -> Iterator[Step]:
+    def _check_out(self, buys: float) -> Iterator[Action]:
         checkout = f"{self.customer}-checkout-{self.visits}"
         self.known = True
         yield self._click(self._between(1, 3), "checkout_started", items=self._lines(), checkout_id=checkout)
@@ -124,15 +124,15 @@ class Shopper:
             yield self._order(self._between(1, 3), checkout)
             self.cart.clear()
 
-    def _click(self, seconds: float, type: str, **fields: Any) -> Step:
+    def _click(self, seconds: float, type: str, **fields: Any) -> Action:
         ids = {"session_id": f"{self.customer}-{self.visits}", "cart_id": self._cart_id()}
-        return Step(seconds, Source.CLICKSTREAM, {"type": type, **self._who(), **ids, **fields})
+        return Action(seconds, Source.CLICKSTREAM, {"type": type, **self._ids(), **ids, **fields})
 
-    def _order(self, seconds: float, checkout: str) -> Step:
+    def _order(self, seconds: float, checkout: str) -> Action:
         cents = sum(round(float(product.price) * 100) * quantity for product, quantity in self.cart.items())
         fields: dict[str, Any] = {
             "type": "order_completed",
-            **self._who(),
+            **self._ids(),
             "order_id": f"{self.customer}-order-{self.orders + 1}",
             "cart_id": self._cart_id(),
             "checkout_id": checkout,
@@ -141,9 +141,9 @@ class Shopper:
             "items": self._lines(),
         }
         self.orders += 1
-        return Step(seconds, Source.ORDERS, fields)
+        return Action(seconds, Source.ORDERS, fields)
 
-    def _who(self) -> dict[str, str]:
+    def _ids(self) -> dict[str, str]:
         return {"anonymous_id": self.device} | ({"customer_id": self.customer} if self.known else {})
 
     def _cart_id(self) -> str:
@@ -166,40 +166,40 @@ class Shopper:
 
 
 class Shoppers:
-    """All of them, from `start` (ms) on. The same seed and start give the same events, however often `due` is asked."""
+    """All shoppers, from `start` (ms) on. Events depend on seed and start only, not on the calls of `due`."""
 
     def __init__(self, seed: int, start: int, *, count: int = 80) -> None:
         self._seed = seed
         self._made = 0
-        self._lives: list[Iterator[Step]] = []
+        self._lives: list[Iterator[Action]] = []
         self._customers: list[str] = []
-        self._queue: list[tuple[float, int, Step]] = []  # due (ms), whose, what
+        self._queue: list[tuple[float, int, Action]] = []  # due (ms), number of the shopper, action
         for number in range(count):
             customer = f"{NAMES[number % len(NAMES)]}-{number // len(NAMES) + 1}"
             self._customers.append(customer)
             self._lives.append(Shopper(customer, random.Random(f"{seed} {customer}")).life())
-            self._plan(number, start)
+            self._schedule(number, start)
 
     @property
     def next_at(self) -> float:
-        """When the next event is due, ms."""
+        """Time at which the next event is due, ms."""
         return self._queue[0][0]
 
-    def due(self, now: int) -> list[Event]:
-        """The events up to `now` that were not given yet, in time order."""
-        events: list[Event] = []
+    def due(self, now: int) -> list[DemoEvent]:
+        """Return the events up to `now` that were not returned before, in time order."""
+        events: list[DemoEvent] = []
         while self.next_at <= now:
-            at, number, step = heapq.heappop(self._queue)
-            events.append(self._event(int(at), number, step))
-            self._plan(number, at)
+            at, number, action = heapq.heappop(self._queue)
+            events.append(self._event(int(at), number, action))
+            self._schedule(number, at)
         return events
 
-    def _plan(self, number: int, after: float) -> None:
-        step = next(self._lives[number])
-        heapq.heappush(self._queue, (after + step.seconds * SECOND, number, step))
+    def _schedule(self, number: int, after: float) -> None:
+        action = next(self._lives[number])
+        heapq.heappush(self._queue, (after + action.seconds * SECOND, number, action))
 
-    def _event(self, at: int, number: int, step: Step) -> Event:
+    def _event(self, at: int, number: int, action: Action) -> DemoEvent:
         self._made += 1
         ids = {"event_id": f"live-{self._seed}-{self._made}", "occurred_at": times.text(at)}
-        key = step.fields.get("customer_id") or step.fields["anonymous_id"]
-        return Event(step.source, at, self._customers[number], key, msgspec.json.encode(ids | step.fields))
+        key = action.fields.get("customer_id") or action.fields["anonymous_id"]
+        return DemoEvent(action.source, at, self._customers[number], key, msgspec.json.encode(ids | action.fields))

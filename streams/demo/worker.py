@@ -1,7 +1,7 @@
 """`python -m streams.demo.worker history|live`: a worker that the demo starts, and that ends with it.
 
-It is the ordinary worker, set up by its environment, with the policy of its part. Standard input is a pipe that the
-demo holds open: when it closes, however the demo has ended, the worker ends too.
+It is the ordinary worker with the settings of its environment. Standard input is a pipe that the demo keeps open: when
+it closes, however the demo ended, the worker ends too.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import threading
 import time
 from typing import Final
 
-from streams.demo.configuration import PartName
+from streams.demo.configuration import PhaseName
 from streams.errors import UserError
 from streams.settings import load
 from streams.shell.worker.command import run
@@ -22,8 +22,8 @@ GRACE: Final = 5.0
 """Seconds for an orderly end."""
 
 
-def main(part: PartName) -> int:
-    """Work until told to stop."""
+def main(phase: PhaseName) -> int:
+    """Run the worker until it is stopped, and return its exit code."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         return run(load())

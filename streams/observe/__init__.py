@@ -1,1 +1,1 @@
-"""Observation: which metrics there are (`catalogue`), and how they get to Prometheus (`prometheus`)."""
+"""Metrics: their table (`catalogue`), the readings of tasks (`readings`), and the Prometheus adapter (`prometheus`)."""

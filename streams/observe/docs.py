@@ -1,4 +1,4 @@
-"""docs/metrics.md, from the catalogue: `python -m streams.observe.docs > docs/metrics.md` (`make docs`)."""
+"""Render docs/metrics.md from the catalogue: `python -m streams.observe.docs > docs/metrics.md` (`make docs`)."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ INTRODUCTION = f"""\
 
 A worker answers on `LIFECYCLE_WEB_HOST`:`LIFECYCLE_WEB_PORT`:
 
-- `/metrics`: what is listed below, in the Prometheus text format, or as OpenMetrics to those who ask for it.
-- `/healthz`, for a liveness probe: 503 when the event loop or the consumer has made no step for 60 s, which it then
-  names; never because the broker is away.
-- `/readyz`, for a readiness probe: 200 once the tables are recovered, also with no partition assigned; it does not flap
-  in a rebalance. 503 before that, or while a reason stands that it names (such as `clock_skew`).
+- `/metrics`: the metrics below, in the Prometheus text format, or as OpenMetrics if the request accepts it.
+- `/healthz`, for a liveness probe: 503 if the event loop or the consumer has had no heartbeat for 60 s. The answer
+  names which. An absent broker is no reason.
+- `/readyz`, for a readiness probe: 200 once the tables are recovered, also without an assigned partition, and through a
+  rebalance. 503 before that, or for a reason that the answer names, such as `clock_skew`.
 
-Times are in seconds, sizes in bytes. Counters start at 0 with the process and go on through a rebalance; a gauge of a
-partition is there while the partition is this worker's, so that a sum over all workers counts nothing twice. No label
-holds anything of a customer. A label with a closed set of values shows `{OTHER}` for what is not in it, which is a
-defect and logged as one. Beside these there are `process_*` and `python_*` of the Prometheus client.
+Times are in seconds, sizes in bytes. Counters start at 0 with the process and continue through a rebalance. A gauge of
+a partition exists while the partition is assigned to this worker, so that a sum over all workers counts nothing twice.
+No label holds customer data. A label with a closed set of values shows `{OTHER}` for any other value; that is a defect,
+and it is logged. There are also the metrics `process_*` and `python_*` of the Prometheus client.
 
-This page is made by `make docs` from `streams/observe/catalogue.py`.
+`make docs` generates this page from `streams/observe/catalogue.py`.
 """
 
 KINDS = (("counter", "Counters"), ("gauge", "Gauges"), ("histogram", "Histograms"))
 
 
 def render() -> str:
-    """The page. A test holds the committed one against it."""
+    """Return the page. A test compares the committed page with it."""
     parts = [INTRODUCTION]
     for kind, title in KINDS:
         parts.append(f"## {title}\n")

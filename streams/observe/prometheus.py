@@ -1,8 +1,7 @@
-"""The Prometheus adapter: the shell tells it plain facts, a scrape gets them in the exposition format.
+"""The Prometheus adapter: the shell reports events and readings, a scrape returns them in the exposition format.
 
-Counters and histograms move as things happen. Gauges are computed when scraped, from the facts last given: what lags
-goes on lagging while the event loop is stuck, and what belongs to a revoked partition is gone because nothing is left
-that tells of it.
+Counters and histograms change when something is reported. Gauges are computed at each scrape from the latest readings,
+so that a lag keeps growing while the event loop is stuck. Gauges of a revoked partition disappear with its readings.
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ from prometheus_client.registry import Collector
 
 from streams.core.model.counters import CounterName
 from streams.core.model.outputs import IdentityChange, Output, StageChange, Triggered
-from streams.observe.catalogue import CATALOGUE, HOLDS, OTHER, SOURCE, Metric
-from streams.observe.facts import RepartitionTaskReadings, SourceReadings, TaskReadings
+from streams.observe.catalogue import BLOCKERS, CATALOGUE, OTHER, SOURCE, Metric
+from streams.observe.readings import RepartitionTaskReadings, SourceReadings, TaskReadings
 
 log = logging.getLogger(__name__)
 
@@ -52,10 +51,10 @@ OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8
 
 
 class Histogram(client.Histogram):
-    """One to which many equal observations cost no more than one."""
+    """A histogram in which many equal observations cost no more than one."""
 
     def observe_all(self, amount: float, number: int) -> None:
-        """As so many calls of `observe`. The last bucket is that of +Inf."""
+        """Observe `amount` `number` times. The last bucket is that of +Inf."""
         self._sum.inc(amount * number)
         self._buckets[bisect_left(self._upper_bounds, amount)].inc(number)
 
@@ -66,10 +65,10 @@ Sample = tuple[str, tuple[str, ...], float]
 
 
 class Metrics(Collector):
-    """What one worker shows to Prometheus. All methods but `exposition` are called by the shell on its event loop.
+    """The metrics of one worker. The shell calls all methods but `exposition` on its event loop.
 
-    `ready` and `event_loop_lag` are asked at each scrape, in the scrape's thread. `clock` tells epoch seconds. `strict`
-    is for tests: what the catalogue does not know raises, where a worker logs it once and goes on.
+    Each scrape calls `ready` and `event_loop_lag` in its own thread. `clock` returns epoch seconds. `strict` is for
+    tests: a name or value outside the catalogue raises ValueError, while a worker logs it once and continues.
     """
 
     def __init__(
@@ -90,10 +89,10 @@ class Metrics(Collector):
         self._strict = strict
         self._reported: set[str] = set()
 
-        # What gauges are computed from. Values are replaced, never changed: the scrape reads them in another thread.
+        # Gauges are computed from these. Values are replaced, never changed: the scrape reads them in another thread.
         self._assigned: frozenset[int] = frozenset()
         self._tasks: dict[int, TaskReadings] = {}
-        self._readers: Mapping[tuple[str, int], RepartitionTaskReadings | None] = {}
+        self._repartition_tasks: Mapping[tuple[str, int], RepartitionTaskReadings | None] = {}
         self._consumer_lag: Mapping[tuple[str, int], int] = {}
         self._recovery: Mapping[int, int] = {}
         self._recovery_seconds: float | None = 0.0
@@ -114,132 +113,133 @@ class Metrics(Collector):
         self._build()
         self._registry.register(self)
 
-        # Resolved once: looking a child up by its labels costs more than moving it.
+        # Cached: looking up a child by its labels costs more than incrementing it.
         self._counter_children: dict[tuple[str, ...], client.Counter] = {}
         self._histogram_children: dict[tuple[str, ...], Histogram] = {}
 
-    # -- told as it happens
+    # -- reported as it happens
 
     def engine_counts(self, counts: Mapping[tuple[CounterName, str], int]) -> None:
-        """`Effects.counts` of one call of the engine. `rejected` may be among them, by the source's name."""
+        """Add the `counts` of one call of the engine. `rejected` may be among them, by the source's name."""
         for (name, label), count in counts.items():
             if (child := self._tally(name, label)) is not None:
                 child.inc(count)
 
     def strings(self, source: str, rejected: int, cut: int) -> None:
-        """So many identifiers of a chunk were taken as absent, and so many strings of it cut."""
+        """Count the identifiers of a chunk that were treated as absent, and its strings that were cut."""
         if rejected:
             self._counter("lifecycle_identifiers_rejected_total", source).inc(rejected)
         if cut:
             self._counter("lifecycle_trimmed_total", "strings").inc(cut)
 
     def dead_letter(self, topic: str, reason: str) -> None:
-        """A record of `topic` went to the dead-letter topic."""
+        """Count a record of `topic` that became a dead letter."""
         self._counter("lifecycle_dead_letters_total", topic, reason).inc()
 
     def wrong_partition(self, topic: str, count: int = 1) -> None:
-        """Records of `topic` were not on their customer's partition."""
+        """Count records of `topic` that were not on their customer's partition."""
         self._counter("lifecycle_wrong_partition_total", topic).inc(count)
 
     def forwarded(self, source: str, records: int, parts: int) -> None:
-        """So many records, and parts of records, of a chunk are on their way to where they belong."""
+        """Count the records of a chunk, and the parts of records, that were forwarded to their partitions."""
         self._counter("lifecycle_repartition_sent_records_total", source).inc(records)
         self._counter("lifecycle_repartition_sent_parts_total", source).inc(parts)
 
     def outputs_sent(self, outputs: Iterable[Output]) -> None:
-        """Outputs were acknowledged."""
+        """Count acknowledged outputs."""
         for labels, count in Counter(map(_labels_of, outputs)).items():
             self._counter(*labels).inc(count)
 
     def output_latency(self, topic: str, seconds: Iterable[float]) -> None:
-        """Of outputs acknowledged on `topic`: since the Kafka timestamps of the records that caused them."""
+        """Observe, for outputs acknowledged on `topic`, the seconds since the Kafka timestamps of their records."""
         histogram = self._histogram("lifecycle_output_latency_seconds", topic)
         for latency, number in Counter(seconds).items():  # outputs of one chunk, acknowledged together, share theirs
             histogram.observe_all(latency, number)
 
     def deadlines_fired(self, delays: Iterable[float]) -> None:
-        """Deadlines fired live (not in a catch-up), so many seconds after they were due."""
+        """Observe the delays, in seconds, of deadlines fired live (not in a catch-up)."""
         histogram = self._histogram("lifecycle_deadline_delay_seconds")
         for delay in delays:
             histogram.observe(delay)
 
     def chunk(self, source: str, records: int, seconds: float) -> None:
-        """A chunk was processed."""
+        """Observe a processed chunk."""
         self._histogram("lifecycle_chunk_seconds", source).observe(seconds)
         self._histogram("lifecycle_chunk_records", source).observe(records)
 
     def committed(self, seconds: float | None) -> None:
-        """Nothing is left to commit: a commit went through, in so many seconds, or there was nothing to write."""
+        """Note that nothing is left to commit: a commit took `seconds`, or there was nothing to write (None)."""
         if seconds is not None:
             self._histogram("lifecycle_commit_seconds").observe(seconds)
         if self._committed_at is not None:
             self._committed_at = self._clock()
 
     def transaction(self, outcome: str, seconds: float | None = None) -> None:
-        """A transaction ended: `committed` (after so many seconds), `fenced` or `failed`."""
+        """Count a transaction that ended: `committed` (after `seconds`), `fenced` or `failed`."""
         self._counter("lifecycle_transactions_total", outcome).inc()
         if seconds is not None:
             self._histogram("lifecycle_transaction_seconds").observe(seconds)
 
     def changelog_read(self, records: int) -> None:
-        """Records of the changelog were read, by recovery or for a standby."""
+        """Count records of the changelog read by recovery or for a standby."""
         self._counter("lifecycle_recovery_records_total").inc(records)
 
     def recovery_restarted(self) -> None:
-        """Recovery stood still, and reading starts again."""
+        """Count a restart of reading after recovery stood still."""
         self._counter("lifecycle_recovery_restarts_total").inc()
 
-    # -- told as it stands
+    # -- reported as it stands
 
-    def assigned(self, partitions: Collection[int], readers: Collection[tuple[str, int]] = ()) -> None:
-        """All the partitions this worker processes from now on: none when a rebalance begins, the new ones once they
-        are recovered. What was told of others is dropped, and not taken up until they are again. Counters go on.
+    def assigned(self, partitions: Collection[int], repartition_tasks: Collection[tuple[str, int]] = ()) -> None:
+        """Replace the partitions that this worker processes: none when a rebalance begins, the new ones once they are
+        recovered. Readings of other partitions are dropped, and ignored until they are assigned again. Counters
+        continue.
 
-        `readers`: the topic partitions that it reads independently, in the same way.
+        `repartition_tasks`: the topic partitions of the worker's repartition tasks, replaced in the same way.
         """
-        self._readers = {reader: self._readers.get(reader) for reader in readers}
+        self._repartition_tasks = {key: self._repartition_tasks.get(key) for key in repartition_tasks}
         self._assigned = frozenset(partitions)
-        self._committed_at = self._clock() if partitions or readers else None
-        self._tasks = {partition: facts for partition, facts in self._tasks.items() if partition in self._assigned}
+        self._committed_at = self._clock() if partitions or repartition_tasks else None
+        self._tasks = {number: task for number, task in self._tasks.items() if number in self._assigned}
 
-    def task(self, facts: TaskReadings) -> None:
-        """A partition task as it stands: every second or so."""
-        if facts.partition in self._assigned:
-            self._tasks = {**self._tasks, facts.partition: facts}
-            self._stages |= {stage for stage, _ in facts.population}
-            self._places |= {(track, stage) for track, stage, _ in facts.places}
+    def task(self, readings: TaskReadings) -> None:
+        """Replace the readings of a partition task, about once a second."""
+        if readings.partition in self._assigned:
+            self._tasks = {**self._tasks, readings.partition: readings}
+            self._stages |= {stage for stage, _ in readings.population}
+            self._places |= {(track, stage) for track, stage, _ in readings.places}
 
-    def repartition_task(self, topic: str, facts: RepartitionTaskReadings) -> None:
-        """A reader as it stands: every second or so."""
-        if (topic, facts.partition) in self._readers:
-            self._readers = {**self._readers, (topic, facts.partition): facts}
+    def repartition_task(self, topic: str, readings: RepartitionTaskReadings) -> None:
+        """Replace the readings of a repartition task, about once a second."""
+        if (topic, readings.partition) in self._repartition_tasks:
+            self._repartition_tasks = {**self._repartition_tasks, (topic, readings.partition): readings}
 
     def consumer_lag(self, records: Mapping[tuple[str, int], int]) -> None:
-        """Records behind the end, by (topic, partition): all of them at once."""
+        """Replace all consumer lags: records behind the end, by (topic, partition)."""
         self._consumer_lag = dict(records)
 
     def recovery_remaining(self, records: Mapping[int, int], seconds: float | None) -> None:
-        """Changelog records still to be read, by partition: all of them at once, none once they are recovered. And how
-        long that will take, None if it cannot be told."""
+        """Replace the changelog records still to be read, by partition (empty once recovered), and the seconds that
+        this still takes, None if unknown."""
         self._recovery = dict(records)
         self._recovery_seconds = seconds
 
     def silent_sources(self, sources: Collection[str]) -> None:
-        """The sources that are held for silence (`idle_timeout`): all of them at once."""
+        """Replace the set of sources that are silent beyond their idle timeout."""
         self._silent = frozenset(sources)
 
     def clock_skew(self, seconds: float) -> None:
-        """The worker's clock less the broker's."""
+        """Set the difference of the worker's clock from the broker's."""
         self._clock_skew = seconds
 
     def playbook_disagreement(self, partitions: int) -> None:
-        """Partitions whose last commit was made under another playbook than this worker's."""
+        """Set the number of partitions whose last commit was made under another playbook than this worker's."""
         self._disagreement = partitions
 
     def last_failure(self, reason: str, at: float, times: Mapping[str, int]) -> None:
-        """Told once: the worker before this one in its data directory ended by itself, at `at` (epoch seconds).
+        """Set, once, the failure of the previous worker in the data directory, at `at` (epoch seconds).
 
-        `times`: by reason, how often any has there.
+        `times` counts all failures of workers in that directory by reason.
         """
         self._last_failure = reason, at
         for each, number in times.items():
@@ -248,13 +248,13 @@ class Metrics(Collector):
     # -- the scrape
 
     def exposition(self, accept: str = "") -> tuple[bytes, str]:
-        """What `/metrics` answers to an `Accept` header, and its content type. Called in any thread."""
+        """Return the answer of `/metrics` to an `Accept` header, and its content type. Called in any thread."""
         if "application/openmetrics-text" in accept:
             return openmetrics.generate_latest(self._registry), OPENMETRICS  # type: ignore[no-untyped-call]
         return client.generate_latest(self._registry), TEXT
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """The gauges. Called by the registry at each scrape."""
+        """Yield the gauges. Called by the registry at each scrape."""
         samples = defaultdict(list)
         for name, labels, value in self._gauges():
             samples[name].append((labels, value))
@@ -268,13 +268,13 @@ class Metrics(Collector):
                 yield family
 
     def _gauges(self) -> Iterator[Sample]:
-        now, assigned, readers = self._clock(), self._assigned, self._readers
-        tasks = [facts for facts in self._tasks.values() if facts.partition in assigned]
+        now, assigned, repartition_tasks = self._clock(), self._assigned, self._repartition_tasks
+        tasks = [task for task in self._tasks.values() if task.partition in assigned]
         yield "lifecycle_ready", (), self._ready()
         yield "lifecycle_build_info", (self._version,), 1
         yield "lifecycle_event_loop_lag_seconds", (), self._event_loop_lag()
         yield "lifecycle_partitions_assigned", (), len(assigned)
-        yield "lifecycle_repartition_tasks_assigned", (), len(readers)
+        yield "lifecycle_repartition_tasks_assigned", (), len(repartition_tasks)
         yield "lifecycle_playbook_disagreements", (), self._disagreement
         if self._last_failure is not None:
             reason, at = self._last_failure
@@ -286,13 +286,13 @@ class Metrics(Collector):
         for source in SOURCE.values or ():
             yield "lifecycle_source_silent", (source,), source in self._silent
         for (topic, number), records in self._consumer_lag.items():
-            if number in assigned or (topic, number) in readers:
+            if number in assigned or (topic, number) in repartition_tasks:
                 yield "lifecycle_consumer_lag_records", (topic, str(number)), records
         for number, records in self._recovery.items():
             yield "lifecycle_recovery_records_remaining", (str(number),), records
         if self._recovery_seconds is not None:
             yield "lifecycle_recovery_remaining_seconds", (), self._recovery_seconds
-        customers = dict.fromkeys(self._stages, 0)  # a stage that everybody left shows 0, not nothing
+        customers = dict.fromkeys(self._stages, 0)  # a stage that all customers left shows 0
         places = dict.fromkeys(self._places, 0)
         for task in tasks:
             yield from _gauges_of(task, now)
@@ -300,9 +300,9 @@ class Metrics(Collector):
                 places[track, stage] = places.get((track, stage), 0) + count
             for stage, count in task.population:
                 customers[stage] = customers.get(stage, 0) + count
-        for reader in readers.values():
-            if reader is not None:
-                yield from _gauges_of_source(str(reader.partition), reader.source, now)
+        for readings in repartition_tasks.values():
+            if readings is not None:
+                yield from _gauges_of_source(str(readings.partition), readings.source, now)
         for stage, count in customers.items():
             yield "lifecycle_customers", (stage,), count
         for place, count in places.items():
@@ -354,7 +354,7 @@ class Metrics(Collector):
         return None
 
     def _bounded(self, metric: Metric, values: tuple[str, ...]) -> tuple[str, ...]:
-        """Label values with those outside a closed set replaced: no scrape shows what nobody foresaw."""
+        """Return the label values, with `other` for each that is outside its closed set."""
         bounded = []
         for label, value in zip(metric.labels, values, strict=True):
             known = label.values is None or value in label.values or value == OTHER
@@ -372,15 +372,15 @@ class Metrics(Collector):
 
 
 def _closed(metric: Metric) -> list[tuple[str, ...]]:
-    """All label values of a metric whose labels are all closed sets: these series stand at 0 from the start, so that
-    the first event is an increase and not the birth of a series."""
+    """Return all combinations of label values if all labels are closed sets. These series start at 0, so that the first
+    event is an increase and not the birth of a series."""
     if any(label.values is None for label in metric.labels):
         return []
     return list(product(*(label.values or () for label in metric.labels)))
 
 
 def _labels_of(output: Output) -> tuple[str, ...]:
-    """The counter that an output moves, and its label values."""
+    """Return the counter of an output, and its label values."""
     if isinstance(output, StageChange):
         left, entered = output.from_stage or NO_STAGE, output.to_stage or NO_STAGE
         return "lifecycle_stage_changes_total", output.track, left, entered, output.cause.kind
@@ -407,19 +407,19 @@ def _gauges_of(task: TaskReadings, now: float) -> Iterator[Sample]:
         yield "lifecycle_watermark_lag_seconds", (partition,), now - task.watermark / 1000
     yield "lifecycle_timers_pending", (partition,), task.timers
     yield "lifecycle_aliases", (partition,), task.aliases
-    for held_by in HOLDS.values or ():
-        yield "lifecycle_watermark_blocked_by", (partition, held_by), held_by == task.blocked_by
+    for blocker in BLOCKERS.values or ():
+        yield "lifecycle_watermark_blocked_by", (partition, blocker), blocker == task.blocked_by
     yield "lifecycle_largest_profile_bytes", (partition,), task.largest_profile_bytes
     yield "lifecycle_erasures_waiting", (partition,), task.erasures_waiting
     yield "lifecycle_erasure_residue", (partition,), task.erasure_residue
-    for facts in task.sources:
-        yield from _gauges_of_source(partition, facts, now)
+    for source in task.sources:
+        yield from _gauges_of_source(partition, source, now)
 
 
-def _gauges_of_source(partition: str, facts: SourceReadings, now: float) -> Iterator[Sample]:
-    labels = (partition, facts.source)
-    if facts.progress is not None:
-        yield "lifecycle_source_progress_lag_seconds", labels, now - facts.progress / 1000
-    yield "lifecycle_source_caught_up", labels, facts.drained
-    yield "lifecycle_source_backfilling", labels, facts.backfilling
-    yield "lifecycle_buffered_bytes", labels, facts.buffered_bytes
+def _gauges_of_source(partition: str, readings: SourceReadings, now: float) -> Iterator[Sample]:
+    labels = (partition, readings.source)
+    if readings.progress is not None:
+        yield "lifecycle_source_progress_lag_seconds", labels, now - readings.progress / 1000
+    yield "lifecycle_source_caught_up", labels, readings.caught_up
+    yield "lifecycle_source_backfilling", labels, readings.backfilling
+    yield "lifecycle_buffered_bytes", labels, readings.buffered_bytes

@@ -27,11 +27,11 @@ def test_the_goals_are_about_peers_that_there_are() -> None:
 
 
 @pytest.mark.parametrize("peer", [peer for peer in PEERS if isinstance(peer, Peer)], ids=lambda peer: peer.name)
-def test_a_python_peer_is_a_module_that_is_told_everything(peer: Peer) -> None:
-    _, flag, module, *told = peer.command(GIVEN)
+def test_python_peer_is_a_module_with_all_arguments_on_its_command_line(peer: Peer) -> None:
+    _, flag, module, *options = peer.command(GIVEN)
     assert flag == "-m"
     assert importlib.util.find_spec(module) is not None
-    assert told == [
+    assert options == [
         "--bootstrap=127.0.0.1:9092",
         "--input=in",
         "--output=out",

@@ -55,8 +55,8 @@ def test_a_fifth_of_the_customers_does_most_of_the_events(records: list[tuple[by
 # -- the oracle
 
 
-def told(*kinds: str, customer: str = "c1") -> list[dict[str, Any]]:
-    """Return the outputs for events of a customer, one second apart."""
+def outputs_of(*kinds: str, customer: str = "c1") -> list[dict[str, Any]]:
+    """Return the outputs for events of a customer at intervals of one second."""
     values = [
         {"type": kind, "customer_id": customer, "occurred_at": second * 1000, "product_id": "p1", "quantity": 1}
         for second, kind in enumerate(kinds)
@@ -65,15 +65,15 @@ def told(*kinds: str, customer: str = "c1") -> list[dict[str, Any]]:
 
 
 def stages(*kinds: str) -> list[str]:
-    return [output["to"] for output in told(*kinds)]
+    return [output["to"] for output in outputs_of(*kinds)]
 
 
 def test_the_first_event_makes_a_visitor() -> None:
-    assert told("page_viewed") == [{"customer": "c1", "from": None, "to": "visitor", "at": 0, "sequence": 1}]
+    assert outputs_of("page_viewed") == [{"customer": "c1", "from": None, "to": "visitor", "at": 0, "sequence": 1}]
 
 
 def test_a_change_bears_the_time_of_its_event_and_the_next_number() -> None:
-    assert told("page_viewed", "product_added", "order_completed")[1:] == [
+    assert outputs_of("page_viewed", "product_added", "order_completed")[1:] == [
         {"customer": "c1", "from": "visitor", "to": "cart", "at": 1000, "sequence": 2},
         {"customer": "c1", "from": "cart", "to": "customer", "at": 2000, "sequence": 3},
     ]
@@ -99,7 +99,7 @@ def test_stages_follow_the_rules_of_the_job(kinds: list[str], expected: list[str
 
 
 def test_comparison_lists_differences_and_is_empty_for_equal_stages() -> None:
-    expected = {"c1": told("page_viewed", "product_added"), "c2": told("page_viewed", customer="c2")}
+    expected = {"c1": outputs_of("page_viewed", "product_added"), "c2": outputs_of("page_viewed", customer="c2")}
     assert differences(expected, {customer: list(outputs) for customer, outputs in expected.items()}) is None
     assert "1 customers differ, e.g. c1" in str(differences(expected, {**expected, "c1": expected["c1"][::-1]}))
     assert "1 customers differ, e.g. c2" in str(differences(expected, {"c1": expected["c1"]}))

@@ -170,7 +170,7 @@ def test_jvm_peers_are_built_once_and_again_when_a_source_has_changed(builds: Pa
     assert len(builds.read_text().splitlines()) == 2
 
 
-def test_a_build_that_failed_says_why_and_is_tried_again(builds: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_build_reports_its_error_and_is_tried_again(builds: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAILS", "1")
     with pytest.raises(UserError, match=r"cannot build .*: .*Job\.java: ; expected"):
         build.command("flink")
@@ -180,7 +180,7 @@ def test_a_build_that_failed_says_why_and_is_tried_again(builds: Path, monkeypat
 
 
 @pytest.mark.parametrize("missing", ["java", "javac", "mvn"])
-def test_a_machine_without_a_jdk_or_maven_is_told_what_to_install(
+def test_error_without_a_jdk_or_maven_names_the_package_to_install(
     monkeypatch: pytest.MonkeyPatch, missing: str
 ) -> None:
     monkeypatch.setattr(shutil, "which", lambda program: None if program == missing else program)

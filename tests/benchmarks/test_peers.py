@@ -123,7 +123,7 @@ def test_second_orders_make_one_output_each_after_the_first_ones(work: Work) -> 
     }
 
 
-# -- what they are told and say
+# -- command lines and output lines
 
 
 def test_a_command_line_is_read_as_it_was_meant(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ def running(tmp_path: Path, program: str) -> Process:
     return Process([sys.executable, "-c", program], tmp_path / "log")
 
 
-def test_a_line_says_what_had_been_used_by_then(tmp_path: Path) -> None:
+def test_line_of_output_has_the_resources_used_until_then(tmp_path: Path) -> None:
     program = f"print('ready', flush=True)\n{BURN}print('done', flush=True)\nimport time; time.sleep(60)"
     with running(tmp_path, program) as process:
         ready, done = process.line(60), process.line(60)

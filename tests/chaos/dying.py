@@ -1,4 +1,4 @@
-"""A worker that kills itself within a commit if a file says so: its immediate outputs have been sent, and its state has
+"""A worker that kills itself within a commit if a file exists: its immediate outputs have been sent, and its state has
 not. For tests of the outputs that another worker makes of the same events."""
 
 from __future__ import annotations

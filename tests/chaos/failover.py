@@ -1,4 +1,4 @@
-"""How long the outputs of a partition pause when its worker ends, with and without a graceful stop."""
+"""Pauses of a partition's outputs when its worker ends, with and without a graceful stop."""
 
 from __future__ import annotations
 

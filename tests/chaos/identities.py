@@ -56,7 +56,7 @@ async def identity(run: Run, *, kills: int) -> Verdict:
 
 
 @program("SIGSTOP and SIGCONT of workers while profiles are merged", short={"zombies": 1}, long={"zombies": 12})
-async def identity_zombies(run: Run, *, zombies: int) -> Verdict:
-    """Like `zombies`. Internal messages of a stale owner must not displace those of its successor."""
+async def identity_stale_owners(run: Run, *, zombies: int) -> Verdict:
+    """Like `stale_owners`. Internal messages of a stale owner must not displace those of its successor."""
     events = await known_by_half(run, 800 * zombies, session_timeout="2s")
     return await stopped_and_woken(run, events, zombies, {"linked": (linked(run, events), LINKED)})

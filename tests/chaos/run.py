@@ -42,7 +42,7 @@ from tests.support.process_cluster import ProcessCluster, key_of
 from tests.support.shop_events import HOUR, now
 
 PATIENCE_S = 120.0
-"""How long a run waits for its end, s. It bounds a failing run."""
+"""Seconds that a run waits for its end. They bound a failing run."""
 SLICE_S = 0.1
 
 

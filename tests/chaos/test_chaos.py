@@ -13,7 +13,7 @@ from tests.support import machine_requirements
 from tests.support.kafka_cluster import Unavailable
 
 SEED = 1
-IN_BOTH_MODES = ("kills", "zombies", "racing", "identity")
+IN_BOTH_MODES = ("kills", "stale_owners", "racing", "identity")
 IN_EXACTLY_ONCE = ("coming_and_going", "broker_loss", "producer_timeouts")
 """The other programs test behaviour that both modes share, and run in the default mode. `make chaos` runs all in
 both."""

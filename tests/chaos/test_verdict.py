@@ -128,8 +128,8 @@ def test_a_changelog_is_read_as_a_worker_reads_it(right: Expected) -> None:
     profile.applied = [10, 10]
     fresh = pack(profile)
     profile.applied, profile.product_views = [3, 3], 99
-    zombies = pack(profile)
-    found = verdict.recovered([Record(key, fresh), Record(key, zombies)])
+    of_stale_owner = pack(profile)
+    found = verdict.recovered([Record(key, fresh), Record(key, of_stale_owner)])
     assert found[key].product_views != 99
 
 

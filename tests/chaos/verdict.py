@@ -37,7 +37,7 @@ class Expected(NamedTuple):
     """The outputs and profiles of a replay of the log."""
 
     outputs: dict[str, dict[str, Any]]
-    """By id."""
+    """Outputs by id."""
     profiles: Profiles
 
 
@@ -76,7 +76,7 @@ class Verdict(msgspec.Struct, kw_only=True):
     failed_stops: int = 0
     """Workers that were stopped and did not end with 0."""
     tolerates: tuple[str, ...] = ()
-    """Which of orphaned, taken_back and repeated may be more than 0."""
+    """Those of orphaned, taken_back and repeated that may be more than 0."""
     seconds: float = 0.0
     notes: dict[str, Any] = {}
     """Further remarks."""

@@ -96,21 +96,21 @@ async def coming_and_going(run: Run, *, changes: int) -> Verdict:
 
 
 @program("SIGSTOP for longer than the session, then SIGCONT", short={"zombies": 1}, long={"zombies": 12})
-async def zombies(run: Run, *, zombies: int) -> Verdict:
+async def stale_owners(run: Run, *, zombies: int) -> Verdict:
     """A stopped worker resumes with old state and half a commit, after others took over its partitions."""
     await run.application(session_timeout="2s")
     return await stopped_and_woken(run, run.sessions(sessions=800 * zombies), zombies)
 
 
 async def stopped_and_woken(
-    run: Run, events: list[Event], zombies: int, more: Mapping[str, tuple[float, float]] = {}
+    run: Run, events: list[Event], stops: int, more: Mapping[str, tuple[float, float]] = {}
 ) -> Verdict:
     """One of two workers is stopped for longer than the session, again and again. `more` gives further minima."""
     await run.open(events)
     crew = run.crew(2)
     lost = 0
     async with crew.kept():
-        for part in parts(events, zombies):
+        for part in parts(events, stops):
             await asyncio.sleep(0.5)
             await crew.ready()
             pouring = asyncio.create_task(run.pour(part, 8.0))
@@ -124,8 +124,8 @@ async def stopped_and_woken(
             lost += await has_all(run, 1 - slot)
             victim.process.send_signal(signal.SIGCONT)
             await pouring
-        minima = {"that lost their partitions": (lost, zombies), **more}
-        return await run.judge({"zombies": zombies}, minima=minima, ends={1: 2 * zombies})
+        minima = {"that lost their partitions": (lost, stops), **more}
+        return await run.judge({"zombies": stops}, minima=minima, ends={1: 2 * stops})
 
 
 async def has_all(run: Run, slot: int) -> bool:

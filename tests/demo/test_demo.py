@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from streams.demo import data
-from streams.demo.child import WorkerGone, WorkerProcess
+from streams.demo import shop_history
 from streams.demo.configuration import environment
-from streams.demo.part import beside
+from streams.demo.phase import run_beside
+from streams.demo.worker_process import WorkerExited, WorkerProcess
 from streams.replay import replay
 from streams.settings import Settings
 from tests.support import machine_requirements
@@ -27,7 +27,7 @@ MARK = "DEMO_TEST"
 
 
 def processes_of(mark: str) -> list[int]:
-    """Return the processes with the mark in their environment."""
+    """Return the processes that have the test's value of `MARK` in their environment."""
     found = []
     for path in Path("/proc").glob("[0-9]*/environ"):
         try:
@@ -59,7 +59,7 @@ def demo(mark: str, *arguments: str) -> subprocess.Popen[str]:
 def wait_until_gone(mark: str, seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while processes_of(mark):
-        assert time.monotonic() < deadline, "something that the demo started is still there"
+        assert time.monotonic() < deadline, "a process that the demo started is still running"
         time.sleep(0.1)
 
 
@@ -84,7 +84,7 @@ def test_demo_once_gives_the_outputs_of_a_replay(tmp_path: Path, mark: str, brok
     assert said["dead letters"] == "0"
 
     # The worker's time ended within the run: its figures lie between those of replays to the start and to the end.
-    paths = data.export(data.history(data.locate(), before), tmp_path)
+    paths = shop_history.export(shop_history.history(shop_history.locate(), before), tmp_path)
     counts = []
     for until in (before - 60_000, after):
         out = tmp_path / str(until)
@@ -98,7 +98,7 @@ def test_demo_once_gives_the_outputs_of_a_replay(tmp_path: Path, mark: str, brok
 
 @pytest.mark.slow
 def test_ending_the_demo_ends_all_its_processes(mark: str) -> None:
-    data.locate()
+    shop_history.locate()
     for number in (2, 9):
         running = demo(mark, "--once")
         assert running.stdout is not None
@@ -127,10 +127,10 @@ def test_a_broker_that_dies_under_the_shoppers_ends_the_demo_with_a_sentence(mar
 
 async def test_ended_worker_is_reported_with_its_last_line() -> None:
     settings = environment("history", "127.0.0.1:9092", "", own=True) | {"LIFECYCLE_LATENESS": "soon"}
-    with pytest.raises(WorkerGone) as raised:
+    with pytest.raises(WorkerExited) as raised:
         async with WorkerProcess("history", settings) as worker:
             await asyncio.wait_for(worker.watch(), 30)
-    assert str(raised.value).startswith("the demo's worker ended with code 2; the last it said:\n")
+    assert str(raised.value).startswith("the demo's worker ended with code 2; its last log lines:\n")
     assert "LIFECYCLE_LATENESS=soon is not a duration" in str(raised.value)
 
 
@@ -144,12 +144,12 @@ async def test_error_beside_the_body_ends_the_body_and_the_end_of_the_body_cance
             cancelled.append(True)
 
     async def broken() -> None:
-        raise WorkerGone("gone")
+        raise WorkerExited("gone")
 
-    async with beside(endless()):
+    async with run_beside(endless()):
         await asyncio.sleep(0)
     assert cancelled == [True]
-    with pytest.raises(WorkerGone):
-        async with beside(endless(), broken()):
+    with pytest.raises(WorkerExited):
+        async with run_beside(endless(), broken()):
             await asyncio.Event().wait()
     assert cancelled == [True, True]

@@ -10,18 +10,18 @@ from streams.contracts.native import Decoder
 from streams.core.model.event import CLICKSTREAM_TYPES, ORDER_TYPES, Source
 from streams.core.model.policy import MINUTE
 from streams.demo.configuration import PLAYBOOKS
-from streams.demo.data import Event
+from streams.demo.shop_history import DemoEvent
 from streams.demo.shoppers import Shoppers
 from streams.playbooks import load
 
 START = 1_795_000_000_000
 
 
-def events(seed: int = 1, minutes: int = 10, count: int = 80) -> list[Event]:
+def events(seed: int = 1, minutes: int = 10, count: int = 80) -> list[DemoEvent]:
     return Shoppers(seed, START, count=count).due(START + minutes * MINUTE)
 
 
-def documents(made: list[Event]) -> list[dict[str, Any]]:
+def documents(made: list[DemoEvent]) -> list[dict[str, Any]]:
     return [json.loads(event.value) for event in made]
 
 

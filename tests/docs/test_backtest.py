@@ -15,7 +15,9 @@ PAGE = ROOT / "docs" / "backtest.md"
 
 
 def test_documented_commands_give_the_output_shown(tmp_path: Path) -> None:
-    example = next(fence.text for fence in fences(PAGE) if fence.text.startswith("$ python -m streams.demo.data"))
+    example = next(
+        fence.text for fence in fences(PAGE) if fence.text.startswith("$ python -m streams.demo.shop_history")
+    )
     (tmp_path / "history").mkdir()
     shutil.copy(CLICKS, tmp_path / "history" / "clickstream.jsonl")
     shutil.copy(ORDERS, tmp_path / "history" / "orders.jsonl")

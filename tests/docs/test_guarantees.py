@@ -58,7 +58,7 @@ def test_the_figures_are_those_that_are_kept() -> None:
     assert read(CHAOS_PAGE) == with_figures(read(CHAOS_PAGE)), "run: make docs"
 
 
-def test_every_figure_says_when_it_was_found_by_which_commit_and_how_long_the_run_was() -> None:
+def test_every_figure_has_its_date_commit_and_length_of_run() -> None:
     kept = verdicts(VERDICTS)
     assert kept
     for verdict in kept:
@@ -72,7 +72,7 @@ def test_profile_fields_compared_out_of_order_are_named() -> None:
 
 
 NOT_KEPT_YET: set[tuple[str, str]] = set()
-"""Programs that are cited but have no figures yet. The page says so."""
+"""Programs that are cited without figures yet, which the page mentions."""
 
 
 def test_a_program_that_is_cited_has_figures_and_all_was_well() -> None:

@@ -147,7 +147,7 @@ def test_the_first_screen_of_the_readme_has_the_two_commands_and_what_they_need(
         assert needed in first
 
 
-def test_the_readme_says_what_is_not_there() -> None:
+def test_readme_lists_missing_features() -> None:
     missing = prose(ROOT / "README.md").partition("## Not yet")[2].partition("##")[0]
     for what in ("Other input formats", "never run"):
         assert what in missing

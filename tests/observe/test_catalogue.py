@@ -34,7 +34,7 @@ def test_metric_names_are_unique() -> None:
 
 
 @each_metric
-def test_every_metric_says_what_it_is_and_when_to_worry(metric: Metric) -> None:
+def test_every_metric_has_a_help_text_and_a_reason_to_worry(metric: Metric) -> None:
     assert len(metric.help.split()) >= 3
     assert metric.help.endswith(".")
     assert len(metric.worry.split()) >= 4

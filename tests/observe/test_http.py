@@ -15,7 +15,7 @@ import pytest
 from streams.errors import UserError
 from streams.shell.monitoring import http as shell_http
 from streams.shell.monitoring.http import ErasureEndpoint, Health, HttpServer, LoopLag
-from tests.observe.facts import adapter
+from tests.observe.readings import adapter
 
 
 class Clock:

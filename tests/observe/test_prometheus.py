@@ -1,4 +1,4 @@
-"""The adapter makes the exposition from plain facts."""
+"""The adapter makes the exposition from reports and readings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from streams.core.model.counters import COUNTER_LABELS
 from streams.observe.catalogue import CATALOGUE
 from streams.observe.prometheus import Metrics
-from tests.observe.facts import NOW, OUTPUTS, SECRET, TALLIES, adapter, feed_everything, stage_change, task
+from tests.observe.readings import NOW, OUTPUTS, SECRET, TALLIES, adapter, feed_everything, stage_change, task
 
 
 def scrape(metrics: Metrics) -> dict[str, dict[frozenset[tuple[str, str]], float]]:

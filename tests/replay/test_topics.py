@@ -12,7 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError
 
 from streams.core.model.event import Source
-from streams.demo.kafka import producer
+from streams.demo.clients import producer
 from streams.devtools.broker import EmbeddedBroker
 from streams.errors import UserError
 from streams.replay import topic_reader

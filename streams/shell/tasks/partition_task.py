@@ -25,8 +25,8 @@ from streams.core.model.event import Source
 from streams.core.model.outputs import Effects, Output
 from streams.core.model.sources import Erasure, Fetch
 from streams.core.store.task_state import record_key
-from streams.observe.facts import SourceReadings, TaskReadings
 from streams.observe.prometheus import Metrics
+from streams.observe.readings import SourceReadings, TaskReadings
 from streams.settings import Settings
 from streams.shell.commit.agreement import playbook_fingerprint
 from streams.shell.commit.guarantee import OnSent, OutputChannel

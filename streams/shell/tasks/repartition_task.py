@@ -20,8 +20,8 @@ from streams.core.event_time.watermark import SourceProgress
 from streams.core.identity.aliases import home_key, parts_of
 from streams.core.model.event import Source
 from streams.core.model.sources import Fetch, SourceSpec, StoredProgress
-from streams.observe.facts import RepartitionTaskReadings, SourceReadings
 from streams.observe.prometheus import Metrics
+from streams.observe.readings import RepartitionTaskReadings, SourceReadings
 from streams.settings import Settings
 from streams.shell.clock import ClockTrust
 from streams.shell.commit.guarantee import Commit, Offsets, OnSent, OutputChannel

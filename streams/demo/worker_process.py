@@ -1,4 +1,4 @@
-"""The worker process of the demo: started, watched, ended."""
+"""The worker process of a phase."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from streams.settings import PREFIX
 STOP_TIMEOUT = 5.0
 TAIL = 6
 _UNPRINTABLE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[^\S\n ]|[\x00-\x08\x0e-\x1f]")
-"""What moves the cursor, and the like."""
+"""Control sequences and control characters, which could move the cursor."""
 
 
-class WorkerGone(Exception):
-    """The worker has ended by itself; the text says how, with the last lines it logged."""
+class WorkerExited(Exception):
+    """The worker ended by itself. The text has its exit code or signal, and its last log lines."""
 
 
 class WorkerProcess:
-    """`python -m streams.demo.worker PART` with these settings and no others. A context manager: at its end the worker
-    is gone."""
+    """Context manager that runs `python -m streams.demo.worker PHASE` with these settings and no others. At its end the
+    worker is gone."""
 
-    def __init__(self, part: str, settings: Mapping[str, str]) -> None:
-        self._part = part
+    def __init__(self, phase: str, settings: Mapping[str, str]) -> None:
+        self._phase = phase
         environment = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
         self._environment = environment | dict(settings)
         self._log = tempfile.TemporaryFile(prefix="lifecycle-demo-")  # noqa: SIM115 - closed on exit
@@ -37,7 +37,7 @@ class WorkerProcess:
 
     async def __aenter__(self) -> Self:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "streams.demo.worker", self._part],
+            [sys.executable, "-m", "streams.demo.worker", self._phase],
             env=self._environment,
             stdin=subprocess.PIPE,
             stdout=self._log,
@@ -62,15 +62,16 @@ class WorkerProcess:
             self._log.close()
 
     async def watch(self, interval: float = 0.25) -> None:
-        """Run beside what needs the worker: returns never, raises `WorkerGone`."""
+        """Raise `WorkerExited` when the worker ends. Never returns; runs beside the code that needs the worker."""
         assert self._process is not None
         while (code := self._process.poll()) is None:
             await asyncio.sleep(interval)
-        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
-        said = self._last_words()
-        raise WorkerGone(f"the demo's worker {how}; " + (f"the last it said:\n{said}" if said else "it said nothing."))
+        ending = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+        lines = self._last_log_lines()
+        log = f"its last log lines:\n{lines}" if lines else "it logged nothing."
+        raise WorkerExited(f"the demo's worker {ending}; {log}")
 
-    def _last_words(self) -> str:
+    def _last_log_lines(self) -> str:
         self._log.seek(0)
         lines = _UNPRINTABLE.sub("", self._log.read().decode(errors="replace")).splitlines()
         return "\n".join(f"  {line}" for line in lines[-TAIL:] if line.strip())

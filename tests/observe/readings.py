@@ -7,8 +7,8 @@ from typing import Any
 from streams.core.model.counters import CounterName
 from streams.core.model.items import Item
 from streams.core.model.outputs import Abandonment, Cause, IdentityChange, StageChange, Summary, Triggered
-from streams.observe.facts import RepartitionTaskReadings, SourceReadings, TaskReadings
 from streams.observe.prometheus import Metrics
+from streams.observe.readings import RepartitionTaskReadings, SourceReadings, TaskReadings
 
 SECRET = "jane.doe"
 NOW = 1_800_000_000.0
@@ -130,8 +130,10 @@ def task(partition: int = 3, **population: int) -> TaskReadings:
         blocked_by_partition=5,
         repartition_buffered_bytes=1234,
         sources=(
-            SourceReadings("clickstream", int(NOW * 1000) - 1_000, drained=False, backfilling=True, buffered_bytes=77),
-            SourceReadings("orders", int(NOW * 1000) - 5_500, drained=True, backfilling=False, buffered_bytes=0),
+            SourceReadings(
+                "clickstream", int(NOW * 1000) - 1_000, caught_up=False, backfilling=True, buffered_bytes=77
+            ),
+            SourceReadings("orders", int(NOW * 1000) - 5_500, caught_up=True, backfilling=False, buffered_bytes=0),
         ),
         timers=12,
         aliases=9,
@@ -143,7 +145,7 @@ def task(partition: int = 3, **population: int) -> TaskReadings:
     )
 
 
-def reader(partition: int) -> RepartitionTaskReadings:
+def repartition_task(partition: int) -> RepartitionTaskReadings:
     return RepartitionTaskReadings(
         partition, SourceReadings("orders", int(NOW * 1000) - 2_000, True, False, buffered_bytes=11)
     )
@@ -180,9 +182,9 @@ TALLIES: dict[tuple[CounterName, str], int] = {
 
 
 def feed_everything(metrics: Metrics) -> None:
-    """Call every method with ordinary facts."""
+    """Call every method with ordinary values."""
     metrics.assigned({3, 4}, {("orders", 7)})
-    metrics.repartition_task("orders", reader(7))
+    metrics.repartition_task("orders", repartition_task(7))
     metrics.task(task(3, visitor=2, customer=1))
     metrics.task(task(4, visitor=5))
     metrics.consumer_lag({("clickstream", 3): 17, ("orders", 4): 0})
