@@ -96,6 +96,6 @@ def _customer_id(request: _Request) -> tuple[str, bool]:
     if customer_id is not None and anonymous_id is not None:
         raise Rejected("invalid_field", "customer_id, anonymous_id: one of them, not both")
     person = str(anonymous_id if customer_id is None else customer_id)
-    if not identity.names_somebody(person):
+    if not identity.names_someone(person):
         raise Rejected("invalid_identity", "customer_id, anonymous_id: none that names somebody")
     return person, customer_id is not None

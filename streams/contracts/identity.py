@@ -20,7 +20,7 @@ def fits(identifier: str) -> bool:
     return len(identifier) <= ALWAYS_FIT or len(identifier.encode()) <= MAX_BYTES
 
 
-def names_somebody(identifier: str) -> bool:
+def names_someone(identifier: str) -> bool:
     """Return True if a customer id or an anonymous id names someone. One that does not counts as absent."""
     if not fits(identifier):
         return False

@@ -259,7 +259,7 @@ class Decoder:
         if value is None:
             return None
         person = value if isinstance(value, str) else str(value)
-        if identity.names_somebody(person):
+        if identity.names_someone(person):
             return person
         self.rejected_identifiers += 1
         return None

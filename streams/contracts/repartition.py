@@ -22,13 +22,13 @@ from streams.core.model.internal_messages import EventPayload, InternalMessage
 from streams.core.model.sources import ProgressReport, RepartitionedRecord
 from streams.core.profile.codec import NewerVersion, unpack
 
-ORIGIN: Final = "lifecycle-upstream"
+UPSTREAM: Final = "lifecycle-upstream"
 PARTS: Final = "lifecycle-parts"
-ITEM: Final = "lifecycle-message"
+MESSAGE: Final = "lifecycle-message"
 PROGRESS: Final = "lifecycle-progress"
 
 News = RepartitionedRecord | ProgressReport
-Refused = list[tuple[Any, Rejected]]
+Rejections = list[tuple[Any, Rejected]]
 """Records that are rejected, with their reasons."""
 
 
@@ -81,7 +81,7 @@ _MESSAGE_ROLES: Final = frozenset({EVENT, LINK, MOVED})
 def forwarding_header(source: Source, partition: int, offset: int, previous: int, timestamp: int) -> tuple[str, bytes]:
     """Return the header that is added to a forwarded record. `previous`: see `RepartitionedRecord`. `timestamp`: the
     record's, ms."""
-    return ORIGIN, msgspec.json.encode(_Upstream(source, partition, offset, previous, timestamp))
+    return UPSTREAM, msgspec.json.encode(_Upstream(source, partition, offset, previous, timestamp))
 
 
 def encode_parts(
@@ -96,14 +96,14 @@ def encode_parts(
     return (PARTS, msgspec.json.encode(header)), msgspec.json.encode(run)
 
 
-def encode_item(message: InternalMessage, partition: int, previous: int) -> tuple[tuple[str, bytes], bytes]:
+def encode_message(message: InternalMessage, partition: int, previous: int) -> tuple[tuple[str, bytes], bytes]:
     """Return the header and the value of an internal message. `partition`: of the task that sends it."""
     header = _Upstream(FIRST_MESSAGES + message.stream, partition, message.number, previous)
     value = _Message(
         message.role, message.at, message.customer, message.other, message.event_id, message.event_type, message.event,
         message.moved,
     )  # fmt: skip
-    return (ITEM, msgspec.json.encode(header)), msgspec.msgpack.encode(value)
+    return (MESSAGE, msgspec.json.encode(header)), msgspec.msgpack.encode(value)
 
 
 def encode_reports(reports: list[ProgressReport]) -> bytes:
@@ -124,7 +124,7 @@ class RepartitionDecoder:
         self._partitioner = partitioner
         self._identity_resolution = identity_resolution
 
-    def read(self, raw: Iterable[Any]) -> tuple[list[tuple[int, News]], Refused]:
+    def read(self, raw: Iterable[Any]) -> tuple[list[tuple[int, News]], Rejections]:
         """Return the content of the records, each with its offset in the topic, and the rejected records.
 
         A record that was sent in sequence and cannot be read here, although its sender could (which may be of another
@@ -132,7 +132,7 @@ class RepartitionDecoder:
         that is to be merged.
         """
         news: list[tuple[int, News]] = []
-        rejections: Refused = []
+        rejections: Rejections = []
         for record in raw:
             try:
                 for content in self._read(record, rejections):
@@ -141,32 +141,32 @@ class RepartitionDecoder:
                 rejections.append((record, rejected))
         return news, rejections
 
-    def _read(self, record: Any, rejections: Refused) -> Iterable[News]:
+    def _read(self, record: Any, rejections: Rejections) -> Iterable[News]:
         for name, value in record.headers:
             if name == PROGRESS:
                 try:
                     return _REPORTS_DECODER.decode(record.value or b"")
                 except msgspec.MsgspecError:
                     raise Rejected("invalid_field", f"the value of a record with header {PROGRESS}") from None
-            if name in (ORIGIN, PARTS, ITEM):
+            if name in (UPSTREAM, PARTS, MESSAGE):
                 return [self._read_in_sequence(record, name, value, rejections)]
-        raise Rejected("invalid_field", f"header {ORIGIN}: missing")
+        raise Rejected("invalid_field", f"header {UPSTREAM}: missing")
 
-    def _read_in_sequence(self, record: Any, name: str, value: bytes, rejections: Refused) -> RepartitionedRecord:
+    def _read_in_sequence(self, record: Any, name: str, value: bytes, rejections: Rejections) -> RepartitionedRecord:
         try:
             upstream = _UPSTREAM_DECODER.decode(value)
-            known = upstream.rank in (_STREAMS if name == ITEM else _SOURCES)
+            known = upstream.rank in (_STREAMS if name == MESSAGE else _SOURCES)
         except msgspec.MsgspecError:
             known = False
         if not known:
             raise Rejected("invalid_field", f"header {name}: not readable")
-        if name != ORIGIN and not self._identity_resolution:
+        if name != UPSTREAM and not self._identity_resolution:
             raise Rejected("wrong_partition", "an identity message, but LIFECYCLE_IDENTITY_RESOLUTION is off here")
-        if name == ORIGIN and Source(upstream.rank) not in self._decoders:
+        if name == UPSTREAM and Source(upstream.rank) not in self._decoders:
             raise Rejected("wrong_partition", "forwarded, but its topic is declared co-partitioned here")
         events: list[Event] = []
         try:
-            read = {ORIGIN: self._forwarded, PARTS: _parts, ITEM: _message}[name]
+            read = {UPSTREAM: self._forwarded, PARTS: _parts, MESSAGE: _message}[name]
             events = list(read(record, upstream))
         except Rejected as rejected:
             rejections.append((record, rejected))

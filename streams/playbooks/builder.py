@@ -16,13 +16,13 @@ from streams.core.model.abandonment import AbandonmentKind
 from streams.core.model.policy import Policy
 from streams.core.rules import CompiledRule, RuleError, Type, Vocabulary, compile_rule
 from streams.core.rules.errors import suggestion
-from streams.core.rules.requirements import KeptProperty, together
+from streams.core.rules.requirements import KeptProperty, combine_requirements
 from streams.core.rules.vocabulary import KNOWN_TYPES
 from streams.playbooks.format import ANY
 from streams.playbooks.key_kinds import Problems
 from streams.playbooks.problems import PlaybookProblem, quoted
 from streams.playbooks.triggers import UNSTEADY_TIME, TriggerBuilder
-from streams.playbooks.yaml_tree import Node
+from streams.playbooks.yaml_tree import YamlNode
 
 _KINDS: Final[tuple[AbandonmentKind, ...]] = ("checkout", "cart", "browse")
 
@@ -63,7 +63,7 @@ def build(values: Mapping[str, Any], digest: str, problems: Problems, deployment
     _check_renamed(values, stages, problems)
     if problems:
         return None
-    needs = together([rule.needs for rule in rules.compiled])
+    needs = combine_requirements([rule.needs for rule in rules.compiled])
     plan = AggregatePlan(needs, currency)
     return Playbook(
         name=values["playbook"],
@@ -88,15 +88,15 @@ class _Rules:
         self._problems = problems
         self.compiled: list[CompiledRule] = []
 
-    def compile(self, node: Node, expected: Type = Type.BOOL, track: str | None = None) -> CompiledRule | None:
+    def compile(self, node: YamlNode, expected: Type = Type.BOOL, track: str | None = None) -> CompiledRule | None:
         """Compile a rule, of a track if one is given. Record a mistake and return None if it is invalid."""
         return self._compiled(node, expected, self._vocabulary(track, False))
 
-    def compile_of_trigger(self, node: Node, expected: Type | None) -> CompiledRule | None:
+    def compile_of_trigger(self, node: YamlNode, expected: Type | None) -> CompiledRule | None:
         """Compile a rule of a trigger. Record a mistake and return None if it is invalid."""
         return self._compiled(node, expected, self._vocabulary(None, True))
 
-    def _compiled(self, node: Node, expected: Type | None, vocabulary: Vocabulary) -> CompiledRule | None:
+    def _compiled(self, node: YamlNode, expected: Type | None, vocabulary: Vocabulary) -> CompiledRule | None:
         assert node.text is not None
         try:
             rule = compile_rule(node.text, vocabulary, expected)
@@ -106,7 +106,7 @@ class _Rules:
         self.compiled.append(rule)
         return rule
 
-    def add_problem(self, node: Node, message: str) -> None:
+    def add_problem(self, node: YamlNode, message: str) -> None:
         """Record a mistake."""
         self._problems.append(node.problem(message))
 
@@ -116,7 +116,7 @@ def _kept(values: Mapping[str, Any], properties: Mapping[str, Type], problems: P
     kept = []
     known = KNOWN_TYPES | set(values.get("event_types", ()))
     for name, row in values.get("keep", {}).items():
-        here: Node = row["here"]
+        here: YamlNode = row["here"]
         property_ = row.get("property", name)
         if property_ not in properties:
             message = f"{quoted(property_)} is not declared in properties{suggestion(property_, properties)}"
@@ -144,7 +144,7 @@ def _track(name: str, track: Mapping[str, Any], stages: tuple[str, ...], rules: 
     transitions: list[Transition] = []
     timeouts: list[TimeoutTransition] = []
     for row in track["transitions"]:
-        here: Node = row["here"]
+        here: YamlNode = row["here"]
         assert here.table is not None
         target, sources = row["to"], tuple(row["from"])
         if sources == (ANY,):
@@ -166,7 +166,9 @@ def _track(name: str, track: Mapping[str, Any], stages: tuple[str, ...], rules: 
     return Track(name, track["initial"], tuple(transitions), tuple(timeouts))
 
 
-def _check_sources(here: Node, sources: tuple[str, ...], target: str, stages: tuple[str, ...], rules: _Rules) -> None:
+def _check_sources(
+    here: YamlNode, sources: tuple[str, ...], target: str, stages: tuple[str, ...], rules: _Rules
+) -> None:
     assert here.table is not None
     node = here.table["from"][1]
     for number, source in enumerate(sources):
@@ -240,5 +242,5 @@ def _check_ladder(abandonment: Mapping[str, Any], kind: AbandonmentKind, policy:
     if all(earlier < later for earlier, later in itertools.pairwise(times)):
         return
     section = abandonment.get(kind, {})
-    node: Node = section.get("here") or abandonment["here"]
+    node: YamlNode = section.get("here") or abandonment["here"]
     problems.append(node.problem(f"{kind}: each of after, steps and expiry must be later than the one before"))

@@ -16,7 +16,7 @@ from streams.core.model.durations import PATTERN, parse_duration
 from streams.core.rules.errors import suggestion
 from streams.core.rules.lexer import LONGEST
 from streams.playbooks.problems import PlaybookProblem, quoted
-from streams.playbooks.yaml_tree import Node
+from streams.playbooks.yaml_tree import YamlNode
 
 Schema = dict[str, Any]
 Problems = list[PlaybookProblem]
@@ -25,7 +25,7 @@ Problems = list[PlaybookProblem]
 class InvalidValue(Exception):
     """A value is not allowed. The message names the allowed ones."""
 
-    def __init__(self, node: Node, message: str, offset: int = 0) -> None:
+    def __init__(self, node: YamlNode, message: str, offset: int = 0) -> None:
         super().__init__(message)
         self.problem = PlaybookProblem(*node.at(offset), message)
 
@@ -37,7 +37,7 @@ class KeyKind(Protocol):
     def expected(self) -> str:
         """Description of the allowed values, for messages and the reference page."""
 
-    def read(self, node: Node, problems: Problems) -> Any:
+    def read(self, node: YamlNode, problems: Problems) -> Any:
         """Return the value. Raise `InvalidValue`, or add the mistakes within the value to `problems`."""
 
     def schema(self) -> Schema:
@@ -55,7 +55,7 @@ class Scalar:
     parse: Callable[[str], Any]
     form: Schema
 
-    def read(self, node: Node, problems: Problems) -> Any:
+    def read(self, node: YamlNode, problems: Problems) -> Any:
         value = None if node.text is None else self.parse(node.text)
         if value is None:
             raise InvalidValue(node, f"{node.shown} is not {self.expected}")
@@ -116,7 +116,7 @@ class RuleKind:
 
     expected: str = "a rule, such as orders >= 1"
 
-    def read(self, node: Node, problems: Problems) -> Node:
+    def read(self, node: YamlNode, problems: Problems) -> YamlNode:
         if not node.text:
             raise InvalidValue(node, f"{node.shown} is not {self.expected}")
         return node
@@ -135,7 +135,7 @@ class OrOff:
     def expected(self) -> str:
         return f"{self.kind.expected}, or off"
 
-    def read(self, node: Node, problems: Problems) -> Any:
+    def read(self, node: YamlNode, problems: Problems) -> Any:
         if node.text == "off":
             return None
         if node.text is not None and isinstance(self.kind, Section):
@@ -163,7 +163,7 @@ class ListOf:
     def expected(self) -> str:
         return f"a list; each is {self.kind.expected}"
 
-    def read(self, node: Node, problems: Problems) -> list[Any]:
+    def read(self, node: YamlNode, problems: Problems) -> list[Any]:
         if node.items is None:
             raise InvalidValue(node, f"{node.shown} is not a list: write [one, another]")
         if not self.least <= len(node.items) <= self.most:
@@ -194,7 +194,7 @@ class TableOf:
     def expected(self) -> str:
         return f"a table; each key is {self.names.expected}"
 
-    def read(self, node: Node, problems: Problems) -> dict[Any, Any]:
+    def read(self, node: YamlNode, problems: Problems) -> dict[Any, Any]:
         if node.table is None:
             raise InvalidValue(node, f"{node.shown} is not a table: write `name: value`, one to a line")
         if not self.least <= len(node.table) <= self.most:
@@ -244,7 +244,7 @@ class Section:
         """All keys of the section."""
         return list(self.keys)
 
-    def read(self, node: Node, problems: Problems) -> dict[str, Any]:
+    def read(self, node: YamlNode, problems: Problems) -> dict[str, Any]:
         if node.table is None:
             raise InvalidValue(
                 node, f"{node.shown} is not {self.expected}: write a table with the keys {', '.join(self.names)}"
@@ -281,7 +281,7 @@ class OneOrMore:
     def expected(self) -> str:
         return f"{self.kind.expected}, or a list of them"
 
-    def read(self, node: Node, problems: Problems) -> list[Any]:
+    def read(self, node: YamlNode, problems: Problems) -> list[Any]:
         if node.items is not None:
             return ListOf(self.kind, least=1).read(node, problems)
         return [self.kind.read(node, problems)]

@@ -16,7 +16,7 @@ from streams.playbooks.builder import build
 from streams.playbooks.format import PLAYBOOK
 from streams.playbooks.key_kinds import InvalidValue, Problems
 from streams.playbooks.problems import PlaybookError
-from streams.playbooks.yaml_tree import Malformed, compose
+from streams.playbooks.yaml_tree import MalformedYaml, compose
 
 _HERE: Final = Path(__file__).parent
 SHIPPED: Final = tuple(sorted(path.stem for path in _HERE.glob("*.yaml")))
@@ -53,9 +53,9 @@ def parse(text: str, name: str = "playbook", deployment: Policy = Policy()) -> P
     try:
         tree = compose(text, "a playbook")
         if tree is None:
-            raise Malformed(1, 1, "the file is empty: a playbook begins with `playbook: NAME`")
+            raise MalformedYaml(1, 1, "the file is empty: a playbook begins with `playbook: NAME`")
         found = PLAYBOOK.read(tree, problems)
-    except Malformed as error:
+    except MalformedYaml as error:
         raise PlaybookError(name, [error.problem]) from None
     except InvalidValue as error:
         raise PlaybookError(name, [error.problem]) from None

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from streams.core.lifecycle.triggers import Datum, OnAbandonment, OnStage, OnTime, Step, Trigger
+from streams.core.lifecycle.triggers import DatumDefinition, OnAbandonment, OnStage, OnTime, Trigger, TriggerStep
 from streams.core.rules import CompiledRule, Type
 from streams.core.rules.errors import suggestion
 from streams.playbooks.key_kinds import (
@@ -28,10 +28,10 @@ from streams.playbooks.key_kinds import (
     one_of,
 )
 from streams.playbooks.problems import quoted
-from streams.playbooks.yaml_tree import Node
+from streams.playbooks.yaml_tree import YamlNode
 
-Compile = Callable[[Node, Type | None], CompiledRule | None]
-AddProblem = Callable[[Node, str], None]
+Compile = Callable[[YamlNode, Type | None], CompiledRule | None]
+AddProblem = Callable[[YamlNode, str], None]
 
 
 def _percent(text: str) -> int | None:
@@ -81,7 +81,7 @@ class EventsOr:
     section: Section
     expected: str = "an event type, a list of them, or a table of track, abandonment, time or yearly"
 
-    def read(self, node: Node, problems: Problems) -> Any:
+    def read(self, node: YamlNode, problems: Problems) -> Any:
         if node.table is not None:
             return self.section.read(node, problems)
         return OneOrMore(NAME).read(node, problems)
@@ -96,7 +96,7 @@ class DataValue:
 
     expected: str = "a text, a number, true, false, or {rule: …}"
 
-    def read(self, node: Node, problems: Problems) -> Any:
+    def read(self, node: YamlNode, problems: Problems) -> Any:
         if node.table is not None:
             return COMPUTED.read(node, problems)
         if node.text is None or len(node.text) > MOST_TEXT:
@@ -202,7 +202,7 @@ class TriggerBuilder:
         return self._compile(row[key], expected) if key in row else None
 
     def _on(self, on: Mapping[str, Any]) -> OnStage | OnAbandonment | OnTime | None:
-        here: Node = on["here"]
+        here: YamlNode = on["here"]
         given = [way for way in _ON_KEYS if way in on]
         if len(given) != 1:
             self._add_problem(here, f"`on` needs event types, or exactly one of {', '.join(_ON_KEYS)}")
@@ -224,7 +224,7 @@ class TriggerBuilder:
             self._add_problem(on[way], UNSTEADY_TIME)
         return OnTime(rule, yearly=way == "yearly", before=on.get("before", 0))
 
-    def _on_stage(self, on: Mapping[str, Any], here: Node) -> OnStage:
+    def _on_stage(self, on: Mapping[str, Any], here: YamlNode) -> OnStage:
         assert here.table is not None
         stages = self._stages.get(on["track"])
         if stages is None:
@@ -239,26 +239,26 @@ class TriggerBuilder:
                     self._add_problem(here.table[key][1], message)
         return OnStage(on["track"], on.get("enters"), on.get("leaves"))
 
-    def _check_kinds(self, on: Mapping[str, Any], here: Node) -> None:
+    def _check_kinds(self, on: Mapping[str, Any], here: YamlNode) -> None:
         assert here.table is not None
         for kind in on.get("kind", ()):
             if kind not in self._kinds:
                 self._add_problem(here.table["kind"][1], f"abandonments of the kind {kind} are off in this playbook")
 
-    def _steps(self, row: Mapping[str, Any]) -> tuple[Step, ...]:
-        here: Node = row["here"]
+    def _steps(self, row: Mapping[str, Any]) -> tuple[TriggerStep, ...]:
+        here: YamlNode = row["here"]
         if "steps" not in row:
-            return (Step(row.get("after", 0)),)
+            return (TriggerStep(row.get("after", 0)),)
         if "after" in row:
             self._add_problem(here, "a trigger takes either `after` or `steps`, not both")
-        steps = tuple([Step(step.get("after", 0), self._data(step)) for step in row["steps"]])
+        steps = tuple([TriggerStep(step.get("after", 0), self._data(step)) for step in row["steps"]])
         if not all(earlier.after < later.after for earlier, later in itertools.pairwise(steps)):
             assert here.table is not None
             self._add_problem(here.table["steps"][1], "each step must be later than the one before")
         return steps
 
-    def _data(self, row: Mapping[str, Any]) -> tuple[Datum, ...]:
+    def _data(self, row: Mapping[str, Any]) -> tuple[DatumDefinition, ...]:
         data = []
         for name, value in row.get("data", {}).items():
-            data.append(Datum(name, self._rule(value, "rule", None) if isinstance(value, dict) else value))
+            data.append(DatumDefinition(name, self._rule(value, "rule", None) if isinstance(value, dict) else value))
         return tuple(data)

@@ -18,7 +18,7 @@ MOST_NODES: Final = 20_000
 DEEPEST: Final = 20
 
 
-class Node:
+class YamlNode:
     """A value with its place: a `text`, a list (`items`), or a `table` of names with the nodes of name and value."""
 
     def __init__(self, line: int, column: int) -> None:
@@ -28,8 +28,8 @@ class Node:
         self.quoted = False
         self.within = -1
         """Columns from the node to the first character of its text; -1 if the file writes the text in another form."""
-        self.items: list[Node] | None = None
-        self.table: dict[str, tuple[Node, Node]] | None = None
+        self.items: list[YamlNode] | None = None
+        self.table: dict[str, tuple[YamlNode, YamlNode]] | None = None
 
     @property
     def shown(self) -> str:
@@ -47,7 +47,7 @@ class Node:
         return self.line, self.column + (0 if self.within < 0 else self.within + offset)
 
 
-class Malformed(Exception):
+class MalformedYaml(Exception):
     """The text is not YAML, or uses a feature of YAML that is refused here."""
 
     def __init__(self, line: int, column: int, message: str) -> None:
@@ -55,37 +55,37 @@ class Malformed(Exception):
         self.problem = PlaybookProblem(line, column, message)
 
 
-def compose(text: str, what: str) -> Node | None:
-    """Return the tree; None if there are only comments. `what` names the file in messages. Raise only `Malformed`."""
+def compose(text: str, what: str) -> YamlNode | None:
+    """Return the tree, or None if there are only comments. Raise `MalformedYaml`, which calls the file `what`."""
     if len(text) > MOST_CHARACTERS:
-        raise Malformed(1, 1, f"{what} has at most {MOST_CHARACTERS:,} characters; this one has {len(text):,}")
+        raise MalformedYaml(1, 1, f"{what} has at most {MOST_CHARACTERS:,} characters; this one has {len(text):,}")
     try:
         return _build(yaml.parse(text, Loader=yaml.SafeLoader), what)
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         column = error.position - (text.rfind("\n", 0, error.position) + 1) + 1
-        raise Malformed(line, column, "this character is not allowed in a text file: remove it") from None
+        raise MalformedYaml(line, column, "this character is not allowed in a text file: remove it") from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = (1, 1) if mark is None else (mark.line + 1, mark.column + 1)
-        raise Malformed(*place, f"this is not YAML: {error.problem or error.context}") from None
+        raise MalformedYaml(*place, f"this is not YAML: {error.problem or error.context}") from None
 
 
-def _build(events: Iterator[yaml.Event], what: str) -> Node | None:
-    root: Node | None = None
-    open_: list[Node] = []
-    names: list[Node | None] = []
+def _build(events: Iterator[yaml.Event], what: str) -> YamlNode | None:
+    root: YamlNode | None = None
+    open_: list[YamlNode] = []
+    names: list[YamlNode | None] = []
     """For each open node, the name whose value comes next; None if a name comes next."""
     count = 0
     for event in events:
         assert event.start_mark is not None
         line, column = event.start_mark.line + 1, event.start_mark.column + 1
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
-            raise Malformed(line, column, "anchors and aliases (& and *) are not allowed: write the value out")
+            raise MalformedYaml(line, column, "anchors and aliases (& and *) are not allowed: write the value out")
         if getattr(event, "tag", None) not in (None, "!"):
-            raise Malformed(line, column, "tags (!) are not allowed: write the value without a tag")
+            raise MalformedYaml(line, column, "tags (!) are not allowed: write the value without a tag")
         if isinstance(event, yaml.DocumentStartEvent) and root is not None:
-            raise Malformed(line, column, f"{what} is one document, but a second one begins here: remove it")
+            raise MalformedYaml(line, column, f"{what} is one document, but a second one begins here: remove it")
         if isinstance(event, yaml.SequenceEndEvent | yaml.MappingEndEvent):
             open_.pop()
             names.pop()
@@ -94,7 +94,7 @@ def _build(events: Iterator[yaml.Event], what: str) -> Node | None:
             continue
         count += 1
         if count > MOST_NODES:
-            raise Malformed(line, column, f"{what} has at most {MOST_NODES:,} values")
+            raise MalformedYaml(line, column, f"{what} has at most {MOST_NODES:,} values")
         node = _node(event, line, column)
         if not open_:
             root = node
@@ -105,10 +105,10 @@ def _build(events: Iterator[yaml.Event], what: str) -> Node | None:
             assert table is not None
             if name is None:
                 if node.text is None:
-                    raise Malformed(line, column, "write a name here, not a list or a table")
+                    raise MalformedYaml(line, column, "write a name here, not a list or a table")
                 if node.text in table:
                     first = table[node.text][0]
-                    raise Malformed(
+                    raise MalformedYaml(
                         line,
                         column,
                         f"{quoted(node.text)} is already defined in line {first.line}: remove one",
@@ -120,14 +120,14 @@ def _build(events: Iterator[yaml.Event], what: str) -> Node | None:
                 names[-1] = None
         if node.text is None:
             if len(open_) >= DEEPEST:
-                raise Malformed(line, column, f"this is nested more than {DEEPEST} deep")
+                raise MalformedYaml(line, column, f"this is nested more than {DEEPEST} deep")
             open_.append(node)
             names.append(None)
     return root
 
 
-def _node(event: yaml.Event, line: int, column: int) -> Node:
-    node = Node(line, column)
+def _node(event: yaml.Event, line: int, column: int) -> YamlNode:
+    node = YamlNode(line, column)
     if isinstance(event, yaml.ScalarEvent):
         node.text, node.quoted = event.value, event.style is not None
         assert event.start_mark is not None

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from streams.errors import UserError
-from streams.playbooks.yaml_tree import Malformed, Node, compose
+from streams.playbooks.yaml_tree import MalformedYaml, YamlNode, compose
 
 
 class Mapping(dict[str, Any]):
@@ -39,7 +39,7 @@ def read(path: Path) -> Any:
         raise UserError(f"{path} cannot be read: {error.strerror}.") from None
     try:
         tree = compose(text, "a file of scenarios")
-    except Malformed as error:
+    except MalformedYaml as error:
         raise UserError(f"{path}:{error.problem.line}: {error.problem.message}.") from None
     return None if tree is None else _value(tree)
 
@@ -48,7 +48,7 @@ _NUMBER: Final = re.compile(r"[-+]?(?:0|[1-9][0-9]*)(\.[0-9]+)?(e[-+]?[0-9]+)?",
 _WORDS: Final[dict[str, Any]] = {"true": True, "false": False, "null": None, "~": None, "": None}
 
 
-def _value(node: Node) -> Any:
+def _value(node: YamlNode) -> Any:
     if node.table is not None:
         mapping = Mapping({name: _value(value) for name, (_, value) in node.table.items()})
         mapping.line = node.line

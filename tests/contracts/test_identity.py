@@ -14,12 +14,12 @@ LONG = ["x" * 256, "é" * 128, "😀" * 64]
 
 @pytest.mark.parametrize("identifier", [*NOBODY, "ANONYMOUS", *TOO_LONG])
 def test_placeholder_ids_name_nobody(identifier: str) -> None:
-    assert not identity.names_somebody(identifier)
+    assert not identity.names_someone(identifier)
 
 
 @pytest.mark.parametrize("identifier", [*SOMEBODY, *LONG])
 def test_other_ids_name_somebody(identifier: str) -> None:
-    assert identity.names_somebody(identifier)
+    assert identity.names_someone(identifier)
 
 
 def test_ids_up_to_the_longest_fit() -> None:
@@ -32,4 +32,4 @@ def test_ids_up_to_the_longest_fit() -> None:
 )
 def test_a_look_at_the_first_character_changes_nothing(identifier: str) -> None:
     nobody = identifier.strip("0-") == "" or identifier.lower() in {"-1", "null", "undefined", "none", "anonymous"}
-    assert identity.names_somebody(identifier) is not nobody
+    assert identity.names_someone(identifier) is not nobody

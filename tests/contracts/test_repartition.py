@@ -13,12 +13,12 @@ from streams.contracts.native import MAX_ITEMS, Decoder
 from streams.contracts.partitioning import Partitioner
 from streams.contracts.rejected import Rejected
 from streams.contracts.repartition import (
-    ITEM,
-    ORIGIN,
+    MESSAGE,
     PARTS,
     PROGRESS,
+    UPSTREAM,
     RepartitionDecoder,
-    encode_item,
+    encode_message,
     encode_parts,
     encode_reports,
     forwarding_header,
@@ -29,7 +29,7 @@ from streams.core.model.event import CLAIM, EVENT, LINK, MOVED, SHOWN, Event, So
 from streams.core.model.internal_messages import InternalMessage
 from streams.core.model.policy import Policy
 from streams.core.model.sources import ProgressReport, RepartitionedRecord
-from streams.core.profile.codec import VERSION, NewerVersion, pack
+from streams.core.profile.codec import NEWEST_FORMAT, NewerVersion, pack
 from streams.core.profile.profile import Profile
 from streams.shell.worker.task_startup import STEP
 
@@ -77,8 +77,8 @@ def test_foreign_records_are_refused_and_the_rest_is_read() -> None:
     good = forwarding_header(CLICKS, 3, 41, 17, NOON)
     raw = [
         record(VALUE),
-        record(VALUE, (ORIGIN, b"nonsense")),
-        record(VALUE, (ORIGIN, b"[7,3,41,17,0]")),
+        record(VALUE, (UPSTREAM, b"nonsense")),
+        record(VALUE, (UPSTREAM, b"[7,3,41,17,0]")),
         record(b"{}", (PROGRESS, b"")),
         record(VALUE, forwarding_header(ORDERS, 3, 41, 17, NOON)),  # a topic that is declared co-partitioned here
         record(VALUE, good),
@@ -169,7 +169,7 @@ def test_internal_messages_are_read_as_they_were_written() -> None:
     )
     moved = moving(pack(Profile("d", False)))
     for item in (event, link, moved):
-        header, value = encode_item(item, THERE, 2)
+        header, value = encode_message(item, THERE, 2)
         news, refused = reader(identity_resolution=True).read([record(value, header)])
         there = event_of_message(item, len(value))
         assert news == [(5, RepartitionedRecord(FIRST_MESSAGES + item.stream, THERE, item.number, 2, [there]))]
@@ -178,13 +178,13 @@ def test_internal_messages_are_read_as_they_were_written() -> None:
 
 def test_foreign_parts_and_internal_messages_are_refused() -> None:
     link = InternalMessage(stream=0, number=5, cause=0, offset=3, role=LINK, at=NOON, customer="d", other="c")
-    (_, header), value = encode_item(link, THERE, 2)
+    (_, header), value = encode_message(link, THERE, 2)
     (_, of_parts), run = encode_parts(CLICKS, THERE, 2, parts_of(decoded(CLICKS, both_ids("c", "d"))))
     raw = [
-        record(value, (ITEM, b"nonsense")),
-        record(value, (ITEM, of_parts)),
+        record(value, (MESSAGE, b"nonsense")),
+        record(value, (MESSAGE, of_parts)),
         record(run, (PARTS, header)),
-        record(b"nonsense", (ITEM, header)),
+        record(b"nonsense", (MESSAGE, header)),
         record(b'[[0,0,9,"d","c","e","t"]]', (PARTS, of_parts)),
         record(None, (PARTS, of_parts)),
     ]
@@ -214,7 +214,7 @@ def test_inconsistent_internal_message_is_refused_when_read() -> None:
         moving(None, role=EVENT),
         moving(None, role=EVENT, event=replace(event, source=7)),
     ):
-        header, value = encode_item(item, THERE, 2)
+        header, value = encode_message(item, THERE, 2)
         [(_, one)], refused = reader(identity_resolution=True).read([record(value, header)])
         assert isinstance(one, RepartitionedRecord)
         assert (one.offset, one.events) == (6, [])
@@ -229,7 +229,7 @@ def test_internal_message_of_the_largest_event_fits_a_batch_with_pending_ones() 
         lines = min(MAX_ITEMS, (262_144 - len(rest) - 2) // (len(line) + 1))
         value = rest + b",".join([line] * lines) + b"]}"
         event = payload_of(decoded(CLICKS, value))
-        _, packed = encode_item(moving(None, role=EVENT, event=event), THERE, 2)
+        _, packed = encode_message(moving(None, role=EVENT, event=event), THERE, 2)
         assert len(packed) < room
         if lines == MAX_ITEMS:
             with pytest.raises(Rejected, match="more than 10000"):
@@ -237,14 +237,14 @@ def test_internal_message_of_the_largest_event_fits_a_batch_with_pending_ones() 
 
 
 def test_profile_packed_by_a_newer_version_is_not_rejected() -> None:
-    header, value = encode_item(moving(bytes([VERSION + 1, 0])), THERE, 2)
+    header, value = encode_message(moving(bytes([NEWEST_FORMAT + 1, 0])), THERE, 2)
     with pytest.raises(NewerVersion):
         reader(identity_resolution=True).read([record(value, header)])
 
 
 def test_parts_and_internal_messages_are_refused_without_identity_resolution() -> None:
     link = InternalMessage(stream=0, number=5, cause=0, offset=3, role=LINK, at=NOON, customer="d", other="c")
-    header, value = encode_item(link, THERE, 2)
+    header, value = encode_message(link, THERE, 2)
     news, refused = reader().read([record(value, header)])
     assert news == []
     assert [rejected.reason for _, rejected in refused] == ["wrong_partition"]

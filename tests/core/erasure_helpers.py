@@ -28,11 +28,11 @@ def settle(harness: SinglePartitionHarness) -> None:
     for _ in range(3):
         harness.commit()
     traces = harness.engine.state.residue
-    while traces.looking:
-        traces.look(2)
+    while traces.searching:
+        traces.search(2)
     harness.commit()
     if traces.found or traces.written:
-        traces.removed()
+        traces.note_removed()
     harness.commit()
 
 

@@ -16,7 +16,7 @@ from streams.core.model.policy import Policy
 from streams.core.profile.codec import pack, packed_size, unpack
 from streams.core.profile.profile import Profile
 from streams.core.rules import Type, Vocabulary, compile_rule
-from streams.core.rules.requirements import MOST_BUCKETS, KeptProperty, bucket_width, together
+from streams.core.rules.requirements import MOST_BUCKETS, KeptProperty, bucket_width, combine_requirements
 from tests.support.customer_history import DAY, HOUR, MINUTE, SECOND, T0, click, item, order
 from tests.support.default_playbook import default_playbook
 
@@ -28,7 +28,7 @@ VOCABULARY = Vocabulary(
 
 
 def played(rules: list[str], events: list[Event], policy: Policy = Policy()) -> tuple[Profile, EngineCounters]:
-    needs = together(compile_rule(text, VOCABULARY, None).needs for text in rules)
+    needs = combine_requirements(compile_rule(text, VOCABULARY, None).needs for text in rules)
     playbook = default_playbook(policy=policy, plan=AggregatePlan(needs, "EUR"), counted_types=needs.counted_types)
     lifecycle, counts = Lifecycle(playbook), EngineCounters()
     profile = lifecycle.new("c-1", True)
@@ -60,27 +60,27 @@ def test_a_window_keeps_no_more_buckets_than_it_has() -> None:
     profile, _ = played(
         ["count('page_viewed', last='1h') > 0"], [click(n * 30 * SECOND) for n in range(1_000)]
     )  # fmt: skip
-    assert profile.facts is not None
-    (buckets,) = profile.facts.windows.values()
+    assert profile.aggregates is not None
+    (buckets,) = profile.aggregates.windows.values()
     assert len(buckets) <= MOST_BUCKETS + 1
     assert value("count('page_viewed', last='1h')", profile, 999 * 30 * SECOND) == 121
 
 
 def test_aggregates_that_no_rule_reads_are_not_kept() -> None:
     profile, _ = played(["orders > 1"], [click(0, "product_viewed", category="baby"), order(1)])
-    assert profile.facts == Aggregates()
+    assert profile.aggregates == Aggregates()
     lifecycle = Lifecycle(default_playbook())
     profile = lifecycle.new("c-1", True)
     lifecycle.apply(profile, click(0), [], Counter())
-    assert profile.facts is None
+    assert profile.aggregates is None
 
 
 def test_latest_categories_and_those_that_rules_name_are_kept() -> None:
     rules = ["bought('c-0')", "known(category_due_at())"]
     events = [order(n, f"o-{n}", items=(item("p", category=f"c-{n}"),)) for n in range(MOST_NAMES + 5)]
     profile, counts = played(rules, events)
-    assert profile.facts is not None
-    assert list(profile.facts.categories_bought) == ["c-0", *(f"c-{n}" for n in range(5, MOST_NAMES + 5))]
+    assert profile.aggregates is not None
+    assert list(profile.aggregates.categories_bought) == ["c-0", *(f"c-{n}" for n in range(5, MOST_NAMES + 5))]
     assert counts["trimmed", "categories_bought"] == 4
 
 
@@ -89,8 +89,8 @@ def test_categories_that_rules_name_displace_no_others() -> None:
     rules = ["bought('c-0') or bought('c-1')", "known(category_due_at())"]
     events = [order(n, f"o-{n}", items=(item("p", category=f"c-{n}"),)) for n in range(MOST_NAMES + 1)]
     profile, counts = played(rules, events)
-    assert profile.facts is not None
-    assert len(profile.facts.categories_bought) == MOST_NAMES + 1
+    assert profile.aggregates is not None
+    assert len(profile.aggregates.categories_bought) == MOST_NAMES + 1
     assert not counts["trimmed", "categories_bought"]
 
 
@@ -137,4 +137,4 @@ def test_aggregates_count_for_the_size_of_a_profile_and_are_trimmed() -> None:
     assert counts["trimmed", "windows"] > 0
     assert counts["trimmed", "categories_viewed"] > 0
     assert packed_size(profile) <= limit
-    assert unpack(pack(profile)).facts == profile.facts
+    assert unpack(pack(profile)).aggregates == profile.aggregates

@@ -8,7 +8,7 @@ import pytest
 
 from streams.core.engine.config import EngineConfig, LastCommit
 from streams.core.engine.partition_engine import PartitionEngine
-from streams.core.event_time.inputs import FIRST_MESSAGES, upstream_number
+from streams.core.event_time.inputs import FIRST_MESSAGES, upstream_id
 from streams.core.identity.aliases import (
     OWNERS,
     REFUSED,
@@ -27,7 +27,7 @@ from streams.core.model.outputs import EmissionPolicy, IdentityChange, Output, S
 from streams.core.model.policy import DAY, HOUR, MINUTE, SECOND, Policy
 from streams.core.model.sources import Fetch, ProgressReport, RepartitionedRecord, StoredRepartition
 from streams.core.processing.budget import Budget
-from streams.core.profile.codec import VERSION, NewerVersion, pack, peek, unpack
+from streams.core.profile.codec import NEWEST_FORMAT, NewerVersion, pack, peek, unpack
 from streams.core.profile.profile import Profile
 from streams.core.store.erasure_markers import is_marker
 from streams.core.store.task_state import TaskState
@@ -446,7 +446,7 @@ def test_an_alias_is_read_as_it_was_packed_and_by_no_older_version() -> None:
     header = peek(value)
     assert (header.stage, header.forgotten, header.is_alias) == (None, False, True)
     with pytest.raises(NewerVersion):
-        unpack(bytes([VERSION + 1]) + value[1:])
+        unpack(bytes([NEWEST_FORMAT + 1]) + value[1:])
 
 
 def test_recovery_counts_aliases_and_returns_unsent_messages() -> None:
@@ -455,16 +455,16 @@ def test_recovery_counts_aliases_and_returns_unsent_messages() -> None:
     for number in (2, 1):
         state.restore(*alias_record(number))
         state.restore(*alias_record(number))
-    state.keep(b"note")
+    state.write_to_disk(b"note")
     for restored in (state, TaskState(disk=disk)):
         assert (restored.aliases, len(restored), dict(restored.population)) == (2, 2, {})
-        assert not restored.owes({0: 100, 1: 100, 2: 100})
-        whole, cut = restored.unsent_items(2, 3)
+        assert not restored.has_changes({0: 100, 1: 100, 2: 100})
+        whole, cut = restored.unsent_messages(2, 3)
         assert ([message.number for message in whole], cut) == ([1, 2], [])
-        whole, cut = restored.unsent_items(2, 2)
+        whole, cut = restored.unsent_messages(2, 2)
         assert (whole, sorted(key for key, _ in cut)) == ([], [b"ad-1", b"ad-2"])
-        assert restored.unsent_items(3, 3) == ([], [])
-        assert restored.unsent(2) == []
+        assert restored.unsent_messages(3, 3) == ([], [])
+        assert restored.unsent_outputs(2) == []
 
 
 def test_alias_becomes_a_profile_after_identity_resolution_is_switched_off() -> None:
@@ -526,9 +526,9 @@ def test_move_is_sent_by_the_commit_and_outputs_of_a_merge_wait_for_the_next_one
     snapshot = engine.snapshot()
     assert snapshot is not None
     assert [o.cause.kind for o in snapshot.outputs if isinstance(o, StageChange)] == ["merge"]
-    assert snapshot.arrivals is not None
-    assert snapshot.arrivals.position == 2
-    assert snapshot.arrivals.numbers == [-1, 0]
+    assert snapshot.repartition is not None
+    assert snapshot.repartition.position == 2
+    assert snapshot.repartition.numbers == [-1, 0]
 
 
 def test_before_emit_after_links_are_resolved_without_outputs() -> None:
@@ -567,7 +567,7 @@ def test_event_waiting_at_a_later_resolution_stage_is_uncommitted_and_buffered()
     assert engine.buffered_bytes(CLICKS) == event.size
     snapshot = engine.snapshot()
     assert snapshot is not None
-    assert snapshot.marks[CLICKS].progress == T
+    assert snapshot.source_progress[CLICKS].progress == T
     for rank in (FIRST_MESSAGES, FIRST_MESSAGES + 1):
         report(engine, rank, NOON)
     assert engine.positions()[CLICKS] == 6
@@ -587,7 +587,7 @@ def test_overlapping_runs_of_parts_are_taken_once() -> None:
 
     assert [part.role for part in run(1).events] == [LINK]
     engine.receive([(0, run(1, 3)), (1, run(3, 5)), (2, run(3))], 3, NOON)
-    assert [event.offset for event in engine._inputs.upstreams[upstream_number(CLICKS, 1)].queue] == [1, 3, 5]
+    assert [event.offset for event in engine._inputs.upstreams[upstream_id(CLICKS, 1)].queue] == [1, 3, 5]
 
 
 def test_small_budgets_give_the_same_as_one() -> None:
@@ -609,7 +609,7 @@ def test_messages_of_a_cut_flush_count_towards_the_bound_of_a_record() -> None:
     read(died, view(0, "c", "d"))
     whole = died.snapshot()
     assert whole is not None
-    assert whole.arrivals is not None
+    assert whole.repartition is not None
     died.messages_sent()
     read(died, *clicks, now=NOON + HOUR)
     cut = died.snapshot()  # in the changelog, without a commit marker behind it
@@ -623,8 +623,8 @@ def test_messages_of_a_cut_flush_count_towards_the_bound_of_a_record() -> None:
             commit=whole.commit,
             flushed=whole.commit,
             positions=whole.positions,
-            progress=whole.marks,
-            repartition=StoredRepartition(0, whole.arrivals.upstreams, whole.arrivals.numbers),
+            progress=whole.source_progress,
+            repartition=StoredRepartition(0, whole.repartition.upstreams, whole.repartition.numbers),
         ),
         state=state,
         budget=step,
@@ -715,7 +715,7 @@ def test_messages_of_a_cut_flush_are_sent_also_if_a_source_reader_reads_their_so
     read(died, click, now=NOON + HOUR)
     cut = died.snapshot()
     assert cut is not None
-    assert whole.arrivals is not None
+    assert whole.repartition is not None
     state = TaskState()
     for key, value in (*whole.changes, *cut.changes):
         state.restore(key, value)
@@ -723,7 +723,7 @@ def test_messages_of_a_cut_flush_are_sent_also_if_a_source_reader_reads_their_so
         LastCommit(
             commit=whole.commit,
             flushed=whole.commit,
-            repartition=StoredRepartition(0, whole.arrivals.upstreams, whole.arrivals.numbers),
+            repartition=StoredRepartition(0, whole.repartition.upstreams, whole.repartition.numbers),
         ),
         state=state,
         partition=0,

@@ -9,10 +9,10 @@ from itertools import permutations
 import pytest
 
 from streams.core.lifecycle.lifecycle import Lifecycle
-from streams.core.lifecycle.merging import KEPT_ON_LEAVING
+from streams.core.lifecycle.merging import KEPT_ON_RESET
 from streams.core.lifecycle.playbook import Playbook
 from streams.core.lifecycle.tracks import Track, Transition
-from streams.core.lifecycle.triggers import OnStage, Step, Trigger
+from streams.core.lifecycle.triggers import OnStage, Trigger, TriggerStep
 from streams.core.model import ids
 from streams.core.model.alias import Alias
 from streams.core.model.counters import EngineCounters
@@ -61,7 +61,7 @@ class Shop:
         moved = self.profiles[device]
         packed = pack(moved)
         self.outputs.clear()
-        self.lifecycle.leave(moved, CUSTOMER, T0 + at, self.outputs)
+        self.lifecycle.end_by_merge(moved, CUSTOMER, T0 + at, self.outputs)
         profile = self.profiles.setdefault(CUSTOMER, self.lifecycle.new(CUSTOMER, True))
         self.lifecycle.merge(profile, unpack(packed), device, T0 + at, self.outputs, self.counts)
         self.profiles[CUSTOMER] = unpack(pack(profile))
@@ -111,10 +111,10 @@ def test_merged_profile_keeps_only_applied_offsets_and_pending_outputs() -> None
     profile.applied, profile.of_upstreams, profile.commit = [3, 4, 5], {17: 2}, 9
     profile.pending, profile.alias = list(shop.outputs), Alias([("c-1", 5)])
     shop.outputs.clear()
-    shop.lifecycle.leave(profile, CUSTOMER, T0 + 2 * HOUR, shop.outputs)
+    shop.lifecycle.end_by_merge(profile, CUSTOMER, T0 + 2 * HOUR, shop.outputs)
     assert shop.changes == [("d-1", "customer", None), ("d-1", "none", None)]
     new = shop.lifecycle.new("d-1", False)
-    for name in KEPT_ON_LEAVING:
+    for name in KEPT_ON_RESET:
         setattr(new, name, getattr(profile, name))
     assert profile == new
     assert (profile.applied, profile.of_upstreams, profile.commit) == ([3, 4, 5], {17: 2}, 9)
@@ -413,7 +413,9 @@ def test_outputs_that_follow_a_withheld_abandonment_are_withheld(ordered_at: int
 
 
 def test_trigger_begun_for_the_device_counts_towards_the_cap_and_does_not_go_on() -> None:
-    welcome = Trigger("welcome", on=OnStage("lifecycle", enters=["prospect"]), cap=1, steps=(Step(), Step(DAY)))
+    welcome = Trigger(
+        "welcome", on=OnStage("lifecycle", enters=["prospect"]), cap=1, steps=(TriggerStep(), TriggerStep(DAY))
+    )
     shop = Shop(default_playbook(triggers=(welcome,))).did("d-1", added(0)).link("d-1", HOUR)
     assert shop.profile.stage == "prospect"
     shop.wait(CUSTOMER, 3 * DAY)

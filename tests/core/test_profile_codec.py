@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from streams.core.model.alias import Alias
 from streams.core.model.tracks import TrackState
-from streams.core.profile.codec import VERSION, Corrupt, NewerVersion, pack, peek, unpack
+from streams.core.profile.codec import NEWEST_FORMAT, Corrupt, NewerVersion, pack, peek, unpack
 from streams.core.profile.profile import Profile
 from tests.support.customer_history import (
     DAY,
@@ -102,7 +102,7 @@ def test_header_with_another_number_of_offsets_is_corrupt(offsets: int) -> None:
 
 
 def test_a_newer_version_is_refused_with_what_to_do() -> None:
-    data = bytes([VERSION + 1]) + pack(run([click(0)]).alive)[1:]
+    data = bytes([NEWEST_FORMAT + 1]) + pack(run([click(0)]).alive)[1:]
     for read in (peek, unpack):
         with pytest.raises(NewerVersion, match=r"newer version of this program .* upgrade this worker"):
             read(data)
@@ -117,7 +117,7 @@ def test_truncated_profile_is_corrupt(cut: int) -> None:
 @given(st.binary(max_size=80))
 def test_garbage_is_corrupt(data: bytes) -> None:
     with pytest.raises((Corrupt, NewerVersion)):
-        unpack(bytes([VERSION]) + data)
+        unpack(bytes([NEWEST_FORMAT]) + data)
 
 
 events = st.one_of(

@@ -16,7 +16,7 @@ from streams.core.model.outputs import Output, StageChange
 from streams.core.model.policy import DAY, HOUR, MINUTE, SECOND
 from streams.core.model.sources import Erasure, Fetch, ProgressReport, RepartitionedRecord, SourceSpec
 from streams.core.processing.budget import Budget
-from streams.core.profile.codec import VERSION, pack, pack_to_move, peek, unpack
+from streams.core.profile.codec import NEWEST_FORMAT, pack, pack_to_move, peek, unpack
 from streams.core.store.task_state import TaskState
 from tests.core.engine_helpers import CLICKS, NOON, ORDERS, TAIL, click, forwarding_engine, order, stages
 from tests.support.customer_history import run as story
@@ -240,7 +240,7 @@ def test_offset_gaps_are_packed_and_cost_nothing_if_absent() -> None:
     profile = story([click(0)]).alive
     profile.offset_gaps = {}
     plain = pack(profile)
-    assert plain[0] < VERSION
+    assert plain[0] < NEWEST_FORMAT
     profile.offset_gaps = {-1: {5, 3}, 16: {7}, READ: {9}}
     profile.applied = [8, -1, 12]
     data = pack(profile)
@@ -265,7 +265,7 @@ def test_record_of_a_stale_owner_with_more_offset_gaps_is_ignored() -> None:
     kept = state.get(b"cc-1")
     assert kept is not None
     assert (kept.applied, kept.offset_gaps) == ([9, -1, -1][:2], None)
-    assert state.owes({0: 100, 1: 100})  # it is written again
+    assert state.has_changes({0: 100, 1: 100})  # it is written again
 
 
 # -- what others forward
@@ -294,16 +294,16 @@ def test_forwarded_events_wait_for_upstream_progress_and_are_committed_from_the_
     task.receive([(2, ProgressReport(CLICKS, 0, 1, NOON + LATENESS + 1, None, None))], 3, now)
     snapshot = task.snapshot()
     assert snapshot is not None
-    assert snapshot.arrivals is not None
-    assert snapshot.arrivals.position == 0
-    (upstream,) = snapshot.arrivals.upstreams
+    assert snapshot.repartition is not None
+    assert snapshot.repartition.position == 0
+    (upstream,) = snapshot.repartition.upstreams
     assert (upstream.taken, upstream.progress) == (-1, NOON + LATENESS + 1)  # so that the watermark does not go back
     ((_, value),) = snapshot.changes
     assert value is not None
     assert peek(value).offset_gaps == {READ: [0], 0: [0]}
     state = TaskState()
     state.restore(b"cc", value)
-    again = start(LastCommit(repartition=snapshot.arrivals, progress=snapshot.marks), state)
+    again = start(LastCommit(repartition=snapshot.repartition, progress=snapshot.source_progress), state)
     effects = again.receive(
         [(0, forwarded(0, NOON + 5 * SECOND, NOON)), (3, ProgressReport(CLICKS, 0, 1, NOON + MINUTE, None, None))],
         4,

@@ -28,7 +28,7 @@ def test_number_of_live_profiles_makes_no_difference(hot: int, on_disk: bool) ->
     assert evicted_log == kept_log
     assert evicted.state.population == kept.state.population
     assert len(evicted.state.timers) == len(kept.state.timers)
-    assert kept.state.hot == 54
+    assert kept.state.live == 54
     assert {k: p.product_views for k, p in evicted.state.items()} == {k: p.product_views for k, p in kept.state.items()}
 
 
@@ -38,7 +38,7 @@ def test_recovery_loads_no_profile(disk: MemoryDisk | None) -> None:
     state = TaskState(disk=disk)
     for key, value in log:
         state.restore(key, value)
-    assert (len(state), state.hot) == (len(engine.state), 0)
+    assert (len(state), state.live) == (len(engine.state), 0)
     assert contents(state) == contents(engine.state)
 
 
@@ -49,7 +49,7 @@ def test_a_state_made_of_a_disk_is_as_it_was_and_reads_no_profile() -> None:
     state = TaskState(disk=disk)
     assert disk.reads == reads + 1  # the checkpoint
     assert state.note == b"%d" % len(log)
-    assert (len(state), state.hot) == (len(engine.state), 0)
+    assert (len(state), state.live) == (len(engine.state), 0)
     assert contents(state) == contents(engine.state)
     assert dict(state.items()).keys() == dict(engine.state.items()).keys()
 
@@ -64,12 +64,12 @@ def test_profiles_on_disk_are_not_in_memory() -> None:
         reads = disk.reads
         assert state.next_deadline(log[0][0]) is not None
         assert disk.reads - reads == written
-        state.keep(b"")
+        state.write_to_disk(b"")
 
 
 def test_checkpoint_of_another_version_is_not_read() -> None:
     disk = MemoryDisk()
-    TaskState(disk=disk).keep(b"")
+    TaskState(disk=disk).write_to_disk(b"")
     written = disk.get(CHECKPOINT)
     assert written is not None
     disk.write([(CHECKPOINT, written.replace(b"\xdc\x00\x12\x01", b"\xdc\x00\x12\x02", 1))])
@@ -85,10 +85,10 @@ def test_record_overwritten_by_a_stale_owner_is_written_again_also_from_disk(dis
     state = TaskState(disk=disk)
     for value in (records[-1], records[0]):
         state.restore(key, value)
-    state.keep(b"")
+    state.write_to_disk(b"")
     if disk is not None:
         state = TaskState(disk=disk)
-    assert state.owes({})
+    assert state.has_changes({})
     assert state.changes(1_000, {}) == [(key, records[-1])]
 
 
@@ -103,15 +103,15 @@ def test_pending_tombstone_is_not_lost(disk: MemoryDisk | None) -> None:
     key = record_key("c", True)
     state = TaskState(disk=disk)
     state.restore(key, forgotten(5, 7))
-    state.keep(b"")
+    state.write_to_disk(b"")
     if disk is not None:
         state = TaskState(disk=disk)
-    assert not state.owes({Source.CLICKSTREAM: 7, Source.ORDERS: 0})
+    assert not state.has_changes({Source.CLICKSTREAM: 7, Source.ORDERS: 0})
     assert state.changes(6, {Source.CLICKSTREAM: 8, Source.ORDERS: 0}) == [(key, None)]
     for _ in range(2):
         assert state.get(key) is None  # also before the disk has it
         assert (len(state), list(state)) == (0, [])
-        state.keep(b"")
+        state.write_to_disk(b"")
 
 
 @pytest.mark.parametrize("disk", [None, MemoryDisk()])
@@ -123,14 +123,16 @@ def test_outputs_that_may_not_have_left_are_found_among_the_latest_and_among_all
     for commit in range(1, RECENT + 10):
         profile.commit, profile.applied = commit, [commit, -1]
         state.restore(b"%d" % commit, pack(profile))
-    state.keep(b"")
+    state.write_to_disk(b"")
     if disk is not None:
         state = TaskState(disk=disk)
-    assert state.unsent(RECENT + 9) == []
-    assert state.unsent(RECENT + 7) == 2 * outputs[-1:]
-    assert state.unsent(3) == (RECENT + 6) * outputs[-1:]  # older than the recent commits kept: all records are read
+    assert state.unsent_outputs(RECENT + 9) == []
+    assert state.unsent_outputs(RECENT + 7) == 2 * outputs[-1:]
+    assert (
+        state.unsent_outputs(3) == (RECENT + 6) * outputs[-1:]
+    )  # older than the recent commits kept: all records are read
     state.changes(RECENT + 10, {})
-    assert state.unsent(RECENT + 9) == []
+    assert state.unsent_outputs(RECENT + 9) == []
 
 
 @pytest.mark.parametrize("disk", [None, MemoryDisk()])
@@ -145,7 +147,7 @@ def test_record_written_only_by_a_stale_owner_is_found_after_records_of_its_succ
     state.commit = 11
     state.write_again(9)
     assert [key for key, _ in state.changes(12, {})] == [b"ad-0"]
-    state.keep(b"")
+    state.write_to_disk(b"")
     written = state.written(b"ad-0")
     assert written is not None
     if disk is None:
@@ -155,8 +157,8 @@ def test_record_written_only_by_a_stale_owner_is_found_after_records_of_its_succ
         state = TaskState(disk=disk)
     profile.commit, profile.pending = 11, [*outputs[-1:]]
     state.restore(b"ad-1", pack(profile))
-    assert state.unsent(12, 11) == outputs[-1:]
-    assert state.unsent(12, 10) == []
+    assert state.unsent_outputs(12, 11) == outputs[-1:]
+    assert state.unsent_outputs(12, 10) == []
     state.write_again(12, 11)
     ((key, again),) = state.changes(14, {})
     assert again is not None
@@ -165,13 +167,13 @@ def test_record_written_only_by_a_stale_owner_is_found_after_records_of_its_succ
 
 def test_deadline_that_moved_later_loads_no_profile() -> None:
     engine, _, _ = play_views(0)
-    before = engine.state.hot
+    before = engine.state.live
     engine.advance(NOON + 2 * DAY + HOUR, {s: Fetch(NOON + 2 * DAY + HOUR, 600) for s in Source})
-    assert engine.state.hot == before
+    assert engine.state.live == before
 
 
 def test_commit_is_due_when_half_of_the_profiles_that_may_stay_live_are_unwritten() -> None:
-    engine = PartitionEngine(Lifecycle(default_playbook()), state=TaskState(hot=6))
+    engine = PartitionEngine(Lifecycle(default_playbook()), state=TaskState(live_limit=6))
     now = {Source.ORDERS: Fetch(NOON, 0)}
     for n in range(3):
         assert not engine.state.full

@@ -16,7 +16,15 @@ from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.lifecycle.playbook import Playbook
 from streams.core.lifecycle.tracks import Track, Transition
 from streams.core.lifecycle.trigger_runner import MOST_RUNS
-from streams.core.lifecycle.triggers import Datum, OnAbandonment, OnStage, OnTime, Step, Trigger, next_yearly
+from streams.core.lifecycle.triggers import (
+    DatumDefinition,
+    OnAbandonment,
+    OnStage,
+    OnTime,
+    Trigger,
+    TriggerStep,
+    next_yearly,
+)
 from streams.core.model import ids
 from streams.core.model.counters import EngineCounters
 from streams.core.model.event import Event, Source
@@ -25,7 +33,7 @@ from streams.core.model.policy import Policy
 from streams.core.model.sources import Fetch
 from streams.core.profile.codec import pack, unpack
 from streams.core.rules import CompiledRule, Type, Vocabulary, compile_rule
-from streams.core.rules.requirements import KeptProperty, together
+from streams.core.rules.requirements import KeptProperty, combine_requirements
 from tests.support.customer_history import DAY, HOUR, MINUTE, SECOND, T0, CustomerHistory, click, item, order
 from tests.support.default_playbook import default_playbook
 
@@ -44,7 +52,7 @@ def rule(text: str, expected: Type | None = Type.BOOL) -> CompiledRule:
 
 
 def playbook(*triggers: Trigger, policy: Policy = Policy()) -> Playbook:
-    needs = together(one.needs for trigger in triggers for one in trigger.rules)
+    needs = combine_requirements(one.needs for trigger in triggers for one in trigger.rules)
     return default_playbook(
         policy=policy, triggers=triggers, plan=AggregatePlan(needs, "EUR"), counted_types=needs.counted_types
     )  # fmt: skip
@@ -102,14 +110,14 @@ def test_a_stage_that_is_entered_or_left_begins_a_trigger() -> None:
 def test_forgetting_leaves_no_stage_behind_and_ends_all_runs() -> None:
     triggers = (
         Trigger("left", on=OnStage("lifecycle", leaves=["dormant", "visitor"])),
-        Trigger("much later", events=["page_viewed"], steps=(Step(500 * DAY),)),
+        Trigger("much later", events=["page_viewed"], steps=(TriggerStep(500 * DAY),)),
     )
     assert times(*triggered(triggers, click(0), until=600 * DAY)) == [("left", 1, 30 * DAY)]
 
 
 def test_an_abandonment_begins_a_follow_up_which_ends_with_it() -> None:
     trigger = Trigger(
-        "cart", on=OnAbandonment(kinds=["cart"]), steps=(Step(), Step(2 * HOUR), Step(30 * HOUR))
+        "cart", on=OnAbandonment(kinds=["cart"]), steps=(TriggerStep(), TriggerStep(2 * HOUR), TriggerStep(30 * HOUR))
     )  # fmt: skip
     added = click(0, "product_added", "p-1")
     left = triggered(trigger, added, until=5 * DAY)
@@ -138,7 +146,7 @@ def test_a_ladder_goes_on_until_its_end_is_reached() -> None:
         "offer",
         events=["signed_up"],
         unless=rule("orders >= 1"),
-        steps=(Step(DAY), Step(3 * DAY, (Datum("discount", 10),)), Step(5 * DAY)),
+        steps=(TriggerStep(DAY), TriggerStep(3 * DAY, (DatumDefinition("discount", 10),)), TriggerStep(5 * DAY)),
     )
     signed_up = click(0, "signed_up")
     outputs = triggered(trigger, signed_up, until=9 * DAY)
@@ -153,7 +161,7 @@ def test_a_ladder_goes_on_until_its_end_is_reached() -> None:
 
 def test_rules_know_when_the_trigger_began() -> None:
     trigger = Trigger(
-        "next order", events=["order_completed"], unless=rule("last_order_at > begun_at"), steps=(Step(DAY),)
+        "next order", events=["order_completed"], unless=rule("last_order_at > begun_at"), steps=(TriggerStep(DAY),)
     )
     outputs = triggered(trigger, order(0, "o-1"), order(HOUR, "o-2"), until=5 * DAY)
     assert times(*outputs) == [("next order", 1, DAY + HOUR)]
@@ -161,28 +169,28 @@ def test_rules_know_when_the_trigger_began() -> None:
 
 
 def test_a_step_that_is_due_at_the_time_of_an_event_goes_first() -> None:
-    trigger = Trigger("t", events=["signed_up"], unless=rule("orders >= 1"), steps=(Step(DAY),))
+    trigger = Trigger("t", events=["signed_up"], unless=rule("orders >= 1"), steps=(TriggerStep(DAY),))
     assert times(*triggered(trigger, click(0, "signed_up"), order(DAY))) == [("t", 1, DAY)]
 
 
 def test_runs_are_bounded_and_the_oldest_goes() -> None:
-    trigger = Trigger("t", events=["page_viewed"], steps=(Step(DAY),))
+    trigger = Trigger("t", events=["page_viewed"], steps=(TriggerStep(DAY),))
     outputs = triggered(trigger, *[click(n) for n in range(MOST_RUNS + 3)], until=2 * DAY)
     assert [output.occurred_at - T0 - DAY for output in outputs] == list(range(3, MOST_RUNS + 3))
 
 
 def test_data_of_a_trigger_is_computed_when_it_is_sent() -> None:
     data = (
-        Datum("template", "hello"),
-        Datum("spent", rule("revenue", None)),
-        Datum("since", rule("since(begun_at)", None)),
-        Datum("at", rule("last_order_at", None)),
-        Datum("vip", rule("orders > 1", None)),
-        Datum("is", True),
-        Datum("what", rule("event.category", None)),
-        Datum("average", rule("revenue / average_order_value", None)),
+        DatumDefinition("template", "hello"),
+        DatumDefinition("spent", rule("revenue", None)),
+        DatumDefinition("since", rule("since(begun_at)", None)),
+        DatumDefinition("at", rule("last_order_at", None)),
+        DatumDefinition("vip", rule("orders > 1", None)),
+        DatumDefinition("is", True),
+        DatumDefinition("what", rule("event.category", None)),
+        DatumDefinition("average", rule("revenue / average_order_value", None)),
     )
-    trigger = Trigger("t", events=["order_completed"], steps=(Step(HOUR),), data=data)
+    trigger = Trigger("t", events=["order_completed"], steps=(TriggerStep(HOUR),), data=data)
     (output,) = triggered(trigger, order(0), until=DAY)
     assert [(datum.name, datum.kind, datum.value) for datum in output.data] == [
         ("template", "text", "hello"),
@@ -271,7 +279,7 @@ def test_repeatedly_bought_category_is_due_again() -> None:
     trigger = Trigger(
         "replenish",
         on=OnTime(rule("category_due_at()", Type.TIME)),
-        data=(Datum("what", rule("category_due()", None)),),
+        data=(DatumDefinition("what", rule("category_due()", None)),),
     )
 
     def bought(at: int, category: str) -> Event:
@@ -322,7 +330,7 @@ def test_times_beyond_all_calendars_do_no_harm() -> None:
 
 
 def test_a_trigger_that_is_new_or_gone_does_no_harm() -> None:
-    old = Trigger("old", events=["page_viewed"], steps=(Step(), Step(DAY), Step(2 * DAY)))
+    old = Trigger("old", events=["page_viewed"], steps=(TriggerStep(), TriggerStep(DAY), TriggerStep(2 * DAY)))
     new = Trigger("new", on=OnTime(rule("last_activity_at + 3d", Type.TIME)))
     history = CustomerHistory(Policy())
     history.lifecycle = Lifecycle(playbook(old))
@@ -384,7 +392,7 @@ def emitted(target: PartitionEngine, events: list[Event], now: int) -> tuple[lis
 
 
 def test_a_trigger_waits_for_the_commit_if_a_deadline_made_it() -> None:
-    trigger = Trigger("t", events=["page_viewed"], steps=(Step(), Step(HOUR)))
+    trigger = Trigger("t", events=["page_viewed"], steps=(TriggerStep(), TriggerStep(HOUR)))
     one = engine(trigger)
     outputs, _ = emitted(one, [click(0)], 2 * HOUR)
     assert [output.step for output in outputs if isinstance(output, Triggered)] == [1, 2]
@@ -401,7 +409,7 @@ def test_a_trigger_waits_for_the_commit_if_a_deadline_made_it() -> None:
 def test_triggers_are_withheld_as_abandonments_are(
     emission: dict[str, int], sent: list[int], withheld: dict[str, int]
 ) -> None:
-    trigger = Trigger("t", events=["page_viewed"], steps=(Step(), Step(HOUR)))
+    trigger = Trigger("t", events=["page_viewed"], steps=(TriggerStep(), TriggerStep(HOUR)))
     outputs, counts = emitted(engine(trigger, **emission), [click(0)], 2 * HOUR)
     assert [output.step for output in outputs if isinstance(output, Triggered)] == sent
     assert {
@@ -411,7 +419,7 @@ def test_triggers_are_withheld_as_abandonments_are(
 
 
 def test_trigger_that_follows_a_withheld_abandonment_is_withheld() -> None:
-    trigger = Trigger("t", on=OnAbandonment(kinds=["cart"]), steps=(Step(), Step(3 * HOUR)))
+    trigger = Trigger("t", on=OnAbandonment(kinds=["cart"]), steps=(TriggerStep(), TriggerStep(3 * HOUR)))
     outputs, counts = emitted(
         engine(trigger, max_delay=HOUR), [click(0, "product_added", "p-1")], 4 * HOUR + SECOND * 30
     )

@@ -35,7 +35,7 @@ def test_watermark_waits_for_every_upstream_partition() -> None:
     assert task.slowest_anywhere() == now - 2 * SECOND
     snapshot = task.snapshot()
     assert snapshot is not None
-    assert (snapshot.positions, list(snapshot.marks)) == ({ORDERS: 0}, [ORDERS])
+    assert (snapshot.positions, list(snapshot.source_progress)) == ({ORDERS: 0}, [ORDERS])
 
 
 def test_task_may_read_no_source_itself() -> None:

@@ -11,7 +11,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import NewTopic
 
-from streams.core.profile.codec import VERSION, pack
+from streams.core.profile.codec import NEWEST_FORMAT, pack
 from streams.core.profile.profile import Profile
 from streams.core.store.task_state import record_key
 from streams.shell.admin.topics import changelog_topic
@@ -139,7 +139,7 @@ async def test_state_of_a_newer_version_is_refused_and_left_as_it_is(make_cluste
     await process_and_stop(cluster, 5)
     changelog = changelog_topic(cluster.settings)
     newer = bytearray(pack(Profile("c-9", True)))
-    newer[0] = VERSION + 1
+    newer[0] = NEWEST_FORMAT + 1
     async with AIOKafkaProducer(bootstrap_servers=cluster.settings.broker) as producer:
         await producer.send_and_wait(changelog, bytes(newer), key=record_key("c-9", True), partition=0)
     before = [(record.key, record.value) for record in await cluster.read(changelog)]

@@ -146,7 +146,7 @@ def test_population_counts_every_track_after_recovery_and_from_disk() -> None:
     for key, value in state.changes(1, {}):
         restored.restore(key, value)
         restored.restore(key, value)  # a second time changes nothing
-    state.keep(b"")
+    state.write_to_disk(b"")
     assert restored.places == TaskState(disk=disk).places == expected
     assert restored.population == {"customer": 3, "vip": 1}
 

@@ -15,7 +15,7 @@ from streams.core.lifecycle.playbook import Playbook
 from streams.core.lifecycle.tracks import Track, Transition
 from streams.core.model.event import Event
 from streams.core.rules import Vocabulary, compile_rule
-from streams.core.rules.requirements import KeptProperty, together
+from streams.core.rules.requirements import KeptProperty, combine_requirements
 from streams.core.rules.types import Type
 from tests.property.rule_maker import RuleMaker
 from tests.support.customer_history import T0
@@ -55,7 +55,7 @@ def playbook(conditions: list[str], *, always: bool) -> Playbook:
         ]
         rules += [rule for _, _, rule in made]
         tracks.append(Track(name, "visitor", tuple([Transition(*row) for row in made])))
-    needs = together([rule.needs for rule in rules])
+    needs = combine_requirements([rule.needs for rule in rules])
     plan = AggregatePlan(needs, "EUR")
     return Playbook(tracks=tuple(tracks), counted_types=needs.counted_types, plan=None if plan.empty else plan)
 

@@ -25,7 +25,7 @@ from streams.core.profile.profile import Profile
 from streams.core.profile.recent_ids import ENTRY_BYTES
 from streams.core.profile.sessions import spans
 from streams.core.rules import Type, Vocabulary, compile_rule
-from streams.core.rules.requirements import KeptProperty, together
+from streams.core.rules.requirements import KeptProperty, combine_requirements
 from tests.support.default_playbook import default_playbook
 from tests.support.history_strategies import EURO, START, Draft
 from tests.support.reference_comparison import meaningful, profile_view
@@ -77,7 +77,7 @@ class Customer:
         self.pass_time(device, at)
         profile = self.profiles.pop(device)
         packed = pack(profile)
-        self.lifecycle.leave(profile, CUSTOMER, at, self.outputs)
+        self.lifecycle.end_by_merge(profile, CUSTOMER, at, self.outputs)
         return packed
 
     def merge(self, device: str, packed: bytes, at: int) -> None:
@@ -220,14 +220,14 @@ RULES = (
     *("times_bought('shoes')", "times_viewed('shoes')", "kept.plan", "product_due_at()", "sum('order_completed')"),
     "count('order_completed')",
 )
-NEEDS = together(compile_rule(text, VOCABULARY, None).needs for text in RULES)
+NEEDS = combine_requirements(compile_rule(text, VOCABULARY, None).needs for text in RULES)
 ASKING = default_playbook(policy=POLICY, plan=AggregatePlan(NEEDS, "EUR"), counted_types=NEEDS.counted_types)
 
 
 def essence(customer: Customer) -> dict[str, Any]:
     """Return all parts of the profile that do not depend on which device reported an event."""
     profile = customer.profile
-    facts = profile.facts
+    facts = profile.aggregates
     assert facts is not None
     windows = {window.key: window.cutoff(profile.last_seen_at) for window in NEEDS.windows.values()}
     entries = [bytes(profile.event_ids[n : n + ENTRY_BYTES]) for n in range(0, len(profile.event_ids), ENTRY_BYTES)]
@@ -301,7 +301,7 @@ def test_order_of_merges_makes_no_difference(story: list[Reported], data: st.Dat
             customer.merge(f"d-{device}", left[device], at)
         customer.pass_time(CUSTOMER, at)
         profile = customer.profile
-        awaited = (profile.next_deadline, profile.armed, profile.latest)
+        awaited = (profile.next_deadline, profile.awaits_step1, profile.latest)
         ends.append((comparable(profile_view(profile, POLICY)), essence(customer), awaited))
     assert ends[0] == ends[1]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from streams.contracts.repartition import ITEM, ORIGIN, PARTS, PROGRESS
+from streams.contracts.repartition import MESSAGE, PARTS, PROGRESS, UPSTREAM
 from streams.core.event_time.inputs import FIRST_MESSAGES
 from streams.core.model.event import EVENT, LINK, Event, Source
 from streams.core.model.internal_messages import InternalMessage
@@ -86,7 +86,7 @@ def test_parts_are_sent_in_runs_that_end_before_a_whole_record() -> None:
     ]
     sent = forwarder.forward(CLICKS, elsewhere)
     assert (sent.records, sent.parts) == (1, 5)
-    assert turns(put, 1) == [(PARTS, 6, -1), (ORIGIN, 7, 6), (PARTS, 8, 7)]
+    assert turns(put, 1) == [(PARTS, 6, -1), (UPSTREAM, 7, 6), (PARTS, 8, 7)]
     assert turns(put, 2) == [(PARTS, 9, -1)]
     assert [len(json.loads(record.value or b"")) for record in put if record.headers[-1][0] == PARTS] == [2, 2, 1]
     put.clear()
@@ -114,8 +114,8 @@ def test_a_run_fits_a_batch_however_long_the_ids_are() -> None:
 def test_internal_messages_name_the_previous_one_to_the_same_partition() -> None:
     forwarder, _, _ = forwarder_and_records()
     put = [forwarder.message(item(number), to) for number, to in ((4, 0), (5, 2), (7, 0))]
-    assert turns(put, 0) == [(ITEM, 4, -1), (ITEM, 7, 4)]
-    assert turns(put, 2) == [(ITEM, 5, -1)]
+    assert turns(put, 0) == [(MESSAGE, 4, -1), (MESSAGE, 7, 4)]
+    assert turns(put, 2) == [(MESSAGE, 5, -1)]
 
 
 def test_reports_of_streams_go_to_all_tasks_and_reports_of_sources_to_the_others() -> None:

@@ -10,7 +10,7 @@ import pytest
 from aiokafka.errors import CommitFailedError
 
 from streams.contracts.partitioning import Partitioner
-from streams.contracts.repartition import ITEM, ORIGIN, PARTS
+from streams.contracts.repartition import MESSAGE, PARTS, UPSTREAM
 from streams.core.event_time.inputs import ERASURES, REPARTITION
 from streams.core.model.event import Source
 from tests.shell.shop_runs import (
@@ -113,8 +113,8 @@ async def test_three_partitions_give_the_outputs_of_one(seed: int, keyed: bool) 
     assert by_id(harness.outputs()) == outputs
     assert right
     kinds = {record.headers[-1][0] for n in range(3) for record in harness.logs[harness.settings.repartition_topic, n]}
-    assert {PARTS, ITEM} <= kinds
-    assert (ORIGIN in kinds) is not keyed
+    assert {PARTS, MESSAGE} <= kinds
+    assert (UPSTREAM in kinds) is not keyed
 
 
 @pytest.mark.parametrize("seed", range(12))

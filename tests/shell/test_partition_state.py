@@ -169,7 +169,7 @@ def erased(state: PartitionState, customer: str, at: int) -> list[tuple[bytes, b
 
 def until_tidy(state: PartitionState) -> None:
     deadline = time.monotonic() + 60
-    while state.profiles.residue.marks:
+    while state.profiles.residue.markers:
         assert time.monotonic() < deadline
         state.tidy()
         time.sleep(0.01)
@@ -185,7 +185,7 @@ def test_standby_copy_also_loses_an_erased_customer(machine: Machine, tmp_path: 
     state = machine.start()  # what was restored is in files
     assert in_files(tmp_path, b"somebody")
     state.restore(erased(state, "somebody", NOON), 10)
-    assert len(state.profiles.residue.marks) == 1
+    assert len(state.profiles.residue.markers) == 1
     state = machine.start()  # what is still to be done is known after a restart
     until_tidy(state)
     assert in_files(tmp_path, b"somebody") == []
@@ -202,7 +202,7 @@ def test_files_are_rewritten_once_an_hour_at_most(machine: Machine) -> None:
     for _ in range(20):
         machine.now += 60_000
         assert not state.tidy()
-    assert len(state.profiles.residue.marks) == 1
+    assert len(state.profiles.residue.markers) == 1
     machine.now += HOUR
     until_tidy(state)
 
@@ -216,7 +216,7 @@ def test_failed_rewrite_of_files_is_tried_again(machine: Machine, tmp_path: Path
     PatchedDatabase(state._database, compact_range=lambda *_, **__: None)
     with pytest.raises(DiskFailed, match="could not be rewritten"):
         until_tidy(state)
-    assert len(state.profiles.residue.marks) == 1
+    assert len(state.profiles.residue.markers) == 1
     assert in_files(tmp_path, b"somebody")
     state = machine.start()
     until_tidy(state)
@@ -228,5 +228,5 @@ def test_timers_in_memory_are_purged_at_once() -> None:
     state.restore([record("somebody", 1)], 7)
     state.restore(erased(state, "somebody", NOON), 10)
     assert not state.tidy()
-    assert not state.profiles.residue.marks
+    assert not state.profiles.residue.markers
     assert state.profiles.timers.due(1 << 60) is None

@@ -14,7 +14,7 @@ from faust.types import TP
 from streams.core.engine.partition_engine import PartitionEngine
 from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.lifecycle.playbook import Playbook
-from streams.core.lifecycle.triggers import Step, Trigger
+from streams.core.lifecycle.triggers import Trigger, TriggerStep
 from streams.core.model.event import Source
 from streams.core.model.sources import Fetch
 from streams.observe.prometheus import Metrics
@@ -141,7 +141,7 @@ async def test_a_commit_that_began_before_the_clock_jumped_does_not_bring_the_tr
 
 
 async def test_triggers_leave_as_other_outputs_do_on_a_topic_of_their_own() -> None:
-    trigger = Trigger("hello", events=["page_viewed"], steps=(Step(), Step(30 * MINUTE)))
+    trigger = Trigger("hello", events=["page_viewed"], steps=(TriggerStep(), TriggerStep(30 * MINUTE)))
     harness = TaskHarness(default_playbook(triggers=(trigger,)))
     harness.process(Source.CLICKSTREAM, type="page_viewed")
     harness.advance()

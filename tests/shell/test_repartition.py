@@ -9,7 +9,7 @@ import random
 import pytest
 
 from streams.contracts.partitioning import Partitioner
-from streams.contracts.repartition import ORIGIN
+from streams.contracts.repartition import UPSTREAM
 from streams.core.event_time.inputs import REPARTITION
 from streams.transport.chunks import Chunk, Lost
 from tests.shell.shop_runs import CLICKS, NOON, ORDERS, expected, goes_wrong, run_to_the_end, same
@@ -151,7 +151,7 @@ async def test_headers_key_and_timestamp_of_a_forwarded_record_are_kept() -> Non
         )
     await harness.run()
     forwarded = [
-        r for n in (0, 1) for r in harness.logs[harness.settings.repartition_topic, n] if r.headers[-1][0] == ORIGIN
+        r for n in (0, 1) for r in harness.logs[harness.settings.repartition_topic, n] if r.headers[-1][0] == UPSTREAM
     ]
     assert [(r.key, json.loads(r.value), r.headers[0]) for r in forwarded] == [(b"s-9", event, ("ce_id", b"7"))]
     assert json.loads(forwarded[0].headers[1][1])[4] == NOON - MINUTE
@@ -197,7 +197,7 @@ async def test_damaged_batch_of_repartitioned_records_is_a_dead_letter_and_block
     harness.fetch(0, CLICKS)
     await harness.tick(0)
     log = harness.logs[harness.settings.repartition_topic, 1]
-    forwarded = sum(record.headers[-1][0] == ORIGIN for record in log)
+    forwarded = sum(record.headers[-1][0] == UPSTREAM for record in log)
     chunk = Chunk(log[3:])
     chunk.start, chunk.next, chunk.lost = 0, len(log), Lost(0, 3, "its checksum is wrong")
     harness.tasks[1].receive(chunk)
@@ -258,7 +258,7 @@ async def test_record_skipped_by_setting_the_offset_blocks_no_later_repartitione
     before = harness.tasks[1].engine.repartition_position
     for _ in range(4):
         await forward(harness, who)
-    bad = next(n for n, record in enumerate(harness.logs[at]) if n >= before and record.headers[-1][0] == ORIGIN)
+    bad = next(n for n, record in enumerate(harness.logs[at]) if n >= before and record.headers[-1][0] == UPSTREAM)
     harness.offsets[at] = (bad + 1, "")
     for number in (0, 1):
         harness.restart_task(number)

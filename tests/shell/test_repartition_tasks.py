@@ -14,7 +14,7 @@ from streams.core.model.event import Source
 from streams.core.model.sources import Fetch, StoredProgress
 from streams.shell.commit.metadata import decode_metadata
 from streams.shell.faults import PartitionsAdded, RecordsMissing, Truncated
-from streams.shell.monitoring.slowest_partition import NOBODY, slowest
+from streams.shell.monitoring.slowest_partition import NONE_TO_WAIT_FOR, slowest
 from streams.transport.chunks import Chunk, Lost
 from tests.shell.shop_runs import NOON, by_id, expected, goes_wrong, run_to_the_end
 from tests.support.shell_harness import ShellHarness
@@ -279,7 +279,7 @@ def test_slowest_progress_of_partitions_is_unknown_if_one_is_unknown() -> None:
     assert slowest(marks) == 5
     assert slowest([*marks, None]) is None
     assert slowest([*marks, StoredProgress()]) is None
-    assert slowest([None, None]) == slowest([]) == NOBODY
+    assert slowest([None, None]) == slowest([]) == NONE_TO_WAIT_FOR
 
 
 async def test_repartitioned_record_keeps_key_value_and_headers_and_gains_one() -> None:

@@ -97,5 +97,5 @@ def test_task_without_the_repartition_topic_records_that_in_its_commit() -> None
         assert snapshot is not None
         assert snapshot.commit > 6  # a stale owner may write a sixth
         if identity_resolution:
-            assert snapshot.arrivals is not None
-            assert snapshot.arrivals.position == position
+            assert snapshot.repartition is not None
+            assert snapshot.repartition.position == position

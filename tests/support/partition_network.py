@@ -33,7 +33,7 @@ from streams.core.model.sources import (
     StoredProgress,
     StoredRepartition,
 )
-from streams.core.profile.codec import VERSION, pack, unpack
+from streams.core.profile.codec import NEWEST_FORMAT, pack, unpack
 from streams.core.profile.profile import Profile
 from streams.core.store.erasure_markers import is_marker
 from streams.core.store.task_state import TaskState
@@ -145,7 +145,7 @@ class PartitionNetwork:
             state.restore(key, _without_offset_gaps(value) if self.disabled_guard == "offset_gaps" else value)
         commit, positions, marks, arrived = self.committed[number]
         flushed, arrivals = self.commit_markers[number]
-        self.received += state.unsent(commit)
+        self.received += state.unsent_outputs(commit)
         stored = arrivals or StoredRepartition(0, [])
         if self.disabled_guard == "cut":
             flushed = state.commit
@@ -268,7 +268,7 @@ class PartitionNetwork:
             log += changes[: int(len(changes) * self._cut.random()) + 1]
             return False
         log += changes
-        self.commit_markers[number] = snapshot.commit, snapshot.arrivals
+        self.commit_markers[number] = snapshot.commit, snapshot.repartition
         if crash_at == "flushed":
             return False
         self._send(
@@ -278,8 +278,13 @@ class PartitionNetwork:
         if crash_at or number in self._failed:
             return False
         self.tasks[number].engine.messages_sent()
-        assert snapshot.arrivals is not None
-        self.committed[number] = (snapshot.commit, snapshot.positions, snapshot.marks, snapshot.arrivals.position)
+        assert snapshot.repartition is not None
+        self.committed[number] = (
+            snapshot.commit,
+            snapshot.positions,
+            snapshot.source_progress,
+            snapshot.repartition.position,
+        )
         self.erasures_done[number] = snapshot.erasures
         return True
 
@@ -356,7 +361,7 @@ class PartitionNetwork:
 
 
 def _without_offset_gaps(value: bytes | None) -> bytes | None:
-    if value is None or value[0] > VERSION:  # an erasure marker
+    if value is None or value[0] > NEWEST_FORMAT:  # an erasure marker
         return value
     profile = unpack(value)
     profile.offset_gaps = None

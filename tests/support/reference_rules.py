@@ -47,11 +47,11 @@ def evaluate(part: tree.Tree, story: Story, event: Event | None, at: int, active
         case tree.Unary():
             value = of(part.operand)
             return None if value is None else -value
-        case tree.Truth() | tree.Text():
+        case tree.BoolLiteral() | tree.TextLiteral():
             return part.value
-        case tree.Span():
+        case tree.DurationLiteral():
             return part.ms
-        case tree.Number():
+        case tree.NumberLiteral():
             return float(part.text) if "." in part.text else int(part.text)
         case tree.Name():
             return _name(part.name, story, event, at, active)
@@ -171,9 +171,9 @@ def _call(part: tree.Call, story: Story, event: Event | None, at: int, of: Calla
     p = story.profile
     last = part.named.get("last")
     length = None
-    if isinstance(last, tree.Text):
+    if isinstance(last, tree.TextLiteral):
         length = parse_duration(last.value)
-    elif isinstance(last, tree.Span):
+    elif isinstance(last, tree.DurationLiteral):
         length = last.ms
     match part.name:
         case "since" | "until":

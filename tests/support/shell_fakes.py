@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from streams.contracts.repartition import ITEM, ORIGIN, PARTS
+from streams.contracts.repartition import MESSAGE, PARTS, UPSTREAM
 from streams.core.model.counters import EngineCounters
 from streams.core.model.event import Source
 from streams.observe.prometheus import Metrics
@@ -68,7 +68,7 @@ class HarnessProducer:
             future.set_exception(ConnectionError("the broker was away for too long"))
             return future
         for (key, value), headers in zip(batch.records, batch.headers, strict=True):
-            if self._harness.disabled_guard == "previous" and headers and headers[-1][0] in (ORIGIN, PARTS, ITEM):
+            if self._harness.disabled_guard == "previous" and headers and headers[-1][0] in (UPSTREAM, PARTS, MESSAGE):
                 name, origin = headers[-1][0], json.loads(headers[-1][1])
                 headers = [(name, json.dumps([*origin[:3], -1, origin[4]]).encode())]
             self._harness.append_record((topic, partition), key, value, headers)

@@ -156,7 +156,7 @@ class ShellHarness:
         commit = min((metadata.commit for metadata in stored.values()), default=0)
         state.profiles.commit = max(state.profiles.commit, 0 if marker is None else marker.commit)
         stray = NO_COMMIT if marker is None else marker.first - 1
-        unsent = state.profiles.unsent(commit, stray)
+        unsent = state.profiles.unsent_outputs(commit, stray)
         if self.settings.profiles:
             state.profiles.write_again(commit, stray)
         arrivals = None if marker is None else marker.repartition

@@ -65,14 +65,14 @@ class SinglePartitionHarness:
     def start(self) -> None:
         """Recover the state and start the engine, as a worker does when it is assigned the partition."""
         commit, positions, marks = self.committed
-        state = TaskState() if self.disk is None else TaskState(hot=0, disk=self.disk, nearest=1)
+        state = TaskState() if self.disk is None else TaskState(live_limit=0, disk=self.disk, nearest=1)
         first = int(state.note or b"0")
         for key, value in self.changelog[first:]:
             state.restore(key, value)
         self.restored_records = len(self.changelog) - first
         self._followed = len(self.changelog)
-        state.keep(b"%d" % self._followed)
-        self.received += state.unsent(commit)
+        state.write_to_disk(b"%d" % self._followed)
+        self.received += state.unsent_outputs(commit)
         self.engine = PartitionEngine(
             self._lifecycle,
             EngineConfig(
@@ -144,7 +144,7 @@ class SinglePartitionHarness:
         self.changelog += snapshot.changes
         if crash_after == "changelog":
             return
-        self.engine.state.keep(b"%d" % self._followed)
+        self.engine.state.write_to_disk(b"%d" % self._followed)
         if crash_after == "disk":
             return
         self.received += snapshot.outputs
@@ -167,7 +167,7 @@ class SinglePartitionHarness:
         return self.received[before:]
 
     def _committed(self, snapshot: Snapshot) -> None:
-        self.committed = (snapshot.commit, snapshot.positions, snapshot.marks)
+        self.committed = (snapshot.commit, snapshot.positions, snapshot.source_progress)
         self.erasures_position = snapshot.erasures
 
     def _take(self, effects: Effects) -> None:

@@ -66,7 +66,7 @@ class PartitionEngine:
         them."""
         self._resolver: IdentityResolver | None = None
         if config.tasks:
-            self.unsent, cut = self.state.unsent_items(last.commit, last.flushed)
+            self.unsent, cut = self.state.unsent_messages(last.commit, last.flushed)
             self._resolver = IdentityResolver(
                 lifecycle, self.state, self._filter, config.budget.pending, self._message_numbers, self.unsent, cut
             )
@@ -199,7 +199,7 @@ class PartitionEngine:
         The commit must be carried through before the next call, or this engine be dropped.
         """
         processor, resolver, inputs = self._processor, self._resolver, self._inputs
-        if not (force or self._moved or processor.changed or self.state.owes(self._committed)):
+        if not (force or self._moved or processor.changed or self.state.has_changes(self._committed)):
             return None
         self._moved = False
         processor.begin_commit()

@@ -162,7 +162,7 @@ class ReorderBuffer(MergeStage):
 
     def _note_gap(self, record: Event, input_: Input, read_at: int) -> None:
         key = _key_of(record)
-        profile = self._state.to_be_written(key)
+        profile = self._state.changed_profile(key)
         assert input_.applied_before is not None
         if profile is None or (key, record.offset) in input_.applied_before:
             return

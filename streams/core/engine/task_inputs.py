@@ -19,7 +19,7 @@ from streams.core.event_time.inputs import (
     Input,
     UpstreamProgress,
     partition_of,
-    upstream_number,
+    upstream_id,
 )
 from streams.core.event_time.watermark import FETCH_FRESH, CaughtUp, SourceProgress
 from streams.core.identity.aliases import RESOLUTION_STAGES
@@ -90,7 +90,7 @@ class TaskInputs:
         """Return the upstream partitions by id: those of sources first."""
         upstreams: dict[UpstreamId, Input] = {}
         for source, partition in sorted(config.upstreams):
-            number = upstream_number(source, partition)
+            number = upstream_id(source, partition)
             upstreams[number] = Input(
                 int(source),
                 number,
@@ -102,7 +102,7 @@ class TaskInputs:
             )
         for stream in range(MESSAGE_STREAMS):
             for task in range(config.tasks):
-                number = upstream_number(FIRST_MESSAGES + stream, task)
+                number = upstream_id(FIRST_MESSAGES + stream, task)
                 upstreams[number] = Input(
                     FIRST_MESSAGES + stream,
                     number,
@@ -125,7 +125,7 @@ class TaskInputs:
         """
         taken = skipped = 0
         for offset, message in read:
-            input_ = self.upstreams.get(upstream_number(message.rank, message.partition))
+            input_ = self.upstreams.get(upstream_id(message.rank, message.partition))
             upstream = None if input_ is None else input_.upstream
             if isinstance(message, ProgressReport):
                 if upstream is not None:

@@ -32,7 +32,7 @@ have shown."""
 _RANK_BITS: Final = 4
 
 
-def upstream_number(rank: int, partition: int) -> UpstreamId:
+def upstream_id(rank: int, partition: int) -> UpstreamId:
     """Return the id of an upstream partition. Profiles and commit markers store it, so the encoding never changes."""
     return UpstreamId(partition << _RANK_BITS | rank)
 

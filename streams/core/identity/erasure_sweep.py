@@ -46,7 +46,7 @@ class ErasureSweep:
     def advance(self, limit: int) -> bool:
         """Examine at most `limit` records, in a new walk if none is under way. Return True if that ends the walk."""
         if self._keys is None:
-            self._keys, self._covers = self._state.walk(), self.position
+            self._keys, self._covers = self._state.walk_keys(), self.position
         if self._state.aliases and not self._examine(self._keys, limit):
             return False
         self._keys, self.done = None, self._covers

@@ -91,7 +91,7 @@ class IdentityResolver(Processor):
         unsent: Iterable[InternalMessage],
         cut: Iterable[tuple[bytes, InternalMessage]],
     ) -> None:
-        """`numbers`: the last numbers given, by stream. `unsent`, `cut`: see `TaskState.unsent_items`."""
+        """`numbers`: the last numbers given, by stream. `unsent`, `cut`: see `TaskState.unsent_messages`."""
         super().__init__(lifecycle, state, output_filter, pending_budget)
         self._device_expiry = lifecycle.policy.device_expiry
         self._cart_id_expiry = lifecycle.policy.cart_id_expiry
@@ -218,7 +218,7 @@ class IdentityResolver(Processor):
             if profile.stage is not None:
                 moved = pack_to_move(profile)
                 outputs: list[Output] = []
-                self._lifecycle.leave(profile, customer, at, outputs)
+                self._lifecycle.end_by_merge(profile, customer, at, outputs)
                 for output in outputs:
                     self._emit(profile, key, output, effects)
             elif profile.sequence:  # the profile was forgotten

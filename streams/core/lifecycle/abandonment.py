@@ -1,7 +1,7 @@
 """Abandonment: episodes, step 1, further steps, cool-down, and the outcomes of an abandonment.
 
-Called by `Lifecycle`, its deadlines and `Merging` only. Times in ms. `Profile.armed` is True while step 1 is scheduled.
-Once step 1 was due, `Episode.abandoned` lets further steps of the latest abandonment follow, until new activity
+Called by `Lifecycle`, its deadlines and `ProfileMerger` only. Times in ms. `Profile.awaits_step1` is True while step 1
+is scheduled. Once step 1 was due, `Episode.abandoned` lets further steps of the latest abandonment follow, until new activity
 schedules step 1 again.
 """
 
@@ -94,7 +94,7 @@ class Abandonments:
         last, episode, latest = profile.last_activity_at, profile.episode, profile.latest
         if episode is None or last is None:
             return None
-        if profile.armed:
+        if profile.awaits_step1:
             kind = self.kind(profile)
             return None if kind is None else last + self._windows[kind]
         if episode.abandoned and latest is not None and latest.open and latest.step < self._steps(latest.kind):
@@ -110,14 +110,14 @@ class Abandonments:
 
     def fire_step(self, profile: Profile, due: int, outputs: list[Output]) -> None:
         """Abandon the episode, silently continue the latest abandonment, or make its next step."""
-        if not profile.armed:
+        if not profile.awaits_step1:
             self._next_step(profile, due, outputs)
             return
         kind, episode, latest = self.kind(profile), profile.episode, profile.latest
         assert kind is not None
         assert episode is not None
         items = self._content(profile, kind)
-        profile.armed, episode.abandoned = False, True
+        profile.awaits_step1, episode.abandoned = False, True
         continues = (
             latest is not None
             and latest.open
@@ -138,7 +138,7 @@ class Abandonments:
             settle(profile.cart)
             profile.cart.now.checkout_at = None  # too old to have made this a checkout
 
-    def goes_on(self, earlier: OpenAbandonment, later: OpenAbandonment) -> bool:
+    def is_continuation(self, earlier: OpenAbandonment, later: OpenAbandonment) -> bool:
         """Return True if `later` would only have continued `earlier`, had both been of one customer from the start.
 
         Called for two abandonments of profiles that are merged; `fire_step` decides the same within one profile.
@@ -175,7 +175,7 @@ class Abandonments:
             id=self._id(profile, kind, due, 1),
             kind=kind,
             step1_at=due,
-            armed_at=last,
+            step1_activity_at=last,
             step=1,
             step_at=due,
             last_activity_at=last,
@@ -256,7 +256,7 @@ class Abandonments:
             bought = Bought(at, tuple(products), event.cart_id, event.checkout_id)
             self.recover(profile, latest, event.order_id, order, bought, outputs)
         else:
-            forget_content(latest)
+            set_closed(latest)
 
     def recover(
         self,
@@ -281,7 +281,7 @@ class Abandonments:
             match=_match(latest, bought),
         )
 
-    def take_back(self, profile: Profile, latest: OpenAbandonment, at: int, outputs: list[Output]) -> None:
+    def retract_after_merge(self, profile: Profile, latest: OpenAbandonment, at: int, outputs: list[Output]) -> None:
         """Retract an abandonment, because a merge at `at` showed that it was wrong or repeats another one."""
         self._close(profile, latest, "retracted", at, outputs, reason="merge")
 
@@ -303,11 +303,11 @@ class Abandonments:
     def late_activity(self, profile: Profile, at: int, outputs: list[Output]) -> None:
         """Retract the latest abandonment if activity at `at` should have put it off, and schedule step 1 again."""
         latest = profile.latest
-        if latest is None or not latest.open or not latest.armed_at < at < latest.step1_at:
+        if latest is None or not latest.open or not latest.step1_activity_at < at < latest.step1_at:
             return
         if profile.episode is None:
             profile.episode = latest.episode
-        profile.armed = True
+        profile.awaits_step1 = True
         self._close(profile, latest, "retracted", at, outputs, reason="late_activity")
 
     # -- outputs
@@ -330,7 +330,7 @@ class Abandonments:
         identified, customer = _subject(profile, latest, type_)
         id_ = ids.abandonment_id(self._namespace, identified, customer, latest.kind, latest.step1_at, type_)
         outputs.append(self._output(profile, latest, type_, id_, at, **fields))
-        forget_content(latest)
+        set_closed(latest)
 
     def _output(
         self, profile: Profile, latest: OpenAbandonment, type_: AbandonmentType, id_: str, at: int, **fields: Any
@@ -383,6 +383,6 @@ def _match(latest: OpenAbandonment, order: Bought) -> Literal["cart", "checkout"
     return "customer"
 
 
-def forget_content(latest: OpenAbandonment) -> None:
+def set_closed(latest: OpenAbandonment) -> None:
     """Close the abandonment without an output. Drop its content, which later outputs do not need."""
     latest.open, latest.items, latest.episode = False, (), None

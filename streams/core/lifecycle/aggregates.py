@@ -60,12 +60,12 @@ class AggregatePlan:
         )
 
 
-def note(profile: Profile, plan: AggregatePlan, event: Event, bought: bool, counts: EngineCounters) -> None:
+def note_event(profile: Profile, plan: AggregatePlan, event: Event, bought: bool, counts: EngineCounters) -> None:
     """Update the aggregates after an event was applied. `bought`: it completes an order that is new and counts."""
     type_ = event.type
-    aggregates = profile.facts
+    aggregates = profile.aggregates
     if aggregates is None:
-        profile.facts = aggregates = Aggregates()
+        profile.aggregates = aggregates = Aggregates()
     windows = plan.windows.get(type_)
     summed = type_ in plan.sums
     amount = 0
@@ -109,12 +109,12 @@ def merge(
     had (`orders`) count once in amounts. Both copies count in the numbers of purchases and views, and in the amounts of
     other events. A credit that was granted in one profile and spent in the other is not reduced.
     """
-    if moved.facts is None:
+    if moved.aggregates is None:
         return
-    if profile.facts is None:
-        profile.facts = moved.facts
+    if profile.aggregates is None:
+        profile.aggregates = moved.aggregates
         return
-    aggregates, other = profile.facts, moved.facts
+    aggregates, other = profile.aggregates, moved.aggregates
     for key, buckets in other.windows.items():
         known = aggregates.windows.setdefault(key, {})
         for bucket, number in buckets.items():
@@ -192,9 +192,9 @@ def _credit_key(credit: Credit) -> tuple[int, int, str]:
     return credit.expires_at, credit.amount, credit.id or ""
 
 
-def entered(profile: Profile, plan: AggregatePlan, track: str) -> None:
+def reset_stage_counts(profile: Profile, plan: AggregatePlan, track: str) -> None:
     """Reset the numbers that are counted since a stage of the track was entered. Called when one is entered."""
-    aggregates = profile.facts
+    aggregates = profile.aggregates
     if aggregates is None or not plan.in_stage:
         return
     prefix = stage_key(track, "")

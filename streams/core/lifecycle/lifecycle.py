@@ -13,7 +13,7 @@ from streams.core.lifecycle import aggregates, orders
 from streams.core.lifecycle.abandonment import Abandonments
 from streams.core.lifecycle.cart import operation, record
 from streams.core.lifecycle.deadlines import deadlines_of
-from streams.core.lifecycle.merging import Merging, empty
+from streams.core.lifecycle.merging import ProfileMerger, reset
 from streams.core.lifecycle.playbook import Playbook
 from streams.core.lifecycle.stages import BYTES_PER_TRACK, Stages
 from streams.core.lifecycle.summary import summary
@@ -41,7 +41,7 @@ PASSIVE_ORDERS: Final = frozenset({"order_updated", "order_cancelled", "order_re
 PASSIVE_CHANNELS: Final = frozenset({"pos", "retail", "subscription", "marketplace"})
 
 
-def successor_of(ended: Profile) -> Profile:
+def replacement_of(ended: Profile) -> Profile:
     """Return an empty profile that takes the place of `ended`.
 
     It keeps which records were applied to `ended`, the outputs that still wait to be sent, and the time of the erasure.
@@ -75,7 +75,7 @@ class Lifecycle:
         self._bytes_of_tracks = BYTES_PER_TRACK * (len(playbook.tracks) - 1)
         self._abandonments = Abandonments(policy, namespace)
         self._type_numbers = {type_: recent_ids.type_number(type_) for type_ in _counted(playbook)}
-        self._merging = Merging(playbook, self._abandonments, self._type_numbers)
+        self._merging = ProfileMerger(playbook, self._abandonments, self._type_numbers)
         self._triggers: TriggerRunner | None = None
         if playbook.triggers:
             self._triggers = TriggerRunner(playbook.triggers, policy.currency, namespace, playbook.cart)
@@ -129,10 +129,10 @@ class Lifecycle:
         else:
             active = self._click(profile, event, outputs, counts)
         if self._plan is not None:
-            aggregates.note(profile, self._plan, event, profile.orders_in_stage > completed, counts)
+            aggregates.note_event(profile, self._plan, event, profile.orders_in_stage > completed, counts)
         if active:
             if at > profile.active_at:
-                profile.active_at, profile.armed = at, True
+                profile.active_at, profile.awaits_step1 = at, True
             if self._keeps_sessions:
                 sessions.note(profile.sessions, at, self._session_gap)
 
@@ -178,7 +178,7 @@ class Lifecycle:
 
     # -- two profiles of one customer
 
-    def leave(self, profile: Profile, into: str, at: int, outputs: list[Output]) -> None:
+    def end_by_merge(self, profile: Profile, into: str, at: int, outputs: list[Output]) -> None:
         """End this anonymous profile, because identity resolution at `at` (ms) found it to be customer `into`'s.
 
         Its deadlines up to `at` must have been fired, and it must have been packed: the packed copy goes to `into`.
@@ -188,7 +188,7 @@ class Lifecycle:
         if self._stages.has_other_playbook(profile):
             self._stages.adopt_playbook(profile, at, outputs)
         self._stages.end(profile, at, Cause(kind="merge", merged_into=into), outputs)
-        empty(profile)
+        reset(profile)
 
     def merge(
         self,
@@ -207,7 +207,7 @@ class Lifecycle:
         if profile.stage is not None and self._stages.has_other_playbook(profile):
             self._stages.adopt_playbook(profile, at, outputs)
         since = len(outputs)
-        news = self._merging.unite(profile, moved, device, at, outputs, counts)
+        news = self._merging.merge(profile, moved, device, at, outputs, counts)
         cause = Cause(kind="merge", merged=(device,))
         self._stages.after_merge(profile, news.active, news.orders, at, cause, outputs)
         if self._triggers is not None:
@@ -227,7 +227,7 @@ class Lifecycle:
                 self._stages.adopt_playbook(profile, request.at, outputs)
             self._stages.end(profile, max(request.at, profile.last_seen_at), Cause(kind="erased"), outputs)
         outputs.append(self.erasure_notice(request))
-        erased = successor_of(profile)
+        erased = replacement_of(profile)
         erased.sequence, erased.erased_at = max(1, profile.sequence), request.at
         return erased
 

@@ -10,7 +10,7 @@ import dataclasses
 from typing import Final
 
 from streams.core.lifecycle import aggregates, cart, orders
-from streams.core.lifecycle.abandonment import RECENT_LIMIT, Abandonments, forget_content
+from streams.core.lifecycle.abandonment import RECENT_LIMIT, Abandonments, set_closed
 from streams.core.lifecycle.playbook import Playbook
 from streams.core.model.abandonment import Episode, OpenAbandonment
 from streams.core.model.cart import Bought
@@ -21,18 +21,18 @@ from streams.core.model.outputs import Output
 from streams.core.profile import recent_ids, sessions
 from streams.core.profile.profile import Profile
 
-KEPT_ON_LEAVING: Final = frozenset({
+KEPT_ON_RESET: Final = frozenset({
     "customer", "identified", "dirty", "commit", "pending", "alias",
     "applied_clicks", "applied_orders", "applied_forwarded", "of_upstreams", "offset_gaps", "erased_at",
 })  # fmt: skip
 """Fields that are not about the customer but about the progress of the record."""
 
 
-def empty(profile: Profile) -> None:
-    """Reset the profile, but for the fields of `KEPT_ON_LEAVING`: applied offsets, pending outputs and the like."""
+def reset(profile: Profile) -> None:
+    """Reset the profile, but for the fields of `KEPT_ON_RESET`: applied offsets, pending outputs and the like."""
     new = Profile(profile.customer, profile.identified)
     for field in dataclasses.fields(profile):
-        if field.name not in KEPT_ON_LEAVING:
+        if field.name not in KEPT_ON_RESET:
             setattr(profile, field.name, getattr(new, field.name))
 
 
@@ -59,7 +59,7 @@ class _Judgment:
         """The first order after the abandonment."""
 
 
-class Merging:
+class ProfileMerger:
     """Merges profiles; keeps no state of customers."""
 
     def __init__(self, playbook: Playbook, abandonments: Abandonments, numbers: dict[str, int]) -> None:
@@ -70,7 +70,7 @@ class Merging:
         self._longest_window = max(policy.browse_window, policy.cart_window, policy.checkout_window)
         self._types = {number: type_ for type_, number in numbers.items()}
 
-    def unite(
+    def merge(
         self,
         profile: Profile,
         moved: Profile,
@@ -88,9 +88,9 @@ class Merging:
         judgment, moved_judgment = self._judge(profile, moved, at), self._judge(moved, profile, at)
         merge_result = _merge_result(profile, moved)
         if profile.active_at == moved.active_at:
-            profile.armed = profile.armed and moved.armed
+            profile.awaits_step1 = profile.awaits_step1 and moved.awaits_step1
         elif moved.active_at > profile.active_at:
-            profile.armed = moved.armed
+            profile.awaits_step1 = moved.awaits_step1
         self._merge_numbers(profile, moved)
         copies = self._merge_event_ids(profile, moved)
         sessions.unite(profile.sessions, moved.sessions, self._policy.session_gap)
@@ -177,7 +177,7 @@ class Merging:
         That is so if `other` was active while `of` waited for step 1, unless step 1 would have come due a little later
         all the same: before anything else happened and before the merge at `at`.
         """
-        since, until = latest.armed_at, latest.step1_at
+        since, until = latest.step1_activity_at, latest.step1_at
         last, upcoming, window = since, at, until - since
         if other.episode is not None or other.cart.now.lines:  # the episode may have been of another kind
             window = max(window, self._longest_window)
@@ -221,8 +221,10 @@ class Merging:
         if episode is not None:
             episode.abandoned = goes_on
         profile.episode = episode
-        if profile.armed and self._abandonments.step_due(profile) in profile.recent_steps:
-            profile.armed = False  # that step 1 was emitted, if with less content: a second one would have the same id
+        if profile.awaits_step1 and self._abandonments.step_due(profile) in profile.recent_steps:
+            profile.awaits_step1 = (
+                False  # that step 1 was emitted, if with less content: a second one would have the same id
+            )
 
     def _after_orders(self, profile: Profile, episode: Episode | None) -> Episode | None:
         """Return what the customer's orders, which are all known by now, leave of an episode; None if nothing."""
@@ -246,7 +248,7 @@ class Merging:
         if one.open is not other.open:
             return one.open
         earlier, later = sorted((one, other), key=_emission_key)
-        if one.open and self._abandonments.goes_on(earlier, later):
+        if one.open and self._abandonments.is_continuation(earlier, later):
             return one is earlier
         return one is later
 
@@ -262,7 +264,7 @@ class Merging:
     ) -> None:
         if judgment.bought_before or judgment.was_active:
             if judgment.was_active:
-                profile.armed = True
+                profile.awaits_step1 = True
                 of.episode = self._merge_episodes(latest.episode, of.episode, counts)
             self._take_back(profile, latest, at, outputs, counts)
         elif judgment.order is not None:
@@ -272,7 +274,7 @@ class Merging:
                 bought = [bought for bought in profile.cart.bought if bought.at == order.at]
                 how = bought[0] if bought else Bought(order.at, (), None, None)
                 self._abandonments.recover(profile, latest, judgment.order_id, order, how, outputs)
-            forget_content(latest)
+            set_closed(latest)
 
     def _take_back(
         self,
@@ -283,8 +285,8 @@ class Merging:
         counts: EngineCounters,
     ) -> None:
         if not _follows_withheld(latest, "retracted", counts):
-            self._abandonments.take_back(profile, latest, at, outputs)
-        forget_content(latest)
+            self._abandonments.retract_after_merge(profile, latest, at, outputs)
+        set_closed(latest)
 
     def _merge_episodes(self, one: Episode | None, other: Episode | None, counts: EngineCounters) -> Episode | None:
         """Return one episode with the content of both."""

@@ -296,7 +296,7 @@ class Stages:
             state.stage, state.entered_at, state.orders_in_stage = stage, at, 0
             sequence, cycle = state.sequence, state.cycle
         if self._plan is not None:
-            aggregates.entered(profile, self._plan, self._machines[track].name)
+            aggregates.reset_stage_counts(profile, self._plan, self._machines[track].name)
         lasted = None if left is None else at - left_at
         self._emit(profile, self._machines[track].name, left, stage, at, sequence, cycle, cause, lasted, outputs)
 

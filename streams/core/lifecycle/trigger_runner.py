@@ -362,10 +362,10 @@ def _is_over(trigger: Trigger, run: TriggerRun, profile: Profile) -> bool:
     return latest is None or latest.id != run.output_id or not latest.open
 
 
-def _evaluated(datum: definitions.Datum, context: EvalContext) -> Datum:
+def _evaluated(datum: definitions.DatumDefinition, context: EvalContext) -> Datum:
     rule = datum.rule
     if rule is not None:
-        return Datum(datum.name, rule.type.kind, rule.find(context))
+        return Datum(datum.name, rule.type.kind, rule.value_in(context))
     value = datum.constant
     if isinstance(value, bool):
         return Datum(datum.name, "bool", value)

@@ -18,7 +18,7 @@ _EPOCH: Final = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _MS: Final = datetime.timedelta(milliseconds=1)
 
 
-class Datum:
+class DatumDefinition:
     """A value to send along: a constant, or the value of a rule at the time of the step."""
 
     def __init__(self, name: str, value: Value | CompiledRule) -> None:
@@ -27,10 +27,10 @@ class Datum:
         self.constant = None if isinstance(value, CompiledRule) else value
 
 
-class Step:
+class TriggerStep:
     """One step of a trigger, `after` ms after it began. Its data is added to that of the trigger."""
 
-    def __init__(self, after: int = 0, data: tuple[Datum, ...] = ()) -> None:
+    def __init__(self, after: int = 0, data: tuple[DatumDefinition, ...] = ()) -> None:
         self.after = after
         self.data = data
 
@@ -80,11 +80,11 @@ class Trigger:
         on: OnStage | OnAbandonment | OnTime | None = None,
         when: CompiledRule | None = None,
         unless: CompiledRule | None = None,
-        steps: tuple[Step, ...] = (Step(),),
+        steps: tuple[TriggerStep, ...] = (TriggerStep(),),
         cool_down: int = 0,
         cap: int | None = None,
         holdout: int = 0,
-        data: tuple[Datum, ...] = (),
+        data: tuple[DatumDefinition, ...] = (),
     ) -> None:
         self.name = name
         self.events = frozenset(events)

@@ -51,7 +51,7 @@ def _drop(profile: Profile, counts: EngineCounters) -> bool:
         ("abandoned_items", abandoned, len(abandoned), _drop_items),
         ("event_ids", profile.event_ids, len(profile.event_tags), _drop_event_ids),
     ]
-    aggregates = profile.facts
+    aggregates = profile.aggregates
     if aggregates is not None:
         parts += [
             (
@@ -126,26 +126,26 @@ def _drop_event_ids(profile: Profile, number: int) -> None:
 
 
 def _drop_buckets(profile: Profile, number: int) -> None:
-    assert profile.facts is not None
-    windows = profile.facts.windows
+    assert profile.aggregates is not None
+    windows = profile.aggregates.windows
     for _ in range(number):
         buckets = max(windows.values(), key=lambda window: len(window))
         del buckets[min(buckets)]
 
 
 def _drop_categories(profile: Profile, number: int) -> None:
-    assert profile.facts is not None
-    _drop_repeated(profile.facts.categories_bought, number)
+    assert profile.aggregates is not None
+    _drop_repeated(profile.aggregates.categories_bought, number)
 
 
 def _drop_products(profile: Profile, number: int) -> None:
-    assert profile.facts is not None
-    _drop_repeated(profile.facts.products_bought, number)
+    assert profile.aggregates is not None
+    _drop_repeated(profile.aggregates.products_bought, number)
 
 
 def _drop_viewed_categories(profile: Profile, number: int) -> None:
-    assert profile.facts is not None
-    _drop_repeated(profile.facts.categories_viewed, number)
+    assert profile.aggregates is not None
+    _drop_repeated(profile.aggregates.categories_viewed, number)
 
 
 def _drop_repeated(known: dict[str, Occurrences], number: int) -> None:
@@ -154,8 +154,8 @@ def _drop_repeated(known: dict[str, Occurrences], number: int) -> None:
 
 
 def _drop_kept(profile: Profile, number: int) -> None:
-    assert profile.facts is not None
-    kept = profile.facts.kept
+    assert profile.aggregates is not None
+    kept = profile.aggregates.kept
     for name in sorted(kept, key=lambda name: kept[name][1])[:number]:
         del kept[name]
 

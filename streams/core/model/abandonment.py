@@ -32,7 +32,7 @@ class OpenAbandonment(msgspec.Struct, array_like=True, gc=False):
     id: str
     kind: AbandonmentKind
     step1_at: int
-    armed_at: int
+    step1_activity_at: int
     """The last activity before step 1, ms."""
     step: int
     step_at: int

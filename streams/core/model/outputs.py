@@ -216,8 +216,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     messages: list[InternalMessage]
     """Internal messages in the order of their numbers. Each is sent to the partition of its key, after `changes`."""
     positions: dict[Source, int]
-    marks: dict[Source, StoredProgress]
-    arrivals: StoredRepartition | None
+    source_progress: dict[Source, StoredProgress]
+    repartition: StoredRepartition | None
     """None if the task never received or sent anything through the repartition topic."""
     erasures: int = 0
     """Offset in the topic of erasure requests; every request before it is carried out."""

@@ -11,7 +11,7 @@ from streams.core.model.event import Event
 from streams.core.model.policy import MINUTE, SECOND
 
 UpstreamId = NewType("UpstreamId", int)
-"""Identity of an upstream partition. Made by `streams.core.event_time.inputs.upstream_number`; stored as an integer."""
+"""Identity of an upstream partition. Made by `streams.core.event_time.inputs.upstream_id`; stored as an integer."""
 NO_UPSTREAM: Final = UpstreamId(-1)
 """In the place of the id for an input that is no upstream partition."""
 

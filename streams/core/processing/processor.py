@@ -10,7 +10,7 @@ from typing import Final
 
 from streams.core.event_time.inputs import Input
 from streams.core.event_time.offset_gaps import fill, is_gap
-from streams.core.lifecycle.lifecycle import Lifecycle, successor_of
+from streams.core.lifecycle.lifecycle import Lifecycle, replacement_of
 from streams.core.model.event import Event, Source
 from streams.core.model.internal_messages import InternalMessage
 from streams.core.model.outputs import Effects, Output
@@ -118,7 +118,7 @@ class Processor:
         profile = state.get(key)
         if profile is None:
             effects.outputs.append(lifecycle.erasure_notice(request))
-            state.delete_again(key)
+            state.repeat_tombstone(key)
             return
         before, places_before, deadline_before = profile.stage, profile.places(), profile.next_deadline
         state.aliases -= profile.alias is not None
@@ -172,7 +172,7 @@ class Processor:
 
     def _succeed(self, key: bytes, ended: Profile) -> Profile:
         """Put an empty profile in the place of one that has ended. It keeps the offsets that were applied."""
-        profile = successor_of(ended)
+        profile = replacement_of(ended)
         self.state.put(key, profile)
         return profile
 

@@ -37,7 +37,7 @@ _WITHOUT_PLACES: Final = 1
 _WITH_PLACES: Final = 2
 _ALIAS: Final = 3
 _WITH_OFFSET_GAPS: Final = 4
-VERSION: Final = _WITH_OFFSET_GAPS
+NEWEST_FORMAT: Final = _WITH_OFFSET_GAPS
 """Formats above it raise `NewerVersion`."""
 
 HEADER_ROOM: Final = 512
@@ -203,12 +203,12 @@ def unpack(data: bytes) -> Profile:
     profile.order_notes = fields.order_notes
     profile.cart = fields.cart
     profile.episode = fields.episode
-    profile.armed = fields.armed
+    profile.awaits_step1 = fields.armed
     profile.latest = fields.latest
     profile.recent_steps = fields.recent_steps
     profile.weight = fields.weight
     profile.type_counts = fields.type_counts
-    profile.facts = fields.facts
+    profile.aggregates = fields.facts
     profile.triggers = fields.triggers
     profile.of_upstreams = fields.of_upstreams
     profile.tracks = fields.tracks
@@ -281,12 +281,12 @@ def _fields(profile: Profile, pending: list[Pending], of_upstreams: dict[int, in
         profile.order_notes,
         (now, log, before, bought) if bought else (now, log, before),
         profile.episode,
-        profile.armed,
+        profile.awaits_step1,
         profile.latest,
         profile.recent_steps,
         profile.weight,
         profile.type_counts,
-        profile.facts,
+        profile.aggregates,
         profile.triggers,
         of_upstreams,
         profile.tracks,
@@ -305,10 +305,10 @@ def _read_header(data: bytes) -> tuple[Header, int]:
     """Return the header and the offset of its end."""
     if not data:
         raise Corrupt("a packed profile is not empty")
-    if data[0] > VERSION:
+    if data[0] > NEWEST_FORMAT:
         raise NewerVersion(
-            f"this profile was packed by a newer version of this program (format {data[0]}, known up to {VERSION}): "
-            "upgrade this worker to that version; nothing was changed"
+            f"this profile was packed by a newer version of this program (format {data[0]}, known up to "
+            f"{NEWEST_FORMAT}): upgrade this worker to that version; nothing was changed"
         )
     gaps: dict[int, list[int]] | None = None
     begin = 0

@@ -31,7 +31,7 @@ class Profile:
     identified: bool
     dirty: bool
     """True if it has changed since it was last written. Set by `TaskState`; not packed."""
-    armed: bool
+    awaits_step1: bool
     """True if step 1 has not become due since the last activity."""
     sequence: int
     applied_clicks: int
@@ -103,7 +103,7 @@ class Profile:
     playbook_version: int
     recent_steps: list[int]
     """Times of step 1 of the abandonments in the recent window."""
-    facts: Aggregates | None
+    aggregates: Aggregates | None
     """Further values that the playbook's rules need; None if they need none."""
     triggers: TriggerBook | None
     """States of the triggers; None if the playbook has none."""
@@ -158,14 +158,14 @@ class Profile:
         self.order_notes = {}
         self.cart = Cart()
         self.episode = None
-        self.armed = False
+        self.awaits_step1 = False
         self.latest = None
         self.recent_steps = []
         self.of_upstreams = self.offset_gaps = None
         self.alias = None
         self.weight = 0
         self.type_counts = {}
-        self.facts = None
+        self.aggregates = None
         self.triggers = None
         self.event_tags = bytearray()
         self.tracks = None

@@ -28,7 +28,7 @@ class WindowTotal(Whole):
         self.window = window
 
     def get(self, context: EvalContext) -> int:
-        facts = context.profile.facts
+        facts = context.profile.aggregates
         if facts is None:
             return 0
         buckets: dict[int, int] | None = facts.windows.get(self.window.key)
@@ -42,7 +42,7 @@ class WindowTotal(Whole):
         return total
 
     def next_change_at(self, context: EvalContext) -> int:
-        facts = context.profile.facts
+        facts = context.profile.aggregates
         if facts is None:
             return NEVER
         window = self.window
@@ -63,7 +63,7 @@ class AmountTotal(Whole):
         self.type = type_
 
     def get(self, context: EvalContext) -> int:
-        facts = context.profile.facts
+        facts = context.profile.aggregates
         if facts is None:
             return 0
         total: int = facts.sums.get(self.type, 0)
@@ -78,7 +78,7 @@ class StageEventCount(Whole):
         self.key = key
 
     def get(self, context: EvalContext) -> int:
-        facts = context.profile.facts
+        facts = context.profile.aggregates
         if facts is None:
             return 0
         number: int = facts.in_stage.get(self.key, 0)
@@ -87,7 +87,7 @@ class StageEventCount(Whole):
 
 def occurrences_by_name(profile: Profile, which: int) -> dict[str, Occurrences]:
     """Return the purchases or views of a customer by name. `which` is BOUGHT, PRODUCT or VIEWED."""
-    facts = profile.facts
+    facts = profile.aggregates
     if facts is None:
         return {}
     if which == BOUGHT:

@@ -11,7 +11,7 @@ from typing import Final
 
 from streams.core.rules import nodes, property_nodes, tree
 from streams.core.rules.errors import RuleError, suggestion
-from streams.core.rules.requirements import Requirements, together
+from streams.core.rules.requirements import Requirements, combine_requirements
 from streams.core.rules.types import Type
 from streams.core.rules.vocabulary import BEGUN_AT, OWN_STAGE, WORDS, Vocabulary
 
@@ -76,7 +76,7 @@ class Checker:
     @property
     def needs(self) -> Requirements:
         """The requirements of the whole rule."""
-        return together(self._needs)
+        return combine_requirements(self._needs)
 
     def check(self, part: tree.Tree) -> Typed:
         """Check a part and those below it. Raise RuleError."""
@@ -97,15 +97,15 @@ class Checker:
             return self._name(part)
         if isinstance(part, tree.Call):
             return self._call(part)
-        if isinstance(part, tree.Number):
+        if isinstance(part, tree.NumberLiteral):
             if "." in part.text:
                 return Typed(_NUMBER, nodes.ConstantReal(float(part.text)), part)
             return Typed(_NUMBER, nodes.ConstantWhole(int(part.text)), part)
-        if isinstance(part, tree.Span):
+        if isinstance(part, tree.DurationLiteral):
             return Typed(_DURATION, nodes.ConstantWhole(part.ms), part)
-        if isinstance(part, tree.Text):
+        if isinstance(part, tree.TextLiteral):
             return Typed(_TEXT, nodes.ConstantText(part.value), part)
-        if isinstance(part, tree.Truth):
+        if isinstance(part, tree.BoolLiteral):
             return Typed(_BOOL, nodes.ConstantBool(part.value), part)
         raise RuleError("a list of values is allowed only after `in`", part.start, part.end)
 
@@ -228,7 +228,7 @@ class Checker:
             assert isinstance(item.node, nodes.Text)
             values: list[str] = []
             for below in items:
-                if not isinstance(below, tree.Text):
+                if not isinstance(below, tree.TextLiteral):
                     raise RuleError("write a text in quotes here", below.start, below.end)
                 self._known_stage(item, below)
                 values.append(below.value)
@@ -255,7 +255,7 @@ class Checker:
 
     @staticmethod
     def _known_stage(item: Typed, part: tree.Tree) -> None:
-        if item.stages and isinstance(part, tree.Text) and part.value not in item.stages:
+        if item.stages and isinstance(part, tree.TextLiteral) and part.value not in item.stages:
             hint = suggestion(part.value, item.stages)
             raise RuleError(f"there is no stage {part.value[:64]!r}{hint}", part.start, part.end)
 
@@ -284,7 +284,7 @@ class Checker:
         part, sign = typed.tree, 1
         if isinstance(part, tree.Unary):
             part, sign = part.operand, -1
-        if not isinstance(part, tree.Number):
+        if not isinstance(part, tree.NumberLiteral):
             raise RuleError("next to an amount of money, write a number (500, 9.99) or another amount",
                             typed.tree.start, typed.tree.end)  # fmt: skip
         minor = Decimal(part.text) * self.vocabulary.minor_units

@@ -46,9 +46,9 @@ class CompiledRule:
 
     def value(self, profile: Profile, event: Event | None, at: int, active: bool = False) -> Value:
         """Return the value of a rule of any type; None if it is absent. The arguments are those of `EvalContext`."""
-        return self.find(EvalContext(profile, event, at, active))
+        return self.value_in(EvalContext(profile, event, at, active))
 
-    def find(self, context: EvalContext) -> Value:
+    def value_in(self, context: EvalContext) -> Value:
         """Return the value, as `value` does, in a given context."""
         node = self._node
         if isinstance(node, nodes.Bool):

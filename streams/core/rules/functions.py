@@ -23,7 +23,7 @@ _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 def literal(part: tree.Tree, what: str) -> str:
     """Return a text that is written out, for arguments that must be known when the rule is loaded."""
-    if not isinstance(part, tree.Text) or not part.value:
+    if not isinstance(part, tree.TextLiteral) or not part.value:
         raise RuleError(f"write {what} here, as a text in quotes", part.start, part.end)
     return part.value
 
@@ -44,9 +44,9 @@ def event_type(checker: Checker, part: tree.Tree) -> str:
 def window(part: tree.Tree) -> int:
     """Return the length of a rolling window, ms."""
     ms: int | None = None
-    if isinstance(part, tree.Span):
+    if isinstance(part, tree.DurationLiteral):
         ms = part.ms
-    elif isinstance(part, tree.Text):
+    elif isinstance(part, tree.TextLiteral):
         ms = parse_duration(part.value)
     if ms is None or not 1_000 <= ms <= LONGEST:
         raise RuleError(

@@ -116,16 +116,16 @@ class _Parser:
         kind = token.kind
         if kind == "number":
             self._advance()
-            return self._checked(tree.Number(token.text, token.start, token.end))
+            return self._checked(tree.NumberLiteral(token.text, token.start, token.end))
         if kind == "duration":
             self._advance()
-            return self._checked(tree.Span(token.ms, token.start, token.end))
+            return self._checked(tree.DurationLiteral(token.ms, token.start, token.end))
         if kind == "text":
             self._advance()
-            return self._checked(tree.Text(token.text, token.start, token.end))
+            return self._checked(tree.TextLiteral(token.text, token.start, token.end))
         if kind in ("true", "false"):
             self._advance()
-            return self._checked(tree.Truth(kind == "true", token.start, token.end))
+            return self._checked(tree.BoolLiteral(kind == "true", token.start, token.end))
         if kind == "name":
             self._advance()
             if self.token.kind == "(":

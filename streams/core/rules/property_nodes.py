@@ -23,7 +23,7 @@ class PropertySource:
     def find(self, context: EvalContext) -> Value | None:
         """Return the value; None if it is absent."""
         if self.kept:
-            facts = context.profile.facts
+            facts = context.profile.aggregates
             if facts is None:
                 return None
             latest: tuple[Value, int] | None = facts.kept.get(self.name)
@@ -105,7 +105,7 @@ class CreditLeft(Whole):
         super().__init__(True)
 
     def get(self, context: EvalContext) -> int:
-        facts = context.profile.facts
+        facts = context.profile.aggregates
         total = 0
         if facts is not None:
             for credit in facts.credits:
@@ -133,7 +133,7 @@ class CreditExpiresAt(Whole):
 
 
 def _next_expiry(context: EvalContext) -> int:
-    facts = context.profile.facts
+    facts = context.profile.aggregates
     if facts is not None:
         for credit in facts.credits:  # the earliest comes first
             expires_at: int = credit.expires_at

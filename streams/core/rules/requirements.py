@@ -91,7 +91,7 @@ class Requirements:
         self.credits = credits
 
 
-def together(all_needs: Iterable[Requirements]) -> Requirements:
+def combine_requirements(all_needs: Iterable[Requirements]) -> Requirements:
     """Return the union of the requirements."""
     needs = list(all_needs)
     windows: dict[str, Window] = {}

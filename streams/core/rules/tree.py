@@ -12,7 +12,7 @@ class Tree:
         self.depth = depth
 
 
-class Number(Tree):
+class NumberLiteral(Tree):
     """A number as written: whole, or with decimals."""
 
     def __init__(self, text: str, start: int, end: int) -> None:
@@ -20,7 +20,7 @@ class Number(Tree):
         self.text = text
 
 
-class Span(Tree):
+class DurationLiteral(Tree):
     """A duration, in ms."""
 
     def __init__(self, ms: int, start: int, end: int) -> None:
@@ -28,7 +28,7 @@ class Span(Tree):
         self.ms = ms
 
 
-class Text(Tree):
+class TextLiteral(Tree):
     """A text in quotes."""
 
     def __init__(self, value: str, start: int, end: int) -> None:
@@ -36,7 +36,7 @@ class Text(Tree):
         self.value = value
 
 
-class Truth(Tree):
+class BoolLiteral(Tree):
     """`true` or `false`."""
 
     def __init__(self, value: bool, start: int, end: int) -> None:

@@ -35,7 +35,7 @@ class DiskWriter:
     def take(self, checkpoint: DiskCheckpoint, residue: ErasureResidue) -> None:
         """Take a checkpoint and the changes of the timers so far. They go to disk with the next `write`."""
         self.timers.take()
-        residue.take()
+        residue.note_taken()
         self._taken = checkpoint
 
     def write(self, note: bytes, residue: ErasureResidue) -> None:
@@ -45,4 +45,4 @@ class DiskWriter:
         checkpoint.note = note
         self.packed.flush(self.timers.being_written, encode(checkpoint))
         self.timers.written()
-        residue.kept()
+        residue.note_written()

@@ -36,7 +36,7 @@ class ErasureMarkers:
         """`number`: markers in `packed`. The salt has at most 64 bytes."""
         self.number = number
         """Markers of this partition."""
-        self.owed: dict[bytes, bytes] = {}
+        self.unwritten: dict[bytes, bytes] = {}
         """Values of the markers that the changelog does not have yet, by key."""
         self._packed = packed
         self._salt = salt
@@ -53,7 +53,7 @@ class ErasureMarkers:
         """Set the marker for a record's key: its events up to `at`, ms, are erased."""
         marker = self.key_of(key)
         if at > (before := self._at(marker)):
-            self.owed[marker] = _VALUE.pack(_NO_PROFILE, at)
+            self.unwritten[marker] = _VALUE.pack(_NO_PROFILE, at)
             if before == NEVER:
                 self.number += 1
 
@@ -65,11 +65,11 @@ class ErasureMarkers:
         before = self._packed.get(marker)
         if value is not None and (before is None or _time(value) >= _time(before)):
             self._packed.put(marker, value)
-            self.owed.pop(marker, None)
+            self.unwritten.pop(marker, None)
             if before is None:
                 self.number += 1
         elif before is not None:
-            self.owed[marker] = before
+            self.unwritten[marker] = before
 
     def changes(self) -> list[tuple[bytes, bytes | None]]:
         """Return the markers that the changelog does not have yet, and take them to be written.
@@ -77,7 +77,7 @@ class ErasureMarkers:
         A flush writes them after the profiles. If it is cut off in between, there must be no marker whose profile still
         exists: a request that has its marker is taken to be done.
         """
-        owed, self.owed = self.owed, {}
+        owed, self.unwritten = self.unwritten, {}
         written: list[tuple[bytes, bytes | None]] = []
         for marker, value in owed.items():
             self._packed.put(marker, value)
@@ -85,7 +85,7 @@ class ErasureMarkers:
         return written
 
     def _at(self, marker: bytes) -> int:
-        value = self.owed.get(marker)
+        value = self.unwritten.get(marker)
         if value is None:
             value = self._packed.get(marker)
         return NEVER if value is None else _time(value)
@@ -100,7 +100,7 @@ class ErasureResidue:
 
     def __init__(self, timers: Timers, markers: ErasureMarkers, has_deadline: Callable[[bytes], bool]) -> None:
         """`has_deadline`: True for a key whose profile has a deadline. An erased customer may have come back."""
-        self.marks: dict[bytes, None] = {}
+        self.markers: dict[bytes, None] = {}
         """Keys of the erasure markers of customers of whom something may be left."""
         self.found = False
         """True if their entries are removed from the timers, but not yet from disk."""
@@ -115,19 +115,19 @@ class ErasureResidue:
         self._taken = False
 
     @property
-    def looking(self) -> bool:
+    def searching(self) -> bool:
         """True if `look` has something to do."""
-        return bool(self.marks) and not (self.found or self._taken or self.written)
+        return bool(self.markers) and not (self.found or self._taken or self.written)
 
     def left_by(self, key: bytes) -> None:
         """Note that the record of this key was deleted."""
         if self._partition_markers.number and self._partition_markers.erased_at(key) != NEVER:
-            self.marks[self._partition_markers.key_of(key)] = None
+            self.markers[self._partition_markers.key_of(key)] = None
 
-    def look(self, most: int) -> None:
+    def search(self, most: int) -> None:
         """Search `most` timer entries. Call it until `found`."""
         if self._walk is None:
-            self._searched = dict(self.marks)
+            self._searched = dict(self.markers)
             self._walk = self._timers.purge(self._is_residue)
         try:
             for _ in range(most):
@@ -135,19 +135,19 @@ class ErasureResidue:
         except StopIteration:
             self._walk, self.found = None, True
 
-    def take(self) -> None:
+    def note_taken(self) -> None:
         """Note that the next write to disk removes the entries that were found."""
         self._taken, self.found = self._taken or self.found, False
 
-    def kept(self) -> None:
+    def note_written(self) -> None:
         """Note that this write is done."""
         self.written, self._taken = self.written or self._taken, False
 
-    def removed(self) -> None:
+    def note_removed(self) -> None:
         """Note that nothing is left of the customers of this search."""
         self.found = self.written = False
         for marker in self._searched:
-            self.marks.pop(marker, None)
+            self.markers.pop(marker, None)
         self._searched = {}
 
     def _is_residue(self, key: bytes) -> bool:

@@ -49,7 +49,7 @@ class PendingChanges:
 
     def any(self, committed: Mapping[int, int]) -> bool:
         """Return True if a commit would write something. `committed`: see `TaskState.changes`."""
-        return bool(self.changed or self._markers.owed or self.repeated_tombstones or self._residue.found) or any(
+        return bool(self.changed or self._markers.unwritten or self.repeated_tombstones or self._residue.found) or any(
             self._is_behind(key, committed) for key in self.pending_tombstones
         )
 

@@ -51,7 +51,7 @@ class RecentCommits:
     def messages(
         self, committed: int, flushed: int, stale: int
     ) -> tuple[list[InternalMessage], list[tuple[bytes, InternalMessage]]]:
-        """Return the internal messages in records of commits later than `committed`: see `TaskState.unsent_items`."""
+        """Return the internal messages of commits later than `committed`: see `TaskState.unsent_messages`."""
         whole: list[InternalMessage] = []
         cut: list[tuple[bytes, InternalMessage]] = []
         for key, profile in self._records_later_than(min(committed, flushed - 1), stale):

@@ -59,7 +59,7 @@ class TaskState:
     """
 
     def __init__(
-        self, hot: int = LIVE_LIMIT, disk: Disk | None = None, nearest: int = NEAREST, salt: bytes = b""
+        self, live_limit: int = LIVE_LIMIT, disk: Disk | None = None, nearest: int = NEAREST, salt: bytes = b""
     ) -> None:
         """`hot`: profiles that may stay unpacked over a commit. `nearest`: timers in memory at least, if all are on
         disk. `salt`: of the erasure markers, at most 64 bytes. Raises `ValueError` if the disk cannot be read.
@@ -77,7 +77,7 @@ class TaskState:
         packed = MemoryBackend() if self._disk is None else self._disk.packed
         self.timers = Timers() if self._disk is None else self._disk.timers
         self.markers = ErasureMarkers(packed, salt, stored.markers)
-        self._tiers = ProfileTiers(packed, self.timers, stored.records, hot)
+        self._tiers = ProfileTiers(packed, self.timers, stored.records, live_limit)
         self.residue = ErasureResidue(self.timers, self.markers, self._tiers.has_deadline)
         self._census = Census()
         self._recent = RecentCommits(self._tiers, stored.recent, stored.commit, stored.recent_since)
@@ -88,8 +88,8 @@ class TaskState:
             self._tiers, self.timers, self._census, self._changes, self._recent, self.markers, self.residue
         )
         self._live = self._tiers.live  # `get` is on the path of every event
-        self.markers.owed.update(stored.owed_markers)
-        self.residue.marks.update(dict.fromkeys(stored.residue))
+        self.markers.unwritten.update(stored.owed_markers)
+        self.residue.markers.update(dict.fromkeys(stored.residue))
         self._census.load(stored.population, stored.places, stored.aliases, stored.largest)
         self._changes.load(stored.changed, stored.pending_tombstones, stored.repeated_tombstones)
 
@@ -100,7 +100,7 @@ class TaskState:
         return self._tiers.keys()
 
     @property
-    def hot(self) -> int:
+    def live(self) -> int:
         """Number of profiles that are unpacked."""
         return len(self._live)
 
@@ -142,25 +142,25 @@ class TaskState:
             self.commit = max(self.commit, header.commit)
             raise_applied(self.applied, header.applied)
 
-    def unsent(self, committed: int, stray: int = NO_COMMIT) -> list[Output]:
+    def unsent_outputs(self, committed: int, stale: int = NO_COMMIT) -> list[Output]:
         """Return the outputs in records of commits later than `committed`. They may never have been sent.
 
         `stray` is the commit number that the previous task skipped. A record with this number was written by that
         task's predecessor, which had lost the partition and sent nothing any more.
         """
-        return self._recent.outputs(committed, stray)
+        return self._recent.outputs(committed, stale)
 
-    def write_again(self, committed: int, stray: int = NO_COMMIT) -> None:
+    def write_again(self, committed: int, stale: int = NO_COMMIT) -> None:
         """Have the next commit write the profiles of commits later than `committed`, or of `stray`, once more.
 
         They get the number of that commit. Records that were to follow them may never have been written.
         """
-        for key in self._recent.keys_later_than(committed, stray):
+        for key in self._recent.keys_later_than(committed, stale):
             if key.startswith((b"a", b"c")):
                 self.get(key)
                 self._changes.changed[key] = None
 
-    def unsent_items(
+    def unsent_messages(
         self, committed: int, flushed: int
     ) -> tuple[list[InternalMessage], list[tuple[bytes, InternalMessage]]]:
         """Return the internal messages that may never have been sent, and those that never were.
@@ -215,7 +215,7 @@ class TaskState:
         if places_before or profile.tracks is not None:
             self._census.move_places(places_before, profile.places())
 
-    def delete_again(self, key: bytes) -> None:
+    def repeat_tombstone(self, key: bytes) -> None:
         """Have the next commit write a tombstone for a key without a record.
 
         A stale owner may have left a record of it in the changelog, or its profile may still be in the topic of
@@ -223,7 +223,7 @@ class TaskState:
         """
         self._changes.repeated_tombstones[key] = None
 
-    def to_be_written(self, key: bytes) -> Profile | None:
+    def changed_profile(self, key: bytes) -> Profile | None:
         """Return the profile if it is live and the next call of `changes` writes it, else None."""
         return self._live.get(key) if key in self._changes.changed else None
 
@@ -231,13 +231,13 @@ class TaskState:
         """Return the alias of an id, None if there is none, without loading it. The caller must not change it."""
         return self._tiers.alias_of(key)
 
-    def walk(self) -> Iterator[bytes]:
+    def walk_keys(self) -> Iterator[bytes]:
         """Yield the keys of all records, while anything may change. See `MemoryBackend.walk`."""
         return self._tiers.walk()
 
     # -- commit
 
-    def owes(self, committed: Mapping[int, int]) -> bool:
+    def has_changes(self, committed: Mapping[int, int]) -> bool:
         """Return True if a commit would write something. `committed`: see `changes`."""
         return self._changes.any(committed)
 
@@ -262,7 +262,7 @@ class TaskState:
             self._disk.take(self._checkpoint(), self.residue)
         return records
 
-    def keep(self, note: bytes) -> None:
+    def write_to_disk(self, note: bytes) -> None:
         """Write to disk what was restored, or the last result of `changes`, once the changelog has it.
 
         `note` is kept with it. Does nothing without a disk. Raises the errors of the disk.
@@ -306,7 +306,7 @@ class TaskState:
             self._census.places_by_track(),
             self._census.aliases,
             self.markers.number,
-            dict(self.markers.owed),
+            dict(self.markers.unwritten),
             list(self._changes.repeated_tombstones),
-            list(self.residue.marks),
+            list(self.residue.markers),
         )

@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from streams.contracts.erasures import encode
-from streams.contracts.identity import names_somebody
+from streams.contracts.identity import names_someone
 from streams.errors import UserError
 from streams.settings import Settings
 from streams.shell.admin import topics
@@ -33,7 +33,7 @@ async def send_request(producer: Any, settings: Settings, person: str, identifie
     the requester's clock may be wrong. Raises `NoCustomerNamed`, or the error of the broker: the request must then be
     repeated, because only some partitions may have it.
     """
-    if not names_somebody(person):
+    if not names_someone(person):
         raise NoCustomerNamed
     request_id = str(uuid.uuid4())
     value, key = encode(person, identified, request_id), person.encode()

@@ -11,7 +11,7 @@ from typing import Final
 
 from streams.core.model.sources import StoredProgress
 
-NOBODY: Final = sys.maxsize
+NONE_TO_WAIT_FOR: Final = sys.maxsize
 """No partition has to be waited for. Also with a broker that keeps no offset metadata, as the embedded one."""
 
 
@@ -21,7 +21,7 @@ def slowest(stored: Collection[StoredProgress | None]) -> int | None:
     An element is None if nothing is stored for its partition.
     """
     if not any(stored):
-        return NOBODY
+        return NONE_TO_WAIT_FOR
     least: int | None = None
     for partition in stored:
         if partition is None or partition.progress is None:

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
-from streams.contracts.repartition import PROGRESS, encode_item, encode_parts, encode_reports, forwarding_header
+from streams.contracts.repartition import PROGRESS, encode_message, encode_parts, encode_reports, forwarding_header
 from streams.core.event_time.inputs import FIRST_MESSAGES, MESSAGE_STREAMS
 from streams.core.event_time.watermark import SourceProgress
 from streams.core.model.event import Event, Source
@@ -145,7 +145,7 @@ class Forwarder:
         """Return the record of a message for a partition. Put it at once: messages go in the order of their numbers."""
         stream = FIRST_MESSAGES + message.stream
         last = self._last[stream]
-        header, value = encode_item(message, self._number, last[to])
+        header, value = encode_message(message, self._number, last[to])
         last[to] = message.number
         self._note_sent(stream, message.at, len(value))
         return Record(self._topic, message.customer.encode(), value, [header], partition=to)

@@ -86,10 +86,12 @@ class PartitionCommits:
     async def write(self, snapshot: PartitionSnapshot) -> Offsets:
         """Write a snapshot, and note in the state what the changelog now has. Return the offsets."""
         content, channel, profiles = snapshot.content, snapshot.channel, self._state.profiles
-        progress = {int(source): stored for source, stored in content.marks.items()}
+        progress = {int(source): stored for source, stored in content.source_progress.items()}
         salt = self._salt if profiles.markers.number else ""
         marker = encode(
-            CommitMarker(content.commit, self._started_at, progress, content.arrivals, self._engine.first_commit, salt)
+            CommitMarker(
+                content.commit, self._started_at, progress, content.repartition, self._engine.first_commit, salt
+            )
         )
         outputs = (self._records.output(output, None) for output in content.outputs)
         latest: list[Iterable[Record]] = []
@@ -130,10 +132,10 @@ class PartitionCommits:
     def _offsets(self, content: Snapshot) -> Offsets:
         """Return the offsets of a commit with their metadata, by topic and partition."""
         positions = {int(source): position for source, position in content.positions.items()}
-        progress = {int(source): stored for source, stored in content.marks.items()}
+        progress = {int(source): stored for source, stored in content.source_progress.items()}
         positions[ERASURES] = content.erasures
-        if content.arrivals is not None and REPARTITION in self._topics:
-            positions[REPARTITION] = content.arrivals.position
+        if content.repartition is not None and REPARTITION in self._topics:
+            positions[REPARTITION] = content.repartition.position
         return {
             (self._topics[rank], self._number): (
                 position,

@@ -153,22 +153,22 @@ class PartitionState:
         returns True. Raises what the disk raises.
         """
         residue = self.profiles.residue
-        if residue.looking:
+        if residue.searching:
             now = self._clock()
             if self._rewritten_at is not None and 0 <= now - self._rewritten_at < REWRITE_MS:
                 return False
-            residue.look(TIMERS_PER_STEP)
+            residue.search(TIMERS_PER_STEP)
             if self._database is None:
                 if residue.found:
-                    residue.removed()
-                return residue.looking
+                    residue.note_removed()
+                return residue.searching
             if not residue.found:
                 return True
             if not self.worked_on:
                 self._keep()
         if residue.written and self._database is not None and self._database.rewritten():
             self._rewritten_at = self._clock()
-            residue.removed()
+            residue.note_removed()
         return False
 
     # -- used by the task
@@ -198,7 +198,7 @@ class PartitionState:
         self._written_at = self._clock()
         if self._database is not None and self.offset is not None:
             note = DiskNote(self.offset, self.marker, self._written_at)
-            self.profiles.keep(msgspec.msgpack.encode(note))
+            self.profiles.write_to_disk(msgspec.msgpack.encode(note))
 
 
 def states(settings: Settings, clock: Callable[[], int]) -> Callable[[int], PartitionState]:

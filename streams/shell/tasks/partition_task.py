@@ -312,7 +312,7 @@ class PartitionTask(Task):
             population=tuple(sorted(state.population.items())),
             places=tuple((track, stage, number) for (track, stage), number in sorted(state.places.items())),
             erasures_waiting=0 if requests is None else max(0, requests.end - engine.erasures_done),
-            erasure_residue=len(state.residue.marks),
+            erasure_residue=len(state.residue.markers),
         )
 
     def position(self, source: Source) -> int:

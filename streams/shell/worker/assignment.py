@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 
 from faust.types import TP
 
-from streams.core.event_time.inputs import upstream_number
+from streams.core.event_time.inputs import upstream_id
 from streams.errors import UserError
 from streams.shell.commit.committer import Committer
 from streams.shell.commit.guarantee import Guarantee
@@ -136,7 +136,7 @@ class Assignment:
                 tp,
                 offsets.starts[tp],
                 metadata.get(tp, ""),
-                taken.get(upstream_number(source, tp.partition), -1),
+                taken.get(upstream_id(source, tp.partition), -1),
             )
             for tp, source in sources_by_tp.items()
         }

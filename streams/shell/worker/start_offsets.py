@@ -9,7 +9,7 @@ from typing import NamedTuple
 from aiokafka.structs import OffsetAndMetadata
 from faust.types import TP
 
-from streams.core.event_time.inputs import upstream_number
+from streams.core.event_time.inputs import upstream_id
 from streams.core.model.sources import NOT_READ, StoredUpstream
 from streams.shell.commit.metadata import CommitMarker, decode_marker, decode_metadata
 from streams.shell.faults import CoPartitioningChanged, NoOffset
@@ -111,7 +111,7 @@ class StartOffsetFinder:
             tp
             for source in topics.not_co_partitioned
             for tp in topics.partitions_of(source)
-            if upstream_number(source, tp.partition) in reported
+            if upstream_id(source, tp.partition) in reported
         )
 
     def _upstreams(self, numbers: Collection[int]) -> Iterator[StoredUpstream]:

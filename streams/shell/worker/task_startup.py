@@ -168,12 +168,12 @@ class TaskFactory:
         Raises `IdentityResolutionOff` if messages of the last commits are pending and can no longer be sent.
         """
         profiles, settings = state.profiles, self._context.settings
-        unsent = profiles.unsent(last.committed, last.stray)
+        unsent = profiles.unsent_outputs(last.committed, last.stray)
         if settings.profiles:
             profiles.write_again(last.committed, last.stray)
         was_on = any(given >= 0 for given in last.repartition.numbers)
         if not settings.identity_resolution and was_on:
-            whole, cut = profiles.unsent_items(last.committed, last.flushed)
+            whole, cut = profiles.unsent_messages(last.committed, last.flushed)
             if whole or cut:
                 raise IdentityResolutionOff(number, len(whole) + len(cut))
         return unsent
