@@ -3,7 +3,7 @@
 Theory of operation
 -------------------
 
-An **alias** is kept in the profile of an id (`streams.core.model.parts.Alias`). The alias of a device lists its owners,
+An **alias** is kept in the profile of an id (`streams.core.model.alias.Alias`). The alias of a device lists its owners,
 each with the event time from which the device is theirs; the alias of a cart or checkout lists the devices that showed
 it and the customers that claimed it. `streams.core.identity.aliases` has the rules for reading and changing them.
 

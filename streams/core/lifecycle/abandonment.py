@@ -1,8 +1,8 @@
 """Abandonment: episodes, step 1, further steps, cool-down, and the outcomes of an abandonment.
 
 Called by `Lifecycle`, its deadlines and `ProfileMerger` only. Times in ms. `Profile.awaits_step1` is True while step 1
-is scheduled. Once step 1 was due, `Episode.abandoned` lets further steps of the latest abandonment follow, until new activity
-schedules step 1 again.
+is scheduled. Once step 1 was due, `Episode.abandoned` lets further steps of the latest abandonment follow, until new
+activity schedules step 1 again.
 """
 
 from __future__ import annotations
