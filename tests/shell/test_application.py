@@ -156,7 +156,7 @@ async def test_defect_names_the_records_and_no_customer(caplog: pytest.LogCaptur
     defect: Any
     [defect] = full.worker.failed
     assert str(defect).startswith(
-        "KeyError at clicks, partition 3, offsets 40 to 50, or at what had waited of orders before offset 9: "
+        "KeyError at clicks, partition 3, offsets 40 to 50, or at records that had waited of orders before offset 9: "
         "a defect of this program."
     )
     logging.getLogger().critical("%s", defect, exc_info=defect.behind)
@@ -166,7 +166,7 @@ async def test_defect_names_the_records_and_no_customer(caplog: pytest.LogCaptur
 
 async def test_defect_in_a_deadline_names_the_offsets_read_so_far() -> None:
     full = with_a_poisoned_task()
-    said = "KeyError as time passed in partition 3, or at what had waited of clicks before offset 40, orders before off"
+    said = "KeyError as time passed in partition 3, or at records that had waited of clicks before offset 40, orders before off"
     with pytest.raises(Defect, match=said):
         await full.loops._advance([full.task])
 

@@ -210,7 +210,7 @@ async def test_one_ownership_check_serves_all_flushed_partitions() -> None:
 def test_refused_commit_is_explained_as_out_of_touch() -> None:
     said = AtLeastOnceHarness().guarantee.explain(CommitFailedError())
     assert isinstance(said, MembershipLost)
-    assert "its partitions went to others" in str(said)
+    assert "its partitions were given to others" in str(said)
 
 
 async def test_ownership_is_checked_after_a_clock_jump() -> None:
