@@ -40,10 +40,10 @@ def parse_duration(text: str) -> int:
 
 
 def show_duration(milliseconds: int) -> str:
-    """Return the shortest text that `parse_duration` reads as so many milliseconds."""
+    """Return the text of a duration, from days down: they are easier to compare than weeks."""
     parts = []
     for unit, size in durations.UNITS.items():
-        if unit == "w":  # days are easier to compare
+        if unit == "w":
             continue
         count, milliseconds = divmod(milliseconds, size)
         if count:
@@ -80,7 +80,9 @@ def parse_time(text: str) -> int:
     try:
         return times.parse_rfc_3339(text)
     except ValueError:
-        raise ValueError("is not a time: write it with date, time and offset, such as 2026-11-21T10:00:00Z") from None
+        raise ValueError(
+            "is not a time: write date, time with seconds and offset, such as 2026-11-21T10:00:00Z"
+        ) from None
 
 
 def show_time(milliseconds: int) -> str:

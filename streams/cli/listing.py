@@ -23,8 +23,8 @@ environment has precedence. In the file, the name of a setting is its variable w
 `lateness = "10s"`. An empty variable counts as unset. An unknown name or an invalid value is an error: the command ends
 with a message that names it.
 
-Durations are numbers with units `ms`, `s`, `m`, `h`, `d`: `10m`, `5s`, `250ms`, `1h30m`. Sizes are numbers with `KiB`,
-`MiB` or `GiB`. Times are RFC 3339 with an offset: `2026-11-21T10:00:00Z`.
+Durations are numbers with units `w`, `d`, `h`, `m`, `s`, `ms`, the largest first: `10m`, `5s`, `250ms`, `1h30m`. Sizes
+are numbers with `KiB`, `MiB` or `GiB`. Times are RFC 3339 with an offset: `2026-11-21T10:00:00Z`.
 
 `lifecycle settings` prints the values in force and their origins; `make docs` generates this page.
 """

@@ -139,7 +139,7 @@ class LogRun:
         source = min(reader.open, key=self._need)
         events = reader.read(source)
         for alone, sink, _ in self._parts:
-            sink.take(alone.apply(source, events, reader.position(source), reader.time))
+            sink.take(alone.ingest(source, events, reader.position(source), reader.time))
         self._steps += 1
         self._pass_time(to_end=False, commit=self._steps % self._commit_every == 0)
         return bool(reader.open)

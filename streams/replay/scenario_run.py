@@ -182,7 +182,7 @@ class _ScenarioRun:
         except Rejected as rejected:
             self._keep({"type": DEAD_LETTER, "reason": rejected.reason, "message": rejected.detail})
         self._now = max(self._now, self._clock)
-        self._take(self._alone.apply(source, decoded, offset + 1, self._now))
+        self._take(self._alone.ingest(source, decoded, offset + 1, self._now))
         self._pass()
 
     def wait(self, wait: Wait) -> None:

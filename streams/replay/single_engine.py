@@ -42,9 +42,9 @@ class SingleEngine:
         self._last = [-1] * MESSAGE_STREAMS
         self._position = 0
 
-    def apply(self, source: Source, events: list[Event], position: int, now: int) -> Effects:
+    def ingest(self, source: Source, events: list[Event], position: int, now: int) -> Effects:
         """Call `PartitionEngine.apply` with the events, and with their parts if identities are resolved."""
-        return self.engine.apply(
+        return self.engine.ingest(
             source, list(self._with_parts(events)) if self._identity_resolution else events, position, now
         )
 

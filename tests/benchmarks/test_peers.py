@@ -95,7 +95,7 @@ def test_engine_with_the_playbook_of_the_job_gives_the_outputs_of_the_oracle(wor
         decoder.decode(value, partition=0, offset=offset, timestamp=now)
         for offset, (_, value) in enumerate(work.records)
     ]
-    at_once = engine.apply(Source.CLICKSTREAM, activities, NUMBER, now)
+    at_once = engine.ingest(Source.CLICKSTREAM, activities, NUMBER, now)
     drained = engine.advance(now, {Source.CLICKSTREAM: Fetch(now, NUMBER), Source.ORDERS: Fetch(now, 0)})
     outputs = [encoder.encode(output).value for output in (*at_once.outputs, *drained.outputs)]
     assert differences(work.expected, by_customer([ours.as_output(value) for value in outputs])) is None

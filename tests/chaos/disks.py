@@ -80,7 +80,7 @@ async def disk_damaged(run: Run, *, damages: int) -> Verdict:
             done.append(damage(crew.directory(slot) / "state", run.rng))
             crew.closed.clear()
         await processing(crew, 0)
-        read = sum("changelog has all of it" in worker.log.read_text() for worker in run.cluster.workers)
+        read = sum("the changelog contains all of" in worker.log.read_text() for worker in run.cluster.workers)
         kinds = {kind: done.count(kind) for kind in done}
         minima = {"found": (read, max(1, damages // 4))}
         return await run.judge({"damages": damages}, minima=minima, ends={1: 2 * damages}, kinds=kinds)

@@ -40,7 +40,7 @@ def waiting(customers: int, budget: Budget) -> PartitionEngine:
     """Return an engine with this many customers who viewed a product at noon."""
     engine = PartitionEngine(Lifecycle(default_playbook()), EngineConfig(budget=budget))
     engine.advance(NOON, caught_up(NOON, customers))
-    engine.apply(Source.CLICKSTREAM, [click(n, NOON, f"c{n}") for n in range(customers)], customers, NOON)
+    engine.ingest(Source.CLICKSTREAM, [click(n, NOON, f"c{n}") for n in range(customers)], customers, NOON)
     assert not engine.unfinished
     return engine
 
@@ -66,7 +66,7 @@ def test_late_event_between_budgets_finds_all_due_deadlines_fired() -> None:
             outputs.extend(effects.outputs)
 
         take(engine.advance(later, caught_up(later, 100)))
-        take(engine.apply(Source.CLICKSTREAM, [click(100, NOON + 10 * MINUTE, "c99")], 101, later))
+        take(engine.ingest(Source.CLICKSTREAM, [click(100, NOON + 10 * MINUTE, "c99")], 101, later))
         while engine.unfinished:
             take(engine.advance(later))
         snapshot = engine.snapshot()
@@ -82,7 +82,7 @@ def test_waiting_records_are_applied_a_budget_at_once() -> None:
     engine = PartitionEngine(
         Lifecycle(default_playbook()), EngineConfig(budget=Budget(records=40, deadlines=1000, pending=1 << 20))
     )
-    effects = engine.apply(Source.CLICKSTREAM, [click(n, NOON + n, f"c{n}") for n in range(100)], 100, NOON + HOUR)
+    effects = engine.ingest(Source.CLICKSTREAM, [click(n, NOON + n, f"c{n}") for n in range(100)], 100, NOON + HOUR)
     assert not effects.counts  # the orders of that time are not known yet
     counts = []
     effects = engine.advance(NOON + HOUR, {Source.ORDERS: Fetch(NOON + HOUR, 0)})
@@ -100,7 +100,7 @@ def largest_record(budget: Budget) -> tuple[int, int]:
     engine, end = PartitionEngine(Lifecycle(default_playbook()), EngineConfig(budget=budget)), NOON + 3000 * HOUR
     records = [click(n, NOON + n * HOUR, type="product_added", product=f"p{n % 30}") for n in range(3000)]
     engine.advance(end, {Source.ORDERS: Fetch(end, 0)})
-    engine.apply(Source.CLICKSTREAM, records, 3000, end)
+    engine.ingest(Source.CLICKSTREAM, records, 3000, end)
     sizes: list[int] = []
     outputs: list[Output] = []
     while True:
@@ -142,7 +142,7 @@ def test_a_customer_with_a_million_events_a_day_stays_within_bounds(events: int)
             click(n, NOON + n * every, type=TYPES[n % len(TYPES)], product=f"a product with a long name {n % 50_000}")
             for n in range(first, first + 1000)
         ]
-        counts += engine.apply(Source.CLICKSTREAM, records, first + 1000, now).counts
+        counts += engine.ingest(Source.CLICKSTREAM, records, first + 1000, now).counts
         snapshot = engine.snapshot()
         assert snapshot is not None
         assert [len(value or b"") < 64 << 10 for _, value in snapshot.changes] == [True]

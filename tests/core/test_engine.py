@@ -57,8 +57,8 @@ def test_at_equal_times_the_clickstream_goes_first_then_the_offset() -> None:
     harness.append(
         order(NOON, customer="o1"), order(NOON, customer="o2"), click(NOON, customer="c1"), click(NOON, customer="c2")
     )
-    harness.engine.apply(ORDERS, harness.logs[ORDERS], 2, NOON)
-    harness._take(harness.engine.apply(CLICKS, harness.logs[CLICKS], 2, NOON))
+    harness.engine.ingest(ORDERS, harness.logs[ORDERS], 2, NOON)
+    harness._take(harness.engine.ingest(CLICKS, harness.logs[CLICKS], 2, NOON))
     harness.fetch()
     assert list(dict.fromkeys(o.customer for o in harness.received)) == ["c1", "c2", "o1", "o2"]
 
@@ -325,7 +325,7 @@ def test_topic_silent_beyond_its_limit_blocks_the_watermark_and_abandonments() -
     harness.commit()
     assert abandonments(harness.received) == []
     harness.append(click(harness.now, "page_viewed"))  # clicks go on; this customer's own deadline fires before it
-    harness._take(harness.engine.apply(CLICKS, harness.logs[CLICKS][2:], 3, harness.now))
+    harness._take(harness.engine.ingest(CLICKS, harness.logs[CLICKS][2:], 3, harness.now))
     harness.commit()
     assert harness.counts["applied", "clickstream"] == 3
     assert abandonments(harness.received) == []
@@ -342,7 +342,7 @@ def test_with_a_clock_that_cannot_be_trusted_events_go_on_and_no_deadline_fires(
     ahead = NOON + 5 * HOUR  # the clock was set ahead
     harness.append(click(NOON + MINUTE, "page_viewed"))
     fetches = {CLICKS: Fetch(ahead, 2), ORDERS: Fetch(ahead, 0)}
-    harness._take(harness.engine.apply(CLICKS, harness.logs[CLICKS][1:], 2, ahead))
+    harness._take(harness.engine.ingest(CLICKS, harness.logs[CLICKS][1:], 2, ahead))
     harness._take(harness.engine.advance(ahead, fetches, clock_trusted=False))
     assert harness.engine.positions()[CLICKS] == 2
     assert harness.deadlines == []

@@ -296,7 +296,7 @@ def test_markers_are_not_read_without_erasures(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(ErasureMarkers, "key_of", None)  # it would raise
     event = added(NOON)
     event.offset = 0
-    engine.apply(CLICKS, [event], 1, NOON)
+    engine.ingest(CLICKS, [event], 1, NOON)
     engine.advance(NOON)
 
 

@@ -472,7 +472,7 @@ def test_alias_becomes_a_profile_after_identity_resolution_is_switched_off() -> 
     engine = PartitionEngine(Lifecycle(default_playbook()), state=network.tasks[0].engine.state)
     event = view(MINUTE, device="d")
     event.offset = 10
-    engine.apply(CLICKS, [event], 11, NOON)
+    engine.ingest(CLICKS, [event], 11, NOON)
     engine.advance(NOON, {source: Fetch(NOON, 11 if source is CLICKS else 0) for source in Source})
     profile = engine.state.get(b"ad")
     assert profile is not None
@@ -495,7 +495,7 @@ def read(engine: PartitionEngine, *records: Event, now: int = NOON) -> list[Outp
     for offset, event in enumerate(records, engine.progress(CLICKS).position):
         event.offset = offset
         parts += [event, *parts_of(event)]
-    outputs = engine.apply(CLICKS, parts, engine.progress(CLICKS).position + len(records), now).outputs
+    outputs = engine.ingest(CLICKS, parts, engine.progress(CLICKS).position + len(records), now).outputs
     ends = {source: Fetch(now, engine.progress(source).position) for source in Source}
     outputs += engine.advance(now, ends).outputs
     for stream in (FIRST_MESSAGES, FIRST_MESSAGES + 1):
@@ -560,7 +560,7 @@ def test_event_waiting_at_a_later_resolution_stage_is_uncommitted_and_buffered()
     engine = identity_resolution()
     event = view(0, "c")
     event.offset = 5
-    engine.apply(CLICKS, [event], 6, NOON)
+    engine.ingest(CLICKS, [event], 6, NOON)
     engine.advance(NOON, {source: Fetch(NOON, 6 if source is CLICKS else 0) for source in Source})
     assert engine.watermark_blocked_by() == (FIRST_MESSAGES, 0)
     assert engine.positions() == {CLICKS: 5, ORDERS: 0}
@@ -633,7 +633,7 @@ def test_messages_of_a_cut_flush_count_towards_the_bound_of_a_record() -> None:
     for source, position, records in ((ORDERS, 0, orders), (CLICKS, 1, clicks)):
         for offset, event in enumerate(records, position):
             event.offset = offset
-        engine.apply(source, records, position + len(records), NOON + HOUR)
+        engine.ingest(source, records, position + len(records), NOON + HOUR)
     report(engine, FIRST_MESSAGES, NOON + HOUR)
     sent: list[InternalMessage] = []
     sizes: list[int] = []

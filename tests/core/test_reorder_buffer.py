@@ -323,7 +323,7 @@ def test_progress_is_not_reported_beyond_deadlines_still_firing() -> None:
         position = task.progress(source).position
         for offset, part in enumerate(parts, position):
             part.offset = offset
-        task.apply(source, list(parts), position + len(parts), at)
+        task.ingest(source, list(parts), position + len(parts), at)
 
     def pass_time(now: int) -> None:
         ends = {source: Fetch(now, task.progress(source).position) for source in (CLICKS, ORDERS)}

@@ -178,7 +178,7 @@ def test_commit_is_due_when_half_of_the_profiles_that_may_stay_live_are_unwritte
     for n in range(3):
         assert not engine.state.full
         engine.advance(NOON, now)
-        engine.apply(Source.CLICKSTREAM, [view(n, f"c{n}")], n + 1, NOON)
+        engine.ingest(Source.CLICKSTREAM, [view(n, f"c{n}")], n + 1, NOON)
     assert engine.state.full
     assert engine.snapshot() is not None
     assert not engine.state.full

@@ -380,7 +380,7 @@ def emitted(target: PartitionEngine, events: list[Event], now: int) -> tuple[lis
     }
     outputs: list[object] = []
     counts: EngineCounters = Counter()
-    effects = [target.apply(source, records, len(records), T0 + now) for source, records in by_source.items()]
+    effects = [target.ingest(source, records, len(records), T0 + now) for source, records in by_source.items()]
     fetches = {source: Fetch(T0 + now, len(records)) for source, records in by_source.items()}
     effects.append(target.advance(T0 + now, fetches))
     for effect in effects:

@@ -55,7 +55,7 @@ def test_records_read_before_a_topic_was_grown_are_not_applied_again_when_forwar
     """The topic had as many partitions as there are tasks, and was grown. The last commit did not complete."""
     before = forwarding_engine(own=(CLICKS, ORDERS), upstreams=())
     records = [forwarded(1, offset, T0 + offset).events[0] for offset in range(5)]
-    before.apply(CLICKS, records, 5, T0)
+    before.ingest(CLICKS, records, 5, T0)
     before.advance(T0 + MINUTE, {source: Fetch(T0 + MINUTE, 0 if source else 5) for source in Source})
     snapshot = before.snapshot()
     assert snapshot is not None

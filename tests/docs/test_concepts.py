@@ -102,7 +102,7 @@ def test_documented_story_is_what_the_engine_does() -> None:
                 price=7900, currency="EUR",
             )  # fmt: skip
             read[source] += 1
-            engine.apply(source, [activity], read[source], moment)
+            engine.ingest(source, [activity], read[source], moment)
         time = moment + POLICY.lateness
         effects = engine.advance(time, {source: Fetch(time, read[source]) for source in Source})
         snapshot = engine.snapshot()

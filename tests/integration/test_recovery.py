@@ -50,7 +50,7 @@ async def test_stalled_recovery_ends_the_worker_with_a_sentence(make_cluster: Ca
     await wait_until(lambda: worker.process.poll() is not None, "the end of the worker", patience=60)
     assert worker.process.returncode == 1
     [said] = [line for line in worker.log.read_text().splitlines() if " CRITICAL " in line]
-    assert "although the broker answers, and 3 new starts of reading have not helped" in said
+    assert "although the broker answers, and 3 restarts of reading have not helped" in said
 
 
 @pytest.mark.slow

@@ -110,7 +110,7 @@ def test_engine_agrees_with_the_reference_whatever_the_batches_commits_and_budge
     for source, size, commit in [*batches, *((source, len(events), False) for source in Source)]:
         batch, waiting[source] = waiting[source][:size], waiting[source][size:]
         positions[source] = batch[-1].offset + 1 if batch else positions[source]
-        outputs += in_steps(engine, engine.apply(source, batch, positions[source], now), now)
+        outputs += in_steps(engine, engine.ingest(source, batch, positions[source], now), now)
         outputs += in_steps(engine, engine.advance(now), now)
         if commit and (snapshot := engine.snapshot()):
             outputs += snapshot.outputs

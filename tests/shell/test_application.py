@@ -166,7 +166,7 @@ async def test_defect_names_the_records_and_no_customer(caplog: pytest.LogCaptur
 
 async def test_defect_in_a_deadline_names_the_offsets_read_so_far() -> None:
     full = with_a_poisoned_task()
-    said = "KeyError as time passed in partition 3, or at records that had waited of clicks before offset 40, orders before off"
+    said = "KeyError as time passed in partition 3, or at records that had waited of clicks before offset 40"
     with pytest.raises(Defect, match=said):
         await full.loops._advance([full.task])
 
@@ -474,7 +474,7 @@ async def test_source_readers_wait_for_the_slowest_progress_also_without_tasks_i
 async def test_topic_that_was_not_co_partitioned_before_ends_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     """This holds also for a worker whose partition of the topic is new and has no offset."""
     monkeypatch.setattr(start_offsets, "OFFSET_ATTEMPTS", 1)
-    of_repartition_task = encode(OffsetMetadata(0, 0, StoredProgress(), reader=True)).decode()
+    of_repartition_task = encode(OffsetMetadata(0, 0, StoredProgress(), repartition_task=True)).decode()
     beginning = with_orders_not_co_partitioned({**OF_TASK, TP("orders", 0): of_repartition_task}, [])
     beginning.context.topics.not_co_partitioned = frozenset()
     beginning.consumer.counts = {"clickstream": 2, "orders": 2}

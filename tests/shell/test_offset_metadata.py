@@ -62,7 +62,7 @@ def test_foreign_offset_metadata_counts_as_none(foreign: str) -> None:
 
 
 def test_commit_marker_round_trips() -> None:
-    task = CommitMarker(commit=7, started_at=5, marks={int(Source.ORDERS): MARK})
+    task = CommitMarker(commit=7, started_at=5, progress={int(Source.ORDERS): MARK})
     marker = decode_marker(encode(task))
     assert marker == task
     assert metadata_at_marker(marker, Source.ORDERS) == OffsetMetadata(7, 5, MARK)

@@ -129,7 +129,7 @@ async def test_progress_and_topic_are_stored_with_the_offset_and_restored_from_i
     await harness.run()
     offset, metadata = harness.offsets["clickstream", 0]
     mark = decode_metadata(metadata)
-    assert (offset, mark is not None and mark.reader) == (1, True)
+    assert (offset, mark is not None and mark.repartition_task) == (1, True)
     assert mark is not None
     assert mark.progress == StoredProgress(harness.now - 5_000, True, mark.progress.last_record_at)
     harness.restart_reader(CLICKS, 0)

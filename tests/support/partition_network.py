@@ -200,7 +200,7 @@ class PartitionNetwork:
             self.topic[home].append(RepartitionedRecord(source, number, last, previous, parts))
             task.last_sent[source, home] = last
         task.engine.observe_forwarded(source, records, self.now)
-        self._take(task.engine.apply(source, here, start + len(records), self.now))
+        self._take(task.engine.ingest(source, here, start + len(records), self.now))
 
     def read_repartitioned(self, number: int, most: int | None = None) -> None:
         """Read on in the repartition topic."""

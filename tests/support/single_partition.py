@@ -117,7 +117,7 @@ class SinglePartitionHarness:
             position, log = self.engine.progress(source).position, self.logs[source]
             records = log[position : None if most is None else position + most]
             if records:
-                self._take(self.engine.apply(source, records, position + len(records), self.now))
+                self._take(self.engine.ingest(source, records, position + len(records), self.now))
             self._take(self.engine.advance(self.now, {source: Fetch(sent_at, len(log))}))
 
     def erase(self, *requests: Erasure) -> None:

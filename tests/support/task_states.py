@@ -47,7 +47,7 @@ def play_views(hot: int, disk: Disk | None = None) -> tuple[PartitionEngine, lis
     log: Log = []
     for first in range(0, 600, 20):
         records = [view(n, f"c{n % 100 if n % 2 else n % 7}") for n in range(first, first + 20)]
-        outputs += engine.apply(Source.CLICKSTREAM, records, first + 20, NOON + first).outputs
+        outputs += engine.ingest(Source.CLICKSTREAM, records, first + 20, NOON + first).outputs
         now = NOON + first if first < 580 else NOON + 2 * DAY
         outputs += engine.advance(
             now, {s: Fetch(now, first + 20 if s is Source.CLICKSTREAM else 0) for s in Source}

@@ -97,7 +97,7 @@ class PartitionEngine:
         """True if nothing goes on before a `snapshot`: a profile keeps as many outputs as a record may hold."""
         return self._processor.full
 
-    def apply(self, source: Source, records: list[Event], position: int, now: int) -> Effects:
+    def ingest(self, source: Source, records: list[Event], position: int, now: int) -> Effects:
         """Take in the records read from `source` up to `position` (the next offset), with their parts that live here,
         and apply what is due. Records wait while another input that may still have earlier ones is behind."""
         progress, own, size = self._inputs.progress[source], self._inputs.own[source], 0

@@ -26,8 +26,8 @@ FIRST_MESSAGES: Final = 8
 is that of stage 1 to stage 2. The ranks below leave room for further topics that a task reads."""
 MESSAGE_STREAMS: Final = 2
 REPORTED: Final = 2 * SECOND
-"""Longest time, ms, until others know a change that a task reports. Each stage adds it: it reports what reports to it
-have shown."""
+"""Longest time, ms, until others know a change that a task reports. It adds up over the stages: a stage can report only
+the progress that was reported to it."""
 
 _RANK_BITS: Final = 4
 

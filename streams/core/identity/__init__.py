@@ -1,5 +1,6 @@
 """Identity resolution: which customer owns a device, a cart or a checkout, and since when.
 
 `aliases` has the rules and how a record is split into parts, `resolver` applies them, `erasure_sweep` takes erased ids
-out of the records of other ids. Only `engine` and the shell import this package.
+out of the records of other ids. `engine`, `streams.contracts`, `streams.replay` and the shell import this
+package.
 """

@@ -249,9 +249,8 @@ class IdentityResolver(Processor):
                 customer=customer, other=record.customer, moved=moved,
             )  # fmt: skip
             self._keep_message(profile, key, message, effects)
-        if (
-            changed
-        ):  # else only the applied offset changed: not written, since the record has no effect if applied again
+        # Else only the applied offset changed. That is not written: applied again, the record has no effect.
+        if changed:
             profile.next_deadline = alias.last_seen_at + self._device_expiry
             self.state.note_change(key, profile, before, places_before, deadline_before)
 

@@ -1,8 +1,8 @@
 """Aggregates that the rules of a playbook read: rolling windows, sums, purchases, views, properties and credits.
 
-If the playbook has a plan, `Lifecycle` calls `note` for each event that was applied, and `entered` for each stage that
-was entered. Without a plan nothing is kept. Times are in ms, amounts in minor units of the playbook's currency; amounts
-in other currencies are left out.
+If the playbook has a plan, `Lifecycle` calls `note_event` for each event that was applied, and `Stages` calls
+`reset_stage_counts` for each stage that was entered. Without a plan nothing is kept. Times are in ms, amounts in minor
+units of the playbook's currency; amounts in other currencies are left out.
 """
 
 from __future__ import annotations

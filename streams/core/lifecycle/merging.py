@@ -222,9 +222,8 @@ class ProfileMerger:
             episode.abandoned = goes_on
         profile.episode = episode
         if profile.awaits_step1 and self._abandonments.step_due(profile) in profile.recent_steps:
-            profile.awaits_step1 = (
-                False  # that step 1 was emitted, if with less content: a second one would have the same id
-            )
+            # That step 1 was emitted already, if with less content. A second one would have the same id.
+            profile.awaits_step1 = False
 
     def _after_orders(self, profile: Profile, episode: Episode | None) -> Episode | None:
         """Return what the customer's orders, which are all known by now, leave of an episode; None if nothing."""

@@ -114,11 +114,8 @@ def _currency(profile: Profile, moved: Profile) -> str | None:
     earliest = []
     for side in (profile, moved):
         earliest += [(order.at, order_id, order.currency) for order_id, order in side.order_book.items()]
-        since = side.first_dropped_at
-        if since is None and side.dropped_order_at is not None:
-            since = side.first_seen_at  # the profile was written by a version without `first_dropped_at`
-        if since is not None and side.currency is not None:
-            earliest.append((since, "", side.currency))
+        if side.first_dropped_at is not None and side.currency is not None:
+            earliest.append((side.first_dropped_at, "", side.currency))
     return min(earliest)[2] if earliest else profile.currency
 
 

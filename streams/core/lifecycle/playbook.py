@@ -1,4 +1,4 @@
-"""The definition of a deployment's lifecycle: numbers, tracks, triggers, and the facts that profiles keep.
+"""The definition of a deployment's lifecycle: numbers, tracks, triggers, and the aggregates that profiles keep.
 
 `streams.playbooks` makes one from a file; `Lifecycle` runs it. A part that a playbook leaves out costs nothing.
 """
@@ -42,7 +42,7 @@ class Playbook(msgspec.Struct, frozen=True, kw_only=True):
     properties: Mapping[str, Type] = {}
     """Properties of events that rules read: they must be decoded."""
     plan: AggregatePlan | None = None
-    """Aggregates that `Profile.facts` keeps for the rules; None if there are none."""
+    """Aggregates that `Profile.aggregates` keeps for the rules; None if there are none."""
     triggers: tuple[Trigger, ...] = ()
     """Evaluated in this order."""
 

@@ -142,11 +142,10 @@ class TriggerRunner:
         """Return the earliest time of a step, or of a trigger that waits for a time; None: never."""
         return None if profile.triggers is None else profile.triggers.due
 
-    def fire(self, profile: Profile, due: int, outputs: list[Output], counts: EngineCounters) -> bool:
-        """Make the steps and begin the triggers that are due at `due`, in the playbook's order; False if none is."""
+    def fire(self, profile: Profile, due: int, outputs: list[Output], counts: EngineCounters) -> None:
+        """Make the steps and begin the triggers that are due at `due`, in the playbook's order."""
         book = profile.triggers
-        if book is None or book.due != due:
-            return False
+        assert book is not None
         context = self._context
         context.profile, context.event, context.active = profile, None, False
         context.at = max(due, profile.last_seen_at)
@@ -164,7 +163,6 @@ class TriggerRunner:
                     self._begin(trigger, context, context.at, None, outputs, counts)
                 self._schedule_run(trigger, context)
         self._update_due(profile)
-        return True
 
     def _begin_after_outputs(
         self,

@@ -135,20 +135,20 @@ def _drop_buckets(profile: Profile, number: int) -> None:
 
 def _drop_categories(profile: Profile, number: int) -> None:
     assert profile.aggregates is not None
-    _drop_repeated(profile.aggregates.categories_bought, number)
+    _drop_occurrences(profile.aggregates.categories_bought, number)
 
 
 def _drop_products(profile: Profile, number: int) -> None:
     assert profile.aggregates is not None
-    _drop_repeated(profile.aggregates.products_bought, number)
+    _drop_occurrences(profile.aggregates.products_bought, number)
 
 
 def _drop_viewed_categories(profile: Profile, number: int) -> None:
     assert profile.aggregates is not None
-    _drop_repeated(profile.aggregates.categories_viewed, number)
+    _drop_occurrences(profile.aggregates.categories_viewed, number)
 
 
-def _drop_repeated(known: dict[str, Occurrences], number: int) -> None:
+def _drop_occurrences(known: dict[str, Occurrences], number: int) -> None:
     for name in sorted(known, key=lambda name: known[name].last)[:number]:
         del known[name]
 

@@ -46,7 +46,7 @@ class Contents(msgspec.Struct, array_like=True, gc=False):
 
     lines: dict[str, Line] = {}
     checkout_at: int | None = None
-    """The checkout mark: time of the last checkout event, ms; None if it is not set."""
+    """Time of the last checkout event, ms; None while nobody checks out."""
     cart_id: str | None = None
     cart_id_at: int = 0
     checkout_id: str | None = None

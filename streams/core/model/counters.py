@@ -49,7 +49,7 @@ COUNTER_LABELS: Final[dict[CounterName, tuple[str, ...]]] = {
     "rejected": SOURCE_LABELS,  # a dead letter; counted by the shell, since the engine never gets it
     # Applied events again.
     "late": SOURCE_LABELS,  # older than the watermark
-    "out_of_order": SOURCE_LABELS,  # older than the newest activity of the customer
+    "out_of_order": SOURCE_LABELS,  # older than the newest event of the customer
     # Parts of the rest.
     "corrections_ignored": ("refund_currency", "update_currency"),  # in another currency than the order
     "outputs_withheld": tuple([f"{type_}/{reason}" for type_ in OUTPUT_TYPES for reason in WITHHELD_REASONS]),

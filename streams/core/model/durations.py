@@ -9,7 +9,7 @@ UNITS: Final[dict[str, int]] = {
     "w": 7 * 86_400_000, "d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1,
 }  # fmt: skip
 """The ms of each unit, from the largest."""
-PATTERN: Final = "(?=[0-9])" + "".join([f"(?:[0-9]{{1,9}}{unit})?" for unit in UNITS])
+PATTERN: Final = "(?=[0-9])" + "".join([f"(?:[0-9]{{1,13}}{unit})?" for unit in UNITS])
 """Regular expression of a duration, without groups: each unit at most once, the largest first."""
 
 _DURATION: Final = re.compile(PATTERN)

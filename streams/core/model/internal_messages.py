@@ -49,7 +49,7 @@ class InternalMessage(msgspec.Struct, frozen=True, kw_only=True, tag="passed", t
     """Ascending among the messages of this task in that stream; -1 in a flush that was cut short: the message gets its
     number when its record is read again."""
     cause: int
-    """The input that the causing record came by (see `streams.core.identity.aliases.cause_of`)."""
+    """The input that the causing record came by (see `streams.core.event_time.offset_gaps.cause_of`)."""
     offset: int
     """Offset of the causing record in that input."""
     role: int

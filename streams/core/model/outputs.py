@@ -206,7 +206,8 @@ class EmissionPolicy(msgspec.Struct, frozen=True, kw_only=True):
 class Snapshot(msgspec.Struct, frozen=True):
     """The content of one commit, in the order in which it is written.
 
-    `changes` go to the changelog, then `outputs`, then `positions` with `marks`. The outputs that earlier calls of the
+    `changes` go to the changelog, then `outputs` and `messages`, then `positions` with
+    `source_progress` and `repartition`. The outputs that earlier calls of the
     engine returned must be acknowledged before any of it.
     """
 

@@ -1,4 +1,4 @@
-"""The numbers of the default playbook. Units: ms, pieces, bytes."""
+"""Parameters of the core. The defaults are those of the shipped playbook. Units: ms, pieces, bytes."""
 
 from __future__ import annotations
 

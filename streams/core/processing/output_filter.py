@@ -1,4 +1,5 @@
-"""The filter of outputs: withholds and counts those that are too early, too late, or follow from a withheld one.
+"""The filter of outputs: withholds and counts those that are too early, too late, follow from a withheld one, or
+come while a source is silent.
 
 Counted as `outputs_withheld` (`streams.core.model.counters`).
 """

@@ -15,8 +15,8 @@ the others if the profile has offset gaps (`streams.core.event_time.offset_gaps`
 u8 4 | u32 length of gaps | gaps, as MessagePack | the same in format 1, 2 or 3.
 
 The last fields of the array are omitted where they have their defaults. To add a field, append it with a default. Raise
-`VERSION` if programs that do not know the field would not be able to read the bytes, or would drop data that
-matters.
+`NEWEST_FORMAT`, with a format of its own, if programs that do not know the field could not read the bytes, or would
+drop data that matters.
 """
 
 from __future__ import annotations

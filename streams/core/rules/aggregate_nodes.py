@@ -28,10 +28,10 @@ class WindowTotal(Whole):
         self.window = window
 
     def get(self, context: EvalContext) -> int:
-        facts = context.profile.aggregates
-        if facts is None:
+        aggregates = context.profile.aggregates
+        if aggregates is None:
             return 0
-        buckets: dict[int, int] | None = facts.windows.get(self.window.key)
+        buckets: dict[int, int] | None = aggregates.windows.get(self.window.key)
         if buckets is None:
             return 0
         first = self.window.cutoff(context.at)
@@ -42,11 +42,11 @@ class WindowTotal(Whole):
         return total
 
     def next_change_at(self, context: EvalContext) -> int:
-        facts = context.profile.aggregates
-        if facts is None:
+        aggregates = context.profile.aggregates
+        if aggregates is None:
             return NEVER
         window = self.window
-        buckets: dict[int, int] = facts.windows.get(window.key, {})
+        buckets: dict[int, int] = aggregates.windows.get(window.key, {})
         first = window.cutoff(context.at)
         earliest = NEVER
         for bucket in buckets:
@@ -63,10 +63,10 @@ class AmountTotal(Whole):
         self.type = type_
 
     def get(self, context: EvalContext) -> int:
-        facts = context.profile.aggregates
-        if facts is None:
+        aggregates = context.profile.aggregates
+        if aggregates is None:
             return 0
-        total: int = facts.sums.get(self.type, 0)
+        total: int = aggregates.sums.get(self.type, 0)
         return total
 
 
@@ -78,24 +78,24 @@ class StageEventCount(Whole):
         self.key = key
 
     def get(self, context: EvalContext) -> int:
-        facts = context.profile.aggregates
-        if facts is None:
+        aggregates = context.profile.aggregates
+        if aggregates is None:
             return 0
-        number: int = facts.in_stage.get(self.key, 0)
+        number: int = aggregates.in_stage.get(self.key, 0)
         return number
 
 
 def occurrences_by_name(profile: Profile, which: int) -> dict[str, Occurrences]:
     """Return the purchases or views of a customer by name. `which` is BOUGHT, PRODUCT or VIEWED."""
-    facts = profile.aggregates
-    if facts is None:
+    aggregates = profile.aggregates
+    if aggregates is None:
         return {}
     if which == BOUGHT:
-        found: dict[str, Occurrences] = facts.categories_bought
+        found: dict[str, Occurrences] = aggregates.categories_bought
     elif which == PRODUCT:
-        found = facts.products_bought
+        found = aggregates.products_bought
     else:
-        found = facts.categories_viewed
+        found = aggregates.categories_viewed
     return found
 
 

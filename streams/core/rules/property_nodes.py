@@ -23,10 +23,10 @@ class PropertySource:
     def find(self, context: EvalContext) -> Value | None:
         """Return the value; None if it is absent."""
         if self.kept:
-            facts = context.profile.aggregates
-            if facts is None:
+            aggregates = context.profile.aggregates
+            if aggregates is None:
                 return None
-            latest: tuple[Value, int] | None = facts.kept.get(self.name)
+            latest: tuple[Value, int] | None = aggregates.kept.get(self.name)
             return None if latest is None else latest[0]
         event = context.event
         if event is None or event.properties is None or (self.currency is not None and event.currency != self.currency):
@@ -105,10 +105,10 @@ class CreditLeft(Whole):
         super().__init__(True)
 
     def get(self, context: EvalContext) -> int:
-        facts = context.profile.aggregates
+        aggregates = context.profile.aggregates
         total = 0
-        if facts is not None:
-            for credit in facts.credits:
+        if aggregates is not None:
+            for credit in aggregates.credits:
                 expires_at: int = credit.expires_at
                 if expires_at > context.at:
                     total += credit.amount
@@ -133,9 +133,9 @@ class CreditExpiresAt(Whole):
 
 
 def _next_expiry(context: EvalContext) -> int:
-    facts = context.profile.aggregates
-    if facts is not None:
-        for credit in facts.credits:  # the earliest comes first
+    aggregates = context.profile.aggregates
+    if aggregates is not None:
+        for credit in aggregates.credits:  # the earliest comes first
             expires_at: int = credit.expires_at
             if expires_at > context.at:
                 return expires_at

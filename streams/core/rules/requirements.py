@@ -59,7 +59,7 @@ class KeptProperty:
 
 
 class Requirements:
-    """The requirements of one rule, or of all rules of a playbook (`together`). Immutable."""
+    """The requirements of one rule, or of all rules of a playbook (`combine_requirements`). Immutable."""
 
     def __init__(
         self,

@@ -9,10 +9,13 @@ from collections.abc import Iterator
 from typing import Final, Protocol
 
 PROFILE: Final = b"p"
+"""First byte of the keys of packed records on disk."""
 TIMER: Final = b"t"
+"""First byte of the keys of timer entries: (deadline, key)."""
 AFTER_TIMERS: Final = b"u"
+"""End of the range of timer entries."""
 CHECKPOINT: Final = b"\x00checkpoint"
-"""First bytes of the keys on disk: of profiles by key, of timers by (deadline, key), and the key of the checkpoint."""
+"""Key of the disk checkpoint."""
 
 
 class Disk(Protocol):

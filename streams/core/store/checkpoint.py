@@ -1,4 +1,6 @@
-"""The state of a partition on disk beside its records, written together with them, so that a start reads no record.
+"""The state of a partition on disk beside its records, written together with them.
+
+It saves a start from reading all records.
 
 Plain data. `streams.core.store.task_state` makes and reads it.
 """
@@ -15,38 +17,43 @@ class DiskCheckpoint(msgspec.Struct, array_like=True):
     """The state of a partition as of one write to disk, without profiles and timers."""
 
     version: int
-    note: bytes = b""
+    note: bytes
     """The owner's note, opaque here."""
-    records: int = 0
+    records: int
     """Profiles and aliases."""
-    scheduled: int = 0
+    scheduled: int
     """Profiles with a deadline."""
-    population: dict[str, int] = {}
-    largest: int = 0
-    commit: int = 0
-    applied: list[int] = []
-    recent: list[bytes] = []
+    population: dict[str, int]
+    largest: int
+    commit: int
+    applied: list[int]
+    recent: list[bytes]
     """Keys of the records of commits later than `recent_since`."""
-    recent_since: int = 0
-    changed: list[bytes] = []
+    recent_since: int
+    changed: list[bytes]
     """Keys whose record has to be written to the changelog again."""
-    pending_tombstones: list[bytes] = []
+    pending_tombstones: list[bytes]
     """Keys of forgotten profiles whose tombstone has to be written to the changelog."""
-    places: dict[str, dict[str, int]] = {}
+    places: dict[str, dict[str, int]]
     """Customers in each stage of each track other than the lifecycle."""
-    aliases: int = 0
-    markers: int = 0
+    aliases: int
+    markers: int
     """Number of erasure markers (`streams.core.store.erasure_markers`)."""
-    owed_markers: dict[bytes, bytes] = {}
+    owed_markers: dict[bytes, bytes]
     """Erasure markers that have to be written to the changelog again."""
-    repeated_tombstones: list[bytes] = []
+    repeated_tombstones: list[bytes]
     """Keys whose tombstone has to be written again, since an older record of a stale owner followed it."""
-    residue: list[bytes] = []
+    residue: list[bytes]
     """Keys of the erasure markers of customers who may have left traces in the files or among the timers."""
 
 
 class UnknownVersion(ValueError):
     """The checkpoint was written by another version of this program."""
+
+
+def empty() -> DiskCheckpoint:
+    """Return the checkpoint of a state without records."""
+    return DiskCheckpoint(VERSION, b"", 0, 0, {}, 0, 0, [], [], 0, [], [], {}, 0, 0, {}, [], [])
 
 
 _DECODER = msgspec.msgpack.Decoder(DiskCheckpoint)

@@ -1,9 +1,9 @@
-"""Writing the state of a partition to disk, so that a start reads no record."""
+"""Writing the state of a partition to disk, so that a start need not read all records."""
 
 from __future__ import annotations
 
 from streams.core.store.backend import CHECKPOINT, Disk, DiskBackend
-from streams.core.store.checkpoint import VERSION, DiskCheckpoint, decode, encode
+from streams.core.store.checkpoint import DiskCheckpoint, decode, empty, encode
 from streams.core.store.erasure_markers import ErasureResidue
 from streams.core.store.timers import TimersOnDisk
 
@@ -14,7 +14,7 @@ def read_checkpoint(disk: Disk) -> DiskCheckpoint:
     Raises `ValueError` if it cannot be read.
     """
     stored = disk.get(CHECKPOINT)
-    return DiskCheckpoint(VERSION) if stored is None else decode(stored)
+    return empty() if stored is None else decode(stored)
 
 
 class DiskWriter:

@@ -95,7 +95,8 @@ class ErasureResidue:
     """Removes what may be left of erased profiles whose records are deleted.
 
     That is entries of timers without a profile, and on disk the old content of files until they are rewritten. The
-    steps: `look` until `found`; `take` and `kept` around a write to disk, after which it is `written`; `removed`.
+    steps: `search` until `found`; `note_taken` and `note_written` around a write to disk, after which `written` is
+    True; `note_removed` once the files are rewritten. Without a disk, `note_removed` follows `found`.
     """
 
     def __init__(self, timers: Timers, markers: ErasureMarkers, has_deadline: Callable[[bytes], bool]) -> None:
@@ -110,13 +111,13 @@ class ErasureResidue:
         self._partition_markers = markers
         self._has_deadline = has_deadline
         self._searched: dict[bytes, None] = {}
-        """The part of `marks` that the present search is for."""
+        """The part of `markers` that the present search is for."""
         self._walk: Iterator[None] | None = None
         self._taken = False
 
     @property
     def searching(self) -> bool:
-        """True if `look` has something to do."""
+        """True if `search` has something to do."""
         return bool(self.markers) and not (self.found or self._taken or self.written)
 
     def left_by(self, key: bytes) -> None:

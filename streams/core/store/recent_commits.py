@@ -22,7 +22,7 @@ class RecentCommits:
     """Remembers the keys of the latest records, and finds what those of commits after a given one have kept."""
 
     def __init__(self, tiers: ProfileTiers, recent: list[bytes], commit: int, since: int) -> None:
-        """`recent`: keys of records of commits up to `commit`. `since`: see `since`."""
+        """`recent`: keys of records of commits up to `commit`. `since`: see the attribute."""
         self.since = since
         """The keys of all records of commits later than this number are remembered."""
         self.commits: dict[bytes, int] = dict.fromkeys(recent, commit)

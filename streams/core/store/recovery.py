@@ -100,7 +100,7 @@ class Recovery:
 
 
 def _age(header: Header) -> tuple[int, int]:
-    """Return a number by which records of one key compare: the newer record's is higher.
+    """Return the pair by which records of one key compare: the newer record's is higher.
 
     The commit comes first, since a stale owner's is lower: that owner may have applied more of one source, and less
     than its successor of another. Commits are equal where neither had written before.

@@ -25,7 +25,7 @@ from streams.core.model.outputs import Output
 from streams.core.profile.profile import Profile
 from streams.core.store.backend import Disk, MemoryBackend
 from streams.core.store.census import Census
-from streams.core.store.checkpoint import VERSION, DiskCheckpoint
+from streams.core.store.checkpoint import VERSION, DiskCheckpoint, empty
 from streams.core.store.disk_writer import DiskWriter, read_checkpoint
 from streams.core.store.erasure_markers import ErasureMarkers, ErasureResidue
 from streams.core.store.pending_changes import PendingChanges, raise_applied
@@ -53,22 +53,22 @@ class TaskState:
     Recovery fills it (`restore`), the engine works on it (`get`, `put`, `note_change`), a commit writes it (`changes`).
     Every change of a profile must be followed by `note_change`: a commit may evict a profile that the changelog has.
 
-    With a `disk`, packed profiles and timers are on disk, where `keep` writes them. A state that is made from the same
-    disk later is as of the last `keep`, so recovery goes on from there. The disk may hold more than the owner knows:
-    restoring a record twice is harmless.
+    With a `disk`, packed profiles and timers are on disk, where `write_to_disk` writes them. A state that is made from
+    the same disk later is as of the last `write_to_disk`, so recovery goes on from there. The disk may hold more than
+    the owner knows: restoring a record twice is harmless.
     """
 
     def __init__(
         self, live_limit: int = LIVE_LIMIT, disk: Disk | None = None, nearest: int = NEAREST, salt: bytes = b""
     ) -> None:
-        """`hot`: profiles that may stay unpacked over a commit. `nearest`: timers in memory at least, if all are on
-        disk. `salt`: of the erasure markers, at most 64 bytes. Raises `ValueError` if the disk cannot be read.
+        """`live_limit`: profiles that may stay unpacked over a commit. `nearest`: timers in memory at least, if all are
+        on disk. `salt`: of the erasure markers, at most 64 bytes. Raises `ValueError` if the disk cannot be read.
         """
         # The checkpoint is not kept: it names customers, who may be erased.
-        stored = DiskCheckpoint(VERSION) if disk is None else read_checkpoint(disk)
+        stored = empty() if disk is None else read_checkpoint(disk)
         self._disk = None if disk is None else DiskWriter(disk, stored.scheduled, nearest)
         self.note = stored.note
-        """The owner's note, as `keep` last wrote it."""
+        """The owner's note, as `write_to_disk` last wrote it."""
         self.commit = stored.commit
         """The highest commit number seen."""
         self.applied = [-1] * (ERASURES + 1)
@@ -145,13 +145,13 @@ class TaskState:
     def unsent_outputs(self, committed: int, stale: int = NO_COMMIT) -> list[Output]:
         """Return the outputs in records of commits later than `committed`. They may never have been sent.
 
-        `stray` is the commit number that the previous task skipped. A record with this number was written by that
+        `stale` is the commit number that the previous task skipped. A record with this number was written by that
         task's predecessor, which had lost the partition and sent nothing any more.
         """
         return self._recent.outputs(committed, stale)
 
     def write_again(self, committed: int, stale: int = NO_COMMIT) -> None:
-        """Have the next commit write the profiles of commits later than `committed`, or of `stray`, once more.
+        """Have the next commit write the profiles of commits later than `committed`, or of `stale`, once more.
 
         They get the number of that commit. Records that were to follow them may never have been written.
         """

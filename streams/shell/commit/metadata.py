@@ -33,7 +33,7 @@ class OffsetMetadata(msgspec.Struct, frozen=True, omit_defaults=True):
     changelog_id: str = ""
     playbook: str = ""
     """Fingerprint of the playbook under which it was made; see `agreement.playbook_fingerprint`."""
-    reader: bool = False
+    repartition_task: bool = False
     """True if it is a repartition task's: its topic is not co-partitioned. It has no state, and no commit number."""
 
 
@@ -42,7 +42,7 @@ class CommitMarker(msgspec.Struct, frozen=True):
 
     commit: int
     started_at: int
-    marks: dict[int, StoredProgress]
+    progress: dict[int, StoredProgress]
     repartition: StoredRepartition | None = None
     """None if nothing was ever repartitioned."""
     first: int = 0
@@ -113,4 +113,4 @@ def _verified(stored: M) -> M:
 
 def metadata_at_marker(marker: CommitMarker, source: Source) -> OffsetMetadata:
     """Return the metadata of `source` as of the marker."""
-    return OffsetMetadata(marker.commit, marker.started_at, marker.marks.get(source, StoredProgress()))
+    return OffsetMetadata(marker.commit, marker.started_at, marker.progress.get(source, StoredProgress()))

@@ -58,7 +58,7 @@ class ChangelogRecreated(Fault):
 
 
 class PartitionState:
-    """Used by recovery (as `streams.transport.table.PartitionState`), then by the partition's task."""
+    """Used by recovery (as `streams.transport.table.RestorableState`), then by the partition's task."""
 
     def __init__(
         self,

@@ -166,7 +166,7 @@ class PartitionTask(Task):
                 self.engine.observe_forwarded(source, forwarded, started)
             # A chunk may end behind its last record, or hold none at all.
             position = records[-1].offset + 1 if first + SLICE < len(chunk) else chunk.next
-            self._emit(self.engine.apply(source, events, position, started), caused_at)
+            self._emit(self.engine.ingest(source, events, position, started), caused_at)
         if misplaced and self._forwarder is not None:
             self._metrics.forwarded(LABELS[source], *self._forwarder.forward(source, misplaced))
         self._report_if_awaited(started)

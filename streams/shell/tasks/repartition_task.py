@@ -200,7 +200,7 @@ class RepartitionTask(Task):
         self._changed = False
         self._channel.cut(outputs=False)
         metadata = OffsetMetadata(
-            0, 0, self._progress.stored(None), topic_id=self._topic_ids.get(self.topic, ""), reader=True
+            0, 0, self._progress.stored(None), topic_id=self._topic_ids.get(self.topic, ""), repartition_task=True
         )
         offsets = {(self.topic, self.partition): (self._progress.position, encode(metadata).decode())}
         return RepartitionSnapshot(offsets, self._channel, self.trust)

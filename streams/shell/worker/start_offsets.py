@@ -53,7 +53,11 @@ class StartOffsetFinder:
         wanted = sources | reported | self._formerly_read_by(numbers) | firsts
         committed = await patiently(consumer.committed_offsets, wanted)
         for first in firsts:
-            if first in committed and (stored := decode_metadata(committed[first].metadata)) and stored.reader:
+            if (
+                first in committed
+                and (stored := decode_metadata(committed[first].metadata))
+                and stored.repartition_task
+            ):
                 raise CoPartitioningChanged(first.topic, self._context.settings.partitions)
         for _ in range(OFFSET_ATTEMPTS):
             lost = [tp for tp in sources | reported if tp not in committed and (tp in reported or self._had_offset(tp))]

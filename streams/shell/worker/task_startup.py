@@ -43,7 +43,7 @@ class StoredCommit(NamedTuple):
     """Number of the last commit that is complete, with its offsets."""
     flushed: int
     """Number of the last commit whose flush is complete."""
-    stray: int
+    stale: int
     """Commit number that no owner of the partition has used: a record with it was written by a stale owner."""
     started_at: int
     """Time at which this application was first started, ms."""
@@ -137,7 +137,7 @@ class TaskFactory:
         for rank, of_topic in stored.items():
             topics.check_id(topics.by_rank[rank], of_topic.topic_id)
             topics.check_id(topics.changelog, of_topic.changelog_id)
-        stored = {rank: of_topic for rank, of_topic in stored.items() if not of_topic.reader}
+        stored = {rank: of_topic for rank, of_topic in stored.items() if not of_topic.repartition_task}
         if marker is not None:
             profiles.commit = max(profiles.commit, marker.commit)
             if marker.salt and marker.salt != salt_fingerprint(deployment.marker_salt(context.settings)):
@@ -156,7 +156,7 @@ class TaskFactory:
         return StoredCommit(
             committed,
             flushed=0 if marker is None else marker.commit,
-            stray=NO_COMMIT if marker is None else marker.first - 1,
+            stale=NO_COMMIT if marker is None else marker.first - 1,
             started_at=min((of_topic.started_at for of_topic in stored.values()), default=context.clock()),
             progress={rank: of_topic.progress for rank, of_topic in stored.items()},
             repartition=repartition or StoredRepartition(NOT_READ, []),
@@ -168,9 +168,9 @@ class TaskFactory:
         Raises `IdentityResolutionOff` if messages of the last commits are pending and can no longer be sent.
         """
         profiles, settings = state.profiles, self._context.settings
-        unsent = profiles.unsent_outputs(last.committed, last.stray)
+        unsent = profiles.unsent_outputs(last.committed, last.stale)
         if settings.profiles:
-            profiles.write_again(last.committed, last.stray)
+            profiles.write_again(last.committed, last.stale)
         was_on = any(given >= 0 for given in last.repartition.numbers)
         if not settings.identity_resolution and was_on:
             whole, cut = profiles.unsent_messages(last.committed, last.flushed)
