@@ -58,9 +58,10 @@ def topics(only_check: bool) -> None:
     from streams.shell.admin import topics
 
     report = topics.run(load(), create=not only_check)
-    width = max(len(status.topic) for status in report)
+    topic_width = max(len(status.topic) for status in report)
+    state_width = max(len(status.state) for status in report)
     for status in report:
-        click.echo(f"{status.topic:{width}}  {status.state:8} {status.detail}".rstrip())
+        click.echo(f"{status.topic:{topic_width}}  {status.state:{state_width}} {status.detail}".rstrip())
     sys.exit(1 if any(status.state == "problem" for status in report) else 0)
 
 

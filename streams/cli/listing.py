@@ -9,6 +9,8 @@ from streams.settings import CONFIG, FIELDS, PREFIX, About, Settings
 SECTIONS = {
     "broker": "Kafka",
     "clickstream_topic": "Topics",
+    "identity_resolution": "Identity resolution",
+    "playbook": "The lifecycle",
     "lateness": "Time",
     "emit_after": "Outputs",
     "state_store": "The worker",

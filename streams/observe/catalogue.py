@@ -39,10 +39,8 @@ class Metric(msgspec.Struct, frozen=True, kw_only=True):
     buckets: tuple[float, ...] = ()
 
 
-SOURCE = Label("source", "the input role", tuple(source.name.lower() for source in Source))
-BLOCKERS = Label(
-    "source", "the input role, or the stream of internal messages", (*(SOURCE.values or ()), *STREAM_LABELS)
-)
+SOURCE = Label("source", "the source", tuple(source.name.lower() for source in Source))
+BLOCKERS = Label("source", "the source, or the stream of internal messages", (*(SOURCE.values or ()), *STREAM_LABELS))
 """Inputs that can block a watermark. Streams: `carts` send devices their links, `devices` send customers their events
 and profiles."""
 TOPIC = Label("topic", "a topic's name, from the settings")
@@ -356,8 +354,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
     Metric(
         name="lifecycle_source_silent",
         kind="gauge",
-        help="1 while abandonments are withheld because the source's whole topic was silent for its idle timeout, else "
-        "0.",
+        help="1 while abandonments wait because the source's whole topic was silent for its idle timeout, else 0.",
         labels=(SOURCE,),
         worry="1: the source is dead, and no abandonments are sent. `LIFECYCLE_ORDERS_IDLE_TIMEOUT` and "
         "`LIFECYCLE_CLICKSTREAM_IDLE_TIMEOUT` are the idle timeouts.",
@@ -394,8 +391,8 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
     Metric(
         name="lifecycle_aliases",
         kind="gauge",
-        help="Aliases: records of devices, carts and checkouts. A device's is dropped 400 days after its last event, "
-        "a cart's or checkout's after 30.",
+        help="Aliases: records of devices, carts and checkouts. A device's is dropped "
+        "`LIFECYCLE_DEVICE_EXPIRY` after it was last seen, a cart's or checkout's `LIFECYCLE_CART_ID_EXPIRY`.",
         labels=(PARTITION,),
         worry="It grows faster than the number of customers: a client creates a new `anonymous_id` for each visit.",
     ),
@@ -504,7 +501,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         help="Duration of a commit: outputs, changelog and offsets, acknowledged.",
         unit="seconds",
         buckets=SLOW,
-        worry="The 99th percentile above `LIFECYCLE_COMMIT_INTERVAL`: the broker is slow, or too much is dirty.",
+        worry="The 99th percentile above `LIFECYCLE_COMMIT_INTERVAL`: the broker is slow, or too much has changed.",
     ),
     Metric(
         name="lifecycle_last_commit_timestamp_seconds",

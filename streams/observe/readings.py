@@ -47,6 +47,6 @@ class TaskReadings(msgspec.Struct, frozen=True):
     places: tuple[tuple[str, str, int], ...] = ()
     """Track, stage, and customers in it, of the other tracks."""
     erasures_waiting: int = 0
-    """Erasure requests that the task has not read yet."""
+    """Erasure requests that the task has not carried out yet."""
     erasure_residue: int = 0
     """Erased customers of whom timers or files may still hold traces."""

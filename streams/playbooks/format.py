@@ -64,7 +64,7 @@ CHECKOUT: Final = Section(
     Key(
         "fresh",
         DURATION,
-        "An episode is a checkout while its last checkout event is less than this older than the last activity.",
+        "An episode is a checkout while its last checkout event came less than this before the last activity.",
         default="24h",
     ),
 )

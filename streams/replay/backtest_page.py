@@ -64,7 +64,7 @@ def _body(findings: Findings) -> Iterator[str]:
     if findings.differences is not None:
         yield from _who(findings, findings.differences)
     tally = findings.tally
-    rejected = f", {tally.rejected.total():,} not taken" if tally.rejected else ""
+    rejected = f", {tally.rejected.total():,} rejected" if tally.rejected else ""
     yield f"<footer>{tally.valid:,} events{rejected}. Times are UTC. Made by lifecycle backtest.</footer>"
 
 
@@ -239,7 +239,7 @@ def _who(findings: Findings, differences: Differences) -> Iterator[str]:
     if not differences.customers:
         yield '<p class="soft">Both playbooks say the same of every customer.</p>'
         return
-    yield '<p class="soft">By what goes otherwise first. What follows from it is in the stories.</p>'
+    yield '<p class="soft">Grouped by the first difference. The stories show what follows from it.</p>'
     assert findings.old is not None
     shown = list(differences.because.items())[:MOST_REASONS]
     examples = {customer for _, because in shown for customer in because.examples}

@@ -151,7 +151,7 @@ class LogRun:
         self._pass_time(to_end=True, commit=True)
 
     def _need(self, source: Source) -> tuple[bool, int, Source]:
-        """Sort key of the source to read next: one with an empty buffer first, then the one that is less far."""
+        """Sort key of the source to read next: one with an empty buffer first, then the one that has come less far."""
         engine = self.engines[0]  # the others have been given the same
         newest = engine.progress(source).newest
         return engine.buffered_bytes(source) > 0, -1 if newest is None else newest, source

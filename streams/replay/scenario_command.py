@@ -107,7 +107,7 @@ def _explain(path: Path, scenario: Scenario, failure: Failure) -> Iterator[Text]
         elif got is None:
             yield Text(f"        - expected, not come   {_line(expected, scenario)}", "red")
         elif found := differences(expected, got):
-            yield Text(f"        ~ came otherwise       {_line(got, scenario)}", "magenta")
+            yield Text(f"        ~ came different       {_line(got, scenario)}", "magenta")
             for difference in found:
                 yield Text(f"            {difference}", "magenta")
         else:

@@ -174,11 +174,11 @@ class _ScenarioRun:
         offset, decoded = self._positions[source], []
         self._positions[source] += 1
         try:
-            activity = self._decoders[source].decode(
+            decoded_event = self._decoders[source].decode(
                 msgspec.json.encode(document), partition=0, offset=offset, timestamp=self._clock
             )
-            activity.timestamp = activity.at  # no backfill
-            decoded.append(activity)
+            decoded_event.timestamp = decoded_event.at  # no backfill
+            decoded.append(decoded_event)
         except Rejected as rejected:
             self._keep({"type": DEAD_LETTER, "reason": rejected.reason, "message": rejected.detail})
         self._now = max(self._now, self._clock)
@@ -191,12 +191,12 @@ class _ScenarioRun:
         self._turn(self._clock + wait.duration if wait.until is None else wait.until, wait.line)
         self._now = max(self._now, self._clock + self._lateness)
         seen = len(self._got)
-        self._apply_held()
+        self._apply_waiting()
         # The engine fires deadlines customer by customer. Scenarios list outputs in the order of time.
         self._got[seen:] = sorted(self._got[seen:], key=lambda document: document["occurred_at"])
 
     def expect(self, expect: Expect) -> Failure | None:
-        self._apply_held()
+        self._apply_waiting()
         got, self._got = self._got, []
         if len(got) == len(expect.outputs) and not any(map(differences, expect.outputs, got)):
             return None
@@ -207,7 +207,7 @@ class _ScenarioRun:
             raise ScenarioError(line, f"no scenario goes on after {show_time(LATEST)}")
         self._clock = clock
 
-    def _apply_held(self) -> None:
+    def _apply_waiting(self) -> None:
         """Apply everything up to now: an expectation is checked only after that."""
         self._alone.complete(self._clock + 1)
         self._pass()

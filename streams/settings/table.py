@@ -271,7 +271,7 @@ class Settings:
         5 * MINUTE,
         values.duration(),
         "1m",
-        "A record becomes a dead letter (`clock_skew`) if its event is further ahead of the record's own timestamp.",
+        "A record becomes a dead letter (`clock_skew`) if its event is more than this ahead of the record's timestamp.",
     )
     clickstream_delay: int = _setting(
         5 * SECOND,
@@ -296,13 +296,13 @@ class Settings:
         None,
         values.optional_duration(),
         "1h",
-        "When the whole clickstream topic has been silent for so long, abandonments are withheld.",
+        "When the whole clickstream topic has been silent for so long, abandonments wait.",
     )
     orders_idle_timeout: int | None = _setting(
         None,
         values.optional_duration(),
         "2h",
-        "When the whole orders topic has been silent for so long, abandonments are withheld: a broken order feed "
+        "When the whole orders topic has been silent for so long, abandonments wait: a broken order feed "
         "must not look like customers who do not buy.",
     )
 

@@ -222,7 +222,7 @@ class Fenced(Fault):
 
 
 class ShutdownForced(Fault):
-    """The watchdog ends the process."""
+    """Shutdown took too long: the timer of `Lifetime` ends the process."""
 
     reason = "shutdown_forced"
     passes = True

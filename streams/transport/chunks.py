@@ -24,8 +24,8 @@ log = logging.getLogger(__name__)
 
 
 SELDOM_MS: Final = 1_000
-"""Shortest time between two fetches of a topic with `SeldomSchema`. A fetch without it that waits for records
-(`streams.transport.pacing.IDLE`) adds to that time."""
+"""Shortest time between two fetches of a topic with `SeldomSchema`. A fetch of the other topics that waits for records
+(`streams.transport.pacing.IDLE`) can add to that time."""
 READ_AGAIN: Final = 3
 """Number of times that an unreadable batch is fetched again. Damage on the way, or on one replica, heals so."""
 

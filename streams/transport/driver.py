@@ -70,7 +70,7 @@ class Owner(Protocol):
 
 
 class Health(Protocol):
-    """Watchdog of the consumer."""
+    """Receiver of the heartbeats of the consumer."""
 
     def consumer_heartbeat(self) -> None:
         """The consumer has polled."""

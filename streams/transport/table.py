@@ -1,7 +1,7 @@
 """A Faust table whose partitions are the engine's own state objects, written behind.
 
 Faust finds the changelog, assigns it, recovers it and keeps standbys. The state of a partition takes the records in
-(`PartitionState.restore`), and returns at a commit the records to write. Nothing is sent per change. A state may
+(`RestorableState.restore`), and returns at a commit the records to write. Nothing is sent per change. A state may
 outlive the process on disk: recovery then goes on from there.
 """
 

@@ -705,8 +705,8 @@ def test_messages_of_a_cut_flush_are_dropped_with_an_erasure(again: bool, who: t
     assert pending(network) == []
 
 
-def test_messages_of_a_cut_flush_are_sent_also_if_a_source_reader_reads_their_source_now() -> None:
-    """The topic has more partitions now, so a source reader reads the cause again and forwards it."""
+def test_messages_of_a_cut_flush_are_sent_also_if_a_repartition_task_reads_their_source_now() -> None:
+    """The topic has more partitions now, so a repartition task reads the cause again and forwards it."""
     click, died = view(HOUR, device="d"), identity_resolution()
     read(died, view(0, "c", "d"))
     whole = died.snapshot()

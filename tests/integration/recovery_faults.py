@@ -77,7 +77,7 @@ def drop(*, mended: bool) -> None:
 
     consumer.getmany = without_the_first
     recovery_progress.STALLED_S = 2.0
-    watch.FACTS_S = 0.2
+    watch.SHOW_S = 0.2
     if not mended:
         recovery: Any = Recovery
 

@@ -83,7 +83,7 @@ async def test_a_damaged_batch_is_a_dead_letter_and_not_the_end_of_every_worker(
 
 
 @pytest.mark.parametrize("events", [2, 40])
-async def test_a_topic_made_anew_under_a_running_worker_ends_it(make_cluster: NewCluster, events: int) -> None:
+async def test_a_topic_created_again_under_a_running_worker_ends_it(make_cluster: NewCluster, events: int) -> None:
     """The new topic has fewer records than the worker has read, or more. With more, no offset is missing."""
     cluster = await make_cluster(partitions="1", rebalance_timeout="30s")
     topic = cluster.settings.clickstream_topic
@@ -98,7 +98,7 @@ async def test_a_topic_made_anew_under_a_running_worker_ends_it(make_cluster: Ne
     assert "start with another LIFECYCLE_APP_ID" in said
 
 
-async def test_a_topic_made_anew_while_no_worker_ran_is_known_by_its_id(make_cluster: NewCluster) -> None:
+async def test_a_topic_created_again_while_no_worker_ran_is_known_by_its_id(make_cluster: NewCluster) -> None:
     """This holds even if the offset was set back to the old one, and the topic has as many records again."""
     cluster = await make_cluster(partitions="1")
     topic = cluster.settings.clickstream_topic
@@ -114,7 +114,7 @@ async def test_a_topic_made_anew_while_no_worker_ran_is_known_by_its_id(make_clu
     assert f"{topic} was deleted and created again" in said
 
 
-async def test_a_changelog_made_anew_under_a_running_worker_ends_it(make_cluster: NewCluster) -> None:
+async def test_a_changelog_created_again_under_a_running_worker_ends_it(make_cluster: NewCluster) -> None:
     """Otherwise the few records written since would count as the whole state at the next start."""
     cluster = await make_cluster(partitions="1")
     changelog = changelog_topic(cluster.settings)

@@ -413,7 +413,7 @@ async def test_an_offset_beyond_the_end_of_a_topic_ends_the_worker_with_the_reme
 
 
 @pytest.mark.parametrize("events", [1, 9])
-async def test_a_topic_made_anew_ends_the_worker_with_the_remedy(make_cluster: NewCluster, events: int) -> None:
+async def test_a_topic_created_again_ends_the_worker_with_the_remedy(make_cluster: NewCluster, events: int) -> None:
     """The new topic has fewer or more records. The broker deletes the group's offset with the topic."""
     cluster = await make_cluster(partitions="1")
     await process_and_stop(cluster, 5)

@@ -49,7 +49,7 @@ async def scattered(cluster: ProcessCluster, events: list[dict[str, Any]], seed:
 async def test_topics_with_other_numbers_of_partitions_give_the_outputs_of_co_partitioned_ones(
     make_cluster: NewCluster, tmp_path: Path, clickstream: int, orders: int
 ) -> None:
-    """There are two tasks and two workers. Of a topic with one partition, one worker has no source reader."""
+    """There are two tasks and two workers. Of a topic with one partition, one worker has no repartition task."""
     clicks, purchases = shop(seed=5, customers=40, events=1000, end=now() - 90 * MINUTE)
     events = sorted((*clicks, *purchases), key=lambda event: event["occurred_at"])
     expected = replay_outputs(tmp_path / "replay", clicks, purchases)
@@ -133,7 +133,7 @@ class Shop:
 async def test_kills_while_topics_are_not_co_partitioned_lose_nothing_and_repeat_only_equal_outputs(
     make_cluster: NewCluster, tmp_path: Path, guarantee: str
 ) -> None:
-    """There are two tasks and eight source readers: one of three workers has readers only."""
+    """There are two tasks and eight repartition tasks: one of three workers has readers only."""
     rng = random.Random(guarantee)
     cluster = await make_cluster(
         {"clickstream": 5, "orders": 3},
@@ -163,7 +163,7 @@ async def test_kills_while_topics_are_not_co_partitioned_lose_nothing_and_repeat
 async def test_a_topic_is_grown_in_the_midst_of_history(
     make_cluster: NewCluster, tmp_path: Path, guarantee: str, before: int
 ) -> None:
-    """Tasks have read the topic, or source readers have. The new partitions count from the next start."""
+    """Tasks have read the topic, or repartition tasks have. The new partitions count from the next start."""
     cluster = await make_cluster(
         {"clickstream": before}, **BADLY_KEYED, **QUICK, **PAST, processing_guarantee=guarantee
     )
@@ -248,7 +248,7 @@ async def test_topic_that_was_not_co_partitioned_must_not_be_grown_to_the_number
 
 @pytest.mark.slow
 @ON_APACHE_KAFKA
-async def test_worker_with_only_source_readers_waits_for_the_progress_that_others_committed(
+async def test_worker_with_only_repartition_tasks_waits_for_the_progress_that_others_committed(
     make_cluster: NewCluster,
 ) -> None:
     """The delay of orders is a hundred days, so that every click is ahead of them and waits."""

@@ -119,7 +119,7 @@ def test_scenario_can_fill_a_cart_on_a_device_and_buy_it_as_a_customer(tmp_path:
     assert result.exit_code == 0, result.output  # the command also knows the words of `only`
     path.write_text(STORY.replace("owner_customer_id: ada", "owner_customer_id: eve"))
     result = CliRunner().invoke(main, ["test", str(path)], env={"LIFECYCLE_IDENTITY_RESOLUTION": "on"})
-    assert "~ came otherwise       type: refused, customer_id: bob, at: 11m" in result.output
+    assert "~ came different       type: refused, customer_id: bob, at: 11m" in result.output
 
 
 LATER = """\
@@ -144,6 +144,6 @@ def test_device_expiry_setting_applies_to_replays(tmp_path: Path, expiry: str, w
     assert result.exit_code == 0, result.output
 
 
-def test_the_shipped_scenarios_pass_with_linking_too() -> None:
+def test_the_shipped_scenarios_pass_with_identity_resolution_too() -> None:
     result = CliRunner().invoke(main, ["test"], env={"LIFECYCLE_IDENTITY_RESOLUTION": "on"})
     assert result.exit_code == 0, result.output

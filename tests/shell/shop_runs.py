@@ -47,7 +47,7 @@ async def expected(clicks: list[dict[str, Any]], orders: list[dict[str, Any]], e
     return by_id(harness.outputs())
 
 
-WELL_KEYED: dict[str, Any] = {"clickstream_co_partitioned": True, "orders_co_partitioned": True}
+CO_PARTITIONED: dict[str, Any] = {"clickstream_co_partitioned": True, "orders_co_partitioned": True}
 Outputs = dict[str, dict[str, Any]]
 Profiles = dict[tuple[bool, str], dict[str, Any]]
 

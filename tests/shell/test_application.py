@@ -394,7 +394,7 @@ def with_orders_not_co_partitioned(metadata: Mapping[TP, str], upstreams: list[S
     return beginning
 
 
-async def test_assigned_source_readers_are_sought_and_started_with_the_tasks() -> None:
+async def test_assigned_repartition_tasks_are_sought_and_started_with_the_tasks() -> None:
     upstreams = [
         StoredUpstream(upstream_id(Source.ORDERS, 0), 4, None),
         StoredUpstream(upstream_id(Source.CLICKSTREAM, 0), 9, None),
@@ -451,7 +451,7 @@ async def test_topics_that_were_grown_are_counted_anew(counts: dict[str, int], f
     assert beginning.context.topics.partition_counts[Source.ORDERS] == (4 if not failed else 3)
 
 
-async def test_source_readers_wait_for_the_slowest_progress_also_without_tasks_in_their_worker() -> None:
+async def test_repartition_tasks_wait_for_the_slowest_progress_also_without_tasks_in_their_worker() -> None:
     """No task reports progress of co-partitioned clicks, and a worker without a task receives no reports."""
     progress = {TP("clickstream", 0): 7, TP("clickstream", 1): 3, **{TP("orders", n): 1 for n in range(3)}}
     stored = {tp: encode(OffsetMetadata(1, 0, StoredProgress(at))).decode() for tp, at in progress.items()}

@@ -15,9 +15,9 @@ from streams.core.event_time.inputs import ERASURES, REPARTITION
 from streams.core.model.event import Source
 from tests.shell.shop_runs import (
     CLICKS,
+    CO_PARTITIONED,
     NOON,
     ORDERS,
-    WELL_KEYED,
     Outputs,
     Profiles,
     by_id,
@@ -34,7 +34,7 @@ async def on_one(seed: int) -> tuple[list[tuple[Source, dict[str, Any]]], Output
     """Return the events of a shop, and the outputs and profiles that one partition makes of them."""
     half = half_known(seed, in_order(*shop(seed, customers=15, events=400, end=NOON)))
     events = [(ORDERS if "order_id" in event else CLICKS, event) for event in half]
-    harness = ShellHarness(NOON, 1, identity_resolution=True, **WELL_KEYED)
+    harness = ShellHarness(NOON, 1, identity_resolution=True, **CO_PARTITIONED)
     for source, event in events:
         harness.append(source, 0, event, event["occurred_at"])
     await run_to_the_end(harness)
@@ -49,7 +49,7 @@ async def crashing(
     rng = random.Random(seed)
     events, outputs, profiles = await on_one(seed)
     harness = ShellHarness(
-        NOON, 3, disabled_guard, identity_resolution=True, profiles=True, **(WELL_KEYED if keyed else {})
+        NOON, 3, disabled_guard, identity_resolution=True, profiles=True, **(CO_PARTITIONED if keyed else {})
     )
     home = Partitioner(3)
     for source, event in events:
@@ -63,10 +63,10 @@ async def crashing(
 
 @pytest.mark.parametrize("not_co_partitioned", [{CLICKS: 5}, {CLICKS: 2, ORDERS: 5}], ids=str)
 @pytest.mark.parametrize("seed", range(3))
-async def test_source_readers_of_other_partition_counts_give_the_outputs_of_one_partition(
+async def test_repartition_tasks_of_other_partition_counts_give_the_outputs_of_one_partition(
     seed: int, not_co_partitioned: dict[Source, int]
 ) -> None:
-    """The topics are not co-partitioned; source readers and tasks crash."""
+    """The topics are not co-partitioned; repartition tasks and tasks crash."""
     rng = random.Random(seed)
     events, outputs, profiles = await on_one(seed)
     harness = ShellHarness(NOON, 3, not_co_partitioned=not_co_partitioned, identity_resolution=True, profiles=True)
@@ -137,7 +137,7 @@ async def test_internal_messages_of_a_stale_owner_displace_none_of_its_successor
     """The stale owner applied a click before an order that came a little late. Its successor reads both, and applies
     them in time order. So both give the same number to different first messages: if one is taken, the other is
     ignored."""
-    harness = ShellHarness(NOON, 1, "" if asked else "group", identity_resolution=True, **WELL_KEYED)
+    harness = ShellHarness(NOON, 1, "" if asked else "group", identity_resolution=True, **CO_PARTITIONED)
     for n in (1, 2):
         event = {"event_id": f"e-{n}", "type": "product_viewed", "product_id": "p", "anonymous_id": f"d-{n}"}
         harness.append(CLICKS, 0, {**event, "customer_id": f"c-{n}", "occurred_at": NOON - HOUR}, NOON)
@@ -168,7 +168,7 @@ async def test_internal_messages_of_a_stale_owner_displace_none_of_its_successor
 
 
 async def test_merged_profiles_stay_merged_after_identity_resolution_is_switched_off() -> None:
-    harness = ShellHarness(NOON, 2, identity_resolution=True, **WELL_KEYED)
+    harness = ShellHarness(NOON, 2, identity_resolution=True, **CO_PARTITIONED)
     home = Partitioner(2)
 
     def put(event: dict[str, Any]) -> None:
@@ -225,7 +225,7 @@ async def test_events_that_wait_for_devices_are_bounded_and_none_waits_for_ever(
 
 async def test_merged_device_does_not_delete_the_document_of_the_customer_with_its_id() -> None:
     """Some trackers use one id for the device and for its customer."""
-    harness = ShellHarness(NOON, 1, identity_resolution=True, profiles=True, **WELL_KEYED)
+    harness = ShellHarness(NOON, 1, identity_resolution=True, profiles=True, **CO_PARTITIONED)
     event = {"event_id": "e-1", "type": "page_viewed", "customer_id": "u-1", "anonymous_id": "u-1"}
     for n in range(2):
         harness.append(CLICKS, 0, {**event, "event_id": f"e-{n}", "occurred_at": NOON - HOUR}, NOON - HOUR)
@@ -247,7 +247,7 @@ async def test_merged_device_does_not_delete_the_document_of_the_customer_with_i
 
 async def test_crash_before_the_documents_keeps_the_customers_document_of_a_device_with_its_id() -> None:
     """The crash comes after the changelog has the owner of the device, and before the document."""
-    harness = ShellHarness(NOON, 1, identity_resolution=True, profiles=True, **WELL_KEYED)
+    harness = ShellHarness(NOON, 1, identity_resolution=True, profiles=True, **CO_PARTITIONED)
     event = {"type": "page_viewed", "customer_id": "u-1"}
     harness.append(CLICKS, 0, {**event, "event_id": "e-0", "occurred_at": NOON - 2 * HOUR}, NOON - 2 * HOUR)
     await harness.run()
@@ -278,7 +278,11 @@ async def test_erased_device_does_not_delete_the_document_of_the_customer_with_i
 ) -> None:
     """The device was linked to the customer, or had a document of its own under the id."""
     harness = ShellHarness(
-        NOON, 1, identity_resolution=identity_resolution, profiles=True, **(WELL_KEYED if identity_resolution else {})
+        NOON,
+        1,
+        identity_resolution=identity_resolution,
+        profiles=True,
+        **(CO_PARTITIONED if identity_resolution else {}),
     )
     for n, ids in enumerate(({"customer_id": "u-1", "anonymous_id": "u-1"}, {"anonymous_id": "u-1"})):
         event = {"event_id": f"e-{n}", "type": "page_viewed", "occurred_at": NOON - HOUR + n}
@@ -297,7 +301,7 @@ async def test_erased_device_does_not_delete_the_document_of_the_customer_with_i
 
 
 async def test_forgotten_device_does_not_delete_the_document_of_the_customer_with_its_id() -> None:
-    harness = ShellHarness(NOON, 1, identity_resolution=True, profiles=True, **WELL_KEYED)
+    harness = ShellHarness(NOON, 1, identity_resolution=True, profiles=True, **CO_PARTITIONED)
     event = {"event_id": "e-1", "type": "page_viewed", "customer_id": "u-1", "anonymous_id": "u-1"}
     order = {"event_id": "e-2", "type": "order_completed", "customer_id": "u-1", "order_id": "o-1", "total": "5.00"}
     other = {"event_id": "e-3", "type": "page_viewed", "customer_id": "u-1", "anonymous_id": "d-1"}
@@ -316,7 +320,7 @@ async def test_more_events_of_one_instant_than_may_wait_do_not_stop_a_source(par
     """A shop imports events that have only a day as their time. Links are resolved once all of that instant has
     arrived."""
     harness, home = (
-        ShellHarness(NOON, partitions, identity_resolution=True, max_buffer_bytes=2_000, **WELL_KEYED),
+        ShellHarness(NOON, partitions, identity_resolution=True, max_buffer_bytes=2_000, **CO_PARTITIONED),
         Partitioner(partitions),
     )
     for n in range(401):
@@ -336,7 +340,7 @@ async def test_more_events_of_one_instant_than_may_wait_do_not_stop_a_source(par
 
 async def test_tasks_in_a_backlog_report_and_commit_without_waiting_for_the_clock() -> None:
     """Six rounds take 0.3 seconds: by the clock alone there would be one report and no commit."""
-    harness, home = ShellHarness(NOON, 3, identity_resolution=True, **WELL_KEYED), Partitioner(3)
+    harness, home = ShellHarness(NOON, 3, identity_resolution=True, **CO_PARTITIONED), Partitioner(3)
     for source, event in (await on_one(1))[0]:
         harness.append(source, home.partition(key_of(event)), event, event["occurred_at"])
     rounds = commits = 0

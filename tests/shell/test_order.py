@@ -13,9 +13,9 @@ from streams.core.event_time.inputs import REPARTITION
 from streams.core.model.event import Source
 from tests.shell.shop_runs import (
     CLICKS,
+    CO_PARTITIONED,
     NOON,
     ORDERS,
-    WELL_KEYED,
     Outputs,
     Profiles,
     by_id,
@@ -76,7 +76,7 @@ async def crashing(seed: int, *, ordering: str = "event_time", **settings: Any) 
 async def test_crashes_at_every_step_keep_the_outputs_of_time_order(
     seed: int, keyed: bool, identity_resolution: bool
 ) -> None:
-    right, harness = await crashing(seed, identity_resolution=identity_resolution, **(WELL_KEYED if keyed else {}))
+    right, harness = await crashing(seed, identity_resolution=identity_resolution, **(CO_PARTITIONED if keyed else {}))
     assert right
     assert harness.counts["repartition_received", "repeated"] > 0
     assert harness.counts["out_of_order", "clickstream"] == 0
@@ -141,7 +141,7 @@ async def test_more_events_than_may_wait_are_buffered_and_no_source_stops(identi
 @pytest.mark.parametrize("ordering", ["arrival", "event_time"])
 async def test_live_event_is_applied_after_delay_and_lateness_and_after_an_earlier_link(ordering: str) -> None:
     """An anonymous event arrives while an earlier link of its device is still on its way."""
-    harness, home = ShellHarness(NOON, 4, ordering=ordering, identity_resolution=True, **WELL_KEYED), Partitioner(4)
+    harness, home = ShellHarness(NOON, 4, ordering=ordering, identity_resolution=True, **CO_PARTITIONED), Partitioner(4)
     assert home.partition(b"c-2") != home.partition(b"d-1")
 
     def put(**event: Any) -> None:

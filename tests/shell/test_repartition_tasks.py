@@ -1,4 +1,4 @@
-"""Topics that are not co-partitioned are read by source readers, and give the same outputs."""
+"""Topics that are not co-partitioned are read by repartition tasks, and give the same outputs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ COUNTS = ({CLICKS: 5}, {ORDERS: 2}, {CLICKS: 2, ORDERS: 5}, {CLICKS: 4, ORDERS: 
 async def crashing(
     seed: int, not_co_partitioned: dict[Source, int], disabled_guard: str = ""
 ) -> tuple[bool, ShellHarness]:
-    """Run a shop whose tasks and source readers crash at every step. Return whether all outputs are right."""
+    """Run a shop whose tasks and repartition tasks crash at every step. Return whether all outputs are right."""
     rng = random.Random(seed)
     clicks, orders = shop(seed, customers=15, events=400, end=NOON)
     right = await expected(clicks, orders, NOON)
@@ -81,7 +81,7 @@ async def test_outputs_are_wrong_with_any_guard_disabled(disabled_guard: str) ->
 
 
 @pytest.mark.parametrize("not_co_partitioned", [{CLICKS: 5, ORDERS: 2}, {ORDERS: 5}], ids=str)
-async def test_a_backlog_of_a_partition_without_its_reader_raises_no_false_abandonment(
+async def test_a_backlog_of_a_partition_without_its_repartition_task_raises_no_false_abandonment(
     not_co_partitioned: dict[Source, int],
 ) -> None:
     """The order that prevents the abandonment is on a partition without a reader at present."""
@@ -107,7 +107,7 @@ async def test_a_backlog_of_a_partition_without_its_reader_raises_no_false_aband
     assert engine.watermark > harness.now - 17_000
 
 
-async def test_source_reader_sends_nothing_before_its_first_commit() -> None:
+async def test_repartition_task_sends_nothing_before_its_first_commit() -> None:
     """The first commit writes an offset. A partition with events but without an offset has lost its offset."""
     harness = ShellHarness(NOON, 1, not_co_partitioned={CLICKS: 2})
     harness.append(CLICKS, 1, click("c", NOON))
@@ -137,7 +137,7 @@ async def test_progress_and_topic_are_stored_with_the_offset_and_restored_from_i
     assert harness.readers[CLICKS, 0].snapshot(force=True) is not None
 
 
-async def test_record_that_a_source_reader_rejects_is_a_dead_letter_of_its_partition() -> None:
+async def test_record_that_a_repartition_task_rejects_is_a_dead_letter_of_its_partition() -> None:
     harness = ShellHarness(NOON, 2, not_co_partitioned={ORDERS: 5})
     harness.append_record(("orders", 4), b"k", b"{", [], NOON)
     reader = harness.readers[ORDERS, 4]
@@ -179,7 +179,7 @@ async def test_a_topic_that_ends_before_what_tasks_have_had_of_it_ends_the_worke
         reader.advance({ORDERS: Fetch(NOON + 82_000, 3)}, frozenset())
 
 
-async def test_source_reader_ahead_of_the_slowest_source_is_paused() -> None:
+async def test_repartition_task_ahead_of_the_slowest_source_is_paused() -> None:
     harness = ShellHarness(NOON, 2, not_co_partitioned={CLICKS: 3}, max_buffer_bytes=2_000)
     for n in range(300):
         for partition in range(3):

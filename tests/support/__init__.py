@@ -6,7 +6,7 @@ Four harnesses run the product. Pick the first of the list that can show the beh
   deadlines, commits and crashes of a single task.
 - `partition_network.PartitionNetwork`: engines of several partitions, synchronous. For repartitioning, identity
   resolution and erasure across partitions, with crashes at any step of a commit. Fast enough for Hypothesis.
-- `shell_harness.ShellHarness`: the real tasks and source readers of the shell with their encoders, metadata and
+- `shell_harness.ShellHarness`: the real tasks and repartition tasks of the shell with their encoders, metadata and
   settings, on topics in memory. For behaviour between the engine and the clients of Kafka.
 - `process_cluster.ProcessCluster`: worker processes on a real broker (fixture `make_cluster` in `broker_fixtures`). For
   consumer groups, transactions, files, signals and HTTP.

@@ -1,4 +1,4 @@
-"""The real tasks and source readers of several partitions, without Kafka: topics, changelogs and offsets are in memory.
+"""The real tasks of several partitions, without Kafka: topics, changelogs and offsets are in memory.
 
 Topics, changelogs, and committed offsets with their metadata survive a crash, as they do on a broker. The test can make
 a send fail for good, as happens when a broker is away for too long.

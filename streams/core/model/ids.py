@@ -6,7 +6,7 @@ The name is a compact JSON array in UTF-8 (no spaces, only the escapes that JSON
 - a step of an abandonment: `["abandonment",identified,customer,kind,step1_deadline_ms,step]`
 - the end of an abandonment: `["abandonment",identified,customer,kind,step1_deadline_ms,"recovered"]` (or retracted,
   expired)
-- a step of a trigger: `["trigger",identified,customer,trigger,begun_at_ms,number,step]`
+- a step of a trigger: `["trigger",identified,customer,trigger,begun_at_ms,occurrence,step]`
 - an identity change of a device: `["linked",anonymous_id,customer,occurred_at_ms]` (or switched, refused)
 - an erasure: `["erased",identified,customer,requested_at_ms]`
 

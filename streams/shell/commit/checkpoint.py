@@ -5,7 +5,7 @@ Theory of operation
 
 A checkpoint is everything that the tasks of a worker write at once: outputs, changed state, and offsets. The order of
 the steps decides what a crash can lose or repeat. Recovery starts from the changelog and from the committed offsets, so
-each step below explains what these two, and the output topics, hold if the worker dies behind it.
+each step below explains what these two, and the output topics, hold if the worker dies after it.
 
 At least once
 -------------
@@ -20,7 +20,7 @@ At least once
     a.  **Outputs of records are acknowledged**, before the changelog has the state that contains their cause. In the
         other order a crash in between would lose them: recovery skips records that the state contains.
     b.  **Changelog and commit marker.** Each profile carries the offsets that were applied to it, so after a crash
-        within the flush or behind it, records that are read again change no profile twice. A profile also carries its
+        within the flush or after it, records that are read again change no profile twice. A profile also carries its
         pending outputs of deadlines, and the number of its commit.
     c.  **Outputs of deadlines**, which are in the changelog by now: no abandonment is sent without the state that led
         to it. After a crash before they are acknowledged, or before step 4, the committed offsets name an earlier
@@ -53,12 +53,12 @@ Exactly once
     d.  the transaction is committed.
 
     A crash before the broker has the end of the transaction leaves an aborted one, of which neither recovery nor a
-    reader of committed records sees anything. A crash behind it leaves all of it.
+    reader of committed records sees anything. A crash after it leaves all of it.
 4.  **Offsets** are in the transaction.
 
 In both modes, memory follows last: once a task's flush is in the changelog, it is written to the state store on disk,
-so disk never holds what the changelog does not. A step that fails ends the worker (ADR 0007), because memory and log
-would disagree from then on; nothing is tried again.
+so disk never holds what the changelog does not. A step that fails ends the worker (ADR 0007), because memory and
+changelog would disagree from then on; nothing is tried again.
 """
 
 from __future__ import annotations

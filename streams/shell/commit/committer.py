@@ -1,6 +1,6 @@
 """The commits of a worker: one checkpoint at a time, at an interval or when tasks wait for one.
 
-A commit that fails ends the worker, because memory and log would no longer agree.
+A commit that fails ends the worker, because memory and changelog would no longer agree.
 """
 
 from __future__ import annotations

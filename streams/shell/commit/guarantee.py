@@ -66,7 +66,7 @@ class OutputChannel(Protocol):
         """Send what need not wait for the commit. Does not wait for acknowledgements."""
 
     def cut(self, *, outputs: bool) -> None:
-        """Count what is put from now on to the next commit. Called in the same step as the snapshot of the task.
+        """Count what is put from now on towards the next commit. Called in the same step as the snapshot of the task.
 
         `outputs`: the snapshot holds outputs, which go before those that are put from now on. These wait until the
         snapshot is written.

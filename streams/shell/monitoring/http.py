@@ -80,7 +80,7 @@ class Health:
     def consumer_rests(self) -> None:
         """Report that the consumer does not poll until its next heartbeat, on purpose.
 
-        So it is in a rebalance, which lasts as long as the broker is away.
+        This happens in a rebalance, which lasts as long as the broker is away.
         """
         with self._lock:
             self._heartbeats.pop("consumer", None)
@@ -130,7 +130,7 @@ class Health:
 
 
 class LoopLag:
-    """Measures the lag of the event loop, and reports to `Health` that it runs. `run` is one task of the shell."""
+    """Measures the lag of the event loop, and reports to `Health` that it runs. `run` is one loop of the worker."""
 
     def __init__(
         self,

@@ -1,6 +1,6 @@
 """Progress of the slowest partition of any source, by the group's committed offset metadata.
 
-Repartition tasks use it for partitions of which no task of their worker reports progress.
+Repartition tasks use it for sources whose progress no task reports to their worker.
 """
 
 from __future__ import annotations

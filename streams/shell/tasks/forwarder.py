@@ -1,5 +1,4 @@
-"""The records that a task sends to partition tasks on the repartition topic: their records and messages, and its
-progress.
+"""What a task sends over the repartition topic: records and messages that belong to other tasks, and its own progress.
 
 A receiver buffers each of them until every other upstream partition has come as far. To bound these buffers, a task
 reads no further while more than a limit of bytes that it sent lie ahead of the slowest source. The slowest source is
@@ -24,8 +23,8 @@ from streams.shell.commit.outbox import Record
 BEHIND_MS = 50
 CHANGED_MS = 200
 PER_PARTITION_MS = 10
-"""Least time between two reports of progress that records show: while other tasks wait for it, and otherwise; at least
-`PER_PARTITION_MS` for each partition that receives the report."""
+"""Least time between two reports when records have moved the progress: `BEHIND_MS` while other tasks wait for it, else
+`CHANGED_MS`, and at least `PER_PARTITION_MS` for each receiving partition."""
 REPEAT_MS = 1_000
 """Time between two reports if only time has passed. A task that receives none for `FETCH_FRESH` concludes nothing from
 silence."""

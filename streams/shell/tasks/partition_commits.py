@@ -72,7 +72,7 @@ class PartitionCommits:
         self._salt = salt_fingerprint(deployment.marker_salt(settings))
 
     def take(self, channel: OutputChannel, *, force: bool) -> PartitionSnapshot | None:
-        """Return a snapshot, from which on `channel` counts what is put to the next commit.
+        """Return a snapshot, from which on `channel` counts what is put towards the next commit.
 
         The outputs of each customer are sent in the order made, and those of its deadlines only once the changelog has
         them.

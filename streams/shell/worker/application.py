@@ -1,8 +1,8 @@
 """The Faust application of a worker: it puts the parts together, and passes on what Faust calls.
 
 Faust decides who owns which partition, and recovers the table. From there on `Assignment` starts and releases the
-tasks, `WorkLoops` processes and commits, and `Watchdog` shows how far they are. If memory and log come to disagree,
-`Lifetime` ends the process, and the next one recovers.
+tasks, `WorkLoops` processes and commits, and `Watchdog` shows how far they are. If memory and changelog
+come to disagree, `Lifetime` ends the process, and the next one recovers.
 """
 
 from __future__ import annotations

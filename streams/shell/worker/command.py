@@ -42,8 +42,8 @@ def run(settings: Settings, *, playbook: Playbook | None = None) -> int:
         ) from None
     app = create_app(settings, playbook=playbook)
     loop.set_exception_handler(partial(_handle_loop_exception, lambda: app.failure is not None))
-    # State is freed by counting references: cycles are rare, and searching all profiles for them costs a fifth. So are
-    # the records of a poll, two objects each: the threshold is above their number in memory at a time.
+    # State is freed by counting references: cycles are rare, and searching all profiles for them costs a fifth of
+    # the CPU. The records of a poll, two objects each, are freed in the same way: the threshold is above their number.
     gc.freeze()
     gc.set_threshold(200_000, 20, 100)
     app.end = lambda error: signal.raise_signal(signal.SIGTERM)  # type: ignore[method-assign]  # it has been logged

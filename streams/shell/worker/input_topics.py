@@ -70,7 +70,7 @@ class InputTopics:
             raise TopicRecreated(topic)
 
     async def count_partitions(self, consumer: TopicQueries) -> None:
-        """Count the partitions of the sources' topics again. Raise `UserError` if they need another worker."""
+        """Count the partitions of the sources' topics again. Raise a fault if this worker cannot read them so."""
         counts: Mapping[str, int] = await consumer.partition_counts(self.of_source.values())
         for source, topic in self.of_source.items():
             count = counts[topic]

@@ -33,7 +33,7 @@ from streams.shell.tasks.repartition_task import RepartitionTask, name_of
 from streams.shell.worker.context import WorkerContext
 
 STEP = Budget(records=4096, deadlines=500, pending=128 << 10)
-"""Some 30 ms. The pending outputs of a profile and one record fit a batch: it takes 512 KiB, and a profile 64."""
+"""Some 30 ms. The pending outputs of a profile and one record fit a batch of 512 KiB: a profile takes 64 at most."""
 
 
 class StoredCommit(NamedTuple):

@@ -24,7 +24,7 @@ from streams.shell.worker.context import WorkerContext
 
 log = logging.getLogger(__name__)
 
-FACTS_S = 1.0
+SHOW_S = 1.0
 TOPIC_IDS_S = 5.0
 """Seconds between two checks of topic ids and partition counts. From then on tasks wait for the records of partitions
 that were added: what was produced there before is not late yet, with the default delay and lateness."""
@@ -49,7 +49,7 @@ class Watchdog:
         """Update metrics and readiness once a second. Raise `RecoveryStuck` if recovery does not go on."""
         context, tasks = self._context, self._context.tasks
         while not context.should_stop():
-            await asyncio.sleep(FACTS_S)
+            await asyncio.sleep(SHOW_S)
             lag: dict[tuple[str, int], int] = {}
             for task in tasks.partitions.values():
                 context.metrics.task(task.readings(context.fetches_of(task)))
