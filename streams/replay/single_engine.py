@@ -43,7 +43,7 @@ class SingleEngine:
         self._position = 0
 
     def ingest(self, source: Source, events: list[Event], position: int, now: int) -> Effects:
-        """Call `PartitionEngine.apply` with the events, and with their parts if identities are resolved."""
+        """Call `PartitionEngine.ingest` with the events, and with their parts if identities are resolved."""
         return self.engine.ingest(
             source, list(self._with_parts(events)) if self._identity_resolution else events, position, now
         )

@@ -1,6 +1,6 @@
 """The engine of one partition task: merges its inputs in event-time order, applies events, fires deadlines.
 
-One engine serves the worker, the replay, the tests and the benchmarks. It does no I/O and reads no clock: `apply` and
+One engine serves the worker, the replay, the tests and the benchmarks. It does no I/O and reads no clock: `ingest` and
 `receive` take records, `advance` takes the time and what the fetches showed, `snapshot` returns what a commit has to
 write. `erase` carries out requests of erasure as they come.
 
@@ -112,7 +112,7 @@ class PartitionEngine:
 
     def observe_forwarded(self, source: Source, records: list[Event], now: int) -> None:
         """Note records of `source` that were forwarded to other partitions: they show its progress. Called before the
-        `apply` of the records that were read with them."""
+        `ingest` of the records that were read with them."""
         self._inputs.progress[source].observe_all(records, now)
 
     def receive(
