@@ -57,9 +57,9 @@ def _abandonment(playbook: Playbook) -> Iterator[str]:
 def _forgetting(playbook: Playbook) -> Iterator[str]:
     policy = playbook.policy
     yield "Forgetting:"
-    for customer, after in (("known", policy.forget_identified), ("anonymous", policy.forget_unidentified)):
+    for customer, after in (("A known", policy.forget_identified), ("An anonymous", policy.forget_unidentified)):
         when = "never forgotten" if after is None else f"forgotten {show_duration(after)} after the last event"
-        yield f"  A customer who is {customer} and never ordered is {when}."
+        yield f"  {customer} customer without any order is {when}."
 
 
 def _triggers(playbook: Playbook) -> Iterator[str]:

@@ -53,7 +53,7 @@ def test_the_text_names_every_row_and_window() -> None:
         assert re.search(rf"^  {row.target} +{re.escape(rule)}$", shown, re.MULTILINE)
         assert all(source in shown for source in row.sources)
     assert "A cart is abandoned after 1h without activity, with further steps after 1d and 3d." in shown
-    assert "A customer who is anonymous and never ordered is forgotten 90d after the last event." in shown
+    assert "An anonymous customer without any order is forgotten 90d after the last event." in shown
 
 
 def test_transition_without_a_source_is_explained(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a task sends over the repartition topic: records and messages that belong to other tasks, and its own progress.
+"""Sends records and messages that belong to other tasks over the repartition topic, and reports this task's progress.
 
 A receiver buffers each of them until every other upstream partition has come as far. To bound these buffers, a task
 reads no further while more than a limit of bytes that it sent lie ahead of the slowest source. The slowest source is
