@@ -25,7 +25,7 @@ from streams.settings import Settings
 
 
 class Backtest:
-    """One run: `step` until it returns False, then `finish`."""
+    """One run. Call `step` until it returns False, then `finish`."""
 
     def __init__(
         self, settings: Settings, reader: Reader, new: Playbook, old: Playbook | None, *, until: int | None
@@ -36,24 +36,24 @@ class Backtest:
         parts = [(Lifecycle(new, settings.id_namespace), self._new)]
         if old is not None and self._old is not None:
             parts.append((Lifecycle(old, settings.id_namespace), self._old))
-        self._play = LogRun(
+        self._log_run = LogRun(
             reader,
             parts,
             until=until,
             identity_resolution=settings.identity_resolution,
             event_time_ordering=settings.event_time_ordering,
         )
-        self._names = names(new, old)
+        self._names = display_names(new, old)
 
     def step(self) -> bool:
-        """Read and process one chunk; False once everything is read."""
-        more = self._play.step()
+        """Read and process one chunk. Return False once everything is read."""
+        more = self._log_run.step()
         self._compare()
         return more
 
     def finish(self) -> Findings:
-        """Let time pass to its end."""
-        self._play.finish()
+        """Let time pass to the end of the log, or to `until`. Return the findings."""
+        self._log_run.finish()
         self._compare()
         new, old = self._new, self._old
         differences = None if self._comparison is None else self._comparison.finish()
@@ -69,16 +69,16 @@ class Backtest:
             self._comparison.update()
 
 
-def names(new: Playbook, old: Playbook | None) -> tuple[str, str]:
-    """Return the names of both playbooks for the report. Equal ones get `new` and `old` in front."""
+def display_names(new: Playbook, old: Playbook | None) -> tuple[str, str]:
+    """Return the names of both playbooks for the report. Equal names are prefixed with `new` and `old`."""
     if old is None:
-        return _named(new), ""
-    if _named(new) == _named(old):
-        return f"new {_named(new)}", f"old {_named(old)}"
-    return _named(new), _named(old)
+        return _display_name(new), ""
+    if _display_name(new) == _display_name(old):
+        return f"new {_display_name(new)}", f"old {_display_name(old)}"
+    return _display_name(new), _display_name(old)
 
 
-def _named(playbook: Playbook) -> str:
+def _display_name(playbook: Playbook) -> str:
     return f"{playbook.name} v{playbook.version}"
 
 
@@ -96,12 +96,14 @@ def decoders(settings: Settings, new: Playbook, old: Playbook | None) -> dict[So
             )
         for name, kind in old.properties.items():
             if properties.setdefault(name, kind) is not kind:
-                raise UserError(f"the playbooks read the property {name} as different things: try them one by one.")
+                raise UserError(
+                    f"the playbooks declare the property {name} with different types: run a backtest of each alone."
+                )
     return deployment.decoders(settings, currency, properties)
 
 
-def nothing(source: Source, offset: int, value: bytes, rejected: Rejected) -> None:
-    """Ignore a rejected record: the reader counts it, and a backtest keeps no more of it."""
+def ignore_rejected(source: Source, offset: int, value: bytes, rejected: Rejected) -> None:
+    """Ignore a rejected record, as an `OnRejected`: the reader counts it, and a backtest keeps nothing else of it."""
 
 
 def over_files(
@@ -122,16 +124,16 @@ def over_files(
     now = time.time_ns() // 1_000_000 if now is None else now
     with Lines(clickstream) as clicks, Lines(orders) as sales:
         inputs = {Source.CLICKSTREAM: clicks, Source.ORDERS: sales}
-        reader = FileReader(inputs, decoders(settings, new, old), nothing, until=until, now=now)
+        reader = FileReader(inputs, decoders(settings, new, old), ignore_rejected, until=until, now=now)
         test = Backtest(settings, reader, new, old, until=until)
         return _run(test, out, clicks.size + sales.size, lambda: clicks.read + sales.read)
 
 
 def over_topics(settings: Settings, new: Playbook, old: Playbook | None, out: Path, *, until: int | None = None) -> int:
     """Run the backtest over everything that the input topics hold now. Return the exit code."""
-    from streams.replay.topic_reader import TopicReader  # it takes a while
+    from streams.replay.topic_reader import TopicReader  # only here: importing aiokafka takes a while
 
-    with TopicReader(settings, decoders(settings, new, old), nothing, until=until) as reader:
+    with TopicReader(settings, decoders(settings, new, old), ignore_rejected, until=until) as reader:
         test = Backtest(settings, reader, new, old, until=until)
         return _run(test, out, reader.size, lambda: reader.done)
 
@@ -185,8 +187,6 @@ def summary(findings: Findings, out: Path, seconds: float) -> str:
 
 
 def _differences(differences: Differences) -> list[tuple[str, str]]:
-    lines = [("who differs", f"{differences.customers:>9,}  customers")]
-    lines += [("first by", f"{because.count:>9,}  {reason.label}") for reason, because in differences.because.items()][
-        :10
-    ]
+    lines = [("differences", f"{differences.customers:>9,}  customers")]
+    lines += [("reasons", f"{group.count:>9,}  {reason.label}") for reason, group in differences.by_reason.items()][:10]
     return lines

@@ -65,8 +65,8 @@ class Replay:
         decoders = deployment.decoders(settings, playbook.policy.currency, playbook.properties)
         self._encoder = Encoder(settings.ce_source)
         self._lifecycle = Lifecycle(playbook, settings.id_namespace)
-        reader = FileReader(inputs, decoders, self._refused, until=until, now=now)
-        self._play = LogRun(
+        reader = FileReader(inputs, decoders, self._write_dead_letter, until=until, now=now)
+        self._log_run = LogRun(
             reader,
             [(self._lifecycle, self)],
             until=until,
@@ -74,12 +74,12 @@ class Replay:
             event_time_ordering=settings.event_time_ordering,
         )
         self.tally = reader.tally
-        self.step = self._play.step
-        self.state = self._play.engines[0].state
+        self.step = self._log_run.step
+        self.state = self._log_run.engines[0].state
 
     def finish(self) -> None:
         """Let time pass to the end, and write the final profiles."""
-        self._play.finish()
+        self._log_run.finish()
         state = self.state
         for key in sorted(state):
             profile = state.get(key)
@@ -91,15 +91,15 @@ class Replay:
     def take(self, effects: Effects) -> None:
         """Implement `log_run.Sink`."""
         self.tally.counts.update(effects.counts)
-        self.made(effects.outputs)
+        self.take_outputs(effects.outputs)
 
-    def made(self, outputs: list[Output]) -> None:
+    def take_outputs(self, outputs: list[Output]) -> None:
         """Implement `log_run.Sink`."""
         for output in outputs:
             self._results.write(file_of(output), [self._encoder.encode(output).value])
-        self.tally.made(outputs)
+        self.tally.count_outputs(outputs)
 
-    def _refused(self, source: Source, offset: int, line: bytes, rejected: Rejected) -> None:
+    def _write_dead_letter(self, source: Source, offset: int, line: bytes, rejected: Rejected) -> None:
         document = dead_letter(self._topics[source], offset, line, _timeless(rejected))
         self._results.write(DEAD_LETTERS, [document])
 
