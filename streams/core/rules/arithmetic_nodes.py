@@ -20,7 +20,7 @@ _ROUNDED: Final = float(1 << 60)
 """Bound of the values that are rounded to integers."""
 
 
-class WithWhole(Whole):
+class WholeOperation(Whole):
     """An operation on two integers. LEAST, GREATEST and DEFAULT take the other operand if one is absent."""
 
     def __init__(self, operator: int, left: Whole, right: Whole) -> None:
@@ -58,7 +58,7 @@ class WithWhole(Whole):
         return min(self.left.next_change_at(context), self.right.next_change_at(context)) if self.timed else NEVER
 
 
-class WithReal(Real):
+class RealOperation(Real):
     """An operation on two doubles. A division by 0 is absent."""
 
     def __init__(self, operator: int, left: Real, right: Real) -> None:

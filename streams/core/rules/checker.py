@@ -10,7 +10,16 @@ from decimal import Decimal
 from typing import Final
 
 from streams.core.rules import nodes, property_nodes, tree
-from streams.core.rules.arithmetic_nodes import ADD, DIVIDE, MULTIPLY, SUBTRACT, AsReal, Rounded, WithReal, WithWhole
+from streams.core.rules.arithmetic_nodes import (
+    ADD,
+    DIVIDE,
+    MULTIPLY,
+    SUBTRACT,
+    AsReal,
+    RealOperation,
+    Rounded,
+    WholeOperation,
+)
 from streams.core.rules.condition_nodes import (
     EQ,
     GE,
@@ -94,7 +103,7 @@ class Checker:
         return combine_requirements(self._needs)
 
     def check(self, part: tree.Tree) -> Typed:
-        """Check a part and those below it. Raise RuleError."""
+        """Check a part and all parts below it, and return it with its type and node. Raise RuleError."""
         if isinstance(part, tree.Logic):
             parts = [self.condition(below) for below in part.parts]
             return Typed(_BOOL, AllOf(parts) if part.operator == "and" else AnyOf(parts), part)
@@ -224,14 +233,14 @@ class Checker:
         if operand.type is _NUMBER and isinstance(node, nodes.Real):
             if isinstance(node, nodes.ConstantReal):
                 return Typed(_NUMBER, nodes.ConstantReal(-node.value), part)
-            return Typed(_NUMBER, WithReal(SUBTRACT, nodes.ConstantReal(0.0), node), part)
+            return Typed(_NUMBER, RealOperation(SUBTRACT, nodes.ConstantReal(0.0), node), part)
         if operand.type not in (_NUMBER, _MONEY, _DURATION):
             raise RuleError(f"- can only precede a number, an amount or a duration, not {operand.type.value}",
                             part.start, part.end)  # fmt: skip
         if isinstance(node, nodes.ConstantWhole):
             return Typed(operand.type, nodes.ConstantWhole(-node.value), part)
         zero = nodes.ConstantWhole(0)
-        return Typed(operand.type, WithWhole(SUBTRACT, zero, whole(operand)), part)
+        return Typed(operand.type, WholeOperation(SUBTRACT, zero, whole(operand)), part)
 
     def _membership(self, part: tree.Binary) -> Typed:
         item, right = self.check(part.left), part.right
@@ -316,16 +325,16 @@ class Checker:
         if left.type is _NUMBER and right.type is _NUMBER:
             if operator == MULTIPLY and isinstance(left.node, nodes.Whole) and isinstance(right.node, nodes.Whole):
                 return _whole_or_real(operator, left, right, _NUMBER, part)
-            return Typed(_NUMBER, WithReal(operator, real(left), real(right)), part)
+            return Typed(_NUMBER, RealOperation(operator, real(left), real(right)), part)
         scaled = left if left.type in (_MONEY, _DURATION) else right
         other = right if scaled is left else left
         if scaled.type in (_MONEY, _DURATION) and other.type is _NUMBER and (operator == MULTIPLY or scaled is left):
             if operator == MULTIPLY and isinstance(other.node, nodes.Whole):
-                refuse_changing_every_ms(scaled)
+                forbid_changing_every_ms(scaled)
                 return _whole_or_real(operator, left, right, scaled.type, part)
-            return Typed(scaled.type, Rounded(WithReal(operator, real(left), real(right))), part)
+            return Typed(scaled.type, Rounded(RealOperation(operator, real(left), real(right))), part)
         if operator == DIVIDE and left.type is right.type and left.type in (_MONEY, _DURATION):
-            return Typed(_NUMBER, WithReal(operator, real(left), real(right)), part)
+            return Typed(_NUMBER, RealOperation(operator, real(left), real(right)), part)
         verb = "multiplied by" if operator == MULTIPLY else "divided by"
         raise RuleError(f"{left.type.value} cannot be {verb} {right.type.value}", part.start, part.end)
 
@@ -353,7 +362,7 @@ def whole(typed: Typed) -> nodes.Whole:
     return node
 
 
-def refuse_changing_every_ms(typed: Typed) -> None:
+def forbid_changing_every_ms(typed: Typed) -> None:
     """Raise RuleError if the value changes with every ms: it can only be added, subtracted and compared."""
     if isinstance(typed.node, nodes.Whole) and typed.node.slope:
         raise RuleError("a value that changes every ms can only be added, subtracted and compared: since(x) > 2 * 7d",
@@ -365,14 +374,14 @@ def real(typed: Typed) -> nodes.Real:
     node = typed.node
     if isinstance(node, nodes.Real):
         return node
-    refuse_changing_every_ms(typed)
+    forbid_changing_every_ms(typed)
     return AsReal(whole(typed))
 
 
 def _whole_or_real(operator: int, left: Typed, right: Typed, type_: Type, part: tree.Tree) -> Typed:
     if isinstance(left.node, nodes.Real) or isinstance(right.node, nodes.Real):
-        return Typed(type_, WithReal(operator, real(left), real(right)), part)
+        return Typed(type_, RealOperation(operator, real(left), real(right)), part)
     if operator == MULTIPLY:
-        refuse_changing_every_ms(left)
-        refuse_changing_every_ms(right)
-    return Typed(type_, WithWhole(operator, whole(left), whole(right)), part)
+        forbid_changing_every_ms(left)
+        forbid_changing_every_ms(right)
+    return Typed(type_, WholeOperation(operator, whole(left), whole(right)), part)

@@ -61,6 +61,10 @@ def _timed(parts: list[Bool]) -> bool:
 
 
 def _next_change(parts: list[Bool], context: EvalContext, decides: bool) -> int:
+    """Return the earliest next change of any part; NEVER if a part that cannot change has the value `decides`.
+
+    `decides`: the value of a part that decides the result whatever the values of the others are.
+    """
     earliest = NEVER
     for part in parts:
         if not part.timed:

@@ -9,8 +9,16 @@ from typing import Final
 
 from streams.core.model.durations import parse_duration
 from streams.core.rules import aggregate_nodes, nodes, profile_nodes, tree
-from streams.core.rules.arithmetic_nodes import DEFAULT, GREATEST, LEAST, SUBTRACT, DefaultText, WithReal, WithWhole
-from streams.core.rules.checker import Checker, Function, Typed, real, refuse_changing_every_ms, whole
+from streams.core.rules.arithmetic_nodes import (
+    DEFAULT,
+    GREATEST,
+    LEAST,
+    SUBTRACT,
+    DefaultText,
+    RealOperation,
+    WholeOperation,
+)
+from streams.core.rules.checker import Checker, Function, Typed, forbid_changing_every_ms, real, whole
 from streams.core.rules.condition_nodes import GE, LT, CompareWhole, KnownReal, KnownText, KnownWhole
 from streams.core.rules.errors import RuleError, suggestion
 from streams.core.rules.lexer import LONGEST
@@ -24,14 +32,17 @@ _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 def literal(part: tree.Tree, what: str) -> str:
-    """Return a text that is written out, for arguments that must be known when the rule is loaded."""
+    """Return the text of an argument that must be known when the rule is loaded.
+
+    Raise RuleError if it is not written as a text in quotes; `what` names the argument in the message.
+    """
     if not isinstance(part, tree.TextLiteral) or not part.value:
         raise RuleError(f"write {what} here, as a text in quotes", part.start, part.end)
     return part.value
 
 
 def event_type(checker: Checker, part: tree.Tree) -> str:
-    """Return an event type that is known or declared in the playbook."""
+    """Return the event type that an argument names. Raise RuleError if it is neither known nor declared."""
     type_ = literal(part, "an event type")
     if type_ not in checker.vocabulary.event_types:
         hint = suggestion(type_, checker.vocabulary.event_types)
@@ -44,7 +55,7 @@ def event_type(checker: Checker, part: tree.Tree) -> str:
 
 
 def window(part: tree.Tree) -> int:
-    """Return the length of a rolling window, ms."""
+    """Return the length (ms) of a rolling window that an argument gives. Raise RuleError if it is not a duration."""
     ms: int | None = None
     if isinstance(part, tree.DurationLiteral):
         ms = part.ms
@@ -59,13 +70,13 @@ def window(part: tree.Tree) -> int:
 
 def _since(checker: Checker, call: tree.Call) -> Typed:
     checker.reads.add("time")
-    node = WithWhole(SUBTRACT, profile_nodes.Now(), checker.time(call.arguments[0]))
+    node = WholeOperation(SUBTRACT, profile_nodes.Now(), checker.time(call.arguments[0]))
     return Typed(Type.DURATION, node, call)
 
 
 def _until(checker: Checker, call: tree.Call) -> Typed:
     checker.reads.add("time")
-    node = WithWhole(SUBTRACT, checker.time(call.arguments[0]), profile_nodes.Now())
+    node = WholeOperation(SUBTRACT, checker.time(call.arguments[0]), profile_nodes.Now())
     return Typed(Type.DURATION, node, call)
 
 
@@ -103,10 +114,10 @@ def _default(checker: Checker, call: tree.Call) -> Typed:
 def _one_of(checker: Checker, call: tree.Call, operator: int, left: Typed, right: Typed) -> Typed:
     left, right = checker.same(left, right, "mixed with")
     if isinstance(left.node, nodes.Real) or isinstance(right.node, nodes.Real):
-        return Typed(left.type, WithReal(operator, real(left), real(right)), call)
-    refuse_changing_every_ms(left)
-    refuse_changing_every_ms(right)
-    return Typed(left.type, WithWhole(operator, whole(left), whole(right)), call)
+        return Typed(left.type, RealOperation(operator, real(left), real(right)), call)
+    forbid_changing_every_ms(left)
+    forbid_changing_every_ms(right)
+    return Typed(left.type, WholeOperation(operator, whole(left), whole(right)), call)
 
 
 def _extreme(operator: int) -> Check:
@@ -197,7 +208,7 @@ def _ever_or_within(which: int) -> Check:
                 call,
             )
         checker.reads.add("time")
-        ago = WithWhole(SUBTRACT, profile_nodes.Now(), aggregate_nodes.OccurrenceTime(which, names, True))
+        ago = WholeOperation(SUBTRACT, profile_nodes.Now(), aggregate_nodes.OccurrenceTime(which, names, True))
         length = nodes.ConstantWhole(window(call.named["last"]))
         return Typed(Type.BOOL, CompareWhole(LT, ago, length), call)
 

@@ -24,6 +24,7 @@ from streams.core.rules.eval_context import EvalContext
 ABSENT: Final = -(1 << 61) + 40_961
 """Absent value of a `Whole`. No amount, count or time comes near it."""
 NEVER: Final = 1 << 61
+"""Stands for a time that never comes."""
 NAN: Final = float("nan")
 
 
