@@ -67,7 +67,7 @@ def test_valid_amounts_are_read(text: bytes, currency: str, minor: int | None) -
         (b"9" * 1025, "too long"),
     ],
 )
-def test_invalid_amounts_are_refused(text: bytes, problem: str) -> None:
+def test_invalid_amounts_are_rejected(text: bytes, problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         money.parse(text, "EUR")
 
@@ -96,7 +96,7 @@ def test_sums_are_written_whatever_their_size_and_sign(minor: int) -> None:
     assert Fraction(money.text(minor, "EUR")) == Fraction(minor, 100)
 
 
-def test_the_threads_decimal_context_changes_nothing() -> None:
+def test_the_threads_decimal_context_changes_no_amount() -> None:
     money._parse.cache_clear()
     with localcontext(Context(prec=1, traps=[])):
         assert money.parse(b"59.905", "EUR") == 5991
