@@ -33,12 +33,12 @@ class Backtest:
         self._reader = reader
         self._new, self._old = Collector(), None if old is None else Collector()
         self._comparison = None if self._old is None else Comparison(self._new, self._old)
-        parts = [(Lifecycle(new, settings.id_namespace), self._new)]
+        runs = [(Lifecycle(new, settings.id_namespace), self._new)]
         if old is not None and self._old is not None:
-            parts.append((Lifecycle(old, settings.id_namespace), self._old))
+            runs.append((Lifecycle(old, settings.id_namespace), self._old))
         self._log_run = LogRun(
             reader,
-            parts,
+            runs,
             until=until,
             identity_resolution=settings.identity_resolution,
             event_time_ordering=settings.event_time_ordering,
@@ -125,8 +125,8 @@ def over_files(
     with Lines(clickstream) as clicks, Lines(orders) as sales:
         inputs = {Source.CLICKSTREAM: clicks, Source.ORDERS: sales}
         reader = FileReader(inputs, decoders(settings, new, old), ignore_rejected, until=until, now=now)
-        test = Backtest(settings, reader, new, old, until=until)
-        return _run(test, out, clicks.size + sales.size, lambda: clicks.read + sales.read)
+        backtest = Backtest(settings, reader, new, old, until=until)
+        return _run(backtest, out, clicks.size + sales.size, lambda: clicks.read + sales.read)
 
 
 def over_topics(settings: Settings, new: Playbook, old: Playbook | None, out: Path, *, until: int | None = None) -> int:
@@ -134,17 +134,17 @@ def over_topics(settings: Settings, new: Playbook, old: Playbook | None, out: Pa
     from streams.replay.topic_reader import TopicReader  # only here: importing aiokafka takes a while
 
     with TopicReader(settings, decoders(settings, new, old), ignore_rejected, until=until) as reader:
-        test = Backtest(settings, reader, new, old, until=until)
-        return _run(test, out, reader.size, lambda: reader.done)
+        backtest = Backtest(settings, reader, new, old, until=until)
+        return _run(backtest, out, reader.size, lambda: reader.done)
 
 
-def _run(test: Backtest, out: Path, size: int, done: Callable[[], int]) -> int:
+def _run(backtest: Backtest, out: Path, size: int, done: Callable[[], int]) -> int:
     started = time.perf_counter()
     with progress_bar() as progress:
         task = progress.add_task("backtest", total=size or None)
-        while test.step():
+        while backtest.step():
             progress.update(task, completed=done())
-        findings = test.finish()
+        findings = backtest.finish()
     write(out, page(findings))
     print(summary(findings, out, time.perf_counter() - started))
     return 0

@@ -94,7 +94,7 @@ def _size(path: Path) -> int:
 
 def _unreadable(path: Path, error: Exception) -> UserError:
     if isinstance(error, gzip.BadGzipFile):
-        return UserError(f"{path} has a name or a beginning of a gzip file, but is none: unpack it, or rename it.")
+        return UserError(f"{path} is not a valid gzip file: fetch it again, or rename it if it is not gzip.")
     if isinstance(error, EOFError | zlib.error):
         return UserError(f"{path} is damaged or cut off (gzip): fetch it again.")
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)

@@ -98,7 +98,7 @@ class Sink(Protocol):
         """Take the effects of a call."""
 
     def take_outputs(self, outputs: list[Output]) -> None:
-        """Take outputs that waited for a commit, after it."""
+        """Take outputs that waited for a commit, once it is made."""
 
 
 class LogRun:
@@ -129,7 +129,7 @@ class LogRun:
             )
             for lifecycle, sink in runs
         ]
-        self.engines = [alone.engine for alone, _, _ in self._runs]
+        self.engines = [single.engine for single, _, _ in self._runs]
         self._commit_every = RESOLVING_COMMIT_EVERY if identity_resolution else COMMIT_EVERY
         self._steps = 0
 
@@ -138,16 +138,16 @@ class LogRun:
         reader = self._reader
         source = min(reader.open, key=self._read_order)
         events = reader.read(source)
-        for alone, sink, _ in self._runs:
-            sink.take(alone.ingest(source, events, reader.position(source), reader.time))
+        for single, sink, _ in self._runs:
+            sink.take(single.ingest(source, events, reader.position(source), reader.time))
         self._steps += 1
         self._pass_time(to_end=False, commit=self._steps % self._commit_every == 0)
         return bool(reader.open)
 
     def finish(self) -> None:
         """Let time pass to the end of the log, or to `until`."""
-        for alone, _, _ in self._runs:
-            alone.complete()
+        for single, _, _ in self._runs:
+            single.complete()
         self._pass_time(to_end=True, commit=True)
 
     def _read_order(self, source: Source) -> tuple[bool, int, Source]:
@@ -161,7 +161,7 @@ class LogRun:
 
     def _pass_time(self, *, to_end: bool, commit: bool) -> None:
         reader = self._reader
-        for alone, sink, lifecycle in self._runs:
+        for single, sink, lifecycle in self._runs:
             now = reader.time
             if to_end and self._until is not None:
                 now = self._until + lifecycle.policy.lateness
@@ -170,7 +170,7 @@ class LogRun:
                 for source in Source
                 if source not in reader.open
             }
-            sink.take(alone.advance(now, ended))
-            for effects, outputs in alone.commit(now, ended) if commit else ():
+            sink.take(single.advance(now, ended))
+            for effects, outputs in single.commit(now, ended) if commit else ():
                 sink.take(effects)
                 sink.take_outputs(outputs)

@@ -99,7 +99,8 @@ class Collector:
         self.flows: Counter[tuple[str, str | None, str]] = Counter()
         """Stage changes by track, from and to."""
         self.new: list[tuple[Customer, DatedSeries]] = []
-        self._stories = tempfile.TemporaryFile(prefix="lifecycle-backtest-")  # noqa: SIM115 # open as long as the collector exists
+        # Stays open as long as the collector exists, and is deleted with it.
+        self._stories = tempfile.TemporaryFile(prefix="lifecycle-backtest-")  # noqa: SIM115
 
     def take(self, effects: Effects) -> None:
         """Implement `log_run.Sink`."""

@@ -96,7 +96,7 @@ def _check_words(file: ScenarioFile, playbook: Playbook) -> None:
             raise UserError(f"{file.path}:{scenario.line}: only: no output is called {word}: {meant}")
 
 
-# ----------------------------------------------------------------------------------------------- failures
+# -------------------------------------------------------------------------------------------------------- failures
 
 
 def _explain(path: Path, scenario: Scenario, failure: Failure) -> Iterator[Text]:

@@ -159,7 +159,7 @@ def _points(points: Sequence[tuple[float, float]]) -> str:
 
 
 def _nice(top: int) -> int:
-    """Return the least round number that is not below `top` and that 4 divides."""
+    """Return the least round number that is at least `top` and divisible by 4."""
     size = 1
     while True:
         for step in (4, 8, 12, 16, 20, 24, 28, 32):
