@@ -32,7 +32,7 @@ def spread(clickstream: tuple[str, ...], orders: tuple[str, ...], out: str | Non
 
 
 @pytest.mark.parametrize(
-    ("args", "values"),
+    ("args", "seen"),
     [
         ("--clickstream a b --orders c", "a b|c|None"),
         ("--orders c --clickstream a b --out d", "a b|c|d"),
@@ -41,9 +41,9 @@ def spread(clickstream: tuple[str, ...], orders: tuple[str, ...], out: str | Non
         ("", "||None"),
     ],
 )
-def test_option_takes_several_values(args: str, values: str) -> None:
+def test_option_takes_several_values(args: str, seen: str) -> None:
     result = CliRunner().invoke(spread, args.split())
-    assert result.output == values + "\n"
+    assert result.output == seen + "\n"
 
 
 @pytest.mark.parametrize("args", ["--clickstream", "--clickstream --orders c", "--orders c --clickstream", "a b"])

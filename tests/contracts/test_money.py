@@ -96,7 +96,7 @@ def test_sums_are_written_whatever_their_size_and_sign(minor: int) -> None:
     assert Fraction(money.text(minor, "EUR")) == Fraction(minor, 100)
 
 
-def test_the_threads_decimal_context_changes_no_amount() -> None:
+def test_the_threads_decimal_context_changes_nothing() -> None:
     money._parse.cache_clear()
     with localcontext(Context(prec=1, traps=[])):
         assert money.parse(b"59.905", "EUR") == 5991

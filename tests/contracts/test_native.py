@@ -132,7 +132,7 @@ def test_click_with_only_required_fields_is_decoded(clicks: Decoder) -> None:
     assert (activity.quantity, activity.currency, activity.items) == (1, "EUR", None)
 
 
-def test_null_counts_as_absent(clicks: Decoder) -> None:
+def test_null_is_absent(clicks: Decoder) -> None:
     names = [name for name in FIELDS if name not in CLICK]
     activity = decode(clicks, CLICK | dict.fromkeys(names))
     assert activity == dataclasses.replace(decode(clicks, CLICK), size=activity.size)
@@ -179,15 +179,15 @@ def test_integer_id_is_read_as_its_decimal_text(clicks: Decoder, orders: Decoder
     assert decode(orders, ORDER | {"order_id": 0}).order_id == "0"
 
 
-def test_a_placeholder_id_leaves_the_other_one(clicks: Decoder) -> None:
+def test_an_id_of_nobody_leaves_the_other_one(clicks: Decoder) -> None:
     activity = decode(clicks, CLICK | {"customer_id": "undefined", "anonymous_id": "a-1"})
     assert (activity.customer, activity.identified) == ("a-1", False)
     assert clicks.rejected_identifiers == 1
 
 
-@pytest.mark.parametrize("placeholder", ["", "0", 0, -1, "NULL", "x" * 257, 10**256])
-def test_placeholder_ids_are_no_identity(clicks: Decoder, placeholder: str | int) -> None:
-    reason, _ = rejection(clicks, CLICK | {"customer_id": placeholder, "anonymous_id": placeholder})
+@pytest.mark.parametrize("nobody", ["", "0", 0, -1, "NULL", "x" * 257, 10**256])
+def test_ids_of_nobody_are_no_identity(clicks: Decoder, nobody: str | int) -> None:
+    reason, _ = rejection(clicks, CLICK | {"customer_id": nobody, "anonymous_id": nobody})
     assert (reason, clicks.rejected_identifiers) == ("invalid_identity", 2)
 
 
@@ -239,7 +239,7 @@ def test_deeply_nested_record_is_rejected(clicks: Decoder, field: str) -> None:
         assert rejection(clicks, nested(MAX_DEPTH - 1))[0] != "too_deep"
 
 
-def test_depth_counts_neither_breadth_nor_brackets_in_text(clicks: Decoder) -> None:
+def test_depth_is_not_breadth_nor_text(clicks: Decoder) -> None:
     items = [{"product_id": f"p-{n}"} for n in range(1000)]
     text = r"{[\"" * 1000
     activity = decode(clicks, CLICK | {"items": items, "url": text, r"a\"[{": text})
@@ -376,7 +376,7 @@ def outcome(source: Source, value: bytes | dict[str, Any]) -> Event | Rejected:
 
 
 @given(value=st.binary() | _json.map(_text) | _records.map(_text) | _records.map(lambda r: _text(CLICK | r)))
-def test_any_value_gives_an_event_or_a_rejection(value: bytes) -> None:
+def test_any_value_gives_an_activity_or_a_rejection(value: bytes) -> None:
     for source in Source:
         result = outcome(source, value)
         if isinstance(result, Rejected):
@@ -394,7 +394,7 @@ def test_any_value_gives_an_event_or_a_rejection(value: bytes) -> None:
     secret=st.text("xyz", min_size=8, max_size=20),
     field=st.sampled_from([*FIELDS, "order_id", "total", "channel", "coupon"]),
 )
-def test_details_quote_no_value(secret: str, field: str) -> None:
+def test_details_quote_nothing(secret: str, field: str) -> None:
     for source in Source:
         for value in (secret, [secret], {secret: secret}):
             result = outcome(source, CLICK | {"order_id": "o-1", field: value})
@@ -440,6 +440,6 @@ def amount(text: str, currency: str) -> int | str | None:
         return str(error)
 
 
-def test_a_text_that_is_too_long_is_no_amount(clicks: Decoder) -> None:
+def test_an_amount_that_is_too_long_is_none_whatever_it_is(clicks: Decoder) -> None:
     value = json.dumps(CLICK).encode()[:-1] + b', "price": 1.' + b"0" * money.MAX_LENGTH + b"}"
     assert rejection(clicks, value) == ("invalid_money", "price: too long")

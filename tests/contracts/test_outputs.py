@@ -68,7 +68,7 @@ def test_money_has_the_places_of_its_currency() -> None:
     assert forgotten["profile"]["revenue"] == "0"
 
 
-def test_an_absent_rule_is_encoded_as_null() -> None:
+def test_a_rule_is_named_even_where_there_is_none() -> None:
     sample = msgspec.structs.replace(PROSPECT, cause=Cause(kind="forgotten", deadline=0))
     cause = json.loads(Encoder().encode(sample).value)["cause"]
     assert cause == {"kind": "forgotten", "rule": None, "deadline": "1970-01-01T00:00:00.000Z"}

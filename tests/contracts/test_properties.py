@@ -57,7 +57,7 @@ def test_properties_that_are_no_object_are_none(properties: object) -> None:
     assert read(properties) is None
 
 
-def test_numbers_beyond_all_bounds_are_absent() -> None:
+def test_numbers_beyond_all_bounds_do_no_harm() -> None:
     value = b'{"type":"x","occurred_at":1760000000000,"customer_id":"c","properties":{"n":1e999,"m":1e999,"t":"y"}}'
     decoder = Decoder(Source.CLICKSTREAM, "topic", properties=WANTED)
     assert decoder.decode(value, partition=0, offset=0, timestamp=AT).properties == {"t": "y"}

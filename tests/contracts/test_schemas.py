@@ -91,10 +91,10 @@ def test_schemas_are_schemas(topic: str) -> None:
 
 def test_equal_names_mean_the_same() -> None:
     for direction in (INPUTS, set(TOPICS) - set(INPUTS)):
-        definitions: dict[str, Any] = {}
+        seen: dict[str, Any] = {}
         for topic in direction:
             for name, definition in schema(topic).get("$defs", {}).items():
-                assert definitions.setdefault(name, definition) == definition, (topic, name)
+                assert seen.setdefault(name, definition) == definition, (topic, name)
 
 
 def test_closed_sets_are_those_of_the_code() -> None:

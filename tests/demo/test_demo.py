@@ -78,10 +78,10 @@ def test_demo_once_gives_the_outputs_of_a_replay(tmp_path: Path, mark: str, brok
     after = time.time_ns() // 1_000_000
     assert running.returncode == 0, output
     wait_until_gone(mark, 5)
-    summary = dict(re.findall(r"^([a-z ]+?) {2,}(.*)$", output, re.MULTILINE))
-    assert summary["events played"].startswith("31,106 of 600 customers")
-    assert "applied 31,106, duplicate 0, rejected 0" in summary["processed"]
-    assert summary["dead letters"] == "0"
+    said = dict(re.findall(r"^([a-z ]+?) {2,}(.*)$", output, re.MULTILINE))
+    assert said["events played"].startswith("31,106 of 600 customers")
+    assert "applied 31,106, duplicate 0, rejected 0" in said["processed"]
+    assert said["dead letters"] == "0"
 
     # The worker's time ended within the run: its figures lie between those of replays to the start and to the end.
     paths = shop_history.export(shop_history.history(shop_history.locate(), before), tmp_path)
@@ -92,7 +92,7 @@ def test_demo_once_gives_the_outputs_of_a_replay(tmp_path: Path, mark: str, brok
         made = [json.loads(line) for line in (out / "abandonments.jsonl").open()]
         steps = sum(output["type"] == "abandoned" and output["step"] == 1 for output in made)
         counts.append((sum(1 for _ in (out / "stage-changes.jsonl").open()), steps))
-    found = tuple(int(summary[name].split()[0].replace(",", "")) for name in ("stage changes", "abandonments"))
+    found = tuple(int(said[name].split()[0].replace(",", "")) for name in ("stage changes", "abandonments"))
     assert all(least <= figure <= most for least, figure, most in zip(counts[0], found, counts[1], strict=True))
 
 
@@ -110,7 +110,7 @@ def test_ending_the_demo_ends_all_its_processes(mark: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_broker_that_dies_in_the_live_phase_ends_the_demo_with_a_sentence(mark: str) -> None:
+def test_a_broker_that_dies_under_the_shoppers_ends_the_demo_with_a_sentence(mark: str) -> None:
     running = demo(mark)
     assert running.stdout is not None
     next(line for line in running.stdout if line.startswith("Simulated shoppers, live") and " 0 of " not in line)

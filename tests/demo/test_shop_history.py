@@ -58,7 +58,7 @@ def test_click_and_purchase_are_mapped_to_events(tmp_path: Path) -> None:
     ]
 
 
-def test_a_session_names_only_the_device_until_the_customer_is_identified(tmp_path: Path) -> None:
+def test_a_visitor_is_a_device_in_each_session_until_the_shop_learns_who_it_is(tmp_path: Path) -> None:
     rows = [
         ("u", "home", "2024-06-29 09:00:00"),
         ("u", "account_page", "2024-06-29 09:01:00"),
@@ -111,7 +111,7 @@ def test_events_come_in_time_order_clicks_before_orders(tmp_path: Path) -> None:
     assert [event.customer for event in shop_history.history(table(tmp_path / "t", *rows), NOW)] == ["w", "v", "u"]
 
 
-def test_export_writes_a_file_for_each_source(tmp_path: Path) -> None:
+def test_export_writes_a_file_for_each_role(tmp_path: Path) -> None:
     rows = ("u", "home", "2024-06-29 09:00:00"), ("u", "purchase", "2024-06-29 09:05:00")
     events = shop_history.history(table(tmp_path / "t", *rows), NOW)
     paths = shop_history.export(events, tmp_path / "new" / "directory")
@@ -192,7 +192,7 @@ def test_data_file_with_another_content_is_rejected(tmp_path: Path, monkeypatch:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_cache_is_in_the_cache_directory_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_is_where_the_user_keeps_caches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "/var/caches")
     assert shop_history.cache_dir() == Path("/var/caches/lifecycle-streams")
     monkeypatch.delenv("XDG_CACHE_HOME")

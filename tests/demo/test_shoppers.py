@@ -25,14 +25,14 @@ def documents(made: list[DemoEvent]) -> list[dict[str, Any]]:
     return [json.loads(event.value) for event in made]
 
 
-def test_the_same_seed_gives_the_same_events_however_often_due_is_called() -> None:
+def test_the_same_seed_gives_the_same_events_however_often_one_asks() -> None:
     asked_often = Shoppers(1, START)
     pieces = [asked_often.due(START + n * 250) for n in range(4 * 60 + 1)]
     assert [event for piece in pieces for event in piece] == events(minutes=1)
     assert events(seed=2, minutes=1) != events(minutes=1)
 
 
-def test_no_event_comes_before_its_time() -> None:
+def test_nothing_comes_before_its_time() -> None:
     shoppers = Shoppers(1, START)
     assert shoppers.due(START) == []
     at = shoppers.next_at
@@ -42,7 +42,7 @@ def test_no_event_comes_before_its_time() -> None:
     assert shoppers.next_at > at
 
 
-def test_events_come_in_time_order_at_a_pace_that_can_be_watched() -> None:
+def test_events_come_in_time_order_at_a_pace_one_can_watch() -> None:
     times = [event.at for event in events()]
     assert times == sorted(times)
     assert 5 < len(times) / 600 < 15  # a second
@@ -66,7 +66,7 @@ def test_shoppers_view_add_check_out_and_order() -> None:
     }
 
 
-def test_events_name_the_customer_from_a_sign_up_or_checkout_on() -> None:
+def test_the_shop_learns_who_they_are_when_they_sign_up_or_check_out() -> None:
     known, devices = set[str](), set[tuple[str, str]]()
     for event, document in zip(made := events(), documents(made), strict=True):
         devices.add((event.customer, document["anonymous_id"]))
@@ -80,7 +80,7 @@ def test_events_name_the_customer_from_a_sign_up_or_checkout_on() -> None:
     assert len(devices) > 120
 
 
-def test_an_order_has_the_items_and_prices_of_the_cart() -> None:
+def test_an_order_is_of_what_was_in_the_cart_at_its_prices() -> None:
     carts: dict[str, dict[str, int]] = {}
     orders = 0
     for event, document in zip(made := events(), documents(made), strict=True):
@@ -99,13 +99,13 @@ def test_an_order_has_the_items_and_prices_of_the_cart() -> None:
     assert orders > 100
 
 
-def test_some_shoppers_abandon_a_full_cart_and_come_back_to_it() -> None:
+def test_some_leave_a_full_cart_for_longer_than_its_window_and_come_back_to_it() -> None:
     window = load(PLAYBOOKS["live"]).policy.cart_window
     came_back = 0
-    by_customer: dict[str, list[tuple[int, str]]] = {}
+    of: dict[str, list[tuple[int, str]]] = {}
     for event, document in zip(made := events(), documents(made), strict=True):
-        by_customer.setdefault(event.customer, []).append((event.at, document["type"]))
-    for steps in by_customer.values():
+        of.setdefault(event.customer, []).append((event.at, document["type"]))
+    for steps in of.values():
         for (left, _), (returned, _), (_, first) in zip(steps, steps[1:], steps[2:], strict=False):
             came_back += first == "cart_viewed" and returned - left > window
     assert came_back > 50

@@ -85,7 +85,7 @@ def test_customers_and_flows_follow_from_stage_changes() -> None:
     assert shown.flows == {("", "visitor"): 3, ("visitor", "prospect"): 1, ("visitor", ""): 1}
 
 
-def test_a_repeated_output_counts_once() -> None:
+def test_an_output_that_comes_again_counts_once() -> None:
     shown = statistics_of(stage_change(None, "visitor") | {"id": "1"}, stage_change(None, "visitor") | {"id": "1"})
     assert (shown.stages["visitor"], shown.received) == (1, 1)
 
@@ -166,7 +166,7 @@ def test_the_rate_is_that_of_the_last_seconds() -> None:
     assert shown.rate == 500
 
 
-def test_time_taken_counts_from_the_readiness_of_the_worker() -> None:
+def test_the_time_taken_counts_from_when_the_worker_was_ready() -> None:
     shown = Statistics(SETTINGS)
     shown.played = 1000
     for at, ready, processed in (
@@ -216,7 +216,7 @@ def test_without_a_terminal_there_is_one_line() -> None:
     assert line == "History: 1,545 of 2,000 events, 0/s, lag 5; 1 stage changes, 1 abandonments, 0 recovered"
 
 
-def test_the_summary_holds_the_figures_of_the_readme() -> None:
+def test_the_summary_holds_what_the_readme_promises() -> None:
     shown = statistics_of(
         stage_change(None, "visitor"),
         stage_change("visitor", "prospect"),
@@ -251,7 +251,7 @@ def test_the_windows_shown_are_those_in_force() -> None:
     assert windows("live").startswith("browse 8s, cart 10s, checkout 8s")
 
 
-def test_the_history_runs_with_the_default_playbook() -> None:
+def test_the_history_is_judged_by_the_playbook() -> None:
     assert load(environment("history", "k:1", "demo-1-", own=True)).playbook == Settings().playbook
 
 

@@ -63,7 +63,9 @@ def test_partial_fetch_of_the_jars_is_not_used(maven: Path, monkeypatch: pytest.
     assert [path.name for path in jars().parent.iterdir() if path.is_dir()] == [f"apache-kafka-{kafka.VERSION}"]
 
 
-def test_missing_java_or_maven_is_named_in_the_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_machine_without_java_or_maven_is_told_what_is_missing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(shutil, "which", lambda _program: None)
     with pytest.raises(Unavailable, match=r"fetched with Maven: install it"):
@@ -157,7 +159,7 @@ async def topics(broker: ApacheKafka | KafkaCluster) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_the_command_prints_its_address_and_ends_its_broker(
+def test_the_command_prints_its_address_and_takes_the_broker_with_it(
     apache_kafka: ApacheKafka, number: signal.Signals, tmp_path: Path
 ) -> None:
     command = [sys.executable, "-m", "streams.devtools.apache_kafka", "--port", "0"]

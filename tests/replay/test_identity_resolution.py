@@ -59,7 +59,7 @@ def test_chunks_and_commits_do_not_change_the_outputs(
     assert replay(tmp_path, "other") == expected
 
 
-def test_a_backtest_counts_the_identity_changes_of_a_replay(tmp_path: Path) -> None:
+def test_backtest_counts_the_outputs_of_a_replay_with_identity_resolution(tmp_path: Path) -> None:
     clicks, orders = files(tmp_path)
     page, until = tmp_path / "backtest.html", NOON + DAY
     playbook = deployment.load_playbook(RESOLVING)

@@ -30,7 +30,7 @@ class AllOf(Bool):
         self.parts = parts
 
     def test(self, context: EvalContext) -> bool:
-        for part in self.parts:  # noqa: SIM110 -- mypyc makes a plain loop of this one
+        for part in self.parts:  # noqa: SIM110 -- mypyc compiles this form to a plain loop
             if not part.test(context):
                 return False
         return True
