@@ -36,24 +36,24 @@ class Backtest:
         runs = [(Lifecycle(new, settings.id_namespace), self._new)]
         if old is not None and self._old is not None:
             runs.append((Lifecycle(old, settings.id_namespace), self._old))
-        self._log_run = LogRun(
+        self._play = LogRun(
             reader,
             runs,
             until=until,
             identity_resolution=settings.identity_resolution,
             event_time_ordering=settings.event_time_ordering,
         )
-        self._names = display_names(new, old)
+        self._names = names(new, old)
 
     def step(self) -> bool:
         """Read and process one chunk. Return False once everything is read."""
-        more = self._log_run.step()
+        more = self._play.step()
         self._compare()
         return more
 
     def finish(self) -> Findings:
         """Let time pass to the end of the log, or to `until`. Return the findings."""
-        self._log_run.finish()
+        self._play.finish()
         self._compare()
         new, old = self._new, self._old
         differences = None if self._comparison is None else self._comparison.finish()
@@ -69,16 +69,16 @@ class Backtest:
             self._comparison.update()
 
 
-def display_names(new: Playbook, old: Playbook | None) -> tuple[str, str]:
+def names(new: Playbook, old: Playbook | None) -> tuple[str, str]:
     """Return the names of both playbooks for the report. Equal names are prefixed with `new` and `old`."""
     if old is None:
-        return _display_name(new), ""
-    if _display_name(new) == _display_name(old):
-        return f"new {_display_name(new)}", f"old {_display_name(old)}"
-    return _display_name(new), _display_name(old)
+        return _named(new), ""
+    if _named(new) == _named(old):
+        return f"new {_named(new)}", f"old {_named(old)}"
+    return _named(new), _named(old)
 
 
-def _display_name(playbook: Playbook) -> str:
+def _named(playbook: Playbook) -> str:
     return f"{playbook.name} v{playbook.version}"
 
 
@@ -102,7 +102,7 @@ def decoders(settings: Settings, new: Playbook, old: Playbook | None) -> dict[So
     return deployment.decoders(settings, currency, properties)
 
 
-def ignore_rejected(source: Source, offset: int, value: bytes, rejected: Rejected) -> None:
+def nothing(source: Source, offset: int, value: bytes, rejected: Rejected) -> None:
     """Ignore a rejected record, as an `OnRejected`: the reader counts it, and a backtest keeps nothing else of it."""
 
 
@@ -124,27 +124,27 @@ def over_files(
     now = time.time_ns() // 1_000_000 if now is None else now
     with Lines(clickstream) as clicks, Lines(orders) as sales:
         inputs = {Source.CLICKSTREAM: clicks, Source.ORDERS: sales}
-        reader = FileReader(inputs, decoders(settings, new, old), ignore_rejected, until=until, now=now)
-        backtest = Backtest(settings, reader, new, old, until=until)
-        return _run(backtest, out, clicks.size + sales.size, lambda: clicks.read + sales.read)
+        reader = FileReader(inputs, decoders(settings, new, old), nothing, until=until, now=now)
+        test = Backtest(settings, reader, new, old, until=until)
+        return _run(test, out, clicks.size + sales.size, lambda: clicks.read + sales.read)
 
 
 def over_topics(settings: Settings, new: Playbook, old: Playbook | None, out: Path, *, until: int | None = None) -> int:
     """Run the backtest over everything that the input topics hold now. Return the exit code."""
-    from streams.replay.topic_reader import TopicReader  # only here: importing aiokafka takes a while
+    from streams.replay.topic_reader import TopicReader  # it takes a while
 
-    with TopicReader(settings, decoders(settings, new, old), ignore_rejected, until=until) as reader:
-        backtest = Backtest(settings, reader, new, old, until=until)
-        return _run(backtest, out, reader.size, lambda: reader.done)
+    with TopicReader(settings, decoders(settings, new, old), nothing, until=until) as reader:
+        test = Backtest(settings, reader, new, old, until=until)
+        return _run(test, out, reader.size, lambda: reader.done)
 
 
-def _run(backtest: Backtest, out: Path, size: int, done: Callable[[], int]) -> int:
+def _run(test: Backtest, out: Path, size: int, done: Callable[[], int]) -> int:
     started = time.perf_counter()
     with progress_bar() as progress:
         task = progress.add_task("backtest", total=size or None)
-        while backtest.step():
+        while test.step():
             progress.update(task, completed=done())
-        findings = backtest.finish()
+        findings = test.finish()
     write(out, page(findings))
     print(summary(findings, out, time.perf_counter() - started))
     return 0

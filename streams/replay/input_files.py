@@ -94,7 +94,7 @@ def _size(path: Path) -> int:
 
 def _unreadable(path: Path, error: Exception) -> UserError:
     if isinstance(error, gzip.BadGzipFile):
-        return UserError(f"{path} is not a valid gzip file: fetch it again, or rename it if it is not gzip.")
+        return UserError(f"{path} is not gzip although it is called so: unpack it, or rename it.")
     if isinstance(error, EOFError | zlib.error):
         return UserError(f"{path} is damaged or cut off (gzip): fetch it again.")
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)

@@ -66,7 +66,7 @@ class Replay:
         self._encoder = Encoder(settings.ce_source)
         self._lifecycle = Lifecycle(playbook, settings.id_namespace)
         reader = FileReader(inputs, decoders, self._write_dead_letter, until=until, now=now)
-        self._log_run = LogRun(
+        self._play = LogRun(
             reader,
             [(self._lifecycle, self)],
             until=until,
@@ -74,12 +74,12 @@ class Replay:
             event_time_ordering=settings.event_time_ordering,
         )
         self.tally = reader.tally
-        self.step = self._log_run.step
-        self.state = self._log_run.engines[0].state
+        self.step = self._play.step
+        self.state = self._play.engines[0].state
 
     def finish(self) -> None:
         """Let time pass to the end, and write the final profiles."""
-        self._log_run.finish()
+        self._play.finish()
         state = self.state
         for key in sorted(state):
             profile = state.get(key)

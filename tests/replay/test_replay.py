@@ -252,7 +252,7 @@ def test_unreadable_input_is_reported_in_a_sentence(tmp_path: Path) -> None:
         tmp_path / "missing.jsonl": "missing.jsonl cannot be read: No such file or directory.",
         tmp_path: "cannot be read: Is a directory.",
         damaged(tmp_path / "damaged.gz"): "damaged.gz is damaged or cut off",
-        misnamed(tmp_path / "misnamed.gz"): "misnamed.gz is not a valid gzip file",
+        misnamed(tmp_path / "misnamed.gz"): "misnamed.gz is not gzip although it is called so",
     }
     for path, sentence in unreadable.items():
         with pytest.raises(UserError, match=sentence):
