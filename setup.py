@@ -21,8 +21,9 @@ PACKAGES = {
     "streams/core/processing": ("output_filter", "processor"),
     "streams/core/profile": ("codec", "profile", "recent_ids", "sessions"),
     "streams/core/rules": (
-        "aggregate_nodes", "checker", "compiler", "dependencies", "errors", "eval_context", "functions", "lexer",
-        "nodes", "parser", "profile_nodes", "property_nodes", "requirements", "tree", "types", "vocabulary",
+        "aggregate_nodes", "arithmetic_nodes", "checker", "compiler", "condition_nodes", "dependencies", "errors",
+        "eval_context", "functions", "lexer", "nodes", "parser", "profile_nodes", "property_nodes", "requirements",
+        "tree", "types", "vocabulary",
     ),
     "streams/core/store": (
         "backend", "census", "disk_writer", "erasure_markers", "pending_changes", "profile_tiers", "recent_commits",

@@ -226,7 +226,7 @@ def test(paths: tuple[Path, ...]) -> None:
     "at the end. `kafka` starts an Apache Kafka for the demo; it needs Java 17, and Maven the first time.",
 )
 def demo(once: bool, seed: int, broker: str | None) -> None:
-    """Show it at work: shop history through Kafka at high speed, then simulated shoppers, live."""
+    """Run the demo: a shop's history through Kafka at high speed, then simulated shoppers, live."""
     from streams.demo.main import run
 
     sys.exit(run(once=once, seed=seed, broker=broker))

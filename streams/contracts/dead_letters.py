@@ -18,7 +18,7 @@ _HEADER_OVERHEAD: Final = 10
 
 
 class DeadLetter(NamedTuple):
-    """A rejected record as it came, with its timestamp in ms, and its reason and its place in the headers."""
+    """A rejected record with its own key, value and timestamp (ms). Its headers have the reason and its place."""
 
     key: bytes | None
     value: bytes | None

@@ -35,7 +35,7 @@ _CONTEXT: Final = Context(prec=18, rounding=ROUND_HALF_UP, traps=[InvalidOperati
 def parse(json: bytes, currency: str) -> int | None:
     """Return the minor units of a JSON number or string, rounded half up; None for null.
 
-    Raises `ValueError` with the reason.
+    Raise `ValueError` with the reason.
     """
     if json == b"null":
         return None

@@ -68,8 +68,8 @@ class Decoder:
         identity_resolution: bool = False,
     ) -> None:
         """`max_future_skew`: ms by which an event's time may be ahead of its record's timestamp. A record of more than
-        `max_bytes` is rejected unread. `properties`: those that the playbook reads. Without `identity_resolution`, the
-        device of an event with a customer is not read.
+        `max_bytes` is rejected without being decoded. `properties`: those that the playbook reads. Without
+        `identity_resolution`, the device of an event with a customer is not read.
         """
         if default_currency not in money.EXPONENTS:
             raise ValueError(f"default currency {default_currency!r} is not an ISO 4217 currency with a minor unit")
@@ -123,7 +123,7 @@ class Decoder:
     def decode(self, value: bytes | None, *, partition: int, offset: int, timestamp: int) -> Event:
         """Return the event of a record's value. The event's time is checked against the record's `timestamp`, ms.
 
-        Raises `Rejected`, and nothing else whatever the bytes.
+        Raise only `Rejected`, whatever the bytes are.
         """
         if value is None:
             raise Rejected("null_value", "the record has no value")
@@ -149,7 +149,7 @@ class Decoder:
         return event
 
     def _exactly(self, value: bytes) -> Any:
-        """Return the record with money as text. Raises `Rejected`."""
+        """Return the record with money as text. Raise `Rejected`."""
         try:
             return self._exact.decode(value)
         except msgspec.MsgspecError as error:
@@ -334,7 +334,7 @@ def _check_text(value: bytes) -> None:
             value.decode()
         except UnicodeDecodeError as error:
             raise Rejected("not_utf8", f"invalid UTF-8 at byte {error.start}") from None
-    # Depth is at most the number of brackets, which is at most that of bytes. So the depth of few records is computed.
+    # A record has no more levels than brackets or bytes, which are counted faster. So few depths are computed.
     if len(value) > MAX_DEPTH and value.count(b"{") + value.count(b"[") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
         raise Rejected("too_deep", f"nested more than {MAX_DEPTH} deep")
 

@@ -30,7 +30,7 @@ def read_all(
 ) -> dict[str, Value] | None:
     """Return the properties of a record that are wanted and of their type. `cut` shortens texts.
 
-    Returns None if the properties are not an object.
+    Return None if the properties are not an object.
     """
     try:
         sent = _RECORD.decode(record).properties

@@ -25,7 +25,7 @@ _RFC_3339: Final = re.compile(
 
 
 def parse(value: str | int | float) -> int:
-    """Return the milliseconds since the epoch of a time in an input. Raises `ValueError` with the reason.
+    """Return the milliseconds since the epoch of a time in an input. Raise `ValueError` with the reason.
 
     A number is epoch seconds if below 1e11, else milliseconds, and is rounded half up. Text finer than a millisecond is
     cut.
@@ -88,7 +88,7 @@ def _of_text(value: str) -> int:
 def parse_rfc_3339(value: str) -> int:
     """Return the milliseconds since the epoch of a time of any year; finer fractions are cut.
 
-    Raises `ValueError` with the reason.
+    Raise `ValueError` with the reason.
     """
     match = _RFC_3339.fullmatch(value)
     if match is None:

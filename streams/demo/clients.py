@@ -18,7 +18,9 @@ from streams.errors import UserError
 from streams.settings import Settings
 
 BATCH = 2_000
+"""Most events that wait for their acknowledgement."""
 STOP_TIMEOUT = 3.0
+"""Seconds."""
 
 
 def wall_clock() -> int:
@@ -27,8 +29,11 @@ def wall_clock() -> int:
 
 
 async def produce(client: AIOKafkaProducer, topics: Mapping[Source, str], events: Iterable[DemoEvent]) -> int:
-    """Send events to the topics of their sources, with their keys and in order. Return their number when all are
-    acknowledged. The records' timestamps are the times of sending, as Kafka clients set them."""
+    """Send events to the topics of their sources, with their keys and in order. Return their number once all are
+    acknowledged.
+
+    The records' timestamps are the times of sending, as Kafka clients set them.
+    """
     count, waiting = 0, []
     for count, event in enumerate(events, 1):
         waiting.append(await client.send(topics[event.source], event.value, key=event.key.encode()))
@@ -55,7 +60,7 @@ async def producer(broker: str) -> AsyncIterator[AIOKafkaProducer]:
 
 
 async def subscribe(settings: Settings, statistics: Statistics) -> None:
-    """Hand every record of the output topics to the statistics, from the first on, without end."""
+    """Add every record of the output topics to the statistics, from the first one on. Never returns."""
     topics = (
         settings.stage_changes_topic,
         settings.abandonments_topic,
@@ -74,7 +79,7 @@ async def subscribe(settings: Settings, statistics: Statistics) -> None:
 
 
 async def _stop(client: AIOKafkaProducer | AIOKafkaConsumer) -> None:
-    """Stop the client, but not wait long: without a broker it would wait for its unsent records."""
+    """Stop the client within `STOP_TIMEOUT`: without a broker it would wait for its unsent records."""
     with suppress(TimeoutError):
         await asyncio.wait_for(client.stop(), STOP_TIMEOUT)
 

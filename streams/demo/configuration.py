@@ -17,7 +17,8 @@ PLAYBOOKS: Final[dict[PhaseName, str]] = {
     "history": playbooks.DEFAULT,
     "live": str(Path(__file__).with_name("live.yaml")),
 }
-"""The history runs with the default playbook. Live, a cart would take an hour: the live playbook has short windows."""
+"""The history runs with the default playbook. Live, its windows would take too long (an hour for a cart), so the live
+playbook has short ones."""
 
 _COMMON: Final = {
     "emit_after": "always",

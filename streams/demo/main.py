@@ -4,7 +4,7 @@ Each phase has its own worker process, topics and consumer group. The history ru
 playbook. These would take hours to watch, so the live phase has a worker with short windows.
 
 The history is on its topics before its worker starts, as after an outage: a worker that has caught up takes a pause for
-silence, and would fire deadlines that the rest of a history still being written prevents.
+silence. While the history was still being written, it would fire deadlines that later events of the history prevent.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ SHORTENED: Final = "Shortened for the demo; the playbook's windows are 30 min to
 
 def run(*, once: bool, seed: int, broker: str | None) -> int:
     """Run the demo for the command line and return its exit code. All started processes have ended when it returns."""
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # relevant errors reach the user as sentences below
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # errors reach the user as the sentences below
     demo = Demo(shop_history.locate(), once=once, seed=seed, broker=broker)
     try:
         asyncio.run(demo.run())
@@ -55,8 +55,10 @@ def run(*, once: bool, seed: int, broker: str | None) -> int:
 
 
 class Demo:
-    """One run of the demo, with the history in a file. `broker` is the address of a Kafka to use in place of the
-    embedded one, or `kafka` to start an Apache Kafka."""
+    """One run of the demo, with the history in the file at `path`.
+
+    `broker`: the address of a Kafka to use in place of the embedded broker, or `kafka` to start an Apache Kafka.
+    """
 
     def __init__(self, path: Path, *, once: bool, seed: int, broker: str | None) -> None:
         self.live = False

@@ -27,9 +27,9 @@ from streams.shell.admin import topics
 START_TIMEOUT: Final = 60.0
 PROCESS_TIMEOUT: Final = 300.0
 QUIET: Final = 3.0
-"""Seconds without an output after which all outputs have come: several commits."""
+"""Seconds without an output after which all outputs are taken to have come. Several commits fit into it."""
 CAUGHT_UP: Final = 60.0
-"""Seconds: a watermark with a smaller lag has passed the whole history."""
+"""Seconds. A watermark with a smaller lag has passed the whole history."""
 SCRAPE_EVERY: Final = 0.1
 LINE_EVERY: Final = 2.0
 FRAMES_PER_SECOND: Final = 5
@@ -40,7 +40,7 @@ class PhaseTimeout(Exception):
 
 
 class Phase:
-    """A phase that `streams.demo.main` runs. `environment` has the settings of its worker."""
+    """One phase. `environment` has the settings of its worker."""
 
     def __init__(self, name: PhaseName, environment: Mapping[str, str], kafka: AIOKafkaProducer) -> None:
         self.settings = load(environment)
@@ -52,7 +52,7 @@ class Phase:
         self.url = f"http://{self.settings.web_host}:{self.settings.web_port}"
 
     async def make_topics(self) -> None:
-        """Create the topics. To be called first."""
+        """Create the topics. Must be called first."""
         await topics.ensure(self.settings)
 
     async def play(self, events: Iterable[DemoEvent]) -> None:

@@ -2,7 +2,7 @@
 
 The data is `ecom.csv.gz` of the Python package retentioneering (Apache-2.0): synthetic, but realistic. It has no
 products and no amounts, so that a cart has unknown content and value, and revenue stays 0. It has the customer of each
-event; the events made here leave the customer out until a shop would know it.
+event; the events made from it leave the customer out until a shop would know who it is.
 """
 
 from __future__ import annotations
@@ -46,9 +46,10 @@ TYPES: Final = {
 
 
 IDENTIFYING: Final = frozenset({"account_page", "shipping_details", "payment_details", "purchase"})
-"""Events that identify the customer. Until the first of them in a session, events name only the device. The data
-distinguishes desktop, mobile and app."""
+"""Events of the data that identify the customer. In each session, events before the first of them name only the
+device: desktop, mobile or app."""
 NEVER: Final = datetime.max.replace(tzinfo=UTC)
+"""Stands for the time of an identifying event that a session does not have."""
 
 
 class DemoEvent(NamedTuple):
@@ -172,7 +173,7 @@ def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-# ------------------------------------------------------------------------------------------------------- as files
+# ------------------------------------------------------------------------------------------------------- export
 
 
 def export(events: list[DemoEvent], directory: Path) -> list[Path]:

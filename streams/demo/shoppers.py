@@ -1,6 +1,6 @@
 """Simulated shoppers. Seed and time are parameters, so that a test can drive them.
 
-They browse, search, fill carts, check out, buy, go away and come back, at a pace that one can watch. Each shopper is a
+They browse, search, fill carts, check out, buy, leave and come back, at a pace that can be watched. Each shopper is a
 generator of actions; `Shoppers` runs all of them by the clock.
 """
 
@@ -58,8 +58,10 @@ class Action(NamedTuple):
 
 @dataclass
 class Shopper:
-    """One customer, on a phone or at a desk, with a cart that stays full between visits. In each visit events name the
-    customer only from a sign-up or checkout on."""
+    """One customer, on a phone or at a desk, with a cart that stays full between visits.
+
+    In each visit, events name the customer only from a sign-up or checkout on.
+    """
 
     customer: str
     random: random.Random
@@ -74,7 +76,7 @@ class Shopper:
         pause = self.random.uniform(0, 15)
         while True:
             yield from self._visit(pause)
-            # Away for moments, for long enough to abandon the cart, or for (demo) months.
+            # Away for moments, for long enough to abandon the cart, or for months of the live playbook's time.
             pause = self.random.choices(
                 (self._between(4, 10), self._between(12, 45), self._between(60, 200)), (3, 5, 2)
             )[0]
@@ -166,7 +168,7 @@ class Shopper:
 
 
 class Shoppers:
-    """All shoppers, from `start` (ms) on. Events depend on seed and start only, not on the calls of `due`."""
+    """All shoppers, from `start` (ms) on. Their events depend only on seed and start, not on the calls of `due`."""
 
     def __init__(self, seed: int, start: int, *, count: int = 80) -> None:
         self._seed = seed

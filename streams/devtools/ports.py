@@ -15,8 +15,8 @@ from streams.errors import UserError
 
 HOST = "127.0.0.1"
 _PORTS: Final = range(20_000, 32_000)
-"""Below the ports that Linux gives to the client's end of a connection (32768 and above): no client takes one of these
-while its server is down."""
+"""Below the ports that Linux gives to the client's end of a connection (32768 and above), so that no client takes one
+of these while its server is down."""
 _reserved: Final[set[int]] = set()
 """Ports that this process has reserved."""
 
@@ -24,8 +24,8 @@ _reserved: Final[set[int]] = set()
 def reserve_port() -> int:
     """Return a port without a listener, and reserve it until this process ends.
 
-    This user's other processes do not get it from this function meanwhile, whether its server has started yet or not.
-    Raises `UserError` if there is none.
+    Until then this function does not return it to another process of this user, whether its server has started or not.
+    Raise `UserError` if no port is free.
     """
     for port in random.sample(_PORTS, len(_PORTS)):
         if port in _reserved or not _lock(port):
@@ -53,5 +53,5 @@ def _lock(port: int) -> bool:
 
 @cache
 def _lock_file() -> IO[bytes]:
-    """Open the lock file of this user. It stays open, because its locks end when this process closes it once."""
+    """Open the lock file of this user. It stays open: closing any handle of it ends all locks."""
     return (Path(tempfile.gettempdir()) / f"lifecycle-ports-{os.getuid()}.lock").open("ab")

@@ -1,4 +1,4 @@
-"""Build the `Playbook` of the engine from the values that were read: resolve names, compile rules, compare numbers."""
+"""Build the `Playbook` of the engine from the values that `format` read: resolve names, compile rules, check times."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class _Rules:
 
 
 def _kept(values: Mapping[str, Any], properties: Mapping[str, Type], problems: Problems) -> list[KeptProperty]:
-    """Return the properties of events that profiles keep."""
+    """Return the properties of events that profiles keep. Record a problem for each invalid one."""
     kept = []
     known = KNOWN_TYPES | set(values.get("event_types", ()))
     for name, row in values.get("keep", {}).items():

@@ -11,7 +11,7 @@ from streams.playbooks.transition_rows import rows_of, unreachable
 
 
 def run(sources: Sequence[str], write: Callable[[str], None]) -> int:
-    """Print a summary, the warnings or the mistakes of each playbook. Called by the command line.
+    """Write the mistakes of each playbook, or its summary and warnings. Called by the command line.
 
     Return the exit code: 2 if a playbook cannot be used, else 0. Warnings do not change it.
     """

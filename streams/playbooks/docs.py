@@ -34,7 +34,7 @@ def reference() -> str:
 def _lines() -> Iterator[str]:
     yield "# The keys of a playbook"
     yield ""
-    yield "Written by `make docs` from `streams/playbooks/format.py`. [Playbooks](playbook.md) tells how to write one."
+    yield "Written by `make docs` from `streams/playbooks/format.py`. [Playbooks](playbook.md) shows how to write one."
     yield "`schemas/playbook.schema.json` gives editors the same information."
     for title, section in SECTIONS.items():
         yield ""

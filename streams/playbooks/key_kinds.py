@@ -1,7 +1,7 @@
-"""The kinds of values in a playbook: how each is read, and its JSON Schema. One place for both.
+"""The kinds of values in a playbook: each reads a value, and gives its JSON Schema.
 
-The `read` of a kind returns the value or raises `InvalidValue`. Sections, lists and tables note a mistake and go on, so
-that one run reports all of them.
+The `read` of a kind returns the value or raises `InvalidValue`. Sections, lists and tables record a mistake and go
+on, so that one run reports all mistakes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Problems = list[PlaybookProblem]
 
 
 class InvalidValue(Exception):
-    """A value is not allowed. The message names the allowed ones."""
+    """A value that is not allowed. The message describes the allowed values."""
 
     def __init__(self, node: YamlNode, message: str, offset: int = 0) -> None:
         super().__init__(message)

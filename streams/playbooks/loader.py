@@ -20,7 +20,7 @@ from streams.playbooks.yaml_tree import MalformedYaml, compose
 
 _HERE: Final = Path(__file__).parent
 SHIPPED: Final = tuple(sorted(path.stem for path in _HERE.glob("*.yaml")))
-"""Names of the playbooks that come with the program."""
+"""Names of the playbooks that are part of the package."""
 DEFAULT: Final = "ecommerce"
 
 

@@ -1,7 +1,7 @@
-"""Parse YAML into a tree of texts, lists and tables, each with its place in the file. No text makes it hang.
+"""Parse YAML into a tree of texts, lists and tables, each with its place in the file. The work is bounded for any text.
 
-The tree is built from PyYAML's events and not by its constructor: tags and anchors are refused, and every scalar stays
-the text that was written, so `on`, `off` and `1:30` are not converted to other values.
+The tree is built from PyYAML's events and not by its constructor: tags and anchors are rejected, and every scalar
+stays the text that was written, so `on`, `off` and `1:30` are not converted to other values.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class YamlNode:
 
 
 class MalformedYaml(Exception):
-    """The text is not YAML, or uses a feature of YAML that is refused here."""
+    """The text is not YAML, or uses a feature of YAML that is not allowed here."""
 
     def __init__(self, line: int, column: int, message: str) -> None:
         super().__init__(message)

@@ -25,7 +25,7 @@ from streams.settings import Settings
 
 
 class Backtest:
-    """One run: `step` until it returns False, then `finish`."""
+    """One run. Call `step` until it returns False, then `finish`."""
 
     def __init__(
         self, settings: Settings, reader: Reader, new: Playbook, old: Playbook | None, *, until: int | None
@@ -33,12 +33,12 @@ class Backtest:
         self._reader = reader
         self._new, self._old = Collector(), None if old is None else Collector()
         self._comparison = None if self._old is None else Comparison(self._new, self._old)
-        parts = [(Lifecycle(new, settings.id_namespace), self._new)]
+        runs = [(Lifecycle(new, settings.id_namespace), self._new)]
         if old is not None and self._old is not None:
-            parts.append((Lifecycle(old, settings.id_namespace), self._old))
+            runs.append((Lifecycle(old, settings.id_namespace), self._old))
         self._play = LogRun(
             reader,
-            parts,
+            runs,
             until=until,
             identity_resolution=settings.identity_resolution,
             event_time_ordering=settings.event_time_ordering,
@@ -46,13 +46,13 @@ class Backtest:
         self._names = names(new, old)
 
     def step(self) -> bool:
-        """Read and process one chunk; False once everything is read."""
+        """Read and process one chunk. Return False once everything is read."""
         more = self._play.step()
         self._compare()
         return more
 
     def finish(self) -> Findings:
-        """Let time pass to its end."""
+        """Let time pass to the end of the log, or to `until`. Return the findings."""
         self._play.finish()
         self._compare()
         new, old = self._new, self._old
@@ -70,7 +70,7 @@ class Backtest:
 
 
 def names(new: Playbook, old: Playbook | None) -> tuple[str, str]:
-    """Return the names of both playbooks for the report. Equal ones get `new` and `old` in front."""
+    """Return the names of both playbooks for the report. Equal names are prefixed with `new` and `old`."""
     if old is None:
         return _named(new), ""
     if _named(new) == _named(old):
@@ -96,12 +96,14 @@ def decoders(settings: Settings, new: Playbook, old: Playbook | None) -> dict[So
             )
         for name, kind in old.properties.items():
             if properties.setdefault(name, kind) is not kind:
-                raise UserError(f"the playbooks read the property {name} as different things: try them one by one.")
+                raise UserError(
+                    f"the playbooks declare the property {name} with different types: run a backtest of each alone."
+                )
     return deployment.decoders(settings, currency, properties)
 
 
 def nothing(source: Source, offset: int, value: bytes, rejected: Rejected) -> None:
-    """Ignore a rejected record: the reader counts it, and a backtest keeps no more of it."""
+    """Ignore a rejected record, as an `OnRejected`: the reader counts it, and a backtest keeps nothing else of it."""
 
 
 def over_files(
@@ -185,8 +187,6 @@ def summary(findings: Findings, out: Path, seconds: float) -> str:
 
 
 def _differences(differences: Differences) -> list[tuple[str, str]]:
-    lines = [("who differs", f"{differences.customers:>9,}  customers")]
-    lines += [("first by", f"{because.count:>9,}  {reason.label}") for reason, because in differences.because.items()][
-        :10
-    ]
+    lines = [("differences", f"{differences.customers:>9,}  customers")]
+    lines += [("reasons", f"{group.count:>9,}  {reason.label}") for reason, group in differences.by_reason.items()][:10]
     return lines

@@ -14,7 +14,7 @@ from typing import Final
 
 from streams.core.model.policy import DAY
 from streams.replay import svg_plots
-from streams.replay.comparison import Because, Differences, Reason
+from streams.replay.comparison import Differences, Reason, ReasonGroup
 from streams.replay.output_collector import GONE, Collector, Customer, CustomerOutput, Series
 from streams.replay.summary import Tally
 from streams.replay.svg_plots import Buckets
@@ -62,13 +62,13 @@ def _body(findings: Findings) -> Iterator[str]:
     yield from _outputs(findings, buckets)
     yield from _flows(findings)
     if findings.differences is not None:
-        yield from _who(findings, findings.differences)
+        yield from _differences(findings, findings.differences)
     tally = findings.tally
     rejected = f", {tally.rejected.total():,} rejected" if tally.rejected else ""
     yield f"<footer>{tally.valid:,} events{rejected}. Times are UTC. Made by lifecycle backtest.</footer>"
 
 
-# ------------------------------------------------------------------------------------------------------- the top
+# ------------------------------------------------------------------------------------------------------- headline
 
 
 def _headline(findings: Findings) -> Iterator[str]:
@@ -118,7 +118,9 @@ def _fact(number: str, label: str) -> str:
 
 
 def _customers(side: Collector) -> int:
-    """All that ever entered the first track; one that comes back after being forgotten counts again."""
+    """Return the number of customers who entered the first track. A customer who returns after being forgotten counts
+    again.
+    """
     first = next(iter(side.moved), None)
     return sum(count for (track, left, _), count in side.flows.items() if track == first and left is None)
 
@@ -198,13 +200,13 @@ def _outputs(findings: Findings, buckets: Buckets) -> Iterator[str]:
         yield "</div>"
 
 
-# -------------------------------------------------------------------------------------------------------- the flows
+# --------------------------------------------------------------------------------------------------- stage changes
 
 
 def _flows(findings: Findings) -> Iterator[str]:
     new, old = findings.new.flows, findings.old.flows if findings.old is not None else None
     for track in dict.fromkeys(track for track, _, _ in [*new, *(old or ())]):
-        pairs = {(left, to) for of, left, to in [*new, *(old or ())] if of == track and left is not None}
+        pairs = {(left, to) for of_track, left, to in [*new, *(old or ())] if of_track == track and left is not None}
         ranked = sorted(pairs, key=lambda pair: (-max(new[(track, *pair)], old[(track, *pair)] if old else 0), pair))
         if not ranked:
             continue
@@ -231,31 +233,31 @@ def _flows(findings: Findings) -> Iterator[str]:
         yield "</div>"
 
 
-# ------------------------------------------------------------------------------------------------- who, and why
+# ----------------------------------------------------------------------------------------------------- differences
 
 
-def _who(findings: Findings, differences: Differences) -> Iterator[str]:
+def _differences(findings: Findings, differences: Differences) -> Iterator[str]:
     yield "<h2>Who fares differently, and why</h2>"
     if not differences.customers:
         yield '<p class="soft">Both playbooks say the same of every customer.</p>'
         return
     yield '<p class="soft">Grouped by the first difference. The stories show what follows from it.</p>'
     assert findings.old is not None
-    shown = list(differences.because.items())[:MOST_REASONS]
-    examples = {customer for _, because in shown for customer in because.examples}
+    shown = list(differences.by_reason.items())[:MOST_REASONS]
+    examples = {customer for _, group in shown for customer in group.examples}
     old, new = findings.old.stories(examples), findings.new.stories(examples)
-    for n, (reason, because) in enumerate(shown):
+    for n, (reason, group) in enumerate(shown):
         typical = ""
-        if because.shifts:
-            typical = f", typically by {show_duration(_rounded(statistics.median_low(because.shifts)))}"
+        if group.shifts:
+            typical = f", typically by {show_duration(_rounded(statistics.median_low(group.shifts)))}"
         yield (
             f'<details class="card"{" open" if n == 0 else ""}><summary>{escape(reason.label)} '
-            f'<span class="soft">{_group(reason)} · {_count(because)}{typical}</span></summary>'
+            f'<span class="soft">{_group(reason)} · {_count(group)}{typical}</span></summary>'
         )
-        for customer in because.examples:
+        for customer in group.examples:
             yield from _story(findings, customer, old[customer], new[customer])
         yield "</details>"
-    rest = sum(because.count for because in list(differences.because.values())[MOST_REASONS:]) + differences.not_kept
+    rest = sum(group.count for group in list(differences.by_reason.values())[MOST_REASONS:]) + differences.not_kept
     if rest:
         yield f'<p class="soft below">and {rest:,} customers for other reasons, or for reasons that were not kept</p>'
 
@@ -264,8 +266,8 @@ def _group(reason: Reason) -> str:
     return escape(reason.series.group)
 
 
-def _count(because: Because) -> str:
-    return f"{because.count:,} customer{'' if because.count == 1 else 's'}"
+def _count(group: ReasonGroup) -> str:
+    return f"{group.count:,} customer{'' if group.count == 1 else 's'}"
 
 
 def _rounded(milliseconds: int) -> int:
@@ -305,7 +307,7 @@ def _story(
 def _rows(
     old: list[CustomerOutput], new: list[CustomerOutput]
 ) -> Iterator[tuple[CustomerOutput | None, CustomerOutput | None]]:
-    """Both stories side by side, in the order of time; equal moments in one row."""
+    """Yield the outputs of both sides in the order of time, one row each. Equal outputs share a row."""
     waiting = list(new)
     rows: list[tuple[CustomerOutput | None, CustomerOutput | None]] = []
     for output in old:

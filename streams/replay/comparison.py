@@ -9,11 +9,11 @@ from typing import Final, NamedTuple
 from streams.replay.output_collector import Collector, Customer, DatedSeries, Series
 
 DETAILED_CUSTOMERS: Final = 50_000
-"""Customers whose differences are kept. Further ones are only counted."""
-DETAILED_MOMENTS: Final = 40
-"""Unmatched outputs that are kept of one customer."""
+"""Number of customers whose differences are kept. Further ones are only counted."""
+DETAILED_OUTPUTS: Final = 40
+"""Number of unmatched outputs that are kept of one customer."""
 EXAMPLES: Final = 3
-"""Customers shown of each reason."""
+"""Number of customers shown for each reason."""
 
 
 class Reason(NamedTuple):
@@ -38,7 +38,7 @@ _HOW: Final = {
 
 
 @dataclass
-class Because:
+class ReasonGroup:
     """Customers whose first difference is the same."""
 
     count: int = 0
@@ -53,7 +53,7 @@ class Differences:
 
     customers: int
     """Number of customers who differ."""
-    because: dict[Reason, Because]
+    by_reason: dict[Reason, ReasonGroup]
     """Customers by first difference, the most frequent one first."""
     not_kept: int
     """Number of customers whose difference was not kept."""
@@ -90,16 +90,16 @@ class Comparison:
 
     def finish(self) -> Differences:
         """Return the result. Called once, at the end."""
-        because: dict[Reason, Because] = {}
+        by_reason: dict[Reason, ReasonGroup] = {}
         for customer, unmatched in self._unmatched.items():
             reason, shift = _first(unmatched)
-            found = because.setdefault(reason, Because())
+            found = by_reason.setdefault(reason, ReasonGroup())
             found.count += 1
             if shift:
                 found.shifts.append(shift)
             if len(found.examples) < EXAMPLES:
                 found.examples.append(customer)
-        ordered = dict(sorted(because.items(), key=lambda pair: (-pair[1].count, pair[0])))
+        ordered = dict(sorted(by_reason.items(), key=lambda pair: (-pair[1].count, pair[0])))
         return Differences(len(self._sums), ordered, len(self._sums) - len(self._unmatched))
 
     def _note(self, customer: Customer, dated: DatedSeries, sign: int) -> None:
@@ -116,7 +116,7 @@ class Comparison:
         unmatched[dated] += sign
         if unmatched[dated] == 0:
             del unmatched[dated]
-        elif len(unmatched) > DETAILED_MOMENTS:
+        elif len(unmatched) > DETAILED_OUTPUTS:
             last = max(unmatched)  # the first difference is the one shown
             del unmatched[last]
 

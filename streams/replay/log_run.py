@@ -1,6 +1,6 @@
-"""Read a log once, and run it through one engine or several. Shared by replay and backtest.
+"""Read a log once, and pass it through one engine or several. Shared by replay and backtest.
 
-The sources are read in chunks, always from the one that the other waits for. So memory depends on the number of
+The sources are read in chunks, always from the source that the other one waits for. So memory depends on the number of
 customers, not on the size of the input.
 """
 
@@ -25,7 +25,7 @@ RESOLVING_COMMIT_EVERY: Final = 16
 """Chunks between commits with identity resolution. Customers wait for internal messages, which wait for a commit."""
 
 OnRejected = Callable[[Source, int, bytes, Rejected], None]
-"""Called with each rejected record: source, offset, value, reason."""
+"""Called with each rejected record: source, offset, value, and the rejection with its reason."""
 
 
 class Reader(Protocol):
@@ -49,7 +49,7 @@ class FileReader:
         self,
         inputs: Mapping[Source, Lines],
         decoders: Mapping[Source, Decoder],
-        refused: OnRejected,
+        on_rejected: OnRejected,
         *,
         until: int | None,
         now: int,
@@ -60,7 +60,7 @@ class FileReader:
         self.tally = Tally()
         self._inputs = inputs
         self._decoders = decoders
-        self._refused = refused
+        self._on_rejected = on_rejected
         self._until = until
         self._now = now
 
@@ -76,7 +76,7 @@ class FileReader:
                 event = decode(line, partition=0, offset=offset, timestamp=self._now)
             except Rejected as rejected:
                 self.tally.rejected[rejected.reason] += 1
-                self._refused(source, offset, line, rejected)
+                self._on_rejected(source, offset, line, rejected)
                 continue
             if self._until is not None and event.at > self._until:
                 self.tally.after_until += 1
@@ -97,8 +97,8 @@ class Sink(Protocol):
     def take(self, effects: Effects) -> None:
         """Take the effects of a call."""
 
-    def made(self, outputs: list[Output]) -> None:
-        """Take outputs that waited for a commit."""
+    def take_outputs(self, outputs: list[Output]) -> None:
+        """Take outputs that waited for a commit, once it is made."""
 
 
 class LogRun:
@@ -111,7 +111,7 @@ class LogRun:
     def __init__(
         self,
         reader: Reader,
-        parts: Sequence[tuple[Lifecycle, Sink]],
+        runs: Sequence[tuple[Lifecycle, Sink]],
         *,
         until: int | None,
         identity_resolution: bool,
@@ -119,7 +119,7 @@ class LogRun:
     ) -> None:
         self._reader = reader
         self._until = until
-        self._parts = [
+        self._runs = [
             (
                 SingleEngine(
                     lifecycle, identity_resolution=identity_resolution, event_time_ordering=event_time_ordering
@@ -127,38 +127,41 @@ class LogRun:
                 sink,
                 lifecycle,
             )
-            for lifecycle, sink in parts
+            for lifecycle, sink in runs
         ]
-        self.engines = [alone.engine for alone, _, _ in self._parts]
+        self.engines = [single.engine for single, _, _ in self._runs]
         self._commit_every = RESOLVING_COMMIT_EVERY if identity_resolution else COMMIT_EVERY
         self._steps = 0
 
     def step(self) -> bool:
         """Read and process one chunk. Return False once everything is read."""
         reader = self._reader
-        source = min(reader.open, key=self._need)
+        source = min(reader.open, key=self._read_order)
         events = reader.read(source)
-        for alone, sink, _ in self._parts:
-            sink.take(alone.ingest(source, events, reader.position(source), reader.time))
+        for single, sink, _ in self._runs:
+            sink.take(single.ingest(source, events, reader.position(source), reader.time))
         self._steps += 1
         self._pass_time(to_end=False, commit=self._steps % self._commit_every == 0)
         return bool(reader.open)
 
     def finish(self) -> None:
         """Let time pass to the end of the log, or to `until`."""
-        for alone, _, _ in self._parts:
-            alone.complete()
+        for single, _, _ in self._runs:
+            single.complete()
         self._pass_time(to_end=True, commit=True)
 
-    def _need(self, source: Source) -> tuple[bool, int, Source]:
-        """Sort key of the source to read next: one with an empty buffer first, then the one that has come less far."""
-        engine = self.engines[0]  # the others have been given the same
+    def _read_order(self, source: Source) -> tuple[bool, int, Source]:
+        """Return the sort key by which the next source to read comes first.
+
+        A source without buffered events comes first; then the one whose newest event is older.
+        """
+        engine = self.engines[0]  # all engines have been given the same
         newest = engine.progress(source).newest
         return engine.buffered_bytes(source) > 0, -1 if newest is None else newest, source
 
     def _pass_time(self, *, to_end: bool, commit: bool) -> None:
         reader = self._reader
-        for alone, sink, lifecycle in self._parts:
+        for single, sink, lifecycle in self._runs:
             now = reader.time
             if to_end and self._until is not None:
                 now = self._until + lifecycle.policy.lateness
@@ -167,7 +170,7 @@ class LogRun:
                 for source in Source
                 if source not in reader.open
             }
-            sink.take(alone.advance(now, ended))
-            for effects, outputs in alone.commit(now, ended) if commit else ():
+            sink.take(single.advance(now, ended))
+            for effects, outputs in single.commit(now, ended) if commit else ():
                 sink.take(effects)
-                sink.made(outputs)
+                sink.take_outputs(outputs)

@@ -34,7 +34,7 @@ class Series(NamedTuple):
 
 
 class DatedSeries(NamedTuple):
-    """One output as far as it is compared: its time (ms) and its series."""
+    """The properties by which an output is compared: its time (ms) and its series."""
 
     at: int
     series: Series
@@ -99,14 +99,15 @@ class Collector:
         self.flows: Counter[tuple[str, str | None, str]] = Counter()
         """Stage changes by track, from and to."""
         self.new: list[tuple[Customer, DatedSeries]] = []
-        self._stories = tempfile.TemporaryFile(prefix="lifecycle-backtest-")  # noqa: SIM115 # until the end
+        # Stays open as long as the collector exists, and is deleted with it.
+        self._stories = tempfile.TemporaryFile(prefix="lifecycle-backtest-")  # noqa: SIM115
 
     def take(self, effects: Effects) -> None:
         """Implement `log_run.Sink`."""
         self.counts.update(effects.counts)
-        self.made(effects.outputs)
+        self.take_outputs(effects.outputs)
 
-    def made(self, outputs: list[Output]) -> None:
+    def take_outputs(self, outputs: list[Output]) -> None:
         """Implement `log_run.Sink`."""
         for output in outputs:
             series, at = series_of(output), output.occurred_at
@@ -149,10 +150,6 @@ class Collector:
                 count += moved[day]
                 counts.append(count)
             yield stage, counts
-
-    def close(self) -> None:
-        """Delete the file. Called once, at the end."""
-        self._stories.close()
 
     def _flow(self, change: StageChange, day: int) -> None:
         if (moved := self.moved.get(change.track)) is None:

@@ -65,7 +65,7 @@ class Replay:
         decoders = deployment.decoders(settings, playbook.policy.currency, playbook.properties)
         self._encoder = Encoder(settings.ce_source)
         self._lifecycle = Lifecycle(playbook, settings.id_namespace)
-        reader = FileReader(inputs, decoders, self._refused, until=until, now=now)
+        reader = FileReader(inputs, decoders, self._write_dead_letter, until=until, now=now)
         self._play = LogRun(
             reader,
             [(self._lifecycle, self)],
@@ -91,15 +91,15 @@ class Replay:
     def take(self, effects: Effects) -> None:
         """Implement `log_run.Sink`."""
         self.tally.counts.update(effects.counts)
-        self.made(effects.outputs)
+        self.take_outputs(effects.outputs)
 
-    def made(self, outputs: list[Output]) -> None:
+    def take_outputs(self, outputs: list[Output]) -> None:
         """Implement `log_run.Sink`."""
         for output in outputs:
             self._results.write(file_of(output), [self._encoder.encode(output).value])
-        self.tally.made(outputs)
+        self.tally.count_outputs(outputs)
 
-    def _refused(self, source: Source, offset: int, line: bytes, rejected: Rejected) -> None:
+    def _write_dead_letter(self, source: Source, offset: int, line: bytes, rejected: Rejected) -> None:
         document = dead_letter(self._topics[source], offset, line, _timeless(rejected))
         self._results.write(DEAD_LETTERS, [document])
 

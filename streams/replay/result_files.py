@@ -79,7 +79,7 @@ class Results:
 
 def dead_letter(topic: str, offset: int, value: bytes, rejected: Rejected) -> bytes:
     """Return the JSON line of a rejected record: topic, offset, reason, and the value as text if it is UTF-8."""
-    letter: dict[str, object] = {
+    document: dict[str, object] = {
         "topic": topic,
         "partition": 0,
         "offset": offset,
@@ -87,7 +87,7 @@ def dead_letter(topic: str, offset: int, value: bytes, rejected: Rejected) -> by
         "message": rejected.detail,
     }
     try:
-        letter["value"] = value.decode()
+        document["value"] = value.decode()
     except UnicodeDecodeError:
-        letter["value_base64"] = base64.b64encode(value).decode()
-    return msgspec.json.encode(letter)
+        document["value_base64"] = base64.b64encode(value).decode()
+    return msgspec.json.encode(document)

@@ -21,7 +21,7 @@ from streams.settings import Settings
 from streams.values import parse_time, show_duration, show_time
 
 SHIPPED: Final = Path(__file__).parents[1] / "playbooks" / "scenarios"
-"""Those of the shipped playbooks."""
+"""Directory with the scenarios of the shipped playbooks."""
 OUTPUTS: Final = ("stages", "abandonments", "triggers", "identities", "stage_changed", "triggered")
 IDENTITIES: Final = ("linked", "switched", "refused")
 ABANDONMENTS: Final = ("abandoned", "recovered", "retracted", "expired", "browse", "cart", "checkout")
@@ -65,7 +65,11 @@ def run_all(
 
 
 def playbook_of(settings: Settings) -> Callable[[ScenarioFile], Playbook]:
-    """The playbook a file names, by a path seen from it or as a shipped one; else that of the settings."""
+    """Return a function that loads the playbook of a scenario file.
+
+    A file names its playbook by a path relative to itself, or by the name of a shipped one. A file that names none gets
+    the playbook of the settings.
+    """
 
     def find(file: ScenarioFile) -> Playbook:
         if file.playbook is None:
@@ -77,13 +81,13 @@ def playbook_of(settings: Settings) -> Callable[[ScenarioFile], Playbook]:
 
 
 def words_of(playbook: Playbook) -> set[str]:
-    """All that `only` may name."""
+    """Return the words that `only` may contain."""
     tracks, triggers = [track.name for track in playbook.tracks], [trigger.name for trigger in playbook.triggers]
     return {*OUTPUTS, *ABANDONMENTS, *IDENTITIES, *tracks, *triggers}
 
 
 def _check_words(file: ScenarioFile, playbook: Playbook) -> None:
-    """A word that no output has would let every expectation of nothing pass."""
+    """Raise `UserError` if `only` contains a word that no output has: every `expect: []` would pass because of it."""
     known = words_of(playbook)
     for scenario in file.scenarios:
         for word in sorted(scenario.only - known):
@@ -92,7 +96,7 @@ def _check_words(file: ScenarioFile, playbook: Playbook) -> None:
             raise UserError(f"{file.path}:{scenario.line}: only: no output is called {word}: {meant}")
 
 
-# ----------------------------------------------------------------------------------------------- what went otherwise
+# -------------------------------------------------------------------------------------------------------- failures
 
 
 def _explain(path: Path, scenario: Scenario, failure: Failure) -> Iterator[Text]:
@@ -115,7 +119,10 @@ def _explain(path: Path, scenario: Scenario, failure: Failure) -> Iterator[Text]
 
 
 def _pairs(expected: list[Document], got: list[Document]) -> Iterator[tuple[Document | None, Document | None]]:
-    """Both lists side by side: those that agree together, in order; between these, ones of the same name."""
+    """Yield pairs of an expected and an actual output, in the order of both lists.
+
+    Outputs that agree are paired first, then, between these, outputs of the same name. All others come alone.
+    """
     first, second = 0, 0
     for i, j in [*_common(expected, got), (len(expected), len(got))]:
         yield from _unequal(expected[first:i], got[second:j])
@@ -125,7 +132,7 @@ def _pairs(expected: list[Document], got: list[Document]) -> Iterator[tuple[Docu
 
 
 def _common(expected: list[Document], got: list[Document]) -> list[tuple[int, int]]:
-    """The longest run of pairs that agree, in the order of both lists."""
+    """Return the positions of as many pairs that agree as possible, in the order of both lists."""
     best: list[list[list[tuple[int, int]]]] = [[[] for _ in range(len(got) + 1)] for _ in range(len(expected) + 1)]
     for i in reversed(range(len(expected))):
         for j in reversed(range(len(got))):
@@ -151,14 +158,14 @@ def _unequal(expected: list[Document], got: list[Document]) -> Iterator[tuple[Do
 
 
 def _name(document: Document) -> str:
-    """An output in two words, the way scenarios write it."""
+    """Return the type and the kind of an output in the notation of scenarios."""
     match document.get("type"):
         case "stage_changed":
             return f"stage: {document.get('to_stage')}"
         case "triggered":
             return f"triggered: {document.get('trigger')}"
         case type_ if type_ == DEAD_LETTER:
-            return f"refused: {document.get('reason')}"
+            return f"rejected: {document.get('reason')}"
         case type_ if type_ in IDENTITIES:
             return f"type: {type_}"
         case type_:

@@ -30,9 +30,9 @@ SHORT: Final[dict[str, Callable[[Any], Document]]] = {
     "retracted": lambda value: {"type": "retracted", "kind": value},
     "expired": lambda value: {"type": "expired", "kind": value},
     "triggered": lambda value: {"type": "triggered", "trigger": value},
-    "refused": lambda value: {"type": DEAD_LETTER, "reason": value},
+    "rejected": lambda value: {"type": DEAD_LETTER, "reason": value},
 }
-"""Short forms of expected outputs. An expected output has one of these, `at`, and any fields."""
+"""Short forms of expected outputs. An expected output has one of these or `type`, and may have `at` and any fields."""
 
 
 @dataclass
@@ -164,7 +164,7 @@ def _output(output: Any, line: int, start: int) -> Document:
 
 
 def _instant(value: Any, line: int, start: int) -> int:
-    """A time, or a duration from the start of the scenario."""
+    """Return a time (ms) that is written as a time, or as a duration since the start of the scenario."""
     try:
         at = start + values.parse_duration(str(value))
     except ValueError:

@@ -134,10 +134,10 @@ def differences(expected: Any, got: Any, path: str = "") -> list[str]:
         pairs = enumerate(zip(expected, got, strict=True))
         return [line for n, (one, other) in pairs for line in differences(one, other, f"{path}[{n}]")]
     same = expected == got and isinstance(expected, bool) is isinstance(got, bool)  # True is not 1
-    return [] if same else [f"{path}: {_show(got)}, not {_show(expected)}"]
+    return [] if same else [f"{path}: {_json(got)}, not {_json(expected)}"]
 
 
-def _show(value: Any) -> str:
+def _json(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
@@ -153,7 +153,7 @@ class _ScenarioRun:
         self._decoders = deployment.decoders(settings, playbook.policy.currency, playbook.properties)
         self._encoder = Encoder(settings.ce_source)
         lifecycle = Lifecycle(playbook, settings.id_namespace)
-        self._alone = SingleEngine(
+        self._engine = SingleEngine(
             lifecycle,
             identity_resolution=settings.identity_resolution,
             event_time_ordering=settings.event_time_ordering,
@@ -163,7 +163,7 @@ class _ScenarioRun:
         self._got: list[Document] = []
 
     def event(self, event: Event) -> None:
-        self._turn(self._clock + event.after, event.line)
+        self._set_clock(self._clock + event.after, event.line)
         self._events += 1
         document = dict(event.document)
         source = Source.ORDERS if document.get("type") in ORDER_TYPES else Source.CLICKSTREAM
@@ -177,18 +177,18 @@ class _ScenarioRun:
             decoded_event = self._decoders[source].decode(
                 msgspec.json.encode(document), partition=0, offset=offset, timestamp=self._clock
             )
-            decoded_event.timestamp = decoded_event.at  # no backfill
+            decoded_event.timestamp = decoded_event.at  # so that it is not taken for a backfill, however old it is
             decoded.append(decoded_event)
         except Rejected as rejected:
             self._keep({"type": DEAD_LETTER, "reason": rejected.reason, "message": rejected.detail})
         self._now = max(self._now, self._clock)
-        self._take(self._alone.ingest(source, decoded, offset + 1, self._now))
-        self._pass()
+        self._take(self._engine.ingest(source, decoded, offset + 1, self._now))
+        self._pass_time()
 
     def wait(self, wait: Wait) -> None:
         if wait.until is not None and wait.until < self._clock:
             raise ScenarioError(wait.line, f"it is {show_time(self._clock)} already")
-        self._turn(self._clock + wait.duration if wait.until is None else wait.until, wait.line)
+        self._set_clock(self._clock + wait.duration if wait.until is None else wait.until, wait.line)
         self._now = max(self._now, self._clock + self._lateness)
         seen = len(self._got)
         self._apply_waiting()
@@ -202,28 +202,28 @@ class _ScenarioRun:
             return None
         return Failure(expect.line, self._clock, expect.outputs, got)
 
-    def _turn(self, clock: int, line: int) -> None:
+    def _set_clock(self, clock: int, line: int) -> None:
         if clock > LATEST:
             raise ScenarioError(line, f"no scenario goes on after {show_time(LATEST)}")
         self._clock = clock
 
     def _apply_waiting(self) -> None:
-        """Apply everything up to now: an expectation is checked only after that."""
-        self._alone.complete(self._clock + 1)
-        self._pass()
+        """Apply all events up to the clock's time, also those that the engine buffers."""
+        self._engine.complete(self._clock + 1)
+        self._pass_time()
 
-    def _pass(self) -> None:
-        """Let the engine know that no source has anything more up to now."""
+    def _pass_time(self) -> None:
+        """Report to the engine that all sources are caught up at `_now`, and take all outputs that this leads to."""
         ended = {source: Fetch(sent_at=self._now, end=position) for source, position in self._positions.items()}
-        self._take(self._alone.advance(self._now, ended))
-        for effects, outputs in self._alone.commit(self._now, ended):
+        self._take(self._engine.advance(self._now, ended))
+        for effects, outputs in self._engine.commit(self._now, ended):
             self._take(effects)
-            self._show(outputs)
+            self._take_outputs(outputs)
 
     def _take(self, effects: Effects) -> None:
-        self._show(effects.outputs)
+        self._take_outputs(effects.outputs)
 
-    def _show(self, outputs: Iterable[Output]) -> None:
+    def _take_outputs(self, outputs: Iterable[Output]) -> None:
         for output in outputs:
             self._keep(msgspec.json.decode(self._encoder.encode(output).value))
 

@@ -21,7 +21,7 @@ from streams.core.model.sources import Fetch, ProgressReport, RepartitionedRecor
 END: Final = 1 << 60
 """A time after all others, ms."""
 
-Made = tuple[Effects, list[Output]]
+CommitResult = tuple[Effects, list[Output]]
 """Effects of a call, and the outputs that waited for a commit."""
 
 
@@ -29,7 +29,7 @@ class SingleEngine:
     """An engine with its own log of internal messages. Only the caller moves time."""
 
     def __init__(self, lifecycle: Lifecycle, *, identity_resolution: bool, event_time_ordering: bool) -> None:
-        """Pass the settings of the same names."""
+        """`identity_resolution`, `event_time_ordering`: the settings of these names."""
         self.engine = PartitionEngine(
             lifecycle,
             EngineConfig(
@@ -56,7 +56,7 @@ class SingleEngine:
         """Call `PartitionEngine.complete`. By default, no further event comes at all."""
         self.engine.complete(before)
 
-    def commit(self, now: int, ended: Mapping[Source, Fetch]) -> Iterator[Made]:
+    def commit(self, now: int, ended: Mapping[Source, Fetch]) -> Iterator[CommitResult]:
         """Commit and deliver internal messages until there are no messages and no new progress. Yield each result."""
         reported: list[object] = []
         while True:

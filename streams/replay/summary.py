@@ -44,7 +44,7 @@ class Tally:
             self.first = event.at if self.first is None else min(self.first, event.at)
             self.last = event.at if self.last is None else max(self.last, event.at)
 
-    def made(self, outputs: Iterable[Output]) -> None:
+    def count_outputs(self, outputs: Iterable[Output]) -> None:
         """Count outputs."""
         for output in outputs:
             if isinstance(output, StageChange):

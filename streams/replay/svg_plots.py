@@ -43,23 +43,26 @@ class Buckets(NamedTuple):
         return sums
 
     def ends(self, values: Sequence[int], days: range) -> list[int]:
-        """The values of days (one each) at the end of each bucket."""
+        """Return the values at the end of each bucket. `values` has one for each of `days`."""
         last = (self.first + (n + 1) * self.size - 1 - days.start for n in range(self.number))
         return [values[place] for place in last]
 
     def label(self, n: int) -> str:
-        """The bucket's last day."""
+        """Return the date of the last day of bucket `n`."""
         return date(self.first + (n + 1) * self.size - 1)
 
 
 def date(day: int) -> str:
-    """For people, such as 3 Mar 2026."""
+    """Return a date for people, such as 3 Mar 2026. `day` counts from the epoch."""
     at = _EPOCH + datetime.timedelta(days=day)
     return f"{at.day} {_MONTHS[at.month - 1]} {at.year}"
 
 
 def areas(layers: Sequence[tuple[str, int, Sequence[int]]], buckets: Buckets, top: int, label: str) -> str:
-    """Stacked areas, from the bottom: name, number of its colour, value of each bucket. The scale holds `top`."""
+    """Plot stacked areas. Return the SVG.
+
+    `layers`, from the bottom: name, number of the colour, and value of each bucket. The scale reaches at least `top`.
+    """
     width, height, left, bottom = 560, 280, 44, 24
     inner_width, inner_height = width - left - 8, height - bottom - 10
     scale = _nice(top)
@@ -83,18 +86,18 @@ def areas(layers: Sequence[tuple[str, int, Sequence[int]]], buckets: Buckets, to
         )
         base = tops
     step = inner_width / max(buckets.number, 1)
-    for n in range(buckets.number):  # what the mouse finds
-        told = "\n".join(f"{name}: {values[n]:,}" for name, _, values in reversed(layers))
+    for n in range(buckets.number):  # invisible, with a tooltip
+        tooltip = "\n".join(f"{name}: {values[n]:,}" for name, _, values in reversed(layers))
         parts.append(
             f'<rect class="hit" x="{x(n) - step / 2:.1f}" y="10" width="{step:.1f}" height="{inner_height}">'
-            f"<title>{buckets.label(n)}\n{escape(told)}</title></rect>"
+            f"<title>{buckets.label(n)}\n{escape(tooltip)}</title></rect>"
         )
     parts += _dates(buckets, x, height - 6)
     return "".join([*parts, "</svg>"])
 
 
 def bars(new: Sequence[int], old: Sequence[int] | None, buckets: Buckets, label: str) -> str:
-    """Counts of each bucket: bars, and the other side's as a line."""
+    """Plot the counts of each bucket: `new` as bars, `old` as a line. Return the SVG."""
     width, height = 320, 84
     scale = max(1, *new, *(old or ()))
     step = width / buckets.number
@@ -114,10 +117,10 @@ def bars(new: Sequence[int], old: Sequence[int] | None, buckets: Buckets, label:
         line = [point for n, value in enumerate(old) for point in ((n * step, y(value)), ((n + 1) * step, y(value)))]
         parts.append(f'<polyline class="old" points="{_points(line)}"/>')
     for n in range(buckets.number):
-        told = f"{buckets.label(n)}: {new[n]:,}" + ("" if old is None else f" (before: {old[n]:,})")
+        tooltip = f"{buckets.label(n)}: {new[n]:,}" + ("" if old is None else f" (before: {old[n]:,})")
         parts.append(
             f'<rect class="hit" x="{n * step:.2f}" y="0" width="{step:.2f}" height="{height}">'
-            f"<title>{told}</title></rect>"
+            f"<title>{tooltip}</title></rect>"
         )
     return "".join(
         [*parts, f'<line class="axis" x1="0" x2="{width}" y1="{height - 1.5}" y2="{height - 1.5}"/>', "</svg>"]
@@ -140,7 +143,7 @@ def _grid(scale: int, left: int, right: int, y: object) -> list[str]:
 
 
 def _dates(buckets: Buckets, x: object, y: int) -> list[str]:
-    """A few days below: as many as have room."""
+    """Return the labels of up to four dates below a plot."""
     assert callable(x)
     count = buckets.number
     places = sorted({round(n * (count - 1) / 3) for n in range(4)}) if count > 1 else [0]
@@ -156,7 +159,7 @@ def _points(points: Sequence[tuple[float, float]]) -> str:
 
 
 def _nice(top: int) -> int:
-    """The least round number that is not less and has four whole quarters."""
+    """Return the least round number that is at least `top` and divisible by 4."""
     size = 1
     while True:
         for step in (4, 8, 12, 16, 20, 24, 28, 32):

@@ -41,21 +41,23 @@ class _Partition:
         self.end = end
         self.waiting: deque[Event] = deque()
         self.reached = 0
-        """The latest event time returned. An event out of order keeps its place in the log."""
+        """The latest event time returned, ms. An event out of order keeps its place in the log."""
 
     @property
     def key(self) -> tuple[int, int]:
-        """Sort key among partitions with waiting events: the least goes first."""
+        """Sort key among partitions with waiting events: the one with the least key is next."""
         return max(self.reached, self.waiting[0].at), self.number
 
 
 class TopicReader:
-    """A `log_run.Reader`. It merges the partitions of a topic in time order, each in the order of its log, so the
-    records of a customer may be on any partition. Events get new offsets, over all partitions. A context manager.
+    """A `log_run.Reader` of the input topics. A context manager.
+
+    It merges the partitions of a topic in time order, each in the order of its log. So the records of a customer may be
+    on any partition. Events get new offsets, which count over all partitions.
     """
 
     def __init__(
-        self, settings: Settings, decoders: Mapping[Source, Decoder], refused: OnRejected, *, until: int | None
+        self, settings: Settings, decoders: Mapping[Source, Decoder], on_rejected: OnRejected, *, until: int | None
     ) -> None:
         """Events after `until` (ms) are left out. Events too far after their record's timestamp are rejected."""
         self.open = set(Source)
@@ -64,7 +66,7 @@ class TopicReader:
         self._settings = settings
         self._topics = settings.source_topics
         self._decoders = decoders
-        self._refused = refused
+        self._on_rejected = on_rejected
         self._until = until
         self._loop = asyncio.new_event_loop()
         self._consumer: Any = None
@@ -154,7 +156,7 @@ class TopicReader:
                 self._consumer.seek(TopicPartition(self._topics[source], p.number), p.start)
 
     async def _fetch(self, source: Source, partitions: list[_Partition]) -> None:
-        """Read partitions without waiting events, until one has brought some or has ended.
+        """Read these partitions, which have no waiting events, until one of them has brought some or has ended.
 
         Raise `UserError` after `PATIENCE` without a record.
         """
@@ -175,8 +177,8 @@ class TopicReader:
                 return
             if time.monotonic() > deadline:
                 raise UserError(
-                    f"{topic} gave nothing for {PATIENCE:.0f} s although it is not at its end: see whether the brokers "
-                    "are well, and whether a producer has left a transaction open."
+                    f"{topic} brought no record for {PATIENCE:.0f} s, although its end is not reached: check that the "
+                    "brokers are well and that no producer has left a transaction open."
                 )
 
     def _decode(self, source: Source, p: _Partition, record: Any, decode: Any) -> None:
@@ -184,7 +186,7 @@ class TopicReader:
             event: Event = decode(record.value, partition=p.number, offset=record.offset, timestamp=record.timestamp)
         except Rejected as rejected:
             self.tally.rejected[rejected.reason] += 1
-            self._refused(source, record.offset, record.value or b"", rejected)
+            self._on_rejected(source, record.offset, record.value or b"", rejected)
             return
         if self._until is not None and event.at > self._until:
             self.tally.after_until += 1
@@ -198,5 +200,5 @@ class TopicReader:
         except KafkaError as error:
             broker = self._settings.broker
             raise UserError(
-                f"the topics on {broker} cannot be read ({type(error).__name__}): see whether it is there."
+                f"the topics on {broker} cannot be read ({type(error).__name__}): check that the broker is running."
             ) from None

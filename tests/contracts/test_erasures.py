@@ -1,4 +1,4 @@
-"""Erasure requests: valid ones, and the reasons for which others are refused."""
+"""Erasure requests: valid ones, and the reasons for which others are rejected."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ HOME = PARTITIONER.partition(b"c-1")
 
 def decoded(value: bytes | None, partition: int = HOME, timestamp: int = AT) -> Erasure | Rejected:
     record: Any = SimpleNamespace(offset=0, timestamp=timestamp, key=b"k", value=value)
-    requests, refused = decode_all([record], partition, PARTITIONER)
-    assert len(requests) + len(refused) == 1
-    return requests[0] if requests else refused[0][1]
+    requests, rejections = decode_all([record], partition, PARTITIONER)
+    assert len(requests) + len(rejections) == 1
+    return requests[0] if requests else rejections[0][1]
 
 
 @pytest.mark.parametrize("path", sorted((EXAMPLES / "valid").iterdir()), ids=lambda path: path.stem)
@@ -80,7 +80,7 @@ def test_request_counts_from_its_time_and_at_the_latest_from_its_record(
     assert request.at == counts_from
 
 
-def test_a_request_without_any_time_is_refused() -> None:
+def test_a_request_without_any_time_is_rejected() -> None:
     rejected = decoded(encode("c-1", True, "r-1"), timestamp=-1)
     assert isinstance(rejected, Rejected)
     assert rejected.reason == "missing_time"

@@ -67,7 +67,7 @@ def test_valid_amounts_are_read(text: bytes, currency: str, minor: int | None) -
         (b"9" * 1025, "too long"),
     ],
 )
-def test_invalid_amounts_are_refused(text: bytes, problem: str) -> None:
+def test_invalid_amounts_are_rejected(text: bytes, problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         money.parse(text, "EUR")
 

@@ -247,7 +247,7 @@ def test_depth_is_not_breadth_nor_text(clicks: Decoder) -> None:
     assert len(activity.items) == 1000
 
 
-# -- what is refused
+# -- rejected records
 
 
 @pytest.mark.parametrize(
@@ -433,7 +433,7 @@ def test_an_amount_is_what_its_text_says(text: str, currency: str, source: Sourc
 
 
 def amount(text: str, currency: str) -> int | str | None:
-    """Return the amount that the money module reads from the text, or its reason for refusal."""
+    """Return the amount that the money module reads from the text, or its reason for rejection."""
     try:
         return money.parse(text.encode(), currency)
     except ValueError as error:

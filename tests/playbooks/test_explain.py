@@ -178,7 +178,7 @@ def test_drawing_has_no_overlapping_cards_or_lanes(rows: list[TransitionRow]) ->
         ),
     ],
 )
-def test_rules_without_effect_are_warned_of(tmp_path: Path, rows: list[str], warning: str | None) -> None:
+def test_rules_without_effect_give_warnings(tmp_path: Path, rows: list[str], warning: str | None) -> None:
     path = tmp_path / "p.yaml"
     path.write_text(small(*rows))
     result = lifecycle("validate", path)

@@ -95,7 +95,7 @@ def test_missing_playbook_is_reported_with_a_suggestion() -> None:
         playbooks.load("/nowhere/playbook.yaml")
 
 
-def test_oversized_playbook_is_refused_at_once() -> None:
+def test_oversized_playbook_is_rejected_at_once() -> None:
     for text, message in (
         ("x" * (MOST_CHARACTERS + 1), "at most"),
         ("[" * 10_000, "nested more than"),

@@ -171,7 +171,7 @@ pieces = st.sampled_from([*WORDS, *FUNCTIONS, *SYMBOLS.split(), "\n"]) | st.text
 @example("x" * 1_000_000)
 @example("now in " * 285)
 def test_any_text_is_a_rule_or_an_error(text: str) -> None:
-    refused(text)
+    assert_compiled_or_rejected_soon(text)
 
 
 @given(seeds, st.data())
@@ -181,11 +181,11 @@ def test_any_change_to_a_rule_gives_a_rule_or_an_error(seed: int, data: st.DataO
         start = data.draw(st.integers(0, len(text)))
         end = data.draw(st.integers(start, min(len(text), start + 5)))
         text = text[:start] + data.draw(pieces) + text[end:]
-    refused(text)
+    assert_compiled_or_rejected_soon(text)
 
 
-def refused(text: str) -> None:
-    """Assert that the text is compiled or refused soon, and that a compiled rule can be evaluated."""
+def assert_compiled_or_rejected_soon(text: str) -> None:
+    """Assert that the text is compiled or rejected soon, and that a compiled rule can be evaluated."""
     started = time.process_time()
     try:
         rule = compile_rule(text, VOCABULARY, None)

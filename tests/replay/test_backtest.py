@@ -38,7 +38,7 @@ def command(*args: str | Path, **environ: str) -> Result:
     return CliRunner().invoke(main, ["backtest", *map(str, args)], env=environ)
 
 
-# ------------------------------------------------------------------------------------------------------ what it counts
+# ------------------------------------------------------------------------------------------------------ counts
 
 
 def test_backtest_counts_the_outputs_of_a_replay(tmp_path: Path) -> None:
@@ -89,13 +89,13 @@ def test_population_is_counted_day_by_day(tmp_path: Path) -> None:
     assert date(found.days.start) == "1 Jan 2026"
 
 
-# ------------------------------------------------------------------------------------------------------- who differs
+# ------------------------------------------------------------------------------------------------------- differences
 
 
 def test_same_playbook_shows_no_differences() -> None:
     found = find(changed(), OLD)
     assert found.differences is not None
-    assert (found.differences.customers, found.differences.because) == (0, {})
+    assert (found.differences.customers, found.differences.by_reason) == (0, {})
     assert "Nobody would notice" in page(found)
 
 
@@ -111,10 +111,10 @@ def test_differences_name_customers_reasons_and_shifts(tmp_path: Path) -> None:
     assert found.differences is not None
     assert found.differences.customers == 2
     step = Series("abandonments", "cart abandoned", "step 1")
-    [(reason, because)] = found.differences.because.items()
+    [(reason, group)] = found.differences.by_reason.items()
     assert reason == Reason("earlier", step)
-    assert (because.count, sorted(because.examples)) == (2, [Customer("c-1", True), Customer("c-2", True)])
-    assert sorted(because.shifts) == [20 * MINUTE, 70 * MINUTE]  # 10:40 and 11:00; 10:40 and 11:50
+    assert (group.count, sorted(group.examples)) == (2, [Customer("c-1", True), Customer("c-2", True)])
+    assert sorted(group.shifts) == [20 * MINUTE, 70 * MINUTE]  # 10:40 and 11:00; 10:40 and 11:50
     shown = page(found)
     assert "2 of 3 customers (66.7%) would fare differently" in shown
     assert "cart abandoned step 1 comes earlier" in shown
@@ -130,15 +130,15 @@ def test_differences_name_customers_reasons_and_shifts(tmp_path: Path) -> None:
         (changed(("cart: {after: 60m", "cart: {after: 70m")), OLD, "later"),
     ],
 )
-def test_each_way_to_differ_has_its_reason(tmp_path: Path, new: Playbook, old: Playbook, how: str) -> None:
+def test_each_difference_has_its_reason(tmp_path: Path, new: Playbook, old: Playbook, how: str) -> None:
     clicks = write(tmp_path / "c.jsonl", event(1, "2026-01-01T10:00:00Z", product_id="p"))
     found = find(new, old, clicks, (), parse_time("2026-01-10T00:00:00Z"))
     assert found.differences is not None
-    assert [reason.how for reason in found.differences.because] == [how]
+    assert [reason.how for reason in found.differences.by_reason] == [how]
 
 
-moments = st.builds(DatedSeries, st.integers(0, 3), st.builds(Series, st.just("t"), st.sampled_from(("a", "b"))))
-outputs = st.tuples(st.sampled_from([Customer(name, known) for name in "xy" for known in (True, False)]), moments)
+dated_series = st.builds(DatedSeries, st.integers(0, 3), st.builds(Series, st.just("t"), st.sampled_from(("a", "b"))))
+outputs = st.tuples(st.sampled_from([Customer(name, known) for name in "xy" for known in (True, False)]), dated_series)
 
 
 @given(st.lists(st.tuples(st.lists(outputs, max_size=4), st.lists(outputs, max_size=4)), max_size=6))
@@ -147,33 +147,38 @@ def test_customers_differ_exactly_if_their_outputs_do(
 ) -> None:
     new, old = Collector(), Collector()
     comparison = Comparison(new, old)
-    told: list[Counter[tuple[Customer, DatedSeries]]] = [Counter(), Counter()]
+    emitted: list[Counter[tuple[Customer, DatedSeries]]] = [Counter(), Counter()]
     for step in steps:
-        for side, collector, made in zip(told, (new, old), step, strict=True):
+        for side, collector, made in zip(emitted, (new, old), step, strict=True):
             side.update(made)
             collector.new += made
         comparison.update()
     found = comparison.finish()
-    differ = {customer for one, other in (told, told[::-1]) for customer, _ in (one - other)}
+    differ = {customer for side, other in (emitted, emitted[::-1]) for customer, _ in (side - other)}
     assert found.customers == len(differ)
-    assert sum(because.count for because in found.because.values()) + found.not_kept == len(differ)
-    assert {customer for because in found.because.values() for customer in because.examples} <= differ
+    assert sum(group.count for group in found.by_reason.values()) + found.not_kept == len(differ)
+    assert {customer for group in found.by_reason.values() for customer in group.examples} <= differ
     for customer in differ:  # the first difference of a customer is reported
-        first = min(moment for one, other in (told, told[::-1]) for who, moment in (one - other) if who == customer)
-        assert any(reason.series == first.series for reason in found.because)
+        first = min(
+            dated
+            for side, other in (emitted, emitted[::-1])
+            for differing, dated in (side - other)
+            if differing == customer
+        )
+        assert any(reason.series == first.series for reason in found.by_reason)
 
 
-def test_bounds_on_what_is_kept_change_no_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bounds_on_kept_differences_change_no_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clicks = write(
         tmp_path / "c.jsonl",
         *(event(n, "2026-01-01T10:00:00Z", customer=f"c-{n}", product_id="p") for n in range(20)),
     )
     monkeypatch.setattr(comparison, "DETAILED_CUSTOMERS", 3)
-    monkeypatch.setattr(comparison, "DETAILED_MOMENTS", 2)
+    monkeypatch.setattr(comparison, "DETAILED_OUTPUTS", 2)
     found = find(QUICKER, OLD, clicks, (), parse_time("2026-01-10T00:00:00Z"))
     assert found.differences is not None
     assert (found.differences.customers, found.differences.not_kept) == (20, 17)
-    assert [(reason.how, because.count) for reason, because in found.differences.because.items()] == [("earlier", 3)]
+    assert [(reason.how, group.count) for reason, group in found.differences.by_reason.items()] == [("earlier", 3)]
     assert "and 17 customers for other reasons" in page(found)
 
 
@@ -194,20 +199,20 @@ def test_report_escapes_texts_and_shows_no_personal_data(tmp_path: Path) -> None
     assert "<i>evil" not in shown
     for word in ("secret", "someone@", "product-7", "books", "session-9", "cart-3"):
         assert word not in shown
-    assert not re.search(r"(src|href)=|url\(|@import", shown)  # it needs nothing else
+    assert not re.search(r"(src|href)=|url\(|@import", shown)  # the page loads nothing
 
 
 def test_the_same_history_gives_the_same_report() -> None:
     assert page(find(QUICKER, OLD)) == page(find(QUICKER, OLD))
 
 
-def test_one_playbook_alone_has_a_report_too() -> None:
+def test_report_of_a_single_playbook_is_written() -> None:
     shown = page(find(OLD))
     assert "<h1>ecommerce v1, tried on history</h1>" in shown
     assert "fares differently" not in shown
 
 
-def test_backtest_of_no_events_has_a_report(tmp_path: Path) -> None:
+def test_report_of_an_empty_history_is_written(tmp_path: Path) -> None:
     empty = write(tmp_path / "c.jsonl")
     found = find(QUICKER, OLD, empty, (), None)
     assert "Nobody would notice" in page(found)
@@ -246,7 +251,7 @@ def test_command_writes_a_report_and_prints_a_summary(tmp_path: Path) -> None:
     result = command(*args, "--out", out, "--now", "2026-11-21T12:00:00Z", "--until", "2027-03-15T00:00:00Z")
     assert result.exit_code == 0, result.output
     assert out.read_text().startswith("<!doctype html>")
-    assert re.search(r"^who differs +[1-9][0-9]*  customers$", result.output, re.MULTILINE)
+    assert re.search(r"^differences +[1-9][0-9]*  customers$", result.output, re.MULTILINE)
     assert f"written to    {out}" in result.output
     assert [path.name for path in out.parent.iterdir()] == ["r.html"]
 
@@ -265,7 +270,7 @@ def test_command_writes_a_report_and_prints_a_summary(tmp_path: Path) -> None:
         (["--playbook", "ecommerce", "--orders", str(ORDERS), "--out", "/proc/no/r.html"], "cannot be written"),
     ],
 )
-def test_a_mistake_is_one_sentence(args: list[str], said: str) -> None:
+def test_mistake_is_reported_in_one_sentence(args: list[str], said: str) -> None:
     result = command(*args)
     assert (result.exit_code, result.output.count("\n")) == (2, 1)
     assert result.output.startswith("lifecycle: ")

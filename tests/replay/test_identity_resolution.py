@@ -17,19 +17,19 @@ from streams.settings import Settings
 from tests.support.shop_events import DAY, half_known, in_order, shop
 
 NOON = 1_763_719_200_000
-LINKING = Settings(identity_resolution=True)
+RESOLVING = Settings(identity_resolution=True)
 
 
 def files(tmp_path: Path) -> tuple[Path, Path]:
     """Write a shop with partly identified customers."""
     events = half_known(5, in_order(*shop(seed=5, customers=30, events=1_500, end=NOON)))
     paths = tmp_path / "clicks.jsonl", tmp_path / "orders.jsonl"
-    for path, of in zip(paths, (False, True), strict=True):
-        path.write_text("".join(json.dumps(event) + "\n" for event in events if ("order_id" in event) is of))
+    for path, is_order in zip(paths, (False, True), strict=True):
+        path.write_text("".join(json.dumps(event) + "\n" for event in events if ("order_id" in event) is is_order))
     return paths
 
 
-def replay(tmp_path: Path, name: str = "out", settings: Settings = LINKING) -> dict[str, list[str]]:
+def replay(tmp_path: Path, name: str = "out", settings: Settings = RESOLVING) -> dict[str, list[str]]:
     clicks, orders = files(tmp_path)
     out = tmp_path / name
     runner.run(settings, clickstream=[clicks], orders=[orders], out=out, until=NOON + DAY, now=NOON)
@@ -37,11 +37,11 @@ def replay(tmp_path: Path, name: str = "out", settings: Settings = LINKING) -> d
 
 
 def test_replay_links_devices_to_customers_and_loses_no_event(tmp_path: Path) -> None:
-    found, apart = replay(tmp_path), replay(tmp_path, "apart", Settings())
+    found, unresolved = replay(tmp_path), replay(tmp_path, "unresolved", Settings())
     assert len(found["identities.jsonl"]) > 20
-    assert apart["identities.jsonl"] == []
+    assert unresolved["identities.jsonl"] == []
     profiles = [json.loads(line) for line in found["profiles.jsonl"]]
-    before = [json.loads(line) for line in apart["profiles.jsonl"]]
+    before = [json.loads(line) for line in unresolved["profiles.jsonl"]]
     assert len(profiles) < len(before) - 20
     for name in ("orders", "product_views", "checkouts"):
         assert sum(profile[name] for profile in profiles) == sum(profile[name] for profile in before)
@@ -50,7 +50,7 @@ def test_replay_links_devices_to_customers_and_loses_no_event(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(("chunk", "commits"), [(1, 1), (300, 3), (1 << 20, 1000)])
-def test_chunks_and_commits_do_not_change_what_comes_out(
+def test_chunks_and_commits_do_not_change_the_outputs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int, commits: int
 ) -> None:
     expected = replay(tmp_path)
@@ -59,11 +59,11 @@ def test_chunks_and_commits_do_not_change_what_comes_out(
     assert replay(tmp_path, "other") == expected
 
 
-def test_a_backtest_counts_what_a_replay_makes(tmp_path: Path) -> None:
+def test_backtest_counts_the_outputs_of_a_replay_with_identity_resolution(tmp_path: Path) -> None:
     clicks, orders = files(tmp_path)
     page, until = tmp_path / "backtest.html", NOON + DAY
-    playbook = deployment.load_playbook(LINKING)
-    backtest.over_files(LINKING, playbook, None, page, clickstream=[clicks], orders=[orders], until=until, now=NOON)
+    playbook = deployment.load_playbook(RESOLVING)
+    backtest.over_files(RESOLVING, playbook, None, page, clickstream=[clicks], orders=[orders], until=until, now=NOON)
     linked = len(replay(tmp_path)["identities.jsonl"])
     assert f"{linked}" in page.read_text()
 
@@ -86,7 +86,7 @@ scenarios:
       - wait: 30m
       - expect:
           - {abandoned: browse, customer_id: ada, identified: true}
-  - name: who signs in on somebody's device takes nothing from them
+  - name: a customer who signs in on another customer's device takes nothing from its owner
     only: [identities, stages]
     steps:
       - {type: page_viewed, anonymous_id: tablet, customer_id: ada}
@@ -96,14 +96,14 @@ scenarios:
           - {stage: visitor, customer_id: ada}
           - {type: switched, customer_id: bob, anonymous_id: tablet, previous_customer_id: ada}
           - {stage: visitor, customer_id: bob}
-  - name: who buys what somebody's device has shown is not on it, and is told so
+  - name: a customer who buys the cart of another customer's device is refused the device
     only: [refused]
     steps:
       - {type: page_viewed, anonymous_id: tablet, customer_id: ada}
       - {type: product_added, anonymous_id: tablet, product_id: lamp, price: 79, cart_id: cart-7, after: 1m}
       - {type: order_completed, customer_id: bob, total: 79, cart_id: cart-7, after: 10m}
       - expect:
-          - {refused: invalid_field}
+          - {rejected: invalid_field}
       - {type: order_completed, customer_id: bob, order_id: o-1, total: 79, cart_id: cart-7}
       - expect:
           - {type: refused, customer_id: bob, anonymous_id: tablet, owner_customer_id: ada, at: 11m}
@@ -111,10 +111,10 @@ scenarios:
 
 
 def test_scenario_can_fill_a_cart_on_a_device_and_buy_it_as_a_customer(tmp_path: Path) -> None:
-    path = tmp_path / "who.scenarios.yaml"
+    path = tmp_path / "devices.scenarios.yaml"
     path.write_text(STORY)
-    told = [run(each, playbooks.load(), LINKING) for each in scenario_file.load(path).scenarios]
-    assert told == [None] * 3
+    failures = [run(scenario, playbooks.load(), RESOLVING) for scenario in scenario_file.load(path).scenarios]
+    assert failures == [None] * 3
     result = CliRunner().invoke(main, ["test", str(path)], env={"LIFECYCLE_IDENTITY_RESOLUTION": "on"})
     assert result.exit_code == 0, result.output  # the command also knows the words of `only`
     path.write_text(STORY.replace("owner_customer_id: ada", "owner_customer_id: eve"))
@@ -125,20 +125,20 @@ def test_scenario_can_fill_a_cart_on_a_device_and_buy_it_as_a_customer(tmp_path:
 LATER = """\
 playbook: ecommerce
 scenarios:
-  - name: on a phone that was hers
+  - name: a customer browses on a phone on which she signed in before
     only: [abandonments]
     steps:
       - {type: page_viewed, anonymous_id: phone, customer_id: ada}
       - {type: product_viewed, anonymous_id: phone, product_id: mug, after: 3h}
       - wait: 30m
-      - expect: [{abandoned: browse, customer_id: WHOSE}]
+      - expect: [{abandoned: browse, customer_id: OWNER}]
 """
 
 
-@pytest.mark.parametrize(("expiry", "whose"), [("400d", "ada"), ("2h", "phone")])
-def test_device_expiry_setting_applies_to_replays(tmp_path: Path, expiry: str, whose: str) -> None:
+@pytest.mark.parametrize(("expiry", "owner"), [("400d", "ada"), ("2h", "phone")])
+def test_device_expiry_setting_applies_to_replays(tmp_path: Path, expiry: str, owner: str) -> None:
     path = tmp_path / "later.scenarios.yaml"
-    path.write_text(LATER.replace("WHOSE", whose))
+    path.write_text(LATER.replace("OWNER", owner))
     env = {"LIFECYCLE_IDENTITY_RESOLUTION": "on", "LIFECYCLE_DEVICE_EXPIRY": expiry}
     result = CliRunner().invoke(main, ["test", str(path)], env=env)
     assert result.exit_code == 0, result.output

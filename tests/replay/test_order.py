@@ -20,7 +20,7 @@ from tests.support.shop_events import DAY, half_known, in_order, shop
 
 NOON = 1_763_719_200_000
 LATENESS = 600_000
-"""As much as two hundred events take here, each of somebody who has others near it."""
+"""ms. About two hundred events lie within it here, and each customer has several of them."""
 SETTINGS = {"lateness": LATENESS, "emit_after": "always"}
 
 
@@ -37,13 +37,13 @@ def close(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def disordered(events: list[dict[str, Any]], seed: int = 1) -> list[dict[str, Any]]:
     rng = random.Random(seed)
     delayed = [(event["occurred_at"] + rng.randrange(LATENESS), n, event) for n, event in enumerate(events)]
-    return [event for _, _, event in sorted(delayed, key=lambda of: of[:2])]
+    return [event for _, _, event in sorted(delayed, key=lambda entry: entry[:2])]
 
 
 def replay(out: Path, events: list[dict[str, Any]], **settings: Any) -> dict[str, list[str]]:
     paths = out.with_suffix(".clicks"), out.with_suffix(".orders")
-    for path, of in zip(paths, (False, True), strict=True):
-        path.write_text("".join(json.dumps(event) + "\n" for event in events if ("order_id" in event) is of))
+    for path, is_order in zip(paths, (False, True), strict=True):
+        path.write_text("".join(json.dumps(event) + "\n" for event in events if ("order_id" in event) is is_order))
     settings = {**SETTINGS, **settings}
     runner.run(
         Settings(**settings), clickstream=[paths[0]], orders=[paths[1]], out=out, until=NOON + DAY, now=NOON + DAY
@@ -56,9 +56,9 @@ def test_order_of_a_log_makes_no_difference_with_event_time_ordering(tmp_path: P
     events = close(history())
     in_time = replay(tmp_path / "sorted", events, identity_resolution=identity_resolution)
     event_time_ordering = {"identity_resolution": identity_resolution, "ordering": "event_time"}
-    assert replay(tmp_path / "held", events, **event_time_ordering) == in_time
+    assert replay(tmp_path / "in-order", events, **event_time_ordering) == in_time
     assert replay(tmp_path / "disordered", disordered(events), **event_time_ordering) == in_time
-    assert replay(tmp_path / "otherwise", disordered(events, 2), **event_time_ordering) == in_time
+    assert replay(tmp_path / "disordered-2", disordered(events, 2), **event_time_ordering) == in_time
     assert replay(tmp_path / "arrival", disordered(events), identity_resolution=identity_resolution) != in_time
     assert len(in_time["stage-changes.jsonl"]) > 50
 
@@ -85,18 +85,18 @@ STORY = """\
 playbook: ecommerce
 only: [stages]
 scenarios:
-  - name: what comes first was last
+  - name: the event that arrives first occurred last
     steps:
       - {type: product_added, product_id: lamp, price: 79}
       - {type: page_viewed, ago: 5s}
       - expect:
 %s
 """
-HELD = """\
+IN_EVENT_TIME = """\
           - {stage: visitor, cause: {event_type: page_viewed}}
           - {stage: prospect, cause: {event_type: product_added}}
 """
-AT_ONCE = """\
+IN_ARRIVAL = """\
           - {stage: visitor, cause: {event_type: product_added}}
           - {stage: prospect, cause: {event_type: product_added}}
 """
@@ -104,7 +104,10 @@ AT_ONCE = """\
 
 def test_scenario_steps_apply_in_the_order_of_their_times(tmp_path: Path) -> None:
     path = tmp_path / "order.scenarios.yaml"
-    for ordering, expected, other in (("event_time", HELD, AT_ONCE), ("arrival", AT_ONCE, HELD)):
+    for ordering, expected, other in (
+        ("event_time", IN_EVENT_TIME, IN_ARRIVAL),
+        ("arrival", IN_ARRIVAL, IN_EVENT_TIME),
+    ):
         for expectation, fails in ((expected, False), (other, True)):
             path.write_text(STORY % expectation)
             (scenario,) = scenario_file.load(path).scenarios

@@ -61,10 +61,10 @@ def view(number: int, at: str, customer: str = "c-1") -> dict[str, Any]:
     return {"event_id": f"e-{number}", "type": "product_viewed", "occurred_at": at, "customer_id": customer}
 
 
-# ---------------------------------------------------------------------------------------------------- what comes out
+# ---------------------------------------------------------------------------------------------------- the outputs
 
 
-def test_the_files_are_as_they_were(tmp_path: Path) -> None:
+def test_replay_writes_exactly_the_expected_files(tmp_path: Path) -> None:
     assert replay(tmp_path) == expected()
 
 
@@ -129,7 +129,7 @@ def test_dead_letters_have_place_reason_and_record(tmp_path: Path) -> None:
     assert "value_base64" in letters[3]
 
 
-def test_profiles_are_those_of_the_living_by_id(tmp_path: Path) -> None:
+def test_profiles_are_those_that_are_not_forgotten_by_id(tmp_path: Path) -> None:
     profiles = documents(replay(tmp_path)["profiles.jsonl"])
     assert [(profile["customer_id"], profile["stage"], profile["orders"]) for profile in profiles] == [
         ("c-1", "at_risk", 1),
@@ -141,7 +141,7 @@ def test_profiles_are_those_of_the_living_by_id(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------ same input, same output
 
 
-def test_the_present_is_not_in_the_output(tmp_path: Path) -> None:
+def test_outputs_do_not_depend_on_the_present_time(tmp_path: Path) -> None:
     assert replay(tmp_path, now=NOW + 86_400_000) == expected()
 
 
@@ -152,7 +152,7 @@ def test_gzip_files_give_the_same_outputs(tmp_path: Path) -> None:
     assert replay(tmp_path / "out", zipped[:1], zipped[1:]) == expected()
 
 
-def test_several_files_of_a_role_are_one_after_the_other(tmp_path: Path) -> None:
+def test_several_files_of_a_role_are_read_in_turn(tmp_path: Path) -> None:
     content = CLICKS.read_bytes().splitlines(keepends=True)
     parts = [tmp_path / "1.jsonl", tmp_path / "2.jsonl"]
     parts[0].write_bytes(b"".join(content[:5]))
@@ -186,12 +186,12 @@ def test_without_until_time_ends_at_the_last_event_less_lateness(tmp_path: Path)
     assert abandoned("2026-11-20T10:30:10.000Z") == 1
 
 
-def test_a_rejected_event_does_not_move_the_end(tmp_path: Path) -> None:
+def test_a_rejected_event_does_not_move_the_end_of_time(tmp_path: Path) -> None:
     clicks = write(tmp_path / "c.jsonl", view(1, "2026-11-20T10:00:00Z"), view(2, "2026-11-21T13:00:00Z", "c-2"))
     assert replay(tmp_path / "out", [clicks], [], None)["abandonments.jsonl"] == b""
 
 
-def test_until_is_exact(tmp_path: Path) -> None:
+def test_deadline_at_until_fires_and_a_later_one_does_not(tmp_path: Path) -> None:
     clicks = write(tmp_path / "c.jsonl", view(1, "2026-11-20T10:00:00Z"))
     due = parse_time("2026-11-20T10:30:00Z")
     assert replay(tmp_path / "out", [clicks], [], due - 1)["abandonments.jsonl"] == b""
@@ -206,7 +206,7 @@ def test_events_after_until_are_not_read(tmp_path: Path, capsys: pytest.CaptureF
     assert "not read       6 after --until" in summary
 
 
-def test_role_without_files_blocks_nothing(tmp_path: Path) -> None:
+def test_source_without_files_blocks_nothing(tmp_path: Path) -> None:
     changes = documents(replay(tmp_path, [], [ORDERS], None)["stage-changes.jsonl"])
     assert [change["customer_id"] for change in changes] == ["c-1", "c-1", "c-3", "c-3", "c-3"]
 
@@ -219,7 +219,7 @@ def test_empty_files_give_empty_files(tmp_path: Path) -> None:
 # --------------------------------------------------------------------------------------------------- reading ahead
 
 
-def test_an_order_prevents_what_it_prevents_however_the_files_are_read(
+def test_order_prevents_an_abandonment_however_the_files_are_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(input_files, "CHUNK", 1)
@@ -259,7 +259,7 @@ def test_unreadable_input_is_reported_in_a_sentence(tmp_path: Path) -> None:
             replay(tmp_path / "out", [CLICKS], [ORDERS, path])
 
 
-def test_a_broken_run_leaves_the_files_of_the_last_one(tmp_path: Path) -> None:
+def test_a_failed_run_leaves_the_files_of_the_last_one(tmp_path: Path) -> None:
     out = tmp_path / "out"
     replay(out)
     with pytest.raises(UserError):
@@ -287,9 +287,7 @@ def test_a_pipe_can_be_replayed(tmp_path: Path) -> None:
 # --------------------------------------------------------------------------------------------------------- summary
 
 
-def test_the_summary_counts_and_nothing_else_is_shown_without_a_terminal(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_only_the_summary_is_shown_without_a_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     replay(tmp_path)
     captured = capsys.readouterr()
     assert captured.err == ""

@@ -43,7 +43,7 @@ def load_one(path: Path) -> Scenario:
     return found
 
 
-# ------------------------------------------------------------------------------------------------ the shipped ones
+# ------------------------------------------------------------------------------------------------ shipped scenarios
 
 
 def test_the_shipped_scenarios_pass() -> None:
@@ -54,27 +54,27 @@ def test_the_shipped_scenarios_pass() -> None:
 
 def test_every_row_of_the_shipped_playbooks_has_a_scenario(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows are identified by the stages left and entered in the outputs."""
-    seen: list[Document] = []
-    saw = scenario_run._ScenarioRun._keep
+    outputs: list[Document] = []
+    keep = scenario_run._ScenarioRun._keep
 
     def note(play: scenario_run._ScenarioRun, output: Document) -> None:
-        seen.append(output)
-        saw(play, output)
+        outputs.append(output)
+        keep(play, output)
 
     monkeypatch.setattr(scenario_run._ScenarioRun, "_keep", note)
     find = scenario_command.playbook_of(Settings())
     for path in scenario_file.find([SHIPPED]):
         file = scenario_file.load(path)
-        for each in file.scenarios:
-            assert run(each, find(file), Settings()) is None
-    moves = {(output.get("track"), output.get("from_stage"), output.get("to_stage")) for output in seen}
+        for scenario in file.scenarios:
+            assert run(scenario, find(file), Settings()) is None
+    moves = {(output.get("track"), output.get("from_stage"), output.get("to_stage")) for output in outputs}
     for name in playbooks.SHIPPED:
         for track in playbooks.load(name).tracks:
             for row in rows_of(track):
                 assert any((track.name, source, row.target) in moves for source in row.sources), (name, track.name, row)
-    kinds = {f"{output['type']} {output.get('kind')} {output.get('reason')}" for output in seen}
+    kinds = {f"{output['type']} {output.get('kind')} {output.get('reason')}" for output in outputs}
     for kind in ("abandoned browse", "abandoned cart", "abandoned checkout", "recovered cart", "expired cart"):
-        assert any(each.startswith(kind) for each in kinds), kind
+        assert any(found.startswith(kind) for found in kinds), kind
     assert {"retracted cart late_order", "retracted cart late_activity"} <= kinds
 
 
@@ -98,11 +98,11 @@ def test_scenario_examples_of_the_page_give_the_output_shown(tmp_path: Path, mon
     ]
 
 
-# -------------------------------------------------------------------------------------------------- what may fail
+# -------------------------------------------------------------------------------------------------- failures
 
 
 @pytest.mark.parametrize(
-    ("steps", "said"),
+    ("steps", "sentence"),
     [
         (
             [CART, "{wait: 1h}", "expect: []"],
@@ -115,13 +115,13 @@ def test_scenario_examples_of_the_page_give_the_output_shown(tmp_path: Path, mon
         ([CART, "{wait: 1h}", "expect: [{abandoned: cart, identified: 1}]"], "identified: true, not 1"),
         ([CART, "{wait: 1h}", "expect: [{abandoned: cart, items: []}]"], "items: [{"),
         ([CART, "{wait: 1h}", 'expect: [{abandoned: cart, items: [{price: "7.00"}]}]'], 'price: "79.00", not "7.00"'),
-        (["{type: order_completed}", "expect: []"], "refused: invalid_field"),
+        (["{type: order_completed}", "expect: []"], "rejected: invalid_field"),
     ],
 )
-def test_scenario_that_differs_fails_with_the_difference(tmp_path: Path, steps: list[str], said: str) -> None:
+def test_scenario_that_differs_fails_with_the_difference(tmp_path: Path, steps: list[str], sentence: str) -> None:
     result = lifecycle_test(write(tmp_path, *steps))
     assert result.exit_code == 1
-    assert said in result.output
+    assert sentence in result.output
     assert "0 passed, 1 failed" in result.output
 
 
@@ -130,10 +130,10 @@ def test_order_of_expected_outputs_matters(tmp_path: Path) -> None:
     assert run(load_one(write(tmp_path, *steps)), default_playbook(), Settings()) is not None
 
 
-def test_events_after_a_refused_one_go_on(tmp_path: Path) -> None:
+def test_events_after_a_rejected_one_are_applied(tmp_path: Path) -> None:
     steps = [
         "{type: order_completed}",
-        "expect: [{refused: invalid_field}]",
+        "expect: [{rejected: invalid_field}]",
         CART,
         "{wait: 1h}",
         "expect: [{abandoned: cart}]",
@@ -141,18 +141,18 @@ def test_events_after_a_refused_one_go_on(tmp_path: Path) -> None:
     assert run(load_one(write(tmp_path, *steps)), default_playbook(), Settings()) is None
 
 
-def test_a_clock_that_is_ahead_is_refused(tmp_path: Path) -> None:
-    steps = ["{type: page_viewed, occurred_at: 2026-01-01T00:06:00Z}", "expect: [{refused: clock_skew}]"]
+def test_event_ahead_of_the_clock_is_refused(tmp_path: Path) -> None:
+    steps = ["{type: page_viewed, occurred_at: 2026-01-01T00:06:00Z}", "expect: [{rejected: clock_skew}]"]
     assert run(load_one(write(tmp_path, *steps)), default_playbook(), Settings()) is None
 
 
-def test_the_customers_of_a_wait_come_in_order_of_time(tmp_path: Path) -> None:
+def test_outputs_during_a_wait_come_in_order_of_time(tmp_path: Path) -> None:
     steps = [
         "{type: product_added, customer_id: b, product_id: p}",
         "{type: product_added, customer_id: a, product_id: p, after: 1m}",
         "{wait: 2d}",
         "expect: ["
-        + ", ".join(f"{{abandoned: cart, step: {step}, customer_id: {who}}}" for step in (1, 2) for who in "ba")
+        + ", ".join(f"{{abandoned: cart, step: {step}, customer_id: {id_}}}" for step in (1, 2) for id_ in "ba")
         + "]",
     ]
     assert run(load_one(write(tmp_path, *steps)), default_playbook(), Settings()) is None
@@ -168,7 +168,7 @@ def test_numbers_and_booleans_are_compared_by_value_and_type() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "sentence"),
     [
         ("", "1: a file of scenarios is a mapping"),
         ("# nothing yet\n", "1: a file of scenarios is a mapping"),
@@ -192,13 +192,13 @@ def test_numbers_and_booleans_are_compared_by_value_and_type() -> None:
         ("[" * 100_000, "1: this is nested more than 20 deep"),
     ],
 )  # fmt: skip
-def test_mistake_in_a_scenario_is_reported_with_its_line(tmp_path: Path, text: str, said: str) -> None:
+def test_mistake_in_a_scenario_is_reported_with_its_line(tmp_path: Path, text: str, sentence: str) -> None:
     path = tmp_path / "a.scenarios.yaml"
     path.write_text(text)
     result = lifecycle_test(path)
     assert result.exit_code == 2
     assert result.output.startswith(f"lifecycle: {path}:")
-    assert said in result.output
+    assert sentence in result.output
     assert result.output.count("\n") == 1
 
 

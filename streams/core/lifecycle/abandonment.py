@@ -287,7 +287,7 @@ class Abandonments:
 
     @staticmethod
     def close_episode(profile: Profile, episode: Episode, order_at: int) -> None:
-        """Close the episode by an order; if something newer than the order happened in it, only that remains of it."""
+        """Close the episode by an order; if it has newer content than the order, only that remains."""
         cart = profile.cart.now
         shown = [line.at for line in (*episode.views.values(), *cart.lines.values())]
         if cart.checkout_at is not None:
@@ -301,7 +301,7 @@ class Abandonments:
             episode.newest = max([episode.newest, *newer])
 
     def late_activity(self, profile: Profile, at: int, outputs: list[Output]) -> None:
-        """Retract the latest abandonment if activity at `at` should have put it off, and schedule step 1 again."""
+        """Retract the latest abandonment if activity at `at` should have postponed it, and schedule step 1 again."""
         latest = profile.latest
         if latest is None or not latest.open or not latest.step1_activity_at < at < latest.step1_at:
             return

@@ -44,7 +44,7 @@ PASSIVE_CHANNELS: Final = frozenset({"pos", "retail", "subscription", "marketpla
 def replacement_of(ended: Profile) -> Profile:
     """Return an empty profile that takes the place of `ended`.
 
-    It keeps which records were applied to `ended`, the outputs that still wait to be sent, and the time of the erasure.
+    It keeps the applied offsets of `ended`, the outputs that still wait to be sent, and the time of the erasure.
     """
     profile = Profile(ended.customer, ended.identified)
     profile.applied, profile.of_upstreams, profile.offset_gaps = ended.applied, ended.of_upstreams, ended.offset_gaps
@@ -152,9 +152,9 @@ class Lifecycle:
     def fire(self, profile: Profile, outputs: list[Output], counts: EngineCounters) -> None:
         """Fire the profile's earliest deadline; there must be one.
 
-        A profile last worked on under another playbook only adopts this one; a deadline that this one has as well fires
-        next. A deadline that the present policy does not know is dropped. A forgotten profile is in no stage and has no
-        deadline; the caller must delete it.
+        A profile that was last processed under another playbook only adopts this one; if the deadline exists under this
+        one too, the next call fires it. A deadline that the present policy does not have is dropped. A forgotten
+        profile is in no stage and has no deadline; the caller must delete it.
         """
         due, since = profile.next_deadline, len(outputs)
         assert due is not None
@@ -182,8 +182,8 @@ class Lifecycle:
         """End this anonymous profile, because identity resolution at `at` (ms) found it to be customer `into`'s.
 
         Its deadlines up to `at` must have been fired, and it must have been packed: the packed copy goes to `into`.
-        Afterwards it is in no stage, as before its first event, and keeps only what was applied to it and the outputs
-        that still wait to be sent.
+        Afterwards it is in no stage, as before its first event, and keeps only its applied offsets and the outputs that
+        still wait to be sent.
         """
         if self._stages.has_other_playbook(profile):
             self._stages.adopt_playbook(profile, at, outputs)
@@ -207,9 +207,9 @@ class Lifecycle:
         if profile.stage is not None and self._stages.has_other_playbook(profile):
             self._stages.adopt_playbook(profile, at, outputs)
         since = len(outputs)
-        news = self._merging.merge(profile, moved, device, at, outputs, counts)
+        merged = self._merging.merge(profile, moved, device, at, outputs, counts)
         cause = Cause(kind="merge", merged=(device,))
-        self._stages.after_merge(profile, news.active, news.orders, at, cause, outputs)
+        self._stages.after_merge(profile, merged.active, merged.orders, at, cause, outputs)
         if self._triggers is not None:
             self._triggers.after_merge(profile, moved, device, at, outputs, since, counts)
         trim(profile, self._largest, counts)
@@ -220,7 +220,7 @@ class Lifecycle:
     def erase(self, profile: Profile, request: Erasure, outputs: list[Output]) -> Profile:
         """End the profile on an erasure request, and return the empty profile that takes its place.
 
-        The returned profile keeps only what was applied. The caller must delete it as it deletes a forgotten one.
+        The returned profile is made by `replacement_of`. The caller must delete it as it deletes a forgotten one.
         """
         if profile.stage is not None:
             if self._stages.has_other_playbook(profile):

@@ -25,7 +25,7 @@ KEPT_ON_RESET: Final = frozenset({
     "customer", "identified", "dirty", "commit", "pending", "alias",
     "applied_clicks", "applied_orders", "applied_forwarded", "of_upstreams", "offset_gaps", "erased_at",
 })  # fmt: skip
-"""Fields that are not about the customer but about the progress of the record."""
+"""Fields that describe the progress of the record, and not the customer."""
 
 
 def reset(profile: Profile) -> None:
@@ -37,7 +37,7 @@ def reset(profile: Profile) -> None:
 
 
 class MergeResult:
-    """The news that a merge brings to the customer's profile."""
+    """Facts of the moved profile that are new to the customer's, for the rules of stages."""
 
     def __init__(self, active: bool, orders: int) -> None:
         self.active = active
@@ -155,13 +155,13 @@ class ProfileMerger:
 
     # -- abandonments
 
-    def _judge(self, of: Profile, other: Profile, at: int) -> _Judgment | None:
-        """Return the consequences of `other` for the latest abandonment of `of`; None if that is closed."""
-        latest = of.latest
+    def _judge(self, judged: Profile, other: Profile, at: int) -> _Judgment | None:
+        """Return the consequences of `other` for the latest abandonment of `judged`; None if that is closed."""
+        latest = judged.latest
         if latest is None or not latest.open:
             return None
         judgment = _Judgment()
-        judgment.was_active = self._was_active(latest, of, other, at)
+        judgment.was_active = self._was_active(latest, judged, other, at)
         for order_id, order in sorted(other.order_book.items(), key=lambda entry: (entry[1].at, entry[0])):
             if not order.counts:
                 continue
@@ -171,11 +171,11 @@ class ProfileMerger:
                 judgment.order_id, judgment.order = order_id, order
         return judgment
 
-    def _was_active(self, latest: OpenAbandonment, of: Profile, other: Profile, at: int) -> bool:
+    def _was_active(self, latest: OpenAbandonment, judged: Profile, other: Profile, at: int) -> bool:
         """Return True if activity in `other` would have prevented step 1.
 
-        That is so if `other` was active while `of` waited for step 1, unless step 1 would have come due a little later
-        all the same: before anything else happened and before the merge at `at`.
+        That is so if `other` was active while `judged` waited for step 1, unless step 1 would still have come due a
+        little later: before anything else happened and before the merge at `at`.
         """
         since, until = latest.step1_activity_at, latest.step1_at
         last, upcoming, window = since, at, until - since
@@ -190,7 +190,7 @@ class ProfileMerger:
                     return True
             else:
                 last = max(last, end)
-        for start, _ in sessions.spans(of.sessions):
+        for start, _ in sessions.spans(judged.sessions):
             if start >= until:
                 upcoming = min(upcoming, start)
         return last > since and last + window > upcoming
@@ -213,7 +213,7 @@ class ProfileMerger:
         if other is not None and (latest is None or self._prevails(other, latest)):
             latest, other, episode_of_latest = other, latest, moved.episode
         if latest is not None and latest.open and other is not None and other.open:
-            self._take_back(profile, other, at, outputs, counts)
+            self._retract(profile, other, at, outputs, counts)
         goes_on = latest is not None and latest.open and episode_of_latest is not None and episode_of_latest.abandoned
         profile.latest = latest
         rest = self._after_orders(profile, profile.episode)
@@ -226,7 +226,7 @@ class ProfileMerger:
             profile.awaits_step1 = False
 
     def _after_orders(self, profile: Profile, episode: Episode | None) -> Episode | None:
-        """Return what the customer's orders, which are all known by now, leave of an episode; None if nothing."""
+        """Return the rest of an episode after the customer's orders, which are all known by now; None: nothing."""
         ordered = [bought.at for bought in profile.cart.bought]
         if profile.last_order_at is not None:
             ordered.append(profile.last_order_at)
@@ -241,8 +241,8 @@ class ProfileMerger:
     def _prevails(self, one: OpenAbandonment, other: OpenAbandonment) -> bool:
         """Return True if `one`, not `other`, is the customer's latest abandonment.
 
-        An open one prevails over a closed one. Of two open ones, the one prevails that would have if both had been the
-        same customer's from the start. Of two closed ones, the later one prevails.
+        An open one prevails over a closed one. Otherwise the later one prevails, unless both are open and it would only
+        have continued the earlier one, had both been of one customer from the start.
         """
         if one.open is not other.open:
             return one.open
@@ -254,7 +254,7 @@ class ProfileMerger:
     def _apply_judgment(
         self,
         profile: Profile,
-        of: Profile,
+        judged: Profile,
         latest: OpenAbandonment,
         judgment: _Judgment,
         at: int,
@@ -264,8 +264,8 @@ class ProfileMerger:
         if judgment.bought_before or judgment.was_active:
             if judgment.was_active:
                 profile.awaits_step1 = True
-                of.episode = self._merge_episodes(latest.episode, of.episode, counts)
-            self._take_back(profile, latest, at, outputs, counts)
+                judged.episode = self._merge_episodes(latest.episode, judged.episode, counts)
+            self._retract(profile, latest, at, outputs, counts)
         elif judgment.order is not None:
             order = judgment.order
             in_time = order.at <= latest.step_at + self._policy.recovery_window
@@ -275,7 +275,7 @@ class ProfileMerger:
                 self._abandonments.recover(profile, latest, judgment.order_id, order, how, outputs)
             set_closed(latest)
 
-    def _take_back(
+    def _retract(
         self,
         profile: Profile,
         latest: OpenAbandonment,

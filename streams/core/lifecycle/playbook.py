@@ -23,7 +23,7 @@ class Playbook(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str = "default"
     version: int = 0
-    """Raised with each change of the definition. Profiles carry the version that they were last worked on under."""
+    """Raised with each change of the definition. Profiles carry the version under which they were last processed."""
     digest: str = ""
     """Digest of the text. It distinguishes playbooks with the same name and version."""
     policy: Policy = Policy()
@@ -48,5 +48,5 @@ class Playbook(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def tag(self) -> int:
-        """Number that another text most probably does not have; 0 for a playbook without a text."""
+        """Number that most probably differs for another text; 0 for a playbook without a text."""
         return int(self.digest[:8] or "0", 16)

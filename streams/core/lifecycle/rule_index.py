@@ -70,13 +70,13 @@ class StateMachine:
         """Return True if it is a stage of the track."""
         return stage in self._stages
 
-    def next_after_event(self, m: EvalContext, stage: str | None, event: Event) -> Transition | None:
+    def next_after_event(self, context: EvalContext, stage: str | None, event: Event) -> Transition | None:
         """Return the first row that applies after an event, of those that the event can affect."""
         entry = None if stage is None else self._stages.get(stage)
         if entry is None:
             return None
         for row in entry.affected_by(event).rows:
-            if row.matches(m):
+            if row.matches(context):
                 return row
         return None
 
@@ -87,7 +87,7 @@ class StateMachine:
         entry = self._stages.get(stage)
         return entry is not None and bool(entry.affected_by(event).timed)
 
-    def next(self, m: EvalContext, stage: str | None, entered: tuple[str, ...]) -> Transition | None:
+    def next(self, context: EvalContext, stage: str | None, entered: tuple[str, ...]) -> Transition | None:
         """Return the first row that applies, without those that lead to a stage in `entered`.
 
         `entered`: the stages that this event or deadline has led to already.
@@ -96,34 +96,34 @@ class StateMachine:
         if entry is None:
             return None
         for row in entry.rows:
-            if row.target not in entered and row.matches(m):
+            if row.target not in entered and row.matches(context):
                 return row
         return None
 
-    def timeout_transition(self, m: EvalContext, stage: str | None, due: int) -> TimeoutTransition | None:
+    def timeout_transition(self, context: EvalContext, stage: str | None, due: int) -> TimeoutTransition | None:
         """Return the timeout transition of the stage that is due at `due`; None if none is."""
         entry = None if stage is None else self._stages.get(stage)
         if entry is None:
             return None
         for row in entry.timeouts:
-            if row.due(m) == due:
+            if row.due(context) == due:
                 return row
         return None
 
-    def timeout_due(self, m: EvalContext, stage: str | None) -> int | None:
+    def timeout_due(self, context: EvalContext, stage: str | None) -> int | None:
         """Return the time (ms) of the earliest timeout transition of the stage; None if it has none."""
         entry = None if stage is None else self._stages.get(stage)
         if entry is None:
             return None
         earliest: int | None = None
         for row in entry.timeouts:
-            due = row.due(m)
+            due = row.due(context)
             if due is not None and (earliest is None or due < earliest):
                 earliest = due
         return earliest
 
-    def next_change_at(self, m: EvalContext, stage: str | None, event: Event | None = None) -> int | None:
-        """Return the time (ms) after `m.at` at which time alone next changes a rule that leads out of the stage.
+    def next_change_at(self, context: EvalContext, stage: str | None, event: Event | None = None) -> int | None:
+        """Return the time (ms) after `context.at` at which time alone next changes a rule that leads out of the stage.
 
         None: never. With an event: only of the rules that it can affect.
         """
@@ -132,7 +132,7 @@ class StateMachine:
             return None
         earliest: int | None = None
         for row in entry.timed if event is None else entry.affected_by(event).timed:
-            at = row.rule.next_change_by_time(m)
+            at = row.rule.next_change_by_time(context)
             if at is not None and (earliest is None or at < earliest):
                 earliest = at
         return earliest

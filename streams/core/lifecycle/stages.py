@@ -62,18 +62,19 @@ class Stages:
             profile.tracks = [TrackState(machine.name) for machine in self._machines[1:]]
 
     def after_event(self, profile: Profile, event: Event, active: bool, outputs: list[Output]) -> None:
-        """Make the transitions that an event leads to, which is not the customer's first."""
-        m, affects_next_change = self._context, False
-        m.profile, m.event, m.active = profile, event, active
+        """Make the transitions that follow from an event that is not the customer's first."""
+        context, affects_next_change = self._context, False
+        context.profile, context.event, context.active = profile, event, active
         for track in range(self._track_count):
             machine, stage = self._machines[track], _stage(profile, track)
-            m.at = max(profile.last_seen_at, _entered_at(profile, track))
-            if machine.next_after_event(m, stage, event) is not None:
+            context.at = max(profile.last_seen_at, _entered_at(profile, track))
+            if machine.next_after_event(context, stage, event) is not None:
                 self._move(profile, event, active, False, 0, outputs)
                 return
             affects_next_change = affects_next_change or machine.affects_next_change(stage, event)
         if affects_next_change:
-            # Rules that the event does not affect change no sooner than `rules_due`: often the others are enough.
+            # Rules that the event does not affect change no sooner than `rules_due`: often only the affected ones are
+            # computed.
             due, at = profile.rules_due, profile.last_seen_at
             affected = self._next_change_at(profile, at, event)
             if due is None or (affected is not None and affected <= due):
@@ -102,19 +103,19 @@ class Stages:
     # -- deadlines
 
     def due(self, profile: Profile) -> int | None:
-        """Return the earliest time (ms) of a timeout transition, or at which time alone may change a rule; None: never.
+        """Return the earliest time (ms) in any track of a timeout transition, or at which time alone may change a rule.
 
-        Of all tracks. Called after every event.
+        None: never. Called after every event.
         """
-        m = self._context
-        m.profile, m.event, m.active, m.at = profile, None, False, profile.last_seen_at
-        earliest = self._lifecycle.timeout_due(m, profile.stage)
+        context = self._context
+        context.profile, context.event, context.active, context.at = profile, None, False, profile.last_seen_at
+        earliest = self._lifecycle.timeout_due(context, profile.stage)
         if self._timed:
             at = profile.rules_due
             if at is not None and (earliest is None or at < earliest):
                 earliest = at
         for track in range(1, self._track_count):
-            at = self._machines[track].timeout_due(m, _stage(profile, track))
+            at = self._machines[track].timeout_due(context, _stage(profile, track))
             if at is not None and (earliest is None or at < earliest):
                 earliest = at
         return earliest
@@ -124,13 +125,14 @@ class Stages:
 
         `due` is the time that method `due` returns.
         """
-        m = self._context
-        m.profile, m.event, m.active, m.at = profile, None, False, max(due, profile.last_seen_at)
+        context = self._context
+        context.profile, context.event, context.active = profile, None, False
+        context.at = max(due, profile.last_seen_at)
         for track in range(self._track_count):
-            timeout = self._machines[track].timeout_transition(m, _stage(profile, track), due)
+            timeout = self._machines[track].timeout_transition(context, _stage(profile, track), due)
             if timeout is not None:
                 cause = Cause(kind="inactivity", rule=timeout.target, deadline=due)
-                self._enter(profile, track, timeout.target, m.at, cause, outputs)
+                self._enter(profile, track, timeout.target, context.at, cause, outputs)
         self._move(profile, None, False, True, due, outputs)
 
     def cart_expired(self, profile: Profile, due: int, outputs: list[Output]) -> None:
@@ -148,11 +150,11 @@ class Stages:
     # -- a changed playbook
 
     def has_other_playbook(self, profile: Profile) -> bool:
-        """Return True if the profile was last worked on under another playbook: it must adopt this one first."""
+        """Return True if the profile was last processed under another playbook: it must adopt this one first."""
         return profile.playbook_tag != self._tag
 
     def adopt_playbook(self, profile: Profile, at: int, outputs: list[Output]) -> None:
-        """Bring the profile's stages to this playbook, with an output for each change.
+        """Move the profile to the stages of this playbook, with an output for each change.
 
         Renamed stages get their new names. If a customer's stage is gone, or the track is new, the rules decide where
         the customer belongs now, from the initial stage on. Tracks that are gone are left.
@@ -184,7 +186,7 @@ class Stages:
         self._move(profile, None, False, True, at, outputs, Cause(kind="playbook"))
 
     def _rename(self, profile: Profile, track: int, stage: str, at: int, outputs: list[Output]) -> None:
-        """Give the present stage another name; the time at which it was entered stays."""
+        """Give the present stage another name. The time at which it was entered and its orders stay."""
         entered_at, in_stage = _entered_at(profile, track), _orders_in_stage(profile, track)
         self._enter(profile, track, stage, at, Cause(kind="playbook", rule=stage), outputs)
         if track == 0:
@@ -195,13 +197,13 @@ class Stages:
 
     def _place(self, profile: Profile, track: int, at: int, outputs: list[Output]) -> None:
         """Enter the stage that the rules lead to from the initial stage, as one change."""
-        machine, m = self._machines[track], self._context
-        m.profile, m.event, m.active, m.at = profile, None, False, at
+        machine, context = self._machines[track], self._context
+        context.profile, context.event, context.active, context.at = profile, None, False, at
         left, stage = _stage(profile, track), machine.initial
         entered: tuple[str, ...] = (stage,)
         while True:
             _set_stage(profile, track, stage)
-            row = machine.next(m, stage, entered)
+            row = machine.next(context, stage, entered)
             if row is None:
                 break
             stage = row.target
@@ -226,8 +228,8 @@ class Stages:
         `all_rules`: try all at first, not only those that the event can affect. Without an event, `due` is the deadline
         (ms).
         """
-        m = self._context
-        m.profile, m.event, m.active = profile, event, active
+        context = self._context
+        context.profile, context.event, context.active = profile, event, active
         at = profile.last_seen_at if event is not None else max(due, profile.last_seen_at)
         entered: list[tuple[str, ...]] = [()] * self._track_count
         again = True
@@ -235,11 +237,11 @@ class Stages:
             again = False
             for track in range(self._track_count):
                 machine, stage = self._machines[track], _stage(profile, track)
-                m.at = max(at, _entered_at(profile, track))
+                context.at = max(at, _entered_at(profile, track))
                 if all_rules or event is None:
-                    row = machine.next(m, stage, entered[track])
+                    row = machine.next(context, stage, entered[track])
                 else:
-                    row = machine.next_after_event(m, stage, event)
+                    row = machine.next_after_event(context, stage, event)
                 while row is not None:
                     target = row.target
                     entered[track] = (*entered[track], target)
@@ -255,10 +257,10 @@ class Stages:
                         else:
                             reason = cause
                         self._enter(profile, track, target, at, reason, outputs)
-                    m.at = max(at, _entered_at(profile, track))
+                    context.at = max(at, _entered_at(profile, track))
                     # A rule of any track may read the stage of this one.
                     all_rules, again = True, self._track_count > 1
-                    row = machine.next(m, target, entered[track])
+                    row = machine.next(context, target, entered[track])
         if self._timed:
             profile.rules_due = self._next_change_at(profile, at)
 
@@ -268,11 +270,11 @@ class Stages:
         With an event: only of the rules that it affects. The result stays right until an event affects a rule that time
         changes (`StateMachine.affects_next_change`), or a transition is made. `_context` must be of the profile.
         """
-        m = self._context
+        context = self._context
         earliest: int | None = None
         for track in range(self._track_count):
-            m.at = max(at, _entered_at(profile, track))
-            changes = self._machines[track].next_change_at(m, _stage(profile, track), event)
+            context.at = max(at, _entered_at(profile, track))
+            changes = self._machines[track].next_change_at(context, _stage(profile, track), event)
             if changes is not None and (earliest is None or changes < earliest):
                 earliest = changes
         return earliest

@@ -21,9 +21,9 @@ class Transition:
         self.rule = rule
         self.starts_cycle = starts_cycle
 
-    def matches(self, m: EvalContext) -> bool:
+    def matches(self, context: EvalContext) -> bool:
         """Return True if the rule is true."""
-        return self.rule.test(m)
+        return self.rule.test(context)
 
 
 class TimeoutTransition:
@@ -35,9 +35,9 @@ class TimeoutTransition:
         self.since = since
         self.after = after
 
-    def due(self, m: EvalContext) -> int | None:
+    def due(self, context: EvalContext) -> int | None:
         """Return the time of the deadline, ms; None while `since` gives none."""
-        since = self.since.time(m)
+        since = self.since.time(context)
         return None if since is None else since + self.after
 
 

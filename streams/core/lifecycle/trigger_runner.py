@@ -7,8 +7,7 @@ import zlib
 from collections.abc import Collection
 from typing import Final
 
-from streams.core.lifecycle import triggers as definitions
-from streams.core.lifecycle.triggers import EARLIEST, LATEST, Trigger, next_yearly
+from streams.core.lifecycle.triggers import EARLIEST, LATEST, DatumDefinition, Trigger, next_yearly
 from streams.core.model import ids
 from streams.core.model.counters import EngineCounters
 from streams.core.model.event import CLICKSTREAM_TYPES, ORDER_TYPES, Event, Source
@@ -360,7 +359,7 @@ def _is_over(trigger: Trigger, run: TriggerRun, profile: Profile) -> bool:
     return latest is None or latest.id != run.output_id or not latest.open
 
 
-def _evaluated(datum: definitions.DatumDefinition, context: EvalContext) -> Datum:
+def _evaluated(datum: DatumDefinition, context: EvalContext) -> Datum:
     rule = datum.rule
     if rule is not None:
         return Datum(datum.name, rule.type.kind, rule.value_in(context))

@@ -56,7 +56,7 @@ class OnAbandonment:
 
 
 class OnTime:
-    """The time that a rule gives comes, or with `yearly` that day and time of each year; `before` ms ahead of it."""
+    """A time is reached: that of a rule, or with `yearly` its day and time of day in each year; `before` ms earlier."""
 
     def __init__(self, rule: CompiledRule, *, yearly: bool = False, before: int = 0) -> None:
         self.rule = rule

@@ -47,7 +47,7 @@ class OutputFilter:
                 reason = "follows_withheld"
             elif output.type == "abandoned":
                 reason = self._untimely(output, silent)
-            # What follows an abandonment that was sent is always sent: it retracts or closes it.
+            # The other outputs of an abandonment that was sent are always sent: they retract or close it.
         if reason is None:
             return True
         counts["outputs_withheld", f"{kind}/{reason}"] += 1

@@ -177,7 +177,7 @@ class Processor:
         return profile
 
     def _fire_up_to(self, at: int, profile: Profile, key: bytes, effects: Effects) -> None:
-        """Fire the profile's deadlines up to a time. They go before its next event."""
+        """Fire the profile's deadlines up to the time `at` of its next event, before that event is applied."""
         while (deadline := profile.next_deadline) is not None and deadline <= at:
             self._fire_one(profile, key, effects)
 

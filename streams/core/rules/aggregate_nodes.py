@@ -126,9 +126,9 @@ class OccurrenceTime(Whole):
     def get(self, context: EvalContext) -> int:
         at = ABSENT
         for occurrences in _occurrences_of(context, self.which, self.names):
-            other: int = occurrences.last if self.last else occurrences.first
-            if at == ABSENT or (other > at if self.last else other < at):
-                at = other
+            candidate: int = occurrences.last if self.last else occurrences.first
+            if at == ABSENT or (candidate > at if self.last else candidate < at):
+                at = candidate
         return at
 
 

@@ -10,6 +10,32 @@ from decimal import Decimal
 from typing import Final
 
 from streams.core.rules import nodes, property_nodes, tree
+from streams.core.rules.arithmetic_nodes import (
+    ADD,
+    DIVIDE,
+    MULTIPLY,
+    SUBTRACT,
+    AsReal,
+    RealOperation,
+    Rounded,
+    WholeOperation,
+)
+from streams.core.rules.condition_nodes import (
+    EQ,
+    GE,
+    GT,
+    LE,
+    LT,
+    NE,
+    AllOf,
+    AnyOf,
+    CompareReal,
+    CompareWhole,
+    InTexts,
+    Not,
+    SameBool,
+    SameText,
+)
 from streams.core.rules.errors import RuleError, suggestion
 from streams.core.rules.requirements import Requirements, combine_requirements
 from streams.core.rules.types import Type
@@ -22,10 +48,8 @@ _DURATION: Final = Type.DURATION
 _TIME: Final = Type.TIME
 _TEXT: Final = Type.TEXT
 
-_COMPARISONS: Final = {
-    "==": nodes.EQ, "!=": nodes.NE, "<": nodes.LT, "<=": nodes.LE, ">": nodes.GT, ">=": nodes.GE,
-}  # fmt: skip
-_ARITHMETIC: Final = {"+": nodes.ADD, "-": nodes.SUBTRACT, "*": nodes.MULTIPLY, "/": nodes.DIVIDE}
+_COMPARISONS: Final = {"==": EQ, "!=": NE, "<": LT, "<=": LE, ">": GT, ">=": GE}
+_ARITHMETIC: Final = {"+": ADD, "-": SUBTRACT, "*": MULTIPLY, "/": DIVIDE}
 
 
 EVENT_PROPERTY: Final = "event.properties."
@@ -79,13 +103,13 @@ class Checker:
         return combine_requirements(self._needs)
 
     def check(self, part: tree.Tree) -> Typed:
-        """Check a part and those below it. Raise RuleError."""
+        """Check a part and all parts below it, and return it with its type and node. Raise RuleError."""
         if isinstance(part, tree.Logic):
             parts = [self.condition(below) for below in part.parts]
-            return Typed(_BOOL, nodes.AllOf(parts) if part.operator == "and" else nodes.AnyOf(parts), part)
+            return Typed(_BOOL, AllOf(parts) if part.operator == "and" else AnyOf(parts), part)
         if isinstance(part, tree.Unary):
             if part.operator == "not":
-                return Typed(_BOOL, nodes.Not(self.condition(part.operand)), part)
+                return Typed(_BOOL, Not(self.condition(part.operand)), part)
             return self._negative(part)
         if isinstance(part, tree.Binary):
             if part.operator in ("in", "not in"):
@@ -209,14 +233,14 @@ class Checker:
         if operand.type is _NUMBER and isinstance(node, nodes.Real):
             if isinstance(node, nodes.ConstantReal):
                 return Typed(_NUMBER, nodes.ConstantReal(-node.value), part)
-            return Typed(_NUMBER, nodes.WithReal(nodes.SUBTRACT, nodes.ConstantReal(0.0), node), part)
+            return Typed(_NUMBER, RealOperation(SUBTRACT, nodes.ConstantReal(0.0), node), part)
         if operand.type not in (_NUMBER, _MONEY, _DURATION):
             raise RuleError(f"- can only precede a number, an amount or a duration, not {operand.type.value}",
                             part.start, part.end)  # fmt: skip
         if isinstance(node, nodes.ConstantWhole):
             return Typed(operand.type, nodes.ConstantWhole(-node.value), part)
         zero = nodes.ConstantWhole(0)
-        return Typed(operand.type, nodes.WithWhole(nodes.SUBTRACT, zero, whole(operand)), part)
+        return Typed(operand.type, WholeOperation(SUBTRACT, zero, whole(operand)), part)
 
     def _membership(self, part: tree.Binary) -> Typed:
         item, right = self.check(part.left), part.right
@@ -232,25 +256,25 @@ class Checker:
                     raise RuleError("write a text in quotes here", below.start, below.end)
                 self._known_stage(item, below)
                 values.append(below.value)
-            return Typed(_BOOL, nodes.InTexts(item.node, frozenset(values), inside), part)
-        operator = nodes.EQ if inside else nodes.NE
+            return Typed(_BOOL, InTexts(item.node, frozenset(values), inside), part)
+        operator = EQ if inside else NE
         parts = [self._compared(operator, item, self.check(below)) for below in items]
-        return Typed(_BOOL, nodes.AnyOf(parts) if inside else nodes.AllOf(parts), part)
+        return Typed(_BOOL, AnyOf(parts) if inside else AllOf(parts), part)
 
     def _comparison(self, part: tree.Binary) -> Typed:
         left, right = self.check(part.left), self.check(part.right)
         operator = _COMPARISONS[part.operator]
         if left.type is right.type and left.type in (_TEXT, _BOOL):
-            if operator not in (nodes.EQ, nodes.NE):
+            if operator not in (EQ, NE):
                 raise RuleError(f"{left.type.value} can only be compared with == or !=", part.start, part.end)
-            same = operator == nodes.EQ
+            same = operator == EQ
             if isinstance(left.node, nodes.Text) and isinstance(right.node, nodes.Text):
                 self._known_stage(left, right.tree)
                 self._known_stage(right, left.tree)
-                return Typed(_BOOL, nodes.SameText(left.node, right.node, same), part)
+                return Typed(_BOOL, SameText(left.node, right.node, same), part)
             assert isinstance(left.node, nodes.Bool)
             assert isinstance(right.node, nodes.Bool)
-            return Typed(_BOOL, nodes.SameBool(left.node, right.node, same), part)
+            return Typed(_BOOL, SameBool(left.node, right.node, same), part)
         return Typed(_BOOL, self._compared(operator, left, right), part)
 
     @staticmethod
@@ -262,8 +286,8 @@ class Checker:
     def _compared(self, operator: int, left: Typed, right: Typed) -> nodes.Bool:
         left, right = self.same(left, right, "compared with")
         if isinstance(left.node, nodes.Real) or isinstance(right.node, nodes.Real):
-            return nodes.CompareReal(operator, real(left), real(right))
-        return nodes.CompareWhole(operator, whole(left), whole(right))
+            return CompareReal(operator, real(left), real(right))
+        return CompareWhole(operator, whole(left), whole(right))
 
     def same(self, left: Typed, right: Typed, verb: str) -> tuple[Typed, Typed]:
         """Return both operands with one type that has an order. Next to an amount, a written number becomes an amount.
@@ -296,34 +320,26 @@ class Checker:
     def _arithmetic(self, part: tree.Binary) -> Typed:
         left, right = self.check(part.left), self.check(part.right)
         operator = _ARITHMETIC[part.operator]
-        if operator in (nodes.ADD, nodes.SUBTRACT):
+        if operator in (ADD, SUBTRACT):
             return self._summed(operator, left, right, part)
         if left.type is _NUMBER and right.type is _NUMBER:
-            if (
-                operator == nodes.MULTIPLY
-                and isinstance(left.node, nodes.Whole)
-                and isinstance(right.node, nodes.Whole)
-            ):
+            if operator == MULTIPLY and isinstance(left.node, nodes.Whole) and isinstance(right.node, nodes.Whole):
                 return _whole_or_real(operator, left, right, _NUMBER, part)
-            return Typed(_NUMBER, nodes.WithReal(operator, real(left), real(right)), part)
+            return Typed(_NUMBER, RealOperation(operator, real(left), real(right)), part)
         scaled = left if left.type in (_MONEY, _DURATION) else right
         other = right if scaled is left else left
-        if (
-            scaled.type in (_MONEY, _DURATION)
-            and other.type is _NUMBER
-            and (operator == nodes.MULTIPLY or scaled is left)
-        ):
-            if operator == nodes.MULTIPLY and isinstance(other.node, nodes.Whole):
-                refuse_changing_every_ms(scaled)
+        if scaled.type in (_MONEY, _DURATION) and other.type is _NUMBER and (operator == MULTIPLY or scaled is left):
+            if operator == MULTIPLY and isinstance(other.node, nodes.Whole):
+                forbid_changing_every_ms(scaled)
                 return _whole_or_real(operator, left, right, scaled.type, part)
-            return Typed(scaled.type, nodes.Rounded(nodes.WithReal(operator, real(left), real(right))), part)
-        if operator == nodes.DIVIDE and left.type is right.type and left.type in (_MONEY, _DURATION):
-            return Typed(_NUMBER, nodes.WithReal(operator, real(left), real(right)), part)
-        verb = "multiplied by" if operator == nodes.MULTIPLY else "divided by"
+            return Typed(scaled.type, Rounded(RealOperation(operator, real(left), real(right))), part)
+        if operator == DIVIDE and left.type is right.type and left.type in (_MONEY, _DURATION):
+            return Typed(_NUMBER, RealOperation(operator, real(left), real(right)), part)
+        verb = "multiplied by" if operator == MULTIPLY else "divided by"
         raise RuleError(f"{left.type.value} cannot be {verb} {right.type.value}", part.start, part.end)
 
     def _summed(self, operator: int, left: Typed, right: Typed, part: tree.Binary) -> Typed:
-        added = operator == nodes.ADD
+        added = operator == ADD
         if left.type is _TIME and right.type is _DURATION:
             return _whole_or_real(operator, left, right, _TIME, part)
         if left.type is _DURATION and right.type is _TIME and added:
@@ -346,7 +362,7 @@ def whole(typed: Typed) -> nodes.Whole:
     return node
 
 
-def refuse_changing_every_ms(typed: Typed) -> None:
+def forbid_changing_every_ms(typed: Typed) -> None:
     """Raise RuleError if the value changes with every ms: it can only be added, subtracted and compared."""
     if isinstance(typed.node, nodes.Whole) and typed.node.slope:
         raise RuleError("a value that changes every ms can only be added, subtracted and compared: since(x) > 2 * 7d",
@@ -358,14 +374,14 @@ def real(typed: Typed) -> nodes.Real:
     node = typed.node
     if isinstance(node, nodes.Real):
         return node
-    refuse_changing_every_ms(typed)
-    return nodes.AsReal(whole(typed))
+    forbid_changing_every_ms(typed)
+    return AsReal(whole(typed))
 
 
 def _whole_or_real(operator: int, left: Typed, right: Typed, type_: Type, part: tree.Tree) -> Typed:
     if isinstance(left.node, nodes.Real) or isinstance(right.node, nodes.Real):
-        return Typed(type_, nodes.WithReal(operator, real(left), real(right)), part)
-    if operator == nodes.MULTIPLY:
-        refuse_changing_every_ms(left)
-        refuse_changing_every_ms(right)
-    return Typed(type_, nodes.WithWhole(operator, whole(left), whole(right)), part)
+        return Typed(type_, RealOperation(operator, real(left), real(right)), part)
+    if operator == MULTIPLY:
+        forbid_changing_every_ms(left)
+        forbid_changing_every_ms(right)
+    return Typed(type_, WholeOperation(operator, whole(left), whole(right)), part)

@@ -9,7 +9,17 @@ from typing import Final
 
 from streams.core.model.durations import parse_duration
 from streams.core.rules import aggregate_nodes, nodes, profile_nodes, tree
-from streams.core.rules.checker import Checker, Function, Typed, real, refuse_changing_every_ms, whole
+from streams.core.rules.arithmetic_nodes import (
+    DEFAULT,
+    GREATEST,
+    LEAST,
+    SUBTRACT,
+    DefaultText,
+    RealOperation,
+    WholeOperation,
+)
+from streams.core.rules.checker import Checker, Function, Typed, forbid_changing_every_ms, real, whole
+from streams.core.rules.condition_nodes import GE, LT, CompareWhole, KnownReal, KnownText, KnownWhole
 from streams.core.rules.errors import RuleError, suggestion
 from streams.core.rules.lexer import LONGEST
 from streams.core.rules.requirements import EVERYTHING, Requirements, Window, stage_key
@@ -22,14 +32,17 @@ _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 def literal(part: tree.Tree, what: str) -> str:
-    """Return a text that is written out, for arguments that must be known when the rule is loaded."""
+    """Return the text of an argument that must be known when the rule is loaded.
+
+    Raise RuleError if it is not written as a text in quotes; `what` names the argument in the message.
+    """
     if not isinstance(part, tree.TextLiteral) or not part.value:
         raise RuleError(f"write {what} here, as a text in quotes", part.start, part.end)
     return part.value
 
 
 def event_type(checker: Checker, part: tree.Tree) -> str:
-    """Return an event type that is known or declared in the playbook."""
+    """Return the event type that an argument names. Raise RuleError if it is neither known nor declared."""
     type_ = literal(part, "an event type")
     if type_ not in checker.vocabulary.event_types:
         hint = suggestion(type_, checker.vocabulary.event_types)
@@ -42,7 +55,7 @@ def event_type(checker: Checker, part: tree.Tree) -> str:
 
 
 def window(part: tree.Tree) -> int:
-    """Return the length of a rolling window, ms."""
+    """Return the length (ms) of a rolling window that an argument gives. Raise RuleError if it is not a duration."""
     ms: int | None = None
     if isinstance(part, tree.DurationLiteral):
         ms = part.ms
@@ -57,13 +70,13 @@ def window(part: tree.Tree) -> int:
 
 def _since(checker: Checker, call: tree.Call) -> Typed:
     checker.reads.add("time")
-    node = nodes.WithWhole(nodes.SUBTRACT, profile_nodes.Now(), checker.time(call.arguments[0]))
+    node = WholeOperation(SUBTRACT, profile_nodes.Now(), checker.time(call.arguments[0]))
     return Typed(Type.DURATION, node, call)
 
 
 def _until(checker: Checker, call: tree.Call) -> Typed:
     checker.reads.add("time")
-    node = nodes.WithWhole(nodes.SUBTRACT, checker.time(call.arguments[0]), profile_nodes.Now())
+    node = WholeOperation(SUBTRACT, checker.time(call.arguments[0]), profile_nodes.Now())
     return Typed(Type.DURATION, node, call)
 
 
@@ -83,28 +96,28 @@ def _date(checker: Checker, call: tree.Call) -> Typed:
 def _known(checker: Checker, call: tree.Call) -> Typed:
     node = checker.check(call.arguments[0]).node
     if isinstance(node, nodes.Whole):
-        return Typed(Type.BOOL, nodes.KnownWhole(node), call)
+        return Typed(Type.BOOL, KnownWhole(node), call)
     if isinstance(node, nodes.Real):
-        return Typed(Type.BOOL, nodes.KnownReal(node), call)
+        return Typed(Type.BOOL, KnownReal(node), call)
     if isinstance(node, nodes.Text):
-        return Typed(Type.BOOL, nodes.KnownText(node), call)
+        return Typed(Type.BOOL, KnownText(node), call)
     raise RuleError("known() takes no yes-or-no value: such a value is false, never absent", call.start, call.end)
 
 
 def _default(checker: Checker, call: tree.Call) -> Typed:
     left, right = checker.check(call.arguments[0]), checker.check(call.arguments[1])
     if isinstance(left.node, nodes.Text) and isinstance(right.node, nodes.Text):
-        return Typed(Type.TEXT, nodes.DefaultText(left.node, right.node), call)
-    return _one_of(checker, call, nodes.DEFAULT, left, right)
+        return Typed(Type.TEXT, DefaultText(left.node, right.node), call)
+    return _one_of(checker, call, DEFAULT, left, right)
 
 
 def _one_of(checker: Checker, call: tree.Call, operator: int, left: Typed, right: Typed) -> Typed:
     left, right = checker.same(left, right, "mixed with")
     if isinstance(left.node, nodes.Real) or isinstance(right.node, nodes.Real):
-        return Typed(left.type, nodes.WithReal(operator, real(left), real(right)), call)
-    refuse_changing_every_ms(left)
-    refuse_changing_every_ms(right)
-    return Typed(left.type, nodes.WithWhole(operator, whole(left), whole(right)), call)
+        return Typed(left.type, RealOperation(operator, real(left), real(right)), call)
+    forbid_changing_every_ms(left)
+    forbid_changing_every_ms(right)
+    return Typed(left.type, WholeOperation(operator, whole(left), whole(right)), call)
 
 
 def _extreme(operator: int) -> Check:
@@ -191,13 +204,13 @@ def _ever_or_within(which: int) -> Check:
         if "last" not in call.named:
             return Typed(
                 Type.BOOL,
-                nodes.CompareWhole(nodes.GE, aggregate_nodes.OccurrenceCount(which, names), nodes.ConstantWhole(1)),
+                CompareWhole(GE, aggregate_nodes.OccurrenceCount(which, names), nodes.ConstantWhole(1)),
                 call,
             )
         checker.reads.add("time")
-        ago = nodes.WithWhole(nodes.SUBTRACT, profile_nodes.Now(), aggregate_nodes.OccurrenceTime(which, names, True))
+        ago = WholeOperation(SUBTRACT, profile_nodes.Now(), aggregate_nodes.OccurrenceTime(which, names, True))
         length = nodes.ConstantWhole(window(call.named["last"]))
-        return Typed(Type.BOOL, nodes.CompareWhole(nodes.LT, ago, length), call)
+        return Typed(Type.BOOL, CompareWhole(LT, ago, length), call)
 
     return check
 
@@ -275,8 +288,8 @@ FUNCTIONS: Final[dict[str, Function]] = {
     "date": Function("date('2026-11-27')", (1, 1), (), _date),
     "known": Function("known(VALUE)", (1, 1), (), _known),
     "default": Function("default(VALUE, OTHERWISE)", (2, 2), (), _default),
-    "min": Function("min(VALUE, VALUE, …)", (2, MANY), (), _extreme(nodes.LEAST)),
-    "max": Function("max(VALUE, VALUE, …)", (2, MANY), (), _extreme(nodes.GREATEST)),
+    "min": Function("min(VALUE, VALUE, …)", (2, MANY), (), _extreme(LEAST)),
+    "max": Function("max(VALUE, VALUE, …)", (2, MANY), (), _extreme(GREATEST)),
     "stage": Function("stage('TRACK')", (1, 1), (), _stage),
     "count": Function(
         "count('EVENT_TYPE', last='7d') or count('EVENT_TYPE', stage='TRACK')", (1, 1), ("last", "stage"), _count

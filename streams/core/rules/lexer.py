@@ -11,7 +11,7 @@ from streams.core.rules.errors import RuleError
 MAX_LENGTH: Final = 2_000
 """Most characters of a rule."""
 MAX_DIGITS: Final = 15
-"""Most digits of a number: every arithmetic is exact for them."""
+"""Most digits of a number. Arithmetic is exact up to this number of digits."""
 LONGEST: Final = 100 * 365 * 86_400_000
 """Longest duration, ms: a hundred years."""
 
@@ -37,7 +37,7 @@ class Token:
 
 
 def tokens(text: str) -> list[Token]:
-    """Return all tokens and a last one of the kind `end`. Raise RuleError."""
+    """Return the tokens of the text, followed by one of the kind `end`. Raise RuleError."""
     if len(text) > MAX_LENGTH:
         raise RuleError(
             f"a rule can have at most {MAX_LENGTH} characters; this one has {len(text)}", MAX_LENGTH, len(text)

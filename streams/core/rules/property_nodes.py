@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from streams.core.rules.arithmetic_nodes import nearest_double
 from streams.core.rules.eval_context import EvalContext
-from streams.core.rules.nodes import ABSENT, NAN, NEVER, Bool, Node, Real, Text, Whole, real
+from streams.core.rules.nodes import ABSENT, NAN, NEVER, Bool, Node, Real, Text, Whole
 from streams.core.rules.types import Type
 
 Value = bool | int | float | str
@@ -66,7 +67,7 @@ class PropertyReal(Real):
             return value
         if isinstance(value, bool) or not isinstance(value, int):
             return NAN
-        return real(value)
+        return nearest_double(value)
 
 
 class PropertyText(Text):

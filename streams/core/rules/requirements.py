@@ -97,19 +97,19 @@ def combine_requirements(all_needs: Iterable[Requirements]) -> Requirements:
     windows: dict[str, Window] = {}
     properties: dict[str, Type] = {}
     kept: dict[str, KeptProperty] = {}
-    for one in needs:
-        windows.update(one.windows)
-        properties.update(one.properties)
-        kept.update(one.kept)
+    for of_rule in needs:
+        windows.update(of_rule.windows)
+        properties.update(of_rule.properties)
+        kept.update(of_rule.kept)
     return Requirements(
-        counted_types=[type_ for one in needs for type_ in one.counted_types],
+        counted_types=[type_ for of_rule in needs for type_ in of_rule.counted_types],
         windows=windows,
-        sums=[type_ for one in needs for type_ in one.sums],
-        in_stage=[pair for one in needs for pair in one.in_stage],
-        categories_bought=[category for one in needs for category in one.categories_bought],
-        products_bought=[product for one in needs for product in one.products_bought],
-        categories_viewed=[category for one in needs for category in one.categories_viewed],
+        sums=[type_ for of_rule in needs for type_ in of_rule.sums],
+        in_stage=[pair for of_rule in needs for pair in of_rule.in_stage],
+        categories_bought=[category for of_rule in needs for category in of_rule.categories_bought],
+        products_bought=[product for of_rule in needs for product in of_rule.products_bought],
+        categories_viewed=[category for of_rule in needs for category in of_rule.categories_viewed],
         properties=properties,
         kept=kept,
-        credits=True in [one.credits for one in needs],
+        credits=True in [of_rule.credits for of_rule in needs],
     )
