@@ -183,7 +183,7 @@ async def test_merged_profiles_stay_merged_after_identity_resolution_is_switched
 
     harness.settings = dataclasses.replace(harness.settings, identity_resolution=False)
     for number in (0, 1):
-        harness.restart_task(number, forwards=False)
+        harness.restart_task(number)
     put({**device, "event_id": "e-3", "occurred_at": NOON - HOUR})
     put({**device, "event_id": "e-4", "occurred_at": NOON - HOUR + 1, "customer_id": "c-1"})
     await harness.run()
@@ -195,7 +195,7 @@ async def test_merged_profiles_stay_merged_after_identity_resolution_is_switched
     assert {(c["customer_id"], c["to_stage"]) for c in changes} == {("d-1", "visitor"), ("c-1", "prospect")}
     before = harness.profiles()
     for number in (0, 1):
-        harness.restart_task(number, forwards=False)
+        harness.restart_task(number)
     assert harness.profiles() == before
 
 

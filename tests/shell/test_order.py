@@ -100,7 +100,7 @@ async def test_changing_the_ordering_setting_loses_and_repeats_no_event() -> Non
         if n % 7 == 0:
             await harness.commit(number, crash_at=rng.choice(["in flush", "offsets", ""]))
         if n % 50 == 0:
-            ordering = "arrival" if harness.settings.ordering == "event_time" else "time"
+            ordering = "arrival" if harness.settings.event_time_ordering else "event_time"
             harness.settings = dataclasses.replace(harness.settings, ordering=ordering)
             harness.restart_task(number)
     await run_to_the_end(harness)

@@ -168,7 +168,7 @@ async def test_applied_upstream_offsets_are_kept_while_repartitioning_is_off() -
     settings = harness.settings
     harness.settings = dataclasses.replace(settings, clickstream_co_partitioned=True, orders_co_partitioned=True)
     for number in (0, 1):
-        harness.restart_task(number, forwards=False)
+        harness.restart_task(number)
     await harness.run()
     assert all(topic != settings.repartition_topic for topic in harness.settings.read_topics.values())
     harness.settings = settings
