@@ -55,8 +55,10 @@ async def identity(run: Run, *, kills: int) -> Verdict:
         return await run.judge({"kills": kills}, minima=minima)
 
 
-@program("SIGSTOP and SIGCONT of workers while profiles are merged", short={"zombies": 1}, long={"zombies": 12})
-async def identity_stale_owners(run: Run, *, zombies: int) -> Verdict:
+@program(
+    "SIGSTOP and SIGCONT of workers while profiles are merged", short={"stale_owners": 1}, long={"stale_owners": 12}
+)
+async def identity_stale_owners(run: Run, *, stale_owners: int) -> Verdict:
     """Like `stale_owners`. Internal messages of a stale owner must not displace those of its successor."""
-    events = await known_by_half(run, 800 * zombies, session_timeout="2s")
-    return await stopped_and_woken(run, events, zombies, {"linked": (linked(run, events), LINKED)})
+    events = await known_by_half(run, 800 * stale_owners, session_timeout="2s")
+    return await stopped_and_woken(run, events, stale_owners, {"linked": (linked(run, events), LINKED)})

@@ -169,7 +169,7 @@ _MENDED = st.builds(
 
 
 def _apart(record: dict[str, Any]) -> bool:
-    """Return whether a schema cannot express the rule: integral floats are integers to it, and bounds are not in minor
+    """Return True if a schema cannot express the rule: integral floats are integers to it, and bounds are not in minor
     units."""
     ids = [record.get(name) for name in _FIELDS if name.endswith("_id")]
     amounts = [record.get("price"), record.get("total")]

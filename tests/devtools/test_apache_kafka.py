@@ -129,7 +129,7 @@ async def test_cluster_of_three_goes_on_without_its_controller_which_may_return(
 
 
 async def known(broker: ApacheKafka | KafkaCluster, *names: str, make: str = "") -> bool:
-    """Return whether a broker knows these topics; create another one if asked. A broker may refer to a node that is
+    """Return True if a broker knows these topics; create another one if asked. A broker may refer to a node that is
     gone."""
     try:
         if make:

@@ -26,7 +26,7 @@ COLUMNS = ("promise", "shown by")
 
 
 def lacking(proof: str) -> bool:
-    """Return whether a test or a chaos program does not exist, or would never be run."""
+    """Return True if a test or a chaos program does not exist, or would never be run."""
     if name := re.fullmatch(r"chaos:(\w+)", proof):
         return name[1] not in PROGRAMS
     path, _, test = proof.partition("::")

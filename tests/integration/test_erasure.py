@@ -289,7 +289,7 @@ async def test_kill_at_any_step_of_an_erasure_leaves_nothing_of_the_customer(
     await is_gone(cluster)
 
 
-# ----------------------------------------------------------------------------------------------------------- a zombie
+# ------------------------------------------------------------------------------------------------------ a stale owner
 
 
 @pytest.mark.slow
@@ -305,45 +305,49 @@ async def test_stale_owner_that_resumes_after_an_erasure_restores_nobody(
     """It was stopped for longer than its session, with unwritten events of the person. If not `guarded`, it was stopped
     after its last ownership check, and so does write them."""
     cluster = await make_cluster(partitions="1", profiles="on", processing_guarantee=guarantee)
-    zombie = cluster.start_worker(program="" if guarded else recovery_faults.stopped_with(b"p-3"), commit_interval="6s")
-    await zombie.ready()
+    stale_owner = cluster.start_worker(
+        program="" if guarded else recovery_faults.stopped_with(b"p-3"), commit_interval="6s"
+    )
+    await stale_owner.ready()
     at = await with_a_past(cluster, "c-1")
-    applied = zombie.metric("lifecycle_events_total", outcome="applied")
+    applied = stale_owner.metric("lifecycle_events_total", outcome="applied")
     more = [click(who, at + 3 * MINUTE, "product_added", product_id="p-3") for who in (PERSON, "c-1")]
     await cluster.clicks(*more)
     if guarded:
         both = applied + 2
-        await wait_until(lambda: zombie.metric("lifecycle_events_total", outcome="applied") == both, "two more events")
-        zombie.process.send_signal(signal.SIGSTOP)
+        await wait_until(
+            lambda: stale_owner.metric("lifecycle_events_total", outcome="applied") == both, "two more events"
+        )
+        stale_owner.process.send_signal(signal.SIGSTOP)
     else:
-        await wait_until(lambda: zombie.stopped, "its way to the changelog")
+        await wait_until(lambda: stale_owner.stopped, "its way to the changelog")
 
     async def written() -> bytes:
         return (await latest(cluster, changelog_topic(cluster.settings)))[b"c" + PERSON.encode()] or b""
 
     assert b"p-3" not in await written()  # otherwise there is nothing to restore
-    heir = cluster.start_worker(data_dir=str(tmp_path / "heir"))
-    await heir.ready()
+    successor = cluster.start_worker(data_dir=str(tmp_path / "successor"))
+    await successor.ready()
     await wait_until(
-        lambda: heir.metric("lifecycle_events_total", outcome="applied") == 2, "the heir to read them again"
+        lambda: successor.metric("lifecycle_events_total", outcome="applied") == 2, "the successor to read them again"
     )
     assert cluster.command("erase", PERSON).returncode == 0
     await is_told(cluster)
     await is_gone(cluster)
 
-    zombie.process.send_signal(signal.SIGCONT)
+    stale_owner.process.send_signal(signal.SIGCONT)
     if guarded:
-        await wait_until(lambda: zombie.process.poll() is not None, "the end of the zombie")
-        assert zombie.process.returncode == 1, zombie.tail()
+        await wait_until(lambda: stale_owner.process.poll() is not None, "the end of the stale owner")
+        assert stale_owner.process.returncode == 1, stale_owner.tail()
         await is_gone(cluster)
     else:
 
         async def back() -> bool:
             return b"p-3" in await written()
 
-        await wait_until(back, "what the zombie writes")
-    zombie.kill()
-    heir.kill()
+        await wait_until(back, "what the stale owner writes")
+    stale_owner.kill()
+    successor.kill()
 
     last = cluster.start_worker(data_dir=str(tmp_path / "last"))
     await last.ready()

@@ -92,7 +92,7 @@ async def marks(cluster: ProcessCluster) -> dict[TopicPartition, OffsetMetadata]
 
 
 async def committed_everywhere(cluster: ProcessCluster, enough: Callable[[OffsetMetadata], bool]) -> bool:
-    """Return whether every partition has a committed offset whose metadata has the fields wanted."""
+    """Return True if every partition has a committed offset whose metadata has the fields wanted."""
     found = await marks(cluster)
     return len(found) == 2 * cluster.settings.partitions and all(map(enough, found.values()))
 

@@ -208,7 +208,7 @@ class ProcessCluster:
 
 
 async def topic_is_gone(admin: AIOKafkaAdminClient, topic: str) -> bool:
-    """Return whether the broker no longer knows a topic of this name."""
+    """Return True if the broker no longer knows a topic of this name."""
     return topic not in {found["topic"] for found in await admin.describe_topics() if not found["error_code"]}
 
 
@@ -270,7 +270,7 @@ class WorkerProcess:
 
     @property
     def stopped(self) -> bool:
-        """Return whether the process is stopped (SIGSTOP)."""
+        """Return True if the process is stopped (SIGSTOP)."""
         return Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
     def terminate(self) -> None:

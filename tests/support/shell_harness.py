@@ -134,7 +134,7 @@ class ShellHarness:
         return {record.key.decode(): None if record.value is None else json.loads(record.value) for record in log}
 
     def profiles_are_published(self) -> bool:
-        """Return whether the profiles topic has exactly the profiles in the state.
+        """Return True if the profiles topic has exactly the profiles in the state.
 
         No device and customer may have the same id.
         """
