@@ -25,7 +25,7 @@ async def worked(cluster: ProcessCluster) -> None:
     await cluster.clicks(*(click(f"c-{n}", now() - HOUR, event_id=f"a-{n}") for n in range(CUSTOMERS)))
     await wait_until(lambda: worker.metric("lifecycle_customers") == CUSTOMERS, "all customers")
     worker.terminate()
-    assert worker.process.wait(timeout=20) == 0
+    assert worker.exit_code() == 0
 
 
 async def knows_all(worker: WorkerProcess) -> float:
@@ -93,7 +93,7 @@ async def test_files_of_another_changelog_end_the_worker_and_are_gone(make_clust
     starting = cluster.start_worker()
     await starting.ready()
     starting.terminate()
-    assert starting.process.wait(timeout=20) == 0
+    assert starting.exit_code() == 0
     other: ProcessCluster = await make_cluster(state_store="rocksdb")
     await worked(other)
     shutil.rmtree(files(other))
@@ -125,7 +125,7 @@ async def test_partitions_that_went_away_and_came_back_are_read_from_where_they_
 
     await wait_until(lambda: customers(first, second) == CUSTOMERS, "their first orders")
     second.terminate()
-    assert second.process.wait(timeout=20) == 0
+    assert second.exit_code() == 0
     await wait_until(lambda: customers(first) == CUSTOMERS, "all with the first")
     assert 0 < first.metric("lifecycle_recovery_records_total") < CUSTOMERS + 20
 

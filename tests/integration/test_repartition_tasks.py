@@ -198,7 +198,7 @@ async def test_workers_notice_within_seconds_that_a_topic_is_grown(make_cluster:
     def readers() -> float:
         return sum(worker.metric("lifecycle_repartition_tasks_assigned") for worker in workers)
 
-    await wait_until(lambda: readers() == 5, "readers of the new partitions", 20)
+    await wait_until(lambda: readers() == 5, "readers of the new partitions")
     producer = AIOKafkaProducer(bootstrap_servers=cluster.settings.broker)
     await producer.start()
     for partition in range(5):
@@ -212,7 +212,7 @@ async def test_workers_notice_within_seconds_that_a_topic_is_grown(make_cluster:
     async with cluster.admin() as admin:
         await admin.create_partitions({orders: NewPartitions(3)})
     for worker in workers:
-        assert await wait_until(worker.process.poll, "the end of a worker that read it itself", 30) == 1
+        assert await wait_until(worker.process.poll, "the end of a worker that read it itself") == 1
         assert "repartition tasks have to read it" in worker.log.read_text()
     after = cluster.start_worker()
     await after.ready()

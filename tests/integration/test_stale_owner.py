@@ -94,7 +94,7 @@ async def test_stale_owner_stopped_before_its_check_writes_nothing_to_the_change
         numbers = await committed_numbers(cluster)
         assert numbers == sorted(set(numbers))
     else:
-        await wait_until(lambda: out_of_order(cluster), "the commit of the stale owner", patience=20)
+        await wait_until(lambda: out_of_order(cluster), "the commit of the stale owner")
 
 
 async def committed_numbers(cluster: ProcessCluster) -> list[int]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from streams.devtools.ports import is_listening
 
 
-def process_ends(pid: int, within: float = 5.0) -> bool:
+def process_ends(pid: int, within: float = 60.0) -> bool:
     """Return True if the process ends in time. A process that waits to be reaped has ended."""
     deadline = time.monotonic() + within
     while time.monotonic() < deadline:
