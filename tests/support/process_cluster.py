@@ -75,7 +75,7 @@ class ProcessCluster:
             "LIFECYCLE_COMMIT_INTERVAL": "200ms",
             "LIFECYCLE_SESSION_TIMEOUT": "4s",
             "LIFECYCLE_HEARTBEAT_INTERVAL": "1s",
-            "LIFECYCLE_REBALANCE_TIMEOUT": "15s",
+            "LIFECYCLE_REBALANCE_TIMEOUT": "8s",
             "LIFECYCLE_SHUTDOWN_TIMEOUT": "60s",
             **{f"LIFECYCLE_{role.upper()}_TOPIC": f"{role.replace('_', '-')}-{name}" for role in ROLES},
             **{f"LIFECYCLE_{key.upper()}": value for key, value in settings.items()},
