@@ -55,10 +55,8 @@ async def identity(run: Run, *, kills: int) -> Verdict:
         return await run.judge({"kills": kills}, minima=minima)
 
 
-@program(
-    "SIGSTOP and SIGCONT of workers while profiles are merged", short={"stale_owners": 1}, long={"stale_owners": 12}
-)
-async def identity_stale_owners(run: Run, *, stale_owners: int) -> Verdict:
+@program("SIGSTOP and SIGCONT of workers while profiles are merged", short={"stops": 1}, long={"stops": 12})
+async def identity_stale_owners(run: Run, *, stops: int) -> Verdict:
     """Like `stale_owners`. Internal messages of a stale owner must not displace those of its successor."""
-    events = await known_by_half(run, 800 * stale_owners, session_timeout="2s")
-    return await stopped_and_woken(run, events, stale_owners, {"linked": (linked(run, events), LINKED)})
+    events = await known_by_half(run, 800 * stops, session_timeout="2s")
+    return await stopped_and_woken(run, events, stops, {"linked": (linked(run, events), LINKED)})

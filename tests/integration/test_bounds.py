@@ -51,9 +51,7 @@ async def test_records_of_every_compression_codec_are_read(make_cluster: NewClus
     await applied(worker, 50)
 
 
-async def test_a_damaged_batch_is_a_dead_letter_and_not_the_end_of_every_worker(
-    make_cluster: NewCluster, broker: ApacheKafka
-) -> None:
+async def test_damaged_batch_is_a_dead_letter_and_ends_no_worker(make_cluster: NewCluster, broker: ApacheKafka) -> None:
     cluster = await make_cluster(partitions="1")
     topic = cluster.settings.clickstream_topic
     for name in ("a", "b", "c"):  # a batch each

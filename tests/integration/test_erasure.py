@@ -110,7 +110,9 @@ async def with_a_past(cluster: ProcessCluster, *others: str) -> int:
 
 
 @pytest.mark.parametrize("store", ["memory", pytest.param("rocksdb", marks=pytest.mark.slow)])
-async def test_erased_customer_is_gone_and_stays_gone(make_cluster: NewCluster, store: str) -> None:
+async def test_erased_customer_is_removed_everywhere_and_does_not_come_back(
+    make_cluster: NewCluster, store: str
+) -> None:
     cluster = await make_cluster(profiles="on", erasure_token=TOKEN, state_store=store)
     worker = cluster.start_worker()
     await worker.ready()
@@ -299,7 +301,7 @@ async def test_kill_at_any_step_of_an_erasure_leaves_nothing_of_the_customer(
     [("at_least_once", True), ("at_least_once", False), ("exactly_once", True)],
     ids=["at least once", "at least once, writes", "exactly once"],
 )
-async def test_stale_owner_that_resumes_after_an_erasure_restores_nobody(
+async def test_stale_owner_that_resumes_after_an_erasure_restores_no_erased_customer(
     make_cluster: NewCluster, tmp_path: Path, guarantee: str, guarded: bool
 ) -> None:
     """It was stopped for longer than its session, with unwritten events of the person. If not `guarded`, it was stopped

@@ -67,7 +67,7 @@ async def test_topics_keep_append_times_and_the_changelog_is_compacted_but_not_a
     assert [status for status in cluster.command("topics").stdout.splitlines() if " ok " not in status] == []
 
 
-async def test_more_copies_than_there_are_brokers_is_a_clear_mistake(make_cluster: NewCluster) -> None:
+async def test_replication_beyond_the_number_of_brokers_is_a_clear_error(make_cluster: NewCluster) -> None:
     cluster = await make_cluster()
     done = cluster.command("topics", orders_topic=f"{cluster.settings.orders_topic}-copied", replication="3")
     assert done.returncode == 2
@@ -153,7 +153,7 @@ async def test_a_graceful_restart_sends_nothing_twice_and_goes_on_from_the_store
 
 
 @pytest.mark.parametrize(("seed", "store"), [(1, "memory"), (2, "memory"), (3, "rocksdb")])
-async def test_kills_at_random_moments_lose_nothing_and_repeat_only_what_is_equal(
+async def test_kills_at_random_moments_lose_nothing_and_repeat_only_equal_outputs(
     make_cluster: NewCluster, tmp_path: Path, seed: int, store: str
 ) -> None:
     """On disk, every other worker ends in order, and the next one continues from its files and is killed with them."""
@@ -239,7 +239,7 @@ async def test_a_worker_outlives_the_broker(tmp_path: Path) -> None:
             cluster.stop()
 
 
-async def test_the_start_is_stored_and_a_second_start_does_not_move_it(make_cluster: NewCluster) -> None:
+async def test_time_of_the_first_start_is_stored_and_kept_by_later_starts(make_cluster: NewCluster) -> None:
     cluster = await make_cluster(emit_after="start")
     before = now()
     first = cluster.start_worker()
@@ -438,7 +438,7 @@ async def killed_at_its_first_step(worker: WorkerProcess) -> None:
     worker.kill()
 
 
-async def test_a_first_start_that_was_killed_is_a_first_start_again(make_cluster: NewCluster) -> None:
+async def test_killed_first_start_is_repeated_by_the_next_worker(make_cluster: NewCluster) -> None:
     """The state of a worker that never committed must not end its successor."""
     cluster = await make_cluster(partitions="1")
     await cluster.clicks(*(click(f"c-{n}", now(), event_id=f"a-{n}") for n in range(5)))

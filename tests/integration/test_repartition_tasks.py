@@ -160,7 +160,7 @@ async def test_kills_while_topics_are_not_co_partitioned_lose_nothing_and_repeat
 @pytest.mark.slow
 @IN_BOTH_GUARANTEES
 @pytest.mark.parametrize("before", [2, 3], ids=["by the tasks", "independently"])
-async def test_a_topic_is_grown_in_the_midst_of_history(
+async def test_outputs_stay_right_when_a_topic_is_grown(
     make_cluster: NewCluster, tmp_path: Path, guarantee: str, before: int
 ) -> None:
     """Tasks have read the topic, or repartition tasks have. The new partitions count from the next start."""

@@ -19,7 +19,7 @@ from tests.support.replay_comparison import differing_outputs, ids_until, replay
 from tests.support.shop_events import HOUR, MINUTE, click, now, order, shop
 
 
-async def test_a_worker_gives_what_replay_gives_and_a_restart_loses_nothing(
+async def test_worker_gives_the_outputs_of_a_replay_across_a_restart(
     make_cluster: Callable[..., Any], tmp_path: Path
 ) -> None:
     end = now() - 10 * MINUTE

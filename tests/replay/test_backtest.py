@@ -130,7 +130,7 @@ def test_differences_name_customers_reasons_and_shifts(tmp_path: Path) -> None:
         (changed(("cart: {after: 60m", "cart: {after: 70m")), OLD, "later"),
     ],
 )
-def test_each_way_to_differ_has_its_reason(tmp_path: Path, new: Playbook, old: Playbook, how: str) -> None:
+def test_each_difference_has_its_reason(tmp_path: Path, new: Playbook, old: Playbook, how: str) -> None:
     clicks = write(tmp_path / "c.jsonl", event(1, "2026-01-01T10:00:00Z", product_id="p"))
     found = find(new, old, clicks, (), parse_time("2026-01-10T00:00:00Z"))
     assert found.differences is not None
@@ -201,13 +201,13 @@ def test_the_same_history_gives_the_same_report() -> None:
     assert page(find(QUICKER, OLD)) == page(find(QUICKER, OLD))
 
 
-def test_one_playbook_alone_has_a_report_too() -> None:
+def test_report_of_a_single_playbook_is_written() -> None:
     shown = page(find(OLD))
     assert "<h1>ecommerce v1, tried on history</h1>" in shown
     assert "fares differently" not in shown
 
 
-def test_backtest_of_no_events_has_a_report(tmp_path: Path) -> None:
+def test_report_of_an_empty_history_is_written(tmp_path: Path) -> None:
     empty = write(tmp_path / "c.jsonl")
     found = find(QUICKER, OLD, empty, (), None)
     assert "Nobody would notice" in page(found)
@@ -265,7 +265,7 @@ def test_command_writes_a_report_and_prints_a_summary(tmp_path: Path) -> None:
         (["--playbook", "ecommerce", "--orders", str(ORDERS), "--out", "/proc/no/r.html"], "cannot be written"),
     ],
 )
-def test_a_mistake_is_one_sentence(args: list[str], said: str) -> None:
+def test_mistake_is_reported_in_one_sentence(args: list[str], said: str) -> None:
     result = command(*args)
     assert (result.exit_code, result.output.count("\n")) == (2, 1)
     assert result.output.startswith("lifecycle: ")

@@ -50,7 +50,7 @@ def test_replay_links_devices_to_customers_and_loses_no_event(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(("chunk", "commits"), [(1, 1), (300, 3), (1 << 20, 1000)])
-def test_chunks_and_commits_do_not_change_what_comes_out(
+def test_chunks_and_commits_do_not_change_the_outputs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int, commits: int
 ) -> None:
     expected = replay(tmp_path)
@@ -59,7 +59,7 @@ def test_chunks_and_commits_do_not_change_what_comes_out(
     assert replay(tmp_path, "other") == expected
 
 
-def test_a_backtest_counts_what_a_replay_makes(tmp_path: Path) -> None:
+def test_backtest_counts_the_outputs_of_a_replay_with_identity_resolution(tmp_path: Path) -> None:
     clicks, orders = files(tmp_path)
     page, until = tmp_path / "backtest.html", NOON + DAY
     playbook = deployment.load_playbook(LINKING)

@@ -64,7 +64,7 @@ def view(number: int, at: str, customer: str = "c-1") -> dict[str, Any]:
 # ---------------------------------------------------------------------------------------------------- what comes out
 
 
-def test_the_files_are_as_they_were(tmp_path: Path) -> None:
+def test_replay_writes_exactly_the_expected_files(tmp_path: Path) -> None:
     assert replay(tmp_path) == expected()
 
 
@@ -141,7 +141,7 @@ def test_profiles_are_those_of_the_living_by_id(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------ same input, same output
 
 
-def test_the_present_is_not_in_the_output(tmp_path: Path) -> None:
+def test_outputs_do_not_depend_on_the_present_time(tmp_path: Path) -> None:
     assert replay(tmp_path, now=NOW + 86_400_000) == expected()
 
 
@@ -152,7 +152,7 @@ def test_gzip_files_give_the_same_outputs(tmp_path: Path) -> None:
     assert replay(tmp_path / "out", zipped[:1], zipped[1:]) == expected()
 
 
-def test_several_files_of_a_role_are_one_after_the_other(tmp_path: Path) -> None:
+def test_several_files_of_a_role_are_read_in_turn(tmp_path: Path) -> None:
     content = CLICKS.read_bytes().splitlines(keepends=True)
     parts = [tmp_path / "1.jsonl", tmp_path / "2.jsonl"]
     parts[0].write_bytes(b"".join(content[:5]))
@@ -191,7 +191,7 @@ def test_a_rejected_event_does_not_move_the_end(tmp_path: Path) -> None:
     assert replay(tmp_path / "out", [clicks], [], None)["abandonments.jsonl"] == b""
 
 
-def test_until_is_exact(tmp_path: Path) -> None:
+def test_deadline_at_until_fires_and_a_later_one_does_not(tmp_path: Path) -> None:
     clicks = write(tmp_path / "c.jsonl", view(1, "2026-11-20T10:00:00Z"))
     due = parse_time("2026-11-20T10:30:00Z")
     assert replay(tmp_path / "out", [clicks], [], due - 1)["abandonments.jsonl"] == b""
@@ -219,7 +219,7 @@ def test_empty_files_give_empty_files(tmp_path: Path) -> None:
 # --------------------------------------------------------------------------------------------------- reading ahead
 
 
-def test_an_order_prevents_what_it_prevents_however_the_files_are_read(
+def test_order_prevents_an_abandonment_however_the_files_are_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(input_files, "CHUNK", 1)

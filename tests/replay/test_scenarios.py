@@ -141,12 +141,12 @@ def test_events_after_a_refused_one_go_on(tmp_path: Path) -> None:
     assert run(load_one(write(tmp_path, *steps)), default_playbook(), Settings()) is None
 
 
-def test_a_clock_that_is_ahead_is_refused(tmp_path: Path) -> None:
+def test_event_ahead_of_the_clock_is_refused(tmp_path: Path) -> None:
     steps = ["{type: page_viewed, occurred_at: 2026-01-01T00:06:00Z}", "expect: [{refused: clock_skew}]"]
     assert run(load_one(write(tmp_path, *steps)), default_playbook(), Settings()) is None
 
 
-def test_the_customers_of_a_wait_come_in_order_of_time(tmp_path: Path) -> None:
+def test_outputs_during_a_wait_come_in_order_of_time(tmp_path: Path) -> None:
     steps = [
         "{type: product_added, customer_id: b, product_id: p}",
         "{type: product_added, customer_id: a, product_id: p, after: 1m}",

@@ -59,7 +59,7 @@ def find_in_topics(settings: Settings, until: int | None = None) -> tuple[Findin
         return test.finish(), reader.done, reader.size
 
 
-def test_the_findings_are_those_of_the_files(
+def test_backtest_of_topics_finds_the_same_as_of_files(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(topic_reader, "RECORDS", 7)

@@ -199,7 +199,7 @@ async def test_merged_profiles_stay_merged_after_identity_resolution_is_switched
     assert harness.profiles() == before
 
 
-async def test_events_that_wait_for_devices_are_bounded_and_none_waits_for_ever() -> None:
+async def test_events_that_wait_for_devices_are_bounded_and_all_are_applied() -> None:
     """Customers wait for messages of devices, which wait for commits. Sources are paused in turn meanwhile."""
     bound = 4_000
     harness = ShellHarness(NOON, 2, identity_resolution=True, max_buffer_bytes=bound)

@@ -82,7 +82,7 @@ async def test_crashes_at_every_step_keep_the_outputs_of_time_order(
     assert harness.counts["out_of_order", "clickstream"] == 0
 
 
-async def test_arrival_order_gives_other_outputs() -> None:
+async def test_arrival_ordering_gives_other_outputs_than_event_time_ordering() -> None:
     assert await goes_wrong(lambda seed: crashing(seed, ordering="arrival", identity_resolution=True), seeds=range(3))
 
 

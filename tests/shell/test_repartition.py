@@ -93,7 +93,7 @@ async def test_silent_upstream_partition_blocks_the_watermark_of_all_tasks() -> 
     assert harness.tasks[0].readings({}).blocked_by_partition == 1
 
 
-async def test_a_restart_without_input_keeps_the_watermark_and_what_was_taken() -> None:
+async def test_restart_without_input_keeps_the_watermark_and_the_offsets_taken() -> None:
     harness = ShellHarness(NOON, 2)
     for n in range(20):
         harness.append(CLICKS, n % 2, click(f"c-{n}", NOON - HOUR + n * 1_000), NOON)

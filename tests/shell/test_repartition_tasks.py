@@ -165,7 +165,7 @@ async def test_records_that_were_never_read_and_are_gone_end_the_worker() -> Non
         harness.readers[ORDERS, 2].process(ORDERS, chunk)
 
 
-async def test_a_topic_that_ends_before_what_tasks_have_had_of_it_ends_the_worker() -> None:
+async def test_topic_that_ends_before_applied_records_ends_the_worker() -> None:
     """The topic was truncated: tasks would take new records for those that they had, and drop them."""
     reader = ShellHarness(NOON, 2, not_co_partitioned={ORDERS: 3}).readers[ORDERS, 2]
     reader._taken = 7

@@ -199,7 +199,7 @@ def test_a_write_waits_until_there_is_room_in_memory(stalling: Database) -> None
     assert sum(1 for _ in stalling.scan(b"0", b"9")) == 300 * 50
 
 
-def test_a_write_does_not_wait_for_ever(stalling: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_write_fails_after_a_long_stall(stalling: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """It would wait so on a full disk."""
     monkeypatch.setattr(rocks, "STALL_S", 0.0)
     with pytest.raises(DiskFailed, match=r"Write stall.*Check that the disk works and has room"):
@@ -335,7 +335,7 @@ def test_rewrite_that_does_not_end_is_an_error(databases: Databases, monkeypatch
     goes_on.set()
 
 
-def test_files_that_a_scan_still_reads_are_not_gone(databases: Databases, tmp_path: Path) -> None:
+def test_files_that_a_scan_still_reads_do_not_count_as_rewritten(databases: Databases, tmp_path: Path) -> None:
     database, path = databases.open("log", 0), tmp_path / "state" / "log" / "0"
     database.write([(b"%06d" % n, b"x" * 100) for n in range(1_000)])
     wait_for(database)
@@ -352,7 +352,7 @@ def test_files_that_a_scan_still_reads_are_not_gone(databases: Databases, tmp_pa
     assert not before & set(path.glob("*.sst"))
 
 
-def test_on_a_full_disk_files_are_not_taken_to_be_rewritten(tmp_path: Path) -> None:
+def test_files_do_not_count_as_rewritten_on_a_full_disk(tmp_path: Path) -> None:
     """There is room for a flush, but not for the rewritten files."""
     with small_disk(tmp_path / "disk") as mounted:
         if not mounted:
@@ -399,7 +399,7 @@ except DiskFailed as error:
 """
 
 
-def test_where_no_file_may_be_so_large_files_are_not_taken_to_be_rewritten(tmp_path: Path) -> None:
+def test_files_do_not_count_as_rewritten_if_no_file_may_be_so_large(tmp_path: Path) -> None:
     command = [sys.executable, "-c", REWRITTEN_ON_FULL, str(tmp_path)]
     said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
     assert "cannot be read or written" in said
@@ -427,7 +427,7 @@ def test_database_that_does_not_close_is_logged_and_not_waited_for(
     assert databases.open("log", 0).get(b"a") is None
 
 
-def test_while_one_does_not_close_others_are_closed_without_waiting(
+def test_stuck_database_does_not_delay_the_closing_of_others(
     databases: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All databases are on one disk, and the event loop waits."""
