@@ -16,10 +16,14 @@ from tests.support.process_cluster import ProcessCluster, WorkerProcess, wait_un
 class Crew:
     """A number of slots for workers. They are empty until `start` is called or `kept` runs."""
 
-    def __init__(self, cluster: ProcessCluster, slots: int, *, program: str = "", **settings: str) -> None:
+    def __init__(
+        self, cluster: ProcessCluster, slots: int, *, program: str = "", fault: str = "", **settings: str
+    ) -> None:
+        """`fault`: a worker whose log contains this sentence has met the fault of the run. It may end with 1, also
+        while it is being stopped, and is counted among `ends`."""
         self.workers: list[WorkerProcess | None] = [None] * slots
         self.ends: Counter[int] = Counter()
-        """Exit codes of workers that ended by themselves."""
+        """Exit codes of workers that ended by themselves, or of the fault."""
         self.failed_stops: list[int] = []
         """Exit codes other than 0 of workers that were stopped."""
         self.started = 0
@@ -29,6 +33,7 @@ class Crew:
         self.closed: set[int] = set()
         """Slots that stay empty."""
         self._cluster = cluster
+        self._fault = fault
         self._settings = settings
         self._told: set[int] = set()
 
@@ -74,7 +79,9 @@ class Crew:
             worker.kill()
         self.workers[slot] = None
         code = worker.process.returncode
-        if code != 0 and (
+        if code == 1 and self._fault and self._fault in worker.log.read_text():
+            self.ends[code] += 1
+        elif code != 0 and (
             served or code != -signal.SIGTERM
         ):  # SIGTERM ends a process in which Python is still starting
             self.failed_stops.append(code)

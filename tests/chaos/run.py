@@ -81,9 +81,9 @@ class Run:
         await self.cluster.create_topics()
         return self.cluster
 
-    def crew(self, slots: int, *, program: str = "", **settings: str) -> Crew:
+    def crew(self, slots: int, *, program: str = "", fault: str = "", **settings: str) -> Crew:
         """Return workers for the application."""
-        crew = Crew(self.cluster, slots, program=program, **settings)
+        crew = Crew(self.cluster, slots, program=program, fault=fault, **settings)
         self.crews.append(crew)
         return crew
 

@@ -24,8 +24,8 @@ ENDS_WITH = "lambda *_: os._exit({code})"
 IS_ENDED = "signal.SIG_DFL"
 
 
-def crew_of(directory: Path, *programs: str) -> Crew:
-    crew = Crew(ProcessCluster("127.0.0.1:1", directory), len(programs))
+def crew_of(directory: Path, *programs: str, fault: str = "") -> Crew:
+    crew = Crew(ProcessCluster("127.0.0.1:1", directory), len(programs), fault=fault)
     crew.programs = list(programs)
     crew.replace()
     return crew
@@ -53,6 +53,17 @@ async def test_worker_that_ends_with_an_error_on_sigterm_is_a_failed_stop(
     await crew.terminate(0)
     assert crew.failed_stops == failed
     assert not crew.ends
+
+
+@pytest.mark.parametrize(("printed", "ends", "failed"), [("the disk is bad", {1: 1}, []), ("a defect", {}, [1])])
+async def test_stopped_worker_may_end_with_1_only_if_it_logged_the_fault_of_the_run(
+    tmp_path: Path, printed: str, ends: dict[int, int], failed: list[int]
+) -> None:
+    on_sigterm = f"lambda *_: (print({printed!r}, flush=True), os._exit(1))"
+    crew = crew_of(tmp_path, SERVES.format(on_sigterm=on_sigterm), fault="the disk is bad")
+    await serving(crew)
+    await crew.terminate(0)
+    assert (crew.ends, crew.failed_stops) == (ends, failed)
 
 
 async def test_worker_that_does_not_stop_in_time_is_killed_and_is_a_failed_stop(tmp_path: Path) -> None:

@@ -95,11 +95,11 @@ async def coming_and_going(run: Run, *, changes: int) -> Verdict:
         return verdict
 
 
-@program("SIGSTOP for longer than the session, then SIGCONT", short={"zombies": 1}, long={"zombies": 12})
-async def stale_owners(run: Run, *, zombies: int) -> Verdict:
+@program("SIGSTOP for longer than the session, then SIGCONT", short={"stops": 1}, long={"stops": 12})
+async def stale_owners(run: Run, *, stops: int) -> Verdict:
     """A stopped worker resumes with old state and half a commit, after others took over its partitions."""
     await run.application(session_timeout="2s")
-    return await stopped_and_woken(run, run.sessions(sessions=800 * zombies), zombies)
+    return await stopped_and_woken(run, run.sessions(sessions=800 * stops), stops)
 
 
 async def stopped_and_woken(
@@ -125,7 +125,7 @@ async def stopped_and_woken(
             victim.process.send_signal(signal.SIGCONT)
             await pouring
         minima = {"that lost their partitions": (lost, stops), **more}
-        return await run.judge({"zombies": stops}, minima=minima, ends={1: 2 * stops})
+        return await run.judge({"stops": stops}, minima=minima, ends={1: 2 * stops})
 
 
 async def has_all(run: Run, slot: int) -> bool:
