@@ -46,7 +46,7 @@ How to read the tables below, in short:
   {warming_events:,} events: the median of {warming_rounds} times, and so once per round.
 - **Events/s** are from when it is up to its last output.
 - **Recovery** is how much longer a restart takes with the state of the job than with that of four customers, and how
-  much more CPU; `-` where nothing is kept or it was not measured. About 0 means: not to be told from noise.
+  much more CPU; `-` where nothing is kept or it was not measured. About 0: not distinguishable from noise.
 - **Outputs** were read back from the topic and compared with an oracle's, every one, also after the recovery.
 """
 

@@ -21,13 +21,13 @@ from benchmarks.scenarios.shop import Event
 
 EVENTS = 200_000
 FORWARDED = {"clickstream_co_partitioned": "off", "orders_co_partitioned": "off"}
-LINKING = {"identity_resolution": "on"}
+IDENTITY_RESOLUTION = {"identity_resolution": "on"}
 AT_ITS_END = {"backfill_idle": "3s"}
 """The last records wait until their sources are caught up."""
 SENT = {
     "forwarded": "lifecycle_repartition_sent_records_total",
     "parts": "lifecycle_repartition_sent_parts_total",
-    "items": "lifecycle_internal_messages_total",
+    "messages": "lifecycle_internal_messages_total",
 }
 
 
@@ -55,9 +55,9 @@ async def run(broker: Broker, runs: int, events: int = EVENTS) -> None:
         "keyed by customer, and declared so": (mix, {}),
         "keyed by customer, not declared so": (mix, FORWARDED),
         "not keyed by customer": (list(badly_keyed(mix)), FORWARDED),
-        "linking, no event tells a device": (mix, LINKING),
-        "linking, each event tells customer and device": (list(on_devices(mix, 0)), LINKING),
-        "linking, every other event tells the device alone": (list(on_devices(mix, 2)), LINKING),
+        "identity resolution, no event names a device": (mix, IDENTITY_RESOLUTION),
+        "identity resolution, every event names customer and device": (list(on_devices(mix, 0)), IDENTITY_RESOLUTION),
+        "identity resolution, every other event names only the device": (list(on_devices(mix, 2)), IDENTITY_RESOLUTION),
     }
     figures: dict[str, list[float]] = {case: [] for case in cases}
     shares: dict[str, dict[str, Any]] = {}

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from benchmarks import job
 from benchmarks.kafka import Broker
 from benchmarks.scenarios import bulk, shop
-from benchmarks.scenarios.forwarding import AT_ITS_END, LINKING, on_devices
+from benchmarks.scenarios.forwarding import AT_ITS_END, IDENTITY_RESOLUTION, on_devices
 from benchmarks.scenarios.lab import application, arguments, percentile, report
 from benchmarks.scenarios.rates import at_rate
 from benchmarks.scenarios.shop import Event
@@ -21,7 +21,7 @@ from tests.support.process_cluster import wait_until
 RATE = 1_000
 SECONDS = 30.0
 EVENTS = 200_000
-ALONE = {"all tell customer and device": 0.0, "half tell a device alone": 0.5}
+ALONE = {"every event names customer and device": 0.0, "half of the events name only a device": 0.5}
 NEARLY_ALL = 0.98
 """Share of a backlog that is measured: the rest waits until the sources are caught up, which depends on settings."""
 
@@ -44,7 +44,7 @@ async def latency(broker: Broker, runs: int, seconds: float) -> None:
                 values = [percentile(result.of_devices_ms, percent) for result in results]
                 report(
                     "identity_resolution",
-                    f"p{percent} at {RATE} events/s, of those that tell a known device alone",
+                    f"p{percent} at {RATE} events/s, of events that name only a known device",
                     values,
                     "ms",
                 )
@@ -54,9 +54,9 @@ async def catching_up(broker: Broker, runs: int, events: int) -> None:
     """Measure the events per second of a worker that starts with a backlog."""
     mix = shop.mix(events, job.CUSTOMERS)
     cases = {
-        "without linking": (mix, {}),
-        "linking, each event tells customer and device": (list(on_devices(mix, 0)), LINKING),
-        "linking, every other event tells the device alone": (list(on_devices(mix, 2)), LINKING),
+        "without identity resolution": (mix, {}),
+        "identity resolution, every event names customer and device": (list(on_devices(mix, 0)), IDENTITY_RESOLUTION),
+        "identity resolution, every other event names only the device": (list(on_devices(mix, 2)), IDENTITY_RESOLUTION),
     }
     rates: dict[str, list[float]] = {case: [] for case in cases}
     for _ in range(runs):

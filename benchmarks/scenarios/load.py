@@ -72,7 +72,9 @@ def main() -> None:
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--rate", type=int, required=True, help="events per second")
     parser.add_argument("--seconds", type=float, required=True)
-    parser.add_argument("--alone", type=float, help="share of events that tell a device alone; without it, none does")
+    parser.add_argument(
+        "--alone", type=float, help="share of events that name only a device; without it, none names a device"
+    )
     given = parser.parse_args()
     trickle(given.broker, given.clickstream, given.orders, given.rate, given.seconds, given.alone)
 

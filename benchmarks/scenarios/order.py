@@ -24,7 +24,7 @@ async def run(broker: Broker, runs: int, seconds: float = SECONDS) -> None:
                 )
                 for _ in range(runs)
             ]
-            what = f"{ordering}, linking {identity_resolution}"
+            what = f"{ordering}, identity resolution {identity_resolution}"
             for percent in (50, 99):
                 values = [percentile(result.latencies_ms, percent) for result in results]
                 report("order", f"p{percent}, {what}", values, "ms")

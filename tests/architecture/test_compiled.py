@@ -21,7 +21,7 @@ def compiled() -> list[str]:
 
 
 @pytest.mark.parametrize("name", compiled())
-def test_a_module_runs_in_the_form_asked_for(name: str) -> None:
+def test_modules_run_compiled_or_interpreted_as_configured(name: str) -> None:
     file = importlib.import_module(name).__file__
     assert file is not None
     assert file.endswith(".py" if os.environ.get("STREAMS_INTERPRETED") else ".so")

@@ -88,5 +88,5 @@ def test_check_allows_pure_source(source: str) -> None:
     assert impurities(source) == []
 
 
-def test_there_is_a_core_to_check() -> None:
+def test_purity_check_covers_modules_of_the_core() -> None:
     assert {"engine", "lifecycle", "model", "store"} <= {path.parent.name for path in CORE.rglob("*.py")}

@@ -14,12 +14,12 @@ from benchmarks.peers.arguments import Arguments
 GIVEN = Arguments("127.0.0.1:9092", "in", "out", "group", 20_000, "1s", Path("/state"))
 
 
-def test_names_differ_also_as_topics_and_directories() -> None:
+def test_names_of_peers_stay_distinct_as_topics_and_directories() -> None:
     assert len({slug(peer.name) for peer in PEERS}) == len(PEERS)
     assert all(slug(peer.name).replace("-", "").isalnum() for peer in PEERS)
 
 
-def test_the_goals_are_about_peers_that_there_are() -> None:
+def test_goals_name_existing_peers() -> None:
     names = {peer.name: peer for peer in PEERS}
     assert OURS.peer in names
     for goal in GOALS:

@@ -43,7 +43,7 @@ def apache_kafka() -> Iterator[ApacheKafka]:
     [("kafka-streams", "default", "rocksdb"), ("kafka-streams", "1s", "rocksdb"), ("flink", "1s", "heap"),
      ("flink", "1s", "rocksdb")],
 )  # fmt: skip
-async def test_every_round_has_the_outputs_of_the_oracle_and_its_state_can_be_had_back(
+async def test_every_round_gives_the_outputs_of_the_oracle_and_its_state_is_recovered(
     apache_kafka: ApacheKafka, tmp_path: Path, peer: Peer, mode: str, store: str
 ) -> None:
     records = list(events(EVENTS, CUSTOMERS))

@@ -48,7 +48,7 @@ def test_loops_give_the_outputs_of_the_oracle(work: Work) -> None:
     assert work.outputs == len(outputs) > CUSTOMERS
 
 
-def test_a_state_that_was_json_goes_on_where_it_was(work: Work) -> None:
+def test_state_restored_from_json_continues(work: Work) -> None:
     states: dict[str, plain.State] = {}
     outputs = []
     for n, (_, value) in enumerate(work.records):
@@ -126,7 +126,7 @@ def test_second_orders_make_one_output_each_after_the_first_ones(work: Work) -> 
 # -- command lines and output lines
 
 
-def test_a_command_line_is_read_as_it_was_meant(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_command_line_round_trips(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     meant = Arguments("127.0.0.1:9092", "in", "out", "group", 20_000, "1s", tmp_path)
     monkeypatch.setattr(sys, "argv", ["peer", *arguments.command(meant)])
     assert arguments.parse(None) == meant

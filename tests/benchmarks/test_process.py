@@ -27,7 +27,7 @@ def test_line_of_output_has_the_resources_used_until_then(tmp_path: Path) -> Non
         assert process.cpu_s >= done.cpu_s > ready.cpu_s
 
 
-def test_descendants_count_running_and_ended(tmp_path: Path) -> None:
+def test_cpu_of_running_and_ended_descendants_counts(tmp_path: Path) -> None:
     child = f"[sys.executable, '-c', {BURN!r}]"
     grandchild = f"[sys.executable, '-c', {BURN + 'print(1, flush=True); time.sleep(60)'!r}]"
     program = (
@@ -59,6 +59,6 @@ def test_process_without_output_fails(tmp_path: Path) -> None:
         process.line(0.01)
 
 
-def test_missing_process_has_used_nothing() -> None:
+def test_missing_process_counts_as_using_nothing() -> None:
     assert measure.cpu_s(2**22 + 1) == 0
     assert measure.peak_rss_mb(2**22 + 1) == 0

@@ -75,12 +75,12 @@ def test_a_goal_is_met_up_to_its_limit_and_not_beyond(peer: str, jit: str | None
     assert line(page(trial(OURS.peer, 100.1 * limit), theirs), goal).endswith("**not met** |")
 
 
-def test_the_cold_jvm_is_not_what_the_goal_is_about() -> None:
+def test_cold_jvm_does_not_count_for_the_goal() -> None:
     text = page(trial(OURS.peer, 1.0), trial("Kafka Streams", 100.0, jit="cold"))
     assert line(text, "at most 0.55").endswith("not measured |")
 
 
-def test_a_goal_is_not_met_with_wrong_outputs_however_little_they_cost() -> None:
+def test_goal_is_not_met_with_wrong_outputs() -> None:
     text = page(trial(OURS.peer, 1.0, differs="3 customers differ"), trial(LOOP, 100.0))
     assert "**not met**, not all of ours went well" in line(text, "no more than the confluent")
     assert "**differ** in 1 of 1: 3 customers differ" in line(text, "**lifecycle-streams**")
@@ -104,7 +104,7 @@ def test_failed_trial_is_reported_and_does_not_count() -> None:
     assert "**failed** in 1 of 2: it ended with code 1" in line(text, LOOP)
 
 
-def test_a_peer_that_never_came_through_has_a_row() -> None:
+def test_peer_that_always_failed_has_a_row() -> None:
     failed = {key: trial(LOOP, 0.0)[key] for key in ("kind", "peer", "jit", "mode", "round", "events", "customers")}
     text = page(trial(OURS.peer, 4.0), {**failed, "error": "no java"})
     assert "**failed** in 1 of 1: no java" in line(text, LOOP)

@@ -35,7 +35,7 @@ def test_a_mix_is_as_long_as_asked_in_order_of_time_and_the_same_each_time() -> 
     assert kinds["order_completed"] < kinds["checkout_started"] < kinds["product_added"]
 
 
-def test_a_mix_has_what_the_playbook_is_about(tmp_path: Path) -> None:
+def test_mix_has_every_kind_of_event_that_the_playbook_reads(tmp_path: Path) -> None:
     events = shop.mix(5_000, customers=500)
     clicks, orders = ([json.loads(e.value) for e in events if e.order is order] for order in (False, True))
     outputs = replay_outputs(tmp_path / "replay", clicks, orders)

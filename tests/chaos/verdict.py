@@ -89,7 +89,7 @@ class Verdict(msgspec.Struct, kw_only=True):
 
     @property
     def ok(self) -> bool:
-        """Return whether no forbidden difference was found, and the fault was produced often enough."""
+        """Return True if no forbidden difference was found, and the fault was produced often enough."""
         counted = self.orphaned + self.taken_back + self.false_abandonments
         never = self.missing or self.false_abandonments or self.differing or self.wrong_profiles or self.early
         tolerable = {name: getattr(self, name) for name in ("orphaned", "taken_back", "repeated")}

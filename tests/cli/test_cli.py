@@ -66,7 +66,7 @@ def test_every_command_is_listed_here() -> None:
     assert sorted(main.commands) == COMMANDS
 
 
-def test_a_mistake_is_one_line_and_exit_code_2() -> None:
+def test_mistake_prints_one_line_and_gives_exit_code_2() -> None:
     result = lifecycle("settings", LIFECYCLE_LATENES="1m")
     assert result.exit_code == 2
     assert result.stderr == "lifecycle: LIFECYCLE_LATENES is not a setting: did you mean LIFECYCLE_LATENESS?\n"

@@ -44,7 +44,7 @@ def test_dead_letter_holds_the_record_unchanged(key: bytes | None, value: bytes 
     )
 
 
-def test_value_too_big_is_cut() -> None:
+def test_oversized_value_is_cut() -> None:
     value = bytes(range(256)) * 5_000
     cut = letter(b"c-1", value)
     assert cut.value is not None
@@ -56,7 +56,7 @@ def test_value_too_big_is_cut() -> None:
     assert headers["__streams.errors.sha256"] == hashlib.sha256(value).hexdigest().encode()
 
 
-def test_key_too_big_is_cut() -> None:
+def test_oversized_key_is_cut() -> None:
     cut = letter(b"k" * 2_000_000, None)
     assert cut.key == b"k" * MAX_KEY
     assert cut.value is None

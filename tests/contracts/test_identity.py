@@ -13,12 +13,12 @@ LONG = ["x" * 256, "é" * 128, "😀" * 64]
 
 
 @pytest.mark.parametrize("identifier", [*NOBODY, "ANONYMOUS", *TOO_LONG])
-def test_placeholder_ids_name_nobody(identifier: str) -> None:
+def test_placeholder_ids_identify_no_customer(identifier: str) -> None:
     assert not identity.names_someone(identifier)
 
 
 @pytest.mark.parametrize("identifier", [*SOMEBODY, *LONG])
-def test_other_ids_name_somebody(identifier: str) -> None:
+def test_other_ids_identify_a_customer(identifier: str) -> None:
     assert identity.names_someone(identifier)
 
 
@@ -30,6 +30,6 @@ def test_ids_up_to_the_longest_fit() -> None:
 @given(
     st.text(max_size=3) | st.text("0-1nulNUL", max_size=6) | st.sampled_from(["Null", "UNDEFINED", "nOne", "anonymous"])
 )
-def test_a_look_at_the_first_character_changes_nothing(identifier: str) -> None:
+def test_fast_check_of_placeholders_agrees_with_their_definition(identifier: str) -> None:
     nobody = identifier.strip("0-") == "" or identifier.lower() in {"-1", "null", "undefined", "none", "anonymous"}
     assert identity.names_someone(identifier) is not nobody

@@ -85,7 +85,7 @@ def test_written_amount_reads_back(minor: int, currency: str) -> None:
     amount=st.decimals(0, 10**10, allow_nan=False, allow_infinity=False) | st.decimals(0, 100, places=6),
     currency=currencies,
 )
-def test_rounds_half_up_as_decimal_does(amount: Decimal, currency: str) -> None:
+def test_amounts_are_rounded_half_up_as_by_decimal(amount: Decimal, currency: str) -> None:
     with localcontext(Context(prec=100, rounding=ROUND_HALF_UP)):
         expected = int(amount.scaleb(money.EXPONENTS[currency]).to_integral_value())
     assert money.parse(str(amount).encode(), currency) == expected
@@ -96,7 +96,7 @@ def test_sums_are_written_whatever_their_size_and_sign(minor: int) -> None:
     assert Fraction(money.text(minor, "EUR")) == Fraction(minor, 100)
 
 
-def test_the_threads_decimal_context_changes_nothing() -> None:
+def test_decimal_context_of_the_thread_has_no_effect() -> None:
     money._parse.cache_clear()
     with localcontext(Context(prec=1, traps=[])):
         assert money.parse(b"59.905", "EUR") == 5991

@@ -132,14 +132,14 @@ def test_click_with_only_required_fields_is_decoded(clicks: Decoder) -> None:
     assert (activity.quantity, activity.currency, activity.items) == (1, "EUR", None)
 
 
-def test_null_is_absent(clicks: Decoder) -> None:
+def test_null_field_counts_as_absent(clicks: Decoder) -> None:
     names = [name for name in FIELDS if name not in CLICK]
     activity = decode(clicks, CLICK | dict.fromkeys(names))
     assert activity == dataclasses.replace(decode(clicks, CLICK), size=activity.size)
     assert decode(clicks, CLICK | {"event_id": None}).event_id == "clickstream/3/17"
 
 
-def test_an_empty_cart_is_not_an_absent_one(clicks: Decoder) -> None:
+def test_empty_cart_differs_from_an_absent_one(clicks: Decoder) -> None:
     assert decode(clicks, CLICK | {"items": []}).items == ()
 
 
@@ -179,19 +179,19 @@ def test_integer_id_is_read_as_its_decimal_text(clicks: Decoder, orders: Decoder
     assert decode(orders, ORDER | {"order_id": 0}).order_id == "0"
 
 
-def test_an_id_of_nobody_leaves_the_other_one(clicks: Decoder) -> None:
+def test_placeholder_id_leaves_the_other_id(clicks: Decoder) -> None:
     activity = decode(clicks, CLICK | {"customer_id": "undefined", "anonymous_id": "a-1"})
     assert (activity.customer, activity.identified) == ("a-1", False)
     assert clicks.rejected_identifiers == 1
 
 
 @pytest.mark.parametrize("nobody", ["", "0", 0, -1, "NULL", "x" * 257, 10**256])
-def test_ids_of_nobody_are_no_identity(clicks: Decoder, nobody: str | int) -> None:
+def test_event_with_only_placeholder_ids_is_rejected(clicks: Decoder, nobody: str | int) -> None:
     reason, _ = rejection(clicks, CLICK | {"customer_id": nobody, "anonymous_id": nobody})
     assert (reason, clicks.rejected_identifiers) == ("invalid_identity", 2)
 
 
-def test_other_ids_may_be_zero_but_not_long(clicks: Decoder) -> None:
+def test_ids_of_other_things_may_be_zero_but_not_long(clicks: Decoder) -> None:
     activity = decode(clicks, CLICK | {"event_id": "0", "product_id": "null", "session_id": "", "cart_id": "x" * 257})
     assert (activity.event_id, activity.product_id, activity.session_id, activity.cart_id) == ("0", "null", None, None)
     assert clicks.rejected_identifiers == 1
@@ -239,7 +239,7 @@ def test_deeply_nested_record_is_rejected(clicks: Decoder, field: str) -> None:
         assert rejection(clicks, nested(MAX_DEPTH - 1))[0] != "too_deep"
 
 
-def test_depth_is_not_breadth_nor_text(clicks: Decoder) -> None:
+def test_wide_records_and_brackets_in_texts_do_not_count_as_nesting(clicks: Decoder) -> None:
     items = [{"product_id": f"p-{n}"} for n in range(1000)]
     text = r"{[\"" * 1000
     activity = decode(clicks, CLICK | {"items": items, "url": text, r"a\"[{": text})
@@ -271,7 +271,9 @@ def test_depth_is_not_breadth_nor_text(clicks: Decoder) -> None:
         (b"{}", "no_identity", "customer_id, anonymous_id"),
     ],
 )
-def test_value_that_is_no_record_is_rejected(clicks: Decoder, value: bytes | None, reason: str, detail: str) -> None:
+def test_value_that_is_not_an_object_is_rejected(
+    clicks: Decoder, value: bytes | None, reason: str, detail: str
+) -> None:
     got, why = rejection(clicks, value)
     assert got == reason
     assert detail in why
@@ -376,7 +378,7 @@ def outcome(source: Source, value: bytes | dict[str, Any]) -> Event | Rejected:
 
 
 @given(value=st.binary() | _json.map(_text) | _records.map(_text) | _records.map(lambda r: _text(CLICK | r)))
-def test_any_value_gives_an_activity_or_a_rejection(value: bytes) -> None:
+def test_any_value_gives_an_event_or_a_rejection(value: bytes) -> None:
     for source in Source:
         result = outcome(source, value)
         if isinstance(result, Rejected):
@@ -394,7 +396,7 @@ def test_any_value_gives_an_activity_or_a_rejection(value: bytes) -> None:
     secret=st.text("xyz", min_size=8, max_size=20),
     field=st.sampled_from([*FIELDS, "order_id", "total", "channel", "coupon"]),
 )
-def test_details_quote_nothing(secret: str, field: str) -> None:
+def test_details_of_a_rejection_quote_no_input(secret: str, field: str) -> None:
     for source in Source:
         for value in (secret, [secret], {secret: secret}):
             result = outcome(source, CLICK | {"order_id": "o-1", field: value})
@@ -422,7 +424,7 @@ NUMBERS = st.builds(
     currency=st.sampled_from(["EUR", "JPY", "KWD", "CLF"]),
     source=st.sampled_from(Source),
 )
-def test_an_amount_is_what_its_text_says(text: str, currency: str, source: Source) -> None:
+def test_amount_has_the_value_of_its_text(text: str, currency: str, source: Source) -> None:
     field, base = ("price", CLICK) if source is Source.CLICKSTREAM else ("total", ORDER)
     value = json.dumps(base | {"currency": currency}).encode()[:-1] + f', "{field}": {text}}}'.encode()
     expected = amount(text, currency)
@@ -440,6 +442,6 @@ def amount(text: str, currency: str) -> int | str | None:
         return str(error)
 
 
-def test_an_amount_that_is_too_long_is_none_whatever_it_is(clicks: Decoder) -> None:
+def test_overlong_amount_is_rejected_whatever_its_value(clicks: Decoder) -> None:
     value = json.dumps(CLICK).encode()[:-1] + b', "price": 1.' + b"0" * money.MAX_LENGTH + b"}"
     assert rejection(clicks, value) == ("invalid_money", "price: too long")

@@ -45,7 +45,7 @@ def test_the_type_of_a_cloud_event_is_that_of_the_abandonment(name: str) -> None
 
 
 @pytest.mark.parametrize("customer", ["c-1", "4711", "Zoë 😀"])
-def test_the_key_is_the_bare_id(customer: str) -> None:
+def test_key_of_an_output_is_the_bare_id(customer: str) -> None:
     for sample in (PROSPECT, ABANDONED):
         record = Encoder().encode(msgspec.structs.replace(sample, customer=customer))
         assert record.key == customer.encode()
@@ -68,7 +68,7 @@ def test_money_has_the_places_of_its_currency() -> None:
     assert forgotten["profile"]["revenue"] == "0"
 
 
-def test_a_rule_is_named_even_where_there_is_none() -> None:
+def test_cause_without_a_rule_has_a_null_rule() -> None:
     sample = msgspec.structs.replace(PROSPECT, cause=Cause(kind="forgotten", deadline=0))
     cause = json.loads(Encoder().encode(sample).value)["cause"]
     assert cause == {"kind": "forgotten", "rule": None, "deadline": "1970-01-01T00:00:00.000Z"}

@@ -53,11 +53,11 @@ def test_properties_of_another_type_are_absent(properties: dict[str, object]) ->
 
 
 @pytest.mark.parametrize("properties", [None, [1], "x", 3])
-def test_properties_that_are_no_object_are_none(properties: object) -> None:
+def test_properties_that_are_not_an_object_count_as_absent(properties: object) -> None:
     assert read(properties) is None
 
 
-def test_numbers_beyond_all_bounds_do_no_harm() -> None:
+def test_infinite_numbers_count_as_absent_properties() -> None:
     value = b'{"type":"x","occurred_at":1760000000000,"customer_id":"c","properties":{"n":1e999,"m":1e999,"t":"y"}}'
     decoder = Decoder(Source.CLICKSTREAM, "topic", properties=WANTED)
     assert decoder.decode(value, partition=0, offset=0, timestamp=AT).properties == {"t": "y"}

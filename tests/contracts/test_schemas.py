@@ -72,7 +72,7 @@ def parsed(value: bytes) -> object:
 # -- the files among themselves
 
 
-def test_every_topic_is_complete() -> None:
+def test_every_topic_has_its_schema_page_and_examples() -> None:
     assert {path.name.removesuffix(".schema.json") for path in (SCHEMAS / "json").iterdir()} == set(TOPICS)
     for topic in TOPICS:
         page = yaml.safe_load((SCHEMAS / "topics" / f"{topic}.yaml").read_text())
@@ -85,11 +85,11 @@ def test_every_topic_is_complete() -> None:
 
 
 @pytest.mark.parametrize("topic", TOPICS)
-def test_schemas_are_schemas(topic: str) -> None:
+def test_schema_files_are_valid_json_schemas(topic: str) -> None:
     Draft202012Validator.check_schema(schema(topic))
 
 
-def test_equal_names_mean_the_same() -> None:
+def test_definitions_of_the_same_name_are_equal_across_topics() -> None:
     for direction in (INPUTS, set(TOPICS) - set(INPUTS)):
         seen: dict[str, Any] = {}
         for topic in direction:
@@ -169,7 +169,7 @@ _MENDED = st.builds(
 
 
 def _apart(record: dict[str, Any]) -> bool:
-    """Return whether a schema cannot express the rule: integral floats are integers to it, and bounds are not in minor
+    """Return True if a schema cannot express the rule: integral floats are integers to it, and bounds are not in minor
     units."""
     ids = [record.get(name) for name in _FIELDS if name.endswith("_id")]
     amounts = [record.get("price"), record.get("total")]
@@ -192,7 +192,7 @@ def test_schema_and_decoder_agree(record: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("topic", OUTPUTS)
-def test_every_output_has_its_example(topic: str) -> None:
+def test_every_kind_of_output_has_an_example(topic: str) -> None:
     assert {path.stem for path in (SCHEMAS / "examples" / topic / "valid").iterdir()} == set(OUTPUTS[topic])
 
 

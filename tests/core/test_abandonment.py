@@ -37,7 +37,7 @@ def checkout(at: int) -> Event:
 # -- step 1
 
 
-def test_browse_30_min_after_the_last_activity() -> None:
+def test_browse_is_abandoned_30_min_after_the_last_activity() -> None:
     history = run([view(0), view(MINUTE, "B"), click(2 * MINUTE)], until=32 * MINUTE - 1)
     assert history.abandonment_summary == []
     history.play(until=32 * MINUTE)
@@ -56,14 +56,14 @@ def test_browse_30_min_after_the_last_activity() -> None:
     assert abandoned.id == abandonment_id(NAMESPACE, True, "c-1", "browse", T0 + 32 * MINUTE, 1)
 
 
-def test_cart_60_min_with_the_items_of_the_cart() -> None:
+def test_cart_is_abandoned_after_60_min_with_its_items() -> None:
     history = run([view(0, "B"), add(0, quantity=2)], until=60 * MINUTE)
     (abandoned,) = history.abandonments
     assert history.abandonment_summary == [("abandoned", "cart", 1, 60 * MINUTE)]
     assert (abandoned.items, abandoned.value, abandoned.steps) == ((item("A", 2),), 2000, 3)
 
 
-def test_checkout_30_min() -> None:
+def test_checkout_is_abandoned_after_30_min() -> None:
     history = run([add(0), checkout(MINUTE)], until=31 * MINUTE)
     assert history.abandonment_summary == [("abandoned", "checkout", 1, 31 * MINUTE)]
     assert history.abandonments[0].items == (item("A"),)
@@ -81,7 +81,7 @@ def test_browse_to_cart_to_checkout_in_one_episode_is_one_abandonment() -> None:
     assert history.abandonments[0].episode_started_at == T0
 
 
-def test_no_episode_no_abandonment() -> None:
+def test_activity_without_an_episode_is_not_abandoned() -> None:
     assert (
         run(
             [click(0), click(1, "products_searched"), click(2, "checkout_step_completed")], until=DAY
@@ -105,7 +105,7 @@ def test_a_checkout_event_24_h_older_than_the_last_activity_makes_no_checkout() 
     assert still.abandonment_summary[-1] == ("abandoned", "checkout", 1, DAY + 30 * MINUTE)
 
 
-def test_the_last_10_distinct_products_the_most_recent_last() -> None:
+def test_browse_abandonment_has_the_last_10_distinct_products_most_recent_last() -> None:
     products = [*"ABCDEFGHIJK", "D"]
     history = run([view(n * SECOND, product) for n, product in enumerate(products)], until=HOUR)
     assert "".join(str(i.product_id) for i in history.abandonments[0].items) == "BCEFGHIJKD"
@@ -149,20 +149,22 @@ def test_passive_events_do_not_put_an_abandonment_off() -> None:
         ([(300, "JPY")], 300, "JPY"),
     ],
 )
-def test_the_value_of_the_items(prices: list[tuple[int | None, str]], value: int | None, currency: str | None) -> None:
+def test_abandonment_has_the_value_of_its_items(
+    prices: list[tuple[int | None, str]], value: int | None, currency: str | None
+) -> None:
     adds = [click(0, "product_added", f"p-{n}", price=price, currency=code) for n, (price, code) in enumerate(prices)]
     abandoned = run(adds, until=HOUR).abandonments[0]
     assert (abandoned.value, abandoned.currency) == (value, currency)
 
 
-def test_the_ids_last_shown_by_the_clickstream() -> None:
+def test_abandonment_has_the_ids_last_shown_by_the_clickstream() -> None:
     shown = click(0, "product_added", "A", session_id="s-1", cart_id="k-1", checkout_id="x-1")
     history = run([shown, click(1, session_id="s-2"), click(2, "message_opened", cart_id="k-2")], until=HOUR + 1)
     abandoned = history.abandonments[0]
     assert (abandoned.session_id, abandoned.cart_id, abandoned.checkout_id) == ("s-2", "k-2", "x-1")
 
 
-def test_a_checkout_of_nothing_is_worth_nothing_and_stays_so() -> None:
+def test_empty_checkout_has_no_value_also_when_recovered() -> None:
     history = run([checkout(0), order(HOUR, currency="USD")])
     assert [(a.type, a.items, a.value, a.currency) for a in history.abandonments] == [
         ("abandoned", (), 0, "EUR"),
@@ -191,7 +193,7 @@ def test_an_order_at_or_just_after_the_deadline_recovers(after: int) -> None:
 # -- further steps, silence, supersession
 
 
-def test_further_steps_24_h_and_72_h_after_the_last_activity() -> None:
+def test_further_steps_follow_24_h_and_72_h_after_the_last_activity() -> None:
     history = run([add(0), click(MINUTE)], until=29 * DAY)
     assert history.abandonment_summary == [
         ("abandoned", "cart", 1, HOUR + MINUTE),
@@ -236,14 +238,14 @@ def test_a_lower_kind_of_the_same_content_is_silenced_and_the_earlier_kind_goes_
     ]
 
 
-def test_a_higher_kind_of_the_same_content_is_new() -> None:
+def test_higher_kind_of_the_same_content_is_a_new_abandonment() -> None:
     history = run([add(0), checkout(2 * HOUR)], until=3 * HOUR)
     assert history.abandonment_summary == [("abandoned", "cart", 1, HOUR), ("abandoned", "checkout", 1, 150 * MINUTE)]
     assert history.abandonments[1].supersedes == history.abandonments[0].id
 
 
 @pytest.mark.parametrize("change", [add(2 * HOUR), add(2 * HOUR, "B"), click(2 * HOUR, "product_removed", "A")])
-def test_other_content_is_new_and_supersedes(change: Event) -> None:
+def test_other_content_is_a_new_abandonment_and_supersedes(change: Event) -> None:
     history = run([add(0, quantity=2), change], until=3 * HOUR)
     assert history.abandonment_summary == [("abandoned", "cart", 1, HOUR), ("abandoned", "cart", 1, 3 * HOUR)]
     first, second = history.abandonments
@@ -285,7 +287,7 @@ def test_after_an_order_the_same_content_is_new_and_supersedes_nothing() -> None
     assert history.abandonments[2].recent_abandonments == 1
 
 
-def test_recent_abandonments_stay_the_same_on_what_follows() -> None:
+def test_number_of_recent_abandonments_stays_the_same_in_later_outputs() -> None:
     history = run([view(0), add(DAY, "B")], until=DAY + HOUR)
     history.play(order(DAY + 2 * HOUR))
     assert [a.recent_abandonments for a in history.abandonments] == [0, 1, 1]
@@ -298,7 +300,7 @@ def test_recent_abandonments_stay_the_same_on_what_follows() -> None:
     ("after", "recovered"),
     [(6 * DAY + 23 * HOUR, True), (7 * DAY, True), (7 * DAY + 1, False), (7 * DAY + HOUR, False)],
 )
-def test_recovery_within_7_days_of_the_last_step(after: int, recovered: bool) -> None:
+def test_order_within_7_days_of_the_last_step_recovers(after: int, recovered: bool) -> None:
     step3 = 3 * DAY
     history = run([add(0), order(step3 + after)], until=20 * DAY)
     assert [entry[0] for entry in history.abandonment_summary[3:]] == ["recovered"] * recovered
@@ -310,7 +312,7 @@ def test_recovery_within_7_days_of_the_last_step(after: int, recovered: bool) ->
     assert history.abandonments[-1].supersedes is None
 
 
-def test_recovery_of_a_browse() -> None:
+def test_browse_abandonment_is_recovered_by_an_order() -> None:
     history = run([view(0), order(7 * DAY + 30 * MINUTE)])
     assert history.abandonment_summary == [
         ("abandoned", "browse", 1, 30 * MINUTE),
@@ -333,7 +335,7 @@ def test_an_order_between_two_steps_ends_the_steps() -> None:
         ({}, "customer"),
     ],
 )
-def test_match_is_the_strongest(fields: dict[str, Any], match: str) -> None:
+def test_recovery_names_the_strongest_match(fields: dict[str, Any], match: str) -> None:
     abandoned = click(0, "product_added", "A", cart_id="k-1", checkout_id="x-1")
     assert run([abandoned, order(2 * HOUR, **fields)]).abandonments[1].match == match
 
@@ -383,12 +385,12 @@ def test_a_late_order_retracts_from_the_start_of_the_episode() -> None:
     assert run([view(10), click(HOUR), order(10)]).abandonment_summary[-1] == ("retracted", "browse", 1, 10)
 
 
-def test_an_order_older_than_the_episode_has_nothing_to_do_with_it() -> None:
+def test_order_older_than_the_episode_leaves_it_as_it_is() -> None:
     history = run([click(0), add(HOUR)], until=2 * HOUR).play(order(HOUR - 1, items=(item("B"),)), until=2 * DAY)
     assert history.abandonment_summary == [("abandoned", "cart", 1, 2 * HOUR), ("abandoned", "cart", 2, DAY + HOUR)]
 
 
-def test_after_a_retraction_nothing_follows() -> None:
+def test_retracted_abandonment_has_no_further_outputs() -> None:
     history = run([add(0), click(2 * HOUR), order(30 * MINUTE), order(3 * HOUR, "o-2")], until=29 * DAY)
     assert [entry[0] for entry in history.abandonment_summary] == ["abandoned", "retracted"]
 
@@ -419,7 +421,7 @@ def test_views_older_than_the_last_order_open_no_episode() -> None:
     assert history.alive.product_views == 1
 
 
-def test_a_view_at_the_time_of_the_last_order_opens_one() -> None:
+def test_view_at_the_time_of_the_last_order_opens_an_episode() -> None:
     assert run([order(HOUR), view(HOUR)], until=DAY).abandonment_summary == [("abandoned", "browse", 1, 90 * MINUTE)]
 
 
@@ -487,7 +489,7 @@ def test_a_late_view_is_put_in_its_place_in_the_episode() -> None:
     assert abandoned.episode_started_at == T0
 
 
-def test_an_abandonment_before_the_one_that_was_retracted_does_not_count_it_as_recent() -> None:
+def test_retracted_abandonment_does_not_count_as_recent() -> None:
     history = run([view(0), add(0)], until=HOUR).play(click(10 * MINUTE, "cart_emptied"), until=HOUR)
     assert history.abandonment_summary[-1] == ("abandoned", "browse", 1, 40 * MINUTE)
     assert history.abandonments[-1].recent_abandonments == 0
@@ -496,7 +498,7 @@ def test_an_abandonment_before_the_one_that_was_retracted_does_not_count_it_as_r
 # -- expiry
 
 
-def test_expiry_30_days_after_the_last_activity() -> None:
+def test_abandonment_expires_30_days_after_the_last_activity() -> None:
     history = run([add(0)], until=30 * DAY - 1)
     assert history.cart == {"A": 1}
     history.play(until=30 * DAY)
@@ -547,7 +549,7 @@ def test_an_episode_that_never_came_due_expires_silently() -> None:
 # -- order of deadlines, withholding
 
 
-def test_at_equality_expiry_goes_before_the_track() -> None:
+def test_expiry_precedes_a_timeout_transition_at_the_same_time() -> None:
     history = run([add(0)], until=30 * DAY)
     assert [getattr(output, "type", None) or output.to_stage for output in history.outputs][-2:] == [  # type: ignore[union-attr]
         "expired",

@@ -45,7 +45,7 @@ def waiting(customers: int, budget: Budget) -> PartitionEngine:
     return engine
 
 
-def test_jump_of_the_watermark_fires_a_budget_of_deadlines_at_once() -> None:
+def test_after_a_jump_of_the_watermark_each_call_fires_a_budget_of_deadlines() -> None:
     engine = waiting(100, Budget(records=1000, deadlines=30, pending=1 << 20))
     later = NOON + HOUR
     fired = [len(engine.advance(later, caught_up(later, 100)).deadlines)]
@@ -78,7 +78,7 @@ def test_late_event_between_budgets_finds_all_due_deadlines_fired() -> None:
     assert what_became(Budget(records=1000, deadlines=7, pending=1 << 20)) == expected
 
 
-def test_waiting_records_are_applied_a_budget_at_once() -> None:
+def test_each_call_applies_a_budget_of_waiting_records() -> None:
     engine = PartitionEngine(
         Lifecycle(default_playbook()), EngineConfig(budget=Budget(records=40, deadlines=1000, pending=1 << 20))
     )

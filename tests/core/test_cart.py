@@ -47,7 +47,7 @@ def test_products_without_an_id_are_one_unnamed_product() -> None:
     assert run([add(0, None), add(1, None), remove(2, None)]).cart == {"": 1}
 
 
-def test_items_replace_the_cart() -> None:
+def test_item_list_replaces_the_cart() -> None:
     history = run(
         [add(0), add(1, "B", quantity=5), click(2, "cart_viewed", items=(item("B", 2), item("C"), item("C")))]
     )
@@ -57,7 +57,7 @@ def test_items_replace_the_cart() -> None:
     assert history.alive.cart.now.checkout_at == T0 + 3
 
 
-def test_absent_items_change_nothing() -> None:
+def test_absent_items_leave_the_cart_as_it_is() -> None:
     assert run([add(0), click(1, "cart_viewed"), click(2, "checkout_started")]).cart == {"A": 1}
 
 
@@ -81,22 +81,22 @@ def test_removing_a_missing_product_does_not_clear_the_checkout() -> None:
     assert history.alive.cart.now.checkout_at == T0 + 1
 
 
-def test_an_order_takes_out_what_it_contains_whole_lines() -> None:
+def test_order_removes_whole_lines_of_its_products() -> None:
     history = run([add(0, quantity=3), add(1, "B"), click(2, "checkout_started"), order(3, items=(item("A", 1),))])
     assert history.cart == {"B": 1}
     assert history.alive.cart.now.checkout_at is None
 
 
-def test_an_item_without_an_id_takes_the_unnamed_line() -> None:
+def test_ordered_item_without_an_id_removes_the_unnamed_line() -> None:
     assert run([add(0), add(1, None), add(2, "B"), order(3, items=(item("A"), item(None)))]).cart == {"B": 1}
 
 
-def test_an_order_takes_everything_if_it_names_no_product() -> None:
+def test_order_without_products_empties_the_cart() -> None:
     for items in (None, (), (item(None),)):
         assert run([add(0), add(1, "B"), order(2, items=items)]).cart == {}
 
 
-def test_an_order_takes_everything_if_the_cart_or_the_checkout_is_the_last_shown() -> None:
+def test_order_of_the_last_shown_cart_or_checkout_empties_the_cart() -> None:
     shown = [add(0, cart_id="k-1"), add(1, "B", checkout_id="x-1")]
     assert run([*shown, order(2, items=(item("Z"),), cart_id="k-1")]).cart == {}
     assert run([*shown, order(2, "o-2", items=(item("Z"),), checkout_id="x-1")]).cart == {}
@@ -115,7 +115,7 @@ def test_an_in_store_order_leaves_other_goods_in_the_cart() -> None:
     assert run([add(0), add(1, "B"), order(2, channel="pos", items=(item("B"),))]).cart == {"A": 1}
 
 
-def test_an_order_takes_nothing_newer_than_itself() -> None:
+def test_order_removes_no_line_newer_than_itself() -> None:
     events = [add(0), add(MINUTE, "B"), click(2 * MINUTE, "checkout_started")]
     history = run([*events, order(30 * SECOND)])  # delivered after the fact
     assert history.cart == {"B": 1}
@@ -130,7 +130,7 @@ def test_addition_delivered_after_its_order_leaves_no_line_and_no_episode() -> N
         assert history.alive.episode is None
 
 
-def test_an_addition_of_other_goods_that_is_older_than_the_last_order() -> None:
+def test_addition_of_other_goods_older_than_the_last_order_counts_only_within_the_lateness() -> None:
     bought = order(MINUTE, items=(item("B"),))
     # Within the lateness the result is that of time order; beyond it, the order of the reports counts.
     assert run([click(0), bought, add(MINUTE - SECOND)]).cart == {"A": 1}
@@ -146,7 +146,7 @@ def test_a_removal_cancels_an_addition_that_arrives_up_to_lateness_after_it() ->
     assert run([click(0), remove(2 * SECOND), click(12 * SECOND + 1), add(SECOND)]).cart == {"A": 1}
 
 
-def test_operations_within_lateness_are_put_in_their_place() -> None:
+def test_operations_within_the_lateness_apply_in_time_order() -> None:
     history = run([add(0), click(5 * SECOND, "cart_emptied"), add(8 * SECOND, "B"), add(3 * SECOND, "C")])
     assert history.cart == {"B": 1}
     history.play(add(6 * SECOND, "D", cart_id="k-1"), click(9 * SECOND, cart_id="k-2"))
@@ -170,11 +170,11 @@ def test_operations_settled_one_by_one_or_at_once_leave_the_same_cart() -> None:
     assert behind.cart == {"C": 1}
 
 
-def test_operations_of_the_same_time_are_in_the_order_in_which_they_came() -> None:
+def test_operations_at_the_same_time_apply_in_order_of_arrival() -> None:
     assert run([add(SECOND), add(2 * SECOND, "B"), click(SECOND, "cart_emptied")]).cart == {"B": 1}
 
 
-def test_exactly_lateness_is_not_too_late() -> None:
+def test_addition_exactly_as_late_as_the_lateness_counts() -> None:
     bought = order(5 * SECOND, items=(item("B"),))
     assert run([click(0), bought, click(12 * SECOND), add(2 * SECOND)]).cart == {"A": 1}
 
@@ -197,7 +197,7 @@ def test_an_older_operation_overrides_nothing_newer(newest: int) -> None:
     assert after(click(half, "checkout_started")).alive.cart.now.checkout_at == T0 + HOUR
 
 
-def test_the_oldest_lines_go_first() -> None:
+def test_oldest_lines_of_a_full_cart_are_dropped_first() -> None:
     history = run([add(0), add(1, "B"), add(2), add(3, "C")], policy=Policy(cart_lines=2))
     assert history.cart == {"A": 2, "C": 1}
     assert history.counts["trimmed", "cart_lines"] == 1
@@ -216,7 +216,7 @@ def test_value_of_the_cart_is_known_if_all_prices_have_one_currency() -> None:
     assert of(add(0, currency="JPY")) == (1, None)  # the summary names EUR
 
 
-def test_the_cart_goes_30_days_after_the_last_activity() -> None:
+def test_cart_is_emptied_30_days_after_the_last_activity() -> None:
     history = run([add(0), order(DAY, items=(item("B"),)), click(2 * DAY, "message_opened")], until=31 * DAY - 1)
     assert history.cart == {"A": 1}
     history.play(until=31 * DAY)

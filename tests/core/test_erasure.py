@@ -52,7 +52,7 @@ def test_erasure_is_reported_once_the_changelog_has_it() -> None:
     ]  # its deadlines are gone with it
 
 
-def test_nothing_that_names_the_person_stays_in_memory_or_on_disk() -> None:
+def test_no_record_of_an_erased_customer_stays_in_memory_or_on_disk() -> None:
     harness = SinglePartitionHarness(NOON)
     others = [added(NOON - HOUR + n * MINUTE, f"c{n}") for n in range(20)]
     harness.run(*others, added(NOON - 3 * HOUR), until=NOON - HOUR)

@@ -110,7 +110,7 @@ def test_device_that_shows_a_cart_after_it_was_bought_is_linked_too(partitions: 
     assert changes(network.received) == [("linked", "c", None, 6000)]
 
 
-def test_a_cart_and_a_checkout_of_the_same_id_are_two() -> None:
+def test_cart_and_checkout_of_the_same_id_are_separate() -> None:
     network = after(view(0, device="d", checkout_id="k"), bought(5000, "c", cart_id="k"))
     assert set(network.profiles()) == {(True, "c"), (False, "d")}
 
@@ -129,7 +129,7 @@ def test_device_id_equal_to_a_customer_id_is_an_id_of_its_own() -> None:
 # -- switches
 
 
-def test_another_customer_on_the_device_is_a_switch_and_nothing_is_merged() -> None:
+def test_event_of_another_customer_on_a_device_is_a_switch_without_a_merge() -> None:
     network = after(
         view(0, device="d"), view(1000, "a", "d"), view(2000, device="d"), view(3000, "b", "d"), view(4000, device="d")
     )
@@ -294,7 +294,7 @@ def test_no_refusal_is_sent_before_emit_after() -> None:
     assert effects.counts["outputs_withheld", "refused/before_emit_after"] == 1
 
 
-def test_late_event_belongs_to_the_owner_at_its_time() -> None:
+def test_late_event_is_applied_to_the_owner_at_its_time() -> None:
     alias = Alias([("a", 10), ("b", 20), ("a", 30)])
     assert [owner_at(alias, at) for at in (0, 10, 19, 20, 29, 30, 99)] == ["a", "a", "a", "b", "b", "a", "a"]
 
@@ -508,7 +508,7 @@ def report(engine: PartitionEngine, rank: int, now: int) -> list[Output]:
     return engine.receive([(0, ProgressReport(rank, 0, -1, now, now, None))], engine.repartition_position, now).outputs
 
 
-def test_move_is_sent_by_the_commit_and_outputs_of_a_merge_wait_for_the_next_one() -> None:
+def test_profile_is_moved_by_a_commit_and_merge_outputs_wait_for_the_next_one() -> None:
     engine = identity_resolution()
     outputs = read(engine, view(0, device="d"), view(1, device="d"), view(2, "c", "d"))
     assert [o.type if isinstance(o, IdentityChange) else "" for o in outputs].count("linked") == 1
@@ -590,7 +590,7 @@ def test_overlapping_runs_of_parts_are_taken_once() -> None:
     assert [event.offset for event in engine._inputs.upstreams[upstream_id(CLICKS, 1)].queue] == [1, 3, 5]
 
 
-def test_small_budgets_give_the_same_as_one() -> None:
+def test_small_budgets_give_the_outputs_of_an_unlimited_one() -> None:
     records = [
         event for n in range(30) for event in (view(2 * n, device=f"d-{n % 7}"), view(2 * n + 1, "c", f"d-{n % 7}"))
     ]

@@ -7,7 +7,7 @@ import uuid
 from streams.core.model.ids import NAMESPACE, abandonment_id, bucket, erasure_id, link_id, stage_change_id, trigger_id
 
 
-def test_stage_change_id_is_that_of_its_name() -> None:
+def test_stage_change_id_is_derived_from_its_name() -> None:
     name = '["stage_changed",true,"c-1","lifecycle",2,"prospect",1760000000000]'
     id_ = stage_change_id(NAMESPACE, True, "c-1", "lifecycle", 2, "prospect", 1760000000000)
     assert id_ == str(uuid.uuid5(NAMESPACE, name)) == "1a300d53-29c7-55bf-8fc8-49a17a53ab53"
@@ -15,7 +15,7 @@ def test_stage_change_id_is_that_of_its_name() -> None:
     assert last == str(uuid.uuid5(NAMESPACE, r'["stage_changed",false,"ü \"\\\n","lifecycle",3,null,-1]'))
 
 
-def test_abandonment_id_is_that_of_its_name() -> None:
+def test_abandonment_id_is_derived_from_its_name() -> None:
     name = '["abandonment",true,"c-1","cart",1760003600000,1]'
     id_ = abandonment_id(NAMESPACE, True, "c-1", "cart", 1760003600000, 1)
     assert id_ == str(uuid.uuid5(NAMESPACE, name)) == "49c4059e-6249-5602-a20e-507239dbb868"
@@ -23,14 +23,14 @@ def test_abandonment_id_is_that_of_its_name() -> None:
     assert recovered == str(uuid.uuid5(NAMESPACE, '["abandonment",true,"c-1","cart",1760003600000,"recovered"]'))
 
 
-def test_trigger_id_and_bucket_are_those_of_its_name() -> None:
+def test_trigger_id_and_bucket_are_derived_from_its_name() -> None:
     name = '["trigger",true,"c-1","welcome",1760000000000,1,1]'
     id_ = trigger_id(NAMESPACE, True, "c-1", "welcome", 1760000000000, 1, 1)
     assert id_ == str(uuid.uuid5(NAMESPACE, name)) == "3e9ec513-33d1-5b6d-b732-1cf5054dc923"
     assert bucket(NAMESPACE, True, "c-1", "welcome") == 37
 
 
-def test_identity_change_ids_are_those_of_their_names() -> None:
+def test_identity_change_ids_are_derived_from_their_names() -> None:
     id_ = link_id(NAMESPACE, "linked", "a-7", "c-1", 1760000000000)
     assert id_ == str(uuid.uuid5(NAMESPACE, '["linked","a-7","c-1",1760000000000]'))
     assert id_ == "23173d6a-7377-5b99-8a4a-931428945e9e"
@@ -41,7 +41,7 @@ def test_identity_change_ids_are_those_of_their_names() -> None:
     assert id_ == "b6d20098-381c-5bf4-a7d0-09b4889bd410"
 
 
-def test_another_name_space_yields_other_ids() -> None:
+def test_ids_depend_on_the_name_space() -> None:
     other = uuid.UUID(int=1)
     assert abandonment_id(other, True, "c", "cart", 1, 1) != abandonment_id(NAMESPACE, True, "c", "cart", 1, 1)
 

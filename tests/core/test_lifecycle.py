@@ -51,11 +51,11 @@ def test_activity_out_of_order_that_leaves_a_gap_of_30_min_closes_none() -> None
     assert run([click(0), click(30 * MINUTE + SECOND), click(30 * MINUTE)]).alive.sessions.count == 2
 
 
-def test_activity_in_between_makes_two_sessions_one_however_late_it_is() -> None:
+def test_late_activity_between_two_sessions_joins_them() -> None:
     assert run([click(0), click(40 * MINUTE), click(9 * DAY), click(20 * MINUTE)]).alive.sessions.count == 2
 
 
-def test_activity_older_than_the_sessions_that_are_kept_is_in_none() -> None:
+def test_activity_older_than_the_kept_sessions_belongs_to_none() -> None:
     """The newest 16 are kept."""
     history = run([click(n * HOUR) for n in range(17)])
     assert history.play(click(20 * MINUTE)).alive.sessions.count == 17
@@ -88,13 +88,13 @@ def test_session_id_is_the_last_one_by_time() -> None:
 
 
 @pytest.mark.parametrize(("at", "duplicate"), [(-HOUR, 1), (0, 1), (DAY, 1), (DAY + 1, 0)])
-def test_an_event_id_is_known_for_24_h(at: int, duplicate: int) -> None:
+def test_copy_of_an_event_within_24_h_is_a_duplicate(at: int, duplicate: int) -> None:
     history = run([click(0, event_id="e"), click(at, "product_viewed", event_id="e")])
     assert history.duplicates == duplicate
     assert history.alive.product_views == 1 - duplicate
 
 
-def test_the_24_h_are_after_the_copy_that_was_applied() -> None:
+def test_duplicate_window_begins_with_the_applied_copy() -> None:
     copies = [click(n * (DAY - HOUR), event_id="e") for n in range(3)]
     assert run(copies).duplicates == 1
 
@@ -106,7 +106,7 @@ def test_a_duplicate_changes_nothing_and_fires_nothing() -> None:
     assert (history.duplicates, pack(history.alive), history.abandonment_summary) == (1, before, [])
 
 
-def test_ids_are_shared_by_the_topics() -> None:
+def test_event_ids_are_shared_by_the_topics() -> None:
     assert run([click(0, event_id="e"), order(1, event_id="e")]).alive.orders == 0
 
 
@@ -122,7 +122,7 @@ def test_an_event_id_applied_again_is_kept_once() -> None:
     assert history.duplicates == 1
 
 
-def test_a_fingerprint_is_not_found_where_it_only_looks_like_one() -> None:
+def test_fingerprints_with_equal_tags_are_distinguished() -> None:
     tags, ids = bytearray(), bytearray()
     note(tags, ids, b"x" * 8, 0, limit=512)
     note(tags, ids, b"x" + b"y" * 7, -5, limit=512)  # of the same tag
@@ -169,7 +169,7 @@ def test_customer_with_only_a_cancellation_is_forgotten() -> None:
     assert run([order(0, type_="order_cancelled")], until=400 * DAY).profile is None
 
 
-def test_after_forgetting_a_profile_is_fresh() -> None:
+def test_event_after_forgetting_starts_a_fresh_profile() -> None:
     history = run([click(0, "product_added", "A", event_id="e"), click(400 * DAY, event_id="e")])
     assert history.stages[-2:] == [(None, 400 * DAY), ("visitor", 400 * DAY)]
     assert (history.changes[-1].sequence, history.changes[-1].from_stage) == (1, None)
@@ -271,7 +271,7 @@ def test_the_times_of_recent_abandonments_are_bounded() -> None:
     assert len(history.abandonments) > 1000
 
 
-def test_hundreds_of_items_are_trimmed_in_one_go() -> None:
+def test_hundreds_of_items_are_trimmed_at_once() -> None:
     items = tuple(item(f"p{n}") for n in range(4000))
     history = run([click(0), *(click(9000 - n, "cart_viewed", items=items) for n in range(6))])
     assert len(history.cart) == 200

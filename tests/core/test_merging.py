@@ -212,7 +212,7 @@ def test_a_merged_profile_is_trimmed() -> None:
     assert (shop.profile.orders, shop.profile.revenue) == (150, 150 * 5000)
 
 
-def test_a_thousand_devices_of_one_customer() -> None:
+def test_thousand_devices_merge_into_one_bounded_profile() -> None:
     shop = Shop()
     for n in range(1_000):
         at = n * HOUR
@@ -267,7 +267,7 @@ def test_sessions_that_no_event_can_join_any_more_are_not_kept() -> None:
     assert (robot.count, spans(robot)[1][1]) == (2, 7_199 * 20 * MINUTE)
 
 
-def test_one_session_takes_no_more_bytes_than_it_did() -> None:
+def test_single_session_takes_no_bytes_for_a_list() -> None:
     """A session has four numbers. The last was the end of the session before it."""
     before = packed_size([1, T0, T0 + MINUTE, None])
     with_one, without = Profile("c-1", True), Profile("c-1", True)

@@ -53,7 +53,7 @@ def test_packed_profile_round_trips() -> None:
     assert pack(unpack(data)) == data
 
 
-def test_packing_leaves_the_profile_as_it_is() -> None:
+def test_packing_does_not_change_the_profile() -> None:
     profile, same = shopper().alive, shopper().alive
     same.applied, profile.applied = [5, 6], [5, 6]
     pack(profile)
@@ -73,7 +73,7 @@ def test_an_unpacked_profile_goes_on_as_the_one_that_was_packed() -> None:
     assert unpacked.profile == kept.profile
 
 
-def test_the_header_is_read_alone() -> None:
+def test_header_is_read_without_the_rest() -> None:
     profile = shopper().alive
     profile.applied, profile.commit = [7, 9], 12
     header = peek(pack(profile)[:60])  # nothing of the rest is needed

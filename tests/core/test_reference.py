@@ -126,7 +126,7 @@ class TestStages:
             [click(1, "checkout_started")],
         ],
     )
-    def test_interest_makes_a_prospect(self, events: list[Event]) -> None:
+    def test_activity_that_shows_interest_makes_a_prospect(self, events: list[Event]) -> None:
         assert stages(events)[-1] == (1, "prospect")
 
     def test_page_views_and_passive_events_show_no_interest(self) -> None:
@@ -139,7 +139,7 @@ class TestStages:
         ]
         assert stages(events) == [(0, "visitor")]
 
-    def test_orders_lead_to_loyalty_and_praise_to_advocacy(self) -> None:
+    def test_orders_make_loyal_customers_and_praise_makes_advocates(self) -> None:
         assert stages([*BUYS_FIVE, click(9, "referral_made")]) == [
             (0, "visitor"),
             (0, "customer"),
@@ -148,15 +148,15 @@ class TestStages:
             (9, "advocate"),
         ]
 
-    def test_praise_long_ago_counts(self) -> None:
+    def test_praise_from_before_loyalty_counts(self) -> None:
         assert stages([click(0, "product_reviewed"), *BUYS_FIVE])[-2:] == [(4, "loyal"), (4, "advocate")]
 
-    def test_dormant_30_days_after_the_last_activity(self) -> None:
+    def test_profile_is_dormant_30_days_after_the_last_activity(self) -> None:
         events = [click(0, "page_viewed"), click(5, "page_viewed"), click(DAY, "message_opened")]
         assert stages(events, 30 * DAY + 4) == [(0, "visitor")]
         assert stages(events, 30 * DAY + 5) == [(0, "visitor"), (30 * DAY + 5, "dormant")]
 
-    def test_dormant_counts_from_the_entry_where_there_was_no_activity(self) -> None:
+    def test_profile_without_activity_is_dormant_30_days_after_its_entry(self) -> None:
         assert stages([click(7, "message_opened")], 30 * DAY + 7)[-1] == (30 * DAY + 7, "dormant")
 
     def test_activity_wakes_the_dormant_and_passive_events_do_not(self) -> None:
@@ -177,7 +177,7 @@ class TestStages:
         ]
         assert [o.cycle for o in reference(events, DEFAULT, None) if isinstance(o, StageChange)] == [1, 1, 1, 1, 2, 2]
 
-    def test_reactivated_with_five_orders_is_loyal(self) -> None:
+    def test_reactivated_customer_with_five_orders_is_loyal(self) -> None:
         events = [*BUYS_FIVE[:3], order(91 * DAY, order_id="p"), order(92 * DAY, order_id="q")]
         assert stages_since(2, events)[1:] == [(91 * DAY, "reactivated"), (92 * DAY, "loyal")]
         change = last(events)
@@ -192,7 +192,7 @@ class TestStages:
         assert stages(events)[-1] == (1, "repeat")
         assert final_view(events)["last_order_at"] == 0
 
-    def test_a_deadline_already_past_is_not_before_what_was_applied(self) -> None:
+    def test_overdue_deadline_is_not_dated_before_applied_events(self) -> None:
         events = [order(0, order_id="p"), order(100 * DAY), order(101 * DAY, "cancelled")]
         # at risk at 90 d, back at 100 d; then the last order that counts is the first again: overdue since 90 d
         assert stages(events, 102 * DAY)[2:] == [
@@ -327,7 +327,7 @@ class TestCart:
         assert cart(events) == "A"
         assert cart([added(0, None), added(1, None), removed(2, None)]) == "?"
 
-    def test_the_last_known_price_stays(self) -> None:
+    def test_addition_without_a_price_keeps_the_last_known_price(self) -> None:
         (line,) = final_view([added(0, price=500, category="hats"), added(1)])["cart"]
         assert line == Item("A", "hats", 500, "EUR", 2)
 
@@ -336,17 +336,17 @@ class TestCart:
         assert final_view([added(0, price=500), added(1, "B")])["cart_value"] is None
         assert final_view([added(0, price=500), added(1, "B", price=1, currency="USD")])["cart_value"] is None
 
-    def test_items_replace_it(self) -> None:
+    def test_item_list_replaces_the_cart(self) -> None:
         listed = click(1, "cart_viewed", items=items("B", "C", quantity=2))
         assert cart([added(0), added(0, "B"), listed]) == "B2C2"
         assert cart([added(0), click(1, "cart_viewed", items=())]) == ""
         assert cart([added(0), click(1, "cart_viewed")]) == "A"
         assert cart([added(0), click(1, "page_viewed", items=items("B"))]) == "A"
 
-    def test_the_oldest_line_goes(self) -> None:
+    def test_oldest_line_of_a_full_cart_is_dropped(self) -> None:
         assert cart([added(0), added(1, "B"), added(2, "A"), added(3, "C")], Policy(cart_lines=2)) == "A2C"
 
-    def test_an_order_takes_what_it_contains(self) -> None:
+    def test_order_removes_its_products_from_the_cart(self) -> None:
         filled = [added(0, quantity=3), added(0, "B", cart_id="k"), added(0, None)]
         assert cart([*filled, order(5, items=items("A", "X"))]) == "B?"
         assert cart([*filled, order(5, items=items("A", None))]) == "B"
@@ -355,12 +355,12 @@ class TestCart:
         assert cart([*filled, order(5, items=items("X"), cart_id="k")]) == ""
         assert cart([*filled, order(5, items=items("X"), cart_id="other")]) == "A3B?"
 
-    def test_an_order_takes_nothing_newer(self) -> None:
+    def test_order_removes_no_newer_line(self) -> None:
         assert cart([added(0), added(9, "B"), order(5)]) == "B"
         assert cart([added(0), added(DAY, "B"), order(5)]) == "B"
 
     @pytest.mark.parametrize(("late", "left"), [(SECOND, ""), (10 * SECOND, ""), (10 * SECOND + MS, "A")])
-    def test_a_removal_overtakes_its_addition(self, late: int, left: str) -> None:
+    def test_removal_that_overtakes_its_addition_counts(self, late: int, left: str) -> None:
         newer = click(100 + late, "page_viewed")
         assert cart([removed(100), newer, added(99)]) == left
         assert cart([removed(100), newer, added(100)]) == "A"
@@ -400,7 +400,7 @@ class TestAbandonment:
         ]
         assert abandonments([viewed(0), click(1, "checkout_started")], HOUR)[0][2:] == ("checkout", 1, "A")
 
-    def test_a_checkout_is_one_for_24_hours(self) -> None:
+    def test_checkout_counts_for_24_hours(self) -> None:
         events = [added(0), click(1, "checkout_started"), click(DAY + 1, "page_viewed")]
         # at 25 h it is a cart, which is the same products and a lower kind: nothing new, and the checkout goes on
         assert abandonments(events, 10 * DAY) == [
@@ -414,14 +414,14 @@ class TestAbandonment:
         assert abandonments(events, HOUR) == [(33 * MINUTE, "abandoned", "checkout", 1, "A")]
         assert last(events, HOUR).episode_started_at == 0
 
-    def test_an_emptied_cart_is_a_browse_if_something_was_viewed(self) -> None:
+    def test_emptied_cart_after_views_is_abandoned_as_a_browse(self) -> None:
         for emptied in (click(2, "cart_emptied"), removed(2), click(2, "cart_viewed", items=())):
             assert abandonments([viewed(0), added(1), emptied], DAY) == [
                 (30 * MINUTE + 2, "abandoned", "browse", 1, "A")
             ]
             assert abandonments([added(1), emptied], DAY) == []
 
-    def test_page_views_open_nothing(self) -> None:
+    def test_page_views_open_no_episode(self) -> None:
         assert abandonments([click(0, "page_viewed"), click(1, "cart_viewed")], DAY) == []
 
     @pytest.mark.parametrize(
@@ -469,7 +469,7 @@ class TestAbandonment:
         assert shorthand(final_view(bought, MINUTE + 30 * DAY - 1)["cart"]) == "A"
         assert shorthand(final_view(bought, MINUTE + 30 * DAY)["cart"]) == ""
 
-    def test_new_activity_schedules_step_1_again(self) -> None:
+    def test_further_activity_schedules_step_1_again(self) -> None:
         events = [added(0), added(50 * MINUTE, "B")]
         assert abandonments(events, 2 * HOUR) == [(110 * MINUTE, "abandoned", "cart", 1, "AB")]
 
@@ -506,7 +506,7 @@ class TestAbandonment:
     def test_viewing_the_same_again_is_silent_and_closes_the_episode(self) -> None:
         assert len(abandonments([viewed(0), viewed(DAY), viewed(2 * DAY)], 3 * DAY)) == 1
 
-    def test_expired_also_when_emptied_since(self) -> None:
+    def test_abandonment_of_a_cart_emptied_since_expires(self) -> None:
         events = [added(0), removed(2 * HOUR)]
         assert abandonments(events, 40 * DAY)[1:] == [(30 * DAY + 2 * HOUR, "expired", "cart", 1, "A")]
 
@@ -539,7 +539,7 @@ class TestAbandonment:
         events = [added(0), click(2 * HOUR, "message_opened"), click(at, "page_viewed")]
         assert ("retracted" in [a[1] for a in abandonments(events)]) is retracted
 
-    def test_a_checkout_delivered_long_after_the_order_is_none(self) -> None:
+    def test_checkout_delivered_long_after_its_order_is_not_abandoned(self) -> None:
         events = [order(HOUR), viewed(HOUR + MS), click(HOUR - MINUTE, "checkout_started")]
         assert abandonments(events, 2 * HOUR) == [(90 * MINUTE + MS, "abandoned", "browse", 1, "A")]
 
@@ -552,7 +552,7 @@ class TestAbandonment:
         assert abandonments(events, HOUR)[0][4] == "12456789103"
 
 
-def test_ids_are_derived_from_names() -> None:
+def test_output_ids_are_derived_from_names() -> None:
     events = [added(0, customer='ü "x"')]
     visitor, prospect, abandoned, again = reference(events, DEFAULT, DAY)
     name = '["stage_changed",true,"ü \\"x\\"","lifecycle",2,"prospect",0]'

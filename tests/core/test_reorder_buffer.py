@@ -256,12 +256,12 @@ def test_record_with_fewer_offset_gaps_is_the_fresher() -> None:
 
 
 def test_record_of_a_stale_owner_with_more_offset_gaps_is_ignored() -> None:
-    owner, zombie = story([click(0)]).alive, story([click(0)]).alive
+    owner, stale_owner = story([click(0)]).alive, story([click(0)]).alive
     owner.applied, owner.commit = [9, -1], 5
-    zombie.applied, zombie.offset_gaps, zombie.commit = [10, -1], {-1: {7}}, 5
+    stale_owner.applied, stale_owner.offset_gaps, stale_owner.commit = [10, -1], {-1: {7}}, 5
     state = TaskState()
     state.restore(b"cc-1", pack(owner))
-    state.restore(b"cc-1", pack(zombie))
+    state.restore(b"cc-1", pack(stale_owner))
     kept = state.get(b"cc-1")
     assert kept is not None
     assert (kept.applied, kept.offset_gaps) == ([9, -1, -1][:2], None)

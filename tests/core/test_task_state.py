@@ -21,7 +21,7 @@ from tests.support.task_states import NOON, contents, play_views, view
 
 @pytest.mark.parametrize("on_disk", [False, True])
 @pytest.mark.parametrize("hot", [0, 2, 10, 50])
-def test_number_of_live_profiles_makes_no_difference(hot: int, on_disk: bool) -> None:
+def test_number_of_live_profiles_does_not_change_outputs_or_changelog(hot: int, on_disk: bool) -> None:
     kept, kept_outputs, kept_log = play_views(10_000)
     evicted, evicted_outputs, evicted_log = play_views(hot, MemoryDisk() if on_disk else None)
     assert evicted_outputs == kept_outputs
@@ -42,7 +42,7 @@ def test_recovery_loads_no_profile(disk: MemoryDisk | None) -> None:
     assert contents(state) == contents(engine.state)
 
 
-def test_a_state_made_of_a_disk_is_as_it_was_and_reads_no_profile() -> None:
+def test_state_opened_from_disk_is_complete_without_reading_a_profile() -> None:
     disk = MemoryDisk()
     engine, _, log = play_views(10, disk)
     reads = disk.reads

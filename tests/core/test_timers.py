@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from streams.core.store.timers import Timers
 
 
-def test_the_earliest_comes_up_first_and_only_when_due() -> None:
+def test_earliest_deadline_comes_up_first_and_only_when_due() -> None:
     timers = Timers()
     timers.schedule(b"b", 20)
     timers.schedule(b"a", 10)
@@ -17,7 +17,7 @@ def test_the_earliest_comes_up_first_and_only_when_due() -> None:
     assert timers.due(1_000) is None
 
 
-def test_a_later_deadline_costs_nothing_and_an_earlier_one_comes_up_first() -> None:
+def test_deadline_moved_later_writes_nothing_and_one_moved_earlier_comes_up_first() -> None:
     timers = Timers()
     timers.schedule(b"a", 10)
     timers.schedule(b"a", 30)

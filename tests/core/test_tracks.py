@@ -90,7 +90,7 @@ def test_an_earlier_referral_counts() -> None:
 
 
 @pytest.mark.parametrize(("bought", "stage"), [(1, "customer"), (2, "repeat"), (5, "loyal")])
-def test_at_risk_90_days_after_the_last_order(bought: int, stage: str) -> None:
+def test_customer_is_at_risk_90_days_after_the_last_order(bought: int, stage: str) -> None:
     last = (bought - 1) * DAY
     history = run(orders(bought), until=last + 90 * DAY - 1)
     assert history.stages[-1][0] == stage
@@ -110,26 +110,26 @@ def test_activity_without_an_order_does_not_put_off_at_risk() -> None:
     assert run([order(0), click(89 * DAY)], until=91 * DAY).stages[-1] == ("at_risk", 90 * DAY)
 
 
-def test_lapsed_180_days_after_the_last_order() -> None:
+def test_customer_is_lapsed_180_days_after_the_last_order() -> None:
     history = run([order(0)], until=180 * DAY - 1)
     assert history.stages[-1] == ("at_risk", 90 * DAY)
     history.play(until=180 * DAY)
     assert history.stages[-1] == ("lapsed", 180 * DAY)
 
 
-def test_reactivated_from_at_risk_keeps_the_cycle() -> None:
+def test_reactivation_from_at_risk_keeps_the_cycle() -> None:
     history = run([order(0), order(100 * DAY, "o-2")])
     assert history.stages[-1] == ("reactivated", 100 * DAY)
     assert history.changes[-1].cycle == 1
 
 
-def test_reactivated_from_lapsed_starts_a_cycle() -> None:
+def test_reactivation_from_lapsed_starts_a_cycle() -> None:
     history = run([order(0), order(200 * DAY, "o-2")])
     assert history.stages[-2:] == [("lapsed", 180 * DAY), ("reactivated", 200 * DAY)]
     assert [change.cycle for change in history.changes] == [1, 1, 1, 1, 2]
 
 
-def test_the_order_that_reactivates_is_not_seen_again_by_that_stage() -> None:
+def test_reactivating_order_does_not_count_as_an_order_in_the_new_stage() -> None:
     history = run([order(0), order(100 * DAY, "o-2"), click(101 * DAY)])
     assert history.stages[-1][0] == "reactivated"
     history.play(order(102 * DAY, "o-3"))
@@ -163,25 +163,25 @@ def test_customer_with_all_orders_cancelled_is_a_prospect_again(events: list[Eve
     assert (cause.kind, cause.rule, cause.event_type) == ("activity", "prospect", "order_cancelled")
 
 
-def test_an_order_that_counts_again_makes_a_customer_of_a_prospect() -> None:
+def test_order_that_counts_again_makes_a_prospect_a_customer() -> None:
     history = run([order(0), order(1, type_="order_refunded", total=5000), order(2, type_="order_updated", total=6000)])
     assert history.stages[1:] == [("customer", 0), ("prospect", 1), ("customer", 2)]
 
 
-def test_one_of_several_orders_cancelled_takes_no_stage_back() -> None:
+def test_cancellation_of_some_orders_takes_back_no_stage() -> None:
     history = run([*orders(2), order(2 * DAY, "o-0", "order_cancelled")])
     assert history.stages[-1][0] == "repeat"
     assert history.alive.orders == 1
 
 
-def test_dormant_30_days_after_the_last_activity() -> None:
+def test_profile_is_dormant_30_days_after_the_last_activity() -> None:
     history = run([click(0), click(HOUR), click(2 * HOUR, "message_opened")], until=30 * DAY + HOUR - 1)
     assert history.stages == [("visitor", 0)]
     history.play(until=30 * DAY + HOUR)
     assert history.stages[-1] == ("dormant", 30 * DAY + HOUR)
 
 
-def test_dormant_30_days_after_the_entry_where_that_is_later() -> None:
+def test_profile_is_dormant_30_days_after_its_entry_if_that_is_later() -> None:
     history = run([order(0, "o-1"), order(10 * DAY, "o-1", "order_cancelled")], until=40 * DAY)
     assert history.stages[-2:] == [("prospect", 10 * DAY), ("dormant", 40 * DAY)]
 
@@ -213,7 +213,7 @@ def test_a_stage_change_is_never_before_the_entry_of_the_stage_it_ends() -> None
     assert history.changes[1].previous_stage_ms == 0
 
 
-def test_the_summary_is_of_the_change() -> None:
+def test_stage_change_has_the_summary_at_its_time() -> None:
     history = run(
         [
             click(0, "product_viewed", "A"),

@@ -173,7 +173,7 @@ def test_a_step_that_is_due_at_the_time_of_an_event_goes_first() -> None:
     assert times(*triggered(trigger, click(0, "signed_up"), order(DAY))) == [("t", 1, DAY)]
 
 
-def test_runs_are_bounded_and_the_oldest_goes() -> None:
+def test_runs_are_bounded_and_the_oldest_is_dropped() -> None:
     trigger = Trigger("t", events=["page_viewed"], steps=(TriggerStep(DAY),))
     outputs = triggered(trigger, *[click(n) for n in range(MOST_RUNS + 3)], until=2 * DAY)
     assert [output.occurred_at - T0 - DAY for output in outputs] == list(range(3, MOST_RUNS + 3))
@@ -236,7 +236,7 @@ def test_held_out_customers_have_outputs_and_stay_in_their_bucket() -> None:
         assert [(output.bucket, output.held_out) for output in outputs] == [(mine, mine < holdout)] * 2
 
 
-def test_a_bucket_is_another_one_for_another_trigger_customer_or_name_space() -> None:
+def test_bucket_depends_on_trigger_customer_and_name_space() -> None:
     other = uuid.UUID(int=1)
     drawn = {
         (ids.bucket(ids.NAMESPACE, True, f"c-{n}", "a"), ids.bucket(ids.NAMESPACE, True, f"c-{n}", "b"),
@@ -317,7 +317,7 @@ def test_yearly_day_of_a_leap_day_is_found() -> None:
     assert next_yearly(leap, leap - 1) == leap
 
 
-def test_times_beyond_all_calendars_do_no_harm() -> None:
+def test_yearly_trigger_beyond_the_calendar_raises_no_error() -> None:
     trigger = Trigger(
         "t", on=OnTime(rule(" + ".join(["last_seen_at", *["36500d"] * 30]) + " + 36500d" * 5, Type.TIME), yearly=True)
     )
@@ -329,7 +329,7 @@ def test_times_beyond_all_calendars_do_no_harm() -> None:
 # -- a changed playbook
 
 
-def test_a_trigger_that_is_new_or_gone_does_no_harm() -> None:
+def test_added_trigger_begins_and_removed_trigger_ends() -> None:
     old = Trigger("old", events=["page_viewed"], steps=(TriggerStep(), TriggerStep(DAY), TriggerStep(2 * DAY)))
     new = Trigger("new", on=OnTime(rule("last_activity_at + 3d", Type.TIME)))
     history = CustomerHistory(Policy())

@@ -26,7 +26,7 @@ def test_progress_is_the_largest_event_time_shown() -> None:
     assert s.progress(NOON + 3) == NOON
 
 
-def test_records_seen_together_show_what_they_show_one_by_one() -> None:
+def test_records_observed_together_or_one_by_one_give_the_same_progress() -> None:
     runs = [[(0, 0)], [(5, 0), (3, 2 * HOUR), (9, 0)], [(1, 0), (8, 2 * HOUR)], [(-7, 2 * HOUR), (-7, 0)], []]
     for known in runs:
         for run in runs:
@@ -72,7 +72,7 @@ def test_source_with_unread_records_is_not_caught_up() -> None:
     assert s.is_caught_up(NOON)
 
 
-def test_no_fresh_fetch_no_progress() -> None:
+def test_source_without_a_fresh_fetch_is_not_caught_up() -> None:
     """With an unreachable leader or a stopped process, the last fetch keeps its meaning."""
     s = source(position=7)
     s.observe_fetch(Fetch(NOON, 7))
@@ -81,7 +81,7 @@ def test_no_fresh_fetch_no_progress() -> None:
     assert s.progress(NOON + 3 * HOUR) == NOON - 5 * SECOND
 
 
-def test_a_response_that_was_overtaken_is_dropped() -> None:
+def test_overtaken_fetch_response_is_ignored() -> None:
     s = source(position=7)
     s.observe_fetch(Fetch(NOON + 10, 9))
     s.observe_fetch(Fetch(NOON, 7))
@@ -100,7 +100,7 @@ def test_backfilled_source_is_caught_up_only_after_ten_minutes_without_a_record(
     assert s.progress(NOON + 10 * MINUTE) == NOON + 10 * MINUTE - 5 * SECOND
 
 
-def test_exactly_an_hour_is_no_backfill_and_the_last_record_decides() -> None:
+def test_last_record_over_an_hour_old_makes_a_backfill() -> None:
     s = source()
     s.observe(NOON - HOUR, NOON, NOON)
     assert not s.backfilling
@@ -120,7 +120,7 @@ def test_a_backfill_is_remembered_over_a_restart() -> None:
     assert again.progress(NOON + MINUTE) == NOON - 2 * HOUR
 
 
-def test_progress_never_goes_back_not_even_with_the_clock() -> None:
+def test_progress_never_goes_back_even_if_the_clock_does() -> None:
     s = source(position=7)
     s.observe_fetch(Fetch(NOON, 7))
     before = s.progress(NOON)

@@ -58,7 +58,7 @@ def test_click_and_purchase_are_mapped_to_events(tmp_path: Path) -> None:
     ]
 
 
-def test_a_visitor_is_a_device_in_each_session_until_the_shop_learns_who_it_is(tmp_path: Path) -> None:
+def test_visitor_has_a_new_device_in_each_session_until_identified(tmp_path: Path) -> None:
     rows = [
         ("u", "home", "2024-06-29 09:00:00"),
         ("u", "account_page", "2024-06-29 09:01:00"),
@@ -192,7 +192,7 @@ def test_data_file_with_another_content_is_rejected(tmp_path: Path, monkeypatch:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_cache_is_where_the_user_keeps_caches(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache_directory_follows_the_conventions_of_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "/var/caches")
     assert shop_history.cache_dir() == Path("/var/caches/lifecycle-streams")
     monkeypatch.delenv("XDG_CACHE_HOME")

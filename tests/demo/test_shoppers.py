@@ -25,14 +25,14 @@ def documents(made: list[DemoEvent]) -> list[dict[str, Any]]:
     return [json.loads(event.value) for event in made]
 
 
-def test_the_same_seed_gives_the_same_events_however_often_one_asks() -> None:
+def test_same_seed_gives_the_same_events_however_often_they_are_fetched() -> None:
     asked_often = Shoppers(1, START)
     pieces = [asked_often.due(START + n * 250) for n in range(4 * 60 + 1)]
     assert [event for piece in pieces for event in piece] == events(minutes=1)
     assert events(seed=2, minutes=1) != events(minutes=1)
 
 
-def test_nothing_comes_before_its_time() -> None:
+def test_no_event_comes_before_its_time() -> None:
     shoppers = Shoppers(1, START)
     assert shoppers.due(START) == []
     at = shoppers.next_at
@@ -66,7 +66,7 @@ def test_shoppers_view_add_check_out_and_order() -> None:
     }
 
 
-def test_the_shop_learns_who_they_are_when_they_sign_up_or_check_out() -> None:
+def test_shoppers_are_identified_when_they_sign_up_or_check_out() -> None:
     known, devices = set[str](), set[tuple[str, str]]()
     for event, document in zip(made := events(), documents(made), strict=True):
         devices.add((event.customer, document["anonymous_id"]))
@@ -80,7 +80,7 @@ def test_the_shop_learns_who_they_are_when_they_sign_up_or_check_out() -> None:
     assert len(devices) > 120
 
 
-def test_an_order_is_of_what_was_in_the_cart_at_its_prices() -> None:
+def test_order_has_the_products_and_prices_of_the_cart() -> None:
     carts: dict[str, dict[str, int]] = {}
     orders = 0
     for event, document in zip(made := events(), documents(made), strict=True):
@@ -99,7 +99,7 @@ def test_an_order_is_of_what_was_in_the_cart_at_its_prices() -> None:
     assert orders > 100
 
 
-def test_some_leave_a_full_cart_for_longer_than_its_window_and_come_back_to_it() -> None:
+def test_some_shoppers_abandon_a_full_cart_and_come_back_to_it() -> None:
     window = load(PLAYBOOKS["live"]).policy.cart_window
     came_back = 0
     of: dict[str, list[tuple[int, str]]] = {}

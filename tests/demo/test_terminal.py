@@ -157,7 +157,7 @@ def test_statistics_take_their_figures_from_the_metrics() -> None:
     assert (shown.processed, shown.lag, shown.sent, shown.watermark_lags) == (1545, 5, 10, [15.25])
 
 
-def test_the_rate_is_that_of_the_last_seconds() -> None:
+def test_rate_is_measured_over_the_last_seconds() -> None:
     shown = Statistics(SETTINGS)
     for at, processed in ((0, 0), (1, 100_000), (10, 100_000), (11, 100_500), (12, 101_000)):
         shown.update_from_metrics(
@@ -166,7 +166,7 @@ def test_the_rate_is_that_of_the_last_seconds() -> None:
     assert shown.rate == 500
 
 
-def test_the_time_taken_counts_from_when_the_worker_was_ready() -> None:
+def test_time_taken_counts_from_the_readiness_of_the_worker() -> None:
     shown = Statistics(SETTINGS)
     shown.played = 1000
     for at, ready, processed in (
@@ -208,7 +208,7 @@ def test_the_screen_shows_every_figure_and_fits(width: int) -> None:
         assert part in whole
 
 
-def test_without_a_terminal_there_is_one_line() -> None:
+def test_progress_without_a_terminal_is_one_line() -> None:
     shown = statistics_of(stage_change(None, "visitor"), abandonment("abandoned"))
     shown.played = 2_000
     shown.update_from_metrics(Scrape(METRICS), 0.0)
@@ -216,7 +216,7 @@ def test_without_a_terminal_there_is_one_line() -> None:
     assert line == "History: 1,545 of 2,000 events, 0/s, lag 5; 1 stage changes, 1 abandonments, 0 recovered"
 
 
-def test_the_summary_holds_what_the_readme_promises() -> None:
+def test_summary_has_the_figures_that_the_readme_shows() -> None:
     shown = statistics_of(
         stage_change(None, "visitor"),
         stage_change("visitor", "prospect"),
@@ -246,12 +246,12 @@ def test_the_summary_holds_what_the_readme_promises() -> None:
 # ----------------------------------------------------------------------------------------------------- configuration
 
 
-def test_the_windows_shown_are_those_in_force() -> None:
+def test_windows_shown_are_those_of_the_settings() -> None:
     assert windows("history") == "browse 30m, cart 1h, checkout 30m, dormant 30d, at risk 90d, lapsed 180d"
     assert windows("live").startswith("browse 8s, cart 10s, checkout 8s")
 
 
-def test_the_history_is_judged_by_the_playbook() -> None:
+def test_shop_history_is_processed_with_the_default_playbook() -> None:
     assert load(environment("history", "k:1", "demo-1-", own=True)).playbook == Settings().playbook
 
 

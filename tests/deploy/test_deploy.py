@@ -50,14 +50,14 @@ def exported() -> set[str]:
     return names
 
 
-def test_alerts_speak_of_metrics_that_exist() -> None:
+def test_alerts_use_existing_metrics() -> None:
     for rule in rules():
         named = set(re.findall(r"\b(?:lifecycle_\w+|process_\w+|up)\b", rule["expr"]))
         assert named, rule["alert"]
         assert named <= exported(), rule["alert"]
 
 
-def test_alerts_say_what_to_do() -> None:
+def test_each_alert_names_a_remedy() -> None:
     for rule in rules():
         assert rule["labels"]["severity"] in {"page", "ticket"}, rule["alert"]
         assert rule["annotations"].keys() == {"runbook", "summary", "description"}, rule["alert"]
@@ -67,7 +67,7 @@ def test_alerts_say_what_to_do() -> None:
         assert metrics <= {metric.name for metric in CATALOGUE}, rule["alert"]
 
 
-def test_each_alert_is_tested_to_fire_and_not_to() -> None:
+def test_each_alert_has_a_test_that_fires_and_one_that_does_not() -> None:
     tests = yaml.safe_load((PROMETHEUS / "alerts.test.yml").read_text())["tests"]
     fires: set[str] = set()
     rests: set[str] = set()
@@ -81,19 +81,19 @@ def test_each_alert_is_tested_to_fire_and_not_to() -> None:
 # --------------------------------------------------------------------------------------------------------- compose
 
 
-def test_services_start_after_those_they_need() -> None:
+def test_services_start_after_their_dependencies() -> None:
     assert SERVICES.keys() == {"kafka", "topics", "worker", "prometheus"}
     assert SERVICES["worker"]["deploy"]["replicas"] == 2
     assert SERVICES["worker"]["depends_on"] == {"topics": {"condition": "service_completed_successfully"}}
     assert SERVICES["topics"]["depends_on"] == {"kafka": {"condition": "service_healthy"}}
 
 
-def test_other_peoples_images_are_pinned() -> None:
+def test_third_party_images_are_pinned() -> None:
     for name in ("kafka", "prometheus"):
         assert re.fullmatch(r"[\w./-]+:v?\d+\.\d+\.\d+", SERVICES[name]["image"]), name
 
 
-def test_ports_are_published_on_this_machine_only() -> None:
+def test_ports_are_published_on_localhost_only() -> None:
     published = [port for service in SERVICES.values() for port in service.get("ports", [])]
     assert published
     assert all(port.startswith("127.0.0.1:") for port in published)
@@ -107,7 +107,7 @@ def test_mounted_directories_and_volumes_exist() -> None:
 
 
 @pytest.mark.parametrize("service", ["topics", "worker"])
-def test_the_settings_of_a_service_are_settings(service: str) -> None:
+def test_services_set_only_existing_settings(service: str) -> None:
     environ = {
         key: re.sub(r"\$\{\w+:-(.*?)\}", r"\1", value) for key, value in SERVICES[service]["environment"].items()
     }
@@ -115,7 +115,7 @@ def test_the_settings_of_a_service_are_settings(service: str) -> None:
     assert settings.broker in SERVICES["kafka"]["environment"]["KAFKA_ADVERTISED_LISTENERS"]
 
 
-def test_prometheus_scrapes_the_workers_where_they_answer() -> None:
+def test_prometheus_scrapes_the_web_port_of_the_workers() -> None:
     [scrape] = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())["scrape_configs"]
     [found] = scrape["dns_sd_configs"]
     assert scrape["job_name"] == "lifecycle"
@@ -129,13 +129,13 @@ DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text()
 IMAGE_SETTINGS = dict(re.findall(r"\b(LIFECYCLE_\w+)=(\S+)", DOCKERFILE))
 
 
-def test_the_settings_of_the_image_are_settings() -> None:
+def test_image_sets_only_existing_settings() -> None:
     settings = load(IMAGE_SETTINGS)
     assert settings.web_host == "0.0.0.0"
     assert f"EXPOSE {settings.web_port}" in DOCKERFILE
 
 
-def test_the_image_is_made_of_locked_versions_and_is_nobodys() -> None:
+def test_image_installs_locked_versions_and_runs_as_an_unprivileged_user() -> None:
     assert "--require-hashes --requirement requirements.lock" in DOCKERFILE
     assert re.search(r"^USER \d+:\d+$", DOCKERFILE, re.MULTILINE)
     assert "HEALTHCHECK" in DOCKERFILE
@@ -156,7 +156,7 @@ def test_files_that_the_image_copies_exist_and_are_not_ignored() -> None:
 
 
 @pytest.mark.parametrize("name", ["requirements.lock", "requirements-dev.lock"])
-def test_lock_files_name_versions_and_hashes_and_no_place(name: str) -> None:
+def test_lock_files_have_versions_and_hashes_and_no_index(name: str) -> None:
     text = (ROOT / name).read_text()
     entries = re.findall(
         r"^(\S+)==(\S+)(?: ;.*?)? \\\n((?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)", text, re.MULTILINE

@@ -39,7 +39,7 @@ async def test_watch_raises_when_the_broker_was_killed() -> None:
         assert embedded.pid is not None
         os.kill(embedded.pid, signal.SIGKILL)
         with pytest.raises(UserError, match="was killed by SIGKILL; its topics are lost, so start again"):
-            await asyncio.wait_for(watch, 5)
+            await asyncio.wait_for(watch, 60)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
@@ -103,5 +103,5 @@ def test_command_prints_its_address_and_ends_with_a_signal(number: signal.Signal
         address = process.stdout.readline().strip()
         assert accepts_connections(address)
         process.send_signal(number)
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
     assert not accepts_connections(address)

@@ -34,7 +34,7 @@ BY_DEADLINE = ROWS[len(LIFECYCLE.transitions) :]
 # ------------------------------------------------------------------------------------------------------- the stages
 
 
-def test_the_table_has_the_transitions_in_their_order() -> None:
+def test_concepts_table_has_the_transitions_in_their_order() -> None:
     rows = [(sources.split(", "), target) for sources, target, _ in ROWS]
     transitions = [(list(row.sources), row.target) for row in rows_of(LIFECYCLE)]
     assert rows == transitions
@@ -69,7 +69,7 @@ def test_documented_deadline_agrees_with_the_timeout_transition(number: int) -> 
         assert LIFECYCLE.timeout_transitions[number].due(EvalContext(profile, None, 0)) == start + int(days) * DAY
 
 
-def test_the_diagram_has_the_same_arrows() -> None:
+def test_concepts_diagram_has_the_transitions_of_the_playbook() -> None:
     [diagram] = [fence.text for fence in fences(CONCEPTS) if fence.language == "mermaid"]
     arrows = re.findall(r"^ +(\S+) --> (\w+)", diagram, re.MULTILINE)
     expected = {(source, row.target) for row in rows_of(LIFECYCLE) for source in row.sources} | {

@@ -26,7 +26,7 @@ COLUMNS = ("promise", "shown by")
 
 
 def lacking(proof: str) -> bool:
-    """Return whether a test or a chaos program does not exist, or would never be run."""
+    """Return True if a test or a chaos program does not exist, or would never be run."""
     if name := re.fullmatch(r"chaos:(\w+)", proof):
         return name[1] not in PROGRAMS
     path, _, test = proof.partition("::")
@@ -38,23 +38,23 @@ def lacking(proof: str) -> bool:
 
 
 @pytest.mark.parametrize("promise", promises(), ids=lambda row: row[0].strip("*…. ")[:40])
-def test_a_promise_names_what_shows_it(promise: list[str]) -> None:
+def test_every_promise_cites_existing_tests(promise: list[str]) -> None:
     proofs = re.findall(r"`([^`]+)`", promise[1])
     assert re.sub(r"`[^`]+`", "", promise[1]).strip() == ""
     assert any(proof.startswith("tests/") for proof in proofs)
     assert [proof for proof in proofs if lacking(proof)] == []
 
 
-def test_a_proof_that_is_not_there_is_seen() -> None:
+def test_missing_proof_is_found() -> None:
     assert len(promises()) > 15
     assert lacking("tests/docs/test_guarantees.py::test_nothing")
-    assert lacking("tests/docs/test_nothing.py::test_a_proof_that_is_not_there_is_seen")
+    assert lacking("tests/docs/test_nothing.py::test_missing_proof_is_found")
     assert lacking("tests/docs/test_guarantees.py::promises")
     assert lacking("chaos:nothing")
-    assert not lacking("tests/docs/test_guarantees.py::test_a_proof_that_is_not_there_is_seen")
+    assert not lacking("tests/docs/test_guarantees.py::test_missing_proof_is_found")
 
 
-def test_the_figures_are_those_that_are_kept() -> None:
+def test_chaos_page_shows_the_recorded_figures() -> None:
     assert read(CHAOS_PAGE) == with_figures(read(CHAOS_PAGE)), "run: make docs"
 
 
@@ -67,7 +67,7 @@ def test_every_figure_has_its_date_commit_and_length_of_run() -> None:
         assert verdict.amounts.keys() == PROGRAMS[verdict.program].long.keys()
 
 
-def test_profile_fields_compared_out_of_order_are_named() -> None:
+def test_profile_fields_compared_out_of_order_are_documented() -> None:
     assert [name for name in COUNTED if f"`{name}`" not in read(CHAOS_PAGE)] == []
 
 
@@ -75,7 +75,7 @@ NOT_KEPT_YET: set[tuple[str, str]] = set()
 """Programs that are cited without figures yet, which the page mentions."""
 
 
-def test_a_program_that_is_cited_has_figures_and_all_was_well() -> None:
+def test_cited_chaos_program_has_figures_and_passed() -> None:
     kept = {(verdict.program, verdict.mode): verdict.ok for verdict in verdicts(VERDICTS)}
     cited = {
         (name, mode)

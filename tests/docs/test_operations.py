@@ -19,7 +19,7 @@ RULES: list[dict[str, Any]] = [rule for group in GROUPS for rule in group["rules
 
 
 @pytest.mark.parametrize("rule", RULES, ids=[rule["alert"] for rule in RULES])
-def test_an_alert_has_its_section_and_leads_to_it(rule: dict[str, Any]) -> None:
+def test_every_alert_has_a_section_and_links_to_it(rule: dict[str, Any]) -> None:
     path, _, fragment = rule["annotations"]["runbook"].partition("#")
     assert ROOT / path == OPERATIONS
     assert fragment == anchor(rule["alert"])
@@ -27,7 +27,7 @@ def test_an_alert_has_its_section_and_leads_to_it(rule: dict[str, Any]) -> None:
     assert parts == ["Means", "Look at", "Do"]
 
 
-def test_no_section_is_about_an_alert_that_is_gone() -> None:
+def test_every_alert_section_is_about_an_existing_alert() -> None:
     assert [h for h in headings(OPERATIONS) if h.startswith("Lifecycle")] == [rule["alert"] for rule in RULES]
 
 

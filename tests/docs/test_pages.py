@@ -33,12 +33,12 @@ def broken(page: Path, link: str) -> bool:
 
 
 @every_page
-def test_links_lead_somewhere(page: Path) -> None:
+def test_links_have_existing_targets(page: Path) -> None:
     inner = [link for link in links(page) if not re.match(r"\w+://", link)]
     assert [link for link in inner if broken(page, link)] == []
 
 
-def test_a_link_that_leads_nowhere_is_seen() -> None:
+def test_link_without_a_target_is_found() -> None:
     assert broken(ROOT / "README.md", "docs/nothing.md")
     assert broken(ROOT / "README.md", "docs/concepts.md#nothing")
     assert not broken(ROOT / "README.md", "docs/concepts.md#the-lifecycle")
@@ -80,11 +80,11 @@ def mistakes(line: str) -> list[str]:
 
 
 @every_page
-def test_commands_exist_with_their_options(page: Path) -> None:
+def test_documented_commands_exist_with_their_options(page: Path) -> None:
     assert [mistake for line in code(page) for mistake in mistakes(line)] == []
 
 
-def test_a_command_that_does_not_exist_is_seen() -> None:
+def test_command_that_does_not_exist_is_found() -> None:
     assert mistakes(".venv/bin/lifecycle wroker") == ["lifecycle wroker"]
     assert mistakes("lifecycle replay --clicks x --out y") == ["replay --clicks"]
     assert mistakes("make tset") == ["make tset"]
@@ -92,13 +92,13 @@ def test_a_command_that_does_not_exist_is_seen() -> None:
 
 
 @every_page
-def test_python_files_that_are_run_exist(page: Path) -> None:
+def test_documented_python_files_exist(page: Path) -> None:
     words = [word for line in code(page) for word in line.split()]
     assert [w for w in words if re.fullmatch(r"[\w/.-]+\.py", w) and "/" in w and not (ROOT / w).exists()] == []
 
 
 @every_page
-def test_settings_and_metrics_exist(page: Path) -> None:
+def test_documented_settings_and_metrics_exist(page: Path) -> None:
     variables = set(re.findall(r"\bLIFECYCLE_[A-Z_]*[A-Z]\b", read(page)))
     assert variables <= {PREFIX + key.upper() for key in FIELDS} | {CONFIG}
     metrics = {span.partition("{")[0] for span in spans(page) if span.startswith("lifecycle_")}
@@ -167,7 +167,7 @@ def test_decisions_are_short_and_listed() -> None:
 
 
 @every_page
-def test_shell_can_be_read_as_shell(page: Path) -> None:
+def test_shell_blocks_are_valid_shell(page: Path) -> None:
     for fence in fences(page):
         if fence.language == "sh":
             shlex.split(fence.text)

@@ -42,7 +42,7 @@ def sections(kind: KeyKind) -> set[int]:
     return sections(kind.kind) if isinstance(kind, ListOf | OneOrMore | OrOff | TableOf) else set()
 
 
-def test_every_key_is_documented() -> None:
+def test_every_playbook_key_is_documented() -> None:
     assert sections(PLAYBOOK) == {id(section) for section in docs.SECTIONS.values()}
     page = docs.reference()
     for section in docs.SECTIONS.values():
@@ -51,7 +51,7 @@ def test_every_key_is_documented() -> None:
             assert len(key.help.split()) >= 3
 
 
-def test_the_tutorial_runs(tmp_path: Path) -> None:
+def test_playbook_tutorial_gives_the_output_shown(tmp_path: Path) -> None:
     playbook, scenarios = YAML[:2]
     (tmp_path / "my-shop.yaml").write_text(playbook)
     (tmp_path / "my-shop.scenarios.yaml").write_text(scenarios)
@@ -83,7 +83,7 @@ Plain.yaml_implicit_resolvers = {
 VALIDATOR = Draft202012Validator(schema())
 
 
-def test_the_schema_is_a_valid_schema() -> None:
+def test_playbook_schema_is_a_valid_json_schema() -> None:
     Draft202012Validator.check_schema(schema())
 
 

@@ -18,7 +18,7 @@ def event(time: str, type_: str, **fields: Any) -> str:
     return json.dumps({"type": type_, "occurred_at": f"2026-11-22T{time}:00Z", **CUSTOMER, **fields}) + "\n"
 
 
-def test_the_story_of_the_readme_gives_the_output_that_it_shows(tmp_path: Path) -> None:
+def test_story_of_the_readme_gives_the_output_shown(tmp_path: Path) -> None:
     clicks, orders, out = tmp_path / "clicks.jsonl", tmp_path / "orders.jsonl", tmp_path / "out"
     clicks.write_text(
         event("10:00", "product_viewed", **LAMP) + event("10:05", "product_added", cart_id="cart-7", **LAMP)

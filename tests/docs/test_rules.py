@@ -36,16 +36,16 @@ EXAMPLES = [row[3].strip("` ") for row in NAMES + CALLS]
 BLOCKS = [line for block in re.findall(r"```rule\n(.*?)```", PAGE, re.DOTALL) for line in block.splitlines()]
 
 
-def test_every_name_is_documented_with_its_type() -> None:
+def test_every_name_of_a_rule_is_documented_with_its_type() -> None:
     assert {row[0].strip("`"): SHORT[row[1]] for row in NAMES} == {name: word.type for name, word in WORDS.items()}
 
 
-def test_every_function_is_documented() -> None:
+def test_every_function_of_a_rule_is_documented() -> None:
     assert {name for row in CALLS for name in re.findall(r"`([a-z_]+)\(", row[0])} == set(FUNCTIONS)
 
 
 @pytest.mark.parametrize("text", EXAMPLES + BLOCKS)
-def test_every_example_is_a_rule(text: str) -> None:
+def test_every_documented_example_is_a_valid_rule(text: str) -> None:
     compile_rule(text, VOCABULARY)
 
 
@@ -55,12 +55,12 @@ def test_every_example_uses_the_name_of_its_row() -> None:
         assert any(name in row[3] for name in names), row
 
 
-def test_the_bounds_are_those_of_the_code() -> None:
+def test_documented_bounds_of_rules_are_those_of_the_code() -> None:
     assert f"{MAX_LENGTH:,} characters, {MAX_PARTS} parts and {MAX_DEPTH}\nlevels" in PAGE
     assert f"at most {MOST_BUCKETS + 1} buckets" in PAGE
 
 
-def test_the_buckets_are_those_of_the_code() -> None:
+def test_documented_buckets_of_aggregates_are_those_of_the_code() -> None:
     units = {"s": 1000, "min": MINUTE, "h": HOUR, "d": DAY}
     part = PAGE.partition("| window up to | bucket |\n|---|---|\n")[2].partition("\n\n")[0]
     shown = [

@@ -125,16 +125,16 @@ async def process_and_stop(cluster: ProcessCluster, events: int) -> None:
     await cluster.clicks(*(click(f"c-{n}", now(), event_id=f"a-{n}") for n in range(events)))
     await wait_until(lambda: worker.metric("lifecycle_events_total", outcome="applied") == events, f"{events} events")
     worker.terminate()
-    assert worker.process.wait(timeout=20) == 0, worker.tail()
+    assert worker.exit_code() == 0, worker.tail()
 
 
-async def last_words(worker: WorkerProcess, patience: float = 30) -> str:
+async def last_words(worker: WorkerProcess) -> str:
     """Wait until a worker ends by itself, and return the last line of its log.
 
     It must be CRITICAL, and there must be no traceback.
     """
     try:
-        await wait_until(lambda: worker.process.poll() is not None, "the worker to end", patience=patience)
+        await wait_until(lambda: worker.process.poll() is not None, "the worker to end")
     except AssertionError as error:
         raise AssertionError(f"{error}\n{worker.tail()}") from None
     assert worker.process.returncode == 1, worker.tail()

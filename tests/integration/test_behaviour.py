@@ -95,7 +95,16 @@ async def test_workers_on_a_broker_give_the_outputs_of_all_scenarios(
         for customer, documents in seen.items():
             here = told(documents, present)
             assert here == [output for output in expected[customer] if output in here], customer
-    reasons: defaultdict[str, list[str]] = defaultdict(list)
-    for record in await cluster.read(cluster.settings.dead_letters_topic):
-        reasons[record.key.decode()].append(dict(record.headers)["__streams.errors.reason"].decode())
-    assert reasons == {s.name: [*s.dead_letters] for s in SCENARIOS if s.dead_letters}
+    rejected = {scenario.name: [*scenario.dead_letters] for scenario in SCENARIOS if scenario.dead_letters}
+
+    async def reasons() -> dict[str, list[str]]:
+        found: defaultdict[str, list[str]] = defaultdict(list)
+        for record in await cluster.read(cluster.settings.dead_letters_topic):
+            found[record.key.decode()].append(dict(record.headers)["__streams.errors.reason"].decode())
+        return found
+
+    async def all_rejected() -> bool:
+        return sum(map(len, (await reasons()).values())) >= sum(map(len, rejected.values()))
+
+    await wait_until(all_rejected, "every dead letter")
+    assert await reasons() == rejected

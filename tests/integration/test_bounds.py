@@ -51,9 +51,7 @@ async def test_records_of_every_compression_codec_are_read(make_cluster: NewClus
     await applied(worker, 50)
 
 
-async def test_a_damaged_batch_is_a_dead_letter_and_not_the_end_of_every_worker(
-    make_cluster: NewCluster, broker: ApacheKafka
-) -> None:
+async def test_damaged_batch_is_a_dead_letter_and_ends_no_worker(make_cluster: NewCluster, broker: ApacheKafka) -> None:
     cluster = await make_cluster(partitions="1")
     topic = cluster.settings.clickstream_topic
     for name in ("a", "b", "c"):  # a batch each
@@ -68,14 +66,14 @@ async def test_a_damaged_batch_is_a_dead_letter_and_not_the_end_of_every_worker(
     await worker.ready()
     await applied(worker, 6)
     assert worker.metric("lifecycle_dead_letters_total", topic=topic, reason="corrupt_batch") == 1
-    [letter] = await cluster.read(cluster.settings.dead_letters_topic)
+    [letter] = await wait_until(lambda: cluster.read(cluster.settings.dead_letters_topic), "the dead letter")
     headers = {name: value.decode() for name, value in letter.headers}
     assert headers["__streams.errors.message"] == "offsets 3 to 5: the checksum is wrong"
     assert letter.value is None
     assert worker.get("/healthz")[0] == 200
     await wait_until(lambda: worker.metric("lifecycle_customers") == 6, "six customers")
     worker.terminate()
-    assert worker.process.wait(timeout=20) == 0, worker.tail()
+    assert worker.exit_code() == 0, worker.tail()
     assert (await committed(cluster))[topic] == 9
 
 
@@ -146,7 +144,7 @@ async def test_state_of_a_newer_version_is_refused_and_left_as_it_is(make_cluste
     offsets = await committed(cluster)
     for _ in range(2):  # a supervisor starts it again
         worker = cluster.start_worker()
-        await wait_until(lambda: worker.process.poll() is not None, "the worker to end", patience=30)  # noqa: B023
+        await wait_until(lambda: worker.process.poll() is not None, "the worker to end")  # noqa: B023
         assert worker.process.returncode == 1, worker.tail()
         [said] = [line for line in worker.log.read_text().splitlines() if " CRITICAL " in line]
         assert "a newer version of this program" in said

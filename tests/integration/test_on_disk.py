@@ -25,7 +25,7 @@ async def worked(cluster: ProcessCluster) -> None:
     await cluster.clicks(*(click(f"c-{n}", now() - HOUR, event_id=f"a-{n}") for n in range(CUSTOMERS)))
     await wait_until(lambda: worker.metric("lifecycle_customers") == CUSTOMERS, "all customers")
     worker.terminate()
-    assert worker.process.wait(timeout=20) == 0
+    assert worker.exit_code() == 0
 
 
 async def knows_all(worker: WorkerProcess) -> float:
@@ -43,7 +43,7 @@ def files(cluster: ProcessCluster) -> Path:
     return cluster.settings.data_dir / STATE_DIRECTORY / changelog_topic(cluster.settings)
 
 
-async def test_a_restart_reads_what_is_not_on_disk_and_no_more(make_cluster: Callable[..., Any]) -> None:
+async def test_restart_reads_only_the_records_that_are_not_on_disk(make_cluster: Callable[..., Any]) -> None:
     cluster: ProcessCluster = await make_cluster(state_store="rocksdb")
     await worked(cluster)
     assert await in_changelog(cluster) >= CUSTOMERS
@@ -73,7 +73,7 @@ async def test_files_that_are_damaged_or_gone_are_read_from_the_changelog(make_c
 
 @pytest.mark.slow
 @ON_APACHE_KAFKA
-async def test_files_that_are_ahead_of_the_changelog_are_not_believed(make_cluster: Callable[..., Any]) -> None:
+async def test_files_that_are_ahead_of_the_changelog_are_discarded(make_cluster: Callable[..., Any]) -> None:
     """This happens when a Kafka cluster was set up again under the same names."""
     cluster: ProcessCluster = await make_cluster(state_store="rocksdb")
     await worked(cluster)
@@ -87,13 +87,13 @@ async def test_files_that_are_ahead_of_the_changelog_are_not_believed(make_clust
 
 @pytest.mark.slow
 @ON_APACHE_KAFKA
-async def test_files_of_another_changelog_end_the_worker_and_are_gone(make_cluster: Callable[..., Any]) -> None:
+async def test_files_of_another_changelog_end_the_worker_and_are_deleted(make_cluster: Callable[..., Any]) -> None:
     """The topic was created again, and already has more records than the files know of."""
     cluster: ProcessCluster = await make_cluster(state_store="rocksdb")
     starting = cluster.start_worker()
     await starting.ready()
     starting.terminate()
-    assert starting.process.wait(timeout=20) == 0
+    assert starting.exit_code() == 0
     other: ProcessCluster = await make_cluster(state_store="rocksdb")
     await worked(other)
     shutil.rmtree(files(other))
@@ -107,7 +107,7 @@ async def test_files_of_another_changelog_end_the_worker_and_are_gone(make_clust
 
 @pytest.mark.slow
 @ON_APACHE_KAFKA
-async def test_partitions_that_went_away_and_came_back_are_read_from_where_they_were(
+async def test_partition_assigned_again_is_read_on_from_its_files(
     make_cluster: Callable[..., Any], tmp_path: Path
 ) -> None:
     cluster: ProcessCluster = await make_cluster(state_store="rocksdb")
@@ -125,7 +125,7 @@ async def test_partitions_that_went_away_and_came_back_are_read_from_where_they_
 
     await wait_until(lambda: customers(first, second) == CUSTOMERS, "their first orders")
     second.terminate()
-    assert second.process.wait(timeout=20) == 0
+    assert second.exit_code() == 0
     await wait_until(lambda: customers(first) == CUSTOMERS, "all with the first")
     assert 0 < first.metric("lifecycle_recovery_records_total") < CUSTOMERS + 20
 

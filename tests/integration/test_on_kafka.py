@@ -6,10 +6,10 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import re
 import shutil
 import subprocess
 import sys
-import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from datetime import datetime
@@ -26,7 +26,7 @@ from streams.shell.commit.metadata import OffsetMetadata, decode_metadata
 from tests.integration.outcomes import committed, last_words, process_and_stop
 from tests.support import machine_requirements
 from tests.support.kafka_cluster import ApacheKafka
-from tests.support.process_cluster import ProcessCluster, WorkerProcess, key_of, wait_until
+from tests.support.process_cluster import PATIENCE_S, ProcessCluster, WorkerProcess, key_of, wait_until
 from tests.support.replay_comparison import differing_outputs, ids_until, replay_outputs
 from tests.support.shop_events import DAY, MINUTE, click, now, order, shop
 
@@ -67,7 +67,7 @@ async def test_topics_keep_append_times_and_the_changelog_is_compacted_but_not_a
     assert [status for status in cluster.command("topics").stdout.splitlines() if " ok " not in status] == []
 
 
-async def test_more_copies_than_there_are_brokers_is_a_clear_mistake(make_cluster: NewCluster) -> None:
+async def test_replication_beyond_the_number_of_brokers_is_a_clear_error(make_cluster: NewCluster) -> None:
     cluster = await make_cluster()
     done = cluster.command("topics", orders_topic=f"{cluster.settings.orders_topic}-copied", replication="3")
     assert done.returncode == 2
@@ -92,7 +92,7 @@ async def marks(cluster: ProcessCluster) -> dict[TopicPartition, OffsetMetadata]
 
 
 async def committed_everywhere(cluster: ProcessCluster, enough: Callable[[OffsetMetadata], bool]) -> bool:
-    """Return whether every partition has a committed offset whose metadata has the fields wanted."""
+    """Return True if every partition has a committed offset whose metadata has the fields wanted."""
     found = await marks(cluster)
     return len(found) == 2 * cluster.settings.partitions and all(map(enough, found.values()))
 
@@ -113,13 +113,13 @@ async def test_a_graceful_restart_sends_nothing_twice_and_goes_on_from_the_store
     middle = clicks[half]["occurred_at"]
     await cluster.clicks(*clicks[:half])
     await cluster.orders(*(o for o in orders if o["occurred_at"] < middle))
-    first = cluster.start_worker()
+    first = cluster.start_worker(backfill_idle="5m")  # it does not count as caught up, however long it runs
     await first.ready()
     await wait_until(
         lambda: committed_everywhere(cluster, lambda mark: mark.progress.progress is not None), "some progress"
     )
     first.terminate()
-    assert first.process.wait(timeout=20) == 0, first.tail()
+    assert first.exit_code() == 0, first.tail()
 
     stored = await marks(cluster)
     settings = cluster.settings
@@ -142,7 +142,7 @@ async def test_a_graceful_restart_sends_nothing_twice_and_goes_on_from_the_store
 
     await wait_until(all_there, "every output of the replay")
     second.terminate()
-    assert second.process.wait(timeout=20) == 0, second.tail()
+    assert second.exit_code() == 0, second.tail()
     outputs = await all_outputs(cluster)
     assert differing_outputs(outputs, expected, last) == []
     assert len(outputs) == len({output["id"] for output in outputs})
@@ -153,7 +153,7 @@ async def test_a_graceful_restart_sends_nothing_twice_and_goes_on_from_the_store
 
 
 @pytest.mark.parametrize(("seed", "store"), [(1, "memory"), (2, "memory"), (3, "rocksdb")])
-async def test_kills_at_random_moments_lose_nothing_and_repeat_only_what_is_equal(
+async def test_kills_at_random_moments_lose_nothing_and_repeat_only_equal_outputs(
     make_cluster: NewCluster, tmp_path: Path, seed: int, store: str
 ) -> None:
     """On disk, every other worker ends in order, and the next one continues from its files and is killed with them."""
@@ -192,7 +192,7 @@ async def test_kills_at_random_moments_lose_nothing_and_repeat_only_what_is_equa
         await asyncio.sleep(rng.uniform(0, 1))
         if store == "rocksdb" and n % 2 == 0:
             worker.terminate()
-            assert worker.process.wait(timeout=20) == 0
+            assert worker.exit_code() == 0
         else:
             worker.kill()
     survivor = cluster.start_worker()
@@ -239,7 +239,7 @@ async def test_a_worker_outlives_the_broker(tmp_path: Path) -> None:
             cluster.stop()
 
 
-async def test_the_start_is_stored_and_a_second_start_does_not_move_it(make_cluster: NewCluster) -> None:
+async def test_time_of_the_first_start_is_stored_and_kept_by_later_starts(make_cluster: NewCluster) -> None:
     cluster = await make_cluster(emit_after="start")
     before = now()
     first = cluster.start_worker()
@@ -247,7 +247,7 @@ async def test_the_start_is_stored_and_a_second_start_does_not_move_it(make_clus
     await wait_until(lambda: committed_everywhere(cluster, lambda mark: mark.commit > 0), "the first commits")
     between = now()
     first.terminate()
-    assert first.process.wait(timeout=20) == 0, first.tail()
+    assert first.exit_code() == 0, first.tail()
     await cluster.clicks(*(click(f"old-{n}", before - MINUTE) for n in range(10)))
     await cluster.clicks(*(click(f"new-{n}", between) for n in range(10)))
     second = cluster.start_worker()
@@ -292,9 +292,11 @@ async def test_worker_with_a_wrong_clock_fires_nothing_and_reports_the_skew(
     await wait_until(
         lambda: worker.metric("lifecycle_events_total", outcome="applied") == 1, "the event"
     )  # these go on
-    assert abs(worker.metric("lifecycle_clock_skew_seconds") - hours * 3600) < 5
+    assert worker.metric("lifecycle_clock_skew_seconds") == pytest.approx(hours * 3600, abs=60)
     [said] = [line for line in worker.log.read_text().splitlines() if "clock" in line]
-    assert f"This machine's clock is {hours * 3600:+d} s off the broker's" in said
+    skew = re.search(r"This machine's clock is ([+-]\d+) s off the broker's", said)
+    assert skew is not None
+    assert int(skew[1]) == pytest.approx(hours * 3600, abs=60)  # a send may take a while
     assert "Set the clocks (NTP)" in said
     await asyncio.sleep(max(0, due - now()) / 1000 + 4)  # it is due by the right clock too
     assert await cluster.abandonments() == []
@@ -323,7 +325,7 @@ async def test_erasure_request_from_a_wrong_clock_has_the_time_of_the_broker(
     await worker.ready()
     began = now()
     program = ERASING_BY_A_WRONG_CLOCK.format(seconds=60 * minutes)
-    subprocess.run([sys.executable, "-c", program], env=cluster._environ({}), check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", program], env=cluster._environ({}), check=True, timeout=PATIENCE_S)
 
     async def told() -> bool:
         return bool(await cluster.documents(cluster.settings.identities_topic))
@@ -372,7 +374,7 @@ async def test_aborted_records_are_never_read_and_control_records_block_no_deadl
     assert worker.metric("lifecycle_events_total") == 2
     assert {d["customer_id"] for d in await cluster.stage_changes()} == {"first", "open"}
     worker.terminate()
-    assert worker.process.wait(timeout=20) == 0, worker.tail()
+    assert worker.exit_code() == 0, worker.tail()
     async with cluster.admin() as admin:
         committed = await admin.list_consumer_group_offsets(cluster.settings.app_id)
     assert committed[TopicPartition(topic, 0)].offset == 6  # three records and three control records: nothing is left
@@ -426,7 +428,7 @@ async def test_a_topic_created_again_ends_the_worker_with_the_remedy(make_cluste
     assert topic not in await committed(cluster)
     if events < 5:  # an offset set by hand does not help: records that the state has applied would be skipped
         await cluster.set_offset(topic, 0)
-        said = await last_words(cluster.start_worker(), patience=80)  # it might be a leader that was just elected
+        said = await last_words(cluster.start_worker())  # it might be a leader that was just elected
         assert f"{topic}, partition 0, ends at offset {events}, but the state contains the record at 4" in said
         assert "start with another LIFECYCLE_APP_ID" in said
 
@@ -436,7 +438,7 @@ async def killed_at_its_first_step(worker: WorkerProcess) -> None:
     worker.kill()
 
 
-async def test_a_first_start_that_was_killed_is_a_first_start_again(make_cluster: NewCluster) -> None:
+async def test_killed_first_start_is_repeated_by_the_next_worker(make_cluster: NewCluster) -> None:
     """The state of a worker that never committed must not end its successor."""
     cluster = await make_cluster(partitions="1")
     await cluster.clicks(*(click(f"c-{n}", now(), event_id=f"a-{n}") for n in range(5)))
@@ -466,13 +468,13 @@ async def test_another_client_reads_key_headers_and_value(make_cluster: NewClust
     await wait_until(cluster.stage_changes, "a stage change")
     topic = cluster.settings.stage_changes_topic
     command = [kcat, "-b", cluster.settings.broker, "-C", "-t", topic, "-o", "beginning", "-e", "-q", "-J"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=True)
     [record] = [json.loads(line) for line in done.stdout.splitlines()]
     value = json.loads(record["payload"])
     headers = dict(zip(record["headers"][::2], record["headers"][1::2], strict=True))
     assert record["key"] == value["customer_id"] == "c-ü"
     assert record["tstype"] == "logappend"
-    assert abs(record["ts"] - time.time() * 1000) < 60_000
+    assert at <= record["ts"] <= now()
     assert headers == {
         "ce_specversion": "1.0",
         "ce_id": value["id"],

@@ -19,18 +19,20 @@ from tests.support.shop_events import MINUTE, click, now, order
 
 async def test_stale_owner_leaves_without_touching_partitions_of_others(make_cluster: Callable[..., Any]) -> None:
     cluster: ProcessCluster = await make_cluster(partitions="1")
-    zombie = cluster.start_worker()
-    await zombie.ready()
+    stale_owner = cluster.start_worker()
+    await stale_owner.ready()
     start = now() - 10 * MINUTE
     await cluster.clicks(*(click(f"c-{n}", start, "product_viewed", product_id="p") for n in range(30)))
-    await wait_until(lambda: zombie.metric("lifecycle_events_total", outcome="applied") == 30, "30 events")
-    zombie.process.send_signal(signal.SIGSTOP)
-    heir = cluster.start_worker()
-    await heir.ready()
-    await wait_until(lambda: heir.metric("lifecycle_partitions_assigned") == 1, "the heir to take over")
+    await wait_until(lambda: stale_owner.metric("lifecycle_events_total", outcome="applied") == 30, "30 events")
+    stale_owner.process.send_signal(signal.SIGSTOP)
+    successor = cluster.start_worker()
+    await successor.ready()
+    await wait_until(lambda: successor.metric("lifecycle_partitions_assigned") == 1, "the successor to take over")
     await cluster.orders(*(order(f"c-{n}", start + MINUTE, f"o-{n}") for n in range(30)))
-    await wait_until(lambda: heir.metric("lifecycle_events_total", source="orders") == 30, "30 orders with the heir")
-    zombie.process.send_signal(signal.SIGCONT)
+    await wait_until(
+        lambda: successor.metric("lifecycle_events_total", source="orders") == 30, "30 orders with the successor"
+    )
+    stale_owner.process.send_signal(signal.SIGCONT)
     await cluster.clicks(*(click(f"c-{n}", start + 2 * MINUTE, "message_clicked") for n in range(30)))
 
     def clicks(worker: WorkerProcess) -> float:
@@ -38,11 +40,11 @@ async def test_stale_owner_leaves_without_touching_partitions_of_others(make_clu
             return 0
         return worker.metric("lifecycle_events_total", source="clickstream", outcome="applied")
 
-    await wait_until(lambda: clicks(heir) >= 30 or clicks(zombie) == 60, "30 more clicks, with either")
+    await wait_until(lambda: clicks(successor) >= 30 or clicks(stale_owner) == 60, "30 more clicks, with either")
     # The next owner has the whole state, whether the worker left or joined again.
-    heir.kill()
-    if zombie.process.poll() is None:
-        zombie.kill()
+    successor.kill()
+    if stale_owner.process.poll() is None:
+        stale_owner.kill()
     last = cluster.start_worker()
     await last.ready()
     await wait_until(lambda: last.metric("lifecycle_customers", stage="customer") == 30, "30 customers")
@@ -63,32 +65,36 @@ async def test_stale_owner_stopped_before_its_check_writes_nothing_to_the_change
     """A worker stopped after its last ownership check does write: then the changelog has a commit that is older than
     the one before it."""
     cluster: ProcessCluster = await make_cluster(partitions="1", commit_interval="60s" if guarded else "2s")
-    zombie = cluster.start_worker(program="" if guarded else recovery_faults.stopped_with(b"c-29"))
-    await zombie.ready()
+    stale_owner = cluster.start_worker(program="" if guarded else recovery_faults.stopped_with(b"c-29"))
+    await stale_owner.ready()
     start = now() - 10 * MINUTE
     await cluster.clicks(click("c-0", start))
     await wait_until(lambda: cluster.stage_changes(), "a first commit")
     await wait_until(lambda: committed_numbers(cluster), "its marker")
     await cluster.clicks(*(click(f"c-{n}", start) for n in range(1, 30)))
     if guarded:
-        await wait_until(lambda: zombie.metric("lifecycle_events_total", outcome="applied") == 30, "30 events")
-        zombie.process.send_signal(signal.SIGSTOP)  # before it writes them
+        await wait_until(lambda: stale_owner.metric("lifecycle_events_total", outcome="applied") == 30, "30 events")
+        stale_owner.process.send_signal(signal.SIGSTOP)  # before it writes them
     else:
-        await wait_until(lambda: zombie.stopped, "its way to the changelog")
-    heir = cluster.start_worker(commit_interval="200ms")
-    await heir.ready()
-    await wait_until(lambda: heir.metric("lifecycle_partitions_assigned") == 1, "the heir to take over")
+        await wait_until(lambda: stale_owner.stopped, "its way to the changelog")
+    successor = cluster.start_worker(commit_interval="200ms")
+    await successor.ready()
+    await wait_until(lambda: successor.metric("lifecycle_partitions_assigned") == 1, "the successor to take over")
     for n in range(5):
         await cluster.orders(*(order(f"c-{m}", start + MINUTE + n, f"o-{n}-{m}") for m in range(30)))
-        await wait_until(lambda: heir.metric("lifecycle_events_total", source="orders") == 30 * (n + 1), "the orders")  # noqa: B023
+        taken = 30 * (n + 1)
+        await wait_until(
+            lambda: successor.metric("lifecycle_events_total", source="orders") == taken,  # noqa: B023
+            "the orders",
+        )
         await asyncio.sleep(0.5)
-    zombie.process.send_signal(signal.SIGCONT)
+    stale_owner.process.send_signal(signal.SIGCONT)
     if guarded:
         await asyncio.sleep(6)
         numbers = await committed_numbers(cluster)
         assert numbers == sorted(set(numbers))
     else:
-        await wait_until(lambda: out_of_order(cluster), "the commit of the zombie", patience=20)
+        await wait_until(lambda: out_of_order(cluster), "the commit of the stale owner")
 
 
 async def committed_numbers(cluster: ProcessCluster) -> list[int]:

@@ -43,8 +43,8 @@ async def test_standby_takes_over_and_reads_only_unread_changelog_records(
     await wait_until(lambda: customers(second) == CUSTOMERS, "the second to take over")
     took, read = time.monotonic() - began, second.metric(READ) - before
     print(f"{store}: {read:.0f} of {in_log} changelog records read at the takeover, {took:.1f} s after the kill")
-    assert read < 20  # markers of commits that came since
     assert lost > CUSTOMERS / 4
+    assert read < lost / 2  # markers of commits that came since; a copy that began again would read all of them
     await cluster.orders(*(order(f"c-{n}", now(), f"o-{n}") for n in range(CUSTOMERS)))
     await wait_until(lambda: customers(second, stage="customer") == CUSTOMERS, "their first orders")
     changes = await cluster.stage_changes()

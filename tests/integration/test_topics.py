@@ -69,7 +69,7 @@ async def test_created_topics_have_the_settings_of_their_role(settings: Settings
         assert made.get("retention.ms") == kept.get(key)
 
 
-async def test_a_check_creates_nothing(settings: Settings, admin: AIOKafkaAdminClient) -> None:
+async def test_check_of_topics_creates_none(settings: Settings, admin: AIOKafkaAdminClient) -> None:
     problems = await topics.check(settings)
     assert {problem.topic for problem in problems} == set(settings.topics.values())
     assert await admin.list_topics() == []
@@ -110,7 +110,7 @@ async def test_input_topic_that_is_not_co_partitioned_may_have_another_number_of
     assert not_co_partitioned == {Source.CLICKSTREAM}
 
 
-async def test_an_output_topic_may_have_any_number(settings: Settings, admin: AIOKafkaAdminClient) -> None:
+async def test_output_topic_may_have_any_number_of_partitions(settings: Settings, admin: AIOKafkaAdminClient) -> None:
     await make(admin, "lifecycle-abandonments", 7)
     await topics.ensure(settings)
     assert await topics.check(settings) == []
@@ -153,7 +153,7 @@ async def test_erasures_topic_without_append_times_is_reported(settings: Setting
     assert "from the requester's clock, which may be wrong, so set it to LogAppendTime" in named.detail
 
 
-async def test_existing_changelog_is_checked(settings: Settings, admin: AIOKafkaAdminClient) -> None:
+async def test_unsuitable_changelog_is_reported(settings: Settings, admin: AIOKafkaAdminClient) -> None:
     await topics.ensure(settings)
     changelog = topics.changelog_topic(settings)
     await make(admin, changelog, 2, cleanup_policy="compact")
@@ -170,9 +170,7 @@ async def test_existing_changelog_is_checked(settings: Settings, admin: AIOKafka
     assert "is not compacted and will lose state" in problem.sentence
 
 
-async def test_a_changelog_that_does_not_keep_append_times_is_named(
-    settings: Settings, admin: AIOKafkaAdminClient
-) -> None:
+async def test_changelog_without_append_times_is_reported(settings: Settings, admin: AIOKafkaAdminClient) -> None:
     changelog = topics.changelog_topic(settings)
     await make(admin, changelog, 2, cleanup_policy="compact", message_timestamp_type="CreateTime")
     report = {status.topic: status for status in await topics.ensure(settings)}
@@ -232,7 +230,7 @@ def test_requests_to_an_unreachable_broker_become_rarer_and_are_logged(
     assert "trying again for another" in ours()[-1]
 
 
-def test_the_command_reports_and_exits(settings: Settings) -> None:
+def test_topics_command_reports_and_exits_with_the_result(settings: Settings) -> None:
     environ = {"LIFECYCLE_BROKER": settings.broker, "LIFECYCLE_PARTITIONS": "2"}
 
     def lifecycle(*args: str, **more: str) -> tuple[int, list[str]]:

@@ -19,7 +19,7 @@ from tests.support.replay_comparison import differing_outputs, ids_until, replay
 from tests.support.shop_events import HOUR, MINUTE, click, now, order, shop
 
 
-async def test_a_worker_gives_what_replay_gives_and_a_restart_loses_nothing(
+async def test_worker_gives_the_outputs_of_a_replay_across_a_restart(
     make_cluster: Callable[..., Any], tmp_path: Path
 ) -> None:
     end = now() - 10 * MINUTE
@@ -34,7 +34,7 @@ async def test_a_worker_gives_what_replay_gives_and_a_restart_loses_nothing(
     )
     await cluster.clicks(*clicks[: half[0]])
     await cluster.orders(*orders[: half[1]])
-    first = cluster.start_worker()
+    first = cluster.start_worker(backfill_idle="5m")  # what comes after its end is not late, however long it runs
     await first.ready()
     await wait_until(lambda: first.metric("lifecycle_events_total", outcome="applied") > 200, "some progress")
     first.kill()  # in the middle, without a graceful stop
@@ -100,7 +100,7 @@ async def test_pending_deadlines_fire_after_a_restart_without_any_new_input(make
     await first.ready()
     await wait_until(lambda: first.metric("lifecycle_events_total", outcome="applied") == 20, "20 events applied")
     first.terminate()
-    assert first.process.wait(timeout=20) == 0
+    assert first.exit_code() == 0
     assert await cluster.abandonments() == []
     second = cluster.start_worker()
     await second.ready()
@@ -162,6 +162,19 @@ BAD: list[tuple[str, bytes | None, str]] = [
 ]  # fmt: skip
 
 
+async def dead_letters(cluster: ProcessCluster, number: int) -> list[Any]:
+    """Wait until the topic of dead letters has this number of records, and return them."""
+    letters: list[Any] = []
+
+    async def all_there() -> bool:
+        letters[:] = await cluster.read(cluster.settings.dead_letters_topic)
+        return len(letters) >= number
+
+    await wait_until(all_there, f"{number} dead letters")
+    assert len(letters) == number
+    return letters
+
+
 async def test_bad_input_is_dead_lettered_each_with_its_reason_and_the_partition_goes_on(
     make_cluster: Callable[..., Any],
 ) -> None:
@@ -176,7 +189,7 @@ async def test_bad_input_is_dead_lettered_each_with_its_reason_and_the_partition
         return [d["customer_id"] for d in await cluster.stage_changes()] == ["good"]
 
     await wait_until(good_came_through, "the good event behind the bad ones")
-    letters = await cluster.read(cluster.settings.dead_letters_topic)
+    letters = await dead_letters(cluster, len(BAD))
     headers = [{name: value.decode() for name, value in letter.headers} for letter in letters]
     assert [h["__streams.errors.reason"] for h in headers] == [reason for _, _, reason in BAD]
     assert [(h["__streams.errors.topic"], h["__streams.errors.offset"]) for h in headers] == [
@@ -206,8 +219,7 @@ async def test_a_record_on_a_partition_that_is_not_its_customers_is_dead_lettere
     await wait_until(all_done, "20 events")
     wrong = worker.metric("lifecycle_wrong_partition_total", topic=topic)
     assert 0 < wrong < 20
-    letters = await cluster.read(cluster.settings.dead_letters_topic)
-    assert len(letters) == wrong
+    letters = await dead_letters(cluster, int(wrong))
     assert all(dict(letter.headers)["__streams.errors.reason"] == b"wrong_partition" for letter in letters)
 
 
@@ -218,7 +230,7 @@ async def test_sigterm_ends_the_worker_with_offsets_committed(make_cluster: Call
     await cluster.clicks(*(click(f"c-{n}", now()) for n in range(10)))
     await wait_until(lambda: worker.metric("lifecycle_events_total", outcome="applied") == 10, "10 events")
     worker.terminate()
-    assert worker.process.wait(timeout=20) == 0, worker.tail()
+    assert worker.exit_code() == 0, worker.tail()
     again = cluster.start_worker()
     await again.ready()
     await wait_until(lambda: again.metric("lifecycle_customers") == 10, "the 10 customers")
@@ -231,7 +243,7 @@ async def test_sigterm_ends_the_worker_in_time_also_when_the_broker_is_gone(
     with broker_type() as broker:
         cluster = ProcessCluster(broker.address, tmp_path, shutdown_timeout="3s")
         await cluster.create_topics()
-        worker = cluster.start_worker()
+        worker = cluster.start_worker(program=PATIENT + 'main(["worker"])')
         try:
             await worker.ready()
             await cluster.clicks(*(click(f"c-{n}", now()) for n in range(10)))
@@ -239,10 +251,18 @@ async def test_sigterm_ends_the_worker_in_time_also_when_the_broker_is_gone(
             broker.stop()
             assert worker.get("/healthz")[0] == 200  # a broker outage is no reason for a restart
             worker.terminate()
-            # By itself, or by the watchdog after 3 s; faulthandler, which would come 2 s later, has a code of its own.
-            assert worker.process.wait(timeout=20) in (0, EXIT_FORCED), worker.tail()
+            # By itself, or by the watchdog after 3 s.
+            assert worker.exit_code() in (0, EXIT_FORCED), worker.tail()
         finally:
             cluster.stop()
+
+
+PATIENT = """
+from streams.cli import main
+from streams.shell.worker import lifetime
+
+lifetime.STUCK_S = 60.0  # a busy machine may take more than 2 s to run the watchdog, which has a code of its own
+"""
 
 
 BROKEN_OFF = """
@@ -267,7 +287,7 @@ async def test_worker_stopped_while_it_starts_has_not_failed(
 ) -> None:
     cluster: ProcessCluster = await make_cluster()
     worker = cluster.start_worker(program=BROKEN_OFF.format(told=told))
-    assert worker.process.wait(timeout=30) == code, worker.tail()
+    assert worker.exit_code() == code, worker.tail()
 
 
 STUCK = """
@@ -291,13 +311,12 @@ async def test_sigterm_ends_the_worker_also_when_a_library_holds_the_interpreter
     worker = cluster.start_worker(program=STUCK)
     await worker.ready()
     worker.terminate()
-    assert worker.process.wait(timeout=15) == 1
+    assert worker.exit_code() == 1
     assert "in never" in worker.log.read_text()  # where it stood
 
 
-BLOCKED = """
+BLOCKED = f"""{PATIENT}
 import time
-from streams.cli import main
 from streams.shell.commit.committer import Committer
 
 commit = Committer._commit
@@ -316,17 +335,19 @@ async def test_worker_ended_before_its_last_commit_and_its_successor_report_that
     make_cluster: Callable[..., Any],
 ) -> None:
     cluster: ProcessCluster = await make_cluster(shutdown_timeout="2s")
+    began = time.time()
     worker = cluster.start_worker(program=BLOCKED)
     await worker.ready()
-    assert abs(worker.metric("lifecycle_last_commit_timestamp_seconds") - time.time()) < 30
+    await wait_until(lambda: worker.metric("lifecycle_last_commit_timestamp_seconds") > began, "the first commit")
     worker.terminate()
-    assert worker.process.wait(timeout=15) == 70
+    assert worker.exit_code() == 70
     assert "CRITICAL streams.shell.worker.lifetime: Shutting down took longer" in worker.log.read_text()
     again = cluster.start_worker()
     await again.ready()
     assert again.metric("lifecycle_failures_total", reason="shutdown_forced") == 1
     assert again.metric("lifecycle_failures_total") == 1
-    assert abs(again.metric("lifecycle_last_failure_timestamp_seconds", reason="shutdown_forced") - time.time()) < 60
+    failed_at = again.metric("lifecycle_last_failure_timestamp_seconds", reason="shutdown_forced")
+    assert began < failed_at < time.time()
 
 
 DEFECTIVE = """
@@ -360,9 +381,9 @@ async def test_record_that_ends_every_worker_is_named_in_their_logs_and_can_be_s
     applied_at = time.time()
     await wait_until(lambda: first.metric("lifecycle_last_commit_timestamp_seconds") > applied_at + 1, "their commit")
     await cluster.clicks(click("poison", now()))
-    assert first.process.wait(timeout=20) == 1, first.tail()
+    assert first.exit_code() == 1, first.tail()
     second = cluster.start_worker(program=DEFECTIVE)
-    assert second.process.wait(timeout=30) == 1, second.tail()
+    assert second.exit_code() == 1, second.tail()
     for worker in (first, second):
         said = next(line for line in worker.log.read_text().splitlines() if " CRITICAL " in line)
         assert re.search(rf"KeyError at {topic}, partition 0, offsets \d to 5\b.*: a defect of this program", said)

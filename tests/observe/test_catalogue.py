@@ -57,7 +57,7 @@ def test_metric_names_follow_the_prometheus_conventions(metric: Metric) -> None:
 
 
 @each_metric
-def test_buckets_are_of_histograms_and_rise(metric: Metric) -> None:
+def test_only_histograms_have_buckets_and_they_increase(metric: Metric) -> None:
     assert bool(metric.buckets) == (metric.kind == "histogram")
     assert list(metric.buckets) == sorted(set(metric.buckets))
 
@@ -99,12 +99,12 @@ def test_every_fault_has_its_own_reason_and_pages_if_it_lasts() -> None:
     assert set(repeating.split("|")) < set(passing.split("|"))
 
 
-def test_the_page_is_up_to_date() -> None:
+def test_metrics_page_is_up_to_date() -> None:
     committed = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
     assert committed == PAGE, "run: python -m streams.observe.docs > docs/metrics.md"
 
 
-def test_the_page_has_every_metric_with_its_advice() -> None:
+def test_metrics_page_has_every_metric_with_its_advice() -> None:
     for metric in CATALOGUE:
         entry = PAGE.split(f"### `{metric.name}`\n")[1].split("###")[0]
         assert metric.help in entry
@@ -112,7 +112,7 @@ def test_the_page_has_every_metric_with_its_advice() -> None:
         assert all(f"`{label.name}`" in entry for label in metric.labels)
 
 
-def test_the_alerts_ask_for_metrics_that_exist() -> None:
+def test_alert_rules_query_existing_metrics() -> None:
     shown = NAMES | {f"{metric.name}_{part}" for metric in CATALOGUE if metric.buckets for part in HISTOGRAM_PARTS}
     rules = (ROOT / "deploy" / "prometheus" / "alerts.yml").read_text(encoding="utf-8")
     asked = set(re.findall(r"\blifecycle(?:_[a-z]+)+", rules))

@@ -59,7 +59,9 @@ def ask(server: HttpServer, path: str, method: str = "GET", **headers: str) -> t
 # -- liveness
 
 
-def test_healthy_until_the_event_loop_stands_still_for_60_s(server: HttpServer, health: Health, clock: Clock) -> None:
+def test_worker_is_healthy_until_its_event_loop_stands_still_for_60_s(
+    server: HttpServer, health: Health, clock: Clock
+) -> None:
     clock.now += 59.9
     assert ask(server, "/healthz")[0] == 200
     clock.now += 0.1
@@ -70,7 +72,7 @@ def test_healthy_until_the_event_loop_stands_still_for_60_s(server: HttpServer, 
     assert ask(server, "/healthz")[0] == 200
 
 
-def test_a_stuck_consumer_is_named(health: Health, clock: Clock) -> None:
+def test_stuck_consumer_makes_the_worker_unhealthy(health: Health, clock: Clock) -> None:
     health.consumer_heartbeat()
     clock.now += 75
     health.loop_heartbeat()
@@ -98,7 +100,7 @@ def test_a_consumer_that_has_not_begun_or_rests_is_not_stuck(health: Health, clo
 # -- readiness
 
 
-def test_ready_once_recovered_and_not_before(server: HttpServer, health: Health) -> None:
+def test_worker_is_ready_once_recovered_and_not_before(server: HttpServer, health: Health) -> None:
     status, _, body = ask(server, "/readyz")
     assert (status, json.loads(body)) == (503, {"status": "not ready", "reasons": ["recovering"]})
     health.recovery({"records_left": 5, "records_per_second": 2.5, "seconds_left": 2.0})
@@ -111,7 +113,7 @@ def test_ready_once_recovered_and_not_before(server: HttpServer, health: Health)
     assert health.ready()
 
 
-def test_not_ready_while_a_reason_stands(server: HttpServer, health: Health) -> None:
+def test_worker_is_not_ready_while_a_reason_remains(server: HttpServer, health: Health) -> None:
     health.recovered()
     health.not_ready("stopping")
     health.not_ready("clock_skew")
@@ -134,7 +136,7 @@ def test_liveness_does_not_depend_on_readiness(health: Health, clock: Clock) -> 
 # -- the event loop's lag
 
 
-async def test_lag_is_the_worst_of_the_window_and_the_loop_steps(health: Health, clock: Clock) -> None:
+async def test_event_loop_lag_is_the_longest_of_the_window(health: Health, clock: Clock) -> None:
     held_up = [0.0, 2.0, 0.1, 0.0, 0.0]
     seen: list[float] = []
 
@@ -165,7 +167,7 @@ async def test_event_loop_block_in_progress_is_counted(health: Health, clock: Cl
         await lag.run()
 
 
-async def test_answers_while_the_event_loop_is_stuck(server: HttpServer, clock: Clock) -> None:
+async def test_server_answers_while_the_event_loop_is_stuck(server: HttpServer, clock: Clock) -> None:
     # No await until the answer is there: nothing on this event loop could give it.
     clock.now += 61
     assert ask(server, "/healthz")[0] == 503
@@ -184,7 +186,7 @@ def test_metrics_are_served_in_both_formats(server: HttpServer) -> None:
     assert body.endswith(b"# EOF\n")
 
 
-def test_the_index_leads_to_all(server: HttpServer) -> None:
+def test_index_page_links_to_every_path(server: HttpServer) -> None:
     status, headers, body = ask(server, "/")
     assert (status, headers["Content-Type"]) == (200, "text/html; charset=utf-8")
     for path in ("/metrics", "/healthz", "/readyz"):
@@ -211,7 +213,7 @@ def test_unknown_paths_are_404_and_other_methods_405(server: HttpServer) -> None
     assert ask(server, "/metrics", "BREW")[0] == 501
 
 
-def test_nothing_of_a_request_is_logged(
+def test_content_of_requests_is_not_logged(
     server: HttpServer, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -335,7 +337,7 @@ def test_request_with_the_token_starts_an_erasure(erasing: HttpServer, asked: As
 
 
 @pytest.mark.parametrize("sent", [None, "", "Bearer", "Bearer s3cret", f"{BEARER}x", f"bearer {BEARER[7:]}", "Basic x"])
-def test_request_without_the_right_token_erases_nobody(erasing: HttpServer, asked: Asked, sent: str | None) -> None:
+def test_request_without_the_right_token_is_refused(erasing: HttpServer, asked: Asked, sent: str | None) -> None:
     headers = {} if sent is None else {"Authorization": sent}
     status, answered, _ = ask(erasing, "/v1/customers/c-1", "DELETE", **headers)
     assert (status, answered["WWW-Authenticate"]) == (401, "Bearer")
@@ -347,7 +349,7 @@ def test_erasure_paths_are_404_where_no_token_is_set(server: HttpServer) -> None
 
 
 @pytest.mark.parametrize("path", ["/v1/customers/", "/v1/customers", "/v1/customers/a/b", "/v1/orders/1", "/metrics"])
-def test_only_people_are_erased(erasing: HttpServer, asked: Asked, path: str) -> None:
+def test_delete_of_other_paths_is_refused(erasing: HttpServer, asked: Asked, path: str) -> None:
     assert ask(erasing, path, "DELETE", Authorization=BEARER)[0] == 405
     assert asked.people == []
 

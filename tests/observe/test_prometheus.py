@@ -49,7 +49,7 @@ def test_latencies_that_are_equal_are_observed_one_by_one() -> None:
 # -- the whole
 
 
-def test_every_metric_of_the_catalogue_can_be_reached() -> None:
+def test_every_metric_of_the_catalogue_is_exposed_and_changes() -> None:
     before, metrics = scrape(adapter()), adapter()
     feed_everything(metrics)
     after = scrape(metrics)
@@ -67,7 +67,7 @@ def test_feed_calls_every_method_of_the_adapter() -> None:
     assert not missing
 
 
-def test_shows_exactly_the_labels_of_the_catalogue() -> None:
+def test_exposition_has_exactly_the_labels_of_the_catalogue() -> None:
     metrics = adapter()
     feed_everything(metrics)
     samples = scrape(metrics)
@@ -77,7 +77,7 @@ def test_shows_exactly_the_labels_of_the_catalogue() -> None:
             assert {label for label, _ in labels} == {label.name for label in metric.labels}
 
 
-def test_shows_nothing_beside_the_catalogue_and_the_process() -> None:
+def test_exposition_has_only_metrics_of_the_catalogue_and_the_process() -> None:
     metrics = adapter()
     feed_everything(metrics)
     names = {metric.name for metric in CATALOGUE}
@@ -86,14 +86,14 @@ def test_shows_nothing_beside_the_catalogue_and_the_process() -> None:
         assert name in names or name.startswith(("process_", "python_"))
 
 
-def test_process_is_shown() -> None:
+def test_process_metrics_are_exposed() -> None:
     samples = scrape(adapter())
     assert samples["process_cpu_seconds_total"]
     assert samples["python_info"]
     assert samples["python_gc_collections_total"]
 
 
-def test_promtool_finds_no_fault() -> None:
+def test_promtool_accepts_the_exposition() -> None:
     promtool = shutil.which("promtool")
     if promtool is None:
         assert os.environ.get("CI") != "true", "promtool is not installed, and CI must have it"
@@ -125,7 +125,7 @@ def test_exposition_has_no_creation_times() -> None:
 # -- personal data
 
 
-def test_no_identifier_is_shown_or_logged(caplog: pytest.LogCaptureFixture) -> None:
+def test_no_identifier_is_exposed_or_logged(caplog: pytest.LogCaptureFixture) -> None:
     metrics = adapter(strict=False)
     metrics.outputs_sent(OUTPUTS)
     # Also if one is passed by mistake: every label has a closed set of values.
@@ -144,7 +144,7 @@ def test_no_identifier_is_shown_or_logged(caplog: pytest.LogCaptureFixture) -> N
 # -- counters
 
 
-def test_outputs_are_counted_by_what_they_are() -> None:
+def test_outputs_are_counted_by_their_labels() -> None:
     metrics = adapter()
     metrics.outputs_sent(OUTPUTS)
     metrics.outputs_sent([stage_change()])
@@ -160,7 +160,7 @@ def test_outputs_are_counted_by_what_they_are() -> None:
     assert value(metrics, "lifecycle_expirations_total", kind="cart") == 1
 
 
-def test_the_engines_tallies_are_counted() -> None:
+def test_engine_counts_are_added_to_their_metrics() -> None:
     metrics = adapter()
     metrics.engine_counts(TALLIES)
     metrics.engine_counts({("applied", "clickstream"): 2})
@@ -180,7 +180,7 @@ def test_every_counter_and_label_of_the_engine_has_a_metric() -> None:
     assert {name for name, _ in TALLIES} == set(COUNTER_LABELS)
 
 
-def test_series_of_closed_labels_stand_at_0_from_the_start() -> None:
+def test_series_with_closed_labels_start_at_0() -> None:
     metrics = adapter()
     assert value(metrics, "lifecycle_events_total", source="orders", outcome="rejected") == 0
     assert value(metrics, "lifecycle_retractions_total", kind="checkout", reason="late_activity") == 0
@@ -197,12 +197,12 @@ def test_series_of_closed_labels_stand_at_0_from_the_start() -> None:
         ("late", ""),
     ],
 )
-def test_an_unknown_tally_raises_in_tests(tally: tuple[Any, str]) -> None:
+def test_unknown_engine_count_raises_in_tests(tally: tuple[Any, str]) -> None:
     with pytest.raises(ValueError, match="not in the metric catalogue"):
         adapter().engine_counts({tally: 1})
 
 
-def test_an_unknown_tally_is_logged_once_by_a_worker_and_the_others_count(caplog: pytest.LogCaptureFixture) -> None:
+def test_unknown_engine_count_is_logged_once_by_a_worker_and_the_others_count(caplog: pytest.LogCaptureFixture) -> None:
     metrics = adapter(strict=False)
     unknown: dict[Any, int] = {("merged", "orders"): 1, ("applied", "fax"): 1}
     for _ in range(3):
@@ -215,7 +215,7 @@ def test_an_unknown_tally_is_logged_once_by_a_worker_and_the_others_count(caplog
 # -- gauges
 
 
-def test_a_task_is_shown_as_it_stands() -> None:
+def test_readings_of_a_task_are_exposed() -> None:
     metrics = adapter()
     metrics.assigned({3})
     metrics.task(task(3))
@@ -276,7 +276,7 @@ def test_a_revoked_partition_leaves_no_series_and_counters_go_on() -> None:
     assert scrape(metrics)["lifecycle_events_total"] == before["lifecycle_events_total"]
 
 
-def test_recovery_is_shown_while_nothing_is_processed_yet() -> None:
+def test_recovery_progress_is_exposed_before_anything_is_processed() -> None:
     metrics = adapter()
     metrics.assigned(())
     metrics.recovery_remaining({0: 12_000}, 7.5)
@@ -288,14 +288,14 @@ def test_recovery_is_shown_while_nothing_is_processed_yet() -> None:
     assert value(metrics, "lifecycle_recovery_records_remaining", partition="0") is None
 
 
-def test_metrics_without_a_value_yet_are_not_shown() -> None:
+def test_metrics_without_a_value_are_not_exposed() -> None:
     metrics = adapter()
     metrics.assigned({0})
     assert value(metrics, "lifecycle_clock_skew_seconds") is None
     assert value(metrics, "lifecycle_watermark_lag_seconds", partition="0") is None
 
 
-def test_the_last_commit_is_shown_while_there_is_something_to_commit() -> None:
+def test_time_of_the_last_commit_is_exposed_while_partitions_are_assigned() -> None:
     now = [NOW]
     metrics = adapter(clock=lambda: now[0])
     name = "lifecycle_last_commit_timestamp_seconds"
@@ -316,7 +316,7 @@ def test_the_last_commit_is_shown_while_there_is_something_to_commit() -> None:
     assert value(metrics, name) == NOW + 200
 
 
-def test_readiness_and_loop_lag_are_asked_at_the_scrape() -> None:
+def test_readiness_and_loop_lag_are_read_at_each_scrape() -> None:
     ready, lag = [False], [0.0]
     metrics = adapter(ready=lambda: ready[0], event_loop_lag=lambda: lag[0])
     assert value(metrics, "lifecycle_ready") == 0

@@ -196,4 +196,4 @@ def assert_compiled_or_rejected_soon(text: str) -> None:
     else:
         rule.value(Profile("c-1", True), None, T0)
         rule.next_change_at(Profile("c-1", True), T0)
-    assert time.process_time() - started < 1
+    assert time.process_time() - started < 5  # CPU of this process alone; a rule takes milliseconds

@@ -141,7 +141,7 @@ def test_events_after_a_rejected_one_are_applied(tmp_path: Path) -> None:
     assert run(load_one(write(tmp_path, *steps)), default_playbook(), Settings()) is None
 
 
-def test_event_ahead_of_the_clock_is_refused(tmp_path: Path) -> None:
+def test_event_ahead_of_the_clock_is_rejected(tmp_path: Path) -> None:
     steps = ["{type: page_viewed, occurred_at: 2026-01-01T00:06:00Z}", "expect: [{rejected: clock_skew}]"]
     assert run(load_one(write(tmp_path, *steps)), default_playbook(), Settings()) is None
 

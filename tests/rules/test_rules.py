@@ -197,7 +197,7 @@ def test_invalid_rule_is_an_error_with_place_and_reason(text: str, place: str | 
         assert text[error.start : error.end] == place
 
 
-def test_a_rule_is_of_the_type_that_is_expected() -> None:
+def test_rule_must_have_the_expected_type() -> None:
     rule = compile_rule("max(last_activity_at, entered_at)", VOCABULARY, Type.TIME)
     assert rule.type is Type.TIME
     assert rule.reads == {"activity", "stage:lifecycle"}

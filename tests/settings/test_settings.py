@@ -114,7 +114,7 @@ def test_missing_settings_file_is_reported(tmp_path: Path) -> None:
         load({"LIFECYCLE_CONFIG": str(tmp_path / "no.toml")})
 
 
-def test_links_that_kubernetes_makes_for_services_are_no_settings() -> None:
+def test_service_variables_of_kubernetes_are_not_taken_for_settings() -> None:
     environ = {
         "LIFECYCLE_SERVICE_HOST": "10.0.0.1",
         "LIFECYCLE_WORKER_SERVICE_PORT_HTTP": "80",
@@ -124,7 +124,7 @@ def test_links_that_kubernetes_makes_for_services_are_no_settings() -> None:
     assert load(environ) == Settings()
 
 
-def test_profiles_topic_only_when_published() -> None:
+def test_profiles_topic_is_listed_only_if_profiles_are_published() -> None:
     assert "lifecycle-profiles" not in Settings().topics.values()
     assert "lifecycle-profiles" in Settings(profiles=True).topics.values()
     load({"LIFECYCLE_PROFILES_TOPIC": "orders"})

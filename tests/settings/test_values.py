@@ -38,7 +38,7 @@ def test_a_duration_shown_reads_back(milliseconds: int) -> None:
     assert values.parse_duration(values.show_duration(milliseconds)) == milliseconds
 
 
-def test_off_is_taken_only_where_allowed() -> None:
+def test_off_is_accepted_only_where_allowed() -> None:
     assert values.optional_duration().parse("off") is None
     assert values.optional_duration().parse("OFF") is None
     assert values.optional_duration().show(None) == "off"

@@ -41,7 +41,7 @@ ALL = frozenset({CLICKS, ORDERS, REQUESTS})
 REPARTITIONED = TP("lifecycle-activity", 0)
 
 
-async def test_a_broker_that_is_away_while_a_partition_is_paused_ends_nothing() -> None:
+async def test_absent_broker_does_not_end_the_worker_while_a_partition_is_paused() -> None:
     """An exception in this loop would end the worker."""
     worker = FakeWorker()
     worker.consumer.highwaters_failure = KafkaTimeoutError()
@@ -208,7 +208,7 @@ class Stepping:
             task.must_commit = False
 
 
-async def test_long_work_yields_between_steps_and_commits_in_time() -> None:
+async def test_long_work_yields_between_budgets_and_commits_in_time() -> None:
     stepping = Stepping(3, 1)
 
     async def other() -> None:
@@ -226,7 +226,7 @@ async def test_long_work_yields_between_steps_and_commits_in_time() -> None:
     ]  # fmt: skip
 
 
-async def test_released_task_takes_no_further_steps() -> None:
+async def test_released_task_does_no_further_work() -> None:
     stepping = Stepping(3, 3)
     stepping.tasks[0].closed = True
     await stepping.loops._finish(stepping.tasks)
@@ -320,7 +320,7 @@ async def test_every_source_is_sought_also_one_without_a_committed_offset_and_on
 
 
 @pytest.mark.parametrize("over", [False, True])
-async def test_partitions_that_are_taken_away_while_it_begins_are_not_worked_on(over: bool) -> None:
+async def test_partitions_revoked_during_the_start_are_not_processed(over: bool) -> None:
     """A commit for them would be refused, and end the worker."""
     beginning = Beginning()
     assignment = beginning.assignment
@@ -443,7 +443,7 @@ async def test_missing_offset_of_a_partition_that_a_task_has_applied_ends_the_wo
         ({"clickstream": 3, "orders": 3}, ["PartitionCountChanged"]),
     ],
 )
-async def test_topics_that_were_grown_are_counted_anew(counts: dict[str, int], failed: list[str]) -> None:
+async def test_partitions_of_grown_topics_are_counted_again(counts: dict[str, int], failed: list[str]) -> None:
     beginning = with_orders_not_co_partitioned({**OF_TASK, TP("orders", 0): ""}, [])
     beginning.consumer.counts = counts
     await beginning.assignment.recovered(frozenset({*OF_TASK, TP("orders", 0)}))
@@ -494,7 +494,7 @@ def test_assigned_partitions_are_fenced_by_name() -> None:
     assert assigned == [[1, "orders/0", "orders/2"]]
 
 
-async def test_a_worker_that_cannot_be_sure_of_its_partitions_ends_and_reads_nothing() -> None:
+async def test_worker_that_cannot_fence_its_partitions_ends_and_reads_nothing() -> None:
     beginning = Beginning()
 
     async def refused() -> None:
@@ -608,7 +608,7 @@ async def test_last_commit_that_does_not_end_is_logged(tmp_path: Path, codes: li
     assert codes == [EXIT_FORCED]
 
 
-async def test_a_queue_holds_one_poll(tmp_path: Path) -> None:
+async def test_agent_queue_holds_one_poll(tmp_path: Path) -> None:
     """If Faust lost `maxsize`, thousands of polls would fit into the queue."""
     app = create_app(Settings(data_dir=tmp_path), playbook=PLAYBOOK)
     for agent in app.agents.values():

@@ -98,7 +98,7 @@ class AtLeastOnceHarness(FakeProducer):
 WRITTEN = ["changelog of 0", "outputs"]
 
 
-async def test_ownership_is_checked_first_and_then_not_while_the_last_check_is_recent() -> None:
+async def test_ownership_is_checked_at_the_first_commit_and_not_while_that_check_is_recent() -> None:
     harness = AtLeastOnceHarness()
     assert await harness.commit() == ["commit 5", *WRITTEN, "commit 9"]
     harness.now = 4.9
@@ -125,7 +125,7 @@ async def test_short_rebalance_timeout_makes_the_ownership_check_due_earlier() -
 
 
 @pytest.mark.parametrize("generation", [-1, 8])
-async def test_nothing_is_written_in_another_generation_of_the_group(generation: int) -> None:
+async def test_commit_writes_no_record_in_another_generation_of_the_group(generation: int) -> None:
     """The clock does not matter: another worker may have owned the partitions in between."""
     harness = AtLeastOnceHarness()
     harness.kafka.group_generation = generation
@@ -194,7 +194,7 @@ async def test_internal_messages_are_not_sent_in_another_generation() -> None:
     assert harness.done == WRITTEN
 
 
-async def test_one_ownership_check_serves_all_flushed_partitions() -> None:
+async def test_ownership_is_checked_once_for_all_flushed_partitions() -> None:
     harness = AtLeastOnceHarness()
     await harness.commit()
     harness.now = 4.0

@@ -40,7 +40,7 @@ def test_a_wall_clock_that_is_set_is_noticed_once() -> None:
         assert not watch.jumped()
 
 
-def test_a_stopped_process_sees_no_jump() -> None:
+def test_stopped_process_observes_no_clock_jump() -> None:
     clocks = Clocks()
     watch = ClockWatch(lambda: clocks.wall_ms, lambda: clocks.monotonic_s)
     clocks.pass_time(5 * HOUR)
@@ -59,7 +59,7 @@ def test_topic_is_silent_when_its_end_has_not_moved_for_the_configured_time() ->
     assert watch.silent(10_002 + HOUR) == frozenset()
 
 
-def test_worker_that_joins_in_a_silence_knows_it_from_the_start_of_the_silence() -> None:
+def test_worker_that_joins_in_a_silence_counts_it_from_its_start() -> None:
     """Other workers have seen when the silence began."""
     watch = TopicSilence({Source.ORDERS: HOUR, Source.CLICKSTREAM: None})
     assert not watch.knows(Source.ORDERS)

@@ -54,7 +54,7 @@ def idle() -> Committer:
         (0.0, 3.0, 1.0),
     ],
 )
-async def test_a_commit_that_others_wait_for_does_not_wait_for_the_interval(
+async def test_awaited_commit_is_made_before_the_interval_ends(
     since: float, took: float, due: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one: Any = Waited(since, forwards=True)
@@ -66,7 +66,7 @@ async def test_a_commit_that_others_wait_for_does_not_wait_for_the_interval(
     assert one.now == pytest.approx(due)
 
 
-async def test_committer_polls_no_tasks_that_nobody_can_wait_for(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_committer_polls_only_tasks_that_others_can_wait_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each poll would wake the thread of a worker that may be idle."""
     one: Any = Waited(0.0, forwards=False)
     with monkeypatch.context() as patched:
@@ -125,9 +125,7 @@ async def test_commit_is_reported_with_and_without_changes(changed: bool) -> Non
         (DiskFailed(Path("/state"), OSError("no room")), DiskFailed, "The state in /state cannot be read or written"),
     ],
 )
-async def test_a_commit_that_fails_ends_the_worker_by_what_it_failed_with(
-    refused: Exception, fault: type[Fault], said: str
-) -> None:
+async def test_failed_commit_ends_the_worker_with_its_cause(refused: Exception, fault: type[Fault], said: str) -> None:
     harness = CommitterHarness(refused=refused)
     await harness.committer.commit([harness.task])
     assert harness.committed == []
@@ -136,7 +134,9 @@ async def test_a_commit_that_fails_ends_the_worker_by_what_it_failed_with(
     assert said in str(failed)
 
 
-async def test_between_snapshots_events_have_the_loop_for_as_long_as_one_took(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_between_snapshots_the_event_loop_is_free_for_as_long_as_a_snapshot_took(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """The pause is bounded, and a snapshot without changes causes none."""
     harness, now, pauses = CommitterHarness(), 0.0, list[float]()
     tasks = []

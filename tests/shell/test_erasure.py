@@ -114,7 +114,7 @@ async def test_late_events_of_an_erased_customer_are_dropped_on_every_partition(
     assert PERSON not in caplog.text
 
 
-async def test_a_crash_between_the_changelog_and_what_follows_leaves_no_document() -> None:
+async def test_crash_between_the_changelog_and_the_documents_leaves_no_document() -> None:
     """The request counts as done by then, and is not carried out again."""
     harness = ShellHarness(NOON, 1, profiles=True)
     harness.append(CLICKS, 0, click(PERSON, NOON - HOUR), NOON)

@@ -88,7 +88,7 @@ def commit(*outputs: bytes, changes: Sequence[tuple[bytes, bytes | None]] = ((b"
     return Commit(OFFSETS, changes, b"marker", map(record, outputs))
 
 
-async def test_outputs_changelog_and_offsets_are_one_transaction_and_nothing_leaves_before() -> None:
+async def test_outputs_changelog_and_offsets_are_sent_in_one_transaction_and_none_before() -> None:
     harness = TransactionHarness(FakeTransactionalProducer())
     harness.channel.put(record(b"1"))
     await harness.channel.flush()

@@ -44,7 +44,7 @@ async def on_one(seed: int) -> tuple[list[tuple[Source, dict[str, Any]]], Output
 async def crashing(
     seed: int, disabled_guard: str = "", *, keyed: bool = True, crashes: bool = True
 ) -> tuple[bool, ShellHarness, Outputs]:
-    """Run the shop on three partitions whose tasks crash at every step. Return whether all outputs and profiles are
+    """Run the shop on three partitions whose tasks crash at every step. Return True if all outputs and profiles are
     right."""
     rng = random.Random(seed)
     events, outputs, profiles = await on_one(seed)
@@ -183,7 +183,7 @@ async def test_merged_profiles_stay_merged_after_identity_resolution_is_switched
 
     harness.settings = dataclasses.replace(harness.settings, identity_resolution=False)
     for number in (0, 1):
-        harness.restart_task(number, forwards=False)
+        harness.restart_task(number)
     put({**device, "event_id": "e-3", "occurred_at": NOON - HOUR})
     put({**device, "event_id": "e-4", "occurred_at": NOON - HOUR + 1, "customer_id": "c-1"})
     await harness.run()
@@ -195,11 +195,11 @@ async def test_merged_profiles_stay_merged_after_identity_resolution_is_switched
     assert {(c["customer_id"], c["to_stage"]) for c in changes} == {("d-1", "visitor"), ("c-1", "prospect")}
     before = harness.profiles()
     for number in (0, 1):
-        harness.restart_task(number, forwards=False)
+        harness.restart_task(number)
     assert harness.profiles() == before
 
 
-async def test_events_that_wait_for_devices_are_bounded_and_none_waits_for_ever() -> None:
+async def test_events_that_wait_for_devices_are_bounded_and_all_are_applied() -> None:
     """Customers wait for messages of devices, which wait for commits. Sources are paused in turn meanwhile."""
     bound = 4_000
     harness = ShellHarness(NOON, 2, identity_resolution=True, max_buffer_bytes=bound)

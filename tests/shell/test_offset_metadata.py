@@ -28,7 +28,7 @@ from streams.shell.commit.metadata import (
         (b"abc", 479470107, 0x352441C2),
     ],
 )
-def test_partitions_are_those_of_the_producers(key: bytes, hash_: int, crc32: int | None) -> None:
+def test_partitioners_agree_with_those_of_producers(key: bytes, hash_: int, crc32: int | None) -> None:
     prime = 9973
     assert Partitioner(prime).partition(key) == (hash_ & 0x7FFFFFFF) % prime
     if crc32 is not None:
@@ -36,7 +36,7 @@ def test_partitions_are_those_of_the_producers(key: bytes, hash_: int, crc32: in
 
 
 @given(st.binary(max_size=40))
-def test_the_hash_is_that_of_aiokafka(key: bytes) -> None:
+def test_murmur2_agrees_with_aiokafka(key: bytes) -> None:
     assert Partitioner(2**31).partition(key) == murmur2(key) & 0x7FFFFFFF
 
 

@@ -55,7 +55,7 @@ async def in_time(events: list[dict[str, Any]], **settings: Any) -> tuple[Output
 
 
 async def crashing(seed: int, *, ordering: str = "event_time", **settings: Any) -> tuple[bool, ShellHarness]:
-    """Run the events out of order on three partitions whose tasks crash at every step. Return whether all of it is
+    """Run the events out of order on three partitions whose tasks crash at every step. Return True if all of it is
     right."""
     rng, events, home = random.Random(seed), close(seed), Partitioner(3)
     outputs, profiles = await in_time(events, identity_resolution=settings.get("identity_resolution", False))
@@ -82,7 +82,7 @@ async def test_crashes_at_every_step_keep_the_outputs_of_time_order(
     assert harness.counts["out_of_order", "clickstream"] == 0
 
 
-async def test_arrival_order_gives_other_outputs() -> None:
+async def test_arrival_ordering_gives_other_outputs_than_event_time_ordering() -> None:
     assert await goes_wrong(lambda seed: crashing(seed, ordering="arrival", identity_resolution=True), seeds=range(3))
 
 
@@ -100,7 +100,7 @@ async def test_changing_the_ordering_setting_loses_and_repeats_no_event() -> Non
         if n % 7 == 0:
             await harness.commit(number, crash_at=rng.choice(["in flush", "offsets", ""]))
         if n % 50 == 0:
-            ordering = "arrival" if harness.settings.ordering == "event_time" else "time"
+            ordering = "arrival" if harness.settings.event_time_ordering else "event_time"
             harness.settings = dataclasses.replace(harness.settings, ordering=ordering)
             harness.restart_task(number)
     await run_to_the_end(harness)

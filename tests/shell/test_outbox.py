@@ -21,7 +21,7 @@ def nobody(records: Sequence[Record]) -> None:
     """Ignore the report."""
 
 
-async def test_records_leave_in_the_order_put_also_when_two_flush_at_once() -> None:
+async def test_records_are_sent_in_order_even_if_two_flushes_overlap() -> None:
     producer = FakeProducer(room=2)
     outbox = Outbox(lambda: producer, nobody)
     for n in range(3):
@@ -33,7 +33,7 @@ async def test_records_leave_in_the_order_put_also_when_two_flush_at_once() -> N
     assert [value for *_, value in producer.sent] == [b"0", b"1", b"2", b"3"]
 
 
-async def test_each_key_goes_to_its_partition_in_one_batch_with_its_like() -> None:
+async def test_records_are_sent_in_one_batch_for_each_partition() -> None:
     producer = FakeProducer(partitions=3)
     outbox = Outbox(lambda: producer, nobody)
     for n in range(30):
@@ -70,7 +70,7 @@ async def test_settled_waits_for_every_acknowledgement_and_reports_the_records_s
     assert told == [b"2", b"1"]
 
 
-async def test_settled_waits_for_what_another_flush_is_still_handing_over() -> None:
+async def test_settled_waits_for_records_that_another_flush_still_hands_over() -> None:
     producer = FakeProducer(acknowledging=False, room=1)
     outbox = Outbox(lambda: producer, nobody)
     outbox.put(record(1))

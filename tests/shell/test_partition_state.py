@@ -55,7 +55,7 @@ def machine(tmp_path: Path) -> Machine:
     return Machine(tmp_path)
 
 
-def test_restored_and_flushed_records_are_there_after_a_restart(machine: Machine) -> None:
+def test_restored_and_flushed_records_survive_a_restart(machine: Machine) -> None:
     state = machine.start()
     assert (state.offset, state.marker, len(state)) == (None, None, 0)
     state.restore([record("a", 1), (MARKER_KEY, marker(1))], 7)
@@ -91,7 +91,7 @@ def test_commit_marker_of_a_stale_owner_is_ignored_also_after_a_restart(machine:
     assert state.marker == marker(7)
 
 
-def test_the_first_flush_of_an_empty_changelog_counts(machine: Machine) -> None:
+def test_first_flush_of_an_empty_changelog_advances_the_offset(machine: Machine) -> None:
     state = machine.start()
     state.flushed(marker(1), Flush(0, 0, whole=True))
     assert machine.start().offset == 0
@@ -119,7 +119,7 @@ def test_recovery_continues_from_disk_only_if_the_files_fit_the_changelog(
     assert found is None if doubt is None else doubt in str(found)
 
 
-def test_discarded_state_is_gone_after_a_restart(machine: Machine) -> None:
+def test_discarded_state_is_empty_after_a_restart(machine: Machine) -> None:
     state = machine.start()
     state.restore([record("a", 1)], 7)
     state.discard()
@@ -127,7 +127,7 @@ def test_discarded_state_is_gone_after_a_restart(machine: Machine) -> None:
     assert (state.offset, len(state)) == (None, 0)
 
 
-def test_a_marker_of_another_application_shows_that_it_is_another_changelog(machine: Machine) -> None:
+def test_commit_marker_of_another_first_start_shows_that_the_changelog_was_recreated(machine: Machine) -> None:
     machine.start().restore([record("a", 1), (MARKER_KEY, marker(1))], 7)
     state = machine.start()
     state.restore([(MARKER_KEY, marker(2))], 8)
@@ -147,7 +147,7 @@ def test_unreadable_checkpoint_on_disk_is_deleted(tmp_path: Path, caplog: pytest
     assert "cannot be read" in caplog.text
 
 
-def test_memory_state_is_gone_after_a_restart() -> None:
+def test_memory_state_is_empty_after_a_restart() -> None:
     new: Callable[[int], PartitionState] = states(Settings(), lambda: NOON)
     state = new(3)
     state.restore([record("a", 1)], 7)

@@ -18,7 +18,7 @@ from tests.support.shop_events import HOUR, MINUTE, click, order, shop
 
 
 async def crashing(seed: int, disabled_guard: str = "") -> tuple[bool, ShellHarness]:
-    """Run a shop with arbitrary keys on three partitions whose tasks crash at every step. Return whether all outputs
+    """Run a shop with arbitrary keys on three partitions whose tasks crash at every step. Return True if all outputs
     are right."""
     rng = random.Random(seed)
     end = NOON
@@ -93,7 +93,7 @@ async def test_silent_upstream_partition_blocks_the_watermark_of_all_tasks() -> 
     assert harness.tasks[0].readings({}).blocked_by_partition == 1
 
 
-async def test_a_restart_without_input_keeps_the_watermark_and_what_was_taken() -> None:
+async def test_restart_without_input_keeps_the_watermark_and_the_offsets_taken() -> None:
     harness = ShellHarness(NOON, 2)
     for n in range(20):
         harness.append(CLICKS, n % 2, click(f"c-{n}", NOON - HOUR + n * 1_000), NOON)
@@ -168,7 +168,7 @@ async def test_applied_upstream_offsets_are_kept_while_repartitioning_is_off() -
     settings = harness.settings
     harness.settings = dataclasses.replace(settings, clickstream_co_partitioned=True, orders_co_partitioned=True)
     for number in (0, 1):
-        harness.restart_task(number, forwards=False)
+        harness.restart_task(number)
     await harness.run()
     assert all(topic != settings.repartition_topic for topic in harness.settings.read_topics.values())
     harness.settings = settings

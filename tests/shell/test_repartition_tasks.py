@@ -28,7 +28,7 @@ COUNTS = ({CLICKS: 5}, {ORDERS: 2}, {CLICKS: 2, ORDERS: 5}, {CLICKS: 4, ORDERS: 
 async def crashing(
     seed: int, not_co_partitioned: dict[Source, int], disabled_guard: str = ""
 ) -> tuple[bool, ShellHarness]:
-    """Run a shop whose tasks and repartition tasks crash at every step. Return whether all outputs are right."""
+    """Run a shop whose tasks and repartition tasks crash at every step. Return True if all outputs are right."""
     rng = random.Random(seed)
     clicks, orders = shop(seed, customers=15, events=400, end=NOON)
     right = await expected(clicks, orders, NOON)
@@ -165,7 +165,7 @@ async def test_records_that_were_never_read_and_are_gone_end_the_worker() -> Non
         harness.readers[ORDERS, 2].process(ORDERS, chunk)
 
 
-async def test_a_topic_that_ends_before_what_tasks_have_had_of_it_ends_the_worker() -> None:
+async def test_topic_that_ends_before_applied_records_ends_the_worker() -> None:
     """The topic was truncated: tasks would take new records for those that they had, and drop them."""
     reader = ShellHarness(NOON, 2, not_co_partitioned={ORDERS: 3}).readers[ORDERS, 2]
     reader._taken = 7

@@ -24,7 +24,7 @@ from streams.devtools.ports import reserve_port
 from streams.settings import Settings, load
 from streams.shell.admin import topics
 
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 """How long a test waits for something that must happen. It bounds a failing test; no test passes because of it."""
 
 ROLES = (
@@ -36,7 +36,7 @@ ROLES = (
 def http_get(port: int, path: str) -> tuple[int, str]:
     """Return (status, body) of a request to this machine; (0, '') while nothing listens on the port."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as response:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=30) as response:
             return response.status, response.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
@@ -73,9 +73,10 @@ class ProcessCluster:
             "LIFECYCLE_MAX_EMIT_DELAY": "off",
             "LIFECYCLE_BACKFILL_IDLE": "1s",
             "LIFECYCLE_COMMIT_INTERVAL": "200ms",
-            "LIFECYCLE_SESSION_TIMEOUT": "3s",
+            "LIFECYCLE_SESSION_TIMEOUT": "4s",
             "LIFECYCLE_HEARTBEAT_INTERVAL": "1s",
-            "LIFECYCLE_REBALANCE_TIMEOUT": "3s",
+            "LIFECYCLE_REBALANCE_TIMEOUT": "8s",
+            "LIFECYCLE_SHUTDOWN_TIMEOUT": "60s",
             **{f"LIFECYCLE_{role.upper()}_TOPIC": f"{role.replace('_', '-')}-{name}" for role in ROLES},
             **{f"LIFECYCLE_{key.upper()}": value for key, value in settings.items()},
         }  # fmt: skip
@@ -208,7 +209,7 @@ class ProcessCluster:
 
 
 async def topic_is_gone(admin: AIOKafkaAdminClient, topic: str) -> bool:
-    """Return whether the broker no longer knows a topic of this name."""
+    """Return True if the broker no longer knows a topic of this name."""
     return topic not in {found["topic"] for found in await admin.describe_topics() if not found["error_code"]}
 
 
@@ -264,13 +265,17 @@ class WorkerProcess:
             lambda: self.process.poll() is not None or self.stopped or self.get("/readyz")[0] == 200, "a ready worker"
         )
 
+    def exit_code(self) -> int:
+        """Wait until the process ends, and return its exit code."""
+        return self.process.wait(timeout=PATIENCE_S)
+
     def tail(self) -> str:
         """Return the end of the log."""
         return self.log.read_text()[-4000:]
 
     @property
     def stopped(self) -> bool:
-        """Return whether the process is stopped (SIGSTOP)."""
+        """Return True if the process is stopped (SIGSTOP)."""
         return Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
     def terminate(self) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 from streams.devtools.ports import is_listening
 
 
-def process_ends(pid: int, within: float = 5.0) -> bool:
-    """Return whether the process ends in time. A process that waits to be reaped has ended."""
+def process_ends(pid: int, within: float = 60.0) -> bool:
+    """Return True if the process ends in time. A process that waits to be reaped has ended."""
     deadline = time.monotonic() + within
     while time.monotonic() < deadline:
         try:
@@ -23,5 +23,5 @@ def process_ends(pid: int, within: float = 5.0) -> bool:
 
 
 def accepts_connections(address: str) -> bool:
-    """Return whether something listens at `127.0.0.1:port`."""
+    """Return True if something listens at `127.0.0.1:port`."""
     return is_listening(int(address.rpartition(":")[2]))

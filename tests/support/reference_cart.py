@@ -77,7 +77,7 @@ class Story:
         added = False
 
         def take(products: Sequence[str | None], at: int) -> bool:
-            """Remove lines, except newer ones. Return whether that emptied the cart."""
+            """Remove lines, except newer ones. Return True if that emptied the cart."""
             taken = {p for p in products if p in cart and cart[p].at <= at}
             for product in taken:
                 del cart[product]

@@ -272,7 +272,7 @@ class _Customer:
         self.try_rules(a)
 
     def note_order(self, event: Event) -> tuple[bool, bool]:
-        """Add the event to its order. Return whether it is activity, and whether it is a completion that counts."""
+        """Add the event to its order. Return two flags: it is activity; it is a completion that counts."""
         if event.source is Source.CLICKSTREAM:
             return event.type not in PASSIVE_CLICKS, False
         active = event.type not in PASSIVE_ORDERS and event.channel not in PASSIVE_CHANNELS

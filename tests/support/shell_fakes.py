@@ -1,18 +1,22 @@
-"""Parts of `ShellHarness` that stand in for the clients of a broker: a changelog writer, a producer, metrics."""
+"""Parts of `ShellHarness`: stand-ins for the clients of a broker, the guarantee that uses them, and metrics."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from streams.contracts.repartition import MESSAGE, PARTS, UPSTREAM
 from streams.core.model.counters import EngineCounters
 from streams.core.model.event import Source
 from streams.observe.prometheus import Metrics
+from streams.shell.commit.at_least_once import ImmediateOutput
 from streams.shell.commit.changelog import Flush
+from streams.shell.commit.guarantee import OnSent, OutputChannel
 from streams.shell.commit.metadata import MARKER_KEY
+from streams.shell.commit.outbox import Outbox
+from streams.transport.transactions import Name
 from tests.support.fake_producer import FakeBatch
 
 if TYPE_CHECKING:
@@ -74,6 +78,24 @@ class HarnessProducer:
             self._harness.append_record((topic, partition), key, value, headers)
         future.set_result(None)
         return future
+
+
+class HarnessGuarantee:
+    """At least once, for one task or reader. `confirm_ownership` is its ownership check."""
+
+    def __init__(
+        self,
+        harness: ShellHarness,
+        sender: Sender,
+        changelog: ChangelogWriter | None,
+        confirm_ownership: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._producer = HarnessProducer(harness, sender)
+        self._changelog: Any = changelog
+        self._confirm_ownership = confirm_ownership
+
+    def open_channel(self, name: Name, sent: OnSent) -> OutputChannel:
+        return ImmediateOutput(Outbox(lambda: self._producer, sent), self._changelog, self._confirm_ownership)
 
 
 class CountingMetrics(Metrics):

@@ -13,36 +13,42 @@ from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 from aiokafka.errors import CommitFailedError
+from faust.types import TP
 
-from streams import deployment
-from streams.contracts.erasures import encode
+from streams.contracts.erasures import encode as encode_request
 from streams.contracts.profiles import profile_document
-from streams.core.engine.config import EngineConfig, LastCommit
-from streams.core.engine.partition_engine import PartitionEngine
 from streams.core.event_time.inputs import ERASURES, REPARTITION
 from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.model.counters import EngineCounters
 from streams.core.model.event import Source
 from streams.core.model.policy import Policy
-from streams.core.model.sources import NOT_READ, Fetch, SourceSpec, StoredProgress, StoredRepartition
+from streams.core.model.sources import Fetch
 from streams.core.profile.codec import pack, unpack
-from streams.core.store.task_state import NO_COMMIT
 from streams.settings import Settings
-from streams.shell.commit.at_least_once import ImmediateOutput
 from streams.shell.commit.guarantee import Offsets
-from streams.shell.commit.metadata import MARKER_KEY, decode_marker, decode_metadata
-from streams.shell.commit.outbox import Outbox
-from streams.shell.tasks.partition_state import PartitionState
+from streams.shell.commit.metadata import MARKER_KEY, decode_marker, encode
 from streams.shell.tasks.partition_task import PartitionTask
 from streams.shell.tasks.repartition_task import RepartitionTask
+from streams.shell.worker.task_startup import TaskFactory
 from streams.transport.chunks import Chunk
 from tests.support.default_playbook import default_playbook
-from tests.support.shell_fakes import ChangelogWriter, CountingMetrics, HarnessProducer, Sender, WorkerDied
+from tests.support.shell_fakes import ChangelogWriter, CountingMetrics, HarnessGuarantee, Sender, WorkerDied
+from tests.support.worker_context import FakeWorker
 
 DELAY = 5_000
 LATENESS = 10_000
-SPEC = SourceSpec(delay=DELAY, backfill_idle=0)
+DEFAULTS: dict[str, Any] = {
+    "clickstream_co_partitioned": False,
+    "orders_co_partitioned": False,
+    "clickstream_delay": DELAY,
+    "orders_delay": DELAY,
+    "backfill_idle": 0,
+    "emit_after": "always",
+    "max_emit_delay": None,
+}
+"""Settings of the tasks, unless the test gives others."""
 
 
 class ShellHarness:
@@ -68,8 +74,7 @@ class ShellHarness:
         self.now = now
         self.disabled_guard = disabled_guard
         self.not_co_partitioned = dict(not_co_partitioned or {})
-        badly_keyed = {"clickstream_co_partitioned": False, "orders_co_partitioned": False}
-        self.settings = Settings(partitions=partitions, **(badly_keyed | settings))
+        self.settings = Settings(partitions=partitions, **(DEFAULTS | settings))
         self.logs: dict[tuple[str, int], list[Any]] = defaultdict(list)
         self.changelogs: dict[int, list[tuple[bytes, bytes | None]]] = defaultdict(list)
         self.offsets: dict[tuple[str, int], tuple[int, str]] = {}
@@ -97,7 +102,7 @@ class ShellHarness:
 
     def request_erasure(self, person: str, at: int, *, identified: bool = True) -> None:
         """Append an erasure request to every partition of its topic."""
-        value = encode(person, identified, f"r-{at}", at)
+        value = encode_request(person, identified, f"r-{at}", at)
         for partition in range(self.settings.partitions):
             self.append_record((self.settings.erasures_topic, partition), person.encode(), value, [])
 
@@ -129,7 +134,7 @@ class ShellHarness:
         return {record.key.decode(): None if record.value is None else json.loads(record.value) for record in log}
 
     def profiles_are_published(self) -> bool:
-        """Return whether the profiles topic has exactly the profiles in the state.
+        """Return True if the profiles topic has exactly the profiles in the state.
 
         No device and customer may have the same id.
         """
@@ -138,84 +143,51 @@ class ShellHarness:
 
     # -- tasks and readers
 
-    def restart_task(self, number: int, *, forwards: bool = True) -> None:
-        """Start the task of a partition (again). Everything that it had in memory is lost."""
-        state = PartitionState()
-        changelog = self.changelogs[number]
-        if self.disabled_guard == "of_upstreams":
-            changelog = [
-                (key, value if key == MARKER_KEY else _without_upstream_offsets(value)) for key, value in changelog
-            ]
-        state.restore(changelog, len(changelog) - 1)
-        read = {r: topic for r, topic in self.settings.read_topics.items() if r not in self.not_co_partitioned}
-        committed = {rank: self.offsets.get((topic, number), (0, "")) for rank, topic in read.items()}
-        own = [source for source in Source if source in committed]
-        counts = dict.fromkeys(Source, self.settings.partitions) | self.not_co_partitioned
-        stored = {rank: metadata for rank, (_, text) in committed.items() if (metadata := decode_metadata(text))}
-        marker = decode_marker(state.marker)
-        commit = min((metadata.commit for metadata in stored.values()), default=0)
-        state.profiles.commit = max(state.profiles.commit, 0 if marker is None else marker.commit)
-        stray = NO_COMMIT if marker is None else marker.first - 1
-        unsent = state.profiles.unsent_outputs(commit, stray)
-        if self.settings.profiles:
-            state.profiles.write_again(commit, stray)
-        arrivals = None if marker is None else marker.repartition
-        known = [] if arrivals is None or self.disabled_guard == "taken" else arrivals.upstreams
-        engine = PartitionEngine(
-            self.lifecycle,
-            EngineConfig(
-                partition=number,
-                own=own,
-                sources=dict.fromkeys(Source, SPEC),
-                upstreams=[
-                    (s, p)
-                    for s in Source
-                    for p in range(counts[s])
-                    if forwards and (s in self.not_co_partitioned or p != number)
-                ],
-                tasks=self.settings.partitions if self.settings.identity_resolution else 0,
-                event_time_ordering=self.settings.event_time_ordering,
-            ),
-            LastCommit(
-                positions={source: committed[source][0] for source in own},
-                progress={source: stored[source].progress for source in own if source in stored},
-                commit=commit,
-                erasures=committed[ERASURES][0],
-                repartition=StoredRepartition(
-                    committed[REPARTITION][0] if forwards else 0, known, [] if arrivals is None else arrivals.numbers
-                ),
-                flushed=0 if marker is None else marker.commit,
-            ),
-            state=state.profiles,
-        )
-        if arrivals is not None and NOT_READ < arrivals.position < committed.get(REPARTITION, (NOT_READ, ""))[0]:
-            engine.repartition_records_lost()
+    def restart_task(self, number: int) -> None:
+        """Start the task of a partition (again), with the current settings. Everything that it had in memory is lost.
+
+        It starts as in a worker of its own.
+        """
+        worker = self._worker()
+        topics = worker.context.topics
+        changelog = [(key, self._without_guard(key, value)) for key, value in self.changelogs[number]]
+        worker.table.partition(number).restore(changelog, len(changelog) - 1)
+        committed = {rank: self.offsets.get((topic, number), (0, "")) for rank, topic in topics.by_rank.items()}
 
         async def confirm_ownership() -> None:
             """Raise if a later task of this partition has started, as the consumer group would."""
             if self.disabled_guard != "group" and self.tasks[number] is not task:
                 raise CommitFailedError
 
-        writer: Any = ChangelogWriter(self, number)
-        self._changelog_writers[number] = writer
-        task = PartitionTask(
+        self._changelog_writers[number] = ChangelogWriter(self, number)
+        guarantee = HarnessGuarantee(self, number, self._changelog_writers[number], confirm_ownership)
+        task = self._factory(worker, guarantee).partition_task(
             number,
-            engine,
-            state,
-            self.lifecycle,
-            settings=self.settings,
-            started_at=0,
-            open_channel=lambda sent: ImmediateOutput(
-                Outbox(lambda: HarnessProducer(self, number), sent), writer, confirm_ownership
-            ),
-            on_written=lambda offset: None,
-            metrics=CountingMetrics(self.counts),
-            clock=lambda: self.now,
-            not_co_partitioned=self.not_co_partitioned,
+            {rank: committed[rank][0] for rank in topics.of_tasks()},
+            {rank: metadata for rank, (_, metadata) in committed.items()},
         )
         task.trust.given = True
-        task.send_again(unsent)
         self.tasks[number] = task
+
+    def _worker(self) -> FakeWorker:
+        """Return a worker with the current settings and topics, without tasks."""
+        worker = FakeWorker(self.settings, clock=lambda: self.now)
+        worker.context.metrics = CountingMetrics(self.counts)
+        topics = worker.context.topics
+        topics.not_co_partitioned = frozenset(self.not_co_partitioned)
+        topics.partition_counts |= self.not_co_partitioned
+        return worker
+
+    def _factory(self, worker: FakeWorker, guarantee: Any) -> TaskFactory:
+        return TaskFactory(worker.context, self.lifecycle, guarantee, lambda: self.tasks[0].engine.slowest_anywhere())
+
+    def _without_guard(self, key: bytes, value: bytes | None) -> bytes | None:
+        """Return the value of a changelog record without the content of the guard that is disabled."""
+        if key == MARKER_KEY and self.disabled_guard == "taken":
+            return _without_upstreams(value)
+        if key != MARKER_KEY and self.disabled_guard == "of_upstreams":
+            return _without_upstream_offsets(value)
+        return value
 
     def changelog_writer(self, number: int) -> ChangelogWriter:
         """Return the changelog writer of a task, which the test can make crash. A stale owner keeps its own."""
@@ -223,25 +195,10 @@ class ShellHarness:
 
     def restart_reader(self, source: Source, partition: int) -> None:
         """Start the reader of a source's partition (again). It reads the progress of the tasks from task 0."""
-        topic = self.settings.source_topics[source]
-        offset, text = self.offsets.get((topic, partition), (0, ""))
-        metadata = decode_metadata(text)
-        reader = RepartitionTask(
-            source,
-            partition,
-            decoder=deployment.decoders(self.settings, "EUR", {})[source],
-            settings=self.settings,
-            spec=SPEC,
-            position=offset,
-            stored=StoredProgress() if metadata is None else metadata.progress,
-            taken=-1,
-            open_channel=lambda sent: ImmediateOutput(
-                Outbox(lambda: HarnessProducer(self, (source, partition)), sent), None, _allow
-            ),
-            slowest_anywhere=lambda: self.tasks[0].engine.slowest_anywhere(),
-            metrics=CountingMetrics(self.counts),
-            clock=lambda: self.now,
-            topic_ids={},
+        tp = TP(self.settings.source_topics[source], partition)
+        guarantee = HarnessGuarantee(self, (source, partition), None, _allow)
+        reader = self._factory(self._worker(), guarantee).repartition_task(
+            source, tp, *self.offsets.get(tp, (0, "")), taken=-1
         )
         reader.trust.given = True
         self.readers[source, partition] = reader
@@ -363,6 +320,14 @@ class ShellHarness:
                 await self.commit_reader(source, partition)
             for number in self.tasks:
                 await self.commit(number)
+
+
+def _without_upstreams(marker: bytes | None) -> bytes | None:
+    decoded = decode_marker(marker)
+    if decoded is None or decoded.repartition is None:
+        return marker
+    repartition = msgspec.structs.replace(decoded.repartition, upstreams=[])
+    return encode(msgspec.structs.replace(decoded, repartition=repartition))
 
 
 def _without_upstream_offsets(value: bytes | None) -> bytes | None:

@@ -22,5 +22,5 @@ def small_disk(path: Path) -> Iterator[bool]:
 
 
 def mount(*options: str) -> bool:
-    """Mount with these options of `mount`. Return whether that worked."""
+    """Mount with these options of `mount`. Return True if that worked."""
     return subprocess.run(["mount", *options], capture_output=True, check=False).returncode == 0

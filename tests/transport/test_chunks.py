@@ -23,7 +23,7 @@ from streams.transport.pacing import FEW, FLOWING, IDLE, MANY, POURING, TRICKLIN
 CLICKS, ERASURES = TopicPartition("clicks", 0), TopicPartition("erasures", 0)
 
 
-def test_a_chunk_counts_if_the_position_moved() -> None:
+def test_chunk_without_records_is_true_if_the_position_moved() -> None:
     chunk = Chunk()
     chunk.start, chunk.next = 7, 7
     assert not chunk
@@ -112,7 +112,7 @@ async def test_arrival_is_signalled_after_its_fetch_was_noted() -> None:
     assert seen == [True]
 
 
-async def test_a_response_to_an_assignment_that_is_gone_shows_nothing() -> None:
+async def test_response_of_a_former_assignment_shows_nothing() -> None:
     harness = FetcherHarness()
 
     def answer() -> bool:
@@ -124,7 +124,7 @@ async def test_a_response_to_an_assignment_that_is_gone_shows_nothing() -> None:
     assert harness.observer.fetches == {}
 
 
-async def test_a_clock_set_back_meanwhile_counts_as_of_now() -> None:
+async def test_fetch_during_which_the_clock_was_set_back_counts_as_of_now() -> None:
     harness = FetcherHarness()
 
     def answer() -> bool:
@@ -182,7 +182,7 @@ def test_a_fetch_waits_for_many_bytes_only_while_records_flow(records: int, ask:
     assert pacing.ask == ask
 
 
-async def test_terms_of_a_fetch_follow_the_last_fetch_from_that_node() -> None:
+async def test_fetch_waits_as_the_last_fetch_from_that_node_suggests() -> None:
     harness = FetcherHarness()
 
     def flowing() -> bool:
@@ -338,7 +338,7 @@ def test_a_batch_that_was_damaged_on_its_way_is_read() -> None:
     assert [record.value for record in taken([LOG[0]], 40, fetcher)] == [b"a", b"b", b"c"]
 
 
-def test_one_offset_is_lost_if_the_header_of_a_batch_is_damaged() -> None:
+def test_damaged_batch_header_loses_a_single_offset() -> None:
     """The next offset follows, until the broker returns the batch behind."""
     wild = bytearray(LOG[0])
     wild[23:27] = (1 << 30).to_bytes(4, "big")  # the last offset's delta

@@ -96,7 +96,7 @@ async def ended(
     return thread.fetching_ended
 
 
-async def test_error_that_ended_fetching_is_known() -> None:
+async def test_error_that_ended_fetching_is_kept() -> None:
     """The error would reach only callers that wait on the consumer's thread at that moment."""
     fault = KafkaError("no such thing")
     assert await ended(fetching=fault) is fault

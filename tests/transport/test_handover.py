@@ -53,7 +53,7 @@ async def test_records_that_arrive_without_a_poll_are_not_taken() -> None:
     handover.arrived(take_nothing)
 
 
-async def test_a_poll_for_which_nothing_comes_ends() -> None:
+async def test_poll_without_records_ends_after_its_timeout() -> None:
     handover = Handover()
     assert await handover.poll({CLICKS}, 0.001, nothing) == {}
     handover.arrived(take_nothing)

@@ -133,7 +133,7 @@ def test_installed_versions_are_those_that_were_checked() -> None:
     [(owner, name) for owner, names in RELIED_ON.items() for name in names],
     ids=lambda value: value if isinstance(value, str) else value.__name__,
 )
-def test_private_name_exists(owner: type, name: str) -> None:
+def test_every_listed_private_name_exists(owner: type, name: str) -> None:
     assert name in known_to(owner)
 
 
@@ -181,7 +181,7 @@ def test_code_around_private_names_is_unchanged() -> None:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
-def test_the_list_is_complete(path: Path) -> None:
+def test_list_of_private_names_is_complete(path: Path) -> None:
     """Each private name that a module uses is listed or its own, and its own names hide none of the library's."""
     tree = ast.parse(path.read_text())
     made = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
@@ -197,7 +197,7 @@ def test_the_list_is_complete(path: Path) -> None:
     assert made & of_library_bases(module) <= NAMES
 
 
-def test_the_list_has_nothing_that_is_not_used() -> None:
+def test_list_of_private_names_has_no_unused_name() -> None:
     everything = "".join(path.read_text() for path in MODULES)
     assert {name for name in NAMES if name not in everything} == set()
 

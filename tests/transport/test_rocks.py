@@ -199,7 +199,7 @@ def test_a_write_waits_until_there_is_room_in_memory(stalling: Database) -> None
     assert sum(1 for _ in stalling.scan(b"0", b"9")) == 300 * 50
 
 
-def test_a_write_does_not_wait_for_ever(stalling: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_write_fails_after_a_long_stall(stalling: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """It would wait so on a full disk."""
     monkeypatch.setattr(rocks, "STALL_S", 0.0)
     with pytest.raises(DiskFailed, match=r"Write stall.*Check that the disk works and has room"):
@@ -264,13 +264,20 @@ def wait_for(database: Database) -> None:
 
 
 def test_database_can_be_used_and_closed_during_a_rewrite(databases: Databases) -> None:
-    database = databases.open("log", 0)
+    database, goes_on = databases.open("log", 0), threading.Event()
+
+    def compact(*args: object, **kwargs: object) -> None:
+        assert goes_on.wait(60)
+        real.compact_range(*args, **kwargs)
+
     for n in range(60):
         database.write([(b"%03d-%04d" % (n, m), bytes([m % 256]) * 500) for m in range(1_000)])
+    real = PatchedDatabase(database, compact_range=compact).real
     assert not database.rewritten()
     for n in range(60):
         assert database.get(b"%03d-0007" % n) == b"\x07" * 500
     database.write([(b"new", b"1")])
+    goes_on.set()
     database.close()
     assert databases.open("log", 0).get(b"new") == b"1"
 
@@ -319,16 +326,16 @@ def test_panic_during_a_rewrite_is_an_error(databases: Databases, call: str) -> 
 
 
 def test_rewrite_that_does_not_end_is_an_error(databases: Databases, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rocks, "REWRITE_S", 0.2)
     database, goes_on = databases.open("log", 0), threading.Event()
     PatchedDatabase(database, compact_range=lambda *_, **__: goes_on.wait(60))
     assert not database.rewritten()
+    monkeypatch.setattr(rocks, "REWRITE_S", 0.2)
     with pytest.raises(DiskFailed, match="rewriting its files has not ended"):
         wait_for(database)
     goes_on.set()
 
 
-def test_files_that_a_scan_still_reads_are_not_gone(databases: Databases, tmp_path: Path) -> None:
+def test_files_that_a_scan_still_reads_do_not_count_as_rewritten(databases: Databases, tmp_path: Path) -> None:
     database, path = databases.open("log", 0), tmp_path / "state" / "log" / "0"
     database.write([(b"%06d" % n, b"x" * 100) for n in range(1_000)])
     wait_for(database)
@@ -345,7 +352,7 @@ def test_files_that_a_scan_still_reads_are_not_gone(databases: Databases, tmp_pa
     assert not before & set(path.glob("*.sst"))
 
 
-def test_on_a_full_disk_files_are_not_taken_to_be_rewritten(tmp_path: Path) -> None:
+def test_files_do_not_count_as_rewritten_on_a_full_disk(tmp_path: Path) -> None:
     """There is room for a flush, but not for the rewritten files."""
     with small_disk(tmp_path / "disk") as mounted:
         if not mounted:
@@ -392,7 +399,7 @@ except DiskFailed as error:
 """
 
 
-def test_where_no_file_may_be_so_large_files_are_not_taken_to_be_rewritten(tmp_path: Path) -> None:
+def test_files_do_not_count_as_rewritten_if_no_file_may_be_so_large(tmp_path: Path) -> None:
     command = [sys.executable, "-c", REWRITTEN_ON_FULL, str(tmp_path)]
     said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
     assert "cannot be read or written" in said
@@ -408,9 +415,7 @@ def test_database_that_does_not_close_is_logged_and_not_waited_for(
     stuck, other, goes_on = databases.open("log", 0), databases.open("log", 1), threading.Event()
     stuck.write([(b"a", b"1")])
     real = PatchedDatabase(stuck, close=lambda: (goes_on.wait(60), real.close())).real
-    began = time.monotonic()
     stuck.close()
-    assert time.monotonic() - began < 5
     assert "it is still being closed" in caplog.text
     with pytest.raises(DiskFailed, match="it is still being closed"):
         databases.open("log", 0)
@@ -422,18 +427,18 @@ def test_database_that_does_not_close_is_logged_and_not_waited_for(
     assert databases.open("log", 0).get(b"a") is None
 
 
-def test_while_one_does_not_close_others_are_closed_without_waiting(
+def test_stuck_database_does_not_delay_the_closing_of_others(
     databases: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All databases are on one disk, and the event loop waits."""
-    monkeypatch.setattr(rocks, "CLOSE_S", 0.5)
+    monkeypatch.setattr(rocks, "CLOSE_S", 2.0)
     opened, goes_on = [databases.open("log", number) for number in range(20)], threading.Event()
     for database in opened:
         PatchedDatabase(database, close=lambda: goes_on.wait(60))
     began = time.monotonic()
     for database in opened:
         database.close()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < (len(opened) - 1) * rocks.CLOSE_S
     goes_on.set()
 
 

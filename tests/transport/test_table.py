@@ -142,7 +142,7 @@ async def test_processed_states_are_read_again_after_a_missed_generation(store: 
     assert store.persisted_offset(tp(0)) is None
 
 
-def test_the_store_is_the_sum_of_its_partitions(store: StateStore) -> None:
+def test_store_contains_the_records_of_all_partitions(store: StateStore) -> None:
     store.apply_changelog_batch([chunk(0, (1, b"a", b"1")), chunk(1, (1, b"b", b"1"))], None, None)
     assert sorted(store) == [b"a", b"b"]
     assert len(store) == 2

@@ -4,7 +4,7 @@ import java.util.Map;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ConcurrentHashMap;
 
-/** How far the job in this JVM has come, told by its subtasks. Static, since Flink makes copies of the functions. */
+/** How far the job in this JVM has come, as its subtasks report it. Static, since Flink makes copies of the functions. */
 final class Progress {
     private static volatile Progress current;
 
