@@ -16,7 +16,7 @@ from streams.core.model.outputs import Output, StageChange
 from streams.core.model.policy import DAY, HOUR, MINUTE, SECOND
 from streams.core.model.sources import Erasure, Fetch, ProgressReport, RepartitionedRecord, SourceSpec
 from streams.core.processing.budget import Budget
-from streams.core.profile.codec import NEWEST_FORMAT, pack, pack_to_move, peek, unpack
+from streams.core.profile.codec import pack, pack_to_move, peek, unpack
 from streams.core.store.task_state import TaskState
 from tests.core.engine_helpers import CLICKS, NOON, ORDERS, TAIL, click, forwarding_engine, order, stages
 from tests.support.customer_history import run as story
@@ -239,10 +239,11 @@ def test_waiting_event_does_not_restore_a_customer_erased_meanwhile() -> None:
 def test_offset_gaps_are_packed_and_cost_nothing_if_absent() -> None:
     profile = story([click(0)]).alive
     profile.offset_gaps = {}
-    plain = pack(profile)
-    assert plain[0] < NEWEST_FORMAT
-    profile.offset_gaps = {-1: {5, 3}, 16: {7}, READ: {9}}
     profile.applied = [8, -1, 12]
+    plain = pack(profile)
+    profile.offset_gaps = None
+    assert pack(profile) == plain
+    profile.offset_gaps = {-1: {5, 3}, 16: {7}, READ: {9}}
     data = pack(profile)
     assert (unpack(data), peek(data).offset_gaps) == (profile, {READ: [9], -1: [3, 5], 16: [7]})
     assert peek(data).applied == (8, -1, 12)
