@@ -109,9 +109,9 @@ def message_key(message: InternalMessage) -> bytes:
 def payload_of(event: Event) -> EventPayload:
     """Return the content of an event that a message carries."""
     return EventPayload(
-        int(event.source), event.timestamp, event.event_id, event.type, event.session_id, event.cart_id,
+        int(event.source), event.timestamp, event.size, event.event_id, event.type, event.session_id, event.cart_id,
         event.checkout_id, event.product_id, event.category, event.price, event.quantity, event.order_id, event.total,
-        event.channel, event.coupon, event.currency, event.items, event.properties, event.size,
+        event.channel, event.coupon, event.currency, event.items, event.properties,
     )  # fmt: skip
 
 

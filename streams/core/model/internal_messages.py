@@ -12,10 +12,19 @@ from streams.core.model.items import Item
 
 
 class EventPayload(msgspec.Struct, frozen=True, array_like=True):
-    """The fields of a `streams.core.model.event.Event` that a message carries."""
+    """The fields of a `streams.core.model.event.Event` that a message carries, in the order of that class.
+
+    The fields are declared here a second time: reading a message checks their types, for which msgspec needs a Struct,
+    and `Event` is a compiled class, whose attributes cost a fraction of a Struct's on the path of every event. The
+    fields of `Event` that are missing here are those of `InternalMessage`. mypy checks that the types agree, and
+    tests/core/test_internal_messages.py checks the names and their order.
+    """
 
     source: int
     timestamp: int
+    size: int
+    """Size in bytes of the record that it was read from: the weight of a profile must not depend on how an event
+    reached it."""
     event_id: str
     type: str
     session_id: str | None
@@ -32,12 +41,9 @@ class EventPayload(msgspec.Struct, frozen=True, array_like=True):
     currency: str
     items: tuple[Item, ...] | None
     properties: dict[str, bool | int | float | str] | None
-    size: int
-    """Size in bytes of the record that it was read from: the weight of a profile must not depend on how an event
-    reached it."""
 
 
-class InternalMessage(msgspec.Struct, frozen=True, kw_only=True, tag="passed", tag_field="output"):
+class InternalMessage(msgspec.Struct, frozen=True, kw_only=True, tag="message", tag_field="output"):
     """A message from one task to another: the consequence of a record for an id of a later resolution stage.
 
     It waits for the commit in the profile or alias whose record caused it, like the outputs of deadlines. So it is sent
