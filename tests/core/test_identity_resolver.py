@@ -15,7 +15,8 @@ from streams.core.identity.aliases import (
     add_owner,
     event_of_message,
     owner_at,
-    owners_from,
+    pairs_of_customer,
+    pairs_of_device,
     parts_of,
     resolution_stage_of,
 )
@@ -319,9 +320,12 @@ def test_owners_do_not_depend_on_the_order_of_links_and_known_links_change_nothi
     assert not add_owner(alias, "b", 21)
     assert alias.owners == [("a", 10), ("b", 12), ("a", 16), ("b", 20)]
     alias = Alias([("b", 12), ("b", 20), ("c", 30), ("c", 40)])
-    assert [owners_from(alias, at) for at in (0, 15, 25, 30, 50)] == [
-        [("b", 12), ("c", 30)], [("b", 12), ("c", 30)], [("b", 20), ("c", 30)], [("c", 30)], [("c", 40)],
+    assert [pairs_of_device(alias, "d", at) for at in (0, 15, 30, 50)] == [
+        [("d", "b", 12), ("d", "c", 30)], [("d", "b", 15), ("d", "c", 30)], [("d", "c", 30)], [("d", "c", 50)],
     ]  # fmt: skip
+    alias = Alias([("a", 10), ("", 20), ("a", 30), ("b", 40)], 0, [("d", 5), ("e", 25), ("f", 35)])
+    assert pairs_of_device(alias, "d", 15) == [("d", "a", 15), ("d", "a", 30), ("d", "b", 40)]
+    assert pairs_of_customer(alias, "a", 10) == [("d", "a", 10), ("f", "a", 35)]
 
 
 # -- bounds

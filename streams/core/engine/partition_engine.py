@@ -182,7 +182,7 @@ class PartitionEngine:
         if not self._firing:
             self._merge(effects)
             if self._resolver is not None:
-                self._resolver.release_cut(self._committed, self._taken, effects)
+                self._resolver.release_orphans(self._committed, self._taken, effects)
             if not self.unfinished:
                 self._move_watermark(effects)
         self._inputs.note_caught_up()
@@ -202,9 +202,8 @@ class PartitionEngine:
         if not (force or self._moved or processor.changed or self.state.has_changes(self._committed)):
             return None
         self._moved = False
-        processor.begin_commit()
+        messages = processor.begin_commit()
         outputs, processor.waiting_outputs = processor.waiting_outputs, []
-        messages, processor.messages = processor.messages, []
         commit = self.state.commit + 1
         if inputs.reorder_buffer is not None:
             inputs.reorder_buffer.note_offset_gaps()
@@ -214,7 +213,7 @@ class PartitionEngine:
         repartition: StoredRepartition | None = None
         upstreams = inputs.stored_upstreams()
         if upstreams:
-            numbers = list(self._message_numbers if resolver is None else resolver.numbers)
+            numbers = list(self._message_numbers if resolver is None else resolver.outbox.numbers)
             position = self._committed.get(REPARTITION, inputs.repartition_position)
             repartition = StoredRepartition(position, upstreams, numbers)
             self._taken = {upstream.number: upstream.taken for upstream in upstreams}
@@ -224,7 +223,7 @@ class PartitionEngine:
     def messages_sent(self) -> None:
         """Note that the internal messages of the last snapshot are sent: later reports go behind them."""
         if self._resolver is not None:
-            self._resolver.messages_sent()
+            self._resolver.outbox.note_sent()
 
     # -- what the shell reads
 
@@ -283,7 +282,7 @@ class PartitionEngine:
         assert self._resolver is not None
         stream = rank - FIRST_MESSAGES
         progress, caught_up_at = inputs.stream_report(stream)
-        waiting = self._resolver.waiting_since(stream)
+        waiting = self._resolver.outbox.waiting_since(stream)
         if waiting is not None:
             if progress is not None and waiting < progress:
                 progress = waiting
@@ -294,7 +293,7 @@ class PartitionEngine:
     @property
     def has_messages(self) -> bool:
         """True if internal messages wait for a commit."""
-        return bool(self._processor.messages)
+        return self._resolver is not None and bool(self._resolver.outbox.messages)
 
     def slowest(self) -> int | None:
         """Return the least progress of the sources of this task."""
