@@ -8,6 +8,7 @@ from streams.core.identity.aliases import event_of_message, payload_of
 from streams.core.model.event import EVENT, Event, Source
 from streams.core.model.internal_messages import EventPayload, InternalMessage
 from streams.core.model.items import Item
+from streams.core.model.sources import InputId
 
 OF_THE_MESSAGE = {"offset", "at", "customer", "identified", "role", "other", "moved"}
 """The fields of the event that its receiver applies which `InternalMessage` has, or implies."""
@@ -31,7 +32,7 @@ def test_payload_has_the_fields_of_an_event_in_its_order() -> None:
 def test_event_arrives_with_every_field() -> None:
     event = full_event()
     message = InternalMessage(
-        stream=1, number=event.offset, cause=-1, offset=0, role=EVENT, at=event.at, customer="customer", other="device",
-        event=payload_of(event),
+        stream=1, number=event.offset, cause=InputId(-1), offset=0, role=EVENT, at=event.at, customer="customer",
+        other="device", event=payload_of(event),
     )  # fmt: skip
     assert event_of_message(message, 100) == event

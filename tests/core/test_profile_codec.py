@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.core.model.alias import Alias
+from streams.core.model.sources import InputId, UpstreamId
 from streams.core.model.tracks import TrackState
 from streams.core.profile.codec import NEWEST_FORMAT, Corrupt, NewerVersion, pack, peek, unpack
 from streams.core.profile.profile import Profile
@@ -167,13 +168,13 @@ def golden() -> Profile:
 def golden_in_tracks() -> Profile:
     profile = golden()
     profile.tracks = [TrackState("loyalty", "gold", 5, 1), TrackState("mail")]
-    profile.applied, profile.of_upstreams, profile.erased_at = [1, 2, 3], {7: 8}, 3
+    profile.applied, profile.of_upstreams, profile.erased_at = [1, 2, 3], {UpstreamId(7): 8}, 3
     return profile
 
 
 def golden_with_offset_gaps() -> Profile:
     profile = golden_in_tracks()
-    profile.offset_gaps, profile.first_dropped_at = {0: {5, 3}, 1: set()}, 9
+    profile.offset_gaps, profile.first_dropped_at = {InputId(0): {5, 3}, InputId(1): set()}, 9
     return profile
 
 

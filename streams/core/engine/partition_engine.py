@@ -23,7 +23,16 @@ from streams.core.model.counters import STREAM_LABELS
 from streams.core.model.event import Event, Source
 from streams.core.model.internal_messages import InternalMessage
 from streams.core.model.outputs import Effects, Snapshot
-from streams.core.model.sources import Erasure, Fetch, ProgressReport, RepartitionedRecord, StoredRepartition
+from streams.core.model.sources import (
+    Erasure,
+    Fetch,
+    ProgressReport,
+    Rank,
+    RepartitionedRecord,
+    StoredRepartition,
+    UpstreamId,
+    rank_of,
+)
 from streams.core.processing.output_filter import OutputFilter
 from streams.core.processing.processor import LABELS as LABELS
 from streams.core.processing.processor import SOURCE_LABELS, Processor
@@ -55,7 +64,7 @@ class PartitionEngine:
         self._committed = self.committable()
         """Positions as of the last snapshot: its commit is taken to be complete when the next one is taken."""
         stored = last.repartition
-        self._taken: dict[int, int] = (
+        self._taken: dict[UpstreamId, int] = (
             {} if stored is None else {input_.number: input_.taken for input_ in stored.upstreams}
         )
         """For each upstream partition the last offset applied as of the last snapshot, like `_committed`."""
@@ -217,7 +226,7 @@ class PartitionEngine:
             position = self._committed.get(REPARTITION, inputs.repartition_position)
             repartition = StoredRepartition(position, upstreams, numbers)
             self._taken = {upstream.number: upstream.taken for upstream in upstreams}
-        positions = {source: self._committed[int(source)] for source in inputs.progress}
+        positions = {source: self._committed[rank_of(source)] for source in inputs.progress}
         return Snapshot(commit, changes, outputs, messages, positions, progress, repartition, self._sweep.done)
 
     def messages_sent(self) -> None:
@@ -246,7 +255,7 @@ class PartitionEngine:
         """Return for each own source the offset up to which everything is applied: may be committed."""
         return self._inputs.positions()
 
-    def committable(self) -> dict[int, int]:
+    def committable(self) -> dict[Rank, int]:
         """Return the positions by rank, with those of the topic of erasure requests and, if this task has upstream
         partitions, of the repartition topic."""
         positions = self._inputs.committable()
@@ -269,7 +278,7 @@ class PartitionEngine:
         """Return the progress of an own source, for reading only."""
         return self._inputs.progress[source]
 
-    def report(self, rank: int) -> tuple[int | None, int | None]:
+    def report(self, rank: Rank) -> tuple[int | None, int | None]:
         """Return what to report to other tasks about an own source, or about a stream of internal messages of this task
         (`FIRST_MESSAGES` and up): its progress, and the time as of which it is caught up.
 
@@ -303,7 +312,7 @@ class PartitionEngine:
         """Return the least progress of the sources of this task and of its upstream tasks, as far as reported."""
         return self._inputs.slowest_anywhere()
 
-    def watermark_blocked_by(self) -> tuple[int, int | None]:
+    def watermark_blocked_by(self) -> tuple[Rank, int | None]:
         """Return the rank of the input that blocks the watermark, with its partition if that is another task's."""
         return self._inputs.watermark_blocked_by()
 

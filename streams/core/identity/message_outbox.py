@@ -27,6 +27,7 @@ from streams.core.event_time.inputs import MESSAGE_STREAMS
 from streams.core.event_time.offset_gaps import first_again
 from streams.core.model.event import MOVED
 from streams.core.model.internal_messages import InternalMessage
+from streams.core.model.sources import InputId, Rank, UpstreamId
 from streams.core.profile.codec import packed_size
 from streams.core.profile.profile import Profile
 from streams.core.store.task_state import TaskState, record_key
@@ -36,9 +37,8 @@ CARTS: Final = 0
 MOVES: Final = 1
 """The stream of messages from devices to customers."""
 
-CausingRecord = tuple[int, int, bytes]
-"""The record that caused a message: its input (`streams.core.event_time.offset_gaps.cause_of`), its offset there, and
-the key of the profile that it changed."""
+CausingRecord = tuple[InputId, int, bytes]
+"""The record that caused a message: its input, its offset there, and the key of the profile that it changed."""
 
 
 class MessageOutbox:
@@ -114,7 +114,7 @@ class MessageOutbox:
         """Note that the messages of the last commit, and those that were unsent before, are sent."""
         self._leaving = [None] * MESSAGE_STREAMS
 
-    def orphaned(self, committed: Mapping[int, int], taken: Mapping[int, int]) -> list[CausingRecord]:
+    def orphaned(self, committed: Mapping[Rank, int], taken: Mapping[UpstreamId, int]) -> list[CausingRecord]:
         """Return the causes of cut messages that will not be read again. `committed`, `taken`: the offsets that are
         known to be committed (see `TaskState.changes`)."""
         return [waiting for waiting in self.cut if waiting[1] < first_again(waiting[0], committed, taken)]

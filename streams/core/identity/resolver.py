@@ -34,7 +34,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from streams.core.event_time.inputs import FIRST_MESSAGES, Input
-from streams.core.event_time.offset_gaps import cause_of
+from streams.core.event_time.offset_gaps import input_id, own_input_id
 from streams.core.identity.aliases import (
     DEVICES,
     ERASED_OWNER,
@@ -59,6 +59,7 @@ from streams.core.model.counters import STREAM_LABELS
 from streams.core.model.event import EVENT, LINK, MOVED, SHOWN, Event
 from streams.core.model.internal_messages import InternalMessage
 from streams.core.model.outputs import Effects, IdentityChange, IdentityType, Output
+from streams.core.model.sources import Rank, UpstreamId
 from streams.core.processing.output_filter import OutputFilter
 from streams.core.processing.processor import SOURCE_LABELS, Processor, last_applied, note_applied
 from streams.core.profile.codec import pack_to_move, unpack
@@ -90,7 +91,7 @@ class IdentityResolver(Processor):
         super().begin_commit()
         return self.outbox.begin_commit()
 
-    def release_orphans(self, committed: Mapping[int, int], taken: Mapping[int, int], effects: Effects) -> None:
+    def release_orphans(self, committed: Mapping[Rank, int], taken: Mapping[UpstreamId, int], effects: Effects) -> None:
         """Give the cut messages whose cause will not be read again to the next commit. `committed`, `taken`: see
         `MessageOutbox.orphaned`."""
         for causing in self.outbox.orphaned(committed, taken):
@@ -115,9 +116,9 @@ class IdentityResolver(Processor):
         """Skip a record. Cut messages that waited for it to be read again go with the next commit."""
         super().skip(record, via, profile, key, effects)
         if self.outbox.cut:
-            self._release_cut((cause_of(via), record.offset, key), profile, effects)
+            self._release_cut((input_id(via), record.offset, key), profile, effects)
             if via.formerly_own:  # the flush may be from when the task read the source itself
-                self._release_cut((-1 - via.rank, record.offset, key), profile, effects)
+                self._release_cut((own_input_id(via.rank), record.offset, key), profile, effects)
 
     # -- devices
 
@@ -149,7 +150,7 @@ class IdentityResolver(Processor):
         note_seen(alias, record.at, self._device_expiry)
         note_applied(profile, via, record.offset, read_at)
         message = InternalMessage(
-            stream=MOVES, number=self.outbox.next_number(MOVES), cause=cause_of(via), offset=record.offset, role=EVENT,
+            stream=MOVES, number=self.outbox.next_number(MOVES), cause=input_id(via), offset=record.offset, role=EVENT,
             at=record.at, customer=customer, other=record.customer, event=payload_of(record),
         )  # fmt: skip
         self._send(profile, key, message, effects)
@@ -199,7 +200,7 @@ class IdentityResolver(Processor):
         note_applied(profile, via, record.offset, read_at)
         if moved is not None:
             message = InternalMessage(
-                stream=MOVES, number=self.outbox.next_number(MOVES), cause=cause_of(via), offset=record.offset,
+                stream=MOVES, number=self.outbox.next_number(MOVES), cause=input_id(via), offset=record.offset,
                 role=MOVED, at=at, customer=customer, other=record.customer, moved=moved,
             )  # fmt: skip
             self._send(profile, key, message, effects)
@@ -257,7 +258,7 @@ class IdentityResolver(Processor):
         note_applied(profile, via, record.offset, read_at)
         for device, customer, since in sorted(pairs):
             message = InternalMessage(
-                stream=CARTS, number=self.outbox.next_number(CARTS), cause=cause_of(via), offset=record.offset,
+                stream=CARTS, number=self.outbox.next_number(CARTS), cause=input_id(via), offset=record.offset,
                 role=LINK, at=since, customer=device, other=customer, event_id=record.event_id,
                 event_type=record.type,
             )  # fmt: skip

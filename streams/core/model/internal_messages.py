@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from streams.core.model.items import Item
+from streams.core.model.sources import InputId
 
 
 class EventPayload(msgspec.Struct, frozen=True, array_like=True):
@@ -54,8 +55,8 @@ class InternalMessage(msgspec.Struct, frozen=True, kw_only=True, tag="message", 
     number: int
     """Ascending among the messages of this task in that stream; -1 in a flush that was cut short: the message gets its
     number when its record is read again."""
-    cause: int
-    """The input that the causing record came by (see `streams.core.event_time.offset_gaps.cause_of`)."""
+    cause: InputId
+    """The input that the causing record came by."""
     offset: int
     """Offset of the causing record in that input."""
     role: int

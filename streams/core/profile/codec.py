@@ -26,6 +26,7 @@ import msgspec
 from msgspec.structs import astuple
 
 from streams.core.model.outputs import Pending
+from streams.core.model.sources import InputId, UpstreamId
 from streams.core.profile.fields import PackedAlias, PackedFields
 from streams.core.profile.profile import Profile
 from streams.core.profile.recent_ids import tags_of
@@ -52,7 +53,7 @@ _encode: Final = msgspec.msgpack.Encoder().encode
 _astuple: Final = astuple
 _DECODER: Final = msgspec.msgpack.Decoder(PackedFields)
 _ALIAS_DECODER: Final = msgspec.msgpack.Decoder(PackedAlias)
-_OFFSET_GAPS_DECODER: Final = msgspec.msgpack.Decoder(dict[int, list[int]])
+_OFFSET_GAPS_DECODER: Final = msgspec.msgpack.Decoder(dict[InputId, list[int]])
 
 
 class Unreadable(ValueError):
@@ -79,7 +80,7 @@ class Header:
         applied: tuple[int, ...],
         commit: int,
         places: tuple[tuple[str, str], ...],
-        offset_gaps: dict[int, list[int]] | None,
+        offset_gaps: dict[InputId, list[int]] | None,
     ) -> None:
         self.identified = identified
         self.stage = stage
@@ -116,7 +117,7 @@ def pack(profile: Profile) -> bytes:
         sections += _LENGTH.pack(len(lines)) + lines
     if profile.offset_gaps:
         flags |= _HAS_OFFSET_GAPS
-        gaps = _encode({cause: sorted(offsets) for cause, offsets in sorted(profile.offset_gaps.items()) if offsets})
+        gaps = _encode({number: sorted(offsets) for number, offsets in sorted(profile.offset_gaps.items()) if offsets})
         sections += _LENGTH.pack(len(gaps)) + gaps
     alias = profile.alias
     if alias is None:
@@ -212,7 +213,7 @@ def _from_header(customer: str, header: Header) -> Profile:
     profile.stage, profile.next_deadline, profile.commit = header.stage, header.next_deadline, header.commit
     profile.applied = list(header.applied)
     if header.offset_gaps is not None:
-        profile.offset_gaps = {cause: set(offsets) for cause, offsets in header.offset_gaps.items()}
+        profile.offset_gaps = {number: set(offsets) for number, offsets in header.offset_gaps.items()}
     return profile
 
 
@@ -225,7 +226,7 @@ def packed_size(part: object) -> int:
     return len(_encode(_fields(part, [], None) if isinstance(part, Profile) else part))
 
 
-def _fields(profile: Profile, pending: list[Pending], of_upstreams: dict[int, int] | None) -> list[object]:
+def _fields(profile: Profile, pending: list[Pending], of_upstreams: dict[UpstreamId, int] | None) -> list[object]:
     """Return the fields of `PackedFields`, in their order. Fields at the end that few profiles have are omitted."""
     # The fields of a Struct are read all at once. One by one takes longer.
     count, start, end, earlier = _astuple(profile.sessions)
@@ -293,7 +294,7 @@ def _read_header(data: bytes) -> tuple[Header, int]:
     if data[0] == 0:
         raise Corrupt("this is not a packed profile: there is no format 0")
     places: list[tuple[str, str]] = []
-    gaps: dict[int, list[int]] | None = None
+    gaps: dict[InputId, list[int]] | None = None
     try:
         _, flags, next_deadline, commit, clicks, orders, length = _FIXED.unpack_from(data)
         end = _FIXED.size + length

@@ -14,6 +14,7 @@ from streams.core.model.cart import Cart
 from streams.core.model.orders import Correction, Order
 from streams.core.model.outputs import Pending
 from streams.core.model.sessions import Sessions
+from streams.core.model.sources import UpstreamId
 from streams.core.model.tracks import TrackState
 from streams.core.model.triggers import TriggerBook
 
@@ -23,7 +24,7 @@ class PackedFields(msgspec.Struct, array_like=True, gc=False):
 
     customer: str
     pending: list[Pending]
-    of_upstreams: dict[int, int] | None
+    of_upstreams: dict[UpstreamId, int] | None
     entered_at: int
     sequence: int
     cycle: int
@@ -72,6 +73,6 @@ class PackedAlias(msgspec.Struct, array_like=True, gc=False):
 
     customer: str
     pending: list[Pending]
-    of_upstreams: dict[int, int] | None
+    of_upstreams: dict[UpstreamId, int] | None
     alias: Alias
     erased_at: int
