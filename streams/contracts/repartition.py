@@ -15,11 +15,11 @@ import msgspec
 from streams.contracts.native import Decoder
 from streams.contracts.partitioning import Partitioner
 from streams.contracts.rejected import Rejected
-from streams.core.event_time.inputs import FIRST_MESSAGES, MESSAGE_STREAMS
+from streams.core.event_time.inputs import FIRST_MESSAGES, MESSAGE_STREAMS, message_rank
 from streams.core.identity.aliases import PART_BYTES, event_of_message, home_key, parts_of
 from streams.core.model.event import CLAIM, EVENT, LINK, MOVED, SHOWN, Event, Source
 from streams.core.model.internal_messages import EventPayload, InternalMessage
-from streams.core.model.sources import ProgressReport, RepartitionedRecord
+from streams.core.model.sources import InputId, ProgressReport, Rank, RepartitionedRecord, rank_of
 from streams.core.profile.codec import NewerVersion, unpack
 
 UPSTREAM: Final = "lifecycle-upstream"
@@ -35,7 +35,7 @@ Rejections = list[tuple[Any, Rejected]]
 class _Upstream(msgspec.Struct, frozen=True, array_like=True):
     """The value of the header of a record that was sent in sequence: its upstream partition and its predecessor."""
 
-    rank: int
+    rank: Rank
     partition: int
     offset: int
     previous: int
@@ -72,7 +72,8 @@ _UPSTREAM_DECODER: Final = msgspec.json.Decoder(_Upstream)
 _REPORTS_DECODER: Final = msgspec.json.Decoder(list[ProgressReport])
 _PARTS_DECODER: Final = msgspec.json.Decoder(list[_Part])
 _MESSAGE_DECODER: Final = msgspec.msgpack.Decoder(_Message)
-_SOURCES: Final = frozenset(int(source) for source in Source)
+_RANKS: Final = tuple([rank_of(source) for source in Source])
+_SOURCES: Final = frozenset(_RANKS)
 _STREAMS: Final = frozenset(range(FIRST_MESSAGES, FIRST_MESSAGES + MESSAGE_STREAMS))
 _PART_ROLES: Final = frozenset({LINK, SHOWN, CLAIM})
 _MESSAGE_ROLES: Final = frozenset({EVENT, LINK, MOVED})
@@ -81,7 +82,7 @@ _MESSAGE_ROLES: Final = frozenset({EVENT, LINK, MOVED})
 def forwarding_header(source: Source, partition: int, offset: int, previous: int, timestamp: int) -> tuple[str, bytes]:
     """Return the header that is added to a forwarded record. `previous`: see `RepartitionedRecord`. `timestamp`: the
     record's, ms."""
-    return UPSTREAM, msgspec.json.encode(_Upstream(source, partition, offset, previous, timestamp))
+    return UPSTREAM, msgspec.json.encode(_Upstream(_RANKS[source], partition, offset, previous, timestamp))
 
 
 def encode_parts(
@@ -91,14 +92,14 @@ def encode_parts(
 
     The offset of the run is that of its last part.
     """
-    header = _Upstream(source, partition, parts[-1].offset, previous)
+    header = _Upstream(_RANKS[source], partition, parts[-1].offset, previous)
     run = [(part.offset, part.at, part.role, part.customer, part.other, part.event_id, part.type) for part in parts]
     return (PARTS, msgspec.json.encode(header)), msgspec.json.encode(run)
 
 
 def encode_message(message: InternalMessage, partition: int, previous: int) -> tuple[tuple[str, bytes], bytes]:
     """Return the header and the value of an internal message. `partition`: of the task that sends it."""
-    header = _Upstream(FIRST_MESSAGES + message.stream, partition, message.number, previous)
+    header = _Upstream(message_rank(message.stream), partition, message.number, previous)
     value = _Message(
         message.role, message.at, message.customer, message.other, message.event_id, message.event_type, message.event,
         message.moved,
@@ -211,7 +212,7 @@ def _message(record: Any, upstream: _Upstream) -> Iterator[Event]:
     message = InternalMessage(
         stream=upstream.rank - FIRST_MESSAGES,
         number=upstream.offset,
-        cause=0,  # only the sender knows the cause
+        cause=InputId(0),  # only the sender knows the cause
         offset=0,
         role=content.role,
         at=content.at,

@@ -11,7 +11,7 @@ from typing import Final
 
 from streams.core.engine.config import EngineConfig
 from streams.core.engine.partition_engine import PartitionEngine
-from streams.core.event_time.inputs import FIRST_MESSAGES, MESSAGE_STREAMS
+from streams.core.event_time.inputs import MESSAGE_STREAMS, message_rank
 from streams.core.identity.aliases import PART_BYTES, event_of_message, parts_of
 from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.model.event import Event, Source
@@ -69,17 +69,17 @@ class SingleEngine:
             for message in () if snapshot is None else snapshot.messages:
                 stream, event = message.stream, event_of_message(message, PART_BYTES)
                 received.append(
-                    RepartitionedRecord(FIRST_MESSAGES + stream, 0, message.number, self._last[stream], [event])
+                    RepartitionedRecord(message_rank(stream), 0, message.number, self._last[stream], [event])
                 )
                 self._last[stream] = message.number
             self.engine.messages_sent()
-            reports = [self.engine.report(FIRST_MESSAGES + stream) for stream in range(MESSAGE_STREAMS)]
+            reports = [self.engine.report(message_rank(stream)) for stream in range(MESSAGE_STREAMS)]
             if not received and reports == reported:
                 return
             reported = list(reports)
             for stream, (progress, caught_up_at) in enumerate(reports):
                 last = self._last[stream]
-                received.append(ProgressReport(FIRST_MESSAGES + stream, 0, last, progress, caught_up_at, None))
+                received.append(ProgressReport(message_rank(stream), 0, last, progress, caught_up_at, None))
             first, self._position = self._position, self._position + len(received)
             yield self.engine.receive(enumerate(received, first), self._position, now), []
             yield self.engine.advance(now, ended), []

@@ -23,12 +23,12 @@ from streams.contracts.repartition import (
     encode_reports,
     forwarding_header,
 )
-from streams.core.event_time.inputs import FIRST_MESSAGES
+from streams.core.event_time.inputs import FIRST_MESSAGES, message_rank
 from streams.core.identity.aliases import event_of_message, parts_of, payload_of
 from streams.core.model.event import CLAIM, EVENT, LINK, MOVED, SHOWN, Event, Source
 from streams.core.model.internal_messages import InternalMessage
 from streams.core.model.policy import Policy
-from streams.core.model.sources import ProgressReport, RepartitionedRecord
+from streams.core.model.sources import InputId, ProgressReport, RepartitionedRecord, rank_of
 from streams.core.profile.codec import NEWEST_FORMAT, NewerVersion, pack
 from streams.core.profile.profile import Profile
 from streams.shell.worker.task_startup import STEP
@@ -61,13 +61,16 @@ def test_forwarded_record_is_read_as_on_its_upstream_partition() -> None:
     header = forwarding_header(CLICKS, 3, 41, 17, NOON + 5)
     [(offset, forwarded)], refused = reader().read([record(VALUE, ("ce_id", b"1"), header)])
     here = Decoder(CLICKS, "shop.clicks").decode(VALUE, partition=3, offset=41, timestamp=NOON + 5)
-    assert forwarded == RepartitionedRecord(CLICKS, 3, 41, 17, [here])
+    assert forwarded == RepartitionedRecord(rank_of(CLICKS), 3, 41, 17, [here])
     assert here.event_id == "shop.clicks/3/41"  # the id that the record has on every partition
     assert (offset, refused) == (5, [])
 
 
 def test_reports_are_read_as_they_were_written() -> None:
-    reports = [ProgressReport(CLICKS, 3, 41, NOON, NOON - 7, None), ProgressReport(ORDERS, 3, -1, None, None, NOON)]
+    reports = [
+        ProgressReport(rank_of(CLICKS), 3, 41, NOON, NOON - 7, None),
+        ProgressReport(rank_of(ORDERS), 3, -1, None, None, NOON),
+    ]
     news, refused = reader().read([record(encode_reports(reports), (PROGRESS, b""), offset=9)])
     assert news == [(9, report) for report in reports]
     assert refused == []
@@ -90,7 +93,7 @@ def test_foreign_records_are_refused_and_the_rest_is_read() -> None:
 
 def test_a_forwarded_record_that_cannot_be_read_here_is_refused_and_leaves_no_gap() -> None:
     [(_, forwarded)], refused = reader().read([record(b"}", forwarding_header(CLICKS, 3, 41, 17, NOON))])
-    assert forwarded == RepartitionedRecord(CLICKS, 3, 41, 17, [])
+    assert forwarded == RepartitionedRecord(rank_of(CLICKS), 3, 41, 17, [])
     assert [rejected.reason for _, rejected in refused] == ["not_json"]
 
 
@@ -128,7 +131,7 @@ def test_parts_are_read_as_they_were_written() -> None:
         news, refused = reader(identity_resolution=True).read([record(value, header)])
         for part in of_source:
             part.timestamp = part.at
-        assert news == [(5, RepartitionedRecord(source, 3, of_source[-1].offset, 5, of_source))]
+        assert news == [(5, RepartitionedRecord(rank_of(source), 3, of_source[-1].offset, 5, of_source))]
         assert refused == []
 
 
@@ -152,13 +155,13 @@ def test_record_forwarded_whole_contains_its_parts_for_that_partition() -> None:
 def test_internal_messages_are_read_as_they_were_written() -> None:
     order = both_ids("c", "d", type="order_completed", order_id="o", total="9.90", items=[{"product_id": "p"}])
     event = InternalMessage(
-        stream=1, number=4, cause=-1, offset=3, role=EVENT, at=NOON, customer="c", other="d",
+        stream=1, number=4, cause=InputId(-1), offset=3, role=EVENT, at=NOON, customer="c", other="d",
         event=payload_of(decoded(ORDERS, order)),
     )  # fmt: skip
     link = InternalMessage(
         stream=0,
         number=5,
-        cause=-1,
+        cause=InputId(-1),
         offset=3,
         role=LINK,
         at=NOON,
@@ -172,12 +175,12 @@ def test_internal_messages_are_read_as_they_were_written() -> None:
         header, value = encode_message(item, THERE, 2)
         news, refused = reader(identity_resolution=True).read([record(value, header)])
         there = event_of_message(item, len(value))
-        assert news == [(5, RepartitionedRecord(FIRST_MESSAGES + item.stream, THERE, item.number, 2, [there]))]
+        assert news == [(5, RepartitionedRecord(message_rank(item.stream), THERE, item.number, 2, [there]))]
         assert refused == []
 
 
 def test_foreign_parts_and_internal_messages_are_refused() -> None:
-    link = InternalMessage(stream=0, number=5, cause=0, offset=3, role=LINK, at=NOON, customer="d", other="c")
+    link = InternalMessage(stream=0, number=5, cause=InputId(0), offset=3, role=LINK, at=NOON, customer="d", other="c")
     (_, header), value = encode_message(link, THERE, 2)
     (_, of_parts), run = encode_parts(CLICKS, THERE, 2, parts_of(decoded(CLICKS, both_ids("c", "d"))))
     raw = [
@@ -200,7 +203,7 @@ def test_foreign_parts_and_internal_messages_are_refused() -> None:
 
 def moving(packed: bytes | None, **fields: Any) -> InternalMessage:
     given: dict[str, Any] = {"role": MOVED, "at": NOON, "customer": "c", "other": "d", "moved": packed} | fields
-    return InternalMessage(stream=1, number=6, cause=-1, offset=3, **given)
+    return InternalMessage(stream=1, number=6, cause=InputId(-1), offset=3, **given)
 
 
 def test_inconsistent_internal_message_is_refused_when_read() -> None:
@@ -243,7 +246,7 @@ def test_profile_packed_by_a_newer_version_is_not_rejected() -> None:
 
 
 def test_parts_and_internal_messages_are_refused_without_identity_resolution() -> None:
-    link = InternalMessage(stream=0, number=5, cause=0, offset=3, role=LINK, at=NOON, customer="d", other="c")
+    link = InternalMessage(stream=0, number=5, cause=InputId(0), offset=3, role=LINK, at=NOON, customer="d", other="c")
     header, value = encode_message(link, THERE, 2)
     news, refused = reader().read([record(value, header)])
     assert news == []

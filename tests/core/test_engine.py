@@ -6,7 +6,7 @@ import pytest
 
 from streams.core.model.outputs import Abandonment, EmissionPolicy, StageChange
 from streams.core.model.policy import DAY, HOUR, MINUTE, SECOND
-from streams.core.model.sources import Fetch
+from streams.core.model.sources import Fetch, rank_of
 from streams.core.profile.codec import unpack
 from tests.core.engine_helpers import CLICKS, NOON, ORDERS, TAIL, abandonments, click, order, stages
 from tests.support.single_partition import SinglePartitionHarness, without_repeats
@@ -102,7 +102,7 @@ def test_an_unreachable_leader_invents_no_silence() -> None:
     for _ in range(60):
         harness.pass_time(MINUTE)
         harness.fetch(CLICKS)
-    assert harness.engine.watermark_blocked_by() == (ORDERS, None)
+    assert harness.engine.watermark_blocked_by() == (rank_of(ORDERS), None)
     harness.append(
         click(harness.now, "page_viewed")
     )  # deadlines fire before events of their customer, so this event waits as well

@@ -8,14 +8,15 @@ import pytest
 
 from streams.core.engine.config import EngineConfig, LastCommit
 from streams.core.engine.partition_engine import PartitionEngine
-from streams.core.event_time.inputs import FIRST_MESSAGES, upstream_id
+from streams.core.event_time.inputs import FIRST_MESSAGES, message_rank, upstream_id
 from streams.core.identity.aliases import (
     OWNERS,
     REFUSED,
     add_owner,
     event_of_message,
     owner_at,
-    owners_from,
+    pairs_of_customer,
+    pairs_of_device,
     parts_of,
     resolution_stage_of,
 )
@@ -25,7 +26,16 @@ from streams.core.model.event import EVENT, LINK, Event, Source
 from streams.core.model.internal_messages import InternalMessage
 from streams.core.model.outputs import EmissionPolicy, IdentityChange, Output, StageChange
 from streams.core.model.policy import DAY, HOUR, MINUTE, SECOND, Policy
-from streams.core.model.sources import Fetch, ProgressReport, RepartitionedRecord, StoredRepartition
+from streams.core.model.sources import (
+    Fetch,
+    InputId,
+    ProgressReport,
+    Rank,
+    RepartitionedRecord,
+    StoredRepartition,
+    UpstreamId,
+    rank_of,
+)
 from streams.core.processing.budget import Budget
 from streams.core.profile.codec import NEWEST_FORMAT, NewerVersion, pack, peek, unpack
 from streams.core.profile.profile import Profile
@@ -285,10 +295,10 @@ def test_no_refusal_is_sent_before_emit_after() -> None:
     engine = identity_resolution(emission=EmissionPolicy(emit_after=NOON))
     assert read(engine, view(0, "a", "d")) == []
     message = InternalMessage(
-        stream=0, number=0, cause=0, offset=0, role=LINK, at=T + 1, customer="d", other="b", event_id="e"
+        stream=0, number=0, cause=InputId(0), offset=0, role=LINK, at=T + 1, customer="d", other="b", event_id="e"
     )
     effects = engine.receive(
-        [(0, RepartitionedRecord(FIRST_MESSAGES, 0, 0, -1, [event_of_message(message, 100)]))], 1, NOON
+        [(0, RepartitionedRecord(message_rank(0), 0, 0, -1, [event_of_message(message, 100)]))], 1, NOON
     )
     assert effects.outputs == []
     assert effects.counts["outputs_withheld", "refused/before_emit_after"] == 1
@@ -319,9 +329,12 @@ def test_owners_do_not_depend_on_the_order_of_links_and_known_links_change_nothi
     assert not add_owner(alias, "b", 21)
     assert alias.owners == [("a", 10), ("b", 12), ("a", 16), ("b", 20)]
     alias = Alias([("b", 12), ("b", 20), ("c", 30), ("c", 40)])
-    assert [owners_from(alias, at) for at in (0, 15, 25, 30, 50)] == [
-        [("b", 12), ("c", 30)], [("b", 12), ("c", 30)], [("b", 20), ("c", 30)], [("c", 30)], [("c", 40)],
+    assert [pairs_of_device(alias, "d", at) for at in (0, 15, 30, 50)] == [
+        [("d", "b", 12), ("d", "c", 30)], [("d", "b", 15), ("d", "c", 30)], [("d", "c", 30)], [("d", "c", 50)],
     ]  # fmt: skip
+    alias = Alias([("a", 10), ("", 20), ("a", 30), ("b", 40)], 0, [("d", 5), ("e", 25), ("f", 35)])
+    assert pairs_of_device(alias, "d", 15) == [("d", "a", 15), ("d", "a", 30), ("d", "b", 40)]
+    assert pairs_of_customer(alias, "a", 10) == [("d", "a", 10), ("f", "a", 35)]
 
 
 # -- bounds
@@ -431,10 +444,10 @@ def test_forgotten_device_is_unlinked() -> None:
 def alias_record(number: int) -> tuple[bytes, bytes]:
     profile = Profile(f"d-{number}", False)
     profile.alias, profile.next_deadline, profile.commit = Alias([("c", T)], T), T + 400 * DAY, 3
-    profile.applied, profile.of_upstreams = [7, -1, 9], {16: 4}
+    profile.applied, profile.of_upstreams = [7, -1, 9], {UpstreamId(16): 4}
     profile.pending = [
         InternalMessage(
-            stream=1, number=number, cause=-1, offset=7, role=LINK, at=T, customer="c", other=profile.customer
+            stream=1, number=number, cause=InputId(-1), offset=7, role=LINK, at=T, customer="c", other=profile.customer
         )
     ]
     return b"a" + profile.customer.encode(), pack(profile)
@@ -458,7 +471,7 @@ def test_recovery_counts_aliases_and_returns_unsent_messages() -> None:
     state.write_to_disk(b"note")
     for restored in (state, TaskState(disk=disk)):
         assert (restored.aliases, len(restored), dict(restored.population)) == (2, 2, {})
-        assert not restored.has_changes({0: 100, 1: 100, 2: 100})
+        assert not restored.has_changes({Rank(0): 100, Rank(1): 100, Rank(2): 100})
         whole, cut = restored.unsent_messages(2, 3)
         assert ([message.number for message in whole], cut) == ([1, 2], [])
         whole, cut = restored.unsent_messages(2, 2)
@@ -498,12 +511,12 @@ def read(engine: PartitionEngine, *records: Event, now: int = NOON) -> list[Outp
     outputs = engine.ingest(CLICKS, parts, engine.progress(CLICKS).position + len(records), now).outputs
     ends = {source: Fetch(now, engine.progress(source).position) for source in Source}
     outputs += engine.advance(now, ends).outputs
-    for stream in (FIRST_MESSAGES, FIRST_MESSAGES + 1):
+    for stream in (message_rank(0), message_rank(1)):
         outputs += report(engine, stream, now)
     return outputs + engine.advance(now, ends).outputs
 
 
-def report(engine: PartitionEngine, rank: int, now: int) -> list[Output]:
+def report(engine: PartitionEngine, rank: Rank, now: int) -> list[Output]:
     """Report for a stream that it has caught up and has no pending messages."""
     return engine.receive([(0, ProgressReport(rank, 0, -1, now, now, None))], engine.repartition_position, now).outputs
 
@@ -519,7 +532,7 @@ def test_profile_is_moved_by_a_commit_and_merge_outputs_wait_for_the_next_one() 
     assert unpack(message.moved or b"").product_views == 2
     assert unpack(dict(snapshot.changes)[b"ad"] or b"").pending == [message]
     engine.messages_sent()
-    given = RepartitionedRecord(FIRST_MESSAGES + 1, 0, 0, -1, [event_of_message(message, 100)])
+    given = RepartitionedRecord(message_rank(1), 0, 0, -1, [event_of_message(message, 100)])
     effects = engine.receive([(0, given), (1, given)], 2, NOON)
     assert effects.counts["repartition_received", "taken"] == effects.counts["repartition_received", "repeated"] == 1
     assert effects.outputs == []
@@ -544,16 +557,16 @@ def test_stream_progress_ends_before_unsent_messages_and_is_caught_up_unless_the
     read(engine, view(0, device="d"), now=T)
     now = T + 9 * SECOND
     read(engine, view(3 * SECOND, "c", "d"), now=now)
-    progress, caught_up_at = engine.report(FIRST_MESSAGES + 1)
+    progress, caught_up_at = engine.report(message_rank(1))
     assert (progress, caught_up_at) == (T + 3 * SECOND, now)
     now = T + 30 * SECOND
     read(engine, now=now)
-    assert engine.report(FIRST_MESSAGES + 1) == (T + 3 * SECOND, None)
+    assert engine.report(message_rank(1)) == (T + 3 * SECOND, None)
     assert engine.snapshot() is not None
-    assert engine.report(FIRST_MESSAGES + 1) == (T + 3 * SECOND, None)  # the message is not sent yet
+    assert engine.report(message_rank(1)) == (T + 3 * SECOND, None)  # the message is not sent yet
     engine.messages_sent()
-    assert engine.report(FIRST_MESSAGES + 1) == (now - 5 * SECOND, now)
-    assert engine.report(FIRST_MESSAGES) == (now - 5 * SECOND, now)
+    assert engine.report(message_rank(1)) == (now - 5 * SECOND, now)
+    assert engine.report(message_rank(0)) == (now - 5 * SECOND, now)
 
 
 def test_event_waiting_at_a_later_resolution_stage_is_uncommitted_and_buffered() -> None:
@@ -568,7 +581,7 @@ def test_event_waiting_at_a_later_resolution_stage_is_uncommitted_and_buffered()
     snapshot = engine.snapshot()
     assert snapshot is not None
     assert snapshot.source_progress[CLICKS].progress == T
-    for rank in (FIRST_MESSAGES, FIRST_MESSAGES + 1):
+    for rank in (message_rank(0), message_rank(1)):
         report(engine, rank, NOON)
     assert engine.positions()[CLICKS] == 6
     assert engine.buffered_bytes(CLICKS) == 0
@@ -583,11 +596,11 @@ def test_overlapping_runs_of_parts_are_taken_once() -> None:
             [part] = parts_of(view(offset, "c", "d"))
             part.offset = offset
             parts.append(part)
-        return RepartitionedRecord(CLICKS, 1, offsets[-1], -1, parts)
+        return RepartitionedRecord(rank_of(CLICKS), 1, offsets[-1], -1, parts)
 
     assert [part.role for part in run(1).events] == [LINK]
     engine.receive([(0, run(1, 3)), (1, run(3, 5)), (2, run(3))], 3, NOON)
-    assert [event.offset for event in engine._inputs.upstreams[upstream_id(CLICKS, 1)].queue] == [1, 3, 5]
+    assert [event.offset for event in engine._inputs.upstreams[upstream_id(rank_of(CLICKS), 1)].queue] == [1, 3, 5]
 
 
 def test_small_budgets_give_the_outputs_of_an_unlimited_one() -> None:
@@ -634,7 +647,7 @@ def test_messages_of_a_cut_flush_count_towards_the_bound_of_a_record() -> None:
         for offset, event in enumerate(records, position):
             event.offset = offset
         engine.ingest(source, records, position + len(records), NOON + HOUR)
-    report(engine, FIRST_MESSAGES, NOON + HOUR)
+    report(engine, message_rank(0), NOON + HOUR)
     sent: list[InternalMessage] = []
     sizes: list[int] = []
     while engine.unfinished or not sizes:
@@ -731,11 +744,11 @@ def test_messages_of_a_cut_flush_are_sent_also_if_a_repartition_task_reads_their
         upstreams=[(CLICKS, 0)],
     )
     now = NOON + HOUR
-    engine.receive([(0, RepartitionedRecord(CLICKS, 0, click.offset, -1, [click]))], 1, now)
-    report(engine, int(CLICKS), now)
+    engine.receive([(0, RepartitionedRecord(rank_of(CLICKS), 0, click.offset, -1, [click]))], 1, now)
+    report(engine, rank_of(CLICKS), now)
     for _ in range(2):
         engine.advance(now, {ORDERS: Fetch(now, 0)})
-        for stream in (FIRST_MESSAGES, FIRST_MESSAGES + 1):
+        for stream in (message_rank(0), message_rank(1)):
             report(engine, stream, now)
     snapshot = engine.snapshot()
     assert snapshot is not None
@@ -759,18 +772,21 @@ def test_parts_are_of_resolution_stages_below_their_event() -> None:
 def test_stream_is_not_reported_as_behind_for_events_being_read() -> None:
     engine, now = identity_resolution(), T + MINUTE
     read(engine, view(0, "c", "d"), now=now)
-    assert engine.report(FIRST_MESSAGES + 1)[1] == now
+    assert engine.report(message_rank(1))[1] == now
     later = now + 900
     more = {CLICKS: Fetch(later, engine.progress(CLICKS).position + 1)}
     engine.advance(later, more)
     assert (
-        engine.report(FIRST_MESSAGES + 1)[1] == engine.report(FIRST_MESSAGES)[1] == engine.report(int(CLICKS))[1] == now
+        engine.report(message_rank(1))[1]
+        == engine.report(message_rank(0))[1]
+        == engine.report(rank_of(CLICKS))[1]
+        == now
     )
     engine.advance(now + 1_001, more)
     assert (
-        engine.report(FIRST_MESSAGES + 1)[1]
-        is engine.report(FIRST_MESSAGES)[1]
-        is engine.report(int(CLICKS))[1]
+        engine.report(message_rank(1))[1]
+        is engine.report(message_rank(0))[1]
+        is engine.report(rank_of(CLICKS))[1]
         is None
     )
 
@@ -783,6 +799,6 @@ def test_late_internal_message_blocks_no_report() -> None:
     assert engine.watermark is not None
     read(engine, view(engine.watermark - T - 1, device="d"), now=now)
     assert engine.has_messages
-    assert engine.report(FIRST_MESSAGES + 1) == (now - 5 * SECOND, now)
+    assert engine.report(message_rank(1)) == (now - 5 * SECOND, now)
     read(engine, view(engine.watermark - T, device="d"), now=now + MINUTE)
-    assert engine.report(FIRST_MESSAGES + 1)[1] is None
+    assert engine.report(message_rank(1))[1] is None

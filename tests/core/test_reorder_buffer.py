@@ -8,15 +8,24 @@ import pytest
 
 from streams.core.engine.config import LastCommit
 from streams.core.engine.partition_engine import PartitionEngine
-from streams.core.event_time.inputs import FIRST_MESSAGES, MESSAGE_STREAMS
-from streams.core.event_time.offset_gaps import READ, complete_up_to
+from streams.core.event_time.inputs import FIRST_MESSAGES, MESSAGE_STREAMS, message_rank
+from streams.core.event_time.offset_gaps import READ, complete_up_to, own_input_id
 from streams.core.identity.aliases import parts_of
 from streams.core.model.event import Event, Source
 from streams.core.model.outputs import Output, StageChange
 from streams.core.model.policy import DAY, HOUR, MINUTE, SECOND
-from streams.core.model.sources import Erasure, Fetch, ProgressReport, RepartitionedRecord, SourceSpec
+from streams.core.model.sources import (
+    Erasure,
+    Fetch,
+    InputId,
+    ProgressReport,
+    Rank,
+    RepartitionedRecord,
+    SourceSpec,
+    rank_of,
+)
 from streams.core.processing.budget import Budget
-from streams.core.profile.codec import NEWEST_FORMAT, pack, pack_to_move, peek, unpack
+from streams.core.profile.codec import pack, pack_to_move, peek, unpack
 from streams.core.store.task_state import TaskState
 from tests.core.engine_helpers import CLICKS, NOON, ORDERS, TAIL, click, forwarding_engine, order, stages
 from tests.support.customer_history import run as story
@@ -24,6 +33,8 @@ from tests.support.partition_network import record
 from tests.support.single_partition import SinglePartitionHarness, without_repeats
 
 LATENESS = 10 * SECOND
+CLICKS_RANK = rank_of(CLICKS)
+CLICKS_INPUT = own_input_id(CLICKS_RANK)
 STEPS = ("snapshot", "changelog", "disk", "outputs", "")
 
 
@@ -127,7 +138,7 @@ def test_untrusted_clock_completes_nothing() -> None:
     harness.fetch()
     ends = {CLICKS: Fetch(NOON + HOUR, 1), ORDERS: Fetch(NOON + HOUR, 0)}
     assert harness.engine.advance(NOON + HOUR, ends, clock_trusted=False).outputs == []
-    assert harness.engine.report(CLICKS)[1] is None
+    assert harness.engine.report(rank_of(CLICKS))[1] is None
     harness.pass_time(TAIL + 1)
     harness.fetch()
     assert stages(harness.received) == ["visitor"]
@@ -239,10 +250,11 @@ def test_waiting_event_does_not_restore_a_customer_erased_meanwhile() -> None:
 def test_offset_gaps_are_packed_and_cost_nothing_if_absent() -> None:
     profile = story([click(0)]).alive
     profile.offset_gaps = {}
-    plain = pack(profile)
-    assert plain[0] < NEWEST_FORMAT
-    profile.offset_gaps = {-1: {5, 3}, 16: {7}, READ: {9}}
     profile.applied = [8, -1, 12]
+    plain = pack(profile)
+    profile.offset_gaps = None
+    assert pack(profile) == plain
+    profile.offset_gaps = {CLICKS_INPUT: {5, 3}, InputId(16): {7}, READ: {9}}
     data = pack(profile)
     assert (unpack(data), peek(data).offset_gaps) == (profile, {READ: [9], -1: [3, 5], 16: [7]})
     assert peek(data).applied == (8, -1, 12)
@@ -250,7 +262,7 @@ def test_offset_gaps_are_packed_and_cost_nothing_if_absent() -> None:
 
 
 def test_record_with_fewer_offset_gaps_is_the_fresher() -> None:
-    assert complete_up_to((8, -1), None) > complete_up_to((9, -1), {-1: [5]})
+    assert complete_up_to((8, -1), None) > complete_up_to((9, -1), {CLICKS_INPUT: [5]})
     assert complete_up_to((8, -1), None) == complete_up_to((8, -1, -1), None)
     assert complete_up_to((8, -1, 20), {READ: [3, 30]}) == complete_up_to((8, -1, 2), None)
 
@@ -258,14 +270,14 @@ def test_record_with_fewer_offset_gaps_is_the_fresher() -> None:
 def test_record_of_a_stale_owner_with_more_offset_gaps_is_ignored() -> None:
     owner, stale_owner = story([click(0)]).alive, story([click(0)]).alive
     owner.applied, owner.commit = [9, -1], 5
-    stale_owner.applied, stale_owner.offset_gaps, stale_owner.commit = [10, -1], {-1: {7}}, 5
+    stale_owner.applied, stale_owner.offset_gaps, stale_owner.commit = [10, -1], {CLICKS_INPUT: {7}}, 5
     state = TaskState()
     state.restore(b"cc-1", pack(owner))
     state.restore(b"cc-1", pack(stale_owner))
     kept = state.get(b"cc-1")
     assert kept is not None
     assert (kept.applied, kept.offset_gaps) == ([9, -1, -1][:2], None)
-    assert state.has_changes({0: 100, 1: 100})  # it is written again
+    assert state.has_changes({Rank(0): 100, Rank(1): 100})  # it is written again
 
 
 # -- what others forward
@@ -275,7 +287,7 @@ def forwarded(offset: int, *times: int) -> RepartitionedRecord:
     events = [click(at) for at in times]
     for place, event in enumerate(events, offset):
         event.offset = place
-    return RepartitionedRecord(CLICKS, 0, offset + len(times) - 1, offset - 1, events)
+    return RepartitionedRecord(CLICKS_RANK, 0, offset + len(times) - 1, offset - 1, events)
 
 
 def start(last: LastCommit = LastCommit(), state: TaskState | None = None) -> PartitionEngine:
@@ -286,12 +298,15 @@ def test_forwarded_events_wait_for_upstream_progress_and_are_committed_from_the_
     task, now = start(), NOON + MINUTE
     ends = {ORDERS: Fetch(now, 0)}
     task.receive(
-        [(0, forwarded(0, NOON + 5 * SECOND, NOON)), (1, ProgressReport(CLICKS, 0, 1, NOON + 5 * SECOND, None, None))],
+        [
+            (0, forwarded(0, NOON + 5 * SECOND, NOON)),
+            (1, ProgressReport(CLICKS_RANK, 0, 1, NOON + 5 * SECOND, None, None)),
+        ],
         2,
         now,
     )
     assert task.advance(now, ends).counts["applied", "clickstream"] == 0
-    task.receive([(2, ProgressReport(CLICKS, 0, 1, NOON + LATENESS + 1, None, None))], 3, now)
+    task.receive([(2, ProgressReport(CLICKS_RANK, 0, 1, NOON + LATENESS + 1, None, None))], 3, now)
     snapshot = task.snapshot()
     assert snapshot is not None
     assert snapshot.repartition is not None
@@ -305,7 +320,10 @@ def test_forwarded_events_wait_for_upstream_progress_and_are_committed_from_the_
     state.restore(b"cc", value)
     again = start(LastCommit(repartition=snapshot.repartition, progress=snapshot.source_progress), state)
     effects = again.receive(
-        [(0, forwarded(0, NOON + 5 * SECOND, NOON)), (3, ProgressReport(CLICKS, 0, 1, NOON + MINUTE, None, None))],
+        [
+            (0, forwarded(0, NOON + 5 * SECOND, NOON)),
+            (3, ProgressReport(CLICKS_RANK, 0, 1, NOON + MINUTE, None, None)),
+        ],
         4,
         now,
     )
@@ -328,7 +346,7 @@ def test_progress_is_not_reported_beyond_deadlines_still_firing() -> None:
     def pass_time(now: int) -> None:
         ends = {source: Fetch(now, task.progress(source).position) for source in (CLICKS, ORDERS)}
         task.receive(
-            [(0, ProgressReport(FIRST_MESSAGES + n, 0, -1, now, None, None)) for n in range(MESSAGE_STREAMS)], 1, now
+            [(0, ProgressReport(message_rank(n), 0, -1, now, None, None)) for n in range(MESSAGE_STREAMS)], 1, now
         )
         task.advance(now, ends)
 

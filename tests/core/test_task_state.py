@@ -8,7 +8,7 @@ from streams.core.engine.partition_engine import PartitionEngine
 from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.model.event import Source
 from streams.core.model.policy import DAY, HOUR
-from streams.core.model.sources import Fetch
+from streams.core.model.sources import Fetch, rank_of
 from streams.core.profile.codec import pack, peek
 from streams.core.profile.profile import Profile
 from streams.core.store.backend import CHECKPOINT
@@ -106,8 +106,8 @@ def test_pending_tombstone_is_not_lost(disk: MemoryDisk | None) -> None:
     state.write_to_disk(b"")
     if disk is not None:
         state = TaskState(disk=disk)
-    assert not state.has_changes({Source.CLICKSTREAM: 7, Source.ORDERS: 0})
-    assert state.changes(6, {Source.CLICKSTREAM: 8, Source.ORDERS: 0}) == [(key, None)]
+    assert not state.has_changes({rank_of(Source.CLICKSTREAM): 7, rank_of(Source.ORDERS): 0})
+    assert state.changes(6, {rank_of(Source.CLICKSTREAM): 8, rank_of(Source.ORDERS): 0}) == [(key, None)]
     for _ in range(2):
         assert state.get(key) is None  # also before the disk has it
         assert (len(state), list(state)) == (0, [])

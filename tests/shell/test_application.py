@@ -17,7 +17,7 @@ from faust.types import TP
 from streams import playbooks
 from streams.core.event_time.inputs import ERASURES, REPARTITION, upstream_id
 from streams.core.model.event import Source
-from streams.core.model.sources import NOT_READ, Fetch, StoredProgress, StoredRepartition, StoredUpstream
+from streams.core.model.sources import NOT_READ, Fetch, StoredProgress, StoredRepartition, StoredUpstream, rank_of
 from streams.errors import UserError
 from streams.settings import Settings
 from streams.shell.clock import ClockTrust
@@ -396,8 +396,8 @@ def with_orders_not_co_partitioned(metadata: Mapping[TP, str], upstreams: list[S
 
 async def test_assigned_repartition_tasks_are_sought_and_started_with_the_tasks() -> None:
     upstreams = [
-        StoredUpstream(upstream_id(Source.ORDERS, 0), 4, None),
-        StoredUpstream(upstream_id(Source.CLICKSTREAM, 0), 9, None),
+        StoredUpstream(upstream_id(rank_of(Source.ORDERS), 0), 4, None),
+        StoredUpstream(upstream_id(rank_of(Source.CLICKSTREAM), 0), 9, None),
     ]
     beginning = with_orders_not_co_partitioned({**OF_TASK, TP("orders", 0): "stored"}, upstreams)
     begun: list[Any] = []
@@ -419,10 +419,10 @@ async def test_assigned_repartition_tasks_are_sought_and_started_with_the_tasks(
     ("upstreams", "failed"),
     [
         ([], []),
-        ([StoredUpstream(upstream_id(Source.ORDERS, 2), -1, None)], []),
-        ([StoredUpstream(upstream_id(Source.ORDERS, 2), 7, None)], ["NoOffset"]),
-        ([StoredUpstream(upstream_id(Source.ORDERS, 0), -1, 7)], ["NoOffset"]),
-        ([StoredUpstream(upstream_id(Source.CLICKSTREAM, 0), 7, None)], []),
+        ([StoredUpstream(upstream_id(rank_of(Source.ORDERS), 2), -1, None)], []),
+        ([StoredUpstream(upstream_id(rank_of(Source.ORDERS), 2), 7, None)], ["NoOffset"]),
+        ([StoredUpstream(upstream_id(rank_of(Source.ORDERS), 0), -1, 7)], ["NoOffset"]),
+        ([StoredUpstream(upstream_id(rank_of(Source.CLICKSTREAM), 0), 7, None)], []),
     ],
 )
 async def test_missing_offset_of_a_partition_that_a_task_has_applied_ends_the_worker(

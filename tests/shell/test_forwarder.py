@@ -12,6 +12,7 @@ from streams.contracts.repartition import MESSAGE, PARTS, PROGRESS, UPSTREAM
 from streams.core.event_time.inputs import FIRST_MESSAGES
 from streams.core.model.event import EVENT, LINK, Event, Source
 from streams.core.model.internal_messages import InternalMessage
+from streams.core.model.sources import InputId
 from streams.shell.commit.outbox import Record
 from streams.shell.tasks.forwarder import Forwarder
 
@@ -60,7 +61,9 @@ def raw(offset: int) -> Any:
 
 
 def item(number: int, at: int = 60) -> InternalMessage:
-    return InternalMessage(stream=1, number=number, cause=-1, offset=9, role=LINK, at=at, customer="d", other="c")
+    return InternalMessage(
+        stream=1, number=number, cause=InputId(-1), offset=9, role=LINK, at=at, customer="d", other="c"
+    )
 
 
 def turns(put: list[Record], to: int) -> list[tuple[str, int, int]]:

@@ -11,6 +11,7 @@ import pytest
 from streams.contracts.partitioning import Partitioner
 from streams.contracts.repartition import UPSTREAM
 from streams.core.event_time.inputs import REPARTITION
+from streams.core.model.sources import rank_of
 from streams.transport.chunks import Chunk, Lost
 from tests.shell.shop_runs import CLICKS, NOON, ORDERS, expected, goes_wrong, run_to_the_end, same
 from tests.support.shell_harness import ShellHarness
@@ -69,7 +70,7 @@ async def test_a_backlog_on_another_partition_raises_no_false_abandonment() -> N
     engine = harness.tasks[home].engine
     assert [output["type"] for output in harness.outputs()] == []
     assert engine.watermark is None
-    assert engine.watermark_blocked_by() == (CLICKS, other)
+    assert engine.watermark_blocked_by() == (rank_of(CLICKS), other)
 
     await harness.run()
     assert [o["type"] for o in harness.outputs() if o["type"] != "stage_changed"] == []

@@ -11,7 +11,7 @@ from faust.types import TP
 
 from streams.core.event_time.inputs import REPARTITION
 from streams.core.model.event import Source
-from streams.core.model.sources import Fetch, StoredProgress
+from streams.core.model.sources import Fetch, StoredProgress, rank_of
 from streams.shell.commit.metadata import decode_metadata
 from streams.shell.faults import PartitionsAdded, RecordsMissing, Truncated
 from streams.shell.monitoring.slowest_partition import NONE_TO_WAIT_FOR, slowest
@@ -96,7 +96,7 @@ async def test_a_backlog_of_a_partition_without_its_repartition_task_raises_no_f
     engine = harness.tasks[home].engine
     assert harness.outputs() == []
     assert engine.watermark is None
-    assert engine.watermark_blocked_by() == (ORDERS, 1)
+    assert engine.watermark_blocked_by() == (rank_of(ORDERS), 1)
     assert harness.tasks[home].readings({}).blocked_by_partition == 1
 
     harness.readers[ORDERS, 1] = away

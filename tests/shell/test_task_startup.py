@@ -14,7 +14,7 @@ from streams.core.model.alias import Alias
 from streams.core.model.event import LINK, Source
 from streams.core.model.internal_messages import InternalMessage
 from streams.core.model.outputs import IdentityChange
-from streams.core.model.sources import NOT_READ, StoredProgress, StoredRepartition
+from streams.core.model.sources import NOT_READ, InputId, StoredProgress, StoredRepartition
 from streams.core.profile.codec import pack
 from streams.core.profile.profile import Profile
 from streams.settings import Settings
@@ -27,7 +27,16 @@ from tests.support.worker_context import FakeWorker
 
 NOON = 1_763_719_200_000
 ITEM = InternalMessage(
-    stream=1, number=0, cause=-1, offset=3, role=LINK, at=NOON, customer="c", other="d", event_id="e", event_type="t"
+    stream=1,
+    number=0,
+    cause=InputId(-1),
+    offset=3,
+    role=LINK,
+    at=NOON,
+    customer="c",
+    other="d",
+    event_id="e",
+    event_type="t",
 )
 TOLD = IdentityChange(
     id="i", type="linked", customer="c", occurred_at=NOON, anonymous_id="d", previous_customer=None, event_id="e",

@@ -16,7 +16,7 @@ import msgspec
 from streams.contracts.partitioning import Partitioner
 from streams.core.engine.config import EngineConfig, LastCommit
 from streams.core.engine.partition_engine import PartitionEngine
-from streams.core.event_time.inputs import FIRST_MESSAGES, MESSAGE_STREAMS
+from streams.core.event_time.inputs import FIRST_MESSAGES, MESSAGE_STREAMS, message_rank
 from streams.core.identity.aliases import event_of_message, home_key, message_key, parts_of
 from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.model.counters import EngineCounters
@@ -32,6 +32,7 @@ from streams.core.model.sources import (
     SourceSpec,
     StoredProgress,
     StoredRepartition,
+    rank_of,
 )
 from streams.core.profile.codec import NEWEST_FORMAT, pack, unpack
 from streams.core.profile.profile import Profile
@@ -197,7 +198,7 @@ class PartitionNetwork:
                 (here if home == number else elsewhere[home]).append(part)
         for home, parts in elsewhere.items():
             previous, last = task.last_sent[source, home], parts[-1].offset
-            self.topic[home].append(RepartitionedRecord(source, number, last, previous, parts))
+            self.topic[home].append(RepartitionedRecord(rank_of(source), number, last, previous, parts))
             task.last_sent[source, home] = last
         task.engine.observe_forwarded(source, records, self.now)
         self._take(task.engine.ingest(source, here, start + len(records), self.now))
@@ -218,7 +219,7 @@ class PartitionNetwork:
                 item = msgspec.msgpack.decode(packed, type=InternalMessage)
                 activities = [event_of_message(item, len(packed))]
                 read.append(
-                    (offset, RepartitionedRecord(FIRST_MESSAGES + item.stream, of, item.number, previous, activities))
+                    (offset, RepartitionedRecord(message_rank(item.stream), of, item.number, previous, activities))
                 )
             else:
                 read.append((offset, message))

@@ -23,7 +23,16 @@ from streams.core.model.counters import STREAM_LABELS
 from streams.core.model.event import Event, Source
 from streams.core.model.internal_messages import InternalMessage
 from streams.core.model.outputs import Effects, Snapshot
-from streams.core.model.sources import Erasure, Fetch, ProgressReport, RepartitionedRecord, StoredRepartition
+from streams.core.model.sources import (
+    Erasure,
+    Fetch,
+    ProgressReport,
+    Rank,
+    RepartitionedRecord,
+    StoredRepartition,
+    UpstreamId,
+    rank_of,
+)
 from streams.core.processing.output_filter import OutputFilter
 from streams.core.processing.processor import LABELS as LABELS
 from streams.core.processing.processor import SOURCE_LABELS, Processor
@@ -55,7 +64,7 @@ class PartitionEngine:
         self._committed = self.committable()
         """Positions as of the last snapshot: its commit is taken to be complete when the next one is taken."""
         stored = last.repartition
-        self._taken: dict[int, int] = (
+        self._taken: dict[UpstreamId, int] = (
             {} if stored is None else {input_.number: input_.taken for input_ in stored.upstreams}
         )
         """For each upstream partition the last offset applied as of the last snapshot, like `_committed`."""
@@ -182,7 +191,7 @@ class PartitionEngine:
         if not self._firing:
             self._merge(effects)
             if self._resolver is not None:
-                self._resolver.release_cut(self._committed, self._taken, effects)
+                self._resolver.release_orphans(self._committed, self._taken, effects)
             if not self.unfinished:
                 self._move_watermark(effects)
         self._inputs.note_caught_up()
@@ -202,9 +211,8 @@ class PartitionEngine:
         if not (force or self._moved or processor.changed or self.state.has_changes(self._committed)):
             return None
         self._moved = False
-        processor.begin_commit()
+        messages = processor.begin_commit()
         outputs, processor.waiting_outputs = processor.waiting_outputs, []
-        messages, processor.messages = processor.messages, []
         commit = self.state.commit + 1
         if inputs.reorder_buffer is not None:
             inputs.reorder_buffer.note_offset_gaps()
@@ -214,17 +222,17 @@ class PartitionEngine:
         repartition: StoredRepartition | None = None
         upstreams = inputs.stored_upstreams()
         if upstreams:
-            numbers = list(self._message_numbers if resolver is None else resolver.numbers)
+            numbers = list(self._message_numbers if resolver is None else resolver.outbox.numbers)
             position = self._committed.get(REPARTITION, inputs.repartition_position)
             repartition = StoredRepartition(position, upstreams, numbers)
             self._taken = {upstream.number: upstream.taken for upstream in upstreams}
-        positions = {source: self._committed[int(source)] for source in inputs.progress}
+        positions = {source: self._committed[rank_of(source)] for source in inputs.progress}
         return Snapshot(commit, changes, outputs, messages, positions, progress, repartition, self._sweep.done)
 
     def messages_sent(self) -> None:
         """Note that the internal messages of the last snapshot are sent: later reports go behind them."""
         if self._resolver is not None:
-            self._resolver.messages_sent()
+            self._resolver.outbox.note_sent()
 
     # -- what the shell reads
 
@@ -247,7 +255,7 @@ class PartitionEngine:
         """Return for each own source the offset up to which everything is applied: may be committed."""
         return self._inputs.positions()
 
-    def committable(self) -> dict[int, int]:
+    def committable(self) -> dict[Rank, int]:
         """Return the positions by rank, with those of the topic of erasure requests and, if this task has upstream
         partitions, of the repartition topic."""
         positions = self._inputs.committable()
@@ -270,7 +278,7 @@ class PartitionEngine:
         """Return the progress of an own source, for reading only."""
         return self._inputs.progress[source]
 
-    def report(self, rank: int) -> tuple[int | None, int | None]:
+    def report(self, rank: Rank) -> tuple[int | None, int | None]:
         """Return what to report to other tasks about an own source, or about a stream of internal messages of this task
         (`FIRST_MESSAGES` and up): its progress, and the time as of which it is caught up.
 
@@ -283,7 +291,7 @@ class PartitionEngine:
         assert self._resolver is not None
         stream = rank - FIRST_MESSAGES
         progress, caught_up_at = inputs.stream_report(stream)
-        waiting = self._resolver.waiting_since(stream)
+        waiting = self._resolver.outbox.waiting_since(stream)
         if waiting is not None:
             if progress is not None and waiting < progress:
                 progress = waiting
@@ -294,7 +302,7 @@ class PartitionEngine:
     @property
     def has_messages(self) -> bool:
         """True if internal messages wait for a commit."""
-        return bool(self._processor.messages)
+        return self._resolver is not None and bool(self._resolver.outbox.messages)
 
     def slowest(self) -> int | None:
         """Return the least progress of the sources of this task."""
@@ -304,7 +312,7 @@ class PartitionEngine:
         """Return the least progress of the sources of this task and of its upstream tasks, as far as reported."""
         return self._inputs.slowest_anywhere()
 
-    def watermark_blocked_by(self) -> tuple[int, int | None]:
+    def watermark_blocked_by(self) -> tuple[Rank, int | None]:
         """Return the rank of the input that blocks the watermark, with its partition if that is another task's."""
         return self._inputs.watermark_blocked_by()
 

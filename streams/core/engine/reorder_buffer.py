@@ -14,7 +14,7 @@ from mypy_extensions import mypyc_attr
 
 from streams.core.engine.merge import MergeStage
 from streams.core.event_time.inputs import REPARTITION, Input
-from streams.core.event_time.offset_gaps import READ, add, cause_of
+from streams.core.event_time.offset_gaps import READ, add, input_id
 from streams.core.identity.aliases import part_key, resolution_stage_of
 from streams.core.model.event import EVENT, Event
 from streams.core.model.outputs import Effects
@@ -168,7 +168,7 @@ class ReorderBuffer(MergeStage):
             return
         gaps = {} if profile.offset_gaps is None else profile.offset_gaps
         if record.offset < last_applied(profile, input_):
-            add(gaps, cause_of(input_), record.offset)
+            add(gaps, input_id(input_), record.offset)
         if 0 <= read_at <= profile.applied_forwarded:  # several records are read at one offset
             add(gaps, READ, read_at)
         if gaps:

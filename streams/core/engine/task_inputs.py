@@ -14,10 +14,12 @@ from streams.core.engine.reorder_buffer import ReorderBuffer
 from streams.core.event_time.inputs import (
     FIRST_MESSAGES,
     MESSAGE_STREAMS,
+    PASS_THROUGH,
     REPARTITION,
     REPORTED,
     Input,
     UpstreamProgress,
+    message_rank,
     partition_of,
     upstream_id,
 )
@@ -29,11 +31,13 @@ from streams.core.model.sources import (
     NO_UPSTREAM,
     Fetch,
     ProgressReport,
+    Rank,
     RepartitionedRecord,
     SourceSpec,
     StoredProgress,
     StoredUpstream,
     UpstreamId,
+    rank_of,
 )
 from streams.core.store.task_state import TaskState
 
@@ -61,7 +65,7 @@ class TaskInputs:
         }
         """Progress of the own sources."""
         self.own: dict[Source, Input] = {
-            source: Input(int(source), NO_UPSTREAM, progress, None, lateness=lateness)
+            source: Input(rank_of(source), NO_UPSTREAM, progress, None, lateness=lateness)
             for source, progress in self.progress.items()
         }
         stored = (
@@ -90,9 +94,9 @@ class TaskInputs:
         """Return the upstream partitions by id: those of sources first."""
         upstreams: dict[UpstreamId, Input] = {}
         for source, partition in sorted(config.upstreams):
-            number = upstream_id(source, partition)
+            number = upstream_id(rank_of(source), partition)
             upstreams[number] = Input(
-                int(source),
+                rank_of(source),
                 number,
                 None,
                 UpstreamProgress(stored.get(number)),
@@ -102,9 +106,9 @@ class TaskInputs:
             )
         for stream in range(MESSAGE_STREAMS):
             for task in range(config.tasks):
-                number = upstream_id(FIRST_MESSAGES + stream, task)
+                number = upstream_id(message_rank(stream), task)
                 upstreams[number] = Input(
-                    FIRST_MESSAGES + stream,
+                    message_rank(stream),
                     number,
                     None,
                     UpstreamProgress(stored.get(number), FETCH_FRESH + (stream + 1) * REPORTED),
@@ -181,9 +185,9 @@ class TaskInputs:
             for source, own in self.own.items()
         }
 
-    def committable(self) -> dict[int, int]:
+    def committable(self) -> dict[Rank, int]:
         """Return the positions by rank, with that of the repartition topic if there are upstream partitions."""
-        positions: dict[int, int] = {int(source): position for source, position in self.positions().items()}
+        positions: dict[Rank, int] = {rank_of(source): position for source, position in self.positions().items()}
         if self.upstreams:
             waiting = [
                 input_.first_waiting_read_at for input_ in self.upstreams.values() if input_.first_waiting is not None
@@ -219,7 +223,7 @@ class TaskInputs:
         )
         return _least([*(own.progress(self.now) for own in self.own.values()), *others])
 
-    def watermark_blocked_by(self) -> tuple[int, int | None]:
+    def watermark_blocked_by(self) -> tuple[Rank, int | None]:
         """Return the rank of the input with the least progress, which blocks the watermark. With its partition if that
         is another task's, from which no newer report has come.
 
@@ -282,7 +286,7 @@ def _make_stages(inputs: list[Input], number: int, reorder_buffer: ReorderBuffer
     """
     stages: list[MergeStage] = [] if reorder_buffer is None else [reorder_buffer]
     for number_of_stage in range(len(stages), number):
-        from_lowest = Input(-1, NO_UPSTREAM, None, None) if number_of_stage else None
+        from_lowest = Input(PASS_THROUGH, NO_UPSTREAM, None, None) if number_of_stage else None
         of_stage = [input_ for input_ in inputs if max(0, input_.rank - FIRST_MESSAGES + 1) == number_of_stage]
         stages.append(MergeStage(of_stage if from_lowest is None else [from_lowest, *of_stage], from_lowest))
         if from_lowest is not None:

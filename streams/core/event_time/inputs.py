@@ -13,15 +13,13 @@ from typing import Final
 from streams.core.event_time.watermark import FETCH_FRESH, SourceProgress
 from streams.core.model.event import Event, Source
 from streams.core.model.policy import SECOND
-from streams.core.model.sources import ProgressReport, StoredUpstream, UpstreamId
+from streams.core.model.sources import ProgressReport, Rank, StoredUpstream, UpstreamId
 
-REPARTITION: Final = len(Source)
+REPARTITION: Final = Rank(len(Source))
 """Rank of the repartition topic: the place of its offset beside those of the sources."""
-ERASURES: Final = REPARTITION + 1
+ERASURES: Final = Rank(REPARTITION + 1)
 """Rank of the topic of erasure requests."""
-
-
-FIRST_MESSAGES: Final = 8
+FIRST_MESSAGES: Final = Rank(8)
 """Rank of stream 0 of internal messages: those that resolution stage 0 of a task sends to stage 1 of any task. Stream 1
 is that of stage 1 to stage 2. The ranks below leave room for further topics that a task reads."""
 MESSAGE_STREAMS: Final = 2
@@ -29,10 +27,18 @@ REPORTED: Final = 2 * SECOND
 """Longest time, ms, until others know a change that a task reports. It adds up over the stages: a stage can report only
 the progress that was reported to it."""
 
+PASS_THROUGH: Final = Rank(-1)
+"""Rank of a pass-through input: see `Input`."""
+
 _RANK_BITS: Final = 4
 
 
-def upstream_id(rank: int, partition: int) -> UpstreamId:
+def message_rank(stream: int) -> Rank:
+    """Return the rank of a stream of internal messages."""
+    return Rank(FIRST_MESSAGES + stream)
+
+
+def upstream_id(rank: Rank, partition: int) -> UpstreamId:
     """Return the id of an upstream partition. Profiles and commit markers store it, so the encoding never changes."""
     return UpstreamId(partition << _RANK_BITS | rank)
 
@@ -91,7 +97,7 @@ class Input:
 
     def __init__(
         self,
-        rank: int,
+        rank: Rank,
         number: UpstreamId,
         own: SourceProgress | None,
         upstream: UpstreamProgress | None,

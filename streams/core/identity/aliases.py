@@ -34,6 +34,10 @@ ERASED_OWNER: Final = ""
 PART_BYTES: Final = 64
 """Bytes that a part counts in a buffer."""
 
+Pair = tuple[str, str, int]
+"""A device that showed a cart, a customer who claimed it, and the time (ms) from which on both are known. Owners that
+were erased are in no pair."""
+
 _SOURCES: Final = tuple(Source)
 _CLICKS: Final = Source.CLICKSTREAM
 
@@ -109,9 +113,9 @@ def message_key(message: InternalMessage) -> bytes:
 def payload_of(event: Event) -> EventPayload:
     """Return the content of an event that a message carries."""
     return EventPayload(
-        int(event.source), event.timestamp, event.event_id, event.type, event.session_id, event.cart_id,
+        int(event.source), event.timestamp, event.size, event.event_id, event.type, event.session_id, event.cart_id,
         event.checkout_id, event.product_id, event.category, event.price, event.quantity, event.order_id, event.total,
-        event.channel, event.coupon, event.currency, event.items, event.properties, event.size,
+        event.channel, event.coupon, event.currency, event.items, event.properties,
     )  # fmt: skip
 
 
@@ -144,18 +148,6 @@ def owner_at(alias: Alias, at: int) -> str:
         if owners[place][1] <= at:
             return owners[place][0]
     return owners[0][0]
-
-
-def owners_from(alias: Alias, at: int) -> list[tuple[str, int]]:
-    """Return the owner at `at` (ms), if there was one, and the later ones, each with its time: no owner twice in a
-    row."""
-    owners: list[tuple[str, int]] = []
-    for customer, since in alias.owners:
-        if since <= at:
-            owners = [(customer, since)]
-        elif not owners or owners[-1][0] != customer:
-            owners.append((customer, since))
-    return owners
 
 
 def add_owner(alias: Alias, customer: str, at: int) -> bool:
@@ -199,4 +191,38 @@ def note_shown(alias: Alias, device: str, at: int) -> bool:
             devices[place] = (device, at)
             return True
     devices.append((device, at))
+    return True
+
+
+def pairs_of_device(alias: Alias, device: str, at: int) -> list[Pair]:
+    """Return the pairs of a device that showed the cart at `at` (ms): with the owner of that time, if there was one,
+    and with the later ones. No customer comes twice in a row."""
+    pairs: list[Pair] = []
+    for customer, since in alias.owners:
+        if since <= at:
+            pairs = [(device, customer, at)]
+        elif not pairs or pairs[-1][1] != customer:
+            pairs.append((device, customer, since))
+    return [pair for pair in pairs if pair[1] != ERASED_OWNER]
+
+
+def pairs_of_customer(alias: Alias, customer: str, at: int) -> list[Pair]:
+    """Return the pairs of a customer who claimed the cart at `at` (ms): with the devices that showed it before, or
+    later while the cart was the customer's."""
+    return [
+        (device, customer, max(at, since))
+        for device, since in alias.devices
+        if since <= at or owner_at(alias, since) == customer
+    ]
+
+
+def note_refused(alias: Alias, customer: str, at: int) -> bool:
+    """Note that a customer was refused the device at `at` (ms). Return False if that is known for `at` or later."""
+    refused = alias.refused
+    if at <= refused.get(customer, -1):
+        return False
+    refused.pop(customer, None)
+    refused[customer] = at
+    if len(refused) > REFUSED:
+        del refused[next(iter(refused))]
     return True

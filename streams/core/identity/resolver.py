@@ -20,45 +20,38 @@ another owner, the `LINK` of an event makes a **switch** from its time on (a lat
 time; without any owner it is applied to the device's own profile. *Customers*: an event is applied to the customer's
 profile, and a `MOVED` merges a device's profile into it (`streams.core.lifecycle.merging`).
 
-A stage hands its results to the next one in **internal messages**, also if the receiving id lives on this partition. A
-message waits in the profile that caused it for the commit, so none is sent that the changelog lacks. Its number counts
-up within its stream, in the order in which the stage applies its causes, so a receiver skips a message that it has.
+A stage hands its results to the next one in **internal messages**, also if the receiving id lives on this partition
+(`streams.core.identity.message_outbox`).
 
 The order of arrival does not change the result, except in the cases that docs/identity.md lists. Only data without a
 customer id moves, and a customer id never resolves to another one. Owners, devices and claims are kept with their event
 times, so late parts find their place, and late events go to the owner of their time. Merging profiles is commutative
-and associative. Messages are merged by event time like all other input, and a task reports no progress past an unsent
-one.
-
-After a crash the messages of a complete flush are sent again under their numbers. A flush that broke off leaves records
-in the changelog whose messages were never sent (`cut`). These get new numbers when the record that caused them is read
-again, so that they are in time order with the others; or, if it will not be read again (it expired, or offsets were
-set), as soon as that is known. Until then each commit writes them again with their profile.
+and associative. Messages are merged by event time like all other input.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Final
 
-from msgspec.structs import replace
-
-from streams.core.event_time.inputs import FIRST_MESSAGES, MESSAGE_STREAMS, Input
-from streams.core.event_time.offset_gaps import cause_of, first_again
+from streams.core.event_time.inputs import FIRST_MESSAGES, Input
+from streams.core.event_time.offset_gaps import input_id, own_input_id
 from streams.core.identity.aliases import (
     DEVICES,
     ERASED_OWNER,
     OWNERS,
-    REFUSED,
+    Pair,
     add_owner,
+    note_refused,
     note_seen,
     note_shown,
     owner_at,
-    owners_from,
+    pairs_of_customer,
+    pairs_of_device,
     part_key,
     payload_of,
 )
 from streams.core.identity.erasure_sweep import forget_erased
+from streams.core.identity.message_outbox import CARTS, MOVES, CausingRecord, MessageOutbox
 from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.model import ids
 from streams.core.model.alias import Alias
@@ -66,16 +59,12 @@ from streams.core.model.counters import STREAM_LABELS
 from streams.core.model.event import EVENT, LINK, MOVED, SHOWN, Event
 from streams.core.model.internal_messages import InternalMessage
 from streams.core.model.outputs import Effects, IdentityChange, IdentityType, Output
+from streams.core.model.sources import Rank, UpstreamId
 from streams.core.processing.output_filter import OutputFilter
 from streams.core.processing.processor import SOURCE_LABELS, Processor, last_applied, note_applied
-from streams.core.profile.codec import pack_to_move, packed_size, unpack
+from streams.core.profile.codec import pack_to_move, unpack
 from streams.core.profile.profile import Profile
 from streams.core.store.task_state import TaskState, record_key
-
-CARTS: Final = 0
-"""The stream of messages from carts and checkouts to devices."""
-MOVES: Final = 1
-"""The stream of messages from devices to customers."""
 
 
 class IdentityResolver(Processor):
@@ -95,53 +84,19 @@ class IdentityResolver(Processor):
         super().__init__(lifecycle, state, output_filter, pending_budget)
         self._device_expiry = lifecycle.policy.device_expiry
         self._cart_id_expiry = lifecycle.policy.cart_id_expiry
-        self.numbers = [*numbers, *[-1] * MESSAGE_STREAMS][:MESSAGE_STREAMS]
-        """The last number given to a message, by stream."""
-        self._made: list[int | None] = [None] * MESSAGE_STREAMS
-        self._leaving: list[int | None] = [None] * MESSAGE_STREAMS
-        """The earliest time, by stream, of messages made since the last commit (`_made`), and of messages that the last
-        commit took and that are not sent yet (`_leaving`)."""
-        for message in unsent:
-            _note_earliest(self._leaving, message)
-        self._cut: dict[tuple[int, int, bytes], list[InternalMessage]] = {}
-        """Messages of a flush that broke off, by cause, offset and key of the record that caused them. They wait until
-        it is read again."""
-        self._cut_bytes: dict[bytes, int] = {}
-        """Bytes that they take in the record that keeps them, by its key: they leave less room for other outputs."""
-        for key, message in cut:
-            self._cut.setdefault((message.cause, message.offset, key), []).append(message)
-            self._cut_bytes[key] = self._cut_bytes.get(key, 0) + packed_size(message)
-        self._pending.update(self._cut_bytes)
+        self.outbox = MessageOutbox(state, self._pending, numbers, unsent, cut)
 
-    def waiting_since(self, stream: int) -> int | None:
-        """Return the earliest time, ms, of the messages that are not sent yet; None if all are sent."""
-        made, leaving = self._made[stream], self._leaving[stream]
-        if made is None or leaving is None:
-            return leaving if made is None else made
-        return min(made, leaving)
-
-    def messages_sent(self) -> None:
-        """Note that the messages of the last commit, and those that were unsent before, are sent."""
-        self._leaving = [None] * MESSAGE_STREAMS
-
-    def begin_commit(self) -> None:
-        """Begin a commit. Messages that wait for their cause are written again with their profiles."""
+    def begin_commit(self) -> list[InternalMessage]:
+        """Implement `Processor.begin_commit`."""
         super().begin_commit()
-        self._leaving, self._made = self._made, [None] * MESSAGE_STREAMS
-        for (_, _, key), messages in self._cut.items():
-            profile = self.state.get(key)
-            if profile is not None:
-                profile.pending += [replace(message, number=-1) for message in messages if not self._is_erased(message)]
-                self.state.note_change(key, profile, profile.stage, profile.places(), profile.next_deadline)
-        self._pending.update(self._cut_bytes)
+        return self.outbox.begin_commit()
 
-    def release_cut(self, committed: Mapping[int, int], taken: Mapping[int, int], effects: Effects) -> None:
-        """Give the messages that wait for a cause which will not be read again to the next commit. `committed`,
-        `taken`: the offsets that are known to be committed (see `TaskState.changes`)."""
-        for waiting in list(self._cut):
-            cause, offset, key = waiting
-            if offset < first_again(cause, committed, taken) and (profile := self.state.get(key)) is not None:
-                self._keep_cut(waiting, profile, effects)
+    def release_orphans(self, committed: Mapping[Rank, int], taken: Mapping[UpstreamId, int], effects: Effects) -> None:
+        """Give the cut messages whose cause will not be read again to the next commit. `committed`, `taken`: see
+        `MessageOutbox.orphaned`."""
+        for causing in self.outbox.orphaned(committed, taken):
+            if (profile := self.state.get(causing[2])) is not None:
+                self._release_cut(causing, profile, effects)
 
     def apply(self, record: Event, via: Input, read_at: int, effects: Effects) -> bool:
         """Implement `Processor.apply`, for parts and internal messages too."""
@@ -158,12 +113,12 @@ class IdentityResolver(Processor):
         return False
 
     def skip(self, record: Event, via: Input, profile: Profile, key: bytes, effects: Effects) -> None:
-        """Skip a record. Messages that waited for it to be read again go with the next commit."""
+        """Skip a record. Cut messages that waited for it to be read again go with the next commit."""
         super().skip(record, via, profile, key, effects)
-        if self._cut:
-            self._keep_cut((cause_of(via), record.offset, key), profile, effects)
+        if self.outbox.cut:
+            self._release_cut((input_id(via), record.offset, key), profile, effects)
             if via.formerly_own:  # the flush may be from when the task read the source itself
-                self._keep_cut((-1 - via.rank, record.offset, key), profile, effects)
+                self._release_cut((own_input_id(via.rank), record.offset, key), profile, effects)
 
     # -- devices
 
@@ -195,10 +150,10 @@ class IdentityResolver(Processor):
         note_seen(alias, record.at, self._device_expiry)
         note_applied(profile, via, record.offset, read_at)
         message = InternalMessage(
-            stream=MOVES, number=self._next(MOVES), cause=cause_of(via), offset=record.offset, role=EVENT, at=record.at,
-            customer=customer, other=record.customer, event=payload_of(record),
+            stream=MOVES, number=self.outbox.next_number(MOVES), cause=input_id(via), offset=record.offset, role=EVENT,
+            at=record.at, customer=customer, other=record.customer, event=payload_of(record),
         )  # fmt: skip
-        self._keep_message(profile, key, message, effects)
+        self._send(profile, key, message, effects)
         profile.next_deadline = alias.last_seen_at + self._device_expiry
         self.state.note_change(key, profile, None, (), deadline_before)
         return True
@@ -245,10 +200,10 @@ class IdentityResolver(Processor):
         note_applied(profile, via, record.offset, read_at)
         if moved is not None:
             message = InternalMessage(
-                stream=MOVES, number=self._next(MOVES), cause=cause_of(via), offset=record.offset, role=MOVED, at=at,
-                customer=customer, other=record.customer, moved=moved,
+                stream=MOVES, number=self.outbox.next_number(MOVES), cause=input_id(via), offset=record.offset,
+                role=MOVED, at=at, customer=customer, other=record.customer, moved=moved,
             )  # fmt: skip
-            self._keep_message(profile, key, message, effects)
+            self._send(profile, key, message, effects)
         # Else only the applied offset changed. That is not written: applied again, the record has no effect.
         if changed:
             profile.next_deadline = alias.last_seen_at + self._device_expiry
@@ -257,15 +212,11 @@ class IdentityResolver(Processor):
     def _refuse(self, record: Event, alias: Alias, profile: Profile, effects: Effects) -> bool:
         """Send a refusal to a customer who claimed the cart of another owner's device, unless it, or one for a later
         time, was sent before: an order may have a cart and a checkout. Return True if the alias changed."""
-        customer, at, refused = record.other, record.at, alias.refused
+        customer, at = record.other, record.at
         assert customer is not None
         owner = owner_at(alias, at)
-        if owner == customer or at <= refused.get(customer, -1):
+        if owner == customer or not note_refused(alias, customer, at):
             return False
-        refused.pop(customer, None)
-        refused[customer] = at
-        if len(refused) > REFUSED:
-            del refused[next(iter(refused))]
         change = self._identity_change("refused", record, effects, owner=None if owner == ERASED_OWNER else owner)
         # At once: it need not wait behind outputs about other customers, nor stay in the record with their names.
         if self._filter.passes(profile, change, False, effects.counts):
@@ -288,35 +239,30 @@ class IdentityResolver(Processor):
         if alias is None:
             alias = profile.alias = Alias([], at)
             self.state.aliases += 1
-        pairs: list[tuple[str, str, int]] = []
+        pairs: list[Pair] = []
         if record.role == SHOWN:
             changed = note_shown(alias, other, at)
             if changed:
-                pairs = [(other, customer, since) for customer, since in owners_from(alias, at)]
+                pairs = pairs_of_device(alias, other, at)
             if len(alias.devices) > DEVICES:
                 del alias.devices[0]
                 effects.counts["trimmed", "devices"] += 1
         else:
             changed = add_owner(alias, other, at)
             if changed:
-                pairs = [
-                    (device, other, since)
-                    for device, since in alias.devices
-                    if since <= at or owner_at(alias, since) == other
-                ]
+                pairs = pairs_of_customer(alias, other, at)
             if len(alias.owners) > OWNERS:
                 del alias.owners[0]
                 effects.counts["trimmed", "owners"] += 1
         changed = note_seen(alias, at, self._cart_id_expiry) or changed
         note_applied(profile, via, record.offset, read_at)
         for device, customer, since in sorted(pairs):
-            if customer == ERASED_OWNER:
-                continue
             message = InternalMessage(
-                stream=CARTS, number=self._next(CARTS), cause=cause_of(via), offset=record.offset, role=LINK,
-                at=max(at, since), customer=device, other=customer, event_id=record.event_id, event_type=record.type,
+                stream=CARTS, number=self.outbox.next_number(CARTS), cause=input_id(via), offset=record.offset,
+                role=LINK, at=since, customer=device, other=customer, event_id=record.event_id,
+                event_type=record.type,
             )  # fmt: skip
-            self._keep_message(profile, key, message, effects)
+            self._send(profile, key, message, effects)
         if changed:
             profile.next_deadline = alias.last_seen_at + self._cart_id_expiry
             self.state.note_change(key, profile, None, (), deadline_before)
@@ -375,17 +321,6 @@ class IdentityResolver(Processor):
             return -1
         return self.state.markers.erased_at(record_key(record.other, record.role != SHOWN))
 
-    def _is_erased(self, message: InternalMessage) -> bool:
-        """Return True if an id that the message names was erased since: its receiver would skip it."""
-        markers = self.state.markers
-        if not markers.number:
-            return False
-        to_customer = message.stream == MOVES
-        erased_at = markers.erased_at(record_key(message.customer, to_customer))
-        if message.role != MOVED:  # a profile that moves is the customer's by now
-            erased_at = max(erased_at, markers.erased_at(record_key(message.other, not to_customer)))
-        return message.at <= erased_at
-
     def _identity_change(
         self,
         type_: IdentityType,
@@ -411,36 +346,16 @@ class IdentityResolver(Processor):
             owner=owner,
         )
 
-    def _next(self, stream: int) -> int:
-        """Return the number of the next message, which must be made at once."""
-        self.numbers[stream] += 1
-        return self.numbers[stream]
+    def _send(self, profile: Profile, key: bytes, message: InternalMessage, effects: Effects) -> None:
+        """Send the message with the next commit."""
+        self.outbox.keep(message, profile, self.watermark)
+        self._count_message(key, message, effects)
 
-    def _keep_message(self, profile: Profile, key: bytes, message: InternalMessage, effects: Effects) -> None:
-        """Keep the message in the profile until the commit."""
-        stream = message.stream
-        profile.pending.append(message)
-        self.messages.append(message)
-        if self.watermark is None or message.at >= self.watermark:  # no task waits for a message that is late already
-            _note_earliest(self._made, message)
+    def _release_cut(self, causing: CausingRecord, profile: Profile, effects: Effects) -> None:
+        """Give the cut messages that waited for this record, if there are any, to the next commit."""
+        for message in self.outbox.release_cut(causing, profile, self.watermark):
+            self._count_message(causing[2], message, effects)
+
+    def _count_message(self, key: bytes, message: InternalMessage, effects: Effects) -> None:
         self._count_pending(key, message)
-        effects.counts["internal_messages", STREAM_LABELS[stream]] += 1
-
-    def _keep_cut(self, waiting: tuple[int, int, bytes], profile: Profile, effects: Effects) -> None:
-        """Give the messages that waited for a cause, if there are any, to the next commit, under new numbers."""
-        messages, key = self._cut.pop(waiting, None), waiting[2]
-        if messages is None:
-            return
-        for message in messages:
-            size = packed_size(message)
-            self._cut_bytes[key] -= size
-            self._pending[key] -= size
-            if not self._is_erased(message):
-                self._keep_message(profile, key, replace(message, number=self._next(message.stream)), effects)
-        self.state.note_change(key, profile, profile.stage, profile.places(), profile.next_deadline)
-
-
-def _note_earliest(earliest: list[int | None], message: InternalMessage) -> None:
-    known = earliest[message.stream]
-    if known is None or message.at < known:
-        earliest[message.stream] = message.at
+        effects.counts["internal_messages", STREAM_LABELS[message.stream]] += 1

@@ -16,7 +16,5 @@ class Sessions(msgspec.Struct, array_like=True, gc=False):
     """Start of the last session, ms."""
     end: int = 0
     """End, so far, of the last session, ms."""
-    reserved: None = None
-    """Always packed as null, where `earlier` is packed."""
     earlier: bytes = b""
     """The sessions before the last, as far as they are kept: see `streams.core.profile.sessions`."""

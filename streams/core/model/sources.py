@@ -7,13 +7,26 @@ from typing import Final, NewType, Protocol
 
 import msgspec
 
-from streams.core.model.event import Event
+from streams.core.model.event import Event, Source
 from streams.core.model.policy import MINUTE, SECOND
+
+Rank = NewType("Rank", int)
+"""The place of an input topic, or of a stream of internal messages, among the inputs of a task. Ties in time are broken
+by it. Sources have the values of `Source`; the others are in `streams.core.event_time.inputs`."""
 
 UpstreamId = NewType("UpstreamId", int)
 """Identity of an upstream partition. Made by `streams.core.event_time.inputs.upstream_id`; stored as an integer."""
 NO_UPSTREAM: Final = UpstreamId(-1)
 """In the place of the id for an input that is no upstream partition."""
+
+InputId = NewType("InputId", int)
+"""Identity of an input of a task: an upstream partition, or a topic that the task reads itself. Made by
+`streams.core.event_time.offset_gaps`; stored as an integer."""
+
+
+def rank_of(source: Source) -> Rank:
+    """Return the rank of a source."""
+    return Rank(int(source))
 
 
 class RawRecord(Protocol):
@@ -55,7 +68,7 @@ class StoredProgress(msgspec.Struct, frozen=True, array_like=True):
 class RepartitionedRecord(msgspec.Struct, frozen=True):
     """A record of the repartition topic: an input record, parts of several, or an internal message."""
 
-    rank: int
+    rank: Rank
     """Rank of the source that it was read from, or of the stream of messages (`streams.core.event_time.inputs`)."""
     partition: int
     """Partition of the source where it was read. For a message, the task that sent it."""
@@ -70,7 +83,7 @@ class RepartitionedRecord(msgspec.Struct, frozen=True):
 class ProgressReport(msgspec.Struct, frozen=True):
     """Progress of an upstream partition (or of a stream of messages), reported by the task that reads it."""
 
-    rank: int = msgspec.field(name="source")
+    rank: Rank = msgspec.field(name="source")
     """See `RepartitionedRecord.rank`."""
     partition: int
     covers: int

@@ -45,18 +45,18 @@ class Processor:
         """True while aliases may name erased ids: an alias is checked before it is used (`forget_erased`)."""
         self.waiting_outputs: list[Output] = []
         """Outputs that wait for the commit: those of deadlines, erasures and merges, and the ones behind them."""
-        self.messages: list[InternalMessage] = []
-        """Internal messages that wait for the commit."""
         self._lifecycle = lifecycle
         self._filter = output_filter
         self._pending_budget = pending_budget
         self._pending: dict[bytes, int] = {}
         """Bytes of the outputs that profiles keep for the next commit, where these are bounded."""
 
-    def begin_commit(self) -> None:
-        """Begin a commit, which takes everything that waits for it, also from the profiles."""
+    def begin_commit(self) -> list[InternalMessage]:
+        """Begin a commit, which takes everything that waits for it, also from the profiles. Return its internal
+        messages."""
         self.changed = self.full = False
         self._pending.clear()
+        return []
 
     def apply(self, record: Event, via: Input, read_at: int, effects: Effects) -> bool:
         """Apply a record that arrived by an input, unless it was applied before. Return True if an event was applied.

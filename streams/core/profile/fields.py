@@ -14,27 +14,26 @@ from streams.core.model.cart import Cart
 from streams.core.model.orders import Correction, Order
 from streams.core.model.outputs import Pending
 from streams.core.model.sessions import Sessions
+from streams.core.model.sources import UpstreamId
 from streams.core.model.tracks import TrackState
 from streams.core.model.triggers import TriggerBook
 
 
 class PackedFields(msgspec.Struct, array_like=True, gc=False):
-    """The fields of `Profile`, without those in the header.
-
-    The `reserved` fields hold nothing; they are packed as `False`, an empty array, 0 and two nulls.
-    """
+    """The fields of `Profile`, without those in the header."""
 
     customer: str
-    reserved_1: bool
-    reserved_2: list[int]
-    reserved_3: int
     pending: list[Pending]
-    reserved_4: None
-    reserved_5: None
+    of_upstreams: dict[UpstreamId, int] | None
     entered_at: int
     sequence: int
     cycle: int
     orders_in_stage: int
+    tracks: list[TrackState] | None
+    rules_due: int | None
+    playbook_version: int
+    playbook_tag: int
+    weight: int
     first_seen_at: int
     last_seen_at: int
     last_activity_at: int | None
@@ -42,6 +41,7 @@ class PackedFields(msgspec.Struct, array_like=True, gc=False):
     sessions: Sessions
     session_id: str | None
     session_id_at: int
+    type_counts: dict[str, int]
     subscribed: bool | None
     subscribed_at: int
     signed_up: bool
@@ -59,18 +59,11 @@ class PackedFields(msgspec.Struct, array_like=True, gc=False):
     order_notes: dict[str, list[Correction]]
     cart: Cart
     episode: Episode | None
-    armed: bool
+    awaits_step1: bool
     latest: OpenAbandonment | None
     recent_steps: list[int]
-    weight: int
-    type_counts: dict[str, int]
-    facts: Aggregates | None
+    aggregates: Aggregates | None
     triggers: TriggerBook | None
-    of_upstreams: dict[int, int] | None
-    tracks: list[TrackState] | None
-    rules_due: int | None
-    playbook_version: int
-    playbook_tag: int
     erased_at: int = -1
     first_dropped_at: int | None = None
 
@@ -79,7 +72,7 @@ class PackedAlias(msgspec.Struct, array_like=True, gc=False):
     """The fields of an alias, without those in the header."""
 
     customer: str
-    alias: Alias
     pending: list[Pending]
-    of_upstreams: dict[int, int] | None
+    of_upstreams: dict[UpstreamId, int] | None
+    alias: Alias
     erased_at: int

@@ -13,6 +13,7 @@ from streams.core.model.cart import Cart
 from streams.core.model.orders import Correction, Order
 from streams.core.model.outputs import Pending
 from streams.core.model.sessions import Sessions
+from streams.core.model.sources import InputId, Rank, UpstreamId
 from streams.core.model.tracks import TrackState
 from streams.core.model.triggers import TriggerBook
 
@@ -110,9 +111,9 @@ class Profile:
     applied_forwarded: int
     """Highest offset of the repartition topic at which something applied was read; -1: none. Records are not applied in
     the order of that topic, so this does not show which were applied: `of_upstreams` does."""
-    of_upstreams: dict[int, int] | None
+    of_upstreams: dict[UpstreamId, int] | None
     """Last offset applied by upstream partition, as far as `StoredUpstream.taken` may not show it yet."""
-    offset_gaps: dict[int, set[int]] | None
+    offset_gaps: dict[InputId, set[int]] | None
     """Offsets before the last ones applied that are not applied yet; None: there are none. See
     `streams.core.event_time.offset_gaps`."""
 
@@ -175,11 +176,11 @@ class Profile:
     # Lists, and numbers that may be None, are objects of their own, each a line of memory to fetch. So the fields that
     # every event changes are plain numbers.
 
-    def last_applied(self, rank: int) -> int:
+    def last_applied(self, rank: Rank) -> int:
         """Return the last offset applied of the source of this rank; -1 if none."""
         return self.applied_orders if rank else self.applied_clicks
 
-    def note_forwarded(self, upstream: int, offset: int, read_at: int) -> None:
+    def note_forwarded(self, upstream: UpstreamId, offset: int, read_at: int) -> None:
         """Note that an offset of an upstream partition was applied. `read_at`: its offset in the repartition topic."""
         if self.of_upstreams is None:
             self.of_upstreams = {}
@@ -187,7 +188,7 @@ class Profile:
             self.of_upstreams[upstream] = offset
         self.applied_forwarded = max(self.applied_forwarded, read_at)
 
-    def note_applied(self, rank: int, offset: int) -> None:
+    def note_applied(self, rank: Rank, offset: int) -> None:
         """Note that an offset of the source of this rank was applied."""
         if rank:
             if offset > self.applied_orders:

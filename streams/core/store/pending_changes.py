@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from streams.core.event_time.offset_gaps import still_open
+from streams.core.model.sources import Rank, UpstreamId
 from streams.core.profile.codec import pack, peek
 from streams.core.store.census import Census
 from streams.core.store.erasure_markers import ErasureMarkers, ErasureResidue
@@ -47,14 +48,14 @@ class PendingChanges:
         self.pending_tombstones = dict.fromkeys(pending_tombstones)
         self.repeated_tombstones = dict.fromkeys(repeated_tombstones)
 
-    def any(self, committed: Mapping[int, int]) -> bool:
+    def any(self, committed: Mapping[Rank, int]) -> bool:
         """Return True if a commit would write something. `committed`: see `TaskState.changes`."""
         return bool(self.changed or self._markers.unwritten or self.repeated_tombstones or self._residue.found) or any(
             self._is_behind(key, committed) for key in self.pending_tombstones
         )
 
     def collect(
-        self, commit: int, committed: Mapping[int, int], taken: Mapping[int, int]
+        self, commit: int, committed: Mapping[Rank, int], taken: Mapping[UpstreamId, int]
     ) -> list[tuple[bytes, bytes | None]]:
         """Return the changelog records of a commit, which are taken to be written: see `TaskState.changes`."""
         tiers = self._tiers
@@ -102,9 +103,11 @@ class PendingChanges:
         records += self._markers.changes()
         return records
 
-    def _is_behind(self, key: bytes, committed: Mapping[int, int]) -> bool:
+    def _is_behind(self, key: bytes, committed: Mapping[Rank, int]) -> bool:
         """Return True if every offset applied to the profile is before the committed position."""
-        return all(offset < committed.get(rank, offset + 1) for rank, offset in enumerate(self._tiers.applied(key)))
+        return all(
+            offset < committed.get(Rank(rank), offset + 1) for rank, offset in enumerate(self._tiers.applied(key))
+        )
 
 
 def raise_applied(applied: list[int], offsets: Iterable[int]) -> None:
@@ -114,6 +117,6 @@ def raise_applied(applied: list[int], offsets: Iterable[int]) -> None:
             applied[rank] = offset
 
 
-def _not_known(of_upstreams: dict[int, int], taken: Mapping[int, int]) -> dict[int, int] | None:
+def _not_known(of_upstreams: dict[UpstreamId, int], taken: Mapping[UpstreamId, int]) -> dict[UpstreamId, int] | None:
     """Return the offsets beyond those in `taken`, None if there are none."""
     return {upstream: offset for upstream, offset in of_upstreams.items() if offset > taken.get(upstream, -1)} or None

@@ -22,6 +22,7 @@ from streams.core.event_time.inputs import ERASURES
 from streams.core.model.alias import Alias
 from streams.core.model.internal_messages import InternalMessage
 from streams.core.model.outputs import Output
+from streams.core.model.sources import Rank, UpstreamId
 from streams.core.profile.profile import Profile
 from streams.core.store.backend import Disk, MemoryBackend
 from streams.core.store.census import Census
@@ -237,12 +238,12 @@ class TaskState:
 
     # -- commit
 
-    def has_changes(self, committed: Mapping[int, int]) -> bool:
+    def has_changes(self, committed: Mapping[Rank, int]) -> bool:
         """Return True if a commit would write something. `committed`: see `changes`."""
         return self._changes.any(committed)
 
     def changes(
-        self, commit: int, committed: Mapping[int, int], taken: Mapping[int, int] | None = None
+        self, commit: int, committed: Mapping[Rank, int], taken: Mapping[UpstreamId, int] | None = None
     ) -> list[tuple[bytes, bytes | None]]:
         """Return the changelog records of commit number `commit`: everything that changed since the last call.
 

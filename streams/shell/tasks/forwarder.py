@@ -16,7 +16,7 @@ from streams.core.event_time.inputs import FIRST_MESSAGES, MESSAGE_STREAMS
 from streams.core.event_time.watermark import SourceProgress
 from streams.core.model.event import Event, Source
 from streams.core.model.internal_messages import InternalMessage
-from streams.core.model.sources import ProgressReport
+from streams.core.model.sources import ProgressReport, Rank
 from streams.shell.commit.guarantee import OutputChannel
 from streams.shell.commit.outbox import Record
 
@@ -39,7 +39,7 @@ class ProgressSource(Protocol):
     def progress(self, source: Source) -> SourceProgress:
         """Return a source's progress, which is not to be changed."""
 
-    def report(self, rank: int, /) -> tuple[int | None, int | None]:
+    def report(self, rank: Rank, /) -> tuple[int | None, int | None]:
         """Return the progress to report of a source or a message stream, and the time (ms) as of which it is caught up;
         None where that is not known.
         """
@@ -168,7 +168,7 @@ class Forwarder:
         if not at_once and 0 <= since < (self._behind_ms if self.behind else self._changed_ms):
             return False
         source_progress = self._progress
-        reports = {rank: source_progress.report(rank) for rank in self._last}
+        reports = {rank: source_progress.report(Rank(rank)) for rank in self._last}
         content: list[object] = []
         for source in self._sources:
             content.append((source_progress.progress(source).newest, reports[source][1] is None))
@@ -185,13 +185,13 @@ class Forwarder:
 
     def report_messages(self) -> Iterator[Record]:
         """Return the progress reports of the message streams, to be put behind messages: other tasks wait for both."""
-        return self._report_records({stream: self._progress.report(stream) for stream in self._streams})
+        return self._report_records({stream: self._progress.report(Rank(stream)) for stream in self._streams})
 
     def _report_records(self, reports: Mapping[int, tuple[int | None, int | None]]) -> Iterator[Record]:
         slowest = self._progress.slowest()
         for to in [*self._others, self._number] if self._streams else self._others:
             of_partition = [
-                ProgressReport(rank, self._number, self._last[rank][to], *of_rank, slowest)
+                ProgressReport(Rank(rank), self._number, self._last[rank][to], *of_rank, slowest)
                 for rank, of_rank in reports.items()
                 if to in self._last[rank]
             ]

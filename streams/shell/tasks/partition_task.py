@@ -323,4 +323,4 @@ class PartitionTask(Task):
         return positions | {REPARTITION: self.engine.repartition_position, ERASURES: self.engine.erasures_position}
 
     def _done_positions(self) -> Mapping[int, int]:
-        return self.engine.committable()
+        return dict(self.engine.committable().items())

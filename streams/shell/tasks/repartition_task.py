@@ -19,7 +19,7 @@ from streams.core.engine.partition_engine import LABELS
 from streams.core.event_time.watermark import SourceProgress
 from streams.core.identity.aliases import home_key, parts_of
 from streams.core.model.event import Source
-from streams.core.model.sources import Fetch, SourceSpec, StoredProgress
+from streams.core.model.sources import Fetch, Rank, SourceSpec, StoredProgress
 from streams.observe.prometheus import Metrics
 from streams.observe.readings import RepartitionTaskReadings, SourceReadings
 from streams.settings import Settings
@@ -168,7 +168,7 @@ class RepartitionTask(Task):
         """Implement `ProgressSource.progress`."""
         return self._progress
 
-    def report(self, rank: int, /) -> tuple[int | None, int | None]:
+    def report(self, rank: Rank, /) -> tuple[int | None, int | None]:
         """Implement `ProgressSource.report`."""
         proves = self.trust.given or not self._settings.event_time_ordering
         return self.slowest(), self._progress.reported_caught_up_at(self._clock()) if proves else None

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from faust.types import TP
 
 from streams.core.event_time.inputs import upstream_id
+from streams.core.model.sources import rank_of
 from streams.errors import UserError
 from streams.shell.commit.committer import Committer
 from streams.shell.commit.guarantee import Guarantee
@@ -136,7 +137,7 @@ class Assignment:
                 tp,
                 offsets.starts[tp],
                 metadata.get(tp, ""),
-                taken.get(upstream_id(source, tp.partition), -1),
+                taken.get(upstream_id(rank_of(source), tp.partition), -1),
             )
             for tp, source in sources_by_tp.items()
         }

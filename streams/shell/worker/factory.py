@@ -79,7 +79,7 @@ def create_app(
 
 
 def _add_agent(app: App, rank: int, topic: Any) -> None:
-    others = {REPARTITION: "activity", ERASURES: "erasures"}
+    others: dict[int, str] = {REPARTITION: "activity", ERASURES: "erasures"}
 
     @app.agent(topic, name=f"streams.{others.get(rank) or LABELS[Source(rank)]}")
     async def agent(stream: Any) -> None:

@@ -10,7 +10,7 @@ from aiokafka.structs import OffsetAndMetadata
 from faust.types import TP
 
 from streams.core.event_time.inputs import upstream_id
-from streams.core.model.sources import NOT_READ, StoredUpstream
+from streams.core.model.sources import NOT_READ, StoredUpstream, rank_of
 from streams.shell.commit.metadata import CommitMarker, decode_marker, decode_metadata
 from streams.shell.faults import CoPartitioningChanged, NoOffset
 from streams.shell.tasks.partition_state import PartitionState
@@ -115,7 +115,7 @@ class StartOffsetFinder:
             tp
             for source in topics.not_co_partitioned
             for tp in topics.partitions_of(source)
-            if upstream_id(source, tp.partition) in reported
+            if upstream_id(rank_of(source), tp.partition) in reported
         )
 
     def _upstreams(self, numbers: Collection[int]) -> Iterator[StoredUpstream]:
