@@ -18,7 +18,7 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import IO, Any, Final, cast
 
@@ -213,6 +213,17 @@ class TextFile:
             return line.decode("cp1252").encode()
         except UnicodeDecodeError:
             return line
+
+
+def read_text(path: Path) -> str:
+    """Return all text of a file. Raises `UserError`, also if it is neither UTF-8 nor UTF-16 nor Windows-1252."""
+    with closing(TextFile(path)) as file:
+        text = "".join(iter(lambda: file.read(HEAD), ""))
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{path} is not UTF-8 text.") from None
+    return text
 
 
 def unreadable(path: Path, error: Exception) -> UserError:

@@ -34,7 +34,9 @@ def replay(
     until: int | None = UNTIL,
     now: int = NOW,
 ) -> dict[str, bytes]:
-    code = runner.run(Settings(), clickstream=[*clickstream], orders=[*orders], out=out, until=until, now=now)
+    code = runner.run(
+        Settings(), clickstream=[*clickstream], orders=[*orders], out=out, until=until, now=now, max_rejected=100
+    )
     assert code == 0
     assert sorted(path.name for path in out.iterdir()) == sorted(NAMES)
     return {name: (out / name).read_bytes() for name in NAMES}
