@@ -93,11 +93,11 @@ def _lines(tally: Tally, known_types: Collection[str], out: Path, seconds: float
     yield "events", f"{tally.read:,} read in {seconds:.1f} s, {tally.read / seconds:,.0f}/s"
     if tally.first is not None and tally.last is not None:
         yield "time", f"{show_time(tally.first)} to {show_time(tally.last)}"
+    yield from about_input(tally, known_types)
     yield "applied", f"{tally.engine('applied'):,}"
     yield "duplicate", f"{tally.engine('duplicate'):,}"
     yield "out of order", f"{tally.engine('out_of_order'):,}"
     yield "rejected", _counts(tally.rejected)
-    yield from about_input(tally, known_types)
     if tally.after_until:
         yield "not read", f"{tally.after_until:,} after --until"
     yield "stage changes", _counts(tally.stage_changes)
