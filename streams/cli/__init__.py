@@ -94,13 +94,22 @@ def broker(port: int) -> None:
 
 
 @main.command(cls=Spread)
-@click.option("--clickstream", type=FILE, multiple=True, metavar="FILE...", help="JSON Lines, plain or gzip.")
-@click.option("--orders", type=FILE, multiple=True, metavar="FILE...", help="JSON Lines, plain or gzip.")
+@click.option("--clickstream", type=FILE, multiple=True, metavar="FILE...", help="JSON Lines, a JSON array or CSV.")
+@click.option("--orders", type=FILE, multiple=True, metavar="FILE...", help="JSON Lines, a JSON array or CSV.")
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Directory for the output."
 )
 @click.option("--until", type=TIME, help="Advance time to this instant, so that deadlines up to it fire.")
 @click.option("--now", type=TIME, help="Events too far after it are dead letters; by default the current time.")
+@click.option("--sort", is_flag=True, help="Sort the files by time first: they are not in time order.")
+@click.option(
+    "--max-rejected",
+    type=click.FloatRange(0, 100),
+    default=10.0,
+    show_default=True,
+    metavar="PERCENT",
+    help="The exit code is 1 if more of the records are rejected.",
+)
 @click.option("--currency", type=ValueType("code", values.CURRENCY.parse), help="Currency of events that name none.")
 def replay(
     clickstream: tuple[Path, ...],
@@ -108,6 +117,8 @@ def replay(
     out: Path,
     until: int | None,
     now: int | None,
+    sort: bool,
+    max_rejected: float,
     currency: str | None,
 ) -> None:
     """Run the engine over files, without Kafka. The same input gives the same output, byte for byte."""
@@ -121,7 +132,18 @@ def replay(
     settings = load()
     if currency is not None:
         settings = dataclasses.replace(settings, currency=currency)
-    sys.exit(run(settings, clickstream=clickstream, orders=orders, out=out, until=until, now=now))
+    sys.exit(
+        run(
+            settings,
+            clickstream=clickstream,
+            orders=orders,
+            out=out,
+            until=until,
+            now=now,
+            sort=sort,
+            max_rejected=max_rejected,
+        )
+    )
 
 
 @main.command(cls=Spread)
@@ -133,12 +155,21 @@ def replay(
     help="Playbook to try: a path, or the name of a shipped one.",
 )
 @click.option("--against", "old", metavar="FILE|NAME", help="Playbook to compare it with.")
-@click.option("--clickstream", type=FILE, multiple=True, metavar="FILE...", help="JSON Lines, plain or gzip.")
-@click.option("--orders", type=FILE, multiple=True, metavar="FILE...", help="JSON Lines, plain or gzip.")
+@click.option("--clickstream", type=FILE, multiple=True, metavar="FILE...", help="JSON Lines, a JSON array or CSV.")
+@click.option("--orders", type=FILE, multiple=True, metavar="FILE...", help="JSON Lines, a JSON array or CSV.")
 @click.option("--topics", is_flag=True, help="Read the records of the input topics instead of files.")
 @click.option("--out", type=FILE, default=Path("backtest.html"), show_default=True, help="The report, one HTML file.")
 @click.option("--until", type=TIME, help="Advance time to this instant, so that deadlines up to it fire.")
 @click.option("--now", type=TIME, help="Events of files too far after it are ignored; by default the current time.")
+@click.option("--sort", is_flag=True, help="Sort the files by time first: they are not in time order.")
+@click.option(
+    "--max-rejected",
+    type=click.FloatRange(0, 100),
+    default=10.0,
+    show_default=True,
+    metavar="PERCENT",
+    help="The exit code is 1 if more of the records are rejected.",
+)
 def backtest(
     new: str,
     old: str | None,
@@ -148,6 +179,8 @@ def backtest(
     out: Path,
     until: int | None,
     now: int | None,
+    sort: bool,
+    max_rejected: float,
 ) -> None:
     """Try a playbook on a history: report its outputs, or its differences from another playbook.
 
@@ -166,9 +199,20 @@ def backtest(
     tried, against = (None if name is None else load_playbook(settings, name) for name in (new, old))
     assert tried is not None
     if topics:
-        sys.exit(backtest.over_topics(settings, tried, against, out, until=until))
+        sys.exit(backtest.over_topics(settings, tried, against, out, until=until, max_rejected=max_rejected))
     sys.exit(
-        backtest.over_files(settings, tried, against, out, clickstream=clickstream, orders=orders, until=until, now=now)
+        backtest.over_files(
+            settings,
+            tried,
+            against,
+            out,
+            clickstream=clickstream,
+            orders=orders,
+            until=until,
+            now=now,
+            sort=sort,
+            max_rejected=max_rejected,
+        )
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from streams import deployment
@@ -17,10 +17,10 @@ from streams.core.model.policy import DAY
 from streams.errors import UserError
 from streams.replay.backtest_page import Findings, page
 from streams.replay.comparison import Comparison, Differences
-from streams.replay.input_files import Lines
 from streams.replay.log_run import FileReader, LogRun, Reader
 from streams.replay.output_collector import Collector
-from streams.replay.replay import progress_bar
+from streams.replay.replay import MAX_REJECTED, exit_code, opened, progress_bar
+from streams.replay.summary import about_input
 from streams.settings import Settings
 
 
@@ -44,6 +44,7 @@ class Backtest:
             event_time_ordering=settings.event_time_ordering,
         )
         self._names = names(new, old)
+        self.event_types = new.event_types | (frozenset() if old is None else old.event_types)
 
     def step(self) -> bool:
         """Read and process one chunk. Return False once everything is read."""
@@ -116,38 +117,63 @@ def over_files(
     orders: Sequence[Path],
     until: int | None = None,
     now: int | None = None,
+    sort: bool = False,
+    max_rejected: float = MAX_REJECTED,
 ) -> int:
-    """Run the backtest over files. Return the exit code.
+    """Run the backtest over files. Return the exit code: 1 if more than `max_rejected` percent of the records were
+    rejected.
 
-    `until` and `now` in ms; events too far after `now` are rejected.
+    `until` and `now` in ms; events too far after `now` are rejected. `sort`: the files are not in time order.
     """
     now = time.time_ns() // 1_000_000 if now is None else now
-    with Lines(clickstream) as clicks, Lines(orders) as sales:
+    with opened(clickstream, sort=sort) as clicks, opened(orders, sort=sort) as sales:
         inputs = {Source.CLICKSTREAM: clicks, Source.ORDERS: sales}
-        reader = FileReader(inputs, decoders(settings, new, old), nothing, until=until, now=now)
+        reader = FileReader(
+            inputs, decoders(settings, new, old), nothing,
+            until=until, now=now, lateness=new.policy.lateness, gives_up=max_rejected < 100,
+        )  # fmt: skip
         test = Backtest(settings, reader, new, old, until=until)
-        return _run(test, out, clicks.size + sales.size, lambda: clicks.read + sales.read)
+        size = clicks.size + sales.size
+        return _run(
+            test, out, size, lambda: clicks.read + sales.read, lambda: [*clicks.notes, *sales.notes], max_rejected
+        )
 
 
-def over_topics(settings: Settings, new: Playbook, old: Playbook | None, out: Path, *, until: int | None = None) -> int:
-    """Run the backtest over everything that the input topics hold now. Return the exit code."""
+def over_topics(
+    settings: Settings,
+    new: Playbook,
+    old: Playbook | None,
+    out: Path,
+    *,
+    until: int | None = None,
+    max_rejected: float = MAX_REJECTED,
+) -> int:
+    """Run the backtest over everything that the input topics hold now. Return the exit code, as `over_files` does."""
     from streams.replay.topic_reader import TopicReader  # it takes a while
 
     with TopicReader(settings, decoders(settings, new, old), nothing, until=until) as reader:
         test = Backtest(settings, reader, new, old, until=until)
-        return _run(test, out, reader.size, lambda: reader.done)
+        return _run(test, out, reader.size, lambda: reader.done, list, max_rejected)
 
 
-def _run(test: Backtest, out: Path, size: int, done: Callable[[], int]) -> int:
+def _run(
+    test: Backtest,
+    out: Path,
+    size: int,
+    done: Callable[[], int],
+    formats: Callable[[], list[str]],
+    max_rejected: float,
+) -> int:
     started = time.perf_counter()
     with progress_bar() as progress:
         task = progress.add_task("backtest", total=size or None)
         while test.step():
             progress.update(task, completed=done())
         findings = test.finish()
+    findings.tally.formats = formats()
     write(out, page(findings))
-    print(summary(findings, out, time.perf_counter() - started))
-    return 0
+    print(summary(findings, test.event_types, out, time.perf_counter() - started))
+    return exit_code(findings.tally, max_rejected)
 
 
 def write(out: Path, text: str) -> None:
@@ -162,13 +188,13 @@ def write(out: Path, text: str) -> None:
         raise UserError(f"{out} cannot be written: {error.strerror or error}.") from None
 
 
-def summary(findings: Findings, out: Path, seconds: float) -> str:
-    """Return the summary for the terminal."""
+def summary(findings: Findings, known_types: Collection[str], out: Path, seconds: float) -> str:
+    """Return the summary for the terminal. `known_types`: those that the playbooks name."""
     tally, new, old = findings.tally, findings.new, findings.old
-    read = tally.valid + tally.rejected.total()
-    lines = [("events", f"{read:,} read in {seconds:.1f} s, {read / seconds:,.0f}/s")]
+    lines = [("events", f"{tally.read:,} read in {seconds:.1f} s, {tally.read / seconds:,.0f}/s")]
     if tally.rejected:
         lines.append(("rejected", f"{tally.rejected.total():,}"))
+    lines += about_input(tally, known_types)
     known = dict.fromkeys([*new.daily, *(old.daily if old is not None else ())])
     for series in sorted(known, key=lambda series: (series.group, -new.total(series), series)):
         change = ""

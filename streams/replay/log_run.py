@@ -6,6 +6,7 @@ customers, not on the size of the input.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
@@ -15,7 +16,8 @@ from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.model.event import Event, Source
 from streams.core.model.outputs import Effects, Output
 from streams.core.model.sources import Fetch
-from streams.replay.input_files import Lines
+from streams.errors import UserError
+from streams.replay.file_layout import Chunk
 from streams.replay.single_engine import SingleEngine
 from streams.replay.summary import Tally
 
@@ -23,6 +25,9 @@ COMMIT_EVERY: Final = 64
 """Chunks between commits. A commit packs the changed profiles and returns the outputs of deadlines."""
 RESOLVING_COMMIT_EVERY: Final = 16
 """Chunks between commits with identity resolution. Customers wait for internal messages, which wait for a commit."""
+
+GIVE_UP_AFTER: Final = 1_000
+"""Records of a source, all rejected, after which it is not read on."""
 
 OnRejected = Callable[[Source, int, bytes, Rejected], None]
 """Called with each rejected record: source, offset, value, and the rejection with its reason."""
@@ -42,19 +47,46 @@ class Reader(Protocol):
         """Return the offset of the next record."""
 
 
+class Records(Protocol):
+    """The records of one source: `Lines`, or `SortedRecords`."""
+
+    position: int
+    """The offset of the next record."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+
+    @property
+    def read(self) -> int:
+        """Bytes read so far."""
+
+    @property
+    def notes(self) -> list[str]:
+        """The formats of the files read so far, where they are not JSON Lines."""
+
+    def chunk(self) -> Chunk | None:
+        """Return the next records with their offsets; None after the last one."""
+
+
 class FileReader:
     """Reads files. The lines of a source are one partition, and their number is their offset."""
 
     def __init__(
         self,
-        inputs: Mapping[Source, Lines],
+        inputs: Mapping[Source, Records],
         decoders: Mapping[Source, Decoder],
         on_rejected: OnRejected,
         *,
         until: int | None,
         now: int,
+        lateness: int = 0,
+        gives_up: bool = False,
     ) -> None:
-        """`until` and `now` in ms. Events after `until` are left out. Events too far after `now` are rejected."""
+        """`until` and `now` in ms. Events after `until` are left out. Events too far after `now` are rejected.
+        `lateness`: see `InputReport`. `gives_up`: if the first `GIVE_UP_AFTER` records of a source are rejected, `read`
+        raises `UserError`.
+        """
         self.open = set(Source)
         self.time = 0
         self.tally = Tally()
@@ -63,6 +95,11 @@ class FileReader:
         self._on_rejected = on_rejected
         self._until = until
         self._now = now
+        self._lateness = lateness
+        self._gives_up = gives_up
+        self._rejected: Counter[Source] = Counter()
+        self._has_events: set[Source] = set()
+        """Sources of which a valid event was read."""
 
     def read(self, source: Source) -> list[Event]:
         lines = self._inputs[source].chunk()
@@ -76,19 +113,31 @@ class FileReader:
                 event = decode(line, partition=0, offset=offset, timestamp=self._now)
             except Rejected as rejected:
                 self.tally.rejected[rejected.reason] += 1
+                self._rejected[source] += 1
                 self._on_rejected(source, offset, line, rejected)
+                if self._gives_up and self._rejected[source] >= GIVE_UP_AFTER and source not in self._has_events:
+                    raise _no_events(source, rejected) from None
                 continue
+            self._has_events.add(source)
             if self._until is not None and event.at > self._until:
                 self.tally.after_until += 1
                 continue
             event.timestamp = event.at  # a file is never a backfill: it holds the whole history
             events.append(event)
-        self.tally.count_events(events)
+        self.tally.count_events(source, events, self._lateness)
         self.time = max([self.time, *(event.at for event in events)])
         return events
 
     def position(self, source: Source) -> int:
         return self._inputs[source].position
+
+
+def _no_events(source: Source, last: Rejected) -> UserError:
+    return UserError(
+        f"the first {GIVE_UP_AFTER:,} records of {source.name.lower()} are all rejected, the last of them for "
+        f"{last.reason} ({last.detail}), so this is another format than the native one (docs/contract.md). To see them "
+        "all as dead letters, set --max-rejected 100."
+    )
 
 
 class Sink(Protocol):

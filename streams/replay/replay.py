@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 import orjson
 from rich.console import Console
@@ -22,10 +23,14 @@ from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.model.event import Source
 from streams.core.model.outputs import Effects, Output
 from streams.replay.input_files import Lines
-from streams.replay.log_run import FileReader, LogRun
+from streams.replay.log_run import FileReader, LogRun, Records
 from streams.replay.result_files import DEAD_LETTERS, PROFILES, Results, dead_letter, file_of
-from streams.replay.summary import report
+from streams.replay.sorted_records import SortedRecords
+from streams.replay.summary import Tally, report
 from streams.settings import Settings
+
+MAX_REJECTED: Final = 10.0
+"""Percent of the records that may be rejected."""
 
 
 def run(
@@ -36,12 +41,18 @@ def run(
     out: Path,
     until: int | None = None,
     now: int | None = None,
+    sort: bool = False,
+    max_rejected: float = MAX_REJECTED,
 ) -> int:
-    """Run a replay. Return the exit code. `until` and `now` in ms; events too far after `now` are rejected."""
+    """Run a replay. Return the exit code: 1 if more than `max_rejected` percent of the records were rejected.
+
+    `until` and `now` in ms; events too far after `now` are rejected. `sort`: the files are not in time order.
+    """
     now = time.time_ns() // 1_000_000 if now is None else now
     started = time.perf_counter()
-    with Lines(clickstream) as clicks, Lines(orders) as sales, Results(out) as results:
-        replay = Replay(settings, {Source.CLICKSTREAM: clicks, Source.ORDERS: sales}, results, until=until, now=now)
+    with opened(clickstream, sort=sort) as clicks, opened(orders, sort=sort) as sales, Results(out) as results:
+        inputs = {Source.CLICKSTREAM: clicks, Source.ORDERS: sales}
+        replay = Replay(settings, inputs, results, until=until, now=now, gives_up=max_rejected < 100)
         total = clicks.size + sales.size
         with progress_bar() as progress:
             task = progress.add_task("replay", total=total or None)
@@ -49,23 +60,55 @@ def run(
                 progress.update(task, completed=clicks.read + sales.read)
             replay.finish()
         results.publish()
-    print(report(replay.tally, out, time.perf_counter() - started))
-    return 0
+    replay.tally.formats = [*clicks.notes, *sales.notes]
+    print(report(replay.tally, replay.event_types, out, time.perf_counter() - started))
+    return exit_code(replay.tally, max_rejected)
+
+
+def opened(paths: Sequence[Path], *, sort: bool) -> Lines | SortedRecords:
+    """Return the records of a source. Raise `UserError` if a file cannot be read."""
+    lines = Lines(paths)
+    return SortedRecords(lines) if sort else lines
+
+
+def exit_code(tally: Tally, max_rejected: float) -> int:
+    """Return 1, after a sentence that says so, if more than `max_rejected` percent of the records were rejected."""
+    rejected = tally.rejected.total()
+    if rejected * 100 <= max_rejected * tally.read:
+        return 0
+    print(
+        f"{rejected:,} of {tally.read:,} records were rejected, more than {max_rejected:g} %. The dead letters of "
+        "`lifecycle replay` say why. If it is as it should be, set --max-rejected.",
+        file=sys.stderr,
+    )
+    return 1
 
 
 class Replay:
     """One run. Call `step` until it returns False, then `finish`."""
 
     def __init__(
-        self, settings: Settings, inputs: Mapping[Source, Lines], results: Results, *, until: int | None, now: int
+        self,
+        settings: Settings,
+        inputs: Mapping[Source, Records],
+        results: Results,
+        *,
+        until: int | None,
+        now: int,
+        gives_up: bool = True,
     ) -> None:
+        """`gives_up`: see `FileReader`."""
         self._results = results
         self._topics = settings.source_topics
         playbook = deployment.load_playbook(settings)
         decoders = deployment.decoders(settings, playbook.policy.currency, playbook.properties)
         self._encoder = Encoder(settings.ce_source)
         self._lifecycle = Lifecycle(playbook, settings.id_namespace)
-        reader = FileReader(inputs, decoders, self._write_dead_letter, until=until, now=now)
+        lateness = playbook.policy.lateness
+        reader = FileReader(
+            inputs, decoders, self._write_dead_letter, until=until, now=now, lateness=lateness, gives_up=gives_up
+        )
+        self.event_types = playbook.event_types
         self._play = LogRun(
             reader,
             [(self._lifecycle, self)],

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from streams.errors import UserError
 from streams.playbooks.yaml_tree import MalformedYaml, YamlNode, compose
+from streams.replay.file_encoding import read_text
 
 
 class Mapping(dict[str, Any]):
@@ -32,13 +33,7 @@ class Mistake(Exception):
 def read(path: Path) -> Any:
     """Return the document of a file. Raise `UserError` with file and line."""
     try:
-        text = path.read_text("utf-8-sig")
-    except UnicodeDecodeError:
-        raise UserError(f"{path} is not UTF-8 text.") from None
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}.") from None
-    try:
-        tree = compose(text, "a file of scenarios")
+        tree = compose(read_text(path), "a file of scenarios")
     except MalformedYaml as error:
         raise UserError(f"{path}:{error.problem.line}: {error.problem.message}.") from None
     return None if tree is None else _value(tree)

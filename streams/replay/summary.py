@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from streams.core.model.counters import EngineCounters
-from streams.core.model.event import Event
+from streams.core.model.event import Event, Source
 from streams.core.model.outputs import IdentityChange, Output, StageChange, Triggered
+from streams.replay.input_report import InputReport, lines
 from streams.values import show_time
 
 
@@ -24,6 +25,10 @@ class Tally:
     after_until: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
     """Rejected records by reason."""
+    inputs: dict[Source, InputReport] = field(default_factory=dict)
+    """What was noted about the events of each source."""
+    formats: list[str] = field(default_factory=list)
+    """Formats of files that are not JSON Lines."""
     counts: EngineCounters = field(default_factory=Counter)
     """Counters of the engine."""
     stage_changes: Counter[str] = field(default_factory=Counter)
@@ -37,8 +42,11 @@ class Tally:
     population: dict[str, int] = field(default_factory=dict)
     """Customers in each stage at the end."""
 
-    def count_events(self, events: Iterable[Event]) -> None:
-        """Count valid events that were read."""
+    def count_events(self, source: Source, events: Sequence[Event], lateness: int) -> None:
+        """Count valid events that were read. `lateness`: see `InputReport`."""
+        if source not in self.inputs:
+            self.inputs[source] = InputReport(source, lateness)
+        self.inputs[source].note(events)
         for event in events:
             self.valid += 1
             self.first = event.at if self.first is None else min(self.first, event.at)
@@ -57,21 +65,35 @@ class Tally:
                 what = "again" if output.type == "abandoned" and output.step > 1 else output.type
                 self.abandonments[what, output.kind] += 1
 
+    @property
+    def read(self) -> int:
+        """Records read, valid or not."""
+        return self.valid + self.rejected.total()
+
     def engine(self, name: str) -> int:
         """Return the sum of an engine counter over its labels."""
         return sum(count for (counted, _), count in self.counts.items() if counted == name)
 
 
-def report(tally: Tally, out: Path, seconds: float) -> str:
-    """Return the summary as text for people."""
-    return "\n".join(f"{name:<15}{text}" for name, text in _lines(tally, out, seconds))
+def report(tally: Tally, known_types: Collection[str], out: Path, seconds: float) -> str:
+    """Return the summary as text for people. `known_types`: those that the playbook names."""
+    return "\n".join(f"{name:<15}{text}" for name, text in _lines(tally, known_types, out, seconds))
 
 
-def _lines(tally: Tally, out: Path, seconds: float) -> Iterator[tuple[str, str]]:
-    read = tally.valid + tally.rejected.total()
-    yield "events", f"{read:,} read in {seconds:.1f} s, {read / seconds:,.0f}/s"
+def about_input(tally: Tally, known_types: Collection[str]) -> Iterator[tuple[str, str]]:
+    """Yield the lines about the formats of files, and about signs that the input is not right."""
+    if not tally.read:
+        yield "empty", "the history holds no records: look whether these are the right files or topics"
+    for text in tally.formats:
+        yield "read as", text
+    yield from lines(tally.inputs.values(), known_types)
+
+
+def _lines(tally: Tally, known_types: Collection[str], out: Path, seconds: float) -> Iterator[tuple[str, str]]:
+    yield "events", f"{tally.read:,} read in {seconds:.1f} s, {tally.read / seconds:,.0f}/s"
     if tally.first is not None and tally.last is not None:
         yield "time", f"{show_time(tally.first)} to {show_time(tally.last)}"
+    yield from about_input(tally, known_types)
     yield "applied", f"{tally.engine('applied'):,}"
     yield "duplicate", f"{tally.engine('duplicate'):,}"
     yield "out of order", f"{tally.engine('out_of_order'):,}"

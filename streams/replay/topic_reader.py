@@ -13,6 +13,7 @@ from collections.abc import Coroutine, Mapping
 from typing import Any, Final, Self, TypeVar
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from streams.contracts.native import Decoder
@@ -103,7 +104,7 @@ class TopicReader:
             event.offset = self._positions[source]
             self._positions[source] += 1
             taken.append(event)
-        self.tally.count_events(taken)
+        self.tally.count_events(source, taken, self._settings.lateness)
         self.time = max([self.time, *(event.at for event in taken)])
         return taken
 
@@ -135,16 +136,15 @@ class TopicReader:
                 auto_offset_reset="none",
             )
 
+        known = await self._partitions_of_topics()
         self._consumer = await make()
         await self._consumer.start()
-        known = await self._consumer.topics()
         for source, topic in self._topics.items():
             if topic not in known:
                 raise UserError(
                     f"there is no topic {topic} on {self._settings.broker}: `lifecycle settings` shows its name."
                 )
-            numbers = sorted(self._consumer.partitions_for_topic(topic))
-            tps = [TopicPartition(topic, number) for number in numbers]
+            tps = [TopicPartition(topic, number) for number in known[topic]]
             starts = await self._consumer.beginning_offsets(tps)
             ends = await self._consumer.end_offsets(tps)
             self._partitions[source] = [_Partition(tp.partition, starts[tp], ends[tp]) for tp in tps]
@@ -154,6 +154,16 @@ class TopicReader:
         for source, partitions in self._partitions.items():
             for p in partitions:
                 self._consumer.seek(TopicPartition(self._topics[source], p.number), p.start)
+
+    async def _partitions_of_topics(self) -> dict[str, list[int]]:
+        """Return the partitions of all topics. A consumer knows only topics that it was given."""
+        admin = AIOKafkaAdminClient(bootstrap_servers=self._settings.broker)
+        try:
+            await admin.start()
+            topics = await admin.describe_topics()
+        finally:
+            await admin.close()
+        return {topic["topic"]: sorted(one["partition"] for one in topic["partitions"]) for topic in topics}
 
     async def _fetch(self, source: Source, partitions: list[_Partition]) -> None:
         """Read these partitions, which have no waiting events, until one of them has brought some or has ended.

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from streams import deployment, playbooks
 from streams.cli import main
-from streams.replay import backtest, input_files, log_run, scenario_file
+from streams.replay import backtest, file_layout, log_run, scenario_file
 from streams.replay import replay as runner
 from streams.replay.scenario_run import run
 from streams.settings import Settings
@@ -54,7 +54,7 @@ def test_chunks_and_commits_do_not_change_the_outputs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int, commits: int
 ) -> None:
     expected = replay(tmp_path)
-    monkeypatch.setattr(input_files, "CHUNK", chunk)
+    monkeypatch.setattr(file_layout, "CHUNK", chunk)
     monkeypatch.setattr(log_run, "RESOLVING_COMMIT_EVERY", commits)
     assert replay(tmp_path, "other") == expected
 

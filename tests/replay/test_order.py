@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from streams import playbooks
 from streams.cli import main
-from streams.replay import input_files, log_run, scenario_file
+from streams.replay import file_layout, log_run, scenario_file
 from streams.replay import replay as runner
 from streams.replay.scenario_run import run
 from streams.settings import Settings
@@ -69,7 +69,7 @@ def test_chunks_and_commits_make_no_difference(
 ) -> None:
     events = disordered(close(history()))
     expected = replay(tmp_path / "out", events, identity_resolution=True, ordering="event_time")
-    monkeypatch.setattr(input_files, "CHUNK", chunk)
+    monkeypatch.setattr(file_layout, "CHUNK", chunk)
     monkeypatch.setattr(log_run, "RESOLVING_COMMIT_EVERY", commits)
     assert replay(tmp_path / "other", events, identity_resolution=True, ordering="event_time") == expected
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from streams.errors import UserError
-from streams.replay import input_files, log_run
+from streams.replay import file_layout, log_run
 from streams.replay import replay as runner
 from streams.replay.result_files import NAMES
 from streams.settings import Settings
@@ -34,7 +34,9 @@ def replay(
     until: int | None = UNTIL,
     now: int = NOW,
 ) -> dict[str, bytes]:
-    code = runner.run(Settings(), clickstream=[*clickstream], orders=[*orders], out=out, until=until, now=now)
+    code = runner.run(
+        Settings(), clickstream=[*clickstream], orders=[*orders], out=out, until=until, now=now, max_rejected=100
+    )
     assert code == 0
     assert sorted(path.name for path in out.iterdir()) == sorted(NAMES)
     return {name: (out / name).read_bytes() for name in NAMES}
@@ -164,7 +166,7 @@ def test_several_files_of_a_role_are_read_in_turn(tmp_path: Path) -> None:
 def test_chunks_change_at_most_the_order_between_customers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int, snapshots: int
 ) -> None:
-    monkeypatch.setattr(input_files, "CHUNK", chunk)
+    monkeypatch.setattr(file_layout, "CHUNK", chunk)
     monkeypatch.setattr(log_run, "COMMIT_EVERY", snapshots)
     files = replay(tmp_path)
     assert in_any_order(files) == in_any_order(expected())
@@ -222,7 +224,7 @@ def test_empty_files_give_empty_files(tmp_path: Path) -> None:
 def test_order_prevents_an_abandonment_however_the_files_are_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(input_files, "CHUNK", 1)
+    monkeypatch.setattr(file_layout, "CHUNK", 1)
     carts, sales = [], []
     for n in range(60):  # one an hour, each bought half an hour later
         hour = f"2026-11-{1 + n // 24:02d}T{n % 24:02d}"

@@ -223,3 +223,17 @@ def test_a_directory_holds_scenarios_or_is_a_mistake(tmp_path: Path) -> None:
     assert scenario_file.find([tmp_path, path]) == [path]
     console = Console(file=io.StringIO())
     assert scenario_command.run_all([tmp_path], Settings(), lambda file: default_playbook(), console) == 0
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp1252"])
+def test_scenarios_are_read_in_the_encodings_of_editors(tmp_path: Path, encoding: str) -> None:
+    path = write(tmp_path, "{type: product_added, product_id: Müsli, price: 79}", "expect: []")
+    path.write_text(path.read_text(), encoding)
+    assert "Müsli" in str(load_one(path).steps)
+
+
+def test_scenarios_in_another_encoding_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.scenarios.yaml"
+    path.write_bytes(b"scenarios: \xff\xfe\xfd")
+    result = lifecycle_test(path)
+    assert (result.exit_code, "is not UTF-8 text" in result.output) == (2, True)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import suppress
+import dataclasses
+import uuid
 from pathlib import Path
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError
 
 from streams.core.model.event import Source
 from streams.demo.clients import producer
-from streams.devtools.broker import EmbeddedBroker
+from streams.devtools.broker import LocalBroker
 from streams.errors import UserError
 from streams.replay import topic_reader
 from streams.replay.backtest import Backtest, decoders, nothing
@@ -27,10 +26,11 @@ from tests.support.replay_data import CLICKS, ORDERS
 PARTITIONS = 3
 
 
-@pytest.fixture(scope="module")
-def settings() -> Iterator[Settings]:
-    with EmbeddedBroker() as broker:
-        yield Settings(broker=broker.address)
+@pytest.fixture
+def settings(broker: LocalBroker) -> Settings:
+    """Return settings with topics of their own, which `fill` creates."""
+    name = uuid.uuid4().hex[:8]
+    return Settings(broker=broker.address, clickstream_topic=f"clicks-{name}", orders_topic=f"orders-{name}")
 
 
 def fill(settings: Settings, files: dict[Source, Path]) -> None:
@@ -38,8 +38,6 @@ def fill(settings: Settings, files: dict[Source, Path]) -> None:
         admin = AIOKafkaAdminClient(bootstrap_servers=settings.broker)
         await admin.start()
         names = list(settings.source_topics.values())
-        with suppress(KafkaError):
-            await admin.delete_topics(names)
         await admin.create_topics([NewTopic(name, PARTITIONS, 1) for name in names])
         await admin.close()
         async with producer(settings.broker) as client:
@@ -105,6 +103,6 @@ def test_records_after_until_are_not_read(settings: Settings) -> None:
 
 def test_missing_topic_is_reported(settings: Settings) -> None:
     fill(settings, {})
-    missing = Settings(broker=settings.broker, orders_topic="ordres")
+    missing = dataclasses.replace(settings, orders_topic="ordres")
     with pytest.raises(UserError, match="there is no topic ordres"):
         TopicReader(missing, decoders(missing, OLD, None), nothing, until=None).__enter__()

@@ -47,6 +47,14 @@ class Playbook(msgspec.Struct, frozen=True, kw_only=True):
     """Evaluated in this order."""
 
     @property
+    def event_types(self) -> frozenset[str]:
+        """Types of events that the definition names. Others are activity, and nothing else."""
+        named = {*self.cart, *self.counted_types}
+        if self.plan is not None:
+            named.update(self.plan.windows, self.plan.in_stage)
+        return frozenset(named.union(*(trigger.events for trigger in self.triggers)))
+
+    @property
     def tag(self) -> int:
         """Number that most probably differs for another text; 0 for a playbook without a text."""
         return int(self.digest[:8] or "0", 16)
