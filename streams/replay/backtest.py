@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import msgspec
+
 from streams import deployment
 from streams.contracts.native import Decoder
 from streams.contracts.rejected import Rejected
@@ -97,7 +99,7 @@ def decoders(settings: Settings, new: Playbook, old: Playbook | None) -> dict[So
         for name, kind in old.properties.items():
             if properties.setdefault(name, kind) is not kind:
                 raise UserError(f"the playbooks read the property {name} as different things: try them one by one.")
-    return deployment.decoders(settings, currency, properties)
+    return deployment.decoders(settings, msgspec.structs.replace(new, properties=properties))
 
 
 def nothing(source: Source, offset: int, value: bytes, rejected: Rejected) -> None:

@@ -229,7 +229,7 @@ class ShellHarness:
         reader = RepartitionTask(
             source,
             partition,
-            decoder=deployment.decoders(self.settings, "EUR", {})[source],
+            decoder=deployment.decoders(self.settings, self.lifecycle.playbook)[source],
             settings=self.settings,
             spec=SPEC,
             position=offset,

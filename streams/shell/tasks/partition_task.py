@@ -93,7 +93,7 @@ class PartitionTask(Task):
         self._clock = clock
         self._records = records
         playbook = lifecycle.playbook
-        self._decoders = deployment.decoders(settings, playbook.policy.currency, playbook.properties)
+        self._decoders = deployment.decoders(settings, playbook)
         self._own = tuple(source for source in Source if source not in self._not_co_partitioned)
         self._forwards = frozenset(self._own).intersection(settings.forwarded_sources)
         self._repartition_decoder = RepartitionDecoder(
