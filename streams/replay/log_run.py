@@ -49,7 +49,7 @@ class FileReader:
         self,
         inputs: Mapping[Source, Lines],
         decoders: Mapping[Source, Decoder],
-        refused: OnRejected,
+        on_rejected: OnRejected,
         *,
         until: int | None,
         now: int,
@@ -60,7 +60,7 @@ class FileReader:
         self.tally = Tally()
         self._inputs = inputs
         self._decoders = decoders
-        self._refused = refused
+        self._on_rejected = on_rejected
         self._until = until
         self._now = now
 
@@ -76,7 +76,7 @@ class FileReader:
                 event = decode(line, partition=0, offset=offset, timestamp=self._now)
             except Rejected as rejected:
                 self.tally.rejected[rejected.reason] += 1
-                self._refused(source, offset, line, rejected)
+                self._on_rejected(source, offset, line, rejected)
                 continue
             if self._until is not None and event.at > self._until:
                 self.tally.after_until += 1

@@ -65,7 +65,7 @@ class Replay:
         decoders = deployment.decoders(settings, playbook)
         self._encoder = Encoder(settings.ce_source)
         self._lifecycle = Lifecycle(playbook, settings.id_namespace)
-        reader = FileReader(inputs, decoders, self._refused, until=until, now=now)
+        reader = FileReader(inputs, decoders, self._write_dead_letter, until=until, now=now)
         self._play = LogRun(
             reader,
             [(self._lifecycle, self)],
@@ -99,7 +99,7 @@ class Replay:
             self._results.write(file_of(output), [self._encoder.encode(output).value])
         self.tally.made(outputs)
 
-    def _refused(self, source: Source, offset: int, line: bytes, rejected: Rejected) -> None:
+    def _write_dead_letter(self, source: Source, offset: int, line: bytes, rejected: Rejected) -> None:
         document = dead_letter(self._topics[source], offset, line, _timeless(rejected))
         self._results.write(DEAD_LETTERS, [document])
 

@@ -55,7 +55,7 @@ class TopicReader:
     """
 
     def __init__(
-        self, settings: Settings, decoders: Mapping[Source, Decoder], refused: OnRejected, *, until: int | None
+        self, settings: Settings, decoders: Mapping[Source, Decoder], on_rejected: OnRejected, *, until: int | None
     ) -> None:
         """Events after `until` (ms) are left out. Events too far after their record's timestamp are rejected."""
         self.open = set(Source)
@@ -64,7 +64,7 @@ class TopicReader:
         self._settings = settings
         self._topics = settings.source_topics
         self._decoders = decoders
-        self._refused = refused
+        self._on_rejected = on_rejected
         self._until = until
         self._loop = asyncio.new_event_loop()
         self._consumer: Any = None
@@ -184,7 +184,7 @@ class TopicReader:
             event: Event = decode(record.value, partition=p.number, offset=record.offset, timestamp=record.timestamp)
         except Rejected as rejected:
             self.tally.rejected[rejected.reason] += 1
-            self._refused(source, record.offset, record.value or b"", rejected)
+            self._on_rejected(source, record.offset, record.value or b"", rejected)
             return
         if self._until is not None and event.at > self._until:
             self.tally.after_until += 1

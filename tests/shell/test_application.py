@@ -242,9 +242,6 @@ class StartedTask:
     def __init__(self, arguments: Any) -> None:
         self.arguments = arguments
 
-    def start(self) -> None:
-        """Nothing happens."""
-
 
 class Beginning:
     """A recovered worker. `done` records its calls."""

@@ -25,7 +25,6 @@ from streams.shell.commit.outbox import Outbox
 from streams.shell.faults import RecordsMissing, Truncated
 from streams.shell.tasks.partition_state import PartitionState
 from streams.shell.tasks.partition_task import PartitionTask
-from streams.shell.tasks.task import TaskStatus
 from streams.transport.chunks import Chunk, Lost
 from tests.support.default_playbook import default_playbook
 from tests.support.fake_producer import FakeProducer
@@ -238,15 +237,6 @@ async def test_lost_batch_is_a_dead_letter_that_names_it_and_the_partition_goes_
     assert [sent[3] for sent in harness.producer.sent if sent[0] == SETTINGS.dead_letters_topic] == [None]
     shown = harness.metrics.exposition()[0].decode()
     assert 'lifecycle_dead_letters_total{reason="corrupt_batch",topic="clickstream"} 1.0' in shown
-
-
-def test_task_runs_from_its_start_to_its_release() -> None:
-    task = TaskHarness().task
-    assert (task.status, task.closed) == (TaskStatus.CREATED, False)
-    task.start()
-    assert (task.status, task.closed) == (TaskStatus.RUNNING, False)
-    task.close()
-    assert (task.status, task.closed) == (TaskStatus.CLOSED, True)
 
 
 async def test_released_task_does_nothing() -> None:

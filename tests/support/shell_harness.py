@@ -27,7 +27,7 @@ from streams.core.model.event import Source
 from streams.core.model.policy import Policy
 from streams.core.model.sources import NOT_READ, Fetch, SourceSpec, StoredProgress, StoredRepartition
 from streams.core.profile.codec import pack, unpack
-from streams.core.store.task_state import NO_COMMIT
+from streams.core.store.recent_commits import NO_COMMIT
 from streams.settings import Settings
 from streams.shell.commit.at_least_once import ImmediateOutput
 from streams.shell.commit.guarantee import Offsets

@@ -155,10 +155,10 @@ class PartitionTask(Task):
         misplaced: list[MisplacedRecord] = []
         for first in range(0, max(1, len(chunk)), SLICE):
             records = chunk[first : first + SLICE]
-            events, refused, misplaced_of_slice = decoder.decode_all(
+            events, rejected_of_slice, misplaced_of_slice = decoder.decode_all(
                 records, self.number, self._partitioner, source in self._forwards
             )
-            for record, rejected in refused:
+            for record, rejected in rejected_of_slice:
                 self._dead_letters[source].put(record, rejected)
             if misplaced_of_slice:
                 misplaced += misplaced_of_slice
@@ -183,11 +183,11 @@ class PartitionTask(Task):
         if chunk.lost is not None:
             self._dead_letters[REPARTITION].put_lost(chunk.lost, started)
             self.engine.repartition_records_lost()
-        received, refused = self._repartition_decoder.read(chunk)
+        received, rejected_records = self._repartition_decoder.read(chunk)
         for _, content in received:
             if content.partition >= self._not_co_partitioned.get(content.rank, math.inf):
                 raise PartitionsAdded(self._topics[content.rank])
-        for record, rejected in refused:
+        for record, rejected in rejected_records:
             self._dead_letters[REPARTITION].put(record, rejected)
         self._emit(self.engine.receive(received, chunk.next, started), chunk[0].timestamp if len(chunk) else started)
         self._report_if_awaited(started)
@@ -199,8 +199,8 @@ class PartitionTask(Task):
         started = self._clock()
         if chunk.lost is not None:
             self._dead_letters[ERASURES].put_lost(chunk.lost, started)
-        requests, refused = erasures.decode_all(chunk, self.number, self._partitioner)
-        for record, rejected in refused:
+        requests, rejected_records = erasures.decode_all(chunk, self.number, self._partitioner)
+        for record, rejected in rejected_records:
             self._dead_letters[ERASURES].put(record, rejected)
         self._emit(self.engine.erase(requests, chunk.next), started)
         for request in requests:

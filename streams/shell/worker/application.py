@@ -29,7 +29,7 @@ from streams.shell.commit.exactly_once import ExactlyOnce
 from streams.shell.commit.guarantee import Guarantee
 from streams.shell.monitoring import last_failure
 from streams.shell.monitoring.http import ErasureEndpoint, Health, HttpServer, LoopLag
-from streams.shell.worker.assignment import Assignment
+from streams.shell.worker.assignment import Assignment, GroupStatus
 from streams.shell.worker.context import TaskRegistry, WorkerContext
 from streams.shell.worker.input_topics import InputTopics
 from streams.shell.worker.kafka import FaustKafka
@@ -187,7 +187,7 @@ class App(faust.App):
 
     async def _check_topics(self) -> None:
         assignment = self._assignments
-        await self._watchdog.check_topics(lambda: bool(assignment.rebalances and not assignment.in_rebalance))
+        await self._watchdog.check_topics(lambda: assignment.status is GroupStatus.ASSIGNED)
 
     def _request_erasure(self, person: str, identified: bool) -> str:
         """Called in a thread of HTTP (`ErasureEndpoint.ask`)."""

@@ -77,8 +77,6 @@ class TaskRegistry:
 
     def replace(self, partitions: dict[int, PartitionTask], repartition: dict[TP, RepartitionTask]) -> None:
         """Put these tasks to work."""
-        for task in (*partitions.values(), *repartition.values()):
-            task.start()
         self.partitions, self.repartition = partitions, repartition
 
     def remove_all(self) -> list[Task]:

@@ -17,7 +17,7 @@ from streams.core.model.event import Source
 from streams.core.model.outputs import EmissionPolicy, Output
 from streams.core.model.sources import NOT_READ, StoredProgress, StoredRepartition
 from streams.core.processing.budget import Budget
-from streams.core.store.task_state import NO_COMMIT
+from streams.core.store.recent_commits import NO_COMMIT
 from streams.shell.commit.guarantee import Guarantee
 from streams.shell.commit.metadata import (
     SaltChanged,
