@@ -14,7 +14,7 @@ from streams.core.profile.profile import Profile
 from streams.core.store.backend import CHECKPOINT, MemoryBackend
 from streams.core.store.erasure_markers import ErasureMarkers
 from streams.settings import Settings
-from streams.shell.admin.topics import changelog_topic
+from streams.shell.admin.topic_configs import changelog_topic
 from streams.shell.commit.changelog import Flush
 from streams.shell.commit.metadata import MARKER_KEY, CommitMarker, encode
 from streams.shell.tasks.partition_state import ChangelogRecreated, PartitionState, states

@@ -17,7 +17,7 @@ from faust.types import TP
 
 from streams.errors import Fault
 from streams.settings import Settings
-from streams.shell.admin.topics import changelog_topic
+from streams.shell.admin.topic_configs import changelog_topic
 from streams.shell.commit.changelog import Changelog, Flush
 from streams.shell.commit.checkpoint import write_at_least_once
 from streams.shell.commit.guarantee import PATIENCE_S, Commit, Guarantee, OnSent, OutputChannel

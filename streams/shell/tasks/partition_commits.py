@@ -15,7 +15,7 @@ from streams.core.model.internal_messages import InternalMessage
 from streams.core.model.outputs import Output, Snapshot
 from streams.core.model.sources import StoredProgress
 from streams.settings import Settings
-from streams.shell.admin.topics import changelog_topic
+from streams.shell.admin.topic_configs import changelog_topic
 from streams.shell.clock import ClockTrust
 from streams.shell.commit.guarantee import Commit, Offsets, OutputChannel
 from streams.shell.commit.metadata import CommitMarker, OffsetMetadata, encode, salt_fingerprint

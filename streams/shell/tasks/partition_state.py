@@ -18,7 +18,7 @@ from streams.core.model.policy import HOUR
 from streams.core.store.task_state import TaskState
 from streams.errors import Fault
 from streams.settings import Settings
-from streams.shell.admin.topics import DELETES_KEPT, changelog_topic
+from streams.shell.admin.topic_configs import DELETES_KEPT, changelog_topic
 from streams.shell.commit.changelog import Flush
 from streams.shell.commit.metadata import MARKER_KEY, decode_marker
 

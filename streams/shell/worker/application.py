@@ -28,7 +28,8 @@ from streams.shell.commit.committer import Committer
 from streams.shell.commit.exactly_once import ExactlyOnce
 from streams.shell.commit.guarantee import Guarantee
 from streams.shell.monitoring import last_failure
-from streams.shell.monitoring.http import ErasureEndpoint, Health, HttpServer, LoopLag
+from streams.shell.monitoring.health import Health, LoopLag
+from streams.shell.monitoring.http import ErasureEndpoint, HttpServer
 from streams.shell.worker.assignment import Assignment, GroupStatus
 from streams.shell.worker.context import TaskRegistry, WorkerContext
 from streams.shell.worker.input_topics import InputTopics

@@ -18,7 +18,7 @@ from streams.core.model.sources import Fetch
 from streams.observe.prometheus import Metrics
 from streams.settings import Settings
 from streams.shell.commit.outbox import Producer
-from streams.shell.monitoring.http import Health
+from streams.shell.monitoring.health import Health
 from streams.shell.tasks.partition_task import PartitionTask
 from streams.shell.tasks.repartition_task import RepartitionTask
 from streams.shell.tasks.task import Task

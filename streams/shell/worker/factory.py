@@ -11,7 +11,7 @@ from streams.core.event_time.inputs import ERASURES, REPARTITION
 from streams.core.lifecycle.playbook import Playbook
 from streams.core.model.event import Source
 from streams.settings import Settings
-from streams.shell.admin import topics
+from streams.shell.admin.topic_configs import STATE_TABLE, changelog_configs
 from streams.shell.tasks.partition_state import states
 from streams.shell.worker.application import App
 from streams.transport import driver
@@ -62,11 +62,11 @@ def create_app(
     )
     table = StateTable(
         app,
-        name=topics.STATE_TABLE,
+        name=STATE_TABLE,
         new_state=states(settings, clock),
         beacon=app.tables.beacon,
         partitions=settings.partitions,
-        extra_topic_configs=topics.changelog_configs(settings),
+        extra_topic_configs=changelog_configs(settings),
     )
     app.tables.add(table)
     app.context.table = table
