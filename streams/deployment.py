@@ -44,7 +44,7 @@ def decoders(settings: Settings, playbook: Playbook) -> dict[Source, Decoder]:
 
 
 def source_specs(settings: Settings) -> dict[Source, SourceSpec]:
-    """Return the delay and the idle time of a backfill of each source."""
+    """Return the delay and the backfill idle time of each source."""
     return {
         Source.CLICKSTREAM: SourceSpec(delay=settings.clickstream_delay, backfill_idle=settings.backfill_idle),
         Source.ORDERS: SourceSpec(delay=settings.orders_delay, backfill_idle=settings.backfill_idle),

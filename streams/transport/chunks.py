@@ -27,7 +27,8 @@ SELDOM_MS: Final = 1_000
 """Shortest time between two fetches of a topic with `SeldomSchema`. A fetch of the other topics that waits for records
 (`streams.transport.pacing.IDLE`) can add to that time."""
 READ_AGAIN: Final = 3
-"""Number of times that an unreadable batch is fetched again. Damage on the way, or on one replica, heals so."""
+"""Number of times that an unreadable batch is fetched again. This helps against damage in
+transit, or on one replica."""
 
 
 class Lost(NamedTuple):
@@ -178,7 +179,7 @@ class Ahead(NamedTuple):
 
 
 class Observer(Protocol):
-    """Receiver of what fetches show. Used on the consumer's thread; single items may be read from any thread."""
+    """Receiver of the results of fetches. Used on the consumer's thread; single entries may be read from any thread."""
 
     fetches: dict[TP, Fetch]
     out_of_range: dict[TP, int]

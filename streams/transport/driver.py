@@ -37,7 +37,7 @@ HEARTBEAT_S = 1.0
 
 
 class Polled(NamedTuple):
-    """Chunks that a poll returned of one topic."""
+    """The chunks of one topic that a poll returned."""
 
     chunks: list[tuple[TP, Chunk]]
     more: bool
@@ -73,7 +73,7 @@ class Health(Protocol):
     """Receiver of the heartbeats of the consumer."""
 
     def consumer_heartbeat(self) -> None:
-        """The consumer has polled."""
+        """Note that the consumer has polled."""
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):

@@ -87,7 +87,7 @@ class Database:
         self._unlogged.no_slowdown = True
         self._db = Rdict(str(path), options)
         self._scans: dict[int, list[RdictIter]] = {}
-        """Scans under way. A scan that was not ended, of a walk that was given up, would keep the database open."""
+        """Scans under way, by id. A scan that was abandoned before its end would keep the database open."""
         self._rewriting: threading.Thread | None = None
         self._rewriting_since = 0.0
         self._rewriting_failed: BaseException | None = None

@@ -160,7 +160,7 @@ def test_outputs_are_counted_by_what_they_are() -> None:
     assert value(metrics, "lifecycle_expirations_total", kind="cart") == 1
 
 
-def test_the_engines_tallies_are_counted() -> None:
+def test_counters_of_the_engine_are_counted() -> None:
     metrics = adapter()
     metrics.engine_counts(TALLIES)
     metrics.engine_counts({("applied", "clickstream"): 2})
@@ -188,7 +188,7 @@ def test_series_of_closed_labels_stand_at_0_from_the_start() -> None:
 
 
 @pytest.mark.parametrize(
-    "tally",
+    "counter",
     [
         ("merged", "orders"),
         ("applied", "fax"),
@@ -197,12 +197,12 @@ def test_series_of_closed_labels_stand_at_0_from_the_start() -> None:
         ("late", ""),
     ],
 )
-def test_an_unknown_tally_raises_in_tests(tally: tuple[Any, str]) -> None:
+def test_unknown_counter_of_the_engine_raises_in_tests(counter: tuple[Any, str]) -> None:
     with pytest.raises(ValueError, match="not in the metric catalogue"):
-        adapter().engine_counts({tally: 1})
+        adapter().engine_counts({counter: 1})
 
 
-def test_an_unknown_tally_is_logged_once_by_a_worker_and_the_others_count(caplog: pytest.LogCaptureFixture) -> None:
+def test_unknown_counter_is_logged_once_by_a_worker_and_the_others_count(caplog: pytest.LogCaptureFixture) -> None:
     metrics = adapter(strict=False)
     unknown: dict[Any, int] = {("merged", "orders"): 1, ("applied", "fax"): 1}
     for _ in range(3):

@@ -150,13 +150,13 @@ def with_a_poisoned_task() -> Full:
 
 
 async def test_defect_names_the_records_and_no_customer(caplog: pytest.LogCaptureFixture) -> None:
-    """Every later worker ends there as well, until somebody finds the record."""
+    """Every later worker ends there as well, until an operator finds the record."""
     full = with_a_poisoned_task()
     await full.process([(TP("clicks", 3), SimpleNamespace(start=40, next=51))], more=False)
     defect: Any
     [defect] = full.worker.failed
     assert str(defect).startswith(
-        "KeyError at clicks, partition 3, offsets 40 to 50, or at records that had waited of orders before offset 9: "
+        "KeyError at clicks, partition 3, offsets 40 to 50, or at records that had waited (orders before offset 9): "
         "a defect of this program."
     )
     logging.getLogger().critical("%s", defect, exc_info=defect.behind)
@@ -166,7 +166,7 @@ async def test_defect_names_the_records_and_no_customer(caplog: pytest.LogCaptur
 
 async def test_defect_in_a_deadline_names_the_offsets_read_so_far() -> None:
     full = with_a_poisoned_task()
-    said = "KeyError as time passed in partition 3, or at records that had waited of clicks before offset 40"
+    said = "KeyError as time passed in partition 3, or at records that had waited [(]clicks before offset 40"
     with pytest.raises(Defect, match=said):
         await full.loops._advance([full.task])
 
@@ -337,7 +337,7 @@ async def test_partitions_that_are_taken_away_while_it_begins_are_not_worked_on(
     assert list(beginning.tasks) == [0]
 
 
-async def test_worker_told_to_stop_while_it_starts_starts_no_tasks() -> None:
+async def test_worker_stopped_while_it_starts_starts_no_tasks() -> None:
     """The worker has made its last commit by then, and later work would not be committed."""
     beginning = Beginning()
     beginning.worker.lifetime.stopping = True
@@ -440,7 +440,7 @@ async def test_missing_offset_of_a_partition_that_a_task_has_applied_ends_the_wo
         ({"clickstream": 3, "orders": 3}, ["PartitionCountChanged"]),
     ],
 )
-async def test_topics_that_were_grown_are_counted_anew(counts: dict[str, int], failed: list[str]) -> None:
+async def test_topics_that_have_grown_are_counted_again(counts: dict[str, int], failed: list[str]) -> None:
     beginning = with_orders_not_co_partitioned({**OF_TASK, TP("orders", 0): ""}, [])
     beginning.consumer.counts = counts
     await beginning.assignment.recovered(frozenset({*OF_TASK, TP("orders", 0)}))

@@ -155,7 +155,7 @@ def test_memory_state_is_gone_after_a_restart() -> None:
     assert (new(3).offset, len(new(3))) == (None, 0)
 
 
-# -- what is left of who was erased
+# -- erasure residue
 
 
 def erased(state: PartitionState, customer: str, at: int) -> list[tuple[bytes, bytes | None]]:

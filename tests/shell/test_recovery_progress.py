@@ -85,7 +85,7 @@ def test_a_recovery_that_reads_nothing_from_a_broker_that_answers_starts_again_a
 ) -> None:
     watched.watch.observe({0: 500}, True)
     assert moments(watched, 95, 500, answers=True) == [31, 62, 93]
-    with pytest.raises(RecoveryStuck, match=r"stood still at 500 changelog records of partitions \[0\] although"):
+    with pytest.raises(RecoveryStuck, match=r"stood still with 500 changelog records of partitions \[0\] left"):
         moments(watched, 31, 500, answers=True)
 
 

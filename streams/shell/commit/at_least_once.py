@@ -160,8 +160,8 @@ class AtLeastOnce(Guarantee):
         """Raise if the group may have given the partitions to others, who write the changelog then.
 
         The broker refuses the offsets of a member that it has given up. It is asked if it has not answered for so
-        long that it may have given up this worker, as it does with a member that is silent for the session timeout, or
-        for         long in a rebalance.
+        long that it may have given up this worker, as it does with a member that is silent for the session timeout, or,
+        in a rebalance, for the rebalance timeout.
         """
         came_at = self._monotonic()
         async with self._asking:

@@ -145,7 +145,7 @@ class ExactlyOnce(Guarantee):
                 f"The broker on {self._broker} refuses a transaction ({type(error).__name__}). "
                 "LIFECYCLE_PROCESSING_GUARANTEE=exactly_once needs an Apache Kafka, which the embedded broker is not, "
                 "and the right to use transactional ids that begin with "
-                f"{self._group}-. Without it, set at_least_once."
+                f"{self._group}-. Otherwise, set at_least_once."
             ) from error
 
     def begin(self, offsets: Mapping[TP, tuple[int, str]], first: Mapping[TP, tuple[int, str]]) -> None:

@@ -29,10 +29,10 @@ class RecoveryStuck(Fault):
 
     def __init__(self, left: int, partitions: list[int]) -> None:
         super().__init__(
-            f"Recovery has stood still at {left} changelog records of partitions {partitions} although the broker "
-            f"answers, and {RESTARTS} restarts of reading have not helped. Nothing is lost. This worker ends, so that "
-            "a new one can try. If it repeats, compare the end offsets of these partitions of the changelog with the "
-            "records that can be read from them (kafka-get-offsets, kafka-console-consumer)."
+            f"Recovery has stood still with {left} changelog records of partitions {partitions} left, although the "
+            f"broker answers, and {RESTARTS} restarts of reading have not helped. Nothing is lost. This worker ends, "
+            "so that a new one can try. If it repeats, compare the end offsets of these partitions of the changelog "
+            "with the records that can be read from them (kafka-get-offsets, kafka-console-consumer)."
         )
 
 
@@ -46,7 +46,7 @@ class Figures(NamedTuple):
 
 
 class RecoveryProgress:
-    """Progress of recovery. The app reports about once a second what is left to be read."""
+    """Progress of recovery. The worker reports about once a second how many records are left."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.figures: Figures | None = None

@@ -1,4 +1,4 @@
-"""A partition task: one engine with its inputs decoded, its outputs put, its commits carried out.
+"""A partition task: it runs one engine, decodes its inputs, sends its outputs, and makes its commits.
 
 All changes of its state happen in `process`, `receive`, `erase`, `advance` and `snapshot`, none of which awaits. The
 clock and the producer are given, so that tests drive them.
@@ -42,10 +42,8 @@ from streams.transport.chunks import Chunk
 log = logging.getLogger(__name__)
 
 LIVE_MS = 60_000
-"""A watermark within this of the present is live. Deadlines that fire in a catch-up do not show how late deadlines
-are."""
-
-
+"""Deadlines fire live while the watermark is this close to the present. In a catch-up all of them fire late, so their
+delays are not measured."""
 SLICE = 256
 """Records decoded before they are applied: few enough to be still in the processor's cache then."""
 
@@ -229,7 +227,7 @@ class PartitionTask(Task):
             self._metrics.deadlines_fired((now - deadline) / 1000 for deadline in effects.deadlines)
 
     def _report_if_awaited(self, now: int) -> None:
-        """Report progress to other tasks if they wait for this one, and not only as time passes."""
+        """Report progress before the next `advance` if other tasks wait for it."""
         if self._forwarder is not None and self._forwarder.behind:
             self._forwarder.report(now)
 
@@ -274,7 +272,7 @@ class PartitionTask(Task):
         return self._commits.take(self._channel, force=force)
 
     def send_again(self, outputs: Iterable[Output]) -> None:
-        """Put the outputs that recovery found in profiles of a commit that did not go through, and its messages.
+        """Put the outputs that recovery found in profiles of a commit that was not completed, and its messages.
 
         Called before anything else is put.
         """

@@ -46,7 +46,7 @@ ERASURE_TIMEOUT_S = 20.0
 
 
 class _BootStrategy(BootStrategy):
-    enable_web = False  # for any command line: the HTTP server is our own
+    enable_web = False  # whatever the command line says: a worker has its own HTTP server
 
 
 class App(faust.App):
@@ -117,8 +117,10 @@ class App(faust.App):
     def on_init_dependencies(self) -> Any:
         """Called by Faust."""
         services = super().on_init_dependencies()
-        self.sensors.remove(self.monitor)  # its statistics of each message, which are not used, cost …
-        self.sensors.add(faust.Sensor())  # … but without any sensor Faust warns at each rebalance
+        # The monitor's statistics of each message cost CPU and are not used. Without any sensor Faust warns at each
+        # rebalance, so it gets one that does nothing.
+        self.sensors.remove(self.monitor)
+        self.sensors.add(faust.Sensor())
         return services
 
     async def on_start(self) -> None:
@@ -149,7 +151,7 @@ class App(faust.App):
             lifetime.start_exit_timer()
             if lifetime.failure is None:
                 await self._assignments.release(timeout=self.settings.shutdown_timeout / 2000)
-            if lifetime.failure is None and (reason := self.crash_reason) is not None:  # of a service of Faust's
+            if lifetime.failure is None and (reason := self.crash_reason) is not None:  # a service of Faust has crashed
                 self.fail(reason)
         await super().stop()
 
@@ -191,7 +193,7 @@ class App(faust.App):
         await self._watchdog.check_topics(lambda: assignment.status is GroupStatus.ASSIGNED)
 
     def _request_erasure(self, person: str, identified: bool) -> str:
-        """Called in a thread of HTTP (`ErasureEndpoint.ask`)."""
+        """Implement `ErasureEndpoint.ask`. Called in a thread of the HTTP server."""
 
         async def ask() -> str:
             return await erasure_requests.send_request(self.context.kafka.producer, self.settings, person, identified)

@@ -51,7 +51,7 @@ class Assignment:
         factory: TaskFactory,
         check_silence: Callable[[], Awaitable[None]],
     ) -> None:
-        """`check_silence` finds out which topics have been silent, see `Watchdog.check_silence`."""
+        """`check_silence` finds out which topics have been silent: see `Watchdog.check_silence`."""
         self.status = GroupStatus.JOINING
         self._rebalances = 0
         self._context = context
@@ -71,7 +71,7 @@ class Assignment:
             self._guarantee.assigned([*numbers, *names])
 
     async def fenced(self) -> None:
-        """Return once no other worker can write to the assigned partitions. Never returns if the worker ends by it."""
+        """Return once no other worker can write to the assigned partitions. Never returns if the worker has to end."""
         try:
             await self._guarantee.fenced()
         except Exception as exc:

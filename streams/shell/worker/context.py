@@ -50,7 +50,7 @@ class RecoveryPort(Protocol):
         """Return the records that recovery has yet to read, by changelog partition; empty if none is under way."""
 
     async def read_again(self) -> None:
-        """Read on from the offsets that the states contain, wherever the consumer stands."""
+        """Read on from the offsets that the states contain, whatever the position of the consumer."""
 
 
 class TaskRegistry:

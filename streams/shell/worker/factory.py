@@ -73,7 +73,9 @@ def create_app(
     for rank, name in app.context.topics.by_rank.items():
         schema = SeldomSchema() if rank == ERASURES else ChunkSchema()
         topic = app.topic(name, schema=schema, partitions=settings.partitions, acks=False)
-        topic.maxsize = 1  # `App.topic` loses it, and its default of thousands would count polls: a whole backlog
+        # Set here, because `App.topic` drops the argument. The default is thousands of messages, each of them a poll: a
+        # whole backlog would be queued.
+        topic.maxsize = 1
         _add_agent(app, rank, topic)
     return app
 

@@ -33,7 +33,7 @@ from streams.shell.tasks.repartition_task import RepartitionTask, name_of
 from streams.shell.worker.context import WorkerContext
 
 STEP = Budget(records=4096, deadlines=500, pending=128 << 10)
-"""Some 30 ms. The pending outputs of a profile and one record fit a batch of 512 KiB: a profile takes 64 at most."""
+"""Some 30 ms of work. A profile of at most 64 KiB and its pending outputs fit one batch of 512 KiB, as one record."""
 
 
 class StoredCommit(NamedTuple):
@@ -68,8 +68,9 @@ class TaskFactory:
     def partition_task(self, number: int, positions: Mapping[int, int], metadata: Mapping[int, str]) -> PartitionTask:
         """Return the task of a partition, with the outputs sent again that its last commit may not have sent.
 
-        `positions` gives the offsets to start at, by rank, `metadata` that of the committed offsets, also of topics
-        that the task no longer reads. Raises `UserError` if the stored state does not fit the settings or the topics.
+        `positions` gives the offsets at which reading starts, `metadata` the metadata of the committed offsets, both by
+        rank. There may be metadata of topics that the task no longer reads. Raises `UserError` if the stored state does
+        not fit the settings or the topics.
         """
         context, topics = self._context, self._context.topics
         state = context.states.data.take(number)
