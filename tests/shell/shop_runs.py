@@ -25,7 +25,7 @@ def by_id(outputs: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 
 def same(outputs: list[dict[str, Any]], right: dict[str, dict[str, Any]]) -> bool:
-    """Return whether the outputs are exactly the right ones, repeats aside."""
+    """Return True if the outputs are exactly the right ones, repeats aside."""
     return all(right.get(output["id"]) == output for output in outputs) and len(by_id(outputs)) == len(right)
 
 
@@ -59,7 +59,7 @@ def key_of(event: dict[str, Any]) -> bytes:
 
 
 async def goes_wrong(run: Callable[[int], Awaitable[tuple[bool, *tuple[Any, ...]]]], seeds: Iterable[int]) -> bool:
-    """Return whether the outputs of a run are wrong for some seed. For negative controls: the first such seed will do.
+    """Return True if the outputs of a run are wrong for some seed. For negative controls: the first such seed will do.
 
     `run` returns first whether its outputs were right.
     """

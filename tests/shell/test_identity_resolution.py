@@ -44,7 +44,7 @@ async def on_one(seed: int) -> tuple[list[tuple[Source, dict[str, Any]]], Output
 async def crashing(
     seed: int, disabled_guard: str = "", *, keyed: bool = True, crashes: bool = True
 ) -> tuple[bool, ShellHarness, Outputs]:
-    """Run the shop on three partitions whose tasks crash at every step. Return whether all outputs and profiles are
+    """Run the shop on three partitions whose tasks crash at every step. Return True if all outputs and profiles are
     right."""
     rng = random.Random(seed)
     events, outputs, profiles = await on_one(seed)

@@ -55,7 +55,7 @@ async def in_time(events: list[dict[str, Any]], **settings: Any) -> tuple[Output
 
 
 async def crashing(seed: int, *, ordering: str = "event_time", **settings: Any) -> tuple[bool, ShellHarness]:
-    """Run the events out of order on three partitions whose tasks crash at every step. Return whether all of it is
+    """Run the events out of order on three partitions whose tasks crash at every step. Return True if all of it is
     right."""
     rng, events, home = random.Random(seed), close(seed), Partitioner(3)
     outputs, profiles = await in_time(events, identity_resolution=settings.get("identity_resolution", False))

@@ -116,7 +116,7 @@ async def test_a_customers_outputs_keep_their_order_also_while_a_commit_is_under
     assert [d["to_stage"] for d in harness.sent(SETTINGS.stage_changes_topic)] == ["visitor", "customer"]
 
 
-async def test_a_commit_that_began_before_the_clock_jumped_does_not_bring_the_trust_in_it_back() -> None:
+async def test_commit_that_began_before_a_clock_jump_does_not_restore_trust_in_the_clock() -> None:
     """The commit may have measured the clock before the jump."""
     harness = TaskHarness()
     harness.process(Source.CLICKSTREAM, type="page_viewed")

@@ -18,7 +18,7 @@ from tests.support.shop_events import HOUR, MINUTE, click, order, shop
 
 
 async def crashing(seed: int, disabled_guard: str = "") -> tuple[bool, ShellHarness]:
-    """Run a shop with arbitrary keys on three partitions whose tasks crash at every step. Return whether all outputs
+    """Run a shop with arbitrary keys on three partitions whose tasks crash at every step. Return True if all outputs
     are right."""
     rng = random.Random(seed)
     end = NOON

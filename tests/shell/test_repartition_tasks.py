@@ -28,7 +28,7 @@ COUNTS = ({CLICKS: 5}, {ORDERS: 2}, {CLICKS: 2, ORDERS: 5}, {CLICKS: 4, ORDERS: 
 async def crashing(
     seed: int, not_co_partitioned: dict[Source, int], disabled_guard: str = ""
 ) -> tuple[bool, ShellHarness]:
-    """Run a shop whose tasks and repartition tasks crash at every step. Return whether all outputs are right."""
+    """Run a shop whose tasks and repartition tasks crash at every step. Return True if all outputs are right."""
     rng = random.Random(seed)
     clicks, orders = shop(seed, customers=15, events=400, end=NOON)
     right = await expected(clicks, orders, NOON)

@@ -170,7 +170,7 @@ class AtLeastOnce(Guarantee):
             if not self._offsets:
                 return
             unconfirmed = self._monotonic() - self._confirmed_at
-            asks = leaving and self._confirmed_at <= came_at  # else it was asked for another partition meanwhile
+            asks = leaving and self._confirmed_at <= came_at  # else another partition's check has asked meanwhile
             if asks or unconfirmed > self._valid_s:
                 await self._commit(self._offsets)
 

@@ -72,7 +72,7 @@ class RecoveryProgress:
             raise RecoveryStuck(self.figures.records_left, self._partitions)
         self._restarts += 1
         self._answered_since = None
-        log.warning("Reading of the changelog restarts (%d of %d times)", self._restarts, RESTARTS)
+        log.warning("Reading of the changelog restarts (restart %d of at most %d)", self._restarts, RESTARTS)
         return True
 
     def observe(self, remaining: Mapping[int, int], answers: bool = True) -> None:

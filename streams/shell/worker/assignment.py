@@ -123,7 +123,7 @@ class Assignment:
         await patiently(topics.check_ids, consumer)
         await patiently(topics.count_partitions, consumer)
         await patiently(self._check_silence)
-        await self.fenced()  # again: only then are the committed offsets final
+        await self.fenced()  # recovery has waited for it too: from now on the committed offsets are final
         numbers, sources_by_tp = topics.work_of(sources)
         offsets = await self._offsets.find(sources, numbers)
         if self._superseded(rebalances):
@@ -133,8 +133,8 @@ class Assignment:
             of_task = {rank: TP(topic, number) for rank, topic in topics.by_rank.items()}
             if missing := [topic for topic in topics.of_tasks().values() if TP(topic, number) not in sources]:
                 raise UserError(
-                    f"Partition {number} of {missing[0]} was not assigned together with the other source's: give all "
-                    "input topics the same number of partitions, and all workers the same settings."
+                    f"Partition {number} of {missing[0]} was not assigned together with that of the other topics: give "
+                    "all input topics the same number of partitions, and all workers the same settings."
                 )
             positions = {
                 rank: offsets.starts[tp] for rank, tp in of_task.items() if rank not in topics.not_co_partitioned
