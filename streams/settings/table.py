@@ -118,7 +118,7 @@ class Settings:
         10 * SECOND,
         values.duration(at_least=SECOND),
         "45s",
-        "After so long without a heartbeat, the group considers a worker dead and gives its partitions to the "
+        "After this time without a heartbeat, the group considers a worker dead and gives its partitions to the "
         "others. The broker sets the lower bound (`group.min.session.timeout.ms`).",
     )
     heartbeat_interval: int = _setting(
@@ -166,7 +166,7 @@ class Settings:
         True,
         values.SWITCH,
         "off",
-        "The same for the orders topic.",
+        "Like `clickstream_co_partitioned`, for the orders topic.",
     )
     erasures_topic: str = _setting(
         "lifecycle-erasures",
@@ -238,7 +238,7 @@ class Settings:
         30 * DAY,
         values.duration(at_least=HOUR),
         "7d",
-        "The same for the id of a cart or a checkout.",
+        "Like `device_expiry`, for the id of a cart or a checkout.",
     )
 
     # The lifecycle
@@ -284,26 +284,26 @@ class Settings:
         5 * SECOND,
         values.duration(),
         "1m",
-        "The same for the orders topic.",
+        "Like `clickstream_delay`, for the orders topic.",
     )
     backfill_idle: int = _setting(
         10 * MINUTE,
         values.duration(),
         "30m",
-        "A topic that is being filled with history counts as caught up only after so long without a record.",
+        "A topic that is being filled with history counts as caught up only after this time without a record.",
     )
     clickstream_idle_timeout: int | None = _setting(
         None,
         values.optional_duration(),
         "1h",
-        "When the whole clickstream topic has been silent for so long, abandonments wait.",
+        "Abandonments wait while the whole clickstream topic has been silent for longer than this.",
     )
     orders_idle_timeout: int | None = _setting(
         None,
         values.optional_duration(),
         "2h",
-        "When the whole orders topic has been silent for so long, abandonments wait: a broken order feed "
-        "must not look like customers who do not buy.",
+        "Abandonments wait while the whole orders topic has been silent for longer than this: a broken order feed must "
+        "not look like customers who do not buy.",
     )
 
     # Outputs

@@ -27,7 +27,7 @@ from streams.shell.commit.metadata import CommitMarker, OffsetMetadata, encode
 from streams.shell.faults import Defect, FetchingEnded
 from streams.shell.monitoring import last_failure
 from streams.shell.worker import start_offsets
-from streams.shell.worker.assignment import Assignment
+from streams.shell.worker.assignment import Assignment, GroupStatus
 from streams.shell.worker.factory import create_app
 from streams.shell.worker.lifetime import EXIT_FORCED
 from streams.shell.worker.loops import WorkLoops
@@ -504,6 +504,19 @@ async def test_a_worker_that_cannot_be_sure_of_its_partitions_ends_and_reads_not
     assert [str(cause) for cause in beginning.worker.failed] == ["no transactions here"]
     assert beginning.done == ["silence checked"]
     reading.cancel()
+
+
+async def test_worker_is_assigned_from_the_end_of_a_rebalance_to_the_next_one() -> None:
+    """Only then it asks for partition counts: the answer may begin another rebalance."""
+    assignment = Beginning().assignment
+    assert assignment.status is GroupStatus.JOINING
+    statuses = []
+    for _ in range(2):
+        await assignment.revoked()
+        statuses.append(assignment.status)
+        assignment.assigned(ALL)
+        statuses.append(assignment.status)
+    assert statuses == [GroupStatus.REBALANCING, GroupStatus.ASSIGNED] * 2
 
 
 async def test_a_worker_that_ends_takes_no_new_assignment() -> None:

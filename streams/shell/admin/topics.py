@@ -57,7 +57,7 @@ async def check_for_worker(settings: Settings) -> tuple[list[TopicProblem], froz
     report = await _run(settings, create=False)
     repartitioned = {status.topic for status in report if status.state == "repartitioned"}
     return (
-        [TopicProblem(status.topic, status.detail) for status in report if _bad(status)],
+        [TopicProblem(status.topic, status.detail) for status in report if status.state == "problem"],
         frozenset(source for source, topic in settings.source_topics.items() if topic in repartitioned),
     )
 
@@ -73,10 +73,6 @@ async def ensure(settings: Settings) -> list[TopicStatus]:
 def run(settings: Settings, create: bool) -> list[TopicStatus]:
     """Run `lifecycle topics`. Called outside an event loop."""
     return asyncio.run(_run(settings, create))
-
-
-def _bad(status: TopicStatus) -> bool:
-    return status.state == "problem"
 
 
 async def _run(settings: Settings, create: bool) -> list[TopicStatus]:
