@@ -31,7 +31,7 @@ READ_AGAIN: Final = 3
 transit, or on one replica."""
 
 
-class Lost(NamedTuple):
+class LostBatch(NamedTuple):
     """A batch of records that cannot be read, now or later: damaged, or with an unknown compression."""
 
     offset: int
@@ -49,7 +49,7 @@ class Chunk(list[RawRecord]):
     __slots__ = ("lost", "next", "start")
     start: int
     next: int
-    lost: Lost | None
+    lost: LostBatch | None
     """Batch that could not be read. The chunk then has no records."""
 
     def __init__(self, records: Iterable[RawRecord] = ()) -> None:
@@ -114,7 +114,7 @@ class _Unreadable(Exception):
         self.next = next
 
 
-def _give_up(observer: Observer, result: FetchResult, unreadable: _Unreadable) -> Lost | None:
+def _give_up(observer: Observer, result: FetchResult, unreadable: _Unreadable) -> LostBatch | None:
     """Return the lost batch if it was fetched often enough, else None: it is fetched again."""
     asked_tp = result._topic_partition
     tp, state = TP(asked_tp.topic, asked_tp.partition), result._assignment.state_value(asked_tp)
@@ -125,7 +125,7 @@ def _give_up(observer: Observer, result: FetchResult, unreadable: _Unreadable) -
     if tries <= READ_AGAIN:
         return None
     plausible = state.position < unreadable.next <= state.highwater
-    return Lost(state.position, unreadable.next if plausible else state.position + 1, str(unreadable))
+    return LostBatch(state.position, unreadable.next if plausible else state.position + 1, str(unreadable))
 
 
 def _batches(records: PartitionRecords) -> Iterator[list[RawRecord]]:
@@ -215,7 +215,7 @@ def chunk_fetches(fetcher: Fetcher, observer: Observer, clock: Callable[[], int]
         for tp in asked:
             assignment.state_value(tp).timestamp = None  # a success sets it again
         pacing = pacings[node_id]
-        request._max_wait_ms, request._min_bytes = pacing.ask
+        request._max_wait_ms, request._min_bytes = pacing.terms
         result = await process(assignment, node_id, request)
         sent_at = min(sent_at, clock())  # the clock may have been set back meanwhile
         beyond = 0

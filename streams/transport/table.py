@@ -21,7 +21,7 @@ from streams.transport.chunks import ChunkSchema
 log = logging.getLogger(__name__)
 
 
-class Unreadable(Fault):
+class ChangelogUnreadable(Fault):
     """A changelog holds records from which no state can be built."""
 
     reason = "changelog_unreadable"
@@ -135,7 +135,7 @@ class StateStore(Store[Any, Any]):
             except Exception as exc:
                 self._failed = True
                 # Faust logs the error and goes on, which loses the rest of the chunk: such a state must not be used.
-                self.app.fail(exc if isinstance(exc, UserError) else Unreadable(tp, exc))
+                self.app.fail(exc if isinstance(exc, UserError) else ChangelogUnreadable(tp, exc))
                 raise
             self._offsets[tp] = have
             self._read += len(records)

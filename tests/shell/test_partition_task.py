@@ -25,7 +25,7 @@ from streams.shell.commit.outbox import Outbox
 from streams.shell.faults import RecordsMissing, Truncated
 from streams.shell.tasks.partition_state import PartitionState
 from streams.shell.tasks.partition_task import PartitionTask
-from streams.transport.chunks import Chunk, Lost
+from streams.transport.chunks import Chunk, LostBatch
 from tests.support.default_playbook import default_playbook
 from tests.support.fake_producer import FakeProducer
 
@@ -227,7 +227,7 @@ async def test_lost_batch_is_a_dead_letter_that_names_it_and_the_partition_goes_
     harness = TaskHarness()
     harness.process(Source.CLICKSTREAM, type="page_viewed")
     lost = Chunk()
-    lost.start, lost.next, lost.lost = 1, 4, Lost(1, 4, "the checksum is wrong")
+    lost.start, lost.next, lost.lost = 1, 4, LostBatch(1, 4, "the checksum is wrong")
     harness.task.process(Source.CLICKSTREAM, lost)
     harness.offsets[Source.CLICKSTREAM] = 4
     harness.process(Source.CLICKSTREAM, type="page_viewed", customer_id="c-2")

@@ -21,7 +21,7 @@ from streams.shell.admin.topic_configs import changelog_topic
 from streams.shell.commit.changelog import Changelog, Flush
 from streams.shell.commit.checkpoint import write_at_least_once
 from streams.shell.commit.guarantee import PATIENCE_S, Commit, Guarantee, OnSent, OutputChannel
-from streams.shell.commit.outbox import Outbox, Producer, Record
+from streams.shell.commit.outbox import BatchProducer, Outbox, Record
 from streams.shell.faults import MembershipLost
 from streams.transport.transactions import Name
 
@@ -94,7 +94,7 @@ class AtLeastOnce(Guarantee):
         clock: Callable[[], int],
         *,
         group: Callable[[], GroupMember],
-        producer: Callable[[], Producer],
+        producer: Callable[[], BatchProducer],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """`group` and `producer` return the clients of the worker, which exist once it has started."""

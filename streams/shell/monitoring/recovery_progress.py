@@ -36,7 +36,7 @@ class RecoveryStuck(Fault):
         )
 
 
-class Figures(NamedTuple):
+class RecoveryFigures(NamedTuple):
     """Changelog records that are left, counted by offsets: records that compaction has removed count too."""
 
     records_left: int
@@ -49,7 +49,7 @@ class RecoveryProgress:
     """Progress of recovery. The worker reports about once a second how many records are left."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self.figures: Figures | None = None
+        self.figures: RecoveryFigures | None = None
         """None while nothing is to be recovered."""
         self._clock = clock
         self._samples: deque[tuple[float, int]] = deque()
@@ -107,7 +107,7 @@ class RecoveryProgress:
             self._samples.popleft()
         since, before = self._samples[0]
         rate = (before - left) / (now - since) if now > since else 0.0
-        self.figures = Figures(left, rate, left / rate if rate else None)
+        self.figures = RecoveryFigures(left, rate, left / rate if rate else None)
         self._log(now, sorted(remaining))
 
     def _log(self, now: float, partitions: list[int]) -> None:

@@ -17,7 +17,7 @@ from streams.core.model.event import Source
 from streams.core.model.sources import Fetch
 from streams.observe.prometheus import Metrics
 from streams.settings import Settings
-from streams.shell.commit.outbox import Producer
+from streams.shell.commit.outbox import BatchProducer
 from streams.shell.monitoring.health import Health
 from streams.shell.tasks.partition_task import PartitionTask
 from streams.shell.tasks.repartition_task import RepartitionTask
@@ -35,7 +35,7 @@ class KafkaPort(Protocol):
         """The consumer, which also answers questions about topics and committed offsets."""
 
     @property
-    def producer(self) -> Producer:
+    def producer(self) -> BatchProducer:
         """The aiokafka producer that knows no transactions."""
 
     @property
