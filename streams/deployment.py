@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from pathlib import Path
 
 from streams import playbooks
@@ -12,7 +11,6 @@ from streams.core.lifecycle.playbook import Playbook
 from streams.core.model.event import Source
 from streams.core.model.policy import Policy
 from streams.core.model.sources import SourceSpec
-from streams.core.rules.types import Type
 from streams.settings import Settings
 
 
@@ -30,15 +28,15 @@ def load_playbook(settings: Settings, source: str | Path | None = None) -> Playb
     return playbooks.load(settings.playbook if source is None else source, policy)
 
 
-def decoders(settings: Settings, currency: str, properties: Mapping[str, Type]) -> dict[Source, Decoder]:
-    """Return a decoder for each source, with the currency and the properties of a playbook."""
+def decoders(settings: Settings, playbook: Playbook) -> dict[Source, Decoder]:
+    """Return a decoder for each source, with the currency and the properties of the playbook."""
     return {
         source: Decoder(
             source,
             topic,
-            default_currency=currency,
+            default_currency=playbook.policy.currency,
             max_future_skew=settings.max_future_skew,
-            properties=properties,
+            properties=playbook.properties,
             identity_resolution=settings.identity_resolution,
         )
         for source, topic in settings.source_topics.items()
@@ -46,7 +44,7 @@ def decoders(settings: Settings, currency: str, properties: Mapping[str, Type]) 
 
 
 def source_specs(settings: Settings) -> dict[Source, SourceSpec]:
-    """Return the delay and the idle time of a backfill of each source."""
+    """Return the delay and the backfill idle time of each source."""
     return {
         Source.CLICKSTREAM: SourceSpec(delay=settings.clickstream_delay, backfill_idle=settings.backfill_idle),
         Source.ORDERS: SourceSpec(delay=settings.orders_delay, backfill_idle=settings.backfill_idle),

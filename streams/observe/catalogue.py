@@ -547,7 +547,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         labels=(SOURCE,),
         unit="records",
         buckets=(1, 3, 10, 30, 100, 300, 1_000, 3_000, 10_000),
-        worry="A median near 1 at a high rate: each record costs as much as a chunk. Look at the fetch settings.",
+        worry="A median near 1 at a high rate: each record costs as much as a chunk.",
     ),
     Metric(
         name="lifecycle_event_loop_lag_seconds",

@@ -122,7 +122,7 @@ class Metrics(Collector):
     def engine_counts(self, counts: Mapping[tuple[CounterName, str], int]) -> None:
         """Add the `counts` of one call of the engine. `rejected` may be among them, by the source's name."""
         for (name, label), count in counts.items():
-            if (child := self._tally(name, label)) is not None:
+            if (child := self._engine_counter(name, label)) is not None:
                 child.inc(count)
 
     def strings(self, source: str, rejected: int, cut: int) -> None:
@@ -341,7 +341,7 @@ class Metrics(Collector):
             children[metric.name, *labels] = child
         return child
 
-    def _tally(self, name: CounterName, label: str) -> client.Counter | None:
+    def _engine_counter(self, name: CounterName, label: str) -> client.Counter | None:
         metric = ENGINE_METRICS.get(name)
         if metric is not None:
             if metric == "lifecycle_events_total":
@@ -350,7 +350,7 @@ class Metrics(Collector):
                 output, _, reason = label.partition("/")
                 return self._counter(metric, output, reason)
             return self._counter(metric, label)
-        self._unknown(f"the engine's tally {name!r}")
+        self._unknown(f"the engine's counter {name!r}")
         return None
 
     def _bounded(self, metric: Metric, values: tuple[str, ...]) -> tuple[str, ...]:
@@ -368,7 +368,7 @@ class Metrics(Collector):
             raise ValueError(f"not in the metric catalogue: {what}")
         if what not in self._reported:
             self._reported.add(what)
-            log.error("Not in the metric catalogue, so not counted as it should be: %s", what)
+            log.error("Not in the metric catalogue, so it is not counted correctly: %s", what)
 
 
 def _closed(metric: Metric) -> list[tuple[str, ...]]:

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
+import msgspec
+
 from streams import deployment
 from streams.contracts.native import Decoder
 from streams.contracts.rejected import Rejected
@@ -100,7 +102,7 @@ def decoders(settings: Settings, new: Playbook, old: Playbook | None) -> dict[So
                 raise UserError(
                     f"the playbooks declare the property {name} with different types: run a backtest of each alone."
                 )
-    return deployment.decoders(settings, currency, properties)
+    return deployment.decoders(settings, msgspec.structs.replace(new, properties=properties))
 
 
 def nothing(source: Source, offset: int, value: bytes, rejected: Rejected) -> None:

@@ -101,7 +101,7 @@ class Replay:
         self._results = results
         self._topics = settings.source_topics
         playbook = deployment.load_playbook(settings)
-        decoders = deployment.decoders(settings, playbook.policy.currency, playbook.properties)
+        decoders = deployment.decoders(settings, playbook)
         self._encoder = Encoder(settings.ce_source)
         self._lifecycle = Lifecycle(playbook, settings.id_namespace)
         lateness = playbook.policy.lateness

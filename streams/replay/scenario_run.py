@@ -150,7 +150,7 @@ class _ScenarioRun:
         self._lateness = playbook.policy.lateness
         self._now = scenario.start
         """The time last given to the engine, ms. Never goes back."""
-        self._decoders = deployment.decoders(settings, playbook.policy.currency, playbook.properties)
+        self._decoders = deployment.decoders(settings, playbook)
         self._encoder = Encoder(settings.ce_source)
         lifecycle = Lifecycle(playbook, settings.id_namespace)
         self._engine = SingleEngine(

@@ -105,7 +105,7 @@ class Settings:
         values.duration(at_least=SECOND),
         "30s",
         "With `exactly_once`: the longest time that a commit may take, failover of brokers included. If a worker "
-        "dies within a commit and no other worker takes over, subscribers wait for so long.",
+        "dies within a commit and no other worker takes over, subscribers that read committed records wait that long.",
     )
     commit_interval: int = _setting(
         SECOND,
@@ -118,7 +118,7 @@ class Settings:
         10 * SECOND,
         values.duration(at_least=SECOND),
         "45s",
-        "After so long without a heartbeat, the group considers a worker dead and gives its partitions to the "
+        "After this time without a heartbeat, the group considers a worker dead and gives its partitions to the "
         "others. The broker sets the lower bound (`group.min.session.timeout.ms`).",
     )
     heartbeat_interval: int = _setting(
@@ -166,7 +166,7 @@ class Settings:
         True,
         values.SWITCH,
         "off",
-        "The same for the orders topic.",
+        "Like `clickstream_co_partitioned`, for the orders topic.",
     )
     erasures_topic: str = _setting(
         "lifecycle-erasures",
@@ -238,7 +238,7 @@ class Settings:
         30 * DAY,
         values.duration(at_least=HOUR),
         "7d",
-        "The same for the id of a cart or a checkout.",
+        "Like `device_expiry`, for the id of a cart or a checkout.",
     )
 
     # The lifecycle
@@ -255,8 +255,8 @@ class Settings:
         10 * SECOND,
         values.duration(),
         "1m",
-        "How far out of order input may be and still give the same result as in order. Every deadline fires later by "
-        "this time.",
+        "How far out of order input may be and still give the same result as in order. Every deadline fires this "
+        "much later.",
     )
     ordering: str = _setting(
         "arrival",
@@ -284,26 +284,26 @@ class Settings:
         5 * SECOND,
         values.duration(),
         "1m",
-        "The same for the orders topic.",
+        "Like `clickstream_delay`, for the orders topic.",
     )
     backfill_idle: int = _setting(
         10 * MINUTE,
         values.duration(),
         "30m",
-        "A topic that is being filled with history counts as caught up only after so long without a record.",
+        "A topic that is being filled with history counts as caught up only after this time without a record.",
     )
     clickstream_idle_timeout: int | None = _setting(
         None,
         values.optional_duration(),
         "1h",
-        "When the whole clickstream topic has been silent for so long, abandonments wait.",
+        "Abandonments wait while the whole clickstream topic has been silent for longer than this.",
     )
     orders_idle_timeout: int | None = _setting(
         None,
         values.optional_duration(),
         "2h",
-        "When the whole orders topic has been silent for so long, abandonments wait: a broken order feed "
-        "must not look like customers who do not buy.",
+        "Abandonments wait while the whole orders topic has been silent for longer than this: a broken order feed must "
+        "not look like customers who do not buy.",
     )
 
     # Outputs
@@ -338,8 +338,8 @@ class Settings:
         values.SECRET,
         "a long random text",
         "Salt of the hashes in erasure markers. If it is not set, `id_namespace` takes its place, and anyone who can "
-        "read the state and knows the namespace can test ids. All workers need the same value. It cannot be changed "
-        "after an erasure: workers then refuse to start.",
+        "read the state and knows the namespace can find out whether an id was erased. All workers need the same "
+        "value. It cannot be changed after an erasure: workers then refuse to start.",
     )
     ce_source: str = _setting(
         "/lifecycle-streams",
@@ -367,20 +367,20 @@ class Settings:
         "127.0.0.1",
         values.HOST,
         "0.0.0.0",
-        "Address on which /metrics, /healthz and /readyz are served.",
+        "Address of the HTTP server of a worker, which serves /metrics, /healthz and /readyz.",
     )
     web_port: int = _setting(
         6066,
         values.integer(0, 65535),
         "0",
-        "Port for the same. 0 takes a free port and logs it.",
+        "Port of the HTTP server. 0 takes a free port and logs it.",
     )
     erasure_token: str | None = _setting(
         None,
         values.SECRET,
         "a long random text",
         "A client that sends this token (`Authorization: Bearer …`) may request erasures with `DELETE "
-        "/v1/customers/{id}` on that port. Without a token, that path does not exist.",
+        "/v1/customers/{id}` on `web_port`. Without a token, that path does not exist.",
     )
     max_buffer_bytes: int = _setting(
         8 << 20,

@@ -9,13 +9,14 @@ MAX_SKEW_MS = 30_000
 
 
 class ClockTrust:
-    """True as long as the worker's clock is known to agree with the broker's; each commit checks it.
+    """Trust in the worker's clock, which each commit compares with the broker's.
 
-    Until it is known, the silence of a topic proves nothing.
+    Without trust, the silence of a topic proves nothing.
     """
 
     def __init__(self) -> None:
         self.given = False
+        """True while the clock is known to agree with the broker's."""
         self.losses = 0
         """Number of times that trust was lost."""
 
@@ -45,7 +46,7 @@ class ClockWatch:
     def jumped(self) -> bool:
         """Return True if the wall clock was set by more than `MAX_JUMP_MS` since the last call.
 
-        When the process was stopped meanwhile, both clocks have moved, and the time is right.
+        If the process was stopped meanwhile, both clocks have advanced: the time is right, and that is no jump.
         """
         drift, before = self._difference(), self._drift
         self._drift = drift

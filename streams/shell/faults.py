@@ -1,7 +1,7 @@
 """Faults: the reasons for which a running worker ends by itself.
 
-They are topics that do not match the state, of which nothing is reset silently; commits that fail; partitions that the
-group has given to another worker; and defects. Each sentence names the cause, what was not changed, and the remedy;
+The causes are topics that do not match the state (nothing is reset silently), commits that fail, partitions that the
+group has given to another worker, and defects. Each sentence names the cause, what was not changed, and the remedy;
 docs/operations.md cites it.
 """
 
@@ -16,11 +16,11 @@ from streams.errors import Fault
 
 ELECTION_MS = 40_000
 """A newly elected leader may report an end that is too early, until its followers have reported what they have, or have
-left the in-sync replicas (`replica.lag.time.max.ms`, 30 s). An end that stays for so long is the end."""
+left the in-sync replicas (`replica.lag.time.max.ms`, 30 s). An end that stays for this time is final."""
 
 _START_AGAIN = "Nothing was reset. Stop all workers, and start with another LIFECYCLE_APP_ID"
-"""The only remedy for a topic that was created again: if its offsets were set, records would be skipped whose offsets
-the state has already seen in the old topic."""
+"""The only remedy for a topic that was created again. If the group's offsets were set instead, the state would skip new
+records that have the offsets of records that it applied from the old topic."""
 
 
 class OutOfRange(Fault):
@@ -241,7 +241,7 @@ class Defect(Fault):
 
     def __init__(self, cause: Exception, read: Mapping[TP, int], chunk: tuple[TP, int, int] | None = None) -> None:
         """`read`: the next offset of each topic partition that the task reads. `chunk`: the first and the last offset
-        of the records that were handed over; None if time passed, and records that had waited were applied.
+        of the records that were handed over; None if records that had waited were applied as time passed.
 
         The text of the error is left out, because it may contain customer data.
         """
@@ -253,7 +253,7 @@ class Defect(Fault):
             f"{tp.topic} before offset {offset}" for tp, offset in read.items() if chunk is None or tp != chunk[0]
         ]
         if waited:
-            at += f", or at records that had waited of {', '.join(waited)}"
+            at += f", or at records that had waited ({', '.join(waited)})"
         super().__init__(
             f"{type(cause).__name__} {at}: a defect of this program. Nothing is lost, but each worker that takes the "
             "partition over ends at the same place. Upgrade, and report it with the log. To go on without these "

@@ -27,10 +27,11 @@ SELDOM_MS: Final = 1_000
 """Shortest time between two fetches of a topic with `SeldomSchema`. A fetch of the other topics that waits for records
 (`streams.transport.pacing.IDLE`) can add to that time."""
 READ_AGAIN: Final = 3
-"""Number of times that an unreadable batch is fetched again. Damage on the way, or on one replica, heals so."""
+"""Number of times that an unreadable batch is fetched again. This helps against damage in
+transit, or on one replica."""
 
 
-class Lost(NamedTuple):
+class LostBatch(NamedTuple):
     """A batch of records that cannot be read, now or later: damaged, or with an unknown compression."""
 
     offset: int
@@ -48,7 +49,7 @@ class Chunk(list[RawRecord]):
     __slots__ = ("lost", "next", "start")
     start: int
     next: int
-    lost: Lost | None
+    lost: LostBatch | None
     """Batch that could not be read. The chunk then has no records."""
 
     def __init__(self, records: Iterable[RawRecord] = ()) -> None:
@@ -113,7 +114,7 @@ class _Unreadable(Exception):
         self.next = next
 
 
-def _give_up(observer: Observer, result: FetchResult, unreadable: _Unreadable) -> Lost | None:
+def _give_up(observer: Observer, result: FetchResult, unreadable: _Unreadable) -> LostBatch | None:
     """Return the lost batch if it was fetched often enough, else None: it is fetched again."""
     asked_tp = result._topic_partition
     tp, state = TP(asked_tp.topic, asked_tp.partition), result._assignment.state_value(asked_tp)
@@ -124,7 +125,7 @@ def _give_up(observer: Observer, result: FetchResult, unreadable: _Unreadable) -
     if tries <= READ_AGAIN:
         return None
     plausible = state.position < unreadable.next <= state.highwater
-    return Lost(state.position, unreadable.next if plausible else state.position + 1, str(unreadable))
+    return LostBatch(state.position, unreadable.next if plausible else state.position + 1, str(unreadable))
 
 
 def _batches(records: PartitionRecords) -> Iterator[list[RawRecord]]:
@@ -178,7 +179,7 @@ class Ahead(NamedTuple):
 
 
 class Observer(Protocol):
-    """Receiver of what fetches show. Used on the consumer's thread; single items may be read from any thread."""
+    """Receiver of the results of fetches. Used on the consumer's thread; single entries may be read from any thread."""
 
     fetches: dict[TP, Fetch]
     out_of_range: dict[TP, int]
@@ -214,7 +215,7 @@ def chunk_fetches(fetcher: Fetcher, observer: Observer, clock: Callable[[], int]
         for tp in asked:
             assignment.state_value(tp).timestamp = None  # a success sets it again
         pacing = pacings[node_id]
-        request._max_wait_ms, request._min_bytes = pacing.ask
+        request._max_wait_ms, request._min_bytes = pacing.terms
         result = await process(assignment, node_id, request)
         sent_at = min(sent_at, clock())  # the clock may have been set back meanwhile
         beyond = 0

@@ -37,7 +37,7 @@ HEARTBEAT_S = 1.0
 
 
 class Polled(NamedTuple):
-    """Chunks that a poll returned of one topic."""
+    """The chunks of one topic that a poll returned."""
 
     chunks: list[tuple[TP, Chunk]]
     more: bool
@@ -53,7 +53,7 @@ class Owner(Protocol):
     """Owner of the chunks: the app. Called on the app's event loop."""
 
     @property
-    def health(self) -> Health:
+    def health(self) -> HeartbeatReceiver:
         """Receiver of a heartbeat with every poll."""
 
     def on_assigned(self, sources: frozenset[TP]) -> None:
@@ -69,11 +69,11 @@ class Owner(Protocol):
         """Processing has stopped: commit, and release every partition."""
 
 
-class Health(Protocol):
+class HeartbeatReceiver(Protocol):
     """Receiver of the heartbeats of the consumer."""
 
     def consumer_heartbeat(self) -> None:
-        """The consumer has polled."""
+        """Note that the consumer has polled."""
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):

@@ -10,17 +10,17 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 
-class Ask(NamedTuple):
+class FetchTerms(NamedTuple):
     """Terms of a fetch: the broker answers when it has `min_bytes`, or after `max_wait_ms`."""
 
     max_wait_ms: int
     min_bytes: int
 
 
-IDLE: Final = Ask(500, 1)
-TRICKLING: Final = Ask(80, 100_000)
-FLOWING: Final = Ask(40, 100_000)
-POURING: Final = Ask(15, 100_000)
+IDLE: Final = FetchTerms(500, 1)
+TRICKLING: Final = FetchTerms(80, 100_000)
+FLOWING: Final = FetchTerms(40, 100_000)
+POURING: Final = FetchTerms(15, 100_000)
 
 FEW: Final = 16
 """With fewer records per fetch, they trickle: up to some 200 a second."""
@@ -35,13 +35,13 @@ class Pacing:
     """
 
     def __init__(self) -> None:
-        self.ask = IDLE
+        self.terms = IDLE
 
     def fetched(self, records: int) -> None:
-        """Set `ask`, the terms of the next fetch, after a fetch that returned so many records."""
+        """Set `terms`, the terms of the next fetch, after a fetch that returned so many records."""
         if not records:
-            self.ask = IDLE
+            self.terms = IDLE
         elif records < FEW:
-            self.ask = TRICKLING
+            self.terms = TRICKLING
         else:
-            self.ask = FLOWING if records < MANY else POURING
+            self.terms = FLOWING if records < MANY else POURING

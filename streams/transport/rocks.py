@@ -87,7 +87,7 @@ class Database:
         self._unlogged.no_slowdown = True
         self._db = Rdict(str(path), options)
         self._scans: dict[int, list[RdictIter]] = {}
-        """Scans under way. A scan that was not ended, of a walk that was given up, would keep the database open."""
+        """Scans under way, by id. A scan that was abandoned before its end would keep the database open."""
         self._rewriting: threading.Thread | None = None
         self._rewriting_since = 0.0
         self._rewriting_failed: BaseException | None = None
@@ -113,7 +113,7 @@ class Database:
                 if not scan:
                     raise RuntimeError("the database was closed")
                 scan[0].next()
-            scan[0].status()  # an iterator just ends at an error
+            scan[0].status()  # raises the error at which the iterator ended, if any
         except Exception as error:
             raise self._failed(error) from error
         finally:
@@ -345,13 +345,15 @@ def _options(cache: Cache) -> Options:
     options.set_target_file_size_base(FILE_BYTES)
     options.set_compression_type(DBCompressionType.lz4())
     options.set_max_background_jobs(2)
-    options.set_level_zero_file_num_compaction_trigger(8)  # recovery writes keys in no order: fewer merges are
-    options.set_max_bytes_for_level_base(512 << 20)  # better, and filters keep look-ups from files without the key
-    options.set_level_zero_slowdown_writes_trigger(1_000)  # a write that waits stops the whole process
+    # Recovery writes keys in no order, so fewer merges are better. Filters keep look-ups from files without the key.
+    options.set_level_zero_file_num_compaction_trigger(8)
+    options.set_max_bytes_for_level_base(512 << 20)
+    # A write that waits stops the whole process.
+    options.set_level_zero_slowdown_writes_trigger(1_000)
     options.set_level_zero_stop_writes_trigger(2_000)
     options.set_keep_log_file_num(2)
     options.set_max_log_file_size(1 << 20)
-    options.set_max_manifest_file_size(1)  # a new one for each change to the files: it contains keys (`_rewrite`)
+    options.set_max_manifest_file_size(1)  # a new one at each change: it contains keys (see `_rewrite`)
     blocks = BlockBasedOptions()
     blocks.set_block_cache(cache)
     blocks.set_bloom_filter(10, False)

@@ -21,8 +21,8 @@ from streams.transport.chunks import ChunkSchema
 log = logging.getLogger(__name__)
 
 
-class Unreadable(Fault):
-    """A changelog holds records that no state can be made of."""
+class ChangelogUnreadable(Fault):
+    """A changelog holds records from which no state can be built."""
 
     reason = "changelog_unreadable"
 
@@ -36,7 +36,7 @@ class RestorableState(Protocol):
 
     @property
     def offset(self) -> int | None:
-        """Last changelog offset that it contains; None if there is none. Read when it is made: the state on disk."""
+        """Last changelog offset that it contains; None if there is none. Asked after it was created from disk."""
 
     def reason_to_discard(self, first: int, end: int) -> str | None:
         """Return why recovery cannot go on from `offset` in a changelog from `first` to `end`; None if it can."""
@@ -100,7 +100,7 @@ class StateStore(Store[Any, Any]):
         return self.partition(number)
 
     def partition(self, number: int) -> RestorableState:
-        """Return the state of a partition; an empty one if there was none."""
+        """Return the state of a partition. Create it if there is none: from disk if it is there, else empty."""
         state = self.partitions.get(number)
         if state is None:
             try:
@@ -116,7 +116,7 @@ class StateStore(Store[Any, Any]):
         return read
 
     def apply_changelog_batch(self, batch: Iterable[Any], to_key: Any, to_value: Any) -> None:
-        """Restore from events that carry chunks. Called by recovery; at the end, also with those that failed."""
+        """Restore from events that carry chunks. Called by recovery; at its end, once more with events that failed."""
         for event in [] if self._failed else batch:
             tp = event.message.tp
             if tp.partition in self._live:
@@ -135,7 +135,7 @@ class StateStore(Store[Any, Any]):
             except Exception as exc:
                 self._failed = True
                 # Faust logs the error and goes on, which loses the rest of the chunk: such a state must not be used.
-                self.app.fail(exc if isinstance(exc, UserError) else Unreadable(tp, exc))
+                self.app.fail(exc if isinstance(exc, UserError) else ChangelogUnreadable(tp, exc))
                 raise
             self._offsets[tp] = have
             self._read += len(records)
@@ -164,7 +164,7 @@ class StateStore(Store[Any, Any]):
         state = self.partitions.pop(tp.partition)
         self._live.discard(tp.partition)
         self._offsets.pop(tp, None)
-        recovery = self.app.tables.recovery  # it would go on from where it was
+        recovery = self.app.tables.recovery  # otherwise it would go on from these offsets
         recovery.active_offsets.pop(tp, None)
         recovery.standby_offsets.pop(tp, None)
         return state
@@ -217,9 +217,8 @@ class StateTable(Table[Any, Any]):
         self.new_state = new_state
         kwargs.setdefault("schema", ChunkSchema(key_type=bytes, value_type=bytes))
         kwargs.setdefault("recovery_buffer_size", 2)  # events are chunks; 1 has a special meaning to Faust
-        kwargs.setdefault(
-            "standby_buffer_size", 1
-        )  # a standby takes in each chunk at once: the next one may come much later
+        # A standby takes in each chunk at once: the next one may come much later.
+        kwargs.setdefault("standby_buffer_size", 1)
         super().__init__(app, **kwargs)
 
     def info(self) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""Transactional producers: one for each task and repartition task, over a few connections that they share.
+"""Transactional producers: one for each partition task and repartition task, over a few connections that they share.
 
 The transactional id is `<app>-<name>`. A worker that is assigned a partition starts a producer with that id, which
 aborts an open transaction of its predecessor and fences it. A worker does so for the partitions that it keeps too, with

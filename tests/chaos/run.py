@@ -17,7 +17,7 @@ from aiokafka.errors import KafkaError
 
 from streams.core.model.event import Source
 from streams.core.profile.profile import Profile
-from streams.shell.admin.topics import changelog_topic
+from streams.shell.admin.topic_configs import changelog_topic
 from tests.chaos import history
 from tests.chaos.crew import Crew
 from tests.chaos.history import Event

@@ -13,7 +13,7 @@ from typing import Any
 from streams.core.model.policy import Policy
 from streams.core.profile.codec import pack, unpack
 from streams.settings import load
-from streams.shell.admin.topics import changelog_topic
+from streams.shell.admin.topic_configs import changelog_topic
 from streams.shell.commit.metadata import MARKER_KEY, decode_marker, decode_metadata
 from streams.shell.tasks.partition_commits import PartitionSnapshot
 from streams.shell.worker.command import run

@@ -14,7 +14,7 @@ from aiokafka.admin import NewTopic
 from streams.core.profile.codec import NEWEST_FORMAT, pack
 from streams.core.profile.profile import Profile
 from streams.core.store.task_state import record_key
-from streams.shell.admin.topics import changelog_topic
+from streams.shell.admin.topic_configs import changelog_topic
 from streams.shell.commit.metadata import decode_metadata
 from tests.integration.outcomes import committed, last_words, process_and_stop
 from tests.support.kafka_cluster import ApacheKafka

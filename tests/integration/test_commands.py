@@ -10,7 +10,7 @@ import pytest
 from aiokafka.admin import NewTopic
 
 from streams.devtools.ports import reserve_port
-from streams.shell.admin import topics
+from streams.shell.admin.topic_configs import changelog_configs, changelog_topic
 from tests.support.process_cluster import ProcessCluster
 
 NewCluster = Callable[..., Awaitable[ProcessCluster]]
@@ -62,8 +62,8 @@ async def test_state_with_another_number_of_partitions_ends_the_worker_with_a_se
     make_cluster: NewCluster,
 ) -> None:
     cluster = await make_cluster(partitions="2")
-    changelog = topics.changelog_topic(cluster.settings)
-    configs = topics.changelog_configs(cluster.settings)
+    changelog = changelog_topic(cluster.settings)
+    configs = changelog_configs(cluster.settings)
     async with cluster.admin() as admin:
         await admin.create_topics([NewTopic(changelog, 3, 1, topic_configs=configs)])
     said = sentence(cluster.command("worker"))

@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaProducer
 
 from streams.core.store.erasure_markers import is_marker
 from streams.shell.admin.erasure_requests import send_request
-from streams.shell.admin.topics import changelog_topic
+from streams.shell.admin.topic_configs import changelog_topic
 from streams.shell.commit.metadata import MARKER_KEY
 from tests.integration import recovery_faults
 from tests.integration.erasure_faults import REWRITING, STEPS, program

@@ -12,7 +12,7 @@ import pytest
 
 from streams.core.model.policy import Policy
 from streams.core.profile.codec import unpack
-from streams.shell.admin.topics import changelog_topic
+from streams.shell.admin.topic_configs import changelog_topic
 from streams.shell.commit.metadata import MARKER_KEY
 from tests.integration.commit_faults import ahead_of_offsets, program, without_applied
 from tests.support.customer_history import T0

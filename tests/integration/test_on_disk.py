@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from streams.shell.admin.topics import changelog_topic
+from streams.shell.admin.topic_configs import changelog_topic
 from streams.shell.tasks.partition_state import STATE_DIRECTORY
 from tests.support.broker_fixtures import ON_APACHE_KAFKA
 from tests.support.process_cluster import ProcessCluster, WorkerProcess, wait_until

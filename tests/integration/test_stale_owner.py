@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from streams.shell.admin.topics import changelog_topic
+from streams.shell.admin.topic_configs import changelog_topic
 from streams.shell.commit.metadata import MARKER_KEY, decode_marker
 from tests.integration import recovery_faults
 from tests.support.broker_fixtures import ON_APACHE_KAFKA

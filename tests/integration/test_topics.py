@@ -17,7 +17,8 @@ from streams.core.model.event import Source
 from streams.devtools.broker import EmbeddedBroker
 from streams.errors import UserError
 from streams.settings import Settings
-from streams.shell.admin import topics
+from streams.shell.admin import cluster, topics
+from streams.shell.admin.topic_configs import changelog_configs, changelog_topic
 
 HOUR = 3_600_000
 DAY = 24 * HOUR
@@ -132,11 +133,11 @@ async def test_topics_that_retain_erased_customers_too_long_are_reported(
     await make(admin, "lifecycle-profiles", 2, cleanup_policy="compact")
     await make(admin, "lifecycle-dead-letters", 2, retention_ms=str(30 * DAY))
     await make(admin, "lifecycle-erasures", 2, retention_ms="-1")
-    await make(admin, topics.changelog_topic(settings), 2, cleanup_policy="compact")
+    await make(admin, changelog_topic(settings), 2, cleanup_policy="compact")
     report = {status.topic: status for status in await topics.ensure(settings)}
     named = {topic: status.detail for topic, status in report.items() if status.state == "advice"}
     assert named.keys() == {
-        "lifecycle-profiles", "lifecycle-dead-letters", "lifecycle-erasures", topics.changelog_topic(settings)
+        "lifecycle-profiles", "lifecycle-dead-letters", "lifecycle-erasures", changelog_topic(settings)
     }  # fmt: skip
     assert named["lifecycle-dead-letters"] == (
         f"2 partitions; retention.ms is {30 * DAY}: the topic may keep ids of erased persons for too long, so "
@@ -155,7 +156,7 @@ async def test_erasures_topic_without_append_times_is_reported(settings: Setting
 
 async def test_unsuitable_changelog_is_reported(settings: Settings, admin: AIOKafkaAdminClient) -> None:
     await topics.ensure(settings)
-    changelog = topics.changelog_topic(settings)
+    changelog = changelog_topic(settings)
     await make(admin, changelog, 2, cleanup_policy="compact")
     assert await topics.check(settings) == []
 
@@ -165,13 +166,13 @@ async def test_unsuitable_changelog_is_reported(settings: Settings, admin: AIOKa
     assert "LIFECYCLE_APP_ID to a new name to start without state" in problem.sentence
 
     another = dataclasses.replace(settings, app_id="another")
-    await make(admin, topics.changelog_topic(another), 2)
+    await make(admin, changelog_topic(another), 2)
     [problem] = await topics.check(another)
     assert "is not compacted and will lose state" in problem.sentence
 
 
 async def test_changelog_without_append_times_is_reported(settings: Settings, admin: AIOKafkaAdminClient) -> None:
-    changelog = topics.changelog_topic(settings)
+    changelog = changelog_topic(settings)
     await make(admin, changelog, 2, cleanup_policy="compact", message_timestamp_type="CreateTime")
     report = {status.topic: status for status in await topics.ensure(settings)}
     assert report[changelog].state == "advice"
@@ -180,14 +181,14 @@ async def test_changelog_without_append_times_is_reported(settings: Settings, ad
 
 
 def test_changelog_is_compacted_and_has_append_times() -> None:
-    assert topics.changelog_configs(Settings()) == {
+    assert changelog_configs(Settings()) == {
         "cleanup.policy": "compact",
         "min.compaction.lag.ms": str(HOUR),
         "max.compaction.lag.ms": str(7 * DAY),
         "delete.retention.ms": str(DAY),
         "message.timestamp.type": "LogAppendTime",
     }
-    assert topics.changelog_configs(Settings(replication=3))["min.insync.replicas"] == "2"
+    assert changelog_configs(Settings(replication=3))["min.insync.replicas"] == "2"
 
 
 @pytest.mark.parametrize("create", [True, False])
@@ -205,7 +206,7 @@ def test_requests_to_an_unreachable_broker_become_rarer_and_are_logged(
         address = broker.address
 
     def ours() -> list[str]:
-        return [record.getMessage() for record in caplog.records if record.name == topics.__name__]
+        return [record.getMessage() for record in caplog.records if record.name == cluster.__name__]
 
     pauses: list[float] = []
     loop = SimpleNamespace(now=0.0)
@@ -217,15 +218,15 @@ def test_requests_to_an_unreachable_broker_become_rarer_and_are_logged(
         if loop.now > 60:
             raise KeyboardInterrupt  # ends a client that would wait for ever
 
-    monkeypatch.setattr(topics, "asyncio", SimpleNamespace(sleep=sleep, get_running_loop=lambda: loop))
+    monkeypatch.setattr(cluster, "asyncio", SimpleNamespace(sleep=sleep, get_running_loop=lambda: loop))
     with pytest.raises(KeyboardInterrupt):
-        asyncio.run(topics._connected(Settings(broker=address, broker_wait=None)))
+        asyncio.run(cluster._connected(Settings(broker=address, broker_wait=None)))
     assert pauses[:7] == [0.25, 0.5, 1, 2, 4, 5, 5]
     assert ours()[0] == f"No Kafka broker answers on {address} yet: trying again without a limit"
     pauses.clear()
     loop.now = 0.0
     with pytest.raises(UserError, match="no Kafka broker answers"):
-        asyncio.run(topics._connected(Settings(broker=address, broker_wait=20_000)))
+        asyncio.run(cluster._connected(Settings(broker=address, broker_wait=20_000)))
     assert sum(pauses) == 20
     assert "trying again for another" in ours()[-1]
 

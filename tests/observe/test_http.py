@@ -14,7 +14,8 @@ import pytest
 
 from streams.errors import UserError
 from streams.shell.monitoring import http as shell_http
-from streams.shell.monitoring.http import ErasureEndpoint, Health, HttpServer, LoopLag
+from streams.shell.monitoring.health import Health, LoopLag
+from streams.shell.monitoring.http import ErasureEndpoint, HttpServer
 from tests.observe.readings import adapter
 
 

@@ -188,7 +188,7 @@ def test_series_with_closed_labels_start_at_0() -> None:
 
 
 @pytest.mark.parametrize(
-    "tally",
+    "counter",
     [
         ("merged", "orders"),
         ("applied", "fax"),
@@ -197,9 +197,9 @@ def test_series_with_closed_labels_start_at_0() -> None:
         ("late", ""),
     ],
 )
-def test_unknown_engine_count_raises_in_tests(tally: tuple[Any, str]) -> None:
+def test_unknown_engine_count_raises_in_tests(counter: tuple[Any, str]) -> None:
     with pytest.raises(ValueError, match="not in the metric catalogue"):
-        adapter().engine_counts({tally: 1})
+        adapter().engine_counts({counter: 1})
 
 
 def test_unknown_engine_count_is_logged_once_by_a_worker_and_the_others_count(caplog: pytest.LogCaptureFixture) -> None:

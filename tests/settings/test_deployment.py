@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
 from streams import deployment
@@ -18,8 +19,9 @@ AT = 1_795_255_200_000
 
 
 def test_decoders_follow_the_settings_and_the_playbook() -> None:
-    decoders = deployment.decoders(Settings(max_future_skew=1_000), "JPY", {"score": Type.NUMBER})
-    decoder = decoders[Source.CLICKSTREAM]
+    settings = Settings(max_future_skew=1_000, currency="JPY")
+    playbook = msgspec.structs.replace(deployment.load_playbook(settings), properties={"score": Type.NUMBER})
+    decoder = deployment.decoders(settings, playbook)[Source.CLICKSTREAM]
     event = {"type": "mine", "customer_id": "a", "occurred_at": AT, "price": 5, "properties": {"score": 7}}
     value = json.dumps(event).encode()
     activity = decoder.decode(value, partition=0, offset=0, timestamp=AT - 1_000)

@@ -28,7 +28,7 @@ def test_valid_durations_are_read(text: str, milliseconds: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "10", "m", "5 s", "1.5h", "-5s", "5s1m", "10M", "off", "٣s", "5sec"])
-def test_invalid_durations_are_refused(text: str) -> None:
+def test_invalid_durations_are_rejected(text: str) -> None:
     with pytest.raises(ValueError, match="is not a duration"):
         values.parse_duration(text)
 
@@ -46,7 +46,7 @@ def test_off_is_accepted_only_where_allowed() -> None:
         values.duration().parse("off")
 
 
-def test_duration_below_its_minimum_is_refused() -> None:
+def test_duration_below_its_minimum_is_rejected() -> None:
     assert values.duration(at_least=50).parse("50ms") == 50
     with pytest.raises(ValueError, match="is too short: the least is 50ms"):
         values.duration(at_least=50).parse("49ms")
@@ -67,7 +67,7 @@ def test_valid_times_are_read(text: str, milliseconds: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "2026-11-21", "2026-11-21T10:00:00", "10:00Z", "yesterday", "1795255200"])
-def test_invalid_times_are_refused(text: str) -> None:
+def test_invalid_times_are_rejected(text: str) -> None:
     with pytest.raises(ValueError, match="is not a time"):
         values.parse_time(text)
 
@@ -92,7 +92,7 @@ def test_valid_broker_lists_are_read(text: str, brokers: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "localhost", "a:0", "a:65536", "a:1,", "http://a:1", "a b:1", ":9092", "a:x"])
-def test_invalid_broker_lists_are_refused(text: str) -> None:
+def test_invalid_broker_lists_are_rejected(text: str) -> None:
     with pytest.raises(ValueError, match="is not an address"):
         values.BROKERS.parse(text)
 
@@ -124,6 +124,6 @@ def test_valid_sizes_are_read(text: str, count: int) -> None:
         (values.PATH, "~no-such-user-here/x"),
     ],
 )
-def test_values_out_of_bounds_are_refused(kind: values.Kind[object], text: str) -> None:
+def test_values_out_of_bounds_are_rejected(kind: values.Kind[object], text: str) -> None:
     with pytest.raises(ValueError, match=r"^(is|names) "):
         kind.parse(text)

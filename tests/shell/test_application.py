@@ -27,7 +27,7 @@ from streams.shell.commit.metadata import CommitMarker, OffsetMetadata, encode
 from streams.shell.faults import Defect, FetchingEnded
 from streams.shell.monitoring import last_failure
 from streams.shell.worker import start_offsets
-from streams.shell.worker.assignment import Assignment
+from streams.shell.worker.assignment import Assignment, GroupStatus
 from streams.shell.worker.factory import create_app
 from streams.shell.worker.lifetime import EXIT_FORCED
 from streams.shell.worker.loops import WorkLoops
@@ -150,13 +150,13 @@ def with_a_poisoned_task() -> Full:
 
 
 async def test_defect_names_the_records_and_no_customer(caplog: pytest.LogCaptureFixture) -> None:
-    """Every later worker ends there as well, until somebody finds the record."""
+    """Every later worker ends there as well, until an operator finds the record."""
     full = with_a_poisoned_task()
     await full.process([(TP("clicks", 3), SimpleNamespace(start=40, next=51))], more=False)
     defect: Any
     [defect] = full.worker.failed
     assert str(defect).startswith(
-        "KeyError at clicks, partition 3, offsets 40 to 50, or at records that had waited of orders before offset 9: "
+        "KeyError at clicks, partition 3, offsets 40 to 50, or at records that had waited (orders before offset 9): "
         "a defect of this program."
     )
     logging.getLogger().critical("%s", defect, exc_info=defect.behind)
@@ -166,7 +166,7 @@ async def test_defect_names_the_records_and_no_customer(caplog: pytest.LogCaptur
 
 async def test_defect_in_a_deadline_names_the_offsets_read_so_far() -> None:
     full = with_a_poisoned_task()
-    said = "KeyError as time passed in partition 3, or at records that had waited of clicks before offset 40"
+    said = "KeyError as time passed in partition 3, or at records that had waited [(]clicks before offset 40"
     with pytest.raises(Defect, match=said):
         await full.loops._advance([full.task])
 
@@ -241,9 +241,6 @@ class StartedTask:
 
     def __init__(self, arguments: Any) -> None:
         self.arguments = arguments
-
-    def start(self) -> None:
-        """Nothing happens."""
 
 
 class Beginning:
@@ -340,7 +337,7 @@ async def test_partitions_revoked_during_the_start_are_not_processed(over: bool)
     assert list(beginning.tasks) == [0]
 
 
-async def test_worker_told_to_stop_while_it_starts_starts_no_tasks() -> None:
+async def test_worker_stopped_while_it_starts_starts_no_tasks() -> None:
     """The worker has made its last commit by then, and later work would not be committed."""
     beginning = Beginning()
     beginning.worker.lifetime.stopping = True
@@ -507,6 +504,19 @@ async def test_worker_that_cannot_fence_its_partitions_ends_and_reads_nothing() 
     assert [str(cause) for cause in beginning.worker.failed] == ["no transactions here"]
     assert beginning.done == ["silence checked"]
     reading.cancel()
+
+
+async def test_worker_is_assigned_from_the_end_of_a_rebalance_to_the_next_one() -> None:
+    """Only then it asks for partition counts: the answer may begin another rebalance."""
+    assignment = Beginning().assignment
+    assert assignment.status is GroupStatus.JOINING
+    statuses = []
+    for _ in range(2):
+        await assignment.revoked()
+        statuses.append(assignment.status)
+        assignment.assigned(ALL)
+        statuses.append(assignment.status)
+    assert statuses == [GroupStatus.REBALANCING, GroupStatus.ASSIGNED] * 2
 
 
 async def test_a_worker_that_ends_takes_no_new_assignment() -> None:

@@ -13,7 +13,7 @@ from aiokafka.errors import CommitFailedError
 from faust.types import TP
 
 from streams.settings import Settings
-from streams.shell.admin.topics import changelog_topic
+from streams.shell.admin.topic_configs import changelog_topic
 from streams.shell.commit import at_least_once
 from streams.shell.commit.at_least_once import AtLeastOnce
 from streams.shell.commit.checkpoint import Checkpoint

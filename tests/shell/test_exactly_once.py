@@ -23,7 +23,7 @@ from tests.support.fake_producer import FakeProducer
 
 
 class FakeTransactionalProducer(FakeProducer):
-    """A transactional producer that acknowledges at once, or when the test says so."""
+    """A transactional producer that acknowledges at once, or when the test lets it."""
 
     def __init__(self, *, acknowledging: bool = True) -> None:
         super().__init__(acknowledging=False)

@@ -101,7 +101,7 @@ def test_a_run_fits_a_batch_however_long_the_ids_are() -> None:
     forwarder, put, _ = forwarder_and_records()
     elsewhere = []
     for offset in range(3_000):
-        for _ in range(2):  # two parts of one record, which are never apart
+        for _ in range(2):  # two parts of one record, which are never separated
             part = activity(offset, LINK)
             part.customer, part.other, part.event_id = "\x01" * 256, "\x02" * 256, "\x03" * 256
             elsewhere.append((None, part, 1))

@@ -21,7 +21,7 @@ from streams.shell.monitoring import last_failure
 from streams.shell.monitoring.recovery_progress import RecoveryStuck
 from streams.shell.worker.application import App
 from streams.shell.worker.factory import create_app
-from streams.transport.table import Unreadable
+from streams.transport.table import ChangelogUnreadable
 
 ORDERS = TP("orders", 0)
 
@@ -58,7 +58,7 @@ def shown(worker: App) -> list[str]:
         (faults.Fenced(), "fenced"),
         (faults.MembershipLost(), "membership_lost"),
         (faults.Defect(KeyError(), {ORDERS: 7}), "defect"),
-        (Unreadable(ORDERS, ValueError("it is damaged")), "changelog_unreadable"),
+        (ChangelogUnreadable(ORDERS, ValueError("it is damaged")), "changelog_unreadable"),
         (UserError("Two workers do not fit."), "other"),
         (RuntimeError("the broker is away"), "other"),
     ],

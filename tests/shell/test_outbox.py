@@ -17,13 +17,13 @@ def record(n: int, topic: str = "t", key: bytes | None = b"k") -> Record:
     return Record(topic, key, b"%d" % n)
 
 
-def nobody(records: Sequence[Record]) -> None:
+def ignore_sent(records: Sequence[Record]) -> None:
     """Ignore the report."""
 
 
 async def test_records_are_sent_in_order_even_if_two_flushes_overlap() -> None:
     producer = FakeProducer(room=2)
-    outbox = Outbox(lambda: producer, nobody)
+    outbox = Outbox(lambda: producer, ignore_sent)
     for n in range(3):
         outbox.put(record(n))
     first = asyncio.create_task(outbox.flush())
@@ -35,7 +35,7 @@ async def test_records_are_sent_in_order_even_if_two_flushes_overlap() -> None:
 
 async def test_records_are_sent_in_one_batch_for_each_partition() -> None:
     producer = FakeProducer(partitions=3)
-    outbox = Outbox(lambda: producer, nobody)
+    outbox = Outbox(lambda: producer, ignore_sent)
     for n in range(30):
         outbox.put(record(n, key=b"%d" % n))
     await outbox.flush()
@@ -47,7 +47,7 @@ async def test_records_are_sent_in_one_batch_for_each_partition() -> None:
 
 async def test_record_without_a_key_is_sent() -> None:
     producer = FakeProducer(partitions=3)
-    outbox = Outbox(lambda: producer, nobody)
+    outbox = Outbox(lambda: producer, ignore_sent)
     outbox.put(record(1, key=None))
     await outbox.flush()
     assert [(key, value) for _, _, key, value in producer.sent] == [(None, b"1")]
@@ -72,7 +72,7 @@ async def test_settled_waits_for_every_acknowledgement_and_reports_the_records_s
 
 async def test_settled_waits_for_records_that_another_flush_still_hands_over() -> None:
     producer = FakeProducer(acknowledging=False, room=1)
-    outbox = Outbox(lambda: producer, nobody)
+    outbox = Outbox(lambda: producer, ignore_sent)
     outbox.put(record(1))
     outbox.put(record(2))
     flush = asyncio.create_task(outbox.flush())
@@ -89,7 +89,7 @@ async def test_settled_waits_for_records_that_another_flush_still_hands_over() -
 
 async def test_a_failed_send_is_raised_by_every_settled_after_it() -> None:
     producer = FakeProducer(acknowledging=False)
-    outbox = Outbox(lambda: producer, nobody)
+    outbox = Outbox(lambda: producer, ignore_sent)
     outbox.put(record(1))
     await outbox.flush()
     producer.acknowledgements[0].set_exception(ConnectionError("gone"))
@@ -108,7 +108,7 @@ class Topicless(FakeProducer):
 
 async def test_settled_fails_if_a_record_could_not_be_handed_to_the_producer() -> None:
     """Otherwise a commit would go past the record."""
-    outbox = Outbox(Topicless, nobody)
+    outbox = Outbox(Topicless, ignore_sent)
     outbox.put(record(1))
     flush = asyncio.create_task(outbox.flush())
     await asyncio.sleep(0)
@@ -119,7 +119,7 @@ async def test_settled_fails_if_a_record_could_not_be_handed_to_the_producer() -
 
 
 async def test_settled_fails_if_a_flush_was_cancelled() -> None:
-    outbox = Outbox(Topicless, nobody)
+    outbox = Outbox(Topicless, ignore_sent)
     outbox.put(record(1))
     flush = asyncio.create_task(outbox.flush())
     await asyncio.sleep(0)
@@ -131,7 +131,7 @@ async def test_settled_fails_if_a_flush_was_cancelled() -> None:
 
 
 async def test_record_too_large_for_a_batch_is_an_error_with_its_size() -> None:
-    outbox = Outbox(lambda: FakeProducer(room=0), nobody)
+    outbox = Outbox(lambda: FakeProducer(room=0), ignore_sent)
     outbox.put(record(1))
     with pytest.raises(ValueError, match="a record of 1 bytes does not fit a batch of t"):
         await outbox.flush()

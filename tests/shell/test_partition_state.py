@@ -14,7 +14,7 @@ from streams.core.profile.profile import Profile
 from streams.core.store.backend import CHECKPOINT, MemoryBackend
 from streams.core.store.erasure_markers import ErasureMarkers
 from streams.settings import Settings
-from streams.shell.admin.topics import changelog_topic
+from streams.shell.admin.topic_configs import changelog_topic
 from streams.shell.commit.changelog import Flush
 from streams.shell.commit.metadata import MARKER_KEY, CommitMarker, encode
 from streams.shell.tasks.partition_state import ChangelogRecreated, PartitionState, states
@@ -155,7 +155,7 @@ def test_memory_state_is_empty_after_a_restart() -> None:
     assert (new(3).offset, len(new(3))) == (None, 0)
 
 
-# -- what is left of who was erased
+# -- erasure residue
 
 
 def erased(state: PartitionState, customer: str, at: int) -> list[tuple[bytes, bytes | None]]:

@@ -25,8 +25,7 @@ from streams.shell.commit.outbox import Outbox
 from streams.shell.faults import RecordsMissing, Truncated
 from streams.shell.tasks.partition_state import PartitionState
 from streams.shell.tasks.partition_task import PartitionTask
-from streams.shell.tasks.task import TaskStatus
-from streams.transport.chunks import Chunk, Lost
+from streams.transport.chunks import Chunk, LostBatch
 from tests.support.default_playbook import default_playbook
 from tests.support.fake_producer import FakeProducer
 
@@ -228,7 +227,7 @@ async def test_lost_batch_is_a_dead_letter_that_names_it_and_the_partition_goes_
     harness = TaskHarness()
     harness.process(Source.CLICKSTREAM, type="page_viewed")
     lost = Chunk()
-    lost.start, lost.next, lost.lost = 1, 4, Lost(1, 4, "the checksum is wrong")
+    lost.start, lost.next, lost.lost = 1, 4, LostBatch(1, 4, "the checksum is wrong")
     harness.task.process(Source.CLICKSTREAM, lost)
     harness.offsets[Source.CLICKSTREAM] = 4
     harness.process(Source.CLICKSTREAM, type="page_viewed", customer_id="c-2")
@@ -238,15 +237,6 @@ async def test_lost_batch_is_a_dead_letter_that_names_it_and_the_partition_goes_
     assert [sent[3] for sent in harness.producer.sent if sent[0] == SETTINGS.dead_letters_topic] == [None]
     shown = harness.metrics.exposition()[0].decode()
     assert 'lifecycle_dead_letters_total{reason="corrupt_batch",topic="clickstream"} 1.0' in shown
-
-
-def test_task_runs_from_its_start_to_its_release() -> None:
-    task = TaskHarness().task
-    assert (task.status, task.closed) == (TaskStatus.CREATED, False)
-    task.start()
-    assert (task.status, task.closed) == (TaskStatus.RUNNING, False)
-    task.close()
-    assert (task.status, task.closed) == (TaskStatus.CLOSED, True)
 
 
 async def test_released_task_does_nothing() -> None:

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from streams.shell.monitoring.recovery_progress import Figures, RecoveryProgress, RecoveryStuck
+from streams.shell.monitoring.recovery_progress import RecoveryFigures, RecoveryProgress, RecoveryStuck
 
 
 class Watched:
@@ -33,9 +33,9 @@ def test_recovery_is_logged_and_measured_from_start_to_end(watched: Watched) -> 
     assert watched.saw(1) == []
     assert watched.watch.figures is None
     assert watched.saw(1, p0=6_000, p3=4_000) == ["Recovery: 10000 changelog records to read, of partitions [0, 3]"]
-    assert watched.watch.figures == Figures(10_000, 0.0, None)
+    assert watched.watch.figures == RecoveryFigures(10_000, 0.0, None)
     assert watched.saw(2, p0=4_000, p3=4_000) == []
-    assert watched.watch.figures == Figures(8_000, 1_000.0, 8.0)
+    assert watched.watch.figures == RecoveryFigures(8_000, 1_000.0, 8.0)
     assert watched.saw(3, p3=4_000) == ["Recovery: 4000 changelog records left, 1200 a second, about 3 s"]
     assert watched.saw(2) == ["Recovered: 10000 changelog records in 7.0 s"]
     assert watched.watch.figures is None
@@ -48,7 +48,7 @@ def test_recovery_rate_is_that_of_the_last_seconds(watched: Watched) -> None:
         watched.saw(1, p0=1_000_000 - n * 100_000)
     for n in range(12):
         watched.saw(1, p0=100_000 - n * 1_000)
-    assert watched.watch.figures == Figures(89_000, 1_000.0, 89.0)
+    assert watched.watch.figures == RecoveryFigures(89_000, 1_000.0, 89.0)
 
 
 def test_stalled_recovery_is_warned_of_at_intervals(watched: Watched) -> None:
@@ -57,7 +57,7 @@ def test_stalled_recovery_is_warned_of_at_intervals(watched: Watched) -> None:
     assert [line.split(";")[0] for line in lines] == [
         f"Recovery has not read any record for {s} s" for s in (30, 60, 90)
     ]
-    assert watched.watch.figures == Figures(500, 0.0, None)
+    assert watched.watch.figures == RecoveryFigures(500, 0.0, None)
     assert watched.saw(1, p0=400)[0].startswith("Recovery: 400 changelog records left")
     assert watched.saw(4, p0=300) == []
 
@@ -66,7 +66,7 @@ def test_recovery_that_begins_again_counts_from_the_start(watched: Watched) -> N
     watched.saw(0, p0=500)
     watched.saw(1, p0=100)
     assert watched.saw(1, p0=100, p1=700) == ["Recovery: 800 changelog records to read, of partitions [0, 1]"]
-    assert watched.watch.figures == Figures(800, 0.0, None)
+    assert watched.watch.figures == RecoveryFigures(800, 0.0, None)
 
 
 def moments(watched: Watched, seconds: int, left: int, *, answers: bool) -> list[int]:
@@ -85,7 +85,7 @@ def test_a_recovery_that_reads_nothing_from_a_broker_that_answers_starts_again_a
 ) -> None:
     watched.watch.observe({0: 500}, True)
     assert moments(watched, 95, 500, answers=True) == [31, 62, 93]
-    with pytest.raises(RecoveryStuck, match=r"stood still at 500 changelog records of partitions \[0\] although"):
+    with pytest.raises(RecoveryStuck, match=r"stood still with 500 changelog records of partitions \[0\] left"):
         moments(watched, 31, 500, answers=True)
 
 

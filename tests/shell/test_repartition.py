@@ -12,7 +12,7 @@ from streams.contracts.partitioning import Partitioner
 from streams.contracts.repartition import UPSTREAM
 from streams.core.event_time.inputs import REPARTITION
 from streams.core.model.sources import rank_of
-from streams.transport.chunks import Chunk, Lost
+from streams.transport.chunks import Chunk, LostBatch
 from tests.shell.shop_runs import CLICKS, NOON, ORDERS, expected, goes_wrong, run_to_the_end, same
 from tests.support.shell_harness import ShellHarness
 from tests.support.shop_events import HOUR, MINUTE, click, order, shop
@@ -200,7 +200,7 @@ async def test_damaged_batch_of_repartitioned_records_is_a_dead_letter_and_block
     log = harness.logs[harness.settings.repartition_topic, 1]
     forwarded = sum(record.headers[-1][0] == UPSTREAM for record in log)
     chunk = Chunk(log[3:])
-    chunk.start, chunk.next, chunk.lost = 0, len(log), Lost(0, 3, "its checksum is wrong")
+    chunk.start, chunk.next, chunk.lost = 0, len(log), LostBatch(0, 3, "its checksum is wrong")
     harness.tasks[1].receive(chunk)
     await harness.run()
     letters = [
@@ -236,7 +236,7 @@ async def test_damaged_batch_before_a_restart_blocks_no_later_repartitioned_reco
     await forward(harness, who)
     chunk = Chunk()
     chunk.start, chunk.next = before, len(harness.logs[harness.settings.repartition_topic, 1])
-    chunk.lost = Lost(before, chunk.next, "its checksum is wrong")
+    chunk.lost = LostBatch(before, chunk.next, "its checksum is wrong")
     harness.tasks[1].receive(chunk)
     await harness.tick(1)
     await harness.commit(1)

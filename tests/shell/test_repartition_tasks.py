@@ -15,7 +15,7 @@ from streams.core.model.sources import Fetch, StoredProgress, rank_of
 from streams.shell.commit.metadata import decode_metadata
 from streams.shell.faults import PartitionsAdded, RecordsMissing, Truncated
 from streams.shell.monitoring.slowest_partition import NONE_TO_WAIT_FOR, slowest
-from streams.transport.chunks import Chunk, Lost
+from streams.transport.chunks import Chunk, LostBatch
 from tests.shell.shop_runs import NOON, by_id, expected, goes_wrong, run_to_the_end
 from tests.support.shell_harness import ShellHarness
 from tests.support.shop_events import HOUR, MINUTE, click, order, shop
@@ -143,7 +143,7 @@ async def test_record_that_a_repartition_task_rejects_is_a_dead_letter_of_its_pa
     reader = harness.readers[ORDERS, 4]
     harness.read_source(ORDERS, 4)
     chunk = Chunk([])
-    chunk.start, chunk.next, chunk.lost = 1, 4, Lost(1, 4, "its checksum is wrong")
+    chunk.start, chunk.next, chunk.lost = 1, 4, LostBatch(1, 4, "its checksum is wrong")
     reader.process(ORDERS, chunk)
     await harness.commit_reader(ORDERS, 4)
     [*_, one, two] = [r for (topic, _), log in harness.logs.items() if topic == "lifecycle-dead-letters" for r in log]

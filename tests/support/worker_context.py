@@ -11,7 +11,7 @@ from faust.types import TP
 from streams.core.model.sources import Fetch
 from streams.observe.prometheus import Metrics
 from streams.settings import Settings
-from streams.shell.monitoring.http import Health
+from streams.shell.monitoring.health import Health
 from streams.shell.tasks.partition_state import PartitionState
 from streams.shell.worker.context import TaskRegistry, WorkerContext
 from streams.shell.worker.input_topics import InputTopics

@@ -17,7 +17,7 @@ from aiokafka.structs import TopicPartition
 from faust.types import TP
 
 from streams.core.model.sources import Fetch
-from streams.transport.chunks import READ_AGAIN, SELDOM_MS, Ahead, Chunk, Lost, chunk_fetches
+from streams.transport.chunks import READ_AGAIN, SELDOM_MS, Ahead, Chunk, LostBatch, chunk_fetches
 from streams.transport.pacing import FEW, FLOWING, IDLE, MANY, POURING, TRICKLING, Pacing
 
 CLICKS, ERASURES = TopicPartition("clicks", 0), TopicPartition("erasures", 0)
@@ -177,9 +177,9 @@ async def test_an_end_before_the_position_proves_nothing_and_is_noted_until_it_i
 )
 def test_a_fetch_waits_for_many_bytes_only_while_records_flow(records: int, ask: object) -> None:
     pacing = Pacing()
-    assert pacing.ask == IDLE
+    assert pacing.terms == IDLE
     pacing.fetched(records)
-    assert pacing.ask == ask
+    assert pacing.terms == ask
 
 
 async def test_fetch_waits_as_the_last_fetch_from_that_node_suggests() -> None:
@@ -345,7 +345,7 @@ def test_damaged_batch_header_loses_a_single_offset() -> None:
     fetcher = FetcherHarness().fetcher
     for _ in range(READ_AGAIN):
         taken([bytes(wild)], 41, fetcher)
-    assert taken([bytes(wild)], 41, fetcher).lost == Lost(41, 42, "the checksum is wrong")
+    assert taken([bytes(wild)], 41, fetcher).lost == LostBatch(41, 42, "the checksum is wrong")
 
 
 @pytest.mark.parametrize("codec", range(1, 5))

@@ -16,6 +16,8 @@ from streams.core.store.profile_tiers import ProfileTiers
 
 RECENT: Final = 20_000
 """Keys that are remembered at most."""
+NO_COMMIT: Final = -1
+"""In place of a commit number: no commit has it."""
 
 
 class RecentCommits:
@@ -49,12 +51,12 @@ class RecentCommits:
         return [kept for _, profile in later for kept in profile.pending if not isinstance(kept, InternalMessage)]
 
     def messages(
-        self, committed: int, flushed: int, stale: int
+        self, committed: int, flushed: int
     ) -> tuple[list[InternalMessage], list[tuple[bytes, InternalMessage]]]:
         """Return the internal messages of commits later than `committed`: see `TaskState.unsent_messages`."""
         whole: list[InternalMessage] = []
         cut: list[tuple[bytes, InternalMessage]] = []
-        for key, profile in self._records_later_than(min(committed, flushed - 1), stale):
+        for key, profile in self._records_later_than(min(committed, flushed - 1), NO_COMMIT):
             for kept in profile.pending:
                 if isinstance(kept, InternalMessage):
                     if profile.commit > flushed or kept.number < 0:

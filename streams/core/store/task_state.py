@@ -31,14 +31,12 @@ from streams.core.store.disk_writer import DiskWriter, read_checkpoint
 from streams.core.store.erasure_markers import ErasureMarkers, ErasureResidue
 from streams.core.store.pending_changes import PendingChanges, raise_applied
 from streams.core.store.profile_tiers import ProfileTiers
-from streams.core.store.recent_commits import RecentCommits
+from streams.core.store.recent_commits import NO_COMMIT, RecentCommits
 from streams.core.store.recovery import Recovery
 from streams.core.store.timers import NEAREST, NEVER, Timers
 
 LIVE_LIMIT: Final = 10_000
 """Profiles of a partition that stay unpacked: some 2 KB each, and a partition is one of many."""
-NO_COMMIT: Final = -1
-"""In place of a commit number: no commit has it."""
 CAME_UP: Final = NEVER
 """In place of a deadline before a change: the timer came up, so that any next deadline has to be scheduled."""
 
@@ -169,7 +167,7 @@ class TaskState:
         The former are of commits later than `committed`, in the order of their numbers. The latter are of commits later
         than `flushed`, which is the last whole flush, or have no number yet; each comes with the key of its profile.
         """
-        return self._recent.messages(committed, flushed, NO_COMMIT)
+        return self._recent.messages(committed, flushed)
 
     # -- work
 

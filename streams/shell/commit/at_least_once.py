@@ -17,11 +17,11 @@ from faust.types import TP
 
 from streams.errors import Fault
 from streams.settings import Settings
-from streams.shell.admin.topics import changelog_topic
+from streams.shell.admin.topic_configs import changelog_topic
 from streams.shell.commit.changelog import Changelog, Flush
 from streams.shell.commit.checkpoint import write_at_least_once
 from streams.shell.commit.guarantee import PATIENCE_S, Commit, Guarantee, OnSent, OutputChannel
-from streams.shell.commit.outbox import Outbox, Producer, Record
+from streams.shell.commit.outbox import BatchProducer, Outbox, Record
 from streams.shell.faults import MembershipLost
 from streams.transport.transactions import Name
 
@@ -94,7 +94,7 @@ class AtLeastOnce(Guarantee):
         clock: Callable[[], int],
         *,
         group: Callable[[], GroupMember],
-        producer: Callable[[], Producer],
+        producer: Callable[[], BatchProducer],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """`group` and `producer` return the clients of the worker, which exist once it has started."""
@@ -160,8 +160,8 @@ class AtLeastOnce(Guarantee):
         """Raise if the group may have given the partitions to others, who write the changelog then.
 
         The broker refuses the offsets of a member that it has given up. It is asked if it has not answered for so
-        long that it may have given up this worker, as it does with a member that is silent for the session timeout, or
-        for         long in a rebalance.
+        long that it may have given up this worker, as it does with a member that is silent for the session timeout, or,
+        in a rebalance, for the rebalance timeout.
         """
         came_at = self._monotonic()
         async with self._asking:
@@ -170,7 +170,7 @@ class AtLeastOnce(Guarantee):
             if not self._offsets:
                 return
             unconfirmed = self._monotonic() - self._confirmed_at
-            asks = leaving and self._confirmed_at <= came_at  # else it was asked for another partition meanwhile
+            asks = leaving and self._confirmed_at <= came_at  # else another partition's check has asked meanwhile
             if asks or unconfirmed > self._valid_s:
                 await self._commit(self._offsets)
 

@@ -80,7 +80,7 @@ from streams.transport.transactions import TransactionalProducer
 SHORT_S: Final = 0.001
 """A snapshot that takes less does not hold up events."""
 LONGEST_PAUSE_S: Final = 0.005
-"""Events have as long as the snapshot took, but a commit of hundreds of partitions has to end."""
+"""The longest pause after a snapshot: a commit of hundreds of partitions has to end."""
 
 
 class TaskSnapshot(Protocol):
@@ -124,7 +124,7 @@ class Checkpoint:
         self._snapshots: list[TaskSnapshot] = []
 
     async def take(self, participants: Iterable[Participant]) -> bool:
-        """Carry out step 1. Between two snapshots events have their turn. Return False if there is nothing to write."""
+        """Carry out step 1. Events are processed between two snapshots. Return False if there is nothing to write."""
         for participant in participants:
             began = time.perf_counter()
             snapshot = participant.snapshot(force=not participant.trust.given)
@@ -202,9 +202,9 @@ async def write_changelog(commit: Commit, changelog: Changelog | None) -> Flush 
 
 
 def _pause(took: float) -> float:
-    """Return the seconds that events have the loop to themselves after a snapshot that took so long.
+    """Return the seconds for which events have the loop to themselves after a snapshot that took `took` seconds.
 
-    What a poll brings goes through the loop in half a dozen steps before its outputs are sent. If it only had turns
-    between one snapshot and the next, it would wait for all of them.
+    The records of a poll go through the loop in half a dozen steps before their outputs are sent. With one step between
+    two snapshots, they would wait for half a dozen snapshots.
     """
     return 0.0 if took < SHORT_S else min(took, LONGEST_PAUSE_S)

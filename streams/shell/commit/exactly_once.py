@@ -18,7 +18,7 @@ from faust.types import TP
 from streams.errors import Fault, UserError
 from streams.observe.prometheus import Metrics
 from streams.settings import Settings
-from streams.shell.admin.topics import changelog_topic
+from streams.shell.admin.topic_configs import changelog_topic
 from streams.shell.commit.changelog import Changelog, Flush
 from streams.shell.commit.checkpoint import write_exactly_once
 from streams.shell.commit.guarantee import PATIENCE_S, Commit, Guarantee, OnSent, OutputChannel
@@ -145,7 +145,7 @@ class ExactlyOnce(Guarantee):
                 f"The broker on {self._broker} refuses a transaction ({type(error).__name__}). "
                 "LIFECYCLE_PROCESSING_GUARANTEE=exactly_once needs an Apache Kafka, which the embedded broker is not, "
                 "and the right to use transactional ids that begin with "
-                f"{self._group}-. Without it, set at_least_once."
+                f"{self._group}-. Otherwise, set at_least_once."
             ) from error
 
     def begin(self, offsets: Mapping[TP, tuple[int, str]], first: Mapping[TP, tuple[int, str]]) -> None:

@@ -53,8 +53,8 @@ class CommitMarker(msgspec.Struct, frozen=True):
 
 
 VERSION = 1
-"""Version of both. A field that older workers may ignore is added without a new version; for any other change, older
-workers have to refuse it."""
+"""Version of both. A field that older workers may ignore is added without a new version. Any other change needs a new
+version, which older workers refuse."""
 
 
 class SaltChanged(Fault):

@@ -39,7 +39,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     """The partition to send to; None for that of the key."""
 
 
-class Producer(Protocol):
+class BatchProducer(Protocol):
     """The part of `aiokafka.AIOKafkaProducer` that is used."""
 
     async def partitions_for(self, topic: str) -> set[int]:
@@ -57,7 +57,7 @@ class Outbox:
 
     def __init__(
         self,
-        producer: Callable[[], Producer],
+        producer: Callable[[], BatchProducer],
         sent: Callable[[Sequence[Record]], None],
         clock: Callable[[], int] | None = None,
     ) -> None:

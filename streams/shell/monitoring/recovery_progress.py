@@ -29,14 +29,14 @@ class RecoveryStuck(Fault):
 
     def __init__(self, left: int, partitions: list[int]) -> None:
         super().__init__(
-            f"Recovery has stood still at {left} changelog records of partitions {partitions} although the broker "
-            f"answers, and {RESTARTS} restarts of reading have not helped. Nothing is lost. This worker ends, so that "
-            "a new one can try. If it repeats, compare the end offsets of these partitions of the changelog with the "
-            "records that can be read from them (kafka-get-offsets, kafka-console-consumer)."
+            f"Recovery has stood still with {left} changelog records of partitions {partitions} left, although the "
+            f"broker answers, and {RESTARTS} restarts of reading have not helped. Nothing is lost. This worker ends, "
+            "so that a new one can try. If it repeats, compare the end offsets of these partitions of the changelog "
+            "with the records that can be read from them (kafka-get-offsets, kafka-console-consumer)."
         )
 
 
-class Figures(NamedTuple):
+class RecoveryFigures(NamedTuple):
     """Changelog records that are left, counted by offsets: records that compaction has removed count too."""
 
     records_left: int
@@ -46,10 +46,10 @@ class Figures(NamedTuple):
 
 
 class RecoveryProgress:
-    """Progress of recovery. The app reports about once a second what is left to be read."""
+    """Progress of recovery. The worker reports about once a second how many records are left."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self.figures: Figures | None = None
+        self.figures: RecoveryFigures | None = None
         """None while nothing is to be recovered."""
         self._clock = clock
         self._samples: deque[tuple[float, int]] = deque()
@@ -72,7 +72,7 @@ class RecoveryProgress:
             raise RecoveryStuck(self.figures.records_left, self._partitions)
         self._restarts += 1
         self._answered_since = None
-        log.warning("Reading of the changelog restarts (%d of %d times)", self._restarts, RESTARTS)
+        log.warning("Reading of the changelog restarts (restart %d of at most %d)", self._restarts, RESTARTS)
         return True
 
     def observe(self, remaining: Mapping[int, int], answers: bool = True) -> None:
@@ -107,7 +107,7 @@ class RecoveryProgress:
             self._samples.popleft()
         since, before = self._samples[0]
         rate = (before - left) / (now - since) if now > since else 0.0
-        self.figures = Figures(left, rate, left / rate if rate else None)
+        self.figures = RecoveryFigures(left, rate, left / rate if rate else None)
         self._log(now, sorted(remaining))
 
     def _log(self, now: float, partitions: list[int]) -> None:

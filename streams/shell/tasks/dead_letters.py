@@ -8,7 +8,7 @@ from streams.core.model.sources import RawRecord
 from streams.observe.prometheus import Metrics
 from streams.shell.commit.guarantee import OutputChannel
 from streams.shell.commit.outbox import Record
-from streams.transport.chunks import Lost
+from streams.transport.chunks import LostBatch
 
 
 class DeadLetters:
@@ -29,7 +29,7 @@ class DeadLetters:
         """Put the dead letter of a record that was rejected."""
         self._put(rejected, record.offset, record.timestamp, record.key, record.value)
 
-    def put_lost(self, lost: Lost, now: int) -> None:
+    def put_lost(self, lost: LostBatch, now: int) -> None:
         """Put the dead letter of a batch that cannot be read."""
         detail = f"offsets {lost.offset} to {lost.next - 1}: {lost.why}"
         self._put(Rejected("corrupt_batch", detail), lost.offset, now, None, None)

@@ -19,7 +19,7 @@ from streams.shell.commit.outbox import Record
 
 
 class OutputRecords:
-    """Encodes outputs and documents, and counts outputs that subscribers have."""
+    """Encodes outputs and documents, and counts outputs that are acknowledged."""
 
     def __init__(
         self,
@@ -72,8 +72,8 @@ class OutputRecords:
 
         A profile that has ended has no document: its customer was forgotten or erased, or the device now belongs to a
         customer. The document is then deleted, also where there is no state record any more, since a stale owner may
-        have published one. But a device and a customer may have the same id, and so the same place on the topic: the
-        document of the profile that lives wins.
+        have published one. But a device and a customer may have the same id, and so the same key on the topic: then the
+        document of the profile that has not ended stays.
         """
         customer = key[1:]
         for record in (value, self._profiles.written(record_key(customer.decode(), not key.startswith(b"c")))):

@@ -15,7 +15,7 @@ from streams.core.model.internal_messages import InternalMessage
 from streams.core.model.outputs import Output, Snapshot
 from streams.core.model.sources import StoredProgress
 from streams.settings import Settings
-from streams.shell.admin.topics import changelog_topic
+from streams.shell.admin.topic_configs import changelog_topic
 from streams.shell.clock import ClockTrust
 from streams.shell.commit.guarantee import Commit, Offsets, OutputChannel
 from streams.shell.commit.metadata import CommitMarker, OffsetMetadata, encode, salt_fingerprint
@@ -26,7 +26,7 @@ from streams.shell.tasks.partition_state import PartitionState
 
 
 class PartitionSnapshot(NamedTuple):
-    """The snapshot of a partition task's engine. The outputs of each customer that are put later wait for it."""
+    """The snapshot of a partition task's engine. Outputs that are put later wait for those in it."""
 
     content: Snapshot
     commits: PartitionCommits
@@ -72,7 +72,7 @@ class PartitionCommits:
         self._salt = salt_fingerprint(deployment.marker_salt(settings))
 
     def take(self, channel: OutputChannel, *, force: bool) -> PartitionSnapshot | None:
-        """Return a snapshot, from which on `channel` counts what is put towards the next commit.
+        """Return a snapshot; None if there is nothing to commit. Records that are put later are for the next commit.
 
         The outputs of each customer are sent in the order made, and those of its deadlines only once the changelog has
         them.
@@ -109,8 +109,8 @@ class PartitionCommits:
         return commit.offsets
 
     def unsent(self, outputs: Iterable[Output]) -> Iterator[Record]:
-        """Return what is sent again at a start: pending outputs of a commit that did not go through, and the engine's
-        messages of it.
+        """Return the records that are sent again at a start: `outputs`, which were pending in a commit that was not
+        completed, and the internal messages of that commit.
         """
         for output in outputs:
             yield self._records.output(output, None)

@@ -1,7 +1,7 @@
 """The state of one partition in a worker: its profiles, the marker of its last flush, and the offset up to which the
 changelog is on disk.
 
-Disk has a copy of the changelog up to that offset, or newer records: reading records again is harmless.
+The disk has the changelog up to that offset, and may have newer records: reading a record again is harmless.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from streams.core.model.policy import HOUR
 from streams.core.store.task_state import TaskState
 from streams.errors import Fault
 from streams.settings import Settings
-from streams.shell.admin.topics import DELETES_KEPT, changelog_topic
+from streams.shell.admin.topic_configs import DELETES_KEPT, changelog_topic
 from streams.shell.commit.changelog import Flush
 from streams.shell.commit.metadata import MARKER_KEY, decode_marker
 
@@ -76,11 +76,11 @@ class PartitionState:
         """
         self.profiles = TaskState(disk=database, salt=salt)
         self.worked_on = False
-        """True while a task works on it: disk is then written at its commits only."""
+        """True once a task works on it: the disk is then written only at the task's commits."""
         self.marker: bytes | None = None
         """The last commit marker, None before the first flush."""
         self.offset: int | None = None
-        """Last changelog offset that disk has, None if it has nothing. Without a disk, the last one known."""
+        """Last changelog offset that the disk has; None if it has none. Without a disk, the last one that was read."""
         self._number = number
         self._clock = clock
         self._database = database
@@ -95,8 +95,8 @@ class PartitionState:
             note = msgspec.msgpack.decode(self.profiles.note, type=DiskNote)
             self.offset, self._written_at = note.offset, note.at
             self.marker = self._stored_marker = note.marker
-            if (mark := decode_marker(note.marker)) is not None:
-                self._flushed = mark.commit
+            if (marker := decode_marker(note.marker)) is not None:
+                self._flushed = marker.commit
 
     def __len__(self) -> int:
         return len(self.profiles)
@@ -131,7 +131,7 @@ class PartitionState:
             else:
                 profiles.restore(key, value)
         self.offset = offset
-        self._keep()
+        self._write_to_disk()
 
     def close(self) -> None:
         """Release the state. Files on disk stay."""
@@ -144,10 +144,10 @@ class PartitionState:
         self.close()
         self._delete()
 
-    # -- used by the application
+    # -- used by the loops of the worker
 
     def tidy(self) -> bool:
-        """Take a step in removing what is left of erased customers beside their records: timers, and data in files.
+        """Take a step in removing erasure residue: timers, and data in files.
 
         Return True if there is more to do now. Called every second or so, for copies too, and again at once while it
         returns True. Raises what the disk raises.
@@ -165,7 +165,7 @@ class PartitionState:
             if not residue.found:
                 return True
             if not self.worked_on:
-                self._keep()
+                self._write_to_disk()
         if residue.written and self._database is not None and self._database.rewritten():
             self._rewritten_at = self._clock()
             residue.note_removed()
@@ -182,7 +182,7 @@ class PartitionState:
         before = -1 if self.offset is None else self.offset
         if flush.first == before + 1 and flush.whole:
             self.offset = flush.last
-        self._keep()
+        self._write_to_disk()
 
     # -- inside
 
@@ -191,10 +191,10 @@ class PartitionState:
         if stored is not None and read is not None and stored.started_at != read.started_at:
             self._distrust()
             raise ChangelogRecreated(self._number)
-        if read is not None and read.commit >= self._flushed:  # else it is a stale owner's
+        if read is not None and read.commit >= self._flushed:  # else a stale owner wrote it
             self.marker, self._flushed = marker, read.commit
 
-    def _keep(self) -> None:
+    def _write_to_disk(self) -> None:
         self._written_at = self._clock()
         if self._database is not None and self.offset is not None:
             note = DiskNote(self.offset, self.marker, self._written_at)
@@ -219,7 +219,7 @@ def states(settings: Settings, clock: Callable[[], int]) -> Callable[[int], Part
         try:
             return PartitionState(number, clock=clock, database=database, delete=delete, distrust=distrust, salt=salt)
         except ValueError as error:
-            log.warning("The state of partition %d on disk cannot be read (%s): deleted", number, error)
+            log.warning("The state of partition %d on disk cannot be read (%s): its files are deleted", number, error)
             database.close()
             delete()
             return stored(number)

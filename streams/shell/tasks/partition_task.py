@@ -1,4 +1,4 @@
-"""A partition task: one engine with its inputs decoded, its outputs put, its commits carried out.
+"""A partition task: it runs one engine, decodes its inputs, sends its outputs, and makes its commits.
 
 All changes of its state happen in `process`, `receive`, `erase`, `advance` and `snapshot`, none of which awaits. The
 clock and the producer are given, so that tests drive them.
@@ -42,10 +42,8 @@ from streams.transport.chunks import Chunk
 log = logging.getLogger(__name__)
 
 LIVE_MS = 60_000
-"""A watermark within this of the present is live. Deadlines that fire in a catch-up do not show how late deadlines
-are."""
-
-
+"""Deadlines fire live while the watermark is this close to the present. In a catch-up all of them fire late, so their
+delays are not measured."""
 SLICE = 256
 """Records decoded before they are applied: few enough to be still in the processor's cache then."""
 
@@ -93,7 +91,7 @@ class PartitionTask(Task):
         self._clock = clock
         self._records = records
         playbook = lifecycle.playbook
-        self._decoders = deployment.decoders(settings, playbook.policy.currency, playbook.properties)
+        self._decoders = deployment.decoders(settings, playbook)
         self._own = tuple(source for source in Source if source not in self._not_co_partitioned)
         self._forwards = frozenset(self._own).intersection(settings.forwarded_sources)
         self._repartition_decoder = RepartitionDecoder(
@@ -155,10 +153,10 @@ class PartitionTask(Task):
         misplaced: list[MisplacedRecord] = []
         for first in range(0, max(1, len(chunk)), SLICE):
             records = chunk[first : first + SLICE]
-            events, refused, misplaced_of_slice = decoder.decode_all(
+            events, rejected_of_slice, misplaced_of_slice = decoder.decode_all(
                 records, self.number, self._partitioner, source in self._forwards
             )
-            for record, rejected in refused:
+            for record, rejected in rejected_of_slice:
                 self._dead_letters[source].put(record, rejected)
             if misplaced_of_slice:
                 misplaced += misplaced_of_slice
@@ -183,11 +181,11 @@ class PartitionTask(Task):
         if chunk.lost is not None:
             self._dead_letters[REPARTITION].put_lost(chunk.lost, started)
             self.engine.repartition_records_lost()
-        received, refused = self._repartition_decoder.read(chunk)
+        received, rejected_records = self._repartition_decoder.read(chunk)
         for _, content in received:
             if content.partition >= self._not_co_partitioned.get(content.rank, math.inf):
                 raise PartitionsAdded(self._topics[content.rank])
-        for record, rejected in refused:
+        for record, rejected in rejected_records:
             self._dead_letters[REPARTITION].put(record, rejected)
         self._emit(self.engine.receive(received, chunk.next, started), chunk[0].timestamp if len(chunk) else started)
         self._report_if_awaited(started)
@@ -199,8 +197,8 @@ class PartitionTask(Task):
         started = self._clock()
         if chunk.lost is not None:
             self._dead_letters[ERASURES].put_lost(chunk.lost, started)
-        requests, refused = erasures.decode_all(chunk, self.number, self._partitioner)
-        for record, rejected in refused:
+        requests, rejected_records = erasures.decode_all(chunk, self.number, self._partitioner)
+        for record, rejected in rejected_records:
             self._dead_letters[ERASURES].put(record, rejected)
         self._emit(self.engine.erase(requests, chunk.next), started)
         for request in requests:
@@ -229,7 +227,7 @@ class PartitionTask(Task):
             self._metrics.deadlines_fired((now - deadline) / 1000 for deadline in effects.deadlines)
 
     def _report_if_awaited(self, now: int) -> None:
-        """Report progress to other tasks if they wait for this one, and not only as time passes."""
+        """Report progress before the next `advance` if other tasks wait for it."""
         if self._forwarder is not None and self._forwarder.behind:
             self._forwarder.report(now)
 
@@ -274,7 +272,7 @@ class PartitionTask(Task):
         return self._commits.take(self._channel, force=force)
 
     def send_again(self, outputs: Iterable[Output]) -> None:
-        """Put the outputs that recovery found in profiles of a commit that did not go through, and its messages.
+        """Put the outputs that recovery found in profiles of a commit that was not completed, and its messages.
 
         Called before anything else is put.
         """

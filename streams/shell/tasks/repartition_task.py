@@ -93,8 +93,8 @@ class RepartitionTask(Task):
         self._progress = SourceProgress(spec, position, stored)
         self._clock = clock
         self._topic_ids = topic_ids
-        # Nothing leaves before the first commit, which also commits the first offset: records that came from a
-        # partition without an offset show that it was lost.
+        # Nothing leaves before the first commit, which also commits the first offset. So if tasks have records of a
+        # partition without a committed offset, the offset was lost.
         self._channel.cut(outputs=True)
         self._dead_letters = DeadLetters(
             self._channel, metrics, settings.dead_letters_topic, self.topic, partition, self._label
@@ -162,7 +162,7 @@ class RepartitionTask(Task):
     def _ahead_bytes(self, source: Source) -> int:
         return self._forwarder.ahead_bytes(source)
 
-    # -- the forwarder's questions (`streams.shell.tasks.forwarder.ProgressSource`)
+    # -- progress for the forwarder (`streams.shell.tasks.forwarder.ProgressSource`)
 
     def progress(self, source: Source) -> SourceProgress:
         """Implement `ProgressSource.progress`."""

@@ -1,10 +1,9 @@
-"""The base of both kinds of tasks: life, the checks of what is read, pausing, and lag."""
+"""The base of both kinds of tasks: release, the checks of what is read, pausing, and lag."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from enum import Enum, auto
 
 from faust.types import TP
 
@@ -18,22 +17,13 @@ from streams.shell.faults import ELECTION_MS, RecordsMissing, Truncated
 from streams.transport.chunks import Chunk
 
 
-class TaskStatus(Enum):
-    """The life of a task. Recovery comes before it: a task is created from recovered state."""
-
-    CREATED = auto()
-    """Not at work yet: its partitions are being sought."""
-    RUNNING = auto()
-    """At work, from the assignment of its partitions."""
-    CLOSED = auto()
-    """Released. Nothing may happen to its state any more, and nothing is reported; its last commit is still made."""
-
-
 class Task(ABC):
-    """Owned by the worker from the assignment of partitions to their release."""
+    """Owned by the worker from the assignment of partitions to their release. Created from recovered state."""
 
     def __init__(self, read: Mapping[int, TP], channel: OutputChannel, max_buffer_bytes: int, metrics: Metrics) -> None:
-        self.status = TaskStatus.CREATED
+        self.closed = False
+        """True once the task was released: nothing may happen to its state any more, and it reports nothing. Its last
+        commit is still made."""
         self.read = dict(read)
         """The partitions that the task reads, by rank."""
         self.trust = ClockTrust()
@@ -44,20 +34,9 @@ class Task(ABC):
         self._short_since: dict[int, int] = {}
         """Time (ms) at which a topic was first found to end before what was applied from it, by rank."""
 
-    # -- life
-
-    def start(self) -> None:
-        """Note that the task is at work."""
-        self.status = TaskStatus.RUNNING
-
     def close(self) -> None:
         """Note that the task was released."""
-        self.status = TaskStatus.CLOSED
-
-    @property
-    def closed(self) -> bool:
-        """True once the task was released."""
-        return self.status is TaskStatus.CLOSED
+        self.closed = True
 
     # -- records in
 
@@ -82,7 +61,7 @@ class Task(ABC):
 
     def _follows(self, rank: int, chunk: Chunk, position: int) -> bool:
         """Return True if a chunk comes next in its topic. Raise `RecordsMissing` if records before it are missing."""
-        if self.status is TaskStatus.CLOSED:
+        if self.closed:
             return False
         if chunk.start > position:
             tp = self.read[rank]

@@ -28,8 +28,9 @@ from streams.shell.commit.committer import Committer
 from streams.shell.commit.exactly_once import ExactlyOnce
 from streams.shell.commit.guarantee import Guarantee
 from streams.shell.monitoring import last_failure
-from streams.shell.monitoring.http import ErasureEndpoint, Health, HttpServer, LoopLag
-from streams.shell.worker.assignment import Assignment
+from streams.shell.monitoring.health import Health, LoopLag
+from streams.shell.monitoring.http import ErasureEndpoint, HttpServer
+from streams.shell.worker.assignment import Assignment, GroupStatus
 from streams.shell.worker.context import TaskRegistry, WorkerContext
 from streams.shell.worker.input_topics import InputTopics
 from streams.shell.worker.kafka import FaustKafka
@@ -45,7 +46,7 @@ ERASURE_TIMEOUT_S = 20.0
 
 
 class _BootStrategy(BootStrategy):
-    enable_web = False  # for any command line: the HTTP server is our own
+    enable_web = False  # whatever the command line says: a worker has its own HTTP server
 
 
 class App(faust.App):
@@ -116,8 +117,10 @@ class App(faust.App):
     def on_init_dependencies(self) -> Any:
         """Called by Faust."""
         services = super().on_init_dependencies()
-        self.sensors.remove(self.monitor)  # its statistics of each message, which are not used, cost …
-        self.sensors.add(faust.Sensor())  # … but without any sensor Faust warns at each rebalance
+        # The monitor's statistics of each message cost CPU and are not used. Without any sensor Faust warns at each
+        # rebalance, so it gets one that does nothing.
+        self.sensors.remove(self.monitor)
+        self.sensors.add(faust.Sensor())
         return services
 
     async def on_start(self) -> None:
@@ -148,7 +151,7 @@ class App(faust.App):
             lifetime.start_exit_timer()
             if lifetime.failure is None:
                 await self._assignments.release(timeout=self.settings.shutdown_timeout / 2000)
-            if lifetime.failure is None and (reason := self.crash_reason) is not None:  # of a service of Faust's
+            if lifetime.failure is None and (reason := self.crash_reason) is not None:  # a service of Faust has crashed
                 self.fail(reason)
         await super().stop()
 
@@ -187,10 +190,10 @@ class App(faust.App):
 
     async def _check_topics(self) -> None:
         assignment = self._assignments
-        await self._watchdog.check_topics(lambda: bool(assignment.rebalances and not assignment.in_rebalance))
+        await self._watchdog.check_topics(lambda: assignment.status is GroupStatus.ASSIGNED)
 
     def _request_erasure(self, person: str, identified: bool) -> str:
-        """Called in a thread of HTTP (`ErasureEndpoint.ask`)."""
+        """Implement `ErasureEndpoint.ask`. Called in a thread of the HTTP server."""
 
         async def ask() -> str:
             return await erasure_requests.send_request(self.context.kafka.producer, self.settings, person, identified)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from enum import Enum, auto
 
 from faust.types import TP
 
@@ -28,6 +29,17 @@ from streams.transport.patience import patiently
 log = logging.getLogger(__name__)
 
 
+class GroupStatus(Enum):
+    """The place of a worker in its group."""
+
+    JOINING = auto()
+    """Before the first rebalance."""
+    REBALANCING = auto()
+    """From the revocation of partitions to the next assignment."""
+    ASSIGNED = auto()
+    """The group has assigned partitions, or none. Recovery may still be under way."""
+
+
 class Assignment:
     """Called by the application at rebalances (see `streams.transport.driver.Owner`)."""
 
@@ -40,10 +52,9 @@ class Assignment:
         factory: TaskFactory,
         check_silence: Callable[[], Awaitable[None]],
     ) -> None:
-        """`check_silence` finds out which topics have been silent, see `Watchdog.check_silence`."""
-        self.in_rebalance = False
-        """True from the revocation of partitions to the next assignment."""
-        self.rebalances = 0
+        """`check_silence` finds out which topics have been silent: see `Watchdog.check_silence`."""
+        self.status = GroupStatus.JOINING
+        self._rebalances = 0
         self._context = context
         self._lifetime = lifetime
         self._guarantee = guarantee
@@ -54,14 +65,14 @@ class Assignment:
 
     def assigned(self, sources: frozenset[TP]) -> None:
         """Note that a rebalance has ended with these partitions, of which nothing is read yet. Does not wait."""
-        self.in_rebalance = False
+        self.status = GroupStatus.ASSIGNED
         if self._lifetime.failure is None:
             numbers, repartition = self._context.topics.work_of(sources)
             names = [name_of(source, tp.partition) for tp, source in repartition.items()]
             self._guarantee.assigned([*numbers, *names])
 
     async def fenced(self) -> None:
-        """Return once no other worker can write to the assigned partitions. Never returns if the worker ends by it."""
+        """Return once no other worker can write to the assigned partitions. Never returns if the worker has to end."""
         try:
             await self._guarantee.fenced()
         except Exception as exc:
@@ -77,7 +88,7 @@ class Assignment:
 
     async def revoked(self) -> None:
         """Release everything: a rebalance begins."""
-        self.in_rebalance, self.rebalances = True, self.rebalances + 1
+        self.status, self._rebalances = GroupStatus.REBALANCING, self._rebalances + 1
         self._context.health.consumer_rests()
         if not self._lifetime.ends:
             await self.release(timeout=self._context.settings.rebalance_timeout / 1000)
@@ -103,16 +114,17 @@ class Assignment:
 
     def _superseded(self, rebalances: int) -> bool:
         """Return True if the worker ends, or another rebalance has begun since there were `rebalances`."""
-        return self._lifetime.ends or self.in_rebalance or self.rebalances != rebalances
+        rebalancing = self.status is GroupStatus.REBALANCING
+        return self._lifetime.ends or rebalancing or self._rebalances != rebalances
 
     async def _begin(self, sources: frozenset[TP]) -> None:
         context, topics = self._context, self._context.topics
-        consumer, rebalances = context.kafka.consumer, self.rebalances
+        consumer, rebalances = context.kafka.consumer, self._rebalances
         consumer.fetches.clear()
         await patiently(topics.check_ids, consumer)
         await patiently(topics.count_partitions, consumer)
         await patiently(self._check_silence)
-        await self.fenced()  # again: only then are the committed offsets final
+        await self.fenced()  # recovery has waited for it too: from now on the committed offsets are final
         numbers, sources_by_tp = topics.work_of(sources)
         offsets = await self._offsets.find(sources, numbers)
         if self._superseded(rebalances):
@@ -122,8 +134,8 @@ class Assignment:
             of_task = {rank: TP(topic, number) for rank, topic in topics.by_rank.items()}
             if missing := [topic for topic in topics.of_tasks().values() if TP(topic, number) not in sources]:
                 raise UserError(
-                    f"Partition {number} of {missing[0]} was not assigned together with the other source's: give all "
-                    "input topics the same number of partitions, and all workers the same settings."
+                    f"Partition {number} of {missing[0]} was not assigned together with that of the other topics: give "
+                    "all input topics the same number of partitions, and all workers the same settings."
                 )
             positions = {
                 rank: offsets.starts[tp] for rank, tp in of_task.items() if rank not in topics.not_co_partitioned

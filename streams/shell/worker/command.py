@@ -26,7 +26,8 @@ log = logging.getLogger(__name__)
 def run(settings: Settings, *, playbook: Playbook | None = None) -> int:
     """Work until SIGTERM or SIGINT, and return the exit code. Called by the command line and the demo.
 
-    Raises `UserError` for what must be corrected before a worker can start. `playbook` replaces that of the settings.
+    Raises `UserError` if something must be corrected before a worker can start. `playbook` replaces that of the
+    settings.
     """
     logs.to_stderr(settings)
     if problems := asyncio.run(topics.check(settings)):
@@ -56,8 +57,8 @@ def run(settings: Settings, *, playbook: Playbook | None = None) -> int:
         if app.failure is None:
             raise
         code = 1  # the failure was logged when it happened
-    if worker.told_to_stop and app.orderly:
-        return 0  # an error of Faust's interrupted start is no failure
+    if worker.stop_requested and app.orderly:
+        return 0  # Faust may raise an error if its start is interrupted: no failure
     return 1 if app.failure else code
 
 
@@ -67,7 +68,7 @@ def _handle_loop_exception(
     """Log an exception that nothing retrieved, but not the errors of a failed worker's clients.
 
     The error that ends an aiokafka producer is also left in each batch that the producer has not sent. It was logged
-    when the worker failed by it.
+    when it made the worker fail.
     """
     of_client = isinstance(context.get("exception"), KafkaError) and not isinstance(context.get("future"), asyncio.Task)
     if of_client and has_failed():
@@ -82,10 +83,10 @@ class _Worker(faust.Worker):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.spinner = None
-        self.told_to_stop = False
+        self.stop_requested = False
 
     def _on_sigterm(self) -> None:
-        self.told_to_stop = True
+        self.stop_requested = True
         super()._on_sigterm()
 
     def _on_sigint(self) -> None:

@@ -17,8 +17,8 @@ from streams.core.model.event import Source
 from streams.core.model.sources import Fetch
 from streams.observe.prometheus import Metrics
 from streams.settings import Settings
-from streams.shell.commit.outbox import Producer
-from streams.shell.monitoring.http import Health
+from streams.shell.commit.outbox import BatchProducer
+from streams.shell.monitoring.health import Health
 from streams.shell.tasks.partition_task import PartitionTask
 from streams.shell.tasks.repartition_task import RepartitionTask
 from streams.shell.tasks.task import Task
@@ -35,7 +35,7 @@ class KafkaPort(Protocol):
         """The consumer, which also answers questions about topics and committed offsets."""
 
     @property
-    def producer(self) -> Producer:
+    def producer(self) -> BatchProducer:
         """The aiokafka producer that knows no transactions."""
 
     @property
@@ -50,7 +50,7 @@ class RecoveryPort(Protocol):
         """Return the records that recovery has yet to read, by changelog partition; empty if none is under way."""
 
     async def read_again(self) -> None:
-        """Read on from the offsets that the states contain, wherever the consumer stands."""
+        """Read on from the offsets that the states contain, whatever the position of the consumer."""
 
 
 class TaskRegistry:
@@ -77,8 +77,6 @@ class TaskRegistry:
 
     def replace(self, partitions: dict[int, PartitionTask], repartition: dict[TP, RepartitionTask]) -> None:
         """Put these tasks to work."""
-        for task in (*partitions.values(), *repartition.values()):
-            task.start()
         self.partitions, self.repartition = partitions, repartition
 
     def remove_all(self) -> list[Task]:

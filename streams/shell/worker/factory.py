@@ -11,7 +11,7 @@ from streams.core.event_time.inputs import ERASURES, REPARTITION
 from streams.core.lifecycle.playbook import Playbook
 from streams.core.model.event import Source
 from streams.settings import Settings
-from streams.shell.admin import topics
+from streams.shell.admin.topic_configs import STATE_TABLE, changelog_configs
 from streams.shell.tasks.partition_state import states
 from streams.shell.worker.application import App
 from streams.transport import driver
@@ -62,18 +62,20 @@ def create_app(
     )
     table = StateTable(
         app,
-        name=topics.STATE_TABLE,
+        name=STATE_TABLE,
         new_state=states(settings, clock),
         beacon=app.tables.beacon,
         partitions=settings.partitions,
-        extra_topic_configs=topics.changelog_configs(settings),
+        extra_topic_configs=changelog_configs(settings),
     )
     app.tables.add(table)
     app.context.table = table
     for rank, name in app.context.topics.by_rank.items():
         schema = SeldomSchema() if rank == ERASURES else ChunkSchema()
         topic = app.topic(name, schema=schema, partitions=settings.partitions, acks=False)
-        topic.maxsize = 1  # `App.topic` loses it, and its default of thousands would count polls: a whole backlog
+        # Set here, because `App.topic` drops the argument. The default is thousands of messages, each of them a poll: a
+        # whole backlog would be queued.
+        topic.maxsize = 1
         _add_agent(app, rank, topic)
     return app
 

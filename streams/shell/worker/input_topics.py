@@ -9,7 +9,7 @@ from faust.types import TP
 
 from streams.core.model.event import Source
 from streams.settings import Settings
-from streams.shell.admin.topics import changelog_topic
+from streams.shell.admin.topic_configs import changelog_topic
 from streams.shell.faults import CoPartitioningChanged, PartitionCountChanged, TopicRecreated
 
 

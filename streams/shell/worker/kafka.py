@@ -8,7 +8,7 @@ from typing import Any
 import faust
 from faust.types import TP
 
-from streams.shell.commit.outbox import Producer
+from streams.shell.commit.outbox import BatchProducer
 from streams.transport import driver
 
 
@@ -25,10 +25,10 @@ class FaustKafka:
         return consumer
 
     @property
-    def producer(self) -> Producer:
+    def producer(self) -> BatchProducer:
         producer = self._app.producer
         assert isinstance(producer, driver.Producer)
-        client: Producer = producer.client
+        client: BatchProducer = producer.client
         return client
 
     @property

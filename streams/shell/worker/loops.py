@@ -29,7 +29,7 @@ from streams.transport.chunks import Chunk
 
 TICK_S = 0.1
 TIDY_S = 1.0
-"""Seconds between two steps of removing what is left of erased customers."""
+"""Seconds between two removals of erasure residue."""
 SMALL_CHUNK = 200
 """The outputs of a chunk with no more records than this may wait for the outputs of the poll's other chunks."""
 
@@ -47,13 +47,13 @@ class WorkLoops:
         self._clock_watch = ClockWatch(context.clock, time.monotonic)
 
     async def process(self, rank: int, message: Any, polled: driver.Polled) -> None:
-        """Process the chunks that a poll brought of a topic. An exception ends the worker."""
+        """Process the chunks of one topic that a poll returned. An exception ends the worker."""
         context, tasks = self._context, self._context.tasks
         try:
             for tp, chunk in polled.chunks:
                 task = tasks.reader_of(tp, rank)
                 if task is None or message.generation_id != context.kafka.generation:
-                    return  # from before a rebalance: it is read again
+                    return  # fetched before a rebalance: the records are read again
                 self._hand_over(task, rank, tp, chunk)
                 if len(chunk) > SMALL_CHUNK:
                     await task.flush()
@@ -98,7 +98,7 @@ class WorkLoops:
             await self._committer.commit(self._context.tasks.all())
 
     async def tidy(self) -> None:
-        """Remove what is left of erased customers beside their records, of copies too."""
+        """Remove erasure residue every second, also from standby copies."""
         while not self._context.should_stop():
             await asyncio.sleep(TIDY_S)
             partitions = self._context.states.data.partitions

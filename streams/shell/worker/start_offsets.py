@@ -26,7 +26,7 @@ class StartOffsets(NamedTuple):
     starts: Mapping[TP, int]
     """The offset at which each assigned partition is read on."""
     committed: Mapping[TP, OffsetAndMetadata]
-    """Committed offsets: of the assigned partitions, and of others that say how these were read before."""
+    """Committed offsets of the assigned partitions, and of others that show how their topics were read before."""
     earliest: Mapping[TP, int]
     """First offsets of the partitions without a committed offset that counts."""
 
@@ -63,7 +63,7 @@ class StartOffsetFinder:
             lost = [tp for tp in sources | reported if tp not in committed and (tp in reported or self._had_offset(tp))]
             if not lost:
                 break
-            await asyncio.sleep(1.0)  # the sentence makes people set offsets, so ask again before it is logged
+            await asyncio.sleep(1.0)  # the fault makes people set offsets, so ask again before it is raised
             committed = await patiently(consumer.committed_offsets, wanted)
         else:
             raise NoOffset(lost[0])
@@ -94,7 +94,7 @@ class StartOffsetFinder:
         source = next((source for source, topic in topics.of_source.items() if topic == tp.topic), None)
         if source is None:
             return marker.repartition is not None and not self._was_left(tp)
-        return source not in topics.not_co_partitioned  # `_reported_to` knows those of the others
+        return source not in topics.not_co_partitioned  # for the others see `_reported_to`
 
     def _was_left(self, tp: TP) -> bool:
         """Return True for a partition of the repartition topic that was no longer read, because identity resolution was
@@ -119,7 +119,7 @@ class StartOffsetFinder:
         )
 
     def _upstreams(self, numbers: Collection[int]) -> Iterator[StoredUpstream]:
-        """Give what these tasks have stored of their upstream partitions."""
+        """Yield the stored progress of the upstream partitions of these tasks."""
         for number in numbers:
             marker = self._marker(number)
             if marker is not None and marker.repartition is not None:

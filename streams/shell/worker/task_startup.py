@@ -17,7 +17,7 @@ from streams.core.model.event import Source
 from streams.core.model.outputs import EmissionPolicy, Output
 from streams.core.model.sources import NOT_READ, StoredProgress, StoredRepartition
 from streams.core.processing.budget import Budget
-from streams.core.store.task_state import NO_COMMIT
+from streams.core.store.recent_commits import NO_COMMIT
 from streams.shell.commit.guarantee import Guarantee
 from streams.shell.commit.metadata import (
     SaltChanged,
@@ -33,24 +33,20 @@ from streams.shell.tasks.repartition_task import RepartitionTask, name_of
 from streams.shell.worker.context import WorkerContext
 
 STEP = Budget(records=4096, deadlines=500, pending=128 << 10)
-"""Some 30 ms. The pending outputs of a profile and one record fit a batch of 512 KiB: a profile takes 64 at most."""
+"""Some 30 ms of work. A profile of at most 64 KiB and its pending outputs fit one batch of 512 KiB, as one record."""
 
 
 class StoredCommit(NamedTuple):
-    """The data that the last commit of a partition task has stored."""
+    """The last commit of a partition task, as its offset metadata and its commit marker show it."""
 
-    committed: int
-    """Number of the last commit that is complete, with its offsets."""
-    flushed: int
-    """Number of the last commit whose flush is complete."""
+    last: LastCommit
+    """The part that the engine gets, with the offsets at which reading starts."""
+    repartition: StoredRepartition
+    """The progress in the repartition topic as of the commit: reading may start behind its position."""
     stale: int
     """Commit number that no owner of the partition has used: a record with it was written by a stale owner."""
     started_at: int
     """Time at which this application was first started, ms."""
-    progress: Mapping[int, StoredProgress]
-    """Progress of the sources, by rank."""
-    repartition: StoredRepartition
-    """Progress of the upstream partitions."""
 
 
 class TaskFactory:
@@ -72,16 +68,17 @@ class TaskFactory:
     def partition_task(self, number: int, positions: Mapping[int, int], metadata: Mapping[int, str]) -> PartitionTask:
         """Return the task of a partition, with the outputs sent again that its last commit may not have sent.
 
-        `positions` gives the offsets to start at, by rank, `metadata` that of the committed offsets, also of topics
-        that the task no longer reads. Raises `UserError` if the stored state does not fit the settings or the topics.
+        `positions` gives the offsets at which reading starts, `metadata` the metadata of the committed offsets, both by
+        rank. There may be metadata of topics that the task no longer reads. Raises `UserError` if the stored state does
+        not fit the settings or the topics.
         """
         context, topics = self._context, self._context.topics
         state = context.states.data.take(number)
         assert isinstance(state, PartitionState)
-        last = self._last_commit(number, state, metadata)
-        unsent = self._restore(number, state, last)
-        engine = self._engine(number, state, last, positions)
-        if NOT_READ < last.repartition.position < positions.get(REPARTITION, NOT_READ):
+        stored = self._stored_commit(number, state, metadata, positions)
+        unsent = self._restore(number, state, stored)
+        engine = self._engine(number, state, stored)
+        if NOT_READ < stored.repartition.position < positions.get(REPARTITION, NOT_READ):
             engine.repartition_records_lost()  # the offset was set by hand: do not wait for the records passed over
         task = PartitionTask(
             number,
@@ -89,7 +86,7 @@ class TaskFactory:
             state,
             self._lifecycle,
             settings=context.settings,
-            started_at=last.started_at,
+            started_at=stored.started_at,
             open_channel=partial(self._guarantee.open_channel, number),
             on_written=partial(context.states.data.set_persisted_offset, context.states.changelog_tp(number)),
             metrics=context.metrics,
@@ -109,11 +106,10 @@ class TaskFactory:
         stored = decode_metadata(metadata)
         if stored is not None:
             context.topics.check_id(tp.topic, stored.topic_id)
-        playbook = self._lifecycle.playbook
         return RepartitionTask(
             source,
             tp.partition,
-            decoder=deployment.decoders(context.settings, playbook.policy.currency, playbook.properties)[source],
+            decoder=deployment.decoders(context.settings, self._lifecycle.playbook)[source],
             settings=context.settings,
             spec=deployment.source_specs(context.settings)[source],
             position=position,
@@ -126,10 +122,12 @@ class TaskFactory:
             topic_ids=context.topics.ids,
         )
 
-    def _last_commit(self, number: int, state: PartitionState, metadata: Mapping[int, str]) -> StoredCommit:
-        """Return the data of the last commit.
+    def _stored_commit(
+        self, number: int, state: PartitionState, metadata: Mapping[int, str], positions: Mapping[int, int]
+    ) -> StoredCommit:
+        """Return the last commit, once topic ids and salt are verified, and that the state is as far as the offsets.
 
-        Checks topic ids, salt, and that the state has come as far as the offsets.
+        Raises a `Fault` if one of them does not fit.
         """
         context, topics, profiles = self._context, self._context.topics, state.profiles
         marker = decode_marker(state.marker)
@@ -152,35 +150,41 @@ class TaskFactory:
             committed = marker.commit - 1
         if committed > profiles.commit:
             raise StateBehind(topics.changelog, number, committed, profiles.commit)
-        repartition = None if marker is None else marker.repartition
-        return StoredCommit(
-            committed,
+        repartition = (None if marker is None else marker.repartition) or StoredRepartition(NOT_READ, [])
+        last = LastCommit(
+            commit=committed,
             flushed=0 if marker is None else marker.commit,
+            positions={source: positions[source] for source in Source if source in positions},
+            progress={source: stored[source].progress for source in Source if source in stored},
+            repartition=StoredRepartition(
+                positions.get(REPARTITION, NOT_READ), repartition.upstreams, repartition.numbers
+            ),
+            erasures=positions.get(ERASURES, 0),
+        )
+        return StoredCommit(
+            last,
+            repartition,
             stale=NO_COMMIT if marker is None else marker.first - 1,
             started_at=min((of_topic.started_at for of_topic in stored.values()), default=context.clock()),
-            progress={rank: of_topic.progress for rank, of_topic in stored.items()},
-            repartition=repartition or StoredRepartition(NOT_READ, []),
         )
 
-    def _restore(self, number: int, state: PartitionState, last: StoredCommit) -> list[Output]:
+    def _restore(self, number: int, state: PartitionState, stored: StoredCommit) -> list[Output]:
         """Return the outputs to be sent again, and have documents written again if they may be missing.
 
         Raises `IdentityResolutionOff` if messages of the last commits are pending and can no longer be sent.
         """
-        profiles, settings = state.profiles, self._context.settings
-        unsent = profiles.unsent_outputs(last.committed, last.stale)
+        profiles, settings, last = state.profiles, self._context.settings, stored.last
+        unsent = profiles.unsent_outputs(last.commit, stored.stale)
         if settings.profiles:
-            profiles.write_again(last.committed, last.stale)
-        was_on = any(given >= 0 for given in last.repartition.numbers)
+            profiles.write_again(last.commit, stored.stale)
+        was_on = any(given >= 0 for given in stored.repartition.numbers)
         if not settings.identity_resolution and was_on:
-            whole, cut = profiles.unsent_messages(last.committed, last.flushed)
+            whole, cut = profiles.unsent_messages(last.commit, last.flushed)
             if whole or cut:
                 raise IdentityResolutionOff(number, len(whole) + len(cut))
         return unsent
 
-    def _engine(
-        self, number: int, state: PartitionState, last: StoredCommit, positions: Mapping[int, int]
-    ) -> PartitionEngine:
+    def _engine(self, number: int, state: PartitionState, stored: StoredCommit) -> PartitionEngine:
         settings, topics = self._context.settings, self._context.topics
         return PartitionEngine(
             self._lifecycle,
@@ -188,27 +192,18 @@ class TaskFactory:
                 partition=number,
                 own=[source for source in Source if source not in topics.not_co_partitioned],
                 sources=deployment.source_specs(settings),
-                emission=self._emission(last.started_at),
+                emission=self._emission(stored.started_at),
                 budget=STEP,
                 upstreams=[
-                    (source, other)
+                    (source, partition)
                     for source in settings.upstream_sources
-                    for other in range(topics.partition_counts[source])
-                    if other != number or source in topics.not_co_partitioned
+                    for partition in range(topics.partition_counts[source])
+                    if partition != number or source in topics.not_co_partitioned
                 ],
                 tasks=settings.partitions if settings.identity_resolution else 0,
                 event_time_ordering=settings.event_time_ordering,
             ),
-            LastCommit(
-                positions={source: positions[source] for source in Source if source in positions},
-                progress={source: last.progress[source] for source in Source if source in last.progress},
-                commit=last.committed,
-                repartition=StoredRepartition(
-                    positions.get(REPARTITION, NOT_READ), last.repartition.upstreams, last.repartition.numbers
-                ),
-                erasures=positions.get(ERASURES, 0),
-                flushed=last.flushed,
-            ),
+            stored.last,
             state=state.profiles,
         )
 

@@ -26,8 +26,8 @@ log = logging.getLogger(__name__)
 
 SHOW_S = 1.0
 TOPIC_IDS_S = 5.0
-"""Seconds between two checks of topic ids and partition counts. From then on tasks wait for the records of partitions
-that were added: what was produced there before is not late yet, with the default delay and lateness."""
+"""Seconds between two checks of topic ids and partition counts. After the check that finds added partitions, tasks wait
+for the records of these. Records produced there earlier are not late by then, with the default delay and lateness."""
 ANSWERED_MS = 5_000
 
 
