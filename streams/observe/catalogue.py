@@ -220,7 +220,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
     Metric(
         name="lifecycle_outputs_withheld_total",
         kind="counter",
-        help="Outputs computed but not sent, by reason. State advances all the same.",
+        help="Outputs computed but not sent, by reason. State still advances.",
         labels=(
             Label("type", "the output's type", OUTPUT_TYPES),
             Label(
@@ -324,7 +324,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
     Metric(
         name="lifecycle_watermark_blocked_by_partition",
         kind="gauge",
-        help="The number of the partition whose source blocks the watermark: this partition or an upstream partition.",
+        help="Number of the partition with the source that blocks the watermark: this partition or an upstream partition.",
         labels=(PARTITION,),
         worry="Only together with a watermark lag. If it names another partition, that partition's worker is away or "
         "behind.",
@@ -565,7 +565,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
     Metric(
         name="lifecycle_playbook_disagreements",
         kind="gauge",
-        help="Partitions of the group whose last commit was made under another playbook than this worker's.",
+        help="Partitions of the group with a last commit under another playbook than this worker's.",
         worry="More than 0 for longer than a roll-out takes: the workers of the group have different playbooks.",
     ),
     Metric(

@@ -84,7 +84,7 @@ ABANDONMENT: Final = Section(
     Key(
         "cool_down",
         DURATION,
-        "Within this time after step 1, the same again is not another abandonment: the earlier one continues.",
+        "Within this time after step 1, an equal abandonment is not a new one: the earlier one continues.",
         default="7d",
     ),
     Key(

@@ -145,7 +145,7 @@ TRIGGER: Final = Section(
     Key(
         "holdout",
         PERCENT,
-        "Share of customers, always the same ones, whose outputs come with `held_out: true`.",
+        "Share of customers, always the same ones, for whom outputs come with `held_out: true`.",
         default="0%",
     ),
     Key("data", DATA, "Values that are sent with each output.", default="{}"),

@@ -38,25 +38,25 @@ class Backtest:
         runs = [(Lifecycle(new, settings.id_namespace), self._new)]
         if old is not None and self._old is not None:
             runs.append((Lifecycle(old, settings.id_namespace), self._old))
-        self._play = LogRun(
+        self._log_run = LogRun(
             reader,
             runs,
             until=until,
             identity_resolution=settings.identity_resolution,
             event_time_ordering=settings.event_time_ordering,
         )
-        self._names = names(new, old)
+        self._names = display_names(new, old)
         self.event_types = new.event_types | (frozenset() if old is None else old.event_types)
 
     def step(self) -> bool:
         """Read and process one chunk. Return False once everything is read."""
-        more = self._play.step()
+        more = self._log_run.step()
         self._compare()
         return more
 
     def finish(self) -> Findings:
         """Let time pass to the end of the log, or to `until`. Return the findings."""
-        self._play.finish()
+        self._log_run.finish()
         self._compare()
         new, old = self._new, self._old
         differences = None if self._comparison is None else self._comparison.finish()
@@ -72,16 +72,16 @@ class Backtest:
             self._comparison.update()
 
 
-def names(new: Playbook, old: Playbook | None) -> tuple[str, str]:
+def display_names(new: Playbook, old: Playbook | None) -> tuple[str, str]:
     """Return the names of both playbooks for the report. Equal names are prefixed with `new` and `old`."""
     if old is None:
-        return _named(new), ""
-    if _named(new) == _named(old):
-        return f"new {_named(new)}", f"old {_named(old)}"
-    return _named(new), _named(old)
+        return _display_name(new), ""
+    if _display_name(new) == _display_name(old):
+        return f"new {_display_name(new)}", f"old {_display_name(old)}"
+    return _display_name(new), _display_name(old)
 
 
-def _named(playbook: Playbook) -> str:
+def _display_name(playbook: Playbook) -> str:
     return f"{playbook.name} v{playbook.version}"
 
 
@@ -105,7 +105,7 @@ def decoders(settings: Settings, new: Playbook, old: Playbook | None) -> dict[So
     return deployment.decoders(settings, msgspec.structs.replace(new, properties=properties))
 
 
-def nothing(source: Source, offset: int, value: bytes, rejected: Rejected) -> None:
+def ignore_rejected(source: Source, offset: int, value: bytes, rejected: Rejected) -> None:
     """Ignore a rejected record, as an `OnRejected`: the reader counts it, and a backtest keeps nothing else of it."""
 
 
@@ -131,7 +131,7 @@ def over_files(
     with opened(clickstream, sort=sort) as clicks, opened(orders, sort=sort) as sales:
         inputs = {Source.CLICKSTREAM: clicks, Source.ORDERS: sales}
         reader = FileReader(
-            inputs, decoders(settings, new, old), nothing,
+            inputs, decoders(settings, new, old), ignore_rejected,
             until=until, now=now, lateness=new.policy.lateness, gives_up=max_rejected < 100,
         )  # fmt: skip
         test = Backtest(settings, reader, new, old, until=until)
@@ -153,7 +153,7 @@ def over_topics(
     """Run the backtest over everything that the input topics hold now. Return the exit code, as `over_files` does."""
     from streams.replay.topic_reader import TopicReader  # it takes a while
 
-    with TopicReader(settings, decoders(settings, new, old), nothing, until=until) as reader:
+    with TopicReader(settings, decoders(settings, new, old), ignore_rejected, until=until) as reader:
         test = Backtest(settings, reader, new, old, until=until)
         return _run(test, out, reader.size, lambda: reader.done, list, max_rejected)
 

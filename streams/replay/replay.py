@@ -109,7 +109,7 @@ class Replay:
             inputs, decoders, self._write_dead_letter, until=until, now=now, lateness=lateness, gives_up=gives_up
         )
         self.event_types = playbook.event_types
-        self._play = LogRun(
+        self._log_run = LogRun(
             reader,
             [(self._lifecycle, self)],
             until=until,
@@ -117,12 +117,12 @@ class Replay:
             event_time_ordering=settings.event_time_ordering,
         )
         self.tally = reader.tally
-        self.step = self._play.step
-        self.state = self._play.engines[0].state
+        self.step = self._log_run.step
+        self.state = self._log_run.engines[0].state
 
     def finish(self) -> None:
         """Let time pass to the end, and write the final profiles."""
-        self._play.finish()
+        self._log_run.finish()
         state = self.state
         for key in sorted(state):
             profile = state.get(key)

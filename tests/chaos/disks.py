@@ -43,7 +43,7 @@ async def disk_full(run: Run, *, refusals: int) -> Verdict:
         async with crew.kept(pause=1.0):
             await run.pour(events, 5.0)
             await wait_until(lambda: refused(run) >= refusals, "workers that end for want of room", 30.0 * refusals)
-            minima = {"that ended and said so": (refused(run), refusals)}
+            minima = {"that ended with the sentence for it": (refused(run), refusals)}
             if mounted:
                 assert mount("-o", "remount,size=1g", str(crew.directory(0)))
             crew.programs[0] = SMALL_FILES.format(limit="")

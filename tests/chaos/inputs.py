@@ -27,7 +27,9 @@ def at_stake(run: Run, events: Iterable[Event]) -> int:
     return sum(document["type"] == "abandoned" and id not in right for id, document in blind.items())
 
 
-@program("a backfill whose producer stalls", short={"stalls": 2, "seconds": 6}, long={"stalls": 10, "seconds": 60})
+@program(
+    "a backfill with a producer that stalls", short={"stalls": 2, "seconds": 6}, long={"stalls": 10, "seconds": 60}
+)
 async def backfill_stalls(run: Run, *, stalls: int, seconds: int) -> Verdict:
     """The orders of a backfill pause for longer than delay and lateness, while the clicks go on, hours ahead."""
     idle = f"{4 * seconds + 30}s"

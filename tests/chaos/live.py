@@ -82,7 +82,7 @@ async def clock_jumps(run: Run, *, jumps: int) -> Verdict:
         return await run.judge({"jumps": jumps}, live=True, minima=minima)
 
 
-@program("a source whose leader is away while the other flows", short={"seconds": 20}, long={"seconds": 180}, nodes=3)
+@program("a source without its leader while the other flows", short={"seconds": 20}, long={"seconds": 180}, nodes=3)
 async def leader_away(run: Run, *, seconds: int) -> Verdict:
     """The only node with the orders is killed. Meanwhile abandonments come due, and the clickstream goes on. The last
     carts that come due in the outage are bought while their orders cannot be written; these come within the delay of

@@ -228,7 +228,7 @@ def test_no_output_schema_lets_an_undocumented_field_pass() -> None:
     for topic in set(TOPICS) - set(INPUTS):
         free = [node for node in objects(schema(topic)) if node.get("additionalProperties") is not False]
         assert [node["description"] for node in free] == (
-            ["What the playbook says to send along."] if topic == "lifecycle-triggers" else []
+            ["The data that the playbook adds."] if topic == "lifecycle-triggers" else []
         )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from streams import playbooks
 from streams.core.lifecycle.playbook import Playbook
 from streams.core.model.event import Source
-from streams.replay.backtest import Backtest, decoders, nothing
+from streams.replay.backtest import Backtest, decoders, ignore_rejected
 from streams.replay.backtest_page import Findings
 from streams.replay.input_files import Lines
 from streams.replay.log_run import FileReader
@@ -45,7 +45,7 @@ def find(
     settings = Settings()
     with Lines([clicks]) as clickstream, Lines(orders) as sales:
         inputs = {Source.CLICKSTREAM: clickstream, Source.ORDERS: sales}
-        reader = FileReader(inputs, decoders(settings, new, old), nothing, until=until, now=now)
+        reader = FileReader(inputs, decoders(settings, new, old), ignore_rejected, until=until, now=now)
         test = Backtest(settings, reader, new, old, until=until)
         while test.step():
             pass

@@ -21,7 +21,7 @@ from streams.core.model.policy import DAY, MINUTE, Policy
 from streams.devtools.ports import reserve_port
 from streams.errors import UserError
 from streams.replay import backtest, comparison, replay
-from streams.replay.backtest import Backtest, decoders, nothing
+from streams.replay.backtest import Backtest, decoders, ignore_rejected
 from streams.replay.backtest_page import page
 from streams.replay.comparison import Comparison, Reason
 from streams.replay.input_files import Lines
@@ -65,12 +65,12 @@ def test_customers_by_stage_end_as_the_engine_counts_them() -> None:
     settings = Settings()
     with Lines([CLICKS]) as clickstream, Lines([ORDERS]) as sales:
         inputs = {Source.CLICKSTREAM: clickstream, Source.ORDERS: sales}
-        reader = FileReader(inputs, decoders(settings, OLD, None), nothing, until=UNTIL, now=NOW)
+        reader = FileReader(inputs, decoders(settings, OLD, None), ignore_rejected, until=UNTIL, now=NOW)
         test = Backtest(settings, reader, OLD, None, until=UNTIL)
         while test.step():
             pass
         found = test.finish()
-        [engine] = test._play.engines
+        [engine] = test._log_run.engines
         population = {stage: count for stage, count in engine.state.population.items() if count}
     ends = {stage: counts[-1] for stage, counts in found.new.population("lifecycle", found.days)}
     assert {stage: count for stage, count in ends.items() if count} == population

@@ -15,7 +15,7 @@ from streams.demo.clients import producer
 from streams.devtools.broker import LocalBroker
 from streams.errors import UserError
 from streams.replay import topic_reader
-from streams.replay.backtest import Backtest, decoders, nothing
+from streams.replay.backtest import Backtest, decoders, ignore_rejected
 from streams.replay.backtest_page import Findings
 from streams.replay.topic_reader import TopicReader
 from streams.settings import Settings
@@ -50,7 +50,7 @@ def fill(settings: Settings, files: dict[Source, Path]) -> None:
 
 
 def find_in_topics(settings: Settings, until: int | None = None) -> tuple[Findings, int, int]:
-    with TopicReader(settings, decoders(settings, QUICKER, OLD), nothing, until=until) as reader:
+    with TopicReader(settings, decoders(settings, QUICKER, OLD), ignore_rejected, until=until) as reader:
         test = Backtest(settings, reader, QUICKER, OLD, until=until)
         while test.step():
             pass
@@ -105,4 +105,4 @@ def test_missing_topic_is_reported(settings: Settings) -> None:
     fill(settings, {})
     missing = dataclasses.replace(settings, orders_topic="ordres")
     with pytest.raises(UserError, match="there is no topic ordres"):
-        TopicReader(missing, decoders(missing, OLD, None), nothing, until=None).__enter__()
+        TopicReader(missing, decoders(missing, OLD, None), ignore_rejected, until=None).__enter__()

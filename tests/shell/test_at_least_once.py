@@ -18,7 +18,7 @@ from streams.shell.commit import at_least_once
 from streams.shell.commit.at_least_once import AtLeastOnce
 from streams.shell.commit.checkpoint import Checkpoint
 from streams.shell.commit.guarantee import Commit, Offsets
-from streams.shell.commit.outbox import Record
+from streams.shell.commit.outbox import OutgoingRecord
 from streams.shell.faults import MembershipLost
 from tests.support.fake_producer import FakeProducer
 
@@ -68,14 +68,14 @@ class AtLeastOnceHarness(FakeProducer):
         future.set_result(SimpleNamespace(offset=0, timestamp=0, timestamp_type=0))
         return future if topic == CHANGELOG else acknowledgement
 
-    def _task(self, number: int, messages: Iterable[Record] | None) -> Any:
+    def _task(self, number: int, messages: Iterable[OutgoingRecord] | None) -> Any:
         """Return a task that has one snapshot."""
         channel = self.guarantee.open_channel(number, lambda records: None)
 
         async def write() -> Offsets:
             channel.cut(outputs=True)
             offsets: Offsets = {("clicks", 0): (9, "new")}
-            await channel.write(Commit(offsets, [], b"marker", [Record("outputs", b"k", b"v")], messages))
+            await channel.write(Commit(offsets, [], b"marker", [OutgoingRecord("outputs", b"k", b"v")], messages))
             return offsets
 
         return SimpleNamespace(
@@ -86,7 +86,7 @@ class AtLeastOnceHarness(FakeProducer):
         """Commit, and return the steps done."""
         self.done.clear()
         participants = [
-            self._task(number, [Record("items", b"k", b"v", partition=0)] if passes else None)
+            self._task(number, [OutgoingRecord("items", b"k", b"v", partition=0)] if passes else None)
             for number in range(tasks)
         ]
         checkpoint = Checkpoint(self.guarantee, leaving=leaving)

@@ -17,7 +17,7 @@ from streams.shell.commit.changelog import Changelog
 from streams.shell.commit.exactly_once import FULL, FULL_BYTES, ExactlyOnce, TransactionalOutput
 from streams.shell.commit.guarantee import Commit
 from streams.shell.commit.metadata import MARKER_KEY
-from streams.shell.commit.outbox import Record
+from streams.shell.commit.outbox import OutgoingRecord
 from streams.shell.faults import Fenced
 from tests.support.fake_producer import FakeProducer
 
@@ -69,7 +69,7 @@ class TransactionHarness:
             metrics=self.metrics,
         )
 
-    def _sent(self, records: Sequence[Record]) -> None:
+    def _sent(self, records: Sequence[OutgoingRecord]) -> None:
         self.reported += [record.value for record in records]
 
     def transactions(self, outcome: str) -> float | None:
@@ -77,8 +77,8 @@ class TransactionHarness:
         return self.metrics._registry.get_sample_value("lifecycle_transactions_total", labels)
 
 
-def record(value: bytes, topic: str = "out") -> Record:
-    return Record(topic, b"k", value)
+def record(value: bytes, topic: str = "out") -> OutgoingRecord:
+    return OutgoingRecord(topic, b"k", value)
 
 
 OFFSETS = {("clicks", 0): (7, "mark")}

@@ -13,7 +13,7 @@ from streams.core.event_time.inputs import FIRST_MESSAGES
 from streams.core.model.event import EVENT, LINK, Event, Source
 from streams.core.model.internal_messages import InternalMessage
 from streams.core.model.sources import InputId
-from streams.shell.commit.outbox import Record
+from streams.shell.commit.outbox import OutgoingRecord
 from streams.shell.tasks.forwarder import Forwarder
 
 CLICKS = Source.CLICKSTREAM
@@ -44,8 +44,8 @@ class FakeProgress:
         return self.slowest_at
 
 
-def forwarder_and_records() -> tuple[Forwarder, list[Record], FakeProgress]:
-    put: list[Record] = []
+def forwarder_and_records() -> tuple[Forwarder, list[OutgoingRecord], FakeProgress]:
+    put: list[OutgoingRecord] = []
     channel: Any = SimpleNamespace(put=put.append)
     progress = FakeProgress()
     return Forwarder(progress, channel, "activity", 0, [1, 2], [CLICKS], streams=True), put, progress
@@ -66,7 +66,7 @@ def item(number: int, at: int = 60) -> InternalMessage:
     )
 
 
-def turns(put: list[Record], to: int) -> list[tuple[str, int, int]]:
+def turns(put: list[OutgoingRecord], to: int) -> list[tuple[str, int, int]]:
     """Return the messages sent to a partition in order: header name, offset or number, and that of the previous one."""
     found = []
     for record in put:

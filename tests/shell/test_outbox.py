@@ -9,15 +9,15 @@ import pytest
 from aiokafka.errors import UnknownTopicOrPartitionError
 from aiokafka.partitioner import murmur2
 
-from streams.shell.commit.outbox import Outbox, Record
+from streams.shell.commit.outbox import Outbox, OutgoingRecord
 from tests.support.fake_producer import FakeProducer
 
 
-def record(n: int, topic: str = "t", key: bytes | None = b"k") -> Record:
-    return Record(topic, key, b"%d" % n)
+def record(n: int, topic: str = "t", key: bytes | None = b"k") -> OutgoingRecord:
+    return OutgoingRecord(topic, key, b"%d" % n)
 
 
-def ignore_sent(records: Sequence[Record]) -> None:
+def ignore_sent(records: Sequence[OutgoingRecord]) -> None:
     """Ignore the report."""
 
 

@@ -177,7 +177,7 @@ class IdentityResolver(Processor):
                 for output in outputs:
                     self._emit(profile, key, output, effects)
             elif profile.sequence:  # the profile was forgotten
-                profile = self._succeed(key, profile)
+                profile = self._replace_ended(key, profile)
             alias = profile.alias = Alias([(customer, at)], at)
             self.state.aliases += 1
             self._emit(profile, key, self._identity_change("linked", record, effects), effects)
@@ -280,7 +280,7 @@ class IdentityResolver(Processor):
         before, places_before, deadline_before = profile.stage, profile.places(), profile.next_deadline
         self._fire_up_to(record.at, profile, key, effects)
         if profile.stage is None and profile.sequence:  # forgotten: a new one begins with the profile that moves
-            profile = self._succeed(key, profile)
+            profile = self._replace_ended(key, profile)
         outputs: list[Output] = []
         self._lifecycle.merge(profile, unpack(moved), device, record.at, outputs, effects.counts)
         note_applied(profile, via, record.offset, read_at)

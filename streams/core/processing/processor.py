@@ -96,7 +96,7 @@ class Processor:
                 profile.alias = None
                 state.aliases -= 1
             elif profile.sequence:  # forgotten or erased: this event begins a new profile
-                profile = self._succeed(key, profile)
+                profile = self._replace_ended(key, profile)
         outputs: list[Output] = []
         lifecycle.apply(profile, record, outputs, counts)
         note_applied(profile, via, record.offset, read_at)
@@ -170,7 +170,7 @@ class Processor:
             fill(profile.offset_gaps, via, offset)
         return applied
 
-    def _succeed(self, key: bytes, ended: Profile) -> Profile:
+    def _replace_ended(self, key: bytes, ended: Profile) -> Profile:
         """Put an empty profile in the place of one that has ended. It keeps the offsets that were applied."""
         profile = replacement_of(ended)
         self.state.put(key, profile)

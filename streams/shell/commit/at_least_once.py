@@ -21,7 +21,7 @@ from streams.shell.admin.topic_configs import changelog_topic
 from streams.shell.commit.changelog import Changelog, Flush
 from streams.shell.commit.checkpoint import write_at_least_once
 from streams.shell.commit.guarantee import PATIENCE_S, Commit, Guarantee, OnSent, OutputChannel
-from streams.shell.commit.outbox import BatchProducer, Outbox, Record
+from streams.shell.commit.outbox import BatchProducer, Outbox, OutgoingRecord
 from streams.shell.faults import MembershipLost
 from streams.transport.transactions import Name
 
@@ -39,14 +39,14 @@ class ImmediateOutput(OutputChannel):
         self._changelog = changelog
         self._outbox = outbox
         self._confirm_ownership = confirm_ownership
-        self._postponed: list[Record] | None = None
+        self._postponed: list[OutgoingRecord] | None = None
         """Records put since a snapshot whose own outputs are not in the outbox yet."""
 
     @property
     def skew(self) -> int | None:
         return self._outbox.skew if self._changelog is None else self._changelog.skew
 
-    def put(self, record: Record) -> None:
+    def put(self, record: OutgoingRecord) -> None:
         if self._postponed is None:
             self._outbox.put(record)
         else:
@@ -69,7 +69,7 @@ class ImmediateOutput(OutputChannel):
             take_postponed=self._take_postponed,
         )
 
-    def _take_postponed(self) -> list[Record]:
+    def _take_postponed(self) -> list[OutgoingRecord]:
         postponed, self._postponed = self._postponed or [], None
         return postponed
 

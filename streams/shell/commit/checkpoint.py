@@ -74,7 +74,7 @@ from faust.types import TP
 from streams.shell.clock import ClockTrust
 from streams.shell.commit.changelog import Changelog, Flush
 from streams.shell.commit.guarantee import Commit, Guarantee, Offsets
-from streams.shell.commit.outbox import Outbox, Record
+from streams.shell.commit.outbox import Outbox, OutgoingRecord
 from streams.transport.transactions import TransactionalProducer
 
 SHORT_S: Final = 0.001
@@ -149,7 +149,7 @@ async def write_at_least_once(
     changelog: Changelog | None,
     *,
     confirm_ownership: Callable[[], Awaitable[None]],
-    take_postponed: Callable[[], Iterable[Record]],
+    take_postponed: Callable[[], Iterable[OutgoingRecord]],
 ) -> Flush | None:
     """Carry out step 3 of a task for at least once. Return where the flush lies, if the task has a changelog.
 

@@ -22,7 +22,7 @@ from streams.shell.admin.topic_configs import changelog_topic
 from streams.shell.commit.changelog import Changelog, Flush
 from streams.shell.commit.checkpoint import write_exactly_once
 from streams.shell.commit.guarantee import PATIENCE_S, Commit, Guarantee, OnSent, OutputChannel
-from streams.shell.commit.outbox import Outbox, Record
+from streams.shell.commit.outbox import Outbox, OutgoingRecord
 from streams.shell.faults import Fenced
 from streams.transport.transactions import Name, TransactionalProducer, Transactions
 
@@ -50,9 +50,9 @@ class TransactionalOutput(OutputChannel):
         self._group = group
         self._sent = sent
         self._metrics = metrics
-        self._acknowledged: list[Sequence[Record]] = []
+        self._acknowledged: list[Sequence[OutgoingRecord]] = []
         self._outbox = Outbox(producer, self._acknowledged.append, clock)
-        self._waiting: list[Record] = []
+        self._waiting: list[OutgoingRecord] = []
         self._bytes = 0
 
     @property
@@ -68,7 +68,7 @@ class TransactionalOutput(OutputChannel):
         """True if records wait. An output comes with a change of state, but a progress report may not."""
         return bool(self._waiting)
 
-    def put(self, record: Record) -> None:
+    def put(self, record: OutgoingRecord) -> None:
         self._waiting.append(record)
         self._bytes += len(record.value or b"")
 

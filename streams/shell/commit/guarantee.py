@@ -14,7 +14,7 @@ from faust.types import TP
 
 from streams.errors import Fault
 from streams.shell.commit.changelog import Change, Flush
-from streams.shell.commit.outbox import Record
+from streams.shell.commit.outbox import OutgoingRecord
 from streams.transport.transactions import Name
 
 PATIENCE_S = 120.0
@@ -23,7 +23,7 @@ PATIENCE_S = 120.0
 Offsets = Mapping[tuple[str, int], tuple[int, str]]
 """The next offset and its metadata, by topic and partition."""
 
-OnSent = Callable[[Sequence[Record]], None]
+OnSent = Callable[[Sequence[OutgoingRecord]], None]
 """Called with records of one topic once subscribers can read them."""
 
 
@@ -34,9 +34,9 @@ class Commit(NamedTuple):
     changes: Iterable[Change] = ()
     marker: bytes = b""
     """Commit marker, which a partition task writes to its changelog behind the changes."""
-    records: Iterable[Record] = ()
+    records: Iterable[OutgoingRecord] = ()
     """Outputs of deadlines: they leave with the commit, and not before the changelog has it."""
-    latest: Iterable[Record] | None = None
+    latest: Iterable[OutgoingRecord] | None = None
     """Profile documents and internal messages, behind `records`; None if there are none. They take the place of what
     others have sent, and receivers know messages by their numbers alone. So only the owner of the partition may send
     them."""
@@ -59,7 +59,7 @@ class OutputChannel(Protocol):
     def owes(self) -> bool:
         """True if something waits that only a commit sends."""
 
-    def put(self, record: Record) -> None:
+    def put(self, record: OutgoingRecord) -> None:
         """Add a record. Does not wait: safe in the same step as the state change it belongs to."""
 
     async def flush(self) -> None:

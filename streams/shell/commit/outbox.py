@@ -22,7 +22,7 @@ from streams.shell.commit.changelog import skew_of
 Headers = Sequence[tuple[str, bytes]]
 
 
-class Record(msgspec.Struct, frozen=True, gc=False):
+class OutgoingRecord(msgspec.Struct, frozen=True, gc=False):
     """One record to be sent: to `partition`, else to the partition of its key, or to any if it has no key."""
 
     topic: str
@@ -58,7 +58,7 @@ class Outbox:
     def __init__(
         self,
         producer: Callable[[], BatchProducer],
-        sent: Callable[[Sequence[Record]], None],
+        sent: Callable[[Sequence[OutgoingRecord]], None],
         clock: Callable[[], int] | None = None,
     ) -> None:
         """`sent` is called with records of one topic once the broker has them. `clock` is the worker's, if it is to be
@@ -69,13 +69,13 @@ class Outbox:
         self._clock = clock
         self.skew: int | None = None
         """Skew that the last batch for a topic with append times showed, see `skew_of`."""
-        self._waiting: list[Record] = []
+        self._waiting: list[OutgoingRecord] = []
         self._sending = asyncio.Lock()
         self._unacknowledged: set[asyncio.Future[object]] = set()
         self._failure: BaseException | None = None
         self._partitioners: dict[str, Partitioner] = {}
 
-    def put(self, record: Record) -> None:
+    def put(self, record: OutgoingRecord) -> None:
         """Add a record. Does not wait: safe in the same step as the state change it belongs to."""
         self._waiting.append(record)
 
@@ -94,11 +94,11 @@ class Outbox:
                 self._failure = self._failure or error
                 raise
 
-    async def _send(self, records: Sequence[Record]) -> None:
+    async def _send(self, records: Sequence[OutgoingRecord]) -> None:
         producer = self._producer()
         for topic in {record.topic for record in records} - self._partitioners.keys():
             self._partitioners[topic] = Partitioner(len(await producer.partitions_for(topic)))
-        by_partition: dict[tuple[str, int], list[Record]] = {}
+        by_partition: dict[tuple[str, int], list[OutgoingRecord]] = {}
         for record in records:
             partition = record.partition
             if partition is None:  # without a key any partition will do, and one is best for batches
@@ -119,7 +119,7 @@ class Outbox:
         if self._failure is not None:
             raise self._failure
 
-    def _done(self, records: Sequence[Record], began: int, acknowledgement: asyncio.Future[Any]) -> None:
+    def _done(self, records: Sequence[OutgoingRecord], began: int, acknowledgement: asyncio.Future[Any]) -> None:
         self._unacknowledged.discard(acknowledgement)
         if acknowledgement.cancelled():
             self._failure = self._failure or ConnectionError(f"sending to {records[0].topic} was cancelled")
@@ -134,7 +134,7 @@ class Outbox:
             self._sent(records)
 
 
-def _append(batch: Any, record: Record) -> object:
+def _append(batch: Any, record: OutgoingRecord) -> object:
     headers = record.headers
     return batch.append(
         timestamp=record.timestamp,
@@ -144,5 +144,5 @@ def _append(batch: Any, record: Record) -> object:
     )
 
 
-def _too_large(record: Record) -> str:
+def _too_large(record: OutgoingRecord) -> str:
     return f"a record of {len(record.value or b'')} bytes does not fit a batch of {record.topic}"

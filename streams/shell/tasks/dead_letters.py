@@ -7,7 +7,7 @@ from streams.contracts.rejected import Rejected
 from streams.core.model.sources import RawRecord
 from streams.observe.prometheus import Metrics
 from streams.shell.commit.guarantee import OutputChannel
-from streams.shell.commit.outbox import Record
+from streams.shell.commit.outbox import OutgoingRecord
 from streams.transport.chunks import LostBatch
 
 
@@ -49,4 +49,4 @@ class DeadLetters:
             self._metrics.wrong_partition(self._topic)
         if self._source is not None:
             self._metrics.engine_counts({("rejected", self._source): 1})
-        self._channel.put(Record(self._to, content.key, content.value, content.headers, content.timestamp))
+        self._channel.put(OutgoingRecord(self._to, content.key, content.value, content.headers, content.timestamp))

@@ -18,7 +18,7 @@ from streams.core.model.event import Event, Source
 from streams.core.model.internal_messages import InternalMessage
 from streams.core.model.sources import ProgressReport, Rank
 from streams.shell.commit.guarantee import OutputChannel
-from streams.shell.commit.outbox import Record
+from streams.shell.commit.outbox import OutgoingRecord
 
 BEHIND_MS = 50
 CHANGED_MS = 200
@@ -131,7 +131,7 @@ class Forwarder:
                 header = forwarding_header(source, self._number, record.offset, last[to], record.timestamp)
                 last[to] = record.offset
                 headers = [*record.headers, header]
-                self._channel.put(Record(self._topic, record.key, record.value, headers, partition=to))
+                self._channel.put(OutgoingRecord(self._topic, record.key, record.value, headers, partition=to))
             size += event.size
             latest = max(latest, event.at)
         for to, run in runs.items():
@@ -140,14 +140,14 @@ class Forwarder:
             self._note_sent(source, latest, size)
         return Forwarded(records, parts)
 
-    def message(self, message: InternalMessage, to: int) -> Record:
+    def message(self, message: InternalMessage, to: int) -> OutgoingRecord:
         """Return the record of a message for a partition. Put it at once: messages go in the order of their numbers."""
         stream = FIRST_MESSAGES + message.stream
         last = self._last[stream]
         header, value = encode_message(message, self._number, last[to])
         last[to] = message.number
         self._note_sent(stream, message.at, len(value))
-        return Record(self._topic, message.customer.encode(), value, [header], partition=to)
+        return OutgoingRecord(self._topic, message.customer.encode(), value, [header], partition=to)
 
     def ahead_bytes(self, source: Source) -> int:
         """Return the bytes of forwarded records of the source, and of messages, ahead of the slowest source."""
@@ -183,11 +183,11 @@ class Forwarder:
             self._channel.put(record)
         return True
 
-    def report_messages(self) -> Iterator[Record]:
+    def report_messages(self) -> Iterator[OutgoingRecord]:
         """Return the progress reports of the message streams, to be put behind messages: other tasks wait for both."""
         return self._report_records({stream: self._progress.report(Rank(stream)) for stream in self._streams})
 
-    def _report_records(self, reports: Mapping[int, tuple[int | None, int | None]]) -> Iterator[Record]:
+    def _report_records(self, reports: Mapping[int, tuple[int | None, int | None]]) -> Iterator[OutgoingRecord]:
         slowest = self._progress.slowest()
         for to in [*self._others, self._number] if self._streams else self._others:
             of_partition = [
@@ -195,7 +195,7 @@ class Forwarder:
                 for rank, of_rank in reports.items()
                 if to in self._last[rank]
             ]
-            yield Record(self._topic, None, encode_reports(of_partition), [(PROGRESS, b"")], partition=to)
+            yield OutgoingRecord(self._topic, None, encode_reports(of_partition), [(PROGRESS, b"")], partition=to)
 
     def _end_run(self, source: Source, to: int, run: _Run | None) -> None:
         if run is None:
@@ -203,7 +203,7 @@ class Forwarder:
         last = self._last[source]
         header, value = encode_parts(source, self._number, last[to], run.parts)
         last[to] = run.parts[-1].offset
-        self._channel.put(Record(self._topic, None, value, [header], partition=to))
+        self._channel.put(OutgoingRecord(self._topic, None, value, [header], partition=to))
 
     def _note_sent(self, rank: int, at: int, size: int) -> None:
         self._ahead[rank].append((at, size))

@@ -15,7 +15,7 @@ from streams.core.store.task_state import TaskState, record_key
 from streams.observe.prometheus import Metrics
 from streams.settings import Settings
 from streams.shell.commit.changelog import Change
-from streams.shell.commit.outbox import Record
+from streams.shell.commit.outbox import OutgoingRecord
 
 
 class OutputRecords:
@@ -36,12 +36,14 @@ class OutputRecords:
         self._clock = clock
         self._encoder = Encoder(settings.ce_source)
 
-    def output(self, output: Output, caused_at: int | None) -> Record:
+    def output(self, output: Output, caused_at: int | None) -> OutgoingRecord:
         """Return the record of an output. `caused_at` is the Kafka timestamp (ms) of the record that caused it, if one
         did.
         """
         encoded = self._encoder.encode(output)
-        return Record(self._topic_of(output), encoded.key, encoded.value, encoded.headers, None, output, caused_at)
+        return OutgoingRecord(
+            self._topic_of(output), encoded.key, encoded.value, encoded.headers, None, output, caused_at
+        )
 
     def _topic_of(self, output: Output) -> str:
         if isinstance(output, StageChange):
@@ -50,7 +52,7 @@ class OutputRecords:
             return self._settings.identities_topic
         return self._settings.triggers_topic if isinstance(output, Triggered) else self._settings.abandonments_topic
 
-    def sent(self, records: Sequence[Record]) -> None:
+    def sent(self, records: Sequence[OutgoingRecord]) -> None:
         """Count outputs that are acknowledged. `records` are of one topic."""
         outputs = [record.output for record in records if record.output is not None]
         if outputs:
@@ -61,13 +63,13 @@ class OutputRecords:
                 [(now - record.caused_at) / 1000 for record in records if record.caused_at is not None],
             )
 
-    def documents(self, changes: Iterable[Change]) -> Iterator[Record]:
+    def documents(self, changes: Iterable[Change]) -> Iterator[OutgoingRecord]:
         """Return the profile documents that follow from changes of the state."""
         for key, value in changes:
             if key.startswith((b"a", b"c")):  # not of a cart or a checkout, and no erasure marker
                 yield self._document(key, value)
 
-    def _document(self, key: bytes, value: bytes | None) -> Record:
+    def _document(self, key: bytes, value: bytes | None) -> OutgoingRecord:
         """Return the document of a customer or a device whose state record is now `value`.
 
         A profile that has ended has no document: its customer was forgotten or erased, or the device now belongs to a
@@ -79,5 +81,5 @@ class OutputRecords:
         for record in (value, self._profiles.written(record_key(customer.decode(), not key.startswith(b"c")))):
             if record is not None and (profile := unpack(record)).stage is not None:
                 document = orjson.dumps(profile_document(profile, self._lifecycle.summary(profile)))
-                return Record(self._settings.profiles_topic, customer, document)
-        return Record(self._settings.profiles_topic, customer, None)
+                return OutgoingRecord(self._settings.profiles_topic, customer, document)
+        return OutgoingRecord(self._settings.profiles_topic, customer, None)

@@ -19,7 +19,7 @@ from streams.shell.admin.topic_configs import changelog_topic
 from streams.shell.clock import ClockTrust
 from streams.shell.commit.guarantee import Commit, Offsets, OutputChannel
 from streams.shell.commit.metadata import CommitMarker, OffsetMetadata, encode, salt_fingerprint
-from streams.shell.commit.outbox import Record
+from streams.shell.commit.outbox import OutgoingRecord
 from streams.shell.tasks.forwarder import Forwarder
 from streams.shell.tasks.output_records import OutputRecords
 from streams.shell.tasks.partition_state import PartitionState
@@ -94,7 +94,7 @@ class PartitionCommits:
             )
         )
         outputs = (self._records.output(output, None) for output in content.outputs)
-        latest: list[Iterable[Record]] = []
+        latest: list[Iterable[OutgoingRecord]] = []
         if self._settings.profiles and content.changes:
             latest.append(self._records.documents(content.changes))
         if content.messages:
@@ -108,7 +108,7 @@ class PartitionCommits:
         self._trust.judge(channel.skew, as_of)
         return commit.offsets
 
-    def unsent(self, outputs: Iterable[Output]) -> Iterator[Record]:
+    def unsent(self, outputs: Iterable[Output]) -> Iterator[OutgoingRecord]:
         """Return the records that are sent again at a start: `outputs`, which were pending in a commit that was not
         completed, and the internal messages of that commit.
         """
@@ -117,7 +117,7 @@ class PartitionCommits:
         if self._engine.unsent:
             yield from self.messages(self._engine.unsent)
 
-    def messages(self, messages: Iterable[InternalMessage]) -> Iterator[Record]:
+    def messages(self, messages: Iterable[InternalMessage]) -> Iterator[OutgoingRecord]:
         """Return the records of messages in the order of their numbers, then the progress reports that go behind them.
 
         Each record must be put before the next one is taken.
