@@ -506,17 +506,18 @@ async def test_a_worker_that_cannot_be_sure_of_its_partitions_ends_and_reads_not
     reading.cancel()
 
 
-async def test_worker_is_assigned_from_the_end_of_a_rebalance_to_the_next_one() -> None:
-    """Only then it asks for partition counts: the answer may begin another rebalance."""
-    assignment = Beginning().assignment
-    assert assignment.status is GroupStatus.JOINING
-    statuses = []
+async def test_assignment_is_settled_between_rebalances_until_the_worker_ends() -> None:
+    """Only then the worker asks for partition counts: the answer may begin a rebalance, and needs an open client."""
+    beginning = Beginning()
+    assignment = beginning.assignment
+    assert (assignment.status, assignment.settled) == (GroupStatus.JOINING, False)
     for _ in range(2):
         await assignment.revoked()
-        statuses.append(assignment.status)
+        assert (assignment.status, assignment.settled) == (GroupStatus.REBALANCING, False)
         assignment.assigned(ALL)
-        statuses.append(assignment.status)
-    assert statuses == [GroupStatus.REBALANCING, GroupStatus.ASSIGNED] * 2
+        assert (assignment.status, assignment.settled) == (GroupStatus.ASSIGNED, True)
+    beginning.worker.lifetime.stopping = True
+    assert not assignment.settled
 
 
 async def test_a_worker_that_ends_takes_no_new_assignment() -> None:

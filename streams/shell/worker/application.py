@@ -30,7 +30,7 @@ from streams.shell.commit.guarantee import Guarantee
 from streams.shell.monitoring import last_failure
 from streams.shell.monitoring.health import Health, LoopLag
 from streams.shell.monitoring.http import ErasureEndpoint, HttpServer
-from streams.shell.worker.assignment import Assignment, GroupStatus
+from streams.shell.worker.assignment import Assignment
 from streams.shell.worker.context import TaskRegistry, WorkerContext
 from streams.shell.worker.input_topics import InputTopics
 from streams.shell.worker.kafka import FaustKafka
@@ -189,8 +189,7 @@ class App(faust.App):
             self.fail(exc)
 
     async def _check_topics(self) -> None:
-        assignment = self._assignments
-        await self._watchdog.check_topics(lambda: assignment.status is GroupStatus.ASSIGNED)
+        await self._watchdog.check_topics(lambda: self._assignments.settled)
 
     def _request_erasure(self, person: str, identified: bool) -> str:
         """Implement `ErasureEndpoint.ask`. Called in a thread of the HTTP server."""

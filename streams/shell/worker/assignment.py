@@ -62,6 +62,11 @@ class Assignment:
         self._offsets = StartOffsetFinder(context)
         self._check_silence = check_silence
 
+    @property
+    def settled(self) -> bool:
+        """True from an assignment to the next rebalance, or to the end of the worker, whose client may be closed."""
+        return self.status is GroupStatus.ASSIGNED and not self._lifetime.ends
+
     def assigned(self, sources: frozenset[TP]) -> None:
         """Note that a rebalance has ended with these partitions, of which nothing is read yet. Does not wait."""
         self.status = GroupStatus.ASSIGNED

@@ -74,7 +74,8 @@ class Watchdog:
     async def check_topics(self, at_work: Callable[[], bool]) -> None:
         """Check every 5 s that the topics are those of the start, and compare playbooks. Raise what ends a worker.
 
-        `at_work` returns True if the group has assigned partitions and no rebalance is under way.
+        `at_work` returns True if the group has assigned partitions, no rebalance is under way, and the worker does not
+        end.
         """
         context = self._context
         while not context.should_stop():
