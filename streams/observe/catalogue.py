@@ -324,7 +324,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
     Metric(
         name="lifecycle_watermark_blocked_by_partition",
         kind="gauge",
-        help="Number of the partition with the source that blocks the watermark: this partition or an upstream partition.",
+        help="Number of the partition with the source that blocks the watermark: this one or an upstream partition.",
         labels=(PARTITION,),
         worry="Only together with a watermark lag. If it names another partition, that partition's worker is away or "
         "behind.",
