@@ -109,8 +109,8 @@ class TextFile:
         """Return the next `size` bytes as text, for a file that may be one long line. Bytes that are not UTF-8 are
         surrogates. Return an empty string at the end."""
         try:
-            if self._text is not None:
-                return self._text.read(size)
+            if self._text is not None:  # half of a surrogate pair is no character of UTF-8 either
+                return self._text.read(size).encode(errors="surrogatepass").decode(errors="surrogateescape")
             piece = self._bytes.read(size)
             while (following := self._bytes.peek(1)[:1]) and 0x80 <= following[0] < 0xC0 and len(piece) < size + 4:
                 piece += self._bytes.read(1)  # the rest of a character

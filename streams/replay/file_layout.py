@@ -38,7 +38,7 @@ _FIELDS: Final = (
 """Fields of the native format, to recognise a header by."""
 _SEPARATORS: Final = ",;\t|"
 _DECIMAL_COMMA: Final = re.compile(r"-?\d+,\d+")
-_NUMBER: Final = re.compile(r"\d+(\.\d+)?")
+_NUMBER: Final = re.compile(r"\d{1,18}(\.\d{1,18})?")
 _BETWEEN: Final = re.compile(r"[\s,\[\]]*")
 _SEP_LINE: Final = re.compile(r"sep=(.)\s*$", re.IGNORECASE)
 
@@ -100,7 +100,7 @@ class _JsonValues:
         self._file = file
         self._text = ""
         self._at = 0
-        self._decode = json.JSONDecoder().raw_decode
+        self._decode = json.JSONDecoder(parse_int=str, parse_float=str).raw_decode  # only the end of a value matters
 
     def chunk(self) -> Chunk | None:
         size = CHUNK
@@ -181,13 +181,17 @@ class _Csv:
         if len(row) > len(self._cells):
             return orjson.dumps(row)  # which is no event: the decoder rejects it
         record: dict[str, Any] = {}
+        groups: dict[str, dict[str, Any]] = {}
         for cell, (column, read) in zip(row, self._cells, strict=False):
             if cell and column:
                 group, dot, name = column.partition(".")
                 if dot:
-                    record.setdefault(group, {})[name] = read(cell)
+                    groups.setdefault(group, {})[name] = read(cell)
                 else:
                     record[column] = read(cell)
+        for group, fields in groups.items():
+            whole = record.get(group, {})
+            record[group] = fields | whole if isinstance(whole, dict) else whole
         return json.dumps(record, ensure_ascii=False).encode(errors="surrogateescape")
 
 
@@ -216,7 +220,7 @@ def _reader(column: str, separator: str) -> Callable[[str], Any]:
 def _json(cell: str) -> Any:
     try:
         return json.loads(cell)
-    except ValueError:
+    except (ValueError, RecursionError):
         return cell
 
 

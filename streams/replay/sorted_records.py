@@ -121,7 +121,7 @@ def _time(value: bytes, decode: Any, before: int) -> int:
     try:
         occurred_at = decode(value).occurred_at
         return before if occurred_at is None else times.parse(occurred_at)
-    except (msgspec.MsgspecError, ValueError):
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         return before
 
 

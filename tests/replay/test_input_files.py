@@ -194,6 +194,41 @@ def test_csv_cells_keep_ids_as_text_and_numbers_of_times_as_numbers(tmp_path: Pa
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("cells", "properties"),
+    [
+        (('{"plan": "pro"}', "5"), {"plan": "pro", "seats": "5"}),
+        (('{"seats": 7}', "5"), {"seats": 7}),
+        (("no object", "5"), "no object"),
+        (("[" * 5_000, "5"), "[" * 5_000),
+    ],
+)
+def test_csv_column_of_one_property_adds_to_the_column_of_all(
+    tmp_path: Path, cells: tuple[str, str], properties: object
+) -> None:
+    path = tmp_path / "events.csv"
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([
+            ("type", "occurred_at", "properties.seats", "properties"), ("x", 1772359260, cells[1], cells[0])
+        ])  # fmt: skip
+    assert read(path)[0]["properties"] == properties
+
+
+def test_numbers_of_many_digits_are_left_to_the_decoder(tmp_path: Path) -> None:
+    digits = "9" * 5_000
+    table_of_one = write(tmp_path / "events.csv", f"type,occurred_at,quantity\nx,1772359260,{digits}\n")
+    assert read(table_of_one)[0]["quantity"] == digits
+    with Lines([write(tmp_path / "events.json", f'[{{"total": {digits}}}]')]) as lines:
+        assert lines.chunk() == [(0, f'{{"total": {digits}}}'.encode())]
+
+
+def test_half_a_surrogate_pair_is_left_to_the_decoder(tmp_path: Path) -> None:
+    text = '[{"n": "\ud800"},{"n": 1}]'
+    path = write(tmp_path / "events", codecs.BOM_UTF16_LE + text.encode("utf-16-le", "surrogatepass"))
+    with Lines([path]) as lines:
+        assert lines.chunk() == [(0, b'{"n": "\xed\xa0\x80"}'), (1, b'{"n": 1}')]
+
+
 def test_csv_row_with_too_many_cells_is_left_to_the_decoder(tmp_path: Path) -> None:
     text = "type,occurred_at\nx,1772359260\nx,1772359260,a,b\n"
     assert read(write(tmp_path / "events.csv", text))[1] == ["x", "1772359260", "a", "b"]
