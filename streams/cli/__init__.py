@@ -15,9 +15,26 @@ import click
 from streams import __version__, values
 from streams.cli.options import Spread, ValueType
 from streams.errors import UserError
+from streams.replay import MAX_REJECTED
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 TIME = ValueType("time", values.parse_time)
+
+# Options of `replay` and `backtest`.
+CLICKSTREAM = click.option(
+    "--clickstream", type=FILE, multiple=True, metavar="FILE...", help="JSON Lines, a JSON array or CSV."
+)
+ORDERS = click.option("--orders", type=FILE, multiple=True, metavar="FILE...", help="JSON Lines, a JSON array or CSV.")
+UNTIL = click.option("--until", type=TIME, help="Advance time to this instant, so that deadlines up to it fire.")
+SORT = click.option("--sort", is_flag=True, help="Sort the files by time first: they are not in time order.")
+REJECTED = click.option(
+    "--max-rejected",
+    type=click.FloatRange(0, 100),
+    default=MAX_REJECTED,
+    show_default=True,
+    metavar="PERCENT",
+    help="The exit code is 1 if more of the records are rejected.",
+)
 
 
 class _Commands(click.Group):
@@ -94,22 +111,15 @@ def broker(port: int) -> None:
 
 
 @main.command(cls=Spread)
-@click.option("--clickstream", type=FILE, multiple=True, metavar="FILE...", help="JSON Lines, a JSON array or CSV.")
-@click.option("--orders", type=FILE, multiple=True, metavar="FILE...", help="JSON Lines, a JSON array or CSV.")
+@CLICKSTREAM
+@ORDERS
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Directory for the output."
 )
-@click.option("--until", type=TIME, help="Advance time to this instant, so that deadlines up to it fire.")
+@UNTIL
 @click.option("--now", type=TIME, help="Events too far after it are dead letters; by default the current time.")
-@click.option("--sort", is_flag=True, help="Sort the files by time first: they are not in time order.")
-@click.option(
-    "--max-rejected",
-    type=click.FloatRange(0, 100),
-    default=10.0,
-    show_default=True,
-    metavar="PERCENT",
-    help="The exit code is 1 if more of the records are rejected.",
-)
+@SORT
+@REJECTED
 @click.option("--currency", type=ValueType("code", values.CURRENCY.parse), help="Currency of events that name none.")
 def replay(
     clickstream: tuple[Path, ...],
@@ -155,21 +165,14 @@ def replay(
     help="Playbook to try: a path, or the name of a shipped one.",
 )
 @click.option("--against", "old", metavar="FILE|NAME", help="Playbook to compare it with.")
-@click.option("--clickstream", type=FILE, multiple=True, metavar="FILE...", help="JSON Lines, a JSON array or CSV.")
-@click.option("--orders", type=FILE, multiple=True, metavar="FILE...", help="JSON Lines, a JSON array or CSV.")
+@CLICKSTREAM
+@ORDERS
 @click.option("--topics", is_flag=True, help="Read the records of the input topics instead of files.")
 @click.option("--out", type=FILE, default=Path("backtest.html"), show_default=True, help="The report, one HTML file.")
-@click.option("--until", type=TIME, help="Advance time to this instant, so that deadlines up to it fire.")
+@UNTIL
 @click.option("--now", type=TIME, help="Events of files too far after it are ignored; by default the current time.")
-@click.option("--sort", is_flag=True, help="Sort the files by time first: they are not in time order.")
-@click.option(
-    "--max-rejected",
-    type=click.FloatRange(0, 100),
-    default=10.0,
-    show_default=True,
-    metavar="PERCENT",
-    help="The exit code is 1 if more of the records are rejected.",
-)
+@SORT
+@REJECTED
 def backtest(
     new: str,
     old: str | None,

@@ -17,11 +17,12 @@ from streams.core.lifecycle.playbook import Playbook
 from streams.core.model.event import Source
 from streams.core.model.policy import DAY
 from streams.errors import UserError
+from streams.replay import MAX_REJECTED
 from streams.replay.backtest_page import Findings, page
 from streams.replay.comparison import Comparison, Differences
 from streams.replay.log_run import FileReader, LogRun, Reader
 from streams.replay.output_collector import Collector
-from streams.replay.replay import MAX_REJECTED, exit_code, opened, progress_bar
+from streams.replay.replay import exit_code, opened, progress_bar
 from streams.replay.summary import about_input
 from streams.settings import Settings
 

@@ -17,8 +17,8 @@ import re
 import sys
 import zipfile
 import zlib
-from collections.abc import Callable
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import IO, Any, Final, cast
 
@@ -70,7 +70,7 @@ class TextFile:
                 io.BufferedReader(cast("Any", path.open("rb", buffering=0)), HEAD)
             )
             self._bytes = self._unpacked(self._raw)
-            head = _head(self._bytes)
+            head = self._bytes.peek(HEAD)[:HEAD]
             encoding = self._encoding(head)
         except _UNREADABLE as error:
             self.close()
@@ -92,32 +92,23 @@ class TextFile:
 
     def read_lines(self, size: int) -> list[bytes]:
         """Return the next lines of about `size` bytes in all, with their line ends. Return none at the end."""
-        try:
+        with self._errors_reported():
             if self._text is not None:
                 return [line.encode(errors="surrogatepass") for line in self._text.readlines(size)]
             lines = self._bytes.readlines(size)
-        except _UNREADABLE as error:
-            raise unreadable(self._path, error) from None
-        except UnicodeDecodeError:
-            raise self._cut_off() from None
         if self._undecided or self._is_1252:
-            for n, line in enumerate(lines):
-                lines[n] = self._as_utf8(line)
+            lines = [line if line.isascii() else self._as_utf8(line) for line in lines]
         return lines
 
     def read(self, size: int) -> str:
         """Return the next `size` bytes as text, for a file that may be one long line. Bytes that are not UTF-8 are
         surrogates. Return an empty string at the end."""
-        try:
+        with self._errors_reported():
             if self._text is not None:  # half of a surrogate pair is no character of UTF-8 either
                 return self._text.read(size).encode(errors="surrogatepass").decode(errors="surrogateescape")
             piece = self._bytes.read(size)
             while (following := self._bytes.peek(1)[:1]) and 0x80 <= following[0] < 0xC0 and len(piece) < size + 4:
                 piece += self._bytes.read(1)  # the rest of a character
-        except _UNREADABLE as error:
-            raise unreadable(self._path, error) from None
-        except UnicodeDecodeError:
-            raise self._cut_off() from None
         return self._as_utf8(piece).decode(errors="surrogateescape")
 
     @property
@@ -194,8 +185,14 @@ class TextFile:
             self._bytes.read(len(codecs.BOM_UTF8))
             self._undecided = False
 
-    def _cut_off(self) -> UserError:
-        return UserError(f"{self._path} is damaged or cut off (UTF-16): fetch it again.")
+    @contextmanager
+    def _errors_reported(self) -> Iterator[None]:
+        try:
+            yield
+        except _UNREADABLE as error:
+            raise unreadable(self._path, error) from None
+        except UnicodeDecodeError:
+            raise UserError(f"{self._path} is damaged or cut off (UTF-16): fetch it again.") from None
 
     def _as_utf8(self, line: bytes) -> bytes:
         """Return a line as UTF-8. The first one that shows the encoding decides on that of the file."""
@@ -234,10 +231,6 @@ def unreadable(path: Path, error: Exception) -> UserError:
         return UserError(f"{path} is damaged or cut off: fetch it again.")
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return UserError(f"{path} cannot be read: {reason}.")
-
-
-def _head(stream: io.BufferedReader) -> bytes:
-    return stream.peek(HEAD)[:HEAD]
 
 
 def _is_utf8(line: bytes) -> bool:

@@ -21,6 +21,7 @@ from typing import Any, Final, Protocol
 
 import orjson
 
+from streams.contracts.records import Click, Order, WithProperties
 from streams.errors import UserError
 from streams.replay.file_encoding import TextFile
 
@@ -30,11 +31,7 @@ LARGEST_VALUE: Final = 16 << 20
 """Characters of the largest JSON object in an array."""
 _REQUIRED: Final = ("type", "occurred_at")
 """Columns without which no row of a CSV file is a valid event."""
-_FIELDS: Final = (
-    "event_id", "type", "occurred_at", "customer_id", "anonymous_id", "session_id", "cart_id", "checkout_id",
-    "order_id", "product_id", "category", "price", "currency", "quantity", "items", "total", "channel", "coupon",
-    "store", "properties",
-)  # fmt: skip
+_FIELDS: Final = frozenset({*Click.__struct_fields__, *Order.__struct_fields__, *WithProperties.__struct_fields__})
 """Fields of the native format, to recognise a header by."""
 _SEPARATORS: Final = ",;\t|"
 _DECIMAL_COMMA: Final = re.compile(r"-?\d+,\d+")

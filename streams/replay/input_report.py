@@ -26,7 +26,7 @@ _TYPES: Final = {Source.CLICKSTREAM: CLICKSTREAM_TYPES, Source.ORDERS: ORDER_TYP
 
 
 class InputReport:
-    """What was noted about the events of one source, in the order of its log."""
+    """Report on the events of one source. They are noted in the order of its log."""
 
     def __init__(self, source: Source, lateness: int = 0) -> None:
         """`lateness`: ms by which an event may be older than one before it without being reported."""

@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
 
 import orjson
 from rich.console import Console
@@ -22,15 +21,13 @@ from streams.contracts.rejected import Rejected
 from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.model.event import Source
 from streams.core.model.outputs import Effects, Output
+from streams.replay import MAX_REJECTED
 from streams.replay.input_files import Lines
 from streams.replay.log_run import FileReader, LogRun, Records
 from streams.replay.result_files import DEAD_LETTERS, PROFILES, Results, dead_letter, file_of
 from streams.replay.sorted_records import SortedRecords
 from streams.replay.summary import Tally, report
 from streams.settings import Settings
-
-MAX_REJECTED: Final = 10.0
-"""Percent of the records that may be rejected."""
 
 
 def run(

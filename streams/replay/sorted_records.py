@@ -101,7 +101,8 @@ class SortedRecords:
             run.append(record)
             size += len(record[2]) + _OVERHEAD
             if size >= self._memory:
-                files.append(self._stack.enter_context(_written(sorted(run))))
+                run.sort()
+                files.append(self._stack.enter_context(_written(run)))
                 run, size = [], 0
         run.sort()
         return heapq.merge(*(_read(file) for file in files), run)

@@ -26,7 +26,7 @@ class Tally:
     rejected: Counter[str] = field(default_factory=Counter)
     """Rejected records by reason."""
     inputs: dict[Source, InputReport] = field(default_factory=dict)
-    """What was noted about the events of each source."""
+    """Reports on the events, by source."""
     formats: list[str] = field(default_factory=list)
     """Formats of files that are not JSON Lines."""
     counts: EngineCounters = field(default_factory=Counter)

@@ -23,6 +23,7 @@ from streams.errors import UserError
 from streams.replay.log_run import OnRejected
 from streams.replay.summary import Tally
 from streams.settings import Settings
+from streams.transport.topic_metadata import partition_counts
 
 T = TypeVar("T")
 
@@ -144,7 +145,7 @@ class TopicReader:
                 raise UserError(
                     f"there is no topic {topic} on {self._settings.broker}: `lifecycle settings` shows its name."
                 )
-            tps = [TopicPartition(topic, number) for number in known[topic]]
+            tps = [TopicPartition(topic, number) for number in range(known[topic])]
             starts = await self._consumer.beginning_offsets(tps)
             ends = await self._consumer.end_offsets(tps)
             self._partitions[source] = [_Partition(tp.partition, starts[tp], ends[tp]) for tp in tps]
@@ -155,15 +156,14 @@ class TopicReader:
             for p in partitions:
                 self._consumer.seek(TopicPartition(self._topics[source], p.number), p.start)
 
-    async def _partitions_of_topics(self) -> dict[str, list[int]]:
-        """Return the partitions of all topics. A consumer knows only topics that it was given."""
+    async def _partitions_of_topics(self) -> dict[str, int]:
+        """Return the number of partitions of each topic. A consumer knows only topics that it was given."""
         admin = AIOKafkaAdminClient(bootstrap_servers=self._settings.broker)
         try:
             await admin.start()
-            topics = await admin.describe_topics()
+            return await partition_counts(admin)
         finally:
             await admin.close()
-        return {topic["topic"]: sorted(one["partition"] for one in topic["partitions"]) for topic in topics}
 
     async def _fetch(self, source: Source, partitions: list[_Partition]) -> None:
         """Read these partitions, which have no waiting events, until one of them has brought some or has ended.

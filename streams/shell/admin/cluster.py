@@ -1,4 +1,4 @@
-"""Requests to the cluster about topics: connect, count partitions, read configurations, create topics."""
+"""Requests to the cluster about topics: connect, read configurations, create topics."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from aiokafka.errors import (
 
 from streams.errors import UserError
 from streams.settings import PREFIX, Settings
+from streams.transport.topic_metadata import partition_counts
 
 FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 5.0
@@ -86,13 +87,6 @@ def _aiokafka_silenced() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
-
-
-async def partition_counts(admin: AIOKafkaAdminClient) -> dict[str, int]:
-    """Return the number of partitions of each topic. Ask for all topics, because a request for one can create it."""
-    return {
-        topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics() if not topic["error_code"]
-    }
 
 
 async def partitions_once_created(admin: AIOKafkaAdminClient, topics: set[str]) -> dict[str, int]:

@@ -22,6 +22,7 @@ from streams.shell.admin.topic_configs import (
     repartition_configs,
     topic_configs,
 )
+from streams.transport.topic_metadata import partition_counts
 
 _INPUTS = ("clickstream_topic", "orders_topic", ERASURES_TOPIC)
 """Settings of the topics that should have as many partitions as there are tasks."""
@@ -77,7 +78,7 @@ def run(settings: Settings, create: bool) -> list[TopicStatus]:
 
 async def _run(settings: Settings, create: bool) -> list[TopicStatus]:
     async with cluster.connect(settings) as admin:
-        partitions = await cluster.partition_counts(admin)
+        partitions = await partition_counts(admin)
         missing = [key for key, topic in settings.topics.items() if topic not in partitions]
         if create and missing:
             configs = {settings.topics[key]: topic_configs(settings, key) for key in missing}
