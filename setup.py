@@ -17,7 +17,7 @@ PACKAGES = {
         "abandonment", "aggregates", "cart", "deadlines", "lifecycle", "merging", "orders", "rule_index", "stages",
         "summary", "tracks", "trigger_runner", "triggers", "trimming",
     ),
-    "streams/core/model": ("counters", "durations", "event", "ids"),
+    "streams/core/model": ("counters", "currencies", "durations", "event", "ids"),
     "streams/core/processing": ("output_filter", "processor"),
     "streams/core/profile": ("codec", "profile", "recent_ids", "sessions"),
     "streams/core/rules": (

@@ -10,6 +10,8 @@ from typing import Final
 import msgspec
 from mypy_extensions import i64
 
+from streams.core.model.currencies import EXPONENTS
+
 MAX_MINOR: Final = 10**15 - 1
 """The largest amount accepted. Beyond it JavaScript and doubles no longer hold sums of amounts exactly."""
 
@@ -110,22 +112,7 @@ def text(minor: int, currency: str) -> str:
     return f"{minor // power}.{str(minor % power + power)[1:]}"
 
 
-_EXPONENT: Final = {
-    0: "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF",
-    2: "AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BMD BND BOB BOV BRL BSD BTN BWP BYN BZD CAD CDF CHE CHF CHW "
-    "CNY COP COU CRC CUP CVE CZK DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GTQ GYD HKD HNL HTG HUF IDR "
-    "ILS INR IRR JMD KES KGS KHR KPW KYD KZT LAK LBP LKR LRD LSL MAD MDL MGA MKD MMK MNT MOP MRU MUR MVR MWK MXN MXV "
-    "MYR MZN NAD NGN NIO NOK NPR NZD PAB PEN PGK PHP PKR PLN QAR RON RSD RUB SAR SBD SCR SDG SEK SGD SHP SLE SOS SRD "
-    "SSP STN SVC SYP SZL THB TJS TMT TOP TRY TTD TWD TZS UAH USD USN UYU UZS VED VES WST XAD XCD XCG YER ZAR ZMW ZWG "
-    # withdrawn since 2021, still in histories
-    "ANG BGN CUC HRK SLL ZWL",
-    3: "BHD IQD JOD KWD LYD OMR TND",
-    4: "CLF UYW",
-}
-EXPONENTS: Final = {currency: exponent for exponent, codes in _EXPONENT.items() for currency in codes.split()}
-"""Decimal places of each ISO 4217 currency that has a minor unit; gold, test codes and `XXX` are left out."""
-
 # The types name no length: tuples of a fixed length would be built again for each access.
 _POWERS: Final[tuple[int, ...]] = (1, 10, 100, 1_000, 10_000)
 _SCALES: Final[tuple[float, ...]] = (1.0, 10.0, 100.0, 1_000.0, 10_000.0)
-_UNITS: Final = {exponent: Decimal(1).scaleb(-exponent) for exponent in _EXPONENT}
+_UNITS: Final = {exponent: Decimal(1).scaleb(-exponent) for exponent in sorted(set(EXPONENTS.values()))}

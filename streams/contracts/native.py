@@ -18,6 +18,7 @@ from streams.contracts import identity, money, properties, records, times
 from streams.contracts.partitioning import Partitioner
 from streams.contracts.rejected import Reason, Rejected
 from streams.core.identity.aliases import home_key, parts_of
+from streams.core.model.currencies import EXPONENTS
 from streams.core.model.event import CLICKSTREAM_TYPES, ORDER_TYPES, Event, Source
 from streams.core.model.items import Item
 from streams.core.model.sources import RawRecord
@@ -39,7 +40,7 @@ _Json = msgspec.json.Decoder[Any]
 _ABSENT: Final = records.ABSENT
 _TYPES: Final = {type_: type_ for type_ in CLICKSTREAM_TYPES | ORDER_TYPES}
 """Each known type as one object, whose hash is cached: rules look types up often."""
-_CURRENCIES: Final = money.EXPONENTS
+_CURRENCIES: Final = EXPONENTS
 _ANY_JSON: Final = msgspec.json.Decoder(Raw)
 _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 _REASON_OF_FIELD: Final[dict[str, Reason]] = {"": "not_object", "occurred_at": "invalid_time"}
@@ -71,7 +72,7 @@ class Decoder:
         `max_bytes` is rejected without being decoded. `properties`: those that the playbook reads. Without
         `identity_resolution`, the device of an event with a customer is not read.
         """
-        if default_currency not in money.EXPONENTS:
+        if default_currency not in EXPONENTS:
             raise ValueError(f"default currency {default_currency!r} is not an ISO 4217 currency with a minor unit")
         self._source = source
         self._topic = topic
@@ -197,6 +198,7 @@ class Decoder:
             None,
             None,
             1,
+            None,
             None,
             None,
             None,

@@ -8,11 +8,11 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from streams.contracts.money import EXPONENTS
 from streams.core.lifecycle.aggregates import AggregatePlan
 from streams.core.lifecycle.playbook import Playbook
 from streams.core.lifecycle.tracks import TimeoutTransition, Track, Transition
 from streams.core.model.abandonment import AbandonmentKind
+from streams.core.model.currencies import EXPONENTS
 from streams.core.model.policy import Policy
 from streams.core.rules import CompiledRule, RuleError, Type, Vocabulary, compile_rule
 from streams.core.rules.errors import suggestion

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from streams.contracts.money import EXPONENTS
+from streams.core.model.currencies import EXPONENTS
 from streams.core.model.durations import PATTERN, parse_duration
 from streams.core.rules.errors import suggestion
 from streams.core.rules.lexer import LONGEST

@@ -7,8 +7,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
-from streams.contracts.money import EXPONENTS
 from streams.core.lifecycle.playbook import Playbook
+from streams.core.model.currencies import EXPONENTS
 from streams.core.model.policy import Policy
 from streams.core.rules.errors import suggestion
 from streams.errors import UserError

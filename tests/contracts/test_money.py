@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.contracts import money
+from streams.core.model.currencies import EXPONENTS
 
-currencies = st.sampled_from(sorted(money.EXPONENTS))
+currencies = st.sampled_from(sorted(EXPONENTS))
 
 
 @pytest.mark.parametrize(
@@ -75,7 +76,7 @@ def test_invalid_amounts_are_rejected(text: bytes, problem: str) -> None:
 @given(minor=st.integers(0, money.MAX_MINOR), currency=currencies)
 def test_written_amount_reads_back(minor: int, currency: str) -> None:
     text = money.text(minor, currency)
-    exponent = money.EXPONENTS[currency]
+    exponent = EXPONENTS[currency]
     assert Decimal(text) == Decimal(minor).scaleb(-exponent)
     assert len(text.partition(".")[2]) == exponent
     assert money.parse(text.encode(), currency) == money.parse(json.dumps(text).encode(), currency) == minor
@@ -87,7 +88,7 @@ def test_written_amount_reads_back(minor: int, currency: str) -> None:
 )
 def test_amounts_are_rounded_half_up_as_by_decimal(amount: Decimal, currency: str) -> None:
     with localcontext(Context(prec=100, rounding=ROUND_HALF_UP)):
-        expected = int(amount.scaleb(money.EXPONENTS[currency]).to_integral_value())
+        expected = int(amount.scaleb(EXPONENTS[currency]).to_integral_value())
     assert money.parse(str(amount).encode(), currency) == expected
 
 

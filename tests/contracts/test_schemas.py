@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from streams.contracts import money
 from streams.contracts.dead_letters import dead_letter
 from streams.contracts.native import Decoder
 from streams.contracts.outputs import Encoder
 from streams.contracts.rejected import REASONS, Rejected
+from streams.core.model.currencies import EXPONENTS
 from streams.core.model.event import CLICKSTREAM_TYPES, ORDER_TYPES, Event, Source
 from streams.core.model.outputs import Output
 from tests.contracts.samples import (
@@ -101,7 +101,7 @@ def test_closed_sets_are_those_of_the_code() -> None:
     for topic, types in (("clickstream", CLICKSTREAM_TYPES), ("orders", ORDER_TYPES)):
         described = schema(topic)
         assert set(described["properties"]["type"]["examples"]) == types
-        assert set(described["$defs"]["currency"]["enum"]) == {*money.EXPONENTS, None}
+        assert set(described["$defs"]["currency"]["enum"]) == {*EXPONENTS, None}
     assert set(schema("orders")["if"]["properties"]["type"]["enum"]) == ORDER_TYPES
     headers = schema("lifecycle-dead-letters")["properties"]
     assert headers["__streams.errors.reason"]["enum"] == list(REASONS)

@@ -18,8 +18,8 @@ def full_event() -> Event:
     """Return an event with another value in each field, as its receiver applies it."""
     return Event(
         Source.ORDERS, 1, 2, 3, 4, "customer", True, "event-id", "type", "session", "cart", "checkout", "product",
-        "category", 5, 6, "order", 7, "channel", "coupon", "EUR", (Item("item", "c", 8, "CHF", 9),), {"property": 10},
-        EVENT, "device",
+        "category", 5, 6, "order", "store", 7, "channel", "coupon", "EUR", (Item("item", "c", 8, "CHF", 9),),
+        {"property": 10}, EVENT, "device",
     )  # fmt: skip
 
 

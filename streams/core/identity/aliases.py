@@ -114,8 +114,8 @@ def payload_of(event: Event) -> EventPayload:
     """Return the content of an event that a message carries."""
     return EventPayload(
         int(event.source), event.timestamp, event.size, event.event_id, event.type, event.session_id, event.cart_id,
-        event.checkout_id, event.product_id, event.category, event.price, event.quantity, event.order_id, event.total,
-        event.channel, event.coupon, event.currency, event.items, event.properties,
+        event.checkout_id, event.product_id, event.category, event.price, event.quantity, event.order_id, event.store,
+        event.total, event.channel, event.coupon, event.currency, event.items, event.properties,
     )  # fmt: skip
 
 
@@ -132,8 +132,8 @@ def event_of_message(message: InternalMessage, size: int) -> Event:
     return Event(
         _SOURCES[event.source], message.number, event.timestamp, event.size, message.at, message.customer, True,
         event.event_id, event.type, event.session_id, event.cart_id, event.checkout_id, event.product_id,
-        event.category, event.price, event.quantity, event.order_id, event.total, event.channel, event.coupon,
-        event.currency, event.items, event.properties, EVENT, message.other,
+        event.category, event.price, event.quantity, event.order_id, event.store, event.total, event.channel,
+        event.coupon, event.currency, event.items, event.properties, EVENT, message.other,
     )  # fmt: skip
 
 

@@ -67,12 +67,16 @@ class Event:
     quantity: int
     # orders
     order_id: str | None
+    store: str | None
+    """The shop in which the order was placed: ids of orders are unique within it. None if the event names none."""
     total: int | None
     channel: str | None
     coupon: str | None
     # both
     currency: str
-    """Currency of `price` and `total`: the configured default if the event named none."""
+    """Currency of `price` and `total`: the configured default if the event named none. But "" if an order event other
+    than a completion named none: it has the order's currency, and its `total` is in `currencies.UNNAMED_UNIT`ths of a
+    major unit."""
     items: tuple[Item, ...] | None
     """None if absent; an empty tuple means an empty cart."""
     properties: dict[str, bool | int | float | str] | None
@@ -103,6 +107,7 @@ class Event:
         price: int | None = None,
         quantity: int = 1,
         order_id: str | None = None,
+        store: str | None = None,
         total: int | None = None,
         channel: str | None = None,
         coupon: str | None = None,
@@ -118,7 +123,7 @@ class Event:
         self.event_id, self.type = event_id, type
         self.session_id, self.cart_id, self.checkout_id = session_id, cart_id, checkout_id
         self.product_id, self.category, self.price, self.quantity = product_id, category, price, quantity
-        self.order_id, self.total, self.channel, self.coupon = order_id, total, channel, coupon
+        self.order_id, self.store, self.total, self.channel, self.coupon = order_id, store, total, channel, coupon
         self.currency, self.items, self.properties = currency, items, properties
         self.role, self.other, self.moved = role, other, moved
 

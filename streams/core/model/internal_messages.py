@@ -36,6 +36,7 @@ class EventPayload(msgspec.Struct, frozen=True, array_like=True):
     price: int | None
     quantity: int
     order_id: str | None
+    store: str | None
     total: int | None
     channel: str | None
     coupon: str | None

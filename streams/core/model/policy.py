@@ -44,6 +44,18 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     recent_window: int = 7 * DAY
     expiry: int = 30 * DAY
 
+    # orders
+    order_skew_named: int = HOUR
+    """Time after an order up to which it reaches clicks that carry its cart id or checkout id."""
+    order_skew_items: int = 5 * MINUTE
+    """Time after an order up to which it reaches other clicks."""
+
+    # passive events, beside those that are passive by definition (`streams.core.lifecycle.lifecycle`)
+    passive_types: frozenset[str] = frozenset({"message_opened", "unsubscribed"})
+    """Types of the clickstream that are no activity."""
+    passive_channels: frozenset[str] = frozenset({"pos", "retail", "subscription", "marketplace"})
+    """Channels of orders whose events are no activity."""
+
     # forgetting
     forget_identified: int | None = 400 * DAY
     """None: never."""
