@@ -14,8 +14,8 @@ PACKAGES = {
     "streams/core/event_time": ("inputs", "offset_gaps", "watermark"),
     "streams/core/identity": ("aliases", "erasure_sweep", "message_outbox", "resolver"),
     "streams/core/lifecycle": (
-        "abandonment", "aggregates", "cart", "deadlines", "lifecycle", "merging", "orders", "rule_index", "stages",
-        "summary", "tracks", "trigger_runner", "triggers", "trimming",
+        "abandonment", "aggregates", "cart", "cart_contents", "cart_merging", "deadlines", "lifecycle", "merging",
+        "orders", "reach", "rule_index", "stages", "summary", "tracks", "trigger_runner", "triggers", "trimming",
     ),
     "streams/core/model": ("counters", "currencies", "durations", "event", "ids"),
     "streams/core/processing": ("output_filter", "processor"),

@@ -6,7 +6,7 @@ from typing import Any
 
 from streams.contracts import times
 from streams.contracts.outputs import amount, lines
-from streams.core.lifecycle.cart import as_items
+from streams.core.lifecycle.cart_contents import as_items
 from streams.core.model.outputs import Summary
 from streams.core.profile.profile import Profile
 

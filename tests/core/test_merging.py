@@ -290,7 +290,7 @@ def test_an_order_that_names_the_cart_takes_all_of_it_also_if_the_device_has_sho
 
 def test_an_addition_that_is_older_than_the_orders_that_are_kept_is_taken_to_be_bought() -> None:
     shop = Shop().did("d-1", added(0), added(DAY, "B"))
-    shop.did(CUSTOMER, *(order(HOUR + n, f"o-{n}", items=(item("C"),)) for n in range(4)))
+    shop.did(CUSTOMER, *(order(HOUR + n, f"o-{n}", items=(item("C"),)) for n in range(5)))
     assert list(shop.link("d-1", 2 * DAY).profile.cart.now.lines) == ["B"]
 
 

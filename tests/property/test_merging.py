@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from streams.core.lifecycle.aggregates import AggregatePlan
-from streams.core.lifecycle.cart import MOST_BOUGHT
 from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.lifecycle.playbook import Playbook
+from streams.core.lifecycle.reach import MOST_PURCHASES
 from streams.core.model.counters import EngineCounters
 from streams.core.model.event import Event, Source
 from streams.core.model.items import Item
@@ -370,7 +370,7 @@ def test_order_of_links_and_merges_makes_no_difference_to_open_abandonments(
         customer = apply_with_delayed_merges(story, data)
         assert_abandonments_consistent(customer, story)
         shown = comparable(profile_view(customer.profile, POLICY), "stage")
-        if sum(reported.event.type == "order_completed" for reported in story) >= MOST_BOUGHT:
+        if sum(reported.event.type == "order_completed" for reported in story) >= MOST_PURCHASES:
             del shown["cart"]  # exact only while all orders that removed something are kept
         ends.append((shown, essence(customer), customer.profile.identified))
         customer.pass_time(CUSTOMER, story[-1].event.at + 5 * DAY)

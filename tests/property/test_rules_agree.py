@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from streams.core.lifecycle.aggregates import AggregatePlan
-from streams.core.lifecycle.cart import OPERATIONS
+from streams.core.lifecycle.cart_contents import OPERATIONS
 from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.model.event import Event, Source
 from streams.core.profile.codec import pack, unpack

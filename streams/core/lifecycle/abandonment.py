@@ -8,17 +8,19 @@ activity schedules step 1 again.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any, Final, Literal
 
-from streams.core.lifecycle.cart import as_items, key, settle, updated
+from streams.core.lifecycle.cart import settle
+from streams.core.lifecycle.cart_contents import as_items, key, updated
+from streams.core.lifecycle.reach import Reach, reached_of, reaching
 from streams.core.lifecycle.summary import value
 from streams.core.model import ids
 from streams.core.model.abandonment import AbandonmentKind, Episode, OpenAbandonment
-from streams.core.model.cart import Bought
+from streams.core.model.cart import Purchase
 from streams.core.model.counters import EngineCounters
 from streams.core.model.event import Event
-from streams.core.model.items import Item
+from streams.core.model.items import Line
 from streams.core.model.orders import Order
 from streams.core.model.outputs import Abandonment, AbandonmentType, Output
 from streams.core.model.policy import Policy
@@ -29,8 +31,8 @@ RECENT_LIMIT: Final = 512
 _DEFAULT_PRECEDENCE: Final = ("checkout", "cart", "browse")
 
 
-def _quantities(items: Sequence[Item]) -> set[tuple[str | None, int]]:
-    return {(item.product_id, item.quantity) for item in items}
+def _quantities(lines: Mapping[str, Line]) -> set[tuple[str, int]]:
+    return {(product, line.quantity) for product, line in lines.items()}
 
 
 class Abandonments:
@@ -66,7 +68,8 @@ class Abandonments:
         episode, last, cart = profile.episode, profile.last_activity_at, profile.cart.now
         if episode is None or last is None:
             return None
-        checkout = cart.checkout_at is not None and last - cart.checkout_at < self._checkout_fresh
+        mark = cart.mark
+        checkout = mark is not None and last - mark.at < self._checkout_fresh
         if self._has_default_precedence:
             if checkout:
                 return "checkout"
@@ -81,11 +84,16 @@ class Abandonments:
         return None
 
     @staticmethod
-    def _content(profile: Profile, kind: AbandonmentKind) -> tuple[Item, ...]:
+    def _content(profile: Profile, kind: AbandonmentKind) -> dict[str, Line]:
         lines, episode = profile.cart.now.lines, profile.episode
         if lines and kind != "browse":
-            return as_items(lines)
-        return () if episode is None else as_items(episode.views)
+            return lines.copy()
+        return {} if episode is None else episode.views.copy()
+
+    @staticmethod
+    def _is_viewed(profile: Profile, kind: AbandonmentKind) -> bool:
+        """Return True if the content is the views of the episode."""
+        return kind == "browse" or not profile.cart.now.lines
 
     # -- deadlines
 
@@ -96,7 +104,7 @@ class Abandonments:
             return None
         if profile.awaits_step1:
             kind = self.kind(profile)
-            return None if kind is None else last + self._windows[kind]
+            return None if kind is None else max(last + self._windows[kind], episode.kind_since)
         if episode.abandoned and latest is not None and latest.open and latest.step < self._steps(latest.kind):
             return last + self._ladders[latest.kind][latest.step - 1]
         return None
@@ -116,14 +124,14 @@ class Abandonments:
         kind, episode, latest = self.kind(profile), profile.episode, profile.latest
         assert kind is not None
         assert episode is not None
-        items = self._content(profile, kind)
+        lines = self._content(profile, kind)
         profile.awaits_step1, episode.abandoned = False, True
         continues = (
             latest is not None
             and latest.open
             and self._rank[kind] <= self._rank[latest.kind]
             and due - latest.step1_at < self._policy.cool_down
-            and (self._policy.cool_down_per_kind or _quantities(items) == _quantities(latest.items))
+            and (self._policy.cool_down_per_kind or _quantities(lines) == _quantities(latest.lines))
         )
         last_order_at = profile.last_order_at
         silent = (
@@ -132,11 +140,11 @@ class Abandonments:
             and due < last_order_at + self._policy.browse_silent_after_order
         )
         if not (continues or silent):
-            self._abandon(profile, kind, due, items, outputs)
+            self._abandon(profile, kind, due, lines, outputs)
         if kind == "browse":
             profile.episode = None
             settle(profile.cart)
-            profile.cart.now.checkout_at = None  # too old to have made this a checkout
+            profile.cart.now.mark = None  # too old to have made this a checkout
 
     def is_continuation(self, earlier: OpenAbandonment, later: OpenAbandonment) -> bool:
         """Return True if `later` would only have continued `earlier`, had both been of one customer from the start.
@@ -149,7 +157,7 @@ class Abandonments:
             return False
         if self._policy.cool_down_per_kind or (later.kind == "browse" and earlier.kind != "browse"):
             return True
-        return _quantities(later.items) <= _quantities(earlier.items)
+        return _quantities(later.lines) <= _quantities(earlier.lines)
 
     def fire_expiry(self, profile: Profile, due: int, outputs: list[Output]) -> None:
         """Close the episode and its abandonment, if open, and empty the cart.
@@ -162,10 +170,10 @@ class Abandonments:
         profile.episode = None
         settle(profile.cart)
         profile.cart.now.lines.clear()
-        profile.cart.now.checkout_at = None
+        profile.cart.now.mark = None
 
     def _abandon(
-        self, profile: Profile, kind: AbandonmentKind, due: int, items: tuple[Item, ...], outputs: list[Output]
+        self, profile: Profile, kind: AbandonmentKind, due: int, lines: dict[str, Line], outputs: list[Output]
     ) -> None:
         cart, episode, latest, last = profile.cart.now, profile.episode, profile.latest, profile.last_activity_at
         assert episode is not None
@@ -180,7 +188,9 @@ class Abandonments:
             step_at=due,
             last_activity_at=last,
             episode_started_at=episode.started_at,
-            items=items,
+            lines=lines,
+            viewed=self._is_viewed(profile, kind),
+            mark=None if lines else cart.mark,
             currency=profile.currency or self._policy.currency,
             cart_id=cart.cart_id,
             checkout_id=cart.checkout_id,
@@ -199,27 +209,25 @@ class Abandonments:
         assert last is not None
         latest.step += 1
         latest.step_at, latest.last_activity_at, latest.episode_started_at = due, last, episode.started_at
-        latest.items, latest.currency = self._content(profile, latest.kind), profile.currency or self._policy.currency
+        latest.lines, latest.currency = self._content(profile, latest.kind), profile.currency or self._policy.currency
+        latest.viewed = self._is_viewed(profile, latest.kind)
+        latest.mark = None if latest.lines else cart.mark
         latest.cart_id, latest.checkout_id, latest.session_id = cart.cart_id, cart.checkout_id, profile.session_id
         id_ = self._id(profile, latest.kind, latest.step1_at, latest.step)
         outputs.append(self._output(profile, latest, "abandoned", id_, due))
 
     # -- events
 
-    def shopped(
-        self,
-        profile: Profile,
-        at: int,
-        last_order_at: int | None,
-        viewed: Event | None,
-        counts: EngineCounters,
-    ) -> None:
-        """Note a view (`viewed`), an addition or a checkout at `at`: it opens an episode or belongs to the open one.
+    def shopped(self, profile: Profile, event: Event, viewed: bool, counts: EngineCounters) -> None:
+        """Note a view (`viewed`), an addition or a checkout: it opens an episode or belongs to the open one.
 
-        Ignored if it is older than the last order applied before it: that order closed the episode that it belonged to.
+        A view that an order reaches is ignored: the order has dealt with it. Of other events the cart knows that.
         """
-        if last_order_at is not None and at < last_order_at:
-            return
+        at, product = event.at, key(event.product_id)
+        if viewed:
+            for order in reaching(profile.cart.purchases, at, self._policy):
+                if order.view(at, product, event.cart_id, event.checkout_id):
+                    return
         episode = profile.episode
         if episode is None:
             profile.episode = episode = Episode(at, at)
@@ -227,34 +235,49 @@ class Abandonments:
             episode.newest = at
         elif at < episode.started_at:
             episode.started_at = at
-        if viewed is None:
+        if not viewed:
             return
-        product, views = key(viewed.product_id), episode.views
+        views = episode.views
         known = views.get(product)
         if known is not None and at >= known.at:
             del views[product]
-        views[product] = updated(known, viewed.category, viewed.price, viewed.currency, 1, at)
+        views[product] = updated(
+            known, event.category, event.price, event.currency, 1, at, event.cart_id, event.checkout_id
+        )
         if at < episode.newest:  # not the most recent: keep the views in the order of time
             views = episode.views = dict(sorted(views.items(), key=lambda view: view[1].at))
         if len(views) > self._policy.viewed_products:
             del views[next(iter(views))]
             counts["trimmed", "viewed_products"] += 1
 
-    def ordered(self, profile: Profile, event: Event, order: Order, outputs: list[Output]) -> None:
-        """Close the episode and the latest abandonment after a completion that counts."""
-        at, latest = event.at, profile.latest
+    def ordered(
+        self,
+        profile: Profile,
+        purchase: Purchase,
+        order_id: str,
+        order: Order,
+        touched: bool,
+        outputs: list[Output],
+    ) -> None:
+        """Close the episode and the latest abandonment after an order that counts, as far as it reaches them.
+
+        The order must have been applied to the cart before: `touched` is what `cart.record_order` returned.
+        """
+        reach, latest = Reach(purchase, profile.cart.purchases, self._policy), profile.latest
         if profile.episode is not None:
-            self.close_episode(profile, profile.episode, at)
+            self.close_episode(profile, profile.episode, reach, touched)
         if latest is None or not latest.open:
             return
-        if at < latest.step1_at:
-            if at >= latest.episode_started_at:
-                self._close(profile, latest, "retracted", at, outputs, reason="late_order")
-        elif at <= latest.step_at + self._policy.recovery_window:
-            assert event.order_id is not None
-            products = [key(item.product_id) for item in event.items or ()]
-            bought = Bought(at, tuple(products), event.cart_id, event.checkout_id)
-            self.recover(profile, latest, event.order_id, order, bought, outputs)
+        some, all_ = reached_part(latest, reach)
+        if not some:
+            return
+        if purchase.at < latest.step1_at:
+            if all_ or purchase.at >= latest.episode_started_at:
+                self._close(profile, latest, "retracted", purchase.at, outputs, reason="late_order")
+        elif not recovers(latest, purchase):
+            return
+        elif purchase.at <= latest.step_at + self._policy.recovery_window:
+            self.recover(profile, latest, order_id, order, purchase, outputs)
         else:
             set_closed(latest)
 
@@ -264,41 +287,78 @@ class Abandonments:
         latest: OpenAbandonment,
         order_id: str,
         order: Order,
-        bought: Bought,
+        purchase: Purchase,
         outputs: list[Output],
     ) -> None:
-        """Close the abandonment as recovered by an order that came after it and in time."""
+        """Close the abandonment as recovered by an order that came after it and in time (see `recovers`)."""
         self._close(
             profile,
             latest,
             "recovered",
-            order.at,
+            purchase.at,
             outputs,
             order_id=order_id,
             order_total=order.total,
             order_currency=order.currency,
-            recovered_after_ms=order.at - latest.step1_at,
-            match=_match(latest, bought),
+            recovered_after_ms=purchase.at - latest.step1_at,
+            match=_match(latest, purchase),
         )
 
     def retract_after_merge(self, profile: Profile, latest: OpenAbandonment, at: int, outputs: list[Output]) -> None:
         """Retract an abandonment, because a merge at `at` showed that it was wrong or repeats another one."""
         self._close(profile, latest, "retracted", at, outputs, reason="merge")
 
+    def note_kind(self, profile: Profile, known: AbandonmentKind | None, at: int) -> None:
+        """Note that a passive event at `at` gave the episode another kind than the `known` one.
+
+        Step 1 is not due before. Activity needs no note, since step 1 is due a window after it.
+        """
+        episode = profile.episode
+        if episode is not None and at > episode.kind_since and self.kind(profile) != known:
+            episode.kind_since = at
+
+    def reconsider(self, profile: Profile, at: int) -> None:
+        """Take views out of the episode that orders reach because of a click at `at` that they reach too."""
+        for order in reaching(profile.cart.purchases, at, self._policy):
+            if profile.episode is not None and order.order.at < at:
+                self.close_episode(profile, profile.episode, order, False)
+
     @staticmethod
-    def close_episode(profile: Profile, episode: Episode, order_at: int) -> None:
-        """Close the episode by an order; if it has newer content than the order, only that remains."""
-        cart = profile.cart.now
-        shown = [line.at for line in (*episode.views.values(), *cart.lines.values())]
-        if cart.checkout_at is not None:
-            shown.append(cart.checkout_at)
-        newer = [at for at in shown if at > order_at]
-        if episode.newest <= order_at and not newer:
+    def close_episode(profile: Profile, episode: Episode, order: Reach, touched: bool) -> None:
+        """Take what the order reaches out of the episode. Close it unless something is left that has happened in it.
+
+        Otherwise it starts with the first thing that is left. `touched`: the order reached something of the cart. An
+        order that reaches nothing, since it is older than the episode or of a passive channel, changes nothing.
+        """
+        cart, purchase = profile.cart.now, order.order
+        views: dict[str, Line] = {}
+        left: list[int] = []
+        newest_reached = max(purchase.at, purchase.reached_until)
+        for product, view in episode.views.items():
+            if order.view(view.at, product, view.cart_id, view.checkout_id):
+                newest_reached = max(newest_reached, view.at)
+                touched = True
+            else:
+                views[product] = view
+                left.append(view.at)
+        if not touched and (purchase.passive or purchase.at < episode.started_at):
+            return
+        episode.views = views
+        for product, line in cart.lines.items():
+            if not order.click(line.at, product, line.cart_id, line.checkout_id):
+                left.append(line.at)
+        if cart.mark is not None and not order.mark(cart.mark):
+            left.append(cart.mark.at)
+        removed_at = purchase.unreached_at  # of an addition that was perhaps removed since
+        if removed_at is not None and episode.started_at <= removed_at <= episode.newest:
+            left.append(removed_at)
+        if left:
+            episode.started_at = max(episode.started_at, min(left))
+            episode.newest = max(episode.newest, max(left))
+        elif episode.newest > newest_reached:
+            episode.started_at = episode.newest
+        else:
             profile.episode = None
-        elif episode.started_at <= order_at:
-            episode.views = {product: view for product, view in episode.views.items() if view.at > order_at}
-            episode.started_at = min(newer, default=episode.newest)
-            episode.newest = max([episode.newest, *newer])
 
     def late_activity(self, profile: Profile, at: int, outputs: list[Output]) -> None:
         """Retract the latest abandonment if activity at `at` should have postponed it, and schedule step 1 again."""
@@ -335,7 +395,8 @@ class Abandonments:
     def _output(
         self, profile: Profile, latest: OpenAbandonment, type_: AbandonmentType, id_: str, at: int, **fields: Any
     ) -> Abandonment:
-        total, currency = value(latest.items, latest.currency)
+        items = as_items(latest.lines)
+        total, currency = value(items, latest.currency)
         identified, customer = _subject(profile, latest, type_)
         return Abandonment(
             id=id_,
@@ -350,7 +411,7 @@ class Abandonments:
             occurred_at=at,
             last_activity_at=latest.last_activity_at,
             episode_started_at=latest.episode_started_at,
-            items=latest.items,
+            items=items,
             value=total,
             currency=currency,
             cart_id=latest.cart_id,
@@ -373,16 +434,30 @@ def _subject(profile: Profile, latest: OpenAbandonment, type_: AbandonmentType) 
     return profile.identified, profile.customer
 
 
-def _match(latest: OpenAbandonment, order: Bought) -> Literal["cart", "checkout", "items", "customer"]:
+def reached_part(latest: OpenAbandonment, order: Reach) -> tuple[bool, bool]:
+    """Return whether the order reaches something of what was abandoned, and whether it reaches all of it."""
+    if not latest.lines:
+        reached = latest.mark is None or order.mark(latest.mark)
+        return reached, reached
+    number = reached_of(order, latest.lines, latest.viewed)
+    return number > 0, number == len(latest.lines)
+
+
+def recovers(latest: OpenAbandonment, order: Purchase) -> bool:
+    """Return False if the order is of a passive channel and matches nothing but the customer."""
+    return not order.passive or _match(latest, order) != "customer"
+
+
+def _match(latest: OpenAbandonment, order: Purchase) -> Literal["cart", "checkout", "items", "customer"]:
     if order.cart_id is not None and order.cart_id == latest.cart_id:
         return "cart"
     if order.checkout_id is not None and order.checkout_id == latest.checkout_id:
         return "checkout"
-    if set(order.products) & {key(item.product_id) for item in latest.items}:
+    if not latest.lines.keys().isdisjoint(order.products):
         return "items"
     return "customer"
 
 
 def set_closed(latest: OpenAbandonment) -> None:
     """Close the abandonment without an output. Drop its content, which later outputs do not need."""
-    latest.open, latest.items, latest.episode = False, (), None
+    latest.open, latest.lines, latest.mark, latest.episode = False, {}, None, None

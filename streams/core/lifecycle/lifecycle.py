@@ -11,7 +11,7 @@ from typing import Final
 
 from streams.core.lifecycle import aggregates, orders
 from streams.core.lifecycle.abandonment import Abandonments
-from streams.core.lifecycle.cart import operation, record
+from streams.core.lifecycle.cart import operation, purchase_of, record, record_order
 from streams.core.lifecycle.deadlines import deadlines_of
 from streams.core.lifecycle.merging import ProfileMerger, reset
 from streams.core.lifecycle.playbook import Playbook
@@ -33,7 +33,6 @@ from streams.core.profile.profile import Profile
 _ORDERS: Final = Source.ORDERS
 _SHOW: Final = CartOperationKind.SHOW
 _REPLACE: Final = CartOperationKind.REPLACE
-_ORDER: Final = CartOperationKind.ORDER
 _SUBSCRIPTIONS: Final = frozenset({"subscribed", "unsubscribed"})
 _TALLIED: Final = frozenset({"checkout_started", "signed_up", "product_reviewed", "referral_made"})
 PASSIVE_CLICKS: Final = frozenset({"message_opened", "unsubscribed"})
@@ -261,17 +260,23 @@ class Lifecycle:
             if session is not None and (profile.session_id is None or at >= profile.session_id_at):
                 profile.session_id, profile.session_id_at = session, at
 
-        added = False
+        known_kind = None if active else abandonments.kind(profile)
+        shopped = False
         kind = self._cart.get(type_)
         if kind is _REPLACE and event.items is None:
             kind = None
         if kind is not None or event.cart_id is not None or event.checkout_id is not None:
             op = operation(event, _SHOW if kind is None else kind)
-            added = record(profile.cart, op, profile.last_seen_at, profile.last_order_at, self.policy, counts)
+            shopped = record(profile.cart, op, profile.last_seen_at, self.policy, counts)
 
         viewed = type_ == "product_viewed"
-        if self._keeps_episodes and (viewed or added or type_ == "checkout_started"):
-            abandonments.shopped(profile, at, profile.last_order_at, event if viewed else None, counts)
+        if self._keeps_episodes:
+            if viewed or shopped:
+                abandonments.shopped(profile, event, viewed, counts)
+            if profile.cart.purchases and profile.episode is not None:
+                abandonments.reconsider(profile, at)
+            if not active:
+                abandonments.note_kind(profile, known_kind, at)
         if viewed:
             profile.product_views += 1
         elif type_ in _TALLIED:
@@ -282,16 +287,19 @@ class Lifecycle:
         """Apply an event of the orders. Return True if it is activity."""
         active = event.channel not in PASSIVE_CHANNELS
         if event.type == "order_completed":
-            last_order_at = profile.last_order_at
+            order_id = event.order_id
+            assert order_id is not None
             order = orders.complete(profile, event, self.policy, counts)
             if order is None:
                 return False
             profile.orders_in_stage += 1
             for state in profile.tracks or ():
                 state.orders_in_stage += 1
-            op = operation(event, _ORDER)
-            record(profile.cart, op, profile.last_seen_at, last_order_at, self.policy, counts)
-            self._abandonments.ordered(profile, event, order, outputs)
+            purchase, known_kind = purchase_of(event, order_id, not active), self._abandonments.kind(profile)
+            touched = record_order(profile.cart, purchase, profile.last_seen_at, self.policy, counts)
+            self._abandonments.ordered(profile, purchase, order_id, order, touched, outputs)
+            if not active:
+                self._abandonments.note_kind(profile, known_kind, event.at)
         elif event.type in orders.CORRECTIONS:
             orders.correct(profile, event, self.policy, counts)
         active = active and event.type not in PASSIVE_ORDERS

@@ -9,11 +9,13 @@ from __future__ import annotations
 import dataclasses
 from typing import Final
 
-from streams.core.lifecycle import aggregates, cart, orders
-from streams.core.lifecycle.abandonment import RECENT_LIMIT, Abandonments, set_closed
+from streams.core.lifecycle import aggregates, cart_merging, orders
+from streams.core.lifecycle.abandonment import RECENT_LIMIT, Abandonments, reached_part, recovers, set_closed
+from streams.core.lifecycle.cart_contents import updated
 from streams.core.lifecycle.playbook import Playbook
+from streams.core.lifecycle.reach import Reach
 from streams.core.model.abandonment import Episode, OpenAbandonment
-from streams.core.model.cart import Bought
+from streams.core.model.cart import Purchase
 from streams.core.model.counters import EngineCounters
 from streams.core.model.items import Line
 from streams.core.model.orders import Order
@@ -56,7 +58,8 @@ class _Judgment:
         """The abandonment should not have been emitted yet: there was activity."""
         self.order_id = ""
         self.order: Order | None = None
-        """The first order after the abandonment."""
+        """The first order after the abandonment that reaches something of it."""
+        self.purchase: Purchase | None = None
 
 
 class ProfileMerger:
@@ -98,7 +101,7 @@ class ProfileMerger:
         if self._plan is not None:
             aggregates.merge(profile, moved, self._plan, copies, duplicate_orders, counts)
         times = frozenset([when for when, _ in copies])
-        cart.unite(profile.cart, moved.cart, times, self._policy.cart_lines, counts)
+        cart_merging.unite(profile.cart, moved.cart, times, self._policy, counts)
         self._merge_abandonments(profile, moved, judgment, moved_judgment, at, outputs, counts)
         return merge_result
 
@@ -162,13 +165,17 @@ class ProfileMerger:
             return None
         judgment = _Judgment()
         judgment.was_active = self._was_active(latest, judged, other, at)
-        for order_id, order in sorted(other.order_book.items(), key=lambda entry: (entry[1].at, entry[0])):
-            if not order.counts:
+        for purchase in other.cart.purchases:
+            order = other.order_book.get(purchase.order)
+            if order is None or not order.counts:
                 continue
-            if order.at < latest.step1_at:
-                judgment.bought_before = judgment.bought_before or order.at >= latest.episode_started_at
-            elif judgment.order is None:
-                judgment.order_id, judgment.order = order_id, order
+            some, all_ = reached_part(latest, Reach(purchase, other.cart.purchases, self._policy))
+            if not some:
+                continue
+            if purchase.at < latest.step1_at:
+                judgment.bought_before |= all_ or purchase.at >= latest.episode_started_at
+            elif judgment.order is None and recovers(latest, purchase):
+                judgment.order_id, judgment.order, judgment.purchase = purchase.order, order, purchase
         return judgment
 
     def _was_active(self, latest: OpenAbandonment, judged: Profile, other: Profile, at: int) -> bool:
@@ -227,15 +234,12 @@ class ProfileMerger:
 
     def _after_orders(self, profile: Profile, episode: Episode | None) -> Episode | None:
         """Return the rest of an episode after the customer's orders, which are all known by now; None: nothing."""
-        ordered = [bought.at for bought in profile.cart.bought]
-        if profile.last_order_at is not None:
-            ordered.append(profile.last_order_at)
-        if episode is None or not ordered:
-            return episode
-        newest, profile.episode = episode.newest, episode
-        self._abandonments.close_episode(profile, episode, max(ordered))
-        if newest > max(ordered):  # content of its own, beside that of the merged cart
-            episode.started_at = min(episode.started_at, newest)
+        profile.episode = episode
+        for purchase in profile.cart.purchases:
+            if profile.episode is None:
+                return None
+            reach = Reach(purchase, profile.cart.purchases, self._policy)
+            self._abandonments.close_episode(profile, profile.episode, reach, not purchase.passive)
         return profile.episode
 
     def _prevails(self, one: OpenAbandonment, other: OpenAbandonment) -> bool:
@@ -266,13 +270,11 @@ class ProfileMerger:
                 profile.awaits_step1 = True
                 judged.episode = self._merge_episodes(latest.episode, judged.episode, counts)
             self._retract(profile, latest, at, outputs, counts)
-        elif judgment.order is not None:
-            order = judgment.order
-            in_time = order.at <= latest.step_at + self._policy.recovery_window
+        elif judgment.order is not None and judgment.purchase is not None:
+            order, purchase = judgment.order, judgment.purchase
+            in_time = purchase.at <= latest.step_at + self._policy.recovery_window
             if in_time and not _follows_withheld(latest, "recovered", counts):
-                bought = [bought for bought in profile.cart.bought if bought.at == order.at]
-                how = bought[0] if bought else Bought(order.at, (), None, None)
-                self._abandonments.recover(profile, latest, judgment.order_id, order, how, outputs)
+                self._abandonments.recover(profile, latest, judgment.order_id, order, purchase, outputs)
             set_closed(latest)
 
     def _retract(
@@ -294,7 +296,9 @@ class ProfileMerger:
         views: dict[str, Line] = {}
         for product, view in sorted([*one.views.items(), *other.views.items()], key=lambda entry: entry[1].at):
             known = views.pop(product, None)
-            views[product] = cart.updated(known, view.category, view.price, view.currency, 1, view.at)
+            views[product] = updated(
+                known, view.category, view.price, view.currency, 1, view.at, view.cart_id, view.checkout_id
+            )
         excess = max(0, len(views) - self._policy.viewed_products)
         if excess:
             counts["trimmed", "viewed_products"] += excess

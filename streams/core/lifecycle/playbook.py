@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import msgspec
 
 from streams.core.lifecycle.aggregates import AggregatePlan
-from streams.core.lifecycle.cart import OPERATIONS
+from streams.core.lifecycle.cart_contents import OPERATIONS
 from streams.core.lifecycle.tracks import Track
 from streams.core.lifecycle.triggers import Trigger
 from streams.core.model.cart import CartOperationKind

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from streams.core.lifecycle.cart import as_items
+from streams.core.lifecycle.cart_contents import as_items
 from streams.core.model.items import Item
 from streams.core.model.outputs import Summary
 from streams.core.model.policy import LARGEST_AMOUNT

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from typing import Final
 
 from streams.core.lifecycle import orders
-from streams.core.lifecycle.cart import oldest, settle
+from streams.core.lifecycle.cart import settle
+from streams.core.lifecycle.cart_contents import oldest
 from streams.core.model.aggregates import Occurrences
 from streams.core.model.counters import EngineCounters
 from streams.core.profile import recent_ids
@@ -40,10 +41,10 @@ def _weight(profile: Profile) -> int:
 def _drop(profile: Profile, counts: EngineCounters) -> bool:
     """Drop the oldest quarter of the part that takes most room. Return False if nothing is left to drop."""
     views = {} if profile.episode is None else profile.episode.views
-    abandoned = () if profile.latest is None else profile.latest.items
+    abandoned = {} if profile.latest is None else profile.latest.lines
     parts: list[tuple[str, object, int, Callable[[Profile, int], None]]] = [
         ("cart_log", profile.cart.log, len(profile.cart.log), _drop_log),
-        ("cart_orders", profile.cart.bought, len(profile.cart.bought), _drop_bought),
+        ("cart_orders", profile.cart.purchases, len(profile.cart.purchases), _drop_purchases),
         ("cart_lines", profile.cart.now.lines, len(profile.cart.now.lines), _drop_lines),
         ("orders", profile.order_book, len(profile.order_book), _drop_orders),
         ("order_notes", profile.order_notes, len(profile.order_notes), _drop_notes),
@@ -89,8 +90,9 @@ def _drop_log(profile: Profile, number: int) -> None:
     settle(profile.cart)
 
 
-def _drop_bought(profile: Profile, number: int) -> None:
-    del profile.cart.bought[:number]
+def _drop_purchases(profile: Profile, number: int) -> None:
+    settle(profile.cart)  # orders in the log are applied again
+    del profile.cart.purchases[:number]
 
 
 def _drop_lines(profile: Profile, number: int) -> None:
@@ -118,7 +120,8 @@ def _drop_views(profile: Profile, number: int) -> None:
 
 def _drop_items(profile: Profile, number: int) -> None:
     assert profile.latest is not None
-    profile.latest.items = profile.latest.items[number:]
+    for product in list(profile.latest.lines)[:number]:
+        del profile.latest.lines[product]
 
 
 def _drop_event_ids(profile: Profile, number: int) -> None:

@@ -9,7 +9,8 @@ from typing import Literal
 
 import msgspec
 
-from streams.core.model.items import Item, Line
+from streams.core.model.cart import CheckoutMark
+from streams.core.model.items import Line
 
 AbandonmentKind = Literal["browse", "cart", "checkout"]
 
@@ -24,6 +25,8 @@ class Episode(msgspec.Struct, array_like=True, gc=False):
     """The last distinct products viewed, the most recent last."""
     abandoned: bool = False
     """True once its step 1 has come due, emitted or silenced, so that further steps may follow."""
+    kind_since: int = 0
+    """Time of the passive event that made the episode of its kind, ms: step 1 is not due before. 0: there was none."""
 
 
 class OpenAbandonment(msgspec.Struct, array_like=True, gc=False):
@@ -38,7 +41,12 @@ class OpenAbandonment(msgspec.Struct, array_like=True, gc=False):
     step_at: int
     last_activity_at: int
     episode_started_at: int
-    items: tuple[Item, ...]
+    lines: dict[str, Line]
+    """Its content: lines of the cart or views, by product."""
+    viewed: bool
+    """True if its content is views."""
+    mark: CheckoutMark | None
+    """The checkout, if it is one of which no product is known; else None."""
     currency: str
     """The customer's currency at the last step. An abandonment without items is worth 0 of it."""
     cart_id: str | None

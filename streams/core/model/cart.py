@@ -24,10 +24,12 @@ class CartOperationKind(IntEnum):
     CHECKOUT = 5
     STEP = 6
     ORDER = 7
+    MARK = 8
+    """Sets the checkout mark, and nothing else. Made when carts are merged."""
 
 
 class CartOperation(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One operation on a cart. In an `ORDER` the ids are those of the order and were not shown."""
+    """One operation on a cart. The `product` of an `ORDER` is the key of its `Purchase`."""
 
     at: int
     kind: CartOperationKind
@@ -41,29 +43,75 @@ class CartOperation(msgspec.Struct, frozen=True, array_like=True, gc=False):
     checkout_id: str | None
 
 
+class CheckoutMark(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The last checkout event of a checkout that goes on."""
+
+    at: int
+    products: tuple[str, ...] = ()
+    """Products of its items; empty if it is about no product."""
+    cart_id: str | None = None
+    checkout_id: str | None = None
+
+
+class Shown(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The last click that showed these ids together, and its product if it is about one."""
+
+    at: int
+    cart_id: str | None
+    checkout_id: str | None
+    product: str | None
+
+
 class Contents(msgspec.Struct, array_like=True, gc=False):
     """The content of the cart at one point in time."""
 
     lines: dict[str, Line] = {}
-    checkout_at: int | None = None
-    """Time of the last checkout event, ms; None while nobody checks out."""
-    cart_id: str | None = None
-    cart_id_at: int = 0
-    checkout_id: str | None = None
-    checkout_id_at: int = 0
+    mark: CheckoutMark | None = None
+    """None while nobody checks out."""
+    shown: list[Shown] = []
+    """The ids of carts and checkouts shown last, the newest last."""
+    cut: bool = False
+    """True if lines were dropped from the cart because it held too many."""
+
+    @property
+    def cart_id(self) -> str | None:
+        """Id of the cart that was shown last; None: none was."""
+        for shown in reversed(self.shown):
+            if shown.cart_id is not None:
+                return shown.cart_id
+        return None
+
+    @property
+    def checkout_id(self) -> str | None:
+        """Id of the checkout that was shown last; None: none was."""
+        for shown in reversed(self.shown):
+            if shown.checkout_id is not None:
+                return shown.checkout_id
+        return None
 
 
-class Bought(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """An order and its effect on the cart. `products` are named as in `CartOperation`."""
+class Purchase(msgspec.Struct, array_like=True, gc=False):
+    """A completed order that counts, for the clicks that it reaches (`streams.core.lifecycle.reach`).
+
+    `products` are named as in `CartOperation`.
+    """
 
     at: int
+    order: str
+    """Key of the order in the profile's order book."""
     products: tuple[str, ...]
-    cart_id: str | None
-    checkout_id: str | None
-    cart_shown_at: int | None = None
-    """Time at which its cart id was last shown, if it was the last one shown before the order: then the
-    order takes the whole cart. Else None."""
-    checkout_shown_at: int | None = None
+    cart_id: str | None = None
+    checkout_id: str | None = None
+    passive: bool = False
+    """True if it came by a passive channel."""
+    whole: bool = False
+    """True if it takes all lines that it reaches, except those of another cart."""
+    took: tuple[str, ...] = ()
+    """Products that it took out of the cart; only if none of its items has an id."""
+    unreached_at: int | None = None
+    """Time of the earliest addition after it that it does not reach, ms."""
+    reached_until: int = 0
+    """Time of the newest addition or checkout event after it that it reaches, ms."""
 
 
 class Cart(msgspec.Struct, array_like=True, gc=False):
@@ -74,6 +122,5 @@ class Cart(msgspec.Struct, array_like=True, gc=False):
     """The latest operations, in (time, arrival) order."""
     before: Contents | None = None
     """The cart before the first operation of the log; None if the log is empty."""
-    bought: list[Bought] = []
-    """The latest orders, in the log or not, earliest first. A cart that is merged into this one loses
-    their products."""
+    purchases: list[Purchase] = []
+    """The newest orders that count, and those in the log, the earliest first."""

@@ -19,10 +19,15 @@ class Item(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Line(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A product in the cart of a profile, or viewed (then `quantity` is 1). `at` is the time of its last event, ms."""
+    """A product in the cart of a profile, or viewed (then `quantity` is one piece).
+
+    `at` is the time of its last event, ms; the ids are those that this event showed.
+    """
 
     category: str | None
     price: int | None
     currency: str
     quantity: int
     at: int
+    cart_id: str | None = None
+    checkout_id: str | None = None
