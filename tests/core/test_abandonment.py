@@ -340,15 +340,20 @@ def test_recovery_names_the_strongest_match(fields: dict[str, Any], match: str) 
     assert run([abandoned, order(2 * HOUR, **fields)]).abandonments[1].match == match
 
 
-def test_an_in_store_order_of_other_goods_recovers_and_leaves_the_cart() -> None:
-    history = run([add(0), order(2 * HOUR, channel="pos", items=(item("B"),))], until=29 * DAY)
-    assert history.abandonment_summary == [("abandoned", "cart", 1, HOUR), ("recovered", "cart", 1, 2 * HOUR)]
+def test_an_in_store_order_of_other_goods_leaves_the_abandonment_and_the_cart() -> None:
+    history = run([add(0), order(2 * HOUR, channel="pos", items=(item("B"),))], until=2 * DAY)
+    assert history.abandonment_summary == [("abandoned", "cart", 1, HOUR), ("abandoned", "cart", 2, DAY)]
     assert history.cart == {"A": 1}
 
 
-@pytest.mark.parametrize("channel", ["pos", None])
-def test_an_order_of_other_goods_closes_the_episode_of_a_full_cart(channel: str | None) -> None:
-    history = run([add(0), order(30 * MINUTE, channel=channel, items=(item("B"),)), click(HOUR)], until=10 * DAY)
+def test_an_in_store_order_of_the_goods_recovers() -> None:
+    history = run([add(0), order(2 * HOUR, channel="pos", items=(item("A"),))], until=2 * DAY)
+    assert history.abandonment_summary == [("abandoned", "cart", 1, HOUR), ("recovered", "cart", 1, 2 * HOUR)]
+    assert [abandonment.match for abandonment in history.abandonments] == [None, "items"]
+
+
+def test_an_order_of_other_goods_closes_the_episode_of_a_full_cart() -> None:
+    history = run([add(0), order(30 * MINUTE, items=(item("B"),)), click(HOUR)], until=10 * DAY)
     assert history.abandonment_summary == []
     assert history.cart == {"A": 1}
     # The lines left are abandoned with the next episode.
@@ -421,8 +426,11 @@ def test_views_older_than_the_last_order_open_no_episode() -> None:
     assert history.alive.product_views == 1
 
 
-def test_view_at_the_time_of_the_last_order_opens_an_episode() -> None:
-    assert run([order(HOUR), view(HOUR)], until=DAY).abandonment_summary == [("abandoned", "browse", 1, 90 * MINUTE)]
+def test_view_at_the_time_of_the_last_order_opens_no_episode() -> None:
+    assert run([order(HOUR), view(HOUR)], until=DAY).abandonment_summary == []
+    assert run([order(HOUR), view(HOUR + 1)], until=DAY).abandonment_summary == [
+        ("abandoned", "browse", 1, 90 * MINUTE + 1)
+    ]
 
 
 # -- late activity

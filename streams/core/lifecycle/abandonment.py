@@ -341,6 +341,7 @@ class Abandonments:
             else:
                 views[product] = view
                 left.append(view.at)
+        touched = touched or purchase.reached_until >= episode.started_at
         if not touched and (purchase.passive or purchase.at < episode.started_at):
             return
         episode.views = views

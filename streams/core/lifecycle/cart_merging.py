@@ -1,9 +1,9 @@
 """The merge of two carts of one customer: replay the operations of both in the order of time.
 
 Only `ProfileMerger` calls it. The result is exact for the operations in the logs (the last `lateness` of each side),
-for additions and checkouts of any time, and for the newest `MOST_PURCHASES` orders: an order of one side also takes from
-the other's cart. Additions and checkouts older than all these orders are taken to have been bought. Any other operation
-from before a log took only from the cart that it was applied to. Times in ms.
+for additions and checkouts of any time, and for the newest `MOST_PURCHASES` orders: an order of one side also takes
+from the other's cart. Additions and checkouts older than all these orders are taken to have been bought. Any other
+operation from before a log took only from the cart that it was applied to. Times in ms.
 """
 
 from __future__ import annotations
