@@ -14,10 +14,10 @@ PACKAGES = {
     "streams/core/event_time": ("inputs", "offset_gaps", "watermark"),
     "streams/core/identity": ("aliases", "erasure_sweep", "message_outbox", "resolver"),
     "streams/core/lifecycle": (
-        "abandonment", "aggregates", "cart", "deadlines", "lifecycle", "merging", "orders", "rule_index", "stages",
-        "summary", "tracks", "trigger_runner", "triggers", "trimming",
+        "abandonment", "aggregates", "cart", "deadlines", "lifecycle", "merging", "order_facts", "order_merging",
+        "orders", "rule_index", "stages", "summary", "tracks", "trigger_runner", "triggers", "trimming",
     ),
-    "streams/core/model": ("counters", "currencies", "durations", "event", "ids"),
+    "streams/core/model": ("counters", "currencies", "durations", "event", "ids", "order_keys"),
     "streams/core/processing": ("output_filter", "processor"),
     "streams/core/profile": ("codec", "profile", "recent_ids", "sessions"),
     "streams/core/rules": (

@@ -9,13 +9,14 @@ from __future__ import annotations
 import dataclasses
 from typing import Final
 
-from streams.core.lifecycle import aggregates, cart, orders
+from streams.core.lifecycle import aggregates, cart, order_merging
 from streams.core.lifecycle.abandonment import RECENT_LIMIT, Abandonments, set_closed
 from streams.core.lifecycle.playbook import Playbook
 from streams.core.model.abandonment import Episode, OpenAbandonment
 from streams.core.model.cart import Bought
 from streams.core.model.counters import EngineCounters
 from streams.core.model.items import Line
+from streams.core.model.order_keys import order_id_of
 from streams.core.model.orders import Order
 from streams.core.model.outputs import Output
 from streams.core.profile import recent_ids, sessions
@@ -39,11 +40,13 @@ def reset(profile: Profile) -> None:
 class MergeResult:
     """Facts of the moved profile that are new to the customer's, for the rules of stages."""
 
-    def __init__(self, active: bool, orders: int) -> None:
+    def __init__(self, active: bool, orders: int, renewals: int) -> None:
         self.active = active
         """True if the moved profile was active after the customer's last activity."""
         self.orders = orders
-        """Number of new orders completed after the last known one, or since the stage was entered."""
+        """Number of new orders completed after the last known one, or since the stage was entered, without renewals."""
+        self.renewals = renewals
+        """Number of such renewals."""
 
 
 class _Judgment:
@@ -94,7 +97,7 @@ class ProfileMerger:
         self._merge_numbers(profile, moved)
         copies = self._merge_event_ids(profile, moved)
         sessions.unite(profile.sessions, moved.sessions, self._policy.session_gap)
-        duplicate_orders = orders.merge(profile, moved, self._policy, counts)
+        duplicate_orders = order_merging.merge(profile, moved, self._policy, counts)
         if self._plan is not None:
             aggregates.merge(profile, moved, self._plan, copies, duplicate_orders, counts)
         times = frozenset([when for when, _ in copies])
@@ -162,13 +165,13 @@ class ProfileMerger:
             return None
         judgment = _Judgment()
         judgment.was_active = self._was_active(latest, judged, other, at)
-        for order_id, order in sorted(other.order_book.items(), key=lambda entry: (entry[1].at, entry[0])):
+        for key, order in sorted(other.order_book.items(), key=lambda entry: (entry[1].at, entry[0])):
             if not order.counts:
                 continue
             if order.at < latest.step1_at:
                 judgment.bought_before = judgment.bought_before or order.at >= latest.episode_started_at
             elif judgment.order is None:
-                judgment.order_id, judgment.order = order_id, order
+                judgment.order_id, judgment.order = order_id_of(key), order
         return judgment
 
     def _was_active(self, latest: OpenAbandonment, judged: Profile, other: Profile, at: int) -> bool:
@@ -305,11 +308,16 @@ class ProfileMerger:
 
 def _merge_result(profile: Profile, moved: Profile) -> MergeResult:
     last, entered_at = profile.last_order_at, profile.entered_at
-    new_orders = 0
-    for order_id, order in moved.order_book.items():
-        if order.counts and order_id not in profile.order_book:
-            new_orders += last is None or order.at > last or order.at >= entered_at
-    return MergeResult(moved.active_at > profile.active_at, new_orders)
+    new_orders = renewals = 0
+    for key, order in moved.order_book.items():
+        if not order.counts or not order.completed or key in profile.order_book:
+            continue
+        if last is None or order.at > last or order.at >= entered_at:
+            if order.renewal:
+                renewals += 1
+            else:
+                new_orders += 1
+    return MergeResult(moved.active_at > profile.active_at, new_orders, renewals)
 
 
 def _emission_key(abandoned: OpenAbandonment) -> tuple[int, str]:
