@@ -15,9 +15,10 @@ PACKAGES = {
     "streams/core/identity": ("aliases", "erasure_sweep", "message_outbox", "resolver"),
     "streams/core/lifecycle": (
         "abandonment", "aggregates", "cart", "cart_contents", "cart_merging", "deadlines", "lifecycle", "merging",
-        "orders", "reach", "rule_index", "stages", "summary", "tracks", "trigger_runner", "triggers", "trimming",
+        "order_facts", "order_merging", "orders", "reach", "rule_index", "stages", "summary", "tracks",
+        "trigger_runner", "triggers", "trimming",
     ),
-    "streams/core/model": ("counters", "currencies", "durations", "event", "ids"),
+    "streams/core/model": ("counters", "currencies", "durations", "event", "ids", "order_keys"),
     "streams/core/processing": ("output_filter", "processor"),
     "streams/core/profile": ("codec", "profile", "recent_ids", "sessions"),
     "streams/core/rules": (

@@ -122,9 +122,17 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
     Metric(
         name="lifecycle_corrections_ignored_total",
         kind="counter",
-        help="Refunds and updates of orders that were ignored because their currency is not the order's.",
+        help="Refunds, updates and cancellations that were ignored because their currency is not the order's.",
         labels=(Label("reason", "the kind of correction", COUNTER_LABELS["corrections_ignored"]),),
         worry="Any steady rate: revenue is too high by the ignored refunds. Ask the team that sends the orders.",
+    ),
+    Metric(
+        name="lifecycle_orders_conflicting_total",
+        kind="counter",
+        help="Repeated completions of an order that were ignored although they have another total or other items.",
+        labels=(Label("difference", "what differs first", COUNTER_LABELS["orders_conflicting"]),),
+        worry="Any steady rate: several stores number their orders alike, and sales are lost. Let every event of an "
+        "order name its `store`.",
     ),
     Metric(
         name="lifecycle_identifiers_rejected_total",

@@ -36,6 +36,7 @@ ENGINE_METRICS: Final[dict[CounterName, str]] = {
     "late": "lifecycle_events_late_total",
     "out_of_order": "lifecycle_events_out_of_order_total",
     "corrections_ignored": "lifecycle_corrections_ignored_total",
+    "orders_conflicting": "lifecycle_orders_conflicting_total",
     "outputs_withheld": "lifecycle_outputs_withheld_total",
     "trimmed": "lifecycle_trimmed_total",
     "repartition_received": "lifecycle_repartition_received_records_total",

@@ -21,6 +21,7 @@ from streams.core.model.cart import Purchase
 from streams.core.model.counters import EngineCounters
 from streams.core.model.event import Event
 from streams.core.model.items import Line
+from streams.core.model.order_keys import order_id_of
 from streams.core.model.orders import Order
 from streams.core.model.outputs import Abandonment, AbandonmentType, Output
 from streams.core.model.policy import Policy
@@ -254,7 +255,6 @@ class Abandonments:
         self,
         profile: Profile,
         purchase: Purchase,
-        order_id: str,
         order: Order,
         touched: bool,
         outputs: list[Output],
@@ -277,7 +277,7 @@ class Abandonments:
         elif not recovers(latest, purchase):
             return
         elif purchase.at <= latest.step_at + self._policy.recovery_window:
-            self.recover(profile, latest, order_id, order, purchase, outputs)
+            self.recover(profile, latest, order, purchase, outputs)
         else:
             set_closed(latest)
 
@@ -285,7 +285,6 @@ class Abandonments:
         self,
         profile: Profile,
         latest: OpenAbandonment,
-        order_id: str,
         order: Order,
         purchase: Purchase,
         outputs: list[Output],
@@ -297,7 +296,7 @@ class Abandonments:
             "recovered",
             purchase.at,
             outputs,
-            order_id=order_id,
+            order_id=order_id_of(purchase.order),
             order_total=order.total,
             order_currency=order.currency,
             recovered_after_ms=purchase.at - latest.step1_at,

@@ -60,8 +60,14 @@ class AggregatePlan:
         )
 
 
-def note_event(profile: Profile, plan: AggregatePlan, event: Event, bought: bool, counts: EngineCounters) -> None:
-    """Update the aggregates after an event was applied. `bought`: it completes an order that is new and counts."""
+def note_event(
+    profile: Profile, plan: AggregatePlan, event: Event, sold: Order | None, new: bool, counts: EngineCounters
+) -> None:
+    """Update the aggregates after an event was applied.
+
+    `sold`: the order that it completed, or of which it is the fulfilment, if that counts. `new`: it did not count
+    before.
+    """
     type_ = event.type
     aggregates = profile.aggregates
     if aggregates is None:
@@ -69,7 +75,7 @@ def note_event(profile: Profile, plan: AggregatePlan, event: Event, bought: bool
     windows = plan.windows.get(type_)
     summed = type_ in plan.sums
     amount = 0
-    if (windows is not None or summed) and (bought or type_ != "order_completed"):
+    if (windows is not None or summed) and (sold is not None or type_ != _COMPLETED):
         amount = _amount(event, plan.currency)
     if windows is not None:
         for window in windows:
@@ -78,7 +84,7 @@ def note_event(profile: Profile, plan: AggregatePlan, event: Event, bought: bool
         aggregates.sums[type_] = min(LARGEST, aggregates.sums.get(type_, 0) + amount)
     for key in plan.in_stage.get(type_, ()):
         aggregates.in_stage[key] = aggregates.in_stage.get(key, 0) + 1
-    if bought:
+    if sold is not None and new:
         _note_bought(aggregates, plan, event, counts)
     elif type_ == "product_viewed" and event.category is not None and event.source is _CLICKSTREAM:
         _count_occurrences(

@@ -19,6 +19,7 @@ from streams.core.lifecycle.reach import MOST_PRODUCTS, MOST_PURCHASES, reaching
 from streams.core.model.cart import Cart, CartOperation, CartOperationKind, Contents, Purchase
 from streams.core.model.counters import EngineCounters
 from streams.core.model.event import Event
+from streams.core.model.orders import Order
 from streams.core.model.policy import Policy
 
 LOG_LIMIT: Final = 100
@@ -51,10 +52,19 @@ def operation(event: Event, kind: CartOperationKind) -> CartOperation:
     )
 
 
-def purchase_of(event: Event, order: str, passive: bool) -> Purchase:
-    """Return the order that an event completes, for the clicks that it reaches. `order`: its key in the order book."""
-    products = tuple(dict.fromkeys([key(item.product_id) for item in event.items or ()]))
-    return Purchase(event.at, order, products[:MOST_PRODUCTS], event.cart_id, event.checkout_id, passive)
+def purchase_of(cart: Cart, event: Event, order_key: str, order: Order, passive: bool) -> Purchase:
+    """Return an order that begins to count by this event, for the clicks that it reaches.
+
+    `order_key`: its key in the order book. `passive`: the event came by a passive channel. An order that counts by its fulfilment is passive too; it has the
+    items and ids of its completion, if that is known, else those of the fulfilment.
+    """
+    known = [purchase for purchase in cart.purchases if purchase.order == order_key]
+    if order.completed or not known:
+        products = tuple(dict.fromkeys([key(item.product_id) for item in event.items or ()]))[:MOST_PRODUCTS]
+        cart_id, checkout_id = event.cart_id, event.checkout_id
+    else:
+        products, cart_id, checkout_id = known[0].products, known[0].cart_id, known[0].checkout_id
+    return Purchase(order.at, order_key, products, cart_id, checkout_id, passive or not order.completed)
 
 
 def record(cart: Cart, op: CartOperation, newest: int, policy: Policy, counts: EngineCounters) -> bool:

@@ -23,6 +23,7 @@ from streams.core.model import ids
 from streams.core.model.cart import CartOperationKind
 from streams.core.model.counters import EngineCounters
 from streams.core.model.event import Event, Source
+from streams.core.model.orders import Order
 from streams.core.model.outputs import Cause, IdentityChange, Output, Summary
 from streams.core.model.sources import Erasure
 from streams.core.profile import recent_ids, sessions
@@ -35,9 +36,8 @@ _SHOW: Final = CartOperationKind.SHOW
 _REPLACE: Final = CartOperationKind.REPLACE
 _SUBSCRIPTIONS: Final = frozenset({"subscribed", "unsubscribed"})
 _TALLIED: Final = frozenset({"checkout_started", "signed_up", "product_reviewed", "referral_made"})
-PASSIVE_CLICKS: Final = frozenset({"message_opened", "unsubscribed"})
 PASSIVE_ORDERS: Final = frozenset({"order_updated", "order_cancelled", "order_refunded", "order_fulfilled"})
-PASSIVE_CHANNELS: Final = frozenset({"pos", "retail", "subscription", "marketplace"})
+"""Types of the orders that are never activity. A playbook adds types of the clickstream, and channels."""
 
 
 def replacement_of(ended: Profile) -> Profile:
@@ -65,6 +65,8 @@ class Lifecycle:
         self._counted_types = playbook.counted_types
         self._keeps_sessions = playbook.sessions
         self._keeps_episodes = playbook.abandonment
+        self._passive_types = policy.passive_types
+        self._passive_channels = policy.passive_channels
         self._session_gap = policy.session_gap
         self._event_ids = policy.event_ids
         self._event_id_window = policy.event_id_window
@@ -75,6 +77,8 @@ class Lifecycle:
         self._abandonments = Abandonments(policy, namespace)
         self._type_numbers = {type_: recent_ids.type_number(type_) for type_ in _counted(playbook)}
         self._merging = ProfileMerger(playbook, self._abandonments, self._type_numbers)
+        self._fingerprint_of: Event | None = None
+        self._fingerprint = b""
         self._triggers: TriggerRunner | None = None
         if playbook.triggers:
             self._triggers = TriggerRunner(playbook.triggers, policy.currency, namespace, playbook.cart)
@@ -85,13 +89,14 @@ class Lifecycle:
         return Profile(customer, identified)
 
     def is_duplicate(self, profile: Profile, event: Event) -> bool:
-        """Return True if this event id was applied to the customer within the window (24 h); skip the event then.
+        """Return True if a copy of the event was applied to the customer within the window (24 h); skip the event then.
 
-        Otherwise forget the id if it is known, so that `apply` can note it. Must be called before each `apply`.
+        A copy has the same event id, role and type, and is about the same product or order (`ids.fingerprint`).
+        Otherwise forget the copy if it is known, so that `apply` can note it. Must be called before each `apply`.
         """
         if not self._event_ids:
             return False
-        place = recent_ids.find(profile.event_tags, profile.event_ids, ids.fingerprint(event.event_id))
+        place = recent_ids.find(profile.event_tags, profile.event_ids, self._fingerprint_for(event))
         if place < 0:
             return False
         if event.at <= recent_ids.seen_at(profile.event_ids, place) + self._event_id_window:
@@ -116,19 +121,23 @@ class Lifecycle:
         elif at < profile.first_seen_at:
             profile.first_seen_at = at
         if self._event_ids:
-            fingerprint = ids.fingerprint(event.event_id)
+            fingerprint = self._fingerprint_for(event)
             stamp = at + self._type_numbers.get(event.type, 0)
             recent_ids.note(profile.event_tags, profile.event_ids, fingerprint, stamp, self._event_ids)
         if event.type in self._counted_types:
             profile.type_counts[event.type] = profile.type_counts.get(event.type, 0) + 1
 
-        completed = profile.orders_in_stage
+        counted = profile.orders
+        sold: Order | None = None
         if event.source is _ORDERS:
-            active = self._order(profile, event, outputs, counts)
+            sold = self._order(profile, event, outputs, counts)
+            active = self._is_active_order(event, sold)
+            if active:
+                self._abandonments.late_activity(profile, at, outputs)
         else:
             active = self._click(profile, event, outputs, counts)
         if self._plan is not None:
-            aggregates.note_event(profile, self._plan, event, profile.orders_in_stage > completed, counts)
+            aggregates.note_event(profile, self._plan, event, sold, profile.orders > counted, counts)
         if active:
             if at > profile.active_at:
                 profile.active_at, profile.awaits_step1 = at, True
@@ -208,7 +217,7 @@ class Lifecycle:
         since = len(outputs)
         merged = self._merging.merge(profile, moved, device, at, outputs, counts)
         cause = Cause(kind="merge", merged=(device,))
-        self._stages.after_merge(profile, merged.active, merged.orders, at, cause, outputs)
+        self._stages.after_merge(profile, merged.active, merged.orders, merged.renewals, at, cause, outputs)
         if self._triggers is not None:
             self._triggers.after_merge(profile, moved, device, at, outputs, since, counts)
         trim(profile, self._largest, counts)
@@ -250,7 +259,7 @@ class Lifecycle:
     def _click(self, profile: Profile, event: Event, outputs: list[Output], counts: EngineCounters) -> bool:
         """Apply an event of the clickstream. Return True if it is activity."""
         at, type_, abandonments = event.at, event.type, self._abandonments
-        active = type_ not in PASSIVE_CLICKS
+        active = type_ not in self._passive_types
         if type_ in _SUBSCRIPTIONS and (profile.subscribed is None or at >= profile.subscribed_at):
             profile.subscribed, profile.subscribed_at = type_ == "subscribed", at  # first: outputs carry it
         if active:
@@ -283,29 +292,34 @@ class Lifecycle:
             _tally(profile, type_)
         return active
 
-    def _order(self, profile: Profile, event: Event, outputs: list[Output], counts: EngineCounters) -> bool:
-        """Apply an event of the orders. Return True if it is activity."""
-        active = event.channel not in PASSIVE_CHANNELS
-        if event.type == "order_completed":
-            order_id = event.order_id
-            assert order_id is not None
-            order = orders.complete(profile, event, self.policy, counts)
-            if order is None:
-                return False
-            profile.orders_in_stage += 1
-            for state in profile.tracks or ():
-                state.orders_in_stage += 1
-            purchase, known_kind = purchase_of(event, order_id, not active), self._abandonments.kind(profile)
-            touched = record_order(profile.cart, purchase, profile.last_seen_at, self.policy, counts)
-            self._abandonments.ordered(profile, purchase, order_id, order, touched, outputs)
-            if not active:
-                self._abandonments.note_kind(profile, known_kind, event.at)
-        elif event.type in orders.CORRECTIONS:
-            orders.correct(profile, event, self.policy, counts)
-        active = active and event.type not in PASSIVE_ORDERS
-        if active:
-            self._abandonments.late_activity(profile, event.at, outputs)
-        return active
+    def _order(self, profile: Profile, event: Event, outputs: list[Output], counts: EngineCounters) -> Order | None:
+        """Apply an event of the orders. Return the order if it begins to count by a completion or a fulfilment."""
+        order = orders.note(profile, event, self.policy, counts)
+        if order is None:
+            return None
+        completed = event.type == orders.COMPLETED
+        if completed and order.at == event.at == profile.last_order_at:
+            _count_in_stage(profile, order.renewal)
+        passive = event.channel in self._passive_channels
+        purchase = purchase_of(profile.cart, event, orders.key_of(profile, order), order, passive)
+        known_kind = self._abandonments.kind(profile)
+        touched = record_order(profile.cart, purchase, profile.last_seen_at, self.policy, counts)
+        self._abandonments.ordered(profile, purchase, order, touched, outputs)
+        if purchase.passive:
+            self._abandonments.note_kind(profile, known_kind, event.at)
+        return order
+
+    def _is_active_order(self, event: Event, sold: Order | None) -> bool:
+        """Return True if an event of the orders is activity. `sold`: the order that began to count by it."""
+        if event.type in PASSIVE_ORDERS or event.channel in self._passive_channels:
+            return False
+        return sold is not None or event.type != orders.COMPLETED
+
+    def _fingerprint_for(self, event: Event) -> bytes:
+        """Return the event's fingerprint: computed once, and needed to find a copy and to remember the event."""
+        if self._fingerprint_of is not event:
+            self._fingerprint_of, self._fingerprint = event, ids.fingerprint(event)
+        return self._fingerprint
 
     # -- deadlines
 
@@ -317,6 +331,18 @@ class Lifecycle:
             if due is not None and (earliest is None or due < earliest):
                 earliest = due
         profile.next_deadline = earliest
+
+
+def _count_in_stage(profile: Profile, renewal: bool) -> None:
+    """Count the completion of an order that became the customer's last one, in every track."""
+    if renewal:
+        profile.renewals_in_stage += 1
+        for state in profile.tracks or ():
+            state.renewals_in_stage += 1
+    else:
+        profile.orders_in_stage += 1
+        for state in profile.tracks or ():
+            state.orders_in_stage += 1
 
 
 def _tally(profile: Profile, type_: str) -> None:

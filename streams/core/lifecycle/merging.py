@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Final
 
-from streams.core.lifecycle import aggregates, cart_merging, orders
+from streams.core.lifecycle import aggregates, cart_merging, order_merging
 from streams.core.lifecycle.abandonment import RECENT_LIMIT, Abandonments, reached_part, recovers, set_closed
 from streams.core.lifecycle.cart_contents import updated
 from streams.core.lifecycle.playbook import Playbook
@@ -41,11 +41,13 @@ def reset(profile: Profile) -> None:
 class MergeResult:
     """Facts of the moved profile that are new to the customer's, for the rules of stages."""
 
-    def __init__(self, active: bool, orders: int) -> None:
+    def __init__(self, active: bool, orders: int, renewals: int) -> None:
         self.active = active
         """True if the moved profile was active after the customer's last activity."""
         self.orders = orders
-        """Number of new orders completed after the last known one, or since the stage was entered."""
+        """Number of new orders completed after the last known one, or since the stage was entered, without renewals."""
+        self.renewals = renewals
+        """Number of such renewals."""
 
 
 class _Judgment:
@@ -56,7 +58,6 @@ class _Judgment:
         """The abandonment should not have been emitted: there was an order in its episode."""
         self.was_active = False
         """The abandonment should not have been emitted yet: there was activity."""
-        self.order_id = ""
         self.order: Order | None = None
         """The first order after the abandonment that reaches something of it."""
         self.purchase: Purchase | None = None
@@ -97,7 +98,7 @@ class ProfileMerger:
         self._merge_numbers(profile, moved)
         copies = self._merge_event_ids(profile, moved)
         sessions.unite(profile.sessions, moved.sessions, self._policy.session_gap)
-        duplicate_orders = orders.merge(profile, moved, self._policy, counts)
+        duplicate_orders = order_merging.merge(profile, moved, self._policy, counts)
         if self._plan is not None:
             aggregates.merge(profile, moved, self._plan, copies, duplicate_orders, counts)
         times = frozenset([when for when, _ in copies])
@@ -175,7 +176,7 @@ class ProfileMerger:
             if purchase.at < latest.step1_at:
                 judgment.bought_before |= all_ or purchase.at >= latest.episode_started_at
             elif judgment.order is None and recovers(latest, purchase):
-                judgment.order_id, judgment.order, judgment.purchase = purchase.order, order, purchase
+                judgment.order, judgment.purchase = order, purchase
         return judgment
 
     def _was_active(self, latest: OpenAbandonment, judged: Profile, other: Profile, at: int) -> bool:
@@ -274,7 +275,7 @@ class ProfileMerger:
             order, purchase = judgment.order, judgment.purchase
             in_time = purchase.at <= latest.step_at + self._policy.recovery_window
             if in_time and not _follows_withheld(latest, "recovered", counts):
-                self._abandonments.recover(profile, latest, judgment.order_id, order, purchase, outputs)
+                self._abandonments.recover(profile, latest, order, purchase, outputs)
             set_closed(latest)
 
     def _retract(
@@ -309,11 +310,16 @@ class ProfileMerger:
 
 def _merge_result(profile: Profile, moved: Profile) -> MergeResult:
     last, entered_at = profile.last_order_at, profile.entered_at
-    new_orders = 0
-    for order_id, order in moved.order_book.items():
-        if order.counts and order_id not in profile.order_book:
-            new_orders += last is None or order.at > last or order.at >= entered_at
-    return MergeResult(moved.active_at > profile.active_at, new_orders)
+    new_orders = renewals = 0
+    for key, order in moved.order_book.items():
+        if not order.counts or not order.completed or key in profile.order_book:
+            continue
+        if last is None or order.at > last or order.at >= entered_at:
+            if order.renewal:
+                renewals += 1
+            else:
+                new_orders += 1
+    return MergeResult(moved.active_at > profile.active_at, new_orders, renewals)
 
 
 def _emission_key(abandoned: OpenAbandonment) -> tuple[int, str]:

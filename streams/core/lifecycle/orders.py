@@ -1,189 +1,293 @@
-"""A customer's orders: completions and their corrections, which may arrive before the completion.
+"""A customer's orders: completions, fulfilments and corrections, in whatever order they arrive.
 
-The number of orders and the revenue are of the orders that count (`Order.counts`).
+The number of orders and the revenue are of the orders that count (`Order.counts`). What an event means for its order is
+in `order_facts`; which order it is about is decided here. An event whose store has no order of its id, or that names no
+store, is about the only order of that id.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
+from streams.core.lifecycle.order_facts import (
+    FULFILMENT,
+    KINDS,
+    REFUND,
+    UPDATE,
+    completion_of,
+    correction_of,
+    history_of,
+    items_hash,
+    keep,
+    order_from,
+    settle,
+)
 from streams.core.model.counters import EngineCounters
+from streams.core.model.currencies import minor_units
 from streams.core.model.event import Event
-from streams.core.model.orders import Correction, Order
+from streams.core.model.order_keys import keys_of, order_id_of, order_key
+from streams.core.model.orders import Completion, Correction, Order, OrderHistory
 from streams.core.model.policy import LARGEST_AMOUNT, Policy
 from streams.core.profile.profile import Profile
 
-CORRECTIONS: Final = frozenset({"order_cancelled", "order_refunded", "order_updated"})
+COMPLETED: Final = "order_completed"
+FULFILLED: Final = "order_fulfilled"
 
 
-def complete(profile: Profile, event: Event, policy: Policy, counts: EngineCounters) -> Order | None:
-    """Record a completion. Return the order if it is new and counts; None if nothing else may change because of it."""
-    order_id = event.order_id
-    assert order_id is not None
-    book = profile.order_book
-    if order_id in book:
+def note(profile: Profile, event: Event, policy: Policy, counts: EngineCounters) -> Order | None:
+    """Apply an event of an order. Return the order if it begins to count by this completion or fulfilment.
+
+    None: nothing but the numbers of orders may change because of the event. A completion is returned too if only a
+    fulfilment had made its order count before.
+    """
+    if event.order_id is None:
         return None
+    if event.type == COMPLETED:
+        return _complete(profile, event, policy, counts)
+    if event.type == FULFILLED:
+        return _fulfil(profile, event, policy, counts)
+    if event.type in KINDS:
+        _correct(profile, event, policy, counts)
+    return None
+
+
+def _complete(profile: Profile, event: Event, policy: Policy, counts: EngineCounters) -> Order | None:
+    assert event.order_id is not None
+    key = order_key(event.store, event.order_id)
+    order = profile.order_book.get(key)
     if profile.currency is None:
         profile.currency = event.currency
-    order = Order(event.at, event.currency, event.total)
-    for correction in profile.order_notes.pop(order_id, ()):
-        _apply(order, correction, counts)
-    book[order_id] = order
-    _count(profile, order, 1)
-    _find_last(profile, order)
-    if len(book) > policy.orders:
-        drop_oldest(profile)
-        counts["trimmed", "orders"] += 1
+    completion = completion_of(event)
+    if order is not None:
+        begins = _complete_again(profile, order, completion, counts)
+        return order if begins and order.counts else None
+    order = order_from(completion, event.at)
+    known = keys_of(profile.order_book, event.order_id) if profile.order_book else []
+    dated_at = reclaim(profile, known, key, order, counts) if known else -1
+    profile.order_book[key] = order
+    if profile.order_notes:
+        adopt_notes(profile, event.order_id, key, order, counts)
+    count(profile, order, 1)
+    find_last(profile, order, dated_at)
+    _limit_book(profile, policy, counts)
     return order if order.counts else None
 
 
-def correct(profile: Profile, event: Event, policy: Policy, counts: EngineCounters) -> None:
-    """Apply a cancellation, refund or update, or keep it for later if the order is not completed yet."""
-    order_id = event.order_id
-    assert order_id is not None
-    correction = Correction(event.type, event.at, event.currency, event.total)
-    order = profile.order_book.get(order_id)
-    if order is not None:
-        _count(profile, order, -1)
-        _apply(order, correction, counts)
-        _count(profile, order, 1)
-        _find_last(profile, order)
+def _complete_again(profile: Profile, order: Order, completion: Completion, counts: EngineCounters) -> bool:
+    """Note a further completion of an order. Return True if the order is from this one from now on."""
+    history = history_of(order)
+    before, repeated = history.started, history.repeated
+    dated_at = order.at if order.counts else -1
+    total = order.total
+    count(profile, order, -1)
+    if before.at < 0:
+        history.started = completion
+    elif completion.at > (before if repeated is None else repeated).at:
+        history.repeated = completion
+    settle(order)
+    count(profile, order, 1)
+    find_last(profile, order, dated_at)
+    if history.started is completion:
+        return True
+    other_total = (
+        completion.total is not None and before.total is not None and completion.total not in (before.total, total)
+    )
+    if other_total or completion.currency != before.currency:
+        counts["orders_conflicting", "total"] += 1
+    elif completion.items and before.items and completion.items != before.items:
+        counts["orders_conflicting", "items"] += 1
+    return False
+
+
+def _correct(profile: Profile, event: Event, policy: Policy, counts: EngineCounters) -> None:
+    correction = correction_of(event)
+    if correction is None:
         return
-    _keep_correction(profile.order_notes.setdefault(order_id, []), correction)
+    assert event.order_id is not None
+    key = order_key(event.store, event.order_id)
+    known = _known_key(profile, key, event.order_id)
+    if known is None:
+        _note(profile, key, correction, policy, counts)
+        return
+    order = profile.order_book[known]
+    dated_at = order.at if order.counts else -1
+    count(profile, order, -1)
+    add(order, [correction], None if known == key or event.store is None else key, counts)
+    count(profile, order, 1)
+    find_last(profile, order, dated_at)
+
+
+def _fulfil(profile: Profile, event: Event, policy: Policy, counts: EngineCounters) -> Order | None:
+    assert event.order_id is not None
+    key = order_key(event.store, event.order_id)
+    known = _known_key(profile, key, event.order_id)
+    if known is None:
+        return _fulfil_unknown(profile, event, key, policy, counts)
+    order = profile.order_book[known]
+    counted, dated_at = order.counts, order.at if order.counts else -1
+    count(profile, order, -1)
+    if known != key and event.store is not None:
+        add(order, [Correction(FULFILMENT, event.at, "", None)], key, counts)
+    else:
+        order.fulfilled_at = max(order.fulfilled_at, event.at)
+        if order.history is not None:
+            settle(order, event.at)
+    count(profile, order, 1)
+    find_last(profile, order, dated_at)
+    return order if order.counts and not counted else None
+
+
+def _fulfil_unknown(profile: Profile, event: Event, key: str, policy: Policy, counts: EngineCounters) -> Order | None:
+    """Add an order whose completion did not come, if it counts. Otherwise note the fulfilment for its completion."""
+    if profile.first_dropped_at is not None:
+        return None  # it may be an order that is no longer kept, and counted
+    assert event.order_id is not None
+    notes = profile.order_notes.get(key, [])
+    named = [correction.currency for correction in notes if correction.currency]
+    currency = event.currency or (named[0] if named else policy.currency)
+    total = event.total
+    if total is not None and event.currency == "":
+        total = minor_units(total, currency)
+    told = Completion(-1, currency, total, items_hash(event.items), False)
+    order = order_from(told, event.at)
+    order.fulfilled_at, order.history = event.at, OrderHistory(told)
+    before = dict(profile.order_notes)
+    profile.order_book[key] = order
+    settle(order)
+    adopt_notes(profile, event.order_id, key, order, counts)
+    if order.counts:
+        if profile.currency is None:
+            profile.currency = currency
+        count(profile, order, 1)
+        find_last(profile, order, -1)
+        _limit_book(profile, policy, counts)
+        return order
+    del profile.order_book[key]
+    profile.order_notes = before
+    _note(profile, key, Correction(FULFILMENT, event.at, "", None), policy, counts)
+    return None
+
+
+def key_of(profile: Profile, order: Order) -> str:
+    """Return the key of an order of the book."""
+    for key in reversed(profile.order_book):  # most often the newest
+        if profile.order_book[key] is order:
+            return key
+    raise KeyError("the order is not in the book")
+
+
+# -- the facts of an order
+
+
+def add(order: Order, corrections: Iterable[Correction], lender: str | None, counts: EngineCounters) -> None:
+    """Add corrections to an order, without those in another currency, and settle it.
+
+    `lender`: the key that they named, if the order only borrows them because there is none with that key.
+    """
+    fulfilled_at = -1
+    for correction in corrections:
+        if correction.currency and correction.currency != order.currency:
+            _count_ignored(correction.kind, counts)
+            continue
+        if correction.kind == FULFILMENT:
+            fulfilled_at = correction.at
+            if lender is None:
+                order.fulfilled_at = max(order.fulfilled_at, fulfilled_at)
+                continue
+        history = history_of(order)
+        if lender is None:
+            keep(history.corrections, correction)
+        else:
+            if history.borrowed is None:
+                history.borrowed = {}
+            keep(history.borrowed.setdefault(lender, []), correction)
+    if order.history is not None:
+        settle(order, fulfilled_at)
+
+
+def adopt_notes(profile: Profile, order_id: str, key: str, order: Order, counts: EngineCounters) -> None:
+    """Add the corrections that came before the order, which is in the book. They are noted no longer."""
+    notes = profile.order_notes
+    own = notes.pop(key, None)
+    if own is not None:
+        add(order, own, None, counts)
+    if notes and (others := keys_of(notes, order_id)) and keys_of(profile.order_book, order_id) == [key]:
+        for other in others:
+            add(order, notes.pop(other), None if other == order_key(None, order_id) else other, counts)
+
+
+def reclaim(profile: Profile, known: list[str], key: str, order: Order, counts: EngineCounters) -> int:
+    """Give a new order what other orders of its id, those with the `known` keys, have of it.
+
+    These are corrections that named its key, and an order of which only a fulfilment is known: that is this order.
+    Return the time at which that one counted; -1: none did.
+    """
+    for other_key in known:
+        other = profile.order_book[other_key]
+        history = other.history
+        if history is None:
+            continue
+        if history.borrowed is not None and key in history.borrowed:
+            dated_at = other.at if other.counts else -1
+            count(profile, other, -1)
+            lent = history.borrowed.pop(key)
+            settle(other)
+            count(profile, other, 1)
+            find_last(profile, other, dated_at)
+            add(order, lent, None, counts)
+        elif len(known) == 1 and history.started.at < 0:
+            dated_at = other.at if other.counts else -1
+            count(profile, other, -1)
+            del profile.order_book[other_key]
+            absorb(order, other, other_key, counts)
+            return dated_at
+    return -1
+
+
+def absorb(order: Order, fulfilled: Order, key: str, counts: EngineCounters) -> None:
+    """Add the facts of an order that is known by a fulfilment to its completion, which has another key."""
+    history = history_of(fulfilled)
+    fulfilment = Correction(FULFILMENT, fulfilled.fulfilled_at, "", None)
+    named_no_store = key == order_key(None, order_id_of(key))
+    add(order, [*history.corrections, fulfilment], None if named_no_store else key, counts)
+    for lender, lent in (history.borrowed or {}).items():
+        add(order, lent, lender, counts)
+
+
+def _known_key(profile: Profile, key: str, order_id: str) -> str | None:
+    """Return the key of the order that a correction which names `key` is about; None if none is known, or several."""
+    book = profile.order_book
+    if key in book:
+        return key
+    if not book:
+        return None
+    known = keys_of(book, order_id)
+    return known[0] if len(known) == 1 else None
+
+
+def _note(profile: Profile, key: str, correction: Correction, policy: Policy, counts: EngineCounters) -> None:
+    """Note a correction of an order that is not known."""
+    keep(profile.order_notes.setdefault(key, []), correction)
     if len(profile.order_notes) > policy.orders:
         del profile.order_notes[next(iter(profile.order_notes))]
         counts["trimmed", "order_notes"] += 1
 
 
-def merge(profile: Profile, moved: Profile, policy: Policy, counts: EngineCounters) -> list[Order]:
-    """Merge the orders of `moved` into the profile, as if one profile had got all of them in time order. Consume them.
-
-    An order that both profiles have counts once. Return the later completion of each such order. The result is exact
-    for orders that are kept. For orders that are no longer kept, numbers are added; amounts are added if they are in
-    the profile's currency, which becomes that of the earliest order of both.
-    """
-    dropped, moved_dropped = _dropped_totals(profile), _dropped_totals(moved)
-    currency, book, early, copies = _currency(profile, moved), profile.order_book, profile.order_notes, []
-    for order_id, order in moved.order_book.items():
-        known = book.get(order_id)
-        if known is None:
-            book[order_id] = order
-        else:
-            first, later = sorted((known, order), key=_completion_key)
-            _merge_copy(first, later)
-            book[order_id] = first
-            copies.append(later)
-    for order_id, corrections in moved.order_notes.items():
-        for correction in corrections:
-            _keep_correction(early.setdefault(order_id, []), correction)
-    for order_id in [order_id for order_id in early if order_id in book]:
-        for correction in early.pop(order_id):
-            _apply(book[order_id], correction, counts)
-    profile.order_book = dict(sorted(book.items(), key=lambda entry: (entry[1].at, entry[0])))
-    profile.order_notes = dict(sorted(early.items(), key=lambda entry: (entry[1][0].at, entry[0])))
-
-    profile.orders = profile.revenue = profile.other_currency_orders = 0
-    for dropped_currency, (number, net, others) in ((profile.currency, dropped), (moved.currency, moved_dropped)):
-        profile.orders += number
-        if dropped_currency == currency:
-            profile.revenue += net
-            profile.other_currency_orders += others
-        else:
-            profile.other_currency_orders += number
-    profile.currency = currency
-    profile.first_dropped_at = _earliest(profile.first_dropped_at, moved.first_dropped_at)
-    if moved.dropped_order_at is not None:
-        profile.dropped_order_at = max(moved.dropped_order_at, profile.dropped_order_at or 0)
-    profile.last_order_at = profile.dropped_order_at
-    for order in profile.order_book.values():
-        _count(profile, order, 1)
-        _find_last(profile, order)
-    while len(profile.order_book) > policy.orders:
-        drop_oldest(profile)
-        counts["trimmed", "orders"] += 1
-    while len(profile.order_notes) > policy.orders:
-        del profile.order_notes[next(iter(profile.order_notes))]
-        counts["trimmed", "order_notes"] += 1
-    return copies
+def _count_ignored(kind: int, counts: EngineCounters) -> None:
+    if kind == REFUND:
+        counts["corrections_ignored", "refund_currency"] += 1
+    elif kind == UPDATE:
+        counts["corrections_ignored", "update_currency"] += 1
+    else:
+        counts["corrections_ignored", "cancellation_currency"] += 1
 
 
-def _currency(profile: Profile, moved: Profile) -> str | None:
-    """Return the currency of the earliest order of both, kept or not; the only currency if one has no orders."""
-    if profile.currency is None or moved.currency is None:
-        return profile.currency or moved.currency
-    earliest = []
-    for side in (profile, moved):
-        earliest += [(order.at, order_id, order.currency) for order_id, order in side.order_book.items()]
-        if side.first_dropped_at is not None and side.currency is not None:
-            earliest.append((side.first_dropped_at, "", side.currency))
-    return min(earliest)[2] if earliest else profile.currency
+# -- the numbers of the profile
 
 
-def _dropped_totals(profile: Profile) -> tuple[int, int, int]:
-    """Return the totals of orders that are no longer kept: their number, revenue, and number in other currencies."""
-    kept = [order for order in profile.order_book.values() if order.counts]
-    ours = [order.net for order in kept if order.currency == profile.currency]
-    others = profile.other_currency_orders - (len(kept) - len(ours))
-    return profile.orders - len(kept), profile.revenue - sum(ours), others
-
-
-def _completion_key(order: Order) -> tuple[int, str, int]:
-    return order.at, order.currency, -1 if order.total is None else order.total
-
-
-def _merge_copy(order: Order, copy: Order) -> None:
-    """Apply the corrections of another completion of the same order to it."""
-    order.cancelled = order.cancelled or copy.cancelled
-    order.refunded_fully = order.refunded_fully or copy.refunded_fully
-    if copy.currency == order.currency:
-        order.refunded = min(LARGEST_AMOUNT, order.refunded + copy.refunded)
-        if copy.updated_at is not None and (order.updated_at is None or copy.updated_at >= order.updated_at):
-            order.total, order.updated_at = copy.total, copy.updated_at
-
-
-def _earliest(first: int | None, second: int | None) -> int | None:
-    return second if first is None or (second is not None and second < first) else first
-
-
-def drop_oldest(profile: Profile) -> None:
-    """Drop the first order of the book. It stays counted as it is."""
-    order = profile.order_book.pop(next(iter(profile.order_book)))
-    profile.first_dropped_at = _earliest(profile.first_dropped_at, order.at)
-    if order.counts and (profile.dropped_order_at is None or order.at > profile.dropped_order_at):
-        profile.dropped_order_at = order.at
-
-
-def _apply(order: Order, correction: Correction, counts: EngineCounters) -> None:
-    """Apply a correction. Corrections commute, except that of two updates at the same time the last to come wins."""
-    if correction.type == "order_cancelled":
-        order.cancelled = True
-    elif correction.total is None:
-        # Without an amount the currency does not matter. An update without a total changes nothing.
-        order.refunded_fully = order.refunded_fully or correction.type == "order_refunded"
-    elif correction.currency != order.currency:
-        counts[
-            "corrections_ignored", "refund_currency" if correction.type == "order_refunded" else "update_currency"
-        ] += 1
-    elif correction.type == "order_refunded":
-        order.refunded = min(LARGEST_AMOUNT, order.refunded + correction.total)
-    elif order.updated_at is None or correction.at >= order.updated_at:
-        order.total, order.updated_at = correction.total, correction.at
-
-
-def _keep_correction(early: list[Correction], new: Correction) -> None:
-    """Keep a correction for later. Corrections of one kind become one, so that they cannot crowd out another kind."""
-    for n, noted in enumerate(early):
-        if (noted.type, noted.currency, noted.total is None) == (new.type, new.currency, new.total is None):
-            if new.type == "order_refunded" and noted.total is not None and new.total is not None:
-                total = min(LARGEST_AMOUNT, noted.total + new.total)
-                early[n] = Correction(new.type, new.at, new.currency, total)
-            elif new.type == "order_updated" and new.at >= noted.at:
-                early[n] = new
-            return
-    early.append(new)
-
-
-def _count(profile: Profile, order: Order, sign: int) -> None:
+def count(profile: Profile, order: Order, sign: int) -> None:
+    """Add the order to the profile's numbers (`sign` 1) or take it out (-1), if it counts."""
     if not order.counts:
         return
     profile.orders += sign
@@ -194,14 +298,28 @@ def _count(profile: Profile, order: Order, sign: int) -> None:
         profile.other_currency_orders += sign
 
 
-def _find_last(profile: Profile, order: Order) -> None:
-    """Update `last_order_at` after `order` changed."""
+def find_last(profile: Profile, order: Order, dated_at: int) -> None:
+    """Update `last_order_at` after an order of the book changed. `dated_at`: its time before; -1: it did not count."""
     last = profile.last_order_at
-    if order.counts:
-        if last is None or order.at > last:
-            profile.last_order_at = order.at
-    elif order.at == last:
+    if order.counts and (last is None or order.at >= last):
+        profile.last_order_at = order.at
+    elif last is not None and dated_at == last:
         times = [kept.at for kept in profile.order_book.values() if kept.counts]
         if profile.dropped_order_at is not None:
             times.append(profile.dropped_order_at)
         profile.last_order_at = max(times, default=None)
+
+
+def drop_oldest(profile: Profile) -> None:
+    """Drop the first order of the book. It stays counted as it is."""
+    order = profile.order_book.pop(next(iter(profile.order_book)))
+    first = profile.first_dropped_at
+    profile.first_dropped_at = order.at if first is None else min(first, order.at)
+    if order.counts and (profile.dropped_order_at is None or order.at > profile.dropped_order_at):
+        profile.dropped_order_at = order.at
+
+
+def _limit_book(profile: Profile, policy: Policy, counts: EngineCounters) -> None:
+    if len(profile.order_book) > policy.orders:
+        drop_oldest(profile)
+        counts["trimmed", "orders"] += 1

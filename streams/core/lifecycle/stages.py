@@ -83,12 +83,20 @@ class Stages:
                 profile.rules_due = self._next_change_at(profile, at)
 
     def after_merge(
-        self, profile: Profile, active: bool, orders: int, at: int, cause: Cause, outputs: list[Output]
+        self,
+        profile: Profile,
+        active: bool,
+        orders: int,
+        renewals: int,
+        at: int,
+        cause: Cause,
+        outputs: list[Output],
     ) -> None:
         """Make the transitions that the rules lead to after another profile was merged into this one at `at`.
 
         A new profile enters every track. `active`: the other profile had activity after all that was known of the
-        customer. `orders`: how many orders it had completed after the last known one, or since the stage was entered.
+        customer. `orders`, `renewals`: how many orders and renewals it had completed after the last known order, or
+        since the stage was entered.
         """
         if profile.stage is None:
             self._prepare(profile)
@@ -96,8 +104,10 @@ class Stages:
                 self._enter(profile, track, self._machines[track].initial, at, cause, outputs)
         else:
             profile.orders_in_stage += orders
+            profile.renewals_in_stage += renewals
             for state in profile.tracks or ():
                 state.orders_in_stage += orders
+                state.renewals_in_stage += renewals
         self._move(profile, None, active, True, at, outputs, cause)
 
     # -- deadlines
@@ -187,13 +197,14 @@ class Stages:
 
     def _rename(self, profile: Profile, track: int, stage: str, at: int, outputs: list[Output]) -> None:
         """Give the present stage another name. The time at which it was entered and its orders stay."""
-        entered_at, in_stage = _entered_at(profile, track), _orders_in_stage(profile, track)
+        entered_at, orders = _entered_at(profile, track), _orders_in_stage(profile, track)
+        renewals = _renewals_in_stage(profile, track)
         self._enter(profile, track, stage, at, Cause(kind="playbook", rule=stage), outputs)
         if track == 0:
-            profile.entered_at, profile.orders_in_stage = entered_at, in_stage
+            profile.entered_at, profile.orders_in_stage, profile.renewals_in_stage = entered_at, orders, renewals
         else:
             state = _state(profile, track)
-            state.entered_at, state.orders_in_stage = entered_at, in_stage
+            state.entered_at, state.orders_in_stage, state.renewals_in_stage = entered_at, orders, renewals
 
     def _place(self, profile: Profile, track: int, at: int, outputs: list[Output]) -> None:
         """Enter the stage that the rules lead to from the initial stage, as one change."""
@@ -287,7 +298,7 @@ class Stages:
             if left is not None and at < left_at:
                 at = left_at
             profile.sequence += 1
-            profile.stage, profile.entered_at, profile.orders_in_stage = stage, at, 0
+            profile.stage, profile.entered_at, profile.orders_in_stage, profile.renewals_in_stage = stage, at, 0, 0
             sequence, cycle = profile.sequence, profile.cycle
         else:
             state = _state(profile, track)
@@ -295,7 +306,7 @@ class Stages:
             if left is not None and at < left_at:
                 at = left_at
             state.sequence += 1
-            state.stage, state.entered_at, state.orders_in_stage = stage, at, 0
+            state.stage, state.entered_at, state.orders_in_stage, state.renewals_in_stage = stage, at, 0, 0
             sequence, cycle = state.sequence, state.cycle
         if self._plan is not None:
             aggregates.reset_stage_counts(profile, self._plan, self._machines[track].name)
@@ -356,6 +367,10 @@ def _entered_at(profile: Profile, track: int) -> int:
 
 def _orders_in_stage(profile: Profile, track: int) -> int:
     return profile.orders_in_stage if track == 0 else _state(profile, track).orders_in_stage
+
+
+def _renewals_in_stage(profile: Profile, track: int) -> int:
+    return profile.renewals_in_stage if track == 0 else _state(profile, track).renewals_in_stage
 
 
 def _start_cycle(profile: Profile, track: int) -> None:

@@ -21,6 +21,7 @@ CounterName = Literal[
     "late",
     "out_of_order",
     "corrections_ignored",
+    "orders_conflicting",
     "outputs_withheld",
     "trimmed",
     "repartition_received",
@@ -51,7 +52,10 @@ COUNTER_LABELS: Final[dict[CounterName, tuple[str, ...]]] = {
     "late": SOURCE_LABELS,  # older than the watermark
     "out_of_order": SOURCE_LABELS,  # older than the newest event of the customer
     # Parts of the rest.
-    "corrections_ignored": ("refund_currency", "update_currency"),  # in another currency than the order
+    "corrections_ignored": (  # in another currency than the order
+        "refund_currency", "update_currency", "cancellation_currency",
+    ),
+    "orders_conflicting": ("total", "items"),  # repeated completions that differ: two stores may share order ids
     "outputs_withheld": tuple([f"{type_}/{reason}" for type_ in OUTPUT_TYPES for reason in WITHHELD_REASONS]),
     "trimmed": (  # the part of a profile or an alias that reached its bound
         "event_ids", "orders", "order_notes", "cart_lines", "cart_log", "cart_orders", "viewed_products",

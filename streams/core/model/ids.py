@@ -22,10 +22,13 @@ from hashlib import blake2b, sha1
 from json.encoder import encode_basestring as _quoted
 from typing import Any, Final
 
+from streams.core.model.event import Event, Source
+
 NAMESPACE: Final = uuid.UUID("6f1c2f0e-5f0b-5d0a-9c55-8f5d2b7a4c11")
 """The default name space; a setting may replace it."""
 
 FINGERPRINT_BYTES: Final = 8
+_CLICKSTREAM: Final = Source.CLICKSTREAM
 
 
 _quoted_name = lru_cache(maxsize=1024)(_quoted)
@@ -115,7 +118,17 @@ def bucket(namespace: uuid.UUID, identified: bool, customer: str, trigger: str) 
     return int.from_bytes(hashed.digest()[:8], "big") % 100
 
 
-@lru_cache(maxsize=1)  # called twice for each event: to find a duplicate, and to remember the id
-def fingerprint(event_id: str) -> bytes:
-    """Return the hash under which an event id is remembered."""
-    return blake2b(event_id.encode(), digest_size=FINGERPRINT_BYTES).digest()
+def fingerprint(event: Event) -> bytes:
+    """Return the hash under which an event is remembered: copies of one event have the same.
+
+    It is of the event id, the role and the type, and of the product of a click or the order of an order event. For tag
+    managers give all events of a page one id, a browser's and a server's report of a purchase have one id, and some
+    shops use the order's id. Then the time of the event tells apart what happened to the order.
+    """
+    event_id = event.event_id
+    if event.source is _CLICKSTREAM:
+        name = f"{event_id}\0{event.type}\0{event.product_id or ''}"
+    else:
+        at = event.at if event_id == event.order_id else ""
+        name = f"{event_id}\0{event.type}\0{event.order_id or ''}\0{event.store or ''}\0{at}"
+    return blake2b(name.encode(), digest_size=FINGERPRINT_BYTES).digest()

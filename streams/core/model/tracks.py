@@ -19,3 +19,4 @@ class TrackState(msgspec.Struct, array_like=True, gc=False):
     sequence: int = 0
     cycle: int = 1
     orders_in_stage: int = 0
+    renewals_in_stage: int = 0

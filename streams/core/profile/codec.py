@@ -166,6 +166,7 @@ def unpack(data: bytes) -> Profile:
     profile.sequence = fields.sequence
     profile.cycle = fields.cycle
     profile.orders_in_stage = fields.orders_in_stage
+    profile.renewals_in_stage = fields.renewals_in_stage
     profile.tracks = fields.tracks
     profile.rules_due = fields.rules_due
     profile.playbook_version = fields.playbook_version
@@ -275,7 +276,9 @@ def _fields(profile: Profile, pending: list[Pending], of_upstreams: dict[Upstrea
         profile.aggregates,
         profile.triggers,
     ]
-    if profile.first_dropped_at is not None:
+    if profile.renewals_in_stage:
+        fields += (profile.erased_at, profile.first_dropped_at, profile.renewals_in_stage)
+    elif profile.first_dropped_at is not None:
         fields += (profile.erased_at, profile.first_dropped_at)
     elif profile.erased_at >= 0:
         fields.append(profile.erased_at)

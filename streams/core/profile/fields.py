@@ -66,6 +66,7 @@ class PackedFields(msgspec.Struct, array_like=True, gc=False):
     triggers: TriggerBook | None
     erased_at: int = -1
     first_dropped_at: int | None = None
+    renewals_in_stage: int = 0
 
 
 class PackedAlias(msgspec.Struct, array_like=True, gc=False):

@@ -71,6 +71,9 @@ class Profile:
     orders: int
     """Number of distinct completed orders that count."""
     orders_in_stage: int
+    """Completions since the stage was entered that became the last order, without renewals."""
+    renewals_in_stage: int
+    """Such renewals."""
     last_order_at: int | None
     """Time of the latest order that counts."""
 
@@ -98,9 +101,9 @@ class Profile:
     first_dropped_at: int | None
     """Time of the earliest order that was dropped from the order book, counted or not."""
     order_book: dict[str, Order]
-    """The newest completed orders, by id, in order of application."""
+    """The newest orders, by their keys (`streams.core.model.order_keys`), in order of application."""
     order_notes: dict[str, list[Correction]]
-    """Corrections of orders that are not completed yet, by order id."""
+    """Corrections of orders that are not completed yet, by the key that they named."""
     playbook_version: int
     recent_steps: list[int]
     """Times of step 1 of the abandonments in the recent window."""
@@ -132,7 +135,7 @@ class Profile:
         self.entered_at = 0
         self.sequence = 0
         self.cycle = 1
-        self.orders_in_stage = 0
+        self.orders_in_stage = self.renewals_in_stage = 0
         self.first_seen_at = 0
         self.last_seen_at = 0
         self.erased_at = -1

@@ -262,7 +262,7 @@ class Cycle(Whole):
 
 
 class OrdersInStage(Whole):
-    """Completed orders since the stage of the track at an index was entered."""
+    """Completions since the stage of the track at an index was entered that became the last order; no renewals."""
 
     def __init__(self, track: int) -> None:
         super().__init__()
@@ -273,6 +273,20 @@ class OrdersInStage(Whole):
             return context.profile.orders_in_stage
         state = _state_of_other_track(context, self.track)
         return 0 if state is None else state.orders_in_stage
+
+
+class RenewalsInStage(Whole):
+    """Renewals since the stage of the track at an index was entered that became the last order."""
+
+    def __init__(self, track: int) -> None:
+        super().__init__()
+        self.track = track
+
+    def get(self, context: EvalContext) -> int:
+        if self.track == 0:
+            return context.profile.renewals_in_stage
+        state = _state_of_other_track(context, self.track)
+        return 0 if state is None else state.renewals_in_stage
 
 
 # -- the current event: all of these are absent, or false, at a deadline

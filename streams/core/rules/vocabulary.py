@@ -90,6 +90,9 @@ WORDS: Final[dict[str, Word]] = {
     "orders_in_stage": Word(
         _NUMBER, ("orders", OWN_STAGE), lambda v: profile_nodes.OrdersInStage(v.track_index(v.track))
     ),
+    "renewals_in_stage": Word(
+        _NUMBER, ("orders", OWN_STAGE), lambda v: profile_nodes.RenewalsInStage(v.track_index(v.track))
+    ),
     "revenue": Word(_MONEY, ("orders",), lambda v: profile_nodes.Revenue(v.currency)),
     "average_order_value": Word(_MONEY, ("orders",), lambda v: profile_nodes.AverageOrderValue(v.currency)),
     "last_order_at": Word(_TIME, ("orders",), lambda v: profile_nodes.LastOrderAt()),
