@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
+from streams.core.model.currencies import PIECE, PRICE_UNIT
 from streams.core.model.event import Event, Source
 from streams.core.model.ids import NAMESPACE
 from streams.core.model.items import Item
 from streams.core.model.outputs import Abandonment, Output, StageChange
 from streams.core.model.policy import DAY, HOUR, MINUTE, SECOND, Policy
 from tests.support import reference_lifecycle
+from tests.support.customer_history import in_units
 from tests.support.reference_comparison import assert_core_agrees
 
 MS = 1
@@ -46,6 +48,7 @@ def make(at: int, source: Source, type_: str, fields: dict[str, Any]) -> Event:
         "identified": True,
         "currency": "EUR",
     }
+    fields = in_units(fields)
     return Event(source=source, type=type_, at=at, offset=0, timestamp=at, size=100, **(known | fields))
 
 
@@ -62,7 +65,7 @@ def removed(at: int, product: str | None = "A", **fields: Any) -> Event:
 
 
 def items(*products: str | None, quantity: int = 1) -> tuple[Item, ...]:
-    return tuple(Item(product, None, None, "EUR", quantity) for product in products)
+    return tuple(Item(product, None, None, "EUR", quantity * PIECE) for product in products)
 
 
 def stages(events: Sequence[Event], until: int | None = None, policy: Policy = DEFAULT) -> list[tuple[int, str | None]]:
@@ -87,7 +90,7 @@ def abandonments(
 
 
 def shorthand(lines: Sequence[Item]) -> str:
-    return "".join(f"{i.product_id or '?'}{i.quantity if i.quantity > 1 else ''}" for i in lines)
+    return "".join(f"{i.product_id or '?'}{i.quantity // PIECE if i.quantity > PIECE else ''}" for i in lines)
 
 
 def final_view(events: Sequence[Event], until: int | None = None, policy: Policy = DEFAULT) -> dict[str, Any]:
@@ -329,7 +332,7 @@ class TestCart:
 
     def test_addition_without_a_price_keeps_the_last_known_price(self) -> None:
         (line,) = final_view([added(0, price=500, category="hats"), added(1)])["cart"]
-        assert line == Item("A", "hats", 500, "EUR", 2)
+        assert line == Item("A", "hats", 500 * PRICE_UNIT, "EUR", 2 * PIECE)
 
     def test_value_of_the_cart_needs_all_prices_in_one_currency(self) -> None:
         assert final_view([added(0, price=500, quantity=2), added(1, "B", price=1)])["cart_value"] == 1001
@@ -569,7 +572,7 @@ def test_a_retraction_knows_of_the_subscription_that_caused_it() -> None:
 
 
 def test_a_late_order_leaves_the_episode_of_a_cart_that_was_shown_after_it() -> None:
-    items = (Item("A", None, 500, "EUR", 1),)
+    items = (Item("A", None, 500 * PRICE_UNIT, "EUR", PIECE),)
     events = [click(0, "cart_viewed", items=items), click(1, "cart_viewed", items=items), order(0)]
     outputs = reference(events, DEFAULT, HOUR + 1)
     abandoned = next(o for o in outputs if isinstance(o, Abandonment))

@@ -10,14 +10,17 @@ are applied. A customer's deadlines at or before an event fire before it; those 
 from __future__ import annotations
 
 import json
+import math
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any, Literal
 
 import msgspec
 
 from streams.core.model.abandonment import AbandonmentKind
+from streams.core.model.currencies import PIECE, PRICE_UNIT
 from streams.core.model.event import Event, Source
 from streams.core.model.items import Item
 from streams.core.model.outputs import Abandonment, Cause, Output, StageChange, Summary
@@ -230,7 +233,7 @@ class _Customer:
     def summary(self) -> Summary:
         orders, lines = len(self.counting), self.cart()
         of = orders - self.other_currency_orders  # amounts of other currencies are not in the revenue
-        value, currency = _value(lines, self.currency)
+        value, currency = _value(lines) if lines else (0, self.currency)
         return Summary(
             first_seen_at=min(a.at for a in self.applied),
             last_seen_at=self.last_seen_at,
@@ -438,7 +441,7 @@ class _Customer:
         """Return the last distinct views of the episode, the most recent one last."""
         seen: dict[str | None, Line] = {}
         for e in sorted(self.episode.views if self.episode else [], key=lambda e: e.at):
-            line = seen.pop(e.product_id, Line(e.product_id, None, None, e.currency, 1, e.at))
+            line = seen.pop(e.product_id, Line(e.product_id, None, None, e.currency, PIECE, e.at))
             line.describe(e.category, e.price, e.currency)
             seen[e.product_id] = line
             while len(seen) > self.policy.viewed_products:
@@ -508,7 +511,7 @@ class _Customer:
         assert self.last_activity_at is not None
         step1, step = (x.step1.occurred_at, x.last.step + 1) if x else (due, 1)
         items = self.content(kind)
-        value, currency = _value(items, self.currency)
+        value, currency = _value(items)
         supersedes = latest.step1.id if latest is not None and latest.open else None
         return Abandonment(
             id=_id(["abandonment", self.identified, self.customer, kind, step1, step]),
@@ -524,6 +527,7 @@ class _Customer:
             last_activity_at=self.last_activity_at,
             episode_started_at=episode.started_at,
             items=items,
+            items_cut=False,
             value=value,
             currency=currency,
             cart_id=self.shown("cart_id"),
@@ -608,17 +612,15 @@ def _quantities(items: Sequence[Item]) -> set[tuple[str | None, int]]:
     return {(item.product_id, item.quantity) for item in items}
 
 
-def _value(items: Sequence[Item], usual: str) -> tuple[int | None, str | None]:
+def _value(items: Sequence[Item]) -> tuple[int | None, str | None]:
     """Return the sum and the currency of the prices.
 
-    The sum is None if a price is missing or currencies differ; the currency is None if there is not exactly one. An
-    empty cart is worth 0 of the usual currency.
+    The sum is None if a price is missing or currencies differ; the currency is None if there is not exactly one.
     """
-    if not items:
-        return 0, usual
     currencies = {item.currency for item in items if item.price is not None}
     missing = any(item.price is None for item in items)
-    value = None if missing or len(currencies) > 1 else sum((item.price or 0) * item.quantity for item in items)
+    exact = sum(Fraction((item.price or 0) * item.quantity, PRICE_UNIT * PIECE) for item in items)
+    value = None if missing or len(currencies) != 1 else math.floor(exact + Fraction(1, 2))
     return value, currencies.pop() if len(currencies) == 1 else None
 
 
