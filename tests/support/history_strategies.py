@@ -12,6 +12,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from streams.core.model.currencies import PIECE, PRICE_UNIT
 from streams.core.model.event import Event, Source
 from streams.core.model.items import Item
 from streams.core.model.policy import DAY, HOUR, MINUTE, SECOND, Policy
@@ -51,9 +52,9 @@ late = st.sampled_from((SECOND, 10 * SECOND, MINUTE, 30 * MINUTE, HOUR, 2 * HOUR
 
 products = st.sampled_from(("A", "B", None, "C", "D"))
 categories = st.sampled_from((None, "shoes", "hats"))
-prices = st.sampled_from((500, None, 0, 1999))
+prices = st.sampled_from((500 * PRICE_UNIT, None, 0, 1999 * PRICE_UNIT, 125))
 currencies = st.sampled_from(("EUR", "EUR", "EUR", "USD"))
-quantities = st.sampled_from((1, 1, 2, 3))
+quantities = st.sampled_from((PIECE, PIECE, 2 * PIECE, 3 * PIECE, 450))
 cart_ids = st.sampled_from((None, "cart-1", "cart-2"))
 checkout_ids = st.sampled_from((None, "checkout-1", "checkout-2"))
 item_lists = st.lists(st.builds(Item, products, categories, prices, currencies, quantities), max_size=5).map(tuple)

@@ -17,6 +17,7 @@ from streams.core.model import ids
 from streams.core.model.abandonment import AbandonmentKind, Episode, OpenAbandonment
 from streams.core.model.cart import Bought
 from streams.core.model.counters import EngineCounters
+from streams.core.model.currencies import PIECE
 from streams.core.model.event import Event
 from streams.core.model.items import Item
 from streams.core.model.orders import Order
@@ -162,7 +163,7 @@ class Abandonments:
         profile.episode = None
         settle(profile.cart)
         profile.cart.now.lines.clear()
-        profile.cart.now.checkout_at = None
+        profile.cart.now.checkout_at, profile.cart.now.cut = None, False
 
     def _abandon(
         self, profile: Profile, kind: AbandonmentKind, due: int, items: tuple[Item, ...], outputs: list[Output]
@@ -181,6 +182,7 @@ class Abandonments:
             last_activity_at=last,
             episode_started_at=episode.started_at,
             items=items,
+            items_cut=kind != "browse" and cart.cut,
             currency=profile.currency or self._policy.currency,
             cart_id=cart.cart_id,
             checkout_id=cart.checkout_id,
@@ -200,6 +202,7 @@ class Abandonments:
         latest.step += 1
         latest.step_at, latest.last_activity_at, latest.episode_started_at = due, last, episode.started_at
         latest.items, latest.currency = self._content(profile, latest.kind), profile.currency or self._policy.currency
+        latest.items_cut = cart.cut
         latest.cart_id, latest.checkout_id, latest.session_id = cart.cart_id, cart.checkout_id, profile.session_id
         id_ = self._id(profile, latest.kind, latest.step1_at, latest.step)
         outputs.append(self._output(profile, latest, "abandoned", id_, due))
@@ -233,7 +236,7 @@ class Abandonments:
         known = views.get(product)
         if known is not None and at >= known.at:
             del views[product]
-        views[product] = updated(known, viewed.category, viewed.price, viewed.currency, 1, at)
+        views[product] = updated(known, viewed.category, viewed.price, viewed.currency, PIECE, at)
         if at < episode.newest:  # not the most recent: keep the views in the order of time
             views = episode.views = dict(sorted(views.items(), key=lambda view: view[1].at))
         if len(views) > self._policy.viewed_products:
@@ -335,7 +338,7 @@ class Abandonments:
     def _output(
         self, profile: Profile, latest: OpenAbandonment, type_: AbandonmentType, id_: str, at: int, **fields: Any
     ) -> Abandonment:
-        total, currency = value(latest.items, latest.currency)
+        total, currency = value(latest.items)
         identified, customer = _subject(profile, latest, type_)
         return Abandonment(
             id=id_,
@@ -351,7 +354,8 @@ class Abandonments:
             last_activity_at=latest.last_activity_at,
             episode_started_at=latest.episode_started_at,
             items=latest.items,
-            value=total,
+            items_cut=latest.items_cut,
+            value=None if latest.items_cut else total,
             currency=currency,
             cart_id=latest.cart_id,
             checkout_id=latest.checkout_id,

@@ -16,6 +16,7 @@ from msgspec.structs import astuple
 
 from streams.core.model.cart import Bought, Cart, CartOperation, CartOperationKind, Contents
 from streams.core.model.counters import EngineCounters
+from streams.core.model.currencies import PIECE
 from streams.core.model.event import Event
 from streams.core.model.items import Item, Line
 from streams.core.model.policy import Policy
@@ -92,7 +93,9 @@ def operation(event: Event, kind: CartOperationKind) -> CartOperation:
     """Return the cart operation of an event. Of the items of an order it keeps only the products."""
     items = event.items
     if kind is _ORDER and items:
-        items = tuple(Item(product, None, None, "", 1) for product in dict.fromkeys(item.product_id for item in items))
+        items = tuple(
+            Item(product, None, None, "", PIECE) for product in dict.fromkeys(item.product_id for item in items)
+        )
     return CartOperation(
         event.at,
         kind,
@@ -179,7 +182,7 @@ def unite(cart: Cart, other: Cart, copies: frozenset[int], limit: int, counts: E
                 ops[n] = op
         ops.sort(key=_time)
         settled = max(0, len(ops) - LOG_LIMIT)
-        before = Contents()
+        before = Contents(cut=cart.now.cut or other.now.cut)
         for op in ops[:settled]:
             _apply(before, op, False, limit, counts)
         cart.log, cart.before = ops[settled:], before
@@ -241,8 +244,8 @@ def _history(cart: Cart, elsewhere: list[Bought]) -> list[CartOperation]:
 def _op(
     at: int, kind: CartOperationKind, cart_id: str | None, checkout_id: str | None, products: tuple[str, ...] = ()
 ) -> CartOperation:
-    items = tuple([Item(product, None, None, "", 1) for product in products]) if products else None
-    return CartOperation(at, kind, "", None, None, "", 1, items, cart_id, checkout_id)
+    items = tuple([Item(product, None, None, "", PIECE) for product in products]) if products else None
+    return CartOperation(at, kind, "", None, None, "", PIECE, items, cart_id, checkout_id)
 
 
 def _bought(op: CartOperation, cart: Contents) -> Bought:
@@ -312,6 +315,7 @@ def _copy(cart: Contents) -> Contents:
         cart.cart_id_at,
         cart.checkout_id,
         cart.checkout_id_at,
+        cart.cut,
     )
 
 
@@ -371,6 +375,8 @@ def _take(cart: Contents, products: Iterable[str], at: int) -> None:
     for product in products:
         if (line := lines.get(product)) is not None and line.at <= at:
             del lines[product]
+    if not lines:
+        cart.cut = False
 
 
 def _clear_checkout(cart: Contents, at: int) -> None:
@@ -388,6 +394,7 @@ def _remove(cart: Contents, op: CartOperation) -> None:
         return
     del cart.lines[op.product]
     if not cart.lines:
+        cart.cut = False
         _clear_checkout(cart, op.at)
 
 
@@ -401,6 +408,8 @@ def _replace(cart: Contents, items: tuple[Item, ...], at: int, barred: bool) -> 
     _take(cart, [product for product in cart.lines if product not in listed], at)
     if not listed:
         _clear_checkout(cart, at)
+    if cart.cut and not [line for line in cart.lines.values() if line.at > at]:
+        cart.cut = False  # all lines are replaced
     added = False
     for product, new in listed.items():
         line = cart.lines.get(product)
@@ -431,4 +440,5 @@ def _trim(cart: Contents, limit: int, counts: EngineCounters) -> None:
     if excess > 0:
         for product in oldest(lines)[:excess]:
             del lines[product]
+        cart.cut = True
         counts["trimmed", "cart_lines"] += excess

@@ -15,6 +15,7 @@ from streams.core.lifecycle.playbook import Playbook
 from streams.core.model.abandonment import Episode, OpenAbandonment
 from streams.core.model.cart import Bought
 from streams.core.model.counters import EngineCounters
+from streams.core.model.currencies import PIECE
 from streams.core.model.items import Line
 from streams.core.model.orders import Order
 from streams.core.model.outputs import Output
@@ -294,7 +295,7 @@ class ProfileMerger:
         views: dict[str, Line] = {}
         for product, view in sorted([*one.views.items(), *other.views.items()], key=lambda entry: entry[1].at):
             known = views.pop(product, None)
-            views[product] = cart.updated(known, view.category, view.price, view.currency, 1, view.at)
+            views[product] = cart.updated(known, view.category, view.price, view.currency, PIECE, view.at)
         excess = max(0, len(views) - self._policy.viewed_products)
         if excess:
             counts["trimmed", "viewed_products"] += excess

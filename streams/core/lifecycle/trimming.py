@@ -98,6 +98,7 @@ def _drop_lines(profile: Profile, number: int) -> None:
     lines = profile.cart.now.lines
     for product in oldest(lines)[:number]:
         del lines[product]
+    profile.cart.now.cut = bool(lines)
 
 
 def _drop_orders(profile: Profile, number: int) -> None:
@@ -118,7 +119,7 @@ def _drop_views(profile: Profile, number: int) -> None:
 
 def _drop_items(profile: Profile, number: int) -> None:
     assert profile.latest is not None
-    profile.latest.items = profile.latest.items[number:]
+    profile.latest.items, profile.latest.items_cut = profile.latest.items[number:], True
 
 
 def _drop_event_ids(profile: Profile, number: int) -> None:

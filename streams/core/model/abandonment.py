@@ -40,7 +40,7 @@ class OpenAbandonment(msgspec.Struct, array_like=True, gc=False):
     episode_started_at: int
     items: tuple[Item, ...]
     currency: str
-    """The customer's currency at the last step. An abandonment without items is worth 0 of it."""
+    """The customer's currency at the last step."""
     cart_id: str | None
     checkout_id: str | None
     session_id: str | None
@@ -53,3 +53,5 @@ class OpenAbandonment(msgspec.Struct, array_like=True, gc=False):
     withheld: bool = False
     device: str | None = None
     """The anonymous id under which it was emitted, if that profile has been merged into this one since; else None."""
+    items_cut: bool = False
+    """True if the cart held more lines than are kept."""

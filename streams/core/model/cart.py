@@ -51,6 +51,8 @@ class Contents(msgspec.Struct, array_like=True, gc=False):
     cart_id_at: int = 0
     checkout_id: str | None = None
     checkout_id_at: int = 0
+    cut: bool = False
+    """True if lines were dropped, because there were more than are kept."""
 
 
 class Bought(msgspec.Struct, frozen=True, array_like=True, gc=False):
