@@ -1,4 +1,8 @@
-"""Amounts: decimal text in major units on the wire, integer minor units of an ISO 4217 currency inside."""
+"""Amounts and prices: decimal text in major units on the wire, integers inside (`streams.core.model.currencies`).
+
+`read` and `of_double` read numbers with any number of decimal places: `places` is the exponent of the currency
+for amounts, and `PRICE_PLACES` more for prices.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +14,21 @@ from typing import Final
 import msgspec
 from mypy_extensions import i64
 
-from streams.core.model.currencies import EXPONENTS
+from streams.core.model.currencies import EXPONENTS, PIECE, PRICE_UNIT
 
 MAX_MINOR: Final = 10**15 - 1
-"""The largest amount accepted. Beyond it JavaScript and doubles no longer hold sums of amounts exactly."""
+"""The largest amount accepted, in minor units. Beyond it JavaScript and doubles no longer hold sums of amounts exactly."""
 
 MAX_LENGTH: Final = 1024
 """Most bytes of the text of an amount."""
+PRICE_PLACES: Final = 4
+"""Decimal places that a price has beyond those of its currency."""
+UNNAMED_PLACES: Final = 4
+"""Decimal places of an amount without a currency."""
 _SHORT: Final = 11
-"""Characters of an amount that is at most `MAX_MINOR`, even with four more places."""
-_LARGEST_DOUBLE: Final = 1e8
-"""Below it, a double and its product with a power of ten are right to a thousandth of any currency's minor unit."""
+"""Characters of an amount that is at most `MAX_MINOR`, whatever its currency."""
+_LARGEST_DOUBLE: Final = 1e12
+"""Below it, a double times a power of ten is right to a thousandth."""
 _LARGEST_INTEGER: Final = 10**8
 _DIGITS: Final = frozenset("0123456789")
 _QUOTE: Final = 0x22
@@ -30,8 +38,8 @@ _NINE: Final = 0x39
 # A number by JSON's grammar; in a string also with leading zeros. Checked before Decimal sees it, which would also take
 # "NaN", "1_0", " 1 " and the digits of every script.
 _NUMBER: Final = re.compile(rb"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
-# Not the thread's context: a change of that would change amounts. The precision holds MAX_MINOR and more.
-_CONTEXT: Final = Context(prec=18, rounding=ROUND_HALF_UP, traps=[InvalidOperation])
+# Not the thread's context: a change of that would change amounts. The precision holds the largest price and more.
+_CONTEXT: Final = Context(prec=24, rounding=ROUND_HALF_UP, traps=[InvalidOperation])
 
 
 def parse(json: bytes, currency: str) -> int | None:
@@ -39,67 +47,79 @@ def parse(json: bytes, currency: str) -> int | None:
 
     Raise `ValueError` with the reason.
     """
+    return read(json, EXPONENTS[currency])
+
+
+def parse_price(json: bytes, currency: str) -> int | None:
+    """Return a price in `PRICE_UNIT`ths of a minor unit, as `parse` returns an amount."""
+    return read(json, EXPONENTS[currency] + PRICE_PLACES, PRICE_UNIT)
+
+
+def read(json: bytes, places: int, finer: int = 1, signed: bool = False) -> int | None:
+    """Return a JSON number or string times the power of ten of `places`, rounded half up; None for null.
+
+    It may be up to `MAX_MINOR` times `finer`. The sign is dropped if `signed`, else a negative number is an error. Raise
+    `ValueError` with the reason.
+    """
     if json == b"null":
         return None
     # Most amounts are digits with no more places than the currency has. They need no decimals.
     start, end = (1, len(json) - 1) if json[0] == _QUOTE else (0, len(json))
     if end - start > _SHORT:
-        return _parse(json, currency)
+        return _read(json, places, finer, signed)
     amount: i64 = 0
-    places = -1
+    shown = -1
     for n in range(start, end):
         character = json[n]
         if _NOUGHT <= character <= _NINE:
             amount = amount * 10 + character - _NOUGHT
-            if places >= 0:
-                places += 1
-        elif character == _POINT and places < 0 and n > start:
-            places = 0
+            if shown >= 0:
+                shown += 1
+        elif character == _POINT and shown < 0 and n > start:
+            shown = 0
         else:
-            return _parse(json, currency)
-    exponent = EXPONENTS[currency]
-    if start == end or places == 0 or places > exponent:
-        return _parse(json, currency)
-    return int(amount) * _POWERS[exponent - max(places, 0)]
+            return _read(json, places, finer, signed)
+    if start == end or shown == 0 or shown > places:
+        return _read(json, places, finer, signed)
+    return int(amount) * _POWERS[places - max(shown, 0)]
 
 
-def of_double(value: float, currency: str) -> int:
-    """Return the result of `parse` from the double nearest to the text; -1 if the text itself is needed."""
-    if 0.0 < value < _LARGEST_DOUBLE:
-        scaled = value * _SCALES[EXPONENTS[currency]]
-        minor = int(scaled + 0.5)
+def of_double(value: float, places: int) -> int:
+    """Return the result of `read` from the double nearest to the text; -1 if the text itself is needed."""
+    scaled = value * _SCALES[places]
+    if 0.0 < scaled < _LARGEST_DOUBLE:
+        number = int(scaled + 0.5)
         # The text may be another number than its double, but they differ by far less than this margin.
-        if -0.499 < scaled - minor < 0.499:
-            return minor
+        if -0.499 < scaled - number < 0.499:
+            return number
     return -1
 
 
-def of_value(value: str | int, currency: str) -> int:
-    """Return the result of `parse` from an integer or the content of a string; -1 if the text itself is needed."""
+def of_value(value: str | int, places: int, finer: int = 1) -> int:
+    """Return the result of `read` from an integer or the content of a string; -1 if the text itself is needed."""
     if isinstance(value, int):
-        return value * _POWERS[EXPONENTS[currency]] if 0 <= value < _LARGEST_INTEGER else -1
-    minor = parse(value.encode(), currency) if value[:1] in _DIGITS else None
-    return -1 if minor is None else minor
+        return value * _POWERS[places] if 0 <= value < _LARGEST_INTEGER else -1
+    number = read(value.encode(), places, finer) if value[:1] in _DIGITS else None
+    return -1 if number is None else number
 
 
 @lru_cache(maxsize=4096)
-def _parse(json: bytes, currency: str) -> int:
+def _read(json: bytes, places: int, finer: int, signed: bool) -> int:
     number = msgspec.json.decode(json, type=str).encode() if json.startswith(b'"') else json
     if len(number) > MAX_LENGTH:
         raise ValueError("too long")
     if not _NUMBER.fullmatch(number):
         raise ValueError("not a decimal number")
-    exponent = EXPONENTS[currency]
     try:
         amount = Decimal(number.decode(), _CONTEXT)
-        minor = int(amount.quantize(_UNITS[exponent], context=_CONTEXT).scaleb(exponent, _CONTEXT))
+        units = int(amount.quantize(_UNITS[places], context=_CONTEXT).scaleb(places, _CONTEXT))
     except InvalidOperation:  # more digits than the context holds, or an exponent beyond Decimal's
         raise ValueError("out of range") from None
-    if amount < 0:
+    if amount < 0 and not signed:
         raise ValueError("negative")
-    if minor > MAX_MINOR:
+    if abs(units) > MAX_MINOR * finer:
         raise ValueError("out of range")
-    return minor
+    return abs(units)
 
 
 def text(minor: int, currency: str) -> str:
@@ -112,7 +132,21 @@ def text(minor: int, currency: str) -> str:
     return f"{minor // power}.{str(minor % power + power)[1:]}"
 
 
+def price_text(price: int, currency: str) -> str:
+    """Return a price in major units, with as many decimal places as it needs, at least the currency's: `"0.0125"`."""
+    minor, rest = divmod(price, PRICE_UNIT)
+    if not rest:
+        return text(minor, currency)
+    point = "" if EXPONENTS[currency] else "."
+    return f"{text(minor, currency)}{point}{rest:04}".rstrip("0")
+
+
+def pieces(quantity: int) -> int | float:
+    """Return a quantity in pieces, a whole number as an integer."""
+    return quantity / PIECE if quantity % PIECE else quantity // PIECE
+
+
 # The types name no length: tuples of a fixed length would be built again for each access.
-_POWERS: Final[tuple[int, ...]] = (1, 10, 100, 1_000, 10_000)
-_SCALES: Final[tuple[float, ...]] = (1.0, 10.0, 100.0, 1_000.0, 10_000.0)
-_UNITS: Final = {exponent: Decimal(1).scaleb(-exponent) for exponent in sorted(set(EXPONENTS.values()))}
+_POWERS: Final[tuple[int, ...]] = tuple([10**places for places in range(9)])
+_SCALES: Final[tuple[float, ...]] = tuple([float(power) for power in _POWERS])
+_UNITS: Final = [Decimal(1).scaleb(-places) for places in range(9)]

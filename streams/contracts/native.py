@@ -18,7 +18,7 @@ from streams.contracts import identity, money, properties, records, times
 from streams.contracts.partitioning import Partitioner
 from streams.contracts.rejected import Reason, Rejected
 from streams.core.identity.aliases import home_key, parts_of
-from streams.core.model.currencies import EXPONENTS
+from streams.core.model.currencies import EXPONENTS, PIECE, PRICE_UNIT
 from streams.core.model.event import CLICKSTREAM_TYPES, ORDER_TYPES, Event, Source
 from streams.core.model.items import Item
 from streams.core.model.sources import RawRecord
@@ -197,7 +197,7 @@ class Decoder:
             None,
             None,
             None,
-            1,
+            PIECE,
             None,
             None,
             None,
@@ -234,13 +234,14 @@ class Decoder:
         """Return the minor units of a field that `Quick` records have as a number. `value`: the record."""
         if amount is None:
             return None
+        places = EXPONENTS[currency] + (money.PRICE_PLACES if field == "price" else 0)
         if isinstance(amount, float):
-            minor = money.of_double(amount, currency)
+            minor = money.of_double(amount, places)
         elif isinstance(amount, Raw):
             return _money(amount, currency, field)
         else:
             try:
-                minor = money.of_value(amount, currency)
+                minor = money.of_value(amount, places, PRICE_UNIT if field == "price" else 1)
             except ValueError as error:
                 raise Rejected("invalid_money", f"{field}: {error}") from None
         return minor if minor >= 0 else _money(getattr(self._exactly(value), field), currency, field)
@@ -312,21 +313,21 @@ def _money(raw: Raw, currency: str, field: str) -> int | None:
     if raw is _ABSENT:
         return None
     try:
-        return money.parse(bytes(raw), currency)
+        return (money.parse_price if field.endswith("price") else money.parse)(bytes(raw), currency)
     except ValueError as error:
         raise Rejected("invalid_money", f"{field}: {error}") from None
 
 
 def _quantity(value: int | float | None, field: str) -> int:
     if value is None:
-        return 1
+        return PIECE
     if isinstance(value, float):
         if not value.is_integer():
             raise Rejected("invalid_field", f"{field}: not an integer")
         value = int(value)
     if not 1 <= value <= MAX_QUANTITY:
         raise Rejected("invalid_field", f"{field}: not from 1 to {MAX_QUANTITY}")
-    return value
+    return value * PIECE
 
 
 def _check_text(value: bytes) -> None:

@@ -114,7 +114,7 @@ def _summary(profile: Summary) -> str:
         f'{{"first_seen_at":"{times.text(first_seen_at)}","last_seen_at":"{times.text(last_seen_at)}",'
         f'"sessions":{sessions},"product_views":{product_views},"orders":{orders},'
         f'"revenue":"{money.text(revenue, currency)}","currency":"{currency}",'
-        f'"average_order_value":{_money(average, currency)},"cart_items":{items},'
+        f'"average_order_value":{_money(average, currency)},"cart_items":{money.pieces(items)},'
         f'"cart_value":{_money(cart_value, currency)}}}'
     )
 
@@ -150,6 +150,7 @@ def _abandonment(abandonment: Abandonment) -> dict[str, Any]:
         "last_activity_at": times.text(abandonment.last_activity_at),
         "episode_started_at": times.text(abandonment.episode_started_at),
         "items": lines(abandonment.items),
+        "items_cut": abandonment.items_cut,
         "value": amount(abandonment.value, abandonment.currency),
         "currency": abandonment.currency,
         "cart_id": abandonment.cart_id,
@@ -226,6 +227,8 @@ def _datum(datum: Datum, currency: str) -> bool | int | float | str | None:
             return times.text(value) if EARLIEST < value < LATEST else None
         if datum.kind == "duration":
             return _seconds(value)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)  # as quantities are written elsewhere
     return value
 
 
@@ -235,8 +238,8 @@ def lines(items: Iterable[Item]) -> list[dict[str, Any]]:
         {
             "product_id": item.product_id,
             "category": item.category,
-            "price": amount(item.price, item.currency),
-            "quantity": item.quantity,
+            "price": None if item.price is None else money.price_text(item.price, item.currency),
+            "quantity": money.pieces(item.quantity),
         }
         for item in items
     ]

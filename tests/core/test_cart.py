@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from streams.core.model.currencies import PIECE, PRICE_UNIT
 from streams.core.model.policy import Policy
 from tests.support.customer_history import (
     DAY,
@@ -45,7 +46,7 @@ def test_cart_is_additions_less_removals_per_product() -> None:
 def test_an_addition_without_a_price_keeps_the_last_known_one() -> None:
     history = run([add(0, price=700, category="hats"), add(1, price=None)])
     line = history.alive.cart.now.lines["A"]
-    assert (line.price, line.category, line.quantity, line.at) == (700, "hats", 2, T0 + 1)
+    assert (line.price, line.category, line.quantity, line.at) == (700 * PRICE_UNIT, "hats", 2 * PIECE, T0 + 1)
 
 
 def test_products_without_an_id_are_one_unnamed_product() -> None:
@@ -199,7 +200,7 @@ def test_an_older_operation_overrides_nothing_newer(newest: int) -> None:
     listed = after(click(half, "cart_viewed", items=(item("B", 7),)))
     assert listed.cart == ({"B": 8} if newest == HOUR else {"B": 1})  # replayed, one is added to seven
     assert after(remove(half, "B")).cart == {"A": 1, "B": 1}
-    assert after(add(half, "B", price=999)).alive.cart.now.lines["B"].price == 200
+    assert after(add(half, "B", price=999)).alive.cart.now.lines["B"].price == 200 * PRICE_UNIT
     assert after(click(half, cart_id="k-1")).alive.cart.now.cart_id == "k-2"
     assert checkout_at(after(click(half, "checkout_started"))) == T0 + HOUR
 
@@ -217,10 +218,10 @@ def test_value_of_the_cart_is_known_if_all_prices_have_one_currency() -> None:
         return summary.cart_items, summary.cart_value
 
     assert of(click(0)) == (0, 0)
-    assert of(add(0, price=250, quantity=3), add(1, "B", price=50)) == (4, 800)
-    assert of(add(0), add(1, "B", price=None)) == (2, None)
-    assert of(add(0), add(1, "B", currency="USD")) == (2, None)
-    assert of(add(0, currency="JPY")) == (1, None)  # the summary names EUR
+    assert of(add(0, price=250, quantity=3), add(1, "B", price=50)) == (4 * PIECE, 800)
+    assert of(add(0), add(1, "B", price=None)) == (2 * PIECE, None)
+    assert of(add(0), add(1, "B", currency="USD")) == (2 * PIECE, None)
+    assert of(add(0, currency="JPY")) == (PIECE, None)  # the summary names EUR
 
 
 def test_cart_is_emptied_30_days_after_the_last_activity() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from streams.core.model.currencies import PIECE, PRICE_UNIT
 from streams.core.model.outputs import Abandonment, EmissionPolicy, StageChange
 from streams.core.model.policy import DAY, HOUR, MINUTE, SECOND
 from streams.core.model.sources import Fetch, rank_of
@@ -505,7 +506,9 @@ def test_forgotten_profile_rewritten_over_a_stale_owners_record_is_deleted_in_th
 
 def test_no_amount_is_too_large_for_a_commit() -> None:
     harness = SinglePartitionHarness(NOON)
-    harness.run(click(NOON, "product_added", price=10**15 - 1, quantity=10**6), until=NOON + 2 * HOUR)
+    harness.run(
+        click(NOON, "product_added", price=(10**15 - 1) * PRICE_UNIT, quantity=10**6 * PIECE), until=NOON + 2 * HOUR
+    )
     abandoned = next(o for o in harness.received if isinstance(o, Abandonment))
     assert (abandoned.value, abandoned.currency) == (None, "EUR")
     assert len(harness.changelog) >= 1

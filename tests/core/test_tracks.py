@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from streams.core.lifecycle.rule_index import StateMachine
+from streams.core.model.currencies import PIECE
 from streams.core.model.outputs import Cause
 from streams.core.rules.eval_context import EvalContext
 from tests.support.customer_history import DAY, HOUR, MINUTE, T0, Event, click, order, run
@@ -225,7 +226,7 @@ def test_stage_change_has_the_summary_at_its_time() -> None:
     )
     assert [change.to_stage for change in history.changes] == ["visitor", "prospect", "customer", "repeat"]
     prospect, last = history.changes[1].profile, history.changes[-1].profile
-    assert (prospect.cart_items, prospect.cart_value, prospect.average_order_value) == (2, 2000, None)
+    assert (prospect.cart_items, prospect.cart_value, prospect.average_order_value) == (2 * PIECE, 2000, None)
     assert (prospect.orders, prospect.revenue, prospect.currency, prospect.product_views) == (0, 0, "EUR", 1)
     assert (last.orders, last.revenue, last.average_order_value) == (2, 2001, 1001)
     assert (last.cart_items, last.cart_value) == (0, 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+from streams.core.model.currencies import PIECE
 from streams.core.model.items import Line
 from streams.core.profile.profile import Profile
 
@@ -21,6 +22,6 @@ def boundary_profiles() -> list[tuple[Profile, bool]]:
         profile.signed_up, profile.subscribed = signed_up, subscribed
         profile.reviews, profile.referrals = praise
         if cart:
-            profile.cart.now.lines["p"] = Line(None, None, "EUR", cart, 0)
+            profile.cart.now.lines["p"] = Line(None, None, "EUR", cart * PIECE, 0)
         found.append((profile, active))
     return found

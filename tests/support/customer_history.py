@@ -12,6 +12,7 @@ from typing import Any
 
 from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.model.counters import EngineCounters
+from streams.core.model.currencies import PIECE, PRICE_UNIT
 from streams.core.model.event import Event, Source
 from streams.core.model.items import Item
 from streams.core.model.outputs import Abandonment, Output, StageChange
@@ -19,24 +20,37 @@ from streams.core.model.policy import DAY, HOUR, MINUTE, SECOND, Policy
 from streams.core.profile.profile import Profile
 from tests.support.default_playbook import default_playbook
 
-__all__ = ["DAY", "HOUR", "MINUTE", "SECOND", "T0", "CustomerHistory", "Event", "click", "item", "order", "run"]
+__all__ = [
+    "DAY", "HOUR", "MINUTE", "SECOND", "T0", "CustomerHistory", "Event", "click", "in_units", "item", "order", "run",
+]  # fmt: skip
 
 T0 = 1_760_000_000_000
 
 _numbers = itertools.count()
 
 
-def item(product_id: str | None, quantity: int = 1, price: int | None = 1000, **fields: Any) -> Item:
-    """Return one line of a cart or an order."""
-    return Item(
-        **{"product_id": product_id, "category": None, "price": price, "currency": "EUR"} | fields, quantity=quantity
-    )
+def item(product_id: str | None, quantity: float = 1, price: float | None = 1000, **fields: Any) -> Item:
+    """Return one line of a cart or an order. `quantity` is in pieces, `price` in minor units."""
+    given = {"product_id": product_id, "category": None, "price": price, "currency": "EUR", "quantity": quantity}
+    return Item(**in_units(given | fields))
 
 
 def click(at: int, type_: str = "page_viewed", product_id: str | None = None, **fields: Any) -> Event:
-    """Return an event of the clickstream. The price of a view or an addition is 10.00 EUR by default."""
+    """Return an event of the clickstream. The price of a view or an addition is 10.00 EUR by default.
+
+    `quantity` is in pieces, `price` in minor units.
+    """
     priced = type_ in ("product_viewed", "product_added")
     return _event(Source.CLICKSTREAM, at, type_, {"product_id": product_id, "price": 1000 if priced else None} | fields)
+
+
+def in_units(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields with price and quantity in the units of the core."""
+    units = {"price": PRICE_UNIT, "quantity": PIECE}
+    return {
+        name: value if value is None or name not in units else round(value * units[name])
+        for name, value in fields.items()
+    }
 
 
 def order(at: int, order_id: str = "o-1", type_: str = "order_completed", **fields: Any) -> Event:
@@ -54,7 +68,7 @@ def _event(source: Source, at: int, type_: str, fields: dict[str, Any]) -> Event
         "currency": "EUR",
         "size": 200,
     }
-    return Event(**common | fields, source=source, offset=number, timestamp=T0 + at, at=T0 + at, type=type_)
+    return Event(**common | in_units(fields), source=source, offset=number, timestamp=T0 + at, at=T0 + at, type=type_)
 
 
 class CustomerHistory:
@@ -113,9 +127,9 @@ class CustomerHistory:
         return [(a.type, a.kind, a.step, a.occurred_at - T0) for a in self.abandonments]
 
     @property
-    def cart(self) -> dict[str, int]:
-        """Return the quantities in the cart, by product."""
-        return {product: line.quantity for product, line in self.alive.cart.now.lines.items()}
+    def cart(self) -> dict[str, float]:
+        """Return the pieces in the cart, by product."""
+        return {product: line.quantity / PIECE for product, line in self.alive.cart.now.lines.items()}
 
 
 def run(events: Iterable[Event], until: int | None = None, policy: Policy = Policy()) -> CustomerHistory:

@@ -12,6 +12,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from streams.core.model.currencies import PIECE, PRICE_UNIT, UNNAMED_UNIT
 from streams.core.model.event import Event, Source
 from streams.core.model.items import Item
 from streams.core.model.policy import DAY, HOUR, MINUTE, SECOND, Policy
@@ -41,22 +42,26 @@ def around(*instants: int) -> st.SearchStrategy[int]:
     return st.builds(lambda instant, off: instant + off, st.sampled_from(instants), st.sampled_from((0, -1, 1)))
 
 
-short_gaps = st.sampled_from((0, 1, 5 * SECOND, MINUTE, 20 * MINUTE))
+short_gaps = st.sampled_from((0, 1, 5 * SECOND, MINUTE, 5 * MINUTE, 5 * MINUTE + 1, 20 * MINUTE))
 window_gaps = around(*BOUNDARIES[:3])
 gaps = (
     short_gaps | short_gaps | short_gaps | window_gaps | window_gaps | around(*BOUNDARIES) | st.integers(0, 100 * DAY)
 )
-late = st.sampled_from((SECOND, 10 * SECOND, MINUTE, 30 * MINUTE, HOUR, 2 * HOUR, 2 * DAY, 8 * DAY, 31 * DAY))
+late = st.sampled_from(
+    (SECOND, 10 * SECOND, MINUTE, 5 * MINUTE, 30 * MINUTE, HOUR, HOUR + MINUTE, 2 * HOUR, 2 * DAY, 8 * DAY, 31 * DAY)
+)
 """Delays, most of them beyond `lateness`."""
 
-products = st.sampled_from(("A", "B", None, "C", "D"))
+products = st.sampled_from(("A", "A", "B", "B", "C", None))
 categories = st.sampled_from((None, "shoes", "hats"))
-prices = st.sampled_from((500, None, 0, 1999))
+prices = st.sampled_from((500 * PRICE_UNIT, None, 0, 1999 * PRICE_UNIT, 125))
 currencies = st.sampled_from(("EUR", "EUR", "EUR", "USD"))
-quantities = st.sampled_from((1, 1, 2, 3))
+quantities = st.sampled_from((PIECE, PIECE, 2 * PIECE, 3 * PIECE, 450))
 cart_ids = st.sampled_from((None, "cart-1", "cart-2"))
 checkout_ids = st.sampled_from((None, "checkout-1", "checkout-2"))
-item_lists = st.lists(st.builds(Item, products, categories, prices, currencies, quantities), max_size=5).map(tuple)
+item_lists = st.lists(st.builds(Item, products, categories, prices, currencies, quantities), max_size=4).map(tuple)
+stores = st.sampled_from((None, None, None, "store-1", "store-2"))
+channels = st.sampled_from((None, None, None, None, "web", "pos", "subscription", "marketplace"))
 
 Draft = dict[str, Any]
 EURO: Draft = {"currency": "EUR"}
@@ -80,8 +85,9 @@ def _orders(types: tuple[str, ...], **fields: st.SearchStrategy[Any]) -> st.Sear
         {
             "source": st.just(Source.ORDERS),
             "type": st.sampled_from(types),
-            "order_id": st.integers(1, 7).map("order-{}".format),
-            "channel": st.sampled_from((None, None, None, "web", "pos", "subscription")),
+            "order_id": st.integers(1, 4).map("order-{}".format),
+            "store": stores,
+            "channel": channels,
             "currency": currencies,
             **fields,
         }
@@ -114,18 +120,30 @@ others = _clicks(
         "order_completed",  # a type of the other topic is an unknown one
     )
 )
-purchases = _orders(
-    ("order_completed",),
-    total=st.sampled_from((1000, None, 0, 501, 1500)),
-    items=st.none() | item_lists,
-    cart_id=cart_ids,
-    checkout_id=checkout_ids,
+_bought: dict[str, st.SearchStrategy[Any]] = {
+    "items": st.none() | item_lists,
+    "cart_id": cart_ids,
+    "checkout_id": checkout_ids,
+}
+purchases = _orders(("order_completed",), total=st.sampled_from((1000, None, 0, 501, 1500)), **_bought)
+_totals = st.sampled_from((None, 0, 400, 600, 1000, 1500))
+
+
+def _without_currency(draft: Draft) -> Draft:
+    """Return a correction that names no currency. Its total has half a minor unit more."""
+    total = draft["total"] and draft["total"] * UNNAMED_UNIT // 100 + UNNAMED_UNIT // 200
+    return draft | {"currency": "", "total": total}
+
+
+_corrections = _orders(
+    ("order_refunded", "order_cancelled", "order_updated", "order_cancelled", "something_unknown", "unsubscribed"),
+    total=_totals,
 )
-corrections = _orders(
-    ("order_refunded", "order_cancelled", "order_updated", "order_fulfilled", "something_unknown", "unsubscribed"),
-    total=st.sampled_from((None, 0, 400, 600, 1000, 1500)),
+_fulfilments = _orders(("order_fulfilled",), total=_totals, **_bought)
+corrections = _corrections.map(_without_currency) | _corrections | _fulfilments.map(_without_currency) | _fulfilments
+drafts = st.one_of(
+    views, additions, purchases, listings, additions, checkouts, corrections, others, purchases, removals, views
 )
-drafts = st.one_of(views, additions, purchases, listings, additions, checkouts, others, removals, corrections, views)
 
 
 @st.composite
@@ -146,7 +164,7 @@ class Step:
     customer: int
     """Index into the customers of the history."""
     again: int
-    """The event has the id of the event this many places earlier; its own id for 0."""
+    """The event has the id of the event this many places earlier; its own id for 0, the id of the order below 0."""
     delay: int
     """How much later than its time the event arrives."""
     copy: int | None
@@ -165,25 +183,30 @@ def histories(
         if delays is None
         else st.sampled_from((False,) * 9 + (True,)).flatmap(lambda c: delays if c else st.none())
     )
-    again = st.sampled_from((0,) * 9 + (1, 2, 5))
+    again = st.sampled_from((0,) * 9 + (1, 2, 5, -1))
     step = st.builds(Step, spacing, drafts, st.integers(0, len(customers) - 1), again, delay, copy)
     steps = [s for n in (1, 0, 0) for s in draw(st.lists(step, min_size=n, max_size=12))]  # longer than one list
     bought = draw(st.sampled_from((0, 0, 1, 4)))
     steps[:0] = [Step(0, _past_order(n), n % len(customers), 0, 0, None) for n in range(bought)]
-    at, events = START, []
+    of_carts = draw(st.sampled_from((as_drawn, permanent, changing)))
+    at, events, orders = START, [], 0
     for n, s in enumerate(steps):
         at += s.gap
         identified, customer = customers[s.customer]
+        fields = EURO | s.fields
+        fields |= {name: of_carts(fields[name], orders) for name in ("cart_id", "checkout_id") if fields.get(name)}
+        orders += fields["type"] == "order_completed"
+        event_id = fields["order_id"] if s.again < 0 and fields.get("order_id") else f"e-{max(0, n - max(0, s.again))}"
         events.append(
             Event(
-                **(EURO | s.fields),
+                **fields,
                 offset=n,
                 timestamp=at,
                 size=100,
                 at=at,
                 customer=customer,
                 identified=identified,
-                event_id=f"e-{max(0, n - s.again)}",
+                event_id=event_id,
             )
         )
     arrivals = [(event.at + s.delay, event) for event, s in zip(events, steps, strict=True)]
@@ -193,6 +216,20 @@ def histories(
         if s.copy is not None
     ]
     return [event for _, event in sorted(arrivals, key=lambda arrival: arrival[0])]
+
+
+def as_drawn(id_: str, orders: int) -> str:
+    return id_
+
+
+def permanent(id_: str, orders: int) -> str:
+    """Return the one id of the customer's cart or checkout."""
+    return id_.partition("-")[0]
+
+
+def changing(id_: str, orders: int) -> str:
+    """Return an id that changes with every order."""
+    return f"{permanent(id_, orders)}-{orders}"
 
 
 def _past_order(n: int) -> Draft:

@@ -20,6 +20,7 @@ from streams.core.event_time.inputs import FIRST_MESSAGES, MESSAGE_STREAMS, mess
 from streams.core.identity.aliases import event_of_message, home_key, message_key, parts_of
 from streams.core.lifecycle.lifecycle import Lifecycle
 from streams.core.model.counters import EngineCounters
+from streams.core.model.currencies import PRICE_UNIT
 from streams.core.model.event import Event, Source
 from streams.core.model.internal_messages import InternalMessage
 from streams.core.model.outputs import Effects, EmissionPolicy, Output, Snapshot
@@ -52,7 +53,9 @@ def record(at: int, type_: str, customer: str | None, device: str | None, **fiel
     who = customer or device
     assert who is not None
     order = {"source": Source.ORDERS, "order_id": f"o-{at}", "total": 500} if type_ == "order_completed" else {}
-    given: dict[str, Any] = {"source": Source.CLICKSTREAM, "currency": "EUR", "price": 100} | order | fields
+    given: dict[str, Any] = (
+        {"source": Source.CLICKSTREAM, "currency": "EUR", "price": 100 * PRICE_UNIT} | order | fields
+    )
     return Event(
         offset=-1, timestamp=at, size=200, at=at, customer=who, identified=customer is not None, event_id=f"e-{at}",
         type=type_, other=device if customer else None, **given,

@@ -86,7 +86,7 @@ def profile_view(profile: Profile, policy: Policy) -> dict[str, Any]:
 
 def reference_view(seen: dict[str, Any]) -> dict[str, Any]:
     """Return what `final` shows of a customer, in the form of `profile_view`."""
-    kept = {name: value for name, value in seen.items() if name not in ("cart_items", "cart_value")}
+    kept = {name: value for name, value in seen.items() if name not in ("cart_items", "cart_value", "conflicting")}
     return kept | {"cart": meaningful(seen["cart"])}
 
 

@@ -9,25 +9,22 @@ are applied. A customer's deadlines at or before an event fire before it; those 
 
 from __future__ import annotations
 
-import json
-import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
-from streams.core.model.abandonment import AbandonmentKind
 from streams.core.model.event import Event, Source
 from streams.core.model.items import Item
-from streams.core.model.outputs import Abandonment, Cause, Output, StageChange, Summary
+from streams.core.model.outputs import Cause, Output, StageChange, Summary
 from streams.core.model.policy import DAY, Policy
-from tests.support.reference_cart import Applied, Cleared, Line, Story, items_of
+from tests.support.reference_abandonment import Abandonments
+from tests.support.reference_cart import Applied, Change, Story, items_of, value_of
+from tests.support.reference_ids import output_id
+from tests.support.reference_orders import Order, OrderBook
+from tests.support.reference_reach import Purchase
 
 DORMANT_AFTER, AT_RISK_AFTER, LAPSED_AFTER = 30 * DAY, 90 * DAY, 180 * DAY
-PASSIVE_CLICKS = {"message_opened", "unsubscribed"}
-PASSIVE_ORDERS = {"order_updated", "order_cancelled", "order_refunded", "order_fulfilled"}
-PASSIVE_CHANNELS = {"pos", "retail", "subscription", "marketplace"}
 
 
 def reference(histories: Sequence[Event], policy: Policy, until: int | None) -> list[Output]:
@@ -44,8 +41,8 @@ def final(histories: Sequence[Event], policy: Policy, until: int | None) -> dict
 
 def _play(
     histories: Sequence[Event], policy: Policy, until: int | None, outputs: list[Output]
-) -> dict[tuple[bool, str], _Customer]:
-    customers: dict[tuple[bool, str], _Customer] = {}
+) -> dict[tuple[bool, str], Customer]:
+    customers: dict[tuple[bool, str], Customer] = {}
 
     def pass_time(key: tuple[bool, str], to: int) -> None:
         while key in customers and (due := customers[key].deadlines()) and due[0][0] <= to:
@@ -59,7 +56,7 @@ def _play(
             continue
         pass_time(key, event.at)
         if key not in customers:
-            customers[key] = _Customer(policy, event, outputs)
+            customers[key] = Customer(policy, event, outputs)
         customers[key].apply(event)
     if until is not None:
         for key in list(customers):
@@ -67,90 +64,20 @@ def _play(
     return customers
 
 
-@dataclass
-class _Order:
-    events: list[Event] = field(default_factory=list)
-
-    @property
-    def completion(self) -> Event | None:
-        return next((e for e in self.events if e.type == "order_completed"), None)
-
-    def _amounts(self, type_: str) -> list[Event]:
-        """Return the events of a type whose amounts are in the currency of the order."""
-        done = self.completion
-        amounts = [e for e in self.events if e.type == type_ and e.total is not None]
-        return [e for e in amounts if done is None or e.currency == done.currency]
-
-    @property
-    def total(self) -> int | None:
-        updates = sorted(self._amounts("order_updated"), key=lambda e: e.at)
-        if updates:
-            return updates[-1].total
-        return self.completion.total if self.completion else None
-
-    @property
-    def refunded(self) -> int:
-        return sum(e.total or 0 for e in self._amounts("order_refunded"))
-
-    @property
-    def counts(self) -> bool:
-        if self.completion is None or any(e.type == "order_cancelled" for e in self.events):
-            return False
-        if any(e.type == "order_refunded" and e.total is None for e in self.events):
-            return False
-        return self.refunded == 0 or self.total is None or self.refunded < self.total
-
-    @property
-    def net(self) -> int:
-        return 0 if self.total is None else self.total - self.refunded
-
-
-@dataclass
-class _Episode:
-    started_at: int
-    newest: int
-    """Time of the last view, addition or checkout."""
-    views: list[Event] = field(default_factory=list)
-    abandoned: bool = False
-    """True if the latest abandonment is of this episode."""
-
-    @property
-    def viewed(self) -> dict[str | None, int]:
-        """Return the time of the last view of each product."""
-        return {e.product_id: e.at for e in sorted(self.views, key=lambda e: e.at)}
-
-
-@dataclass
-class _Abandoned:
-    step1: Abandonment
-    last: Abandonment
-    """Its output at the last step."""
-    episode: _Episode
-    open: bool = True
-    """True if it is neither recovered, retracted, expired, superseded nor closed silently."""
-
-
-class _Customer:
+class Customer:
     def __init__(self, policy: Policy, first: Event, outputs: list[Output]) -> None:
         self.policy = policy
-        self.customer, self.identified = first.customer, first.identified
+        self.id, self.identified = first.customer, first.identified
         self.outputs = outputs
         self.applied: list[Applied] = []
         """In order of arrival."""
+        self.orders = OrderBook(policy)
         self.story = Story(policy)
-        self.completed: dict[str, _Order] = {}
-        self.spoken_of: dict[str, _Order] = {}
-        self.written_off: list[_Order] = []
-        """Orders no longer kept: later events do not change them."""
-        self.order_currency: str | None = None
+        self.abandonments = Abandonments(self)
         self.stage: str | None = None
         self.entered_at = 0
-        self.sequence, self.cycle, self.orders_in_stage = 0, 1, 0
-        self.episode: _Episode | None = None
-        self.awaits_step1 = False
-        """True if the next step to come due is step 1, because there was activity since the last one."""
-        self.latest: _Abandoned | None = None
-        self.first_steps: list[int] = []
+        self.sequence, self.cycle = 0, 1
+        self.orders_in_stage = self.renewals_in_stage = 0
         self.times: list[int] = []
         """Times of the activity in the newest 16 sessions."""
         self.session_count = self.older_sessions = 0
@@ -162,10 +89,10 @@ class _Customer:
     # Questions to the history
 
     def has_had(self, event: Event) -> bool:
-        newest = {a.event.event_id: a.at for a in self.applied}
-        order = list(dict.fromkeys(a.event.event_id for a in reversed(self.applied)))
+        newest = {sameness(a.event): a.at for a in self.applied}
+        order = list(dict.fromkeys(sameness(a.event) for a in reversed(self.applied)))
         kept = order[: self.policy.event_ids]
-        return event.event_id in kept and event.at <= newest[event.event_id] + self.policy.event_id_window
+        return sameness(event) in kept and event.at <= newest[sameness(event)] + self.policy.event_id_window
 
     def count(self, *types: str) -> int:
         return sum(a.clicks(*types) for a in self.applied)
@@ -207,30 +134,25 @@ class _Customer:
         return None if last is None else getattr(last.event, name)
 
     @property
-    def counting(self) -> list[_Order]:
-        return [order for order in [*self.written_off, *self.completed.values()] if order.counts]
-
-    @property
     def last_order_at(self) -> int | None:
-        return max((order.completion.at for order in self.counting if order.completion), default=None)
+        return max((order.at for order in self.orders.counting), default=None)
 
     @property
     def currency(self) -> str:
-        return self.order_currency or self.policy.currency
+        return self.orders.first_currency or self.policy.currency
 
     @property
     def revenue(self) -> int:
-        ours = [o for o in self.counting if o.completion and o.completion.currency == self.order_currency]
-        return sum(o.net for o in ours)
+        return sum(o.net for o in self.orders.counting if o.currency == self.orders.first_currency)
 
     @property
     def other_currency_orders(self) -> int:
-        return sum(o.completion is not None and o.completion.currency != self.order_currency for o in self.counting)
+        return sum(o.currency != self.orders.first_currency for o in self.orders.counting)
 
     def summary(self) -> Summary:
-        orders, lines = len(self.counting), self.cart()
+        orders, lines = len(self.orders.counting), self.cart()
         of = orders - self.other_currency_orders  # amounts of other currencies are not in the revenue
-        value, currency = _value(lines, self.currency)
+        value, currency = value_of(lines, self.currency, cut=self.story.now.cut)
         return Summary(
             first_seen_at=min(a.at for a in self.applied),
             last_seen_at=self.last_seen_at,
@@ -245,122 +167,51 @@ class _Customer:
         )
 
     def cart(self) -> tuple[Item, ...]:
-        return items_of(self.story.replay()[0].values())
+        return items_of(self.story.now.lines.values())
 
     # An event
 
     def apply(self, event: Event) -> None:
-        newest, before, last_order = (
-            (self.last_seen_at, self.last_activity_at, self.last_order_at) if self.applied else (event.at, None, None)
-        )
-        active, buys = self.note_order(event)
-        a = Applied(
-            event,
-            active,
-            buys,
-            behind=event.at < newest - self.policy.lateness,
-            outdated=last_order is not None and event.at < last_order,
-        )
-        self.story.place(a, max(event.at, newest))
+        newest, before = (self.last_seen_at, self.last_activity_at) if self.applied else (event.at, None)
+        kind = self.abandonments.kind()
+        noted = self.orders.apply(event) if event.source is Source.ORDERS else None
+        active = noted.active if noted else event.type not in self.policy.passive_types
+        a = Applied(event, active)
         self.applied.append(a)
-        if buys:
-            self.orders_in_stage += 1
-            self.settle_by_order(event)
+        if noted is None:
+            self.story.place(a, newest)
+        else:
+            for key in [*noted.stopped, *noted.resumed]:
+                self.story.place(Change(event.at, key, key in noted.resumed), newest)
+            if noted.sale is not None:
+                self.count_in_stage(noted.sale)
+                purchase = self.purchase(noted.sale)
+                self.story.place(purchase, newest)
+                self.abandonments.settle(purchase, noted.sale)
         if active:
             self.in_sessions(event.at)
-            self.act(a, moved=before is None or event.at > before)
+            self.abandonments.act(a, moved=before is None or event.at > before)
+        if self.abandonments.kind() != kind:
+            self.abandonments.kind_since = event.at
         self.try_rules(a)
 
-    def note_order(self, event: Event) -> tuple[bool, bool]:
-        """Add the event to its order. Return two flags: it is activity; it is a completion that counts."""
-        if event.source is Source.CLICKSTREAM:
-            return event.type not in PASSIVE_CLICKS, False
-        active = event.type not in PASSIVE_ORDERS and event.channel not in PASSIVE_CHANNELS
-        if event.order_id is None or event.type not in PASSIVE_ORDERS | {"order_completed"}:
-            return active, False
-        if event.order_id in self.completed:
-            self.completed[event.order_id].events.append(event)
-            return False, False
-        if event.type != "order_completed":
-            if event.type != "order_fulfilled":
-                self.spoken_of.setdefault(event.order_id, _Order()).events.append(event)
-            if len(self.spoken_of) > self.policy.orders:
-                del self.spoken_of[next(iter(self.spoken_of))]
-            return active, False
-        order = self.spoken_of.pop(event.order_id, _Order())
-        order.events.append(event)
-        self.completed[event.order_id] = order
-        self.order_currency = self.order_currency or event.currency
-        if len(self.completed) > self.policy.orders:
-            self.written_off.append(self.completed.pop(next(iter(self.completed))))
-        return active and order.counts, order.counts
-
-    def settle_by_order(self, order: Event) -> None:
-        x = self.latest
-        if self.episode is not None and self.episode.started_at <= order.at:
-            self.episode = self.newer_part(self.episode, order.at)
-        if x is None or not x.open:
+    def count_in_stage(self, order: Order) -> None:
+        """Count a completion that made its order the last one, unless a fulfilment made it count."""
+        others = [o.at for o in self.orders.counting if o is not order]
+        assert order.sale is not None
+        if order.by_fulfilment or order.at < max(others, default=order.at):
             return
-        since = order.at - x.step1.occurred_at
-        if since < 0:
-            if order.at >= x.last.episode_started_at:
-                self.close(x, "retracted", order.at, reason="late_order")
-        elif order.at <= x.last.occurred_at + self.policy.recovery_window:
-            bought = {item.product_id for item in order.items or ()}
-            match: Literal["cart", "checkout", "items", "customer"] = "customer"
-            if order.cart_id and order.cart_id == x.last.cart_id:
-                match = "cart"
-            elif order.checkout_id and order.checkout_id == x.last.checkout_id:
-                match = "checkout"
-            elif bought & {item.product_id for item in x.last.items}:
-                match = "items"
-            assert order.order_id is not None
-            self.close(
-                x,
-                "recovered",
-                order.at,
-                order_id=order.order_id,
-                order_total=self.completed[order.order_id].total,
-                order_currency=order.currency,
-                recovered_after_ms=since,
-                match=match,
-            )
-        x.open = False if since >= 0 else x.open
+        if order.sale.channel == "subscription":
+            self.renewals_in_stage += 1
+        else:
+            self.orders_in_stage += 1
 
-    def newer_part(self, episode: _Episode, than: int) -> _Episode | None:
-        """Return the rest of an episode after an order within it: it starts at the oldest later trace that remains."""
-        if episode.newest <= than and not self.newer_times(episode, than):
-            return None
-        episode.started_at = min(self.newer_times(episode, than), default=episode.newest)
-        episode.views = [e for e in episode.views if episode.viewed[e.product_id] > than]
-        return episode
-
-    def newer_times(self, episode: _Episode, than: int) -> list[int]:
-        """Return the times after `than` of lines, checkout and views. Each has the time of its last event."""
-        cart, checkout_at, _ = self.story.replay()
-        times = [
-            *episode.viewed.values(),
-            *(line.at for line in cart.values()),
-            *([] if checkout_at is None else [checkout_at]),
-        ]
-        return [at for at in times if at > than]
-
-    def act(self, a: Applied, moved: bool) -> None:
-        """Handle activity: retract an abandonment that it contradicts, open an episode, schedule step 1 again."""
-        x = self.latest
-        if x is not None and x.open and x.step1.last_activity_at < a.at < x.step1.occurred_at:
-            self.close(x, "retracted", a.at, reason="late_activity")
-            if x.last.kind == "browse":  # a browse abandonment closes its episode
-                self.episode = self.episode or x.episode
-            self.awaits_step1 = True
-        opens = a.clicks("product_viewed", "checkout_started") or self.story.replay(addition=a)[2]
-        if opens and not a.outdated:
-            self.episode = self.episode or _Episode(a.at, a.at)
-            self.episode.started_at = min(self.episode.started_at, a.at)
-            self.episode.newest = max(self.episode.newest, a.at)
-            if a.clicks("product_viewed"):
-                self.episode.views.append(a.event)
-        self.awaits_step1 = self.awaits_step1 or moved
+    def purchase(self, order: Order) -> Purchase:
+        sale = order.sale
+        assert sale is not None
+        passive = order.by_fulfilment or sale.channel in self.policy.passive_channels
+        items = tuple(item.product_id for item in sale.items or ())
+        return Purchase(order.key, sale.at, passive, items, sale.cart_id, sale.checkout_id)
 
     # Stages
 
@@ -382,7 +233,7 @@ class _Customer:
 
     def rules(self, active: bool) -> list[str]:
         """Return the stages that the table leads to, in its order."""
-        orders, here = len(self.counting), self.orders_in_stage
+        orders, here = len(self.orders.counting), self.orders_in_stage
         wants = (
             self.count("signed_up") > 0
             or self.subscribed is True
@@ -400,6 +251,7 @@ class _Customer:
             ("repeat", "loyal", orders >= 5),
             ("loyal", "advocate", praise >= 1),
             ("at_risk lapsed", "reactivated", here >= 1),
+            ("at_risk lapsed", "repeat", self.renewals_in_stage >= 1),
             (bought_once, "prospect", orders == 0),
             ("visitor", "prospect", wants),
             ("dormant", "prospect", active),
@@ -412,12 +264,13 @@ class _Customer:
         if left == "lapsed" and stage == "reactivated":
             self.cycle += 1
         self.sequence += 1
-        self.stage, self.entered_at, self.orders_in_stage = stage, at, 0
-        name = ["stage_changed", self.identified, self.customer, "lifecycle", self.sequence, stage, at]
+        self.stage, self.entered_at = stage, at
+        self.orders_in_stage = self.renewals_in_stage = 0
+        name = ["stage_changed", self.identified, self.id, "lifecycle", self.sequence, stage, at]
         self.outputs.append(
             StageChange(
-                id=_id(name),
-                customer=self.customer,
+                id=output_id(name),
+                customer=self.id,
                 identified=self.identified,
                 subscribed=self.subscribed,
                 track="lifecycle",
@@ -432,123 +285,6 @@ class _Customer:
             )
         )
 
-    # Abandonment
-
-    def views(self) -> tuple[Item, ...]:
-        """Return the last distinct views of the episode, the most recent one last."""
-        seen: dict[str | None, Line] = {}
-        for e in sorted(self.episode.views if self.episode else [], key=lambda e: e.at):
-            line = seen.pop(e.product_id, Line(e.product_id, None, None, e.currency, 1, e.at))
-            line.describe(e.category, e.price, e.currency)
-            seen[e.product_id] = line
-            while len(seen) > self.policy.viewed_products:
-                del seen[next(iter(seen))]
-        return items_of(seen.values())
-
-    def kind(self) -> AbandonmentKind | None:
-        cart, checkout_at, _ = self.story.replay()
-        assert self.last_activity_at is not None
-        found = {
-            "checkout": checkout_at is not None and self.last_activity_at - checkout_at < self.policy.checkout_fresh,
-            "cart": bool(cart),
-            "browse": bool(self.views()),
-        }
-        return next((kind for kind in self.policy.precedence if found[kind]), None)
-
-    def _ladder(self, kind: AbandonmentKind) -> tuple[int, ...]:
-        return {"browse": (), "cart": self.policy.cart_ladder, "checkout": self.policy.checkout_ladder}[kind]
-
-    def content(self, kind: AbandonmentKind) -> tuple[Item, ...]:
-        return self.views() if kind == "browse" else self.cart() or self.views()
-
-    def step_due(self) -> int | None:
-        last, episode, x = self.last_activity_at, self.episode, self.latest
-        if episode is None or last is None:
-            return None
-        if self.awaits_step1:
-            kind = self.kind()
-            return None if kind is None else last + getattr(self.policy, f"{kind}_window")
-        if x is not None and x.open and episode.abandoned and x.last.step < x.last.steps:
-            return last + self._ladder(x.last.kind)[x.last.step - 1]
-        return None
-
-    def fire_step(self, due: int) -> None:
-        episode, x = self.episode, self.latest
-        assert episode is not None
-        if not self.awaits_step1:
-            assert x is not None
-            x.last = self.abandonment(x.last.kind, due, x)
-            self.outputs.append(x.last)
-            return
-        kind = self.kind()
-        assert kind is not None
-        self.awaits_step1, episode.abandoned = False, True
-        goes_on = (
-            x is not None
-            and x.open
-            and self.policy.precedence.index(kind) >= self.policy.precedence.index(x.last.kind)
-            and _quantities(self.content(kind)) == _quantities(x.last.items)
-            and due - x.step1.occurred_at < self.policy.cool_down
-        )
-        if not goes_on:
-            step1 = self.abandonment(kind, due, None)
-            if x is not None:
-                x.open = False
-            self.latest = _Abandoned(step1, step1, episode)
-            self.first_steps.append(due)
-            self.outputs.append(step1)
-        if kind == "browse":
-            self.episode = None
-            self.story.entries.append(Cleared(due, all=False))
-
-    def abandonment(self, kind: AbandonmentKind, due: int, x: _Abandoned | None) -> Abandonment:
-        """Return step 1 of a new abandonment, or the next step of `x`."""
-        episode, latest = self.episode, self.latest
-        assert episode is not None
-        assert self.last_activity_at is not None
-        step1, step = (x.step1.occurred_at, x.last.step + 1) if x else (due, 1)
-        items = self.content(kind)
-        value, currency = _value(items, self.currency)
-        supersedes = latest.step1.id if latest is not None and latest.open else None
-        return Abandonment(
-            id=_id(["abandonment", self.identified, self.customer, kind, step1, step]),
-            type="abandoned",
-            kind=kind,
-            abandonment_id=_id(["abandonment", self.identified, self.customer, kind, step1, 1]),
-            customer=self.customer,
-            identified=self.identified,
-            subscribed=self.subscribed,
-            step=step,
-            steps=1 + len(self._ladder(kind)),
-            occurred_at=due,
-            last_activity_at=self.last_activity_at,
-            episode_started_at=episode.started_at,
-            items=items,
-            value=value,
-            currency=currency,
-            cart_id=self.shown("cart_id"),
-            checkout_id=self.shown("checkout_id"),
-            session_id=self.shown("session_id"),
-            supersedes=x.step1.supersedes if x else supersedes,
-            recent_abandonments=x.step1.recent_abandonments if x else self.recent(due),
-        )
-
-    def recent(self, due: int) -> int:
-        return sum(due - self.policy.recent_window < at < due for at in self.first_steps)
-
-    def close(self, x: _Abandoned, type_: str, at: int, **more: Any) -> None:
-        x.open = False
-        name = ["abandonment", self.identified, self.customer, x.last.kind, x.step1.occurred_at, type_]
-        change = {"id": _id(name), "type": type_, "occurred_at": at, "subscribed": self.subscribed, **more}
-        self.outputs.append(msgspec.structs.replace(x.last, **change))
-
-    def expire(self, due: int) -> None:
-        episode, x = self.episode, self.latest
-        if episode is not None and episode.abandoned and x is not None and x.open and x.last.kind != "browse":
-            self.close(x, "expired", due)
-        self.episode = None
-        self.story.entries.append(Cleared(due, all=True))
-
     # Deadlines
 
     def deadlines(self) -> list[tuple[int, int]]:
@@ -558,10 +294,10 @@ class _Customer:
         """
         last = self.last_activity_at
         track = self.track_deadline()
-        found: list[tuple[int | None, int]] = [(self.step_due(), 0), (track[0] if track else None, 2)]
-        if last is not None and (self.episode is not None or self.cart()):
+        found: list[tuple[int | None, int]] = [(self.abandonments.step_due(), 0), (track[0] if track else None, 2)]
+        if last is not None and (self.abandonments.episode is not None or self.cart()):
             found.append((last + self.policy.expiry, 1))
-        if not self.completed and not self.written_off:
+        if not self.orders.all:
             days = self.policy.forget_identified if self.identified else self.policy.forget_unidentified
             found.append((None if days is None else self.last_seen_at + days, 3))
         return sorted((at, what) for at, what in found if at is not None)
@@ -578,9 +314,9 @@ class _Customer:
 
     def fire(self, due: int, what: int) -> None:
         if what == 0:
-            self.fire_step(due)
+            self.abandonments.fire_step(due)
         elif what == 1:
-            self.expire(due)
+            self.abandonments.expire(due)
         elif what == 2:
             track = self.track_deadline()
             assert track is not None
@@ -601,28 +337,14 @@ class _Customer:
             "other_currency_orders": self.other_currency_orders,
             "subscribed": self.subscribed,
             "cart": self.cart(),
+            "conflicting": self.orders.conflicting,
         }
 
 
-def _quantities(items: Sequence[Item]) -> set[tuple[str | None, int]]:
-    return {(item.product_id, item.quantity) for item in items}
-
-
-def _value(items: Sequence[Item], usual: str) -> tuple[int | None, str | None]:
-    """Return the sum and the currency of the prices.
-
-    The sum is None if a price is missing or currencies differ; the currency is None if there is not exactly one. An
-    empty cart is worth 0 of the usual currency.
-    """
-    if not items:
-        return 0, usual
-    currencies = {item.currency for item in items if item.price is not None}
-    missing = any(item.price is None for item in items)
-    value = None if missing or len(currencies) > 1 else sum((item.price or 0) * item.quantity for item in items)
-    return value, currencies.pop() if len(currencies) == 1 else None
-
-
-def _id(name: list[Any]) -> str:
-    from streams.core.model.ids import NAMESPACE
-
-    return str(uuid.uuid5(NAMESPACE, json.dumps(name, ensure_ascii=False, separators=(",", ":"))))
+def sameness(event: Event) -> tuple[object, ...]:
+    """Return what a copy of the event has in common with it."""
+    role = (event.source, event.type, event.event_id)
+    if event.source is Source.CLICKSTREAM:
+        return (*role, event.product_id)
+    # some systems use the order's id for all events of the order
+    return (*role, event.store, event.order_id, event.at if event.event_id == event.order_id else None)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from typing import Any
 
+from streams.core.model.currencies import PIECE, PRICE_UNIT
 from streams.core.model.durations import parse_duration
 from streams.core.model.event import Event, Source
 from streams.core.profile.profile import Profile
@@ -107,8 +109,12 @@ def _name(name: str, story: Story, event: Event | None, at: int, active: bool) -
             declared = field.removeprefix("properties.")
             value = (event.properties or {}).get(declared)
             return value is True if declared == "good" else value
-        if field == "total" or field == "price":
-            return getattr(event, field) if event.currency == CURRENCY else None
+        if field == "total":
+            return event.total if event.currency == CURRENCY else None
+        if field == "price":
+            return None if event.price is None or event.currency != CURRENCY else _rounded(event.price, PRICE_UNIT)
+        if field == "quantity":
+            return event.quantity / PIECE
         return getattr(event, field)
     if name == "kept.score":
         latest = None
@@ -129,12 +135,12 @@ def _name(name: str, story: Story, event: Event | None, at: int, active: bool) -
             number = p.orders - p.other_currency_orders
             return _half_up(p.revenue / number) if number and p.currency == CURRENCY else None
         case "cart_items":
-            return sum(line.quantity for line in p.cart.now.lines.values())
+            return sum(line.quantity for line in p.cart.now.lines.values()) / PIECE
         case "cart_value":
             lines = p.cart.now.lines.values()
-            if any(line.price is None or line.currency != CURRENCY for line in lines):
+            if p.cart.now.cut or any(line.price is None or line.currency != CURRENCY for line in lines):
                 return None
-            return sum((line.price or 0) * line.quantity for line in lines)
+            return _rounded(sum((line.price or 0) * line.quantity for line in lines), PRICE_UNIT * PIECE)
         case "subscribed":
             return p.subscribed is True
         case "unsubscribed":
@@ -214,7 +220,11 @@ def _call(part: tree.Call, story: Story, event: Event | None, at: int, of: Calla
 def _amount(event: Event) -> int:
     if event.currency != CURRENCY:
         return 0
-    return event.total if event.total is not None else (event.price or 0) * event.quantity
+    return event.total if event.total is not None else _rounded((event.price or 0) * event.quantity, PRICE_UNIT * PIECE)
+
+
+def _rounded(number: int, unit: int) -> int:
+    return math.floor(Fraction(number, unit) + Fraction(1, 2))
 
 
 def _habits(part: tree.Call, story: Story, at: int, names: Sequence[str | None], length: int | None) -> Any:

@@ -52,6 +52,7 @@ TRANSITIONS = (
     Row(("loyal",), "advocate", lambda p, active: p.reviews + p.referrals >= 1),
     Row(("at_risk",), "reactivated", lambda p, active: p.orders_in_stage >= 1),
     Row(("lapsed",), "reactivated", lambda p, active: p.orders_in_stage >= 1, starts_cycle=True),
+    Row(("at_risk", "lapsed"), "repeat", lambda p, active: p.renewals_in_stage >= 1),
     Row(
         ("customer", "repeat", "loyal", "advocate", "reactivated", "at_risk", "lapsed"),
         "prospect",

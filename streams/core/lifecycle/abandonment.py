@@ -19,6 +19,7 @@ from streams.core.model import ids
 from streams.core.model.abandonment import AbandonmentKind, Episode, OpenAbandonment
 from streams.core.model.cart import Purchase
 from streams.core.model.counters import EngineCounters
+from streams.core.model.currencies import PIECE
 from streams.core.model.event import Event
 from streams.core.model.items import Line
 from streams.core.model.order_keys import order_id_of
@@ -171,7 +172,7 @@ class Abandonments:
         profile.episode = None
         settle(profile.cart)
         profile.cart.now.lines.clear()
-        profile.cart.now.mark = None
+        profile.cart.now.mark, profile.cart.now.cut = None, False
 
     def _abandon(
         self, profile: Profile, kind: AbandonmentKind, due: int, lines: dict[str, Line], outputs: list[Output]
@@ -192,6 +193,7 @@ class Abandonments:
             lines=lines,
             viewed=self._is_viewed(profile, kind),
             mark=None if lines else cart.mark,
+            items_cut=kind != "browse" and cart.cut,
             currency=profile.currency or self._policy.currency,
             cart_id=cart.cart_id,
             checkout_id=cart.checkout_id,
@@ -213,6 +215,7 @@ class Abandonments:
         latest.lines, latest.currency = self._content(profile, latest.kind), profile.currency or self._policy.currency
         latest.viewed = self._is_viewed(profile, latest.kind)
         latest.mark = None if latest.lines else cart.mark
+        latest.items_cut = cart.cut
         latest.cart_id, latest.checkout_id, latest.session_id = cart.cart_id, cart.checkout_id, profile.session_id
         id_ = self._id(profile, latest.kind, latest.step1_at, latest.step)
         outputs.append(self._output(profile, latest, "abandoned", id_, due))
@@ -243,7 +246,7 @@ class Abandonments:
         if known is not None and at >= known.at:
             del views[product]
         views[product] = updated(
-            known, event.category, event.price, event.currency, 1, at, event.cart_id, event.checkout_id
+            known, event.category, event.price, event.currency, PIECE, at, event.cart_id, event.checkout_id
         )
         if at < episode.newest:  # not the most recent: keep the views in the order of time
             views = episode.views = dict(sorted(views.items(), key=lambda view: view[1].at))
@@ -396,7 +399,7 @@ class Abandonments:
         self, profile: Profile, latest: OpenAbandonment, type_: AbandonmentType, id_: str, at: int, **fields: Any
     ) -> Abandonment:
         items = as_items(latest.lines)
-        total, currency = value(items, latest.currency)
+        total, currency = value(items)
         identified, customer = _subject(profile, latest, type_)
         return Abandonment(
             id=id_,
@@ -412,7 +415,8 @@ class Abandonments:
             last_activity_at=latest.last_activity_at,
             episode_started_at=latest.episode_started_at,
             items=items,
-            value=total,
+            items_cut=latest.items_cut,
+            value=None if latest.items_cut else total,
             currency=currency,
             cart_id=latest.cart_id,
             checkout_id=latest.checkout_id,

@@ -12,6 +12,7 @@ from typing import Final, TypeVar
 
 from streams.core.model.aggregates import Aggregates, Credit, Occurrences
 from streams.core.model.counters import EngineCounters
+from streams.core.model.currencies import rounded_amount
 from streams.core.model.event import Event, Source
 from streams.core.model.orders import Order
 from streams.core.profile.profile import Profile
@@ -209,12 +210,12 @@ def reset_stage_counts(profile: Profile, plan: AggregatePlan, track: str) -> Non
 
 
 def _amount(event: Event, currency: str) -> int:
-    """Return the order's total, or price times quantity; 0 if unknown or in another currency."""
+    """Return the order's total, or price times quantity, rounded; 0 if unknown or in another currency."""
     if event.currency != currency:
         return 0
     if event.total is not None:
         return event.total
-    return 0 if event.price is None else event.price * event.quantity
+    return 0 if event.price is None else rounded_amount(event.price * event.quantity)
 
 
 def _add_to_window(aggregates: Aggregates, window: Window, at: int, number: int, newest: int) -> None:

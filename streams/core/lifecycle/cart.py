@@ -140,7 +140,7 @@ def apply_history(cart: Cart, ops: list[CartOperation], policy: Policy, counts: 
     `cart.purchases` must hold their orders. The newest operations become the log.
     """
     settled = max(0, len(ops) - LOG_LIMIT)
-    cart.log, cart.before = ops, Contents()
+    cart.log, cart.before = ops, Contents(cut=cart.now.cut)
     applied = _settled(cart)
     for op in ops[:settled]:
         if op.kind is _ORDER:

@@ -365,6 +365,8 @@ def _replace(cart: Contents, listed: dict[str, Line], at: int) -> bool:
     _take(cart, [product for product in cart.lines if product not in listed], at)
     if not listed:
         _clear_mark(cart, at)
+    if cart.cut and not [line for line in cart.lines.values() if line.at > at]:
+        cart.cut = False  # all lines are replaced
     added = False
     for product, new in listed.items():
         line = cart.lines.get(product)

@@ -55,6 +55,7 @@ def unite(cart: Cart, other: Cart, copies: frozenset[int], policy: Policy, count
     cart.purchases.sort(key=_purchase_key)
     if len(ops) > LOG_LIMIT:
         counts["trimmed", "cart_log"] += len(ops) - LOG_LIMIT
+    cart.now.cut = cart.now.cut or other.now.cut
     apply_history(cart, ops, policy, counts)
 
 

@@ -17,6 +17,7 @@ from streams.core.lifecycle.reach import Reach
 from streams.core.model.abandonment import Episode, OpenAbandonment
 from streams.core.model.cart import Purchase
 from streams.core.model.counters import EngineCounters
+from streams.core.model.currencies import PIECE
 from streams.core.model.items import Line
 from streams.core.model.orders import Order
 from streams.core.model.outputs import Output
@@ -298,7 +299,7 @@ class ProfileMerger:
         for product, view in sorted([*one.views.items(), *other.views.items()], key=lambda entry: entry[1].at):
             known = views.pop(product, None)
             views[product] = updated(
-                known, view.category, view.price, view.currency, 1, view.at, view.cart_id, view.checkout_id
+                known, view.category, view.price, view.currency, PIECE, view.at, view.cart_id, view.checkout_id
             )
         excess = max(0, len(views) - self._policy.viewed_products)
         if excess:

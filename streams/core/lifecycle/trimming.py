@@ -100,6 +100,7 @@ def _drop_lines(profile: Profile, number: int) -> None:
     lines = profile.cart.now.lines
     for product in oldest(lines)[:number]:
         del lines[product]
+    profile.cart.now.cut = bool(lines)
 
 
 def _drop_orders(profile: Profile, number: int) -> None:
@@ -122,6 +123,7 @@ def _drop_items(profile: Profile, number: int) -> None:
     assert profile.latest is not None
     for product in list(profile.latest.lines)[:number]:
         del profile.latest.lines[product]
+    profile.latest.items_cut = True
 
 
 def _drop_event_ids(profile: Profile, number: int) -> None:

@@ -48,7 +48,7 @@ class OpenAbandonment(msgspec.Struct, array_like=True, gc=False):
     mark: CheckoutMark | None
     """The checkout, if it is one of which no product is known; else None."""
     currency: str
-    """The customer's currency at the last step. An abandonment without items is worth 0 of it."""
+    """The customer's currency at the last step."""
     cart_id: str | None
     checkout_id: str | None
     session_id: str | None
@@ -61,3 +61,5 @@ class OpenAbandonment(msgspec.Struct, array_like=True, gc=False):
     withheld: bool = False
     device: str | None = None
     """The anonymous id under which it was emitted, if that profile has been merged into this one since; else None."""
+    items_cut: bool = False
+    """True if the cart held more lines than are kept."""

@@ -30,7 +30,13 @@ _EXPONENT: Final = {
 EXPONENTS: Final = {currency: exponent for exponent, codes in _EXPONENT.items() for currency in codes.split()}
 """Decimal places of each ISO 4217 currency that has a minor unit; gold, test codes and `XXX` are left out."""
 
+_PRODUCT: Final = PRICE_UNIT * PIECE
 _POWERS: Final[tuple[int, ...]] = (1, 10, 100, 1_000, 10_000)
+
+
+def rounded_amount(products: int) -> int:
+    """Return a sum of prices times quantities in minor units, rounded half up."""
+    return (2 * products + _PRODUCT) // (2 * _PRODUCT)
 
 
 def minor_units(total: int, currency: str) -> int:

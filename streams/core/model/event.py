@@ -1,7 +1,8 @@
 """The input of the core: events of customers, decoded and validated.
 
 `streams.contracts` makes them from the bytes of records; `streams.core.engine.partition_engine` applies them. All times
-are integer milliseconds since the epoch (UTC), all amounts integer minor units of their ISO 4217 currency.
+are integer milliseconds since the epoch (UTC), all amounts integer minor units of their ISO 4217 currency. Prices and
+quantities have finer units (`streams.core.model.currencies`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Final
 
 from mypy_extensions import mypyc_attr
 
+from streams.core.model.currencies import PIECE
 from streams.core.model.items import Item
 
 EVENT: Final = 0
@@ -64,7 +66,9 @@ class Event:
     product_id: str | None
     category: str | None
     price: int | None
+    """Of one piece, in `PRICE_UNIT`ths of a minor unit."""
     quantity: int
+    """In `PIECE`ths of a piece."""
     # orders
     order_id: str | None
     store: str | None
@@ -105,7 +109,7 @@ class Event:
         product_id: str | None = None,
         category: str | None = None,
         price: int | None = None,
-        quantity: int = 1,
+        quantity: int = PIECE,
         order_id: str | None = None,
         store: str | None = None,
         total: int | None = None,

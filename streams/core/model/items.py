@@ -9,7 +9,11 @@ import msgspec
 
 
 class Item(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One line of a cart or an order in an event or an output. `price` is per piece, None if unknown."""
+    """One line of a cart or an order in an event or an output.
+
+    `price` is of one piece, in `PRICE_UNIT`ths of a minor unit; None if unknown. `quantity` is in `PIECE`ths of a piece
+    (`streams.core.model.currencies`).
+    """
 
     product_id: str | None
     category: str | None
@@ -19,7 +23,7 @@ class Item(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Line(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A product in the cart of a profile, or viewed (then `quantity` is one piece).
+    """A product in the cart of a profile, or viewed (then `quantity` is one piece). Units as in `Item`.
 
     `at` is the time of its last event, ms; the ids are those that this event showed.
     """

@@ -1,7 +1,7 @@
 """The results of the core: outputs, the effects of a call of the engine, and the content of a commit.
 
 Outputs are immutable. `streams.contracts` encodes them for the wire, `streams.observe` counts them. Times are integer
-milliseconds, amounts integer minor units of `currency`.
+milliseconds, amounts integer minor units of `currency`; quantities are in `PIECE`ths of a piece.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ class Summary(msgspec.Struct, frozen=True, gc=False):
     currency: str
     average_order_value: int | None
     cart_items: int
+    """In `PIECE`ths of a piece."""
     cart_value: int | None
 
 
@@ -90,6 +91,8 @@ class Abandonment(msgspec.Struct, frozen=True, kw_only=True, tag="abandonment", 
     last_activity_at: int
     episode_started_at: int
     items: tuple[Item, ...]
+    items_cut: bool
+    """True if the cart held more lines than are kept. `value` is None then."""
     value: int | None
     currency: str | None
     cart_id: str | None

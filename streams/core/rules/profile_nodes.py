@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from streams.core.model.currencies import PIECE, rounded_amount
 from streams.core.model.tracks import TrackState
 from streams.core.rules.eval_context import EvalContext
-from streams.core.rules.nodes import ABSENT, NEVER, Bool, Text, Whole
+from streams.core.rules.nodes import ABSENT, NAN, NEVER, Bool, Real, Text, Whole
 
 # -- the profile
 
@@ -68,29 +69,34 @@ class SessionCount(Whole):
         return context.profile.sessions.count
 
 
-class CartItems(Whole):
-    def get(self, context: EvalContext) -> int:
+class CartItems(Real):
+    """Pieces in the cart, of which there may be fractions: 0.45 kg."""
+
+    def get(self, context: EvalContext) -> float:
         total = 0
         for line in context.profile.cart.now.lines.values():
             total += line.quantity
-        return total
+        return total / PIECE
 
 
 class CartValue(Whole):
-    """Value of the cart; absent if a price is missing or in another currency."""
+    """Value of the cart; absent if a price is missing or in another currency, or if lines were dropped."""
 
     def __init__(self, currency: str) -> None:
         super().__init__()
         self.currency = currency
 
     def get(self, context: EvalContext) -> int:
+        cart = context.profile.cart.now
+        if cart.cut:
+            return ABSENT
         total = 0
-        for line in context.profile.cart.now.lines.values():
+        for line in cart.lines.values():
             price = line.price
             if price is None or line.currency != self.currency:
                 return ABSENT
             total += price * line.quantity
-        return total
+        return rounded_amount(total)
 
 
 class SignedUp(Bool):
@@ -327,14 +333,16 @@ class EventCoupon(Text):
         return None if event is None else event.coupon
 
 
-class EventQuantity(Whole):
-    def get(self, context: EvalContext) -> int:
+class EventQuantity(Real):
+    """Pieces, of which there may be fractions."""
+
+    def get(self, context: EvalContext) -> float:
         event = context.event
-        return ABSENT if event is None else event.quantity
+        return NAN if event is None else event.quantity / PIECE
 
 
 class EventAmount(Whole):
-    """Price or total of the event; absent in another currency."""
+    """Price or total of the event, the price rounded to the minor unit; absent in another currency."""
 
     def __init__(self, currency: str, total: bool) -> None:
         super().__init__()
@@ -345,8 +353,11 @@ class EventAmount(Whole):
         event = context.event
         if event is None or event.currency != self.currency:
             return ABSENT
-        amount = event.total if self.total else event.price
-        return ABSENT if amount is None else amount
+        if self.total:
+            total = event.total
+            return ABSENT if total is None else total
+        price = event.price
+        return ABSENT if price is None else rounded_amount(price * PIECE)
 
 
 class EventHas(Bool):
