@@ -405,7 +405,7 @@ def test_a_late_order_leaves_what_is_newer_in_the_episode() -> None:
     assert history.cart == {}
     episode = history.alive.episode
     assert episode is not None
-    assert (episode.started_at, list(episode.views)) == (T0 + 40 * MINUTE, ["B"])
+    assert (episode.first.at, list(episode.views)) == (T0 + 40 * MINUTE, ["B"])
     history.play(until=2 * HOUR)
     assert history.abandonment_summary == [("abandoned", "browse", 1, 70 * MINUTE)]
     assert history.abandonments[0].items == (item("B"),)

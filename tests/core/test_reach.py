@@ -96,7 +96,7 @@ def test_a_permanent_cart_id_makes_new_goods_no_part_of_the_order() -> None:
     for history in both_ways(*clicks, order=of("A", cart_id="k-1")):
         assert history.cart == {"B": 1}
         assert history.alive.episode is not None
-        assert history.alive.episode.started_at == T0 + NOON + MINUTE
+        assert history.alive.episode.first.at == T0 + NOON + MINUTE
 
 
 def test_a_bought_product_with_the_orders_cart_id_belongs_to_it_for_an_hour() -> None:
@@ -169,7 +169,7 @@ def test_views_before_the_last_click_of_the_order_are_no_new_browsing() -> None:
         episode = history.alive.episode
         assert episode is not None
         assert list(episode.views) == ["C"]
-        assert episode.started_at == T0 + NOON + 3 * MINUTE
+        assert episode.first.at == T0 + NOON + 3 * MINUTE
 
 
 # -- snapshots

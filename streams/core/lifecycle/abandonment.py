@@ -13,11 +13,11 @@ from typing import Any, Final, Literal
 
 from streams.core.lifecycle.cart import settle
 from streams.core.lifecycle.cart_contents import as_items, key, updated
-from streams.core.lifecycle.reach import Reach, reached_of, reaching
+from streams.core.lifecycle.reach import Reach, reaching
 from streams.core.lifecycle.summary import value
 from streams.core.model import ids
 from streams.core.model.abandonment import AbandonmentKind, Episode, OpenAbandonment
-from streams.core.model.cart import Purchase
+from streams.core.model.cart import Click, Purchase
 from streams.core.model.counters import EngineCounters
 from streams.core.model.currencies import PIECE
 from streams.core.model.event import Event
@@ -189,10 +189,10 @@ class Abandonments:
             step=1,
             step_at=due,
             last_activity_at=last,
-            episode_started_at=episode.started_at,
+            episode_started_at=episode.first.at,
             lines=lines,
             viewed=self._is_viewed(profile, kind),
-            mark=None if lines else cart.mark,
+            mark=cart.mark if kind == "checkout" else None,
             items_cut=kind != "browse" and cart.cut,
             currency=profile.currency or self._policy.currency,
             cart_id=cart.cart_id,
@@ -211,10 +211,10 @@ class Abandonments:
         assert latest is not None
         assert last is not None
         latest.step += 1
-        latest.step_at, latest.last_activity_at, latest.episode_started_at = due, last, episode.started_at
+        latest.step_at, latest.last_activity_at, latest.episode_started_at = due, last, episode.first.at
         latest.lines, latest.currency = self._content(profile, latest.kind), profile.currency or self._policy.currency
         latest.viewed = self._is_viewed(profile, latest.kind)
-        latest.mark = None if latest.lines else cart.mark
+        latest.mark = cart.mark if latest.kind == "checkout" else None
         latest.items_cut = cart.cut
         latest.cart_id, latest.checkout_id, latest.session_id = cart.cart_id, cart.checkout_id, profile.session_id
         id_ = self._id(profile, latest.kind, latest.step1_at, latest.step)
@@ -222,33 +222,36 @@ class Abandonments:
 
     # -- events
 
-    def shopped(self, profile: Profile, event: Event, viewed: bool, counts: EngineCounters) -> None:
-        """Note a view (`viewed`), an addition or a checkout: it opens an episode or belongs to the open one.
-
-        A view that an order reaches is ignored: the order has dealt with it. Of other events the cart knows that.
-        """
-        at, product = event.at, key(event.product_id)
-        if viewed:
-            for order in reaching(profile.cart.purchases, at, self._policy):
-                if order.view(at, product, event.cart_id, event.checkout_id):
-                    return
+    def shopped(self, profile: Profile, click: Click) -> None:
+        """Note additions or a checkout that no order reaches: they open an episode or belong to the open one."""
         episode = profile.episode
         if episode is None:
-            profile.episode = episode = Episode(at, at)
-        elif at > episode.newest:
-            episode.newest = at
-        elif at < episode.started_at:
-            episode.started_at = at
-        if not viewed:
+            profile.episode = Episode(click, click.at, click)
             return
+        if click.at < episode.first.at:
+            episode.first = click
+        if click.at >= episode.newest_at:
+            episode.newest_at, episode.newest = click.at, click
+
+    def viewed(self, profile: Profile, event: Event, counts: EngineCounters) -> None:
+        """Note a view: it opens an episode or belongs to the open one. Ignore one that an order reaches."""
+        at, product, cart_id, checkout_id = event.at, key(event.product_id), event.cart_id, event.checkout_id
+        for order in reaching(profile.cart.purchases, at, self._policy):
+            if order.view(at, product, cart_id, checkout_id):
+                return
+        episode = profile.episode
+        if episode is None:
+            profile.episode = episode = Episode(Click(at, (product,), cart_id, checkout_id, False, True), at)
+        elif at >= episode.newest_at:
+            episode.newest_at, episode.newest = at, None
+        elif at < episode.first.at:
+            episode.first = Click(at, (product,), cart_id, checkout_id, False, True)
         views = episode.views
         known = views.get(product)
         if known is not None and at >= known.at:
             del views[product]
-        views[product] = updated(
-            known, event.category, event.price, event.currency, PIECE, at, event.cart_id, event.checkout_id
-        )
-        if at < episode.newest:  # not the most recent: keep the views in the order of time
+        views[product] = updated(known, event.category, event.price, event.currency, PIECE, at, cart_id, checkout_id)
+        if at < episode.newest_at:  # not the most recent: keep the views in the order of time
             views = episode.views = dict(sorted(views.items(), key=lambda view: view[1].at))
         if len(views) > self._policy.viewed_products:
             del views[next(iter(views))]
@@ -259,16 +262,15 @@ class Abandonments:
         profile: Profile,
         purchase: Purchase,
         order: Order,
-        touched: bool,
         outputs: list[Output],
     ) -> None:
         """Close the episode and the latest abandonment after an order that counts, as far as it reaches them.
 
-        The order must have been applied to the cart before: `touched` is what `cart.record_order` returned.
+        The order must have been applied to the cart before.
         """
         reach, latest = Reach(purchase, profile.cart.purchases, self._policy), profile.latest
         if profile.episode is not None:
-            self.close_episode(profile, profile.episode, reach, touched)
+            self.close_episode(profile, profile.episode, reach)
         if latest is None or not latest.open:
             return
         some, all_ = reached_part(latest, reach)
@@ -323,45 +325,37 @@ class Abandonments:
         """Take views out of the episode that orders reach because of a click at `at` that they reach too."""
         for order in reaching(profile.cart.purchases, at, self._policy):
             if profile.episode is not None and order.order.at < at:
-                self.close_episode(profile, profile.episode, order, False)
+                self.close_episode(profile, profile.episode, order)
 
     @staticmethod
-    def close_episode(profile: Profile, episode: Episode, order: Reach, touched: bool) -> None:
-        """Take what the order reaches out of the episode. Close it unless something is left that has happened in it.
+    def close_episode(profile: Profile, episode: Episode, order: Reach) -> None:
+        """Take what the order reaches out of the episode. Close it if nothing is left; else it starts with the first
+        thing left.
 
-        Otherwise it starts with the first thing that is left. `touched`: the order reached something of the cart. An
-        order that reaches nothing, since it is older than the episode or of a passive channel, changes nothing.
+        What is known of the episode are its views, the lines of the cart and the mark, each with its last event, and
+        the first and the newest thing that happened in it.
         """
-        cart, purchase = profile.cart.now, order.order
-        views: dict[str, Line] = {}
-        left: list[int] = []
-        newest_reached = max(purchase.at, purchase.reached_until)
-        for product, view in episode.views.items():
-            if order.view(view.at, product, view.cart_id, view.checkout_id):
-                newest_reached = max(newest_reached, view.at)
-                touched = True
-            else:
-                views[product] = view
-                left.append(view.at)
-        touched = touched or purchase.reached_until >= episode.started_at
-        if not touched and (purchase.passive or purchase.at < episode.started_at):
-            return
-        episode.views = views
+        cart, since = profile.cart.now, episode.first.at
+        things = [episode.first] if episode.newest is None else [episode.first, episode.newest]
         for product, line in cart.lines.items():
-            if not order.click(line.at, product, line.cart_id, line.checkout_id):
-                left.append(line.at)
-        if cart.mark is not None and not order.mark(cart.mark):
-            left.append(cart.mark.at)
-        removed_at = purchase.unreached_at  # of an addition that was perhaps removed since
-        if removed_at is not None and episode.started_at <= removed_at <= episode.newest:
-            left.append(removed_at)
-        if left:
-            episode.started_at = max(episode.started_at, min(left))
-            episode.newest = max(episode.newest, max(left))
-        elif episode.newest > newest_reached:
-            episode.started_at = episode.newest
-        else:
+            if line.at >= since:
+                things.append(Click(line.at, (product,), line.cart_id, line.checkout_id))
+        if cart.mark is not None and cart.mark.at >= since:
+            things.append(cart.mark)
+        views: dict[str, Line] = {}
+        for product, view in episode.views.items():
+            click = Click(view.at, (product,), view.cart_id, view.checkout_id, False, True)
+            if not order.reaches(click):
+                views[product] = view
+                things.append(click)
+        left = [thing for thing in things if not order.reaches(thing)]
+        if not left:
             profile.episode = None
+            return
+        left.sort(key=_click_at)
+        newest = left[-1]
+        episode.views = views
+        episode.first, episode.newest_at, episode.newest = left[0], newest.at, None if newest.view else newest
 
     def late_activity(self, profile: Profile, at: int, outputs: list[Output]) -> None:
         """Retract the latest abandonment if activity at `at` should have postponed it, and schedule step 1 again."""
@@ -439,12 +433,22 @@ def _subject(profile: Profile, latest: OpenAbandonment, type_: AbandonmentType) 
 
 
 def reached_part(latest: OpenAbandonment, order: Reach) -> tuple[bool, bool]:
-    """Return whether the order reaches something of what was abandoned, and whether it reaches all of it."""
-    if not latest.lines:
-        reached = latest.mark is None or order.mark(latest.mark)
-        return reached, reached
-    number = reached_of(order, latest.lines, latest.viewed)
-    return number > 0, number == len(latest.lines)
+    """Return whether the order reaches something of what was abandoned, and whether it reaches all of it.
+
+    All are its products; of a checkout without any, the checkout.
+    """
+    reached = 0
+    for product, line in latest.lines.items():
+        if latest.viewed:
+            reached += order.view(line.at, product, line.cart_id, line.checkout_id)
+        else:
+            reached += order.click(line.at, product, line.cart_id, line.checkout_id)
+    of_mark = latest.mark is not None and order.reaches(latest.mark)
+    return reached > 0 or of_mark, reached == len(latest.lines) if latest.lines else of_mark
+
+
+def _click_at(click: Click) -> int:
+    return click.at
 
 
 def recovers(latest: OpenAbandonment, order: Purchase) -> bool:

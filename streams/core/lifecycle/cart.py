@@ -12,11 +12,12 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import Counter
+from collections.abc import Mapping
 from typing import Final
 
-from streams.core.lifecycle.cart_contents import apply_operation, copy_of, is_click_reached, key
-from streams.core.lifecycle.reach import MOST_PRODUCTS, MOST_PURCHASES, reaching
-from streams.core.model.cart import Cart, CartOperation, CartOperationKind, Contents, Purchase
+from streams.core.lifecycle.cart_contents import CHECKOUT, apply_operation, copy_of, is_click_reached, key
+from streams.core.lifecycle.reach import MOST_PRODUCTS, MOST_PURCHASES, is_reached, reaching
+from streams.core.model.cart import Cart, CartOperation, CartOperationKind, Click, Contents, Purchase
 from streams.core.model.counters import EngineCounters
 from streams.core.model.event import Event
 from streams.core.model.orders import Order
@@ -26,7 +27,7 @@ LOG_LIMIT: Final = 100
 """Most operations in the log. Bounds the cost of one that arrives late."""
 _FEW: Final = 3
 """Up to this number, applying operations once more costs less than copying the cart."""
-_ORDER: Final = CartOperationKind.ORDER  # a member of an Enum as a constant: a search through its class is slow
+_ORDER: Final = CartOperationKind.ORDER  # a member as a constant: access through its class is a search
 
 _DISCARDED: Final[EngineCounters] = Counter()
 """Receives the counts of operations that are applied again: they were counted the first time."""
@@ -67,30 +68,50 @@ def purchase_of(cart: Cart, event: Event, order_key: str, order: Order, passive:
     return Purchase(order.at, order_key, products, cart_id, checkout_id, passive or not order.completed)
 
 
-def record(cart: Cart, op: CartOperation, newest: int, policy: Policy, counts: EngineCounters) -> bool:
-    """Apply a click at its place in the order of time.
+def note_corrections(cart: Cart, book: Mapping[str, Order], at: int) -> None:
+    """Note which orders count no longer, or count again, since an event at `at`."""
+    for purchase in cart.purchases:
+        order = book.get(purchase.order)
+        if order is not None and order.counts is not (purchase.stopped_at is None):
+            purchase.stopped_at = None if order.counts else at
 
-    Return True if it added something or started a checkout, and no order reaches it. `newest` is the time of the
-    customer's newest event.
+
+def record(cart: Cart, op: CartOperation, newest: int, policy: Policy, counts: EngineCounters) -> Click | None:
+    """Apply a click at its place in the order of time. `newest` is the time of the customer's newest event.
+
+    Return what is shopping in it, if it added something or started a checkout and no order reaches that; else None.
     """
     orders = reaching(cart.purchases, op.at, policy)
-    shopped = _place(cart, op, newest, policy, counts)
-    return shopped and not (orders and is_click_reached(orders, op))
+    products = _place(cart, op, newest, policy, counts)
+    if products is None:
+        return None
+    at, cart_id, checkout_id, checkout = op.at, op.cart_id, op.checkout_id, op.kind is CHECKOUT
+    if orders:
+        if checkout:
+            if is_click_reached(orders, op):
+                return None
+        else:
+            left = [p for p in products if not is_reached(orders, at, p, cart_id, checkout_id, False)]
+            if not left:
+                return None
+            products = tuple(left)
+    return Click(at, products, cart_id, checkout_id, checkout)
 
 
-def record_order(cart: Cart, purchase: Purchase, newest: int, policy: Policy, counts: EngineCounters) -> bool:
+def record_order(cart: Cart, purchase: Purchase, newest: int, policy: Policy, counts: EngineCounters) -> None:
     """Take out of the cart what an order takes of it, and keep the order for clicks that are applied after it.
 
-    Return True if it reaches something of the cart. It replaces an order of the same key: that one has started anew.
+    It replaces an order of the same key: that one has started anew.
     """
     kept = [known for known in cart.purchases if known.order != purchase.order]
     cart.purchases = sorted([*kept, purchase], key=_bought_at)
-    touched = _place(cart, _op(purchase.at, _ORDER, product=purchase.order), newest, policy, counts)
+    _place(cart, _op(purchase.at, _ORDER, product=purchase.order), newest, policy, counts)
     _trim_purchases(cart)
-    return touched
 
 
-def _place(cart: Cart, op: CartOperation, newest: int, policy: Policy, counts: EngineCounters) -> bool:
+def _place(
+    cart: Cart, op: CartOperation, newest: int, policy: Policy, counts: EngineCounters
+) -> tuple[str, ...] | None:
     """Apply an operation at its place in the order of time. Return what `apply_operation` returns."""
     horizon, log, at = newest - policy.lateness, cart.log, op.at
     if log and log[0].at < horizon:
@@ -162,13 +183,20 @@ def _bought_at(purchase: Purchase) -> int:
 
 
 def _trim_purchases(cart: Cart) -> None:
-    """Keep the newest orders, and those in the log, which may have to be applied again."""
-    excess = len(cart.purchases) - MOST_PURCHASES
-    if excess > 0:
-        logged = {op.product for op in cart.log if op.kind is _ORDER}
-        cart.purchases = [
-            purchase for n, purchase in enumerate(cart.purchases) if n >= excess or purchase.order in logged
-        ]
+    """Keep the newest orders that count, and those in the log, which may have to be applied again.
+
+    Of orders that do not count, which may come to count again, keep as many.
+    """
+    if len(cart.purchases) <= MOST_PURCHASES:
+        return
+    logged = {op.product for op in cart.log if op.kind is _ORDER}
+    counting = [purchase.order for purchase in cart.purchases if purchase.stopped_at is None][-MOST_PURCHASES:]
+    stopped = [purchase.order for purchase in cart.purchases if purchase.stopped_at is not None][-MOST_PURCHASES:]
+    cart.purchases = [
+        purchase
+        for purchase in cart.purchases
+        if purchase.order in counting or purchase.order in stopped or purchase.order in logged
+    ]
 
 
 def _settle_before(cart: Cart, horizon: int, policy: Policy) -> None:
@@ -189,10 +217,11 @@ def _settle_before(cart: Cart, horizon: int, policy: Policy) -> None:
     del log[:settled]
 
 
-def _replay(cart: Cart, asked: CartOperation | None, policy: Policy) -> bool:
+def _replay(cart: Cart, asked: CartOperation | None, policy: Policy) -> tuple[str, ...] | None:
     """Replay the log from its beginning. Return what `apply_operation` returns for the operation `asked`."""
     assert cart.before is not None
-    cart.now, discarded, result = copy_of(cart.before), EngineCounters(), False
+    cart.now, discarded = copy_of(cart.before), EngineCounters()
+    result: tuple[str, ...] | None = None
     applied = _settled(cart)
     for op in cart.log:
         if op.kind is _ORDER:

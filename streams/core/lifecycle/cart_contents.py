@@ -13,7 +13,7 @@ from typing import Final
 from msgspec.structs import astuple
 
 from streams.core.lifecycle.reach import MOST_PRODUCTS, Reach, is_reached, is_taken, reaching
-from streams.core.model.cart import CartOperation, CartOperationKind, CheckoutMark, Contents, Purchase, Shown
+from streams.core.model.cart import CartOperation, CartOperationKind, Click, Contents, Purchase, Shown
 from streams.core.model.counters import EngineCounters
 from streams.core.model.items import Item, Line
 from streams.core.model.policy import Policy
@@ -26,7 +26,7 @@ _ADD: Final = CartOperationKind.ADD
 _REMOVE: Final = CartOperationKind.REMOVE
 _REPLACE: Final = CartOperationKind.REPLACE
 _EMPTY: Final = CartOperationKind.EMPTY
-_CHECKOUT: Final = CartOperationKind.CHECKOUT
+CHECKOUT: Final = CartOperationKind.CHECKOUT
 _SHOW: Final = CartOperationKind.SHOW
 _STEP: Final = CartOperationKind.STEP
 _ORDER: Final = CartOperationKind.ORDER
@@ -37,7 +37,7 @@ OPERATIONS: Final = {
     "product_removed": _REMOVE,
     "cart_viewed": _REPLACE,
     "cart_emptied": _EMPTY,
-    "checkout_started": _CHECKOUT,
+    "checkout_started": CHECKOUT,
     "checkout_step_completed": _STEP,
 }
 
@@ -98,8 +98,8 @@ def apply_operation(
     first: bool,
     policy: Policy,
     counts: EngineCounters,
-) -> bool:
-    """Apply an operation. Return True if it added something or started a checkout; an order, if it reaches something.
+) -> tuple[str, ...] | None:
+    """Apply an operation. Return the products of a click that added something or started a checkout, else None.
 
     `purchases`: the orders applied so far; what they reach and take does not enter the cart. No operation removes or
     overrides anything newer than itself, but for an order. `first`: an order finds out anew what it takes.
@@ -109,11 +109,11 @@ def apply_operation(
     if kind is _ORDER:
         for purchase in purchases:
             if purchase.order == product and purchase.at == at:
-                return _take_order(cart, purchase, purchases, first, policy)
-        return False  # the order has started anew since
+                _take_order(cart, purchase, purchases, first, policy)
+        return None
     if cart_id is not None or checkout_id is not None:
         _show(cart, Shown(at, cart_id, checkout_id, product if product or kind is _ADD else None))
-    shopped = False
+    shopped: tuple[str, ...] | None = None
     orders = reaching(purchases, at, policy)
     if kind is _ADD:
         if not orders or not _judge_line(cart, orders, op, product):
@@ -124,7 +124,7 @@ def apply_operation(
             else:
                 quantity += line.quantity
                 lines[product] = updated(line, category, price, currency, quantity, at, cart_id, checkout_id)
-            shopped = True
+            shopped = (product,)
     elif kind is _REMOVE:
         _remove(cart, op)
     elif kind is _EMPTY:
@@ -132,13 +132,13 @@ def apply_operation(
         _clear_mark(cart, at)
     elif kind is _STEP:
         mark = cart.mark
-        if mark is not None and at > mark.at and not (orders and _judge_checkout(cart, orders, op)):
-            cart.mark = CheckoutMark(at, (), cart_id, checkout_id)
-    elif kind is _REPLACE or kind is _CHECKOUT:
+        if mark is not None and at >= mark.at and not (orders and _judge_checkout(cart, orders, op)):
+            cart.mark = Click(at, (), cart_id, checkout_id, True)
+    elif kind is _REPLACE or kind is CHECKOUT:
         shopped = _replace_or_start(cart, op, orders)
-    elif kind is _MARK and (cart.mark is None or at > cart.mark.at):
-        cart.mark = CheckoutMark(at, tuple([key(item.product_id) for item in items or ()]), cart_id, checkout_id)
-    if shopped:
+    elif kind is _MARK and (cart.mark is None or at >= cart.mark.at):
+        cart.mark = Click(at, tuple([key(item.product_id) for item in items or ()]), cart_id, checkout_id, True)
+    if shopped is not None:
         _trim(cart, policy.cart_lines, counts)
     return shopped
 
@@ -177,7 +177,7 @@ def _shown_at(shown: Shown) -> int:
 
 def is_click_reached(orders: Sequence[Reach], op: CartOperation) -> bool:
     """Return True if the orders reach a click: each of its lines, if it has any."""
-    checkout = op.kind is _CHECKOUT or op.kind is _STEP
+    checkout = op.kind is CHECKOUT or op.kind is _STEP
     if op.items:
         for item in op.items:
             if not is_reached(orders, op.at, key(item.product_id), op.cart_id, op.checkout_id, checkout):
@@ -191,12 +191,15 @@ def _judge_line(cart: Contents, orders: Sequence[Reach], op: CartOperation, prod
     """Return True if an order would have taken the line of an addition. Note the addition for all orders before it."""
     at, cart_id, checkout_id = op.at, op.cart_id, op.checkout_id
     taken = is_taken(orders, at, product, cart_id, checkout_id)
+    reached = is_reached(orders, at, product, cart_id, checkout_id, False)
     for order in orders:
-        if order.order.at < at:
-            if order.click(at, product, cart_id, checkout_id, op.kind is _CHECKOUT):
-                _note_reached(cart, order, at, cart_id, checkout_id)
-            elif order.order.unreached_at is None or at < order.order.unreached_at:
-                order.order.unreached_at = at
+        purchase = order.order
+        if purchase.at >= at:
+            continue
+        if reached and order.click(at, product, cart_id, checkout_id):
+            _note_reached(cart, order, at, cart_id, checkout_id)
+        elif not reached and (purchase.unreached_at is None or at < purchase.unreached_at):
+            purchase.unreached_at = at
     return taken
 
 
@@ -223,48 +226,44 @@ def _note_reached(cart: Contents, order: Reach, at: int, cart_id: str | None, ch
         _take(cart, [product for product, line in cart.lines.items() if order.takes_line(product, line)], None)
 
 
-def _take_order(cart: Contents, purchase: Purchase, purchases: Sequence[Purchase], first: bool, policy: Policy) -> bool:
-    """Clear the mark and take the lines that an order reaches, as far as it takes them. Return True if it reaches any.
+def _take_order(cart: Contents, purchase: Purchase, purchases: Sequence[Purchase], first: bool, policy: Policy) -> None:
+    """Clear the mark and take the lines that an order reaches, as far as it takes them.
 
     `first`: find out anew whether it takes the whole cart, and which clicks after it it reaches.
     """
-    named, at, lines, touched = any(purchase.products), purchase.at, cart.lines, False
+    named, at, lines = any(purchase.products), purchase.at, cart.lines
     if first:
         purchase.whole, purchase.unreached_at, purchase.reached_until = False, None, 0
     order = Reach(purchase, purchases, policy)
     if first and not purchase.passive:
         purchase.whole = not named or order.names_shown(cart)
-    taken: list[str] = []
-    for product, line in lines.items():
-        if line.at <= at and order.click(line.at, product, line.cart_id, line.checkout_id):
-            touched = True
-            if order.takes(line.at, product, line.cart_id, line.checkout_id):
-                taken.append(product)
+    taken = [product for product, line in lines.items() if line.at <= at and order.takes_line(product, line)]
     if first and taken and not named:
         purchase.took = tuple(dict.fromkeys([*purchase.took, *taken]))[:MOST_PRODUCTS]
         order = Reach(purchase, purchases, policy)
     for product, line in lines.items():
         if line.at > at:
             if order.click(line.at, product, line.cart_id, line.checkout_id):
-                touched = True
                 purchase.reached_until = max(purchase.reached_until, line.at)
-                if order.takes(line.at, product, line.cart_id, line.checkout_id):
+                if order.takes(product, line.cart_id, line.checkout_id):
                     taken.append(product)
-            elif purchase.unreached_at is None or line.at < purchase.unreached_at:
+            elif (purchase.unreached_at is None or line.at < purchase.unreached_at) and not is_reached(
+                reaching(purchases, line.at, policy), line.at, product, line.cart_id, line.checkout_id, False
+            ):
                 purchase.unreached_at = line.at
     _take(cart, taken, None)
     mark = cart.mark
     if mark is None:
-        return touched
-    reached = order.mark(mark)
+        return
+    reached = order.reaches(mark)
     if reached and mark.at > at:
         purchase.reached_until = max(purchase.reached_until, mark.at)
     if purchase.passive:
+        # It clears the mark with the last line, whatever their times: nothing is left to buy.
         if (reached and order.names(mark.cart_id, mark.checkout_id)) or (taken and not lines):
             cart.mark = None
     elif reached:
         cart.mark = None
-    return touched or reached
 
 
 # -- operations
@@ -306,44 +305,42 @@ def _remove(cart: Contents, op: CartOperation) -> None:
         _clear_mark(cart, op.at)
 
 
-def _replace_or_start(cart: Contents, op: CartOperation, orders: Sequence[Reach]) -> bool:
-    """Apply a snapshot of the cart, a start of a checkout, or both. Return True if that is shopping."""
-    at, checkout = op.at, op.kind is _CHECKOUT
+def _replace_or_start(cart: Contents, op: CartOperation, orders: Sequence[Reach]) -> tuple[str, ...] | None:
+    """Apply a snapshot of the cart, a start of a checkout, or both. Return what `apply_operation` returns."""
+    at, checkout = op.at, op.kind is CHECKOUT
     if op.items is None:
         if not checkout or (orders and _judge_checkout(cart, orders, op)):
-            return False
+            return None
         _start_checkout(cart, op, ())
-        return True
+        return ()
     listed = _listed(op, op.items)
     products = tuple(listed)
     if not products:
         _replace(cart, listed, at)
-        return checkout
-    if not orders:
-        added = _replace(cart, listed, at)
-    else:
-        added = False
-        for product, new in list(listed.items()):
-            line = cart.lines.get(product)
-            if line is None or (new.quantity > line.quantity and line.at <= at):
-                if not is_reached(orders, at, product, op.cart_id, op.checkout_id, checkout):
-                    added = True
-                taken = _judge_line(cart, orders, op, product)
-            else:
-                taken = is_taken(orders, at, product, op.cart_id, op.checkout_id)
-            if taken:
-                del listed[product]
-        if listed:
-            _replace(cart, listed, at)
+        return () if checkout else None
+    added: list[str] = []
+    for product, new in list(listed.items()):
+        line = cart.lines.get(product)
+        adds = line is None or (new.quantity > line.quantity and line.at <= at)
+        if adds:
+            added.append(product)
+        if orders and (
+            _judge_line(cart, orders, op, product)
+            if adds
+            else is_taken(orders, at, product, op.cart_id, op.checkout_id)
+        ):
+            del listed[product]
+    if listed:
+        _replace(cart, listed, at)
     if not checkout or (orders and is_click_reached(orders, op)):
-        return added
+        return tuple(added) if added else None
     _start_checkout(cart, op, products)
-    return True
+    return products
 
 
 def _start_checkout(cart: Contents, op: CartOperation, products: tuple[str, ...]) -> None:
-    if cart.mark is None or op.at > cart.mark.at:
-        cart.mark = CheckoutMark(op.at, products, op.cart_id, op.checkout_id)
+    if cart.mark is None or op.at >= cart.mark.at:
+        cart.mark = Click(op.at, products, op.cart_id, op.checkout_id, True)
 
 
 def _listed(op: CartOperation, items: Sequence[Item]) -> dict[str, Line]:
@@ -360,23 +357,18 @@ def _listed(op: CartOperation, items: Sequence[Item]) -> dict[str, Line]:
     return listed
 
 
-def _replace(cart: Contents, listed: dict[str, Line], at: int) -> bool:
-    """Replace the cart's content by the lines of a snapshot. Return True if that adds something."""
+def _replace(cart: Contents, listed: dict[str, Line], at: int) -> None:
+    """Replace the cart's content by the lines of a snapshot."""
     _take(cart, [product for product in cart.lines if product not in listed], at)
     if not listed:
         _clear_mark(cart, at)
-    if cart.cut and not [line for line in cart.lines.values() if line.at > at]:
-        cart.cut = False  # all lines are replaced
-    added = False
+    cart.cut = False
     for product, new in listed.items():
         line = cart.lines.get(product)
-        if line is not None and line.at > at:
-            continue
-        added = added or line is None or new.quantity > line.quantity
-        cart.lines[product] = updated(
-            line, new.category, new.price, new.currency, new.quantity, at, new.cart_id, new.checkout_id
-        )
-    return added
+        if line is None or line.at <= at:
+            cart.lines[product] = updated(
+                line, new.category, new.price, new.currency, new.quantity, at, new.cart_id, new.checkout_id
+            )
 
 
 def _trim(cart: Contents, limit: int, counts: EngineCounters) -> None:

@@ -11,7 +11,7 @@ from typing import Final
 
 from streams.core.lifecycle import aggregates, orders
 from streams.core.lifecycle.abandonment import Abandonments
-from streams.core.lifecycle.cart import operation, purchase_of, record, record_order
+from streams.core.lifecycle.cart import note_corrections, operation, purchase_of, record, record_order
 from streams.core.lifecycle.deadlines import deadlines_of
 from streams.core.lifecycle.merging import ProfileMerger, reset
 from streams.core.lifecycle.playbook import Playbook
@@ -20,7 +20,7 @@ from streams.core.lifecycle.summary import summary
 from streams.core.lifecycle.trigger_runner import TriggerRunner
 from streams.core.lifecycle.trimming import BYTES_PER_EVENT, trim
 from streams.core.model import ids
-from streams.core.model.cart import CartOperationKind
+from streams.core.model.cart import CartOperationKind, Click
 from streams.core.model.counters import EngineCounters
 from streams.core.model.event import Event, Source
 from streams.core.model.orders import Order
@@ -270,18 +270,20 @@ class Lifecycle:
                 profile.session_id, profile.session_id_at = session, at
 
         known_kind = None if active else abandonments.kind(profile)
-        shopped = False
+        shopping: Click | None = None
         kind = self._cart.get(type_)
         if kind is _REPLACE and event.items is None:
             kind = None
         if kind is not None or event.cart_id is not None or event.checkout_id is not None:
             op = operation(event, _SHOW if kind is None else kind)
-            shopped = record(profile.cart, op, profile.last_seen_at, self.policy, counts)
+            shopping = record(profile.cart, op, profile.last_seen_at, self.policy, counts)
 
         viewed = type_ == "product_viewed"
         if self._keeps_episodes:
-            if viewed or shopped:
-                abandonments.shopped(profile, event, viewed, counts)
+            if viewed:
+                abandonments.viewed(profile, event, counts)
+            elif shopping is not None:
+                abandonments.shopped(profile, shopping)
             if profile.cart.purchases and profile.episode is not None:
                 abandonments.reconsider(profile, at)
             if not active:
@@ -296,6 +298,7 @@ class Lifecycle:
         """Apply an event of the orders. Return the order if it begins to count by a completion or a fulfilment."""
         order = orders.note(profile, event, self.policy, counts)
         if order is None:
+            note_corrections(profile.cart, profile.order_book, event.at)
             return None
         completed = event.type == orders.COMPLETED
         if completed and order.at == event.at == profile.last_order_at:
@@ -303,8 +306,8 @@ class Lifecycle:
         passive = event.channel in self._passive_channels
         purchase = purchase_of(profile.cart, event, orders.key_of(profile, order), order, passive)
         known_kind = self._abandonments.kind(profile)
-        touched = record_order(profile.cart, purchase, profile.last_seen_at, self.policy, counts)
-        self._abandonments.ordered(profile, purchase, order, touched, outputs)
+        record_order(profile.cart, purchase, profile.last_seen_at, self.policy, counts)
+        self._abandonments.ordered(profile, purchase, order, outputs)
         if purchase.passive:
             self._abandonments.note_kind(profile, known_kind, event.at)
         return order

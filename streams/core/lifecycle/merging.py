@@ -15,7 +15,7 @@ from streams.core.lifecycle.cart_contents import updated
 from streams.core.lifecycle.playbook import Playbook
 from streams.core.lifecycle.reach import Reach
 from streams.core.model.abandonment import Episode, OpenAbandonment
-from streams.core.model.cart import Purchase
+from streams.core.model.cart import Click, Purchase
 from streams.core.model.counters import EngineCounters
 from streams.core.model.currencies import PIECE
 from streams.core.model.items import Line
@@ -241,7 +241,7 @@ class ProfileMerger:
             if profile.episode is None:
                 return None
             reach = Reach(purchase, profile.cart.purchases, self._policy)
-            self._abandonments.close_episode(profile, profile.episode, reach, not purchase.passive)
+            self._abandonments.close_episode(profile, profile.episode, reach)
         return profile.episode
 
     def _prevails(self, one: OpenAbandonment, other: OpenAbandonment) -> bool:
@@ -304,8 +304,12 @@ class ProfileMerger:
         excess = max(0, len(views) - self._policy.viewed_products)
         if excess:
             counts["trimmed", "viewed_products"] += excess
+        first, last = sorted((one, other), key=_newest_at)
+        newest = last.newest
+        if newest is None and last.newest_at != next(reversed(views.values())).at:  # its views are no longer the last
+            newest = first.newest
         return Episode(
-            min(one.started_at, other.started_at), max(one.newest, other.newest), dict([*views.items()][excess:])
+            min(one.first, other.first, key=_click_key), last.newest_at, newest, dict([*views.items()][excess:])
         )
 
 
@@ -321,6 +325,14 @@ def _merge_result(profile: Profile, moved: Profile) -> MergeResult:
             else:
                 new_orders += 1
     return MergeResult(moved.active_at > profile.active_at, new_orders, renewals)
+
+
+def _newest_at(episode: Episode) -> int:
+    return episode.newest_at
+
+
+def _click_key(click: Click) -> tuple[int, str]:
+    return click.at, repr(click)
 
 
 def _emission_key(abandoned: OpenAbandonment) -> tuple[int, str]:

@@ -13,7 +13,8 @@ and a shop shows a bought cart once more. So a completed order that counts *reac
 5. a view that is newer, carries no other cart's id, and is not newer than the newest addition or checkout event that
    rules 2 to 4 reach.
 
-An order of a passive channel reaches only what carries its ids or is about its products, and views by rule 5. "Another
+An order that is cancelled or refunded in full reaches nothing that is newer than that, unless it counts again. An order
+of a passive channel reaches only what carries its ids or is about its products, and views by rule 5. "Another
 cart's id" is a cart id or a checkout id other than the one of that kind that the order names.
 
 A click is about one product (`product` is its key in the cart, "" for products without an id), or about none (None). An
@@ -23,10 +24,10 @@ event with items is judged line by line. The functions here change nothing; `str
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 
-from streams.core.model.cart import CheckoutMark, Contents, Purchase
+from streams.core.model.cart import Click, Contents, Purchase
 from streams.core.model.items import Line
 from streams.core.model.policy import Policy
 
@@ -46,6 +47,7 @@ class Reach:
         self._cart_id = order.cart_id
         self._checkout_id = order.checkout_id
         self._passive = order.passive
+        self._stopped_at = order.stopped_at
         self._named = policy.order_skew_named
         self._items = policy.order_skew_items
         self._products = set(order.products)
@@ -59,8 +61,11 @@ class Reach:
         """Its products for what is newer than the order."""
 
     def has(self, at: int, product: str) -> bool:
-        """Return True if a click at `at` about this product is about a product of the order."""
-        return product in (self._products if at <= self._at else self._newer_products)
+        """Return True if a click at `at` about this product is about a product of the order.
+
+        The unnamed product is none: nobody knows that it is the same.
+        """
+        return bool(product) and product in (self._products if at <= self._at else self._newer_products)
 
     def names(self, cart_id: str | None, checkout_id: str | None) -> bool:
         """Return True if one of the ids is the order's."""
@@ -78,6 +83,8 @@ class Reach:
         self, at: int, product: str | None, cart_id: str | None, checkout_id: str | None, checkout: bool = False
     ) -> bool:
         """Return True if the order reaches a click by rules 1 to 4. `checkout`: it is a checkout event."""
+        if self._stopped_at is not None and at > self._stopped_at:
+            return False
         about = product is not None and self.has(at, product)
         age = at - self._at
         if age <= 0:
@@ -92,7 +99,7 @@ class Reach:
         if of_cart and (about or not any(self._newer_products)):
             return True
         near = age <= self._items and not self.is_other(cart_id, checkout_id)
-        if near and about and product:
+        if near and about:
             return True
         if checkout and product is None and (of_cart or (near and not self._passive)):
             unreached_at = self.order.unreached_at
@@ -103,27 +110,30 @@ class Reach:
         """Return True if the order reaches a view, by any rule."""
         if self.click(at, product, cart_id, checkout_id):
             return True
+        if self._stopped_at is not None and at > self._stopped_at:
+            return False
         return self._at < at <= self.order.reached_until and not self.is_other(cart_id, checkout_id)
 
-    def mark(self, mark: CheckoutMark) -> bool:
-        """Return True if the order reaches a checkout: all its lines, or the event if that is about no product."""
-        if not mark.products:
-            return self.click(mark.at, None, mark.cart_id, mark.checkout_id, True)
-        for product in mark.products:  # noqa: SIM110  a loop compiles to faster code than a generator
-            if not self.click(mark.at, product, mark.cart_id, mark.checkout_id, True):
+    def reaches(self, click: Click) -> bool:
+        """Return True if the order reaches a click: all its products, if it is about any."""
+        at, cart_id, checkout_id = click.at, click.cart_id, click.checkout_id
+        if not click.products:
+            return self.click(at, None, cart_id, checkout_id, click.checkout)
+        for product in click.products:
+            if not (self.view if click.view else self.click)(at, product, cart_id, checkout_id):
                 return False
         return True
 
-    def takes(self, at: int, product: str, cart_id: str | None, checkout_id: str | None) -> bool:
+    def takes(self, product: str, cart_id: str | None, checkout_id: str | None) -> bool:
         """Return True if the order takes a line that it reaches out of the cart."""
-        if self.has(at, product) or self.names(cart_id, checkout_id):
+        if product in self.order.products or self.names(cart_id, checkout_id):
             return True
         return self.order.whole and not self.is_other(cart_id, checkout_id)
 
     def takes_line(self, product: str, line: Line) -> bool:
         """Return True if the order reaches the line and takes it out of the cart."""
         at, cart_id, checkout_id = line.at, line.cart_id, line.checkout_id
-        return self.click(at, product, cart_id, checkout_id) and self.takes(at, product, cart_id, checkout_id)
+        return self.click(at, product, cart_id, checkout_id) and self.takes(product, cart_id, checkout_id)
 
     def names_shown(self, contents: Contents) -> bool:
         """Return True if the order names the cart or the checkout that was shown last among what it reaches.
@@ -176,17 +186,6 @@ def is_reached(
 def is_taken(orders: Sequence[Reach], at: int, product: str, cart_id: str | None, checkout_id: str | None) -> bool:
     """Return True if one of the orders reaches a line of a click and would have taken it out of the cart."""
     for order in orders:
-        if order.click(at, product, cart_id, checkout_id) and order.takes(at, product, cart_id, checkout_id):
+        if order.click(at, product, cart_id, checkout_id) and order.takes(product, cart_id, checkout_id):
             return True
     return False
-
-
-def reached_of(order: Reach, lines: Mapping[str, Line], viewed: bool) -> int:
-    """Return how many of the lines the order reaches. `viewed`: they are views."""
-    number = 0
-    for product, line in lines.items():
-        if viewed:
-            number += order.view(line.at, product, line.cart_id, line.checkout_id)
-        else:
-            number += order.click(line.at, product, line.cart_id, line.checkout_id)
-    return number

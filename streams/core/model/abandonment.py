@@ -9,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-from streams.core.model.cart import CheckoutMark
+from streams.core.model.cart import Click
 from streams.core.model.items import Line
 
 AbandonmentKind = Literal["browse", "cart", "checkout"]
@@ -18,9 +18,11 @@ AbandonmentKind = Literal["browse", "cart", "checkout"]
 class Episode(msgspec.Struct, array_like=True, gc=False):
     """A stretch of shopping, open until an order, a browse abandonment or expiry closes it."""
 
-    started_at: int
-    newest: int
+    first: Click
+    newest_at: int
     """Time of its newest view, addition or checkout, ms."""
+    newest: Click | None = None
+    """None if that is the last of its views."""
     views: dict[str, Line] = {}
     """The last distinct products viewed, the most recent last."""
     abandoned: bool = False
@@ -45,8 +47,8 @@ class OpenAbandonment(msgspec.Struct, array_like=True, gc=False):
     """Its content: lines of the cart or views, by product."""
     viewed: bool
     """True if its content is views."""
-    mark: CheckoutMark | None
-    """The checkout, if it is one of which no product is known; else None."""
+    mark: Click | None
+    """The last event of the checkout; None if it is of another kind."""
     currency: str
     """The customer's currency at the last step."""
     cart_id: str | None

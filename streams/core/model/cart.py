@@ -43,14 +43,16 @@ class CartOperation(msgspec.Struct, frozen=True, array_like=True, gc=False):
     checkout_id: str | None
 
 
-class CheckoutMark(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """The last checkout event of a checkout that goes on."""
+class Click(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A view, an addition or a checkout event, as far as it decides which orders reach it."""
 
     at: int
     products: tuple[str, ...] = ()
-    """Products of its items; empty if it is about no product."""
+    """The products that it is about, named as in `CartOperation`; empty if it is about none."""
     cart_id: str | None = None
     checkout_id: str | None = None
+    checkout: bool = False
+    view: bool = False
 
 
 class Shown(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -66,8 +68,8 @@ class Contents(msgspec.Struct, array_like=True, gc=False):
     """The content of the cart at one point in time."""
 
     lines: dict[str, Line] = {}
-    mark: CheckoutMark | None = None
-    """None while nobody checks out."""
+    mark: Click | None = None
+    """The last event of the checkout that goes on; None while nobody checks out."""
     shown: list[Shown] = []
     """The ids of carts and checkouts shown last, the newest last."""
     cut: bool = False
@@ -91,7 +93,7 @@ class Contents(msgspec.Struct, array_like=True, gc=False):
 
 
 class Purchase(msgspec.Struct, array_like=True, gc=False):
-    """A completed order that counts, for the clicks that it reaches (`streams.core.lifecycle.reach`).
+    """A completed order, for the clicks that it reaches (`streams.core.lifecycle.reach`).
 
     `products` are named as in `CartOperation`.
     """
@@ -112,6 +114,8 @@ class Purchase(msgspec.Struct, array_like=True, gc=False):
     """Time of the earliest addition after it that it does not reach, ms."""
     reached_until: int = 0
     """Time of the newest addition or checkout event after it that it reaches, ms."""
+    stopped_at: int | None = None
+    """Time of the cancellation or refund by which it does not count any more, ms; None if it counts."""
 
 
 class Cart(msgspec.Struct, array_like=True, gc=False):
