@@ -51,6 +51,8 @@ late = st.sampled_from(
     (SECOND, 10 * SECOND, MINUTE, 5 * MINUTE, 30 * MINUTE, HOUR, HOUR + MINUTE, 2 * HOUR, 2 * DAY, 8 * DAY, 31 * DAY)
 )
 """Delays, most of them beyond `lateness`."""
+late_shopping = st.sampled_from((MINUTE, 10 * MINUTE, 30 * MINUTE, HOUR + MINUTE, 2 * HOUR, SECOND))
+"""The same in `shopping`."""
 
 products = st.sampled_from(("A", "A", "B", "B", "C", None))
 categories = st.sampled_from((None, "shoes", "hats"))
@@ -146,6 +148,39 @@ drafts = st.one_of(
 )
 
 
+def _listed(*products: str | None) -> tuple[Item, ...]:
+    return tuple(Item(product, None, 500 * PRICE_UNIT, "EUR", PIECE) for product in products)
+
+
+_few = st.sampled_from(("A", "A", "B", None))
+_lists = st.sampled_from((("A",), ("A", "B"), ("B",), (), (None,), ("A", None))).map(lambda listed: _listed(*listed))
+_sales: dict[str, st.SearchStrategy[Any]] = {
+    "items": _lists | st.none(),
+    "cart_id": cart_ids,
+    "checkout_id": checkout_ids,
+    "order_id": st.sampled_from(("order-1", "order-2")),
+    "store": st.sampled_from((None, None, "store-1", "store-2")),
+}
+_sold = _orders(("order_completed",), total=st.sampled_from((1000, 1000, 600)), **_sales)
+_checked_out = _clicks(("checkout_started", "checkout_step_completed"))
+shopping = st.one_of(
+    _clicks(("product_added",), product_id=_few),
+    _sold,
+    _clicks(("product_viewed",), product_id=_few),
+    _checked_out,
+    _clicks(("cart_viewed", "checkout_started"), items=_lists),
+    _clicks(("message_opened", "page_viewed", "product_removed", "cart_emptied"), product_id=_few),
+    _sold,
+    _orders(
+        ("order_cancelled", "order_fulfilled", "order_refunded", "order_updated"),
+        total=st.sampled_from((None, 400, 1000)),
+        **_sales,
+    ).map(_without_currency),
+)
+"""Drafts of a customer who buys a few products out of two carts."""
+shopping_gaps = st.sampled_from((MINUTE, 0, 5 * MINUTE, MINUTE, 5 * MINUTE + 1, 20 * MINUTE, HOUR, HOUR + 1))
+
+
 @st.composite
 def policies(draw: st.DrawFn) -> Policy:
     """Return the default policy, or one with bounds so small that histories reach them."""
@@ -165,8 +200,10 @@ class Step:
     """Index into the customers of the history."""
     again: int
     """The event has the id of the event this many places earlier; its own id for 0, the id of the order below 0."""
+    early: int
+    """How much before its place in the history an order is dated, as shops do that date it at its draft."""
     delay: int
-    """How much later than its time the event arrives."""
+    """How much later than its time, or its place, the event arrives."""
     copy: int | None
     """How much later than its time a duplicate arrives; None for no duplicate."""
 
@@ -184,38 +221,43 @@ def histories(
         else st.sampled_from((False,) * 9 + (True,)).flatmap(lambda c: delays if c else st.none())
     )
     again = st.sampled_from((0,) * 9 + (1, 2, 5, -1))
-    step = st.builds(Step, spacing, drafts, st.integers(0, len(customers) - 1), again, delay, copy)
+    early = st.sampled_from((0, 0, 0, MINUTE, 5 * MINUTE, 5 * MINUTE + 1, 20 * MINUTE, HOUR, HOUR + 1, 2 * HOUR))
+    if draw(st.booleans()):
+        spacing, of_step = shopping_gaps, shopping
+        delay = st.just(0) | st.just(0) | late_shopping if delays is late else delay
+    else:
+        of_step = drafts
+    step = st.builds(Step, spacing, of_step, st.integers(0, len(customers) - 1), again, early, delay, copy)
     steps = [s for n in (1, 0, 0) for s in draw(st.lists(step, min_size=n, max_size=12))]  # longer than one list
     bought = draw(st.sampled_from((0, 0, 1, 4)))
-    steps[:0] = [Step(0, _past_order(n), n % len(customers), 0, 0, None) for n in range(bought)]
+    steps[:0] = [Step(0, _past_order(n), n % len(customers), 0, 0, 0, None) for n in range(bought)]
     of_carts = draw(st.sampled_from((as_drawn, permanent, changing)))
-    at, events, orders = START, [], 0
+    place, arrivals, orders = START, [], 0
     for n, s in enumerate(steps):
-        at += s.gap
+        place += s.gap
+        at = place - s.early if s.fields["source"] is Source.ORDERS else place
         identified, customer = customers[s.customer]
         fields = EURO | s.fields
         fields |= {name: of_carts(fields[name], orders) for name in ("cart_id", "checkout_id") if fields.get(name)}
         orders += fields["type"] == "order_completed"
         event_id = fields["order_id"] if s.again < 0 and fields.get("order_id") else f"e-{max(0, n - max(0, s.again))}"
-        events.append(
-            Event(
-                **fields,
-                offset=n,
-                timestamp=at,
-                size=100,
-                at=at,
-                customer=customer,
-                identified=identified,
-                event_id=event_id,
-            )
+        event = Event(
+            **fields,
+            offset=n,
+            timestamp=at,
+            size=100,
+            at=at,
+            customer=customer,
+            identified=identified,
+            event_id=event_id,
         )
-    arrivals = [(event.at + s.delay, event) for event, s in zip(events, steps, strict=True)]
-    arrivals += [
-        (event.at + s.copy, dataclasses.replace(event))
-        for event, s in zip(events, steps, strict=True)
-        if s.copy is not None
-    ]
-    return [event for _, event in sorted(arrivals, key=lambda arrival: arrival[0])]
+        arrivals.append(((place if delays is late else at) + s.delay, event))
+        if s.copy is not None:
+            arrivals.append((at + s.copy, dataclasses.replace(event)))
+    events = [event for _, event in sorted(arrivals, key=lambda arrival: arrival[0])]
+    for n, event in enumerate(events):
+        event.offset = n
+    return events
 
 
 def as_drawn(id_: str, orders: int) -> str:
