@@ -90,9 +90,27 @@ def reference_view(seen: dict[str, Any]) -> dict[str, Any]:
     return kept | {"cart": meaningful(seen["cart"])}
 
 
+def differences(got: object, expected: object, where: str = "") -> list[str]:
+    """Return the places in which two nested values differ, with core first and reference second."""
+    if isinstance(got, msgspec.Struct) and type(got) is type(expected):
+        got, expected = msgspec.structs.asdict(got), msgspec.structs.asdict(expected)  # type: ignore[arg-type]
+    if isinstance(got, dict) and isinstance(expected, dict):
+        found = []
+        for key in dict.fromkeys([*got, *expected]):
+            found += differences(got.get(key, "missing"), expected.get(key, "missing"), f"{where}.{key}")
+        return found
+    if isinstance(got, list) and isinstance(expected, list):
+        found = []
+        for n in range(max(len(got), len(expected))):
+            pair = [side[n] if n < len(side) else "missing" for side in (got, expected)]
+            found += differences(*pair, where=f"{where}[{n}]")
+        return found
+    return [] if got == expected else [f"{where}: {got!r} != {expected!r}"]
+
+
 def assert_core_agrees(events: Sequence[Event], policy: Policy, until: int | None) -> None:
     """Assert that core and reference make the same outputs and end in the same state."""
     outputs, profiles = play_in_core(events, policy, until)
-    assert by_customer(outputs) == by_customer(reference(events, policy, until))
+    assert differences(by_customer(outputs), by_customer(reference(events, policy, until))) == []
     seen = {key: profile_view(profile, policy) for key, profile in profiles.items()}
-    assert seen == {key: reference_view(view) for key, view in final(events, policy, until).items()}
+    assert differences(seen, {key: reference_view(view) for key, view in final(events, policy, until).items()}) == []

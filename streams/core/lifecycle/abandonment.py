@@ -194,7 +194,6 @@ class Abandonments:
             viewed=self._is_viewed(profile, kind),
             mark=cart.mark if kind == "checkout" else None,
             items_cut=kind != "browse" and cart.cut,
-            currency=profile.currency or self._policy.currency,
             cart_id=cart.cart_id,
             checkout_id=cart.checkout_id,
             session_id=profile.session_id,
@@ -212,7 +211,7 @@ class Abandonments:
         assert last is not None
         latest.step += 1
         latest.step_at, latest.last_activity_at, latest.episode_started_at = due, last, episode.first.at
-        latest.lines, latest.currency = self._content(profile, latest.kind), profile.currency or self._policy.currency
+        latest.lines = self._content(profile, latest.kind)
         latest.viewed = self._is_viewed(profile, latest.kind)
         latest.mark = cart.mark if latest.kind == "checkout" else None
         latest.items_cut = cart.cut

@@ -56,11 +56,11 @@ def operation(event: Event, kind: CartOperationKind) -> CartOperation:
 def purchase_of(cart: Cart, event: Event, order_key: str, order: Order, passive: bool) -> Purchase:
     """Return an order that begins to count by this event, for the clicks that it reaches.
 
-    `order_key`: its key in the order book. `passive`: the event came by a passive channel. An order that counts by its fulfilment is passive too; it has the
-    items and ids of its completion, if that is known, else those of the fulfilment.
+    `order_key`: its key in the order book. `passive`: the event came by a passive channel. An order that counts by its
+    fulfilment is passive too; it has the items and ids of its completion, if that is known, else the fulfilment's.
     """
     known = [purchase for purchase in cart.purchases if purchase.order == order_key]
-    if order.completed or not known:
+    if event.type == "order_completed" or not known:
         products = tuple(dict.fromkeys([key(item.product_id) for item in event.items or ()]))[:MOST_PRODUCTS]
         cart_id, checkout_id = event.cart_id, event.checkout_id
     else:

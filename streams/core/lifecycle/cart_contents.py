@@ -131,8 +131,8 @@ def apply_operation(
         _take(cart, tuple(cart.lines), at)
         _clear_mark(cart, at)
     elif kind is _STEP:
-        mark = cart.mark
-        if mark is not None and at >= mark.at and not (orders and _judge_checkout(cart, orders, op)):
+        reached = bool(orders) and _judge_checkout(cart, orders, op)
+        if cart.mark is not None and at >= cart.mark.at and not reached:
             cart.mark = Click(at, (), cart_id, checkout_id, True)
     elif kind is _REPLACE or kind is CHECKOUT:
         shopped = _replace_or_start(cart, op, orders)
