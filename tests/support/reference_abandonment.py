@@ -258,8 +258,8 @@ class Abandonments:
             episode_started_at=episode.first.at,
             items=items,
             items_cut=cut,
-            value=value if items else None,  # nothing is known of it; the design does not say in which currency
-            currency=currency,
+            value=value if items else None,
+            currency=currency if items else None,
             cart_id=c.shown("cart_id"),
             checkout_id=c.shown("checkout_id"),
             session_id=c.shown("session_id"),
