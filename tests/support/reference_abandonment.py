@@ -141,6 +141,9 @@ class Abandonments:
                 self.episode.newest = opening
             if a.clicks("product_viewed"):
                 self.episode.views.append(a.event)
+        # rule 5 reaches a view also if the addition or checkout event after it comes later than the order
+        for purchase in self.story.now.in_force:
+            self.leave_to(purchase)
         self.awaits_step1 = self.awaits_step1 or moved
 
     def opening(self, a: Applied) -> Trace | None:
