@@ -208,9 +208,15 @@ class Customer:
             self.orders_in_stage += 1
 
     def purchase(self, order: Order, sale: Event) -> Purchase:
-        passive = sale.type == "order_fulfilled" or sale.channel in self.policy.passive_channels
-        items = tuple(item.product_id for item in sale.items or ())
-        return Purchase(order.key, sale.at, passive, items, sale.cart_id, sale.checkout_id)
+        """Return the sale for the cart. What is known of an order before its fulfilment tells more than that does."""
+        by_fulfilment = sale.type == "order_fulfilled"
+        passive = by_fulfilment or sale.channel in self.policy.passive_channels
+        known = order.told.completion if by_fulfilment else None
+        bought, cart_id, checkout_id = sale.items, sale.cart_id, sale.checkout_id
+        if known is not None:
+            bought = bought if known.items is None else known.items
+            cart_id, checkout_id = known.cart_id or cart_id, known.checkout_id or checkout_id
+        return Purchase(order.key, sale.at, passive, tuple(i.product_id for i in bought or ()), cart_id, checkout_id)
 
     # Stages
 

@@ -205,13 +205,13 @@ class OrderBook:
         active = event.channel not in self.policy.passive_channels
         if event.order_id is None or event.type not in ORDER_TYPES:
             return Noted(active)
-        before = {key for key, order in self.completed.items() if order.counts}
+        before = {order.key for order in self.counting}
         completed = event.type == "order_completed"
         order = self.home_of_completion(event) if completed else self.home_of_correction(event)
         sale, first, known = order.sale, not order.of("order_completed"), order.told.completion
         order.events.append(event)
         self.keep(order)
-        after = {key for key, order in self.completed.items() if order.counts}
+        after = {order.key for order in self.counting}
         sold_by = order.sale if order.sale is not sale else None
         if completed and first:
             # the first completion is never a repeated one, also if a fulfilment has made the order count before
